@@ -1,0 +1,1 @@
+"""Experiments on jaxnn, run from a checkout: python -m experiments NAME."""

@@ -1,0 +1,198 @@
+"""Initialisers: how the first θ and b are drawn.
+
+The schemes themselves are those of `jax.nn.initializers`. Here a name, a number or a callable
+becomes one of them, the two families that the theory is written in get names of their own, and
+`init` draws a network's parameters.
+θ[i] has shape (n[i], n[i+1]), so fan_in = n[i] and fan_out = n[i+1].
+"""
+
+import math
+import numbers
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers
+from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
+from jaxtyping import Array, Key
+
+from .network import Layer, Network, Params
+
+# Schemes of a matrix, schemes of any shape, and constants; each by its name in jax.nn.initializers.
+_FAN_SCHEMES = (
+    *("glorot_uniform", "glorot_normal", "xavier_uniform", "xavier_normal"),
+    *("he_uniform", "he_normal", "kaiming_uniform", "kaiming_normal"),
+    *("lecun_uniform", "lecun_normal", "orthogonal"),
+)
+_PLAIN_SCHEMES = ("normal", "uniform", "truncated_normal")
+_CONSTANTS = ("zeros", "ones")
+
+WEIGHTS = (*_FAN_SCHEMES, *_PLAIN_SCHEMES, *_CONSTANTS)
+BIASES = (*_CONSTANTS, *_PLAIN_SCHEMES)
+
+_HINTS = {
+    "constant": "; it needs a value: give the callable jax.nn.initializers.constant(value)",
+    "variance_scaling": "; it needs arguments: give the callable "
+    "jax.nn.initializers.variance_scaling(scale, mode, distribution)",
+    "delta_orthogonal": "; that one is for convolutions: use orthogonal",
+}
+
+
+def init(
+    net: Network,
+    key: Key[Array, ""],
+    weights: str | Initializer = "glorot_uniform",
+    biases: str | float | Initializer = "zeros",
+    dtype: DTypeLike | None = None,
+) -> Params:
+    """Draws the parameters ((θ[0], b[0]), …, (θ[L-1], b[L-1])).
+
+    Args:
+        net: the network.
+        key: from `jax.random.key(seed)`. Layer i draws from `fold_in(key, i)`, so its numbers do
+            not depend on how many layers there are.
+        weights: the name of a scheme of `jax.nn.initializers`, a callable (key, shape, dtype) of
+            that form, `jaxnn.gaussian(sigma_w)` or `jaxnn.orthogonal(sigma_w)`.
+        biases: a name, a callable, or a number: normal with that standard deviation σ_b.
+        dtype: floating dtype of all parameters, and so of every computation with them; JAX's
+            default float where it is None. 16-bit parameters are drawn in float32 and rounded.
+
+    Returns:
+        A tuple of L Layers, θ[i] of shape (n[i], n[i+1]), b[i] of shape (n[i+1],).
+
+    Raises:
+        ValueError: an unknown name, or a callable that returns another shape.
+        TypeError: a dtype that is not floating.
+
+    Example:
+        >>> import jax, jaxnn
+        >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="sigmoid", task="binary")
+        >>> [(theta.shape, b.shape) for theta, b in jaxnn.init(net, jax.random.key(0))]
+        [((3, 4), (4,)), ((4, 1), (1,))]
+    """
+    draw_theta, draw_b = find_weights(weights), find_biases(biases)
+    dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"dtype: expected a floating dtype such as float32, got {dtype}")
+    draw_dtype = jnp.promote_types(dtype, jnp.float32)
+
+    def draw(initializer: Initializer, what: str, key: Array, shape: tuple[int, ...]) -> Array:
+        values = jnp.asarray(initializer(key, shape, draw_dtype))
+        if values.shape != shape:
+            raise ValueError(
+                f"{what}: expected the initialiser to return shape {shape}, got {values.shape}"
+            )
+        return values.astype(dtype)
+
+    layers = []
+    for i, shape in enumerate(zip(net.sizes[:-1], net.sizes[1:], strict=True)):
+        key_theta, key_b = jax.random.split(jax.random.fold_in(key, i))
+        theta = draw(draw_theta, f"theta[{i}]", key_theta, shape)
+        layers.append(Layer(theta, draw(draw_b, f"b[{i}]", key_b, shape[1:])))
+    return tuple(layers)
+
+
+def gaussian(sigma_w: float) -> Initializer:
+    """Normal weights of variance σ_w² / fan_in, the convention of mean-field theory.
+
+    Args:
+        sigma_w: σ_w >= 0, without unit.
+
+    Raises:
+        ValueError: σ_w is negative, nan or infinite.
+
+    Example:
+        >>> import jax, jaxnn
+        >>> theta = jaxnn.gaussian(1.5)(jax.random.key(0), (1000, 500))
+        >>> round(float(theta.var()) * 1000, 2)  # σ_w² = 2.25
+        2.25
+
+    Source: Poole et al. 2016, arXiv:1606.05340, section 2.
+    """
+    return initializers.variance_scaling(_scale("sigma_w", sigma_w) ** 2, "fan_in", "normal")
+
+
+def orthogonal(sigma_w: float = 1.0) -> Initializer:
+    """σ_w times a uniformly drawn orthogonal matrix.
+
+    θᵀθ = σ_w² I, or θθᵀ = σ_w² I where θ is wider than high; so an entry has the variance
+    σ_w² / max(fan_in, fan_out), which for a square θ is that of `gaussian(sigma_w)`.
+
+    Args:
+        sigma_w: σ_w >= 0, without unit.
+
+    Raises:
+        ValueError: σ_w is negative, nan or infinite.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> theta = jaxnn.orthogonal(2.0)(jax.random.key(0), (3, 3))
+        >>> bool(jnp.allclose(theta.T @ theta, 4 * jnp.eye(3), atol=1e-5))
+        True
+
+    Source: Saxe et al. 2014, arXiv:1312.6120, section 3.
+    """
+    return initializers.orthogonal(_scale("sigma_w", sigma_w))
+
+
+def find_weights(weights: str | Initializer) -> Initializer:
+    """The initialiser of θ of that name, or the callable itself.
+
+    Raises:
+        ValueError: the name is not in `WEIGHTS`; the sentence lists those that are.
+        TypeError: it is neither a name nor a callable.
+
+    Example:
+        >>> import jax
+        >>> find_weights("ones")(jax.random.key(0), (1, 2))
+        Array([[1., 1.]], dtype=float32)
+    """
+    if callable(weights):
+        return weights
+    if not isinstance(weights, str):
+        raise TypeError(
+            "weights: expected a name or a callable (key, shape, dtype) -> array, such as "
+            f"jaxnn.gaussian(1.5), got {weights!r}"
+        )
+    return _by_name("weights", weights, WEIGHTS)
+
+
+def find_biases(biases: str | float | Initializer) -> Initializer:
+    """The initialiser of b: by name, by σ_b (normal of that standard deviation), or a callable.
+
+    Raises:
+        ValueError: the name is not in `BIASES`, or σ_b is negative, nan or infinite.
+        TypeError: it is neither a name, a number nor a callable.
+
+    Example:
+        >>> import jax
+        >>> round(float(find_biases(0.3)(jax.random.key(0), (100_000,)).std()), 2)
+        0.3
+    """
+    if callable(biases):
+        return biases
+    if isinstance(biases, numbers.Real) and not isinstance(biases, bool):
+        return initializers.normal(_scale("biases", biases))
+    if not isinstance(biases, str):
+        raise TypeError(
+            "biases: expected a name, a number (the standard deviation σ_b) or a callable "
+            f"(key, shape, dtype) -> array, got {biases!r}"
+        )
+    return _by_name("biases", biases, BIASES)
+
+
+def _by_name(what: str, name: str, known: tuple[str, ...]) -> Initializer:
+    if name not in known:
+        raise ValueError(
+            f"{what}: there is no {name!r}{_HINTS.get(name, '')}; choose one of {', '.join(known)}"
+        )
+    scheme: Callable[..., Initializer] | Initializer = getattr(initializers, name)
+    return scheme if name in _CONSTANTS else scheme()  # type: ignore[call-arg,return-value]
+
+
+def _scale(what: str, sigma: numbers.Real | float) -> float:
+    sigma = float(sigma)
+    if not (math.isfinite(sigma) and sigma >= 0):
+        raise ValueError(f"{what}: expected a finite standard deviation >= 0, got {sigma:g}")
+    return sigma
