@@ -31,7 +31,7 @@ k over n[i+1]. z[l], a[l]: (B, n[l]); θ[i]: (n[i], n[i+1]); b[i]: (n[i+1],).
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,7 @@ from .network import (
     Layer,
     Network,
     Numbers,
+    Pairs,
     Params,
     Trace,
     check_batch,
@@ -51,6 +52,7 @@ from .network import (
     trace_rows,
 )
 
+P = TypeVar("P", bound=Pairs)
 Batch = Real[Numbers, "B {net.sizes[0]}"]
 
 
@@ -94,7 +96,7 @@ def backward_rows(
 
 
 def deltas(
-    net: Network, params: Params, x: Real[Numbers, " {net.sizes[0]}"], y: ArrayLike
+    net: Network, params: Pairs, x: Real[Numbers, " {net.sizes[0]}"], y: ArrayLike
 ) -> Deltas:
     """Every Δa, Δz, Δθ and Δb of one example, by the formulas at the head of this module.
 
@@ -120,18 +122,16 @@ def deltas(
         >>> bool(jnp.allclose(d.b[1], jaxnn.forward(net, params, jnp.ones(3)) - 1))
         True
     """
-    params = check_params(net, params)
-    xs, ys = check_example(net, params, x, y)
-    t = trace_rows(net, params, xs)
-    back = backward_rows(net, params, t, net.task.delta_z(t.z[-1], ys))
+    layers = check_params(net, params)
+    xs, ys = check_example(net, layers, x, y)
+    t = trace_rows(net, layers, xs)
+    back = backward_rows(net, layers, t, net.task.delta_z(t.z[-1], ys))
     top = net.task.delta_a(t.z[-1], ys)
     theta, b = zip(*back.layers, strict=True)
     return Deltas(one_example(back.z), one_example((*back.a, top)), theta, b)
 
 
-def backprop(
-    net: Network, params: Params, xs: Batch, ys: ArrayLike
-) -> tuple[Float[Array, ""], Params]:
+def backprop(net: Network, params: P, xs: Batch, ys: ArrayLike) -> tuple[Float[Array, ""], P]:
     """The mean loss of a batch and its gradient, by the recursion: no automatic differentiation.
 
     Args:
@@ -161,29 +161,38 @@ def backprop(
     t = trace_rows(net, layers, xs)
     back = backward_rows(net, layers, t, mean_delta_z(net, t, ys))
     structure = jax.tree.structure(params)  # lists or plain pairs come back as they came
-    gradient = jax.tree.unflatten(structure, jax.tree.leaves(back.layers))
+    gradient: P = jax.tree.unflatten(structure, jax.tree.leaves(back.layers))
     return _mean(net, t, ys), gradient
 
 
-def mean_loss(net: Network, params: Params, xs: Batch, ys: ArrayLike) -> Float[Array, ""]:
+def mean_loss(net: Network, params: Pairs, xs: Batch, ys: ArrayLike) -> Float[Array, ""]:
     """The mean of `jaxnn.loss` over a batch; differentiating it runs the hand-written recursion.
 
-    Args, raises: as `jaxnn.backprop`.
+    Args:
+        net: the network.
+        params: L pairs (θ, b).
+        xs: B examples, (B, n[0]).
+        ys: their labels, as for `jaxnn.backprop`.
 
     Returns:
         A scalar. `jax.grad`, optax and any other code that differentiates backwards gets its
-        gradient by (1) to (4), with respect to params, xs and ys alike.
+        gradient by (1) to (4), with respect to params, xs and ys alike. Forwards (`jax.jvp`) JAX
+        differentiates `jaxnn.loss` instead, which has no rule of its own.
+
+    Raises:
+        ValueError, TypeError: as `jaxnn.loss`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
         >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="sigmoid", task="binary")
         >>> params = jaxnn.init(net, jax.random.key(0))
-        >>> gradient = jax.grad(jaxnn.mean_loss, argnums=1)(net, params, jnp.ones((2, 3)), [0, 1])
+        >>> xs, ys = jnp.ones((2, 3)), jnp.array([0, 1])
+        >>> gradient = jax.grad(jaxnn.mean_loss, argnums=1)(net, params, xs, ys)
         >>> [(theta.shape, b.shape) for theta, b in gradient]
         [((3, 4), (4,)), ((4, 1), (1,))]
     """
-    params = check_params(net, params)
-    return _mean_loss(net, params, *check_batch(net, params, xs, ys))
+    layers = check_params(net, params)
+    return _mean_loss(net, layers, *check_batch(net, layers, xs, ys))
 
 
 def mean_delta_z(net: Network, trace: Trace, ys: Float[Array, "B n"]) -> Float[Array, "B n"]:

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
 from .backprop import Batch, backward_rows, mean_delta_z
-from .network import Network, Params, Trace, check_batch, check_params, trace_rows
+from .network import Network, Pairs, Params, Trace, check_batch, check_params, trace_rows
 
 
 class Flow(NamedTuple):
@@ -34,7 +34,7 @@ class Flow(NamedTuple):
     lost: Bool[Array, " L"]
 
 
-def gradient_flow(net: Network, params: Params, xs: Batch, ys: ArrayLike) -> Flow:
+def gradient_flow(net: Network, params: Pairs, xs: Batch, ys: ArrayLike) -> Flow:
     """How large every Δ of a batch's mean loss is, layer by layer, in the dtype of `params`.
 
     Args:
@@ -57,11 +57,11 @@ def gradient_flow(net: Network, params: Params, xs: Batch, ys: ArrayLike) -> Flo
         >>> bool(flow.log_delta[0] < flow.log_delta[6] - 6)  # e^6 smaller, 6 layers further down
         True
     """
-    params = check_params(net, params)
-    xs, ys = check_batch(net, params, xs, ys)
-    t = trace_rows(net, params, xs)
+    layers = check_params(net, params)
+    xs, ys = check_batch(net, layers, xs, ys)
+    t = trace_rows(net, layers, xs)
     top = mean_delta_z(net, t, ys)
-    back = backward_rows(net, params, t, top)
+    back = backward_rows(net, layers, t, top)
     finite = jnp.stack([jnp.all(jnp.isfinite(delta_z)) for delta_z in back.z])
     zero = jnp.stack([jnp.all(delta_z == 0) for delta_z in back.z])
     return Flow(
@@ -69,7 +69,7 @@ def gradient_flow(net: Network, params: Params, xs: Batch, ys: ArrayLike) -> Flo
         log_theta=jnp.stack([log_norm(layer.theta) for layer in back.layers]),
         log_b=jnp.stack([log_norm(layer.b) for layer in back.layers]),
         mean_square_a=jnp.stack([jnp.mean(jnp.square(_wide(a))) for a in t.a[1:]]),
-        lost=~finite | (zero & _reached(net, params, t, top)),
+        lost=~finite | (zero & _reached(net, layers, t, top)),
     )
 
 
@@ -85,14 +85,15 @@ def log_norm(v: Float[Array, "..."]) -> Float[Array, ""]:
         -29.3
     """
     v = _wide(v)
-    m = jnp.max(jnp.abs(v))
-    scale = jnp.where((m > 0) & (m < jnp.inf), m, 1)
-    return jnp.where(m < jnp.inf, jnp.log(scale) + 0.5 * jnp.log(jnp.sum(jnp.square(v / scale))), m)
+    # Kept where its reciprocal is a normal number too: dividing may multiply by that instead.
+    tiny = float(jnp.finfo(v.dtype).tiny)  # type: ignore[no-untyped-call]
+    m = jnp.clip(jnp.max(jnp.abs(v)), tiny, 1 / tiny)
+    return jnp.log(m) + 0.5 * jnp.log(jnp.sum(jnp.square(v / m)))
 
 
 def _wide(v: Array) -> Array:
     """Goes to at least float32: sums of squares of a 16-bit float leave its range."""
-    return v.astype(jnp.promote_types(v.dtype, jnp.float32))
+    return v if v.dtype.itemsize >= 4 else v.astype(jnp.float32)
 
 
 def _reached(

@@ -43,7 +43,7 @@ def init(
     net: Network,
     key: Key[Array, ""],
     weights: str | Initializer = "glorot_uniform",
-    biases: str | float | Initializer = "zeros",
+    biases: str | float | int | Initializer = "zeros",
     dtype: DTypeLike | None = None,
 ) -> Params:
     """Draws the parameters ((θ[0], b[0]), …, (θ[L-1], b[L-1])).
@@ -75,7 +75,7 @@ def init(
     dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"dtype: expected a floating dtype such as float32, got {dtype}")
-    draw_dtype = jnp.promote_types(dtype, jnp.float32)
+    draw_dtype = dtype if dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
 
     def draw(initializer: Initializer, what: str, key: Array, shape: tuple[int, ...]) -> Array:
         values = jnp.asarray(initializer(key, shape, draw_dtype))
@@ -158,7 +158,7 @@ def find_weights(weights: str | Initializer) -> Initializer:
     return _by_name("weights", weights, WEIGHTS)
 
 
-def find_biases(biases: str | float | Initializer) -> Initializer:
+def find_biases(biases: str | float | int | Initializer) -> Initializer:
     """The initialiser of b: by name, by σ_b (normal of that standard deviation), or a callable.
 
     Raises:

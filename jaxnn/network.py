@@ -10,7 +10,7 @@ Index legend: B examples, L layers of weights, n[l] units in layer l. Examples a
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,9 @@ class Network:
     activation: Activation
     task: Task
 
-    def __init__(self, sizes: Sequence[int], activation: str | Activation, task: str | Task):
+    def __init__(
+        self, sizes: Sequence[SupportsIndex], activation: str | Activation, task: str | Task
+    ):
         fields = (_check_sizes(sizes), find_activation(activation), find_task(task))
         for name, value in zip(("sizes", "activation", "task"), fields, strict=True):
             object.__setattr__(self, name, value)
@@ -78,6 +80,7 @@ class Layer(NamedTuple):
 
 
 Params = tuple[Layer, ...]
+Pairs = Sequence[tuple[Numbers, Numbers]]  # what functions take: Layers, or pairs of a user's own
 
 
 class Trace(NamedTuple):
@@ -91,7 +94,7 @@ class Trace(NamedTuple):
     a: tuple[Float[Array, "*B n"], ...]
 
 
-def trace(net: Network, params: Params, x: Real[Numbers, " {net.sizes[0]}"]) -> Trace:
+def trace(net: Network, params: Pairs, x: Real[Numbers, " {net.sizes[0]}"]) -> Trace:
     """Every z[l] and a[l] of one example.
 
     Args:
@@ -114,13 +117,13 @@ def trace(net: Network, params: Params, x: Real[Numbers, " {net.sizes[0]}"]) -> 
         >>> [z.shape for z in t.z], [a.shape for a in t.a]
         ([(4,), (1,)], [(3,), (4,), (1,)])
     """
-    params = check_params(net, params)
-    t: Trace = one_example(trace_rows(net, params, check_x(net, params, x)[None]))
+    layers = check_params(net, params)
+    t: Trace = one_example(trace_rows(net, layers, check_x(net, layers, x)[None]))
     return t
 
 
 def forward(
-    net: Network, params: Params, x: Real[Numbers, " {net.sizes[0]}"]
+    net: Network, params: Pairs, x: Real[Numbers, " {net.sizes[0]}"]
 ) -> Float[Array, " {net.sizes[-1]}"]:
     """ŷ = g(z[L]) of one example; pure, so `jax.jit` and `jax.vmap` apply.
 
@@ -147,7 +150,7 @@ def forward(
 
 
 def loss(
-    net: Network, params: Params, x: Real[Numbers, " {net.sizes[0]}"], y: ArrayLike
+    net: Network, params: Pairs, x: Real[Numbers, " {net.sizes[0]}"], y: ArrayLike
 ) -> Float[Array, ""]:
     """The loss of one example, see `jaxnn.tasks`: ½‖ŷ - y‖² or a cross-entropy in nats.
 
@@ -173,9 +176,9 @@ def loss(
         >>> round(float(jaxnn.loss(net, params, jnp.ones(3), 1)), 4)  # ln 2: ŷ is ½
         0.6931
     """
-    params = check_params(net, params)
-    xs, ys = check_example(net, params, x, y)
-    return net.task.loss(trace_rows(net, params, xs).z[-1], ys)[0]
+    layers = check_params(net, params)
+    xs, ys = check_example(net, layers, x, y)
+    return net.task.loss(trace_rows(net, layers, xs).z[-1], ys)[0]
 
 
 def trace_rows(net: Network, params: Params, xs: Float[Array, "B n_in"]) -> Trace:
@@ -193,7 +196,7 @@ def one_example(tree: Any) -> Any:
     return jax.tree.map(lambda rows: rows[0], tree)
 
 
-def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+def _check_sizes(sizes: Sequence[SupportsIndex]) -> tuple[int, ...]:
     what = "sizes: expected at least two positive integers (n[0], …, n[L])"
     try:
         checked = tuple(operator.index(n) for n in sizes)
@@ -204,7 +207,7 @@ def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     return checked
 
 
-def check_params(net: Network, params: Params) -> Params:
+def check_params(net: Network, params: Pairs) -> Params:
     """`params` as a tuple of Layers of arrays that fit `net`; for what is wrong, one sentence."""
     n = net.sizes
     try:

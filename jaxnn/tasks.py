@@ -158,7 +158,7 @@ def label_rows(
 
     Example:
         >>> import jaxnn
-        >>> label_rows(jaxnn.find_task("multiclass"), [2, 0], (2,), 3, "float32")
+        >>> label_rows(jaxnn.find_task("multiclass"), np.array([2, 0]), (2,), 3, "float32")
         Array([[0., 0., 1.],
                [1., 0., 0.]], dtype=float32)
     """

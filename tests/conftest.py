@@ -1,0 +1,42 @@
+"""What the tests share: strict JAX, shapes checked at run time, seeded keys.
+
+The import hook comes first: it wraps what is annotated in jaxnn when jaxnn is imported.
+"""
+
+import zlib
+
+from jaxtyping import install_import_hook
+
+with install_import_hook("jaxnn", "beartype.beartype"):
+    import jaxnn  # noqa: F401
+
+import jax
+import jaxtyping
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def strict_jax():
+    """float64 where asked for; no silent change of dtype or rank."""
+    with (
+        jax.enable_x64(True),
+        jax.numpy_dtype_promotion("strict"),
+        jax.numpy_rank_promotion("raise"),
+    ):
+        yield
+
+
+@pytest.fixture
+def key(request):
+    """A key of the test's own; its seed is printed where the test fails."""
+    seed = zlib.crc32(request.node.nodeid.encode())
+    print(f"seed {seed}")
+    return jax.random.key(seed)
+
+
+@pytest.fixture
+def unhooked():
+    """Shapes unchecked by jaxtyping, as for a user: the library's own sentences show."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,0 +1,164 @@
+"""σ and σ′ against JAX's, against their definitions in 900 digits, and at the edges."""
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+import reference
+
+import jaxnn
+
+ACTIVATIONS = tuple(jaxnn.ACTIVATIONS.values())
+DTYPES = (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64)
+INF, NAN = np.inf, np.nan
+SCALE, ALPHA = 1.0507009873554804934, 1.6732632423543772848
+
+# The definitions, for mpmath; their derivatives are taken numerically with 900 digits, enough for
+# 1 + tanh u, where it is 1e-480.
+EXACT = {
+    "identity": lambda z: z,
+    "sigmoid": lambda z: 1 / (1 + mpmath.exp(-z)),
+    "tanh": mpmath.tanh,
+    "relu": lambda z: max(z, 0),
+    "leaky_relu": lambda z: z if z > 0 else z / 100,
+    "elu": lambda z: z if z > 0 else mpmath.expm1(z),
+    "selu": lambda z: SCALE * (z if z > 0 else ALPHA * mpmath.expm1(z)),
+    "softplus": lambda z: mpmath.log1p(mpmath.exp(z)),
+    "softsign": lambda z: z / (1 + abs(z)),
+    "silu": lambda z: z / (1 + mpmath.exp(-z)),
+    "gelu": lambda z: z * mpmath.ncdf(z),
+    "gelu_tanh": lambda z: (
+        z / 2 * (1 + mpmath.tanh(mpmath.sqrt(2 / mpmath.pi) * (z + mpmath.mpf("0.044715") * z**3)))
+    ),
+    "mish": lambda z: z * mpmath.tanh(mpmath.log1p(mpmath.exp(z))),
+    "erf": mpmath.erf,
+    "sin": mpmath.sin,
+    "hard_tanh": lambda z: min(max(z, -1), 1),
+    "relu6": lambda z: min(max(z, 0), 6),
+}
+
+# σ(-inf), σ(inf), σ′(-inf), σ′(inf)
+LIMITS = {
+    "identity": (-INF, INF, 1, 1),
+    "sigmoid": (0, 1, 0, 0),
+    "tanh": (-1, 1, 0, 0),
+    "relu": (0, INF, 0, 1),
+    "leaky_relu": (-INF, INF, 0.01, 1),
+    "elu": (-1, INF, 0, 1),
+    "selu": (-SCALE * ALPHA, INF, 0, SCALE),
+    "softplus": (0, INF, 0, 1),
+    "softsign": (-1, 1, 0, 0),
+    "silu": (0, INF, 0, 1),
+    "gelu": (0, INF, 0, 1),
+    "gelu_tanh": (0, INF, 0, 1),
+    "mish": (0, INF, 0, 1),
+    "erf": (-1, 1, 0, 0),
+    "sin": (NAN, NAN, NAN, NAN),  # no limit
+    "hard_tanh": (-1, 1, 0, 0),
+    "relu6": (0, 6, 0, 0),
+}
+
+each_activation = pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda a: a.name)
+each_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def rounding(dtype):
+    return float(jnp.finfo(dtype).eps)
+
+
+@each_activation
+def test_values_and_derivatives_have_all_their_digits(activation):
+    """Relative to their own size, also in a tail: at z = ±25 a sigmoid's slope is 1e-11."""
+    z = [-25, -12.3, -7.7, -3.1, -1.4, -0.3, 1e-3, 0.4, 1.7, 3.6, 5.9, 11.2, 25]
+    with mpmath.workdps(900):
+        exact = EXACT[activation.name]
+        values = [float(exact(mpmath.mpf(v))) for v in z]
+        slopes = [float(mpmath.diff(exact, mpmath.mpf(v), h=mpmath.mpf("1e-20"))) for v in z]
+    # An error of ε in the argument of e^-z²/2 is one of z² ε in its value: 1e-12 at z = 25.
+    np.testing.assert_allclose(activation.sigma(jnp.array(z)), values, rtol=1e-12)
+    np.testing.assert_allclose(activation.prime(jnp.array(z)), slopes, rtol=1e-12)
+
+
+@each_activation
+def test_it_is_the_function_that_jax_calls_so(activation, key):
+    z = 3 * jax.random.normal(key, (1000,))
+    np.testing.assert_allclose(
+        activation.sigma(z), reference.SIGMA[activation.name](z), rtol=1e-12, atol=1e-14
+    )
+
+
+@each_activation
+def test_prime_is_jax_s_derivative_also_at_a_kink(activation, key):
+    places = jnp.array([0.0, -0.0, *activation.kinks])
+    z = jnp.concatenate([places, 3 * jax.random.normal(key, (1000,))])
+    prime = activation.prime(z)
+    of_jax = jax.vmap(jax.grad(reference.SIGMA[activation.name]))(z)
+    of_sigma = jax.vmap(jax.grad(activation.sigma))(z)
+    # JAX's derivatives lose their tails to cancellation (1 - tanh²), of order ε z.
+    np.testing.assert_allclose(prime, of_jax, rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(prime, of_sigma, rtol=1e-9, atol=1e-14)
+
+
+@each_activation
+def test_kinks_are_where_the_slope_jumps(activation):
+    step = 1e-9
+    z = jnp.linspace(-8, 8, 17)
+    jumps = jnp.abs(activation.prime(z + step) - activation.prime(z - step)) > 1e-3
+    assert tuple(z[jumps].tolist()) == activation.kinks
+
+
+@each_dtype
+@each_activation
+def test_edges_in_every_dtype(activation, dtype):
+    low, high, low_slope, high_slope = LIMITS[activation.name]
+    ends = jnp.array([-INF, INF, NAN], dtype)
+    far = jnp.array([-1e4, 1e4, -300, 300, -30, 30, 0], dtype)
+    for function, limits in (
+        (activation.sigma, (low, high, NAN)),
+        (activation.prime, (low_slope, high_slope, NAN)),
+    ):
+        for form in (function, jax.jit(function)):
+            at_ends, at_far = form(ends), form(far)
+            assert at_ends.dtype == at_far.dtype == dtype
+            np.testing.assert_allclose(
+                np.asarray(at_ends, np.float64), limits, rtol=rounding(dtype)
+            )
+            exact = np.asarray(function(far.astype(jnp.float64)))
+            error = np.abs(np.asarray(at_far, np.float64) - exact)
+            # sin of 1e4 is as uncertain as its argument, which float64 has too: no rounding here.
+            assert np.all(error <= 8 * rounding(dtype) * np.maximum(1, np.abs(exact)))
+
+
+@each_dtype
+@each_activation
+def test_it_is_accurate_in_every_dtype(activation, dtype, key):
+    z = (4 * jax.random.normal(key, (1000,))).astype(dtype)
+    for function in (activation.sigma, activation.prime):
+        exact = np.asarray(function(z.astype(jnp.float64)))
+        error = np.abs(np.asarray(jax.jit(function)(z), np.float64) - exact)
+        assert np.max(error / np.maximum(1, np.abs(exact))) <= 16 * rounding(dtype)
+
+
+def test_one_s_own_activation_is_a_value():
+    def square(z):
+        return z * z
+
+    def twice(z):
+        return 2 * z
+
+    one, other = (jaxnn.Activation("square", square, twice) for _ in range(2))
+    assert one == other
+    assert hash(one) == hash(other)
+    net = jaxnn.Network((2, 3, 1), one, "regression")
+    params = jaxnn.init(net, jax.random.key(0))
+    x, y = jnp.ones(2), jnp.ones(1)
+    expected = jax.grad(jaxnn.loss, argnums=1)(net, params, x, y)
+    reference.assert_close(jaxnn.backprop(net, params, x[None], y[None])[1], expected, 1e-12)
+
+
+def test_an_unknown_activation_is_answered_with_the_list(unhooked):
+    with pytest.raises(ValueError, match=r"no 'sigmiod'; choose one of identity, sigmoid, tanh"):
+        jaxnn.find_activation("sigmiod")
+    with pytest.raises(TypeError, match=r"expected a name or a jaxnn.Activation, got 3"):
+        jaxnn.Network((2, 1), 3, "binary")

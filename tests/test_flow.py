@@ -1,0 +1,119 @@
+"""Norms of gradients, and zero told apart from underflow."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+import jaxnn
+
+
+def network(key, activation, depth, width=16, weights="glorot_uniform", dtype=jnp.float32):
+    net = jaxnn.Network((6, *[width] * depth, 1), activation, "binary")
+    keys = jax.random.split(key, 3)
+    params = jaxnn.init(net, keys[0], weights, 0.1, dtype)
+    return net, params, jax.random.normal(keys[1], (9, 6), dtype), jnp.arange(9) % 2
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "silu"])
+def test_it_measures_the_gradient_of_the_mean_loss(key, activation):
+    """Δz by jax.grad, as the derivative by a shift of z, against every number of the flow."""
+    net, params, xs, ys = network(key, activation, 5, dtype=jnp.float64)
+    rows = ys[:, None].astype(jnp.float64)
+    shifts = [jnp.zeros((9, len(b))) for _, b in params]
+
+    def mean_loss(params, shifts):
+        one = jax.vmap(
+            lambda x, y, s: reference.loss(activation, "binary", params, x, y, shift_z=s)
+        )
+        return jnp.mean(one(xs, rows, shifts))
+
+    layers, delta_z = jax.grad(mean_loss, argnums=(0, 1))(params, shifts)
+    flow = jaxnn.gradient_flow(net, params, xs, ys)
+    for measured, gradients in (
+        (flow.log_delta, delta_z),
+        (flow.log_theta, [theta for theta, _ in layers]),
+        (flow.log_b, [b for _, b in layers]),
+    ):
+        norms = [np.linalg.norm(np.ravel(gradient)) for gradient in gradients]
+        np.testing.assert_allclose(measured, np.log(norms), rtol=1e-12)
+    activations = jax.vmap(jaxnn.trace, in_axes=(None, None, 0))(net, params, xs).a[1:]
+    squares = [np.mean(np.square(a)) for a in activations]
+    np.testing.assert_allclose(flow.mean_square_a, squares, rtol=1e-12)
+    assert not flow.lost.any()
+
+
+def test_small_gradients_have_norms_in_float32(key):
+    """30 sigmoid layers: the plain norm is 0, its square being out of range."""
+    net, params, xs, ys = network(key, "sigmoid", 36)
+    flow = jax.jit(jaxnn.gradient_flow)(net, params, xs, ys)
+    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
+    exact = jaxnn.gradient_flow(net, wide, xs.astype(jnp.float64), ys)
+    delta = jaxnn.backprop(net, params, xs, ys)[1][0].b
+    assert jnp.linalg.norm(delta) == 0
+    assert jnp.any(delta != 0)
+    assert float(flow.log_delta[0]) < np.log(1e-21)
+    np.testing.assert_allclose(flow.log_delta, exact.log_delta, rtol=1e-5)
+    np.testing.assert_allclose(flow.log_theta, exact.log_theta, rtol=1e-5)
+
+
+def test_underflow_is_lost(key):
+    """Sigmoid, 80 layers: 1e-50 is zero in float32 and a number in float64."""
+    net, params, xs, ys = network(key, "sigmoid", 80)
+    flow = jaxnn.gradient_flow(net, params, xs, ys)
+    zero = np.isneginf(flow.log_delta)
+    assert zero[0]
+    assert not zero[-1]
+    np.testing.assert_array_equal(flow.lost, zero)
+    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
+    assert not jaxnn.gradient_flow(net, wide, xs.astype(jnp.float64), ys).lost.any()
+
+
+def test_dead_units_give_a_true_zero(key):
+    """ReLU with layer 3 dead: zero from there down, and nothing is lost."""
+    net, params, xs, ys = network(key, "relu", 5)
+    dead = params[2]._replace(b=jnp.full_like(params[2].b, -100))
+    flow = jaxnn.gradient_flow(net, (*params[:2], dead, *params[3:]), xs, ys)
+    np.testing.assert_array_equal(np.isneginf(flow.log_delta), [1, 1, 1, 0, 0, 0])
+    assert not flow.lost.any()
+    assert np.isneginf(flow.log_theta[:3]).all()
+
+
+def test_a_zero_matrix_cuts_the_path(key):
+    net, params, xs, ys = network(key, "sigmoid", 3)
+    cut = params[2]._replace(theta=jnp.zeros_like(params[2].theta))
+    flow = jaxnn.gradient_flow(net, (*params[:2], cut, *params[3:]), xs, ys)
+    np.testing.assert_array_equal(np.isneginf(flow.log_delta), [1, 1, 0, 0])
+    assert not flow.lost.any()
+
+
+def test_overflow_is_lost(key):
+    """A factor of 100 a layer backwards, while the signal itself stays small: it starts at zero."""
+    net, params, xs, ys = network(key, "identity", 40, weights=jaxnn.gaussian(100.0))
+    unbiased = [layer._replace(b=jnp.zeros_like(layer.b)) for layer in params]
+    flow = jaxnn.gradient_flow(net, unbiased, jnp.zeros_like(xs), ys)
+    assert flow.lost[0]
+    assert not flow.lost[-1]
+    assert not np.isfinite(flow.log_delta[0])
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-20, 1.0, 1e20, 1e38])
+def test_log_norm_over_the_whole_range_of_float32(key, scale):
+    v = jax.random.normal(key, (30, 4)) * scale
+    expected = np.log(np.linalg.norm(np.ravel(v)))
+    if scale < np.finfo(np.float32).tiny:  # digits are gone below the normal numbers, or all of it
+        assert float(jaxnn.log_norm(v.astype(jnp.float32))) <= expected + 1e-3
+    else:
+        np.testing.assert_allclose(
+            jaxnn.log_norm(v.astype(jnp.float32)), expected, rtol=1e-6, atol=1e-6
+        )
+
+
+def test_log_norm_at_the_edges():
+    assert jaxnn.log_norm(jnp.zeros(3)) == -np.inf
+    assert jaxnn.log_norm(jnp.array([1.0, -np.inf])) == np.inf
+    assert np.isnan(jaxnn.log_norm(jnp.array([1.0, np.nan, np.inf])))
+    assert jaxnn.log_norm(jnp.full(60_000, 2.0, jnp.float16)) == pytest.approx(
+        np.log(2 * 60_000**0.5)
+    )

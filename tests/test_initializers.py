@@ -1,0 +1,134 @@
+"""What is drawn: names, variances, keys, dtypes."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxnn
+
+N_IN, N_OUT = 300, 200
+
+# The variance of an entry of θ (N_IN, N_OUT), by the formula of each scheme.
+VARIANCES = {
+    "glorot_uniform": 2 / (N_IN + N_OUT),
+    "glorot_normal": 2 / (N_IN + N_OUT),
+    "xavier_uniform": 2 / (N_IN + N_OUT),
+    "xavier_normal": 2 / (N_IN + N_OUT),
+    "he_uniform": 2 / N_IN,
+    "he_normal": 2 / N_IN,
+    "kaiming_uniform": 2 / N_IN,
+    "kaiming_normal": 2 / N_IN,
+    "lecun_uniform": 1 / N_IN,
+    "lecun_normal": 1 / N_IN,
+    "orthogonal": 1 / max(N_IN, N_OUT),
+    "normal": 1e-2**2,
+    "uniform": 1e-2**2 / 12,
+    "truncated_normal": 1e-2**2 * 0.774,  # cut at two standard deviations
+    "zeros": 0,
+    "ones": 0,
+}
+
+
+def test_every_name_has_its_variance(key):
+    assert set(VARIANCES) == set(jaxnn.WEIGHTS)
+    schemes = {name: (name, variance) for name, variance in VARIANCES.items()}
+    schemes["gaussian"] = (jaxnn.gaussian(1.7), 1.7**2 / N_IN)
+    schemes["scaled orthogonal"] = (jaxnn.orthogonal(1.7), 1.7**2 / max(N_IN, N_OUT))
+    net = jaxnn.Network((N_IN, N_OUT), "tanh", "regression")
+    # 4 standard errors of a variance over N entries, at most those of a normal: √(2/N).
+    tolerance = 4 * np.sqrt(2 / (N_IN * N_OUT))
+    for name, (scheme, variance) in schemes.items():
+        ((theta, _),) = jaxnn.init(net, key, scheme)
+        assert theta.shape == (N_IN, N_OUT)
+        np.testing.assert_allclose(theta.var(), variance, rtol=tolerance, err_msg=name)
+
+
+def test_biases_by_name_number_or_callable(key):
+    net = jaxnn.Network((2, 100_000), "tanh", "regression")
+    ((_, b),) = jaxnn.init(net, key, biases=0.3)
+    np.testing.assert_allclose([b.mean(), b.std()], [0, 0.3], rtol=0.01, atol=0.005)
+    ((_, b),) = jaxnn.init(net, key, biases=jax.nn.initializers.constant(0.7))
+    assert jnp.all(b == 0.7)
+    for name in jaxnn.BIASES:
+        ((_, b),) = jaxnn.init(net, key, biases=name)
+        assert b.shape == (100_000,)
+    for zero in (0, "zeros"):
+        ((_, b),) = jaxnn.init(net, key, biases=zero)
+        assert not b.any()
+
+
+def test_layers_draw_apart_and_do_not_depend_on_the_depth(key):
+    deep, shallow = (jaxnn.Network((5, *[5] * d, 5), "tanh", "regression") for d in (4, 2))
+    params = jaxnn.init(deep, key, biases=1.0)
+    chex.assert_trees_all_equal(params[:3], jaxnn.init(shallow, key, biases=1.0))
+    thetas = {layer.theta.tobytes() for layer in params} | {layer.b.tobytes() for layer in params}
+    assert len(thetas) == 2 * len(params)
+    assert not jnp.array_equal(params[0].theta[0], params[0].b)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64])
+@pytest.mark.parametrize("weights", jaxnn.WEIGHTS)
+def test_every_scheme_in_every_dtype(key, weights, dtype):
+    net = jaxnn.Network((6, 4, 2), "tanh", "regression")
+    params = jaxnn.init(net, key, weights, "normal", dtype)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(dtype)}
+    assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params))
+
+
+def test_init_runs_under_jit_and_vmap(key):
+    net = jaxnn.Network((6, 4, 2), "tanh", "regression")
+    keys = jax.random.split(key, 3)
+    stack = jax.jit(jax.vmap(jaxnn.init, in_axes=(None, 0)))(net, keys)
+    for i, one in enumerate(keys):
+        member = jax.tree.map(lambda leaf, i=i: leaf[i], stack)
+        chex.assert_trees_all_close(member, jaxnn.init(net, one), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        (
+            {"weights": "glorot"},
+            ValueError,
+            r"weights: there is no 'glorot'; choose one of glorot_u",
+        ),
+        (
+            {"weights": "constant"},
+            ValueError,
+            r"no 'constant'; it needs a value: give the callable",
+        ),
+        ({"weights": "delta_orthogonal"}, ValueError, r"for convolutions: use orthogonal"),
+        ({"weights": 3}, TypeError, r"weights: expected a name or a callable .*, got 3"),
+        (
+            {"biases": "he_normal"},
+            ValueError,
+            r"biases: there is no 'he_normal'; choose one of zer",
+        ),
+        (
+            {"biases": -0.1},
+            ValueError,
+            r"biases: expected a finite standard deviation >= 0, got -0.1",
+        ),
+        ({"biases": None}, TypeError, r"biases: expected a name, a number .*, got None"),
+        ({"biases": True}, TypeError, r"biases: expected a name, a number .*, got True"),
+        ({"dtype": jnp.int32}, TypeError, r"dtype: expected a floating dtype .*, got int32"),
+        (
+            {"weights": lambda key, shape, dtype: jnp.zeros((2, 2), dtype)},
+            ValueError,
+            r"theta\[0\]: expected the initialiser to return shape \(2, 3\), got \(2, 2\)",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn(arguments, error, sentence, unhooked):
+    net = jaxnn.Network((2, 3), "tanh", "regression")
+    with pytest.raises(error, match=sentence):
+        jaxnn.init(net, jax.random.key(0), **arguments)
+
+
+@pytest.mark.parametrize("scheme", [jaxnn.gaussian, jaxnn.orthogonal])
+@pytest.mark.parametrize("sigma_w", [-1.0, float("nan"), float("inf")])
+def test_sigma_w_is_a_standard_deviation(scheme, sigma_w):
+    with pytest.raises(ValueError, match="sigma_w: expected a finite standard deviation >= 0, got"):
+        scheme(sigma_w)

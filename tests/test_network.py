@@ -1,0 +1,154 @@
+"""Network, forward pass and loss of one example, and what is said of bad input."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+import jaxnn
+
+
+@pytest.fixture
+def net():
+    return jaxnn.Network((3, 4, 1), "sigmoid", "binary")
+
+
+@pytest.fixture
+def params(net, key):
+    return jaxnn.init(net, key, biases=0.1)
+
+
+def test_forward_trace_and_loss_agree_with_the_reference(key):
+    keys = jax.random.split(key, 4)
+    for task in jaxnn.TASKS:
+        net = jaxnn.Network((3, 5, 4, 2), "tanh", task)
+        params = jaxnn.init(net, keys[0], biases=0.1)
+        x = jax.random.normal(keys[1], (3,))
+        y = reference.example_labels(task, keys[2], 1, 2, jnp.float64)[0]
+        trace = jaxnn.trace(net, params, x)
+        chex.assert_shape(trace.z, [(5,), (4,), (2,)])
+        chex.assert_shape(trace.a, [(3,), (5,), (4,), (2,)])
+        z = x
+        for i, (theta, b) in enumerate(params):
+            z = (jnp.tanh(z) if i > 0 else z) @ theta + b
+            np.testing.assert_allclose(trace.z[i], z, rtol=1e-12)
+        output = {"regression": lambda z: z, "binary": jax.nn.sigmoid, "multiclass": jax.nn.softmax}
+        np.testing.assert_allclose(jaxnn.forward(net, params, x), output[task](z), rtol=1e-12)
+        expected = reference.loss("tanh", task, params, x, y)
+        np.testing.assert_allclose(jaxnn.loss(net, params, x, y), expected, rtol=1e-12)
+
+
+def test_without_hidden_layers_it_is_logistic_regression(key):
+    net = jaxnn.Network((30, 1), "relu", "binary")
+    (theta, b), *rest = params = jaxnn.init(net, key, biases=0.1)
+    assert not rest
+    xs = jax.random.normal(key, (7, 30))
+    expected = 1 / (1 + np.exp(-(xs @ theta + b[None])))
+    batched = jax.vmap(jaxnn.forward, in_axes=(None, None, 0))(net, params, xs)
+    np.testing.assert_allclose(batched, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64])
+@pytest.mark.parametrize("task", jaxnn.TASKS)
+def test_everything_is_in_the_dtype_of_the_parameters(key, task, dtype):
+    net = jaxnn.Network((3, 4, 2), "gelu", task)
+    params = jaxnn.init(net, key, biases=0.1, dtype=dtype)
+    chex.assert_trees_all_equal_dtypes(params, jax.tree.map(lambda p: p.astype(dtype), params))
+    x = np.arange(3)  # integers, as a user may have them
+    y = {"regression": np.ones(2), "binary": np.ones(2), "multiclass": np.array(1)}[task]
+    value, gradient = jaxnn.backprop(net, params, x[None], y[None])
+    chex.assert_trees_all_equal_shapes_and_dtypes(gradient, params)
+    results = (value, jaxnn.loss(net, params, x, y), jaxnn.deltas(net, params, x, y))
+    assert {leaf.dtype for leaf in jax.tree.leaves(results)} == {jnp.dtype(dtype)}
+
+
+def test_a_network_is_one_static_hashable_value(net, params):
+    same = jaxnn.Network([np.int64(3), 4, 1], jaxnn.ACTIVATIONS["sigmoid"], jaxnn.TASKS["binary"])
+    assert same == net
+    assert hash(same) == hash(net)
+    assert net != jaxnn.Network((3, 4, 1), "tanh", "binary")
+    x = jnp.ones(3)
+    as_pytree = jax.jit(jaxnn.forward)(net, params, x)
+    np.testing.assert_array_equal(
+        as_pytree, jax.jit(jaxnn.forward, static_argnums=0)(net, params, x)
+    )
+    with pytest.raises(AttributeError):
+        net.sizes = (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "error"),
+    [
+        ((), ValueError),
+        ((3,), ValueError),
+        ((3, 0, 1), ValueError),
+        ((3, -4, 1), ValueError),
+        ((3, True), ValueError),
+        ((3, 4.0, 1), TypeError),
+        (3, TypeError),
+        ("34", TypeError),
+    ],
+)
+def test_bad_sizes(sizes, error, unhooked):
+    with pytest.raises(error, match=r"sizes: expected at least two positive integers .*, got"):
+        jaxnn.Network(sizes, "tanh", "binary")
+
+
+def test_one_class_is_no_choice(unhooked):
+    with pytest.raises(ValueError, match="multiclass needs at least 2 outputs, got 1; use task="):
+        jaxnn.Network((3, 1), "tanh", "multiclass")
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "sentence"),
+    [
+        (np.ones(4), ValueError, r"x: expected shape \(3,\), .* layer 0 .*\(3, 4, 1\), got \(4,\)"),
+        (np.ones((7, 3)), ValueError, r"got \(7, 3\); map over a batch with jax.vmap"),
+        (np.array([1, np.nan, np.inf]), ValueError, r"got 2 that are nan or inf, .* column 1"),
+        (np.ones(3) * 1j, TypeError, r"x: expected real numbers, got complex"),
+    ],
+)
+def test_bad_examples(net, params, x, error, sentence, unhooked):
+    for function in (jaxnn.forward, jaxnn.trace):
+        with pytest.raises(error, match=sentence):
+            function(net, params, x)
+    for function in (jaxnn.loss, jaxnn.deltas):
+        with pytest.raises(error, match=sentence):
+            function(net, params, x, 1)
+
+
+@pytest.mark.parametrize(
+    ("xs", "sentence"),
+    [
+        (np.ones(3), r"x: expected shape \(B, 3\), a batch of B >= 1, .*, got \(3,\)"),
+        (np.ones((0, 3)), r"a batch of B >= 1, .*, got \(0, 3\)"),
+        (np.ones((2, 4)), r"x: expected shape \(B, 3\), .*, got \(2, 4\)"),
+    ],
+)
+def test_bad_batches(net, params, xs, sentence, unhooked):
+    for function in (jaxnn.backprop, jaxnn.mean_loss, jaxnn.gradient_flow):
+        for form in (function, jax.jit(function)):
+            with pytest.raises(ValueError, match=sentence):
+                form(net, params, xs, np.ones(len(xs)))
+
+
+def test_bad_parameters(net, params, unhooked):
+    x = jnp.ones(3)
+    (theta, b), last = params
+    for bad, error, sentence in (
+        (params[:1], ValueError, r"params: expected 2 layers for sizes \(3, 4, 1\), got 1"),
+        (((theta.T, b), last), ValueError, r"theta\[0\]: expected shape \(3, 4\) .*got \(4, 3\)"),
+        (((theta, b[:2]), last), ValueError, r"b\[0\]: expected shape \(4,\) .*got \(2,\)"),
+        (
+            ((theta, b.astype(jnp.float32)), last),
+            TypeError,
+            r"one floating dtype .*float64, float32",
+        ),
+        (jax.tree.map(lambda p: p.astype(int), params), TypeError, r"one floating dtype .*got int"),
+        ((theta, last), TypeError, r"params: expected 2 pairs \(theta, b\) of arrays"),
+        (None, TypeError, r"params: expected 2 pairs .*, got NoneType"),
+    ):
+        with pytest.raises(error, match=sentence):
+            jaxnn.forward(net, bad, x)

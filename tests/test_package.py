@@ -1,0 +1,110 @@
+"""The package as a whole: exports, what it imports, and the README's examples."""
+
+import ast
+import doctest
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+import jaxnn
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", jaxnn.__all__)
+def test_every_export_has_a_docstring(name):
+    value = getattr(jaxnn, name)
+    if isinstance(value, dict | tuple):  # a table of values
+        return
+    text = inspect.getdoc(value)
+    assert text
+    if inspect.isfunction(value):
+        assert ">>>" in text, "an example that runs"
+        assert "Raises:" in text or name == "log_norm"
+
+
+def test_the_list_of_exports_is_complete():
+    assert (
+        sorted(jaxnn.__all__, key=lambda n: (not n.isupper(), not n[0].isupper(), n))
+        == jaxnn.__all__
+    )
+    public = {
+        n for n, v in vars(jaxnn).items() if not n.startswith("_") and not inspect.ismodule(v)
+    }
+    assert public - {"annotations"} == set(jaxnn.__all__)
+    assert (ROOT / "jaxnn" / "py.typed").exists()
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+
+
+def test_the_library_imports_little_and_downwards():
+    order = ["activations", "tasks", "network", "initializers", "backprop", "flow"]
+    allowed = set(sys.stdlib_module_names) | {"jax", "jaxtyping", "numpy", "optax", "chex"}
+    for i, room in enumerate(order):
+        for name in imported(ROOT / "jaxnn" / f"{room}.py"):
+            if name.startswith("."):
+                assert order.index(name[1:]) < i, f"{room} imports {name}"
+            else:
+                assert name.partition(".")[0] in allowed, f"{room} imports {name}"
+    rooms = {path.stem for path in (ROOT / "jaxnn").glob("*.py")} - {"__init__"}
+    assert rooms == set(order)
+
+
+def test_the_reverse_pass_is_written_by_hand():
+    """Nowhere in the library does JAX differentiate."""
+    for path in (ROOT / "jaxnn").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in ("grad", "value_and_grad", "vjp", "jvp", "linearize")
+
+
+def test_importing_jaxnn_imports_no_more_than_it_needs():
+    code = "import sys, jaxnn; print({'optax', 'chex', 'sklearn', 'polars'} & set(sys.modules))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "set()"
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def test_the_readme_s_python_runs():
+    """Plain blocks are run; those with prompts are checked line by line."""
+    scope = {}
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+        for i, block in enumerate(blocks("python")):
+            if ">>>" in block:
+                example = doctest.DocTestParser().get_doctest(block, scope, f"README {i}", None, 0)
+                runner.run(example, clear_globs=False)
+                scope = example.globs
+            else:
+                exec(compile(block, f"README {i}", "exec"), scope)
+    assert runner.summarize().failed == 0
+    assert blocks("python")
+
+
+@pytest.mark.parametrize("heading", ["Run", "Test"])
+def test_the_readme_s_commands_stand_alone(heading):
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    assert len(re.findall(r"^```", section, re.MULTILINE)) == 2, "one fenced block"
+
+
+def test_every_link_of_the_readme_leads_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target

@@ -1,0 +1,149 @@
+"""Losses from the logits, and the forms that labels may take."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+import jaxnn
+from jaxnn.tasks import label_rows
+
+REGRESSION, BINARY, MULTICLASS = jaxnn.TASKS.values()
+INF = np.inf
+
+
+@pytest.mark.parametrize("task", jaxnn.TASKS)
+def test_loss_and_its_derivatives_equal_optax(key, task):
+    z = 3 * jax.random.normal(key, (50, 4))
+    y = reference.example_labels(task, key, 50, 4, jnp.float64)
+    ours, of_optax = jaxnn.TASKS[task], jax.vmap(reference.LOSS[task])
+    np.testing.assert_allclose(ours.loss(z, y), of_optax(z, y), rtol=1e-12, atol=1e-14)
+    for argument, derivative in enumerate((ours.delta_z, ours.delta_y)):
+        expected = jax.grad(lambda *zy: jnp.sum(of_optax(*zy)), argnums=argument)(z, y)
+        np.testing.assert_allclose(derivative(z, y), expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(ours.delta_z(z, y), ours.output(z) - y, rtol=1e-12, atol=1e-14)
+    plain = jax.grad(lambda z: jnp.sum(ours.loss(z, y)))(z)
+    np.testing.assert_allclose(plain, ours.delta_z(z, y), rtol=1e-12, atol=1e-14)
+
+
+def test_soft_labels_of_a_binary_task_under_jit(key):
+    """Values are not checked under jit; the loss of y = 0.3 is still the cross-entropy."""
+    z, y = jax.random.normal(key, (5, 1)), jnp.full((5, 1), 0.3)
+    expected = jax.vmap(reference.LOSS["binary"])(z, y)
+    np.testing.assert_allclose(BINARY.loss(z, y), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64])
+def test_binary_edges(dtype):
+    z = jnp.array([[INF], [INF], [-INF], [-INF], [1e4], [1e4], [-1e4], [-1e4], [0], [0]], dtype)
+    y = jnp.array([[1], [0]] * 5, dtype)
+    loss = np.asarray(BINARY.loss(z, y), np.float64)
+    far = float(jnp.asarray(1e4, dtype))
+    expected = [0, INF, INF, 0, 0, far, far, 0, np.log(2), np.log(2)]
+    np.testing.assert_allclose(loss, expected, rtol=float(jnp.finfo(dtype).eps))
+    delta = np.asarray(BINARY.delta_z(z, y), np.float64)[:, 0]
+    np.testing.assert_array_equal(delta, [0, 1, -1, 0, 0, 1, -1, 0, -0.5, 0.5])
+    assert BINARY.loss(z, y).dtype == BINARY.delta_z(z, y).dtype == dtype
+    assert np.isnan(BINARY.loss(jnp.full((1, 1), jnp.nan, dtype), y[:1])[0])
+
+
+def test_a_saturated_binary_output_keeps_its_gradient():
+    """Where ŷ rounds to 1, ŷ - y is still -e^-z."""
+    delta = BINARY.delta_z(jnp.array([[40.0]]), jnp.array([[1.0]]))
+    np.testing.assert_allclose(delta, -np.exp(-40.0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64])
+def test_multiclass_edges(dtype):
+    z = jnp.array([[1e4, -1e4, 0], [0, -INF, 0], [0, 0, 0]], dtype)
+    y = jnp.array([[1, 0, 0], [1, 0, 0], [0, 0, 1]], dtype)
+    loss = np.asarray(MULTICLASS.loss(z, y), np.float64)
+    rounding = float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(loss, [0, np.log(2), np.log(3)], rtol=2 * rounding)
+    assert MULTICLASS.loss(z, y).dtype == MULTICLASS.delta_z(z, y).dtype == dtype
+    np.testing.assert_allclose(
+        np.asarray(MULTICLASS.output(z), np.float64).sum(axis=-1), 1, rtol=4 * rounding
+    )
+    np.testing.assert_array_equal(
+        np.asarray(MULTICLASS.delta_z(z[:2], y[:2]), np.float64), [[0, 0, 0], [-0.5, 0, 0.5]]
+    )
+    assert np.isnan(MULTICLASS.loss(jnp.full((1, 3), jnp.nan, dtype), y[:1])[0])
+
+
+def test_large_logits_of_equal_size_are_told_apart():
+    """1e4 + {0, 1}: e^1e4 is beyond every float, the softmax is not."""
+    z, y = jnp.array([[1e4, 1e4 + 1]]), jnp.array([[1.0, 0.0]])
+    np.testing.assert_allclose(MULTICLASS.loss(z, y), np.log1p(np.e), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("task", "y", "rows"),
+    [
+        (REGRESSION, np.array([1.5, 2.0]), [[1.5], [2.0]]),
+        (REGRESSION, np.array([[1.5], [2.0]]), [[1.5], [2.0]]),
+        (BINARY, np.array([True, False]), [[1], [0]]),
+        (BINARY, np.array([1, 0]), [[1], [0]]),
+    ],
+)
+def test_labels_of_one_output(task, y, rows):
+    np.testing.assert_array_equal(label_rows(task, y, (2,), 1, jnp.float32), rows)
+
+
+@pytest.mark.parametrize(
+    ("task", "y", "rows"),
+    [
+        (REGRESSION, np.ones((2, 3)), np.ones((2, 3))),
+        (BINARY, np.eye(3)[:2], np.eye(3)[:2]),
+        (MULTICLASS, np.array([2, 0]), [[0, 0, 1], [1, 0, 0]]),
+        (MULTICLASS, np.array([[0.2, 0.3, 0.5], [1, 0, 0]]), [[0.2, 0.3, 0.5], [1, 0, 0]]),
+    ],
+)
+def test_labels_of_three_outputs(task, y, rows):
+    labels = label_rows(task, y, (2,), 3, jnp.float32)
+    assert labels.dtype == jnp.float32
+    np.testing.assert_allclose(labels, rows, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("task", "y", "n_out", "error", "sentence"),
+    [
+        (REGRESSION, np.ones((2, 2)), 3, ValueError, r"expected shape \(2, 3\) .*, got \(2, 2\)"),
+        (
+            REGRESSION,
+            np.ones(3),
+            1,
+            ValueError,
+            r"shape \(2, 1\) or \(2,\) .* 1 output, got \(3,\)",
+        ),
+        (REGRESSION, np.array([1, INF]), 1, ValueError, r"expected finite numbers .* got inf"),
+        (BINARY, np.array([0, 0.5]), 1, ValueError, r"labels 0 or 1 .* got 0.5 \(1 of 2"),
+        (BINARY, np.array([2, -1]), 1, ValueError, r"labels 0 or 1 .* got 2 \(2 of 2"),
+        (BINARY, np.array([0, np.nan]), 1, ValueError, r"labels 0 or 1 .* got nan"),
+        (MULTICLASS, np.array([0, 3]), 3, ValueError, r"classes 0 … 2 .* got 3 \(1 of 2"),
+        (MULTICLASS, np.array([-1, 0]), 3, ValueError, r"classes 0 … 2 .* got -1"),
+        (MULTICLASS, np.array([0.0, 1.0]), 3, TypeError, r"integer classes 0 … 2, got float64"),
+        (MULTICLASS, np.ones((2, 3)), 3, ValueError, r"probabilities that sum to 1 .* got 1"),
+        (MULTICLASS, np.ones((2, 4)), 3, ValueError, r"\(2, 3\) \(probabilities\) or \(2,\) \(cl"),
+    ],
+)
+def test_wrong_labels_are_named(task, y, n_out, error, sentence):
+    with pytest.raises(error, match=sentence):
+        label_rows(task, y, (2,), n_out, jnp.float64)
+
+
+def test_label_values_are_not_looked_at_under_jit():
+    """They cost nothing in a compiled program, which sees shapes and dtypes only."""
+    net = jaxnn.Network((2, 1), "tanh", "binary")
+    params = jaxnn.init(net, jax.random.key(0))
+    xs, ys = jnp.ones((3, 2)), jnp.full(3, 0.5)
+    assert jnp.isfinite(jax.jit(jaxnn.mean_loss)(net, params, xs, ys))
+    with pytest.raises(ValueError, match="labels 0 or 1"):
+        jaxnn.mean_loss(net, params, xs, ys)
+    with pytest.raises(ValueError, match="expected shape"):
+        jax.jit(jaxnn.mean_loss)(net, params, xs, ys[:2])
+
+
+def test_an_unknown_task_is_answered_with_the_list():
+    with pytest.raises(ValueError, match="no 'ranking'; choose one of regression, binary, multic"):
+        jaxnn.find_task("ranking")
