@@ -58,12 +58,12 @@ def gradients(activation, task, params, xs, ys):
     return jax.value_and_grad(partial(mean_loss, activation, task))(params, xs, ys)
 
 
-def deltas(activation, task, params, xs, ys):
-    """Δz[1 … L], Δa[0 … L-1], Δ(θ, b) of the first example: derivatives by a shift of each."""
+def deltas(activation, task, params, x, y):
+    """Δz[1 … L], Δa[0 … L-1] and Δ(θ, b) of one example: derivatives by a shift of each."""
     shift_z = [jnp.zeros_like(b) for _, b in params]
     shift_a = [jnp.zeros_like(theta[:, 0]) for theta, _ in params]
     of = jax.grad(partial(loss, activation, task), argnums=(3, 4, 0))
-    return of(params, xs[0], ys[0], shift_z, shift_a)
+    return of(params, x, y, shift_z, shift_a)
 
 
 def example_labels(task, key, batch, n_out, dtype=jnp.float64):
