@@ -73,14 +73,10 @@ class Settings:
 class Cell:
     """One measurement: a network, how its weights are drawn, and a seed."""
 
-    net: jaxnn.Network
+    net: jaxnn.Network  # with room for at least `depth` hidden layers
+    depth: int
     weights: str
     seed: int
-
-    @property
-    def depth(self) -> int:
-        """The number of hidden layers."""
-        return len(self.net.sizes) - 2
 
 
 @dataclass(frozen=True)
@@ -135,11 +131,21 @@ def _cells(settings: Settings, dataset: data.Dataset) -> Iterator[Cell]:
     """The cells, those of one network together: they share its compiled program."""
     for activation in dict.fromkeys(settings.activations):
         for depth in sorted(set(settings.depths)):
-            sizes = (dataset.x.shape[1], *[settings.width] * depth, dataset.n_out)
-            net = jaxnn.Network(sizes, activation, dataset.task)
+            net = roomy(dataset, settings.width, activation, depth)
             for weights in dict.fromkeys(settings.weights):
                 for seed in range(settings.seed, settings.seed + settings.seeds):
-                    yield Cell(net, weights, seed)
+                    yield Cell(net, depth, weights, seed)
+
+
+def roomy(dataset: data.Dataset, width: int, activation: str, depth: int) -> jaxnn.Network:
+    """A network whose run of equal layers has room for `depth` hidden ones.
+
+    The room is a power of two, so that one compiled program serves every depth up to it.
+    """
+    n_in = dataset.x.shape[1]
+    apart = 0 if n_in == width else 1  # the first layer is one of the run only if it is square
+    room = 1 << max(depth - apart - 1, 0).bit_length()
+    return jaxnn.Network((n_in, *[width] * (apart + room), dataset.n_out), activation, dataset.task)
 
 
 def run(plan: Plan) -> bool:
@@ -193,6 +199,7 @@ def run(plan: Plan) -> bool:
     return finished
 
 
+_init = jax.jit(jaxnn.init, static_argnames=("weights", "biases", "stacked"))
 _gradient_flow = jax.jit(jaxnn.gradient_flow)
 
 
@@ -200,18 +207,28 @@ def measure(plan: Plan, cell: Cell) -> pl.DataFrame:
     """One row a layer of one network.
 
     Columns: activation, weights, depth (hidden layers), seed, layer (1 … depth + 1, the last is the
-    output); log10_delta_z = log₁₀ ‖Δz[layer]‖, log10_delta_theta = log₁₀ ‖Δθ[layer - 1]‖, -inf
-    for zero; mean_square_a, the mean of a[layer]² over batch and units; delta_z, which says
-    whether Δz is a number, a true zero, or lost to underflow or overflow.
+    output); log10_delta_z = log₁₀ ‖Δz[layer]‖, log10_delta_theta = log₁₀ ‖Δθ[layer - 1]‖, also
+    beyond the range of the dtype, -inf for zero; mean_square_a, the mean of a[layer]² over batch
+    and units; delta_z, which says whether Δz is a number to plain backpropagation too, or lost to
+    it by underflow or overflow, or a true zero.
     """
     key_params, key_batch = jax.random.split(jax.random.key(cell.seed))
-    params = jaxnn.init(cell.net, key_params, plan.draw_weights[cell.weights], plan.draw_biases)
+    # The draw depends on the sizes alone: one program for all activations.
+    shape = jaxnn.Network(cell.net.sizes, "identity", cell.net.task)
+    draw = {"weights": plan.draw_weights[cell.weights], "biases": plan.draw_biases}
+    params = _init(shape, key_params, **draw, stacked=True)
     order = np.asarray(jax.random.permutation(key_batch, len(plan.dataset.x)))[: plan.batch]
-    flow = _gradient_flow(cell.net, params, plan.dataset.x[order], plan.dataset.y[order])
-    log_delta, lost = np.asarray(flow.log_delta, np.float64), np.asarray(flow.lost)
-    zero = np.isneginf(log_delta)
-    states = np.select([zero & lost, zero, lost], ["underflow", "zero", "overflow"], "number")
-    layers = len(log_delta)
+    xs, ys = plan.dataset.x[order], plan.dataset.y[order]
+    used = cell.depth - sum(layer.theta.ndim == 2 for layer in params[:-1])
+    flow = _gradient_flow(cell.net, params, xs, ys, depth=used)
+    kept = np.r_[: cell.depth, len(flow.log_delta) - 1]  # the hidden layers in use, and the output
+    flow = jax.tree.map(lambda values: np.asarray(values[kept], np.float64), flow)
+    states = np.select(
+        [np.isneginf(flow.log_delta), (flow.lost == 1) & (flow.log_delta < 0), flow.lost == 1],
+        ["zero", "underflow", "overflow"],
+        "number",
+    )
+    layers = len(kept)
     return pl.DataFrame(
         {
             "activation": [cell.net.activation.name] * layers,
@@ -219,9 +236,9 @@ def measure(plan: Plan, cell: Cell) -> pl.DataFrame:
             "depth": [cell.depth] * layers,
             "seed": [cell.seed] * layers,
             "layer": np.arange(1, layers + 1),
-            "log10_delta_z": log_delta / np.log(10),
-            "log10_delta_theta": np.asarray(flow.log_theta, np.float64) / np.log(10),
-            "mean_square_a": np.asarray(flow.mean_square_a, np.float64),
+            "log10_delta_z": flow.log_delta / np.log(10),
+            "log10_delta_theta": flow.log_theta / np.log(10),
+            "mean_square_a": flow.mean_a**2 + flow.var_a,
             "delta_z": states,
         }
     )
@@ -241,15 +258,12 @@ def decades_a_layer(case: pl.DataFrame) -> list[float]:
     """The slope of log₁₀ ‖Δz[l]‖ over the hidden layers of the deepest network, one a seed.
 
     Counted towards the input: negative where the gradient vanishes on its way down. Layers whose
-    Δz is no normal number are left out; a seed with fewer than two layers left gives none. The
-    output layer has another width and another activation and is left out too.
+    Δz is zero are left out; a seed with fewer than two layers left gives none. The output layer has
+    another width and another activation and is left out too.
     """
-    smallest, _ = runtime.log10_range()
     deepest = case.filter(pl.col("depth") == pl.col("depth").max())
     usable = deepest.filter(
-        (pl.col("layer") <= pl.col("depth"))
-        & (pl.col("delta_z") == "number")
-        & (pl.col("log10_delta_z") > smallest)
+        (pl.col("layer") <= pl.col("depth")) & pl.col("log10_delta_z").is_finite()
     )
     return [
         -float(np.polyfit(seed["layer"], seed["log10_delta_z"], 1)[0])
@@ -275,13 +289,13 @@ def rate_in_words(case: pl.DataFrame) -> str:
 
 
 def _loss_of_gradient(case: pl.DataFrame) -> str:
-    """Where the deepest network has no number for Δz any more, and why; empty if nowhere."""
+    """Where plain backpropagation has no number for Δz, and why; empty if nowhere."""
     depth, seeds = int(case["depth"].to_numpy().max()), case["seed"].n_unique()
     gone = case.filter((pl.col("depth") == depth) & (pl.col("delta_z") != "number"))
     parts = []
     for state, reason in (
-        ("underflow", f"{runtime.dtype_name()} underflows to zero"),
-        ("overflow", f"it leaves {runtime.dtype_name()}'s range"),
+        ("underflow", f"plain {runtime.dtype_name()} backpropagation underflows"),
+        ("overflow", f"plain {runtime.dtype_name()} backpropagation overflows"),
         ("zero", "it is exactly zero, every path through a dead unit,"),
     ):
         found = gone.filter(pl.col("delta_z") == state)

@@ -31,6 +31,10 @@ def draw(rows: pl.DataFrame, verdicts: dict[tuple[str, str], str], what: str) ->
         marked=((pl.col("layer") - 1) % (1 + pl.col("depth") // 20) == 0)
         | (pl.col("layer") > pl.col("depth")),
     )
+    title = alt.Title("How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?", subtitle=what)
+    first = _first_layer(spread.filter(pl.col("layer") == 1))
+    if drawn.is_empty():  # every forward pass has overflowed
+        return charts.styled(first.properties(title=title))
     click = alt.selection_point(fields=["depth"], bind="legend", name="depth")
     panels = alt.vconcat(
         *(
@@ -45,8 +49,6 @@ def draw(rows: pl.DataFrame, verdicts: dict[tuple[str, str], str], what: str) ->
     )
     # One view declares the click on the legend; the others refer to it by name.
     panels.vconcat[0].hconcat[0].layer[0] = panels.vconcat[0].hconcat[0].layer[0].add_params(click)
-    first = _first_layer(spread.filter(pl.col("layer") == 1))
-    title = alt.Title("How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?", subtitle=what)
     return charts.styled(alt.hconcat(panels, first, spacing=30, title=title))
 
 
@@ -100,16 +102,14 @@ def _limit() -> charts.Chart:
 
 
 def _first_layer(first: pl.DataFrame) -> charts.Chart:
-    """‖Δz[1]‖ against depth, all cases in one panel; a cross where it is zero or out of range."""
+    """‖Δz[1]‖ against depth, all cases in one panel; a cross where plain backprop has lost it."""
     ends = runtime.log10_range()
-    gone = pl.col("delta_z") != "number"
+    size = pl.col("log10_delta_z")
+    # What has no logarithm stands at the end of the dtype's range.
     first = first.with_columns(
-        # What is gone stands at the end of the range that it left.
-        y=pl.when(gone & (pl.col("delta_z") == "overflow"))
-        .then(ends[1])
-        .when(gone)
-        .then(ends[0])
-        .otherwise(pl.col("log10_delta_z"))
+        y=pl.when(size.is_finite())
+        .then(size)
+        .otherwise(pl.when(pl.col("delta_z") == "overflow").then(ends[1]).otherwise(ends[0]))
     )
     base = alt.Chart(first).encode(
         alt.X("depth:Q", title="hidden layers", scale=alt.Scale(type="log", base=2)),
@@ -128,11 +128,12 @@ def _first_layer(first: pl.DataFrame) -> charts.Chart:
     number = alt.FieldEqualPredicate(field="delta_z", equal="number")
     lost = base.transform_filter("datum.delta_z != 'number'")
     return alt.layer(
-        base.transform_filter(number)
+        base.transform_filter("isFinite(datum.low) && isFinite(datum.high)")
         .mark_area(opacity=0.15)
         .encode(alt.Y("low:Q"), alt.Y2("high:Q")),
         base.mark_line(strokeWidth=2).encode(strokeDash=dash),
         base.transform_filter(number).mark_point(filled=True, size=40),
         lost.mark_point(shape="cross", angle=45, size=120, filled=True),
         lost.mark_text(align="right", baseline="top", dx=-8).encode(text="delta_z:N"),
+        *([_limit()] if first["y"].to_numpy().min() < ends[0] + 4 else []),
     ).properties(width=330, height=330, title="The first layer's gradient against depth")

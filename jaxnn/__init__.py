@@ -9,7 +9,7 @@ from .activations import ACTIVATIONS, Activation, find_activation
 from .backprop import Deltas, backprop, deltas, mean_loss
 from .flow import Flow, gradient_flow, log_norm
 from .initializers import BIASES, WEIGHTS, gaussian, init, orthogonal
-from .network import Layer, Network, Trace, forward, loss, trace
+from .network import Layer, Network, Trace, forward, loss, stack, trace, unstack
 from .tasks import TASKS, Task, find_task
 
 __version__ = "0.1.0"
@@ -38,5 +38,7 @@ __all__ = [
     "loss",
     "mean_loss",
     "orthogonal",
+    "stack",
     "trace",
+    "unstack",
 ]

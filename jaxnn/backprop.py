@@ -35,21 +35,28 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
 from .network import (
+    Depth,
+    Forward,
     Layer,
     Network,
     Numbers,
     Pairs,
     Params,
-    Trace,
     check_batch,
+    check_depth,
     check_example,
     check_params,
+    forward_rows,
+    is_run,
+    layer_of,
     one_example,
-    trace_rows,
+    run_input,
+    run_z,
 )
 
 P = TypeVar("P", bound=Pairs)
@@ -63,40 +70,113 @@ class Deltas(NamedTuple):
     a: (Δa[0], …, Δa[L]); Δa[0] is the gradient of the input x.
     theta: (Δθ[0], …, Δθ[L-1]).
     b: (Δb[0], …, Δb[L-1]).
+
+    A run has one entry for its k layers, (k, B, n) and (k, n, n), zero in those that `depth` leaves
+    out.
     """
 
-    z: tuple[Float[Array, "*B n"], ...]
-    a: tuple[Float[Array, "*B n"], ...]
-    theta: tuple[Float[Array, "n_in n_out"], ...]
-    b: tuple[Float[Array, " n"], ...]
+    z: tuple[Float[Array, "*k_B n"], ...]
+    a: tuple[Float[Array, "*k_B n"], ...]
+    theta: tuple[Float[Array, "*k n_in n_out"], ...]
+    b: tuple[Float[Array, "*k n"], ...]
 
 
 class Backward(NamedTuple):
-    """What the recursion yields below Δz[L]: Δz[1 … L], Δa[0 … L-1] and Δ(θ, b)[0 … L-1]."""
+    """What the recursion yields: Δ(θ, b) of every Layer, Δa[0], and every Δz and Δa between.
 
-    z: tuple[Float[Array, "B n"], ...]
-    a: tuple[Float[Array, "B n"], ...]
+    delta_z and delta_a have an entry for each Layer, Δz and Δa of what it computes; Δa of the last
+    layer is not among them, since the recursion starts below it.
+    """
+
     layers: Params
+    delta_x: Float[Array, "B n_in"]
+    delta_z: tuple[Float[Array, "*k_B n"], ...]
+    delta_a: tuple[Float[Array, "*k_B n"], ...]
+
+
+def parameter_deltas(a: Float[Array, "B n_in"], delta_z: Float[Array, "B n_out"]) -> Layer:
+    """From Δz[i+1] to Δ(θ[i], b[i]); a is a[i]."""
+    return Layer(theta=a.T @ delta_z, b=jnp.sum(delta_z, axis=0))  # (1), (2)
+
+
+def delta_below(layer: Layer, delta_z: Float[Array, "B n_out"]) -> Float[Array, "B n_in"]:
+    """From Δz[i+1] to Δa[i]."""
+    return delta_z @ layer.theta.T  # (3)
+
+
+def through_activation(
+    net: Network, delta_a: Float[Array, "B n"], z: Float[Array, "B n"]
+) -> Float[Array, "B n"]:
+    """From Δa[i] to Δz[i] of a hidden layer."""
+    return delta_a * net.activation.prime(z)  # (4)
 
 
 def backward_rows(
-    net: Network, params: Params, trace: Trace, delta_z: Float[Array, "B n_out"]
+    net: Network,
+    params: Params,
+    rows: Forward,
+    delta_z: Float[Array, "B n_out"],
+    depth: Array | int | None = None,
 ) -> Backward:
     """The recursion (1) to (4) from any Δz[L], over rows."""
-    dz, da, layers = [delta_z], [], []
-    for i in reversed(range(len(params))):
-        # The lists grow downwards: dz[-1] is Δz[i+1] here.
-        delta_theta = trace.a[i].T @ dz[-1]  # (1)
-        delta_b = jnp.sum(dz[-1], axis=0)  # (2)
-        layers.append(Layer(delta_theta, delta_b))
-        da.append(dz[-1] @ params[i].theta.T)  # (3)
-        if i > 0:
-            dz.append(da[-1] * net.activation.prime(trace.z[i - 1]))  # (4); entry i-1 is z[i]
-    return Backward(tuple(dz[::-1]), tuple(da[::-1]), tuple(layers[::-1]))
+    *hidden, last = params
+    layers, all_z, all_a = [parameter_deltas(rows.inputs[-1], delta_z)], [delta_z], []
+    delta_a = delta_below(last, delta_z)
+    for i in reversed(range(len(hidden))):
+        backward = _run_backward if is_run(params[i]) else _single_backward
+        gradient, below, delta_z, of_a = backward(net, params[i], rows, i, delta_a, depth)
+        layers.append(gradient)
+        all_z.append(delta_z)
+        all_a.append(of_a)
+        delta_a = below
+    return Backward(tuple(layers[::-1]), delta_a, tuple(all_z[::-1]), tuple(all_a[::-1]))
+
+
+Step = tuple[Layer, Array, Array, Array]  # Δ(θ, b), Δa below, and every Δz and Δa of the Layer
+
+
+def _single_backward(
+    net: Network, layer: Layer, rows: Forward, i: int, delta_a: Array, depth: Array | int | None
+) -> Step:
+    delta_z = through_activation(net, delta_a, rows.z[i])
+    gradient = parameter_deltas(rows.inputs[i], delta_z)
+    return gradient, delta_below(layer, delta_z), delta_z, delta_a
+
+
+def _run_backward(
+    net: Network, run: Layer, rows: Forward, i: int, delta_a: Array, depth: Array | int | None
+) -> Step:
+    """The layers of a run from the last used one down, each result into a buffer of its own.
+
+    A buffer that is only written to is updated in place, and dropped where nobody reads it.
+    """
+    used = len(run.b) if depth is None else depth
+
+    def body(step: Array, carry: Step) -> Step:
+        gradients, delta_a, all_z, all_a = carry
+        j = used - 1 - step
+        delta_z = through_activation(net, delta_a, run_z(rows, i, j))
+        gradient = parameter_deltas(run_input(rows, i, j), delta_z)
+        put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
+        gradients = Layer(
+            *(put(of, values) for of, values in zip(gradients, gradient, strict=True))
+        )
+        below = delta_below(layer_of(run, j), delta_z)
+        return gradients, below, put(all_z, delta_z), put(all_a, delta_a)
+
+    empty = jnp.zeros_like(rows.z[i])
+    start = (jax.tree.map(jnp.zeros_like, run), delta_a, empty, empty)
+    looped: Step = lax.fori_loop(0, used, body, start)
+    return looped
 
 
 def deltas(
-    net: Network, params: Pairs, x: Real[Numbers, " {net.sizes[0]}"], y: ArrayLike
+    net: Network,
+    params: Pairs,
+    x: Real[Numbers, " {net.sizes[0]}"],
+    y: ArrayLike,
+    *,
+    depth: Depth = None,
 ) -> Deltas:
     """Every Δa, Δz, Δθ and Δb of one example, by the formulas at the head of this module.
 
@@ -105,6 +185,8 @@ def deltas(
         params: L pairs (θ, b).
         x: one example, (n[0],).
         y: its label, as for `jaxnn.loss`.
+        depth: how many layers of the one run in `params` are used, an integer or a traced integer;
+            all of them where it is None.
 
     Returns:
         Deltas: `z` holds Δz[1] … Δz[L], `a` holds Δa[0] … Δa[L], `theta` and `b` Δθ[0] … and
@@ -123,15 +205,19 @@ def deltas(
         True
     """
     layers = check_params(net, params)
+    used = check_depth(layers, depth)
     xs, ys = check_example(net, layers, x, y)
-    t = trace_rows(net, layers, xs)
-    back = backward_rows(net, layers, t, net.task.delta_z(t.z[-1], ys))
-    top = net.task.delta_a(t.z[-1], ys)
+    rows = forward_rows(net, layers, xs, used)
+    back = backward_rows(net, layers, rows, net.task.delta_z(rows.z[-1], ys), used)
+    top = net.task.delta_a(rows.z[-1], ys)
     theta, b = zip(*back.layers, strict=True)
-    return Deltas(one_example(back.z), one_example((*back.a, top)), theta, b)
+    delta_a = (back.delta_x, *back.delta_a, top)
+    return Deltas(one_example(back.delta_z), one_example(delta_a), theta, b)
 
 
-def backprop(net: Network, params: P, xs: Batch, ys: ArrayLike) -> tuple[Float[Array, ""], P]:
+def backprop(
+    net: Network, params: P, xs: Batch, ys: ArrayLike, *, depth: Depth = None
+) -> tuple[Float[Array, ""], P]:
     """The mean loss of a batch and its gradient, by the recursion: no automatic differentiation.
 
     Args:
@@ -140,6 +226,8 @@ def backprop(net: Network, params: P, xs: Batch, ys: ArrayLike) -> tuple[Float[A
         xs: B examples, (B, n[0]).
         ys: their labels. Regression and binary: (B, n[L]), or (B,) where n[L] = 1. Multiclass:
             (B,) integer classes, or (B, n[L]) probabilities.
+        depth: how many layers of the one run in `params` are used, an integer or a traced integer;
+            all of them where it is None.
 
     Returns:
         The mean of `jaxnn.loss` over the batch, and its gradient, a pytree like `params`.
@@ -157,15 +245,18 @@ def backprop(net: Network, params: P, xs: Batch, ys: ArrayLike) -> tuple[Float[A
         [((3, 4), (4,)), ((4, 1), (1,))]
     """
     layers = check_params(net, params)
+    used = check_depth(layers, depth)
     xs, ys = check_batch(net, layers, xs, ys)
-    t = trace_rows(net, layers, xs)
-    back = backward_rows(net, layers, t, mean_delta_z(net, t, ys))
+    rows = forward_rows(net, layers, xs, used)
+    back = backward_rows(net, layers, rows, mean_delta_z(net, rows, ys), used)
     structure = jax.tree.structure(params)  # lists or plain pairs come back as they came
     gradient: P = jax.tree.unflatten(structure, jax.tree.leaves(back.layers))
-    return _mean(net, t, ys), gradient
+    return _mean(net, rows, ys), gradient
 
 
-def mean_loss(net: Network, params: Pairs, xs: Batch, ys: ArrayLike) -> Float[Array, ""]:
+def mean_loss(
+    net: Network, params: Pairs, xs: Batch, ys: ArrayLike, *, depth: Depth = None
+) -> Float[Array, ""]:
     """The mean of `jaxnn.loss` over a batch; differentiating it runs the hand-written recursion.
 
     Args:
@@ -173,11 +264,14 @@ def mean_loss(net: Network, params: Pairs, xs: Batch, ys: ArrayLike) -> Float[Ar
         params: L pairs (θ, b).
         xs: B examples, (B, n[0]).
         ys: their labels, as for `jaxnn.backprop`.
+        depth: how many layers of the one run in `params` are used, an integer or a traced integer;
+            all of them where it is None.
 
     Returns:
         A scalar. `jax.grad`, optax and any other code that differentiates backwards gets its
-        gradient by (1) to (4), with respect to params, xs and ys alike. Forwards (`jax.jvp`) JAX
-        differentiates `jaxnn.loss` instead, which has no rule of its own.
+        gradient by (1) to (4), with respect to params, xs and ys alike, also with a traced `depth`,
+        where JAX could not differentiate the loop. Forwards (`jax.jvp`) JAX differentiates
+        `jaxnn.loss` instead, which has no rule of its own.
 
     Raises:
         ValueError, TypeError: as `jaxnn.loss`.
@@ -192,37 +286,43 @@ def mean_loss(net: Network, params: Pairs, xs: Batch, ys: ArrayLike) -> Float[Ar
         [((3, 4), (4,)), ((4, 1), (1,))]
     """
     layers = check_params(net, params)
-    return _mean_loss(net, layers, *check_batch(net, layers, xs, ys))
+    used = check_depth(layers, depth)
+    return _mean_loss(net, layers, *check_batch(net, layers, xs, ys), used)
 
 
-def mean_delta_z(net: Network, trace: Trace, ys: Float[Array, "B n"]) -> Float[Array, "B n"]:
+def mean_delta_z(net: Network, rows: Forward, ys: Float[Array, "B n"]) -> Float[Array, "B n"]:
     """Δz[L] of the mean loss of a batch: (ŷ - y) / B."""
-    return net.task.delta_z(trace.z[-1], ys) / len(ys)
+    return net.task.delta_z(rows.z[-1], ys) / len(ys)
 
 
-def _mean(net: Network, trace: Trace, ys: Array) -> Array:
-    return jnp.mean(net.task.loss(trace.z[-1], ys))
+def _mean(net: Network, rows: Forward, ys: Array) -> Array:
+    return jnp.mean(net.task.loss(rows.z[-1], ys))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _mean_loss(net: Network, params: Params, xs: Array, ys: Array) -> Array:
-    return _mean(net, trace_rows(net, params, xs), ys)
+def _mean_loss(
+    net: Network, params: Params, xs: Array, ys: Array, depth: Array | int | None
+) -> Array:
+    return _mean(net, forward_rows(net, params, xs, depth), ys)
+
+
+Saved = tuple[Params, Forward, Array, Array | int | None]
 
 
 def _mean_loss_forward(
-    net: Network, params: Params, xs: Array, ys: Array
-) -> tuple[Array, tuple[Params, Trace, Array]]:
-    t = trace_rows(net, params, xs)
-    return _mean(net, t, ys), (params, t, ys)
+    net: Network, params: Params, xs: Array, ys: Array, depth: Array | int | None
+) -> tuple[Array, Saved]:
+    rows = forward_rows(net, params, xs, depth)
+    return _mean(net, rows, ys), (params, rows, ys, depth)
 
 
 def _mean_loss_backward(
-    net: Network, saved: tuple[Params, Trace, Array], delta_loss: Array
-) -> tuple[Params, Array, Array]:
-    params, t, ys = saved
-    back = backward_rows(net, params, t, delta_loss * mean_delta_z(net, t, ys))
-    delta_ys = delta_loss * net.task.delta_y(t.z[-1], ys) / len(ys)
-    return back.layers, back.a[0], delta_ys
+    net: Network, saved: Saved, delta_loss: Array
+) -> tuple[Params, Array, Array, None]:
+    params, rows, ys, depth = saved
+    back = backward_rows(net, params, rows, delta_loss * mean_delta_z(net, rows, ys), depth)
+    delta_ys = delta_loss * net.task.delta_y(rows.z[-1], ys) / len(ys)
+    return back.layers, back.delta_x, delta_ys, None
 
 
 _mean_loss.defvjp(_mean_loss_forward, _mean_loss_backward)

@@ -9,6 +9,8 @@ becomes one of them, the two families that the theory is written in get names of
 import math
 import numbers
 from collections.abc import Callable
+from functools import partial
+from itertools import groupby
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +47,8 @@ def init(
     weights: str | Initializer = "glorot_uniform",
     biases: str | float | int | Initializer = "zeros",
     dtype: DTypeLike | None = None,
+    *,
+    stacked: bool = False,
 ) -> Params:
     """Draws the parameters ((θ[0], b[0]), …, (θ[L-1], b[L-1])).
 
@@ -57,6 +61,8 @@ def init(
         biases: a name, a callable, or a number: normal with that standard deviation σ_b.
         dtype: floating dtype of all parameters, and so of every computation with them; JAX's
             default float where it is None. 16-bit parameters are drawn in float32 and rounded.
+        stacked: draws the same numbers as runs, see `jaxnn.stack`, in a program that does not grow
+            with their length.
 
     Returns:
         A tuple of L Layers, θ[i] of shape (n[i], n[i+1]), b[i] of shape (n[i+1],).
@@ -85,12 +91,20 @@ def init(
             )
         return values.astype(dtype)
 
-    layers = []
-    for i, shape in enumerate(zip(net.sizes[:-1], net.sizes[1:], strict=True)):
+    def draw_layer(shape: tuple[int, ...], i: Array | int) -> Layer:
         key_theta, key_b = jax.random.split(jax.random.fold_in(key, i))
-        theta = draw(draw_theta, f"theta[{i}]", key_theta, shape)
-        layers.append(Layer(theta, draw(draw_b, f"b[{i}]", key_b, shape[1:])))
-    return tuple(layers)
+        theta = draw(draw_theta, "weights", key_theta, shape)
+        return Layer(theta, draw(draw_b, "biases", key_b, shape[1:]))
+
+    *hidden, last = enumerate(zip(net.sizes[:-1], net.sizes[1:], strict=True))
+    layers: list[Layer] = []
+    for shape, stretch in groupby(hidden, key=lambda entry: entry[1]):
+        places = [i for i, _ in stretch]
+        if stacked and shape[0] == shape[1]:
+            layers.append(jax.vmap(partial(draw_layer, shape))(jnp.array(places)))
+        else:
+            layers += [draw_layer(shape, i) for i in places]
+    return (*layers, draw_layer(last[1], last[0]))
 
 
 def gaussian(sigma_w: float) -> Initializer:

@@ -5,16 +5,22 @@
 Index legend: B examples, L layers of weights, n[l] units in layer l. Examples are rows: x is
 (n[0],) for one and (B, n[0]) for a batch; z[l] and a[l] are (n[l],) or (B, n[l]); θ[i] is
 (n[i], n[i+1]); b[i] is (n[i+1],). The last layer has the output activation g of the task.
+
+Runs: k consecutive hidden layers of n units each may be one Layer, θ (k, n, n) and b (k, n), which
+is looped over on the device: the program does not grow with k. What is computed of its layers is
+stacked likewise, (k, B, n). How many of a run's layers are used may be data: `depth`.
 """
 
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
@@ -73,14 +79,18 @@ class Network:
 
 
 class Layer(NamedTuple):
-    """The parameters of one layer: θ[i] of shape (n[i], n[i+1]) and b[i] of shape (n[i+1],)."""
+    """The parameters of one layer, θ[i] (n[i], n[i+1]) and b[i] (n[i+1],), or of a run of k.
 
-    theta: Float[Array, "n_in n_out"]
-    b: Float[Array, " n_out"]
+    A run stands for k hidden layers of n units: θ is (k, n, n) and b is (k, n).
+    """
+
+    theta: Float[Array, "*k n_in n_out"]
+    b: Float[Array, "*k n_out"]
 
 
 Params = tuple[Layer, ...]
 Pairs = Sequence[tuple[Numbers, Numbers]]  # what functions take: Layers, or pairs of a user's own
+Depth = ArrayLike | None
 
 
 class Trace(NamedTuple):
@@ -88,19 +98,29 @@ class Trace(NamedTuple):
 
     z: (z[1], …, z[L]), so entry l-1 is z[l] of shape (B, n[l]).
     a: (a[0], …, a[L]), so entry l is a[l]; a[0] is x and a[L] is ŷ.
+
+    A run has one entry of shape (k, B, n) for its k layers, zero in those that `depth` leaves out.
     """
 
-    z: tuple[Float[Array, "*B n"], ...]
-    a: tuple[Float[Array, "*B n"], ...]
+    z: tuple[Float[Array, "*k_B n"], ...]
+    a: tuple[Float[Array, "*k_B n"], ...]
 
 
-def trace(net: Network, params: Pairs, x: Real[Numbers, " {net.sizes[0]}"]) -> Trace:
+def trace(
+    net: Network,
+    params: Pairs,
+    x: Real[Numbers, " {net.sizes[0]}"],
+    *,
+    depth: Depth = None,
+) -> Trace:
     """Every z[l] and a[l] of one example.
 
     Args:
         net: the network.
         params: L pairs (θ, b).
         x: one example, (n[0],).
+        depth: how many layers of the one run in `params` are used, an integer or a traced integer;
+            all of them where it is None.
 
     Returns:
         Trace: `z` holds z[1] … z[L], `a` holds a[0] = x … a[L] = ŷ.
@@ -118,12 +138,18 @@ def trace(net: Network, params: Pairs, x: Real[Numbers, " {net.sizes[0]}"]) -> T
         ([(4,), (1,)], [(3,), (4,), (1,)])
     """
     layers = check_params(net, params)
-    t: Trace = one_example(trace_rows(net, layers, check_x(net, layers, x)[None]))
+    xs = check_x(net, layers, x)[None]
+    rows = forward_rows(net, layers, xs, check_depth(layers, depth))
+    t: Trace = one_example(Trace(rows.z, (xs, *rows.a)))
     return t
 
 
 def forward(
-    net: Network, params: Pairs, x: Real[Numbers, " {net.sizes[0]}"]
+    net: Network,
+    params: Pairs,
+    x: Real[Numbers, " {net.sizes[0]}"],
+    *,
+    depth: Depth = None,
 ) -> Float[Array, " {net.sizes[-1]}"]:
     """ŷ = g(z[L]) of one example; pure, so `jax.jit` and `jax.vmap` apply.
 
@@ -131,6 +157,8 @@ def forward(
         net: the network.
         params: L pairs (θ, b).
         x: one example, (n[0],).
+        depth: how many layers of the one run in `params` are used, an integer or a traced integer;
+            all of them where it is None.
 
     Returns:
         ŷ of shape (n[L],): the value, the probability of label 1, or one probability a class.
@@ -146,11 +174,16 @@ def forward(
         >>> batched(net, params, jnp.ones((7, 3))).shape
         (7, 1)
     """
-    return trace(net, params, x).a[-1]
+    return trace(net, params, x, depth=depth).a[-1]
 
 
 def loss(
-    net: Network, params: Pairs, x: Real[Numbers, " {net.sizes[0]}"], y: ArrayLike
+    net: Network,
+    params: Pairs,
+    x: Real[Numbers, " {net.sizes[0]}"],
+    y: ArrayLike,
+    *,
+    depth: Depth = None,
 ) -> Float[Array, ""]:
     """The loss of one example, see `jaxnn.tasks`: ½‖ŷ - y‖² or a cross-entropy in nats.
 
@@ -160,6 +193,8 @@ def loss(
         x: one example, (n[0],).
         y: its label. Regression: (n[L],) floats; binary: (n[L],) of 0 and 1; either may be a
             scalar where n[L] = 1. Multiclass: an integer class, or (n[L],) probabilities.
+        depth: how many layers of the one run in `params` are used, an integer or a traced integer;
+            all of them where it is None.
 
     Returns:
         A scalar.
@@ -178,22 +213,148 @@ def loss(
     """
     layers = check_params(net, params)
     xs, ys = check_example(net, layers, x, y)
-    return net.task.loss(trace_rows(net, layers, xs).z[-1], ys)[0]
+    rows = forward_rows(net, layers, xs, check_depth(layers, depth))
+    return net.task.loss(rows.z[-1], ys)[0]
 
 
-def trace_rows(net: Network, params: Params, xs: Float[Array, "B n_in"]) -> Trace:
-    """The forward pass over rows; `params` and `xs` are checked already."""
-    a, z = [xs], []
-    for i, (theta, b) in enumerate(params):
-        z.append(a[i] @ theta + b[None, :])
-        last = i == len(params) - 1
-        a.append(net.task.output(z[i]) if last else net.activation.sigma(z[i]))
-    return Trace(tuple(z), tuple(a))
+class Forward(NamedTuple):
+    """The forward pass over rows, an entry a Layer: what goes in, and the z and a of it.
+
+    Of a run, z and a are (k, B, n); what goes into the next Layer is the last a that is used.
+    """
+
+    inputs: tuple[Float[Array, "B n"], ...]
+    z: tuple[Float[Array, "*k B n"], ...]
+    a: tuple[Float[Array, "*k B n"], ...]
+
+
+def forward_rows(
+    net: Network, params: Params, xs: Float[Array, "B n_in"], depth: Array | int | None = None
+) -> Forward:
+    """The forward pass over rows; the arguments are checked already."""
+    inputs, all_z, all_a = [xs], [], []
+    for i, layer in enumerate(params):
+        if is_run(layer):
+            top, z, a = _forward_run(net, layer, inputs[i], depth)
+        else:
+            z = inputs[i] @ layer.theta + layer.b[None, :]
+            last = i == len(params) - 1
+            top = a = net.task.output(z) if last else net.activation.sigma(z)
+        inputs.append(top)
+        all_z.append(z)
+        all_a.append(a)
+    return Forward(tuple(inputs[:-1]), tuple(all_z), tuple(all_a))
+
+
+def _forward_run(
+    net: Network, run: Layer, a: Float[Array, "B n"], depth: Array | int | None
+) -> tuple[Float[Array, "B n"], Float[Array, "k B n"], Float[Array, "k B n"]]:
+    """The last a of a run, and every z and a of it."""
+
+    def step(a: Array, layer: Layer) -> tuple[Array, tuple[Array, Array]]:
+        z = a @ layer.theta + layer.b[None, :]
+        a = net.activation.sigma(z)
+        return a, (z, a)
+
+    if depth is None:  # the form that JAX too can differentiate backwards
+        top, (z, all_a) = lax.scan(step, a, run)
+        return top, z, all_a
+
+    def body(j: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        top, z, all_a = carry
+        top, (z_j, a_j) = step(top, layer_of(run, j))
+        put = lax.dynamic_update_index_in_dim
+        return top, put(z, z_j, j, 0), put(all_a, a_j, j, 0)
+
+    empty = jnp.zeros((len(run.b), *a.shape), a.dtype)
+    looped: tuple[Array, Array, Array] = lax.fori_loop(0, depth, body, (a, empty, empty))
+    return looped
+
+
+def is_run(layer: Layer) -> bool:
+    """Whether a Layer stands for a run of layers."""
+    return layer.theta.ndim == 3
+
+
+def layer_of(run: Layer, j: Array | int) -> Layer:
+    """Layer j of a run; j may be traced."""
+    return Layer(*(lax.dynamic_index_in_dim(values, j, keepdims=False) for values in run))
+
+
+def run_z(rows: Forward, i: int, j: Array) -> Float[Array, "B n"]:
+    """The z that layer j of the run at Layer i computed; j may be traced."""
+    z: Array = lax.dynamic_index_in_dim(rows.z[i], j, keepdims=False)
+    return z
+
+
+def run_input(rows: Forward, i: int, j: Array) -> Float[Array, "B n"]:
+    """What went into layer j of the run at Layer i; j may be traced."""
+    before = lax.dynamic_index_in_dim(rows.a[i], jnp.maximum(j - 1, 0), keepdims=False)
+    return jnp.where(j == 0, rows.inputs[i], before)
+
+
+def stack(params: Pairs) -> Params:
+    """Makes runs: consecutive hidden layers of n units on n units become one Layer of them all.
+
+    Args:
+        params: L pairs (θ, b), the last of which is the output layer and stays as it is; some may
+            be runs already.
+
+    Returns:
+        The same parameters; each stretch of layers with square θ of one shape is a Layer with θ
+        (k, n, n) and b (k, n), also where k = 1.
+
+    Raises:
+        TypeError: something other than pairs of arrays.
+
+    Example:
+        >>> import jax, jaxnn
+        >>> net = jaxnn.Network(sizes=(3, 4, 4, 4, 1), activation="sigmoid", task="binary")
+        >>> params = jaxnn.init(net, jax.random.key(0))
+        >>> [theta.shape for theta, b in jaxnn.stack(params)]
+        [(3, 4), (2, 4, 4), (4, 1)]
+    """
+    stacked: list[Layer] = []
+    *hidden, last = unstack(params)
+    for shape, stretch in groupby(hidden, key=lambda layer: layer.theta.shape):
+        layers = list(stretch)
+        if shape[0] == shape[1]:
+            layers = [Layer(*(jnp.stack(values) for values in zip(*layers, strict=True)))]
+        stacked += layers
+    return (*stacked, last)
+
+
+def unstack(params: Pairs) -> Params:
+    """Undoes `stack`: every Layer is one layer again.
+
+    Args:
+        params: pairs (θ, b), any of them runs.
+
+    Returns:
+        The same parameters, a tuple of L Layers.
+
+    Raises:
+        TypeError: something other than pairs of arrays.
+
+    Example:
+        >>> import jax, jaxnn
+        >>> net = jaxnn.Network(sizes=(3, 4, 4, 4, 1), activation="sigmoid", task="binary")
+        >>> params = jaxnn.init(net, jax.random.key(0), stacked=True)
+        >>> [theta.shape for theta, b in jaxnn.unstack(params)]
+        [(3, 4), (4, 4), (4, 4), (4, 1)]
+    """
+    layers: list[Layer] = []
+    for layer in as_layers(params):
+        if is_run(layer):
+            layers += [Layer(*pair) for pair in zip(*layer, strict=True)]
+        else:
+            layers.append(layer)
+    return tuple(layers)
 
 
 def one_example(tree: Any) -> Any:
-    """The one example of a batch of one: takes B = 1 off every leaf."""
-    return jax.tree.map(lambda rows: rows[0], tree)
+    """The one example of a batch of one: takes B = 1, the last axis but one, off every leaf."""
+    return jax.tree.map(lambda rows: rows[..., 0, :], tree)
 
 
 def _check_sizes(sizes: Sequence[SupportsIndex]) -> tuple[int, ...]:
@@ -207,27 +368,41 @@ def _check_sizes(sizes: Sequence[SupportsIndex]) -> tuple[int, ...]:
     return checked
 
 
-def check_params(net: Network, params: Pairs) -> Params:
-    """`params` as a tuple of Layers of arrays that fit `net`; for what is wrong, one sentence."""
-    n = net.sizes
+def as_layers(params: Pairs) -> Params:
+    """`params` as a tuple of Layers of arrays."""
     try:
-        layers = tuple(Layer(jnp.asarray(theta), jnp.asarray(b)) for theta, b in params)
+        return tuple(Layer(jnp.asarray(theta), jnp.asarray(b)) for theta, b in params)
     except (TypeError, ValueError):
         raise TypeError(
-            f"params: expected {len(n) - 1} pairs (theta, b) of arrays, as jaxnn.init returns "
-            f"them, got {type(params).__name__}"
+            "params: expected pairs (theta, b) of arrays, as jaxnn.init returns them, "
+            f"got {type(params).__name__}"
         ) from None
-    if len(layers) != len(n) - 1:
-        raise ValueError(f"params: expected {len(n) - 1} layers for sizes {n}, got {len(layers)}")
-    for i, layer in enumerate(layers):
+
+
+def check_params(net: Network, params: Pairs) -> Params:
+    """`params` as a tuple of Layers that fit `net`; for what is wrong, one sentence."""
+    layers, n = as_layers(params), net.sizes
+    count = sum(len(layer.b) if is_run(layer) else 1 for layer in layers)
+    if count != len(n) - 1:
+        raise ValueError(f"params: expected {len(n) - 1} layers for sizes {_short(n)}, got {count}")
+    i = 0
+    for layer in layers:
+        k = (len(layer.b),) if is_run(layer) else ()
         for name, values, shape in (
-            ("theta", layer.theta, (n[i], n[i + 1])),
-            ("b", layer.b, (n[i + 1],)),
+            ("theta", layer.theta, (*k, n[i], n[i + 1])),
+            ("b", layer.b, (*k, n[i + 1])),
         ):
             if values.shape != shape:
                 raise ValueError(
-                    f"{name}[{i}]: expected shape {shape} for sizes {n}, got {values.shape}"
+                    f"{name}[{i}]: expected shape {shape} for sizes {_short(n)}, got {values.shape}"
                 )
+        following = i + sum(k) if k else i + 1
+        if k and (following == len(n) - 1 or len(set(n[i : following + 1])) > 1):
+            raise ValueError(
+                f"theta[{i}]: a run of {k[0]} must be hidden layers of one width, got the widths "
+                f"{_short(n[i : following + 1])} of sizes {_short(n)}; make runs with jaxnn.stack"
+            )
+        i = following
     dtypes = {values.dtype.name: values.dtype for layer in layers for values in layer}
     if len(dtypes) > 1 or not jnp.issubdtype(layers[0].theta.dtype, jnp.floating):
         raise TypeError(
@@ -235,6 +410,35 @@ def check_params(net: Network, params: Pairs) -> Params:
             "cast them with jax.tree.map"
         )
     return layers
+
+
+def check_depth(params: Params, depth: Depth) -> Array | int | None:
+    """`depth` for the one run in the checked `params`; a traced one is kept within the run."""
+    if depth is None:
+        return None
+    capacities = [len(layer.b) for layer in params if is_run(layer)]
+    if len(capacities) != 1:
+        raise ValueError(
+            f"depth: expected parameters with exactly one run, got {len(capacities)}; "
+            "make it with jaxnn.init(..., stacked=True) or jaxnn.stack"
+        )
+    value = jnp.asarray(depth)
+    if value.shape != () or not jnp.issubdtype(value.dtype, jnp.integer):
+        raise TypeError(f"depth: expected one integer, got {value.dtype} of shape {value.shape}")
+    if isinstance(value, jax.core.Tracer):
+        return jnp.clip(value, 0, capacities[0])
+    if not 0 <= int(value) <= capacities[0]:
+        raise ValueError(
+            f"depth: expected 0 … {capacities[0]}, the layers of the run, got {int(value)}"
+        )
+    return value
+
+
+def _short(sizes: tuple[int, ...], most: int = 8) -> str:
+    """Sizes for a sentence: those of a thousand layers would hide it."""
+    if len(sizes) <= most:
+        return str(sizes)
+    return f"({', '.join(map(str, sizes[: most - 2]))}, …, {sizes[-1]})"
 
 
 def check_x(net: Network, params: Params, x: ArrayLike, batch: bool = False) -> Array:
@@ -245,7 +449,7 @@ def check_x(net: Network, params: Params, x: ArrayLike, batch: bool = False) -> 
         expected = f"(B, {n_in}), a batch of B >= 1" if batch else f"({n_in},), one example"
         hint = "" if batch or values.ndim != 2 else "; map over a batch with jax.vmap"
         raise ValueError(
-            f"x: expected shape {expected}, for layer 0 of sizes {net.sizes}, "
+            f"x: expected shape {expected}, for layer 0 of sizes {_short(net.sizes)}, "
             f"got {values.shape}{hint}"
         )
     if not (jnp.issubdtype(values.dtype, jnp.number) or values.dtype == bool) or (

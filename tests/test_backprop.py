@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import jaxnn
 from jaxnn.backprop import backward_rows
-from jaxnn.network import trace_rows
+from jaxnn.network import forward_rows
 
 ACTIVATIONS = tuple(jaxnn.ACTIVATIONS)
 TASKS = tuple(jaxnn.TASKS)
@@ -157,7 +157,7 @@ def test_the_reverse_pass_is_the_adjoint_of_jvp(key, activation):
     net, params, xs, _ = problem(key, activation, "regression", 4, 7, width=6)
 
     def logits(params, xs):
-        return trace_rows(net, params, xs).z[-1]
+        return forward_rows(net, params, xs).z[-1]
 
     leaves, structure = jax.tree.flatten((params, xs))
     keys = jax.random.split(key, len(leaves) + 1)
@@ -166,8 +166,8 @@ def test_the_reverse_pass_is_the_adjoint_of_jvp(key, activation):
     )
     z, along = jax.jvp(logits, (params, xs), u)
     v = jax.random.normal(keys[0], z.shape)
-    back = backward_rows(net, params, trace_rows(net, params, xs), v)
-    products = jax.tree.map(lambda a, b: jnp.sum(a * b), u, (back.layers, back.a[0]))
+    back = backward_rows(net, params, forward_rows(net, params, xs), v)
+    products = jax.tree.map(lambda a, b: jnp.sum(a * b), u, (back.layers, back.delta_x))
     np.testing.assert_allclose(jnp.sum(along * v), sum(jax.tree.leaves(products)), rtol=1e-12)
 
 

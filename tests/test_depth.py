@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import jaxnn
 from experiments import charts, depth, store
 from experiments.__main__ import main
 
@@ -74,6 +75,40 @@ def test_rates_are_those_of_mean_field_theory(tmp_path):
         ("relu", "he_normal"): 0,
     }.items():
         assert rates[name] == pytest.approx(expected, abs=0.015), name
+
+
+def test_one_program_serves_all_depths_up_to_a_power_of_two(tmp_path):
+    """Depths 1 … 17 are at most 16 layers of a run beyond the first: room for 1, 2, 4, 8 or 16."""
+    programs = depth._gradient_flow._cache_size()
+    settings = {"depths": tuple(range(1, 18)), "activations": ("tanh",), "seeds": 2}
+    rows = measured(
+        **settings, weights=("he_normal", "lecun_normal"), width=7, out=tmp_path / "run"
+    )
+    assert depth._gradient_flow._cache_size() - programs == 5
+    layers = rows.group_by("depth", "weights", "seed").len()
+    assert layers.height == 17 * 2 * 2
+    assert (layers["len"] == layers["depth"] + 1).all()
+
+
+def test_room_for_a_depth_does_not_change_what_is_measured(tmp_path):
+    """The first layers of a run are the same numbers however much room it has."""
+    out = tmp_path / "run"
+    plan = depth.prepare(depth.Settings(depths=(5,), activations=("tanh",), seeds=1, out=out))
+    cell = plan.cells[0]
+    assert len(cell.net.sizes) - 2 == 1 + 4
+    key, key_batch = jax.random.split(jax.random.key(cell.seed))
+    layers = jaxnn.init(cell.net, key, cell.weights)
+    order = np.asarray(jax.random.permutation(key_batch, 569))[:128]
+    flow = jaxnn.gradient_flow(cell.net, layers, plan.dataset.x[order], plan.dataset.y[order])
+    rows = depth.measure(plan, cell)
+    np.testing.assert_allclose(
+        rows["log10_delta_z"], np.asarray(flow.log_delta) / np.log(10), rtol=1e-5
+    )
+
+
+def test_a_square_first_layer_is_one_of_the_run(tmp_path):
+    rows = measured(depths=(3, 4), activations=("tanh",), width=30, seeds=1, out=tmp_path / "run")
+    assert rows.group_by("weights", "depth").len()["len"].sort().to_list() == [4, 4, 5, 5]
 
 
 def test_rows_say_what_was_measured(small_run):
@@ -149,8 +184,8 @@ def case(slope, depth_=20, states=()):
         (case(-1, 1), "no rate, it takes two hidden layers with a gradient"),
         (
             case(-1, states={1: "underflow", 2: "underflow"}),
-            "vanishing, 1 decades a layer; of 20 hidden layers, float32 underflows to zero "
-            "from layer 2 down (1 of 1 seeds)",
+            "vanishing, 1 decades a layer; of 20 hidden layers, plain float32 backpropagation "
+            "underflows from layer 2 down (1 of 1 seeds)",
         ),
         (
             case(-1, states={1: "zero"}),
@@ -159,8 +194,8 @@ def case(slope, depth_=20, states=()):
         ),
         (
             case(1, states={1: "overflow"}),
-            "exploding, 1 decades a layer; of 20 hidden layers, it leaves float32's range "
-            "from layer 1 down (1 of 1 seeds)",
+            "exploding, 1 decades a layer; of 20 hidden layers, plain float32 backpropagation "
+            "overflows from layer 1 down (1 of 1 seeds)",
         ),
     ],
 )
@@ -185,7 +220,8 @@ def test_underflow_dead_units_and_overflow_are_told_apart(tmp_path):
         out=tmp_path / "c",
     )  # fmt: skip
     assert rows["delta_z"][0] == "overflow"
-    depth.depth_chart.draw(rows, {depth.name_of(rows): "exploding"}, "").to_dict()
+    for drawn in (rows, rows.with_columns(log10_delta_z=pl.lit(float("nan")))):
+        depth.depth_chart.draw(drawn, {depth.name_of(rows): "exploding"}, "").to_dict()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Norms of gradients, and zero told apart from underflow."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,9 +39,16 @@ def test_it_measures_the_gradient_of_the_mean_loss(key, activation):
     ):
         norms = [np.linalg.norm(np.ravel(gradient)) for gradient in gradients]
         np.testing.assert_allclose(measured, np.log(norms), rtol=1e-12)
-    activations = jax.vmap(jaxnn.trace, in_axes=(None, None, 0))(net, params, xs).a[1:]
-    squares = [np.mean(np.square(a)) for a in activations]
-    np.testing.assert_allclose(flow.mean_square_a, squares, rtol=1e-12)
+    rows = np.stack([np.linalg.norm(gradient, axis=1) for gradient in delta_z])
+    np.testing.assert_allclose(flow.log_delta_example, np.log(rows), rtol=1e-12)
+    np.testing.assert_allclose(flow.gain[:-1], flow.log_delta[:-1] - flow.log_delta[1:], rtol=1e-12)
+    trace = jax.vmap(jaxnn.trace, in_axes=(None, None, 0))(net, params, xs)
+    for measured, value in (
+        (flow.mean_square_z, [np.mean(np.square(z)) for z in trace.z]),
+        (flow.mean_a, [np.mean(a) for a in trace.a[1:]]),
+        (flow.var_a, [np.var(a) for a in trace.a[1:]]),
+    ):
+        np.testing.assert_allclose(measured, value, rtol=1e-12)
     assert not flow.lost.any()
 
 
@@ -58,16 +66,58 @@ def test_small_gradients_have_norms_in_float32(key):
     np.testing.assert_allclose(flow.log_theta, exact.log_theta, rtol=1e-5)
 
 
-def test_underflow_is_lost(key):
-    """Sigmoid, 80 layers: 1e-50 is zero in float32 and a number in float64."""
+def test_underflow_is_lost_to_plain_backprop_and_not_to_the_flow(key):
+    """Sigmoid, 80 layers: 1e-50 is zero in float32; the flow has it, and says where it was lost."""
     net, params, xs, ys = network(key, "sigmoid", 80)
     flow = jaxnn.gradient_flow(net, params, xs, ys)
-    zero = np.isneginf(flow.log_delta)
-    assert zero[0]
-    assert not zero[-1]
-    np.testing.assert_array_equal(flow.lost, zero)
     wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
-    assert not jaxnn.gradient_flow(net, wide, xs.astype(jnp.float64), ys).lost.any()
+    exact = jaxnn.gradient_flow(net, wide, xs.astype(jnp.float64), ys)
+    np.testing.assert_allclose(flow.log_delta, exact.log_delta, rtol=1e-5)
+    np.testing.assert_allclose(flow.log_theta, exact.log_theta, rtol=1e-5)
+    assert not exact.lost.any()
+    _, gradient = jaxnn.backprop(net, params, xs, ys)
+    plain_is_zero = np.array([not layer.b.any() for layer in gradient])
+    assert plain_is_zero[0]
+    assert not plain_is_zero[-1]
+    # Plain backprop flushes entry by entry, the flow looks at the largest: they differ by a layer.
+    np.testing.assert_array_equal(flow.lost, np.arange(81) < flow.lost.sum())
+    assert abs(int(flow.lost.sum()) - plain_is_zero.sum()) <= 2
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "relu", "hard_tanh"])
+def test_saturated_and_dead_units_are_counted(key, activation):
+    net, params, xs, ys = network(key, activation, 3, weights=jaxnn.gaussian(8.0))
+    flow = jaxnn.gradient_flow(net, params, xs, ys)
+    trace = jax.vmap(jaxnn.trace, in_axes=(None, None, 0))(net, params, xs)
+    largest = 0.25 if activation == "sigmoid" else 1
+    for z, saturated, dead in zip(trace.z[:-1], flow.saturated, flow.dead, strict=False):
+        slope = np.abs(jaxnn.find_activation(activation).prime(z))
+        assert saturated == pytest.approx(np.mean(slope < 0.01 * largest))
+        assert dead == pytest.approx(np.mean(np.all(slope == 0, axis=0)))
+    assert flow.saturated[:-1].max() > 0.1
+    assert flow.saturated[-1] == flow.dead[-1] == 0
+
+
+def test_a_cotangent_takes_the_place_of_the_loss(key):
+    net, params, xs, ys = network(key, "tanh", 4, dtype=jnp.float64)
+    y_hat = jax.vmap(jaxnn.forward, in_axes=(None, None, 0))(net, params, xs)
+    cotangent = (y_hat - ys[:, None].astype(jnp.float64)) / 9
+    flow = jaxnn.gradient_flow(net, params, xs, cotangent=cotangent)
+    expected = jaxnn.gradient_flow(net, params, xs, ys)
+    chex.assert_trees_all_close(flow, expected, rtol=1e-9)
+    zero = jaxnn.gradient_flow(net, params, xs, cotangent=jnp.zeros_like(cotangent))
+    assert np.isneginf(zero.log_delta).all()
+    assert np.isneginf(zero.log_theta).all()
+    assert not zero.lost.any()
+
+
+def test_one_of_labels_and_cotangent(key, unhooked):
+    net, params, xs, ys = network(key, "tanh", 1)
+    for arguments in ({}, {"ys": ys, "cotangent": jnp.ones((9, 1))}):
+        with pytest.raises(ValueError, match="ys, cotangent: expected one of them"):
+            jaxnn.gradient_flow(net, params, xs, **arguments)
+    with pytest.raises(ValueError, match=r"cotangent: expected the shape of z\[L\], \(9, 1\), got"):
+        jaxnn.gradient_flow(net, params, xs, cotangent=jnp.ones((9, 2)))
 
 
 def test_dead_units_give_a_true_zero(key):
@@ -95,7 +145,10 @@ def test_overflow_is_lost(key):
     flow = jaxnn.gradient_flow(net, unbiased, jnp.zeros_like(xs), ys)
     assert flow.lost[0]
     assert not flow.lost[-1]
-    assert not np.isfinite(flow.log_delta[0])
+    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), unbiased)
+    exact = jaxnn.gradient_flow(net, wide, jnp.zeros(xs.shape), ys)
+    np.testing.assert_allclose(flow.log_delta, exact.log_delta, rtol=1e-5)
+    assert flow.log_delta[0] > 100
 
 
 @pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-20, 1.0, 1e20, 1e38])

@@ -117,7 +117,7 @@ def test_init_runs_under_jit_and_vmap(key):
         (
             {"weights": lambda key, shape, dtype: jnp.zeros((2, 2), dtype)},
             ValueError,
-            r"theta\[0\]: expected the initialiser to return shape \(2, 3\), got \(2, 2\)",
+            r"weights: expected the initialiser to return shape \(2, 3\), got \(2, 2\)",
         ),
     ],
 )

@@ -147,8 +147,8 @@ def test_bad_parameters(net, params, unhooked):
             r"one floating dtype .*float64, float32",
         ),
         (jax.tree.map(lambda p: p.astype(int), params), TypeError, r"one floating dtype .*got int"),
-        ((theta, last), TypeError, r"params: expected 2 pairs \(theta, b\) of arrays"),
-        (None, TypeError, r"params: expected 2 pairs .*, got NoneType"),
+        ((theta, last), TypeError, r"params: expected pairs \(theta, b\) of arrays"),
+        (None, TypeError, r"params: expected pairs .*, got NoneType"),
     ):
         with pytest.raises(error, match=sentence):
             jaxnn.forward(net, bad, x)

@@ -1,0 +1,88 @@
+"""Block floating point: rows of numbers beyond the range of a float.
+
+A row of Δz is carried as mantissa × 2^exponent, one int32 exponent for each row (each example), so
+a gradient of 10^-6279 is a number like any other. After every layer the mantissas are multiplied by
+the power of two that brings the row's largest entry into [1, 2). That is exact, and so is every
+product of the recursion with a scaled row: wherever the plain recursion stays among the normal
+numbers, mantissa × 2^exponent is its result to the last bit.
+
+The exponent is read from the float's bits and the power of two written to them: on a CPU `frexp`
+and `ldexp` would double the cost of the whole pass.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+LN2 = 0.6931471805599453
+
+_INTEGER_OF_WIDTH = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}
+
+
+class BlockFloat(NamedTuple):
+    """Rows of numbers mantissa × 2^exponent."""
+
+    mantissa: Float[Array, "B n"]
+    exponent: Int[Array, " B"]
+
+
+def block(rows: Float[Array, "B n"]) -> BlockFloat:
+    """The rows as block floats."""
+    return renormalised(BlockFloat(rows, jnp.zeros(len(rows), jnp.int32)))
+
+
+def renormalised(v: BlockFloat) -> BlockFloat:
+    """The same numbers with the largest mantissa of every row in [1, 2); rows of zeros stay.
+
+    inf and nan stay what they are. A row of subnormal numbers comes up by the largest power of two
+    that there is, which leaves it below 1.
+    """
+    up = exponent_of(jnp.max(jnp.abs(v.mantissa), axis=1))
+    scaled = v.mantissa * power_of_two(-up, v.mantissa)[:, None]
+    return BlockFloat(scaled, v.exponent + up)
+
+
+def exponent_of(x: Float[Array, " B"]) -> Int[Array, " B"]:
+    """The k with 2^k <= x < 2^(k+1), for x >= 0; kept within what `power_of_two` can undo."""
+    digits, bias, integer = _format(x)
+    bits = lax.bitcast_convert_type(x, integer)
+    k = (bits >> digits).astype(jnp.int32) - bias
+    return jnp.where(x == 0, 0, jnp.clip(k, 1 - bias, bias - 1))
+
+
+def power_of_two(k: Int[Array, " B"], like: Array) -> Float[Array, " B"]:
+    """2^k in the dtype of `like`, for k up to its largest exponent; 0 below its normal numbers."""
+    digits, bias, integer = _format(like)
+    bits = jnp.maximum(k + bias, 0).astype(integer) << digits
+    return lax.bitcast_convert_type(bits, like.dtype)
+
+
+def _format(x: Array) -> tuple[int, int, Any]:
+    """Mantissa bits, exponent bias and the integer of the same width."""
+    info = jnp.finfo(x.dtype)  # type: ignore[no-untyped-call]
+    return int(info.nmant), int(info.maxexp) - 1, _INTEGER_OF_WIDTH[x.dtype.itemsize]
+
+
+def aligned(v: BlockFloat) -> tuple[Float[Array, "B n"], Int[Array, ""]]:
+    """Rows on one common exponent, that of the largest, for sums over rows.
+
+    Exact but for rows that are smaller than the largest by more than the range of the dtype: they
+    become zero, as they would in the sum.
+    """
+    zero = jnp.all(v.mantissa == 0, axis=1)
+    common = jnp.max(v.exponent, where=~zero, initial=-(2**30))
+    shift = jnp.where(zero, 0, v.exponent - common)
+    return v.mantissa * power_of_two(shift, v.mantissa)[:, None], common
+
+
+def log_of(mantissa: Float[Array, " *s"], exponent: Int[Array, " *s"]) -> Float[Array, " *s"]:
+    """The logarithm of mantissa × 2^exponent, in at least float32; -inf for zero."""
+    log = jnp.log(wide(mantissa))
+    return log + exponent.astype(log.dtype) * LN2
+
+
+def wide(v: Float[Array, "..."]) -> Float[Array, "..."]:
+    """In at least float32: sums of squares of a 16-bit float leave its range."""
+    return v if v.dtype.itemsize >= 4 else v.astype(jnp.float32)

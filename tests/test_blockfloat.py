@@ -1,0 +1,151 @@
+"""Mantissa × 2^exponent: exact where a float reaches, right where none does."""
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+
+import jaxnn
+from jaxnn.backprop import backward_rows, delta_below, mean_delta_z, through_activation
+from jaxnn.blockfloat import (
+    BlockFloat,
+    aligned,
+    block,
+    exponent_of,
+    log_of,
+    power_of_two,
+    renormalised,
+)
+from jaxnn.network import forward_rows
+
+DTYPES = (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64)
+each_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+@each_dtype
+def test_exponents_are_those_of_frexp(key, dtype):
+    info = jnp.finfo(dtype)
+    x = jnp.array([1, 1.5, 2, 3.99, 0.5, 0.3, float(info.max), float(info.tiny), 0], dtype)
+    expected = np.frexp(np.asarray(x, np.float64))[1] - 1
+    expected[-1] = 0  # zero stays where it is
+    expected = np.clip(expected, -int(info.maxexp) + 2, int(info.maxexp) - 2)
+    np.testing.assert_array_equal(exponent_of(x), expected)
+
+
+@each_dtype
+def test_powers_of_two_are_exact(dtype):
+    info = jnp.finfo(dtype)
+    k = jnp.arange(int(info.minexp), int(info.maxexp))
+    powers = power_of_two(k, jnp.ones((), dtype))
+    assert powers.dtype == dtype
+    np.testing.assert_array_equal(np.asarray(powers, np.float64), 2.0 ** np.asarray(k))
+    assert not power_of_two(jnp.array([info.minexp - 1, -(10**6)]), powers).any()
+
+
+@each_dtype
+def test_renormalising_changes_the_form_and_not_the_number(key, dtype):
+    sizes = jnp.array([1e-4, 1e-2, 1.0, 100.0])[:, None]
+    rows = (jax.random.normal(key, (4, 7)) * sizes).astype(dtype)
+    v = block(rows)
+    largest = np.abs(np.asarray(v.mantissa, np.float64)).max(axis=1)
+    assert np.all((largest >= 1) & (largest < 2))
+    value = np.asarray(v.mantissa, np.float64) * 2.0 ** np.asarray(v.exponent)[:, None]
+    np.testing.assert_array_equal(value, np.asarray(rows, np.float64))
+    again = renormalised(v)
+    np.testing.assert_array_equal(again.exponent, v.exponent)
+    np.testing.assert_array_equal(again.mantissa, v.mantissa)
+
+
+def test_zero_inf_and_nan_stay_what_they_are():
+    v = block(jnp.array([[0.0, 0.0], [jnp.inf, 1.0], [jnp.nan, 1.0]]))
+    np.testing.assert_array_equal(v.mantissa[0], [0, 0])
+    assert np.isposinf(v.mantissa[1, 0])
+    assert np.isnan(v.mantissa[2, 0])
+    assert np.isneginf(log_of(jnp.zeros(()), jnp.array(5)))
+
+
+def test_aligned_rows_are_exact_within_the_range_of_the_dtype(key):
+    mantissa = jax.random.normal(key, (4, 3), jnp.float32)
+    v = BlockFloat(mantissa, jnp.array([-20_000, -20_003, -20_500, -30_000]))
+    rows, common = aligned(v)
+    assert common == -20_000
+    np.testing.assert_array_equal(rows[:2], mantissa[:2] * np.float32([[1], [0.125]]))
+    assert not rows[2:].any()  # 2^-500 and less of the largest: nothing of them is in the sum
+    zero_first = v._replace(mantissa=mantissa.at[0].set(0))
+    assert aligned(zero_first)[1] == -20_003  # a row of zeros does not count
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "gelu"])
+def test_within_range_it_is_the_plain_recursion_to_the_last_bit(key, activation, dtype, jitted):
+    net = jaxnn.Network((6, *[16] * 12, 2), activation, "regression")
+    keys = jax.random.split(key, 3)
+    params = jaxnn.init(net, keys[0], "he_normal", 0.1, dtype)
+    xs, ys = (jax.random.normal(k, (5, n), dtype) for k, n in ((keys[1], 6), (keys[2], 2)))
+
+    def plain(params, xs, ys):
+        rows = forward_rows(net, params, xs)
+        back = backward_rows(net, params, rows, mean_delta_z(net, rows, ys))
+        return back.delta_z, back.layers
+
+    def blocked(params, xs, ys):
+        rows = forward_rows(net, params, xs)
+        delta = block(mean_delta_z(net, rows, ys))
+        kept = [delta]
+        for i in reversed(range(len(params) - 1)):
+            below = delta_below(params[i + 1], delta.mantissa)
+            mantissa = through_activation(net, below, rows.z[i])
+            delta = renormalised(BlockFloat(mantissa, delta.exponent))
+            kept.append(delta)
+        return kept[::-1]
+
+    form = jax.jit if jitted else lambda f: f
+    deltas, _ = form(plain)(params, xs, ys)
+    for v, delta in zip(form(blocked)(params, xs, ys), deltas, strict=True):
+        value = np.asarray(v.mantissa, np.float64) * 2.0 ** np.asarray(v.exponent)[:, None]
+        np.testing.assert_array_equal(value.astype(delta.dtype), delta)
+
+
+def test_two_thousand_layers_against_200_bits(key):
+    """Log-norms of every layer's Δz and Δθ, where the last is 10^-1300, to 1e-6 in float32."""
+    layers, n = 2000, 3
+    net = jaxnn.Network((n, *[n] * layers, 1), "sigmoid", "binary")
+    keys = jax.random.split(key, 2)
+    params = jaxnn.init(net, keys[0], jaxnn.gaussian(1.5), 0.3, jnp.float32, stacked=True)
+    x = jax.random.normal(keys[1], (n,), jnp.float32)
+    flow = jaxnn.gradient_flow(net, params, x[None], jnp.array([1]))
+    exact_delta, exact_theta = _exact_flow(jaxnn.unstack(params), np.asarray(x))
+    assert exact_delta[0] < -2000
+    np.testing.assert_allclose(flow.log_delta, exact_delta, rtol=1e-6, atol=1e-4)
+    np.testing.assert_allclose(flow.log_theta, exact_theta, rtol=1e-6, atol=1e-4)
+
+
+def _exact_flow(params, x):
+    """The article's recursion for one example and label 1, in 200 bits."""
+    with mpmath.workprec(200):
+        layers = [
+            (
+                [[mpmath.mpf(float(v)) for v in row] for row in theta],
+                [mpmath.mpf(float(v)) for v in b],
+            )
+            for theta, b in (map(np.asarray, layer) for layer in params)
+        ]
+        a = [[mpmath.mpf(float(v)) for v in x]]
+        for theta, b in layers:
+            z = [mpmath.fdot(a[-1], [row[k] for row in theta]) + b[k] for k in range(len(b))]
+            a.append([1 / (1 + mpmath.exp(-v)) for v in z])
+
+        def log_norm(values):
+            return mpmath.log(mpmath.norm(values))
+
+        delta, log_delta, log_theta = [a[-1][0] - 1], [], []
+        for i in reversed(range(len(layers))):
+            log_delta.append(float(log_norm(delta)))
+            log_theta.append(float(log_norm(delta) + log_norm(a[i])))
+            theta = layers[i][0]
+            delta = [
+                mpmath.fdot(row, delta) * a[i][j] * (1 - a[i][j]) for j, row in enumerate(theta)
+            ]
+    return log_delta[::-1], log_theta[::-1]

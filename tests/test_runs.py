@@ -1,0 +1,189 @@
+"""Runs: layers stacked into one, looped on the device, with depth as data."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+import jaxnn
+
+TOLERANCE = {jnp.float64: 1e-13, jnp.float32: 1e-6}
+CAPACITY = 4
+
+
+def problem(key, activation="tanh", task="binary", hidden=CAPACITY + 1, dtype=jnp.float64):
+    """A network 5 - 8 - 8 … 8 - 3, unstacked; its run has `hidden` - 1 layers."""
+    net = jaxnn.Network((5, *[8] * hidden, 3), activation, task)
+    keys = jax.random.split(key, 3)
+    params = jaxnn.init(net, keys[0], jaxnn.orthogonal(0.9), 0.2, dtype)
+    xs = jax.random.normal(keys[1], (4, 5), dtype)
+    return net, params, xs, reference.example_labels(task, keys[2], 4, 3, dtype)
+
+
+def flat(tree):
+    """The layers of a run apart: entries (k, …) of a tuple spliced in as k entries."""
+    return [piece for entry in tree for piece in (entry if entry.ndim == 3 else [entry])]
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_stack_and_unstack_undo_each_other(key, stacked):
+    net = jaxnn.Network((5, 5, 5, 7, 7, 3, 3), "tanh", "multiclass")
+    params = jaxnn.init(net, key, biases=0.5, stacked=stacked)
+    runs, layers = jaxnn.stack(params), jaxnn.unstack(params)
+    assert [theta.shape for theta, _ in runs] == [(2, 5, 5), (5, 7), (1, 7, 7), (7, 3), (3, 3)]
+    assert [theta.shape for theta, _ in layers] == [(5, 5), (5, 5), (5, 7), (7, 7), (7, 3), (3, 3)]
+    chex.assert_trees_all_equal(jaxnn.stack(layers), runs)
+    chex.assert_trees_all_equal(jaxnn.unstack(runs), layers)
+
+
+@pytest.mark.parametrize("weights", ["glorot_uniform", "he_normal", "orthogonal", "zeros"])
+def test_a_run_is_drawn_as_its_layers_are(key, weights):
+    net = jaxnn.Network((5, *[8] * 7, 3), "tanh", "binary")
+    apart = jaxnn.init(net, key, weights, 0.3)
+    chex.assert_trees_all_equal(
+        jaxnn.stack(apart), jaxnn.init(net, key, weights, 0.3, stacked=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "dtype", "jitted"),
+    [
+        ("regression", jnp.float64, False),
+        ("binary", jnp.float32, True),
+        ("binary", jnp.float64, True),
+        ("multiclass", jnp.float32, False),
+    ],
+)
+def test_every_function_takes_both_forms(key, task, dtype, jitted):
+    net, params, xs, ys = problem(key, "gelu", task, dtype=dtype)
+    run = jaxnn.stack(params)
+
+    def everything(params):
+        x, y = xs[0], ys[0]
+        trace, deltas = jaxnn.trace(net, params, x), jaxnn.deltas(net, params, x, y)
+        value, gradient = jaxnn.backprop(net, params, xs, ys)
+        by_rule = jax.grad(jaxnn.mean_loss, argnums=1)(net, params, xs, ys)
+        scalars = (jaxnn.loss(net, params, x, y), jaxnn.mean_loss(net, params, xs, ys), value)
+        by_autodiff = jax.grad(jaxnn.loss, argnums=1)(net, params, x, y)
+        flow = jaxnn.gradient_flow(net, params, xs, ys)
+        return scalars, trace, deltas, gradient, by_rule, by_autodiff, flow
+
+    form = jax.jit(everything) if jitted else everything
+    of_layers, of_run = form(params), form(run)
+    close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
+    chex.assert_trees_all_close(of_run[0], of_layers[0], **close)
+    for ours, theirs in zip(of_run[3:6], of_layers[3:6], strict=True):
+        chex.assert_trees_all_close(jaxnn.unstack(ours), theirs, **close)
+    for ours, theirs in ((of_run[1].z, of_layers[1].z), (of_run[2].z, of_layers[2].z)):
+        spliced = [row for entry in ours for row in (entry if entry.ndim == 2 else [entry])]
+        chex.assert_trees_all_close(spliced, list(theirs), **close)
+    chex.assert_trees_all_close(flat(of_run[2].theta), list(of_layers[2].theta), **close)
+    logs = {"rtol": 10 * TOLERANCE[dtype], "atol": 10 * TOLERANCE[dtype]}
+    chex.assert_trees_all_close(of_run[6], of_layers[6], **logs)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "relu", "silu"])
+def test_depth_is_data(key, activation):
+    """Depth = d of a run of 6 is the network whose run has d layers, also with d traced."""
+    net, params, xs, ys = problem(key, activation)
+    run = jaxnn.stack(params)
+
+    @jax.jit
+    def of_run(depth):
+        trace = jaxnn.trace(net, run, xs[0], depth=depth)
+        deltas = jaxnn.deltas(net, run, xs[0], ys[0], depth=depth)
+        y_hat = jaxnn.forward(net, run, xs[0], depth=depth)
+        loss = jaxnn.loss(net, run, xs[0], ys[0], depth=depth)
+        value, gradient = jaxnn.backprop(net, run, xs, ys, depth=depth)
+        by_rule = jax.value_and_grad(jaxnn.mean_loss, argnums=1)(net, run, xs, ys, depth=depth)
+        flow = jaxnn.gradient_flow(net, run, xs, ys, depth=depth)
+        return trace, deltas, y_hat, loss, (value, gradient), by_rule, flow
+
+    for depth in (0, 1, CAPACITY):
+        shallow = jaxnn.Network((5, *[8] * (depth + 1), 3), activation, "binary")
+        layers = (*params[: depth + 1], params[-1])
+        trace, deltas, y_hat, loss, by_hand, by_rule, flow = of_run(depth)
+        reference.assert_close(y_hat, jaxnn.forward(shallow, layers, xs[0]), 1e-13)
+        reference.assert_close(loss, jaxnn.loss(shallow, layers, xs[0], ys[0]), 1e-13)
+        expected = jaxnn.backprop(shallow, layers, xs, ys)
+        expected_deltas = jaxnn.deltas(shallow, layers, xs[0], ys[0])
+        for value, gradient in (by_hand, by_rule):
+            apart = jaxnn.unstack(gradient)
+            used = (*apart[: depth + 1], apart[-1])
+            reference.assert_close((value, used), expected, 1e-12)
+            assert not any(leaf.any() for leaf in jax.tree.leaves(apart[depth + 1 : -1]))
+        used = [deltas.z[0], *deltas.z[1][:depth], deltas.z[2]]
+        reference.assert_close(used, list(expected_deltas.z), 1e-12)
+        assert not deltas.z[1][depth:].any()
+        assert not trace.z[1][depth:].any()
+        of_shallow = jaxnn.gradient_flow(shallow, layers, xs, ys)
+        kept = np.r_[: depth + 1, CAPACITY + 1]
+        chex.assert_trees_all_close(
+            jax.tree.map(lambda v, k=kept: v[k], flow), of_shallow, rtol=1e-9
+        )
+        assert np.isnan(flow.log_delta[depth + 1 : -1]).all()
+
+
+def test_one_program_serves_every_depth(key):
+    net, params, xs, ys = problem(key)
+    run = jaxnn.stack(params)
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def counted(run, depth):
+        return jax.grad(jaxnn.mean_loss, argnums=1)(net, run, xs, ys, depth=depth)
+
+    for depth in range(CAPACITY + 1):
+        counted(run, depth)
+    assert counted._cache_size() == 1
+
+
+def test_jax_cannot_differentiate_the_loop_that_we_can(key):
+    net, params, xs, ys = problem(key)
+    run = jaxnn.stack(params)
+    plain = jax.jit(jax.grad(jaxnn.loss, argnums=1))
+    with pytest.raises(ValueError, match="Reverse-mode differentiation"):
+        plain(net, run, xs[0], ys[0], depth=jnp.array(2))
+    jax.jit(jax.grad(jaxnn.mean_loss, argnums=1))(net, run, xs, ys, depth=jnp.array(2))
+
+
+def test_the_program_does_not_grow_with_the_run():
+    def size(layers):
+        net = jaxnn.Network((5, *[8] * layers, 1), "tanh", "binary")
+        params = jax.eval_shape(lambda k: jaxnn.init(net, k, stacked=True), jax.random.key(0))
+        xs, ys = jnp.ones((2, 5), jnp.float64), jnp.ones(2)
+        return len(jax.jit(jaxnn.gradient_flow).lower(net, params, xs, ys).as_text().splitlines())
+
+    assert size(1000) == size(10)
+
+
+@pytest.mark.parametrize(
+    ("depth", "error", "sentence"),
+    [
+        (5, ValueError, r"depth: expected 0 … 4, the layers of the run, got 5"),
+        (-1, ValueError, r"depth: expected 0 … 4, the layers of the run, got -1"),
+        (2.0, TypeError, r"depth: expected one integer, got float64"),
+        (np.array([1, 2]), TypeError, r"depth: expected one integer, got int64 of shape \(2,\)"),
+    ],
+)
+def test_bad_depths(key, depth, error, sentence, unhooked):
+    net, params, xs, ys = problem(key)
+    for function in (jaxnn.backprop, jaxnn.mean_loss, jaxnn.gradient_flow):
+        with pytest.raises(error, match=sentence):
+            function(net, jaxnn.stack(params), xs, ys, depth=depth)
+        with pytest.raises(ValueError, match="exactly one run, got 0; make it with"):
+            function(net, params, xs, ys, depth=2)
+
+
+def test_a_run_must_be_hidden_layers_of_one_width(key, unhooked):
+    net = jaxnn.Network((4, 4, 4), "tanh", "binary")
+    theta, b = jnp.ones((2, 4, 4)), jnp.ones((2, 4))
+    with pytest.raises(
+        ValueError, match=r"theta\[0\]: a run of 2 must be hidden layers of one width"
+    ):
+        jaxnn.forward(net, (jaxnn.Layer(theta, b),), jnp.ones(4))
+    net = jaxnn.Network((4, 4, 5, 4), "tanh", "binary")
+    with pytest.raises(ValueError, match=r"theta\[0\]: a run of 2 .* widths \(4, 4, 5\)"):
+        jaxnn.forward(net, (jaxnn.Layer(theta, b), jaxnn.Layer(theta[0], b[0])), jnp.ones(4))
