@@ -5,11 +5,13 @@ params = jaxnn.init(net, jax.random.key(0))
 value, gradient = jax.jit(jaxnn.backprop)(net, params, xs, ys)
 """
 
+from . import meanfield
 from .activations import ACTIVATIONS, Activation, find_activation
 from .backprop import Deltas, backprop, deltas, mean_loss
 from .flow import Flow, gradient_flow, log_norm
 from .initializers import BIASES, WEIGHTS, gaussian, init, orthogonal
 from .network import Layer, Network, Trace, forward, loss, stack, trace, unstack
+from .spectrum import Spectrum, spectrum
 from .tasks import TASKS, Task, find_task
 
 __version__ = "0.1.0"
@@ -24,6 +26,7 @@ __all__ = [
     "Flow",
     "Layer",
     "Network",
+    "Spectrum",
     "Task",
     "Trace",
     "backprop",
@@ -37,7 +40,9 @@ __all__ = [
     "log_norm",
     "loss",
     "mean_loss",
+    "meanfield",
     "orthogonal",
+    "spectrum",
     "stack",
     "trace",
     "unstack",

@@ -1,0 +1,373 @@
+"""Infinite width against scipy's integrals, closed forms, plain iteration and sampled networks."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+import jaxnn
+from jaxnn import meanfield
+
+BENT = jaxnn.Activation(  # of a user's own, with kinks at odd places and a slope on either side
+    "bent",
+    sigma=lambda z: jnp.where(z < -0.7, -0.35, jnp.where(z > 1.3, jnp.tanh(z - 1.3) + 0.65, z / 2)),
+    prime=lambda z: jnp.where(
+        z < -0.7, 0.0, jnp.where(z > 1.3, 1 - jnp.tanh(z - 1.3) ** 2, 0.5 * jnp.ones_like(z))
+    ),
+    kinks=(-0.7, 1.3),
+)
+each_activation = pytest.mark.parametrize(
+    "activation", [*jaxnn.ACTIVATIONS.values(), BENT], ids=lambda a: a.name
+)
+CORRELATIONS = (0.0, 0.3, -0.3, 0.9, -0.9, 0.9999, -0.9999, 1 - 1e-9, 1.0, -1.0)
+# σ in plain Python, for the integrals over a plane.
+PLAIN = {
+    "tanh": math.tanh,
+    "selu": lambda z: 1.0507009873554805 * (z if z > 0 else 1.6732632423543773 * math.expm1(z)),
+    "hard_tanh": lambda z: min(max(z, -1.0), 1.0),
+    "relu6": lambda z: min(max(z, 0.0), 6.0),
+    "bent": lambda z: -0.35 if z < -0.7 else (math.tanh(z - 1.3) + 0.65 if z > 1.3 else z / 2),
+}
+
+
+def expected(f, places, scale=1.0, end=9.5):
+    """E[f(g)] by scipy, piece by piece; `scale` is the finest length on which f varies at 0."""
+    inside = {float(p) for p in places if abs(p) < end}
+    cuts = sorted({-end, end, 0.0, -scale, scale, *inside})
+    return sum(
+        quad(lambda g: f(g) * math.exp(-g * g / 2), a, b, epsabs=1e-13, epsrel=1e-11, limit=400)[0]
+        for a, b in itertools.pairwise(cuts)
+    ) / math.sqrt(2 * math.pi)
+
+
+@each_activation
+@pytest.mark.parametrize("q", [0.05, 1.7, 60.0])
+def test_length_map_and_chi_are_scipy_s_integrals(activation, q):
+    root = math.sqrt(q)
+    sigma, prime = (jax.jit(f) for f in (activation.sigma, activation.prime))
+    places = [k / root for k in activation.kinks]
+    square, slope = (
+        expected(lambda g, f=f: float(f(root * g)) ** 2, places, min(1, 1 / root))
+        for f in (sigma, prime)
+    )
+    length = meanfield.length_map(activation, 1.3, 0.4, q)
+    np.testing.assert_allclose(length, 1.69 * square + 0.16, rtol=1e-9)
+    np.testing.assert_allclose(meanfield.chi(activation, 1.3, q), 1.69 * slope, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize(("q", "c"), [(0.8, 0.6), (9.0, -0.95), (2.0, 0.9999)])
+def test_correlation_map_is_scipy_s_integral_over_the_plane(name, q, c):
+    f, root, own = PLAIN[name], math.sqrt(q), math.sqrt(1 - c * c)
+    activation = BENT if name == "bent" else jaxnn.find_activation(name)
+    kinks = [k / root for k in activation.kinks]
+
+    def inner(g):
+        return expected(lambda h: f(root * (c * g + own * h)), [(k - c * g) / own for k in kinks])
+
+    # Where z is at a kink, and where z̃ crosses one there, the outer integrand has a corner.
+    covariance = expected(lambda g: f(root * g) * inner(g), [*kinks, *(k / c for k in kinks)])
+    square = expected(lambda g: f(root * g) ** 2, kinks)
+    measured = meanfield.correlation_map(activation, 1.3, 0.4, q, c)
+    exact = (1.69 * covariance + 0.16) / (1.69 * square + 0.16)
+    np.testing.assert_allclose(measured, exact, rtol=0, atol=1e-9)
+
+
+def absolute(c):
+    """E|z z̃| / q: the arc-cosine kernel of order 1 (Cho & Saul 2009), made even."""
+    return 2 / math.pi * (math.sqrt(max(0, 1 - c * c)) + c * math.asin(c))
+
+
+# E[σ(z) σ(z̃)]: Cho & Saul 2009 for the rectifiers, Williams 1997 for erf.
+KERNELS = {
+    "relu": lambda q, c: q * (c + absolute(c)) / 4,
+    "leaky_relu": lambda q, c: q * (0.505**2 * c + 0.495**2 * absolute(c)),
+    "erf": lambda q, c: 2 / math.pi * math.asin(2 * q * c / (1 + 2 * q)),
+    "identity": lambda q, c: q * c,
+    "sin": lambda q, c: math.exp(-q) * math.sinh(q * c),
+}
+SLOPES = {
+    "relu": lambda q: 0.5,
+    "leaky_relu": lambda q: (1 + 0.01**2) / 2,
+    "erf": lambda q: 4 / math.pi / math.sqrt(1 + 4 * q),
+    "identity": lambda q: 1.0,
+    "sin": lambda q: (1 + math.exp(-2 * q)) / 2,
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("q", [1e-6, 0.3, 2.0, 50.0])
+def test_closed_forms(name, q):
+    square = KERNELS[name](q, 1.0)
+    np.testing.assert_allclose(meanfield.length_map(name, 1.0, 0.0, q), square, rtol=1e-12)
+    np.testing.assert_allclose(meanfield.chi(name, 1.0, q), SLOPES[name](q), rtol=1e-12)
+    for c in CORRELATIONS:
+        exact = (2.25 * KERNELS[name](q, c) + 0.01) / (2.25 * square + 0.01)
+        measured = meanfield.correlation_map(name, 1.5, 0.1, q, c)
+        np.testing.assert_allclose(measured, exact, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("q", [1e4, 1e6])
+def test_units_deep_in_saturation(q):
+    np.testing.assert_allclose(meanfield.chi("erf", 1.0, q), SLOPES["erf"](q), rtol=1e-12)
+    step = math.sqrt(2 / math.pi / q)  # the density of z at 0, over an interval of 2
+    np.testing.assert_allclose(meanfield.chi("hard_tanh", 1.0, q), step, rtol=1 / q)
+    for c in CORRELATIONS:
+        exact = KERNELS["erf"](q, c) / KERNELS["erf"](q, 1.0)
+        measured = meanfield.correlation_map("erf", 1.0, 0.0, q, c)
+        np.testing.assert_allclose(measured, exact, rtol=0, atol=1e-12)
+
+
+def test_at_zero_length_the_limits_are_taken():
+    assert meanfield.length_map("relu", 1.0, 0.5, 0.0) == 0.25
+    assert meanfield.length_map("tanh", 1.0, 0.0, 0) == 0
+    np.testing.assert_allclose(meanfield.chi("relu", 1.0, 0.0), 0.5, rtol=1e-14)
+    np.testing.assert_allclose(meanfield.chi("tanh", 2.0, 0.0), 4.0, rtol=1e-14)
+    kernel = KERNELS["relu"](1, 0.3) / 0.5
+    measured = meanfield.correlation_map("relu", 1.0, 0.0, 0.0, 0.3)
+    np.testing.assert_allclose(measured, kernel, rtol=1e-12)
+    assert meanfield.correlation_map("relu", 1.0, 0.5, 0.0, 0.3) == 1
+
+
+FIXED_POINTS = [
+    ("relu", 1.0, 1.0, 2.0),
+    ("relu", 1.5, 1.0, np.inf),
+    ("relu", 1.5, 0.0, np.inf),
+    ("relu", 1.0, 0.0, 0.0),
+    ("relu", 2**0.5, 0.0, 1.0),  # every q is one
+    ("relu", 2**0.5, 1.0, np.inf),  # grows by 1 a layer
+    ("relu", 1.99999**0.5, 1.0, 1 / (1 - 1.99999 / 2)),
+    ("tanh", 1.0, 0.0, 0.0),  # like 1/(2l)
+    ("tanh", 0.9, 0.0, 0.0),
+    ("tanh", 0.5, 1e-20, 1e-40 / 0.75),
+    ("tanh", 0.0, 0.3, 0.09),
+    ("tanh", 0.0, 0.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("name", "sigma_w", "sigma_b", "q"), FIXED_POINTS)
+def test_fixed_points_known_in_advance(name, sigma_w, sigma_b, q):
+    np.testing.assert_allclose(meanfield.fixed_point(name, sigma_w, sigma_b), q, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma_w", "sigma_b"), [("tanh", 2.5, 0.3), ("sigmoid", 8.0, 0.1)]
+)
+def test_iteration_arrives_at_the_fixed_points_at_the_predicted_pace(name, sigma_w, sigma_b):
+    q = meanfield.fixed_point(name, sigma_w, sigma_b)
+    c = meanfield.correlation_fixed_point(name, sigma_w, sigma_b)
+    iterated_q, iterated_c = 1.0, 0.5
+    for _ in range(60):
+        iterated_q = meanfield.length_map(name, sigma_w, sigma_b, iterated_q)
+    for _ in range(130):
+        iterated_c = meanfield.correlation_map(name, sigma_w, sigma_b, q, iterated_c)
+    np.testing.assert_allclose(iterated_q, q, rtol=1e-12)
+    np.testing.assert_allclose(iterated_c, c, rtol=0, atol=1e-9)
+    h = 1e-4
+    ends = [meanfield.length_map(name, sigma_w, sigma_b, q + d) for d in (-h, h)]
+    slope = abs(ends[1] - ends[0]) / (2 * h)
+    np.testing.assert_allclose(
+        meanfield.xi_q(name, sigma_w, sigma_b), -1 / np.log(slope), rtol=1e-5
+    )
+    low, high = (c - h, c + h) if c < 1 else (c - h, c)
+    ends = [meanfield.correlation_map(name, sigma_w, sigma_b, q, v) for v in (low, high)]
+    slope = (ends[1] - ends[0]) / (high - low)
+    xi = meanfield.xi_c(name, sigma_w, sigma_b)
+    np.testing.assert_allclose(xi, -1 / np.log(slope), rtol=1e-6 if c < 1 else 1e-2)
+
+
+def test_order_chaos_and_what_diverges():
+    assert meanfield.correlation_fixed_point("tanh", 1.0, 0.3) == 1
+    assert 0 < meanfield.correlation_fixed_point("tanh", 2.5, 0.3) < 0.2
+    assert meanfield.correlation_fixed_point("tanh", 2.5, 0.0) == 0
+    q = meanfield.fixed_point("tanh", 1.0, 0.3)
+    log_chi = np.log(meanfield.chi("tanh", 1.0, q))
+    np.testing.assert_allclose(meanfield.xi_c("tanh", 1.0, 0.3), -1 / log_chi, rtol=1e-12)
+    np.testing.assert_allclose(meanfield.xi_q("relu", 1.0, 1.0), 1 / np.log(2), rtol=1e-12)
+    assert meanfield.xi_c("tanh", 1.0, 0.0) == meanfield.xi_q("tanh", 1.0, 0.0) == np.inf
+    for function in (meanfield.xi_q, meanfield.xi_c, meanfield.correlation_fixed_point):
+        assert np.isnan(function("relu", 1.5, 1.0))
+
+
+CRITICAL = [  # σ_w² where it is known in advance, and how well
+    ("tanh", 0.0, 1.0, 1e-12),
+    ("tanh", 0.05**0.5, 1.76, 1e-3),
+    ("relu", 0.0, 2.0, 1e-12),
+    ("sigmoid", 0.0, 103.0, 1e-3),
+    ("erf", 0.0, math.pi / 4, 1e-12),
+    ("selu", 0.0, 2 / (1.0507009873554805**2 * (1 + 1.6732632423543773**2)), 1e-12),
+]
+
+
+@pytest.mark.parametrize(("name", "sigma_b", "square", "rtol"), CRITICAL)
+def test_critical_sigma_w(name, sigma_b, square, rtol):
+    sigma_w = meanfield.critical_sigma_w(name, sigma_b)
+    q = meanfield.fixed_point(name, sigma_w, sigma_b)
+    np.testing.assert_allclose(meanfield.chi(name, sigma_w, q), 1, rtol=1e-9)
+    np.testing.assert_allclose(sigma_w**2, square, rtol=rtol)
+
+
+def test_critical_erf_against_its_closed_form():
+    """At χ = 1, σ_w² = π/4 √(1 + 4q), and q = σ_w² 2/π asin(2q/(1 + 2q)) + σ_b²."""
+    sigma_w = float(meanfield.critical_sigma_w("erf", 0.4))
+    q = ((4 / math.pi * sigma_w**2) ** 2 - 1) / 4
+    assert q == pytest.approx(sigma_w**2 * KERNELS["erf"](q, 1.0) + 0.16, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma_b"),
+    [
+        ("relu", 0.1),  # q grows by σ_b² a layer
+        ("gelu", 0.0),  # σ_w = 2 balances it at q = 0, from where q runs away
+        ("silu", 0.2),  # and here at a q that others run away from
+    ],
+)
+def test_there_may_be_no_critical_sigma_w(name, sigma_b):
+    message = (
+        rf"for {name} and sigma_b = {sigma_b:g} there is no sigma_w with chi = 1 at a finite q\*"
+    )
+    with pytest.raises(ValueError, match=message):
+        meanfield.critical_sigma_w(name, sigma_b)
+    assert np.isnan(jax.jit(meanfield.critical_sigma_w, static_argnums=0)(name, sigma_b))
+
+
+def test_log_delta_sums_the_factors_along_the_way():
+    q, factors = 4.0 * 0.7 + 0.09, []
+    for _ in range(7):
+        factors.append(float(meanfield.chi("tanh", 2.0, q)))
+        q = float(meanfield.length_map("tanh", 2.0, 0.3, q))
+    sums = [0.5 * sum(np.log(factors[m:])) for m in range(8)]
+    measured = meanfield.log_delta("tanh", 2.0, 0.3, 0.7, 8)
+    np.testing.assert_allclose(measured, sums, rtol=1e-12)
+    assert measured.shape == (8,)
+    np.testing.assert_array_equal(meanfield.log_delta("tanh", 2.0, 0.3, 0.7, 1), [0.0])
+
+
+def test_log_delta_outlives_the_range_of_q():
+    """q[l] = 50^(l-1) leaves float64 at layer 182, while χ stays what it is."""
+    measured = meanfield.log_delta("relu", 10.0, 0.0, 0.01, 500)
+    np.testing.assert_allclose(measured, 0.5 * np.log(50) * np.arange(499, -1, -1), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "sigma_w", "sigma_b"), [("tanh", 2.5, 0.3), ("relu", 1.2, 0.1)])
+def test_wide_random_networks(key, name, sigma_w, sigma_b):
+    """q[l], c[l] and ‖Δz[l]‖ of sampled networks; a random cotangent, independent of the signal."""
+    width, depth, draws = 300, 8, 100
+    activation = jaxnn.find_activation(name)
+    rng = np.random.default_rng(np.asarray(jax.random.bits(key, (2,))))
+    logs, squares, correlations = [], [], []
+    start = rng.normal(size=(2, width)) * 0.8
+    start[1] = 0.6 * start[0] + 0.8 * start[1]
+    for _ in range(draws):
+        a, thetas, slopes, zs = start, [], [], []
+        for _ in range(depth):
+            thetas.append(rng.normal(size=(width, width)) * sigma_w / math.sqrt(width))
+            zs.append(a @ thetas[-1] + rng.normal(size=width) * sigma_b)
+            a = np.asarray(activation.sigma(jnp.asarray(zs[-1])))
+            slopes.append(np.asarray(activation.prime(jnp.asarray(zs[-1][0]))))
+        delta = [rng.normal(size=width) * slopes[-1]]
+        for i in reversed(range(1, depth)):
+            delta.append(delta[-1] @ thetas[i].T * slopes[i - 1])
+        norms = np.log([np.linalg.norm(d) for d in delta[::-1]])
+        logs.append(norms - norms[-1])
+        squares.append([np.mean(z[0] ** 2) for z in zs])
+        correlations.append([z[0] @ z[1] / np.linalg.norm(z[0]) / np.linalg.norm(z[1]) for z in zs])
+    q0 = np.mean(start[0] ** 2)
+    predicted = meanfield.log_delta(name, sigma_w, sigma_b, q0, depth)
+    q = sigma_w**2 * q0 + sigma_b**2
+    gain = (np.mean(logs, axis=0)[0] - predicted[0]) / (depth - 1)
+    band = meanfield.slope_band(name, q, width, depth - 1)
+    tolerance = 2 * 4 * band.sd / math.sqrt(draws)  # doubled for units that saturate
+    assert abs(gain - band.bias) < tolerance < 0.2 * abs(predicted[0]) / (depth - 1)
+    for _ in range(depth - 1):
+        q = meanfield.length_map(name, sigma_w, sigma_b, q)
+    np.testing.assert_allclose(np.mean(squares, axis=0)[-1], q, rtol=0.05)
+    q1, q2 = (np.mean(squares, axis=0)[i] for i in (0, 1))
+    next_c = meanfield.correlation_map(name, sigma_w, sigma_b, q1, np.mean(correlations, axis=0)[0])
+    np.testing.assert_allclose(np.mean(correlations, axis=0)[1], next_c, atol=0.02)
+    np.testing.assert_allclose(q2, meanfield.length_map(name, sigma_w, sigma_b, q1), rtol=0.03)
+
+
+@pytest.mark.parametrize(("name", "c"), [("identity", 2.0), ("relu", 5.0)])
+def test_the_band_of_finite_width(name, c):
+    band = meanfield.slope_band(name, 3.0, 50, 20)
+    np.testing.assert_allclose(band.bias, -c / 200, rtol=1e-12)
+    np.testing.assert_allclose(band.sd, 0.5 * math.sqrt(1.2 * c / 1000), rtol=1e-12)
+    # ‖Δz‖² is multiplied by 2χ²_k/n (relu, k active units of n) or χ²_n/n (linear) a layer.
+    rng = np.random.default_rng(7)
+    active = rng.binomial(50, 0.5, (20_000, 20)) if name == "relu" else np.full((20_000, 20), 50)
+    walks = np.cumsum(0.5 * np.log(rng.chisquare(active) / (25 if name == "relu" else 50)), axis=1)
+    slopes = np.polyfit(np.arange(20), walks.T, 1)[0]
+    np.testing.assert_allclose(np.mean(slopes), band.bias, rtol=0.1)
+    np.testing.assert_allclose(np.std(slopes), band.sd, rtol=0.1)
+
+
+def test_jit_and_vmap():
+    qs = jnp.array([0.1, 1.0, 10.0])
+    one_by_one = [meanfield.chi("tanh", 1.5, q) for q in qs]
+    mapped = jax.jit(jax.vmap(lambda q: meanfield.chi("tanh", 1.5, q)))(qs)
+    np.testing.assert_allclose(mapped, one_by_one, rtol=1e-13)
+    sigmas = jnp.array([0.5, 1.0, 2.0])
+    points = jax.jit(jax.vmap(lambda s: meanfield.fixed_point("relu", s, 1.0)))(sigmas)
+    np.testing.assert_allclose(points, [1 / (1 - 0.125), 2, np.inf], rtol=1e-12)
+    cs = jnp.array([-0.5, 0.0, 0.5])
+    mapped = jax.vmap(lambda c: meanfield.correlation_map("erf", 1.0, 0.0, 1.0, c))(cs)
+    exact = [KERNELS["erf"](1, float(c)) / KERNELS["erf"](1, 1) for c in cs]
+    np.testing.assert_allclose(mapped, exact, atol=1e-12)
+    static = jax.jit(meanfield.length_map, static_argnums=0)
+    np.testing.assert_allclose(static(BENT, 1.0, 0.0, 1), meanfield.length_map(BENT, 1, 0, 1.0))
+
+
+def test_in_float32():
+    wide = [
+        f("tanh", 2.5, 0.3)
+        for f in (meanfield.fixed_point, meanfield.correlation_fixed_point, meanfield.xi_q)
+    ]
+    critical = meanfield.critical_sigma_w("tanh", 0.3)
+    assert {v.dtype for v in wide} == {jnp.dtype("float64")}
+    assert meanfield.chi("tanh", jnp.float32(1), np.float32(2)).dtype == jnp.float64
+    with jax.enable_x64(False):
+        narrow = [
+            f("tanh", 2.5, 0.3)
+            for f in (meanfield.fixed_point, meanfield.correlation_fixed_point, meanfield.xi_q)
+        ]
+        assert {v.dtype for v in narrow} == {jnp.dtype("float32")}
+        np.testing.assert_allclose(narrow, [float(v) for v in wide], rtol=1e-5)
+        again = meanfield.critical_sigma_w("tanh", 0.3)
+        np.testing.assert_allclose(again, float(critical), rtol=1e-5)
+        assert meanfield.fixed_point("tanh", 1.0, 0.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: meanfield.chi("tanhh", 1.0, 1.0), ValueError, "there is no 'tanhh'"),
+        (lambda: meanfield.chi(3, 1.0, 1.0), TypeError, "expected a name or a jaxnn.Activation"),
+        (lambda: meanfield.chi("tanh", -1.0, 1.0), ValueError, "sigma_w: expected a finite number"),
+        (lambda: meanfield.chi("tanh", 1.0, math.inf), ValueError, "q: .* >= 0, got inf"),
+        (lambda: meanfield.fixed_point("tanh", 1.0, math.nan), ValueError, "sigma_b: .* got nan"),
+        (lambda: meanfield.critical_sigma_w("tanh", -0.1), ValueError, "sigma_b: .* got -0.1"),
+        (lambda: meanfield.chi("tanh", jnp.ones(2), 1.0), TypeError, "sigma_w: expected one real"),
+        (lambda: meanfield.chi("tanh", "big", 1.0), TypeError, "expected one real number, got 'b"),
+        (lambda: meanfield.chi("tanh", 1j, 1.0), TypeError, "expected one real number, got 1j"),
+        (lambda: meanfield.chi("tanh", True, 1.0), TypeError, "expected one real number, got True"),
+        (
+            lambda: meanfield.correlation_map("tanh", 1.0, 0.0, 1.0, 1.1),
+            ValueError,
+            "c: expected a correlation from -1 to 1, got 1.1",
+        ),
+        (
+            lambda: meanfield.log_delta("tanh", 1.0, 0.0, 1.0, 0),
+            ValueError,
+            "depth: .* >= 1, got 0",
+        ),
+        (lambda: meanfield.slope_band("tanh", 1.0, 1.5, 3), ValueError, "width: expected an int"),
+    ],
+)
+def test_bad_arguments_are_named(unhooked, call, error, message):
+    with pytest.raises(error, match=message):
+        call()

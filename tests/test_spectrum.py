@@ -1,0 +1,357 @@
+"""Singular values of the input-output Jacobian against SVDs, mpmath, determinants and theory."""
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+import reference
+
+import jaxnn
+from jaxnn.spectrum import Factors, jacobian_factors, product_spectrum, spectrum
+
+compiled = jax.jit(spectrum)  # one compilation instead of one for each operation
+
+
+def gaussian(sigma_w):
+    return lambda rng, n, m: sigma_w / n**0.5 * rng.normal(size=(n, m))
+
+
+def orthogonal(sigma_w):
+    return lambda rng, n, m: sigma_w * np.linalg.qr(rng.normal(size=(n, m)))[0]
+
+
+def network(
+    seed, activation, sizes, draw=gaussian(1.0), sigma_b=0.1, dtype=jnp.float64, batch=1, runs=True
+):
+    """Drawn by numpy, which compiles nothing; `runs` makes one of the hidden layers if it can."""
+    rng = np.random.default_rng(seed)
+    layers = [
+        (draw(rng, n, m).astype(dtype), (sigma_b * rng.normal(size=m)).astype(dtype))
+        for n, m in zip(sizes[:-1], sizes[1:], strict=True)
+    ]
+    if runs and len(set(sizes[:-1])) == 1 and len(sizes) > 2:
+        layers = [tuple(np.stack(part) for part in zip(*layers[:-1], strict=True)), layers[-1]]
+    xs = jnp.asarray(rng.normal(size=(batch, sizes[0])), dtype)
+    net = jaxnn.Network(sizes, activation, "regression")
+    return net, [jaxnn.Layer(*map(jnp.asarray, layer)) for layer in layers], xs
+
+
+def jacobian(activation, params, x):
+    """∂z[L]/∂z[1] by JAX, of the plain map from z[1] to z[L]."""
+    (theta, b), *above = jaxnn.unstack(params)
+
+    def top(z):
+        for theta, b in above:
+            z = jnp.dot(reference.SIGMA[activation](z), theta) + b
+        return z
+
+    return np.asarray(jax.jit(jax.jacobian(top))(jnp.dot(x, theta) + b))
+
+
+def factors_in_float64(net, params, x):
+    """diag(σ′(z[l])) θ[l] of one example; products of two float32 numbers are exact here."""
+    prime = [np.atleast_2d(net.activation.prime(z)) for z in jaxnn.trace(net, params, x).z[:-1]]
+    slopes = np.concatenate(prime).astype(np.float64)
+    thetas = np.stack([theta for theta, _ in jaxnn.unstack(params)[1:]]).astype(np.float64)
+    return list(slopes[:, :, None] * thetas)
+
+
+def exact_logs(factors, bits):
+    """Logarithms of the product's singular values by mpmath; bits must cover their range."""
+    with mpmath.workprec(bits):
+        product = mpmath.matrix(factors[0].tolist())
+        for factor in factors[1:]:
+            product *= mpmath.matrix(factor.tolist())
+        values = mpmath.svd_r(product, compute_uv=False)
+        return np.array([float(mpmath.log(s)) for s in values])
+
+
+def from_matrices(matrices, dtype=jnp.float64):
+    """The spectrum of a product of square matrices."""
+    theta = jnp.asarray(np.stack(matrices), dtype)
+    return product_spectrum((Factors(jnp.ones((len(theta), 1, theta.shape[1]), dtype), theta),))
+
+
+SIZES = [
+    (3, 5, 5, 5, 5),
+    (2, 4, 3, 9),
+    (4, 6, 2, 5),  # singular values: 5, of them 3 zero
+    (3, 1, 1, 1),
+    (3, 4),  # no hidden layer
+    (4, 16, 16, 16, 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("activation", "sizes"),
+    [
+        *((activation, SIZES[0]) for activation in ("identity", "sigmoid", "gelu", "selu", "sin")),
+        *(("tanh", sizes) for sizes in SIZES),
+        *(("relu", sizes) for sizes in SIZES[::2]),
+    ],
+    ids=str,
+)
+def test_it_agrees_with_an_svd_of_the_jacobian(activation, sizes):
+    net, params, xs = network(0, activation, sizes, gaussian(1.5), batch=3)
+    ours = compiled(net, params, xs)
+    n = min(sizes[1], sizes[-1])
+    assert ours.log_singular_values.shape == (3, n)
+    for i, x in enumerate(xs):
+        s = np.linalg.svd(jacobian(activation, params, x), compute_uv=False)
+        zero = s <= 1e-14 * s[0]
+        np.testing.assert_array_equal(np.isneginf(ours.log_singular_values[i]), zero)
+        # The SVD is good to 1e-15 of the largest one.
+        np.testing.assert_allclose(np.exp(ours.log_singular_values[i]), s, 1e-12, 1e-13 * s[0])
+        if s[0] > 0:
+            square = s**2
+            np.testing.assert_allclose(ours.log_mean[i], np.log(square.mean()), 0, 1e-12)
+            variance = square.var() / square.mean() ** 2
+            np.testing.assert_allclose(ours.variance[i], variance, 1e-11, 1e-13)
+
+
+@pytest.mark.parametrize(
+    ("activation", "sigma_w", "n", "depth", "bits"),
+    [
+        ("identity", 1.0, 5, 200, 2500),
+        ("tanh", 2.5, 5, 200, 5000),
+        ("sigmoid", 1.0, 5, 200, 2500),
+        ("erf", 5.0, 5, 20, 5000),  # σ′ down to 1e-60: rows of very different size
+    ],
+)
+def test_small_singular_values_are_as_exact_as_large_ones(activation, sigma_w, n, depth, bits):
+    """mpmath; the spread is e^200 to e^1200. A fixed seed: the error varies with the condition."""
+    net, params, xs = network(7, activation, (n,) * (depth + 2), gaussian(sigma_w))
+    exact = exact_logs(factors_in_float64(net, params, xs[0]), bits)
+    assert exact[0] - exact[-1] > 100
+    logs = compiled(net, params, xs).log_singular_values[0]
+    np.testing.assert_allclose(logs, exact, rtol=0, atol=5e-12)
+    if activation != "erf":  # whose σ′ leaves the range of float32
+        narrow = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
+        xs = xs.astype(jnp.float32)
+        exact = exact_logs(factors_in_float64(net, narrow, xs[0]), bits)
+        logs = compiled(net, narrow, xs).log_singular_values[0]
+        np.testing.assert_allclose(logs, exact, rtol=0, atol=2e-3)
+
+
+def test_float32_errs_like_a_change_of_its_weights():
+    """Backward error: 20 random roundings of the weights move the exact values as much."""
+    net, params, xs = network(0, "identity", (4,) * 62, dtype=jnp.float32)
+    factors = factors_in_float64(net, params, xs[0])
+    exact = exact_logs(factors, 1000)
+    rng = np.random.default_rng(0)
+    changed = [
+        exact_logs([f * (1 + 2.0**-24 * rng.choice([-1, 1], f.shape)) for f in factors], 1000)
+        for _ in range(20)
+    ]
+    error = np.abs(np.asarray(compiled(net, params, xs).log_singular_values[0]) - exact)
+    rounding = np.abs(exact) * 2.0**-23  # of the logarithm itself
+    assert np.all(error < 4 * np.max(np.abs(changed - exact), axis=0) + rounding)
+
+
+def test_a_thousand_layers():
+    """Where an SVD of the product gives zeros; ln |det J| = Σ ln |det F[l]| checks the sum."""
+    weights = gaussian(0.4)
+    net, params, xs = network(0, "tanh", (24,) * 1002, weights, dtype=jnp.float32)
+    factors = factors_in_float64(net, params, xs[0])
+    product = np.eye(24)
+    for f in factors:
+        product = product @ f
+    assert not np.any(np.linalg.svd(product, compute_uv=False))
+    logs = np.asarray(compiled(net, params, xs).log_singular_values[0], np.float64)
+    assert np.all(np.isfinite(logs))
+    assert np.all(np.diff(logs) <= 0)
+    log_det = np.sum([np.linalg.slogdet(f)[1] for f in factors])
+    assert log_det < -10_000
+    np.testing.assert_allclose(logs.sum(), log_det, rtol=0, atol=24 * 1e-3)
+
+
+def test_a_thousand_layers_value_by_value():
+    net, params, xs = network(3, "tanh", (4,) * 1002, gaussian(0.8))
+    exact = exact_logs(factors_in_float64(net, params, xs[0]), 4000)
+    assert exact[-1] < -1500
+    logs = compiled(net, params, xs).log_singular_values[0]
+    np.testing.assert_allclose(logs, exact, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_orthogonal_weights_keep_all_singular_values_at_one(dtype):
+    net, params, xs = network(0, "identity", (32,) * 202, orthogonal(1.0), 0.1, dtype)
+    s = compiled(net, params, xs)
+    eps = float(jnp.finfo(dtype).eps)
+    assert s.log_singular_values.dtype == dtype
+    np.testing.assert_allclose(s.log_singular_values, 0, atol=200 * eps)
+    np.testing.assert_allclose(s.log_mean, 0, atol=200 * eps)
+    assert 0 <= s.variance[0] < (400 * eps) ** 2
+
+
+def test_dead_units_give_exact_zeros():
+    """J of a relu network has the rank of its narrowest layer of live units, if it is generic."""
+    net, params, xs = network(0, "relu", (6, *[30] * 6), gaussian(2**0.5), batch=4)
+    logs = compiled(net, params, xs).log_singular_values
+    assert not np.isnan(logs).any()
+    for x, ours in zip(xs, logs, strict=True):
+        z = [np.atleast_2d(z) for z in jaxnn.trace(net, params, x).z[:-1]]
+        rank = min(np.sum(np.concatenate(z) > 0, axis=1))
+        assert 0 < rank < 20
+        np.testing.assert_array_equal(np.isfinite(ours), np.arange(30) < rank)
+        s = np.linalg.svd(jacobian("relu", params, x), compute_uv=False)
+        np.testing.assert_allclose(ours[:rank], np.log(s[:rank]), rtol=0, atol=1e-10)
+
+
+def test_a_dead_layer_makes_all_of_it_zero():
+    net, params, xs = network(0, "relu", (4, 5, 5, 5, 3), runs=False)
+    dead = params[1]._replace(b=jnp.full_like(params[1].b, -100))
+    s = compiled(net, (params[0], dead, *params[2:]), xs)
+    np.testing.assert_array_equal(s.log_singular_values, np.full((1, 3), -np.inf))
+    assert s.log_mean[0] == -np.inf
+    assert s.variance[0] == 0
+
+
+def test_zero_weights_give_exact_zeros():
+    """Units that nothing comes to, by columns of zeros, or that come to nothing, by rows."""
+    net, params, xs = network(0, "tanh", (6, 6, 6, 6, 6, 6), runs=False)
+    thetas = [theta for theta, _ in params]
+    thetas[1] = thetas[1].at[:, :2].set(0)
+    thetas[2] = thetas[2].at[2:, 0].set(0)  # unit 0 hears of the two silent units only,
+    thetas[2] = thetas[2].at[:, 1].set(0)
+    thetas[2] = thetas[2].at[:, 2].set(0)  # which makes three in this layer
+    for cut, zeros in (
+        (thetas, 3),
+        ([*thetas[:2], params[2].theta, *thetas[3:]], 2),
+        ([thetas[0], *(theta.T for theta in thetas[:0:-1])], 3),
+        ([jnp.zeros_like(theta) for theta in thetas], 6),
+    ):
+        layers = [(theta, b) for theta, (_, b) in zip(cut, params, strict=True)]
+        logs = compiled(net, layers, xs).log_singular_values[0]
+        np.testing.assert_array_equal(np.isneginf(logs), np.arange(6) >= 6 - zeros)
+        assert not np.isnan(logs).any()
+
+
+def test_products_that_come_in_the_wrong_order():
+    """Small directions first, triangular factors, sizes that undo one another, uneven outputs."""
+    rng = np.random.default_rng(1)
+    rising = np.diag([0.01, 0.1, 0.5, 1.0, 2.0])
+    above = [rising + np.triu(rng.normal(size=(5, 5)), 1) for _ in range(60)]
+    below = [matrix.T for matrix in above]
+    undone = [np.diag([1, 1e-20]), np.diag([1e-20, 1.0])]
+    outputs = [rng.normal(size=(5, 5)), rng.normal(size=(5, 5)) * 10.0 ** np.arange(-40, 10, 10)]
+    for matrices in ([rising] * 60, above, below, undone, outputs):
+        logs = from_matrices(matrices).log_singular_values[0]
+        np.testing.assert_allclose(logs, exact_logs(matrices, 3000), rtol=0, atol=2e-11)
+
+
+def test_close_singular_values_are_told_apart():
+    """Equal to within 1e-9 (0 … 7) in ln s: repeated QR alone would need 1e9 rounds for it."""
+    rng = np.random.default_rng(2)
+    u, v = (np.linalg.qr(rng.normal(size=(8, 8)))[0] for _ in range(2))
+    logs = from_matrices([u * np.exp(1e-9 * np.arange(8)), v]).log_singular_values[0]
+    np.testing.assert_allclose(logs, 1e-9 * np.arange(8)[::-1], rtol=0, atol=1e-14)
+
+
+def linear_gaussian_variance(n, factors):
+    """E tr S² / n over E (tr S / n)², less 1, S = JJᵀ, by Wick's theorem factor by factor."""
+    second, squared = 1.0, 1.0
+    for _ in range(factors):
+        second, squared = (1 + 1 / n) * second + squared, squared + 2 * second / n**2
+    return second / squared - 1
+
+
+@pytest.mark.parametrize("factors", [1, 4, 8])
+def test_the_variance_of_linear_gaussian_networks(factors):
+    n = 100
+    sizes = (n,) * (factors + 2)
+    measured = [compiled(*network(seed, "identity", sizes)).variance[0] for seed in range(8)]
+    assert linear_gaussian_variance(10**9, factors) == pytest.approx(factors)
+    np.testing.assert_allclose(np.mean(measured), factors, rtol=0.15)
+    np.testing.assert_allclose(np.mean(measured), linear_gaussian_variance(n, factors), rtol=0.08)
+
+
+@pytest.mark.parametrize(("weights", "predicted"), [(gaussian(2**0.5), 8), (orthogonal(2**0.5), 4)])
+def test_the_variance_of_critical_relu_networks(weights, predicted):
+    """Law 7: 2m and m for m factors; 4 nets of 200 units."""
+    measured = [
+        compiled(*network(seed, "relu", (200,) * 6, weights, 0.0)).variance[0] for seed in range(4)
+    ]
+    np.testing.assert_allclose(np.mean(measured), predicted, rtol=0.15)
+
+
+def test_moments_survive_underflow():
+    """Scaling every factor by 2^-40 moves the mean's logarithm and nothing else."""
+    net, params, xs = network(0, "identity", (8,) * 42, sigma_b=0.0, dtype=jnp.float32)
+    first, *above = jaxnn.unstack(params)
+    small = [first, *((theta * 2.0**-40, b) for theta, b in above)]
+    a, b = (jax.tree.map(np.asarray, compiled(net, p, xs)) for p in (params, small))
+    shift = -40 * 40 * np.log(2)
+    np.testing.assert_array_equal(a.variance, b.variance)
+    np.testing.assert_allclose(b.log_mean, a.log_mean + 2 * shift, rtol=1e-6)
+    np.testing.assert_allclose(
+        b.log_singular_values, a.log_singular_values + shift, rtol=0, atol=5e-4
+    )
+
+
+def test_batches_jit_and_vmap():
+    net, params, xs = network(0, "tanh", (3, 5, 5, 5, 5), batch=5)
+    all_at_once = spectrum(net, params, xs)
+    one_by_one = [spectrum(net, params, x[None]) for x in xs]
+    reference.assert_close(
+        all_at_once, jax.tree.map(lambda *parts: jnp.concatenate(parts), *one_by_one), 1e-13
+    )
+    assert len(np.unique(all_at_once.log_mean)) == 5
+    reference.assert_close(jax.jit(spectrum)(net, params, xs), all_at_once, 1e-13)
+    doubled = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), params)
+    mapped = jax.vmap(spectrum, in_axes=(None, 0, None))(net, doubled, xs)
+    twice = spectrum(net, jax.tree.map(lambda leaf: 2 * leaf, params), xs)
+    reference.assert_close(jax.tree.map(lambda leaf: leaf[1], mapped), twice, 1e-13)
+
+
+@pytest.mark.parametrize("sizes", [(3, 5, 5, 5, 2), (5, 5, 5, 5, 5), (4, 4, 3), (3, 6, 6, 2, 2, 4)])
+def test_runs_give_the_same_numbers(sizes):
+    """Also where a run begins at θ[0], which is no factor of J, or holds nothing else."""
+    net, single, xs = network(0, "tanh", sizes, batch=2, runs=False)
+    runs = jaxnn.stack(single)
+    assert any(theta.ndim == 3 for theta, _ in runs)
+    np.testing.assert_array_equal(
+        compiled(net, runs, xs).log_singular_values, compiled(net, single, xs).log_singular_values
+    )
+    of_one = jnp.linalg.svd(jacobian("tanh", single, xs[0]), compute_uv=False)
+    np.testing.assert_allclose(
+        np.exp(compiled(net, runs, xs).log_singular_values[0]), of_one, rtol=0, atol=1e-13
+    )
+
+
+def test_the_program_does_not_grow_with_depth():
+    def text(depth):
+        net, params, xs = network(0, "tanh", (3, *[4] * depth, 2))
+        factors = jacobian_factors(net, params, xs)
+        assert [f.theta.shape for f in factors] == [(depth - 1, 4, 4), (1, 4, 2)]
+        return str(jax.make_jaxpr(product_spectrum)(factors))
+
+    assert text(10).count("\n") == text(200).count("\n")
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_sixteen_bits_are_computed_with_in_float32(dtype):
+    net, params, xs = network(0, "identity", (4,) * 12, dtype=dtype)
+    ours = compiled(net, params, xs)
+    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (params, xs))
+    assert ours.log_singular_values.dtype == jnp.float32
+    reference.assert_close(ours, compiled(net, *wide), 1e-6)
+
+
+def test_what_is_wrong_is_named(unhooked):
+    net, params, xs = network(0, "relu", (3, 4, 4, 4, 2), runs=False)
+    with pytest.raises(ValueError, match=r"theta\[1\]: expected shape \(4, 4\)"):
+        spectrum(net, [params[0], params[0], *params[2:]], xs)
+    with pytest.raises(ValueError, match=r"x: expected shape \(B, 3\)"):
+        spectrum(net, params, xs[0])
+    with pytest.raises(ValueError, match="x: expected finite numbers, got 1 that"):
+        spectrum(net, params, xs.at[0, 1].set(np.nan))
+    with pytest.raises(TypeError, match="one floating dtype"):
+        spectrum(net, jax.tree.map(lambda leaf: leaf.astype(jnp.int32), params), xs)
+    huge = [(jnp.full_like(theta, 1e200), b) for theta, b in params]
+    for same in (huge, jaxnn.stack(huge)):
+        with pytest.raises(ValueError, match=r"z\[2\]: expected finite .* range of float64"):
+            spectrum(net, same, jnp.ones_like(xs))
+    inside = jax.jit(spectrum)(net, jax.tree.map(lambda leaf: leaf * np.nan, params), xs)
+    assert np.isnan(inside.log_singular_values).all()
