@@ -171,7 +171,7 @@ def test_the_reverse_pass_is_the_adjoint_of_jvp(key, activation):
     np.testing.assert_allclose(jnp.sum(along * v), sum(jax.tree.leaves(products)), rtol=1e-12)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(
     sizes=st.lists(st.sampled_from([1, 2, 3, 5, 8]), min_size=2, max_size=6),
     activation=st.sampled_from(ACTIVATIONS),
