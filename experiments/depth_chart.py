@@ -1,121 +1,199 @@
 """The chart of the depth sweep."""
 
 import altair as alt
+import numpy as np
 import polars as pl
 
 from experiments import charts, runtime
+from experiments.depth_report import Case
 
-DEPTH_COLOURS = alt.Scale(scheme=alt.SchemeParams(name="viridis", extent=[0.9, 0.0]))
 LIMIT_COLOUR = "#b00020"
+POINTS = 56  # on a line; a thousand layers would only make the files large
+DECADES = [-1000, -100, -10, -1, 0, 1, 10, 100, 1000]
+WIDTH, HEIGHT = 250, 150
+
+WEIGHTS = alt.Color("weights:N", sort=None, title="weights", scale=alt.Scale(scheme="dark2"))
+LAYER = alt.X("layer:Q", title="layer l (1 is next to the input)")
 
 
-def draw(rows: pl.DataFrame, verdicts: dict[tuple[str, str], str], what: str) -> charts.Chart:
-    """‖Δz[l]‖ against the layer, a panel a case; beside it ‖Δz[1]‖ against depth.
+def draw(rows: pl.DataFrame, theory: pl.DataFrame, cases: list[Case], what: str) -> charts.Chart:
+    """A row of panels an activation, by layer; beside them ‖Δz[1]‖ against depth.
 
     Args:
         rows: as `experiments.depth.measure` returns them.
-        verdicts: a few words for each (activation, weights).
+        theory: as `experiments.depth_theory.predict` returns it.
+        cases: the verdicts.
         what: one line on what was measured.
     """
-    size = pl.col("log10_delta_z")
-    spread = rows.group_by("activation", "weights", "depth", "layer", maintain_order=True).agg(
-        size.median(),
-        size.min().alias("low"),
-        size.max().alias("high"),
-        pl.col("delta_z").mode().sort().first(),
+    depths = sorted(rows["depth"].unique())
+    chosen = alt.param(
+        name="depth",
+        value=depths[-1],
+        bind=alt.binding_select(options=depths, name="hidden layers shown on the left: "),
     )
-    # Neither the logarithm of zero nor a band that reaches down to it can be drawn.
-    drawn = spread.filter(size.is_finite()).with_columns(
-        pl.when(pl.col("low").is_finite()).then(pl.col("low")).otherwise(size),
-        # Points carry the tooltips; some twenty on a line are enough, its ends among them.
-        marked=((pl.col("layer") - 1) % (1 + pl.col("depth") // 20) == 0)
-        | (pl.col("layer") > pl.col("depth")),
+    legend = "dashed: mean-field theory; shaded: where 95 % of draws of a finite width are"
+    title = alt.Title(
+        "How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?", subtitle=[what, legend]
     )
-    title = alt.Title("How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?", subtitle=what)
-    first = _first_layer(spread.filter(pl.col("layer") == 1))
-    if drawn.is_empty():  # every forward pass has overflowed
-        return charts.styled(first.properties(title=title))
-    click = alt.selection_point(fields=["depth"], bind="legend", name="depth")
-    panels = alt.vconcat(
-        *(
-            alt.hconcat(
-                *(
-                    _panel(case, row, click, verdicts[case["activation"][0], case["weights"][0]])
-                    for case in row.partition_by("weights", maintain_order=True)
-                )
-            )
-            for row in drawn.partition_by("activation", maintain_order=True)
+    measured, predicted = _thinned(rows), _beside(rows, theory)
+    names = rows["activation"].unique(maintain_order=True)
+    panels = [p for name in names for p in _activation(name, measured, predicted, cases)]
+    grid = alt.concat(*panels, columns=3, spacing={"row": 24, "column": 16})
+    whole = alt.hconcat(grid, _first_layer(rows, cases), spacing=30, title=title)
+    return charts.styled(whole.add_params(chosen)).resolve_scale(color="shared")
+
+
+def _thinned(rows: pl.DataFrame) -> pl.DataFrame:
+    """The hidden layers' rows that are drawn: about POINTS a line, the ends among them."""
+    step = pl.max_horizontal(1, pl.col("depth") // POINTS)
+    layer = pl.col("layer")
+    return rows.filter(
+        layer <= pl.col("depth"), ((layer - 1) % step == 0) | (layer == pl.col("depth"))
+    )
+
+
+def _beside(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
+    """Theory for every depth that was measured, down from the last hidden layer's ‖Δz‖ as measured.
+
+    What is in the columns is in them of that layer too, so it is taken off: variances, not
+    deviations.
+    """
+    case, size = ["activation", "weights"], pl.col("log10_delta_z")
+    of_top = (pl.col("layer") == pl.col("depth")) & size.is_finite()
+    tops = rows.filter(of_top).group_by(*case, "depth", maintain_order=True).agg(size.median())
+    ends = theory.select(*case, pl.col("layer").alias("depth"), size, "bias", "sd")
+    tops = tops.join(ends, on=[*case, "depth"], suffix="_end")
+    spread = 2 * (pl.col("sd") ** 2 - pl.col("sd_end") ** 2).clip(0).sqrt()
+    line = size + pl.col("log10_delta_z_top") - pl.col("log10_delta_z_end")
+    middle = line + pl.col("bias") - pl.col("bias_end")
+    beside = theory.join(
+        tops.rename({"bias": "bias_end", "sd": "sd_end", "log10_delta_z": "log10_delta_z_top"}),
+        on=case,
+    ).filter(pl.col("layer") <= pl.col("depth"))
+    return _thinned(beside).with_columns(
+        line.alias("log10_delta_z"), (middle - spread).alias("low"), (middle + spread).alias("high")
+    )
+
+
+def _activation(
+    name: str, measured: pl.DataFrame, predicted: pl.DataFrame, cases: list[Case]
+) -> list[charts.Chart]:
+    """One activation: size of Δz, the factor of each layer, and the signal, against the layer."""
+    of = pl.col("activation") == name
+    measured, predicted = measured.filter(of), predicted.filter(of)
+    verdicts = [f"{case.weights}: {case.rate}" for case in cases if case.activation == name]
+    size = _panel(measured, predicted, "log10_delta_z", "log₁₀ ‖Δz[l]‖", each_seed=True)
+    band = (
+        alt.Chart(_finite(predicted, "low", "high"))
+        .transform_filter("datum.depth == depth")
+        .mark_area(opacity=0.15, aria=False)
+        .encode(LAYER, alt.Y("low:Q"), alt.Y2("high:Q"), WEIGHTS)
+    )
+    lost = [case for case in cases if case.activation == name and case.lost is not None]
+    marks = [_lost_from(case, i == 0) for i, case in enumerate(lost)]
+    factors, signal = (
+        _panel(measured.filter(pl.col("layer") < pl.col("depth")), predicted, *column)
+        for column in (
+            ("log10_gain", "log₁₀ ‖Δz[l]‖ / ‖Δz[l+1]‖"),
+            ("log10_mean_square_z", "log₁₀ mean z[l]²"),
         )
     )
-    # One view declares the click on the legend; the others refer to it by name.
-    panels.vconcat[0].hconcat[0].layer[0] = panels.vconcat[0].hconcat[0].layer[0].add_params(click)
-    return charts.styled(alt.hconcat(panels, first, spacing=30, title=title))
+    return [
+        chart.properties(width=WIDTH, height=HEIGHT, title=alt.Title(title, subtitle=subtitle))
+        for chart, title, subtitle in (
+            (alt.layer(band, size, *marks), f"{name}: size of the gradient", verdicts),
+            (factors, f"{name}: factor of each layer", ["median over seeds", ""]),
+            (signal, f"{name}: signal", ["median over seeds", ""]),
+        )
+    ]
 
 
 def _panel(
-    case: pl.DataFrame,
-    row: pl.DataFrame,
-    click: alt.Parameter,
-    verdict: str,
+    measured: pl.DataFrame,
+    predicted: pl.DataFrame,
+    column: str,
+    title: str,
+    each_seed: bool = False,
 ) -> charts.Chart:
-    """One activation and initialisation, on the vertical scale of its row."""
-    activation, weights = case["activation"][0], case["weights"][0]
-    ends = [float(row["low"].to_numpy().min()), float(row["high"].to_numpy().max())]
-    limited = ends[0] < runtime.log10_range()[0] + 4
-    if limited:
-        ends[0] = min(ends[0], runtime.log10_range()[0])
-    scale = alt.Scale(domain=ends)
-    base = alt.Chart(case).encode(
-        alt.X("layer:Q", title="layer l (1 is next to the input)"),
-        color=alt.Color("depth:O", title="hidden layers", scale=DEPTH_COLOURS),
-        opacity=alt.when(click).then(alt.value(1)).otherwise(alt.value(0.08)),
-        tooltip=[
-            alt.Tooltip("depth", title="hidden layers"),
-            alt.Tooltip("layer", title="layer"),
-            alt.Tooltip("log10_delta_z", format=".2f", title="log₁₀ ‖Δz[l]‖, median"),
-            alt.Tooltip("low", format=".2f", title="lowest seed"),
-            alt.Tooltip("high", format=".2f", title="highest seed"),
-        ],
+    """A column against the layer, measured (the median, or every seed) and dashed in theory."""
+    y = alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=False))
+    drawn = _finite(measured, column)
+    if not each_seed:
+        case = ["activation", "weights", "depth", "layer"]
+        drawn = drawn.group_by(case, maintain_order=True).agg(pl.col(column).median())
+    tooltip = ["weights", "layer", alt.Tooltip(column, format=".4g", title=title)]
+    lines = (
+        alt.Chart(drawn)
+        .transform_filter("datum.depth == depth")
+        .mark_line(strokeWidth=1, opacity=0.8, aria=False)
+        .encode(LAYER, y, WEIGHTS, tooltip=tooltip)
     )
-    band = base.mark_area(fillOpacity=0.25, aria=False).encode(
-        y=alt.Y("low:Q", scale=scale), y2="high:Q"
+    if each_seed:
+        lines = lines.encode(detail="seed:N")
+    theory = (
+        alt.Chart(_finite(predicted, column))
+        .transform_filter("datum.depth == depth")
+        .mark_line(strokeDash=[5, 4], strokeWidth=1.3, aria=False, color="black")
+        .encode(LAYER, y, detail="weights:N")
     )
-    line = base.mark_line(strokeWidth=1.8, aria=False).encode(
-        y=alt.Y("log10_delta_z:Q", title="log₁₀ ‖Δz[l]‖", scale=scale)
-    )
-    points = line.transform_filter("datum.marked").mark_point(filled=True, size=14, aria=False)
-    title = alt.Title(f"{activation}, {weights}", subtitle=verdict)
-    layers = [band, line, points, *([_limit()] if limited else [])]
-    return alt.layer(*layers).properties(width=230, height=150, title=title)
+    return lines + theory
 
 
-def _limit() -> charts.Chart:
-    """The smallest normal number of the dtype: below it digits are lost, then everything."""
-    y, colour = runtime.log10_range()[0], LIMIT_COLOUR
-    mark = alt.Chart(
-        pl.DataFrame({"y": [y], "text": [f"{runtime.dtype_name()} ends here"]})
-    ).encode(y="y:Q")
-    text = mark.mark_text(align="right", baseline="bottom", dy=-2, color=colour)
-    return mark.mark_rule(strokeDash=[4, 3], color=colour) + text.encode(
-        text="text:N", x=alt.value("width")
+def _finite(frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
+    """What can be drawn: neither the logarithm of zero nor what has no value."""
+    kept = [
+        "activation",
+        "weights",
+        "depth",
+        "layer",
+        *(["seed"] if "seed" in frame.columns else []),
+    ]
+    return frame.filter(pl.col(column).is_finite() for column in columns).select(*kept, *columns)
+
+
+def _lost_from(case: Case, named: bool) -> charts.Chart:
+    """The layer from which on plain backpropagation has no number, in the network shown."""
+    text = f"no number in {runtime.dtype_name()}"
+    mark = (
+        alt.Chart(pl.DataFrame({"text": [f"← {text}"]}))
+        .transform_calculate(layer=f"depth - {case.lost}")
+        .transform_filter(f"depth > {case.lost}")
+        .encode(alt.X("layer:Q"))
     )
+    rule = mark.mark_rule(strokeDash=[2, 2], color=LIMIT_COLOUR)
+    if not named:
+        return rule
+    # Written on the side where there is room.
+    side = alt.ExprRef("datum.layer > depth / 2 ? 'right' : 'left'")
+    words = mark.mark_text(align=side, baseline="bottom", fontSize=10, color=LIMIT_COLOUR)
+    return rule + words.encode(alt.Text("text:N"), y=alt.value(HEIGHT - 2))
 
 
-def _first_layer(first: pl.DataFrame) -> charts.Chart:
-    """‖Δz[1]‖ against depth, all cases in one panel; a cross where plain backprop has lost it."""
-    ends = runtime.log10_range()
-    size = pl.col("log10_delta_z")
-    # What has no logarithm stands at the end of the dtype's range.
-    first = first.with_columns(
-        y=pl.when(size.is_finite())
-        .then(size)
-        .otherwise(pl.when(pl.col("delta_z") == "overflow").then(ends[1]).otherwise(ends[0]))
+def _first_layer(rows: pl.DataFrame, cases: list[Case]) -> charts.Chart:
+    """‖Δz[1]‖ against depth, all cases in one panel; crossed where plain backprop has lost it."""
+    ends, size = runtime.log10_range(), pl.col("log10_delta_z")
+    case = ["activation", "weights", "depth"]
+    first = (
+        rows.filter(pl.col("layer") == 1)
+        .group_by(case, maintain_order=True)
+        .agg(size.median(), pl.col("delta_z").mode().sort().first())
+        # What has no logarithm stands at the end of the dtype's range.
+        .with_columns(
+            y=pl.when(size.is_finite())
+            .then(size)
+            .otherwise(pl.when(pl.col("delta_z") == "overflow").then(ends[1]).otherwise(ends[0]))
+        )
+    )
+    y = alt.Y(
+        "y:Q",
+        title="log₁₀ ‖Δz[1]‖",
+        scale=alt.Scale(type="symlog", constant=1),
+        axis=alt.Axis(values=DECADES),
     )
     base = alt.Chart(first).encode(
         alt.X("depth:Q", title="hidden layers", scale=alt.Scale(type="log", base=2)),
-        alt.Y("y:Q", title="log₁₀ ‖Δz[1]‖"),
-        alt.Color("activation:N", sort=None, scale=alt.Scale(scheme="dark2")),
-        detail="weights:N",
+        y,
+        WEIGHTS,
         tooltip=[
             "activation",
             "weights",
@@ -124,16 +202,52 @@ def _first_layer(first: pl.DataFrame) -> charts.Chart:
             alt.Tooltip("delta_z", title="Δz[1] is"),
         ],
     )
-    dash = alt.StrokeDash("weights:N", sort=None, legend=alt.Legend(symbolType="stroke"))
+    shape = alt.Shape("activation:N", sort=None)
+    dash = alt.StrokeDash("activation:N", sort=None, legend=None)
     number = alt.FieldEqualPredicate(field="delta_z", equal="number")
     lost = base.transform_filter("datum.delta_z != 'number'")
     return alt.layer(
-        base.transform_filter("isFinite(datum.low) && isFinite(datum.high)")
-        .mark_area(opacity=0.15)
-        .encode(alt.Y("low:Q"), alt.Y2("high:Q")),
-        base.mark_line(strokeWidth=2).encode(strokeDash=dash),
-        base.transform_filter(number).mark_point(filled=True, size=40),
-        lost.mark_point(shape="cross", angle=45, size=120, filled=True),
-        lost.mark_text(align="right", baseline="top", dx=-8).encode(text="delta_z:N"),
-        *([_limit()] if first["y"].to_numpy().min() < ends[0] + 4 else []),
-    ).properties(width=330, height=330, title="The first layer's gradient against depth")
+        *(_range_end(end) for end in ends if _reached(first["y"].to_numpy(), end)),
+        base.mark_line(strokeWidth=1.5).encode(strokeDash=dash),
+        base.transform_filter(number).mark_point(filled=True, size=45).encode(shape=shape),
+        lost.mark_point(size=45).encode(shape=shape),
+        *(_limit_depth(case, i) for i, case in enumerate(c for c in cases if c.lost is not None)),
+    ).properties(
+        width=360,
+        height=3 * HEIGHT,
+        title=alt.Title(
+            "The first layer's gradient against depth",
+            subtitle="hollow: no number in plain backpropagation; red: where that starts",
+        ),
+    )
+
+
+def _reached(sizes: np.ndarray, end: float) -> bool:
+    return bool(np.any(sizes / end > 0.5))
+
+
+def _range_end(y: float) -> charts.Chart:
+    """Where the dtype ends: below digits are lost, then everything; above there is inf."""
+    text = f"{runtime.dtype_name()} ends here"
+    mark = alt.Chart(pl.DataFrame({"y": [y], "text": [text]})).encode(alt.Y("y:Q"))
+    words = mark.mark_text(align="left", baseline="bottom", dx=4, dy=-2, color=LIMIT_COLOUR)
+    return mark.mark_rule(strokeDash=[4, 3], color=LIMIT_COLOUR) + words.encode(
+        alt.Text("text:N"), x=alt.value(0)
+    )
+
+
+def _limit_depth(case: Case, place: int) -> charts.Chart:
+    """The first depth at which plain backpropagation has no number for the first layer."""
+    depth, y = (case.lost or 0) + 1, runtime.log10_range()["exploding" in case.rate]
+    mark = alt.Chart(pl.DataFrame({"depth": [depth], "y": [y]})).encode(
+        alt.X("depth:Q"), alt.Y("y:Q")
+    )
+    words = mark.mark_text(
+        text=f"{depth} layers",
+        align="left",
+        baseline="top",
+        dx=5,
+        dy=4 + 13 * place,
+        color=LIMIT_COLOUR,
+    )
+    return mark.mark_point(filled=True, size=60, color=LIMIT_COLOUR) + words

@@ -10,9 +10,11 @@ from .activations import ACTIVATIONS, Activation, find_activation
 from .backprop import Deltas, backprop, deltas, mean_loss
 from .flow import Flow, gradient_flow, log_norm
 from .initializers import BIASES, WEIGHTS, gaussian, init, orthogonal
-from .network import Layer, Network, Trace, forward, loss, stack, trace, unstack
+from .layers import Layer, stack, unstack
+from .network import Network, Trace, forward, loss, trace
 from .spectrum import Spectrum, spectrum
 from .tasks import TASKS, Task, find_task
+from .verdict import Verdict, verdict
 
 __version__ = "0.1.0"
 
@@ -29,6 +31,7 @@ __all__ = [
     "Spectrum",
     "Task",
     "Trace",
+    "Verdict",
     "backprop",
     "deltas",
     "find_activation",
@@ -46,4 +49,5 @@ __all__ = [
     "stack",
     "trace",
     "unstack",
+    "verdict",
 ]

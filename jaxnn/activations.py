@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -26,6 +27,7 @@ from jaxtyping import Array, Float
 Elementwise = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 
 
+@jax.tree_util.register_static
 @dataclass(frozen=True)
 class Activation:
     """An activation function σ with its derivative σ′.
@@ -35,6 +37,8 @@ class Activation:
         sigma: z -> σ(z), entry by entry; keeps shape and dtype.
         prime: z -> σ′(z) = dσ/dz, entry by entry; keeps shape and dtype.
         kinks: the places where σ′ jumps; there `prime` gives one of the two one-sided values.
+        homogeneous: whether σ(cz) = c σ(z) for every c > 0: a signal through it is measured beyond
+            the range of a float.
 
     The value is hashable and static under `jax.jit`. Two are equal when their fields are, so make
     your own once, at module level: a lambda made anew at each call compiles anew at each call.
@@ -51,6 +55,7 @@ class Activation:
     sigma: Elementwise
     prime: Elementwise
     kinks: tuple[float, ...] = ()
+    homogeneous: bool = False
 
 
 def _largest(z: Array) -> float:
@@ -292,11 +297,11 @@ def _relu6_prime(z: Array) -> Array:
 ACTIVATIONS: dict[str, Activation] = {
     activation.name: activation
     for activation in (
-        Activation("identity", _identity, _identity_prime),
+        Activation("identity", _identity, _identity_prime, homogeneous=True),
         Activation("sigmoid", _sigmoid, _sigmoid_prime),
         Activation("tanh", _tanh, _tanh_prime),
-        Activation("relu", _relu, _relu_prime, kinks=(0.0,)),
-        Activation("leaky_relu", _leaky_relu, _leaky_relu_prime, kinks=(0.0,)),
+        Activation("relu", _relu, _relu_prime, kinks=(0.0,), homogeneous=True),
+        Activation("leaky_relu", _leaky_relu, _leaky_relu_prime, kinks=(0.0,), homogeneous=True),
         Activation("elu", _elu, _elu_prime),
         Activation("selu", _selu, _selu_prime, kinks=(0.0,)),
         Activation("softplus", _softplus, _softplus_prime),

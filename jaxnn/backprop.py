@@ -39,27 +39,23 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
+from .layers import Layer, Numbers, Pairs, is_run, layer_of
 from .network import (
     Depth,
     Forward,
-    Layer,
     Network,
-    Numbers,
-    Pairs,
-    Params,
     check_batch,
     check_depth,
     check_example,
-    check_params,
+    check_stored,
     forward_rows,
-    is_run,
-    layer_of,
     one_example,
     run_input,
     run_z,
 )
 
 P = TypeVar("P", bound=Pairs)
+Params = tuple[Layer, ...]
 Batch = Real[Numbers, "B {net.sizes[0]}"]
 
 
@@ -204,7 +200,7 @@ def deltas(
         >>> bool(jnp.allclose(d.b[1], jaxnn.forward(net, params, jnp.ones(3)) - 1))
         True
     """
-    layers = check_params(net, params)
+    layers = check_stored(net, params)
     used = check_depth(layers, depth)
     xs, ys = check_example(net, layers, x, y)
     rows = forward_rows(net, layers, xs, used)
@@ -244,7 +240,7 @@ def backprop(
         >>> [(theta.shape, b.shape) for theta, b in gradient]
         [((3, 4), (4,)), ((4, 1), (1,))]
     """
-    layers = check_params(net, params)
+    layers = check_stored(net, params)
     used = check_depth(layers, depth)
     xs, ys = check_batch(net, layers, xs, ys)
     rows = forward_rows(net, layers, xs, used)
@@ -285,7 +281,7 @@ def mean_loss(
         >>> [(theta.shape, b.shape) for theta, b in gradient]
         [((3, 4), (4,)), ((4, 1), (1,))]
     """
-    layers = check_params(net, params)
+    layers = check_stored(net, params)
     used = check_depth(layers, depth)
     return _mean_loss(net, layers, *check_batch(net, layers, xs, ys), used)
 

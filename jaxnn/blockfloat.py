@@ -18,11 +18,13 @@ from jaxtyping import Array, Float, Int
 
 LN2 = 0.6931471805599453
 
+NEVER = -(2**28)  # the exponent of a row of zeros: below every other
+
 _INTEGER_OF_WIDTH = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}
 
 
 class BlockFloat(NamedTuple):
-    """Rows of numbers mantissa × 2^exponent."""
+    """Rows of numbers mantissa × 2^exponent; of a row of zeros the exponent is NEVER or 0."""
 
     mantissa: Float[Array, "B n"]
     exponent: Int[Array, " B"]
@@ -39,12 +41,13 @@ def renormalised(v: BlockFloat) -> BlockFloat:
     inf and nan stay what they are. A row of subnormal numbers comes up by the largest power of two
     that there is, which leaves it below 1.
     """
-    up = exponent_of(jnp.max(jnp.abs(v.mantissa), axis=1))
+    largest = jnp.max(jnp.abs(v.mantissa), axis=1)
+    up = exponent_of(largest)
     scaled = v.mantissa * power_of_two(-up, v.mantissa)[:, None]
-    return BlockFloat(scaled, v.exponent + up)
+    return BlockFloat(scaled, jnp.where(largest == 0, NEVER, v.exponent + up))
 
 
-def exponent_of(x: Float[Array, " B"]) -> Int[Array, " B"]:
+def exponent_of(x: Float[Array, "*s"]) -> Int[Array, "*s"]:
     """The k with 2^k <= x < 2^(k+1), for x >= 0; kept within what `power_of_two` can undo."""
     digits, bias, integer = _format(x)
     bits = lax.bitcast_convert_type(x, integer)
@@ -52,10 +55,10 @@ def exponent_of(x: Float[Array, " B"]) -> Int[Array, " B"]:
     return jnp.where(x == 0, 0, jnp.clip(k, 1 - bias, bias - 1))
 
 
-def power_of_two(k: Int[Array, " B"], like: Array) -> Float[Array, " B"]:
-    """2^k in the dtype of `like`, for k up to its largest exponent; 0 below its normal numbers."""
+def power_of_two(k: Int[Array, "*s"], like: Array) -> Float[Array, "*s"]:
+    """2^k in the dtype of `like`; 0 below its normal numbers, and its largest power above that."""
     digits, bias, integer = _format(like)
-    bits = jnp.maximum(k + bias, 0).astype(integer) << digits
+    bits = jnp.clip(k + bias, 0, 2 * bias).astype(integer) << digits
     return lax.bitcast_convert_type(bits, like.dtype)
 
 
@@ -71,10 +74,25 @@ def aligned(v: BlockFloat) -> tuple[Float[Array, "B n"], Int[Array, ""]]:
     Exact but for rows that are smaller than the largest by more than the range of the dtype: they
     become zero, as they would in the sum.
     """
-    zero = jnp.all(v.mantissa == 0, axis=1)
-    common = jnp.max(v.exponent, where=~zero, initial=-(2**30))
-    shift = jnp.where(zero, 0, v.exponent - common)
-    return v.mantissa * power_of_two(shift, v.mantissa)[:, None], common
+    common = jnp.max(v.exponent)
+    return v.mantissa * power_of_two(v.exponent - common, v.mantissa)[:, None], common
+
+
+def in_range(v: BlockFloat) -> BlockFloat:
+    """The same numbers on the exponent 0, as far as the dtype reaches with room for a sum.
+
+    Only rows beyond it keep an exponent above 0.
+    """
+    _, bias, _ = _format(v.mantissa)
+    beyond = jnp.maximum(v.exponent - (bias - 2), 0)
+    rows = v.mantissa * power_of_two(v.exponent - beyond, v.mantissa)[:, None]
+    return BlockFloat(rows, beyond)
+
+
+def value_of(mantissa: Float[Array, "*s"], exponent: Int[Array, "*s"]) -> Float[Array, "*s"]:
+    """Mantissa × 2^exponent as a float: inf or 0 where it is beyond the range."""
+    half = exponent // 2
+    return mantissa * power_of_two(half, mantissa) * power_of_two(exponent - half, mantissa)
 
 
 def log_of(mantissa: Float[Array, " *s"], exponent: Int[Array, " *s"]) -> Float[Array, " *s"]:

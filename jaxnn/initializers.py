@@ -9,7 +9,7 @@ becomes one of them, the two families that the theory is written in get names of
 import math
 import numbers
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
 
 import jax
@@ -19,7 +19,8 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Key
 
-from .network import Layer, Network, Params
+from .layers import Draw, Drawn, Layer, Params
+from .network import Network
 
 # Schemes of a matrix, schemes of any shape, and constants; each by its name in jax.nn.initializers.
 _FAN_SCHEMES = (
@@ -49,6 +50,7 @@ def init(
     dtype: DTypeLike | None = None,
     *,
     stacked: bool = False,
+    stored: bool = True,
 ) -> Params:
     """Draws the parameters ((θ[0], b[0]), …, (θ[L-1], b[L-1])).
 
@@ -63,6 +65,9 @@ def init(
             default float where it is None. 16-bit parameters are drawn in float32 and rounded.
         stacked: draws the same numbers as runs, see `jaxnn.stack`, in a program that does not grow
             with their length.
+        stored: False keeps the key of a run in the place of its numbers, which are drawn again
+            wherever a layer is used; for depths that no memory holds. Such parameters go into
+            `forward`, `trace`, `loss` and `gradient_flow`.
 
     Returns:
         A tuple of L Layers, θ[i] of shape (n[i], n[i+1]), b[i] of shape (n[i+1],).
@@ -77,34 +82,20 @@ def init(
         >>> [(theta.shape, b.shape) for theta, b in jaxnn.init(net, jax.random.key(0))]
         [((3, 4), (4,)), ((4, 1), (1,))]
     """
-    draw_theta, draw_b = find_weights(weights), find_biases(biases)
     dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"dtype: expected a floating dtype such as float32, got {dtype}")
-    draw_dtype = dtype if dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
-
-    def draw(initializer: Initializer, what: str, key: Array, shape: tuple[int, ...]) -> Array:
-        values = jnp.asarray(initializer(key, shape, draw_dtype))
-        if values.shape != shape:
-            raise ValueError(
-                f"{what}: expected the initialiser to return shape {shape}, got {values.shape}"
-            )
-        return values.astype(dtype)
-
-    def draw_layer(shape: tuple[int, ...], i: Array | int) -> Layer:
-        key_theta, key_b = jax.random.split(jax.random.fold_in(key, i))
-        theta = draw(draw_theta, "weights", key_theta, shape)
-        return Layer(theta, draw(draw_b, "biases", key_b, shape[1:]))
-
+    draw = partial(Draw, find_weights(weights), find_biases(biases), dtype=dtype)
     *hidden, last = enumerate(zip(net.sizes[:-1], net.sizes[1:], strict=True))
-    layers: list[Layer] = []
+    layers: list[Layer | Drawn] = []
     for shape, stretch in groupby(hidden, key=lambda entry: entry[1]):
         places = [i for i, _ in stretch]
-        if stacked and shape[0] == shape[1]:
-            layers.append(jax.vmap(partial(draw_layer, shape))(jnp.array(places)))
+        if (stacked or not stored) and shape[0] == shape[1]:
+            run = Drawn(key, draw(shape), places[0], len(places))
+            layers.append(run.stored() if stored else run)
         else:
-            layers += [draw_layer(shape, i) for i in places]
-    return (*layers, draw_layer(last[1], last[0]))
+            layers += [draw(shape)(jax.random.fold_in(key, i)) for i in places]
+    return (*layers, draw(last[1])(jax.random.fold_in(key, last[0])))
 
 
 def gaussian(sigma_w: float) -> Initializer:
@@ -124,7 +115,7 @@ def gaussian(sigma_w: float) -> Initializer:
 
     Source: Poole et al. 2016, arXiv:1606.05340, section 2.
     """
-    return initializers.variance_scaling(_scale("sigma_w", sigma_w) ** 2, "fan_in", "normal")
+    return _made("variance_scaling", _scale("sigma_w", sigma_w) ** 2, "fan_in", "normal")
 
 
 def orthogonal(sigma_w: float = 1.0) -> Initializer:
@@ -147,7 +138,7 @@ def orthogonal(sigma_w: float = 1.0) -> Initializer:
 
     Source: Saxe et al. 2014, arXiv:1312.6120, section 3.
     """
-    return initializers.orthogonal(_scale("sigma_w", sigma_w))
+    return _made("orthogonal", _scale("sigma_w", sigma_w))
 
 
 def find_weights(weights: str | Initializer) -> Initializer:
@@ -187,7 +178,7 @@ def find_biases(biases: str | float | int | Initializer) -> Initializer:
     if callable(biases):
         return biases
     if isinstance(biases, numbers.Real) and not isinstance(biases, bool):
-        return initializers.normal(_scale("biases", biases))
+        return _made("normal", _scale("biases", biases))
     if not isinstance(biases, str):
         raise TypeError(
             "biases: expected a name, a number (the standard deviation σ_b) or a callable "
@@ -201,8 +192,18 @@ def _by_name(what: str, name: str, known: tuple[str, ...]) -> Initializer:
         raise ValueError(
             f"{what}: there is no {name!r}{_HINTS.get(name, '')}; choose one of {', '.join(known)}"
         )
-    scheme: Callable[..., Initializer] | Initializer = getattr(initializers, name)
-    return scheme if name in _CONSTANTS else scheme()  # type: ignore[call-arg,return-value]
+    constant: Initializer = getattr(initializers, name)
+    return constant if name in _CONSTANTS else _made(name)
+
+
+@cache
+def _made(name: str, *arguments: float | str) -> Initializer:
+    """A scheme of `jax.nn.initializers`, the same one for the same arguments.
+
+    It is static under `jit`: one that was equal but another would be compiled anew.
+    """
+    scheme: Callable[..., Initializer] = getattr(initializers, name)
+    return scheme(*arguments)
 
 
 def _scale(what: str, sigma: numbers.Real | float) -> float:

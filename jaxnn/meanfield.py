@@ -37,11 +37,11 @@ Name = str | Activation
 NEAR = 1e-6  # a c* nearer to 1 than this counts as 1
 
 
-class SlopeBand(NamedTuple):
-    """Of a slope of ln ‖Δz[l]‖ fitted to one draw of the weights, in nats a layer."""
+class Band(NamedTuple):
+    """What finite width adds to a prediction, for one draw of the weights, in nats."""
 
-    bias: Scalar
-    sd: Scalar
+    bias: Array
+    sd: Array
 
 
 def _argument(name: str, value: Any) -> Any:
@@ -192,43 +192,91 @@ def xi_c(activation: Name, sigma_w: Number, sigma_b: Number) -> Scalar:
 
 
 @_formula
+def lengths(
+    activation: Name, sigma_w: Number, sigma_b: Number, q0: Number, depth: int
+) -> Float[Array, " depth"]:
+    """q[1] = σ_w² q0 + σ_b², q[2], …, q[depth]: the mean square of z in each hidden layer.
+
+    q0 is the mean square of the input's entries. 0 and inf beyond the range of the float.
+
+    Example:
+        >>> lengths("relu", 1.0, 0.0, 1.0, 3).tolist()
+        [1.0, 0.5, 0.25]
+    """
+
+    def layer(q: Scalar, _: None) -> tuple[Scalar, Scalar]:
+        return length_map(activation, sigma_w, sigma_b, q), q
+
+    first = jnp.asarray(sigma_w**2 * q0 + sigma_b**2)
+    return lax.scan(layer, first, None, length=depth)[1]
+
+
+@_formula
 def log_delta(
     activation: Name, sigma_w: Number, sigma_b: Number, q0: Number, depth: int
 ) -> Float[Array, " depth"]:
     """Predicted ln ‖Δz[l]‖ - ln ‖Δz[depth]‖, nats, for the hidden layers l = 1 … depth.
 
-    ½ Σ ln χ(q[m]) over m = l … depth-1, along q[1] = σ_w² q0 + σ_b², q[2], …, with q0 the mean
-    square of the input's entries. Shape (depth,); the last entry is 0.
+    ½ Σ ln χ(q[m]) over m = l … depth-1, along `lengths`. Shape (depth,); the last entry is 0.
 
     Example:
         >>> log_delta("relu", 1.0, 0.0, 1.0, 3).round(3).tolist()  # ½ ln ½ a layer
         [-0.693..., -0.347..., 0.0]
     """
-
-    def layer(q: Scalar, _: None) -> tuple[Scalar, Scalar]:
-        return length_map(activation, sigma_w, sigma_b, q), chi(activation, sigma_w, q)
-
-    first = jnp.asarray(sigma_w**2 * q0 + sigma_b**2)
-    factors = lax.scan(layer, first, None, length=depth - 1)[1]
-    above = jnp.cumsum(0.5 * jnp.log(factors)[::-1])[::-1]
-    return jnp.append(above, 0.0)
+    q = lengths(activation, sigma_w, sigma_b, q0, depth)
+    factors = lax.map(lambda q: chi(activation, sigma_w, _bounded(q)), q)
+    return _from_the_top(0.5 * jnp.log(factors))
 
 
 @_formula
-def slope_band(activation: Name, q: Number, width: int, depth: int) -> SlopeBand:
+def log_delta_band(
+    activation: Name, sigma_w: Number, sigma_b: Number, q0: Number, width: int, depth: int
+) -> Band:
+    """Finite width n: what it adds to `log_delta`, and how much that varies; (depth,) each.
+
+    A layer adds -c/4n, with variance c/4n: log ‖Δz‖ takes a step of its own in each, so that both
+    add up. c = 3 μ₂/μ₁² - 1, μ_k = E[σ′(√q g)^2k]. Exact to this order for Gaussian weights and
+    relu or linear units, a lower bound where units saturate. Source: Hanin & Nica 2018,
+    arXiv:1812.05994.
+
+    Example:
+        >>> band = log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51)
+        >>> round(float(band.bias[0]), 4), round(float(band.sd[0]), 4)  # -50 · 5/400 and its root
+        (-0.625, 0.7906)
+    """
+    q = lengths(activation, sigma_w, sigma_b, q0, depth)
+    each = lax.map(lambda q: _spread(activation, _bounded(q)), q) / (4 * width)
+    return Band(-_from_the_top(each), jnp.sqrt(_from_the_top(each)))
+
+
+@_formula
+def slope_band(activation: Name, q: Number, width: int, depth: int) -> Band:
     """Finite width n: bias -c/4n and sd ½ √(1.2 c/(n depth)) of a slope of ln ‖Δz[l]‖ over layers.
 
-    c = 3 μ₂/μ₁² - 1, μ_k = E[σ′(√q g)^2k]. Exact to this order for relu and linear units, a lower
-    bound where units saturate. Source: Hanin & Nica 2018, arXiv:1812.05994.
+    In nats a layer, for a straight line fitted to one draw; c as in `log_delta_band`.
 
     Example:
         >>> round(float(slope_band("relu", 1.0, 100, 30).bias), 4)  # -5/400
         -0.0125
     """
+    c = _spread(activation, jnp.asarray(q))
+    return Band(-c / (4 * width), 0.5 * jnp.sqrt(1.2 * c / (width * depth)))
+
+
+def _spread(activation: Name, q: Scalar) -> Scalar:
     mu1 = mean(activation, q, lambda f, z, g: f.prime(z) ** 2)
     mu2 = mean(activation, q, lambda f, z, g: f.prime(z) ** 4)
-    c = 3 * mu2 / mu1**2 - 1
-    return SlopeBand(-c / (4 * width), 0.5 * jnp.sqrt(1.2 * c / (width * depth)))
+    return 3 * mu2 / mu1**2 - 1
+
+
+def _bounded(q: Scalar) -> Scalar:
+    """A q where slopes can be taken: far out they no longer change, and inf · 0 is no number."""
+    return jnp.minimum(q, rounding(least=True) ** -0.75)
+
+
+def _from_the_top(each: Float[Array, " depth"]) -> Float[Array, " depth"]:
+    """Entry l-1 is the sum over layers l … depth-1."""
+    return jnp.append(jnp.cumsum(each[:-1][::-1])[::-1], 0.0)
 
 
 def critical_sigma_w(activation: Name, sigma_b: Number) -> Scalar:

@@ -6,15 +6,13 @@ Index legend: B examples, L layers of weights, n[l] units in layer l. Examples a
 (n[0],) for one and (B, n[0]) for a batch; z[l] and a[l] are (n[l],) or (B, n[l]); θ[i] is
 (n[i], n[i+1]); b[i] is (n[i+1],). The last layer has the output activation g of the task.
 
-Runs: k consecutive hidden layers of n units each may be one Layer, θ (k, n, n) and b (k, n), which
-is looped over on the device: the program does not grow with k. What is computed of its layers is
-stacked likewise, (k, B, n). How many of a run's layers are used may be data: `depth`.
+What is computed of the layers of a run (`layers.py`) is stacked as they are, (k, B, n). How many of
+them are used may be data: `depth`.
 """
 
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, NamedTuple, SupportsIndex
 
 import jax
@@ -25,9 +23,20 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
 from .activations import Activation, find_activation
+from .layers import (
+    Drawn,
+    Layer,
+    Numbers,
+    Pairs,
+    Params,
+    Run,
+    as_layers,
+    is_run,
+    layer_of,
+    length,
+    single,
+)
 from .tasks import Task, find_task, label_rows
-
-Numbers = jax.Array | np.ndarray
 
 
 @jax.tree_util.register_static
@@ -78,18 +87,6 @@ class Network:
         )
 
 
-class Layer(NamedTuple):
-    """The parameters of one layer, θ[i] (n[i], n[i+1]) and b[i] (n[i+1],), or of a run of k.
-
-    A run stands for k hidden layers of n units: θ is (k, n, n) and b is (k, n).
-    """
-
-    theta: Float[Array, "*k n_in n_out"]
-    b: Float[Array, "*k n_out"]
-
-
-Params = tuple[Layer, ...]
-Pairs = Sequence[tuple[Numbers, Numbers]]  # what functions take: Layers, or pairs of a user's own
 Depth = ArrayLike | None
 
 
@@ -237,7 +234,8 @@ def forward_rows(
         if is_run(layer):
             top, z, a = _forward_run(net, layer, inputs[i], depth)
         else:
-            z = inputs[i] @ layer.theta + layer.b[None, :]
+            theta, b = single(layer)
+            z = inputs[i] @ theta + b[None, :]
             last = i == len(params) - 1
             top = a = net.task.output(z) if last else net.activation.sigma(z)
         inputs.append(top)
@@ -247,7 +245,7 @@ def forward_rows(
 
 
 def _forward_run(
-    net: Network, run: Layer, a: Float[Array, "B n"], depth: Array | int | None
+    net: Network, run: Run, a: Float[Array, "B n"], depth: Array | int | None
 ) -> tuple[Float[Array, "B n"], Float[Array, "k B n"], Float[Array, "k B n"]]:
     """The last a of a run, and every z and a of it."""
 
@@ -256,7 +254,8 @@ def _forward_run(
         a = net.activation.sigma(z)
         return a, (z, a)
 
-    if depth is None:  # the form that JAX too can differentiate backwards
+    # The form that JAX too can differentiate backwards:
+    if depth is None and isinstance(run, Layer):
         top, (z, all_a) = lax.scan(step, a, run)
         return top, z, all_a
 
@@ -266,19 +265,10 @@ def _forward_run(
         put = lax.dynamic_update_index_in_dim
         return top, put(z, z_j, j, 0), put(all_a, a_j, j, 0)
 
-    empty = jnp.zeros((len(run.b), *a.shape), a.dtype)
-    looped: tuple[Array, Array, Array] = lax.fori_loop(0, depth, body, (a, empty, empty))
+    empty = jnp.zeros((length(run), *a.shape), a.dtype)
+    used = length(run) if depth is None else depth
+    looped: tuple[Array, Array, Array] = lax.fori_loop(0, used, body, (a, empty, empty))
     return looped
-
-
-def is_run(layer: Layer) -> bool:
-    """Whether a Layer stands for a run of layers."""
-    return layer.theta.ndim == 3
-
-
-def layer_of(run: Layer, j: Array | int) -> Layer:
-    """Layer j of a run; j may be traced."""
-    return Layer(*(lax.dynamic_index_in_dim(values, j, keepdims=False) for values in run))
 
 
 def run_z(rows: Forward, i: int, j: Array) -> Float[Array, "B n"]:
@@ -291,65 +281,6 @@ def run_input(rows: Forward, i: int, j: Array) -> Float[Array, "B n"]:
     """What went into layer j of the run at Layer i; j may be traced."""
     before = lax.dynamic_index_in_dim(rows.a[i], jnp.maximum(j - 1, 0), keepdims=False)
     return jnp.where(j == 0, rows.inputs[i], before)
-
-
-def stack(params: Pairs) -> Params:
-    """Makes runs: consecutive hidden layers of n units on n units become one Layer of them all.
-
-    Args:
-        params: L pairs (θ, b), the last of which is the output layer and stays as it is; some may
-            be runs already.
-
-    Returns:
-        The same parameters; each stretch of layers with square θ of one shape is a Layer with θ
-        (k, n, n) and b (k, n), also where k = 1.
-
-    Raises:
-        TypeError: something other than pairs of arrays.
-
-    Example:
-        >>> import jax, jaxnn
-        >>> net = jaxnn.Network(sizes=(3, 4, 4, 4, 1), activation="sigmoid", task="binary")
-        >>> params = jaxnn.init(net, jax.random.key(0))
-        >>> [theta.shape for theta, b in jaxnn.stack(params)]
-        [(3, 4), (2, 4, 4), (4, 1)]
-    """
-    stacked: list[Layer] = []
-    *hidden, last = unstack(params)
-    for shape, stretch in groupby(hidden, key=lambda layer: layer.theta.shape):
-        layers = list(stretch)
-        if shape[0] == shape[1]:
-            layers = [Layer(*(jnp.stack(values) for values in zip(*layers, strict=True)))]
-        stacked += layers
-    return (*stacked, last)
-
-
-def unstack(params: Pairs) -> Params:
-    """Undoes `stack`: every Layer is one layer again.
-
-    Args:
-        params: pairs (θ, b), any of them runs.
-
-    Returns:
-        The same parameters, a tuple of L Layers.
-
-    Raises:
-        TypeError: something other than pairs of arrays.
-
-    Example:
-        >>> import jax, jaxnn
-        >>> net = jaxnn.Network(sizes=(3, 4, 4, 4, 1), activation="sigmoid", task="binary")
-        >>> params = jaxnn.init(net, jax.random.key(0), stacked=True)
-        >>> [theta.shape for theta, b in jaxnn.unstack(params)]
-        [(3, 4), (4, 4), (4, 4), (4, 1)]
-    """
-    layers: list[Layer] = []
-    for layer in as_layers(params):
-        if is_run(layer):
-            layers += [Layer(*pair) for pair in zip(*layer, strict=True)]
-        else:
-            layers.append(layer)
-    return tuple(layers)
 
 
 def one_example(tree: Any) -> Any:
@@ -368,33 +299,21 @@ def _check_sizes(sizes: Sequence[SupportsIndex]) -> tuple[int, ...]:
     return checked
 
 
-def as_layers(params: Pairs) -> Params:
-    """`params` as a tuple of Layers of arrays."""
-    try:
-        return tuple(Layer(jnp.asarray(theta), jnp.asarray(b)) for theta, b in params)
-    except (TypeError, ValueError):
-        raise TypeError(
-            "params: expected pairs (theta, b) of arrays, as jaxnn.init returns them, "
-            f"got {type(params).__name__}"
-        ) from None
-
-
 def check_params(net: Network, params: Pairs) -> Params:
     """`params` as a tuple of Layers that fit `net`; for what is wrong, one sentence."""
     layers, n = as_layers(params), net.sizes
-    count = sum(len(layer.b) if is_run(layer) else 1 for layer in layers)
+    count = sum(length(layer) if is_run(layer) else 1 for layer in layers)
     if count != len(n) - 1:
         raise ValueError(f"params: expected {len(n) - 1} layers for sizes {_short(n)}, got {count}")
     i = 0
     for layer in layers:
-        k = (len(layer.b),) if is_run(layer) else ()
-        for name, values, shape in (
-            ("theta", layer.theta, (*k, n[i], n[i + 1])),
-            ("b", layer.b, (*k, n[i + 1])),
+        k = (length(layer),) if is_run(layer) else ()
+        for name, shape, expected in zip(
+            ("theta", "b"), _shapes(layer), ((*k, n[i], n[i + 1]), (*k, n[i + 1])), strict=True
         ):
-            if values.shape != shape:
+            if shape != expected:
                 raise ValueError(
-                    f"{name}[{i}]: expected shape {shape} for sizes {_short(n)}, got {values.shape}"
+                    f"{name}[{i}]: expected shape {expected} for sizes {_short(n)}, got {shape}"
                 )
         following = i + sum(k) if k else i + 1
         if k and (following == len(n) - 1 or len(set(n[i : following + 1])) > 1):
@@ -403,8 +322,8 @@ def check_params(net: Network, params: Pairs) -> Params:
                 f"{_short(n[i : following + 1])} of sizes {_short(n)}; make runs with jaxnn.stack"
             )
         i = following
-    dtypes = {values.dtype.name: values.dtype for layer in layers for values in layer}
-    if len(dtypes) > 1 or not jnp.issubdtype(layers[0].theta.dtype, jnp.floating):
+    dtypes = {dtype.name: dtype for layer in layers for dtype in _dtypes(layer)}
+    if len(dtypes) > 1 or not jnp.issubdtype(next(iter(dtypes.values())), jnp.floating):
         raise TypeError(
             f"params: expected one floating dtype in every theta and b, got {', '.join(dtypes)}; "
             "cast them with jax.tree.map"
@@ -412,11 +331,32 @@ def check_params(net: Network, params: Pairs) -> Params:
     return layers
 
 
+def check_stored(net: Network, params: Pairs) -> tuple[Layer, ...]:
+    """The same for what needs the numbers of every layer, such as a gradient for each."""
+    layers = check_params(net, params)
+    if any(isinstance(layer, Drawn) for layer in layers):
+        raise TypeError(
+            "params: expected the numbers of every layer, got a run that is drawn where it is "
+            "used; store them with jaxnn.stack"
+        )
+    return layers  # type: ignore[return-value]
+
+
+def _shapes(layer: Layer | Drawn) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    if isinstance(layer, Drawn):
+        return (layer.k, *layer.draw.shape), (layer.k, layer.draw.shape[1])
+    return layer.theta.shape, layer.b.shape
+
+
+def _dtypes(layer: Layer | Drawn) -> tuple[jnp.dtype, ...]:
+    return (layer.draw.dtype,) if isinstance(layer, Drawn) else (layer.theta.dtype, layer.b.dtype)
+
+
 def check_depth(params: Params, depth: Depth) -> Array | int | None:
     """`depth` for the one run in the checked `params`; a traced one is kept within the run."""
     if depth is None:
         return None
-    capacities = [len(layer.b) for layer in params if is_run(layer)]
+    capacities = [length(layer) for layer in params if is_run(layer)]
     if len(capacities) != 1:
         raise ValueError(
             f"depth: expected parameters with exactly one run, got {len(capacities)}; "
@@ -463,7 +403,7 @@ def check_x(net: Network, params: Params, x: ArrayLike, batch: bool = False) -> 
                 f"x: expected finite numbers, got {np.count_nonzero(~finite)} that are nan or inf, "
                 f"the first in column {int(np.argwhere(~finite)[0][-1])}"
             )
-    return values.astype(params[0].theta.dtype)
+    return values.astype(_dtypes(params[0])[0])
 
 
 def check_example(net: Network, params: Params, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:

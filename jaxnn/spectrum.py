@@ -36,7 +36,8 @@ from jaxtyping import Array, Float, Int
 
 from .backprop import Batch
 from .blockfloat import LN2, wide
-from .network import Network, Pairs, Params, check_params, check_x, forward_rows, is_run
+from .layers import Layer, Pairs, is_run
+from .network import Network, check_stored, check_x, forward_rows
 
 ZERO = -(2**28)  # the exponent of a column of zeros: below every other
 SWEEPS = 40  # the most that are made over all pairs of columns; 6 to 10 are enough
@@ -111,14 +112,14 @@ def spectrum(net: Network, params: Pairs, xs: Batch) -> Spectrum:
         >>> round(float(s.log_singular_values[0, 7] / jnp.log(10)), 3)  # 100 times a tenth, log10
         -100.0
     """
-    layers = check_params(net, params)
+    layers = check_stored(net, params)
     xs = check_x(net, layers, xs, batch=True)
     s: Spectrum = product_spectrum(jacobian_factors(net, layers, xs))
     return s
 
 
 def jacobian_factors(
-    net: Network, params: Params, xs: Float[Array, "B n_in"]
+    net: Network, params: tuple[Layer, ...], xs: Float[Array, "B n_in"]
 ) -> tuple[Factors, ...]:
     """F[1], …, F[L-1] of each example, consecutive ones of equal shape together."""
     rows = forward_rows(net, params, xs)
@@ -132,7 +133,9 @@ def jacobian_factors(
         # The z below each θ: that of the Layer before, none for θ[0], and those inside the run.
         into = [*below, z[:-1]] if len(z) > 1 else below
         if into:
-            slopes = net.activation.prime(jnp.concatenate(into))
+            at = jnp.concatenate(into)
+            # A σ′ need not show that its z has left the range: that of relu is 1 or 0 there.
+            slopes = jnp.where(jnp.isfinite(at), net.activation.prime(at), jnp.nan)
             parts.append(Factors(slopes, theta[-len(slopes) :]))
         below, first = [z[-1:]], first + len(z)
     if not parts:  # no hidden layer

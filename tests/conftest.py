@@ -1,9 +1,13 @@
 """What the tests share: strict JAX, shapes checked at run time, seeded keys.
 
-The import hook comes first: it wraps what is annotated in jaxnn when jaxnn is imported.
+Two things come before jaxnn is imported: the hook that wraps what is annotated in it, and one
+thread for LAPACK, whose threads wait for one another by spinning (see `experiments/__main__.py`).
 """
 
+import os
 import zlib
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import jaxnn
-from experiments import charts, depth, store
+from experiments import charts, depth, depth_chart, depth_report, depth_theory, store
 from experiments.__main__ import main
 
 # One worker runs this file: its tests share a finished sweep and compiled programs.
@@ -47,16 +47,9 @@ def measured(**settings):
 def test_rates_are_those_of_mean_field_theory(tmp_path):
     """√χ a layer: of a sigmoid by quadrature at its fixed point, of a ReLU ½ and 1 exactly."""
     rows = measured(
-        depths=(24,),
-        activations=("sigmoid", "relu"),
-        weights=("glorot_uniform", "he_normal"),
-        width=256,
-        seeds=4,
-        out=tmp_path / "run",
+        depths=(24,), activations=("sigmoid", "relu"), width=256, seeds=4, out=tmp_path / "run"
     )
-    rates = {
-        depth.name_of(case): np.mean(depth.decades_a_layer(case)) for case in depth.by_case(rows)
-    }
+    theory = depth_theory.predict(rows, 0.0, 256)
     g = np.linspace(-10, 10, 20_001)
     density = np.exp(-(g**2) / 2) / np.sqrt(2 * np.pi)
 
@@ -70,27 +63,74 @@ def test_rates_are_those_of_mean_field_theory(tmp_path):
         a = sigmoid(np.sqrt(q) * g)
         return 0.5 * np.log10(variance * np.trapezoid(density * (a * (1 - a)) ** 2, g))
 
-    # A slope over 24 layers of width 256 has a standard deviation of about 0.006 for one seed.
-    for name, expected in {
+    # A mean of 23 factors of width 256 has a standard deviation of about 0.006 for one seed.
+    for (activation, weights), expected in {
         ("sigmoid", "glorot_uniform"): predicted(1),
         ("sigmoid", "he_normal"): predicted(2),
         ("relu", "glorot_uniform"): 0.5 * np.log10(0.5),
         ("relu", "he_normal"): 0,
     }.items():
-        assert rates[name] == pytest.approx(expected, abs=0.015), name
+        of = (pl.col("activation") == activation) & (pl.col("weights") == weights)
+        case, of_theory = rows.filter(of), theory.filter(of)
+        rate = np.mean(depth_report.decades_a_layer(case))
+        assert rate == pytest.approx(expected, abs=0.015), (activation, weights)
+        # The first layers are on their way to the fixed point; and a width of 256 adds its bias.
+        assert depth_report.predicted(of_theory) == pytest.approx(expected, abs=0.005)
+        assert of_theory["log10_gain"][20] == pytest.approx(expected, abs=1e-4)
 
 
-def test_one_program_serves_all_depths_up_to_a_power_of_two(tmp_path):
-    """Depths 1 … 9 are at most 8 layers of a run beyond the first: room for 1, 2, 4 or 8."""
-    programs = depth._gradient_flow._cache_size()
-    settings = {"depths": tuple(range(1, 10)), "activations": ("tanh",), "seeds": 2}
+def test_theory_is_where_the_measurement_is(tmp_path):
+    """Size of Δz and of z, layer by layer; four deviations of a mean over eight seeds."""
     rows = measured(
-        **settings, weights=("he_normal", "lecun_normal"), width=7, out=tmp_path / "run"
-    )
-    assert depth._gradient_flow._cache_size() - programs == 4
-    layers = rows.group_by("depth", "weights", "seed").len()
-    assert layers.height == 9 * 2 * 2
-    assert (layers["len"] == layers["depth"] + 1).all()
+        depths=(40,), activations=("relu",), sigma_w=(1.2, 2.0), sigma_b=0.0, width=100, seeds=8,
+        out=tmp_path / "run",
+    )  # fmt: skip
+    theory = depth_theory.predict(rows, 0.0, 100)
+    assert theory["weights"].unique(maintain_order=True).to_list() == ["σ_w = 1.2", "σ_w = 2"]
+    for case in depth_report.by_case(rows):
+        of_theory = theory.filter(pl.col("weights") == case["weights"][0])
+        sizes = case.filter(pl.col("layer") <= 40).partition_by("seed")
+        first = [seed["log10_delta_z"][0] - seed["log10_delta_z"][39] for seed in sizes]
+        expected = of_theory["log10_delta_z"][0] + of_theory["bias"][0]
+        assert abs(np.mean(first) - expected) < 4 * of_theory["sd"][0] / np.sqrt(8)
+        signal = np.mean([seed["log10_mean_square_z"][39] for seed in sizes])
+        assert signal == pytest.approx(of_theory["log10_mean_square_z"][39], abs=1)
+        chi = 0.5 * case["sigma_w"][0] ** 2
+        np.testing.assert_allclose(of_theory["log10_gain"][:-1], 0.5 * np.log10(chi), atol=1e-9)
+
+
+class Compilations:
+    """Counts the programs that XLA compiles, by the name of the function."""
+
+    def __init__(self):
+        self.names = []
+
+    def __call__(self, event, duration, **about):
+        if event == "/jax/core/compile/backend_compile_duration":
+            self.names.append(about.get("fun_name"))
+
+
+def test_few_programs_serve_all_depths_seeds_and_initialisations(tmp_path):
+    """As XLA counts them: a measuring program for each activation and room, a room for many depths.
+
+    What draws the weights is counted apart: one for each kind of weights and room.
+    """
+    for function in ("_gradient_flow", "_init"):  # nothing compiled by other tests
+        getattr(depth, function).clear_cache()
+    compilations = Compilations()
+    jax.monitoring.register_event_duration_secs_listener(compilations)
+    try:
+        rows = measured(depths=tuple(range(1, 65)), width=7, batch=3, seeds=2, out=tmp_path / "run")
+    finally:
+        jax.monitoring.unregister_event_duration_listener(compilations)
+    assert rows.group_by("activation", "weights", "depth", "seed").len().height == 3 * 2 * 64 * 2
+    counted = {name: compilations.names.count(name) for name in set(compilations.names)}
+    measuring = sum(n for name, n in counted.items() if "gradient_flow" in name)
+    drawing = sum(n for name, n in counted.items() if name in ("init", "jit_init", "jit(init)"))
+    rooms = 4  # for 1, 4, 16 and 64 layers beyond the first
+    assert measuring == 3 * rooms <= 3 * (np.log2(64) + 1)
+    assert drawing == 2 * rooms
+    assert depth._gradient_flow._cache_size() == 3 * rooms
 
 
 def test_room_for_a_depth_does_not_change_what_is_measured(tmp_path):
@@ -98,9 +138,9 @@ def test_room_for_a_depth_does_not_change_what_is_measured(tmp_path):
     out = tmp_path / "run"
     plan = depth.prepare(depth.Settings(depths=(5,), activations=("tanh",), seeds=1, out=out))
     cell = plan.cells[0]
-    assert len(cell.net.sizes) - 2 == 1 + 4
+    assert len(cell.net.sizes) - 2 == 1 + 4  # room for four beyond the first
     key, key_batch = jax.random.split(jax.random.key(cell.seed))
-    layers = jaxnn.init(cell.net, key, cell.weights)
+    layers = jaxnn.init(cell.net, key, cell.weights.scheme)
     order = np.asarray(jax.random.permutation(key_batch, 569))[:128]
     flow = jaxnn.gradient_flow(cell.net, layers, plan.dataset.x[order], plan.dataset.y[order])
     rows = depth.measure(plan, cell)
@@ -120,8 +160,14 @@ def test_rows_say_what_was_measured(small_run):
     assert cells.height == 3 * 2 * 2 * 2
     assert set(cells["len"]) == {2, 4}  # depth 1 and 3, and the output layer
     assert set(rows["delta_z"]) == {"number"}
-    measured_columns = ("log10_delta_z", "log10_delta_theta", "mean_square_a")
-    assert all(rows[name].is_finite().all() for name in measured_columns)
+    for column in ("log10_delta_z", "log10_delta_theta", "log10_mean_square_z"):
+        assert rows[column].is_finite().all()
+    factors = rows.filter(pl.col("layer") <= pl.col("depth"))
+    above = rows.filter(pl.col("layer") > 1)
+    np.testing.assert_allclose(
+        factors["log10_gain"], factors["log10_delta_z"] - above["log10_delta_z"], atol=1e-5
+    )
+    assert set(rows["sigma_w"].round(6)) == {1.0, round(2**0.5, 6)}
 
 
 def test_the_run_can_be_repeated_from_its_json(small_run, tmp_path):
@@ -149,8 +195,8 @@ def test_every_chart_file_is_whole(small_run):
     assert "<link" not in page
     picture = (small_run / f"{depth.CHART}.svg").read_text()
     for text in (
-        "sigmoid, glorot_uniform",
-        "vanishing",
+        "sigmoid: size of the gradient",
+        "glorot_uniform: vanishing",
         "breast_cancer (569 × 30, binary)",
         "2 seeds",
     ):
@@ -158,52 +204,132 @@ def test_every_chart_file_is_whole(small_run):
     assert not list(small_run.glob(".unfinished*"))
 
 
-def case(slope, depth_=20, states=()):
+def case(slope, depth_=20, states=(), **columns):
     """A case of one network: ‖Δz‖ grows by `slope` decades a layer towards the input."""
     layers = np.arange(1, depth_ + 2)
     sizes = slope * (depth_ + 1 - layers).astype(float)
     delta_z = np.array(["number"] * len(layers), dtype=object)
     for layer, state in dict(states).items():
         sizes[layer - 1], delta_z[layer - 1] = -np.inf, state
+    with np.errstate(invalid="ignore"):
+        gain = np.append(sizes[:-1] - sizes[1:], np.nan)
     return pl.DataFrame(
         {
             "activation": "tanh",
             "weights": "he_normal",
+            "sigma_w": 1.0,
             "depth": depth_,
             "seed": 0,
             "layer": layers,
             "log10_delta_z": sizes,
+            "log10_gain": gain,
+            "log10_mean_square_z": np.zeros(len(layers)),
             "delta_z": delta_z.tolist(),
+            **columns,
         }
     )
+
+
+NO_THEORY = depth_theory.predict(case(0).with_columns(sigma_w=None), 0.0, 64)
 
 
 @pytest.mark.parametrize(
     ("rows", "verdict"),
     [
-        (case(-0.63), "vanishing, 0.63 decades a layer"),
-        (case(0.2), "exploding, 0.2 decades a layer"),
-        (case(0.01), "steady, 0.01 decades a layer"),
+        (case(-0.63), "vanishing, -0.63 decades a layer"),
+        (case(0.2), "exploding, +0.2 decades a layer"),
+        (case(0.01), "steady, +0.01 decades a layer"),
+        (case(0.01, 200), "exploding, +0.01 decades a layer"),  # a hundredfold over all of them
         (case(-1, 1), "no rate, it takes two hidden layers with a gradient"),
         (
             case(-1, states={1: "underflow", 2: "underflow"}),
-            "vanishing, 1 decades a layer; of 20 hidden layers, plain float32 backpropagation "
+            "vanishing, -1 decades a layer; of 20 hidden layers, plain float32 backpropagation "
             "underflows from layer 2 down (1 of 1 seeds)",
         ),
         (
             case(-1, states={1: "zero"}),
-            "vanishing, 1 decades a layer; of 20 hidden layers, it is exactly zero, every path "
+            "vanishing, -1 decades a layer; of 20 hidden layers, it is exactly zero, every path "
             "through a dead unit, from layer 1 down (1 of 1 seeds)",
         ),
         (
             case(1, states={1: "overflow"}),
-            "exploding, 1 decades a layer; of 20 hidden layers, plain float32 backpropagation "
+            "exploding, +1 decades a layer; of 20 hidden layers, plain float32 backpropagation "
             "overflows from layer 1 down (1 of 1 seeds)",
+        ),
+        (
+            case(1, log10_mean_square_z=[0.0] * 7 + [np.inf] * 14),
+            "exploding, +1 decades a layer; the signal leaves float32 at layer 8",
+        ),
+        (
+            pl.concat([case(-0.5), case(-0.6).with_columns(seed=1)]),
+            "vanishing, -0.550 ± 0.050 decades a layer",
         ),
     ],
 )
 def test_the_verdict_is_one_sentence(rows, verdict):
-    assert depth.sentence(rows) == f"tanh, he_normal: {verdict}"
+    found = depth_report.case_of(rows, NO_THEORY)
+    assert depth_report.sentence(found) == f"tanh, he_normal: {verdict}"
+
+
+def test_the_verdict_names_the_depth_that_plain_backprop_reaches():
+    rows = case(-1, states=dict.fromkeys(range(1, 8), "underflow"))
+    assert depth_report.case_of(rows, NO_THEORY).lost == 20 - 7
+    assert depth_report.case_of(case(-1), NO_THEORY).lost is None
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "expected"),
+    [
+        ("glorot_uniform", 1.0, 1.0),
+        ("he_normal", 1.0, 2**0.5),
+        ("lecun_normal", 1.0, 1.0),
+        ("orthogonal", 1.0, 1.0),
+        ("normal", 1.0, 0.08),
+        ("σ_w = 1.7", 1.7, 1.7),
+        ("zeros", 1.0, None),
+        ("truncated_normal", 1.0, None),
+    ],
+)
+def test_the_sigma_w_of_an_initialisation_is_that_of_its_draws(key, name, factor, expected):
+    assert depth_theory.sigma_w(name, factor, 64) == pytest.approx(expected)
+    if expected is not None:
+        scheme = jaxnn.gaussian(1.0) if "=" in name else depth.find_weights(name)
+        theta = factor * scheme(key, (64, 64), np.float32)
+        # The square of a σ_w from 4096 entries has a relative deviation of √(2/4096).
+        assert 64 * np.mean(np.square(theta)) == pytest.approx(expected**2, rel=0.1)
+
+
+def test_critical_weights_keep_the_gradient(tmp_path):
+    rows = measured(
+        depths=(60,), activations=("tanh",), critical=True, sigma_b=0.1, width=100, seeds=4,
+        out=tmp_path / "a",
+    )  # fmt: skip
+    sigma_w = rows["sigma_w"][0]
+    assert rows["weights"].unique().to_list() == [depth.CRITICAL]
+    assert float(jaxnn.meanfield.critical_sigma_w("tanh", 0.1)) == pytest.approx(sigma_w)
+    theory = depth_theory.predict(rows, 0.1, 100)
+    assert abs(theory["log10_gain"][50]) < 1e-3
+    # Δz of the loss is not independent of the signal; a rate of 1/64 would be called steady.
+    assert abs(np.mean(depth_report.decades_a_layer(rows))) < 1 / 64
+
+
+def test_sigma_w_is_what_is_drawn(tmp_path):
+    plan = depth.prepare(
+        depth.Settings(
+            depths=(9,), activations=("tanh",), sigma_w=(0.7, 3.0), sigma_b=0.4, out=tmp_path / "a"
+        )
+    )
+    drawn = {}
+    for cell in plan.cells:
+        run = depth.draw(cell, jax.random.key(cell.seed), 0.4)[1]
+        drawn.setdefault(cell.weights.name, []).append(run)
+    for name, expected in (("σ_w = 0.7", 0.7), ("σ_w = 3", 3.0)):
+        theta, b = (
+            np.concatenate([np.ravel(v) for v in values])
+            for values in zip(*drawn[name], strict=True)
+        )
+        assert np.std(theta) * 8 == pytest.approx(expected, rel=0.01)
+        assert np.std(b) == pytest.approx(0.4, rel=0.03)
 
 
 def test_underflow_dead_units_and_overflow_are_told_apart(tmp_path):
@@ -224,7 +350,23 @@ def test_underflow_dead_units_and_overflow_are_told_apart(tmp_path):
     )  # fmt: skip
     assert rows["delta_z"][0] == "overflow"
     for drawn in (rows, rows.with_columns(log10_delta_z=pl.lit(float("nan")))):
-        depth.depth_chart.draw(drawn, {depth.name_of(rows): "exploding"}, "").to_dict()
+        cases = [depth_report.case_of(drawn, NO_THEORY)]
+        depth_chart.draw(drawn, NO_THEORY, cases, "").to_dict()
+
+
+def test_a_signal_that_leaves_the_range_is_said_and_drawn(tmp_path):
+    rows = measured(
+        depths=(8,),
+        activations=("softplus",),
+        sigma_w=(1e5,),
+        width=16,
+        seeds=1,
+        out=tmp_path / "a",
+    )
+    theory = depth_theory.predict(rows, 0.0, 16)
+    found = depth_report.case_of(rows, theory)
+    assert "; the signal leaves float32 at layer 4" in depth_report.sentence(found)
+    depth_chart.draw(rows, theory, [found], "").to_dict()
 
 
 @pytest.mark.parametrize(
@@ -232,8 +374,12 @@ def test_underflow_dead_units_and_overflow_are_told_apart(tmp_path):
     [
         ("--activations sigmiod", "activation: there is no 'sigmiod'; choose one of identity"),
         ("--weights glorot", "weights: there is no 'glorot'; choose one of glorot_uniform"),
-        ("--biases many", "biases: there is no 'many'; choose one of zeros"),
-        ("--biases -1", "biases: expected a finite standard deviation >= 0, got -1"),
+        ("--sigma-b -1", "sigma_b: expected a finite number >= 0, got -1"),
+        ("--sigma-w 1 nan", "sigma_w: expected a finite number >= 0, got nan"),
+        (
+            "--critical --activations tanh relu --sigma-b 0.1",
+            "critical_sigma_w: for relu and sigma_b = 0.1 there is no sigma_w with chi = 1",
+        ),
         ("--data mnist", "data: there is no 'mnist'; choose one of breast_cancer"),
         ("--data nowhere.csv --target y", "data: there is no file nowhere.csv"),
         ("--task ranking", "task: there is no 'ranking'; choose one of regression"),
@@ -325,7 +471,7 @@ def test_the_command_line_as_a_user_calls_it(tmp_path):
     usage = call("depth", "--help")
     assert usage.returncode == 0
     for field in dataclasses.fields(depth.Settings):
-        assert f"--{field.name}" in usage.stdout
+        assert f"--{field.name.replace('_', '-')}" in usage.stdout
     one = ["--activations", "sigmoid", "--weights", "glorot_uniform"]
     run = call(*SMALL, *one, "--data", "wine", "--out", str(tmp_path / "wine"))
     assert run.returncode == 0

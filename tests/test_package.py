@@ -51,8 +51,8 @@ def imported(path):
 
 def test_the_library_imports_little_and_downwards():
     order = (
-        *("activations", "tasks", "network", "initializers", "backprop", "blockfloat", "flow"),
-        *("quadrature", "meanfield", "spectrum"),
+        *("activations", "tasks", "layers", "network", "initializers", "backprop", "blockfloat"),
+        *("signal", "flow", "quadrature", "meanfield", "verdict", "spectrum"),
     )
     allowed = set(sys.stdlib_module_names) | {"jax", "jaxtyping", "numpy", "optax", "chex"}
     for i, room in enumerate(order):

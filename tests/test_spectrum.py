@@ -361,3 +361,15 @@ def test_what_is_wrong_is_named(unhooked):
             spectrum(net, same, jnp.ones_like(xs))
     inside = jax.jit(spectrum)(net, jax.tree.map(lambda leaf: leaf * np.nan, params), xs)
     assert np.isnan(inside.log_singular_values).all()
+
+
+def test_what_leaves_the_range_is_nan_under_jit(key):
+    """With relu, whose slopes at ±inf are numbers; outside `jit` an error names the layer."""
+    net = jaxnn.Network((6, *[6] * 5, 6), "relu", "regression")
+    params = jaxnn.init(net, key, jaxnn.orthogonal(1e30), dtype=jnp.float32)
+    xs = jnp.ones((2, 6), jnp.float32)
+    with pytest.raises(ValueError, match=r"z\[2\]: expected finite numbers"):
+        jaxnn.spectrum(net, params, xs)
+    s = jax.jit(jaxnn.spectrum)(net, params, xs)
+    for values in s:
+        assert np.isnan(values).all()

@@ -1,0 +1,186 @@
+"""Layers: the parameters (θ, b) of a layer, or of a run of equal layers, and what is done to both.
+
+Runs: k consecutive hidden layers of n units each may be one Layer, θ (k, n, n) and b (k, n), which
+is looped over on the device: the program does not grow with k. A run may also be kept as the key
+that its numbers are drawn from, `Drawn`. All else in the library asks `is_run`, `length` and
+`layer_of`, and need not know which.
+
+Index legend: θ[i] is (n[i], n[i+1]), b[i] is (n[i+1],).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.nn.initializers import Initializer
+from jaxtyping import Array, Float, Key
+
+Numbers = jax.Array | np.ndarray
+
+
+class Layer(NamedTuple):
+    """The parameters of one layer, θ[i] (n[i], n[i+1]) and b[i] (n[i+1],), or of a run of k.
+
+    A run stands for k hidden layers of n units: θ is (k, n, n) and b is (k, n).
+    """
+
+    theta: Float[Array, "*k n_in n_out"]
+    b: Float[Array, "*k n_out"]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How a layer of one shape is drawn from a key: key -> Layer.
+
+    16-bit parameters are drawn in float32 and rounded. Static and hashable, as initialisers are.
+    """
+
+    theta: Initializer
+    b: Initializer
+    shape: tuple[int, int]
+    dtype: jnp.dtype
+
+    def __call__(self, key: Key[Array, ""]) -> Layer:
+        key_theta, key_b = jax.random.split(key)
+        theta = self._values("weights", self.theta, key_theta, self.shape)
+        return Layer(theta, self._values("biases", self.b, key_b, self.shape[1:]))
+
+    def _values(self, what: str, draw: Initializer, key: Array, shape: tuple[int, ...]) -> Array:
+        dtype = self.dtype if self.dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
+        values = jnp.asarray(draw(key, shape, dtype))
+        if values.shape != shape:
+            raise ValueError(
+                f"{what}: expected the initialiser to return shape {shape}, got {values.shape}"
+            )
+        return values.astype(self.dtype)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Drawn:
+    """A run that keeps a key in the place of its numbers: a layer is drawn where it is used.
+
+    Made by `jaxnn.init(..., stored=False)`; `jaxnn.stack` and `jaxnn.unstack` store its numbers.
+
+    Args:
+        key: layer j of the run is draw(fold_in(key, first + j)).
+        draw: how a layer is drawn from that.
+        first: the place i of the run's first layer in the network.
+        k: the layers of the run.
+    """
+
+    key: Key[Array, ""]
+    draw: Draw = field(metadata={"static": True})
+    first: int = field(metadata={"static": True})
+    k: int = field(metadata={"static": True})
+
+    def stored(self) -> Layer:
+        """The same run with its numbers."""
+        return Layer(*jax.vmap(partial(layer_of, self))(jnp.arange(self.k)))
+
+
+Run = Layer | Drawn
+Params = tuple[Layer | Drawn, ...]
+# What functions take: Layers, or pairs of a user's own.
+Pairs = Sequence[tuple[Numbers, Numbers] | Drawn]
+
+
+def is_run(layer: Layer | Drawn) -> bool:
+    """Whether a Layer stands for a run of layers."""
+    return isinstance(layer, Drawn) or layer.theta.ndim == 3
+
+
+def single(layer: Layer | Drawn) -> Layer:
+    """The layer itself, where it is no run."""
+    if is_run(layer):
+        raise TypeError("layer: expected a single one, got a run")
+    return layer  # type: ignore[return-value]
+
+
+def length(run: Run) -> int:
+    """The layers of a run."""
+    return run.k if isinstance(run, Drawn) else len(run.b)
+
+
+def layer_of(run: Run, j: Array | int) -> Layer:
+    """Layer j of a run; j may be traced."""
+    if isinstance(run, Drawn):
+        return run.draw(jax.random.fold_in(run.key, run.first + j))
+    return Layer(*(lax.dynamic_index_in_dim(values, j, keepdims=False) for values in run))
+
+
+def stack(params: Pairs) -> tuple[Layer, ...]:
+    """Makes runs: consecutive hidden layers of n units on n units become one Layer of them all.
+
+    Args:
+        params: L pairs (θ, b), the last of which is the output layer and stays as it is; some may
+            be runs already.
+
+    Returns:
+        The same parameters; each stretch of layers with square θ of one shape is a Layer with θ
+        (k, n, n) and b (k, n), also where k = 1.
+
+    Raises:
+        TypeError: something other than pairs of arrays.
+
+    Example:
+        >>> import jax, jaxnn
+        >>> net = jaxnn.Network(sizes=(3, 4, 4, 4, 1), activation="sigmoid", task="binary")
+        >>> params = jaxnn.init(net, jax.random.key(0))
+        >>> [theta.shape for theta, b in jaxnn.stack(params)]
+        [(3, 4), (2, 4, 4), (4, 1)]
+    """
+    stacked: list[Layer] = []
+    *hidden, last = unstack(params)
+    for shape, stretch in groupby(hidden, key=lambda layer: layer.theta.shape):
+        layers = list(stretch)
+        if shape[0] == shape[1]:
+            layers = [Layer(*(jnp.stack(values) for values in zip(*layers, strict=True)))]
+        stacked += layers
+    return (*stacked, last)
+
+
+def unstack(params: Pairs) -> tuple[Layer, ...]:
+    """Undoes `stack`: every Layer is one layer again.
+
+    Args:
+        params: pairs (θ, b), any of them runs.
+
+    Returns:
+        The same parameters, a tuple of L Layers.
+
+    Raises:
+        TypeError: something other than pairs of arrays.
+
+    Example:
+        >>> import jax, jaxnn
+        >>> net = jaxnn.Network(sizes=(3, 4, 4, 4, 1), activation="sigmoid", task="binary")
+        >>> params = jaxnn.init(net, jax.random.key(0), stacked=True)
+        >>> [theta.shape for theta, b in jaxnn.unstack(params)]
+        [(3, 4), (4, 4), (4, 4), (4, 1)]
+    """
+    layers: list[Layer] = []
+    for layer in as_layers(params):
+        stored = layer.stored() if isinstance(layer, Drawn) else layer
+        layers += map(Layer, *stored) if is_run(stored) else [stored]
+    return tuple(layers)
+
+
+def as_layers(params: Pairs) -> Params:
+    """`params` as a tuple of Layers of arrays."""
+    try:
+        return tuple(
+            entry if isinstance(entry, Drawn) else Layer(*map(jnp.asarray, entry))
+            for entry in params
+        )
+    except (TypeError, ValueError):
+        raise TypeError(
+            "params: expected pairs (theta, b) of arrays, as jaxnn.init returns them, "
+            f"got {type(params).__name__}"
+        ) from None

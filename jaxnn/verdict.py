@@ -1,0 +1,210 @@
+"""Verdict: a flow in words: vanishing, exploding or steady, where it is lost, what to change.
+
+The gradient of an early layer is a product with one factor a layer. The verdict is on the factors
+of the hidden layers, g[l] = log₁₀ ‖Δz[l]‖ - log₁₀ ‖Δz[l+1]‖: their mean is the rate in decades a
+layer, and as they are nearly independent of each other, its standard error is sd(g) / √count.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import meanfield
+from .activations import Activation
+from .flow import Flow
+
+# The formats in which networks are trained, the widest first.
+FORMATS = ("float64", "float32", "bfloat16", "float16", "float8_e5m2", "float8_e4m3fn")
+
+# A factor of ten over 64 layers, or over all there are where they are more, is called steady.
+STEADY_LAYERS = 64
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a flow says; `str` makes sentences of it.
+
+    word: vanishing, exploding or steady; unknown where there are no two hidden layers with a
+        gradient that is neither zero nor infinite.
+    decades: the rate, in decades a layer towards the input: below 0 where gradients vanish.
+    standard_error: of the rate; nan where it comes from a single factor.
+    layers: how many hidden layers there are.
+    zero: the layer at and below which Δz is exactly zero, every path being cut by dead units or
+        zero weights; or None.
+    lost: for each of `FORMATS` the layer at and below which plain backpropagation in that format
+        has no number for Δz, its largest entry being outside the normal numbers; or None.
+    saturated, dead: fractions of the hidden units, as in `Flow`.
+    sigma_w: the σ_w that the weights act like, √((q[l+1] - σ_b²) / E[a[l]²]), geometric mean.
+    sigma_b: the root mean square of the hidden biases.
+    critical_sigma_w: the σ_w at which χ = 1 for this σ and σ_b; None where there is none.
+    unbiased_sigma_w: the same for σ_b = 0.
+    """
+
+    word: str
+    decades: float
+    standard_error: float
+    layers: int
+    zero: int | None
+    lost: dict[str, int | None]
+    saturated: float
+    dead: float
+    activation: Activation
+    sigma_w: float
+    sigma_b: float
+    critical_sigma_w: float | None
+    unbiased_sigma_w: float | None
+
+    def __str__(self) -> str:
+        return " ".join((self.rate, self.loss, self.units, self.advice))
+
+    @property
+    def rate(self) -> str:
+        """The word and the rate."""
+        if self.word == "unknown":
+            return "No rate: it takes two hidden layers with a gradient that is a number."
+        error = "" if np.isnan(self.standard_error) else f" ± {self.standard_error:.1g}"
+        return (
+            f"{self.word.capitalize()}, {self.decades:+.3g}{error} decades a layer towards the "
+            f"input, over {self.layers} hidden layers."
+        )
+
+    @property
+    def loss(self) -> str:
+        """Where the gradient is zero or lost."""
+        zero = ""
+        if self.zero is not None:
+            zero = f"From layer {self.zero} down it is exactly zero, every path being cut. "
+        lost = [f"{name} from layer {top} down" for name, top in self.lost.items() if top]
+        kept = [name for name, top in self.lost.items() if not top]
+        if not lost:
+            return f"{zero}Plain backpropagation has a number for Δz everywhere in every format."
+        nowhere = f"; nowhere in {', '.join(kept)}" if kept else ""
+        return f"{zero}Plain backpropagation loses Δz in {', in '.join(lost)}{nowhere}."
+
+    @property
+    def units(self) -> str:
+        """Saturated and dead units."""
+        return f"Of the hidden units {self.saturated:.1%} are saturated, {self.dead:.1%} dead."
+
+    @property
+    def advice(self) -> str:
+        """What to change."""
+        name, now = self.activation.name, f"they act like σ_w = {self.sigma_w:.3g}"
+        if self.word == "steady":
+            return "Nothing needs to change."
+        if self.word == "unknown":
+            return "Look for dead units, zero weights and signals out of range first."
+        if self.critical_sigma_w is not None:
+            if abs(self.sigma_w / self.critical_sigma_w - 1) < 0.02:
+                return (
+                    f"The weights are critical already ({now}); what is left comes from the finite "
+                    "width: make the layers wider, or draw the weights orthogonal."
+                )
+            return (
+                f"Draw the weights with σ_w = {self.critical_sigma_w:.4g}, of variance "
+                f"σ_w²/fan_in: for {name} and σ_b = {self.sigma_b:.2g} that makes χ = 1; "
+                f"now {now}."
+            )
+        none = (
+            f"No σ_w makes χ = 1 at a finite signal for {name} and σ_b = {self.sigma_b:.2g} (now "
+            f"{now}): "
+        )
+        if self.unbiased_sigma_w is not None and self.sigma_b > 0:
+            return f"{none}set the biases to zero and σ_w = {self.unbiased_sigma_w:.4g}."
+        return f"{none}choose another activation."
+
+
+def verdict(flow: Flow) -> Verdict:
+    """What happens to the gradient of one network, why it matters and what to change.
+
+    Args:
+        flow: of `jaxnn.gradient_flow`, with values (outside `jit`) and of one network.
+
+    Returns:
+        Verdict; `print` it for the sentences.
+
+    Raises:
+        TypeError: a flow whose values are not known, or of several networks.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> net = jaxnn.Network(sizes=(64, *[64] * 100, 1), activation="sigmoid", task="binary")
+        >>> params = jaxnn.init(net, jax.random.key(0), stacked=True)
+        >>> flow = jax.jit(jaxnn.gradient_flow)(net, params, jnp.ones((2, 64)), jnp.array([0, 1]))
+        >>> print(verdict(flow))  # doctest: +ELLIPSIS
+        Vanishing, -0.6... ± 0.00... decades a layer towards the input, over 100 hidden layers. ...
+
+    Source: the formats' ranges are those of IEEE 754, bfloat16 and OCP's 8-bit floats.
+    """
+    if isinstance(flow.log_delta, jax.core.Tracer) or np.ndim(flow.log_delta) != 1:
+        raise TypeError(
+            "flow: expected that of one network with its values known, got a traced one or several "
+            "networks; call jaxnn.verdict outside jax.jit and jax.vmap, for each network"
+        )
+    activation = flow.activation
+    f = {
+        name: np.asarray(v, np.float64) for name, v in flow._asdict().items() if v is not activation
+    }
+    used = np.flatnonzero(~np.isnan(f["mean_square_b"]))  # what `depth` leaves out is nan
+    hidden = used[:-1]
+    factors = f["gain"][hidden[:-1]] / np.log(10)
+    factors = factors[np.isfinite(factors)]
+    rate = float(np.mean(factors)) if len(factors) else np.nan
+    error = np.std(factors, ddof=1) / np.sqrt(len(factors)) if len(factors) > 1 else np.nan
+    sigma_b = float(np.sqrt(np.mean(f["mean_square_b"][hidden]))) if len(hidden) else 0.0
+    return Verdict(
+        word=word_of(rate, len(hidden)),
+        decades=rate,
+        standard_error=float(error),
+        layers=len(hidden),
+        zero=_highest(used, np.isneginf(f["log_delta"][used])),
+        lost={name: _lost(name, used, f["log_largest"][used]) for name in FORMATS},
+        saturated=float(np.mean(f["saturated"][hidden])) if len(hidden) else 0.0,
+        dead=float(np.mean(f["dead"][hidden])) if len(hidden) else 0.0,
+        activation=activation,
+        sigma_w=_effective_sigma_w(f, hidden),
+        sigma_b=sigma_b,
+        critical_sigma_w=_critical(activation, sigma_b),
+        unbiased_sigma_w=_critical(activation, 0.0),
+    )
+
+
+def word_of(rate: float, layers: int) -> str:
+    """The word for a rate in decades a layer, in a network of so many hidden layers."""
+    if np.isnan(rate):
+        return "unknown"
+    if abs(rate) * max(layers, STEADY_LAYERS) <= 1:
+        return "steady"
+    return "exploding" if rate > 0 else "vanishing"
+
+
+def _highest(used: np.ndarray, where: np.ndarray) -> int | None:
+    """The highest of the layers where something holds, counted from 1."""
+    return int(used[where].max()) + 1 if where.any() else None
+
+
+def _lost(name: str, used: np.ndarray, log_largest: np.ndarray) -> int | None:
+    info = jnp.finfo(name)  # type: ignore[no-untyped-call]
+    low, high = np.log(float(info.tiny)), np.log(float(info.max))
+    outside = (log_largest < low) | (log_largest > high)
+    return _highest(used, outside & ~np.isneginf(log_largest))
+
+
+def _effective_sigma_w(f: dict[str, np.ndarray], hidden: np.ndarray) -> float:
+    """From the signal alone: q[l+1] = σ_w² E[a[l]²] + σ_b²."""
+    above, below = hidden[1:], hidden[:-1]
+    of_a = f["mean_a"][below] ** 2 + f["var_a"][below]
+    with np.errstate(all="ignore"):
+        square = (f["mean_square_z"][above] - f["mean_square_b"][above]) / of_a
+    tiny = float(np.finfo(np.float32).tiny)  # what is below, or above its inverse, has no digits
+    square = square[(of_a > tiny) & (of_a < 1 / tiny) & (square > 0) & np.isfinite(square)]
+    return float(np.exp(0.5 * np.mean(np.log(square)))) if len(square) else np.nan
+
+
+def _critical(activation: Activation, sigma_b: float) -> float | None:
+    try:
+        return float(meanfield.critical_sigma_w(activation, sigma_b))
+    except ValueError:
+        return None

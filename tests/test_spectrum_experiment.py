@@ -1,0 +1,337 @@
+"""The spectrum experiment: its numbers, its predictions, its files, its sentences."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+import jaxnn
+from experiments import charts, spectrum, spectrum_chart, spectrum_report, store
+from experiments.__main__ import main
+
+# One worker runs this file: its tests share a finished run and compiled programs.
+pytestmark = pytest.mark.xdist_group("spectrum")
+
+SMALL = ["spectrum", "--depths", "1", "3", "--width", "8", "--seeds", "2"]
+
+
+@pytest.fixture(autouse=True)
+def user_s_jax(strict_jax):
+    """JAX as a user has it: float32, promotion allowed."""
+    with (
+        jax.enable_x64(False),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        yield
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("spectra") / "run"
+    with jax.enable_x64(False):
+        assert main([*SMALL, "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def measured(tmp_path):
+    def rows(**settings):
+        plan = spectrum.prepare(spectrum.Settings(**{"out": tmp_path / "run", **settings}))
+        return pl.concat(spectrum.measure(plan, cell) for cell in plan.cells)
+
+    return rows
+
+
+def test_the_measured_variance_is_the_predicted_one(measured):
+    """Law 7's tolerance: 15 %, of which finite width takes 5 %, 8 seeds a standard error of 3 %."""
+    rows = measured(depths=(1, 2, 4), activations=("identity", "relu"), width=90, seeds=8)
+    found = spectrum_report.summary(rows)
+    assert found.height == 3 * 2 * 2
+    for row in found.rows(named=True):
+        # Of θ and of σ′², each layer.
+        layer = {"gaussian": 1, "orthogonal": 0}[row["weights"]] + (row["activation"] == "relu")
+        expected = layer * row["depth"]
+        assert row["predicted"] == pytest.approx(expected, rel=1e-5, abs=1e-6), row
+        assert row["variance"] == pytest.approx(expected, rel=0.15, abs=1e-6), row
+        assert row["error"] <= 0.06 * expected + 1e-6, row
+        assert row["comparable"]
+
+
+def test_a_tanh_network_is_predicted_along_the_length_map(measured):
+    """Orthogonal, at criticality: q falls, and so does what each layer adds."""
+    rows = measured(
+        depths=(1, 4), activations=("tanh",), weights=("orthogonal",), width=90, seeds=8
+    )
+    first, last = spectrum_report.summary(rows).rows(named=True)
+    for row in (first, last):
+        assert row["variance"] == pytest.approx(row["predicted"], rel=0.06), row
+    assert 1.5 * first["predicted"] < last["predicted"] < 2 * first["predicted"]
+
+
+def test_predictions_in_closed_form():
+    """For erf all of it: σ′^2k = (4/π)^k exp(-2k z²), and the length map is an arcsine."""
+    sigma_w, sigma_b, q = 1.7, 0.3, 2.0
+    expected, total = [], 0.0
+    for _ in range(6):
+        total += (1 + 4 * q) / np.sqrt(1 + 8 * q) - 1
+        expected.append(total)
+        q = sigma_w**2 * 2 / np.pi * np.arcsin(2 * q / (1 + 2 * q)) + sigma_b**2
+    found = spectrum.slope_variance("erf", sigma_w, sigma_b, 2.0, 6)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    half = spectrum.slope_variance("relu", 1.4, 0.1, 1.0, 6)
+    np.testing.assert_allclose(half, np.arange(1, 7), rtol=1e-5)
+    linear = spectrum.slope_variance("identity", 1.0, 0.0, 1.0, 1000)
+    np.testing.assert_allclose(linear, 0, atol=1e-9)
+
+
+def test_linear_orthogonal_networks_keep_every_singular_value_at_one(measured):
+    settings = {"activations": ("identity",), "weights": ("orthogonal",), "width": 24, "seeds": 2}
+    rows = measured(depths=(100,), **settings)
+    logs = np.array(rows["log10_singular_values"].to_list())
+    assert logs.shape == (2 * 2, 24)
+    np.testing.assert_allclose(logs, 0, atol=100 * np.finfo(np.float32).eps)
+    assert (rows["variance"] < 1e-9).all()
+
+
+def test_a_thousand_factors(measured):
+    """Where an SVD of their product is all zeros; and their sum is the product's determinant."""
+    n, depth = 16, 1000
+    settings = {"activations": ("identity",), "weights": ("gaussian",), "width": n, "seeds": 1}
+    rows = measured(depths=(depth,), sigma_w=0.4, examples=1, **settings)
+    logs = np.array(rows["log10_singular_values"][0])
+    assert np.isfinite(logs).all()
+    assert np.all(np.diff(logs) <= 0)
+    assert np.ptp(logs) > 200
+    net = jaxnn.Network((n,) * (depth + 2), "identity", "regression")
+    key, _ = jax.random.split(jax.random.key(0))
+    layers = jaxnn.init(net, key, jaxnn.gaussian(0.4), stacked=True)
+    factors = np.concatenate([layers[0].theta[1:], layers[1].theta[None]]).astype(np.float64)
+    product = np.eye(n)
+    for factor in factors:
+        product = product @ factor
+    assert not np.any(np.linalg.svd(product, compute_uv=False))
+    log_det = np.sum(np.linalg.slogdet(factors)[1]) / np.log(10)
+    assert logs.sum() == pytest.approx(log_det, abs=0.5)  # of -7000: float32 with these factors
+
+
+def test_a_shallower_network_is_the_start_of_a_deeper_one(measured):
+    """And both are the network that `jaxnn.init` draws with that σ_w and σ_b."""
+    settings = {"activations": ("tanh",), "width": 8, "seeds": 1, "sigma_w": 1.5, "sigma_b": 0.2}
+    both = measured(depths=(1, 3), **settings)
+    alone = measured(depths=(1,), **settings)
+    assert alone.equals(both.filter(pl.col("depth") == 1))
+    key, key_x = jax.random.split(jax.random.key(0))
+    xs = jax.random.normal(key_x, (2, 8))
+    xs /= jnp.sqrt(jnp.mean(xs**2, axis=1))[:, None]
+    net = jaxnn.Network((8,) * 5, "tanh", "regression")
+    for weights in ("gaussian", "orthogonal"):
+        draw = getattr(jaxnn, weights)(1.5)
+        params = jax.jit(partial(jaxnn.init, net, weights=draw, biases=0.2, stacked=True))(key)
+        expected = jaxnn.spectrum(net, params, xs)
+        rows = both.filter((pl.col("depth") == 3) & (pl.col("weights") == weights))
+        logs = np.array(rows["log10_singular_values"].to_list()) * np.log(10)
+        np.testing.assert_allclose(logs, expected.log_singular_values, atol=2e-4)
+        np.testing.assert_allclose(rows["variance"], expected.variance, rtol=1e-4)
+        mean = np.mean(np.exp(2 * logs), axis=1)
+        np.testing.assert_allclose(rows["log10_mean"], np.log10(mean), atol=1e-6)
+
+
+def test_rows_say_what_was_measured(small_run):
+    rows = pl.read_parquet(small_run / store.ROWS)
+    cells = rows.group_by("activation", "weights", "depth", "seed").len()
+    assert cells.height == 3 * 2 * 2 * 2
+    assert set(cells["len"]) == {2}  # examples
+    assert set(rows["log10_singular_values"].list.len()) == {8}
+    # Width 8: predictions up to 2 can be compared with.
+    assert (rows["comparable"] == (rows["predicted"] <= 2)).all()
+    assert set(rows["comparable"]) == {True, False}
+
+
+def test_the_run_can_be_repeated_from_its_json(small_run, measured):
+    run = json.loads((small_run / store.RUN).read_text())
+    assert run["experiment"] == "spectrum"
+    assert run["finished"]
+    assert run["dtype"] == "float32"
+    assert run["sigma_w"] == pytest.approx({"identity": 1, "relu": 2**0.5, "tanh": 1}, abs=1e-5)
+    assert len(run["verdicts"]) == 6
+    settings = {k: v for k, v in run["settings"].items() if k not in ("out", "overwrite")}
+    assert measured(**settings).equals(pl.read_parquet(small_run / store.ROWS))
+
+
+def test_every_chart_file_is_whole(small_run):
+    starts = {"png": b"\x89PNG", "svg": b"<svg", "pdf": b"%PDF", "html": b"<!DOCTYPE html>"}
+    for name in charts.names(spectrum.CHART):
+        content = (small_run / name).read_bytes()
+        assert content.startswith(starts[name.rpartition(".")[2]]), name
+    picture = (small_run / f"{spectrum.CHART}.svg").read_text()
+    assert len(picture) < 300_000
+    for text in ("relu, orthogonal", "decades at depth 3", "tanh: variance", "2 seeds"):
+        assert text in picture
+    assert "<script src=" not in (small_run / f"{spectrum.CHART}.html").read_text()
+    assert not list(small_run.glob(".unfinished*"))
+
+
+def test_the_chart_shows_quantiles_and_where_an_svd_ends():
+    logs = [*np.linspace(0, -10, 11), -np.inf]
+    rows = pl.DataFrame(
+        {"activation": "relu", "weights": "gaussian", "depth": 4, "log10_singular_values": [logs]}
+    )
+    found = spectrum_chart.quantiles(rows).row(0, named=True)
+    shares = [found[name] for name in spectrum_chart.SHARES]
+    assert shares == pytest.approx([-10, -9, -5, -1, 0])
+    assert found["resolved"] == pytest.approx(np.log10(2.0**-23))
+
+
+def case(logs, variances, predicted=4.0, comparable=True):
+    """Jacobians of two singular values each, one a seed, at depth 4."""
+    seeds = len(variances)
+    return pl.DataFrame(
+        {
+            "activation": ["relu"] * seeds,
+            "weights": ["gaussian"] * seeds,
+            "depth": [4] * seeds,
+            "seed": np.arange(seeds),
+            "log10_singular_values": [logs] * seeds,
+            "variance": pl.Series(variances, dtype=pl.Float64),
+            "predicted": [predicted] * seeds,
+            "comparable": [comparable] * seeds,
+        }
+    )
+
+
+NONE = "no variance to compare with theory"
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdict"),
+    [
+        (
+            case([0.0, -2.0], [3.8, 4.4]),
+            "variance 4.10 ± 0.30 of 4 predicted at depth 4; singular values span 2.0 decades at "
+            "depth 4",
+        ),
+        (
+            case([0.0, -np.inf], [4.0]),
+            "variance 4 of 4 predicted at depth 4; singular values span 0.0 decades at depth 4, "
+            "1 of 2 are 0",
+        ),
+        (
+            case([0.0, -9.0], [60.0], 99.0, comparable=False),
+            f"{NONE}; singular values span 9.0 decades at depth 4",
+        ),
+        (
+            case([-np.inf, -np.inf], [None, None]),
+            f"{NONE}; singular values span no decades at depth 4: all are 0",
+        ),
+        (
+            case([np.nan, np.nan], [None]),
+            f"{NONE}; singular values span no decades at depth 4: the forward pass leaves float32",
+        ),
+    ],
+)
+def test_the_verdict_is_one_sentence(rows, verdict):
+    assert spectrum_report.sentence(rows) == f"relu, gaussian: {verdict}"
+    found = spectrum_report.summary(rows)
+    assert spectrum_report.table(found).row_count == 3
+    words = {("relu", "gaussian"): spectrum_report.span(rows)}
+    spectrum_chart.draw(rows, found, words, "").to_dict()
+
+
+def test_zero_and_overflow_have_no_variance(measured):
+    settings = {"activations": ("relu",), "width": 8, "seeds": 1, "depths": (3,)}
+    for sigma_w, value in ((1e-30, -np.inf), (1e30, np.nan)):  # z under- and overflows
+        rows = measured(sigma_w=sigma_w, **settings)
+        np.testing.assert_array_equal(np.array(rows["log10_singular_values"].to_list()), value)
+        assert rows["variance"].null_count() == len(rows) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--activations reul", "activation: there is no 'reul'; choose one of identity"),
+        ("--weights he_normal", "weights: there is no 'he_normal'; choose one of gaussian, orth"),
+        ("--sigma-b 0.5", "for identity and sigma_b = 0.5 there is no sigma_w with chi = 1"),
+        ("--sigma-w 0", "sigma_w: expected a finite number > 0, got 0"),
+        ("--sigma-w nan", "sigma_w: expected a finite number > 0, got nan"),
+        ("--sigma-b -1", "sigma_b: expected a finite number >= 0, got -1"),
+        ("--q0 inf", "q0: expected a finite number > 0, got inf"),
+        ("--depths 4 0", "depths: expected positive integers, got 0"),
+        ("--depths", "depths: expected at least one, got none"),
+        ("--examples 0", "examples: expected positive integers, got 0"),
+        ("--seed -1", "seed: expected an integer from 0 to 2^31 - 1, got -1"),
+    ],
+)
+def test_a_user_s_mistake_is_one_sentence(arguments, sentence, tmp_path, capsys, unhooked):
+    out = tmp_path / "run"
+    assert main(["spectrum", *arguments.split(), "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_run_is_not_written_over(small_run, capsys):
+    before = {path: path.read_bytes() for path in small_run.iterdir()}
+    assert main([*SMALL, "--out", str(small_run)]) == 2
+    assert "already holds a run (rows.parquet, " in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in small_run.iterdir()} == before
+
+
+def test_what_was_measured_survives_an_interrupt(tmp_path, capsys, monkeypatch):
+    measure, calls = spectrum.measure, []
+
+    def interrupted(plan, cell):
+        calls.append(cell)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return measure(plan, cell)
+
+    monkeypatch.setattr(spectrum, "measure", interrupted)
+    assert main([*SMALL, "--out", str(tmp_path)]) == 130
+    assert "3 of 12 measurements are kept" in capsys.readouterr().out
+    rows = pl.read_parquet(tmp_path / store.ROWS)
+    assert rows.group_by("activation", "weights").len().height == 3  # all of the first seed
+    assert not json.loads((tmp_path / store.RUN).read_text())["finished"]
+    assert (tmp_path / "spectrum.png").exists()
+
+
+def test_a_failing_disk_is_one_sentence(tmp_path, capsys, monkeypatch):
+    def fail(out, rows):
+        raise OSError(f"out: cannot write {out}: No space left on device")
+
+    monkeypatch.setattr(store, "write_rows", fail)
+    one = ["--activations", "identity", "--weights", "gaussian"]
+    assert main([*SMALL, *one, "--out", str(tmp_path / "run")]) == 1
+    assert capsys.readouterr().err.endswith("No space left on device\n")
+
+
+def test_the_command_line_as_a_user_calls_it():
+    code = (
+        "import os; from experiments.__main__ import main; "
+        "print('LAPACK threads', os.environ['OPENBLAS_NUM_THREADS']); main(['--help'])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    for text in ("LAPACK threads 1", "depth", "spectrum"):
+        assert text in answer.stdout
+
+
+def test_the_help_lists_every_option(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["spectrum", "--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    for field in dataclasses.fields(spectrum.Settings):
+        assert f"--{field.name.replace('_', '-')}" in shown
