@@ -8,7 +8,7 @@ from experiments import charts, runtime
 from experiments.depth_report import Case
 
 LIMIT_COLOUR = "#b00020"
-POINTS = 56  # on a line; a thousand layers would only make the files large
+POINTS = 50  # on a line; a thousand layers would only make the files large
 DECADES = [-1000, -100, -10, -1, 0, 1, 10, 100, 1000]
 WIDTH, HEIGHT = 250, 150
 
@@ -156,16 +156,18 @@ def _lost_from(case: Case, named: bool) -> charts.Chart:
     text = f"no number in {runtime.dtype_name()}"
     mark = (
         alt.Chart(pl.DataFrame({"text": [f"← {text}"]}))
-        .transform_calculate(layer=f"depth - {case.lost}")
-        .transform_filter(f"depth > {case.lost}")
+        .transform_calculate(layer=f"max(1, depth - {case.lost})")
         .encode(alt.X("layer:Q"))
     )
-    rule = mark.mark_rule(strokeDash=[2, 2], color=LIMIT_COLOUR)
+    seen = alt.ExprRef(f"depth > {case.lost} ? 1 : 0")
+    rule = mark.mark_rule(strokeDash=[2, 2], color=LIMIT_COLOUR, opacity=seen)
     if not named:
         return rule
     # Written on the side where there is room.
     side = alt.ExprRef("datum.layer > depth / 2 ? 'right' : 'left'")
-    words = mark.mark_text(align=side, baseline="bottom", fontSize=10, color=LIMIT_COLOUR)
+    words = mark.mark_text(
+        align=side, baseline="bottom", fontSize=10, color=LIMIT_COLOUR, opacity=seen
+    )
     return rule + words.encode(alt.Text("text:N"), y=alt.value(HEIGHT - 2))
 
 

@@ -1,0 +1,231 @@
+"""Drawn runs: a key in the place of numbers, and the same results."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+import jaxnn
+from jaxnn.layers import Drawn, layer_of
+
+# Both forms compute the same, in programs of their own: some roundings of 64 · eps at most.
+TOLERANCE = {jnp.float32: 1e-6, jnp.float64: 1e-13}
+LAYERS = 6  # of the run
+
+
+def problem(key, dtype=jnp.float64, activation="tanh", weights="glorot_uniform"):
+    """A network 5 - 8 - 8 … 8 - 3, its parameters stored and drawn, and a batch."""
+    net = jaxnn.Network((5, *[8] * (LAYERS + 1), 3), activation, "binary")
+    keys = jax.random.split(key, 3)
+    draw = partial(jaxnn.init, net, keys[0], weights, 0.2, dtype)
+    xs = jax.random.normal(keys[1], (4, 5), dtype)
+    ys = reference.example_labels("binary", keys[2], 4, 3, dtype)
+    return net, draw(stacked=True), draw(stored=False), xs, ys
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64])
+@pytest.mark.parametrize("weights", ["glorot_uniform", "he_normal", "orthogonal", "ones"])
+def test_a_drawn_run_has_the_numbers_of_a_stored_one(key, weights, dtype):
+    """Two runs, one of them of a single layer, and single layers between and after them."""
+    net = jaxnn.Network((5, 5, 5, 7, 7, 3, 3), "tanh", "multiclass")
+    draw = partial(jaxnn.init, net, key, weights, 0.3, dtype)
+    drawn = draw(stored=False)
+    assert [isinstance(layer, Drawn) for layer in drawn] == [True, False, True, False, False]
+    assert [(run.first, run.k) for run in (drawn[0], drawn[2])] == [(0, 2), (3, 1)]
+    assert not any(leaf.dtype == dtype for leaf in jax.tree.leaves((drawn[0], drawn[2])))
+    chex.assert_trees_all_equal(jaxnn.stack(drawn), draw(stacked=True))
+    chex.assert_trees_all_equal(jaxnn.unstack(drawn), draw())
+    chex.assert_trees_all_equal_dtypes(jaxnn.stack(drawn), draw(stacked=True))
+
+
+def test_it_does_not_matter_whether_runs_are_asked_for(key):
+    net = jaxnn.Network((5, 5, 5, 3), "tanh", "binary")
+    chex.assert_trees_all_equal(
+        jaxnn.init(net, key, stored=False), jaxnn.init(net, key, stored=False, stacked=True)
+    )
+
+
+def test_a_layer_of_a_run_is_drawn_by_its_place(key):
+    """Also where the place is traced."""
+    _, stored, drawn, *_ = problem(key, weights=jaxnn.gaussian(1.5))
+    for j in (0, LAYERS - 1):
+        expected = layer_of(stored[1], j)
+        chex.assert_trees_all_equal(layer_of(drawn[1], j), expected)
+        chex.assert_trees_all_close(jax.jit(layer_of)(drawn[1], j), expected, rtol=1e-14)
+
+
+@jax.jit
+def everything(net, params, xs, ys, depth):
+    x, y = xs[0], ys[0]
+    return (
+        jaxnn.trace(net, params, x, depth=depth),
+        jax.vmap(jaxnn.forward, in_axes=(None, None, 0))(net, params, xs),
+        jaxnn.loss(net, params, x, y, depth=depth),
+        jaxnn.gradient_flow(net, params, xs, ys, depth=depth),
+        jaxnn.gradient_flow(net, params, xs, ys, memory="sqrt"),
+    )
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_a_drawn_run_computes_what_a_stored_one_does(key, dtype):
+    net, stored, drawn, xs, ys = problem(key, dtype, weights=jaxnn.gaussian(1.5))
+    close = {"rtol": 4 * TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
+    for depth in (jnp.array(0), jnp.array(4), jnp.array(LAYERS)):
+        ours = everything(net, drawn, xs, ys, depth)
+        chex.assert_trees_all_close(ours, everything(net, stored, xs, ys, depth), **close)
+        chex.assert_trees_all_equal_dtypes(ours, everything(net, stored, xs, ys, depth))
+        assert np.isfinite(ours[3].log_delta).sum() == depth + 2
+        assert ours[0].z[1][: int(depth)].all()
+        assert not ours[0].z[1][int(depth) :].any()
+
+
+def test_a_drawn_run_outside_jit(key):
+    net, stored, drawn, xs, ys = problem(key)
+    for depth in (None, 2):
+        expected = jaxnn.forward(net, stored, xs[0], depth=depth)
+        y_hat = jaxnn.forward(net, drawn, xs[0], depth=depth)
+        np.testing.assert_allclose(y_hat, expected, rtol=1e-13)
+    expected = jaxnn.loss(net, stored, xs[0], ys[0])
+    np.testing.assert_allclose(jaxnn.loss(net, drawn, xs[0], ys[0]), expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("weights", ["he_normal", "zeros", jaxnn.gaussian, jaxnn.orthogonal])
+def test_drawing_again_compiles_nothing_again(key, weights):
+    """Names and `gaussian(1.5)` are the same initialiser each time, so the program is the same."""
+    net = jaxnn.Network((5, *[8] * 4, 3), "tanh", "binary")
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def forward(params, x):
+        return jaxnn.forward(net, params, x)
+
+    outputs = []
+    for one in jax.random.split(key, 3):
+        again = weights if isinstance(weights, str) else weights(1.5)
+        params = jaxnn.init(net, one, again, 0.5, stored=False)
+        outputs.append(forward(params, jnp.ones(5)))
+        np.testing.assert_allclose(
+            outputs[-1], jaxnn.forward(net, jaxnn.unstack(params), jnp.ones(5)), rtol=1e-12
+        )
+    assert forward._cache_size() == 1
+    assert not np.allclose(outputs[0], outputs[1])
+
+
+def test_another_draw_is_another_program(key):
+    """The initialisers are static: σ_w of 1.5 and of 2 must not share one."""
+    net, _, drawn, xs, _ = problem(key, weights=jaxnn.gaussian(1.5))
+    other = problem(key, weights=jaxnn.gaussian(2.0))[2]
+    same = problem(key, weights=jaxnn.gaussian(1.5))[2]
+    forms = [jax.tree.structure(params) for params in (drawn, same, other)]
+    assert forms[0] == forms[1] != forms[2]
+    forward = jax.jit(jaxnn.forward)
+    assert not np.allclose(forward(net, drawn, xs[0]), forward(net, other, xs[0]))
+
+
+def test_an_ensemble_of_drawn_networks(key):
+    """Keys are leaves: `init` and what follows map over them."""
+    net, _, _, xs, ys = problem(key)
+    keys = jax.random.split(key, 3)
+
+    def flow_of(one, stored):
+        params = jaxnn.init(net, one, "he_normal", stacked=True, stored=stored)
+        return jaxnn.gradient_flow(net, params, xs, ys).log_delta
+
+    ours, theirs = (jax.jit(jax.vmap(partial(flow_of, stored=s)))(keys) for s in (False, True))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-11)
+    assert len(set(np.asarray(ours[:, 0]).tolist())) == 3
+
+
+# What they are not for
+
+
+def test_gradients_of_parameters_need_their_numbers(key, unhooked):
+    net, _, drawn, xs, ys = problem(key)
+    sentence = (
+        "^params: expected the numbers of every layer, got a run that is drawn where it is used; "
+        "store them with jaxnn.stack$"
+    )
+    for function in (
+        partial(jaxnn.backprop, net, drawn, xs, ys),
+        partial(jaxnn.mean_loss, net, drawn, xs, ys),
+        partial(jaxnn.deltas, net, drawn, xs[0], ys[0]),
+        partial(jaxnn.spectrum, net, drawn, xs[0]),
+    ):
+        with pytest.raises(TypeError, match=sentence):
+            function()
+    value, _ = jaxnn.backprop(net, jaxnn.stack(drawn), xs, ys)
+    assert np.isfinite(value)
+
+
+def test_drawn_runs_must_fit_the_network(key, unhooked):
+    _, _, drawn, xs, ys = problem(key)
+    first, run, last = drawn
+    network = partial(jaxnn.Network, activation="tanh", task="binary")
+    for sizes, params, sentence in (
+        ((5, *[9] * 7, 3), drawn, r"^theta\[0\]: expected shape \(5, 9\) .*, got \(5, 8\)"),
+        (
+            (8, *[9] * 6, 3),
+            (run, last),
+            r"^theta\[0\]: expected shape \(6, 8, 9\) .*, got \(6, 8, 8\)",
+        ),
+        ((5, *[8] * 4, 3), drawn, r"^params: expected 5 layers for sizes .*, got 8"),
+        (
+            (5, *[8] * 7),
+            (first, run),
+            r"^theta\[1\]: a run of 6 must be hidden layers of one width",
+        ),
+    ):
+        for function in (jaxnn.loss, jaxnn.gradient_flow):
+            x, y = (xs[0], ys[0]) if function is jaxnn.loss else (xs, ys)
+            x = jnp.ones((*x.shape[:-1], sizes[0]))
+            with pytest.raises(ValueError, match=sentence):
+                function(network(sizes), params, x, y)
+    net = network((5, *[8] * 7, 3))
+    mixed = (first._replace(theta=first.theta.astype(jnp.float32)), run, last)
+    with pytest.raises(TypeError, match="^params: expected one floating dtype .* float32, float64"):
+        jaxnn.forward(net, mixed, xs[0])
+    with pytest.raises(ValueError, match="^depth: expected 0 … 6, the layers of the run, got 7"):
+        jaxnn.forward(net, drawn, xs[0], depth=7)
+    with pytest.raises(ValueError, match="^depth: expected parameters with exactly one run, got 2"):
+        jaxnn.forward(network((5, *[8] * 13, 3)), (first, run, run, last), xs[0], depth=3)
+
+
+# 16 bits, and depth
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_sixteen_bits(key, dtype):
+    """Drawn in float32 and rounded; the flow of float64 with the same numbers, to 16-bit digits."""
+    net, stored, drawn, xs, ys = problem(key, dtype, "sigmoid")
+    flow = jax.jit(jaxnn.gradient_flow)(net, drawn, xs, ys)
+    assert flow.log_delta.dtype == jnp.float32  # norms are taken in float32
+    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), (stored, xs, ys))
+    exact = jax.jit(jaxnn.gradient_flow)(net, *wide)
+    # Eight layers, each with a few roundings: e^(8 · 4 eps) at most, 0.25 in bfloat16.
+    digits = 8 * 4 * float(jnp.finfo(dtype).eps)
+    for name in ("log_delta", "log_theta", "log_mean_square_z"):
+        ours, theirs = getattr(flow, name), getattr(exact, name)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=digits)
+    assert float(exact.log_delta[0]) < -10
+
+
+def test_three_thousand_layers_follow_mean_field_theory(key):
+    """10^-1800 in float32, with neither the numbers nor the signal of 3,000 layers in memory."""
+    depth, width = 3000, 64
+    net = jaxnn.Network((width, *[width] * depth, 1), "sigmoid", "binary")
+    keys = jax.random.split(key, 2)
+    params = jaxnn.init(net, keys[0], jaxnn.gaussian(1.0), dtype=jnp.float32, stored=False)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) < 100
+    xs = jax.random.normal(keys[1], (2, width), jnp.float32)
+    ys = jnp.array([0, 1])
+    flow = jax.jit(partial(jaxnn.gradient_flow, memory="sqrt"))(net, params, xs, ys)
+    fall = float(flow.log_delta[0]) - float(flow.log_delta[-2])
+    q0 = float(jnp.mean(jnp.square(xs)))
+    theory = float(jaxnn.meanfield.log_delta("sigmoid", 1.0, 0.0, q0, depth)[0])
+    assert theory < -4000
+    # Width 64 takes 2/(4 · 64) off each layer's 1.4 (Hanin & Nica 2018), 0.6 % of the fall.
+    np.testing.assert_allclose(fall, theory, rtol=0.01)
