@@ -1,22 +1,30 @@
 """The command line: python -m experiments NAME [OPTIONS].
 
-An experiment is a module with `Settings`, `prepare(settings) -> plan` and `run(plan) -> finished`.
-Whatever the user got wrong shows while preparing, before any file is written, and becomes one
-sentence and exit code 2; a disk that fails while running becomes one sentence and exit code 1.
-Anything else is a fault of ours and keeps its traceback.
+An experiment is a module with `Settings`, `prepare(settings) -> plan` and `run(plan, store) ->
+finished`; its plan says `what` it is, and its module the `FILES` it leaves. Whatever the user got
+wrong shows while preparing, before any file is written, and becomes one sentence and exit code 2; a
+disk or a partner that fails while running becomes one sentence and exit code 1. Anything else is a
+fault of ours and keeps its traceback.
 """
 
+import argparse
+import logging
 import os
 import sys
+from pathlib import Path
 from types import ModuleType
+from typing import Annotated, Any, Union
 
 # Read when LAPACK is loaded, so it comes first. LAPACK's threads wait for one another by spinning:
 # on a busy machine a product of factors of 100 units then takes 20 s in the place of 40 ms.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import tyro
+from rich.console import Console
+from rich.logging import RichHandler
 
-from experiments import depth, spectrum
+from experiments import depth, grid, runtime, spectrum
+from experiments.store import Store
 
 EXPERIMENTS: dict[str, ModuleType] = {"depth": depth, "spectrum": spectrum}
 
@@ -25,22 +33,58 @@ USER_MISTAKE, FAILED, INTERRUPTED = 2, 1, 130
 
 def main(args: list[str] | None = None) -> int:
     """Runs one experiment and returns the exit code."""
-    settings = tyro.extras.subcommand_cli_from_dict(
-        {name: experiment.Settings for name, experiment in EXPERIMENTS.items()},
+    given = sys.argv[1:] if args is None else args
+    logging.basicConfig(
+        format="%(message)s", handlers=[RichHandler(console=Console(stderr=True), show_path=False)]
+    )
+    logging.getLogger("jaxnn").setLevel(logging.INFO)
+    try:
+        settings = read(given)
+        experiment = next(e for e in EXPERIMENTS.values() if type(settings) is e.Settings)
+        runtime.start(settings)
+        plan = experiment.prepare(settings)
+        if settings.dry_run:
+            print(grid.to_toml(settings), f"# {plan.estimate()}", sep="\n")
+            return 0
+        store = None
+        if runtime.is_main():
+            store = Store(settings.out, plan.what, experiment.FILES, settings.overwrite)
+    except (ValueError, TypeError, OSError) as mistake:
+        return _say(mistake, USER_MISTAKE)
+    try:
+        finished = experiment.run(plan, store)
+    except OSError as failure:
+        return _say(failure, FAILED)
+    finally:
+        if store is not None:
+            store.close()
+    if not finished and store is not None:
+        print("stopped; the same command again goes on", file=sys.stderr)
+    return 0 if finished else INTERRUPTED
+
+
+def read(args: list[str]) -> Any:
+    """The settings that the command line and a config file name.
+
+    Raises:
+        ValueError, OSError: a config file that is not one.
+    """
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--config", type=Path)
+    config = early.parse_known_args(args)[0].config
+    commands: list[Any] = []
+    for name, experiment in EXPERIMENTS.items():
+        chosen = name in args[:1] and config is not None
+        found = grid.read_config(config, experiment.Settings) if chosen else {}
+        default = tyro.conf.subcommand(name, default=experiment.Settings(**found))
+        commands.append(Annotated[experiment.Settings, default])
+    any_of_them: Any = Union[tuple(commands)]  # noqa: UP007
+    return tyro.cli(
+        any_of_them,
         prog="python -m experiments",
         description="Why do gradients vanish or explode in this network?",
         args=args,
     )
-    experiment = next(e for e in EXPERIMENTS.values() if type(settings) is e.Settings)
-    try:
-        plan = experiment.prepare(settings)
-    except (ValueError, TypeError, OSError) as mistake:
-        return _say(mistake, USER_MISTAKE)
-    try:
-        finished = experiment.run(plan)
-    except OSError as failure:
-        return _say(failure, FAILED)
-    return 0 if finished else INTERRUPTED
 
 
 def _say(error: Exception, code: int) -> int:

@@ -12,7 +12,10 @@ POINTS = 50  # on a line; a thousand layers would only make the files large
 DECADES = [-1000, -100, -10, -1, 0, 1, 10, 100, 1000]
 WIDTH, HEIGHT = 250, 150
 
-WEIGHTS = alt.Color("weights:N", sort=None, title="weights", scale=alt.Scale(scheme="dark2"))
+COLOURS = 8  # of the scheme; more labels lie along a rainbow
+MOST_VERDICTS = 4  # above a panel
+
+LABEL = alt.Color("label:N", sort=None, title="weights")
 LAYER = alt.X("layer:Q", title="layer l (1 is next to the input)")
 
 
@@ -40,7 +43,9 @@ def draw(rows: pl.DataFrame, theory: pl.DataFrame, cases: list[Case], what: str)
     panels = [p for name in names for p in _activation(name, measured, predicted, cases)]
     grid = alt.concat(*panels, columns=3, spacing={"row": 24, "column": 16})
     whole = alt.hconcat(grid, _first_layer(rows, cases), spacing=30, title=title)
-    return charts.styled(whole.add_params(chosen)).resolve_scale(color="shared")
+    scheme = "dark2" if rows["label"].n_unique() <= COLOURS else "turbo"
+    styled = charts.styled(whole.add_params(chosen)).resolve_scale(color="shared")
+    return styled.configure_range(category={"scheme": scheme})
 
 
 def _thinned(rows: pl.DataFrame) -> pl.DataFrame:
@@ -58,7 +63,7 @@ def _beside(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
     What is in the columns is in them of that layer too, so it is taken off: variances, not
     deviations.
     """
-    case, size = ["activation", "weights"], pl.col("log10_delta_z")
+    case, size = ["activation", "label"], pl.col("log10_delta_z")
     of_top = (pl.col("layer") == pl.col("depth")) & size.is_finite()
     tops = rows.filter(of_top).group_by(*case, "depth", maintain_order=True).agg(size.median())
     ends = theory.select(*case, pl.col("layer").alias("depth"), size, "bias", "sd")
@@ -81,13 +86,15 @@ def _activation(
     """One activation: size of Δz, the factor of each layer, and the signal, against the layer."""
     of = pl.col("activation") == name
     measured, predicted = measured.filter(of), predicted.filter(of)
-    verdicts = [f"{case.weights}: {case.rate}" for case in cases if case.activation == name]
+    verdicts = [f"{case.label}: {case.rate}" for case in cases if case.activation == name]
+    if len(verdicts) > MOST_VERDICTS:
+        verdicts = [*verdicts[:MOST_VERDICTS], f"… and {len(verdicts) - MOST_VERDICTS} more"]
     size = _panel(measured, predicted, "log10_delta_z", "log₁₀ ‖Δz[l]‖", each_seed=True)
     band = (
         alt.Chart(_finite(predicted, "low", "high"))
         .transform_filter("datum.depth == depth")
         .mark_area(opacity=0.15, aria=False)
-        .encode(LAYER, alt.Y("low:Q"), alt.Y2("high:Q"), WEIGHTS)
+        .encode(LAYER, alt.Y("low:Q"), alt.Y2("high:Q"), LABEL)
     )
     lost = [case for case in cases if case.activation == name and case.lost is not None]
     marks = [_lost_from(case, i == 0) for i, case in enumerate(lost)]
@@ -119,14 +126,14 @@ def _panel(
     y = alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=False))
     drawn = _finite(measured, column)
     if not each_seed:
-        case = ["activation", "weights", "depth", "layer"]
+        case = ["activation", "label", "depth", "layer"]
         drawn = drawn.group_by(case, maintain_order=True).agg(pl.col(column).median())
-    tooltip = ["weights", "layer", alt.Tooltip(column, format=".4g", title=title)]
+    tooltip = ["label", "layer", alt.Tooltip(column, format=".4g", title=title)]
     lines = (
         alt.Chart(drawn)
         .transform_filter("datum.depth == depth")
         .mark_line(strokeWidth=1, opacity=0.8, aria=False)
-        .encode(LAYER, y, WEIGHTS, tooltip=tooltip)
+        .encode(LAYER, y, LABEL, tooltip=tooltip)
     )
     if each_seed:
         lines = lines.encode(detail="seed:N")
@@ -134,7 +141,7 @@ def _panel(
         alt.Chart(_finite(predicted, column))
         .transform_filter("datum.depth == depth")
         .mark_line(strokeDash=[5, 4], strokeWidth=1.3, aria=False, color="black")
-        .encode(LAYER, y, detail="weights:N")
+        .encode(LAYER, y, detail="label:N")
     )
     return lines + theory
 
@@ -143,7 +150,7 @@ def _finite(frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
     """What can be drawn: neither the logarithm of zero nor what has no value."""
     kept = [
         "activation",
-        "weights",
+        "label",
         "depth",
         "layer",
         *(["seed"] if "seed" in frame.columns else []),
@@ -153,7 +160,7 @@ def _finite(frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
 
 def _lost_from(case: Case, named: bool) -> charts.Chart:
     """The layer from which on plain backpropagation has no number, in the network shown."""
-    text = f"no number in {runtime.dtype_name()}"
+    text = f"no number in {case.dtype}"
     mark = (
         alt.Chart(pl.DataFrame({"text": [f"← {text}"]}))
         .transform_calculate(layer=f"max(1, depth - {case.lost})")
@@ -173,8 +180,10 @@ def _lost_from(case: Case, named: bool) -> charts.Chart:
 
 def _first_layer(rows: pl.DataFrame, cases: list[Case]) -> charts.Chart:
     """‖Δz[1]‖ against depth, all cases in one panel; crossed where plain backprop has lost it."""
-    ends, size = runtime.log10_range(), pl.col("log10_delta_z")
-    case = ["activation", "weights", "depth"]
+    ranges = {dtype: runtime.log10_range(dtype) for dtype in rows["dtype"].unique()}
+    ends = min(low for low, _ in ranges.values()), max(high for _, high in ranges.values())
+    size = pl.col("log10_delta_z")
+    case = ["activation", "label", "depth"]
     first = (
         rows.filter(pl.col("layer") == 1)
         .group_by(case, maintain_order=True)
@@ -195,10 +204,10 @@ def _first_layer(rows: pl.DataFrame, cases: list[Case]) -> charts.Chart:
     base = alt.Chart(first).encode(
         alt.X("depth:Q", title="hidden layers", scale=alt.Scale(type="log", base=2)),
         y,
-        WEIGHTS,
+        LABEL,
         tooltip=[
             "activation",
-            "weights",
+            "label",
             alt.Tooltip("depth", title="hidden layers"),
             alt.Tooltip("log10_delta_z", format=".2f", title="log₁₀ ‖Δz[1]‖, median"),
             alt.Tooltip("delta_z", title="Δz[1] is"),
@@ -209,7 +218,12 @@ def _first_layer(rows: pl.DataFrame, cases: list[Case]) -> charts.Chart:
     number = alt.FieldEqualPredicate(field="delta_z", equal="number")
     lost = base.transform_filter("datum.delta_z != 'number'")
     return alt.layer(
-        *(_range_end(end) for end in ends if _reached(first["y"].to_numpy(), end)),
+        *(
+            _range_end(dtype, end)
+            for dtype, both in ranges.items()
+            for end in both
+            if _reached(first["y"].to_numpy(), end)
+        ),
         base.mark_line(strokeWidth=1.5).encode(strokeDash=dash),
         base.transform_filter(number).mark_point(filled=True, size=45).encode(shape=shape),
         lost.mark_point(size=45).encode(shape=shape),
@@ -228,9 +242,9 @@ def _reached(sizes: np.ndarray, end: float) -> bool:
     return bool(np.any(sizes / end > 0.5))
 
 
-def _range_end(y: float) -> charts.Chart:
+def _range_end(dtype: str, y: float) -> charts.Chart:
     """Where the dtype ends: below digits are lost, then everything; above there is inf."""
-    text = f"{runtime.dtype_name()} ends here"
+    text = f"{dtype} ends here"
     mark = alt.Chart(pl.DataFrame({"y": [y], "text": [text]})).encode(alt.Y("y:Q"))
     words = mark.mark_text(align="left", baseline="bottom", dx=4, dy=-2, color=LIMIT_COLOUR)
     return mark.mark_rule(strokeDash=[4, 3], color=LIMIT_COLOUR) + words.encode(
@@ -240,7 +254,7 @@ def _range_end(y: float) -> charts.Chart:
 
 def _limit_depth(case: Case, place: int) -> charts.Chart:
     """The first depth at which plain backpropagation has no number for the first layer."""
-    depth, y = (case.lost or 0) + 1, runtime.log10_range()["exploding" in case.rate]
+    depth, y = (case.lost or 0) + 1, runtime.log10_range(case.dtype)["exploding" in case.rate]
     mark = alt.Chart(pl.DataFrame({"depth": [depth], "y": [y]})).encode(
         alt.X("depth:Q"), alt.Y("y:Q")
     )

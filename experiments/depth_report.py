@@ -8,10 +8,19 @@ import polars as pl
 from rich import box
 from rich.table import Table
 
-from experiments import runtime
 from jaxnn.verdict import word_of
 
 MOST_COLUMNS = 8  # of depths, that fit into 80 characters
+
+AXES = ("data", "dtype", "batch", "width", "sigma_b")  # besides activation, weights and depth
+CASE = ("activation", "label")
+
+
+def labelled(rows: pl.DataFrame) -> pl.DataFrame:
+    """With a column `label`: the weights, and every other axis that has several values."""
+    several = [axis for axis in AXES if rows[axis].n_unique() > 1]
+    words = [pl.col("weights"), *(pl.format(f"{axis} {{}}", axis) for axis in several)]
+    return rows.with_columns(pl.concat_str(words, separator=", ").alias("label"))
 
 
 @dataclass(frozen=True)
@@ -25,33 +34,34 @@ class Case:
     """
 
     activation: str
-    weights: str
+    label: str
+    dtype: str
     rate: str
     loss: str
     lost: int | None
 
 
 def by_case(rows: pl.DataFrame) -> list[pl.DataFrame]:
-    """The rows of each activation and initialisation."""
-    return rows.partition_by("activation", "weights", maintain_order=True)
+    """The `labelled` rows of each activation and label."""
+    return rows.partition_by(CASE, maintain_order=True)
 
 
 def case_of(case: pl.DataFrame, theory: pl.DataFrame) -> Case:
     """The verdict on the rows of one activation and initialisation."""
-    activation, weights = case["activation"][0], case["weights"][0]
+    activation, label, dtype = (case[name][0] for name in (*CASE, "dtype"))
     deepest = case.filter(pl.col("depth") == pl.col("depth").max())
     of_case = theory.filter(
         pl.col("activation") == activation,
-        pl.col("weights") == weights,
+        pl.col("label") == label,
         pl.col("layer") <= deepest["depth"][0],
     )
     rate = rate_in_words(decades_a_layer(deepest), int(deepest["depth"][0]), predicted(of_case))
-    return Case(activation, weights, rate, loss_in_words(deepest), _kept_layers(deepest))
+    return Case(activation, label, dtype, rate, loss_in_words(deepest), _kept_layers(deepest))
 
 
 def sentence(case: Case) -> str:
     """A verdict as one sentence."""
-    return f"{case.activation}, {case.weights}: {case.rate}{case.loss}"
+    return f"{case.activation}, {case.label}: {case.rate}{case.loss}"
 
 
 def decades_a_layer(deepest: pl.DataFrame) -> list[float]:
@@ -103,15 +113,15 @@ def _kept_layers(deepest: pl.DataFrame) -> int | None:
 
 def loss_in_words(deepest: pl.DataFrame) -> str:
     """Where plain backpropagation has no number for Δz, and why; empty if nowhere."""
-    depth, seeds = deepest["depth"][0], deepest["seed"].n_unique()
-    parts = []
+    depth, dtype = deepest["depth"][0], deepest["dtype"][0]
+    seeds, parts = deepest["seed"].n_unique(), []
     out = deepest.filter(pl.col("log10_mean_square_z") == math.inf)
     if out.height:
         layer = np.median(out.group_by("seed").agg(pl.col("layer").min())["layer"])
-        return f"; the signal leaves {runtime.dtype_name()} at layer {layer:.0f}"
+        return f"; the signal leaves {dtype} at layer {layer:.0f}"
     for state, reason in (
-        ("underflow", f"plain {runtime.dtype_name()} backpropagation underflows"),
-        ("overflow", f"plain {runtime.dtype_name()} backpropagation overflows"),
+        ("underflow", f"plain {dtype} backpropagation underflows"),
+        ("overflow", f"plain {dtype} backpropagation overflows"),
         ("zero", "it is exactly zero, every path through a dead unit,"),
     ):
         found = deepest.filter(pl.col("delta_z") == state)
@@ -141,7 +151,7 @@ def table(rows: pl.DataFrame) -> Table:
     for case in by_case(rows):
         first = case.filter(pl.col("layer") == 1)
         cells = [_median(first.filter(pl.col("depth") == depth)) for depth in depths]
-        shown.add_row(f"{case['activation'][0]}, {case['weights'][0]}", *cells)
+        shown.add_row(f"{case['activation'][0]}, {case['label'][0]}", *cells)
     return shown
 
 

@@ -28,34 +28,35 @@ def sigma_w(weights: str, factor: float, width: int) -> float | None:
     return factor
 
 
-def predict(rows: pl.DataFrame, sigma_b: float, width: int) -> pl.DataFrame:
+def predict(rows: pl.DataFrame) -> pl.DataFrame:
     """One row a hidden layer of the deepest network of each case that has a σ_w.
 
-    Columns: activation, weights, layer; log10_gain, log₁₀ √χ, null for the last one;
+    Columns: activation, label, layer; log10_gain, log₁₀ √χ, null for the last one;
     log10_delta_z, relative to the last hidden layer; bias and sd, what a finite width adds to it
     and how much that varies from draw to draw, null where theory does not say; log10_mean_square_z.
     The signal starts from the first layer's as measured.
 
     Args:
-        rows: as `experiments.depth.measure` returns them.
-        sigma_b: the deviation of the biases.
-        width: of the hidden layers.
+        rows: `labelled` ones of `experiments.depth_cells.measure`.
     """
-    depth = int(rows["depth"].to_numpy().max())
     frames = []
-    for case in rows.filter(pl.col("sigma_w") > 0).partition_by("activation", "weights"):
+    for case in rows.filter(pl.col("sigma_w") > 0).partition_by("activation", "label"):
         first = case.filter(pl.col("layer") == 1)["log10_mean_square_z"]
         q1 = 10 ** float(np.median(first))
         if 0 < q1 < np.inf:
-            activation, weights, of = (
-                case[name][0] for name in ("activation", "weights", "sigma_w")
-            )
-            q0 = max(q1 - sigma_b**2, 0) / of**2
-            with jax.enable_x64(True):  # q may grow or shrink beyond the range of float32
-                found = _mean_field(activation, of, sigma_b, q0, width, depth)
-            # The spread is that of independent entries, which orthogonal weights do not have.
-            frames.append(_rows(activation, weights, found, weights != "orthogonal"))
-    return pl.concat(frames) if frames else _rows("", "", _Theory(*4 * [np.zeros(0)]), False)
+            # Orthogonal weights have not the spread of independent entries.
+            frames.append(_rows(case, _of_case(case, q1), case["weights"][0] != "orthogonal"))
+    return pl.concat(frames) if frames else _rows(rows.clear(), _Theory(*4 * [np.zeros(0)]), True)
+
+
+def _of_case(case: pl.DataFrame, q1: float) -> "_Theory":
+    names = ("activation", "sigma_w", "sigma_b", "width")
+    activation, of, sigma_b, width = (case[name][0] for name in names)
+    depth = int(case["depth"].to_numpy().max())
+    q0 = max(q1 - sigma_b**2, 0) / of**2
+    with jax.enable_x64(True):  # q may grow or shrink beyond the range of float32
+        found: _Theory = _mean_field(activation, of, sigma_b, q0, int(width), depth)
+    return found
 
 
 class _Theory(NamedTuple):
@@ -75,26 +76,25 @@ def _mean_field(
     return _Theory(jaxnn.meanfield.lengths(*of, depth), log_delta, band.bias, band.sd)
 
 
-def _rows(activation: str, weights: str, found: _Theory, banded: bool) -> pl.DataFrame:
+def _rows(case: pl.DataFrame, found: _Theory, banded: bool) -> pl.DataFrame:
     q, log_delta, bias, sd = (np.asarray(v, np.float64) for v in found)
     layers, decade = len(q), np.log(10)
+    gain = np.append(-np.diff(log_delta), np.full(min(layers, 1), np.nan))
     with np.errstate(divide="ignore"):
         frame = pl.DataFrame(
             {
-                "activation": [activation] * layers,
-                "weights": [weights] * layers,
                 "layer": np.arange(1, layers + 1),
-                "log10_gain": np.append(-np.diff(log_delta), np.full(min(layers, 1), np.nan))
-                / decade,
+                "log10_gain": gain / decade,
                 "log10_delta_z": log_delta / decade,
                 "bias": bias / decade,
                 "sd": sd / decade,
                 "log10_mean_square_z": np.log10(q),
-            },
-            schema_overrides={"activation": pl.String, "weights": pl.String},
+            }
         )
-    return (
-        frame
-        if banded
-        else frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("bias", "sd"))
+    names = ("activation", "label")
+    frame = frame.select(
+        *(pl.lit(case[name][0] if layers else "").alias(name) for name in names), pl.all()
     )
+    if banded:
+        return frame
+    return frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("bias", "sd"))

@@ -1,25 +1,109 @@
-"""What experiments share around their measurements.
+"""What experiments run on: the options that all of them take, devices, processes, versions."""
 
-The checks of settings, the loop that measures, and the record of what it ran on: versions, devices
-and the float it computed in.
-"""
-
+import contextlib
 import dataclasses
+import os
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import jax
 import numpy as np
+import platformdirs
 import polars as pl
+import tyro
 from rich.console import Console
 from rich.progress import Progress
 
 PACKAGES = ("jaxnn", "jax", "jaxlib", "numpy", "polars", "altair", "scikit-learn")
 
 Cell = TypeVar("Cell")
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+HOW = {"what": False}  # of options that do not change what is measured
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run, whatever is measured."""
+
+    out: Path = field(default=Path("runs"), metadata=HOW)
+    """The folder for the results. The same command again goes on with a run that was stopped."""
+    overwrite: Flag = field(default=False, metadata=HOW)
+    """Replace a run that the folder already holds."""
+    config: Path | None = field(default=None, metadata=HOW)
+    """A TOML file with settings, by their names; what the command line says counts more."""
+    dry_run: Flag = field(default=False, metadata=HOW)
+    """Say what would be measured, as a config file, and what it takes."""
+    quiet: Flag = field(default=False, metadata=HOW)
+    """No progress."""
+    no_cache: Flag = field(default=False, metadata=HOW)
+    """Compile anew, instead of keeping compiled programs in the user's cache folder."""
+    distributed: Flag = field(default=False, metadata=HOW)
+    """One of several processes that share a sweep; on Slurm, GKE and TPU pods that is enough."""
+    coordinator: str | None = field(default=None, metadata=HOW)
+    """For --distributed elsewhere: HOST:PORT of process 0."""
+    processes: int | None = field(default=None, metadata=HOW)
+    """For --distributed elsewhere: how many processes there are."""
+    process: int | None = field(default=None, metadata=HOW)
+    """For --distributed elsewhere: which one this is, from 0."""
+
+
+def start(options: Options) -> None:
+    """Sets JAX up, before anything is computed.
+
+    Raises:
+        ValueError: options that do not fit together, or processes that do not find each other.
+    """
+    if not options.no_cache:
+        cache = platformdirs.user_cache_path("jaxnn") / "compiled"
+        _configure("jax_compilation_cache_dir", str(cache))
+        _configure("jax_persistent_cache_min_compile_time_secs", 0.0)
+        _configure("jax_persistent_cache_min_entry_size_bytes", -1)
+    elsewhere = (options.coordinator, options.processes, options.process)
+    if not options.distributed:
+        if any(value is not None for value in elsewhere):
+            raise ValueError("distributed: expected with --coordinator, --processes and --process")
+        _use_every_core()
+        return
+    try:
+        jax.distributed.initialize(*elsewhere)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"distributed: the processes did not find each other ({_first_line(error)}); outside "
+            "Slurm, GKE and TPU pods give --coordinator HOST:PORT, --processes and --process"
+        ) from None
+
+
+def _configure(name: str, value: Any) -> None:
+    jax.config.update(name, value)  # type: ignore[no-untyped-call]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _use_every_core() -> None:
+    """A CPU device a core: seeds side by side take half the time of one device's on two cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    # Where JAX runs already, as in a notebook or a test, its devices are what there is.
+    with contextlib.suppress(RuntimeError):
+        _configure("jax_num_cpu_devices", cores or 1)
+
+
+def is_main() -> bool:
+    """Whether this process writes; there is one that does."""
+    return jax.process_index() == 0
+
+
+def mesh(most: int) -> jax.sharding.Mesh:
+    """The devices in a row, for up to `most` pieces of work; all of them where processes share."""
+    devices = jax.devices()
+    count = len(devices) if jax.process_count() > 1 else min(most, len(devices))
+    return jax.sharding.Mesh(np.asarray(devices[:count]), ("seeds",))
 
 
 def check(settings: Any, several: Sequence[str], counts: Sequence[str]) -> None:
@@ -82,6 +166,18 @@ def record(settings: Any, started: datetime, **more: Any) -> dict[str, Any]:
     }
 
 
+def provenance(started: datetime, **more: Any) -> dict[str, Any]:
+    """What is kept of a run besides what it is: on what it ran, and what it found."""
+    return {
+        **more,
+        "versions": versions(),
+        "devices": devices(),
+        "processes": jax.process_count(),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
+    }
+
+
 def versions() -> dict[str, str]:
     """The version of Python and of each package that a result may depend on."""
     found = {"python": platform.python_version()}
@@ -103,7 +199,7 @@ def dtype_name() -> str:
     return str(jax.numpy.result_type(float))
 
 
-def log10_range() -> tuple[float, float]:
-    """Where that dtype ends: log₁₀ of its smallest normal and of its largest number."""
-    info = np.finfo(dtype_name())
-    return float(np.log10(info.tiny)), float(np.log10(info.max))
+def log10_range(dtype: str | None = None) -> tuple[float, float]:
+    """Where a dtype ends: log₁₀ of its smallest normal and of its largest number."""
+    info = jax.numpy.finfo(dtype or dtype_name())  # type: ignore[no-untyped-call]
+    return float(np.log10(float(info.tiny))), float(np.log10(float(info.max)))

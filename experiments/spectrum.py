@@ -21,30 +21,29 @@ beside n. Up to n/4 the measured one is within 15 % of it, at n it is 0.6 of it 
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
-import tyro
 from jax import lax
 from jax.nn.initializers import Initializer
 from rich.console import Console
 
 import jaxnn
-from experiments import charts, runtime, spectrum_chart, spectrum_report, store
+from experiments import charts, grid, runtime, spectrum_chart, spectrum_report, store, sweep
 from jaxnn.quadrature import mean
 from jaxnn.spectrum import jacobian_factors, product_spectrum
 
 COMPARABLE = 1 / 4  # times the width: up to here a variance is compared with its prediction
 
 CHART = "spectrum"
-FILES = (store.ROWS, store.RUN, *charts.names(CHART))
+FILES = charts.names(CHART)
 
 
 class Weights(NamedTuple):
@@ -61,10 +60,10 @@ WEIGHTS = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(runtime.Options):
     """Singular values of the input-output Jacobian against depth, and their predicted variance."""
 
-    depths: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
+    depths: tuple[str, ...] = ("1:128:*2",)
     """Numbers of factors of the Jacobian, one a hidden layer."""
     activations: tuple[str, ...] = ("identity", "relu", "tanh")
     """Activations of the hidden layers, by name; identity makes a linear network."""
@@ -84,10 +83,8 @@ class Settings:
     """How many seeds; each draws its own weights and inputs."""
     seed: int = 0
     """The first seed."""
-    out: Path = Path("runs/spectrum")
-    """The folder for the results."""
-    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Replace a run that the folder already holds."""
+    out: Path = field(default=Path("runs/spectrum"), metadata=runtime.HOW)
+    """The folder for the results. The same command again goes on with a run that was stopped."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +94,16 @@ class Cell:
     activation: str
     weights: str
     seed: int
+
+    @property
+    def key(self) -> str:
+        """A name of its own among the cells of a run."""
+        return f"{self.activation}-{self.weights}-{self.seed}"
+
+    @property
+    def shown(self) -> str:
+        """For the view."""
+        return f"{self.activation}, {self.weights}".ljust(24)
 
 
 @dataclass(frozen=True)
@@ -111,11 +118,26 @@ class Plan:
     @property
     def depths(self) -> list[int]:
         """The depths, ascending."""
-        return sorted(set(self.settings.depths))
+        return sorted(grid.integers("depths", self.settings.depths))
+
+    @property
+    def what(self) -> dict[str, object]:
+        """What the run is: one with other settings is another run."""
+        return {"experiment": "spectrum", "settings": grid.as_dict(self.settings)}
+
+    def estimate(self) -> str:
+        """What the run takes, in words: four products or so of n × n matrices a factor."""
+        n, jacobians = self.settings.width, self.settings.examples * len(self.cells)
+        flops = 8.0 * n**3 * sum(self.depths) * jacobians
+        memory = 4 * n**2 * (self.depths[-1] + 2)
+        return (
+            f"{len(self.cells)} cells, {flops:.2g} floating-point operations, "
+            f"{memory / 1e6:.3g} MB at most at a time"
+        )
 
 
 def prepare(settings: Settings) -> Plan:
-    """Checks the settings, predicts and claims the folder.
+    """Checks the settings and predicts.
 
     Raises:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
@@ -123,8 +145,9 @@ def prepare(settings: Settings) -> Plan:
     runtime.check(
         settings,
         several=("depths", "activations", "weights"),
-        counts=("depths", "width", "examples", "seeds"),
+        counts=("width", "examples", "seeds"),
     )
+    depths = grid.integers("depths", settings.depths)
     for name in ("sigma_w", "sigma_b", "q0"):
         _check_scale(name, getattr(settings, name))
     for name in settings.weights:
@@ -136,9 +159,8 @@ def prepare(settings: Settings) -> Plan:
         jaxnn.find_activation(name)
         sigma_w[name] = settings.sigma_w or _critical(name, settings.sigma_b)
         q1 = sigma_w[name] ** 2 * settings.q0 + settings.sigma_b**2
-        variances = slope_variance(name, sigma_w[name], settings.sigma_b, q1, max(settings.depths))
+        variances = slope_variance(name, sigma_w[name], settings.sigma_b, q1, max(depths))
         slopes[name] = np.asarray(variances, np.float64)
-    store.claim(settings.out, FILES, settings.overwrite)
     return Plan(settings, sigma_w, slopes, tuple(_cells(settings)))
 
 
@@ -182,34 +204,30 @@ def slope_variance(
     return jnp.cumsum(lax.scan(layer, jnp.asarray(q1, float), None, length=depth)[1])
 
 
-def run(plan: Plan) -> bool:
-    """Measures every cell, prints table and verdicts, fills the folder.
+def run(plan: Plan, kept: store.Store | None) -> bool:
+    """Measures the cells that are missing, prints table and verdicts, fills the folder.
 
     Returns:
-        Whether it finished. Interrupted (Ctrl-C), it keeps what it has measured and says so.
+        Whether it finished.
 
     Raises:
         OSError: the disk; the sentence names the file.
     """
     started = datetime.now(UTC)
-    frames, finished = runtime.measure_each(
-        plan.cells,
-        lambda cell: measure(plan, cell),
-        lambda cell: f"{cell.activation}, {cell.weights}",
-    )
-    if not frames:
+    frames, finished = sweep.measure(kept, plan.cells, partial(measure, plan), plan.settings.quiet)
+    if kept is None or not frames:
         return finished
-    rows, out = pl.concat(frames), plan.settings.out
+    rows = pl.concat(frames)
     cases = spectrum_report.by_case(rows)
     verdicts = [spectrum_report.sentence(case) for case in cases]
-    about = {"experiment": "spectrum", "finished": finished, "verdicts": verdicts}
-    store.write_rows(out, rows)
-    store.write_run(out, runtime.record(plan.settings, started, **about, sigma_w=plan.sigma_w))
+    kept.write_rows(rows)
     words = {spectrum_report.name_of(case): spectrum_report.span(case) for case in cases}
     summary = spectrum_report.summary(rows)
-    charts.save(spectrum_chart.draw(rows, summary, words, subtitle(plan)), out, CHART)
+    charts.save(spectrum_chart.draw(rows, summary, words, subtitle(plan)), kept.folder, CHART)
+    about = {"finished": finished, "verdicts": verdicts, "sigma_w": plan.sigma_w}
+    kept.write_run(runtime.provenance(started, **about))
     Console().print(spectrum_report.table(summary))
-    print(*verdicts, f"in {out}: {', '.join(FILES)}", sep="\n")
+    print(*verdicts, f"in {kept.folder}: {', '.join((store.ROWS, store.RUN, *FILES))}", sep="\n")
     return finished
 
 

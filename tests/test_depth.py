@@ -1,6 +1,7 @@
 """The depth sweep: its numbers, its files, its sentences."""
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -11,13 +12,25 @@ import polars as pl
 import pytest
 
 import jaxnn
-from experiments import charts, depth, depth_chart, depth_report, depth_theory, store
+from experiments import charts, depth, depth_cells, depth_chart, depth_report, depth_theory, store
 from experiments.__main__ import main
 
 # One worker runs this file: its tests share a finished sweep and compiled programs.
 pytestmark = pytest.mark.xdist_group("depth")
 
-SMALL = ["depth", "--depths", "1", "3", "--width", "8", "--batch", "16", "--seeds", "2"]
+SMALL = [
+    "depth",
+    "--depths",
+    "1",
+    "3",
+    "--width",
+    "8",
+    "--batch",
+    "16",
+    "--seeds",
+    "2",
+    "--no-cache",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -39,17 +52,25 @@ def small_run(tmp_path_factory):
     return out
 
 
+def planned(**settings):
+    """Numbers as a user writes them."""
+    texts = {
+        name: tuple(map(str, value)) if isinstance(value, tuple) else value
+        for name, value in settings.items()
+    }
+    return depth.prepare(depth.Settings(**texts))
+
+
 def measured(**settings):
-    plan = depth.prepare(depth.Settings(**settings))
-    return pl.concat(depth.measure(plan, cell) for cell in plan.cells)
+    plan = planned(**settings)
+    rows = pl.concat(depth_cells.measure(plan.datasets, cell) for cell in plan.cells)
+    return depth_report.labelled(rows)
 
 
-def test_rates_are_those_of_mean_field_theory(tmp_path):
+def test_rates_are_those_of_mean_field_theory():
     """√χ a layer: of a sigmoid by quadrature at its fixed point, of a ReLU ½ and 1 exactly."""
-    rows = measured(
-        depths=(24,), activations=("sigmoid", "relu"), width=256, seeds=4, out=tmp_path / "run"
-    )
-    theory = depth_theory.predict(rows, 0.0, 256)
+    rows = measured(depths=(24,), activations=("sigmoid", "relu"), width=(256,), seeds=4)
+    theory = depth_theory.predict(rows)
     g = np.linspace(-10, 10, 20_001)
     density = np.exp(-(g**2) / 2) / np.sqrt(2 * np.pi)
 
@@ -70,7 +91,7 @@ def test_rates_are_those_of_mean_field_theory(tmp_path):
         ("relu", "glorot_uniform"): 0.5 * np.log10(0.5),
         ("relu", "he_normal"): 0,
     }.items():
-        of = (pl.col("activation") == activation) & (pl.col("weights") == weights)
+        of = (pl.col("activation") == activation) & (pl.col("label") == weights)
         case, of_theory = rows.filter(of), theory.filter(of)
         rate = np.mean(depth_report.decades_a_layer(case))
         assert rate == pytest.approx(expected, abs=0.015), (activation, weights)
@@ -79,16 +100,15 @@ def test_rates_are_those_of_mean_field_theory(tmp_path):
         assert of_theory["log10_gain"][20] == pytest.approx(expected, abs=1e-4)
 
 
-def test_theory_is_where_the_measurement_is(tmp_path):
+def test_theory_is_where_the_measurement_is():
     """Size of Δz and of z, layer by layer; four deviations of a mean over eight seeds."""
     rows = measured(
-        depths=(40,), activations=("relu",), sigma_w=(1.2, 2.0), sigma_b=0.0, width=100, seeds=8,
-        out=tmp_path / "run",
+        depths=(40,), activations=("relu",), sigma_w=(1.2, 2.0), width=(100,), seeds=8
     )  # fmt: skip
-    theory = depth_theory.predict(rows, 0.0, 100)
-    assert theory["weights"].unique(maintain_order=True).to_list() == ["σ_w = 1.2", "σ_w = 2"]
+    theory = depth_theory.predict(rows)
+    assert theory["label"].unique(maintain_order=True).to_list() == ["σ_w = 1.2", "σ_w = 2"]
     for case in depth_report.by_case(rows):
-        of_theory = theory.filter(pl.col("weights") == case["weights"][0])
+        of_theory = theory.filter(pl.col("label") == case["label"][0])
         sizes = case.filter(pl.col("layer") <= 40).partition_by("seed")
         first = [seed["log10_delta_z"][0] - seed["log10_delta_z"][39] for seed in sizes]
         expected = of_theory["log10_delta_z"][0] + of_theory["bias"][0]
@@ -107,50 +127,49 @@ class Compilations:
 
     def __call__(self, event, duration, **about):
         if event == "/jax/core/compile/backend_compile_duration":
-            self.names.append(about.get("fun_name"))
+            self.names.append(about["fun_name"])
+
+    def count(self, name):
+        return sum(name in found for found in self.names)
 
 
-def test_few_programs_serve_all_depths_seeds_and_initialisations(tmp_path):
+def test_few_programs_serve_all_depths_seeds_and_initialisations():
     """As XLA counts them: a measuring program for each activation and room, a room for many depths.
 
     What draws the weights is counted apart: one for each kind of weights and room.
     """
-    for function in ("_gradient_flow", "_init"):  # nothing compiled by other tests
-        getattr(depth, function).clear_cache()
+    for made in (depth_cells.drawing, depth_cells.measuring):  # nothing compiled by other tests
+        made.cache_clear()
     compilations = Compilations()
     jax.monitoring.register_event_duration_secs_listener(compilations)
     try:
-        rows = measured(depths=tuple(range(1, 65)), width=7, batch=3, seeds=2, out=tmp_path / "run")
+        rows = measured(depths=tuple(range(1, 65)), width=(7,), batch=(3,), seeds=2)
     finally:
         jax.monitoring.unregister_event_duration_listener(compilations)
     assert rows.group_by("activation", "weights", "depth", "seed").len().height == 3 * 2 * 64 * 2
-    counted = {name: compilations.names.count(name) for name in set(compilations.names)}
-    measuring = sum(n for name, n in counted.items() if "gradient_flow" in name)
-    drawing = sum(n for name, n in counted.items() if name in ("init", "jit_init", "jit(init)"))
     rooms = 4  # for 1, 4, 16 and 64 layers beyond the first
-    assert measuring == 3 * rooms <= 3 * (np.log2(64) + 1)
-    assert drawing == 2 * rooms
-    assert depth._gradient_flow._cache_size() == 3 * rooms
+    assert compilations.count("gradient_flow") == 3 * rooms <= 3 * (np.log2(64) + 1)
+    assert compilations.count("gradient_draw") == 2 * rooms
 
 
-def test_room_for_a_depth_does_not_change_what_is_measured(tmp_path):
+def test_room_for_a_depth_does_not_change_what_is_measured():
     """The first layers of a run are the same numbers however much room it has."""
-    out = tmp_path / "run"
-    plan = depth.prepare(depth.Settings(depths=(5,), activations=("tanh",), seeds=1, out=out))
-    cell = plan.cells[0]
+    plan = planned(depths=(4,), activations=("tanh",), weights=("he_normal",), seeds=1)
+    cell, dataset = plan.cells[0], plan.datasets["breast_cancer"]
     assert len(cell.net.sizes) - 2 == 1 + 4  # room for four beyond the first
-    key, key_batch = jax.random.split(jax.random.key(cell.seed))
+    net = jaxnn.Network((*cell.net.sizes[:5], 1), "tanh", "binary")
+    key, key_batch = jax.random.split(jax.random.key(cell.seeds[0]))
     layers = jaxnn.init(cell.net, key, cell.weights.scheme)
     order = np.asarray(jax.random.permutation(key_batch, 569))[:128]
-    flow = jaxnn.gradient_flow(cell.net, layers, plan.dataset.x[order], plan.dataset.y[order])
-    rows = depth.measure(plan, cell)
+    flow = jaxnn.gradient_flow(net, (*layers[:4], layers[-1]), dataset.x[order], dataset.y[order])
+    rows = depth_cells.measure(plan.datasets, cell)
     np.testing.assert_allclose(
         rows["log10_delta_z"], np.asarray(flow.log_delta) / np.log(10), rtol=1e-5
     )
 
 
-def test_a_square_first_layer_is_one_of_the_run(tmp_path):
-    rows = measured(depths=(3, 4), activations=("tanh",), width=30, seeds=1, out=tmp_path / "run")
+def test_a_square_first_layer_is_one_of_the_run():
+    rows = measured(depths=(3, 4), activations=("tanh",), width=(30,), seeds=1)
     assert rows.group_by("weights", "depth").len()["len"].sort().to_list() == [4, 4, 5, 5]
 
 
@@ -170,19 +189,20 @@ def test_rows_say_what_was_measured(small_run):
     assert set(rows["sigma_w"].round(6)) == {1.0, round(2**0.5, 6)}
 
 
-def test_the_run_can_be_repeated_from_its_json(small_run, tmp_path):
+def test_the_run_can_be_repeated_from_its_json(small_run):
     run = json.loads((small_run / store.RUN).read_text())
     assert run["finished"]
-    assert run["seed"] == 0
-    assert run["dtype"] == "float32"
-    assert run["data"] == "breast_cancer (569 × 30, binary)"
+    assert run["what"]["experiment"] == "depth"
+    assert run["what"]["data"] == {"breast_cancer": "breast_cancer (569 × 30, binary)"}
     assert len(run["verdicts"]) == 6
     assert run["versions"]["jax"] == jax.__version__
     assert run["devices"]
-    names = ("depths", "activations", "weights", "width", "batch", "seeds", "seed", "data")
-    settings = {name: run["settings"][name] for name in names}
-    again = measured(**settings, out=tmp_path / "again")
-    assert again.equals(pl.read_parquet(small_run / store.ROWS))
+    settings = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in run["what"]["settings"].items()
+    }
+    again = measured(**settings)
+    assert again.drop("label").equals(pl.read_parquet(small_run / store.ROWS))
 
 
 def test_every_chart_file_is_whole(small_run):
@@ -217,7 +237,9 @@ def case(slope, depth_=20, states=(), **columns):
         {
             "activation": "tanh",
             "weights": "he_normal",
+            "label": "he_normal",
             "sigma_w": 1.0,
+            "dtype": "float32",
             "depth": depth_,
             "seed": 0,
             "layer": layers,
@@ -230,7 +252,7 @@ def case(slope, depth_=20, states=(), **columns):
     )
 
 
-NO_THEORY = depth_theory.predict(case(0).with_columns(sigma_w=None), 0.0, 64)
+NO_THEORY = depth_theory.predict(case(0).with_columns(sigma_w=None))
 
 
 @pytest.mark.parametrize(
@@ -299,54 +321,77 @@ def test_the_sigma_w_of_an_initialisation_is_that_of_its_draws(key, name, factor
         assert 64 * np.mean(np.square(theta)) == pytest.approx(expected**2, rel=0.1)
 
 
-def test_critical_weights_keep_the_gradient(tmp_path):
+def test_critical_weights_keep_the_gradient():
     rows = measured(
-        depths=(60,), activations=("tanh",), critical=True, sigma_b=0.1, width=100, seeds=4,
-        out=tmp_path / "a",
+        depths=(60,), activations=("tanh",), critical=True, sigma_b=(0.1,), width=(100,), seeds=4
     )  # fmt: skip
     sigma_w = rows["sigma_w"][0]
-    assert rows["weights"].unique().to_list() == [depth.CRITICAL]
+    assert rows["weights"].unique().to_list() == ["critical"]
     assert float(jaxnn.meanfield.critical_sigma_w("tanh", 0.1)) == pytest.approx(sigma_w)
-    theory = depth_theory.predict(rows, 0.1, 100)
+    theory = depth_theory.predict(rows)
     assert abs(theory["log10_gain"][50]) < 1e-3
     # Δz of the loss is not independent of the signal; a rate of 1/64 would be called steady.
     assert abs(np.mean(depth_report.decades_a_layer(rows))) < 1 / 64
 
 
-def test_sigma_w_is_what_is_drawn(tmp_path):
-    plan = depth.prepare(
-        depth.Settings(
-            depths=(9,), activations=("tanh",), sigma_w=(0.7, 3.0), sigma_b=0.4, out=tmp_path / "a"
-        )
-    )
-    drawn = {}
+def test_sigma_w_is_what_is_drawn():
+    plan = planned(depths=(9,), activations=("tanh",), sigma_w=(0.7, 3.0), sigma_b=(0.4,))
+    dataset, drawn = plan.datasets["breast_cancer"], {}
     for cell in plan.cells:
-        run = depth.draw(cell, jax.random.key(cell.seed), 0.4)[1]
-        drawn.setdefault(cell.weights.name, []).append(run)
-    for name, expected in (("σ_w = 0.7", 0.7), ("σ_w = 3", 3.0)):
-        theta, b = (
-            np.concatenate([np.ravel(v) for v in values])
-            for values in zip(*drawn[name], strict=True)
+        shape = jaxnn.Network(cell.net.sizes, "identity", cell.net.task)
+        draw = depth_cells.drawing(
+            depth_cells.runtime.mesh(1), shape, cell.weights.scheme, 128, "float32"
         )
+        of = (np.float32(v) for v in (cell.weights.factor, cell.sigma_b))
+        params, xs, _ = draw(np.array(cell.seeds, np.int32), dataset.x, dataset.y, *of)
+        assert xs.shape == (5, 128, 30)
+        drawn[cell.weights.name] = params[1]
+    for name, expected in (("σ_w = 0.7", 0.7), ("σ_w = 3", 3.0)):
+        theta, b = drawn[name]
         assert np.std(theta) * 8 == pytest.approx(expected, rel=0.01)
         assert np.std(b) == pytest.approx(0.4, rel=0.03)
 
 
-def test_underflow_dead_units_and_overflow_are_told_apart(tmp_path):
+def test_every_axis_of_the_grid_is_a_cell_of_its_own():
+    axes = {
+        "depths": (1, 4), "activations": ("tanh", "relu"), "weights": ("he_normal",),
+        "sigma_w": ("1:2:0.5",), "sigma_b": (0, 0.5), "width": (5, 9), "batch": (8, 16),
+        "dtype": ("float64", "float16"), "data": ("iris", "wine"),
+    }  # fmt: skip
+    plan = planned(**axes)
+    assert len(plan.cells) == len({cell.key for cell in plan.cells}) == 2 * 2 * (1 + 3) * 2**5
+    # Those of one network are neighbours: each of its programs is compiled once and then used.
+    nets = [(cell.net, cell.batch, cell.dtype) for cell in plan.cells]
+    changes = sum(a != b for a, b in itertools.pairwise(nets))
+    assert changes == len(set(nets)) - 1
+
+
+def test_the_axes_of_the_grid_are_measured_and_said():
     rows = measured(
-        depths=(90,), activations=("sigmoid",), weights=("glorot_uniform",), width=16, seeds=1,
-        out=tmp_path / "a",
+        depths=(2,), activations=("tanh",), weights=("he_normal",), width=(5, 9), batch=(8,),
+        dtype=("float64", "float16"), sigma_b=(0, 0.5), data=("iris",), seeds=2,
+    )  # fmt: skip
+    axes = ["width", "dtype", "sigma_b"]
+    assert rows.group_by(*axes, "seed").len()["len"].to_list() == [3] * 2**3 * 2
+    assert "he_normal, dtype float16, width 9, sigma_b 0.5" in set(rows["label"])
+    for axis in axes:  # each of them matters
+        first = rows.filter(pl.col("layer") == 1).sort(axes)
+        sizes = first.group_by(axis).agg(pl.col("log10_delta_z").sum())["log10_delta_z"]
+        assert sizes.n_unique() == 2
+    assert rows["log10_delta_z"].is_finite().all()
+
+
+def test_underflow_dead_units_and_overflow_are_told_apart():
+    rows = measured(
+        depths=(90,), activations=("sigmoid",), weights=("glorot_uniform",), width=(16,), seeds=1
     )  # fmt: skip
     states = rows["delta_z"].to_list()
     assert states[0] == "underflow"
     assert states[-1] == "number"
-    rows = measured(
-        depths=(5,), activations=("relu",), weights=("zeros",), width=4, seeds=1, out=tmp_path / "b"
-    )
+    rows = measured(depths=(5,), activations=("relu",), weights=("zeros",), width=(4,), seeds=1)
     assert rows["delta_z"].to_list() == ["zero"] * 5 + ["number"]
     rows = measured(
-        depths=(40,), activations=("identity",), weights=("ones",), width=64, seeds=1,
-        out=tmp_path / "c",
+        depths=(40,), activations=("identity",), weights=("ones",), width=(64,), seeds=1
     )  # fmt: skip
     assert rows["delta_z"][0] == "overflow"
     for drawn in (rows, rows.with_columns(log10_delta_z=pl.lit(float("nan")))):
@@ -354,16 +399,9 @@ def test_underflow_dead_units_and_overflow_are_told_apart(tmp_path):
         depth_chart.draw(drawn, NO_THEORY, cases, "").to_dict()
 
 
-def test_a_signal_that_leaves_the_range_is_said_and_drawn(tmp_path):
-    rows = measured(
-        depths=(8,),
-        activations=("softplus",),
-        sigma_w=(1e5,),
-        width=16,
-        seeds=1,
-        out=tmp_path / "a",
-    )
-    theory = depth_theory.predict(rows, 0.0, 16)
+def test_a_signal_that_leaves_the_range_is_said_and_drawn():
+    rows = measured(depths=(8,), activations=("softplus",), sigma_w=(1e5,), width=(16,), seeds=1)
+    theory = depth_theory.predict(rows)
     found = depth_report.case_of(rows, theory)
     assert "; the signal leaves float32 at layer 4" in depth_report.sentence(found)
     depth_chart.draw(rows, theory, [found], "").to_dict()
@@ -374,8 +412,8 @@ def test_a_signal_that_leaves_the_range_is_said_and_drawn(tmp_path):
     [
         ("--activations sigmiod", "activation: there is no 'sigmiod'; choose one of identity"),
         ("--weights glorot", "weights: there is no 'glorot'; choose one of glorot_uniform"),
-        ("--sigma-b -1", "sigma_b: expected a finite number >= 0, got -1"),
-        ("--sigma-w 1 nan", "sigma_w: expected a finite number >= 0, got nan"),
+        ("--sigma-b -1", "sigma_b: expected numbers >= 0, got -1"),
+        ("--sigma-w 1 nan", "sigma_w: expected a number, start:stop:step with step > 0"),
         (
             "--critical --activations tanh relu --sigma-b 0.1",
             "critical_sigma_w: for relu and sigma_b = 0.1 there is no sigma_w with chi = 1",
@@ -392,6 +430,7 @@ def test_a_signal_that_leaves_the_range_is_said_and_drawn(tmp_path):
         ("--width -3", "width: expected positive integers, got -3"),
         ("--batch 0", "batch: expected positive integers, got 0"),
         ("--seeds 0", "seeds: expected positive integers, got 0"),
+        ("--dtype float8", "dtype: expected some of float64, float32, bfloat16, float16, got"),
         ("--seed -1", "seed: expected an integer from 0 to 2^31 - 1, got -1"),
     ],
 )
@@ -406,10 +445,10 @@ def test_a_user_s_mistake_is_one_sentence(arguments, sentence, tmp_path, capsys,
 
 
 def test_a_run_is_not_written_over(small_run, capsys):
-    before = {path: path.read_bytes() for path in small_run.iterdir()}
-    assert main([*SMALL, "--out", str(small_run)]) == 2
-    assert "already holds a run (rows.parquet, " in capsys.readouterr().err
-    assert {path: path.read_bytes() for path in small_run.iterdir()} == before
+    before = {path: path.read_bytes() for path in small_run.rglob("*") if path.is_file()}
+    assert main([*SMALL, "--seed", "1", "--out", str(small_run)]) == 2
+    assert "holds another run (settings.seed 0 there, 1 now)" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_user_s_own_file_is_not_written_over(tmp_path, capsys):
@@ -428,19 +467,20 @@ def test_a_folder_that_cannot_be_written(tmp_path, capsys):
 def test_what_was_measured_survives_an_interrupt(tmp_path, capsys, monkeypatch):
     measure, calls = depth.measure, []
 
-    def interrupted(plan, cell):
+    def interrupted(datasets, cell):
         calls.append(cell)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return measure(plan, cell)
+        return measure(datasets, cell)
 
     monkeypatch.setattr(depth, "measure", interrupted)
     assert main([*SMALL, "--out", str(tmp_path / "run")]) == 130
-    assert "3 of 24 measurements are kept" in capsys.readouterr().out
-    assert (
-        pl.read_parquet(tmp_path / "run" / store.ROWS).group_by("weights", "seed").len().height == 3
-    )
+    assert "stopped; the same command again goes on" in capsys.readouterr().err
+    rows = pl.read_parquet(tmp_path / "run" / store.ROWS)
+    assert rows.group_by("weights", "depth").len().height == 3
     assert not json.loads((tmp_path / "run" / store.RUN).read_text())["finished"]
+    monkeypatch.setattr(depth, "measure", measure)
+    assert main([*SMALL, "--out", str(tmp_path / "run")]) == 0
 
 
 def test_a_failing_disk_is_one_sentence_and_leaves_no_half_file(tmp_path):

@@ -27,14 +27,22 @@ def problem(key, dtype=jnp.float64, activation="tanh", weights="glorot_uniform")
     return net, draw(stacked=True), draw(stored=False), xs, ys
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64])
-@pytest.mark.parametrize("weights", ["glorot_uniform", "he_normal", "orthogonal", "ones"])
+@pytest.mark.parametrize(
+    ("weights", "dtype"),
+    [
+        ("he_normal", jnp.bfloat16),
+        ("glorot_uniform", jnp.float16),
+        ("orthogonal", jnp.float32),
+        ("he_normal", jnp.float64),
+        ("ones", jnp.float64),
+    ],
+)
 def test_a_drawn_run_has_the_numbers_of_a_stored_one(key, weights, dtype):
-    """Two runs, one of them of a single layer, and single layers between and after them."""
-    net = jaxnn.Network((5, 5, 5, 7, 7, 3, 3), "tanh", "multiclass")
+    """Two runs, one of them of a single layer, and a layer between and one after them."""
+    net = jaxnn.Network((5, 5, 5, 3, 3, 3), "tanh", "multiclass")
     draw = partial(jaxnn.init, net, key, weights, 0.3, dtype)
     drawn = draw(stored=False)
-    assert [isinstance(layer, Drawn) for layer in drawn] == [True, False, True, False, False]
+    assert [isinstance(layer, Drawn) for layer in drawn] == [True, False, True, False]
     assert [(run.first, run.k) for run in (drawn[0], drawn[2])] == [(0, 2), (3, 1)]
     assert not any(leaf.dtype == dtype for leaf in jax.tree.leaves((drawn[0], drawn[2])))
     chex.assert_trees_all_equal(jaxnn.stack(drawn), draw(stacked=True))
@@ -50,34 +58,31 @@ def test_it_does_not_matter_whether_runs_are_asked_for(key):
 
 
 def test_a_layer_of_a_run_is_drawn_by_its_place(key):
-    """Also where the place is traced."""
     _, stored, drawn, *_ = problem(key, weights=jaxnn.gaussian(1.5))
     for j in (0, LAYERS - 1):
-        expected = layer_of(stored[1], j)
-        chex.assert_trees_all_equal(layer_of(drawn[1], j), expected)
-        chex.assert_trees_all_close(jax.jit(layer_of)(drawn[1], j), expected, rtol=1e-14)
+        chex.assert_trees_all_equal(layer_of(drawn[1], j), layer_of(stored[1], j))
+    assert not np.array_equal(layer_of(drawn[1], 0).b, layer_of(drawn[1], 1).b)
 
 
-@jax.jit
-def everything(net, params, xs, ys, depth):
+@partial(jax.jit, static_argnames="memory")
+def everything(net, params, xs, ys, depth, memory):
     x, y = xs[0], ys[0]
     return (
         jaxnn.trace(net, params, x, depth=depth),
-        jax.vmap(jaxnn.forward, in_axes=(None, None, 0))(net, params, xs),
+        jaxnn.forward(net, params, x, depth=depth),
         jaxnn.loss(net, params, x, y, depth=depth),
-        jaxnn.gradient_flow(net, params, xs, ys, depth=depth),
-        jaxnn.gradient_flow(net, params, xs, ys, memory="sqrt"),
+        jaxnn.gradient_flow(net, params, xs, ys, depth=depth, memory=memory),
     )
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-def test_a_drawn_run_computes_what_a_stored_one_does(key, dtype):
+@pytest.mark.parametrize(("dtype", "memory"), [(jnp.float32, "sqrt"), (jnp.float64, "all")])
+def test_a_drawn_run_computes_what_a_stored_one_does(key, dtype, memory):
     net, stored, drawn, xs, ys = problem(key, dtype, weights=jaxnn.gaussian(1.5))
     close = {"rtol": 4 * TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
     for depth in (jnp.array(0), jnp.array(4), jnp.array(LAYERS)):
-        ours = everything(net, drawn, xs, ys, depth)
-        chex.assert_trees_all_close(ours, everything(net, stored, xs, ys, depth), **close)
-        chex.assert_trees_all_equal_dtypes(ours, everything(net, stored, xs, ys, depth))
+        ours, theirs = (everything(net, p, xs, ys, depth, memory) for p in (drawn, stored))
+        chex.assert_trees_all_close(ours, theirs, **close)
+        chex.assert_trees_all_equal_dtypes(ours, theirs)
         assert np.isfinite(ours[3].log_delta).sum() == depth + 2
         assert ours[0].z[1][: int(depth)].all()
         assert not ours[0].z[1][int(depth) :].any()
@@ -85,18 +90,17 @@ def test_a_drawn_run_computes_what_a_stored_one_does(key, dtype):
 
 def test_a_drawn_run_outside_jit(key):
     net, stored, drawn, xs, ys = problem(key)
-    for depth in (None, 2):
-        expected = jaxnn.forward(net, stored, xs[0], depth=depth)
-        y_hat = jaxnn.forward(net, drawn, xs[0], depth=depth)
-        np.testing.assert_allclose(y_hat, expected, rtol=1e-13)
-    expected = jaxnn.loss(net, stored, xs[0], ys[0])
+    y_hat = jaxnn.forward(net, drawn, xs[0], depth=2)
+    np.testing.assert_allclose(y_hat, jaxnn.forward(net, stored, xs[0], depth=2), rtol=1e-13)
+    expected = jaxnn.loss(net, jaxnn.unstack(stored), xs[0], ys[0])
     np.testing.assert_allclose(jaxnn.loss(net, drawn, xs[0], ys[0]), expected, rtol=1e-13)
 
 
-@pytest.mark.parametrize("weights", ["he_normal", "zeros", jaxnn.gaussian, jaxnn.orthogonal])
+@pytest.mark.parametrize("weights", ["he_normal", jaxnn.gaussian])
 def test_drawing_again_compiles_nothing_again(key, weights):
     """Names and `gaussian(1.5)` are the same initialiser each time, so the program is the same."""
     net = jaxnn.Network((5, *[8] * 4, 3), "tanh", "binary")
+    chex.clear_trace_counter()
 
     @jax.jit
     @chex.assert_max_traces(n=1)
@@ -108,9 +112,6 @@ def test_drawing_again_compiles_nothing_again(key, weights):
         again = weights if isinstance(weights, str) else weights(1.5)
         params = jaxnn.init(net, one, again, 0.5, stored=False)
         outputs.append(forward(params, jnp.ones(5)))
-        np.testing.assert_allclose(
-            outputs[-1], jaxnn.forward(net, jaxnn.unstack(params), jnp.ones(5)), rtol=1e-12
-        )
     assert forward._cache_size() == 1
     assert not np.allclose(outputs[0], outputs[1])
 
@@ -126,18 +127,15 @@ def test_another_draw_is_another_program(key):
     assert not np.allclose(forward(net, drawn, xs[0]), forward(net, other, xs[0]))
 
 
-def test_an_ensemble_of_drawn_networks(key):
+def test_an_ensemble_of_drawn_networks(key, unhooked):
     """Keys are leaves: `init` and what follows map over them."""
-    net, _, _, xs, ys = problem(key)
+    net, _, _, xs, _ = problem(key)
     keys = jax.random.split(key, 3)
-
-    def flow_of(one, stored):
-        params = jaxnn.init(net, one, "he_normal", stacked=True, stored=stored)
-        return jaxnn.gradient_flow(net, params, xs, ys).log_delta
-
-    ours, theirs = (jax.jit(jax.vmap(partial(flow_of, stored=s)))(keys) for s in (False, True))
-    np.testing.assert_allclose(ours, theirs, rtol=1e-11)
-    assert len(set(np.asarray(ours[:, 0]).tolist())) == 3
+    init = partial(jaxnn.init, net, weights="he_normal")
+    params = jax.vmap(partial(init, stored=False))(keys)
+    y_hats = jax.vmap(jaxnn.forward, in_axes=(None, 0, None))(net, params, xs[0])
+    alone = [jaxnn.forward(net, init(one), xs[0]) for one in keys]
+    np.testing.assert_allclose(y_hats, np.stack(alone), rtol=1e-12)
 
 
 # What they are not for
@@ -186,11 +184,15 @@ def test_drawn_runs_must_fit_the_network(key, unhooked):
                 function(network(sizes), params, x, y)
     net = network((5, *[8] * 7, 3))
     mixed = (first._replace(theta=first.theta.astype(jnp.float32)), run, last)
-    with pytest.raises(TypeError, match="^params: expected one floating dtype .* float32, float64"):
+    with pytest.raises(
+        TypeError, match=r"^params: expected one floating dtype .* float32, float64"
+    ):
         jaxnn.forward(net, mixed, xs[0])
-    with pytest.raises(ValueError, match="^depth: expected 0 … 6, the layers of the run, got 7"):
+    with pytest.raises(ValueError, match=r"^depth: expected 0 … 6, the layers of the run, got 7"):
         jaxnn.forward(net, drawn, xs[0], depth=7)
-    with pytest.raises(ValueError, match="^depth: expected parameters with exactly one run, got 2"):
+    with pytest.raises(
+        ValueError, match=r"^depth: expected parameters with exactly one run, got 2"
+    ):
         jaxnn.forward(network((5, *[8] * 13, 3)), (first, run, run, last), xs[0], depth=3)
 
 
@@ -200,17 +202,17 @@ def test_drawn_runs_must_fit_the_network(key, unhooked):
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_sixteen_bits(key, dtype):
     """Drawn in float32 and rounded; the flow of float64 with the same numbers, to 16-bit digits."""
-    net, stored, drawn, xs, ys = problem(key, dtype, "sigmoid")
+    net, stored, drawn, xs, ys = problem(key, dtype, weights=jaxnn.gaussian(0.3))
     flow = jax.jit(jaxnn.gradient_flow)(net, drawn, xs, ys)
     assert flow.log_delta.dtype == jnp.float32  # norms are taken in float32
     wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), (stored, xs, ys))
-    exact = jax.jit(jaxnn.gradient_flow)(net, *wide)
-    # Eight layers, each with a few roundings: e^(8 · 4 eps) at most, 0.25 in bfloat16.
-    digits = 8 * 4 * float(jnp.finfo(dtype).eps)
+    *_, exact = everything(net, *wide, jnp.array(LAYERS), "all")
+    # Eight layers, each with a rounding of eps: 0.06 in bfloat16.
+    digits = 8 * float(jnp.finfo(dtype).eps)
     for name in ("log_delta", "log_theta", "log_mean_square_z"):
         ours, theirs = getattr(flow, name), getattr(exact, name)
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=digits)
-    assert float(exact.log_delta[0]) < -10
+    assert float(exact.log_delta[0]) < -7
 
 
 def test_three_thousand_layers_follow_mean_field_theory(key):

@@ -20,7 +20,7 @@ from experiments.__main__ import main
 # One worker runs this file: its tests share a finished run and compiled programs.
 pytestmark = pytest.mark.xdist_group("spectrum")
 
-SMALL = ["spectrum", "--depths", "1", "3", "--width", "8", "--seeds", "2"]
+SMALL = ["spectrum", "--depths", "1", "3", "--width", "8", "--seeds", "2", "--no-cache"]
 
 
 @pytest.fixture(autouse=True)
@@ -42,16 +42,16 @@ def small_run(tmp_path_factory):
     return out
 
 
-@pytest.fixture
-def measured(tmp_path):
-    def rows(**settings):
-        plan = spectrum.prepare(spectrum.Settings(**{"out": tmp_path / "run", **settings}))
-        return pl.concat(spectrum.measure(plan, cell) for cell in plan.cells)
+def measured(**settings):
+    texts = {
+        name: tuple(map(str, value)) if isinstance(value, (tuple, list)) else value
+        for name, value in settings.items()
+    }
+    plan = spectrum.prepare(spectrum.Settings(**texts))
+    return pl.concat(spectrum.measure(plan, cell) for cell in plan.cells)
 
-    return rows
 
-
-def test_the_measured_variance_is_the_predicted_one(measured):
+def test_the_measured_variance_is_the_predicted_one():
     """Law 7's tolerance: 15 %, of which finite width takes 5 %, 8 seeds a standard error of 3 %."""
     rows = measured(depths=(1, 2, 4), activations=("identity", "relu"), width=90, seeds=8)
     found = spectrum_report.summary(rows)
@@ -66,7 +66,7 @@ def test_the_measured_variance_is_the_predicted_one(measured):
         assert row["comparable"]
 
 
-def test_a_tanh_network_is_predicted_along_the_length_map(measured):
+def test_a_tanh_network_is_predicted_along_the_length_map():
     """Orthogonal, at criticality: q falls, and so does what each layer adds."""
     rows = measured(
         depths=(1, 4), activations=("tanh",), weights=("orthogonal",), width=90, seeds=8
@@ -93,7 +93,7 @@ def test_predictions_in_closed_form():
     np.testing.assert_allclose(linear, 0, atol=1e-9)
 
 
-def test_linear_orthogonal_networks_keep_every_singular_value_at_one(measured):
+def test_linear_orthogonal_networks_keep_every_singular_value_at_one():
     settings = {"activations": ("identity",), "weights": ("orthogonal",), "width": 24, "seeds": 2}
     rows = measured(depths=(100,), **settings)
     logs = np.array(rows["log10_singular_values"].to_list())
@@ -102,7 +102,7 @@ def test_linear_orthogonal_networks_keep_every_singular_value_at_one(measured):
     assert (rows["variance"] < 1e-9).all()
 
 
-def test_a_thousand_factors(measured):
+def test_a_thousand_factors():
     """Where an SVD of their product is all zeros; and their sum is the product's determinant."""
     n, depth = 16, 1000
     settings = {"activations": ("identity",), "weights": ("gaussian",), "width": n, "seeds": 1}
@@ -123,7 +123,7 @@ def test_a_thousand_factors(measured):
     assert logs.sum() == pytest.approx(log_det, abs=0.5)  # of -7000: float32 with these factors
 
 
-def test_a_shallower_network_is_the_start_of_a_deeper_one(measured):
+def test_a_shallower_network_is_the_start_of_a_deeper_one():
     """And both are the network that `jaxnn.init` draws with that σ_w and σ_b."""
     settings = {"activations": ("tanh",), "width": 8, "seeds": 1, "sigma_w": 1.5, "sigma_b": 0.2}
     both = measured(depths=(1, 3), **settings)
@@ -156,15 +156,14 @@ def test_rows_say_what_was_measured(small_run):
     assert set(rows["comparable"]) == {True, False}
 
 
-def test_the_run_can_be_repeated_from_its_json(small_run, measured):
+def test_the_run_can_be_repeated_from_its_json(small_run):
     run = json.loads((small_run / store.RUN).read_text())
-    assert run["experiment"] == "spectrum"
+    assert run["what"]["experiment"] == "spectrum"
     assert run["finished"]
-    assert run["dtype"] == "float32"
     assert run["sigma_w"] == pytest.approx({"identity": 1, "relu": 2**0.5, "tanh": 1}, abs=1e-5)
     assert len(run["verdicts"]) == 6
-    settings = {k: v for k, v in run["settings"].items() if k not in ("out", "overwrite")}
-    assert measured(**settings).equals(pl.read_parquet(small_run / store.ROWS))
+    again = measured(**run["what"]["settings"])
+    assert again.equals(pl.read_parquet(small_run / store.ROWS))
 
 
 def test_every_chart_file_is_whole(small_run):
@@ -246,7 +245,7 @@ def test_the_verdict_is_one_sentence(rows, verdict):
     spectrum_chart.draw(rows, found, words, "").to_dict()
 
 
-def test_zero_and_overflow_have_no_variance(measured):
+def test_zero_and_overflow_have_no_variance():
     settings = {"activations": ("relu",), "width": 8, "seeds": 1, "depths": (3,)}
     for sigma_w, value in ((1e-30, -np.inf), (1e30, np.nan)):  # z under- and overflows
         rows = measured(sigma_w=sigma_w, **settings)
@@ -281,10 +280,10 @@ def test_a_user_s_mistake_is_one_sentence(arguments, sentence, tmp_path, capsys,
 
 
 def test_a_run_is_not_written_over(small_run, capsys):
-    before = {path: path.read_bytes() for path in small_run.iterdir()}
-    assert main([*SMALL, "--out", str(small_run)]) == 2
-    assert "already holds a run (rows.parquet, " in capsys.readouterr().err
-    assert {path: path.read_bytes() for path in small_run.iterdir()} == before
+    before = {path: path.read_bytes() for path in small_run.rglob("*") if path.is_file()}
+    assert main([*SMALL, "--q0", "2", "--out", str(small_run)]) == 2
+    assert "holds another run (settings.q0 1.0 there, 2.0 now)" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_what_was_measured_survives_an_interrupt(tmp_path, capsys, monkeypatch):
@@ -298,7 +297,7 @@ def test_what_was_measured_survives_an_interrupt(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(spectrum, "measure", interrupted)
     assert main([*SMALL, "--out", str(tmp_path)]) == 130
-    assert "3 of 12 measurements are kept" in capsys.readouterr().out
+    assert "stopped; the same command again goes on" in capsys.readouterr().err
     rows = pl.read_parquet(tmp_path / store.ROWS)
     assert rows.group_by("activation", "weights").len().height == 3  # all of the first seed
     assert not json.loads((tmp_path / store.RUN).read_text())["finished"]
@@ -306,11 +305,11 @@ def test_what_was_measured_survives_an_interrupt(tmp_path, capsys, monkeypatch):
 
 
 def test_a_failing_disk_is_one_sentence(tmp_path, capsys, monkeypatch):
-    def fail(out, rows):
-        raise OSError(f"out: cannot write {out}: No space left on device")
+    def fail(path, write):
+        raise OSError(f"out: cannot write {path}: No space left on device")
 
-    monkeypatch.setattr(store, "write_rows", fail)
-    one = ["--activations", "identity", "--weights", "gaussian"]
+    one = ["--activations", "identity", "--weights", "gaussian", "--quiet"]
+    monkeypatch.setattr(store.Store, "write", lambda kept, cell, rows: fail(kept.folder, rows))
     assert main([*SMALL, *one, "--out", str(tmp_path / "run")]) == 1
     assert capsys.readouterr().err.endswith("No space left on device\n")
 

@@ -1,0 +1,230 @@
+"""One cell of the depth sweep: networks of one kind, measured for all seeds side by side.
+
+The seeds lie in a row over the devices; each device takes its own one after the other.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+from jax import lax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import jaxnn
+from experiments import data, depth_theory, runtime
+
+# What is kept of a flow, as its logarithm to the base ten.
+LOGS = {
+    "log_delta": "log10_delta_z",
+    "log_theta": "log10_delta_theta",
+    "gain": "log10_gain",
+    "log_mean_square_z": "log10_mean_square_z",
+}
+FRACTIONS = ("saturated", "dead")
+
+ALONG, EVERYWHERE = PartitionSpec("seeds"), PartitionSpec()  # type: ignore[no-untyped-call]
+
+
+class Weights(NamedTuple):
+    """An initialisation: a name for it, and a scheme times a factor."""
+
+    name: str
+    scheme: Any  # an Initializer; that protocol does not say that it is hashable
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A point of the grid."""
+
+    net: jaxnn.Network  # with room for at least `depth` hidden layers
+    depth: int
+    weights: Weights
+    sigma_b: float
+    batch: int
+    dtype: str
+    data: str
+    seeds: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        """Of the hidden layers."""
+        return self.net.sizes[1]
+
+    @property
+    def key(self) -> str:
+        """A name of its own among the cells of a sweep."""
+        parts = (self.data, self.dtype, self.batch, self.width, self.net.activation.name)
+        text = "-".join(map(str, (*parts, self.weights.name, f"{self.sigma_b:g}", self.depth)))
+        return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in text)
+
+    @property
+    def shown(self) -> str:
+        """For the view."""
+        return f"{self.net.activation.name}, {self.weights.name}, {self.depth} layers".ljust(36)
+
+
+def roomy(dataset: data.Dataset, width: int, activation: str, depth: int) -> jaxnn.Network:
+    """A network whose run of equal layers has room for `depth` hidden ones.
+
+    The room is a power of four, so that one compiled program serves every depth up to it: compiling
+    takes longer than to measure in a room that is a few times too large.
+    """
+    n_in = dataset.x.shape[1]
+    apart = 0 if n_in == width else 1  # the first layer is one of the run only if it is square
+    room = 1
+    while room < depth - apart:
+        room *= 4
+    return jaxnn.Network((n_in, *[width] * (apart + room), dataset.n_out), activation, dataset.task)
+
+
+class Work(NamedTuple):
+    """What a cell takes."""
+
+    flops: float
+    bytes: float
+
+
+def work(cell: Cell) -> Work:
+    """Three products a layer for every seed; the weights and signals of the seeds on a device."""
+    sizes = np.array(cell.net.sizes, np.float64)
+    products = float(np.sum(sizes[:-1] * sizes[1:]))
+    used = cell.net.sizes[: 1 + cell.depth] + cell.net.sizes[-1:]
+    flops = 6.0 * cell.batch * sum(n * m for n, m in pairwise(used))
+    size = jnp.dtype(cell.dtype).itemsize
+    each = size * (products + 2 * cell.batch * float(np.sum(sizes)))
+    return Work(len(cell.seeds) * flops, len(cell.seeds) * each)
+
+
+def measure(datasets: dict[str, data.Dataset], cell: Cell) -> pl.DataFrame:
+    """One row a seed and layer.
+
+    Columns: activation, weights; sigma_w, that the weights of a hidden layer have, null where they
+    are not independent of mean zero; sigma_b, width, depth (hidden layers), batch, dtype, data;
+    seed, layer (1 … depth + 1, the last is the output); log10_delta_z = log₁₀ ‖Δz[layer]‖ and
+    log10_delta_theta = log₁₀ ‖Δθ[layer - 1]‖, also beyond the range of the dtype, -inf for zero;
+    log10_gain, log10_delta_z less that of the layer above; log10_mean_square_z, of z[layer] over
+    batch and units, inf where the forward pass has left the range of the dtype; saturated, dead,
+    fractions of the units; delta_z, which says whether Δz is a number to plain backpropagation too,
+    or lost to it by underflow or overflow, or a true zero.
+    """
+    dataset = datasets[cell.data]
+    with jax.enable_x64(cell.dtype == "float64"):
+        flow = _flows(dataset, cell)
+    hidden_room = len(cell.net.sizes) - 2
+    kept = np.r_[: cell.depth, hidden_room]  # the hidden layers in use, and the output
+    frames = [
+        _rows(cell, seed, {name: values[i, kept] for name, values in flow.items()})
+        for i, seed in enumerate(cell.seeds)
+    ]
+    return pl.concat(frames)
+
+
+def _rows(cell: Cell, seed: int, flow: dict[str, np.ndarray]) -> pl.DataFrame:
+    layers = len(flow["lost"])
+    log_delta, lost = flow["log_delta"], flow["lost"] == 1
+    states = [np.isneginf(log_delta), lost & (log_delta < 0), lost]
+    of = depth_theory.sigma_w(cell.weights.name, cell.weights.factor, cell.width)
+    frame = pl.DataFrame(
+        {
+            "seed": np.full(layers, seed),
+            "layer": np.arange(1, layers + 1),
+            **{column: flow[field] / np.log(10) for field, column in LOGS.items()},
+            **{name: flow[name] for name in FRACTIONS},
+            "delta_z": np.select(states, ["zero", "underflow", "overflow"], "number"),
+        }
+    )
+    return frame.select(
+        pl.lit(cell.net.activation.name).alias("activation"),
+        pl.lit(cell.weights.name).alias("weights"),
+        pl.lit(of, pl.Float64).alias("sigma_w"),
+        pl.lit(cell.sigma_b).alias("sigma_b"),
+        pl.lit(cell.width, pl.Int64).alias("width"),
+        pl.lit(cell.depth, pl.Int64).alias("depth"),
+        pl.lit(cell.batch, pl.Int64).alias("batch"),
+        pl.lit(cell.dtype).alias("dtype"),
+        pl.lit(cell.data).alias("data"),
+        pl.all(),
+    )
+
+
+def _flows(dataset: data.Dataset, cell: Cell) -> dict[str, np.ndarray]:
+    """The fields that are kept, (seeds, layers with room) each, as float64."""
+    mesh = runtime.mesh(len(cell.seeds))
+    count = mesh.devices.size
+    padded = np.resize(np.asarray(cell.seeds, np.int32), -(-len(cell.seeds) // count) * count)
+    seeds = jax.make_array_from_callback(
+        padded.shape, NamedSharding(mesh, ALONG), lambda index: padded[index]
+    )
+    # The draw depends on the sizes alone: one program for all activations, σ_w and σ_b.
+    shape = jaxnn.Network(cell.net.sizes, "identity", cell.net.task)
+    draw = drawing(mesh, shape, cell.weights.scheme, cell.batch, cell.dtype)
+    factor, sigma_b = (jnp.asarray(v, float) for v in (cell.weights.factor, cell.sigma_b))
+    params, xs, ys = draw(seeds, dataset.x, dataset.y, factor, sigma_b)
+    # Of the weights (seeds, n, m) of single layers, below the run of (seeds, k, n, n).
+    used = cell.depth - sum(layer.theta.ndim == 3 for layer in params[:-1])
+    flow = measuring(mesh, cell.net)(params, xs, ys, used)
+    return {
+        name: _gathered(getattr(flow, name))[: len(cell.seeds)].astype(np.float64)
+        for name in (*LOGS, *FRACTIONS, "lost")
+    }
+
+
+def _gathered(values: jax.Array) -> np.ndarray:
+    """All of an array that lies over the devices of all processes."""
+    if jax.process_count() > 1:
+        return np.asarray(multihost_utils.process_allgather(values, tiled=True))
+    return np.asarray(values)
+
+
+@cache
+def drawing(
+    mesh: Mesh, shape: jaxnn.Network, scheme: Any, batch: int, dtype: str
+) -> Callable[..., Any]:
+    """(seeds, x, y, factor, σ_b) -> parameters and a batch for each seed."""
+
+    def gradient_draw(seed: jax.Array, x: Any, y: Any, factor: Any, sigma_b: Any) -> Any:
+        key_params, key_batch = jax.random.split(jax.random.key(seed))
+        params = jaxnn.init(shape, key_params, scheme, 1.0, dtype, stacked=True)
+        scaled = tuple(
+            jaxnn.Layer(layer.theta * factor.astype(dtype), layer.b * sigma_b.astype(dtype))
+            for layer in params
+            if isinstance(layer, jaxnn.Layer)
+        )
+        order = jax.random.permutation(key_batch, len(x))[:batch]
+        return scaled, x[order], y[order]
+
+    return _side_by_side(mesh, gradient_draw, spread=1, shared=4)
+
+
+@cache
+def measuring(mesh: Mesh, net: jaxnn.Network) -> Callable[..., Any]:
+    """(parameters, xs, ys, depth) -> the flow for each seed."""
+
+    def gradient_flow(params: Any, xs: Any, ys: Any, depth: Any) -> jaxnn.Flow:
+        return jaxnn.gradient_flow(net, params, xs, ys, depth=depth)
+
+    return _side_by_side(mesh, gradient_flow, spread=3, shared=1)
+
+
+def _side_by_side(
+    mesh: Mesh, f: Callable[..., Any], spread: int, shared: int
+) -> Callable[..., Any]:
+    """Applies f to each entry of its first arguments, spread over devices; the rest is shared."""
+
+    def on_device(*arguments: Any) -> Any:
+        of_all = arguments[spread:]
+        return lax.map(lambda each: f(*each, *of_all), arguments[:spread])
+
+    on_device.__name__ = f.__name__  # by which compiled programs are known
+    specs = (*[ALONG] * spread, *[EVERYWHERE] * shared)
+    return jax.jit(
+        jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=ALONG, check_vma=False)
+    )

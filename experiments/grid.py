@@ -1,0 +1,139 @@
+"""Grids: the values of a sweep, as a user writes them on the command line or in a TOML file.
+
+A number is written as it is, `start:stop:step` stands for a range with its end, and
+`start:stop:*factor` for one that grows by a factor: `1:1024:*2` is 1, 2, 4, …, 1024.
+"""
+
+import dataclasses
+import math
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+MOST_VALUES = 100_000  # of one range: more is a slip of the pen
+
+
+def numbers(name: str, texts: Iterable[str]) -> tuple[float, ...]:
+    """The numbers that texts stand for, each once, in the order written.
+
+    Raises:
+        ValueError: one sentence that names the setting.
+
+    Example:
+        >>> numbers("sigma_w", ["1:1.3:0.1", "2"])
+        (1.0, 1.1, 1.2, 1.3, 2.0)
+    """
+    return tuple(dict.fromkeys(v for text in texts for v in _range(name, text)))
+
+
+def integers(name: str, texts: Iterable[str], least: int = 1) -> tuple[int, ...]:
+    """The same for integers that are at least `least`.
+
+    Example:
+        >>> integers("depths", ["1:8:*2", "10"])
+        (1, 2, 4, 8, 10)
+    """
+    values = numbers(name, texts)
+    wrong = [v for v in values if v != int(v) or v < least]
+    if wrong:
+        wanted = "positive integers" if least == 1 else f"integers from {least}"
+        raise ValueError(f"{name}: expected {wanted}, got {wrong[0]:g}")
+    return tuple(int(v) for v in values)
+
+
+def _range(name: str, text: str) -> list[float]:
+    start, *rest = text.split(":")
+    stop, step = rest if len(rest) == 2 else (start, "1")
+    grows = step.startswith("*")
+    try:
+        low, high, by = float(start), float(stop), float(step.removeprefix("*"))
+    except ValueError:
+        low = high = by = math.nan
+    fits = len(rest) in (0, 2) and all(map(math.isfinite, (low, high, by)))
+    if not fits or high < low or by <= (1 if grows and rest else 0) or (grows and low <= 0):
+        raise ValueError(
+            f"{name}: expected a number, start:stop:step with step > 0 or start:stop:*factor with "
+            f"factor > 1, got {text!r}"
+        )
+    if not rest:
+        return [low]
+    # The end belongs to the range though 0.1 · 10 is not quite 1.
+    steps = (math.log(high / low, by) if grows else (high - low) / by) + 1e-9
+    if steps >= MOST_VALUES:
+        raise ValueError(f"{name}: expected at most {MOST_VALUES} values, got {text!r}")
+    values = (low * by**i if grows else low + i * by for i in range(int(steps) + 1))
+    return [round(v, 12) for v in values]
+
+
+def read_config(path: Path, settings: type) -> dict[str, Any]:
+    """The settings in a TOML file, as fields of `settings`; a value alone is a list of one.
+
+    Raises:
+        ValueError: no TOML, a name that is no setting or one that only the command line gives, or
+            a value of another type.
+        OSError: the file cannot be read.
+    """
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OSError(f"config: cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"config: {path} is no TOML file: {error}") from None
+    fields = {field.name: field for field in described(settings)}
+    values: dict[str, Any] = {}
+    for name, value in found.items():
+        if name not in fields:
+            raise ValueError(
+                f"config: {path} has {name!r}, which is not one of {', '.join(fields)}; where to "
+                "write is said on the command line alone"
+            )
+        values[name] = _value(path, fields[name], value)
+    return values
+
+
+def described(settings: Any) -> list[dataclasses.Field[Any]]:
+    """The fields that say what is measured, and so belong into a config file."""
+    return [f for f in dataclasses.fields(settings) if f.metadata.get("what", True)]
+
+
+def _value(path: Path, field: dataclasses.Field[Any], value: Any) -> Any:
+    default = field.default
+    if isinstance(default, tuple):
+        entries = value if isinstance(value, list) else [value]
+        if all(isinstance(v, (str, int, float)) and not isinstance(v, bool) for v in entries):
+            return tuple(str(v) for v in entries)
+        expected = "a number, a text or a list of them"
+    else:
+        kind = str if default is None else type(default)
+        if type(value) is kind or (kind is float and type(value) is int):
+            return value
+        expected = f"a {kind.__name__}"
+    raise ValueError(f"config: {path} has {field.name} = {value!r}; expected {expected}")
+
+
+def as_dict(settings: Any) -> dict[str, Any]:
+    """The settings that say what is measured, by name."""
+    return {field.name: getattr(settings, field.name) for field in described(settings)}
+
+
+def to_toml(settings: Any) -> str:
+    """The settings that say what is measured, as a config file that gives them again.
+
+    Example:
+        >>> @dataclasses.dataclass
+        ... class Settings:
+        ...     depths: tuple[str, ...] = ("1", "2")
+        ...     seed: int = 0
+        >>> print(to_toml(Settings()))
+        depths = [
+            "1",
+            "2",
+        ]
+        seed = 0
+        <BLANKLINE>
+    """
+    values = ((k, list(v) if isinstance(v, tuple) else v) for k, v in as_dict(settings).items())
+    return tomli_w.dumps({k: v for k, v in values if v is not None})
