@@ -13,12 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
-from jax import lax
-from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 import jaxnn
-from experiments import data, depth_theory, runtime
+from experiments import data, depth_theory, devices, runtime
 
 # What is kept of a flow, as its logarithm to the base ten.
 LOGS = {
@@ -27,9 +25,7 @@ LOGS = {
     "gain": "log10_gain",
     "log_mean_square_z": "log10_mean_square_z",
 }
-FRACTIONS = ("saturated", "dead")
-
-ALONG, EVERYWHERE = PartitionSpec("seeds"), PartitionSpec()  # type: ignore[no-untyped-call]
+FRACTIONS = {"saturated": "saturated_fraction", "dead": "dead_fraction"}
 
 
 class Weights(NamedTuple):
@@ -111,9 +107,9 @@ def measure(datasets: dict[str, data.Dataset], cell: Cell) -> pl.DataFrame:
     seed, layer (1 … depth + 1, the last is the output); log10_delta_z = log₁₀ ‖Δz[layer]‖ and
     log10_delta_theta = log₁₀ ‖Δθ[layer - 1]‖, also beyond the range of the dtype, -inf for zero;
     log10_gain, log10_delta_z less that of the layer above; log10_mean_square_z, of z[layer] over
-    batch and units, inf where the forward pass has left the range of the dtype; saturated, dead,
-    fractions of the units; delta_z, which says whether Δz is a number to plain backpropagation too,
-    or lost to it by underflow or overflow, or a true zero.
+    batch and units, inf where the forward pass has left the range of the dtype;
+    saturated_fraction, dead_fraction, of the units; delta_z, which says whether Δz is a number to
+    plain backpropagation too, or lost to it by underflow or overflow, or a true zero.
     """
     dataset = datasets[cell.data]
     with jax.enable_x64(cell.dtype == "float64"):
@@ -137,7 +133,7 @@ def _rows(cell: Cell, seed: int, flow: dict[str, np.ndarray]) -> pl.DataFrame:
             "seed": np.full(layers, seed),
             "layer": np.arange(1, layers + 1),
             **{column: flow[field] / np.log(10) for field, column in LOGS.items()},
-            **{name: flow[name] for name in FRACTIONS},
+            **{column: flow[field] for field, column in FRACTIONS.items()},
             "delta_z": np.select(states, ["zero", "underflow", "overflow"], "number"),
         }
     )
@@ -158,11 +154,7 @@ def _rows(cell: Cell, seed: int, flow: dict[str, np.ndarray]) -> pl.DataFrame:
 def _flows(dataset: data.Dataset, cell: Cell) -> dict[str, np.ndarray]:
     """The fields that are kept, (seeds, layers with room) each, as float64."""
     mesh = runtime.mesh(len(cell.seeds))
-    count = mesh.devices.size
-    padded = np.resize(np.asarray(cell.seeds, np.int32), -(-len(cell.seeds) // count) * count)
-    seeds = jax.make_array_from_callback(
-        padded.shape, NamedSharding(mesh, ALONG), lambda index: padded[index]
-    )
+    seeds = devices.in_a_row(mesh, np.asarray(cell.seeds, np.int32))
     # The draw depends on the sizes alone: one program for all activations, σ_w and σ_b.
     shape = jaxnn.Network(cell.net.sizes, "identity", cell.net.task)
     draw = drawing(mesh, shape, cell.weights.scheme, cell.batch, cell.dtype)
@@ -172,16 +164,9 @@ def _flows(dataset: data.Dataset, cell: Cell) -> dict[str, np.ndarray]:
     used = cell.depth - sum(layer.theta.ndim == 3 for layer in params[:-1])
     flow = measuring(mesh, cell.net)(params, xs, ys, used)
     return {
-        name: _gathered(getattr(flow, name))[: len(cell.seeds)].astype(np.float64)
+        name: devices.gathered(getattr(flow, name))[: len(cell.seeds)].astype(np.float64)
         for name in (*LOGS, *FRACTIONS, "lost")
     }
-
-
-def _gathered(values: jax.Array) -> np.ndarray:
-    """All of an array that lies over the devices of all processes."""
-    if jax.process_count() > 1:
-        return np.asarray(multihost_utils.process_allgather(values, tiled=True))
-    return np.asarray(values)
 
 
 @cache
@@ -201,7 +186,7 @@ def drawing(
         order = jax.random.permutation(key_batch, len(x))[:batch]
         return scaled, x[order], y[order]
 
-    return _side_by_side(mesh, gradient_draw, spread=1, shared=4)
+    return devices.side_by_side(mesh, gradient_draw, spread=1, shared=4)
 
 
 @cache
@@ -211,20 +196,4 @@ def measuring(mesh: Mesh, net: jaxnn.Network) -> Callable[..., Any]:
     def gradient_flow(params: Any, xs: Any, ys: Any, depth: Any) -> jaxnn.Flow:
         return jaxnn.gradient_flow(net, params, xs, ys, depth=depth)
 
-    return _side_by_side(mesh, gradient_flow, spread=3, shared=1)
-
-
-def _side_by_side(
-    mesh: Mesh, f: Callable[..., Any], spread: int, shared: int
-) -> Callable[..., Any]:
-    """Applies f to each entry of its first arguments, spread over devices; the rest is shared."""
-
-    def on_device(*arguments: Any) -> Any:
-        of_all = arguments[spread:]
-        return lax.map(lambda each: f(*each, *of_all), arguments[:spread])
-
-    on_device.__name__ = f.__name__  # by which compiled programs are known
-    specs = (*[ALONG] * spread, *[EVERYWHERE] * shared)
-    return jax.jit(
-        jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=ALONG, check_vma=False)
-    )
+    return devices.side_by_side(mesh, gradient_flow, spread=3, shared=1)

@@ -8,12 +8,16 @@ value, gradient = jax.jit(jaxnn.backprop)(net, params, xs, ys)
 from . import meanfield
 from .activations import ACTIVATIONS, Activation, find_activation
 from .backprop import Deltas, backprop, deltas, mean_loss
+from .divergence import NonFiniteError
+from .fit import Fit, History, fit, split
 from .flow import Flow, gradient_flow, log_norm
 from .initializers import BIASES, WEIGHTS, gaussian, init, orthogonal
 from .layers import Layer, stack, unstack
 from .network import Network, Trace, forward, loss, trace
+from .scores import Scores, evaluate
 from .spectrum import Spectrum, spectrum
 from .tasks import TASKS, Task, find_task
+from .training import State, each_epoch, epoch, start, step
 from .verdict import Verdict, verdict
 
 __version__ = "0.1.0"
@@ -25,17 +29,26 @@ __all__ = [
     "WEIGHTS",
     "Activation",
     "Deltas",
+    "Fit",
     "Flow",
+    "History",
     "Layer",
     "Network",
+    "NonFiniteError",
+    "Scores",
     "Spectrum",
+    "State",
     "Task",
     "Trace",
     "Verdict",
     "backprop",
     "deltas",
+    "each_epoch",
+    "epoch",
+    "evaluate",
     "find_activation",
     "find_task",
+    "fit",
     "forward",
     "gaussian",
     "gradient_flow",
@@ -46,7 +59,10 @@ __all__ = [
     "meanfield",
     "orthogonal",
     "spectrum",
+    "split",
     "stack",
+    "start",
+    "step",
     "trace",
     "unstack",
     "verdict",

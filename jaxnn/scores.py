@@ -1,0 +1,93 @@
+"""Scores: the mean loss of a set of examples and a metric that people know.
+
+Accuracy is the fraction of examples whose label ŷ has right: in binary tasks ŷ > ½ wherever y is 1,
+in every output; in multiclass the largest ŷ is that of the largest y. For regression it is
+
+    R² = 1 - Σ (ŷ - y)² / Σ (y - mean y)²
+
+averaged over the outputs; an output whose label does not vary has 1 where ŷ equals it, else 0.
+
+Index legend: N examples, n outputs; z is z[L], (N, n).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from .backprop import Batch
+from .layers import Pairs, Params
+from .network import Depth, Network, check_batch, check_depth, check_params, forward_rows
+
+
+class Scores(NamedTuple):
+    """Of a set of examples, or an entry an epoch.
+
+    loss: the mean loss.
+    metric: accuracy, or for regression R².
+    """
+
+    loss: Float[Array | np.ndarray, "*E"]
+    metric: Float[Array | np.ndarray, "*E"]
+
+
+def evaluate(
+    net: Network, params: Pairs, xs: Batch, ys: ArrayLike, *, depth: Depth = None
+) -> Scores:
+    """The mean loss of examples, and accuracy or R².
+
+    Args:
+        net: the network.
+        params: L pairs (θ, b).
+        xs: N examples, (N, n[0]).
+        ys: their labels, as for `jaxnn.backprop`.
+        depth: how many layers of the one run in `params` are used; all where it is None.
+
+    Returns:
+        Scores, both scalars.
+
+    Raises:
+        ValueError, TypeError: as `jaxnn.loss`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> net = jaxnn.Network(sizes=(3, 2), activation="tanh", task="multiclass")
+        >>> params = jaxnn.init(net, jax.random.key(0), weights="zeros")
+        >>> scores = jaxnn.evaluate(net, params, jnp.ones((4, 3)), jnp.array([0, 0, 0, 1]))
+        >>> print(f"{scores.loss:.4f} {scores.metric:.2f}")  # ln 2, and class 0 for all
+        0.6931 0.75
+    """
+    layers = check_params(net, params)
+    used = check_depth(layers, depth)
+    scores: Scores = scores_of(net, layers, [check_batch(net, layers, xs, ys)], used)[0]
+    return scores
+
+
+@jax.jit
+def scores_of(
+    net: Network, params: Params, sets: list[tuple[Array, Array]], depth: Array | int | None
+) -> list[Scores]:
+    """The scores of several sets, which are checked already, as one program."""
+
+    def of_set(xs: Array, ys: Array) -> Scores:
+        z = forward_rows(net, params, xs, depth).z[-1]
+        return Scores(jnp.mean(net.task.loss(z, ys)), _metric(net, z, ys))
+
+    return [of_set(xs, ys) for xs, ys in sets]
+
+
+def _metric(net: Network, z: Float[Array, "N n"], ys: Float[Array, "N n"]) -> Float[Array, ""]:
+    if net.task.name == "multiclass":
+        right = jnp.argmax(z, axis=1) == jnp.argmax(ys, axis=1)
+    elif net.task.name == "binary":
+        right = jnp.all((z > 0) == (ys > 0.5), axis=1)
+    else:
+        error = jnp.sum(jnp.square(net.task.output(z) - ys), axis=0)
+        spread = jnp.sum(jnp.square(ys - jnp.mean(ys, axis=0, keepdims=True)), axis=0)
+        varies = spread > 0
+        ratio = error / jnp.where(varies, spread, 1)
+        return jnp.mean(1 - jnp.where(varies, ratio, (error > 0).astype(error.dtype)))
+    return jnp.mean(right.astype(z.dtype))

@@ -1,0 +1,112 @@
+"""One sweep on many devices and in many processes: the rows are those of one device."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import polars as pl
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SWEEP = ["-m", "experiments", "depth", "--width", "9", "--seeds", "5", "--quiet"]
+SMALL = ["--depths", "1", "3", "--activations", "tanh", "relu"]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """One cache of compiled programs for all of them."""
+    cache = str(tmp_path_factory.mktemp("cache"))
+    return {**os.environ, "XDG_CACHE_HOME": cache, "JAX_PLATFORMS": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory, environment):
+    """The rows of one device."""
+    out = tmp_path_factory.mktemp("one") / "run"
+    run([*SWEEP, *SMALL, "--out", str(out)], {**environment, "JAX_NUM_CPU_DEVICES": "1"}, out)
+    return pl.read_parquet(out / "rows.parquet")
+
+
+def run(arguments, environment, out):
+    subprocess.run([sys.executable, *arguments], env=environment, check=True, timeout=300)
+    return pl.read_parquet(out / "rows.parquet")
+
+
+def start(arguments, count, environment):
+    """The processes of one sweep on this machine."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    shared = ["--distributed", "--coordinator", f"localhost:{port}", "--processes", str(count)]
+    return [
+        subprocess.Popen(
+            [sys.executable, *arguments, *shared, "--process", str(i)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(count)
+    ]
+
+
+def test_eight_devices_measure_what_one_does(tmp_path, environment, expected):
+    """Five seeds: three of the devices repeat some, and what they find is dropped."""
+    out = tmp_path / "run"
+    eight = {**environment, "JAX_NUM_CPU_DEVICES": "8"}
+    rows = run([*SWEEP, *SMALL, "--out", str(out)], eight, out)
+    assert len(json.loads((out / "run.json").read_text())["devices"]) == 8
+    assert rows.equals(expected)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_share_a_sweep(tmp_path, environment, expected, count):
+    out = tmp_path / "run"
+    processes = start([*SWEEP, *SMALL, "--out", str(out)], count, environment)
+    said = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0] * count, said
+    assert pl.read_parquet(out / "rows.parquet").equals(expected)
+    assert "tanh, he_normal: " in said[0][0]
+    assert not any(stdout for stdout, _ in said[1:])  # one of them writes and speaks
+
+
+def test_a_killed_worker_ends_the_others_and_the_sweep_goes_on(tmp_path, environment):
+    out = tmp_path / "run"
+    sweep = [*SWEEP, "--depths", "1:24:1", "--out", str(out)]
+    one, other = start(sweep, 2, environment)
+    deadline = time.monotonic() + 240
+    while len(list(out.glob("parts/*.parquet"))) < 3:
+        assert time.monotonic() < deadline
+        assert one.poll() is None
+        time.sleep(0.1)
+    other.kill()
+    other.communicate()
+    _, said = one.communicate(timeout=60)
+    assert one.returncode == 1
+    assert "error: distributed: process 0 has lost another one" in said
+    assert "start all of them again, and the sweep goes on" in said
+    assert "Traceback" not in said
+    done = {path.name for path in out.glob("parts/*.parquet")}
+    assert len(done) >= 3
+    alone = run(sweep, environment, out)
+    assert done < {path.name for path in out.glob("parts/*.parquet")}
+    assert alone["depth"].n_unique() == 24
+
+
+def test_processes_that_do_not_find_each_other_say_so(tmp_path, environment):
+    arguments = [*SWEEP, "--distributed", "--out", str(tmp_path / "run")]
+    answer = subprocess.run(
+        [sys.executable, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("error: distributed: the processes did not find each other")
+    assert "Traceback" not in answer.stderr

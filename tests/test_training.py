@@ -1,0 +1,507 @@
+"""Training against a plain loop of jax.grad and optax, and what it promises beside the numbers."""
+
+import itertools
+import re
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import reference
+from sklearn import datasets, metrics
+
+import jaxnn
+from jaxnn.fit import SPLIT
+from jaxnn.training import ROOM, _program, order
+
+N_EXAMPLES, BATCH = 22, 8  # batches of 8, 8 and 6
+EPOCHS = 3
+TASKS = tuple(jaxnn.TASKS)
+
+SGD, ADAM = optax.sgd(0.1), optax.adam(0.02)
+INJECTED = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)  # the step size is in its state
+CASES = {
+    "sgd with momentum": ("binary", optax.sgd(0.1, momentum=0.9, nesterov=True)),
+    "adam": ("multiclass", optax.adam(optax.cosine_decay_schedule(0.05, 7))),
+    "adamw": ("regression", optax.adamw(optax.exponential_decay(0.05, 2, 0.8), weight_decay=0.1)),
+    "clipped": ("binary", optax.chain(optax.clip_by_global_norm(0.1), optax.rmsprop(0.01))),
+    "injected": ("regression", INJECTED),
+}
+
+
+@pytest.fixture(autouse=True)
+def optax_promotes():
+    """Optax raises a float to an integer power."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def problem(key, task="binary", sizes=(4, 6, 3), dtype=jnp.float64, count=N_EXAMPLES):
+    """A network and its data, drawn by NumPy, which compiles nothing."""
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    net = jaxnn.Network(sizes, "tanh", task)
+    params = tuple(
+        jaxnn.Layer(rng.standard_normal((n, m)) / np.sqrt(n), rng.normal(0, 0.1, m))
+        for n, m in itertools.pairwise(sizes)
+    )
+    xs, labels = rng.standard_normal((count, sizes[0])), rng.integers(0, sizes[-1], count)
+    ys = {
+        "regression": lambda: rng.standard_normal((count, sizes[-1])),
+        "binary": lambda: rng.integers(0, 2, (count, sizes[-1])),
+        "multiclass": lambda: np.eye(sizes[-1])[labels],
+    }[task]()
+    return net, *jax.tree.map(lambda v: jnp.asarray(v, dtype), (params, xs, ys))
+
+
+def batches(key, step, count, size):
+    """The rows of each batch of the epoch that begins after so many steps."""
+    bits = jax.random.bits(jax.random.fold_in(key, step), (count,), jnp.uint32)
+    rows = np.argsort(np.asarray(bits), kind="stable")
+    return [rows[i : i + size] for i in range(0, count, size)]
+
+
+def plain_loop(net, optimizer, params, key, xs, ys, epochs=EPOCHS, size=BATCH):
+    """What epochs must be: Python, jax.grad and optax, a batch at a time."""
+
+    @jax.jit
+    def one(params, inner, xs, ys):
+        loss, gradient = reference.gradients("tanh", net.task.name, params, xs, ys)
+        updates, inner = optimizer.update(gradient, inner, params)
+        return optax.apply_updates(params, updates), inner, loss
+
+    inner, step, losses = optimizer.init(params), 0, []
+    for _ in range(epochs):
+        for rows in batches(key, step, len(xs), size):
+            params, inner, loss = one(params, inner, xs[rows], ys[rows])
+            step += 1
+            losses.append(loss)
+    return params, np.array(losses).reshape(epochs, -1)
+
+
+def values(state):
+    """A State as plain arrays: keys as their data."""
+    return jax.tree.map(np.asarray, state._replace(key=jax.random.key_data(state.key)))
+
+
+# The numbers
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_epochs_equal_a_plain_loop_over_jax_grad(key, case):
+    """Also the last batch of each epoch, which is smaller: not padded, not weighted."""
+    task, optimizer = CASES[case]
+    net, params, xs, ys = problem(key, task, (4, 6, 5, 3))
+    expected, losses = plain_loop(net, optimizer, params, key, xs, ys)
+    run = jaxnn.fit(net, params, xs, ys, optimizer, epochs=EPOCHS, batch=BATCH, key=key)
+    np.testing.assert_allclose(run.history.losses, losses, rtol=1e-11)
+    reference.assert_close(run.params, expected, 1e-11)
+    assert run.state.step == EPOCHS * 3 == losses.size
+    moved = jax.tree.map(lambda a, b: np.max(np.abs(a - b)), run.params, params)
+    assert min(jax.tree.leaves(moved)) > 1e-3
+
+
+@pytest.mark.parametrize(("count", "batch"), [(5, 8), (16, 8), (3, 1)])
+def test_batches_that_fit_and_that_do_not(key, count, batch):
+    net, params, xs, ys = problem(key, count=count)
+    expected, losses = plain_loop(net, SGD, params, key, xs, ys, 1, batch)
+    state = jaxnn.start(net, SGD, params, key)
+    state, of_epoch = jaxnn.epoch(net, SGD, state, xs, ys, batch=batch)
+    np.testing.assert_allclose(of_epoch, losses[0], rtol=1e-11)
+    reference.assert_close(state.params, expected, 1e-11)
+
+
+def test_a_step_takes_the_batch_as_it_is(key):
+    net, params, xs, ys = problem(key)
+    state = jaxnn.start(net, SGD, params, key)
+    rows = np.concatenate(batches(key, 0, N_EXAMPLES, N_EXAMPLES))
+    expected, loss = jaxnn.epoch(net, SGD, state, xs, ys, batch=N_EXAMPLES)
+    state, of_step = jaxnn.step(net, SGD, state, xs[rows], ys[rows])
+    np.testing.assert_allclose(of_step, loss[0], rtol=1e-12)
+    reference.assert_close(state.params, expected.params, 1e-12)
+    assert state.step == expected.step == 1
+
+
+def test_every_example_has_its_turn_in_an_order_that_is_uniform():
+    """In 6,000 epochs of 5 examples each is at each place 1,200 times, within 5 σ = 155."""
+    steps = jnp.arange(6000)
+    orders = jax.vmap(lambda step: order(jax.random.key(3), step, 5))(steps)
+    np.testing.assert_array_equal(np.sort(orders, axis=1), np.broadcast_to(np.arange(5), (6000, 5)))
+    counts = np.array([[np.sum(orders[:, place] == i) for i in range(5)] for place in range(5)])
+    assert np.abs(counts - 1200).max() < 5 * np.sqrt(6000 * 0.2 * 0.8)
+    assert len({tuple(row) for row in np.asarray(orders).tolist()}) == 120
+
+
+def test_optimisers_that_ask_for_more_get_it(key):
+    """`value`, `grad` and `value_fn` where keywords are taken, and nothing where they are not."""
+    net, params, xs, ys = problem(key)
+
+    def update(updates, state, params=None, *, value, grad, value_fn, **extra):
+        same = (value_fn(params) == value) & (grad[0].theta == updates[0].theta).all()
+        return jax.tree.map(lambda g: -0.1 * g, updates), state + same.astype(int)
+
+    asking = optax.GradientTransformationExtraArgs(lambda params: jnp.zeros((), int), update)
+    bare = optax.GradientTransformation(
+        lambda params: (), lambda updates, state, params=None: (optax.tree.scale(-0.1, updates), ())
+    )
+    runs = [
+        jaxnn.fit(net, params, xs, ys, optimizer, epochs=2, batch=BATCH, key=key)
+        for optimizer in (asking, bare)
+    ]
+    assert runs[0].state.optimizer == 6
+    reference.assert_close(runs[0].params, runs[1].params, 1e-12)
+
+
+@pytest.mark.parametrize("depth", [None, 2])
+def test_runs_and_depth_equal_single_layers(key, depth):
+    net, params, xs, ys = problem(key, "multiclass", (4, *[6] * 5, 3))  # a run of 4
+    options = {"epochs": 2, "batch": BATCH, "key": key, "validation": (xs[:5], ys[:5])}
+    run = jaxnn.fit(net, jaxnn.stack(params), xs, ys, ADAM, depth=depth, **options)
+    used = 4 if depth is None else depth
+    smaller = jaxnn.Network((4, *[6] * (1 + used), 3), "tanh", "multiclass")
+    single = (*params[: 1 + used], params[-1])
+    expected = jaxnn.fit(smaller, single, xs, ys, ADAM, **options)
+    chex.assert_trees_all_close(run.history, expected.history, rtol=1e-11)
+    trained = jaxnn.unstack(run.params)
+    reference.assert_close((*trained[: 1 + used], trained[-1]), expected.params, 1e-11)
+    chex.assert_trees_all_equal(trained[1 + used : -1], params[1 + used : -1])
+
+
+# One program, and the same bits
+
+
+def test_everything_is_compiled_once(key):
+    net, params, xs, ys = problem(key, sizes=(4, 6, 6, 6, 3))
+    params = (*params[:3], jaxnn.Layer(params[3].theta, jnp.full(3, 0.1)))  # weakly typed
+    params = jaxnn.stack(params)
+    before = _program._cache_size()
+    for epochs, depth, seed in ((1, 1, 0), (7, 2, 1), (ROOM + 9, 0, 2)):
+        options = {"epochs": epochs, "batch": BATCH, "depth": depth}
+        run = jaxnn.fit(net, params, xs + seed, ys, INJECTED, key=jax.random.key(seed), **options)
+        for state, _ in jaxnn.each_epoch(net, INJECTED, run.state, xs, ys, **options):
+            jaxnn.epoch(net, INJECTED, state, xs, ys, batch=BATCH, depth=depth)
+    assert _program._cache_size() == before + 1
+
+
+def test_a_seed_decides_every_bit(key):
+    net, params, xs, ys = problem(key, dtype=jnp.float32)
+    options = {"epochs": 5, "batch": BATCH, "validation": 0.3}
+    one, same, other = (
+        jaxnn.fit(net, params, xs, ys, ADAM, key=k, **options)
+        for k in (key, key, jax.random.key(0))
+    )
+    chex.assert_trees_all_equal(values(one.state), values(same.state))
+    chex.assert_trees_all_equal(one.history, same.history)
+    assert (one.history.losses != other.history.losses).all()
+
+
+def test_a_saved_state_goes_on_to_the_same_bits(key):
+    """From whichever epoch, and whether epochs are done one by one or many to a call."""
+    net, params, xs, ys = problem(key, dtype=jnp.float32)
+    adam, total = optax.adam(optax.linear_schedule(0.05, 0.01, 40)), 20
+    run = jaxnn.fit(net, params, xs, ys, adam, epochs=total, batch=BATCH, key=key)
+    begin = jaxnn.start(net, adam, params, key)
+    passes = jaxnn.each_epoch(net, adam, begin, xs, ys, epochs=total, batch=BATCH)
+    states, losses = zip(*passes, strict=True)
+    np.testing.assert_array_equal(np.stack(losses), run.history.losses)
+    chex.assert_trees_all_equal(values(states[-1]), values(run.state))
+    for done in (1, 8, 19):
+        saved = values(states[done - 1])  # as from a file
+        state = jax.tree.map(jnp.asarray, saved)._replace(key=jax.random.wrap_key_data(saved.key))
+        on = jaxnn.fit(net, state, xs, ys, adam, epochs=total - done, batch=BATCH)
+        np.testing.assert_array_equal(on.history.losses, run.history.losses[done:])
+        chex.assert_trees_all_equal(values(on.state), values(run.state))
+
+
+def test_seeds_are_trained_together_under_vmap(key):
+    net, params, xs, ys = problem(key)
+
+    @jax.jit
+    def one(key):
+        state = jaxnn.start(net, SGD, params, key)
+        return jaxnn.epoch(net, SGD, state, xs, ys, batch=BATCH)
+
+    keys = jax.random.split(key, 3)
+    together = jax.jit(jax.vmap(one))(keys)[1]
+    assert len({float(losses[0]) for losses in together}) == 3
+    np.testing.assert_allclose(together, [one(key)[1] for key in keys], rtol=1e-11)
+
+
+# Validation, early stopping and scores
+
+
+def overfitted(key, **options):
+    """A third of the labels is noise: once that is learned, the validation loss rises."""
+    net, params, xs, ys = problem(key, "multiclass", (4, 32, 3), jnp.float32, 60)
+    ys = jnp.where(
+        jnp.arange(60)[:, None] % 3 == 0, ys, jax.nn.one_hot(jnp.argmax(xs[:, :3], 1), 3)
+    )
+    own, others = (xs[:30], ys[:30]), (xs[30:], ys[30:])
+    options = {"batch": 10, "key": key, "validation": others, **options}
+    return jaxnn.fit(net, params, *own, ADAM, **options), net, own, others
+
+
+def test_early_stopping_gives_back_the_best_epoch(key):
+    seen = []
+    run, net, own, others = overfitted(key, epochs=300, patience=7, look=seen.append)
+    of_validation = run.history.validation.loss
+    assert run.best == np.argmin(of_validation) > 0
+    assert len(of_validation) == len(run.history.losses) == run.best + 1 + 7 < 300
+    assert run.stopped == "No lower validation loss for 7 epochs."
+    chex.assert_trees_all_equal(run.params, seen[run.best].params)
+    chex.assert_trees_all_equal(values(run.state), values(seen[-1]))
+    assert (run.params[0].theta != run.state.params[0].theta).any()
+    for state, epoch in ((seen[0], 0), (seen[run.best], run.best), (run.state, -1)):
+        for of_set, (xs, ys) in zip(run.history[1:], (own, others), strict=True):
+            scores = jaxnn.evaluate(net, state.params, xs, ys)
+            np.testing.assert_allclose(scores.loss, of_set.loss[epoch], rtol=1e-6)
+            np.testing.assert_array_equal(scores.metric, of_set.metric[epoch])
+
+
+def test_without_patience_all_epochs_are_done_and_the_best_is_kept(key):
+    run, *_ = overfitted(key, epochs=40)
+    assert run.stopped == "All 40 epochs are done."
+    assert run.history.losses.shape == (40, 3)
+    assert 0 < run.best == np.argmin(run.history.validation.loss) < 39
+    patient, *_ = overfitted(key, epochs=run.best + 1)
+    chex.assert_trees_all_equal(run.params, patient.params)
+    chex.assert_trees_all_equal(patient.params, patient.state.params)
+
+
+def test_a_validation_set_is_held_out(key):
+    xs, ys = np.arange(30.0).reshape(10, 3), np.arange(10)
+    (kept, kept_ys), (out, out_ys) = jaxnn.split(xs, ys, 0.25, key)
+    assert len(out) == 2
+    np.testing.assert_array_equal(np.sort([*kept_ys, *out_ys]), ys)
+    np.testing.assert_array_equal(kept, xs[kept_ys])
+    np.testing.assert_array_equal(out, xs[out_ys])
+    again = jaxnn.split(jnp.asarray(xs), jnp.asarray(ys), 0.25, key)
+    chex.assert_trees_all_equal(again, ((kept, kept_ys), (out, out_ys)))
+    others = [jaxnn.split(xs, ys, 0.25, jax.random.key(i))[1][1] for i in range(8)]
+    assert len({tuple(rows) for rows in others}) > 1
+
+
+def test_a_fraction_is_the_split_of_the_run_s_key(key):
+    net, params, xs, ys = problem(key, "multiclass")
+    options = {"epochs": 2, "batch": BATCH, "key": key}
+    run = jaxnn.fit(net, params, xs, ys, SGD, validation=0.2, **options)
+    kept, out = jaxnn.split(xs, ys, 0.2, jax.random.fold_in(key, SPLIT))
+    expected = jaxnn.fit(net, params, *kept, SGD, validation=out, **options)
+    chex.assert_trees_all_equal(run.history, expected.history)
+    assert len(out[0]) == 4
+
+
+@pytest.mark.parametrize("n_out", [1, 3])
+@pytest.mark.parametrize("task", TASKS)
+def test_scores_equal_scikit_learn_s(key, task, n_out):
+    n_out = max(n_out, 2) if task == "multiclass" else n_out
+    net, params, xs, ys = problem(key, task, (4, 6, n_out), count=50)
+    scores = jaxnn.evaluate(net, params, np.asarray(xs), np.asarray(ys))
+    loss = reference.mean_loss("tanh", task, params, xs, ys)
+    np.testing.assert_allclose(scores.loss, loss, rtol=1e-12)
+    y_hat = jax.vmap(jaxnn.forward, (None, None, 0))(net, params, xs)
+    if task == "regression":
+        expected = metrics.r2_score(ys, y_hat)
+    elif task == "binary":
+        expected = metrics.accuracy_score(ys, y_hat > 0.5)
+    else:
+        expected = metrics.accuracy_score(np.argmax(ys, 1), np.argmax(y_hat, 1))
+        classes = jaxnn.evaluate(net, params, xs, np.argmax(ys, 1))
+        chex.assert_trees_all_equal(classes, scores)
+    np.testing.assert_allclose(scores.metric, expected, rtol=1e-12)
+
+
+def test_r2_of_a_label_that_does_not_vary(key):
+    net, params, xs, ys = problem(key, "regression", count=9)
+    zero = jax.tree.map(jnp.zeros_like, params)  # ŷ = 0
+    for constant in (0.0, 2.0):
+        labels = ys.at[:, 1].set(constant)
+        expected = metrics.r2_score(labels, np.zeros_like(labels))
+        np.testing.assert_allclose(jaxnn.evaluate(net, zero, xs, labels).metric, expected)
+
+
+def test_digits_are_learned():
+    xs, ys = datasets.load_digits(return_X_y=True)
+    xs = ((xs - xs.mean(0)) / (xs.std(0) + 1e-9)).astype(np.float32)
+    net = jaxnn.Network((64, 100, 10), "relu", "multiclass")
+    params = jaxnn.init(net, jax.random.key(0), dtype=jnp.float32)
+    (xs, ys), held_out = jaxnn.split(xs, ys, 0.25, jax.random.key(1))
+    options = {"epochs": 40, "batch": 128, "key": jax.random.key(2)}
+    run = jaxnn.fit(net, params, xs, ys, optax.adam(3e-3), validation=0.1, patience=10, **options)
+    assert jaxnn.evaluate(net, run.params, *held_out).metric > 0.95
+    assert run.history.validation.metric[run.best] > 0.95 > run.history.validation.metric[0]
+
+
+# What is not finite
+
+
+def diagonal(net, *weights):
+    """A weight a layer and no biases, in float32."""
+    shapes = itertools.pairwise(net.sizes)
+    return tuple(
+        jaxnn.Layer(w * jnp.eye(*shape, dtype=jnp.float32), jnp.zeros(shape[1], jnp.float32))
+        for w, shape in zip(weights, shapes, strict=True)
+    )
+
+
+TANH = jaxnn.Network((1, 1, 1, 1), "tanh", "binary")
+BINARY = jaxnn.Network((1, 1, 1, 1), "identity", "binary")
+SQUARES = jaxnn.Network((1, 1, 1), "identity", "regression")
+# network, weights, x, labels in turn, step size; step, layer, sentence
+DIVERGING = {
+    "signal": (  # z = 1e30, 1e60
+        *(BINARY, (1e30, 1e30, 1e30), 1, (0, 1), 1e-3),
+        *(0, 2, r"signal .* at z\[2\] of 3 layers \(root mean square 10\^60.0\)\. Try"),
+    ),
+    "signal ": (  # weights become -1e30
+        *(SQUARES, (1, 1), 1, (0,), 1e30),
+        *(1, 2, r"signal .* at z\[2\] of 2 layers\. Try"),
+    ),
+    "loss": (
+        *(SQUARES, (1, 1e25), 1, (0,), 1e-3),
+        *(0, 2, r"loss itself .* at z\[2\], .* labels\. Try"),
+    ),
+    "gradient": (  # Δz = 1, 1e30, 1e60, and so z = -inf at the step after
+        *(BINARY, (1, 1e30, 1e30), 1e-30, (0, 1), 1e-3),
+        *(
+            1,
+            1,
+            r"loss is inf; .* Δz\[1\] of 3 layers \(largest \|Δz\| 10\^59\.\d\), at step 0\. Try",
+        ),
+    ),
+    "gradient ": (  # the same, where tanh hides -inf from the loss
+        *(TANH, (1, 1e30, 1e30), 1e-30, (0, 1), 1e-3),
+        *(3, 1, r"parameters are not finite; .* Δz\[1\] of 3 layers .*, at step 0\. Try"),
+    ),
+    "update": (  # Δ of the first weight is 1e16
+        *(SQUARES, (1, 1e8), 1, (0,), 1e30),
+        *(1, 1, r"update of theta\[0\] and b\[0\] .* being finite, at step 0\. Try"),
+    ),
+}
+
+
+def diverged(net, params, xs, ys, size, key, **options):
+    """The error of a run by gradient descent."""
+    state = jaxnn.start(net, INJECTED, params, key)
+    state.optimizer.hyperparams["learning_rate"] = jnp.full_like(
+        state.optimizer.hyperparams["learning_rate"], size
+    )
+    with pytest.raises(jaxnn.NonFiniteError) as raised:
+        jaxnn.fit(net, state, xs, ys, INJECTED, epochs=200, batch=BATCH, **options)
+    return raised.value
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("where", DIVERGING)
+def test_what_is_not_finite_is_said_in_a_sentence(key, where, stacked):
+    net, weights, x, labels, size, step, layer, sentence = DIVERGING[where]
+    params = diagonal(net, *weights)
+    params = jaxnn.stack(params) if stacked else params
+    xs, ys = np.full((N_EXAMPLES, 1), x), np.resize(labels, N_EXAMPLES)
+    error = diverged(net, params, xs, ys, size, key, look=lambda state: None)
+    assert re.search(sentence, str(error)), error
+    assert (error.step, error.where, error.layer) == (step, where.strip(), layer)
+    assert str(error).startswith(f"step {step}, counted from 0: ")
+    assert "optax.clip_by_global_norm" in str(error)
+    assert f"σ_w = 1, at which gradients of {net.activation.name}" in str(error)
+    assert error.state.step == 0
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(error.state.params))
+    losses = error.history.losses.ravel()
+    assert losses.shape == (3,)
+    assert np.isfinite(losses[:step]).all()
+    assert not np.isfinite(losses[step : step + 1]).any()
+
+
+def test_a_failure_in_a_late_epoch_loses_nothing(key):
+    """By each step z becomes -2 z, until the sum of 8 squares / 2 leaves float32.
+
+    z = 4 (-2)^k, so that sum is 2^(2k + 6), and 2^128 at step 61, the second of epoch 20.
+    """
+    net = jaxnn.Network((1, 1), "identity", "regression")
+    params = (jaxnn.Layer(jnp.full((1, 1), 2, jnp.float32), jnp.full(1, 2, jnp.float32)),)
+    xs, ys = np.ones((N_EXAMPLES, 1)), np.zeros(N_EXAMPLES)
+    seen = []
+    errors = [
+        diverged(net, params, xs, ys, 1.5, key, **options)
+        for options in ({}, {"look": seen.append}, {"validation": (xs, ys)})
+    ]
+    for error in errors:
+        assert (error.step, error.where, error.layer) == (61, "loss", 1)
+        chex.assert_trees_all_equal(values(error.state), values(errors[0].state))
+        losses = error.history.losses
+        assert losses.shape == (21, 3)
+        np.testing.assert_allclose(losses.ravel()[:61], 8 * 4.0 ** np.arange(61), rtol=1e-5)
+        np.testing.assert_array_equal(np.isfinite(losses[20]), [True, False, False])
+    assert len(seen) == len(errors[2].history.validation.loss) == 20
+    assert error.state.step == 60
+    np.testing.assert_allclose(error.state.params[0].theta, 2 * 2.0**60, rtol=1e-5)
+    calmed = error.state._replace(optimizer=jaxnn.start(net, INJECTED, params, key).optimizer)
+    run = jaxnn.fit(net, calmed, xs, ys, INJECTED, epochs=200, batch=BATCH)
+    assert run.history.losses[-1, -1] < 1e-20 * run.history.losses[0, 0]
+
+
+def test_numbers_that_go_at_the_beginning_of_an_epoch(key):
+    """The same from z = 2: step 62 is of 6 examples and passes, 63 is the first of epoch 21."""
+    net = jaxnn.Network((1, 1), "identity", "regression")
+    params = (jaxnn.Layer(jnp.full((1, 1), 1, jnp.float32), jnp.full(1, 1, jnp.float32)),)
+    xs, ys = np.ones((N_EXAMPLES, 1)), np.zeros(N_EXAMPLES)
+    error = diverged(net, params, xs, ys, 1.5, key, look=lambda state: None)
+    assert (error.step, error.state.step) == (63, 62)
+    assert error.history.losses.shape == (22, 3)
+
+
+# What is said of wrong arguments
+
+
+def test_no_epochs_leave_everything_as_it_is(key):
+    net, params, xs, ys = problem(key)
+    run = jaxnn.fit(net, params, xs, ys, SGD, epochs=0, batch=BATCH, key=key, validation=0.5)
+    chex.assert_trees_all_equal(run.params, params)
+    assert (run.best, run.state.step, run.history.losses.size) == (None, 0, 0)
+
+
+WRONG = {
+    r"batch: expected at least 1, got 0": {"batch": 0},
+    r"batch: expected an integer, got 2.5": {"batch": 2.5},
+    r"epochs: expected at least 0, got -1": {"epochs": -1},
+    r"patience: expected at least 1, got 0": {"patience": 0, "validation": 0.5},
+    r"patience: expected validation too, a fraction or a set, got None": {"patience": 3},
+    r"validation: expected a fraction above 0 and below 1, got 1": {"validation": 1},
+    r"validation: expected a fraction above 0 and below 1, got 0.0": {"validation": 0.0},
+    r"validation: expected examples on both sides, got 0 of 22": {"validation": 0.01},
+    r"validation: x: expected shape \(B, 4\), a batch of B >= 1, .* got \(0, 4\)": {
+        "validation": (np.ones((0, 4)), np.ones((0, 3)))
+    },
+    r"validation: y: expected shape \(5, 3\) .*, got \(4, 3\)": {
+        "validation": (np.ones((5, 4)), np.ones((4, 3)))
+    },
+    r"y: expected shape \(22, 3\) .*, got \(21, 3\)": {"ys": np.ones((21, 3))},
+    r"x: expected shape \(B, 4\), .* got \(22, 5\)": {"xs": np.ones((22, 5))},
+    r"key: expected one, such as jax.random.key\(0\), got None": {"key": None},
+    r"depth: expected parameters with exactly one run, got 0": {"depth": 1},
+    r"theta\[1\], b\[1\]: expected finite numbers, got some nan or inf": {"params": "nan"},
+}
+
+
+@pytest.mark.parametrize("sentence", WRONG)
+def test_wrong_arguments_are_told_in_one_sentence(key, sentence, unhooked):
+    net, params, xs, ys = problem(key)
+    given = {"params": params, "xs": xs, "ys": ys, "optimizer": SGD}
+    given |= {"epochs": 1, "batch": BATCH, "key": key, **WRONG[sentence]}
+    if given["params"] == "nan":
+        given["params"] = (params[0], jaxnn.Layer(params[1].theta, params[1].b * np.nan))
+    with pytest.raises((ValueError, TypeError), match=f"^{sentence}") as raised:
+        jaxnn.fit(net, **given)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_key_beside_a_state_and_uneven_lengths_are_refused(key):
+    net, params, xs, ys = problem(key)
+    state = jaxnn.start(net, SGD, params, key)
+    with pytest.raises(ValueError, match="key: expected none beside a State"):
+        jaxnn.fit(net, state, xs, ys, SGD, epochs=1, batch=BATCH, key=key)
+    with pytest.raises(ValueError, match="y: expected 22 labels for 22 examples, got 21"):
+        jaxnn.split(xs, ys[1:], 0.5, key)
+    with pytest.raises(ValueError, match="epochs: expected at least 0"):  # before the first epoch
+        jaxnn.each_epoch(net, SGD, state, xs, ys, epochs=-1, batch=BATCH)
