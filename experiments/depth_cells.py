@@ -70,12 +70,12 @@ class Cell:
 def roomy(dataset: data.Dataset, width: int, activation: str, depth: int) -> jaxnn.Network:
     """A network whose run of equal layers has room for `depth` hidden ones.
 
-    The room is a power of four, so that one compiled program serves every depth up to it: compiling
-    takes longer than to measure in a room that is a few times too large.
+    The room is a power of four from 16 on, so that one compiled program serves every depth up to
+    it: compiling takes longer than to measure in a room that is a few times too large.
     """
     n_in = dataset.x.shape[1]
     apart = 0 if n_in == width else 1  # the first layer is one of the run only if it is square
-    room = 1
+    room = 16
     while room < depth - apart:
         room *= 4
     return jaxnn.Network((n_in, *[width] * (apart + room), dataset.n_out), activation, dataset.task)

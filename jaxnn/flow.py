@@ -101,9 +101,9 @@ def gradient_flow(
             propagation are clean only with one that does not depend on the forward pass.
         depth: how many layers of the one run in `params` are used, an integer or a traced integer;
             all of them where it is None.
-        memory: "all" keeps z and a of every layer, 8 B n bytes in float32; "sqrt" keeps of a run of
-            k layers the input of every √k-th and computes those between a second time. The numbers
-            are the same.
+        memory: "all" keeps a and σ′(z) of every layer, 8 B n bytes in float32 and as much again
+            while they are made; "sqrt" keeps of a run of k layers the input of every √k-th and
+            computes those between a second time. The numbers are the same.
 
     Returns:
         Flow.
@@ -170,7 +170,8 @@ def _forward(
 ) -> tuple[BlockFloat, Signal, list[Kept]]:
     """z[L], the signal of the last layer, and what is kept of the Layers below."""
     *hidden, last = layers
-    a, kept = BlockFloat(xs, jnp.zeros(len(xs), jnp.int32)), list[Kept]()
+    plain = BlockFloat(xs, jnp.zeros(len(xs), jnp.int32))
+    a, kept = block(xs) if net.activation.homogeneous else plain, list[Kept]()
     for layer in hidden:
         if not is_run(layer):
             of_layer = hidden_signal(net, single(layer), a)

@@ -365,6 +365,7 @@ def check_depth(params: Params, depth: Depth) -> Array | int | None:
     value = jnp.asarray(depth)
     if value.shape != () or not jnp.issubdtype(value.dtype, jnp.integer):
         raise TypeError(f"depth: expected one integer, got {value.dtype} of shape {value.shape}")
+    value = value.astype(int)  # a smaller or unsigned one could not count
     if isinstance(value, jax.core.Tracer):
         return jnp.clip(value, 0, capacities[0])
     if not 0 <= int(value) <= capacities[0]:

@@ -3,7 +3,8 @@
 An exploding network sends its signal out of a float's range too. Where σ(cz) = c σ(z) for c > 0
 (relu, leaky_relu, identity) a row is carried as m × 2^e, as Δz is on the way back:
 
-    z = (m θ) 2^e + b = ((m θ) 2^(e-c) + b 2^-c) 2^c,    c = max(e, exponent of b)
+    a θ = (m θ) 2^e = p 2^f                              renormalised, so that c knows its size
+    z = p 2^f + b = (p 2^(f-c) + b 2^-c) 2^c,            c = max(f, exponent of b)
     a = σ(z) = σ(z's mantissa) 2^(z's exponent),         σ′(z) = σ′(z's mantissa)
 
 and scaling by powers of two changes no digit. For every other σ the exponents stay 0: the pass is
@@ -61,7 +62,7 @@ def hidden_signal(net: Network, layer: Layer, a: BlockFloat) -> Signal:
     """A hidden layer's signal."""
     z = _z(net, layer, a)
     out = BlockFloat(net.activation.sigma(z.mantissa), z.exponent)
-    if net.activation.homogeneous:  # where all units of an example are off, only b is left above
+    if net.activation.homogeneous:  # an example whose units are all off has no exponent
         off = jnp.all(out.mantissa == 0, axis=1)
         out = out._replace(exponent=jnp.where(off, NEVER, out.exponent))
     return Signal(a, out, net.activation.prime(z.mantissa), _mean_square(z))
@@ -72,10 +73,14 @@ def output_signal(net: Network, layer: Layer, a: BlockFloat) -> tuple[BlockFloat
 
     Beyond the range only a linear output has a ŷ there; the others have long become 0 or 1.
     """
-    z = in_range(_z(net, layer, a))
-    linear = int(net.task.name == "regression")
-    y_hat = BlockFloat(net.task.output(z.mantissa), z.exponent * linear)
-    return z, Signal(a, y_hat, jnp.ones_like(z.mantissa), _mean_square(z))
+    z = _z(net, layer, a)
+    square = _mean_square(z)
+    if net.task.name == "regression":
+        y_hat = z
+    else:
+        z = in_range(z)
+        y_hat = BlockFloat(net.task.output(z.mantissa), jnp.zeros_like(z.exponent))
+    return z, Signal(a, y_hat, jnp.ones_like(z.mantissa), square)
 
 
 def _mean_square(z: BlockFloat) -> Square:
@@ -86,8 +91,11 @@ def _mean_square(z: BlockFloat) -> Square:
 def delta_of_loss(net: Network, z: BlockFloat, ys: Float[Array, "B n"]) -> BlockFloat:
     """Δz[L] of a batch's mean loss, (ŷ - y) / B, from the z of `output_signal`."""
     if net.task.name == "regression":
-        labels = ys * power_of_two(-z.exponent, ys)[:, None]
-        delta = BlockFloat(net.task.delta_z(z.mantissa, labels), z.exponent)
+        largest = jnp.max(jnp.abs(ys), axis=1)
+        common = jnp.maximum(z.exponent, jnp.where(largest == 0, NEVER, exponent_of(largest)))
+        labels = ys * power_of_two(-common, ys)[:, None]
+        z_hat = z.mantissa * power_of_two(z.exponent - common, ys)[:, None]
+        delta = BlockFloat(net.task.delta_z(z_hat, labels), common)
     else:
         delta = BlockFloat(net.task.delta_z(z.mantissa, ys), jnp.zeros_like(z.exponent))
     return renormalised(delta._replace(mantissa=delta.mantissa / len(ys)))
@@ -98,10 +106,11 @@ def _z(net: Network, layer: Layer, a: BlockFloat) -> BlockFloat:
         return a._replace(mantissa=a.mantissa @ layer.theta + layer.b[None, :])
     largest = jnp.max(jnp.abs(layer.b))
     of_b = jnp.where(largest == 0, NEVER, exponent_of(largest))
-    common = jnp.maximum(a.exponent, of_b)
-    of_a = power_of_two(a.exponent - common, layer.b)[:, None]
+    product = renormalised(a._replace(mantissa=a.mantissa @ layer.theta))
+    common = jnp.maximum(product.exponent, of_b)
+    of_a = power_of_two(product.exponent - common, layer.b)[:, None]
     b = layer.b[None, :] * power_of_two(-common, layer.b)[:, None]
-    return renormalised(BlockFloat((a.mantissa @ layer.theta) * of_a + b, common))
+    return BlockFloat(product.mantissa * of_a + b, common)
 
 
 def run_signal(net: Network, run: Run, a: BlockFloat, depth: Depth) -> tuple[BlockFloat, Signal]:

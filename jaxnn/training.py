@@ -242,7 +242,7 @@ def epoch(
         (3, (3,))
     """
     checked = check_stored(net, state.params)
-    size = min(whole("batch", batch, 1), len(xs))
+    size = min(whole("batch", batch, 1), max(len(xs), 1))  # no examples: said in the program
     steps, used = steps_per_epoch(len(xs), size), check_depth(checked, depth)
     state, losses, _ = _program(net, optimizer, state, xs, ys, used, steps, batch=size)
     return state, losses[0]

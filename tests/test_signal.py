@@ -1,0 +1,571 @@
+"""The forward pass in block floating point, beyond a float's range, and in a memory of √L."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+import reference
+
+import jaxnn
+from jaxnn.backprop import backward_rows, mean_delta_z
+from jaxnn.blockfloat import BlockFloat
+from jaxnn.network import forward_rows
+from jaxnn.signal import hidden_signal, output_signal
+
+gradient_flow = jax.jit(jaxnn.gradient_flow, static_argnames="memory")
+
+LAYERS, WIDTH, BATCH = 16, 8, 5
+SIGMA_W = 1e5  # a layer: float32 ends after seven of them, float64 holds them all
+LARGEST = float(np.log(np.finfo(np.float32).max))
+
+# Log-norms of float32 against float64: 16 layers, each with a few roundings of 6e-8, and a
+# logarithm of some hundreds that is a float32 itself.
+SINGLE = {"rtol": 1e-6, "atol": 2e-5}
+
+
+def problem(key, activation="relu", task="regression", sigma_w=SIGMA_W, sigma_b=0.0):
+    """A network 6 - 8 - 8 … 8 - 3 with a run, its parameters in float32, and a batch."""
+    net = jaxnn.Network((6, *[WIDTH] * LAYERS, 3), activation, task)
+    keys = jax.random.split(key, 3)
+    weights = jaxnn.gaussian(sigma_w)
+    params = jaxnn.init(net, keys[0], weights, sigma_b, jnp.float32, stacked=True)
+    xs = jax.random.normal(keys[1], (BATCH, 6), jnp.float32)
+    return net, params, xs, reference.example_labels(task, keys[2], BATCH, 3, jnp.float32)
+
+
+def wide(tree):
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float64), tree)
+
+
+def log_mean_square(v):
+    return 2 * log_norm(v) - np.log(v.size)
+
+
+def log_norm(v):
+    """Ln ‖v‖, also where its square is no float64."""
+    v = np.ravel(v)
+    largest = np.max(np.abs(v))
+    return np.log(largest) + np.log(np.linalg.norm(v / largest)) if largest else -np.inf
+
+
+@jax.jit
+def by_autodiff(net, params, xs, ys):
+    """Δ(θ, b), Δz by a shift of z, and z itself, all by JAX."""
+    layers = jaxnn.unstack(params)
+    shifts = [jnp.zeros((len(xs), len(b))) for _, b in layers]
+
+    def mean_loss(layers, shifts):
+        def one(x, y, shift):
+            return reference.loss(net.activation.name, net.task.name, layers, x, y, shift_z=shift)
+
+        return jnp.mean(jax.vmap(one)(xs, ys, shifts))
+
+    a, zs = xs, []
+    for theta, b in layers:
+        zs.append(a @ theta + b[None])
+        a = reference.SIGMA[net.activation.name](zs[-1])
+    return *jax.grad(mean_loss, argnums=(0, 1))(layers, shifts), zs
+
+
+def assert_agree(flow, layers, delta_z, z, **tolerance):
+    log_delta = np.array([log_norm(delta) for delta in delta_z])
+    np.testing.assert_allclose(flow.log_delta, log_delta, **tolerance)
+    log_theta = [log_norm(theta) for theta, _ in layers]
+    np.testing.assert_allclose(flow.log_theta, log_theta, **tolerance)
+    # A sum over examples has no more digits than its terms, however small it comes out.
+    log_b = np.array([log_norm(b) for _, b in layers])
+    some = np.isfinite(log_b)
+    np.testing.assert_array_equal(flow.log_b[~some], log_b[~some])
+    off = np.abs(np.asarray(flow.log_b, np.float64)[some] - log_b[some])
+    off /= np.exp(log_delta[some] - log_b[some])
+    np.testing.assert_array_less(off, tolerance["atol"] + tolerance["rtol"] * abs(log_b[some]))
+    rows = [[log_norm(row) for row in delta] for delta in delta_z]
+    np.testing.assert_allclose(flow.log_delta_example, rows, **tolerance)
+    with np.errstate(divide="ignore"):
+        largest = [np.log(np.max(np.abs(delta))) for delta in delta_z]
+    np.testing.assert_allclose(flow.log_largest, largest, **tolerance)
+    squares = [log_mean_square(v) for v in z]
+    np.testing.assert_allclose(flow.log_mean_square_z, squares, **tolerance)
+
+
+# Beyond float32, within float64
+
+
+@pytest.mark.parametrize(
+    ("activation", "task"),
+    [
+        ("relu", "regression"),
+        ("relu", "binary"),
+        ("leaky_relu", "multiclass"),
+        ("identity", "regression"),
+    ],
+)
+def test_float32_measures_what_only_float64_can_hold(key, activation, task):
+    """Signals that explode, vanish, or meet biases of any size, against JAX in float64."""
+    for sigma_w, sigma_b in ((1e5, 1.0), (1e5, 1e30), (1e-5, 0.0), (1e-5, 1e-25), (1e-5, 0.5)):
+        net, params, xs, ys = problem(key, activation, task, sigma_w, sigma_b)
+        exact = by_autodiff(net, *wide((params, xs, ys)))
+        flow = gradient_flow(net, params, xs, ys)
+        assert_agree(flow, *exact, **SINGLE)
+        if (activation, task) == ("relu", "regression"):
+            in_float64 = gradient_flow(net, *wide((params, xs, ys)))
+            assert_agree(in_float64, *exact, rtol=1e-12, atol=1e-12)
+        assert np.isfinite(flow.log_delta).all()
+        out = flow.log_mean_square_z > LARGEST
+        np.testing.assert_array_equal(np.isposinf(flow.mean_square_z), out)
+        assert out.any() == (sigma_w > 1)
+        if sigma_w > 1:
+            assert np.max(np.abs(exact[2][-1])) > 1e60
+        if sigma_b == 0:
+            assert np.max(np.abs(exact[2][-1])) < 1e-60
+            assert not flow.mean_square_z[-1]
+
+
+@pytest.mark.parametrize("sigma_w", [1e5, 1e-5])
+@pytest.mark.parametrize("activation", ["relu", "identity"])
+def test_moments_are_floats_as_far_as_there_are_any(key, activation, sigma_w):
+    """Those of float64, rounded to float32: inf above its range, 0 below its normal numbers."""
+    net, params, xs, ys = problem(key, activation, sigma_w=sigma_w)
+    flow = gradient_flow(net, params, xs, ys)
+    *_, z = by_autodiff(net, *wide((params, xs, ys)))
+    a = [*map(reference.SIGMA[activation], z[:-1]), z[-1]]
+    tiny = float(np.finfo(np.float32).tiny)
+    for measured, exact in (
+        (flow.mean_square_z, [np.mean(np.square(v)) for v in z]),
+        (flow.mean_a, [np.mean(v) for v in a]),
+        (flow.var_a, [np.var(v) for v in a]),
+    ):
+        with np.errstate(over="ignore", under="ignore"):
+            rounded = np.asarray(exact).astype(np.float32)
+        # A mean may cancel: 1e-4 leaves room for that.
+        np.testing.assert_allclose(measured, rounded, rtol=1e-4, atol=tiny)
+        assert np.isinf(rounded[-1]) == (sigma_w > 1)
+    dead = [np.mean(np.all(v < 0, axis=0)) if activation == "relu" else 0 for v in z[:-1]]
+    np.testing.assert_allclose(flow.dead[:-1], dead, rtol=1e-6)
+
+
+def test_an_error_that_is_the_vanished_prediction_itself(key):
+    """Regression on labels 0: Δz[L] = z[L] / B, far below float32."""
+    net, params, xs, ys = problem(key, "identity", sigma_w=1e-5)
+    zero = jnp.zeros_like(ys)
+    exact = by_autodiff(net, *wide((params, xs, zero)))
+    assert np.max(np.abs(exact[1][-1])) < 1e-60
+    assert_agree(gradient_flow(net, params, xs, zero), *exact, **SINGLE)
+
+
+@pytest.mark.parametrize("scale", [1e25, 1e-25])
+def test_the_first_product_may_leave_the_range(key, scale):
+    """The entries of x and of θ[0] are float32s, those of x θ[0] are none."""
+    net, (first, *rest), xs, ys = problem(key, "identity", sigma_w=1.0)
+    params = (first._replace(theta=first.theta * np.float32(scale)), *rest)
+    xs = xs * np.float32(scale)
+    exact = by_autodiff(net, *wide((params, xs, ys)))
+    assert not 1e-38 < np.max(np.abs(exact[2][0])) < 1e38
+    assert_agree(gradient_flow(net, params, xs, ys), *exact, **SINGLE)
+
+
+# Beyond float64
+
+
+def mostly_positive(scale):
+    """Weights that leave some unit of a small layer on: relu would soon be off for good."""
+
+    def draw(key, shape, dtype):
+        return scale * jax.random.uniform(key, shape, dtype, -0.25, 1.0)
+
+    return draw
+
+
+@pytest.mark.parametrize(
+    ("activation", "dtype"), [("relu", jnp.float64), ("identity", jnp.float32)]
+)
+@pytest.mark.parametrize(("scale", "sigma_b"), [(20.0, 1.0), (0.05, 0.0)])
+def test_two_thousand_layers_against_200_bits(key, activation, dtype, scale, sigma_b):
+    """Log-norms of every Δz and Δθ and of z, where the last z is beyond 10^±1000."""
+    net = jaxnn.Network((4, *[4] * 2000, 1), activation, "regression")
+    keys = jax.random.split(key, 2)
+    params = jaxnn.init(net, keys[0], mostly_positive(scale), sigma_b, dtype, stacked=True)
+    x = 1 + jax.random.uniform(keys[1], (4,), dtype)
+    flow = gradient_flow(net, params, x[None], jnp.ones(1, dtype))
+    log_delta, log_theta, log_square = _exact_flow(params, x, 1, activation)
+    assert abs(log_square[-1]) > 2 * np.log(10) * 1000
+    assert abs(log_delta[0]) > np.log(10) * 1000
+    assert abs(log_delta[-1]) > np.log(10) * 1000 or scale < 1  # Δz[L] = z[L] - 1
+    # 2,000 layers of roundings; float64 has ten digits more than are asked for.
+    close = {"rtol": 1e-6, "atol": 1e-4} if dtype == jnp.float32 else {"rtol": 1e-11}
+    np.testing.assert_allclose(flow.log_mean_square_z, log_square, **close)
+    np.testing.assert_allclose(flow.log_delta, log_delta, **close)
+    np.testing.assert_allclose(flow.log_theta, log_theta, **close)
+
+
+def _exact_flow(params, x, y, activation):
+    """The article's recursion for one example of a regression, in 200 bits."""
+    with mpmath.workprec(200):
+
+        def exact(values):
+            return [mpmath.mpf(float(v)) for v in values]
+
+        def log_norm(values):
+            return float(mpmath.log(mpmath.norm(values)))
+
+        run, last = ([np.asarray(v, np.float64) for v in layer] for layer in params)
+        layers = [
+            ([exact(column) for column in theta.T], exact(b))
+            for theta, b in (*zip(*run, strict=True), last)
+        ]
+        all_z, a = [], [exact(np.asarray(x))]
+        for columns, b in layers:
+            z = [mpmath.fdot(a[-1], column) + b[k] for k, column in enumerate(columns)]
+            all_z.append(z)
+            a.append([v if v > 0 or activation == "identity" else mpmath.mpf(0) for v in z])
+        delta, log_delta, log_theta = [all_z[-1][0] - y], [], []
+        for i in reversed(range(len(layers))):
+            log_delta.append(log_norm(delta))
+            log_theta.append(log_norm(delta) + log_norm(a[i]))
+            rows = zip(*layers[i][0], strict=True)
+            delta = [
+                mpmath.fdot(row, delta) if activation == "identity" or a[i][j] > 0 else 0
+                for j, row in enumerate(rows)
+            ]
+        log_square = [2 * log_norm(z) - float(mpmath.log(len(z))) for z in all_z]
+    return log_delta[::-1], log_theta[::-1], log_square
+
+
+# Within the range
+
+
+@pytest.mark.parametrize(
+    ("activation", "dtype"),
+    [
+        ("relu", jnp.float32),
+        ("leaky_relu", jnp.float64),
+        ("identity", jnp.float32),
+    ],
+)
+def test_within_range_the_signal_is_the_plain_one_to_the_last_bit(key, activation, dtype):
+    """Rows of very different sizes, biases that dominate some of them."""
+    net = jaxnn.Network((6, *[16] * 8, 2), activation, "regression")
+    keys = jax.random.split(key, 2)
+    params = jaxnn.init(net, keys[0], "he_normal", 0.1, dtype)
+    sizes = jnp.array([1e-6, 1e-3, 1.0, 1e3, 1e6], dtype)[:, None]
+    xs = jax.random.normal(keys[1], (5, 6), dtype) * sizes
+
+    def plain(params, xs):
+        rows = forward_rows(net, params, xs)
+        return rows.a, [net.activation.prime(z) for z in rows.z[:-1]]
+
+    def blocked(params, xs):
+        *hidden, last = params
+        a, signals = BlockFloat(xs, jnp.zeros(5, jnp.int32)), []
+        for layer in hidden:
+            signals.append(hidden_signal(net, layer, a))
+            a = signals[-1].a
+        _, top = output_signal(net, last, a)
+        return [signal.a for signal in (*signals, top)], [signal.slope for signal in signals]
+
+    expected, slopes = jax.jit(plain)(params, xs)
+    blocks, of_blocks = jax.jit(blocked)(params, xs)
+    for v, a in zip(blocks, expected, strict=True):
+        value = np.asarray(v.mantissa, np.float64) * 2.0 ** np.asarray(v.exponent)[:, None]
+        np.testing.assert_array_equal(value.astype(dtype), a)
+    for ours, theirs in zip(of_blocks, slopes, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len({int(e) for e in blocks[0].exponent}) > 2
+
+
+def test_within_range_the_flow_is_that_of_plain_backprop(key):
+    """The norms and moments of the plain passes in the same dtype, to a few units in the last."""
+    net, params, xs, ys = problem(key, sigma_w=1.5, sigma_b=0.1)
+
+    @jax.jit
+    def plain(params, xs, ys):
+        rows = forward_rows(net, params, xs)
+        back = backward_rows(net, params, rows, mean_delta_z(net, rows, ys))
+        trace = jax.vmap(jaxnn.trace, in_axes=(None, None, 0), out_axes=-2)(net, params, xs)
+        return back.delta_z, jaxnn.backprop(net, params, xs, ys)[1], trace
+
+    delta_z, gradient, trace = plain(params, xs, ys)
+    flow = gradient_flow(net, params, xs, ys)
+    # Sums of some dozen terms in another order, and a logarithm that adds exponent × ln 2.
+    eps = float(np.finfo(np.float32).eps)
+    close = {"rtol": 8 * eps, "atol": 8 * eps}
+    theta, b = zip(*jaxnn.unstack(gradient), strict=True)
+    for logs, values in (
+        (flow.log_delta, apart(delta_z)),
+        (flow.log_theta, theta),
+        (flow.log_b, b),
+    ):
+        np.testing.assert_allclose(logs, [log_norm(v) for v in values], **close)
+    z, a = apart(trace.z), apart(trace.a[1:])
+    for moments, values in (
+        (flow.log_mean_square_z, [log_mean_square(v) for v in z]),
+        (flow.mean_square_z, [np.mean(np.square(v)) for v in z]),
+        (flow.mean_a, [np.mean(v) for v in a]),
+        (flow.var_a, [np.var(v) for v in a]),
+    ):
+        np.testing.assert_allclose(moments, values, **close)
+
+
+def apart(tree):
+    """Rows of every layer in float64, those of a run one after the other."""
+    entries = (np.asarray(rows, np.float64) for rows in tree)
+    return [rows for entry in entries for rows in (entry if entry.ndim == 3 else [entry])]
+
+
+# Memory
+
+
+def run_of(key, k, activation):
+    """A network with a run of k layers, its parameters in float32, and a batch."""
+    net = jaxnn.Network((5, *[8] * (k + 1), 2), activation, "binary")
+    keys = jax.random.split(key, 3)
+    params = jaxnn.init(net, keys[0], jaxnn.gaussian(1.5), 0.2, jnp.float32, stacked=True)
+    xs = jax.random.normal(keys[1], (3, 5), jnp.float32)
+    return net, params, xs, reference.example_labels("binary", keys[2], 3, 2, jnp.float32)
+
+
+def assert_same(ours, theirs):
+    for name, one, other in zip(ours._fields, ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("k", "activation"),
+    [(1, "relu"), (2, "sigmoid"), (7, "relu"), (10, "tanh"), (16, "sigmoid")],
+)
+def test_less_memory_changes_no_bit(key, k, activation):
+    """With a traced depth: none, one, part of a segment, whole segments, all."""
+    problem = run_of(key, k, activation)
+    for depth in sorted({0, 1, k // 2, min(4, k), k - 1, k}):
+        every, few = (
+            gradient_flow(*problem, depth=jnp.array(depth), memory=memory)
+            for memory in ("all", "sqrt")
+        )
+        assert_same(few, every)
+        assert np.isfinite(every.log_delta).sum() == depth + 2
+        assert np.isfinite(every.log_mean_square_z).sum() == depth + 2
+
+
+def test_less_memory_with_a_depth_that_is_known(key):
+    """The program knows its depth, of four layers a segment: one and a half of them, or all."""
+    net, *values = run_of(key, 10, "tanh")
+    for depth, layers in ((6, 6), (None, 10)):
+        known = partial(jaxnn.gradient_flow, depth=depth, memory="sqrt")
+        traced = gradient_flow(net, *values, depth=jnp.array(layers), memory="all")
+        assert_same(jax.jit(known)(net, *values), traced)
+        assert np.isfinite(traced.log_delta).sum() == layers + 2
+
+
+def test_there_are_two_memories(key, unhooked):
+    net, params, xs, ys = problem(key)
+    for memory in ("some", None):
+        with pytest.raises(ValueError, match=f"memory: expected 'all' or 'sqrt', got {memory!r}"):
+            jaxnn.gradient_flow(net, params, xs, ys, memory=memory)
+
+
+def test_less_memory_is_less(unhooked):
+    """Bytes that the compiled program asks for beside its arguments and results."""
+    batch, width = 32, 128
+
+    def held(layers, memory):
+        net = jaxnn.Network((width, *[width] * layers, 1), "sigmoid", "binary")
+        params = jaxnn.init(net, jax.random.key(0), dtype=jnp.float32, stored=False)
+        xs, ys = jnp.ones((batch, width), jnp.float32), jnp.ones(batch, int)
+        program = gradient_flow.lower(net, params, xs, ys, memory=memory).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    few = [held(layers, "sqrt") for layers in (256, 4096)]
+    # A factor 2 for each 4, and room for the records, whose few numbers a layer grow by 4.
+    assert few[1] / few[0] < 2.6**2
+    every = held(4096, "all")
+    a_and_slope = 8 * batch * width
+    assert every > 4096 * a_and_slope
+    assert few[1] < every / 20  # √4096 = 64, less the layers of one segment and the records
+
+
+# Out of range
+
+
+@pytest.mark.parametrize(("activation", "hidden"), [("selu", 8), ("softplus", 4)])
+def test_any_other_activation_may_leave_the_range(key, activation, hidden, unhooked):
+    """10⁶ a layer: the mean square of z is no float32 from layer 4 on, z itself from layer 7."""
+    net = jaxnn.Network((4, *[8] * hidden, 1), activation, "regression")
+    keys = jax.random.split(key, 2)
+    params = jaxnn.init(net, keys[0], jaxnn.gaussian(1e6), 0.1, jnp.float32, stacked=True)
+    xs, ys = jax.random.normal(keys[1], (3, 4), jnp.float32), jnp.ones(3, jnp.float32)
+    a, expected = np.asarray(xs, np.float64), []
+    for theta, b in jaxnn.unstack(wide(params)):
+        z = a @ np.asarray(theta) + np.asarray(b)
+        expected.append(log_mean_square(z))
+        a = np.asarray(reference.SIGMA[activation](z))
+    expected = np.array(expected)
+    first = int(np.argmax(expected > LARGEST))
+    assert 2 <= first <= 4
+    if hidden == 8:  # deep enough for z[L] itself to be none; under jit no sentence is said
+        flow = gradient_flow(net, params, xs, ys)
+        np.testing.assert_allclose(flow.log_mean_square_z[:first], expected[:first], **SINGLE)
+        assert np.isposinf(flow.log_mean_square_z[first:]).all()
+        assert np.isnan(flow.log_delta).all()
+        return
+    sentence = (
+        rf"^z\[{first + 1}\]: expected numbers whose mean square is in the range of float32, "
+        rf"got inf or nan; look for them in theta\[{first}\] and b\[{first}\], make"
+    )
+    with pytest.raises(ValueError, match=sentence):
+        jaxnn.gradient_flow(net, jaxnn.unstack(params), xs, ys)
+
+
+@pytest.mark.parametrize(
+    ("activation", "i", "name", "value"),
+    [
+        ("tanh", 0, "theta", np.nan),
+        ("relu", 1, "theta", -np.inf),
+        ("relu", 2, "b", np.nan),
+    ],
+)
+def test_parameters_that_are_no_numbers(key, activation, i, name, value, unhooked):
+    net = jaxnn.Network((4, 8, 8, 2), activation, "binary")
+    params = list(jaxnn.init(net, key, biases=0.1, dtype=jnp.float32))
+    leaf = getattr(params[i], name)
+    params[i] = params[i]._replace(**{name: leaf.at[(0, 1)[-leaf.ndim :]].set(value)})
+    xs, ys = jax.random.normal(key, (3, 4), jnp.float32), jnp.ones((3, 2), int)
+    sentence = rf"^z\[{i + 1}\]: expected .*; look for them in theta\[{i}\] and b\[{i}\]"
+    with pytest.raises(ValueError, match=sentence):
+        jaxnn.gradient_flow(net, params, xs, ys)
+
+
+def test_a_cotangent_that_is_no_number(key, unhooked):
+    net = jaxnn.Network((4, 2), "relu", "binary")
+    params, xs = jaxnn.init(net, key, dtype=jnp.float32), jnp.ones((3, 4), jnp.float32)
+    for value in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="cotangent: expected finite numbers, got some that"):
+            jaxnn.gradient_flow(net, params, xs, cotangent=jnp.full((3, 2), value))
+
+
+def test_layers_that_depth_leaves_out_do_not_count(key, unhooked):
+    """Layer 6 of the run, z[8] of the network, is nan; 6 layers use 0 … 5."""
+    net, params, xs, ys = run_of(key, 10, "tanh")
+    first, run, last = params
+    bad = (first, run._replace(theta=run.theta.at[6, 0, 0].set(np.nan)), last)
+    for memory in ("all", "sqrt"):
+        flows = (
+            gradient_flow(net, p, xs, ys, depth=jnp.array(6), memory=memory) for p in (bad, params)
+        )
+        assert_same(*flows)
+    flow = jaxnn.gradient_flow(net, bad, xs, ys, depth=6, memory="sqrt")
+    assert np.isfinite(flow.log_delta).sum() == 8
+    used = gradient_flow(net, bad, xs, ys, depth=jnp.array(7), memory="sqrt")
+    assert np.argmax(np.isposinf(used.log_mean_square_z)) == 7
+
+
+# Zeros
+
+
+def with_theta(params, j, theta):
+    """Another θ in layer j of the run."""
+    first, run, last = params
+    return first, run._replace(theta=run.theta.at[j].set(jnp.asarray(theta, jnp.float32))), last
+
+
+@pytest.mark.parametrize("sigma_b", [1.0, 0.0])
+def test_an_example_whose_layer_is_off_goes_on_from_the_biases(key, sigma_b):
+    """Relu, beyond 10³⁸: layer 8 of the run is off for example 0 alone; its b is all that is left.
+
+    θ = (â of example 1 - â of example 0) times a row of positive numbers makes it so. For the two
+    to be far apart up there, x is -x of the other and the layers below are multiples of 1.
+    """
+    net, (first, run, last), xs, ys = problem(key, sigma_b=sigma_b)
+    xs = xs.at[0].set(-xs[1])
+    theta = run.theta.at[:8].set(SIGMA_W * jnp.eye(WIDTH, dtype=jnp.float32))
+    params = (first, run._replace(theta=theta), last)
+    *_, z = by_autodiff(net, *wide((params, xs, ys)))
+    a = np.maximum(np.asarray(z[8]), 0)
+    assert a[:2].max(axis=1).min() > 1e38
+    a = a / np.linalg.norm(a, axis=1, keepdims=True)
+    assert a[0] @ a[1] < 0.1
+    params = with_theta(params, 8, np.outer(a[1] - a[0], np.full(WIDTH, SIGMA_W)))
+    exact = by_autodiff(net, *wide((params, xs, ys)))
+    flow = gradient_flow(net, params, xs, ys)
+    assert_agree(flow, *exact, **SINGLE)
+    assert np.isneginf(flow.log_delta_example[:10, 0]).all()
+    assert np.isfinite(flow.log_delta_example[:, 1]).all()
+    assert np.isfinite(flow.log_delta_example[10:, 0]).all() == (sigma_b > 0)
+
+
+def test_dead_units_beside_others(key):
+    """Three of eight in every layer of the run: the article's zero slopes, at any size."""
+    net, (first, run, last), xs, ys = problem(key)
+    theta = run.theta.at[:, :, :3].set(-jnp.abs(run.theta[:, :, :3]))
+    params = (first, run._replace(theta=theta), last)
+    flow = gradient_flow(net, params, xs, ys)
+    assert_agree(flow, *by_autodiff(net, *wide((params, xs, ys))), **SINGLE)
+    assert np.all(flow.dead[1:-1] >= 3 / 8)
+    assert np.all(flow.dead[1:-1] < 1)
+
+
+@pytest.mark.parametrize("sigma_b", [1.0, 0.0])
+@pytest.mark.parametrize("theta", ["zero", "negative"])
+def test_a_path_that_is_cut_gives_minus_infinity(key, theta, sigma_b):
+    """A layer of zero weights, or of units that are off for all: no gradient below, no nan."""
+    net, params, xs, ys = problem(key, sigma_b=sigma_b)
+    cut = {"zero": jnp.zeros_like, "negative": lambda v: -jnp.abs(v)}[theta](params[1].theta[8])
+    params = with_theta(params, 8, cut)
+    exact = by_autodiff(net, *wide((params, xs, ys)))
+    flow = gradient_flow(net, params, xs, ys)
+    below = np.arange(LAYERS + 1) < (9 if theta == "zero" else 10)
+    if sigma_b == 0:  # nothing goes up either: units at 0 are off
+        below = np.arange(LAYERS + 1) < LAYERS
+        above = np.arange(LAYERS + 1) >= (9 if theta == "zero" else 10)
+        np.testing.assert_array_equal(np.isneginf(flow.log_mean_square_z), above)
+        assert np.isneginf(flow.log_theta).all()
+    for logs in (flow.log_delta, flow.log_largest, flow.log_b):
+        np.testing.assert_array_equal(np.isneginf(logs), below)
+    assert not np.isnan(np.concatenate([flow.log_theta, flow.log_delta, flow.log_b])).any()
+    assert not flow.lost[below].any()
+    assert_agree(flow, *exact, **SINGLE)
+
+
+def test_a_cotangent_of_zero_stays_zero(key):
+    net, params, xs, ys = problem(key, sigma_b=1.0)
+    flow = gradient_flow(net, params, xs, cotangent=jnp.zeros_like(ys))
+    for logs in (flow.log_delta, flow.log_delta_example, flow.log_largest, flow.log_theta):
+        assert np.isneginf(logs).all()
+    assert not flow.lost.any()
+    one = gradient_flow(net, params, xs, cotangent=jnp.zeros_like(ys).at[1, 2].set(1))
+    np.testing.assert_array_equal(np.isfinite(one.log_delta_example).any(axis=0), np.eye(5)[1])
+
+
+# Examples of different size
+
+
+def test_an_example_does_not_know_the_others(key):
+    """Relu without biases, x from 1e-30 to 1e+30: each gradient is that of the example alone."""
+    net, params, xs, cotangent = problem(key, sigma_w=1.5)
+    sizes = np.float32([1e-30, 1e30, 1, 1e-15, 1e10])[:, None]
+    together = gradient_flow(net, params, xs * sizes, cotangent=cotangent)
+    alone = [
+        gradient_flow(net, params, (xs * sizes)[i, None], cotangent=cotangent[i, None])
+        for i in range(BATCH)
+    ]
+    # A product of one row may add up in another order.
+    each = np.stack([flow.log_delta for flow in alone], 1)
+    np.testing.assert_allclose(together.log_delta_example, each, **SINGLE)
+    np.testing.assert_allclose(alone[0].log_delta_example[:, 0], alone[0].log_delta, **SINGLE)
+    squares = np.stack([np.asarray(flow.log_mean_square_z, np.float64) for flow in alone])
+    assert squares[0].max() < -100
+    assert squares[1].min() > 100
+    mean = np.log(np.mean(np.exp(squares), axis=0))
+    np.testing.assert_allclose(together.log_mean_square_z, mean, **SINGLE)
+
+
+def test_small_examples_count_where_their_gradients_are_large(key):
+    """Relu without biases: 2^e x and 2^-e Δz give the same Δθ, whatever e an example has."""
+    net, params, xs, cotangent = problem(key, sigma_w=1.5)
+    power = np.float32(2.0) ** np.float32([-80, 80, 0, 40, -40])[:, None]
+    plain = gradient_flow(net, params, xs, cotangent=cotangent)
+    scaled = gradient_flow(net, params, xs * power, cotangent=cotangent / power)
+    assert np.ptp(scaled.log_delta_example[-1]) > 100
+    np.testing.assert_allclose(scaled.log_theta, plain.log_theta, **SINGLE)
