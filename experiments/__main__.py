@@ -1,7 +1,8 @@
 """The command line: python -m experiments NAME [OPTIONS].
 
 An experiment is a module with `Settings`, `prepare(settings) -> plan` and `run(plan, store) ->
-finished`; its plan says `what` it is, and its module the `FILES` it leaves. Whatever the user got
+finished`; its plan says `what` it is, and its module the `FILES` it leaves; `show` reads what they
+have left. Whatever the user got
 wrong shows while preparing, before any file is written, and becomes one sentence and exit code 2; a
 disk or a partner that fails while running becomes one sentence and exit code 1. Anything else is a
 fault of ours and keeps its traceback.
@@ -10,6 +11,7 @@ fault of ours and keeps its traceback.
 import argparse
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -18,28 +20,35 @@ from typing import Annotated, Any, Union
 # Read when LAPACK is loaded, so it comes first. LAPACK's threads wait for one another by spinning:
 # on a busy machine a product of factors of 100 units then takes 20 s in the place of 40 ms.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+if __name__ == "__main__":  # Ctrl-C while all of this is loaded is no error of ours
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import tyro
 from rich.console import Console
 from rich.logging import RichHandler
 
-from experiments import depth, grid, runtime, spectrum
+from experiments import depth, grid, laws, runtime, show, spectrum, sweep, trainability
 from experiments.store import Store
 
-EXPERIMENTS: dict[str, ModuleType] = {"depth": depth, "spectrum": spectrum}
+EXPERIMENTS: dict[str, ModuleType] = {
+    "depth": depth,
+    "spectrum": spectrum,
+    "trainability": trainability,
+    "laws": laws,
+    "show": show,
+}
 
-USER_MISTAKE, FAILED, INTERRUPTED = 2, 1, 130
+USER_MISTAKE, FAILED = 2, 1
 
 
 def main(args: list[str] | None = None) -> int:
     """Runs one experiment and returns the exit code."""
-    given = sys.argv[1:] if args is None else args
-    logging.basicConfig(
-        format="%(message)s", handlers=[RichHandler(console=Console(stderr=True), show_path=False)]
-    )
-    logging.getLogger("jaxnn").setLevel(logging.INFO)
     try:
-        settings = read(given)
+        settings = read(sys.argv[1:] if args is None else args)
+        if isinstance(settings, show.Settings):
+            show.run(show.prepare(settings))
+            return 0
+        _log(settings.quiet)
         experiment = next(e for e in EXPERIMENTS.values() if type(settings) is e.Settings)
         runtime.start(settings)
         plan = experiment.prepare(settings)
@@ -51,16 +60,20 @@ def main(args: list[str] | None = None) -> int:
             store = Store(settings.out, plan.what, experiment.FILES, settings.overwrite)
     except (ValueError, TypeError, OSError) as mistake:
         return _say(mistake, USER_MISTAKE)
+    except KeyboardInterrupt:
+        return sweep.INTERRUPTED
     try:
         finished = experiment.run(plan, store)
-    except OSError as failure:
+    except (OSError, laws.BrokenLawError) as failure:
         return _say(failure, FAILED)
+    except KeyboardInterrupt:  # when the cells were done
+        finished = False
     finally:
         if store is not None:
             store.close()
     if not finished and store is not None:
-        print("stopped; the same command again goes on", file=sys.stderr)
-    return 0 if finished else INTERRUPTED
+        print(sweep.GOES_ON, file=sys.stderr)
+    return 0 if finished else sweep.INTERRUPTED
 
 
 def read(args: list[str]) -> Any:
@@ -87,10 +100,21 @@ def read(args: list[str]) -> Any:
     )
 
 
+def _log(quiet: bool) -> None:
+    """What is logged stands above the live view, or between the lines where there is none."""
+    console = Console(stderr=True)
+    above = RichHandler(console=console, show_time=False, show_path=False)
+    logging.basicConfig(
+        format="%(message)s", handlers=[above if console.is_terminal else logging.StreamHandler()]
+    )
+    logging.getLogger("jaxnn").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
 def _say(error: Exception, code: int) -> int:
     print(f"error: {error}", file=sys.stderr)
     return code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    runtime.leave(main())

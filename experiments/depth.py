@@ -24,9 +24,11 @@ from experiments import (
     charts,
     data,
     depth_chart,
+    depth_page,
     depth_report,
     depth_theory,
     grid,
+    report,
     runtime,
     store,
     sweep,
@@ -35,7 +37,7 @@ from experiments.depth_cells import Cell, Weights, measure, roomy, work
 from jaxnn.initializers import find_weights
 
 CHART = "gradients"
-FILES = charts.names(CHART)
+FILES = (*charts.names(CHART), report.NAME)
 
 DEFAULT_WEIGHTS = ("glorot_uniform", "he_normal")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -186,10 +188,8 @@ def run(plan: Plan, kept: store.Store | None) -> bool:
     Raises:
         OSError: the disk; the sentence names the file.
     """
-    started, settings = datetime.now(UTC), plan.settings
-    frames, finished = sweep.measure(
-        kept, plan.cells, partial(measure, plan.datasets), settings.quiet
-    )
+    started, cell = datetime.now(UTC), partial(measure, plan.datasets)
+    frames, finished = sweep.measure(kept, plan.cells, cell, plan.settings.quiet)
     if kept is None or not frames:
         return finished
     rows = depth_report.labelled(pl.concat(frames))
@@ -197,10 +197,13 @@ def run(plan: Plan, kept: store.Store | None) -> bool:
     cases = [depth_report.case_of(case, theory) for case in depth_report.by_case(rows)]
     verdicts = [depth_report.sentence(case) for case in cases]
     kept.write_rows(rows.drop("label"))
-    charts.save(depth_chart.draw(rows, theory, cases, subtitle(plan)), settings.out, CHART)
-    kept.write_run(runtime.provenance(started, finished=finished, verdicts=verdicts))
+    what = (rows, theory, cases, subtitle(plan))
+    charts.save(depth_chart.draw(*what), kept.folder, CHART)
+    about = runtime.provenance(started, finished=finished, verdicts=verdicts)
+    report.write(kept.folder, depth_page.page(*what), {"what": kept.what, **about})
+    kept.write_run(about)
     Console().print(depth_report.table(rows))
-    print(*verdicts, f"in {settings.out}: {', '.join((store.ROWS, store.RUN, *FILES))}", sep="\n")
+    print(*verdicts, f"in {kept.folder}: {', '.join((store.ROWS, store.RUN, *FILES))}", sep="\n")
     return finished
 
 

@@ -4,11 +4,10 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from experiments import charts, runtime
+from experiments import charts, depth_lines, runtime
 from experiments.depth_report import Case
 
 LIMIT_COLOUR = "#b00020"
-POINTS = 50  # on a line; a thousand layers would only make the files large
 DECADES = [-1000, -100, -10, -1, 0, 1, 10, 100, 1000]
 WIDTH, HEIGHT = 250, 150
 
@@ -38,7 +37,7 @@ def draw(rows: pl.DataFrame, theory: pl.DataFrame, cases: list[Case], what: str)
     title = alt.Title(
         "How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?", subtitle=[what, legend]
     )
-    measured, predicted = _thinned(rows), _beside(rows, theory)
+    measured, predicted = depth_lines.thinned(rows), depth_lines.beside(rows, theory)
     names = rows["activation"].unique(maintain_order=True)
     panels = [p for name in names for p in _activation(name, measured, predicted, cases)]
     grid = alt.concat(*panels, columns=3, spacing={"row": 24, "column": 16})
@@ -46,38 +45,6 @@ def draw(rows: pl.DataFrame, theory: pl.DataFrame, cases: list[Case], what: str)
     scheme = "dark2" if rows["label"].n_unique() <= COLOURS else "turbo"
     styled = charts.styled(whole.add_params(chosen)).resolve_scale(color="shared")
     return styled.configure_range(category={"scheme": scheme})
-
-
-def _thinned(rows: pl.DataFrame) -> pl.DataFrame:
-    """The hidden layers' rows that are drawn: about POINTS a line, the ends among them."""
-    step = pl.max_horizontal(1, pl.col("depth") // POINTS)
-    layer = pl.col("layer")
-    return rows.filter(
-        layer <= pl.col("depth"), ((layer - 1) % step == 0) | (layer == pl.col("depth"))
-    )
-
-
-def _beside(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
-    """Theory for every depth that was measured, down from the last hidden layer's ‖Δz‖ as measured.
-
-    What is in the columns is in them of that layer too, so it is taken off: variances, not
-    deviations.
-    """
-    case, size = ["activation", "label"], pl.col("log10_delta_z")
-    of_top = (pl.col("layer") == pl.col("depth")) & size.is_finite()
-    tops = rows.filter(of_top).group_by(*case, "depth", maintain_order=True).agg(size.median())
-    ends = theory.select(*case, pl.col("layer").alias("depth"), size, "bias", "sd")
-    tops = tops.join(ends, on=[*case, "depth"], suffix="_end")
-    spread = 2 * (pl.col("sd") ** 2 - pl.col("sd_end") ** 2).clip(0).sqrt()
-    line = size + pl.col("log10_delta_z_top") - pl.col("log10_delta_z_end")
-    middle = line + pl.col("bias") - pl.col("bias_end")
-    beside = theory.join(
-        tops.rename({"bias": "bias_end", "sd": "sd_end", "log10_delta_z": "log10_delta_z_top"}),
-        on=case,
-    ).filter(pl.col("layer") <= pl.col("depth"))
-    return _thinned(beside).with_columns(
-        line.alias("log10_delta_z"), (middle - spread).alias("low"), (middle + spread).alias("high")
-    )
 
 
 def _activation(
@@ -180,21 +147,8 @@ def _lost_from(case: Case, named: bool) -> charts.Chart:
 
 def _first_layer(rows: pl.DataFrame, cases: list[Case]) -> charts.Chart:
     """‖Δz[1]‖ against depth, all cases in one panel; crossed where plain backprop has lost it."""
-    ranges = {dtype: runtime.log10_range(dtype) for dtype in rows["dtype"].unique()}
-    ends = min(low for low, _ in ranges.values()), max(high for _, high in ranges.values())
-    size = pl.col("log10_delta_z")
-    case = ["activation", "label", "depth"]
-    first = (
-        rows.filter(pl.col("layer") == 1)
-        .group_by(case, maintain_order=True)
-        .agg(size.median(), pl.col("delta_z").mode().sort().first())
-        # What has no logarithm stands at the end of the dtype's range.
-        .with_columns(
-            y=pl.when(size.is_finite())
-            .then(size)
-            .otherwise(pl.when(pl.col("delta_z") == "overflow").then(ends[1]).otherwise(ends[0]))
-        )
-    )
+    ranges = depth_lines.ranges(rows)
+    first = depth_lines.first_layer(rows).drop("text")
     y = alt.Y(
         "y:Q",
         title="log₁₀ ‖Δz[1]‖",

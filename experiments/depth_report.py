@@ -1,25 +1,34 @@
 """What a depth sweep says in words: rates beside theory, where the gradient is lost, a table."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from jaxnn.verdict import word_of
 
 MOST_COLUMNS = 8  # of depths, that fit into 80 characters
+TITLE = "log₁₀ ‖Δz[1]‖, the first layer's gradient, by hidden layers (median over seeds)"
 
 AXES = ("data", "dtype", "batch", "width", "sigma_b")  # besides activation, weights and depth
-CASE = ("activation", "label")
+CASE, SIZE = ("activation", "label"), "log10_delta_z"
 
 
-def labelled(rows: pl.DataFrame) -> pl.DataFrame:
-    """With a column `label`: the weights, and every other axis that has several values."""
-    several = [axis for axis in AXES if rows[axis].n_unique() > 1]
-    words = [pl.col("weights"), *(pl.format(f"{axis} {{}}", axis) for axis in several)]
+def several(rows: pl.DataFrame) -> list[str]:
+    """The axes, besides activation, weights and depth, that have several values."""
+    return [axis for axis in AXES if rows[axis].n_unique() > 1]
+
+
+def labelled(rows: pl.DataFrame, axes: list[str] | None = None) -> pl.DataFrame:
+    """With a column `label`: the weights, and the axes, by default those with several values."""
+    axes = several(rows) if axes is None else axes
+    words = [pl.col("weights"), *(pl.format(f"{axis} {{}}", axis) for axis in axes)]
     return rows.with_columns(pl.concat_str(words, separator=", ").alias("label"))
 
 
@@ -28,6 +37,7 @@ class Case:
     """The verdict on one activation and initialisation, from its deepest network.
 
     rate: in words, with theory beside it.
+    word, value, theory: the rate in its parts; empty where there is none.
     loss: in words, what plain backpropagation makes of it; empty where it has numbers everywhere.
     lost: how many layers of the deepest network, from the last hidden one down, it has numbers for;
         None where for all.
@@ -37,6 +47,9 @@ class Case:
     label: str
     dtype: str
     rate: str
+    word: str
+    value: str
+    theory: str
     loss: str
     lost: int | None
 
@@ -55,8 +68,10 @@ def case_of(case: pl.DataFrame, theory: pl.DataFrame) -> Case:
         pl.col("label") == label,
         pl.col("layer") <= deepest["depth"][0],
     )
-    rate = rate_in_words(decades_a_layer(deepest), int(deepest["depth"][0]), predicted(of_case))
-    return Case(activation, label, dtype, rate, loss_in_words(deepest), _kept_layers(deepest))
+    parts = rate_in_parts(decades_a_layer(deepest), int(deepest["depth"][0]), predicted(of_case))
+    rate = rate_in_words(*parts)
+    lost = _kept_layers(deepest)
+    return Case(activation, label, dtype, rate, *parts, loss_in_words(deepest), lost)
 
 
 def sentence(case: Case) -> str:
@@ -86,14 +101,21 @@ def predicted(theory: pl.DataFrame) -> float | None:
     return float(size[0] - size[-1]) / (theory.height - 1)
 
 
-def rate_in_words(rates: list[float], layers: int, theory: float | None) -> str:
-    """Vanishing, exploding or steady, by how much a layer, and what theory says."""
+def rate_in_parts(rates: list[float], layers: int, theory: float | None) -> tuple[str, str, str]:
+    """Vanishing, exploding or steady; by how much a layer; what theory says."""
     if not rates:
-        return "no rate, it takes two hidden layers with a gradient"
+        return "", "", ""
     rate = float(np.mean(rates))
     error = float(np.std(rates, ddof=1)) / math.sqrt(len(rates)) if len(rates) > 1 else None
-    beside = "" if theory is None or not math.isfinite(theory) else f", theory {theory:+.3g}"
-    return f"{word_of(rate, layers)}, {_plus_minus(rate, error)} decades a layer{beside}"
+    beside = "" if theory is None or not math.isfinite(theory) else f"{theory:+.3g}"
+    return word_of(rate, layers), _plus_minus(rate, error), beside
+
+
+def rate_in_words(word: str, value: str, theory: str) -> str:
+    """The same as part of a sentence."""
+    if not word:
+        return "no rate, it takes two hidden layers with a gradient"
+    return f"{word}, {value} decades a layer{', theory ' if theory else ''}{theory}"
 
 
 def _plus_minus(value: float, error: float | None) -> str:
@@ -134,31 +156,51 @@ def loss_in_words(deepest: pl.DataFrame) -> str:
     return "".join(parts)
 
 
+def first_layer(rows: pl.DataFrame) -> pl.DataFrame:
+    """The first layer's gradient, one row a case and depth.
+
+    Columns: activation, label, depth; log10_delta_z, the median over seeds; delta_z, what plain
+    backpropagation mostly makes of it; text, the number, or what it is in the place of one.
+    """
+    size, state = pl.col("log10_delta_z"), pl.col("delta_z")
+    found = (
+        rows.filter(pl.col("layer") == 1)
+        .group_by(*CASE, "depth", maintain_order=True)
+        .agg(
+            pl.when(size.is_nan().any()).then(math.nan).otherwise(size.median()).alias(SIZE),
+            state.mode().sort().first(),
+            state.filter(state != "number").mode().sort().first().fill_null("nan").alias("text"),
+        )
+    )
+    texts = [
+        f"{row[SIZE]:.1f}" if math.isfinite(row[SIZE]) else row["text"]
+        for row in found.rows(named=True)
+    ]
+    return found.with_columns(pl.Series("text", texts, pl.String))
+
+
+def by_depth(first: pl.DataFrame, column: str) -> Iterator[tuple[str, dict[int, Any]]]:
+    """The name of each case of such a frame, and what a column has at each depth."""
+    for case in by_case(first):
+        name = f"{case['activation'][0]}, {case['label'][0]}"
+        yield name, dict(zip(case["depth"], case[column], strict=True))
+
+
 def table(rows: pl.DataFrame) -> Table:
     """log₁₀ ‖Δz[1]‖ by depth, the median over seeds; narrow enough for 80 characters."""
-    depths = sorted(rows["depth"].unique())
-    if len(depths) > MOST_COLUMNS:
-        depths = depths[::-1][::2][::-1]
-    shown = Table(
-        title="log₁₀ ‖Δz[1]‖, the first layer's gradient, by hidden layers (median over seeds)",
-        title_justify="left",
-        box=box.SIMPLE,
-        padding=(0, 1, 0, 0),
-    )
+    first = first_layer(rows)
+    depths = columns_of(first)
+    shown = Table(title=TITLE, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
     shown.add_column("activation, weights", no_wrap=True)
     for depth in depths:
         shown.add_column(str(depth), justify="right", no_wrap=True)
-    for case in by_case(rows):
-        first = case.filter(pl.col("layer") == 1)
-        cells = [_median(first.filter(pl.col("depth") == depth)) for depth in depths]
-        shown.add_row(f"{case['activation'][0]}, {case['label'][0]}", *cells)
+    for name, cells in by_depth(first, "text"):
+        # Interrupted before, a cell is empty; a name is no markup.
+        shown.add_row(Text(name), *(cells.get(depth, "") for depth in depths))
     return shown
 
 
-def _median(first: pl.DataFrame) -> str:
-    if first.is_empty():  # interrupted before
-        return ""
-    median = np.median(first["log10_delta_z"])
-    if np.isfinite(median):
-        return f"{median:.1f}"
-    return str(first.filter(pl.col("delta_z") != "number")["delta_z"].mode().sort()[0])
+def columns_of(first: pl.DataFrame) -> list[int]:
+    """The depths that fit: where there are too many, every second one, the deepest among them."""
+    depths = sorted(first["depth"].unique())
+    return depths if len(depths) <= MOST_COLUMNS else depths[::-1][::2][::-1]

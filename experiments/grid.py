@@ -8,8 +8,9 @@ import dataclasses
 import math
 import tomllib
 from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tomli_w
 
@@ -49,23 +50,23 @@ def _range(name: str, text: str) -> list[float]:
     stop, step = rest if len(rest) == 2 else (start, "1")
     grows = step.startswith("*")
     try:
-        low, high, by = float(start), float(stop), float(step.removeprefix("*"))
-    except ValueError:
-        low = high = by = math.nan
-    fits = len(rest) in (0, 2) and all(map(math.isfinite, (low, high, by)))
+        low, high, by = map(Decimal, (start, stop, step.removeprefix("*")))
+    except InvalidOperation:
+        low = high = by = Decimal("nan")
+    finite = all(v.is_finite() and math.isfinite(float(v)) for v in (low, high, by))
+    fits = len(rest) in (0, 2) and finite
     if not fits or high < low or by <= (1 if grows and rest else 0) or (grows and low <= 0):
         raise ValueError(
             f"{name}: expected a number, start:stop:step with step > 0 or start:stop:*factor with "
             f"factor > 1, got {text!r}"
         )
-    if not rest:
-        return [low]
-    # The end belongs to the range though 0.1 · 10 is not quite 1.
-    steps = (math.log(high / low, by) if grows else (high - low) / by) + 1e-9
-    if steps >= MOST_VALUES:
-        raise ValueError(f"{name}: expected at most {MOST_VALUES} values, got {text!r}")
-    values = (low * by**i if grows else low + i * by for i in range(int(steps) + 1))
-    return [round(v, 12) for v in values]
+    values = [low]
+    end = high + (high if grows else by) * Decimal("1e-9")  # a step such as 0.3333 is rounded
+    while rest and (after := values[-1] * by if grows else values[-1] + by) <= end:
+        values.append(after)
+        if len(values) > MOST_VALUES:
+            raise ValueError(f"{name}: expected at most {MOST_VALUES} values, got {text!r}")
+    return [float(v) for v in values]
 
 
 def read_config(path: Path, settings: type) -> dict[str, Any]:
@@ -100,17 +101,16 @@ def described(settings: Any) -> list[dataclasses.Field[Any]]:
 
 
 def _value(path: Path, field: dataclasses.Field[Any], value: Any) -> Any:
-    default = field.default
-    if isinstance(default, tuple):
+    if isinstance(field.default, tuple):
         entries = value if isinstance(value, list) else [value]
         if all(isinstance(v, (str, int, float)) and not isinstance(v, bool) for v in entries):
             return tuple(str(v) for v in entries)
         expected = "a number, a text or a list of them"
     else:
-        kind = str if default is None else type(default)
+        kind, *_ = get_args(field.type) or (field.type,)  # the float of `float | None`
         if type(value) is kind or (kind is float and type(value) is int):
-            return value
-        expected = f"a {kind.__name__}"
+            return kind(value)
+        expected = f"a value of type {kind.__name__}"
     raise ValueError(f"config: {path} has {field.name} = {value!r}; expected {expected}")
 
 

@@ -1,28 +1,30 @@
 """What experiments run on: the options that all of them take, devices, processes, versions."""
 
 import contextlib
-import dataclasses
+import logging
 import os
 import platform
-from collections.abc import Callable, Sequence
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn
 
 import jax
 import numpy as np
 import platformdirs
-import polars as pl
 import tyro
-from rich.console import Console
-from rich.progress import Progress
+
+log = logging.getLogger("jaxnn.experiments")
 
 PACKAGES = ("jaxnn", "jax", "jaxlib", "numpy", "polars", "altair", "scikit-learn")
 
-Cell = TypeVar("Cell")
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+BROKEN = re.compile("Error (read|writ)ing persistent compilation cache entry for '(.*?)'")
 HOW = {"what": False}  # of options that do not change what is measured
 
 
@@ -59,10 +61,7 @@ def start(options: Options) -> None:
         ValueError: options that do not fit together, or processes that do not find each other.
     """
     if not options.no_cache:
-        cache = platformdirs.user_cache_path("jaxnn") / "compiled"
-        _configure("jax_compilation_cache_dir", str(cache))
-        _configure("jax_persistent_cache_min_compile_time_secs", 0.0)
-        _configure("jax_persistent_cache_min_entry_size_bytes", -1)
+        _keep_compiled(platformdirs.user_cache_path("jaxnn") / "compiled")
     elsewhere = (options.coordinator, options.processes, options.process)
     if not options.distributed:
         if any(value is not None for value in elsewhere):
@@ -78,6 +77,38 @@ def start(options: Options) -> None:
         ) from None
 
 
+def _keep_compiled(cache: Path) -> None:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        log.warning("compiled programs are not kept: %s: %s", cache, error.strerror)
+        return
+    _configure("jax_compilation_cache_dir", str(cache))
+    _configure("jax_persistent_cache_min_compile_time_secs", 0.0)
+    _configure("jax_persistent_cache_min_entry_size_bytes", -1)
+    _mend(cache)
+
+
+def _mend(cache: Path) -> None:
+    """Has a program compiled and kept anew where a full disk or a killed process left half of it.
+
+    JAX warns of such a file, but does not replace it.
+    """
+    show = warnings.showwarning
+
+    def shown(message: Warning | str, *about: Any, **more: Any) -> None:
+        broken = BROKEN.match(str(message))
+        if broken is None:
+            show(message, *about, **more)
+            return
+        log.warning("cache of compiled programs: %s", message)
+        entries = sorted(cache.glob(f"{broken[2]}-*"), key=lambda path: path.stat().st_mtime)
+        for path in entries if broken[1] == "read" else entries[-1:]:  # which one it is not said
+            path.unlink(missing_ok=True)
+
+    warnings.showwarning = shown
+
+
 def _configure(name: str, value: Any) -> None:
     jax.config.update(name, value)  # type: ignore[no-untyped-call]
 
@@ -91,12 +122,40 @@ def _use_every_core() -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     # Where JAX runs already, as in a notebook or a test, its devices are what there is.
     with contextlib.suppress(RuntimeError):
-        _configure("jax_num_cpu_devices", cores or 1)
+        if "JAX_NUM_CPU_DEVICES" not in os.environ:
+            _configure("jax_num_cpu_devices", cores or 1)
 
 
 def is_main() -> bool:
     """Whether this process writes; there is one that does."""
     return jax.process_index() == 0
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """What processes that share a sweep do at once: where one has gone, the others say so.
+
+    Raises:
+        OSError: in the place of what JAX raises then, which depends on how processes talk.
+    """
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if jax.process_count() == 1:
+            raise
+        raise OSError(
+            f"distributed: process {jax.process_index()} has lost another one "
+            f"({_first_line(error)}); start all of them again, and the sweep goes on"
+        ) from error
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process; a failed one does not wait, minutes, for partners that are gone."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code and jax.distributed.is_initialized() and jax.process_count() > 1:
+        os._exit(code)
+    sys.exit(code)
 
 
 def mesh(most: int) -> jax.sharding.Mesh:
@@ -126,44 +185,6 @@ def check(settings: Any, several: Sequence[str], counts: Sequence[str]) -> None:
             raise ValueError(f"{name}: expected positive integers, got {values.min()}")
     if not 0 <= settings.seed < 2**31:
         raise ValueError(f"seed: expected an integer from 0 to 2^31 - 1, got {settings.seed}")
-
-
-def measure_each(
-    cells: Sequence[Cell],
-    measure: Callable[[Cell], pl.DataFrame],
-    shown: Callable[[Cell], str],
-) -> tuple[list[pl.DataFrame], bool]:
-    """Measures one cell after the other under a progress bar that says which is `shown`.
-
-    Returns:
-        What was measured, and whether that is all. Interrupted (Ctrl-C), it says how much is kept.
-    """
-    frames: list[pl.DataFrame] = []
-    try:
-        with Progress(console=Console(stderr=True)) as progress:
-            bar = progress.add_task("measuring", total=len(cells))
-            for cell in cells:
-                progress.update(bar, description=shown(cell).ljust(24))
-                frames.append(measure(cell))
-                progress.advance(bar)
-    except KeyboardInterrupt:
-        print(f"interrupted: {len(frames)} of {len(cells)} measurements are kept")
-        return frames, False
-    return frames, True
-
-
-def record(settings: Any, started: datetime, **more: Any) -> dict[str, Any]:
-    """What `store.write_run` keeps of a run: from what it can be repeated, and on what it ran."""
-    return {
-        **more,
-        "settings": dataclasses.asdict(settings),
-        "seed": settings.seed,
-        "dtype": dtype_name(),
-        "versions": versions(),
-        "devices": devices(),
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
-    }
 
 
 def provenance(started: datetime, **more: Any) -> dict[str, Any]:

@@ -36,14 +36,24 @@ from jax.nn.initializers import Initializer
 from rich.console import Console
 
 import jaxnn
-from experiments import charts, grid, runtime, spectrum_chart, spectrum_report, store, sweep
+from experiments import (
+    charts,
+    grid,
+    report,
+    runtime,
+    spectrum_chart,
+    spectrum_page,
+    spectrum_report,
+    store,
+    sweep,
+)
 from jaxnn.quadrature import mean
 from jaxnn.spectrum import jacobian_factors, product_spectrum
 
 COMPARABLE = 1 / 4  # times the width: up to here a variance is compared with its prediction
 
 CHART = "spectrum"
-FILES = charts.names(CHART)
+FILES = (*charts.names(CHART), report.NAME)
 
 
 class Weights(NamedTuple):
@@ -224,8 +234,12 @@ def run(plan: Plan, kept: store.Store | None) -> bool:
     words = {spectrum_report.name_of(case): spectrum_report.span(case) for case in cases}
     summary = spectrum_report.summary(rows)
     charts.save(spectrum_chart.draw(rows, summary, words, subtitle(plan)), kept.folder, CHART)
-    about = {"finished": finished, "verdicts": verdicts, "sigma_w": plan.sigma_w}
-    kept.write_run(runtime.provenance(started, **about))
+    found = {"finished": finished, "verdicts": verdicts, "sigma_w": plan.sigma_w}
+    about = runtime.provenance(started, **found)
+    report.write(
+        kept.folder, spectrum_page.page(rows, subtitle(plan)), {"what": kept.what, **about}
+    )
+    kept.write_run(about)
     Console().print(spectrum_report.table(summary))
     print(*verdicts, f"in {kept.folder}: {', '.join((store.ROWS, store.RUN, *FILES))}", sep="\n")
     return finished

@@ -1,6 +1,7 @@
 """What the spectrum experiment says: variances beside their predictions, spans, verdicts."""
 
 import math
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,10 @@ from rich.table import Table
 from experiments import runtime
 
 CASE = ("activation", "weights")
+TITLE = (
+    "Variance of s² / mean s², s the singular values, by depth; ± standard error over seeds; "
+    "(predicted) in brackets: too large for the width"
+)
 
 
 def name_of(case: pl.DataFrame) -> tuple[str, str]:
@@ -37,15 +42,20 @@ def summary(rows: pl.DataFrame) -> pl.DataFrame:
 
 def sentence(case: pl.DataFrame) -> str:
     """The verdict on one activation and its weights, at the largest depth of theory."""
-    compared = summary(case).filter(pl.col("comparable") & pl.col("variance").is_not_null())
+    deepest = compared(case)
     words = "no variance to compare with theory"
-    if compared.height:
-        deepest = compared.sort("depth").row(-1, named=True)
+    if deepest is not None:
         words = (
             f"variance {plus_minus(deepest['variance'], deepest['error'])} of "
             f"{deepest['predicted']:.3g} predicted at depth {deepest['depth']}"
         )
     return f"{', '.join(name_of(case))}: {words}; singular values span {span(case)}"
+
+
+def compared(case: pl.DataFrame) -> dict[str, Any] | None:
+    """The row of the `summary` at the largest depth that can be compared with theory, if any."""
+    found = summary(case).filter(pl.col("comparable") & pl.col("variance").is_not_null())
+    return found.sort("depth").row(-1, named=True) if found.height else None
 
 
 def plus_minus(value: float, error: float | None) -> str:
@@ -73,23 +83,28 @@ def span(case: pl.DataFrame) -> str:
 
 def table(found: pl.DataFrame) -> Table:
     """A `summary` by depth; up to eight depths fit into 80 characters."""
-    shown = Table(
-        title="Variance of s² / mean s², s the singular values, by depth; ± standard error over "
-        "seeds; (predicted) in brackets: too large for the width",
-        title_justify="left",
-        box=box.SIMPLE,
-        padding=(0, 1, 0, 0),
-    )
+    depths, lines = lines_of(found)
+    shown = Table(title=TITLE, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
     shown.add_column("activation, weights", no_wrap=True)
-    for depth in sorted(found["depth"].unique()):
+    for depth in depths:
         shown.add_column(str(depth), justify="right", no_wrap=True)
-    for case in by_case(found):
-        lines = case.sort("depth").rows(named=True)
-        shown.add_row(", ".join(name_of(case)), *(_number(line["variance"], 3) for line in lines))
-        shown.add_row("  ±", *(_number(line["error"], 2) for line in lines))
-        predicted = (_number(line["predicted"], 3, line["comparable"]) for line in lines)
-        shown.add_row("  predicted", *predicted, end_section=True)
+    for name, *cells in lines:
+        shown.add_row(name, *cells, end_section=name.endswith("predicted"))
     return shown
+
+
+def lines_of(found: pl.DataFrame) -> tuple[list[int], list[tuple[str, ...]]]:
+    """The depths of a `summary`, and three lines a case: variance, its error, what is predicted."""
+    depths, lines = sorted(found["depth"].unique()), []
+    missing: dict[str, Any] = dict.fromkeys(found.columns)
+    for case in by_case(found):
+        rows = {row["depth"]: row for row in case.rows(named=True)}
+        at = [rows.get(depth, missing) for depth in depths]
+        predicted = [_number(row["predicted"], 3, row["comparable"] is not False) for row in at]
+        lines.append((", ".join(name_of(case)), *(_number(row["variance"], 3) for row in at)))
+        lines.append(("  ±", *(_number(row["error"], 2) for row in at)))
+        lines.append(("  predicted", *predicted))
+    return depths, lines
 
 
 def _number(value: float | None, digits: int, comparable: bool = True) -> str:

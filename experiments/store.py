@@ -2,7 +2,7 @@
 
 One process at a time holds the folder's lock. What it says of itself, `run.json`, is written first;
 a second start with other settings or another version is refused. Each finished cell is a file of
-its own in `parts`, written under another name, synced and renamed, with its checksum in its name:
+its own in `parts`, written under another name, synced and renamed, with a checksum in its name:
 it is whole or it is not there. At the end the parts become `rows.parquet`.
 """
 
@@ -12,7 +12,6 @@ import io
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,8 @@ import polars as pl
 import jaxnn
 
 ROWS, RUN, PARTS, LOCK = "rows.parquet", "run.json", "parts", ".lock"
-SCHEMA_VERSION = 2
+UNFINISHED = ".unfinished-*"
+SCHEMA_VERSION = 3
 
 
 class Store:
@@ -32,12 +32,12 @@ class Store:
     Args:
         folder: made where it does not exist.
         what: what the run is, as JSON: a run with another one is not continued.
-        names: of the files that the run will leave besides its own.
+        names: of the files that the run will leave besides its own, in the folder itself.
         overwrite: throws away a run that the folder holds.
 
     Raises:
-        OSError: the folder cannot be written, another process holds it, it holds files of these
-            names that no run has written, or another run and `overwrite` is false.
+        OSError: the folder cannot be written or another process holds it; or `overwrite` is false
+            and it holds another run, or files of these names that no run has written.
     """
 
     def __init__(
@@ -47,6 +47,8 @@ class Store:
         self.what = {"schema": SCHEMA_VERSION, "jaxnn": jaxnn.__version__, **what}
         self.broken: list[str] = []
         self._names = names
+        self._parts: dict[str, list[Path]] = {}
+        self._schema: pl.Schema | None = None
         made = not folder.exists()
         self._lock = filelock.FileLock(folder / LOCK)
         try:
@@ -71,31 +73,37 @@ class Store:
             raise
 
     def _claim(self, overwrite: bool) -> None:
-        found = read_run(self.folder)
+        parts = self.folder / PARTS
         if overwrite:
             self._clear()
-        elif found is None:
-            taken = [name for name in (ROWS, *self._names) if (self.folder / name).exists()]
+        found = read_run(self.folder)
+        if found is None:
+            names = (ROWS, *self._names)
+            taken = [name for name in names if (self.folder / name).exists()]
+            taken += [PARTS] if any(parts.glob("*")) else []
             if taken:
                 raise FileExistsError(
                     f"out: {self.folder} already holds {', '.join(taken)}, of no run that can be "
                     "continued; choose another folder with --out, or replace with --overwrite"
                 )
         else:
-            differing = _differences(found.get("what", {}), json.loads(json.dumps(self.what)))
+            differing = _differences(found["what"], json.loads(json.dumps(self.what)))
             if differing:
                 raise FileExistsError(
                     f"out: {self.folder} holds another run ({differing}); choose another folder "
                     "with --out, or replace it with --overwrite"
                 )
-            for left in self.folder.rglob(".unfinished-*"):
-                left.unlink()
-            return
-        (self.folder / PARTS).mkdir(exist_ok=True)
-        self.write_run({"finished": False})
+        parts.mkdir(exist_ok=True)
+        for unfinished in (*self.folder.glob(UNFINISHED), *parts.glob(UNFINISHED)):
+            unfinished.unlink()
+        for part in sorted(parts.glob("*.parquet")):
+            self._parts.setdefault(part.name.rsplit(".", 2)[0], []).append(part)
+        if found is None:
+            self.write_run({"finished": False})
 
     def _clear(self) -> None:
-        shutil.rmtree(self.folder / PARTS, ignore_errors=True)
+        if (self.folder / PARTS).exists():
+            shutil.rmtree(self.folder / PARTS)
         for name in (RUN, ROWS, *self._names):
             (self.folder / name).unlink(missing_ok=True)
 
@@ -104,11 +112,19 @@ class Store:
         self._lock.release()
 
     def read(self, cell: str) -> pl.DataFrame | None:
-        """What was measured of a cell, None where that is not there or broken; then it is gone."""
-        for path in (self.folder / PARTS).glob(f"{cell}.*.parquet"):
-            content = path.read_bytes()
+        """What was measured of a cell, None where that is not there or broken; then it is gone.
+
+        Raises:
+            OSError: it cannot be read, or has other columns than the rest.
+        """
+        for path in self._parts.pop(cell, []):
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise OSError(f"out: cannot read {path}: {error.strerror}") from None
             if path.name == _name_of(cell, content):
-                return pl.read_parquet(io.BytesIO(content))
+                with contextlib.suppress(pl.exceptions.PolarsError, pl.exceptions.PanicException):
+                    return self._checked(cell, pl.read_parquet(io.BytesIO(content)))
             self.broken.append(path.name)
             path.unlink()
         return None
@@ -117,16 +133,29 @@ class Store:
         """Keeps what was measured of a cell.
 
         Raises:
-            OSError: the sentence names the file and what the system said.
+            OSError: the sentence names the file and what the system said; or it has other columns
+                than the rest.
         """
-        content = io.BytesIO()
-        rows.write_parquet(content)
-        path = self.folder / PARTS / _name_of(cell, content.getvalue())
-        write_file(path, lambda temporary: temporary.write_bytes(content.getvalue()))
+        content = _parquet(self._checked(cell, rows))
+        path = self.folder / PARTS / _name_of(cell, content)
+        write_file(path, lambda temporary: temporary.write_bytes(content))
+
+    def _checked(self, cell: str, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows, which have the columns of all the others."""
+        if self._schema is None:
+            self._schema = rows.schema
+        if rows.schema != self._schema:
+            differing = _differences(dict(self._schema), dict(rows.schema), now=f"in {cell}")
+            raise OSError(
+                f"out: {self.folder / PARTS} holds cells of different columns ({differing}); "
+                "choose another folder with --out, or replace the run with --overwrite"
+            )
+        return rows
 
     def write_rows(self, rows: pl.DataFrame) -> None:
         """Writes all measurements, one row each, as Parquet."""
-        write_file(self.folder / ROWS, rows.write_parquet)
+        content = _parquet(rows)
+        write_file(self.folder / ROWS, lambda temporary: temporary.write_bytes(content))
 
     def write_run(self, about: dict[str, Any]) -> None:
         """Writes what the run is, and `about` it on what it ran and what it found, as JSON."""
@@ -134,52 +163,29 @@ class Store:
         write_file(self.folder / RUN, lambda path: path.write_text(text + "\n", encoding="utf-8"))
 
 
-def claim(folder: Path, names: tuple[str, ...], overwrite: bool) -> None:
-    """Makes the folder and makes sure that files of these names can be written into it.
-
-    Raises:
-        OSError: it holds one of them already and `overwrite` is false, or it cannot be written.
-    """
-    taken = [name for name in names if (folder / name).exists()]
-    if taken and not overwrite:
-        raise FileExistsError(
-            f"out: {folder} already holds a run ({', '.join(taken)}); "
-            "choose another folder with --out, or replace it with --overwrite"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"out: cannot write into {folder}: {error.strerror}; choose another folder with --out"
-        ) from None
-
-
-def write_rows(folder: Path, rows: pl.DataFrame) -> None:
-    """Writes the measurements, one row each, as Parquet."""
-    write_file(folder / ROWS, rows.write_parquet)
-
-
-def write_run(folder: Path, run: dict[str, Any]) -> None:
-    """Writes settings, versions, devices and verdicts as JSON."""
-    text = json.dumps({"schema": SCHEMA_VERSION, **run}, indent=2, ensure_ascii=False, default=str)
-    write_file(folder / RUN, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+def _parquet(rows: pl.DataFrame) -> bytes:
+    """In memory first: what polars says of a full disk is no OSError."""
+    content = io.BytesIO()
+    rows.write_parquet(content)
+    return content.getvalue()
 
 
 def _name_of(cell: str, content: bytes) -> str:
-    return f"{cell}.{hashlib.sha256(content).hexdigest()[:16]}.parquet"
+    checksum = hashlib.sha256(cell.encode() + content).hexdigest()  # nor is it another cell's
+    return f"{cell}.{checksum[:16]}.parquet"
 
 
-def _differences(found: dict[str, Any], wanted: dict[str, Any], inside: str = "") -> str:
+def _differences(
+    found: dict[str, Any], wanted: dict[str, Any], inside: str = "", now: str = "now"
+) -> str:
     """What differs, in a few words: `width 64 there, 128 now`."""
     words = []
     for name in dict.fromkeys((*found, *wanted)):
-        there, now = found.get(name), wanted.get(name)
-        if isinstance(there, dict) and isinstance(now, dict):
-            words.append(_differences(there, now, f"{inside}{name}."))
-        elif there != now:
-            words.append(f"{inside}{name} {_shown(there)} there, {_shown(now)} now")
+        old, new = found.get(name), wanted.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            words.append(_differences(old, new, f"{inside}{name}.", now))
+        elif old != new:
+            words.append(f"{inside}{name} {_shown(old)} there, {_shown(new)} {now}")
     return "; ".join(word for word in words if word)
 
 
@@ -193,15 +199,22 @@ def read_run(folder: Path) -> dict[str, Any] | None:
     Raises:
         OSError: it cannot be read, or is no description of a run.
     """
+    path = folder / RUN
     try:
-        found = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise OSError(f"{folder / RUN}: cannot be read: {error}") from None
-    if not isinstance(found, dict) or not isinstance(found.get("what"), dict):
-        raise OSError(f"{folder / RUN}: expected the description of a run, made by this program")
-    return found
+    except OSError as error:
+        raise OSError(f"out: cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        found = None
+    members = found if isinstance(found, dict) else {}
+    if not isinstance(members.get("what"), dict) or not isinstance(members.get("finished"), bool):
+        raise OSError(
+            f"out: {path} is not what a run says of itself; choose another folder with --out, or "
+            "replace the run with --overwrite"
+        )
+    return members
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -212,7 +225,7 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         OSError: the sentence names the file and what the system said.
     """
-    temporary = path.with_name(f".unfinished-{path.name}")
+    temporary = path.with_name(UNFINISHED.replace("*", path.name))
     try:
         write(temporary)
         _sync(temporary)

@@ -6,8 +6,12 @@ the cell that is being measured; a second one does not wait for it.
 
 import contextlib
 import logging
+import os
+import re
 import signal
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +24,16 @@ from jax.experimental import multihost_utils
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from experiments import runtime
 from experiments.store import Store
 
 log = logging.getLogger("jaxnn.experiments")
 
 COMPILING = "/jax/core/compile/"  # what JAX calls the durations of tracing, lowering and compiling
 LINE_EVERY = 5.0  # seconds, where the progress is plain lines
+INTERRUPTED = 130  # the exit code
+STOPPING = "stopping when this cell is done; again to stop now"
+GOES_ON = "stopped; the same command again goes on"
 
 
 class Cell(Protocol):
@@ -33,7 +41,7 @@ class Cell(Protocol):
 
     @property
     def key(self) -> str:
-        """A name for its file, different for each cell of a sweep."""
+        """What it is, in its file's name."""
 
     @property
     def shown(self) -> str:
@@ -76,9 +84,10 @@ def measure(
         The rows of every cell that is done, in the order of the cells, and whether that is all.
 
     Raises:
-        OSError: the disk; what was measured before is kept.
+        OSError: the disk, or a process that shares the sweep; what was measured before is kept.
     """
-    found = [None if store is None else store.read(cell.key) for cell in cells]
+    names = [_file_name(i, cell.key) for i, cell in enumerate(cells)]
+    found = [None if store is None else store.read(name) for name in names]
     if store is not None and store.broken:
         log.warning("measured again, for their files were broken: %s", ", ".join(store.broken))
     missing = _the_same_everywhere([rows is None for rows in found])
@@ -86,16 +95,21 @@ def measure(
         log.info("%d of %d cells are there already", missing.count(False), len(cells))
     with _interruptible() as stopped, _view(cells, missing, quiet or store is None) as seen:
         for i in [i for i, wanted in enumerate(missing) if wanted]:
-            if _the_same_everywhere([bool(stopped)])[0]:
-                break
-            seen(cells[i])
-            rows = measure_cell(cells[i])
-            found[i] = rows
+            with runtime.together():
+                if _the_same_everywhere([bool(stopped)])[0]:
+                    break
+                seen(cells[i])
+                rows = found[i] = measure_cell(cells[i])
             if store is not None:
-                store.write(cells[i].key, rows)
+                store.write(names[i], rows)
             seen(None)
     done = [rows for rows in found if rows is not None]
     return done, len(done) == len(cells)
+
+
+def _file_name(i: int, key: str) -> str:
+    """Different for each cell of a sweep, whatever the key is, and no path."""
+    return f"{i:05d}-{re.sub('[^a-zA-Z0-9_-]', '_', key)[:100]}"
 
 
 def _the_same_everywhere(flags: list[bool]) -> list[bool]:
@@ -108,26 +122,45 @@ def _the_same_everywhere(flags: list[bool]) -> list[bool]:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[list[int]]:
-    """A list that is empty until Ctrl-C or a request to terminate; the second one interrupts."""
+    """A list that is empty until Ctrl-C or a request to terminate; the second one ends the process.
+
+    A thread listens to them: the main one hears nothing while XLA compiles or computes.
+    """
     stopped: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # where signals do not arrive
+        yield stopped
+        return
+    heard, told = socket.socketpair()
+    told.setblocking(False)
 
-    def stop(number: int, _: object) -> None:
-        if stopped:
-            raise KeyboardInterrupt
-        stopped.append(number)
-        print("stopping when this cell is done; again to stop now", file=sys.stderr)
+    signals = (signal.SIGINT, signal.SIGTERM)
 
-    try:
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread, where signals do not arrive
-        before = {}
+    def listen() -> None:
+        while number := heard.recv(1):
+            if number[0] not in signals:
+                continue
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                print(GOES_ON if stopped else STOPPING, file=sys.stderr, flush=True)
+            if stopped:
+                Console(file=sys.__stderr__).show_cursor()
+                os._exit(INTERRUPTED)
+            stopped.append(number[0])
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    before = [(number, signal.signal(number, lambda *_: None)) for number in signals]
+    fd = signal.set_wakeup_fd(told.fileno())
     try:
         yield stopped
     except KeyboardInterrupt:
         pass  # what is done is in the store
     finally:
-        for number, handler in before.items():
+        signal.set_wakeup_fd(fd)
+        for number, handler in before:
             signal.signal(number, handler)
+        told.close()
+        listener.join()
+        heard.close()
 
 
 @contextlib.contextmanager
@@ -161,7 +194,9 @@ def _live(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("", total=len(cells), completed=missing.count(False), rate="")
+        bar = progress.add_task(
+            "", total=len(cells), completed=missing.count(False), rate=clock.rate(0)
+        )
         done = 0
 
         def seen(cell: Cell | None) -> None:
@@ -180,11 +215,11 @@ class _Lines:
 
     def __init__(self, clock: Clock, total: int, done: int) -> None:
         self.clock, self.total, self.before = clock, total, done
-        self.measured, self.last, self.shown = 0, 0.0, ""
+        self.measured, self.last, self.shown = 0, -LINE_EVERY, ""
 
     def __call__(self, cell: Cell | None) -> None:
         if cell is not None:
-            self.shown = cell.shown
+            self.shown = cell.shown.strip()
             return
         self.measured += 1
         done, now = self.before + self.measured, time.perf_counter()

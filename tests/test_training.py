@@ -346,29 +346,25 @@ def diagonal(net, *weights):
 
 
 TANH = jaxnn.Network((1, 1, 1, 1), "tanh", "binary")
-BINARY = jaxnn.Network((1, 1, 1, 1), "identity", "binary")
+BINARY = jaxnn.Network((1, 1, 1, 1, 1), "identity", "binary")
 SQUARES = jaxnn.Network((1, 1, 1), "identity", "regression")
 # network, weights, x, labels in turn, step size; step, layer, sentence
 DIVERGING = {
-    "signal": (  # z = 1e30, 1e60
-        *(BINARY, (1e30, 1e30, 1e30), 1, (0, 1), 1e-3),
-        *(0, 2, r"signal .* at z\[2\] of 3 layers \(root mean square 10\^60.0\)\. Try"),
+    "signal": (  # z = 1, 1e30, 1e60
+        *(BINARY, (1, 1e30, 1e30, 1e30), 1, (0, 1), 1e-3),
+        *(0, 3, r"signal .* at z\[3\] of 4 layers \(root mean square 10\^60.0\)\. Try"),
     ),
     "signal ": (  # weights become -1e30
         *(SQUARES, (1, 1), 1, (0,), 1e30),
-        *(1, 2, r"signal .* at z\[2\] of 2 layers\. Try"),
+        *(1, 2, r"signal .* at z\[2\] of 2 layers \(root mean square 10\^60\.\d\)\. Try"),
     ),
     "loss": (
         *(SQUARES, (1, 1e25), 1, (0,), 1e-3),
-        *(0, 2, r"loss itself .* at z\[2\], .* labels\. Try"),
+        *(0, 2, r"loss itself .* at z\[2\], .* 10\^25.0\); .* labels\. Try"),
     ),
-    "gradient": (  # Δz = 1, 1e30, 1e60, and so z = -inf at the step after
-        *(BINARY, (1, 1e30, 1e30), 1e-30, (0, 1), 1e-3),
-        *(
-            1,
-            1,
-            r"loss is inf; .* Δz\[1\] of 3 layers \(largest \|Δz\| 10\^59\.\d\), at step 0\. Try",
-        ),
+    "gradient": (  # Δz = 1, 1e30, 1e60, 1e60, and so z = -inf at the step after
+        *(BINARY, (1, 1, 1e30, 1e30), 1e-30, (0, 1), 1e-3),
+        *(1, 2, r"loss is .* Δz\[2\] of 4 layers \(largest \|Δz\| 10\^59\.\d\), at step 0\. Try"),
     ),
     "gradient ": (  # the same, where tanh hides -inf from the loss
         *(TANH, (1, 1e30, 1e30), 1e-30, (0, 1), 1e-3),
@@ -392,8 +388,10 @@ def diverged(net, params, xs, ys, size, key, **options):
     return raised.value
 
 
-@pytest.mark.parametrize("stacked", [False, True])
-@pytest.mark.parametrize("where", DIVERGING)
+@pytest.mark.parametrize(
+    ("where", "stacked"),
+    [*itertools.product(DIVERGING, [False]), ("signal", True), ("gradient", True)],
+)
 def test_what_is_not_finite_is_said_in_a_sentence(key, where, stacked):
     net, weights, x, labels, size, step, layer, sentence = DIVERGING[where]
     params = diagonal(net, *weights)
@@ -503,5 +501,7 @@ def test_a_key_beside_a_state_and_uneven_lengths_are_refused(key):
         jaxnn.fit(net, state, xs, ys, SGD, epochs=1, batch=BATCH, key=key)
     with pytest.raises(ValueError, match="y: expected 22 labels for 22 examples, got 21"):
         jaxnn.split(xs, ys[1:], 0.5, key)
+    with pytest.raises(ValueError, match=r"x: expected shape .* got \(0, 4\)"):
+        jaxnn.epoch(net, SGD, state, xs[:0], ys[:0], batch=BATCH)
     with pytest.raises(ValueError, match="epochs: expected at least 0"):  # before the first epoch
         jaxnn.each_epoch(net, SGD, state, xs, ys, epochs=-1, batch=BATCH)

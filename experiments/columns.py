@@ -1,0 +1,108 @@
+"""The columns of rows.parquet, by experiment: types, units, meanings; and a check of what is read.
+
+Logarithms say so in their names, `log10_…` of a number without a unit, and so do fractions. Depth
+counts hidden layers, width units, batch examples.
+"""
+
+from typing import NamedTuple
+
+import polars as pl
+
+
+class Column(NamedTuple):
+    """A column: what it holds, in which unit, and whether that may be missing."""
+
+    dtype: pl.DataType
+    unit: str
+    meaning: str
+    optional: bool = False
+    known: tuple[str, ...] = ()  # the texts it may hold; none where any
+
+
+TEXT, COUNT, REAL, FLAG = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
+STATES = ("number", "underflow", "overflow", "zero")
+
+DEPTH = {
+    "activation": Column(TEXT, "name", "σ of the hidden layers"),
+    "weights": Column(TEXT, "name", "initialisation"),
+    "sigma_w": Column(REAL, "1", "σ_w of a hidden layer; missing where theory has none", True),
+    "sigma_b": Column(REAL, "1", "standard deviation of the biases"),
+    "width": Column(COUNT, "units", "in every hidden layer"),
+    "depth": Column(COUNT, "hidden layers", "of the network"),
+    "batch": Column(COUNT, "examples", "whose mean loss is differentiated"),
+    "dtype": Column(TEXT, "name", "in which it is computed"),
+    "data": Column(TEXT, "name", "set or file"),
+    "seed": Column(COUNT, "1", "draws weights and batch"),
+    "layer": Column(COUNT, "layers", "l, from 1; depth + 1 is the output"),
+    "log10_delta_z": Column(REAL, "decades", "log₁₀ ‖Δz[l]‖; -inf for zero"),
+    "log10_delta_theta": Column(REAL, "decades", "log₁₀ ‖Δθ[l-1]‖"),
+    "log10_gain": Column(REAL, "decades", "log₁₀ ‖Δz[l]‖ / ‖Δz[l+1]‖; nan for the output"),
+    "log10_mean_square_z": Column(REAL, "decades", "log₁₀ of the mean of z[l]²"),
+    "saturated_fraction": Column(REAL, "of units", "on a plateau of σ"),
+    "dead_fraction": Column(REAL, "of units", "with no slope for any example"),
+    "delta_z": Column(TEXT, "word", "Δz[l] in plain backpropagation", known=STATES),
+}
+SPECTRUM = {
+    "activation": Column(TEXT, "name", "σ of the hidden layers"),
+    "weights": Column(TEXT, "name", "kind of weights"),
+    "depth": Column(COUNT, "factors", "of the Jacobian"),
+    "seed": Column(COUNT, "1", "draws weights and inputs"),
+    "example": Column(COUNT, "1", "which of the inputs"),
+    "log10_singular_values": Column(pl.List(REAL), "decades", "log₁₀ s, descending"),
+    "log10_mean": Column(REAL, "decades", "log₁₀ of the mean of s²"),
+    "variance": Column(REAL, "1", "of s² / mean s²; missing where that is zero", True),
+    "predicted": Column(REAL, "1", "the variance at infinite width"),
+    "comparable": Column(FLAG, "yes or no", "whether the width is large enough for it"),
+}
+TRAINABILITY = {
+    "depth": Column(COUNT, "hidden layers", "of the network"),
+    "sigma_w_squared": Column(REAL, "1", "σ_w², the variance of the weights times fan_in"),
+    "seed": Column(COUNT, "1", "draws weights and batches"),
+    "accuracy": Column(REAL, "of examples", "fraction that is told right, of all the data"),
+    "loss": Column(REAL, "nats", "mean over all the data"),
+}
+LAWS = {
+    "law": Column(TEXT, "name", "of the law"),
+    "case": Column(TEXT, "name", "what is compared"),
+    "source": Column(TEXT, "name", "where the law is from"),
+    "relation": Column(TEXT, "sign", "of the measured to the predicted", known=("=", "≥", "≤")),
+    "predicted": Column(REAL, "that of the case", "by the law's formula"),
+    "measured": Column(REAL, "that of the case", "in networks"),
+    "standard_error": Column(REAL, "that of the case", "of the measured; missing for one", True),
+    "tolerance": Column(REAL, "that of the case", "by which they may differ"),
+    "reason": Column(TEXT, "words", "where the tolerance comes from"),
+    "holds": Column(FLAG, "yes or no", "whether they agree"),
+}
+
+
+def check(rows: pl.DataFrame, expected: dict[str, Column]) -> None:
+    """Makes sure that rows are those of an experiment.
+
+    Raises:
+        ValueError: one sentence on the first column that is not.
+    """
+    missing, more = set(expected) - set(rows.columns), set(rows.columns) - set(expected)
+    if missing or more:
+        words = (("without ", missing), ("with ", more))
+        found = " and ".join(f"{word}{', '.join(sorted(names))}" for word, names in words if names)
+        raise ValueError(f"expected the columns {', '.join(expected)}, got them {found}")
+    if rows.is_empty():
+        raise ValueError("expected rows, got none")
+    for name, column in expected.items():
+        values = rows[name]
+        if values.dtype != column.dtype:
+            raise ValueError(f"column {name}: expected {column.dtype}, got {values.dtype}")
+        if values.null_count() and not column.optional:
+            raise ValueError(f"column {name}: expected no missing values")
+        wrong = _wrong(name, values, column)
+        if wrong.len():
+            wanted = ", ".join(column.known) or "counts"
+            raise ValueError(f"column {name}: expected {wanted}, got {wrong[0]!r}")
+
+
+def _wrong(name: str, values: pl.Series, column: Column) -> pl.Series:
+    if column.known:
+        return values.filter(~values.is_in(column.known))
+    if column.dtype == COUNT:
+        return values.filter(values < (0 if name in ("seed", "example") else 1))
+    return values.clear()

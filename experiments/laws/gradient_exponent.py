@@ -1,0 +1,117 @@
+"""Law 1: a layer multiplies the size of a gradient by √χ.
+
+    E‖Δz[l]‖² = χ E‖Δz[l+1]‖²,   χ = σ_w² E[σ′(√q* g)²],   so ln ‖Δz[l]‖ has the slope ½ ln χ
+
+a layer on the way down. A finite width n adds -c/4n to the slope of one network, and lets it vary
+by ½ √(1.2 c/(n · layers)) from draw to draw: `meanfield.slope_band`. Networks start at q*, so that
+χ is the same in every layer, and the gradient at a random cotangent: one from a loss depends on
+the forward pass. Source: Schoenholz et al. 2017, arXiv:1611.01232, section 5.
+"""
+
+import math
+from functools import cache
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+import jaxnn
+from experiments.laws.draws import Case, Start, flows, slope_down, started
+from experiments.laws.law import (
+    ERRORS,
+    Expected,
+    Law,
+    Measurement,
+    Panel,
+    Prediction,
+    curve,
+    found,
+    points,
+    together,
+)
+
+# Activation, σ_w² (None: the critical one) and σ_b².
+KINDS = (
+    ("sigmoid", 1.0, 0.0),
+    ("tanh", 1.0, 0.05),
+    ("tanh", None, 0.05),
+    ("tanh", 4.0, 0.05),
+    ("relu", 1.0, 0.0),
+    ("relu", 2.5, 0.0),
+    ("selu", 1.0, 0.0),
+)
+SATURATING = ("sigmoid", "tanh", "selu")  # of these the band is a lower bound
+PROFILE = Panel("Gradient by layer, widest network", "layer l", "ln ‖Δz[l]‖ / ‖Δz[last]‖")
+SLOPES = Panel("Slope of every network", "½ ln χ", "slope of ln ‖Δz[l]‖, nats a layer")
+REASON = "4 sd of the finite-width band over √seeds"
+
+
+class Setup(NamedTuple):
+    """The networks that are measured, each seed with weights of its own."""
+
+    widths: tuple[int, ...]
+    layers: int
+    seeds: int
+
+
+@cache
+def kinds() -> dict[str, Start]:
+    """The kinds of hidden layers by name, at q*."""
+    by_name = {}
+    for activation, variance_w, variance_b in KINDS:
+        sigma_b = math.sqrt(variance_b)
+        if variance_w is None:
+            with jax.enable_x64(True):
+                sigma_w = float(jaxnn.meanfield.critical_sigma_w(activation, sigma_b))
+            name = f"{activation}, critical"
+        else:
+            sigma_w, name = math.sqrt(variance_w), f"{activation}, σ_w² = {variance_w:g}"
+        by_name[name] = started(Case(activation, sigma_w, sigma_b))
+    return by_name
+
+
+def predict(setup: Setup) -> Prediction:
+    """½ ln χ - c/4n, and the straight lines ½ ln χ · (layers - l) of infinite width."""
+    expected, curves = [], []
+    layer = np.arange(1, setup.layers + 1)
+    for name, kind in kinds().items():
+        slope = kind.half_log_chi
+        curves.append(curve(PROFILE, name, layer, slope * (setup.layers - layer)))
+        saturates = kind.case.activation in SATURATING
+        reason = REASON + ", doubled: units saturate" * saturates
+        for n in setup.widths:
+            bias, sd = jaxnn.meanfield.slope_band(kind.case.activation, kind.q, n, setup.layers)
+            allowed = (1 + saturates) * ERRORS * float(sd) / math.sqrt(setup.seeds)
+            value = slope + float(bias)
+            expected.append(Expected(f"{name}, n = {n}", value, allowed, reason, errors=0))
+            curves.append(curve(SLOPES, f"n = {n}", slope, value))
+    return Prediction(tuple(expected), together(curves))
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """The slope of a straight line through ln ‖Δz[l]‖, l = 1 … layers, of each seed."""
+    keys, numbers, shown = jax.random.split(key, setup.seeds), {}, []
+    layer = np.arange(1, setup.layers + 1)
+    for name, kind in kinds().items():
+        for n in setup.widths:
+            flow = flows(keys, n, setup.layers, kind.case, kind.q0)
+            profile = np.asarray(flow.log_delta)[:, : setup.layers]
+            slopes = slope_down(profile)
+            numbers[f"{name}, n = {n}"] = found(slopes)
+            shown.append(points(SLOPES, f"n = {n}", kind.half_log_chi, slopes[:, None]))
+            if n == max(setup.widths):
+                shown.append(points(PROFILE, name, layer, profile - profile[:, -1:]))
+    return Measurement(numbers, together(shown))
+
+
+LAW = Law(
+    number=1,
+    name="gradient-exponent",
+    source="Schoenholz et al. 2017",
+    statement="‖Δz[l]‖ changes by √χ a layer: the slope of its logarithm is ½ ln χ",
+    predict=predict,
+    measure=measure,
+    full=Setup(widths=(100, 300, 1000), layers=30, seeds=10),
+    quick=Setup(widths=(100,), layers=20, seeds=4),
+    panels=(PROFILE, SLOPES),
+)

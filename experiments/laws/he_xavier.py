@@ -1,0 +1,119 @@
+"""Law 3: a network of 30 relu layers trains with He weights, and with Xavier weights it does not.
+
+E[σ′(z)²] = ½ for relu, so χ = σ_w²/2. Weights of variance 2/fan_in (He) keep the size of Δz; with
+1/fan_in (Xavier, where fan_in = fan_out) it shrinks by 2^-½ a layer, 2^-15 over 30 of them, and
+the signal on its way up by as much: the network does not leave its start. Source: He et al. 2015,
+arXiv:1502.01852, section 2.2 and figure 3.
+"""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxnn
+from experiments.laws.draws import Case, Params, drawn, slope_down, started
+from experiments.laws.law import (
+    ERRORS,
+    Expected,
+    Law,
+    Measurement,
+    Panel,
+    Prediction,
+    Relation,
+    curve,
+    found,
+    points,
+    together,
+)
+from experiments.laws.training import Descent, Examples, accuracies, classifier, digits
+
+KINDS = {"He": Case("relu", math.sqrt(2)), "Xavier": Case("relu", 1.0)}
+TRAINED, STALLED = 0.95, 0.30  # training accuracy that counts as either; chance is 0.10
+DESCENT = Descent(rate=0.01, momentum=0.0, batch=128)
+PROFILE = Panel("Gradient by layer, untrained", "layer l", "ln ‖Δz[l]‖ / ‖Δz[last]‖")
+CURVE = Panel("Training on the digits", "step", "training accuracy")
+
+
+class Setup(NamedTuple):
+    """The network, the steps of training, how often to look, and seeds."""
+
+    width: int
+    layers: int
+    steps: int
+    looks: int
+    seeds: int
+
+
+def predict(setup: Setup) -> Prediction:
+    """½ ln χ - c/4n a layer, and on which side of the two bounds training ends."""
+    expected, curves = [], []
+    layer = np.arange(1, setup.layers + 1)
+    bounds: dict[str, tuple[float, Relation]] = {"He": (TRAINED, "≥"), "Xavier": (STALLED, "≤")}
+    for name, case in KINDS.items():
+        slope = started(case).half_log_chi
+        bias, sd = jaxnn.meanfield.slope_band("relu", 1.0, setup.width, setup.layers)
+        allowed = ERRORS * float(sd) / math.sqrt(setup.seeds)
+        reason = "4 sd of the finite-width band over √seeds"
+        case_name = f"{name}: slope of ln ‖Δz‖"
+        expected.append(Expected(case_name, slope + float(bias), allowed, reason, errors=0))
+        bound, relation = bounds[name]
+        reason = "a bound: no tolerance"
+        expected.append(Expected(f"{name}: accuracy", bound, 0.0, reason, 0, relation))
+        curves.append(curve(PROFILE, name, layer, slope * (setup.layers - layer)))
+        ends = np.array([0, setup.steps])
+        curves.append(curve(CURVE, name, ends, [bound, bound]))
+    return Prediction(tuple(expected), together(curves))
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """The slope before training, from a random cotangent, and the accuracy on the way."""
+    examples = digits()
+    net = classifier(setup.width, setup.layers, "relu")
+    layer = np.arange(1, setup.layers + 1)
+    step = setup.steps * np.arange(1, setup.looks + 1) / setup.looks
+    numbers, shown = {}, []
+    for name, case in KINDS.items():
+        profiles, learned = [], []
+        for seed in jax.random.split(key, setup.seeds):
+            of_params, of_u, of_batches = jax.random.split(seed, 3)
+            params = _draw(net, of_params, case.sigma_w)
+            profiles.append(np.asarray(_profile(net, params, examples, of_u))[:-1])
+            learned.append(accuracies(net, params, examples, of_batches, DESCENT, *setup[2:4]))
+        profile, accuracy = np.array(profiles, np.float64), np.array(learned, np.float64)
+        numbers[f"{name}: slope of ln ‖Δz‖"] = found(slope_down(profile))
+        numbers[f"{name}: accuracy"] = found(accuracy[:, -1])
+        shown.append(points(PROFILE, name, layer, profile - profile[:, -1:]))
+        shown.append(points(CURVE, name, step, accuracy))
+    return Measurement(numbers, together(shown))
+
+
+@jax.jit
+def _draw(net: jaxnn.Network, key: jax.Array, sigma_w: float) -> Params:
+    return drawn(net, key, sigma_w, 0.0)
+
+
+@partial(jax.jit, static_argnames="batch")
+def _profile(
+    net: jaxnn.Network, params: Params, examples: Examples, key: jax.Array, batch: int = 64
+) -> jax.Array:
+    """The mean of ln ‖Δz[l]‖ over examples, (layers + 1,), from a random cotangent."""
+    u = jax.random.normal(key, (batch, net.sizes[-1]))
+    flow = jaxnn.gradient_flow(net, params, examples.x[:batch], cotangent=u)
+    return jnp.mean(flow.log_delta_example, axis=1)
+
+
+LAW = Law(
+    number=3,
+    name="he-xavier",
+    source="He et al. 2015",
+    statement="30 relu layers: with Xavier weights Δz shrinks by 2^-½ a layer, and training stalls",
+    predict=predict,
+    measure=measure,
+    full=Setup(width=100, layers=30, steps=1500, looks=15, seeds=3),
+    quick=Setup(width=100, layers=30, steps=1500, looks=5, seeds=1),
+    panels=(PROFILE, CURVE),
+)

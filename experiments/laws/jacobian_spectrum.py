@@ -1,0 +1,159 @@
+"""Law 7: how far the singular values of a deep network's Jacobian are spread.
+
+The spectrum of JJᵀ, J = F[1] ⋯ F[L] with F[l] = diag(σ′(z[l])) θ[l], relative to its mean, has at
+infinite width and at criticality the variance
+
+    L (μ₂/μ₁² - 1 - s₁),   μ_k = E[σ′(√q* g)^2k],   s₁ = -1 for Gaussian, 0 for orthogonal weights:
+
+L for linear Gaussian networks, 2L for relu, L for relu with orthogonal weights, 0 for linear ones.
+The spectrum of a linear Gaussian network ends at (L+1)^(L+1) / L^L. A finite spectrum ends
+before its edge, the more so the larger the variance is beside n. Source: Pennington, Schoenholz &
+Ganguli 2017, arXiv:1711.04735.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn.initializers import Initializer
+
+import jaxnn
+from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, drawn, of_square, square
+from experiments.laws.law import (
+    Expected,
+    Law,
+    Measurement,
+    Panel,
+    Prediction,
+    curve,
+    found,
+    points,
+    together,
+)
+from jaxnn.quadrature import mean
+from jaxnn.spectrum import jacobian_factors, product_spectrum
+
+VARIANCE = Panel("Variance of JJᵀ's spectrum", "factors L", "variance / mean²")
+EDGE = Panel("Largest value, linear Gaussian", "factors L", "largest / mean")
+OF_VARIANCE, OF_EDGE = 0.15, 0.20  # what a width of some hundred units takes off
+
+
+class Kind(NamedTuple):
+    """An activation with a kind of weights, and the relative variance of θθᵀ's spectrum, -s₁."""
+
+    activation: str
+    weights: Initializer
+    variance: float
+
+
+OF_EDGES = "linear, Gaussian"
+KINDS = {
+    "linear, Gaussian": Kind("identity", GAUSSIAN, 1.0),
+    "relu, Gaussian": Kind("relu", GAUSSIAN, 1.0),
+    "relu, orthogonal": Kind("relu", ORTHOGONAL, 0.0),
+    "linear, orthogonal": Kind("identity", ORTHOGONAL, 0.0),
+}
+
+
+class Setup(NamedTuple):
+    """The width, the numbers L of factors, and how many networks of each."""
+
+    width: int
+    factors: tuple[int, ...]
+    seeds: int
+
+
+def predict(setup: Setup) -> Prediction:
+    """The variance of each kind, linear in L, and the edge."""
+    expected, curves = [], []
+    dense = np.arange(min(setup.factors), max(setup.factors) + 1)
+    rounding = float(np.finfo(np.float32).eps)
+    for name, kind in KINDS.items():
+        each = _slopes(kind.activation) + kind.variance
+        curves.append(curve(VARIANCE, name, dense, each * dense))
+        for factors in setup.factors:
+            allowed = OF_VARIANCE * each * factors + factors * rounding
+            reason = "15 % for a finite width and a few networks" if each else "rounding, L · 2⁻²³"
+            case = f"{name}, L = {factors}: variance"
+            expected.append(Expected(case, each * factors, allowed, reason, errors=0))
+    curves.append(curve(EDGE, OF_EDGES, dense, [edge(int(d)) for d in dense]))
+    for factors in setup.factors:
+        reason = "20 %: the largest of n values lies inside the edge"
+        case, of = f"{OF_EDGES}, L = {factors}: edge", edge(factors)
+        expected.append(Expected(case, of, OF_EDGE * of, reason, errors=0))
+    return Prediction(tuple(expected), together(curves))
+
+
+def _slopes(activation: str) -> float:
+    """μ₂/μ₁² - 1, at any q: both activations are the same at every scale."""
+    mu1 = mean(activation, 1.0, lambda f, z, g: f.prime(z) ** 2)
+    return float(mean(activation, 1.0, lambda f, z, g: (f.prime(z) ** 2 / mu1 - 1) ** 2))
+
+
+def edge(factors: int) -> float:
+    """Where the spectrum of a product of Gaussian matrices ends, with mean 1."""
+    return float((factors + 1) ** (factors + 1) / factors**factors)
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """Variance and largest value of the singular values of J, squared, over their mean."""
+    keys, numbers, shown = jax.random.split(key, setup.seeds), {}, []
+    for name, kind in KINDS.items():
+        of_seed = [_spectra(setup, kind, key) for key in keys]
+        variances = np.array([[s.variance[0] for s in spectra] for spectra in of_seed], float)
+        largest = np.array([[_largest(s) for s in spectra] for spectra in of_seed])
+        for j, factors in enumerate(setup.factors):
+            numbers[f"{name}, L = {factors}: variance"] = found(variances[:, j])
+            numbers[f"{name}, L = {factors}: edge"] = found(largest[:, j])
+        shown.append(points(VARIANCE, name, setup.factors, variances))
+        if name == OF_EDGES:
+            shown.append(points(EDGE, name, setup.factors, largest))
+    return Measurement(numbers, together(shown))
+
+
+def _largest(s: jaxnn.Spectrum) -> float:
+    """The largest value of JJᵀ's spectrum over the mean."""
+    return float(jnp.exp(2 * s.log_singular_values[0, 0] - s.log_mean[0]))
+
+
+def _spectra(setup: Setup, kind: Kind, key: jax.Array) -> list[jaxnn.Spectrum]:
+    """Of one draw, for every number of factors: a shallower network is the start of a deeper."""
+    sigma_w = float(jaxnn.meanfield.critical_sigma_w(kind.activation, 0.0))
+    n, most = setup.width, max(setup.factors)
+    (theta, b), x = _draw(key, square(n, most + 1, "identity"), sigma_w, kind.weights)
+    found = []
+    for factors in setup.factors:
+        params = (
+            jaxnn.Layer(theta[:factors], b[:factors]),
+            jaxnn.Layer(theta[factors], b[factors]),
+        )
+        factors_of_j = _factors(square(n, factors, kind.activation), params, x[None])
+        found.append(product_spectrum(factors_of_j))
+    return found
+
+
+_factors = jax.jit(jacobian_factors)
+
+
+@partial(jax.jit, static_argnames="weights")
+def _draw(
+    key: jax.Array, net: jaxnn.Network, sigma_w: float, weights: Initializer
+) -> tuple[jaxnn.Layer, jax.Array]:
+    """The run of a network's hidden layers, and an input."""
+    of_params, of_x = jax.random.split(key)
+    return drawn(net, of_params, sigma_w, 0.0, weights)[0], of_square(of_x, net.sizes[0], 1.0)
+
+
+LAW = Law(
+    number=7,
+    name="jacobian-spectrum",
+    source="Pennington et al. 2017",
+    statement="variance of JJᵀ: L linear Gaussian, 2L relu, L relu orthogonal, 0 linear orthogonal",
+    predict=predict,
+    measure=measure,
+    full=Setup(width=400, factors=(1, 2, 4, 8), seeds=8),
+    quick=Setup(width=200, factors=(1, 4), seeds=10),
+    panels=(VARIANCE, EDGE),
+)

@@ -1,0 +1,195 @@
+"""Law 4: deep linear networks learn as fast as shallow ones, if their weights are orthogonal.
+
+A product of D equal factors learns one singular mode u of a target s, from whitened inputs, as
+
+    τ du/dt = D u^(2-2/D) (s - u),   D t(u0 → u) = ∫ du / (u^(2-2/D) (s - u))
+
+from u0 to u: the best step size falls like 1/D, so that the number of steps goes by D t, which for
+D → ∞ has a limit. Whole networks, with the best step size of a grid, do the same where their
+weights are orthogonal; of Gaussian weights a product of many has a few large singular values and
+many tiny ones, and the time grows with D. Source: Saxe et al. 2014, arXiv:1312.6120, equations 12
+to 17, figures 3 to 6.
+"""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.nn.initializers import Initializer
+
+import jaxnn
+from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, Params, drawn, square
+from experiments.laws.law import (
+    Expected,
+    Found,
+    Law,
+    Measurement,
+    Panel,
+    Prediction,
+    curve,
+    found,
+    points,
+    together,
+)
+from experiments.laws.training import Examples, fewest_steps
+
+MODE, LEARNED = 0.1, 0.99  # u0, and where a mode of s = 1 counts as learned
+STEP = 0.01  # step size of a single mode, times 1/D
+RANK, LEFT = 10, 0.01  # of the target; the part of the loss at which a network has learned it
+GRID = math.sqrt(2)  # between neighbouring step sizes
+RATES = 2.0 * GRID ** -np.arange(14.0)  # times 1/D
+BASE = 8  # matrices with whose learning time others are compared
+MODES = Panel("One mode", "D t", "u")
+TIMES = Panel("Whole networks", "matrices D", f"steps / steps of {BASE}", log_x=True, log_y=True)
+
+
+class Setup(NamedTuple):
+    """Numbers D of matrices, ascending, of single modes and of networks; most steps to try."""
+
+    modes: tuple[int, ...]
+    orthogonal: tuple[int, ...]
+    gaussian: tuple[int, ...]
+    width: int
+    most: int
+    seeds: int
+
+
+def predict(setup: Setup) -> Prediction:
+    """D t of single modes, and the ratios of learning times that follow for whole networks."""
+    expected, curves = [], []
+    u = np.linspace(MODE, LEARNED, 60)
+    for factors in setup.modes:
+        time = learning_time(factors, MODE, LEARNED)
+        reason = "Euler steps: half a step size, relative"
+        expected.append(Expected(f"one mode, D = {factors}: D t", time, STEP / 2 * time, reason, 0))
+        of_u = [learning_time(factors, MODE, float(v)) for v in u]
+        curves.append(curve(MODES, f"D = {factors}", of_u, u))
+    start, end = 1 / math.sqrt(setup.width), 1 - math.sqrt(LEFT)
+    for name, matrices in (("orthogonal", setup.orthogonal), ("Gaussian", setup.gaussian)):
+        base = learning_time(BASE, start, end)
+        ratios = [learning_time(d, start, end) / base for d in matrices]
+        case, deepest = _case(name, matrices[-1]), ratios[-1]
+        if name == "orthogonal":
+            curves.append(curve(TIMES, name, matrices, ratios))
+            reason = "one step of the grid of step sizes, √2"
+            expected.append(Expected(case, deepest, (GRID - 1) * deepest, reason, errors=0))
+        else:
+            reason = "it grows: twice what saturates, two steps of the grid"
+            expected.append(Expected(case, GRID**2 * deepest, 0.0, reason, 0, "≥"))
+    return Prediction(tuple(expected), together(curves))
+
+
+def learning_time(factors: int, start: float, end: float) -> float:
+    """D t = ∫ du / (u^(2-2/D) (1 - u)), in v = ln(u/(1-u)), where it is ∫ u^(2/D-1) dv."""
+    x, w = np.polynomial.legendre.leggauss(64)
+    low, high = (math.log(u / (1 - u)) for u in (start, end))
+    u = 1 / (1 + np.exp(-(low + (high - low) * (1 + x) / 2)))
+    return float((high - low) / 2 * np.sum(w * u ** (2 / factors - 1)))
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """Trains single modes, and whole networks with every step size of the grid."""
+    numbers, shown = {}, []
+    for factors in setup.modes:
+        u = np.asarray(_mode(setup.modes[-1], factors), np.float64)
+        time = STEP * np.arange(len(u))
+        done = float(np.interp(LEARNED, u, time))
+        numbers[f"one mode, D = {factors}: D t"] = Found(done)
+        seen = np.searchsorted(u, np.linspace(MODE, LEARNED, 12)[1:-1])
+        shown.append(points(MODES, f"D = {factors}", time[seen], u[None, seen]))
+    for name, weights, matrices in (
+        ("orthogonal", ORTHOGONAL, setup.orthogonal),
+        ("Gaussian", GAUSSIAN, setup.gaussian),
+    ):
+        times = _times(setup, key, weights, matrices)
+        ratios = times / times[:, [matrices.index(BASE)]]
+        numbers[_case(name, matrices[-1])] = found(ratios[:, -1])
+        shown.append(points(TIMES, name, matrices, ratios))
+    return Measurement(numbers, together(shown))
+
+
+@partial(jax.jit, static_argnames="room")
+def _mode(room: int, factors: int) -> jax.Array:
+    """`u` after each step of gradient descent: a network of one unit a layer, all weights equal."""
+    net = square(1, room - 1, "identity")
+    x, y = jnp.ones((1, 1)), jnp.ones((1, 1))
+    weight = MODE ** (1 / factors)
+    params: Params = (
+        jaxnn.Layer(jnp.full((room - 1, 1, 1), weight), jnp.zeros((room - 1, 1))),
+        jaxnn.Layer(jnp.full((1, 1), weight), jnp.zeros(1)),
+    )
+
+    def step(params: Params, _: None) -> tuple[Params, jax.Array]:
+        u = jaxnn.forward(net, params, x[0], depth=factors - 1)[0]
+        gradient = jaxnn.backprop(net, params, x, y, depth=factors - 1)[1]
+        # No biases: a mode is a product of weights alone.
+        moved = [
+            layer._replace(theta=layer.theta - STEP / factors * of.theta)
+            for layer, of in zip(params, gradient, strict=True)
+        ]
+        return tuple(moved), u
+
+    u: jax.Array = lax.scan(step, params, length=math.ceil(20 / STEP))[1]
+    return u
+
+
+def _times(
+    setup: Setup, key: jax.Array, weights: Initializer, matrices: tuple[int, ...]
+) -> np.ndarray:
+    """Steps to learn a target with the best step size, (seeds, matrices); inf for never."""
+    net = square(setup.width, max(setup.orthogonal) - 1, "identity")
+    keys = jax.random.split(key, setup.seeds)
+    return np.array(
+        [[_fewest(k, net, weights, setup.most, d) for d in matrices] for k in keys], np.float64
+    )
+
+
+@partial(jax.jit, static_argnames=("weights", "most"))
+def _fewest(
+    key: jax.Array, net: jaxnn.Network, weights: Initializer, most: int, matrices: jax.Array
+) -> jax.Array:
+    """The fewest steps with any step size: whitened inputs, a target of rank 10, all s = 1."""
+    n = net.sizes[0]
+    of_params, of_left, of_right = jax.random.split(key, 3)
+    left, right = (ORTHOGONAL(k, (n, n)) for k in (of_left, of_right))
+    x = math.sqrt(n) * jnp.eye(n)  # xᵀx / n = I
+    examples = Examples(x, x @ left[:, :RANK] @ right[:RANK])
+    params = drawn(net, of_params, 1.0, 0.0, weights)
+
+    rates = jnp.asarray(RATES, float) / matrices
+    return fewest_steps(net, params, examples, rates, LEFT, most, matrices - 1)
+
+
+def _case(name: str, matrices: int) -> str:
+    return f"{name}: steps, D = {matrices} over D = {BASE}"
+
+
+LAW = Law(
+    number=4,
+    name="orthogonal-learning",
+    source="Saxe et al. 2014",
+    statement="τ du/dt = D u^(2-2/D) (s - u); learning time saturates with depth if orthogonal",
+    predict=predict,
+    measure=measure,
+    full=Setup(
+        modes=(2, 4, 8, 64),
+        orthogonal=(2, 4, 8, 16, 32, 64),
+        gaussian=(2, 4, 8, 16, 32),
+        width=48,
+        most=10_000,
+        seeds=3,
+    ),
+    quick=Setup(
+        modes=(2, 8, 32),
+        orthogonal=(4, 8, 32),
+        gaussian=(4, 8, 32),
+        width=48,
+        most=10_000,
+        seeds=1,
+    ),
+    panels=(MODES, TIMES),
+)

@@ -1,0 +1,94 @@
+// What moves on the page: the choices go into the charts, into one line of words, and into a table.
+"use strict";
+
+const inside = JSON.parse(document.getElementById("inside").textContent);
+
+const rowsOf = (columns) => {
+  const names = Object.keys(columns);
+  return columns[names[0]].map((_, i) => Object.fromEntries(names.map((n) => [n, columns[n][i]])));
+};
+const data = Object.fromEntries(Object.entries(inside.data).map(([n, c]) => [n, rowsOf(c)]));
+
+const control = (choice) => document.getElementById(`choice-${choice.name}`);
+
+const isSwitch = (choice) => choice.options.length === 0;
+
+const chosen = () =>
+  Object.fromEntries(
+    inside.choices.map((choice) => {
+      const element = control(choice);
+      const value = isSwitch(choice) ? element.checked : choice.options[element.selectedIndex];
+      return [choice.name, value];
+    })
+  );
+
+const inWords = (values) =>
+  inside.choices
+    .map((c) => `${c.label}: ${isSwitch(c) ? (values[c.name] ? "on" : "off") : values[c.name]}`)
+    .join("; ");
+
+const matching = (values) =>
+  data[inside.numbers.data].filter((row) =>
+    Object.entries(values).every(([name, value]) => !(name in row) || row[name] === value)
+  );
+
+function cell(kind, text, scope) {
+  const element = document.createElement(kind);
+  element.textContent = text === null ? "–" : String(text);
+  if (scope) element.scope = scope;
+  return element;
+}
+
+function fill(rows) {
+  const names = Object.keys(inside.numbers.head);
+  document.querySelector("#numbers tbody").replaceChildren(
+    ...rows.map((row) => {
+      const line = document.createElement("tr");
+      line.append(...names.map((n, i) => (i ? cell("td", row[n]) : cell("th", row[n], "row"))));
+      return line;
+    })
+  );
+}
+
+function say(sentence) {
+  const note = document.getElementById("note");
+  note.textContent = sentence;
+  note.hidden = !sentence;
+}
+
+async function show(views) {
+  const values = chosen();
+  const rows = matching(values);
+  for (const view of views) {
+    for (const [name, value] of Object.entries(values)) view.signal(name, value);
+    await view.runAsync();
+  }
+  fill(rows);
+  document.getElementById("shown").textContent = inWords(values);
+  say(rows.length ? "" : "Nothing was measured for this choice.");
+}
+
+async function start() {
+  const embedded = await Promise.all(
+    inside.charts.map((spec, i) =>
+      vegaEmbed(`#chart-${i}`, { ...spec, datasets: { ...spec.datasets, ...data } }, {
+        ast: true,
+        renderer: "svg",
+        logLevel: 1, // errors: that a line has nothing to show is none
+        actions: { export: true, source: false, compiled: false, editor: false },
+        tooltip: { disableDefaultStyle: true },
+      })
+    )
+  );
+  const views = embedded.map((result) => result.view);
+  for (const choice of inside.choices) {
+    control(choice).addEventListener("change", () => show(views));
+  }
+  await show(views);
+  document.documentElement.dataset.ready = "yes";
+}
+
+start().catch((error) => {
+  say(`The charts cannot be drawn: ${error.message}`);
+  console.error(error);
+});

@@ -1,0 +1,70 @@
+"""Pages that need no network: what they carry inside, and how names are kept from becoming code.
+
+Text goes through Jinja2's escaping, data as JSON in which no tag can begin or end, and the page's
+own policy lets only those scripts run that it was written with, and nothing be fetched. Expressions
+of charts are interpreted by Vega; nothing is compiled from text.
+"""
+
+import base64
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import jinja2
+import vl_convert
+from markupsafe import Markup
+
+HERE = Path(__file__).parent
+# Legal in JSON, but not to a reader of HTML, or to one of JavaScript before 2019.
+ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+_pages = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(HERE),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+@cache
+def library() -> str:
+    """Vega, Vega-Lite and Vega-Embed, as one script that defines `vegaEmbed`."""
+    version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
+    return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def in_script(value: Any) -> Markup:
+    r"""JSON that may stand in a <script> element.
+
+    Raises:
+        ValueError: it holds nan or inf, which JSON has not.
+
+    Example:
+        >>> print(in_script({"name": "</script>"}))
+        {"name":"\u003c/script\u003e"}
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.translate(ESCAPES))
+
+
+def render(template: str, script: str, **values: Any) -> str:
+    """A page from a template beside this file, with the library, and a script in the same place."""
+    scripts = [library(), (HERE / script).read_text(encoding="utf-8")]
+    hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts)
+    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
+    policy = (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    page = _pages.get_template(template)
+    return page.render(policy=policy, scripts=[Markup(script) for script in scripts], **values)
+
+
+def write(path: Path, page: str) -> None:
+    """Writes a page as it is: the policy counts every byte of a script."""
+    path.write_bytes(page.encode("utf-8"))

@@ -1,0 +1,418 @@
+"""Sweeps that are killed, stopped, out of space or started twice, as a user calls them.
+
+Long: `python -m pytest -m slow`. Each test is of processes of their own.
+"""
+
+import json
+import os
+import pty
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from experiments.store import PARTS, ROWS, RUN
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
+
+ROOT = Path(__file__).parent.parent
+CELLS = 30 * 6  # many cheap ones, of four compiled programs
+SWEEP = (
+    "depth --depths 1:30:1 --sigma-w 1:2:0.2 --activations tanh --width 4 --batch 8 --seeds 1"
+).split()
+FEW = "depth --depths 1:2:1 --sigma-w 1:2:0.5 --activations tanh --width 4 --batch 8".split()
+GOES_ON = "stopped; the same command again goes on"
+STOPPING = "stopping when this cell is done; again to stop now"
+
+# The same program with a cell that takes its time: {pause} stands in the place of a measurement.
+SLOW = """
+import sys, time
+import jax
+from experiments import __main__, depth
+measure = depth.measure
+def slow(datasets, cell):
+    print("begin", flush=True)
+    {pause}
+    rows = measure(datasets, cell)
+    print("end", flush=True)
+    return rows
+depth.measure = slow
+sys.exit(__main__.main(sys.argv[1:]))
+"""
+COUNTING = """
+import collections, json, sys
+import jax
+found = collections.Counter()
+jax.monitoring.register_event_listener(lambda event, **_: found.update([event]))
+from experiments.__main__ import main
+code = main(sys.argv[1:])
+print(json.dumps({event.rpartition("/")[2]: count for event, count in found.items()}))
+sys.exit(code)
+"""
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory):
+    """One cache of compiled programs for all tests."""
+    cache = tmp_path_factory.mktemp("cache")
+    return {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, env):
+    """The folder of a sweep that nothing happened to."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    run = finished(SWEEP, out, env, "--quiet")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert len(parts(out)) == CELLS
+    return out
+
+
+def command(arguments, out, code=None):
+    program = ["-m", "experiments"] if code is None else ["-c", code]
+    return [sys.executable, *program, *arguments, "--out", str(out)]
+
+
+def started(arguments, out, env, *more, code=None, **options):
+    """The process, with pipes for what it says."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    return subprocess.Popen(command([*arguments, *more], out, code), cwd=ROOT, env=env, **pipes)
+
+
+def finished(arguments, out, env, *more, code=None, **options):
+    with started(arguments, out, env, *more, code=code, **options) as process:
+        said, error = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, said, error)
+
+
+def parts(out):
+    """The whole ones."""
+    return {path.name for path in (out / PARTS).glob("[0-9]*.parquet")}
+
+
+def waited_for_parts(process, out, count):
+    """Until that many are there; False where the process has ended before."""
+    deadline = time.monotonic() + 120
+    while len(parts(out)) < count:
+        if process.poll() is not None:
+            return False
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    return True
+
+
+def assert_whole(out, whole):
+    """The results of the uninterrupted run, to the last bit, and nothing half."""
+    assert (out / ROWS).read_bytes() == (whole / ROWS).read_bytes()
+    assert parts(out) == parts(whole)  # the names hold checksums
+    assert json.loads((out / RUN).read_text())["finished"]
+    assert {p.name for p in out.iterdir()} == {p.name for p in whole.iterdir()}
+    assert not list(out.rglob(".unfinished*"))
+
+
+def killed(out, env, awaited, delay):
+    """Starts the sweep, and kills it so many seconds after so many parts are there."""
+    with started(SWEEP, out, env, "--quiet") as process:
+        assert waited_for_parts(process, out, awaited)
+        time.sleep(delay)
+        process.kill()
+        _, error = process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert error == ""  # which would say that a part is broken
+
+
+def test_twenty_kills_lose_nothing(tmp_path, env, whole):
+    """At random moments while cells are measured; another process each time."""
+    rng, out = random.Random(20), tmp_path / "run"
+    for _ in range(20):
+        before = parts(out)
+        killed(out, env, len(before) + 1, rng.uniform(0, 0.15))
+        assert before < parts(out) <= parts(whole)
+    there = len(parts(out))
+    assert there < CELLS
+    run = finished(SWEEP, out, env)
+    assert run.returncode == 0
+    assert f"{there} of {CELLS} cells are there already" in run.stderr
+    assert_whole(out, whole)
+
+
+def test_kills_after_the_last_cell_lose_nothing(tmp_path, env, whole):
+    """While rows, charts and report are written."""
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    for delay in (0, 0.3, 1):
+        last = out / PARTS / max(parts(whole))
+        for path in {last, *out.glob("[!.]*.*")} - {out / RUN}:
+            path.unlink()
+        killed(out, env, CELLS, delay)
+        for path in {*out.glob("[!.]*.*")} & {out / ROWS, out / "gradients.png"}:
+            assert path.read_bytes() == (whole / path.name).read_bytes()  # or it is not there
+    assert finished(SWEEP, out, env, "--quiet").returncode == 0
+    assert_whole(out, whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_finishes_the_cell(tmp_path, env, number):
+    slow = SLOW.format(pause="time.sleep(0.5)")
+    with started(FEW, tmp_path, env, code=slow) as process:
+        assert waited_for_parts(process, tmp_path, 1)
+        while process.stdout.readline() != "begin\n":
+            pass
+        process.send_signal(number)
+        said, error = process.communicate(timeout=120)
+    begun = ("begin\nend\n" + said).count("begin\n")
+    assert process.returncode == 130
+    assert said.startswith("end\n")  # the cell that was being measured
+    assert begun == said.count("end\n")
+    assert len(parts(tmp_path)) in (2, 3)
+    assert STOPPING in error
+    assert error.endswith(f"{GOES_ON}\n")
+    assert "Traceback" not in error
+    about = json.loads((tmp_path / RUN).read_text())
+    assert not about["finished"]
+    of_cells = pl.read_parquet(tmp_path / ROWS).group_by("depth", "weights").len()
+    assert of_cells.height == len(parts(tmp_path))
+    assert finished(FEW, tmp_path, env).returncode == 0
+    assert len(parts(tmp_path)) == 6
+
+
+def test_a_second_signal_stops_at_once(tmp_path, env):
+    """Also while XLA computes, for a minute here, and Python code is not run."""
+    pause = "jax.lax.fori_loop(0, 2**40, lambda i, x: x + 1, 0).block_until_ready()"
+    with started(FEW, tmp_path, env, code=SLOW.format(pause=pause)) as process:
+        assert process.stdout.readline() == "begin\n"
+        time.sleep(3)  # compiled by then
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline() == f"{STOPPING}\n"
+        process.send_signal(signal.SIGINT)
+        sent = time.monotonic()
+        _, error = process.communicate(timeout=60)
+    assert time.monotonic() - sent < 5
+    assert process.returncode == 130
+    assert error == f"{GOES_ON}\n"
+    assert not parts(tmp_path)
+    assert finished(FEW, tmp_path, env).returncode == 0  # the lock is free
+
+
+def test_ctrl_c_while_loading_is_quiet(tmp_path, env):
+    (tmp_path / "tyro.py").write_text("print('loading', flush=True)\nwhile True: pass\n")
+    env = {**env, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    with started(FEW, tmp_path / "run", env) as process:
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT  # which a shell shows as 130
+    assert error == ""
+
+
+def test_a_full_disk(tmp_path, env, whole):
+    """A limit to the size of files stops it at a larger file each time."""
+    size = max(path.stat().st_size for path in (whole / PARTS).iterdir())
+    rows = (whole / ROWS).stat().st_size
+    assert rows > size + 1000
+    smallest = min(path.stat().st_size for path in (whole / PARTS).iterdir())
+    steps = [
+        (smallest - 1, rf"{PARTS}/00000-.*\.parquet"),
+        ((smallest + size) // 2, rf"{PARTS}/.*\.parquet"),
+        (size + 1000, ROWS),
+        (rows + 1000, r"gradients\.\w+"),
+    ]
+    done = set()
+    for limit, name in steps:
+        limits = (limit, resource.RLIM_INFINITY)
+        run = finished(
+            SWEEP, tmp_path, env, "--quiet",
+            preexec_fn=lambda limits=limits: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
+        )  # fmt: skip
+        assert run.returncode == 1
+        sentence = rf"error: out: cannot write {tmp_path}/{name}: File too large\n"
+        assert re.fullmatch(sentence, run.stderr)
+        assert not list(tmp_path.rglob(".unfinished*"))
+        assert done <= parts(tmp_path) <= parts(whole)
+        done = parts(tmp_path)
+    assert done == parts(whole)
+    assert finished(SWEEP, tmp_path, env, "--quiet").returncode == 0
+    assert_whole(tmp_path, whole)
+
+
+def test_a_truncated_part_is_redone_and_said(tmp_path, env, whole):
+    shutil.copytree(whole, tmp_path / "run")
+    names = sorted(parts(whole))
+    for name in (names[3], names[44]):
+        os.truncate(tmp_path / "run" / PARTS / name, 1000)
+    run = finished(SWEEP, tmp_path / "run", env)
+    assert run.returncode == 0
+    assert f"for their files were broken: {names[3]}, {names[44]}\n" in run.stderr
+    assert f"{CELLS - 2} of {CELLS} cells are there already\n" in run.stderr
+    assert_whole(tmp_path / "run", whole)
+
+
+def test_two_processes_on_one_folder(tmp_path, env):
+    slow = SLOW.format(pause="time.sleep(600 if 'x' in globals() else 0); globals()['x'] = 1")
+    with started(FEW, tmp_path, env, code=slow) as first:
+        assert waited_for_parts(first, tmp_path, 1)
+        for more in ([], ["--overwrite"]):
+            second = finished(FEW, tmp_path, env, *more)
+            assert second.returncode == 2
+            assert second.stderr == (
+                f"error: out: {tmp_path} is in use by another process; wait for it, or choose "
+                "another folder with --out\n"
+            )
+        assert len(parts(tmp_path)) == 1
+        first.kill()
+    assert (tmp_path / ".lock").exists()  # of a process that is dead
+    run = finished(FEW, tmp_path, env)
+    assert run.returncode == 0
+    assert "1 of 6 cells are there already" in run.stderr
+
+
+def test_other_settings_are_refused_with_the_difference(env, whole):
+    before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+    run = finished(SWEEP, whole, env, "--seeds", "2")
+    assert run.returncode == 2
+    assert "holds another run (settings.seeds 1 there, 2 now); choose another" in run.stderr
+    assert run.stderr.count("\n") == 1
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_second_start_compiles_nothing(tmp_path, env):
+    cache = tmp_path / "cache" / "jaxnn"
+    env = {**env, "XDG_CACHE_HOME": str(cache.parent)}
+
+    def counted(name, *more):
+        run = finished(FEW, tmp_path / name, env, *more, code=COUNTING)
+        assert run.returncode == 0
+        events = json.loads(run.stdout.splitlines()[-1])
+        return events.get("cache_misses", 0), events.get("cache_hits", 0), run.stderr
+
+    misses, _, _ = counted("without", "--no-cache")
+    assert misses == 0
+    assert not cache.exists()
+    misses, _, _ = counted("first")
+    assert misses > 5
+    entries = {path for path in (cache / "compiled").iterdir() if path.name.endswith("-cache")}
+    assert len(entries) == misses
+    misses, hits, _ = counted("second")
+    assert misses == 0
+    assert hits >= len(entries)
+
+    for path in entries:  # as a full disk leaves them, or a kill
+        os.truncate(path, path.stat().st_size // 2)
+    misses, _, error = counted("third")
+    assert misses > 5
+    assert "cache of compiled programs: Error reading persistent compilation cache entry" in error
+    misses, _, error = counted("fourth")
+    assert misses == 0
+    assert "Error" not in error
+    for name in ("first", "second", "third", "fourth"):
+        rows = (tmp_path / name / ROWS).read_bytes()
+        assert rows == (tmp_path / "without" / ROWS).read_bytes()
+
+
+def test_a_program_that_cannot_be_kept_is_said_and_leaves_no_half(tmp_path, env):
+    env = {**env, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    cache = tmp_path / "cache" / "jaxnn" / "compiled"
+    limits = (20_000, resource.RLIM_INFINITY)
+    run = finished(
+        FEW, tmp_path / "run", env,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
+    )  # fmt: skip
+    assert "Error writing persistent compilation cache entry for 'jit_gradient_flow'" in run.stderr
+    assert "File too large" in run.stderr
+    assert "UserWarning" not in run.stderr
+    names = [path.name for path in cache.iterdir()]
+    assert names
+    assert not any("gradient_flow" in name for name in names)
+
+
+def on_a_terminal(arguments, out, env, *more, code=None):
+    """A process whose stderr is a pseudo-terminal, and the master's side of that."""
+    ours, theirs = pty.openpty()
+    env = {**env, "TERM": "xterm", "COLUMNS": "120"}
+    process = started(arguments, out, env, *more, code=code, stderr=theirs)
+    os.close(theirs)
+    return process, ours
+
+
+def read_all(handle):
+    found = b""
+    while True:
+        try:
+            found += (piece := os.read(handle, 65536))
+        except OSError:  # how Linux ends it
+            piece = b""
+        if not piece:
+            os.close(handle)
+            return found.decode()
+
+
+def test_a_live_view_on_a_terminal(tmp_path, env, whole):
+    shutil.copytree(whole, tmp_path / "run")
+    for name in sorted(parts(whole))[100:]:
+        (tmp_path / "run" / PARTS / name).unlink()
+    process, terminal = on_a_terminal(SWEEP, tmp_path / "run", env)
+    with process:
+        text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", read_all(terminal))
+        process.communicate()
+    assert process.returncode == 0
+    assert f"100 of {CELLS} cells are there already" in text
+    bars = re.findall(r"tanh, σ_w = [\d.]+, \d+ layers +━\S* *(\d+)/180 (\d+) cells/min", text)
+    done = [int(bar[0]) for bar in bars]
+    assert len(set(done)) > 2  # it moves
+    assert done == sorted(done)
+    assert done[-1] == CELLS
+    assert re.search(r"cells/min, \d+ s of it compiling, left 0:00:00", text)
+    assert "s left; last" not in text
+    assert_whole(tmp_path / "run", whole)
+
+
+def test_a_stopped_view_gives_the_cursor_back(tmp_path, env):
+    slow = SLOW.format(pause="time.sleep(600)")
+    process, terminal = on_a_terminal(FEW, tmp_path, env, code=slow)
+    with process:
+        assert process.stdout.readline() == "begin\n"
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        text = read_all(terminal)
+        process.communicate()
+    assert process.returncode == 130
+    assert STOPPING in text
+    assert GOES_ON in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+
+
+def test_plain_lines_elsewhere_and_nothing_when_quiet(tmp_path, env):
+    run = finished(FEW, tmp_path / "a", env)
+    lines = run.stderr.splitlines()
+    pattern = r"(\d) of 6 cells, \d+ cells/min, \d+ s of it compiling, \d+ s left; last tanh, .*\S"
+    matches = [re.fullmatch(pattern, line) for line in lines]
+    assert all(matches)
+    assert matches[-1][1] == "6"
+    quiet = finished(FEW, tmp_path / "b", env, "--quiet")
+    again = finished(FEW, tmp_path / "b", env, "--quiet")
+    assert (quiet.returncode, quiet.stderr, again.stderr) == (0, "", "")
+    assert "tanh, σ_w = 1: " in quiet.stdout
+
+
+def test_a_path_in_a_config_does_not_lead_outside(tmp_path, env):
+    data = tmp_path / "data" / ".." / "data" / "table.csv"
+    data.parent.parent.mkdir(exist_ok=True)
+    (tmp_path / "data").mkdir(exist_ok=True)
+    pl.DataFrame({"x": range(50), "y": [0, 1] * 25}).write_csv(tmp_path / "data" / "table.csv")
+    config = tmp_path / "sweep.toml"
+    config.write_text(f"data = '{data}'\ntarget = 'y'\ndepths = 2\nactivations = 'tanh'\nseeds = 1")
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    run = finished(["depth", "--config", str(config)], tmp_path / "run", env, "--quiet")
+    assert (run.returncode, run.stderr) == (0, "")
+    after = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert after - before
+    assert all((tmp_path / "run") in path.parents for path in after - before)

@@ -1,0 +1,230 @@
+"""Grids: ranges, config files, what --dry-run says."""
+
+import dataclasses
+import itertools
+import tomllib
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments import depth, grid, spectrum
+from experiments.__main__ import main, read
+
+CONFIG = """\
+depths = ["1:4:*2", 6]
+activations = "tanh"
+sigma_w = ["1.0:2.0:0.1", 2.5]
+sigma_b = 0.05
+width = [5, 9]
+batch = 8
+dtype = ["float64", "bfloat16"]
+data = ["iris", "wine"]
+critical = true
+seeds = 3
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    def written(text):
+        path = tmp_path / "sweep.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return written
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["1.5"], (1.5,)),
+        (["-2", "1e-3"], (-2.0, 0.001)),
+        (["1.0:2.0:0.1"], (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0)),
+        (["0:1:0.3"], (0.0, 0.3, 0.6, 0.9)),
+        (["-0.3:0.3:0.1"], (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3)),
+        (["3:3:1"], (3.0,)),
+        (["1:1024:*2"], tuple(2.0**i for i in range(11))),
+        (["1e-15:1e-12:*10"], (1e-15, 1e-14, 1e-13, 1e-12)),
+        (["1:3:1", "2", "2:4:1"], (1.0, 2.0, 3.0, 4.0)),  # each once
+        (["0:1:0.33333333334"], (0.0, 0.33333333334, 0.66666666668, 1.00000000002)),
+    ],
+)
+def test_numbers_are_those_a_user_would_write(texts, expected):
+    assert grid.numbers("x", texts) == expected
+
+
+def test_a_rounded_factor_reaches_the_end():
+    values = grid.numbers("x", ["0.001:1:*1.2589254117941673"])
+    np.testing.assert_allclose(values, 10 ** np.linspace(-3, 0, 31), rtol=1e-12)
+
+
+@given(
+    start=st.decimals(-1000, 1000, places=3),
+    step=st.decimals("0.001", 10, places=3),
+    count=st.integers(0, 40),
+)
+def test_a_range_is_what_decimal_arithmetic_gives(start, step, count):
+    text = f"{start}:{start + count * step}:{step}"
+    expected = (float(start + i * step) for i in range(count + 1))
+    assert grid.numbers("x", [text]) == tuple(expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "a", "1:2", "1:2:3:4", "1:2:0", "1:2:-1", "2:1:1", "1:2:*1", "0:4:*2", "*2", "1:8:*"),
+        *("nan", "snan", "inf", "1:inf:1", "1:1e999:1", "0x10", "__import__('os')"),
+    ],
+)
+def test_what_is_no_range_is_one_sentence(text):
+    with pytest.raises(ValueError, match=r"^sigma_w: expected a number, start:stop:step") as error:
+        grid.numbers("sigma_w", ["1", text])
+    assert str(error.value).endswith(f"got {text!r}")
+
+
+@pytest.mark.parametrize("text", ["0:1:1e-9", "1:1e300:1e-300", "1:1e30:*1.00001"])
+def test_a_range_ends_before_the_memory_does(text):
+    with pytest.raises(ValueError, match="x: expected at most 100000 values"):
+        grid.numbers("x", [text])
+    assert len(grid.numbers("x", ["1:100000:1"])) == grid.MOST_VALUES
+
+
+def test_integers():
+    values = grid.integers("x", ["1:8:*2", "10", "3:5:1"])
+    assert values == (1, 2, 4, 8, 10, 3, 5)
+    assert {type(v) for v in values} == {int}
+    assert grid.integers("x", ["0"], least=0) == (0,)
+    with pytest.raises(ValueError, match=r"^depths: expected positive integers, got 1\.5$"):
+        grid.integers("depths", ["1:2:0.5"])
+    with pytest.raises(ValueError, match=r"^seed: expected integers from 0, got -1$"):
+        grid.integers("seed", ["-1"], least=0)
+
+
+def test_a_config_file_is_the_command_line(config):
+    path = config(CONFIG)
+    by_file = read(["depth", "--config", str(path), "--out", "o"])
+    by_hand = (
+        "depth --depths 1:4:*2 6 --activations tanh --sigma-w 1.0:2.0:0.1 2.5 --sigma-b 0.05 "
+        "--width 5 9 --batch 8 --dtype float64 bfloat16 --data iris wine --critical --seeds 3 "
+        "--out o"
+    )
+    assert by_file == dataclasses.replace(read(by_hand.split()), config=path)
+    cells = depth.prepare(by_file).cells
+    assert len(cells) == 4 * (12 + 1) * 2 * 2 * 2
+    assert len({(c.data, c.dtype, c.width, c.depth, c.weights) for c in cells}) == len(cells)
+    assert {c.weights.factor for c in cells[:12]} == {*np.arange(10, 21) / 10, 2.5}
+    assert {(c.batch, c.sigma_b, c.seeds) for c in cells} == {(8, 0.05, (0, 1, 2))}
+
+
+def test_the_command_line_counts_more_than_the_file(config):
+    settings = read(["depth", "--config", str(config(CONFIG)), "--depths", "7", "--seeds", "1"])
+    assert (settings.depths, settings.seeds, settings.width) == (("7",), 1, ("5", "9"))
+    assert not read(["depth", "--config", str(config(CONFIG)), "--no-critical"]).critical
+    of_spectrum = config("sigma_w = 1.5\nq0 = 2\nwidth = 8\n")
+    settings = read(["spectrum", "--config", str(of_spectrum), "--q0", "3"])
+    assert (settings.sigma_w, settings.q0, settings.width) == (1.5, 3.0, 8)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        depth.Settings(),
+        depth.Settings(
+            depths=("1:8:*2", "11"), activations=("gelu",), weights=("he_normal",),
+            sigma_w=("1", "2"), critical=True, sigma_b=("0.5",), width=("3",), batch=("2",),
+            dtype=("float16",), data=('a "b"\\c\n.csv',), target="größe", task="binary",
+            seeds=2, seed=9,
+        ),
+        spectrum.Settings(),
+        spectrum.Settings(sigma_w=1.5, sigma_b=0.25, q0=3.0, width=8, seeds=1),
+    ],
+)  # fmt: skip
+def test_what_is_printed_is_read_again(config, settings):
+    path = config(grid.to_toml(settings))
+    assert type(settings)(**grid.read_config(path, type(settings))) == settings
+
+
+def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path, config, capsys):
+    out = tmp_path / "run"
+    path = config('depths = ["2", "3"]\nactivations = "tanh"\nweights = "he_normal"\nwidth = 10\n')
+    more = ["--batch", "7", "--seeds", "3", "--data", "wine", "--out", str(out), "--no-cache"]
+    assert main(["depth", "--config", str(path), *more, "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    # wine is 13 features and 3 classes; of depth 2 and 3: 6 · batch · products · seeds.
+    flops = sum(6 * 7 * (13 * 10 + (d - 1) * 10 * 10 + 10 * 3) * 3 for d in (2, 3))
+    assert f"# 2 cells of 3 seeds, {flops:.2g} floating-point operations, " in text
+    # The deeper room is for 1 + 4 layers: 10·13 + 4·100 + 30 weights, z and a of 7 examples.
+    numbers = 130 + 4 * 100 + 30 + 2 * 7 * (13 + 5 * 10 + 3)
+    assert f"{3 * 4 * numbers / 1e6:.3g} MB at most at a time" in text
+    assert tomllib.loads(text)["depths"] == ["2", "3"]  # all of it is a config file
+    again = read(["depth", "--config", str(config(text)), "--out", str(out)])
+    assert grid.as_dict(again) == tomllib.loads(text) | {"target": None, "task": None} | {
+        name: tuple(value) for name, value in tomllib.loads(text).items() if type(value) is list
+    }
+    assert not out.exists()
+
+
+def test_cells_that_share_a_program_are_neighbours(config):
+    settings = read(["depth", "--config", str(config(CONFIG))])
+    plan = depth.prepare(dataclasses.replace(settings, depths=("9", "1:4:1", "2:3:1")))
+    programs = [(c.data, c.dtype, c.batch, c.net) for c in plan.cells]
+    changes = sum(a != b for a, b in itertools.pairwise(programs))
+    assert changes == len(set(programs)) - 1
+    assert len(set(programs)) == 2 * 2 * 2 * 3  # rooms for 1, 4 and 16 layers
+    assert len({c.key for c in plan.cells}) == len(plan.cells)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("widht = 3", "has 'widht', which is not one of depths, activations, weights, sigma_w"),
+        ('out = "/elsewhere"', "has 'out', which is not one of .*said on the command line alone"),
+        ("overwrite = true", "has 'overwrite', which is not one of"),
+        ('config = "other.toml"', "has 'config', which is not one of"),
+        ('[depth]\nout = "x"', "has 'depth', which is not one of"),
+        ("width = true", "has width = True; expected a number, a text or a list of them"),
+        ("width = [[1]]", r"has width = \[\[1\]\]; expected a number"),
+        ("width = 1979-05-27", "has width = .*; expected a number"),
+        ("[width]\nx = 1", "has width = {'x': 1}; expected a number"),
+        ("seeds = 1.5", "has seeds = 1.5; expected a value of type int"),
+        ("seeds = true", "has seeds = True; expected a value of type int"),
+        ('critical = "yes"', "has critical = 'yes'; expected a value of type bool"),
+        ("target = 3", "has target = 3; expected a value of type str"),
+        ("width = 64\nwidth = 32", "is no TOML file: Cannot overwrite a value"),
+        ("width = __import__('os')", "is no TOML file: "),
+    ],
+)
+def test_what_is_wrong_with_a_config_is_one_sentence(config, tmp_path, capsys, text, sentence):
+    path = config(text)
+    with pytest.raises(ValueError, match=f"^config: .*sweep.toml {sentence}"):
+        grid.read_config(path, depth.Settings)
+    out = tmp_path / "run"
+    assert main(["depth", "--config", str(path), "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: config: ")
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda path: None, "cannot read .*: No such file or directory"),
+        (lambda path: path.mkdir(), "cannot read .*: Is a directory"),
+        (lambda path: path.write_bytes(b"\x80\x04\x95pickle"), "is no TOML file: 'utf-8' codec"),
+        (lambda path: path.write_bytes(b"a = \x00"), "is no TOML file"),
+    ],
+)
+def test_a_config_that_cannot_be_read(tmp_path, make, sentence):
+    make(tmp_path / "sweep.toml")
+    with pytest.raises((OSError, ValueError), match=sentence):
+        grid.read_config(tmp_path / "sweep.toml", depth.Settings)
+
+
+def test_numbers_of_a_config_keep_their_digits(config):
+    found = grid.read_config(config("sigma_w = [0.1, 1e-7, 3, 1e22]"), depth.Settings)
+    assert grid.numbers("sigma_w", found["sigma_w"]) == (0.1, 1e-7, 3.0, 1e22)
+    assert Decimal(found["sigma_w"][0]) == Decimal("0.1")

@@ -1,0 +1,607 @@
+"""The ten laws: predictions against closed forms, measurements, verdicts, files, sentences."""
+
+import dataclasses
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+from rich.console import Console
+from scipy import integrate, optimize, special, stats
+
+import jaxnn
+from experiments import charts, laws, store
+from experiments.__main__ import main
+from experiments.laws import (
+    gradient_exponent,
+    he_xavier,
+    jacobian_spectrum,
+    layer_jacobian,
+    length_correlation,
+    orthogonal_learning,
+    report,
+    self_normalising,
+    ten_thousand_layers,
+    trainability,
+    training,
+    width_over_depth,
+)
+from experiments.laws.law import Expected, Found, Measurement, Prediction, compare, curve, points
+
+# One worker runs this file: its tests share a finished run and compiled programs.
+pytestmark = pytest.mark.xdist_group("laws")
+
+CHEAP = ("layer-jacobian", "self-normalising")
+SMALL = ["laws", "--quick", "--no-cache", "--law", *CHEAP]
+
+
+@pytest.fixture(autouse=True)
+def user_s_jax(strict_jax):
+    """JAX as a user has it: float32, promotion allowed."""
+    with (
+        jax.enable_x64(False),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        yield
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("laws") / "run"
+    with jax.enable_x64(False):
+        assert main([*SMALL, "--out", str(out)]) == 0
+    return out
+
+
+def predicted(module, setup=None):
+    """What a law says by case, and its prediction."""
+    with jax.enable_x64(True):
+        prediction = module.LAW.predict(setup or module.LAW.full)
+    return {e.case: e.value for e in prediction.expected}, prediction
+
+
+def gaussian(f):
+    """E[f(g)]."""
+    value, _ = integrate.quad(lambda g: f(g) * stats.norm.pdf(g), -12, 12, limit=400)
+    return value
+
+
+def steady(sigma, sigma_w, sigma_b):
+    """q*, by iterating the length map."""
+
+    def after(q):
+        return sigma_w**2 * gaussian(lambda g: sigma(math.sqrt(q) * g) ** 2) + sigma_b**2
+
+    q, before = after(1.0), 1.0
+    while abs(q - before) > 1e-11:
+        q, before = after(q), q
+    return q
+
+
+def chi(slope, sigma_w, q):
+    return sigma_w**2 * gaussian(lambda g: slope(math.sqrt(q) * g) ** 2)
+
+
+def tanh_slope(z):
+    return 1 / math.cosh(z) ** 2
+
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+
+
+# 1
+
+
+def test_gradient_exponents_in_closed_form():
+    values, _ = predicted(gradient_exponent)
+    for variance in (1.0, 2.5):  # relu: χ = σ_w²/2, c = 5
+        found = values[f"relu, σ_w² = {variance:g}, n = 300"]
+        assert found == pytest.approx(0.5 * math.log(variance / 2) - 5 / 1200, abs=1e-9)
+    q = steady(special.expit, 1.0, 0.0)
+
+    def slope(z):
+        return special.expit(z) * special.expit(-z)
+
+    mu1, mu2 = chi(slope, 1.0, q), gaussian(lambda g: slope(math.sqrt(q) * g) ** 4)
+    expected = 0.5 * math.log(mu1) - (3 * mu2 / mu1**2 - 1) / 4000
+    assert values["sigmoid, σ_w² = 1, n = 1000"] == pytest.approx(expected, abs=1e-8)
+    q = steady(math.tanh, 2.0, math.sqrt(0.05))
+    expected = 0.5 * math.log(chi(tanh_slope, 2.0, q))
+    assert gradient_exponent.kinds()["tanh, σ_w² = 4"].half_log_chi == pytest.approx(expected)
+    critical = gradient_exponent.kinds()["tanh, critical"]
+    assert critical.half_log_chi == pytest.approx(0, abs=1e-9)
+    q = steady(math.tanh, critical.case.sigma_w, math.sqrt(0.05))
+    assert chi(tanh_slope, critical.case.sigma_w, q) == pytest.approx(1, abs=1e-6)
+
+
+def test_the_tolerance_of_a_gradient_exponent_is_the_band_of_finite_width():
+    _, prediction = predicted(gradient_exponent)
+    of_relu = next(e for e in prediction.expected if e.case == "relu, σ_w² = 1, n = 100")
+    # 4 · ½ √(1.2 · 5/(100 · 30)) over the root of ten seeds.
+    assert of_relu.allowed == pytest.approx(2 * math.sqrt(1.2 * 5 / 3000 / 10))
+    assert of_relu.errors == 0
+
+
+# 2
+
+
+def test_mean_singular_values_in_closed_form():
+    """The quarter circle; and for relu, half of the rows gone, Marchenko & Pastur's law."""
+    with jax.enable_x64(True):
+        found = layer_jacobian.mean_singular_value("identity", 1.0)
+        assert found == pytest.approx(8 / (3 * math.pi), abs=1e-7)
+        found = layer_jacobian.mean_singular_value("relu", 2.0)
+    ratio = 0.5
+    low, high = (1 - math.sqrt(ratio)) ** 2, (1 + math.sqrt(ratio)) ** 2
+
+    def density(value):  # of the n/2 values that are not zero
+        return math.sqrt((high - value) * (value - low)) / (2 * math.pi * ratio * value)
+
+    mean, _ = integrate.quad(lambda v: math.sqrt(v) * density(v), low, high)
+    assert found == pytest.approx(ratio * mean, abs=1e-6)
+
+
+def test_the_mean_singular_value_of_a_tanh_layer_is_that_of_large_matrices():
+    rng, n, q = np.random.default_rng(0), 700, 2.0
+    slopes = 1 / np.cosh(math.sqrt(q) * stats.norm.ppf((np.arange(n) + 0.5) / n)) ** 2
+    values = [
+        np.linalg.svd(slopes[:, None] * rng.normal(size=(n, n)) / math.sqrt(n), compute_uv=False)
+        for _ in range(3)
+    ]
+    with jax.enable_x64(True):
+        found = layer_jacobian.mean_singular_value("tanh", q)
+    assert found == pytest.approx(np.mean(values), rel=2e-3)
+
+
+def test_glorot_s_two_schemes_are_a_third_and_one():
+    values, _ = predicted(layer_jacobian)
+    assert values["standard, U(±1/√n), weights alone"] == pytest.approx(8 / (3**1.5 * math.pi))
+    assert values["normalised, U(±√(6/2n)), weights alone"] == pytest.approx(8 / (3 * math.pi))
+    for scheme in layer_jacobian.SCHEMES.values():
+        theta = np.asarray(scheme.draw(jax.random.key(0), (400, 400)), np.float64)
+        assert 400 * theta.var() == pytest.approx(scheme.sigma_w**2, rel=0.02)
+
+
+# 3
+
+
+def test_xavier_loses_the_root_of_two_a_layer():
+    values, _ = predicted(he_xavier)
+    assert values["He: slope of ln ‖Δz‖"] == pytest.approx(-5 / 400)
+    assert values["Xavier: slope of ln ‖Δz‖"] == pytest.approx(-0.5 * math.log(2) - 5 / 400)
+
+
+# 4
+
+
+@pytest.mark.parametrize("factors", [2, 3, 8, 64])
+def test_learning_times_are_those_of_the_differential_equation(factors):
+    def learned(_, u):
+        return u[0] - 0.99
+
+    learned.terminal = True
+    solved = integrate.solve_ivp(
+        lambda _, u: factors * u ** (2 - 2 / factors) * (1 - u),
+        (0, 20),
+        [0.1],
+        events=learned,
+        rtol=1e-9,
+        atol=1e-12,
+    )
+    found = orthogonal_learning.learning_time(factors, 0.1, 0.99)
+    assert found == pytest.approx(factors * solved.t_events[0][0], rel=1e-6)
+
+
+def test_two_matrices_learn_in_closed_form():
+    expected = math.log(0.99 * 0.9 / (0.1 * 0.01))
+    assert orthogonal_learning.learning_time(2, 0.1, 0.99) == pytest.approx(expected)
+
+
+# 5
+
+
+def test_the_maps_of_length_and_correlation_by_brute_force():
+    values, prediction = predicted(length_correlation)
+    late = {2.5: None, 4.0: None}
+    for sigma_w in late:
+        q = steady(math.tanh, sigma_w, 0.3)
+        assert values[f"σ_w = {sigma_w:g}: q*"] == pytest.approx(q, rel=1e-6)
+    t = np.linspace(-8, 8, 401)
+    w = stats.norm.pdf(t) * (t[1] - t[0])
+    q, c = 1.0 * 2.5**2 + 0.09, (0.6 * 2.5**2 + 0.09) / (2.5**2 + 0.09)
+    path = [c]
+    for _ in range(9):
+        second = c * t[:, None] + math.sqrt(1 - c**2) * t[None, :]
+        both = w @ (np.tanh(math.sqrt(q) * t)[:, None] * np.tanh(math.sqrt(q) * second)) @ w
+        after = 2.5**2 * (w @ np.tanh(math.sqrt(q) * t) ** 2) + 0.09
+        q, c = after, (2.5**2 * both + 0.09) / after
+        path.append(c)
+    curves = prediction.curves.filter(panel="Correlation of two inputs", series="σ_w = 2.5")
+    np.testing.assert_allclose(curves["predicted"][:10], path, rtol=1e-5)
+
+
+def test_growth_and_the_edge_of_chaos():
+    values, _ = predicted(length_correlation)
+    q = steady(math.tanh, 4.0, 0.3)
+    growth = 0.5 * math.log(chi(tanh_slope, 4.0, q))
+    assert values["σ_w = 4: growth of a tangent"] == pytest.approx(growth, abs=0.01)  # - c/4n
+    edge = values["σ_w where order becomes chaos"]
+    assert chi(tanh_slope, edge, steady(math.tanh, edge, 0.3)) == pytest.approx(1, abs=1e-6)
+
+
+# 6
+
+
+def test_the_reach_of_a_signal():
+    """In order -1/ln χ; in chaos from the slope of the correlation map at its fixed point."""
+    sigma_b = math.sqrt(0.05)
+    expected = -1 / math.log(chi(tanh_slope, 1.0, steady(math.tanh, 1.0, sigma_b)))
+    assert trainability.reach(1.0) == pytest.approx(expected, rel=1e-5)
+    with jax.enable_x64(True):
+        q = jaxnn.meanfield.fixed_point("tanh", 2.0, sigma_b)
+        c = float(jaxnn.meanfield.correlation_fixed_point("tanh", 2.0, sigma_b))
+        up, down = (
+            float(jaxnn.meanfield.correlation_map("tanh", 2.0, sigma_b, q, c + h))
+            for h in (1e-4, -1e-4)
+        )
+    assert trainability.reach(4.0) == pytest.approx(-1 / math.log((up - down) / 2e-4), rel=1e-4)
+    values, _ = predicted(trainability)
+    assert values["σ_w² = 4: depth that trains, 3 ξ_c"] == 3 * trainability.reach(4.0)
+    assert values["σ_w² = 4: depth that trains, 12 ξ_c"] == 12 * trainability.reach(4.0)
+
+
+def test_the_depth_that_trains_lies_between_two_measured_ones():
+    depths = np.array([10, 20, 40])
+    assert trainability._crossing(depths, np.array([0.9, 0.7, 0.3]), 0.5) == pytest.approx(30)
+    assert trainability._crossing(depths, np.array([0.9, 0.8, 0.7]), 0.5) == math.inf
+    assert trainability._crossing(depths, np.array([0.4, 0.8, 0.7]), 0.5) == 0
+
+
+# 7
+
+
+def test_variance_and_edge_of_a_spectrum_by_free_probability():
+    values, _ = predicted(jacobian_spectrum)
+    for factors in (1, 2, 4, 8):
+        expected = {"linear, Gaussian": 1, "relu, Gaussian": 2, "relu, orthogonal": 1}
+        for name, each in {**expected, "linear, orthogonal": 0}.items():
+            found = values[f"{name}, L = {factors}: variance"]
+            assert found == pytest.approx(each * factors, abs=1e-9)
+        # The edge is where z(ψ) = (1+ψ)^(L+1) / ψ, the inverse of the moment function, turns.
+        turn = optimize.minimize_scalar(
+            lambda s, power=factors + 1: (1 + s) ** power / s, bounds=(1e-3, 10), method="bounded"
+        )
+        found = values[f"linear, Gaussian, L = {factors}: edge"]
+        assert found == pytest.approx(turn.fun, rel=1e-8)
+
+
+# 8
+
+
+def test_selu_s_fixed_point_in_closed_form():
+    values, _ = predicted(self_normalising)
+    assert values["mean of a[l], late layers"] == pytest.approx(0, abs=1e-9)
+    assert values["variance of a[l], late layers"] == pytest.approx(1, abs=1e-9)
+    below = SELU_ALPHA**2 * math.exp(2) * special.ndtr(-2)  # E[α² e^2g; g < 0]
+    of_gradient = 0.5 * math.log(SELU_SCALE**2 * (0.5 + below))
+    assert of_gradient > 0
+    found = values["growth of the gradient"]
+    assert found == pytest.approx(of_gradient, abs=0.004)
+    assert found < of_gradient  # by c/4n
+
+    def selu(z):
+        return SELU_SCALE * (z if z > 0 else SELU_ALPHA * math.expm1(z))
+
+    for start in (0.5, 3.0):
+        q = start
+        for _ in range(4):
+            q = gaussian(lambda g, q=q: selu(math.sqrt(q) * g) ** 2)
+        assert values[f"variance from {start:g}, layer 5"] == pytest.approx(q, rel=1e-6)
+
+
+# 9
+
+
+@pytest.mark.parametrize(("name", "each"), [("relu", 5), ("linear", 2)])
+def test_one_layer_s_moments_and_their_limit(name, each):
+    n = 30
+    with jax.enable_x64(True):
+        mean, variance = width_over_depth.one_layer(name, n)
+        limit = 4000 * width_over_depth.one_layer(name, 4000)
+    shares = {n: 1.0} if name == "linear" else {k: stats.binom.pmf(k, n, 0.5) for k in range(1, 31)}
+    scale = math.log((1 if name == "linear" else 2) / n)
+    t = np.linspace(-60, 6, 200_001)  # ln v of v ~ χ²_k
+    moments = np.zeros(2)
+    for k, share in shares.items():
+        density = np.exp(stats.chi2.logpdf(np.exp(t), k) + t)
+        moments += share * np.array([np.trapezoid((t + scale) ** p * density, t) for p in (1, 2)])
+    assert mean == pytest.approx(moments[0], rel=1e-5)
+    assert variance == pytest.approx(moments[1] - moments[0] ** 2, rel=1e-5)
+    np.testing.assert_allclose(limit, [-each / 2, each], rtol=2e-3)
+
+
+def test_the_predicted_normal_and_what_a_finite_width_may_add():
+    values, prediction = predicted(width_over_depth)
+    assert values["relu, n = 50, L = 25: mean"] == -1.25
+    assert values["relu, n = 50, L = 25: variance"] == 2.5
+    assert values["linear, n = 100, L = 50: variance"] == 1
+    curves = prediction.curves.filter(panel=width_over_depth.DENSITY.title, series="n = 50, L = 25")
+    np.testing.assert_allclose(
+        curves["predicted"], stats.norm.pdf(curves["x"], -1.25, math.sqrt(2.5)), rtol=1e-9
+    )
+    allowed = {e.case: e.allowed for e in prediction.expected}
+    assert allowed["relu, n = 50, L = 25: variance"] == pytest.approx(2.5 * 4.08 / 50, rel=0.01)
+
+
+def test_a_variance_and_its_standard_error():
+    """Of a normal sample the error is √(2/N) of the variance."""
+    values = 3 * np.random.default_rng(0).normal(size=50_000)
+    found = width_over_depth.variance(values)
+    assert found.value == pytest.approx(9, rel=0.03)
+    assert found.error == pytest.approx(9 * math.sqrt(2 / 50_000), rel=0.05)
+
+
+# 10
+
+
+def test_ten_thousand_layers_in_closed_form():
+    values, _ = predicted(ten_thousand_layers)
+    assert values["linear, orthogonal"] == 0
+    assert values["tanh, orthogonal"] == pytest.approx(-0.5 * math.log(3), abs=2e-4)
+    layer = 0.5 * (special.digamma(32) - math.log(32))
+    assert values["linear, Gaussian"] == pytest.approx(9999 * layer)
+    assert values["linear, Gaussian"] == pytest.approx(-10_000 / 128, rel=0.01)
+
+
+# What laws have in common
+
+
+def perfect(prediction):
+    """A measurement that is exactly what is predicted; of a bound, well on the right side."""
+    reach = {"=": 1.0, "≥": 2.0, "≤": 0.5}
+    return Measurement(
+        {e.case: Found(e.value * reach[e.relation], 0.0) for e in prediction.expected},
+        points(gradient_exponent.PROFILE, "none", [0.0], [[0.0]]),
+    )
+
+
+@pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.name)
+def test_a_law_that_is_off_by_a_fifth_does_not_hold(law):
+    """The tolerances of the full run have the power to tell; of bounds, a factor of three."""
+    with jax.enable_x64(True):
+        prediction = law.predict(law.full)
+    measurement = perfect(prediction)
+    assert compare(law, prediction, measurement)["holds"].all()
+    factor = 3.0 if law.name == "trainability" else 1.2
+    wrong = [e._replace(value=factor * e.value) for e in prediction.expected]
+    rows = compare(law, prediction._replace(expected=tuple(wrong)), measurement)
+    assert not rows["holds"].all()
+
+
+@pytest.mark.parametrize(
+    ("relation", "measured", "holds"),
+    [
+        ("=", 1.29, True),
+        ("=", 1.31, False),
+        ("=", 0.69, False),
+        ("≥", 0.71, True),
+        ("≥", 5.0, True),
+        ("≥", 0.69, False),
+        ("≤", 1.29, True),
+        ("≤", -5.0, True),
+        ("≤", 1.31, False),
+        ("=", math.nan, False),
+        ("≥", math.inf, False),
+        ("≤", math.nan, False),
+    ],
+)
+def test_what_holds_is_within_the_tolerance(relation, measured, holds):
+    """0.1 allowed and four standard errors of 0.05 make 0.3."""
+    expected = Expected("case", 1.0, 0.1, "reason", relation=relation)
+    panel = laws.LAWS[0].panels[0]
+    prediction = Prediction((expected,), curve(panel, "a", [0.0], [1.0]))
+    measurement = Measurement({"case": Found(measured, 0.05)}, points(panel, "a", [0.0], [[1.0]]))
+    row = compare(laws.LAWS[0], prediction, measurement).row(0, named=True)
+    assert row["holds"] is holds
+    assert row["tolerance"] == pytest.approx(0.3)
+
+
+def test_training_is_the_plain_loop():
+    """Momentum by hand, batches from the key, the depth as data."""
+    net = jaxnn.Network((4, *[6] * 5, 3), "tanh", "multiclass")
+    key, of_x = jax.random.split(jax.random.key(0))
+    params = jaxnn.init(net, key, stacked=True)
+    x = jax.random.normal(of_x, (20, 4))
+    examples = training.Examples(x, jnp.arange(20) % 3)
+    descent = training.Descent(rate=0.3, momentum=0.9, batch=5)
+    found = training.accuracies(net, params, examples, key, descent, steps=40, looks=2, depth=2)
+    batches = np.asarray(jax.random.randint(key, (2, 20, 5), 0, 20))
+    velocity = jax.tree.map(jnp.zeros_like, params)
+    backprop, forward = jax.jit(jaxnn.backprop), jax.jit(jaxnn.forward)
+    accuracies = []
+    for part in batches:
+        for batch in part:
+            _, gradient = backprop(net, params, x[batch], examples.y[batch], depth=2)
+            velocity = jax.tree.map(lambda v, g: 0.9 * v - 0.3 * g, velocity, gradient)
+            params = jax.tree.map(jnp.add, params, velocity)
+        guess = [int(jnp.argmax(forward(net, params, row, depth=2))) for row in x]
+        accuracies.append(np.mean(np.array(guess) == np.asarray(examples.y)))
+    np.testing.assert_allclose(found, accuracies, atol=1e-6)
+    assert accuracies[1] > 0.5  # it learns something
+
+
+def test_the_fewest_steps_are_those_of_the_best_rate():
+    net = jaxnn.Network((3, 3, 3), "identity", "regression")
+    params = jaxnn.init(net, jax.random.key(1), stacked=True)
+    x = math.sqrt(3) * jnp.eye(3)
+    examples = training.Examples(x, x @ jnp.diag(jnp.array([1.0, 0.5, 0.2])))
+
+    backprop = jax.jit(jaxnn.backprop)
+
+    def steps(rate):
+        here, first = params, None
+        for count in range(1, 500):
+            loss, gradient = backprop(net, here, x, examples.y)
+            first = loss if first is None else first
+            if loss <= 0.01 * first:
+                return count
+            if not loss < 10 * first:
+                return math.inf
+            here = jax.tree.map(lambda v, g, rate=rate: v - rate * g, here, gradient)
+        return math.inf
+
+    rates = [8.0, 0.1, 0.4, 0.05]
+    counts = [steps(rate) for rate in rates]
+    assert counts[0] == math.inf
+    assert counts[2] < counts[1] < counts[3]
+    few = training.fewest_steps(net, params, examples, jnp.array(rates), 0.01, 500, 1)
+    assert few == counts[2]
+    none = training.fewest_steps(net, params, examples, jnp.array(rates), 0.01, counts[2] - 2, 1)
+    assert none == math.inf
+
+
+# The experiment
+
+
+def test_two_laws_hold_when_measured(small_run):
+    rows = pl.read_parquet(small_run / store.ROWS)
+    assert rows["law"].unique(maintain_order=True).to_list() == list(CHEAP)
+    assert rows["holds"].all()
+    weights = rows.filter(pl.col("case").str.contains("weights alone"))
+    assert weights.height == 3
+    assert (weights["tolerance"] < 0.01).all()
+    assert rows["reason"].str.len_chars().min() > 10
+    assert rows["source"].n_unique() == 2
+
+
+def test_points_lie_beside_their_curves(small_run):
+    shown = pl.read_parquet(small_run / laws.POINTS)
+    assert shown.columns == ["law", "panel", "series", "x", "measured", "error", "predicted"]
+    both = shown.filter(pl.col("law") == "layer-jacobian")
+    assert both.height == 3 * 3
+    assert (abs(both["measured"] - both["predicted"]) < 5 * both["error"] + 0.005).all()
+
+
+def test_files_of_the_chosen_laws_and_no_others(small_run):
+    expected = {store.ROWS, store.RUN, store.PARTS, store.LOCK, laws.POINTS}
+    expected |= {name for law in CHEAP for name in charts.names(f"law-{law}")}
+    assert {path.name for path in small_run.iterdir()} == expected
+    picture = (small_run / "law-layer-jacobian.svg").read_text()
+    for text in ("2 layer-jacobian holds: 9 of 9", "Glorot", "width 200", "mean singular value"):
+        assert text in picture
+    run = json.loads((small_run / store.RUN).read_text())
+    assert run["finished"]
+    assert run["closing"] == "2 of 2 laws hold"
+    assert run["what"]["settings"]["law"] == list(CHEAP)
+
+
+def wrong(law, factor=1.2):
+    """The law, with all that it predicts too large."""
+
+    def predict(setup):
+        prediction = law.predict(setup)
+        values = [e._replace(value=factor * e.value) for e in prediction.expected]
+        return prediction._replace(expected=tuple(values))
+
+    return dataclasses.replace(law, predict=predict)
+
+
+def test_a_broken_law_is_reported_with_exit_code_1(tmp_path, capsys, monkeypatch):
+    broken = [wrong(law) if law.name == CHEAP[0] else law for law in laws.LAWS]
+    monkeypatch.setattr(laws, "LAWS", tuple(broken))
+    out = tmp_path / "run"
+    assert main([*SMALL, "--out", str(out)]) == 1
+    said = capsys.readouterr()
+    error = said.err.strip().splitlines()[-1]
+    assert error.startswith("error: 1 of 2 laws hold; 2 layer-jacobian does not hold: ")
+    assert "of 9 comparisons; " in error
+    assert "NO" in said.out
+    assert "Traceback" not in said.err
+    rows = pl.read_parquet(out / store.ROWS)
+    holds = dict(rows.group_by("law").agg(pl.col("holds").all()).rows())
+    assert holds == {CHEAP[0]: False, CHEAP[1]: True}
+    assert "does not hold" in (out / "law-layer-jacobian.svg").read_text()
+    assert json.loads((out / store.RUN).read_text())["finished"]
+
+
+def test_an_interrupted_run_keeps_what_was_measured_and_goes_on(tmp_path, capsys, monkeypatch):
+    examine, seen = laws.examine, []
+
+    def interrupted(law, quick, seed):
+        seen.append(law.name)
+        if law.name == CHEAP[1] and seen.count(law.name) == 1:
+            raise KeyboardInterrupt
+        return examine(law, quick, seed)
+
+    monkeypatch.setattr(laws, "examine", interrupted)
+    command = [*SMALL, "--out", str(tmp_path / "run")]
+    assert main(command) == 130
+    assert "1 of 1 law holds" in capsys.readouterr().out
+    rows = pl.read_parquet(tmp_path / "run" / store.ROWS)
+    assert set(rows["law"]) == {CHEAP[0]}
+    assert not json.loads((tmp_path / "run" / store.RUN).read_text())["finished"]
+    assert main(command) == 0
+    assert seen == [CHEAP[0], CHEAP[1], CHEAP[1]]
+    assert "2 of 2 laws hold" in capsys.readouterr().out
+
+
+def test_the_table_is_readable_in_a_hundred_columns():
+    """What does not hold comes first, and of what does only the nearest."""
+    law = laws.LAWS[0]
+    cases = [Expected(f"case {i}[l]", 1.0, 0.1, "a reason", errors=0) for i in range(12)]
+    panel = law.panels[0]
+    prediction = Prediction(tuple(cases), curve(panel, "a", [0.0], [1.0]))
+    found = {e.case: Found(1.0 + 0.001 * i) for i, e in enumerate(cases)}
+    found["case 3[l]"] = Found(1.2, 0.01)
+    measurement = Measurement(found, points(panel, "a", [0.0], [[1.0]]))
+    rows = compare(law, prediction, measurement)
+    outcome = laws.Outcome(law, rows, pl.DataFrame())
+    console = Console(width=100, file=None, record=True)
+    with console.capture() as captured:
+        console.print(report.table([outcome]))
+    lines = captured.get().splitlines()
+    assert max(map(len, lines)) <= 100
+    assert "1 gradient-exponent, Schoenholz et al. 2017: NO" in lines[1]
+    assert lines[2].split() == ["case", "3[l]", "1", "1.2", "0.01", "0.1", "NO"]
+    assert lines[3].startswith("  case 11[l]")
+    assert any("and 4 that use less" in line for line in lines)
+    assert any("tolerance: a reason" in line for line in lines)
+    assert report.closing([outcome]) == (
+        "0 of 1 law holds; 1 gradient-exponent does not hold: 11 of 12 comparisons; "
+        "case 3[l]: 1.2 measured, 1 ± 0.1 predicted"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--law gravity", "law: there is no 'gravity'; choose one of gradient-exponent, layer-jac"),
+        ("--seed -1", "seed: expected an integer from 0 to 2^31 - 1, got -1"),
+    ],
+)
+def test_a_user_s_mistake_is_one_sentence(arguments, sentence, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["laws", *arguments.split(), "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {sentence}")
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_another_run_is_not_written_over(small_run, capsys):
+    before = {path: path.read_bytes() for path in small_run.iterdir() if path.is_file()}
+    assert main([*SMALL, "--seed", "1", "--out", str(small_run)]) == 2
+    assert "holds another run (settings.seed 0 there, 1 now)" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_ten_laws_with_names_and_numbers_of_their_own():
+    assert [law.number for law in laws.LAWS] == list(range(1, 11))
+    assert len({law.name for law in laws.LAWS}) == 10
+    for law in laws.LAWS:
+        assert law.panels
+        assert law.source[-4:].isdigit()

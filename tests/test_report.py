@@ -1,0 +1,351 @@
+"""report.html in a headless Chromium: what it shows, what changes it, what it does not let in."""
+
+import json
+import re
+import shutil
+
+import browser
+import hypothesis
+import jax
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import strategies as st
+from markupsafe import escape
+
+from experiments import (
+    columns,
+    depth_page,
+    depth_report,
+    depth_theory,
+    report,
+    spectrum,
+    spectrum_page,
+    store,
+    web,
+)
+from experiments.__main__ import main
+
+pytestmark = pytest.mark.xdist_group("report")
+
+SCRIPT = "<script>alert(1)</script>"
+TARGET = f"'{SCRIPT}'"
+# As a path: a folder that ends in < and a file, since a name has no slash.
+FOLDER, FILE = "<script>alert(1)<", "script><img src=x onerror=alert(1)> \"'&.csv"
+
+
+@pytest.fixture(autouse=True)
+def user_s_jax(strict_jax):
+    """JAX as a user has it: float32, promotion allowed."""
+    with (
+        jax.enable_x64(False),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        yield
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser.launched() as launched:
+        yield launched
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A sweep over two files whose names, columns and classes are all meant to be run."""
+    folder = tmp_path_factory.mktemp("report")
+    (folder / FOLDER).mkdir()
+    paths = (folder / FOLDER / FILE, folder / "plain.csv")
+    for i, path in enumerate(paths):
+        values = np.random.default_rng(i).normal(size=(30, 2)).round(3)
+        lines = [f"{a},{b},{SCRIPT if a > 0 else 'b'}" for a, b in values]
+        path.write_text("\n".join([f"a,{SCRIPT},{TARGET}", *lines]) + "\n")
+    arguments = (
+        *("depth", "--data", *map(str, paths), "--target", TARGET),
+        *("--activations", "tanh", "relu", "--weights", "he_normal", "--critical"),
+        *("--depths", "3", "5", "--width", "6", "--batch", "8", "--seeds", "2"),
+        *("--quiet", "--no-cache", "--out", str(folder / "run")),
+    )
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        assert main([*arguments]) == 0
+    return folder / "run"
+
+
+def rows_of(run):
+    return depth_report.labelled(pl.read_parquet(run / store.ROWS))
+
+
+@pytest.fixture
+def tab(chromium, run):
+    opened = browser.Tab(
+        chromium, run / report.NAME, viewport={"width": 1200, "height": 900}
+    ).wait()
+    yield opened
+    opened.page.close()
+
+
+def test_the_page_opens_without_a_word_and_asks_for_nothing(tab, run):
+    assert tab.said == []
+    assert tab.asked == [(run / report.NAME).as_uri()]
+    assert (run / report.NAME).stat().st_size < 1_100_000  # Vega, which every page carries, is 0.9
+    for verdict in json.loads((run / store.RUN).read_text())["verdicts"]:
+        assert verdict in tab.page.locator("main section").first.inner_text()
+
+
+def test_a_choice_changes_the_charts_and_the_numbers(tab, run):
+    rows = rows_of(run)
+    labels = rows["label"].unique(maintain_order=True)
+    choices = {"activation": "relu", "label": labels[1], "depth": "3", "scale": "linear"}
+    for name, value in choices.items():
+        before = tab.drawn(0)
+        tab.choose(name, value)
+        assert tab.drawn(0) != before, name
+    chosen = rows.filter(
+        pl.col("activation") == "relu", pl.col("label") == labels[1], pl.col("depth") == 3
+    )
+    first = chosen.filter(pl.col("layer") == 1)["log10_delta_z"]
+    shown = tab.numbers()
+    assert [row[0] for row in shown] == ["1", "2", "3"]
+    expected = [float(np.median(first)), min(first), max(first)]
+    assert [float(v) for v in shown[0][1:4]] == pytest.approx(expected, rel=1e-5)
+    assert shown[2][5:7] == ["–", "–"]  # no factor above the last hidden layer
+    assert tab.said == []
+
+
+@pytest.mark.parametrize("scale", ["logarithmic", "linear"])
+def test_the_scale_is_logarithmic_or_linear(tab, scale):
+    tab.choose("theory", False)
+    if scale == "linear":
+        tab.choose("scale", scale)
+    title = "‖Δz[l]‖" if scale == "linear" else "log₁₀ ‖Δz[l]‖"
+    assert title in tab.chart(0).locator("text").all_text_contents()
+    shown = tab.chart(0).locator("[aria-label^='Y-axis'] text").all_text_contents()
+    ticks = [float(tick.replace("−", "-")) for tick in shown]
+    sizes = np.array([[float(v) for v in row[2:4]] for row in tab.numbers()])
+    sizes = 10**sizes if scale == "linear" else sizes
+    step = ticks[1] - ticks[0]
+    assert ticks[0] == pytest.approx(sizes.min(), abs=step)
+    assert ticks[-1] == pytest.approx(sizes.max(), abs=step)
+
+
+def test_theory_is_shown_or_not(tab):
+    dashed = tab.chart(0).locator("path[stroke-dasharray='5,4']")
+    assert dashed.count() == 1
+    tab.choose("theory", False)
+    assert dashed.count() == 0
+    tab.choose("theory", True)
+    assert dashed.count() == 1
+
+
+def hover(tab, i, x):
+    """Moves the pointer over a part of a chart's width, and reads the tooltip."""
+    tab.chart(i).scroll_into_view_if_needed()
+    plot = tab.chart(i).locator(".background").first.bounding_box()
+    tab.page.mouse.move(plot["x"] + x * plot["width"], plot["y"] + plot["height"] / 2)
+    return tab.tooltip()
+
+
+def test_a_layer_under_the_pointer_says_what_it_is(tab):
+    tab.choose("depth", "3")
+    for x, row in ((0.01, 0), (0.99, 2)):
+        shown = hover(tab, 0, x)
+        assert re.search(rf"layer\s+{row + 1}\b", shown)
+        number = float(tab.numbers()[row][1])
+        assert f"{number:.4g}".replace("-", "−") in shown
+    assert "Δz[l] in plain backpropagation\tnumber" in shown
+    assert "log₁₀ factor\t–" in shown
+
+
+def test_what_came_from_a_file_is_text(tab, run):
+    """In the page, its charts and its tooltips: nothing that a name says is run or fetched."""
+    page = tab.page
+    name = f"{FOLDER}/{FILE}"
+    text = page.locator("body").inner_text()
+    assert FILE in page.locator("header").inner_text()
+    assert name in text
+    assert TARGET in text  # the column, among the settings
+    options = page.locator("#choice-label option").all_text_contents()
+    tab.choose("label", next(option for option in options if name not in option))
+    tab.choose("label", next(option for option in options if name in option))
+    points = tab.chart(3).locator(".mark-symbol.role-mark path")
+    tips = set()
+    for point in points.all():
+        point.hover(force=True, timeout=5000)
+        tips.add(tab.tooltip())
+    assert any(name in tip for tip in tips)
+    assert page.locator("img").count() == 0
+    assert page.locator("script").count() == 3
+    assert tab.popped == []
+    assert tab.said == []
+
+
+def test_the_lone_chart_is_as_careful(chromium, run):
+    tab = browser.Tab(chromium, run / "gradients.html")
+    title = tab.page.get_by_text("batch 8")
+    title.first.wait_for()
+    assert FILE in title.first.text_content()
+    assert (tab.said, tab.popped, len(tab.asked)) == ([], [], 1)
+    tab.page.close()
+
+
+def test_the_page_runs_no_script_but_its_own(chromium, run, tmp_path):
+    """Were a name to get through as HTML, the page's policy would still stop it."""
+    hole = "<script>window.got = 'in'</script><img src=x onerror=\"window.got = 'in'\">"
+    page = (run / report.NAME).read_text(encoding="utf-8").replace("</header>", hole)
+    (tmp_path / "hole.html").write_bytes(page.encode())
+    tab = browser.Tab(chromium, tmp_path / "hole.html").wait()
+    assert tab.page.evaluate("window.got === undefined")
+    assert any("Content Security Policy" in said for said in tab.said)
+    blocked = "fetch('http://127.0.0.1:9/').then(() => 'sent', e => 'blocked')"
+    assert tab.page.evaluate(blocked) == "blocked"
+    assert [url for url in tab.asked if not url.startswith("file:")] == []
+    tab.page.close()
+
+
+def test_every_choice_is_reached_and_made_with_the_keyboard(tab):
+    order = []
+    for _ in range(5):
+        tab.page.keyboard.press("Tab")
+        order.append(tab.page.evaluate("document.activeElement.id"))
+        label = tab.page.evaluate("document.activeElement.labels[0].textContent")
+        assert label.strip()
+        outline = "getComputedStyle(document.activeElement).outlineStyle"
+        assert tab.page.evaluate(outline) == "solid"
+    names = ("activation", "label", "depth", "scale", "theory")
+    assert order == [f"choice-{name}" for name in names]
+    before = tab.drawn(0)
+    tab.page.keyboard.press("Space")
+    assert "theory: off" in tab.page.locator("#shown").inner_text()
+    assert tab.drawn(0) != before
+    tab.page.locator("#choice-activation").focus()
+    tab.page.keyboard.press("ArrowDown")
+    tab.page.wait_for_function("document.getElementById('shown').innerText.includes('relu')")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_in_light_and_in_dark(chromium, run, scheme):
+    tab = browser.Tab(
+        chromium, run / report.NAME, viewport={"width": 360, "height": 740}, color_scheme=scheme
+    ).wait()
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
+    for i in range(4):
+        assert 250 < tab.chart(i).bounding_box()["width"] <= 360
+    paper = tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    words = ("h1", "header p", "#chart-0 .mark-text text", "th[scope=row]", "#choices label")
+    for place in words:
+        of = "getComputedStyle(e).fill" if "text" in place else "getComputedStyle(e).color"
+        ink = tab.page.locator(place).first.evaluate(f"e => {of}")
+        assert contrast(ink, paper) >= 4.5, (place, ink, paper)
+    assert (luminance(paper) < 0.1) == (scheme == "dark")
+    tab.page.close()
+
+
+def luminance(colour):
+    """Of WCAG 2: of a colour as `rgb(r, g, b)`."""
+    values = np.array([float(v) for v in re.findall(r"[\d.]+", colour)[:3]]) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(one, other):
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_a_print_is_dark_on_white_with_the_choices_in_words(chromium, run):
+    tab = browser.Tab(chromium, run / report.NAME, color_scheme="dark").wait()
+    document = tab.page.pdf(format="A4")
+    assert document.startswith(b"%PDF")
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", document)) <= 5
+    tab.page.emulate_media(media="print")
+    ink = tab.page.evaluate("getComputedStyle(document.body).color")
+    assert contrast(ink, "rgb(255, 255, 255)") > 7
+    assert not tab.page.locator("#choices").is_visible()
+    assert tab.page.locator("#shown").bounding_box()["width"] > 100
+    tab.page.close()
+
+
+def test_what_was_not_measured_is_said(chromium, run, tmp_path):
+    page = page_of(rows_of(run).filter((pl.col("activation") == "tanh") | (pl.col("depth") == 3)))
+    report.write(tmp_path, page, {"what": {"settings": {}}, "finished": False})
+    tab = browser.Tab(chromium, tmp_path / report.NAME).wait()
+    assert "The run was stopped" in tab.page.locator("header").inner_text()
+    assert not tab.page.locator("#note").is_visible()
+    tab.choose("activation", "relu")
+    assert tab.page.locator("#note").inner_text() == "Nothing was measured for this choice."
+    tab.choose("depth", "3")
+    assert not tab.page.locator("#note").is_visible()
+    assert tab.said == []
+    tab.page.close()
+
+
+def page_of(rows):
+    theory = depth_theory.predict(rows)
+    cases = [depth_report.case_of(case, theory) for case in depth_report.by_case(rows)]
+    return depth_page.page(rows, theory, cases, "")
+
+
+def spectra(seeds=2):
+    """Rows of a spectrum with a zero, without a value, and too wide for theory."""
+    cases = [
+        ("relu", w, d, s) for w in ("gaussian", "orthogonal") for d in (1, 4) for s in range(seeds)
+    ]
+    rows = [
+        (a, w, d, s, 0, [0.0, -1.0 * d, -np.inf], -0.1, 2.0 + s if w == "gaussian" else None,
+         2.0 * d, d == 1)
+        for a, w, d, s in cases
+    ]  # fmt: skip
+    schema = {name: column.dtype for name, column in columns.SPECTRUM.items()}
+    return pl.DataFrame(rows, schema, orient="row")
+
+
+def test_the_spectrum_has_its_page(chromium, tmp_path):
+    report.write(tmp_path, spectrum_page.page(spectra(), "what"), {"what": {"settings": {}}})
+    tab = browser.Tab(chromium, tmp_path / report.NAME).wait()
+    assert [row[0] for row in tab.numbers()] == ["1", "4"]
+    for name, value in (("weights", "orthogonal"), ("scale", "linear"), ("theory", False)):
+        before = [tab.drawn(i) for i in range(2)]
+        tab.choose(name, value)
+        assert [tab.drawn(i) for i in range(2)] != before, name
+    assert (tab.said, len(tab.asked)) == ([], 1)
+    assert "relu, gaussian: variance 2.50 ± 0.50 of 2 predicted" in tab.page.inner_text("main")
+    tab.page.close()
+    assert report.NAME in spectrum.FILES
+
+
+def test_without_a_browser_the_tests_say_so(monkeypatch):
+    monkeypatch.delenv("JAXNN_CHROMIUM", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(pytest.skip.Exception, match="no Chromium"):
+        browser.find()
+    monkeypatch.setenv("JAXNN_CHROMIUM", "/nowhere/chromium")
+    with pytest.raises(AssertionError, match="there is no /nowhere"):
+        browser.find()
+
+
+texts = st.text() | st.sampled_from([SCRIPT, "<!--", "-->", "]]>", "\u2028", "&lt;"])
+
+
+@hypothesis.given(st.recursive(texts, lambda t: st.lists(t) | st.dictionaries(texts, t)))
+def test_json_in_a_script_is_the_same_json_without_a_tag(value):
+    text = str(web.in_script(value))
+    assert json.loads(text) == value
+    assert not set(text) & set("<>&\u2028\u2029")
+
+
+def test_every_text_of_the_page_is_escaped():
+    page = report.Page(
+        title=SCRIPT,
+        subtitle=SCRIPT,
+        verdicts=(SCRIPT,),
+        choices=(report.Choice("a", SCRIPT, (SCRIPT,), SCRIPT),),
+        panels=(),
+        data={"d": pl.DataFrame({"a": [SCRIPT]})},
+        numbers=report.Numbers("d", {"a": SCRIPT}),
+        tables=(report.Table(SCRIPT, (SCRIPT,), ((SCRIPT, SCRIPT),)),),
+    )
+    run = {"what": {"settings": {SCRIPT: SCRIPT}, "data": SCRIPT}, "versions": {SCRIPT: SCRIPT}}
+    html = report.html(page, run)
+    assert SCRIPT not in html
+    assert html.count(str(escape(SCRIPT))) == 17

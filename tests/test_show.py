@@ -1,0 +1,298 @@
+"""`show`: the tables of one run and of two, and what it refuses to read; columns, checked."""
+
+import ast
+import json
+import random
+from pathlib import Path
+
+import jax
+import numpy as np
+import polars as pl
+import pytest
+
+from experiments import columns, depth, depth_cells, show, spectrum, store, trainability
+from experiments.__main__ import EXPERIMENTS, main
+from experiments.kinds import KINDS
+from experiments.laws import law
+
+pytestmark = pytest.mark.xdist_group("show")
+
+
+@pytest.fixture(autouse=True)
+def user_s_jax(strict_jax):
+    """JAX as a user has it: float32, promotion allowed."""
+    with (
+        jax.enable_x64(False),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        yield
+
+
+def depth_rows(slope=-0.5, depths=(1, 4), **axes):
+    """A gradient that changes by `slope` decades a layer, in one network a depth."""
+    frames = []
+    for depth_ in depths:
+        layers = np.arange(1, depth_ + 2)
+        frame = {
+            "activation": "tanh", "weights": "he_normal", "sigma_w": 1.5, "sigma_b": 0.0,
+            "width": 8, "depth": depth_, "batch": 16, "dtype": "float32", "data": "iris",
+            "seed": 0, "layer": layers, "log10_delta_z": slope * (depth_ + 1 - layers),
+            "log10_delta_theta": 0.0, "log10_gain": slope, "log10_mean_square_z": 0.0,
+            "saturated_fraction": 0.0, "dead_fraction": 0.0, "delta_z": "number",
+        }  # fmt: skip
+        frames.append(pl.DataFrame({**frame, **axes}, schema_of(columns.DEPTH)))
+    return pl.concat(frames)
+
+
+def schema_of(known):
+    return {name: column.dtype for name, column in known.items()}
+
+
+SETTINGS = {"width": ["8"], "seeds": 1, "critical": False, "target": None}
+
+
+def kept(folder, rows, experiment="depth", says=(), **settings):
+    """A folder as a finished run leaves it."""
+    what = {"experiment": experiment, "settings": {**SETTINGS, **settings}}
+    folder_ = store.Store(folder, what, (), overwrite=False)
+    folder_.write_rows(rows)
+    about = {"finished": True, "verdicts": ["tanh, he_normal: vanishing"], "seconds": 1.5}
+    folder_.write_run({**about, "versions": {"jax": "9.9"}, **dict(says)})
+    folder_.close()
+    return folder
+
+
+def shown(capsys, *folders, code=0):
+    assert main(["show", *map(str, folders)]) == code
+    return capsys.readouterr()
+
+
+def test_a_run_s_tables(tmp_path, capsys):
+    run = kept(tmp_path / "run", depth_rows())
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    lines = shown(capsys, run).out.splitlines()
+    assert any(line.split() == ["tanh,", "he_normal", "-0.5", "-2.0"] for line in lines)
+    assert "tanh, he_normal: vanishing" in lines
+    for setting in ("width 8", "critical no", "target by default", "version of jax 9.9"):
+        assert any(" ".join(line.split()) == setting for line in lines), setting
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_stopped_run_says_so(tmp_path, capsys):
+    run = kept(tmp_path / "run", depth_rows(), says={"finished": False})
+    assert "The run was stopped" in shown(capsys, run).out
+
+
+def test_two_runs_stand_side_by_side_with_their_difference(tmp_path, capsys):
+    one = kept(tmp_path / "one", depth_rows(-0.5))
+    other = kept(tmp_path / "other", depth_rows(-0.75, (4, 9), width=16), width=["16"])
+    lines = [line.split() for line in shown(capsys, one, other).out.splitlines()]
+    assert ["width", "8", "16"] in lines
+    assert not any(line[:1] == ["seeds"] for line in lines)  # what is the same is not said
+    assert ["1", "4", "9"] in lines
+    start = lines.index(["tanh,", "he_normal"])  # a width in each is no axis
+    assert lines[start + 1] == ["1", "-0.5", "-2"]
+    assert lines[start + 2] == ["2", "-3", "-6.75"]
+    assert lines[start + 3] == ["2", "-", "1", "-1"]
+
+
+def test_what_is_an_axis_in_one_run_is_said_of_both(tmp_path, capsys):
+    one = kept(tmp_path / "one", depth_rows())
+    both = pl.concat([depth_rows(), depth_rows(-1.0, width=16)])
+    other = kept(tmp_path / "other", both, width=["8", "16"])
+    text = shown(capsys, one, other).out
+    assert "tanh, he_normal, width 8" in text
+    assert "tanh, he_normal, width 16" in text
+    (frame, _) = KINDS["depth"].values([depth_rows(), both])
+    assert frame["name"].unique().to_list() == ["tanh, he_normal, width 8"]
+
+
+def test_the_same_run_twice_differs_in_nothing(tmp_path, capsys):
+    run = kept(tmp_path / "run", depth_rows())
+    assert "Settings, versions and devices are the same" in shown(capsys, run, run).out
+
+
+def test_values_that_are_no_numbers_have_no_difference(tmp_path, capsys):
+    zero = depth_rows().with_columns(log10_delta_z=pl.lit(-np.inf), delta_z=pl.lit("zero"))
+    one, other = kept(tmp_path / "one", depth_rows()), kept(tmp_path / "other", zero)
+    lines = [line.split() for line in shown(capsys, one, other).out.splitlines()]
+    assert ["2", "-inf", "-inf"] in lines
+    assert ["2", "-", "1"] in lines
+    alone = [line.split() for line in shown(capsys, other).out.splitlines()]
+    assert ["tanh,", "he_normal", "zero", "zero"] in alone
+
+
+OTHERS = {
+    "spectrum": {
+        "activation": "relu", "weights": "gaussian", "depth": [2, 4], "seed": 0, "example": 0,
+        "log10_singular_values": [[0.0, -1.0]] * 2, "log10_mean": 0.0, "variance": [2.25, 4.5],
+        "predicted": [2.0, 4.0], "comparable": True,
+    },
+    "trainability": {
+        "depth": [2, 4], "sigma_w_squared": 1.5, "seed": 0, "accuracy": [0.75, 0.5], "loss": 0.1,
+    },
+    "laws": {
+        "law": "gradient-exponent", "case": ["[/b] one", "two"], "source": "s", "relation": "=",
+        "predicted": 1.0, "measured": [1.125, 0.875], "standard_error": None, "tolerance": 0.5,
+        "reason": "r", "holds": True,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("spectrum", ("2.25", "4.5")), ("trainability", ("75", "50")), ("laws", ("1.125", "0.875"))],
+)
+def test_every_experiment_is_shown_and_compared(name, words, tmp_path, capsys):
+    rows = pl.DataFrame(OTHERS[name], schema_of(KINDS[name].columns))
+    run = kept(tmp_path / "run", rows, name)
+    alone, beside = shown(capsys, run).out, shown(capsys, run, run).out
+    for word in words:
+        assert word in alone
+    assert beside.count("2 - 1") >= 1
+    assert set(EXPERIMENTS) - {"show"} == set(KINDS)
+
+
+def test_a_name_does_not_steer_the_terminal_or_the_table(tmp_path, capsys):
+    evil = "[bold]\x1b[31mred[/] [/x]\x07"
+    rows = pl.concat([depth_rows(), depth_rows(data=evil)])
+    says = {"verdicts": [evil], "versions": {evil: evil}}
+    run = kept(tmp_path / "run", rows, says=says, **{evil: evil})
+    for folders in ((run,), (run, run)):
+        text = shown(capsys, *folders).out
+        assert "\x1b" not in text
+        assert "\x07" not in text
+        assert "[bold]�[31mred[/] [/x]�" in text or len(folders) == 2
+
+
+def broken(folder, change):
+    """A run of which `change`, given the folder, has spoilt something."""
+    run = kept(folder / "run", depth_rows())
+    change(run)
+    return run
+
+
+def saying(**members):
+    def change(run):
+        path = run / store.RUN
+        found = json.loads(path.read_text())
+        for name, value in members.items():
+            inside = found if name in found else found["what"]
+            inside[name] = value
+        path.write_text(json.dumps(found))
+
+    return change
+
+
+def holding(rows):
+    return lambda run: rows.write_parquet(run / store.ROWS)
+
+
+def truncated(run):
+    content = (run / store.ROWS).read_bytes()
+    (run / store.ROWS).write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda run: (run / store.RUN).unlink(), "holds no run, for it has no run.json"),
+        (lambda run: (run / store.RUN).write_text("{"), "is not what a run says of itself"),
+        (lambda run: (run / store.RUN).write_text("[" * 10**5), "is not what a run says of itself"),
+        (lambda run: (run / store.RUN).write_bytes(b"\xff"), "is not what a run says of itself"),
+        (saying(schema=1), "is of schema 1, and this program reads"),
+        (saying(experiment="width"), "is of 'width', which is not one of depth, spectrum"),
+        (saying(experiment=["depth"]), "is of ['depth'], which is not one of depth, spectrum"),
+        (saying(verdicts=[1]), "is not what a run says of itself"),
+        (saying(verdicts=7), "is not what a run says of itself"),
+        (saying(versions=["1.0"]), "is not what a run says of itself"),
+        (saying(settings=None), "is not what a run says of itself"),
+        (lambda run: (run / store.ROWS).unlink(), "has no rows.parquet yet"),
+        (truncated, "cannot use"),
+        (lambda run: (run / store.ROWS).write_text("a,b\n1,2\n"), "cannot use"),
+        (holding(depth_rows().drop("layer")), "got them without layer"),
+        (holding(depth_rows().rename({"layer": "l\x1b"})), "got them without layer and with l�"),
+        (holding(depth_rows().clear()), "expected rows, got none"),
+        (
+            holding(depth_rows().with_columns(pl.col("depth").cast(pl.Float64))),
+            "column depth: expected Int64, got Float64",
+        ),
+        (
+            holding(depth_rows().with_columns(depth=pl.lit(0, pl.Int64))),
+            "column depth: expected counts, got 0",
+        ),
+        (
+            holding(depth_rows().with_columns(seed=pl.lit(None, pl.Int64))),
+            "column seed: expected no missing values",
+        ),
+        (
+            holding(depth_rows().with_columns(delta_z=pl.lit("lost"))),
+            "column delta_z: expected number, underflow, overflow, zero, got 'lost'",
+        ),
+    ],
+)
+def test_what_is_no_run_is_one_sentence(change, sentence, tmp_path, capsys):
+    error = shown(capsys, broken(tmp_path, change), code=2).err.splitlines()[-1]
+    assert error.startswith("error: runs: ")
+    assert sentence in error
+
+
+def test_folders_that_do_not_fit_together(tmp_path, capsys):
+    one = kept(tmp_path / "one", depth_rows())
+    rows = pl.DataFrame(OTHERS["spectrum"], schema_of(columns.SPECTRUM))
+    other = kept(tmp_path / "other", rows, "spectrum")
+    for folders, sentence in (
+        ((one, other), "runs: expected two of one experiment, got depth and spectrum"),
+        ((one, one, one), "runs: expected one folder or two, got 3"),
+        ((), "runs: expected one folder or two, got none"),
+        ((tmp_path / "nowhere",), "holds no run"),
+        ((one / store.RUN,), "is not what a run says of itself"),
+    ):
+        assert sentence in shown(capsys, *folders, code=2).err
+
+
+def test_a_damaged_file_is_never_more_than_a_sentence(tmp_path):
+    """Bytes changed at random: it is refused, or it is still a run."""
+    run, random_ = kept(tmp_path, depth_rows()), random.Random(0)
+    whole, refused = (run / store.ROWS).read_bytes(), 0
+    for _ in range(60):
+        content = bytearray(whole)
+        for _ in range(3):
+            content[random_.randrange(len(content))] = random_.randrange(256)
+        (run / store.ROWS).write_bytes(content)
+        try:
+            show.read(run)
+        except ValueError as error:
+            refused += "cannot use" in str(error)
+    assert refused > 30
+
+
+def test_the_columns_are_those_that_are_measured():
+    texts = {"depths": ("2",), "seeds": 1}
+    plan = depth.prepare(depth.Settings(activations=("tanh",), weights=("he_normal",), **texts))
+    columns.check(depth_cells.measure(plan.datasets, plan.cells[0]), columns.DEPTH)
+    plan = spectrum.prepare(spectrum.Settings(activations=("identity",), width=4, **texts))
+    columns.check(spectrum.measure(plan, plan.cells[0]), columns.SPECTRUM)
+    plan = trainability.prepare(
+        trainability.Settings(sigma_w_squared=("1",), data="iris", width=4, steps=1, **texts)
+    )
+    columns.check(trainability.measure(plan, plan.cells[0]), columns.TRAINABILITY)
+    assert {n: c.dtype for n, c in columns.LAWS.items()} == law.ROWS
+
+
+def test_no_pickle_and_no_eval_anywhere():
+    """Nothing that is read can become code: neither module nor call that would make it so."""
+    forbidden = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+    for path in Path(show.__file__).parent.parent.glob("[ej]*/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = {alias.name.partition(".")[0] for alias in node.names}
+                assert not names & forbidden, path
+            elif isinstance(node, ast.ImportFrom):
+                assert (node.module or "").partition(".")[0] not in forbidden, path
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec", "compile", "__import__"), path
+            elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                assert isinstance(node.value, ast.Constant), path
+                assert node.value.value is False, path

@@ -1,0 +1,279 @@
+"""Sweeps of made-up cells: what is measured, kept, gone on with, stopped, and shown."""
+
+import logging
+import os
+import re
+import signal
+import threading
+from dataclasses import dataclass
+
+import jax
+import polars as pl
+import pytest
+
+from experiments import __main__, depth, runtime, sweep
+from experiments.store import PARTS, Store
+
+
+@dataclass(frozen=True)
+class Cell:
+    number: int
+    key: str = "cell"
+
+    @property
+    def shown(self):
+        return f"number {self.number}".ljust(30)
+
+
+CELLS = [Cell(i) for i in range(6)]  # all of one key: the place in the sweep tells them apart
+
+
+def rows_of(cell):
+    return pl.DataFrame({"number": [cell.number] * 2, "value": [float("nan"), cell.number / 7]})
+
+
+class Measured:
+    """Measures, keeps count, and does something at one of the cells."""
+
+    def __init__(self, at=None, act=None):
+        self.numbers, self.at, self.act = [], at, act
+
+    def __call__(self, cell):
+        if cell.number == self.at:
+            self.act()
+        self.numbers.append(cell.number)
+        return rows_of(cell)
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A way to open the same folder again."""
+    stores = []
+
+    def opened():
+        if stores:
+            stores.pop().close()
+        stores.append(Store(tmp_path / "run", {"settings": 1}, (), overwrite=False))
+        return stores[0]
+
+    yield opened
+    stores.pop().close()
+
+
+def parts(tmp_path):
+    return sorted(path.name for path in (tmp_path / "run" / PARTS).iterdir())
+
+
+def numbers(frames):
+    return [rows["number"][0] for rows in frames]
+
+
+def failing():
+    raise OSError("out: cannot write: No space left on device")
+
+
+def test_every_cell_is_measured_and_kept_in_order(kept, tmp_path):
+    measured = Measured()
+    frames, finished = sweep.measure(kept(), CELLS, measured, quiet=True)
+    assert finished
+    assert numbers(frames) == measured.numbers == [0, 1, 2, 3, 4, 5]
+    assert [name.split(".")[0] for name in parts(tmp_path)] == [f"0000{i}-cell" for i in range(6)]
+    again = Measured()
+    read, finished = sweep.measure(kept(), CELLS, again, quiet=True)
+    assert finished
+    assert again.numbers == []
+    assert pl.concat(read).equals(pl.concat(frames))
+
+
+def test_a_key_is_no_path(kept, tmp_path):
+    keys = ["../../outside", "/etc/outside", "a\0b", "x" * 3000, "данные.csv", "таблиц.csv"]
+    cells = [Cell(i, key) for i, key in enumerate(keys)]
+    before = set(tmp_path.iterdir())
+    assert sweep.measure(kept(), cells, Measured(), quiet=True)[1]
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "run"}
+    assert len(parts(tmp_path)) == len(cells)
+    measured = Measured()
+    assert numbers(sweep.measure(kept(), cells, measured, quiet=True)[0]) == list(range(6))
+    assert measured.numbers == []
+
+
+@pytest.mark.parametrize("at", [0, 3, 5])
+def test_a_sweep_goes_on_where_it_failed(kept, at, caplog):
+    whole = pl.concat(map(rows_of, CELLS))
+    with pytest.raises(OSError, match="No space left"):
+        sweep.measure(kept(), CELLS, Measured(at, failing), quiet=True)
+    measured = Measured()
+    with caplog.at_level(logging.INFO, "jaxnn"):
+        frames, finished = sweep.measure(kept(), CELLS, measured, quiet=True)
+    assert finished
+    assert measured.numbers == list(range(at, 6))
+    assert (f"{at} of 6 cells are there already" in caplog.messages) == (at > 0)
+    assert pl.concat(frames).equals(whole)
+
+
+def test_broken_and_missing_parts_are_measured_again_and_said(kept, tmp_path, caplog):
+    whole, _ = sweep.measure(kept(), CELLS, Measured(), quiet=True)
+    names = parts(tmp_path)
+    path = tmp_path / "run" / PARTS / names[2]
+    path.write_bytes(path.read_bytes()[:-7])
+    (tmp_path / "run" / PARTS / names[4]).unlink()
+    measured = Measured()
+    frames, finished = sweep.measure(kept(), CELLS, measured, quiet=True)
+    assert finished
+    assert measured.numbers == [2, 4]
+    assert f"measured again, for their files were broken: {names[2]}" in caplog.messages
+    assert pl.concat(frames).equals(pl.concat(whole))
+    assert parts(tmp_path) == names
+
+
+def test_parts_of_other_columns_are_refused(kept, tmp_path):
+    def other(cell):
+        return rows_of(cell).rename({"value": "worth"}) if cell.number == 3 else rows_of(cell)
+
+    with pytest.raises(OSError, match=r"cells of different columns \(value Float64 there, None in"):
+        sweep.measure(kept(), CELLS, other, quiet=True)
+    assert len(parts(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_cell_finish(kept, tmp_path, capsys, number):
+    before = signal.getsignal(number), threading.active_count()
+    said = threading.Event()
+
+    def interrupt():
+        os.kill(os.getpid(), number)
+        for _ in range(1000):  # it is said at once, while the cell is measured
+            if "stopping when this cell is done" in (text := capsys.readouterr().err):
+                assert "again to stop now" in text
+                said.set()
+                return
+            threading.Event().wait(0.01)
+
+    frames, finished = sweep.measure(kept(), CELLS, Measured(2, interrupt), quiet=True)
+    assert said.is_set()
+    assert not finished
+    assert numbers(frames) == [0, 1, 2]
+    assert len(parts(tmp_path)) == 3
+    assert (signal.getsignal(number), threading.active_count()) == before
+    assert signal.set_wakeup_fd(-1) == -1
+    measured = Measured()
+    assert sweep.measure(kept(), CELLS, measured, quiet=True)[1]
+    assert measured.numbers == [3, 4, 5]
+
+
+def test_other_signals_stop_nothing(kept):
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        act = lambda: os.kill(os.getpid(), signal.SIGUSR1)  # noqa: E731
+        assert sweep.measure(kept(), CELLS, Measured(2, act), quiet=True)[1]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_sweep_in_a_thread_hears_no_signals(kept):
+    found = []
+
+    def run():
+        found.append(sweep.measure(kept(), CELLS, Measured(), quiet=True))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found[0][1]
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+def test_plain_lines_where_there_is_no_terminal(kept, capsys, monkeypatch, finishes):
+    monkeypatch.setattr(sweep, "LINE_EVERY", 0.0 if finishes else 1e9)
+    sweep.measure(kept(), CELLS, Measured(), quiet=False)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == (6 if finishes else 2)  # the first, and the last
+    for i, line in zip((1, 2, 3, 4, 5, 6) if finishes else (1, 6), lines, strict=True):
+        last = f"last number {i - 1}"
+        pattern = rf"{i} of 6 cells, \d+ cells/min, 0 s of it compiling, \d+ s left; {last}"
+        assert re.fullmatch(pattern, line)
+
+
+def test_lines_count_what_was_there(kept, capsys):
+    with pytest.raises(OSError, match="No space left"):
+        sweep.measure(kept(), CELLS, Measured(4, failing), quiet=True)
+    sweep.measure(kept(), CELLS, Measured(), quiet=False)
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("5 of 6 cells, ")
+    assert last.startswith("6 of 6 cells, ")
+
+
+def test_a_bar_where_there_is_a_terminal(kept, capsys, monkeypatch):
+    def terminal(**options):
+        return sweep_console(**options, force_terminal=True, width=120)
+
+    sweep_console = sweep.Console
+    monkeypatch.setattr(sweep, "Console", terminal)
+    with pytest.raises(OSError, match="No space left"):
+        sweep.measure(kept(), CELLS, Measured(2, failing), quiet=True)
+    assert not capsys.readouterr().err
+    sweep.measure(kept(), CELLS, Measured(), quiet=False)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
+    assert re.search(r"number 5 +━+ 6/6 \d+ cells/min, 0 s of it compiling, left", text)
+    assert re.search(r"━━━━━━╸━+ 2/6 0 cells/min, 0 s of it compiling, left -:--:--", text)
+
+
+def test_quiet_says_nothing(kept, capfd):
+    sweep.measure(kept(), CELLS, Measured(), quiet=True)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_time_for_compiling_is_apart(kept, capsys):
+    clock = sweep.Clock()
+    clock("/jax/core/compile/backend_compile_duration", 90.0, fun_name="f")
+    clock("/jax/core/compile/jaxpr_trace_duration", 31.0)
+    clock("/jax/compilation_cache/cache_retrieval_time_sec", 1000.0)
+    clock.started -= 120
+    assert re.fullmatch(r"(50|49) cells/min, 121 s of it compiling", clock.rate(100))
+    seen = []
+
+    def compiles(cell):
+        jax.jit(lambda x: x + cell.number)(0.0)
+        return rows_of(cell)
+
+    spied = sweep.Clock.rate
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sweep.Clock, "rate", lambda c, n: seen.append(c.compiling) or spied(c, n))
+        sweep.measure(kept(), CELLS, compiles, quiet=False)
+    assert 0 < seen[0] < seen[-1] < 60
+    before = clock.compiling
+    jax.jit(lambda x: x - 1)(0.0)
+    assert clock.compiling == before  # one sweep's clock does not outlive it
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [("prepare", ""), ("run", "stopped; the same command again goes on\n")],
+)
+def test_ctrl_c_outside_of_cells(tmp_path, capsys, monkeypatch, where, message):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(depth, where, interrupted)
+    for _ in range(2):  # and the lock is given back
+        assert __main__.main(["depth", "--out", str(tmp_path / "run"), "--no-cache"]) == 130
+        assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_quiet_keeps_warnings(tmp_path, monkeypatch, quiet):
+    monkeypatch.setattr(depth, "run", lambda plan, kept: True)
+    options = ["--out", str(tmp_path), "--no-cache", *["--quiet"] * quiet]
+    assert __main__.main(["depth", *options]) == 0
+    assert sweep.log.isEnabledFor(logging.WARNING)
+    assert sweep.log.isEnabledFor(logging.INFO) is not quiet
+
+
+def test_a_cache_that_cannot_be_is_said_and_does_without(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    before = jax.config.jax_compilation_cache_dir
+    runtime.start(runtime.Options())
+    assert "compiled programs are not kept: " in caplog.text
+    assert "Not a directory" in caplog.text
+    assert jax.config.jax_compilation_cache_dir == before
