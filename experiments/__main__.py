@@ -2,10 +2,9 @@
 
 An experiment is a module with `Settings`, `prepare(settings) -> plan` and `run(plan, store) ->
 finished`; its plan says `what` it is, and its module the `FILES` it leaves; `show` reads what they
-have left. Whatever the user got
-wrong shows while preparing, before any file is written, and becomes one sentence and exit code 2; a
-disk or a partner that fails while running becomes one sentence and exit code 1. Anything else is a
-fault of ours and keeps its traceback.
+have left. Whatever the user got wrong shows while preparing, before any file is written, and
+becomes one sentence and exit code 2; a disk or a partner that fails while running becomes one
+sentence and exit code 1. Anything else is a fault of ours and keeps its traceback.
 """
 
 import argparse

@@ -25,10 +25,34 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
 
 ROOT = Path(__file__).parent.parent
 CELLS = 30 * 6  # many cheap ones, of four compiled programs
-SWEEP = (
-    "depth --depths 1:30:1 --sigma-w 1:2:0.2 --activations tanh --width 4 --batch 8 --seeds 1"
-).split()
-FEW = "depth --depths 1:2:1 --sigma-w 1:2:0.5 --activations tanh --width 4 --batch 8".split()
+SWEEP = [
+    "depth",
+    "--depths",
+    "1:30:1",
+    "--sigma-w",
+    "1:2:0.2",
+    "--activations",
+    "tanh",
+    "--width",
+    "4",
+    "--batch",
+    "8",
+    "--seeds",
+    "1",
+]
+FEW = [
+    "depth",
+    "--depths",
+    "1:2:1",
+    "--sigma-w",
+    "1:2:0.5",
+    "--activations",
+    "tanh",
+    "--width",
+    "4",
+    "--batch",
+    "8",
+]
 GOES_ON = "stopped; the same command again goes on"
 STOPPING = "stopping when this cell is done; again to stop now"
 
