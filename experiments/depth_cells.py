@@ -3,6 +3,7 @@
 The seeds lie in a row over the devices; each device takes its own one after the other.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -59,7 +60,9 @@ class Cell:
         """A name of its own among the cells of a sweep."""
         parts = (self.data, self.dtype, self.batch, self.width, self.net.activation.name)
         text = "-".join(map(str, (*parts, self.weights.name, f"{self.sigma_b:g}", self.depth)))
-        return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in text)
+        short = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in text)
+        # Paths may be long, and differ in what a file name cannot hold.
+        return f"{short[-100:]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     @property
     def shown(self) -> str:

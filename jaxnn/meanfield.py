@@ -200,7 +200,7 @@ def lengths(
     q0 is the mean square of the input's entries. 0 and inf beyond the range of the float.
 
     Example:
-        >>> lengths("relu", 1.0, 0.0, 1.0, 3).tolist()
+        >>> lengths("relu", 1.0, 0.0, 1.0, 3).round(4).tolist()
         [1.0, 0.5, 0.25]
     """
 

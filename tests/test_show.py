@@ -3,6 +3,7 @@
 import ast
 import json
 import random
+import re
 from pathlib import Path
 
 import jax
@@ -296,3 +297,14 @@ def test_no_pickle_and_no_eval_anywhere():
             elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 assert isinstance(node.value, ast.Constant), path
                 assert node.value.value is False, path
+
+
+def test_the_readme_lists_every_column_with_its_unit():
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    listed = re.search(r"\| column \| unit \|.*?\n\|[-|]+\n(.*?)\n\n", readme, re.DOTALL)
+    expected = [
+        f"| `{name}` | {column.unit} | {': '.join(filter(None, words))} |"
+        for name, column in columns.DEPTH.items()
+        for words in [(column.meaning, ", ".join(column.known))]
+    ]
+    assert listed[1].splitlines() == expected

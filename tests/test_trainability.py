@@ -4,7 +4,6 @@ import json
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import polars as pl
 import pytest
@@ -129,7 +128,7 @@ def test_the_run_is_whole_and_says_what_it_found(small_run):
     assert run["finished"]
     assert "critical σ_w² by theory 1.76" in run["verdicts"][0]
     assert "training accuracy" in (small_run / "trainability.svg").read_text()
-    assert np.all((rows["accuracy"] >= 0) & (rows["accuracy"] <= 1))
+    assert rows["accuracy"].is_between(0, 1).all()
 
 
 @pytest.mark.parametrize(
