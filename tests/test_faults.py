@@ -158,7 +158,7 @@ def test_twenty_kills_lose_nothing(tmp_path, env, whole):
     rng, out = random.Random(20), tmp_path / "run"
     for _ in range(20):
         before = parts(out)
-        killed(out, env, len(before) + 1, rng.uniform(0, 0.15))
+        killed(out, env, len(before) + rng.randint(1, 4), rng.uniform(0, 0.02))
         assert before < parts(out) <= parts(whole)
     there = len(parts(out))
     assert there < CELLS
@@ -187,16 +187,13 @@ def test_kills_after_the_last_cell_lose_nothing(tmp_path, env, whole):
 def test_one_signal_finishes_the_cell(tmp_path, env, number):
     slow = SLOW.format(pause="time.sleep(0.5)")
     with started(FEW, tmp_path, env, code=slow) as process:
-        assert waited_for_parts(process, tmp_path, 1)
-        while process.stdout.readline() != "begin\n":
-            pass
+        assert [process.stdout.readline() for _ in range(3)] == ["begin\n", "end\n", "begin\n"]
         process.send_signal(number)
         said, error = process.communicate(timeout=120)
-    begun = ("begin\nend\n" + said).count("begin\n")
     assert process.returncode == 130
     assert said.startswith("end\n")  # the cell that was being measured
-    assert begun == said.count("end\n")
-    assert len(parts(tmp_path)) in (2, 3)
+    assert "begin\n" not in said
+    assert len(parts(tmp_path)) == 2
     assert STOPPING in error
     assert error.endswith(f"{GOES_ON}\n")
     assert "Traceback" not in error
@@ -209,8 +206,8 @@ def test_one_signal_finishes_the_cell(tmp_path, env, number):
 
 
 def test_a_second_signal_stops_at_once(tmp_path, env):
-    """Also while XLA computes, for a minute here, and Python code is not run."""
-    pause = "jax.lax.fori_loop(0, 2**40, lambda i, x: x + 1, 0).block_until_ready()"
+    """Also while XLA computes, for ever here, and Python code is not run."""
+    pause = "jax.lax.while_loop(lambda x: x < 1, lambda x: x / 2, 0.5).block_until_ready()"
     with started(FEW, tmp_path, env, code=SLOW.format(pause=pause)) as process:
         assert process.stdout.readline() == "begin\n"
         time.sleep(3)  # compiled by then
@@ -428,10 +425,9 @@ def test_plain_lines_elsewhere_and_nothing_when_quiet(tmp_path, env):
 
 
 def test_a_path_in_a_config_does_not_lead_outside(tmp_path, env):
+    (tmp_path / "data").mkdir()
     data = tmp_path / "data" / ".." / "data" / "table.csv"
-    data.parent.parent.mkdir(exist_ok=True)
-    (tmp_path / "data").mkdir(exist_ok=True)
-    pl.DataFrame({"x": range(50), "y": [0, 1] * 25}).write_csv(tmp_path / "data" / "table.csv")
+    pl.DataFrame({"x": range(50), "y": [0, 1] * 25}).write_csv(data)
     config = tmp_path / "sweep.toml"
     config.write_text(f"data = '{data}'\ntarget = 'y'\ndepths = 2\nactivations = 'tanh'\nseeds = 1")
     before = {path for path in tmp_path.rglob("*") if path.is_file()}

@@ -298,9 +298,10 @@ def test_one_process_at_a_time(folder):
     assert contents(folder) == before
     kept.close()
     opened(folder).close()
-    with pytest.raises(FileExistsError):
+    with pytest.raises(FileExistsError) as refused:
         opened(folder, {"other": 1})
-    opened(folder).close()  # a refused one gives the lock back
+    opened(folder).close()  # it has given the lock back, though its frame is alive
+    assert refused.tb is not None
 
 
 def test_the_lock_of_a_dead_process_is_taken_over(folder):

@@ -238,12 +238,14 @@ def test_the_time_for_compiling_is_apart(kept, capsys):
 
     spied = sweep.Clock.rate
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sweep.Clock, "rate", lambda c, n: seen.append(c.compiling) or spied(c, n))
+        patched.setattr(
+            sweep.Clock, "rate", lambda c, n: seen.append((c, c.compiling)) or spied(c, n)
+        )
         sweep.measure(kept(), CELLS, compiles, quiet=False)
-    assert 0 < seen[0] < seen[-1] < 60
-    before = clock.compiling
+    own, seconds = seen[-1]
+    assert 0 < seen[0][1] < seconds < 60
     jax.jit(lambda x: x - 1)(0.0)
-    assert clock.compiling == before  # one sweep's clock does not outlive it
+    assert own.compiling == seconds  # it stands still when the sweep is over
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ def _x(panel: Panel, points: pl.DataFrame) -> alt.X:
         axis = alt.Axis(values=values.to_list(), format="d")
     else:
         scale = alt.Scale(zero=False, nice=False, padding=9)
-        whole = bool((values == values.round()).all())
-        axis = alt.Axis(tickCount=6, tickMinStep=1 if whole else 0, format="d" if whole else "~g")
+        axis = alt.Axis(tickCount=6)
+        if (values == values.round()).all():
+            axis = alt.Axis(tickCount=6, tickMinStep=1, format="d")
     return alt.X("x:Q", title=panel.x, scale=scale, axis=axis)

@@ -114,6 +114,6 @@ LAW = Law(
     predict=predict,
     measure=measure,
     full=Setup(width=100, layers=30, steps=1500, looks=15, seeds=3),
-    quick=Setup(width=100, layers=30, steps=1500, looks=5, seeds=1),
+    quick=Setup(width=100, layers=30, steps=900, looks=9, seeds=1),
     panels=(PROFILE, CURVE),
 )
