@@ -30,6 +30,13 @@ def strict_jax():
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Lets go of what a file has compiled: thousands of programs are more than Linux maps."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def key(request):
     """A key of the test's own; its seed is printed where the test fails."""

@@ -63,9 +63,27 @@ def by_jax(activation, task, params, xs, ys):
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_gradient_equals_that_of_jax_grad(key, activation, task):
-    """Plain on one network, jitted on another, and both as a stack under vmap, in both dtypes.
+    """Each activation with each task, in both dtypes; the deep ones are in the next table.
 
     JAX's gradient is taken in float64 throughout, so that a float32 error is ours alone.
+    """
+    for depth, batch in itertools.product(DEPTHS[:-1], BATCHES):
+        net, *arrays = problem(key, activation, task, depth, batch)
+        truth = by_jax(activation, task, *arrays)
+        for dtype, tolerance in TOLERANCE.items():
+            got = by_hand(net, *jax.tree.map(dtype, arrays))
+            assert_right(got, truth, dtype, tolerance)
+
+
+@pytest.mark.usefixtures("unhooked")
+@pytest.mark.parametrize(
+    ("activation", "task"), list(zip(ACTIVATIONS, itertools.cycle(TASKS), strict=False))
+)
+def test_gradients_of_every_depth_plain_jitted_and_stacked(key, activation, task):
+    """Plain on one network, jitted on another, and both as a stack under vmap, in both dtypes.
+
+    The task enters in the last layer alone and the activation in the others, so that each
+    activation is seen with one of the tasks here.
     """
     problems = []
     for depth, batch in itertools.product(DEPTHS, BATCHES):
@@ -74,22 +92,23 @@ def test_every_gradient_equals_that_of_jax_grad(key, activation, task):
         truth = [by_jax(activation, task, params, xs, ys) for params in (one, two)]
         problems.append((net, (one, two), xs, ys, truth))
     for dtype, tolerance in TOLERANCE.items():
-        cases = [
-            (net, *jax.tree.map(lambda leaf, to=dtype: leaf.astype(to), arrays), truth)
-            for net, *arrays, truth in problems
-        ]
+        cases = [(net, *jax.tree.map(dtype, arrays), truth) for net, *arrays, truth in problems]
         # One program for the whole table: it compiles faster than ten.
         jitted = jax.jit(lambda batches: [by_hand(net, *batch) for net, *batch in batches])
         from_jit = jitted([(net, two, xs, ys) for net, (_, two), xs, ys, _ in cases])
         for (net, members, xs, ys, truth), of_jit in zip(cases, from_jit, strict=True):
             stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
             of_vmap = jax.vmap(by_hand, in_axes=(None, 0, None, None))(net, stack, xs, ys)
-            results = [(by_hand(net, members[0], xs, ys), truth[0]), (of_jit, truth[1])]
+            assert_right(by_hand(net, members[0], xs, ys), truth[0], dtype, tolerance)
+            assert_right(of_jit, truth[1], dtype, tolerance)
             for i, expected in enumerate(truth):
-                results.append((jax.tree.map(lambda leaf, i=i: leaf[i], of_vmap), expected))
-            for got, expected in results:
-                chex.assert_trees_all_equal_dtypes(got, jax.tree.map(dtype, got))
-                reference.assert_close(got, expected, tolerance)
+                of_one = jax.tree.map(lambda leaf, i=i: leaf[i], of_vmap)
+                assert_right(of_one, expected, dtype, tolerance)
+
+
+def assert_right(got, truth, dtype, tolerance):
+    chex.assert_trees_all_equal_dtypes(got, jax.tree.map(dtype, got))
+    reference.assert_close(got, truth, tolerance)
 
 
 @pytest.mark.parametrize("task", TASKS)
