@@ -49,11 +49,13 @@ class Scaler(NamedTuple):
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """Rows, (N, n), without a unit."""
-        return (values - self.mean) / np.where(self.spread > 0, self.spread, np.inf)
+        rows: np.ndarray = (values - self.mean) / np.where(self.spread > 0, self.spread, np.inf)
+        return rows
 
     def restored(self, values: np.ndarray) -> np.ndarray:
         """Such rows in the units of the columns again."""
-        return self.mean + self.spread * values
+        rows: np.ndarray = self.mean + self.spread * values
+        return rows
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,9 @@ def _bundled(name: str, task: str | None) -> Table:
     own_task, loader = BUNDLED[name]
     bunch = loader()
     frame = pl.from_numpy(np.asarray(bunch.data), schema=[str(n) for n in bunch.feature_names])
-    found = _table(name, frame.with_columns(pl.Series("target", bunch.target)), "target", task or own_task)
+    found = _table(
+        name, frame.with_columns(pl.Series("target", bunch.target)), "target", task or own_task
+    )
     if found.classes and "target_names" in bunch:
         found = replace(found, classes=tuple(str(n) for n in bunch.target_names))
     return found

@@ -70,8 +70,8 @@ def split(table: Table, validation: float, test: float, seed: int) -> Split:
         y = table.y[rows] if of_y is None else of_y.scaled(table.y[rows][:, None])[:, 0]
         return Part(rows, of_x.scaled(table.x[rows]), y)
 
-    apart = (part(rows) if len(rows) else None for rows in (validation_rows, test_rows))
-    return Split(part(rest), *apart, of_x, of_y)
+    on_look, at_end = (part(rows) if len(rows) else None for rows in (validation_rows, test_rows))
+    return Split(part(rest), on_look, at_end, of_x, of_y)
 
 
 def _held_out(
