@@ -1,8 +1,8 @@
 """The command line: python -m experiments NAME [OPTIONS].
 
 An experiment is a module with `Settings`, `prepare(settings) -> plan` and `run(plan, store) ->
-finished`; its plan says `what` it is, and its module the `FILES` it leaves; `show` and `predict` read
-what they have left. Whatever the user got wrong shows while preparing, before any file
+finished`; its plan says `what` it is, and its module the `FILES` it leaves; `show` and `predict`
+read what they have left. Whatever the user got wrong shows while preparing, before any file
 is written, and becomes one sentence and exit code 2; a disk or a partner that fails while running,
 or a result that is not as it should be, becomes one sentence and exit code 1. Anything else is a
 fault of ours and keeps its traceback.

@@ -6,6 +6,7 @@ of the same layers one by one. Left out too is what asks for more than a gradien
 """
 
 import inspect
+from functools import cache
 from typing import Any
 
 import optax
@@ -21,8 +22,9 @@ NAMES = (
 USUAL_MOMENTUM = 0.9
 
 
+@cache
 def make(name: str, rate: float, momentum: float | None = None) -> Optimizer:
-    """The optimiser of that name; make it once, for it is compiled by its identity.
+    """The optimiser of that name, the same one for the same arguments: it is static under `jit`.
 
     Args:
         name: one of `NAMES`.

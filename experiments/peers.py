@@ -15,12 +15,11 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import optax
 import polars as pl
 from rich.console import Console
 from sklearn import exceptions, neural_network
@@ -30,6 +29,7 @@ from experiments import (
     charts,
     data,
     grid,
+    optimizers,
     peers_report,
     runtime,
     splits,
@@ -174,9 +174,7 @@ def measure(plan: Plan, cell: Cell) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=names, orient="row")
 
 
-@cache
-def _adam(rate: float) -> Any:
-    return optax.adam(rate)
+_init = jax.jit(jaxnn.init)
 
 
 def ours(settings: Settings, table: data.Table, parts: splits.Split, seed: int) -> float:
@@ -188,10 +186,10 @@ def ours(settings: Settings, table: data.Table, parts: splits.Split, seed: int) 
     assert test is not None
     fitted = jaxnn.fit(
         net,
-        jaxnn.init(net, of_params),
+        _init(net, of_params),
         training.x,
         training.y,
-        _adam(settings.rate),
+        optimizers.make("adam", settings.rate),
         epochs=settings.epochs,
         batch=min(settings.batch, len(training.x)),
         key=of_batches,
@@ -208,7 +206,7 @@ def theirs(settings: Settings, table: data.Table, parts: splits.Split, seed: int
     training, test = parts.training, parts.test
     assert test is not None
     network = kind(
-        settings.hidden,
+        hidden_layer_sizes=settings.hidden,
         activation=ACTIVATIONS[settings.activation],
         solver="adam",
         alpha=0.0,

@@ -59,7 +59,7 @@ def split(table: Table, validation: float, test: float, seed: int) -> Split:
     Raises:
         ValueError: a fraction outside [0, 1), or a part that would be empty.
     """
-    key_test, key_validation = jax.random.split(jax.random.key(seed))
+    key_test, key_validation, _ = jax.random.split(jax.random.key(seed), 3)  # the last is free
     every = len(table.x)
     rest, test_rows = _held_out("test", np.arange(every), test, every, key_test)
     rest, validation_rows = _held_out("validation", rest, validation, every, key_validation)

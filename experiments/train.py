@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ from experiments import (
 from experiments.checkpoints import Checkpoints
 from experiments.train_loop import Kept, Progress, Run
 from jaxnn.initializers import find_weights
+from jaxnn.training import Optimizer
 
 log = logging.getLogger("jaxnn.experiments")
 
@@ -108,7 +110,7 @@ class Plan:
     table: data.Table
     split: splits.Split
     net: jaxnn.Network
-    optimizer: Any
+    optimizer: Optimizer
 
     @property
     def what(self) -> dict[str, object]:
@@ -199,11 +201,20 @@ def hidden(texts: tuple[str, ...]) -> tuple[int, ...]:
 def begin(plan: Plan) -> jaxnn.State:
     """The network before the first step: equal layers as a run, so that depth compiles for free."""
     s = plan.settings
-    weights = s.weights or "glorot_uniform"
-    draw = find_weights(weights) if s.sigma_w is None else jaxnn.gaussian(s.sigma_w)
-    keys = jax.random.split(jax.random.key(s.seed), 4)  # the first two draw the split
-    params = jaxnn.init(plan.net, keys[2], draw, s.sigma_b, stacked=True)
-    return jaxnn.start(plan.net, plan.optimizer, params, keys[3])
+    draw = find_weights(s.weights or "glorot_uniform")
+    draw = draw if s.sigma_w is None else jaxnn.gaussian(s.sigma_w)
+    key = jax.random.split(jax.random.key(s.seed), 3)[2]  # the first two draw the split
+    state: jaxnn.State = _begin(plan.net, key, plan.optimizer, draw, s.sigma_b)
+    return state
+
+
+@partial(jax.jit, static_argnames=("optimizer", "draw", "sigma_b"))
+def _begin(
+    net: jaxnn.Network, key: jax.Array, optimizer: Optimizer, draw: Any, sigma_b: float
+) -> jaxnn.State:
+    of_params, of_batches = jax.random.split(key)
+    params = jaxnn.init(net, of_params, draw, sigma_b, stacked=True)
+    return jaxnn.start(net, optimizer, params, of_batches)
 
 
 def run(plan: Plan, kept: store.Store | None) -> bool:

@@ -33,7 +33,9 @@ def draw(table: Table, found: Outcome, verdicts: list[str], what: str) -> charts
         below.insert(0, _parity(table, found.test) if table.task == "regression" else
                      _confusion(table, found.test))  # fmt: skip
     title = alt.Title(f"Training on {table.name}", subtitle=[*verdicts[:2], what], offset=12)
-    rows_of_charts = (alt.hconcat(*row, spacing=28) for row in (above, below))
+    rows_of_charts = (
+        alt.hconcat(*row, spacing=28).resolve_scale(color="independent") for row in (above, below)
+    )
     return charts.styled(alt.vconcat(*rows_of_charts, title=title, spacing=24))
 
 

@@ -226,6 +226,7 @@ def _looking(run: Run, progress: Progress, xs: Any, ys: Any) -> Callable[[], Non
     """What takes a look at the network as it is, compiled already."""
     batch = xs[: run.batch], ys[: run.batch]
     compiled = _flow.lower(run.net, progress.state.params, *batch).compile()
+    np.asarray(compiled(run.net, progress.state.params, *batch))  # the first call loads the program
 
     def look() -> None:
         begun = time.perf_counter()

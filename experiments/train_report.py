@@ -191,6 +191,8 @@ def cost(found: Outcome) -> dict[str, float | int | None]:
 
 
 def _cost(found: Outcome) -> str:
-    share = cost(found)["share"]
-    words = "a time that was not measured" if share is None else f"{100 * share:.2g} %"
-    return f"{found.looks} looks at the gradient took {words} of the time of training"
+    numbers = cost(found)
+    words = f"{found.looks} looks at the gradient took {numbers['seconds']:.3g} s"
+    if numbers["share"] is None:
+        return f"{words}; training took one epoch, and was compiled in it"
+    return f"{words}, {100 * numbers['share']:.2g} % of the time of training"
