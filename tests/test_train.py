@@ -163,7 +163,7 @@ def same(out, whole):
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     whole, tmp_path, undrawn, monkeypatch, capsys
 ):
-    """Stopped after two epochs by Ctrl-C, then after one more by a fault; then its best is broken."""
+    """By Ctrl-C after two epochs, by a fault after one more, whose checkpoint is then broken."""
     out, go_on = tmp_path / "run", train_loop.go_on
 
     def stopped_after(count, raised=None):
