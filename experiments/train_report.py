@@ -173,7 +173,7 @@ def _gradient(flow: pl.DataFrame) -> str:
     words = []
     for look in (looks[0], looks[-1]):
         first, last = look["log10_delta_z"][0], look["log10_delta_z"][-1]
-        words.append(f"{first - last:.1f} at epoch {look['epoch'][0]}")
+        words.append(f"{first - last:z.1f} at epoch {look['epoch'][0]}")
     layers = looks[0].height
     return f"log₁₀ ‖Δz[1]‖ / ‖Δz[{layers}]‖: {', '.join(dict.fromkeys(words))}"
 
@@ -183,8 +183,8 @@ def cost(found: Outcome) -> dict[str, float | int | None]:
     share = found.seconds.looking / found.seconds.training if found.seconds.training else None
     return {
         "count": found.looks,
-        "seconds": round(found.seconds.looking, 4),
-        "of_training_seconds": round(found.seconds.training, 4),
+        "seconds": round(found.seconds.looking, 6),
+        "of_training_seconds": round(found.seconds.training, 6),
         "share": None if share is None else round(share, 4),
         "allowed": SHARE,
     }

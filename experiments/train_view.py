@@ -36,7 +36,7 @@ def view(run: Run, done: int, quiet: bool) -> Iterator[Callable[[Progress], None
         with _live(console, run, done) as seen:
             yield seen
     else:
-        yield _Lines(run, done)
+        yield _Lines(run)
 
 
 @contextlib.contextmanager
@@ -54,18 +54,20 @@ def _live(console: Console, run: Run, done: int) -> Iterator[Callable[[Progress]
 
 
 class _Lines:
-    """The same as lines, one every few seconds."""
+    """The same as lines, one every few seconds; the first epoch, which compiles, is not timed."""
 
-    def __init__(self, run: Run, done: int) -> None:
-        self.run, self.done = run, done
-        self.started, self.last = time.perf_counter(), 0.0
+    def __init__(self, run: Run) -> None:
+        self.run, self.last = run, 0.0
+        self.first: tuple[int, float] | None = None
 
     def __call__(self, progress: Progress) -> None:
         now, epochs = time.perf_counter(), self.run.epochs
+        epoch, begun = self.first = self.first or (progress.epoch, now)
         if now - self.last < LINE_EVERY and progress.epoch < epochs:
             return
         self.last = now
-        each = (now - self.started) / (progress.epoch - self.done)
-        left = each * (epochs - progress.epoch)
-        said = f"epoch {progress.epoch} of {epochs}: {words(self.run, progress)}; {left:.0f} s left"
+        said = f"epoch {progress.epoch} of {epochs}: {words(self.run, progress)}"
+        if progress.epoch > epoch:
+            left = (now - begun) / (progress.epoch - epoch) * (epochs - progress.epoch)
+            said += f"; {left:.0f} s left"
         print(said, file=sys.stderr, flush=True)
