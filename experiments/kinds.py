@@ -51,10 +51,12 @@ def _trainability(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
 
 
 def _train(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    numbers = ("loss", "value", "auc")
-    found = [train_report.kept_rows(rows) for rows in runs]
-    long = [rows.unpivot(numbers, index=("set", "metric"), variable_name="at") for rows in found]
-    named = pl.when(pl.col("at") == "value").then(pl.col("metric")).otherwise(pl.col("at"))
+    found = [train_report.kept_rows(rows).rename({"value": "number"}) for rows in runs]
+    long = [
+        rows.unpivot(("loss", "number", "auc"), index=("set", "metric"), variable_name="at")
+        for rows in found
+    ]
+    named = pl.when(pl.col("at") == "number").then(pl.col("metric")).otherwise(pl.col("at"))
     return [_values(frame.with_columns(at=named), ("set",), "at", "value") for frame in long]
 
 

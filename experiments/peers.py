@@ -20,15 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import polars as pl
 from rich.console import Console
-from sklearn import exceptions, neural_network
+from sklearn import exceptions, metrics, neural_network
 
 import jaxnn
 from experiments import (
     charts,
     data,
     grid,
+    model,
     optimizers,
     peers_report,
     runtime,
@@ -164,10 +166,13 @@ def measure(plan: Plan, cell: Cell) -> pl.DataFrame:
     """One row a network: data, seed, library, metric, value, seconds."""
     table = plan.tables[cell.data]
     parts = splits.split(table, 0, plan.settings.test, cell.seed)
+    # One and the same function for both: in float32 an accuracy is another number.
+    score = metrics.r2_score if table.task == "regression" else metrics.accuracy_score
     rows = []
     for library, train in ((OURS, ours), (THEIRS, theirs)):
         begun = time.perf_counter()
-        value = train(plan.settings, table, parts, cell.seed)
+        predicted = train(plan.settings, table, parts, cell.seed)
+        value = float(score(_held_out(parts).y, predicted))
         seconds = time.perf_counter() - begun
         rows.append((cell.data, cell.seed, library, METRIC[table.task], value, seconds))
     names = ("data", "seed", "library", "metric", "value", "seconds")
@@ -177,41 +182,38 @@ def measure(plan: Plan, cell: Cell) -> pl.DataFrame:
 _init = jax.jit(jaxnn.init)
 
 
-def ours(settings: Settings, table: data.Table, parts: splits.Split, seed: int) -> float:
-    """The metric of a network of jaxnn on the rows held out."""
+def ours(settings: Settings, table: data.Table, parts: splits.Split, seed: int) -> np.ndarray:
+    """What a network of jaxnn predicts of the rows held out: classes, or standardised values."""
     sizes = (table.x.shape[1], *settings.hidden, table.n_out)
     net = jaxnn.Network(sizes, settings.activation, table.task)
     of_params, of_batches = jax.random.split(jax.random.key(seed))
-    training, test = parts.training, parts.test
-    assert test is not None
     fitted = jaxnn.fit(
         net,
         _init(net, of_params),
-        training.x,
-        training.y,
+        parts.training.x,
+        parts.training.y,
         optimizers.make("adam", settings.rate),
         epochs=settings.epochs,
-        batch=min(settings.batch, len(training.x)),
+        batch=min(settings.batch, len(parts.training.x)),
         key=of_batches,
     )
-    return float(jaxnn.evaluate(net, fitted.params, test.x, test.y).metric)
+    y_hat = model.outputs(net, fitted.params, _held_out(parts).x)
+    return y_hat[:, 0] if table.task == "regression" else model.decided(y_hat)
 
 
-def theirs(settings: Settings, table: data.Table, parts: splits.Split, seed: int) -> float:
+def theirs(settings: Settings, table: data.Table, parts: splits.Split, seed: int) -> np.ndarray:
     """The same of scikit-learn's."""
     regression = table.task == "regression"
     kind: Callable[..., Any] = (
         neural_network.MLPRegressor if regression else neural_network.MLPClassifier
     )
-    training, test = parts.training, parts.test
-    assert test is not None
     network = kind(
         hidden_layer_sizes=settings.hidden,
         activation=ACTIVATIONS[settings.activation],
         solver="adam",
         alpha=0.0,
         learning_rate_init=settings.rate,
-        batch_size=min(settings.batch, len(training.x)),
+        batch_size=min(settings.batch, len(parts.training.x)),
         max_iter=settings.epochs,
         n_iter_no_change=settings.epochs + 1,  # that is, never stop before
         tol=0.0,
@@ -219,8 +221,14 @@ def theirs(settings: Settings, table: data.Table, parts: splits.Split, seed: int
     )
     with warnings.catch_warnings():  # that all epochs were done
         warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
-        network.fit(training.x, training.y)
-    return float(network.score(test.x, test.y))
+        network.fit(parts.training.x, parts.training.y)
+    predicted: np.ndarray = network.predict(_held_out(parts).x)
+    return predicted
+
+
+def _held_out(parts: splits.Split) -> splits.Part:
+    assert parts.test is not None  # `prepare` asks for one
+    return parts.test
 
 
 def subtitle(plan: Plan) -> str:
