@@ -1,10 +1,11 @@
 """The command line: python -m experiments NAME [OPTIONS].
 
 An experiment is a module with `Settings`, `prepare(settings) -> plan` and `run(plan, store) ->
-finished`; its plan says `what` it is, and its module the `FILES` it leaves; `show` reads what they
-have left. Whatever the user got wrong shows while preparing, before any file is written, and
-becomes one sentence and exit code 2; a disk or a partner that fails while running becomes one
-sentence and exit code 1. Anything else is a fault of ours and keeps its traceback.
+finished`; its plan says `what` it is, and its module the `FILES` it leaves; `show` and `predict`
+read what they have left. Whatever the user got wrong shows while preparing, before any file
+is written, and becomes one sentence and exit code 2; a disk or a partner that fails while running,
+or a result that is not as it should be, becomes one sentence and exit code 1. Anything else is a
+fault of ours and keeps its traceback.
 """
 
 import argparse
@@ -26,16 +27,30 @@ import tyro
 from rich.console import Console
 from rich.logging import RichHandler
 
-from experiments import depth, grid, laws, runtime, show, spectrum, sweep, trainability
+from experiments import (
+    depth,
+    grid,
+    laws,
+    peers,
+    predict,
+    runtime,
+    show,
+    signals,
+    spectrum,
+    train,
+    trainability,
+)
 from experiments.store import Store
 
 EXPERIMENTS: dict[str, ModuleType] = {
     "depth": depth,
     "spectrum": spectrum,
+    "train": train,
     "trainability": trainability,
     "laws": laws,
-    "show": show,
+    "peers": peers,
 }
+READERS: dict[str, ModuleType] = {"show": show, "predict": predict}
 
 USER_MISTAKE, FAILED = 2, 1
 
@@ -44,9 +59,9 @@ def main(args: list[str] | None = None) -> int:
     """Runs one experiment and returns the exit code."""
     try:
         settings = read(sys.argv[1:] if args is None else args)
-        if isinstance(settings, show.Settings):
-            show.run(show.prepare(settings))
-            return 0
+        reader = next((r for r in READERS.values() if type(settings) is r.Settings), None)
+        if reader is not None:
+            return _read(reader, reader.prepare(settings))
         _log(settings.quiet)
         experiment = next(e for e in EXPERIMENTS.values() if type(settings) is e.Settings)
         runtime.start(settings)
@@ -60,10 +75,10 @@ def main(args: list[str] | None = None) -> int:
     except (ValueError, TypeError, OSError) as mistake:
         return _say(mistake, USER_MISTAKE)
     except KeyboardInterrupt:
-        return sweep.INTERRUPTED
+        return signals.INTERRUPTED
     try:
         finished = experiment.run(plan, store)
-    except (OSError, laws.BrokenLawError) as failure:
+    except (OSError, runtime.FailedError) as failure:
         return _say(failure, FAILED)
     except KeyboardInterrupt:  # when the cells were done
         finished = False
@@ -71,8 +86,16 @@ def main(args: list[str] | None = None) -> int:
         if store is not None:
             store.close()
     if not finished and store is not None:
-        print(sweep.GOES_ON, file=sys.stderr)
-    return 0 if finished else sweep.INTERRUPTED
+        print(signals.GOES_ON, file=sys.stderr)
+    return 0 if finished else signals.INTERRUPTED
+
+
+def _read(reader: ModuleType, prepared: Any) -> int:
+    try:
+        reader.run(prepared)
+    except OSError as failure:
+        return _say(failure, FAILED)
+    return 0
 
 
 def read(args: list[str]) -> Any:
@@ -85,7 +108,7 @@ def read(args: list[str]) -> Any:
     early.add_argument("--config", type=Path)
     config = early.parse_known_args(args)[0].config
     commands: list[Any] = []
-    for name, experiment in EXPERIMENTS.items():
+    for name, experiment in (EXPERIMENTS | READERS).items():
         chosen = name in args[:1] and config is not None
         found = grid.read_config(config, experiment.Settings) if chosen else {}
         default = tyro.conf.subcommand(name, default=experiment.Settings(**found))

@@ -20,6 +20,7 @@ class Column(NamedTuple):
 
 
 TEXT, COUNT, REAL, FLAG = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
+FROM_ZERO = ("seed", "example", "epoch", "step")
 STATES = ("number", "underflow", "overflow", "zero")
 
 DEPTH = {
@@ -60,6 +61,33 @@ TRAINABILITY = {
     "seed": Column(COUNT, "1", "draws weights and batches"),
     "accuracy": Column(REAL, "of examples", "fraction that is told right, of all the data"),
     "loss": Column(REAL, "nats", "mean over all the data"),
+}
+TRAIN = {
+    "epoch": Column(COUNT, "epochs", "that are done; of the test set those of the parameters kept"),
+    "step": Column(COUNT, "steps", "that are done"),
+    "set": Column(TEXT, "name", "of rows", known=("training", "validation", "test")),
+    "metric": Column(TEXT, "name", "of the value", known=("accuracy", "R²")),
+    "loss": Column(REAL, "nats, or ½ variance of the target", "mean over the set"),
+    "value": Column(REAL, "1", "accuracy, or R² of a regression"),
+    "auc": Column(REAL, "1", "area under the ROC curve; of a binary task only", True),
+}
+FLOW = {  # of a training run's flow.parquet
+    "epoch": Column(COUNT, "epochs", "that are done"),
+    "step": Column(COUNT, "steps", "that are done"),
+    "layer": Column(COUNT, "layers", "l, from 1; the last is the output"),
+    "log10_delta_z": Column(REAL, "decades", "log₁₀ ‖Δz[l]‖ of one batch; -inf for zero"),
+    "log10_delta_theta": Column(REAL, "decades", "log₁₀ ‖Δθ[l-1]‖"),
+    "log10_mean_square_z": Column(REAL, "decades", "log₁₀ of the mean of z[l]²"),
+    "saturated_fraction": Column(REAL, "of units", "on a plateau of σ"),
+    "dead_fraction": Column(REAL, "of units", "with no slope for any example"),
+}
+PEERS = {
+    "data": Column(TEXT, "name", "set or file"),
+    "seed": Column(COUNT, "1", "draws split, weights and batches"),
+    "library": Column(TEXT, "name", "that trained", known=("jaxnn", "scikit-learn")),
+    "metric": Column(TEXT, "name", "of the value", known=("accuracy", "R²")),
+    "value": Column(REAL, "1", "accuracy or R² of the rows held out"),
+    "seconds": Column(REAL, "s", "that training and testing took"),
 }
 LAWS = {
     "law": Column(TEXT, "name", "of the law"),
@@ -104,5 +132,5 @@ def _wrong(name: str, values: pl.Series, column: Column) -> pl.Series:
     if column.known:
         return values.filter(~values.is_in(column.known))
     if column.dtype == COUNT:
-        return values.filter(values < (0 if name in ("seed", "example") else 1))
+        return values.filter(values < (0 if name in FROM_ZERO else 1))
     return values.clear()

@@ -1,13 +1,15 @@
-"""Datasets: scikit-learn's bundled ones, or the user's own CSV, Parquet or NPZ file.
+"""Tables: scikit-learn's bundled sets, or the user's own CSV, Parquet or NPZ file.
 
-`file or bundled set -> table of columns -> checked features and target -> Dataset`: features
-standardised column by column, labels in the form that jaxnn takes. What is wrong with a table is
-one sentence that names the column and counts the entries.
+`file or bundled set -> table of columns -> checked features and target -> Table -> Dataset`. A
+Table has its columns' names and units; what fits a Scaler is up to whoever uses it, on which rows
+too. A Dataset is a whole table standardised, labels in the form that jaxnn takes. What is wrong
+with a table is one sentence that names the column and counts the entries.
 """
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -24,11 +26,72 @@ BUNDLED = {
 }
 ENDINGS = (".csv", ".parquet", ".npz")
 MOST_CLASSES = 20  # integer targets of more distinct values than this are taken for regression
+CONSTANT = 1e-12  # of its largest entry: a column that varies by less is rounding
+
+
+class Scaler(NamedTuple):
+    """Standardisation by some rows, for any rows: (v - mean) / spread, column by column.
+
+    mean, spread: (n,), in the units of the columns; a spread of 0 is that of a constant column,
+        which becomes 0 whatever it holds elsewhere.
+    """
+
+    mean: np.ndarray
+    spread: np.ndarray
+
+    @classmethod
+    def fitted(cls, values: np.ndarray) -> "Scaler":
+        """The one that gives these rows, (N, n), mean 0 and variance 1."""
+        unit = np.max(np.abs(values), axis=0)  # squares of huge or tiny entries stay in range
+        unit = np.where(unit > 0, unit, 1)
+        mean, spread = (values / unit).mean(axis=0), (values / unit).std(axis=0)
+        return cls(mean * unit, np.where(spread > CONSTANT, spread * unit, 0))
+
+    def scaled(self, values: np.ndarray) -> np.ndarray:
+        """Rows, (N, n), without a unit."""
+        rows: np.ndarray = (values - self.mean) / np.where(self.spread > 0, self.spread, np.inf)
+        return rows
+
+    def restored(self, values: np.ndarray) -> np.ndarray:
+        """Such rows in the units of the columns again."""
+        rows: np.ndarray = self.mean + self.spread * values
+        return rows
+
+
+@dataclass(frozen=True)
+class Table:
+    """A checked table, in the units of its columns.
+
+    Args:
+        name: what charts call it.
+        task: regression, binary or multiclass.
+        features: the names of the columns of x.
+        target: the name of the column of y.
+        classes: the names of the labels 0, 1, …; none for regression.
+        x: features, (N, n[0]).
+        y: labels, (N,): floats (regression; binary: 0 and 1) or integers (multiclass).
+    """
+
+    name: str
+    task: str
+    features: tuple[str, ...]
+    target: str
+    classes: tuple[str, ...]
+    x: np.ndarray
+    y: np.ndarray
+
+    @property
+    def n_out(self) -> int:
+        """Outputs of a network for it: 1, or the number of classes."""
+        return len(self.classes) if self.task == "multiclass" else 1
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.x.shape[0]} × {self.x.shape[1]}, {self.task})"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A table ready for a network.
+    """A whole table ready for a network; nothing of it is held out.
 
     Args:
         name: what charts call it.
@@ -49,7 +112,20 @@ class Dataset:
 
 
 def load(data: str, target: str | None = None, task: str | None = None) -> Dataset:
-    """The dataset of that name or file.
+    """The `table` of that name or file, standardised by all of its rows.
+
+    Raises:
+        ValueError: as `table`.
+    """
+    found = table(data, target, task)
+    x, y = Scaler.fitted(found.x).scaled(found.x), found.y
+    if found.task == "regression":
+        y = Scaler.fitted(y[:, None]).scaled(y[:, None])[:, 0]
+    return Dataset(found.name, found.task, x, y, found.n_out)
+
+
+def table(data: str, target: str | None = None, task: str | None = None) -> Table:
+    """The table of that name or file.
 
     Args:
         data: a name in `BUNDLED`, or the path of a .csv, .parquet or .npz file.
@@ -65,26 +141,39 @@ def load(data: str, target: str | None = None, task: str | None = None) -> Datas
     if data in BUNDLED:
         if target is not None:
             raise ValueError(f"target: {data} brings its own; give --target with a file only")
-        own_task, loader = BUNDLED[data]
-        x, y = loader(return_X_y=True)
-        table = pl.from_numpy(np.asarray(x), schema=[f"feature {j}" for j in range(x.shape[1])])
-        return _dataset(
-            data, table.with_columns(pl.Series("target", y)), "target", task or own_task
-        )
+        return _bundled(data, task)
     path = Path(data)
     if path.suffix.lower() not in ENDINGS:
         raise ValueError(
             f"data: there is no {data!r}; choose one of {', '.join(BUNDLED)}, "
             f"or give a file that ends in {', '.join(ENDINGS)}"
         )
-    table = _read(path)
-    if target not in table.columns:
+    frame = read(path)
+    if target is None or target not in frame.columns:
         what = "expected --target COLUMN" if target is None else f"there is no column {target!r}"
-        raise ValueError(f"target: {what}; {path} holds {_listed(table.columns)}")
-    return _dataset(path.name, table, target, task)
+        raise ValueError(f"target: {what}; {path} holds {listed(frame.columns)}")
+    return _table(path.name, frame, target, task)
 
 
-def _read(path: Path) -> pl.DataFrame:
+def _bundled(name: str, task: str | None) -> Table:
+    """A set of scikit-learn's, with its names of features and classes."""
+    own_task, loader = BUNDLED[name]
+    bunch = loader()
+    frame = pl.from_numpy(np.asarray(bunch.data), schema=[str(n) for n in bunch.feature_names])
+    found = _table(
+        name, frame.with_columns(pl.Series("target", bunch.target)), "target", task or own_task
+    )
+    if found.classes and "target_names" in bunch:
+        found = replace(found, classes=tuple(str(n) for n in bunch.target_names))
+    return found
+
+
+def read(path: Path) -> pl.DataFrame:
+    """The columns of a file.
+
+    Raises:
+        ValueError: there is no such file, or it holds no table.
+    """
     if not path.is_file():
         raise ValueError(f"data: there is no file {path}")
     try:
@@ -124,17 +213,21 @@ def _read_npz(path: Path) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _dataset(name: str, table: pl.DataFrame, target: str, task: str | None) -> Dataset:
-    features = table.drop(target)
+def _table(name: str, frame: pl.DataFrame, target: str, task: str | None) -> Table:
+    features = frame.drop(target)
     if features.width == 0:
         raise ValueError(f"data: {name} holds no column besides the target {target!r}")
-    x = np.column_stack([_numbers(column) for column in features])
-    task, y, n_out = _labels(table[target], task)
-    return Dataset(name, task, _standardised(x), y, n_out)
+    x = np.column_stack([numbers(column) for column in features])
+    task, classes, y = _labels(frame[target], task)
+    return Table(name, task, tuple(features.columns), target, classes, x, y)
 
 
-def _numbers(column: pl.Series) -> np.ndarray:
-    """A feature or a regression target as finite floats."""
+def numbers(column: pl.Series) -> np.ndarray:
+    """A feature or a regression target as finite floats.
+
+    Raises:
+        ValueError: what it holds besides.
+    """
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
         hint = ""
         if column.dtype == pl.String:
@@ -156,26 +249,56 @@ def _numbers(column: pl.Series) -> np.ndarray:
     return values
 
 
-def _labels(target: pl.Series, task: str | None) -> tuple[str, np.ndarray, int]:
-    """The task, the labels in its form, and the number of outputs."""
+def codes(target: pl.Series, classes: tuple[str, ...]) -> np.ndarray:
+    """The labels 0, 1, … of a column that holds the names of known classes.
+
+    Raises:
+        ValueError: one that is not among them, or is missing.
+    """
+    values = _values(target)
+    names = [_named(value) for value in values]
+    known = {name: code for code, name in enumerate(classes)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(
+            f"target: expected {listed(list(classes))} in column {target.name!r}, got "
+            f"{unknown[0]!r} ({len(unknown)} of {len(names)} entries are not among them)"
+        )
+    return np.array([known[name] for name in names])
+
+
+def _values(target: pl.Series) -> np.ndarray:
+    """Numbers, or texts; truth values are 0 and 1."""
     if target.dtype == pl.Boolean:
         target = target.cast(pl.Int8)
     if target.dtype.is_numeric():
-        values = _numbers(target)
-    elif target.null_count():
+        return numbers(target)
+    if target.null_count():
         raise ValueError(f"data: column {target.name!r} holds {target.null_count()} missing labels")
-    else:
-        values = target.cast(pl.String).to_numpy().astype(str)
-    classes, codes = np.unique(values, return_inverse=True)
+    return target.cast(pl.String).to_numpy().astype(str)
+
+
+def _named(value: float | str) -> str:
+    """The name of a class: its text, or its number as a reader writes it."""
+    if isinstance(value, str):
+        return str(value)
+    return str(int(value)) if value == int(value) else str(value)
+
+
+def _labels(target: pl.Series, task: str | None) -> tuple[str, tuple[str, ...], np.ndarray]:
+    """The task, the names of the classes, and the labels in its form."""
+    values = _values(target)
+    classes, found = np.unique(values, return_inverse=True)
     is_text, whole = values.dtype.kind == "U", values.dtype.kind == "U" or np.all(values % 1 == 0)
+    names = tuple(map(_named, classes))
     if task is None:
         task = _task_of(classes, is_text)
     if task == "regression" and not is_text:
-        return task, _standardised(values[:, None])[:, 0], 1
+        return task, (), values
     if task == "binary" and (len(classes) == 2 if is_text else np.isin(classes, (0, 1)).all()):
-        return task, (codes if is_text else values).astype(np.float64), 1
+        return task, names if is_text else ("0", "1"), (found if is_text else values).astype(float)
     if task == "multiclass" and whole and len(classes) > 1:
-        return task, codes.astype(np.int32), len(classes)
+        return task, names, found.astype(np.int32)
     expected = {
         "regression": "numbers",
         "binary": "labels 0 and 1, or two texts",
@@ -183,7 +306,7 @@ def _labels(target: pl.Series, task: str | None) -> tuple[str, np.ndarray, int]:
     }[task]
     raise ValueError(
         f"target: expected {expected} in column {target.name!r} for --task {task}, got "
-        f"{_listed([f'{c:g}' if not is_text else str(c) for c in classes])}"
+        f"{listed([f'{c:g}' if not is_text else str(c) for c in classes])}"
     )
 
 
@@ -196,15 +319,7 @@ def _task_of(classes: np.ndarray, is_text: bool) -> str:
     return "multiclass" if consecutive and 2 < len(classes) <= MOST_CLASSES else "regression"
 
 
-def _standardised(x: np.ndarray) -> np.ndarray:
-    """(x - mean) / standard deviation, column by column; a constant column becomes 0."""
-    scale = np.max(np.abs(x), axis=0, initial=0)  # squares of huge or tiny entries stay in range
-    x = x / np.where(scale > 0, scale, 1)
-    centred = x - x.mean(axis=0)
-    spread = x.std(axis=0)
-    return centred / np.where(spread > 1e-12, spread, np.inf)
-
-
-def _listed(names: list[str], most: int = 12) -> str:
+def listed(names: list[str], most: int = 12) -> str:
+    """Names for a sentence, the first of them where there are many."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -6,7 +6,14 @@ from typing import NamedTuple
 import polars as pl
 from rich.console import RenderableType
 
-from experiments import columns, depth_report, spectrum_report, trainability_chart
+from experiments import (
+    columns,
+    depth_report,
+    peers_report,
+    spectrum_report,
+    train_report,
+    trainability_chart,
+)
 from experiments.laws import LAWS
 from experiments.laws import report as laws_report
 from experiments.laws.law import Outcome
@@ -41,6 +48,23 @@ def _trainability(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
     at = ("sigma_w_squared", "depth")
     found = [rows.group_by(at, maintain_order=True).agg(pl.col("accuracy").mean()) for rows in runs]
     return [_values(frame, ("depth",), "sigma_w_squared", "accuracy") for frame in found]
+
+
+def _train(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    found = [train_report.kept_rows(rows).rename({"value": "number"}) for rows in runs]
+    long = [
+        rows.unpivot(("loss", "number", "auc"), index=("set", "metric"), variable_name="at")
+        for rows in found
+    ]
+    named = pl.when(pl.col("at") == "number").then(pl.col("metric")).otherwise(pl.col("at"))
+    return [_values(frame.with_columns(at=named), ("set",), "at", "value") for frame in long]
+
+
+def _peers(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    libraries = peers_report.LIBRARIES
+    found = [peers_report.medians(rows) for rows in runs]
+    long = [frame.unpivot(libraries, index="data", variable_name="at") for frame in found]
+    return [_values(frame, ("data",), "at", "value") for frame in long]
 
 
 def _laws(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
@@ -79,5 +103,7 @@ KINDS = {
         "training accuracy, hidden layers against σ_w²",
         _trainability,
     ),
+    "train": Kind(columns.TRAIN, train_report.table, train_report.TITLE, _train),
+    "peers": Kind(columns.PEERS, peers_report.table, peers_report.TITLE, _peers),
     "laws": Kind(columns.LAWS, _law_table, "what was measured, by law and comparison", _laws),
 }

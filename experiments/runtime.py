@@ -21,11 +21,18 @@ import tyro
 
 log = logging.getLogger("jaxnn.experiments")
 
-PACKAGES = ("jaxnn", "jax", "jaxlib", "numpy", "polars", "altair", "scikit-learn")
+PACKAGES = (
+    *("jaxnn", "jax", "jaxlib", "optax", "orbax-checkpoint", "safetensors", "numpy", "polars"),
+    *("altair", "scikit-learn"),
+)
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 BROKEN = re.compile("Error (read|writ)ing persistent compilation cache entry for '(.*?)'")
 HOW = {"what": False}  # of options that do not change what is measured
+
+
+class FailedError(Exception):
+    """A result that is not as it should be; all that was measured is in the folder."""
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class Store:
                 )
         parts.mkdir(exist_ok=True)
         for unfinished in (*self.folder.glob(UNFINISHED), *parts.glob(UNFINISHED)):
-            unfinished.unlink()
+            shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
         for part in sorted(parts.glob("*.parquet")):
             self._parts.setdefault(part.name.rsplit(".", 2)[0], []).append(part)
         if found is None:
@@ -138,7 +138,7 @@ class Store:
         """
         content = _parquet(self._checked(cell, rows))
         path = self.folder / PARTS / _name_of(cell, content)
-        write_file(path, lambda temporary: temporary.write_bytes(content))
+        write_bytes(path, content)
 
     def _checked(self, cell: str, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows, which have the columns of all the others."""
@@ -154,8 +154,7 @@ class Store:
 
     def write_rows(self, rows: pl.DataFrame) -> None:
         """Writes all measurements, one row each, as Parquet."""
-        content = _parquet(rows)
-        write_file(self.folder / ROWS, lambda temporary: temporary.write_bytes(content))
+        write_parquet(self.folder / ROWS, rows)
 
     def write_run(self, about: dict[str, Any]) -> None:
         """Writes what the run is, and `about` it on what it ran and what it found, as JSON."""
@@ -228,9 +227,9 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(UNFINISHED.replace("*", path.name))
     try:
         write(temporary)
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise OSError(f"out: cannot write {path}: {error.strerror or error}") from None
     finally:
@@ -238,7 +237,21 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
+    """Has a file with this content, whole or not there.
+
+    Raises:
+        OSError: as `write_file`.
+    """
+    write_file(path, lambda temporary: temporary.write_bytes(content))
+
+
+def write_parquet(path: Path, rows: pl.DataFrame) -> None:
+    """The same with a table as Parquet."""
+    write_bytes(path, _parquet(rows))
+
+
+def sync(path: Path) -> None:
     """Waits until a file, or the names in a folder, are on the disk."""
     if path.is_dir() and os.name == "nt":
         return

@@ -6,12 +6,8 @@ the cell that is being measured; a second one does not wait for it.
 
 import contextlib
 import logging
-import os
 import re
-import signal
-import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,16 +20,14 @@ from jax.experimental import multihost_utils
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from experiments import runtime
+from experiments import runtime, signals
 from experiments.store import Store
 
 log = logging.getLogger("jaxnn.experiments")
 
 COMPILING = "/jax/core/compile/"  # what JAX calls the durations of tracing, lowering and compiling
 LINE_EVERY = 5.0  # seconds, where the progress is plain lines
-INTERRUPTED = 130  # the exit code
 STOPPING = "stopping when this cell is done; again to stop now"
-GOES_ON = "stopped; the same command again goes on"
 
 
 class Cell(Protocol):
@@ -93,7 +87,8 @@ def measure(
     missing = _the_same_everywhere([rows is None for rows in found])
     if store is not None and not all(missing):
         log.info("%d of %d cells are there already", missing.count(False), len(cells))
-    with _interruptible() as stopped, _view(cells, missing, quiet or store is None) as seen:
+    view = _view(cells, missing, quiet or store is None)
+    with signals.interruptible(STOPPING) as stopped, view as seen:
         for i in [i for i, wanted in enumerate(missing) if wanted]:
             with runtime.together():
                 if _the_same_everywhere([bool(stopped)])[0]:
@@ -118,49 +113,6 @@ def _the_same_everywhere(flags: list[bool]) -> list[bool]:
         return flags
     said = multihost_utils.broadcast_one_to_all(np.asarray(flags, np.int32))
     return [bool(v) for v in np.asarray(said)]
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """A list that is empty until Ctrl-C or a request to terminate; the second one ends the process.
-
-    A thread listens to them: the main one hears nothing while XLA compiles or computes.
-    """
-    stopped: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # where signals do not arrive
-        yield stopped
-        return
-    heard, told = socket.socketpair()
-    told.setblocking(False)
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def listen() -> None:
-        while number := heard.recv(1):
-            if number[0] not in signals:
-                continue
-            with contextlib.suppress(OSError):  # the terminal may be gone
-                print(GOES_ON if stopped else STOPPING, file=sys.stderr, flush=True)
-            if stopped:
-                Console(file=sys.__stderr__).show_cursor()
-                os._exit(INTERRUPTED)
-            stopped.append(number[0])
-
-    listener = threading.Thread(target=listen, daemon=True)
-    listener.start()
-    before = [(number, signal.signal(number, lambda *_: None)) for number in signals]
-    fd = signal.set_wakeup_fd(told.fileno())
-    try:
-        yield stopped
-    except KeyboardInterrupt:
-        pass  # what is done is in the store
-    finally:
-        signal.set_wakeup_fd(fd)
-        for number, handler in before:
-            signal.signal(number, handler)
-        told.close()
-        listener.join()
-        heard.close()
 
 
 @contextlib.contextmanager

@@ -133,6 +133,14 @@ OTHERS = {
     "trainability": {
         "depth": [2, 4], "sigma_w_squared": 1.5, "seed": 0, "accuracy": [0.75, 0.5], "loss": 0.1,
     },
+    "train": {
+        "epoch": [0, 1, 1], "step": [0, 5, 5], "set": ["training", "training", "test"],
+        "metric": "accuracy", "loss": [2.0, 0.5, 0.625], "value": [0.1, 0.875, 0.75], "auc": None,
+    },
+    "peers": {
+        "data": "iris", "seed": [0, 0], "library": ["jaxnn", "scikit-learn"],
+        "metric": "accuracy", "value": [0.875, 0.75], "seconds": 1.0,
+    },
     "laws": {
         "law": "gradient-exponent", "case": ["[/b] one", "two"], "source": "s", "relation": "=",
         "predicted": 1.0, "measured": [1.125, 0.875], "standard_error": None, "tolerance": 0.5,
@@ -143,7 +151,13 @@ OTHERS = {
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("spectrum", ("2.25", "4.5")), ("trainability", ("75", "50")), ("laws", ("1.125", "0.875"))],
+    [
+        ("spectrum", ("2.25", "4.5")),
+        ("trainability", ("75", "50")),
+        ("laws", ("1.125", "0.875")),
+        ("train", ("0.625", "0.75")),
+        ("peers", ("0.875", "0.75")),
+    ],
 )
 def test_every_experiment_is_shown_and_compared(name, words, tmp_path, capsys):
     rows = pl.DataFrame(OTHERS[name], schema_of(KINDS[name].columns))
@@ -152,7 +166,7 @@ def test_every_experiment_is_shown_and_compared(name, words, tmp_path, capsys):
     for word in words:
         assert word in alone
     assert beside.count("2 - 1") >= 1
-    assert set(EXPERIMENTS) - {"show"} == set(KINDS)
+    assert set(EXPERIMENTS) == set(KINDS)
 
 
 def test_a_name_does_not_steer_the_terminal_or_the_table(tmp_path, capsys):

@@ -8,7 +8,6 @@ law that does not hold is reported as that, with exit code 1.
 `settings -> laws; law -> prediction, measurement -> comparisons, points -> table, a chart each`
 """
 
-import io
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -51,7 +50,7 @@ POINTS = "points.parquet"
 FILES = (POINTS, *(file for law in LAWS for file in charts.names(f"law-{law.name}")))
 
 
-class BrokenLawError(Exception):
+class BrokenLawError(runtime.FailedError):
     """A law was measured and does not hold; the sentence says which."""
 
 
@@ -134,9 +133,7 @@ def _write(plan: Plan, kept: store.Store, outcomes: list[Outcome]) -> None:
     """The comparisons, the points and the charts."""
     kept.write_rows(pl.concat([outcome.rows for outcome in outcomes]))
     points = pl.concat([outcome.points for outcome in outcomes])
-    content = io.BytesIO()  # in memory first: what polars says of a full disk is no OSError
-    points.write_parquet(content)
-    store.write_file(kept.folder / POINTS, lambda path: path.write_bytes(content.getvalue()))
+    store.write_parquet(kept.folder / POINTS, points)
     for outcome in outcomes:
         drawn = chart.draw(outcome, subtitle(plan, outcome.law))
         charts.save(drawn, kept.folder, f"law-{outcome.law.name}")

@@ -1,0 +1,54 @@
+"""Optimisers by name: those of optax whose step treats every number of a parameter alike.
+
+Left out are optimisers that look at a parameter as a whole (lamb, lars, fromage, novograd, sm3,
+adafactor): a run of equal layers is one parameter here, and their steps would be others than those
+of the same layers one by one. Left out too is what asks for more than a gradient.
+"""
+
+import inspect
+from functools import cache
+from typing import Any
+
+import optax
+
+from jaxnn.training import Optimizer
+
+# By their names in optax, and one of our own: sgd with the momentum that is usual.
+NAMES = (
+    *("sgd", "momentum", "rmsprop", "adam", "adamw", "adamax", "adamaxw", "adabelief", "amsgrad"),
+    *("nadam", "nadamw", "radam", "adan", "yogi", "adagrad", "adadelta", "lion", "sign_sgd"),
+    *("rprop", "optimistic_gradient_descent"),
+)
+USUAL_MOMENTUM = 0.9
+
+
+@cache
+def make(name: str, rate: float, momentum: float | None = None) -> Optimizer:
+    """The optimiser of that name, the same one for the same arguments: it is static under `jit`.
+
+    Args:
+        name: one of `NAMES`.
+        rate: the step size.
+        momentum: where the optimiser has one; else None.
+
+    Raises:
+        ValueError: an unknown name, or a momentum for an optimiser that has none.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> sgd = make("sgd", 0.5)
+        >>> sgd.update(jnp.ones(1), sgd.init(jnp.ones(1)))[0]
+        Array([-0.5], dtype=float32)
+    """
+    if name not in NAMES:
+        raise ValueError(f"optimizer: there is no {name!r}; choose one of {', '.join(NAMES)}")
+    options: dict[str, Any] = {} if momentum is None else {"momentum": momentum}
+    if name == "momentum":
+        name, options = "sgd", {"momentum": USUAL_MOMENTUM} | options
+    alias = getattr(optax, name)
+    if options and "momentum" not in inspect.signature(alias).parameters:
+        raise ValueError(
+            f"momentum: {name} has none; it is for sgd, momentum and rmsprop, or leave it out"
+        )
+    made: Optimizer = alias(learning_rate=rate, **options)
+    return made

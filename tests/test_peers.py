@@ -1,0 +1,133 @@
+"""The comparison with scikit-learn: the same rows for both, medians, and what is said of them."""
+
+import json
+from functools import partial
+
+import jax
+import polars as pl
+import pytest
+
+from experiments import columns, data, peers, peers_report, splits, store
+from experiments.__main__ import main
+from experiments.peers_report import OURS, THEIRS
+
+pytestmark = pytest.mark.xdist_group("train")
+
+SMALL = [
+    *("peers", "--data", "wine", "diabetes", "--hidden", "8", "--epochs", "30", "--seeds", "2"),
+    *("--batch", "32", "--rate", "0.01", "--quiet", "--no-cache"),
+]
+
+
+@pytest.fixture(autouse=True)
+def user_s_jax(strict_jax):
+    """JAX as a user has it: float32, promotion allowed."""
+    with (
+        jax.enable_x64(False),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        yield
+
+
+def rows_of(ours, theirs, name="wine"):
+    frame = {"data": name, "metric": "accuracy", "seconds": 1.0}
+    return pl.concat(
+        pl.DataFrame({**frame, "library": library, "seed": range(len(values)), "value": values})
+        for library, values in ((OURS, ours), (THEIRS, theirs))
+    ).select(*columns.PEERS)
+
+
+def test_both_are_tested_on_the_rows_that_neither_has_seen(tmp_path, monkeypatch, capsys):
+    seen = []
+    fit, mlp = peers.jaxnn.fit, peers.neural_network.MLPClassifier.fit
+
+    def ours(net, params, xs, ys, *more, **named):
+        seen.append((xs, ys))
+        return fit(net, params, xs, ys, *more, **named)
+
+    def theirs(self, xs, ys):
+        seen.append((xs, ys))
+        found = mlp(self, xs, ys)
+        assert self.n_iter_ == 30  # no early stop
+        assert [c.shape for c in self.coefs_] == [(13, 8), (8, 3)]
+        return found
+
+    monkeypatch.setattr(peers.jaxnn, "fit", ours)
+    monkeypatch.setattr(peers.neural_network.MLPClassifier, "fit", theirs)
+    plan = peers.prepare(
+        peers.Settings(data=("wine",), hidden=(8,), epochs=30, batch=32, seeds=1, rate=0.01)
+    )
+    rows = peers.measure(plan, plan.cells[0])
+    columns.check(rows, columns.PEERS)
+    (x, y), (other_x, other_y) = seen
+    assert (x == other_x).all()
+    assert (y == other_y).all()
+    part = splits.split(data.table("wine"), 0, 0.25, 0)
+    assert (x == part.training.x).all()
+    assert rows["value"].to_numpy().min() > 0.8
+
+
+def test_the_run_is_whole_and_goes_by_medians(tmp_path, capsys):
+    out = tmp_path / "run"
+    code = main([*SMALL, "--out", str(out)])
+    rows = pl.read_parquet(out / store.ROWS)
+    assert rows.height == 2 * 2 * 2
+    assert rows.filter(pl.col("data") == "diabetes")["metric"].unique().to_list() == ["R²"]
+    found = peers_report.medians(rows)
+    assert code == int((found["difference"] < 0).any())
+    says = json.loads((out / store.RUN).read_text())
+    assert says["finished"]
+    assert len(says["verdicts"]) == 2
+    assert (out / "peers.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "words"),
+    [
+        ([0.5, 0.9, 0.8], [0.7, 0.8, 0.6], "at least as good, median accuracy 0.8000 of jaxnn"),
+        ([0.5, 0.7, 0.9], [0.7, 0.7, 0.7], "at least as good"),
+        ([0.5, 0.6, 0.9], [0.7, 0.7, 0.6], "wine: lower, median accuracy 0.6000 of jaxnn, 0.7000"),
+    ],
+)
+def test_the_verdict_is_one_sentence(ours, theirs, words):
+    found = peers_report.medians(rows_of(ours, theirs)).row(0, named=True)
+    assert words in peers_report.sentence(found)
+    assert peers_report.table(rows_of(ours, theirs)).row_count == 1
+
+
+def test_a_lower_median_is_exit_code_one(tmp_path, capsys, monkeypatch):
+    wrong = {"ours": 4, "theirs": 3}  # of the rows held out
+
+    def guess(name, _, table, parts, seed):
+        y = parts.test.y.copy()
+        y[: wrong[name]] = (y[: wrong[name]] + 1) % 3 if table.name == "wine" else 0
+        return y
+
+    for name in wrong:
+        monkeypatch.setattr(peers, name, partial(guess, name))
+    monkeypatch.setattr(peers.charts, "save", lambda *_: None)
+    assert main([*SMALL, "--out", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err
+    assert "wine: lower, median accuracy 0.9091 of jaxnn, 0.9318 of scikit-learn (-0.0227)" in error
+    assert (tmp_path / "run" / store.ROWS).exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            "--activation gelu",
+            "activation: expected one of relu, tanh, sigmoid, identity, got 'gelu'",
+        ),
+        ("--hidden", "hidden: expected at least one, got none"),
+        ("--test 0", "test: expected a fraction above 0, got 0"),
+        ("--rate 0", "rate: expected a finite number > 0, got 0"),
+        ("--data nowhere", "data: there is no 'nowhere'"),
+    ],
+)
+def test_a_user_s_mistake_is_one_sentence(arguments, sentence, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["peers", *arguments.split(), "--out", str(out)]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not out.exists()

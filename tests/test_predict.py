@@ -1,0 +1,148 @@
+"""`predict`: columns by name, units, classes, formats, and what is refused."""
+
+import jax
+import numpy as np
+import polars as pl
+import pytest
+from sklearn import metrics
+from test_model import made
+
+from experiments import model
+from experiments.__main__ import main
+
+pytestmark = pytest.mark.xdist_group("model")
+
+
+@pytest.fixture(autouse=True)
+def user_s_jax(strict_jax):
+    """JAX as a user has it: float32, promotion allowed."""
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def asked(folder, known, table, *more, name="rows.csv", code=0):
+    """What `predict` answers for a table, as the frame of its file."""
+    model.write(known, folder)
+    path = folder / name
+    if path.suffix == ".csv":
+        table.write_csv(path)
+    else:
+        table.write_parquet(path)
+    out = folder / "answers.csv"
+    assert main(["predict", str(folder), str(path), "--out", str(out), *more]) == code
+    return pl.read_csv(out) if code == 0 else None
+
+
+def rows(count=9, seed=3):
+    x = np.random.default_rng(seed).normal(size=(count, 3))
+    return x, pl.DataFrame({f"x {i}": x[:, i] for i in range(3)})
+
+
+def test_columns_are_taken_by_name_and_answers_have_the_target_s_units(tmp_path, capsys):
+    known, (x, table) = made("regression", (3, 4, 1)), rows()
+    y = model.predict(known, x)[:, 0]
+    mixed = table.select("x 2", "x 0", "x 1").with_columns(y=pl.Series(y + 1), more=pl.lit("text"))
+    found = asked(tmp_path, known, mixed)
+    np.testing.assert_allclose(found["prediction"], y, rtol=1e-6)
+    assert found.columns == ["prediction"]
+    said = capsys.readouterr().out
+    assert f"R² {metrics.r2_score(y + 1, y):.4g} of 9 rows" in said
+    assert "9 predictions in" in said
+
+
+def test_classes_and_probabilities(tmp_path, capsys):
+    known, (x, table) = made("binary", (3, 4, 1)), rows(40)
+    p = model.predict(known, x)[:, 0]
+    names = np.array(["no", "σ<b>"])
+    truth = names[np.random.default_rng(4).integers(2, size=40)]
+    found = asked(tmp_path, known, table.with_columns(y=pl.Series(truth.tolist())))
+    assert found.columns == ["prediction", "probability_no", "probability_σ<b>"]
+    assert found["prediction"].to_list() == names[(p > 0.5).astype(int)].tolist()
+    np.testing.assert_allclose(found["probability_σ<b>"], p, rtol=1e-6)
+    np.testing.assert_allclose(found["probability_no"], 1 - p, rtol=1e-5)
+    code = (truth == "σ<b>").astype(int)
+    said = capsys.readouterr().out
+    assert (
+        f"accuracy {np.mean((p > 0.5) == code):.4g}, AUC {metrics.roc_auc_score(code, p):.4g}"
+        in said
+    )
+
+
+def test_integer_classes_are_integers_in_parquet(tmp_path):
+    known = made("multiclass", (3, 4, 3))
+    known = model.Model(**{**vars(known), "classes": ("7", "-2", "10")})
+    x, table = rows(30)
+    out = tmp_path / "answers.parquet"
+    asked(tmp_path, known, table, name="rows.parquet")
+    assert main(["predict", str(tmp_path), str(tmp_path / "rows.parquet"), "--out", str(out)]) == 0
+    found = pl.read_parquet(out)
+    expected = np.array([7, -2, 10])[model.predict(known, x).argmax(axis=1)]
+    assert found["prediction"].dtype == pl.Int64
+    np.testing.assert_array_equal(found["prediction"], expected)
+    assert (
+        found.select(pl.sum_horizontal(pl.col("^probability.*$")))[:, 0]
+        .is_close(1, abs_tol=1e-6)
+        .all()
+    )
+
+
+def test_a_target_that_cannot_be_compared_is_no_reason_to_stop(tmp_path, capsys):
+    known, (_, table) = made("binary", (3, 4, 1)), rows(3)
+    asked(tmp_path, known, table.with_columns(y=pl.Series(["no", "maybe", None])))
+    assert "no metric: data: column 'y' holds 1 missing labels" in capsys.readouterr().out
+    asked(tmp_path, known, table.with_columns(y=pl.Series(["no", "maybe", "no"])), "--overwrite")
+    said = capsys.readouterr().out
+    assert "no metric: target: expected no, σ<b> in column 'y', got 'maybe' (1 of 3" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "sentence"),
+    [
+        (lambda t: t.drop("x 1"), (), "is without x 1, of the 3 columns that the model takes"),
+        (
+            lambda t: t.with_columns(pl.lit("a").alias("x 1")),
+            (),
+            "expected numbers in column 'x 1'",
+        ),
+        (
+            lambda t: t.with_columns(pl.lit(None, pl.Float64).alias("x 1")),
+            (),
+            "'x 1' holds 9 missing",
+        ),
+        (lambda t: t.clear(), (), "it holds no rows"),
+        (lambda t: t, ("--out", "answers.xlsx"), "out: expected a file that ends in .csv or .parq"),
+    ],
+)
+def test_a_user_s_mistake_is_one_sentence(change, more, sentence, tmp_path, capsys):
+    asked(tmp_path, made(), change(rows()[1]), *more, name="rows.parquet", code=2)
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+def test_files_that_are_not_there_or_are_there_already(tmp_path, capsys):
+    asked(tmp_path, made(), rows()[1])
+    before = (tmp_path / "answers.csv").read_bytes()
+    asked(tmp_path, made(seed=5), rows()[1], code=2)
+    assert "answers.csv exists; choose another file with --out" in capsys.readouterr().err
+    assert (tmp_path / "answers.csv").read_bytes() == before
+    asked(tmp_path, made(seed=5), rows()[1], "--overwrite")
+    assert (tmp_path / "answers.csv").read_bytes() != before
+    out = ["--out", str(tmp_path / "other.csv")]
+    for arguments, sentence in (
+        ([], "predict: expected two files, MODEL and FILE"),
+        ([str(tmp_path), str(tmp_path / "none.csv")], "there is no file"),
+        ([str(tmp_path), str(tmp_path / "rows.xlsx")], "file: expected one that ends in .csv"),
+        ([str(tmp_path / "none"), str(tmp_path / "rows.csv")], "model: there is no file"),
+    ):
+        assert main(["predict", *arguments, *out]) == 2
+        assert sentence in capsys.readouterr().err
+
+
+def test_a_failing_disk_is_one_sentence(tmp_path, capsys):
+    known, (_, table) = made(), rows()
+    asked(tmp_path, known, table)
+    out = tmp_path / "nowhere" / "answers.csv"
+    assert main(["predict", str(tmp_path), str(tmp_path / "rows.csv"), "--out", str(out)]) == 1
+    assert capsys.readouterr().err.startswith("error: out: cannot write")

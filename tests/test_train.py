@@ -1,0 +1,394 @@
+"""Training as a user calls it: what it leaves, and that it goes on as if nothing had happened."""
+
+import json
+import shutil
+from functools import partial
+
+import browser
+import jax
+import numpy as np
+import polars as pl
+import pytest
+import safetensors.numpy
+from sklearn import metrics
+
+import jaxnn
+from experiments import (
+    charts,
+    columns,
+    data,
+    measures,
+    model,
+    optimizers,
+    report,
+    splits,
+    store,
+    train,
+    train_chart,
+    train_loop,
+)
+from experiments.__main__ import main
+from jaxnn import divergence
+
+pytestmark = pytest.mark.xdist_group("train")
+
+EPOCHS = 6
+SMALL = [
+    *("train", "--data", "breast_cancer", "--hidden", "3x6", "--epochs", str(EPOCHS)),
+    *("--batch", "100", "--looks", "4", "--checkpoint", "0", "--quiet", "--no-cache"),
+]
+
+
+@pytest.fixture(autouse=True)
+def user_s_jax(strict_jax):
+    """JAX as a user has it: float32, promotion allowed."""
+    with (
+        jax.enable_x64(False),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run that nothing happened to."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        assert main([*SMALL, "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Without pictures, which take longer than the rest."""
+    monkeypatch.setattr(charts, "save", lambda *_: None)
+    monkeypatch.setattr(report, "write", lambda *_: None)
+
+
+def planned(**settings):
+    return train.prepare(
+        train.Settings(**{"data": "breast_cancer", "hidden": ("3x6",), **settings})
+    )
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def by_numpy(folder, x):
+    """θ, b and every a of rows, from the file in PyTorch's layout."""
+    tensors = safetensors.numpy.load_file(folder / model.TORCH)
+    layers = [
+        (tensors[f"{2 * i}.weight"].T.astype(float), tensors[f"{2 * i}.bias"].astype(float))
+        for i in range(len(tensors) // 2)
+    ]
+    a = [x]
+    for i, (theta, b) in enumerate(layers):
+        z = a[-1] @ theta + b
+        a.append(np.tanh(z) if i < len(layers) - 1 else sigmoid(z))
+    return layers, a
+
+
+def test_what_the_rows_say_is_what_the_exported_network_does(whole):
+    """Loss, accuracy and AUC of every set at the epoch kept, by NumPy and scikit-learn."""
+    rows = pl.read_parquet(whole / store.ROWS)
+    columns.check(rows, columns.TRAIN)
+    assert rows.filter(pl.col("set") != "test")["epoch"].to_list() == [
+        epoch for epoch in range(EPOCHS + 1) for _ in range(2)
+    ]
+    steps = -(-len(planned(batch=100).split.training.x) // 100)
+    assert (rows["step"] == rows["epoch"] * steps).all()
+    validation = rows.filter(pl.col("set") == "validation", pl.col("epoch") > 0)
+    best = validation["epoch"][int(validation["loss"].arg_min())]
+    assert rows.filter(pl.col("set") == "test")["epoch"].to_list() == [best]
+    for name, part in planned().split.parts.items():
+        y_hat = by_numpy(whole, part.x)[1][-1][:, 0]
+        row = rows.filter(pl.col("set") == name, pl.col("epoch") == best).row(0, named=True)
+        assert row["loss"] == pytest.approx(metrics.log_loss(part.y, y_hat), rel=1e-4)
+        assert row["value"] == pytest.approx(metrics.accuracy_score(part.y, y_hat > 0.5))
+        assert row["auc"] == pytest.approx(metrics.roc_auc_score(part.y, y_hat), abs=1e-6)
+
+
+def test_the_flow_is_that_of_the_network_while_it_trains(whole):
+    """Four looks, the last at the end: ‖Δz[l]‖ of the first batch, by NumPy, where it was kept."""
+    flow = pl.read_parquet(whole / train.FLOW)
+    columns.check(flow, columns.FLOW)
+    assert flow["epoch"].unique().to_list() == [0, 2, 4, 6]
+    rows = pl.read_parquet(whole / store.ROWS)
+    assert rows.filter(pl.col("set") == "test")["epoch"][0] == EPOCHS  # the last look saw it
+    x, y = planned().split.training.x[:100], planned().split.training.y[:100]
+    layers, a = by_numpy(whole, x)
+    delta, norms = (a[-1] - y[:, None]) / len(x), []
+    for i in reversed(range(len(layers))):
+        norms.insert(0, np.log10(np.linalg.norm(delta)))
+        delta = (delta @ layers[i][0].T) * (1 - a[i] ** 2)
+    last = flow.filter(pl.col("epoch") == EPOCHS)
+    np.testing.assert_allclose(last["log10_delta_z"], norms, atol=1e-4)
+
+
+def test_held_out_rows_are_there_with_their_predictions(whole):
+    test, part = pl.read_parquet(whole / train.TEST), planned().split.test
+    table = data.table("breast_cancer")
+    np.testing.assert_array_equal(test["row"], part.rows)
+    assert test["target"].to_list() == np.array(table.classes)[part.y.astype(int)].tolist()
+    y_hat = by_numpy(whole, part.x)[1][-1][:, 0]
+    assert (
+        test["prediction"].to_list() == np.array(table.classes)[(y_hat > 0.5).astype(int)].tolist()
+    )
+    found = train_chart.confusion(table, test)
+    assert found["count"].sum() == test.height
+
+
+def test_the_run_says_how_it_was_made_and_what_the_looks_took(whole):
+    says = json.loads((whole / store.RUN).read_text())
+    assert says["finished"]
+    assert says["what"]["settings"]["hidden"] == ["3x6"]
+    assert says["looks"]["count"] == 4
+    assert says["looks"]["share"] == pytest.approx(
+        says["looks"]["seconds"] / says["looks"]["of_training_seconds"], rel=0.02
+    )
+    assert any(v.startswith("test: accuracy 0.") for v in says["verdicts"])
+    assert {"optax", "orbax-checkpoint", "safetensors"} <= set(says["versions"])
+    for name in (*train.FILES, store.ROWS):
+        assert (whole / name).stat().st_size > 0
+    assert "log₁₀ ‖Δz[l]‖" in (whole / "training.svg").read_text()
+
+
+def same(out, whole):
+    """The same network, history and flows, to the last bit."""
+    for name in (model.TORCH, model.FLAX, store.ROWS, train.FLOW, train.TEST):
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
+    assert json.loads((out / store.RUN).read_text())["finished"]
+
+
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
+    whole, tmp_path, undrawn, monkeypatch, capsys
+):
+    """By Ctrl-C after two epochs, by a fault after one more, whose checkpoint is then broken."""
+    out, go_on = tmp_path / "run", train_loop.go_on
+
+    def stopped_after(count, raised=None):
+        def stop(run, progress, kept, stopped, seen):
+            def after(p):
+                if p.epoch == count:
+                    stopped.append(2)
+                    if raised:
+                        raise raised
+
+            return go_on(run, progress, kept, stopped, after)
+
+        monkeypatch.setattr(train_loop, "go_on", stop)
+
+    stopped_after(2)
+    assert main([*SMALL, "--out", str(out)]) == 130
+    assert "stopped; the same command again goes on" in capsys.readouterr().err
+    assert not json.loads((out / store.RUN).read_text())["finished"]
+    stopped_after(3, RuntimeError("killed"))
+    with pytest.raises(RuntimeError):
+        main([*SMALL, "--out", str(out)])
+    assert [p.name[:8] for p in sorted((out / store.PARTS).iterdir())] == ["00000002", "00000003"]
+    newest = max((out / store.PARTS).iterdir())
+    biggest = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    biggest.write_bytes(biggest.read_bytes()[:-1])
+    monkeypatch.setattr(train_loop, "go_on", go_on)
+    assert main([*SMALL, "--out", str(out)]) == 0
+    same(out, whole)
+    # Done is done: once more is nothing but pictures.
+    monkeypatch.setattr(
+        jaxnn, "each_epoch", lambda *_, epochs, **__: iter(()) if epochs == 0 else 1
+    )
+    assert main([*SMALL, "--out", str(out)]) == 0
+    same(out, whole)
+
+
+def test_a_broken_checkpoint_is_said_and_another_run_refused(
+    whole, tmp_path, undrawn, capsys, caplog
+):
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    for path in (out / store.PARTS).iterdir():
+        next(p for p in path.rglob("*") if p.is_file()).write_bytes(b"")
+    assert main([*SMALL, "--out", str(out)]) == 0
+    assert caplog.text.count("gone on from the one before, for a checkpoint was broken") == 1
+    same(out, whole)
+    for more, sentence in (
+        (("--rate", "0.1"), "holds another run (settings.rate 0.001 there, 0.1 now)"),
+        (("--data", "wine"), "settings.data breast_cancer there, wine now"),
+    ):
+        assert main([*SMALL, *more, "--out", str(out)]) == 2
+        assert sentence in capsys.readouterr().err
+
+
+def test_a_run_that_diverges_is_a_sentence_and_keeps_what_was_done(
+    whole, tmp_path, undrawn, capsys, monkeypatch
+):
+    each_epoch = jaxnn.each_epoch
+
+    def diverging(*arguments, **named):
+        passes = each_epoch(*arguments, **named)
+        yield next(passes)
+        state, losses = next(passes)
+        yield state, losses
+        origin = divergence.Origin("signal", 2, "the signal left the range")
+        raise jaxnn.NonFiniteError("step 8: the loss is nan", 8, origin, state, losses)
+
+    monkeypatch.setattr(jaxnn, "each_epoch", diverging)
+    out = tmp_path / "run"
+    assert main([*SMALL, "--out", str(out)]) == 1
+    assert capsys.readouterr().err == "error: epoch 3, step 8: the loss is nan\n"
+    rows, of_whole = (pl.read_parquet(folder / store.ROWS) for folder in (out, whole))
+    seen = rows.filter(pl.col("set") != "test")
+    assert seen.equals(of_whole.filter(pl.col("set") != "test", pl.col("epoch") <= 2))
+    says = json.loads((out / store.RUN).read_text())
+    assert not says["finished"]
+    assert says["verdicts"][-1] == "epoch 3, step 8: the loss is nan"
+    model.read(out)
+
+
+def test_the_report_opens_and_its_choices_change_it(whole):
+    with browser.launched() as chromium:
+        tab = browser.Tab(chromium, whole / report.NAME).wait()
+        assert tab.said == []
+        assert tab.asked == [(whole / report.NAME).as_uri()]
+        for name, value, chart in (("curve", "AUC", 0), ("quantity", "dead units", 1)):
+            before = tab.drawn(chart)
+            tab.choose(name, value)
+            assert tab.drawn(chart) != before
+        rows = pl.read_parquet(whole / store.ROWS)
+        assert float(tab.numbers()[0][2]) == pytest.approx(rows["auc"][0], rel=1e-5)
+
+
+def test_looks_take_less_than_their_share_of_the_time():
+    """By a clock of its own: a look is due when it and the last one still fit."""
+    plan = planned(epochs=100)
+    progress = train_loop.Progress.begun(plan.run, train.begin(plan))
+    progress.looked[0], progress.seconds[:] = 0, (0.0, 0.01)
+    taken = []
+    for epoch in range(1, 100):
+        progress.epoch, progress.seconds[0] = epoch, 0.02 * epoch
+        if train_loop._due(plan.run, progress):
+            progress.looked[progress.looks] = epoch
+            progress.seconds[1] += 0.01
+            taken.append(epoch)
+    progress.seconds[1] += 0.01
+    assert progress.seconds[1] / progress.seconds[0] <= train_loop.SHARE
+    assert len(taken) == 7  # 5 % of 2 s are ten looks: the first, these, the last, and a start
+    assert np.diff(taken).std() < 1
+
+
+def test_training_stops_when_validation_no_longer_improves():
+    plan = planned(epochs=50, patience=3)
+    progress = train_loop.Progress.begun(plan.run, train.begin(plan))
+    progress.epoch, progress.best = 9, 7
+    assert train_loop.ended(plan.run, progress) is None
+    progress.epoch = 10
+    assert train_loop.ended(plan.run, progress) == "No lower validation loss for 3 epochs."
+
+
+def test_what_is_held_out_does_not_reach_the_training_rows():
+    """Rows of the other parts may be anything: what is trained on stays the same."""
+    table = data.table("diabetes")
+    before = splits.split(table, 0.2, 0.25, seed=3)
+    x, y = table.x.copy(), table.y.copy()
+    for part in (before.validation, before.test):
+        x[part.rows], y[part.rows] = 1e6, -1e6
+    after = splits.split(data.Table(**{**vars(table), "x": x, "y": y}), 0.2, 0.25, seed=3)
+    np.testing.assert_array_equal(after.training.x, before.training.x)
+    np.testing.assert_array_equal(after.training.y, before.training.y)
+    np.testing.assert_allclose(before.training.x.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(before.training.y.std(), 1, rtol=1e-12)
+    assert abs(before.test.x.mean(axis=0)).max() > 1e-3
+    every = np.concatenate([part.rows for part in before.parts.values()])
+    assert sorted(every) == list(range(442))
+    assert [len(part.rows) for part in before.parts.values()] == [244, 88, 110]
+    restored = before.of_y.restored(before.test.y[:, None])[:, 0]
+    np.testing.assert_allclose(restored, table.y[before.test.rows], rtol=1e-12)
+
+
+def test_auc_is_that_of_scikit_learn_with_ties_too():
+    rng = np.random.default_rng(0)
+    auc = jax.jit(measures.auc)
+    for values in (3, 9, 10**6):
+        z, y = rng.integers(0, values, 50).astype("f4"), (np.arange(50) % 3 == 0).astype("f4")
+        assert float(auc(z, y)) == pytest.approx(metrics.roc_auc_score(y, z), abs=1e-6)
+    assert np.isnan(float(auc(z, np.ones(50, "f4"))))
+
+
+@pytest.mark.parametrize("name", optimizers.NAMES)
+def test_every_optimiser_makes_a_step_like_its_parameters(name):
+    params = {"theta": jax.ShapeDtypeStruct((2, 3, 3), "float32")}
+    made = optimizers.make(name, 0.1)
+    assert optimizers.make(name, 0.1) is made
+    updates, _ = jax.eval_shape(lambda p: made.update(p, made.init(p), p), params)
+    assert updates["theta"].shape == (2, 3, 3)
+
+
+def test_momentum_is_for_those_that_have_one():
+    trees = [np.ones(2, "f4"), np.ones(2, "f4")]
+    for name, momentum, second in (
+        ("sgd", None, -1.0),
+        ("sgd", 0.5, -1.5),
+        ("momentum", None, -1.9),
+    ):
+        made = optimizers.make(name, 1.0, momentum)
+        state = made.init(trees[0])
+        for gradient in trees:
+            update, state = made.update(gradient, state, trees[0])
+        assert float(update[0]) == pytest.approx(second)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--hidden 3y64", "hidden: expected widths such as 64 or layers such as 3x256"),
+        ("--hidden 0x64", "hidden: expected widths such as 64"),
+        ("--hidden 99999999x64", "at most 100000 in all, got '99999999x64'"),
+        ("--optimizer lamb", "optimizer: there is no 'lamb'; choose one of sgd, momentum, rmsprop"),
+        ("--momentum 0.9", "momentum: adam has none; it is for sgd, momentum and rmsprop"),
+        (
+            "--optimizer sgd --momentum 1",
+            "momentum: expected a finite number >= 0 and below 1, got",
+        ),
+        ("--rate nan", "rate: expected a finite number >= 0, got nan"),
+        ("--activation tnah", "activation: there is no 'tnah'"),
+        ("--weights he", "weights: there is no 'he'; choose one of"),
+        ("--weights he_normal --sigma-w 1", "sigma_w: expected it or weights, got both"),
+        ("--epochs 0", "epochs: expected positive integers, got 0"),
+        ("--patience 0", "patience: expected an integer from 1, got 0"),
+        ("--patience 3 --validation 0", "patience: expected --validation above 0 with it, got 0"),
+        ("--looks 1", "looks: expected an integer from 2, got 1"),
+        ("--test 1", "test: expected a fraction from 0 to below 1, got 1"),
+        ("--test 0.001", "test: expected rows on both sides, got 0 of 150"),
+        ("--test 0.6 --validation 0.5", "validation: expected rows on both sides, got 75 of 60"),
+        ("--data nowhere", "data: there is no 'nowhere'"),
+        ("--distributed --processes 1 --process 0 --coordinator x", "distributed: "),
+    ],
+)
+def test_a_user_s_mistake_is_one_sentence(
+    arguments, sentence, tmp_path, capsys, unhooked, monkeypatch
+):
+    monkeypatch.setattr("experiments.runtime.start", lambda _: None)
+    out = tmp_path / "run"
+    assert main(["train", "--data", "iris", *arguments.split(), "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_layers_are_written_as_counts_and_widths():
+    assert train.hidden(("2x64", "10", "3×2")) == (64, 64, 10, 2, 2, 2)
+    assert planned(hidden=()).net.sizes == (30, 1)
+    deep = jax.eval_shape(partial(train.begin, planned(hidden=("300x4",))))
+    assert [layer.theta.shape for layer in deep.params] == [(30, 4), (299, 4, 4), (4, 1)]
+
+
+def test_the_dry_run_is_a_config_file(tmp_path, capsys):
+    assert main([*SMALL, "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert "floating-point operations" in text
+    (tmp_path / "run.toml").write_text(text)
+    assert main(["train", "--config", str(tmp_path / "run.toml"), "--dry-run"]) == 0
+    assert capsys.readouterr().out == text
