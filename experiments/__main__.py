@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from experiments import depth, grid, laws, runtime, show, spectrum, sweep, trainability
+from experiments.bench import experiment as bench
 from experiments.store import Store
 
 EXPERIMENTS: dict[str, ModuleType] = {
@@ -34,6 +35,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "spectrum": spectrum,
     "trainability": trainability,
     "laws": laws,
+    "bench": bench,
     "show": show,
 }
 

@@ -138,12 +138,24 @@ OTHERS = {
         "predicted": 1.0, "measured": [1.125, 0.875], "standard_error": None, "tolerance": 0.5,
         "reason": "r", "holds": True,
     },
+    "bench": {
+        "row": "gradient", "workload": "w", "against": "a", "kind": "warm", "case": ["x", "y"],
+        "goal": 1.0, "ratio": [0.625, 1.125], "ratio_low": 0.5, "ratio_high": 1.25,
+        "holds": [True, False], "pairs": 7, "ours_seconds": 0.5, "theirs_seconds": None,
+        "floor_seconds": None, "over_floor": None, "ours_first": 1.0, "theirs_first": None,
+        "ours_import": 1.0, "theirs_import": None, "difference": None,
+    },
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("spectrum", ("2.25", "4.5")), ("trainability", ("75", "50")), ("laws", ("1.125", "0.875"))],
+    [
+        ("spectrum", ("2.25", "4.5")),
+        ("trainability", ("75", "50")),
+        ("laws", ("1.125", "0.875")),
+        ("bench", ("0.625", "1.12")),
+    ],
 )
 def test_every_experiment_is_shown_and_compared(name, words, tmp_path, capsys):
     rows = pl.DataFrame(OTHERS[name], schema_of(KINDS[name].columns))
