@@ -11,6 +11,7 @@ import numpy as np
 
 import jaxnn
 from experiments.bench import gradient, inputs
+from experiments.bench.gradient_jax import repeated
 from experiments.bench.workload import Workload
 
 flow = jax.jit(jaxnn.gradient_flow)
@@ -28,5 +29,5 @@ def workload(sizes: list[int], activation: str, task: str, batch: int, calls: in
         measured = once()
         return list(np.asarray([measured.log_theta, measured.log_b]).T.ravel())
 
-    run = partial(gradient.repeated, once, calls)
+    run = partial(repeated, once, calls)
     return Workload(run, numbers, partial(gradient.floor, sizes, batch, calls))

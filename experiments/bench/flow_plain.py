@@ -8,6 +8,7 @@ import numpy as np
 
 import jaxnn
 from experiments.bench import gradient
+from experiments.bench.gradient_jax import repeated
 from experiments.bench.workload import Workload
 
 
@@ -21,4 +22,4 @@ def workload(sizes: list[int], activation: str, task: str, batch: int, calls: in
         layers = jaxnn.unstack(once()[1])
         return [float(np.log(np.linalg.norm(v))) for layer in layers for v in layer]
 
-    return Workload(partial(gradient.repeated, once, calls), numbers)
+    return Workload(partial(repeated, once, calls), numbers)

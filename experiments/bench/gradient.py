@@ -3,13 +3,13 @@
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 import jaxnn
 from experiments.bench import inputs, rates
+from experiments.bench.gradient_jax import repeated
 from experiments.bench.workload import Floor, Workload
 
 step = jax.jit(jaxnn.backprop)
@@ -45,7 +45,7 @@ def workload(
         inputs.write(folder, jaxnn.unstack(params), x=xs, y=ys)
         if linear:
             of_products = jaxnn.Network(sizes, "identity", "regression")
-            without = [jaxnn.Layer(theta, jnp.zeros_like(b)) for theta, b in params]
+            without = [jaxnn.Layer(theta, jnp.zeros_like(b)) for theta, b in jaxnn.unstack(params)]
             _, gradient = step(of_products, without, xs, jnp.zeros((batch, sizes[-1])))
             return inputs.in_short(theta for theta, _ in gradient)
         loss, gradient = once()
@@ -61,12 +61,6 @@ def batch_of(net: jaxnn.Network, batch: int) -> tuple[jax.Array, jax.Array]:
     if net.task.name == "binary":
         return xs, jax.random.bernoulli(key_y, 0.5, (batch,)).astype(float)
     return xs, jax.random.randint(key_y, (batch,), 0, net.sizes[-1])
-
-
-def repeated(once: Any, calls: int) -> None:
-    """So many calls, each waited for."""
-    for _ in range(calls):
-        jax.block_until_ready(once())
 
 
 def flops(sizes: list[int], batch: int) -> float:

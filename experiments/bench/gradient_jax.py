@@ -1,5 +1,7 @@
 """A gradient step as any JAX user writes it: `jax.value_and_grad` of the forward pass, compiled."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ def workload(
 
     def read(folder: Path) -> None:
         params, batch = inputs.read(folder)
-        layers = [(jnp.asarray(theta), jnp.asarray(b)) for theta, b in params]
+        layers: list[Any] = [(jnp.asarray(theta), jnp.asarray(b)) for theta, b in params]
         if stacked:
             first, *run, last = layers
             layers = [first, tuple(map(jnp.stack, zip(*run, strict=True))), last]
@@ -55,8 +57,15 @@ def workload(
             gradient = [first, *zip(*run, strict=True), last]
         return [float(value), *inputs.in_short(v for layer in gradient for v in layer)]
 
-    def run() -> None:
-        for _ in range(calls):
-            jax.block_until_ready(step(*of))
+    return Workload(lambda: repeated(partial(step, *of), calls), numbers)
 
-    return Workload(run, numbers)
+
+def repeated(once: Callable[[], Any], calls: int) -> None:
+    """So many calls, each waited for."""
+    for _ in range(calls):
+        waited(once())
+
+
+def waited(value: Any) -> None:
+    """Until it is computed."""
+    jax.block_until_ready(value)  # type: ignore[no-untyped-call]

@@ -5,6 +5,7 @@ layer, two in the first. It is the gradient of the linear network without biases
 checked.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.bench import inputs
+from experiments.bench.gradient_jax import repeated
 from experiments.bench.workload import Workload
 
 
@@ -38,8 +40,4 @@ def workload(calls: int, **_: Any) -> Workload:
         of[:] = [[jnp.asarray(theta) for theta, _ in params], jnp.asarray(arrays["x"])]
         return inputs.in_short(products(*of))
 
-    def run() -> None:
-        for _ in range(calls):
-            jax.block_until_ready(products(*of))
-
-    return Workload(run, numbers)
+    return Workload(lambda: repeated(partial(products, *of), calls), numbers)

@@ -1,6 +1,7 @@
 """One pass through very many layers: weights drawn again where they are used, memory of √L."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ def workload(layers: int, activation: str, width: int, batch: int) -> Workload:
         return [float(run()[0]) / layers]
 
     def memory() -> float:
-        of = program.memory_analysis()
+        of: Any = program.memory_analysis()
         return float(of.temp_size_in_bytes + of.argument_size_in_bytes + of.output_size_in_bytes)
 
     def floor() -> Floor:

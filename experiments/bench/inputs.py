@@ -25,7 +25,7 @@ def standardised(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 def write(folder: Path, params: Iterable[Any], **more: Any) -> None:
     """Keeps the layers' (θ, b) and other arrays for the other side."""
-    layers = {}
+    layers: dict[str, Any] = {}
     for i, (theta, b) in enumerate(params):
         layers[f"theta{i}"], layers[f"b{i}"] = np.asarray(theta), np.asarray(b)
     np.savez(folder / NAME, **layers, **more)
@@ -35,7 +35,7 @@ def read(folder: Path) -> tuple[Pairs, dict[str, np.ndarray]]:
     """What `write` has kept."""
     with np.load(folder / NAME, allow_pickle=False) as found:
         arrays = {name: found[name] for name in found.files}
-    params = []
+    params: list[tuple[np.ndarray, np.ndarray]] = []
     while f"theta{len(params)}" in arrays:
         i = len(params)
         params.append((arrays.pop(f"theta{i}"), arrays.pop(f"b{i}")))

@@ -7,6 +7,7 @@ import contextlib
 import math
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,12 @@ def _compared(row: Row, case: Case, pairs: int, folder: Path) -> dict[str, Any]:
             found["theirs_first"] = theirs.seconds()
         found["ours_first"] = ours.seconds()
         if row.kind != "cold":
-            times = [_times(ours.seconds, theirs and theirs.seconds, i) for i in range(pairs)]
+            other = None if theirs is None else theirs.seconds
+            times = [_times(ours.seconds, other, i) for i in range(pairs)]
         floor = _floor(ours)
     if row.kind == "cold":
-        one, other = (lambda side=side: cold(side, folder) for side in _sides(case))
-        times = [_times(one, other, i) for i in range(pairs)]
+        one, another = (partial(cold, side, folder) for side in _sides(case))
+        times = [_times(one, another, i) for i in range(pairs)]
     found["ours_seconds"] = float(np.median([t for t, _ in times]))
     if case.theirs is not None:
         found["theirs_seconds"] = float(np.median([t for _, t in times]))
@@ -58,7 +60,7 @@ def _compared(row: Row, case: Case, pairs: int, folder: Path) -> dict[str, Any]:
     if row.kind == "floor":
         assert floor is not None
         return found | summary([t / floor for t, _ in times])
-    return found | summary([t / other for t, other in times])
+    return found | summary([one / other for one, other in times])
 
 
 def _sides(case: Case) -> tuple[Side, Side]:

@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from experiments import devices, runtime
+from experiments.bench.gradient_jax import waited
 
 TRIES, LEAST = 5, 0.05  # how often, and seconds for each
 
@@ -63,12 +64,12 @@ def randoms(draw: Callable[[Any], Any], side_by_side: int = 1) -> float:
 
     mapped = devices.side_by_side(mesh, arrays, spread=1, shared=1)
     seeds = devices.in_a_row(mesh, np.arange(many, dtype=np.int32))
-    return many * size * _rate(lambda count: mapped(seeds, np.int32(count)))
+    return float(many * size) * _rate(lambda count: mapped(seeds, np.int32(count)))
 
 
 def _rate(run: Callable[[int], Any]) -> float:
     """Passes of the loop a second."""
-    jax.block_until_ready(run(1))
+    waited(run(1))
     count, seconds = 1, 0.0
     while seconds < LEAST:
         count *= 2
@@ -78,5 +79,5 @@ def _rate(run: Callable[[int], Any]) -> float:
 
 def _seconds(run: Callable[[int], Any], count: int) -> float:
     begun = time.perf_counter()
-    jax.block_until_ready(run(count))
+    waited(run(count))
     return time.perf_counter() - begun

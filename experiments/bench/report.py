@@ -96,8 +96,8 @@ def markdown(rows: pl.DataFrame, known: Sequence[Row]) -> str:
             ratio = ratio if row["holds"] else f"**{ratio}**"
             cells = (row["workload"], row["against"], row["case"], ours, theirs, ratio, goal, floor)
             lines.append(f"| {' | '.join(cells)} |")
-        row = by_name[of_row["row"][0]]
-        if row.overall is not None:
-            cells = (row.workload, row.against, "overall", "", "", number(overall(of_row)))
-            lines.append(f"| {' | '.join(cells)} | ≤ {number(row.overall)} | |")
+        known_row = by_name[of_row["row"][0]]
+        if known_row.overall is not None:
+            start = f"| {known_row.workload} | {known_row.against} | overall |  |  |"
+            lines.append(f"{start} {number(overall(of_row))} | ≤ {number(known_row.overall)} | |")
     return "\n".join(lines) + "\n"

@@ -161,11 +161,11 @@ def trainings(quick: bool) -> tuple[Row, ...]:
         )
 
     def cell(depth: int) -> Case:
-        of = {"depth": depth, "width": 100, "steps": 300, "batch": 128}
+        of: dict[str, Any] = {"depth": depth, "width": 100, "steps": 300, "batch": 128}
         of |= {"depth": min(depth, 3), "width": 8, "steps": 20} if quick else {}
         of |= {"sigma_w_squared": 1.75, "sigma_b_squared": 0.05}
-        sides = (Side(name, of) for name in ("trainability", "trainability_torch"))
-        return Case(f"depth {depth}", 0.5, *sides, tolerance=0.02)
+        ours, theirs = Side("trainability", of), Side("trainability_torch", of)
+        return Case(f"depth {depth}", 0.5, ours, theirs, tolerance=0.02)
 
     what = "training on digits, Adam, 100 epochs"
     return (

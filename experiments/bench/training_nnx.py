@@ -70,7 +70,7 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
         params, given = inputs.read(folder)
         model, optimizer = begun()
         for layer, (theta, b) in zip(model.layers, params, strict=True):
-            layer.kernel[...], layer.bias[...] = jnp.asarray(theta), jnp.asarray(b)
+            layer.kernel[...], layer.bias[...] = theta, b
         loss = epoch(model, optimizer, given["x"], given["y"], np.arange(len(given["x"])))
         return [loss, *inputs.in_short(layer.kernel[...] for layer in model.layers)]
 
