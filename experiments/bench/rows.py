@@ -122,7 +122,8 @@ def own(quick: bool) -> tuple[Row, ...]:
 
     def flow(activation: str, width: int, calls: int) -> Case:
         shape = ([30, *[width] * 65, 1], activation, "binary", 128, calls)
-        of = _shape(shape, quick)
+        # Near σ_w's critical value, so that the plain pass has normal numbers in all layers too.
+        of = {**_shape(shape, quick), "sigma_w": {"sigmoid": 4.0, "relu": 2**0.5}[activation]}
         name = f"{activation}, 64 × {width}, batch 128"
         return Case(name, 1.15, Side("flow", of), Side("flow_plain", of))
 
