@@ -176,9 +176,9 @@ def test_markdown_has_a_line_a_case_and_marks_what_is_missed():
     known = [Row("one", "w", "a", "warm", (), overall=1.0)]
     of = pl.concat([measured("one", "x", 0.5, 1.03), measured("one", "y", 2.5, 1.03)])
     lines = report.markdown(of, known).splitlines()
-    assert lines[2] == "| w | a | x | 2 ms | – | 0.5 | ≤ 1.03 | – |"
+    assert lines[2] == "| w | a | x | 2 ms | – | 0.5 | 0.5–0.5 | 1.03 | – |"
     assert "**2.5**" in lines[3]
-    assert lines[4] == "| w | a | overall |  |  | 1.12 | ≤ 1 | |"
+    assert lines[4] == "| w | a | all, geometric mean |  |  | **1.12** |  | 1 |  |"
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,9 @@ def test_the_same_number_of_threads_and_no_cache(monkeypatch):
 
 
 def test_the_table_on_the_terminal():
-    console = Console(width=120, record=True)
-    console.print(report.table(measured("one", "x", 0.5, 1.0, over_floor=2.0)))
-    line = console.export_text().splitlines()[-1]
-    assert line.split() == ["x", "2", "ms", "–", "0.5", "0.5", "…", "0.5", "≤", "1", "2", "yes"]
+    """All of it fits into 80 characters."""
+    console, name = Console(width=80, record=True), "64-256-256-256-10, batch 128"
+    console.print(report.table(measured("one", name, 0.0123, 1 / 25, over_floor=2.0)))
+    title, _, line, *_ = console.export_text().splitlines()
+    assert title == "one: w / a"
+    assert line.split()[3:] == ["2", "ms", "–", "0.0123", "0.012–0.012", "0.04", "2", "yes"]

@@ -17,8 +17,10 @@ def draw(rows: pl.DataFrame, what: str) -> charts.Chart:
         what: one line on what was measured.
     """
     shown = rows.select(
-        pl.format("{} / {}: {}", "workload", "against", "case").alias("name"),
-        pl.col("row", "goal", "ratio", "ours_seconds", "theirs_seconds", "over_floor"),
+        pl.format("{}: {}", "row", "case").alias("name"),
+        pl.col(
+            "workload", "against", "goal", "ratio", "ours_seconds", "theirs_seconds", "over_floor"
+        ),
         (pl.col("ratio") / pl.col("goal")).alias("over_goal"),
         (pl.col("ratio_low") / pl.col("goal")).alias("low"),
         (pl.col("ratio_high") / pl.col("goal")).alias("high"),
@@ -28,20 +30,23 @@ def draw(rows: pl.DataFrame, what: str) -> charts.Chart:
     scale = alt.Scale(type="log", nice=False, padding=12)
     x = alt.X("over_goal:Q", title="ratio over its goal, below 1 it is met", scale=scale)
     numbers = ("ratio", "goal", "ours_seconds", "theirs_seconds", "over_floor")
-    axis = alt.Axis(labelLimit=420, title=None)
+    axis = alt.Axis(labelLimit=320, title=None)
+    colour = alt.Color(
+        "the goal is:N", scale=alt.Scale(domain=["met", "missed"], range=[MET, MISSED])
+    )
     base = alt.Chart(shown).encode(
         y=alt.Y("name:N", sort=None, axis=axis),
-        color=alt.Color(
-            "the goal is:N", scale=alt.Scale(domain=["met", "missed"], range=[MET, MISSED])
-        ),
-        tooltip=["name", *(alt.Tooltip(n, format=".3g") for n in numbers)],
+        tooltip=["name", "workload", "against", *(alt.Tooltip(n, format=".3g") for n in numbers)],
+    )
+    bars = base.mark_rule(strokeWidth=2).encode(
+        x=alt.X("low:Q", scale=scale), x2="high:Q", color=colour.legend(None)
     )
     layers = alt.layer(
         alt.Chart(pl.DataFrame({"at": [1.0]}))
         .mark_rule(color="#888", strokeDash=[4, 3])
         .encode(x=alt.X("at:Q", scale=scale)),
-        base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", scale=scale), x2="high:Q"),
-        base.mark_point(filled=True, size=60, opacity=1).encode(x=x),
-    )
+        bars,
+        base.mark_point(filled=True, size=60, opacity=1).encode(x=x, color=colour),
+    ).resolve_legend(color="independent")
     title = alt.Title(f"{met} of {shown.height} comparisons with their goal met", subtitle=[what])
     return charts.styled(layers.properties(width=WIDTH, height=alt.Step(STEP), title=title))

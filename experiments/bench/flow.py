@@ -11,7 +11,7 @@ import numpy as np
 
 import jaxnn
 from experiments.bench import gradient, inputs
-from experiments.bench.gradient_jax import repeated
+from experiments.bench.waiting import repeated
 from experiments.bench.workload import Workload
 
 flow = jax.jit(jaxnn.gradient_flow)

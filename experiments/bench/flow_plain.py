@@ -8,7 +8,7 @@ import numpy as np
 
 import jaxnn
 from experiments.bench import gradient
-from experiments.bench.gradient_jax import repeated
+from experiments.bench.waiting import repeated
 from experiments.bench.workload import Workload
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 import jaxnn
 from experiments.bench import inputs, rates
-from experiments.bench.gradient_jax import repeated
+from experiments.bench.waiting import repeated
 from experiments.bench.workload import Floor, Workload
 
 step = jax.jit(jaxnn.backprop)

@@ -1,6 +1,5 @@
 """A gradient step as any JAX user writes it: `jax.value_and_grad` of the forward pass, compiled."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from experiments.bench import inputs
+from experiments.bench.waiting import repeated
 from experiments.bench.workload import Workload
 
 ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "relu": jax.nn.relu}
@@ -58,14 +58,3 @@ def workload(
         return [float(value), *inputs.in_short(v for layer in gradient for v in layer)]
 
     return Workload(lambda: repeated(partial(step, *of), calls), numbers)
-
-
-def repeated(once: Callable[[], Any], calls: int) -> None:
-    """So many calls, each waited for."""
-    for _ in range(calls):
-        waited(once())
-
-
-def waited(value: Any) -> None:
-    """Until it is computed."""
-    jax.block_until_ready(value)  # type: ignore[no-untyped-call]

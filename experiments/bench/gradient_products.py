@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.bench import inputs
-from experiments.bench.gradient_jax import repeated
+from experiments.bench.waiting import repeated
 from experiments.bench.workload import Workload
 
 

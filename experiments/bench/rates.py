@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from experiments import devices, runtime
-from experiments.bench.gradient_jax import waited
+from experiments.bench.waiting import waited
 
 TRIES, LEAST = 5, 0.05  # how often, and seconds for each
 

@@ -4,28 +4,35 @@ import math
 from collections.abc import Sequence
 
 import polars as pl
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from experiments.bench.rows import Row
 
-HEAD = ("case", "ours", "theirs", "ratio", "quartiles", "goal", "/ floor", "")
+HEAD = ("ours", "theirs", "ratio", "quartiles", "goal", "floor", "met")
 SECONDS = ((1.0, 1.0, "s"), (1e-3, 1e3, "ms"), (0.0, 1e6, "µs"))
 
 
-def table(rows: pl.DataFrame) -> Table:
+def table(rows: pl.DataFrame) -> Group:
     """Every case under the name of its row."""
+    parts: list[Text | Table] = []
+    for of_row in rows.partition_by("row", maintain_order=True):
+        first = of_row.row(0, named=True)
+        title = Text(f"{first['row']}: ", style="bold")
+        parts += [title.append(f"{first['workload']} / {first['against']}", style="not bold")]
+        parts += [_cases(of_row), Text()]
+    return Group(*parts)
+
+
+def _cases(of_row: pl.DataFrame) -> Table:
     shown = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for i, name in enumerate(HEAD):
-        shown.add_column(name, justify="right" if i else "left", no_wrap=True)
-    before = None
-    for row in rows.rows(named=True):
-        if row["row"] != before:
-            before = row["row"]
-            title = f"{row['row']}: {row['workload']} / {row['against']}"
-            shown.add_row(Text(title, style="bold"))
+    shown.add_column("", width=28, no_wrap=True)
+    for name in HEAD:
+        shown.add_column(name, justify="right", no_wrap=True, header_style="dim")
+    for row in of_row.rows(named=True):
         met = Text("yes", style="green") if row["holds"] else Text("NO", style="bold red")
-        shown.add_row(Text(f"  {row['case']}"), *_cells(row), met)
+        shown.add_row(Text(row["case"]), *_cells(row), met)
     return shown
 
 
@@ -34,15 +41,15 @@ def _cells(row: dict[str, object]) -> tuple[str, ...]:
         seconds(row["ours_seconds"]),
         seconds(row["theirs_seconds"]),
         number(row["ratio"]),
-        f"{number(row['ratio_low'])} … {number(row['ratio_high'])}",
-        f"≤ {number(row['goal'])}",
+        f"{number(row['ratio_low'], 2)}–{number(row['ratio_high'], 2)}",
+        number(row["goal"]),
         number(row["over_floor"]),
     )
 
 
-def number(value: object) -> str:
-    """Three digits; nothing where there is none."""
-    return f"{value:.3g}" if isinstance(value, float) and math.isfinite(value) else "–"
+def number(value: object, digits: int = 3) -> str:
+    """So many digits; nothing where there is none."""
+    return f"{value:.{digits}g}" if isinstance(value, float) and math.isfinite(value) else "–"
 
 
 def seconds(value: object) -> str:
@@ -85,19 +92,26 @@ def _verdict(of_row: pl.DataFrame, row: Row) -> tuple[bool, str]:
     return True, f"{name} meets its goal: {number(worst['ratio'])} of {number(worst['goal'])}"
 
 
+MARKDOWN = ("workload", "against", "case", *HEAD[:-1])
+
+
 def markdown(rows: pl.DataFrame, known: Sequence[Row]) -> str:
-    """The table for a page of Markdown, with a line below a row that has a goal for all cases."""
-    lines = ["| workload | against | case | ours | theirs | ratio | goal | over floor |",
-             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    """The table for a page of Markdown; a ratio that misses its goal is bold."""
+    lines = [_line(MARKDOWN), "|---" * len(MARKDOWN) + "|"]
     by_name = {row.name: row for row in known}
     for of_row in rows.partition_by("row", maintain_order=True):
         for row in of_row.rows(named=True):
-            ours, theirs, ratio, _, goal, floor = _cells(row)
-            ratio = ratio if row["holds"] else f"**{ratio}**"
-            cells = (row["workload"], row["against"], row["case"], ours, theirs, ratio, goal, floor)
-            lines.append(f"| {' | '.join(cells)} |")
-        known_row = by_name[of_row["row"][0]]
-        if known_row.overall is not None:
-            start = f"| {known_row.workload} | {known_row.against} | overall |  |  |"
-            lines.append(f"{start} {number(overall(of_row))} | ≤ {number(known_row.overall)} | |")
+            ours, theirs, ratio, *more = _cells(row)
+            cells = (ours, theirs, ratio if row["holds"] else f"**{ratio}**", *more)
+            lines.append(_line((row["workload"], row["against"], row["case"], *cells)))
+        of = by_name[of_row["row"][0]]
+        if of.overall is not None:
+            mean = overall(of_row)
+            shown = number(mean) if mean <= of.overall else f"**{number(mean)}**"
+            cells = ("", "", shown, "", number(of.overall), "")
+            lines.append(_line((of.workload, of.against, "all, geometric mean", *cells)))
     return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -66,7 +66,7 @@ def _drawn(dataset: data.Dataset, cell: Cell) -> tuple[Any, Any, Any]:
     """Weights and batch of the first seed, of the layers in use."""
     mesh = runtime.mesh(len(cell.seeds))
     shape = jaxnn.Network(cell.net.sizes, "identity", cell.net.task)
-    draw = depth_cells.drawing(mesh, shape, cell.weights.scheme, cell.batch, cell.dtype)
+    draw = depth_cells.drawing(mesh, shape, cell.weights.scheme, cell.batch, cell.dtype, "zeros")
     seeds = jax.numpy.asarray(cell.seeds[: mesh.devices.size], np.int32)
     drawn = draw(seeds, dataset.x, dataset.y, np.float32(1), np.float32(0))
     params, xs, ys = jax.tree.map(lambda v: np.asarray(v)[0], drawn)
