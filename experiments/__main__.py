@@ -40,6 +40,7 @@ from experiments import (
     train,
     trainability,
 )
+from experiments.bench import experiment as bench
 from experiments.store import Store
 
 EXPERIMENTS: dict[str, ModuleType] = {
@@ -49,6 +50,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "trainability": trainability,
     "laws": laws,
     "peers": peers,
+    "bench": bench,
 }
 READERS: dict[str, ModuleType] = {"show": show, "predict": predict}
 

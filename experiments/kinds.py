@@ -14,6 +14,7 @@ from experiments import (
     train_report,
     trainability_chart,
 )
+from experiments.bench import report as bench_report
 from experiments.laws import LAWS
 from experiments.laws import report as laws_report
 from experiments.laws.law import Outcome
@@ -72,6 +73,10 @@ def _laws(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
     return [_values(frame, ("law", "case"), "at", "measured") for frame in found]
 
 
+def _bench(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    return [_values(rows, ("row", "case"), "kind", "ratio") for rows in runs]
+
+
 def _values(found: pl.DataFrame, names: tuple[str, ...], at: str, value: str) -> pl.DataFrame:
     name = pl.concat_str([pl.col(n).cast(pl.String) for n in names], separator=", ")
     return found.select(name.alias("name"), pl.col(at).alias("at"), pl.col(value).alias("value"))
@@ -106,4 +111,7 @@ KINDS = {
     "train": Kind(columns.TRAIN, train_report.table, train_report.TITLE, _train),
     "peers": Kind(columns.PEERS, peers_report.table, peers_report.TITLE, _peers),
     "laws": Kind(columns.LAWS, _law_table, "what was measured, by law and comparison", _laws),
+    "bench": Kind(
+        columns.BENCH, bench_report.table, "ratio, ours / theirs, by row and case", _bench
+    ),
 }

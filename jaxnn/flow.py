@@ -333,8 +333,9 @@ def _step(net: Network, layer: Layer, a_in: BlockFloat, carry: _Carry) -> tuple[
     log_example = log_of(
         jnp.sqrt(jnp.sum(jnp.square(wide(delta.mantissa)), axis=1)), delta.exponent
     )
-    log_delta = 0.5 * jax.nn.logsumexp(2 * log_example)
-    log_largest = jnp.max(log_of(jnp.max(jnp.abs(delta.mantissa), axis=1), delta.exponent))
+    rows, common = aligned(delta)
+    log_delta = log_of(jnp.sqrt(jnp.sum(jnp.square(wide(rows)))), common)
+    log_largest = log_of(jnp.max(jnp.abs(rows)), common)
     info = jnp.finfo(delta.mantissa.dtype)  # type: ignore[no-untyped-call]
     out_of_range = ~(log_largest <= float(np.log(info.max))) | (
         log_largest < float(np.log(info.tiny))

@@ -146,6 +146,13 @@ OTHERS = {
         "predicted": 1.0, "measured": [1.125, 0.875], "standard_error": None, "tolerance": 0.5,
         "reason": "r", "holds": True,
     },
+    "bench": {
+        "row": "gradient", "workload": "w", "against": "a", "kind": "warm", "case": ["x", "y"],
+        "goal": 1.0, "ratio": [0.625, 1.125], "ratio_low": 0.5, "ratio_high": 1.25,
+        "holds": [True, False], "pairs": 7, "ours_seconds": 0.5, "theirs_seconds": None,
+        "floor_seconds": None, "over_floor": None, "ours_first": 1.0, "theirs_first": None,
+        "ours_import": 1.0, "theirs_import": None, "difference": None,
+    },
 }  # fmt: skip
 
 
@@ -157,6 +164,7 @@ OTHERS = {
         ("laws", ("1.125", "0.875")),
         ("train", ("0.625", "0.75")),
         ("peers", ("0.875", "0.75")),
+        ("bench", ("0.625", "1.12")),
     ],
 )
 def test_every_experiment_is_shown_and_compared(name, words, tmp_path, capsys):

@@ -1,0 +1,35 @@
+"""Block floating point: `jaxnn.gradient_flow` of a run of equal layers, compiled.
+
+Its peer is our own plain pass, `jaxnn.backprop` of the same network, which is `gradient.py`.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import jaxnn
+from experiments.bench import gradient, inputs
+from experiments.bench.waiting import repeated
+from experiments.bench.workload import Workload
+
+flow = jax.jit(jaxnn.gradient_flow)
+
+
+def workload(
+    sizes: list[int], activation: str, task: str, batch: int, calls: int, sigma_w: float
+) -> Workload:
+    """As in `gradient.py`, stacked; weights of variance σ_w²/fan_in."""
+    net = jaxnn.Network(sizes, activation, task)
+    params = jaxnn.init(net, jax.random.key(0), jaxnn.gaussian(sigma_w), 0.1, stacked=True)
+    xs, ys = gradient.batch_of(net, batch)
+    once = partial(flow, net, params, xs, ys)
+
+    def numbers(folder: Path) -> list[float]:
+        inputs.write(folder, jaxnn.unstack(params), x=xs, y=ys)
+        measured = once()
+        return list(np.asarray([measured.log_theta, measured.log_b]).T.ravel())
+
+    run = partial(repeated, once, calls)
+    return Workload(run, numbers, partial(gradient.floor, sizes, batch, calls))

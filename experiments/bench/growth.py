@@ -1,0 +1,48 @@
+"""One pass through very many layers: weights drawn again where they are used, memory of √L."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn import initializers
+
+import jaxnn
+from experiments.bench import rates
+from experiments.bench.gradient import flops
+from experiments.bench.workload import Floor, Workload
+
+
+def workload(layers: int, activation: str, width: int, batch: int) -> Workload:
+    """`gradient_flow` of a network with so many hidden layers; 3 inputs, one output."""
+    sizes = (3, *[width] * layers, 1)
+    net = jaxnn.Network(sizes, activation, "binary")
+    xs = jax.random.normal(jax.random.key(1), (batch, 3))
+    ys = jnp.arange(batch) % 2
+    params = jaxnn.init(net, jax.random.key(0), "glorot_uniform", stored=False)
+
+    def log_deltas(params: object, xs: object, ys: object) -> jax.Array:
+        return jaxnn.gradient_flow(net, params, xs, ys, memory="sqrt").log_delta  # type: ignore[arg-type]
+
+    program = jax.jit(log_deltas).lower(params, xs, ys).compile()
+
+    def run() -> np.ndarray:
+        return np.asarray(program(params, xs, ys))
+
+    def numbers(_: Path) -> list[float]:
+        return [float(run()[0]) / layers]
+
+    def memory() -> float:
+        of: Any = program.memory_analysis()
+        return float(of.temp_size_in_bytes + of.argument_size_in_bytes + of.output_size_in_bytes)
+
+    def floor() -> Floor:
+        """The forward product of a layer is computed three times: for √L, and on the way back."""
+        products = flops(list(sizes), batch) + 2 * 2.0 * batch * layers * width**2
+        draw = initializers.uniform()
+        rate = rates.randoms(lambda key: draw(key, (width, width), np.float32))
+        drawn = 3.0 * layers * width**2
+        return Floor(products, rates.products(batch, width, width), drawn, rate)
+
+    return Workload(run, numbers, floor, memory)

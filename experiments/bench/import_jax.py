@@ -1,0 +1,16 @@
+"""`import jax`, and nothing else."""
+
+from pathlib import Path
+
+import jax
+
+from experiments.bench.workload import Workload
+
+
+def workload() -> Workload:
+    """There is nothing to run; the version is what both sides agree on."""
+
+    def numbers(_: Path) -> list[float]:
+        return [float(part) for part in jax.__version__.split(".")[:2]]
+
+    return Workload(lambda: None, numbers)

@@ -1,0 +1,133 @@
+"""How a case is measured: both sides checked, then timed in turns.
+
+`case -> processes -> numbers of both, compared -> pairs of times -> ratio, its spread -> a row`
+"""
+
+import contextlib
+import math
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.bench.process import FailedError, Process, Side, cold, started
+from experiments.bench.rows import Case, Row
+from experiments.bench.workload import Floor
+
+LAYERS = (1_000, 10_000, 100_000)
+FEW_LAYERS = (16, 64, 256)
+
+
+def measure(row: Row, case: Case, pairs: int, quick: bool) -> dict[str, Any]:
+    """The columns of a case that are measured.
+
+    Raises:
+        FailedError: a side ended, or both do not compute the same numbers.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if row.kind in ("growth", "memory"):
+            return _growth(row, case, pairs, folder, FEW_LAYERS if quick else LAYERS)
+        return _compared(row, case, pairs, folder)
+
+
+def _compared(row: Row, case: Case, pairs: int, folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {"pairs": pairs}
+    with contextlib.ExitStack() as stack:
+        ours, found["ours_import"] = stack.enter_context(started(case.ours, folder))
+        checked = ours.ask("numbers")["numbers"]
+        theirs = None
+        if case.theirs is not None:
+            theirs, found["theirs_import"] = stack.enter_context(started(case.theirs, folder))
+            found["difference"] = difference(case, checked, theirs.ask("numbers")["numbers"])
+            found["theirs_first"] = theirs.seconds()
+        found["ours_first"] = ours.seconds()
+        if row.kind != "cold":
+            other = None if theirs is None else theirs.seconds
+            times = [_times(ours.seconds, other, i) for i in range(pairs)]
+        floor = _floor(ours)
+    if row.kind == "cold":
+        one, another = (partial(cold, side, folder) for side in _sides(case))
+        times = [_times(one, another, i) for i in range(pairs)]
+    found["ours_seconds"] = float(np.median([t for t, _ in times]))
+    if case.theirs is not None:
+        found["theirs_seconds"] = float(np.median([t for _, t in times]))
+    if floor is not None and row.kind != "cold":
+        found |= {"floor_seconds": floor, "over_floor": found["ours_seconds"] / floor}
+    if row.kind == "floor":
+        assert floor is not None
+        return found | summary([t / floor for t, _ in times])
+    return found | summary([one / other for one, other in times])
+
+
+def _sides(case: Case) -> tuple[Side, Side]:
+    assert case.theirs is not None
+    return case.ours, case.theirs
+
+
+def difference(case: Case, ours: list[float], theirs: list[float]) -> float:
+    """The largest between numbers that should be the same.
+
+    Raises:
+        FailedError: it is above the case's tolerance, or there are not as many.
+    """
+    apart = math.inf
+    if len(ours) == len(theirs) > 0:
+        apart = float(np.max(np.abs(np.subtract(ours, theirs))))
+    if not apart <= case.tolerance:  # nan is not
+        raise FailedError(
+            f"{case.name}: {' and '.join(side.module for side in _sides(case))} do not compute the "
+            f"same: {len(ours)} and {len(theirs)} numbers, up to {apart:.2g} apart"
+        )
+    return apart
+
+
+def _times(
+    ours: Callable[[], float], theirs: Callable[[], float] | None, i: int
+) -> tuple[float, float]:
+    """A pair: who begins takes turns, so that a machine that slows down does so for both."""
+    if theirs is None:
+        return ours(), math.nan
+    if i % 2:
+        other = theirs()
+        return ours(), other
+    one = ours()
+    return one, theirs()
+
+
+def summary(ratios: list[float]) -> dict[str, float]:
+    """The median and the quartiles."""
+    low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
+    return {"ratio": float(middle), "ratio_low": float(low), "ratio_high": float(high)}
+
+
+def _floor(process: Process) -> float | None:
+    """Seconds, of a process whose workload has a floor."""
+    parts = process.ask("floor")
+    return Floor(**parts).seconds if parts else None
+
+
+def _growth(
+    row: Row, case: Case, pairs: int, folder: Path, layers: tuple[int, ...]
+) -> dict[str, Any]:
+    """The exponent k of time or memory ~ layers^k, a fit over all of them for each round."""
+    sides = [Side(case.ours.module, {**case.ours.arguments, "layers": n}) for n in layers]
+    with contextlib.ExitStack() as stack:
+        begun = [stack.enter_context(started(side, folder)) for side in sides]
+        processes = [process for process, _ in begun]
+        found: dict[str, Any] = {"pairs": pairs, "ours_import": begun[-1][1]}
+        found["ours_first"] = [process.seconds() for process in processes][-1]
+        if row.kind == "memory":
+            rounds = [[float(process.ask("memory")["bytes"]) for process in processes]]
+            found |= {"pairs": 1, "ours_seconds": processes[-1].seconds()}
+        else:
+            rounds = [[process.seconds() for process in processes] for _ in range(pairs)]
+            found["ours_seconds"] = float(np.median([times[-1] for times in rounds]))
+            floor = _floor(processes[-1])
+            assert floor is not None
+            found |= {"floor_seconds": floor, "over_floor": found["ours_seconds"] / floor}
+    exponents = [float(np.polyfit(np.log(layers), np.log(values), 1)[0]) for values in rounds]
+    return found | summary(exponents)

@@ -1,0 +1,185 @@
+"""The table as data: what is compared with what, on which cases, and the goal of each."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from experiments.bench.process import Side
+
+Kind = Literal["warm", "cold", "floor", "growth", "memory"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pair of sides that are compared; without `theirs`, ours is compared with what `Row` says.
+
+    name: for tables.
+    tolerance: by how much the numbers of both sides may differ.
+    """
+
+    name: str
+    goal: float
+    ours: Side
+    theirs: Side | None = None
+    tolerance: float = 1e-3
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the goals.
+
+    kind: what is compared: `warm`, the second and later runs of a process; `cold`, the life of a
+        fresh one; `floor`, ours with its floor; `growth`, the exponents of time and `memory`.
+    overall: a goal for the geometric mean of all cases, beside that of each.
+    needs: packages beyond those of the experiments.
+    """
+
+    name: str
+    workload: str
+    against: str
+    kind: Kind
+    cases: tuple[Case, ...]
+    overall: float | None = None
+    needs: tuple[str, ...] = ()
+
+
+def rows(quick: bool) -> tuple[Row, ...]:
+    """All of them; quick ones are tiny, to see that everything runs."""
+    return (*gradient_steps(quick), *sweeps(quick), *own(quick), *trainings(quick))
+
+
+SHAPES: dict[str, tuple[list[int], str, str, int, int]] = {
+    # sizes, activation, task, batch, calls in a repetition
+    "3-4-1, batch 32": ([3, 4, 1], "sigmoid", "binary", 32, 3000),
+    "30-64-64-1, batch 128": ([30, 64, 64, 1], "tanh", "binary", 128, 1000),
+    "64-256-256-256-10, batch 128": ([64, 256, 256, 256, 10], "relu", "multiclass", 128, 60),
+    "784-1024-1024-10, batch 128": ([784, 1024, 1024, 10], "relu", "multiclass", 128, 10),
+    "30 × 256, batch 256": ([64, *[256] * 30, 10], "tanh", "multiclass", 256, 6),
+}
+
+
+def _shape(shape: tuple[list[int], str, str, int, int], quick: bool) -> dict[str, Any]:
+    sizes, activation, task, batch, calls = shape
+    if quick:
+        sizes, batch, calls = [sizes[0], *[8] * min(3, len(sizes) - 2), sizes[-1]], 16, 2
+    names = ("sizes", "activation", "task", "batch", "calls")
+    return dict(zip(names, (sizes, activation, task, batch, calls), strict=True))
+
+
+def gradient_steps(quick: bool) -> tuple[Row, ...]:
+    """One step, against JAX and against products alone."""
+
+    def cases(theirs: str, goal: float, **more: bool) -> tuple[Case, ...]:
+        return tuple(
+            Case(name, goal, Side("gradient", {**of, **more}), Side(theirs, of))
+            for name, of in ((name, _shape(shape, quick)) for name, shape in SHAPES.items())
+        )
+
+    return (
+        Row("gradient", "gradient step", "jax.value_and_grad of the plain forward pass", "warm",
+            cases("gradient_jax", 1.03), overall=1.0),
+        Row("products", "gradient step", "its matrix products alone", "warm",
+            cases("gradient_products", 1.2, linear=True)),
+    )  # fmt: skip
+
+
+def sweeps(quick: bool) -> tuple[Row, ...]:
+    """Every depth from 1 on: a curve over depth has them all."""
+    depths, batch = (list(range(1, 65)), 128) if not quick else ([1, 2, 5], 16)
+    torch = ("torch",)
+
+    def case(activation: str, width: int, seeds: int, goal: float, theirs: str | None) -> Case:
+        weights = "he_normal" if activation == "relu" else "glorot_uniform"
+        of = {
+            "depths": depths,
+            "activation": activation,
+            "weights": weights,
+            "width": width if not quick else 8,
+            "batch": batch,
+            "seeds": seeds,
+        }
+        name = f"{activation}, width {width}, {seeds} seed{'s' * (seeds > 1)}"
+        return Case(name, goal, Side("sweep", of), None if theirs is None else Side(theirs, of))
+
+    def cases(width: int, seeds: int, goal: float, theirs: str | None) -> tuple[Case, ...]:
+        return tuple(case(a, width, seeds, goal, theirs) for a in ("sigmoid", "relu"))
+
+    eager, what = "PyTorch eager with hooks", "depth sweep 1 … 64"
+    return (
+        Row("sweep-64", what, eager, "warm", cases(64, 8, 1 / 7, "sweep_torch"), needs=torch),
+        Row("sweep-256", what, eager, "warm", cases(256, 2, 0.6, "sweep_torch"), needs=torch),
+        Row("sweep-cold", what, f"{eager}, cold", "cold", cases(64, 1, 1.0, "sweep_torch"),
+            needs=torch),
+        Row("sweep-cold-jax", what, "jitted jax.grad a depth, cold", "cold",
+            (case("sigmoid", 64, 1, 1 / 25, "sweep_jax"),)),
+        Row("sweep-cold-equinox", what, "Equinox MLP(scan=True), cold", "cold",
+            (case("sigmoid", 64, 1, 1 / 25, "sweep_equinox"),), needs=("equinox",)),
+        Row("sweep-floor", what, "its floor", "floor", cases(256, 2, 2.5, None)),
+    )  # fmt: skip
+
+
+def own(quick: bool) -> tuple[Row, ...]:
+    """What is ours on both sides."""
+
+    def flow(activation: str, width: int, calls: int) -> Case:
+        shape = ([30, *[width] * 65, 1], activation, "binary", 128, calls)
+        # Near σ_w's critical value, so that the plain pass has normal numbers in all layers too.
+        of = {**_shape(shape, quick), "sigma_w": {"sigmoid": 4.0, "relu": 2**0.5}[activation]}
+        name = f"{activation}, 64 × {width}, batch 128"
+        return Case(name, 1.15, Side("flow", of), Side("flow_plain", of))
+
+    def growth(goal: float) -> tuple[Case, ...]:
+        of = {"activation": "sigmoid", "width": 64 if not quick else 8, "batch": 8}
+        return (Case("sigmoid, width 64, batch 8", goal, Side("growth", of)),)
+
+    kinds = (("sigmoid", 64, 60), ("relu", 64, 60), ("sigmoid", 256, 6), ("relu", 256, 6))
+    deep = "1,000 → 10,000 → 100,000 layers"
+    return (
+        Row("block-float", "gradient_flow", "own plain pass, backprop", "warm",
+            tuple(flow(*kind) for kind in kinds)),
+        Row("growth-time", deep, "exponent of time", "growth", growth(1.05)),
+        Row("growth-memory", deep, "exponent of memory", "memory", growth(0.55)),
+        Row("import", "import jaxnn", "import jax", "cold",
+            (Case("fresh process", 1.2, Side("import_jaxnn", {}), Side("import_jax", {})),)),
+    )  # fmt: skip
+
+
+def trainings(quick: bool) -> tuple[Row, ...]:
+    """Classifiers of the digits, and networks of the map of trainability."""
+    wide = {"(100,)": [100], "(256, 256, 256)": [256, 256, 256]}
+
+    def cases(theirs: str, *goals: float, tolerance: float = 1e-3) -> tuple[Case, ...]:
+        of = {
+            name: {"hidden": hidden, "batch": 128, "epochs": 100} for name, hidden in wide.items()
+        }
+        if quick:
+            of = {
+                name: {"hidden": [8] * len(h), "batch": 128, "epochs": 2}
+                for name, h in wide.items()
+            }
+        return tuple(
+            Case(name, goal, Side("training", of[name]), Side(theirs, of[name]), tolerance)
+            for name, goal in zip(wide, goals, strict=True)
+        )
+
+    def cell(depth: int) -> Case:
+        of: dict[str, Any] = {"depth": depth, "width": 100, "steps": 300, "batch": 128}
+        of |= {"depth": min(depth, 3), "width": 8, "steps": 20} if quick else {}
+        of |= {"sigma_w_squared": 1.75, "sigma_b_squared": 0.05}
+        ours, theirs = Side("trainability", of), Side("trainability_torch", of)
+        return Case(f"depth {depth}", 0.5, ours, theirs, tolerance=0.02)
+
+    what = "training on digits, Adam, 100 epochs"
+    # Its Adam adds ε before it corrects √v, so entries of Δ below 3e-7 take smaller first steps.
+    of_sklearn = 1e-2
+    return (
+        Row("train-sklearn", what, "scikit-learn MLPClassifier", "warm",
+            cases("training_sklearn", 1 / 3, 1 / 2, tolerance=of_sklearn)),
+        Row("train-cold", what, "scikit-learn MLPClassifier, cold", "cold",
+            cases("training_sklearn", 1.0, 1.0, tolerance=of_sklearn)),
+        Row("train-torch", what, "PyTorch eager", "warm",
+            cases("training_torch", 1 / 5, 1 / 3), needs=("torch",)),
+        Row("train-nnx", what, "Flax NNX, nnx.jit of a step, optax", "warm",
+            cases("training_nnx", 1 / 6, 1 / 2), needs=("flax",)),
+        Row("trainability", "cell of the trainability map, 300 steps", "PyTorch eager SGD loop",
+            "warm", tuple(cell(depth) for depth in (10, 50, 150)), needs=("torch",)),
+    )  # fmt: skip

@@ -1,0 +1,62 @@
+"""Training a classifier of the digits with `jaxnn.fit` and Adam."""
+
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+import jaxnn
+from experiments import data
+from experiments.bench import inputs, rates
+from experiments.bench.gradient import flops
+from experiments.bench.workload import Floor, Workload
+from jaxnn.training import order
+
+RATE = 1e-3
+
+
+def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
+    """relu, Glorot weights, all of the digits.
+
+    Args:
+        hidden: widths of the hidden layers.
+        batch: examples in a step.
+        epochs: passes over the data.
+    """
+    digits = data.load("digits")
+    sizes = (digits.x.shape[1], *hidden, digits.n_out)
+    net = jaxnn.Network(sizes, "relu", digits.task)
+    params = jaxnn.init(net, jax.random.key(0))
+    key, adam = jax.random.key(1), optax.adam(RATE)
+
+    def run(epochs: int = epochs) -> jaxnn.Fit:
+        x, y = digits.x, digits.y
+        return jaxnn.fit(net, params, x, y, adam, epochs=epochs, batch=batch, key=key)
+
+    def numbers(folder: Path) -> list[float]:
+        rows = np.asarray(order(key, 0, len(digits.x)))
+        x, y = digits.x[rows].astype(np.float32), digits.y[rows]
+        inputs.write(folder, params, x=x, y=y)
+        return trained(run(1).params, _mean(run(1).history.losses[0], len(x), batch))
+
+    def floor() -> Floor:
+        n, m = max(pairwise(sizes), key=lambda shape: shape[0] * shape[1])
+        steps = epochs * len(digits.x) / batch  # the smaller last batch is a part of one
+        return Floor(steps * flops(list(sizes), batch), rates.products(batch, n, m))
+
+    return Workload(partial(run), numbers, floor)
+
+
+def _mean(losses: Any, count: int, batch: int) -> float:
+    """Over the examples of an epoch whose last batch is smaller."""
+    examples = [min(batch, count - start) for start in range(0, count, batch)]
+    return float(np.average(losses, weights=examples))
+
+
+def trained(params: Any, loss: float) -> list[float]:
+    """What both sides say of one epoch: its mean loss, and where the weights have gone."""
+    return [loss, *inputs.in_short(theta for theta, _ in params)]
