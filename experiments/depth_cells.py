@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 
 import jaxnn
 from experiments import data, depth_theory, devices, runtime
+from jaxnn.layers import Drawn
 
 # What is kept of a flow, as its logarithm to the base ten.
 LOGS = {
@@ -77,12 +78,11 @@ def roomy(dataset: data.Dataset, width: int, activation: str, depth: int) -> jax
     The room is a power of four from 16 on, so that one compiled program serves every depth up to
     it: compiling takes longer than to measure in a room that is a few times too large.
     """
-    n_in = dataset.x.shape[1]
-    apart = 0 if n_in == width else 1  # the first layer is one of the run only if it is square
-    room = 16
-    while room < depth - apart:
+    n_in, room = dataset.x.shape[1], 16
+    below = apart((n_in, width))
+    while room < depth - below:
         room *= 4
-    return jaxnn.Network((n_in, *[width] * (apart + room), dataset.n_out), activation, dataset.task)
+    return jaxnn.Network((n_in, *[width] * (below + room), dataset.n_out), activation, dataset.task)
 
 
 class Work(NamedTuple):
@@ -164,14 +164,18 @@ def _flows(dataset: data.Dataset, cell: Cell) -> dict[str, np.ndarray]:
     biases = 1.0 if cell.sigma_b else "zeros"  # which takes no program for random numbers
     draw = drawing(mesh, shape, cell.weights.scheme, cell.batch, cell.dtype, biases)
     factor, sigma_b = (jnp.asarray(v, float) for v in (cell.weights.factor, cell.sigma_b))
-    params, xs, ys = draw(seeds, dataset.x, dataset.y, factor, sigma_b)
-    # Of the weights (seeds, n, m) of single layers, below the run of (seeds, k, n, n).
-    used = cell.depth - sum(layer.theta.ndim == 3 for layer in params[:-1])
+    used = np.int32(cell.depth - apart(cell.net.sizes))
+    params, xs, ys = draw(seeds, dataset.x, dataset.y, factor, sigma_b, used)
     flow = measuring(mesh, cell.net)(params, xs, ys, used)
     return {
         name: devices.gathered(values)[: len(cell.seeds)].astype(np.float64)
         for name, values in flow.items()
     }
+
+
+def apart(sizes: tuple[int, ...]) -> int:
+    """The hidden layers below the run: the first, unless it is square and so one of the run."""
+    return 0 if sizes[0] == sizes[1] else 1
 
 
 @cache
@@ -183,20 +187,22 @@ def drawing(
     dtype: str,
     biases: float | str = 1.0,
 ) -> Callable[..., Any]:
-    """(seeds, x, y, factor, σ_b) -> parameters and a batch for each seed."""
+    """(seeds, x, y, factor, σ_b, layers of the run) -> parameters and a batch for each seed."""
 
-    def gradient_draw(seed: jax.Array, x: Any, y: Any, factor: Any, sigma_b: Any) -> Any:
+    def gradient_draw(
+        seed: jax.Array, x: Any, y: Any, factor: Any, sigma_b: Any, used: Any
+    ) -> tuple[Any, Any, Any]:
         key_params, key_batch = jax.random.split(jax.random.key(seed))
-        params = jaxnn.init(shape, key_params, scheme, biases, dtype, stacked=True)
+        drawn = jaxnn.init(shape, key_params, scheme, biases, dtype, stored=False)
+        layers = (v.stored_up_to(used) if isinstance(v, Drawn) else v for v in drawn)
         scaled = tuple(
-            jaxnn.Layer(layer.theta * factor.astype(dtype), layer.b * sigma_b.astype(dtype))
-            for layer in params
-            if isinstance(layer, jaxnn.Layer)
+            jaxnn.Layer(theta * factor.astype(dtype), b * sigma_b.astype(dtype))
+            for theta, b in layers
         )
         order = jax.random.permutation(key_batch, len(x))[:batch]
         return scaled, x[order], y[order]
 
-    return devices.side_by_side(mesh, gradient_draw, spread=1, shared=4)
+    return devices.side_by_side(mesh, gradient_draw, spread=1, shared=5)
 
 
 @cache

@@ -84,6 +84,22 @@ class Drawn:
         """The same run with its numbers."""
         return Layer(*jax.vmap(partial(layer_of, self))(jnp.arange(self.k)))
 
+    def stored_up_to(self, used: Array | int) -> Layer:
+        """The same with the numbers of its first layers alone, zero in the rest.
+
+        One layer after the other, in a cache that holds it: on a CPU all 64 layers of 256 units
+        take a quarter of the time that they take at once.
+        """
+
+        def body(j: Array, kept: Layer) -> Layer:
+            put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
+            return Layer(*map(put, kept, layer_of(self, j)))
+
+        shapes = jax.eval_shape(partial(layer_of, self), 0)
+        empty = Layer(*(jnp.zeros((self.k, *v.shape), v.dtype) for v in shapes))
+        looped: Layer = lax.fori_loop(0, used, body, empty)
+        return looped
+
 
 Run = Layer | Drawn
 Params = tuple[Layer | Drawn, ...]

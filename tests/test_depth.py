@@ -343,11 +343,13 @@ def test_sigma_w_is_what_is_drawn():
             depth_cells.runtime.mesh(1), shape, cell.weights.scheme, 128, "float32"
         )
         of = (np.float32(v) for v in (cell.weights.factor, cell.sigma_b))
-        params, xs, _ = draw(np.array(cell.seeds, np.int32), dataset.x, dataset.y, *of)
+        used = np.int32(cell.depth - 1)
+        params, xs, _ = draw(np.array(cell.seeds, np.int32), dataset.x, dataset.y, *of, used)
         assert xs.shape == (5, 128, 30)
         drawn[cell.weights.name] = params[1]
     for name, expected in (("σ_w = 0.7", 0.7), ("σ_w = 3", 3.0)):
-        theta, b = drawn[name]
+        theta, b = (values[:, :8] for values in drawn[name])
+        assert not np.any(drawn[name].theta[:, 8:])  # layers that no one uses are not drawn
         assert np.std(theta) * 8 == pytest.approx(expected, rel=0.01)
         assert np.std(b) == pytest.approx(0.4, rel=0.03)
 

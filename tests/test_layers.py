@@ -221,3 +221,15 @@ def test_three_thousand_layers_follow_mean_field_theory(key):
     assert theory < -4000
     # Width 64 takes 2/(4 · 64) off each layer's 1.4 (Hanin & Nica 2018), 0.6 % of the fall.
     np.testing.assert_allclose(fall, theory, rtol=0.01)
+
+
+@pytest.mark.parametrize("used", [0, 3, 5])
+def test_a_run_that_is_drawn_up_to_a_depth_has_the_same_numbers(used, key):
+    net = jaxnn.Network((3, *[4] * 6, 1), "tanh", "binary")
+    _, run, _ = jaxnn.init(net, key, "he_normal", 0.5, stored=False)
+    _, whole, _ = jaxnn.init(net, key, "he_normal", 0.5, stacked=True)
+    for part, values in zip(
+        jax.jit(lambda run, n: run.stored_up_to(n))(run, used), whole, strict=True
+    ):
+        assert np.array_equal(part[:used], values[:used])
+        assert not np.any(part[used:])

@@ -68,7 +68,8 @@ def _drawn(dataset: data.Dataset, cell: Cell) -> tuple[Any, Any, Any]:
     shape = jaxnn.Network(cell.net.sizes, "identity", cell.net.task)
     draw = depth_cells.drawing(mesh, shape, cell.weights.scheme, cell.batch, cell.dtype, "zeros")
     seeds = jax.numpy.asarray(cell.seeds[: mesh.devices.size], np.int32)
-    drawn = draw(seeds, dataset.x, dataset.y, np.float32(1), np.float32(0))
+    used = np.int32(cell.depth - depth_cells.apart(cell.net.sizes))
+    drawn = draw(seeds, dataset.x, dataset.y, np.float32(1), np.float32(0), used)
     params, xs, ys = jax.tree.map(lambda v: np.asarray(v)[0], drawn)
     *hidden, last = jaxnn.unstack(params)
     return (*hidden[: cell.depth], last), xs, ys
