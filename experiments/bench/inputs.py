@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+# Of Adam, for all: so small that nobody sees where it is added. scikit-learn adds it before √v is
+# corrected, so that with the usual 1e-8 its first steps of small entries would be others.
+EPSILON = 1e-14
 NAME = "inputs.npz"
 Pairs = Sequence[tuple[np.ndarray, np.ndarray]]
 

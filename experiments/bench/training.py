@@ -31,7 +31,7 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
     sizes = (digits.x.shape[1], *hidden, digits.n_out)
     net = jaxnn.Network(sizes, "relu", digits.task)
     params = jaxnn.init(net, jax.random.key(0))
-    key, adam = jax.random.key(1), optax.adam(RATE)
+    key, adam = jax.random.key(1), optax.adam(RATE, eps=inputs.EPSILON)
 
     def run(epochs: int = epochs) -> jaxnn.Fit:
         x, y = digits.x, digits.y

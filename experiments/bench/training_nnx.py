@@ -49,7 +49,7 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
 
     def begun() -> tuple[Classifier, Any]:
         model = Classifier(sizes, nnx.Rngs(0))
-        return model, nnx.Optimizer(model, optax.adam(RATE), wrt=nnx.Param)
+        return model, nnx.Optimizer(model, optax.adam(RATE, eps=inputs.EPSILON), wrt=nnx.Param)
 
     def epoch(model: Classifier, optimizer: Any, x: Any, y: Any, rows: Any) -> float:
         losses = []

@@ -23,6 +23,7 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
             batch_size=batch,
             alpha=0,
             learning_rate_init=RATE,
+            epsilon=inputs.EPSILON,
             max_iter=epochs,
             n_iter_no_change=epochs + 1,
             random_state=0,

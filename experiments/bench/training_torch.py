@@ -35,7 +35,7 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
 
     def run() -> list[float]:
         model = mlp_torch.network(sizes, "relu", draw)
-        adam = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
+        adam = torch.optim.Adam(model.parameters(), lr=RATE, eps=inputs.EPSILON, fused=True)
         losses: list[float] = []
         for _ in range(epochs):
             rows = torch.randperm(len(all_x))
@@ -45,7 +45,7 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
     def numbers(folder: Path) -> list[float]:
         params, given = inputs.read(folder)
         model = mlp_torch.given(params, "relu")
-        adam = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
+        adam = torch.optim.Adam(model.parameters(), lr=RATE, eps=inputs.EPSILON, fused=True)
         x, y = torch.from_numpy(given["x"]), torch.from_numpy(given["y"]).long()
         losses = epoch(model, adam, x, y, torch.arange(len(x)))
         thetas = [layer.weight.detach().numpy().T for layer in mlp_torch.linear_layers(model)]
