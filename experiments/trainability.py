@@ -280,7 +280,8 @@ def sentence(rows: pl.DataFrame, plan: Plan) -> str:
 def subtitle(plan: Plan) -> str:
     """What was trained, on what, for how long."""
     s = plan.settings
+    seeds = f"{s.seeds} seed{'s' * (s.seeds > 1)} from {s.seed}"
     return (
         f"{plan.dataset}, width {s.width}, σ_b² = {s.sigma_b_squared:g}, SGD {s.rate:g} with "
-        f"momentum {s.momentum:g}, batch {s.batch}, {s.steps} steps; {s.seeds} seeds from {s.seed}"
+        f"momentum {s.momentum:g}, batch {s.batch}, {s.steps} steps; {seeds}"
     )

@@ -60,23 +60,26 @@ def draw(rows: pl.DataFrame, scales: pl.DataFrame, said: str, what: str) -> char
     # Left and right of the divergence are lines of their own.
     peak = scales.filter(pl.col("xi_c") == pl.col("xi_c").max())["sigma_w_squared"][0]
     curves = curves.with_columns(side=pl.col("sigma_w_squared") > peak)
-    lines = (
-        alt.Chart(curves)
-        .mark_line(color="white", strokeWidth=2, clip=True)
-        .encode(
-            alt.X("sigma_w_squared:Q", scale=x),
-            alt.Y("depth:Q", scale=y),
-            alt.StrokeDash(
-                "multiple:N",
-                title="depth scale",
-                sort=None,
-                legend=alt.Legend(symbolStrokeColor="#555"),
-            ),
-            detail="side:N",
-        )
+    line = alt.Chart(curves).encode(
+        alt.X("sigma_w_squared:Q", scale=x),
+        alt.Y("depth:Q", scale=y),
+        alt.StrokeDash(
+            "multiple:N",
+            title="depth scale",
+            sort=None,
+            legend=alt.Legend(symbolStrokeColor="#555"),
+        ),
+        detail="side:N",
+    )
+    # White on a dark rim, to be seen on yellow and on violet.
+    rim, lines = (
+        line.mark_line(color=colour, strokeWidth=width, clip=True)
+        for colour, width in (("#333", 4), ("white", 2))
     )
     title = alt.Title("Up to which depth does the network train?", subtitle=[said, what])
-    return charts.styled(alt.layer(cells, lines).properties(width=520, height=380, title=title))
+    return charts.styled(
+        alt.layer(cells, rim, lines).properties(width=520, height=380, title=title)
+    )
 
 
 def _step(values: pl.Series) -> float:
