@@ -8,7 +8,6 @@ import os
 import pty
 import random
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -70,6 +69,14 @@ def slow(datasets, cell):
     return rows
 depth.measure = slow
 sys.exit(__main__.main(sys.argv[1:]))
+"""
+# Files may not grow larger than {limit} bytes. Set by the process itself, as a `preexec_fn` would
+# fork a process that may have JAX's threads.
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
+from experiments.__main__ import main
+sys.exit(main(sys.argv[1:]))
 """
 COUNTING = """
 import collections, json, sys
@@ -248,11 +255,7 @@ def test_a_full_disk(tmp_path, env, whole):
     ]
     done = set()
     for limit, name in steps:
-        limits = (limit, resource.RLIM_INFINITY)
-        run = finished(
-            SWEEP, tmp_path, env, "--quiet",
-            preexec_fn=lambda limits=limits: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
-        )  # fmt: skip
+        run = finished(SWEEP, tmp_path, env, "--quiet", code=LIMITED.format(limit=limit))
         assert run.returncode == 1
         sentence = rf"error: out: cannot write {tmp_path}/{name}: File too large\n"
         assert re.fullmatch(sentence, run.stderr)
@@ -341,11 +344,7 @@ def test_a_second_start_compiles_nothing(tmp_path, env):
 def test_a_program_that_cannot_be_kept_is_said_and_leaves_no_half(tmp_path, env):
     env = {**env, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     cache = tmp_path / "cache" / "jaxnn" / "compiled"
-    limits = (20_000, resource.RLIM_INFINITY)
-    run = finished(
-        FEW, tmp_path / "run", env,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
-    )  # fmt: skip
+    run = finished(FEW, tmp_path / "run", env, code=LIMITED.format(limit=20_000))
     assert "Error writing persistent compilation cache entry for 'jit_gradient_flow'" in run.stderr
     assert "File too large" in run.stderr
     assert "UserWarning" not in run.stderr
