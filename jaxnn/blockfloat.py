@@ -26,13 +26,18 @@ _INTEGER_OF_WIDTH = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}
 class BlockFloat(NamedTuple):
     """Rows of numbers mantissa × 2^exponent; of a row of zeros the exponent is NEVER or 0."""
 
-    mantissa: Float[Array, "B n"]
-    exponent: Int[Array, " B"]
+    mantissa: Float[Array, "*k B n"]
+    exponent: Int[Array, "*k B"]
 
 
-def block(rows: Float[Array, "B n"]) -> BlockFloat:
+def plain(rows: Float[Array, "*k B n"]) -> BlockFloat:
+    """The rows as they are, on the exponent 0."""
+    return BlockFloat(rows, jnp.zeros(rows.shape[:-1], jnp.int32))
+
+
+def block(rows: Float[Array, "*k B n"]) -> BlockFloat:
     """The rows as block floats."""
-    return renormalised(BlockFloat(rows, jnp.zeros(len(rows), jnp.int32)))
+    return renormalised(plain(rows))
 
 
 def renormalised(v: BlockFloat) -> BlockFloat:
@@ -41,10 +46,16 @@ def renormalised(v: BlockFloat) -> BlockFloat:
     inf and nan stay what they are. A row of subnormal numbers comes up by the largest power of two
     that there is, which leaves it below 1.
     """
-    largest = jnp.max(jnp.abs(v.mantissa), axis=1)
+    return with_largest(v)[0]
+
+
+def with_largest(v: BlockFloat) -> tuple[BlockFloat, Float[Array, "*k B"]]:
+    """The same, and the largest |mantissa| of every row."""
+    largest = jnp.max(jnp.abs(v.mantissa), axis=-1)
     up = exponent_of(largest)
-    scaled = v.mantissa * power_of_two(-up, v.mantissa)[:, None]
-    return BlockFloat(scaled, jnp.where(largest == 0, NEVER, v.exponent + up))
+    scale = power_of_two(-up, v.mantissa)
+    exponent = jnp.where(largest == 0, NEVER, v.exponent + up)
+    return BlockFloat(v.mantissa * scale[..., None], exponent), largest * scale
 
 
 def exponent_of(x: Float[Array, "*s"]) -> Int[Array, "*s"]:
@@ -68,14 +79,22 @@ def _format(x: Array) -> tuple[int, int, Any]:
     return int(info.nmant), int(info.maxexp) - 1, _INTEGER_OF_WIDTH[x.dtype.itemsize]
 
 
-def aligned(v: BlockFloat) -> tuple[Float[Array, "B n"], Int[Array, ""]]:
+def aligned(v: BlockFloat) -> tuple[Float[Array, "*k B n"], Int[Array, "*k"]]:
     """Rows on one common exponent, that of the largest, for sums over rows.
 
     Exact but for rows that are smaller than the largest by more than the range of the dtype: they
     become zero, as they would in the sum.
     """
-    common = jnp.max(v.exponent)
-    return v.mantissa * power_of_two(v.exponent - common, v.mantissa)[:, None], common
+    scale, common = alignment(v.exponent, v.mantissa)
+    return v.mantissa * scale[..., None], common
+
+
+def alignment(
+    exponent: Int[Array, "*k B"], like: Array
+) -> tuple[Float[Array, "*k B"], Int[Array, "*k"]]:
+    """The factors that bring rows to one common exponent, and that exponent."""
+    common = jnp.max(exponent, axis=-1)
+    return power_of_two(exponent - common[..., None], like), common
 
 
 def in_range(v: BlockFloat) -> BlockFloat:

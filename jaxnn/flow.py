@@ -13,23 +13,34 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from .activations import Activation
-from .backprop import Batch, delta_below, parameter_deltas
-from .blockfloat import LN2, BlockFloat, aligned, block, log_of, renormalised, value_of, wide
+from .backprop import Batch, delta_below, parameter_deltas, through_activation
+from .blockfloat import (
+    LN2,
+    BlockFloat,
+    aligned,
+    alignment,
+    block,
+    log_of,
+    plain,
+    value_of,
+    wide,
+    with_largest,
+)
 from .layers import Layer, Pairs, Params, Run, is_run, layer_of, length, single
 from .network import Depth, Network, check_batch, check_depth, check_params, check_x
 from .signal import (
     Signal,
-    Square,
+    activation_of,
     delta_of_loss,
-    hidden_signal,
-    output_signal,
+    output_of,
     run_signal,
     segment_of,
     segment_size,
     segment_starts,
+    signal_of,
 )
 
 SATURATED_BELOW = 0.01  # of the largest slope
@@ -101,9 +112,9 @@ def gradient_flow(
             propagation are clean only with one that does not depend on the forward pass.
         depth: how many layers of the one run in `params` are used, an integer or a traced integer;
             all of them where it is None.
-        memory: "all" keeps a and σ′(z) of every layer, 8 B n bytes in float32 and as much again
-            while they are made; "sqrt" keeps of a run of k layers the input of every √k-th and
-            computes those between a second time. The numbers are the same.
+        memory: "all" keeps z of every layer, 4 B n bytes in float32; "sqrt" keeps of a run of k
+            layers the input of every √k-th and computes those between a second time. The numbers
+            are the same.
 
     Returns:
         Flow.
@@ -129,12 +140,12 @@ def gradient_flow(
         raise ValueError(f"memory: expected 'all' or 'sqrt', got {memory!r}")
     if ys is not None:
         xs, labels = check_batch(net, layers, xs, ys)
-        z, top, kept = _forward(net, layers, xs, used, memory)
-        delta = delta_of_loss(net, z, labels)
+        top, kept = _forward(net, layers, xs, used, memory)
+        delta = delta_of_loss(net, top.z, labels)
     else:
         xs = check_x(net, layers, xs, batch=True)
-        z, top, kept = _forward(net, layers, xs, used, memory)
-        delta = block(_check_cotangent(cotangent, z.mantissa))
+        top, kept = _forward(net, layers, xs, used, memory)
+        delta = block(_check_cotangent(cotangent, top.z.mantissa))
     flow = _backward(net, layers, top, kept, delta, used)
     _check_range(flow, xs.dtype)
     return flow
@@ -167,57 +178,50 @@ Kept = Signal | BlockFloat  # of a Layer: its signal, or what goes into the segm
 
 def _forward(
     net: Network, layers: Params, xs: Array, depth: Array | int | None, memory: Memory
-) -> tuple[BlockFloat, Signal, list[Kept]]:
-    """z[L], the signal of the last layer, and what is kept of the Layers below."""
+) -> tuple[Signal, list[Kept]]:
+    """The signal of the last layer, and what is kept of the Layers below."""
     *hidden, last = layers
-    plain = BlockFloat(xs, jnp.zeros(len(xs), jnp.int32))
-    a, kept = block(xs) if net.activation.homogeneous else plain, list[Kept]()
+    a, kept = block(xs) if net.activation.homogeneous else plain(xs), list[Kept]()
     for layer in hidden:
         if not is_run(layer):
-            of_layer = hidden_signal(net, single(layer), a)
-            a = of_layer.a
+            of_layer = signal_of(net, single(layer), a)
+            a = activation_of(net, of_layer.z)
             kept.append(of_layer)
         else:
             used = length(layer) if depth is None else depth
             of_run = segment_starts if memory == "sqrt" else run_signal
             a, of_used = of_run(net, layer, a, used)
             kept.append(of_used)
-    return *output_signal(net, single(last), a), kept
+    return signal_of(net, single(last), a), kept
 
 
-class _OfDelta(NamedTuple):
-    """The fields of Flow that the pass backwards gives."""
+class _Passed(NamedTuple):
+    """What the pass backwards keeps of a layer, or of each of k: no more than a number a row."""
 
-    log_delta: Array
-    log_delta_example: Array
-    log_largest: Array
-    log_theta: Array
-    log_b: Array
-    mean_square_b: Array
-    gain: Array
-    lost: Array
+    exponent: Int[Array, "*k B"]  # of Δz
+    largest: Float[Array, "*k B"]  # of the mantissas of each row
+    square: Float[Array, "*k B"]  # the sum of their squares
+    b: Float[Array, "*k n"]  # Δb, as far as the rows' common exponent
+    log_theta: Float[Array, "*k"]
+    mean_square_b: Float[Array, "*k"]
 
 
-class _OfSignal(NamedTuple):
-    """The fields of Flow that the pass forwards gives."""
+class _Above(NamedTuple):
+    """What was said of the layer above."""
 
-    mean_square_z: Array
-    log_mean_square_z: Array
-    mean_a: Array
-    var_a: Array
-    saturated: Array
-    dead: Array
-
-
-Records = tuple[_OfDelta, _OfSignal]
+    log_delta: Float[Array, ""]
+    lost: Bool[Array, ""]
 
 
 class _Carry(NamedTuple):
-    """What goes down from layer to layer: Δ, and what was said of the layer above."""
+    """What goes down from Layer to Layer."""
 
-    delta: BlockFloat
-    log_delta: Float[Array, ""]
-    lost: Bool[Array, ""]
+    delta_a: BlockFloat
+    a: BlockFloat  # of the Layer that it goes to
+    above: _Above
+
+
+Records = dict[str, Array]  # the fields of Flow that are arrays
 
 
 def _backward(
@@ -230,10 +234,12 @@ def _backward(
 ) -> Flow:
     """The records of all layers, from Δz[L] down."""
     *hidden, last = layers
-    carry = _Carry(delta, jnp.full((), jnp.nan, wide(delta.mantissa).dtype), jnp.array(False))
-    of_delta, carry = _step(net, single(last), top.a_in, carry)
-    of_signal = _moments(1.0, top.a, top.slope, top.square)
-    records: list[Records] = [jax.tree.map(lambda v: v[None], (of_delta, of_signal))]
+    above = _Above(jnp.full((), jnp.nan, wide(delta.mantissa).dtype), jnp.array(False))
+    delta_a, passed = _step(net, single(last), top.a_in, delta)
+    record, above = _of_delta(_of_one(passed), 1, above)
+    # The output's g′ is not in the recursion: its slope counts as 1.
+    moments = _moments(net, top.z, output_of(net, top.z), jnp.ones_like(top.z.mantissa), 1.0)
+    records, carry = [record | _of_one(moments)], _Carry(delta_a, top.a_in, above)
     for layer, of_layer in zip(reversed(hidden), reversed(kept), strict=True):
         used = depth if depth is not None else length(layer) if is_run(layer) else 1
         if isinstance(of_layer, BlockFloat):
@@ -243,53 +249,50 @@ def _backward(
         else:
             record, carry = _single(net, single(layer), of_layer, carry)
         records.append(record)
-    of_delta, of_signal = jax.tree.map(lambda *v: jnp.concatenate(v), *records[::-1])
-    return Flow(**of_delta._asdict(), **of_signal._asdict(), activation=net.activation)
+    merged = jax.tree.map(lambda *v: jnp.concatenate(v), *records[::-1])
+    return Flow(**merged, activation=net.activation)
+
+
+def _of_one(tree: Any) -> Any:
+    """The arrays of one layer as those of k = 1."""
+    return jax.tree.map(lambda v: v[None], tree)
 
 
 def _single(net: Network, layer: Layer, signal: Signal, carry: _Carry) -> tuple[Records, _Carry]:
-    of_delta, carry = _hidden(net, layer, signal.a_in, signal.slope, carry)
-    of_signal = _moments(_largest_slope(net.activation), *signal[1:])
-    record: Records = jax.tree.map(lambda v: v[None], (of_delta, of_signal))
-    return record, carry
+    delta_a, passed = _step(net, layer, signal.a_in, _through(net, carry.delta_a, signal.z))
+    record, above = _of_delta(_of_one(passed), 1, carry.above)
+    moments = _hidden_moments(net, signal.z, carry.a)
+    return record | _of_one(moments), _Carry(delta_a, signal.a_in, above)
 
 
 def _run(
     net: Network, run: Run, signal: Signal, depth: Array | int, carry: _Carry
 ) -> tuple[Records, _Carry]:
-    """The layers of a run from the last used one down; each record goes to its place."""
+    """The layers of a run from the last used one down; what is kept of each goes to its place."""
 
-    def at(j: Array, values: BlockFloat) -> BlockFloat:
-        return BlockFloat(*(lax.dynamic_index_in_dim(v, j, keepdims=False) for v in values))
+    def at(j: Array) -> BlockFloat:
+        return BlockFloat(*(lax.dynamic_index_in_dim(v, j, keepdims=False) for v in signal.z))
 
-    def hidden(j: Array, carry: _Carry) -> tuple[_OfDelta, _Carry]:
-        before = at(jnp.maximum(j - 1, 0), signal.a)
+    def layer(j: Array, delta_a: BlockFloat, a: BlockFloat) -> tuple[BlockFloat, BlockFloat, Any]:
+        before = activation_of(net, at(jnp.maximum(j - 1, 0)))
         a_in = jax.tree.map(partial(jnp.where, j == 0), signal.a_in, before)
-        slope = lax.dynamic_index_in_dim(signal.slope, j, keepdims=False)
-        return _hidden(net, layer_of(run, j), a_in, slope, carry)
+        z = at(j)
+        delta_a, passed = _step(net, layer_of(run, j), a_in, _through(net, delta_a, z))
+        return delta_a, a_in, (passed, _hidden_moments(net, z, a))
 
-    def body(step: Array, state: tuple[_OfDelta, _Carry]) -> tuple[_OfDelta, _Carry]:
-        records, carry = state
+    def body(step: Array, state: Any) -> Any:
+        delta_a, a, kept = state
         j = depth - 1 - step
-        record, carry = hidden(j, carry)
+        delta_a, a, of_layer = layer(j, delta_a, a)
         put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
-        return jax.tree.map(put, records, record), carry
+        return delta_a, a, jax.tree.map(put, kept, of_layer)
 
     k = length(run)
-    shapes, _ = jax.eval_shape(hidden, 0, carry)
-    of_delta, carry = lax.fori_loop(0, depth, body, (_unused(shapes, k), carry))
-    # What needs no order of layers is taken of all at once: that fills the cores.
-    of_signal = jax.vmap(partial(_moments, _largest_slope(net.activation)))(*signal[1:])
-    used = jnp.arange(k) < depth
-    of_signal = jax.tree.map(lambda v: jnp.where(used, v, jnp.nan), of_signal)
-    return (of_delta, of_signal), carry
-
-
-def _unused(shapes: Any, k: int) -> Any:
-    """Records of k layers that no pass has reached."""
-    return jax.tree.map(
-        lambda v: jnp.full((k, *v.shape), False if v.dtype == bool else jnp.nan, v.dtype), shapes
-    )
+    *_, shapes = jax.eval_shape(layer, 0, carry.delta_a, carry.a)
+    empty = jax.tree.map(lambda v: jnp.zeros((k, *v.shape), v.dtype), shapes)
+    delta_a, a, (passed, moments) = lax.fori_loop(0, depth, body, (carry.delta_a, carry.a, empty))
+    record, above = _of_delta(passed, depth, carry.above)
+    return record | _where_used(moments, depth), _Carry(delta_a, a, above)
 
 
 def _run_by_segments(
@@ -313,76 +316,117 @@ def _run_by_segments(
         return jax.tree.map(put, records, record), carry
 
     shapes, _ = jax.eval_shape(segment, 0, carry)
-    start = (_unused(shapes, len(starts.exponent)), carry)
-    records, carry = lax.fori_loop(0, count, body, start)
+    unused = jax.tree.map(
+        lambda v: jnp.full(
+            (len(starts.exponent), *v.shape), False if v.dtype == bool else jnp.nan, v.dtype
+        ),
+        shapes,
+    )
+    records, carry = lax.fori_loop(0, count, body, (unused, carry))
     flat: Records = jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:])[: length(run)], records)
     return flat, carry
 
 
-def _hidden(
-    net: Network, layer: Layer, a_in: BlockFloat, slope: Array, carry: _Carry
-) -> tuple[_OfDelta, _Carry]:
-    """(4) of one hidden layer, renormalised; then its record and (3)."""
-    delta = carry.delta._replace(mantissa=carry.delta.mantissa * slope)  # (4)
-    return _step(net, layer, a_in, carry._replace(delta=renormalised(delta)))
+def _through(net: Network, delta_a: BlockFloat, z: BlockFloat) -> BlockFloat:
+    """From Δa to Δz of a hidden layer."""
+    return delta_a._replace(mantissa=through_activation(net, delta_a.mantissa, z.mantissa))  # (4)
 
 
-def _step(net: Network, layer: Layer, a_in: BlockFloat, carry: _Carry) -> tuple[_OfDelta, _Carry]:
-    """The record of the layer whose Δz is in the carry, and the carry for the one below."""
-    delta = carry.delta
-    log_example = log_of(
-        jnp.sqrt(jnp.sum(jnp.square(wide(delta.mantissa)), axis=1)), delta.exponent
+def _step(
+    net: Network, layer: Layer, a_in: BlockFloat, delta: BlockFloat
+) -> tuple[BlockFloat, _Passed]:
+    """From Δz of a layer to Δa below it, and what is kept of the layer.
+
+    Δθ and Δb are sums over examples of different exponents: each row takes part by its own power of
+    two, Δθ = Σ 2^(e - common) aᵀ Δz.
+    """
+    delta, largest = with_largest(delta)
+    scale, _ = alignment(delta.exponent, delta.mantissa)
+    of_theta, common = scale, jnp.max(delta.exponent)
+    if net.activation.homogeneous:  # else a has no exponents
+        of_theta, common = alignment(delta.exponent + a_in.exponent, delta.mantissa)
+    theta, _ = parameter_deltas(a_in.mantissa * of_theta[:, None], delta.mantissa)  # (1)
+    passed = _Passed(
+        exponent=delta.exponent,
+        largest=largest,
+        square=jnp.sum(jnp.square(wide(delta.mantissa)), axis=1),
+        b=scale @ delta.mantissa,  # (2)
+        log_theta=_shifted(log_norm(theta), common),
+        mean_square_b=jnp.mean(jnp.square(wide(layer.b))),
     )
-    rows, common = aligned(delta)
-    log_delta = log_of(jnp.sqrt(jnp.sum(jnp.square(wide(rows)))), common)
-    log_largest = log_of(jnp.max(jnp.abs(rows)), common)
-    info = jnp.finfo(delta.mantissa.dtype)  # type: ignore[no-untyped-call]
+    return delta._replace(mantissa=delta_below(layer, delta.mantissa)), passed
+
+
+def _of_delta(passed: _Passed, used: Array | int, above: _Above) -> tuple[Records, _Above]:
+    """The fields of k layers that the pass backwards gives, and what is said of the lowest."""
+    scale, common = alignment(passed.exponent, passed.square)
+    log_delta = log_of(jnp.sqrt(jnp.sum(jnp.square(scale) * passed.square, axis=1)), common)
+    log_largest = log_of(
+        jnp.max(scale.astype(passed.largest.dtype) * passed.largest, axis=1), common
+    )
+    info = jnp.finfo(passed.largest.dtype)  # type: ignore[no-untyped-call]
     out_of_range = ~(log_largest <= float(np.log(info.max))) | (
         log_largest < float(np.log(info.tiny))
     )
-    lost = (carry.lost | out_of_range) & ~jnp.isneginf(log_largest)
-    log_theta, log_b = _parameter_norms(net, a_in, delta)
-    record = _OfDelta(
-        log_delta=log_delta,
-        log_delta_example=log_example,
-        log_largest=log_largest,
-        log_theta=log_theta,
-        log_b=log_b,
-        mean_square_b=jnp.mean(jnp.square(wide(layer.b))),
-        gain=log_delta - carry.log_delta,
-        lost=lost,
-    )
-    below = BlockFloat(delta_below(layer, delta.mantissa), delta.exponent)
-    return record, _Carry(below, log_delta, lost)
+    places = jnp.arange(len(common))
+    from_above = lax.cummax((out_of_range & (places < used)).astype(int), reverse=True) > 0
+    lost = (above.lost | from_above) & ~jnp.isneginf(log_largest) & (places < used)
+    log_above = jnp.where(places == used - 1, above.log_delta, jnp.roll(log_delta, -1))
+    records = {
+        "log_delta": log_delta,
+        "log_delta_example": log_of(jnp.sqrt(passed.square), passed.exponent),
+        "log_largest": log_largest,
+        "log_theta": passed.log_theta,
+        "log_b": _shifted(jax.vmap(log_norm)(passed.b), common),
+        "mean_square_b": passed.mean_square_b,
+        "gain": log_delta - log_above,
+    }
+    lowest = _Above(log_delta[0], lost[0])
+    below = jax.tree.map(partial(jnp.where, jnp.asarray(used) > 0), lowest, above)
+    return _where_used(records, used) | {"lost": lost}, below
 
 
-def _parameter_norms(
-    net: Network, a: BlockFloat, delta: BlockFloat
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Ln of the norms of (1) and (2): sums over examples of different exponents, aligned first."""
+def _where_used(records: Records, used: Array | int) -> Records:
+    """Without the layers of a run that are not used: nan in their places."""
 
-    def shifted(v: Array, exponent: Array) -> Array:
-        log = log_norm(v)
-        return log + exponent.astype(log.dtype) * LN2
+    def masked(v: Array) -> Array:
+        places = jnp.arange(len(v)).reshape(-1, *[1] * (v.ndim - 1))
+        return jnp.where(places < used, v, jnp.nan)
 
-    rows, common = aligned(delta)
-    log_b = shifted(parameter_deltas(a.mantissa, rows).b, common)
-    if net.activation.homogeneous:  # else a has no exponents
-        rows, common = aligned(delta._replace(exponent=delta.exponent + a.exponent))
-    return shifted(parameter_deltas(a.mantissa, rows).theta, common), log_b
+    return {name: masked(v) for name, v in records.items()}
 
 
-def _moments(largest: float, a: BlockFloat, slope: Array, square: Square) -> _OfSignal:
+def _shifted(log: Array, exponent: Array) -> Array:
+    """Ln of 2^exponent times what `log` is the logarithm of."""
+    return log + exponent.astype(log.dtype) * LN2
+
+
+def _hidden_moments(net: Network, z: BlockFloat, a: BlockFloat) -> Records:
+    slope = net.activation.prime(z.mantissa)
+    return _moments(net, z, a, slope, _largest_slope(net.activation))
+
+
+def _moments(net: Network, z: BlockFloat, a: BlockFloat, slope: Array, largest: float) -> Records:
     """Of a layer over the batch and the units; `largest` is the largest slope there is."""
-    (rows, up), log = aligned(a), log_of(*square)
-    return _OfSignal(
-        mean_square_z=value_of(*square),
-        log_mean_square_z=jnp.where(jnp.isnan(log), jnp.inf, log),
-        mean_a=value_of(jnp.mean(wide(rows)), up),
-        var_a=value_of(jnp.var(wide(rows)), 2 * up),
-        saturated=jnp.mean((jnp.abs(slope) < SATURATED_BELOW * largest).astype(log.dtype)),
-        dead=jnp.mean(jnp.all(slope == 0, axis=0).astype(log.dtype)),
-    )
+    of_z, up_z = _on_one_exponent(net, z)
+    of_a, up_a = _on_one_exponent(net, a)
+    square = jnp.mean(jnp.square(wide(of_z)))
+    log = log_of(square, 2 * up_z)
+    saturated = jnp.abs(slope) < SATURATED_BELOW * largest
+    dead = jnp.max(jnp.abs(slope), axis=0) == 0
+    return {
+        "mean_square_z": value_of(square, 2 * up_z),
+        "log_mean_square_z": jnp.where(jnp.isnan(log), jnp.inf, log),
+        "mean_a": value_of(jnp.mean(wide(of_a)), up_a),
+        "var_a": value_of(jnp.var(wide(of_a)), 2 * up_a),
+        "saturated": jnp.mean(saturated.astype(log.dtype)),
+        "dead": jnp.mean(dead.astype(log.dtype)),
+    }
+
+
+def _on_one_exponent(net: Network, v: BlockFloat) -> tuple[Array, Array]:
+    """`aligned`, where the signal of this network has exponents at all."""
+    return aligned(v) if net.activation.homogeneous else (v.mantissa, jnp.zeros((), jnp.int32))
 
 
 def _largest_slope(activation: Activation) -> float:

@@ -21,17 +21,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from .blockfloat import (
     NEVER,
     BlockFloat,
-    aligned,
     exponent_of,
     in_range,
+    plain,
     power_of_two,
     renormalised,
-    wide,
 )
 from .layers import Layer, Run, layer_of, length
 from .network import Network
@@ -39,57 +38,45 @@ from .network import Network
 Depth = Array | int
 
 
-class Square(NamedTuple):
-    """A mean square, mantissa × 2^exponent."""
-
-    mantissa: Float[Array, "*k"]
-    exponent: Int[Array, "*k"]
-
-
 class Signal(NamedTuple):
-    """What goes into one layer and what it makes of it; of a run, k of each but the first.
+    """What goes into a layer and the z that it makes of it; of a run, the z of each of k layers.
 
-    The z of a hidden layer is not kept: the way back needs no more of it than σ′(z).
+    Nothing else is kept: a = σ(z) and σ′(z) cost less to compute again than to read back.
     """
 
     a_in: BlockFloat
-    a: BlockFloat
-    slope: Float[Array, "*k B n"]  # σ′(z); of the last layer 1, its g′ is not in the recursion
-    square: Square  # of z over batch and units
+    z: BlockFloat
 
 
-def hidden_signal(net: Network, layer: Layer, a: BlockFloat) -> Signal:
-    """A hidden layer's signal."""
-    z = _z(net, layer, a)
-    out = BlockFloat(net.activation.sigma(z.mantissa), z.exponent)
-    if net.activation.homogeneous:  # an example whose units are all off has no exponent
-        off = jnp.all(out.mantissa == 0, axis=1)
-        out = out._replace(exponent=jnp.where(off, NEVER, out.exponent))
-    return Signal(a, out, net.activation.prime(z.mantissa), _mean_square(z))
+def signal_of(net: Network, layer: Layer, a: BlockFloat) -> Signal:
+    """A layer's signal."""
+    return Signal(a, _z(net, layer, a))
 
 
-def output_signal(net: Network, layer: Layer, a: BlockFloat) -> tuple[BlockFloat, Signal]:
-    """z[L], as far as possible within the range, and the last layer's signal; its a is ŷ.
-
-    Beyond the range only a linear output has a ŷ there; the others have long become 0 or 1.
-    """
-    z = _z(net, layer, a)
-    square = _mean_square(z)
-    if net.task.name == "regression":
-        y_hat = z
-    else:
-        z = in_range(z)
-        y_hat = BlockFloat(net.task.output(z.mantissa), jnp.zeros_like(z.exponent))
-    return z, Signal(a, y_hat, jnp.ones_like(z.mantissa), square)
+def activation_of(net: Network, z: BlockFloat) -> BlockFloat:
+    """The a of a hidden layer; of an example whose units are all off the exponent is NEVER."""
+    return _settled(net, _through(net, z))
 
 
-def _mean_square(z: BlockFloat) -> Square:
-    rows, common = aligned(z)
-    return Square(jnp.mean(jnp.square(wide(rows))), 2 * common)
+def _through(net: Network, z: BlockFloat) -> BlockFloat:
+    return z._replace(mantissa=net.activation.sigma(z.mantissa))
+
+
+def _settled(net: Network, a: BlockFloat) -> BlockFloat:
+    """Sums over examples need that exponent, on the way up nothing does."""
+    if not net.activation.homogeneous:
+        return a
+    off = jnp.max(jnp.abs(a.mantissa), axis=-1) == 0
+    return a._replace(exponent=jnp.where(off, NEVER, a.exponent))
+
+
+def output_of(net: Network, z: BlockFloat) -> BlockFloat:
+    """ŷ. Beyond the range only a linear output has one; the others have long become 0 or 1."""
+    return z if net.task.name == "regression" else plain(net.task.output(in_range(z).mantissa))
 
 
 def delta_of_loss(net: Network, z: BlockFloat, ys: Float[Array, "B n"]) -> BlockFloat:
-    """Δz[L] of a batch's mean loss, (ŷ - y) / B, from the z of `output_signal`."""
+    """Δz[L] of a batch's mean loss, (ŷ - y) / B."""
     if net.task.name == "regression":
         largest = jnp.max(jnp.abs(ys), axis=1)
         common = jnp.maximum(z.exponent, jnp.where(largest == 0, NEVER, exponent_of(largest)))
@@ -97,7 +84,7 @@ def delta_of_loss(net: Network, z: BlockFloat, ys: Float[Array, "B n"]) -> Block
         z_hat = z.mantissa * power_of_two(z.exponent - common, ys)[:, None]
         delta = BlockFloat(net.task.delta_z(z_hat, labels), common)
     else:
-        delta = BlockFloat(net.task.delta_z(z.mantissa, ys), jnp.zeros_like(z.exponent))
+        delta = plain(net.task.delta_z(in_range(z).mantissa, ys))
     return renormalised(delta._replace(mantissa=delta.mantissa / len(ys)))
 
 
@@ -116,19 +103,19 @@ def _z(net: Network, layer: Layer, a: BlockFloat) -> BlockFloat:
 def run_signal(net: Network, run: Run, a: BlockFloat, depth: Depth) -> tuple[BlockFloat, Signal]:
     """The a that leaves a run, and the signal of every layer of it that is used."""
 
-    def layer(j: Array, a: BlockFloat) -> Signal:
-        return hidden_signal(net, layer_of(run, j), a)
+    def layer(j: Array, a: BlockFloat) -> BlockFloat:
+        return _z(net, layer_of(run, j), a)
 
-    def body(j: Array, state: tuple[BlockFloat, Signal]) -> tuple[BlockFloat, Signal]:
-        below, kept = state
-        of_layer = layer(j, below)
+    def body(j: Array, state: tuple[BlockFloat, BlockFloat]) -> tuple[BlockFloat, BlockFloat]:
+        a, kept = state
+        z = layer(j, a)
         put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
-        return of_layer.a, Signal(a, *jax.tree.map(put, kept[1:], of_layer[1:]))
+        return _through(net, z), jax.tree.map(put, kept, z)
 
     k, shapes = length(run), jax.eval_shape(layer, 0, a)
     empty = jax.tree.map(lambda v: jnp.zeros((k, *v.shape), v.dtype), shapes)
-    looped: tuple[BlockFloat, Signal] = lax.fori_loop(0, depth, body, (a, empty._replace(a_in=a)))
-    return looped
+    top, z = lax.fori_loop(0, depth, body, (a, empty))
+    return _settled(net, top), Signal(a, z)
 
 
 def segment_size(k: int) -> int:
@@ -144,7 +131,7 @@ def segment_starts(
     count = -(-length(run) // size)
 
     def layer(j: Array, a: BlockFloat) -> BlockFloat:
-        return hidden_signal(net, layer_of(run, j), a).a
+        return _through(net, _z(net, layer_of(run, j), a))
 
     def segment(i: Array, state: tuple[BlockFloat, BlockFloat]) -> tuple[BlockFloat, BlockFloat]:
         a, kept = state
@@ -154,8 +141,8 @@ def segment_starts(
         return lax.fori_loop(i * size, end, layer, a), kept
 
     empty = jax.tree.map(lambda v: jnp.zeros((count, *v.shape), v.dtype), a)
-    looped: tuple[BlockFloat, BlockFloat] = lax.fori_loop(0, -(-depth // size), segment, (a, empty))
-    return looped
+    top, starts = lax.fori_loop(0, -(-depth // size), segment, (a, empty))
+    return _settled(net, top), starts
 
 
 def segment_of(run: Run, i: Array) -> Layer:

@@ -17,6 +17,7 @@ with install_import_hook("jaxnn", "beartype.beartype"):
 import jax
 import jaxtyping
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,19 @@ def few_programs():
     """Lets go of what a file has compiled: thousands of programs are more than Linux maps."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path_factory):
+    """A command run in this process keeps its programs apart from the user's, and no others.
+
+    Workers that write one folder read each other's halves.
+    """
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+    yield
+    if jax.config.jax_compilation_cache_dir is not None:
+        jax.config.update("jax_compilation_cache_dir", None)
+        compilation_cache.reset_cache()
 
 
 @pytest.fixture

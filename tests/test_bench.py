@@ -16,7 +16,7 @@ from rich.console import Console
 from experiments import columns
 from experiments.__main__ import main
 from experiments.bench import chart, experiment, inputs, pairs, process, rates, report, rows
-from experiments.bench.process import FailedError, Side
+from experiments.bench.process import Side, SideError
 from experiments.bench.rows import Case, Row
 from experiments.bench.workload import Floor
 
@@ -96,7 +96,7 @@ def test_a_difference_is_refused():
     case = Case("tiny", 1.0, Side("one", {}), Side("other", {}), tolerance=0.1)
     assert pairs.difference(case, [1.0, 2.0], [1.0, 2.05]) == pytest.approx(0.05)
     for ours, theirs in (([1.0], [1.2]), ([1.0], [math.nan]), ([1.0], [1.0, 1.0]), ([], [])):
-        with pytest.raises(FailedError, match="tiny: one and other do not compute the same"):
+        with pytest.raises(SideError, match="tiny: one and other do not compute the same"):
             pairs.difference(case, ours, theirs)
 
 
@@ -238,7 +238,7 @@ def test_exponents_of_growth():
 def test_a_process_that_fails_says_why(module, tmp_path):
     words = {"nothing_there": r"needs .*nothing_there, .*\.\[bench\]", "growth": "TypeError"}
     with (
-        pytest.raises(FailedError, match=words[module]),
+        pytest.raises(SideError, match=words[module]),
         process.started(Side(module, {}), tmp_path),
     ):
         pass

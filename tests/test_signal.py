@@ -13,7 +13,7 @@ import jaxnn
 from jaxnn.backprop import backward_rows, mean_delta_z
 from jaxnn.blockfloat import BlockFloat
 from jaxnn.network import forward_rows
-from jaxnn.signal import hidden_signal, output_signal
+from jaxnn.signal import activation_of, output_of, signal_of
 
 gradient_flow = jax.jit(jaxnn.gradient_flow, static_argnames="memory")
 
@@ -259,12 +259,14 @@ def test_within_range_the_signal_is_the_plain_one_to_the_last_bit(key, activatio
 
     def blocked(params, xs):
         *hidden, last = params
-        a, signals = BlockFloat(xs, jnp.zeros(5, jnp.int32)), []
+        a, signals, slopes = BlockFloat(xs, jnp.zeros(5, jnp.int32)), [], []
         for layer in hidden:
-            signals.append(hidden_signal(net, layer, a))
-            a = signals[-1].a
-        _, top = output_signal(net, last, a)
-        return [signal.a for signal in (*signals, top)], [signal.slope for signal in signals]
+            z = signal_of(net, layer, a).z
+            a = activation_of(net, z)
+            signals.append(a)
+            slopes.append(net.activation.prime(z.mantissa))
+        y_hat = output_of(net, signal_of(net, last, a).z)
+        return [*signals, y_hat], slopes
 
     expected, slopes = jax.jit(plain)(params, xs)
     blocks, of_blocks = jax.jit(blocked)(params, xs)
@@ -381,9 +383,11 @@ def test_less_memory_is_less(unhooked):
     # A factor 2 for each 4, and room for the records, whose few numbers a layer grow by 4.
     assert few[1] / few[0] < 2.6**2
     every = held(4096, "all")
-    a_and_slope = 8 * batch * width
-    assert every > 4096 * a_and_slope
-    assert few[1] < every / 20  # √4096 = 64, less the layers of one segment and the records
+    of_z = 4 * batch * width  # bytes a layer
+    assert every > 4096 * of_z
+    # √4096 = 64, less the records; the weights of a segment are drawn in a room of their own.
+    segment = 64 * 4 * width * width
+    assert few[1] - segment < every / 20
 
 
 # Out of range

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from experiments import charts, columns, grid, runtime, store, sweep
 from experiments.bench import chart, machine, pairs, report
-from experiments.bench.process import FailedError
+from experiments.bench.process import SideError
 from experiments.bench.rows import Case, Row, rows
 
 CHART, TABLE = "bench", "bench.md"
@@ -142,7 +142,7 @@ def measure(settings: Settings, cell: Compared) -> pl.DataFrame:
     row, case = cell.row, cell.case
     try:
         found = pairs.measure(row, case, settings.pairs, settings.quick)
-    except FailedError as error:
+    except SideError as error:
         raise OSError(f"bench: {row.name}: {error}") from None
     about = {
         "row": row.name,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.bench.process import FailedError, Process, Side, cold, started
+from experiments.bench.process import Process, Side, SideError, cold, started
 from experiments.bench.rows import Case, Row
 from experiments.bench.workload import Floor
 
@@ -25,7 +25,7 @@ def measure(row: Row, case: Case, pairs: int, quick: bool) -> dict[str, Any]:
     """The columns of a case that are measured.
 
     Raises:
-        FailedError: a side ended, or both do not compute the same numbers.
+        SideError: a side ended, or both do not compute the same numbers.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -72,13 +72,13 @@ def difference(case: Case, ours: list[float], theirs: list[float]) -> float:
     """The largest between numbers that should be the same.
 
     Raises:
-        FailedError: it is above the case's tolerance, or there are not as many.
+        SideError: it is above the case's tolerance, or there are not as many.
     """
     apart = math.inf
     if len(ours) == len(theirs) > 0:
         apart = float(np.max(np.abs(np.subtract(ours, theirs))))
     if not apart <= case.tolerance:  # nan is not
-        raise FailedError(
+        raise SideError(
             f"{case.name}: {' and '.join(side.module for side in _sides(case))} do not compute the "
             f"same: {len(ours)} and {len(theirs)} numbers, up to {apart:.2g} apart"
         )

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 60  # seconds that a process has to end
 
 
-class FailedError(Exception):
+class SideError(Exception):
     """A process has ended before it answered; the sentence says which."""
 
 
@@ -69,23 +69,23 @@ class Process:
         """The next line that it says.
 
         Raises:
-            FailedError: it has ended, or says why it cannot.
+            SideError: it has ended, or says why it cannot.
         """
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             said = self._log.read_text(encoding="utf-8").strip().splitlines() or ["nothing said"]
-            raise FailedError(f"{self.side.module}: the process has ended: {said[-1]}")
+            raise SideError(f"{self.side.module}: the process has ended: {said[-1]}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise FailedError(answer["error"])
+            raise SideError(answer["error"])
         return answer
 
     def ask(self, word: str) -> dict[str, Any]:
         """A request and its answer.
 
         Raises:
-            FailedError: as `answer`.
+            SideError: as `answer`.
         """
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # then the answer says why
@@ -124,7 +124,7 @@ def cold(side: Side, folder: Path) -> float:
     """Seconds from the start of a fresh process to its last result.
 
     Raises:
-        FailedError: it has none.
+        SideError: it has none.
     """
     begun = time.perf_counter()
     process = Process(side, folder, folder / f"{side.module}.log", "--once")
