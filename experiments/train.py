@@ -95,7 +95,8 @@ class Settings(runtime.Options):
     seed: int = 0
     """What split, weights and batches follow from."""
     looks: int | None = None
-    """How often to look at the gradient; by default as often as takes less than 5 % of the time."""
+    """How often to look at the gradient; by default before and after training, and between as often
+    as all looks take less than 5 % of the time."""
     checkpoint: float = field(default=10.0, metadata=runtime.HOW)
     """Seconds between checkpoints; 0 makes one after each epoch."""
     out: Path = field(default=Path("runs/train"), metadata=runtime.HOW)

@@ -10,7 +10,7 @@ An exploding network sends its signal out of a float's range too. Where σ(cz) =
 and scaling by powers of two changes no digit. For every other σ the exponents stay 0: the pass is
 that of `network.py`, and it can leave the range.
 
-Of a run either every z and a is kept, or its input at every √k-th layer, and the layers between
+Of a run either every z is kept, or its input at every √k-th layer, and the layers between
 are computed again on the way back.
 """
 
