@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from itertools import groupby, product
 from pathlib import Path
 
 import polars as pl
@@ -156,7 +157,10 @@ def weights_for(settings: Settings, activation: str, sigma_b: float) -> list[Wei
 
 
 def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Cell]:
-    """The product of all axes; cells that share a compiled program come together."""
+    """The product of all axes.
+
+    Cells that share a compiled program come together, and among them those that share a draw.
+    """
     depths = sorted(grid.integers("depths", settings.depths))
     widths, batches = (grid.integers(n, getattr(settings, n)) for n in ("width", "batch"))
     biases = _scales("sigma_b", settings.sigma_b)
@@ -166,13 +170,13 @@ def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Ce
     for name, dataset in datasets.items():
         for dtype in dict.fromkeys(settings.dtype):
             for batch in sorted({min(b, len(dataset.x)) for b in batches}):
-                for width in widths:
-                    for activation in activations:
-                        for depth in depths:
-                            net = roomy(dataset, width, activation, depth)
-                            for sigma_b in biases:
-                                for each in weights[activation, sigma_b]:
-                                    yield Cell(net, depth, each, sigma_b, batch, dtype, name, seeds)
+                for width, activation in product(widths, activations):
+                    room = partial(roomy, dataset, width, activation)
+                    for net, of_net in groupby(depths, key=room):
+                        in_room = list(of_net)
+                        for sigma_b in biases:
+                            for each, depth in product(weights[activation, sigma_b], in_room):
+                                yield Cell(net, depth, each, sigma_b, batch, dtype, name, seeds)
 
 
 def run(plan: Plan, kept: store.Store | None) -> bool:

@@ -120,22 +120,18 @@ def measure(datasets: dict[str, data.Dataset], cell: Cell) -> pl.DataFrame:
         flow = _flows(dataset, cell)
     hidden_room = len(cell.net.sizes) - 2
     kept = np.r_[: cell.depth, hidden_room]  # the hidden layers in use, and the output
-    frames = [
-        _rows(cell, seed, {name: values[i, kept] for name, values in flow.items()})
-        for i, seed in enumerate(cell.seeds)
-    ]
-    return pl.concat(frames)
+    return _rows(cell, {name: values[:, kept].ravel() for name, values in flow.items()})
 
 
-def _rows(cell: Cell, seed: int, flow: dict[str, np.ndarray]) -> pl.DataFrame:
-    layers = len(flow["lost"])
+def _rows(cell: Cell, flow: dict[str, np.ndarray]) -> pl.DataFrame:
+    layers = cell.depth + 1
     log_delta, lost = flow["log_delta"], flow["lost"] == 1
     states = [np.isneginf(log_delta), lost & (log_delta < 0), lost]
     of = depth_theory.sigma_w(cell.weights.name, cell.weights.factor, cell.width)
     frame = pl.DataFrame(
         {
-            "seed": np.full(layers, seed),
-            "layer": np.arange(1, layers + 1),
+            "seed": np.repeat(np.asarray(cell.seeds), layers),
+            "layer": np.tile(np.arange(1, layers + 1), len(cell.seeds)),
             **{column: flow[field] / np.log(10) for field, column in LOGS.items()},
             **{column: flow[field] for field, column in FRACTIONS.items()},
             "delta_z": np.select(states, ["zero", "underflow", "overflow"], "number"),
@@ -158,19 +154,40 @@ def _rows(cell: Cell, seed: int, flow: dict[str, np.ndarray]) -> pl.DataFrame:
 def _flows(dataset: data.Dataset, cell: Cell) -> dict[str, np.ndarray]:
     """The fields that are kept, (seeds, layers with room) each, as float64."""
     mesh = runtime.mesh(len(cell.seeds))
-    seeds = devices.in_a_row(mesh, np.asarray(cell.seeds, np.int32))
-    # The draw depends on the sizes alone: one program for all activations, σ_w and σ_b.
-    shape = jaxnn.Network(cell.net.sizes, "identity", cell.net.task)
-    biases = 1.0 if cell.sigma_b else "zeros"  # which takes no program for random numbers
-    draw = drawing(mesh, shape, cell.weights.scheme, cell.batch, cell.dtype, biases)
-    factor, sigma_b = (jnp.asarray(v, float) for v in (cell.weights.factor, cell.sigma_b))
     used = np.int32(cell.depth - apart(cell.net.sizes))
-    params, xs, ys = draw(seeds, dataset.x, dataset.y, factor, sigma_b, used)
+    params, xs, ys = _drawn(mesh, dataset, cell, int(used))
     flow = measuring(mesh, cell.net)(params, xs, ys, used)
     return {
         name: devices.gathered(values)[: len(cell.seeds)].astype(np.float64)
         for name, values in flow.items()
     }
+
+
+_held: dict[Any, Any] = {}  # the last draw
+
+
+def _drawn(mesh: Mesh, dataset: data.Dataset, cell: Cell, used: int) -> Any:
+    """Parameters and a batch for each seed, with at least so many layers of the run.
+
+    A network is the start of a deeper one, so cells of other depths, and of other activations, go
+    on with what was drawn for the last. A power of two: at most twice what the deepest needs is
+    drawn on the way to it.
+    """
+    # The draw depends on the sizes alone: one program for all activations, σ_w and σ_b.
+    shape = jaxnn.Network(cell.net.sizes, "identity", cell.net.task)
+    room = len(shape.sizes) - 2 - apart(shape.sizes)
+    layers = min(1 << max(used - 1, 0).bit_length(), room)
+    drawn_of = (shape, cell.weights, cell.sigma_b, cell.batch, cell.dtype, cell.seeds, layers)
+    key = (mesh, id(dataset.x), *drawn_of)
+    if key not in _held:
+        _held.clear()  # first: two may not fit where one does
+        biases = 1.0 if cell.sigma_b else "zeros"  # which takes no program for random numbers
+        draw = drawing(mesh, shape, cell.weights.scheme, cell.batch, cell.dtype, biases)
+        seeds = devices.in_a_row(mesh, np.asarray(cell.seeds, np.int32))
+        factor, sigma_b = (jnp.asarray(v, float) for v in (cell.weights.factor, cell.sigma_b))
+        of = draw(seeds, dataset.x, dataset.y, factor, sigma_b, np.int32(layers))
+        _held[key] = (of, dataset)  # which keeps its id from being another's
+    return _held[key][0]
 
 
 def apart(sizes: tuple[int, ...]) -> int:

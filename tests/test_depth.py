@@ -168,6 +168,20 @@ def test_room_for_a_depth_does_not_change_what_is_measured():
     )
 
 
+def test_a_held_draw_is_what_a_cell_would_draw_itself(monkeypatch):
+    """To the bit, whichever cells came before, and not of other data, seeds or weights."""
+    of = {"depths": (2, 9), "activations": ("tanh",), "weights": ("he_normal",), "seeds": 2}
+    plans = (planned(**of), planned(**of, seed=1), planned(**of, sigma_b=("0.1",)))
+    datasets = plans[0].datasets
+    by_depth = sorted((c for plan in plans for c in plan.cells), key=lambda c: (c.depth, str(c)))
+    alone = []
+    for cell in by_depth:
+        monkeypatch.setattr(depth_cells, "_held", {})
+        alone.append(depth_cells.measure(datasets, cell))
+    for cell, expected in zip(by_depth, alone, strict=True):
+        assert depth_cells.measure(datasets, cell).equals(expected)
+
+
 def test_a_square_first_layer_is_one_of_the_run():
     rows = measured(depths=(3, 4), activations=("tanh",), width=(30,), seeds=1)
     assert rows.group_by("weights", "depth").len()["len"].sort().to_list() == [4, 4, 5, 5]

@@ -1,7 +1,8 @@
 """A depth sweep as `experiments depth` measures its cells: one network, all depths, some seeds.
 
-For every depth and seed: weights and batch are drawn, sent forward and back, and for every layer
-log₁₀ ‖Δz[l]‖ becomes a row, beside all else that the experiment records.
+For every depth and seed a network is sent forward and back, and for every layer log₁₀ ‖Δz[l]‖
+becomes a row, beside all else that the experiment records. A network is the start of a deeper one:
+weights are drawn when the depth passes a power of two.
 """
 
 from itertools import pairwise
@@ -76,10 +77,11 @@ def _drawn(dataset: data.Dataset, cell: Cell) -> tuple[Any, Any, Any]:
 
 
 def _floor(cells: list[Cell], width: int, batch: int, seeds: int, weights: str) -> Floor:
-    """Three products a layer and the weights of the layers in use, for every seed."""
+    """Three products a layer, and the weights of the deepest network, for every seed."""
     flops = sum(depth_cells.work(cell).flops for cell in cells)
-    used = [cell.net.sizes[: 1 + cell.depth] + cell.net.sizes[-1:] for cell in cells]
-    drawn = seeds * sum(n * m for sizes in used for n, m in pairwise(sizes))
+    deepest = max(cells, key=lambda cell: cell.depth)
+    sizes = deepest.net.sizes[: 1 + deepest.depth] + deepest.net.sizes[-1:]
+    drawn = seeds * sum(n * m for n, m in pairwise(sizes))
     scheme = initializers.uniform() if "uniform" in weights else initializers.normal()
     rate = rates.randoms(lambda key: scheme(key, (width, width), np.float32), seeds)
     # The faster of both ways to use the cores.
