@@ -169,16 +169,18 @@ def test_room_for_a_depth_does_not_change_what_is_measured():
 
 
 def test_a_held_draw_is_what_a_cell_would_draw_itself(monkeypatch):
-    """To the bit, whichever cells came before, and not of other data, seeds or weights."""
+    """To the bit, whichever cell came before: one of another depth, other seeds or biases."""
     of = {"depths": (2, 9), "activations": ("tanh",), "weights": ("he_normal",), "seeds": 2}
     plans = (planned(**of), planned(**of, seed=1), planned(**of, sigma_b=("0.1",)))
-    datasets = plans[0].datasets
-    by_depth = sorted((c for plan in plans for c in plan.cells), key=lambda c: (c.depth, str(c)))
-    alone = []
-    for cell in by_depth:
+    datasets, cells = plans[0].datasets, [cell for plan in plans for cell in plan.cells]
+
+    def fresh(cell):
         monkeypatch.setattr(depth_cells, "_held", {})
-        alone.append(depth_cells.measure(datasets, cell))
-    for cell, expected in zip(by_depth, alone, strict=True):
+        return depth_cells.measure(datasets, cell)
+
+    alone = [fresh(cell) for cell in cells]
+    for before, (cell, expected) in itertools.product(cells, zip(cells, alone, strict=True)):
+        fresh(before)
         assert depth_cells.measure(datasets, cell).equals(expected)
 
 

@@ -3,6 +3,7 @@
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,10 @@ from experiments.bench import inputs, rates
 from experiments.bench.waiting import repeated
 from experiments.bench.workload import Floor, Workload
 
-step = jax.jit(jaxnn.backprop)
+
+def step(net: jaxnn.Network) -> Any:
+    """The gradient of one network, which is part of the program, as the peers' is of theirs."""
+    return jax.jit(partial(jaxnn.backprop, net))
 
 
 def workload(
@@ -39,14 +43,14 @@ def workload(
     net = jaxnn.Network(sizes, activation, task)
     params = jaxnn.init(net, jax.random.key(0), "lecun_normal", 0.1, stacked=stacked)
     xs, ys = batch_of(net, batch)
-    once = partial(step, net, params, xs, ys)
+    once = partial(step(net), params, xs, ys)
 
     def numbers(folder: Path) -> list[float]:
         inputs.write(folder, jaxnn.unstack(params), x=xs, y=ys)
         if linear:
             of_products = jaxnn.Network(sizes, "identity", "regression")
             without = [jaxnn.Layer(theta, jnp.zeros_like(b)) for theta, b in jaxnn.unstack(params)]
-            _, gradient = step(of_products, without, xs, jnp.zeros((batch, sizes[-1])))
+            _, gradient = step(of_products)(without, xs, jnp.zeros((batch, sizes[-1])))
             return inputs.in_short(theta for theta, _ in gradient)
         loss, gradient = once()
         return [float(loss), *inputs.in_short(v for g in jaxnn.unstack(gradient) for v in g)]

@@ -41,7 +41,7 @@ def _cells(row: dict[str, object]) -> tuple[str, ...]:
         seconds(row["ours_seconds"]),
         seconds(row["theirs_seconds"]),
         number(row["ratio"]),
-        f"{number(row['ratio_low'], 2)}–{number(row['ratio_high'], 2)}",
+        f"{number(row['ratio_low'])}–{number(row['ratio_high'])}",
         number(row["goal"]),
         number(row["over_floor"]),
     )
