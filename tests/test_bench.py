@@ -295,4 +295,4 @@ def test_the_table_on_the_terminal():
     console.print(report.table(measured("one", name, 0.0123, 1 / 25, over_floor=2.0)))
     title, _, line, *_ = console.export_text().splitlines()
     assert title == "one: w / a"
-    assert line.split()[3:] == ["2", "ms", "–", "0.0123", "0.012–0.012", "0.04", "2", "yes"]
+    assert line.split()[3:] == ["2", "ms", "–", "0.0123", "0.0123–0.0123", "0.04", "2", "yes"]
