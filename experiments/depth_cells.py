@@ -153,10 +153,9 @@ def _rows(cell: Cell, flow: dict[str, np.ndarray]) -> pl.DataFrame:
 
 def _flows(dataset: data.Dataset, cell: Cell) -> dict[str, np.ndarray]:
     """The fields that are kept, (seeds, layers with room) each, as float64."""
-    mesh = runtime.mesh(len(cell.seeds))
+    params, xs, ys = drawn(dataset, cell)
     used = np.int32(cell.depth - apart(cell.net.sizes))
-    params, xs, ys = _drawn(mesh, dataset, cell, int(used))
-    flow = measuring(mesh, cell.net)(params, xs, ys, used)
+    flow = measuring(runtime.mesh(len(cell.seeds)), cell.net)(params, xs, ys, used)
     return {
         name: devices.gathered(values)[: len(cell.seeds)].astype(np.float64)
         for name, values in flow.items()
@@ -166,16 +165,16 @@ def _flows(dataset: data.Dataset, cell: Cell) -> dict[str, np.ndarray]:
 _held: dict[Any, Any] = {}  # the last draw
 
 
-def _drawn(mesh: Mesh, dataset: data.Dataset, cell: Cell, used: int) -> Any:
-    """Parameters and a batch for each seed, with at least so many layers of the run.
+def drawn(dataset: data.Dataset, cell: Cell) -> tuple[Any, Any, Any]:
+    """Parameters, examples and labels for each seed, with at least the layers that the cell uses.
 
-    A network is the start of a deeper one, so cells of other depths, and of other activations, go
-    on with what was drawn for the last. A power of two: at most twice what the deepest needs is
-    drawn on the way to it.
+    A network is the start of a deeper one, so a cell of another depth goes on with what was drawn
+    for the last. A power of two: at most twice what the deepest needs is drawn on the way to it.
     """
     # The draw depends on the sizes alone: one program for all activations, σ_w and σ_b.
     shape = jaxnn.Network(cell.net.sizes, "identity", cell.net.task)
-    room = len(shape.sizes) - 2 - apart(shape.sizes)
+    mesh, below = runtime.mesh(len(cell.seeds)), apart(shape.sizes)
+    used, room = cell.depth - below, len(shape.sizes) - 2 - below
     layers = min(1 << max(used - 1, 0).bit_length(), room)
     drawn_of = (shape, cell.weights, cell.sigma_b, cell.batch, cell.dtype, cell.seeds, layers)
     key = (mesh, id(dataset.x), *drawn_of)
@@ -187,7 +186,8 @@ def _drawn(mesh: Mesh, dataset: data.Dataset, cell: Cell, used: int) -> Any:
         factor, sigma_b = (jnp.asarray(v, float) for v in (cell.weights.factor, cell.sigma_b))
         of = draw(seeds, dataset.x, dataset.y, factor, sigma_b, np.int32(layers))
         _held[key] = (of, dataset)  # which keeps its id from being another's
-    return _held[key][0]
+    found: tuple[Any, Any, Any] = _held[key][0]
+    return found
 
 
 def apart(sizes: tuple[int, ...]) -> int:

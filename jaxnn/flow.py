@@ -341,8 +341,8 @@ def _step(
     two, Δθ = Σ 2^(e - common) aᵀ Δz.
     """
     delta, largest = with_largest(delta)
-    scale, _ = alignment(delta.exponent, delta.mantissa)
-    of_theta, common = scale, jnp.max(delta.exponent)
+    scale, common = alignment(delta.exponent, delta.mantissa)
+    of_theta = scale
     if net.activation.homogeneous:  # else a has no exponents
         of_theta, common = alignment(delta.exponent + a_in.exponent, delta.mantissa)
     theta, _ = parameter_deltas(a_in.mantissa * of_theta[:, None], delta.mantissa)  # (1)

@@ -259,14 +259,14 @@ def test_within_range_the_signal_is_the_plain_one_to_the_last_bit(key, activatio
 
     def blocked(params, xs):
         *hidden, last = params
-        a, signals, slopes = BlockFloat(xs, jnp.zeros(5, jnp.int32)), [], []
+        a, outputs, slopes = BlockFloat(xs, jnp.zeros(5, jnp.int32)), [], []
         for layer in hidden:
             z = signal_of(net, layer, a).z
             a = activation_of(net, z)
-            signals.append(a)
+            outputs.append(a)
             slopes.append(net.activation.prime(z.mantissa))
         y_hat = output_of(net, signal_of(net, last, a).z)
-        return [*signals, y_hat], slopes
+        return [*outputs, y_hat], slopes
 
     expected, slopes = jax.jit(plain)(params, xs)
     blocks, of_blocks = jax.jit(blocked)(params, xs)

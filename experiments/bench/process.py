@@ -15,7 +15,7 @@ PATIENCE = 60  # seconds that a process has to end
 
 
 class SideError(Exception):
-    """A process has ended before it answered; the sentence says which."""
+    """A side ended before it answered, or computes something else; the sentence says which."""
 
 
 class Side(NamedTuple):

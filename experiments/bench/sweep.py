@@ -65,13 +65,8 @@ def workload(
 
 def _drawn(dataset: data.Dataset, cell: Cell) -> tuple[Any, Any, Any]:
     """Weights and batch of the first seed, of the layers in use."""
-    mesh = runtime.mesh(len(cell.seeds))
-    shape = jaxnn.Network(cell.net.sizes, "identity", cell.net.task)
-    draw = depth_cells.drawing(mesh, shape, cell.weights.scheme, cell.batch, cell.dtype, "zeros")
-    seeds = jax.numpy.asarray(cell.seeds[: mesh.devices.size], np.int32)
-    used = np.int32(cell.depth - depth_cells.apart(cell.net.sizes))
-    drawn = draw(seeds, dataset.x, dataset.y, np.float32(1), np.float32(0), used)
-    params, xs, ys = jax.tree.map(lambda v: np.asarray(v)[0], drawn)
+    of_seeds = depth_cells.drawn(dataset, cell)
+    params, xs, ys = jax.tree.map(lambda v: np.asarray(v)[0], of_seeds)
     *hidden, last = jaxnn.unstack(params)
     return (*hidden[: cell.depth], last), xs, ys
 
