@@ -114,7 +114,7 @@ def gradient_flow(
             all of them where it is None.
         memory: "all" keeps z of every layer, 4 B n bytes in float32; "sqrt" keeps of a run of k
             layers the input of every √k-th and computes those between a second time. The numbers
-            are the same.
+            are the same, sums as far as the compiler keeps their order.
 
     Returns:
         Flow.

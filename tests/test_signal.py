@@ -330,15 +330,23 @@ def run_of(key, k, activation):
 
 
 def assert_same(ours, theirs):
+    """The largest entries and the counts to the last bit.
+
+    The sums of the other fields a compiler may take in another order for another program, and on
+    some processors it does.
+    """
     for name, one, other in zip(ours._fields, ours, theirs, strict=True):
-        np.testing.assert_array_equal(one, other, err_msg=name)
+        if name in ("log_largest", "saturated", "dead", "lost", "activation"):
+            np.testing.assert_array_equal(one, other, err_msg=name)
+        else:
+            np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize(
     ("k", "activation"),
     [(1, "relu"), (2, "sigmoid"), (7, "relu"), (10, "tanh"), (16, "sigmoid")],
 )
-def test_less_memory_changes_no_bit(key, k, activation):
+def test_less_memory_changes_nothing(key, k, activation):
     """With a traced depth: none, one, part of a segment, whole segments, all."""
     problem = run_of(key, k, activation)
     for depth in sorted({0, 1, k // 2, min(4, k), k - 1, k}):
