@@ -75,10 +75,10 @@ class Cell:
 def roomy(dataset: data.Dataset, width: int, activation: str, depth: int) -> jaxnn.Network:
     """A network whose run of equal layers has room for `depth` hidden ones.
 
-    The room is a power of four from 16 on, so that one compiled program serves every depth up to
+    The room is a power of four from 64 on, so that one compiled program serves every depth up to
     it: compiling takes longer than to measure in a room that is a few times too large.
     """
-    n_in, room = dataset.x.shape[1], 16
+    n_in, room = dataset.x.shape[1], 64
     below = apart((n_in, width))
     while room < depth - below:
         room *= 4

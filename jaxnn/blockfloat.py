@@ -51,7 +51,8 @@ def renormalised(v: BlockFloat) -> BlockFloat:
 
 def with_largest(v: BlockFloat) -> tuple[BlockFloat, Float[Array, "*k B"]]:
     """The same, and the largest |mantissa| of every row."""
-    largest = jnp.max(jnp.abs(v.mantissa), axis=-1)
+    # Not max |v|: on a CPU two plain maxima take a third of its time.
+    largest = jnp.maximum(jnp.max(v.mantissa, axis=-1), -jnp.min(v.mantissa, axis=-1))
     up = exponent_of(largest)
     scale = power_of_two(-up, v.mantissa)
     exponent = jnp.where(largest == 0, NEVER, v.exponent + up)

@@ -5,7 +5,9 @@ the primary record: in a bias-free ReLU network the norms of Δθ are flat acros
 those of Δz fall, because Δθ[i] = a[i]ᵀ Δz[i+1] and a grows as Δz shrinks.
 """
 
-from functools import partial
+from collections.abc import Iterable
+from functools import cache, partial
+from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -20,7 +22,6 @@ from .backprop import Batch, delta_below, parameter_deltas, through_activation
 from .blockfloat import (
     LN2,
     BlockFloat,
-    aligned,
     alignment,
     block,
     log_of,
@@ -29,13 +30,13 @@ from .blockfloat import (
     wide,
     with_largest,
 )
-from .layers import Layer, Pairs, Params, Run, is_run, layer_of, length, single
+from .layers import Layer, Pairs, Params, Run, biases, is_run, layer_of, length, single
 from .network import Depth, Network, check_batch, check_depth, check_params, check_x
 from .signal import (
+    Moments,
     Signal,
-    activation_of,
     delta_of_loss,
-    output_of,
+    output_signal,
     run_signal,
     segment_of,
     segment_size,
@@ -146,7 +147,7 @@ def gradient_flow(
         xs = check_x(net, layers, xs, batch=True)
         top, kept = _forward(net, layers, xs, used, memory)
         delta = block(_check_cotangent(cotangent, top.z.mantissa))
-    flow = _backward(net, layers, top, kept, delta, used)
+    flow = _backward(net, layers, [*kept, top], delta, used)
     _check_range(flow, xs.dtype)
     return flow
 
@@ -183,159 +184,185 @@ def _forward(
     *hidden, last = layers
     a, kept = block(xs) if net.activation.homogeneous else plain(xs), list[Kept]()
     for layer in hidden:
+        of_layer: Kept
         if not is_run(layer):
-            of_layer = signal_of(net, single(layer), a)
-            a = activation_of(net, of_layer.z)
-            kept.append(of_layer)
+            a, of_layer = signal_of(net, single(layer), a)
         else:
             used = length(layer) if depth is None else depth
             of_run = segment_starts if memory == "sqrt" else run_signal
-            a, of_used = of_run(net, layer, a, used)
-            kept.append(of_used)
-    return signal_of(net, single(last), a), kept
+            a, of_layer = of_run(net, layer, a, used)
+        kept.append(of_layer)
+    return output_signal(net, single(last), a), kept
 
 
 class _Passed(NamedTuple):
-    """What the pass backwards keeps of a layer, or of each of k: no more than a number a row."""
+    """What the pass backwards keeps of a layer, or of each of k."""
 
     exponent: Int[Array, "*k B"]  # of Δz
-    largest: Float[Array, "*k B"]  # of the mantissas of each row
-    square: Float[Array, "*k B"]  # the sum of their squares
-    b: Float[Array, "*k n"]  # Δb, as far as the rows' common exponent
+    largest: Float[Array, "*k B"]  # mantissa of a row
+    square: Float[Array, "*k B"]  # sum of the squares of the mantissas of a row
     log_theta: Float[Array, "*k"]
-    mean_square_b: Float[Array, "*k"]
+    saturated: Float[Array, "*k"]
 
 
-class _Above(NamedTuple):
-    """What was said of the layer above."""
+class _Units(NamedTuple):
+    """What it keeps of each unit."""
 
-    log_delta: Float[Array, ""]
-    lost: Bool[Array, ""]
-
-
-class _Carry(NamedTuple):
-    """What goes down from Layer to Layer."""
-
-    delta_a: BlockFloat
-    a: BlockFloat  # of the Layer that it goes to
-    above: _Above
+    delta_b: Float[Array, "*k n"]  # as far as the common exponent of Δz
+    slope: Float[Array, "*k n"]  # the largest |σ′| over the batch
 
 
-Records = dict[str, Array]  # the fields of Flow that are arrays
+class _Rows(NamedTuple):
+    """All that is kept of k layers, in shapes that do not depend on their width."""
+
+    z_exponent: Int[Array, "k B"]
+    a_exponent: Int[Array, "k B"]
+    moments: Moments
+    passed: _Passed
+    mean_square_b: Float[Array, " k"]
+    log_b: Float[Array, " k"]  # as far as the common exponent of Δz
+    dead: Float[Array, " k"]
+
+
+Records = dict[str, Array]  # fields of Flow
 
 
 def _backward(
     net: Network,
     layers: Params,
-    top: Signal,
-    kept: list[Kept],
+    signals: list[Kept],
     delta: BlockFloat,
     depth: Array | int | None,
 ) -> Flow:
     """The records of all layers, from Δz[L] down."""
-    *hidden, last = layers
-    above = _Above(jnp.full((), jnp.nan, wide(delta.mantissa).dtype), jnp.array(False))
-    delta_a, passed = _step(net, single(last), top.a_in, delta)
-    record, above = _of_delta(_of_one(passed), 1, above)
-    # The output's g′ is not in the recursion: its slope counts as 1.
-    moments = _moments(net, top.z, output_of(net, top.z), jnp.ones_like(top.z.mantissa), 1.0)
-    records, carry = [record | _of_one(moments)], _Carry(delta_a, top.a_in, above)
-    for layer, of_layer in zip(reversed(hidden), reversed(kept), strict=True):
-        used = depth if depth is not None else length(layer) if is_run(layer) else 1
-        if isinstance(of_layer, BlockFloat):
-            record, carry = _run_by_segments(net, layer, of_layer, used, carry)
+    parts: list[_Rows | Records] = []
+    delta_a = delta
+    for place, (layer, signal) in enumerate(zip(reversed(layers), reversed(signals), strict=True)):
+        part: _Rows | Records
+        if isinstance(signal, BlockFloat):
+            part, delta_a = _run_by_segments(net, layer, signal, depth, delta_a)
         elif is_run(layer):
-            record, carry = _run(net, layer, of_layer, used, carry)
+            used = length(layer) if depth is None else depth
+            part, delta_a = _run(net, layer, signal, used, delta_a)
         else:
-            record, carry = _single(net, single(layer), of_layer, carry)
-        records.append(record)
-    merged = jax.tree.map(lambda *v: jnp.concatenate(v), *records[::-1])
-    return Flow(**merged, activation=net.activation)
+            step, one = _hidden if place else _output, single(layer)
+            delta_a, *of_layer = step(net, one, signal.a_in, signal.z.mantissa, delta_a)
+            part = _rows(*jax.tree.map(lambda v: v[None], (one.b, signal, *of_layer)))
+        parts.append(part)
+    # One program makes the numbers of all layers whose rows are there.
+    records = [
+        record
+        for kind, stretch in groupby(reversed(parts), type)
+        for record in ([_by_layer(_joined(stretch))] if kind is _Rows else stretch)
+    ]
+    return _flow(net, _joined(records), delta.mantissa.dtype, *_places(layers, depth))
 
 
-def _of_one(tree: Any) -> Any:
-    """The arrays of one layer as those of k = 1."""
-    return jax.tree.map(lambda v: v[None], tree)
+def _joined(trees: Iterable[Any]) -> Any:
+    """Arrays of k layers, and of those above them, as arrays of them all."""
+    return jax.tree.map(lambda *v: jnp.concatenate(v), *trees)
 
 
-def _single(net: Network, layer: Layer, signal: Signal, carry: _Carry) -> tuple[Records, _Carry]:
-    delta_a, passed = _step(net, layer, signal.a_in, _through(net, carry.delta_a, signal.z))
-    record, above = _of_delta(_of_one(passed), 1, carry.above)
-    moments = _hidden_moments(net, signal.z, carry.a)
-    return record | _of_one(moments), _Carry(delta_a, signal.a_in, above)
+def _rows(b: Array, signal: Signal, passed: _Passed, units: _Units) -> _Rows:
+    dtype = passed.log_theta.dtype
+    return _Rows(
+        signal.z.exponent,
+        signal.a_exponent,
+        signal.moments,
+        passed,
+        mean_square_b=jnp.mean(jnp.square(wide(b)), axis=1),
+        log_b=jax.vmap(log_norm)(units.delta_b),
+        dead=jnp.mean((units.slope == 0).astype(dtype), axis=1),
+    )
 
 
 def _run(
-    net: Network, run: Run, signal: Signal, depth: Array | int, carry: _Carry
-) -> tuple[Records, _Carry]:
+    net: Network, run: Run, signal: Signal, depth: Array | int, delta_a: BlockFloat
+) -> tuple[_Rows, BlockFloat]:
     """The layers of a run from the last used one down; what is kept of each goes to its place."""
 
-    def at(j: Array) -> BlockFloat:
-        return BlockFloat(*(lax.dynamic_index_in_dim(v, j, keepdims=False) for v in signal.z))
+    def at(values: Array, j: Array) -> Any:
+        return lax.dynamic_index_in_dim(values, j, keepdims=False)
 
-    def layer(j: Array, delta_a: BlockFloat, a: BlockFloat) -> tuple[BlockFloat, BlockFloat, Any]:
-        before = activation_of(net, at(jnp.maximum(j - 1, 0)))
+    z = signal.z.mantissa
+
+    def layer(j: Array, delta_a: BlockFloat) -> Below:
+        below = jnp.maximum(j - 1, 0)
+        before = BlockFloat(net.activation.sigma(at(z, below)), at(signal.a_exponent, below))
         a_in = jax.tree.map(partial(jnp.where, j == 0), signal.a_in, before)
-        z = at(j)
-        delta_a, passed = _step(net, layer_of(run, j), a_in, _through(net, delta_a, z))
-        return delta_a, a_in, (passed, _hidden_moments(net, z, a))
+        return _hidden(net, layer_of(run, j), a_in, at(z, j), delta_a)
 
     def body(step: Array, state: Any) -> Any:
-        delta_a, a, kept = state
+        delta_a, kept = state
         j = depth - 1 - step
-        delta_a, a, of_layer = layer(j, delta_a, a)
+        delta_a, *of_layer = layer(j, delta_a)
         put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
-        return delta_a, a, jax.tree.map(put, kept, of_layer)
+        return delta_a, jax.tree.map(put, kept, of_layer)
 
     k = length(run)
-    *_, shapes = jax.eval_shape(layer, 0, carry.delta_a, carry.a)
+    _, *shapes = jax.eval_shape(layer, 0, delta_a)
     empty = jax.tree.map(lambda v: jnp.zeros((k, *v.shape), v.dtype), shapes)
-    delta_a, a, (passed, moments) = lax.fori_loop(0, depth, body, (carry.delta_a, carry.a, empty))
-    record, above = _of_delta(passed, depth, carry.above)
-    return record | _where_used(moments, depth), _Carry(delta_a, a, above)
+    delta_a, of_run = lax.fori_loop(0, depth, body, (delta_a, empty))
+    return _rows(biases(run), signal, *of_run), delta_a
 
 
 def _run_by_segments(
-    net: Network, run: Run, starts: BlockFloat, depth: Array | int, carry: _Carry
-) -> tuple[Records, _Carry]:
+    net: Network,
+    run: Run,
+    starts: BlockFloat,
+    depth: Array | int | None,
+    delta_a: BlockFloat,
+) -> tuple[Records, BlockFloat]:
     """The same where only the input of each segment is kept: its signal is computed again."""
-    size = segment_size(length(run))
+    k = length(run)
+    size, depth = segment_size(k), k if depth is None else depth
     count = -(-depth // size)
 
-    def segment(i: Array, carry: _Carry) -> tuple[Records, _Carry]:
+    def segment(i: Array, delta_a: BlockFloat) -> tuple[Records, BlockFloat]:
         part, used = segment_of(run, i), jnp.minimum(depth - i * size, size)
         a = BlockFloat(*(lax.dynamic_index_in_dim(v, i, keepdims=False) for v in starts))
         _, signal = run_signal(net, part, a, used)
-        return _run(net, part, signal, used, carry)
+        rows, delta_a = _run(net, part, signal, used, delta_a)
+        return _by_layer(rows), delta_a
 
-    def body(step: Array, state: tuple[Records, _Carry]) -> tuple[Records, _Carry]:
-        records, carry = state
+    def body(step: Array, state: tuple[Records, BlockFloat]) -> tuple[Records, BlockFloat]:
+        records, delta_a = state
         i = count - 1 - step
-        record, carry = segment(i, carry)
+        record, delta_a = segment(i, delta_a)
         put = partial(lax.dynamic_update_index_in_dim, index=i, axis=0)
-        return jax.tree.map(put, records, record), carry
+        return jax.tree.map(put, records, record), delta_a
 
-    shapes, _ = jax.eval_shape(segment, 0, carry)
-    unused = jax.tree.map(
-        lambda v: jnp.full(
-            (len(starts.exponent), *v.shape), False if v.dtype == bool else jnp.nan, v.dtype
-        ),
-        shapes,
-    )
-    records, carry = lax.fori_loop(0, count, body, (unused, carry))
-    flat: Records = jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:])[: length(run)], records)
-    return flat, carry
+    shapes, _ = jax.eval_shape(segment, 0, delta_a)
+    empty = jax.tree.map(lambda v: jnp.zeros((len(starts.exponent), *v.shape), v.dtype), shapes)
+    records, delta_a = lax.fori_loop(0, count, body, (empty, delta_a))
+    flat: Records = jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:])[:k], records)
+    return flat, delta_a
 
 
-def _through(net: Network, delta_a: BlockFloat, z: BlockFloat) -> BlockFloat:
-    """From Δa to Δz of a hidden layer."""
-    return delta_a._replace(mantissa=through_activation(net, delta_a.mantissa, z.mantissa))  # (4)
+Below = tuple[BlockFloat, _Passed, _Units]  # Δa, and what is kept
 
 
-def _step(
-    net: Network, layer: Layer, a_in: BlockFloat, delta: BlockFloat
-) -> tuple[BlockFloat, _Passed]:
-    """From Δz of a layer to Δa below it, and what is kept of the layer.
+def _hidden(net: Network, layer: Layer, a_in: BlockFloat, z: Array, delta_a: BlockFloat) -> Below:
+    """A hidden layer, from Δa above it to Δa below."""
+    slope = net.activation.prime(z)
+    delta = delta_a._replace(mantissa=through_activation(net, delta_a.mantissa, z))  # (4)
+    return _below(net, layer, a_in, slope, _largest_slope(net.activation), delta)
+
+
+def _output(net: Network, layer: Layer, a_in: BlockFloat, z: Array, delta: BlockFloat) -> Below:
+    """The output layer, from Δz: its g′ is not in the recursion, so its slope counts as 1."""
+    return _below(net, layer, a_in, jnp.ones_like(z), 1.0, delta)
+
+
+def _below(
+    net: Network,
+    layer: Layer,
+    a_in: BlockFloat,
+    slope: Array,
+    largest_slope: float,
+    delta: BlockFloat,
+) -> Below:
+    """From Δz of a layer to Δa below it.
 
     Δθ and Δb are sums over examples of different exponents: each row takes part by its own power of
     two, Δθ = Σ 2^(e - common) aᵀ Δz.
@@ -346,54 +373,74 @@ def _step(
     if net.activation.homogeneous:  # else a has no exponents
         of_theta, common = alignment(delta.exponent + a_in.exponent, delta.mantissa)
     theta, _ = parameter_deltas(a_in.mantissa * of_theta[:, None], delta.mantissa)  # (1)
+    size = jnp.abs(slope)
     passed = _Passed(
         exponent=delta.exponent,
         largest=largest,
         square=jnp.sum(jnp.square(wide(delta.mantissa)), axis=1),
-        b=scale @ delta.mantissa,  # (2)
         log_theta=_shifted(log_norm(theta), common),
-        mean_square_b=jnp.mean(jnp.square(wide(layer.b))),
+        saturated=jnp.mean(wide((size < SATURATED_BELOW * largest_slope).astype(slope.dtype))),
     )
-    return delta._replace(mantissa=delta_below(layer, delta.mantissa)), passed
+    units = _Units(scale @ delta.mantissa, jnp.max(size, axis=0))  # (2)
+    return delta._replace(mantissa=delta_below(layer, delta.mantissa)), passed, units
 
 
-def _of_delta(passed: _Passed, used: Array | int, above: _Above) -> tuple[Records, _Above]:
-    """The fields of k layers that the pass backwards gives, and what is said of the lowest."""
+def _by_layer(rows: _Rows) -> Records:
+    """The numbers of each layer from those of its rows."""
+    moments, passed = rows.moments, rows.passed
     scale, common = alignment(passed.exponent, passed.square)
-    log_delta = log_of(jnp.sqrt(jnp.sum(jnp.square(scale) * passed.square, axis=1)), common)
-    log_largest = log_of(
-        jnp.max(scale.astype(passed.largest.dtype) * passed.largest, axis=1), common
-    )
-    info = jnp.finfo(passed.largest.dtype)  # type: ignore[no-untyped-call]
+    of_z, up_z = alignment(rows.z_exponent, moments.z_square)
+    of_a, up_a = alignment(rows.a_exponent, moments.a_mean)
+    mean_square_z = jnp.mean(jnp.square(of_z) * moments.z_square, axis=1)
+    log_mean_square_z = log_of(mean_square_z, 2 * up_z)
+    a_mean = of_a * moments.a_mean
+    mean_a = jnp.mean(a_mean, axis=1)
+    a_spread = jnp.square(of_a) * moments.a_spread + jnp.square(a_mean - mean_a[:, None])
+    return {
+        "log_delta": log_of(jnp.sqrt(jnp.sum(jnp.square(scale) * passed.square, axis=1)), common),
+        "log_delta_example": log_of(jnp.sqrt(passed.square), passed.exponent),
+        "log_largest": log_of(jnp.max(scale * wide(passed.largest), axis=1), common),
+        "log_theta": passed.log_theta,
+        "log_b": _shifted(rows.log_b, common),
+        "mean_square_z": value_of(mean_square_z, 2 * up_z),
+        "log_mean_square_z": jnp.where(jnp.isnan(log_mean_square_z), jnp.inf, log_mean_square_z),
+        "mean_a": value_of(mean_a, up_a),
+        "var_a": value_of(jnp.mean(a_spread, axis=1), 2 * up_a),
+        "mean_square_b": rows.mean_square_b,
+        "saturated": passed.saturated,
+        "dead": rows.dead,
+    }
+
+
+def _places(layers: Params, depth: Array | int | None) -> tuple[Array, Array]:
+    """Of every layer whether it is used, and the place of the one above it."""
+    lengths = [length(layer) if is_run(layer) else 1 for layer in layers]
+    places = jnp.arange(sum(lengths))
+    if depth is None:
+        return places >= 0, places + 1
+    run = next(i for i, layer in enumerate(layers) if is_run(layer))
+    unused, end = sum(lengths[:run]) + depth, sum(lengths[: run + 1])
+    return (places < unused) | (places >= end), jnp.where(places == unused - 1, end, places + 1)
+
+
+def _flow(net: Network, records: Records, dtype: jnp.dtype, used: Array, above: Array) -> Flow:
+    """With what is said of layers together; nan in the places of those that are not used."""
+    log_delta, log_largest = records["log_delta"], records["log_largest"]
+    info = jnp.finfo(dtype)  # type: ignore[no-untyped-call]
     out_of_range = ~(log_largest <= float(np.log(info.max))) | (
         log_largest < float(np.log(info.tiny))
     )
-    places = jnp.arange(len(common))
-    from_above = lax.cummax((out_of_range & (places < used)).astype(int), reverse=True) > 0
-    lost = (above.lost | from_above) & ~jnp.isneginf(log_largest) & (places < used)
-    log_above = jnp.where(places == used - 1, above.log_delta, jnp.roll(log_delta, -1))
-    records = {
-        "log_delta": log_delta,
-        "log_delta_example": log_of(jnp.sqrt(passed.square), passed.exponent),
-        "log_largest": log_largest,
-        "log_theta": passed.log_theta,
-        "log_b": _shifted(jax.vmap(log_norm)(passed.b), common),
-        "mean_square_b": passed.mean_square_b,
-        "gain": log_delta - log_above,
-    }
-    lowest = _Above(log_delta[0], lost[0])
-    below = jax.tree.map(partial(jnp.where, jnp.asarray(used) > 0), lowest, above)
-    return _where_used(records, used) | {"lost": lost}, below
-
-
-def _where_used(records: Records, used: Array | int) -> Records:
-    """Without the layers of a run that are not used: nan in their places."""
+    from_above = lax.cummax((out_of_range & used).astype(int), reverse=True) > 0
+    records = records | {"gain": log_delta - jnp.append(log_delta, jnp.nan)[above]}
 
     def masked(v: Array) -> Array:
-        places = jnp.arange(len(v)).reshape(-1, *[1] * (v.ndim - 1))
-        return jnp.where(places < used, v, jnp.nan)
+        return jnp.where(used.reshape(-1, *[1] * (v.ndim - 1)), v, jnp.nan)
 
-    return {name: masked(v) for name, v in records.items()}
+    return Flow(
+        **jax.tree.map(masked, records),
+        lost=from_above & used & ~jnp.isneginf(log_largest),
+        activation=net.activation,
+    )
 
 
 def _shifted(log: Array, exponent: Array) -> Array:
@@ -401,38 +448,12 @@ def _shifted(log: Array, exponent: Array) -> Array:
     return log + exponent.astype(log.dtype) * LN2
 
 
-def _hidden_moments(net: Network, z: BlockFloat, a: BlockFloat) -> Records:
-    slope = net.activation.prime(z.mantissa)
-    return _moments(net, z, a, slope, _largest_slope(net.activation))
-
-
-def _moments(net: Network, z: BlockFloat, a: BlockFloat, slope: Array, largest: float) -> Records:
-    """Of a layer over the batch and the units; `largest` is the largest slope there is."""
-    of_z, up_z = _on_one_exponent(net, z)
-    of_a, up_a = _on_one_exponent(net, a)
-    square = jnp.mean(jnp.square(wide(of_z)))
-    log = log_of(square, 2 * up_z)
-    saturated = jnp.abs(slope) < SATURATED_BELOW * largest
-    dead = jnp.max(jnp.abs(slope), axis=0) == 0
-    return {
-        "mean_square_z": value_of(square, 2 * up_z),
-        "log_mean_square_z": jnp.where(jnp.isnan(log), jnp.inf, log),
-        "mean_a": value_of(jnp.mean(wide(of_a)), up_a),
-        "var_a": value_of(jnp.var(wide(of_a)), 2 * up_a),
-        "saturated": jnp.mean(saturated.astype(log.dtype)),
-        "dead": jnp.mean(dead.astype(log.dtype)),
-    }
-
-
-def _on_one_exponent(net: Network, v: BlockFloat) -> tuple[Array, Array]:
-    """`aligned`, where the signal of this network has exponents at all."""
-    return aligned(v) if net.activation.homogeneous else (v.mantissa, jnp.zeros((), jnp.int32))
-
-
+@cache
 def _largest_slope(activation: Activation) -> float:
     """The largest |σ′| on [-20, 20]."""
+    z = np.linspace(-20, 20, 40_001, dtype=np.float32)
     with jax.ensure_compile_time_eval():
-        return float(jnp.max(jnp.abs(activation.prime(jnp.linspace(-20, 20, 40_001)))))
+        return float(jax.jit(lambda z: jnp.max(jnp.abs(activation.prime(z))))(z))
 
 
 def log_norm(v: Float[Array, "..."]) -> Float[Array, ""]:

@@ -131,6 +131,14 @@ def layer_of(run: Run, j: Array | int) -> Layer:
     return Layer(*(lax.dynamic_index_in_dim(values, j, keepdims=False) for values in run))
 
 
+def biases(run: Run) -> Array:
+    """The b of all layers of a run, (k, n)."""
+    if not isinstance(run, Drawn):
+        return run.b
+    drawn: Array = lax.map(lambda j: layer_of(run, j).b, jnp.arange(run.k))
+    return drawn
+
+
 def stack(params: Pairs) -> tuple[Layer, ...]:
     """Makes runs: consecutive hidden layers of n units on n units become one Layer of them all.
 

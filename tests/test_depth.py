@@ -147,7 +147,7 @@ def test_few_programs_serve_all_depths_seeds_and_initialisations():
     finally:
         jax.monitoring.unregister_event_duration_listener(compilations)
     assert rows.group_by("activation", "weights", "depth", "seed").len().height == 3 * 2 * 64 * 2
-    rooms = 2  # for 16 and 64 layers beyond the first
+    rooms = 1  # for 64 layers beyond the first
     assert compilations.count("gradient_flow") == 3 * rooms <= 3 * (np.log2(64) + 1)
     assert compilations.count("gradient_draw") == 2 * rooms
 
@@ -156,7 +156,7 @@ def test_room_for_a_depth_does_not_change_what_is_measured():
     """The first layers of a run are the same numbers however much room it has."""
     plan = planned(depths=(4,), activations=("tanh",), weights=("he_normal",), seeds=1)
     cell, dataset = plan.cells[0], plan.datasets["breast_cancer"]
-    assert len(cell.net.sizes) - 2 == 1 + 16  # room for more than the three beyond the first
+    assert len(cell.net.sizes) - 2 == 1 + 64  # room for more than the three beyond the first
     net = jaxnn.Network((*cell.net.sizes[:5], 1), "tanh", "binary")
     key, key_batch = jax.random.split(jax.random.key(cell.seeds[0]))
     layers = jaxnn.init(cell.net, key, cell.weights.scheme)

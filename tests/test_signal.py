@@ -13,7 +13,7 @@ import jaxnn
 from jaxnn.backprop import backward_rows, mean_delta_z
 from jaxnn.blockfloat import BlockFloat
 from jaxnn.network import forward_rows
-from jaxnn.signal import activation_of, output_of, signal_of
+from jaxnn.signal import output_of, output_signal, signal_of
 
 gradient_flow = jax.jit(jaxnn.gradient_flow, static_argnames="memory")
 
@@ -261,11 +261,10 @@ def test_within_range_the_signal_is_the_plain_one_to_the_last_bit(key, activatio
         *hidden, last = params
         a, outputs, slopes = BlockFloat(xs, jnp.zeros(5, jnp.int32)), [], []
         for layer in hidden:
-            z = signal_of(net, layer, a).z
-            a = activation_of(net, z)
+            a, signal = signal_of(net, layer, a)
             outputs.append(a)
-            slopes.append(net.activation.prime(z.mantissa))
-        y_hat = output_of(net, signal_of(net, last, a).z)
+            slopes.append(net.activation.prime(signal.z.mantissa))
+        y_hat = output_of(net, output_signal(net, last, a).z)
         return [*outputs, y_hat], slopes
 
     expected, slopes = jax.jit(plain)(params, xs)
@@ -276,6 +275,28 @@ def test_within_range_the_signal_is_the_plain_one_to_the_last_bit(key, activatio
     for ours, theirs in zip(of_blocks, slopes, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert len({int(e) for e in blocks[0].exponent}) > 2
+
+
+@pytest.mark.parametrize("activation", ["relu", "identity"])
+def test_a_signal_in_range_and_one_scaled_out_of_it_flow_alike(key, activation):
+    """Without biases, x times a power of two is z times it: no digit of any number may change.
+
+    In range the layers of a run are passed without exponents, out of it with them.
+    """
+    net = jaxnn.Network((6, *[16] * 9, 2), activation, "regression")
+    keys = jax.random.split(key, 3)
+    params = jaxnn.init(net, keys[0], "he_normal", stacked=True)
+    xs = jax.random.normal(keys[1], (5, 6)).at[3].set(0)  # an example whose units are all off
+    cotangent = jax.random.normal(keys[2], (5, 2))
+    of = gradient_flow(net, params, xs, cotangent=cotangent)
+    for power in (-100, -30, 30, 100):
+        scaled = gradient_flow(net, params, xs * 2.0**power, cotangent=cotangent)
+        shift = power * np.log(2)
+        np.testing.assert_array_equal(scaled.log_delta, of.log_delta)
+        np.testing.assert_allclose(scaled.log_theta, of.log_theta + shift, rtol=1e-6)
+        squares = scaled.log_mean_square_z - 2 * shift
+        np.testing.assert_allclose(squares, of.log_mean_square_z, rtol=1e-6, atol=1e-5)
+        np.testing.assert_allclose(scaled.mean_a / 2.0**power, of.mean_a, rtol=1e-5, atol=1e-6)
 
 
 def test_within_range_the_flow_is_that_of_plain_backprop(key):
