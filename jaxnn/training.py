@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from .backprop import Batch, backprop, mean_loss
 from .divergence import Params, check_finite, diagnosis, finite_layers
@@ -151,7 +151,22 @@ def order(key: Key[Array, ""], step: Int[Array, ""] | int, count: int) -> Int[Ar
     Random bits are sorted once; `jax.random.permutation` sorts twice, so that no two of them tie,
     and takes twice the time.
     """
-    return jnp.argsort(jax.random.bits(jax.random.fold_in(key, step), (count,), jnp.uint32))
+    return argsort(jax.random.bits(jax.random.fold_in(key, step), (count,), jnp.uint32))
+
+
+def argsort(values: UInt32[Array, " N"]) -> Int[Array, " N"]:
+    """What `jnp.argsort` returns, in less than half its time on a CPU.
+
+    XLA sorts one array by far faster than two together. So from the lowest digits up the values are
+    sorted digit by digit, the place of each beside the digit in the same 32 bits.
+    """
+    places = jnp.arange(len(values), dtype=jnp.uint32)
+    of_place = max(len(values) - 1, 0).bit_length()
+    rows = places
+    for done in range(0, 32, 32 - of_place):
+        digit = (values[rows] >> done) << of_place  # the higher digits are shifted out
+        rows = rows[jnp.sort(digit | places) & ((1 << of_place) - 1)]
+    return rows.astype(int)
 
 
 def steps_per_epoch(count: int, batch: int) -> int:

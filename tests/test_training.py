@@ -14,7 +14,7 @@ from sklearn import datasets, metrics
 
 import jaxnn
 from jaxnn.fit import SPLIT
-from jaxnn.training import ROOM, _program, order
+from jaxnn.training import ROOM, _program, argsort, order
 
 N_EXAMPLES, BATCH = 22, 8  # batches of 8, 8 and 6
 EPOCHS = 3
@@ -505,3 +505,12 @@ def test_a_key_beside_a_state_and_uneven_lengths_are_refused(key):
         jaxnn.epoch(net, SGD, state, xs[:0], ys[:0], batch=BATCH)
     with pytest.raises(ValueError, match="epochs: expected at least 0"):  # before the first epoch
         jaxnn.each_epoch(net, SGD, state, xs, ys, epochs=-1, batch=BATCH)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 569, 1024, 1025, 70_000])
+def test_argsort_is_that_of_numpy(count):
+    """All 32 bits, few that tie often, and the highest alone, which the last of the sorts sees."""
+    bits = np.random.default_rng(0).integers(0, 2**32, count, np.uint32)
+    for values in (bits, bits % 7, bits & np.uint32(7 << 29)):
+        found = jax.jit(argsort)(jnp.asarray(values))
+        np.testing.assert_array_equal(found, np.argsort(values, kind="stable"))
