@@ -157,8 +157,8 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path, config, capsy
     # wine is 13 features and 3 classes; of depth 2 and 3: 6 · batch · products · seeds.
     flops = sum(6 * 7 * (13 * 10 + (d - 1) * 10 * 10 + 10 * 3) * 3 for d in (2, 3))
     assert f"# 2 cells of 3 seeds, {flops:.2g} floating-point operations, " in text
-    # The room is for 1 + 16 layers: 10·13 + 16·100 + 30 weights, z and a of 7 examples.
-    numbers = 130 + 16 * 100 + 30 + 2 * 7 * (13 + 17 * 10 + 3)
+    # The room is for 1 + 64 layers: 10·13 + 64·100 + 30 weights, z and a of 7 examples.
+    numbers = 130 + 64 * 100 + 30 + 2 * 7 * (13 + 65 * 10 + 3)
     assert f"{3 * 4 * numbers / 1e6:.3g} MB at most at a time" in text
     assert tomllib.loads(text)["depths"] == ["2", "3"]  # all of it is a config file
     again = read(["depth", "--config", str(config(text)), "--out", str(out)])
@@ -170,11 +170,11 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path, config, capsy
 
 def test_cells_that_share_a_program_are_neighbours(config):
     settings = read(["depth", "--config", str(config(CONFIG))])
-    plan = depth.prepare(dataclasses.replace(settings, depths=("20", "1:4:1", "2:3:1")))
+    plan = depth.prepare(dataclasses.replace(settings, depths=("70", "1:4:1", "2:3:1")))
     programs = [(c.data, c.dtype, c.batch, c.net) for c in plan.cells]
     changes = sum(a != b for a, b in itertools.pairwise(programs))
     assert changes == len(set(programs)) - 1
-    assert len(set(programs)) == 2 * 2 * 2 * 2  # rooms for 16 and 64 layers
+    assert len(set(programs)) == 2 * 2 * 2 * 2  # rooms for 64 and 256 layers
     assert len({c.key for c in plan.cells}) == len(plan.cells)
 
 
