@@ -321,7 +321,7 @@ def test_a_second_start_compiles_nothing(tmp_path, env):
     assert misses == 0
     assert not cache.exists()
     misses, _, _ = counted("first")
-    assert misses > 5
+    assert misses > 1  # a draw and a measurement at least
     entries = {path for path in (cache / "compiled").iterdir() if path.name.endswith("-cache")}
     assert len(entries) == misses
     misses, hits, _ = counted("second")
