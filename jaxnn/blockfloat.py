@@ -80,20 +80,14 @@ def _format(x: Array) -> tuple[int, int, Any]:
     return int(info.nmant), int(info.maxexp) - 1, _INTEGER_OF_WIDTH[x.dtype.itemsize]
 
 
-def aligned(v: BlockFloat) -> tuple[Float[Array, "*k B n"], Int[Array, "*k"]]:
-    """Rows on one common exponent, that of the largest, for sums over rows.
+def alignment(
+    exponent: Int[Array, "*k B"], like: Array
+) -> tuple[Float[Array, "*k B"], Int[Array, "*k"]]:
+    """The factors that bring rows to one common exponent, that of the largest, and that exponent.
 
     Exact but for rows that are smaller than the largest by more than the range of the dtype: they
     become zero, as they would in the sum.
     """
-    scale, common = alignment(v.exponent, v.mantissa)
-    return v.mantissa * scale[..., None], common
-
-
-def alignment(
-    exponent: Int[Array, "*k B"], like: Array
-) -> tuple[Float[Array, "*k B"], Int[Array, "*k"]]:
-    """The factors that bring rows to one common exponent, and that exponent."""
     common = jnp.max(exponent, axis=-1)
     return power_of_two(exponent - common[..., None], like), common
 

@@ -147,7 +147,7 @@ def gradient_flow(
         xs = check_x(net, layers, xs, batch=True)
         top, kept = _forward(net, layers, xs, used, memory)
         delta = block(_check_cotangent(cotangent, top.z.mantissa))
-    flow = _backward(net, layers, [*kept, top], delta, used)
+    flow = _backward(net, layers, top, kept, delta, used)
     _check_range(flow, xs.dtype)
     return flow
 
@@ -230,14 +230,17 @@ Records = dict[str, Array]  # fields of Flow
 def _backward(
     net: Network,
     layers: Params,
-    signals: list[Kept],
+    top: Signal,
+    kept: list[Kept],
     delta: BlockFloat,
     depth: Array | int | None,
 ) -> Flow:
     """The records of all layers, from Δz[L] down."""
-    parts: list[_Rows | Records] = []
-    delta_a = delta
-    for place, (layer, signal) in enumerate(zip(reversed(layers), reversed(signals), strict=True)):
+    *hidden, last = layers
+    one = single(last)
+    delta_a, passed, units = _output(net, one, top.a_in, top.z.mantissa, delta)
+    parts: list[_Rows | Records] = [_of_one(one, top, passed, units)]
+    for layer, signal in zip(reversed(hidden), reversed(kept), strict=True):
         part: _Rows | Records
         if isinstance(signal, BlockFloat):
             part, delta_a = _run_by_segments(net, layer, signal, depth, delta_a)
@@ -245,9 +248,9 @@ def _backward(
             used = length(layer) if depth is None else depth
             part, delta_a = _run(net, layer, signal, used, delta_a)
         else:
-            step, one = _hidden if place else _output, single(layer)
-            delta_a, *of_layer = step(net, one, signal.a_in, signal.z.mantissa, delta_a)
-            part = _rows(*jax.tree.map(lambda v: v[None], (one.b, signal, *of_layer)))
+            one = single(layer)
+            delta_a, passed, units = _hidden(net, one, signal.a_in, signal.z.mantissa, delta_a)
+            part = _of_one(one, signal, passed, units)
         parts.append(part)
     # One program makes the numbers of all layers whose rows are there.
     records = [
@@ -263,7 +266,13 @@ def _joined(trees: Iterable[Any]) -> Any:
     return jax.tree.map(lambda *v: jnp.concatenate(v), *trees)
 
 
+def _of_one(layer: Layer, signal: Signal, passed: _Passed, units: _Units) -> _Rows:
+    """Of one layer as of k = 1."""
+    return _rows(*jax.tree.map(lambda v: v[None], (layer.b, signal, passed, units)))
+
+
 def _rows(b: Array, signal: Signal, passed: _Passed, units: _Units) -> _Rows:
+    """With sums over the units, which may be of another number in other layers."""
     dtype = passed.log_theta.dtype
     return _Rows(
         signal.z.exponent,

@@ -7,8 +7,9 @@ An exploding network sends its signal out of a float's range too. Where σ(cz) =
     z = p 2^f + b = (p 2^(f-c) + b 2^-c) 2^c,            c = max(f, exponent of b)
     a = σ(z) = σ(z's mantissa) 2^(z's exponent),         σ′(z) = σ′(z's mantissa)
 
-and scaling by powers of two changes no digit. For every other σ the exponents stay 0: the pass is
-that of `network.py`, and it can leave the range.
+and scaling by powers of two changes no digit. A run goes up with exponents of 0 first, and
+as above only where its signal nears the ends of the range. For every other σ the exponents stay 0:
+the pass is that of `network.py`, and it can leave the range.
 
 Of a run either every z is kept, or its input at every √k-th layer, and the layers between
 are computed again on the way back.

@@ -11,7 +11,7 @@ from jaxnn.backprop import backward_rows, delta_below, mean_delta_z, through_act
 from jaxnn.blockfloat import (
     NEVER,
     BlockFloat,
-    aligned,
+    alignment,
     block,
     exponent_of,
     log_of,
@@ -68,13 +68,14 @@ def test_zero_inf_and_nan_stay_what_they_are():
 
 def test_aligned_rows_are_exact_within_the_range_of_the_dtype(key):
     mantissa = jax.random.normal(key, (4, 3), jnp.float32)
-    v = BlockFloat(mantissa, jnp.array([-20_000, -20_003, -20_500, -30_000]))
-    rows, common = aligned(v)
+    exponent = jnp.array([-20_000, -20_003, -20_500, -30_000])
+    scale, common = alignment(exponent, mantissa)
+    rows = mantissa * scale[:, None]
     assert common == -20_000
     np.testing.assert_array_equal(rows[:2], mantissa[:2] * np.float32([[1], [0.125]]))
     assert not rows[2:].any()  # 2^-500 and less of the largest: nothing of them is in the sum
-    zero_first = BlockFloat(mantissa.at[0].set(0), v.exponent.at[0].set(NEVER))
-    assert aligned(zero_first)[1] == -20_003  # a row of zeros does not count
+    zero_first = exponent.at[0].set(NEVER)
+    assert alignment(zero_first, mantissa)[1] == -20_003  # a row of zeros does not count
 
 
 @pytest.mark.parametrize("jitted", [False, True])
