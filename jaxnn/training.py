@@ -92,9 +92,9 @@ def start(net: Network, optimizer: Optimizer, params: Pairs, key: Key[Array, ""]
         return lax.convert_element_type(leaf, leaf.dtype) if jax.typeof(leaf).weak_type else leaf
 
     layers = check_stored(net, params)
-    inner = jax.tree.map(jnp.asarray, optimizer.init(layers))
+    inner = jax.jit(optimizer.init)(layers)  # one program instead of one for each shape
     layers, inner = jax.tree.map(settled, (layers, inner))
-    return State(layers, inner, key, jnp.zeros((), jnp.int32))
+    return State(layers, inner, key, jnp.asarray(np.int32(0)))
 
 
 def step(
@@ -326,8 +326,9 @@ def several_epochs(
     layers = check_stored(net, state.params)
     xs, ys = check_batch(net, layers, xs, ys)  # values once, and onto the device
     size = min(whole("batch", batch, 1), len(xs))
-    check_finite(layers)
     run = _Run(net, optimizer, xs, ys, size, check_depth(layers, depth))
+    if not run.after(state, 0)[-1]:  # no step: what the program says of the parameters as they are
+        check_finite(layers)
     return _passes(run, state, epochs, room)
 
 

@@ -30,7 +30,7 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
     digits = data.load("digits")
     sizes = (digits.x.shape[1], *hidden, digits.n_out)
     net = jaxnn.Network(sizes, "relu", digits.task)
-    params = jaxnn.init(net, jax.random.key(0))
+    params = jax.jit(jaxnn.init)(net, jax.random.key(0))
     key, adam = jax.random.key(1), optax.adam(RATE, eps=inputs.EPSILON)
 
     def run(epochs: int = epochs) -> jaxnn.Fit:
