@@ -39,6 +39,7 @@ class Activation:
         kinks: the places where σ′ jumps; there `prime` gives one of the two one-sided values.
         homogeneous: whether σ(cz) = c σ(z) for every c > 0: a signal through it is measured beyond
             the range of a float.
+        increasing: whether σ′ >= 0 for every z: then σ′ is its own size.
 
     The value is hashable and static under `jax.jit`. Two are equal when their fields are, so make
     your own once, at module level: a lambda made anew at each call compiles anew at each call.
@@ -56,6 +57,7 @@ class Activation:
     prime: Elementwise
     kinks: tuple[float, ...] = ()
     homogeneous: bool = False
+    increasing: bool = False
 
 
 def _largest(z: Array) -> float:
@@ -297,23 +299,30 @@ def _relu6_prime(z: Array) -> Array:
 ACTIVATIONS: dict[str, Activation] = {
     activation.name: activation
     for activation in (
-        Activation("identity", _identity, _identity_prime, homogeneous=True),
-        Activation("sigmoid", _sigmoid, _sigmoid_prime),
-        Activation("tanh", _tanh, _tanh_prime),
-        Activation("relu", _relu, _relu_prime, kinks=(0.0,), homogeneous=True),
-        Activation("leaky_relu", _leaky_relu, _leaky_relu_prime, kinks=(0.0,), homogeneous=True),
-        Activation("elu", _elu, _elu_prime),
-        Activation("selu", _selu, _selu_prime, kinks=(0.0,)),
-        Activation("softplus", _softplus, _softplus_prime),
-        Activation("softsign", _softsign, _softsign_prime),
+        Activation("identity", _identity, _identity_prime, homogeneous=True, increasing=True),
+        Activation("sigmoid", _sigmoid, _sigmoid_prime, increasing=True),
+        Activation("tanh", _tanh, _tanh_prime, increasing=True),
+        Activation("relu", _relu, _relu_prime, kinks=(0.0,), homogeneous=True, increasing=True),
+        Activation(
+            "leaky_relu",
+            _leaky_relu,
+            _leaky_relu_prime,
+            kinks=(0.0,),
+            homogeneous=True,
+            increasing=True,
+        ),
+        Activation("elu", _elu, _elu_prime, increasing=True),
+        Activation("selu", _selu, _selu_prime, kinks=(0.0,), increasing=True),
+        Activation("softplus", _softplus, _softplus_prime, increasing=True),
+        Activation("softsign", _softsign, _softsign_prime, increasing=True),
         Activation("silu", _silu, _silu_prime),
         Activation("gelu", _gelu, _gelu_prime),
         Activation("gelu_tanh", _gelu_tanh, _gelu_tanh_prime),
         Activation("mish", _mish, _mish_prime),
-        Activation("erf", _erf, _erf_prime),
+        Activation("erf", _erf, _erf_prime, increasing=True),
         Activation("sin", _sin, _sin_prime),
-        Activation("hard_tanh", _hard_tanh, _hard_tanh_prime, kinks=(-1.0, 1.0)),
-        Activation("relu6", _relu6, _relu6_prime, kinks=(0.0, 6.0)),
+        Activation("hard_tanh", _hard_tanh, _hard_tanh_prime, kinks=(-1.0, 1.0), increasing=True),
+        Activation("relu6", _relu6, _relu6_prime, kinks=(0.0, 6.0), increasing=True),
     )
 }
 

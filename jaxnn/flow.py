@@ -354,8 +354,9 @@ Below = tuple[BlockFloat, _Passed, _Units]  # Δa, and what is kept
 def _hidden(net: Network, layer: Layer, a_in: BlockFloat, z: Array, delta_a: BlockFloat) -> Below:
     """A hidden layer, from Δa above it to Δa below."""
     slope = net.activation.prime(z)
+    size = slope if net.activation.increasing else jnp.abs(slope)
     delta = delta_a._replace(mantissa=through_activation(net, delta_a.mantissa, z))  # (4)
-    return _below(net, layer, a_in, slope, _largest_slope(net.activation), delta)
+    return _below(net, layer, a_in, size, _largest_slope(net.activation), delta)
 
 
 def _output(net: Network, layer: Layer, a_in: BlockFloat, z: Array, delta: BlockFloat) -> Below:
@@ -371,7 +372,7 @@ def _below(
     largest_slope: float,
     delta: BlockFloat,
 ) -> Below:
-    """From Δz of a layer to Δa below it.
+    """From Δz of a layer to Δa below it; slope is |σ′|.
 
     Δθ and Δb are sums over examples of different exponents: each row takes part by its own power of
     two, Δθ = Σ 2^(e - common) aᵀ Δz.
@@ -382,15 +383,14 @@ def _below(
     if net.activation.homogeneous:  # else a has no exponents
         of_theta, common = alignment(delta.exponent + a_in.exponent, delta.mantissa)
     theta, _ = parameter_deltas(a_in.mantissa * of_theta[:, None], delta.mantissa)  # (1)
-    size = jnp.abs(slope)
     passed = _Passed(
         exponent=delta.exponent,
         largest=largest,
         square=jnp.sum(jnp.square(wide(delta.mantissa)), axis=1),
         log_theta=_shifted(log_norm(theta), common),
-        saturated=jnp.mean(wide((size < SATURATED_BELOW * largest_slope).astype(slope.dtype))),
+        saturated=jnp.mean(wide((slope < SATURATED_BELOW * largest_slope).astype(slope.dtype))),
     )
-    units = _Units(scale @ delta.mantissa, jnp.max(size, axis=0))  # (2)
+    units = _Units(scale @ delta.mantissa, jnp.max(slope, axis=0))  # (2)
     return delta._replace(mantissa=delta_below(layer, delta.mantissa)), passed, units
 
 

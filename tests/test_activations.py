@@ -108,6 +108,12 @@ def test_kinks_are_where_the_slope_jumps(activation):
     assert tuple(z[jumps].tolist()) == activation.kinks
 
 
+@each_activation
+def test_increasing_is_what_never_falls(activation):
+    slopes = activation.prime(jnp.linspace(-1000, 1000, 200_001))
+    assert activation.increasing == bool(jnp.all(slopes >= 0))
+
+
 @each_dtype
 @each_activation
 def test_edges_in_every_dtype(activation, dtype):

@@ -87,7 +87,11 @@ def test_underflow_is_lost_to_plain_backprop_and_not_to_the_flow(key):
     assert abs(int(flow.lost.sum()) - plain_is_zero.sum()) <= 2
 
 
-@pytest.mark.parametrize("activation", ["sigmoid", "relu", "hard_tanh"])
+RELU = jaxnn.find_activation("relu")
+FALLING = jaxnn.Activation("falling", lambda z: -RELU.sigma(z), lambda z: -RELU.prime(z))
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "relu", "hard_tanh", FALLING])
 def test_saturated_and_dead_units_are_counted(key, activation):
     net, params, xs, ys = network(key, activation, 3, weights=jaxnn.gaussian(8.0))
     flow = jaxnn.gradient_flow(net, params, xs, ys)
