@@ -32,7 +32,6 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 from jax import lax
-from jax.nn.initializers import Initializer
 from rich.console import Console
 
 import jaxnn
@@ -47,6 +46,7 @@ from experiments import (
     store,
     sweep,
 )
+from jaxnn.layers import Initializer
 from jaxnn.quadrature import mean
 from jaxnn.spectrum import jacobian_factors, product_spectrum
 

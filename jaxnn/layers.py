@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float, Key
 
 Numbers = jax.Array | np.ndarray
@@ -32,6 +31,13 @@ class Layer(NamedTuple):
 
     theta: Float[Array, "*k n_in n_out"]
     b: Float[Array, "*k n_out"]
+
+
+@runtime_checkable
+class Initializer(Protocol):
+    """A scheme: (key, shape, dtype) -> array, as in `jax.nn.initializers`. Static, so hashable."""
+
+    def __call__(self, key: Array, shape: Any, dtype: Any = ..., /) -> Array: ...
 
 
 @dataclass(frozen=True)

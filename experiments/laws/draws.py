@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.nn.initializers import Initializer
 
 import jaxnn
+from jaxnn.layers import Initializer
 
 Params = tuple[jaxnn.Layer, ...]
 GAUSSIAN, ORTHOGONAL = jaxnn.gaussian(1.0), jaxnn.orthogonal(1.0)

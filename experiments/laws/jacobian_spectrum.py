@@ -17,7 +17,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.nn.initializers import Initializer
 
 import jaxnn
 from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, drawn, of_square, square
@@ -32,6 +31,7 @@ from experiments.laws.law import (
     points,
     together,
 )
+from jaxnn.layers import Initializer
 from jaxnn.quadrature import mean
 from jaxnn.spectrum import jacobian_factors, product_spectrum
 

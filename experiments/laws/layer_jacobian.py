@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.nn.initializers import Initializer, variance_scaling
+from jax.nn.initializers import variance_scaling
 
 import jaxnn
 from experiments.laws.draws import GAUSSIAN, of_square
@@ -34,6 +34,7 @@ from experiments.laws.law import (
     points,
     together,
 )
+from jaxnn.layers import Initializer
 from jaxnn.quadrature import mean, solve
 
 NODES = 48  # of the Gauss-Legendre rule for the integral over u: good to 1e-7

@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.nn.initializers import Initializer
 
 import jaxnn
 from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, Params, drawn, square
@@ -36,6 +35,7 @@ from experiments.laws.law import (
     together,
 )
 from experiments.laws.training import Examples, fewest_steps
+from jaxnn.layers import Initializer
 
 MODE, LEARNED = 0.1, 0.99  # u0, and where a mode of s = 1 counts as learned
 STEP = 0.01  # step size of a single mode, times 1/D

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.nn.initializers import Initializer
 from jax.scipy.special import digamma, polygamma
 
 import jaxnn
@@ -30,6 +29,7 @@ from experiments.laws.law import (
     points,
     together,
 )
+from jaxnn.layers import Initializer
 
 SHOWN = 21  # points of a path in the chart
 LINEAR = Panel("Linear networks", "layer l", "ln ‖z[l]‖ / ‖z[1]‖")
