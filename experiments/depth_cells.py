@@ -181,13 +181,21 @@ def drawn(dataset: data.Dataset, cell: Cell) -> tuple[Any, Any, Any]:
     if key not in _held:
         _held.clear()  # first: two may not fit where one does
         biases = 1.0 if cell.sigma_b else "zeros"  # which takes no program for random numbers
-        draw = drawing(mesh, shape, cell.weights.scheme, cell.batch, cell.dtype, biases)
+        draw = drawing(mesh, shape, cell.weights.scheme, cell.dtype, biases)
         seeds = devices.in_a_row(mesh, np.asarray(cell.seeds, np.int32))
         factor, sigma_b = (jnp.asarray(v, float) for v in (cell.weights.factor, cell.sigma_b))
-        of = draw(seeds, dataset.x, dataset.y, factor, sigma_b, np.int32(layers))
-        _held[key] = (of, dataset)  # which keeps its id from being another's
+        params = draw(seeds, factor, sigma_b, np.int32(layers))
+        _held[key] = ((params, *_examples(mesh, dataset, cell)), dataset)  # which keeps its id
     found: tuple[Any, Any, Any] = _held[key][0]
     return found
+
+
+def _examples(mesh: Mesh, dataset: data.Dataset, cell: Cell) -> tuple[jax.Array, jax.Array]:
+    """A batch for each seed, shuffled by NumPy: a program for that takes longer to compile."""
+    shuffled = [np.random.default_rng(seed).permutation(len(dataset.x)) for seed in cell.seeds]
+    rows = np.stack(shuffled)[:, : cell.batch]
+    x, y = (v.astype(jax.dtypes.canonicalize_dtype(v.dtype)) for v in (dataset.x, dataset.y))
+    return devices.in_a_row(mesh, x[rows]), devices.in_a_row(mesh, y[rows])
 
 
 def apart(sizes: tuple[int, ...]) -> int:
@@ -200,26 +208,20 @@ def drawing(
     mesh: Mesh,
     shape: jaxnn.Network,
     scheme: Any,
-    batch: int,
     dtype: str,
     biases: float | str = 1.0,
 ) -> Callable[..., Any]:
-    """(seeds, x, y, factor, σ_b, layers of the run) -> parameters and a batch for each seed."""
+    """(seeds, factor, σ_b, layers of the run) -> parameters for each seed."""
 
-    def gradient_draw(
-        seed: jax.Array, x: Any, y: Any, factor: Any, sigma_b: Any, used: Any
-    ) -> tuple[Any, Any, Any]:
-        key_params, key_batch = jax.random.split(jax.random.key(seed))
-        drawn = jaxnn.init(shape, key_params, scheme, biases, dtype, stored=False)
+    def gradient_draw(seed: jax.Array, factor: Any, sigma_b: Any, used: Any) -> tuple[Any, ...]:
+        drawn = jaxnn.init(shape, jax.random.key(seed), scheme, biases, dtype, stored=False)
         layers = (v.stored_up_to(used) if isinstance(v, Drawn) else v for v in drawn)
-        scaled = tuple(
+        return tuple(
             jaxnn.Layer(theta * factor.astype(dtype), b * sigma_b.astype(dtype))
             for theta, b in layers
         )
-        order = jax.random.permutation(key_batch, len(x))[:batch]
-        return scaled, x[order], y[order]
 
-    return devices.side_by_side(mesh, gradient_draw, spread=1, shared=5)
+    return devices.side_by_side(mesh, gradient_draw, spread=1, shared=3)
 
 
 @cache

@@ -32,7 +32,7 @@ def side_by_side(mesh: Mesh, f: Callable[..., Any], spread: int, shared: int) ->
 def in_a_row(mesh: Mesh, values: np.ndarray) -> jax.Array:
     """The values over the devices, the first of them again where they do not fill the row."""
     count = mesh.devices.size
-    padded = np.resize(values, -(-len(values) // count) * count)
+    padded = values[np.arange(-(-len(values) // count) * count) % len(values)]
     return jax.make_array_from_callback(
         padded.shape, NamedSharding(mesh, ALONG), lambda index: padded[index]
     )

@@ -158,10 +158,9 @@ def test_room_for_a_depth_does_not_change_what_is_measured():
     cell, dataset = plan.cells[0], plan.datasets["breast_cancer"]
     assert len(cell.net.sizes) - 2 == 1 + 64  # room for more than the three beyond the first
     net = jaxnn.Network((*cell.net.sizes[:5], 1), "tanh", "binary")
-    key, key_batch = jax.random.split(jax.random.key(cell.seeds[0]))
-    layers = jaxnn.init(cell.net, key, cell.weights.scheme)
-    order = np.asarray(jax.random.permutation(key_batch, 569))[:128]
-    flow = jaxnn.gradient_flow(net, (*layers[:4], layers[-1]), dataset.x[order], dataset.y[order])
+    layers = jaxnn.init(cell.net, jax.random.key(cell.seeds[0]), cell.weights.scheme)
+    rows = np.random.default_rng(cell.seeds[0]).permutation(569)[:128]
+    flow = jaxnn.gradient_flow(net, (*layers[:4], layers[-1]), dataset.x[rows], dataset.y[rows])
     rows = depth_cells.measure(plan.datasets, cell)
     np.testing.assert_allclose(
         rows["log10_delta_z"], np.asarray(flow.log_delta) / np.log(10), rtol=1e-5
@@ -352,22 +351,33 @@ def test_critical_weights_keep_the_gradient():
 
 def test_sigma_w_is_what_is_drawn():
     plan = planned(depths=(9,), activations=("tanh",), sigma_w=(0.7, 3.0), sigma_b=(0.4,))
-    dataset, drawn = plan.datasets["breast_cancer"], {}
+    drawn = {}
     for cell in plan.cells:
         shape = jaxnn.Network(cell.net.sizes, "identity", cell.net.task)
         draw = depth_cells.drawing(
-            depth_cells.runtime.mesh(1), shape, cell.weights.scheme, 128, "float32"
+            depth_cells.runtime.mesh(1), shape, cell.weights.scheme, "float32"
         )
         of = (np.float32(v) for v in (cell.weights.factor, cell.sigma_b))
         used = np.int32(cell.depth - 1)
-        params, xs, _ = draw(np.array(cell.seeds, np.int32), dataset.x, dataset.y, *of, used)
-        assert xs.shape == (5, 128, 30)
-        drawn[cell.weights.name] = params[1]
+        drawn[cell.weights.name] = draw(np.array(cell.seeds, np.int32), *of, used)[1]
     for name, expected in (("σ_w = 0.7", 0.7), ("σ_w = 3", 3.0)):
         theta, b = (values[:, :8] for values in drawn[name])
         assert not np.any(drawn[name].theta[:, 8:])  # layers that no one uses are not drawn
         assert np.std(theta) * 8 == pytest.approx(expected, rel=0.01)
         assert np.std(b) == pytest.approx(0.4, rel=0.03)
+
+
+def test_each_seed_has_a_batch_of_its_own():
+    plan = planned(depths=(2,), activations=("tanh",), weights=("he_normal",), width=(7,))
+    cell, dataset = plan.cells[0], plan.datasets["breast_cancer"]
+    # A row over the devices may be longer.
+    _, xs, ys = jax.tree.map(lambda v: np.asarray(v)[:5], depth_cells.drawn(dataset, cell))
+    assert xs.shape == (5, 128, 30)
+    place = {row.astype(np.float32).tobytes(): i for i, row in enumerate(dataset.x)}
+    rows = np.array([[place[np.asarray(row).tobytes()] for row in x] for x in xs])
+    np.testing.assert_array_equal(ys, dataset.y[rows])
+    assert all(len(set(of_seed)) == 128 for of_seed in rows)
+    assert len({tuple(of_seed) for of_seed in rows}) == 5
 
 
 def test_every_axis_of_the_grid_is_a_cell_of_its_own():
