@@ -185,7 +185,8 @@ def drawn(dataset: data.Dataset, cell: Cell) -> tuple[Any, Any, Any]:
         seeds = devices.in_a_row(mesh, np.asarray(cell.seeds, np.int32))
         factor, sigma_b = (jnp.asarray(v, float) for v in (cell.weights.factor, cell.sigma_b))
         params = draw(seeds, factor, sigma_b, np.int32(layers))
-        _held[key] = ((params, *_examples(mesh, dataset, cell)), dataset)  # which keeps its id
+        of = (params, *_examples(mesh, dataset, cell))
+        _held[key] = (of, dataset)  # which keeps its id from being another's
     found: tuple[Any, Any, Any] = _held[key][0]
     return found
 

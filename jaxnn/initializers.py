@@ -28,13 +28,13 @@ _FANS = {
     **dict.fromkeys(("he", "kaiming"), (2.0, "fan_in")),
     "lecun": (1.0, "fan_in"),
 }
-Distribution = Literal["uniform", "normal", "truncated_normal"]
-_DISTRIBUTIONS: dict[str, Distribution] = {"uniform": "uniform", "normal": "truncated_normal"}
+_Distribution = Literal["uniform", "normal", "truncated_normal"]
+_DISTRIBUTIONS: dict[str, _Distribution] = {"uniform": "uniform", "normal": "truncated_normal"}
 # Schemes of a matrix, schemes of any shape, and constants; each by its name in jax.nn.initializers.
 _FAN_SCHEMES = {
-    f"{fan}_{shape}": (*_FANS[fan], distribution)
-    for fan in _FANS
-    for shape, distribution in _DISTRIBUTIONS.items()
+    f"{scheme}_{kind}": (*of_fan, distribution)
+    for scheme, of_fan in _FANS.items()
+    for kind, distribution in _DISTRIBUTIONS.items()
 }
 _PLAIN_SCHEMES = ("normal", "uniform", "truncated_normal")
 _CONSTANTS = ("zeros", "ones")
@@ -123,7 +123,7 @@ def gaussian(sigma_w: float) -> Initializer:
 
     Source: Poole et al. 2016, arXiv:1606.05340, section 2.
     """
-    return _scaled(_scale("sigma_w", sigma_w) ** 2, "fan_in", "normal")
+    return _by_fan(_scale("sigma_w", sigma_w) ** 2, "fan_in", "normal")
 
 
 def orthogonal(sigma_w: float = 1.0) -> Initializer:
@@ -146,7 +146,7 @@ def orthogonal(sigma_w: float = 1.0) -> Initializer:
 
     Source: Saxe et al. 2014, arXiv:1312.6120, section 3.
     """
-    return _of_matrix(_scale("sigma_w", sigma_w))
+    return _orthogonal(_scale("sigma_w", sigma_w))
 
 
 def find_weights(weights: str | Initializer) -> Initializer:
@@ -204,8 +204,8 @@ def _by_name(what: str, name: str, known: tuple[str, ...]) -> Initializer:
         constant: Initializer = getattr(initializers, name)
         return constant
     if name == "orthogonal":
-        return _of_matrix()
-    return _scaled(*_FAN_SCHEMES[name]) if name in _FAN_SCHEMES else _plain(name)
+        return orthogonal()
+    return _by_fan(*_FAN_SCHEMES[name]) if name in _FAN_SCHEMES else _plain(name)
 
 
 # The same scheme for the same arguments: it is static under `jit`, where one that was equal but
@@ -215,7 +215,7 @@ def _by_name(what: str, name: str, known: tuple[str, ...]) -> Initializer:
 
 
 @cache
-def _scaled(scale: float, fan: str, distribution: Distribution) -> Initializer:
+def _by_fan(scale: float, fan: str, distribution: _Distribution) -> Initializer:
     """Entries of variance scale / fan, with shape (…, fan_in, fan_out)."""
 
     def draw(key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
@@ -241,7 +241,7 @@ def _plain(name: str, *arguments: float) -> Initializer:
 
 
 @cache
-def _of_matrix(sigma_w: float = 1.0) -> Initializer:
+def _orthogonal(sigma_w: float) -> Initializer:
     """Orthogonal matrices."""
     return initializers.orthogonal(sigma_w)
 
