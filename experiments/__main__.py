@@ -27,21 +27,16 @@ import tyro
 from rich.console import Console
 from rich.logging import RichHandler
 
-from experiments import (
-    depth,
-    grid,
-    laws,
-    peers,
-    predict,
-    runtime,
-    show,
-    signals,
-    spectrum,
-    train,
-    trainability,
-)
+from experiments import predict, show
 from experiments.bench import experiment as bench
-from experiments.store import Store
+from experiments.depth import experiment as depth
+from experiments.laws import experiment as laws
+from experiments.peers import experiment as peers
+from experiments.runs import grid, runtime, signals
+from experiments.runs.store import Store
+from experiments.spectrum import experiment as spectrum
+from experiments.train import experiment as train
+from experiments.trainability import experiment as trainability
 
 EXPERIMENTS: dict[str, ModuleType] = {
     "depth": depth,

@@ -6,18 +6,16 @@ from typing import NamedTuple
 import polars as pl
 from rich.console import RenderableType
 
-from experiments import (
-    columns,
-    depth_report,
-    peers_report,
-    spectrum_report,
-    train_report,
-    trainability_chart,
-)
 from experiments.bench import report as bench_report
-from experiments.laws import LAWS
+from experiments.depth import report as depth_report
 from experiments.laws import report as laws_report
+from experiments.laws.experiment import LAWS
 from experiments.laws.law import Outcome
+from experiments.peers import report as peers_report
+from experiments.runs import columns
+from experiments.spectrum import report as spectrum_report
+from experiments.train import report as train_report
+from experiments.trainability import chart as trainability_chart
 
 
 class Kind(NamedTuple):

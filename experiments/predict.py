@@ -15,7 +15,8 @@ import polars as pl
 import tyro
 from sklearn import metrics
 
-from experiments import data, model, runtime, store
+from experiments.learning import data, model
+from experiments.runs import runtime, store
 
 ENDINGS = (".csv", ".parquet")
 

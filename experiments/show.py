@@ -16,8 +16,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from experiments import columns, report, store
 from experiments.kinds import KINDS, Kind
+from experiments.pages import report
+from experiments.runs import columns, store
 
 MOST_COLUMNS = 8  # that fit into 80 characters
 ABOUT = {

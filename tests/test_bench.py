@@ -13,12 +13,12 @@ import pytest
 from peers import need
 from rich.console import Console
 
-from experiments import columns
 from experiments.__main__ import main
 from experiments.bench import chart, experiment, inputs, pairs, process, rates, report, rows
 from experiments.bench.process import Side, SideError
 from experiments.bench.rows import Case, Row
 from experiments.bench.workload import Floor
+from experiments.runs import columns
 
 pytestmark = pytest.mark.xdist_group("bench")
 

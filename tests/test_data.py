@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from experiments import data
+from experiments.learning import data
 
 TABLE = pl.DataFrame({"age": [30, 41, 52, 63], "height": [1.5, 1.6, 1.7, 1.9], "ill": [0, 1, 0, 1]})
 

@@ -12,8 +12,14 @@ import polars as pl
 import pytest
 
 import jaxnn
-from experiments import charts, depth, depth_cells, depth_chart, depth_report, depth_theory, store
 from experiments.__main__ import main
+from experiments.depth import cells as depth_cells
+from experiments.depth import chart as depth_chart
+from experiments.depth import experiment as depth
+from experiments.depth import report as depth_report
+from experiments.depth import theory as depth_theory
+from experiments.pages import charts
+from experiments.runs import store
 
 # One worker runs this file: its tests share a finished sweep and compiled programs.
 pytestmark = pytest.mark.xdist_group("depth")

@@ -18,7 +18,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from experiments.store import PARTS, ROWS, RUN
+from experiments.runs.store import PARTS, ROWS, RUN
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
 
@@ -59,7 +59,8 @@ STOPPING = "stopping when this cell is done; again to stop now"
 SLOW = """
 import sys, time
 import jax
-from experiments import __main__, depth
+from experiments import __main__
+from experiments.depth import experiment as depth
 measure = depth.measure
 def slow(datasets, cell):
     print("begin", file=sys.__stdout__, flush=True)

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import depth, grid, spectrum
 from experiments.__main__ import main, read
+from experiments.depth import experiment as depth
+from experiments.runs import grid
+from experiments.spectrum import experiment as spectrum
 
 CONFIG = """\
 depths = ["1:4:*2", 6]

@@ -13,8 +13,8 @@ from rich.console import Console
 from scipy import integrate, optimize, special, stats
 
 import jaxnn
-from experiments import charts, laws, store
 from experiments.__main__ import main
+from experiments.laws import experiment as laws
 from experiments.laws import (
     gradient_exponent,
     he_xavier,
@@ -30,6 +30,8 @@ from experiments.laws import (
     width_over_depth,
 )
 from experiments.laws.law import Expected, Found, Measurement, Prediction, compare, curve, points
+from experiments.pages import charts
+from experiments.runs import store
 
 # One worker runs this file: its tests share a finished run and compiled programs.
 pytestmark = pytest.mark.xdist_group("laws")

@@ -10,8 +10,8 @@ import pytest
 import safetensors.numpy
 
 import jaxnn
-from experiments import model
-from experiments.data import Scaler
+from experiments.learning import model
+from experiments.learning.data import Scaler
 
 SIGMAS = {"tanh": np.tanh, "relu": lambda z: np.maximum(z, 0)}
 

@@ -7,9 +7,12 @@ import jax
 import polars as pl
 import pytest
 
-from experiments import columns, data, peers, peers_report, splits, store
 from experiments.__main__ import main
-from experiments.peers_report import OURS, THEIRS
+from experiments.learning import data, splits
+from experiments.peers import experiment as peers
+from experiments.peers import report as peers_report
+from experiments.peers.report import OURS, THEIRS
+from experiments.runs import columns, store
 
 pytestmark = pytest.mark.xdist_group("train")
 

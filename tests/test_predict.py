@@ -7,8 +7,8 @@ import pytest
 from sklearn import metrics
 from test_model import made
 
-from experiments import model
 from experiments.__main__ import main
+from experiments.learning import model
 
 pytestmark = pytest.mark.xdist_group("model")
 

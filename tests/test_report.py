@@ -13,18 +13,14 @@ import pytest
 from hypothesis import strategies as st
 from markupsafe import escape
 
-from experiments import (
-    columns,
-    depth_page,
-    depth_report,
-    depth_theory,
-    report,
-    spectrum,
-    spectrum_page,
-    store,
-    web,
-)
 from experiments.__main__ import main
+from experiments.depth import page as depth_page
+from experiments.depth import report as depth_report
+from experiments.depth import theory as depth_theory
+from experiments.pages import report, web
+from experiments.runs import columns, store
+from experiments.spectrum import experiment as spectrum
+from experiments.spectrum import page as spectrum_page
 
 pytestmark = pytest.mark.xdist_group("report")
 

@@ -11,10 +11,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from experiments import columns, depth, depth_cells, show, spectrum, store, trainability
+from experiments import show
 from experiments.__main__ import EXPERIMENTS, main
+from experiments.depth import cells as depth_cells
+from experiments.depth import experiment as depth
 from experiments.kinds import KINDS
 from experiments.laws import law
+from experiments.runs import columns, store
+from experiments.spectrum import experiment as spectrum
+from experiments.trainability import experiment as trainability
 
 pytestmark = pytest.mark.xdist_group("show")
 

@@ -14,8 +14,12 @@ import polars as pl
 import pytest
 
 import jaxnn
-from experiments import charts, spectrum, spectrum_chart, spectrum_report, store
 from experiments.__main__ import main
+from experiments.pages import charts
+from experiments.runs import store
+from experiments.spectrum import chart as spectrum_chart
+from experiments.spectrum import experiment as spectrum
+from experiments.spectrum import report as spectrum_report
 
 # One worker runs this file: its tests share a finished run and compiled programs.
 pytestmark = pytest.mark.xdist_group("spectrum")

@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 
 import jaxnn
-from experiments import data, store
-from experiments.store import PARTS, ROWS, RUN, Store
+from experiments.learning import data
+from experiments.runs import store
+from experiments.runs.store import PARTS, ROWS, RUN, Store
 
 EXPERIMENTS = Path(store.__file__).parent
 

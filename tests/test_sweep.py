@@ -11,8 +11,10 @@ import jax
 import polars as pl
 import pytest
 
-from experiments import __main__, depth, runtime, sweep
-from experiments.store import PARTS, Store
+from experiments import __main__
+from experiments.depth import experiment as depth
+from experiments.runs import runtime, sweep
+from experiments.runs.store import PARTS, Store
 
 
 @dataclass(frozen=True)

@@ -13,21 +13,13 @@ import safetensors.numpy
 from sklearn import metrics
 
 import jaxnn
-from experiments import (
-    charts,
-    columns,
-    data,
-    measures,
-    model,
-    optimizers,
-    report,
-    splits,
-    store,
-    train,
-    train_chart,
-    train_loop,
-)
 from experiments.__main__ import main
+from experiments.learning import data, measures, model, optimizers, splits
+from experiments.pages import charts, report
+from experiments.runs import columns, store
+from experiments.train import chart as train_chart
+from experiments.train import experiment as train
+from experiments.train import loop as train_loop
 from jaxnn import divergence
 
 pytestmark = pytest.mark.xdist_group("train")
@@ -368,7 +360,7 @@ def test_momentum_is_for_those_that_have_one():
 def test_a_user_s_mistake_is_one_sentence(
     arguments, sentence, tmp_path, capsys, unhooked, monkeypatch
 ):
-    monkeypatch.setattr("experiments.runtime.start", lambda _: None)
+    monkeypatch.setattr("experiments.runs.runtime.start", lambda _: None)
     out = tmp_path / "run"
     assert main(["train", "--data", "iris", *arguments.split(), "--out", str(out)]) == 2
     error = capsys.readouterr().err

@@ -15,8 +15,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from experiments import model, train
-from experiments.store import PARTS, ROWS, RUN
+from experiments.learning import model
+from experiments.runs.store import PARTS, ROWS, RUN
+from experiments.train import experiment as train
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
 

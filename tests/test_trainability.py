@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 import jaxnn
-from experiments import runtime, store, trainability
 from experiments.__main__ import main
+from experiments.runs import runtime, store
+from experiments.trainability import experiment as trainability
 
 pytestmark = pytest.mark.xdist_group("trainability")
 

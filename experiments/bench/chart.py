@@ -3,7 +3,7 @@
 import altair as alt
 import polars as pl
 
-from experiments import charts
+from experiments.pages import charts
 
 WIDTH, STEP = 420, 17
 MET, MISSED = "#3a9d5d", "#c0392b"

@@ -18,10 +18,11 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 
-from experiments import charts, columns, grid, runtime, store, sweep
 from experiments.bench import chart, machine, pairs, report
 from experiments.bench.process import SideError
 from experiments.bench.rows import Case, Row, rows
+from experiments.pages import charts
+from experiments.runs import columns, grid, runtime, store, sweep
 
 CHART, TABLE = "bench", "bench.md"
 FILES = (TABLE, *charts.names(CHART))

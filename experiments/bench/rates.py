@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from experiments import devices, runtime
 from experiments.bench.waiting import waited
+from experiments.runs import devices, runtime
 
 TRIES, LEAST = 5, 0.05  # how often, and seconds for each
 

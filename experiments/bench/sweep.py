@@ -14,10 +14,12 @@ import numpy as np
 from jax.nn import initializers
 
 import jaxnn
-from experiments import data, depth_cells, runtime
 from experiments.bench import inputs, rates
 from experiments.bench.workload import Floor, Workload
-from experiments.depth_cells import Cell, Weights
+from experiments.depth import cells as depth_cells
+from experiments.depth.cells import Cell, Weights
+from experiments.learning import data
+from experiments.runs import runtime
 from jaxnn.initializers import find_weights
 
 CHECKED = 8  # hidden layers of the network whose numbers are compared, where there are so many

@@ -7,11 +7,11 @@ import jax
 import numpy as np
 
 import jaxnn
-from experiments import runtime
-from experiments import trainability as experiment
 from experiments.bench import inputs, rates
 from experiments.bench.gradient import flops
 from experiments.bench.workload import Floor, Workload
+from experiments.runs import runtime
+from experiments.trainability import experiment as experiment
 from jaxnn.training import order
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import optax
 
 import jaxnn
-from experiments import data
 from experiments.bench import inputs, rates
 from experiments.bench.gradient import flops
 from experiments.bench.workload import Floor, Workload
+from experiments.learning import data
 from jaxnn.training import order
 
 RATE = 1e-3

@@ -4,9 +4,9 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from experiments import charts
 from experiments.laws import report
 from experiments.laws.law import Outcome, Panel
+from experiments.pages import charts
 
 COLOURS = ["#1b7fb0", "#d95f02", "#3a9d5d", "#8e44ad", "#b8860b", "#c0392b", "#5b6abf"]
 WIDTH, HEIGHT = 330, 240

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 import jaxnn
-from experiments import data
+from experiments.learning import data
 
 Params = tuple[jaxnn.Layer, ...]
 

@@ -1,0 +1,1 @@
+"""How the size of a gradient changes with depth."""

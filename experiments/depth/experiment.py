@@ -1,0 +1,216 @@
+"""How does the size of a gradient change with depth?
+
+For every point of a grid (activation, initialisation, depth, width, …) networks of equal hidden
+layers are drawn, and batches of real data sent forward and back through them. Recorded is, for each
+layer l, how large Δz[l] and Δθ[l-1] of the batch's mean loss and the signal z[l] are; the networks
+are not trained. A point is repeated over seeds, each with weights and a batch of its own. Beside
+the measurement stands what mean-field theory says of infinite width, and by how much a finite one
+may differ.
+
+`settings -> cells -> networks -> gradient_flow -> rows; rows, theory -> verdicts, table, chart`
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from itertools import groupby, product
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+
+import jaxnn
+from experiments.depth import chart as depth_chart
+from experiments.depth import page as depth_page
+from experiments.depth import report as depth_report
+from experiments.depth import theory as depth_theory
+from experiments.depth.cells import Cell, Weights, measure, roomy, work
+from experiments.learning import data
+from experiments.pages import charts, report
+from experiments.runs import grid, runtime, store, sweep
+from jaxnn.initializers import find_weights
+
+CHART = "gradients"
+FILES = (*charts.names(CHART), report.NAME)
+
+DEFAULT_WEIGHTS = ("glorot_uniform", "he_normal")
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Settings(runtime.Options):
+    """How the size of a gradient changes with depth, by activation and initialisation.
+
+    Every setting that takes several values is an axis of the grid. Numbers may be ranges:
+    start:stop:step, or start:stop:*factor.
+    """
+
+    depths: tuple[str, ...] = ("1:1024:*2",)
+    """Numbers of hidden layers."""
+    activations: tuple[str, ...] = ("sigmoid", "tanh", "relu")
+    """Activations of the hidden layers, by name."""
+    weights: tuple[str, ...] = ()
+    """Initialisers of the weights, by their names in jax.nn.initializers; without any choice
+    glorot_uniform and he_normal."""
+    sigma_w: tuple[str, ...] = ()
+    """Gaussian weights of variance σ_w²/fan_in, one initialisation for each σ_w."""
+    critical: runtime.Flag = False
+    """Gaussian weights with the σ_w at which theory says that gradients keep their size."""
+    sigma_b: tuple[str, ...] = ("0",)
+    """Standard deviation of the biases, which are normal."""
+    width: tuple[str, ...] = ("64",)
+    """Units in every hidden layer."""
+    batch: tuple[str, ...] = ("128",)
+    """Examples in a batch; all there are, where the data has fewer."""
+    dtype: tuple[str, ...] = ("float32",)
+    """float64, float32, bfloat16, float16."""
+    data: tuple[str, ...] = ("breast_cancer",)
+    """breast_cancer, digits, iris, wine, diabetes, or a .csv, .parquet or .npz file."""
+    target: str | None = None
+    """The column to predict, for a file."""
+    task: str | None = None
+    """regression, binary or multiclass; read off the target by default."""
+    seeds: int = 5
+    """How many seeds; each draws its own weights and batch."""
+    seed: int = 0
+    """The first seed."""
+    out: Path = field(default=Path("runs/depth"), metadata=runtime.HOW)
+    """The folder for the results. The same command again goes on with a run that was stopped."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Checked settings with everything that they name."""
+
+    settings: Settings
+    datasets: dict[str, data.Dataset]
+    cells: tuple[Cell, ...]
+
+    @property
+    def what(self) -> dict[str, object]:
+        """What the run is: one with other settings is another run."""
+        datasets = {name: str(dataset) for name, dataset in self.datasets.items()}
+        return {
+            "experiment": "depth",
+            "settings": grid.as_dict(self.settings),
+            "data": datasets,
+        }
+
+    def estimate(self) -> str:
+        """What the run takes, in words."""
+        flops = sum(work(cell).flops for cell in self.cells)
+        memory = max(work(cell).bytes for cell in self.cells)
+        return (
+            f"{len(self.cells)} cells of {self.settings.seeds} seeds, {flops:.2g} floating-point "
+            f"operations, {memory / 1e6:.3g} MB at most at a time"
+        )
+
+
+def prepare(settings: Settings) -> Plan:
+    """Checks the settings and loads the data.
+
+    Raises:
+        ValueError, TypeError, OSError: one sentence; nothing has been written then.
+    """
+    axes = ("depths", "activations", "sigma_b", "width", "batch", "dtype", "data")
+    runtime.check(settings, several=axes, counts=("seeds",))
+    for dtype in settings.dtype:
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype: expected some of {', '.join(DTYPES)}, got {dtype!r}")
+    loaded = {n: data.load(n, settings.target, settings.task) for n in dict.fromkeys(settings.data)}
+    cells = tuple(_cells(settings, loaded))
+    return Plan(settings, loaded, cells)
+
+
+def _scales(name: str, texts: tuple[str, ...]) -> tuple[float, ...]:
+    values = grid.numbers(name, texts)
+    for value in values:
+        if value < 0:
+            raise ValueError(f"{name}: expected numbers >= 0, got {value:g}")
+    return values
+
+
+def weights_for(settings: Settings, activation: str, sigma_b: float) -> list[Weights]:
+    """The initialisations to compare; the critical one depends on activation and biases.
+
+    Raises:
+        ValueError: an unknown name, or an activation without a critical σ_w.
+    """
+    jaxnn.find_activation(activation)
+    asked = settings.weights or settings.sigma_w or settings.critical
+    names = settings.weights if asked else DEFAULT_WEIGHTS
+    found = [Weights(name, find_weights(name)) for name in dict.fromkeys(names)]
+    # One scheme for all σ_w, and a factor: so one program draws for all of them.
+    unit = jaxnn.gaussian(1.0)
+    found += [Weights(f"σ_w = {s:g}", unit, s) for s in _scales("sigma_w", settings.sigma_w)]
+    if settings.critical:
+        sigma_w = float(jaxnn.meanfield.critical_sigma_w(activation, sigma_b))
+        found.append(Weights("critical", unit, sigma_w))
+    return found
+
+
+def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Cell]:
+    """The product of all axes.
+
+    Cells that share a compiled program come together, and among them those that share a draw.
+    """
+    depths = sorted(grid.integers("depths", settings.depths))
+    widths, batches = (grid.integers(n, getattr(settings, n)) for n in ("width", "batch"))
+    biases = _scales("sigma_b", settings.sigma_b)
+    seeds = tuple(range(settings.seed, settings.seed + settings.seeds))
+    activations = dict.fromkeys(settings.activations)
+    weights = {(a, b): weights_for(settings, a, b) for a in activations for b in biases}
+    for name, dataset in datasets.items():
+        for dtype in dict.fromkeys(settings.dtype):
+            for batch in sorted({min(b, len(dataset.x)) for b in batches}):
+                for width, activation in product(widths, activations):
+                    room = partial(roomy, dataset, width, activation)
+                    for net, of_net in groupby(depths, key=room):
+                        in_room = list(of_net)
+                        for sigma_b in biases:
+                            for each, depth in product(weights[activation, sigma_b], in_room):
+                                yield Cell(net, depth, each, sigma_b, batch, dtype, name, seeds)
+
+
+def run(plan: Plan, kept: store.Store | None) -> bool:
+    """Measures the cells that are missing, prints table and verdicts, fills the folder.
+
+    Args:
+        plan: what `prepare` made.
+        kept: the folder; None in a process that does not write.
+
+    Returns:
+        Whether it finished.
+
+    Raises:
+        OSError: the disk; the sentence names the file.
+    """
+    started, cell = datetime.now(UTC), partial(measure, plan.datasets)
+    frames, finished = sweep.measure(kept, plan.cells, cell, plan.settings.quiet)
+    if kept is None or not frames:
+        return finished
+    rows = depth_report.labelled(pl.concat(frames))
+    theory = depth_theory.predict(rows)
+    cases = [depth_report.case_of(case, theory) for case in depth_report.by_case(rows)]
+    verdicts = [depth_report.sentence(case) for case in cases]
+    kept.write_rows(rows.drop("label"))
+    what = (rows, theory, cases, subtitle(plan))
+    charts.save(depth_chart.draw(*what), kept.folder, CHART)
+    about = runtime.provenance(started, finished=finished, verdicts=verdicts)
+    report.write(kept.folder, depth_page.page(*what), {"what": kept.what, **about})
+    kept.write_run(about)
+    Console().print(depth_report.table(rows))
+    print(*verdicts, f"in {kept.folder}: {', '.join((store.ROWS, store.RUN, *FILES))}", sep="\n")
+    return finished
+
+
+def subtitle(plan: Plan) -> str:
+    """What was measured, on what, with how many seeds."""
+    settings = plan.settings
+    datasets = ", ".join(str(dataset) for dataset in plan.datasets.values())
+    return (
+        f"{datasets}, batch {' '.join(settings.batch)}, width {' '.join(settings.width)}, "
+        f"σ_b = {' '.join(settings.sigma_b)}, {' '.join(settings.dtype)}, untrained; "
+        f"{settings.seeds} seeds from {settings.seed}"
+    )

@@ -1,0 +1,95 @@
+"""What the charts of the depth sweep draw: lines of a few points each, measured and predicted."""
+
+import polars as pl
+
+from experiments.depth import report as depth_report
+from experiments.runs import runtime
+
+POINTS = 50  # on a line; a thousand layers would only make the files large
+MOST_ROWS, FEWEST = 40_000, 8  # on a page of many lines, which then have fewer points each
+
+
+def thinned(rows: pl.DataFrame, points: int = POINTS) -> pl.DataFrame:
+    """The hidden layers' rows that are drawn: about so many a line, the ends among them."""
+    step = pl.max_horizontal(1, pl.col("depth") // points)
+    layer = pl.col("layer")
+    return rows.filter(
+        layer <= pl.col("depth"), ((layer - 1) % step == 0) | (layer == pl.col("depth"))
+    )
+
+
+def beside(rows: pl.DataFrame, theory: pl.DataFrame, points: int = POINTS) -> pl.DataFrame:
+    """Theory for every depth that was measured, down from the last hidden layer's ‖Δz‖ as measured.
+
+    What is in the columns is in them of that layer too, so it is taken off: variances, not
+    deviations.
+    """
+    case, size = ["activation", "label"], pl.col("log10_delta_z")
+    of_top = (pl.col("layer") == pl.col("depth")) & size.is_finite()
+    tops = rows.filter(of_top).group_by(*case, "depth", maintain_order=True).agg(size.median())
+    ends = theory.select(*case, pl.col("layer").alias("depth"), size, "bias", "sd")
+    tops = tops.join(ends, on=[*case, "depth"], suffix="_end")
+    spread = 2 * (pl.col("sd") ** 2 - pl.col("sd_end") ** 2).clip(0).sqrt()
+    line = size + pl.col("log10_delta_z_top") - pl.col("log10_delta_z_end")
+    middle = line + pl.col("bias") - pl.col("bias_end")
+    beside = theory.join(
+        tops.rename({"bias": "bias_end", "sd": "sd_end", "log10_delta_z": "log10_delta_z_top"}),
+        on=case,
+    ).filter(pl.col("layer") <= pl.col("depth"))
+    return thinned(beside, points).with_columns(
+        line.alias("log10_delta_z"), (middle - spread).alias("low"), (middle + spread).alias("high")
+    )
+
+
+def ranges(rows: pl.DataFrame) -> dict[str, tuple[float, float]]:
+    """Where each dtype ends, as log₁₀ of its smallest and its largest number."""
+    return {dtype: runtime.log10_range(dtype) for dtype in rows["dtype"].unique()}
+
+
+def first_layer(rows: pl.DataFrame) -> pl.DataFrame:
+    """As `experiments.depth.report.first_layer`, and y, where it is drawn.
+
+    What has no logarithm stands at the end of the dtype's range.
+    """
+    lows, highs = zip(*ranges(rows).values(), strict=True)
+    size, over = pl.col("log10_delta_z"), pl.col("delta_z") == "overflow"
+    end = pl.when(over).then(max(highs)).otherwise(min(lows))
+    first = depth_report.first_layer(rows)
+    return first.with_columns(y=pl.when(size.is_finite()).then(size).otherwise(end))
+
+
+def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
+    """One row a case, depth and layer that is drawn: medians over seeds, theory beside them.
+
+    Columns: activation, label, depth, layer; size, log₁₀ ‖Δz[l]‖, least and most, over seeds;
+    size_theory, and where 95 % of draws are, theory_low and theory_high; gain, signal, and theirs;
+    plain, what plain backpropagation mostly makes of Δz[l].
+    """
+    at = ["activation", "label", "depth", "layer"]
+    size = pl.col("log10_delta_z")
+    lines = rows.select(at[:-1]).n_unique()
+    points = min(POINTS, max(FEWEST, MOST_ROWS // lines))
+    measured = (
+        thinned(rows, points)
+        .group_by(at, maintain_order=True)
+        .agg(
+            size.median().alias("size"),
+            size.min().alias("least"),
+            size.max().alias("most"),
+            pl.col("log10_gain").median().alias("gain"),
+            pl.col("log10_mean_square_z").median().alias("signal"),
+            pl.col("delta_z").mode().sort().first().alias("plain"),
+        )
+    )
+    predicted = beside(rows, theory, points).select(
+        *at,
+        size.alias("size_theory"),
+        pl.col("low").alias("theory_low"),
+        pl.col("high").alias("theory_high"),
+        pl.col("log10_gain").alias("gain_theory"),
+        pl.col("log10_mean_square_z").alias("signal_theory"),
+    )
+    both = measured.join(predicted, on=at, how="left", maintain_order="left")
+    # Above the last hidden layer there is another width and another activation.
+    gains, inside = pl.col("gain", "gain_theory"), pl.col("layer") < pl.col("depth")
+    return both.with_columns(pl.when(inside).then(gains))

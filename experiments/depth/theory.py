@@ -1,0 +1,100 @@
+"""What mean-field theory says of a depth sweep, and how far a finite width strays from it."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import polars as pl
+
+import jaxnn
+
+# σ_w² of the schemes whose entries are independent with mean zero, where fan_in = fan_out.
+VARIANCES = {"glorot": 1, "xavier": 1, "lecun": 1, "he": 2, "kaiming": 2}
+
+
+def sigma_w(weights: str, factor: float, width: int) -> float | None:
+    """The σ_w of an initialisation's square hidden layers; None where theory has none.
+
+    Entries of orthogonal weights have the variance of σ_w = 1.
+    """
+    family = weights.partition("_")[0]
+    if family in VARIANCES:
+        return float(np.sqrt(VARIANCES[family]))
+    if weights == "normal":  # jax.nn.initializers.normal() has a deviation of 0.01
+        return 0.01 * float(np.sqrt(width))
+    if weights in ("zeros", "ones", "uniform", "truncated_normal"):
+        return None
+    return factor
+
+
+def predict(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row a hidden layer of the deepest network of each case that has a σ_w.
+
+    Columns: activation, label, layer; log10_gain, log₁₀ √χ, null for the last one;
+    log10_delta_z, relative to the last hidden layer; bias and sd, what a finite width adds to it
+    and how much that varies from draw to draw, null where theory does not say; log10_mean_square_z.
+    The signal starts from the first layer's as measured.
+
+    Args:
+        rows: `labelled` ones of `experiments.depth.cells.measure`.
+    """
+    frames = []
+    for case in rows.filter(pl.col("sigma_w") > 0).partition_by("activation", "label"):
+        first = case.filter(pl.col("layer") == 1)["log10_mean_square_z"]
+        q1 = 10 ** float(np.median(first))
+        if 0 < q1 < np.inf:
+            # Orthogonal weights have not the spread of independent entries.
+            frames.append(_rows(case, _of_case(case, q1), case["weights"][0] != "orthogonal"))
+    return pl.concat(frames) if frames else _rows(rows.clear(), _Theory(*4 * [np.zeros(0)]), True)
+
+
+def _of_case(case: pl.DataFrame, q1: float) -> "_Theory":
+    names = ("activation", "sigma_w", "sigma_b", "width")
+    activation, of, sigma_b, width = (case[name][0] for name in names)
+    depth = int(case["depth"].to_numpy().max())
+    q0 = max(q1 - sigma_b**2, 0) / of**2
+    with jax.enable_x64(True):  # q may grow or shrink beyond the range of float32
+        found: _Theory = _mean_field(activation, of, sigma_b, q0, int(width), depth)
+    return found
+
+
+class _Theory(NamedTuple):
+    q: jax.typing.ArrayLike
+    log_delta: jax.typing.ArrayLike
+    bias: jax.typing.ArrayLike
+    sd: jax.typing.ArrayLike
+
+
+@partial(jax.jit, static_argnames=("activation", "width", "depth"))
+def _mean_field(
+    activation: str, sigma_w: float, sigma_b: float, q0: float, width: int, depth: int
+) -> _Theory:
+    of = (activation, sigma_w, sigma_b, q0)
+    band = jaxnn.meanfield.log_delta_band(*of, width, depth)
+    log_delta = jaxnn.meanfield.log_delta(*of, depth)
+    return _Theory(jaxnn.meanfield.lengths(*of, depth), log_delta, band.bias, band.sd)
+
+
+def _rows(case: pl.DataFrame, found: _Theory, banded: bool) -> pl.DataFrame:
+    q, log_delta, bias, sd = (np.asarray(v, np.float64) for v in found)
+    layers, decade = len(q), np.log(10)
+    gain = np.append(-np.diff(log_delta), np.full(min(layers, 1), np.nan))
+    with np.errstate(divide="ignore"):
+        frame = pl.DataFrame(
+            {
+                "layer": np.arange(1, layers + 1),
+                "log10_gain": gain / decade,
+                "log10_delta_z": log_delta / decade,
+                "bias": bias / decade,
+                "sd": sd / decade,
+                "log10_mean_square_z": np.log10(q),
+            }
+        )
+    names = ("activation", "label")
+    frame = frame.select(
+        *(pl.lit(case[name][0] if layers else "").alias(name) for name in names), pl.all()
+    )
+    if banded:
+        return frame
+    return frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("bias", "sd"))

@@ -1,0 +1,1 @@
+"""Tables, their splits, optimisers, measures and trained models: shared by the experiments."""

@@ -1,0 +1,1 @@
+"""Charts and pages: their look, their data, and how they are written."""

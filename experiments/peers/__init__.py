@@ -1,0 +1,1 @@
+"""Networks trained here next to those of scikit-learn."""

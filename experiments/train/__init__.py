@@ -1,0 +1,1 @@
+"""Training a network on a table, and its gradient while it trains."""
