@@ -3,37 +3,33 @@
 For every point of a grid (activation, initialisation, depth, width, …) networks of equal hidden
 layers are drawn, and batches of real data sent forward and back through them. Recorded is, for each
 layer l, how large Δz[l] and Δθ[l-1] of the batch's mean loss and the signal z[l] are; the networks
-are not trained. A point is repeated over seeds, each with weights and a batch of its own. Beside
-the measurement stands what mean-field theory says of infinite width, and by how much a finite one
-may differ.
+are not trained. A point is repeated over seeds, each with weights and a batch of its own. Next to
+the measurement stands the mean-field theory of infinite width, and by how much a finite one may
+differ.
 
 `settings -> cells -> networks -> gradient_flow -> rows; rows, theory -> verdicts, table, chart`
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby, product
 from pathlib import Path
 
 import polars as pl
-from rich.console import Console
 
 import jaxnn
-from experiments.depth import chart as depth_chart
-from experiments.depth import page as depth_page
-from experiments.depth import report as depth_report
-from experiments.depth import theory as depth_theory
-from experiments.depth.cells import Cell, Weights, measure, roomy, work
+from experiments.depth import page, picture, report, theory
+from experiments.depth.cells import Cell, Sweep
+from experiments.depth.columns import COLUMNS
 from experiments.learning import data
-from experiments.pages import charts, report
-from experiments.runs import grid, runtime, store, sweep
+from experiments.learning.networks import Networks, Weights, roomy, work
+from experiments.runs import experiment, grid, runtime, sweep
+from experiments.runs.experiment import Conclusion, Experiment, Work
+from experiments.runs.store import Store
 from jaxnn.initializers import find_weights
 
 CHART = "gradients"
-FILES = (*charts.names(CHART), report.NAME)
-
 DEFAULT_WEIGHTS = ("glorot_uniform", "he_normal")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 
@@ -80,35 +76,27 @@ class Settings(runtime.Options):
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Checked settings with everything that they name."""
+class Plan(experiment.Plan):
+    """The checked settings of a sweep, with the data and cells that they name."""
 
     settings: Settings
     datasets: dict[str, data.Dataset]
     cells: tuple[Cell, ...]
 
     @property
-    def what(self) -> dict[str, object]:
-        """What the run is: one with other settings is another run."""
-        datasets = {name: str(dataset) for name, dataset in self.datasets.items()}
-        return {
-            "experiment": "depth",
-            "settings": grid.as_dict(self.settings),
-            "data": datasets,
-        }
+    def source(self) -> dict[str, object]:
+        """The shape and task of each data set, by name."""
+        return {"data": {name: str(dataset) for name, dataset in self.datasets.items()}}
 
     def estimate(self) -> str:
-        """What the run takes, in words."""
-        flops = sum(work(cell).flops for cell in self.cells)
-        memory = max(work(cell).bytes for cell in self.cells)
-        return (
-            f"{len(self.cells)} cells of {self.settings.seeds} seeds, {flops:.2g} floating-point "
-            f"operations, {memory / 1e6:.3g} MB at most at a time"
-        )
+        """Return the cost of the run in words."""
+        works = [work(cell.networks) for cell in self.cells]
+        total = Work(sum(each.flops for each in works), max(each.bytes for each in works))
+        return f"{len(self.cells)} cells of {self.settings.seeds} seeds, {total}"
 
 
 def prepare(settings: Settings) -> Plan:
-    """Checks the settings and loads the data.
+    """Check the settings and load the data.
 
     Raises:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
@@ -132,26 +120,26 @@ def _scales(name: str, texts: tuple[str, ...]) -> tuple[float, ...]:
 
 
 def weights_for(settings: Settings, activation: str, sigma_b: float) -> list[Weights]:
-    """The initialisations to compare; the critical one depends on activation and biases.
+    """Return the initialisations to compare; the critical one depends on activation and biases.
 
     Raises:
         ValueError: an unknown name, or an activation without a critical σ_w.
     """
     jaxnn.find_activation(activation)
-    asked = settings.weights or settings.sigma_w or settings.critical
-    names = settings.weights if asked else DEFAULT_WEIGHTS
-    found = [Weights(name, find_weights(name)) for name in dict.fromkeys(names)]
+    chosen = settings.weights or settings.sigma_w or settings.critical
+    names = settings.weights if chosen else DEFAULT_WEIGHTS
+    weights = [Weights(name, find_weights(name)) for name in dict.fromkeys(names)]
     # One scheme for all σ_w, and a factor: so one program draws for all of them.
     unit = jaxnn.gaussian(1.0)
-    found += [Weights(f"σ_w = {s:g}", unit, s) for s in _scales("sigma_w", settings.sigma_w)]
+    weights += [Weights(f"σ_w = {s:g}", unit, s) for s in _scales("sigma_w", settings.sigma_w)]
     if settings.critical:
         sigma_w = float(jaxnn.meanfield.critical_sigma_w(activation, sigma_b))
-        found.append(Weights("critical", unit, sigma_w))
-    return found
+        weights.append(Weights("critical", unit, sigma_w))
+    return weights
 
 
 def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Cell]:
-    """The product of all axes.
+    """Yield the product of all axes.
 
     Cells that share a compiled program come together, and among them those that share a draw.
     """
@@ -170,43 +158,29 @@ def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Ce
                         in_room = list(of_net)
                         for sigma_b in biases:
                             for each, depth in product(weights[activation, sigma_b], in_room):
-                                yield Cell(net, depth, each, sigma_b, batch, dtype, name, seeds)
+                                kind = Networks(net, depth, each, sigma_b, batch, dtype, seeds)
+                                yield Cell(name, kind)
 
 
-def run(plan: Plan, kept: store.Store | None) -> bool:
-    """Measures the cells that are missing, prints table and verdicts, fills the folder.
+def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
+    """Measure the cells that are missing."""
+    return sweep.measure(plan, store, Sweep(plan.datasets).measure)
 
-    Args:
-        plan: what `prepare` made.
-        kept: the folder; None in a process that does not write.
 
-    Returns:
-        Whether it finished.
-
-    Raises:
-        OSError: the disk; the sentence names the file.
-    """
-    started, cell = datetime.now(UTC), partial(measure, plan.datasets)
-    frames, finished = sweep.measure(kept, plan.cells, cell, plan.settings.quiet)
-    if kept is None or not frames:
-        return finished
-    rows = depth_report.labelled(pl.concat(frames))
-    theory = depth_theory.predict(rows)
-    cases = [depth_report.case_of(case, theory) for case in depth_report.by_case(rows)]
-    verdicts = [depth_report.sentence(case) for case in cases]
-    kept.write_rows(rows.drop("label"))
-    what = (rows, theory, cases, subtitle(plan))
-    charts.save(depth_chart.draw(*what), kept.folder, CHART)
-    about = runtime.provenance(started, finished=finished, verdicts=verdicts)
-    report.write(kept.folder, depth_page.page(*what), {"what": kept.what, **about})
-    kept.write_run(about)
-    Console().print(depth_report.table(rows))
-    print(*verdicts, f"in {kept.folder}: {', '.join((store.ROWS, store.RUN, *FILES))}", sep="\n")
-    return finished
+def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
+    """Compare the measurements with theory, in words and pictures."""
+    rows = pl.concat(frames)
+    labelled = report.labelled(rows)
+    predicted = theory.predict(labelled)
+    cases = [report.case_of(case, predicted) for case in report.by_case(labelled)]
+    drawn = picture.Drawn.of(labelled, predicted, cases, subtitle(plan))
+    verdicts = [report.sentence(case) for case in cases]
+    figures = {CHART: picture.figure(drawn)}
+    return Conclusion(rows, verdicts, figures, page=page.page(drawn, labelled))
 
 
 def subtitle(plan: Plan) -> str:
-    """What was measured, on what, with how many seeds."""
+    """Say in one line what was measured, on what, with how many seeds."""
     settings = plan.settings
     datasets = ", ".join(str(dataset) for dataset in plan.datasets.values())
     return (
@@ -214,3 +188,18 @@ def subtitle(plan: Plan) -> str:
         f"σ_b = {' '.join(settings.sigma_b)}, {' '.join(settings.dtype)}, untrained; "
         f"{settings.seeds} seeds from {settings.seed}"
     )
+
+
+EXPERIMENT = Experiment(
+    name="depth",
+    settings=Settings,
+    columns=COLUMNS,
+    figures=(CHART,),
+    report=True,
+    prepare=prepare,
+    measure=measure,
+    conclude=conclude,
+    table=report.table,
+    title=report.TITLE,
+    compare=report.compare,
+)

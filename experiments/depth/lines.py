@@ -1,16 +1,16 @@
-"""What the charts of the depth sweep draw: lines of a few points each, measured and predicted."""
+"""The lines of the depth sweep's picture: a few points each, measured and predicted."""
 
 import polars as pl
 
-from experiments.depth import report as depth_report
+from experiments.depth import report
 from experiments.runs import runtime
 
 POINTS = 50  # on a line; a thousand layers would only make the files large
-MOST_ROWS, FEWEST = 40_000, 8  # on a page of many lines, which then have fewer points each
+MOST_ROWS, FEWEST = 40_000, 8  # of many lines, which then have fewer points each
 
 
-def thinned(rows: pl.DataFrame, points: int = POINTS) -> pl.DataFrame:
-    """The hidden layers' rows that are drawn: about so many a line, the ends among them."""
+def thinned(rows: pl.DataFrame, points: int) -> pl.DataFrame:
+    """Return about so many of the hidden layers' rows a line, the ends among them."""
     step = pl.max_horizontal(1, pl.col("depth") // points)
     layer = pl.col("layer")
     return rows.filter(
@@ -18,11 +18,11 @@ def thinned(rows: pl.DataFrame, points: int = POINTS) -> pl.DataFrame:
     )
 
 
-def beside(rows: pl.DataFrame, theory: pl.DataFrame, points: int = POINTS) -> pl.DataFrame:
-    """Theory for every depth that was measured, down from the last hidden layer's ‖Δz‖ as measured.
+def predicted(rows: pl.DataFrame, theory: pl.DataFrame, points: int) -> pl.DataFrame:
+    """Return theory for every depth, down from the last hidden layer's ‖Δz‖ as measured.
 
-    What is in the columns is in them of that layer too, so it is taken off: variances, not
-    deviations.
+    Theory is relative to the deepest network; that of the last hidden layer is subtracted, which
+    for the spread means variances, not deviations.
     """
     case, size = ["activation", "label"], pl.col("log10_delta_z")
     of_top = (pl.col("layer") == pl.col("depth")) & size.is_finite()
@@ -32,38 +32,38 @@ def beside(rows: pl.DataFrame, theory: pl.DataFrame, points: int = POINTS) -> pl
     spread = 2 * (pl.col("sd") ** 2 - pl.col("sd_end") ** 2).clip(0).sqrt()
     line = size + pl.col("log10_delta_z_top") - pl.col("log10_delta_z_end")
     middle = line + pl.col("bias") - pl.col("bias_end")
-    beside = theory.join(
+    shifted = theory.join(
         tops.rename({"bias": "bias_end", "sd": "sd_end", "log10_delta_z": "log10_delta_z_top"}),
         on=case,
     ).filter(pl.col("layer") <= pl.col("depth"))
-    return thinned(beside, points).with_columns(
+    return thinned(shifted, points).with_columns(
         line.alias("log10_delta_z"), (middle - spread).alias("low"), (middle + spread).alias("high")
     )
 
 
 def ranges(rows: pl.DataFrame) -> dict[str, tuple[float, float]]:
-    """Where each dtype ends, as log₁₀ of its smallest and its largest number."""
+    """Return log₁₀ of the smallest and the largest number of each dtype."""
     return {dtype: runtime.log10_range(dtype) for dtype in rows["dtype"].unique()}
 
 
 def first_layer(rows: pl.DataFrame) -> pl.DataFrame:
-    """As `experiments.depth.report.first_layer`, and y, where it is drawn.
+    """Return `report.first_layer` with a column y, the place in the picture.
 
-    What has no logarithm stands at the end of the dtype's range.
+    A gradient without a logarithm stands at the end of the dtype's range.
     """
     lows, highs = zip(*ranges(rows).values(), strict=True)
     size, over = pl.col("log10_delta_z"), pl.col("delta_z") == "overflow"
     end = pl.when(over).then(max(highs)).otherwise(min(lows))
-    first = depth_report.first_layer(rows)
+    first = report.first_layer(rows)
     return first.with_columns(y=pl.when(size.is_finite()).then(size).otherwise(end))
 
 
 def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
-    """One row a case, depth and layer that is drawn: medians over seeds, theory beside them.
+    """Return one row a case, depth and layer: medians over seeds, theory next to them.
 
-    Columns: activation, label, depth, layer; size, log₁₀ ‖Δz[l]‖, least and most, over seeds;
-    size_theory, and where 95 % of draws are, theory_low and theory_high; gain, signal, and theirs;
-    plain, what plain backpropagation mostly makes of Δz[l].
+    Columns: activation, label, depth, layer; size, the median of log₁₀ ‖Δz[l]‖, with least and most
+    over seeds; size_theory, and the range of 95 % of draws, theory_low to theory_high; gain and
+    signal with theirs; plain, the commonest state of Δz[l] in plain backpropagation.
     """
     at = ["activation", "label", "depth", "layer"]
     size = pl.col("log10_delta_z")
@@ -81,7 +81,7 @@ def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
             pl.col("delta_z").mode().sort().first().alias("plain"),
         )
     )
-    predicted = beside(rows, theory, points).select(
+    by_theory = predicted(rows, theory, points).select(
         *at,
         size.alias("size_theory"),
         pl.col("low").alias("theory_low"),
@@ -89,7 +89,7 @@ def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
         pl.col("log10_gain").alias("gain_theory"),
         pl.col("log10_mean_square_z").alias("signal_theory"),
     )
-    both = measured.join(predicted, on=at, how="left", maintain_order="left")
+    both = measured.join(by_theory, on=at, how="left", maintain_order="left")
     # Above the last hidden layer there is another width and another activation.
     gains, inside = pl.col("gain", "gain_theory"), pl.col("layer") < pl.col("depth")
     return both.with_columns(pl.when(inside).then(gains))

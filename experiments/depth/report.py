@@ -1,4 +1,4 @@
-"""What a depth sweep says in words: rates beside theory, where the gradient is lost, a table."""
+"""A depth sweep in words: rates next to theory, where the gradient is lost, a table."""
 
 import math
 from collections.abc import Iterator
@@ -7,27 +7,27 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from experiments.pages import tables
+from experiments.runs.experiment import comparison
 from jaxnn.verdict import word_of
 
-MOST_COLUMNS = 8  # of depths, that fit into 80 characters
 TITLE = "log₁₀ ‖Δz[1]‖, the first layer's gradient, by hidden layers (median over seeds)"
 
 AXES = ("data", "dtype", "batch", "width", "sigma_b")  # besides activation, weights and depth
 CASE, SIZE = ("activation", "label"), "log10_delta_z"
 
 
-def several(rows: pl.DataFrame) -> list[str]:
-    """The axes, besides activation, weights and depth, that have several values."""
+def varied(rows: pl.DataFrame) -> list[str]:
+    """Return the axes, besides activation, weights and depth, that have several values."""
     return [axis for axis in AXES if rows[axis].n_unique() > 1]
 
 
 def labelled(rows: pl.DataFrame, axes: list[str] | None = None) -> pl.DataFrame:
-    """With a column `label`: the weights, and the axes, by default those with several values."""
-    axes = several(rows) if axes is None else axes
+    """Add a column `label`: the weights, and the axes, by default those with several values."""
+    axes = varied(rows) if axes is None else axes
     words = [pl.col("weights"), *(pl.format(f"{axis} {{}}", axis) for axis in axes)]
     return rows.with_columns(pl.concat_str(words, separator=", ").alias("label"))
 
@@ -36,11 +36,12 @@ def labelled(rows: pl.DataFrame, axes: list[str] | None = None) -> pl.DataFrame:
 class Case:
     """The verdict on one activation and initialisation, from its deepest network.
 
-    rate: in words, with theory beside it.
-    word, value, theory: the rate in its parts; empty where there is none.
-    loss: in words, what plain backpropagation makes of it; empty where it has numbers everywhere.
-    lost: how many layers of the deepest network, from the last hidden one down, it has numbers for;
-        None where for all.
+    rate: in words, with theory next to it.
+    word, value, theory: the rate in its parts; empty if there is none.
+    loss: the loss of the gradient in plain backpropagation, in words; empty if it has numbers
+        everywhere.
+    lost: for how many layers of the deepest network, from the last hidden one down, it has numbers;
+        None if for all.
     """
 
     activation: str
@@ -55,36 +56,38 @@ class Case:
 
 
 def by_case(rows: pl.DataFrame) -> list[pl.DataFrame]:
-    """The `labelled` rows of each activation and label."""
+    """Return the `labelled` rows of each activation and label."""
     return rows.partition_by(CASE, maintain_order=True)
 
 
 def case_of(case: pl.DataFrame, theory: pl.DataFrame) -> Case:
-    """The verdict on the rows of one activation and initialisation."""
+    """Return the verdict on the rows of one activation and initialisation."""
     activation, label, dtype = (case[name][0] for name in (*CASE, "dtype"))
     deepest = case.filter(pl.col("depth") == pl.col("depth").max())
-    of_case = theory.filter(
+    theory_of_case = theory.filter(
         pl.col("activation") == activation,
         pl.col("label") == label,
         pl.col("layer") <= deepest["depth"][0],
     )
-    parts = rate_in_parts(decades_a_layer(deepest), int(deepest["depth"][0]), predicted(of_case))
+    parts = rate_in_parts(
+        decades_a_layer(deepest), int(deepest["depth"][0]), predicted(theory_of_case)
+    )
     rate = rate_in_words(*parts)
-    lost = _kept_layers(deepest)
+    lost = _layers_with_numbers(deepest)
     return Case(activation, label, dtype, rate, *parts, loss_in_words(deepest), lost)
 
 
 def sentence(case: Case) -> str:
-    """A verdict as one sentence."""
+    """Return a verdict as one sentence."""
     return f"{case.activation}, {case.label}: {case.rate}{case.loss}"
 
 
 def decades_a_layer(deepest: pl.DataFrame) -> list[float]:
-    """The mean of log₁₀ of the factors of the hidden layers, one a seed.
+    """Return the mean of log₁₀ of the factors of the hidden layers, one a seed.
 
-    Counted towards the input: negative where the gradient vanishes on its way down. Zero and
-    infinite factors are left out, and so is that of the last hidden layer, above which there is
-    another width and another activation.
+    Counted towards the input: negative if the gradient vanishes on its way down. Zero and infinite
+    factors are left out, and so is that of the last hidden layer, above which there is another
+    width and another activation.
     """
     factors = deepest.filter(pl.col("layer") < pl.col("depth"), pl.col("log10_gain").is_finite())
     return [
@@ -94,7 +97,7 @@ def decades_a_layer(deepest: pl.DataFrame) -> list[float]:
 
 
 def predicted(theory: pl.DataFrame) -> float | None:
-    """The same rate in theory, with what a finite width adds where that is known."""
+    """Return the rate in theory, including the effect of finite width if that is known."""
     if theory.height < 2:
         return None
     size = theory["log10_delta_z"] + theory["bias"].fill_null(0.0)
@@ -102,17 +105,17 @@ def predicted(theory: pl.DataFrame) -> float | None:
 
 
 def rate_in_parts(rates: list[float], layers: int, theory: float | None) -> tuple[str, str, str]:
-    """Vanishing, exploding or steady; by how much a layer; what theory says."""
+    """Return the word (vanishing, exploding, steady), the rate a layer, and that of theory."""
     if not rates:
         return "", "", ""
     rate = float(np.mean(rates))
     error = float(np.std(rates, ddof=1)) / math.sqrt(len(rates)) if len(rates) > 1 else None
-    beside = "" if theory is None or not math.isfinite(theory) else f"{theory:+.3g}"
-    return word_of(rate, layers), _plus_minus(rate, error), beside
+    by_theory = "" if theory is None or not math.isfinite(theory) else f"{theory:+.3g}"
+    return word_of(rate, layers), _plus_minus(rate, error), by_theory
 
 
 def rate_in_words(word: str, value: str, theory: str) -> str:
-    """The same as part of a sentence."""
+    """Return a rate as part of a sentence."""
     if not word:
         return "no rate, it takes two hidden layers with a gradient"
     return f"{word}, {value} decades a layer{', theory ' if theory else ''}{theory}"
@@ -125,7 +128,7 @@ def _plus_minus(value: float, error: float | None) -> str:
     return f"{value:+.{decimals}f} ± {error:.{decimals}f}"
 
 
-def _kept_layers(deepest: pl.DataFrame) -> int | None:
+def _layers_with_numbers(deepest: pl.DataFrame) -> int | None:
     lost = deepest.filter(pl.col("delta_z") != "number")
     if not lost.height:
         return None
@@ -134,7 +137,7 @@ def _kept_layers(deepest: pl.DataFrame) -> int | None:
 
 
 def loss_in_words(deepest: pl.DataFrame) -> str:
-    """Where plain backpropagation has no number for Δz, and why; empty if nowhere."""
+    """Say where plain backpropagation has no number for Δz, and why; empty if nowhere."""
     depth, dtype = deepest["depth"][0], deepest["dtype"][0]
     seeds, parts = deepest["seed"].n_unique(), []
     out = deepest.filter(pl.col("log10_mean_square_z") == math.inf)
@@ -146,24 +149,24 @@ def loss_in_words(deepest: pl.DataFrame) -> str:
         ("overflow", f"plain {dtype} backpropagation overflows"),
         ("zero", "it is exactly zero, every path through a dead unit,"),
     ):
-        found = deepest.filter(pl.col("delta_z") == state)
-        if found.height:
-            first = np.median(found.group_by("seed").agg(pl.col("layer").max())["layer"])
+        affected = deepest.filter(pl.col("delta_z") == state)
+        if affected.height:
+            first = np.median(affected.group_by("seed").agg(pl.col("layer").max())["layer"])
             parts.append(
                 f"; of {depth} hidden layers, {reason} from layer {first:.0f} down "
-                f"({found['seed'].n_unique()} of {seeds} seeds)"
+                f"({affected['seed'].n_unique()} of {seeds} seeds)"
             )
     return "".join(parts)
 
 
 def first_layer(rows: pl.DataFrame) -> pl.DataFrame:
-    """The first layer's gradient, one row a case and depth.
+    """Return the first layer's gradient, one row a case and depth.
 
-    Columns: activation, label, depth; log10_delta_z, the median over seeds; delta_z, what plain
-    backpropagation mostly makes of it; text, the number, or what it is in the place of one.
+    Columns: activation, label, depth; log10_delta_z, the median over seeds; delta_z, its commonest
+    state in plain backpropagation; text, the number, or a word if there is none.
     """
     size, state = pl.col("log10_delta_z"), pl.col("delta_z")
-    found = (
+    first = (
         rows.filter(pl.col("layer") == 1)
         .group_by(*CASE, "depth", maintain_order=True)
         .agg(
@@ -174,33 +177,31 @@ def first_layer(rows: pl.DataFrame) -> pl.DataFrame:
     )
     texts = [
         f"{row[SIZE]:.1f}" if math.isfinite(row[SIZE]) else row["text"]
-        for row in found.rows(named=True)
+        for row in first.rows(named=True)
     ]
-    return found.with_columns(pl.Series("text", texts, pl.String))
+    return first.with_columns(pl.Series("text", texts, pl.String))
 
 
 def by_depth(first: pl.DataFrame, column: str) -> Iterator[tuple[str, dict[int, Any]]]:
-    """The name of each case of such a frame, and what a column has at each depth."""
+    """Yield the name of each case of a `first_layer` frame, and a column's values by depth."""
     for case in by_case(first):
         name = f"{case['activation'][0]}, {case['label'][0]}"
         yield name, dict(zip(case["depth"], case[column], strict=True))
 
 
 def table(rows: pl.DataFrame) -> Table:
-    """log₁₀ ‖Δz[1]‖ by depth, the median over seeds; narrow enough for 80 characters."""
-    first = first_layer(rows)
-    depths = columns_of(first)
-    shown = Table(title=TITLE, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    shown.add_column("activation, weights", no_wrap=True)
-    for depth in depths:
-        shown.add_column(str(depth), justify="right", no_wrap=True)
+    """Return log₁₀ ‖Δz[1]‖ by depth, the median over seeds; narrow enough for 80 characters."""
+    first = first_layer(labelled(rows))
+    depths = tables.fitting(sorted(first["depth"].unique()))
+    shown = tables.table(TITLE, "activation, weights", *map(str, depths))
     for name, cells in by_depth(first, "text"):
-        # Interrupted before, a cell is empty; a name is no markup.
+        # Of an interrupted run, cells are empty; a name is no markup.
         shown.add_row(Text(name), *(cells.get(depth, "") for depth in depths))
     return shown
 
 
-def columns_of(first: pl.DataFrame) -> list[int]:
-    """The depths that fit: where there are too many, every second one, the deepest among them."""
-    depths = sorted(first["depth"].unique())
-    return depths if len(depths) <= MOST_COLUMNS else depths[::-1][::2][::-1]
+def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Return the first layer's gradient of each run, with labels that tell the cases of all."""
+    axes = [axis for axis in AXES if any(axis in varied(rows) for rows in runs)]
+    first = [first_layer(labelled(rows, axes)) for rows in runs]
+    return [comparison(frame, CASE, "depth", SIZE) for frame in first]

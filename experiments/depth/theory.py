@@ -1,4 +1,4 @@
-"""What mean-field theory says of a depth sweep, and how far a finite width strays from it."""
+"""Mean-field theory of a depth sweep, and how far a finite width strays from it."""
 
 from functools import partial
 from typing import NamedTuple
@@ -14,7 +14,7 @@ VARIANCES = {"glorot": 1, "xavier": 1, "lecun": 1, "he": 2, "kaiming": 2}
 
 
 def sigma_w(weights: str, factor: float, width: int) -> float | None:
-    """The σ_w of an initialisation's square hidden layers; None where theory has none.
+    """Return the σ_w of an initialisation's square hidden layers; None if theory has none.
 
     Entries of orthogonal weights have the variance of σ_w = 1.
     """
@@ -29,22 +29,22 @@ def sigma_w(weights: str, factor: float, width: int) -> float | None:
 
 
 def predict(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row a hidden layer of the deepest network of each case that has a σ_w.
+    """Return one row a hidden layer of the deepest network of each case that has a σ_w.
 
     Columns: activation, label, layer; log10_gain, log₁₀ √χ, null for the last one;
-    log10_delta_z, relative to the last hidden layer; bias and sd, what a finite width adds to it
-    and how much that varies from draw to draw, null where theory does not say; log10_mean_square_z.
+    log10_delta_z, relative to the last hidden layer; bias, the effect of finite width on it, and
+    sd, its standard deviation over draws, both null if theory is silent; log10_mean_square_z.
     The signal starts from the first layer's as measured.
 
     Args:
-        rows: `labelled` ones of `experiments.depth.cells.measure`.
+        rows: `labelled` ones of a sweep.
     """
     frames = []
     for case in rows.filter(pl.col("sigma_w") > 0).partition_by("activation", "label"):
         first = case.filter(pl.col("layer") == 1)["log10_mean_square_z"]
         q1 = 10 ** float(np.median(first))
         if 0 < q1 < np.inf:
-            # Orthogonal weights have not the spread of independent entries.
+            # Orthogonal weights lack the spread of independent entries.
             frames.append(_rows(case, _of_case(case, q1), case["weights"][0] != "orthogonal"))
     return pl.concat(frames) if frames else _rows(rows.clear(), _Theory(*4 * [np.zeros(0)]), True)
 
@@ -55,8 +55,8 @@ def _of_case(case: pl.DataFrame, q1: float) -> "_Theory":
     depth = int(case["depth"].to_numpy().max())
     q0 = max(q1 - sigma_b**2, 0) / of**2
     with jax.enable_x64(True):  # q may grow or shrink beyond the range of float32
-        found: _Theory = _mean_field(activation, of, sigma_b, q0, int(width), depth)
-    return found
+        theory: _Theory = _mean_field(activation, of, sigma_b, q0, int(width), depth)
+    return theory
 
 
 class _Theory(NamedTuple):
@@ -76,8 +76,8 @@ def _mean_field(
     return _Theory(jaxnn.meanfield.lengths(*of, depth), log_delta, band.bias, band.sd)
 
 
-def _rows(case: pl.DataFrame, found: _Theory, banded: bool) -> pl.DataFrame:
-    q, log_delta, bias, sd = (np.asarray(v, np.float64) for v in found)
+def _rows(case: pl.DataFrame, theory: _Theory, banded: bool) -> pl.DataFrame:
+    q, log_delta, bias, sd = (np.asarray(v, np.float64) for v in theory)
     layers, decade = len(q), np.log(10)
     gain = np.append(-np.diff(log_delta), np.full(min(layers, 1), np.nan))
     with np.errstate(divide="ignore"):

@@ -89,9 +89,9 @@ class Table:
         return f"{self.name} ({self.x.shape[0]} × {self.x.shape[1]}, {self.task})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
-    """A whole table ready for a network; nothing of it is held out.
+    """A whole table ready for a network; nothing of it is held out. Equal to itself alone.
 
     Args:
         name: what charts call it.

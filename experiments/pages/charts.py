@@ -1,81 +1,128 @@
-"""Charts: one Altair definition, four files; and the look that every chart shares."""
+"""Charts: one definition for a picture in files and for a panel of a page.
 
-from functools import partial
-from pathlib import Path
-from typing import Any
+A definition is an Altair chart whose data are named (`alt.NamedData`) and whose choices are
+parameters. A page has both at its top, where a reader changes the choices; a `Figure` brings its
+own data, and fixes the choices.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import altair as alt
+import polars as pl
+import vl_convert
 
-from experiments.pages import web
-from experiments.runs import store
+from experiments.pages import palette, web
 
 # Altair gives every way of composing charts a type of its own; what they share is not one of them.
 Chart = Any
 
-# d3's short format writes 700 as 7e+2 where a neighbour needs no more digits.
+# d3's short format writes 700 as 7e+2 if a neighbour needs no more digits.
 LABEL = (
     "datum.value == 0 || (abs(datum.value) >= 1e-4 && abs(datum.value) < 1e6) "
     "? format(datum.value, '.6~r') : format(datum.value, '.3~e')"
 )
-PICTURES: dict[str, dict[str, Any]] = {"png": {"scale_factor": 2}, "svg": {}, "pdf": {}}
-FORMATS = (*PICTURES, "html")
+FORMATS = ("png", "svg", "pdf", "html")
+SCALE = 2  # pixels of a PNG for one of the chart
+DIGITS = 6  # of a number in a chart
+VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+
+
+class Figure(NamedTuple):
+    """A chart as a picture of its own.
+
+    chart: a definition.
+    data: what its named data are.
+    choices: what the parameters are that a reader of a page would choose.
+    """
+
+    chart: Chart
+    data: dict[str, pl.DataFrame]
+    choices: Mapping[str, str | int | bool] = MappingProxyType({})
 
 
 def names(stem: str) -> tuple[str, ...]:
-    """The files that `save` writes for a chart of this name."""
+    """Return the names of the files of a chart."""
     return tuple(f"{stem}.{ending}" for ending in FORMATS)
 
 
-def save(chart: Chart, folder: Path, stem: str) -> None:
-    """Writes the chart as PNG, SVG, PDF and one HTML page that needs no network."""
-    for ending, options in PICTURES.items():
-        write = partial(chart.save, format=ending, **options)
-        store.write_file(folder / f"{stem}.{ending}", write)
-    spec = web.in_script(as_dict(chart))
-    page = web.render("chart.html.jinja", "chart.js", title=stem, spec=spec)
-    store.write_file(folder / f"{stem}.html", lambda path: web.write(path, page))
+def rendered(figure: Figure, stem: str) -> dict[str, bytes]:
+    """Return the files of a figure by name: PNG, SVG, PDF, and an HTML page without a network."""
+    spec = as_dict(styled(figure.chart, ink="black", paper="white"), figure.choices)
+    spec["datasets"] = {name: records(frame) for name, frame in figure.data.items()}
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
+    page = web.render("chart.html.jinja", "chart.js", title=stem, spec=web.in_script(spec))
+    contents = (
+        vl_convert.svg_to_png(svg, scale=SCALE),
+        svg.encode("utf-8"),
+        vl_convert.svg_to_pdf(svg),
+        page.encode("utf-8"),
+    )
+    return dict(zip(names(stem), contents, strict=True))
 
 
-def as_dict(chart: Chart) -> dict[str, Any]:
-    """The chart as Vega-Lite, with as many rows as it has."""
-    with alt.data_transformers.disable_max_rows():
-        spec: dict[str, Any] = chart.to_dict()
+def as_dict(chart: Chart, choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a chart as Vega-Lite, its choices as parameters."""
+    parameters = [alt.param(name=name, value=value) for name, value in choices.items()]
+    spec: dict[str, Any] = (chart.add_params(*parameters) if parameters else chart).to_dict()
     return spec
 
 
-def styled(chart: Chart) -> Chart:
-    """The shared look: quiet axes, light grid, left-aligned titles, colours of its own a panel."""
+def records(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return a table as rows of JSON: short numbers, null for nan and inf."""
+    return jsonable(frame).to_dicts()
+
+
+def jsonable(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a table that JSON can hold: short numbers, null for nan and inf."""
+    number = pl.selectors.float()
+    return frame.with_columns(pl.when(number.is_finite()).then(number.round_sig_figs(DIGITS)))
+
+
+def styled(chart: Chart, ink: str, paper: str) -> Chart:
+    """Apply the look that all charts share: quiet axes, light grid, titles on the left."""
+    text = {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "titleFontSize": 12}
     return (
-        chart.resolve_scale(color="independent")
-        .configure_view(stroke="#d0d0d0")
+        chart.configure(background=paper, font="system-ui, sans-serif")
+        .configure_view(stroke=palette.FAINT)
         .configure_axis(
-            gridColor="#ececec",
-            domainColor="#888",
-            tickColor="#888",
-            labelFontSize=11,
-            titleFontSize=12,
+            gridColor=palette.FAINT,
+            domainColor=palette.FAINT,
+            tickColor=palette.FAINT,
             titleFontWeight="normal",
+            **text,
         )
-        .configure_title(anchor="start", fontSize=13, subtitleFontSize=12, subtitleColor="#555")
-        .configure_legend(titleFontSize=12, labelFontSize=11, symbolOpacity=1)
+        .configure_title(
+            color=ink,
+            anchor="start",
+            frame="group",
+            fontSize=13,
+            fontWeight="normal",
+            subtitleFontSize=12,
+            subtitleColor=palette.MUTED,
+        )
+        .configure_legend(**text, orient="top", symbolOpacity=1, labelLimit=260)
+        .configure_range(category=list(palette.CATEGORIES))
     )
 
 
 def switched(base: Chart, place: str, linear: str, logarithmic: str) -> Chart:
-    """With a column `place` that follows the parameter `scale`, null where that is no number."""
+    """Add a column `place` that follows the choice `scale`, null unless it is a number."""
     number = f"scale == 'linear' ? {linear} : {logarithmic}"
     return base.transform_calculate(**{place: f"isFinite({number}) ? {number} : null"})
 
 
 def squeezed(column: str) -> str:
-    """An expression, ±log(1 + |v|): logarithmic far from 0, on both of its sides."""
+    """Return an expression for ±log(1 + |v|): logarithmic far from 0, on both of its sides."""
     return f"(datum.{column} < 0 ? -1 : 1) * log(1 + abs(datum.{column}))"
 
 
 def squeezed_axis(most: float) -> alt.Axis:
-    """Names what `squeezed` has placed, numbers up to ± most; plain ones on a linear scale.
+    """Return an axis for what `squeezed` has placed, numbers up to ± most.
 
-    Every power of ten where there are many, fewer and fewer numbers between where there are few.
+    It names every power of ten if there are many, and numbers between them if there are few; plain
+    numbers on a linear scale.
     """
     steps = (1,) if most > 30 else (1, 3) if most > 3 else (1, 2, 5)
     ticks = [step * 10**power for power in range(-1 if most < 3 else 0, 6) for step in steps]

@@ -1,32 +1,24 @@
-"""report.html: one page on a run that needs nothing beside it, neither a network nor a folder.
+"""report.html: one page on a run that stands alone, without a network or a folder.
 
-Verdicts in words, charts with choices, the numbers behind them, and how they were made. A chart is
-an Altair one whose data are named (`alt.NamedData`), and in which the choices are parameters of
-their own names; the page writes every choice into every chart.
+Verdicts in words, charts with choices, the numbers behind them, and how they were made. The choices
+are parameters of the charts (`charts.py`) by their names; the page writes every choice into every
+chart.
 """
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import altair as alt
 import polars as pl
 
-from experiments.pages import charts, web
-from experiments.runs import store
+from experiments.pages import charts, palette, web
 
 NAME = "report.html"
-DIGITS = 6  # of a number on the page
-
-# The colours of text and lines follow the page, which is dark or light or printed.
-INK, FAINT = "currentColor", "rgba(128, 128, 128, 0.35)"
-COLOURS = ("#3b82c4", "#d9662b", "#3a9d5d", "#b45cc4", "#b5851f", "#d04a6b", "#6c7fd0", "#2a9aa0")
 
 
 class Choice(NamedTuple):
-    """What a reader chooses: one of the options, or, where there are none, yes or no."""
+    """A choice of the reader's: one of the options, or yes or no if there are none."""
 
     name: str
     label: str
@@ -41,7 +33,7 @@ SCALE_AND_THEORY = (
 
 
 class Panel(NamedTuple):
-    """A chart with a heading, and in words how to read it."""
+    """A chart with a heading, and how to read it in words."""
 
     title: str
     words: str
@@ -57,14 +49,14 @@ class Table(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """Which of the data are also shown as a table, those rows that are chosen, and its heads."""
+    """Data that are also shown as a table, the chosen rows, under these heads."""
 
     data: str
     head: dict[str, str]
 
 
 class Page(NamedTuple):
-    """What a report shows, above what is known of every run."""
+    """The part of a report that is particular to an experiment."""
 
     title: str
     subtitle: str
@@ -76,26 +68,17 @@ class Page(NamedTuple):
     tables: tuple[Table, ...]
 
 
-def write(folder: Path, page: Page, run: dict[str, Any]) -> None:
-    """Writes the page.
+def html(page: Page, run: dict[str, Any]) -> str:
+    """Return the page as text.
 
     Args:
-        folder: of the run.
-        page: what is particular to the experiment.
-        run: what `run.json` says.
-
-    Raises:
-        OSError: the disk; the sentence names the file.
+        page: the part that is particular to the experiment.
+        run: the content of `run.json`.
     """
-    text = html(page, run)
-    store.write_file(folder / NAME, lambda path: web.write(path, text))
-
-
-def html(page: Page, run: dict[str, Any]) -> str:
-    """The page as text."""
+    choices = {choice.name: choice.value for choice in page.choices}
     inside = {
         "choices": [choice._asdict() for choice in page.choices],
-        "charts": [_spec(panel, page.choices) for panel in page.panels],
+        "charts": [_spec(panel, choices) for panel in page.panels],
         "data": {name: _columns(frame) for name, frame in page.data.items()},
         "numbers": page.numbers._asdict(),
     }
@@ -109,36 +92,19 @@ def html(page: Page, run: dict[str, Any]) -> str:
     )
 
 
-def _spec(panel: Panel, choices: Iterable[Choice]) -> dict[str, Any]:
-    parameters = [alt.param(name=choice.name, value=choice.value) for choice in choices]
-    chart = styled(panel.chart).add_params(*parameters)
-    return charts.as_dict(chart.properties(width="container", description=panel.title))
-
-
-def styled(chart: charts.Chart) -> charts.Chart:
-    """The look on a page: ink of the page's own colour, nothing behind it."""
-    ink = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12}
-    return (
-        chart.configure(background="transparent", font="system-ui, sans-serif")
-        .configure_view(stroke=FAINT)
-        .configure_axis(
-            gridColor=FAINT, domainColor=FAINT, tickColor=FAINT, titleFontWeight="normal", **ink
-        )
-        .configure_title(color=INK, anchor="start", frame="group", fontSize=12, fontWeight="normal")
-        .configure_legend(**ink, orient="top", symbolOpacity=1, labelLimit=260)
-        .configure_range(category=list(COLOURS))
-    )
+def _spec(panel: Panel, choices: dict[str, Any]) -> dict[str, Any]:
+    # Ink of the page's own colour, nothing behind it.
+    chart = charts.styled(panel.chart, ink=palette.INK, paper="transparent")
+    return charts.as_dict(chart.properties(width="container", description=panel.title), choices)
 
 
 def _columns(frame: pl.DataFrame) -> dict[str, list[Any]]:
-    """By column, which takes half the room of rows; null where a number is none."""
-    number = pl.selectors.float()
-    short = frame.with_columns(pl.when(number.is_finite()).then(number.round_sig_figs(DIGITS)))
-    return short.to_dict(as_series=False)
+    """Return a table by column, which takes half the room of rows."""
+    return charts.jsonable(frame).to_dict(as_series=False)
 
 
 def settings(run: dict[str, Any]) -> Table:
-    """The settings of a run, and the data that they name."""
+    """Return the settings of a run, and the data that they name, as a table."""
     what = run["what"]
     named = {"data set": what["data"]} if "data" in what else {}
     rows = itertools.chain(_flat(what["settings"]), _flat(named))
@@ -146,7 +112,7 @@ def settings(run: dict[str, Any]) -> Table:
 
 
 def made(run: dict[str, Any]) -> Table:
-    """Versions, devices, time: what a run depends on besides its settings."""
+    """Return versions, devices and times of a run as a table."""
     apart = ("what", "settings", "data", "verdicts", "finished", "versions")
     what, about = ({k: v for k, v in d.items() if k not in apart} for d in (run["what"], run))
     versions = {"version of": run.get("versions", {})}
@@ -154,8 +120,8 @@ def made(run: dict[str, Any]) -> Table:
     return Table("How it was made", ("what", "value"), tuple(rows))
 
 
-def _flat(found: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in found.items():
+def _flat(entries: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in entries.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{before}{name} ")
         else:
@@ -163,11 +129,11 @@ def _flat(found: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
 
 
 def words(value: Any) -> str:
-    """A setting as a reader sees it."""
+    """Return a setting as a reader sees it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(map(words, value)) or "by default"
     if isinstance(value, float) and math.isfinite(value):
-        return f"{value:.{DIGITS}g}"
+        return f"{value:.{charts.DIGITS}g}"
     return "by default" if value is None else str(value)

@@ -1,8 +1,9 @@
-"""Pages that need no network: what they carry inside, and how names are kept from becoming code.
+"""Pages that need no network: they carry all inside, and names in them cannot become code.
 
 Text goes through Jinja2's escaping, data as JSON in which no tag can begin or end, and the page's
 own policy lets only those scripts run that it was written with, and nothing be fetched. Expressions
-of charts are interpreted by Vega; nothing is compiled from text.
+of charts are interpreted by Vega; nothing is compiled from text. The policy counts every byte of a
+script: write a page as it is.
 """
 
 import base64
@@ -32,17 +33,17 @@ _pages = jinja2.Environment(
 
 @cache
 def library() -> str:
-    """Vega, Vega-Lite and Vega-Embed, as one script that defines `vegaEmbed`."""
+    """Return Vega, Vega-Lite and Vega-Embed as one script that defines `vegaEmbed`."""
     version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
     return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def in_script(value: Any) -> Markup:
-    r"""JSON that may stand in a <script> element.
+    r"""Return a value as JSON that may stand in a <script> element.
 
     Raises:
-        ValueError: it holds nan or inf, which JSON has not.
+        ValueError: it holds nan or inf, which JSON lacks.
 
     Example:
         >>> print(in_script({"name": "</script>"}))
@@ -53,7 +54,7 @@ def in_script(value: Any) -> Markup:
 
 
 def render(template: str, script: str, **values: Any) -> str:
-    """A page from a template beside this file, with the library, and a script in the same place."""
+    """Return a page from a template and a script next to this file, with the library of charts."""
     scripts = [library(), (HERE / script).read_text(encoding="utf-8")]
     hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts)
     allowed = " ".join(f"'sha256-{value}'" for value in hashes)
@@ -63,8 +64,3 @@ def render(template: str, script: str, **values: Any) -> str:
     )
     page = _pages.get_template(template)
     return page.render(policy=policy, scripts=[Markup(script) for script in scripts], **values)
-
-
-def write(path: Path, page: str) -> None:
-    """Writes a page as it is: the policy counts every byte of a script."""
-    path.write_bytes(page.encode("utf-8"))

@@ -1,6 +1,7 @@
-"""Work side by side: many measurements of one kind in a row over the devices."""
+"""Many measurements of one kind, such as one a seed, spread over the devices."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -9,37 +10,67 @@ from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-ALONG, EVERYWHERE = PartitionSpec("seeds"), PartitionSpec()  # type: ignore[no-untyped-call]
+AXIS = "seeds"  # of the mesh
+SPREAD, SHARED = PartitionSpec(AXIS), PartitionSpec()  # type: ignore[no-untyped-call]
 
 
-def side_by_side(mesh: Mesh, f: Callable[..., Any], spread: int, shared: int) -> Callable[..., Any]:
-    """Applies f to each entry of its first arguments, spread over devices; the rest is shared.
+@dataclass(frozen=True)
+class SideBySide:
+    """`count` measurements side by side: `put` arrays over the devices, `map` them, `get` results.
 
-    A device takes its entries one after the other: for small layers on a CPU that is faster than
-    all of them as one batch.
+    A result does not depend on how many devices there are. Hashable, so that compiled programs can
+    be cached by it.
     """
 
-    def on_device(*arguments: Any) -> Any:
-        of_all = arguments[spread:]
-        return lax.map(lambda each: f(*each, *of_all), arguments[:spread])
+    count: int
+    mesh: Mesh
 
-    on_device.__name__ = f.__name__  # by which compiled programs are known
-    specs = (*[ALONG] * spread, *[EVERYWHERE] * shared)
-    mapped = jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=ALONG, check_vma=False)
-    return jax.jit(mapped)
+    @classmethod
+    def over_devices(cls, count: int) -> "SideBySide":
+        """Return the measurements on up to `count` devices; on all if processes share them."""
+        devices = jax.devices()
+        used = len(devices) if jax.process_count() > 1 else min(count, len(devices))
+        return cls(count, Mesh(np.asarray(devices[:used]), (AXIS,)))
 
+    def put(self, values: np.ndarray) -> jax.Array:
+        """Spread values, an entry a measurement, over the devices.
 
-def in_a_row(mesh: Mesh, values: np.ndarray) -> jax.Array:
-    """The values over the devices, the first of them again where they do not fill the row."""
-    count = mesh.devices.size
-    padded = values[np.arange(-(-len(values) // count) * count) % len(values)]
-    return jax.make_array_from_callback(
-        padded.shape, NamedSharding(mesh, ALONG), lambda index: padded[index]
-    )
+        Entries are repeated from the first until every device has as many.
+        """
+        devices = self.mesh.devices.size
+        padded = values[np.arange(-(-len(values) // devices) * devices) % len(values)]
+        sharding = NamedSharding(self.mesh, SPREAD)
+        return jax.make_array_from_callback(padded.shape, sharding, lambda index: padded[index])
 
+    def map(self, f: Callable[..., Any], spread: int, shared: int) -> Callable[..., Any]:
+        """Compile f for each entry of its first arguments.
 
-def gathered(values: jax.Array) -> np.ndarray:
-    """All of an array that lies over the devices of all processes."""
-    if jax.process_count() > 1:
-        return np.asarray(multihost_utils.process_allgather(values, tiled=True))
-    return np.asarray(values)
+        A device takes its entries one after the other: for small layers on a CPU that is faster
+        than all of them as one batch.
+
+        Args:
+            f: a function of spread + shared arguments.
+            spread: how many arguments have an entry a measurement.
+            shared: how many are the same for all.
+        """
+
+        def on_device(*arguments: Any) -> Any:
+            same = arguments[spread:]
+            return lax.map(lambda each: f(*each, *same), arguments[:spread])
+
+        on_device.__name__ = f.__name__  # the name of the compiled program
+        specs = (*[SPREAD] * spread, *[SHARED] * shared)
+        mapped = jax.shard_map(
+            on_device, mesh=self.mesh, in_specs=specs, out_specs=SPREAD, check_vma=False
+        )
+        return jax.jit(mapped)
+
+    def get(self, values: Any) -> Any:
+        """Return a pytree of results as NumPy arrays, an entry a measurement, in all processes."""
+
+        def gathered(spread: jax.Array) -> np.ndarray:
+            if jax.process_count() > 1:
+                return np.asarray(multihost_utils.process_allgather(spread, tiled=True))
+            return np.asarray(spread)
+
+        return jax.tree.map(lambda spread: gathered(spread)[: self.count], values)

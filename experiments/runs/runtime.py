@@ -165,13 +165,6 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def mesh(most: int) -> jax.sharding.Mesh:
-    """The devices in a row, for up to `most` pieces of work; all of them where processes share."""
-    devices = jax.devices()
-    count = len(devices) if jax.process_count() > 1 else min(most, len(devices))
-    return jax.sharding.Mesh(np.asarray(devices[:count]), ("seeds",))
-
-
 def check(settings: Any, several: Sequence[str], counts: Sequence[str]) -> None:
     """Checks the settings of these names, and the seed.
 

@@ -1,18 +1,16 @@
-"""A run's folder: what is measured is kept cell by cell, and a run goes on where it stopped.
+"""The folder of a run: measurements are stored cell by cell, and a stopped run continues.
 
-One process at a time holds the folder's lock. What it says of itself, `run.json`, is written first;
-a second start with other settings or another version is refused. Each finished cell is a file of
-its own in `parts`, written under another name, synced and renamed, with a checksum in its name:
-it is whole or it is not there. At the end the parts become `rows.parquet`.
+One process at a time holds the folder's lock. The description of the run, `run.json`, is written
+first; a second start with other settings or another version is refused. Each finished cell is a
+file of its own in `parts`, written atomically, with a checksum in its name: it is whole or it is
+not there. At the end the parts become `rows.parquet`.
 """
 
 import contextlib
 import hashlib
 import io
 import json
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,9 @@ import filelock
 import polars as pl
 
 import jaxnn
+from experiments.runs import files
 
 ROWS, RUN, PARTS, LOCK = "rows.parquet", "run.json", "parts", ".lock"
-UNFINISHED = ".unfinished-*"
 SCHEMA_VERSION = 3
 
 
@@ -30,10 +28,13 @@ class Store:
     """The folder of one run, open for writing.
 
     Args:
-        folder: made where it does not exist.
-        what: what the run is, as JSON: a run with another one is not continued.
-        names: of the files that the run will leave besides its own, in the folder itself.
-        overwrite: throws away a run that the folder holds.
+        folder: created if missing.
+        what: the identity of the run, as JSON: a run with another one is not continued.
+        names: the files that the run will leave in the folder besides its own.
+        overwrite: delete a run that the folder holds.
+
+    Attributes:
+        broken: the names of parts that were found broken, and deleted.
 
     Raises:
         OSError: the folder cannot be written or another process holds it; or `overwrite` is false
@@ -49,7 +50,7 @@ class Store:
         self._names = names
         self._parts: dict[str, list[Path]] = {}
         self._schema: pl.Schema | None = None
-        made = not folder.exists()
+        created = not folder.exists()
         self._lock = filelock.FileLock(folder / LOCK)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,7 @@ class Store:
             self._claim(overwrite)
         except BaseException:
             self.close()
-            if made:
+            if created:
                 shutil.rmtree(folder)
             raise
 
@@ -76,8 +77,8 @@ class Store:
         parts = self.folder / PARTS
         if overwrite:
             self._clear()
-        found = read_run(self.folder)
-        if found is None:
+        stored = read_run(self.folder)
+        if stored is None:
             names = (ROWS, *self._names)
             taken = [name for name in names if (self.folder / name).exists()]
             taken += [PARTS] if any(parts.glob("*")) else []
@@ -87,18 +88,18 @@ class Store:
                     "continued; choose another folder with --out, or replace with --overwrite"
                 )
         else:
-            differing = _differences(found["what"], json.loads(json.dumps(self.what)))
+            differing = _differences(stored["what"], json.loads(json.dumps(self.what)))
             if differing:
                 raise FileExistsError(
                     f"out: {self.folder} holds another run ({differing}); choose another folder "
                     "with --out, or replace it with --overwrite"
                 )
         parts.mkdir(exist_ok=True)
-        for unfinished in (*self.folder.glob(UNFINISHED), *parts.glob(UNFINISHED)):
+        for unfinished in (*self.folder.glob(files.UNFINISHED), *parts.glob(files.UNFINISHED)):
             shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
         for part in sorted(parts.glob("*.parquet")):
             self._parts.setdefault(part.name.rsplit(".", 2)[0], []).append(part)
-        if found is None:
+        if stored is None:
             self.write_run({"finished": False})
 
     def _clear(self) -> None:
@@ -108,14 +109,14 @@ class Store:
             (self.folder / name).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Gives the folder back. The file of the lock stays: another may be waiting at it."""
+        """Release the folder. The lock's file stays: another process may be waiting for it."""
         self._lock.release()
 
     def read(self, cell: str) -> pl.DataFrame | None:
-        """What was measured of a cell, None where that is not there or broken; then it is gone.
+        """Return the stored rows of a cell; None if missing or broken, which deletes them.
 
         Raises:
-            OSError: it cannot be read, or has other columns than the rest.
+            OSError: they cannot be read, or have other columns than those of other cells.
         """
         for path in self._parts.pop(cell, []):
             try:
@@ -129,19 +130,18 @@ class Store:
             path.unlink()
         return None
 
-    def write(self, cell: str, rows: pl.DataFrame) -> None:
-        """Keeps what was measured of a cell.
+    def write_cell(self, cell: str, rows: pl.DataFrame) -> None:
+        """Store the rows of a cell.
 
         Raises:
-            OSError: the sentence names the file and what the system said; or it has other columns
-                than the rest.
+            OSError: the message names the file and what the system said; or the rows have other
+                columns than those of other cells.
         """
-        content = _parquet(self._checked(cell, rows))
-        path = self.folder / PARTS / _name_of(cell, content)
-        write_bytes(path, content)
+        content = files.parquet(self._checked(cell, rows))
+        files.write(self.folder / PARTS / _name_of(cell, content), content)
 
     def _checked(self, cell: str, rows: pl.DataFrame) -> pl.DataFrame:
-        """The rows, which have the columns of all the others."""
+        """Return the rows; their columns must be those of all other cells."""
         if self._schema is None:
             self._schema = rows.schema
         if rows.schema != self._schema:
@@ -152,111 +152,63 @@ class Store:
             )
         return rows
 
-    def write_rows(self, rows: pl.DataFrame) -> None:
-        """Writes all measurements, one row each, as Parquet."""
-        write_parquet(self.folder / ROWS, rows)
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file of the run.
+
+        Raises:
+            OSError: as `files.write`.
+        """
+        files.write(self.folder / name, content)
 
     def write_run(self, about: dict[str, Any]) -> None:
-        """Writes what the run is, and `about` it on what it ran and what it found, as JSON."""
+        """Write run.json: the run's identity, and `about` its machine and results."""
         text = json.dumps({"what": self.what, **about}, indent=2, ensure_ascii=False, default=str)
-        write_file(self.folder / RUN, lambda path: path.write_text(text + "\n", encoding="utf-8"))
-
-
-def _parquet(rows: pl.DataFrame) -> bytes:
-    """In memory first: what polars says of a full disk is no OSError."""
-    content = io.BytesIO()
-    rows.write_parquet(content)
-    return content.getvalue()
+        self.write(RUN, (text + "\n").encode("utf-8"))
 
 
 def _name_of(cell: str, content: bytes) -> str:
-    checksum = hashlib.sha256(cell.encode() + content).hexdigest()  # nor is it another cell's
+    # The checksum covers the name too: a renamed part is not another cell's.
+    checksum = hashlib.sha256(cell.encode() + content).hexdigest()
     return f"{cell}.{checksum[:16]}.parquet"
 
 
 def _differences(
-    found: dict[str, Any], wanted: dict[str, Any], inside: str = "", now: str = "now"
+    stored: dict[str, Any], wanted: dict[str, Any], inside: str = "", now: str = "now"
 ) -> str:
-    """What differs, in a few words: `width 64 there, 128 now`."""
+    """Differing entries in a few words: `width 64 there, 128 now`."""
     words = []
-    for name in dict.fromkeys((*found, *wanted)):
-        old, new = found.get(name), wanted.get(name)
+    for name in dict.fromkeys((*stored, *wanted)):
+        old, new = stored.get(name), wanted.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
             words.append(_differences(old, new, f"{inside}{name}.", now))
         elif old != new:
-            words.append(f"{inside}{name} {_shown(old)} there, {_shown(new)} {now}")
+            words.append(f"{inside}{name} {_in_words(old)} there, {_in_words(new)} {now}")
     return "; ".join(word for word in words if word)
 
 
-def _shown(value: Any) -> str:
+def _in_words(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) and value else str(value)
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
-    """What the run in a folder says of itself, None where there is none.
+    """Return the run.json of a folder, None if there is none.
 
     Raises:
-        OSError: it cannot be read, or is no description of a run.
+        OSError: it cannot be read, or does not describe a run.
     """
     path = folder / RUN
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise OSError(f"out: cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError):
-        found = None
-    members = found if isinstance(found, dict) else {}
+        content = None
+    members = content if isinstance(content, dict) else {}
     if not isinstance(members.get("what"), dict) or not isinstance(members.get("finished"), bool):
         raise OSError(
-            f"out: {path} is not what a run says of itself; choose another folder with --out, or "
-            "replace the run with --overwrite"
+            f"out: {path} does not describe a run; choose another folder with --out, or replace "
+            "the run with --overwrite"
         )
     return members
-
-
-def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Has `write` fill a temporary neighbour, syncs and renames it: a file is whole or not there.
-
-    The neighbour keeps the name's ending, by which writers tell formats apart.
-
-    Raises:
-        OSError: the sentence names the file and what the system said.
-    """
-    temporary = path.with_name(UNFINISHED.replace("*", path.name))
-    try:
-        write(temporary)
-        sync(temporary)
-        temporary.replace(path)
-        sync(path.parent)
-    except OSError as error:
-        raise OSError(f"out: cannot write {path}: {error.strerror or error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Has a file with this content, whole or not there.
-
-    Raises:
-        OSError: as `write_file`.
-    """
-    write_file(path, lambda temporary: temporary.write_bytes(content))
-
-
-def write_parquet(path: Path, rows: pl.DataFrame) -> None:
-    """The same with a table as Parquet."""
-    write_bytes(path, _parquet(rows))
-
-
-def sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
-    if path.is_dir() and os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

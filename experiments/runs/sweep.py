@@ -1,6 +1,6 @@
-"""Sweeps: cells measured one after the other, each kept at once, under one live view.
+"""Sweeps: cells are measured one after the other, each stored at once, under one live view.
 
-A run that was stopped, however it was, goes on with the cells that are missing. Ctrl-C finishes
+A run that was stopped, however it was, continues with the cells that are missing. Ctrl-C finishes
 the cell that is being measured; a second one does not wait for it.
 """
 
@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -26,8 +26,11 @@ from experiments.runs.store import Store
 log = logging.getLogger("jaxnn.experiments")
 
 COMPILING = "/jax/core/compile/"  # what JAX calls the durations of tracing, lowering and compiling
-LINE_EVERY = 5.0  # seconds, where the progress is plain lines
+LINE_EVERY = 5.0  # seconds, if the progress is plain lines
 STOPPING = "stopping when this cell is done; again to stop now"
+
+C = TypeVar("C", bound="Cell")
+C_co = TypeVar("C_co", bound="Cell", covariant=True)
 
 
 class Cell(Protocol):
@@ -35,11 +38,39 @@ class Cell(Protocol):
 
     @property
     def key(self) -> str:
-        """What it is, in its file's name."""
+        """A name of its own among the cells of a run; part of a file name."""
 
     @property
-    def shown(self) -> str:
+    def label(self) -> str:
         """A few words for the view."""
+
+
+class Point:
+    """A cell that is named by its fields: a base for frozen dataclasses."""
+
+    @property
+    def key(self) -> str:
+        """The values of the fields, joined."""
+        return "-".join(map(str, vars(self).values()))
+
+    @property
+    def label(self) -> str:
+        """The values of the fields, with their names if they are numbers."""
+        return ", ".join(
+            v if isinstance(v, str) else f"{name} {v}" for name, v in vars(self).items()
+        )
+
+
+class Plan(Protocol[C_co]):
+    """A plan whose results are rows, cell by cell."""
+
+    @property
+    def settings(self) -> Any:
+        """With `quiet`."""
+
+    @property
+    def cells(self) -> Sequence[C_co]:
+        """All of them, in the order of the results."""
 
 
 @dataclass
@@ -50,7 +81,7 @@ class Clock:
     compiling: float = 0.0
 
     def __call__(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
-        """What JAX calls with every duration."""
+        """Count a duration that JAX reports."""
         if event.startswith(COMPILING):
             self.compiling += duration_secs
 
@@ -61,44 +92,41 @@ class Clock:
 
 
 def measure(
-    store: Store | None,
-    cells: Sequence[Cell],
-    measure_cell: Callable[[Cell], pl.DataFrame],
-    quiet: bool,
+    plan: Plan[C], store: Store | None, measure_cell: Callable[[C], pl.DataFrame]
 ) -> tuple[list[pl.DataFrame], bool]:
-    """Measures the cells that are not in the store yet.
+    """Measure the cells that are not stored yet.
 
     Args:
-        store: where the rows of each cell are kept; None in a process that does not write.
-        cells: all of them.
-        measure_cell: what makes rows of a cell; in all processes at once.
-        quiet: without a view.
+        plan: with the cells.
+        store: where the rows of each cell are stored; None in a process that does not write.
+        measure_cell: cell -> rows; called in all processes at once.
 
     Returns:
         The rows of every cell that is done, in the order of the cells, and whether that is all.
 
     Raises:
-        OSError: the disk, or a process that shares the sweep; what was measured before is kept.
+        OSError: the disk, or a process that shares the sweep; what was measured before is stored.
     """
+    cells = plan.cells
     names = [_file_name(i, cell.key) for i, cell in enumerate(cells)]
-    found = [None if store is None else store.read(name) for name in names]
+    frames = [None if store is None else store.read(name) for name in names]
     if store is not None and store.broken:
         log.warning("measured again, for their files were broken: %s", ", ".join(store.broken))
-    missing = _the_same_everywhere([rows is None for rows in found])
+    missing = _as_process_0_says([rows is None for rows in frames])
     if store is not None and not all(missing):
         log.info("%d of %d cells are there already", missing.count(False), len(cells))
-    view = _view(cells, missing, quiet or store is None)
-    with signals.interruptible(STOPPING) as stopped, view as seen:
+    view = _view(cells, missing, plan.settings.quiet or store is None)
+    with signals.interruptible(STOPPING) as stopped, view as tell:
         for i in [i for i, wanted in enumerate(missing) if wanted]:
             with runtime.together():
-                if _the_same_everywhere([bool(stopped)])[0]:
+                if _as_process_0_says([bool(stopped)])[0]:
                     break
-                seen(cells[i])
-                rows = found[i] = measure_cell(cells[i])
+                tell(cells[i])
+                rows = frames[i] = measure_cell(cells[i])
             if store is not None:
-                store.write(names[i], rows)
-            seen(None)
-    done = [rows for rows in found if rows is not None]
+                store.write_cell(names[i], rows)
+            tell(None)
+    done = [rows for rows in frames if rows is not None]
     return done, len(done) == len(cells)
 
 
@@ -107,27 +135,28 @@ def _file_name(i: int, key: str) -> str:
     return f"{i:05d}-{re.sub('[^a-zA-Z0-9_-]', '_', key)[:100]}"
 
 
-def _the_same_everywhere(flags: list[bool]) -> list[bool]:
-    """What process 0 says: it alone sees the store, and is the one that is interrupted."""
+def _as_process_0_says(flags: list[bool]) -> list[bool]:
+    """Flags of process 0: it alone sees the store, and is the one that is interrupted."""
     if jax.process_count() == 1:
         return flags
-    said = multihost_utils.broadcast_one_to_all(np.asarray(flags, np.int32))
-    return [bool(v) for v in np.asarray(said)]
+    agreed = multihost_utils.broadcast_one_to_all(np.asarray(flags, np.int32))
+    return [bool(v) for v in np.asarray(agreed)]
+
+
+Tell = Callable[[Cell | None], None]  # called before a cell with it, and after it with None
 
 
 @contextlib.contextmanager
-def _view(
-    cells: Sequence[Cell], missing: list[bool], quiet: bool
-) -> Iterator[Callable[[Cell | None], None]]:
-    """What to call before a cell with it, and after it with None."""
+def _view(cells: Sequence[Cell], missing: list[bool], quiet: bool) -> Iterator[Tell]:
+    """Live progress in a terminal, else lines."""
     clock, console = Clock(), Console(stderr=True)
     jax.monitoring.register_event_duration_secs_listener(clock)
     try:
         if quiet:
             yield lambda _: None
         elif console.is_terminal:
-            with _live(console, clock, cells, missing) as seen:
-                yield seen
+            with _live(console, clock, cells, missing) as tell:
+                yield tell
         else:
             yield _Lines(clock, len(cells), missing.count(False))
     finally:
@@ -137,7 +166,7 @@ def _view(
 @contextlib.contextmanager
 def _live(
     console: Console, clock: Clock, cells: Sequence[Cell], missing: list[bool]
-) -> Iterator[Callable[[Cell | None], None]]:
+) -> Iterator[Tell]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
@@ -145,33 +174,34 @@ def _live(
         TextColumn("{task.fields[rate]}, left"),
         TimeRemainingColumn(),
     )
+    width = max((len(cell.label) for cell in cells), default=0)  # so that the bar does not jump
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(
             "", total=len(cells), completed=missing.count(False), rate=clock.rate(0)
         )
         done = 0
 
-        def seen(cell: Cell | None) -> None:
+        def tell(cell: Cell | None) -> None:
             nonlocal done
             if cell is None:
                 done += 1
                 progress.update(bar, advance=1, rate=clock.rate(done))
             else:
-                progress.update(bar, description=cell.shown)
+                progress.update(bar, description=cell.label.ljust(width))
 
-        yield seen
+        yield tell
 
 
 class _Lines:
-    """The same as lines, one every few seconds."""
+    """Progress as lines, one every few seconds."""
 
     def __init__(self, clock: Clock, total: int, done: int) -> None:
         self.clock, self.total, self.before = clock, total, done
-        self.measured, self.last, self.shown = 0, -LINE_EVERY, ""
+        self.measured, self.last, self.label = 0, -LINE_EVERY, ""
 
     def __call__(self, cell: Cell | None) -> None:
         if cell is not None:
-            self.shown = cell.shown.strip()
+            self.label = cell.label
             return
         self.measured += 1
         done, now = self.before + self.measured, time.perf_counter()
@@ -181,7 +211,7 @@ class _Lines:
         left = (now - self.clock.started) / self.measured * (self.total - done)
         rate = self.clock.rate(self.measured)
         print(
-            f"{done} of {self.total} cells, {rate}, {left:.0f} s left; last {self.shown}",
+            f"{done} of {self.total} cells, {rate}, {left:.0f} s left; last {self.label}",
             file=sys.stderr,
             flush=True,
         )

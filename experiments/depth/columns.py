@@ -1,0 +1,29 @@
+"""The columns of a depth sweep's rows.parquet: one row a seed and layer.
+
+Depth counts hidden layers, width units, batch examples; `log10_…` are logarithms to the base ten.
+"""
+
+from experiments.runs.schema import COUNT, REAL, TEXT, Column
+
+STATES = ("number", "underflow", "overflow", "zero")
+
+COLUMNS = {
+    "activation": Column(TEXT, "name", "σ of the hidden layers"),
+    "weights": Column(TEXT, "name", "initialisation"),
+    "sigma_w": Column(REAL, "1", "σ_w of a hidden layer; missing where theory has none", True),
+    "sigma_b": Column(REAL, "1", "standard deviation of the biases"),
+    "width": Column(COUNT, "units", "in every hidden layer"),
+    "depth": Column(COUNT, "hidden layers", "of the network"),
+    "batch": Column(COUNT, "examples", "whose mean loss is differentiated"),
+    "dtype": Column(TEXT, "name", "in which it is computed"),
+    "data": Column(TEXT, "name", "set or file"),
+    "seed": Column(COUNT, "1", "draws weights and batch"),
+    "layer": Column(COUNT, "layers", "l, from 1; depth + 1 is the output"),
+    "log10_delta_z": Column(REAL, "decades", "log₁₀ ‖Δz[l]‖; -inf for zero"),
+    "log10_delta_theta": Column(REAL, "decades", "log₁₀ ‖Δθ[l-1]‖"),
+    "log10_gain": Column(REAL, "decades", "log₁₀ ‖Δz[l]‖ / ‖Δz[l+1]‖; nan for the output"),
+    "log10_mean_square_z": Column(REAL, "decades", "log₁₀ of the mean of z[l]²"),
+    "saturated_fraction": Column(REAL, "of units", "on a plateau of σ"),
+    "dead_fraction": Column(REAL, "of units", "with no slope for any example"),
+    "delta_z": Column(TEXT, "word", "Δz[l] in plain backpropagation", known=STATES),
+}

@@ -1,0 +1,195 @@
+"""Random networks of one kind, drawn for several seeds side by side, and their gradients' flow.
+
+    seeds -> weights, batches -> gradient_flow -> numbers a seed and layer
+
+A network is the start of a deeper one: equal hidden layers are a run with room for more of them, so
+one compiled program and one draw serve every depth up to the room.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxnn
+from experiments.learning.data import Dataset
+from experiments.runs.devices import SideBySide
+from experiments.runs.experiment import Work
+from jaxnn.layers import Drawn
+
+# The fields of a flow that are measured. The others are left out of the program: a fifth of its
+# time, a third of its compile time.
+FIELDS = (
+    *("log_delta", "log_theta", "gain", "log_mean_square_z"),
+    *("saturated", "dead", "lost"),
+)
+
+
+class Weights(NamedTuple):
+    """An initialisation: a name, and a scheme times a factor."""
+
+    name: str
+    scheme: Any  # an Initializer; that protocol does not say that it is hashable
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Random networks of one kind, one for each seed, and the batch that goes through each.
+
+    Args:
+        net: with room for at least `depth` hidden layers.
+        depth: hidden layers in use.
+        weights: how the weights are drawn.
+        sigma_b: the standard deviation of the biases.
+        batch: examples, drawn by the seed too.
+        dtype: in which all is computed.
+        seeds: one for each network.
+    """
+
+    net: jaxnn.Network
+    depth: int
+    weights: Weights
+    sigma_b: float
+    batch: int
+    dtype: str
+    seeds: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        """The units of a hidden layer."""
+        return self.net.sizes[1]
+
+
+def roomy(dataset: Dataset, width: int, activation: str, depth: int) -> jaxnn.Network:
+    """Return a network whose run of equal layers has room for `depth` hidden layers.
+
+    The room is a power of four from 64 on: one compiled program serves every depth up to it, and
+    compiling takes longer than measuring in a room that is a few times too large.
+    """
+    n_in, room = dataset.x.shape[1], 64
+    below = layers_below_run((n_in, width))
+    while room < depth - below:
+        room *= 4
+    return jaxnn.Network((n_in, *[width] * (below + room), dataset.n_out), activation, dataset.task)
+
+
+def layers_below_run(sizes: tuple[int, ...]) -> int:
+    """Count the hidden layers below the run: the first, unless it is square and part of the run."""
+    return 0 if sizes[0] == sizes[1] else 1
+
+
+def work(networks: Networks) -> Work:
+    """Three products a layer for every seed; memory for weights and signals of all layers."""
+    sizes = np.array(networks.net.sizes, np.float64)
+    products = float(np.sum(sizes[:-1] * sizes[1:]))
+    used = networks.net.sizes[: 1 + networks.depth] + networks.net.sizes[-1:]
+    flops = 6.0 * networks.batch * sum(n * m for n, m in pairwise(used))
+    entry = jnp.dtype(networks.dtype).itemsize
+    each = entry * (products + 2 * networks.batch * float(np.sum(sizes)))
+    return Work(len(networks.seeds) * flops, len(networks.seeds) * each)
+
+
+class Draw(NamedTuple):
+    """Parameters, examples and labels, an entry a seed, spread over the devices."""
+
+    params: Any
+    xs: jax.Array
+    ys: jax.Array
+
+
+class Draws:
+    """Draws of networks, of which the last is kept for networks of another depth."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Any, Draw] | None = None
+
+    def of(self, dataset: Dataset, networks: Networks) -> Draw:
+        """Return a draw with at least the layers that the networks use.
+
+        So many layers as the next power of two are drawn: over the depths of a sweep at most twice
+        what the deepest network needs.
+        """
+        # The draw depends on the sizes alone: one program for all activations, σ_w and σ_b.
+        shape = jaxnn.Network(networks.net.sizes, "identity", networks.net.task)
+        below = layers_below_run(shape.sizes)
+        used, room = networks.depth - below, len(shape.sizes) - 2 - below
+        layers = min(1 << max(used - 1, 0).bit_length(), room)
+        side_by_side = SideBySide.over_devices(len(networks.seeds))
+        drawn_for = (dataset, replace(networks, net=shape, depth=layers), side_by_side)
+        if self._last is None or self._last[0] != drawn_for:
+            self._last = None  # first: two draws may not fit where one does
+            self._last = drawn_for, _draw(dataset, networks, shape, layers, side_by_side)
+        return self._last[1]
+
+
+def _draw(
+    dataset: Dataset,
+    networks: Networks,
+    shape: jaxnn.Network,
+    layers: int,
+    side_by_side: SideBySide,
+) -> Draw:
+    biases = 1.0 if networks.sigma_b else "zeros"  # which takes no program for random numbers
+    draw = drawing(side_by_side, shape, networks.weights.scheme, networks.dtype, biases)
+    seeds = side_by_side.put(np.asarray(networks.seeds, np.int32))
+    factor, sigma_b = (np.asarray(v, float) for v in (networks.weights.factor, networks.sigma_b))
+    params = draw(seeds, factor, sigma_b, np.int32(layers))
+    # Shuffled by NumPy: a program for that takes longer to compile.
+    orders = [np.random.default_rng(seed).permutation(len(dataset.x)) for seed in networks.seeds]
+    rows = np.stack(orders)[:, : networks.batch]
+    x, y = (v.astype(jax.dtypes.canonicalize_dtype(v.dtype)) for v in (dataset.x, dataset.y))
+    return Draw(params, side_by_side.put(x[rows]), side_by_side.put(y[rows]))
+
+
+def flows(draws: Draws, dataset: Dataset, networks: Networks) -> dict[str, np.ndarray]:
+    """Measure the gradient's flow in each network.
+
+    Returns:
+        The `FIELDS` of a flow, (seeds, depth + 1) each, as float64; the output layer last.
+    """
+    with jax.enable_x64(networks.dtype == "float64"):
+        params, xs, ys = draws.of(dataset, networks)
+        used = np.int32(networks.depth - layers_below_run(networks.net.sizes))
+        side_by_side = SideBySide.over_devices(len(networks.seeds))
+        measured = side_by_side.get(measuring(side_by_side, networks.net)(params, xs, ys, used))
+    room = len(networks.net.sizes) - 2
+    layers = np.r_[: networks.depth, room]  # the hidden layers in use, and the output
+    return {name: values[:, layers].astype(np.float64) for name, values in measured.items()}
+
+
+@cache
+def drawing(
+    side_by_side: SideBySide,
+    shape: jaxnn.Network,
+    scheme: Any,
+    dtype: str,
+    biases: float | str = 1.0,
+) -> Callable[..., Any]:
+    """Compile (seeds, factor, σ_b, layers of the run) -> parameters for each seed."""
+
+    def gradient_draw(seed: jax.Array, factor: Any, sigma_b: Any, used: Any) -> tuple[Any, ...]:
+        drawn = jaxnn.init(shape, jax.random.key(seed), scheme, biases, dtype, stored=False)
+        layers = (v.stored_up_to(used) if isinstance(v, Drawn) else v for v in drawn)
+        return tuple(
+            jaxnn.Layer(theta * factor.astype(dtype), b * sigma_b.astype(dtype))
+            for theta, b in layers
+        )
+
+    return side_by_side.map(gradient_draw, spread=1, shared=3)
+
+
+@cache
+def measuring(side_by_side: SideBySide, net: jaxnn.Network) -> Callable[..., Any]:
+    """Compile (parameters, xs, ys, depth) -> the `FIELDS` of the flow for each seed, by name."""
+
+    def gradient_flow(params: Any, xs: Any, ys: Any, depth: Any) -> dict[str, jax.Array]:
+        flow = jaxnn.gradient_flow(net, params, xs, ys, depth=depth)
+        return {name: getattr(flow, name) for name in FIELDS}
+
+    return side_by_side.map(gradient_flow, spread=3, shared=1)

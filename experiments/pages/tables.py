@@ -1,0 +1,37 @@
+"""Tables in a terminal of 80 characters: one look, and as many columns as fit."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+T = TypeVar("T")
+MOST_COLUMNS = 8  # of numbers
+
+
+def table(title: str | None, *heads: str, width: int | None = None) -> Table:
+    """Return an empty table: the first column names a line, the others hold numbers.
+
+    Args:
+        title: above it, no markup.
+        heads: of the columns, no markup.
+        width: most characters of the first column; longer names end in an ellipsis.
+    """
+    styled = Table(
+        title=None if title is None else Text(title, style="table.title"),
+        title_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    first, *numbers = heads
+    styled.add_column(Text(first), no_wrap=True, overflow="ellipsis", max_width=width)
+    for head in numbers:
+        styled.add_column(Text(head), justify="right", no_wrap=True)
+    return styled
+
+
+def fitting(values: Sequence[T]) -> list[T]:
+    """Return the values that fit as columns: every second one if there are many, the last too."""
+    return list(values if len(values) <= MOST_COLUMNS else values[::-1][::2][::-1])

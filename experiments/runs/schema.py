@@ -1,0 +1,56 @@
+"""Columns of stored tables: their types, units and meanings, and a check of a table that is read.
+
+Each experiment declares its own in `columns.py`. Logarithms and fractions say so in their names:
+`log10_…` is that of a number without a unit.
+"""
+
+from typing import NamedTuple
+
+import polars as pl
+
+
+class Column(NamedTuple):
+    """A column: type, unit and meaning; `optional` ones may have gaps, `known` are all its texts."""
+
+    dtype: pl.DataType
+    unit: str
+    meaning: str
+    optional: bool = False
+    known: tuple[str, ...] = ()
+
+
+TEXT, COUNT, REAL, FLAG = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
+FROM_ZERO = ("seed", "example", "epoch", "step")
+
+
+def check(rows: pl.DataFrame, expected: dict[str, Column]) -> None:
+    """Check that a table has the columns of an experiment.
+
+    Raises:
+        ValueError: one sentence on the first column that differs.
+    """
+    missing, more = set(expected) - set(rows.columns), set(rows.columns) - set(expected)
+    if missing or more:
+        words = (("without ", missing), ("with ", more))
+        got = " and ".join(f"{word}{', '.join(sorted(names))}" for word, names in words if names)
+        raise ValueError(f"expected the columns {', '.join(expected)}, got them {got}")
+    if rows.is_empty():
+        raise ValueError("expected rows, got none")
+    for name, column in expected.items():
+        values = rows[name]
+        if values.dtype != column.dtype:
+            raise ValueError(f"column {name}: expected {column.dtype}, got {values.dtype}")
+        if values.null_count() and not column.optional:
+            raise ValueError(f"column {name}: expected no missing values")
+        wrong = _wrong(name, values, column)
+        if wrong.len():
+            wanted = ", ".join(column.known) or "counts"
+            raise ValueError(f"column {name}: expected {wanted}, got {wrong[0]!r}")
+
+
+def _wrong(name: str, values: pl.Series, column: Column) -> pl.Series:
+    if column.known:
+        return values.filter(~values.is_in(column.known))
+    if column.dtype == COUNT:
+        return values.filter(values < (0 if name in FROM_ZERO else 1))
+    return values.clear()
