@@ -127,7 +127,7 @@ def figure(drawn: Drawn) -> charts.Figure:
     )
     names = drawn.data["layers"]["activation"].unique(maintain_order=True)
     by_layer = alt.vconcat(*(_activation(drawn, name) for name in names), spacing=22)
-    against_depth = alt.layer(*first_layer(drawn)).properties(
+    against_depth = alt.layer(*first_layer(drawn), first_depths()).properties(
         width=360,
         height=3 * HEIGHT,
         title=alt.Title(
@@ -256,6 +256,7 @@ def _lost_from(chosen: str) -> list[charts.Chart]:
     words = last.mark_text(
         align=alt.ExprRef("datum.layer > depth / 2 ? 'right' : 'left'"),
         baseline="bottom",
+        dx=alt.ExprRef("datum.layer > depth / 2 ? -4 : 4"),
         dy=-2,
         fontSize=11,
         color=palette.ALARM,
@@ -293,8 +294,7 @@ def first_layer(drawn: Drawn, chosen: str = "false") -> list[charts.Chart]:
     )
     is_number = points.transform_filter("datum.delta_z == 'number'")
     is_lost = points.transform_filter("datum.delta_z != 'number'")
-    ends = _placed("ends").encode(y)
-    limits = _placed("lost").encode(alt.X("first_depth:Q"), y)
+    ends, limits = _placed("ends").encode(y), _limits()
     return [
         ends.mark_rule(strokeDash=[4, 3], color=palette.ALARM, aria=False),
         ends.mark_text(
@@ -307,10 +307,31 @@ def first_layer(drawn: Drawn, chosen: str = "false") -> list[charts.Chart]:
         drawn_lines.transform_filter(chosen).mark_line(strokeWidth=3.5, aria=False),
         is_number.mark_point(filled=True, size=45, opacity=1, aria=False),
         is_lost.mark_point(filled=False, size=45, opacity=1, aria=False),
-        limits.mark_point(filled=True, size=60, color=palette.ALARM, opacity=1, aria=False).encode(
-            tooltip=alt.Tooltip("first_depth:Q", title="no number from depth", format="d")
-        ),
+        limits.mark_point(filled=True, size=60, color=palette.ALARM, opacity=1, aria=False),
     ]
+
+
+def first_depths() -> charts.Chart:
+    """Return the words at the red points of `first_layer`."""
+    return (
+        _limits()
+        .transform_window(line="row_number()")
+        .transform_calculate(text="datum.first_depth + ' layers'")
+        .mark_text(
+            align="left",
+            baseline="top",
+            dx=5,
+            dy=alt.ExprRef("13 * datum.line - 9"),
+            color=palette.ALARM,
+            aria=False,
+        )
+        .encode(text="text:N")
+    )
+
+
+def _limits() -> charts.Chart:
+    """The first depths at which plain backpropagation has no number for the first layer."""
+    return _placed("lost").encode(alt.X("first_depth:Q"), alt.Y("place:Q"))
 
 
 def _placed(data: str) -> charts.Chart:

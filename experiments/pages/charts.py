@@ -24,6 +24,7 @@ LABEL = (
     "? format(datum.value, '.6~r') : format(datum.value, '.3~e')"
 )
 FORMATS = ("png", "svg", "pdf", "html")
+LEGENDS = {"top": {"direction": "vertical"}}  # one under the other: a phone is narrow
 SCALE = 2  # pixels of a PNG for one of the chart
 DIGITS = 6  # of a number in a chart
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
@@ -66,6 +67,7 @@ def as_dict(chart: Chart, choices: Mapping[str, Any]) -> dict[str, Any]:
     """Return a chart as Vega-Lite, its choices as parameters."""
     parameters = [alt.param(name=name, value=value) for name, value in choices.items()]
     spec: dict[str, Any] = (chart.add_params(*parameters) if parameters else chart).to_dict()
+    spec["config"]["legend"]["layout"] = LEGENDS  # Altair's schema knows the name alone
     return spec
 
 
