@@ -31,6 +31,17 @@ def strict_jax():
         yield
 
 
+@pytest.fixture
+def users_jax(strict_jax):
+    """JAX as a user has it: float32, promotion allowed."""
+    with (
+        jax.enable_x64(False),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        yield
+
+
 @pytest.fixture(autouse=True, scope="module")
 def few_programs():
     """Lets go of what a file has compiled: thousands of programs are more than Linux maps."""

@@ -13,41 +13,19 @@ import pytest
 
 import jaxnn
 from experiments.__main__ import main
-from experiments.depth import cells as depth_cells
-from experiments.depth import chart as depth_chart
+from experiments.depth import cells, picture, report, theory
 from experiments.depth import experiment as depth
-from experiments.depth import report as depth_report
-from experiments.depth import theory as depth_theory
+from experiments.learning import networks
 from experiments.pages import charts
-from experiments.runs import store
+from experiments.runs import files, store
+from experiments.runs.devices import SideBySide
 
-# One worker runs this file: its tests share a finished sweep and compiled programs.
-pytestmark = pytest.mark.xdist_group("depth")
+pytestmark = pytest.mark.usefixtures("users_jax")
 
 SMALL = [
     "depth",
-    "--depths",
-    "1",
-    "3",
-    "--width",
-    "8",
-    "--batch",
-    "16",
-    "--seeds",
-    "2",
-    "--no-cache",
+    *("--depths", "1", "3", "--width", "8", "--batch", "16", "--seeds", "2", "--no-cache"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def user_s_jax(strict_jax):
-    """JAX as a user has it: float32, promotion allowed."""
-    with (
-        jax.enable_x64(False),
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-    ):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -69,21 +47,21 @@ def planned(**settings):
 
 def measured(**settings):
     plan = planned(**settings)
-    rows = pl.concat(depth_cells.measure(plan.datasets, cell) for cell in plan.cells)
-    return depth_report.labelled(rows)
+    rows = pl.concat(map(cells.Sweep(plan.datasets).measure, plan.cells))
+    return report.labelled(rows)
 
 
 def test_rates_are_those_of_mean_field_theory():
     """√χ a layer: of a sigmoid by quadrature at its fixed point, of a ReLU ½ and 1 exactly."""
     rows = measured(depths=(24,), activations=("sigmoid", "relu"), width=(256,), seeds=4)
-    theory = depth_theory.predict(rows)
+    predicted = theory.predict(rows)
     g = np.linspace(-10, 10, 20_001)
     density = np.exp(-(g**2) / 2) / np.sqrt(2 * np.pi)
 
     def sigmoid(z):
         return 1 / (1 + np.exp(-z))
 
-    def predicted(variance):
+    def rate_of(variance):
         q = 1.0
         for _ in range(100):
             q = variance * np.trapezoid(density * sigmoid(np.sqrt(q) * g) ** 2, g)
@@ -92,17 +70,17 @@ def test_rates_are_those_of_mean_field_theory():
 
     # A mean of 23 factors of width 256 has a standard deviation of about 0.006 for one seed.
     for (activation, weights), expected in {
-        ("sigmoid", "glorot_uniform"): predicted(1),
-        ("sigmoid", "he_normal"): predicted(2),
+        ("sigmoid", "glorot_uniform"): rate_of(1),
+        ("sigmoid", "he_normal"): rate_of(2),
         ("relu", "glorot_uniform"): 0.5 * np.log10(0.5),
         ("relu", "he_normal"): 0,
     }.items():
         of = (pl.col("activation") == activation) & (pl.col("label") == weights)
-        case, of_theory = rows.filter(of), theory.filter(of)
-        rate = np.mean(depth_report.decades_a_layer(case))
+        case, of_theory = rows.filter(of), predicted.filter(of)
+        rate = np.mean(report.decades_a_layer(case))
         assert rate == pytest.approx(expected, abs=0.015), (activation, weights)
         # The first layers are on their way to the fixed point; and a width of 256 adds its bias.
-        assert depth_report.predicted(of_theory) == pytest.approx(expected, abs=0.005)
+        assert report.predicted(of_theory) == pytest.approx(expected, abs=0.005)
         assert of_theory["log10_gain"][20] == pytest.approx(expected, abs=1e-4)
 
 
@@ -111,10 +89,10 @@ def test_theory_is_where_the_measurement_is():
     rows = measured(
         depths=(40,), activations=("relu",), sigma_w=(1.2, 2.0), width=(100,), seeds=8
     )  # fmt: skip
-    theory = depth_theory.predict(rows)
-    assert theory["label"].unique(maintain_order=True).to_list() == ["σ_w = 1.2", "σ_w = 2"]
-    for case in depth_report.by_case(rows):
-        of_theory = theory.filter(pl.col("label") == case["label"][0])
+    predicted = theory.predict(rows)
+    assert predicted["label"].unique(maintain_order=True).to_list() == ["σ_w = 1.2", "σ_w = 2"]
+    for case in report.by_case(rows):
+        of_theory = predicted.filter(pl.col("label") == case["label"][0])
         sizes = case.filter(pl.col("layer") <= 40).partition_by("seed")
         first = [seed["log10_delta_z"][0] - seed["log10_delta_z"][39] for seed in sizes]
         expected = of_theory["log10_delta_z"][0] + of_theory["bias"][0]
@@ -136,7 +114,7 @@ class Compilations:
             self.names.append(about["fun_name"])
 
     def count(self, name):
-        return sum(name in found for found in self.names)
+        return sum(name in compiled for compiled in self.names)
 
 
 def test_few_programs_serve_all_depths_seeds_and_initialisations():
@@ -144,8 +122,8 @@ def test_few_programs_serve_all_depths_seeds_and_initialisations():
 
     What draws the weights is counted apart: one for each kind of weights and room.
     """
-    for made in (depth_cells.drawing, depth_cells.measuring):  # nothing compiled by other tests
-        made.cache_clear()
+    for compiled in (networks.drawing, networks.measuring):  # nothing compiled by other tests
+        compiled.cache_clear()
     compilations = Compilations()
     jax.monitoring.register_event_duration_secs_listener(compilations)
     try:
@@ -162,31 +140,47 @@ def test_room_for_a_depth_does_not_change_what_is_measured():
     """The first layers of a run are the same numbers however much room it has."""
     plan = planned(depths=(4,), activations=("tanh",), weights=("he_normal",), seeds=1)
     cell, dataset = plan.cells[0], plan.datasets["breast_cancer"]
-    assert len(cell.net.sizes) - 2 == 1 + 64  # room for more than the three beyond the first
-    net = jaxnn.Network((*cell.net.sizes[:5], 1), "tanh", "binary")
-    layers = jaxnn.init(cell.net, jax.random.key(cell.seeds[0]), cell.weights.scheme)
-    rows = np.random.default_rng(cell.seeds[0]).permutation(569)[:128]
-    flow = jaxnn.gradient_flow(net, (*layers[:4], layers[-1]), dataset.x[rows], dataset.y[rows])
-    rows = depth_cells.measure(plan.datasets, cell)
+    of = cell.networks
+    assert len(of.net.sizes) - 2 == 1 + 64  # room for more than the three beyond the first
+    net = jaxnn.Network((*of.net.sizes[:5], 1), "tanh", "binary")
+    layers = jaxnn.init(net, jax.random.key(of.seeds[0]), of.weights.scheme)[:4]
+    # The output layer's draw follows its place, which is that of the room.
+    last = jaxnn.init(of.net, jax.random.key(of.seeds[0]), of.weights.scheme, stacked=True)[-1]
+    rows = np.random.default_rng(of.seeds[0]).permutation(569)[:128]
+    flow = jaxnn.gradient_flow(net, (*layers, last), dataset.x[rows], dataset.y[rows])
+    measured = cells.Sweep(plan.datasets).measure(cell)
     np.testing.assert_allclose(
-        rows["log10_delta_z"], np.asarray(flow.log_delta) / np.log(10), rtol=1e-5
+        measured["log10_delta_z"], np.asarray(flow.log_delta) / np.log(10), rtol=1e-5
     )
 
 
-def test_a_held_draw_is_what_a_cell_would_draw_itself(monkeypatch):
+def test_a_kept_draw_is_what_a_cell_would_draw_itself():
     """To the bit, whichever cell came before: one of another depth, other seeds or biases."""
-    of = {"depths": (2, 9), "activations": ("tanh",), "weights": ("he_normal",), "seeds": 2}
+    of = {"depths": (2, 9), "activations": ("tanh",), "weights": ("he_normal",), "seeds": 2,
+          "width": (8,), "batch": (16,)}  # fmt: skip
     plans = (planned(**of), planned(**of, seed=1), planned(**of, sigma_b=("0.1",)))
-    datasets, cells = plans[0].datasets, [cell for plan in plans for cell in plan.cells]
+    datasets, all_cells = plans[0].datasets, [cell for plan in plans for cell in plan.cells]
+    alone = [cells.Sweep(datasets).measure(cell) for cell in all_cells]
+    for before, (cell, expected) in itertools.product(
+        all_cells, zip(all_cells, alone, strict=True)
+    ):
+        sweep = cells.Sweep(datasets)
+        sweep.measure(before)
+        assert sweep.measure(cell).equals(expected)
 
-    def fresh(cell):
-        monkeypatch.setattr(depth_cells, "_held", {})
-        return depth_cells.measure(datasets, cell)
 
-    alone = [fresh(cell) for cell in cells]
-    for before, (cell, expected) in itertools.product(cells, zip(cells, alone, strict=True)):
-        fresh(before)
-        assert depth_cells.measure(datasets, cell).equals(expected)
+def test_a_kept_draw_is_not_that_of_another_table():
+    """Tables of one shape: the draw of the first does not serve the second."""
+    of = {"depths": (2,), "activations": ("tanh",), "weights": ("he_normal",), "seeds": 1,
+          "width": (8,), "batch": (16,), "data": ("iris",)}  # fmt: skip
+    plan = planned(**of)
+    cell, dataset = plan.cells[0], plan.datasets["iris"]
+    other = dataclasses.replace(dataset, x=dataset.x[::-1], y=dataset.y[::-1])
+    draws = networks.Draws()
+    first = networks.flows(draws, dataset, cell.networks)["log_delta"]
+    second = networks.flows(draws, other, cell.networks)["log_delta"]
+    assert not np.array_equal(first, second)
+    assert np.array_equal(networks.flows(draws, dataset, cell.networks)["log_delta"], first)
 
 
 def test_a_square_first_layer_is_one_of_the_run():
@@ -236,7 +230,7 @@ def test_every_chart_file_is_whole(small_run):
     assert "<link" not in page
     picture = (small_run / f"{depth.CHART}.svg").read_text()
     for text in (
-        "sigmoid: size of the gradient",
+        "How large is the gradient",
         "glorot_uniform: vanishing",
         "breast_cancer (569 × 30, binary)",
         "2 seeds",
@@ -273,7 +267,7 @@ def case(slope, depth_=20, states=(), **columns):
     )
 
 
-NO_THEORY = depth_theory.predict(case(0).with_columns(sigma_w=None))
+NO_THEORY = theory.predict(case(0).with_columns(sigma_w=None))
 
 
 @pytest.mark.parametrize(
@@ -310,14 +304,13 @@ NO_THEORY = depth_theory.predict(case(0).with_columns(sigma_w=None))
     ],
 )
 def test_the_verdict_is_one_sentence(rows, verdict):
-    found = depth_report.case_of(rows, NO_THEORY)
-    assert depth_report.sentence(found) == f"tanh, he_normal: {verdict}"
+    assert report.sentence(report.case_of(rows, NO_THEORY)) == f"tanh, he_normal: {verdict}"
 
 
 def test_the_verdict_names_the_depth_that_plain_backprop_reaches():
     rows = case(-1, states=dict.fromkeys(range(1, 8), "underflow"))
-    assert depth_report.case_of(rows, NO_THEORY).lost == 20 - 7
-    assert depth_report.case_of(case(-1), NO_THEORY).lost is None
+    assert report.case_of(rows, NO_THEORY).lost == 20 - 7
+    assert report.case_of(case(-1), NO_THEORY).lost is None
 
 
 @pytest.mark.parametrize(
@@ -334,7 +327,7 @@ def test_the_verdict_names_the_depth_that_plain_backprop_reaches():
     ],
 )
 def test_the_sigma_w_of_an_initialisation_is_that_of_its_draws(key, name, factor, expected):
-    assert depth_theory.sigma_w(name, factor, 64) == pytest.approx(expected)
+    assert theory.sigma_w(name, factor, 64) == pytest.approx(expected)
     if expected is not None:
         scheme = jaxnn.gaussian(1.0) if "=" in name else depth.find_weights(name)
         theta = factor * scheme(key, (64, 64), np.float32)
@@ -349,35 +342,31 @@ def test_critical_weights_keep_the_gradient():
     sigma_w = rows["sigma_w"][0]
     assert rows["weights"].unique().to_list() == ["critical"]
     assert float(jaxnn.meanfield.critical_sigma_w("tanh", 0.1)) == pytest.approx(sigma_w)
-    theory = depth_theory.predict(rows)
-    assert abs(theory["log10_gain"][50]) < 1e-3
+    predicted = theory.predict(rows)
+    assert abs(predicted["log10_gain"][50]) < 1e-3
     # Δz of the loss is not independent of the signal; a rate of 1/64 would be called steady.
-    assert abs(np.mean(depth_report.decades_a_layer(rows))) < 1 / 64
+    assert abs(np.mean(report.decades_a_layer(rows))) < 1 / 64
 
 
 def test_sigma_w_is_what_is_drawn():
     plan = planned(depths=(9,), activations=("tanh",), sigma_w=(0.7, 3.0), sigma_b=(0.4,))
-    drawn = {}
-    for cell in plan.cells:
-        shape = jaxnn.Network(cell.net.sizes, "identity", cell.net.task)
-        draw = depth_cells.drawing(
-            depth_cells.runtime.mesh(1), shape, cell.weights.scheme, "float32"
-        )
-        of = (np.float32(v) for v in (cell.weights.factor, cell.sigma_b))
-        used = np.int32(cell.depth - 1)
-        drawn[cell.weights.name] = draw(np.array(cell.seeds, np.int32), *of, used)[1]
+    drawn = {cell.networks.weights.name: draw_of(plan, cell).params[1] for cell in plan.cells}
     for name, expected in (("σ_w = 0.7", 0.7), ("σ_w = 3", 3.0)):
-        theta, b = (values[:, :8] for values in drawn[name])
-        assert not np.any(drawn[name].theta[:, 8:])  # layers that no one uses are not drawn
+        theta, b = (np.asarray(values)[:5, :8] for values in drawn[name])
+        assert not np.any(np.asarray(drawn[name].theta)[:, 8:])  # layers that no one uses
         assert np.std(theta) * 8 == pytest.approx(expected, rel=0.01)
         assert np.std(b) == pytest.approx(0.4, rel=0.03)
 
 
+def draw_of(plan, cell):
+    return networks.Draws().of(plan.datasets[cell.data], cell.networks)
+
+
 def test_each_seed_has_a_batch_of_its_own():
     plan = planned(depths=(2,), activations=("tanh",), weights=("he_normal",), width=(7,))
-    cell, dataset = plan.cells[0], plan.datasets["breast_cancer"]
-    # A row over the devices may be longer.
-    _, xs, ys = jax.tree.map(lambda v: np.asarray(v)[:5], depth_cells.drawn(dataset, cell))
+    dataset = plan.datasets["breast_cancer"]
+    draw = draw_of(plan, plan.cells[0])
+    xs, ys = SideBySide.over_devices(5).get((draw.xs, draw.ys))
     assert xs.shape == (5, 128, 30)
     place = {row.astype(np.float32).tobytes(): i for i, row in enumerate(dataset.x)}
     rows = np.array([[place[np.asarray(row).tobytes()] for row in x] for x in xs])
@@ -395,7 +384,7 @@ def test_every_axis_of_the_grid_is_a_cell_of_its_own():
     plan = planned(**axes)
     assert len(plan.cells) == len({cell.key for cell in plan.cells}) == 2 * 2 * (1 + 3) * 2**5
     # Those of one network are neighbours: each of its programs is compiled once and then used.
-    nets = [(cell.net, cell.batch, cell.dtype) for cell in plan.cells]
+    nets = [(of.net, of.batch, of.dtype) for of in (cell.networks for cell in plan.cells)]
     changes = sum(a != b for a, b in itertools.pairwise(nets))
     assert changes == len(set(nets)) - 1
 
@@ -429,16 +418,23 @@ def test_underflow_dead_units_and_overflow_are_told_apart():
     )  # fmt: skip
     assert rows["delta_z"][0] == "overflow"
     for drawn in (rows, rows.with_columns(log10_delta_z=pl.lit(float("nan")))):
-        cases = [depth_report.case_of(drawn, NO_THEORY)]
-        depth_chart.draw(drawn, NO_THEORY, cases, "").to_dict()
+        assert ">identity<" in picture_of(drawn, NO_THEORY)
+
+
+def picture_of(rows, predicted):
+    """The picture as SVG."""
+    cases = [report.case_of(case, predicted) for case in report.by_case(rows)]
+    drawn = picture.Drawn.of(rows, predicted, cases, "")
+    return charts.rendered(picture.figure(drawn), "p")["p.svg"].decode()
 
 
 def test_a_signal_that_leaves_the_range_is_said_and_drawn():
     rows = measured(depths=(8,), activations=("softplus",), sigma_w=(1e5,), width=(16,), seeds=1)
-    theory = depth_theory.predict(rows)
-    found = depth_report.case_of(rows, theory)
-    assert "; the signal leaves float32 at layer 4" in depth_report.sentence(found)
-    depth_chart.draw(rows, theory, [found], "").to_dict()
+    predicted = theory.predict(rows)
+    assert "; the signal leaves float32 at layer 4" in report.sentence(
+        report.case_of(rows, predicted)
+    )
+    assert "σ_w = 100000" in picture_of(rows, predicted)
 
 
 @pytest.mark.parametrize(
@@ -499,33 +495,33 @@ def test_a_folder_that_cannot_be_written(tmp_path, capsys):
 
 
 def test_what_was_measured_survives_an_interrupt(tmp_path, capsys, monkeypatch):
-    measure, calls = depth.measure, []
+    measure, calls = cells.Sweep.measure, []
 
-    def interrupted(datasets, cell):
+    def interrupted(self, cell):
         calls.append(cell)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return measure(datasets, cell)
+        return measure(self, cell)
 
-    monkeypatch.setattr(depth, "measure", interrupted)
+    monkeypatch.setattr(cells.Sweep, "measure", interrupted)
     assert main([*SMALL, "--out", str(tmp_path / "run")]) == 130
     assert "stopped; the same command again goes on" in capsys.readouterr().err
     rows = pl.read_parquet(tmp_path / "run" / store.ROWS)
     assert rows.group_by("weights", "depth").len().height == 3
     assert not json.loads((tmp_path / "run" / store.RUN).read_text())["finished"]
-    monkeypatch.setattr(depth, "measure", measure)
+    monkeypatch.setattr(cells.Sweep, "measure", measure)
     assert main([*SMALL, "--out", str(tmp_path / "run")]) == 0
 
 
-def test_a_failing_disk_is_one_sentence_and_leaves_no_half_file(tmp_path):
-    def write(path):
-        path.write_text("half")
+def test_a_failing_disk_is_one_sentence_and_leaves_no_half_file(tmp_path, monkeypatch):
+    def full(path):
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr(files, "sync", full)
     with pytest.raises(
         OSError, match=r"out: cannot write .*rows\.parquet: No space left on device"
     ):
-        store.write_file(tmp_path / store.ROWS, write)
+        files.write(tmp_path / store.ROWS, b"half")
     assert not list(tmp_path.iterdir())
 
 

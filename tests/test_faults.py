@@ -55,20 +55,20 @@ FEW = [
 GOES_ON = "stopped; the same command again goes on"
 STOPPING = "stopping when this cell is done; again to stop now"
 
-# The same program with a cell that takes its time: {pause} stands in the place of a measurement.
+# The same program with a cell that takes its time: {pause} comes before a measurement.
 SLOW = """
 import sys, time
 import jax
 from experiments import __main__
-from experiments.depth import experiment as depth
-measure = depth.measure
-def slow(datasets, cell):
+from experiments.depth.cells import Sweep
+measure = Sweep.measure
+def slow(self, cell):
     print("begin", file=sys.__stdout__, flush=True)
     {pause}
-    rows = measure(datasets, cell)
+    rows = measure(self, cell)
     print("end", file=sys.__stdout__, flush=True)
     return rows
-depth.measure = slow
+Sweep.measure = slow
 sys.exit(__main__.main(sys.argv[1:]))
 """
 # Files may not grow larger than {limit} bytes. Set by the process itself, as a `preexec_fn` would

@@ -15,30 +15,20 @@ from markupsafe import escape
 
 from experiments.__main__ import main
 from experiments.depth import page as depth_page
+from experiments.depth import picture as depth_picture
 from experiments.depth import report as depth_report
 from experiments.depth import theory as depth_theory
 from experiments.pages import report, web
-from experiments.runs import columns, store
-from experiments.spectrum import experiment as spectrum
+from experiments.runs import store
 from experiments.spectrum import page as spectrum_page
+from experiments.spectrum.columns import COLUMNS as SPECTRUM
 
-pytestmark = pytest.mark.xdist_group("report")
+pytestmark = pytest.mark.usefixtures("users_jax")
 
 SCRIPT = "<script>alert(1)</script>"
 TARGET = f"'{SCRIPT}'"
 # As a path: a folder that ends in < and a file, since a name has no slash.
 FOLDER, FILE = "<script>alert(1)<", "script><img src=x onerror=alert(1)> \"'&.csv"
-
-
-@pytest.fixture(autouse=True)
-def user_s_jax(strict_jax):
-    """JAX as a user has it: float32, promotion allowed."""
-    with (
-        jax.enable_x64(False),
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-    ):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +254,7 @@ def test_a_print_is_dark_on_white_with_the_choices_in_words(chromium, run):
 
 def test_what_was_not_measured_is_said(chromium, run, tmp_path):
     page = page_of(rows_of(run).filter((pl.col("activation") == "tanh") | (pl.col("depth") == 3)))
-    report.write(tmp_path, page, {"what": {"settings": {}}, "finished": False})
+    write(tmp_path, page, {"what": {"settings": {}}, "finished": False})
     tab = browser.Tab(chromium, tmp_path / report.NAME).wait()
     assert "The run was stopped" in tab.page.locator("header").inner_text()
     assert not tab.page.locator("#note").is_visible()
@@ -276,10 +266,14 @@ def test_what_was_not_measured_is_said(chromium, run, tmp_path):
     tab.page.close()
 
 
+def write(folder, page, run):
+    (folder / report.NAME).write_bytes(report.html(page, run).encode())
+
+
 def page_of(rows):
     theory = depth_theory.predict(rows)
     cases = [depth_report.case_of(case, theory) for case in depth_report.by_case(rows)]
-    return depth_page.page(rows, theory, cases, "")
+    return depth_page.page(depth_picture.Drawn.of(rows, theory, cases, ""), rows)
 
 
 def spectra(seeds=2):
@@ -292,12 +286,12 @@ def spectra(seeds=2):
          2.0 * d, d == 1)
         for a, w, d, s in cases
     ]  # fmt: skip
-    schema = {name: column.dtype for name, column in columns.SPECTRUM.items()}
+    schema = {name: column.dtype for name, column in SPECTRUM.items()}
     return pl.DataFrame(rows, schema, orient="row")
 
 
 def test_the_spectrum_has_its_page(chromium, tmp_path):
-    report.write(tmp_path, spectrum_page.page(spectra(), "what"), {"what": {"settings": {}}})
+    write(tmp_path, spectrum_page.page(spectra(), "what"), {"what": {"settings": {}}})
     tab = browser.Tab(chromium, tmp_path / report.NAME).wait()
     assert [row[0] for row in tab.numbers()] == ["1", "4"]
     for name, value in (("weights", "orthogonal"), ("scale", "linear"), ("theory", False)):
@@ -307,7 +301,6 @@ def test_the_spectrum_has_its_page(chromium, tmp_path):
     assert (tab.said, len(tab.asked)) == ([], 1)
     assert "relu, gaussian: variance 2.50 ± 0.50 of 2 predicted" in tab.page.inner_text("main")
     tab.page.close()
-    assert report.NAME in spectrum.FILES
 
 
 def test_without_a_browser_the_tests_say_so(monkeypatch):

@@ -15,10 +15,10 @@ import pytest
 
 import jaxnn
 from experiments.learning import data
-from experiments.runs import store
+from experiments.runs import files, store
 from experiments.runs.store import PARTS, ROWS, RUN, Store
 
-EXPERIMENTS = Path(store.__file__).parent
+SOURCES = Path(__file__).parent.parent
 
 ROWS_OF_A_CELL = pl.DataFrame(
     {
@@ -40,7 +40,7 @@ def folder(tmp_path):
     path = tmp_path / "deep" / "run"
     kept = opened(path)
     for i, cell in enumerate("abc"):
-        kept.write(cell, ROWS_OF_A_CELL.with_columns(seed=pl.col("seed") + i))
+        kept.write_cell(cell, ROWS_OF_A_CELL.with_columns(seed=pl.col("seed") + i))
     kept.close()
     return path
 
@@ -90,7 +90,7 @@ def test_a_broken_part_is_found_said_and_gone(folder, damage):
     assert kept.read("b") is None
     assert kept.broken == [path.name]
     assert not path.exists()
-    kept.write("b", ROWS_OF_A_CELL)
+    kept.write_cell("b", ROWS_OF_A_CELL)
     kept.close()
     assert opened(folder).read("b").height == 4
 
@@ -123,7 +123,7 @@ def test_a_right_checksum_of_no_parquet_is_broken(folder, size):
     ],
 )
 def test_cells_of_different_columns_are_refused(folder, other, sentence):
-    content = store._parquet(other)
+    content = files.parquet(other)
     (folder / PARTS / store._name_of("d", content)).write_bytes(content)
     kept = opened(folder)
     kept.read("a")
@@ -131,7 +131,7 @@ def test_cells_of_different_columns_are_refused(folder, other, sentence):
         kept.read("d")
     before = contents(folder)
     with pytest.raises(OSError, match=rf"\({sentence}\); choose another folder with --out"):
-        kept.write("d", other)
+        kept.write_cell("d", other)
     assert contents(folder) == before
 
 
@@ -159,7 +159,7 @@ def test_a_file_is_synced_before_it_has_its_name_and_its_folder_after(tmp_path, 
     kept = opened(tmp_path)
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "replace", replaced)
-    kept.write("a", ROWS_OF_A_CELL)
+    kept.write_cell("a", ROWS_OF_A_CELL)
     name = part(tmp_path, "a").name
     assert done == [
         f"sync .unfinished-{name}", f"rename .unfinished-{name} {name}", f"sync {PARTS}"
@@ -183,17 +183,17 @@ def test_what_a_killed_process_left_half_is_swept_up(folder):
 
 def test_a_full_disk_is_one_sentence_and_leaves_what_there_was(folder):
     kept = opened(folder)
-    kept.write_rows(ROWS_OF_A_CELL)
+    kept.write(ROWS, files.parquet(ROWS_OF_A_CELL))
     before = contents(folder)
     rows = pl.DataFrame({"x": np.random.default_rng(0).normal(size=100_000)})
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))  # Python ignores SIGXFSZ
     try:
         with pytest.raises(OSError, match=r"cannot write .*/rows\.parquet: File too large$"):
-            kept.write_rows(rows)
+            kept.write(ROWS, files.parquet(rows))
         kept._schema = None
         with pytest.raises(OSError, match=r"cannot write .*/parts/d\..*\.parquet: File too large$"):
-            kept.write("d", rows)
+            kept.write_cell("d", rows)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert contents(folder) == before
@@ -244,7 +244,7 @@ def test_another_version_is_refused(folder, monkeypatch):
 )
 def test_a_broken_description_is_refused_and_can_be_replaced(folder, text):
     (folder / RUN).write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(OSError, match=r"run\.json is not what a run says of itself; choose"):
+    with pytest.raises(OSError, match=r"run\.json does not describe a run; choose"):
         opened(folder)
     assert part(folder, "a").exists()
     kept = opened(folder, overwrite=True)
@@ -286,7 +286,7 @@ def test_parts_that_were_taken_away_are_made_anew(folder):
     (folder / PARTS).rmdir()
     kept = opened(folder)
     assert kept.read("a") is None
-    kept.write("a", ROWS_OF_A_CELL)
+    kept.write_cell("a", ROWS_OF_A_CELL)
     assert part(folder, "a").exists()
 
 
@@ -319,10 +319,10 @@ def test_the_lock_of_a_dead_process_is_taken_over(folder):
 
 
 def test_a_folder_that_was_made_for_nothing_is_gone(tmp_path, monkeypatch):
-    def full(path, write):
+    def full(path, content):
         raise OSError(f"out: cannot write {path}: No space left on device")
 
-    monkeypatch.setattr(store, "write_file", full)
+    monkeypatch.setattr(files, "write", full)
     with pytest.raises(OSError, match="No space left"):
         opened(tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -331,9 +331,9 @@ def test_a_folder_that_was_made_for_nothing_is_gone(tmp_path, monkeypatch):
 def test_nothing_is_unpickled_or_evaluated():
     """In reading, by what the sources call; JAX's cache holds programs and no pickles."""
     forbidden = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml"}
-    files = [*EXPERIMENTS.rglob("*.py")]
-    assert EXPERIMENTS / "data.py" in files
-    for path in files:
+    paths = [*SOURCES.glob("experiments/**/*.py"), *SOURCES.glob("jaxnn/**/*.py")]
+    assert SOURCES / "experiments" / "learning" / "data.py" in paths
+    for path in paths:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 assert not forbidden & {alias.name.split(".")[0] for alias in node.names}, path

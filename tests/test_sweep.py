@@ -1,11 +1,13 @@
 """Sweeps of made-up cells: what is measured, kept, gone on with, stopped, and shown."""
 
+import dataclasses
 import logging
 import os
 import re
 import signal
 import threading
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import jax
 import polars as pl
@@ -23,11 +25,16 @@ class Cell:
     key: str = "cell"
 
     @property
-    def shown(self):
-        return f"number {self.number}".ljust(30)
+    def label(self):
+        return f"number {self.number}"
 
 
 CELLS = [Cell(i) for i in range(6)]  # all of one key: the place in the sweep tells them apart
+
+
+def measure(store, cells, measure_cell, quiet):
+    plan = SimpleNamespace(settings=SimpleNamespace(quiet=quiet), cells=cells)
+    return sweep.measure(plan, store, measure_cell)
 
 
 def rows_of(cell):
@@ -76,12 +83,12 @@ def failing():
 
 def test_every_cell_is_measured_and_kept_in_order(kept, tmp_path):
     measured = Measured()
-    frames, finished = sweep.measure(kept(), CELLS, measured, quiet=True)
+    frames, finished = measure(kept(), CELLS, measured, quiet=True)
     assert finished
     assert numbers(frames) == measured.numbers == [0, 1, 2, 3, 4, 5]
     assert [name.split(".")[0] for name in parts(tmp_path)] == [f"0000{i}-cell" for i in range(6)]
     again = Measured()
-    read, finished = sweep.measure(kept(), CELLS, again, quiet=True)
+    read, finished = measure(kept(), CELLS, again, quiet=True)
     assert finished
     assert again.numbers == []
     assert pl.concat(read).equals(pl.concat(frames))
@@ -91,11 +98,11 @@ def test_a_key_is_no_path(kept, tmp_path):
     keys = ["../../outside", "/etc/outside", "a\0b", "x" * 3000, "данные.csv", "таблиц.csv"]
     cells = [Cell(i, key) for i, key in enumerate(keys)]
     before = set(tmp_path.iterdir())
-    assert sweep.measure(kept(), cells, Measured(), quiet=True)[1]
+    assert measure(kept(), cells, Measured(), quiet=True)[1]
     assert set(tmp_path.iterdir()) - before == {tmp_path / "run"}
     assert len(parts(tmp_path)) == len(cells)
     measured = Measured()
-    assert numbers(sweep.measure(kept(), cells, measured, quiet=True)[0]) == list(range(6))
+    assert numbers(measure(kept(), cells, measured, quiet=True)[0]) == list(range(6))
     assert measured.numbers == []
 
 
@@ -103,10 +110,10 @@ def test_a_key_is_no_path(kept, tmp_path):
 def test_a_sweep_goes_on_where_it_failed(kept, at, caplog):
     whole = pl.concat(map(rows_of, CELLS))
     with pytest.raises(OSError, match="No space left"):
-        sweep.measure(kept(), CELLS, Measured(at, failing), quiet=True)
+        measure(kept(), CELLS, Measured(at, failing), quiet=True)
     measured = Measured()
     with caplog.at_level(logging.INFO, "jaxnn"):
-        frames, finished = sweep.measure(kept(), CELLS, measured, quiet=True)
+        frames, finished = measure(kept(), CELLS, measured, quiet=True)
     assert finished
     assert measured.numbers == list(range(at, 6))
     assert (f"{at} of 6 cells are there already" in caplog.messages) == (at > 0)
@@ -114,13 +121,13 @@ def test_a_sweep_goes_on_where_it_failed(kept, at, caplog):
 
 
 def test_broken_and_missing_parts_are_measured_again_and_said(kept, tmp_path, caplog):
-    whole, _ = sweep.measure(kept(), CELLS, Measured(), quiet=True)
+    whole, _ = measure(kept(), CELLS, Measured(), quiet=True)
     names = parts(tmp_path)
     path = tmp_path / "run" / PARTS / names[2]
     path.write_bytes(path.read_bytes()[:-7])
     (tmp_path / "run" / PARTS / names[4]).unlink()
     measured = Measured()
-    frames, finished = sweep.measure(kept(), CELLS, measured, quiet=True)
+    frames, finished = measure(kept(), CELLS, measured, quiet=True)
     assert finished
     assert measured.numbers == [2, 4]
     assert f"measured again, for their files were broken: {names[2]}" in caplog.messages
@@ -133,7 +140,7 @@ def test_parts_of_other_columns_are_refused(kept, tmp_path):
         return rows_of(cell).rename({"value": "worth"}) if cell.number == 3 else rows_of(cell)
 
     with pytest.raises(OSError, match=r"cells of different columns \(value Float64 there, None in"):
-        sweep.measure(kept(), CELLS, other, quiet=True)
+        measure(kept(), CELLS, other, quiet=True)
     assert len(parts(tmp_path)) == 3
 
 
@@ -151,7 +158,7 @@ def test_a_signal_lets_the_cell_finish(kept, tmp_path, capsys, number):
                 return
             threading.Event().wait(0.01)
 
-    frames, finished = sweep.measure(kept(), CELLS, Measured(2, interrupt), quiet=True)
+    frames, finished = measure(kept(), CELLS, Measured(2, interrupt), quiet=True)
     assert said.is_set()
     assert not finished
     assert numbers(frames) == [0, 1, 2]
@@ -159,7 +166,7 @@ def test_a_signal_lets_the_cell_finish(kept, tmp_path, capsys, number):
     assert (signal.getsignal(number), threading.active_count()) == before
     assert signal.set_wakeup_fd(-1) == -1
     measured = Measured()
-    assert sweep.measure(kept(), CELLS, measured, quiet=True)[1]
+    assert measure(kept(), CELLS, measured, quiet=True)[1]
     assert measured.numbers == [3, 4, 5]
 
 
@@ -167,7 +174,7 @@ def test_other_signals_stop_nothing(kept):
     before = signal.signal(signal.SIGUSR1, lambda *_: None)
     try:
         act = lambda: os.kill(os.getpid(), signal.SIGUSR1)  # noqa: E731
-        assert sweep.measure(kept(), CELLS, Measured(2, act), quiet=True)[1]
+        assert measure(kept(), CELLS, Measured(2, act), quiet=True)[1]
     finally:
         signal.signal(signal.SIGUSR1, before)
 
@@ -176,7 +183,7 @@ def test_a_sweep_in_a_thread_hears_no_signals(kept):
     found = []
 
     def run():
-        found.append(sweep.measure(kept(), CELLS, Measured(), quiet=True))
+        found.append(measure(kept(), CELLS, Measured(), quiet=True))
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -187,7 +194,7 @@ def test_a_sweep_in_a_thread_hears_no_signals(kept):
 @pytest.mark.parametrize("finishes", [True, False])
 def test_plain_lines_where_there_is_no_terminal(kept, capsys, monkeypatch, finishes):
     monkeypatch.setattr(sweep, "LINE_EVERY", 0.0 if finishes else 1e9)
-    sweep.measure(kept(), CELLS, Measured(), quiet=False)
+    measure(kept(), CELLS, Measured(), quiet=False)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == (6 if finishes else 2)  # the first, and the last
     for i, line in zip((1, 2, 3, 4, 5, 6) if finishes else (1, 6), lines, strict=True):
@@ -198,8 +205,8 @@ def test_plain_lines_where_there_is_no_terminal(kept, capsys, monkeypatch, finis
 
 def test_lines_count_what_was_there(kept, capsys):
     with pytest.raises(OSError, match="No space left"):
-        sweep.measure(kept(), CELLS, Measured(4, failing), quiet=True)
-    sweep.measure(kept(), CELLS, Measured(), quiet=False)
+        measure(kept(), CELLS, Measured(4, failing), quiet=True)
+    measure(kept(), CELLS, Measured(), quiet=False)
     first, last = capsys.readouterr().err.splitlines()
     assert first.startswith("5 of 6 cells, ")
     assert last.startswith("6 of 6 cells, ")
@@ -212,16 +219,27 @@ def test_a_bar_where_there_is_a_terminal(kept, capsys, monkeypatch):
     sweep_console = sweep.Console
     monkeypatch.setattr(sweep, "Console", terminal)
     with pytest.raises(OSError, match="No space left"):
-        sweep.measure(kept(), CELLS, Measured(2, failing), quiet=True)
+        measure(kept(), CELLS, Measured(2, failing), quiet=True)
     assert not capsys.readouterr().err
-    sweep.measure(kept(), CELLS, Measured(), quiet=False)
+    measure(kept(), CELLS, Measured(), quiet=False)
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
     assert re.search(r"number 5 +━+ 6/6 \d+ cells/min, 0 s of it compiling, left", text)
     assert re.search(r"━━━━━━╸━+ 2/6 0 cells/min, 0 s of it compiling, left -:--:--", text)
 
 
+@dataclass(frozen=True)
+class Point(sweep.Point):
+    weights: str
+    depth: int
+
+
+def test_a_cell_of_named_values_has_key_and_label():
+    point = Point("he_normal", 3)
+    assert (point.key, point.label) == ("he_normal-3", "he_normal, depth 3")
+
+
 def test_quiet_says_nothing(kept, capfd):
-    sweep.measure(kept(), CELLS, Measured(), quiet=True)
+    measure(kept(), CELLS, Measured(), quiet=True)
     assert capfd.readouterr() == ("", "")
 
 
@@ -243,7 +261,7 @@ def test_the_time_for_compiling_is_apart(kept, capsys):
         patched.setattr(
             sweep.Clock, "rate", lambda c, n: seen.append((c, c.compiling)) or spied(c, n)
         )
-        sweep.measure(kept(), CELLS, compiles, quiet=False)
+        measure(kept(), CELLS, compiles, quiet=False)
     own, seconds = seen[-1]
     assert 0 < seen[0][1] < seconds < 60
     jax.jit(lambda x: x - 1)(0.0)
@@ -252,13 +270,14 @@ def test_the_time_for_compiling_is_apart(kept, capsys):
 
 @pytest.mark.parametrize(
     ("where", "message"),
-    [("prepare", ""), ("run", "stopped; the same command again goes on\n")],
+    [("prepare", ""), ("measure", "stopped; the same command again goes on\n")],
 )
 def test_ctrl_c_outside_of_cells(tmp_path, capsys, monkeypatch, where, message):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(depth, where, interrupted)
+    broken = dataclasses.replace(depth.EXPERIMENT, **{where: interrupted})
+    monkeypatch.setattr(depth, "EXPERIMENT", broken)
     for _ in range(2):  # and the lock is given back
         assert __main__.main(["depth", "--out", str(tmp_path / "run"), "--no-cache"]) == 130
         assert capsys.readouterr().err == message
@@ -266,7 +285,8 @@ def test_ctrl_c_outside_of_cells(tmp_path, capsys, monkeypatch, where, message):
 
 @pytest.mark.parametrize("quiet", [True, False])
 def test_quiet_keeps_warnings(tmp_path, monkeypatch, quiet):
-    monkeypatch.setattr(depth, "run", lambda plan, kept: True)
+    idle = dataclasses.replace(depth.EXPERIMENT, measure=lambda plan, store: ([], True))
+    monkeypatch.setattr(depth, "EXPERIMENT", idle)
     options = ["--out", str(tmp_path), "--no-cache", *["--quiet"] * quiet]
     assert __main__.main(["depth", *options]) == 0
     assert sweep.log.isEnabledFor(logging.WARNING)
