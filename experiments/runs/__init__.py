@@ -1,0 +1,1 @@
+"""Running an experiment: settings, cells, devices, files, signals."""

@@ -1,0 +1,209 @@
+"""An experiment, and the one way to run it.
+
+`settings -> prepare -> plan;  plan -> measure -> results;  plan, results -> conclude -> conclusion`
+
+An experiment is a question: a folder whose `experiment.py` defines `EXPERIMENT`, and an entry in
+the list in `experiments/__init__.py`. Everything the user got wrong shows in `prepare`, before any
+file is written. `measure` stores each result as soon as it is there; `run` writes what follows from
+the results, prints it, and knows nothing of the question.
+"""
+
+import itertools
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import polars as pl
+from rich.console import Console, RenderableType
+
+from experiments.pages import charts, report
+from experiments.runs import files, grid, runtime
+from experiments.runs.schema import Column
+from experiments.runs.store import ROWS, RUN, Store
+
+P = TypeVar("P", bound="Plan")
+R = TypeVar("R")
+MOST_STEMS = 2  # of charts whose files are all listed
+
+
+class Work(NamedTuple):
+    """The cost of a run: floating-point operations, and bytes at most at a time if known."""
+
+    flops: float
+    bytes: float = 0.0
+
+    def __str__(self) -> str:
+        words = f"{self.flops:.2g} floating-point operations"
+        return f"{words}, {self.bytes / 1e6:.3g} MB at most at a time" if self.bytes else words
+
+
+@dataclass(frozen=True)
+class Plan(ABC):
+    """Checked settings with everything that they name; a base for frozen dataclasses."""
+
+    settings: Any  # of a subclass of `runtime.Options`
+
+    @property
+    def source(self) -> Mapping[str, object]:
+        """Entries of run.json that identify the data of the run, besides the settings."""
+        return {}
+
+    @abstractmethod
+    def estimate(self) -> str:
+        """Return the cost of the run in words."""
+
+
+class Conclusion(NamedTuple):
+    """Everything that follows from the results of a run.
+
+    rows: rows.parquet.
+    verdicts: sentences, printed and stored in run.json.
+    figures: by stem; each becomes a PNG, SVG, PDF and HTML file.
+    page: report.html.
+    files: further files, by name.
+    about: further entries of run.json.
+    summary: a last sentence to print.
+    failure: a sentence on a result that is not as it should be: exit code 1.
+    """
+
+    rows: pl.DataFrame
+    verdicts: list[str]
+    figures: dict[str, charts.Figure]
+    page: report.Page | None = None
+    files: Mapping[str, bytes] = MappingProxyType({})
+    about: Mapping[str, Any] = MappingProxyType({})
+    summary: str = ""
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Experiment(Generic[P, R]):
+    """A question, how it is measured, and how its results are read.
+
+    name: of the command, and of the folder of the package.
+    settings: the dataclass of its options.
+    columns: of rows.parquet.
+    figures: the stems of its charts.
+    files: the further files that a run leaves.
+    report: whether it leaves a report.html.
+    prepare: settings -> plan. Raises ValueError, TypeError or OSError with one sentence for a
+        user's mistake; nothing has been written then.
+    measure: (plan, store) -> the results so far, and whether that is all. The store is None in a
+        process that does not write.
+    conclude: (plan, results) -> Conclusion, also of an unfinished run.
+    table: rows -> the table that is printed.
+    title: of the comparison of two runs.
+    compare: the rows of several runs -> for each a frame of name (a line), at (a column), value.
+    """
+
+    name: str
+    settings: type
+    columns: dict[str, Column]
+    figures: tuple[str, ...]
+    prepare: Callable[[Any], P]
+    measure: Callable[[P, Store | None], tuple[list[R], bool]]
+    conclude: Callable[[P, list[R]], Conclusion]
+    table: Callable[[pl.DataFrame], RenderableType]
+    title: str
+    compare: Callable[[list[pl.DataFrame]], list[pl.DataFrame]]
+    files: tuple[str, ...] = field(default=())
+    report: bool = field(default=False)
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """The files of a finished run besides rows.parquet and run.json."""
+        pictures = itertools.chain.from_iterable(map(charts.names, self.figures))
+        return (*self.files, *pictures, *((report.NAME,) if self.report else ()))
+
+    def identity(self, plan: P) -> dict[str, Any]:
+        """Return what distinguishes a run from one that must not be continued as it."""
+        settings = grid.as_dict(plan.settings)
+        return {"experiment": self.name, "settings": settings, **plan.source}
+
+    def open(self, plan: P) -> Store:
+        """Open the folder of a run.
+
+        Raises:
+            OSError: as `Store`.
+        """
+        where = plan.settings
+        return Store(where.out, self.identity(plan), self.leaves, where.overwrite)
+
+
+def run(experiment: Experiment[P, R], plan: P, store: Store | None) -> bool:
+    """Measure what is missing, fill the folder, print table and verdicts.
+
+    Args:
+        experiment: the question.
+        plan: as `experiment.prepare` returns it.
+        store: the open folder; None in a process that does not write.
+
+    Returns:
+        Whether the run is finished.
+
+    Raises:
+        FailedError: the result is not as it should be; the folder is filled nevertheless.
+        OSError: the disk; the message names the file.
+    """
+    started = datetime.now(UTC)
+    results, finished = experiment.measure(plan, store)
+    if store is None or not results:
+        return finished
+    conclusion = experiment.conclude(plan, results)
+    write(store, conclusion, started, finished)
+    Console().print(experiment.table(conclusion.rows))
+    print(*conclusion.verdicts, f"in {store.folder}: {_listed(experiment)}", sep="\n")
+    if conclusion.failure is not None:
+        raise runtime.FailedError(conclusion.failure)
+    if conclusion.summary:
+        print(conclusion.summary)
+    return finished
+
+
+def write(store: Store, conclusion: Conclusion, started: datetime, finished: bool) -> None:
+    """Fill the folder of a run.
+
+    Raises:
+        OSError: the disk; the message names the file.
+    """
+    store.write(ROWS, files.parquet(conclusion.rows))
+    for name, content in conclusion.files.items():
+        store.write(name, content)
+    for stem, figure in conclusion.figures.items():
+        for name, content in charts.rendered(figure, stem).items():
+            store.write(name, content)
+    about = runtime.provenance(
+        started, finished=finished, verdicts=conclusion.verdicts, **conclusion.about
+    )
+    if conclusion.page is not None:
+        page = report.html(conclusion.page, {"what": store.what, **about})
+        store.write(report.NAME, page.encode("utf-8"))
+    store.write_run(about)
+
+
+def _listed(experiment: Experiment[Any, Any]) -> str:
+    """The files of a run; those of many charts as one name."""
+    names = experiment.leaves
+    if len(experiment.figures) > MOST_STEMS:
+        of_all = f"{os.path.commonprefix(experiment.figures)}*"
+        names = (*experiment.files, *charts.names(of_all))
+    return ", ".join((ROWS, RUN, *names))
+
+
+def comparison(
+    rows: pl.DataFrame, names: tuple[str, ...], at: str, value: str
+) -> pl.DataFrame:
+    """Return the numbers of a run that are compared with another's: name, at, value.
+
+    Args:
+        rows: one a number.
+        names: columns that together name a line.
+        at: the column whose values become columns.
+        value: the column of the numbers.
+    """
+    name = pl.concat_str([pl.col(n).cast(pl.String) for n in names], separator=", ")
+    return rows.select(name.alias("name"), pl.col(at).alias("at"), pl.col(value).alias("value"))
