@@ -26,12 +26,12 @@ def table(rows: pl.DataFrame) -> Group:
 def _cases(cases: pl.DataFrame) -> Table:
     first = cases.row(0, named=True)
     title = f"{first['row']}: {first['workload']} / {first['against']}"
-    of_row = tables.table(title, "", *HEAD)
-    of_row.columns[0].no_wrap = False  # names wrap before numbers are cut
+    lines = tables.table(title, "", *HEAD)
+    lines.columns[0].no_wrap = False  # names wrap before numbers are cut
     for case in cases.rows(named=True):
         met = Text("yes", style="green") if case["holds"] else Text("NO", style="bold red")
-        of_row.add_row(Text(case["case"]), *_cells(case), met)
-    return of_row
+        lines.add_row(Text(case["case"]), *_cells(case), met)
+    return lines
 
 
 def _cells(case: dict[str, object]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ INITIALISERS: dict[str, Any] = {
 def workload(
     depths: list[int], activation: str, width: int, batch: int, seeds: int, weights: str
 ) -> Workload:
-    """As in `sweep.py`."""
+    """Return the peer of `sweep.py`."""
     sigma, draw = ACTIVATIONS[activation], INITIALISERS[weights]
     all_x, all_y = inputs.standardised("breast_cancer")
 
