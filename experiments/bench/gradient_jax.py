@@ -10,10 +10,9 @@ import optax
 
 import jaxnn
 from experiments.bench import inputs
+from experiments.bench.sweep_jax import ACTIVATIONS
 from experiments.bench.waiting import repeated
 from experiments.bench.workload import Workload
-
-ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
 def workload(

@@ -14,8 +14,7 @@ import numpy as np
 import optax
 
 from experiments.bench import inputs
-from experiments.bench.gradient_jax import ACTIVATIONS
-from experiments.bench.sweep_jax import INITIALISERS
+from experiments.bench.sweep_jax import ACTIVATIONS, INITIALISERS
 from experiments.bench.workload import Workload
 
 

@@ -13,9 +13,9 @@ import optax
 from jax.nn import initializers
 
 from experiments.bench import inputs
-from experiments.bench.gradient_jax import ACTIVATIONS
 from experiments.bench.workload import Workload
 
+ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "relu": jax.nn.relu}
 INITIALISERS: dict[str, Any] = {
     "glorot_uniform": initializers.glorot_uniform(),
     "he_normal": initializers.he_normal(),
