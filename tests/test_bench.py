@@ -31,7 +31,7 @@ from experiments.bench.rows import Case, Row
 from experiments.bench.workload import Floor
 from experiments.runs import schema
 
-pytestmark = pytest.mark.xdist_group("bench")
+pytestmark = [pytest.mark.xdist_group("bench"), pytest.mark.usefixtures("users_jax")]
 
 QUICK, FULL = rows.rows(quick=True), rows.rows(quick=False)
 # The libraries of each peer; its process must pay for no other.
@@ -49,15 +49,9 @@ CHEAP = ["bench", "--quick", "--pairs", "2", "--row", "import", "--quiet"]
 
 
 @pytest.fixture(autouse=True)
-def user_s_jax(strict_jax, monkeypatch):
-    """JAX as a user has it: float32, promotion allowed; and as many threads as a worker has."""
+def threads(monkeypatch):
+    """As many threads as a worker has."""
     monkeypatch.setenv("OMP_NUM_THREADS", str(process.cores()))
-    with (
-        jax.enable_x64(False),
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-    ):
-        yield
 
 
 def cases():

@@ -44,21 +44,10 @@ from experiments.pages import charts
 from experiments.runs import schema, store
 
 # One worker runs this file: its tests share a finished run and compiled programs.
-pytestmark = pytest.mark.xdist_group("laws")
+pytestmark = [pytest.mark.xdist_group("laws"), pytest.mark.usefixtures("users_jax")]
 
 CHEAP = ("layer-jacobian", "self-normalising")
 SMALL = ["laws", "--quick", "--no-cache", "--law", *CHEAP]
-
-
-@pytest.fixture(autouse=True)
-def user_s_jax(strict_jax):
-    """JAX as a user has it: float32, promotion allowed."""
-    with (
-        jax.enable_x64(False),
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-    ):
-        yield
 
 
 @pytest.fixture(scope="module")

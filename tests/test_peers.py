@@ -4,7 +4,6 @@ import json
 import re
 from functools import partial
 
-import jax
 import polars as pl
 import pytest
 
@@ -16,23 +15,12 @@ from experiments.peers import experiment as peers
 from experiments.peers.report import OURS, THEIRS
 from experiments.runs import schema, store
 
-pytestmark = pytest.mark.xdist_group("train")
+pytestmark = [pytest.mark.xdist_group("train"), pytest.mark.usefixtures("users_jax")]
 
 SMALL = [
     *("peers", "--data", "wine", "diabetes", "--hidden", "8", "--epochs", "30", "--seeds", "2"),
     *("--batch", "32", "--rate", "0.01", "--quiet", "--no-cache"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def user_s_jax(strict_jax):
-    """JAX as a user has it: float32, promotion allowed."""
-    with (
-        jax.enable_x64(False),
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-    ):
-        yield
 
 
 def rows_of(ours, theirs, name="wine"):
