@@ -1,5 +1,6 @@
-"""The benchmark: both sides compute the same; ratios, verdicts and files; sentences. No timing."""
+"""The benchmark: both sides compute the same; ratios, verdicts, files, messages. No timing."""
 
+import dataclasses
 import importlib
 import json
 import math
@@ -14,32 +15,47 @@ from peers import need
 from rich.console import Console
 
 from experiments.__main__ import main
-from experiments.bench import chart, experiment, inputs, pairs, process, rates, report, rows
+from experiments.bench import (
+    columns,
+    experiment,
+    inputs,
+    pairs,
+    picture,
+    process,
+    rates,
+    report,
+    rows,
+)
 from experiments.bench.process import Side, SideError
 from experiments.bench.rows import Case, Row
 from experiments.bench.workload import Floor
-from experiments.runs import columns
+from experiments.runs import schema
 
-pytestmark = pytest.mark.xdist_group("bench")
+pytestmark = [pytest.mark.xdist_group("bench"), pytest.mark.usefixtures("users_jax")]
 
-QUICK = rows.rows(quick=True)
+QUICK, FULL = rows.rows(quick=True), rows.rows(quick=False)
+# The libraries of each peer; its process must pay for no other.
+OWN = {
+    "sweep_jax": {"jax", "optax"},
+    "sweep_equinox": {"jax", "optax", "equinox"},
+    "sweep_torch": {"torch"},
+    "training_nnx": {"jax", "optax", "flax"},
+    "training_sklearn": {"sklearn"},
+    "training_torch": {"torch"},
+    "trainability_torch": {"torch"},
+}
+LIBRARIES = {"jaxnn", "polars"}.union(*OWN.values())
 CHEAP = ["bench", "--quick", "--pairs", "2", "--row", "import", "--quiet"]
 
 
 @pytest.fixture(autouse=True)
-def user_s_jax(strict_jax, monkeypatch):
-    """JAX as a user has it: float32, promotion allowed; and as many threads as a worker has."""
+def threads(monkeypatch):
+    """As many threads as a worker has."""
     monkeypatch.setenv("OMP_NUM_THREADS", str(process.cores()))
-    with (
-        jax.enable_x64(False),
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-    ):
-        yield
 
 
 def cases():
-    """All that have two sides; slow where another one has the same two modules, or nearly so."""
+    """Cases that have two sides; slow if another one has the same two modules, or nearly so."""
     seen = {("flow", "flow_plain"), ("trainability", "trainability_torch")}
     for row in QUICK:
         for case in (case for case in row.cases if case.theirs is not None):
@@ -53,7 +69,7 @@ def made(side):
     return importlib.import_module(f"experiments.bench.{side.module}").workload(**side.arguments)
 
 
-# What is compared is the same
+# Both sides compute the same
 
 
 @pytest.mark.parametrize(("row", "case"), list(cases()))
@@ -84,7 +100,7 @@ def test_numbers_of_a_sweep_are_those_of_numpy(tmp_path):
     assert ours == pytest.approx(np.log10(norms[::-1]), abs=1e-4)
 
 
-def test_two_numbers_of_an_array_show_what_is_wrong_with_it():
+def test_two_numbers_of_an_array_tell_a_wrong_one():
     v = np.arange(1.0, 13).reshape(3, 4)
     (log_norm, along) = inputs.in_short([v])
     assert log_norm == pytest.approx(0.5 * math.log(650))
@@ -103,16 +119,43 @@ def test_a_difference_is_refused():
 # The table
 
 
-def test_the_table_holds_every_goal_of_the_issue():
-    table = rows.rows(quick=False)
-    goals = {row.name: [case.goal for case in row.cases] for row in table}
-    assert goals["gradient"] == [1.03] * 5
-    assert next(row for row in table if row.name == "gradient").overall == 1.0
-    assert goals["sweep-64"] == [1 / 7] * 2
-    assert goals["train-sklearn"] == [1 / 3, 1 / 2]
-    assert goals["train-nnx"] == [1 / 6, 1 / 2]
-    assert len(table) == len(goals) == 17
-    assert [len(row.cases) for row in QUICK] == [len(row.cases) for row in table]
+def test_quick_rows_are_the_full_ones_at_other_sizes():
+    """So that the workloads that tests run take what a full run gives them."""
+
+    def without_sizes(side):
+        return None if side is None else (side.module, set(side.arguments))
+
+    def comparable(row):
+        cases = [
+            (c.name, c.goal, c.tolerance, without_sizes(c.ours), without_sizes(c.theirs))
+            for c in row.cases
+        ]
+        return dataclasses.replace(row, cases=()), cases
+
+    assert list(map(comparable, QUICK)) == list(map(comparable, FULL))
+    assert len({row.name for row in FULL}) == len(FULL)
+    for row in FULL:
+        alone = row.kind in ("floor", "growth", "memory")
+        assert all((case.theirs is None) == alone for case in row.cases)
+
+
+def test_rows_need_the_packages_that_their_peers_import():
+    for row in FULL:
+        modules = {case.theirs.module for case in row.cases if case.theirs is not None}
+        imported = set().union(*(OWN.get(module, set()) for module in modules))
+        assert set(row.needs) == imported & {"torch", "equinox", "flax"}
+
+
+@pytest.mark.parametrize(("ratio", "holds"), [(0.4, True), (0.5, True), (0.6, False)])
+def test_a_goal_is_met_up_to_its_number(ratio, holds, monkeypatch):
+    case = Case("tiny", 0.5, Side("one", {}), Side("other", {}))
+    row = Row("one", "w", "a", "warm", (case,))
+    times = {"ours_seconds": 1.0, "ours_first": 1.0, "ours_import": 1.0, "pairs": 1}
+    ratios = dict.fromkeys(("ratio", "ratio_low", "ratio_high"), ratio)
+    monkeypatch.setattr(pairs, "measure", lambda *_: times | ratios)
+    table = experiment.measure_case(experiment.Settings(), experiment.Cell(row, case))
+    schema.check(table, columns.COLUMNS)
+    assert table["holds"].to_list() == [holds]
 
 
 def test_sides_take_turns_and_the_ratio_is_a_median_with_quartiles():
@@ -152,20 +195,20 @@ def test_rates_are_those_of_what_is_counted(at_once, monkeypatch):
 
 
 def measured(name, case, ratio, goal, **more):
-    found = {"row": name, "case": case, "ratio": ratio, "goal": goal, "holds": ratio <= goal}
+    outcome = {"row": name, "case": case, "ratio": ratio, "goal": goal, "holds": ratio <= goal}
     about = {"workload": "w", "against": "a", "kind": "warm", "pairs": 7, "ours_seconds": 2e-3}
     times = {"ours_first": 1.0, "ours_import": 1.0, "ratio_low": ratio, "ratio_high": ratio}
-    schema = {name: column.dtype for name, column in columns.BENCH.items()}
-    row = {**found, **about, **times, **more}
-    return pl.DataFrame({name: [row.get(name)] for name in schema}, schema)
+    dtypes = {name: column.dtype for name, column in columns.COLUMNS.items()}
+    row = {**outcome, **about, **times, **more}
+    return pl.DataFrame({name: [row.get(name)] for name in dtypes}, dtypes)
 
 
 def test_a_row_that_misses_a_goal_says_which():
     known = [Row("one", "w", "a", "warm", (), overall=1.0), Row("two", "w", "a", "warm", ())]
     good, bad = measured("one", "x", 0.5, 1.03), measured("one", "y", 2.5, 1.03)
-    said = report.verdicts(pl.concat([good, bad, measured("two", "z", 0.25, 0.5)]), known)
-    assert said == [
-        "one (w / a) misses its goal: y: 2.5 in the place of 1.03; overall 1.12 in the place of 1",
+    verdicts = report.verdicts(pl.concat([good, bad, measured("two", "z", 0.25, 0.5)]), known)
+    assert verdicts == [
+        "one (w / a) misses its goal: y: 2.5 instead of 1.03; overall 1.12 instead of 1",
         "two (w / a) meets its goal: 0.25 of 0.5",
         "1 of 2 rows meet their goals",
     ]
@@ -174,8 +217,8 @@ def test_a_row_that_misses_a_goal_says_which():
 
 def test_markdown_has_a_line_a_case_and_marks_what_is_missed():
     known = [Row("one", "w", "a", "warm", (), overall=1.0)]
-    of = pl.concat([measured("one", "x", 0.5, 1.03), measured("one", "y", 2.5, 1.03)])
-    lines = report.markdown(of, known).splitlines()
+    table = pl.concat([measured("one", "x", 0.5, 1.03), measured("one", "y", 2.5, 1.03)])
+    lines = report.markdown(table, known).splitlines()
     assert lines[2] == "| w | a | x | 2 ms | – | 0.5 | 0.5–0.5 | 1.03 | – |"
     assert "**2.5**" in lines[3]
     assert lines[4] == "| w | a | all, geometric mean |  |  | **1.12** |  | 1 |  |"
@@ -188,12 +231,14 @@ def test_times_have_a_unit_that_suits_them(value, text):
     assert report.seconds(value) == text
 
 
-def test_the_chart_shows_a_ratio_over_its_goal():
-    drawn = chart.draw(measured("one", "x", 0.5, 0.25, ratio_high=1.0), "how").to_dict()
-    (values,) = [v for v in drawn["datasets"].values() if "over_goal" in v[0]]
-    assert (values[0]["over_goal"], values[0]["high"]) == (2.0, 4.0)
-    assert values[0]["the goal is"] == "missed"
-    assert drawn["title"]["text"] == "0 of 1 comparisons with their goal met"
+def test_the_picture_has_each_ratio_over_its_goal():
+    table = [measured("one", "x", 0.5, 0.25, ratio_high=1.0), measured("two", "y", 0.5, 1.0)]
+    figure = picture.figure(pl.concat(table), "how")
+    cases = figure.data["cases"]
+    assert cases["over_goal"].to_list() == [2.0, 0.5]
+    assert cases["high"].to_list() == [4.0, 0.5]
+    assert cases["goal_is"].to_list() == ["missed", "met"]
+    assert figure.chart.title.text == "1 of 2 comparisons with their goal met"
 
 
 # As a user calls it
@@ -202,15 +247,14 @@ def test_the_chart_shows_a_ratio_over_its_goal():
 def test_a_run_leaves_table_chart_and_the_machine(tmp_path, capsys):
     out = tmp_path / "run"
     assert main([*CHEAP, "--out", str(out)]) == 0
-    said = capsys.readouterr().out
-    assert "import jaxnn / import jax" in said
-    found = pl.read_parquet(out / "rows.parquet")
-    columns.check(found, columns.BENCH)
-    assert found["difference"].to_list() == [0.0]
+    assert "import jaxnn / import jax" in capsys.readouterr().out
+    table = pl.read_parquet(out / "rows.parquet")
+    schema.check(table, columns.COLUMNS)
+    assert table["difference"].to_list() == [0.0]
     about = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert about["machine"]["cores"] == process.cores()
     assert {"processor", "memory", "load at start", "peers"} <= set(about["machine"])
-    for name in experiment.FILES:
+    for name in experiment.EXPERIMENT.leaves:
         assert (out / name).stat().st_size > 0
     assert main(["show", str(out)]) == 0
     assert "fresh process" in capsys.readouterr().out
@@ -219,19 +263,19 @@ def test_a_run_leaves_table_chart_and_the_machine(tmp_path, capsys):
 @pytest.mark.slow
 def test_a_warm_pair_in_processes_of_their_own(tmp_path):
     row = next(row for row in QUICK if row.name == "gradient")
-    found = pairs.measure(row, row.cases[0], pairs=3, quick=True)
-    assert found["pairs"] == 3
-    assert 0 < found["ratio_low"] <= found["ratio"] <= found["ratio_high"]
-    assert found["floor_seconds"] > 0
-    assert found["over_floor"] == pytest.approx(found["ours_seconds"] / found["floor_seconds"])
-    assert {"ours_first", "theirs_first", "ours_import", "theirs_import"} <= set(found)
+    pair = pairs.measure(row, row.cases[0], pairs=3, quick=True)
+    assert pair["pairs"] == 3
+    assert 0 < pair["ratio_low"] <= pair["ratio"] <= pair["ratio_high"]
+    assert pair["floor_seconds"] > 0
+    assert pair["over_floor"] == pytest.approx(pair["ours_seconds"] / pair["floor_seconds"])
+    assert {"ours_first", "theirs_first", "ours_import", "theirs_import"} <= set(pair)
 
 
 @pytest.mark.slow
 def test_exponents_of_growth():
     row = next(row for row in QUICK if row.name == "growth-memory")
-    found = pairs.measure(row, row.cases[0], pairs=2, quick=True)
-    assert 0.2 < found["ratio"] < 0.8
+    exponents = pairs.measure(row, row.cases[0], pairs=2, quick=True)
+    assert 0.2 < exponents["ratio"] < 0.8
 
 
 @pytest.mark.parametrize("module", ["nothing_there", "growth"])
@@ -261,7 +305,8 @@ def test_an_unknown_row_is_one_sentence(capsys, tmp_path):
 
 def test_no_peer_is_imported_by_the_command_line():
     code = (
-        "import sys, experiments.__main__; print({'torch', 'equinox', 'flax'} & set(sys.modules))"
+        "import sys; from experiments.__main__ import read; read(['bench']); "
+        "print({'torch', 'equinox', 'flax'} & set(sys.modules))"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=process.ROOT
@@ -269,16 +314,17 @@ def test_no_peer_is_imported_by_the_command_line():
     assert answer.stdout.strip() == "set()"
 
 
-def test_the_process_of_a_torch_peer_has_no_jax(tmp_path):
-    need("torch")
+@pytest.mark.parametrize("module", OWN)
+def test_the_process_of_a_peer_imports_no_library_but_its_own(module):
+    need(*OWN[module] - {"jax", "optax", "sklearn"})
     code = (
-        "import sys, experiments.bench.worker, experiments.bench.sweep_torch; "
-        "print('jax' in sys.modules)"
+        f"import sys, experiments.bench.worker, experiments.bench.{module}; "
+        f"print(*{LIBRARIES} & set(sys.modules))"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=process.ROOT
     )
-    assert answer.stdout.strip() == "False"
+    assert set(answer.stdout.split()) == OWN[module]
 
 
 def test_the_same_number_of_threads_and_no_cache(monkeypatch):
@@ -290,9 +336,12 @@ def test_the_same_number_of_threads_and_no_cache(monkeypatch):
 
 
 def test_the_table_on_the_terminal():
-    """All of it fits into 80 characters."""
+    """All of it fits into 80 characters: a long name is wrapped, numbers are not cut."""
     console, name = Console(width=80, record=True), "64-256-256-256-10, batch 128"
     console.print(report.table(measured("one", name, 0.0123, 1 / 25, over_floor=2.0)))
-    title, _, line, *_ = console.export_text().splitlines()
-    assert title == "one: w / a"
-    assert line.split()[3:] == ["2", "ms", "–", "0.0123", "0.0123–0.0123", "0.04", "2", "yes"]
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].strip() == "one: w / a"
+    numbers = ["2", "ms", "–", "0.0123", "0.0123–0.0123", "0.04", "2", "yes"]
+    assert lines[4].split()[-len(numbers) :] == numbers
+    assert set(name.split()) <= set(" ".join(lines).split())

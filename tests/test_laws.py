@@ -1,4 +1,4 @@
-"""The ten laws: predictions against closed forms, measurements, verdicts, files, sentences."""
+"""The ten laws: predictions against closed forms, measurements, verdicts, files, messages."""
 
 import dataclasses
 import json
@@ -14,8 +14,8 @@ from scipy import integrate, optimize, special, stats
 
 import jaxnn
 from experiments.__main__ import main
-from experiments.laws import experiment as laws
 from experiments.laws import (
+    columns,
     gradient_exponent,
     he_xavier,
     jacobian_spectrum,
@@ -29,26 +29,25 @@ from experiments.laws import (
     training,
     width_over_depth,
 )
-from experiments.laws.law import Expected, Found, Measurement, Prediction, compare, curve, points
+from experiments.laws import experiment as laws
+from experiments.laws.law import (
+    Measured,
+    Measurement,
+    Predicted,
+    Prediction,
+    compare,
+    curve,
+    examine,
+    points,
+)
 from experiments.pages import charts
-from experiments.runs import store
+from experiments.runs import schema, store
 
 # One worker runs this file: its tests share a finished run and compiled programs.
-pytestmark = pytest.mark.xdist_group("laws")
+pytestmark = [pytest.mark.xdist_group("laws"), pytest.mark.usefixtures("users_jax")]
 
 CHEAP = ("layer-jacobian", "self-normalising")
 SMALL = ["laws", "--quick", "--no-cache", "--law", *CHEAP]
-
-
-@pytest.fixture(autouse=True)
-def user_s_jax(strict_jax):
-    """JAX as a user has it: float32, promotion allowed."""
-    with (
-        jax.enable_x64(False),
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-    ):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +59,10 @@ def small_run(tmp_path_factory):
 
 
 def predicted(module, setup=None):
-    """What a law says by case, and its prediction."""
+    """Predicted values of a law by case, and its prediction."""
     with jax.enable_x64(True):
         prediction = module.LAW.predict(setup or module.LAW.full)
-    return {e.case: e.value for e in prediction.expected}, prediction
+    return {e.case: e.value for e in prediction.numbers}, prediction
 
 
 def gaussian(f):
@@ -101,8 +100,8 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 def test_gradient_exponents_in_closed_form():
     values, _ = predicted(gradient_exponent)
     for variance in (1.0, 2.5):  # relu: χ = σ_w²/2, c = 5
-        found = values[f"relu, σ_w² = {variance:g}, n = 300"]
-        assert found == pytest.approx(0.5 * math.log(variance / 2) - 5 / 1200, abs=1e-9)
+        slope = values[f"relu, σ_w² = {variance:g}, n = 300"]
+        assert slope == pytest.approx(0.5 * math.log(variance / 2) - 5 / 1200, abs=1e-9)
     q = steady(special.expit, 1.0, 0.0)
 
     def slope(z):
@@ -116,16 +115,16 @@ def test_gradient_exponents_in_closed_form():
     assert gradient_exponent.kinds()["tanh, σ_w² = 4"].half_log_chi == pytest.approx(expected)
     critical = gradient_exponent.kinds()["tanh, critical"]
     assert critical.half_log_chi == pytest.approx(0, abs=1e-9)
-    q = steady(math.tanh, critical.case.sigma_w, math.sqrt(0.05))
-    assert chi(tanh_slope, critical.case.sigma_w, q) == pytest.approx(1, abs=1e-6)
+    q = steady(math.tanh, critical.ensemble.sigma_w, math.sqrt(0.05))
+    assert chi(tanh_slope, critical.ensemble.sigma_w, q) == pytest.approx(1, abs=1e-6)
 
 
 def test_the_tolerance_of_a_gradient_exponent_is_the_band_of_finite_width():
     _, prediction = predicted(gradient_exponent)
-    of_relu = next(e for e in prediction.expected if e.case == "relu, σ_w² = 1, n = 100")
+    relu = next(e for e in prediction.numbers if e.case == "relu, σ_w² = 1, n = 100")
     # 4 · ½ √(1.2 · 5/(100 · 30)) over the root of ten seeds.
-    assert of_relu.allowed == pytest.approx(2 * math.sqrt(1.2 * 5 / 3000 / 10))
-    assert of_relu.errors == 0
+    assert relu.allowed == pytest.approx(2 * math.sqrt(1.2 * 5 / 3000 / 10))
+    assert relu.errors == 0
 
 
 # 2
@@ -134,9 +133,9 @@ def test_the_tolerance_of_a_gradient_exponent_is_the_band_of_finite_width():
 def test_mean_singular_values_in_closed_form():
     """The quarter circle; and for relu, half of the rows gone, Marchenko & Pastur's law."""
     with jax.enable_x64(True):
-        found = layer_jacobian.mean_singular_value("identity", 1.0)
-        assert found == pytest.approx(8 / (3 * math.pi), abs=1e-7)
-        found = layer_jacobian.mean_singular_value("relu", 2.0)
+        identity = layer_jacobian.mean_singular_value("identity", 1.0)
+        relu = layer_jacobian.mean_singular_value("relu", 2.0)
+    assert identity == pytest.approx(8 / (3 * math.pi), abs=1e-7)
     ratio = 0.5
     low, high = (1 - math.sqrt(ratio)) ** 2, (1 + math.sqrt(ratio)) ** 2
 
@@ -144,7 +143,7 @@ def test_mean_singular_values_in_closed_form():
         return math.sqrt((high - value) * (value - low)) / (2 * math.pi * ratio * value)
 
     mean, _ = integrate.quad(lambda v: math.sqrt(v) * density(v), low, high)
-    assert found == pytest.approx(ratio * mean, abs=1e-6)
+    assert relu == pytest.approx(ratio * mean, abs=1e-6)
 
 
 def test_the_mean_singular_value_of_a_tanh_layer_is_that_of_large_matrices():
@@ -155,8 +154,8 @@ def test_the_mean_singular_value_of_a_tanh_layer_is_that_of_large_matrices():
         for _ in range(3)
     ]
     with jax.enable_x64(True):
-        found = layer_jacobian.mean_singular_value("tanh", q)
-    assert found == pytest.approx(np.mean(values), rel=2e-3)
+        value = layer_jacobian.mean_singular_value("tanh", q)
+    assert value == pytest.approx(np.mean(values), rel=2e-3)
 
 
 def test_glorot_s_two_schemes_are_a_third_and_one():
@@ -194,8 +193,8 @@ def test_learning_times_are_those_of_the_differential_equation(factors):
         rtol=1e-9,
         atol=1e-12,
     )
-    found = orthogonal_learning.learning_time(factors, 0.1, 0.99)
-    assert found == pytest.approx(factors * solved.t_events[0][0], rel=1e-6)
+    time = orthogonal_learning.learning_time(factors, 0.1, 0.99)
+    assert time == pytest.approx(factors * solved.t_events[0][0], rel=1e-6)
 
 
 def test_two_matrices_learn_in_closed_form():
@@ -271,14 +270,14 @@ def test_variance_and_edge_of_a_spectrum_by_free_probability():
     for factors in (1, 2, 4, 8):
         expected = {"linear, Gaussian": 1, "relu, Gaussian": 2, "relu, orthogonal": 1}
         for name, each in {**expected, "linear, orthogonal": 0}.items():
-            found = values[f"{name}, L = {factors}: variance"]
-            assert found == pytest.approx(each * factors, abs=1e-9)
+            variance = values[f"{name}, L = {factors}: variance"]
+            assert variance == pytest.approx(each * factors, abs=1e-9)
         # The edge is where z(ψ) = (1+ψ)^(L+1) / ψ, the inverse of the moment function, turns.
         turn = optimize.minimize_scalar(
             lambda s, power=factors + 1: (1 + s) ** power / s, bounds=(1e-3, 10), method="bounded"
         )
-        found = values[f"linear, Gaussian, L = {factors}: edge"]
-        assert found == pytest.approx(turn.fun, rel=1e-8)
+        edge = values[f"linear, Gaussian, L = {factors}: edge"]
+        assert edge == pytest.approx(turn.fun, rel=1e-8)
 
 
 # 8
@@ -289,11 +288,11 @@ def test_selu_s_fixed_point_in_closed_form():
     assert values["mean of a[l], late layers"] == pytest.approx(0, abs=1e-9)
     assert values["variance of a[l], late layers"] == pytest.approx(1, abs=1e-9)
     below = SELU_ALPHA**2 * math.exp(2) * special.ndtr(-2)  # E[α² e^2g; g < 0]
-    of_gradient = 0.5 * math.log(SELU_SCALE**2 * (0.5 + below))
-    assert of_gradient > 0
-    found = values["growth of the gradient"]
-    assert found == pytest.approx(of_gradient, abs=0.004)
-    assert found < of_gradient  # by c/4n
+    infinite_width = 0.5 * math.log(SELU_SCALE**2 * (0.5 + below))
+    assert infinite_width > 0
+    growth = values["growth of the gradient"]
+    assert growth == pytest.approx(infinite_width, abs=0.004)
+    assert growth < infinite_width  # by c/4n
 
     def selu(z):
         return SELU_SCALE * (z if z > 0 else SELU_ALPHA * math.expm1(z))
@@ -335,16 +334,16 @@ def test_the_predicted_normal_and_what_a_finite_width_may_add():
     np.testing.assert_allclose(
         curves["predicted"], stats.norm.pdf(curves["x"], -1.25, math.sqrt(2.5)), rtol=1e-9
     )
-    allowed = {e.case: e.allowed for e in prediction.expected}
+    allowed = {e.case: e.allowed for e in prediction.numbers}
     assert allowed["relu, n = 50, L = 25: variance"] == pytest.approx(2.5 * 4.08 / 50, rel=0.01)
 
 
 def test_a_variance_and_its_standard_error():
-    """Of a normal sample the error is √(2/N) of the variance."""
+    """For a normal sample the error is √(2/N) of the variance."""
     values = 3 * np.random.default_rng(0).normal(size=50_000)
-    found = width_over_depth.variance(values)
-    assert found.value == pytest.approx(9, rel=0.03)
-    assert found.error == pytest.approx(9 * math.sqrt(2 / 50_000), rel=0.05)
+    variance = width_over_depth.variance(values)
+    assert variance.value == pytest.approx(9, rel=0.03)
+    assert variance.error == pytest.approx(9 * math.sqrt(2 / 50_000), rel=0.05)
 
 
 # 10
@@ -359,14 +358,14 @@ def test_ten_thousand_layers_in_closed_form():
     assert values["linear, Gaussian"] == pytest.approx(-10_000 / 128, rel=0.01)
 
 
-# What laws have in common
+# All laws
 
 
 def perfect(prediction):
     """A measurement that is exactly what is predicted; of a bound, well on the right side."""
     reach = {"=": 1.0, "≥": 2.0, "≤": 0.5}
     return Measurement(
-        {e.case: Found(e.value * reach[e.relation], 0.0) for e in prediction.expected},
+        {e.case: Measured(e.value * reach[e.relation], 0.0) for e in prediction.numbers},
         points(gradient_exponent.PROFILE, "none", [0.0], [[0.0]]),
     )
 
@@ -378,9 +377,12 @@ def test_a_law_that_is_off_by_a_fifth_does_not_hold(law):
         prediction = law.predict(law.full)
     measurement = perfect(prediction)
     assert compare(law, prediction, measurement)["holds"].all()
+    cases = [number.case for number in prediction.numbers]
+    assert len(set(cases)) == len(cases)  # or one measurement would serve two of them
+    assert set(prediction.curves["panel"]) == {panel.title for panel in law.panels}
     factor = 3.0 if law.name == "trainability" else 1.2
-    wrong = [e._replace(value=factor * e.value) for e in prediction.expected]
-    rows = compare(law, prediction._replace(expected=tuple(wrong)), measurement)
+    wrong = [e._replace(value=factor * e.value) for e in prediction.numbers]
+    rows = compare(law, prediction._replace(numbers=tuple(wrong)), measurement)
     assert not rows["holds"].all()
 
 
@@ -403,13 +405,32 @@ def test_a_law_that_is_off_by_a_fifth_does_not_hold(law):
 )
 def test_what_holds_is_within_the_tolerance(relation, measured, holds):
     """0.1 allowed and four standard errors of 0.05 make 0.3."""
-    expected = Expected("case", 1.0, 0.1, "reason", relation=relation)
+    expected = Predicted("case", 1.0, 0.1, "reason", relation=relation)
     panel = laws.LAWS[0].panels[0]
     prediction = Prediction((expected,), curve(panel, "a", [0.0], [1.0]))
-    measurement = Measurement({"case": Found(measured, 0.05)}, points(panel, "a", [0.0], [[1.0]]))
+    measurement = Measurement(
+        {"case": Measured(measured, 0.05)}, points(panel, "a", [0.0], [[1.0]])
+    )
     row = compare(laws.LAWS[0], prediction, measurement).row(0, named=True)
     assert row["holds"] is holds
     assert row["tolerance"] == pytest.approx(0.3)
+
+
+def test_every_law_and_seed_has_random_numbers_of_its_own():
+    keys = []
+
+    def measure(_, key):
+        keys.append(tuple(jax.random.key_data(key).tolist()))
+        return perfect(Prediction((), None))
+
+    for law in laws.LAWS:
+        panel = curve(law.panels[0], "none", [0.0], [0.0])
+        fake = dataclasses.replace(
+            law, predict=lambda _, panel=panel: Prediction((), panel), measure=measure
+        )
+        for seed in (0, 1):
+            examine(fake, True, seed)
+    assert len(set(keys)) == 2 * len(laws.LAWS) == len(keys)
 
 
 def test_training_is_the_plain_loop():
@@ -471,6 +492,7 @@ def test_the_fewest_steps_are_those_of_the_best_rate():
 
 def test_two_laws_hold_when_measured(small_run):
     rows = pl.read_parquet(small_run / store.ROWS)
+    schema.check(rows, columns.COLUMNS)
     assert rows["law"].unique(maintain_order=True).to_list() == list(CHEAP)
     assert rows["holds"].all()
     weights = rows.filter(pl.col("case").str.contains("weights alone"))
@@ -481,9 +503,9 @@ def test_two_laws_hold_when_measured(small_run):
 
 
 def test_points_lie_beside_their_curves(small_run):
-    shown = pl.read_parquet(small_run / laws.POINTS)
-    assert shown.columns == ["law", "panel", "series", "x", "measured", "error", "predicted"]
-    both = shown.filter(pl.col("law") == "layer-jacobian")
+    drawn = pl.read_parquet(small_run / laws.POINTS)
+    assert drawn.columns == ["law", "panel", "series", "x", "measured", "error", "predicted"]
+    both = drawn.filter(pl.col("law") == "layer-jacobian")
     assert both.height == 3 * 3
     assert (abs(both["measured"] - both["predicted"]) < 5 * both["error"] + 0.005).all()
 
@@ -506,8 +528,8 @@ def wrong(law, factor=1.2):
 
     def predict(setup):
         prediction = law.predict(setup)
-        values = [e._replace(value=factor * e.value) for e in prediction.expected]
-        return prediction._replace(expected=tuple(values))
+        values = [e._replace(value=factor * e.value) for e in prediction.numbers]
+        return prediction._replace(numbers=tuple(values))
 
     return dataclasses.replace(law, predict=predict)
 
@@ -551,25 +573,26 @@ def test_an_interrupted_run_keeps_what_was_measured_and_goes_on(tmp_path, capsys
     assert "2 of 2 laws hold" in capsys.readouterr().out
 
 
-def test_the_table_is_readable_in_a_hundred_columns():
-    """What does not hold comes first, and of what does only the nearest."""
+def test_the_table_fits_into_eighty_columns():
+    """What does not hold comes first; of what holds, only the nearest are there."""
     law = laws.LAWS[0]
-    cases = [Expected(f"case {i}[l]", 1.0, 0.1, "a reason", errors=0) for i in range(12)]
+    cases = [Predicted(f"case {i}[l]", 1.0, 0.1, "a reason", errors=0) for i in range(12)]
     panel = law.panels[0]
     prediction = Prediction(tuple(cases), curve(panel, "a", [0.0], [1.0]))
-    found = {e.case: Found(1.0 + 0.001 * i) for i, e in enumerate(cases)}
-    found["case 3[l]"] = Found(1.2, 0.01)
-    measurement = Measurement(found, points(panel, "a", [0.0], [[1.0]]))
+    numbers = {e.case: Measured(1.0 + 0.001 * i) for i, e in enumerate(cases)}
+    numbers["case 3[l]"] = Measured(1.2, 0.01)
+    measurement = Measurement(numbers, points(panel, "a", [0.0], [[1.0]]))
     rows = compare(law, prediction, measurement)
-    outcome = laws.Outcome(law, rows, pl.DataFrame())
-    console = Console(width=100, file=None, record=True)
+    outcome = laws.Outcome(law, rows)
+    console = Console(width=80, file=None, record=True)
     with console.capture() as captured:
         console.print(report.table([outcome]))
     lines = captured.get().splitlines()
-    assert max(map(len, lines)) <= 100
-    assert "1 gradient-exponent, Schoenholz et al. 2017: NO" in lines[1]
-    assert lines[2].split() == ["case", "3[l]", "1", "1.2", "0.01", "0.1", "NO"]
-    assert lines[3].startswith("  case 11[l]")
+    assert max(map(len, lines)) <= 80
+    assert lines[0].strip() == "1 gradient-exponent, Schoenholz et al. 2017: does not hold"
+    assert lines[2].split() == ["predicted", "measured", "±", "error", "tolerance", "holds"]
+    assert lines[4].split() == ["case", "3[l]", "1", "1.2", "0.01", "0.1", "NO"]
+    assert lines[5].startswith(" case 11[l]")
     assert any("and 4 that use less" in line for line in lines)
     assert any("tolerance: a reason" in line for line in lines)
     assert report.closing([outcome]) == (
@@ -585,7 +608,7 @@ def test_the_table_is_readable_in_a_hundred_columns():
         ("--seed -1", "seed: expected an integer from 0 to 2^31 - 1, got -1"),
     ],
 )
-def test_a_user_s_mistake_is_one_sentence(arguments, sentence, tmp_path, capsys):
+def test_a_user_s_mistake_is_one_line(arguments, sentence, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["laws", *arguments.split(), "--out", str(out)]) == 2
     error = capsys.readouterr().err
@@ -599,11 +622,3 @@ def test_another_run_is_not_written_over(small_run, capsys):
     assert main([*SMALL, "--seed", "1", "--out", str(small_run)]) == 2
     assert "holds another run (settings.seed 0 there, 1 now)" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in before} == before
-
-
-def test_ten_laws_with_names_and_numbers_of_their_own():
-    assert [law.number for law in laws.LAWS] == list(range(1, 11))
-    assert len({law.name for law in laws.LAWS}) == 10
-    for law in laws.LAWS:
-        assert law.panels
-        assert law.source[-4:].isdigit()

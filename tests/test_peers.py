@@ -1,20 +1,21 @@
-"""The comparison with scikit-learn: the same rows for both, medians, and what is said of them."""
+"""The comparison with scikit-learn: the same rows for both, medians and their verdicts."""
 
 import json
+import re
 from functools import partial
 
-import jax
 import polars as pl
 import pytest
 
 from experiments.__main__ import main
 from experiments.learning import data, splits
+from experiments.pages import charts
+from experiments.peers import columns, picture, report
 from experiments.peers import experiment as peers
-from experiments.peers import report as peers_report
 from experiments.peers.report import OURS, THEIRS
-from experiments.runs import columns, store
+from experiments.runs import schema, store
 
-pytestmark = pytest.mark.xdist_group("train")
+pytestmark = [pytest.mark.xdist_group("train"), pytest.mark.usefixtures("users_jax")]
 
 SMALL = [
     *("peers", "--data", "wine", "diabetes", "--hidden", "8", "--epochs", "30", "--seeds", "2"),
@@ -22,23 +23,12 @@ SMALL = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def user_s_jax(strict_jax):
-    """JAX as a user has it: float32, promotion allowed."""
-    with (
-        jax.enable_x64(False),
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-    ):
-        yield
-
-
 def rows_of(ours, theirs, name="wine"):
     frame = {"data": name, "metric": "accuracy", "seconds": 1.0}
     return pl.concat(
         pl.DataFrame({**frame, "library": library, "seed": range(len(values)), "value": values})
         for library, values in ((OURS, ours), (THEIRS, theirs))
-    ).select(*columns.PEERS)
+    ).select(*columns.COLUMNS)
 
 
 def test_both_are_tested_on_the_rows_that_neither_has_seen(tmp_path, monkeypatch, capsys):
@@ -51,18 +41,18 @@ def test_both_are_tested_on_the_rows_that_neither_has_seen(tmp_path, monkeypatch
 
     def theirs(self, xs, ys):
         seen.append((xs, ys))
-        found = mlp(self, xs, ys)
+        fitted = mlp(self, xs, ys)
         assert self.n_iter_ == 30  # no early stop
         assert [c.shape for c in self.coefs_] == [(13, 8), (8, 3)]
-        return found
+        return fitted
 
     monkeypatch.setattr(peers.jaxnn, "fit", ours)
     monkeypatch.setattr(peers.neural_network.MLPClassifier, "fit", theirs)
     plan = peers.prepare(
         peers.Settings(data=("wine",), hidden=(8,), epochs=30, batch=32, seeds=1, rate=0.01)
     )
-    rows = peers.measure(plan, plan.cells[0])
-    columns.check(rows, columns.PEERS)
+    rows = peers.train_both(plan, plan.cells[0])
+    schema.check(rows, columns.COLUMNS)
     (x, y), (other_x, other_y) = seen
     assert (x == other_x).all()
     assert (y == other_y).all()
@@ -77,8 +67,8 @@ def test_the_run_is_whole_and_goes_by_medians(tmp_path, capsys):
     rows = pl.read_parquet(out / store.ROWS)
     assert rows.height == 2 * 2 * 2
     assert rows.filter(pl.col("data") == "diabetes")["metric"].unique().to_list() == ["R²"]
-    found = peers_report.medians(rows)
-    assert code == int((found["difference"] < 0).any())
+    medians = report.medians(rows)
+    assert code == int((medians["difference"] < 0).any())
     says = json.loads((out / store.RUN).read_text())
     assert says["finished"]
     assert len(says["verdicts"]) == 2
@@ -94,13 +84,22 @@ def test_the_run_is_whole_and_goes_by_medians(tmp_path, capsys):
     ],
 )
 def test_the_verdict_is_one_sentence(ours, theirs, words):
-    found = peers_report.medians(rows_of(ours, theirs)).row(0, named=True)
-    assert words in peers_report.sentence(found)
-    assert peers_report.table(rows_of(ours, theirs)).row_count == 1
+    medians = report.medians(rows_of(ours, theirs)).row(0, named=True)
+    assert words in report.sentence(medians)
+    assert report.table(rows_of(ours, theirs)).row_count == 1
+
+
+def test_a_panel_has_its_own_table_alone():
+    """Names are part of an expression, so that a quote in one must not end it."""
+    name = "a'\"b.csv"
+    rows = pl.concat([rows_of([0.5], [0.7]), rows_of([0.25], [0.125], name=name)])
+    svg = charts.rendered(picture.figure(rows, "how"), "peers")["peers.svg"].decode()
+    points = re.findall('aria-label="accuracy: ([0-9.]+); library: ([a-z-]+); seed', svg)
+    assert points == [("0.5", OURS), ("0.7", THEIRS), ("0.25", OURS), ("0.125", THEIRS)]
 
 
 def test_a_lower_median_is_exit_code_one(tmp_path, capsys, monkeypatch):
-    wrong = {"ours": 4, "theirs": 3}  # of the rows held out
+    wrong = {"jaxnn_predictions": 4, "sklearn_predictions": 3}  # of the rows held out
 
     def guess(name, _, table, parts, seed):
         y = parts.test.y.copy()
@@ -109,7 +108,6 @@ def test_a_lower_median_is_exit_code_one(tmp_path, capsys, monkeypatch):
 
     for name in wrong:
         monkeypatch.setattr(peers, name, partial(guess, name))
-    monkeypatch.setattr(peers.charts, "save", lambda *_: None)
     assert main([*SMALL, "--out", str(tmp_path / "run")]) == 1
     error = capsys.readouterr().err
     assert "wine: lower, median accuracy 0.9091 of jaxnn, 0.9318 of scikit-learn (-0.0227)" in error

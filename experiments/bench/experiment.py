@@ -2,38 +2,38 @@
 
 Every row compares one workload of ours with a peer: what a user of PyTorch, scikit-learn, Flax,
 Equinox or plain JAX would write for it, in their own idiom. Both run in processes of their own,
-with as many threads; before they are timed they show that they compute the same numbers. Then they
-take turns. `warm` is the second and later runs of a process, `cold` a fresh process from its start
-to its last result, without programs that were compiled before.
+with equally many threads, and must compute the same numbers before they are timed. Then they take
+turns. `warm` is the second and later runs of a process, `cold` a fresh process from its start to
+its last result, without programs that were compiled before.
 
 `settings -> rows of goals -> cases, one after the other -> ratios -> table, chart, verdicts`
 """
 
 import importlib.util
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
-from rich.console import Console
 
-from experiments.bench import chart, machine, pairs, report
+from experiments.bench import machine, pairs, picture, report
+from experiments.bench.columns import COLUMNS
 from experiments.bench.process import SideError
 from experiments.bench.rows import Case, Row, rows
-from experiments.pages import charts
-from experiments.runs import columns, grid, runtime, store, sweep
+from experiments.runs import experiment, runtime, sweep
+from experiments.runs.experiment import Conclusion, Experiment
+from experiments.runs.store import Store
 
 CHART, TABLE = "bench", "bench.md"
-FILES = (TABLE, *charts.names(CHART))
 
 
 @dataclass(frozen=True)
 class Settings(runtime.Options):
-    """How long our workloads take, beside what people would use instead."""
+    """Seconds that our workloads take, compared with what people would use instead."""
 
     row: tuple[str, ...] = ()
-    """Only these rows, by name; all of them without any choice."""
+    """Only these rows, by name; all of them by default."""
     pairs: int = 7
     """How often each side is timed, in turns."""
     quick: runtime.Flag = False
@@ -45,8 +45,8 @@ class Settings(runtime.Options):
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A case of a row: a cell of the run."""
+class Cell:
+    """A case of a row."""
 
     row: Row
     case: Case
@@ -57,35 +57,31 @@ class Compared:
         return f"{self.row.name}-{self.case.name}"
 
     @property
-    def shown(self) -> str:
-        """For the view."""
-        return f"{self.row.name}, {self.case.name}".ljust(48)
+    def label(self) -> str:
+        """A few words for the view."""
+        return f"{self.row.name}, {self.case.name}"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Checked settings with the rows that they name."""
+class Plan(experiment.Plan):
+    """Checked settings with the rows that they name, and the machine as the run starts."""
 
     settings: Settings
     rows: tuple[Row, ...]
+    machine: dict[str, Any]
 
     @property
-    def what(self) -> dict[str, object]:
-        """What the run is: one with other settings is another run."""
-        return {"experiment": "bench", "settings": grid.as_dict(self.settings)}
-
-    @property
-    def cells(self) -> tuple[Compared, ...]:
-        """All cases."""
-        return tuple(Compared(row, case) for row in self.rows for case in row.cases)
+    def cells(self) -> tuple[Cell, ...]:
+        """The cases of all rows."""
+        return tuple(Cell(row, case) for row in self.rows for case in row.cases)
 
     def estimate(self) -> str:
-        """What the run takes, in words."""
+        """Return the cost of the run in words."""
         return f"{len(self.cells)} cases, each {self.settings.pairs} times; all take about an hour"
 
 
 def prepare(settings: Settings) -> Plan:
-    """Checks the settings, and that the peers are installed.
+    """Check the settings, and that the peers are installed.
 
     Raises:
         ValueError: one sentence; nothing has been written then.
@@ -105,64 +101,70 @@ def prepare(settings: Settings) -> Plan:
             f"{'is' if len(missing) == 1 else 'are'} not installed; pip install -e "
             '".[bench]", or choose rows without them by --row'
         )
-    return Plan(settings, chosen)
+    return Plan(settings, chosen, machine.describe())
 
 
-def run(plan: Plan, kept: store.Store | None) -> bool:
-    """Measures the cases that are missing, prints the table, fills the folder.
-
-    Returns:
-        Whether it finished.
-
-    Raises:
-        OSError: the disk, or a process that failed; what was measured before is kept.
-    """
-    started, on = datetime.now(UTC), machine.describe()
-    cell = partial(measure, plan.settings)
-    frames, finished = sweep.measure(kept, plan.cells, cell, plan.settings.quiet)
-    if kept is None or not frames:
-        return finished
-    table = pl.concat(frames)
-    verdicts = report.verdicts(table, plan.rows)
-    kept.write_rows(table)
-    charts.save(chart.draw(table, subtitle(plan, on)), kept.folder, CHART)
-    text = report.markdown(table, plan.rows)
-    store.write_file(kept.folder / TABLE, lambda path: path.write_text(text, encoding="utf-8"))
-    kept.write_run(runtime.provenance(started, finished=finished, verdicts=verdicts, machine=on))
-    Console().print(report.table(table))
-    print(*verdicts, f"in {kept.folder}: {', '.join((store.ROWS, store.RUN, *FILES))}", sep="\n")
-    return finished
+def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
+    """Measure the cases that are missing."""
+    return sweep.measure(plan, store, partial(measure_case, plan.settings))
 
 
-def measure(settings: Settings, cell: Compared) -> pl.DataFrame:
-    """One row, with the columns of `columns.BENCH`.
+def measure_case(settings: Settings, cell: Cell) -> pl.DataFrame:
+    """Return one row, with the columns of `bench.columns`.
 
     Raises:
         OSError: a process failed, or both sides do not compute the same.
     """
     row, case = cell.row, cell.case
     try:
-        found = pairs.measure(row, case, settings.pairs, settings.quick)
+        measured = pairs.measure(row, case, settings.pairs, settings.quick)
     except SideError as error:
         raise OSError(f"bench: {row.name}: {error}") from None
-    about = {
+    values = {
         "row": row.name,
         "workload": row.workload,
         "against": row.against,
         "kind": row.kind,
         "case": case.name,
         "goal": case.goal,
-        "holds": found["ratio"] <= case.goal,
+        "holds": measured["ratio"] <= case.goal,
+        **measured,
     }
-    schema = {name: column.dtype for name, column in columns.BENCH.items()}
-    values = {**about, **found}
+    schema = {name: column.dtype for name, column in COLUMNS.items()}
     return pl.DataFrame({name: [values.get(name)] for name in schema}, schema)
 
 
-def subtitle(plan: Plan, on: dict[str, object]) -> str:
-    """How it was measured, on what."""
+def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
+    """Compare the ratios with their goals, in words, a picture and Markdown."""
+    table = pl.concat(frames)
+    return Conclusion(
+        table,
+        verdicts=report.verdicts(table, plan.rows),
+        figures={CHART: picture.figure(table, subtitle(plan))},
+        files={TABLE: report.markdown(table, plan.rows).encode("utf-8")},
+        about={"machine": plan.machine},
+    )
+
+
+def subtitle(plan: Plan) -> str:
+    """Say in one line how it was measured, on which machine."""
     how = "tiny sizes, ratios without meaning; " if plan.settings.quick else ""
     return (
         f"{how}medians of {plan.settings.pairs} pairs in turns, bars between the quartiles; "
-        f"{on['processor']}, {on['cores']} cores"
+        f"{plan.machine['processor']}, {plan.machine['cores']} cores"
     )
+
+
+EXPERIMENT = Experiment(
+    name="bench",
+    settings=Settings,
+    columns=COLUMNS,
+    figures=(CHART,),
+    files=(TABLE,),
+    prepare=prepare,
+    measure=measure,
+    conclude=conclude,
+    table=report.table,
+    title=report.TITLE,
+    compare=report.compare,
+)

@@ -20,7 +20,7 @@ flow = jax.jit(jaxnn.gradient_flow)
 def workload(
     sizes: list[int], activation: str, task: str, batch: int, calls: int, sigma_w: float
 ) -> Workload:
-    """As in `gradient.py`, stacked; weights of variance σ_w²/fan_in."""
+    """Return what `gradient.py` does, for a run of layers and weights of variance σ_w²/fan_in."""
     net = jaxnn.Network(sizes, activation, task)
     params = jaxnn.init(net, jax.random.key(0), jaxnn.gaussian(sigma_w), 0.1, stacked=True)
     xs, ys = gradient.batch_of(net, batch)

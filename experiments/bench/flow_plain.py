@@ -15,7 +15,7 @@ from experiments.bench.workload import Workload
 def workload(
     sizes: list[int], activation: str, task: str, batch: int, calls: int, sigma_w: float
 ) -> Workload:
-    """As in `flow.py`: mean loss and every Δθ and Δb of the run."""
+    """Return the peer of `flow.py`: mean loss and every Δθ and Δb of the run."""
     net = jaxnn.Network(sizes, activation, task)
     params = jaxnn.init(net, jax.random.key(0), jaxnn.gaussian(sigma_w), 0.1, stacked=True)
     once = partial(gradient.step(net), params, *gradient.batch_of(net, batch))

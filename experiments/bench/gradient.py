@@ -15,7 +15,7 @@ from experiments.bench.workload import Floor, Workload
 
 
 def step(net: jaxnn.Network) -> Any:
-    """The gradient of one network, which is part of the program, as the peers' is of theirs."""
+    """Compile the gradient of one network, which is part of the program, as in the peers."""
     return jax.jit(partial(jaxnn.backprop, net))
 
 
@@ -28,7 +28,7 @@ def workload(
     stacked: bool = False,
     linear: bool = False,
 ) -> Workload:
-    """`calls` steps one after the other, on the same batch.
+    """Return `calls` steps one after the other, on the same batch.
 
     Args:
         sizes: n[0] … n[L].
@@ -48,9 +48,9 @@ def workload(
     def numbers(folder: Path) -> list[float]:
         inputs.write(folder, jaxnn.unstack(params), x=xs, y=ys)
         if linear:
-            of_products = jaxnn.Network(sizes, "identity", "regression")
+            linear_net = jaxnn.Network(sizes, "identity", "regression")
             without = [jaxnn.Layer(theta, jnp.zeros_like(b)) for theta, b in jaxnn.unstack(params)]
-            _, gradient = step(of_products)(without, xs, jnp.zeros((batch, sizes[-1])))
+            _, gradient = step(linear_net)(without, xs, jnp.zeros((batch, sizes[-1])))
             return inputs.in_short(theta for theta, _ in gradient)
         loss, gradient = once()
         return [float(loss), *inputs.in_short(v for g in jaxnn.unstack(gradient) for v in g)]
@@ -59,7 +59,7 @@ def workload(
 
 
 def batch_of(net: jaxnn.Network, batch: int) -> tuple[jax.Array, jax.Array]:
-    """Examples and labels, drawn."""
+    """Draw examples and labels."""
     key_x, key_y = jax.random.split(jax.random.key(1))
     xs = jax.random.normal(key_x, (batch, net.sizes[0]))
     if net.task.name == "binary":
@@ -68,11 +68,11 @@ def batch_of(net: jaxnn.Network, batch: int) -> tuple[jax.Array, jax.Array]:
 
 
 def flops(sizes: list[int], batch: int) -> float:
-    """Of a gradient's products: three a layer, and two in the first, which has no Δa below."""
+    """Count operations of a gradient's products: three a layer, two in the first, without Δa."""
     return 2.0 * batch * (3 * sum(n * m for n, m in pairwise(sizes)) - sizes[0] * sizes[1])
 
 
 def floor(sizes: list[int], batch: int, calls: int) -> Floor:
-    """By the rate of products in the largest layer."""
+    """Return the floor by the rate of products in the largest layer."""
     n, m = max(pairwise(sizes), key=lambda shape: shape[0] * shape[1])
     return Floor(calls * flops(sizes, batch), rates.products(batch, n, m))

@@ -10,16 +10,15 @@ import optax
 
 import jaxnn
 from experiments.bench import inputs
+from experiments.bench.sweep_jax import ACTIVATIONS
 from experiments.bench.waiting import repeated
 from experiments.bench.workload import Workload
-
-ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
 def workload(
     sizes: list[int], activation: str, task: str, batch: int, calls: int, stacked: bool = False
 ) -> Workload:
-    """As in `gradient.py`, whose weights and batch it reads; a run is a `lax.scan`."""
+    """Return the peer of `gradient.py`, whose weights and batch it reads; a run is a `lax.scan`."""
     sigma = ACTIVATIONS[activation]
 
     def forward(params: Any, xs: Any) -> Any:
@@ -40,23 +39,23 @@ def workload(
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(z, ys))
 
     step = jax.jit(jax.value_and_grad(loss))
-    of: list[Any] = []
+    arguments: list[Any] = []
 
     def read(folder: Path) -> None:
         params, batch = inputs.read(folder)
-        # The same pytree as ours: what a container costs in a call is no part of a gradient.
+        # Our pytree: what a container costs in a call is no part of a gradient.
         layers: list[Any] = [jaxnn.Layer(jnp.asarray(theta), jnp.asarray(b)) for theta, b in params]
         if stacked:
             first, *run, last = layers
             layers = [first, jaxnn.Layer(*map(jnp.stack, zip(*run, strict=True))), last]
-        of[:] = [layers, jnp.asarray(batch["x"]), jnp.asarray(batch["y"])]
+        arguments[:] = [layers, jnp.asarray(batch["x"]), jnp.asarray(batch["y"])]
 
     def numbers(folder: Path) -> list[float]:
         read(folder)
-        value, gradient = step(*of)
+        value, gradient = step(*arguments)
         if stacked:
             first, run, last = gradient
             gradient = [first, *zip(*run, strict=True), last]
         return [float(value), *inputs.in_short(v for layer in gradient for v in layer)]
 
-    return Workload(lambda: repeated(partial(step, *of), calls), numbers)
+    return Workload(lambda: repeated(partial(step, *arguments), calls), numbers)

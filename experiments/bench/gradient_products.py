@@ -1,4 +1,4 @@
-"""The matrix products of a gradient step alone: what is left of it without σ, biases and a loss.
+"""The matrix products of a gradient step alone, without σ, biases and a loss.
 
 z[l] = z[l-1] θ[l-1] up, and Δθ = aᵀ Δz and Δz θᵀ down from Δz[L] = z[L] / B: three products a
 layer, two in the first. It is the gradient of the linear network without biases, by which it is
@@ -19,7 +19,7 @@ from experiments.bench.workload import Workload
 
 @jax.jit
 def products(thetas: Any, xs: Any) -> Any:
-    """Δθ of every layer."""
+    """Return Δθ of every layer."""
     signals = [xs]
     for theta in thetas:
         signals.append(signals[-1] @ theta)
@@ -32,12 +32,12 @@ def products(thetas: Any, xs: Any) -> Any:
 
 
 def workload(calls: int, **_: Any) -> Workload:
-    """As in `gradient.py`, whose weights and batch it reads."""
-    of: list[Any] = []
+    """Return the peer of `gradient.py`, whose weights and batch it reads."""
+    arguments: list[Any] = []
 
     def numbers(folder: Path) -> list[float]:
         params, arrays = inputs.read(folder)
-        of[:] = [[jnp.asarray(theta) for theta, _ in params], jnp.asarray(arrays["x"])]
-        return inputs.in_short(products(*of))
+        arguments[:] = [[jnp.asarray(theta) for theta, _ in params], jnp.asarray(arrays["x"])]
+        return inputs.in_short(products(*arguments))
 
-    return Workload(lambda: repeated(partial(products, *of), calls), numbers)
+    return Workload(lambda: repeated(partial(products, *arguments), calls), numbers)

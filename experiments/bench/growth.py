@@ -15,7 +15,7 @@ from experiments.bench.workload import Floor, Workload
 
 
 def workload(layers: int, activation: str, width: int, batch: int) -> Workload:
-    """`gradient_flow` of a network with so many hidden layers; 3 inputs, one output."""
+    """Return `gradient_flow` of a network with so many hidden layers; 3 inputs, one output."""
     sizes = (3, *[width] * layers, 1)
     net = jaxnn.Network(sizes, activation, "binary")
     xs = jax.random.normal(jax.random.key(1), (batch, 3))
@@ -34,15 +34,16 @@ def workload(layers: int, activation: str, width: int, batch: int) -> Workload:
         return [float(run()[0]) / layers]
 
     def memory() -> float:
-        of: Any = program.memory_analysis()
-        return float(of.temp_size_in_bytes + of.argument_size_in_bytes + of.output_size_in_bytes)
+        sizes: Any = program.memory_analysis()
+        kinds = ("temp", "argument", "output")
+        return float(sum(getattr(sizes, f"{kind}_size_in_bytes") for kind in kinds))
 
     def floor() -> Floor:
         """The forward product of a layer is computed three times: for √L, and on the way back."""
         products = flops(list(sizes), batch) + 2 * 2.0 * batch * layers * width**2
         draw = initializers.uniform()
         rate = rates.randoms(lambda key: draw(key, (width, width), np.float32))
-        drawn = 3.0 * layers * width**2
-        return Floor(products, rates.products(batch, width, width), drawn, rate)
+        randoms = 3.0 * layers * width**2
+        return Floor(products, rates.products(batch, width, width), randoms, rate)
 
     return Workload(run, numbers, floor, memory)

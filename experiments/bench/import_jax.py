@@ -8,7 +8,7 @@ from experiments.bench.workload import Workload
 
 
 def workload() -> Workload:
-    """There is nothing to run; the version is what both sides agree on."""
+    """Return a workload that runs nothing; both sides agree on the version of JAX."""
 
     def numbers(_: Path) -> list[float]:
         return [float(part) for part in jax.__version__.split(".")[:2]]

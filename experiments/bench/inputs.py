@@ -1,4 +1,4 @@
-"""What both sides of a comparison share: data, weights and batches in a file, results in few words.
+"""Data, weights and batches that both sides of a comparison share, and results in few numbers.
 
 NumPy and scikit-learn alone, so that every peer may import it.
 """
@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-# Of Adam, for all: so small that nobody sees where it is added. scikit-learn adds it before √v is
-# corrected, so that with the usual 1e-8 its first steps of small entries would be others.
+# Adam's ε on all sides, so small that it does not matter where it is added: scikit-learn adds it
+# before √v is corrected, so that with the usual 1e-8 its first steps of small entries would differ.
 EPSILON = 1e-14
 NAME = "inputs.npz"
 Pairs = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
 def standardised(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """One of scikit-learn's sets as float32, each column with mean 0 and variance 1; its labels."""
+    """Return a set of scikit-learn: float32 columns of mean 0 and variance 1, and labels."""
     from sklearn import datasets
 
     x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
@@ -27,7 +27,7 @@ def standardised(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write(folder: Path, params: Iterable[Any], **more: Any) -> None:
-    """Keeps the layers' (θ, b) and other arrays for the other side."""
+    """Store the layers' (θ, b) and other arrays for the other side."""
     layers: dict[str, Any] = {}
     for i, (theta, b) in enumerate(params):
         layers[f"theta{i}"], layers[f"b{i}"] = np.asarray(theta), np.asarray(b)
@@ -35,9 +35,9 @@ def write(folder: Path, params: Iterable[Any], **more: Any) -> None:
 
 
 def read(folder: Path) -> tuple[Pairs, dict[str, np.ndarray]]:
-    """What `write` has kept."""
-    with np.load(folder / NAME, allow_pickle=False) as found:
-        arrays = {name: found[name] for name in found.files}
+    """Return the layers and arrays that `write` has stored."""
+    with np.load(folder / NAME, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
     params: list[tuple[np.ndarray, np.ndarray]] = []
     while f"theta{len(params)}" in arrays:
         i = len(params)
@@ -46,9 +46,9 @@ def read(folder: Path) -> tuple[Pairs, dict[str, np.ndarray]]:
 
 
 def in_short(arrays: Iterable[Any]) -> list[float]:
-    """Of each array v the logarithm of its norm, and (v/‖v‖)·c with c = √2 (cos 0, cos 1, …).
+    """Return for each array v: ln ‖v‖, and (v/‖v‖)·c with c = √2 (cos 0, cos 1, …).
 
-    Two numbers that all entries enter into: a wrong, missing or displaced one shows in them.
+    Both depend on all entries, so that a wrong, missing or displaced one changes them.
     """
     short = []
     for array in arrays:

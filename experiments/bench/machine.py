@@ -12,7 +12,7 @@ PEERS = ("optax", "torch", "equinox", "flax")
 
 
 def describe() -> dict[str, Any]:
-    """Processor, cores, memory, load, and the versions of the peers."""
+    """Return processor, cores, memory, load, and the versions of the peers."""
     return {
         "processor": _processor(),
         "cores": cores(),
@@ -33,7 +33,7 @@ def _version(package: str) -> str:
 
 
 def _processor() -> str:
-    """Linux alone names the model where Python can read it."""
+    """Model of the processor, which Python can read on Linux alone."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

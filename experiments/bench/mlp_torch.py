@@ -1,4 +1,4 @@
-"""What the PyTorch peers share: a multilayer perceptron, and how it takes given weights."""
+"""A multilayer perceptron in PyTorch, drawn or with given weights."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -14,12 +14,12 @@ Draw = Callable[[nn.Linear], object]
 
 
 def use_threads() -> None:
-    """As many as the other side has."""
+    """Use as many threads as the other side has."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def network(sizes: Sequence[int], activation: str, draw: Draw | None = None) -> nn.Sequential:
-    """Drawn once: the numbers that `nn.Linear` draws by itself would be thrown away."""
+    """Return a network, drawn once: without the numbers that `nn.Linear` draws by itself."""
     layers: list[nn.Module] = []
     for n, m in pairwise(sizes):
         linear = nn.utils.skip_init(nn.Linear, n, m)
@@ -30,12 +30,12 @@ def network(sizes: Sequence[int], activation: str, draw: Draw | None = None) -> 
 
 
 def linear_layers(model: nn.Sequential) -> list[nn.Linear]:
-    """Those with weights."""
+    """Return the layers that have weights."""
     return [layer for layer in model if isinstance(layer, nn.Linear)]
 
 
 def given(params: inputs.Pairs, activation: str) -> nn.Sequential:
-    """A network with these (θ, b)."""
+    """Return a network with these (θ, b)."""
     sizes = [len(params[0][0]), *(len(b) for _, b in params)]
     model = network(sizes, activation)
     with torch.no_grad():

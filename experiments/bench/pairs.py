@@ -1,4 +1,4 @@
-"""How a case is measured: both sides checked, then timed in turns.
+"""The measurement of a case: both sides are checked, then timed in turns.
 
 `case -> processes -> numbers of both, compared -> pairs of times -> ratio, its spread -> a row`
 """
@@ -22,7 +22,7 @@ FEW_LAYERS = (16, 64, 256)
 
 
 def measure(row: Row, case: Case, pairs: int, quick: bool) -> dict[str, Any]:
-    """The columns of a case that are measured.
+    """Return the columns of a case that are measured.
 
     Raises:
         SideError: a side ended, or both do not compute the same numbers.
@@ -35,16 +35,16 @@ def measure(row: Row, case: Case, pairs: int, quick: bool) -> dict[str, Any]:
 
 
 def _compared(row: Row, case: Case, pairs: int, folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {"pairs": pairs}
+    measured: dict[str, Any] = {"pairs": pairs}
     with contextlib.ExitStack() as stack:
-        ours, found["ours_import"] = stack.enter_context(started(case.ours, folder))
+        ours, measured["ours_import"] = stack.enter_context(started(case.ours, folder))
         checked = ours.ask("numbers")["numbers"]
         theirs = None
         if case.theirs is not None:
-            theirs, found["theirs_import"] = stack.enter_context(started(case.theirs, folder))
-            found["difference"] = difference(case, checked, theirs.ask("numbers")["numbers"])
-            found["theirs_first"] = theirs.seconds()
-        found["ours_first"] = ours.seconds()
+            theirs, measured["theirs_import"] = stack.enter_context(started(case.theirs, folder))
+            measured["difference"] = difference(case, checked, theirs.ask("numbers")["numbers"])
+            measured["theirs_first"] = theirs.seconds()
+        measured["ours_first"] = ours.seconds()
         if row.kind != "cold":
             other = None if theirs is None else theirs.seconds
             times = [_times(ours.seconds, other, i) for i in range(pairs)]
@@ -52,15 +52,15 @@ def _compared(row: Row, case: Case, pairs: int, folder: Path) -> dict[str, Any]:
     if row.kind == "cold":
         one, another = (partial(cold, side, folder) for side in _sides(case))
         times = [_times(one, another, i) for i in range(pairs)]
-    found["ours_seconds"] = float(np.median([t for t, _ in times]))
+    measured["ours_seconds"] = float(np.median([t for t, _ in times]))
     if case.theirs is not None:
-        found["theirs_seconds"] = float(np.median([t for _, t in times]))
+        measured["theirs_seconds"] = float(np.median([t for _, t in times]))
     if floor is not None and row.kind != "cold":
-        found |= {"floor_seconds": floor, "over_floor": found["ours_seconds"] / floor}
+        measured |= {"floor_seconds": floor, "over_floor": measured["ours_seconds"] / floor}
     if row.kind == "floor":
         assert floor is not None
-        return found | summary([t / floor for t, _ in times])
-    return found | summary([one / other for one, other in times])
+        return measured | summary([t / floor for t, _ in times])
+    return measured | summary([one / other for one, other in times])
 
 
 def _sides(case: Case) -> tuple[Side, Side]:
@@ -69,10 +69,10 @@ def _sides(case: Case) -> tuple[Side, Side]:
 
 
 def difference(case: Case, ours: list[float], theirs: list[float]) -> float:
-    """The largest between numbers that should be the same.
+    """Return the largest difference between numbers that should be equal.
 
     Raises:
-        SideError: it is above the case's tolerance, or there are not as many.
+        SideError: it is above the case's tolerance, or one side has more numbers.
     """
     apart = math.inf
     if len(ours) == len(theirs) > 0:
@@ -88,7 +88,7 @@ def difference(case: Case, ours: list[float], theirs: list[float]) -> float:
 def _times(
     ours: Callable[[], float], theirs: Callable[[], float] | None, i: int
 ) -> tuple[float, float]:
-    """A pair: who begins takes turns, so that a machine that slows down does so for both."""
+    """Seconds of a pair; sides begin in turns, so that a slow machine is slow for both."""
     if theirs is None:
         return ours(), math.nan
     if i % 2:
@@ -99,13 +99,13 @@ def _times(
 
 
 def summary(ratios: list[float]) -> dict[str, float]:
-    """The median and the quartiles."""
+    """Return the median and the quartiles."""
     low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
     return {"ratio": float(middle), "ratio_low": float(low), "ratio_high": float(high)}
 
 
 def _floor(process: Process) -> float | None:
-    """Seconds, of a process whose workload has a floor."""
+    """Seconds of the floor, if the workload of a process has one."""
     parts = process.ask("floor")
     return Floor(**parts).seconds if parts else None
 
@@ -113,21 +113,21 @@ def _floor(process: Process) -> float | None:
 def _growth(
     row: Row, case: Case, pairs: int, folder: Path, layers: tuple[int, ...]
 ) -> dict[str, Any]:
-    """The exponent k of time or memory ~ layers^k, a fit over all of them for each round."""
+    """Exponent k of time or memory ~ layers^k, a fit over all numbers of layers for each round."""
     sides = [Side(case.ours.module, {**case.ours.arguments, "layers": n}) for n in layers]
     with contextlib.ExitStack() as stack:
-        begun = [stack.enter_context(started(side, folder)) for side in sides]
-        processes = [process for process, _ in begun]
-        found: dict[str, Any] = {"pairs": pairs, "ours_import": begun[-1][1]}
-        found["ours_first"] = [process.seconds() for process in processes][-1]
+        entered = [stack.enter_context(started(side, folder)) for side in sides]
+        processes = [process for process, _ in entered]
+        measured: dict[str, Any] = {"pairs": pairs, "ours_import": entered[-1][1]}
+        measured["ours_first"] = [process.seconds() for process in processes][-1]
         if row.kind == "memory":
             rounds = [[float(process.ask("memory")["bytes"]) for process in processes]]
-            found |= {"pairs": 1, "ours_seconds": processes[-1].seconds()}
+            measured |= {"pairs": 1, "ours_seconds": processes[-1].seconds()}
         else:
             rounds = [[process.seconds() for process in processes] for _ in range(pairs)]
-            found["ours_seconds"] = float(np.median([times[-1] for times in rounds]))
+            measured["ours_seconds"] = float(np.median([times[-1] for times in rounds]))
             floor = _floor(processes[-1])
             assert floor is not None
-            found |= {"floor_seconds": floor, "over_floor": found["ours_seconds"] / floor}
+            measured |= {"floor_seconds": floor, "over_floor": measured["ours_seconds"] / floor}
     exponents = [float(np.polyfit(np.log(layers), np.log(values), 1)[0]) for values in rounds]
-    return found | summary(exponents)
+    return measured | summary(exponents)

@@ -1,4 +1,4 @@
-"""The processes of a benchmark, as the one that measures sees them."""
+"""The processes of a benchmark, seen by the one that measures."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ PATIENCE = 60  # seconds that a process has to end
 
 
 class SideError(Exception):
-    """A side ended before it answered, or computes something else; the sentence says which."""
+    """A side that ended before it answered, or computes something else; the message says which."""
 
 
 class Side(NamedTuple):
@@ -26,21 +26,21 @@ class Side(NamedTuple):
 
 
 def cores() -> int:
-    """How many threads each side may use."""
+    """Return the number of threads that each side may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def environment() -> dict[str, str]:
-    """As many threads for every library; no program that an earlier process has compiled."""
+    """Return the variables of a side: equal threads for every library, no cache of programs."""
     threads = dict.fromkeys(
         ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(cores())
     )
     apart = ("JAX_COMPILATION_CACHE_DIR", "JAX_NUM_CPU_DEVICES", "XLA_FLAGS", "PYTHONWARNINGS")
-    kept = {name: value for name, value in os.environ.items() if name not in apart}
-    path = os.pathsep.join([str(ROOT), *filter(None, [kept.get("PYTHONPATH")])])
-    return {**kept, **threads, "JAX_ENABLE_COMPILATION_CACHE": "false", "PYTHONPATH": path}
+    others = {name: value for name, value in os.environ.items() if name not in apart}
+    path = os.pathsep.join([str(ROOT), *filter(None, [others.get("PYTHONPATH")])])
+    return {**others, **threads, "JAX_ENABLE_COMPILATION_CACHE": "false", "PYTHONPATH": path}
 
 
 def _command(side: Side, folder: Path, *more: str) -> list[str]:
@@ -50,7 +50,7 @@ def _command(side: Side, folder: Path, *more: str) -> list[str]:
 
 
 class Process:
-    """A side that is prepared and waits to be asked."""
+    """A prepared side that answers requests."""
 
     def __init__(self, side: Side, folder: Path, log: Path, *more: str) -> None:
         self.side, self._log = side, log
@@ -66,23 +66,23 @@ class Process:
             )
 
     def answer(self) -> dict[str, Any]:
-        """The next line that it says.
+        """Return the next answer.
 
         Raises:
-            SideError: it has ended, or says why it cannot.
+            SideError: it has ended, or says why it cannot answer.
         """
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            said = self._log.read_text(encoding="utf-8").strip().splitlines() or ["nothing said"]
-            raise SideError(f"{self.side.module}: the process has ended: {said[-1]}")
+            lines = self._log.read_text(encoding="utf-8").strip().splitlines() or ["nothing said"]
+            raise SideError(f"{self.side.module}: the process has ended: {lines[-1]}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise SideError(answer["error"])
         return answer
 
     def ask(self, word: str) -> dict[str, Any]:
-        """A request and its answer.
+        """Send a request and return its answer.
 
         Raises:
             SideError: as `answer`.
@@ -94,11 +94,11 @@ class Process:
         return self.answer()
 
     def seconds(self) -> float:
-        """One repetition."""
+        """Return the seconds of one repetition."""
         return float(self.ask("run")["seconds"])
 
     def close(self) -> None:
-        """Ends it, whatever it does."""
+        """End the process, whatever it does."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -112,7 +112,7 @@ class Process:
 
 @contextlib.contextmanager
 def started(side: Side, folder: Path) -> Iterator[tuple[Process, float]]:
-    """A process that is prepared, and the seconds that its imports took."""
+    """Start a side; yield the prepared process and the seconds that its imports took."""
     process = Process(side, folder, folder / f"{side.module}.log")
     try:
         yield process, float(process.answer()["imported"])
@@ -121,15 +121,15 @@ def started(side: Side, folder: Path) -> Iterator[tuple[Process, float]]:
 
 
 def cold(side: Side, folder: Path) -> float:
-    """Seconds from the start of a fresh process to its last result.
+    """Return the seconds from the start of a fresh process to its last result.
 
     Raises:
         SideError: it has none.
     """
-    begun = time.perf_counter()
+    start = time.perf_counter()
     process = Process(side, folder, folder / f"{side.module}.log", "--once")
     try:
         process.answer()
-        return time.perf_counter() - begun
+        return time.perf_counter() - start
     finally:
         process.close()

@@ -1,4 +1,4 @@
-"""The table as data: what is compared with what, on which cases, and the goal of each."""
+"""The comparisons as data: workloads, their peers, cases, and the goal of each."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,10 +10,10 @@ Kind = Literal["warm", "cold", "floor", "growth", "memory"]
 
 @dataclass(frozen=True)
 class Case:
-    """A pair of sides that are compared; without `theirs`, ours is compared with what `Row` says.
+    """A pair of sides that are compared; without `theirs`, ours is compared as `Row.kind` says.
 
     name: for tables.
-    tolerance: by how much the numbers of both sides may differ.
+    tolerance: of the difference between the numbers of both sides.
     """
 
     name: str
@@ -27,9 +27,9 @@ class Case:
 class Row:
     """A line of the goals.
 
-    kind: what is compared: `warm`, the second and later runs of a process; `cold`, the life of a
-        fresh one; `floor`, ours with its floor; `growth`, the exponents of time and `memory`.
-    overall: a goal for the geometric mean of all cases, beside that of each.
+    kind: of the times compared: `warm`, the second and later runs of a process; `cold`, the life of
+        a fresh one; `floor`, ours with its floor; `growth`, the exponents of time and `memory`.
+    overall: a goal for the geometric mean of all cases, besides that of each.
     needs: packages beyond those of the experiments.
     """
 
@@ -43,7 +43,7 @@ class Row:
 
 
 def rows(quick: bool) -> tuple[Row, ...]:
-    """All of them; quick ones are tiny, to see that everything runs."""
+    """Return all rows; quick ones are tiny, to see that everything runs."""
     return (*gradient_steps(quick), *sweeps(quick), *own(quick), *trainings(quick))
 
 
@@ -66,7 +66,7 @@ def _shape(shape: tuple[list[int], str, str, int, int], quick: bool) -> dict[str
 
 
 def gradient_steps(quick: bool) -> tuple[Row, ...]:
-    """One step, against JAX and against products alone."""
+    """Return rows of one step, against JAX and against products alone."""
 
     def cases(theirs: str, goal: float, **more: bool) -> tuple[Case, ...]:
         return tuple(
@@ -83,7 +83,7 @@ def gradient_steps(quick: bool) -> tuple[Row, ...]:
 
 
 def sweeps(quick: bool) -> tuple[Row, ...]:
-    """Every depth from 1 on: a curve over depth has them all."""
+    """Return rows of sweeps over every depth from 1 on: a curve over depth has them all."""
     depths, batch = (list(range(1, 65)), 128) if not quick else ([1, 2, 5], 16)
     torch = ("torch",)
 
@@ -118,7 +118,7 @@ def sweeps(quick: bool) -> tuple[Row, ...]:
 
 
 def own(quick: bool) -> tuple[Row, ...]:
-    """What is ours on both sides."""
+    """Return rows with our code on both sides."""
 
     def flow(activation: str, width: int, calls: int) -> Case:
         shape = ([30, *[width] * 65, 1], activation, "binary", 128, calls)
@@ -144,7 +144,7 @@ def own(quick: bool) -> tuple[Row, ...]:
 
 
 def trainings(quick: bool) -> tuple[Row, ...]:
-    """Classifiers of the digits, and networks of the map of trainability."""
+    """Return rows of classifiers of the digits, and of networks of the map of trainability."""
     wide = {"(100,)": [100], "(256, 256, 256)": [256, 256, 256]}
 
     def cases(theirs: str, *goals: float) -> tuple[Case, ...]:

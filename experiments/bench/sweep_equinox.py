@@ -14,28 +14,25 @@ import numpy as np
 import optax
 
 from experiments.bench import inputs
-from experiments.bench.gradient_jax import ACTIVATIONS
-from experiments.bench.sweep_jax import INITIALISERS
+from experiments.bench.sweep_jax import ACTIVATIONS, INITIALISERS
 from experiments.bench.workload import Workload
 
 
 def biases(model: eqx.nn.MLP) -> list[Any]:
-    """Of every Linear; that of the scanned ones is (k, n)."""
+    """Return the biases of every Linear; that of the scanned ones is (k, n)."""
     return [layer.bias for layer in model.layers]
 
 
 def matrices(model: eqx.nn.MLP) -> list[Any]:
-    """Of every Linear, (m, n), or (k, m, n) of the scanned ones."""
+    """Return the weights of every Linear: (m, n), or (k, m, n) of the scanned ones."""
     return [layer.weight for layer in model.layers]
 
 
 @eqx.filter_jit
 def log_norms(model: eqx.nn.MLP, x: Any, y: Any) -> Any:
-    """log₁₀ ‖Δz[l]‖ of the batch's mean loss, l = 1 … L."""
-    of_biases = eqx.tree_at(
-        biases, jax.tree.map(lambda _: False, model), [True] * len(model.layers)
-    )
-    moving, fixed = eqx.partition(model, of_biases)
+    """Return log₁₀ ‖Δz[l]‖ of the batch's mean loss, l = 1 … L."""
+    is_bias = eqx.tree_at(biases, jax.tree.map(lambda _: False, model), [True] * len(model.layers))
+    moving, fixed = eqx.partition(model, is_bias)
 
     def loss(moving: Any, x: Any, y: Any) -> Any:
         z = eqx.combine(moving, fixed)(x)
@@ -49,7 +46,7 @@ def log_norms(model: eqx.nn.MLP, x: Any, y: Any) -> Any:
 def workload(
     depths: list[int], activation: str, width: int, batch: int, seeds: int, weights: str
 ) -> Workload:
-    """As in `sweep.py`."""
+    """Return the peer of `sweep.py`."""
     all_x, all_y = inputs.standardised("breast_cancer")
     draw = INITIALISERS[weights]
 

@@ -13,9 +13,9 @@ import optax
 from jax.nn import initializers
 
 from experiments.bench import inputs
-from experiments.bench.gradient_jax import ACTIVATIONS
 from experiments.bench.workload import Workload
 
+ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "relu": jax.nn.relu}
 INITIALISERS: dict[str, Any] = {
     "glorot_uniform": initializers.glorot_uniform(),
     "he_normal": initializers.he_normal(),
@@ -25,7 +25,7 @@ INITIALISERS: dict[str, Any] = {
 def workload(
     depths: list[int], activation: str, width: int, batch: int, seeds: int, weights: str
 ) -> Workload:
-    """As in `sweep.py`."""
+    """Return the peer of `sweep.py`."""
     sigma, draw = ACTIVATIONS[activation], INITIALISERS[weights]
     all_x, all_y = inputs.standardised("breast_cancer")
 

@@ -18,7 +18,7 @@ INITIALISERS = {
 
 
 def log_norms(model: nn.Sequential, x: torch.Tensor, y: torch.Tensor) -> list[float]:
-    """log₁₀ ‖Δz[l]‖ of the batch's mean loss, l = 1 … L."""
+    """Return log₁₀ ‖Δz[l]‖ of the batch's mean loss, l = 1 … L."""
     norms: list[torch.Tensor] = []
 
     def watch(_: nn.Module, __: Any, z: torch.Tensor) -> None:
@@ -35,7 +35,7 @@ def log_norms(model: nn.Sequential, x: torch.Tensor, y: torch.Tensor) -> list[fl
 def workload(
     depths: list[int], activation: str, width: int, batch: int, seeds: int, weights: str
 ) -> Workload:
-    """As in `sweep.py`."""
+    """Return the peer of `sweep.py`."""
     mlp_torch.use_threads()
     data_x, data_y = inputs.standardised("breast_cancer")
     all_x, all_y = torch.from_numpy(data_x), torch.from_numpy(data_y.astype(np.float32))

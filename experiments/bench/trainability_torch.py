@@ -1,4 +1,4 @@
-"""The same training with PyTorch, eager: a loop of SGD with momentum."""
+"""Training of the map of trainability with PyTorch, eager: a loop of SGD with momentum."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ RATE, MOMENTUM = 1e-3, 0.9
 def workload(
     depth: int, width: int, steps: int, batch: int, sigma_w_squared: float, sigma_b_squared: float
 ) -> Workload:
-    """As in `trainability.py`."""
+    """Return the peer of `trainability.py`."""
     mlp_torch.use_threads()
     data_x, data_y = inputs.standardised("digits")
     all_x, all_y = torch.from_numpy(data_x), torch.from_numpy(data_y)
@@ -37,7 +37,7 @@ def workload(
             return [float(loss), float((z.argmax(dim=1) == all_y).float().mean())]
 
     def shuffled() -> Any:
-        """Batches of one permutation after the other, without the rest."""
+        """Yield batches of one permutation after the other, without the smaller last ones."""
         per_epoch = len(all_x) // batch
         for step in range(steps):
             if step % per_epoch == 0:

@@ -20,7 +20,7 @@ RATE = 1e-3
 
 
 def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
-    """relu, Glorot weights, all of the digits.
+    """Return the training of a relu network with Glorot weights on all of the digits.
 
     Args:
         hidden: widths of the hidden layers.
@@ -52,11 +52,11 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
 
 
 def _mean(losses: Any, count: int, batch: int) -> float:
-    """Over the examples of an epoch whose last batch is smaller."""
+    """Mean over the examples of an epoch whose last batch is smaller."""
     examples = [min(batch, count - start) for start in range(0, count, batch)]
     return float(np.average(losses, weights=examples))
 
 
 def trained(params: Any, loss: float) -> list[float]:
-    """What both sides say of one epoch: its mean loss, and where the weights have gone."""
+    """Return one epoch in numbers: its mean loss, and the trained weights in short."""
     return [loss, *inputs.in_short(theta for theta, _ in params)]

@@ -1,4 +1,4 @@
-"""The same training with Flax NNX: `nnx.jit` of a step, optax."""
+"""Training on the digits with Flax NNX: `nnx.jit` of a step, optax."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,7 @@ RATE = 1e-3
 
 
 class Classifier(nnx.Module):
-    """relu between Linear layers with Glorot weights."""
+    """A network with relu between Linear layers with Glorot weights."""
 
     def __init__(self, sizes: list[int], rngs: nnx.Rngs) -> None:
         glorot = nnx.initializers.glorot_uniform()
@@ -32,34 +32,34 @@ class Classifier(nnx.Module):
 
 @nnx.jit
 def step(model: Classifier, optimizer: Any, x: Any, y: Any) -> Any:
-    """One step; the mean loss before it."""
+    """Take one step; return the mean loss before it."""
 
-    def loss_of(model: Classifier) -> Any:
+    def mean_loss(model: Classifier) -> Any:
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(model(x), y))
 
-    loss, gradient = nnx.value_and_grad(loss_of)(model)
+    loss, gradient = nnx.value_and_grad(mean_loss)(model)
     optimizer.update(model, gradient)
     return loss
 
 
 def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
-    """As in `training.py`."""
+    """Return the peer of `training.py`."""
     all_x, all_y = inputs.standardised("digits")
     sizes = [all_x.shape[1], *hidden, 10]
 
-    def begun() -> tuple[Classifier, Any]:
+    def untrained() -> tuple[Classifier, Any]:
         model = Classifier(sizes, nnx.Rngs(0))
         return model, nnx.Optimizer(model, optax.adam(RATE, eps=inputs.EPSILON), wrt=nnx.Param)
 
     def epoch(model: Classifier, optimizer: Any, x: Any, y: Any, rows: Any) -> float:
         losses = []
         for start in range(0, len(rows), batch):
-            of_batch = rows[start : start + batch]
-            losses.append(step(model, optimizer, x[of_batch], y[of_batch]) * len(of_batch))
+            some = rows[start : start + batch]
+            losses.append(step(model, optimizer, x[some], y[some]) * len(some))
         return float(sum(losses)) / len(rows)
 
     def run() -> list[float]:
-        model, optimizer = begun()
+        model, optimizer = untrained()
         shuffled = np.random.default_rng(0)
         return [
             epoch(model, optimizer, all_x, all_y, shuffled.permutation(len(all_x)))
@@ -68,7 +68,7 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
 
     def numbers(folder: Path) -> list[float]:
         params, given = inputs.read(folder)
-        model, optimizer = begun()
+        model, optimizer = untrained()
         for layer, (theta, b) in zip(model.layers, params, strict=True):
             layer.kernel[...], layer.bias[...] = theta, b
         loss = epoch(model, optimizer, given["x"], given["y"], np.arange(len(given["x"])))

@@ -1,4 +1,4 @@
-"""The same training with scikit-learn's MLPClassifier."""
+"""Training on the digits with scikit-learn's MLPClassifier."""
 
 import warnings
 from pathlib import Path
@@ -13,7 +13,7 @@ RATE = 1e-3
 
 
 def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
-    """As in `training.py`: float32, no decay of the weights, no early stopping."""
+    """Return the peer of `training.py`: float32, no decay of weights, no early stopping."""
     x, y = inputs.standardised("digits")
     warnings.simplefilter("ignore", ConvergenceWarning)  # that all epochs were used is meant
 

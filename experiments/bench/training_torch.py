@@ -1,4 +1,4 @@
-"""The same training with PyTorch, eager: the loop of its tutorials, with the fused Adam."""
+"""Training on the digits with PyTorch, eager: its tutorials' loop, with the fused Adam."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ RATE = 1e-3
 
 
 def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
-    """As in `training.py`."""
+    """Return the peer of `training.py`."""
     mlp_torch.use_threads()
     data_x, data_y = inputs.standardised("digits")
     all_x, all_y = torch.from_numpy(data_x), torch.from_numpy(data_y)
@@ -25,12 +25,12 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
 
     def epoch(model: nn.Module, adam: Any, x: Any, y: Any, rows: Any) -> list[torch.Tensor]:
         losses = []
-        for of_batch in rows.split(batch):
+        for some in rows.split(batch):
             adam.zero_grad()
-            loss = nn.functional.cross_entropy(model(x[of_batch]), y[of_batch])
+            loss = nn.functional.cross_entropy(model(x[some]), y[some])
             loss.backward()
             adam.step()
-            losses.append(loss.detach() * len(of_batch))
+            losses.append(loss.detach() * len(some))
         return losses
 
     def run() -> list[float]:

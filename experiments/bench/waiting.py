@@ -1,4 +1,4 @@
-"""How repetitions of a compiled JAX function are run: its calls return before it has."""
+"""Calls of compiled JAX functions that are waited for: they return before they have computed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +7,11 @@ import jax
 
 
 def repeated(once: Callable[[], Any], calls: int) -> None:
-    """So many calls, each waited for."""
+    """Call `calls` times, and wait for each."""
     for _ in range(calls):
         waited(once())
 
 
 def waited(value: Any) -> None:
-    """Until it is computed."""
+    """Wait until a value is computed."""
     jax.block_until_ready(value)  # type: ignore[no-untyped-call]

@@ -1,10 +1,10 @@
-"""The process of one side: prepares a workload and answers requests, a line of JSON each.
+"""The process of one side: it prepares a workload and answers requests, a line of JSON each.
 
 `python -m experiments.bench.worker MODULE ARGUMENTS FOLDER [--once]`. A request is a word, the
-answer an object: `run` a repetition's seconds, `numbers`, `floor` and `memory` what a `Workload`
-has; the first line says how long the imports and the preparation took. With `--once` it runs a
-repetition unasked and ends: the life of a fresh process. What a library prints goes to the error
-stream.
+answer an object: for `run` the seconds of a repetition, for `numbers`, `floor` and `memory` those
+of the `Workload`; the first line has the seconds of imports and preparation. With `--once` it runs
+a repetition unasked and ends: the life of a fresh process. Whatever a library prints goes to the
+error stream.
 """
 
 import importlib
@@ -25,7 +25,7 @@ MISSING = 'needs {}, which is not installed; pip install -e ".[bench]"'
 
 
 def main(module: str, arguments: str, folder: str, *once: str) -> None:
-    """Serves one workload until nobody asks any more."""
+    """Serve one workload until nobody asks any more."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -43,23 +43,23 @@ def main(module: str, arguments: str, folder: str, *once: str) -> None:
 
 
 def _serve(say: Say, module: str, arguments: dict[str, Any], folder: Path, once: bool) -> None:
-    begun = time.perf_counter()
-    made = importlib.import_module(f"experiments.bench.{module}")
-    imported = time.perf_counter() - begun
-    workload: Workload = made.workload(**arguments)
+    started = time.perf_counter()
+    side = importlib.import_module(f"experiments.bench.{module}")
+    imported = time.perf_counter() - started
+    workload: Workload = side.workload(**arguments)
     if once:
         workload.run()
         say(ended=True)
         return
-    say(imported=imported, prepared=time.perf_counter() - begun - imported)
+    say(imported=imported, prepared=time.perf_counter() - started - imported)
     for line in sys.stdin:
         say(**ANSWERS[line.strip()](workload, folder))
 
 
 def _run(workload: Workload, _: Path) -> dict[str, Any]:
-    begun = time.perf_counter()
+    started = time.perf_counter()
     workload.run()
-    return {"seconds": time.perf_counter() - begun}
+    return {"seconds": time.perf_counter() - started}
 
 
 def _numbers(workload: Workload, folder: Path) -> dict[str, Any]:

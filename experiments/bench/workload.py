@@ -1,4 +1,4 @@
-"""A workload: what the process of one side of a comparison is asked for."""
+"""A workload: the work that the process of one side of a comparison is asked for."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 
 class Floor(NamedTuple):
-    """What a repetition takes at least: its operations over the rates of this process.
+    """The least time of a repetition: its operations over the rates of this process.
 
     flops: floating-point operations of all matrix products.
-    flop_rate: of matrix products of the same shapes, a second.
+    flop_rate: operations a second, of matrix products of the same shapes.
     randoms: random numbers that are drawn.
-    random_rate: of drawing them, a second.
+    random_rate: random numbers a second.
     """
 
     flops: float
@@ -21,7 +21,7 @@ class Floor(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """The floor."""
+        """Seconds that a repetition takes at least."""
         return self.flops / self.flop_rate + self.randoms / self.random_rate
 
 
@@ -30,9 +30,9 @@ class Workload(NamedTuple):
 
     run: one repetition, up to its last result.
     numbers: a few of the results, logarithms or of order 1, for inputs that are in a folder: ours
-        draws them and writes them there, a peer reads them. Both sides give the same.
-    floor: how fast a repetition could be; ours alone has it.
-    memory: bytes that the program of a repetition takes, where that is measured.
+        draws them and writes them there, a peer reads them. Both sides must give equal numbers.
+    floor: the least time of a repetition; ours alone has it.
+    memory: bytes that the program of a repetition takes, if that is measured.
     """
 
     run: Callable[[], object]

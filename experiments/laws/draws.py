@@ -1,4 +1,4 @@
-"""Random networks of equal layers, and what is measured of them the same way in several laws."""
+"""Random networks of equal layers, and measurements of them that several laws share."""
 
 import math
 from functools import partial
@@ -16,62 +16,63 @@ Params = tuple[jaxnn.Layer, ...]
 GAUSSIAN, ORTHOGONAL = jaxnn.gaussian(1.0), jaxnn.orthogonal(1.0)
 
 
-class Case(NamedTuple):
-    """Hidden layers of one kind: weights of variance σ_w²/n, biases of variance σ_b²."""
+class Ensemble(NamedTuple):
+    """Random hidden layers of one kind: weights of variance σ_w²/n, biases of variance σ_b²."""
 
     activation: str
     sigma_w: float
     sigma_b: float = 0.0
 
 
-def square(n: int, hidden: int, activation: str) -> jaxnn.Network:
-    """A network of `hidden` hidden layers, with n units in every layer, input and output too."""
+def square_network(n: int, hidden: int, activation: str) -> jaxnn.Network:
+    """Return a network of `hidden` hidden layers, with n units in each, input and output too."""
     return jaxnn.Network((n,) * (hidden + 2), activation, "regression")
 
 
-def drawn(
+def draw(
     net: jaxnn.Network,
     key: jax.Array,
     sigma_w: float | jax.Array,
     sigma_b: float | jax.Array,
     weights: Initializer = GAUSSIAN,
 ) -> Params:
-    """Parameters in one run: of one key, the same numbers times σ, which may be traced."""
+    """Draw stacked parameters: for one key, the same numbers times σ, which may be traced."""
     params = cast(Params, jaxnn.init(net, key, weights, 1.0, stacked=True))
     return tuple(jaxnn.Layer(sigma_w * theta, sigma_b * b) for theta, b in params)
 
 
 class Start(NamedTuple):
-    """A case whose first hidden layer starts at the mean square q, for inputs of mean square q0.
+    """An ensemble whose first hidden layer has the mean square q, for inputs of mean square q0.
 
     half_log_chi: ½ ln χ(q), what a layer adds to ln ‖Δz‖ on the way down, in nats.
     """
 
-    case: Case
+    ensemble: Ensemble
     q: float
     q0: float
     half_log_chi: float
 
 
-def started(case: Case) -> Start:
-    """The start at q*, where all layers are alike; at 1 where q has no scale, as for relu."""
+def fixed_point(ensemble: Ensemble) -> Start:
+    """Return the start at q*, at which all layers are alike; 1 if q has no scale, as for relu."""
     with jax.enable_x64(True):
-        q = float(jaxnn.meanfield.fixed_point(*case))
+        q = float(jaxnn.meanfield.fixed_point(*ensemble))
         q = q if 0 < q < math.inf else 1.0
-        chi = float(jaxnn.meanfield.chi(case.activation, case.sigma_w, q))
-    return Start(case, q, (q - case.sigma_b**2) / case.sigma_w**2, 0.5 * math.log(chi))
+        chi = float(jaxnn.meanfield.chi(ensemble.activation, ensemble.sigma_w, q))
+    q0 = (q - ensemble.sigma_b**2) / ensemble.sigma_w**2
+    return Start(ensemble, q, q0, 0.5 * math.log(chi))
 
 
-def of_square(key: jax.Array, n: int, q0: float | jax.Array) -> jax.Array:
-    """A random direction, (n,), of mean square q0."""
+def random_vector(key: jax.Array, n: int, mean_square: float | jax.Array) -> jax.Array:
+    """Draw a vector, (n,), of random direction and the given mean square."""
     x = jax.random.normal(key, (n,))
-    return x * jnp.sqrt(q0 / jnp.mean(jnp.square(x)))
+    return x * jnp.sqrt(mean_square / jnp.mean(jnp.square(x)))
 
 
 class Flows(NamedTuple):
-    """Of a `jaxnn.Flow` what laws need; (seeds, hidden + 1), the output layer last.
+    """The fields of `jaxnn.Flow` that laws need; (seeds, hidden + 1), the output layer last.
 
-    The rest is not computed then: smaller programs compile faster.
+    The others are not computed then: smaller programs compile faster.
     """
 
     log_delta: jax.Array
@@ -85,16 +86,17 @@ def flows(
     keys: jax.Array,
     n: int,
     hidden: int,
-    case: Case,
+    ensemble: Ensemble,
     q0: float,
     weights: Initializer = GAUSSIAN,
 ) -> Flows:
-    """The gradient's way down from a random unit cotangent at z[L], of a network for each key.
+    """Return the flow of a network for each key, from a random unit cotangent at z[L].
 
-    Each has one input of mean square q0.
+    Each network has one input, of mean square q0.
     """
-    found: Flows = _flows(keys, square(n, hidden, case.activation), case[1:], q0, weights)
-    return found
+    net = square_network(n, hidden, ensemble.activation)
+    by_seed: Flows = _flows(keys, net, ensemble[1:], q0, weights)
+    return by_seed
 
 
 @partial(jax.jit, static_argnames="weights")
@@ -107,19 +109,19 @@ def _flows(
 ) -> Flows:
     n = net.sizes[0]
 
-    def of_seed(key: jax.Array) -> Flows:
-        of_params, of_x, of_u = jax.random.split(key, 3)
-        params, x = drawn(net, of_params, *sigmas, weights), of_square(of_x, n, q0)
-        u = of_square(of_u, n, 1 / n)
+    def flow_of(key: jax.Array) -> Flows:
+        key_params, key_x, key_u = jax.random.split(key, 3)
+        params, x = draw(net, key_params, *sigmas, weights), random_vector(key_x, n, q0)
+        u = random_vector(key_u, n, 1 / n)
         flow = jaxnn.gradient_flow(net, params, x[None], cotangent=u[None])
         return Flows(*(getattr(flow, name) for name in Flows._fields))
 
-    found: Flows = lax.map(of_seed, keys)
-    return found
+    by_seed: Flows = lax.map(flow_of, keys)
+    return by_seed
 
 
 def slope_down(log_delta: np.ndarray) -> np.ndarray:
-    """Straight lines fitted to ln ‖Δz[l]‖, (seeds, layers): nats a layer on the way down."""
+    """Return the slopes of lines fitted to ln ‖Δz[l]‖, (seeds, layers): nats a layer downwards."""
     layers = np.arange(log_delta.shape[1])
     fitted: np.ndarray = np.polyfit(layers, log_delta.T.astype(np.float64), 1)[0]
     return -fitted

@@ -14,20 +14,20 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+import polars as pl
 
 import jaxnn
-from experiments.laws.draws import Case, Start, flows, slope_down, started
+from experiments.laws.draws import Ensemble, Start, fixed_point, flows, slope_down
 from experiments.laws.law import (
     ERRORS,
-    Expected,
     Law,
     Measurement,
     Panel,
+    Predicted,
     Prediction,
     curve,
-    found,
+    mean_of,
     points,
-    together,
 )
 
 # Activation, σ_w² (None: the critical one) and σ_b².
@@ -40,14 +40,14 @@ KINDS = (
     ("relu", 2.5, 0.0),
     ("selu", 1.0, 0.0),
 )
-SATURATING = ("sigmoid", "tanh", "selu")  # of these the band is a lower bound
+SATURATING = ("sigmoid", "tanh", "selu")  # for these the band is a lower bound
 PROFILE = Panel("Gradient by layer, widest network", "layer l", "ln ‖Δz[l]‖ / ‖Δz[last]‖")
 SLOPES = Panel("Slope of every network", "½ ln χ", "slope of ln ‖Δz[l]‖, nats a layer")
 REASON = "4 sd of the finite-width band over √seeds"
 
 
 class Setup(NamedTuple):
-    """The networks that are measured, each seed with weights of its own."""
+    """Widths and depth of the networks; each seed has weights of its own."""
 
     widths: tuple[int, ...]
     layers: int
@@ -56,7 +56,7 @@ class Setup(NamedTuple):
 
 @cache
 def kinds() -> dict[str, Start]:
-    """The kinds of hidden layers by name, at q*."""
+    """Return the ensembles by name, each started at q*."""
     by_name = {}
     for activation, variance_w, variance_b in KINDS:
         sigma_b = math.sqrt(variance_b)
@@ -66,42 +66,42 @@ def kinds() -> dict[str, Start]:
             name = f"{activation}, critical"
         else:
             sigma_w, name = math.sqrt(variance_w), f"{activation}, σ_w² = {variance_w:g}"
-        by_name[name] = started(Case(activation, sigma_w, sigma_b))
+        by_name[name] = fixed_point(Ensemble(activation, sigma_w, sigma_b))
     return by_name
 
 
 def predict(setup: Setup) -> Prediction:
-    """½ ln χ - c/4n, and the straight lines ½ ln χ · (layers - l) of infinite width."""
-    expected, curves = [], []
+    """Predict ½ ln χ - c/4n, and for infinite width the lines ½ ln χ · (layers - l)."""
+    numbers, curves = [], []
     layer = np.arange(1, setup.layers + 1)
     for name, kind in kinds().items():
         slope = kind.half_log_chi
         curves.append(curve(PROFILE, name, layer, slope * (setup.layers - layer)))
-        saturates = kind.case.activation in SATURATING
+        saturates = kind.ensemble.activation in SATURATING
         reason = REASON + ", doubled: units saturate" * saturates
         for n in setup.widths:
-            bias, sd = jaxnn.meanfield.slope_band(kind.case.activation, kind.q, n, setup.layers)
+            bias, sd = jaxnn.meanfield.slope_band(kind.ensemble.activation, kind.q, n, setup.layers)
             allowed = (1 + saturates) * ERRORS * float(sd) / math.sqrt(setup.seeds)
             value = slope + float(bias)
-            expected.append(Expected(f"{name}, n = {n}", value, allowed, reason, errors=0))
+            numbers.append(Predicted(f"{name}, n = {n}", value, allowed, reason, errors=0))
             curves.append(curve(SLOPES, f"n = {n}", slope, value))
-    return Prediction(tuple(expected), together(curves))
+    return Prediction(tuple(numbers), pl.concat(curves))
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:
-    """The slope of a straight line through ln ‖Δz[l]‖, l = 1 … layers, of each seed."""
-    keys, numbers, shown = jax.random.split(key, setup.seeds), {}, []
+    """Fit a line to ln ‖Δz[l]‖, l = 1 … layers, for each seed."""
+    keys, numbers, frames = jax.random.split(key, setup.seeds), {}, []
     layer = np.arange(1, setup.layers + 1)
     for name, kind in kinds().items():
         for n in setup.widths:
-            flow = flows(keys, n, setup.layers, kind.case, kind.q0)
+            flow = flows(keys, n, setup.layers, kind.ensemble, kind.q0)
             profile = np.asarray(flow.log_delta)[:, : setup.layers]
             slopes = slope_down(profile)
-            numbers[f"{name}, n = {n}"] = found(slopes)
-            shown.append(points(SLOPES, f"n = {n}", kind.half_log_chi, slopes[:, None]))
+            numbers[f"{name}, n = {n}"] = mean_of(slopes)
+            frames.append(points(SLOPES, f"n = {n}", kind.half_log_chi, slopes[:, None]))
             if n == max(setup.widths):
-                shown.append(points(PROFILE, name, layer, profile - profile[:, -1:]))
-    return Measurement(numbers, together(shown))
+                frames.append(points(PROFILE, name, layer, profile - profile[:, -1:]))
+    return Measurement(numbers, pl.concat(frames))
 
 
 LAW = Law(

@@ -13,25 +13,25 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 
 import jaxnn
-from experiments.laws.draws import Case, Params, drawn, slope_down, started
+from experiments.laws.draws import Ensemble, Params, draw, fixed_point, slope_down
 from experiments.laws.law import (
     ERRORS,
-    Expected,
     Law,
     Measurement,
     Panel,
+    Predicted,
     Prediction,
     Relation,
     curve,
-    found,
+    mean_of,
     points,
-    together,
 )
 from experiments.laws.training import Descent, Examples, accuracies, classifier, digits
 
-KINDS = {"He": Case("relu", math.sqrt(2)), "Xavier": Case("relu", 1.0)}
+KINDS = {"He": Ensemble("relu", math.sqrt(2)), "Xavier": Ensemble("relu", 1.0)}
 TRAINED, STALLED = 0.95, 0.30  # training accuracy that counts as either; chance is 0.10
 DESCENT = Descent(rate=0.01, momentum=0.0, batch=128)
 PROFILE = Panel("Gradient by layer, untrained", "layer l", "ln ‖Δz[l]‖ / ‖Δz[last]‖")
@@ -39,7 +39,7 @@ CURVE = Panel("Training on the digits", "step", "training accuracy")
 
 
 class Setup(NamedTuple):
-    """The network, the steps of training, how often to look, and seeds."""
+    """Size of the network, steps of training, looks at the accuracy among them, and seeds."""
 
     width: int
     layers: int
@@ -49,58 +49,58 @@ class Setup(NamedTuple):
 
 
 def predict(setup: Setup) -> Prediction:
-    """½ ln χ - c/4n a layer, and on which side of the two bounds training ends."""
-    expected, curves = [], []
+    """Predict ½ ln χ - c/4n a layer, and on which side of two bounds training ends."""
+    numbers, curves = [], []
     layer = np.arange(1, setup.layers + 1)
     bounds: dict[str, tuple[float, Relation]] = {"He": (TRAINED, "≥"), "Xavier": (STALLED, "≤")}
-    for name, case in KINDS.items():
-        slope = started(case).half_log_chi
+    for name, ensemble in KINDS.items():
+        slope = fixed_point(ensemble).half_log_chi
         bias, sd = jaxnn.meanfield.slope_band("relu", 1.0, setup.width, setup.layers)
         allowed = ERRORS * float(sd) / math.sqrt(setup.seeds)
         reason = "4 sd of the finite-width band over √seeds"
-        case_name = f"{name}: slope of ln ‖Δz‖"
-        expected.append(Expected(case_name, slope + float(bias), allowed, reason, errors=0))
+        case = f"{name}: slope of ln ‖Δz‖"
+        numbers.append(Predicted(case, slope + float(bias), allowed, reason, errors=0))
         bound, relation = bounds[name]
         reason = "a bound: no tolerance"
-        expected.append(Expected(f"{name}: accuracy", bound, 0.0, reason, 0, relation))
+        numbers.append(Predicted(f"{name}: accuracy", bound, 0.0, reason, 0, relation))
         curves.append(curve(PROFILE, name, layer, slope * (setup.layers - layer)))
         ends = np.array([0, setup.steps])
         curves.append(curve(CURVE, name, ends, [bound, bound]))
-    return Prediction(tuple(expected), together(curves))
+    return Prediction(tuple(numbers), pl.concat(curves))
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:
-    """The slope before training, from a random cotangent, and the accuracy on the way."""
+    """Measure the slope before training, from a random cotangent, and the accuracy during it."""
     examples = digits()
     net = classifier(setup.width, setup.layers, "relu")
     layer = np.arange(1, setup.layers + 1)
     step = setup.steps * np.arange(1, setup.looks + 1) / setup.looks
-    numbers, shown = {}, []
-    for name, case in KINDS.items():
+    numbers, frames = {}, []
+    for name, ensemble in KINDS.items():
         profiles, learned = [], []
         for seed in jax.random.split(key, setup.seeds):
-            of_params, of_u, of_batches = jax.random.split(seed, 3)
-            params = _draw(net, of_params, case.sigma_w)
-            profiles.append(np.asarray(_profile(net, params, examples, of_u))[:-1])
-            learned.append(accuracies(net, params, examples, of_batches, DESCENT, *setup[2:4]))
+            key_params, key_u, key_batches = jax.random.split(seed, 3)
+            params = _draw(net, key_params, ensemble.sigma_w)
+            profiles.append(np.asarray(_profile(net, params, examples, key_u))[:-1])
+            learned.append(accuracies(net, params, examples, key_batches, DESCENT, *setup[2:4]))
         profile, accuracy = np.array(profiles, np.float64), np.array(learned, np.float64)
-        numbers[f"{name}: slope of ln ‖Δz‖"] = found(slope_down(profile))
-        numbers[f"{name}: accuracy"] = found(accuracy[:, -1])
-        shown.append(points(PROFILE, name, layer, profile - profile[:, -1:]))
-        shown.append(points(CURVE, name, step, accuracy))
-    return Measurement(numbers, together(shown))
+        numbers[f"{name}: slope of ln ‖Δz‖"] = mean_of(slope_down(profile))
+        numbers[f"{name}: accuracy"] = mean_of(accuracy[:, -1])
+        frames.append(points(PROFILE, name, layer, profile - profile[:, -1:]))
+        frames.append(points(CURVE, name, step, accuracy))
+    return Measurement(numbers, pl.concat(frames))
 
 
 @jax.jit
 def _draw(net: jaxnn.Network, key: jax.Array, sigma_w: float) -> Params:
-    return drawn(net, key, sigma_w, 0.0)
+    return draw(net, key, sigma_w, 0.0)
 
 
 @partial(jax.jit, static_argnames="batch")
 def _profile(
     net: jaxnn.Network, params: Params, examples: Examples, key: jax.Array, batch: int = 64
 ) -> jax.Array:
-    """The mean of ln ‖Δz[l]‖ over examples, (layers + 1,), from a random cotangent."""
+    """Mean of ln ‖Δz[l]‖ over examples, (layers + 1,), from a random cotangent."""
     u = jax.random.normal(key, (batch, net.sizes[-1]))
     flow = jaxnn.gradient_flow(net, params, examples.x[:batch], cotangent=u)
     return jnp.mean(flow.log_delta_example, axis=1)

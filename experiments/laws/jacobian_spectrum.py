@@ -1,4 +1,4 @@
-"""Law 7: how far the singular values of a deep network's Jacobian are spread.
+"""Law 7: the spread of the singular values of a deep network's Jacobian grows with depth.
 
 The spectrum of JJᵀ, J = F[1] ⋯ F[L] with F[l] = diag(σ′(z[l])) θ[l], relative to its mean, has at
 infinite width and at criticality the variance
@@ -7,8 +7,8 @@ infinite width and at criticality the variance
 
 L for linear Gaussian networks, 2L for relu, L for relu with orthogonal weights, 0 for linear ones.
 The spectrum of a linear Gaussian network ends at (L+1)^(L+1) / L^L. A finite spectrum ends
-before its edge, the more so the larger the variance is beside n. Source: Pennington, Schoenholz &
-Ganguli 2017, arXiv:1711.04735.
+before its edge, the more so the larger the variance is compared with n. Source: Pennington,
+Schoenholz & Ganguli 2017, arXiv:1711.04735.
 """
 
 from functools import partial
@@ -17,19 +17,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 
 import jaxnn
-from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, drawn, of_square, square
+from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, draw, random_vector, square_network
 from experiments.laws.law import (
-    Expected,
     Law,
     Measurement,
     Panel,
+    Predicted,
     Prediction,
     curve,
-    found,
+    mean_of,
     points,
-    together,
 )
 from jaxnn.layers import Initializer
 from jaxnn.quadrature import mean
@@ -37,7 +37,7 @@ from jaxnn.spectrum import jacobian_factors, product_spectrum
 
 VARIANCE = Panel("Variance of JJᵀ's spectrum", "factors L", "variance / mean²")
 EDGE = Panel("Largest value, linear Gaussian", "factors L", "largest / mean")
-OF_VARIANCE, OF_EDGE = 0.15, 0.20  # what a width of some hundred units takes off
+FINITE_VARIANCE, FINITE_EDGE = 0.15, 0.20  # parts that a width of some hundred units takes off
 
 
 class Kind(NamedTuple):
@@ -48,7 +48,7 @@ class Kind(NamedTuple):
     variance: float
 
 
-OF_EDGES = "linear, Gaussian"
+WITH_EDGE = "linear, Gaussian"
 KINDS = {
     "linear, Gaussian": Kind("identity", GAUSSIAN, 1.0),
     "relu, Gaussian": Kind("relu", GAUSSIAN, 1.0),
@@ -58,7 +58,7 @@ KINDS = {
 
 
 class Setup(NamedTuple):
-    """The width, the numbers L of factors, and how many networks of each."""
+    """Width, numbers L of factors, and networks of each."""
 
     width: int
     factors: tuple[int, ...]
@@ -66,24 +66,24 @@ class Setup(NamedTuple):
 
 
 def predict(setup: Setup) -> Prediction:
-    """The variance of each kind, linear in L, and the edge."""
-    expected, curves = [], []
+    """Predict the variance of each kind, linear in L, and the edge."""
+    numbers, curves = [], []
     dense = np.arange(min(setup.factors), max(setup.factors) + 1)
     rounding = float(np.finfo(np.float32).eps)
     for name, kind in KINDS.items():
         each = _slopes(kind.activation) + kind.variance
         curves.append(curve(VARIANCE, name, dense, each * dense))
         for factors in setup.factors:
-            allowed = OF_VARIANCE * each * factors + factors * rounding
+            allowed = FINITE_VARIANCE * each * factors + factors * rounding
             reason = "15 % for a finite width and a few networks" if each else "rounding, L · 2⁻²³"
             case = f"{name}, L = {factors}: variance"
-            expected.append(Expected(case, each * factors, allowed, reason, errors=0))
-    curves.append(curve(EDGE, OF_EDGES, dense, [edge(int(d)) for d in dense]))
+            numbers.append(Predicted(case, each * factors, allowed, reason, errors=0))
+    curves.append(curve(EDGE, WITH_EDGE, dense, [edge(int(d)) for d in dense]))
     for factors in setup.factors:
         reason = "20 %: the largest of n values lies inside the edge"
-        case, of = f"{OF_EDGES}, L = {factors}: edge", edge(factors)
-        expected.append(Expected(case, of, OF_EDGE * of, reason, errors=0))
-    return Prediction(tuple(expected), together(curves))
+        case, value = f"{WITH_EDGE}, L = {factors}: edge", edge(factors)
+        numbers.append(Predicted(case, value, FINITE_EDGE * value, reason, errors=0))
+    return Prediction(tuple(numbers), pl.concat(curves))
 
 
 def _slopes(activation: str) -> float:
@@ -93,45 +93,45 @@ def _slopes(activation: str) -> float:
 
 
 def edge(factors: int) -> float:
-    """Where the spectrum of a product of Gaussian matrices ends, with mean 1."""
+    """Return the end of the spectrum of a product of Gaussian matrices, with mean 1."""
     return float((factors + 1) ** (factors + 1) / factors**factors)
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:
-    """Variance and largest value of the singular values of J, squared, over their mean."""
-    keys, numbers, shown = jax.random.split(key, setup.seeds), {}, []
+    """Measure variance and largest value of the squared singular values of J, over their mean."""
+    keys, numbers, frames = jax.random.split(key, setup.seeds), {}, []
     for name, kind in KINDS.items():
-        of_seed = [_spectra(setup, kind, key) for key in keys]
-        variances = np.array([[s.variance[0] for s in spectra] for spectra in of_seed], float)
-        largest = np.array([[_largest(s) for s in spectra] for spectra in of_seed])
+        by_seed = [_spectra(setup, kind, key) for key in keys]
+        variances = np.array([[s.variance[0] for s in spectra] for spectra in by_seed], float)
+        largest = np.array([[_largest(s) for s in spectra] for spectra in by_seed])
         for j, factors in enumerate(setup.factors):
-            numbers[f"{name}, L = {factors}: variance"] = found(variances[:, j])
-            numbers[f"{name}, L = {factors}: edge"] = found(largest[:, j])
-        shown.append(points(VARIANCE, name, setup.factors, variances))
-        if name == OF_EDGES:
-            shown.append(points(EDGE, name, setup.factors, largest))
-    return Measurement(numbers, together(shown))
+            numbers[f"{name}, L = {factors}: variance"] = mean_of(variances[:, j])
+            numbers[f"{name}, L = {factors}: edge"] = mean_of(largest[:, j])
+        frames.append(points(VARIANCE, name, setup.factors, variances))
+        if name == WITH_EDGE:
+            frames.append(points(EDGE, name, setup.factors, largest))
+    return Measurement(numbers, pl.concat(frames))
 
 
 def _largest(s: jaxnn.Spectrum) -> float:
-    """The largest value of JJᵀ's spectrum over the mean."""
+    """Largest value of JJᵀ's spectrum over the mean."""
     return float(jnp.exp(2 * s.log_singular_values[0, 0] - s.log_mean[0]))
 
 
 def _spectra(setup: Setup, kind: Kind, key: jax.Array) -> list[jaxnn.Spectrum]:
-    """Of one draw, for every number of factors: a shallower network is the start of a deeper."""
+    """Spectra of one draw by number of factors: a shallower network is the start of a deeper."""
     sigma_w = float(jaxnn.meanfield.critical_sigma_w(kind.activation, 0.0))
     n, most = setup.width, max(setup.factors)
-    (theta, b), x = _draw(key, square(n, most + 1, "identity"), sigma_w, kind.weights)
-    found = []
+    (theta, b), x = _draw(key, square_network(n, most + 1, "identity"), sigma_w, kind.weights)
+    spectra = []
     for factors in setup.factors:
         params = (
             jaxnn.Layer(theta[:factors], b[:factors]),
             jaxnn.Layer(theta[factors], b[factors]),
         )
-        factors_of_j = _factors(square(n, factors, kind.activation), params, x[None])
-        found.append(product_spectrum(factors_of_j))
-    return found
+        factors_of_j = _factors(square_network(n, factors, kind.activation), params, x[None])
+        spectra.append(product_spectrum(factors_of_j))
+    return spectra
 
 
 _factors = jax.jit(jacobian_factors)
@@ -141,9 +141,9 @@ _factors = jax.jit(jacobian_factors)
 def _draw(
     key: jax.Array, net: jaxnn.Network, sigma_w: float, weights: Initializer
 ) -> tuple[jaxnn.Layer, jax.Array]:
-    """The run of a network's hidden layers, and an input."""
-    of_params, of_x = jax.random.split(key)
-    return drawn(net, of_params, sigma_w, 0.0, weights)[0], of_square(of_x, net.sizes[0], 1.0)
+    """Run of a network's hidden layers, and an input."""
+    key_params, key_x = jax.random.split(key)
+    return draw(net, key_params, sigma_w, 0.0, weights)[0], random_vector(key_x, net.sizes[0], 1.0)
 
 
 LAW = Law(

@@ -1,4 +1,4 @@
-"""Law 2: the mean singular value of one layer's Jacobian tells how its initialisation does.
+"""Law 2: the mean singular value of a layer's Jacobian shows how good its initialisation is.
 
 An n × n matrix of independent entries of variance σ²/n has singular values from 0 to 2σ, on the
 quarter circle, with the mean 8σ/(3π). So U(±1/√n), of variance 1/3n, gives 8/(3π√3) = 0.49, and
@@ -18,21 +18,21 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 from jax.nn.initializers import variance_scaling
 
 import jaxnn
-from experiments.laws.draws import GAUSSIAN, of_square
+from experiments.laws.draws import GAUSSIAN, random_vector
 from experiments.laws.law import (
-    Expected,
-    Found,
     Law,
+    Measured,
     Measurement,
     Panel,
+    Predicted,
     Prediction,
     curve,
-    found,
+    mean_of,
     points,
-    together,
 )
 from jaxnn.layers import Initializer
 from jaxnn.quadrature import mean, solve
@@ -45,7 +45,7 @@ MEANS = Panel(
 
 
 class Scheme(NamedTuple):
-    """Weights of the variance σ_w²/n, and how they are drawn."""
+    """Weights of the variance σ_w²/n, and the function that draws them."""
 
     sigma_w: float
     draw: Initializer
@@ -59,7 +59,7 @@ SCHEMES = {
 
 
 class Setup(NamedTuple):
-    """One width, of tanh networks with `layers` hidden layers whose Jacobians are measured."""
+    """Width of tanh networks, number of hidden layers whose Jacobians are measured, and seeds."""
 
     width: int
     layers: int
@@ -67,8 +67,8 @@ class Setup(NamedTuple):
 
 
 def predict(setup: Setup) -> Prediction:
-    """σ_w · 8/(3π) of θ[0], and with the slopes of the hidden layers along the length map."""
-    expected, curves = [], []
+    """Predict σ_w · 8/(3π) for θ[0]; for hidden layers, with their slopes along the length map."""
+    numbers, curves = [], []
     for name, scheme in SCHEMES.items():
         q = jaxnn.meanfield.lengths(ACTIVATION, scheme.sigma_w, 0.0, 1.0, setup.layers)
         slopes = [mean_singular_value(ACTIVATION, float(q_l)) for q_l in q]
@@ -77,12 +77,12 @@ def predict(setup: Setup) -> Prediction:
         for layer, value in enumerate(means):
             allowed = value * (1 + layer) / setup.width
             reason = "4 standard errors, and (1 + l)/n of it for the finite width"
-            expected.append(Expected(_case(name, layer), float(value), float(allowed), reason))
-    return Prediction(tuple(expected), together(curves))
+            numbers.append(Predicted(_case(name, layer), float(value), float(allowed), reason))
+    return Prediction(tuple(numbers), pl.concat(curves))
 
 
 def mean_singular_value(activation: str, q: float) -> float:
-    """That of diag(σ′(z)) θ, for z of mean square q and independent entries of variance 1/n."""
+    """Return that of diag(σ′(z)) θ: z has mean square q, entries of θ variance 1/n."""
     x, w = np.polynomial.legendre.leggauss(NODES)
     angle = (1 + x) * np.pi / 4
     integrand = np.asarray(_integrand(activation, q, jnp.asarray(np.tan(angle))))
@@ -110,30 +110,30 @@ def _integrand(activation: str, q: float, u: jax.Array) -> jax.Array:
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:
-    """The singular values of θ[0] and of every layer's Jacobian, one network a seed."""
-    keys, shown = jax.random.split(key, setup.seeds), []
-    numbers: dict[str, Found] = {}
+    """Measure singular values of θ[0] and of every layer's Jacobian, one network a seed."""
+    keys, frames = jax.random.split(key, setup.seeds), []
+    numbers: dict[str, Measured] = {}
     for name, scheme in SCHEMES.items():
         means = np.array([_means(k, setup.width, setup.layers, scheme.draw) for k in keys])
-        shown.append(points(MEANS, name, np.arange(setup.layers + 1), means))
-        numbers |= {_case(name, layer): found(means[:, layer]) for layer in range(means.shape[1])}
-    return Measurement(numbers, together(shown))
+        frames.append(points(MEANS, name, np.arange(setup.layers + 1), means))
+        numbers |= {_case(name, layer): mean_of(means[:, layer]) for layer in range(means.shape[1])}
+    return Measurement(numbers, pl.concat(frames))
 
 
 @partial(jax.jit, static_argnames=("n", "layers", "draw"))
 def _means(key: jax.Array, n: int, layers: int, draw: Initializer) -> jax.Array:
-    of_params, of_x = jax.random.split(key)
+    key_params, key_x = jax.random.split(key)
     net = jaxnn.Network((n,) * (layers + 2), ACTIVATION, "regression")
-    params = jaxnn.unstack(jaxnn.init(net, of_params, draw, stacked=True))
-    z = jaxnn.trace(net, params, of_square(of_x, n, 1.0)).z
+    params = jaxnn.unstack(jaxnn.init(net, key_params, draw, stacked=True))
+    z = jaxnn.trace(net, params, random_vector(key_x, n, 1.0)).z
     slopes = jnp.stack([jnp.ones(n), *(net.activation.prime(z_l) for z_l in z[:layers])])
     thetas = jnp.stack([theta for theta, _ in params])
 
-    def of_layer(factors: tuple[jax.Array, jax.Array]) -> jax.Array:
+    def mean_of_layer(factors: tuple[jax.Array, jax.Array]) -> jax.Array:
         slope, theta = factors
         return jnp.mean(jnp.linalg.svd(slope[:, None] * theta, compute_uv=False))
 
-    means: jax.Array = jax.lax.map(of_layer, (slopes, thetas))
+    means: jax.Array = jax.lax.map(mean_of_layer, (slopes, thetas))
     return means
 
 

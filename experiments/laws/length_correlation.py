@@ -14,21 +14,21 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 from jax import lax
 
 import jaxnn
-from experiments.laws.draws import drawn, of_square, square
+from experiments.laws.draws import Ensemble, draw, random_vector, square_network
 from experiments.laws.law import (
     ERRORS,
-    Expected,
     Law,
     Measurement,
     Panel,
+    Predicted,
     Prediction,
     curve,
-    found,
+    mean_of,
     points,
-    together,
 )
 
 ACTIVATION, SIGMA_B = "tanh", 0.3
@@ -50,7 +50,7 @@ class Setup(NamedTuple):
 
 
 class Paths(NamedTuple):
-    """What a layer has, l = 1 … layers: q[l], c[l], and ln of the length of the tangent vector."""
+    """By layer, l = 1 … layers: q[l], c[l], and ln of the length of the tangent vector."""
 
     q: jax.Array
     c: jax.Array
@@ -58,8 +58,8 @@ class Paths(NamedTuple):
 
 
 def predict(setup: Setup) -> Prediction:
-    """The two maps iterated, ½ ln χ(q*) - c/4n, and the critical σ_w."""
-    expected, curves = [], []
+    """Predict by iterating the two maps; ½ ln χ(q*) - c/4n; and the critical σ_w."""
+    numbers, curves = [], []
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
     finite = 2 / setup.width
     for sigma_w in SIGMA_W:
@@ -68,35 +68,35 @@ def predict(setup: Setup) -> Prediction:
         curves += [curve(LENGTH, series, layer, q), curve(CORRELATION, series, layer, c)]
         late_q, late_c = float(q[half:].mean()), float(c[half:].mean())
         reason = "4 standard errors, and 2/n for the finite width"
-        expected += [
-            Expected(f"{series}: q*", late_q, finite * late_q, reason),
-            Expected(f"{series}: c[l], late layers", late_c, finite, reason),
+        numbers += [
+            Predicted(f"{series}: q*", late_q, finite * late_q, reason),
+            Predicted(f"{series}: c[l], late layers", late_c, finite, reason),
         ]
         growth, bias, sd = _growth(sigma_w, setup)
         allowed = 2 * ERRORS * sd / math.sqrt(setup.seeds)
         reason = "4 sd of the finite-width band over √seeds, doubled: units saturate"
         case = f"{series}: growth of a tangent"
-        expected.append(Expected(case, growth + bias, allowed, reason, errors=0))
+        numbers.append(Predicted(case, growth + bias, allowed, reason, errors=0))
     at = np.linspace(min(SIGMA_W) - 0.2, max(SIGMA_W), 25)
     at = np.unique(np.concatenate([at, SIGMA_W, _near()]))
     curves.append(curve(GROWTH, "½ ln χ(q*)", at, [_growth(s, setup)[0] for s in at]))
-    return Prediction((*expected, _edge(setup)), together(curves))
+    return Prediction((*numbers, _edge(setup)), pl.concat(curves))
 
 
 def _maps(sigma_w: float, layers: int) -> tuple[jax.Array, jax.Array]:
     """q[l] and c[l], each (layers,)."""
-    of = (ACTIVATION, sigma_w, SIGMA_B)
-    q = jaxnn.meanfield.lengths(*of, Q0, layers)
+    ensemble = Ensemble(ACTIVATION, sigma_w, SIGMA_B)
+    q = jaxnn.meanfield.lengths(*ensemble, Q0, layers)
 
     def layer(c: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jaxnn.meanfield.correlation_map(*of, q, c), c
+        return jaxnn.meanfield.correlation_map(*ensemble, q, c), c
 
     first = (sigma_w**2 * C0 * Q0 + SIGMA_B**2) / q[0]  # z[1] is linear in the input
     return q, lax.scan(layer, first, q)[1]
 
 
 def _growth(sigma_w: float, setup: Setup) -> tuple[float, float, float]:
-    """½ ln χ(q*), and bias and deviation of a slope that is fitted to the late layers."""
+    """½ ln χ(q*), with bias and deviation of a slope that is fitted to the late layers."""
     q = jaxnn.meanfield.fixed_point(ACTIVATION, sigma_w, SIGMA_B)
     chi = jaxnn.meanfield.chi(ACTIVATION, sigma_w, q)
     band = jaxnn.meanfield.slope_band(ACTIVATION, q, setup.width, setup.layers - setup.layers // 2)
@@ -104,69 +104,70 @@ def _growth(sigma_w: float, setup: Setup) -> tuple[float, float, float]:
 
 
 def _near() -> np.ndarray:
+    """Values of σ_w around the critical one."""
     with jax.enable_x64(True):
         return float(jaxnn.meanfield.critical_sigma_w(ACTIVATION, SIGMA_B)) + np.array(NEAR)
 
 
-def _edge(setup: Setup) -> Expected:
-    """The σ_w at which a tangent neither grows nor shrinks; -c/4n moves it a little."""
+def _edge(setup: Setup) -> Predicted:
+    """Critical σ_w, at which a tangent neither grows nor shrinks; -c/4n moves it a little."""
     low, critical, high = _near()[[0, len(NEAR) // 2, -1]]
     slope = (_growth(high, setup)[0] - _growth(low, setup)[0]) / (high - low)
     shift = abs(_growth(critical, setup)[1]) / slope
     reason = "4 standard errors, and the shift c/4n of the growth, doubled: units saturate"
-    return Expected("σ_w where order becomes chaos", float(critical), 2 * shift, reason)
+    return Predicted("σ_w where order becomes chaos", float(critical), 2 * shift, reason)
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:
-    """Two inputs and a tangent vector sent through networks; each seed's draws serve every σ_w."""
-    keys, numbers, shown = jax.random.split(key, setup.seeds), {}, []
+    """Send two inputs and a tangent through networks; each seed's draws serve every σ_w."""
+    keys, numbers, frames = jax.random.split(key, setup.seeds), {}, []
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
     sigmas = np.array([*SIGMA_W, *_near()])
     q, c, log_tangent = (np.asarray(v, np.float64) for v in _paths(keys, sigmas, *setup[:2]))
     growth = np.array([np.polyfit(layer[half:], v[:, half:].T, 1)[0] for v in log_tangent])
     for i, sigma_w in enumerate(SIGMA_W):
         series = f"σ_w = {sigma_w:g}"
-        shown += [points(LENGTH, series, layer, q[i]), points(CORRELATION, series, layer, c[i])]
-        numbers[f"{series}: q*"] = found(q[i][:, half:].mean(axis=1))
-        numbers[f"{series}: c[l], late layers"] = found(c[i][:, half:].mean(axis=1))
-        numbers[f"{series}: growth of a tangent"] = found(growth[i])
-    shown.append(points(GROWTH, "½ ln χ(q*)", sigmas, growth.T))
-    crossings = [_root(_near(), of_seed) for of_seed in growth[len(SIGMA_W) :].T]
-    numbers["σ_w where order becomes chaos"] = found(crossings)
-    return Measurement(numbers, together(shown))
+        frames += [points(LENGTH, series, layer, q[i]), points(CORRELATION, series, layer, c[i])]
+        numbers[f"{series}: q*"] = mean_of(q[i][:, half:].mean(axis=1))
+        numbers[f"{series}: c[l], late layers"] = mean_of(c[i][:, half:].mean(axis=1))
+        numbers[f"{series}: growth of a tangent"] = mean_of(growth[i])
+    frames.append(points(GROWTH, "½ ln χ(q*)", sigmas, growth.T))
+    crossings = [_root(_near(), rates) for rates in growth[len(SIGMA_W) :].T]
+    numbers["σ_w where order becomes chaos"] = mean_of(crossings)
+    return Measurement(numbers, pl.concat(frames))
 
 
 def _root(x: np.ndarray, y: np.ndarray) -> float:
-    """Where a straight line through the points crosses zero."""
+    """Zero of a straight line through the points."""
     slope, height = np.polyfit(x, y, 1)
     return float(-height / slope)
 
 
 @partial(jax.jit, static_argnames=("n", "layers"))
 def _paths(keys: jax.Array, sigmas: jax.Array, n: int, layers: int) -> Paths:
-    """Each (σ_w, seeds, layers)."""
-    net = square(n, layers, ACTIVATION)
+    """Paths of all σ_w and seeds, each (σ_w, seeds, layers)."""
+    net = square_network(n, layers, ACTIVATION)
 
-    def of_one(sigma_w: jax.Array, key: jax.Array) -> Paths:
-        of_params, of_x, of_other, of_tangent = jax.random.split(key, 4)
-        params = drawn(net, of_params, sigma_w, SIGMA_B)
-        x, other = of_square(of_x, n, Q0), of_square(of_other, n, Q0)
+    def path(sigma_w: jax.Array, key: jax.Array) -> Paths:
+        key_params, key_x, key_other, key_tangent = jax.random.split(key, 4)
+        params = draw(net, key_params, sigma_w, SIGMA_B)
+        x, other = random_vector(key_x, n, Q0), random_vector(key_other, n, Q0)
         y = C0 * x + math.sqrt(1 - C0**2) * other
 
         def hidden(x: jax.Array) -> jax.Array:
             return jaxnn.trace(net, params, x).z[0][:layers]
 
-        z, tangent = jax.jvp(hidden, (x,), (of_square(of_tangent, n, 1.0),))
+        z, tangent = jax.jvp(hidden, (x,), (random_vector(key_tangent, n, 1.0),))
         z_y = hidden(y)
         length, length_y = (jnp.linalg.norm(v, axis=1) for v in (z, z_y))
         c = jnp.sum(z * z_y, axis=1) / (length * length_y)
         return Paths(length**2 / n, c, jnp.log(jnp.linalg.norm(tangent, axis=1)))
 
-    def of_sigma(sigma_w: jax.Array) -> Paths:
-        found: Paths = lax.map(partial(of_one, sigma_w), keys)
-        return found
+    def by_seed(sigma_w: jax.Array) -> Paths:
+        paths: Paths = lax.map(partial(path, sigma_w), keys)
+        return paths
 
-    paths: Paths = lax.map(of_sigma, sigmas)
+    paths: Paths = lax.map(by_seed, sigmas)
     return paths
 
 

@@ -5,9 +5,9 @@ A product of D equal factors learns one singular mode u of a target s, from whit
     τ du/dt = D u^(2-2/D) (s - u),   D t(u0 → u) = ∫ du / (u^(2-2/D) (s - u))
 
 from u0 to u: the best step size falls like 1/D, so that the number of steps goes by D t, which for
-D → ∞ has a limit. Whole networks, with the best step size of a grid, do the same where their
-weights are orthogonal; of Gaussian weights a product of many has a few large singular values and
-many tiny ones, and the time grows with D. Source: Saxe et al. 2014, arXiv:1312.6120, equations 12
+D → ∞ has a limit. Whole networks, with the best step size of a grid, do the same if their weights
+are orthogonal; a product of many Gaussian matrices has a few large singular values and many tiny
+ones, and the time grows with D. Source: Saxe et al. 2014, arXiv:1312.6120, equations 12
 to 17, figures 3 to 6.
 """
 
@@ -18,21 +18,21 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 from jax import lax
 
 import jaxnn
-from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, Params, drawn, square
+from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, Params, draw, square_network
 from experiments.laws.law import (
-    Expected,
-    Found,
     Law,
+    Measured,
     Measurement,
     Panel,
+    Predicted,
     Prediction,
     curve,
-    found,
+    mean_of,
     points,
-    together,
 )
 from experiments.laws.training import Examples, fewest_steps
 from jaxnn.layers import Initializer
@@ -48,7 +48,7 @@ TIMES = Panel("Whole networks", "matrices D", f"steps / steps of {BASE}", log_x=
 
 
 class Setup(NamedTuple):
-    """Numbers D of matrices, ascending, of single modes and of networks; most steps to try."""
+    """Numbers D of matrices, ascending; width, most steps to try, and seeds of networks."""
 
     modes: tuple[int, ...]
     orthogonal: tuple[int, ...]
@@ -59,15 +59,15 @@ class Setup(NamedTuple):
 
 
 def predict(setup: Setup) -> Prediction:
-    """D t of single modes, and the ratios of learning times that follow for whole networks."""
-    expected, curves = [], []
+    """Predict D t of single modes, and ratios of the learning times of whole networks."""
+    numbers, curves = [], []
     u = np.linspace(MODE, LEARNED, 60)
     for factors in setup.modes:
         time = learning_time(factors, MODE, LEARNED)
         reason = "Euler steps: half a step size, relative"
-        expected.append(Expected(f"one mode, D = {factors}: D t", time, STEP / 2 * time, reason, 0))
-        of_u = [learning_time(factors, MODE, float(v)) for v in u]
-        curves.append(curve(MODES, f"D = {factors}", of_u, u))
+        numbers.append(Predicted(f"one mode, D = {factors}: D t", time, STEP / 2 * time, reason, 0))
+        times = [learning_time(factors, MODE, float(v)) for v in u]
+        curves.append(curve(MODES, f"D = {factors}", times, u))
     start, end = 1 / math.sqrt(setup.width), 1 - math.sqrt(LEFT)
     for name, matrices in (("orthogonal", setup.orthogonal), ("Gaussian", setup.gaussian)):
         base = learning_time(BASE, start, end)
@@ -76,15 +76,15 @@ def predict(setup: Setup) -> Prediction:
         if name == "orthogonal":
             curves.append(curve(TIMES, name, matrices, ratios))
             reason = "one step of the grid of step sizes, √2"
-            expected.append(Expected(case, deepest, (GRID - 1) * deepest, reason, errors=0))
+            numbers.append(Predicted(case, deepest, (GRID - 1) * deepest, reason, errors=0))
         else:
             reason = "it grows: twice what saturates, two steps of the grid"
-            expected.append(Expected(case, GRID**2 * deepest, 0.0, reason, 0, "≥"))
-    return Prediction(tuple(expected), together(curves))
+            numbers.append(Predicted(case, GRID**2 * deepest, 0.0, reason, 0, "≥"))
+    return Prediction(tuple(numbers), pl.concat(curves))
 
 
 def learning_time(factors: int, start: float, end: float) -> float:
-    """D t = ∫ du / (u^(2-2/D) (1 - u)), in v = ln(u/(1-u)), where it is ∫ u^(2/D-1) dv."""
+    """Return D t = ∫ du / (u^(2-2/D) (1 - u)), as ∫ u^(2/D-1) dv with v = ln(u/(1-u))."""
     x, w = np.polynomial.legendre.leggauss(64)
     low, high = (math.log(u / (1 - u)) for u in (start, end))
     u = 1 / (1 + np.exp(-(low + (high - low) * (1 + x) / 2)))
@@ -92,30 +92,30 @@ def learning_time(factors: int, start: float, end: float) -> float:
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:
-    """Trains single modes, and whole networks with every step size of the grid."""
-    numbers, shown = {}, []
+    """Train single modes, and whole networks with every step size of the grid."""
+    numbers, frames = {}, []
     for factors in setup.modes:
         u = np.asarray(_mode(setup.modes[-1], factors), np.float64)
         time = STEP * np.arange(len(u))
-        done = float(np.interp(LEARNED, u, time))
-        numbers[f"one mode, D = {factors}: D t"] = Found(done)
-        seen = np.searchsorted(u, np.linspace(MODE, LEARNED, 12)[1:-1])
-        shown.append(points(MODES, f"D = {factors}", time[seen], u[None, seen]))
+        learned = float(np.interp(LEARNED, u, time))
+        numbers[f"one mode, D = {factors}: D t"] = Measured(learned)
+        plotted = np.searchsorted(u, np.linspace(MODE, LEARNED, 12)[1:-1])
+        frames.append(points(MODES, f"D = {factors}", time[plotted], u[None, plotted]))
     for name, weights, matrices in (
         ("orthogonal", ORTHOGONAL, setup.orthogonal),
         ("Gaussian", GAUSSIAN, setup.gaussian),
     ):
         times = _times(setup, key, weights, matrices)
         ratios = times / times[:, [matrices.index(BASE)]]
-        numbers[_case(name, matrices[-1])] = found(ratios[:, -1])
-        shown.append(points(TIMES, name, matrices, ratios))
-    return Measurement(numbers, together(shown))
+        numbers[_case(name, matrices[-1])] = mean_of(ratios[:, -1])
+        frames.append(points(TIMES, name, matrices, ratios))
+    return Measurement(numbers, pl.concat(frames))
 
 
 @partial(jax.jit, static_argnames="room")
 def _mode(room: int, factors: int) -> jax.Array:
-    """`u` after each step of gradient descent: a network of one unit a layer, all weights equal."""
-    net = square(1, room - 1, "identity")
+    """Mode u by step of gradient descent: a network of one unit a layer, all weights equal."""
+    net = square_network(1, room - 1, "identity")
     x, y = jnp.ones((1, 1)), jnp.ones((1, 1))
     weight = MODE ** (1 / factors)
     params: Params = (
@@ -128,8 +128,8 @@ def _mode(room: int, factors: int) -> jax.Array:
         gradient = jaxnn.backprop(net, params, x, y, depth=factors - 1)[1]
         # No biases: a mode is a product of weights alone.
         moved = [
-            layer._replace(theta=layer.theta - STEP / factors * of.theta)
-            for layer, of in zip(params, gradient, strict=True)
+            layer._replace(theta=layer.theta - STEP / factors * slope.theta)
+            for layer, slope in zip(params, gradient, strict=True)
         ]
         return tuple(moved), u
 
@@ -141,7 +141,7 @@ def _times(
     setup: Setup, key: jax.Array, weights: Initializer, matrices: tuple[int, ...]
 ) -> np.ndarray:
     """Steps to learn a target with the best step size, (seeds, matrices); inf for never."""
-    net = square(setup.width, max(setup.orthogonal) - 1, "identity")
+    net = square_network(setup.width, max(setup.orthogonal) - 1, "identity")
     keys = jax.random.split(key, setup.seeds)
     return np.array(
         [[_fewest(k, net, weights, setup.most, d) for d in matrices] for k in keys], np.float64
@@ -152,13 +152,13 @@ def _times(
 def _fewest(
     key: jax.Array, net: jaxnn.Network, weights: Initializer, most: int, matrices: jax.Array
 ) -> jax.Array:
-    """The fewest steps with any step size: whitened inputs, a target of rank 10, all s = 1."""
+    """Fewest steps with any step size: whitened inputs, a target of rank 10, all s = 1."""
     n = net.sizes[0]
-    of_params, of_left, of_right = jax.random.split(key, 3)
-    left, right = (ORTHOGONAL(k, (n, n)) for k in (of_left, of_right))
+    key_params, key_left, key_right = jax.random.split(key, 3)
+    left, right = (ORTHOGONAL(k, (n, n)) for k in (key_left, key_right))
     x = math.sqrt(n) * jnp.eye(n)  # xᵀx / n = I
     examples = Examples(x, x @ left[:, :RANK] @ right[:RANK])
-    params = drawn(net, of_params, 1.0, 0.0, weights)
+    params = draw(net, key_params, 1.0, 0.0, weights)
 
     rates = jnp.asarray(RATES, float) / matrices
     return fewest_steps(net, params, examples, rates, LEFT, most, matrices - 1)

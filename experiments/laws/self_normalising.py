@@ -11,24 +11,24 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+import polars as pl
 
 import jaxnn
-from experiments.laws.draws import Case, flows, slope_down, started
+from experiments.laws.draws import Ensemble, fixed_point, flows, slope_down
 from experiments.laws.law import (
     ERRORS,
-    Expected,
     Law,
     Measurement,
     Panel,
+    Predicted,
     Prediction,
     curve,
-    found,
+    mean_of,
     points,
-    together,
 )
 from jaxnn.quadrature import mean
 
-SELU = Case("selu", 1.0)
+SELU = Ensemble("selu", 1.0)
 STARTS = (0.5, 3.0)
 EARLY = 5  # a layer on the way to the fixed point
 LENGTH = Panel("Variance of z[l]", "layer l", "mean square of z[l]")
@@ -37,7 +37,7 @@ GROWTH = "growth of the gradient"
 
 
 class Setup(NamedTuple):
-    """Networks of one width; the first half of the layers is left out of the late means."""
+    """Width, layers, whose first half is left out of the late means, and seeds."""
 
     width: int
     layers: int
@@ -45,8 +45,8 @@ class Setup(NamedTuple):
 
 
 def predict(setup: Setup) -> Prediction:
-    """The length map from both starts, the moments at q = 1, ½ ln χ - c/4n, and a bound χ ≥ 1."""
-    expected, curves = [], []
+    """Predict by the length map from both starts, the moments at q = 1, ½ ln χ - c/4n, χ ≥ 1."""
+    numbers, curves = [], []
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
     noise = "4 standard errors, and 3/n for the finite width"
     finite = 3 / setup.width
@@ -54,44 +54,44 @@ def predict(setup: Setup) -> Prediction:
         lengths = np.asarray(jaxnn.meanfield.lengths(*SELU, q, setup.layers))
         curves.append(curve(LENGTH, f"from {q:g}", layer, lengths))
         early = float(lengths[EARLY - 1])
-        expected += [
-            Expected(f"variance from {q:g}, layer {EARLY}", early, finite * early, noise),
-            Expected(
+        numbers += [
+            Predicted(f"variance from {q:g}, layer {EARLY}", early, finite * early, noise),
+            Predicted(
                 f"variance from {q:g}, late layers", float(lengths[half:].mean()), finite, noise
             ),
         ]
     mean_a = float(mean("selu", 1.0, lambda f, z, g: f.sigma(z)))
     var_a = float(mean("selu", 1.0, lambda f, z, g: f.sigma(z) ** 2)) - mean_a**2
-    expected.append(Expected("mean of a[l], late layers", mean_a, finite, noise))
-    expected.append(Expected("variance of a[l], late layers", var_a, finite, noise))
-    slope = started(SELU).half_log_chi
+    numbers.append(Predicted("mean of a[l], late layers", mean_a, finite, noise))
+    numbers.append(Predicted("variance of a[l], late layers", var_a, finite, noise))
+    slope = fixed_point(SELU).half_log_chi
     band = jaxnn.meanfield.slope_band("selu", 1.0, setup.width, setup.layers)
     allowed = 2 * ERRORS * float(band.sd) / math.sqrt(setup.seeds)
     reason = "4 sd of the finite-width band over √seeds, doubled: units saturate"
-    expected.append(Expected(GROWTH, slope + float(band.bias), allowed, reason, errors=0))
-    expected.append(Expected(f"{GROWTH}: χ > 1", 0.0, 0.0, "a sign has no tolerance", 0, "≥"))
+    numbers.append(Predicted(GROWTH, slope + float(band.bias), allowed, reason, errors=0))
+    numbers.append(Predicted(f"{GROWTH}: χ > 1", 0.0, 0.0, "a sign has no tolerance", 0, "≥"))
     curves.append(curve(GRADIENT, "½ ln χ a layer", layer, slope * (setup.layers - layer)))
-    return Prediction(tuple(expected), together(curves))
+    return Prediction(tuple(numbers), pl.concat(curves))
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:
-    """The signal from both starts, and the gradient of networks that start at the fixed point."""
-    keys, numbers, shown = jax.random.split(key, setup.seeds), {}, []
+    """Measure the signal from both starts, and the gradient of networks at the fixed point."""
+    keys, numbers, frames = jax.random.split(key, setup.seeds), {}, []
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
     for q in STARTS:
         flow = flows(keys, setup.width, setup.layers, SELU, q)
-        square = np.asarray(flow.mean_square_z)[:, : setup.layers]
-        shown.append(points(LENGTH, f"from {q:g}", layer, square))
-        numbers[f"variance from {q:g}, layer {EARLY}"] = found(square[:, EARLY - 1])
-        numbers[f"variance from {q:g}, late layers"] = found(square[:, half:].mean(axis=1))
+        variance = np.asarray(flow.mean_square_z)[:, : setup.layers]
+        frames.append(points(LENGTH, f"from {q:g}", layer, variance))
+        numbers[f"variance from {q:g}, layer {EARLY}"] = mean_of(variance[:, EARLY - 1])
+        numbers[f"variance from {q:g}, late layers"] = mean_of(variance[:, half:].mean(axis=1))
     flow = flows(keys, setup.width, setup.layers, SELU, 1.0)
     for name, values in (("mean", flow.mean_a), ("variance", flow.var_a)):
         late = np.asarray(values)[:, half : setup.layers]
-        numbers[f"{name} of a[l], late layers"] = found(late.mean(axis=1))
+        numbers[f"{name} of a[l], late layers"] = mean_of(late.mean(axis=1))
     profile = np.asarray(flow.log_delta)[:, : setup.layers]
-    numbers[GROWTH] = numbers[f"{GROWTH}: χ > 1"] = found(slope_down(profile))
-    shown.append(points(GRADIENT, "½ ln χ a layer", layer, profile - profile[:, -1:]))
-    return Measurement(numbers, together(shown))
+    numbers[GROWTH] = numbers[f"{GROWTH}: χ > 1"] = mean_of(slope_down(profile))
+    frames.append(points(GRADIENT, "½ ln χ a layer", layer, profile - profile[:, -1:]))
+    return Measurement(numbers, pl.concat(frames))
 
 
 LAW = Law(

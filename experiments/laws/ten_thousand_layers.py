@@ -4,7 +4,7 @@
     linear, Gaussian:    -L/2n ± √(L/2n), from E ln χ²_n/n = ψ(n/2) - ln(n/2) a layer, halved
     tanh, orthogonal:    q[l+1] = E[tanh(√q[l] g)²], so -½ ln 3 for q0 = 1/L: dq/dl = -2q²
 
-Of n units that are spread on a sphere, E[z⁴] is 3 q² n/(n+2): a finite width slows tanh down.
+For n units that are spread on a sphere, E[z⁴] is 3 q² n/(n+2): a finite width slows tanh down.
 Source: Xiao et al. 2018, arXiv:1806.05393, there with convolutions.
 """
 
@@ -13,25 +13,25 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+import polars as pl
 from jax.scipy.special import digamma, polygamma
 
 import jaxnn
-from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, Case, flows
+from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, Ensemble, flows
 from experiments.laws.law import (
     ERRORS,
-    Expected,
     Law,
     Measurement,
     Panel,
+    Predicted,
     Prediction,
     curve,
-    found,
+    mean_of,
     points,
-    together,
 )
 from jaxnn.layers import Initializer
 
-SHOWN = 21  # points of a path in the chart
+PLOTTED = 21  # points of a path in the chart
 LINEAR = Panel("Linear networks", "layer l", "ln ‖z[l]‖ / ‖z[1]‖")
 TANH = Panel("tanh, orthogonal, q0 = 1/L", "layer l", "ln ‖z[l]‖ / ‖z[1]‖")
 NAMES = ("linear, orthogonal", "linear, Gaussian", "tanh, orthogonal")
@@ -46,41 +46,41 @@ class Setup(NamedTuple):
 
 
 def predict(setup: Setup) -> Prediction:
-    """Ln ‖z[L]‖/‖z[1]‖ of the three kinds of network, and its way there."""
+    """Predict ln ‖z[l]‖/‖z[1]‖ of the three kinds of network, at l = L and on the way."""
     n, layers, seeds = setup
-    layer = shown(layers)
+    layer = plotted(layers)
     loss = 0.5 * (float(digamma(n / 2)) - math.log(n / 2))
     sd = 0.5 * math.sqrt(float(polygamma(1, n / 2)) * (layers - 1))
     q = np.asarray(jaxnn.meanfield.lengths("tanh", 1.0, 0.0, 1 / layers, layers))
     path = 0.5 * np.log(q / q[0])
     slower = 0.5 * math.log((1 + 2 * layers * q[0]) / (1 + 2 * layers * q[0] * n / (n + 2)))
     rounding = layers * float(np.finfo(np.float32).eps)
-    expected = (
-        Expected(NAMES[0], 0.0, rounding, "rounding, L · 2⁻²³", errors=0),
-        Expected(
+    numbers = (
+        Predicted(NAMES[0], 0.0, rounding, "rounding, L · 2⁻²³", errors=0),
+        Predicted(
             NAMES[1],
             loss * (layers - 1),
             ERRORS * sd / math.sqrt(seeds),
             "4 of the predicted √(L/2n) over √seeds",
             errors=0,
         ),
-        Expected(NAMES[2], float(path[-1]), slower, "4 standard errors, and n/(n+2) for E[z⁴]"),
+        Predicted(NAMES[2], float(path[-1]), slower, "4 standard errors, and n/(n+2) for E[z⁴]"),
     )
     lines = (0 * layer, loss * (layer - 1), path[layer - 1])
     panels = (LINEAR, LINEAR, TANH)
     every = zip(panels, NAMES, lines, strict=True)
     curves = [curve(panel, name, layer, y) for panel, name, y in every]
-    return Prediction(expected, together(curves))
+    return Prediction(numbers, pl.concat(curves))
 
 
-def shown(layers: int) -> np.ndarray:
-    """The layers that the chart shows."""
-    return np.unique(np.linspace(1, layers, SHOWN).astype(int))
+def plotted(layers: int) -> np.ndarray:
+    """Return the layers that the chart has."""
+    return np.unique(np.linspace(1, layers, PLOTTED).astype(int))
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:
-    """The length of z[l], from the mean squares that `gradient_flow` records."""
-    keys, layer = jax.random.split(key, setup.seeds), shown(setup.layers)
+    """Measure the length of z[l] by the mean squares that `gradient_flow` records."""
+    keys, layer = jax.random.split(key, setup.seeds), plotted(setup.layers)
     kinds: tuple[tuple[Panel, str, Initializer, float], ...] = (
         (LINEAR, "identity", ORTHOGONAL, 1.0),
         (LINEAR, "identity", GAUSSIAN, 1.0),
@@ -88,12 +88,12 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
     )
     numbers, frames = {}, []
     for name, (panel, activation, weights, q0) in zip(NAMES, kinds, strict=True):
-        flow = flows(keys, setup.width, setup.layers, Case(activation, 1.0), q0, weights)
+        flow = flows(keys, setup.width, setup.layers, Ensemble(activation, 1.0), q0, weights)
         log_z = 0.5 * np.asarray(flow.log_mean_square_z, np.float64)[:, : setup.layers]
         path = log_z - log_z[:, :1]
-        numbers[name] = found(path[:, -1])
+        numbers[name] = mean_of(path[:, -1])
         frames.append(points(panel, name, layer, path[:, layer - 1]))
-    return Measurement(numbers, together(frames))
+    return Measurement(numbers, pl.concat(frames))
 
 
 LAW = Law(

@@ -1,6 +1,6 @@
 """Law 6: a network trains as deep as a signal reaches, to about 6 ξ_c.
 
-Two inputs stay apart, and gradients keep their size, over ξ_c layers: ξ_c = -1/ln χ in order, where
+Two inputs stay apart, and gradients keep their size, over ξ_c layers: ξ_c = -1/ln χ in order, with
 c* = 1, and -1/ln(σ_w² E[σ′(z) σ′(z̃)]) at c* in chaos. Schoenholz et al. see training succeed up to
 about 6 ξ_c. The constant moves slowly with the number of steps, so what is asserted is a factor of
 two on either side: trained at 3 ξ_c, not at 12 ξ_c. The depth that trains is where the accuracy
@@ -17,20 +17,19 @@ import numpy as np
 import polars as pl
 
 import jaxnn
-from experiments.laws.draws import Params, drawn
+from experiments.laws.draws import Params, draw
 from experiments.laws.law import (
-    Expected,
-    Found,
     Law,
+    Measured,
     Measurement,
     Panel,
+    Predicted,
     Prediction,
     Relation,
     curve,
-    found,
+    mean_of,
     point,
     points,
-    together,
 )
 from experiments.laws.training import Descent, accuracies, classifier, digits
 
@@ -53,73 +52,73 @@ class Setup(NamedTuple):
 
 @cache
 def reach(variance: float) -> float:
-    """ξ_c, in layers."""
+    """Return ξ_c, in layers."""
     with jax.enable_x64(True):
         return float(jaxnn.meanfield.xi_c(ACTIVATION, math.sqrt(variance), SIGMA_B))
 
 
 def depth(variance: float, multiple: float) -> int:
-    """Hidden layers: so many times ξ_c."""
+    """Return a number of hidden layers as a multiple of ξ_c."""
     return min(ROOMS[-1], round(multiple * reach(variance)))
 
 
 def halfway() -> float:
-    """The accuracy that counts as trained."""
+    """Return the accuracy that counts as trained: half way from chance to 1."""
     return (1 + digits().chance) / 2
 
 
 def predict(setup: Setup) -> Prediction:
-    """The depth that trains lies from 3 ξ_c to 12 ξ_c; and the curves of both and of 6 ξ_c."""
-    expected = []
+    """Predict that the depth that trains lies from 3 ξ_c to 12 ξ_c; curves of both and 6 ξ_c."""
+    numbers = []
     reason = "4 standard errors: the factor of two is in the bounds"
     for variance in setup.variances:
         for multiple, relation in BOUNDS.items():
             layers = multiple * reach(variance)
-            expected.append(Expected(_case(variance, multiple), layers, 0.0, reason, 4, relation))
-    return Prediction(tuple(expected), _curves(max(setup.reaches)))
+            numbers.append(Predicted(_case(variance, multiple), layers, 0.0, reason, 4, relation))
+    return Prediction(tuple(numbers), _curves(max(setup.reaches)))
 
 
 def _curves(deepest: float) -> pl.DataFrame:
-    """The bounds of the accuracy, and the depth for σ_w² in order and in chaos."""
+    """Bound of the accuracy, and the depth for σ_w² in order and in chaos."""
     bound, ends = halfway(), np.array([0, deepest])
     curves = [curve(ACCURACY, "half way from chance to 1", ends, [bound, bound])]
     at = np.concatenate([np.linspace(0.9, 1.7, 9), np.linspace(1.8, 4.2, 13)])  # not quite 1.76
     for multiple in (*BOUNDS, REACH):
         depths = [multiple * reach(float(variance)) for variance in at]
         curves.append(curve(DEPTH, f"{multiple:g} ξ_c", at, depths))
-    return together(curves)
+    return pl.concat(curves)
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:
-    """Trains networks of every σ_w², depth and seed; the depth that trains is read between them."""
-    numbers: dict[str, Found] = {}
-    shown, bound, keys = [], halfway(), jax.random.split(key, setup.seeds)
+    """Train networks of every σ_w², depth and seed; interpolate the depth that trains."""
+    numbers: dict[str, Measured] = {}
+    frames, bound, keys = [], halfway(), jax.random.split(key, setup.seeds)
     for variance in setup.variances:
         depths = np.array([depth(variance, multiple) for multiple in setup.reaches])
         accuracy = np.array([[_trained(k, variance, int(d)) for d in depths] for k in keys])
-        shown.append(points(ACCURACY, f"σ_w² = {variance:g}", depths / reach(variance), accuracy))
-        crossings = found([_crossing(depths, of_seed, bound) for of_seed in accuracy])
+        frames.append(points(ACCURACY, f"σ_w² = {variance:g}", depths / reach(variance), accuracy))
+        crossings = mean_of([_crossing(depths, values, bound) for values in accuracy])
         numbers |= {_case(variance, multiple): crossings for multiple in BOUNDS}
-        shown.append(point(DEPTH, f"{REACH:g} ξ_c", variance, crossings))
-    return Measurement(numbers, together(shown))
+        frames.append(point(DEPTH, f"{REACH:g} ξ_c", variance, crossings))
+    return Measurement(numbers, pl.concat(frames))
 
 
 def _trained(key: jax.Array, variance: float, layers: int) -> float:
-    """The accuracy of one network after training."""
-    of_params, of_batches = jax.random.split(key)
+    """Accuracy of one network after training."""
+    key_params, key_batches = jax.random.split(key)
     net = classifier(WIDTH, next(room for room in ROOMS if room >= layers), ACTIVATION)
-    params = _draw(net, of_params, math.sqrt(variance))
-    training = (net, params, digits(), of_batches, DESCENT, STEPS)
+    params = _draw(net, key_params, math.sqrt(variance))
+    training = (net, params, digits(), key_batches, DESCENT, STEPS)
     return float(accuracies(*training, depth=layers - 1)[-1])
 
 
 @jax.jit
 def _draw(net: jaxnn.Network, key: jax.Array, sigma_w: float) -> Params:
-    return drawn(net, key, sigma_w, SIGMA_B)
+    return draw(net, key, sigma_w, SIGMA_B)
 
 
 def _crossing(depths: np.ndarray, accuracy: np.ndarray, bound: float) -> float:
-    """The first depth at which the accuracy falls through the bound: 0 before all, inf never."""
+    """First depth at which the accuracy falls through the bound: 0 before all, inf never."""
     below = np.flatnonzero(accuracy < bound)
     if not len(below) or below[0] == 0:
         return 0.0 if len(below) else math.inf

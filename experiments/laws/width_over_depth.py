@@ -1,4 +1,4 @@
-"""Law 9: how much gradients differ from draw to draw goes by depth over width.
+"""Law 9: the spread of gradients over draws follows depth over width.
 
 ln ‖J u‖², for a unit vector u and the Jacobian J of L layers of n units, is nearly normal:
 
@@ -6,7 +6,7 @@ ln ‖J u‖², for a unit vector u and the Jacobian J of L layers of n units, i
 
 so that networks of one L/n are alike, however wide. Measured is ‖uᵀJᵀ‖, a random unit cotangent
 carried down: J has the distribution of its transpose. A finite width is allowed what the next order
-in 1/n adds: of one layer, ‖J u‖² is exactly χ²_K/n with K = n units (linear), or 2 χ²_K/n with
+in 1/n adds: for one layer, ‖J u‖² is exactly χ²_K/n with K = n units (linear), or 2 χ²_K/n with
 K ~ Bin(n, ½) of them (relu), whose logarithm has a mean and a variance in closed form. Source:
 Hanin & Nica 2018, arXiv:1812.05994, theorem 1.
 """
@@ -19,19 +19,18 @@ import numpy as np
 import polars as pl
 from jax.scipy.special import digamma, gammaln, polygamma
 
-from experiments.laws.draws import Case, flows
+from experiments.laws.draws import Ensemble, flows
 from experiments.laws.law import (
-    Expected,
-    Found,
     Law,
+    Measured,
     Measurement,
     Panel,
+    Predicted,
     Prediction,
     curve,
-    found,
+    mean_of,
     point,
     points,
-    together,
 )
 
 DENSITY = Panel("Density, relu", "ln ‖J u‖²", "density")
@@ -39,17 +38,20 @@ VARIANCE = Panel("Variance over depth/width", "L/n", "variance of ln ‖J u‖²
 
 
 class Kind(NamedTuple):
-    """A case whose variance is `each` times L/n."""
+    """An ensemble whose variance is `each` times L/n."""
 
-    case: Case
+    ensemble: Ensemble
     each: float
 
 
-KINDS = {"relu": Kind(Case("relu", math.sqrt(2)), 5.0), "linear": Kind(Case("identity", 1.0), 2.0)}
+KINDS = {
+    "relu": Kind(Ensemble("relu", math.sqrt(2)), 5.0),
+    "linear": Kind(Ensemble("identity", 1.0), 2.0),
+}
 
 
 class Setup(NamedTuple):
-    """Shapes (n, L), the first two of one n/L; and how many networks of each."""
+    """Shapes (n, L), the first two of one n/L; and the number of networks of each."""
 
     relu: tuple[tuple[int, int], ...]
     linear: tuple[tuple[int, int], ...]
@@ -57,31 +59,31 @@ class Setup(NamedTuple):
 
 
 def predict(setup: Setup) -> Prediction:
-    """Mean -β/2 and variance β of each shape, and no difference between two of one L/n."""
-    expected, curves = [], []
+    """Predict mean -β/2 and variance β of each shape, and no difference between two of one L/n."""
+    numbers, curves = [], []
     reason = "4 standard errors, and the next order in 1/n"
     for name, kind, n, layers in shapes(setup):
         beta = kind.each * layers / n
         exact = layers * one_layer(name, n)
         case = f"{name}, n = {n}, L = {layers}"
-        expected.append(Expected(f"{case}: mean", -beta / 2, abs(exact[0] + beta / 2), reason))
-        expected.append(Expected(f"{case}: variance", beta, abs(exact[1] - beta), reason))
+        numbers.append(Predicted(f"{case}: mean", -beta / 2, abs(exact[0] + beta / 2), reason))
+        numbers.append(Predicted(f"{case}: variance", beta, abs(exact[1] - beta), reason))
         if name == "relu":
             x = np.unique([*_bins(beta), *_bins(beta, 71)])
             density = np.exp(-((x + beta / 2) ** 2) / (2 * beta)) / math.sqrt(2 * math.pi * beta)
             curves.append(curve(DENSITY, f"n = {n}, L = {layers}", x, density))
     for name, kind in KINDS.items():
-        x = np.unique([0.0, *(layers / n for of, _, n, layers in shapes(setup) if of == name)])
+        x = np.unique([0.0, *(layers / n for each, _, n, layers in shapes(setup) if each == name)])
         curves.append(curve(VARIANCE, name, x, kind.each * x))
     two = [layers * one_layer("relu", n) for n, layers in setup.relu[:2]]
     for what, finite in zip(("mean", "variance"), np.abs(two[0] - two[1]), strict=True):
         case = f"relu, two of one L/n: {what}s apart"
-        expected.append(Expected(case, 0.0, float(finite), reason))
-    return Prediction(tuple(expected), together(curves))
+        numbers.append(Predicted(case, 0.0, float(finite), reason))
+    return Prediction(tuple(numbers), pl.concat(curves))
 
 
 def one_layer(name: str, n: int) -> np.ndarray:
-    """Mean and variance of ln ‖J u‖² of one layer: of ln(c χ²_K / n), K = n or Bin(n, ½).
+    """Return mean and variance of ln ‖J u‖² = ln(c χ²_K / n) of one layer, K = n or Bin(n, ½).
 
     E ln χ²_K = ψ(K/2) + ln 2 and Var ln χ²_K = ψ′(K/2); c is 2 for relu and 1 for linear units, and
     K = 0, of probability 2^-n, is left out.
@@ -97,39 +99,40 @@ def one_layer(name: str, n: int) -> np.ndarray:
 
 
 def shapes(setup: Setup) -> list[tuple[str, Kind, int, int]]:
-    """Every (name, kind, n, L)."""
+    """Return every (name, kind, n, L)."""
     return [
         (name, KINDS[name], n, layers)
-        for name, of_kind in (("relu", setup.relu), ("linear", setup.linear))
-        for n, layers in of_kind
+        for name, sizes in (("relu", setup.relu), ("linear", setup.linear))
+        for n, layers in sizes
     ]
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:
-    """Mean and variance of ln ‖Δz[1]‖² over draws."""
-    numbers, shown = {}, []
+    """Measure mean and variance of ln ‖Δz[1]‖² over draws."""
+    numbers, frames = {}, []
     for place, (name, kind, n, layers) in enumerate(shapes(setup)):
         keys = jax.random.split(jax.random.fold_in(key, place), setup.draws)
-        logs = 2 * np.asarray(flows(keys, n, layers, kind.case, 1.0).log_delta, np.float64)[:, 0]
+        flow = flows(keys, n, layers, kind.ensemble, 1.0)
+        logs = 2 * np.asarray(flow.log_delta, np.float64)[:, 0]
         case = f"{name}, n = {n}, L = {layers}"
-        numbers[f"{case}: mean"] = found(logs)
+        numbers[f"{case}: mean"] = mean_of(logs)
         numbers[f"{case}: variance"] = variance(logs)
-        shown.append(point(VARIANCE, name, layers / n, numbers[f"{case}: variance"]))
+        frames.append(point(VARIANCE, name, layers / n, numbers[f"{case}: variance"]))
         if name == "relu":
-            shown.append(_histogram(f"n = {n}, L = {layers}", logs, kind.each * layers / n))
+            frames.append(_histogram(f"n = {n}, L = {layers}", logs, kind.each * layers / n))
     first, second = (f"relu, n = {n}, L = {layers}" for n, layers in setup.relu[:2])
     for what in ("mean", "variance"):
         a, b = numbers[f"{first}: {what}"], numbers[f"{second}: {what}"]
-        apart = Found(a.value - b.value, math.hypot(a.error or 0, b.error or 0))
+        apart = Measured(a.value - b.value, math.hypot(a.error or 0, b.error or 0))
         numbers[f"relu, two of one L/n: {what}s apart"] = apart
-    return Measurement(numbers, together(shown))
+    return Measurement(numbers, pl.concat(frames))
 
 
-def variance(values: np.ndarray) -> Found:
-    """A variance and its standard error, from the fourth moment."""
+def variance(values: np.ndarray) -> Measured:
+    """Return a variance with its standard error, from the fourth moment."""
     squares = (values - values.mean()) ** 2
     spread = float(np.sqrt((np.mean(squares**2) - np.mean(squares) ** 2) / len(values)))
-    return Found(float(values.var(ddof=1)), spread)
+    return Measured(float(values.var(ddof=1)), spread)
 
 
 def _bins(beta: float, count: int = 15) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""Does a network that is trained here tell as much of unseen rows as scikit-learn's?
+"""Does a network that is trained here predict unseen rows as well as scikit-learn's?
 
 For each table and seed the rows are split, and standardised by the training rows, once for both. A
 network of jaxnn and one of scikit-learn (`MLPClassifier`, `MLPRegressor`) are trained on the same
 rows: the same layers, activation, loss, optimiser (adam), step size, batches and number of epochs;
-no penalty of the weights (alpha 0), no early stopping. Each draws weights and batches as it does by
-itself. Compared are the medians over the seeds of accuracy or R² of the rows held out. Where ours
-is lower, that is said, with exit code 1.
+no penalty of the weights (alpha 0), no early stopping. Each draws weights and batches in its own
+way. The medians over the seeds of accuracy or R² on the held-out rows are compared. A lower median
+of ours is reported, with exit code 1.
 
 `settings -> cells (table, seed) -> two networks -> rows -> medians -> table, chart, verdicts`
 """
@@ -14,7 +14,6 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,26 +21,26 @@ from typing import Any
 import jax
 import numpy as np
 import polars as pl
-from rich.console import Console
 from sklearn import exceptions, metrics, neural_network
 
 import jaxnn
 from experiments.learning import data, model, optimizers, splits
 from experiments.learning.measures import METRIC
-from experiments.pages import charts
-from experiments.peers import report as peers_report
+from experiments.peers import picture, report
+from experiments.peers.columns import COLUMNS
 from experiments.peers.report import OURS, THEIRS
-from experiments.runs import grid, runtime, store, sweep
+from experiments.runs import experiment, runtime, sweep
+from experiments.runs.experiment import Conclusion, Experiment
+from experiments.runs.store import Store
 
 CHART = "peers"
-FILES = charts.names(CHART)
-# By our names, those of scikit-learn.
+# scikit-learn's names by ours.
 ACTIVATIONS = {"relu": "relu", "tanh": "tanh", "sigmoid": "logistic", "identity": "identity"}
 
 
 @dataclass(frozen=True)
 class Settings(runtime.Options):
-    """Held-out accuracy and R² beside those of scikit-learn's networks of the same kind."""
+    """Held-out accuracy and R² compared with scikit-learn's networks of the same kind."""
 
     data: tuple[str, ...] = ("digits", "breast_cancer", "wine", "diabetes")
     """breast_cancer, digits, iris, wine, diabetes, or .csv, .parquet or .npz files."""
@@ -56,11 +55,11 @@ class Settings(runtime.Options):
     epochs: int = 200
     """Epochs of training."""
     batch: int = 200
-    """Examples in a batch; all there are, where there are fewer."""
+    """Examples in a batch; all rows if there are fewer."""
     test: float = 0.25
     """Fraction of the rows that is held out."""
     seeds: int = 10
-    """How many seeds; each draws its own split, weights and batches."""
+    """Number of seeds; each draws its own split, weights and batches."""
     seed: int = 0
     """The first seed."""
     out: Path = field(default=Path("runs/peers"), metadata=runtime.HOW)
@@ -68,44 +67,33 @@ class Settings(runtime.Options):
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(sweep.Point):
     """Both networks of one table and seed."""
 
     data: str
     seed: int
 
-    @property
-    def key(self) -> str:
-        """A name of its own among the cells of a run."""
-        return f"{self.data}-{self.seed}"
-
-    @property
-    def shown(self) -> str:
-        """For the view."""
-        return f"{self.data}, seed {self.seed}".ljust(24)
-
 
 @dataclass(frozen=True)
-class Plan:
-    """Checked settings with everything that they name."""
+class Plan(experiment.Plan):
+    """Checked settings with the tables and cells that they name."""
 
     settings: Settings
     tables: dict[str, data.Table]
     cells: tuple[Cell, ...]
 
     @property
-    def what(self) -> dict[str, object]:
-        """What the run is: one with other settings is another run."""
-        tables = {name: str(table) for name, table in self.tables.items()}
-        return {"experiment": "peers", "settings": grid.as_dict(self.settings), "data": tables}
+    def source(self) -> dict[str, object]:
+        """The shape and task of each table, by name."""
+        return {"data": {name: str(table) for name, table in self.tables.items()}}
 
     def estimate(self) -> str:
-        """What the run takes, in words."""
+        """Return the cost of the run in words."""
         return f"{2 * len(self.cells)} networks of {self.settings.epochs} epochs"
 
 
 def prepare(settings: Settings) -> Plan:
-    """Checks the settings and loads the data.
+    """Check the settings and load the data.
 
     Raises:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
@@ -126,75 +114,55 @@ def prepare(settings: Settings) -> Plan:
     return Plan(settings, tables, tuple(Cell(name, seed) for name in tables for seed in seeds))
 
 
-def run(plan: Plan, kept: store.Store | None) -> bool:
-    """Trains the networks of the cells that are missing, prints the table, fills the folder.
-
-    Returns:
-        Whether it finished.
-
-    Raises:
-        FailedError: the median of ours is lower somewhere; the folder is filled nevertheless.
-        OSError: the disk; the sentence names the file.
-    """
-    started = datetime.now(UTC)
-    frames, finished = sweep.measure(kept, plan.cells, partial(measure, plan), plan.settings.quiet)
-    if kept is None or not frames:
-        return finished
-    rows = pl.concat(frames)
-    found = peers_report.medians(rows)
-    verdicts = [peers_report.sentence(row) for row in found.rows(named=True)]
-    kept.write_rows(rows)
-    charts.save(peers_report.draw(rows, subtitle(plan)), kept.folder, CHART)
-    kept.write_run(runtime.provenance(started, finished=finished, verdicts=verdicts))
-    Console().print(peers_report.table(rows))
-    print(*verdicts, f"in {kept.folder}: {', '.join((store.ROWS, store.RUN, *FILES))}", sep="\n")
-    lower = found.filter(pl.col("difference") < 0)
-    if finished and lower.height:
-        raise runtime.FailedError("; ".join(map(peers_report.sentence, lower.rows(named=True))))
-    return finished
+def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
+    """Train the networks that are missing."""
+    return sweep.measure(plan, store, partial(train_both, plan))
 
 
-def measure(plan: Plan, cell: Cell) -> pl.DataFrame:
-    """One row a network: data, seed, library, metric, value, seconds."""
+def train_both(plan: Plan, cell: Cell) -> pl.DataFrame:
+    """Return one row a network: data, seed, library, metric, value, seconds."""
     table = plan.tables[cell.data]
     parts = splits.split(table, 0, plan.settings.test, cell.seed)
-    # One and the same function for both: in float32 an accuracy is another number.
+    # One function scores both: in float32 an accuracy is another number.
     score = metrics.r2_score if table.task == "regression" else metrics.accuracy_score
     rows = []
-    for library, train in ((OURS, ours), (THEIRS, theirs)):
-        begun = time.perf_counter()
-        predicted = train(plan.settings, table, parts, cell.seed)
+    for library, predictions in ((OURS, jaxnn_predictions), (THEIRS, sklearn_predictions)):
+        started = time.perf_counter()
+        predicted = predictions(plan.settings, table, parts, cell.seed)
         value = float(score(_held_out(parts).y, predicted))
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - started
         rows.append((cell.data, cell.seed, library, METRIC[table.task], value, seconds))
-    names = ("data", "seed", "library", "metric", "value", "seconds")
-    return pl.DataFrame(rows, schema=names, orient="row")
+    return pl.DataFrame(rows, schema=list(COLUMNS), orient="row")
 
 
 _init = jax.jit(jaxnn.init)
 
 
-def ours(settings: Settings, table: data.Table, parts: splits.Split, seed: int) -> np.ndarray:
-    """What a network of jaxnn predicts of the rows held out: classes, or standardised values."""
+def jaxnn_predictions(
+    settings: Settings, table: data.Table, parts: splits.Split, seed: int
+) -> np.ndarray:
+    """Train a network of jaxnn; return classes or standardised values of the held-out rows."""
     sizes = (table.x.shape[1], *settings.hidden, table.n_out)
     net = jaxnn.Network(sizes, settings.activation, table.task)
-    of_params, of_batches = jax.random.split(jax.random.key(seed))
+    key_params, key_batches = jax.random.split(jax.random.key(seed))
     fitted = jaxnn.fit(
         net,
-        _init(net, of_params),
+        _init(net, key_params),
         parts.training.x,
         parts.training.y,
         optimizers.make("adam", settings.rate),
         epochs=settings.epochs,
         batch=min(settings.batch, len(parts.training.x)),
-        key=of_batches,
+        key=key_batches,
     )
     y_hat = model.outputs(net, fitted.params, _held_out(parts).x)
     return y_hat[:, 0] if table.task == "regression" else model.decided(y_hat)
 
 
-def theirs(settings: Settings, table: data.Table, parts: splits.Split, seed: int) -> np.ndarray:
-    """The same of scikit-learn's."""
+def sklearn_predictions(
+    settings: Settings, table: data.Table, parts: splits.Split, seed: int
+) -> np.ndarray:
+    """Train a network of scikit-learn; return classes or standardised values, as for jaxnn."""
     regression = table.task == "regression"
     kind: Callable[..., Any] = (
         neural_network.MLPRegressor if regression else neural_network.MLPClassifier
@@ -223,10 +191,38 @@ def _held_out(parts: splits.Split) -> splits.Part:
     return parts.test
 
 
-def subtitle(plan: Plan) -> str:
-    """What was compared."""
-    s = plan.settings
+def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
+    """Compare the medians, in words and a picture."""
+    rows = pl.concat(frames)
+    medians = report.medians(rows)
+    lower = [report.sentence(row) for row in medians.rows(named=True) if row["difference"] < 0]
+    everything = len(frames) == len(plan.cells)
+    return Conclusion(
+        rows,
+        verdicts=[report.sentence(row) for row in medians.rows(named=True)],
+        figures={CHART: picture.figure(rows, subtitle(plan.settings))},
+        failure="; ".join(lower) if everything and lower else None,
+    )
+
+
+def subtitle(settings: Settings) -> str:
+    """Say in one line what was compared."""
+    s = settings
     return (
         f"hidden layers {' '.join(map(str, s.hidden))}, {s.activation}, adam {s.rate:g}, batch "
         f"{s.batch}, {s.epochs} epochs, {100 * s.test:g} % held out; {s.seeds} seeds from {s.seed}"
     )
+
+
+EXPERIMENT = Experiment(
+    name="peers",
+    settings=Settings,
+    columns=COLUMNS,
+    figures=(CHART,),
+    prepare=prepare,
+    measure=measure,
+    conclude=conclude,
+    table=report.table,
+    title=report.TITLE,
+    compare=report.compare,
+)

@@ -1,0 +1,89 @@
+"""The picture of a law: measured points on predicted curves, in one panel or more."""
+
+import json
+
+import altair as alt
+import numpy as np
+import polars as pl
+
+from experiments.laws import report
+from experiments.laws.law import Outcome, Panel
+from experiments.pages import charts
+
+WIDTH, HEIGHT = 330, 240
+LARGEST, SMALLEST = 64, 26  # areas of points
+
+
+def figure(outcome: Outcome, points: pl.DataFrame, subtitle: str) -> charts.Figure:
+    """Return the panels of a law, each with a legend of its own.
+
+    Args:
+        outcome: the law with its comparisons.
+        points: its points and curves.
+        subtitle: one line on what was measured.
+    """
+    law = outcome.law
+    panels = [_panel(panel, points.filter(pl.col("panel") == panel.title)) for panel in law.panels]
+    lines = [f"{law.statement} ({law.source})", subtitle]
+    lines.append("Lines: predicted. Points: measured, mean over seeds ± 2 standard errors.")
+    title = alt.Title(
+        report.sentence(outcome), subtitle=lines, fontSize=16, fontWeight="bold", offset=14
+    )
+    chart = alt.hconcat(*panels, title=title, spacing=28)
+    chart = chart.resolve_scale(color="independent", size="independent")
+    logarithmic = [panel.title for panel in law.panels if panel.log_y]
+    return charts.Figure(chart, {"points": _with_bars(points, logarithmic)})
+
+
+def _panel(panel: Panel, points: pl.DataFrame) -> charts.Chart:
+    y_scale = alt.Scale(type="log" if panel.log_y else "linear", zero=False, nice=False, padding=9)
+
+    def y(name: str) -> alt.Y:
+        return alt.Y(f"{name}:Q", title=panel.y, scale=y_scale)
+
+    names = points["series"].unique(maintain_order=True).to_list()
+    numbers = [alt.Tooltip(f"{n}:Q", format=".4g") for n in ("x", "measured", "error", "predicted")]
+    base = (
+        alt.Chart(alt.NamedData("points"))
+        .transform_filter(f"datum.panel == {json.dumps(panel.title)}")
+        .encode(_x(panel, points["x"]), _colour(names), tooltip=["series:N", *numbers])
+    )
+    line, point = (base.transform_filter(f"isValid(datum.{n})") for n in ("predicted", "measured"))
+    # Of points in one place the first is the largest, and so all of them can be seen.
+    sizes = np.linspace(LARGEST, SMALLEST, len(names)).tolist()
+    size = alt.Size("series:N", scale=alt.Scale(domain=names, range=sizes), legend=None)
+    return alt.layer(
+        line.mark_line(strokeWidth=1.8, opacity=0.75, aria=False).encode(y("predicted")),
+        point.mark_rule(strokeWidth=1.4, aria=False).encode(y("low"), alt.Y2("high:Q")),
+        point.mark_point(filled=True, opacity=1).encode(
+            y("measured"), size=size if len(names) > 1 else alt.value(LARGEST)
+        ),
+    ).properties(width=WIDTH, height=HEIGHT, title=panel.title)
+
+
+def _with_bars(points: pl.DataFrame, logarithmic: list[str]) -> pl.DataFrame:
+    """Add the ends of the error bars; in logarithmic panels, a bar ends before zero."""
+    measured, error = pl.col("measured"), 2 * pl.col("error").fill_null(0)
+    low = pl.when(pl.col("panel").is_in(logarithmic)).then(
+        pl.max_horizontal(measured - error, measured / 2)
+    )
+    return points.with_columns(low=low.otherwise(measured - error), high=measured + error)
+
+
+def _colour(names: list[str]) -> alt.Color:
+    legend = alt.Legend(orient="bottom", columns=2, title=None, labelLimit=220, symbolSize=70)
+    scale = alt.Scale(domain=names)
+    return alt.Color("series:N", scale=scale, legend=legend if len(names) > 1 else None)
+
+
+def _x(panel: Panel, values: pl.Series) -> alt.X:
+    values = values.unique().sort()
+    if panel.log_x:
+        scale = alt.Scale(type="log", base=2, nice=False, padding=9)
+        axis = alt.Axis(values=values.to_list(), format="d")
+    else:
+        scale = alt.Scale(zero=False, nice=False, padding=9)
+        axis = alt.Axis(tickCount=6)
+        if (values == values.round()).all():
+            axis = alt.Axis(tickCount=6, tickMinStep=1, format="d")
+    return alt.X("x:Q", title=panel.x, scale=scale, axis=axis)

@@ -1,0 +1,48 @@
+"""The picture of the comparison with scikit-learn: a panel a table of data."""
+
+import json
+
+import altair as alt
+import polars as pl
+
+from experiments.pages import charts, palette
+from experiments.peers.report import LIBRARIES
+
+WIDTH, STEP = 360, 26
+
+
+def figure(rows: pl.DataFrame, subtitle: str) -> charts.Figure:
+    """Return every seed as a point, medians as strokes.
+
+    Args:
+        rows: with the columns of `peers.columns`.
+        subtitle: one line on what was compared.
+    """
+    kinds = rows.select("data", "metric").unique(maintain_order=True)
+    title = alt.Title(
+        "Held-out rows, the same networks in two libraries",
+        subtitle=[subtitle, "Points: seeds. Strokes: medians."],
+        fontSize=16,
+        fontWeight="bold",
+        offset=12,
+    )
+    panels = [_panel(data, metric) for data, metric in kinds.iter_rows()]
+    chart = alt.concat(*panels, columns=2, title=title, spacing=24)
+    return charts.Figure(chart, {"networks": rows})
+
+
+def _panel(data: str, metric: str) -> charts.Chart:
+    scale = alt.Scale(domain=list(LIBRARIES), range=[palette.OURS, palette.THEIRS])
+    base = (
+        alt.Chart(alt.NamedData("networks"))
+        .transform_filter(f"datum.data == {json.dumps(data)}")
+        .encode(
+            alt.X("value:Q", title=metric, scale=alt.Scale(zero=False, padding=8)),
+            alt.Y("library:N", title=None, sort=list(LIBRARIES)),
+            alt.Color("library:N", scale=scale, legend=None),
+        )
+    )
+    tips = ["library:N", "seed:Q", alt.Tooltip("value:Q", title=metric, format=".4f")]
+    seeds = base.mark_circle(size=52, opacity=0.55).encode(tooltip=tips)
+    median = base.mark_tick(thickness=3, size=22).encode(alt.X("median(value):Q", title=metric))
+    return alt.layer(seeds, median).properties(width=WIDTH, height=alt.Step(STEP), title=data)
