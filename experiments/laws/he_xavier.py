@@ -29,7 +29,8 @@ from experiments.laws.law import (
     points,
     together,
 )
-from experiments.laws.training import Descent, Examples, accuracies, classifier, digits
+from experiments.laws.training import Examples, accuracies, classifier, digits
+from experiments.learning.descent import Descent
 
 KINDS = {"He": Case("relu", math.sqrt(2)), "Xavier": Case("relu", 1.0)}
 TRAINED, STALLED = 0.95, 0.30  # training accuracy that counts as either; chance is 0.10
