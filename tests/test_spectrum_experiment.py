@@ -17,9 +17,9 @@ import jaxnn
 from experiments.__main__ import main
 from experiments.pages import charts
 from experiments.runs import store
-from experiments.spectrum import chart as spectrum_chart
 from experiments.spectrum import experiment as spectrum
-from experiments.spectrum import report as spectrum_report
+from experiments.spectrum import page, picture, report
+from experiments.spectrum.theory import slope_variance
 
 # One worker runs this file: its tests share a finished run and compiled programs.
 pytestmark = pytest.mark.xdist_group("spectrum")
@@ -52,15 +52,15 @@ def measured(**settings):
         for name, value in settings.items()
     }
     plan = spectrum.prepare(spectrum.Settings(**texts))
-    return pl.concat(spectrum.measure(plan, cell) for cell in plan.cells)
+    return pl.concat(spectrum.measure_cell(plan, cell) for cell in plan.cells)
 
 
 def test_the_measured_variance_is_the_predicted_one():
     """Law 7's tolerance: 15 %, of which finite width takes 5 %, 8 seeds a standard error of 3 %."""
     rows = measured(depths=(1, 2, 4), activations=("identity", "relu"), width=90, seeds=8)
-    found = spectrum_report.summary(rows)
-    assert found.height == 3 * 2 * 2
-    for row in found.rows(named=True):
+    summary = report.summary(rows)
+    assert summary.height == 3 * 2 * 2
+    for row in summary.rows(named=True):
         # Of θ and of σ′², each layer.
         layer = {"gaussian": 1, "orthogonal": 0}[row["weights"]] + (row["activation"] == "relu")
         expected = layer * row["depth"]
@@ -75,7 +75,7 @@ def test_a_tanh_network_is_predicted_along_the_length_map():
     rows = measured(
         depths=(1, 4), activations=("tanh",), weights=("orthogonal",), width=90, seeds=8
     )
-    first, last = spectrum_report.summary(rows).rows(named=True)
+    first, last = report.summary(rows).rows(named=True)
     for row in (first, last):
         assert row["variance"] == pytest.approx(row["predicted"], rel=0.06), row
     assert 1.5 * first["predicted"] < last["predicted"] < 2 * first["predicted"]
@@ -89,11 +89,11 @@ def test_predictions_in_closed_form():
         total += (1 + 4 * q) / np.sqrt(1 + 8 * q) - 1
         expected.append(total)
         q = sigma_w**2 * 2 / np.pi * np.arcsin(2 * q / (1 + 2 * q)) + sigma_b**2
-    found = spectrum.slope_variance("erf", sigma_w, sigma_b, 2.0, 6)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    half = spectrum.slope_variance("relu", 1.4, 0.1, 1.0, 6)
+    variance = slope_variance("erf", sigma_w, sigma_b, 2.0, 6)
+    np.testing.assert_allclose(variance, expected, rtol=1e-5)
+    half = slope_variance("relu", 1.4, 0.1, 1.0, 6)
     np.testing.assert_allclose(half, np.arange(1, 7), rtol=1e-5)
-    linear = spectrum.slope_variance("identity", 1.0, 0.0, 1.0, 1000)
+    linear = slope_variance("identity", 1.0, 0.0, 1.0, 1000)
     np.testing.assert_allclose(linear, 0, atol=1e-9)
 
 
@@ -175,10 +175,10 @@ def test_every_chart_file_is_whole(small_run):
     for name in charts.names(spectrum.CHART):
         content = (small_run / name).read_bytes()
         assert content.startswith(starts[name.rpartition(".")[2]]), name
-    picture = (small_run / f"{spectrum.CHART}.svg").read_text()
-    assert len(picture) < 300_000
+    drawn = (small_run / f"{spectrum.CHART}.svg").read_text()
+    assert len(drawn) < 300_000
     for text in ("relu, orthogonal", "decades at depth 3", "tanh: variance", "2 seeds"):
-        assert text in picture
+        assert text in drawn
     assert "<script src=" not in (small_run / f"{spectrum.CHART}.html").read_text()
     assert not list(small_run.glob(".unfinished*"))
 
@@ -188,10 +188,10 @@ def test_the_chart_shows_quantiles_and_where_an_svd_ends():
     rows = pl.DataFrame(
         {"activation": "relu", "weights": "gaussian", "depth": 4, "log10_singular_values": [logs]}
     )
-    found = spectrum_chart.quantiles(rows).row(0, named=True)
-    shares = [found[name] for name in spectrum_chart.SHARES]
+    quantiles = picture.quantiles(rows).row(0, named=True)
+    shares = [quantiles[name] for name in picture.SHARES]
     assert shares == pytest.approx([-10, -9, -5, -1, 0])
-    assert found["resolved"] == pytest.approx(np.log10(2.0**-23))
+    assert quantiles["resolved"] == pytest.approx(np.log10(2.0**-23))
 
 
 def case(logs, variances, predicted=4.0, comparable=True):
@@ -242,11 +242,12 @@ NONE = "no variance to compare with theory"
     ],
 )
 def test_the_verdict_is_one_sentence(rows, verdict):
-    assert spectrum_report.sentence(rows) == f"relu, gaussian: {verdict}"
-    found = spectrum_report.summary(rows)
-    assert spectrum_report.table(found).row_count == 3
-    words = {("relu", "gaussian"): spectrum_report.span(rows)}
-    spectrum_chart.draw(rows, found, words, "").to_dict()
+    assert report.sentence(report.case_of(rows)) == f"relu, gaussian: {verdict}"
+    assert report.table(rows).row_count == 3
+    drawn = picture.Drawn.of(rows, "what")
+    svg = charts.rendered(picture.figure(drawn), "one")["one.svg"].decode()
+    assert verdict.rpartition("span ")[2] in svg  # the title of a panel
+    assert page.page(drawn).verdicts == (f"relu, gaussian: {verdict}",)
 
 
 def test_zero_and_overflow_have_no_variance():
@@ -291,7 +292,7 @@ def test_a_run_is_not_written_over(small_run, capsys):
 
 
 def test_what_was_measured_survives_an_interrupt(tmp_path, capsys, monkeypatch):
-    measure, calls = spectrum.measure, []
+    measure, calls = spectrum.measure_cell, []
 
     def interrupted(plan, cell):
         calls.append(cell)
@@ -299,7 +300,7 @@ def test_what_was_measured_survives_an_interrupt(tmp_path, capsys, monkeypatch):
             raise KeyboardInterrupt
         return measure(plan, cell)
 
-    monkeypatch.setattr(spectrum, "measure", interrupted)
+    monkeypatch.setattr(spectrum, "measure_cell", interrupted)
     assert main([*SMALL, "--out", str(tmp_path)]) == 130
     assert "stopped; the same command again goes on" in capsys.readouterr().err
     rows = pl.read_parquet(tmp_path / store.ROWS)
@@ -309,11 +310,11 @@ def test_what_was_measured_survives_an_interrupt(tmp_path, capsys, monkeypatch):
 
 
 def test_a_failing_disk_is_one_sentence(tmp_path, capsys, monkeypatch):
-    def fail(path, write):
-        raise OSError(f"out: cannot write {path}: No space left on device")
+    def fail(folder, name, rows):
+        raise OSError(f"out: cannot write {name}: No space left on device")
 
     one = ["--activations", "identity", "--weights", "gaussian", "--quiet"]
-    monkeypatch.setattr(store.Store, "write", lambda kept, cell, rows: fail(kept.folder, rows))
+    monkeypatch.setattr(store.Store, "write_cell", fail)
     assert main([*SMALL, *one, "--out", str(tmp_path / "run")]) == 1
     assert capsys.readouterr().err.endswith("No space left on device\n")
 
@@ -335,6 +336,6 @@ def test_the_help_lists_every_option(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["spectrum", "--help"])
     assert stop.value.code == 0
-    shown = capsys.readouterr().out
+    usage = capsys.readouterr().out
     for field in dataclasses.fields(spectrum.Settings):
-        assert f"--{field.name.replace('_', '-')}" in shown
+        assert f"--{field.name.replace('_', '-')}" in usage

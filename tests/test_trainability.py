@@ -1,17 +1,24 @@
-"""The map of trainability: what is trained, and where theory puts the ridge."""
+"""The map of trainability: the training of its networks, the ridge in theory, the files."""
 
 import json
+import math
 
 import jax
 import jax.numpy as jnp
 import optax
 import polars as pl
 import pytest
+from rich.console import Console
 
 import jaxnn
 from experiments.__main__ import main
-from experiments.runs import runtime, store
+from experiments.learning import descent
+from experiments.pages import charts
+from experiments.runs import store
+from experiments.runs.devices import SideBySide
 from experiments.trainability import experiment as trainability
+from experiments.trainability import picture, report, theory
+from jaxnn.training import order
 
 pytestmark = pytest.mark.xdist_group("trainability")
 
@@ -44,17 +51,17 @@ def planned(**settings):
     return trainability.prepare(trainability.Settings(**settings))
 
 
-def test_a_network_is_trained_as_a_plain_loop_of_jax_grad_trains_it():
+@pytest.mark.parametrize("width", [8, 4])  # iris has 4 features: all hidden layers are one run
+def test_a_network_is_trained_as_a_plain_loop_of_jax_grad_trains_it(width):
     """SGD with momentum, written out, on the plain loss; the same draws and batches."""
-    plan = planned(
-        depths=("3",), sigma_w_squared=("2.25",), width=8, steps=7, batch=32, data="iris", rate=0.1
-    )
-    rows = trainability.measure(plan, plan.cells[0])
+    settings = {"depths": ("3",), "sigma_w_squared": ("2.25",), "data": "iris"}
+    plan = planned(**settings, width=width, steps=7, batch=32, rate=0.1)
+    rows = trainability.measure_cell(plan, plan.cells[0])
     x, y = jnp.asarray(plan.dataset.x), jnp.asarray(plan.dataset.y)
-    net = jaxnn.Network((4, 8, 8, 8, 3), "tanh", "multiclass")
-    room = trainability.roomy(plan, 3)
+    room = descent.roomy(plan.dataset, width, "tanh", 3)
     keys = jax.random.split(jax.random.key(0))
-    layers = jaxnn.init(room, keys[0], jaxnn.gaussian(1.0), 1.0)
+    layers = jaxnn.init(room, keys[0], jaxnn.gaussian(1.0), 1.0, stacked=True)
+    layers = jaxnn.unstack(layers)
     drawn = (*layers[:3], layers[-1])
     params = [(1.5 * theta, 0.05**0.5 * b) for theta, b in drawn]
 
@@ -68,46 +75,63 @@ def test_a_network_is_trained_as_a_plain_loop_of_jax_grad_trains_it():
     velocity = jax.tree.map(jnp.zeros_like, params)
     for step in range(7):
         epoch, j = divmod(step, len(x) // 32)
-        of_batch = trainability.order(keys[1], epoch, len(x))[32 * j : 32 * (j + 1)]
-        gradient = jax.grad(loss, has_aux=True)(params, x[of_batch], y[of_batch])[0]
+        batch = order(keys[1], epoch, len(x))[32 * j : 32 * (j + 1)]
+        gradient = jax.grad(loss, has_aux=True)(params, x[batch], y[batch])[0]
         velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, gradient)
         params = jax.tree.map(lambda p, v: p - 0.1 * v, params, velocity)
     expected, z = loss(params, x, y)
     assert rows["loss"][0] == pytest.approx(float(expected), rel=1e-4)
     assert rows["accuracy"][0] == pytest.approx(float(jnp.mean(z.argmax(axis=1) == y)))
-    assert net.sizes[-1] == room.sizes[-1]
 
 
 def test_deep_networks_train_near_the_critical_variance_only():
     """Digits, 40 layers: at σ_w² = 1.76, not at 1; ξ_c at 1 is 4.2 layers."""
     plan = planned(depths=("40",), sigma_w_squared=("1", "1.76"), steps=300, rate=3e-3)
-    rows = trainability.measure(plan, plan.cells[0])
+    rows = trainability.measure_cell(plan, plan.cells[0])
     assert rows["accuracy"][0] < 0.3
     assert rows["accuracy"][1] > 0.9
 
 
 def test_the_depth_scale_diverges_at_the_critical_variance():
-    plan = planned(depths=("3",), sigma_w_squared=("1:3:0.5",))
-    scales = trainability.scales(plan)
-    critical = float(jaxnn.meanfield.critical_sigma_w("tanh", 0.05**0.5)) ** 2
-    peak = scales.sort("xi_c")["sigma_w_squared"][-1]
+    depth_scale = theory.depth_scale("tanh", 0.05, 1.0, 3.0)
+    critical = theory.critical("tanh", 0.05)
+    assert critical == pytest.approx(1.76, abs=0.005)
+    peak = depth_scale.sort("xi_c")["sigma_w_squared"][-1]
     assert peak == pytest.approx(critical, abs=0.02)
     at_one = float(jaxnn.meanfield.xi_c("tanh", 1.0, 0.05**0.5))
-    assert scales["xi_c"][0] == pytest.approx(at_one, rel=1e-4)
+    assert depth_scale["xi_c"][0] == pytest.approx(at_one, rel=1e-4)
+    assert theory.critical("relu", 0.05) is None
+
+
+@pytest.mark.parametrize("xi_c", [[4.0, math.inf, 3.0], [math.inf] * 3, [math.nan] * 3])
+def test_the_picture_has_the_curves_of_the_depth_scale(xi_c):
+    squares = [1.0, 2.0, 3.0]
+    points = [(square, depth) for square in squares for depth in (10, 20)]
+    rows = pl.DataFrame(points, ["sigma_w_squared", "depth"], orient="row").with_columns(
+        accuracy=pl.lit(0.5), loss=pl.lit(math.nan)
+    )
+    depth_scale = pl.DataFrame({"sigma_w_squared": squares, "xi_c": xi_c})
+    figure = picture.figure(rows, depth_scale, "verdict", "what")
+    svg = charts.rendered(figure, "map")["map.svg"].decode()
+    for text in ("verdict", "what", "training accuracy", "hidden layers"):
+        assert text in svg
+    tile = figure.data["map"].row(0, named=True)
+    assert [tile[name] for name in ("left", "right", "low", "high")] == [0.5, 1.5, 5, 15]
+    curve = figure.data["curves"].filter(pl.col("multiple") == "3 ξ_c")
+    finite = [(square, 3 * xi) for square, xi in zip(squares, xi_c, strict=True) if xi < math.inf]
+    assert curve.select("sigma_w_squared", "depth").rows() == finite
 
 
 def test_one_program_trains_every_depth_up_to_a_power_of_two():
-    trainability.training.cache_clear()
+    descent.descending.cache_clear()
     plan = planned(depths=("2:9:1",), sigma_w_squared=("1", "2"), width=5, steps=2, data="iris")
-    mesh = runtime.mesh(2)
     for cell in plan.cells:
-        trainability.measure(plan, cell)
-    programs = {trainability.roomy(plan, cell.depth) for cell in plan.cells}
-    assert len(programs) == 4  # room for 1, 2, 4 and 8 layers beyond the first
-    s = plan.settings
-    for net in programs:
-        trained = trainability.training(mesh, net, s.rate, s.momentum, s.batch, s.steps)
-        assert trained._cache_size() == 1
+        trainability.measure_cell(plan, cell)
+    nets = {trainability.training(plan, cell).net for cell in plan.cells}
+    assert len(nets) == 4  # room for 1, 2, 4 and 8 layers beyond the first
+    for net in nets:
+        program = descent.descending(SideBySide.over_devices(2), net)
+        assert program._cache_size() == 1
 
 
 def test_the_ridge_is_found():
@@ -118,8 +142,35 @@ def test_the_ridge_is_found():
             "accuracy": [0.9, 0.2, 0.9, 0.8, 0.2, 0.9],  # the last one trains by chance
         }
     )
-    deepest = trainability.trained_depths(rows, 0.1)
+    deepest = report.trained_depths(rows, 0.1)
     assert deepest["depth"].to_list() == [10, 20, 0]
+    assert report.ridge(rows, 0.1) == "up to depth 20 at σ_w² = 2"
+    assert report.ridge(rows, 0.9) == "nowhere"
+    assert report.sentence("relu", 0.5, "nowhere", None) == (
+        "relu, σ_b² = 0.5: trains nowhere; no critical σ_w by theory"
+    )
+
+
+def test_the_table_has_a_line_a_depth_the_deepest_first():
+    rows = pl.DataFrame(
+        {
+            "depth": [10, 10, 20],
+            "sigma_w_squared": [1.0, 1.0, 2.0],
+            "seed": [0, 1, 0],
+            "accuracy": [0.5, 0.7, 0.1],
+            "loss": [1.0, 1.0, 1.0],
+        }
+    )
+    console = Console(width=80, record=True)
+    console.print(report.table(rows))
+    *_, head, _, deepest, other, _ = console.export_text().splitlines()
+    assert [line.split() for line in (head, deepest, other)] == [
+        ["layers", "1", "2"],
+        ["20", "10"],
+        ["10", "60"],
+    ]
+    (compared,) = report.compare([rows])
+    assert compared.rows() == [("10", 1.0, 0.6), ("20", 2.0, 0.1)]
 
 
 def test_the_run_is_whole_and_says_what_it_found(small_run):

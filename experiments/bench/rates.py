@@ -1,4 +1,4 @@
-"""How fast this process multiplies matrices and draws random numbers: what a floor is made of."""
+"""Rates of this process, of which a floor is made: matrix products, random numbers."""
 
 import time
 from collections.abc import Callable
@@ -10,74 +10,74 @@ import numpy as np
 from jax import lax
 
 from experiments.bench.waiting import waited
-from experiments.runs import devices, runtime
+from experiments.runs.devices import SideBySide
 
 TRIES, LEAST = 5, 0.05  # how often, and seconds for each
 
 
-def products(batch: int, n: int, m: int, side_by_side: int = 1) -> float:
-    """Operations a second of a layer's three products, θ (n, m): the fastest of a few tries.
+def products(batch: int, n: int, m: int, at_once: int = 1) -> float:
+    """Return operations a second of a layer's three products, θ (n, m): the fastest of a few tries.
 
     Args:
         batch: rows of a and Δz.
         n: units below.
         m: units above.
-        side_by_side: so many layers at once, over the devices; or one that may use all cores.
+        at_once: so many layers over the devices; or one, which may use all cores.
     """
     generator = np.random.default_rng(0)
     theta = np.linalg.qr(generator.normal(size=(max(n, m), min(n, m))))[0].astype(np.float32)
     theta = theta if n >= m else theta.T  # of singular values 1, so that nothing grows or shrinks
     a = generator.normal(size=(batch, n)).astype(np.float32)
-    mesh = runtime.mesh(side_by_side)
-    many = mesh.devices.size
+    devices = SideBySide.over_devices(at_once)
+    count = devices.mesh.devices.size  # a layer each
 
-    def layers(_: Any, a: Any, theta: Any, count: Any) -> Any:
+    def layers(_: Any, a: Any, theta: Any, passes: Any) -> Any:
         def layer(_: Any, carry: Any) -> Any:
             a, _, theta = carry
             z = a @ theta
             return z @ theta.T, a.T @ z, theta
 
-        return lax.fori_loop(0, count, layer, (a, theta, theta))[:2]
+        return lax.fori_loop(0, passes, layer, (a, theta, theta))[:2]
 
-    mapped = devices.side_by_side(mesh, layers, spread=1, shared=3)
-    each = devices.in_a_row(mesh, np.arange(many))
+    program = devices.map(layers, spread=1, shared=3)
+    each = devices.put(np.arange(count))
 
-    def run(count: int) -> Any:
-        return mapped(each, a, theta, np.int32(count))
+    def run(passes: int) -> Any:
+        return program(each, a, theta, np.int32(passes))
 
-    return many * 6.0 * batch * n * m * _rate(run)
+    return count * 6.0 * batch * n * m * _rate(run)
 
 
-def randoms(draw: Callable[[Any], Any], side_by_side: int = 1) -> float:
-    """Numbers a second of drawing them, key -> array, one array after the other."""
-    mesh = runtime.mesh(side_by_side)
-    many = mesh.devices.size
+def randoms(draw: Callable[[Any], Any], at_once: int = 1) -> float:
+    """Return numbers a second of drawing them, key -> array, one array after the other."""
+    devices = SideBySide.over_devices(at_once)
+    count = devices.mesh.devices.size
     size = jax.eval_shape(draw, jax.random.key(0)).size
 
-    def arrays(seed: Any, count: Any) -> Any:
+    def arrays(seed: Any, passes: Any) -> Any:
         key = jax.random.key(seed)
 
         def one(i: Any, total: Any) -> Any:
             return total + jnp.sum(draw(jax.random.fold_in(key, i)))
 
-        return lax.fori_loop(0, count, one, jnp.zeros(()))
+        return lax.fori_loop(0, passes, one, jnp.zeros(()))
 
-    mapped = devices.side_by_side(mesh, arrays, spread=1, shared=1)
-    seeds = devices.in_a_row(mesh, np.arange(many, dtype=np.int32))
-    return float(many * size) * _rate(lambda count: mapped(seeds, np.int32(count)))
+    program = devices.map(arrays, spread=1, shared=1)
+    seeds = devices.put(np.arange(count, dtype=np.int32))
+    return float(count * size) * _rate(lambda passes: program(seeds, np.int32(passes)))
 
 
 def _rate(run: Callable[[int], Any]) -> float:
-    """Passes of the loop a second."""
+    """Return passes of the loop a second."""
     waited(run(1))
-    count, seconds = 1, 0.0
+    passes, seconds = 1, 0.0
     while seconds < LEAST:
-        count *= 2
-        seconds = _seconds(run, count)
-    return count / min(_seconds(run, count) for _ in range(TRIES))
+        passes *= 2
+        seconds = _seconds(run, passes)
+    return passes / min(_seconds(run, passes) for _ in range(TRIES))
 
 
-def _seconds(run: Callable[[int], Any], count: int) -> float:
+def _seconds(run: Callable[[int], Any], passes: int) -> float:
     begun = time.perf_counter()
-    waited(run(count))
+    waited(run(passes))
     return time.perf_counter() - begun

@@ -1,8 +1,8 @@
-"""A depth sweep as `experiments depth` measures its cells: one network, all depths, some seeds.
+"""A depth sweep as `experiments depth` measures it: one network, all depths, some seeds.
 
-For every depth and seed a network is sent forward and back, and for every layer log₁₀ ‖Δz[l]‖
-becomes a row, beside all else that the experiment records. A network is the start of a deeper one:
-weights are drawn when the depth passes a power of two.
+For every depth and seed a network is sent forward and back, and for every layer ‖Δz[l]‖ is
+measured, with all else that the experiment records. A network is the start of a deeper one: weights
+are drawn when the depth passes a power of two.
 """
 
 from itertools import pairwise
@@ -16,19 +16,18 @@ from jax.nn import initializers
 import jaxnn
 from experiments.bench import inputs, rates
 from experiments.bench.workload import Floor, Workload
-from experiments.depth import cells as depth_cells
-from experiments.depth.cells import Cell, Weights
-from experiments.learning import data
+from experiments.learning import data, networks
+from experiments.learning.networks import Draws, Networks, Weights
 from experiments.runs import runtime
 from jaxnn.initializers import find_weights
 
-CHECKED = 8  # hidden layers of the network whose numbers are compared, where there are so many
+CHECKED = 8  # hidden layers of the network whose numbers are compared, if the sweep has as many
 
 
 def workload(
     depths: list[int], activation: str, width: int, batch: int, seeds: int, weights: str
 ) -> Workload:
-    """A repetition is the whole sweep.
+    """A repetition is the whole sweep, its draws included.
 
     Args:
         depths: numbers of hidden layers.
@@ -39,44 +38,44 @@ def workload(
         weights: an initialisation, by name.
     """
     runtime.start(runtime.Options(no_cache=True))
-    name = "breast_cancer"
-    datasets = {name: data.load(name)}
-    of_weights = Weights(weights, find_weights(weights))
+    dataset = data.load("breast_cancer")
+    scheme = Weights(weights, find_weights(weights))
 
-    def cell(depth: int) -> Cell:
-        net = depth_cells.roomy(datasets[name], width, activation, depth)
-        return Cell(net, depth, of_weights, 0.0, batch, "float32", name, tuple(range(seeds)))
+    def at(depth: int) -> Networks:
+        net = networks.roomy(dataset, width, activation, depth)
+        return Networks(net, depth, scheme, 0.0, batch, "float32", tuple(range(seeds)))
 
-    cells = [cell(depth) for depth in depths]
-
-    def numbers(folder: Path) -> list[float]:
-        checked = cell(min(CHECKED, max(depths)))
-        params, xs, ys = _drawn(datasets[name], checked)
-        inputs.write(folder, params, x=xs, y=ys)
-        return list(depth_cells.measure(datasets, checked)["log10_delta_z"])[: checked.depth + 1]
-
-    def floor() -> Floor:
-        return _floor(cells, width, batch, seeds, weights)
+    sweep = [at(depth) for depth in depths]
 
     def run() -> None:
-        for each in cells:
-            depth_cells.measure(datasets, each)
+        draws = Draws()
+        for each in sweep:
+            networks.flows(draws, dataset, each)
+
+    def numbers(folder: Path) -> list[float]:
+        draws, checked = Draws(), at(min(CHECKED, max(depths)))
+        log_delta = networks.flows(draws, dataset, checked)["log_delta"]
+        params, xs, ys = _first(draws.of(dataset, checked), checked.depth)
+        inputs.write(folder, params, x=xs, y=ys)
+        return list(log_delta[0] / np.log(10))
+
+    def floor() -> Floor:
+        return _floor(sweep, width, batch, seeds, weights)
 
     return Workload(run, numbers, floor)
 
 
-def _drawn(dataset: data.Dataset, cell: Cell) -> tuple[Any, Any, Any]:
-    """Weights and batch of the first seed, of the layers in use."""
-    of_seeds = depth_cells.drawn(dataset, cell)
-    params, xs, ys = jax.tree.map(lambda v: np.asarray(v)[0], of_seeds)
+def _first(draw: networks.Draw, depth: int) -> tuple[Any, Any, Any]:
+    """Return weights and batch of the first seed, of the layers in use."""
+    params, xs, ys = jax.tree.map(lambda v: np.asarray(v)[0], draw)
     *hidden, last = jaxnn.unstack(params)
-    return (*hidden[: cell.depth], last), xs, ys
+    return (*hidden[:depth], last), xs, ys
 
 
-def _floor(cells: list[Cell], width: int, batch: int, seeds: int, weights: str) -> Floor:
+def _floor(sweep: list[Networks], width: int, batch: int, seeds: int, weights: str) -> Floor:
     """Three products a layer, and the weights of the deepest network, for every seed."""
-    flops = sum(depth_cells.work(cell).flops for cell in cells)
-    deepest = max(cells, key=lambda cell: cell.depth)
+    flops = sum(networks.work(each).flops for each in sweep)
+    deepest = max(sweep, key=lambda each: each.depth)
     sizes = deepest.net.sizes[: 1 + deepest.depth] + deepest.net.sizes[-1:]
     drawn = seeds * sum(n * m for n, m in pairwise(sizes))
     scheme = initializers.uniform() if "uniform" in weights else initializers.normal()

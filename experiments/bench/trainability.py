@@ -10,9 +10,11 @@ import jaxnn
 from experiments.bench import inputs, rates
 from experiments.bench.gradient import flops
 from experiments.bench.workload import Floor, Workload
+from experiments.learning import data, descent
+from experiments.learning.descent import Descent, Training
 from experiments.runs import runtime
-from experiments.trainability import experiment as experiment
-from jaxnn.training import order
+
+RATE, MOMENTUM = 1e-3, 0.9  # those of the experiment, and of the peer
 
 
 def workload(
@@ -29,36 +31,27 @@ def workload(
         sigma_b_squared: σ_b² of the biases.
     """
     runtime.start(runtime.Options(no_cache=True))
-    settings = experiment.Settings(
-        depths=(str(depth),),
-        sigma_w_squared=(str(sigma_w_squared),),
-        sigma_b_squared=sigma_b_squared,
-        width=width,
+    digits = data.load("digits")
+    training = Training(
+        net=descent.roomy(digits, width, "tanh", depth),
+        depth=depth,
+        sigma_w=(sigma_w_squared**0.5,),
+        sigma_b=sigma_b_squared**0.5,
+        seed=0,
+        descent=Descent(RATE, MOMENTUM, batch),
         steps=steps,
-        batch=batch,
     )
-    plan = experiment.prepare(settings)
-    digits = plan.dataset
 
-    def run() -> object:
-        return experiment.measure(plan, plan.cells[0])
+    def run() -> jaxnn.Scores:
+        return descent.trained(digits, training)
 
     def numbers(folder: Path) -> list[float]:
-        """Loss and accuracy after the training, from the weights and batches of the cell."""
-        keys = jax.random.split(jax.random.key(settings.seed))
-        net = experiment.roomy(plan, depth)
-        drawn = jaxnn.unstack(jaxnn.init(net, keys[0], jaxnn.gaussian(1.0), 1.0, stacked=True))
-        sigma_w, sigma_b = plan.sigma_w[0], sigma_b_squared**0.5
-        params = [(theta * sigma_w, b * sigma_b) for theta, b in (*drawn[:depth], drawn[-1])]
-        per_epoch = len(digits.x) // batch
-        rows = [
-            np.asarray(order(keys[1], epoch, len(digits.x)))[: per_epoch * batch]
-            for epoch in range(-(-steps // per_epoch))
-        ]
-        batches = np.concatenate(rows).reshape(-1, batch)[:steps]
-        inputs.write(folder, params, rows=batches)
-        row = experiment.measure(plan, plan.cells[0])
-        return [row["loss"][0], row["accuracy"][0]]
+        """Loss and accuracy after the training, from the same weights and batches."""
+        (sigma_w,) = training.sigma_w
+        drawn = descent.drawn(training.net, training.seed, sigma_w, training.sigma_b)
+        *hidden, last = jaxnn.unstack(drawn)
+        inputs.write(folder, (*hidden[:depth], last), rows=descent.batches(digits, training))
+        return [float(score[0]) for score in run()]
 
     def floor() -> Floor:
         sizes = [digits.x.shape[1], *[width] * depth, digits.n_out]

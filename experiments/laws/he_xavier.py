@@ -29,7 +29,8 @@ from experiments.laws.law import (
     mean_of,
     points,
 )
-from experiments.laws.training import Descent, Examples, accuracies, classifier, digits
+from experiments.laws.training import Examples, accuracies, classifier, digits
+from experiments.learning.descent import Descent
 
 KINDS = {"He": Ensemble("relu", math.sqrt(2)), "Xavier": Ensemble("relu", 1.0)}
 TRAINED, STALLED = 0.95, 0.30  # training accuracy that counts as either; chance is 0.10

@@ -31,7 +31,8 @@ from experiments.laws.law import (
     point,
     points,
 )
-from experiments.laws.training import Descent, accuracies, classifier, digits
+from experiments.laws.training import accuracies, classifier, digits
+from experiments.learning.descent import Descent
 
 ACTIVATION, SIGMA_B = "tanh", math.sqrt(0.05)
 REACH, FACTOR = 6.0, 2.0

@@ -1,9 +1,8 @@
 """Training with the gradient by hand, as one compiled program: for the laws that need it.
 
-    v ← μ v - η Δ(θ, b),   (θ, b) ← (θ, b) + v       (SGD where μ = 0), batches drawn at random
-
-The step size η, the momentum μ and the depth that is used of a run are data: one program serves all
-of them. `backprop` is the hand-written recursion; nothing here differentiates.
+Batches are drawn at random, and step size, momentum and the depth that is used of a run are data:
+one program serves all of them. `backprop` is the hand-written recursion; nothing here
+differentiates.
 """
 
 from functools import cache, partial
@@ -11,10 +10,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import lax
 
 import jaxnn
 from experiments.learning import data
+from experiments.learning.descent import Descent, descend
 
 Params = tuple[jaxnn.Layer, ...]
 
@@ -31,27 +32,18 @@ class Examples(NamedTuple):
         return float(jnp.max(jnp.bincount(self.y))) / len(self.y)
 
 
-Moving = tuple[Params, Params]  # parameters and their velocity v
 Falling = tuple[Params, jax.Array, jax.Array, jax.Array]  # parameters, steps, loss, the first loss
-
-
-class Descent(NamedTuple):
-    """How the steps go: η, μ, and examples in a batch."""
-
-    rate: float
-    momentum: float
-    batch: int
 
 
 @cache
 def digits() -> Examples:
-    """scikit-learn's digits: 1797 images of 64 standardised pixels, 10 classes."""
-    of = data.load("digits")
-    return Examples(jnp.asarray(of.x, float), jnp.asarray(of.y))
+    """Load scikit-learn's digits: 1797 images of 64 standardised pixels, 10 classes."""
+    dataset = data.load("digits")
+    return Examples(jnp.asarray(dataset.x, float), jnp.asarray(dataset.y))
 
 
 def classifier(width: int, hidden: int, activation: str) -> jaxnn.Network:
-    """A network for the digits; all hidden layers but the first are one run."""
+    """Return a network for the digits; all hidden layers but the first are one run."""
     return jaxnn.Network((64, *[width] * hidden, 10), activation, "multiclass")
 
 
@@ -65,16 +57,21 @@ def accuracies(
     looks: int = 1,
     depth: int | None = None,
 ) -> jax.Array:
-    """The accuracy on all examples after each of `looks` equal parts of the steps, (looks,).
+    """Train, and return the accuracy after each of `looks` equal parts of the steps, (looks,).
 
-    depth: how many layers of the run are used; all where it is None.
+    Args:
+        net: the network.
+        params: where to start.
+        examples: all of which the accuracy counts.
+        key: draws the batches.
+        descent: the rule of the steps.
+        steps: how many.
+        looks: how often the accuracy is taken.
+        depth: how many layers of the run are used; None for all.
     """
-    part = steps // looks
-    hyper = (descent.rate, descent.momentum)
-    found: jax.Array = _train(
-        net, params, examples, key, hyper, depth, (looks, part, descent.batch)
-    )
-    return found
+    rule, sizes = (descent.rate, descent.momentum), (looks, steps // looks, descent.batch)
+    accuracies: jax.Array = _train(net, params, examples, key, rule, depth, sizes)
+    return accuracies
 
 
 @partial(jax.jit, static_argnames="sizes")
@@ -83,32 +80,24 @@ def _train(
     params: Params,
     examples: Examples,
     key: jax.Array,
-    hyper: tuple[jax.Array, jax.Array],
+    rule: tuple[jax.Array, jax.Array],
     depth: jax.Array | None,
     sizes: tuple[int, int, int],
 ) -> jax.Array:
     batches = jax.random.randint(key, sizes, 0, len(examples.y))
-    rate, momentum = hyper
+    sgd = optax.sgd(*rule)
 
-    def step(state: Moving, batch: jax.Array) -> tuple[Moving, None]:
-        params, velocity = state
-        x, y = examples.x[batch], examples.y[batch]
-        _, gradient = jaxnn.backprop(net, params, x, y, depth=depth)
-        velocity = jax.tree.map(lambda v, g: momentum * v - rate * g, velocity, gradient)
-        return (jax.tree.map(jnp.add, params, velocity), velocity), None
+    def look(state: jaxnn.State, batches: jax.Array) -> tuple[jaxnn.State, jax.Array]:
+        state = descend(net, sgd, state, examples.x, examples.y, batches, depth)
+        return state, accuracy(net, state.params, examples, depth)
 
-    def look(state: Moving, batches: jax.Array) -> tuple[Moving, jax.Array]:
-        state, _ = lax.scan(step, state, batches)
-        return state, accuracy(net, state[0], examples, depth)
-
-    start = (params, jax.tree.map(jnp.zeros_like, params))
-    return lax.scan(look, start, batches)[1]
+    return lax.scan(look, jaxnn.start(net, sgd, params, key), batches)[1]
 
 
 def accuracy(
     net: jaxnn.Network, params: Params, examples: Examples, depth: jax.Array | int | None
 ) -> jax.Array:
-    """The fraction of examples whose class has the largest probability."""
+    """Return the fraction of examples whose class has the largest probability."""
     forward = partial(jaxnn.forward, depth=depth)
     y_hat = jax.vmap(forward, in_axes=(None, None, 0))(net, params, examples.x)
     right = jnp.argmax(y_hat, axis=1) == examples.y
@@ -124,10 +113,19 @@ def fewest_steps(
     most: int,
     depth: jax.Array | int,
 ) -> jax.Array:
-    """The fewest full-batch steps, over the rates, until the loss is `until` times the first one.
+    """Return the fewest full-batch steps, over the rates, until the loss has fallen enough.
 
-    inf where none is there within `most` steps. A rate is given up where the loss is ten times the
-    first or no number, and where another one has needed fewer steps.
+    It is inf if no rate gets there. A rate is given up once the loss is ten times the first or no
+    number, and once another one has needed fewer steps.
+
+    Args:
+        net: the network.
+        params: where to start.
+        examples: the batch.
+        rates: step sizes to try.
+        until: the loss to reach, as a part of the first one.
+        most: steps to try at most.
+        depth: how many layers of the run are used.
     """
 
     def body(rate: jax.Array, state: Falling) -> Falling:
@@ -136,7 +134,7 @@ def fewest_steps(
         moved = jax.tree.map(lambda v, g: v - rate * g, params, gradient)
         return moved, step + 1, loss, jnp.where(step == 0, loss, first)
 
-    def of_rate(best: jax.Array, rate: jax.Array) -> tuple[jax.Array, None]:
+    def race(best: jax.Array, rate: jax.Array) -> tuple[jax.Array, None]:
         def unfinished(state: Falling) -> jax.Array:
             _, step, loss, first = state
             return (step < best) & (loss > until * first) & (loss < 10 * first)
@@ -147,5 +145,5 @@ def fewest_steps(
         return jnp.where(loss <= until * first, jnp.minimum(steps, best), best), None
 
     none = jnp.asarray(most + 1, jnp.int32)
-    best, _ = lax.scan(of_rate, none, rates)
+    best, _ = lax.scan(race, none, rates)
     return jnp.where(best == none, jnp.inf, best.astype(float))

@@ -22,3 +22,4 @@ TRAINING, VALIDATION = CATEGORIES[:2]
 SEQUENTIAL: Final = "viridis"  # scheme of a map
 COUNTS: Final = "blues"  # scheme of counts
 MANY: Final = "turbo"  # scheme of more categories than there are colours
+OVER_MAP, RIM = "#ffffff", "#333333"  # lines over a map: light on a dark rim

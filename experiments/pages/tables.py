@@ -32,6 +32,6 @@ def table(title: str | None, *heads: str, width: int | None = None) -> Table:
     return styled
 
 
-def fitting(values: Sequence[T]) -> list[T]:
+def fitting(values: Sequence[T], most: int = MOST_COLUMNS) -> list[T]:
     """Return the values that fit as columns: every second one if there are many, the last too."""
-    return list(values if len(values) <= MOST_COLUMNS else values[::-1][::2][::-1])
+    return list(values if len(values) <= most else values[::-1][::2][::-1])

@@ -13,8 +13,9 @@ with s₁ = -1 for Gaussian and 0 for orthogonal weights, along q[1] = σ_w² q0
 map's q[2], q[3], …: d for linear Gaussian networks, 2d and d for relu with Gaussian and orthogonal
 weights, 0 for linear orthogonal ones. Source: Pennington et al. 2017, arXiv:1711.04735.
 
-Finite width: n values have a relative variance of n - 1 at most, so what is predicted must be small
-beside n. Up to n/4 the measured one is within 15 % of it, at n it is 0.6 of it (n = 64 and 128).
+Finite width: n values have a relative variance of n - 1 at most, so a prediction must be small
+compared with n. Up to n/4 the measured one is within 15 % of it, at n it is 0.6 of it (n = 64 and
+128).
 
 `settings -> networks -> singular values -> rows -> summary, verdicts, table, chart`
 """
@@ -22,7 +23,6 @@ beside n. Up to n/4 the measured one is within 15 % of it, at n it is 0.6 of it 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -31,23 +31,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
-from jax import lax
-from rich.console import Console
 
 import jaxnn
-from experiments.pages import charts, report
-from experiments.runs import grid, runtime, store, sweep
-from experiments.spectrum import chart as spectrum_chart
-from experiments.spectrum import page as spectrum_page
-from experiments.spectrum import report as spectrum_report
+from experiments.runs import experiment, grid, runtime, sweep
+from experiments.runs.experiment import Conclusion, Experiment, Work
+from experiments.runs.store import Store
+from experiments.spectrum import page, picture, report
+from experiments.spectrum.columns import COLUMNS
+from experiments.spectrum.theory import slope_variance
 from jaxnn.layers import Initializer
-from jaxnn.quadrature import mean
 from jaxnn.spectrum import jacobian_factors, product_spectrum
 
 COMPARABLE = 1 / 4  # times the width: up to here a variance is compared with its prediction
-
 CHART = "spectrum"
-FILES = (*charts.names(CHART), report.NAME)
 
 
 class Weights(NamedTuple):
@@ -92,31 +88,25 @@ class Settings(runtime.Options):
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(sweep.Point):
     """One draw, measured at every depth: a shallower network is the start of a deeper one."""
 
     activation: str
     weights: str
     seed: int
 
-    @property
-    def key(self) -> str:
-        """A name of its own among the cells of a run."""
-        return f"{self.activation}-{self.weights}-{self.seed}"
-
-    @property
-    def shown(self) -> str:
-        """For the view."""
-        return f"{self.activation}, {self.weights}".ljust(24)
-
 
 @dataclass(frozen=True)
-class Plan:
-    """Checked settings with everything that follows from them, by activation."""
+class Plan(experiment.Plan):
+    """Checked settings with everything that follows from them.
+
+    sigma_w: by activation.
+    slopes: `slope_variance` by activation.
+    """
 
     settings: Settings
     sigma_w: dict[str, float]
-    slopes: dict[str, np.ndarray]  # of `slope_variance`
+    slopes: dict[str, np.ndarray]
     cells: tuple[Cell, ...]
 
     @property
@@ -124,24 +114,15 @@ class Plan:
         """The depths, ascending."""
         return sorted(grid.integers("depths", self.settings.depths))
 
-    @property
-    def what(self) -> dict[str, object]:
-        """What the run is: one with other settings is another run."""
-        return {"experiment": "spectrum", "settings": grid.as_dict(self.settings)}
-
     def estimate(self) -> str:
-        """What the run takes, in words: four products or so of n × n matrices a factor."""
+        """Return the cost of the run in words: some four products of n × n matrices a factor."""
         n, jacobians = self.settings.width, self.settings.examples * len(self.cells)
-        flops = 8.0 * n**3 * sum(self.depths) * jacobians
-        memory = 4 * n**2 * (self.depths[-1] + 2)
-        return (
-            f"{len(self.cells)} cells, {flops:.2g} floating-point operations, "
-            f"{memory / 1e6:.3g} MB at most at a time"
-        )
+        work = Work(8.0 * n**3 * sum(self.depths) * jacobians, 4 * n**2 * (self.depths[-1] + 2))
+        return f"{len(self.cells)} cells, {work}"
 
 
 def prepare(settings: Settings) -> Plan:
-    """Checks the settings and predicts.
+    """Check the settings and predict.
 
     Raises:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
@@ -169,7 +150,7 @@ def prepare(settings: Settings) -> Plan:
 
 
 def _check_scale(name: str, value: float | None) -> None:
-    """Of these only the biases may be zero, and only σ_w may be left open."""
+    """Check a finite number; only the biases' may be zero, and only σ_w may be left open."""
     least = 0 if name == "sigma_b" else np.finfo(np.float32).tiny
     if value is not None and not least <= value < math.inf:
         wanted = ">= 0" if name == "sigma_b" else "> 0"
@@ -184,72 +165,27 @@ def _critical(activation: str, sigma_b: float) -> float:
 
 
 def _cells(settings: Settings) -> Iterator[Cell]:
-    """The cells; seeds go slowest, so that an interrupted run has something of every case."""
+    """Yield the cells; seeds go slowest: an interrupted run has something of every case."""
     for seed in range(settings.seed, settings.seed + settings.seeds):
         for activation in dict.fromkeys(settings.activations):
             for weights in dict.fromkeys(settings.weights):
                 yield Cell(activation, weights, seed)
 
 
-@partial(jax.jit, static_argnames=("activation", "depth"))
-def slope_variance(
-    activation: str, sigma_w: float, sigma_b: float, q1: float, depth: int
-) -> jax.Array:
-    """Σ over l = 1 … d of μ₂/μ₁² - 1 for d = 1 … depth: what the slopes add to the variance.
-
-    μ₂/μ₁² - 1 = E[(σ′²/μ₁ - 1)²], which does not cancel where the slopes are all but equal.
-    """
-
-    def layer(q: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
-        mu1 = mean(activation, q, lambda f, z, g: f.prime(z) ** 2)
-        variance = mean(activation, q, lambda f, z, g: (f.prime(z) ** 2 / mu1 - 1) ** 2)
-        return jaxnn.meanfield.length_map(activation, sigma_w, sigma_b, q), variance
-
-    return jnp.cumsum(lax.scan(layer, jnp.asarray(q1, float), None, length=depth)[1])
-
-
-def run(plan: Plan, kept: store.Store | None) -> bool:
-    """Measures the cells that are missing, prints table and verdicts, fills the folder.
-
-    Returns:
-        Whether it finished.
-
-    Raises:
-        OSError: the disk; the sentence names the file.
-    """
-    started = datetime.now(UTC)
-    frames, finished = sweep.measure(kept, plan.cells, partial(measure, plan), plan.settings.quiet)
-    if kept is None or not frames:
-        return finished
-    rows = pl.concat(frames)
-    cases = spectrum_report.by_case(rows)
-    verdicts = [spectrum_report.sentence(case) for case in cases]
-    kept.write_rows(rows)
-    words = {spectrum_report.name_of(case): spectrum_report.span(case) for case in cases}
-    summary = spectrum_report.summary(rows)
-    charts.save(spectrum_chart.draw(rows, summary, words, subtitle(plan)), kept.folder, CHART)
-    found = {"finished": finished, "verdicts": verdicts, "sigma_w": plan.sigma_w}
-    about = runtime.provenance(started, **found)
-    report.write(
-        kept.folder, spectrum_page.page(rows, subtitle(plan)), {"what": kept.what, **about}
-    )
-    kept.write_run(about)
-    Console().print(spectrum_report.table(summary))
-    print(*verdicts, f"in {kept.folder}: {', '.join((store.ROWS, store.RUN, *FILES))}", sep="\n")
-    return finished
-
-
 _init = jax.jit(jaxnn.init, static_argnames=("weights", "biases", "stacked"))
 _factors = jax.jit(jacobian_factors)
 
 
-def measure(plan: Plan, cell: Cell) -> pl.DataFrame:
-    """One row a Jacobian, of every depth and example of one draw.
+def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
+    """Measure the cells that are missing."""
+    return sweep.measure(plan, store, partial(measure_cell, plan))
 
-    Columns: activation, weights, depth, seed, example; log10_singular_values, the list of log₁₀ s,
-    descending, -inf for s = 0, nan where the forward pass has left the range of the dtype;
-    log10_mean, of s²; variance, that of s² relative to mean², null where there is none; predicted,
-    what it is at infinite width; comparable, whether the width is large enough for that.
+
+def measure_cell(plan: Plan, cell: Cell) -> pl.DataFrame:
+    """Return one row a Jacobian, of every depth and example of one draw.
+
+    `log10_singular_values` are -inf for s = 0, and nan if the forward pass has left the range of
+    the dtype; then, and if all are 0, `variance` is null.
     """
     settings, n = plan.settings, plan.settings.width
     key_params, key_x = jax.random.split(jax.random.key(cell.seed))
@@ -286,13 +222,24 @@ def _rows(plan: Plan, cell: Cell, depth: int, s: jaxnn.Spectrum) -> pl.DataFrame
             "comparable": [bool(predicted <= COMPARABLE * plan.settings.width)] * examples,
         }
     )
-    # A J of zeros has no relative variance, and what is not a number has none either.
+    # A J of zeros has no relative variance, nor has one that is not a number.
     known = pl.col("log10_mean").is_finite()
     return frame.with_columns(pl.when(known).then(pl.col("variance")).alias("variance"))
 
 
+def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
+    """Compare the spectra with theory, in words and pictures."""
+    rows = pl.concat(frames)
+    drawn = picture.Drawn.of(rows, subtitle(plan))
+    verdicts = [report.sentence(case) for case in drawn.cases]
+    figures = {CHART: picture.figure(drawn)}
+    return Conclusion(
+        rows, verdicts, figures, page=page.page(drawn), about={"sigma_w": plan.sigma_w}
+    )
+
+
 def subtitle(plan: Plan) -> str:
-    """What was measured, with how many seeds and examples."""
+    """Say in one line what was measured, with how many seeds and inputs."""
     settings = plan.settings
     sigma_w = ", ".join(f"{value:.4g} ({name})" for name, value in plan.sigma_w.items())
     return (
@@ -300,3 +247,18 @@ def subtitle(plan: Plan) -> str:
         f"{settings.q0:g}, {runtime.dtype_name()}, untrained; {settings.seeds} seeds from "
         f"{settings.seed}, {settings.examples} inputs each"
     )
+
+
+EXPERIMENT = Experiment(
+    name="spectrum",
+    settings=Settings,
+    columns=COLUMNS,
+    figures=(CHART,),
+    report=True,
+    prepare=prepare,
+    measure=measure,
+    conclude=conclude,
+    table=report.table,
+    title="variance of s² / mean s², s the singular values, by depth",
+    compare=report.compare,
+)

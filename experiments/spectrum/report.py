@@ -1,14 +1,15 @@
-"""What the spectrum experiment says: variances beside their predictions, spans, verdicts."""
+"""The spectrum in words: variances next to their predictions, spans, verdicts, a table."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from rich import box
 from rich.table import Table
 
+from experiments.pages import tables
 from experiments.runs import runtime
+from experiments.runs.experiment import comparison
 
 CASE = ("activation", "weights")
 TITLE = (
@@ -17,21 +18,38 @@ TITLE = (
 )
 
 
-def name_of(case: pl.DataFrame) -> tuple[str, str]:
-    """The activation and the weights of a case."""
-    return case["activation"][0], case["weights"][0]
+class Case(NamedTuple):
+    """The verdict on one activation and kind of weights.
+
+    variance, predicted, depth: at the largest depth that can be compared with theory, in words;
+        empty if there is none.
+    span: of the singular values at the largest depth, in words.
+    """
+
+    activation: str
+    weights: str
+    variance: str
+    predicted: str
+    depth: str
+    span: str
+
+    @property
+    def name(self) -> str:
+        """Activation and weights."""
+        return f"{self.activation}, {self.weights}"
 
 
 def by_case(rows: pl.DataFrame) -> list[pl.DataFrame]:
-    """The rows of each activation and kind of weights."""
+    """Return the rows of each activation and kind of weights."""
     return rows.partition_by(*CASE, maintain_order=True)
 
 
 def summary(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row a case and depth: the variance, mean over examples and seeds, beside the predicted.
+    """Return one row a case and depth: the variance, next to its prediction.
 
-    Columns: activation, weights, depth, variance, predicted, comparable; error, the standard error
-    of the mean over seeds, null for one seed: examples of one network are not independent.
+    Columns: activation, weights, depth; variance, the mean over examples and seeds; error, its
+    standard error over seeds, null for one seed, for examples of one network are not independent;
+    predicted, comparable.
     """
     groups, variance = (*CASE, "depth"), pl.col("variance")
     theory = pl.col("predicted", "comparable").first()
@@ -40,26 +58,27 @@ def summary(rows: pl.DataFrame) -> pl.DataFrame:
     return seeds.group_by(*groups, maintain_order=True).agg(variance.mean(), error, theory)
 
 
-def sentence(case: pl.DataFrame) -> str:
-    """The verdict on one activation and its weights, at the largest depth of theory."""
-    deepest = compared(case)
+def case_of(rows: pl.DataFrame) -> Case:
+    """Return the verdict on the rows of one activation and kind of weights."""
+    known = pl.col("comparable") & pl.col("variance").is_not_null()
+    compared = summary(rows).filter(known).sort("depth").tail(1).to_dicts()
+    numbers = ("", "", "")
+    for row in compared:
+        variance = plus_minus(row["variance"], row["error"])
+        numbers = (variance, f"{row['predicted']:.3g}", str(row["depth"]))
+    return Case(rows["activation"][0], rows["weights"][0], *numbers, span(rows))
+
+
+def sentence(case: Case) -> str:
+    """Return a verdict as one sentence."""
     words = "no variance to compare with theory"
-    if deepest is not None:
-        words = (
-            f"variance {plus_minus(deepest['variance'], deepest['error'])} of "
-            f"{deepest['predicted']:.3g} predicted at depth {deepest['depth']}"
-        )
-    return f"{', '.join(name_of(case))}: {words}; singular values span {span(case)}"
-
-
-def compared(case: pl.DataFrame) -> dict[str, Any] | None:
-    """The row of the `summary` at the largest depth that can be compared with theory, if any."""
-    found = summary(case).filter(pl.col("comparable") & pl.col("variance").is_not_null())
-    return found.sort("depth").row(-1, named=True) if found.height else None
+    if case.variance:
+        words = f"variance {case.variance} of {case.predicted} predicted at depth {case.depth}"
+    return f"{case.name}: {words}; singular values span {case.span}"
 
 
 def plus_minus(value: float, error: float | None) -> str:
-    """A mean with its standard error, to two digits of it and three decimals at most."""
+    """Return a mean with its standard error, to two digits of it and three decimals at most."""
     if error is None:
         return f"{round(value, 6):.3g}"
     decimals = 3 if error <= 0.01 else max(0, 1 - math.floor(math.log10(error)))
@@ -67,7 +86,7 @@ def plus_minus(value: float, error: float | None) -> str:
 
 
 def span(case: pl.DataFrame) -> str:
-    """From the largest to the smallest singular value at the largest depth, and how many are 0."""
+    """Return the decades of all s > 0 at the largest depth, and how many s are 0, in words."""
     deepest = case.filter(pl.col("depth") == pl.col("depth").max())
     where = f"at depth {deepest['depth'][0]}"
     logs = np.array(deepest["log10_singular_values"].to_list())
@@ -81,36 +100,40 @@ def span(case: pl.DataFrame) -> str:
     return f"{np.median(spans):.1f} decades {where}{rest}"
 
 
-def table(found: pl.DataFrame) -> Table:
-    """A `summary` by depth; up to eight depths fit into 80 characters."""
-    depths, lines = lines_of(found)
-    shown = Table(title=TITLE, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    shown.add_column("activation, weights", no_wrap=True)
-    for depth in depths:
-        shown.add_column(str(depth), justify="right", no_wrap=True)
-    for name, *cells in lines:
+def table(rows: pl.DataFrame) -> Table:
+    """Return the variances by depth; narrow enough for 80 characters."""
+    means = summary(rows)
+    depths = tables.fitting(sorted(means["depth"].unique()))
+    shown = tables.table(TITLE, "activation, weights", *map(str, depths))
+    for name, *cells in lines(means, depths):
         shown.add_row(name, *cells, end_section=name.endswith("predicted"))
     return shown
 
 
-def lines_of(found: pl.DataFrame) -> tuple[list[int], list[tuple[str, ...]]]:
-    """The depths of a `summary`, and three lines a case: variance, its error, what is predicted."""
-    depths, lines = sorted(found["depth"].unique()), []
-    missing: dict[str, Any] = dict.fromkeys(found.columns)
-    for case in by_case(found):
-        rows = {row["depth"]: row for row in case.rows(named=True)}
-        at = [rows.get(depth, missing) for depth in depths]
-        predicted = [_number(row["predicted"], 3, row["comparable"] is not False) for row in at]
-        lines.append((", ".join(name_of(case)), *(_number(row["variance"], 3) for row in at)))
-        lines.append(("  ±", *(_number(row["error"], 2) for row in at)))
-        lines.append(("  predicted", *predicted))
-    return depths, lines
+def lines(means: pl.DataFrame, depths: list[int]) -> list[tuple[str, ...]]:
+    """Return three lines a case of a `summary`: variance, its error, its prediction."""
+    texts = []
+    missing: dict[str, Any] = dict.fromkeys(means.columns)
+    for case in by_case(means):
+        by_depth = {row["depth"]: row for row in case.rows(named=True)}
+        rows = [by_depth.get(depth, missing) for depth in depths]
+        name = f"{case['activation'][0]}, {case['weights'][0]}"
+        predicted = [_number(row["predicted"], 3, row["comparable"] is not False) for row in rows]
+        texts.append((name, *(_number(row["variance"], 3) for row in rows)))
+        texts.append(("  ±", *(_number(row["error"], 2) for row in rows)))
+        texts.append(("  predicted", *predicted))
+    return texts
 
 
 def _number(value: float | None, digits: int, comparable: bool = True) -> str:
-    """Six characters at most below 10,000: three decimals, and two digits in brackets."""
+    """Return six characters at most below 10,000: three decimals, and two digits in brackets."""
     if value is None:
         return "-"
     digits = digits if comparable else 2
-    shown = f"{value:.0f}" if value >= 99.5 else f"{round(value, 3):.{digits}g}"
-    return shown if comparable else f"({shown})"
+    text = f"{value:.0f}" if value >= 99.5 else f"{round(value, 3):.{digits}g}"
+    return text if comparable else f"({text})"
+
+
+def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Return the variances of each run, by activation, weights and depth."""
+    return [comparison(summary(rows), CASE, "depth", "variance") for rows in runs]

@@ -10,31 +10,22 @@ lie the curves of 1, 3 and 6 ξ_c.
 """
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import polars as pl
-from jax import lax
-from jax.sharding import Mesh
-from rich.console import Console
 
 import jaxnn
-from experiments.learning import data
-from experiments.pages import charts
-from experiments.runs import devices, grid, runtime, store, sweep
-from experiments.trainability import chart as trainability_chart
-from jaxnn.training import order
+from experiments.learning import data, descent
+from experiments.learning.descent import Descent, Training
+from experiments.runs import experiment, grid, runtime, sweep
+from experiments.runs.experiment import Conclusion, Experiment, Work
+from experiments.runs.store import Store
+from experiments.trainability import picture, report, theory
+from experiments.trainability.columns import COLUMNS
 
 CHART = "trainability"
-FILES = charts.names(CHART)
-
-TRAINED = 0.5  # of the way from chance to a perfect accuracy
 
 
 @dataclass(frozen=True)
@@ -72,26 +63,16 @@ class Settings(runtime.Options):
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(sweep.Point):
     """A row of the map: one depth and seed, all σ_w²."""
 
     depth: int
     seed: int
 
-    @property
-    def key(self) -> str:
-        """A name of its own among the cells of a run."""
-        return f"{self.depth}-{self.seed}"
-
-    @property
-    def shown(self) -> str:
-        """For the view."""
-        return f"{self.depth} layers".ljust(12)
-
 
 @dataclass(frozen=True)
-class Plan:
-    """Checked settings with everything that they name."""
+class Plan(experiment.Plan):
+    """Checked settings with the data that they name; σ_w ascending."""
 
     settings: Settings
     dataset: data.Dataset
@@ -99,23 +80,20 @@ class Plan:
     cells: tuple[Cell, ...]
 
     @property
-    def what(self) -> dict[str, object]:
-        """What the run is: one with other settings is another run."""
-        settings = grid.as_dict(self.settings)
-        return {"experiment": CHART, "settings": settings, "data": str(self.dataset)}
+    def source(self) -> dict[str, object]:
+        """The shape and task of the data."""
+        return {"data": str(self.dataset)}
 
     def estimate(self) -> str:
-        """What the run takes, in words: three products a layer and step."""
+        """Return the cost of the run in words: three products a layer and step."""
         s = self.settings
         layers = sum(cell.depth for cell in self.cells) * len(self.sigma_w)
-        return (
-            f"{len(self.cells)} cells of {len(self.sigma_w)} networks, "
-            f"{6.0 * s.batch * s.width**2 * s.steps * layers:.2g} floating-point operations"
-        )
+        work = Work(6.0 * s.batch * s.width**2 * s.steps * layers)
+        return f"{len(self.cells)} cells of {len(self.sigma_w)} networks, {work}"
 
 
 def prepare(settings: Settings) -> Plan:
-    """Checks the settings and loads the data.
+    """Check the settings and load the data.
 
     Raises:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
@@ -125,9 +103,9 @@ def prepare(settings: Settings) -> Plan:
         several=("depths", "sigma_w_squared"),
         counts=("width", "steps", "batch", "seeds"),
     )
-    for name, least in (("sigma_b_squared", 0.0), ("rate", 0.0), ("momentum", 0.0)):
+    for name in ("sigma_b_squared", "rate", "momentum"):
         value = getattr(settings, name)
-        if not least <= value < np.inf:
+        if not 0 <= value < np.inf:
             raise ValueError(f"{name}: expected a finite number >= 0, got {value:g}")
     squares = grid.numbers("sigma_w_squared", settings.sigma_w_squared)
     if min(squares) <= 0:
@@ -142,149 +120,75 @@ def prepare(settings: Settings) -> Plan:
     return Plan(settings, dataset, tuple(float(v) ** 0.5 for v in sorted(squares)), cells)
 
 
-def run(plan: Plan, kept: store.Store | None) -> bool:
-    """Trains the networks of the cells that are missing, prints the verdict, fills the folder.
-
-    Returns:
-        Whether it finished.
-
-    Raises:
-        OSError: the disk; the sentence names the file.
-    """
-    started = datetime.now(UTC)
-    frames, finished = sweep.measure(kept, plan.cells, partial(measure, plan), plan.settings.quiet)
-    if kept is None or not frames:
-        return finished
-    rows = pl.concat(frames)
-    said = sentence(rows, plan)
-    kept.write_rows(rows)
-    charts.save(
-        trainability_chart.draw(rows, scales(plan), said, subtitle(plan)), kept.folder, CHART
-    )
-    kept.write_run(runtime.provenance(started, finished=finished, verdicts=[said]))
-    Console().print(trainability_chart.table(rows))
-    print(said, f"in {kept.folder}: {', '.join((store.ROWS, store.RUN, *FILES))}", sep="\n")
-    return finished
+def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
+    """Train the networks of the cells that are missing."""
+    return sweep.measure(plan, store, partial(measure_cell, plan))
 
 
-def measure(plan: Plan, cell: Cell) -> pl.DataFrame:
-    """One row a network: depth, sigma_w_squared, seed; accuracy and loss over all the data."""
-    net = roomy(plan, cell.depth)
-    mesh = runtime.mesh(len(plan.sigma_w))
-    sigma_w = devices.in_a_row(mesh, np.asarray(plan.sigma_w, np.float32))
-    s = plan.settings
-    train = training(mesh, net, s.rate, s.momentum, s.batch, s.steps)
-    x, y = plan.dataset.x, plan.dataset.y
-    sigma_b = np.float32(s.sigma_b_squared**0.5)
-    loss, accuracy = train(sigma_w, x, y, sigma_b, np.int32(cell.seed), np.int32(cell.depth - 1))
-    used = len(plan.sigma_w)
+def measure_cell(plan: Plan, cell: Cell) -> pl.DataFrame:
+    """Return one row a network, with the columns of `trainability.columns`."""
+    loss, accuracy = descent.trained(plan.dataset, training(plan, cell))
+    count = len(plan.sigma_w)
     return pl.DataFrame(
         {
-            "depth": [cell.depth] * used,
+            "depth": [cell.depth] * count,
             "sigma_w_squared": [round(v**2, 12) for v in plan.sigma_w],
-            "seed": [cell.seed] * used,
-            "accuracy": devices.gathered(accuracy)[:used].astype(np.float64),
-            "loss": devices.gathered(loss)[:used].astype(np.float64),
+            "seed": [cell.seed] * count,
+            "accuracy": accuracy.astype(np.float64),
+            "loss": loss.astype(np.float64),
         }
     )
 
 
-def roomy(plan: Plan, depth: int) -> jaxnn.Network:
-    """A network with room for `depth` hidden layers, a power of two beyond the first."""
-    room = 1 << max(depth - 2, 0).bit_length()
-    n_in, width = plan.dataset.x.shape[1], plan.settings.width
-    sizes = (n_in, *[width] * (1 + room), plan.dataset.n_out)
-    return jaxnn.Network(sizes, plan.settings.activation, plan.dataset.task)
-
-
-@cache
-def training(
-    mesh: Mesh, net: jaxnn.Network, rate: float, momentum: float, batch: int, steps: int
-) -> Any:
-    """(σ_w, x, y, σ_b, seed, depth of the run) -> loss and accuracy of each network.
-
-    One program for every depth that there is room for.
-    """
-    sgd = optax.sgd(rate, momentum)
-
-    def train(sigma_w: Any, x: Any, y: Any, sigma_b: Any, seed: Any, depth: Any) -> Any:
-        keys = jax.random.split(jax.random.key(seed))
-        drawn = jaxnn.init(net, keys[0], jaxnn.gaussian(1.0), 1.0, stacked=True)
-        params = tuple(
-            jaxnn.Layer(layer.theta * sigma_w, layer.b * sigma_b)
-            for layer in drawn
-            if isinstance(layer, jaxnn.Layer)
-        )
-        size = min(batch, len(x))
-        per_epoch = len(x) // size
-
-        def epoch(i: Any, state: jaxnn.State) -> jaxnn.State:
-            rows = order(state.key, i, len(x))
-
-            def one(j: Any, state: jaxnn.State) -> jaxnn.State:
-                of_batch = lax.dynamic_slice_in_dim(rows, j * size, size)
-                return jaxnn.step(net, sgd, state, x[of_batch], y[of_batch], depth=depth)[0]
-
-            last = jnp.minimum(per_epoch, steps - i * per_epoch)
-            trained: jaxnn.State = lax.fori_loop(0, last, one, state)
-            return trained
-
-        state = jaxnn.start(net, sgd, params, keys[1])
-        state = lax.fori_loop(0, -(-steps // per_epoch), epoch, state)
-        return jaxnn.evaluate(net, state.params, x, y, depth=depth)
-
-    return devices.side_by_side(mesh, train, spread=1, shared=5)
-
-
-def scales(plan: Plan) -> pl.DataFrame:
-    """ξ_c on a fine grid of σ_w² over the map: columns sigma_w_squared, xi_c, in layers."""
-    low, high = plan.sigma_w[0] ** 2, plan.sigma_w[-1] ** 2
-    squares = np.linspace(low, high, 121)
-    of = partial(_xi_c, plan.settings.activation, plan.settings.sigma_b_squared**0.5)
-    with jax.enable_x64(True):
-        xi = np.asarray(of(np.sqrt(squares)))
-    return pl.DataFrame({"sigma_w_squared": squares, "xi_c": xi})
-
-
-@partial(jax.jit, static_argnums=0)
-def _xi_c(activation: str, sigma_b: float, sigma_w: Any) -> Any:
-    return lax.map(lambda each: jaxnn.meanfield.xi_c(activation, each, sigma_b), sigma_w)
-
-
-def trained_depths(rows: pl.DataFrame, chance: float) -> pl.DataFrame:
-    """For each σ_w² the largest depth up to which every network reaches the threshold, else 0."""
-    enough = pl.col("accuracy").mean() >= chance + TRAINED * (1 - chance)
-    of_depth = rows.group_by("sigma_w_squared", "depth").agg(enough.alias("trained"))
-    return (
-        of_depth.sort("depth")
-        .with_columns(pl.col("trained").cum_min().over("sigma_w_squared"))
-        .group_by("sigma_w_squared")
-        .agg((pl.col("depth") * pl.col("trained")).max().alias("depth"))
-        .sort("sigma_w_squared")
+def training(plan: Plan, cell: Cell) -> Training:
+    """Return the networks of a cell, and how they are trained."""
+    s = plan.settings
+    return Training(
+        net=descent.roomy(plan.dataset, s.width, s.activation, cell.depth),
+        depth=cell.depth,
+        sigma_w=plan.sigma_w,
+        sigma_b=s.sigma_b_squared**0.5,
+        seed=cell.seed,
+        descent=Descent(s.rate, s.momentum, s.batch),
+        steps=s.steps,
     )
 
 
-def sentence(rows: pl.DataFrame, plan: Plan) -> str:
-    """Where the ridge is, measured and predicted."""
-    s = plan.settings
-    chance = np.unique(plan.dataset.y, return_counts=True)[1].max() / len(plan.dataset.y)
-    deepest = trained_depths(rows, chance)
-    top = int(deepest["depth"].to_numpy().max())
-    at = deepest.filter(pl.col("depth") == top)["sigma_w_squared"].to_list()
-    ridge = f"up to depth {top} at σ_w² = {', '.join(f'{v:g}' for v in at)}" if top else "nowhere"
-    try:
-        critical = float(jaxnn.meanfield.critical_sigma_w(s.activation, s.sigma_b_squared**0.5))
-        predicted = f"critical σ_w² by theory {critical**2:.3g}"
-    except ValueError:
-        predicted = "no critical σ_w by theory"
-    return f"{s.activation}, σ_b² = {s.sigma_b_squared:g}: trains {ridge}; {predicted}"
+def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
+    """Compare the map with theory, in words and a picture."""
+    rows = pl.concat(frames)
+    kind = (plan.settings.activation, plan.settings.sigma_b_squared)
+    trains = report.ridge(rows, chance(plan.dataset))
+    verdict = report.sentence(*kind, trains, theory.critical(*kind))
+    depth_scale = theory.depth_scale(*kind, plan.sigma_w[0] ** 2, plan.sigma_w[-1] ** 2)
+    figure = picture.figure(rows, depth_scale, verdict, subtitle(plan))
+    return Conclusion(rows, [verdict], {CHART: figure})
+
+
+def chance(dataset: data.Dataset) -> float:
+    """Return the accuracy of always naming the most frequent class."""
+    return float(np.unique(dataset.y, return_counts=True)[1].max() / len(dataset.y))
 
 
 def subtitle(plan: Plan) -> str:
-    """What was trained, on what, for how long."""
+    """Say in one line what was trained, on what, for how long."""
     s = plan.settings
     seeds = f"{s.seeds} seed{'s' * (s.seeds > 1)} from {s.seed}"
     return (
         f"{plan.dataset}, width {s.width}, σ_b² = {s.sigma_b_squared:g}, SGD {s.rate:g} with "
         f"momentum {s.momentum:g}, batch {s.batch}, {s.steps} steps; {seeds}"
     )
+
+
+EXPERIMENT = Experiment(
+    name="trainability",
+    settings=Settings,
+    columns=COLUMNS,
+    figures=(CHART,),
+    prepare=prepare,
+    measure=measure,
+    conclude=conclude,
+    table=report.table,
+    title="training accuracy, hidden layers against σ_w²",
+    compare=report.compare,
+)

@@ -1,0 +1,156 @@
+"""Descent: SGD with momentum on batches that are chosen beforehand, as one compiled loop.
+
+    v ← μ v + Δ(θ, b),   (θ, b) ← (θ, b) - η v
+
+Which examples each step sees is data: row numbers, (steps, batch). So are the step size η, the
+momentum μ and, in networks with room for more layers, the depth: one program serves all of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax import lax
+
+import jaxnn
+from experiments.learning.data import Dataset
+from experiments.learning.networks import layers_below_run
+from experiments.runs.devices import SideBySide
+from jaxnn.training import Optimizer, order
+
+Params = tuple[jaxnn.Layer, ...]
+
+
+class Descent(NamedTuple):
+    """The rule of the steps: η, μ, and examples in a batch."""
+
+    rate: float
+    momentum: float
+    batch: int
+
+
+def descend(
+    net: jaxnn.Network,
+    optimizer: Optimizer,
+    state: jaxnn.State,
+    x: jax.Array,
+    y: jax.Array,
+    batches: jax.Array,
+    depth: jax.Array | int | None = None,
+) -> jaxnn.State:
+    """Return the state after one step on each batch; pure, to be called while tracing.
+
+    Args:
+        net: the network.
+        optimizer: of optax; its step size may be traced.
+        state: where to start.
+        x: all examples, (N, n[0]).
+        y: their labels.
+        batches: row numbers, (steps, batch).
+        depth: how many layers of the run are used; None for all.
+    """
+
+    def step(state: jaxnn.State, rows: jax.Array) -> tuple[jaxnn.State, None]:
+        return jaxnn.step(net, optimizer, state, x[rows], y[rows], depth=depth)[0], None
+
+    last: jaxnn.State = lax.scan(step, state, batches)[0]
+    return last
+
+
+@dataclass(frozen=True)
+class Training:
+    """Networks with Gaussian weights to be trained, one for each σ_w; the rest is the same for all.
+
+    Args:
+        net: with room for at least `depth` hidden layers.
+        depth: hidden layers in use.
+        sigma_w: the weights have variance σ_w²/fan_in.
+        sigma_b: the standard deviation of the biases.
+        seed: draws weights and batches.
+        descent: the rule of the steps.
+        steps: how many.
+    """
+
+    net: jaxnn.Network
+    depth: int
+    sigma_w: tuple[float, ...]
+    sigma_b: float
+    seed: int
+    descent: Descent
+    steps: int
+
+
+def roomy(dataset: Dataset, width: int, activation: str, depth: int) -> jaxnn.Network:
+    """Return a network with room for `depth` hidden layers, a power of two beyond the first.
+
+    A smaller room than that of `networks.roomy`: a step updates all layers, used or not.
+    """
+    room = 1 << max(depth - 2, 0).bit_length()
+    sizes = (dataset.x.shape[1], *[width] * (1 + room), dataset.n_out)
+    return jaxnn.Network(sizes, activation, dataset.task)
+
+
+def trained(dataset: Dataset, training: Training) -> jaxnn.Scores:
+    """Draw and train the networks; return loss and accuracy over all the data, one each a σ_w."""
+    side_by_side = SideBySide.over_devices(len(training.sigma_w))
+    descent = training.descent
+    scores: jaxnn.Scores = side_by_side.get(
+        descending(side_by_side, training.net)(
+            side_by_side.put(np.asarray(training.sigma_w, np.float32)),
+            (np.int32(training.seed), np.float32(training.sigma_b)),
+            (dataset.x, dataset.y),
+            batches(dataset, training),
+            (np.float32(descent.rate), np.float32(descent.momentum)),
+            np.int32(training.depth - layers_below_run(training.net.sizes)),
+        )
+    )
+    return scores
+
+
+@cache
+def descending(side_by_side: SideBySide, net: jaxnn.Network) -> Callable[..., Any]:
+    """Compile (σ_w, (seed, σ_b), (x, y), batches, (η, μ), depth) -> scores after training."""
+
+    def train(sigma_w: Any, draw: Any, data: Any, batches: Any, rule: Any, depth: Any) -> Any:
+        (seed, sigma_b), (x, y), sgd = draw, data, optax.sgd(*rule)
+        params = drawn(net, seed, sigma_w, sigma_b)
+        state = jaxnn.start(net, sgd, params, jax.random.key(seed))
+        state = descend(net, sgd, state, x, y, batches, depth)
+        return jaxnn.evaluate(net, state.params, x, y, depth=depth)
+
+    return side_by_side.map(train, spread=1, shared=5)
+
+
+def drawn(net: jaxnn.Network, seed: Any, sigma_w: Any, sigma_b: Any) -> Params:
+    """Return the parameters before training, in a run: of one seed the same numbers times σ."""
+    layers = jaxnn.init(net, _keys(seed)[0], jaxnn.gaussian(1.0), 1.0, stacked=True)
+    return tuple(
+        jaxnn.Layer(layer.theta * sigma_w, layer.b * sigma_b)
+        for layer in layers
+        if isinstance(layer, jaxnn.Layer)
+    )
+
+
+def batches(dataset: Dataset, training: Training) -> np.ndarray:
+    """Return the rows of each step, (steps, batch): whole batches of a permutation an epoch."""
+    count = len(dataset.x)
+    batch = min(training.descent.batch, count)
+    rows: np.ndarray = np.asarray(_shuffled(training.seed, count, batch, training.steps))
+    return rows
+
+
+@partial(jax.jit, static_argnames=("count", "batch", "steps"))
+def _shuffled(seed: Any, count: int, batch: int, steps: int) -> jax.Array:
+    key, per_epoch = _keys(seed)[1], count // batch
+    epochs = np.arange(-(-steps // per_epoch))
+    rows: jax.Array = lax.map(lambda epoch: order(key, epoch, count), epochs)
+    return rows[:, : per_epoch * batch].reshape(-1, batch)[:steps]
+
+
+def _keys(seed: Any) -> jax.Array:
+    """Return a key of the weights and one of the batches."""
+    return jax.random.split(jax.random.key(seed))

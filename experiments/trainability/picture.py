@@ -1,0 +1,109 @@
+"""The picture of the map of trainability: accuracy over σ_w² and depth, and the depth scale."""
+
+import altair as alt
+import polars as pl
+
+from experiments.pages import charts, palette
+from experiments.trainability import report
+
+MULTIPLES = (1, 3, 6)  # of ξ_c
+WIDTH, HEIGHT = 620, 400
+
+
+def figure(
+    rows: pl.DataFrame, depth_scale: pl.DataFrame, verdict: str, subtitle: str
+) -> charts.Figure:
+    """Return accuracy over σ_w² and depth, and multiples of ξ_c over it.
+
+    Args:
+        rows: of a run.
+        depth_scale: as `theory.depth_scale` returns it.
+        verdict: a sentence.
+        subtitle: one line on what was trained.
+    """
+    tiles = _tiles(rows)
+    x = alt.Scale(domain=_range(tiles, "left", "right"), nice=False, zero=False)
+    y = alt.Scale(domain=_range(tiles, "low", "high"), nice=False, zero=False)
+    title = alt.Title(
+        "Up to which depth does the network train?",
+        subtitle=[verdict, subtitle],
+        fontSize=16,
+        fontWeight="bold",
+        offset=14,
+    )
+    chart = alt.layer(_accuracy(x, y), *_lines(x, y)).properties(
+        width=WIDTH, height=HEIGHT, title=title
+    )
+    return charts.Figure(chart, {"map": tiles, "curves": _curves(depth_scale)})
+
+
+def _tiles(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the points of the map with the edges of their rectangles."""
+    points = report.map_of(rows)
+    across, up = pl.col("sigma_w_squared"), pl.col("depth")
+    width, height = _step(points["sigma_w_squared"]) / 2, _step(points["depth"]) / 2
+    return points.with_columns(
+        left=across - width, right=across + width, low=up - height, high=up + height
+    )
+
+
+def _step(values: pl.Series) -> float:
+    """Return the least distance of neighbours; 1 if there is one value."""
+    steps = values.unique().sort().diff().drop_nulls()
+    return float(steps.to_numpy().min()) if len(steps) else 1.0
+
+
+def _range(tiles: pl.DataFrame, least: str, most: str) -> list[float]:
+    return [float(tiles[least].to_numpy().min()), float(tiles[most].to_numpy().max())]
+
+
+def _curves(depth_scale: pl.DataFrame) -> pl.DataFrame:
+    """Return multiples of ξ_c; those left and right of the divergence are lines of their own."""
+    xi_c, square = pl.col("xi_c"), pl.col("sigma_w_squared")
+    peak = depth_scale.filter(xi_c == xi_c.max())["sigma_w_squared"][0]
+    multiples = (
+        depth_scale.with_columns(depth=m * xi_c, multiple=pl.lit(f"{m} ξ_c")) for m in MULTIPLES
+    )
+    curves = pl.concat(multiples).with_columns(right_of_peak=square > peak)
+    return curves.filter(pl.col("depth").is_finite())
+
+
+def _accuracy(x: alt.Scale, y: alt.Scale) -> charts.Chart:
+    return (
+        alt.Chart(alt.NamedData("map"))
+        .mark_rect()
+        .encode(
+            alt.X("left:Q", title="σ_w²", scale=x),
+            alt.X2("right:Q"),
+            alt.Y("low:Q", title="hidden layers", scale=y),
+            alt.Y2("high:Q"),
+            alt.Color(
+                "accuracy:Q",
+                title="training accuracy",
+                scale=alt.Scale(scheme=palette.SEQUENTIAL, domain=[0, 1]),
+            ),
+            tooltip=[
+                alt.Tooltip("sigma_w_squared:Q", title="σ_w²"),
+                alt.Tooltip("depth:Q", title="hidden layers"),
+                alt.Tooltip("accuracy:Q", format=".3f"),
+                alt.Tooltip("loss:Q", format=".3g"),
+            ],
+        )
+    )
+
+
+def _lines(x: alt.Scale, y: alt.Scale) -> list[charts.Chart]:
+    """The multiples of ξ_c: light on a dark rim, to be seen on every colour of the map."""
+    line = alt.Chart(alt.NamedData("curves")).encode(
+        alt.X("sigma_w_squared:Q", scale=x),
+        alt.Y("depth:Q", scale=y),
+        alt.StrokeDash(
+            "multiple:N",
+            title="depth scale",
+            sort=None,
+            legend=alt.Legend(symbolStrokeColor=palette.MUTED),
+        ),
+        detail="right_of_peak:N",
+    )
+    strokes = ((palette.RIM, 4), (palette.OVER_MAP, 2))
+    return [line.mark_line(color=colour, strokeWidth=w, clip=True) for colour, w in strokes]
