@@ -2,10 +2,9 @@
 
 `model.safetensors, table -> columns by the names of the features -> standardised as in training ->
 ŷ -> classes and probabilities, or values in the units of the target -> CSV or Parquet`. Columns
-that the model does not know are passed over; where the target is among them, a metric is told.
+that the model does not know are ignored; if the target is among them, a metric is printed.
 """
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +15,7 @@ import tyro
 from sklearn import metrics
 
 from experiments.learning import data, model
-from experiments.runs import runtime, store
+from experiments.runs import files, runtime
 
 ENDINGS = (".csv", ".parquet")
 
@@ -28,15 +27,15 @@ class Settings:
     model: tyro.conf.Positional[Path | None] = None
     """A model.safetensors that `train` wrote, or the folder of its run."""
     file: tyro.conf.Positional[Path | None] = None
-    """A .csv, .parquet or .npz file that has the columns of the model's features."""
+    """A .csv, .parquet or .npz file with the columns of the model's features."""
     out: Path = Path("predictions.csv")
-    """Where to write, a file that ends in .csv or .parquet."""
+    """The file to write, which ends in .csv or .parquet."""
     overwrite: runtime.Flag = False
     """Replace that file."""
 
 
 class Request(NamedTuple):
-    """A model, and the rows that it is asked about."""
+    """A model, and the rows to predict."""
 
     model: model.Model
     rows: pl.DataFrame
@@ -45,10 +44,10 @@ class Request(NamedTuple):
 
 
 def prepare(settings: Settings) -> Request:
-    """Reads and checks the model and the file.
+    """Read and check the model and the file.
 
     Raises:
-        ValueError, OSError: one sentence; nothing has been written then.
+        ValueError, OSError: a one-line error; nothing has been written then.
     """
     if settings.model is None or settings.file is None:
         raise ValueError("predict: expected two files, MODEL and FILE; see predict --help")
@@ -74,37 +73,34 @@ def prepare(settings: Settings) -> Request:
 
 
 def run(request: Request) -> None:
-    """Writes the predictions, and says how good they are where the file has the target.
+    """Write the predictions, and print a metric if the file has the target.
 
     Raises:
-        OSError: the disk; the sentence names the file.
+        OSError: the disk; the message names the file.
     """
     known, out = request.model, request.settings.out
     y_hat = model.predict(known, request.x)
-    frame, content = predictions(known, y_hat), io.BytesIO()
-    if out.suffix.lower() == ".csv":
-        frame.write_csv(content)
-    else:
-        frame.write_parquet(content)
-    store.write_bytes(out, content.getvalue())
+    frame = predictions(known, y_hat)
+    is_csv = out.suffix.lower() == ".csv"
+    files.write(out, frame.write_csv().encode("utf-8") if is_csv else files.parquet(frame))
     if known.target in request.rows.columns:
         print(metric(known, request.rows[known.target], y_hat))
     print(f"{frame.height} predictions in {out}")
 
 
 def predictions(known: model.Model, y_hat: np.ndarray) -> pl.DataFrame:
-    """One row a row of the file, in its order.
+    """Return one row a row of the file, in its order.
 
-    Columns: prediction, a value in the units of the target or the name of a class (a number, where
-    all classes are integers); for classes also probability_NAME of each.
+    Columns: prediction, a value in the units of the target or the name of a class (a number, if all
+    classes are integers); for classes also probability_NAME of each.
     """
     if not known.classes:
         return pl.DataFrame({"prediction": y_hat[:, 0]})
-    each = np.column_stack([1 - y_hat, y_hat]) if y_hat.shape[1] == 1 else y_hat
+    probabilities = np.column_stack([1 - y_hat, y_hat]) if y_hat.shape[1] == 1 else y_hat
     named = pl.Series("prediction", np.array(known.classes)[model.decided(y_hat)].tolist())
     if all(_is_integer(name) for name in known.classes):
         named = named.cast(pl.Int64)
-    columns = {f"probability_{name}": each[:, i] for i, name in enumerate(known.classes)}
+    columns = {f"probability_{name}": probabilities[:, i] for i, name in enumerate(known.classes)}
     return pl.DataFrame({"prediction": named, **columns})
 
 
@@ -114,11 +110,11 @@ def _is_integer(name: str) -> bool:
 
 
 def metric(known: model.Model, target: pl.Series, y_hat: np.ndarray) -> str:
-    """How good predictions are, a sentence; or why there is no saying it."""
+    """Return the metric of predictions as a sentence, or why there is none."""
     try:
         if not known.classes:
-            found = metrics.r2_score(data.numbers(target), y_hat[:, 0])
-            return f"R² {found:.4g} of {len(target)} rows"
+            r2 = metrics.r2_score(data.numbers(target), y_hat[:, 0])
+            return f"R² {r2:.4g} of {len(target)} rows"
         codes = data.codes(target, known.classes)
     except ValueError as error:
         return f"no metric: {error}"

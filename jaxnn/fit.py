@@ -164,8 +164,8 @@ def fit(
             record.add(state, losses, scores_of(net, state.params, sets, used) if sets[1:] else [])
             if look is not None:
                 look(state)
-            if patience is not None and record.waited == patience:
-                return record.fit(f"No lower validation loss for {patience} epochs.")
+            if stalled := record.best.stalled(patience):
+                return record.fit(stalled)
     except NonFiniteError as error:
         record.losses.append(error.losses)
         error.history = record.history()
@@ -200,13 +200,37 @@ def _sets(
         raise type(error)(f"validation: {error}") from None
 
 
+class Best(NamedTuple):
+    """The epoch of lowest validation loss so far.
+
+    epoch: its number; None before the first loss that is not nan or inf.
+    loss: its validation loss.
+    waited: how many epochs there were since.
+    """
+
+    epoch: int | None = None
+    loss: float = np.inf
+    waited: int = 0
+
+    def after(self, epoch: int, loss: float) -> "Best":
+        """Return the best epoch once this one is done too; of equal losses the first counts."""
+        if loss < self.loss:
+            return Best(epoch, loss)
+        return self._replace(waited=self.waited + 1)
+
+    def stalled(self, patience: int | None) -> str | None:
+        """Return why training stops after `patience` epochs in vain, None if it continues."""
+        if patience is None or self.waited < patience:
+            return None
+        return f"No lower validation loss for {patience} epochs."
+
+
 class _Record:
     """What `fit` writes down from epoch to epoch."""
 
     def __init__(self, state: State):
         self.state, self.params = state, state.params
-        self.best: int | None = None
-        self.lowest, self.waited = np.inf, 0
+        self.best = Best()
         self.losses: list[np.ndarray] = []
         self.scores: list[list[Scores]] = []
 
@@ -216,12 +240,10 @@ class _Record:
         if not scores:
             self.params = state.params
             return
+        self.best = self.best.after(len(self.scores), float(scores[1].loss))
         self.scores.append(scores)
-        self.waited += 1
-        lowest = float(scores[1].loss)
-        if lowest < self.lowest:
-            self.lowest, self.waited = lowest, 0
-            self.best, self.params = len(self.scores) - 1, state.params
+        if self.best.waited == 0:
+            self.params = state.params
 
     def history(self) -> History:
         losses = np.concatenate(self.losses) if self.losses else np.empty((0, 0))
@@ -230,4 +252,4 @@ class _Record:
         return History(losses, *(both or (None, None)))
 
     def fit(self, stopped: str) -> Fit:
-        return Fit(self.params, self.history(), self.state, self.best, stopped)
+        return Fit(self.params, self.history(), self.state, self.best.epoch, stopped)

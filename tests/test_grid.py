@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.__main__ import main, read
+from experiments.__main__ import main
+from experiments.__main__ import read as command_and_settings
 from experiments.depth import experiment as depth
 from experiments.runs import grid
 from experiments.spectrum import experiment as spectrum
@@ -27,6 +28,10 @@ data = ["iris", "wine"]
 critical = true
 seeds = 3
 """
+
+
+def read(arguments):
+    return command_and_settings(arguments)[1]
 
 
 @pytest.fixture
@@ -116,10 +121,11 @@ def test_a_config_file_is_the_command_line(config):
     assert by_file == dataclasses.replace(read(by_hand.split()), config=path)
     cells = depth.prepare(by_file).cells
     assert len(cells) == 4 * (12 + 1) * 2 * 2 * 2
-    assert len({(c.data, c.dtype, c.width, c.depth, c.weights) for c in cells}) == len(cells)
-    scales = {c.weights.factor for c in cells if c.weights.name != "critical"}
+    assert len({(c.data, c.networks) for c in cells}) == len(cells)
+    kinds = [c.networks for c in cells]
+    scales = {of.weights.factor for of in kinds if of.weights.name != "critical"}
     assert scales == {*np.arange(10, 21) / 10, 2.5}
-    assert {(c.batch, c.sigma_b, c.seeds) for c in cells} == {(8, 0.05, (0, 1, 2))}
+    assert {(of.batch, of.sigma_b, of.seeds) for of in kinds} == {(8, 0.05, (0, 1, 2))}
 
 
 def test_the_command_line_counts_more_than_the_file(config):
@@ -173,7 +179,7 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path, config, capsy
 def test_cells_that_share_a_program_are_neighbours(config):
     settings = read(["depth", "--config", str(config(CONFIG))])
     plan = depth.prepare(dataclasses.replace(settings, depths=("70", "1:4:1", "2:3:1")))
-    programs = [(c.data, c.dtype, c.batch, c.net) for c in plan.cells]
+    programs = [(c.data, c.networks.dtype, c.networks.batch, c.networks.net) for c in plan.cells]
     changes = sum(a != b for a, b in itertools.pairwise(programs))
     assert changes == len(set(programs)) - 1
     assert len(set(programs)) == 2 * 2 * 2 * 2  # rooms for 64 and 256 layers
@@ -228,6 +234,6 @@ def test_a_config_that_cannot_be_read(tmp_path, make, sentence):
 
 
 def test_numbers_of_a_config_keep_their_digits(config):
-    found = grid.read_config(config("sigma_w = [0.1, 1e-7, 3, 1e22]"), depth.Settings)
-    assert grid.numbers("sigma_w", found["sigma_w"]) == (0.1, 1e-7, 3.0, 1e22)
-    assert Decimal(found["sigma_w"][0]) == Decimal("0.1")
+    values = grid.read_config(config("sigma_w = [0.1, 1e-7, 3, 1e22]"), depth.Settings)
+    assert grid.numbers("sigma_w", values["sigma_w"]) == (0.1, 1e-7, 3.0, 1e22)
+    assert Decimal(values["sigma_w"][0]) == Decimal("0.1")

@@ -24,11 +24,16 @@ def made(task="multiclass", sizes=(3, 4, 4, 2), activation="tanh", seed=0):
         for n, m in pairwise(sizes)
     )
     classes = {"regression": (), "binary": ("no", "σ<b>")}.get(task, tuple("cba"[: sizes[-1]]))
-    of_y = Scaler(np.array([20.0]), np.array([3.0])) if task == "regression" else None
-    of_x = Scaler(rng.normal(size=sizes[0]), np.r_[0.0, rng.uniform(1, 2, sizes[0] - 1)])
+    y_scaler = Scaler(np.array([20.0]), np.array([3.0])) if task == "regression" else None
+    x_scaler = Scaler(rng.normal(size=sizes[0]), np.r_[0.0, rng.uniform(1, 2, sizes[0] - 1)])
     names = tuple(f"x {i}" for i in range(sizes[0]))
     net = jaxnn.Network(sizes, activation, task)
-    return model.Model(net, layers, names, "y", classes, of_x, of_y)
+    return model.Model(net, layers, names, "y", classes, x_scaler, y_scaler)
+
+
+def write(known, folder):
+    for name, content in model.files(known).items():
+        (folder / name).write_bytes(content)
 
 
 def by_numpy(tensors, sigma, x, layout):
@@ -54,7 +59,7 @@ def by_numpy(tensors, sigma, x, layout):
 )
 def test_a_model_is_what_its_file_says(layout, task, sizes, activation, tmp_path):
     known = made(task, sizes, activation)
-    model.write(known, tmp_path)
+    write(known, tmp_path)
     read = model.read(tmp_path / model.FILES[layout])
     for name in ("net", "features", "target", "classes"):
         assert getattr(read, name) == getattr(known, name)
@@ -62,15 +67,15 @@ def test_a_model_is_what_its_file_says(layout, task, sizes, activation, tmp_path
         jax.tree.leaves(read.params), jax.tree.leaves(known.params), strict=True
     ):
         np.testing.assert_array_equal(mine, other)
-    for mine, other in ((read.of_x, known.of_x), (read.of_y, known.of_y)):
+    for mine, other in ((read.x_scaler, known.x_scaler), (read.y_scaler, known.y_scaler)):
         assert (mine is None) == (other is None)
         if other is not None:
             np.testing.assert_array_equal(mine, other)
     # In the file's own layout, by hand, in the units of the features and the target:
     x = np.random.default_rng(1).normal(size=(7, sizes[0])) * 2 + 1
-    spread = np.where(known.of_x.spread > 0, known.of_x.spread, np.inf)
+    spread = np.where(known.x_scaler.spread > 0, known.x_scaler.spread, np.inf)
     tensors = safetensors.numpy.load_file(tmp_path / model.FILES[layout])
-    z = by_numpy(tensors, SIGMAS[activation], (x - known.of_x.mean) / spread, layout)
+    z = by_numpy(tensors, SIGMAS[activation], (x - known.x_scaler.mean) / spread, layout)
     outputs = {
         "regression": lambda: 20 + 3 * z,
         "binary": lambda: 1 / (1 + np.exp(-z)),

@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 from sklearn import metrics
-from test_model import made
+from test_model import made, write
 
 from experiments.__main__ import main
 from experiments.learning import model
@@ -21,8 +21,8 @@ def user_s_jax(strict_jax):
 
 
 def asked(folder, known, table, *more, name="rows.csv", code=0):
-    """What `predict` answers for a table, as the frame of its file."""
-    model.write(known, folder)
+    """Return the answers of `predict` for a table."""
+    write(known, folder)
     path = folder / name
     if path.suffix == ".csv":
         table.write_csv(path)
@@ -42,9 +42,9 @@ def test_columns_are_taken_by_name_and_answers_have_the_target_s_units(tmp_path,
     known, (x, table) = made("regression", (3, 4, 1)), rows()
     y = model.predict(known, x)[:, 0]
     mixed = table.select("x 2", "x 0", "x 1").with_columns(y=pl.Series(y + 1), more=pl.lit("text"))
-    found = asked(tmp_path, known, mixed)
-    np.testing.assert_allclose(found["prediction"], y, rtol=1e-6)
-    assert found.columns == ["prediction"]
+    answers = asked(tmp_path, known, mixed)
+    np.testing.assert_allclose(answers["prediction"], y, rtol=1e-6)
+    assert answers.columns == ["prediction"]
     said = capsys.readouterr().out
     assert f"R² {metrics.r2_score(y + 1, y):.4g} of 9 rows" in said
     assert "9 predictions in" in said
@@ -55,11 +55,11 @@ def test_classes_and_probabilities(tmp_path, capsys):
     p = model.predict(known, x)[:, 0]
     names = np.array(["no", "σ<b>"])
     truth = names[np.random.default_rng(4).integers(2, size=40)]
-    found = asked(tmp_path, known, table.with_columns(y=pl.Series(truth.tolist())))
-    assert found.columns == ["prediction", "probability_no", "probability_σ<b>"]
-    assert found["prediction"].to_list() == names[(p > 0.5).astype(int)].tolist()
-    np.testing.assert_allclose(found["probability_σ<b>"], p, rtol=1e-6)
-    np.testing.assert_allclose(found["probability_no"], 1 - p, rtol=1e-5)
+    answers = asked(tmp_path, known, table.with_columns(y=pl.Series(truth.tolist())))
+    assert answers.columns == ["prediction", "probability_no", "probability_σ<b>"]
+    assert answers["prediction"].to_list() == names[(p > 0.5).astype(int)].tolist()
+    np.testing.assert_allclose(answers["probability_σ<b>"], p, rtol=1e-6)
+    np.testing.assert_allclose(answers["probability_no"], 1 - p, rtol=1e-5)
     code = (truth == "σ<b>").astype(int)
     said = capsys.readouterr().out
     assert (
@@ -75,12 +75,12 @@ def test_integer_classes_are_integers_in_parquet(tmp_path):
     out = tmp_path / "answers.parquet"
     asked(tmp_path, known, table, name="rows.parquet")
     assert main(["predict", str(tmp_path), str(tmp_path / "rows.parquet"), "--out", str(out)]) == 0
-    found = pl.read_parquet(out)
+    answers = pl.read_parquet(out)
     expected = np.array([7, -2, 10])[model.predict(known, x).argmax(axis=1)]
-    assert found["prediction"].dtype == pl.Int64
-    np.testing.assert_array_equal(found["prediction"], expected)
+    assert answers["prediction"].dtype == pl.Int64
+    np.testing.assert_array_equal(answers["prediction"], expected)
     assert (
-        found.select(pl.sum_horizontal(pl.col("^probability.*$")))[:, 0]
+        answers.select(pl.sum_horizontal(pl.col("^probability.*$")))[:, 0]
         .is_close(1, abs_tol=1e-6)
         .all()
     )

@@ -16,11 +16,11 @@ import jaxnn
 from experiments.__main__ import main
 from experiments.learning import data, measures, model, optimizers, splits
 from experiments.pages import charts, report
-from experiments.runs import columns, store
-from experiments.train import chart as train_chart
+from experiments.runs import schema, store
+from experiments.train import columns, loop, picture
 from experiments.train import experiment as train
-from experiments.train import loop as train_loop
 from jaxnn import divergence
+from jaxnn.fit import Best
 
 pytestmark = pytest.mark.xdist_group("train")
 
@@ -54,8 +54,8 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Without pictures, which take longer than the rest."""
-    monkeypatch.setattr(charts, "save", lambda *_: None)
-    monkeypatch.setattr(report, "write", lambda *_: None)
+    monkeypatch.setattr(charts, "rendered", lambda *_: {})
+    monkeypatch.setattr(report, "html", lambda *_: "")
 
 
 def planned(**settings):
@@ -85,7 +85,7 @@ def by_numpy(folder, x):
 def test_what_the_rows_say_is_what_the_exported_network_does(whole):
     """Loss, accuracy and AUC of every set at the epoch kept, by NumPy and scikit-learn."""
     rows = pl.read_parquet(whole / store.ROWS)
-    columns.check(rows, columns.TRAIN)
+    schema.check(rows, columns.COLUMNS)
     assert rows.filter(pl.col("set") != "test")["epoch"].to_list() == [
         epoch for epoch in range(EPOCHS + 1) for _ in range(2)
     ]
@@ -103,9 +103,9 @@ def test_what_the_rows_say_is_what_the_exported_network_does(whole):
 
 
 def test_the_flow_is_that_of_the_network_while_it_trains(whole):
-    """Four looks, the last at the end: ‖Δz[l]‖ of the first batch, by NumPy, where it was kept."""
+    """Four looks, the last at the end: ‖Δz[l]‖ of the first batch, by NumPy, of the export."""
     flow = pl.read_parquet(whole / train.FLOW)
-    columns.check(flow, columns.FLOW)
+    schema.check(flow, columns.FLOW)
     assert flow["epoch"].unique().to_list() == [0, 2, 4, 6]
     rows = pl.read_parquet(whole / store.ROWS)
     assert rows.filter(pl.col("set") == "test")["epoch"][0] == EPOCHS  # the last look saw it
@@ -128,8 +128,8 @@ def test_held_out_rows_are_there_with_their_predictions(whole):
     assert (
         test["prediction"].to_list() == np.array(table.classes)[(y_hat > 0.5).astype(int)].tolist()
     )
-    found = train_chart.confusion(table, test)
-    assert found["count"].sum() == test.height
+    counts = picture.confusion(table.classes, test)
+    assert counts["count"].sum() == test.height
 
 
 def test_the_run_says_how_it_was_made_and_what_the_looks_took(whole):
@@ -142,7 +142,7 @@ def test_the_run_says_how_it_was_made_and_what_the_looks_took(whole):
     )
     assert any(v.startswith("test: accuracy 0.") for v in says["verdicts"])
     assert {"optax", "orbax-checkpoint", "safetensors"} <= set(says["versions"])
-    for name in (*train.FILES, store.ROWS):
+    for name in (*train.EXPERIMENT.leaves, store.ROWS):
         assert (whole / name).stat().st_size > 0
     assert "log₁₀ ‖Δz[l]‖" in (whole / "training.svg").read_text()
 
@@ -158,19 +158,19 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     whole, tmp_path, undrawn, monkeypatch, capsys
 ):
     """By Ctrl-C after two epochs, by a fault after one more, whose checkpoint is then broken."""
-    out, go_on = tmp_path / "run", train_loop.go_on
+    out, whole_loop = tmp_path / "run", loop.train
 
     def stopped_after(count, raised=None):
-        def stop(run, progress, kept, stopped, seen):
+        def stop(recipe, progress, saver, stopped, tell):
             def after(p):
                 if p.epoch == count:
                     stopped.append(2)
                     if raised:
                         raise raised
 
-            return go_on(run, progress, kept, stopped, after)
+            return whole_loop(recipe, progress, saver, stopped, after)
 
-        monkeypatch.setattr(train_loop, "go_on", stop)
+        monkeypatch.setattr(loop, "train", stop)
 
     stopped_after(2)
     assert main([*SMALL, "--out", str(out)]) == 130
@@ -183,7 +183,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     newest = max((out / store.PARTS).iterdir())
     biggest = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     biggest.write_bytes(biggest.read_bytes()[:-1])
-    monkeypatch.setattr(train_loop, "go_on", go_on)
+    monkeypatch.setattr(loop, "train", whole_loop)
     assert main([*SMALL, "--out", str(out)]) == 0
     same(out, whole)
     # Done is done: once more is nothing but pictures.
@@ -202,7 +202,7 @@ def test_a_broken_checkpoint_is_said_and_another_run_refused(
     for path in (out / store.PARTS).iterdir():
         next(p for p in path.rglob("*") if p.is_file()).write_bytes(b"")
     assert main([*SMALL, "--out", str(out)]) == 0
-    assert caplog.text.count("gone on from the one before, for a checkpoint was broken") == 1
+    assert caplog.text.count("resumed from epoch 0, for checkpoints are corrupt: 00000006.") == 1
     same(out, whole)
     for more, sentence in (
         (("--rate", "0.1"), "holds another run (settings.rate 0.001 there, 0.1 now)"),
@@ -238,6 +238,18 @@ def test_a_run_that_diverges_is_a_sentence_and_keeps_what_was_done(
     model.read(out)
 
 
+def test_a_network_without_a_finite_number_is_drawn_all_the_same(tmp_path, capsys):
+    """The signal leaves float32 before the first step, so that there are no curves at all."""
+    out, far = tmp_path / "run", ["--activation", "relu", "--sigma-w", "1000", "--hidden", "30x8"]
+    assert main([*SMALL, "--data", "diabetes", *far, "--out", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: epoch 1, step 0, counted from 0: the loss is nan; the signal")
+    assert error.count("\n") == 1
+    assert pl.read_parquet(out / store.ROWS)["loss"].is_nan().all()
+    for name in train.EXPERIMENT.leaves:
+        assert (out / name).stat().st_size > 0
+
+
 def test_the_report_opens_and_its_choices_change_it(whole):
     with browser.launched() as chromium:
         tab = browser.Tab(chromium, whole / report.NAME).wait()
@@ -254,28 +266,39 @@ def test_the_report_opens_and_its_choices_change_it(whole):
 def test_looks_take_less_than_their_share_of_the_time():
     """By a clock of its own: a look is due when it and the last one still fit."""
     plan = planned(epochs=100)
-    progress = train_loop.Progress.begun(plan.run, train.begin(plan))
+    progress = loop.Progress.begun(plan.recipe, train.begin(plan))
     progress.looked[0], progress.seconds[:] = 0, (0.0, 0.01)
     taken = []
     for epoch in range(1, 100):
         progress.epoch, progress.seconds[0] = epoch, 0.02 * epoch
-        if train_loop._due(plan.run, progress):
+        if loop._look_due(plan.recipe, progress):
             progress.looked[progress.looks] = epoch
             progress.seconds[1] += 0.01
             taken.append(epoch)
     progress.seconds[1] += 0.01
-    assert progress.seconds[1] / progress.seconds[0] <= train_loop.SHARE
+    assert progress.seconds[1] / progress.seconds[0] <= loop.SHARE
     assert len(taken) == 7  # 5 % of 2 s are ten looks: the first, these, the last, and a start
     assert np.diff(taken).std() < 1
 
 
 def test_training_stops_when_validation_no_longer_improves():
     plan = planned(epochs=50, patience=3)
-    progress = train_loop.Progress.begun(plan.run, train.begin(plan))
-    progress.epoch, progress.best = 9, 7
-    assert train_loop.ended(plan.run, progress) is None
-    progress.epoch = 10
-    assert train_loop.ended(plan.run, progress) == "No lower validation loss for 3 epochs."
+    progress = loop.Progress.begun(plan.recipe, train.begin(plan))
+    progress.epoch, progress.best = 9, Best(7, 0.1, 2)
+    assert loop.ended(plan.recipe, progress) is None
+    progress.epoch, progress.best = 10, progress.best.after(10, 0.1)
+    assert loop.ended(plan.recipe, progress) == "No lower validation loss for 3 epochs."
+
+
+def test_the_best_epoch_is_the_first_of_the_lowest_losses():
+    best = Best()
+    for epoch, loss in enumerate([np.nan, np.inf, 3.0, 2.0, np.nan, 2.0]):
+        best = best.after(epoch, loss)
+        assert best.stalled(2) == (
+            "No lower validation loss for 2 epochs." if epoch in (1, 5) else None
+        )
+    assert best == (3, 2.0, 2)
+    assert best.stalled(None) is None
 
 
 def test_what_is_held_out_does_not_reach_the_training_rows():
@@ -294,7 +317,7 @@ def test_what_is_held_out_does_not_reach_the_training_rows():
     every = np.concatenate([part.rows for part in before.parts.values()])
     assert sorted(every) == list(range(442))
     assert [len(part.rows) for part in before.parts.values()] == [244, 88, 110]
-    restored = before.of_y.restored(before.test.y[:, None])[:, 0]
+    restored = before.y_scaler.restored(before.test.y[:, None])[:, 0]
     np.testing.assert_allclose(restored, table.y[before.test.rows], rtol=1e-12)
 
 

@@ -1,9 +1,9 @@
 """Tables: scikit-learn's bundled sets, or the user's own CSV, Parquet or NPZ file.
 
 `file or bundled set -> table of columns -> checked features and target -> Table -> Dataset`. A
-Table has its columns' names and units; what fits a Scaler is up to whoever uses it, on which rows
-too. A Dataset is a whole table standardised, labels in the form that jaxnn takes. What is wrong
-with a table is one sentence that names the column and counts the entries.
+Table has the names and units of its columns; its user decides on which rows to fit a Scaler. A
+Dataset is a whole table standardised, labels in the form that jaxnn takes. A bad table raises a
+one-line error that names the column and counts the entries.
 """
 
 import zipfile
@@ -30,10 +30,10 @@ CONSTANT = 1e-12  # of its largest entry: a column that varies by less is roundi
 
 
 class Scaler(NamedTuple):
-    """Standardisation by some rows, for any rows: (v - mean) / spread, column by column.
+    """Standardisation fitted on some rows, for any rows: (v - mean) / spread, column by column.
 
-    mean, spread: (n,), in the units of the columns; a spread of 0 is that of a constant column,
-        which becomes 0 whatever it holds elsewhere.
+    mean, spread: (n,), in the units of the columns; a spread of 0 stands for a constant column,
+        which becomes 0 in any rows.
     """
 
     mean: np.ndarray
@@ -41,19 +41,19 @@ class Scaler(NamedTuple):
 
     @classmethod
     def fitted(cls, values: np.ndarray) -> "Scaler":
-        """The one that gives these rows, (N, n), mean 0 and variance 1."""
+        """Return the scaler that gives these rows, (N, n), mean 0 and variance 1."""
         unit = np.max(np.abs(values), axis=0)  # squares of huge or tiny entries stay in range
         unit = np.where(unit > 0, unit, 1)
         mean, spread = (values / unit).mean(axis=0), (values / unit).std(axis=0)
         return cls(mean * unit, np.where(spread > CONSTANT, spread * unit, 0))
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
-        """Rows, (N, n), without a unit."""
+        """Return standardised rows, (N, n)."""
         rows: np.ndarray = (values - self.mean) / np.where(self.spread > 0, self.spread, np.inf)
         return rows
 
     def restored(self, values: np.ndarray) -> np.ndarray:
-        """Such rows in the units of the columns again."""
+        """Return standardised rows in the units of the columns."""
         rows: np.ndarray = self.mean + self.spread * values
         return rows
 
@@ -63,7 +63,7 @@ class Table:
     """A checked table, in the units of its columns.
 
     Args:
-        name: what charts call it.
+        name: in charts and messages.
         task: regression, binary or multiclass.
         features: the names of the columns of x.
         target: the name of the column of y.
@@ -82,7 +82,7 @@ class Table:
 
     @property
     def n_out(self) -> int:
-        """Outputs of a network for it: 1, or the number of classes."""
+        """The outputs of a network for it: 1, or the number of classes."""
         return len(self.classes) if self.task == "multiclass" else 1
 
     def __str__(self) -> str:
@@ -94,9 +94,9 @@ class Dataset:
     """A whole table ready for a network; nothing of it is held out. Equal to itself alone.
 
     Args:
-        name: what charts call it.
+        name: in charts and messages.
         task: regression, binary or multiclass.
-        x: features, (N, n[0]), each column with mean 0 and variance 1 (0 where it is constant).
+        x: features, (N, n[0]), each column with mean 0 and variance 1 (0 if it is constant).
         y: labels, (N,): floats (regression: mean 0, variance 1; binary: 0 and 1) or classes.
         n_out: outputs of a network for it: 1, or the number of classes.
     """
@@ -112,30 +112,30 @@ class Dataset:
 
 
 def load(data: str, target: str | None = None, task: str | None = None) -> Dataset:
-    """The `table` of that name or file, standardised by all of its rows.
+    """Return the `table` of that name or file, standardised by all of its rows.
 
     Raises:
         ValueError: as `table`.
     """
-    found = table(data, target, task)
-    x, y = Scaler.fitted(found.x).scaled(found.x), found.y
-    if found.task == "regression":
+    raw = table(data, target, task)
+    x, y = Scaler.fitted(raw.x).scaled(raw.x), raw.y
+    if raw.task == "regression":
         y = Scaler.fitted(y[:, None]).scaled(y[:, None])[:, 0]
-    return Dataset(found.name, found.task, x, y, found.n_out)
+    return Dataset(raw.name, raw.task, x, y, raw.n_out)
 
 
 def table(data: str, target: str | None = None, task: str | None = None) -> Table:
-    """The table of that name or file.
+    """Return the table of that name or file.
 
     Args:
         data: a name in `BUNDLED`, or the path of a .csv, .parquet or .npz file.
-        target: the column to predict; for files only, and required there.
+        target: the column to predict; for files only, and required for them.
         task: regression, binary or multiclass; by default read off the target: two distinct
             values 0 and 1, or two texts, are binary; other texts and classes 0, 1, 2, … are
             multiclass; all else is regression.
 
     Raises:
-        ValueError: the sentence says what was expected, what came and what to do.
+        ValueError: a one-line error: what was expected, what came and what to do.
     """
     task = None if task is None else find_task(task).name
     if data in BUNDLED:
@@ -156,23 +156,22 @@ def table(data: str, target: str | None = None, task: str | None = None) -> Tabl
 
 
 def _bundled(name: str, task: str | None) -> Table:
-    """A set of scikit-learn's, with its names of features and classes."""
+    """Return a table bundled with scikit-learn, with its names of features and classes."""
     own_task, loader = BUNDLED[name]
     bunch = loader()
     frame = pl.from_numpy(np.asarray(bunch.data), schema=[str(n) for n in bunch.feature_names])
-    found = _table(
-        name, frame.with_columns(pl.Series("target", bunch.target)), "target", task or own_task
-    )
-    if found.classes and "target_names" in bunch:
-        found = replace(found, classes=tuple(str(n) for n in bunch.target_names))
-    return found
+    frame = frame.with_columns(pl.Series("target", bunch.target))
+    table = _table(name, frame, "target", task or own_task)
+    if table.classes and "target_names" in bunch:
+        table = replace(table, classes=tuple(str(n) for n in bunch.target_names))
+    return table
 
 
 def read(path: Path) -> pl.DataFrame:
-    """The columns of a file.
+    """Return the columns of a file.
 
     Raises:
-        ValueError: there is no such file, or it holds no table.
+        ValueError: the file does not exist, or it holds no table.
     """
     if not path.is_file():
         raise ValueError(f"data: there is no file {path}")
@@ -194,7 +193,7 @@ def read(path: Path) -> pl.DataFrame:
 
 
 def _read_npz(path: Path) -> pl.DataFrame:
-    """Each one-dimensional array is a column, each two-dimensional one a column per entry."""
+    """Return each one-dimensional array as a column, each two-dimensional one as several."""
     columns: dict[str, np.ndarray] = {}
     with np.load(path, allow_pickle=False) as arrays:
         for name in arrays.files:
@@ -223,10 +222,10 @@ def _table(name: str, frame: pl.DataFrame, target: str, task: str | None) -> Tab
 
 
 def numbers(column: pl.Series) -> np.ndarray:
-    """A feature or a regression target as finite floats.
+    """Return a feature or a regression target as finite floats.
 
     Raises:
-        ValueError: what it holds besides.
+        ValueError: it holds something else.
     """
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
         hint = ""
@@ -250,10 +249,10 @@ def numbers(column: pl.Series) -> np.ndarray:
 
 
 def codes(target: pl.Series, classes: tuple[str, ...]) -> np.ndarray:
-    """The labels 0, 1, … of a column that holds the names of known classes.
+    """Return the labels 0, 1, … of a column that holds the names of known classes.
 
     Raises:
-        ValueError: one that is not among them, or is missing.
+        ValueError: an entry is not among them, or missing.
     """
     values = _values(target)
     names = [_named(value) for value in values]
@@ -268,7 +267,7 @@ def codes(target: pl.Series, classes: tuple[str, ...]) -> np.ndarray:
 
 
 def _values(target: pl.Series) -> np.ndarray:
-    """Numbers, or texts; truth values are 0 and 1."""
+    """Return a column as numbers or texts; truth values are 0 and 1."""
     if target.dtype == pl.Boolean:
         target = target.cast(pl.Int8)
     if target.dtype.is_numeric():
@@ -279,26 +278,27 @@ def _values(target: pl.Series) -> np.ndarray:
 
 
 def _named(value: float | str) -> str:
-    """The name of a class: its text, or its number as a reader writes it."""
+    """Return the name of a class: its text, or its number as a reader writes it."""
     if isinstance(value, str):
         return str(value)
     return str(int(value)) if value == int(value) else str(value)
 
 
 def _labels(target: pl.Series, task: str | None) -> tuple[str, tuple[str, ...], np.ndarray]:
-    """The task, the names of the classes, and the labels in its form."""
+    """Return the task, the names of the classes, and the labels in the form of the task."""
     values = _values(target)
-    classes, found = np.unique(values, return_inverse=True)
-    is_text, whole = values.dtype.kind == "U", values.dtype.kind == "U" or np.all(values % 1 == 0)
+    classes, codes = np.unique(values, return_inverse=True)
+    is_text = values.dtype.kind == "U"
+    is_class = is_text or np.all(values % 1 == 0)
     names = tuple(map(_named, classes))
     if task is None:
         task = _task_of(classes, is_text)
     if task == "regression" and not is_text:
         return task, (), values
     if task == "binary" and (len(classes) == 2 if is_text else np.isin(classes, (0, 1)).all()):
-        return task, names if is_text else ("0", "1"), (found if is_text else values).astype(float)
-    if task == "multiclass" and whole and len(classes) > 1:
-        return task, names, found.astype(np.int32)
+        return task, names if is_text else ("0", "1"), (codes if is_text else values).astype(float)
+    if task == "multiclass" and is_class and len(classes) > 1:
+        return task, names, codes.astype(np.int32)
     expected = {
         "regression": "numbers",
         "binary": "labels 0 and 1, or two texts",
@@ -320,6 +320,6 @@ def _task_of(classes: np.ndarray, is_text: bool) -> str:
 
 
 def listed(names: list[str], most: int = 12) -> str:
-    """Names for a sentence, the first of them where there are many."""
+    """Return names for a sentence; only the first of many."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -22,10 +22,10 @@ METRIC = {"regression": "R²", "binary": "accuracy", "multiclass": "accuracy"}
 
 
 class Measures(NamedTuple):
-    """Of one set.
+    """The measures of one set.
 
     loss: the mean loss.
-    metric: accuracy, or for regression R².
+    metric: accuracy, or R² of a regression.
     auc: of a binary task whose set has both labels; else nan.
     """
 
@@ -34,30 +34,58 @@ class Measures(NamedTuple):
     auc: Float[Array, ""]
 
 
+class Tested(NamedTuple):
+    """The measures of one set, and the predictions that they are of.
+
+    y_hat: ŷ of each example, (N, n[L]).
+    """
+
+    measures: Measures
+    y_hat: Float[Array, "N n"]
+
+
 @jax.jit
 def measure(
     net: jaxnn.Network, params: tuple[jaxnn.Layer, ...], sets: list[tuple[Array, Array]]
 ) -> list[Measures]:
-    """The measures of several sets, as one program.
+    """Return the measures of several sets, by one program.
 
     Args:
         net: the network.
         params: Layers, single ones or runs.
-        sets: xs, (N, n[0]), and labels, (N, n[L]), of each, as `jaxnn.network.check_batch` has
-            made them.
+        sets: xs, (N, n[0]), and labels, (N, n[L]), of each, as `jaxnn.network.check_batch` returns
+            them.
     """
-    found = []
+    measures = []
     for (xs, ys), scores in zip(sets, scores_of(net, params, sets, None), strict=True):
         none = jnp.full((), jnp.nan, scores.loss.dtype)
-        of_binary = net.task.name == "binary" and net.sizes[-1] == 1
-        z = forward_rows(net, params, xs).z[-1][:, 0] if of_binary else none
-        area = auc(z, ys[:, 0]) if of_binary else none
-        found.append(Measures(scores.loss, scores.metric, area))
-    return found
+        has_auc = net.task.name == "binary" and net.sizes[-1] == 1
+        area = auc(_z(net, params, xs)[:, 0], ys[:, 0]) if has_auc else none
+        measures.append(Measures(scores.loss, scores.metric, area))
+    return measures
+
+
+@jax.jit
+def test(net: jaxnn.Network, params: tuple[jaxnn.Layer, ...], xs: Array, ys: Array) -> Tested:
+    """Return the measures of one set with its predictions, by one program.
+
+    Args:
+        net: the network.
+        params: Layers, single ones or runs.
+        xs: (N, n[0]), as `jaxnn.network.check_batch` returns them.
+        ys: labels, (N, n[L]), likewise.
+    """
+    (measures,) = measure(net, params, [(xs, ys)])
+    return Tested(measures, net.task.output(_z(net, params, xs)))
+
+
+def _z(net: jaxnn.Network, params: tuple[jaxnn.Layer, ...], xs: Array) -> Float[Array, "N n"]:
+    """z[L]. Inside one program XLA computes it once, however often it is asked for."""
+    return forward_rows(net, params, xs).z[-1]
 
 
 def auc(z: Float[Array, " N"], y: Float[Array, " N"]) -> Float[Array, ""]:
-    """AUC of z for labels 0 and 1; nan where one of them is missing.
+    """Return the AUC of z for labels 0 and 1; nan if all labels are equal.
 
     Example:
         >>> import jax.numpy as jnp
@@ -65,7 +93,7 @@ def auc(z: Float[Array, " N"], y: Float[Array, " N"]) -> Float[Array, ""]:
         0.875
     """
     order = jnp.argsort(z)
-    # How many negatives there are among the first k of them all, k = 0 … N.
+    # The number of negatives among the first k examples, k = 0 … N.
     negatives = jnp.concatenate([jnp.zeros(1, int), jnp.cumsum((y[order] < 0.5).astype(int))])
     below, upto = (negatives[jnp.searchsorted(z[order], z, side)] for side in ("left", "right"))
     won = 0.5 * (below + upto).astype(z.dtype) / negatives[-1].astype(z.dtype)

@@ -5,10 +5,10 @@
 | torch  | 2i.weight, (n_out, n_in)        | 2i.bias        | nn.Sequential(Linear, σ, Linear, …) |
 | flax   | Dense_i.kernel, (n_in, n_out)   | Dense_i.bias   | a compact Module with nn.Dense     |
 
-In a Sequential the activations have numbers too, so that of Linear i is 2i. Every file also says,
-as JSON in its metadata, what else a prediction needs: sizes, activation, task, names, and how
-features (and the target of a regression) were standardised. It may come from anywhere: each member
-is checked before it is believed, and nothing in it is run.
+In a Sequential the activations have numbers too, so that of Linear i is 2i. Every file also holds,
+as JSON in its metadata, all else that a prediction needs: sizes, activation, task, names, and the
+scalers of the features (and of the target of a regression). It may come from anywhere: each member
+is checked before it is used, and nothing in it is run.
 """
 
 import json
@@ -24,7 +24,6 @@ import safetensors.numpy
 
 import jaxnn
 from experiments.learning.data import Scaler, listed
-from experiments.runs import store
 
 TORCH, FLAX = "model.safetensors", "model.flax.safetensors"
 FILES = {"torch": TORCH, "flax": FLAX}
@@ -36,7 +35,7 @@ CHUNK = 4096  # examples that are predicted at a time
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network with what it takes to use it on a table.
+    """A trained network, and the names and scalers of the columns of its table.
 
     Args:
         net: the network.
@@ -44,8 +43,8 @@ class Model:
         features: the names of the columns that go in.
         target: the name of the column that comes out.
         classes: the names of the labels 0, 1, …; none for regression.
-        of_x: what standardises the features.
-        of_y: what standardised the target of a regression, else None.
+        x_scaler: of the features.
+        y_scaler: of the target of a regression, else None.
     """
 
     net: jaxnn.Network
@@ -53,36 +52,31 @@ class Model:
     features: tuple[str, ...]
     target: str
     classes: tuple[str, ...]
-    of_x: Scaler
-    of_y: Scaler | None
+    x_scaler: Scaler
+    y_scaler: Scaler | None
 
 
 def names(layout: str, i: int) -> tuple[str, str]:
-    """What θ[i] and b[i] are called."""
+    """Return the names of θ[i] and b[i]."""
     if layout == "torch":
         return f"{2 * i}.weight", f"{2 * i}.bias"
     return f"Dense_{i}.kernel", f"Dense_{i}.bias"
 
 
-def write(model: Model, folder: Path) -> None:
-    """Writes the model in each layout.
-
-    Raises:
-        OSError: the disk; the sentence names the file.
-    """
-    for layout, name in FILES.items():
-        store.write_bytes(folder / name, packed(model, layout))
+def files(model: Model) -> dict[str, bytes]:
+    """Return the files of a model, one a layout, by name."""
+    return {name: packed(model, layout) for layout, name in FILES.items()}
 
 
 def packed(model: Model, layout: str) -> bytes:
-    """The file of a model in one layout."""
+    """Return the file of a model in one layout."""
     tensors = {}
     for i, (theta, b) in enumerate(model.params):
-        of_theta, of_b = names(layout, i)
+        theta_name, b_name = names(layout, i)
         values = np.asarray(theta)
-        tensors[of_theta] = np.ascontiguousarray(values.T if layout == "torch" else values)
-        tensors[of_b] = np.asarray(b)
-    says = {
+        tensors[theta_name] = np.ascontiguousarray(values.T if layout == "torch" else values)
+        tensors[b_name] = np.asarray(b)
+    members = {
         "format": FORMAT,
         "layout": layout,
         "sizes": model.net.sizes,
@@ -91,10 +85,10 @@ def packed(model: Model, layout: str) -> bytes:
         "features": model.features,
         "target": model.target,
         "classes": model.classes,
-        "of_x": _as_json(model.of_x),
-        "of_y": None if model.of_y is None else _as_json(model.of_y),
+        "of_x": _as_json(model.x_scaler),
+        "of_y": None if model.y_scaler is None else _as_json(model.y_scaler),
     }
-    text = json.dumps(says, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(members, ensure_ascii=False, allow_nan=False)
     return safetensors.numpy.save(tensors, metadata={MEMBER: text})
 
 
@@ -103,11 +97,11 @@ def _as_json(scaler: Scaler) -> dict[str, list[float]]:
 
 
 def read(path: Path) -> Model:
-    """The model in a file of either layout, or in the folder of a run.
+    """Return the model in a file of either layout, or in the folder of a run.
 
     Raises:
-        ValueError: there is none, or it is not what `write` writes; one sentence on the first
-            thing that is not.
+        ValueError: there is none, or it is not as `packed` makes it; a one-line error on the first
+            difference.
     """
     path = path / TORCH if path.is_dir() else path
     if not path.is_file():
@@ -117,35 +111,36 @@ def read(path: Path) -> Model:
             text = (file.metadata() or {}).get(MEMBER)
             if text is None:
                 raise ValueError(f"it has no {MEMBER!r} in its metadata; this program wrote none")
-            says = _Says(text)
-            found = set(file.keys())
-            params = _params(says, {name: file.get_tensor(name) for name in found & says.tensors})
-            if found != says.tensors:
+            metadata, stored = _Metadata(text), set(file.keys())
+            known = stored & metadata.tensors
+            params = _params(metadata, {name: file.get_tensor(name) for name in known})
+            if stored != metadata.tensors:
                 raise ValueError(
-                    f"expected the tensors {listed(sorted(says.tensors))}, got "
-                    f"{listed(sorted(found))}"
+                    f"expected the tensors {listed(sorted(metadata.tensors))}, got "
+                    f"{listed(sorted(stored))}"
                 )
     except (ValueError, TypeError, OSError, safetensors.SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
         printable = "".join(c if c.isprintable() else "�" for c in reason)
         raise ValueError(f"model: cannot use {path}: {printable}") from None
-    return Model(says.net, params, says.features, says.target, says.classes, says.of_x, says.of_y)
+    m = metadata
+    return Model(m.net, params, m.features, m.target, m.classes, m.x_scaler, m.y_scaler)
 
 
-class _Says:
-    """What the metadata say, each member checked."""
+class _Metadata:
+    """The metadata of a file, each member checked."""
 
     def __init__(self, text: str) -> None:
         try:
-            found = json.loads(text)
+            members = json.loads(text)
         except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
+            members = None
+        if not isinstance(members, dict):
             raise ValueError("its metadata are no JSON object")
-        self._found = found
+        self._members = members
         if self._member("format", int) != FORMAT:
             raise ValueError(
-                f"it is of format {found['format']!r}, and this program reads {FORMAT}"
+                f"it is of format {members['format']!r}, and this program reads {FORMAT}"
             )
         self.layout = self._member("layout", str)
         if self.layout not in FILES:
@@ -164,11 +159,11 @@ class _Says:
                 raise ValueError(f"{name}: expected {count} different names, got {len(names_)}")
         if task != "multiclass" and n_out != 1:
             raise ValueError(f"sizes: expected one output for {task}, got {n_out}")
-        self.of_x = self._scaler("of_x", n_in)
-        self.of_y = self._scaler("of_y", n_out) if task == "regression" else None
+        self.x_scaler = self._scaler("of_x", n_in)
+        self.y_scaler = self._scaler("of_y", n_out) if task == "regression" else None
 
     def _member(self, name: str, kind: type) -> Any:
-        value = self._found.get(name)
+        value = self._members.get(name)
         if type(value) is not kind:
             raise ValueError(f"{name}: expected {kind.__name__}, got {type(value).__name__}")
         return value
@@ -180,32 +175,33 @@ class _Says:
         return tuple(values)
 
     def _scaler(self, name: str, count: int) -> Scaler:
-        found = self._member(name, dict)
-        members = []
-        for member in Scaler._fields:
-            values = found.get(member)
+        fields = self._member(name, dict)
+        arrays = []
+        for field in Scaler._fields:
+            values = fields.get(field)
             numbers = isinstance(values, list) and all(type(v) in (int, float) for v in values)
             array = np.array(values if numbers else [], np.float64)
             if len(array) != count or not np.isfinite(array).all():
-                raise ValueError(f"{name}: expected {count} finite numbers as its {member}")
-            members.append(array)
-        if (members[1] < 0).any():
-            raise ValueError(f"{name}: expected a spread >= 0, got {members[1].min():g}")
-        return Scaler(*members)
+                raise ValueError(f"{name}: expected {count} finite numbers as its {field}")
+            arrays.append(array)
+        if (arrays[1] < 0).any():
+            raise ValueError(f"{name}: expected a spread >= 0, got {arrays[1].min():g}")
+        return Scaler(*arrays)
 
     @property
     def tensors(self) -> set[str]:
-        """The names that the file should have."""
+        """The names of the tensors that the file should hold."""
         layers = range(len(self.net.sizes) - 1)
         return {name for i in layers for name in names(self.layout, i)}
 
 
-def _params(says: _Says, tensors: dict[str, np.ndarray]) -> tuple[jaxnn.Layer, ...]:
+def _params(metadata: _Metadata, tensors: dict[str, np.ndarray]) -> tuple[jaxnn.Layer, ...]:
     layers = []
-    for i, (n_in, n_out) in enumerate(pairwise(says.net.sizes)):
-        shapes = ((n_out, n_in) if says.layout == "torch" else (n_in, n_out), (n_out,))
+    for i, (n_in, n_out) in enumerate(pairwise(metadata.net.sizes)):
+        is_torch = metadata.layout == "torch"
+        shapes = ((n_out, n_in) if is_torch else (n_in, n_out), (n_out,))
         values = []
-        for name, shape in zip(names(says.layout, i), shapes, strict=True):
+        for name, shape in zip(names(metadata.layout, i), shapes, strict=True):
             tensor = tensors.get(name)
             if tensor is None:
                 raise ValueError(f"expected a tensor {name!r}, got none of that name")
@@ -218,34 +214,34 @@ def _params(says: _Says, tensors: dict[str, np.ndarray]) -> tuple[jaxnn.Layer, .
                 raise ValueError(f"{name}: expected finite numbers, got some nan or inf")
             values.append(jax.numpy.asarray(tensor, float))
         theta, b = values
-        layers.append(jaxnn.Layer(theta.T if says.layout == "torch" else theta, b))
+        layers.append(jaxnn.Layer(theta.T if is_torch else theta, b))
     return tuple(layers)
 
 
 def predict(model: Model, x: np.ndarray) -> np.ndarray:
-    """ŷ of rows, (N, n[L]): probabilities, or values in the units of the target.
+    """Return ŷ of rows, (N, n[L]): probabilities, or values in the units of the target.
 
     Args:
         model: the model.
-        x: features in their own units, (N, n[0]), in the order of the model's.
+        x: features in their own units, (N, n[0]), in the order of `model.features`.
     """
     # As runs: a program that does not grow with depth.
-    y_hat = outputs(model.net, jaxnn.stack(model.params), model.of_x.scaled(x))
-    return y_hat if model.of_y is None else model.of_y.restored(y_hat)
+    y_hat = outputs(model.net, jaxnn.stack(model.params), model.x_scaler.scaled(x))
+    return y_hat if model.y_scaler is None else model.y_scaler.restored(y_hat)
 
 
 def outputs(net: jaxnn.Network, params: Any, rows: np.ndarray) -> np.ndarray:
-    """ŷ of standardised rows, (N, n[L]), some at a time."""
-    size, found = min(CHUNK, len(rows)), []
+    """Return ŷ of standardised rows, (N, n[L]), computed some at a time."""
+    size, chunks = min(CHUNK, len(rows)), []
     for begin in range(0, len(rows), size):
         some = rows[begin : begin + size]
         padded = np.resize(some, (size, rows.shape[1]))  # one program for the last chunk too
-        found.append(np.asarray(_forward(net, params, padded), np.float64)[: len(some)])
-    return np.concatenate(found)
+        chunks.append(np.asarray(_forward(net, params, padded), np.float64)[: len(some)])
+    return np.concatenate(chunks)
 
 
 def decided(y_hat: np.ndarray) -> np.ndarray:
-    """The class of each row of probabilities: of one output 1 above ½, else the largest."""
+    """Return the class of each row of probabilities: of one output 1 above ½, else the largest."""
     if y_hat.shape[1] == 1:
         return (y_hat[:, 0] > 0.5).astype(int)
     classes: np.ndarray = np.argmax(y_hat, axis=1)

@@ -1,8 +1,8 @@
 """Optimisers by name: those of optax whose step treats every number of a parameter alike.
 
 Left out are optimisers that look at a parameter as a whole (lamb, lars, fromage, novograd, sm3,
-adafactor): a run of equal layers is one parameter here, and their steps would be others than those
-of the same layers one by one. Left out too is what asks for more than a gradient.
+adafactor): a run of equal layers is one parameter here, and their steps would differ from those of
+the same layers one by one. Left out too are those that need more than a gradient.
 """
 
 import inspect
@@ -13,7 +13,7 @@ import optax
 
 from jaxnn.training import Optimizer
 
-# By their names in optax, and one of our own: sgd with the momentum that is usual.
+# By their names in optax, and one of our own: sgd with the usual momentum.
 NAMES = (
     *("sgd", "momentum", "rmsprop", "adam", "adamw", "adamax", "adamaxw", "adabelief", "amsgrad"),
     *("nadam", "nadamw", "radam", "adan", "yogi", "adagrad", "adadelta", "lion", "sign_sgd"),
@@ -24,12 +24,14 @@ USUAL_MOMENTUM = 0.9
 
 @cache
 def make(name: str, rate: float, momentum: float | None = None) -> Optimizer:
-    """The optimiser of that name, the same one for the same arguments: it is static under `jit`.
+    """Return the optimiser of that name.
+
+    Equal arguments give the same object: under `jit` it is static, and compared by identity.
 
     Args:
         name: one of `NAMES`.
         rate: the step size.
-        momentum: where the optimiser has one; else None.
+        momentum: if the optimiser has one; else None.
 
     Raises:
         ValueError: an unknown name, or a momentum for an optimiser that has none.

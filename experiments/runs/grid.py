@@ -1,6 +1,6 @@
 """Grids: the values of a sweep, as a user writes them on the command line or in a TOML file.
 
-A number is written as it is, `start:stop:step` stands for a range with its end, and
+A number stands for itself, `start:stop:step` for a range with its end, and
 `start:stop:*factor` for one that grows by a factor: `1:1024:*2` is 1, 2, 4, …, 1024.
 """
 
@@ -18,10 +18,10 @@ MOST_VALUES = 100_000  # of one range: more is a slip of the pen
 
 
 def numbers(name: str, texts: Iterable[str]) -> tuple[float, ...]:
-    """The numbers that texts stand for, each once, in the order written.
+    """Return the numbers that texts stand for, each once, in the order written.
 
     Raises:
-        ValueError: one sentence that names the setting.
+        ValueError: a one-line error that names the setting.
 
     Example:
         >>> numbers("sigma_w", ["1:1.3:0.1", "2"])
@@ -31,7 +31,7 @@ def numbers(name: str, texts: Iterable[str]) -> tuple[float, ...]:
 
 
 def integers(name: str, texts: Iterable[str], least: int = 1) -> tuple[int, ...]:
-    """The same for integers that are at least `least`.
+    """Return the integers, at least `least`, that texts stand for; else like `numbers`.
 
     Example:
         >>> integers("depths", ["1:8:*2", "10"])
@@ -70,22 +70,22 @@ def _range(name: str, text: str) -> list[float]:
 
 
 def read_config(path: Path, settings: type) -> dict[str, Any]:
-    """The settings in a TOML file, as fields of `settings`; a value alone is a list of one.
+    """Return the settings in a TOML file, by name; a single value is a list of one.
 
     Raises:
-        ValueError: no TOML, a name that is no setting or one that only the command line gives, or
-            a value of another type.
+        ValueError: no TOML, a name that is no setting or is for the command line alone, or a value
+            of another type.
         OSError: the file cannot be read.
     """
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise OSError(f"config: cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"config: {path} is no TOML file: {error}") from None
     fields = {field.name: field for field in described(settings)}
     values: dict[str, Any] = {}
-    for name, value in found.items():
+    for name, value in entries.items():
         if name not in fields:
             raise ValueError(
                 f"config: {path} has {name!r}, which is not one of {', '.join(fields)}; where to "
@@ -96,15 +96,15 @@ def read_config(path: Path, settings: type) -> dict[str, Any]:
 
 
 def described(settings: Any) -> list[dataclasses.Field[Any]]:
-    """The fields that say what is measured, and so belong into a config file."""
+    """Return the fields that determine what is measured, and so belong into a config file."""
     return [f for f in dataclasses.fields(settings) if f.metadata.get("what", True)]
 
 
 def _value(path: Path, field: dataclasses.Field[Any], value: Any) -> Any:
     if isinstance(field.default, tuple):
-        entries = value if isinstance(value, list) else [value]
-        if all(isinstance(v, (str, int, float)) and not isinstance(v, bool) for v in entries):
-            return tuple(str(v) for v in entries)
+        members = value if isinstance(value, list) else [value]
+        if all(isinstance(v, (str, int, float)) and not isinstance(v, bool) for v in members):
+            return tuple(str(v) for v in members)
         expected = "a number, a text or a list of them"
     else:
         kind, *_ = get_args(field.type) or (field.type,)  # the float of `float | None`
@@ -115,12 +115,12 @@ def _value(path: Path, field: dataclasses.Field[Any], value: Any) -> Any:
 
 
 def as_dict(settings: Any) -> dict[str, Any]:
-    """The settings that say what is measured, by name."""
+    """Return the settings that determine what is measured, by name."""
     return {field.name: getattr(settings, field.name) for field in described(settings)}
 
 
 def to_toml(settings: Any) -> str:
-    """The settings that say what is measured, as a config file that gives them again.
+    """Return the settings that determine what is measured, as the text of a config file.
 
     Example:
         >>> @dataclasses.dataclass

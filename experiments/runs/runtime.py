@@ -1,4 +1,4 @@
-"""What experiments run on: the options that all of them take, devices, processes, versions."""
+"""The ground that experiments run on: common options, devices, processes, versions."""
 
 import contextlib
 import logging
@@ -32,12 +32,12 @@ HOW = {"what": False}  # of options that do not change what is measured
 
 
 class FailedError(Exception):
-    """A result that is not as it should be; all that was measured is in the folder."""
+    """A result is not as it should be; all that was measured is in the folder."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run, whatever is measured."""
+    """Options of running, common to all experiments."""
 
     out: Path = field(default=Path("runs"), metadata=HOW)
     """The folder for the results. The same command again goes on with a run that was stopped."""
@@ -46,11 +46,11 @@ class Options:
     config: Path | None = field(default=None, metadata=HOW)
     """A TOML file with settings, by their names; what the command line says counts more."""
     dry_run: Flag = field(default=False, metadata=HOW)
-    """Say what would be measured, as a config file, and what it takes."""
+    """Print what would be measured, as a config file, and what it would cost."""
     quiet: Flag = field(default=False, metadata=HOW)
     """No progress."""
     no_cache: Flag = field(default=False, metadata=HOW)
-    """Compile anew, instead of keeping compiled programs in the user's cache folder."""
+    """Compile anew, instead of storing compiled programs in the user's cache folder."""
     distributed: Flag = field(default=False, metadata=HOW)
     """One of several processes that share a sweep; on Slurm, GKE and TPU pods that is enough."""
     coordinator: str | None = field(default=None, metadata=HOW)
@@ -62,13 +62,13 @@ class Options:
 
 
 def start(options: Options) -> None:
-    """Sets JAX up, before anything is computed.
+    """Set JAX up, before anything is computed.
 
     Raises:
-        ValueError: options that do not fit together, or processes that do not find each other.
+        ValueError: options contradict each other, or processes do not find each other.
     """
     if not options.no_cache:
-        _keep_compiled(platformdirs.user_cache_path("jaxnn") / "compiled")
+        _cache_compiled(platformdirs.user_cache_path("jaxnn") / "compiled")
     elsewhere = (options.coordinator, options.processes, options.process)
     if not options.distributed:
         if any(value is not None for value in elsewhere):
@@ -84,7 +84,7 @@ def start(options: Options) -> None:
         ) from None
 
 
-def _keep_compiled(cache: Path) -> None:
+def _cache_compiled(cache: Path) -> None:
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -93,27 +93,27 @@ def _keep_compiled(cache: Path) -> None:
     _configure("jax_compilation_cache_dir", str(cache))
     _configure("jax_persistent_cache_min_compile_time_secs", 0.0)
     _configure("jax_persistent_cache_min_entry_size_bytes", -1)
-    _mend(cache)
+    _replace_broken(cache)
 
 
-def _mend(cache: Path) -> None:
-    """Has a program compiled and kept anew where a full disk or a killed process left half of it.
+def _replace_broken(cache: Path) -> None:
+    """Delete half-written entries, which a full disk or a killed process leaves in the cache.
 
-    JAX warns of such a file, but does not replace it.
+    JAX warns of such a file, but does not replace it; once deleted, it is stored anew.
     """
     show = warnings.showwarning
 
-    def shown(message: Warning | str, *about: Any, **more: Any) -> None:
+    def show_and_delete(message: Warning | str, *about: Any, **more: Any) -> None:
         broken = BROKEN.match(str(message))
         if broken is None:
             show(message, *about, **more)
             return
         log.warning("cache of compiled programs: %s", message)
         entries = sorted(cache.glob(f"{broken[2]}-*"), key=lambda path: path.stat().st_mtime)
-        for path in entries if broken[1] == "read" else entries[-1:]:  # which one it is not said
+        for path in entries if broken[1] == "read" else entries[-1:]:  # JAX does not say which
             path.unlink(missing_ok=True)
 
-    warnings.showwarning = shown
+    warnings.showwarning = show_and_delete
 
 
 def _configure(name: str, value: Any) -> None:
@@ -125,25 +125,25 @@ def _first_line(error: Exception) -> str:
 
 
 def _use_every_core() -> None:
-    """A CPU device a core: seeds side by side take half the time of one device's on two cores."""
+    """Make a CPU device of each core: on two cores seeds side by side take half the time."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    # Where JAX runs already, as in a notebook or a test, its devices are what there is.
+    # If JAX runs already, as in a notebook or a test, its devices are fixed.
     with contextlib.suppress(RuntimeError):
         if "JAX_NUM_CPU_DEVICES" not in os.environ:
             _configure("jax_num_cpu_devices", cores or 1)
 
 
 def is_main() -> bool:
-    """Whether this process writes; there is one that does."""
+    """Whether this process is the one that writes."""
     return jax.process_index() == 0
 
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """What processes that share a sweep do at once: where one has gone, the others say so.
+    """Guard work that processes of a sweep do at once: if one has gone, the others report it.
 
     Raises:
-        OSError: in the place of what JAX raises then, which depends on how processes talk.
+        OSError: instead of the errors that JAX raises then, which depend on the transport.
     """
     try:
         yield
@@ -157,7 +157,7 @@ def together() -> Iterator[None]:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process; a failed one does not wait, minutes, for partners that are gone."""
+    """End the process; a failed one does not wait minutes for partners that are gone."""
     sys.stdout.flush()
     sys.stderr.flush()
     if code and jax.distributed.is_initialized() and jax.process_count() > 1:
@@ -166,15 +166,15 @@ def leave(code: int) -> NoReturn:
 
 
 def check(settings: Any, several: Sequence[str], counts: Sequence[str]) -> None:
-    """Checks the settings of these names, and the seed.
+    """Check the settings of these names, and the seed.
 
     Args:
         settings: the dataclass of an experiment, with a `seed`.
-        several: of which there must be at least one.
-        counts: integers, or tuples of them, that must be positive.
+        several: names of settings with at least one value.
+        counts: names of settings that are positive integers, or tuples of them.
 
     Raises:
-        ValueError: one sentence that names the setting.
+        ValueError: a one-line error that names the setting.
     """
     for name in several:
         if not getattr(settings, name):
@@ -188,7 +188,7 @@ def check(settings: Any, several: Sequence[str], counts: Sequence[str]) -> None:
 
 
 def provenance(started: datetime, **more: Any) -> dict[str, Any]:
-    """What is kept of a run besides what it is: on what it ran, and what it found."""
+    """Return the entries of run.json besides the run's identity: `more`, and its machine and time."""
     return {
         **more,
         "versions": versions(),
@@ -200,27 +200,27 @@ def provenance(started: datetime, **more: Any) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """The version of Python and of each package that a result may depend on."""
-    found = {"python": platform.python_version()}
+    """Return the version of Python and of each package that a result may depend on."""
+    numbers = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            numbers[package] = metadata.version(package)
         except metadata.PackageNotFoundError:  # a checkout that was never installed
-            found[package] = "not installed"
-    return found
+            numbers[package] = "not installed"
+    return numbers
 
 
 def devices() -> list[str]:
-    """The devices that JAX computes on, such as 'cpu: cpu'."""
+    """Return the devices that JAX computes on, such as 'cpu: cpu'."""
     return [f"{device.platform}: {device.device_kind}" for device in jax.devices()]
 
 
 def dtype_name() -> str:
-    """The floating dtype that experiments compute in: JAX's default."""
+    """Return the floating dtype that experiments compute in: JAX's default."""
     return str(jax.numpy.result_type(float))
 
 
 def log10_range(dtype: str | None = None) -> tuple[float, float]:
-    """Where a dtype ends: log₁₀ of its smallest normal and of its largest number."""
+    """Return the range of a dtype: log₁₀ of its smallest normal and of its largest number."""
     info = jax.numpy.finfo(dtype or dtype_name())  # type: ignore[no-untyped-call]
     return float(np.log10(float(info.tiny))), float(np.log10(float(info.max)))

@@ -1,4 +1,4 @@
-"""Ctrl-C and requests to terminate: what is being done is finished and kept first."""
+"""Ctrl-C and requests to terminate: work in progress is finished and stored first."""
 
 import contextlib
 import os
@@ -16,15 +16,15 @@ GOES_ON = "stopped; the same command again goes on"
 
 @contextlib.contextmanager
 def interruptible(stopping: str) -> Iterator[list[int]]:
-    """A list that is empty until Ctrl-C or a request to terminate; the second one ends the process.
+    """Yield a list that is empty until Ctrl-C or a request to terminate; a second ends the process.
 
-    A thread listens to them: the main one hears nothing while XLA compiles or computes.
+    A thread listens for them: the main one hears nothing while XLA compiles or computes.
 
     Args:
-        stopping: what the first one is answered with.
+        stopping: the answer to the first one.
     """
     stopped: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # where signals do not arrive
+    if threading.current_thread() is not threading.main_thread():  # signals do not arrive here
         yield stopped
         return
     heard, told = socket.socketpair()
@@ -50,7 +50,7 @@ def interruptible(stopping: str) -> Iterator[list[int]]:
     try:
         yield stopped
     except KeyboardInterrupt:
-        pass  # what is done is in the store
+        pass  # finished work is in the store
     finally:
         signal.set_wakeup_fd(fd)
         for number, handler in before:

@@ -1,8 +1,8 @@
-"""Checkpoints: what the rest of a run follows from, written by Orbax, whole or not there.
+"""Checkpoints: all that the rest of a run follows from, written by Orbax, whole or not there.
 
 A checkpoint is a folder of its own among the parts of a run (`store.py`), written under another
 name, synced and renamed, with the epoch and a checksum of all its files in its name. The last two
-are kept: where the last one is broken, a run goes on from the one before.
+stay: if the last one is corrupt, a run resumes from the one before.
 """
 
 import hashlib
@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 import orbax.checkpoint as ocp
 
-from experiments.runs import store
+from experiments.runs import files
 
-KEPT = 2
+STAY = 2
 
 
 class Checkpoints:
     """The checkpoints of one run.
 
     Args:
-        folder: of the run's parts; it is there.
+        folder: of the run's parts; it exists.
 
     Attributes:
-        broken: the names of those that were found broken, and removed.
+        broken: the names of those that were corrupt, and deleted.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +34,7 @@ class Checkpoints:
         self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
 
     def latest(self, like: Any) -> Any | None:
-        """The newest one that is whole, None where there is none; broken ones are removed.
+        """Return the newest one that is whole, None if there is none; delete corrupt ones.
 
         Args:
             like: a tree of arrays of the same structure, shapes and dtypes.
@@ -42,7 +42,7 @@ class Checkpoints:
         Raises:
             OSError: the disk.
         """
-        for path in reversed(self._all()):
+        for path in reversed(self._by_epoch()):
             if _checksum(path) == path.suffix[1:]:
                 return self._orbax.restore(path, args=ocp.args.StandardRestore(like))
             self.broken.append(path.name)
@@ -50,32 +50,31 @@ class Checkpoints:
         return None
 
     def save(self, epoch: int, tree: Any) -> None:
-        """Keeps a tree of NumPy arrays, none of them empty.
+        """Save a tree of NumPy arrays, none of them empty.
 
         Raises:
-            OSError: the sentence names the folder and what the system said.
+            OSError: the message names the folder and what the system said.
         """
-        unfinished = self.folder / store.UNFINISHED.replace("*", f"{epoch:08d}")
+        unfinished = self.folder / files.UNFINISHED.replace("*", f"{epoch:08d}")
         try:
-            # Orbax names no error of the disk by its type.
+            # Orbax does not tell errors of the disk by their type.
             self._orbax.save(unfinished, args=ocp.args.StandardSave(tree), force=True)
             for path in (*unfinished.rglob("*"), unfinished):
-                store.sync(path)
+                files.sync(path)
             unfinished.replace(self.folder / f"{epoch:08d}.{_checksum(unfinished)}")
-            store.sync(self.folder)
+            files.sync(self.folder)
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise OSError(f"out: cannot write a checkpoint into {self.folder}: {reason}") from None
-        for path in self._all()[:-KEPT]:
+        for path in self._by_epoch()[:-STAY]:
             shutil.rmtree(path)
 
-    def _all(self) -> list[Path]:
-        """By epoch."""
+    def _by_epoch(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("[0-9]*") if path.is_dir())
 
 
 def _checksum(folder: Path) -> str:
-    """Of the names and the contents of all files in a folder."""
+    """Return a checksum of the names and contents of all files in a folder."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         content = path.read_bytes()

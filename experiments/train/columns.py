@@ -1,10 +1,14 @@
-"""The columns of a training run's rows.parquet, one row an epoch and set, and flow.parquet."""
+"""The columns of a training run's tables.
+
+COLUMNS are those of rows.parquet, one row an epoch and set; FLOW those of flow.parquet, one row a
+look and layer.
+"""
 
 from experiments.runs.schema import COUNT, REAL, TEXT, Column
 
 COLUMNS = {
-    "epoch": Column(COUNT, "epochs", "that are done; of the test set those of the parameters kept"),
-    "step": Column(COUNT, "steps", "that are done"),
+    "epoch": Column(COUNT, "epochs", "done; of the test set that of the exported parameters"),
+    "step": Column(COUNT, "steps", "done"),
     "set": Column(TEXT, "name", "of rows", known=("training", "validation", "test")),
     "metric": Column(TEXT, "name", "of the value", known=("accuracy", "R²")),
     "loss": Column(REAL, "nats, or ½ variance of the target", "mean over the set"),
@@ -12,8 +16,8 @@ COLUMNS = {
     "auc": Column(REAL, "1", "area under the ROC curve; of a binary task only", True),
 }
 FLOW = {
-    "epoch": Column(COUNT, "epochs", "that are done"),
-    "step": Column(COUNT, "steps", "that are done"),
+    "epoch": Column(COUNT, "epochs", "done"),
+    "step": Column(COUNT, "steps", "done"),
     "layer": Column(COUNT, "layers", "l, from 1; the last is the output"),
     "log10_delta_z": Column(REAL, "decades", "log₁₀ ‖Δz[l]‖ of one batch; -inf for zero"),
     "log10_delta_theta": Column(REAL, "decades", "log₁₀ ‖Δθ[l-1]‖"),

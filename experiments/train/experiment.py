@@ -2,46 +2,40 @@
 
 A network is trained with an optimiser of optax along the hand-written gradient; loss and metric of
 the training and the validation rows are recorded after each epoch, and at some epochs how large
-Δz[l] is in every layer. The parameters of the lowest validation loss are kept, tested on rows that
+Δz[l] is in every layer. The parameters of the lowest validation loss are tested on rows that
 nothing else has seen, and written as a file that PyTorch, Flax and `predict` read.
 
-`settings -> table -> split -> network, optimiser -> epochs -> history, flows -> test -> model,
-charts, verdicts`
+`settings -> table -> split -> network, optimiser -> epochs -> outcome -> model, charts, verdicts`
 """
 
 import hashlib
 import logging
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import jax
-from rich.console import Console
 
 import jaxnn
 from experiments.learning import data, model, optimizers, splits
-from experiments.pages import charts, report
-from experiments.runs import grid, runtime, signals, store
-from experiments.train import chart as train_chart
-from experiments.train import loop as train_loop
-from experiments.train import page as train_page
-from experiments.train import report as train_report
-from experiments.train import view as train_view
+from experiments.runs import experiment, files, runtime, signals
+from experiments.runs.experiment import Conclusion, Experiment, Work
+from experiments.runs.store import PARTS, Store
+from experiments.train import loop, page, picture, report, view
 from experiments.train.checkpoints import Checkpoints
-from experiments.train.loop import Kept, Progress, Run
+from experiments.train.columns import COLUMNS
+from experiments.train.loop import Outcome, Progress, Recipe, Saver
+from experiments.train.picture import Drawn
 from jaxnn.initializers import find_weights
 from jaxnn.training import Optimizer
 
 log = logging.getLogger("jaxnn.experiments")
 
 CHART, FLOW, TEST = "training", "flow.parquet", "test.parquet"
-FILES = (FLOW, TEST, *model.FILES.values(), *charts.names(CHART), report.NAME)
 LAYERS = re.compile(r"(?:([0-9]+)[x×])?([0-9]+)")
 MOST_LAYERS = 100_000
 STOPPING = "stopping when this epoch is done; again to stop now"
@@ -49,7 +43,7 @@ STOPPING = "stopping when this epoch is done; again to stop now"
 
 @dataclass(frozen=True)
 class Settings(runtime.Options):
-    """Trains a network on a table, tests it on rows held out, and exports it."""
+    """Train a network on a table, test it on rows held out, and export it."""
 
     data: str = "digits"
     """breast_cancer, digits, iris, wine, diabetes, or a .csv, .parquet or .npz file."""
@@ -64,7 +58,7 @@ class Settings(runtime.Options):
     weights: str | None = None
     """Initialiser of the weights, by its name in jax.nn.initializers; glorot_uniform by default."""
     sigma_w: float | None = None
-    """In the place of weights: Gaussian ones of variance σ_w²/fan_in."""
+    """Instead of weights: Gaussian ones of variance σ_w²/fan_in."""
     sigma_b: float = 0.0
     """Standard deviation of the biases, which are normal."""
     optimizer: str = "adam"
@@ -80,11 +74,11 @@ class Settings(runtime.Options):
     patience: int | None = None
     """Stop after so many epochs in a row without a lower validation loss."""
     validation: float = 0.15
-    """Fraction of the rows to validate on; the parameters of the lowest loss on them are kept."""
+    """Fraction of the rows to validate on; the parameters of lowest loss on them are exported."""
     test: float = 0.2
     """Fraction of the rows that is held out until the end."""
     seed: int = 0
-    """What split, weights and batches follow from."""
+    """Seed of the split, the weights and the batches."""
     looks: int | None = None
     """How often to look at the gradient; by default before and after training, and between as often
     as all looks take less than 5 % of the time."""
@@ -95,8 +89,8 @@ class Settings(runtime.Options):
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Checked settings with everything that they name."""
+class Plan(experiment.Plan):
+    """The checked settings of a run, with the table, network and optimiser that they name."""
 
     settings: Settings
     table: data.Table
@@ -105,38 +99,37 @@ class Plan:
     optimizer: Optimizer
 
     @property
-    def what(self) -> dict[str, object]:
-        """What the run is: one with other settings, or another table, is another run."""
+    def source(self) -> dict[str, object]:
+        """The table: its shape and task, and a checksum of its content."""
         content = self.table.x.tobytes() + self.table.y.tobytes()
         return {
-            "experiment": "train",
-            "settings": grid.as_dict(self.settings),
             "data": str(self.table),
             "data_sha256": hashlib.sha256(content).hexdigest()[:16],
         }
 
     @property
-    def run(self) -> Run:
-        """What is trained."""
+    def recipe(self) -> Recipe:
+        """The part of the plan that the training loop takes."""
         s, parts = self.settings, self.split
         sets = tuple((p.x, p.y) for p in (parts.training, parts.validation) if p is not None)
+        test = None if parts.test is None else (parts.test.x, parts.test.y)
         batch = min(s.batch, len(parts.training.x))
-        return Run(self.net, self.optimizer, sets, s.epochs, batch, s.patience, s.looks)
+        return Recipe(self.net, self.optimizer, sets, test, s.epochs, batch, s.patience, s.looks)
 
     def estimate(self) -> str:
-        """What the run takes, in words: three products a layer and example."""
+        """Return the cost of the run in words: three products a layer and example."""
         products = float(sum(n * m for n, m in pairwise(self.net.sizes)))
         rows = {name: len(part.x) for name, part in self.split.parts.items()}
+        work = Work(6 * products * rows["training"] * self.settings.epochs)
         return (
             f"{self.net.sizes[0]} features, {len(self.net.sizes) - 2} hidden layers, "
-            f"{products:.3g} weights; rows: {', '.join(f'{n} {k}' for k, n in rows.items())}; "
-            f"{6 * products * rows['training'] * self.settings.epochs:.2g} floating-point "
-            "operations at most"
+            f"{products:.3g} weights; rows: {', '.join(f'{n} {k}' for n, k in rows.items())}; "
+            f"{work} at most"
         )
 
 
 def prepare(settings: Settings) -> Plan:
-    """Checks the settings, loads and splits the data.
+    """Check the settings, load and split the data.
 
     Raises:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
@@ -168,7 +161,7 @@ def prepare(settings: Settings) -> Plan:
 
 
 def hidden(texts: tuple[str, ...]) -> tuple[int, ...]:
-    """The widths that texts stand for.
+    """Return the widths that texts stand for.
 
     Raises:
         ValueError: a text that is neither a width nor count x width.
@@ -179,8 +172,8 @@ def hidden(texts: tuple[str, ...]) -> tuple[int, ...]:
     """
     widths: list[int] = []
     for text in texts:
-        found = LAYERS.fullmatch(text)
-        count, width = (int(found[1] or 1), int(found[2])) if found else (0, 0)
+        match = LAYERS.fullmatch(text)
+        count, width = (int(match[1] or 1), int(match[2])) if match else (0, 0)
         if not (count and width) or len(widths) + count > MOST_LAYERS:
             raise ValueError(
                 "hidden: expected widths such as 64 or layers such as 3x256, at most "
@@ -191,7 +184,7 @@ def hidden(texts: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def begin(plan: Plan) -> jaxnn.State:
-    """The network before the first step: equal layers as a run, so that depth compiles for free."""
+    """Return the state before the first step; equal layers are a run, so depth is compiled once."""
     s = plan.settings
     draw = find_weights(s.weights or "glorot_uniform")
     draw = draw if s.sigma_w is None else jaxnn.gaussian(s.sigma_w)
@@ -204,88 +197,64 @@ def begin(plan: Plan) -> jaxnn.State:
 def _begin(
     net: jaxnn.Network, key: jax.Array, optimizer: Optimizer, draw: Any, sigma_b: float
 ) -> jaxnn.State:
-    of_params, of_batches = jax.random.split(key)
-    params = jaxnn.init(net, of_params, draw, sigma_b, stacked=True)
-    return jaxnn.start(net, optimizer, params, of_batches)
+    key_params, key_batches = jax.random.split(key)
+    params = jaxnn.init(net, key_params, draw, sigma_b, stacked=True)
+    return jaxnn.start(net, optimizer, params, key_batches)
 
 
-def run(plan: Plan, kept: store.Store | None) -> bool:
-    """Trains, from where a run in the folder stopped; tests; prints verdicts; fills the folder.
-
-    Returns:
-        Whether it finished.
-
-    Raises:
-        FailedError: the loss is no longer finite; what was done before is kept.
-        OSError: the disk; the sentence names the file.
-    """
-    assert kept is not None  # there is one process
-    started, of = datetime.now(UTC), plan.run
-    progress = Progress.begun(of, begin(plan))
-    checkpoints = Checkpoints(kept.folder / store.PARTS)
-    found = checkpoints.latest(progress.tree())
+def measure(plan: Plan, store: Store | None) -> tuple[list[Outcome], bool]:
+    """Train, from the last checkpoint if the run was stopped, and test."""
+    assert store is not None  # one process alone, as `prepare` has checked
+    recipe, settings = plan.recipe, plan.settings
+    progress = Progress.begun(recipe, begin(plan))
+    checkpoints = Checkpoints(store.folder / PARTS)
+    stored = checkpoints.latest(progress.tree())
+    if stored is not None:
+        progress.load(stored)
+        log.info("%d of %d epochs are done already", progress.epoch, recipe.epochs)
     if checkpoints.broken:
         names = ", ".join(checkpoints.broken)
-        log.warning("gone on from the one before, for a checkpoint was broken: %s", names)
-    if found is not None:
-        progress.load(found)
-        log.info("%d of %d epochs are there already", progress.epoch, of.epochs)
-    try:
-        finished, failure = _train(plan, of, progress, checkpoints.save), None
-    except jaxnn.NonFiniteError as error:
-        finished, failure = False, error
-    _write(plan, kept, progress, started, finished, failure)
-    if failure is not None:
-        raise runtime.FailedError(f"epoch {progress.epoch + 1}, {failure}") from None
-    return finished
+        log.warning("resumed from epoch %d, for checkpoints are corrupt: %s", progress.epoch, names)
+    saver = Saver(checkpoints.save, settings.checkpoint, progress.epoch)
+    showing = view.view(recipe, progress.epoch, settings.quiet)
+    with signals.interruptible(STOPPING) as stopped, showing as tell:
+        outcome = loop.train(recipe, progress, saver, stopped, tell)
+        return [outcome], outcome.ended is not None
+    return [], False  # Ctrl-C outside the loop; the last epoch is saved
 
 
-def _train(plan: Plan, of: Run, progress: Progress, save: Callable[[int, Any], None]) -> bool:
-    s = plan.settings
-    view = train_view.view(of, progress.epoch, s.quiet)
-    with signals.interruptible(STOPPING) as stopped, view as seen:
-        return train_loop.go_on(of, progress, Kept(save, s.checkpoint), stopped, seen)
-    return False  # Ctrl-C where the loop does not listen; the last epoch is kept
-
-
-def _write(
-    plan: Plan,
-    kept: store.Store,
-    progress: Progress,
-    started: datetime,
-    finished: bool,
-    failure: Exception | None,
-) -> None:
-    """The model, the rows, the charts, the report, and what is said."""
-    of = plan.run
-    outcome = train_report.outcome(plan.table, plan.split, of, progress)
-    verdicts = train_report.verdicts(plan.table, plan.split, of, outcome)
-    verdicts += [f"epoch {progress.epoch + 1}, {failure}"] if failure is not None else []
-    layers = jaxnn.unstack(progress.params)
-    model.write(
-        model.Model(
-            plan.net, layers, plan.table.features, plan.table.target, plan.table.classes,
-            plan.split.of_x, plan.split.of_y,
-        ),
-        kept.folder,
-    )  # fmt: skip
-    kept.write_rows(outcome.rows)
-    store.write_parquet(kept.folder / FLOW, outcome.flow)
-    if outcome.test is not None:
-        store.write_parquet(kept.folder / TEST, outcome.test)
-    what = (plan.table, outcome, verdicts, subtitle(plan))
-    charts.save(train_chart.draw(*what), kept.folder, CHART)
-    about = runtime.provenance(
-        started, finished=finished, verdicts=verdicts, looks=train_report.cost(outcome)
+def conclude(plan: Plan, outcomes: list[Outcome]) -> Conclusion:
+    """Compare the network before, while and after it was trained, in words, tables and pictures."""
+    (outcome,) = outcomes
+    table, split, recipe = plan.table, plan.split, plan.recipe
+    rows = report.rows(table.task, recipe.steps, outcome)
+    flow = report.flow(recipe.steps, outcome)
+    test = report.test(table, split, outcome)
+    verdicts = report.verdicts(table, split, rows, flow, outcome)
+    drawn = Drawn.of(table, rows, flow, test, outcome.best, verdicts, subtitle(plan))
+    tables = {FLOW: flow} if test is None else {FLOW: flow, TEST: test}
+    trained = model.Model(
+        plan.net,
+        jaxnn.unstack(outcome.params),
+        table.features,
+        table.target,
+        table.classes,
+        split.x_scaler,
+        split.y_scaler,
     )
-    report.write(kept.folder, train_page.page(*what), {"what": kept.what, **about})
-    kept.write_run(about)
-    Console().print(train_report.table(outcome.rows))
-    print(*verdicts, f"in {kept.folder}: {', '.join((store.ROWS, store.RUN, *FILES))}", sep="\n")
+    return Conclusion(
+        rows,
+        verdicts,
+        {CHART: picture.figure(drawn)},
+        page=page.page(drawn, rows),
+        files=model.files(trained) | {name: files.parquet(t) for name, t in tables.items()},
+        about={"looks": report.cost(outcome)},
+        failure=outcome.failure,
+    )
 
 
 def subtitle(plan: Plan) -> str:
-    """What was trained, on what, how."""
+    """Say in one line what was trained, on what and how."""
     s = plan.settings
     layers = " ".join(s.hidden) or "no hidden layers"
     drawn = f"σ_w = {s.sigma_w:g}" if s.sigma_w is not None else s.weights or "glorot_uniform"
@@ -295,3 +264,19 @@ def subtitle(plan: Plan) -> str:
         f"{plan.table}: {rows}; {layers}, {s.activation}, {drawn}; {s.optimizer} {s.rate:g}"
         f"{momentum}, batch {s.batch}, {runtime.dtype_name()}, seed {s.seed}"
     )
+
+
+EXPERIMENT = Experiment(
+    name="train",
+    settings=Settings,
+    columns=COLUMNS,
+    figures=(CHART,),
+    files=(FLOW, TEST, *model.FILES.values()),
+    report=True,
+    prepare=prepare,
+    measure=measure,
+    conclude=conclude,
+    table=report.table,
+    title=report.TITLE,
+    compare=report.compare,
+)

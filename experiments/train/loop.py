@@ -1,7 +1,7 @@
-"""The training loop: epochs, measures after each, looks at the gradient, checkpoints.
+"""The training loop: epochs, measures after each, looks at the gradient, checkpoints, the test.
 
-`Progress -> epoch -> Progress`, in place; `tree` is all of it as arrays, and from that another
-process goes on as this one would have, to the last bit.
+`Recipe, Progress -> epoch -> Progress, in place; Progress -> Outcome`. `Progress.tree` is all of
+it as arrays, and from that another process continues as this one would have, to the last bit.
 
 A look is the flow of one batch's gradient, always the same batch: what changes is the network. It
 is taken before the first epoch and after the last, and between them as often as its seconds stay
@@ -10,7 +10,7 @@ below a share of those of training; or at epochs that are evenly spaced, if thei
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -20,31 +20,42 @@ import numpy as np
 
 import jaxnn
 from experiments.learning import measures
+from experiments.learning.measures import Tested
 from jaxnn.divergence import Params
+from jaxnn.fit import Best
 from jaxnn.network import check_batch
-from jaxnn.training import Optimizer
+from jaxnn.training import Optimizer, steps_per_epoch
 
 SHARE = 0.05  # of the seconds of training may go into looks
-MOST_LOOKS = 50  # where their number is not given
+MOST_LOOKS = 50  # if their number is not given
 SAVING = 0.05  # of the seconds may go into checkpoints
-FLOW = ("log_delta", "log_theta", "log_mean_square_z", "saturated", "dead")  # what a look keeps
+FLOW = ("log_delta", "log_theta", "log_mean_square_z", "saturated", "dead")  # fields of a look
+
+Set = tuple[np.ndarray, np.ndarray]  # xs, (N, n[0]), and labels, (N,)
 
 
 @dataclass(frozen=True)
-class Run:
-    """What stays the same from epoch to epoch.
+class Recipe:
+    """Everything that stays the same from epoch to epoch.
 
-    sets: (xs, ys) to train on and, where there is one, to validate on.
+    sets: to train on and, if any, to validate on.
+    test: to test the chosen parameters on, if any.
     looks: how many, or None: as many as SHARE allows.
     """
 
     net: jaxnn.Network
     optimizer: Optimizer
-    sets: tuple[tuple[np.ndarray, np.ndarray], ...]
+    sets: tuple[Set, ...]
+    test: Set | None
     epochs: int
     batch: int
     patience: int | None
     looks: int | None
+
+    @property
+    def steps(self) -> int:
+        """Steps to an epoch."""
+        return steps_per_epoch(len(self.sets[0][0]), self.batch)
 
     @cached_property
     def room(self) -> int:
@@ -58,7 +69,7 @@ class Run:
 
 
 class Seconds(NamedTuple):
-    """Where the time went, without compiling."""
+    """Seconds spent, without compiling."""
 
     training: float
     looking: float
@@ -69,53 +80,54 @@ class Progress:
     """A run as it is after some epoch.
 
     epoch: how many are done.
-    state: to go on from.
+    state: to continue from.
     params: those of the best epoch; without a validation set the last.
     best: that epoch, 0 before the first.
-    measured: (epochs + 1, 2, 3), of the network after each epoch, from 0, on the training and the
-        validation set; nan where there is nothing.
-    looked: (room,), the epochs of the looks, -1 where there is none.
-    flows: (room, 5, L), what they saw: the fields of a flow that are in FLOW.
+    measured: (epochs + 1, 2, 3), the measures of the network after each epoch, from 0, on the
+        training and the validation set; nan for an epoch to come, or a set that is not there.
+    looked: (room,), the epochs of the looks, -1 for one to come.
+    flows: (room, 5, L), the fields of the looks that FLOW names.
     seconds: of Seconds.
     """
 
     epoch: int
     state: jaxnn.State
     params: Params
-    best: int
+    best: Best
     measured: np.ndarray
     looked: np.ndarray
     flows: np.ndarray
     seconds: np.ndarray
 
     @classmethod
-    def begun(cls, run: Run, state: jaxnn.State) -> "Progress":
-        """Before the first epoch."""
-        layers = len(run.net.sizes) - 1
+    def begun(cls, recipe: Recipe, state: jaxnn.State) -> "Progress":
+        """Return a run before its first epoch."""
+        layers = len(recipe.net.sizes) - 1
         return cls(
             epoch=0,
             state=state,
             params=state.params,
-            best=0,
-            measured=np.full((run.epochs + 1, 2, 3), np.nan),
-            looked=np.full(run.room, -1),
-            flows=np.full((run.room, len(FLOW), layers), np.nan),
+            best=Best(0),
+            measured=np.full((recipe.epochs + 1, 2, 3), np.nan),
+            looked=np.full(recipe.room, -1),
+            flows=np.full((recipe.room, len(FLOW), layers), np.nan),
             seconds=np.zeros(2),
         )
 
     def tree(self) -> dict[str, Any]:
-        """All of it as NumPy arrays."""
+        """Return all of it as NumPy arrays."""
         state = self.state._replace(key=jax.random.key_data(self.state.key))
-        found = {**vars(self), "state": state}
-        return {name: jax.tree.map(np.asarray, value) for name, value in found.items()}
+        fields = {**vars(self), "state": state}
+        return {name: jax.tree.map(np.asarray, value) for name, value in fields.items()}
 
     def load(self, tree: dict[str, Any]) -> None:
-        """Takes the place of what such a tree was made of."""
+        """Become the run that such a tree was made of."""
         for name, value in tree.items():
             setattr(self, name, value)
         self.state, self.params = jax.tree.map(jnp.asarray, (tree["state"], tree["params"]))
         self.state = self.state._replace(key=jax.random.wrap_key_data(self.state.key))
-        self.epoch, self.best = int(tree["epoch"]), int(tree["best"])
+        self.epoch = int(tree["epoch"])
+        self.best = Best(*(value.item() for value in tree["best"]))
 
     @property
     def looks(self) -> int:
@@ -123,115 +135,198 @@ class Progress:
         return int(np.count_nonzero(self.looked >= 0))
 
 
-def ended(run: Run, progress: Progress) -> str | None:
-    """Why a run is over, None where it goes on."""
-    if progress.epoch >= run.epochs:
-        return f"All {run.epochs} epochs are done."
-    if run.patience is not None and progress.epoch - progress.best >= run.patience:
-        return f"No lower validation loss for {run.patience} epochs."
-    return None
+class Outcome(NamedTuple):
+    """A run as it came out.
+
+    measured: (epochs done + 1, sets, 3), as in Progress.
+    looked: (looks,), their epochs.
+    flows: (looks, 5, L), as in Progress.
+    best: the epoch of `params`.
+    params: those of the lowest validation loss; without a validation set the last.
+    test: of these parameters, on the host; None without a test set.
+    seconds: where the time went.
+    ended: why it is over; None if it is not.
+    failure: a sentence if the loss is not finite.
+    """
+
+    measured: np.ndarray
+    looked: np.ndarray
+    flows: np.ndarray
+    best: int
+    params: Params
+    test: Tested | None
+    seconds: Seconds
+    ended: str | None
+    failure: str | None
+
+    @property
+    def epochs(self) -> int:
+        """How many are done."""
+        return len(self.measured) - 1
 
 
-class Kept(NamedTuple):
-    """Where checkpoints go, and how many seconds apart; at 0 there is one after each epoch."""
+@dataclass
+class Saver:
+    """Saves checkpoints: some seconds apart, and never for more than a share of the time.
+
+    save: (epoch, tree) is written.
+    every: seconds between checkpoints; at 0 there is one after each epoch.
+    epoch: that of the last one.
+    """
 
     save: Callable[[int, Any], None]
     every: float
+    epoch: int
+    last: float = field(default_factory=time.perf_counter)
+    took: float = 0.0
+
+    def due(self) -> bool:
+        """Whether enough seconds have passed."""
+        apart = max(self.every, self.took / SAVING) if self.every > 0 else 0
+        return time.perf_counter() - self.last >= apart
+
+    def __call__(self, progress: Progress) -> None:
+        """Save a checkpoint, unless there is one of this epoch."""
+        if progress.epoch == self.epoch:
+            return
+        begun = time.perf_counter()
+        self.save(progress.epoch, progress.tree())
+        self.last, self.epoch = time.perf_counter(), progress.epoch
+        self.took = self.last - begun
 
 
-def go_on(
-    run: Run,
+def train(
+    recipe: Recipe,
     progress: Progress,
-    kept: Kept,
+    saver: Saver,
     stopped: list[int],
-    seen: Callable[[Progress], None],
-) -> bool:
-    """Trains until the run is over or is stopped; the last epoch that was done is always kept.
+    tell: Callable[[Progress], None],
+) -> Outcome:
+    """Train until the run is over or is stopped, and test; the last epoch done is always saved.
 
     Args:
-        run: what is trained.
-        progress: where it stands; it is changed in place.
-        kept: where checkpoints go.
-        stopped: no longer empty when the run is to stop.
-        seen: called after each epoch.
+        recipe: what to train.
+        progress: where the run stands; it is changed in place.
+        saver: saves checkpoints.
+        stopped: no longer empty if the run is to stop.
+        tell: called after each epoch.
 
     Returns:
-        Whether it is over.
+        Outcome; if the loss is not finite, that of the epoch before.
 
     Raises:
-        NonFiniteError: the loss is not finite; progress stands at the epoch before.
         OSError: a checkpoint cannot be written.
     """
-    sets = [check_batch(run.net, progress.state.params, *each) for each in run.sets]
-    look = _looking(run, progress, *sets[0])
-    saved, clock = progress.epoch, _Saving(kept)
+    failure = None
+    try:
+        _epochs(recipe, progress, saver, stopped, tell)
+    except jaxnn.NonFiniteError as error:
+        failure = f"epoch {progress.epoch + 1}, {error}"
+    return Outcome(
+        progress.measured[: progress.epoch + 1, : len(recipe.sets)],
+        progress.looked[: progress.looks],
+        progress.flows[: progress.looks],
+        int(progress.best.epoch or 0),
+        progress.params,
+        _test(recipe, progress.params),
+        Seconds(*map(float, progress.seconds)),
+        ended(recipe, progress),
+        failure,
+    )
+
+
+def ended(recipe: Recipe, progress: Progress) -> str | None:
+    """Return why a run is over, None if it continues."""
+    if progress.epoch >= recipe.epochs:
+        return f"All {recipe.epochs} epochs are done."
+    return progress.best.stalled(recipe.patience)
+
+
+def _epochs(
+    recipe: Recipe,
+    progress: Progress,
+    saver: Saver,
+    stopped: list[int],
+    tell: Callable[[Progress], None],
+) -> None:
+    sets = [check_batch(recipe.net, progress.state.params, *each) for each in recipe.sets]
+    look = _looking(recipe, progress, *sets[0])
     if progress.epoch == 0:
-        _measure(run, progress, sets)
+        _measure(recipe, progress, sets)
         look()
     passes = jaxnn.each_epoch(
-        run.net,
-        run.optimizer,
+        recipe.net,
+        recipe.optimizer,
         progress.state,
         *sets[0],
-        epochs=0 if ended(run, progress) else run.epochs - progress.epoch,
-        batch=run.batch,
+        epochs=0 if ended(recipe, progress) else recipe.epochs - progress.epoch,
+        batch=recipe.batch,
     )
     timed = False  # the first epoch compiles
     try:
         before = time.perf_counter()
         for state, _ in passes:
             progress.state, progress.epoch = state, progress.epoch + 1
-            _measure(run, progress, sets)
+            _measure(recipe, progress, sets)
             progress.seconds[0] += timed * (time.perf_counter() - before)
-            timed, over = True, ended(run, progress)
-            if over or _due(run, progress):
+            timed, over = True, ended(recipe, progress)
+            if over or _look_due(recipe, progress):
                 look()
-            if clock.due():
-                clock.save(progress)
-                saved = progress.epoch
-            seen(progress)
+            if saver.due():
+                saver(progress)
+            tell(progress)
             if over or stopped:
                 break
             before = time.perf_counter()
     finally:
-        if progress.epoch > saved:
-            kept.save(progress.epoch, progress.tree())
-    return ended(run, progress) is not None
+        saver(progress)
 
 
-def _measure(run: Run, progress: Progress, sets: list[Any]) -> None:
-    """Writes the measures of the epoch down, and keeps the parameters if they are the best."""
-    found = measures.measure(run.net, progress.state.params, sets)
-    progress.measured[progress.epoch, : len(sets)] = np.asarray(jax.device_get(found))
-    if progress.epoch == 0:
+def _measure(recipe: Recipe, progress: Progress, sets: list[Any]) -> None:
+    """Record the measures of the epoch, and its parameters if they are the best."""
+    epoch, params = progress.epoch, progress.state.params
+    on_host = jax.device_get(measures.measure(recipe.net, params, sets))
+    progress.measured[epoch, : len(sets)] = np.asarray(on_host)
+    if epoch == 0:
         return
-    losses = progress.measured[: progress.epoch + 1, 1, 0]
-    best = losses[progress.best] if progress.best else np.inf
-    if len(sets) == 1 or losses[-1] < best:
-        progress.best, progress.params = progress.epoch, progress.state.params
+    validated = len(sets) > 1
+    loss = progress.measured[epoch, 1, 0]
+    progress.best = progress.best.after(epoch, float(loss)) if validated else Best(epoch)
+    if progress.best.epoch == epoch:
+        progress.params = params
 
 
-def _due(run: Run, progress: Progress) -> bool:
+def _test(recipe: Recipe, params: Params) -> Tested | None:
+    if recipe.test is None:
+        return None
+    tested: Tested = jax.device_get(
+        measures.test(recipe.net, params, *check_batch(recipe.net, params, *recipe.test))
+    )
+    return tested
+
+
+def _look_due(recipe: Recipe, progress: Progress) -> bool:
     """Whether to look after an epoch that is not the last."""
-    if run.looks is not None:
-        return progress.epoch in run.looks_at
+    if recipe.looks is not None:
+        return progress.epoch in recipe.looks_at
     taken, (training, looking) = progress.looks, progress.seconds
-    spaced = progress.epoch >= progress.looked[taken - 1] + run.epochs / MOST_LOOKS
+    spaced = progress.epoch >= progress.looked[taken - 1] + recipe.epochs / MOST_LOOKS
     # With this one and with the last.
     allowed = looking + 2 * looking / taken <= SHARE * training
-    return bool(spaced and allowed and taken < run.room - 1)
+    return bool(spaced and allowed and taken < recipe.room - 1)
 
 
-def _looking(run: Run, progress: Progress, xs: Any, ys: Any) -> Callable[[], None]:
-    """What takes a look at the network as it is, compiled already."""
-    batch = xs[: run.batch], ys[: run.batch]
-    compiled = _flow.lower(run.net, progress.state.params, *batch).compile()
-    np.asarray(compiled(run.net, progress.state.params, *batch))  # the first call loads the program
+def _looking(recipe: Recipe, progress: Progress, xs: Any, ys: Any) -> Callable[[], None]:
+    """Return a function that looks at the network as it is, compiled already."""
+    batch = xs[: recipe.batch], ys[: recipe.batch]
+    compiled = _flow.lower(recipe.net, progress.state.params, *batch).compile()
+    # The first call loads the program.
+    np.asarray(compiled(recipe.net, progress.state.params, *batch))
 
     def look() -> None:
         begun = time.perf_counter()
         place = progress.looks
-        progress.flows[place] = compiled(run.net, progress.state.params, *batch)
+        progress.flows[place] = compiled(recipe.net, progress.state.params, *batch)
         progress.looked[place] = progress.epoch
         progress.seconds[1] += time.perf_counter() - begun
 
@@ -242,20 +337,3 @@ def _looking(run: Run, progress: Progress, xs: Any, ys: Any) -> Callable[[], Non
 def _flow(net: jaxnn.Network, params: Params, xs: Any, ys: Any) -> jax.Array:
     flow = jaxnn.gradient_flow(net, params, xs, ys)
     return jnp.stack([getattr(flow, name) for name in FLOW])
-
-
-class _Saving:
-    """When to save: so many seconds apart, and never for more than a share of the time."""
-
-    def __init__(self, kept: Kept) -> None:
-        self.kept, self.last, self.took = kept, time.perf_counter(), 0.0
-
-    def due(self) -> bool:
-        apart = max(self.kept.every, self.took / SAVING) if self.kept.every > 0 else 0
-        return time.perf_counter() - self.last >= apart
-
-    def save(self, progress: Progress) -> None:
-        begun = time.perf_counter()
-        self.kept.save(progress.epoch, progress.tree())
-        self.last = time.perf_counter()
-        self.took = self.last - begun

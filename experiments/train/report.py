@@ -1,25 +1,23 @@
-"""What is said of a training run: its rows, the test, the verdicts, a table."""
+"""A training run in tables and words: rows, looks at the gradient, the test, verdicts."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 import polars as pl
-from rich import box
-from rich.table import Table as Shown
+import rich.table
 
-from experiments.learning import measures, model
+from experiments.learning import model
 from experiments.learning.data import Table
 from experiments.learning.measures import METRIC
 from experiments.learning.splits import Split
-from experiments.train.loop import SHARE, Progress, Run, Seconds, ended
-from jaxnn.network import check_batch
-from jaxnn.training import steps_per_epoch
+from experiments.pages import tables
+from experiments.runs.experiment import comparison
+from experiments.train.loop import SHARE, Outcome
 
 SETS = ("training", "validation", "test")
 MEASURES = ("loss", "value", "auc")
-TITLE = "loss and metric at the epoch whose parameters are kept"
-# The fields of a flow by the columns they become, and what divides a natural logarithm.
+TITLE = "loss and metric of the exported network"
+# The columns that the fields of a look become, and what divides a natural logarithm.
 FLOW = {
     "log10_delta_z": np.log(10),
     "log10_delta_theta": np.log(10),
@@ -29,146 +27,149 @@ FLOW = {
 }
 
 
-class Outcome(NamedTuple):
-    """A run as it came out.
+def rows(task: str, steps: int, outcome: Outcome) -> pl.DataFrame:
+    """Return one row an epoch and set, and one of the test set, with the columns of `COLUMNS`.
 
-    rows: one an epoch and set, `columns.TRAIN`; the test set has one, of the parameters kept.
-    flow: one a look and layer, `columns.FLOW`.
-    test: one a held-out row of the table: row, target, prediction; None without any.
+    Args:
+        task: regression, binary or multiclass.
+        steps: to an epoch.
+        outcome: of the run.
     """
-
-    rows: pl.DataFrame
-    flow: pl.DataFrame
-    test: pl.DataFrame | None
-    best: int
-    stopped: str | None
-    seconds: Seconds
-    looks: int
-
-
-def outcome(table: Table, split: Split, run: Run, progress: Progress) -> Outcome:
-    """Everything that a run has found, as tables."""
     history = [
-        (epoch, name, *progress.measured[epoch, i])
-        for epoch in range(progress.epoch + 1)
-        for i, name in enumerate(SETS[: len(run.sets)])
+        (epoch, name, *numbers)
+        for epoch, sets in enumerate(outcome.measured)
+        for name, numbers in zip(SETS, sets, strict=False)
     ]
-    test = None
-    if split.test is not None:
-        of_test = check_batch(run.net, progress.params, split.test.x, split.test.y)
-        (found,) = jax.device_get(measures.measure(run.net, progress.params, [of_test]))
-        history.append((progress.best, "test", *found))
-        test = _predicted(table, split, run, progress)
-    steps = steps_per_epoch(len(run.sets[0][0]), run.batch)
-    rows = pl.DataFrame(
+    if outcome.test is not None:
+        history.append((outcome.best, "test", *outcome.test.measures))
+    epochs, names, *numbers = zip(*history, strict=True)
+    return pl.DataFrame(
         {
-            "epoch": [row[0] for row in history],
-            "step": [row[0] * steps for row in history],
-            "set": [row[1] for row in history],
-            "metric": [METRIC[table.task]] * len(history),
+            "epoch": epochs,
+            "step": [epoch * steps for epoch in epochs],
+            "set": names,
+            "metric": [METRIC[task]] * len(history),
             **{
-                name: pl.Series([float(row[2 + i]) for row in history], dtype=pl.Float64)
-                for i, name in enumerate(MEASURES)
+                name: pl.Series(list(map(float, column)), dtype=pl.Float64)
+                for name, column in zip(MEASURES, numbers, strict=True)
             },
         }
     ).with_columns(pl.col("auc").fill_nan(None))
-    return Outcome(
-        rows,
-        _flow(progress, steps),
-        test,
-        progress.best,
-        ended(run, progress),
-        Seconds(*map(float, progress.seconds)),
-        progress.looks,
-    )
 
 
-def _flow(progress: Progress, steps: int) -> pl.DataFrame:
-    looks, layers = progress.looks, progress.flows.shape[2]
-    epochs = np.repeat(progress.looked[:looks], layers)
-    fields = progress.flows[:looks].transpose(1, 0, 2).reshape(len(FLOW), -1)
+def flow(steps: int, outcome: Outcome) -> pl.DataFrame:
+    """Return one row a look and layer, with the columns of `columns.FLOW`."""
+    looks, fields, layers = outcome.flows.shape
+    epochs = np.repeat(outcome.looked, layers)
+    values = outcome.flows.transpose(1, 0, 2).reshape(fields, -1)
     return pl.DataFrame(
         {
             "epoch": epochs.astype(np.int64),
             "step": (epochs * steps).astype(np.int64),
             "layer": np.tile(np.arange(1, layers + 1), looks),
-            **{name: fields[i] / unit for i, (name, unit) in enumerate(FLOW.items())},
+            **{name: values[i] / unit for i, (name, unit) in enumerate(FLOW.items())},
         }
     )
 
 
-def _predicted(table: Table, split: Split, run: Run, progress: Progress) -> pl.DataFrame:
-    """Held-out rows: their place in the table, their label and the prediction."""
-    assert split.test is not None
-    y_hat = model.outputs(run.net, progress.params, split.test.x)
-    if split.of_y is not None:
-        target, prediction = table.y[split.test.rows], split.of_y.restored(y_hat)[:, 0]
-        named: dict[str, Any] = {"target": target, "prediction": prediction}
+def test(table: Table, split: Split, outcome: Outcome) -> pl.DataFrame | None:
+    """Return one row a held-out row of the table: row, target, prediction; None without any."""
+    if split.test is None or outcome.test is None:
+        return None
+    places = split.test.rows
+    y_hat = np.asarray(outcome.test.y_hat, np.float64)
+    columns: dict[str, Any] = {"row": places.astype(np.int64)}
+    if split.y_scaler is not None:
+        columns["target"] = table.y[places]
+        columns["prediction"] = split.y_scaler.restored(y_hat)[:, 0]
     else:
-        codes = table.y[split.test.rows].astype(int), model.decided(y_hat)
-        texts = (np.array(table.classes)[each].tolist() for each in codes)
-        named = dict(zip(("target", "prediction"), texts, strict=True))
-    return pl.DataFrame({"row": split.test.rows.astype(np.int64), **named})
+        classes = np.array(table.classes)
+        columns["target"] = classes[table.y[places].astype(int)].tolist()
+        columns["prediction"] = classes[model.decided(y_hat)].tolist()
+    return pl.DataFrame(columns)
 
 
-def kept_rows(rows: pl.DataFrame) -> pl.DataFrame:
-    """Of each set the row of the epoch whose parameters are kept, by what the rows say of it."""
-    best = kept_epoch(rows)
+def exported(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the row of each set at the epoch whose parameters are exported, as rows tell it.
+
+    That is the epoch of the test; without one that of the lowest validation loss after the first,
+    and without that too the last.
+    """
+    tested = rows.filter(pl.col("set") == "test")["epoch"]
+    validation = rows.filter(pl.col("set") == "validation", pl.col("epoch") > 0)
+    if not tested.is_empty():
+        best = tested[0]
+    elif not validation.is_empty():
+        best = validation.sort("loss", maintain_order=True)["epoch"][0]
+    else:
+        best = rows["epoch"].max()
     return rows.filter(pl.col("epoch") == best)
 
 
-def kept_epoch(rows: pl.DataFrame) -> int:
-    """The epoch of lowest validation loss after the first, or the last one."""
-    validation = rows.filter(pl.col("set") == "validation", pl.col("epoch") > 0)
-    if (rows["set"] == "test").any():
-        return int(rows.filter(pl.col("set") == "test")["epoch"][0])
-    if validation.is_empty():
-        return int(rows["epoch"].to_numpy().max())
-    return int(validation.sort("loss", maintain_order=True)["epoch"][0])
+def cells(rows: pl.DataFrame) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the table as texts: heads, and a line a set."""
+    best = exported(rows)
+    has_auc = best["auc"].is_not_null().any()
+    heads = ("set", "epoch", "loss", rows["metric"][0], *(["AUC"] if has_auc else []))
+    lines = []
+    for row in best.rows(named=True):
+        line = (row["set"], str(row["epoch"]), f"{row['loss']:.4g}", f"{row['value']:.4f}")
+        auc = "–" if row["auc"] is None else f"{row['auc']:.4f}"
+        lines.append((*line, *([auc] if has_auc else [])))
+    return heads, lines
 
 
-def table(rows: pl.DataFrame) -> Shown:
-    """Loss and metric of each set, at the epoch that is kept."""
-    shown = Shown(title=TITLE, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    shown.add_column("set", no_wrap=True)
-    found = kept_rows(rows)
-    has_auc = found["auc"].is_not_null().any()
-    for name in ("epoch", "loss", rows["metric"][0], *(["AUC"] if has_auc else [])):
-        shown.add_column(name, justify="right", no_wrap=True)
-    for row in found.rows(named=True):
-        cells = [str(row["epoch"]), f"{row['loss']:.4g}", f"{row['value']:.4f}"]
-        cells += ["" if row["auc"] is None else f"{row['auc']:.4f}"] if has_auc else []
-        shown.add_row(row["set"], *cells)
-    return shown
+def table(rows: pl.DataFrame) -> rich.table.Table:
+    """Return loss and metric of each set, of the exported network."""
+    heads, lines = cells(rows)
+    styled = tables.table(TITLE, *heads)
+    for line in lines:
+        styled.add_row(*line)
+    return styled
 
 
-def verdicts(table: Table, split: Split, run: Run, found: Outcome) -> list[str]:
-    """What is to be known of the run, a sentence each."""
+def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Return the same numbers of several runs."""
+    name = pl.when(pl.col("at") == "value").then(pl.col("metric")).otherwise(pl.col("at"))
+    frames = (
+        exported(rows)
+        .unpivot(MEASURES, index=("set", "metric"), variable_name="at")
+        .with_columns(at=name)
+        for rows in runs
+    )
+    return [comparison(frame, ("set",), "at", "value") for frame in frames]
+
+
+def verdicts(
+    table: Table, split: Split, rows: pl.DataFrame, flow: pl.DataFrame, outcome: Outcome
+) -> list[str]:
+    """Return what a user wants to know of the run, a sentence each."""
     return [
-        _result(table, split, found),
-        found.stopped or f"Stopped after epoch {found.rows['epoch'].to_numpy().max()}.",
-        _gradient(found.flow),
-        _cost(found),
+        _result(table, split, rows, outcome),
+        outcome.ended or f"Stopped after epoch {outcome.epochs}.",
+        _gradient(flow),
+        _cost(outcome),
+        *([] if outcome.failure is None else [outcome.failure]),
     ]
 
 
-def _result(table: Table, split: Split, found: Outcome) -> str:
-    of_set = found.rows.filter(pl.col("set") == list(split.parts)[-1])
-    row = of_set.filter(pl.col("epoch") == found.best).row(-1, named=True)
+def _result(table: Table, split: Split, rows: pl.DataFrame, outcome: Outcome) -> str:
+    last_set = rows.filter(pl.col("set") == list(split.parts)[-1])
+    row = last_set.filter(pl.col("epoch") == outcome.best).row(-1, named=True)
     count = len(split.parts[row["set"]].x)
     words = f"{row['set']}: {row['metric']} {row['value']:.4g}"
     if row["auc"] is not None:
         words += f", AUC {row['auc']:.4g}"
-    if split.of_y is not None:  # the loss is half the mean square
-        error = float(np.sqrt(2 * row["loss"]) * split.of_y.spread[0])
+    if split.y_scaler is not None:  # the loss is half the mean square
+        error = float(np.sqrt(2 * row["loss"]) * split.y_scaler.spread[0])
         words += f", root mean square error {error:.4g} in the units of {table.target!r}"
     why = "of lowest validation loss" if split.validation is not None else "the last"
     words += f", loss {row['loss']:.4g}, of {count} examples"
-    return f"{words}; parameters of epoch {found.best}, {why}"
+    return f"{words}; parameters of epoch {outcome.best}, {why}"
 
 
 def _gradient(flow: pl.DataFrame) -> str:
-    """How far Δz[1] is from Δz[L], before and after."""
+    """The distance from Δz[1] to Δz[L], before and after."""
     looks = flow.partition_by("epoch", maintain_order=True)
     words = []
     for look in (looks[0], looks[-1]):
@@ -178,21 +179,22 @@ def _gradient(flow: pl.DataFrame) -> str:
     return f"log₁₀ ‖Δz[1]‖ / ‖Δz[{layers}]‖: {', '.join(dict.fromkeys(words))}"
 
 
-def cost(found: Outcome) -> dict[str, float | int | None]:
-    """What the looks took, for run.json; None where there was one epoch, which compiles."""
-    share = found.seconds.looking / found.seconds.training if found.seconds.training else None
+def cost(outcome: Outcome) -> dict[str, float | int | None]:
+    """Return the cost of the looks, for run.json; no share after one epoch, which compiles."""
+    training, looking = outcome.seconds
     return {
-        "count": found.looks,
-        "seconds": round(found.seconds.looking, 6),
-        "of_training_seconds": round(found.seconds.training, 6),
-        "share": None if share is None else round(share, 4),
+        "count": len(outcome.looked),
+        "seconds": round(looking, 6),
+        "of_training_seconds": round(training, 6),
+        "share": round(looking / training, 4) if training else None,
         "allowed": SHARE,
     }
 
 
-def _cost(found: Outcome) -> str:
-    numbers = cost(found)
-    words = f"{found.looks} looks at the gradient took {numbers['seconds']:.3g} s"
+def _cost(outcome: Outcome) -> str:
+    numbers = cost(outcome)
+    looks = "1 look" if numbers["count"] == 1 else f"{numbers['count']} looks"
+    words = f"{looks} at the gradient took {numbers['seconds']:.3g} s"
     if numbers["share"] is None:
         return f"{words}; training took one epoch, and was compiled in it"
     return f"{words}, {100 * numbers['share']:.2g} % of the time of training"

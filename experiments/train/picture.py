@@ -1,0 +1,312 @@
+"""The picture of a training run: learning curves, the held-out rows, the gradient by layer.
+
+A panel is defined once, over named data; an expression names the curve or quantity that it shows:
+on the page the reader's choice, in the file a constant.
+"""
+
+import itertools
+import json
+import math
+from typing import NamedTuple
+
+import altair as alt
+import numpy as np
+import polars as pl
+
+from experiments.learning.data import Table
+from experiments.pages import charts, palette
+
+WIDTH, HEIGHT = 300, 220  # of a panel in the file
+COLOURS = {"training": palette.TRAINING, "validation": palette.VALIDATION}
+MOST_EPOCHS = 500  # of a curve that is drawn
+MOST_DOTS = 60  # epochs of a curve with a dot at each
+MOST_LAYERS = 64  # of a heat map
+MOST_CLASSES = 20  # of a confusion matrix with numbers in it
+MOST_POINTS = 2000  # of a parity plot
+DECADES = 1.5  # from here on a loss is drawn on a logarithmic scale
+MOST_DECADES = 3  # of such a scale with numbers between the powers of ten
+LOSS = "loss"
+QUANTITIES = {
+    "log10_delta_z": "log₁₀ ‖Δz[l]‖",
+    "log10_delta_theta": "log₁₀ ‖Δθ[l-1]‖",
+    "log10_mean_square_z": "log₁₀ of the mean of z[l]²",
+    "saturated_fraction": "saturated units",
+    "dead_fraction": "dead units",
+}
+DELTA_Z = QUANTITIES["log10_delta_z"]
+
+
+class Drawn(NamedTuple):
+    """The data of the picture by name, and the words around it.
+
+    data: `curves`, a row an epoch, set and curve; `flow`, a rectangle a look, layer and quantity;
+        of held-out rows `confusion`, a row a pair of classes, or `parity`, a row a point.
+    epochs: how many are done.
+    table: of the training.
+    held_out: the number of held-out rows.
+    best: the epoch whose parameters are exported.
+    verdicts: sentences.
+    subtitle: one line on what was trained.
+    """
+
+    data: dict[str, pl.DataFrame]
+    epochs: int
+    table: Table
+    held_out: int
+    best: int
+    verdicts: list[str]
+    subtitle: str
+
+    @classmethod
+    def of(
+        cls,
+        table: Table,
+        rows: pl.DataFrame,
+        flow: pl.DataFrame,
+        test: pl.DataFrame | None,
+        best: int,
+        verdicts: list[str],
+        subtitle: str,
+    ) -> "Drawn":
+        """Thin out the tables of a run."""
+        data = {"curves": curves(rows), "flow": rectangles(flow)}
+        if test is not None and table.classes:
+            data["confusion"] = confusion(table.classes, test)
+        elif test is not None:
+            data["parity"] = test.gather_every(-(-test.height // MOST_POINTS))
+        held_out = 0 if test is None else test.height
+        epochs = int(rows["epoch"].to_numpy().max())
+        return cls(data, epochs, table, held_out, best, verdicts, subtitle)
+
+    @property
+    def curves(self) -> list[str]:
+        """The names of the curves that have finite numbers."""
+        return self.data["curves"]["curve"].unique(maintain_order=True).to_list()
+
+    @property
+    def losses(self) -> np.ndarray:
+        """The losses that are drawn and have a logarithm."""
+        losses = self.data["curves"].filter(pl.col("curve") == LOSS)["value"].to_numpy()
+        return losses[losses > 0]
+
+    @property
+    def scale(self) -> str:
+        """The scale on which the loss shows most."""
+        spread = np.ptp(np.log10(self.losses)) if len(self.losses) else 0
+        return "logarithmic" if spread > DECADES else "linear"
+
+
+def curves(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return loss, metric and AUC one under the other: epoch, step, set, curve, value."""
+    every = max(1, rows["epoch"].to_numpy().max() // MOST_EPOCHS)
+    thinned = rows.filter(
+        pl.col("set") != "test",
+        (pl.col("epoch") % every == 0) | (pl.col("epoch") == pl.col("epoch").max()),
+    )
+    names = {"loss": LOSS, "value": rows["metric"][0], "auc": "AUC"}
+    return pl.concat(
+        thinned.select(
+            "epoch", "step", "set", pl.lit(name).alias("curve"), pl.col(column).alias("value")
+        )
+        for column, name in names.items()
+    ).filter(pl.col("value").is_finite())
+
+
+def rectangles(flow: pl.DataFrame) -> pl.DataFrame:
+    """Return a flow as rectangles, each look reaching to the next, one quantity under the other.
+
+    Columns: layer, step; left, right in steps; low, high in layers; quantity, size.
+    """
+    steps = flow["step"].unique().sort().to_numpy()
+    gaps = np.diff(steps)
+    ends = np.append(steps[1:], steps[-1] + (np.median(gaps) if len(gaps) else 1))
+    every = -(-int(flow["layer"].to_numpy().max()) // MOST_LAYERS)
+    reach = pl.DataFrame({"step": steps, "right": ends.astype(np.float64)})
+    placed = (
+        flow.filter((pl.col("layer") - 1) % every == 0)
+        .join(reach, on="step", how="left", maintain_order="left")
+        .with_columns(
+            left=pl.col("step").cast(pl.Float64),
+            low=pl.col("layer") - 0.5,
+            high=pl.col("layer") - 0.5 + every,
+        )
+    )
+    at = ("layer", "step", "left", "right", "low", "high")
+    return pl.concat(
+        placed.select(*at, pl.lit(name).alias("quantity"), pl.col(column).alias("size"))
+        for column, name in QUANTITIES.items()
+    )
+
+
+def confusion(classes: tuple[str, ...], test: pl.DataFrame) -> pl.DataFrame:
+    """Return how many held-out rows of each class were taken for which.
+
+    Columns: target, prediction, count.
+    """
+    pairs = pl.DataFrame({"target": classes}).join(
+        pl.DataFrame({"prediction": classes}), how="cross"
+    )
+    counts = test.group_by("target", "prediction").len("count")
+    return pairs.join(
+        counts, on=("target", "prediction"), how="left", maintain_order="left"
+    ).select("target", "prediction", pl.col("count").cast(pl.Int64).fill_null(0))
+
+
+def figure(drawn: Drawn) -> charts.Figure:
+    """Return the curves above; the held-out rows and log₁₀ ‖Δz[l]‖ by layer below."""
+    above = [curve(drawn, json.dumps(name)) for name in drawn.curves]
+    below = [*held_out(drawn), heat(drawn, json.dumps(DELTA_Z))]
+    lines = (
+        alt.hconcat(*(_sized(panel) for panel in line), spacing=28).resolve_scale(
+            color="independent"
+        )
+        for line in (above, below)
+        if line
+    )
+    title = alt.Title(
+        f"Training on {drawn.table.name}",
+        subtitle=[*drawn.verdicts[:2], drawn.subtitle],
+        fontSize=16,
+        fontWeight="bold",
+        offset=14,
+    )
+    data = drawn.data | {"flow": drawn.data["flow"].filter(pl.col("quantity") == DELTA_Z)}
+    chart = alt.vconcat(*lines, title=title, spacing=24)
+    return charts.Figure(chart, data, {"scale": drawn.scale})
+
+
+def _sized(panel: charts.Chart) -> charts.Chart:
+    return panel.properties(width=WIDTH, height=HEIGHT)
+
+
+def curve(drawn: Drawn, name: str) -> charts.Chart:
+    """Return a learning curve; the choice `scale` changes that of the loss.
+
+    Args:
+        drawn: the data.
+        name: an expression, the name of the curve.
+    """
+    base = alt.Chart(alt.NamedData("curves")).transform_filter(f"datum.curve == {name}")
+    logarithm = f"({name} == '{LOSS}' ? log(datum.value) / LN10 : datum.value)"
+    base = charts.switched(base, "y", "datum.value", logarithm)
+    scale = alt.Scale(zero=False, nice=False, padding=6)
+    y = alt.Y("y:Q", title=None, scale=scale, axis=_loss_axis(drawn, name))
+    x = alt.X("epoch:Q", title="epoch", axis=_counts(drawn.epochs))
+    sets = [s for s in COLOURS if (drawn.data["curves"]["set"] == s).any()]
+    colours = alt.Scale(domain=sets, range=[COLOURS[s] for s in sets])
+    tooltip = ["set:N", "epoch:Q", alt.Tooltip("value:Q", format=".4g")]
+    dots = {"size": 20} if drawn.epochs <= MOST_DOTS else False
+    lines = base.mark_line(strokeWidth=1.8, point=dots).encode(
+        x, y, alt.Color("set:N", title=None, scale=colours), tooltip=tooltip
+    )
+    rule = (
+        base.transform_filter(f"datum.epoch == {drawn.best}")
+        .transform_aggregate(groupby=["epoch"])
+        .mark_rule(color=palette.INK, strokeDash=[4, 3], opacity=0.6, aria=False)
+        .encode(x)
+    )
+    title = alt.Title(alt.ExprRef(name), subtitle="dashes: the epoch whose parameters are exported")
+    return alt.layer(rule, lines).properties(title=title)
+
+
+def _counts(last: int) -> alt.Axis:
+    """An axis of integers; by itself Vega draws ticks between them, whatever `tickMinStep` is."""
+    step = next(s * 10**p for p in itertools.count() for s in (1, 2, 5) if s * 10**p * 8 >= last)
+    return alt.Axis(values=list(range(0, last + 1, step)), format="d")
+
+
+def _loss_axis(drawn: Drawn, name: str) -> alt.Axis:
+    """An axis of a curve's values, or of the logarithms of the loss."""
+    logs = np.log10(drawn.losses) if len(drawn.losses) else np.zeros(1)
+    low, high = math.floor(logs.min()), math.ceil(logs.max())
+    steps = (1,) if high - low > MOST_DECADES else (1, 2, 5)
+    ticks = [power + math.log10(step) for power in range(low, high + 1) for step in steps]
+    linear = f"scale == 'linear' || {name} != '{LOSS}'"
+    return alt.Axis(
+        values=alt.ExprRef(f"{linear} ? null : {json.dumps(ticks)}"),
+        tickCount=alt.ExprRef(f"{linear} ? 6 : 99"),  # Vega leaves out what is more
+        labelExpr=f"{linear} ? ({charts.LABEL}) : format(pow(10, datum.value), '.3~r')",
+        labelOverlap=True,
+    )
+
+
+def heat(drawn: Drawn, name: str) -> charts.Chart:
+    """Return a map of a quantity of one batch's gradient, by layer and step.
+
+    Args:
+        drawn: the data.
+        name: an expression, the name of the quantity.
+    """
+    return (
+        alt.Chart(alt.NamedData("flow"))
+        .transform_filter(f"datum.quantity == {name} && isValid(datum.size)")
+        # Each reaches under its neighbours, or the paper shines through between them.
+        .mark_rect(clip=True, x2Offset=1, y2Offset=-1)
+        .encode(
+            alt.X(
+                "left:Q",
+                title="step",
+                scale=alt.Scale(nice=False),
+                axis=_counts(drawn.data["flow"]["right"].to_numpy().max()),
+            ),
+            alt.X2("right:Q"),
+            alt.Y(
+                "low:Q",
+                title="layer l",
+                scale=alt.Scale(nice=False, zero=False),
+                axis=_counts(drawn.data["flow"]["layer"].to_numpy().max()),
+            ),
+            alt.Y2("high:Q"),
+            alt.Color(
+                "size:Q",
+                title=None,
+                scale=alt.Scale(scheme=palette.SEQUENTIAL, zero=False),
+                legend=alt.Legend(orient="right"),
+            ),
+            tooltip=["layer:Q", "step:Q", alt.Tooltip("size:Q", format=".3f")],
+        )
+        .properties(
+            title=alt.Title(alt.ExprRef(name), subtitle="of one batch, while the network trains")
+        )
+    )
+
+
+def held_out(drawn: Drawn) -> list[charts.Chart]:
+    """Return the picture of the held-out rows, if any: a parity plot, or a confusion matrix."""
+    if not drawn.held_out:
+        return []
+    chart = _confusion(drawn) if drawn.table.classes else _parity(drawn)
+    return [chart.properties(title=f"{drawn.held_out} held-out rows")]
+
+
+def _parity(drawn: Drawn) -> charts.Chart:
+    base = alt.Chart(alt.NamedData("parity"))
+    scale = alt.Scale(zero=False, nice=False, padding=6)
+    x = alt.X("target:Q", title=drawn.table.target, scale=scale)
+    tooltip = ["row:Q", *(alt.Tooltip(f"{n}:Q", format=".4g") for n in ("target", "prediction"))]
+    points = base.mark_circle(size=32, opacity=0.65, color=palette.OURS).encode(
+        x, alt.Y("prediction:Q", title="prediction", scale=scale), tooltip=tooltip
+    )
+    line = base.mark_line(color=palette.INK, strokeDash=[4, 3], opacity=0.6, aria=False)
+    return alt.layer(line.encode(x, alt.Y("target:Q", scale=scale)), points)
+
+
+def _confusion(drawn: Drawn) -> charts.Chart:
+    order = list(drawn.table.classes)
+    axis = alt.Axis(labelAngle=0, labelLimit=90)
+    base = alt.Chart(alt.NamedData("confusion")).encode(
+        alt.X("prediction:N", sort=order, title="prediction", axis=axis),
+        alt.Y("target:N", sort=order, title=drawn.table.target, axis=alt.Axis(labelLimit=90)),
+        tooltip=["target:N", "prediction:N", "count:Q"],
+    )
+    scale = alt.Scale(scheme=palette.COUNTS, domainMin=0)
+    layers = [base.mark_rect().encode(alt.Color("count:Q", scale=scale, legend=None))]
+    if len(order) <= MOST_CLASSES:
+        dark = alt.condition("datum.count > datum.most / 2", alt.value("white"), alt.value("black"))
+        layers.append(
+            base.transform_joinaggregate(most="max(count)")
+            .transform_filter("datum.count > 0")
+            .mark_text(fontSize=12)
+            .encode(text="count:Q", color=dark)
+        )
+    return alt.layer(*layers)
