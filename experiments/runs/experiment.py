@@ -9,7 +9,6 @@ the results, prints it, and knows nothing of the question.
 """
 
 import itertools
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,7 +26,6 @@ from experiments.runs.store import ROWS, RUN, Store
 
 P = TypeVar("P", bound="Plan")
 R = TypeVar("R")
-MOST_STEMS = 2  # of charts whose files are all listed
 
 
 class Work(NamedTuple):
@@ -186,17 +184,15 @@ def write(store: Store, conclusion: Conclusion, started: datetime, finished: boo
 
 
 def _listed(experiment: Experiment[Any, Any]) -> str:
-    """The files of a run; those of many charts as one name."""
-    names = experiment.leaves
-    if len(experiment.figures) > MOST_STEMS:
-        of_all = f"{os.path.commonprefix(experiment.figures)}*"
-        names = (*experiment.files, *charts.names(of_all))
+    """The files of a run; of many charts the first."""
+    names, more = experiment.leaves, len(experiment.figures) - 1
+    if more:
+        first = charts.names(experiment.figures[0])
+        names = (*experiment.files, *first, f"and so {more} more charts")
     return ", ".join((ROWS, RUN, *names))
 
 
-def comparison(
-    rows: pl.DataFrame, names: tuple[str, ...], at: str, value: str
-) -> pl.DataFrame:
+def comparison(rows: pl.DataFrame, names: tuple[str, ...], at: str, value: str) -> pl.DataFrame:
     """Return the numbers of a run that are compared with another's: name, at, value.
 
     Args:

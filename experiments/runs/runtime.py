@@ -188,7 +188,7 @@ def check(settings: Any, several: Sequence[str], counts: Sequence[str]) -> None:
 
 
 def provenance(started: datetime, **more: Any) -> dict[str, Any]:
-    """Return the entries of run.json besides the run's identity: `more`, and its machine and time."""
+    """Return `more` and the machine and time of a run, as entries of run.json."""
     return {
         **more,
         "versions": versions(),

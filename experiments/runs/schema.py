@@ -10,7 +10,7 @@ import polars as pl
 
 
 class Column(NamedTuple):
-    """A column: type, unit and meaning; `optional` ones may have gaps, `known` are all its texts."""
+    """A column; `optional` ones may have gaps, `known` are all texts that it may hold."""
 
     dtype: pl.DataType
     unit: str
