@@ -194,6 +194,15 @@ def test_the_chart_shows_quantiles_and_where_an_svd_ends():
     assert quantiles["resolved"] == pytest.approx(np.log10(2.0**-23))
 
 
+@pytest.mark.parametrize("scale", ["logarithmic", "linear"])
+@pytest.mark.parametrize(("smallest", "crosses"), [(-9.0, True), (-5.0, False)])
+def test_the_end_of_an_svd_is_drawn_if_a_case_reaches_it(scale, smallest, crosses):
+    figure = picture.figure(picture.Drawn.of(case([0.0, smallest], [4.0]), "what"))
+    figure = figure._replace(choices={**figure.choices, "scale": scale})
+    svg = charts.rendered(figure, "one")["one.svg"].decode()
+    assert ("below: lost to an SVD in float32" in svg) == (crosses and scale == "logarithmic")
+
+
 def case(logs, variances, predicted=4.0, comparable=True):
     """Jacobians of two singular values each, one a seed, at depth 4."""
     seeds = len(variances)

@@ -161,11 +161,14 @@ def spread(drawn: Drawn, chosen: str, legend: alt.Legend | None = None) -> chart
 
 
 def _resolved(base: charts.Chart) -> list[charts.Chart]:
-    """The end of an SVD's resolution, at all depths of a case that crosses it at some."""
+    """The end of an SVD's resolution, at all depths of a case that crosses it at some.
+
+    On a linear scale it would lie on 0.
+    """
     crossed = (
         base.transform_calculate(crosses="datum.low < datum.resolved ? 1 : 0")
         .transform_joinaggregate(crossings="sum(crosses)")
-        .transform_filter("datum.crossings > 0")
+        .transform_filter("scale == 'logarithmic' && datum.crossings > 0")
     )
     first = crossed.transform_window(
         place="row_number()", sort=[alt.SortField("depth")]
@@ -229,7 +232,7 @@ def _depth(drawn: Drawn) -> alt.X:
 
 def _colour(drawn: Drawn, legend: alt.Legend | None) -> alt.Color:
     scale = alt.Scale(domain=drawn.weights)
-    return alt.Color("weights:N", sort=None, title="weights", scale=scale, legend=legend)
+    return alt.Color("weights:N", sort=None, title=None, scale=scale, legend=legend)
 
 
 def _tooltip() -> list[alt.Tooltip]:

@@ -104,10 +104,10 @@ def table(rows: pl.DataFrame) -> Table:
     """Return the variances by depth; narrow enough for 80 characters."""
     means = summary(rows)
     depths = tables.fitting(sorted(means["depth"].unique()))
-    shown = tables.table(TITLE, "activation, weights", *map(str, depths))
+    printed = tables.table(TITLE, "activation, weights", *map(str, depths))
     for name, *cells in lines(means, depths):
-        shown.add_row(name, *cells, end_section=name.endswith("predicted"))
-    return shown
+        printed.add_row(name, *cells, end_section=name.endswith("predicted"))
+    return printed
 
 
 def lines(means: pl.DataFrame, depths: list[int]) -> list[tuple[str, ...]]:

@@ -50,12 +50,12 @@ def sentence(activation: str, sigma_b_squared: float, trains: str, critical: flo
 def table(rows: pl.DataFrame) -> Table:
     """Return the training accuracy in per cent, depth against σ_w²."""
     squares = tables.fitting(rows["sigma_w_squared"].unique().sort().to_list(), MOST_COLUMNS)
-    shown = tables.table(TITLE, "layers", *(f"{v:g}" for v in squares))
+    printed = tables.table(TITLE, "layers", *(f"{v:g}" for v in squares))
     accuracy = {(d, s): a for s, d, a, _ in map_of(rows).iter_rows()}
     for depth in rows["depth"].unique().sort(descending=True):
         cells = (accuracy.get((depth, v)) for v in squares)
-        shown.add_row(str(depth), *("" if a is None else f"{100 * a:.0f}" for a in cells))
-    return shown
+        printed.add_row(str(depth), *("" if a is None else f"{100 * a:.0f}" for a in cells))
+    return printed
 
 
 def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
