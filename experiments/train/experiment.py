@@ -68,7 +68,7 @@ class Settings(runtime.Options):
     momentum: float | None = None
     """Momentum of sgd, momentum (0.9 by default) or rmsprop."""
     epochs: int = 50
-    """How many epochs at most."""
+    """The number of epochs at most."""
     batch: int = 64
     """Examples in a batch."""
     patience: int | None = None
@@ -80,8 +80,8 @@ class Settings(runtime.Options):
     seed: int = 0
     """Seed of the split, the weights and the batches."""
     looks: int | None = None
-    """How often to look at the gradient; by default before and after training, and between as often
-    as all looks take less than 5 % of the time."""
+    """The number of looks at the gradient; by default before and after training, and between as
+    often as all looks take less than 5 % of the time."""
     checkpoint: float = field(default=10.0, metadata=runtime.HOW)
     """Seconds between checkpoints; 0 makes one after each epoch."""
     out: Path = field(default=Path("runs/train"), metadata=runtime.HOW)

@@ -131,7 +131,7 @@ class Progress:
 
     @property
     def looks(self) -> int:
-        """How many were taken."""
+        """The number of looks taken."""
         return int(np.count_nonzero(self.looked >= 0))
 
 
@@ -161,7 +161,7 @@ class Outcome(NamedTuple):
 
     @property
     def epochs(self) -> int:
-        """How many are done."""
+        """The number of epochs done."""
         return len(self.measured) - 1
 
 

@@ -247,14 +247,14 @@ def heat(drawn: Drawn, name: str) -> charts.Chart:
                 "left:Q",
                 title="step",
                 scale=alt.Scale(nice=False),
-                axis=_counts(drawn.data["flow"]["right"].to_numpy().max()),
+                axis=_counts(int(drawn.data["flow"]["right"].to_numpy().max())),
             ),
             alt.X2("right:Q"),
             alt.Y(
                 "low:Q",
                 title="layer l",
                 scale=alt.Scale(nice=False, zero=False),
-                axis=_counts(drawn.data["flow"]["layer"].to_numpy().max()),
+                axis=_counts(int(drawn.data["flow"]["layer"].to_numpy().max())),
             ),
             alt.Y2("high:Q"),
             alt.Color(
