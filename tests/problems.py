@@ -49,14 +49,10 @@ def orthogonal(sigma_w):
 
 
 def draw_layers(rng, sizes, weights, sigma_b=0.1, dtype=jnp.float64, stacked=False):
-    """Parameters as `jaxnn.init` returns them, drawn by NumPy, which compiles nothing.
-
-    float64 parameters are float32 numbers too, so that both dtypes have the same gradient.
-    """
+    """Parameters as `jaxnn.init` returns them, drawn by NumPy, which compiles nothing."""
 
     def layer(n, m):
-        values = (weights(rng, n, m), rng.normal(0, sigma_b, m))
-        return jaxnn.Layer(*(np.asarray(v, np.float32) for v in values))
+        return jaxnn.Layer(weights(rng, n, m), sigma_b * rng.normal(size=m))
 
     params = []
     for (n, m), stretch in groupby(pairwise(sizes[:-1])):
@@ -75,8 +71,7 @@ def draw_batch(rng, net, batch, dtype=jnp.float64):
         "binary": lambda: rng.integers(0, 2, (batch, n_out)),
         "multiclass": lambda: np.eye(n_out)[rng.integers(0, n_out, batch)],
     }[net.task.name]()
-    xs = rng.normal(size=(batch, n_in)).astype(np.float32)
-    return as_dtype((xs, ys.astype(np.float32)), dtype)
+    return as_dtype((rng.normal(size=(batch, n_in)), ys), dtype)
 
 
 def as_dtype(tree, dtype):

@@ -46,11 +46,12 @@ def problem(rng, activation, task, hidden, dtype=jnp.float64, width=32, stacked=
     """A network and a batch; orthogonal weights, so that the logits stay small at depth 30.
 
     A narrow network would be as right and worse conditioned: where few units are alive, float32
-    itself is off by more than 1e-5, ours and JAX's alike.
+    itself is off by more than 1e-5, ours and JAX's alike. All numbers are float32s: in float64 they
+    are the same, and have the same gradient.
     """
     net = jaxnn.Network((4, *[width] * hidden, 3), activation, task)
-    params = draw_layers(rng, net.sizes, orthogonal(0.9), dtype=dtype, stacked=stacked)
-    return net, params, *draw_batch(rng, net, BATCH, dtype)
+    params = draw_layers(rng, net.sizes, orthogonal(0.9), dtype=jnp.float32, stacked=stacked)
+    return net, *as_dtype((params, *draw_batch(rng, net, BATCH, jnp.float32)), dtype)
 
 
 def by_hand(net, params, xs, ys, depth=None):
