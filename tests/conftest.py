@@ -1,13 +1,19 @@
-"""What the tests share: strict JAX, shapes checked at run time, seeded keys.
+"""Settings of the whole suite: cheap compiling, strict JAX, checked shapes, seeded keys.
 
-Two things come before jaxnn is imported: the hook that wraps what is annotated in it, and one
-thread for LAPACK, whose threads wait for one another by spinning (see `experiments/__main__.py`).
+Three things come before JAX and jaxnn are imported: XLA's flags, the hook that wraps every
+annotated function, and one thread for LAPACK, whose threads wait for one another by spinning (see
+`experiments/__main__.py`).
 """
 
 import os
 import zlib
+from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Most of a test's time is compiling, and code that runs once need not be fast. Tests of bits and
+# of memory ask for users' optimisation themselves (`problems.optimised`); XLA_FLAGS="" gives it to
+# all of them.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 from jaxtyping import install_import_hook
 
@@ -16,8 +22,20 @@ with install_import_hook("jaxnn", "beartype.beartype"):
 
 import jax
 import jaxtyping
+import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+
+# Files that take longest, first: a worker that begins one of them last keeps the others waiting.
+LONGEST = ()
+# Linux allows a process 65,530 memory mappings, and a compiled program takes several.
+MOST_MAPPINGS = 20_000
+
+
+def pytest_collection_modifyitems(items):
+    """Put the files that take longest first; within a file nothing moves."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)
@@ -44,16 +62,18 @@ def users_jax(strict_jax):
 
 @pytest.fixture(autouse=True, scope="module")
 def few_programs():
-    """Lets go of what a file has compiled: thousands of programs are more than Linux maps."""
+    """Drop the compiled programs after a file if there are many; else the next file shares them."""
     yield
-    jax.clear_caches()
+    maps = Path("/proc/self/maps")
+    if not maps.exists() or maps.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch, tmp_path_factory):
-    """A command run in this process keeps its programs apart from the user's, and no others.
+    """A cache of compiled programs for commands run in this process, apart from the user's.
 
-    Workers that write one folder read each other's halves.
+    Each worker has its own: workers that write to one folder read each other's half-written files.
     """
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     yield
@@ -63,16 +83,28 @@ def own_cache(monkeypatch, tmp_path_factory):
 
 
 @pytest.fixture
-def key(request):
-    """A key of the test's own; its seed is printed where the test fails."""
+def seed(request):
+    """A seed of the test's own, printed if the test fails."""
     seed = zlib.crc32(request.node.nodeid.encode())
     print(f"seed {seed}")
+    return seed
+
+
+@pytest.fixture
+def key(seed):
+    """A JAX key of the test's own."""
     return jax.random.key(seed)
 
 
 @pytest.fixture
+def rng(seed):
+    """A NumPy generator of the test's own; unlike a key it compiles nothing."""
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture
 def unhooked():
-    """Shapes unchecked by jaxtyping, as for a user: the library's own sentences show."""
+    """Shapes unchecked by jaxtyping, as for a user, so that the library's own messages appear."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

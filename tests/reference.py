@@ -1,6 +1,7 @@
 """A second implementation: jax.nn's activations and optax's losses, differentiated by JAX.
 
-It shares nothing with jaxnn but the layout of the parameters.
+It shares nothing with jaxnn but the layout of the parameters. Each function is one program for an
+activation, a task and a set of shapes.
 """
 
 from functools import partial
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import lax
 
 SIGMA = {
     "identity": lambda z: z,
@@ -36,34 +38,58 @@ LOSS = {
     "multiclass": optax.softmax_cross_entropy,
 }
 
-
-def loss(activation, task, params, x, y, shift_z=None, shift_a=None):
-    """The loss of one example; `shift_z[l-1]` and `shift_a[l]` are added to z[l] and a[l]."""
-    a = x
-    for i, (theta, b) in enumerate(params):
-        a = a if shift_a is None else a + shift_a[i]
-        z = jnp.dot(a, theta) + b
-        z = z if shift_z is None else z + shift_z[i]
-        a = SIGMA[activation](z)
-    return LOSS[task](z, y)
+compiled = partial(jax.jit, static_argnums=(0, 1))
 
 
-def mean_loss(activation, task, params, xs, ys):
+def shifts(params, x):
+    """Zeros to add to every z, and to x and every a of the hidden layers."""
+    shift_z = tuple(jnp.zeros_like(b) for _, b in params)
+    return shift_z, (jnp.zeros_like(x), *shift_z[:-1])
+
+
+@compiled
+def loss(activation, task, params, x, y, depth=None, shift_z=None, shift_a=None):
+    """The loss of one example; the shifts are added to z and a. Of a run `depth` layers count."""
+    zero_z, zero_a = shifts(params, x)
+    shift_z, shift_a = shift_z or zero_z, shift_a or zero_a
+
+    def layer(a, values):
+        theta, b, of_z, of_a = values
+        return SIGMA[activation](jnp.dot(a, theta) + b + of_z) + of_a
+
+    def layer_of_run(a, numbered):
+        j, values = numbered
+        return jnp.where(j < depth, layer(a, values), a) if depth is not None else layer(a, values)
+
+    *hidden, (theta, b) = params
+    a = x + shift_a[0]
+    for (theta_i, b_i), *of_i in zip(hidden, shift_z, shift_a[1:], strict=False):
+        values = (theta_i, b_i, *of_i)
+        if theta_i.ndim == 3:
+            numbered = (jnp.arange(len(b_i)), values)
+            a, _ = lax.scan(lambda a, v: (layer_of_run(a, v), None), a, numbered)
+        else:
+            a = layer(a, values)
+    return LOSS[task](jnp.dot(a, theta) + b + shift_z[-1], y)
+
+
+@compiled
+def mean_loss(activation, task, params, xs, ys, depth=None):
     one = partial(loss, activation, task)
-    return jnp.mean(jax.vmap(one, in_axes=(None, 0, 0))(params, xs, ys))
+    return jnp.mean(jax.vmap(one, in_axes=(None, 0, 0, None))(params, xs, ys, depth))
 
 
-def gradients(activation, task, params, xs, ys):
+@compiled
+def gradients(activation, task, params, xs, ys, depth=None):
     """The mean loss and its gradient by jax.grad."""
-    return jax.value_and_grad(partial(mean_loss, activation, task))(params, xs, ys)
+    return jax.value_and_grad(partial(mean_loss, activation, task))(params, xs, ys, depth)
 
 
-def deltas(activation, task, params, x, y):
+@compiled
+def deltas(activation, task, params, x, y, depth=None):
     """Δz[1 … L], Δa[0 … L-1] and Δ(θ, b) of one example: derivatives by a shift of each."""
-    shift_z = [jnp.zeros_like(b) for _, b in params]
-    shift_a = [jnp.zeros_like(theta[:, 0]) for theta, _ in params]
-    of = jax.grad(partial(loss, activation, task), argnums=(3, 4, 0))
-    return of(params, x, y, shift_z, shift_a)
+    by = jax.grad(partial(loss, activation, task), argnums=(4, 5, 0))
+    return by(params, x, y, depth, *shifts(params, x))
 
 
 def example_labels(task, key, batch, n_out, dtype=jnp.float64):

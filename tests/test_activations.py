@@ -1,5 +1,8 @@
 """σ and σ′ against JAX's, against their definitions in 900 digits, and at the edges."""
 
+import itertools
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import mpmath
@@ -62,6 +65,63 @@ LIMITS = {
 each_activation = pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda a: a.name)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
+# Every activation is seen at all of these places, in one program a dtype.
+_rng = np.random.default_rng(0)
+PLACES = {
+    "exact": [-25, -12.3, -7.7, -3.1, -1.4, -0.3, 1e-3, 0.4, 1.7, 3.6, 5.9, 11.2, 25],
+    "drawn": 4 * _rng.normal(size=1000),
+    "kinks": sorted({0.0, *(k for activation in ACTIVATIONS for k in activation.kinks)}),
+    "minus zero": [-0.0],
+    "below": np.linspace(-8, 8, 17) - 1e-9,
+    "above": np.linspace(-8, 8, 17) + 1e-9,
+    "line": np.linspace(-1000, 1000, 20_001),
+    "far": [-1e4, 1e4, -300, 300, -30, 30, 0],
+    "ends": [-INF, INF, NAN],
+}
+SLICES = dict(
+    zip(PLACES, itertools.pairwise([0, *np.cumsum([*map(len, PLACES.values())])]), strict=True)
+)
+Z = np.concatenate([np.asarray(places, np.float64) for places in PLACES.values()])
+
+
+def at(what, values):
+    """The values at one kind of places."""
+    return np.asarray(values)[slice(*SLICES[what])]
+
+
+@jax.jit
+def compute_all(z):
+    return {a.name: (a.sigma(z), a.prime(z)) for a in ACTIVATIONS}
+
+
+@jax.jit
+def differentiate_all(z):
+    def slope(f):
+        return jax.grad(lambda z: jnp.sum(f(z)))(z)
+
+    return {
+        a.name: (reference.SIGMA[a.name](z), slope(reference.SIGMA[a.name]), slope(a.sigma))
+        for a in ACTIVATIONS
+    }
+
+
+@cache
+def ours(dtype):
+    """σ and σ′ of each activation, in this dtype."""
+    return jax.device_get(compute_all(jnp.asarray(Z, dtype)))
+
+
+@cache
+def exactly(dtype):
+    """σ and σ′ in float64, at Z as this dtype rounds it."""
+    return jax.device_get(compute_all(jnp.asarray(Z, dtype).astype(jnp.float64)))
+
+
+@cache
+def by_jax():
+    """JAX's σ, its derivative, and that of our σ, in float64."""
+    return jax.device_get(differentiate_all(jnp.asarray(Z)))
+
 
 def rounding(dtype):
     return float(jnp.finfo(dtype).eps)
@@ -70,79 +130,70 @@ def rounding(dtype):
 @each_activation
 def test_values_and_derivatives_have_all_their_digits(activation):
     """Relative to their own size, also in a tail: at z = ±25 a sigmoid's slope is 1e-11."""
-    z = [-25, -12.3, -7.7, -3.1, -1.4, -0.3, 1e-3, 0.4, 1.7, 3.6, 5.9, 11.2, 25]
     with mpmath.workdps(900):
-        exact = EXACT[activation.name]
-        values = [float(exact(mpmath.mpf(v))) for v in z]
-        slopes = [float(mpmath.diff(exact, mpmath.mpf(v), h=mpmath.mpf("1e-20"))) for v in z]
+        exact, places = EXACT[activation.name], [mpmath.mpf(z) for z in PLACES["exact"]]
+        values = [float(exact(z)) for z in places]
+        slopes = [float(mpmath.diff(exact, z, h=mpmath.mpf("1e-20"))) for z in places]
+    sigma, prime = (at("exact", v) for v in ours(jnp.float64)[activation.name])
     # An error of ε in the argument of e^-z²/2 is one of z² ε in its value: 1e-12 at z = 25.
-    np.testing.assert_allclose(activation.sigma(jnp.array(z)), values, rtol=1e-12)
-    np.testing.assert_allclose(activation.prime(jnp.array(z)), slopes, rtol=1e-12)
+    np.testing.assert_allclose(sigma, values, rtol=1e-12)
+    np.testing.assert_allclose(prime, slopes, rtol=1e-12)
 
 
 @each_activation
-def test_it_is_the_function_that_jax_calls_so(activation, key):
-    z = 3 * jax.random.normal(key, (1000,))
-    np.testing.assert_allclose(
-        activation.sigma(z), reference.SIGMA[activation.name](z), rtol=1e-12, atol=1e-14
-    )
+def test_it_is_the_function_that_jax_calls_so(activation):
+    sigma, _ = ours(jnp.float64)[activation.name]
+    of_jax, *_ = by_jax()[activation.name]
+    np.testing.assert_allclose(at("drawn", sigma), at("drawn", of_jax), rtol=1e-12, atol=1e-14)
 
 
 @each_activation
-def test_prime_is_jax_s_derivative_also_at_a_kink(activation, key):
-    places = jnp.array([0.0, -0.0, *activation.kinks])
-    z = jnp.concatenate([places, 3 * jax.random.normal(key, (1000,))])
-    prime = activation.prime(z)
-    of_jax = jax.vmap(jax.grad(reference.SIGMA[activation.name]))(z)
-    of_sigma = jax.vmap(jax.grad(activation.sigma))(z)
-    # JAX's derivatives lose their tails to cancellation (1 - tanh²), of order ε z.
-    np.testing.assert_allclose(prime, of_jax, rtol=1e-9, atol=1e-13)
-    np.testing.assert_allclose(prime, of_sigma, rtol=1e-9, atol=1e-14)
+def test_prime_is_jax_s_derivative_also_at_a_kink(activation):
+    _, prime = ours(jnp.float64)[activation.name]
+    _, of_jax, of_sigma = by_jax()[activation.name]
+    for places in ("drawn", "kinks", "minus zero"):
+        slopes, *theirs = (at(places, v) for v in (prime, of_jax, of_sigma))
+        # JAX's derivatives lose their tails to cancellation (1 - tanh²), of order ε z.
+        np.testing.assert_allclose(slopes, theirs[0], rtol=1e-9, atol=1e-13)
+        np.testing.assert_allclose(slopes, theirs[1], rtol=1e-9, atol=1e-14)
 
 
 @each_activation
 def test_kinks_are_where_the_slope_jumps(activation):
-    step = 1e-9
-    z = jnp.linspace(-8, 8, 17)
-    jumps = jnp.abs(activation.prime(z + step) - activation.prime(z - step)) > 1e-3
-    assert tuple(z[jumps].tolist()) == activation.kinks
+    _, prime = ours(jnp.float64)[activation.name]
+    jumps = np.abs(at("above", prime) - at("below", prime)) > 1e-3
+    assert tuple(np.linspace(-8, 8, 17)[jumps].tolist()) == activation.kinks
 
 
 @each_activation
 def test_increasing_is_what_never_falls(activation):
-    slopes = activation.prime(jnp.linspace(-1000, 1000, 200_001))
-    assert activation.increasing == bool(jnp.all(slopes >= 0))
+    _, prime = ours(jnp.float64)[activation.name]
+    assert activation.increasing == bool(np.all(at("line", prime) >= 0))
 
 
 @each_dtype
 @each_activation
 def test_edges_in_every_dtype(activation, dtype):
     low, high, low_slope, high_slope = LIMITS[activation.name]
-    ends = jnp.array([-INF, INF, NAN], dtype)
-    far = jnp.array([-1e4, 1e4, -300, 300, -30, 30, 0], dtype)
-    for function, limits in (
-        (activation.sigma, (low, high, NAN)),
-        (activation.prime, (low_slope, high_slope, NAN)),
-    ):
-        for form in (function, jax.jit(function)):
-            at_ends, at_far = form(ends), form(far)
-            assert at_ends.dtype == at_far.dtype == dtype
-            np.testing.assert_allclose(
-                np.asarray(at_ends, np.float64), limits, rtol=rounding(dtype)
-            )
-            exact = np.asarray(function(far.astype(jnp.float64)))
-            error = np.abs(np.asarray(at_far, np.float64) - exact)
-            # sin of 1e4 is as uncertain as its argument, which float64 has too: no rounding here.
-            assert np.all(error <= 8 * rounding(dtype) * np.maximum(1, np.abs(exact)))
+    limits = (low, high, NAN), (low_slope, high_slope, NAN)
+    values, truths = ours(dtype)[activation.name], exactly(dtype)[activation.name]
+    for value, truth, limit in zip(values, truths, limits, strict=True):
+        assert value.dtype == dtype
+        ends, far = (at(places, value).astype(np.float64) for places in ("ends", "far"))
+        np.testing.assert_allclose(ends, limit, rtol=rounding(dtype))
+        exact = at("far", truth)
+        # sin of 1e4 is as uncertain as its argument, which float64 has too: no rounding here.
+        allowed = 8 * rounding(dtype) * np.maximum(1, np.abs(exact))
+        assert np.all(np.abs(far - exact) <= allowed)
 
 
 @each_dtype
 @each_activation
-def test_it_is_accurate_in_every_dtype(activation, dtype, key):
-    z = (4 * jax.random.normal(key, (1000,))).astype(dtype)
-    for function in (activation.sigma, activation.prime):
-        exact = np.asarray(function(z.astype(jnp.float64)))
-        error = np.abs(np.asarray(jax.jit(function)(z), np.float64) - exact)
+def test_it_is_accurate_in_every_dtype(activation, dtype):
+    values, truths = ours(dtype)[activation.name], exactly(dtype)[activation.name]
+    for value, truth in zip(values, truths, strict=True):
+        exact = at("drawn", truth)
+        error = np.abs(at("drawn", value).astype(np.float64) - exact)
         assert np.max(error / np.maximum(1, np.abs(exact))) <= 16 * rounding(dtype)
 
 

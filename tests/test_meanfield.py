@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import FEW_ACTIVATIONS
 from scipy.integrate import quad
 
 import jaxnn
@@ -20,8 +21,14 @@ BENT = jaxnn.Activation(  # of a user's own, with kinks at odd places and a slop
     ),
     kinks=(-0.7, 1.3),
 )
+# σ and σ′ enter the integrals as they are. The default run sees every kind of kink, tail and slope.
+FEW = (*FEW_ACTIVATIONS, "hard_tanh", "bent")
 each_activation = pytest.mark.parametrize(
-    "activation", [*jaxnn.ACTIVATIONS.values(), BENT], ids=lambda a: a.name
+    "activation",
+    [
+        pytest.param(a, id=a.name, marks=[] if a.name in FEW else pytest.mark.slow)
+        for a in (*jaxnn.ACTIVATIONS.values(), BENT)
+    ],
 )
 CORRELATIONS = (0.0, 0.3, -0.3, 0.9, -0.9, 0.9999, -0.9999, 1 - 1e-9, 1.0, -1.0)
 # σ in plain Python, for the integrals over a plane.
@@ -155,7 +162,8 @@ def test_fixed_points_known_in_advance(name, sigma_w, sigma_b, q):
 
 
 @pytest.mark.parametrize(
-    ("name", "sigma_w", "sigma_b"), [("tanh", 2.5, 0.3), ("sigmoid", 8.0, 0.1)]
+    ("name", "sigma_w", "sigma_b"),
+    [("tanh", 2.5, 0.3), pytest.param("sigmoid", 8.0, 0.1, marks=pytest.mark.slow)],
 )
 def test_iteration_arrives_at_the_fixed_points_at_the_predicted_pace(name, sigma_w, sigma_b):
     q = meanfield.fixed_point(name, sigma_w, sigma_b)
@@ -426,15 +434,16 @@ def test_lengths_beyond_the_range_still_have_factors():
         np.testing.assert_allclose(sizes, factor * np.arange(399, -1, -1), rtol=1e-12)
 
 
-@pytest.mark.parametrize("width", [100, 300])
+@pytest.mark.parametrize("width", [100, pytest.param(300, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("name", "square_w", "square_b"),
     [
-        ("sigmoid", 1.0, 0.0),
         ("tanh", 1.0, 0.05),
         ("relu", 1.0, 0.0),
-        ("selu", 1.0, 0.0),
-        ("erf", 1.5, 0.1),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("sigmoid", 1.0, 0.0), ("selu", 1.0, 0.0), ("erf", 1.5, 0.1))
+        ),
     ],
 )
 def test_the_gradient_of_drawn_networks(key, name, square_w, square_b, width):

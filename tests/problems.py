@@ -1,0 +1,79 @@
+"""Networks, batches and compiled programs that several test files share.
+
+A program is compiled for a network's static part and the shapes: tests that draw their problems
+here, and measure with the functions here, share it.
+"""
+
+from itertools import groupby, pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxnn
+
+# An activation enters the passes through σ and σ′ alone, which test_activations.py checks for all
+# of them. Three stand for the rest: one that saturates, one with a kink and zeros that is
+# homogeneous, and one that is not monotone.
+FEW_ACTIVATIONS = ("sigmoid", "relu", "gelu")
+each_activation = pytest.mark.parametrize(
+    "activation",
+    [
+        pytest.param(name, marks=[] if name in FEW_ACTIVATIONS else pytest.mark.slow)
+        for name in jaxnn.ACTIVATIONS
+    ],
+)
+
+gradient_flow = jax.jit(jaxnn.gradient_flow, static_argnames="memory")
+
+
+def optimised(f, **options):
+    """`jax.jit` with users' optimisation whatever XLA_FLAGS says, for tests of bits and memory."""
+    return jax.jit(f, compiler_options={"xla_backend_optimization_level": 3}, **options)
+
+
+def gaussian(sigma_w):
+    """Weights of variance σ_w² / fan_in."""
+    return lambda rng, n, m: sigma_w / n**0.5 * rng.normal(size=(n, m))
+
+
+def orthogonal(sigma_w):
+    """σ_w times an orthogonal matrix; with more columns than rows, some of its rows."""
+
+    def draw(rng, n, m):
+        q = np.linalg.qr(rng.normal(size=(max(n, m), min(n, m))))[0]
+        return sigma_w * (q if n >= m else q.T)
+
+    return draw
+
+
+def draw_layers(rng, sizes, weights, sigma_b=0.1, dtype=jnp.float64, stacked=False):
+    """Parameters as `jaxnn.init` returns them, drawn by NumPy, which compiles nothing."""
+
+    def layer(n, m):
+        return jaxnn.Layer(weights(rng, n, m), sigma_b * rng.normal(size=m))
+
+    params = []
+    for (n, m), stretch in groupby(pairwise(sizes[:-1])):
+        layers = [layer(n, m) for _ in stretch]
+        if stacked and n == m:
+            layers = [jaxnn.Layer(*map(np.stack, zip(*layers, strict=True)))]
+        params += layers
+    return as_dtype((*params, layer(*sizes[-2:])), dtype)
+
+
+def draw_batch(rng, net, batch, dtype=jnp.float64):
+    """Examples, and their labels as rows of floats."""
+    n_in, n_out = net.sizes[0], net.sizes[-1]
+    ys = {
+        "regression": lambda: rng.normal(size=(batch, n_out)),
+        "binary": lambda: rng.integers(0, 2, (batch, n_out)),
+        "multiclass": lambda: np.eye(n_out)[rng.integers(0, n_out, batch)],
+    }[net.task.name]()
+    return as_dtype((rng.normal(size=(batch, n_in)), ys), dtype)
+
+
+def as_dtype(tree, dtype):
+    """Every leaf as an array of JAX's in this dtype."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
