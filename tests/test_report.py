@@ -22,6 +22,7 @@ from experiments.pages import report, web
 from experiments.runs import store
 from experiments.spectrum import page as spectrum_page
 from experiments.spectrum.columns import COLUMNS as SPECTRUM
+from experiments.spectrum.picture import Drawn as SpectrumDrawn
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -291,7 +292,7 @@ def spectra(seeds=2):
 
 
 def test_the_spectrum_has_its_page(chromium, tmp_path):
-    write(tmp_path, spectrum_page.page(spectra(), "what"), {"what": {"settings": {}}})
+    write(tmp_path, spectrum_page.page(SpectrumDrawn.of(spectra(), "what")), {"what": {"settings": {}}})
     tab = browser.Tab(chromium, tmp_path / report.NAME).wait()
     assert [row[0] for row in tab.numbers()] == ["1", "4"]
     for name, value in (("weights", "orthogonal"), ("scale", "linear"), ("theory", False)):

@@ -129,15 +129,15 @@ def table(rows: pl.DataFrame) -> rich.table.Table:
 
 
 def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Return the same numbers of several runs."""
+    """Return loss and metrics of each set, at the epoch whose parameters are exported."""
     name = pl.when(pl.col("at") == "value").then(pl.col("metric")).otherwise(pl.col("at"))
     frames = (
         exported(rows)
-        .unpivot(MEASURES, index=("set", "metric"), variable_name="at")
+        .unpivot(MEASURES, index=("set", "metric"), variable_name="at", value_name="number")
         .with_columns(at=name)
         for rows in runs
     )
-    return [comparison(frame, ("set",), "at", "value") for frame in frames]
+    return [comparison(frame, ("set",), "at", "number") for frame in frames]
 
 
 def verdicts(
