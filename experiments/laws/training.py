@@ -1,5 +1,7 @@
 """Training with the gradient by hand, as one compiled program: for the laws that need it.
 
+    v ← μ v - η Δ(θ, b),   (θ, b) ← (θ, b) + v
+
 Batches are drawn at random, and step size, momentum and the depth that is used of a run are data:
 one program serves all of them. `backprop` is the hand-written recursion; nothing here
 differentiates.
@@ -85,7 +87,9 @@ def _train(
     sizes: tuple[int, int, int],
 ) -> jax.Array:
     batches = jax.random.randint(key, sizes, 0, len(examples.y))
-    sgd = optax.sgd(*rule)
+    rate, momentum = rule
+    # Not optax.sgd, which multiplies by η last: at the edge of chaos a last digit decides.
+    sgd = optax.chain(optax.scale(-rate), optax.trace(momentum))
 
     def look(state: jaxnn.State, batches: jax.Array) -> tuple[jaxnn.State, jax.Array]:
         state = descend(net, sgd, state, examples.x, examples.y, batches, depth)
