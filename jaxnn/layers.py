@@ -16,11 +16,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Key
 
-Numbers = jax.Array | np.ndarray
+from .compiled import Numbers, as_array, compiled
 
 
 class Layer(NamedTuple):
@@ -166,6 +165,11 @@ def stack(params: Pairs) -> tuple[Layer, ...]:
         >>> [theta.shape for theta, b in jaxnn.stack(params)]
         [(3, 4), (2, 4, 4), (4, 1)]
     """
+    return _stack(as_layers(params))
+
+
+@compiled
+def _stack(params: Params) -> tuple[Layer, ...]:
     stacked: list[Layer] = []
     *hidden, last = unstack(params)
     for shape, stretch in groupby(hidden, key=lambda layer: layer.theta.shape):
@@ -195,8 +199,13 @@ def unstack(params: Pairs) -> tuple[Layer, ...]:
         >>> [theta.shape for theta, b in jaxnn.unstack(params)]
         [(3, 4), (4, 4), (4, 4), (4, 1)]
     """
+    return _unstack(as_layers(params))
+
+
+@compiled
+def _unstack(params: Params) -> tuple[Layer, ...]:
     layers: list[Layer] = []
-    for layer in as_layers(params):
+    for layer in params:
         stored = layer.stored() if isinstance(layer, Drawn) else layer
         layers += map(Layer, *stored) if is_run(stored) else [stored]
     return tuple(layers)
@@ -205,12 +214,15 @@ def unstack(params: Pairs) -> tuple[Layer, ...]:
 def as_layers(params: Pairs) -> Params:
     """`params` as a tuple of Layers of arrays."""
     try:
-        return tuple(
-            entry if isinstance(entry, Drawn) else Layer(*map(jnp.asarray, entry))
-            for entry in params
-        )
+        return tuple(entry if isinstance(entry, Drawn) else _as_layer(entry) for entry in params)
     except (TypeError, ValueError):
         raise TypeError(
             "params: expected pairs (theta, b) of arrays, as jaxnn.init returns them, "
             f"got {type(params).__name__}"
         ) from None
+
+
+def _as_layer(pair: tuple[Numbers, Numbers]) -> Layer:
+    """A pair as a Layer; NumPy's arrays stay NumPy's until a compiled function takes them."""
+    theta, b = map(as_array, pair)
+    return Layer(theta, b)  # type: ignore[arg-type]

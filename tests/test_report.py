@@ -292,7 +292,11 @@ def spectra(seeds=2):
 
 
 def test_the_spectrum_has_its_page(chromium, tmp_path):
-    write(tmp_path, spectrum_page.page(SpectrumDrawn.of(spectra(), "what")), {"what": {"settings": {}}})
+    write(
+        tmp_path,
+        spectrum_page.page(SpectrumDrawn.of(spectra(), "what")),
+        {"what": {"settings": {}}},
+    )
     tab = browser.Tab(chromium, tmp_path / report.NAME).wait()
     assert [row[0] for row in tab.numbers()] == ["1", "4"]
     for name, value in (("weights", "orthogonal"), ("scale", "linear"), ("theory", False)):
