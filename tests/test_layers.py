@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from problems import draw_batch, gradient_flow
 
 import jaxnn
 from jaxnn.layers import Drawn
@@ -60,14 +61,16 @@ def test_it_does_not_matter_whether_runs_are_asked_for(key):
 def everything(net, params, xs, ys, depth, memory):
     x, y = xs[0], ys[0]
     return (
-        jaxnn.trace(net, params, x, depth=depth),
-        jaxnn.forward(net, params, x, depth=depth),
+        jaxnn.trace(net, params, x, depth=depth),  # forward is its last a
         jaxnn.loss(net, params, x, y, depth=depth),
         jaxnn.gradient_flow(net, params, xs, ys, depth=depth, memory=memory),
     )
 
 
-@pytest.mark.parametrize(("dtype", "memory"), [(jnp.float32, "sqrt"), (jnp.float64, "all")])
+@pytest.mark.parametrize(
+    ("dtype", "memory"),
+    [(jnp.float32, "sqrt"), pytest.param(jnp.float64, "all", marks=pytest.mark.slow)],
+)
 def test_a_drawn_run_computes_what_a_stored_one_does(key, dtype, memory):
     net, stored, drawn, xs, ys = problem(key, dtype, weights=jaxnn.gaussian(1.5))
     close = {"rtol": 4 * TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
@@ -75,7 +78,7 @@ def test_a_drawn_run_computes_what_a_stored_one_does(key, dtype, memory):
         ours, theirs = (everything(net, p, xs, ys, depth, memory) for p in (drawn, stored))
         chex.assert_trees_all_close(ours, theirs, **close)
         chex.assert_trees_all_equal_dtypes(ours, theirs)
-        assert np.isfinite(ours[3].log_delta).sum() == depth + 2
+        assert np.isfinite(ours[2].log_delta).sum() == depth + 2
         assert ours[0].z[1][: int(depth)].all()
         assert not ours[0].z[1][int(depth) :].any()
 
@@ -193,10 +196,10 @@ def test_drawn_runs_must_fit_the_network(key, unhooked):
 def test_sixteen_bits(key, dtype):
     """Drawn in float32 and rounded; the flow of float64 with the same numbers, to 16-bit digits."""
     net, stored, drawn, xs, ys = problem(key, dtype, weights=jaxnn.gaussian(0.3))
-    flow = jax.jit(jaxnn.gradient_flow)(net, drawn, xs, ys)
+    flow = gradient_flow(net, drawn, xs, ys)
     assert flow.log_delta.dtype == jnp.float32  # norms are taken in float32
     wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), (stored, xs, ys))
-    *_, exact = everything(net, *wide, jnp.array(LAYERS), "all")
+    exact = gradient_flow(net, *wide)
     # Eight layers, each with a rounding of eps: 0.06 in bfloat16.
     digits = 8 * float(jnp.finfo(dtype).eps)
     for name in ("log_delta", "log_theta", "log_mean_square_z"):
@@ -205,20 +208,19 @@ def test_sixteen_bits(key, dtype):
     assert float(exact.log_delta[0]) < -7
 
 
-def test_three_thousand_layers_follow_mean_field_theory(key):
-    """10^-1800 in float32, with neither the numbers nor the signal of 3,000 layers in memory."""
-    depth, width = 3000, 64
+@pytest.mark.parametrize("depth", [1000, pytest.param(3000, marks=pytest.mark.slow)])
+def test_thousands_of_layers_follow_mean_field_theory(key, rng, depth):
+    """10^-600 and 10^-1800 in float32, with neither the numbers nor the signal in memory."""
+    width = 64
     net = jaxnn.Network((width, *[width] * depth, 1), "sigmoid", "binary")
-    keys = jax.random.split(key, 2)
-    params = jaxnn.init(net, keys[0], jaxnn.gaussian(1.0), dtype=jnp.float32, stored=False)
+    params = jaxnn.init(net, key, jaxnn.gaussian(1.0), dtype=jnp.float32, stored=False)
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) < 100
-    xs = jax.random.normal(keys[1], (2, width), jnp.float32)
-    ys = jnp.array([0, 1])
-    flow = jax.jit(partial(jaxnn.gradient_flow, memory="sqrt"))(net, params, xs, ys)
+    xs, ys = draw_batch(rng, net, 2, jnp.float32)
+    flow = gradient_flow(net, params, xs, ys, memory="sqrt")
     fall = float(flow.log_delta[0]) - float(flow.log_delta[-2])
     q0 = float(jnp.mean(jnp.square(xs)))
     theory = float(jaxnn.meanfield.log_delta("sigmoid", 1.0, 0.0, q0, depth)[0])
-    assert theory < -4000
+    assert theory < -1.3 * depth
     # Width 64 takes 2/(4 · 64) off each layer's 1.4 (Hanin & Nica 2018), 0.6 % of the fall.
     np.testing.assert_allclose(fall, theory, rtol=0.01)
 

@@ -207,7 +207,10 @@ CRITICAL = [  # σ_w² where it is known in advance, and how well
     ("relu", 0.0, 2.0, 1e-12),
     ("sigmoid", 0.0, 103.0, 1e-3),
     ("erf", 0.0, math.pi / 4, 1e-12),
-    ("selu", 0.0, 2 / (1.0507009873554805**2 * (1 + 1.6732632423543773**2)), 1e-12),
+    pytest.param(
+        *("selu", 0.0, 2 / (1.0507009873554805**2 * (1 + 1.6732632423543773**2)), 1e-12),
+        marks=pytest.mark.slow,
+    ),
 ]
 
 
@@ -231,7 +234,7 @@ def test_critical_erf_against_its_closed_form():
     [
         ("relu", 0.1),  # q grows by σ_b² a layer
         ("gelu", 0.0),  # σ_w = 2 balances it at q = 0, from where q runs away
-        ("silu", 0.2),  # and here at a q that others run away from
+        pytest.param("silu", 0.2, marks=pytest.mark.slow),  # here at a q that others run away from
     ],
 )
 def test_there_may_be_no_critical_sigma_w(name, sigma_b):
@@ -434,16 +437,16 @@ def test_lengths_beyond_the_range_still_have_factors():
         np.testing.assert_allclose(sizes, factor * np.arange(399, -1, -1), rtol=1e-12)
 
 
-@pytest.mark.parametrize("width", [100, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.slow  # the default run draws the networks of test_wide_random_networks
+@pytest.mark.parametrize("width", [100, 300])
 @pytest.mark.parametrize(
     ("name", "square_w", "square_b"),
     [
+        ("sigmoid", 1.0, 0.0),
         ("tanh", 1.0, 0.05),
         ("relu", 1.0, 0.0),
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in (("sigmoid", 1.0, 0.0), ("selu", 1.0, 0.0), ("erf", 1.5, 0.1))
-        ),
+        ("selu", 1.0, 0.0),
+        ("erf", 1.5, 0.1),
     ],
 )
 def test_the_gradient_of_drawn_networks(key, name, square_w, square_b, width):

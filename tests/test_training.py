@@ -88,7 +88,13 @@ def values(state):
 # The numbers
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[pytest.mark.slow] if case in ("clipped", "injected") else [])
+        for case in CASES
+    ],
+)
 def test_epochs_equal_a_plain_loop_over_jax_grad(key, case):
     """Also the last batch of each epoch, which is smaller: not padded, not weighted."""
     task, optimizer = CASES[case]
@@ -153,19 +159,19 @@ def test_optimisers_that_ask_for_more_get_it(key):
     reference.assert_close(runs[0].params, runs[1].params, 1e-12)
 
 
-@pytest.mark.parametrize("depth", [None, 2])
-def test_runs_and_depth_equal_single_layers(key, depth):
-    net, params, xs, ys = problem(key, "multiclass", (4, *[6] * 5, 3))  # a run of 4
+@pytest.mark.parametrize(("hidden", "depth"), [(3, None), (5, 2)])
+def test_runs_and_depth_equal_single_layers(key, hidden, depth):
+    """One hidden layer and a run of 2, or of 4 with 2 of them used."""
+    net, params, xs, ys = problem(key, "multiclass", (4, *[6] * hidden, 3))
     options = {"epochs": 2, "batch": BATCH, "key": key, "validation": (xs[:5], ys[:5])}
     run = jaxnn.fit(net, jaxnn.stack(params), xs, ys, ADAM, depth=depth, **options)
-    used = 4 if depth is None else depth
-    smaller = jaxnn.Network((4, *[6] * (1 + used), 3), "tanh", "multiclass")
-    single = (*params[: 1 + used], params[-1])
+    smaller = jaxnn.Network((4, 6, 6, 6, 3), "tanh", "multiclass")
+    single = (*params[:3], params[-1])
     expected = jaxnn.fit(smaller, single, xs, ys, ADAM, **options)
     chex.assert_trees_all_close(run.history, expected.history, rtol=1e-11)
     trained = jaxnn.unstack(run.params)
-    reference.assert_close((*trained[: 1 + used], trained[-1]), expected.params, 1e-11)
-    chex.assert_trees_all_equal(trained[1 + used : -1], params[1 + used : -1])
+    reference.assert_close((*trained[:3], trained[-1]), expected.params, 1e-11)
+    chex.assert_trees_all_equal(trained[3:-1], params[3:-1])
 
 
 # One program, and the same bits
@@ -390,7 +396,14 @@ def diverged(net, params, xs, ys, size, key, **options):
 
 @pytest.mark.parametrize(
     ("where", "stacked"),
-    [*itertools.product(DIVERGING, [False]), ("signal", True), ("gradient", True)],
+    [
+        *((where, False) for where in DIVERGING if where != "gradient "),
+        *(
+            pytest.param(*c, marks=pytest.mark.slow)
+            for c in (("gradient ", False), ("signal", True))
+        ),
+        ("gradient", True),
+    ],
 )
 def test_what_is_not_finite_is_said_in_a_sentence(key, where, stacked):
     net, weights, x, labels, size, step, layer, sentence = DIVERGING[where]
