@@ -1,0 +1,650 @@
+"""Mutants: faults put into copies of the source, each of which the tests must see.
+
+    python tests/mutants.py                 # all
+    python tests/mutants.py --third         # those whose day it is; three days cover all
+    python tests/mutants.py sigmoid lock    # those with one of these words in their name
+
+Each mutant replaces one piece of text in one file. It dies if pytest then reports a failed test.
+Any other end is an error of the list, not a death: a test module that cannot be imported, a fixture
+that raises, a test that does not exist, a run that takes longer than the limit. The same tests must
+pass on an unchanged copy first. The exit code is 0 if every mutant dies.
+
+pytest does not collect this file. A refactoring that moves or rewrites a mutated line has to change
+its entry too; the check for that comes before any test is run.
+"""
+
+import argparse
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import time
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = ("jaxnn", "experiments", "tests", "pyproject.toml", "README.md")
+LIMIT = 300  # seconds for one mutant, many times what any takes: a slow machine kills none
+FAILED = 1  # pytest's exit code if tests ran and some of them failed
+
+
+class Mutant(NamedTuple):
+    """A fault, and the tests that must see it.
+
+    name: the fault in words.
+    path: the file.
+    old, new: `old` occurs exactly once in the file and is replaced by `new`.
+    tests: node ids for pytest, separated by spaces; the cheapest that see it.
+    """
+
+    name: str
+    path: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTANTS = (
+    # The reverse pass
+    Mutant(
+        "θ is reshaped instead of transposed on the way down",
+        "jaxnn/backprop.py",
+        "delta_z @ layer.theta.T",
+        "delta_z @ layer.theta.reshape(layer.theta.shape[::-1])",
+        "tests/test_article.py"
+        "::test_gradient_of_an_early_layer_is_a_product_with_one_factor_a_layer",
+    ),
+    Mutant(
+        "the gradient of a batch lacks 1/B",
+        "jaxnn/backprop.py",
+        "net.task.delta_z(rows.z[-1], ys) / len(ys)",
+        "net.task.delta_z(rows.z[-1], ys)",
+        "tests/test_training.py::test_batches_that_fit_and_that_do_not[16-8]",
+    ),
+    Mutant(
+        "the flow of a batch lacks 1/B",
+        "jaxnn/signal.py",
+        "delta.mantissa / len(ys)",
+        "delta.mantissa",
+        "tests/test_flow.py::test_a_cotangent_takes_the_place_of_the_loss",
+    ),
+    Mutant(
+        "the forward pass leaves out the top layer of a run whose depth is given",
+        "jaxnn/network.py",
+        "lax.fori_loop(0, used, body, (a, empty, empty))",
+        "lax.fori_loop(0, used - 1, body, (a, empty, empty))",
+        "tests/test_training.py::test_runs_and_depth_equal_single_layers[2]",
+    ),
+    Mutant(
+        "the reverse pass leaves out the lowest layer of a run",
+        "jaxnn/backprop.py",
+        "lax.fori_loop(0, used, body, start)",
+        "lax.fori_loop(0, used - 1, body, start)",
+        "tests/test_training.py::test_runs_and_depth_equal_single_layers[2]",
+    ),
+    Mutant(
+        "the flow begins one layer too high in a run",
+        "jaxnn/flow.py",
+        "j = depth - 1 - step",
+        "j = depth - step",
+        "tests/test_signal.py::test_within_range_the_flow_is_that_of_plain_backprop",
+    ),
+    Mutant(
+        "the gain of the last layer that depth uses is taken against one that it does not",
+        "jaxnn/flow.py",
+        "jnp.where(places == unused - 1, end, places + 1)",
+        "places + 1",
+        "tests/test_runs.py::test_depth_is_data[sigmoid]",
+    ),
+    # Block floating point
+    Mutant(
+        "the logarithm of a block float has the wrong sign of the exponent",
+        "jaxnn/blockfloat.py",
+        "log + exponent.astype(log.dtype) * LN2",
+        "log - exponent.astype(log.dtype) * LN2",
+        "tests/test_flow.py::test_it_measures_the_gradient_of_the_mean_loss[relu]",
+    ),
+    Mutant(
+        "renormalising counts one power of two too many",
+        "jaxnn/blockfloat.py",
+        "v.exponent + up)",
+        "v.exponent + up + 1)",
+        "tests/test_blockfloat.py::test_renormalising_changes_the_form_and_not_the_number",
+    ),
+    Mutant(
+        "rows are aligned to the smallest exponent",
+        "jaxnn/blockfloat.py",
+        "jnp.max(exponent, axis=-1)",
+        "jnp.min(exponent, axis=-1)",
+        "tests/test_blockfloat.py::test_aligned_rows_are_exact_within_the_range_of_the_dtype",
+    ),
+    # The flow
+    Mutant(
+        "a unit is dead if one example has no slope there",
+        "jaxnn/flow.py",
+        "jnp.max(slope, axis=0)",
+        "jnp.min(slope, axis=0)",
+        "tests/test_flow.py::test_saturated_and_dead_units_are_counted[relu]",
+    ),
+    Mutant(
+        "the mean square of b is taken over all layers of a run",
+        "jaxnn/flow.py",
+        "jnp.mean(jnp.square(wide(b)), axis=1)",
+        "jnp.broadcast_to(jnp.mean(jnp.square(wide(b))), len(b))",
+        "tests/test_runs.py::test_depth_is_data[sigmoid]",
+    ),
+    Mutant(
+        "Δz counts as lost only where its own layer is out of range",
+        "jaxnn/flow.py",
+        "lost=from_above & used",
+        "lost=out_of_range & used",
+        "tests/test_flow.py::test_overflow_is_lost",
+    ),
+    Mutant(
+        "less memory: the forward pass ends a segment one layer early",
+        "jaxnn/signal.py",
+        "jnp.minimum((i + 1) * size, depth)",
+        "jnp.minimum((i + 1) * size - 1, depth)",
+        "tests/test_signal.py::test_less_memory_with_a_depth_that_is_known",
+    ),
+    # Activations and tasks
+    Mutant(
+        "σ′ of sigmoid squares the wrong term",
+        "jaxnn/activations.py",
+        "e / jnp.square(1 + e)",
+        "e / (1 + jnp.square(e))",
+        "tests/test_activations.py::test_prime_is_jax_s_derivative_also_at_a_kink[sigmoid]",
+    ),
+    Mutant(
+        "σ′ of leaky_relu is the left slope at the kink",
+        "jaxnn/activations.py",
+        "_step(z, z >= 0, LEAKY_SLOPE)",
+        "_step(z, z > 0, LEAKY_SLOPE)",
+        "tests/test_activations.py::test_prime_is_jax_s_derivative_also_at_a_kink[leaky_relu]",
+    ),
+    Mutant(
+        "σ′ of gelu has the wrong sign of the density",
+        "jaxnn/activations.py",
+        "_normal_cdf(z) + _finite(z) * density",
+        "_normal_cdf(z) - _finite(z) * density",
+        "tests/test_activations.py::test_prime_is_jax_s_derivative_also_at_a_kink[gelu]",
+    ),
+    Mutant(
+        "Δz[L] of a regression is twice as large",
+        "jaxnn/tasks.py",
+        "delta_z=lambda z, y: z - y,",
+        "delta_z=lambda z, y: 2 * (z - y),",
+        "tests/test_tasks.py::test_loss_and_its_derivatives_equal_optax[regression]",
+    ),
+    Mutant(
+        "Δz[L] of a binary task has σ(z) instead of σ(-z)",
+        "jaxnn/tasks.py",
+        "- y * lax.logistic(-z)",
+        "- y * lax.logistic(z)",
+        "tests/test_tasks.py::test_loss_and_its_derivatives_equal_optax[binary]",
+    ),
+    Mutant(
+        "classes are swapped: the first label is the last output",
+        "jaxnn/tasks.py",
+        "jax.nn.one_hot(y, n_out",
+        "jax.nn.one_hot(n_out - 1 - y, n_out",
+        "tests/test_tasks.py::test_labels_of_three_outputs",
+    ),
+    # Initialisation
+    Mutant(
+        "fan_in and fan_out are exchanged",
+        "jaxnn/initializers.py",
+        "fan_in, fan_out = shape[-2:]",
+        "fan_out, fan_in = shape[-2:]",
+        "tests/test_initializers.py::test_the_numbers_are_those_of_jax[he_normal]",
+    ),
+    Mutant(
+        "biases have the standard deviation σ_b²",
+        "jaxnn/initializers.py",
+        '_plain("normal", _scale("biases", biases))',
+        '_plain("normal", _scale("biases", biases) ** 2)',
+        "tests/test_initializers.py::test_biases_by_name_number_or_callable",
+    ),
+    Mutant(
+        "layers of one shape are drawn from one key",
+        "jaxnn/initializers.py",
+        "jax.random.fold_in(key, i)) for i in places",
+        "jax.random.fold_in(key, places[0])) for i in places",
+        "tests/test_initializers.py::test_layers_draw_apart_and_do_not_depend_on_the_depth",
+    ),
+    Mutant(
+        "θ and b of a layer are drawn from one key",
+        "jaxnn/layers.py",
+        "key_theta, key_b = jax.random.split(key)",
+        "key_theta, key_b = key, key",
+        "tests/test_initializers.py::test_layers_draw_apart_and_do_not_depend_on_the_depth",
+    ),
+    # Training
+    Mutant(
+        "the smaller last batch is dropped",
+        "jaxnn/training.py",
+        "        if rest:",
+        "        if rest > batch:",
+        "tests/test_training.py::test_epochs_equal_a_plain_loop_over_jax_grad[adam]",
+    ),
+    Mutant(
+        "every epoch has the order of the first",
+        "jaxnn/training.py",
+        "jax.random.fold_in(key, step)",
+        "jax.random.fold_in(key, 0)",
+        "tests/test_training.py::test_every_example_has_its_turn_in_an_order_that_is_uniform",
+    ),
+    Mutant(
+        "the optimiser's state is not carried over to the next step",
+        "jaxnn/training.py",
+        "State(moved, inner, state.key",
+        "State(moved, state.optimizer, state.key",
+        "tests/test_training.py::test_optimisers_that_ask_for_more_get_it",
+    ),
+    Mutant(
+        "early stopping waits one epoch too long",
+        "jaxnn/fit.py",
+        "record.waited == patience",
+        "record.waited > patience",
+        "tests/test_training.py::test_early_stopping_gives_back_the_best_epoch",
+    ),
+    Mutant(
+        "the best epoch is named but the parameters are those of the last",
+        "jaxnn/fit.py",
+        "self.waited += 1",
+        "self.waited, self.params = self.waited + 1, state.params",
+        "tests/test_training.py::test_early_stopping_gives_back_the_best_epoch",
+    ),
+    Mutant(
+        "R² compares with a mean over outputs instead of examples",
+        "jaxnn/scores.py",
+        "jnp.mean(ys, axis=0, keepdims=True)",
+        "jnp.mean(ys, axis=1, keepdims=True)",
+        "tests/test_training.py::test_scores_equal_scikit_learn_s[regression-3]",
+    ),
+    Mutant(
+        "divergence names the layer below",
+        "jaxnn/divergence.py",
+        "int(np.argmin(step.z)) + 1",
+        "int(np.argmin(step.z))",
+        "tests/test_training.py::test_what_is_not_finite_is_said_in_a_sentence",
+    ),
+    # Theory, spectrum, verdict
+    Mutant(
+        "χ is taken with σ instead of σ′",
+        "jaxnn/meanfield.py",
+        "sigma_w**2 * mean(activation, q, lambda f, z, g: f.prime(z) ** 2)",
+        "sigma_w**2 * mean(activation, q, lambda f, z, g: f.sigma(z) ** 2)",
+        "tests/test_meanfield.py::test_closed_forms[0.3-relu]",
+    ),
+    Mutant(
+        "the length map lacks σ_b²",
+        "jaxnn/meanfield.py",
+        "f.sigma(z) ** 2) + sigma_b**2",
+        "f.sigma(z) ** 2)",
+        "tests/test_meanfield.py::test_fixed_points_known_in_advance",
+    ),
+    Mutant(
+        "the logarithm of a singular value has the wrong sign of the exponent",
+        "jaxnn/spectrum.py",
+        "jnp.log(s) + LN2 * e.astype(s.dtype)",
+        "jnp.log(s) - LN2 * e.astype(s.dtype)",
+        "tests/test_spectrum.py::test_moments_survive_underflow",
+    ),
+    Mutant(
+        "vanishing and exploding are exchanged",
+        "jaxnn/verdict.py",
+        '"exploding" if rate > 0',
+        '"exploding" if rate < 0',
+        "tests/test_verdict.py::test_steady_is_a_factor_of_ten_over_64_layers_or_over_all",
+    ),
+    # Sweeps and their seeds
+    Mutant(
+        "every seed of a depth sweep has the batch of the first",
+        "experiments/depth_cells.py",
+        "np.random.default_rng(seed).permutation",
+        "np.random.default_rng(cell.seeds[0]).permutation",
+        "tests/test_depth.py::test_each_seed_has_a_batch_of_its_own",
+    ),
+    Mutant(
+        "every seed on a device is the first one there",
+        "experiments/devices.py",
+        "lax.map(lambda each: f(*each, *of_all), arguments[:spread])",
+        "lax.map(\n"
+        "            lambda _: f(*jax.tree.map(lambda v: v[0], arguments[:spread]), *of_all),\n"
+        "            arguments[:spread],\n"
+        "        )",
+        "tests/test_distributed.py::test_eight_devices_measure_what_one_does",
+    ),
+    Mutant(
+        "a cell of a resumed sweep is measured with another cell's seed",
+        "experiments/sweep.py",
+        "measure_cell(cells[i])",
+        "measure_cell(cells[missing[:i].count(True)])",
+        "tests/test_sweep.py::test_a_sweep_goes_on_where_it_failed",
+    ),
+    Mutant(
+        "a resumed training run shuffles with another key",
+        "experiments/train_loop.py",
+        "jax.random.wrap_key_data(self.state.key)",
+        "jax.random.key(0)",
+        "tests/test_train.py::test_a_stopped_run_goes_on_as_if_nothing_had_happened",
+    ),
+    Mutant(
+        "the end of a grid's range is left out",
+        "experiments/grid.py",
+        "values[-1] + by) <= end",
+        "values[-1] + by) < high",
+        "tests/test_grid.py::test_numbers_are_those_a_user_would_write",
+    ),
+    Mutant(
+        "a depth trains even if a shallower one does not",
+        "experiments/trainability.py",
+        'pl.col("trained").cum_min()',
+        'pl.col("trained")',
+        "tests/test_trainability.py::test_the_ridge_is_found",
+    ),
+    Mutant(
+        "a law holds within twice its tolerance",
+        "experiments/laws/law.py",
+        "excess <= tolerance",
+        "excess <= 2 * tolerance",
+        "tests/test_laws.py::test_what_holds_is_within_the_tolerance",
+    ),
+    Mutant(
+        "a ratio of the benchmark is upside down",
+        "experiments/bench/pairs.py",
+        "[one / other for one, other in times]",
+        "[other / one for one, other in times]",
+        "tests/test_bench.py::test_sides_take_turns_and_the_ratio_is_a_median_with_quartiles "
+        "tests/test_bench.py::test_a_run_leaves_table_chart_and_the_machine "
+        "tests/test_bench.py::test_a_warm_pair_in_processes_of_their_own",
+    ),
+    # Data, measures, models
+    Mutant(
+        "rows of the test set are trained on",
+        "experiments/splits.py",
+        '_held_out("validation", rest,',
+        '_held_out("validation", np.arange(every),',
+        "tests/test_train.py::test_what_is_held_out_does_not_reach_the_training_rows",
+    ),
+    Mutant(
+        "features are standardised by all rows",
+        "experiments/splits.py",
+        "Scaler.fitted(table.x[rest])",
+        "Scaler.fitted(table.x)",
+        "tests/test_train.py::test_what_is_held_out_does_not_reach_the_training_rows",
+    ),
+    Mutant(
+        "AUC counts ties as lost",
+        "experiments/measures.py",
+        "(below + upto)",
+        "(below + below)",
+        "tests/test_train.py::test_auc_is_that_of_scikit_learn_with_ties_too",
+    ),
+    Mutant(
+        "predict takes columns by position instead of by name",
+        "experiments/predict.py",
+        "data.numbers(rows[name]) for name in known.features",
+        "data.numbers(rows[name]) for name in rows.columns[: len(known.features)]",
+        "tests/test_predict.py::test_columns_are_taken_by_name_and_answers_have_the_target_s_units",
+    ),
+    Mutant(
+        "a square θ is not transposed for PyTorch",
+        "experiments/model.py",
+        'values.T if layout == "torch" else values',
+        'values.T if layout == "torch" and len(set(values.shape)) > 1 else values',
+        "tests/test_model.py::test_a_model_is_what_its_file_says",
+    ),
+    # Files and pages
+    Mutant(
+        "a file is renamed before it is on the disk",
+        "experiments/store.py",
+        "sync(temporary)",
+        "pass",
+        "tests/test_store.py::test_a_file_is_synced_before_it_has_its_name_and_its_folder_after",
+    ),
+    Mutant(
+        "a file is copied to its name instead of renamed",
+        "experiments/store.py",
+        "temporary.replace(path)",
+        "shutil.copyfile(temporary, path)",
+        "tests/test_store.py::test_a_file_is_synced_before_it_has_its_name_and_its_folder_after",
+    ),
+    Mutant(
+        "the checksum of a cell is not compared",
+        "experiments/store.py",
+        "if path.name == _name_of(cell, content):",
+        "if content:",
+        "tests/test_store.py::test_a_broken_part_is_found_said_and_gone",
+    ),
+    Mutant(
+        "a run with other settings is continued",
+        "experiments/store.py",
+        "if differing:",
+        "if False:",
+        "tests/test_store.py::test_other_settings_are_refused_with_the_difference",
+    ),
+    Mutant(
+        "two processes may write into one folder",
+        "experiments/store.py",
+        "self._lock.acquire(timeout=0)",
+        "pass",
+        "tests/test_store.py::test_one_process_at_a_time",
+    ),
+    Mutant(
+        "a name can end the script of a page",
+        "experiments/web.py",
+        "text.translate(ESCAPES)",
+        "text",
+        "tests/test_report.py::test_json_in_a_script_is_the_same_json_without_a_tag",
+    ),
+    Mutant(
+        "a name in a page is markup",
+        "experiments/web.py",
+        "autoescape=True",
+        "autoescape=False",
+        "tests/test_report.py::test_every_text_of_the_page_is_escaped",
+    ),
+    Mutant(
+        "a name steers the terminal",
+        "experiments/show.py",
+        'c if c.isprintable() else "�" for c in text',
+        "c for c in text",
+        "tests/test_show.py::test_a_name_does_not_steer_the_terminal_or_the_table",
+    ),
+)
+
+
+class ListError(Exception):
+    """A mutant that cannot be applied, or tests that say nothing about it."""
+
+
+class Result(NamedTuple):
+    """How a run of tests ended: pytest's exit code, None if it was stopped at the limit."""
+
+    code: int | None
+    output: str
+    seconds: float
+
+
+def mutated(mutant: Mutant) -> str:
+    """The text of the file with the fault.
+
+    Raises:
+        ListError: `old` does not occur exactly once, or there is no such file.
+    """
+    try:
+        text = (ROOT / mutant.path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ListError(f"{mutant.name}: there is no file {mutant.path}") from None
+    count = text.count(mutant.old)
+    if count != 1:
+        raise ListError(
+            f"{mutant.name}: expected {mutant.old!r} exactly once in {mutant.path}, found it "
+            f"{count} times"
+        )
+    return text.replace(mutant.old, mutant.new)
+
+
+def copy(folder: Path) -> Path:
+    """A copy of the source tree in a new folder."""
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, folder)
+    return folder
+
+
+async def run_tests(folder: Path, tests: list[str], limit: float, *options: str) -> Result:
+    """Run pytest in a copy, on its own jaxnn and experiments whatever is installed."""
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    begun = time.monotonic()
+    process = await asyncio.create_subprocess_exec(
+        *(*command, "-m", "slow or not slow", *options, *tests),
+        cwd=folder,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    code, output = None, b""
+    try:
+        async with asyncio.timeout(limit):
+            output, _ = await process.communicate()
+        code = process.returncode
+    except TimeoutError:
+        pass
+    finally:
+        if process.returncode is None:  # the limit, or Ctrl-C
+            process.kill()
+            await process.wait()
+    return Result(code, output.decode(errors="replace"), time.monotonic() - begun)
+
+
+def failure(result: Result) -> str | None:
+    """The first test that failed, None if none did or something else went wrong."""
+    summary = result.output.rpartition("short test summary info")[2]
+    ends = [line.split(" ", 2) for line in summary.splitlines()]
+    failed = [words[1] for words in ends if len(words) > 1 and words[0] == "FAILED"]
+    errors = any(words[0] == "ERROR" for words in ends)
+    return failed[0] if result.code == FAILED and failed and not errors else None
+
+
+def ending(result: Result) -> str:
+    """How a run ended that did not end with a failed test."""
+    if result.code is None:
+        return f"ERROR: its tests did not end within {LIMIT} s"
+    if result.code == 0:
+        return "LIVES: its tests pass"
+    return f"ERROR: its tests broke (exit code {result.code}), see --verbose"
+
+
+async def check_unchanged(mutants: list[Mutant], workers: int) -> None:
+    """Run the tests of all mutants on an unchanged copy.
+
+    Raises:
+        ListError: they do not pass.
+    """
+    tests = list(dict.fromkeys(test for mutant in mutants for test in mutant.tests.split()))
+    with TemporaryDirectory(prefix="mutants-") as folder:
+        several = (f"-n{workers}",) if workers > 1 else ()
+        result = await run_tests(copy(Path(folder)), tests, LIMIT * len(mutants), *several)
+    if result.code != 0:
+        raise ListError(f"the tests do not pass on an unchanged copy:\n{result.output}")
+    print(f"unchanged: {result.output.strip().splitlines()[-1]}", flush=True)
+
+
+async def die(mutants: list[Mutant], workers: int, verbose: bool) -> list[Mutant]:
+    """Run the tests of each mutant, print a line each, and return those that do not die."""
+    seats, done, survivors = asyncio.Semaphore(workers), 0, []
+
+    async def one(mutant: Mutant) -> None:
+        nonlocal done
+        async with seats:
+            with TemporaryDirectory(prefix="mutants-") as name:
+                folder = copy(Path(name))
+                (folder / mutant.path).write_text(mutated(mutant), encoding="utf-8")
+                result = await run_tests(folder, mutant.tests.split(), LIMIT, "-x")
+        test, done = failure(result), done + 1
+        if test is None:
+            survivors.append(mutant)
+        count = f"{done:{len(str(len(mutants)))}} of {len(mutants)}"
+        how = ending(result) if test is None else f"dies of {test.partition('::')[2]}"
+        print(f"{count}  {result.seconds:5.1f} s  {mutant.name}: {how}", flush=True)
+        if verbose:
+            print(result.output, flush=True)
+
+    async with asyncio.TaskGroup() as tasks:
+        for mutant in mutants:
+            tasks.create_task(one(mutant))
+    return survivors
+
+
+def chosen(words: list[str], third: bool) -> list[Mutant]:
+    """The mutants with one of the words in their name, or all; of them, if asked, today's third."""
+    today = date.today().timetuple().tm_yday % 3
+    mutants = [
+        mutant
+        for i, mutant in enumerate(MUTANTS)
+        if (not words or any(word.lower() in mutant.name.lower() for word in words))
+        and (not third or i % 3 == today)
+    ]
+    if not mutants:
+        raise ListError(f"no mutant has a name with {' or '.join(words) or 'any word'} in it")
+    return mutants
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the mutants and return the exit code."""
+    cores = os.cpu_count() or 1
+    parser = argparse.ArgumentParser(
+        prog="python tests/mutants.py",
+        description="Put faults into copies of the source and check that the tests see them.",
+    )
+    parser.add_argument("words", nargs="*", help="only mutants with one of these in their name")
+    parser.add_argument("--third", action="store_true", help="only a third, chosen by today's date")
+    parser.add_argument(
+        "--workers", type=int, default=cores, metavar="N", help=f"side by side; default {cores}"
+    )
+    parser.add_argument("--list", action="store_true", help="print the names and stop")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print what pytest prints")
+    options = parser.parse_args(arguments)
+    if options.workers < 1:
+        parser.error(f"--workers: expected at least 1, got {options.workers}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # copies are removed then too
+
+    async def run(mutants: list[Mutant]) -> list[Mutant]:
+        await check_unchanged(mutants, options.workers)
+        return await die(mutants, options.workers, options.verbose)
+
+    try:
+        for mutant in MUTANTS:
+            mutated(mutant)
+        mutants = chosen(options.words, options.third)
+        if options.list:
+            print(*(mutant.name for mutant in mutants), sep="\n")
+            return 0
+        begun = time.monotonic()
+        survivors = asyncio.run(run(mutants))
+    except ListError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    print(
+        f"{len(mutants) - len(survivors)} of {len(mutants)} mutants die "
+        f"({time.monotonic() - begun:.0f} s)"
+    )
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
