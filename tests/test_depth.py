@@ -24,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("users_jax")
 
 SMALL = [
     "depth",
+    *("--activations", "sigmoid", "relu", "--weights", "he_normal"),
     *("--depths", "1", "3", "--width", "8", "--batch", "16", "--seeds", "2", "--no-cache"),
 ]
 
@@ -127,10 +128,10 @@ def test_few_programs_serve_all_depths_seeds_and_initialisations():
     compilations = Compilations()
     jax.monitoring.register_event_duration_secs_listener(compilations)
     try:
-        rows = measured(depths=tuple(range(1, 65)), width=(7,), batch=(3,), seeds=2)
+        rows = measured(depths=(1, 2, 3, 8, 33, 64), width=(7,), batch=(3,), seeds=2)
     finally:
         jax.monitoring.unregister_event_duration_listener(compilations)
-    assert rows.group_by("activation", "weights", "depth", "seed").len().height == 3 * 2 * 64 * 2
+    assert rows.group_by("activation", "weights", "depth", "seed").len().height == 3 * 2 * 6 * 2
     rooms = 1  # for 64 layers beyond the first
     assert compilations.count("gradient_flow") == 3 * rooms <= 3 * (np.log2(64) + 1)
     assert compilations.count("gradient_draw") == 2 * rooms
@@ -138,7 +139,8 @@ def test_few_programs_serve_all_depths_seeds_and_initialisations():
 
 def test_room_for_a_depth_does_not_change_what_is_measured():
     """The first layers of a run are the same numbers however much room it has."""
-    plan = planned(depths=(4,), activations=("tanh",), weights=("he_normal",), seeds=1)
+    of = {"activations": ("tanh",), "weights": ("he_normal",), "width": (8,), "seeds": 1}
+    plan = planned(depths=(4,), **of)
     cell, dataset = plan.cells[0], plan.datasets["breast_cancer"]
     of = cell.networks
     assert len(of.net.sizes) - 2 == 1 + 64  # room for more than the three beyond the first
@@ -191,7 +193,7 @@ def test_a_square_first_layer_is_one_of_the_run():
 def test_rows_say_what_was_measured(small_run):
     rows = pl.read_parquet(small_run / store.ROWS)
     cells = rows.group_by("activation", "weights", "depth", "seed").len()
-    assert cells.height == 3 * 2 * 2 * 2
+    assert cells.height == 2 * 1 * 2 * 2
     assert set(cells["len"]) == {2, 4}  # depth 1 and 3, and the output layer
     assert set(rows["delta_z"]) == {"number"}
     for column in ("log10_delta_z", "log10_delta_theta", "log10_mean_square_z"):
@@ -201,7 +203,7 @@ def test_rows_say_what_was_measured(small_run):
     np.testing.assert_allclose(
         factors["log10_gain"], factors["log10_delta_z"] - above["log10_delta_z"], atol=1e-5
     )
-    assert set(rows["sigma_w"].round(6)) == {1.0, round(2**0.5, 6)}
+    assert set(rows["sigma_w"].round(6)) == {round(2**0.5, 6)}
 
 
 def test_the_run_can_be_repeated_from_its_json(small_run):
@@ -209,7 +211,7 @@ def test_the_run_can_be_repeated_from_its_json(small_run):
     assert run["finished"]
     assert run["what"]["experiment"] == "depth"
     assert run["what"]["data"] == {"breast_cancer": "breast_cancer (569 × 30, binary)"}
-    assert len(run["verdicts"]) == 6
+    assert len(run["verdicts"]) == 2
     assert run["versions"]["jax"] == jax.__version__
     assert run["devices"]
     settings = {
@@ -231,7 +233,7 @@ def test_every_chart_file_is_whole(small_run):
     picture = (small_run / f"{depth.CHART}.svg").read_text()
     for text in (
         "How large is the gradient",
-        "glorot_uniform: vanishing",
+        "he_normal: vanishing",
         "breast_cancer (569 × 30, binary)",
         "2 seeds",
     ):
@@ -391,12 +393,12 @@ def test_every_axis_of_the_grid_is_a_cell_of_its_own():
 
 def test_the_axes_of_the_grid_are_measured_and_said():
     rows = measured(
-        depths=(2,), activations=("tanh",), weights=("he_normal",), width=(5, 9), batch=(8,),
+        depths=(2,), activations=("tanh",), weights=("he_normal",), width=(5,), batch=(8,),
         dtype=("float64", "float16"), sigma_b=(0, 0.5), data=("iris",), seeds=2,
     )  # fmt: skip
-    axes = ["width", "dtype", "sigma_b"]
-    assert rows.group_by(*axes, "seed").len()["len"].to_list() == [3] * 2**3 * 2
-    assert "he_normal, dtype float16, width 9, sigma_b 0.5" in set(rows["label"])
+    axes = ["dtype", "sigma_b"]
+    assert rows.group_by(*axes, "seed").len()["len"].to_list() == [3] * 2**2 * 2
+    assert "he_normal, dtype float16, sigma_b 0.5" in set(rows["label"])
     for axis in axes:  # each of them matters
         first = rows.filter(pl.col("layer") == 1).sort(axes)
         sizes = first.group_by(axis).agg(pl.col("log10_delta_z").sum())["log10_delta_z"]
@@ -417,8 +419,8 @@ def test_underflow_dead_units_and_overflow_are_told_apart():
         depths=(40,), activations=("identity",), weights=("ones",), width=(64,), seeds=1
     )  # fmt: skip
     assert rows["delta_z"][0] == "overflow"
-    for drawn in (rows, rows.with_columns(log10_delta_z=pl.lit(float("nan")))):
-        assert ">identity<" in picture_of(drawn, NO_THEORY)
+    unknown = rows.with_columns(log10_delta_z=pl.lit(float("nan")), label=pl.lit("nan"))
+    assert ">identity<" in picture_of(pl.concat([rows, unknown]), NO_THEORY)
 
 
 def picture_of(rows, predicted):
@@ -496,6 +498,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, capsys):
 
 def test_what_was_measured_survives_an_interrupt(tmp_path, capsys, monkeypatch):
     measure, calls = cells.Sweep.measure, []
+    monkeypatch.setattr(charts, "rendered", lambda figure, stem: {})  # which takes seconds
 
     def interrupted(self, cell):
         calls.append(cell)
@@ -507,7 +510,7 @@ def test_what_was_measured_survives_an_interrupt(tmp_path, capsys, monkeypatch):
     assert main([*SMALL, "--out", str(tmp_path / "run")]) == 130
     assert "stopped; the same command again goes on" in capsys.readouterr().err
     rows = pl.read_parquet(tmp_path / "run" / store.ROWS)
-    assert rows.group_by("weights", "depth").len().height == 3
+    assert rows.group_by("activation", "depth").len().height == 3
     assert not json.loads((tmp_path / "run" / store.RUN).read_text())["finished"]
     monkeypatch.setattr(cells.Sweep, "measure", measure)
     assert main([*SMALL, "--out", str(tmp_path / "run")]) == 0
@@ -525,15 +528,21 @@ def test_a_failing_disk_is_one_sentence_and_leaves_no_half_file(tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_line_as_a_user_calls_it(tmp_path):
-    def call(*arguments):
-        command = [sys.executable, "-m", "experiments", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+def call(*arguments):
+    """Run a command as a user does, in a process of its own."""
+    command = [sys.executable, "-m", "experiments", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
+
+def test_a_mistake_on_the_command_line(tmp_path):
     mistake = call("depth", "--activations", "nope", "--out", str(tmp_path / "run"))
     assert mistake.returncode == 2
     assert mistake.stderr.startswith("error: activation: there is no 'nope'")
     assert "Traceback" not in mistake.stderr
+
+
+@pytest.mark.slow
+def test_the_command_line_as_a_user_calls_it(tmp_path):
     for unparsed in (["depth", "--depths", "deep"], ["depht"], []):
         answer = call(*unparsed)
         assert answer.returncode == 2
@@ -542,8 +551,7 @@ def test_the_command_line_as_a_user_calls_it(tmp_path):
     assert usage.returncode == 0
     for field in dataclasses.fields(depth.Settings):
         assert f"--{field.name.replace('_', '-')}" in usage.stdout
-    one = ["--activations", "sigmoid", "--weights", "glorot_uniform"]
-    run = call(*SMALL, *one, "--data", "wine", "--out", str(tmp_path / "wine"))
+    run = call(*SMALL, "--data", "wine", "--out", str(tmp_path / "wine"))
     assert run.returncode == 0
-    assert "sigmoid, glorot_uniform: " in run.stdout
+    assert "sigmoid, he_normal: " in run.stdout
     assert "decades a layer" in run.stdout

@@ -24,7 +24,6 @@ LABEL = (
     "? format(datum.value, '.6~r') : format(datum.value, '.3~e')"
 )
 FORMATS = ("png", "svg", "pdf", "html")
-LEGENDS = {"top": {"direction": "vertical"}}  # one under the other: a phone is narrow
 SCALE = 2  # pixels of a PNG for one of the chart
 DIGITS = 6  # of a number in a chart
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
@@ -50,7 +49,7 @@ def names(stem: str) -> tuple[str, ...]:
 
 def rendered(figure: Figure, stem: str) -> dict[str, bytes]:
     """Return the files of a figure by name: PNG, SVG, PDF, and an HTML page without a network."""
-    spec = as_dict(styled(figure.chart, ink="black", paper="white"), figure.choices)
+    spec = as_dict(figure.chart, figure.choices, ink="black", paper="white")
     spec["datasets"] = {name: records(frame) for name, frame in figure.data.items()}
     svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
     page = web.render("chart.html.jinja", "chart.js", title=stem, spec=web.in_script(spec))
@@ -63,12 +62,45 @@ def rendered(figure: Figure, stem: str) -> dict[str, bytes]:
     return dict(zip(names(stem), contents, strict=True))
 
 
-def as_dict(chart: Chart, choices: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a chart as Vega-Lite, its choices as parameters."""
-    parameters = [alt.param(name=name, value=value) for name, value in choices.items()]
-    spec: dict[str, Any] = (chart.add_params(*parameters) if parameters else chart).to_dict()
-    spec["config"]["legend"]["layout"] = LEGENDS  # Altair's schema knows the name alone
+def as_dict(chart: Chart, choices: Mapping[str, Any], ink: str, paper: str) -> dict[str, Any]:
+    """Return a chart as Vega-Lite, with the choices as parameters and the look of all charts.
+
+    Both are put into the dictionary: Altair copies a whole chart for every method that is called.
+    """
+    spec: dict[str, Any] = chart.to_dict()
+    parameters = [{"name": name, "value": value} for name, value in choices.items()]
+    spec["params"] = [*spec.get("params", []), *parameters]
+    spec["config"] = look(ink, paper)
     return spec
+
+
+def look(ink: str, paper: str) -> dict[str, Any]:
+    """Return the look that all charts share: quiet axes, light grid, titles on the left."""
+    text = {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "titleFontSize": 12}
+    lines = dict.fromkeys(("gridColor", "domainColor", "tickColor"), palette.FAINT)
+    return {
+        "background": paper,
+        "font": "system-ui, sans-serif",
+        "view": {"stroke": palette.FAINT},
+        "axis": {"titleFontWeight": "normal", **lines, **text},
+        "title": {
+            "color": ink,
+            "anchor": "start",
+            "frame": "group",
+            "fontSize": 13,
+            "fontWeight": "normal",
+            "subtitleFontSize": 12,
+            "subtitleColor": palette.MUTED,
+        },
+        "legend": {
+            "orient": "top",
+            "layout": {"top": {"direction": "vertical"}},  # a phone is narrow
+            "symbolOpacity": 1,
+            "labelLimit": 260,
+            **text,
+        },
+        "range": {"category": list(palette.CATEGORIES)},
+    }
 
 
 def records(frame: pl.DataFrame) -> list[dict[str, Any]]:
@@ -80,33 +112,6 @@ def jsonable(frame: pl.DataFrame) -> pl.DataFrame:
     """Return a table that JSON can hold: short numbers, null for nan and inf."""
     number = pl.selectors.float()
     return frame.with_columns(pl.when(number.is_finite()).then(number.round_sig_figs(DIGITS)))
-
-
-def styled(chart: Chart, ink: str, paper: str) -> Chart:
-    """Apply the look that all charts share: quiet axes, light grid, titles on the left."""
-    text = {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "titleFontSize": 12}
-    return (
-        chart.configure(background=paper, font="system-ui, sans-serif")
-        .configure_view(stroke=palette.FAINT)
-        .configure_axis(
-            gridColor=palette.FAINT,
-            domainColor=palette.FAINT,
-            tickColor=palette.FAINT,
-            titleFontWeight="normal",
-            **text,
-        )
-        .configure_title(
-            color=ink,
-            anchor="start",
-            frame="group",
-            fontSize=13,
-            fontWeight="normal",
-            subtitleFontSize=12,
-            subtitleColor=palette.MUTED,
-        )
-        .configure_legend(**text, orient="top", symbolOpacity=1, labelLimit=260)
-        .configure_range(category=list(palette.CATEGORIES))
-    )
 
 
 def switched(base: Chart, place: str, linear: str, logarithmic: str) -> Chart:

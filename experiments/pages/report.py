@@ -94,8 +94,8 @@ def html(page: Page, run: dict[str, Any]) -> str:
 
 def _spec(panel: Panel, choices: dict[str, Any]) -> dict[str, Any]:
     # Ink of the page's own colour, nothing behind it.
-    chart = charts.styled(panel.chart, ink=palette.INK, paper="transparent")
-    return charts.as_dict(chart.properties(width="container", description=panel.title), choices)
+    spec = charts.as_dict(panel.chart, choices, ink=palette.INK, paper="transparent")
+    return spec | {"width": "container", "description": panel.title}
 
 
 def _columns(frame: pl.DataFrame) -> dict[str, list[Any]]:
