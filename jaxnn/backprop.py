@@ -39,14 +39,15 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
-from .layers import Layer, Numbers, Pairs, is_run, layer_of
+from .compiled import Numbers, compiled
+from .layers import Layer, Pairs, is_run, layer_of
 from .network import (
     Depth,
     Forward,
     Network,
-    check_batch,
+    as_rows,
+    check_data,
     check_depth,
-    check_example,
     check_stored,
     forward_rows,
     one_example,
@@ -202,9 +203,17 @@ def deltas(
     """
     layers = check_stored(net, params)
     used = check_depth(layers, depth)
-    xs, ys = check_example(net, layers, x, y)
-    rows = forward_rows(net, layers, xs, used)
-    back = backward_rows(net, layers, rows, net.task.delta_z(rows.z[-1], ys), used)
+    x, y = check_data(net, x, y, batch=False)
+    return _deltas(net, layers, x, y, used)
+
+
+@compiled
+def _deltas(
+    net: Network, params: Params, x: Numbers, y: Numbers, depth: Array | int | None
+) -> Deltas:
+    xs, ys = as_rows(net, params, x[None], y[None])
+    rows = forward_rows(net, params, xs, depth)
+    back = backward_rows(net, params, rows, net.task.delta_z(rows.z[-1], ys), depth)
     top = net.task.delta_a(rows.z[-1], ys)
     theta, b = zip(*back.layers, strict=True)
     delta_a = (back.delta_x, *back.delta_a, top)
@@ -242,12 +251,20 @@ def backprop(
     """
     layers = check_stored(net, params)
     used = check_depth(layers, depth)
-    xs, ys = check_batch(net, layers, xs, ys)
-    rows = forward_rows(net, layers, xs, used)
-    back = backward_rows(net, layers, rows, mean_delta_z(net, rows, ys), used)
+    xs, ys = check_data(net, xs, ys)
+    value, gradient = _backprop(net, layers, xs, ys, used)
     structure = jax.tree.structure(params)  # lists or plain pairs come back as they came
-    gradient: P = jax.tree.unflatten(structure, jax.tree.leaves(back.layers))
-    return _mean(net, rows, ys), gradient
+    return value, jax.tree.unflatten(structure, jax.tree.leaves(gradient))
+
+
+@compiled
+def _backprop(
+    net: Network, params: Params, xs: Numbers, ys: Numbers, depth: Array | int | None
+) -> tuple[Array, Params]:
+    xs, ys = as_rows(net, params, xs, ys)
+    rows = forward_rows(net, params, xs, depth)
+    back = backward_rows(net, params, rows, mean_delta_z(net, rows, ys), depth)
+    return _mean(net, rows, ys), back.layers
 
 
 def mean_loss(
@@ -283,7 +300,15 @@ def mean_loss(
     """
     layers = check_stored(net, params)
     used = check_depth(layers, depth)
-    return _mean_loss(net, layers, *check_batch(net, layers, xs, ys), used)
+    xs, ys = check_data(net, xs, ys)
+    return _mean_loss(net, layers, xs, ys, used)
+
+
+@compiled
+def _mean_loss(
+    net: Network, params: Params, xs: Numbers, ys: Numbers, depth: Array | int | None
+) -> Array:
+    return _mean_of_rows(net, params, *as_rows(net, params, xs, ys), depth)
 
 
 def mean_delta_z(net: Network, rows: Forward, ys: Float[Array, "B n"]) -> Float[Array, "B n"]:
@@ -296,7 +321,7 @@ def _mean(net: Network, rows: Forward, ys: Array) -> Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _mean_loss(
+def _mean_of_rows(
     net: Network, params: Params, xs: Array, ys: Array, depth: Array | int | None
 ) -> Array:
     return _mean(net, forward_rows(net, params, xs, depth), ys)
@@ -305,14 +330,14 @@ def _mean_loss(
 Saved = tuple[Params, Forward, Array, Array | int | None]
 
 
-def _mean_loss_forward(
+def _mean_of_rows_forward(
     net: Network, params: Params, xs: Array, ys: Array, depth: Array | int | None
 ) -> tuple[Array, Saved]:
     rows = forward_rows(net, params, xs, depth)
     return _mean(net, rows, ys), (params, rows, ys, depth)
 
 
-def _mean_loss_backward(
+def _mean_of_rows_backward(
     net: Network, saved: Saved, delta_loss: Array
 ) -> tuple[Params, Array, Array, None]:
     params, rows, ys, depth = saved
@@ -321,4 +346,4 @@ def _mean_loss_backward(
     return back.layers, back.delta_x, delta_ys, None
 
 
-_mean_loss.defvjp(_mean_loss_forward, _mean_loss_backward)
+_mean_of_rows.defvjp(_mean_of_rows_forward, _mean_of_rows_backward)

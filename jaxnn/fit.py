@@ -14,9 +14,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
 from .backprop import Batch
+from .compiled import Numbers, compiled
 from .divergence import NonFiniteError, Params
 from .layers import Pairs
-from .network import Depth, Network, check_batch, check_depth, check_stored
+from .network import Depth, Network, as_rows, check_data, check_depth, check_stored
 from .scores import Scores, scores_of
 from .training import ROOM, Optimizer, State, order, several_epochs, start, whole
 
@@ -53,6 +54,8 @@ class Fit(NamedTuple):
 
 
 Set = tuple[Any, Any]
+Given = list[tuple[Numbers, Numbers]]
+Sets = list[tuple[Array, Array]]
 
 
 def split(xs: Any, ys: Any, fraction: float, key: Key[Array, ""]) -> tuple[Set, Set]:
@@ -76,7 +79,18 @@ def split(xs: Any, ys: Any, fraction: float, key: Key[Array, ""]) -> tuple[Set, 
         >>> kept[0].shape, held_out[1].shape
         ((7, 3), (3,))
     """
-    count = len(xs)
+    out = _held_out(len(xs), ys, fraction)
+    rows = np.asarray(order(key, 0, len(xs)))
+    parts = (
+        (_parts_on_device if isinstance(values, jax.Array) else _parts)(values, rows, out)
+        for values in (xs, ys)
+    )
+    (xs_left, xs_out), (ys_left, ys_out) = parts
+    return (xs_left, ys_left), (xs_out, ys_out)
+
+
+def _held_out(count: int, ys: Any, fraction: float) -> int:
+    """How many of `count` examples to hold out."""
     if len(ys) != count:
         raise ValueError(f"y: expected {count} labels for {count} examples, got {len(ys)}")
     if not 0 < fraction < 1:
@@ -87,8 +101,15 @@ def split(xs: Any, ys: Any, fraction: float, key: Key[Array, ""]) -> tuple[Set, 
             f"validation: expected examples on both sides, got {out} of {count} held out by the "
             f"fraction {fraction}"
         )
-    rows = np.asarray(order(key, 0, count))
-    return (xs[rows[out:]], ys[rows[out:]]), (xs[rows[:out]], ys[rows[:out]])
+    return out
+
+
+def _parts(values: Any, rows: Any, out: int) -> tuple[Any, Any]:
+    """All but the first `out` of the rows, and those."""
+    return values[rows[out:]], values[rows[:out]]
+
+
+_parts_on_device = compiled(_parts)
 
 
 def fit(
@@ -152,10 +173,14 @@ def fit(
         whole("patience", patience, 1)
         if validation is None:
             raise ValueError("patience: expected validation too, a fraction or a set, got None")
-    state = _begin(net, optimizer, params, key)
-    layers = check_stored(net, state.params)
+    begin, key = _begin(params, key)
+    layers = check_stored(net, begin)
     used = check_depth(layers, depth)
-    sets = _sets(net, layers, xs, ys, validation, state.key)
+    given, out = _check_sets(net, xs, ys, validation)
+    if isinstance(params, State):
+        state, sets = params, _sets(net, layers, key, given, out)
+    else:
+        state, sets = _start_and_sets(net, optimizer, layers, key, given, out)
     room = ROOM if len(sets) == 1 and look is None else 1
     passes = several_epochs(net, optimizer, state, *sets[0], epochs, batch, used, room)
     record = _Record(state)
@@ -173,31 +198,51 @@ def fit(
     return record.fit(f"All {epochs} epochs are done.")
 
 
-def _begin(
-    net: Network, optimizer: Optimizer, params: Pairs | State, key: Key[Array, ""] | None
-) -> State:
+def _begin(params: Pairs | State, key: Key[Array, ""] | None) -> tuple[Pairs, Key[Array, ""]]:
+    """The parameters to begin with, and the key of the run."""
     if isinstance(params, State):
         if key is not None:
             raise ValueError("key: expected none beside a State, which has its own")
-        return params
+        return params.params, params.key
     if key is None:
         raise ValueError("key: expected one, such as jax.random.key(0), got None")
-    return start(net, optimizer, params, key)
+    return params, key
 
 
-def _sets(
-    net: Network, params: Any, xs: Any, ys: Any, validation: Any, key: Array
-) -> list[tuple[Array, Array]]:
-    """The training set and, where there is one, the validation set, checked."""
-    whole_set = check_batch(net, params, xs, ys)
+def _check_sets(net: Network, xs: ArrayLike, ys: ArrayLike, validation: Any) -> tuple[Given, int]:
+    """The training set and, if given, the validation set, and how many examples to hold out."""
+    given = check_data(net, xs, ys)
     if validation is None:
-        return [whole_set]
+        return [given], 0
     if isinstance(validation, float | int):
-        return list(split(*whole_set, validation, jax.random.fold_in(key, SPLIT)))
+        return [given], _held_out(len(given[0]), given[1], validation)
     try:
-        return [whole_set, check_batch(net, params, *validation)]
+        return [given, check_data(net, *validation)], 0
     except (TypeError, ValueError) as error:
         raise type(error)(f"validation: {error}") from None
+
+
+@compiled
+def _sets(net: Network, params: Params, key: Array, sets: Given, out: int) -> Sets:
+    """The training set and, if any, the validation set, as rows."""
+    (xs, ys), *others = [as_rows(net, params, *each) for each in sets]
+    if not out:
+        return [(xs, ys), *others]
+    rows = order(jax.random.fold_in(key, SPLIT), 0, len(xs))
+    return list(zip(*(_parts(values, rows, out) for values in (xs, ys)), strict=True))
+
+
+@compiled
+def _start_and_sets(
+    net: Network,
+    optimizer: Optimizer,
+    params: Params,
+    key: Array,
+    sets: Given,
+    out: int,
+) -> tuple[State, Sets]:
+    """All that a run needs before its first step, as one program."""
+    return start(net, optimizer, params, key), _sets(net, params, key, sets, out)
 
 
 class _Record:

@@ -30,8 +30,18 @@ from .blockfloat import (
     wide,
     with_largest,
 )
+from .compiled import Numbers, as_array, compiled
 from .layers import Layer, Pairs, Params, Run, biases, is_run, layer_of, length, single
-from .network import Depth, Network, check_batch, check_depth, check_params, check_x
+from .network import (
+    Depth,
+    Network,
+    as_rows,
+    check_data,
+    check_depth,
+    check_params,
+    check_x,
+    dtype_of,
+)
 from .signal import (
     Moments,
     Signal,
@@ -139,25 +149,29 @@ def gradient_flow(
         raise ValueError("ys, cotangent: expected one of them, got both or none")
     if memory not in ("all", "sqrt"):
         raise ValueError(f"memory: expected 'all' or 'sqrt', got {memory!r}")
+    dtype = dtype_of(layers)
     if ys is not None:
-        xs, labels = check_batch(net, layers, xs, ys)
-        top, kept = _forward(net, layers, xs, used, memory)
-        delta = delta_of_loss(net, top.z, labels)
+        xs, ys = check_data(net, xs, ys)
+        flow = _flow_of_loss(net, layers, xs, ys, used, memory)
     else:
-        xs = check_x(net, layers, xs, batch=True)
-        top, kept = _forward(net, layers, xs, used, memory)
-        delta = block(_check_cotangent(cotangent, top.z.mantissa))
-    flow = _backward(net, layers, top, kept, delta, used)
-    _check_range(flow, xs.dtype)
+        xs = check_x(net, xs)
+        top = _check_cotangent(cotangent, (len(xs), net.sizes[-1]), dtype)
+        flow = _flow_of_cotangent(net, layers, xs, top, used, memory)
+    _check_range(flow, dtype)
     return flow
 
 
-def _check_cotangent(cotangent: ArrayLike | None, z: Array) -> Float[Array, "B n_out"]:
-    values = jnp.asarray(cotangent).astype(z.dtype)
-    if values.shape != z.shape:
-        raise ValueError(f"cotangent: expected the shape of z[L], {z.shape}, got {values.shape}")
-    if not isinstance(values, jax.core.Tracer) and not jnp.isfinite(values).all():
-        raise ValueError("cotangent: expected finite numbers, got some that are nan or inf")
+def _check_cotangent(
+    cotangent: Any, shape: tuple[int, int], dtype: jnp.dtype
+) -> Float[Numbers, "B n_out"]:
+    values = as_array(cotangent)
+    if values.shape != shape:
+        raise ValueError(f"cotangent: expected the shape of z[L], {shape}, got {values.shape}")
+    if not isinstance(values, jax.core.Tracer):
+        with np.errstate(over="ignore"):  # a number beyond the range of dtype is found as inf
+            finite = np.isfinite(np.asarray(values).astype(dtype))
+        if not finite.all():
+            raise ValueError("cotangent: expected finite numbers, got some that are nan or inf")
     return values
 
 
@@ -172,6 +186,34 @@ def _check_range(flow: Flow, dtype: jnp.dtype) -> None:
                 f"inf or nan; look for them in theta[{layer - 1}] and b[{layer - 1}], make the "
                 "weights smaller or the float wider"
             )
+
+
+@compiled
+def _flow_of_loss(
+    net: Network,
+    layers: Params,
+    xs: Numbers,
+    ys: Numbers,
+    depth: Array | int | None,
+    memory: Memory,
+) -> Flow:
+    rows, labels = as_rows(net, layers, xs, ys)
+    top, kept = _forward(net, layers, rows, depth, memory)
+    return _backward(net, layers, top, kept, delta_of_loss(net, top.z, labels), depth)
+
+
+@compiled
+def _flow_of_cotangent(
+    net: Network,
+    layers: Params,
+    xs: Numbers,
+    cotangent: Numbers,
+    depth: Array | int | None,
+    memory: Memory,
+) -> Flow:
+    rows, delta = (jnp.asarray(values, dtype_of(layers)) for values in (xs, cotangent))
+    top, kept = _forward(net, layers, rows, depth, memory)
+    return _backward(net, layers, top, kept, block(delta), depth)
 
 
 Kept = Signal | BlockFloat  # of a Layer: its signal, or what goes into the segments of its run
@@ -465,6 +507,7 @@ def _largest_slope(activation: Activation) -> float:
         return float(jax.jit(lambda z: jnp.max(jnp.abs(activation.prime(z))))(z))
 
 
+@compiled
 def log_norm(v: Float[Array, "..."]) -> Float[Array, ""]:
     """The logarithm of ‖v‖₂ over all entries, ln m + ½ ln Σ (v/m)² with m = max |v|.
 

@@ -19,7 +19,8 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 from jaxtyping import Array, Key
 
-from .layers import Draw, Drawn, Initializer, Layer, Params
+from .compiled import compiled
+from .layers import Draw, Drawn, Initializer, Layer, Params, unstack
 from .network import Network
 
 # Variance times fan, and which fan that is.
@@ -93,16 +94,31 @@ def init(
     dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"dtype: expected a floating dtype such as float32, got {dtype}")
-    draw = partial(Draw, find_weights(weights), find_biases(biases), dtype=dtype)
+    schemes = find_weights(weights), find_biases(biases)
+    runs = _draw_runs(net, key, *schemes, dtype, stored)
+    return runs if stacked or not stored else unstack(runs)
+
+
+@compiled
+def _draw_runs(
+    net: Network,
+    key: Array,
+    weights: Initializer,
+    biases: Initializer,
+    dtype: jnp.dtype,
+    stored: bool,
+) -> Params:
+    """The parameters with runs; XLA takes minutes to compile 200 draws in a row."""
+    draw = partial(Draw, weights, biases, dtype=dtype)
     *hidden, last = enumerate(zip(net.sizes[:-1], net.sizes[1:], strict=True))
     layers: list[Layer | Drawn] = []
     for shape, stretch in groupby(hidden, key=lambda entry: entry[1]):
-        places = [i for i, _ in stretch]
-        if (stacked or not stored) and shape[0] == shape[1]:
-            run = Drawn(key, draw(shape), places[0], len(places))
+        first, *others = (i for i, _ in stretch)
+        if shape[0] == shape[1]:
+            run = Drawn(key, draw(shape), first, 1 + len(others))
             layers.append(run.stored() if stored else run)
         else:
-            layers += [draw(shape)(jax.random.fold_in(key, i)) for i in places]
+            layers.append(draw(shape)(jax.random.fold_in(key, first)))
     return (*layers, draw(last[1])(jax.random.fold_in(key, last[0])))
 
 
@@ -218,6 +234,7 @@ def _by_name(what: str, name: str, known: tuple[str, ...]) -> Initializer:
 def _by_fan(scale: float, fan: str, distribution: _Distribution) -> Initializer:
     """Entries of variance scale / fan, with shape (…, fan_in, fan_out)."""
 
+    @compiled
     def draw(key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
         fan_in, fan_out = shape[-2:]
         of = {"fan_in": fan_in, "fan_avg": (fan_in + fan_out) / 2}[fan]
@@ -234,6 +251,7 @@ def _plain(name: str, *arguments: float) -> Initializer:
     scheme: Callable[..., Initializer] = getattr(initializers, name)
     row = scheme(*arguments)
 
+    @compiled
     def draw(key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
         return row(key, (math.prod(shape),), dtype).reshape(shape)
 
@@ -243,7 +261,7 @@ def _plain(name: str, *arguments: float) -> Initializer:
 @cache
 def _orthogonal(sigma_w: float) -> Initializer:
     """Orthogonal matrices."""
-    return initializers.orthogonal(sigma_w)
+    return compiled(initializers.orthogonal(sigma_w))
 
 
 def _scale(what: str, sigma: numbers.Real | float) -> float:

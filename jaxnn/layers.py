@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Key
 
-Numbers = jax.Array | np.ndarray
+from .compiled import Numbers, as_array, compiled
 
 
 class Layer(NamedTuple):
@@ -166,14 +166,28 @@ def stack(params: Pairs) -> tuple[Layer, ...]:
         >>> [theta.shape for theta, b in jaxnn.stack(params)]
         [(3, 4), (2, 4, 4), (4, 1)]
     """
+    return _stack(as_layers(params))
+
+
+@compiled
+def _stack(params: Params) -> tuple[Layer, ...]:
+    *runs, top = map(_as_run, params)
+    runs.append(Layer(top.theta[:-1], top.b[:-1]))  # empty, unless the last Layer is a run itself
     stacked: list[Layer] = []
-    *hidden, last = unstack(params)
-    for shape, stretch in groupby(hidden, key=lambda layer: layer.theta.shape):
-        layers = list(stretch)
-        if shape[0] == shape[1]:
-            layers = [Layer(*(jnp.stack(values) for values in zip(*layers, strict=True)))]
-        stacked += layers
-    return (*stacked, last)
+    hidden = (run for run in runs if len(run.b))
+    for (n_in, n_out), stretch in groupby(hidden, key=lambda run: run.theta.shape[1:]):
+        if n_in == n_out:
+            stacked.append(Layer(*map(jnp.concatenate, zip(*stretch, strict=True))))
+        else:
+            stacked += [Layer(run.theta[0], run.b[0]) for run in stretch]
+    return (*stacked, Layer(top.theta[-1], top.b[-1]))
+
+
+def _as_run(layer: Layer | Drawn) -> Layer:
+    """The numbers of a run, a single layer being one of k = 1."""
+    if isinstance(layer, Drawn):
+        return layer.stored()
+    return layer if is_run(layer) else Layer(layer.theta[None], layer.b[None])
 
 
 def unstack(params: Pairs) -> tuple[Layer, ...]:
@@ -195,22 +209,32 @@ def unstack(params: Pairs) -> tuple[Layer, ...]:
         >>> [theta.shape for theta, b in jaxnn.unstack(params)]
         [(3, 4), (4, 4), (4, 4), (4, 1)]
     """
-    layers: list[Layer] = []
-    for layer in as_layers(params):
-        stored = layer.stored() if isinstance(layer, Drawn) else layer
-        layers += map(Layer, *stored) if is_run(stored) else [stored]
-    return tuple(layers)
+    layers = as_layers(params)
+    lengths = [length(layer) if is_run(layer) else 1 for layer in layers]
+    # The place is data: one small program, where one that cuts k layers out takes minutes to
+    # compile for k = 1000.
+    cuts = [_layers_at(layers, np.int32(j)) for j in range(max(lengths, default=0))]
+    return tuple(cuts[j][i] for i, k in enumerate(lengths) for j in range(k))
+
+
+@compiled
+def _layers_at(params: Params, j: Any) -> tuple[Layer, ...]:
+    """Layer j of every run, next to the single layers; the last one of a shorter run."""
+    return tuple(layer_of(layer, j) if is_run(layer) else single(layer) for layer in params)
 
 
 def as_layers(params: Pairs) -> Params:
     """`params` as a tuple of Layers of arrays."""
     try:
-        return tuple(
-            entry if isinstance(entry, Drawn) else Layer(*map(jnp.asarray, entry))
-            for entry in params
-        )
+        return tuple(entry if isinstance(entry, Drawn) else _as_layer(entry) for entry in params)
     except (TypeError, ValueError):
         raise TypeError(
             "params: expected pairs (theta, b) of arrays, as jaxnn.init returns them, "
             f"got {type(params).__name__}"
         ) from None
+
+
+def _as_layer(pair: tuple[Numbers, Numbers]) -> Layer:
+    """A pair as a Layer; NumPy's arrays stay NumPy's until a compiled function takes them."""
+    theta, b = map(as_array, pair)
+    return Layer(theta, b)  # type: ignore[arg-type]

@@ -28,6 +28,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .activations import Activation, find_activation
+from .compiled import as_array
 from .quadrature import Number, Scalar, limit, mean, mean_of_two, root_of, rounding, solve
 
 P = ParamSpec("P")
@@ -52,15 +53,16 @@ def _argument(name: str, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
         return value
-    number = value if isinstance(value, jax.Array) else np.asarray(value)
+    number: Any = value if isinstance(value, jax.Array) else np.asarray(value)
     if number.shape or not (np.isrealobj(number) and jnp.issubdtype(number.dtype, jnp.number)):
         raise TypeError(f"{name}: expected one real number, got {value!r}")
-    if not isinstance(number, jax.core.Tracer):
-        low, high = (-1.0, 1.0) if name == "c" else (0.0, math.inf)
-        if not (low <= float(number) <= high and math.isfinite(float(number))):
-            wanted = "a correlation from -1 to 1" if name == "c" else "a finite number >= 0"
-            raise ValueError(f"{name}: expected {wanted}, got {float(number):g}")
-    return jnp.asarray(number).astype(jnp.result_type(float))
+    if isinstance(number, jax.core.Tracer):
+        return number.astype(jnp.result_type(float))
+    low, high = (-1.0, 1.0) if name == "c" else (0.0, math.inf)
+    if not (low <= float(number) <= high and math.isfinite(float(number))):
+        wanted = "a correlation from -1 to 1" if name == "c" else "a finite number >= 0"
+        raise ValueError(f"{name}: expected {wanted}, got {float(number):g}")
+    return as_array(np.asarray(number, np.float64))
 
 
 def _formula(f: Callable[P, R]) -> Callable[P, R]:

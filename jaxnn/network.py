@@ -23,10 +23,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
 from .activations import Activation, find_activation
+from .compiled import Numbers, as_array, compiled
 from .layers import (
     Drawn,
     Layer,
-    Numbers,
     Pairs,
     Params,
     Run,
@@ -36,7 +36,7 @@ from .layers import (
     length,
     single,
 )
-from .tasks import Task, find_task, label_rows
+from .tasks import Task, check_labels, find_task, label_rows
 
 
 @jax.tree_util.register_static
@@ -135,8 +135,14 @@ def trace(
         ([(4,), (1,)], [(3,), (4,), (1,)])
     """
     layers = check_params(net, params)
-    xs = check_x(net, layers, x)[None]
-    rows = forward_rows(net, layers, xs, check_depth(layers, depth))
+    x = check_x(net, x, batch=False)
+    return _trace(net, layers, x, check_depth(layers, depth))
+
+
+@compiled
+def _trace(net: Network, params: Params, x: Numbers, depth: Array | int | None) -> Trace:
+    xs = jnp.asarray(x, dtype_of(params))[None]
+    rows = forward_rows(net, params, xs, depth)
     t: Trace = one_example(Trace(rows.z, (xs, *rows.a)))
     return t
 
@@ -209,8 +215,14 @@ def loss(
         0.6931
     """
     layers = check_params(net, params)
-    xs, ys = check_example(net, layers, x, y)
-    rows = forward_rows(net, layers, xs, check_depth(layers, depth))
+    x, y = check_data(net, x, y, batch=False)
+    return _loss(net, layers, x, y, check_depth(layers, depth))
+
+
+@compiled
+def _loss(net: Network, params: Params, x: Numbers, y: Numbers, depth: Array | int | None) -> Array:
+    xs, ys = as_rows(net, params, x[None], y[None])
+    rows = forward_rows(net, params, xs, depth)
     return net.task.loss(rows.z[-1], ys)[0]
 
 
@@ -352,8 +364,13 @@ def _dtypes(layer: Layer | Drawn) -> tuple[jnp.dtype, ...]:
     return (layer.draw.dtype,) if isinstance(layer, Drawn) else (layer.theta.dtype, layer.b.dtype)
 
 
+def dtype_of(params: Params) -> jnp.dtype:
+    """The dtype of every theta and b of the checked `params`."""
+    return _dtypes(params[0])[0]
+
+
 def check_depth(params: Params, depth: Depth) -> Array | int | None:
-    """`depth` for the one run in the checked `params`; a traced one is kept within the run."""
+    """`depth` for the one run in the checked `params`; a traced one is clipped to the run."""
     if depth is None:
         return None
     capacities = [length(layer) for layer in params if is_run(layer)]
@@ -362,17 +379,16 @@ def check_depth(params: Params, depth: Depth) -> Array | int | None:
             f"depth: expected parameters with exactly one run, got {len(capacities)}; "
             "make it with jaxnn.init(..., stacked=True) or jaxnn.stack"
         )
-    value = jnp.asarray(depth)
+    value = as_array(depth)
     if value.shape != () or not jnp.issubdtype(value.dtype, jnp.integer):
         raise TypeError(f"depth: expected one integer, got {value.dtype} of shape {value.shape}")
-    value = value.astype(int)  # a smaller or unsigned one could not count
     if isinstance(value, jax.core.Tracer):
-        return jnp.clip(value, 0, capacities[0])
+        return jnp.clip(value.astype(int), 0, capacities[0])  # a narrow dtype could not count
     if not 0 <= int(value) <= capacities[0]:
         raise ValueError(
             f"depth: expected 0 … {capacities[0]}, the layers of the run, got {int(value)}"
         )
-    return value
+    return int(value)
 
 
 def _short(sizes: tuple[int, ...], most: int = 8) -> str:
@@ -382,9 +398,9 @@ def _short(sizes: tuple[int, ...], most: int = 8) -> str:
     return f"({', '.join(map(str, sizes[: most - 2]))}, …, {sizes[-1]})"
 
 
-def check_x(net: Network, params: Params, x: ArrayLike, batch: bool = False) -> Array:
-    """x, (n[0],) or as a batch (B, n[0]), in the dtype of the checked `params`."""
-    values = jnp.asarray(x)
+def check_x(net: Network, x: ArrayLike, *, batch: bool = True) -> Numbers:
+    """Return x as an array of real numbers, (n[0],) or as a batch (B, n[0])."""
+    values = as_array(x)
     n_in = net.sizes[0]
     if values.ndim != 1 + batch or values.shape[-1] != n_in or values.size == 0:
         expected = f"(B, {n_in}), a batch of B >= 1" if batch else f"({n_in},), one example"
@@ -404,16 +420,24 @@ def check_x(net: Network, params: Params, x: ArrayLike, batch: bool = False) -> 
                 f"x: expected finite numbers, got {np.count_nonzero(~finite)} that are nan or inf, "
                 f"the first in column {int(np.argwhere(~finite)[0][-1])}"
             )
-    return values.astype(_dtypes(params[0])[0])
+    return values
 
 
-def check_example(net: Network, params: Params, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
-    """One example and its label as a batch of one: (1, n[0]) and (1, n[L])."""
-    x = check_x(net, params, x)
-    return x[None], label_rows(net.task, y, (), net.sizes[-1], x.dtype)[None]
+def check_data(
+    net: Network, x: ArrayLike, y: ArrayLike, *, batch: bool = True
+) -> tuple[Numbers, Numbers]:
+    """One example and its label, or a batch and its labels, as arrays that fit `net`."""
+    x = check_x(net, x, batch=batch)
+    return x, check_labels(net.task, y, x.shape[:-1], net.sizes[-1])
+
+
+@compiled
+def as_rows(net: Network, params: Params, xs: Numbers, ys: Numbers) -> tuple[Array, Array]:
+    """A checked batch as (B, n[0]) and (B, n[L]) in the dtype of `params`."""
+    rows = jnp.asarray(xs, dtype_of(params))
+    return rows, label_rows(net.task, ys, rows.shape[:1], net.sizes[-1], rows.dtype)
 
 
 def check_batch(net: Network, params: Params, xs: ArrayLike, ys: ArrayLike) -> tuple[Array, Array]:
-    """A batch and its labels: (B, n[0]) and (B, n[L])."""
-    xs = check_x(net, params, xs, batch=True)
-    return xs, label_rows(net.task, ys, xs.shape[:1], net.sizes[-1], xs.dtype)
+    """A batch and its labels, checked, as (B, n[0]) and (B, n[L]) in the dtype of `params`."""
+    return as_rows(net, params, *check_data(net, xs, ys))

@@ -20,7 +20,15 @@ from jaxtyping import Array, Float
 
 from .backprop import Batch
 from .layers import Pairs, Params
-from .network import Depth, Network, check_batch, check_depth, check_params, forward_rows
+from .network import (
+    Depth,
+    Network,
+    as_rows,
+    check_data,
+    check_depth,
+    check_params,
+    forward_rows,
+)
 
 
 class Scores(NamedTuple):
@@ -62,7 +70,8 @@ def evaluate(
     """
     layers = check_params(net, params)
     used = check_depth(layers, depth)
-    scores: Scores = scores_of(net, layers, [check_batch(net, layers, xs, ys)], used)[0]
+    data = check_data(net, xs, ys)
+    scores: Scores = scores_of(net, layers, [data], used)[0]
     return scores
 
 
@@ -73,6 +82,7 @@ def scores_of(
     """The scores of several sets, which are checked already, as one program."""
 
     def of_set(xs: Array, ys: Array) -> Scores:
+        xs, ys = as_rows(net, params, xs, ys)
         z = forward_rows(net, params, xs, depth).z[-1]
         return Scores(jnp.mean(net.task.loss(z, ys)), _metric(net, z, ys))
 

@@ -31,13 +31,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .backprop import Batch
 from .blockfloat import LN2, wide
+from .compiled import Numbers, compiled
 from .layers import Layer, Pairs, is_run
-from .network import Network, check_stored, check_x, forward_rows
+from .network import Forward, Network, check_stored, check_x, dtype_of, forward_rows
 
 ZERO = -(2**28)  # the exponent of a column of zeros: below every other
 SWEEPS = 40  # the most that are made over all pairs of columns; 6 to 10 are enough
@@ -113,23 +115,35 @@ def spectrum(net: Network, params: Pairs, xs: Batch) -> Spectrum:
         -100.0
     """
     layers = check_stored(net, params)
-    xs = check_x(net, layers, xs, batch=True)
-    s: Spectrum = product_spectrum(jacobian_factors(net, layers, xs))
+    xs = check_x(net, xs)
+    factors, finite = _factors(net, layers, xs)
+    _check_range(finite, dtype_of(layers))
+    s: Spectrum = product_spectrum(factors)
     return s
+
+
+@compiled
+def _factors(
+    net: Network, params: tuple[Layer, ...], xs: Numbers
+) -> tuple[tuple[Factors, ...], Bool[Array, " L"]]:
+    """The factors, and of each of z[1] … z[L-1] whether it is finite."""
+    rows = forward_rows(net, params, jnp.asarray(xs, dtype_of(params)))
+    finite = [jnp.isfinite(z).all(axis=(-2, -1)).reshape(-1) for z in rows.z]
+    return _factors_of(net, params, rows), jnp.concatenate(finite)[:-1]
 
 
 def jacobian_factors(
     net: Network, params: tuple[Layer, ...], xs: Float[Array, "B n_in"]
 ) -> tuple[Factors, ...]:
     """F[1], …, F[L-1] of each example, consecutive ones of equal shape together."""
-    rows = forward_rows(net, params, xs)
+    return _factors_of(net, params, forward_rows(net, params, xs))
+
+
+def _factors_of(net: Network, params: tuple[Layer, ...], rows: Forward) -> tuple[Factors, ...]:
     parts: list[Factors] = []
     below: list[Array] = []
-    first = 1
     for layer, z in zip(params, rows.z, strict=True):
         theta, z = (layer.theta, z) if is_run(layer) else (layer.theta[None], z[None])
-        if first < len(net.sizes) - 1:
-            _check_range(z, first)
         # The z below each θ: that of the Layer before, none for θ[0], and those inside the run.
         into = [*below, z[:-1]] if len(z) > 1 else below
         if into:
@@ -137,21 +151,20 @@ def jacobian_factors(
             # A σ′ need not show that its z has left the range: that of relu is 1 or 0 there.
             slopes = jnp.where(jnp.isfinite(at), net.activation.prime(at), jnp.nan)
             parts.append(Factors(slopes, theta[-len(slopes) :]))
-        below, first = [z[-1:]], first + len(z)
+        below = [z[-1:]]
     if not parts:  # no hidden layer
-        identity = jnp.eye(net.sizes[1], dtype=xs.dtype)
+        identity = jnp.eye(net.sizes[1], dtype=rows.z[0].dtype)
         parts.append(Factors(jnp.ones_like(rows.z[0])[None], identity[None]))
     groups = (list(group) for _, group in groupby(parts, key=lambda f: f.theta.shape[1:]))
     return tuple(jax.tree.map(lambda *f: jnp.concatenate(f), *group) for group in groups)
 
 
-def _check_range(z: Float[Array, "k B n"], first: int) -> None:
-    """Raises, outside `jit`, where one of z[first], … has left the range of its dtype."""
-    finite = jnp.isfinite(z).all(axis=(1, 2))
-    if not isinstance(z, jax.core.Tracer) and not finite.all():
+def _check_range(finite: Bool[Array, " L"], dtype: jnp.dtype) -> None:
+    """Raises, outside `jit`, where one of z[1] … z[L-1] has left the range of its dtype."""
+    if not isinstance(finite, jax.core.Tracer) and not np.asarray(finite).all():
         raise ValueError(
-            f"z[{first + int(jnp.argmin(finite))}]: expected finite numbers, got inf or nan: the "
-            f"forward pass has left the range of {z.dtype}; make the weights smaller or the float "
+            f"z[{1 + int(np.argmin(finite))}]: expected finite numbers, got inf or nan: the "
+            f"forward pass has left the range of {dtype}; make the weights smaller or the float "
             "wider"
         )
 

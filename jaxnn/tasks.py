@@ -22,6 +22,8 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
+from .compiled import Numbers, as_array
+
 Rows = Float[Array, "B n"]
 
 
@@ -142,10 +144,8 @@ def find_task(task: str | Task) -> Task:
     return TASKS[task]
 
 
-def label_rows(
-    task: Task, y: ArrayLike, batch: tuple[int, ...], n_out: int, dtype: DTypeLike
-) -> Array:
-    """Labels in any form that the task takes, as rows of floats: batch + (n[L],).
+def check_labels(task: Task, y: ArrayLike, batch: tuple[int, ...], n_out: int) -> Numbers:
+    """Labels in any form that the task takes, as an array.
 
     Regression and binary take batch + (n[L],), or batch alone where n[L] = 1; multiclass takes
     integer classes of shape batch, or probabilities of shape batch + (n[L],). Values are checked
@@ -155,16 +155,10 @@ def label_rows(
         ValueError: a shape, or a value (binary labels not 0 or 1, a class outside 0 … n[L]-1,
             probabilities negative or not summing to 1, nan or inf).
         TypeError: classes that are not integers.
-
-    Example:
-        >>> import jaxnn
-        >>> label_rows(jaxnn.find_task("multiclass"), np.array([2, 0]), (2,), 3, "float32")
-        Array([[0., 0., 1.],
-               [1., 0., 0.]], dtype=float32)
     """
-    y = jnp.asarray(y)
+    y = as_array(y)
     full = (*batch, n_out)
-    classes = task.name == "multiclass" and y.shape == batch
+    classes = _are_classes(task, y, batch)
     scalar = task.name != "multiclass" and n_out == 1 and y.shape == batch
     if y.shape != full and not classes and not scalar:
         also = {"multiclass": f" (probabilities) or {batch} (classes)"}.get(
@@ -178,9 +172,31 @@ def label_rows(
         raise TypeError(f"y: expected integer classes 0 … {n_out - 1}, got {y.dtype}; cast them")
     if not isinstance(y, jax.core.Tracer):
         _check_values(task.name, np.asarray(y, np.int64 if classes else np.float64), n_out)
-    if classes:
+    return y
+
+
+def _are_classes(task: Task, y: Numbers, batch: tuple[int, ...]) -> bool:
+    return task.name == "multiclass" and y.shape == batch
+
+
+def label_rows(
+    task: Task, y: ArrayLike, batch: tuple[int, ...], n_out: int, dtype: DTypeLike
+) -> Array:
+    """Labels, checked, as rows of floats: batch + (n[L],).
+
+    Raises:
+        ValueError, TypeError: as `check_labels`.
+
+    Example:
+        >>> import jaxnn
+        >>> label_rows(jaxnn.find_task("multiclass"), np.array([2, 0]), (2,), 3, "float32")
+        Array([[0., 0., 1.],
+               [1., 0., 0.]], dtype=float32)
+    """
+    y = check_labels(task, y, batch, n_out)
+    if _are_classes(task, y, batch):
         return jax.nn.one_hot(y, n_out, dtype=dtype)
-    return y.astype(dtype).reshape(full)
+    return jnp.asarray(y).astype(dtype).reshape(*batch, n_out)
 
 
 def _check_values(task: str, y: np.ndarray, n_out: int) -> None:

@@ -29,9 +29,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from .backprop import Batch, backprop, mean_loss
+from .compiled import Numbers, compiled
 from .divergence import Params, check_finite, diagnosis, finite_layers
 from .layers import Pairs
-from .network import Depth, Network, check_batch, check_depth, check_stored
+from .network import Depth, Network, check_batch, check_data, check_depth, check_stored
 
 ROOM = 64  # epochs that one call may do where nobody looks in between
 QUICK = 0.1  # seconds: a call that took less may do twice as many epochs the next time
@@ -87,14 +88,16 @@ def start(net: Network, optimizer: Optimizer, params: Pairs, key: Key[Array, ""]
         >>> int(jaxnn.start(net, optax.adam(1e-3), params, jax.random.key(1)).step)
         0
     """
+    return _start(optimizer, check_stored(net, params), key)
 
+
+@compiled
+def _start(optimizer: Optimizer, params: Params, key: Array) -> State:
     def settled(leaf: Any) -> Any:  # a weakly typed one would be of another type after a step
         return lax.convert_element_type(leaf, leaf.dtype) if jax.typeof(leaf).weak_type else leaf
 
-    layers = check_stored(net, params)
-    inner = jax.jit(optimizer.init)(layers)  # one program instead of one for each shape
-    layers, inner = jax.tree.map(settled, (layers, inner))
-    return State(layers, inner, key, jnp.asarray(np.int32(0)))
+    params, inner = jax.tree.map(settled, (params, optimizer.init(params)))
+    return State(params, inner, key, jnp.zeros((), jnp.int32))
 
 
 def step(
@@ -131,6 +134,21 @@ def step(
         >>> int(state.step), loss.shape
         (1, ())
     """
+    layers = check_stored(net, state.params)
+    used = check_depth(layers, depth)
+    xs, ys = check_data(net, xs, ys)
+    return _step(net, optimizer, state, xs, ys, used)
+
+
+@compiled
+def _step(
+    net: Network,
+    optimizer: Optimizer,
+    state: State,
+    xs: Numbers,
+    ys: Numbers,
+    depth: Array | int | None,
+) -> tuple[State, Array]:
     params = state.params
     loss, gradient = backprop(net, params, xs, ys, depth=depth)
     # All of Δ before any update, or XLA copies weights that are still to be read, at every step:
@@ -145,6 +163,7 @@ def step(
     return State(moved, inner, state.key, state.step + 1), loss
 
 
+@compiled
 def order(key: Key[Array, ""], step: Int[Array, ""] | int, count: int) -> Int[Array, " N"]:
     """The permutation of the examples in the epoch that begins after `step` steps.
 
@@ -260,7 +279,12 @@ def epoch(
     size = min(whole("batch", batch, 1), max(len(xs), 1))  # no examples: said in the program
     steps, used = steps_per_epoch(len(xs), size), check_depth(checked, depth)
     state, losses, _ = _program(net, optimizer, state, xs, ys, used, steps, batch=size)
-    return state, losses[0]
+    return state, _first(losses)
+
+
+@compiled
+def _first(losses: Float[Array, "epochs S"]) -> Float[Array, " S"]:
+    return losses[0]
 
 
 def each_epoch(
@@ -306,7 +330,8 @@ def each_epoch(
         3 (3,)
         6 (3,)
     """
-    passes = several_epochs(net, optimizer, state, xs, ys, epochs, batch, depth, room=1)
+    rows = check_batch(net, check_stored(net, state.params), xs, ys)  # onto the device, once
+    passes = several_epochs(net, optimizer, state, *rows, epochs, batch, depth, room=1)
     return ((state, losses[0]) for state, losses in passes)
 
 
@@ -314,17 +339,19 @@ def several_epochs(
     net: Network,
     optimizer: Optimizer,
     state: State,
-    xs: Batch,
-    ys: ArrayLike,
+    xs: Array,
+    ys: Array,
     epochs: int,
     batch: int,
     depth: Depth,
     room: int = ROOM,
 ) -> Iterator[tuple[State, np.ndarray]]:
-    """The same, several epochs to a call where they are quick: losses are (epochs of it, S)."""
+    """Like `each_epoch`, batching short epochs into one call: losses are (epochs of it, S).
+
+    xs and ys are rows, as `check_batch` returns them.
+    """
     epochs = whole("epochs", epochs, 0)
     layers = check_stored(net, state.params)
-    xs, ys = check_batch(net, layers, xs, ys)  # values once, and onto the device
     size = min(whole("batch", batch, 1), len(xs))
     run = _Run(net, optimizer, xs, ys, size, check_depth(layers, depth))
     if not run.after(state, 0)[-1]:  # no step: what the program says of the parameters as they are

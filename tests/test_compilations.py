@@ -1,0 +1,134 @@
+"""Compile once: how many programs an eager call of every public function compiles."""
+
+import inspect
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax import monitoring
+
+import jaxnn
+from jaxnn import flow, meanfield
+
+COMPILED = "/jax/core/compile/backend_compile_duration"  # one event a program
+MOST = 3
+
+NET = jaxnn.Network((2, 3, 3, 1), "tanh", "binary")
+XS, YS = np.linspace(-1, 1, 10, dtype=np.float32).reshape(5, 2), np.arange(5) % 2
+SGD = optax.sgd(0.1)
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Arguments that JAX makes, before anything is counted."""
+    key = jax.random.key(0)
+    layers = jaxnn.init(NET, key)
+    return {
+        "key": key,
+        "layers": layers,
+        "numpy": [tuple(map(np.asarray, layer)) for layer in layers],
+        "run": jaxnn.stack(layers),
+        "drawn": jaxnn.init(NET, key, stored=False),
+        "state": jaxnn.start(NET, SGD, layers, key),
+        "flow": jaxnn.Flow(*[np.ones(3)] * (len(jaxnn.Flow._fields) - 1), NET.activation),
+        "data": (jax.numpy.asarray(XS), jax.numpy.asarray(YS)),
+    }
+
+
+def fit(made, **options):
+    return jaxnn.fit(
+        NET, made["layers"], XS, YS, SGD, epochs=1, batch=2, key=made["key"], **options
+    )
+
+
+CASES = {
+    "backprop": lambda made: jaxnn.backprop(NET, made["layers"], XS, YS),
+    "backprop of NumPy's arrays": lambda made: jaxnn.backprop(NET, made["numpy"], XS, YS),
+    "deltas": lambda made: jaxnn.deltas(NET, made["layers"], XS[0], 1),
+    "each_epoch": lambda made: list(
+        jaxnn.each_epoch(NET, SGD, made["state"], XS, YS, epochs=1, batch=2)
+    ),
+    "epoch": lambda made: jaxnn.epoch(NET, SGD, made["state"], XS, YS, batch=2),
+    "evaluate": lambda made: jaxnn.evaluate(NET, made["layers"], XS, YS),
+    "find_activation": lambda made: jaxnn.find_activation("tanh"),
+    "find_task": lambda made: jaxnn.find_task("binary"),
+    "fit with a fraction held out": lambda made: fit(made, validation=0.25),
+    "fit with a validation set": lambda made: fit(
+        made, validation=made["data"], patience=1, look=id
+    ),
+    "forward": lambda made: jaxnn.forward(NET, made["layers"], XS[0]),
+    "forward at a depth": lambda made: jaxnn.forward(NET, made["drawn"], XS[0], depth=0),
+    "gaussian": lambda made: jaxnn.gaussian(1.5)(made["key"], (3, 4)),
+    "gradient_flow": lambda made: jaxnn.gradient_flow(NET, made["layers"], XS, YS),
+    "init": lambda made: jaxnn.init(NET, made["key"]),
+    "init of a run": lambda made: jaxnn.init(NET, made["key"], stacked=True),
+    "init without numbers": lambda made: jaxnn.init(NET, made["key"], stored=False),
+    "log_norm": lambda made: jaxnn.log_norm(made["data"][0]),
+    "loss": lambda made: jaxnn.loss(NET, made["layers"], XS[0], 1),
+    "mean_loss": lambda made: jaxnn.mean_loss(NET, made["layers"], XS, YS),
+    "orthogonal": lambda made: jaxnn.orthogonal(1.5)(made["key"], (3, 4)),
+    "spectrum": lambda made: jaxnn.spectrum(NET, made["layers"], XS),
+    "split": lambda made: jaxnn.split(XS, YS, 0.4, made["key"]),
+    "split on the device": lambda made: jaxnn.split(*made["data"], 0.4, made["key"]),
+    "stack": lambda made: jaxnn.stack(made["layers"]),
+    "start": lambda made: jaxnn.start(NET, SGD, made["layers"], made["key"]),
+    "step": lambda made: jaxnn.step(NET, SGD, made["state"], XS, YS),
+    "trace": lambda made: jaxnn.trace(NET, made["layers"], XS[0]),
+    "unstack": lambda made: jaxnn.unstack(made["run"]),
+    "verdict": lambda made: jaxnn.verdict(made["flow"]),
+    "meanfield.chi": lambda made: meanfield.chi("relu", 1.0, 0.5),
+    "meanfield.correlation_fixed_point": lambda made: meanfield.correlation_fixed_point(
+        "relu", 1.5, 0.1
+    ),
+    "meanfield.correlation_map": lambda made: meanfield.correlation_map("relu", 1.5, 0.1, 0.5, 0.0),
+    "meanfield.critical_sigma_w": lambda made: meanfield.critical_sigma_w("relu", 0.0),
+    "meanfield.fixed_point": lambda made: meanfield.fixed_point("relu", 1.5, 0.1),
+    "meanfield.length_map": lambda made: meanfield.length_map("relu", 1.5, 0.1, 0.5),
+    "meanfield.lengths": lambda made: meanfield.lengths("relu", 1.5, 0.1, 0.5, 3),
+    "meanfield.log_delta": lambda made: meanfield.log_delta("relu", 1.5, 0.1, 0.5, 3),
+    "meanfield.log_delta_band": lambda made: meanfield.log_delta_band("relu", 1.5, 0.1, 1, 8, 3),
+    "meanfield.slope_band": lambda made: meanfield.slope_band("relu", 0.5, 8, 3),
+    "meanfield.xi_c": lambda made: meanfield.xi_c("relu", 1.5, 0.1),
+    "meanfield.xi_q": lambda made: meanfield.xi_q("relu", 1.5, 0.1),
+}
+
+
+def test_every_public_function_has_a_case():
+    def functions(module):
+        values = {name: getattr(module, name) for name in getattr(module, "__all__", vars(module))}
+        return {
+            name
+            for name, value in values.items()
+            if inspect.isfunction(value)
+            and value.__module__.startswith(module.__name__)
+            and name[0] != "_"
+        }
+
+    of_meanfield = {f"meanfield.{name}" for name in functions(meanfield)}
+    assert functions(jaxnn) | of_meanfield == {name.split()[0] for name in CASES}
+
+
+@pytest.fixture
+def programs():
+    """The seconds that each program took to compile, from empty caches on."""
+    seconds = []
+
+    def note(event, duration, **_):
+        if event == COMPILED:
+            seconds.append(duration)
+
+    jax.clear_caches()
+    flow._largest_slope.cache_clear()
+    monitoring.register_event_duration_secs_listener(note)
+    yield seconds
+    monitoring.unregister_event_duration_listener(note)
+
+
+@pytest.mark.parametrize("call", CASES.values(), ids=CASES)
+def test_a_first_call_compiles_three_programs_at_most_and_a_second_none(made, programs, call):
+    call(made)
+    assert len(programs) <= MOST
+    programs.clear()
+    call(made)
+    assert not programs
