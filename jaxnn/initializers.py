@@ -95,19 +95,20 @@ def init(
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"dtype: expected a floating dtype such as float32, got {dtype}")
     schemes = find_weights(weights), find_biases(biases)
-    return _init(net, key, *schemes, dtype, stacked, stored)
+    runs = _draw_runs(net, key, *schemes, dtype, stored)
+    return runs if stacked or not stored else unstack(runs)
 
 
 @compiled
-def _init(
+def _draw_runs(
     net: Network,
     key: Array,
     weights: Initializer,
     biases: Initializer,
     dtype: jnp.dtype,
-    stacked: bool,
     stored: bool,
 ) -> Params:
+    """The parameters with runs; XLA takes minutes to compile 200 draws in a row."""
     draw = partial(Draw, weights, biases, dtype=dtype)
     *hidden, last = enumerate(zip(net.sizes[:-1], net.sizes[1:], strict=True))
     layers: list[Layer | Drawn] = []
@@ -118,9 +119,7 @@ def _init(
             layers.append(run.stored() if stored else run)
         else:
             layers.append(draw(shape)(jax.random.fold_in(key, first)))
-    layers.append(draw(last[1])(jax.random.fold_in(key, last[0])))
-    # Equal layers are drawn by one loop in any case: XLA compiles minutes at 200 draws in a row.
-    return tuple(layers) if stacked or not stored else unstack(layers)
+    return (*layers, draw(last[1])(jax.random.fold_in(key, last[0])))
 
 
 def gaussian(sigma_w: float) -> Initializer:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Key
 
@@ -170,14 +171,23 @@ def stack(params: Pairs) -> tuple[Layer, ...]:
 
 @compiled
 def _stack(params: Params) -> tuple[Layer, ...]:
+    *runs, top = map(_as_run, params)
+    runs.append(Layer(top.theta[:-1], top.b[:-1]))  # empty, unless the last Layer is a run itself
     stacked: list[Layer] = []
-    *hidden, last = unstack(params)
-    for shape, stretch in groupby(hidden, key=lambda layer: layer.theta.shape):
-        layers = list(stretch)
-        if shape[0] == shape[1]:
-            layers = [Layer(*(jnp.stack(values) for values in zip(*layers, strict=True)))]
-        stacked += layers
-    return (*stacked, last)
+    hidden = (run for run in runs if len(run.b))
+    for (n_in, n_out), stretch in groupby(hidden, key=lambda run: run.theta.shape[1:]):
+        if n_in == n_out:
+            stacked.append(Layer(*map(jnp.concatenate, zip(*stretch, strict=True))))
+        else:
+            stacked += [Layer(run.theta[0], run.b[0]) for run in stretch]
+    return (*stacked, Layer(top.theta[-1], top.b[-1]))
+
+
+def _as_run(layer: Layer | Drawn) -> Layer:
+    """The numbers of a run, a single layer being one of k = 1."""
+    if isinstance(layer, Drawn):
+        return layer.stored()
+    return layer if is_run(layer) else Layer(layer.theta[None], layer.b[None])
 
 
 def unstack(params: Pairs) -> tuple[Layer, ...]:
@@ -199,16 +209,18 @@ def unstack(params: Pairs) -> tuple[Layer, ...]:
         >>> [theta.shape for theta, b in jaxnn.unstack(params)]
         [(3, 4), (4, 4), (4, 4), (4, 1)]
     """
-    return _unstack(as_layers(params))
+    layers = as_layers(params)
+    lengths = [length(layer) if is_run(layer) else 1 for layer in layers]
+    # The place is data: one small program, where one that cuts k layers out takes minutes to
+    # compile for k = 1000.
+    cuts = [_layers_at(layers, np.int32(j)) for j in range(max(lengths, default=0))]
+    return tuple(cuts[j][i] for i, k in enumerate(lengths) for j in range(k))
 
 
 @compiled
-def _unstack(params: Params) -> tuple[Layer, ...]:
-    layers: list[Layer] = []
-    for layer in params:
-        stored = layer.stored() if isinstance(layer, Drawn) else layer
-        layers += map(Layer, *stored) if is_run(stored) else [stored]
-    return tuple(layers)
+def _layers_at(params: Params, j: Any) -> tuple[Layer, ...]:
+    """Layer j of every run, next to the single layers; the last one of a shorter run."""
+    return tuple(layer_of(layer, j) if is_run(layer) else single(layer) for layer in params)
 
 
 def as_layers(params: Pairs) -> Params:
