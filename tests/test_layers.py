@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import reference
-from problems import draw_batch, gradient_flow
+from problems import as_dtype, draw_batch, gradient_flow
 
 import jaxnn
 from jaxnn.layers import Drawn
@@ -18,21 +17,27 @@ TOLERANCE = {jnp.float32: 1e-6, jnp.float64: 1e-13}
 LAYERS = 6  # of the run
 
 
-def problem(key, dtype=jnp.float64, activation="tanh", weights="glorot_uniform"):
+NET = jaxnn.Network((5, *[8] * (LAYERS + 1), 3), "tanh", "binary")
+WEIGHTS = jaxnn.gaussian(0.3)
+
+
+@partial(jax.jit, static_argnums=1)
+def draw(key, dtype):
+    """The parameters stored, and with the run drawn."""
+    init = partial(jaxnn.init, NET, key, WEIGHTS, 0.2, dtype)
+    return init(stacked=True), init(stored=False)
+
+
+def problem(key, rng, dtype=jnp.float64):
     """A network 5 - 8 - 8 … 8 - 3, its parameters stored and drawn, and a batch."""
-    net = jaxnn.Network((5, *[8] * (LAYERS + 1), 3), activation, "binary")
-    keys = jax.random.split(key, 3)
-    draw = partial(jaxnn.init, net, keys[0], weights, 0.2, dtype)
-    xs = jax.random.normal(keys[1], (4, 5), dtype)
-    ys = reference.example_labels("binary", keys[2], 4, 3, dtype)
-    return net, draw(stacked=True), draw(stored=False), xs, ys
+    return NET, *draw(key, dtype), *draw_batch(rng, NET, 4, dtype)
 
 
 @pytest.mark.parametrize(
     ("weights", "dtype"),
     [
         ("he_normal", jnp.bfloat16),
-        ("glorot_uniform", jnp.float16),
+        pytest.param("glorot_uniform", jnp.float16, marks=pytest.mark.slow),
         ("orthogonal", jnp.float32),
         ("he_normal", jnp.float64),
     ],
@@ -40,14 +45,20 @@ def problem(key, dtype=jnp.float64, activation="tanh", weights="glorot_uniform")
 def test_a_drawn_run_has_the_numbers_of_a_stored_one(key, weights, dtype):
     """Two runs, one of them of a single layer, and a layer between and one after them."""
     net = jaxnn.Network((5, 5, 5, 3, 3, 3), "tanh", "multiclass")
-    draw = partial(jaxnn.init, net, key, weights, 0.3, dtype)
-    drawn = draw(stored=False)
+
+    @jax.jit
+    def forms(key):
+        draw = partial(jaxnn.init, net, key, weights, 0.3, dtype)
+        drawn = draw(stored=False)
+        return drawn, jaxnn.stack(drawn), jaxnn.unstack(drawn), draw(stacked=True), draw()
+
+    drawn, stack, single, stored, stored_single = forms(key)
     assert [isinstance(layer, Drawn) for layer in drawn] == [True, False, True, False]
     assert [(run.first, run.k) for run in (drawn[0], drawn[2])] == [(0, 2), (3, 1)]
     assert not any(leaf.dtype == dtype for leaf in jax.tree.leaves((drawn[0], drawn[2])))
-    chex.assert_trees_all_equal(jaxnn.stack(drawn), draw(stacked=True))
-    chex.assert_trees_all_equal(jaxnn.unstack(drawn), draw())
-    chex.assert_trees_all_equal_dtypes(jaxnn.stack(drawn), draw(stacked=True))
+    chex.assert_trees_all_equal(stack, stored)
+    chex.assert_trees_all_equal(single, stored_single)
+    chex.assert_trees_all_equal_dtypes(stack, stored)
 
 
 def test_it_does_not_matter_whether_runs_are_asked_for(key):
@@ -57,34 +68,40 @@ def test_it_does_not_matter_whether_runs_are_asked_for(key):
     )
 
 
-@partial(jax.jit, static_argnames="memory")
-def everything(net, params, xs, ys, depth, memory):
-    x, y = xs[0], ys[0]
-    return (
-        jaxnn.trace(net, params, x, depth=depth),  # forward is its last a
-        jaxnn.loss(net, params, x, y, depth=depth),
-        jaxnn.gradient_flow(net, params, xs, ys, depth=depth, memory=memory),
-    )
+@jax.jit
+def upwards(net, params, x, y, depth):
+    return jaxnn.trace(net, params, x, depth=depth), jaxnn.loss(net, params, x, y, depth=depth)
 
 
 @pytest.mark.parametrize(
     ("dtype", "memory"),
-    [(jnp.float32, "sqrt"), pytest.param(jnp.float64, "all", marks=pytest.mark.slow)],
+    [
+        (jnp.float64, "sqrt"),
+        pytest.param(jnp.float32, "sqrt", marks=pytest.mark.slow),
+        pytest.param(jnp.float64, "all", marks=pytest.mark.slow),
+    ],
 )
-def test_a_drawn_run_computes_what_a_stored_one_does(key, dtype, memory):
-    net, stored, drawn, xs, ys = problem(key, dtype, weights=jaxnn.gaussian(1.5))
+def test_a_drawn_run_computes_what_a_stored_one_does(key, rng, dtype, memory):
+    net, stored, drawn, xs, ys = problem(key, rng, dtype)
     close = {"rtol": 4 * TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
     for depth in (jnp.array(0), jnp.array(4), jnp.array(LAYERS)):
-        ours, theirs = (everything(net, p, xs, ys, depth, memory) for p in (drawn, stored))
+        ours, theirs = (
+            (
+                *upwards(net, params, xs[0], ys[0], depth),
+                gradient_flow(net, params, xs, ys, depth=depth, memory=memory),
+            )
+            for params, memory in ((drawn, memory), (stored, "all"))
+        )
         chex.assert_trees_all_close(ours, theirs, **close)
         chex.assert_trees_all_equal_dtypes(ours, theirs)
-        assert np.isfinite(ours[2].log_delta).sum() == depth + 2
-        assert ours[0].z[1][: int(depth)].all()
-        assert not ours[0].z[1][int(depth) :].any()
+        trace, _, flow = ours
+        assert np.isfinite(flow.log_delta).sum() == depth + 2
+        assert trace.z[1][: int(depth)].all()
+        assert not trace.z[1][int(depth) :].any()
 
 
-def test_a_drawn_run_outside_jit(key):
-    net, stored, drawn, xs, ys = problem(key)
+def test_a_drawn_run_outside_jit(key, rng):
+    net, stored, drawn, xs, ys = problem(key, rng)
     y_hat = jaxnn.forward(net, drawn, xs[0], depth=2)
     np.testing.assert_allclose(y_hat, jaxnn.forward(net, stored, xs[0], depth=2), rtol=1e-13)
     expected = jaxnn.loss(net, jaxnn.unstack(stored), xs[0], ys[0])
@@ -120,9 +137,9 @@ def test_another_draw_is_another_program(key):
     assert forms[0] == forms[1] != forms[2]
 
 
-def test_an_ensemble_of_drawn_networks(key, unhooked):
+def test_an_ensemble_of_drawn_networks(key, rng, unhooked):
     """Keys are leaves: `init` and what follows map over them."""
-    net, _, _, xs, _ = problem(key)
+    net, _, _, xs, _ = problem(key, rng)
     keys = jax.random.split(key, 3)
     init = partial(jaxnn.init, net, weights="he_normal")
     params = jax.vmap(partial(init, stored=False))(keys)
@@ -134,8 +151,8 @@ def test_an_ensemble_of_drawn_networks(key, unhooked):
 # What they are not for
 
 
-def test_gradients_of_parameters_need_their_numbers(key, unhooked):
-    net, _, drawn, xs, ys = problem(key)
+def test_gradients_of_parameters_need_their_numbers(key, rng, unhooked):
+    net, _, drawn, xs, ys = problem(key, rng)
     sentence = (
         "^params: expected the numbers of every layer, got a run that is drawn where it is used; "
         "store them with jaxnn.stack$"
@@ -152,8 +169,8 @@ def test_gradients_of_parameters_need_their_numbers(key, unhooked):
     assert np.isfinite(value)
 
 
-def test_drawn_runs_must_fit_the_network(key, unhooked):
-    _, _, drawn, xs, ys = problem(key)
+def test_drawn_runs_must_fit_the_network(key, rng, unhooked):
+    _, _, drawn, xs, ys = problem(key, rng)
     first, run, last = drawn
     network = partial(jaxnn.Network, activation="tanh", task="binary")
     for sizes, params, sentence in (
@@ -192,14 +209,14 @@ def test_drawn_runs_must_fit_the_network(key, unhooked):
 # 16 bits, and depth
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_sixteen_bits(key, dtype):
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)])
+def test_sixteen_bits(key, rng, dtype):
     """Drawn in float32 and rounded; the flow of float64 with the same numbers, to 16-bit digits."""
-    net, stored, drawn, xs, ys = problem(key, dtype, weights=jaxnn.gaussian(0.3))
+    net, stored, drawn, xs, ys = problem(key, rng, dtype)
     flow = gradient_flow(net, drawn, xs, ys)
     assert flow.log_delta.dtype == jnp.float32  # norms are taken in float32
-    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), (stored, xs, ys))
-    exact = gradient_flow(net, *wide)
+    wide = as_dtype((stored, xs, ys), jnp.float64)
+    exact = gradient_flow(net, *wide, depth=jnp.array(LAYERS))
     # Eight layers, each with a rounding of eps: 0.06 in bfloat16.
     digits = 8 * float(jnp.finfo(dtype).eps)
     for name in ("log_delta", "log_theta", "log_mean_square_z"):

@@ -53,8 +53,8 @@ def imported(path):
 
 def test_the_library_imports_little_and_downwards():
     order = (
-        *("activations", "tasks", "layers", "network", "initializers", "backprop", "blockfloat"),
-        *("signal", "flow", "quadrature", "meanfield", "verdict", "spectrum"),
+        *("compiled", "activations", "tasks", "layers", "network", "initializers", "backprop"),
+        *("blockfloat", "signal", "flow", "quadrature", "meanfield", "verdict", "spectrum"),
         *("scores", "divergence", "training", "fit"),
     )
     allowed = set(sys.stdlib_module_names) | {"jax", "jaxtyping", "numpy", "optax", "chex"}
@@ -84,16 +84,17 @@ def test_importing_jaxnn_imports_no_more_than_it_needs():
     assert answer.stdout.strip() == "set()"
 
 
-def blocks(language):
+def fenced(language):
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
-def test_the_readme_s_python_runs():
-    """Plain blocks are run; those with prompts are checked line by line."""
+@pytest.mark.parametrize("blocks", [1, pytest.param(None, marks=pytest.mark.slow)])
+def test_the_readme_s_python_runs(blocks):
+    """The first block, or all. Plain ones are run; prompts are checked line by line."""
     scope = {}
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-        for i, block in enumerate(blocks("python")):
+        for i, block in enumerate(fenced("python")[:blocks]):
             if ">>>" in block:
                 example = doctest.DocTestParser().get_doctest(block, scope, f"README {i}", None, 0)
                 runner.run(example, clear_globs=False)
@@ -101,7 +102,7 @@ def test_the_readme_s_python_runs():
             else:
                 exec(compile(block, f"README {i}", "exec"), scope)
     assert runner.summarize().failed == 0
-    assert blocks("python")
+    assert fenced("python")
 
 
 @pytest.mark.parametrize("heading", ["Run", "Test"])

@@ -391,7 +391,8 @@ def test_less_memory_changes_nothing(rng, k, activation):
         assert np.isfinite(every.log_mean_square_z).sum() == depth + 2
 
 
-@pytest.mark.parametrize("depth", [6, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [6, None])
 def test_less_memory_with_a_depth_that_is_known(rng, depth):
     """The program knows its depth, of four layers a segment: one and a half of them, or all."""
     net, *values = run_of(rng, 10, "tanh")
