@@ -1,5 +1,6 @@
 """The benchmark: both sides compute the same; ratios, verdicts, files, messages. No timing."""
 
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -345,3 +346,22 @@ def test_the_table_on_the_terminal():
     numbers = ["2", "ms", "–", "0.0123", "0.0123–0.0123", "0.04", "2", "yes"]
     assert lines[4].split()[-len(numbers) :] == numbers
     assert set(name.split()) <= set(" ".join(lines).split())
+
+
+def test_a_ratio_is_our_seconds_over_theirs(monkeypatch):
+    class Made:
+        def __init__(self, seconds):
+            self.seconds = lambda: seconds
+
+        def ask(self, what):
+            return {"numbers": [1.0]} if what == "numbers" else {}
+
+    @contextlib.contextmanager
+    def started(side, folder):
+        yield Made({"ours": 1.0, "theirs": 4.0}[side.module]), 0.0
+
+    monkeypatch.setattr(pairs, "started", started)
+    case = Case("made", 1.0, Side("ours", {}), Side("theirs", {}))
+    row = Row("made", "made", "other", "warm", (case,))
+    pair = pairs.measure(row, case, pairs=3, quick=True)
+    assert pair["ratio"] == pair["ours_seconds"] / pair["theirs_seconds"] == 0.25

@@ -1,5 +1,6 @@
 """The depth sweep: its numbers, its files, its sentences."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -17,7 +18,7 @@ from experiments.depth import cells, picture, report, theory
 from experiments.depth import experiment as depth
 from experiments.learning import networks
 from experiments.pages import charts
-from experiments.runs import files, store
+from experiments.runs import experiment, files, runtime, store
 from experiments.runs.devices import SideBySide
 
 pytestmark = pytest.mark.usefixtures("users_jax")
@@ -555,3 +556,40 @@ def test_the_command_line_as_a_user_calls_it(tmp_path):
     assert run.returncode == 0
     assert "sigmoid, he_normal: " in run.stdout
     assert "decades a layer" in run.stdout
+
+
+def test_each_seed_draws_parameters_of_its_own():
+    plan = planned(depths=(2,), activations=("tanh",), weights=("he_normal",), width=(7,))
+    params = SideBySide.over_devices(5).get(draw_of(plan, plan.cells[0]).params)
+    for theta, _ in params:
+        assert len({of_seed.tobytes() for of_seed in theta}) == len(theta) == 5
+
+
+def test_entries_that_only_fill_the_devices_are_dropped():
+    """Three measurements on two devices: the fourth entry repeats the first."""
+    spread = {"one": np.arange(4), "two": np.arange(8).reshape(4, 2)}
+    results = SideBySide(3, SideBySide.over_devices(1).mesh).get(spread)
+    np.testing.assert_array_equal(results["one"], [0, 1, 2])
+    np.testing.assert_array_equal(results["two"], [[0, 1], [2, 3], [4, 5]])
+
+
+def test_a_failure_is_raised_when_the_folder_is_filled(tmp_path, capsys):
+    """By an experiment that measures nothing: rows and verdicts are stored before."""
+    rows = pl.DataFrame({"number": [1.5]})
+    conclusion = experiment.Conclusion(rows, ["One verdict."], {}, failure="It is off.")
+    of = dataclasses.replace(
+        depth.EXPERIMENT,
+        measure=lambda plan, store: ([rows], True),
+        conclude=lambda plan, results: conclusion,
+        table=str,
+    )
+    plan = depth.prepare(depth.Settings(out=tmp_path / "run"))
+    with (
+        contextlib.closing(of.open(plan)) as opened,
+        pytest.raises(runtime.FailedError, match=r"^It is off\.$"),
+    ):
+        experiment.run(of, plan, opened)
+    assert pl.read_parquet(tmp_path / "run" / store.ROWS).equals(rows)
+    about = json.loads((tmp_path / "run" / store.RUN).read_text())
+    assert (about["finished"], about["verdicts"]) == (True, ["One verdict."])
+    assert "One verdict." in capsys.readouterr().out

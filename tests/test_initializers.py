@@ -169,3 +169,10 @@ def test_what_cannot_be_drawn(arguments, error, sentence, unhooked):
 def test_sigma_w_is_a_standard_deviation(scheme, sigma_w):
     with pytest.raises(ValueError, match="sigma_w: expected a finite standard deviation >= 0, got"):
         scheme(sigma_w)
+
+
+def test_theta_and_b_are_drawn_apart(key):
+    """One scheme and one row of numbers for both: from one key they would be the same."""
+    net = jaxnn.Network((1, 5), "tanh", "regression")
+    ((theta, b),) = jaxnn.init(net, key, jax.nn.initializers.normal(1.0), 1.0)
+    assert not np.isclose(theta[0], b).any()
