@@ -32,7 +32,7 @@ from experiments.bench.rows import Case, Row
 from experiments.bench.workload import Floor
 from experiments.runs import schema
 
-pytestmark = [pytest.mark.xdist_group("bench"), pytest.mark.usefixtures("users_jax")]
+pytestmark = pytest.mark.usefixtures("users_jax")
 
 QUICK, FULL = rows.rows(quick=True), rows.rows(quick=False)
 # The libraries of each peer; its process must pay for no other.
@@ -46,7 +46,7 @@ OWN = {
     "trainability_torch": {"torch"},
 }
 LIBRARIES = {"jaxnn", "polars"}.union(*OWN.values())
-CHEAP = ["bench", "--quick", "--pairs", "2", "--row", "import", "--quiet"]
+CHEAP = ["bench", "--quick", "--pairs", "1", "--row", "import", "--quiet"]
 
 
 @pytest.fixture(autouse=True)
@@ -304,6 +304,7 @@ def test_an_unknown_row_is_one_sentence(capsys, tmp_path):
     assert "row: there is no 'x'; choose some of gradient, products," in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_no_peer_is_imported_by_the_command_line():
     code = (
         "import sys; from experiments.__main__ import read; read(['bench']); "

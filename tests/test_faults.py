@@ -20,7 +20,7 @@ import pytest
 
 from experiments.runs.store import PARTS, ROWS, RUN
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 CELLS = 30 * 6  # many cheap ones, of four compiled programs

@@ -96,6 +96,9 @@ def test_what_is_no_range_is_one_sentence(text):
 def test_a_range_ends_before_the_memory_does(text):
     with pytest.raises(ValueError, match="x: expected at most 100000 values"):
         grid.numbers("x", [text])
+
+
+def test_the_most_values_of_a_range():
     assert len(grid.numbers("x", ["1:100000:1"])) == grid.MOST_VALUES
 
 

@@ -1,6 +1,7 @@
 """The ten laws: predictions against closed forms, measurements, verdicts, files, messages."""
 
 import dataclasses
+import functools
 import json
 import math
 
@@ -43,32 +44,64 @@ from experiments.laws.law import (
 from experiments.pages import charts
 from experiments.runs import schema, store
 
-# One worker runs this file: its tests share a finished run and compiled programs.
-pytestmark = [pytest.mark.xdist_group("laws"), pytest.mark.usefixtures("users_jax")]
+pytestmark = pytest.mark.usefixtures("users_jax")
 
 CHEAP = ("layer-jacobian", "self-normalising")
-SMALL = ["laws", "--quick", "--no-cache", "--law", *CHEAP]
+SMALL = ["laws", "--quick", "--quiet", "--no-cache", "--law", *CHEAP]
+SMALLER = {
+    "layer-jacobian": layer_jacobian.Setup(width=100, layers=2, seeds=6),
+    "self-normalising": self_normalising.Setup(width=100, layers=20, seeds=10),
+}
 
 
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory):
+    """The folder of a run of two laws, measured on networks smaller than those of --quick."""
     out = tmp_path_factory.mktemp("laws") / "run"
-    with jax.enable_x64(False):
+    smaller = [
+        dataclasses.replace(law, quick=SMALLER.get(law.name, law.quick)) for law in laws.LAWS
+    ]
+    with jax.enable_x64(False), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(laws, "LAWS", tuple(smaller))
         assert main([*SMALL, "--out", str(out)]) == 0
     return out
 
 
-def predicted(module, setup=None):
-    """Predicted values of a law by case, and its prediction."""
+@pytest.fixture
+def measured_as_predicted(monkeypatch):
+    """Laws whose measurement is exactly what they predict, and no pictures but the charts' JSON."""
+
+    def exact(law):
+        def measure(setup, _):
+            with jax.enable_x64(True):
+                return perfect(law.predict(setup))
+
+        return dataclasses.replace(law, measure=measure)
+
+    def rendered(figure, stem):
+        return {f"{stem}.json": figure.chart.to_json(validate=False, ensure_ascii=False).encode()}
+
+    monkeypatch.setattr(laws, "LAWS", tuple(map(exact, laws.LAWS)))
+    monkeypatch.setattr(charts, "rendered", rendered)
+
+
+@functools.cache
+def prediction_of(law):
+    """The prediction of the full run."""
     with jax.enable_x64(True):
-        prediction = module.LAW.predict(setup or module.LAW.full)
+        return law.predict(law.full)
+
+
+def predicted(module):
+    """Predicted values of a law by case, and its prediction."""
+    prediction = prediction_of(module.LAW)
     return {e.case: e.value for e in prediction.numbers}, prediction
 
 
 def gaussian(f):
     """E[f(g)]."""
-    value, _ = integrate.quad(lambda g: f(g) * stats.norm.pdf(g), -12, 12, limit=400)
-    return value
+    value, _ = integrate.quad(lambda g: f(g) * math.exp(-g * g / 2), -12, 12, limit=400)
+    return value / math.sqrt(2 * math.pi)
 
 
 def steady(sigma, sigma_w, sigma_b):
@@ -147,7 +180,7 @@ def test_mean_singular_values_in_closed_form():
 
 
 def test_the_mean_singular_value_of_a_tanh_layer_is_that_of_large_matrices():
-    rng, n, q = np.random.default_rng(0), 700, 2.0
+    rng, n, q = np.random.default_rng(0), 500, 2.0
     slopes = 1 / np.cosh(math.sqrt(q) * stats.norm.ppf((np.arange(n) + 0.5) / n)) ** 2
     values = [
         np.linalg.svd(slopes[:, None] * rng.normal(size=(n, n)) / math.sqrt(n), compute_uv=False)
@@ -242,13 +275,15 @@ def test_the_reach_of_a_signal():
     sigma_b = math.sqrt(0.05)
     expected = -1 / math.log(chi(tanh_slope, 1.0, steady(math.tanh, 1.0, sigma_b)))
     assert trainability.reach(1.0) == pytest.approx(expected, rel=1e-5)
+    q, c = steady(math.tanh, 2.0, sigma_b), 0.5
     with jax.enable_x64(True):
-        q = jaxnn.meanfield.fixed_point("tanh", 2.0, sigma_b)
-        c = float(jaxnn.meanfield.correlation_fixed_point("tanh", 2.0, sigma_b))
-        up, down = (
-            float(jaxnn.meanfield.correlation_map("tanh", 2.0, sigma_b, q, c + h))
-            for h in (1e-4, -1e-4)
-        )
+
+        def after(c):
+            return float(jaxnn.meanfield.correlation_map("tanh", 2.0, sigma_b, q, c))
+
+        for _ in range(60):
+            c = after(c)
+        up, down = after(c + 1e-4), after(c - 1e-4)
     assert trainability.reach(4.0) == pytest.approx(-1 / math.log((up - down) / 2e-4), rel=1e-4)
     values, _ = predicted(trainability)
     assert values["σ_w² = 4: depth that trains, 3 ξ_c"] == 3 * trainability.reach(4.0)
@@ -373,8 +408,7 @@ def perfect(prediction):
 @pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.name)
 def test_a_law_that_is_off_by_a_fifth_does_not_hold(law):
     """The tolerances of the full run have the power to tell; of bounds, a factor of three."""
-    with jax.enable_x64(True):
-        prediction = law.predict(law.full)
+    prediction = prediction_of(law)
     measurement = perfect(prediction)
     assert compare(law, prediction, measurement)["holds"].all()
     cases = [number.case for number in prediction.numbers]
@@ -441,19 +475,27 @@ def test_training_is_the_plain_loop():
     x = jax.random.normal(of_x, (20, 4))
     examples = training.Examples(x, jnp.arange(20) % 3)
     descent = training.Descent(rate=0.3, momentum=0.9, batch=5)
-    found = training.accuracies(net, params, examples, key, descent, steps=40, looks=2, depth=2)
+    scores = training.accuracies(net, params, examples, key, descent, steps=40, looks=2, depth=2)
     batches = np.asarray(jax.random.randint(key, (2, 20, 5), 0, 20))
     velocity = jax.tree.map(jnp.zeros_like, params)
-    backprop, forward = jax.jit(jaxnn.backprop), jax.jit(jaxnn.forward)
+
+    @jax.jit
+    def moved(params, velocity, batch):
+        _, gradient = jaxnn.backprop(net, params, x[batch], examples.y[batch], depth=2)
+        velocity = jax.tree.map(lambda v, g: 0.9 * v - 0.3 * g, velocity, gradient)
+        return jax.tree.map(jnp.add, params, velocity), velocity
+
+    @jax.jit
+    def guesses(params):
+        outputs = jax.vmap(lambda row: jaxnn.forward(net, params, row, depth=2))(x)
+        return jnp.argmax(outputs, axis=1)
+
     accuracies = []
     for part in batches:
         for batch in part:
-            _, gradient = backprop(net, params, x[batch], examples.y[batch], depth=2)
-            velocity = jax.tree.map(lambda v, g: 0.9 * v - 0.3 * g, velocity, gradient)
-            params = jax.tree.map(jnp.add, params, velocity)
-        guess = [int(jnp.argmax(forward(net, params, row, depth=2))) for row in x]
-        accuracies.append(np.mean(np.array(guess) == np.asarray(examples.y)))
-    np.testing.assert_allclose(found, accuracies, atol=1e-6)
+            params, velocity = moved(params, velocity, batch)
+        accuracies.append(np.mean(np.asarray(guesses(params)) == np.asarray(examples.y)))
+    np.testing.assert_allclose(scores, accuracies, atol=1e-6)
     assert accuracies[1] > 0.5  # it learns something
 
 
@@ -463,18 +505,20 @@ def test_the_fewest_steps_are_those_of_the_best_rate():
     x = math.sqrt(3) * jnp.eye(3)
     examples = training.Examples(x, x @ jnp.diag(jnp.array([1.0, 0.5, 0.2])))
 
-    backprop = jax.jit(jaxnn.backprop)
+    @jax.jit
+    def moved(params, rate):
+        loss, gradient = jaxnn.backprop(net, params, x, examples.y)
+        return loss, jax.tree.map(lambda v, g: v - rate * g, params, gradient)
 
     def steps(rate):
         here, first = params, None
         for count in range(1, 500):
-            loss, gradient = backprop(net, here, x, examples.y)
+            loss, here = moved(here, rate)
             first = loss if first is None else first
             if loss <= 0.01 * first:
                 return count
             if not loss < 10 * first:
                 return math.inf
-            here = jax.tree.map(lambda v, g, rate=rate: v - rate * g, here, gradient)
         return math.inf
 
     rates = [8.0, 0.1, 0.4, 0.05]
@@ -497,7 +541,7 @@ def test_two_laws_hold_when_measured(small_run):
     assert rows["holds"].all()
     weights = rows.filter(pl.col("case").str.contains("weights alone"))
     assert weights.height == 3
-    assert (weights["tolerance"] < 0.01).all()
+    assert (weights["tolerance"] < 0.02).all()
     assert rows["reason"].str.len_chars().min() > 10
     assert rows["source"].n_unique() == 2
 
@@ -515,12 +559,20 @@ def test_files_of_the_chosen_laws_and_no_others(small_run):
     expected |= {name for law in CHEAP for name in charts.names(f"law-{law}")}
     assert {path.name for path in small_run.iterdir()} == expected
     picture = (small_run / "law-layer-jacobian.svg").read_text()
-    for text in ("2 layer-jacobian holds: 9 of 9", "Glorot", "width 200", "mean singular value"):
+    for text in ("2 layer-jacobian holds: 9 of 9", "Glorot", "width 100", "mean singular value"):
         assert text in picture
     run = json.loads((small_run / store.RUN).read_text())
     assert run["finished"]
     assert run["closing"] == "2 of 2 laws hold"
     assert run["what"]["settings"]["law"] == list(CHEAP)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHEAP)
+def test_a_law_holds_in_a_quick_run(name):
+    law = next(law for law in laws.LAWS if law.name == name)
+    rows, _ = examine(law, quick=True, seed=0)
+    assert rows["holds"].all()
 
 
 def wrong(law, factor=1.2):
@@ -534,7 +586,9 @@ def wrong(law, factor=1.2):
     return dataclasses.replace(law, predict=predict)
 
 
-def test_a_broken_law_is_reported_with_exit_code_1(tmp_path, capsys, monkeypatch):
+def test_a_broken_law_is_reported_with_exit_code_1(
+    tmp_path, capsys, monkeypatch, measured_as_predicted
+):
     broken = [wrong(law) if law.name == CHEAP[0] else law for law in laws.LAWS]
     monkeypatch.setattr(laws, "LAWS", tuple(broken))
     out = tmp_path / "run"
@@ -548,12 +602,14 @@ def test_a_broken_law_is_reported_with_exit_code_1(tmp_path, capsys, monkeypatch
     rows = pl.read_parquet(out / store.ROWS)
     holds = dict(rows.group_by("law").agg(pl.col("holds").all()).rows())
     assert holds == {CHEAP[0]: False, CHEAP[1]: True}
-    assert "does not hold" in (out / "law-layer-jacobian.svg").read_text()
+    assert "does not hold" in (out / "law-layer-jacobian.json").read_text()
     assert json.loads((out / store.RUN).read_text())["finished"]
 
 
-def test_an_interrupted_run_keeps_what_was_measured_and_goes_on(tmp_path, capsys, monkeypatch):
-    examine, seen = laws.examine, []
+def test_an_interrupted_run_keeps_what_was_measured_and_goes_on(
+    tmp_path, capsys, monkeypatch, measured_as_predicted
+):
+    seen = []
 
     def interrupted(law, quick, seed):
         seen.append(law.name)

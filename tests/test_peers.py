@@ -15,7 +15,7 @@ from experiments.peers import experiment as peers
 from experiments.peers.report import OURS, THEIRS
 from experiments.runs import schema, store
 
-pytestmark = [pytest.mark.xdist_group("train"), pytest.mark.usefixtures("users_jax")]
+pytestmark = pytest.mark.usefixtures("users_jax")
 
 SMALL = [
     *("peers", "--data", "wine", "diabetes", "--hidden", "8", "--epochs", "30", "--seeds", "2"),

@@ -1,6 +1,5 @@
 """`predict`: columns by name, units, classes, formats, and what is refused."""
 
-import jax
 import numpy as np
 import polars as pl
 import pytest
@@ -10,14 +9,7 @@ from test_model import made, write
 from experiments.__main__ import main
 from experiments.learning import model
 
-pytestmark = pytest.mark.xdist_group("model")
-
-
-@pytest.fixture(autouse=True)
-def user_s_jax(strict_jax):
-    """JAX as a user has it: float32, promotion allowed."""
-    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("users_jax")
 
 
 def asked(folder, known, table, *more, name="rows.csv", code=0):

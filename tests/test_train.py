@@ -22,24 +22,13 @@ from experiments.train import experiment as train
 from jaxnn import divergence
 from jaxnn.fit import Best
 
-pytestmark = pytest.mark.xdist_group("train")
+pytestmark = pytest.mark.usefixtures("users_jax")
 
 EPOCHS = 6
 SMALL = [
     *("train", "--data", "breast_cancer", "--hidden", "3x6", "--epochs", str(EPOCHS)),
     *("--batch", "100", "--looks", "4", "--checkpoint", "0", "--quiet", "--no-cache"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def user_s_jax(strict_jax):
-    """JAX as a user has it: float32, promotion allowed."""
-    with (
-        jax.enable_x64(False),
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-    ):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -238,13 +227,36 @@ def test_a_run_that_diverges_is_a_sentence_and_keeps_what_was_done(
     model.read(out)
 
 
-def test_a_network_without_a_finite_number_is_drawn_all_the_same(tmp_path, capsys):
-    """The signal leaves float32 before the first step, so that there are no curves at all."""
-    out, far = tmp_path / "run", ["--activation", "relu", "--sigma-w", "1000", "--hidden", "30x8"]
-    assert main([*SMALL, "--data", "diabetes", *far, "--out", str(out)]) == 1
+FAR = ["--data", "diabetes", "--activation", "relu", "--sigma-w", "1e10", "--hidden", "6x8"]
+
+
+@pytest.mark.slow
+def test_a_signal_that_leaves_float32_before_the_first_step(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main([*SMALL, *FAR, "--out", str(out)]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: epoch 1, step 0, counted from 0: the loss is nan; the signal")
     assert error.count("\n") == 1
+    assert pl.read_parquet(out / store.ROWS)["loss"].is_nan().all()
+    for name in train.EXPERIMENT.leaves:
+        assert (out / name).stat().st_size > 0
+
+
+def test_a_network_without_a_finite_number_is_drawn_all_the_same(tmp_path, capsys, monkeypatch):
+    """The outcome of such a run: there are no curves at all."""
+
+    def train_nothing(recipe, progress, saver, stopped, tell):
+        nothing = np.full((1, 2, 3), np.nan)
+        flows = np.full((1, len(loop.FLOW), len(recipe.net.sizes) - 1), np.nan)
+        test = measures.Tested((np.nan,) * 3, np.full((len(recipe.test[0]), 1), np.nan))
+        seconds = loop.Seconds(0.0, 0.0)
+        outcome = nothing, np.zeros(1, int), flows, 0, progress.params, test, seconds
+        return loop.Outcome(*outcome, ended=None, failure="epoch 1, step 0: the loss is nan")
+
+    monkeypatch.setattr(loop, "train", train_nothing)
+    out = tmp_path / "run"
+    assert main([*SMALL, *FAR, "--out", str(out)]) == 1
+    assert capsys.readouterr().err == "error: epoch 1, step 0: the loss is nan\n"
     assert pl.read_parquet(out / store.ROWS)["loss"].is_nan().all()
     for name in train.EXPERIMENT.leaves:
         assert (out / name).stat().st_size > 0

@@ -19,7 +19,7 @@ from experiments.learning import model
 from experiments.runs.store import PARTS, ROWS, RUN
 from experiments.train import experiment as train
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 EPOCHS = 60
