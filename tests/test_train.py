@@ -1,5 +1,6 @@
 """Training as a user calls it: what it leaves, and that it goes on as if nothing had happened."""
 
+import copy
 import json
 import shutil
 from functools import partial
@@ -419,3 +420,25 @@ def test_the_dry_run_is_a_config_file(tmp_path, capsys):
     (tmp_path / "run.toml").write_text(text)
     assert main(["train", "--config", str(tmp_path / "run.toml"), "--dry-run"]) == 0
     assert capsys.readouterr().out == text
+
+
+def test_a_resumed_run_ends_in_the_same_best_epoch():
+    """From a checkpoint in memory; by a step size so large that the best epoch is an early one."""
+    plan, trees = planned(epochs=4, batch=100, rate=0.1, looks=2), {}
+
+    def trained(tree=None):
+        progress = loop.Progress.begun(plan.recipe, train.begin(plan))
+        if tree is not None:
+            progress.load(tree)
+        saver = loop.Saver(
+            lambda epoch, tree: trees.update({epoch: copy.deepcopy(tree)}), 0.0, progress.epoch
+        )
+        return loop.train(plan.recipe, progress, saver, [], lambda progress: None)
+
+    outcome = trained()
+    assert 0 < outcome.best < outcome.epochs == 4
+    loss = jaxnn.evaluate(plan.net, outcome.params, *plan.recipe.sets[1]).loss
+    assert outcome.measured[outcome.best, 1, 0] == pytest.approx(float(loss), rel=1e-6)
+    resumed = trained(trees[3])
+    for name in ("best", "params", "measured", "flows", "test"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(resumed, name), getattr(outcome, name))
