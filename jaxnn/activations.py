@@ -6,13 +6,12 @@ everything about it: the forward pass needs σ(z), the backward pass σ′(z), a
 Three rules hold for every entry of the table:
 
 * σ′ is accurate relative to its own size, also where σ saturates. The article's a (1 - a) is
-  σ(z) σ(-z); written that way it keeps the tail that 1 - a rounds to zero, and the tail is what
-  decides whether a gradient has vanished or only become small.
-* ±inf gives the limit (sin has none there and gives nan), nan stays nan, and the dtype that comes
-  in goes out. Products like z · σ(z) would be inf · 0 there; a finite stand-in for z avoids it.
-* At a kink σ′ takes the value that JAX's own derivative takes; `kinks` lists those places. The
-  `where`s are written so that automatic differentiation of σ agrees: that of `maximum(z, 0)`
-  would give ½ at 0.
+  σ(z) σ(-z); written that way it keeps the tail that 1 - a rounds to zero, and the tail decides
+  whether a gradient has vanished or only become small.
+* ±inf gives the limit (sin has none and gives nan), nan stays nan, and the result has the dtype of
+  z. Products like z · σ(z) would be inf · 0 there; a finite substitute for z avoids that.
+* At a kink σ′ has the value of JAX's own derivative; `kinks` lists those points. The `where`s are
+  written so that automatic differentiation of σ agrees: `maximum(z, 0)` would give ½ at 0.
 """
 
 import math
@@ -33,16 +32,16 @@ class Activation:
     """An activation function σ with its derivative σ′.
 
     Args:
-        name: what tables and charts call it.
+        name: its name in tables and charts.
         sigma: z -> σ(z), entry by entry; keeps shape and dtype.
         prime: z -> σ′(z) = dσ/dz, entry by entry; keeps shape and dtype.
-        kinks: the places where σ′ jumps; there `prime` gives one of the two one-sided values.
-        homogeneous: whether σ(cz) = c σ(z) for every c > 0: a signal through it is measured beyond
-            the range of a float.
-        increasing: whether σ′ >= 0 for every z: then σ′ is its own size.
+        kinks: the points where σ′ jumps; there `prime` gives one of the two one-sided values.
+        homogeneous: whether σ(cz) = c σ(z) for every c > 0; a signal is then measured beyond the
+            range of a float too.
+        increasing: whether σ′ >= 0 for every z; |σ′| is then σ′ itself.
 
-    The value is hashable and static under `jax.jit`. Two are equal when their fields are, so make
-    your own once, at module level: a lambda made anew at each call compiles anew at each call.
+    Hashable and static under `jax.jit`. Two are equal if their fields are, so make your own once,
+    at module level: with a new lambda in each call, each call compiles again.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -65,12 +64,12 @@ def _largest(z: Array) -> float:
 
 
 def _finite(z: Array) -> Array:
-    """Puts the largest finite floats in the place of ±inf; nan stays."""
+    """Replace ±inf by the largest finite floats; nan stays."""
     return jnp.clip(z, -_largest(z), _largest(z))
 
 
 def _above(z: Array) -> Array:
-    """Puts the lowest finite float in the place of -inf; inf and nan stay."""
+    """Replace -inf by the lowest finite float; inf and nan stay."""
     return jnp.maximum(z, -_largest(z))
 
 
@@ -142,7 +141,7 @@ def _leaky_relu_prime(z: Array) -> Array:
 
 
 def _below(z: Array) -> Array:
-    """What the exponential of a unit's left half may see: z where it is at most 0, else 0."""
+    """min(z, 0), so that exp cannot overflow."""
     return jnp.where(z > 0, 0, z)
 
 
@@ -328,10 +327,10 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def find_activation(activation: str | Activation) -> Activation:
-    """The activation of that name, or the value itself.
+    """Return the activation of a name; an Activation is returned as it is.
 
     Raises:
-        ValueError: the name is not in `ACTIVATIONS`; the sentence lists those that are.
+        ValueError: the name is not in `ACTIVATIONS`; the message lists those that are.
         TypeError: it is neither a name nor an Activation.
 
     Example:

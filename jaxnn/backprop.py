@@ -19,12 +19,11 @@ and through a[i] = σ(z[i]), entry by entry,
 
     Δz[i]_j  = Δa[i]_j σ′(z[i]_j)                       Δz[i] = Δa[i] ∘ σ′(z[i])               (4)
 
-Unrolled, Δz[l] is Δz[L] times one matrix θ[i]ᵀ diag(σ′(z[i])) for each i = L-1 … l: the product
-that makes gradients vanish or explode.
+Unrolled, Δz[l] is Δz[L] times one matrix θ[i]ᵀ diag(σ′(z[i])) for each i = L-1 … l. This product
+makes gradients vanish or explode.
 
-A batch is B rows. Its loss is the mean over its examples, so Δz[L] = (ŷ - y) / B; the rows then
-share (1) and (2) as sums over examples, which is what aᵀ Δz and the column sum are, and do not
-meet in (3) and (4).
+A batch is B rows. Its loss is the mean over its examples, so Δz[L] = (ŷ - y) / B. In (1) and (2)
+the rows are summed over, by aᵀ Δz and by the column sum; in (3) and (4) each row is by itself.
 
 Index legend: B examples, L layers of weights; i counts θ and b from 0; j runs over n[i] units,
 k over n[i+1]. z[l], a[l]: (B, n[l]); θ[i]: (n[i], n[i+1]); b[i]: (n[i+1],).
@@ -40,11 +39,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
 from .compiled import Numbers, compiled
-from .layers import Layer, Pairs, is_run, layer_of
+from .layers import Layer, Layers, Pairs, is_run, layer_of
 from .network import (
     Depth,
     Forward,
     Network,
+    UsedDepth,
     as_rows,
     check_data,
     check_depth_as_data,
@@ -56,7 +56,6 @@ from .network import (
 )
 
 P = TypeVar("P", bound=Pairs)
-Params = tuple[Layer, ...]
 Batch = Real[Numbers, "B {net.sizes[0]}"]
 
 
@@ -68,8 +67,7 @@ class Deltas(NamedTuple):
     theta: (Δθ[0], …, Δθ[L-1]).
     b: (Δb[0], …, Δb[L-1]).
 
-    A run has one entry for its k layers, (k, B, n) and (k, n, n), zero in those that `depth` leaves
-    out.
+    A run has one entry for its k layers, (k, B, n) and (k, n, n), zero in layers beyond `depth`.
     """
 
     z: tuple[Float[Array, "*k_B n"], ...]
@@ -79,61 +77,61 @@ class Deltas(NamedTuple):
 
 
 class Backward(NamedTuple):
-    """What the recursion yields: Δ(θ, b) of every Layer, Δa[0], and every Δz and Δa between.
+    """The results of the recursion: Δ(θ, b) of every Layer, Δa[0], and every Δz and Δa between.
 
-    delta_z and delta_a have an entry for each Layer, Δz and Δa of what it computes; Δa of the last
-    layer is not among them, since the recursion starts below it.
+    delta_z and delta_a have an entry for the z and the a of each Layer, except for Δa of the last
+    layer, which the recursion starts below.
     """
 
-    layers: Params
+    layers: Layers
     delta_x: Float[Array, "B n_in"]
     delta_z: tuple[Float[Array, "*k_B n"], ...]
     delta_a: tuple[Float[Array, "*k_B n"], ...]
 
 
 def parameter_deltas(a: Float[Array, "B n_in"], delta_z: Float[Array, "B n_out"]) -> Layer:
-    """From Δz[i+1] to Δ(θ[i], b[i]); a is a[i]."""
+    """Return Δ(θ[i], b[i]) from a[i] and Δz[i+1]."""
     return Layer(theta=a.T @ delta_z, b=jnp.sum(delta_z, axis=0))  # (1), (2)
 
 
 def delta_below(layer: Layer, delta_z: Float[Array, "B n_out"]) -> Float[Array, "B n_in"]:
-    """From Δz[i+1] to Δa[i]."""
+    """Return Δa[i] from Δz[i+1]."""
     return delta_z @ layer.theta.T  # (3)
 
 
 def through_activation(
     net: Network, delta_a: Float[Array, "B n"], z: Float[Array, "B n"]
 ) -> Float[Array, "B n"]:
-    """From Δa[i] to Δz[i] of a hidden layer."""
+    """Return Δz[i] of a hidden layer from Δa[i]."""
     return delta_a * net.activation.prime(z)  # (4)
 
 
 def backward_rows(
     net: Network,
-    params: Params,
+    params: Layers,
     rows: Forward,
     delta_z: Float[Array, "B n_out"],
-    depth: Array | int | None = None,
+    depth: UsedDepth = None,
 ) -> Backward:
-    """The recursion (1) to (4) from any Δz[L], over rows."""
+    """Run the recursion (1) to (4) over rows, from any Δz[L]."""
     *hidden, last = params
     layers, all_z, all_a = [parameter_deltas(rows.inputs[-1], delta_z)], [delta_z], []
     delta_a = delta_below(last, delta_z)
     for i in reversed(range(len(hidden))):
         backward = _run_backward if is_run(params[i]) else _single_backward
-        gradient, below, delta_z, of_a = backward(net, params[i], rows, i, delta_a, depth)
+        gradient, below, delta_z, delta_a = backward(net, params[i], rows, i, delta_a, depth)
         layers.append(gradient)
         all_z.append(delta_z)
-        all_a.append(of_a)
+        all_a.append(delta_a)
         delta_a = below
     return Backward(tuple(layers[::-1]), delta_a, tuple(all_z[::-1]), tuple(all_a[::-1]))
 
 
-Step = tuple[Layer, Array, Array, Array]  # Δ(θ, b), Δa below, and every Δz and Δa of the Layer
+Step = tuple[Layer, Array, Array, Array]  # Δ(θ, b), Δa below, and the Δz and Δa of the Layer
 
 
 def _single_backward(
-    net: Network, layer: Layer, rows: Forward, i: int, delta_a: Array, depth: Array | int | None
+    net: Network, layer: Layer, rows: Forward, i: int, delta_a: Array, depth: UsedDepth
 ) -> Step:
     delta_z = through_activation(net, delta_a, rows.z[i])
     gradient = parameter_deltas(rows.inputs[i], delta_z)
@@ -141,11 +139,11 @@ def _single_backward(
 
 
 def _run_backward(
-    net: Network, run: Layer, rows: Forward, i: int, delta_a: Array, depth: Array | int | None
+    net: Network, run: Layer, rows: Forward, i: int, delta_a: Array, depth: UsedDepth
 ) -> Step:
-    """The layers of a run from the last used one down, each result into a buffer of its own.
+    """Go down a run from the last layer used, with a buffer for each kind of result.
 
-    A buffer that is only written to is updated in place, and dropped where nobody reads it.
+    XLA updates a buffer in place if the loop only writes to it, and drops it if it is not used.
     """
     used = len(run.b) if depth is None else depth
 
@@ -155,9 +153,7 @@ def _run_backward(
         delta_z = through_activation(net, delta_a, run_z(rows, i, j))
         gradient = parameter_deltas(run_input(rows, i, j), delta_z)
         put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
-        gradients = Layer(
-            *(put(of, values) for of, values in zip(gradients, gradient, strict=True))
-        )
+        gradients = Layer(*map(put, gradients, gradient))
         below = delta_below(layer_of(run, j), delta_z)
         return gradients, below, put(all_z, delta_z), put(all_a, delta_a)
 
@@ -175,20 +171,20 @@ def deltas(
     *,
     depth: Depth = None,
 ) -> Deltas:
-    """Every Δa, Δz, Δθ and Δb of one example, by the formulas at the head of this module.
+    """Return every Δa, Δz, Δθ and Δb of one example, by the formulas at the head of this module.
 
     Args:
         net: the network.
         params: L pairs (θ, b).
         x: one example, (n[0],).
         y: its label, as for `jaxnn.loss`.
-        depth: how many layers of the one run in `params` are used, an integer or a traced integer;
-            all of them where it is None.
+        depth: the number of layers used of the one run in `params`, an integer or a traced
+            integer; all of them by default.
 
     Returns:
         Deltas: `z` holds Δz[1] … Δz[L], `a` holds Δa[0] … Δa[L], `theta` and `b` Δθ[0] … and
-        Δb[0] …; each of the shape of what it is the derivative by. Δa[L] = ∂loss/∂ŷ is infinite
-        where ŷ has rounded to 0 at a label that holds mass; Δz[L] = ŷ - y does not pass through it.
+        Δb[0] …; each Δv has the shape of v. Δa[L] = ∂loss/∂ŷ is infinite where ŷ has rounded to 0
+        and the label has mass; Δz[L] = ŷ - y does not depend on it.
 
     Raises:
         ValueError, TypeError: as `jaxnn.loss`.
@@ -208,9 +204,7 @@ def deltas(
 
 
 @compiled
-def _deltas(
-    net: Network, params: Params, x: Numbers, y: Numbers, depth: Array | int | None
-) -> Deltas:
+def _deltas(net: Network, params: Layers, x: Numbers, y: Numbers, depth: UsedDepth) -> Deltas:
     xs, ys = as_rows(net, params, x[None], y[None])
     rows = forward_rows(net, params, xs, depth)
     back = backward_rows(net, params, rows, net.task.delta_z(rows.z[-1], ys), depth)
@@ -223,16 +217,16 @@ def _deltas(
 def backprop(
     net: Network, params: P, xs: Batch, ys: ArrayLike, *, depth: Depth = None
 ) -> tuple[Float[Array, ""], P]:
-    """The mean loss of a batch and its gradient, by the recursion: no automatic differentiation.
+    """Return the mean loss of a batch and its gradient, without automatic differentiation.
 
     Args:
         net: the network.
         params: L pairs (θ, b).
         xs: B examples, (B, n[0]).
-        ys: their labels. Regression and binary: (B, n[L]), or (B,) where n[L] = 1. Multiclass:
+        ys: their labels. Regression and binary: (B, n[L]), or (B,) if n[L] = 1. Multiclass:
             (B,) integer classes, or (B, n[L]) probabilities.
-        depth: how many layers of the one run in `params` are used, an integer or a traced integer;
-            all of them where it is None.
+        depth: the number of layers used of the one run in `params`, an integer or a traced
+            integer; all of them by default.
 
     Returns:
         The mean of `jaxnn.loss` over the batch, and its gradient, a pytree like `params`.
@@ -259,8 +253,8 @@ def backprop(
 
 @compiled
 def _backprop(
-    net: Network, params: Params, xs: Numbers, ys: Numbers, depth: Array | int | None
-) -> tuple[Array, Params]:
+    net: Network, params: Layers, xs: Numbers, ys: Numbers, depth: UsedDepth
+) -> tuple[Array, Layers]:
     xs, ys = as_rows(net, params, xs, ys)
     rows = forward_rows(net, params, xs, depth)
     back = backward_rows(net, params, rows, mean_delta_z(net, rows, ys), depth)
@@ -270,21 +264,21 @@ def _backprop(
 def mean_loss(
     net: Network, params: Pairs, xs: Batch, ys: ArrayLike, *, depth: Depth = None
 ) -> Float[Array, ""]:
-    """The mean of `jaxnn.loss` over a batch; differentiating it runs the hand-written recursion.
+    """Return the mean of `jaxnn.loss` over a batch; its derivative is the hand-written recursion.
 
     Args:
         net: the network.
         params: L pairs (θ, b).
         xs: B examples, (B, n[0]).
         ys: their labels, as for `jaxnn.backprop`.
-        depth: how many layers of the one run in `params` are used, an integer or a traced integer;
-            all of them where it is None.
+        depth: the number of layers used of the one run in `params`, an integer or a traced
+            integer; all of them by default.
 
     Returns:
-        A scalar. `jax.grad`, optax and any other code that differentiates backwards gets its
-        gradient by (1) to (4), with respect to params, xs and ys alike, also with a traced `depth`,
-        where JAX could not differentiate the loop. Forwards (`jax.jvp`) JAX differentiates
-        `jaxnn.loss` instead, which has no rule of its own.
+        A scalar. `jax.grad` and all that uses it (optax, say) get the gradient with respect to
+        params, xs and ys by (1) to (4), also with a traced `depth`, where JAX itself could not
+        differentiate the loop. For forward mode (`jax.jvp`) use `jaxnn.loss`, which has no rule of
+        its own.
 
     Raises:
         ValueError, TypeError: as `jaxnn.loss`.
@@ -305,9 +299,7 @@ def mean_loss(
 
 
 @compiled
-def _mean_loss(
-    net: Network, params: Params, xs: Numbers, ys: Numbers, depth: Array | int | None
-) -> Array:
+def _mean_loss(net: Network, params: Layers, xs: Numbers, ys: Numbers, depth: UsedDepth) -> Array:
     return _mean_of_rows(net, params, *as_rows(net, params, xs, ys), depth)
 
 
@@ -321,17 +313,15 @@ def _mean(net: Network, rows: Forward, ys: Array) -> Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _mean_of_rows(
-    net: Network, params: Params, xs: Array, ys: Array, depth: Array | int | None
-) -> Array:
+def _mean_of_rows(net: Network, params: Layers, xs: Array, ys: Array, depth: UsedDepth) -> Array:
     return _mean(net, forward_rows(net, params, xs, depth), ys)
 
 
-Saved = tuple[Params, Forward, Array, Array | int | None]
+Saved = tuple[Layers, Forward, Array, UsedDepth]
 
 
 def _mean_of_rows_forward(
-    net: Network, params: Params, xs: Array, ys: Array, depth: Array | int | None
+    net: Network, params: Layers, xs: Array, ys: Array, depth: UsedDepth
 ) -> tuple[Array, Saved]:
     rows = forward_rows(net, params, xs, depth)
     return _mean(net, rows, ys), (params, rows, ys, depth)
@@ -339,7 +329,7 @@ def _mean_of_rows_forward(
 
 def _mean_of_rows_backward(
     net: Network, saved: Saved, delta_loss: Array
-) -> tuple[Params, Array, Array, None]:
+) -> tuple[Layers, Array, Array, None]:
     params, rows, ys, depth = saved
     back = backward_rows(net, params, rows, delta_loss * mean_delta_z(net, rows, ys), depth)
     delta_ys = delta_loss * net.task.delta_y(rows.z[-1], ys) / len(ys)

@@ -1,8 +1,8 @@
-"""Divergence: where the numbers of a step leave the range of their dtype first, and what to try.
+"""Divergence: the first number of a step that leaves the range of its dtype, and a remedy.
 
-A step computes z[1] … z[L], the loss, Δz[L] … Δz[1] with the Δ(θ, b) beside them, and new
-parameters, in this order. Of finite parameters the first of these that is nan or inf is the origin;
-how large it is, or would be in a wider float, is told by `gradient_flow`.
+A step computes z[1] … z[L], the loss, Δz[L] … Δz[1] together with the Δ(θ, b), and new parameters,
+in this order. If its parameters are finite, the first of these that is nan or inf is the origin.
+`gradient_flow` measures its size, or the size that it would have in a wider float.
 
 Index legend: z[l] and Δz[l] are (B, n[l]), l = 1 … L; θ[l-1] and b[l-1] are those of layer l.
 """
@@ -17,30 +17,30 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .backprop import backward_rows, mean_delta_z
+from .compiled import compiled
 from .flow import Flow, gradient_flow
-from .layers import Layer
-from .network import Network, forward_rows
+from .layers import Layers
+from .network import Network, UsedDepth, forward_rows
 from .verdict import verdict
 
-Params = tuple[Layer, ...]
 Where = Literal["signal", "loss", "gradient", "update"]
 
 
 class NonFiniteError(FloatingPointError):
-    """The loss, or a parameter, is no longer finite; the message says where it began.
+    """The loss or a parameter is no longer finite; the message names the origin.
 
-    Nothing that was computed is lost: `state` and `history` have it.
+    No result is lost: see `state` and `history`.
 
     Attributes:
-        step: how many steps had been done, `State.step`, when the loss became nan or inf, or a
-            parameter did before any loss was.
-        where: what left the range first: the signal z, the loss itself, the gradient Δ or, all
-            three being finite, the update that the optimiser made of it.
-        layer: the layer l = 1 … L where it did: z[l], Δz[l] or Δ(θ, b)[l-1], or (θ, b)[l-1].
-        state: the last good State, of finite parameters and before a step whose loss was finite
-            (unless there was none): training may go on from it, with a smaller step size.
-        losses: of the steps of the epochs since the last State that was handed out, (epochs, S).
-        history: from `jaxnn.fit`, everything up to that epoch.
+        step: the number of steps done, `State.step`, before the first loss that is nan or inf, or
+            before a parameter is, if earlier.
+        where: what left the range first: the signal z, the loss itself, the gradient Δ or, if all
+            three are finite, the update that the optimiser computed.
+        layer: the layer l = 1 … L of z[l], of Δz[l] or Δ(θ, b)[l-1], or of (θ, b)[l-1].
+        state: the last good State, with finite parameters and before a step whose loss was finite
+            (if any): training may be continued from it, with a smaller step size.
+        losses: of the steps since the last State that was yielded, (epochs, S).
+        history: of `jaxnn.fit`, up to that epoch.
     """
 
     def __init__(self, sentence: str, step: int, origin: "Origin", state: Any, losses: np.ndarray):
@@ -53,15 +53,15 @@ class NonFiniteError(FloatingPointError):
 
 
 class Origin(NamedTuple):
-    """Where the numbers of a step leave the range first, and a sentence on it."""
+    """The first numbers of a step that leave the range, and a clause about them."""
 
     where: Where
     layer: int
-    sentence: str
+    clause: str
 
 
 class _Finite(NamedTuple):
-    """What is finite of a step, an entry a layer of weights, and the flow of its gradient."""
+    """For each layer of weights whether a step's numbers are finite; the flow of its gradient."""
 
     z: Bool[Array, " L"]
     loss: Bool[Array, ""]
@@ -71,22 +71,20 @@ class _Finite(NamedTuple):
 
 
 @jax.jit
-def _finite(
-    net: Network, params: Params, xs: Array, ys: Array, depth: Array | int | None
-) -> _Finite:
+def _finite(net: Network, params: Layers, xs: Array, ys: Array, depth: UsedDepth) -> _Finite:
     rows = forward_rows(net, params, xs, depth)
     back = backward_rows(net, params, rows, mean_delta_z(net, rows, ys), depth)
     return _Finite(
-        z=_each(params, rows.z),
+        z=_finite_by_layer(params, rows.z),
         loss=jnp.isfinite(jnp.mean(net.task.loss(rows.z[-1], ys))),
-        delta_z=_each(params, back.delta_z),
+        delta_z=_finite_by_layer(params, back.delta_z),
         delta=finite_layers(back.layers),
         flow=gradient_flow(net, params, xs, ys, depth=depth),
     )
 
 
-def _each(params: Params, values: tuple[Array, ...]) -> Bool[Array, " L"]:
-    """Whether all entries of each layer are finite; of a run there are k."""
+def _finite_by_layer(params: Layers, values: tuple[Array, ...]) -> Bool[Array, " L"]:
+    """For each layer whether all its values are finite; a run has k layers."""
     flags = [
         jnp.isfinite(v).reshape(len(layer.b) if layer.b.ndim == 2 else 1, -1).all(axis=1)
         for layer, v in zip(params, values, strict=True)
@@ -94,14 +92,15 @@ def _each(params: Params, values: tuple[Array, ...]) -> Bool[Array, " L"]:
     return jnp.concatenate(flags)
 
 
-def finite_layers(params: Params) -> Bool[Array, " L"]:
-    """Whether θ and b of each layer of weights are finite."""
+@compiled
+def finite_layers(params: Layers) -> Bool[Array, " L"]:
+    """Return for each layer of weights whether θ and b are finite."""
     thetas, biases = zip(*params, strict=True)
-    return _each(params, thetas) & _each(params, biases)
+    return _finite_by_layer(params, thetas) & _finite_by_layer(params, biases)
 
 
-def check_finite(params: Params) -> None:
-    """Raises where a parameter is nan or inf."""
+def check_finite(params: Layers) -> None:
+    """Raise if a parameter is nan or inf."""
     finite = np.asarray(finite_layers(params))
     if not finite.all():
         i = int(np.argmin(finite))
@@ -113,45 +112,45 @@ def diagnosis(
     after: Callable[[int], tuple[Any, Array, Array]],
     batch_of: Callable[[int], tuple[Array, Array]],
     losses: np.ndarray,
-    depth: Array | int | None,
+    depth: UsedDepth,
 ) -> NonFiniteError:
-    """What to raise for epochs whose losses or last parameters are not finite.
+    """Return the error to raise for epochs whose losses or last parameters are not finite.
 
-    `after(k)` repeats k steps from their beginning, with the State as its first result and whether
-    the parameters are finite as its last, and for k = -1 goes one step further back where there is
-    one; step k goes over batch_of(k). A parameter that is nan or inf stays so: the first step after
-    which one is can be found by bisection.
+    `after(k)` repeats the first k steps; its first result is the State, its last one whether the
+    parameters are finite. k = -1 is one step before the epochs, if there is one. Step k uses
+    batch_of(k). A parameter that is nan or inf stays so, so that bisection finds the first step
+    after which one is.
     """
     bad = np.flatnonzero(~np.isfinite(losses))
     reached = int(bad[0]) if len(bad) else losses.size
-    broken = not after(reached)[-1]  # parameters went first, at the end of an earlier step
+    broken = not after(reached)[-1]  # then a parameter left the range in an earlier step
     failed = reached
     if broken:
         failed = bisect.bisect_left(range(reached), True, key=lambda k: not after(k)[-1]) - 1
-    begin = after(failed)[0]
-    of_step = (net, begin.params, *batch_of(failed), depth)
-    begun = origin(*of_step, after=after(failed + 1)[0].params)
-    at = int(begin.step) + reached - failed
+    before = after(failed)[0]
+    step = (net, before.params, *batch_of(failed), depth)
+    first = origin(*step, after=after(failed + 1)[0].params)
+    count = int(before.step) + reached - failed
     value = f"the loss is {losses.flat[reached]}" if len(bad) else "parameters are not finite"
-    since = f", at step {int(begin.step)}" if broken else ""
+    since = f", at step {int(before.step)}" if broken else ""
     return NonFiniteError(
-        f"step {at}, counted from 0: {value}; {begun.sentence}{since}. {advice(*of_step)}",
-        at,
-        begun,
-        begin if broken else after(failed - 1)[0],
+        f"step {count}, counted from 0: {value}; {first.clause}{since}. {advice(*step)}",
+        count,
+        first,
+        before if broken else after(failed - 1)[0],
         losses[: reached // losses.shape[1] + 1],
     )
 
 
 def origin(
     net: Network,
-    params: Params,
+    params: Layers,
     xs: Float[Array, "B n_in"],
     ys: Float[Array, "B n_out"],
-    depth: Array | int | None,
-    after: Params,
+    depth: UsedDepth,
+    after: Layers,
 ) -> Origin:
-    """Where the numbers of one step, from `params` to `after`, leave the range first."""
+    """Find the first numbers of a step from `params` to `after` that leave the range."""
     step = jax.tree.map(np.asarray, _finite(net, params, xs, ys, depth))
     flow, count, dtype = step.flow, len(step.z), params[0].b.dtype
     if not step.z.all():
@@ -175,25 +174,25 @@ def origin(
 
 
 def _power(what: str, log: Any) -> str:
-    """A size by its natural logarithm, where that is a number."""
+    """A size, given its natural logarithm; nothing if that is not finite."""
     return f" ({what} 10^{float(log) / np.log(10):.1f})" if np.isfinite(log) else ""
 
 
 def advice(
     net: Network,
-    params: Params,
+    params: Layers,
     xs: Float[Array, "B n_in"],
     ys: Float[Array, "B n_out"],
-    depth: Array | int | None,
+    depth: UsedDepth,
 ) -> str:
-    """What to try, by the flow of finite parameters."""
-    said = verdict(_finite(net, params, xs, ys, depth).flow)
-    try_ = "Try a smaller step size, or optax.clip_by_global_norm(1.0) before the optimiser"
-    critical = said.critical_sigma_w or said.unbiased_sigma_w
+    """Return advice for a step from finite parameters, by its flow."""
+    result = verdict(_finite(net, params, xs, ys, depth).flow)
+    remedy = "Try a smaller step size, or optax.clip_by_global_norm(1.0) before the optimiser"
+    critical = result.critical_sigma_w or result.unbiased_sigma_w
     if critical is None:
-        return f"{try_}."
-    now = f"; they act like σ_w = {said.sigma_w:.3g}" if np.isfinite(said.sigma_w) else ""
+        return f"{remedy}."
+    now = f"; they act like σ_w = {result.sigma_w:.3g}" if np.isfinite(result.sigma_w) else ""
     return (
-        f"{try_}, or weights drawn with σ_w = {critical:.4g}, at which gradients of "
+        f"{remedy}, or weights drawn with σ_w = {critical:.4g}, at which gradients of "
         f"{net.activation.name} neither vanish nor explode{now}."
     )

@@ -1,8 +1,8 @@
-"""Fit: a whole training run, with a validation set, early stopping and a history.
+"""Fit: training with a validation set, early stopping and a history.
 
-A loop of `several_epochs`, which is where the work is done, with what is worth keeping.
+A loop over `several_epochs`, which does the work.
 
-Index legend: E epochs, S steps to an epoch, N examples.
+Index legend: E epochs, S steps in an epoch, N examples.
 """
 
 from collections.abc import Callable
@@ -15,19 +15,27 @@ from jaxtyping import Array, Float, Key
 
 from .backprop import Batch
 from .compiled import Numbers, compiled
-from .divergence import NonFiniteError, Params
-from .layers import Pairs
+from .divergence import NonFiniteError
+from .layers import Layers, Pairs
 from .network import Depth, Network, as_rows, check_data, check_depth, check_stored
 from .scores import Scores, scores_of
-from .training import ROOM, Optimizer, State, order, several_epochs, start, whole
+from .training import (
+    ROOM,
+    Optimizer,
+    State,
+    check_integer,
+    permutation_of_epoch,
+    several_epochs,
+    start,
+)
 
-SPLIT = 2**32 - 1  # folded into the key of the run; as a number of steps it does not occur
+SPLIT = 2**32 - 1  # folded into the key for the split; no number of steps is as large
 
 
 class History(NamedTuple):
-    """What a run recorded.
+    """The losses and scores of a training.
 
-    losses: of each step, before it; nan for steps that were not taken, after a failure.
+    losses: the loss before each step; nan for steps not taken because of a failure.
     training, validation: after each epoch that did not fail; None without a validation set.
     """
 
@@ -37,16 +45,16 @@ class History(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """A finished run.
+    """A finished training.
 
-    params: those of the best epoch where there was a validation set, else the last.
+    params: those of the best epoch with a validation set, else the last.
     history: losses and scores.
-    state: the last State, to go on from.
-    best: the epoch of lowest validation loss, an index into the history; None without one.
-    stopped: why, a sentence.
+    state: the last State, from which training can be continued.
+    best: the epoch of lowest validation loss, an index into the history; None if there is none.
+    stopped: the reason for stopping.
     """
 
-    params: Params
+    params: Layers
     history: History
     state: State
     best: int | None
@@ -59,38 +67,36 @@ Sets = list[tuple[Array, Array]]
 
 
 def split(xs: Any, ys: Any, fraction: float, key: Key[Array, ""]) -> tuple[Set, Set]:
-    """Holds a random fraction of examples out.
+    """Hold out a random fraction of examples.
 
     Args:
         xs: N examples, an array.
         ys: N labels, an array.
-        fraction: how many to hold out, above 0 and below 1; rounded to whole examples.
-        key: which of them.
+        fraction: the fraction to hold out, above 0 and below 1; rounded to whole examples.
+        key: of the random choice.
 
     Returns:
-        (xs, ys) of those that are left, and (xs, ys) of those held out: disjoint, and all of them.
+        (xs, ys) of the remaining examples, and (xs, ys) of those held out.
 
     Raises:
         ValueError: lengths that differ, a fraction outside (0, 1), or one that leaves a set empty.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
-        >>> kept, held_out = jaxnn.split(jnp.ones((10, 3)), jnp.arange(10), 0.3, jax.random.key(0))
-        >>> kept[0].shape, held_out[1].shape
+        >>> rest, held_out = jaxnn.split(jnp.ones((10, 3)), jnp.arange(10), 0.3, jax.random.key(0))
+        >>> rest[0].shape, held_out[1].shape
         ((7, 3), (3,))
     """
-    out = _held_out(len(xs), ys, fraction)
-    rows = np.asarray(order(key, 0, len(xs)))
-    parts = (
-        (_parts_on_device if isinstance(values, jax.Array) else _parts)(values, rows, out)
-        for values in (xs, ys)
-    )
-    (xs_left, xs_out), (ys_left, ys_out) = parts
-    return (xs_left, ys_left), (xs_out, ys_out)
+    out = _count_held_out(len(xs), ys, fraction)
+    rows = np.asarray(permutation_of_epoch(key, 0, len(xs)))
+    # NumPy's arrays by NumPy: they may have a dtype that JAX does not know.
+    part_x, part_y = (_part_on_device if isinstance(v, jax.Array) else _part for v in (xs, ys))
+    (xs_rest, xs_out), (ys_rest, ys_out) = part_x(xs, rows, out), part_y(ys, rows, out)
+    return (xs_rest, ys_rest), (xs_out, ys_out)
 
 
-def _held_out(count: int, ys: Any, fraction: float) -> int:
-    """How many of `count` examples to hold out."""
+def _count_held_out(count: int, ys: Any, fraction: float) -> int:
+    """The number of examples to hold out of `count`."""
     if len(ys) != count:
         raise ValueError(f"y: expected {count} labels for {count} examples, got {len(ys)}")
     if not 0 < fraction < 1:
@@ -104,12 +110,12 @@ def _held_out(count: int, ys: Any, fraction: float) -> int:
     return out
 
 
-def _parts(values: Any, rows: Any, out: int) -> tuple[Any, Any]:
-    """All but the first `out` of the rows, and those."""
+def _part(values: Any, rows: Any, out: int) -> tuple[Any, Any]:
+    """The rows of `values` without the first `out`, and those."""
     return values[rows[out:]], values[rows[:out]]
 
 
-_parts_on_device = compiled(_parts)
+_part_on_device = compiled(_part)
 
 
 def fit(
@@ -127,33 +133,33 @@ def fit(
     patience: int | None = None,
     look: Callable[[State], object] | None = None,
 ) -> Fit:
-    """Trains a network. Deterministic: the same key gives the same bits on the same machine.
+    """Train a network. Deterministic: the same key gives the same bits on the same machine.
 
     Args:
         net: the network.
-        params: L pairs (θ, b), any of them runs; or a State to go on from, which has a key.
+        params: L pairs (θ, b), any of them runs; or a State to continue from, which has a key.
         xs: N examples, (N, n[0]).
         ys: their labels, as for `jaxnn.backprop`.
         optimizer: of optax, such as `optax.adam(1e-3)`.
-        epochs: how many at most.
-        batch: B, the examples of a step; the last batch of an epoch has those that are left over.
+        epochs: the number of epochs, at most.
+        batch: B, the examples of a step; the last batch of an epoch has those that remain.
         key: of the permutations and of the validation split.
-        depth: how many layers of the one run in `params` are used; all where it is None.
+        depth: the number of layers used of the one run in `params`; all of them by default.
         validation: examples and labels that are scored after each epoch and not trained on, or a
             fraction of xs and ys to hold out, by `jaxnn.split`.
-        patience: stops after so many epochs in a row without a lower validation loss.
-        look: called with the State after each epoch. Without it and without validation several
-            epochs are one program.
+        patience: the number of epochs in a row without a lower validation loss to stop after.
+        look: called with the State after each epoch. Without it and without validation, several
+            epochs are run in one call of a program.
 
     Returns:
-        Fit: parameters, history, the last State, the best epoch and why it stopped.
+        Fit: parameters, history, the last State, the best epoch and the reason for stopping.
 
     Raises:
         ValueError, TypeError: as `jaxnn.backprop`; also a batch or a patience below 1, epochs below
             0, patience without validation, a fraction outside (0, 1), and a key missing or given
             twice.
-        NonFiniteError: the loss is not finite: at which step, which layer's signal or gradient
-            left the range first, what to try. It has the history and the last good State.
+        NonFiniteError: the loss is not finite. The error has the step, the layer whose signal or
+            gradient left the range first, advice, the history and the last good State.
 
     Example:
         >>> import jax, jaxnn, optax
@@ -170,22 +176,22 @@ def fit(
         True
     """
     if patience is not None:
-        whole("patience", patience, 1)
+        check_integer("patience", patience, 1)
         if validation is None:
             raise ValueError("patience: expected validation too, a fraction or a set, got None")
-    begin, key = _begin(params, key)
-    layers = check_stored(net, begin)
+    first, key = _params_and_key(params, key)
+    layers = check_stored(net, first)
     used = check_depth(layers, depth)
-    given, out = _check_sets(net, xs, ys, validation)
+    data, out = _check_sets(net, xs, ys, validation)
     if isinstance(params, State):
-        state, sets = params, _sets(net, layers, key, given, out)
+        state, sets = params, _sets(net, layers, key, data, out)
     else:
-        state, sets = _start_and_sets(net, optimizer, layers, key, given, out)
+        state, sets = _start_and_sets(net, optimizer, layers, key, data, out)
     room = ROOM if len(sets) == 1 and look is None else 1
-    passes = several_epochs(net, optimizer, state, *sets[0], epochs, batch, used, room)
+    calls = several_epochs(net, optimizer, state, *sets[0], epochs, batch, used, room)
     record = _Record(state)
     try:
-        for state, losses in passes:
+        for state, losses in calls:
             record.add(state, losses, scores_of(net, state.params, sets, used) if sets[1:] else [])
             if look is not None:
                 look(state)
@@ -198,8 +204,10 @@ def fit(
     return record.fit(f"All {epochs} epochs are done.")
 
 
-def _begin(params: Pairs | State, key: Key[Array, ""] | None) -> tuple[Pairs, Key[Array, ""]]:
-    """The parameters to begin with, and the key of the run."""
+def _params_and_key(
+    params: Pairs | State, key: Key[Array, ""] | None
+) -> tuple[Pairs, Key[Array, ""]]:
+    """The first parameters, and the key of the training."""
     if isinstance(params, State):
         if key is not None:
             raise ValueError("key: expected none beside a State, which has its own")
@@ -210,14 +218,14 @@ def _begin(params: Pairs | State, key: Key[Array, ""] | None) -> tuple[Pairs, Ke
 
 
 def _check_sets(net: Network, xs: ArrayLike, ys: ArrayLike, validation: Any) -> tuple[Given, int]:
-    """The training set and, if given, the validation set, and how many examples to hold out."""
-    given = check_data(net, xs, ys)
+    """The training set and, if given, the validation set; the number of examples to hold out."""
+    data = check_data(net, xs, ys)
     if validation is None:
-        return [given], 0
+        return [data], 0
     if isinstance(validation, float | int):
-        return [given], _held_out(len(given[0]), given[1], validation)
+        return [data], _count_held_out(len(data[0]), data[1], validation)
     try:
-        return [given, check_data(net, *validation)], 0
+        return [data, check_data(net, *validation)], 0
     except (TypeError, ValueError) as error:
         raise type(error)(f"validation: {error}") from None
 
@@ -248,30 +256,30 @@ class Best(NamedTuple):
 
 
 @compiled
-def _sets(net: Network, params: Params, key: Array, sets: Given, out: int) -> Sets:
+def _sets(net: Network, params: Layers, key: Array, data: Given, out: int) -> Sets:
     """The training set and, if any, the validation set, as rows."""
-    (xs, ys), *others = [as_rows(net, params, *each) for each in sets]
+    sets = [as_rows(net, params, *pair) for pair in data]
     if not out:
-        return [(xs, ys), *others]
-    rows = order(jax.random.fold_in(key, SPLIT), 0, len(xs))
-    return list(zip(*(_parts(values, rows, out) for values in (xs, ys)), strict=True))
+        return sets
+    rows = permutation_of_epoch(jax.random.fold_in(key, SPLIT), 0, len(sets[0][0]))
+    return list(zip(*(_part(values, rows, out) for values in sets[0]), strict=True))
 
 
 @compiled
 def _start_and_sets(
     net: Network,
     optimizer: Optimizer,
-    params: Params,
+    params: Layers,
     key: Array,
-    sets: Given,
+    data: Given,
     out: int,
 ) -> tuple[State, Sets]:
-    """All that a run needs before its first step, as one program."""
-    return start(net, optimizer, params, key), _sets(net, params, key, sets, out)
+    """Everything that training needs before its first step, as one program."""
+    return start(net, optimizer, params, key), _sets(net, params, key, data, out)
 
 
 class _Record:
-    """What `fit` writes down from epoch to epoch."""
+    """The record of `fit` from epoch to epoch."""
 
     def __init__(self, state: State):
         self.state, self.params = state, state.params
@@ -293,7 +301,7 @@ class _Record:
     def history(self) -> History:
         losses = np.concatenate(self.losses) if self.losses else np.empty((0, 0))
         sets = zip(*self.scores, strict=True)
-        both = [Scores(*map(np.array, zip(*of_set, strict=True))) for of_set in sets]
+        both = [Scores(*map(np.array, zip(*scores, strict=True))) for scores in sets]
         return History(losses, *(both or (None, None)))
 
     def fit(self, stopped: str) -> Fit:

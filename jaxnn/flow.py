@@ -1,7 +1,7 @@
-"""Flow: what happens to a gradient on its way from the loss to the first layer.
+"""Flow: the size of a gradient, layer by layer, on its way from the loss to the first layer.
 
-The recursion of `backprop.py` in block floating point, summed up as a few numbers a layer. Δz is
-the primary record: in a bias-free ReLU network the norms of Δθ are flat across the layers while
+The recursion of `backprop.py` in block floating point, summarised in a few numbers for each layer.
+Δz is the primary record: in a bias-free ReLU network the norms of Δθ are equal in all layers while
 those of Δz fall, because Δθ[i] = a[i]ᵀ Δz[i+1] and a grows as Δz shrinks.
 """
 
@@ -23,18 +23,19 @@ from .blockfloat import (
     LN2,
     BlockFloat,
     alignment,
-    block,
+    as_block,
+    as_plain,
+    at_least_float32,
     log_of,
-    plain,
     value_of,
-    wide,
     with_largest,
 )
 from .compiled import Numbers, as_array, compiled
-from .layers import Layer, Pairs, Params, Run, biases, is_run, layer_of, length, single
+from .layers import Layer, Pairs, Params, Run, assert_single, biases, is_run, layer_of, length
 from .network import (
     Depth,
     Network,
+    UsedDepth,
     as_rows,
     check_data,
     check_depth_as_data,
@@ -54,18 +55,18 @@ from .signal import (
     signal_of,
 )
 
-SATURATED_BELOW = 0.01  # of the largest slope
+SATURATED_BELOW = 0.01  # as a fraction of the largest slope
 
 Memory = Literal["all", "sqrt"]
 
 
 class Flow(NamedTuple):
-    """One entry a layer of weights, entry l-1 for layer l = 1 … L; nan where `depth` leaves it out.
+    """One entry for each layer of weights, entry l-1 for layer l = 1 … L; nan beyond `depth`.
 
-    Logarithms are natural, norms are Euclidean, and Δ is of the batch's mean loss (or as the given
-    cotangent has it).
+    Logarithms are natural, norms are Euclidean, and Δ belongs to the batch's mean loss, or to the
+    given cotangent.
 
-    log_delta: ln ‖Δz[l]‖ over the whole batch; -inf where it is zero.
+    log_delta: ln ‖Δz[l]‖ over the whole batch; -inf if it is zero.
     log_delta_example: ln of the norm of each example's row of Δz[l].
     log_largest: ln of the largest |entry| of Δz[l].
     log_theta: ln ‖Δθ[l-1]‖.
@@ -76,10 +77,10 @@ class Flow(NamedTuple):
     mean_square_b: of b[l-1] over the units.
     saturated: the fraction of units and examples with |σ′(z[l])| below 1 % of its largest value.
     dead: the fraction of units with σ′(z[l]) = 0 for the whole batch; both are 0 for the output.
-    gain: ln ‖Δz[l]‖ - ln ‖Δz[l+1]‖, what the factor of layer l does; nan for the output.
-    lost: plain backpropagation in this dtype has no number here: on the way down Δz has left the
-        normal numbers at this layer or above it, in exact arithmetic being neither zero nor inf.
-        It is told by the largest entry; entry by entry, plain Δz may go a layer sooner or later.
+    gain: ln ‖Δz[l]‖ - ln ‖Δz[l+1]‖, the effect of the factor of layer l; nan for the output.
+    lost: whether plain backpropagation in this dtype has no number here: Δz has left the normal
+        numbers at this layer or above, though in exact arithmetic it is neither zero nor inf. The
+        largest entry decides; single entries of plain Δz may be lost a layer sooner or later.
     activation: σ of the hidden layers; static.
     """
 
@@ -110,30 +111,30 @@ def gradient_flow(
     depth: Depth = None,
     memory: Memory = "all",
 ) -> Flow:
-    """How large every Δ is, layer by layer, also far beyond the range of the dtype.
+    """Measure the size of every Δ, layer by layer, also far beyond the range of the dtype.
 
-    Where σ is homogeneous (relu, leaky_relu, identity) the signal too may leave the range.
+    If σ is homogeneous (relu, leaky_relu, identity), the signal may leave the range too.
 
     Args:
         net: the network.
-        params: pairs (θ, b), single layers or runs, stored or drawn where they are used.
+        params: pairs (θ, b), single layers or runs, stored or as a random key.
         xs: B examples, (B, n[0]).
         ys: their labels, as for `jaxnn.backprop`: the pass starts at the loss.
-        cotangent: instead of ys, Δz[L] of the batch, (B, n[L]): the pass starts there. Laws of
-            propagation are clean only with one that does not depend on the forward pass.
-        depth: how many layers of the one run in `params` are used, an integer or a traced integer;
-            all of them where it is None.
-        memory: "all" keeps z of every layer, 4 B n bytes in float32; "sqrt" keeps of a run of k
-            layers the input of every √k-th and computes those between a second time. The numbers
-            are the same, sums as far as the compiler keeps their order.
+        cotangent: instead of ys, Δz[L] of the batch, (B, n[L]), where the pass starts. Laws of
+            propagation hold cleanly only for one that does not depend on the forward pass.
+        depth: the number of layers used of the one run in `params`, an integer or a traced
+            integer; all of them by default.
+        memory: "all" stores z of every layer, 4 B n bytes in float32; "sqrt" stores, of a run of k
+            layers, the input of every √k-th and computes those between a second time. The results
+            are the same, up to the order in which the compiler adds.
 
     Returns:
         Flow.
 
     Raises:
-        ValueError, TypeError: as `jaxnn.backprop`; also unless one of ys and cotangent is given,
-            and, outside `jit`, where a z[l] has left the range of the dtype. Inside it the results
-            are nan from there on.
+        ValueError, TypeError: as `jaxnn.backprop`; also unless exactly one of ys and cotangent is
+            given, and, outside `jit`, if a z[l] has left the range of the dtype. Inside `jit` the
+            results are nan from that layer on.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -168,7 +169,7 @@ def _check_cotangent(
     if values.shape != shape:
         raise ValueError(f"cotangent: expected the shape of z[L], {shape}, got {values.shape}")
     if not isinstance(values, jax.core.Tracer):
-        with np.errstate(over="ignore"):  # a number beyond the range of dtype is found as inf
+        with np.errstate(over="ignore"):  # beyond the range of dtype is inf, and reported as that
             finite = np.isfinite(np.asarray(values).astype(dtype))
         if not finite.all():
             raise ValueError("cotangent: expected finite numbers, got some that are nan or inf")
@@ -176,7 +177,7 @@ def _check_cotangent(
 
 
 def _check_range(flow: Flow, dtype: jnp.dtype) -> None:
-    """Raises, outside `jit`, where the signal has left the range of its dtype."""
+    """Raise, outside `jit`, if the signal has left the range of its dtype."""
     if not isinstance(flow.log_mean_square_z, jax.core.Tracer):
         out = np.isposinf(flow.log_mean_square_z)
         if out.any():
@@ -194,12 +195,12 @@ def _flow_of_loss(
     layers: Params,
     xs: Numbers,
     ys: Numbers,
-    depth: Array | int | None,
+    depth: UsedDepth,
     memory: Memory,
 ) -> Flow:
     rows, labels = as_rows(net, layers, xs, ys)
-    top, kept = _forward(net, layers, rows, depth, memory)
-    return _backward(net, layers, top, kept, delta_of_loss(net, top.z, labels), depth)
+    top, below = _forward(net, layers, rows, depth, memory)
+    return _backward(net, layers, top, below, delta_of_loss(net, top.z, labels), depth)
 
 
 @compiled
@@ -208,61 +209,62 @@ def _flow_of_cotangent(
     layers: Params,
     xs: Numbers,
     cotangent: Numbers,
-    depth: Array | int | None,
+    depth: UsedDepth,
     memory: Memory,
 ) -> Flow:
     rows, delta = (jnp.asarray(values, dtype_of(layers)) for values in (xs, cotangent))
-    top, kept = _forward(net, layers, rows, depth, memory)
-    return _backward(net, layers, top, kept, block(delta), depth)
+    top, below = _forward(net, layers, rows, depth, memory)
+    return _backward(net, layers, top, below, as_block(delta), depth)
 
 
-Kept = Signal | BlockFloat  # of a Layer: its signal, or what goes into the segments of its run
+Stored = Signal | BlockFloat  # the signal of a Layer, or the inputs of the segments of a run
 
 
 def _forward(
-    net: Network, layers: Params, xs: Array, depth: Array | int | None, memory: Memory
-) -> tuple[Signal, list[Kept]]:
-    """The signal of the last layer, and what is kept of the Layers below."""
+    net: Network, layers: Params, xs: Array, depth: UsedDepth, memory: Memory
+) -> tuple[Signal, list[Stored]]:
+    """The signal of the last layer, and what is stored of the Layers below."""
     *hidden, last = layers
-    a, kept = block(xs) if net.activation.homogeneous else plain(xs), list[Kept]()
+    a = as_block(xs) if net.activation.homogeneous else as_plain(xs)
+    signals: list[Stored] = []
     for layer in hidden:
-        of_layer: Kept
+        signal: Stored
         if not is_run(layer):
-            a, of_layer = signal_of(net, single(layer), a)
+            a, signal = signal_of(net, assert_single(layer), a)
         else:
             used = length(layer) if depth is None else depth
-            of_run = segment_starts if memory == "sqrt" else run_signal
-            a, of_layer = of_run(net, layer, a, used)
-        kept.append(of_layer)
-    return output_signal(net, single(last), a), kept
+            go_up = segment_starts if memory == "sqrt" else run_signal
+            a, signal = go_up(net, layer, a, used)
+        signals.append(signal)
+    return output_signal(net, assert_single(last), a), signals
 
 
-class _Passed(NamedTuple):
-    """What the pass backwards keeps of a layer, or of each of k."""
+class _Delta(NamedTuple):
+    """Per-example results for Δz, and those of Δθ and σ′, of one layer or of each of k."""
 
     exponent: Int[Array, "*k B"]  # of Δz
-    largest: Float[Array, "*k B"]  # mantissa of a row
+    largest: Float[Array, "*k B"]  # the largest |mantissa| of a row
     square: Float[Array, "*k B"]  # sum of the squares of the mantissas of a row
     log_theta: Float[Array, "*k"]
     saturated: Float[Array, "*k"]
 
 
 class _Units(NamedTuple):
-    """What it keeps of each unit."""
+    """Per-unit results of the pass backwards."""
 
-    delta_b: Float[Array, "*k n"]  # as far as the common exponent of Δz
+    delta_b: Float[Array, "*k n"]  # up to the common exponent of Δz
     slope: Float[Array, "*k n"]  # the largest |σ′| over the batch
 
 
 class _Rows(NamedTuple):
-    """All that is kept of k layers, in shapes that do not depend on their width."""
+    """Results of k layers, in shapes that do not depend on their width."""
 
     z_exponent: Int[Array, "k B"]
     a_exponent: Int[Array, "k B"]
     moments: Moments
-    passed: _Passed
+    sums: _Delta
     mean_square_b: Float[Array, " k"]
-    log_b: Float[Array, " k"]  # as far as the common exponent of Δz
+    log_b: Float[Array, " k"]  # up to the common exponent of Δz
     dead: Float[Array, " k"]
 
 
@@ -273,16 +275,16 @@ def _backward(
     net: Network,
     layers: Params,
     top: Signal,
-    kept: list[Kept],
+    signals: list[Stored],
     delta: BlockFloat,
-    depth: Array | int | None,
+    depth: UsedDepth,
 ) -> Flow:
-    """The records of all layers, from Δz[L] down."""
+    """The pass down from Δz[L], with the records of all layers."""
     *hidden, last = layers
-    one = single(last)
-    delta_a, passed, units = _output(net, one, top.a_in, top.z.mantissa, delta)
-    parts: list[_Rows | Records] = [_of_one(one, top, passed, units)]
-    for layer, signal in zip(reversed(hidden), reversed(kept), strict=True):
+    one = assert_single(last)
+    delta_a, sums, units = _output(net, one, top.a_in, top.z.mantissa, delta)
+    parts: list[_Rows | Records] = [_rows_of_one(one, top, sums, units)]
+    for layer, signal in zip(reversed(hidden), reversed(signals), strict=True):
         part: _Rows | Records
         if isinstance(signal, BlockFloat):
             part, delta_a = _run_by_segments(net, layer, signal, depth, delta_a)
@@ -290,11 +292,11 @@ def _backward(
             used = length(layer) if depth is None else depth
             part, delta_a = _run(net, layer, signal, used, delta_a)
         else:
-            one = single(layer)
-            delta_a, passed, units = _hidden(net, one, signal.a_in, signal.z.mantissa, delta_a)
-            part = _of_one(one, signal, passed, units)
+            one = assert_single(layer)
+            delta_a, sums, units = _hidden(net, one, signal.a_in, signal.z.mantissa, delta_a)
+            part = _rows_of_one(one, signal, sums, units)
         parts.append(part)
-    # One program makes the numbers of all layers whose rows are there.
+    # Rows of consecutive Layers become records together: that is compiled once, not once a Layer.
     records = [
         record
         for kind, stretch in groupby(reversed(parts), type)
@@ -304,24 +306,24 @@ def _backward(
 
 
 def _joined(trees: Iterable[Any]) -> Any:
-    """Arrays of k layers, and of those above them, as arrays of them all."""
+    """Concatenate arrays of consecutive layers."""
     return jax.tree.map(lambda *v: jnp.concatenate(v), *trees)
 
 
-def _of_one(layer: Layer, signal: Signal, passed: _Passed, units: _Units) -> _Rows:
-    """Of one layer as of k = 1."""
-    return _rows(*jax.tree.map(lambda v: v[None], (layer.b, signal, passed, units)))
+def _rows_of_one(layer: Layer, signal: Signal, sums: _Delta, units: _Units) -> _Rows:
+    """The results of one layer, as k = 1."""
+    return _rows(*jax.tree.map(lambda v: v[None], (layer.b, signal, sums, units)))
 
 
-def _rows(b: Array, signal: Signal, passed: _Passed, units: _Units) -> _Rows:
-    """With sums over the units, which may be of another number in other layers."""
-    dtype = passed.log_theta.dtype
+def _rows(b: Array, signal: Signal, sums: _Delta, units: _Units) -> _Rows:
+    """The results of k layers of one width, with its units summed over."""
+    dtype = sums.log_theta.dtype
     return _Rows(
         signal.z.exponent,
         signal.a_exponent,
         signal.moments,
-        passed,
-        mean_square_b=jnp.mean(jnp.square(wide(b)), axis=1),
+        sums,
+        mean_square_b=jnp.mean(jnp.square(at_least_float32(b)), axis=1),
         log_b=jax.vmap(log_norm)(units.delta_b),
         dead=jnp.mean((units.slope == 0).astype(dtype), axis=1),
     )
@@ -330,7 +332,7 @@ def _rows(b: Array, signal: Signal, passed: _Passed, units: _Units) -> _Rows:
 def _run(
     net: Network, run: Run, signal: Signal, depth: Array | int, delta_a: BlockFloat
 ) -> tuple[_Rows, BlockFloat]:
-    """The layers of a run from the last used one down; what is kept of each goes to its place."""
+    """Go down a run from the last layer used, writing the results of layer j to row j."""
 
     def at(values: Array, j: Array) -> Any:
         return lax.dynamic_index_in_dim(values, j, keepdims=False)
@@ -339,32 +341,33 @@ def _run(
 
     def layer(j: Array, delta_a: BlockFloat) -> Below:
         below = jnp.maximum(j - 1, 0)
+        # Only z is stored: σ(z) costs less to compute again than to read back.
         before = BlockFloat(net.activation.sigma(at(z, below)), at(signal.a_exponent, below))
         a_in = jax.tree.map(partial(jnp.where, j == 0), signal.a_in, before)
         return _hidden(net, layer_of(run, j), a_in, at(z, j), delta_a)
 
     def body(step: Array, state: Any) -> Any:
-        delta_a, kept = state
+        delta_a, results = state
         j = depth - 1 - step
-        delta_a, *of_layer = layer(j, delta_a)
+        delta_a, *result = layer(j, delta_a)
         put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
-        return delta_a, jax.tree.map(put, kept, of_layer)
+        return delta_a, jax.tree.map(put, results, result)
 
     k = length(run)
     _, *shapes = jax.eval_shape(layer, 0, delta_a)
     empty = jax.tree.map(lambda v: jnp.zeros((k, *v.shape), v.dtype), shapes)
-    delta_a, of_run = lax.fori_loop(0, depth, body, (delta_a, empty))
-    return _rows(biases(run), signal, *of_run), delta_a
+    delta_a, results = lax.fori_loop(0, depth, body, (delta_a, empty))
+    return _rows(biases(run), signal, *results), delta_a
 
 
 def _run_by_segments(
     net: Network,
     run: Run,
     starts: BlockFloat,
-    depth: Array | int | None,
+    depth: UsedDepth,
     delta_a: BlockFloat,
 ) -> tuple[Records, BlockFloat]:
-    """The same where only the input of each segment is kept: its signal is computed again."""
+    """Like `_run`, but from the input of each segment, whose signal is computed again."""
     k = length(run)
     size, depth = segment_size(k), k if depth is None else depth
     count = -(-depth // size)
@@ -390,19 +393,19 @@ def _run_by_segments(
     return flat, delta_a
 
 
-Below = tuple[BlockFloat, _Passed, _Units]  # Δa, and what is kept
+Below = tuple[BlockFloat, _Delta, _Units]  # Δa below a layer, and the results of the layer
 
 
 def _hidden(net: Network, layer: Layer, a_in: BlockFloat, z: Array, delta_a: BlockFloat) -> Below:
-    """A hidden layer, from Δa above it to Δa below."""
+    """Go from Δa of a hidden layer to Δa below it."""
     slope = net.activation.prime(z)
-    size = slope if net.activation.increasing else jnp.abs(slope)
+    size = slope if net.activation.increasing else jnp.abs(slope)  # one pass over memory less
     delta = delta_a._replace(mantissa=through_activation(net, delta_a.mantissa, z))  # (4)
     return _below(net, layer, a_in, size, _largest_slope(net.activation), delta)
 
 
 def _output(net: Network, layer: Layer, a_in: BlockFloat, z: Array, delta: BlockFloat) -> Below:
-    """The output layer, from Δz: its g′ is not in the recursion, so its slope counts as 1."""
+    """Go from Δz[L] to Δa[L-1]; g′ is not in the recursion, so the slope counts as 1."""
     return _below(net, layer, a_in, jnp.ones_like(z), 1.0, delta)
 
 
@@ -414,57 +417,60 @@ def _below(
     largest_slope: float,
     delta: BlockFloat,
 ) -> Below:
-    """From Δz of a layer to Δa below it; slope is |σ′|.
+    """Go from Δz of a layer to Δa below it; slope is |σ′|.
 
-    Δθ and Δb are sums over examples of different exponents: each row takes part by its own power of
-    two, Δθ = Σ 2^(e - common) aᵀ Δz.
+    Δθ and Δb are sums over examples of different exponents e. Each row is weighted by a power of
+    two, Δθ = 2^common Σ 2^(e - common) aᵀ Δz.
     """
     delta, largest = with_largest(delta)
     scale, common = alignment(delta.exponent, delta.mantissa)
-    of_theta = scale
-    if net.activation.homogeneous:  # else a has no exponents
-        of_theta, common = alignment(delta.exponent + a_in.exponent, delta.mantissa)
-    theta, _ = parameter_deltas(a_in.mantissa * of_theta[:, None], delta.mantissa)  # (1)
-    passed = _Passed(
+    theta_scale = scale
+    if net.activation.homogeneous:  # only then the exponents of a are not 0
+        theta_scale, common = alignment(delta.exponent + a_in.exponent, delta.mantissa)
+    theta, _ = parameter_deltas(a_in.mantissa * theta_scale[:, None], delta.mantissa)  # (1)
+    sums = _Delta(
         exponent=delta.exponent,
         largest=largest,
-        square=jnp.sum(jnp.square(wide(delta.mantissa)), axis=1),
+        square=jnp.sum(jnp.square(at_least_float32(delta.mantissa)), axis=1),
         log_theta=_shifted(log_norm(theta), common),
-        saturated=jnp.mean(wide((slope < SATURATED_BELOW * largest_slope).astype(slope.dtype))),
+        saturated=jnp.mean(
+            at_least_float32((slope < SATURATED_BELOW * largest_slope).astype(slope.dtype))
+        ),
     )
     units = _Units(scale @ delta.mantissa, jnp.max(slope, axis=0))  # (2)
-    return delta._replace(mantissa=delta_below(layer, delta.mantissa)), passed, units
+    return delta._replace(mantissa=delta_below(layer, delta.mantissa)), sums, units
 
 
 def _by_layer(rows: _Rows) -> Records:
-    """The numbers of each layer from those of its rows."""
-    moments, passed = rows.moments, rows.passed
-    scale, common = alignment(passed.exponent, passed.square)
-    of_z, up_z = alignment(rows.z_exponent, moments.z_square)
-    of_a, up_a = alignment(rows.a_exponent, moments.a_mean)
-    mean_square_z = jnp.mean(jnp.square(of_z) * moments.z_square, axis=1)
-    log_mean_square_z = log_of(mean_square_z, 2 * up_z)
-    a_mean = of_a * moments.a_mean
+    """The records of k layers from their per-example results."""
+    moments, sums = rows.moments, rows.sums
+    scale, common = alignment(sums.exponent, sums.square)
+    z_scale, z_common = alignment(rows.z_exponent, moments.z_square)
+    a_scale, a_common = alignment(rows.a_exponent, moments.a_mean)
+    mean_square_z = jnp.mean(jnp.square(z_scale) * moments.z_square, axis=1)
+    log_mean_square_z = log_of(mean_square_z, 2 * z_common)
+    a_mean = a_scale * moments.a_mean
     mean_a = jnp.mean(a_mean, axis=1)
-    a_spread = jnp.square(of_a) * moments.a_spread + jnp.square(a_mean - mean_a[:, None])
+    # The variance over all entries: the rows' variances, averaged, plus that of their means.
+    a_spread = jnp.square(a_scale) * moments.a_spread + jnp.square(a_mean - mean_a[:, None])
     return {
-        "log_delta": log_of(jnp.sqrt(jnp.sum(jnp.square(scale) * passed.square, axis=1)), common),
-        "log_delta_example": log_of(jnp.sqrt(passed.square), passed.exponent),
-        "log_largest": log_of(jnp.max(scale * wide(passed.largest), axis=1), common),
-        "log_theta": passed.log_theta,
+        "log_delta": log_of(jnp.sqrt(jnp.sum(jnp.square(scale) * sums.square, axis=1)), common),
+        "log_delta_example": log_of(jnp.sqrt(sums.square), sums.exponent),
+        "log_largest": log_of(jnp.max(scale * at_least_float32(sums.largest), axis=1), common),
+        "log_theta": sums.log_theta,
         "log_b": _shifted(rows.log_b, common),
-        "mean_square_z": value_of(mean_square_z, 2 * up_z),
+        "mean_square_z": value_of(mean_square_z, 2 * z_common),
         "log_mean_square_z": jnp.where(jnp.isnan(log_mean_square_z), jnp.inf, log_mean_square_z),
-        "mean_a": value_of(mean_a, up_a),
-        "var_a": value_of(jnp.mean(a_spread, axis=1), 2 * up_a),
+        "mean_a": value_of(mean_a, a_common),
+        "var_a": value_of(jnp.mean(a_spread, axis=1), 2 * a_common),
         "mean_square_b": rows.mean_square_b,
-        "saturated": passed.saturated,
+        "saturated": sums.saturated,
         "dead": rows.dead,
     }
 
 
-def _places(layers: Params, depth: Array | int | None) -> tuple[Array, Array]:
-    """Of every layer whether it is used, and the place of the one above it."""
+def _places(layers: Params, depth: UsedDepth) -> tuple[Array, Array]:
+    """For every layer whether it is used, and the index of the layer above it."""
     lengths = [length(layer) if is_run(layer) else 1 for layer in layers]
     places = jnp.arange(sum(lengths))
     if depth is None:
@@ -475,10 +481,10 @@ def _places(layers: Params, depth: Array | int | None) -> tuple[Array, Array]:
 
 
 def _flow(net: Network, records: Records, dtype: jnp.dtype, used: Array, above: Array) -> Flow:
-    """With what is said of layers together; nan in the places of those that are not used."""
+    """Add gain and lost; mask unused layers with nan."""
     log_delta, log_largest = records["log_delta"], records["log_largest"]
     info = jnp.finfo(dtype)  # type: ignore[no-untyped-call]
-    out_of_range = ~(log_largest <= float(np.log(info.max))) | (
+    out_of_range = ~(log_largest <= float(np.log(info.max))) | (  # `not <=`, so that nan is out
         log_largest < float(np.log(info.tiny))
     )
     from_above = lax.cummax((out_of_range & used).astype(int), reverse=True) > 0
@@ -495,13 +501,13 @@ def _flow(net: Network, records: Records, dtype: jnp.dtype, used: Array, above: 
 
 
 def _shifted(log: Array, exponent: Array) -> Array:
-    """Ln of 2^exponent times what `log` is the logarithm of."""
+    """ln(2^exponent · x), given log = ln x."""
     return log + exponent.astype(log.dtype) * LN2
 
 
 @cache
 def _largest_slope(activation: Activation) -> float:
-    """The largest |σ′| on [-20, 20]."""
+    """The largest |σ′| on [-20, 20], on a grid."""
     z = np.linspace(-20, 20, 40_001, dtype=np.float32)
     with jax.ensure_compile_time_eval():
         return float(jax.jit(lambda z: jnp.max(jnp.abs(activation.prime(z))))(z))
@@ -509,27 +515,27 @@ def _largest_slope(activation: Activation) -> float:
 
 @compiled
 def log_norm(v: Float[Array, "..."]) -> Float[Array, ""]:
-    """The logarithm of ‖v‖₂ over all entries, ln m + ½ ln Σ (v/m)² with m = max |v|.
+    """Return ln ‖v‖₂ over all entries, ln m + ½ ln Σ (v/m)² with m = max |v|.
 
-    The square of 1e-21 is already zero in float32; scaled by m nothing is lost. -inf for zero,
-    inf where an entry is infinite, nan where one is nan.
+    In float32 the square of 1e-23 is already zero; scaled by m nothing is lost. -inf for zero, inf
+    if an entry is infinite, nan if one is nan.
 
     Example:
         >>> import jax.numpy as jnp
         >>> round(float(log_norm(jnp.array([3e-30, 4e-30])) / jnp.log(10)), 2)  # log10 of 5e-30
         -29.3
     """
-    v = wide(v)
+    v = at_least_float32(v)
     info = jnp.finfo(v.dtype)  # type: ignore[no-untyped-call]
     tiny = float(info.tiny)
 
     def scaled(v: Array) -> Array:
-        # Kept where its reciprocal is a normal number too: dividing may multiply by that instead.
+        # Clipped so that 1/m is a normal number too: XLA may divide by multiplying with it.
         m = jnp.clip(jnp.max(jnp.abs(v)), tiny, 1 / tiny)
         return jnp.log(m) + 0.5 * jnp.log(jnp.sum(jnp.square(v / m)))
 
-    # One pass where no square that counts has left the range, which is nearly always.
+    # One pass is enough unless a square that counts has left the range, which is rare.
     square = jnp.sum(jnp.square(v))
-    plain = (square > tiny / float(info.eps) ** 2) & jnp.isfinite(square)
-    log: Array = lax.cond(plain, lambda _: 0.5 * jnp.log(square), scaled, v)
+    in_range = (square > tiny / float(info.eps) ** 2) & jnp.isfinite(square)
+    log: Array = lax.cond(in_range, lambda _: 0.5 * jnp.log(square), scaled, v)
     return log

@@ -1,8 +1,8 @@
-"""Initialisers: how the first θ and b are drawn.
+"""Initialisers: the distributions that the first θ and b are drawn from.
 
-The schemes themselves are those of `jax.nn.initializers`. Here a name, a number or a callable
-becomes one of them, the two families that the theory is written in get names of their own, and
-`init` draws a network's parameters.
+The schemes are those of `jax.nn.initializers`. Here a name, a number or a callable becomes one of
+them, the two families used by the theory get names of their own, and `init` draws the parameters of
+a network.
 θ[i] has shape (n[i], n[i+1]), so fan_in = n[i] and fan_out = n[i+1].
 """
 
@@ -23,7 +23,7 @@ from .compiled import compiled
 from .layers import Draw, Drawn, Initializer, Layer, Params, unstack
 from .network import Network
 
-# Variance times fan, and which fan that is.
+# (variance times fan, fan)
 _FANS = {
     **dict.fromkeys(("glorot", "xavier"), (1.0, "fan_avg")),
     **dict.fromkeys(("he", "kaiming"), (2.0, "fan_in")),
@@ -31,10 +31,10 @@ _FANS = {
 }
 _Distribution = Literal["uniform", "normal", "truncated_normal"]
 _DISTRIBUTIONS: dict[str, _Distribution] = {"uniform": "uniform", "normal": "truncated_normal"}
-# Schemes of a matrix, schemes of any shape, and constants; each by its name in jax.nn.initializers.
+# Schemes for matrices, for any shape, and constants, by their names in jax.nn.initializers.
 _FAN_SCHEMES = {
-    f"{scheme}_{kind}": (*of_fan, distribution)
-    for scheme, of_fan in _FANS.items()
+    f"{scheme}_{kind}": (*fan, distribution)
+    for scheme, fan in _FANS.items()
     for kind, distribution in _DISTRIBUTIONS.items()
 }
 _PLAIN_SCHEMES = ("normal", "uniform", "truncated_normal")
@@ -61,22 +61,21 @@ def init(
     stacked: bool = False,
     stored: bool = True,
 ) -> Params:
-    """Draws the parameters ((θ[0], b[0]), …, (θ[L-1], b[L-1])).
+    """Draw the parameters ((θ[0], b[0]), …, (θ[L-1], b[L-1])).
 
     Args:
         net: the network.
         key: from `jax.random.key(seed)`. Layer i draws from `fold_in(key, i)`, so its numbers do
-            not depend on how many layers there are.
+            not depend on the number of layers.
         weights: the name of a scheme of `jax.nn.initializers`, a callable (key, shape, dtype) of
             that form, `jaxnn.gaussian(sigma_w)` or `jaxnn.orthogonal(sigma_w)`.
         biases: a name, a callable, or a number: normal with that standard deviation σ_b.
-        dtype: floating dtype of all parameters, and so of every computation with them; JAX's
-            default float where it is None. 16-bit parameters are drawn in float32 and rounded.
-        stacked: draws the same numbers as runs, see `jaxnn.stack`, in a program that does not grow
-            with their length.
-        stored: False keeps the key of a run in the place of its numbers, which are drawn again
-            wherever a layer is used; for depths that no memory holds. Such parameters go into
-            `forward`, `trace`, `loss` and `gradient_flow`.
+        dtype: floating dtype of all parameters, and so of every computation with them; by default
+            JAX's default float. 16-bit parameters are drawn in float32 and rounded.
+        stacked: return the same numbers as runs, see `jaxnn.stack`.
+        stored: False stores runs as a key, from which a layer is drawn again whenever it is used:
+            for networks too deep for the memory. `forward`, `trace`, `loss` and `gradient_flow`
+            accept such parameters.
 
     Returns:
         A tuple of L Layers, θ[i] of shape (n[i], n[i+1]), b[i] of shape (n[i+1],).
@@ -108,7 +107,7 @@ def _draw_runs(
     dtype: jnp.dtype,
     stored: bool,
 ) -> Params:
-    """The parameters with runs; XLA takes minutes to compile 200 draws in a row."""
+    """The parameters with runs: XLA would take minutes to compile 200 layers drawn one by one."""
     draw = partial(Draw, weights, biases, dtype=dtype)
     *hidden, last = enumerate(zip(net.sizes[:-1], net.sizes[1:], strict=True))
     layers: list[Layer | Drawn] = []
@@ -166,10 +165,10 @@ def orthogonal(sigma_w: float = 1.0) -> Initializer:
 
 
 def find_weights(weights: str | Initializer) -> Initializer:
-    """The initialiser of θ of that name, or the callable itself.
+    """Return the initialiser of θ of a name; a callable is returned as it is.
 
     Raises:
-        ValueError: the name is not in `WEIGHTS`; the sentence lists those that are.
+        ValueError: the name is not in `WEIGHTS`; the message lists those that are.
         TypeError: it is neither a name nor a callable.
 
     Example:
@@ -188,7 +187,9 @@ def find_weights(weights: str | Initializer) -> Initializer:
 
 
 def find_biases(biases: str | float | int | Initializer) -> Initializer:
-    """The initialiser of b: by name, by σ_b (normal of that standard deviation), or a callable.
+    """Return the initialiser of b of a name or of σ_b; a callable is returned as it is.
+
+    A number σ_b means a normal distribution with that standard deviation.
 
     Raises:
         ValueError: the name is not in `BIASES`, or σ_b is negative, nan or infinite.
@@ -224,10 +225,9 @@ def _by_name(what: str, name: str, known: tuple[str, ...]) -> Initializer:
     return _by_fan(*_FAN_SCHEMES[name]) if name in _FAN_SCHEMES else _plain(name)
 
 
-# The same scheme for the same arguments: it is static under `jit`, where one that was equal but
-# another would be compiled anew. All but the orthogonal one draw their entries in one row, the same
-# numbers as in a matrix: XLA compiles that in half the time, and in a fifth where there are ten
-# columns or so, a loop that it unrolls.
+# Cached, since schemes are static under `jit` and hashed by identity: a new one would be compiled
+# anew. All but the orthogonal one draw their entries as one row, the same numbers as in a matrix:
+# XLA compiles that in half the time, and in a fifth for some ten columns, a loop that it unrolls.
 
 
 @cache
@@ -237,9 +237,9 @@ def _by_fan(scale: float, fan: str, distribution: _Distribution) -> Initializer:
     @compiled
     def draw(key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
         fan_in, fan_out = shape[-2:]
-        of = {"fan_in": fan_in, "fan_avg": (fan_in + fan_out) / 2}[fan]
-        # Matrices of one entry, so that their fan is 1.
-        row = initializers.variance_scaling(scale / of, "fan_in", distribution, batch_axis=0)
+        units = {"fan_in": fan_in, "fan_avg": (fan_in + fan_out) / 2}[fan]
+        # A row of matrices of one entry, whose fan is 1.
+        row = initializers.variance_scaling(scale / units, "fan_in", distribution, batch_axis=0)
         return row(key, (math.prod(shape), 1, 1), dtype).reshape(shape)
 
     return draw
@@ -247,7 +247,7 @@ def _by_fan(scale: float, fan: str, distribution: _Distribution) -> Initializer:
 
 @cache
 def _plain(name: str, *arguments: float) -> Initializer:
-    """Entries of one distribution, whatever the shape."""
+    """Entries of one distribution, for any shape."""
     scheme: Callable[..., Initializer] = getattr(initializers, name)
     row = scheme(*arguments)
 

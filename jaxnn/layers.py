@@ -1,9 +1,9 @@
-"""Layers: the parameters (θ, b) of a layer, or of a run of equal layers, and what is done to both.
+"""Layers: the parameters (θ, b) of a layer or of a run of equal layers, and operations on them.
 
-Runs: k consecutive hidden layers of n units each may be one Layer, θ (k, n, n) and b (k, n), which
-is looped over on the device: the program does not grow with k. A run may also be kept as the key
-that its numbers are drawn from, `Drawn`. All else in the library asks `is_run`, `length` and
-`layer_of`, and need not know which.
+Runs: k consecutive hidden layers of n units each may be one Layer, θ (k, n, n) and b (k, n). The
+device loops over it, so the program does not grow with k. A run may also be stored as the random
+key of its numbers, `Drawn`. The rest of the library uses `is_run`, `length` and `layer_of` and does
+not depend on the form.
 
 Index legend: θ[i] is (n[i], n[i+1]), b[i] is (n[i+1],).
 """
@@ -42,7 +42,7 @@ class Initializer(Protocol):
 
 @dataclass(frozen=True)
 class Draw:
-    """How a layer of one shape is drawn from a key: key -> Layer.
+    """The distribution of a layer of one shape, as a function key -> Layer.
 
     16-bit parameters are drawn in float32 and rounded. Static and hashable, as initialisers are.
     """
@@ -70,15 +70,15 @@ class Draw:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Drawn:
-    """A run that keeps a key in the place of its numbers: a layer is drawn where it is used.
+    """A run stored as a random key; layers are regenerated on use.
 
     Made by `jaxnn.init(..., stored=False)`; `jaxnn.stack` and `jaxnn.unstack` store its numbers.
 
     Args:
         key: layer j of the run is draw(fold_in(key, first + j)).
-        draw: how a layer is drawn from that.
-        first: the place i of the run's first layer in the network.
-        k: the layers of the run.
+        draw: the distribution of its layers.
+        first: the index i of its first layer in the network.
+        k: the number of its layers.
     """
 
     key: Key[Array, ""]
@@ -87,19 +87,19 @@ class Drawn:
     k: int = field(metadata={"static": True})
 
     def stored(self) -> Layer:
-        """The same run with its numbers."""
+        """Return the run with its numbers."""
         return Layer(*jax.vmap(partial(layer_of, self))(jnp.arange(self.k)))
 
     def stored_up_to(self, used: Array | int) -> Layer:
-        """The same with the numbers of its first layers alone, zero in the rest.
+        """Return the run with the numbers of its first layers, and zeros in the rest.
 
-        One layer after the other, in a cache that holds it: on a CPU all 64 layers of 256 units
-        take a quarter of the time that they take at once.
+        Layers are drawn one after the other because one fits into the cache: on a CPU 64 layers of
+        256 units take a quarter of the time of drawing them all at once.
         """
 
-        def body(j: Array, kept: Layer) -> Layer:
+        def body(j: Array, numbers: Layer) -> Layer:
             put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
-            return Layer(*map(put, kept, layer_of(self, j)))
+            return Layer(*map(put, numbers, layer_of(self, j)))
 
         shapes = jax.eval_shape(partial(layer_of, self), 0)
         empty = Layer(*(jnp.zeros((self.k, *v.shape), v.dtype) for v in shapes))
@@ -109,24 +109,25 @@ class Drawn:
 
 Run = Layer | Drawn
 Params = tuple[Layer | Drawn, ...]
-# What functions take: Layers, or pairs of a user's own.
+Layers = tuple[Layer, ...]  # parameters with the numbers of every layer
+# Parameters as public functions accept them: Layers, or a user's own pairs.
 Pairs = Sequence[tuple[Numbers, Numbers] | Drawn]
 
 
 def is_run(layer: Layer | Drawn) -> bool:
-    """Whether a Layer stands for a run of layers."""
+    """Return whether a Layer is a run."""
     return isinstance(layer, Drawn) or layer.theta.ndim == 3
 
 
-def single(layer: Layer | Drawn) -> Layer:
-    """The layer itself, where it is no run."""
+def assert_single(layer: Layer | Drawn) -> Layer:
+    """Return the layer; raise if it is a run."""
     if is_run(layer):
         raise TypeError("layer: expected a single one, got a run")
     return layer  # type: ignore[return-value]
 
 
 def length(run: Run) -> int:
-    """The layers of a run."""
+    """The number of layers of a run."""
     return run.k if isinstance(run, Drawn) else len(run.b)
 
 
@@ -146,15 +147,15 @@ def biases(run: Run) -> Array:
 
 
 def stack(params: Pairs) -> tuple[Layer, ...]:
-    """Makes runs: consecutive hidden layers of n units on n units become one Layer of them all.
+    """Make runs: join consecutive hidden layers of n units on n units in one Layer.
 
     Args:
-        params: L pairs (θ, b), the last of which is the output layer and stays as it is; some may
-            be runs already.
+        params: L pairs (θ, b), some of which may be runs already. The last one is the output layer
+            and stays as it is.
 
     Returns:
-        The same parameters; each stretch of layers with square θ of one shape is a Layer with θ
-        (k, n, n) and b (k, n), also where k = 1.
+        The parameters; layers with square θ of one shape that follow each other are one Layer with
+        θ (k, n, n) and b (k, n), also if k = 1.
 
     Raises:
         TypeError: something other than pairs of arrays.
@@ -184,20 +185,20 @@ def _stack(params: Params) -> tuple[Layer, ...]:
 
 
 def _as_run(layer: Layer | Drawn) -> Layer:
-    """The numbers of a run, a single layer being one of k = 1."""
+    """Return a layer as a run with its numbers; a single layer has k = 1."""
     if isinstance(layer, Drawn):
         return layer.stored()
     return layer if is_run(layer) else Layer(layer.theta[None], layer.b[None])
 
 
 def unstack(params: Pairs) -> tuple[Layer, ...]:
-    """Undoes `stack`: every Layer is one layer again.
+    """Undo `stack`: make every layer a Layer of its own.
 
     Args:
         params: pairs (θ, b), any of them runs.
 
     Returns:
-        The same parameters, a tuple of L Layers.
+        The parameters as a tuple of L Layers.
 
     Raises:
         TypeError: something other than pairs of arrays.
@@ -211,20 +212,19 @@ def unstack(params: Pairs) -> tuple[Layer, ...]:
     """
     layers = as_layers(params)
     lengths = [length(layer) if is_run(layer) else 1 for layer in layers]
-    # The place is data: one small program, where one that cuts k layers out takes minutes to
-    # compile for k = 1000.
-    cuts = [_layers_at(layers, np.int32(j)) for j in range(max(lengths, default=0))]
-    return tuple(cuts[j][i] for i, k in enumerate(lengths) for j in range(k))
+    # One small program called for every j: XLA compiles a program with 1000 slices for minutes.
+    slices = [_layers_at(layers, np.int32(j)) for j in range(max(lengths, default=0))]
+    return tuple(slices[j][i] for i, k in enumerate(lengths) for j in range(k))
 
 
 @compiled
 def _layers_at(params: Params, j: Any) -> tuple[Layer, ...]:
-    """Layer j of every run, next to the single layers; the last one of a shorter run."""
-    return tuple(layer_of(layer, j) if is_run(layer) else single(layer) for layer in params)
+    """Layer j of every run (the last one of a shorter run), and the single layers."""
+    return tuple(layer_of(layer, j) if is_run(layer) else assert_single(layer) for layer in params)
 
 
 def as_layers(params: Pairs) -> Params:
-    """`params` as a tuple of Layers of arrays."""
+    """Return `params` as a tuple of Layers of arrays."""
     try:
         return tuple(entry if isinstance(entry, Drawn) else _as_layer(entry) for entry in params)
     except (TypeError, ValueError):
@@ -235,6 +235,6 @@ def as_layers(params: Pairs) -> Params:
 
 
 def _as_layer(pair: tuple[Numbers, Numbers]) -> Layer:
-    """A pair as a Layer; NumPy's arrays stay NumPy's until a compiled function takes them."""
+    """Return a pair as a Layer; NumPy arrays stay NumPy's until a compiled function takes them."""
     theta, b = map(as_array, pair)
     return Layer(theta, b)  # type: ignore[arg-type]

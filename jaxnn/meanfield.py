@@ -1,18 +1,18 @@
-"""Mean field: what infinite width does to a signal and to its gradient.
+"""Mean field: a signal and its gradient in the limit of infinite width.
 
 Weights are N(0, σ_w²/fan_in), biases N(0, σ_b²). As the widths grow, the entries of z[l] become
 Gaussian with mean square q[l], and with correlation c[l] between two inputs' z and z̃:
 
     q[l+1] = σ_w² E[σ(z)²] + σ_b²                   `length_map`, Poole et al., arXiv:1606.05340
-    c[l+1] = (σ_w² E[σ(z) σ(z̃)] + σ_b²) / q[l+1]    `correlation_map`, the same
+    c[l+1] = (σ_w² E[σ(z) σ(z̃)] + σ_b²) / q[l+1]    `correlation_map`, ibid.
     E‖Δz[l]‖² = σ_w² E[σ′(z)²] E‖Δz[l+1]‖²          `chi`, Schoenholz et al., arXiv:1611.01232
 
-Arguments: σ by name or an Activation, static under `jax.jit`; σ_w, σ_b and q finite scalars >= 0
-without unit, c in [-1, 1], which may be traced. Results: scalars in JAX's default float. Raises:
-ValueError for an unknown name or a number out of range, where its value is known (outside `jit`);
-TypeError for what is no activation or no real scalar.
+Arguments: σ by name or an Activation, static under `jax.jit`; finite scalars σ_w, σ_b, q >= 0
+without unit, and c in [-1, 1], which may be traced. Results: scalars in JAX's default float.
+Raises: ValueError for an unknown name and, outside `jit`, for a number out of range; TypeError for
+anything but an activation or a real scalar.
 
-Expectations are taken and fixed points solved for in `quadrature.py`.
+Expectations and fixed points are computed in `quadrature.py`.
 """
 
 import inspect
@@ -29,7 +29,17 @@ from jaxtyping import Array, Float
 
 from .activations import Activation, find_activation
 from .compiled import as_array
-from .quadrature import Number, Scalar, limit, mean, mean_of_two, root_of, rounding, solve
+from .quadrature import (
+    Number,
+    Scalar,
+    attracting_fixed_point,
+    eps,
+    expectation,
+    expectation_of_two,
+    root_of,
+    solve,
+    tiny,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,14 +49,14 @@ NEAR = 1e-6  # a c* nearer to 1 than this counts as 1
 
 
 class Band(NamedTuple):
-    """What finite width adds to a prediction, for one draw of the weights, in nats."""
+    """The effect of finite width on a prediction, for one draw of the weights, in nats."""
 
     bias: Array
     sd: Array
 
 
 def _argument(name: str, value: Any) -> Any:
-    """The value in the form that the formulas take, or a sentence that says what was expected."""
+    """Check an argument and convert it to the type that the formulas use."""
     if name == "activation":
         return find_activation(value)
     if name in ("depth", "width"):
@@ -66,15 +76,15 @@ def _argument(name: str, value: Any) -> Any:
 
 
 def _formula(f: Callable[P, R]) -> Callable[P, R]:
-    """Checks the arguments, makes them scalars of JAX's default float, and compiles."""
+    """Compile a formula; check its arguments and convert them to JAX's default float."""
     signature = inspect.signature(f)
     static = [name for name in signature.parameters if name in ("activation", "width", "depth")]
     compiled = jax.jit(f, static_argnames=static)
 
     @wraps(f)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        given = signature.bind(*args, **kwargs).arguments
-        result: R = compiled(**{name: _argument(name, value) for name, value in given.items()})
+        arguments = signature.bind(*args, **kwargs).arguments
+        result: R = compiled(**{name: _argument(name, value) for name, value in arguments.items()})
         return result
 
     return checked
@@ -88,77 +98,77 @@ def length_map(activation: Name, sigma_w: Number, sigma_b: Number, q: Number) ->
         >>> round(float(length_map("relu", 2.0, 0.5, 3.0)), 4)  # 4 · 3/2 + 1/4
         6.25
     """
-    return sigma_w**2 * mean(activation, q, lambda f, z, g: f.sigma(z) ** 2) + sigma_b**2
+    return sigma_w**2 * expectation(activation, q, lambda f, z, g: f.sigma(z) ** 2) + sigma_b**2
 
 
 @_formula
 def chi(activation: Name, sigma_w: Number, q: Number) -> Scalar:
-    """χ = σ_w² E[σ′(√q g)²], by which a layer multiplies ‖Δz‖²; q = 0 gives the limit.
+    """χ = σ_w² E[σ′(√q g)²], the factor of a layer in ‖Δz‖²; its limit for q = 0.
 
     Example:
         >>> q = fixed_point("sigmoid", 4.0, 0.0)
         >>> [round(float(chi("sigmoid", 4.0, v)), 2) for v in (0.0, q)]  # slopes 1/4, but not at q*
         [1.0, 0.4]
     """
-    return sigma_w**2 * mean(activation, q, lambda f, z, g: f.prime(z) ** 2)
+    return sigma_w**2 * expectation(activation, q, lambda f, z, g: f.prime(z) ** 2)
 
 
 @_formula
 def fixed_point(activation: Name, sigma_w: Number, sigma_b: Number) -> Scalar:
-    """q* = length_map(q*): the one towards which q[l] sets out from q = 1.
+    """q* = length_map(q*), the fixed point that q[l] tends to from q = 1.
 
-    Solved for, not iterated: tanh with σ_w = 1, σ_b = 0 falls like 1/(2l), and the limit of that,
-    0, is returned. inf where q grows for ever, 0 where it dies out, and 1 where every q is a fixed
-    point up to rounding (relu with σ_w² = 2, σ_b = 0).
+    Solved for, not iterated: q of tanh with σ_w = 1, σ_b = 0 falls like 1/(2l), and its limit 0 is
+    returned. inf if q grows for ever, 0 if it dies out, and 1 if every q is a fixed point up to
+    rounding (relu with σ_w² = 2, σ_b = 0).
 
     Example:
         >>> [round(float(fixed_point("relu", sigma_w, 1.0)), 4) for sigma_w in (1.0, 1.5)]
         [2.0, inf]
     """
-    return limit(lambda q: length_map(activation, sigma_w, sigma_b, q))
+    return attracting_fixed_point(lambda q: length_map(activation, sigma_w, sigma_b, q))
 
 
 @_formula
 def correlation_map(
     activation: Name, sigma_w: Number, sigma_b: Number, q: Number, c: Number
 ) -> Scalar:
-    """The next layer's correlation, (σ_w² E[σ(z) σ(z̃)] + σ_b²) / length_map(q), for two inputs.
+    """The correlation of two inputs in the next layer, (σ_w² E[σ(z) σ(z̃)] + σ_b²) / length_map(q).
 
-    Both have mean square q in this layer, and correlation c; q = 0 gives the limit.
+    In this layer both have mean square q, and correlation c; q = 0 gives the limit.
 
     Example:
         >>> round(float(correlation_map("relu", 2**0.5, 0.0, 1.0, 0.0)), 4)  # 1/π
         0.3183
     """
-    activation, q = find_activation(activation), jnp.maximum(q, rounding(least=True) ** 0.5)
-    both = sigma_w**2 * mean_of_two(activation.sigma, activation.kinks, q, c) + sigma_b**2
+    activation, q = find_activation(activation), jnp.maximum(q, tiny() ** 0.5)
+    both = sigma_w**2 * expectation_of_two(activation.sigma, activation.kinks, q, c) + sigma_b**2
     return both / length_map(activation, sigma_w, sigma_b, q)
 
 
 @_formula
 def correlation_fixed_point(activation: Name, sigma_w: Number, sigma_b: Number) -> Scalar:
-    """c* = correlation_map(c*) at q*, the stable one in [0, 1].
+    """c* = correlation_map(c*) at q*, the stable fixed point in [0, 1].
 
-    1 where χ(q*) <= 1 (order) or 1 - c* < 1e-6, less in chaos; nan where q* is inf.
+    1 if χ(q*) <= 1 (order) or 1 - c* < 1e-6, less in chaos; nan if q* is inf.
 
     Example:
         >>> [round(float(correlation_fixed_point("tanh", s, 0.3)), 3) for s in (1.0, 2.5)]
         [1.0, 0.122]
     """
     q = fixed_point(activation, sigma_w, sigma_b)
-    top = jnp.asarray(1 - max(NEAR, 1e4 * rounding()), float)
+    top = jnp.asarray(1 - max(NEAR, 1e4 * eps()), float)
 
     def excess(c: Scalar) -> Scalar:
         return correlation_map(activation, sigma_w, sigma_b, q, c) - c
 
     chaos = (chi(activation, sigma_w, q) > 1) & (excess(top) < 0)
     bottom = jnp.zeros((), float)
-    inside = jnp.where(excess(bottom) > 8 * rounding(), solve(excess, bottom, top), 0)
+    inside = jnp.where(excess(bottom) > 8 * eps(), solve(excess, bottom, top), 0)
     return jnp.where(jnp.isinf(q), jnp.nan, jnp.where(chaos, inside, 1))
 
 
 def _scale(slope: Scalar) -> Scalar:
-    """The layers over which a deviation falls by e, when each multiplies it by `slope`."""
+    """The number of layers in which a deviation falls by e, if each multiplies it by `slope`."""
     return jnp.where(slope >= 1, jnp.inf, -1 / jnp.log(jnp.abs(slope)))
 
 
@@ -166,14 +176,14 @@ def _scale(slope: Scalar) -> Scalar:
 def xi_q(activation: Name, sigma_w: Number, sigma_b: Number) -> Scalar:
     """ξ_q, in layers: q[l] - q* ~ e^(-l/ξ_q), so ξ_q = -1/ln(dq[l+1]/dq[l]) at q*.
 
-    That derivative is σ_w² E[σ(z) σ′(z) g]/√q*, without σ″. inf at criticality, nan where q* is.
+    That derivative is σ_w² E[σ(z) σ′(z) g]/√q*, without σ″. inf at criticality, nan if q* is inf.
 
     Example:
         >>> round(float(xi_q("relu", 1.0, 1.0)), 4)  # 1/ln 2
         1.4427
     """
     q = fixed_point(activation, sigma_w, sigma_b)
-    slope = mean(activation, q, lambda f, z, g: f.sigma(z) * f.prime(z) * g) / root_of(q)
+    slope = expectation(activation, q, lambda f, z, g: f.sigma(z) * f.prime(z) * g) / root_of(q)
     return _scale(sigma_w**2 * slope)
 
 
@@ -181,7 +191,7 @@ def xi_q(activation: Name, sigma_w: Number, sigma_b: Number) -> Scalar:
 def xi_c(activation: Name, sigma_w: Number, sigma_b: Number) -> Scalar:
     """ξ_c, in layers: c[l] - c* ~ e^(-l/ξ_c), so ξ_c = -1/ln(σ_w² E[σ′(z) σ′(z̃)]) at q* and c*.
 
-    -1/ln χ in order, where c* = 1. inf at criticality, nan where q* is inf.
+    In order, where c* = 1, it is -1/ln χ. inf at criticality, nan if q* is inf.
 
     Example:
         >>> round(float(xi_c("relu", 1.0, 1.0)), 4)  # 1/ln 2
@@ -189,7 +199,7 @@ def xi_c(activation: Name, sigma_w: Number, sigma_b: Number) -> Scalar:
     """
     f, q = find_activation(activation), fixed_point(activation, sigma_w, sigma_b)
     c = correlation_fixed_point(activation, sigma_w, sigma_b)
-    chaos = sigma_w**2 * mean_of_two(f.prime, f.kinks, q, c)
+    chaos = sigma_w**2 * expectation_of_two(f.prime, f.kinks, q, c)
     return _scale(jnp.where(c == 1, chi(activation, sigma_w, q), chaos))
 
 
@@ -217,7 +227,7 @@ def lengths(
 def log_delta(
     activation: Name, sigma_w: Number, sigma_b: Number, q0: Number, depth: int
 ) -> Float[Array, " depth"]:
-    """Predicted ln ‖Δz[l]‖ - ln ‖Δz[depth]‖, nats, for the hidden layers l = 1 … depth.
+    """Predicted ln ‖Δz[l]‖ - ln ‖Δz[depth]‖ of the hidden layers l = 1 … depth, in nats.
 
     ½ Σ ln χ(q[m]) over m = l … depth-1, along `lengths`. Shape (depth,); the last entry is 0.
 
@@ -234,12 +244,12 @@ def log_delta(
 def log_delta_band(
     activation: Name, sigma_w: Number, sigma_b: Number, q0: Number, width: int, depth: int
 ) -> Band:
-    """Finite width n: what it adds to `log_delta`, and how much that varies; (depth,) each.
+    """The bias and the standard deviation of `log_delta` at finite width n; (depth,) each.
 
-    A layer adds -c/4n, with variance c/4n: log ‖Δz‖ takes a step of its own in each, so that both
-    add up. c = 3 μ₂/μ₁² - 1, μ_k = E[σ′(√q g)^2k]. Exact to this order for Gaussian weights and
-    relu or linear units, a lower bound where units saturate. Source: Hanin & Nica 2018,
-    arXiv:1812.05994.
+    A layer adds -c/4n to the bias and c/4n to the variance, as the steps of log ‖Δz‖ in different
+    layers are independent. c = 3 μ₂/μ₁² - 1, μ_k = E[σ′(√q g)^2k]. Exact to this order for Gaussian
+    weights and relu or linear units, a lower bound for units that saturate. Source: Hanin & Nica
+    2018, arXiv:1812.05994.
 
     Example:
         >>> band = log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51)
@@ -253,9 +263,9 @@ def log_delta_band(
 
 @_formula
 def slope_band(activation: Name, q: Number, width: int, depth: int) -> Band:
-    """Finite width n: bias -c/4n and sd ½ √(1.2 c/(n depth)) of a slope of ln ‖Δz[l]‖ over layers.
+    """The bias -c/4n and sd ½ √(1.2 c/(n depth)) of a slope of ln ‖Δz[l]‖ at finite width n.
 
-    In nats a layer, for a straight line fitted to one draw; c as in `log_delta_band`.
+    In nats per layer, for a straight line fitted to one draw; c as in `log_delta_band`.
 
     Example:
         >>> round(float(slope_band("relu", 1.0, 100, 30).bias), 4)  # -5/400
@@ -266,14 +276,15 @@ def slope_band(activation: Name, q: Number, width: int, depth: int) -> Band:
 
 
 def _spread(activation: Name, q: Scalar) -> Scalar:
-    mu1 = mean(activation, q, lambda f, z, g: f.prime(z) ** 2)
-    mu2 = mean(activation, q, lambda f, z, g: f.prime(z) ** 4)
+    """C = 3 μ₂/μ₁² - 1 of `log_delta_band`."""
+    mu1 = expectation(activation, q, lambda f, z, g: f.prime(z) ** 2)
+    mu2 = expectation(activation, q, lambda f, z, g: f.prime(z) ** 4)
     return 3 * mu2 / mu1**2 - 1
 
 
 def _bounded(q: Scalar) -> Scalar:
-    """A q where slopes can be taken: far out they no longer change, and inf · 0 is no number."""
-    return jnp.minimum(q, rounding(least=True) ** -0.75)
+    """Clip q: slopes no longer change far out, and √q · 0 must be 0 there, not inf · 0."""
+    return jnp.minimum(q, tiny() ** -0.75)
 
 
 def _from_the_top(each: Float[Array, " depth"]) -> Float[Array, " depth"]:
@@ -282,13 +293,13 @@ def _from_the_top(each: Float[Array, " depth"]) -> Float[Array, " depth"]:
 
 
 def critical_sigma_w(activation: Name, sigma_b: Number) -> Scalar:
-    """The σ_w with χ(q*) = 1, q* that of `fixed_point`: gradients neither vanish nor explode.
+    """The σ_w with χ(q*) = 1 at q* of `fixed_point`: gradients neither vanish nor explode.
 
-    σ_w = 1/√E[σ′(√q g)²] makes χ(q) = 1 at any q; the q sought is its own length_map with that.
-    Under `jit` nan stands for the error.
+    σ_w = 1/√E[σ′(√q g)²] makes χ(q) = 1 at any q; q* is then the fixed point of length_map with
+    that σ_w(q).
 
     Raises:
-        ValueError: there is none with a finite q*, as for relu with σ_b > 0.
+        ValueError: no σ_w has a finite q*, as for relu with σ_b > 0. Under `jit` the result is nan.
 
     Example:
         >>> [round(float(critical_sigma_w("tanh", sigma_b)), 3) for sigma_b in (0.0, 0.05**0.5)]
@@ -305,12 +316,14 @@ def critical_sigma_w(activation: Name, sigma_b: Number) -> Scalar:
 
 @_formula
 def _critical(activation: Name, sigma_b: Number) -> Scalar:
-    """`critical_sigma_w`, nan where there is none."""
+    """Like `critical_sigma_w`, but nan instead of an error."""
 
     def balance(q: Scalar) -> Scalar:
         return 1 / jnp.sqrt(chi(activation, 1.0, q))
 
-    sigma_w = balance(limit(lambda q: length_map(activation, balance(q), sigma_b, q)))
-    q = fixed_point(activation, sigma_w, sigma_b)  # not all fixed points are where q arrives
-    reached = jnp.abs(chi(activation, sigma_w, q) - 1) < rounding() ** 0.4
+    sigma_w = balance(
+        attracting_fixed_point(lambda q: length_map(activation, balance(q), sigma_b, q))
+    )
+    q = fixed_point(activation, sigma_w, sigma_b)  # the q found may be one that q[l] leaves
+    reached = jnp.abs(chi(activation, sigma_w, q) - 1) < eps() ** 0.4
     return jnp.where(jnp.isfinite(q) & reached, sigma_w, jnp.nan)

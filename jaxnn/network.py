@@ -1,4 +1,4 @@
-"""The network: what is static about it, its parameters, the forward pass and the loss.
+"""The network: its static description, checks of its arguments, the forward pass and the loss.
 
     a[0] = x,   z[l] = a[l-1] θ[l-1] + b[l-1],   a[l] = σ(z[l]),   l = 1 … L;   ŷ = a[L] = g(z[L])
 
@@ -6,8 +6,8 @@ Index legend: B examples, L layers of weights, n[l] units in layer l. Examples a
 (n[0],) for one and (B, n[0]) for a batch; z[l] and a[l] are (n[l],) or (B, n[l]); θ[i] is
 (n[i], n[i+1]); b[i] is (n[i+1],). The last layer has the output activation g of the task.
 
-What is computed of the layers of a run (`layers.py`) is stacked as they are, (k, B, n). How many of
-them are used may be data: `depth`.
+The results of a run (`layers.py`) are stacked like its layers, (k, B, n). The number of layers used
+may be data: `depth`.
 """
 
 import operator
@@ -27,14 +27,15 @@ from .compiled import Numbers, as_array, compiled
 from .layers import (
     Drawn,
     Layer,
+    Layers,
     Pairs,
     Params,
     Run,
     as_layers,
+    assert_single,
     is_run,
     layer_of,
     length,
-    single,
 )
 from .tasks import Task, check_labels, find_task, label_rows
 
@@ -42,16 +43,16 @@ from .tasks import Task, check_labels, find_task, label_rows
 @jax.tree_util.register_static
 @dataclass(frozen=True, init=False, repr=False)
 class Network:
-    """What is static about a network: its widths, its activation and its task.
+    """The static description of a network: its widths, its activation and its task.
 
     Args:
         sizes: (n[0], …, n[L]), the units of the input, of each hidden layer and of the output.
-            Two entries make a network without hidden layers: linear or logistic regression.
+            Two entries are a network without hidden layers: linear or logistic regression.
         activation: σ of the hidden layers, a name in `jaxnn.ACTIVATIONS` or an `Activation`.
         task: regression, binary or multiclass: output activation and loss, see `jaxnn.TASKS`.
 
     Hashable, and static under `jax.jit`: it is a pytree without leaves, so `jax.jit(jaxnn.forward)`
-    takes it as it is, and `static_argnums=0` works as well.
+    accepts it with or without `static_argnums=0`.
 
     Raises:
         ValueError: fewer than two sizes, a size below 1, an unknown name, or multiclass with one
@@ -87,16 +88,17 @@ class Network:
         )
 
 
-Depth = ArrayLike | None
+Depth = ArrayLike | None  # as public functions accept it
+UsedDepth = Array | int | None  # as `check_depth` returns it
 
 
 class Trace(NamedTuple):
-    """Everything that the forward pass computes, one example (no B) or a batch.
+    """The results of the forward pass, of one example (no B) or a batch.
 
     z: (z[1], …, z[L]), so entry l-1 is z[l] of shape (B, n[l]).
     a: (a[0], …, a[L]), so entry l is a[l]; a[0] is x and a[L] is ŷ.
 
-    A run has one entry of shape (k, B, n) for its k layers, zero in those that `depth` leaves out.
+    A run has one entry of shape (k, B, n) for its k layers, zero in layers beyond `depth`.
     """
 
     z: tuple[Float[Array, "*k_B n"], ...]
@@ -110,21 +112,21 @@ def trace(
     *,
     depth: Depth = None,
 ) -> Trace:
-    """Every z[l] and a[l] of one example.
+    """Return every z[l] and a[l] of one example.
 
     Args:
         net: the network.
         params: L pairs (θ, b).
         x: one example, (n[0],).
-        depth: how many layers of the one run in `params` are used, an integer or a traced integer;
-            all of them where it is None.
+        depth: the number of layers used of the one run in `params`, an integer or a traced
+            integer; all of them by default.
 
     Returns:
         Trace: `z` holds z[1] … z[L], `a` holds a[0] = x … a[L] = ŷ.
 
     Raises:
-        ValueError: a shape that does not fit the network; the sentence names the layer. Also nan
-            or inf in x, where its values are known (outside `jit`).
+        ValueError: a shape that does not fit the network; the message names the layer. Also,
+            outside `jit`, nan or inf in x.
         TypeError: parameters that are not floats of one dtype.
 
     Example:
@@ -140,7 +142,7 @@ def trace(
 
 
 @compiled
-def _trace(net: Network, params: Params, x: Numbers, depth: Array | int | None) -> Trace:
+def _trace(net: Network, params: Params, x: Numbers, depth: UsedDepth) -> Trace:
     xs = jnp.asarray(x, dtype_of(params))[None]
     rows = forward_rows(net, params, xs, depth)
     t: Trace = one_example(Trace(rows.z, (xs, *rows.a)))
@@ -154,17 +156,17 @@ def forward(
     *,
     depth: Depth = None,
 ) -> Float[Array, " {net.sizes[-1]}"]:
-    """ŷ = g(z[L]) of one example; pure, so `jax.jit` and `jax.vmap` apply.
+    """Return ŷ = g(z[L]) of one example.
 
     Args:
         net: the network.
         params: L pairs (θ, b).
         x: one example, (n[0],).
-        depth: how many layers of the one run in `params` are used, an integer or a traced integer;
-            all of them where it is None.
+        depth: the number of layers used of the one run in `params`, an integer or a traced
+            integer; all of them by default.
 
     Returns:
-        ŷ of shape (n[L],): the value, the probability of label 1, or one probability a class.
+        ŷ of shape (n[L],): the value, the probability of label 1, or a probability for each class.
 
     Raises:
         ValueError, TypeError: as `jaxnn.trace`.
@@ -188,22 +190,22 @@ def loss(
     *,
     depth: Depth = None,
 ) -> Float[Array, ""]:
-    """The loss of one example, see `jaxnn.tasks`: ½‖ŷ - y‖² or a cross-entropy in nats.
+    """Return the loss of one example, ½‖ŷ - y‖² or a cross-entropy in nats; see `jaxnn.tasks`.
 
     Args:
         net: the network.
         params: L pairs (θ, b).
         x: one example, (n[0],).
         y: its label. Regression: (n[L],) floats; binary: (n[L],) of 0 and 1; either may be a
-            scalar where n[L] = 1. Multiclass: an integer class, or (n[L],) probabilities.
-        depth: how many layers of the one run in `params` are used, an integer or a traced integer;
-            all of them where it is None.
+            scalar if n[L] = 1. Multiclass: an integer class, or (n[L],) probabilities.
+        depth: the number of layers used of the one run in `params`, an integer or a traced
+            integer; all of them by default.
 
     Returns:
         A scalar.
 
     Raises:
-        ValueError: as `jaxnn.trace`; also a label of a wrong shape or, outside `jit`, a wrong
+        ValueError: as `jaxnn.trace`; also a label of a wrong shape and, outside `jit`, of a wrong
             value.
         TypeError: as `jaxnn.trace`; also classes that are not integers.
 
@@ -220,16 +222,16 @@ def loss(
 
 
 @compiled
-def _loss(net: Network, params: Params, x: Numbers, y: Numbers, depth: Array | int | None) -> Array:
+def _loss(net: Network, params: Params, x: Numbers, y: Numbers, depth: UsedDepth) -> Array:
     xs, ys = as_rows(net, params, x[None], y[None])
     rows = forward_rows(net, params, xs, depth)
     return net.task.loss(rows.z[-1], ys)[0]
 
 
 class Forward(NamedTuple):
-    """The forward pass over rows, an entry a Layer: what goes in, and the z and a of it.
+    """The forward pass over rows: for each Layer its input, its z and its a.
 
-    Of a run, z and a are (k, B, n); what goes into the next Layer is the last a that is used.
+    For a run z and a are (k, B, n), and the input of the next Layer is its last a that is used.
     """
 
     inputs: tuple[Float[Array, "B n"], ...]
@@ -238,15 +240,15 @@ class Forward(NamedTuple):
 
 
 def forward_rows(
-    net: Network, params: Params, xs: Float[Array, "B n_in"], depth: Array | int | None = None
+    net: Network, params: Params, xs: Float[Array, "B n_in"], depth: UsedDepth = None
 ) -> Forward:
-    """The forward pass over rows; the arguments are checked already."""
+    """Run the forward pass over rows; the arguments must be checked already."""
     inputs, all_z, all_a = [xs], [], []
     for i, layer in enumerate(params):
         if is_run(layer):
             top, z, a = _forward_run(net, layer, inputs[i], depth)
         else:
-            theta, b = single(layer)
+            theta, b = assert_single(layer)
             z = inputs[i] @ theta + b[None, :]
             last = i == len(params) - 1
             top = a = net.task.output(z) if last else net.activation.sigma(z)
@@ -257,16 +259,16 @@ def forward_rows(
 
 
 def _forward_run(
-    net: Network, run: Run, a: Float[Array, "B n"], depth: Array | int | None
+    net: Network, run: Run, a: Float[Array, "B n"], depth: UsedDepth
 ) -> tuple[Float[Array, "B n"], Float[Array, "k B n"], Float[Array, "k B n"]]:
-    """The last a of a run, and every z and a of it."""
+    """Return the a of the last layer used of a run, and its every z and a."""
 
     def step(a: Array, layer: Layer) -> tuple[Array, tuple[Array, Array]]:
         z = a @ layer.theta + layer.b[None, :]
         a = net.activation.sigma(z)
         return a, (z, a)
 
-    # The form that JAX too can differentiate backwards:
+    # JAX can differentiate a scan backwards, but no loop whose length is data.
     if depth is None and isinstance(run, Layer):
         top, (z, all_a) = lax.scan(step, a, run)
         return top, z, all_a
@@ -284,19 +286,19 @@ def _forward_run(
 
 
 def run_z(rows: Forward, i: int, j: Array) -> Float[Array, "B n"]:
-    """The z that layer j of the run at Layer i computed; j may be traced."""
+    """The z of layer j of the run at Layer i; j may be traced."""
     z: Array = lax.dynamic_index_in_dim(rows.z[i], j, keepdims=False)
     return z
 
 
 def run_input(rows: Forward, i: int, j: Array) -> Float[Array, "B n"]:
-    """What went into layer j of the run at Layer i; j may be traced."""
+    """The input of layer j of the run at Layer i; j may be traced."""
     before = lax.dynamic_index_in_dim(rows.a[i], jnp.maximum(j - 1, 0), keepdims=False)
     return jnp.where(j == 0, rows.inputs[i], before)
 
 
 def one_example(tree: Any) -> Any:
-    """The one example of a batch of one: takes B = 1, the last axis but one, off every leaf."""
+    """Turn a batch of one into one example: drop B = 1, the last axis but one, of every leaf."""
     return jax.tree.map(lambda rows: rows[..., 0, :], tree)
 
 
@@ -312,7 +314,10 @@ def _check_sizes(sizes: Sequence[SupportsIndex]) -> tuple[int, ...]:
 
 
 def check_params(net: Network, params: Pairs) -> Params:
-    """`params` as a tuple of Layers that fit `net`; for what is wrong, one sentence."""
+    """Return `params` as a tuple of Layers that fit `net`.
+
+    Bad input raises a one-line error at trace time, at no runtime cost.
+    """
     layers, n = as_layers(params), net.sizes
     count = sum(length(layer) if is_run(layer) else 1 for layer in layers)
     if count != len(n) - 1:
@@ -343,8 +348,8 @@ def check_params(net: Network, params: Pairs) -> Params:
     return layers
 
 
-def check_stored(net: Network, params: Pairs) -> tuple[Layer, ...]:
-    """The same for what needs the numbers of every layer, such as a gradient for each."""
+def check_stored(net: Network, params: Pairs) -> Layers:
+    """Like `check_params`, but reject runs stored as a key."""
     layers = check_params(net, params)
     if any(isinstance(layer, Drawn) for layer in layers):
         raise TypeError(
@@ -369,8 +374,8 @@ def dtype_of(params: Params) -> jnp.dtype:
     return _dtypes(params[0])[0]
 
 
-def check_depth(params: Params, depth: Depth) -> Array | int | None:
-    """`depth` for the one run in the checked `params`; a traced one is clipped to the run."""
+def check_depth(params: Params, depth: Depth) -> UsedDepth:
+    """Return `depth` of the one run in the checked `params`; a traced one is clipped to the run."""
     if depth is None:
         return None
     capacities = [length(layer) for layer in params if is_run(layer)]
@@ -383,7 +388,8 @@ def check_depth(params: Params, depth: Depth) -> Array | int | None:
     if value.shape != () or not jnp.issubdtype(value.dtype, jnp.integer):
         raise TypeError(f"depth: expected one integer, got {value.dtype} of shape {value.shape}")
     if isinstance(value, jax.core.Tracer):
-        return jnp.clip(value.astype(int), 0, capacities[0])  # a narrow dtype could not count
+        # A narrow or unsigned dtype could not hold the index arithmetic of the loops.
+        return jnp.clip(value.astype(int), 0, capacities[0])
     if not 0 <= int(value) <= capacities[0]:
         raise ValueError(
             f"depth: expected 0 … {capacities[0]}, the layers of the run, got {int(value)}"
@@ -402,7 +408,7 @@ def check_depth_as_data(params: Params, depth: Depth) -> Any:
 
 
 def _short(sizes: tuple[int, ...], most: int = 8) -> str:
-    """Sizes for a sentence: those of a thousand layers would hide it."""
+    """Sizes for an error message, shortened in the middle."""
     if len(sizes) <= most:
         return str(sizes)
     return f"({', '.join(map(str, sizes[: most - 2]))}, …, {sizes[-1]})"
@@ -436,18 +442,18 @@ def check_x(net: Network, x: ArrayLike, *, batch: bool = True) -> Numbers:
 def check_data(
     net: Network, x: ArrayLike, y: ArrayLike, *, batch: bool = True
 ) -> tuple[Numbers, Numbers]:
-    """One example and its label, or a batch and its labels, as arrays that fit `net`."""
+    """Return one example and its label, or a batch and its labels, as arrays that fit `net`."""
     x = check_x(net, x, batch=batch)
     return x, check_labels(net.task, y, x.shape[:-1], net.sizes[-1])
 
 
 @compiled
 def as_rows(net: Network, params: Params, xs: Numbers, ys: Numbers) -> tuple[Array, Array]:
-    """A checked batch as (B, n[0]) and (B, n[L]) in the dtype of `params`."""
+    """Convert a checked batch to (B, n[0]) and (B, n[L]) in the dtype of `params`."""
     rows = jnp.asarray(xs, dtype_of(params))
     return rows, label_rows(net.task, ys, rows.shape[:1], net.sizes[-1], rows.dtype)
 
 
 def check_batch(net: Network, params: Params, xs: ArrayLike, ys: ArrayLike) -> tuple[Array, Array]:
-    """A batch and its labels, checked, as (B, n[0]) and (B, n[L]) in the dtype of `params`."""
+    """Check a batch and convert it to (B, n[0]) and (B, n[L]) in the dtype of `params`."""
     return as_rows(net, params, *check_data(net, xs, ys))

@@ -1,11 +1,11 @@
-"""Quadrature: expectations over a Gaussian and the roots of what is made of them.
+"""Quadrature: expectations over a Gaussian, and roots and fixed points of functions of them.
 
-Gauss-Legendre panels on [-10, 10], cut at the kinks and ever finer towards z = 0, where units
-saturate once q is large. In two dimensions z = √q (√|c| s + √(1-|c|) t), z̃ likewise with ±s and
+Gauss-Legendre panels on [-10, 10], cut at the kinks and ever finer towards z = 0, where saturating
+units change fast once q is large. In two dimensions z = √q (√|c| s + √(1-|c|) t), and z̃ has ±s and
 another t: independent given s, so E[σ(z) σ(z̃)] = E[m(s) m(±s)] with m(s) = E[σ(z) | s].
 
-Relative errors, measured in float64 over the library's activations and q from 1e-6 to 1e4: 1e-14 or
-less on a line; 4e-14 or less in the plane, but for sin where q > 100.
+Relative errors, measured in float64 over the library's activations and q from 1e-6 to 1e4: at most
+1e-14 in one dimension; at most 4e-14 in two, except for sin with q > 100.
 """
 
 import math
@@ -23,17 +23,22 @@ Scalar = Float[Array, ""]
 Number = float | Scalar
 Bracket = tuple[Array, Array, Array, Array, Array, Array, Array]
 
-END, ORDER = 10.0, 16  # of the range: P(|g| > 10) = 2e-23; nodes a panel
+END = 10.0  # of the range: P(|g| > 10) = 2e-23
+ORDER = 16  # nodes of each panel
 
 
-def rounding(least: bool = False) -> float:
-    """The rounding of JAX's default float, or its least normal number."""
-    finfo = jnp.finfo(jnp.result_type(float))  # type: ignore[no-untyped-call]
-    return float(finfo.tiny if least else finfo.eps)
+def eps() -> float:
+    """The rounding of JAX's default float."""
+    return float(jnp.finfo(jnp.result_type(float)).eps)  # type: ignore[no-untyped-call]
+
+
+def tiny() -> float:
+    """The smallest normal number of JAX's default float."""
+    return float(jnp.finfo(jnp.result_type(float)).tiny)  # type: ignore[no-untyped-call]
 
 
 def _panels(edges: Float[Array, " p"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-    """Nodes g and weights w: Σ w f(g) = E[f(g)] for an f that is smooth between the edges."""
+    """Nodes g and weights w such that Σ w f(g) = E[f(g)] for f smooth between the edges."""
     edges = jnp.sort(jnp.clip(edges, -END, END))
     x, w = (jnp.asarray(v, edges.dtype) for v in np.polynomial.legendre.leggauss(ORDER))
     middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
@@ -42,32 +47,32 @@ def _panels(edges: Float[Array, " p"]) -> tuple[Float[Array, " n"], Float[Array,
 
 
 def _edges(panels: int, halvings: int) -> tuple[Array, Array]:
-    """Edges of even panels, and offsets of either sign that shrink from a panel's width to 0."""
+    """Edges of even panels, and offsets of both signs that shrink from a panel's width to 0."""
     steps = 2 * END / panels * 0.5 ** np.arange(halvings + 1)
     even, fine = np.linspace(-END, END, panels + 1), np.concatenate([-steps, [0.0], steps])
     return jnp.asarray(even, float), jnp.asarray(fine, float)
 
 
 def root_of(q: Number) -> Scalar:
-    """√q, and in the place of 0 a tiny one: that gives the limits of slopes and quotients."""
-    return jnp.maximum(jnp.sqrt(q), rounding(least=True) ** 0.8)
+    """√q, at least a tiny number instead of 0, so that slopes and quotients have their limits."""
+    return jnp.maximum(jnp.sqrt(q), tiny() ** 0.8)
 
 
-def mean(
+def expectation(
     activation: str | Activation, q: Number, f: Callable[[Activation, Array, Array], Array]
 ) -> Scalar:
     """E[f(σ, z, g)] for z = √q g."""
     activation, root = find_activation(activation), root_of(q)
     kinks = jnp.asarray(activation.kinks, float) / root
     g, w = _panels(jnp.concatenate([*_edges(160, 18), kinks]))
-    # Panels between equal edges weigh nothing, and 0 · inf must not count.
+    # Panels between equal edges have weight 0, and 0 · inf must not count.
     return jnp.sum(jnp.where(w > 0, w * f(activation, root * g, g), 0))
 
 
-def mean_of_two(f: Elementwise, kinks: tuple[float, ...], q: Number, c: Number) -> Scalar:
+def expectation_of_two(f: Elementwise, kinks: tuple[float, ...], q: Number, c: Number) -> Scalar:
     """E[f(z) f(z̃)] for z and z̃ of mean square q > 0 and correlation c."""
-    shared = jnp.sqrt(jnp.maximum(jnp.abs(c), rounding(least=True)))
-    own = jnp.sqrt(jnp.maximum(1 - jnp.abs(c), rounding(least=True)))
+    shared = jnp.sqrt(jnp.maximum(jnp.abs(c), tiny()))
+    own = jnp.sqrt(jnp.maximum(1 - jnp.abs(c), tiny()))
     (even, fine), (_, coarse) = _edges(20, 20), _edges(20, 10)
     cuts = jnp.asarray(kinks, float) / jnp.sqrt(q)
     places = jnp.asarray(sorted({0.0, *kinks, *(-k for k in kinks)}), float) / jnp.sqrt(q)
@@ -78,19 +83,19 @@ def mean_of_two(f: Elementwise, kinks: tuple[float, ...], q: Number, c: Number) 
         t, v = _panels(jnp.concatenate([even, zero + coarse, zero + cuts / own]))
         return jnp.sum(v * f(jnp.sqrt(q) * (shared * s + own * t)))
 
-    at_s = jax.vmap(m)(s)  # the nodes lie symmetric about 0, so that reversed they are -s
-    return jnp.sum(w * at_s * jnp.where(c < 0, at_s[::-1], at_s))
+    m_s = jax.vmap(m)(s)  # the nodes are symmetric about 0, so reversed they are those of -s
+    return jnp.sum(w * m_s * jnp.where(c < 0, m_s[::-1], m_s))
 
 
 def solve(f: Callable[[Scalar], Scalar], low: Scalar, high: Scalar) -> Scalar:
-    """A root between two places where f differs in sign: Chandrupatla 1997.
+    """A root between two points at which f differs in sign, by Chandrupatla's method of 1997.
 
-    Inverse quadratic steps where the three last places allow it, halving where they do not.
+    Inverse quadratic interpolation if the last three points allow it, else bisection.
     """
 
     def unfinished(state: Bracket) -> Array:
         a, b, _, fa, *_ = state
-        return (jnp.abs(b - a) > 4 * rounding() * jnp.maximum(jnp.abs(a), jnp.abs(b))) & (fa != 0)
+        return (jnp.abs(b - a) > 4 * eps() * jnp.maximum(jnp.abs(a), jnp.abs(b))) & (fa != 0)
 
     def step(state: Bracket) -> Bracket:
         a, b, _, fa, fb, _, part = state
@@ -99,12 +104,12 @@ def solve(f: Callable[[Scalar], Scalar], low: Scalar, high: Scalar) -> Scalar:
         same = (fx > 0) == (fa > 0)
         c, fc = jnp.where(same, a, b), jnp.where(same, fa, fb)
         b, fb = jnp.where(same, b, a), jnp.where(same, fb, fa)
-        place, height = (x - b) / (c - b), (fx - fb) / (fc - fb)
-        smooth = (height**2 < place) & ((1 - height) ** 2 < 1 - place)
+        x_part, f_part = (x - b) / (c - b), (fx - fb) / (fc - fb)
+        smooth = (f_part**2 < x_part) & ((1 - f_part) ** 2 < 1 - x_part)
         inverse = fx / (fb - fx) * fc / (fb - fc)
         inverse += (c - x) / (b - x) * fx / (fc - fx) * fb / (fc - fb)
-        least = 2 * rounding() * jnp.abs(x) / jnp.abs(b - x)
-        part = jnp.clip(jnp.where(smooth, inverse, 0.5), least, 1 - least)
+        shortest = 2 * eps() * jnp.abs(x) / jnp.abs(b - x)  # a shorter step would not change x
+        part = jnp.clip(jnp.where(smooth, inverse, 0.5), shortest, 1 - shortest)
         return x, b, c, fx, fb, fc, part
 
     f_high = f(high)
@@ -112,24 +117,24 @@ def solve(f: Callable[[Scalar], Scalar], low: Scalar, high: Scalar) -> Scalar:
     return lax.while_loop(unfinished, step, ends)[0]
 
 
-def limit(advance: Callable[[Scalar], Scalar]) -> Scalar:
-    """The fixed point towards which q sets out from 1: bracketed by factors of 4, then solved.
+def attracting_fixed_point(advance: Callable[[Scalar], Scalar]) -> Scalar:
+    """The fixed point that q tends to from 1, bracketed by factors of 4, then solved for.
 
-    0 where it dies out, inf where it grows for ever, 1 where it stays to rounding.
+    0 if q dies out, inf if it grows for ever, 1 if it stays the same up to rounding.
     """
 
     def gain(q: Scalar) -> Scalar:
         rate = advance(q) / q - 1
-        return jnp.where(jnp.abs(rate) > 32 * rounding(), jnp.sign(rate), 0)
+        return jnp.where(jnp.abs(rate) > 32 * eps(), jnp.sign(rate), 0)
 
-    one, least = jnp.ones((), float), rounding()
+    one, smallest = jnp.ones((), float), eps()
     start = gain(one)
     factor = jnp.where(start > 0, 4.0, 0.25)
     q = lax.while_loop(
-        lambda q: (gain(q) != -start) & (q > least) & (q < least**-2),
+        lambda q: (gain(q) != -start) & (q > smallest) & (q < smallest**-2),
         lambda q: q * factor,
         one * factor,
     )
-    ends = jnp.where(q > least, q, 0), jnp.where(q > least, q / factor, 1)
+    ends = jnp.where(q > smallest, q, 0), jnp.where(q > smallest, q / factor, 1)
     inside = solve(lambda q: advance(q) - q, *ends)
-    return jnp.where(start == 0, 1, jnp.where(q < least**-2, inside, jnp.inf))
+    return jnp.where(start == 0, 1, jnp.where(q < smallest**-2, inside, jnp.inf))

@@ -1,11 +1,11 @@
-"""Scores: the mean loss of a set of examples and a metric that people know.
+"""Scores: the mean loss of a set of examples, and accuracy or R².
 
-Accuracy is the fraction of examples whose label ŷ has right: in binary tasks ŷ > ½ wherever y is 1,
-in every output; in multiclass the largest ŷ is that of the largest y. For regression it is
+Accuracy is the fraction of examples that are classified correctly: in binary tasks ŷ > ½ exactly
+where y > ½, in every output; in multiclass the largest ŷ is that of the largest y. Regression has
 
     R² = 1 - Σ (ŷ - y)² / Σ (y - mean y)²
 
-averaged over the outputs; an output whose label does not vary has 1 where ŷ equals it, else 0.
+averaged over the outputs; for an output whose label does not vary it is 1 if ŷ equals it, else 0.
 
 Index legend: N examples, n outputs; z is z[L], (N, n).
 """
@@ -23,6 +23,7 @@ from .layers import Pairs, Params
 from .network import (
     Depth,
     Network,
+    UsedDepth,
     as_rows,
     check_data,
     check_depth_as_data,
@@ -32,7 +33,7 @@ from .network import (
 
 
 class Scores(NamedTuple):
-    """Of a set of examples, or an entry an epoch.
+    """The scores of a set of examples, or one entry for each epoch.
 
     loss: the mean loss.
     metric: accuracy, or for regression R².
@@ -45,14 +46,14 @@ class Scores(NamedTuple):
 def evaluate(
     net: Network, params: Pairs, xs: Batch, ys: ArrayLike, *, depth: Depth = None
 ) -> Scores:
-    """The mean loss of examples, and accuracy or R².
+    """Return the mean loss of examples, and accuracy or R².
 
     Args:
         net: the network.
         params: L pairs (θ, b).
         xs: N examples, (N, n[0]).
         ys: their labels, as for `jaxnn.backprop`.
-        depth: how many layers of the one run in `params` are used; all where it is None.
+        depth: the number of layers used of the one run in `params`; all of them by default.
 
     Returns:
         Scores, both scalars.
@@ -77,27 +78,27 @@ def evaluate(
 
 @jax.jit
 def scores_of(
-    net: Network, params: Params, sets: list[tuple[Array, Array]], depth: Array | int | None
+    net: Network, params: Params, sets: list[tuple[Array, Array]], depth: UsedDepth
 ) -> list[Scores]:
-    """The scores of several sets, which are checked already, as one program."""
+    """The scores of several checked sets, as one program."""
 
-    def of_set(xs: Array, ys: Array) -> Scores:
+    def score(xs: Array, ys: Array) -> Scores:
         xs, ys = as_rows(net, params, xs, ys)
         z = forward_rows(net, params, xs, depth).z[-1]
         return Scores(jnp.mean(net.task.loss(z, ys)), _metric(net, z, ys))
 
-    return [of_set(xs, ys) for xs, ys in sets]
+    return [score(xs, ys) for xs, ys in sets]
 
 
 def _metric(net: Network, z: Float[Array, "N n"], ys: Float[Array, "N n"]) -> Float[Array, ""]:
     if net.task.name == "multiclass":
-        right = jnp.argmax(z, axis=1) == jnp.argmax(ys, axis=1)
+        correct = jnp.argmax(z, axis=1) == jnp.argmax(ys, axis=1)
     elif net.task.name == "binary":
-        right = jnp.all((z > 0) == (ys > 0.5), axis=1)
+        correct = jnp.all((z > 0) == (ys > 0.5), axis=1)
     else:
         error = jnp.sum(jnp.square(net.task.output(z) - ys), axis=0)
         spread = jnp.sum(jnp.square(ys - jnp.mean(ys, axis=0, keepdims=True)), axis=0)
         varies = spread > 0
         ratio = error / jnp.where(varies, spread, 1)
         return jnp.mean(1 - jnp.where(varies, ratio, (error > 0).astype(error.dtype)))
-    return jnp.mean(right.astype(z.dtype))
+    return jnp.mean(correct.astype(z.dtype))

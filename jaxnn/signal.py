@@ -1,18 +1,18 @@
-"""Signal: the forward pass in block floating point, and as much of it as memory is given.
+"""Signal: the forward pass in block floating point, with optional recomputation to save memory.
 
-An exploding network sends its signal out of a float's range too. Where σ(cz) = c σ(z) for c > 0
-(relu, leaky_relu, identity) a row is carried as m × 2^e, as Δz is on the way back:
+In an exploding network the signal leaves a float's range too. If σ(cz) = c σ(z) for c > 0 (relu,
+leaky_relu, identity), a row is carried as m × 2^e, like Δz on the way back:
 
     a θ = (m θ) 2^e = p 2^f                              renormalised, so that c knows its size
     z = p 2^f + b = (p 2^(f-c) + b 2^-c) 2^c,            c = max(f, exponent of b)
     a = σ(z) = σ(z's mantissa) 2^(z's exponent),         σ′(z) = σ′(z's mantissa)
 
-and scaling by powers of two changes no digit. A run goes up with exponents of 0 first, and
-as above only where its signal nears the ends of the range. For every other σ the exponents stay 0:
-the pass is that of `network.py`, and it can leave the range.
+and scaling by powers of two changes no digit. A run goes up with exponents of 0 first, and as above
+only if its signal comes near the ends of the range. For every other σ the exponents stay 0: the
+pass is that of `network.py`, and it can leave the range.
 
-Of a run either every z is kept, or its input at every √k-th layer, and the layers between
-are computed again on the way back.
+Of a run either every z is stored, or its input at every √k-th layer; the layers between are then
+computed again on the way back.
 """
 
 import math
@@ -28,31 +28,29 @@ from jaxtyping import Array, Float, Int
 from .blockfloat import (
     NEVER,
     BlockFloat,
+    as_plain,
+    at_least_float32,
     exponent_of,
     in_range,
-    plain,
     power_of_two,
     renormalised,
-    wide,
 )
 from .layers import Layer, Run, layer_of, length
 from .network import Network
 
-Depth = Array | int
-
 
 class Moments(NamedTuple):
-    """Of what a layer makes: means over each row, on the row's exponents of z and of a."""
+    """Per-example means of z² and a, and the variance of a, on the row's exponents of z and a."""
 
     z_square: Float[Array, "*k B"]
     a_mean: Float[Array, "*k B"]
-    a_spread: Float[Array, "*k B"]  # the mean of (a - a_mean)²
+    a_spread: Float[Array, "*k B"]  # mean of (a - a_mean)²
 
 
 class Signal(NamedTuple):
-    """What goes into a layer and what it makes of it; of a run, what each of k layers makes.
+    """The input of a layer, its z and its moments; of a run, z and moments of each of k layers.
 
-    There is no a but its exponent: σ(z) costs less to compute again than to read back.
+    Only the exponent of a is stored: σ(z) costs less to compute again than to read back.
     """
 
     a_in: BlockFloat
@@ -62,14 +60,14 @@ class Signal(NamedTuple):
 
 
 def signal_of(net: Network, layer: Layer, a_in: BlockFloat) -> tuple[BlockFloat, Signal]:
-    """The a that leaves a hidden layer, and its signal."""
-    a, z, moments = _made(net, _z, layer, a_in)
+    """Return the a of a hidden layer, and its signal."""
+    a, z, moments = _layer(net, _z, layer, a_in)
     exponent = _exponent_of_a(net, a.exponent, moments)
     return a._replace(exponent=exponent), Signal(a_in, z, exponent, moments)
 
 
 def output_signal(net: Network, layer: Layer, a_in: BlockFloat) -> Signal:
-    """The signal of the output layer, whose a is ŷ."""
+    """Return the signal of the output layer, whose a is ŷ."""
     z = _z(net, layer, a_in)
     y_hat = output_of(net, z)
     moments = _moments(z, y_hat)
@@ -79,27 +77,27 @@ def output_signal(net: Network, layer: Layer, a_in: BlockFloat) -> Signal:
 ZOf = Callable[[Network, Layer, BlockFloat], BlockFloat]
 
 
-def _made(
+def _layer(
     net: Network, z_of: ZOf, layer: Layer, a_in: BlockFloat
 ) -> tuple[BlockFloat, BlockFloat, Moments]:
-    """A hidden layer's a, on the exponents of its z, that z and their moments."""
+    """A hidden layer's a, on the exponents of its z; its z and the moments of both."""
     z = z_of(net, layer, a_in)
     a = z._replace(mantissa=net.activation.sigma(z.mantissa))
     return a, z, _moments(z, a)
 
 
 def _moments(z: BlockFloat, a: BlockFloat) -> Moments:
-    rows = wide(a.mantissa)
+    rows = at_least_float32(a.mantissa)
     mean = jnp.mean(rows, axis=-1)
     return Moments(
-        z_square=jnp.mean(jnp.square(wide(z.mantissa)), axis=-1),
+        z_square=jnp.mean(jnp.square(at_least_float32(z.mantissa)), axis=-1),
         a_mean=mean,
         a_spread=jnp.mean(jnp.square(rows - mean[:, None]), axis=-1),
     )
 
 
 def _exponent_of_a(net: Network, exponent: Array, moments: Moments) -> Array:
-    """NEVER for examples whose units are all off: sums over examples must not see theirs."""
+    """The exponents of a, NEVER for examples without an active unit, so that sums ignore them."""
     if not net.activation.homogeneous:
         return exponent
     off = (moments.a_mean == 0) & (moments.a_spread == 0)
@@ -107,12 +105,12 @@ def _exponent_of_a(net: Network, exponent: Array, moments: Moments) -> Array:
 
 
 def output_of(net: Network, z: BlockFloat) -> BlockFloat:
-    """ŷ. Beyond the range only a linear output has one; the others have long become 0 or 1."""
-    return z if net.task.name == "regression" else plain(net.task.output(in_range(z).mantissa))
+    """Return ŷ. Beyond the range only a linear ŷ needs an exponent; others are 0 or 1 by then."""
+    return z if net.task.name == "regression" else as_plain(net.task.output(in_range(z).mantissa))
 
 
 def delta_of_loss(net: Network, z: BlockFloat, ys: Float[Array, "B n"]) -> BlockFloat:
-    """Δz[L] of a batch's mean loss, (ŷ - y) / B."""
+    """Return Δz[L] of a batch's mean loss, (ŷ - y) / B."""
     if net.task.name == "regression":
         largest = jnp.max(jnp.abs(ys), axis=1)
         common = jnp.maximum(z.exponent, jnp.where(largest == 0, NEVER, exponent_of(largest)))
@@ -120,60 +118,64 @@ def delta_of_loss(net: Network, z: BlockFloat, ys: Float[Array, "B n"]) -> Block
         z_hat = z.mantissa * power_of_two(z.exponent - common, ys)[:, None]
         delta = BlockFloat(net.task.delta_z(z_hat, labels), common)
     else:
-        delta = plain(net.task.delta_z(in_range(z).mantissa, ys))
+        delta = as_plain(net.task.delta_z(in_range(z).mantissa, ys))
     return renormalised(delta._replace(mantissa=delta.mantissa / len(ys)))
 
 
 def _plain_z(net: Network, layer: Layer, a: BlockFloat) -> BlockFloat:
-    """Where the exponents of a are 0."""
+    """The z of a layer whose a has exponents of 0."""
     return a._replace(mantissa=a.mantissa @ layer.theta + layer.b[None, :])
 
 
 def _z(net: Network, layer: Layer, a: BlockFloat) -> BlockFloat:
+    """The z of a layer, by the formulas at the head of this module."""
     if not net.activation.homogeneous:
         return _plain_z(net, layer, a)
     largest = jnp.max(jnp.abs(layer.b))
-    of_b = jnp.where(largest == 0, NEVER, exponent_of(largest))
+    b_exponent = jnp.where(largest == 0, NEVER, exponent_of(largest))
     product = renormalised(a._replace(mantissa=a.mantissa @ layer.theta))
-    common = jnp.maximum(product.exponent, of_b)
-    of_a = power_of_two(product.exponent - common, layer.b)[:, None]
+    common = jnp.maximum(product.exponent, b_exponent)
+    scale = power_of_two(product.exponent - common, layer.b)[:, None]
     b = layer.b[None, :] * power_of_two(-common, layer.b)[:, None]
-    return BlockFloat(product.mantissa * of_a + b, common)
+    return BlockFloat(product.mantissa * scale + b, common)
 
 
-def run_signal(net: Network, run: Run, a: BlockFloat, depth: Depth) -> tuple[BlockFloat, Signal]:
-    """The a that leaves a run, and the signal of every layer of it that is used.
+def run_signal(
+    net: Network, run: Run, a: BlockFloat, depth: Array | int
+) -> tuple[BlockFloat, Signal]:
+    """Return the a of the last layer used of a run, and the signal of every layer used.
 
-    Renormalising every row in every layer is a tenth of the time of a narrow flow, and nearly
-    always for nothing: it is done only if the signal does not stay well within the range.
+    Renormalising every row in every layer takes a tenth of the time of a narrow flow, and is seldom
+    needed. So the run is passed without it first, and again with it if the signal comes near the
+    ends of the range.
     """
 
-    def passed(z_of: ZOf, a: BlockFloat, used: Depth, kept: Any) -> tuple[BlockFloat, Any]:
+    def go_up(z_of: ZOf, a: BlockFloat, used: Array | int, rows: Any) -> tuple[BlockFloat, Any]:
         def body(j: Array, state: tuple[BlockFloat, Any]) -> tuple[BlockFloat, Any]:
-            a, kept = state
-            a, *made = _made(net, z_of, layer_of(run, j), a)
+            a, rows = state
+            a, *row = _layer(net, z_of, layer_of(run, j), a)
             put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
-            return a, jax.tree.map(put, kept, made)
+            return a, jax.tree.map(put, rows, row)
 
-        looped: tuple[BlockFloat, Any] = lax.fori_loop(0, used, body, (a, kept))
+        looped: tuple[BlockFloat, Any] = lax.fori_loop(0, used, body, (a, rows))
         return looped
 
     k = length(run)
-    _, *shapes = jax.eval_shape(lambda a: _made(net, _z, layer_of(run, 0), a), a)
+    _, *shapes = jax.eval_shape(lambda a: _layer(net, _z, layer_of(run, 0), a), a)
     empty = jax.tree.map(lambda v: jnp.zeros((k, *v.shape), v.dtype), shapes)
-    top, kept = passed(_plain_z, plain(in_range(a).mantissa), depth, empty)
+    top, rows = go_up(_plain_z, as_plain(in_range(a).mantissa), depth, empty)
     if net.activation.homogeneous:
-        fits = _fits(a, kept[1].z_square, depth)
-        again, kept = passed(_z, a, jnp.where(fits, 0, depth), kept)
+        fits = _fits(a, rows[1].z_square, depth)
+        again, rows = go_up(_z, a, jnp.where(fits, 0, depth), rows)
         top = _settled(net, jax.tree.map(partial(jnp.where, fits), top, again))
-    z, moments = kept
+    z, moments = rows
     return top, Signal(a, z, _exponent_of_a(net, z.exponent, moments), moments)
 
 
-def _fits(a: BlockFloat, z_square: Array, depth: Depth) -> Array:
-    """Whether what goes into a run and the z of its used layers are far from the ends of the range.
+def _fits(a: BlockFloat, z_square: Array, depth: Array | int) -> Array:
+    """Return whether the input of a run and the z of its used layers are well within the range.
 
-    They are where their size is within 2^±(a third of the largest exponent).
+    That is, their sizes are within 2^±(a third of the largest exponent).
     """
     most = int(jnp.finfo(a.mantissa.dtype).maxexp) // 3  # type: ignore[no-untyped-call]
     used = (jnp.arange(len(z_square)) < depth)[:, None]
@@ -183,27 +185,27 @@ def _fits(a: BlockFloat, z_square: Array, depth: Depth) -> Array:
 
 
 def segment_size(k: int) -> int:
-    """How many layers of a run of k are computed again at a time: √k, rounded up."""
+    """The number of layers of a run of k that are computed again at a time: √k, rounded up."""
     return math.isqrt(k - 1) + 1
 
 
 def segment_starts(
-    net: Network, run: Run, a: BlockFloat, depth: Depth
+    net: Network, run: Run, a: BlockFloat, depth: Array | int
 ) -> tuple[BlockFloat, BlockFloat]:
-    """The a that leaves a run, and what goes into every `segment_size`-th layer of it."""
+    """Return the a of the last layer used of a run, and the input of each segment."""
     size = segment_size(length(run))
     count = -(-length(run) // size)
 
     def layer(j: Array, a: BlockFloat) -> BlockFloat:
-        return _made(net, _z, layer_of(run, j), a)[0]
+        return _layer(net, _z, layer_of(run, j), a)[0]
 
     def segment(i: Array, state: tuple[BlockFloat, BlockFloat]) -> tuple[BlockFloat, BlockFloat]:
-        a, kept = state
+        a, starts = state
         a = _settled(net, a)
         put = partial(lax.dynamic_update_index_in_dim, index=i, axis=0)
-        kept = jax.tree.map(put, kept, a)
+        starts = jax.tree.map(put, starts, a)
         end = jnp.minimum((i + 1) * size, depth)
-        return lax.fori_loop(i * size, end, layer, a), kept
+        return lax.fori_loop(i * size, end, layer, a), starts
 
     empty = jax.tree.map(lambda v: jnp.zeros((count, *v.shape), v.dtype), a)
     top, starts = lax.fori_loop(0, -(-depth // size), segment, (a, empty))
@@ -211,12 +213,12 @@ def segment_starts(
 
 
 def _settled(net: Network, a: BlockFloat) -> BlockFloat:
-    """With NEVER for examples whose units are all off, which on the way up nobody needs."""
+    """Give examples without an active unit the exponent NEVER, which only sums need."""
     return renormalised(a) if net.activation.homogeneous else a
 
 
 def segment_of(run: Run, i: Array) -> Layer:
-    """The layers of segment i as a run of their own; past the end, the last layer again."""
+    """Return the layers of segment i as a run; past the end, the last layer again."""
     k, size = length(run), segment_size(length(run))
     places = jnp.minimum(i * size + jnp.arange(size), k - 1)
     return Layer(*lax.map(partial(layer_of, run), places))

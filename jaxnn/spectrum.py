@@ -1,13 +1,13 @@
-"""Spectrum: the singular values of the input-output Jacobian, at any depth.
+"""Spectrum: the singular values of the Jacobian ∂z[L]/∂z[1], at any depth.
 
 From z[l+1] = σ(z[l]) θ[l] + b[l], in row vectors,
 
     dz[l+1] = dz[l] F[l],   F[l] = diag(σ′(z[l])) θ[l],   J = ∂z[L]/∂z[1] = F[1] F[2] ⋯ F[L-1]
 
 J is never formed: it leaves a float's range, and long before that its small singular values drown
-in the rounding of the large ones. Its columns are kept apart by size instead, each a column of
-numbers near 1 times a power of two of its own. From the right, and with orthogonal P, V dropped as
-they come, because they change no singular value,
+in the rounding of the large ones. Instead its columns are separated by size, each a column of
+numbers near 1 times a power of two of its own. From the right, dropping orthogonal P and V, which
+change no singular value,
 
     F[l+1] ⋯ F[L-1] = W 2^e P,    e integers, one a column, 2^e short for diag(2^e)
 
@@ -17,11 +17,11 @@ they come, because they change no singular value,
             W′ = Q N                and F[l] ⋯ F[L-1] = W′ 2^e′ V P                              (4)
 
 Scaling by powers of two is exact, so (1), (2) and (4) round numbers near 1 only. At the end W is
-made orthogonal by one-sided Jacobi rotations of pairs of columns, which need of e no more than
+made orthogonal by one-sided Jacobi rotations of pairs of columns, which depend on e only through
 differences; then the norms of the columns times 2^e are the singular values of J.
 
-Index legend: B examples, L layers of weights, n[l] units in layer l, p columns of W, which are
-the fewest units of any layer so far; k factors of one shape.
+Index legend: B examples, L layers of weights, n[l] units in layer l, p columns of W (the fewest
+units of any layer so far), k factors of one shape.
 """
 
 import math
@@ -36,21 +36,21 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from .backprop import Batch
-from .blockfloat import LN2, wide
+from .blockfloat import LN2, at_least_float32
 from .compiled import Numbers, compiled
-from .layers import Layer, Pairs, is_run
+from .layers import Layers, Pairs, is_run
 from .network import Forward, Network, check_stored, check_x, dtype_of, forward_rows
 
 ZERO = -(2**28)  # the exponent of a column of zeros: below every other
-SWEEPS = 40  # the most that are made over all pairs of columns; 6 to 10 are enough
+SWEEPS = 40  # upper bound of sweeps over all pairs of columns; 6 to 10 are enough
 
 
 class Spectrum(NamedTuple):
-    """Singular values s of each example's Jacobian J, n = min(n[1], n[L]) of them.
+    """The n = min(n[1], n[L]) singular values s of each example's Jacobian J.
 
     log_singular_values: ln s, descending; -inf for s = 0.
-    log_mean: ln of the mean of s² over the n values; -inf where all are 0.
-    variance: the variance of s² / (mean of s²) over the n values; 0 where all are 0.
+    log_mean: ln of the mean of s² over the n values; -inf if all are 0.
+    variance: the variance of s² / (mean of s²) over the n values; 0 if all are 0.
     """
 
     log_singular_values: Float[Array, "B n"]
@@ -59,9 +59,9 @@ class Spectrum(NamedTuple):
 
 
 class Factors(NamedTuple):
-    """k consecutive factors diag(slopes) θ of one shape; k > 1 needs n_in = n_out."""
+    """Consecutive factors diag(slopes) θ of one shape, k of them; k > 1 needs n_in = n_out."""
 
-    slopes: Float[Array, "*k_B n_in"]  # σ′(z[l]): (k, B, n_in), and without B for one example
+    slopes: Float[Array, "*k_B n_in"]  # σ′(z[l]): (k, B, n_in), without B for one example
     theta: Float[Array, "*k n_in n_out"]
 
 
@@ -73,19 +73,19 @@ class Columns(NamedTuple):
 
 
 def spectrum(net: Network, params: Pairs, xs: Batch) -> Spectrum:
-    """Logarithms of the singular values of ∂z[L]/∂z[1], each example's own.
+    """Return the logarithms of the singular values of ∂z[L]/∂z[1] of each example.
 
-    J = F[1] ⋯ F[L-1] with F[l] = diag(σ′(z[l])) θ[l] of shape (n[l], n[l+1]); the identity where
-    there is no hidden layer. It has n = min(n[1], n[L]) singular values. Those are exactly zero
-    that a narrow layer, dead units (σ′ = 0) or zero weights make so.
+    J = F[1] ⋯ F[L-1] with F[l] = diag(σ′(z[l])) θ[l] of shape (n[l], n[l+1]), or the identity if
+    there is no hidden layer. It has n = min(n[1], n[L]) singular values. Those that vanish because
+    of a narrow layer, dead units (σ′ = 0) or zero weights are exactly zero.
 
-    Accuracy: ln s has the error that a change of each weight by the float's rounding of the largest
-    weight beside it in its row of θ would make, however small s is beside the others; an SVD of
-    the product has that rounding times the ratio of the largest s to this one. It grows with the
+    Accuracy: ln s has the error of changing each weight by the float's rounding of the largest
+    weight in its row of θ, no matter how small s is compared with the others; an SVD of the product
+    would have that rounding times the ratio of the largest s to this one. The error grows with the
     condition of the factors: for 300 Gaussian layers of 5 units it is 1e-13 to 2e-12 in float64,
-    3e-5 to 1e-2 in float32. A factor that is singular by cancellation, not by zeros, gives a
-    small s in the place of 0; a σ′ below the normal floats counts as 0; and ln s is itself
-    rounded, -7000 in float32 to 2e-4. 16-bit parameters are computed with in float32.
+    3e-5 to 1e-2 in float32. A factor that is singular by cancellation, not by zeros, gives a small
+    s instead of 0; a σ′ below the normal floats counts as 0; and ln s is itself rounded, -7000 in
+    float32 to 2e-4. For 16-bit parameters the computation is in float32.
 
     Args:
         net: the network.
@@ -99,8 +99,8 @@ def spectrum(net: Network, params: Pairs, xs: Batch) -> Spectrum:
         (linear, orthogonal), m (linear, Gaussian; relu, orthogonal) or 2m (relu, Gaussian).
 
     Raises:
-        ValueError: as `jaxnn.trace`; also, outside `jit`, where a z[l] has left the range of the
-            float. Inside it the results are nan then.
+        ValueError: as `jaxnn.trace`; also, outside `jit`, if a z[l] has left the range of the
+            float. Inside `jit` the results are then nan.
         TypeError: as `jaxnn.trace`.
 
     Example:
@@ -124,32 +124,32 @@ def spectrum(net: Network, params: Pairs, xs: Batch) -> Spectrum:
 
 @compiled
 def _factors(
-    net: Network, params: tuple[Layer, ...], xs: Numbers
+    net: Network, params: Layers, xs: Numbers
 ) -> tuple[tuple[Factors, ...], Bool[Array, " L"]]:
-    """The factors, and of each of z[1] … z[L-1] whether it is finite."""
+    """The factors, and for each of z[1] … z[L-1] whether it is finite."""
     rows = forward_rows(net, params, jnp.asarray(xs, dtype_of(params)))
     finite = [jnp.isfinite(z).all(axis=(-2, -1)).reshape(-1) for z in rows.z]
     return _factors_of(net, params, rows), jnp.concatenate(finite)[:-1]
 
 
 def jacobian_factors(
-    net: Network, params: tuple[Layer, ...], xs: Float[Array, "B n_in"]
+    net: Network, params: Layers, xs: Float[Array, "B n_in"]
 ) -> tuple[Factors, ...]:
-    """F[1], …, F[L-1] of each example, consecutive ones of equal shape together."""
+    """Return F[1], …, F[L-1] of each example; consecutive ones of equal shape are stacked."""
     return _factors_of(net, params, forward_rows(net, params, xs))
 
 
-def _factors_of(net: Network, params: tuple[Layer, ...], rows: Forward) -> tuple[Factors, ...]:
+def _factors_of(net: Network, params: Layers, rows: Forward) -> tuple[Factors, ...]:
     parts: list[Factors] = []
     below: list[Array] = []
     for layer, z in zip(params, rows.z, strict=True):
         theta, z = (layer.theta, z) if is_run(layer) else (layer.theta[None], z[None])
-        # The z below each θ: that of the Layer before, none for θ[0], and those inside the run.
-        into = [*below, z[:-1]] if len(z) > 1 else below
-        if into:
-            at = jnp.concatenate(into)
-            # A σ′ need not show that its z has left the range: that of relu is 1 or 0 there.
-            slopes = jnp.where(jnp.isfinite(at), net.activation.prime(at), jnp.nan)
+        # The z below each θ: the last one of the Layer before (none for θ[0]), then the run's own.
+        pieces = [*below, z[:-1]] if len(z) > 1 else below
+        if pieces:
+            z_below = jnp.concatenate(pieces)
+            # σ′ can be finite for a z that is not: relu has 1 or 0 there.
+            slopes = jnp.where(jnp.isfinite(z_below), net.activation.prime(z_below), jnp.nan)
             parts.append(Factors(slopes, theta[-len(slopes) :]))
         below = [z[-1:]]
     if not parts:  # no hidden layer
@@ -160,7 +160,7 @@ def _factors_of(net: Network, params: tuple[Layer, ...], rows: Forward) -> tuple
 
 
 def _check_range(finite: Bool[Array, " L"], dtype: jnp.dtype) -> None:
-    """Raises, outside `jit`, where one of z[1] … z[L-1] has left the range of its dtype."""
+    """Raise, outside `jit`, if one of z[1] … z[L-1] has left the range of its dtype."""
     if not isinstance(finite, jax.core.Tracer) and not np.asarray(finite).all():
         raise ValueError(
             f"z[{1 + int(np.argmin(finite))}]: expected finite numbers, got inf or nan: the "
@@ -171,8 +171,8 @@ def _check_range(finite: Bool[Array, " L"], dtype: jnp.dtype) -> None:
 
 @jax.jit
 def product_spectrum(factors: tuple[Factors, ...]) -> Spectrum:
-    """The spectrum of the product of all factors, the first one leftmost."""
-    slopes, thetas = zip(*jax.tree.map(wide, factors), strict=True)
+    """Return the spectrum of the product of all factors, the first one leftmost."""
+    slopes, thetas = zip(*jax.tree.map(at_least_float32, factors), strict=True)
     with jax.default_matmul_precision("highest"):
         s: Spectrum = jax.vmap(_one_spectrum, in_axes=(1, None))(slopes, thetas)
     return s
@@ -191,7 +191,7 @@ def _one_spectrum(slopes: tuple[Array, ...], thetas: tuple[Array, ...]) -> Spect
 
 
 def _fold(step: Callable[..., Any], carry: Any, f: Factors, reverse: bool = False) -> Any:
-    """lax.scan over k factors; a factor that is not square changes the carry's shape, so k = 1."""
+    """lax.scan over k square factors, or one step if a factor changes the carry's shape."""
     _, n_in, n_out = f.theta.shape
     if n_in == n_out:
         return lax.scan(step, carry, f, reverse=reverse)
@@ -200,16 +200,16 @@ def _fold(step: Callable[..., Any], carry: Any, f: Factors, reverse: bool = Fals
 
 
 def _reach(live: Array, f: Factors) -> tuple[Array, Array]:
-    """Zeroes the slopes of units that no path from z[1] reaches: so zeros of J stay exact."""
+    """Zero the slopes of units that no path from z[1] reaches, so that zeros of J stay exact."""
     slopes = jnp.where(live, f.slopes, 0)
     paths = (slopes != 0).astype(jnp.float32) @ (f.theta != 0).astype(jnp.float32)
     return paths > 0, slopes
 
 
 def _push(columns: Columns, f: Factors) -> tuple[Columns, None]:
-    """Multiplies by a factor from the left, (1) to (4).
+    """Multiply by a factor from the left, (1) to (4).
 
-    Rows go from large to small: small ones stay accurate, and zero ones zero.
+    Rows are sorted from large to small: then small ones stay accurate, and zeros zero.
     """
     c, k = _by_column(f.slopes[:, None] * (f.theta @ columns.w))
     e = jnp.maximum(columns.e + k, ZERO)
@@ -223,7 +223,7 @@ def _push(columns: Columns, f: Factors) -> tuple[Columns, None]:
 
 
 def _by_column(a: Array, e: Array | None = None) -> Columns:
-    """diag(2^e) a, or a itself, as columns of numbers near 1 times powers of two."""
+    """Write diag(2^e) a, or a itself, as columns of numbers near 1 times powers of two."""
     e = jnp.zeros(len(a), jnp.int32) if e is None else e
     mantissa, k = jnp.frexp(a)
     top = jnp.max(jnp.where(mantissa == 0, ZERO, k + e[:, None]), axis=0)
@@ -231,9 +231,9 @@ def _by_column(a: Array, e: Array | None = None) -> Columns:
 
 
 def _orthogonal_norms(columns: Columns) -> Columns:
-    """The norms of the columns once rotations have made them orthogonal, as w (p,) times 2^e."""
+    """Make the columns orthogonal by rotations; return their norms as w (p,) times 2^e."""
     n, p = columns.w.shape
-    pad = max(4, p + p % 2) - p  # columns go in pairs, at least two
+    pad = max(4, p + p % 2) - p  # the tournament needs an even number of columns, at least four
     eps = float(jnp.finfo(columns.w.dtype).eps)  # type: ignore[no-untyped-call]
 
     def unfinished(state: tuple[Columns, Array, Array]) -> Array:
@@ -257,12 +257,12 @@ def _orthogonal_norms(columns: Columns) -> Columns:
 
 
 def _round(_: Array, table: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-    """One round of a tournament: rows i and i + p/2 are made orthogonal, then all move a seat.
+    """One round of a tournament: make rows i and i + p/2 orthogonal, then move all one seat.
 
     For a pair a, b 2^-d, d ≥ 0, write t = 2^-d, α = a·a, β = b·b, γ = a·b, δ = βt² - α. The
     rotation by arctan κt, κ = 2γ / (δ ± √(δ² + 4γ²t²)) with the sign of δ, takes a to
-    (a - κt² b) / √(1 + κ²t²) and b to (b + κ a) / √(1 + κ²t²), still times 2^-d. For d < 0
-    change the places of a and b, and the sign of κ, as below.
+    (a - κt² b) / √(1 + κ²t²) and b to (b + κ a) / √(1 + κ²t²), still times 2^-d. For d < 0 swap a
+    and b and change the sign of κ, as below.
     """
     rows, e, largest = table
     half = len(e) // 2
@@ -273,24 +273,24 @@ def _round(_: Array, table: tuple[Array, Array, Array]) -> tuple[Array, Array, A
     delta = jnp.where(d < 0, alpha * t**2 - beta, beta * t**2 - alpha)
     root = jnp.hypot(delta, 2 * gamma * t)
     kappa = _ratio(2 * gamma, delta + jnp.where(delta > 0, root, -root))
-    of_b = jnp.where(d < 0, -kappa, kappa * t**2)[:, None]
-    of_a = jnp.where(d < 0, -kappa * t**2, kappa)[:, None]
+    b_in_a = jnp.where(d < 0, -kappa, kappa * t**2)[:, None]
+    a_in_b = jnp.where(d < 0, -kappa * t**2, kappa)[:, None]
     cos = 1 / jnp.sqrt(1 + jnp.square(kappa * t))[:, None]
-    a, b = cos * (a - of_b * b), cos * (b + of_a * a)
+    a, b = cos * (a - b_in_a * b), cos * (b + a_in_b * a)
 
-    def seats(a: Array, b: Array) -> Array:  # the first stays, the others go round
+    def seats(a: Array, b: Array) -> Array:  # the first stays, the others rotate
         return jnp.concatenate([a[:1], b[:1], a[1:-1], b[1:], a[-1:]])
 
     return seats(a, b), seats(e[:half], e[half:]), jnp.maximum(largest, jnp.max(cosines))
 
 
 def _ratio(a: Array, b: Array) -> Array:
-    """Divides; 0 where b is 0."""
+    """A / b, and 0 for b = 0; no division by 0 is evaluated."""
     return jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))
 
 
 def _summary(s: Array, e: Array, n: int) -> Spectrum:
-    """Logarithms and moments of the numbers s 2^e, filled up with zeros to n of them."""
+    """Logarithms and moments of the numbers s 2^e, padded with zeros to n of them."""
     s, e = jnp.pad(s, (0, n - len(s))), jnp.pad(e, (0, n - len(e)), constant_values=ZERO)
     logs = jnp.log(s) + LN2 * e.astype(s.dtype)
     square = jnp.ldexp(jnp.square(s), 2 * (e - e[0]))

@@ -1,4 +1,4 @@
-"""Tasks: what the last layer means, as output activation g, loss and Δz[L].
+"""Tasks: the meaning of the last layer, given by the output activation g, the loss and Δz[L].
 
 | task       | ŷ = g(z)                  | loss of one example               | Δz[L] |
 |------------|---------------------------|-----------------------------------|-------|
@@ -7,7 +7,7 @@
 | multiclass | e^(z_k) / Σ_j e^(z_j)     | -Σ_k y_k ln ŷ_k                   | ŷ - y |
 
 One convention, the ½ and a sum over outputs, makes Δz[L] = ŷ - y hold for all three. Every loss is
-taken from the logits z, never from ŷ: ln ŷ of a saturated ŷ is -inf where the loss is a number.
+computed from the logits z, not from ŷ: ln ŷ is -inf once ŷ has rounded to 0, the loss is finite.
 
 Index legend: z, y and ŷ are rows, (B, n[L]); a loss has one entry a row, (B,).
 """
@@ -37,7 +37,7 @@ class Task:
         loss: (z, y) -> the loss of each row.
         delta_z: (z, y) -> Δz[L] = ŷ - y.
         delta_a: (z, y) -> Δa[L] = ∂loss/∂ŷ, the first step of the article's derivation.
-        delta_y: (z, y) -> ∂loss/∂y, for whoever differentiates with respect to the labels.
+        delta_y: (z, y) -> ∂loss/∂y, for differentiating with respect to the labels.
     """
 
     name: str
@@ -88,7 +88,7 @@ def _cross_entropy(z: Array, y: Array) -> Array:
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:
-    """The quotient, and 0 where the numerator is 0: no mass there, no derivative."""
+    """The quotient; 0 if the numerator is 0, since a label without mass has no derivative."""
     return jnp.where(numerator == 0, 0, numerator / denominator)
 
 
@@ -124,10 +124,10 @@ TASKS: dict[str, Task] = {
 
 
 def find_task(task: str | Task) -> Task:
-    """The task of that name, or the value itself.
+    """Return the task of a name; a Task is returned as it is.
 
     Raises:
-        ValueError: the name is not in `TASKS`; the sentence lists those that are.
+        ValueError: the name is not in `TASKS`; the message lists those that are.
         TypeError: it is neither a name nor a Task.
 
     Example:
@@ -145,15 +145,15 @@ def find_task(task: str | Task) -> Task:
 
 
 def check_labels(task: Task, y: ArrayLike, batch: tuple[int, ...], n_out: int) -> Numbers:
-    """Labels in any form that the task takes, as an array.
+    """Return labels as an array, in any of the forms that the task accepts.
 
-    Regression and binary take batch + (n[L],), or batch alone where n[L] = 1; multiclass takes
-    integer classes of shape batch, or probabilities of shape batch + (n[L],). Values are checked
-    where they are known, which is outside `jit`; shapes and dtypes always.
+    Regression and binary: batch + (n[L],), or batch if n[L] = 1. Multiclass: integer classes of
+    shape batch, or probabilities of shape batch + (n[L],). Shapes and dtypes are always checked,
+    values only outside `jit`.
 
     Raises:
-        ValueError: a shape, or a value (binary labels not 0 or 1, a class outside 0 … n[L]-1,
-            probabilities negative or not summing to 1, nan or inf).
+        ValueError: a wrong shape, or a wrong value (binary labels not 0 or 1, a class outside
+            0 … n[L]-1, probabilities negative or not summing to 1, nan or inf).
         TypeError: classes that are not integers.
     """
     y = as_array(y)
@@ -182,7 +182,7 @@ def _are_classes(task: Task, y: Numbers, batch: tuple[int, ...]) -> bool:
 def label_rows(
     task: Task, y: ArrayLike, batch: tuple[int, ...], n_out: int, dtype: DTypeLike
 ) -> Array:
-    """Labels, checked, as rows of floats: batch + (n[L],).
+    """Check labels and return them as rows of floats, batch + (n[L],).
 
     Raises:
         ValueError, TypeError: as `check_labels`.

@@ -1,4 +1,4 @@
-"""Training: any optax optimiser along the hand-written gradient, whole epochs as one program.
+"""Training: any optax optimiser with the hand-written gradient, whole epochs as one program.
 
 A step on a batch, with the mean loss and the gradient Δ of `backprop.py`, the optimiser's state s
 and its update u:
@@ -6,12 +6,12 @@ and its update u:
     loss, Δ = backprop(θ),    u, s ← update(Δ, s, θ),    θ ← θ + u
 
 An epoch is S = ⌈N/B⌉ steps over a permutation of the N examples, which is drawn on the device from
-the key and the number of steps done. Its full batches are a loop on the device; what is left over
-is a smaller batch of its own in the same program: no row is padded, every step is the one that a
-plain loop would take, and all of it is compiled once. How many steps a call takes is data, so the
-same program goes back to any step of its past, to the last bit.
+the key and the number of steps done. Its full batches are a loop on the device; the remaining
+examples are a smaller batch in the same program. So no row is padded, every step is that of a plain
+loop, and all of it is compiled once. The number of steps of a call is data, so the same program can
+repeat the steps up to any earlier one, to the last bit.
 
-Index legend: N examples in all, B to a batch, S steps to an epoch.
+Index legend: N examples, B of them in a batch, S steps in an epoch.
 """
 
 import inspect
@@ -30,11 +30,12 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from .backprop import Batch, backprop, mean_loss
 from .compiled import Numbers, compiled
-from .divergence import Params, check_finite, diagnosis, finite_layers
-from .layers import Pairs
+from .divergence import check_finite, diagnosis, finite_layers
+from .layers import Layers, Pairs
 from .network import (
     Depth,
     Network,
+    UsedDepth,
     check_batch,
     check_data,
     check_depth,
@@ -42,15 +43,15 @@ from .network import (
     check_stored,
 )
 
-ROOM = 64  # epochs that one call may do where nobody looks in between
-QUICK = 0.1  # seconds: a call that took less may do twice as many epochs the next time
+ROOM = 64  # the most epochs of one call
+QUICK = 0.1  # seconds; after a shorter call the next one has twice as many epochs
 
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """An `optax.GradientTransformation`, or what looks like one: a pair of pure functions.
+    """An `optax.GradientTransformation` or any pair of such pure functions.
 
-    Static and hashed by identity: make it once, outside the loop, and it is compiled once.
+    Static and hashed by identity: make it once, outside the loop, so that it is compiled once.
     """
 
     @property
@@ -60,22 +61,22 @@ class Optimizer(Protocol):
 
 
 class State(NamedTuple):
-    """Everything that the rest of a training run follows from: save it, and go on from it.
+    """The state of a training, from which it can be continued.
 
     params: Layers, single ones or runs.
     optimizer: the optimiser's state.
     key: of all permutations; it does not change.
-    step: how many steps were done.
+    step: the number of steps done.
     """
 
-    params: Params
+    params: Layers
     optimizer: Any
     key: Key[Array, ""]
     step: Int[Array, ""]
 
 
 def start(net: Network, optimizer: Optimizer, params: Pairs, key: Key[Array, ""]) -> State:
-    """The State before the first step.
+    """Return the State before the first step.
 
     Args:
         net: the network.
@@ -100,11 +101,11 @@ def start(net: Network, optimizer: Optimizer, params: Pairs, key: Key[Array, ""]
 
 
 @compiled
-def _start(optimizer: Optimizer, params: Params, key: Array) -> State:
-    def settled(leaf: Any) -> Any:  # a weakly typed one would be of another type after a step
+def _start(optimizer: Optimizer, params: Layers, key: Array) -> State:
+    def strongly_typed(leaf: Any) -> Any:  # a weak type would change in the first step
         return lax.convert_element_type(leaf, leaf.dtype) if jax.typeof(leaf).weak_type else leaf
 
-    params, inner = jax.tree.map(settled, (params, optimizer.init(params)))
+    params, inner = jax.tree.map(strongly_typed, (params, optimizer.init(params)))
     return State(params, inner, key, jnp.zeros((), jnp.int32))
 
 
@@ -117,15 +118,15 @@ def step(
     *,
     depth: Depth = None,
 ) -> tuple[State, Float[Array, ""]]:
-    """One step on one batch, as it is given; pure, so jit it with the optimiser bound.
+    """Take one step on one batch; a pure function, to be jitted with the optimiser bound.
 
     Args:
         net: the network.
-        optimizer: of optax. Those that ask for `value`, `grad` and `value_fn` get them.
-        state: where to go on from.
+        optimizer: of optax; `value`, `grad` and `value_fn` are passed to those that need them.
+        state: the State before the step.
         xs: B examples, (B, n[0]).
         ys: their labels, as for `jaxnn.backprop`.
-        depth: how many layers of the one run in the parameters are used, as for `jaxnn.backprop`.
+        depth: the number of layers used of the one run in the parameters, as for `jaxnn.backprop`.
 
     Returns:
         The State after the step, and the mean loss of the batch before it.
@@ -155,15 +156,15 @@ def _step(
     state: State,
     xs: Numbers,
     ys: Numbers,
-    depth: Array | int | None,
+    depth: UsedDepth,
 ) -> tuple[State, Array]:
     params = state.params
     loss, gradient = backprop(net, params, xs, ys, depth=depth)
-    # All of Δ before any update, or XLA copies weights that are still to be read, at every step:
+    # All of Δ before any update: else XLA copies, at every step, the weights still to be read.
     gradient = lax.optimization_barrier(gradient)  # type: ignore[no-untyped-call]
     extra: dict[str, Any] = {}
     kinds = {p.kind for p in inspect.signature(optimizer.update).parameters.values()}
-    if inspect.Parameter.VAR_KEYWORD in kinds:  # what a line search or a plateau asks for
+    if inspect.Parameter.VAR_KEYWORD in kinds:  # as a line search or a plateau has it
         extra = {"value": loss, "grad": gradient}
         extra["value_fn"] = lambda params: mean_loss(net, params, xs, ys, depth=depth)
     updates, inner = optimizer.update(gradient, state.optimizer, params, **extra)
@@ -171,28 +172,30 @@ def _step(
     return State(moved, inner, state.key, state.step + 1), loss
 
 
-@compiled
-def order(key: Key[Array, ""], step: Int[Array, ""] | int, count: int) -> Int[Array, " N"]:
-    """The permutation of the examples in the epoch that begins after `step` steps.
+@partial(jax.jit, static_argnames="count", inline=True)
+def permutation_of_epoch(
+    key: Key[Array, ""], step: Int[Array, ""] | int, count: int
+) -> Int[Array, " N"]:
+    """Return the permutation of the examples in the epoch that begins after `step` steps.
 
-    Random bits are sorted once; `jax.random.permutation` sorts twice, so that no two of them tie,
+    Random bits are sorted once. `jax.random.permutation` sorts twice, so that ties have no effect,
     and takes twice the time.
     """
     return argsort(jax.random.bits(jax.random.fold_in(key, step), (count,), jnp.uint32))
 
 
 def argsort(values: UInt32[Array, " N"]) -> Int[Array, " N"]:
-    """What `jnp.argsort` returns, in less than half its time on a CPU.
+    """Return `jnp.argsort(values)`, in less than half its time on a CPU.
 
-    XLA sorts one array by far faster than two together. So from the lowest digits up the values are
-    sorted digit by digit, the place of each beside the digit in the same 32 bits.
+    XLA sorts one array much faster than two together. So this is a radix sort from the lowest
+    digits up, with a digit and the position of its value in the same 32 bits.
     """
-    places = jnp.arange(len(values), dtype=jnp.uint32)
-    of_place = max(len(values) - 1, 0).bit_length()
-    rows = places
-    for done in range(0, 32, 32 - of_place):
-        digit = (values[rows] >> done) << of_place  # the higher digits are shifted out
-        rows = rows[jnp.sort(digit | places) & ((1 << of_place) - 1)]
+    positions = jnp.arange(len(values), dtype=jnp.uint32)
+    position_bits = max(len(values) - 1, 0).bit_length()
+    rows = positions
+    for sorted_bits in range(0, 32, 32 - position_bits):
+        digit = (values[rows] >> sorted_bits) << position_bits  # higher digits are shifted out
+        rows = rows[jnp.sort(digit | positions) & ((1 << position_bits) - 1)]
     return rows.astype(int)
 
 
@@ -201,7 +204,7 @@ def steps_per_epoch(count: int, batch: int) -> int:
     return -(-count // batch)
 
 
-Passed = tuple[State, Float[Array, "epochs S"], Bool[Array, ""]]
+Result = tuple[State, Float[Array, "epochs S"], Bool[Array, ""]]
 
 
 @partial(jax.jit, static_argnames=("optimizer", "batch"))
@@ -215,29 +218,29 @@ def _program(
     steps: Array | int,
     *,
     batch: int,
-) -> Passed:
-    """`steps` steps, epoch after epoch: State, the losses, and whether all parameters are finite.
+) -> Result:
+    """Take `steps` steps; return State, losses, and whether all parameters are finite.
 
-    Losses of steps that are not taken are nan.
+    The losses are (epochs, S), nan for steps that are not taken.
     """
     xs, ys = check_batch(net, state.params, xs, ys)
     full, rest = divmod(len(xs), batch)
     per_epoch = steps_per_epoch(len(xs), batch)
 
     def one_epoch(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
-        rows = order(carry[0].key, carry[0].step, len(xs))
+        rows = permutation_of_epoch(carry[0].key, carry[0].step, len(xs))
 
         def one_step(j: Array | int, carry: tuple[State, Array], size: int = batch) -> Any:
             state, losses = carry
-            of_batch = lax.dynamic_slice_in_dim(rows, j * batch, size)
-            state, loss = step(net, optimizer, state, xs[of_batch], ys[of_batch], depth=depth)
+            chosen = lax.dynamic_slice_in_dim(rows, j * batch, size)
+            state, loss = step(net, optimizer, state, xs[chosen], ys[chosen], depth=depth)
             return state, losses.at[i, j].set(loss)
 
-        left = steps - i * per_epoch
-        carry = lax.fori_loop(0, jnp.minimum(left, full), one_step, carry)
+        steps_left = steps - i * per_epoch
+        carry = lax.fori_loop(0, jnp.minimum(steps_left, full), one_step, carry)
         if rest:
             last = partial(one_step, full, size=rest)
-            carry = lax.cond(left > full, last, lambda carry: carry, carry)
+            carry = lax.cond(steps_left > full, last, lambda carry: carry, carry)
         return carry
 
     losses = jnp.full((ROOM, per_epoch), jnp.nan, state.params[0].b.dtype)
@@ -255,20 +258,20 @@ def epoch(
     batch: int,
     depth: Depth = None,
 ) -> tuple[State, Float[Array, " S"]]:
-    """One epoch as one program: every example once, in shuffled batches, the last one smaller.
+    """Train for one epoch in one program: every example once, in shuffled batches.
 
     Args:
         net: the network.
         optimizer: of optax.
-        state: where to go on from.
+        state: the State before the epoch.
         xs: N examples, (N, n[0]).
         ys: their labels, as for `jaxnn.backprop`.
-        batch: B, the examples of a step; all of them where there are fewer.
-        depth: how many layers of the one run in the parameters are used, as for `jaxnn.backprop`.
+        batch: B, the examples of a step; the last batch has those that remain.
+        depth: the number of layers used of the one run in the parameters, as for `jaxnn.backprop`.
 
     Returns:
-        The State after the epoch, and the mean loss of each batch before its step. Nothing comes
-        to the host, and nan is passed on as it is.
+        The State after the epoch, and the mean loss of each batch before its step. Both stay on
+        the device and are not checked: they may be nan.
 
     Raises:
         ValueError, TypeError: as `jaxnn.backprop`; also a batch below 1.
@@ -284,7 +287,8 @@ def epoch(
         (3, (3,))
     """
     checked = check_stored(net, state.params)
-    size = min(whole("batch", batch, 1), max(len(xs), 1))  # no examples: said in the program
+    # Without examples the error of the program is raised, so size must not be 0.
+    size = min(check_integer("batch", batch, 1), max(len(xs), 1))
     steps, used = steps_per_epoch(len(xs), size), check_depth(checked, depth)
     state, losses, _ = _program(net, optimizer, state, xs, ys, used, steps, batch=size)
     return state, _first(losses)
@@ -306,26 +310,26 @@ def each_epoch(
     batch: int,
     depth: Depth = None,
 ) -> Iterator[tuple[State, np.ndarray]]:
-    """Epoch after epoch, for whoever looks in between: measures a gradient, saves a State, breaks.
+    """Train epoch by epoch, as a generator: measure, save the State or break in between.
 
     Args:
         net: the network.
         optimizer: of optax.
-        state: where to go on from.
+        state: the State before the first epoch.
         xs: N examples, (N, n[0]).
         ys: their labels, as for `jaxnn.backprop`.
-        epochs: how many.
-        batch: B, the examples of a step; all of them where there are fewer.
-        depth: how many layers of the one run in the parameters are used, as for `jaxnn.backprop`.
+        epochs: the number of epochs.
+        batch: B, the examples of a step; the last batch of an epoch has those that remain.
+        depth: the number of layers used of the one run in the parameters, as for `jaxnn.backprop`.
 
     Yields:
-        After each epoch the State and the losses of its S steps. From any of these States another
-        call gives what this one would have, to the last bit.
+        After each epoch the State and the losses of its S steps. Another call from any of these
+        States continues as this one does, to the last bit.
 
     Raises:
         ValueError, TypeError: as `jaxnn.epoch`, before the first epoch; also epochs below 0.
-        NonFiniteError: a loss or a parameter is nan or inf after an epoch; it says at which step
-            and in which layer that began, and has the last good State.
+        NonFiniteError: a loss or a parameter is nan or inf after an epoch; the error has the step
+            and the layer at which that began, and the last good State.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn, optax
@@ -338,7 +342,7 @@ def each_epoch(
         3 (3,)
         6 (3,)
     """
-    rows = check_batch(net, check_stored(net, state.params), xs, ys)  # onto the device, once
+    rows = check_batch(net, check_stored(net, state.params), xs, ys)  # once, onto the device
     passes = several_epochs(net, optimizer, state, *rows, epochs, batch, depth, room=1)
     return ((state, losses[0]) for state, losses in passes)
 
@@ -354,67 +358,69 @@ def several_epochs(
     depth: Depth,
     room: int = ROOM,
 ) -> Iterator[tuple[State, np.ndarray]]:
-    """Like `each_epoch`, batching short epochs into one call: losses are (epochs of it, S).
+    """Like `each_epoch`, batching short epochs into one call: losses are (epochs of the call, S).
 
     xs and ys are rows, as `check_batch` returns them.
     """
-    epochs = whole("epochs", epochs, 0)
+    epochs = check_integer("epochs", epochs, 0)
     layers = check_stored(net, state.params)
-    size = min(whole("batch", batch, 1), len(xs))
-    run = _Run(net, optimizer, xs, ys, size, check_depth(layers, depth))
-    if not run.after(state, 0)[-1]:  # no step: what the program says of the parameters as they are
+    size = min(check_integer("batch", batch, 1), len(xs))
+    loop = _Loop(net, optimizer, xs, ys, size, check_depth(layers, depth))
+    if not loop.after(state, 0)[-1]:  # 0 steps: only whether the parameters are finite
         check_finite(layers)
-    return _passes(run, state, epochs, room)
+    return _calls(loop, state, epochs, room)
 
 
-class _Run(NamedTuple):
-    """What stays the same from epoch to epoch."""
+class _Loop(NamedTuple):
+    """The arguments of `_program` that stay the same from call to call."""
 
     net: Network
     optimizer: Optimizer
     xs: Array
     ys: Array
     batch: int
-    depth: Array | int | None
+    depth: UsedDepth
 
-    def after(self, state: State, steps: int) -> Passed:
+    def after(self, state: State, steps: int) -> Result:
+        """The result of `steps` steps from `state`."""
         net, optimizer, *data, batch, depth = self
-        passed: Passed = _program(net, optimizer, state, *data, depth, steps, batch=batch)
-        return passed
+        result: Result = _program(net, optimizer, state, *data, depth, steps, batch=batch)
+        return result
 
     @property
     def per_epoch(self) -> int:
         return steps_per_epoch(len(self.xs), self.batch)
 
     def batch_of(self, state: State, steps: int) -> tuple[Array, Array]:
-        """The batch of the step that follows `steps` after the beginning of an epoch at `state`."""
+        """The batch of the step after `steps` steps from `state`, where an epoch begins."""
         i, j = divmod(steps, self.per_epoch)
-        rows = order(state.key, state.step + i * self.per_epoch, len(self.xs))
+        rows = permutation_of_epoch(state.key, state.step + i * self.per_epoch, len(self.xs))
         rows = rows[j * self.batch : (j + 1) * self.batch]
         return self.xs[rows], self.ys[rows]
 
 
-def _passes(run: _Run, state: State, epochs: int, room: int) -> Iterator[tuple[State, np.ndarray]]:
-    before, taken, at_once = state, 0, 1  # how the State came about, for looking back
+def _calls(loop: _Loop, state: State, epochs: int, room: int) -> Iterator[tuple[State, np.ndarray]]:
+    # `state` is that of `taken` steps after `before`, so that a diagnosis can go one step back.
+    before, taken, at_once = state, 0, 1
 
-    def after(steps: int) -> Passed:
-        return run.after(before, max(taken - 1, 0)) if steps < 0 else run.after(state, steps)
+    def after(steps: int) -> Result:
+        return loop.after(before, max(taken - 1, 0)) if steps < 0 else loop.after(state, steps)
 
     while epochs > 0:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         count = min(at_once, epochs)
-        following, on_device, finite = after(count * run.per_epoch)
+        following, on_device, finite = after(count * loop.per_epoch)
         losses = np.asarray(on_device)[:count]
         if not (finite and np.isfinite(losses).all()):
-            raise diagnosis(run.net, after, partial(run.batch_of, state), losses, run.depth)
+            raise diagnosis(loop.net, after, partial(loop.batch_of, state), losses, loop.depth)
         before, state, taken, epochs = state, following, losses.size, epochs - count
-        if time.perf_counter() - begun < QUICK:
+        if time.perf_counter() - started < QUICK:
             at_once = min(2 * at_once, room)
         yield state, losses
 
 
-def whole(name: str, value: Any, least: int) -> int:
-    """An integer argument of at least `least`."""
+def check_integer(name: str, value: Any, least: int) -> int:
+    """Return an argument as an integer; raise unless it is one of at least `least`."""
     try:
         number = operator.index(value)
     except TypeError:

@@ -1,8 +1,8 @@
 """Verdict: a flow in words: vanishing, exploding or steady, where it is lost, what to change.
 
-The gradient of an early layer is a product with one factor a layer. The verdict is on the factors
-of the hidden layers, g[l] = log₁₀ ‖Δz[l]‖ - log₁₀ ‖Δz[l+1]‖: their mean is the rate in decades a
-layer, and as they are nearly independent of each other, its standard error is sd(g) / √count.
+The gradient of an early layer is a product of one factor for each layer. The verdict is about the
+factors of the hidden layers, g[l] = log₁₀ ‖Δz[l]‖ - log₁₀ ‖Δz[l+1]‖. Their mean is the rate in
+decades per layer; since they are nearly independent, its standard error is sd(g) / √count.
 """
 
 from dataclasses import dataclass
@@ -15,31 +15,31 @@ from . import meanfield
 from .activations import Activation
 from .flow import Flow
 
-# The formats in which networks are trained, the widest first.
+# Number formats in which networks are trained, the widest first.
 FORMATS = ("float64", "float32", "bfloat16", "float16", "float8_e5m2", "float8_e4m3fn")
 
-# A factor of ten over 64 layers, or over all there are where they are more, is called steady.
+# Up to a factor of ten over 64 layers, or over all if there are more, is called steady.
 STEADY_LAYERS = 64
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a flow says; `str` makes sentences of it.
+    """The verdict on a flow; `str` returns it in sentences.
 
-    word: vanishing, exploding or steady; unknown where there are no two hidden layers with a
-        gradient that is neither zero nor infinite.
-    decades: the rate, in decades a layer towards the input: below 0 where gradients vanish.
-    standard_error: of the rate; nan where it comes from a single factor.
-    layers: how many hidden layers there are.
-    zero: the layer at and below which Δz is exactly zero, every path being cut by dead units or
-        zero weights; or None.
-    lost: for each of `FORMATS` the layer at and below which plain backpropagation in that format
-        has no number for Δz, its largest entry being outside the normal numbers; or None.
+    word: vanishing, exploding or steady; unknown without two hidden layers whose gradients are
+        neither zero nor infinite.
+    decades: the rate, in decades per layer towards the input, below 0 if gradients vanish.
+    standard_error: of the rate; nan for a single factor.
+    layers: the number of hidden layers.
+    zero: the layer from which down Δz is exactly zero, because dead units or zero weights cut every
+        path; or None.
+    lost: for each of `FORMATS` the layer from which down plain backpropagation in that format has
+        no number for Δz, its largest entry being outside the normal numbers; or None.
     saturated, dead: fractions of the hidden units, as in `Flow`.
-    sigma_w: the σ_w that the weights act like, √((q[l+1] - σ_b²) / E[a[l]²]), geometric mean.
+    sigma_w: the effective σ_w of the weights, √((q[l+1] - σ_b²) / E[a[l]²]), geometric mean.
     sigma_b: the root mean square of the hidden biases.
-    critical_sigma_w: the σ_w at which χ = 1 for this σ and σ_b; None where there is none.
-    unbiased_sigma_w: the same for σ_b = 0.
+    critical_sigma_w: the σ_w at which χ = 1 for this σ and σ_b; None if there is none.
+    unbiased_sigma_w: the σ_w at which χ = 1 for this σ and σ_b = 0; None if there is none.
     """
 
     word: str
@@ -72,15 +72,15 @@ class Verdict:
 
     @property
     def loss(self) -> str:
-        """Where the gradient is zero or lost."""
+        """The layers in which the gradient is zero or lost."""
         zero = ""
         if self.zero is not None:
             zero = f"From layer {self.zero} down it is exactly zero, every path being cut. "
         lost = [f"{name} from layer {top} down" for name, top in self.lost.items() if top]
-        kept = [name for name, top in self.lost.items() if not top]
+        intact = [name for name, top in self.lost.items() if not top]
         if not lost:
             return f"{zero}Plain backpropagation has a number for Δz everywhere in every format."
-        nowhere = f"; nowhere in {', '.join(kept)}" if kept else ""
+        nowhere = f"; nowhere in {', '.join(intact)}" if intact else ""
         return f"{zero}Plain backpropagation loses Δz in {', in '.join(lost)}{nowhere}."
 
     @property
@@ -90,7 +90,7 @@ class Verdict:
 
     @property
     def advice(self) -> str:
-        """What to change."""
+        """The change to make, if any."""
         name, now = self.activation.name, f"they act like σ_w = {self.sigma_w:.3g}"
         if self.word == "steady":
             return "Nothing needs to change."
@@ -117,16 +117,16 @@ class Verdict:
 
 
 def verdict(flow: Flow) -> Verdict:
-    """What happens to the gradient of one network, why it matters and what to change.
+    """Judge the gradient of one network: its rate, where it is lost, and what to change.
 
     Args:
-        flow: of `jaxnn.gradient_flow`, with values (outside `jit`) and of one network.
+        flow: of `jaxnn.gradient_flow`, of one network, and with known values (outside `jit`).
 
     Returns:
-        Verdict; `print` it for the sentences.
+        Verdict; `print` it to read it in sentences.
 
     Raises:
-        TypeError: a flow whose values are not known, or of several networks.
+        TypeError: a traced flow, or one of several networks.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -172,7 +172,7 @@ def verdict(flow: Flow) -> Verdict:
 
 
 def word_of(rate: float, layers: int) -> str:
-    """The word for a rate in decades a layer, in a network of so many hidden layers."""
+    """Return the word for a rate in decades per layer, given the number of hidden layers."""
     if np.isnan(rate):
         return "unknown"
     if abs(rate) * max(layers, STEADY_LAYERS) <= 1:
@@ -181,11 +181,12 @@ def word_of(rate: float, layers: int) -> str:
 
 
 def _highest(used: np.ndarray, where: np.ndarray) -> int | None:
-    """The highest of the layers where something holds, counted from 1."""
+    """The highest used layer that a condition holds for, counted from 1."""
     return int(used[where].max()) + 1 if where.any() else None
 
 
 def _lost(name: str, used: np.ndarray, log_largest: np.ndarray) -> int | None:
+    """The layer from which down a format has no number for Δz, if any."""
     info = jnp.finfo(name)  # type: ignore[no-untyped-call]
     low, high = np.log(float(info.tiny)), np.log(float(info.max))
     outside = (log_largest < low) | (log_largest > high)
@@ -193,13 +194,16 @@ def _lost(name: str, used: np.ndarray, log_largest: np.ndarray) -> int | None:
 
 
 def _effective_sigma_w(f: dict[str, np.ndarray], hidden: np.ndarray) -> float:
-    """From the signal alone: q[l+1] = σ_w² E[a[l]²] + σ_b²."""
+    """σ_w from the signal alone: q[l+1] = σ_w² E[a[l]²] + σ_b²."""
     above, below = hidden[1:], hidden[:-1]
-    of_a = f["mean_a"][below] ** 2 + f["var_a"][below]
+    square_a = f["mean_a"][below] ** 2 + f["var_a"][below]
     with np.errstate(all="ignore"):
-        square = (f["mean_square_z"][above] - f["mean_square_b"][above]) / of_a
-    tiny = float(np.finfo(np.float32).tiny)  # what is below, or above its inverse, has no digits
-    square = square[(of_a > tiny) & (of_a < 1 / tiny) & (square > 0) & np.isfinite(square)]
+        square = (f["mean_square_z"][above] - f["mean_square_b"][above]) / square_a
+    tiny = float(
+        np.finfo(np.float32).tiny
+    )  # numbers below it, or above its inverse, have no digits
+    in_range = (square_a > tiny) & (square_a < 1 / tiny)
+    square = square[in_range & (square > 0) & np.isfinite(square)]
     return float(np.exp(0.5 * np.mean(np.log(square)))) if len(square) else np.nan
 
 

@@ -11,7 +11,7 @@ import jaxnn
 from jaxnn.blockfloat import (
     NEVER,
     alignment,
-    block,
+    as_block,
     exponent_of,
     log_of,
     power_of_two,
@@ -46,7 +46,7 @@ def test_powers_of_two_are_exact(dtype):
 def test_renormalising_changes_the_form_and_not_the_number(key, dtype):
     sizes = jnp.array([1e-4, 1e-2, 1.0, 100.0])[:, None]
     rows = (jax.random.normal(key, (4, 7)) * sizes).astype(dtype)
-    v = block(rows)
+    v = as_block(rows)
     largest = np.abs(np.asarray(v.mantissa, np.float64)).max(axis=1)
     assert np.all((largest >= 1) & (largest < 2))
     value = np.asarray(v.mantissa, np.float64) * 2.0 ** np.asarray(v.exponent)[:, None]
@@ -57,7 +57,7 @@ def test_renormalising_changes_the_form_and_not_the_number(key, dtype):
 
 
 def test_zero_inf_and_nan_stay_what_they_are():
-    v = block(jnp.array([[0.0, 0.0], [jnp.inf, 1.0], [jnp.nan, 1.0]]))
+    v = as_block(jnp.array([[0.0, 0.0], [jnp.inf, 1.0], [jnp.nan, 1.0]]))
     np.testing.assert_array_equal(v.mantissa[0], [0, 0])
     assert np.isposinf(v.mantissa[1, 0])
     assert np.isnan(v.mantissa[2, 0])

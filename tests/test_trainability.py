@@ -19,7 +19,7 @@ from experiments.runs import schema, store
 from experiments.runs.devices import SideBySide
 from experiments.trainability import columns, picture, report, theory
 from experiments.trainability import experiment as trainability
-from jaxnn.training import order
+from jaxnn.training import permutation_of_epoch
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -80,7 +80,7 @@ def test_a_network_is_trained_as_a_plain_loop_of_jax_grad_trains_it(width):
     velocity = jax.tree.map(jnp.zeros_like, params)
     for step in range(7):
         epoch, j = divmod(step, len(x) // 32)
-        batch = np.asarray(order(keys[1], epoch, len(x)))[32 * j : 32 * (j + 1)]
+        batch = np.asarray(permutation_of_epoch(keys[1], epoch, len(x)))[32 * j : 32 * (j + 1)]
         params, velocity = moved(params, velocity, x[batch], y[batch])
     expected, z = jax.jit(loss)(params, x, y)
     assert rows["loss"][0] == pytest.approx(float(expected), rel=1e-4)

@@ -14,7 +14,7 @@ from sklearn import datasets, metrics
 
 import jaxnn
 from jaxnn.fit import SPLIT
-from jaxnn.training import ROOM, _program, argsort, order
+from jaxnn.training import ROOM, _program, argsort, permutation_of_epoch
 
 N_EXAMPLES, BATCH = 22, 8  # batches of 8, 8 and 6
 EPOCHS = 3
@@ -132,7 +132,7 @@ def test_a_step_takes_the_batch_as_it_is(key):
 def test_every_example_has_its_turn_in_an_order_that_is_uniform():
     """In 6,000 epochs of 5 examples each is at each place 1,200 times, within 5 σ = 155."""
     steps = jnp.arange(6000)
-    orders = jax.vmap(lambda step: order(jax.random.key(3), step, 5))(steps)
+    orders = jax.vmap(lambda step: permutation_of_epoch(jax.random.key(3), step, 5))(steps)
     np.testing.assert_array_equal(np.sort(orders, axis=1), np.broadcast_to(np.arange(5), (6000, 5)))
     counts = np.array([[np.sum(orders[:, place] == i) for i in range(5)] for place in range(5)])
     assert np.abs(counts - 1200).max() < 5 * np.sqrt(6000 * 0.2 * 0.8)

@@ -14,7 +14,7 @@ from experiments.bench import inputs, rates
 from experiments.bench.gradient import flops
 from experiments.bench.workload import Floor, Workload
 from experiments.learning import data
-from jaxnn.training import order
+from jaxnn.training import permutation_of_epoch
 
 RATE = 1e-3
 
@@ -38,7 +38,7 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
         return jaxnn.fit(net, params, x, y, adam, epochs=epochs, batch=batch, key=key)
 
     def numbers(folder: Path) -> list[float]:
-        rows = np.asarray(order(key, 0, len(digits.x)))
+        rows = np.asarray(permutation_of_epoch(key, 0, len(digits.x)))
         x, y = digits.x[rows].astype(np.float32), digits.y[rows]
         inputs.write(folder, params, x=x, y=y)
         return trained(run(1).params, _mean(run(1).history.losses[0], len(x), batch))

@@ -32,7 +32,7 @@ from experiments.laws.law import (
     points,
 )
 from jaxnn.layers import Initializer
-from jaxnn.quadrature import mean
+from jaxnn.quadrature import expectation
 from jaxnn.spectrum import jacobian_factors, product_spectrum
 
 VARIANCE = Panel("Variance of JJᵀ's spectrum", "factors L", "variance / mean²")
@@ -88,8 +88,8 @@ def predict(setup: Setup) -> Prediction:
 
 def _slopes(activation: str) -> float:
     """μ₂/μ₁² - 1, at any q: both activations are the same at every scale."""
-    mu1 = mean(activation, 1.0, lambda f, z, g: f.prime(z) ** 2)
-    return float(mean(activation, 1.0, lambda f, z, g: (f.prime(z) ** 2 / mu1 - 1) ** 2))
+    mu1 = expectation(activation, 1.0, lambda f, z, g: f.prime(z) ** 2)
+    return float(expectation(activation, 1.0, lambda f, z, g: (f.prime(z) ** 2 / mu1 - 1) ** 2))
 
 
 def edge(factors: int) -> float:

@@ -35,7 +35,7 @@ from experiments.laws.law import (
     points,
 )
 from jaxnn.layers import Initializer
-from jaxnn.quadrature import mean, solve
+from jaxnn.quadrature import expectation, solve
 
 NODES = 48  # of the Gauss-Legendre rule for the integral over u: good to 1e-7
 ACTIVATION = "tanh"
@@ -98,7 +98,7 @@ def _integrand(activation: str, q: float, u: jax.Array) -> jax.Array:
             t = jnp.square(f.prime(z))
             return t / (1 + t * m)
 
-        return m * mean(activation, q, t_over)
+        return m * expectation(activation, q, t_over)
 
     def at(u: jax.Array) -> jax.Array:
         # v = u m lies between 0 and 1/u; there v ↦ u v + share(v/u) rises through 1.

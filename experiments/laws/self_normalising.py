@@ -26,7 +26,7 @@ from experiments.laws.law import (
     mean_of,
     points,
 )
-from jaxnn.quadrature import mean
+from jaxnn.quadrature import expectation
 
 SELU = Ensemble("selu", 1.0)
 STARTS = (0.5, 3.0)
@@ -60,8 +60,8 @@ def predict(setup: Setup) -> Prediction:
                 f"variance from {q:g}, late layers", float(lengths[half:].mean()), finite, noise
             ),
         ]
-    mean_a = float(mean("selu", 1.0, lambda f, z, g: f.sigma(z)))
-    var_a = float(mean("selu", 1.0, lambda f, z, g: f.sigma(z) ** 2)) - mean_a**2
+    mean_a = float(expectation("selu", 1.0, lambda f, z, g: f.sigma(z)))
+    var_a = float(expectation("selu", 1.0, lambda f, z, g: f.sigma(z) ** 2)) - mean_a**2
     numbers.append(Predicted("mean of a[l], late layers", mean_a, finite, noise))
     numbers.append(Predicted("variance of a[l], late layers", var_a, finite, noise))
     slope = fixed_point(SELU).half_log_chi

@@ -20,7 +20,7 @@ import jaxnn
 from experiments.learning.data import Dataset
 from experiments.learning.networks import layers_below_run
 from experiments.runs.devices import SideBySide
-from jaxnn.training import Optimizer, order
+from jaxnn.training import Optimizer, permutation_of_epoch
 
 Params = tuple[jaxnn.Layer, ...]
 
@@ -147,7 +147,7 @@ def batches(dataset: Dataset, training: Training) -> np.ndarray:
 def _shuffled(seed: Any, count: int, batch: int, steps: int) -> jax.Array:
     key, per_epoch = _keys(seed)[1], count // batch
     epochs = np.arange(-(-steps // per_epoch))
-    rows: jax.Array = lax.map(lambda epoch: order(key, epoch, count), epochs)
+    rows: jax.Array = lax.map(lambda epoch: permutation_of_epoch(key, epoch, count), epochs)
     return rows[:, : per_epoch * batch].reshape(-1, batch)[:steps]
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 import jaxnn
-from jaxnn.quadrature import mean
+from jaxnn.quadrature import expectation
 
 
 @partial(jax.jit, static_argnames=("activation", "depth"))
@@ -20,8 +20,8 @@ def slope_variance(
     """
 
     def layer(q: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
-        mu1 = mean(activation, q, lambda f, z, g: f.prime(z) ** 2)
-        variance = mean(activation, q, lambda f, z, g: (f.prime(z) ** 2 / mu1 - 1) ** 2)
+        mu1 = expectation(activation, q, lambda f, z, g: f.prime(z) ** 2)
+        variance = expectation(activation, q, lambda f, z, g: (f.prime(z) ** 2 / mu1 - 1) ** 2)
         return jaxnn.meanfield.length_map(activation, sigma_w, sigma_b, q), variance
 
     return jnp.cumsum(lax.scan(layer, jnp.asarray(q1, float), None, length=depth)[1])

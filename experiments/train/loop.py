@@ -21,8 +21,8 @@ import numpy as np
 import jaxnn
 from experiments.learning import measures
 from experiments.learning.measures import Tested
-from jaxnn.divergence import Params
 from jaxnn.fit import Best
+from jaxnn.layers import Layers
 from jaxnn.network import check_batch
 from jaxnn.training import Optimizer, steps_per_epoch
 
@@ -92,7 +92,7 @@ class Progress:
 
     epoch: int
     state: jaxnn.State
-    params: Params
+    params: Layers
     best: Best
     measured: np.ndarray
     looked: np.ndarray
@@ -153,7 +153,7 @@ class Outcome(NamedTuple):
     looked: np.ndarray
     flows: np.ndarray
     best: int
-    params: Params
+    params: Layers
     test: Tested | None
     seconds: Seconds
     ended: str | None
@@ -296,7 +296,7 @@ def _measure(recipe: Recipe, progress: Progress, sets: list[Any]) -> None:
         progress.params = params
 
 
-def _test(recipe: Recipe, params: Params) -> Tested | None:
+def _test(recipe: Recipe, params: Layers) -> Tested | None:
     if recipe.test is None:
         return None
     tested: Tested = jax.device_get(
@@ -334,6 +334,6 @@ def _looking(recipe: Recipe, progress: Progress, xs: Any, ys: Any) -> Callable[[
 
 
 @jax.jit
-def _flow(net: jaxnn.Network, params: Params, xs: Any, ys: Any) -> jax.Array:
+def _flow(net: jaxnn.Network, params: Layers, xs: Any, ys: Any) -> jax.Array:
     flow = jaxnn.gradient_flow(net, params, xs, ys)
     return jnp.stack([getattr(flow, name) for name in FLOW])
