@@ -236,7 +236,7 @@ MUTANTS = (
         "jaxnn/training.py",
         "        if rest:",
         "        if rest > batch:",
-        "tests/test_training.py::test_batches_that_fit_and_that_do_not[5-8]",
+        "tests/test_training.py::test_optimisers_that_ask_for_more_get_it",
     ),
     Mutant(
         "every epoch has the order of the first",
