@@ -5,7 +5,7 @@ A loop over `several_epochs`, which does the work.
 Index legend: E epochs, S steps in an epoch, N examples.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
