@@ -55,7 +55,7 @@ def measured(**settings):
 
 def test_rates_are_those_of_mean_field_theory():
     """√χ a layer: of a sigmoid by quadrature at its fixed point, of a ReLU ½ and 1 exactly."""
-    rows = measured(depths=(24,), activations=("sigmoid", "relu"), width=(256,), seeds=4)
+    rows = measured(depths=(24,), activations=("sigmoid", "relu"), width=(128,), seeds=4)
     predicted = theory.predict(rows)
     g = np.linspace(-10, 10, 20_001)
     density = np.exp(-(g**2) / 2) / np.sqrt(2 * np.pi)
@@ -70,7 +70,7 @@ def test_rates_are_those_of_mean_field_theory():
         a = sigmoid(np.sqrt(q) * g)
         return 0.5 * np.log10(variance * np.trapezoid(density * (a * (1 - a)) ** 2, g))
 
-    # A mean of 23 factors of width 256 has a standard deviation of about 0.006 for one seed.
+    # A mean of 23 factors of width 128 has a standard deviation of about 0.008 for one seed.
     for (activation, weights), expected in {
         ("sigmoid", "glorot_uniform"): rate_of(1),
         ("sigmoid", "he_normal"): rate_of(2),
@@ -81,7 +81,7 @@ def test_rates_are_those_of_mean_field_theory():
         case, of_theory = rows.filter(of), predicted.filter(of)
         rate = np.mean(report.decades_a_layer(case))
         assert rate == pytest.approx(expected, abs=0.015), (activation, weights)
-        # The first layers are on their way to the fixed point; and a width of 256 adds its bias.
+        # The first layers are on their way to the fixed point; and a width of 128 adds its bias.
         assert report.predicted(of_theory) == pytest.approx(expected, abs=0.005)
         assert of_theory["log10_gain"][20] == pytest.approx(expected, abs=1e-4)
 
@@ -129,15 +129,17 @@ def test_few_programs_serve_all_depths_seeds_and_initialisations():
     compilations = Compilations()
     jax.monitoring.register_event_duration_secs_listener(compilations)
     try:
-        rows = measured(depths=(1, 2, 3, 8, 33, 64), width=(7,), batch=(3,), seeds=2)
+        of = {"activations": ("tanh", "relu"), "width": (7,), "batch": (3,), "seeds": 2}
+        rows = measured(depths=(1, 2, 3, 8, 33, 64), **of)
     finally:
         jax.monitoring.unregister_event_duration_listener(compilations)
-    assert rows.group_by("activation", "weights", "depth", "seed").len().height == 3 * 2 * 6 * 2
+    assert rows.group_by("activation", "weights", "depth", "seed").len().height == 2 * 2 * 6 * 2
     rooms = 1  # for 64 layers beyond the first
-    assert compilations.count("gradient_flow") == 3 * rooms <= 3 * (np.log2(64) + 1)
+    assert compilations.count("gradient_flow") == 2 * rooms
     assert compilations.count("gradient_draw") == 2 * rooms
 
 
+@pytest.mark.slow
 def test_room_for_a_depth_does_not_change_what_is_measured():
     """The first layers of a run are the same numbers however much room it has."""
     of = {"activations": ("tanh",), "weights": ("he_normal",), "width": (8,), "seeds": 1}
@@ -392,6 +394,7 @@ def test_every_axis_of_the_grid_is_a_cell_of_its_own():
     assert changes == len(set(nets)) - 1
 
 
+@pytest.mark.slow
 def test_the_axes_of_the_grid_are_measured_and_said():
     rows = measured(
         depths=(2,), activations=("tanh",), weights=("he_normal",), width=(5,), batch=(8,),
