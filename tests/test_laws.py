@@ -130,6 +130,7 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 # 1
 
 
+@pytest.mark.slow
 def test_gradient_exponents_in_closed_form():
     values, _ = predicted(gradient_exponent)
     for variance in (1.0, 2.5):  # relu: χ = σ_w²/2, c = 5
@@ -270,6 +271,7 @@ def test_growth_and_the_edge_of_chaos():
 # 6
 
 
+@pytest.mark.slow
 def test_the_reach_of_a_signal():
     """In order -1/ln χ; in chaos from the slope of the correlation map at its fixed point."""
     sigma_b = math.sqrt(0.05)

@@ -374,7 +374,7 @@ def assert_same(ours, theirs):
     ("k", "activation"),
     [
         (7, "relu"),
-        (10, "tanh"),
+        pytest.param(10, "tanh", marks=pytest.mark.slow),
         *(pytest.param(k, "sigmoid", marks=pytest.mark.slow) for k in (1, 2, 16)),
     ],
 )

@@ -48,7 +48,8 @@ def planned(**settings):
     return trainability.prepare(trainability.Settings(**settings))
 
 
-@pytest.mark.parametrize("width", [8, 4])  # iris has 4 features: all hidden layers are one run
+# iris has 4 features: of width 4 all hidden layers are one run.
+@pytest.mark.parametrize("width", [4, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_network_is_trained_as_a_plain_loop_of_jax_grad_trains_it(width):
     """SGD with momentum, written out, on the plain loss; the same draws and batches."""
     settings = {"depths": ("3",), "sigma_w_squared": ("2.25",), "data": "iris"}
@@ -107,6 +108,7 @@ def test_deep_networks_train_near_the_critical_variance_only(size, untrained, tr
     assert rows["accuracy"][1] > trained
 
 
+@pytest.mark.slow
 def test_the_depth_scale_diverges_at_the_critical_variance():
     critical = theory.critical("tanh", 0.05)
     assert critical == pytest.approx(1.76, abs=0.005)
