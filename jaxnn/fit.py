@@ -225,7 +225,9 @@ def _check_sets(net: Network, xs: ArrayLike, ys: ArrayLike, validation: Any) -> 
     if isinstance(validation, float | int):
         return [data], _count_held_out(len(data[0]), data[1], validation)
     if not (isinstance(validation, Sequence) and len(validation) == 2):
-        raise TypeError(f"validation: expected a fraction or a pair (xs, ys), got {validation!r}")
+        raise TypeError(
+            f"validation: expected a fraction or a pair (xs, ys), got {type(validation).__name__}"
+        )
     try:
         return [data, check_data(net, *validation)], 0
     except (TypeError, ValueError) as error:

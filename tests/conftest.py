@@ -26,16 +26,8 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-# Files that take longest, first: a worker that begins one of them last keeps the others waiting.
-LONGEST = ()
 # Linux allows a process 65,530 memory mappings, and a compiled program takes several.
 MOST_MAPPINGS = 20_000
-
-
-def pytest_collection_modifyitems(items):
-    """Put the files that take longest first; within a file nothing moves."""
-    places = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)
