@@ -524,7 +524,7 @@ class ListError(Exception):
 
 
 class Result(NamedTuple):
-    """How a run of tests ended: pytest's exit code, None if it was stopped at the limit."""
+    """The end of a run of tests: pytest's exit code, None if it was stopped at the limit."""
 
     code: int | None
     output: str
@@ -604,7 +604,7 @@ def failure(result: Result) -> str | None:
 
 
 def ending(result: Result) -> str:
-    """How a run ended that did not end with a failed test."""
+    """The end of a run without a failed test."""
     if result.code is None:
         return f"ERROR: its tests did not end within {LIMIT} s"
     if result.code == 0:

@@ -79,7 +79,7 @@ def by_rule(net, params, xs, ys, depth=None):
 
 
 def by_jax(net, params, xs, ys, depth=None):
-    """What both have to be, by the second implementation."""
+    """Expected values of both, by the second implementation."""
     names = net.activation.name, net.task.name
     return (
         reference.gradients(*names, params, xs, ys, depth),
@@ -101,7 +101,7 @@ def assert_right(ours, truth, dtype):
 
 @each_activation_and_task(is_few_and_own)
 def test_every_gradient_equals_that_of_jax_grad(rng, activation, task):
-    """Of networks of single layers, in both dtypes.
+    """Networks of single layers, in both dtypes.
 
     JAX's gradient is taken in float64 throughout, so that a float32 error is ours alone.
     """

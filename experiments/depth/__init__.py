@@ -1,1 +1,1 @@
-"""How the size of a gradient changes with depth."""
+"""The size of a gradient against depth."""

@@ -68,7 +68,7 @@ class Settings(runtime.Options):
     task: str | None = None
     """regression, binary or multiclass; read off the target by default."""
     seeds: int = 5
-    """How many seeds; each draws its own weights and batch."""
+    """Number of seeds; each draws its own weights and batch."""
     seed: int = 0
     """The first seed."""
     out: Path = field(default=Path("runs/depth"), metadata=runtime.HOW)

@@ -117,7 +117,7 @@ class Outcome(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether every comparison does."""
+        """Tell whether every comparison does."""
         return bool(self.rows["holds"].all())
 
 

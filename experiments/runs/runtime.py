@@ -134,7 +134,7 @@ def _use_every_core() -> None:
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes."""
+    """Tell whether this process is the one that writes."""
     return jax.process_index() == 0
 
 

@@ -1,1 +1,1 @@
-"""How the singular values of the input-output Jacobian are spread."""
+"""The spread of the singular values of the input-output Jacobian."""

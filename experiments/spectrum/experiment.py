@@ -80,7 +80,7 @@ class Settings(runtime.Options):
     examples: int = 2
     """Inputs for each network; each has a Jacobian of its own."""
     seeds: int = 10
-    """How many seeds; each draws its own weights and inputs."""
+    """Number of seeds; each draws its own weights and inputs."""
     seed: int = 0
     """The first seed."""
     out: Path = field(default=Path("runs/spectrum"), metadata=runtime.HOW)

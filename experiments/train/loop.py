@@ -181,7 +181,7 @@ class Saver:
     took: float = 0.0
 
     def due(self) -> bool:
-        """Whether enough seconds have passed."""
+        """Tell whether enough seconds have passed."""
         apart = max(self.every, self.took / SAVING) if self.every > 0 else 0
         return time.perf_counter() - self.last >= apart
 
@@ -306,7 +306,7 @@ def _test(recipe: Recipe, params: Layers) -> Tested | None:
 
 
 def _look_due(recipe: Recipe, progress: Progress) -> bool:
-    """Whether to look after an epoch that is not the last."""
+    """Tell whether to look after an epoch that is not the last."""
     if recipe.looks is not None:
         return progress.epoch in recipe.looks_at
     taken, (training, looking) = progress.looks, progress.seconds

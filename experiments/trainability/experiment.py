@@ -55,7 +55,7 @@ class Settings(runtime.Options):
     batch: int = 128
     """Examples in a batch."""
     seeds: int = 1
-    """How many seeds; each draws its own weights and batches."""
+    """Number of seeds; each draws its own weights and batches."""
     seed: int = 0
     """The first seed."""
     out: Path = field(default=Path("runs/trainability"), metadata=runtime.HOW)
