@@ -341,6 +341,7 @@ def test_the_sigma_w_of_an_initialisation_is_that_of_its_draws(key, name, factor
         assert 64 * np.mean(np.square(theta)) == pytest.approx(expected**2, rel=0.1)
 
 
+@pytest.mark.slow
 def test_critical_weights_keep_the_gradient():
     rows = measured(
         depths=(60,), activations=("tanh",), critical=True, sigma_b=(0.1,), width=(100,), seeds=4

@@ -106,6 +106,7 @@ def drawn_in_all_dtypes():
     return dict(zip(table, layers, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("weights", jaxnn.WEIGHTS)
 def test_every_scheme_in_every_dtype(weights, dtype):

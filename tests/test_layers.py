@@ -209,6 +209,7 @@ def test_drawn_runs_must_fit_the_network(key, rng, unhooked):
 # 16 bits, and depth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)])
 def test_sixteen_bits(key, rng, dtype):
     """Drawn in float32 and rounded; the flow of float64 with the same numbers, to 16-bit digits."""
@@ -225,6 +226,7 @@ def test_sixteen_bits(key, rng, dtype):
     assert float(exact.log_delta[0]) < -7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1000, pytest.param(3000, marks=pytest.mark.slow)])
 def test_thousands_of_layers_follow_mean_field_theory(key, rng, depth):
     """10^-600 and 10^-1800 in float32, with neither the numbers nor the signal in memory."""

@@ -161,6 +161,7 @@ def test_fixed_points_known_in_advance(name, sigma_w, sigma_b, q):
     np.testing.assert_allclose(meanfield.fixed_point(name, sigma_w, sigma_b), q, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sigma_w", "sigma_b"),
     [("tanh", 2.5, 0.3), pytest.param("sigmoid", 8.0, 0.1, marks=pytest.mark.slow)],
@@ -264,6 +265,7 @@ def test_log_delta_outlives_the_range_of_q():
     np.testing.assert_allclose(measured, 0.5 * np.log(50) * np.arange(499, -1, -1), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "sigma_w", "sigma_b"), [("tanh", 2.5, 0.3), ("relu", 1.2, 0.1)])
 def test_wide_random_networks(key, name, sigma_w, sigma_b):
     """q[l], c[l] and ‖Δz[l]‖ of sampled networks; a random cotangent, independent of the signal."""
@@ -409,6 +411,7 @@ def test_the_band_adds_up_what_each_layer_adds(name):
     np.testing.assert_allclose(band.sd, np.sqrt(above), rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_the_band_holds_what_is_drawn():
     """Drawn: ln ‖Δz[1]‖ - ln ‖Δz[30]‖ of 200 relu networks, mean and deviation, to 4 errors."""
     net = jaxnn.Network((30, *[30] * 30, 30), "relu", "regression")

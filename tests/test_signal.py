@@ -103,6 +103,7 @@ def assert_agree(flow, layers, delta_z, z, **tolerance):
 # Beyond float32, within float64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("activation", "task"),
     [

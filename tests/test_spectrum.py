@@ -272,6 +272,7 @@ def test_the_variance_of_linear_gaussian_networks(factors):
     np.testing.assert_allclose(np.mean(measured), linear_gaussian_variance(n, factors), rtol=0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weights", "predicted"),
     [

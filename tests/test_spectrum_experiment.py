@@ -45,6 +45,7 @@ def measured(**settings):
     return pl.concat(spectrum.measure_cell(plan, cell) for cell in plan.cells)
 
 
+@pytest.mark.slow
 def test_the_measured_variance_is_the_predicted_one():
     """Law 7's tolerance: 15 %, of which finite width takes 5 %, 8 seeds a standard error of 3 %."""
     rows = measured(depths=(1, 4), activations=("identity", "relu"), width=90, seeds=8)
@@ -118,6 +119,7 @@ def test_a_thousand_factors():
     assert logs.sum() == pytest.approx(log_det, abs=0.5)  # of -7000: float32 with these factors
 
 
+@pytest.mark.slow
 def test_a_shallower_network_is_the_start_of_a_deeper_one():
     """And both are the network that `jaxnn.init` draws with that σ_w and σ_b."""
     settings = {"activations": ("tanh",), "weights": ("orthogonal",), "width": 8, "seeds": 1}
