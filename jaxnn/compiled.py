@@ -2,8 +2,8 @@
 
 A public function checks its arguments in Python, with NumPy where their values are known, and hands
 them to a `compiled` function. Called eagerly that is one program, compiled once for all arguments
-of these shapes. Called inside `jax.jit`, `jax.vmap` or `jax.grad` it is inlined: the enclosing
-program is the one that plain Python code would have made.
+of these shapes. Called inside `jax.jit` it is inlined: the enclosing program is the one that plain
+Python code would have made.
 """
 
 from collections.abc import Callable
