@@ -597,4 +597,6 @@ def test_a_failure_is_raised_when_the_folder_is_filled(tmp_path, capsys):
     assert pl.read_parquet(tmp_path / "run" / store.ROWS).equals(rows)
     about = json.loads((tmp_path / "run" / store.RUN).read_text())
     assert (about["finished"], about["verdicts"]) == (True, ["One verdict."])
-    assert "One verdict." in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    assert "One verdict." in said
+    assert said[-1] == f"in {tmp_path / 'run'}: rows.parquet, run.json"  # what was written, no more

@@ -632,7 +632,7 @@ def test_an_interrupted_run_keeps_what_was_measured_and_goes_on(
 
 
 def test_the_table_fits_into_eighty_columns():
-    """What does not hold comes first; of what holds, only the nearest are there."""
+    """Broken comparisons come first; of those that hold, only the nearest are listed."""
     law = laws.LAWS[0]
     cases = [Predicted(f"case {i}[l]", 1.0, 0.1, "a reason", errors=0) for i in range(12)]
     panel = law.panels[0]

@@ -154,7 +154,7 @@ def run(experiment: Experiment[P, R], plan: P, store: Store | None) -> bool:
     conclusion = experiment.conclude(plan, results)
     write(store, conclusion, started, finished)
     Console().print(experiment.table(conclusion.rows))
-    print(*conclusion.verdicts, f"in {store.folder}: {_listed(experiment)}", sep="\n")
+    print(*conclusion.verdicts, f"in {store.folder}: {_listed(conclusion)}", sep="\n")
     if conclusion.failure is not None:
         raise runtime.FailedError(conclusion.failure)
     if conclusion.summary:
@@ -183,13 +183,13 @@ def write(store: Store, conclusion: Conclusion, started: datetime, finished: boo
     store.write_run(about)
 
 
-def _listed(experiment: Experiment[Any, Any]) -> str:
-    """The files of a run; of many charts the first."""
-    names, more = experiment.leaves, len(experiment.figures) - 1
-    if more:
-        first = charts.names(experiment.figures[0])
-        names = (*experiment.files, *first, f"and so {more} more charts")
-    return ", ".join((ROWS, RUN, *names))
+def _listed(conclusion: Conclusion) -> str:
+    """The files that were written; of charts after the first only the stem."""
+    stems = list(conclusion.figures)
+    names = [ROWS, RUN, *conclusion.files, *itertools.chain(*map(charts.names, stems[:1]))]
+    names += [f"{stem}.*" for stem in stems[1:]]
+    names += [report.NAME] if conclusion.page is not None else []
+    return ", ".join(names)
 
 
 def comparison(rows: pl.DataFrame, names: tuple[str, ...], at: str, value: str) -> pl.DataFrame:
