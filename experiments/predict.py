@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 import tyro
-from sklearn import metrics
 
 from experiments.learning import data, model
 from experiments.runs import files, runtime
@@ -111,6 +110,8 @@ def _is_integer(name: str) -> bool:
 
 def metric(known: model.Model, target: pl.Series, y_hat: np.ndarray) -> str:
     """Return the metric of predictions as a sentence, or why there is none."""
+    from sklearn import metrics
+
     try:
         if not known.classes:
             r2 = metrics.r2_score(data.numbers(target), y_hat[:, 0])

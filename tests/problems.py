@@ -75,5 +75,5 @@ def draw_batch(rng, net, batch, dtype=jnp.float64):
 
 
 def as_dtype(tree, dtype):
-    """Every leaf as an array of JAX's in this dtype."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
+    """Every leaf as an array of JAX's in this dtype; converted by NumPy, which compiles nothing."""
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf).astype(dtype)), tree)

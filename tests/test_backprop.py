@@ -32,25 +32,24 @@ TOLERANCE = {jnp.float64: 1e-12, jnp.float32: 1e-5}
 BATCH = 7
 
 
-def is_few(activation, task):
-    return activation in FEW_ACTIVATIONS
-
-
-def is_few_and_own(activation, task):
-    """One task an activation: the one enters in the hidden layers, the other in the output."""
-    return is_few(activation, task) and own_task(activation) == task
-
-
 def own_task(activation):
+    """One task an activation: the one enters in the hidden layers, the other in the output."""
     return TASKS[ACTIVATIONS.index(activation) % len(TASKS)]
 
 
-def each_activation_and_task(by_default):
-    """The table of all activations and tasks, slow but for those of the default run."""
-    table = itertools.product(ACTIVATIONS, TASKS)
+OWN = [(activation, own_task(activation)) for activation in ACTIVATIONS]
+FEW_AND_ALL = [pair for pair in itertools.product(ACTIVATIONS, TASKS) if pair[0] in FEW_ACTIVATIONS]
+OTHERS = [pair for pair in itertools.product(ACTIVATIONS, TASKS) if pair not in OWN + FEW_AND_ALL]
+
+
+def each_pair(pairs):
+    """Activations and their tasks; slow unless the activation is one of the few."""
     return pytest.mark.parametrize(
         ("activation", "task"),
-        [pytest.param(*c, marks=[] if by_default(*c) else pytest.mark.slow) for c in table],
+        [
+            pytest.param(*pair, marks=[] if pair[0] in FEW_ACTIVATIONS else pytest.mark.slow)
+            for pair in pairs
+        ],
     )
 
 
@@ -99,7 +98,7 @@ def assert_right(ours, truth, dtype):
     reference.assert_close(ours, truth, TOLERANCE[dtype])
 
 
-@each_activation_and_task(is_few_and_own)
+@each_pair(OWN)
 def test_every_gradient_equals_that_of_jax_grad(rng, activation, task):
     """Networks of single layers, in both dtypes.
 
@@ -113,20 +112,28 @@ def test_every_gradient_equals_that_of_jax_grad(rng, activation, task):
         assert_right(all_by_rule(given), [gradients for gradients, _ in truth], dtype)
 
 
-@each_activation_and_task(is_few)
+@each_pair([*OWN, *(pair for pair in FEW_AND_ALL if pair not in OWN)])
 def test_gradients_of_a_run_of_every_depth(rng, activation, task):
     """One program an implementation and a dtype for all depths, which are data."""
     net, *arrays = problem(rng, activation, task, 30, stacked=True)
+    own = own_task(activation) == task
     for depth in map(jnp.array, DEPTHS):
         truth = all_by_jax([(net, *arrays, depth)])
-        for dtype in TOLERANCE:
+        for dtype in TOLERANCE if own else (jnp.float64,):
             given = [(net, *as_dtype(arrays, dtype), depth)]
             assert_right(all_by_hand(given), truth, dtype)
-            if own_task(activation) == task:
+            if own:
                 assert_right(all_by_rule(given), [truth[0][0]], dtype)
 
 
-@each_activation
+@each_pair(OTHERS)
+def test_every_other_pair_of_activation_and_task(rng, activation, task):
+    """A single layer and a run, in float64."""
+    one = problem(rng, activation, task, 3, stacked=True)
+    assert_right(all_by_hand([one]), all_by_jax([one]), jnp.float64)
+
+
+@pytest.mark.parametrize("activation", FEW_ACTIVATIONS)
 @pytest.mark.parametrize("form", [tuple, jaxnn.stack], ids=["single", "run"])
 def test_gradients_of_several_networks_under_vmap(rng, activation, form):
     """Two sets of parameters at once; the depth of a run is its length."""
@@ -214,7 +221,7 @@ def test_central_differences_agree(rng, activation):
         np.testing.assert_allclose(slope, expected, rtol=1e-6, atol=1e-9)
 
 
-@each_activation
+@pytest.mark.parametrize("activation", FEW_ACTIVATIONS)
 def test_the_reverse_pass_is_the_adjoint_of_jvp(rng, activation):
     """⟨J u, v⟩ = ⟨u, Jᵀ v⟩ for J = ∂z[L]/∂(params, x), u and v random.
 

@@ -46,6 +46,7 @@ OWN = {
     "trainability_torch": {"torch"},
 }
 LIBRARIES = {"jaxnn", "polars"}.union(*OWN.values())
+PEERS = {"equinox", "flax", "torch"}  # the `bench` extra, which the gate installs for slow tests
 CHEAP = ["bench", "--quick", "--pairs", "1", "--row", "import", "--quiet"]
 
 
@@ -56,12 +57,12 @@ def threads(monkeypatch):
 
 
 def cases():
-    """Cases that have two sides; slow if another one has the same two modules, or nearly so."""
+    """Cases that have two sides; slow with a peer, or if another one has nearly the same two."""
     seen = {("flow", "flow_plain"), ("trainability", "trainability_torch")}
     for row in QUICK:
         for case in (case for case in row.cases if case.theirs is not None):
             sides = (case.ours.module, case.theirs.module)
-            marks = [pytest.mark.slow] if sides in seen else []
+            marks = [pytest.mark.slow] if sides in seen or PEERS.intersection(row.needs) else []
             seen.add(sides)
             yield pytest.param(row, case, id=f"{row.name}: {case.name}", marks=marks)
 
@@ -316,9 +317,12 @@ def test_no_peer_is_imported_by_the_command_line():
     assert answer.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("module", OWN)
+@pytest.mark.parametrize(
+    "module",
+    [pytest.param(m, marks=[pytest.mark.slow] if PEERS & OWN[m] else []) for m in OWN],
+)
 def test_the_process_of_a_peer_imports_no_library_but_its_own(module):
-    need(*OWN[module] - {"jax", "optax", "sklearn"})
+    need(*OWN[module] & PEERS)
     code = (
         f"import sys, experiments.bench.worker, experiments.bench.{module}; "
         f"print(*{LIBRARIES} & set(sys.modules))"

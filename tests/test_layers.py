@@ -210,7 +210,7 @@ def test_drawn_runs_must_fit_the_network(key, rng, unhooked):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_sixteen_bits(key, rng, dtype):
     """Drawn in float32 and rounded; the flow of float64 with the same numbers, to 16-bit digits."""
     net, stored, drawn, xs, ys = problem(key, rng, dtype)
@@ -227,10 +227,9 @@ def test_sixteen_bits(key, rng, dtype):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("depth", [1000, pytest.param(3000, marks=pytest.mark.slow)])
-def test_thousands_of_layers_follow_mean_field_theory(key, rng, depth):
-    """10^-600 and 10^-1800 in float32, with neither the numbers nor the signal in memory."""
-    width = 64
+def test_thousands_of_layers_follow_mean_field_theory(key, rng):
+    """10^-1800 in float32, with neither the numbers nor the signal in memory."""
+    width, depth = 64, 3000
     net = jaxnn.Network((width, *[width] * depth, 1), "sigmoid", "binary")
     params = jaxnn.init(net, key, jaxnn.gaussian(1.0), dtype=jnp.float32, stored=False)
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) < 100

@@ -106,12 +106,7 @@ def assert_agree(flow, layers, delta_z, z, **tolerance):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("activation", "task"),
-    [
-        ("relu", "regression"),
-        pytest.param("relu", "binary", marks=pytest.mark.slow),
-        ("leaky_relu", "multiclass"),
-        pytest.param("identity", "regression", marks=pytest.mark.slow),
-    ],
+    [("relu", "regression"), ("leaky_relu", "multiclass")],
 )
 def test_float32_measures_what_only_float64_can_hold(rng, activation, task):
     """Signals that explode, vanish, or meet biases of any size, against JAX in float64."""
@@ -375,8 +370,7 @@ def assert_same(ours, theirs):
     ("k", "activation"),
     [
         (7, "relu"),
-        pytest.param(10, "tanh", marks=pytest.mark.slow),
-        *(pytest.param(k, "sigmoid", marks=pytest.mark.slow) for k in (1, 2, 16)),
+        *(pytest.param(k, "sigmoid", marks=pytest.mark.slow) for k in (1, 16)),
     ],
 )
 def test_less_memory_changes_nothing(rng, k, activation):

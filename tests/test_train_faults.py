@@ -76,7 +76,7 @@ def assert_same(out, whole):
 def test_kills_change_nothing(tmp_path, env, whole):
     """At random moments, while epochs are done and while checkpoints are written."""
     rng, out = random.Random(5), tmp_path / "run"
-    for _ in range(6):
+    for _ in range(3):
         before = epochs_kept(out)
         with started(out, env) as process:
             waited(process, out, before + 3)
@@ -92,12 +92,11 @@ def test_kills_change_nothing(tmp_path, env, whole):
     assert_same(out, whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_one_signal_finishes_the_epoch(tmp_path, env, whole, number):
+def test_a_signal_finishes_the_epoch(tmp_path, env, whole):
     out = tmp_path / "run"
     with started(out, env) as process:
         waited(process, out, 4)
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
         said, error = process.communicate(timeout=300)
     assert process.returncode == 130
     assert train.STOPPING in error

@@ -13,16 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from sklearn import datasets
 
 from jaxnn import find_task
 
-BUNDLED = {
-    "breast_cancer": ("binary", datasets.load_breast_cancer),
-    "digits": ("multiclass", datasets.load_digits),
-    "iris": ("multiclass", datasets.load_iris),
-    "wine": ("multiclass", datasets.load_wine),
-    "diabetes": ("regression", datasets.load_diabetes),
+BUNDLED = {  # and their tasks
+    "breast_cancer": "binary",
+    "digits": "multiclass",
+    "iris": "multiclass",
+    "wine": "multiclass",
+    "diabetes": "regression",
 }
 ENDINGS = (".csv", ".parquet", ".npz")
 MOST_CLASSES = 20  # integer targets of more distinct values than this are taken for regression
@@ -157,11 +156,12 @@ def table(data: str, target: str | None = None, task: str | None = None) -> Tabl
 
 def _bundled(name: str, task: str | None) -> Table:
     """Return a table bundled with scikit-learn, with its names of features and classes."""
-    own_task, loader = BUNDLED[name]
-    bunch = loader()
+    from sklearn import datasets  # here, for it takes longer to import than most commands to start
+
+    bunch = getattr(datasets, f"load_{name}")()
     frame = pl.from_numpy(np.asarray(bunch.data), schema=[str(n) for n in bunch.feature_names])
     frame = frame.with_columns(pl.Series("target", bunch.target))
-    table = _table(name, frame, "target", task or own_task)
+    table = _table(name, frame, "target", task or BUNDLED[name])
     if table.classes and "target_names" in bunch:
         table = replace(table, classes=tuple(str(n) for n in bunch.target_names))
     return table

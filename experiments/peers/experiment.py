@@ -21,7 +21,6 @@ from typing import Any
 import jax
 import numpy as np
 import polars as pl
-from sklearn import exceptions, metrics, neural_network
 
 import jaxnn
 from experiments.learning import data, model, optimizers, splits
@@ -121,6 +120,8 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
 
 def train_both(plan: Plan, cell: Cell) -> pl.DataFrame:
     """Return one row a network: data, seed, library, metric, value, seconds."""
+    from sklearn import metrics
+
     table = plan.tables[cell.data]
     parts = splits.split(table, 0, plan.settings.test, cell.seed)
     # One function scores both: in float32 an accuracy is another number.
@@ -163,6 +164,8 @@ def sklearn_predictions(
     settings: Settings, table: data.Table, parts: splits.Split, seed: int
 ) -> np.ndarray:
     """Train a network of scikit-learn; return classes or standardised values, as for jaxnn."""
+    from sklearn import exceptions, neural_network
+
     regression = table.task == "regression"
     kind: Callable[..., Any] = (
         neural_network.MLPRegressor if regression else neural_network.MLPClassifier
