@@ -6,6 +6,7 @@ from functools import partial
 
 import polars as pl
 import pytest
+from sklearn import neural_network
 
 from experiments.__main__ import main
 from experiments.learning import data, splits
@@ -33,7 +34,7 @@ def rows_of(ours, theirs, name="wine"):
 
 def test_both_are_tested_on_the_rows_that_neither_has_seen(tmp_path, monkeypatch, capsys):
     seen = []
-    fit, mlp = peers.jaxnn.fit, peers.neural_network.MLPClassifier.fit
+    fit, mlp = peers.jaxnn.fit, neural_network.MLPClassifier.fit
 
     def ours(net, params, xs, ys, *more, **named):
         seen.append((xs, ys))
@@ -47,7 +48,7 @@ def test_both_are_tested_on_the_rows_that_neither_has_seen(tmp_path, monkeypatch
         return fitted
 
     monkeypatch.setattr(peers.jaxnn, "fit", ours)
-    monkeypatch.setattr(peers.neural_network.MLPClassifier, "fit", theirs)
+    monkeypatch.setattr(neural_network.MLPClassifier, "fit", theirs)
     plan = peers.prepare(
         peers.Settings(data=("wine",), hidden=(8,), epochs=30, batch=32, seeds=1, rate=0.01)
     )
