@@ -18,6 +18,11 @@ from .flow import Flow
 # Number formats in which networks are trained, the widest first.
 FORMATS = ("float64", "float32", "bfloat16", "float16", "float8_e5m2", "float8_e4m3fn")
 
+# Fractions of the hidden units from which on a verdict warns of them: a unit of relu is off for
+# half of the examples, so that only dead ones count there.
+MANY_DEAD, MANY_SATURATED = 0.1, 0.75
+BLOWN_UP = 100  # times the critical σ_w: no scheme draws such weights
+
 # Up to a factor of ten over 64 layers, or over all if there are more, is called steady.
 STEADY_LAYERS = 64
 
@@ -36,6 +41,8 @@ class Verdict:
     lost: for each of `FORMATS` the layer from which down plain backpropagation in that format has
         no number for Δz, its largest entry being outside the normal numbers; or None.
     saturated, dead: fractions of the hidden units, as in `Flow`.
+    all_dead: the highest hidden layer whose units are all dead; or None.
+    out: the first layer whose signal is not a finite number; or None.
     sigma_w: the effective σ_w of the weights, √((q[l+1] - σ_b²) / E[a[l]²]), geometric mean.
     sigma_b: the root mean square of the hidden biases.
     critical_sigma_w: the σ_w at which χ = 1 for this σ and σ_b; None if there is none.
@@ -50,6 +57,8 @@ class Verdict:
     lost: dict[str, int | None]
     saturated: float
     dead: float
+    all_dead: int | None
+    out: int | None
     activation: Activation
     sigma_w: float
     sigma_b: float
@@ -85,17 +94,34 @@ class Verdict:
 
     @property
     def units(self) -> str:
-        """Saturated and dead units."""
-        return f"Of the hidden units {self.saturated:.1%} are saturated, {self.dead:.1%} dead."
+        """Saturated and dead units, and a layer that nothing passes."""
+        units = f"Of the hidden units {self.saturated:.1%} are saturated, {self.dead:.1%} dead"
+        return units + ("." if self.all_dead is None else f", all of layer {self.all_dead}.")
 
     @property
     def advice(self) -> str:
         """The change to make, if any."""
         name, now = self.activation.name, f"they act like σ_w = {self.sigma_w:.3g}"
-        if self.word == "steady":
-            return "Nothing needs to change."
+        blown_up = "Draw them again; if training made them so, train with a smaller step."
+        if self.out is not None:
+            return (
+                f"The signal is not a finite number from layer {self.out} on: weights or biases "
+                f"have blown up. {blown_up}"
+            )
+        if self.all_dead is not None:
+            return (
+                f"Nothing passes layer {self.all_dead}: draw its weights again, make the layers "
+                f"wider, or choose an activation with a slope everywhere{self._instead}."
+            )
         if self.word == "unknown":
             return "Look for dead units, zero weights and signals out of range first."
+        if self.critical_sigma_w and self.sigma_w > BLOWN_UP * self.critical_sigma_w:
+            return (
+                f"The weights have blown up: {now}, and σ_w = {self.critical_sigma_w:.4g} makes "
+                f"χ = 1. {blown_up}"
+            )
+        if self.word == "steady":
+            return self._advice_on_units
         if self.critical_sigma_w is not None:
             if abs(self.sigma_w / self.critical_sigma_w - 1) < 0.02:
                 return (
@@ -114,6 +140,26 @@ class Verdict:
         if self.unbiased_sigma_w is not None and self.sigma_b > 0:
             return f"{none}set the biases to zero and σ_w = {self.unbiased_sigma_w:.4g}."
         return f"{none}choose another activation."
+
+    @property
+    def _advice_on_units(self) -> str:
+        """The advice if the gradient is steady."""
+        if self.dead >= MANY_DEAD:
+            return (
+                "The size of the gradient needs no change, but dead units pass nothing on and "
+                "learn nothing from this batch: look at more examples, and if they stay dead, "
+                f"choose an activation with a slope everywhere{self._instead}."
+            )
+        if self.saturated >= MANY_SATURATED:
+            return (
+                "The size of the gradient needs no change, but it reaches few units: the rest are "
+                "saturated, and smaller weights or biases would bring them back."
+            )
+        return "Nothing needs to change."
+
+    @property
+    def _instead(self) -> str:
+        return ", such as leaky_relu" if self.activation.name != "leaky_relu" else ""
 
 
 def verdict(flow: Flow) -> Verdict:
@@ -148,7 +194,11 @@ def verdict(flow: Flow) -> Verdict:
         name: np.asarray(v, np.float64) for name, v in flow._asdict().items() if v is not activation
     }
     used = np.flatnonzero(~np.isnan(f["mean_square_b"]))  # what `depth` leaves out is nan
+    out = ~(f["log_mean_square_z"] < np.inf)  # nan too
+    if out[-1]:  # then a layer whose biases are nan is one that counts
+        used = np.arange(len(out))
     hidden = used[:-1]
+    all_dead = f["dead"][hidden] == 1
     factors = f["gain"][hidden[:-1]] / np.log(10)
     factors = factors[np.isfinite(factors)]
     rate = float(np.mean(factors)) if len(factors) else np.nan
@@ -163,6 +213,8 @@ def verdict(flow: Flow) -> Verdict:
         lost={name: _lost(name, used, f["log_largest"][used]) for name in FORMATS},
         saturated=float(np.mean(f["saturated"][hidden])) if len(hidden) else 0.0,
         dead=float(np.mean(f["dead"][hidden])) if len(hidden) else 0.0,
+        all_dead=_highest(hidden, all_dead),
+        out=int(used[np.argmax(out[used])]) + 1 if out[used].any() else None,
         activation=activation,
         sigma_w=_effective_sigma_w(f, hidden),
         sigma_b=sigma_b,

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import math
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ import pytest
 
 import jaxnn
 from experiments.__main__ import main
-from experiments.depth import cells, picture, report, theory
+from experiments.depth import cells, page, picture, report, theory
 from experiments.depth import experiment as depth
 from experiments.learning import networks
 from experiments.pages import charts
@@ -237,7 +238,8 @@ def test_every_chart_file_is_whole(small_run):
     picture = (small_run / f"{depth.CHART}.svg").read_text()
     for text in (
         "How large is the gradient",
-        "he_normal: vanishing",
+        "decades a layer",
+        "sigmoid, he_normal",
         "breast_cancer (569 × 30, binary)",
         "2 seeds",
     ):
@@ -292,7 +294,7 @@ NO_THEORY = theory.predict(case(0).with_columns(sigma_w=None))
         (
             case(-1, states={1: "zero"}),
             "vanishing, -1 decades a layer; of 20 hidden layers, it is exactly zero, every path "
-            "through a dead unit, from layer 1 down (1 of 1 seeds)",
+            "cut by dead units or zero weights, from layer 1 down (1 of 1 seeds)",
         ),
         (
             case(1, states={1: "overflow"}),
@@ -426,7 +428,7 @@ def test_underflow_dead_units_and_overflow_are_told_apart():
     )  # fmt: skip
     assert rows["delta_z"][0] == "overflow"
     unknown = rows.with_columns(log10_delta_z=pl.lit(float("nan")), label=pl.lit("nan"))
-    assert ">identity<" in picture_of(pl.concat([rows, unknown]), NO_THEORY)
+    assert "identity, nan<" in picture_of(pl.concat([rows, unknown]), NO_THEORY)
 
 
 def picture_of(rows, predicted):
@@ -434,6 +436,29 @@ def picture_of(rows, predicted):
     cases = [report.case_of(case, predicted) for case in report.by_case(rows)]
     drawn = picture.Drawn.of(rows, predicted, cases, "")
     return charts.rendered(picture.figure(drawn), "p")["p.svg"].decode()
+
+
+def test_zero_inf_and_nan_stand_at_the_edge():
+    """Of a dead and an exploded network: marks and words, and nothing that JSON lacks."""
+    zero = case(-1, states=dict.fromkeys(range(1, 21), "zero"))
+    exploded = zero.with_columns(
+        log10_delta_z=pl.lit(math.nan),
+        log10_mean_square_z=pl.lit(math.inf),
+        label=pl.lit("exploded"),
+    )
+    rows = pl.concat([zero, exploded])
+    cases = [report.case_of(one, NO_THEORY) for one in report.by_case(rows)]
+    drawn = picture.Drawn.of(rows, NO_THEORY, cases, "")
+    assert drawn.data["layers"]["size_is"].to_list() == ["zero"] * 20 + ["nan"] * 20
+    svg = charts.rendered(picture.figure(drawn), "p")["p.svg"].decode()
+    assert "at the edge: ▼ zero, ▲ infinite, + not a number" in svg
+    assert "zero tanh, he_normal" in svg
+    assert "nan tanh, exploded" in svg
+    html = page.page(drawn, rows)
+    json.dumps(
+        [charts.jsonable(frame).to_dict(as_series=False) for frame in html.data.values()],
+        allow_nan=False,
+    )
 
 
 def test_a_signal_that_leaves_the_range_is_said_and_drawn():
@@ -504,7 +529,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, capsys):
 
 def test_what_was_measured_survives_an_interrupt(tmp_path, capsys, monkeypatch):
     measure, calls = cells.Sweep.measure, []
-    monkeypatch.setattr(charts, "rendered", lambda figure, stem: {})  # which takes seconds
+    monkeypatch.setattr(charts, "rendered", lambda figure, stem, page: {})  # which takes seconds
 
     def interrupted(self, cell):
         calls.append(cell)

@@ -62,8 +62,8 @@ STOPPING = "stopping when this cell is done; again to stop now"
 UNDRAWN = """
 import sys
 from experiments.pages import charts, report
-charts.rendered = lambda figure, stem: {}
-report.html = lambda page, about: ""
+charts.rendered = lambda figure, stem, page: {}
+report.html = lambda page, about=None: ""
 """
 PROGRAM = """
 from experiments.__main__ import main

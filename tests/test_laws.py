@@ -78,7 +78,7 @@ def measured_as_predicted(monkeypatch):
 
         return dataclasses.replace(law, measure=measure)
 
-    def rendered(figure, stem):
+    def rendered(figure, stem, page):
         return {f"{stem}.json": figure.chart.to_json(validate=False, ensure_ascii=False).encode()}
 
     monkeypatch.setattr(laws, "LAWS", tuple(map(exact, laws.LAWS)))

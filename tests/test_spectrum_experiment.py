@@ -316,7 +316,7 @@ def test_an_interrupted_run_has_every_case_of_the_first_seed(tmp_path, capsys, m
         return measure(plan, cell)
 
     monkeypatch.setattr(spectrum, "measure_cell", interrupted)
-    monkeypatch.setattr(charts, "rendered", lambda _, stem: {f"{stem}.png": b"drawn"})
+    monkeypatch.setattr(charts, "rendered", lambda _, stem, page: {f"{stem}.png": b"drawn"})
     assert main([*SMALL, "--out", str(tmp_path)]) == 130
     assert "stopped; the same command again goes on" in capsys.readouterr().err
     rows = pl.read_parquet(tmp_path / store.ROWS)

@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+import types
 from functools import partial
 
 import browser
@@ -20,6 +21,8 @@ from experiments.pages import charts, report
 from experiments.runs import schema, store
 from experiments.train import columns, loop, picture
 from experiments.train import experiment as train
+from experiments.train import page as train_page
+from experiments.train import report as train_report
 from jaxnn import divergence
 from jaxnn.fit import Best
 
@@ -51,6 +54,63 @@ def undrawn(monkeypatch):
 def planned(**settings):
     return train.prepare(
         train.Settings(**{"data": "breast_cancer", "hidden": ("3x6",), **settings})
+    )
+
+
+def looks(dead, sizes):
+    """A flow of two hidden layers and an output at steps 0, 10, 20: dead units, log₁₀ ‖Δz[l]‖."""
+    steps, layers = np.repeat([0, 10, 20], 3), np.tile([1, 2, 3], 3)
+    frame = dict.fromkeys(train_report.FLOW, 0.5) | {"log10_delta_z": np.ravel(sizes)}
+    return pl.DataFrame(
+        {"epoch": steps // 10, "step": steps, "layer": layers, **frame}
+        | {"dead_fraction": np.ravel(dead)},
+        strict=False,
+    )
+
+
+def test_a_layer_whose_units_are_all_dead_is_named_with_its_step():
+    alive, sizes = [0.0, 0.2, 0.0], np.zeros((3, 3))
+    dead_layers = train_report.dead_layers
+    assert dead_layers(looks([alive] * 3, sizes)) == []
+    assert dead_layers(looks([alive, [0, 1, 0], alive], sizes)) == []  # alive again
+    since = looks([alive, [1, 1, 0], [0, 1, 0]], sizes)
+    assert dead_layers(since) == [
+        "All units of layer 2 are dead from step 10 on: nothing passes there"
+    ]
+    both = looks([[1, 0, 0], [1, 0, 0], [1, 1, 0]], sizes)
+    (sentence,) = dead_layers(both)
+    assert sentence.startswith("All units of layer 1 are dead from the start, and those of 1 more")
+
+
+def test_losses_and_gradients_that_are_no_numbers_are_drawn_and_said():
+    flow = looks(np.zeros((3, 3)), [[-3, -2, -1], [-np.inf, -np.inf, -1], [np.nan, np.inf, 9]])
+    history = pl.DataFrame(
+        {
+            "epoch": [0, 1, 2, 3],
+            "step": [0, 10, 20, 30],
+            "set": "training",
+            "metric": "R²",
+            "loss": [1.0, 0.0, np.inf, np.nan],
+            "value": [0.5, 1.0, -np.inf, np.nan],
+            "auc": pl.Series([None] * 4, dtype=pl.Float64),
+        }
+    )
+    table = types.SimpleNamespace(name="rough", classes=(), target="y")
+    drawn = picture.Drawn.of(table, history, flow, None, 0, ["verdict"], "how")
+    assert drawn.data["curves"]["value_is"].to_list() == [
+        *("number", "zero", "inf", "nan"),
+        *("number", "number", "zero", "nan"),
+    ]
+    svg = charts.rendered(picture.figure(drawn), "p")["p.svg"].decode()
+    for words in ("at the edge: ▼ zero, ▲ infinite, + not a number", "grey: zero", "red: infinite"):
+        assert words in svg
+    page = train_page.page(drawn, history)
+    inside = {
+        name: charts.jsonable(frame).to_dict(as_series=False) for name, frame in page.data.items()
+    }
+    json.dumps(inside, allow_nan=False)
+    assert train_report.gradient(flow) == (
+        "log₁₀ ‖Δz[1]‖ / ‖Δz[3]‖: -2.0 at epoch 0, Δz[1] is not a finite number at epoch 2"
     )
 
 

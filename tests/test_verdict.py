@@ -148,6 +148,42 @@ def test_zeros_and_layers_left_out(rng):
     assert str(v).startswith("No rate: it takes two hidden layers")
 
 
+def test_steady_gradients_through_few_units_are_no_good_network():
+    flow = made([0.0] * 9)
+    assert jaxnn.verdict(flow._replace(dead=0 * flow.dead)).advice == "Nothing needs to change."
+    many = jaxnn.verdict(flow._replace(dead=np.full(11, 0.415)))
+    assert "dead units pass nothing on and learn nothing from this batch" in many.advice
+    saturated = flow._replace(dead=0 * flow.dead, saturated=np.full(11, 0.8))
+    assert "the rest are saturated" in jaxnn.verdict(saturated).advice
+
+
+def test_a_layer_of_dead_units_is_named_and_no_weights_are_advised(rng):
+    flow = made([-0.5, -0.7, -0.6])
+    dead = flow._replace(dead=np.array([0, 1.0, 0.5, 0, 0]))
+    v = jaxnn.verdict(dead)
+    assert v.all_dead == 2
+    assert v.units.endswith("dead, all of layer 2.")
+    assert v.advice.startswith("Nothing passes layer 2: draw its weights again")
+
+
+def test_weights_that_have_blown_up_are_no_ground_for_advice(rng):
+    """Too large for any scheme, or beyond the range: σ_w = … would be advice on accident."""
+    flow = made([-0.5, -0.7, -0.6])._replace(mean_square_z=np.full(5, 2e6))
+    v = jaxnn.verdict(flow)
+    assert v.sigma_w == pytest.approx(2000)
+    assert v.advice.startswith("The weights have blown up: they act like σ_w = 2e+03, and σ_w = 1")
+    net = jaxnn.Network((6, *[8] * 5, 1), "tanh", "binary")
+    params = draw_layers(rng, net.sizes, gaussian(1.0), 0.1, jnp.float32)
+    xs, ys = draw_batch(rng, net, 9, jnp.float32)
+    for place, value in ((2, 1e38), (3, np.nan)):
+        layer = params[place]._replace(b=jnp.full_like(params[place].b, value))
+        broken = (*params[:place], layer, *params[place + 1 :])
+        v = jaxnn.verdict(gradient_flow(net, broken, xs, ys))
+        assert v.out == place + 1
+        assert f"not a finite number from layer {place + 1} on" in v.advice
+        assert "nan" not in str(v)
+
+
 def test_it_wants_one_flow_with_values():
     flow = made([-0.5, -0.7])
     with pytest.raises(

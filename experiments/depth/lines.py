@@ -3,6 +3,7 @@
 import polars as pl
 
 from experiments.depth import report
+from experiments.pages import charts
 from experiments.runs import runtime
 
 POINTS = 50  # on a line; a thousand layers would only make the files large
@@ -47,23 +48,25 @@ def ranges(rows: pl.DataFrame) -> dict[str, tuple[float, float]]:
 
 
 def first_layer(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return `report.first_layer` with a column y, the place in the picture.
+    """Return `report.first_layer` with the case's name, y, the place, and y_is, its kind."""
+    size = pl.col("log10_delta_z")
+    return named(report.first_layer(rows)).with_columns(
+        y=pl.when(size.is_finite()).then(size), y_is=charts.kind("log10_delta_z")
+    )
 
-    A gradient without a logarithm stands at the end of the dtype's range.
-    """
-    lows, highs = zip(*ranges(rows).values(), strict=True)
-    size, over = pl.col("log10_delta_z"), pl.col("delta_z") == "overflow"
-    end = pl.when(over).then(max(highs)).otherwise(min(lows))
-    first = report.first_layer(rows)
-    return first.with_columns(y=pl.when(size.is_finite()).then(size).otherwise(end))
+
+def named(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add a column `case`, the name of activation and label."""
+    return frame.with_columns(case=pl.concat_str("activation", "label", separator=", "))
 
 
 def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
     """Return one row a case, depth and layer: medians over seeds, theory next to them.
 
-    Columns: activation, label, depth, layer; size, the median of log₁₀ ‖Δz[l]‖, with least and most
-    over seeds; size_theory, and the range of 95 % of draws, theory_low to theory_high; gain and
-    signal with theirs; plain, the commonest state of Δz[l] in plain backpropagation.
+    Columns: activation, label, case, depth, layer; size, the median of log₁₀ ‖Δz[l]‖, with least
+    and most over seeds; size_theory, and the range of 95 % of draws, theory_low to theory_high;
+    gain and signal with theirs; plain, the commonest state of Δz[l] in plain backpropagation;
+    size_is, gain_is and signal_is, which are zero, inf or nan if the median is no number.
     """
     at = ["activation", "label", "depth", "layer"]
     size = pl.col("log10_delta_z")
@@ -92,4 +95,10 @@ def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
     both = measured.join(by_theory, on=at, how="left", maintain_order="left")
     # Above the last hidden layer there is another width and another activation.
     gains, inside = pl.col("gain", "gain_theory"), pl.col("layer") < pl.col("depth")
-    return both.with_columns(pl.when(inside).then(gains))
+    both = named(both).with_columns(pl.when(inside).then(gains))
+    gain_is = charts.kind("gain")
+    return both.with_columns(
+        size_is=charts.kind("size"),
+        gain_is=pl.when(gain_is != "nan").then(gain_is),  # below a zero, that is 0 / 0
+        signal_is=charts.kind("signal"),
+    )

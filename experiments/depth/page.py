@@ -73,7 +73,7 @@ def _verdicts(cases: list[Case]) -> report.Table:
     head = ("activation, weights", "gradient", "decades a layer", "theory", "plain backpropagation")
     rows = (
         (
-            f"{case.activation}, {case.label}",
+            case.name,
             case.word or "no rate",
             case.value or "–",
             case.theory or "–",

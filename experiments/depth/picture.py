@@ -1,10 +1,11 @@
-"""The picture of the depth sweep: panels against the layer and one against depth.
+"""The picture of the depth sweep: the first layer's gradient against depth, the deepest network.
 
 A panel is defined once, over named data, for the networks that the expression `chosen` selects: on
-the page those of the reader's choices, in the file those of an activation, all weights together.
+the page those of the reader's choices, in the file all cases of the deepest network.
 """
 
-import json
+import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import altair as alt
@@ -16,8 +17,12 @@ from experiments.depth.report import Case
 from experiments.pages import charts, palette
 from experiments.runs import runtime
 
-WIDTH, HEIGHT = 260, 150  # of a panel in the file
-MOST_VERDICTS = 4  # above the panels of an activation
+# Of the file, which is legible where it is 800 pixels wide.
+PLOT, PANEL = (500, 300), (205, 150)  # width and height of the first plot, and of those below it
+GAP, LINE = 26, 15  # between those, and the height of a line's name
+MOST_LABELS = 40
+TICKS_APART = 1.4  # the least ratio of two depths with a tick
+CLOSE = 1.6  # the ratio of two depths below which their texts would overlap
 
 LAYER = alt.X(
     "layer:Q",
@@ -67,39 +72,46 @@ class Drawn(NamedTuple):
         depths = lines.first_layer(rows)
         data = {
             "layers": lines.together(rows, theory),
-            "depths": depths.drop("text"),
-            "lost": _lost(cases),
+            "depths": depths,
+            "lost": _lost(cases, int(depths["depth"].to_numpy().min())),
             "ends": _ends(rows, depths["y"].to_numpy()),
         }
         return cls(data, cases, subtitle)
 
     @property
-    def labels(self) -> list[str]:
-        """The weights, with the other axes that have several values."""
-        return self.data["layers"]["label"].unique(maintain_order=True).to_list()
-
-    @property
     def most(self) -> float:
         """The largest |log₁₀ ‖Δz[1]‖| that is drawn."""
-        return float(np.nanmax(np.abs(self.data["depths"]["y"].to_numpy())))
+        return max(map(abs, self.places), default=1.0)
+
+    @property
+    def places(self) -> list[float]:
+        """Every log₁₀ ‖Δz[1]‖ that has a place, with the ends of ranges."""
+        columns = (self.data[name]["y"].drop_nulls() for name in ("depths", "lost", "ends"))
+        return list(itertools.chain(*columns))
 
 
-def _lost(cases: list[Case]) -> pl.DataFrame:
-    """The number of layers, from the output down, for which plain backpropagation has numbers."""
-    rows = [
-        (
-            *(case.activation, case.label, case.lost, case.lost + 1),
-            runtime.log10_range(case.dtype)["exploding" in case.rate],
-            f"← no number in {case.dtype}",
-        )
-        for case in cases
-        if case.lost is not None
-    ]
+def _lost(cases: list[Case], least: int) -> pl.DataFrame:
+    """The number of layers, from the output down, for which plain backpropagation has numbers.
+
+    The first depth without a number has a place y if it is at least `least`, one that is drawn. The
+    texts of such depths that are close stand one above the other, on lines from 0.
+    """
+    lost = [(case.lost, case) for case in cases if case.lost is not None]
+    rows, before, line = [], -float("inf"), 0
+    for layers, case in sorted(lost, key=lambda pair: pair[0]):
+        line = line + 1 if layers + 1 < CLOSE * before else 0
+        before = layers + 1
+        end = runtime.log10_range(case.dtype)["exploding" in case.rate] if before >= least else None
+        text = f"← no number in {case.dtype}"
+        of_case = (case.activation, case.label, case.name)
+        rows.append((*of_case, layers, before, line, end, text))
     schema = {
         "activation": pl.String,
         "label": pl.String,
+        "case": pl.String,
         "layers": pl.Int64,
         "first_depth": pl.Int64,
+        "line": pl.Int64,
         "y": pl.Float64,
         "text": pl.String,
     }
@@ -118,62 +130,128 @@ def _ends(rows: pl.DataFrame, sizes: np.ndarray) -> pl.DataFrame:
 
 
 def figure(drawn: Drawn) -> charts.Figure:
-    """A row of panels an activation, and next to them ‖Δz[1]‖ against depth."""
-    depths = sorted(drawn.data["layers"]["depth"].unique())
-    shown = alt.param(
-        name="depth",
-        value=depths[-1],
-        bind=alt.binding_select(options=depths, name="hidden layers shown on the left: "),
-    )
-    names = drawn.data["layers"]["activation"].unique(maintain_order=True)
-    by_layer = alt.vconcat(*(_activation(drawn, name) for name in names), spacing=22)
-    against_depth = alt.layer(*first_layer(drawn), first_depths()).properties(
-        width=360,
-        height=3 * HEIGHT,
+    """The first layer's gradient against depth; below it the deepest network, layer by layer."""
+    layers = drawn.data["layers"]
+    deepest = int(layers["depth"].to_numpy().max())
+    domain = _domain(drawn)
+    headline = alt.layer(*first_layer(drawn, domain=domain), first_depths(), _names()).properties(
+        width=PLOT[0],
+        height=_height(drawn),
         title=alt.Title(
-            "The first layer's gradient against depth: log₁₀ ‖Δz[1]‖",
-            subtitle="hollow: no number in plain backpropagation; red: where that starts",
+            "log₁₀ ‖Δz[1]‖, the first layer's gradient, against depth",
+            subtitle="linear near 0, logarithmic beyond ±1; hollow: no number in plain "
+            "backpropagation, red: where that starts",
         ),
     )
+    panels = (
+        named(layers, what).properties(width=PANEL[0], height=PANEL[1])
+        for what, layers in panels_by_layer(drawn, "true").items()
+    )
+    below = alt.hconcat(
+        *panels,
+        spacing=GAP,
+        title=alt.Title(f"Layer by layer, {deepest} hidden layers", offset=6),
+    )
+    kinds = (layers[name] for name in ("size_is", "gain_is", "signal_is"))
+    edges = charts.edges_in_words([drawn.data["depths"]["y_is"], *kinds])
     title = alt.Title(
         "How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?",
         subtitle=[
             drawn.subtitle,
-            "lines: median over seeds, shaded: all seeds; dashed: mean-field theory, grey: where "
-            "95 % of draws of a finite width are",
+            "lines: median over seeds, shaded: all seeds; dashed: theory of infinite width; "
+            "grey: 95 % of draws at this width",
+            *([f"at the edge: {edges}"] if edges else []),
         ],
         fontSize=16,
         fontWeight="bold",
         offset=14,
     )
-    chart = alt.hconcat(by_layer, against_depth, spacing=36, title=title).add_params(shown)
-    return charts.Figure(chart, drawn.data, {"scale": "logarithmic", "theory": True})
+    data = drawn.data | {
+        "layers": layers.filter(pl.col("depth") == deepest),
+        "names": _ends_of_lines(drawn, domain),
+    }
+    choices: dict[str, str | int] = {"scale": "logarithmic", "theory": True, "depth": deepest}
+    return charts.Figure(alt.vconcat(headline, below, spacing=28, title=title), data, choices)
 
 
-def _activation(drawn: Drawn, name: str) -> charts.Chart:
-    chosen = f"datum.activation == {json.dumps(name)}"
-    verdicts = [f"{case.label}: {case.rate}" for case in drawn.cases if case.activation == name]
-    if len(verdicts) > MOST_VERDICTS:
-        verdicts = [*verdicts[:MOST_VERDICTS], f"… and {len(verdicts) - MOST_VERDICTS} more"]
-    panels = (
-        named(layers, what).properties(width=WIDTH, height=HEIGHT)
-        for what, layers in panels_by_layer(drawn, chosen, LEGEND).items()
+def _domain(drawn: Drawn) -> tuple[float, float]:
+    """The ends of the headline's vertical axis, on its scale."""
+    places = charts.squeezed_places(drawn.places or [-1.0, 1.0])
+    low, high = min(places), max(places)
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _ends_of_lines(drawn: Drawn, domain: tuple[float, float]) -> pl.DataFrame:
+    """The names of the lines with their rates, next to the ends of the lines, none over another."""
+    deepest = drawn.data["depths"].sort("depth").group_by("case", maintain_order=True).last()
+    y = dict(deepest.select("case", "y").iter_rows())
+    cases = drawn.cases[:MOST_LABELS]
+    low, high = domain
+    wanted = [low if y[c.name] is None else charts.squeezed_places([y[c.name]])[0] for c in cases]
+    kinds = dict(deepest.select("case", "y_is").iter_rows())
+    texts = [f"{_short(c.value) or kinds[c.name]} {c.name}" for c in cases]
+    gap = LINE * (high - low) / _height(drawn)
+    frame = {"case": [c.name for c in cases], "text": texts, "place": apart(wanted, gap, high)}
+    return pl.DataFrame(frame, {"case": pl.String, "text": pl.String, "place": pl.Float64})
+
+
+def _height(drawn: Drawn) -> int:
+    """The height of the first plot, with room for the names of the lines."""
+    return max(PLOT[1], LINE * min(len(drawn.cases), MOST_LABELS))
+
+
+def _short(rate: str) -> str:
+    """A rate without its error, in three digits and with a minus sign."""
+    number = rate.partition(" ±")[0]
+    return f"{float(number):+.3g}".replace("-", "−") if number else ""
+
+
+def apart(places: Sequence[float], gap: float, high: float) -> list[float]:
+    """Return places at least `gap` apart and not above `high`, close to those wanted.
+
+    Example:
+        >>> apart([1.0, 9.5, 1.0, 10.0], 1.0, 10.0)
+        [1.0, 9.0, 2.0, 10.0]
+    """
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    above, moved = -float("inf"), dict[int, float]()
+    for i in order:
+        above = moved[i] = max(places[i], above + gap)
+    below = high + gap
+    for i in reversed(order):
+        below = moved[i] = min(moved[i], below - gap)
+    return [moved[i] for i in range(len(places))]
+
+
+def _names() -> charts.Chart:
+    """The names of the lines and their rates, right of the plot."""
+    names = alt.Chart(alt.NamedData("names"))
+    heading = names.transform_window(place="row_number()").transform_filter("datum.place == 1")
+    return alt.layer(
+        names.mark_text(align="left", dx=10, fontSize=12, aria=False).encode(
+            alt.Y("place:Q"), alt.Color("case:N", legend=None), text="text:N", x=alt.value("width")
+        ),
+        heading.mark_text(
+            align="left",
+            baseline="bottom",
+            dx=10,
+            dy=-6,
+            fontSize=12,
+            color=palette.MUTED,
+            aria=False,
+        ).encode(text=alt.value("decades a layer"), x=alt.value("width"), y=alt.value(0)),
     )
-    title = alt.Title(name, subtitle=verdicts, fontSize=14, fontWeight="bold")
-    return alt.hconcat(*panels, spacing=18, title=title)
 
 
-def panels_by_layer(
-    drawn: Drawn, chosen: str, legend: alt.Legend | None = None
-) -> dict[str, list[charts.Chart]]:
+def panels_by_layer(drawn: Drawn, chosen: str) -> dict[str, list[charts.Chart]]:
     """Return the layers of each panel by what its vertical axis shows.
 
     Args:
         drawn: the data.
         chosen: an expression that selects networks of the depth that the parameter `depth` names.
-        legend: of the colours of the weights.
     """
-    colour = _colour(drawn, legend)
+    colour = _colour(drawn, None)
     return {
         "‖Δz[l]‖": [
             *_bands(chosen, colour),
@@ -204,26 +282,31 @@ def networks(chosen: str, *columns: str) -> charts.Chart:
 
 
 def _y(column: str) -> alt.Y:
-    axis = alt.Axis(labelExpr=charts.LABEL, tickCount=6)
+    axis = alt.Axis(labelExpr=charts.LABEL, tickCount=6, labelFlush=True)
     return alt.Y(f"y_{column}:Q", title=None, scale=alt.Scale(zero=False), axis=axis)
 
 
 def _colour(drawn: Drawn, legend: alt.Legend | None) -> alt.Color:
-    scale = alt.Scale(domain=drawn.labels)
-    if len(drawn.labels) > len(palette.CATEGORIES):
-        scale = alt.Scale(domain=drawn.labels, scheme=palette.MANY)
-    return alt.Color("label:N", sort=None, title="weights", scale=scale, legend=legend)
+    cases = [case.name for case in drawn.cases]
+    scale = alt.Scale(domain=cases)
+    if len(cases) > len(palette.CATEGORIES):
+        scale = alt.Scale(domain=cases, scheme=palette.MANY)
+    return alt.Color("case:N", sort=None, title=None, scale=scale, legend=legend)
 
 
 def _lines(chosen: str, colour: alt.Color, column: str) -> list[charts.Chart]:
-    """The medians, and dashed what theory predicts."""
+    """The medians, dashed what theory predicts, and marks for what is zero, inf or nan."""
     predicted = networks(chosen, f"{column}_theory").transform_filter("theory")
     dashed = predicted.mark_line(
         strokeDash=[5, 4], color=palette.INK, strokeWidth=1.3, aria=False
-    ).encode(LAYER, _y(f"{column}_theory"), detail="label:N")
+    ).encode(LAYER, _y(f"{column}_theory"), detail="case:N")
     measured = networks(chosen, column).mark_line(strokeWidth=1.6, aria=False)
-    tooltip = ["label:N", "layer:Q", alt.Tooltip(f"{column}:Q", title=HEAD[column], format=".4g")]
-    return [dashed, measured.encode(LAYER, _y(column), colour, tooltip=tooltip)]
+    tooltip = ["case:N", "layer:Q", alt.Tooltip(f"{column}:Q", title=HEAD[column], format=".4g")]
+    return [
+        dashed,
+        measured.encode(LAYER, _y(column), colour, tooltip=tooltip),
+        *charts.at_the_edge(networks(chosen), f"{column}_is", LAYER, colour, ["case:N", "layer:Q"]),
+    ]
 
 
 def _bands(chosen: str, colour: alt.Color) -> list[charts.Chart]:
@@ -232,7 +315,7 @@ def _bands(chosen: str, colour: alt.Color) -> list[charts.Chart]:
     seeds = networks(chosen, "least", "most")
     return [
         theory.mark_area(color=palette.INK, opacity=0.14, aria=False).encode(
-            LAYER, _y("theory_low"), alt.Y2("y_theory_high:Q"), detail="label:N"
+            LAYER, _y("theory_low"), alt.Y2("y_theory_high:Q"), detail="case:N"
         ),
         seeds.mark_area(opacity=0.25, aria=False).encode(
             LAYER, _y("least"), alt.Y2("y_most:Q"), colour
@@ -258,74 +341,92 @@ def _lost_from(chosen: str) -> list[charts.Chart]:
         baseline="bottom",
         dx=alt.ExprRef("datum.layer > depth / 2 ? -4 : 4"),
         dy=-2,
-        fontSize=11,
+        fontSize=12,
         color=palette.ALARM,
         aria=False,
     )
     return [rule, words.encode(text="text:N", y=alt.value("height"))]
 
 
-def first_layer(drawn: Drawn, chosen: str = "false") -> list[charts.Chart]:
-    """Return ‖Δz[1]‖ of all cases against depth; the chosen case is bold, its depth a rule.
+def first_layer(
+    drawn: Drawn, chosen: str | None = None, domain: tuple[float, float] | None = None
+) -> list[charts.Chart]:
+    """Return ‖Δz[1]‖ of all cases against depth.
 
     On the logarithmic scale its logarithm is drawn logarithmically again, so that all cases have a
     place.
+
+    Args:
+        drawn: the data.
+        chosen: an expression for the case that is bold, its depth a rule; with it comes a legend.
+        domain: of the vertical axis, if it is fixed.
     """
     base = _placed("depths")
-    axis = charts.squeezed_axis(drawn.most)
-    y = alt.Y("place:Q", title=None, scale=alt.Scale(zero=False), axis=axis)
+    ends_of_axis = alt.Undefined if domain is None else list(domain)
+    scale = alt.Scale(zero=False, nice=False, domain=ends_of_axis)
+    y = alt.Y("place:Q", title=None, scale=scale, axis=charts.squeezed_axis(drawn.most))
     x = alt.X(
         "depth:Q",
         title="hidden layers",
         scale=alt.Scale(type="log", base=2, nice=False),
-        axis=alt.Axis(format="d", labelOverlap=True),
+        axis=alt.Axis(format="d", values=_ticks(drawn.data["depths"]["depth"].unique().to_list())),
     )
-    cases = base.encode(x, y, _colour(drawn, LEGEND))
-    drawn_lines = cases.encode(alt.StrokeDash("activation:N", sort=None, legend=None))
-    points = cases.encode(
-        alt.Shape("activation:N", sort=None, title="activation"),
-        tooltip=[
-            alt.Tooltip("activation:N"),
-            alt.Tooltip("label:N", title="weights"),
-            alt.Tooltip("depth:Q", title="hidden layers", format="d"),
-            alt.Tooltip("log10_delta_z:Q", title="log₁₀ ‖Δz[1]‖, median", format=".4g"),
-            alt.Tooltip("delta_z:N", title="Δz[1] in plain backpropagation"),
-        ],
-    )
+    colour = _colour(drawn, LEGEND if chosen else None)
+    cases = base.encode(x, y, colour)
+    tooltip = [
+        alt.Tooltip("case:N", title="activation, weights"),
+        alt.Tooltip("depth:Q", title="hidden layers", format="d"),
+        alt.Tooltip("text:N", title="log₁₀ ‖Δz[1]‖, median"),
+        alt.Tooltip("delta_z:N", title="Δz[1] in plain backpropagation"),
+    ]
+    points = cases.encode(tooltip=tooltip)
     is_number = points.transform_filter("datum.delta_z == 'number'")
     is_lost = points.transform_filter("datum.delta_z != 'number'")
     ends, limits = _placed("ends").encode(y), _limits()
-    return [
+    under = [
         ends.mark_rule(strokeDash=[4, 3], color=palette.ALARM, aria=False),
         ends.mark_text(
             align="left", baseline="bottom", dx=4, dy=-2, color=palette.ALARM, aria=False
         ).encode(text="text:N", x=alt.value(0)),
-        base.transform_filter(f"{chosen} && datum.depth == depth")
-        .mark_rule(color=palette.INK, opacity=0.4, aria=False)
-        .encode(x),
-        drawn_lines.mark_line(strokeWidth=1.5, opacity=0.7, aria=False),
-        drawn_lines.transform_filter(chosen).mark_line(strokeWidth=3.5, aria=False),
+        cases.mark_line(strokeWidth=1.5, opacity=0.7, aria=False),
+    ]
+    if chosen is not None:
+        rule = base.transform_filter(f"{chosen} && datum.depth == depth").mark_rule(
+            color=palette.INK, opacity=0.4, aria=False
+        )
+        bold = cases.transform_filter(chosen).mark_line(strokeWidth=3.5, aria=False)
+        under += [rule.encode(x), bold]
+    return [
+        *under,
         is_number.mark_point(filled=True, size=45, opacity=1, aria=False),
         is_lost.mark_point(filled=False, size=45, opacity=1, aria=False),
+        *charts.at_the_edge(alt.Chart(alt.NamedData("depths")), "y_is", x, colour, tooltip),
         limits.mark_point(filled=True, size=60, color=palette.ALARM, opacity=1, aria=False),
     ]
 
 
+def _ticks(depths: Sequence[int]) -> list[int]:
+    """The depths that have room on a logarithmic axis, the last one first of all."""
+    ticks = [max(depths)]
+    for depth in sorted(depths, reverse=True):
+        ticks += [depth] if depth * TICKS_APART <= ticks[-1] else []
+    return ticks[::-1]
+
+
 def first_depths() -> charts.Chart:
-    """Return the words at the red points of `first_layer`."""
+    """Return the depths at the red points of `first_layer`, above the line that they are on."""
     return (
         _limits()
-        .transform_window(line="row_number()")
-        .transform_calculate(text="datum.first_depth + ' layers'")
         .mark_text(
             align="left",
-            baseline="top",
-            dx=5,
-            dy=alt.ExprRef("13 * datum.line - 9"),
+            baseline="bottom",
+            dx=4,
+            dy=alt.ExprRef("-4 - 14 * datum.line"),
+            fontSize=12,
             color=palette.ALARM,
             aria=False,
         )
-        .encode(text="text:N")
+        .encode(text="first_depth:Q")
     )
 
 
@@ -336,7 +437,7 @@ def _limits() -> charts.Chart:
 
 def _placed(data: str) -> charts.Chart:
     """Named data with a `place` on the scale of ‖Δz[1]‖, for rows that have one."""
-    base = alt.Chart(alt.NamedData(data))
+    base = alt.Chart(alt.NamedData(data)).transform_filter("isValid(datum.y)")
     placed = charts.switched(base, "place", "pow(10, datum.y)", charts.squeezed("y"))
     return placed.transform_filter("isValid(datum.place)")
 
@@ -349,7 +450,9 @@ def hovered(chosen: str) -> charts.Chart:
     base = networks(chosen)
     for name in HEAD:
         text = f"datum.{name}" if name in ("layer", "plain") else f"format(datum.{name}, '.4g')"
-        base = base.transform_calculate(**{f"text_{name}": f"isValid(datum.{name}) ? {text} : '–'"})
+        otherwise = f"(datum.{name}_is || '–')"
+        choice = f"isValid(datum.{name}) ? {text} : {otherwise}"
+        base = base.transform_calculate(**{f"text_{name}": choice})
     strip = base.mark_rule(strokeWidth=alt.ExprRef("max(3, width / min(depth, 50))"), aria=False)
     return strip.encode(
         LAYER,

@@ -40,8 +40,8 @@ class Case:
     word, value, theory: the rate in its parts; empty if there is none.
     loss: the loss of the gradient in plain backpropagation, in words; empty if it has numbers
         everywhere.
-    lost: for how many layers of the deepest network, from the last hidden one down, it has numbers;
-        None if for all.
+    lost: for how many layers of the deepest network, from the last hidden one down, it has numbers
+        before they leave the range of the dtype; None if they do not leave it.
     """
 
     activation: str
@@ -53,6 +53,16 @@ class Case:
     theory: str
     loss: str
     lost: int | None
+
+    @property
+    def name(self) -> str:
+        """Activation and label."""
+        return name_of(self.activation, self.label)
+
+
+def name_of(activation: str, label: str) -> str:
+    """Return the name of a case."""
+    return f"{activation}, {label}"
 
 
 def by_case(rows: pl.DataFrame) -> list[pl.DataFrame]:
@@ -79,7 +89,7 @@ def case_of(case: pl.DataFrame, theory: pl.DataFrame) -> Case:
 
 def sentence(case: Case) -> str:
     """Return a verdict as one sentence."""
-    return f"{case.activation}, {case.label}: {case.rate}{case.loss}"
+    return f"{case.name}: {case.rate}{case.loss}"
 
 
 def decades_a_layer(deepest: pl.DataFrame) -> list[float]:
@@ -129,11 +139,11 @@ def _plus_minus(value: float, error: float | None) -> str:
 
 
 def _layers_with_numbers(deepest: pl.DataFrame) -> int | None:
-    lost = deepest.filter(pl.col("delta_z") != "number")
+    lost = deepest.filter(pl.col("delta_z").is_in(["underflow", "overflow"]))
     if not lost.height:
         return None
     first = np.median(lost.group_by("seed").agg(pl.col("layer").max())["layer"])
-    return int(deepest["depth"][0] - first)
+    return max(0, int(deepest["depth"][0] - first))
 
 
 def loss_in_words(deepest: pl.DataFrame) -> str:
@@ -147,7 +157,7 @@ def loss_in_words(deepest: pl.DataFrame) -> str:
     for state, reason in (
         ("underflow", f"plain {dtype} backpropagation underflows"),
         ("overflow", f"plain {dtype} backpropagation overflows"),
-        ("zero", "it is exactly zero, every path through a dead unit,"),
+        ("zero", "it is exactly zero, every path cut by dead units or zero weights,"),
     ):
         affected = deepest.filter(pl.col("delta_z") == state)
         if affected.height:
@@ -185,7 +195,7 @@ def first_layer(rows: pl.DataFrame) -> pl.DataFrame:
 def by_depth(first: pl.DataFrame, column: str) -> Iterator[tuple[str, dict[int, Any]]]:
     """Yield the name of each case of a `first_layer` frame, and a column's values by depth."""
     for case in by_case(first):
-        name = f"{case['activation'][0]}, {case['label'][0]}"
+        name = name_of(case["activation"][0], case["label"][0])
         yield name, dict(zip(case["depth"], case[column], strict=True))
 
 

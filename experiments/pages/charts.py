@@ -5,7 +5,8 @@ parameters. A page has both at its top, where a reader changes the choices; a `F
 own data, and fixes the choices.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -26,6 +27,12 @@ LABEL = (
 FORMATS = ("png", "svg", "pdf", "html")
 SCALE = 2  # pixels of a PNG for one of the chart
 DIGITS = 6  # of a number in a chart
+EDGES: dict[str, tuple[str, Any]] = {
+    "zero": ("triangle-down", "height"),
+    "inf": ("triangle-up", 0),
+    "nan": ("cross", "height"),
+}
+IN_WORDS = {"zero": "▼ zero", "inf": "▲ infinite", "nan": "+ not a number"}
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
@@ -47,12 +54,19 @@ def names(stem: str) -> tuple[str, ...]:
     return tuple(f"{stem}.{ending}" for ending in FORMATS)
 
 
-def rendered(figure: Figure, stem: str) -> dict[str, bytes]:
-    """Return the files of a figure by name: PNG, SVG, PDF, and an HTML page without a network."""
+def rendered(figure: Figure, stem: str, page: str | None = None) -> dict[str, bytes]:
+    """Return the files of a figure by name: PNG, SVG, PDF, and an HTML page without a network.
+
+    Args:
+        figure: the picture.
+        stem: of the names.
+        page: the HTML; by default the figure alone.
+    """
     spec = as_dict(figure.chart, figure.choices, ink="black", paper="white")
     spec["datasets"] = {name: records(frame) for name, frame in figure.data.items()}
     svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
-    page = web.render("chart.html.jinja", "chart.js", title=stem, spec=web.in_script(spec))
+    if page is None:
+        page = web.render("chart.html.jinja", "chart.js", title=stem, spec=web.in_script(spec))
     contents = (
         vl_convert.svg_to_png(svg, scale=SCALE),
         svg.encode("utf-8"),
@@ -114,6 +128,51 @@ def jsonable(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.when(number.is_finite()).then(number.round_sig_figs(DIGITS)))
 
 
+def kind(column: str) -> pl.Expr:
+    """Return for a logarithm what its number is: number, zero, inf or nan; null stays null."""
+    value = pl.col(column)
+    return (
+        pl.when(value.is_nan())
+        .then(pl.lit("nan"))
+        .when(value == math.inf)
+        .then(pl.lit("inf"))
+        .when(value == -math.inf)
+        .then(pl.lit("zero"))
+        .when(value.is_not_null())
+        .then(pl.lit("number"))
+    )
+
+
+def edges_in_words(frames: Iterable[pl.Series]) -> str:
+    """Return the legend of `at_the_edge` for the kinds that occur; empty if all are numbers."""
+    kinds = {kind for frame in frames for kind in frame.unique()}
+    return ", ".join(words for name, words in IN_WORDS.items() if name in kinds)
+
+
+def at_the_edge(
+    base: Chart, kind: str, x: alt.X, colour: alt.Color, tooltip: list[Any]
+) -> tuple[Chart, ...]:
+    """Return marks for numbers that have no place on a logarithmic axis.
+
+    A triangle at the lower end stands for zero, one at the upper end for inf, a cross for nan.
+
+    Args:
+        base: the rows.
+        kind: the column of theirs with what `charts.kind` has found.
+        x: where, and
+        colour: of which line.
+        tooltip: what a mark says, besides its kind.
+    """
+    return tuple(
+        base.transform_filter(f"datum.{kind} == '{name}'")
+        .mark_point(shape=shape, filled=True, size=40, opacity=0.9, aria=False)
+        .encode(
+            x, colour, y=alt.value(end), tooltip=[*tooltip, alt.Tooltip(f"{kind}:N", title="size")]
+        )
+        for name, (shape, end) in EDGES.items()
+    )
+
+
 def switched(base: Chart, place: str, linear: str, logarithmic: str) -> Chart:
     """Add a column `place` that follows the choice `scale`, null unless it is a number."""
     number = f"scale == 'linear' ? {linear} : {logarithmic}"
@@ -123,6 +182,11 @@ def switched(base: Chart, place: str, linear: str, logarithmic: str) -> Chart:
 def squeezed(column: str) -> str:
     """Return an expression for ±log(1 + |v|): logarithmic far from 0, on both of its sides."""
     return f"(datum.{column} < 0 ? -1 : 1) * log(1 + abs(datum.{column}))"
+
+
+def squeezed_places(values: Iterable[float]) -> list[float]:
+    """Return where `squeezed` places numbers."""
+    return [math.copysign(math.log1p(abs(value)), value) for value in values]
 
 
 def squeezed_axis(most: float) -> alt.Axis:

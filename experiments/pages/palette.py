@@ -20,6 +20,6 @@ CATEGORIES = (
 OURS, THEIRS = CATEGORIES[:2]
 TRAINING, VALIDATION = CATEGORIES[:2]
 SEQUENTIAL: Final = "viridis"  # scheme of a map
-COUNTS: Final = "blues"  # scheme of counts
+COUNTS = ("#c6dbef", "#08306b")  # of counts, from the fewest to the most
 MANY: Final = "turbo"  # scheme of more categories than there are colours
 OVER_MAP, RIM = "#ffffff", "#333333"  # lines over a map: light on a dark rim

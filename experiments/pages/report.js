@@ -44,7 +44,8 @@ function fill(rows) {
   document.querySelector("#numbers tbody").replaceChildren(
     ...rows.map((row) => {
       const line = document.createElement("tr");
-      line.append(...names.map((n, i) => (i ? cell("td", row[n]) : cell("th", row[n], "row"))));
+      const texts = names.map((n) => row[n] ?? row[`${n}_is`] ?? null); // zero, inf or nan
+      line.append(...texts.map((text, i) => (i ? cell("td", text) : cell("th", text, "row"))));
       return line;
     })
   );

@@ -68,12 +68,12 @@ class Page(NamedTuple):
     tables: tuple[Table, ...]
 
 
-def html(page: Page, run: dict[str, Any]) -> str:
+def html(page: Page, run: dict[str, Any] | None = None) -> str:
     """Return the page as text.
 
     Args:
         page: the part that is particular to the experiment.
-        run: the content of `run.json`.
+        run: the content of `run.json`; without it the page has the charts alone.
     """
     choices = {choice.name: choice.value for choice in page.choices}
     inside = {
@@ -87,8 +87,8 @@ def html(page: Page, run: dict[str, Any]) -> str:
         "report.js",
         page=page,
         inside=web.in_script(inside),
-        finished=run.get("finished", True),
-        facts=(settings(run), made(run)),
+        finished=run is None or run.get("finished", True),
+        facts=None if run is None else (settings(run), made(run)),
     )
 
 

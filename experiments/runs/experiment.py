@@ -171,15 +171,17 @@ def write(store: Store, conclusion: Conclusion, started: datetime, finished: boo
     store.write(ROWS, files.parquet(conclusion.rows))
     for name, content in conclusion.files.items():
         store.write(name, content)
+    page = conclusion.page
+    charts_page = None if page is None else report.html(page)
     for stem, figure in conclusion.figures.items():
-        for name, content in charts.rendered(figure, stem).items():
+        for name, content in charts.rendered(figure, stem, charts_page).items():
             store.write(name, content)
     about = runtime.provenance(
         started, finished=finished, verdicts=conclusion.verdicts, **conclusion.about
     )
-    if conclusion.page is not None:
-        page = report.html(conclusion.page, {"what": store.what, **about})
-        store.write(report.NAME, page.encode("utf-8"))
+    if page is not None:
+        whole = report.html(page, {"what": store.what, **about})
+        store.write(report.NAME, whole.encode("utf-8"))
     store.write_run(about)
 
 

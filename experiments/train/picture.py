@@ -22,6 +22,7 @@ MOST_EPOCHS = 500  # of a curve that is drawn
 MOST_DOTS = 60  # epochs of a curve with a dot at each
 MOST_LAYERS = 64  # of a heat map
 MOST_CLASSES = 20  # of a confusion matrix with numbers in it
+MOST_LETTERS = 40  # of the classes' names side by side
 MOST_POINTS = 2000  # of a parity plot
 DECADES = 1.5  # from here on a loss is drawn on a logarithmic scale
 MOST_DECADES = 3  # of such a scale with numbers between the powers of ten
@@ -80,14 +81,14 @@ class Drawn(NamedTuple):
 
     @property
     def curves(self) -> list[str]:
-        """The names of the curves that have finite numbers."""
+        """The names of the curves."""
         return self.data["curves"]["curve"].unique(maintain_order=True).to_list()
 
     @property
     def losses(self) -> np.ndarray:
-        """The losses that are drawn and have a logarithm."""
+        """The losses that have a finite logarithm."""
         losses = self.data["curves"].filter(pl.col("curve") == LOSS)["value"].to_numpy()
-        return losses[losses > 0]
+        return losses[(losses > 0) & np.isfinite(losses)]
 
     @property
     def scale(self) -> str:
@@ -97,25 +98,35 @@ class Drawn(NamedTuple):
 
 
 def curves(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return loss, metric and AUC one under the other: epoch, step, set, curve, value."""
+    """Return loss, metric and AUC one under the other.
+
+    Columns: epoch, step, set, curve, value; value_is, which is zero, inf or nan if the value has no
+    place on the axis of its curve.
+    """
     every = max(1, rows["epoch"].to_numpy().max() // MOST_EPOCHS)
     thinned = rows.filter(
         pl.col("set") != "test",
         (pl.col("epoch") % every == 0) | (pl.col("epoch") == pl.col("epoch").max()),
-    )
+    ).with_columns(log=pl.col("loss").log10())
     names = {"loss": LOSS, "value": rows["metric"][0], "auc": "AUC"}
     return pl.concat(
         thinned.select(
-            "epoch", "step", "set", pl.lit(name).alias("curve"), pl.col(column).alias("value")
+            "epoch",
+            "step",
+            "set",
+            pl.lit(name).alias("curve"),
+            pl.col(column).alias("value"),
+            charts.kind("log" if column == "loss" else column).alias("value_is"),
         )
         for column, name in names.items()
-    ).filter(pl.col("value").is_finite())
+    ).drop_nulls("value")
 
 
 def rectangles(flow: pl.DataFrame) -> pl.DataFrame:
     """Return a flow as rectangles, each look reaching to the next, one quantity under the other.
 
-    Columns: layer, step; left, right in steps; low, high in layers; quantity, size.
+    Columns: layer, step; left, right in steps; low, high in layers; quantity, size; size_is, which
+    is zero, inf or nan if a logarithm has no place.
     """
     steps = flow["step"].unique().sort().to_numpy()
     gaps = np.diff(steps)
@@ -133,7 +144,12 @@ def rectangles(flow: pl.DataFrame) -> pl.DataFrame:
     )
     at = ("layer", "step", "left", "right", "low", "high")
     return pl.concat(
-        placed.select(*at, pl.lit(name).alias("quantity"), pl.col(column).alias("size"))
+        placed.select(
+            *at,
+            pl.lit(name).alias("quantity"),
+            pl.col(column).alias("size"),
+            charts.kind(column).alias("size_is"),
+        )
         for column, name in QUANTITIES.items()
     )
 
@@ -196,17 +212,25 @@ def curve(drawn: Drawn, name: str) -> charts.Chart:
     colours = alt.Scale(domain=sets, range=[COLOURS[s] for s in sets])
     tooltip = ["set:N", "epoch:Q", alt.Tooltip("value:Q", format=".4g")]
     dots = {"size": 20} if drawn.epochs <= MOST_DOTS else False
-    lines = base.mark_line(strokeWidth=1.8, point=dots).encode(
-        x, y, alt.Color("set:N", title=None, scale=colours), tooltip=tooltip
-    )
+    colour = alt.Color("set:N", title=None, scale=colours)
+    lines = base.mark_line(strokeWidth=1.8, point=dots).encode(x, y, colour, tooltip=tooltip)
+    off = base.transform_filter("datum.value_is != 'zero' || scale == 'logarithmic'")
     rule = (
         base.transform_filter(f"datum.epoch == {drawn.best}")
         .transform_aggregate(groupby=["epoch"])
         .mark_rule(color=palette.INK, strokeDash=[4, 3], opacity=0.6, aria=False)
         .encode(x)
     )
-    title = alt.Title(alt.ExprRef(name), subtitle="dashes: the epoch whose parameters are exported")
-    return alt.layer(rule, lines).properties(title=title)
+    words = ["dashes: the epoch whose parameters are exported"]
+    words += _edges(drawn.data["curves"]["value_is"])
+    title = alt.Title(alt.ExprRef(name), subtitle=words)
+    edges = charts.at_the_edge(off, "value_is", x, colour, ["set:N", "epoch:Q"])
+    return alt.layer(rule, lines, *edges).properties(title=title)
+
+
+def _edges(kinds: pl.Series) -> list[str]:
+    words = charts.edges_in_words([kinds])
+    return [f"at the edge: {words}"] if words else []
 
 
 def _counts(last: int) -> alt.Axis:
@@ -237,38 +261,50 @@ def heat(drawn: Drawn, name: str) -> charts.Chart:
         drawn: the data.
         name: an expression, the name of the quantity.
     """
-    return (
+    flow = drawn.data["flow"]
+    places = [
+        alt.X(
+            "left:Q",
+            title="step",
+            scale=alt.Scale(nice=False),
+            axis=_counts(int(flow["right"].to_numpy().max())),
+        ),
+        alt.X2("right:Q"),
+        alt.Y(
+            "low:Q",
+            title="layer l",
+            scale=alt.Scale(nice=False, zero=False),
+            axis=_counts(int(flow["layer"].to_numpy().max())),
+        ),
+        alt.Y2("high:Q"),
+    ]
+    # Each reaches under its neighbours, or the paper shines through between them.
+    cells = (
         alt.Chart(alt.NamedData("flow"))
-        .transform_filter(f"datum.quantity == {name} && isValid(datum.size)")
-        # Each reaches under its neighbours, or the paper shines through between them.
+        .transform_filter(f"datum.quantity == {name}")
         .mark_rect(clip=True, x2Offset=1, y2Offset=-1)
-        .encode(
-            alt.X(
-                "left:Q",
-                title="step",
-                scale=alt.Scale(nice=False),
-                axis=_counts(int(drawn.data["flow"]["right"].to_numpy().max())),
-            ),
-            alt.X2("right:Q"),
-            alt.Y(
-                "low:Q",
-                title="layer l",
-                scale=alt.Scale(nice=False, zero=False),
-                axis=_counts(int(drawn.data["flow"]["layer"].to_numpy().max())),
-            ),
-            alt.Y2("high:Q"),
-            alt.Color(
-                "size:Q",
-                title=None,
-                scale=alt.Scale(scheme=palette.SEQUENTIAL, zero=False),
-                legend=alt.Legend(orient="right"),
-            ),
-            tooltip=["layer:Q", "step:Q", alt.Tooltip("size:Q", format=".3f")],
-        )
-        .properties(
-            title=alt.Title(alt.ExprRef(name), subtitle="of one batch, while the network trains")
-        )
     )
+    colour = alt.Color(
+        "size:Q",
+        title=None,
+        scale=alt.Scale(scheme=palette.SEQUENTIAL, zero=False),
+        legend=alt.Legend(orient="right"),
+    )
+    numbers = cells.transform_filter("isValid(datum.size)").encode(
+        *places, colour, tooltip=["layer:Q", "step:Q", alt.Tooltip("size:Q", format=".3~g")]
+    )
+    others = cells.transform_filter("!isValid(datum.size)").encode(
+        *places,
+        color=alt.condition(
+            "datum.size_is == 'zero'", alt.value(palette.MUTED), alt.value(palette.ALARM)
+        ),
+        tooltip=["layer:Q", "step:Q", alt.Tooltip("size_is:N", title="size")],
+    )
+    words = {"zero": "grey: zero", "inf": "red: infinite", "nan": "red: not a number"}
+    kinds = [text for kind, text in words.items() if kind in flow["size_is"]]
+    subtitle = ", ".join(["of one batch, while the network trains", *kinds])
+    title = alt.Title(alt.ExprRef(name), subtitle=subtitle)
+    return alt.layer(numbers, others).properties(title=title)
 
 
 def held_out(drawn: Drawn) -> list[charts.Chart]:
@@ -293,14 +329,16 @@ def _parity(drawn: Drawn) -> charts.Chart:
 
 def _confusion(drawn: Drawn) -> charts.Chart:
     order = list(drawn.table.classes)
-    axis = alt.Axis(labelAngle=0, labelLimit=90)
+    classes = alt.Scale(domain=order)
+    axis = alt.Axis(labelAngle=0 if len("".join(order)) < MOST_LETTERS else -90, labelLimit=90)
     base = alt.Chart(alt.NamedData("confusion")).encode(
-        alt.X("prediction:N", sort=order, title="prediction", axis=axis),
-        alt.Y("target:N", sort=order, title=drawn.table.target, axis=alt.Axis(labelLimit=90)),
+        alt.X("prediction:N", scale=classes, title="prediction", axis=axis),
+        alt.Y("target:N", scale=classes, title=drawn.table.target, axis=alt.Axis(labelLimit=90)),
         tooltip=["target:N", "prediction:N", "count:Q"],
     )
-    scale = alt.Scale(scheme=palette.COUNTS, domainMin=0)
-    layers = [base.mark_rect().encode(alt.Color("count:Q", scale=scale, legend=None))]
+    scale = alt.Scale(range=list(palette.COUNTS), domainMin=0)
+    some = base.transform_filter("datum.count > 0")  # none is paper
+    layers = [some.mark_rect().encode(alt.Color("count:Q", scale=scale, legend=None))]
     if len(order) <= MOST_CLASSES:
         dark = alt.condition("datum.count > datum.most / 2", alt.value("white"), alt.value("black"))
         layers.append(

@@ -1,5 +1,6 @@
 """A training run in tables and words: rows, looks at the gradient, the test, verdicts."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -147,7 +148,8 @@ def verdicts(
     return [
         _result(table, split, rows, outcome),
         outcome.ended or f"Stopped after epoch {outcome.epochs}.",
-        _gradient(flow),
+        gradient(flow),
+        *dead_layers(flow),
         _cost(outcome),
         *([] if outcome.failure is None else [outcome.failure]),
     ]
@@ -168,15 +170,37 @@ def _result(table: Table, split: Split, rows: pl.DataFrame, outcome: Outcome) ->
     return f"{words}; parameters of epoch {outcome.best}, {why}"
 
 
-def _gradient(flow: pl.DataFrame) -> str:
-    """The distance from Δz[1] to Δz[L], before and after."""
+def gradient(flow: pl.DataFrame) -> str:
+    """Return the distance from Δz[1] to Δz[L], before and after."""
     looks = flow.partition_by("epoch", maintain_order=True)
-    words = []
+    layers, words = looks[0].height, []
     for look in (looks[0], looks[-1]):
         first, last = look["log10_delta_z"][0], look["log10_delta_z"][-1]
-        words.append(f"{first - last:z.1f} at epoch {look['epoch'][0]}")
-    layers = looks[0].height
+        words.append(f"{_ratio(first, last)} at epoch {look['epoch'][0]}")
     return f"log₁₀ ‖Δz[1]‖ / ‖Δz[{layers}]‖: {', '.join(dict.fromkeys(words))}"
+
+
+def _ratio(first: float, last: float) -> str:
+    """The difference of two logarithms; in words if one of them has no number."""
+    if math.isfinite(first) and math.isfinite(last):
+        return f"{first - last:z.1f}"
+    name, value = ("Δz[L]", last) if math.isfinite(first) else ("Δz[1]", first)
+    return f"{name} is {'zero' if value == -math.inf else 'not a finite number'}"
+
+
+def dead_layers(flow: pl.DataFrame) -> list[str]:
+    """Return a sentence on the hidden layers whose units are all dead at the last look, if any."""
+    hidden = flow.filter(pl.col("layer") < pl.col("layer").max()).sort("layer", "step")
+    last = hidden.group_by("layer", maintain_order=True).last()
+    dead = last.filter(pl.col("dead_fraction") == 1)["layer"].to_list()
+    if not dead:
+        return []
+    lowest = hidden.filter(pl.col("layer") == dead[0])
+    alive = lowest.filter(pl.col("dead_fraction") != 1)["step"].to_list()
+    steps = lowest["step"].to_list()
+    when = f"from step {steps[steps.index(alive[-1]) + 1]} on" if alive else "from the start"
+    more = f", and those of {len(dead) - 1} more layers" if len(dead) > 1 else ""
+    return [f"All units of layer {dead[0]} are dead {when}{more}: nothing passes there"]
 
 
 def cost(outcome: Outcome) -> dict[str, float | int | None]:
