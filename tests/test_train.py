@@ -336,22 +336,18 @@ def test_the_report_opens_and_its_choices_change_it(whole):
         assert float(tab.numbers()[0][2]) == pytest.approx(rows["auc"][0], rel=1e-5)
 
 
-def test_looks_take_less_than_their_share_of_the_time():
-    """By a clock of its own: a look is due when it and the last one still fit."""
-    plan = planned(epochs=100)
-    progress = loop.Progress.begun(plan.recipe, train.begin(plan))
-    progress.looked[0], progress.seconds[:] = 0, (0.0, 0.01)
-    taken = []
-    for epoch in range(1, 100):
-        progress.epoch, progress.seconds[0] = epoch, 0.02 * epoch
-        if loop._look_due(plan.recipe, progress):
-            progress.looked[progress.looks] = epoch
-            progress.seconds[1] += 0.01
-            taken.append(epoch)
-    progress.seconds[1] += 0.01
-    assert progress.seconds[1] / progress.seconds[0] <= loop.SHARE
-    assert len(taken) == 7  # 5 % of 2 s are ten looks: the first, these, the last, and a start
-    assert np.diff(taken).std() < 1
+def test_looks_are_evenly_spaced_and_as_many_as_should_take_their_share():
+    """By operations alone, not by a clock: the same settings look at the same epochs."""
+
+    def epochs(**settings):
+        return sorted(planned(**settings).recipe.looks_at)
+
+    assert epochs(epochs=5) == [0, 5]  # a look takes as long as many steps of a small network
+    assert epochs(epochs=5, looks=3) == [0, 2, 5]
+    wide = epochs(epochs=100, hidden=("3x256",), batch=64)
+    assert 5 < len(wide) < 40
+    assert set(np.diff(wide)) <= {np.ptp(wide) // (len(wide) - 1) + i for i in (0, 1)}
+    assert len(epochs(epochs=1000, hidden=("3x256",), batch=64)) == loop.MOST_LOOKS
 
 
 def test_training_stops_when_validation_no_longer_improves():

@@ -58,8 +58,8 @@ def _panels(drawn: Drawn) -> tuple[report.Panel, ...]:
     against_depth = report.Panel(
         "The first layer's gradient against depth",
         "All activations and weights, the chosen one bold. Hollow: no number in plain "
-        "backpropagation, which starts at the red point; a gradient that is zero or not finite "
-        "stands at the end of the dtype's range.",
+        "backpropagation, which starts at the red point; a gradient that is zero (▼) or not "
+        "finite stands at the edge.",
         _high(picture.named(picture.first_layer(drawn, CHOSEN), "‖Δz[1]‖")),
     )
     return (*panels, against_depth)

@@ -30,7 +30,8 @@ LAYER = alt.X(
     scale=alt.Scale(zero=False, nice=False),
     axis=alt.Axis(tickMinStep=1, tickCount=6, format="d"),
 )
-LEGEND = alt.Legend(orient="top")
+# As many names side by side as have room.
+LEGEND = alt.Legend(orient="top", columns=alt.ExprRef("max(1, floor(width / 180))"))
 HEAD = {
     "layer": "layer",
     "size": "log₁₀ ‖Δz[l]‖, median",

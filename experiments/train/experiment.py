@@ -80,8 +80,8 @@ class Settings(runtime.Options):
     seed: int = 0
     """Seed of the split, the weights and the batches."""
     looks: int | None = None
-    """The number of looks at the gradient; by default before and after training, and between as
-    often as all looks take less than 5 % of the time."""
+    """The number of looks at the gradient, evenly spaced; by default as many as should take 5 % of
+    the time, two at least."""
     checkpoint: float = field(default=10.0, metadata=runtime.HOW)
     """Seconds between checkpoints; 0 makes one after each epoch."""
     out: Path = field(default=Path("runs/train"), metadata=runtime.HOW)

@@ -4,14 +4,16 @@
 it as arrays, and from that another process continues as this one would have, to the last bit.
 
 A look is the flow of one batch's gradient, always the same batch: what changes is the network. It
-is taken before the first epoch and after the last, and between them as often as its seconds stay
-below a share of those of training; or at epochs that are evenly spaced, if their number is given.
+is taken before the first epoch and after the last, and between them at epochs that are evenly
+spaced: as many as are asked for, or as should take a share of the seconds of training. That is
+reckoned beforehand from operations, so that the same settings look at the same epochs everywhere.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -28,6 +30,9 @@ from jaxnn.training import Optimizer, steps_per_epoch
 
 SHARE = 0.05  # of the seconds of training may go into looks
 MOST_LOOKS = 50  # if their number is not given
+# Seconds of a step and of a look, for so many operations: what a core takes that does 40 GFLOP/s.
+STEP, LOOK, PER_OPERATION = 20e-6, 400e-6, 25e-12
+LOOK_OVER_STEP = 2.5  # operations
 SAVING = 0.05  # of the seconds may go into checkpoints
 FLOW = ("log_delta", "log_theta", "log_mean_square_z", "saturated", "dead")  # fields of a look
 
@@ -40,7 +45,7 @@ class Recipe:
 
     sets: to train on and, if any, to validate on.
     test: to test the chosen parameters on, if any.
-    looks: how many, or None: as many as SHARE allows.
+    looks: how many, or None: as many as SHARE allows, but at least the first and the last.
     """
 
     net: jaxnn.Network
@@ -58,14 +63,25 @@ class Recipe:
         return steps_per_epoch(len(self.sets[0][0]), self.batch)
 
     @cached_property
-    def room(self) -> int:
-        """For looks, the first and the last among them."""
-        return (MOST_LOOKS if self.looks is None else self.looks) + 2
-
-    @cached_property
     def looks_at(self) -> frozenset[int]:
-        """The epochs after which a given number of looks is taken."""
-        return frozenset(np.linspace(0, self.epochs, self.looks or 0).round().astype(int).tolist())
+        """The epochs after which a look is taken, if the run gets there."""
+        looks = self._affordable if self.looks is None else self.looks
+        return frozenset(np.linspace(0, self.epochs, looks).round().astype(int).tolist())
+
+    @property
+    def room(self) -> int:
+        """For looks; early stopping adds one."""
+        return len(self.looks_at) + 1
+
+    @property
+    def _affordable(self) -> int:
+        """The number of looks that take SHARE of the time."""
+        sizes = self.net.sizes
+        operations = 6 * self.batch * sum(n * m for n, m in pairwise(sizes))
+        step = STEP + operations * PER_OPERATION
+        look = LOOK + LOOK_OVER_STEP * operations * PER_OPERATION
+        affordable = int(SHARE * self.epochs * self.steps * step / look)
+        return min(max(affordable, 2), MOST_LOOKS)
 
 
 class Seconds(NamedTuple):
@@ -270,7 +286,7 @@ def _epochs(
             _measure(recipe, progress, sets)
             progress.seconds[0] += timed * (time.perf_counter() - before)
             timed, over = True, ended(recipe, progress)
-            if over or _look_due(recipe, progress):
+            if over or progress.epoch in recipe.looks_at:
                 look()
             if saver.due():
                 saver(progress)
@@ -303,17 +319,6 @@ def _test(recipe: Recipe, params: Layers) -> Tested | None:
         measures.test(recipe.net, params, *check_batch(recipe.net, params, *recipe.test))
     )
     return tested
-
-
-def _look_due(recipe: Recipe, progress: Progress) -> bool:
-    """Tell whether to look after an epoch that is not the last."""
-    if recipe.looks is not None:
-        return progress.epoch in recipe.looks_at
-    taken, (training, looking) = progress.looks, progress.seconds
-    spaced = progress.epoch >= progress.looked[taken - 1] + recipe.epochs / MOST_LOOKS
-    # With this one and with the last.
-    allowed = looking + 2 * looking / taken <= SHARE * training
-    return bool(spaced and allowed and taken < recipe.room - 1)
 
 
 def _looking(recipe: Recipe, progress: Progress, xs: Any, ys: Any) -> Callable[[], None]:
