@@ -4,8 +4,10 @@ import json
 import re
 from functools import partial
 
+import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 from sklearn import neural_network
 
 from experiments.__main__ import main
@@ -62,14 +64,13 @@ def test_both_are_tested_on_the_rows_that_neither_has_seen(tmp_path, monkeypatch
     assert rows["value"].to_numpy().min() > 0.8
 
 
-def test_the_run_is_whole_and_goes_by_medians(tmp_path, capsys):
+def test_the_run_is_whole_and_goes_by_paired_differences(tmp_path, capsys):
     out = tmp_path / "run"
     code = main([*SMALL, "--out", str(out)])
     rows = pl.read_parquet(out / store.ROWS)
     assert rows.height == 2 * 2 * 2
     assert rows.filter(pl.col("data") == "diabetes")["metric"].unique().to_list() == ["R²"]
-    medians = report.medians(rows)
-    assert code == int((medians["difference"] < 0).any())
+    assert code == int(any(map(report.is_lower, report.summary(rows).rows(named=True))))
     says = json.loads((out / store.RUN).read_text())
     assert says["finished"]
     assert len(says["verdicts"]) == 2
@@ -79,14 +80,22 @@ def test_the_run_is_whole_and_goes_by_medians(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("ours", "theirs", "words"),
     [
-        ([0.5, 0.9, 0.8], [0.7, 0.8, 0.6], "at least as good, median accuracy 0.8000 of jaxnn"),
-        ([0.5, 0.7, 0.9], [0.7, 0.7, 0.7], "at least as good"),
-        ([0.5, 0.6, 0.9], [0.7, 0.7, 0.6], "wine: lower, median accuracy 0.6000 of jaxnn, 0.7000"),
+        # Differences of -0.1, 0 and -0.05: two standard errors are 0.058.
+        ([0.6, 0.7, 0.6], [0.7, 0.7, 0.65], "no difference, median accuracy 0.6000 of jaxnn"),
+        ([0.6, 0.6, 0.6], [0.7, 0.69, 0.71], "wine: lower, median accuracy 0.6000 of jaxnn, 0.7"),
+        ([0.9, 0.9, 0.91], [0.7, 0.69, 0.71], "wine: higher"),
+        ([0.7, 0.7], [0.7, 0.7], "no difference"),
+        ([0.1], [0.7], "one seed does not tell them apart"),
     ],
 )
 def test_the_verdict_is_one_sentence(ours, theirs, words):
-    medians = report.medians(rows_of(ours, theirs)).row(0, named=True)
-    assert words in report.sentence(medians)
+    (row,) = report.summary(rows_of(ours, theirs)).rows(named=True)
+    assert words in report.sentence(row)
+    assert report.is_lower(row) == ("lower" in words)
+    if len(ours) > 1:
+        test = stats.ttest_rel(ours, theirs) if np.ptp(np.subtract(ours, theirs)) else None
+        if test is not None:
+            assert row["difference"] / row["error"] == pytest.approx(test.statistic)
     assert report.table(rows_of(ours, theirs)).row_count == 1
 
 
@@ -99,19 +108,20 @@ def test_a_panel_has_its_own_table_alone():
     assert points == [("0.5", OURS), ("0.7", THEIRS), ("0.25", OURS), ("0.125", THEIRS)]
 
 
-def test_a_lower_median_is_exit_code_one(tmp_path, capsys, monkeypatch):
-    wrong = {"jaxnn_predictions": 4, "sklearn_predictions": 3}  # of the rows held out
+def test_lower_beyond_the_noise_is_exit_code_one(tmp_path, capsys, monkeypatch):
+    wrong = {"jaxnn_predictions": 9, "sklearn_predictions": 3}  # of the rows held out
 
     def guess(name, _, table, parts, seed):
-        y = parts.test.y.copy()
-        y[: wrong[name]] = (y[: wrong[name]] + 1) % 3 if table.name == "wine" else 0
+        y, count = parts.test.y.copy(), wrong[name] + seed
+        y[:count] = (y[:count] + 1) % 3 if table.name == "wine" else 0
         return y
 
     for name in wrong:
         monkeypatch.setattr(peers, name, partial(guess, name))
     assert main([*SMALL, "--out", str(tmp_path / "run")]) == 1
     error = capsys.readouterr().err
-    assert "wine: lower, median accuracy 0.9091 of jaxnn, 0.9318 of scikit-learn (-0.0227)" in error
+    assert "wine: lower, median accuracy 0.7841 of jaxnn, 0.9205 of scikit-learn" in error
+    assert "-0.1364 ± 0.0000 over 2 seeds" in error
     assert (tmp_path / "run" / store.ROWS).exists()
 
 

@@ -8,5 +8,5 @@ COLUMNS = {
     "library": Column(TEXT, "name", "that trained", known=("jaxnn", "scikit-learn")),
     "metric": Column(TEXT, "name", "of the value", known=("accuracy", "R²")),
     "value": Column(REAL, "1", "accuracy or R² of the rows held out"),
-    "seconds": Column(REAL, "s", "that training and testing took"),
+    "seconds": Column(REAL, "s", "that training and testing took, without compiling"),
 }

@@ -1,4 +1,4 @@
-"""The comparison with scikit-learn in words: medians, verdicts, a table."""
+"""The comparison with scikit-learn in words: medians, paired differences, verdicts, a table."""
 
 from typing import Any
 
@@ -12,33 +12,57 @@ from experiments.runs.experiment import comparison
 
 OURS, THEIRS = "jaxnn", "scikit-learn"
 LIBRARIES = (OURS, THEIRS)
-TITLE = "held-out rows, medians over seeds; s: seconds of training"
+TITLE = "held-out rows: medians over seeds, mean difference ± standard error; s: of training"
+ERRORS = 2  # standard errors that tell two libraries apart
 
 
-def medians(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return a row a table: data, metric, seeds, the median of each library, ours less theirs."""
-    value, library = pl.col("value"), pl.col("library")
-    by_table = rows.group_by("data", "metric", maintain_order=True).agg(
-        pl.col("seed").n_unique().alias("seeds"),
-        *(value.filter(library == name).median().alias(name) for name in LIBRARIES),
+def summary(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return a row a table of data: both libraries over the seeds, and how far they differ.
+
+    Columns: data, metric, seeds; the median of each library; difference, the mean over seeds of
+    ours less theirs, for both train and test on the same rows of a seed; error, its standard error,
+    null of one seed.
+    """
+    paired = rows.pivot("library", index=("data", "metric", "seed"), values="value")
+    difference = pl.col(OURS) - pl.col(THEIRS)
+    return paired.group_by("data", "metric", maintain_order=True).agg(
+        pl.len().alias("seeds"),
+        *(pl.col(name).median() for name in LIBRARIES),
+        difference.mean().alias("difference"),
+        (difference.std() / pl.len().sqrt()).alias("error"),
     )
-    return by_table.with_columns(difference=pl.col(OURS) - pl.col(THEIRS))
+
+
+def is_lower(row: dict[str, Any]) -> bool:
+    """Tell whether ours is lower by more than the seeds explain, given a row of `summary`."""
+    return bool(row["error"] is not None and row["difference"] < -ERRORS * row["error"])
 
 
 def sentence(row: dict[str, Any]) -> str:
-    """Return the verdict on one table, a row of `medians`."""
-    word = "at least as good" if row["difference"] >= 0 else "lower"
+    """Return the verdict on one table, a row of `summary`."""
+    words = f"median {row['metric']} {row[OURS]:.4f} of {OURS}, {row[THEIRS]:.4f} of {THEIRS}"
+    if row["error"] is None:
+        return f"{row['data']}: {words}; one seed does not tell them apart"
+    if is_lower(row):
+        word = "lower"
+    else:
+        word = "higher" if row["difference"] > ERRORS * row["error"] else "no difference"
     return (
-        f"{row['data']}: {word}, median {row['metric']} {row[OURS]:.4f} of {OURS}, "
-        f"{row[THEIRS]:.4f} of {THEIRS} ({row['difference']:+.4f}), "
-        f"{row['seeds']} seed{'s' * (row['seeds'] > 1)}"
+        f"{row['data']}: {word}, {words}; {difference(row)} over {row['seeds']} seeds, "
+        f"{ERRORS} standard errors count"
     )
+
+
+def difference(row: dict[str, Any]) -> str:
+    """Return the difference with its standard error."""
+    error = "" if row["error"] is None else f" ± {row['error']:.4f}"
+    return f"{row['difference']:+.4f}{error}"
 
 
 def table(rows: pl.DataFrame) -> Table:
     """Return a line a table of data, the libraries side by side; it fits into 80 characters."""
-    comparisons = tables.table(TITLE, "data, metric", *LIBRARIES, "difference", "s", "s", width=26)
-    for row in medians(rows).rows(named=True):
+    comparisons = tables.table(TITLE, "data, metric", *LIBRARIES, "difference", "s", "s", width=24)
+    for row in summary(rows).rows(named=True):
         seconds = [
             np.median(rows.filter(data=row["data"], library=name)["seconds"].to_numpy())
             for name in LIBRARIES
@@ -46,7 +70,7 @@ def table(rows: pl.DataFrame) -> Table:
         comparisons.add_row(
             Text(f"{row['data']}, {row['metric']}"),
             *(f"{row[name]:.4f}" for name in LIBRARIES),
-            f"{row['difference']:+.4f}",
+            difference(row),
             *(f"{value:.2f}" for value in seconds),
         )
     return comparisons
@@ -54,5 +78,5 @@ def table(rows: pl.DataFrame) -> Table:
 
 def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
     """Return the medians of each run, by library."""
-    long = [medians(rows).unpivot(LIBRARIES, index="data", variable_name="at") for rows in runs]
+    long = [summary(rows).unpivot(LIBRARIES, index="data", variable_name="at") for rows in runs]
     return [comparison(frame, ("data",), "at", "value") for frame in long]
