@@ -101,7 +101,7 @@ LAW = Law(
     statement="selu pulls a signal to mean 0 and variance 1; χ there is above 1: gradients grow",
     predict=predict,
     measure=measure,
-    full=Setup(width=300, layers=50, seeds=40),
-    quick=Setup(width=200, layers=50, seeds=10),
+    full=Setup(width=300, layers=50, seeds=160),
+    quick=Setup(width=200, layers=50, seeds=40),
     panels=(LENGTH, GRADIENT),
 )
