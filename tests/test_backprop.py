@@ -100,29 +100,31 @@ def assert_right(ours, truth, dtype):
 
 @each_pair(OWN)
 def test_every_gradient_equals_that_of_jax_grad(rng, activation, task):
-    """Networks of single layers, in both dtypes.
+    """Networks of single layers; of the few in both dtypes, and by the rule of mean_loss too.
 
     JAX's gradient is taken in float64 throughout, so that a float32 error is ours alone.
     """
     problems = [problem(rng, activation, task, hidden) for hidden in HIDDEN]
     truth = all_by_jax(problems)
-    for dtype in TOLERANCE:
+    is_few = activation in FEW_ACTIVATIONS
+    for dtype in TOLERANCE if is_few else (jnp.float64,):
         given = as_dtype(problems, dtype)
         assert_right(all_by_hand(given), truth, dtype)
-        assert_right(all_by_rule(given), [gradients for gradients, _ in truth], dtype)
+        if is_few:
+            assert_right(all_by_rule(given), [gradients for gradients, _ in truth], dtype)
 
 
 @each_pair([*OWN, *(pair for pair in FEW_AND_ALL if pair not in OWN)])
 def test_gradients_of_a_run_of_every_depth(rng, activation, task):
     """One program an implementation and a dtype for all depths, which are data."""
     net, *arrays = problem(rng, activation, task, 30, stacked=True)
-    own = own_task(activation) == task
+    in_full = activation in FEW_ACTIVATIONS and own_task(activation) == task
     for depth in map(jnp.array, DEPTHS):
         truth = all_by_jax([(net, *arrays, depth)])
-        for dtype in TOLERANCE if own else (jnp.float64,):
+        for dtype in TOLERANCE if in_full else (jnp.float64,):
             given = [(net, *as_dtype(arrays, dtype), depth)]
             assert_right(all_by_hand(given), truth, dtype)
-            if own:
+            if in_full:
                 assert_right(all_by_rule(given), [truth[0][0]], dtype)
 
 

@@ -88,6 +88,7 @@ def test_rates_are_those_of_mean_field_theory():
         assert of_theory["log10_gain"][20] == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_theory_is_where_the_measurement_is():
     """Size of Δz and of z, layer by layer; four deviations of a mean over eight seeds."""
     rows = measured(

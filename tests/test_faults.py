@@ -186,7 +186,7 @@ def killed(out, env, awaited, delay):
 def test_kills_lose_nothing(tmp_path, env, whole):
     """At random moments while cells are measured; another process each time."""
     rng, out = random.Random(20), tmp_path / "run"
-    for _ in range(8):
+    for _ in range(6):
         before = parts(out)
         killed(out, env, len(before) + rng.randint(1, 4), rng.uniform(0, 0.02))
         assert before < parts(out) <= parts(whole)
@@ -340,19 +340,16 @@ def test_a_second_start_compiles_nothing(tmp_path, env):
     assert misses > 1  # a draw and a measurement at least
     entries = {path for path in (cache / "compiled").iterdir() if path.name.endswith("-cache")}
     assert len(entries) == misses
-    misses, hits, _ = counted("second")
-    assert misses == 0
-    assert hits >= len(entries)
-
     for path in entries:  # as a full disk leaves them, or a kill
         os.truncate(path, path.stat().st_size // 2)
-    misses, _, error = counted("third")
+    misses, _, error = counted("second")
     assert misses == len(entries)
     assert "cache of compiled programs: Error reading persistent compilation cache entry" in error
-    misses, _, error = counted("fourth")
+    misses, hits, error = counted("third")
     assert misses == 0
+    assert hits >= len(entries)
     assert "Error" not in error
-    for name in ("first", "second", "third", "fourth"):
+    for name in ("first", "second", "third"):
         rows = (tmp_path / name / ROWS).read_bytes()
         assert rows == (tmp_path / "without" / ROWS).read_bytes()
 

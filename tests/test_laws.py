@@ -153,6 +153,7 @@ def test_gradient_exponents_in_closed_form():
     assert chi(tanh_slope, critical.ensemble.sigma_w, q) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_tolerance_of_a_gradient_exponent_is_the_band_of_finite_width():
     _, prediction = predicted(gradient_exponent)
     relu = next(e for e in prediction.numbers if e.case == "relu, σ_w² = 1, n = 100")

@@ -442,23 +442,22 @@ def test_lengths_beyond_the_range_still_have_factors():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "square_w", "square_b", "width"),
+    ("name", "square_w", "square_b"),
     [
-        ("sigmoid", 1.0, 0.0, 100),
-        ("tanh", 1.0, 0.05, 100),
-        ("relu", 1.0, 0.0, 100),
-        ("relu", 1.0, 0.0, 300),
-        ("selu", 1.0, 0.0, 100),
-        ("erf", 1.5, 0.1, 100),
+        ("sigmoid", 1.0, 0.0),
+        ("tanh", 1.0, 0.05),
+        ("relu", 1.0, 0.0),
+        ("selu", 1.0, 0.0),
+        ("erf", 1.5, 0.1),
     ],
 )
-def test_the_gradient_of_drawn_networks(key, name, square_w, square_b, width):
+def test_the_gradient_of_drawn_networks(key, name, square_w, square_b):
     """Slope of ln ‖Δz[l]‖ over 30 layers, begun at q*, from a cotangent of no relation to them.
 
     |slope - ½ ln χ + c/4n| stays below four standard deviations over the root of the draws, doubled
     for units that saturate: c is a lower bound there.
     """
-    sigma_w, sigma_b, draws, depth = square_w**0.5, square_b**0.5, 20, 30
+    sigma_w, sigma_b, draws, depth, width = square_w**0.5, square_b**0.5, 20, 30, 100
     q = float(meanfield.fixed_point(name, sigma_w, sigma_b)) or 1.0
     net = jaxnn.Network((width,) * (depth + 2), name, "regression")
 

@@ -317,7 +317,7 @@ def test_batches_jit_and_vmap():
     reference.assert_close(jax.tree.map(lambda leaf: leaf[1], mapped), twice, 1e-13)
 
 
-@pytest.mark.parametrize("sizes", [(3, 5, 5, 5, 2), (5, 5, 5, 5, 5), (4, 4, 3), (3, 6, 6, 2, 2, 4)])
+@pytest.mark.parametrize("sizes", [(5, 5, 5, 5, 5), (3, 6, 6, 2, 2, 4)])
 def test_runs_give_the_same_numbers(sizes):
     """Also where a run begins at θ[0], which is no factor of J, or holds nothing else."""
     net, single, xs = network(0, "tanh", sizes, batch=3, stacked=False)

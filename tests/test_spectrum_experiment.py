@@ -61,6 +61,7 @@ def test_the_measured_variance_is_the_predicted_one():
         assert row["comparable"]
 
 
+@pytest.mark.slow
 def test_a_tanh_network_is_predicted_along_the_length_map():
     """Orthogonal, at criticality: q falls, and so does what each layer adds."""
     rows = measured(

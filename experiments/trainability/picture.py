@@ -1,6 +1,7 @@
 """The picture of the map of trainability: accuracy over σ_w² and depth, and the depth scale."""
 
 import altair as alt
+import numpy as np
 import polars as pl
 
 from experiments.pages import charts, palette
@@ -22,11 +23,12 @@ def figure(
         subtitle: one line on what was trained.
     """
     tiles = _tiles(rows)
+    exploded = [] if tiles["loss"].is_finite().all() else ["red: the loss is not a finite number"]
     x = alt.Scale(domain=_range(tiles, "left", "right"), nice=False, zero=False)
     y = alt.Scale(domain=_range(tiles, "low", "high"), nice=False, zero=False)
     title = alt.Title(
         "Up to which depth does the network train?",
-        subtitle=[verdict, subtitle],
+        subtitle=[verdict, subtitle, *exploded],
         fontSize=16,
         fontWeight="bold",
         offset=14,
@@ -40,17 +42,25 @@ def figure(
 def _tiles(rows: pl.DataFrame) -> pl.DataFrame:
     """Return the points of the map with the edges of their rectangles."""
     points = report.map_of(rows)
-    across, up = pl.col("sigma_w_squared"), pl.col("depth")
-    width, height = _step(points["sigma_w_squared"]) / 2, _step(points["depth"]) / 2
-    return points.with_columns(
-        left=across - width, right=across + width, low=up - height, high=up + height
-    )
+    across = _edges(points["sigma_w_squared"]).rename({"below": "left", "above": "right"})
+    up = _edges(points["depth"]).rename({"below": "low", "above": "high"})
+    for edges in (across, up):
+        points = points.join(edges, on=edges.columns[0], how="left", maintain_order="left")
+    return points
 
 
-def _step(values: pl.Series) -> float:
-    """Return the least distance of neighbours; 1 if there is one value."""
-    steps = values.unique().sort().diff().drop_nulls()
-    return float(steps.to_numpy().min()) if len(steps) else 1.0
+def _edges(values: pl.Series) -> pl.DataFrame:
+    """Return each value with the middles between it and its neighbours, not below 0.
+
+    The first and the last value reach as far out as in; a lone one by a half.
+    """
+    at = values.unique().sort()
+    places = at.to_numpy().astype(float)
+    middles = (places[:-1] + places[1:]) / 2
+    first, last = (middles[0], middles[-1]) if len(middles) else (places[0] - 0.5, places[0] + 0.5)
+    below = np.append(2 * places[0] - first, middles) if len(middles) else [first]
+    above = np.append(middles, 2 * places[-1] - last) if len(middles) else [last]
+    return pl.DataFrame({values.name: at, "below": np.maximum(below, 0), "above": above})
 
 
 def _range(tiles: pl.DataFrame, least: str, most: str) -> list[float]:
@@ -69,7 +79,8 @@ def _curves(depth_scale: pl.DataFrame) -> pl.DataFrame:
 
 
 def _accuracy(x: alt.Scale, y: alt.Scale) -> charts.Chart:
-    return (
+    """The map; where the loss is no finite number there is no accuracy, but red."""
+    tiles = (
         alt.Chart(alt.NamedData("map"))
         .mark_rect()
         .encode(
@@ -77,11 +88,6 @@ def _accuracy(x: alt.Scale, y: alt.Scale) -> charts.Chart:
             alt.X2("right:Q"),
             alt.Y("low:Q", title="hidden layers", scale=y),
             alt.Y2("high:Q"),
-            alt.Color(
-                "accuracy:Q",
-                title="training accuracy",
-                scale=alt.Scale(scheme=palette.SEQUENTIAL, domain=[0, 1]),
-            ),
             tooltip=[
                 alt.Tooltip("sigma_w_squared:Q", title="σ_w²"),
                 alt.Tooltip("depth:Q", title="hidden layers"),
@@ -90,6 +96,13 @@ def _accuracy(x: alt.Scale, y: alt.Scale) -> charts.Chart:
             ],
         )
     )
+    colour = alt.Color(
+        "accuracy:Q",
+        title="training accuracy",
+        scale=alt.Scale(scheme=palette.SEQUENTIAL, domain=[0, 1]),
+    )
+    exploded = tiles.transform_filter("!isValid(datum.loss)").encode(color=alt.value(palette.ALARM))
+    return alt.layer(tiles.transform_filter("isValid(datum.loss)").encode(colour), exploded)
 
 
 def _lines(x: alt.Scale, y: alt.Scale) -> list[charts.Chart]:
