@@ -406,15 +406,15 @@ MUTANTS = (
     Mutant(
         "rows of the test set are trained on",
         "experiments/learning/splits.py",
-        '_held_out("validation", rest,',
-        '_held_out("validation", np.arange(every),',
+        '_held_out("validation", table, rest,',
+        '_held_out("validation", table, every,',
         "tests/test_train.py::test_what_is_held_out_does_not_reach_the_training_rows",
     ),
     Mutant(
         "features are standardised by all rows",
         "experiments/learning/splits.py",
-        "Scaler.fitted(table.x[rest])",
-        "Scaler.fitted(table.x)",
+        "Scaler.fitted(x[rest])",
+        "Scaler.fitted(x)",
         "tests/test_train.py::test_what_is_held_out_does_not_reach_the_training_rows",
     ),
     Mutant(
@@ -426,9 +426,9 @@ MUTANTS = (
     ),
     Mutant(
         "predict takes columns by position instead of by name",
-        "experiments/predict.py",
-        "data.numbers(rows[name]) for name in known.features",
-        "data.numbers(rows[name]) for name in rows.columns[: len(known.features)]",
+        "experiments/learning/encoding.py",
+        "c.encoded(frame[c.name]) for c in self.columns",
+        "c.encoded(frame.to_series(i)) for i, c in enumerate(self.columns)",
         "tests/test_predict.py::test_columns_are_taken_by_name_and_answers_have_the_target_s_units",
     ),
     Mutant(

@@ -53,21 +53,20 @@ def swapped(text, separator, decimal="."):
     ],
 )
 def test_a_table_is_the_same_however_it_is_written(read, content):
-    assert read(content).to_dict(as_series=False) == COLUMNS
+    assert read(content).frame.to_dict(as_series=False) == COLUMNS
 
 
 def test_separator_and_decimal_of_the_user_overrule(read):
+    def columns(content, **how):
+        return read(content, **how).frame.to_dict(as_series=False)
+
     text = "a;b,c\n1;2,3\n4;5,6\n"
-    assert read(text).columns == ["a", "b,c"]
-    assert read(text)["b,c"].to_list() == [2.3, 5.6]
-    assert read(text, separator=",").to_dict(as_series=False) == {
-        "a;b": ["1;2", "4;5"],
-        "c": [3, 6],
-    }
-    assert read(text, decimal=".")["b,c"].to_list() == ["2,3", "5,6"]
-    assert read("a:b\n1:2\n", separator=":").columns == ["a", "b"]
-    assert read("a\tb\n1\t2\n", separator="tab").columns == ["a", "b"]
-    assert read("a\n1,5\n2\n", decimal=",", separator=";")["a"].to_list() == [1.5, 2]
+    assert columns(text) == {"a": [1, 4], "b,c": [2.3, 5.6]}
+    assert columns(text, separator=",") == {"a;b": ["1;2", "4;5"], "c": [3, 6]}
+    assert columns(text, decimal=".") == {"a": [1, 4], "b,c": ["2,3", "5,6"]}
+    assert columns("a:b\n1:2\n", separator=":") == {"a": [1], "b": [2]}
+    assert columns("a\tb\n1\t2\n", separator="tab") == {"a": [1], "b": [2]}
+    assert columns("a\n1,500\n2\n", decimal=",", separator=";") == {"a": [1.5, 2]}
 
 
 @pytest.mark.parametrize(
@@ -91,12 +90,12 @@ def test_separator_and_decimal_of_the_user_overrule(read):
 )  # fmt: skip
 def test_entries_become_what_all_of_them_are(read, entries, expected):
     lines = "".join(f"{entry},0\n" for entry in entries)
-    assert read(f"x,y\n{lines}")["x"].to_list() == expected
+    assert read(f"x,y\n{lines}").frame["x"].to_list() == expected
 
 
 def test_columns_may_be_left_as_texts_and_those_without_a_name_get_one(tmp_path):
     (tmp_path / "t.csv").write_text(",zip\n0,01\n1,02\n")
-    frame = reading.read(tmp_path / "t.csv", texts=["zip"])
+    frame, _ = reading.read(tmp_path / "t.csv", texts=["zip"])
     assert frame.to_dict(as_series=False) == {"column 1": [0, 1], "zip": ["01", "02"]}
 
 
@@ -151,19 +150,21 @@ def test_what_is_no_separator(read, how, sentence):
 
 def test_structure_is_seen_across_chunks(read, monkeypatch):
     text = '"x, y",b\n' + '"1\n1",2\n' * 50 + "3,4\n"
-    whole = read(text)
+    whole = read(text).frame
     monkeypatch.setattr(reading, "CHUNK", 3)
-    assert read(text).equals(whole)
+    assert read(text).frame.equals(whole)
     assert whole.height == 51
     with pytest.raises(ValueError, match="line 103 has 3 fields"):
         read(text + "5,6,7\n")
 
 
-def test_how_a_file_is_read_is_said(read, caplog):
-    caplog.set_level("INFO", "jaxnn.experiments")
-    read("# x\n# y\na;b\n1,5;2\n1,25;x\n")
-    assert "table.csv is read as a table with 2 comments, " in caplog.text
-    assert "separated by ;, with decimal commas" in caplog.text
+def test_what_is_unusual_is_said(read):
+    assert read(PLAIN).notes == []
+    assert read("# x\n# y\na;b\n1,5;2\n1,25;x\n").notes == [
+        "2 lines are comments, for they begin with #",
+        "columns are separated by ;",
+        "numbers have decimal commas",
+    ]
 
 
 def npz(**members):
@@ -201,7 +202,7 @@ def test_arrays_of_every_useful_kind(read):
         "yes": np.array([True, False]),
         "day": np.array(["2020-01-01", "NaT"], "M8[D]"),
     }
-    frame = read(saved(**arrays), "t.npz")
+    frame = read(saved(**arrays), "t.npz").frame
     assert frame["x[2]"].to_list() == [2, 5]
     assert frame["half"].to_list() == [0.5, 2]
     assert frame["text"].to_list() == ["a", "é"]
@@ -267,11 +268,14 @@ def _only_counts(collect):
     return collected
 
 
-def test_columns_of_lists_are_left_out_and_named(read, caplog):
+def test_columns_of_lists_are_left_out_and_named(read):
     frame = pl.DataFrame({"x": [1, 2], "l": [[1], [2]], "b": [b"x", b"y"]})
-    assert read(parquet(frame), "a[b]*.parquet").columns == ["x"]
-    assert "column 'l' of a[b]*.parquet is left out: List(Int64)" in caplog.text
-    assert "column 'b'" in caplog.text
+    file = read(parquet(frame), "a[b]*.parquet")
+    assert file.frame.columns == ["x"]
+    assert file.notes == [
+        "column 'l' is left out, for it holds List(Int64)",
+        "column 'b' is left out, for it holds Binary",
+    ]
 
 
 def test_a_broken_parquet_file_is_a_sentence(read):

@@ -1,20 +1,27 @@
 """Tables: scikit-learn's bundled sets, or the user's own CSV, Parquet or NPZ file.
 
-`file or bundled set -> table of columns -> checked features and target -> Table -> Dataset`. A
-Table has the names and units of its columns; its user decides on which rows to fit a Scaler. A
-Dataset is a whole table standardised, labels in the form that jaxnn takes. A bad table raises a
-one-line error that names the column and counts the entries.
+`file or bundled set -> columns -> chosen, checked columns and labels -> Table -> Dataset`. A Table
+has its columns as they are in the file; its user decides on which rows to fit an Encoder and a
+Scaler. A Dataset is a whole table encoded and standardised, labels in the form that jaxnn takes. A
+bad table raises a one-line error that names the column and counts the entries.
 """
 
-import zipfile
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
 
+from experiments.learning.encoding import FILLING, MISSING, Encoder, example, floats
+from experiments.learning.reading import ENDINGS, MOST_BYTES, Reading, read
+from experiments.learning.words import listed, quoted
 from jaxnn import find_task
+
+log = logging.getLogger("jaxnn.experiments")
 
 BUNDLED = {  # and their tasks
     "breast_cancer": "binary",
@@ -23,9 +30,29 @@ BUNDLED = {  # and their tasks
     "wine": "multiclass",
     "diabetes": "regression",
 }
-ENDINGS = (".csv", ".parquet", ".npz")
+MOST_VALUES = 20  # of a column of texts that is encoded unasked
 MOST_CLASSES = 20  # integer targets of more distinct values than this are taken for regression
+MOST_TEXTS = 50  # texts of more distinct values than this are classes only if the user says so
 CONSTANT = 1e-12  # of its largest entry: a column that varies by less is rounding
+EXACT = 2**53  # up to here every integer is a float
+
+
+@dataclass(frozen=True)
+class Options(Reading):
+    """How a table is read, and which of it becomes features; common to experiments on tables."""
+
+    target: str | None = None
+    """The column to predict, for a file."""
+    task: str | None = None
+    """regression, binary or multiclass; read off the target by default."""
+    encode: str | None = None
+    """onehot: a feature for each value of a column of texts; the default for at most 20 values."""
+    missing: str | None = None
+    """Missing values: drop their rows, or fill in mean or median (texts: the most frequent)."""
+    drop: tuple[str, ...] = ()
+    """Columns to leave out."""
+    features: tuple[str, ...] = ()
+    """Columns to take; by default all but the target."""
 
 
 class Scaler(NamedTuple):
@@ -57,35 +84,54 @@ class Scaler(NamedTuple):
         return rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """A checked table, in the units of its columns.
 
     Args:
-        name: in charts and messages.
+        name: in charts and messages; of a file its name without its folder.
         task: regression, binary or multiclass.
-        features: the names of the columns of x.
+        frame: the columns of numbers, truth values, dates and texts that become features.
         target: the name of the column of y.
         classes: the names of the labels 0, 1, …; none for regression.
-        x: features, (N, n[0]).
         y: labels, (N,): floats (regression; binary: 0 and 1) or integers (multiclass).
+        rows: the places of the rows in the file, from 0, (N,).
+        missing: mean or median, if missing values in `frame` are to be filled in.
+        notes: what is unusual about it, in a few words each.
     """
 
     name: str
     task: str
-    features: tuple[str, ...]
+    frame: pl.DataFrame
     target: str
     classes: tuple[str, ...]
-    x: np.ndarray
     y: np.ndarray
+    rows: np.ndarray
+    missing: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def n_out(self) -> int:
         """The outputs of a network for it: 1, or the number of classes."""
         return len(self.classes) if self.task == "multiclass" else 1
 
+    @property
+    def checksum(self) -> str:
+        """A checksum of its content."""
+        digest = hashlib.sha256(self.y.tobytes())
+        for column in self.frame:
+            digest.update(column.name.encode())
+            is_text = column.dtype == pl.String
+            values = "\0".join(column.fill_null("\1")).encode() if is_text else _bytes(column)
+            digest.update(np.int64(len(values)).tobytes() + values)
+        return digest.hexdigest()[:16]
+
     def __str__(self) -> str:
-        return f"{self.name} ({self.x.shape[0]} × {self.x.shape[1]}, {self.task})"
+        return f"{self.name} ({self.frame.height} × {self.frame.width}, {self.task})"
+
+
+def _bytes(column: pl.Series) -> bytes:
+    return floats(column).fill_null(np.nan).to_numpy().tobytes()
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,159 +139,255 @@ class Dataset:
     """A whole table ready for a network; nothing of it is held out. Equal to itself alone.
 
     Args:
-        name: in charts and messages.
-        task: regression, binary or multiclass.
+        table: in the units of its columns.
         x: features, (N, n[0]), each column with mean 0 and variance 1 (0 if it is constant).
         y: labels, (N,): floats (regression: mean 0, variance 1; binary: 0 and 1) or classes.
-        n_out: outputs of a network for it: 1, or the number of classes.
     """
 
-    name: str
-    task: str
+    table: Table
     x: np.ndarray
     y: np.ndarray
-    n_out: int
+
+    @property
+    def name(self) -> str:
+        """In charts and messages."""
+        return self.table.name
+
+    @property
+    def task(self) -> str:
+        """regression, binary or multiclass."""
+        return self.table.task
+
+    @property
+    def n_out(self) -> int:
+        """The outputs of a network for it: 1, or the number of classes."""
+        return self.table.n_out
 
     def __str__(self) -> str:
         return f"{self.name} ({self.x.shape[0]} × {self.x.shape[1]}, {self.task})"
 
 
-def load(data: str, target: str | None = None, task: str | None = None) -> Dataset:
-    """Return the `table` of that name or file, standardised by all of its rows.
+Data = TypeVar("Data", Table, Dataset)
+
+
+def load(data: str, options: Options | None = None) -> Dataset:
+    """Return the `table` of that name or file, encoded and standardised by all of its rows.
 
     Raises:
         ValueError: as `table`.
     """
-    raw = table(data, target, task)
-    x, y = Scaler.fitted(raw.x).scaled(raw.x), raw.y
+    raw = table(data, options)
+    x = Encoder.fitted(raw.frame, raw.missing).encoded(raw.frame)
+    x, y = Scaler.fitted(x).scaled(x), raw.y
     if raw.task == "regression":
         y = Scaler.fitted(y[:, None]).scaled(y[:, None])[:, 0]
-    return Dataset(raw.name, raw.task, x, y, raw.n_out)
+    return Dataset(raw, x, y)
 
 
-def table(data: str, target: str | None = None, task: str | None = None) -> Table:
+def source(tables: Iterable[Table]) -> dict[str, object]:
+    """Return the shape, task and checksum of tables, by name, as entries of run.json."""
+    named = {table.name: table for table in tables}
+    return {
+        "data": {name: str(table) for name, table in named.items()},
+        "data_sha256": {name: table.checksum for name, table in named.items()},
+    }
+
+
+def say(tables: Iterable[Table]) -> None:
+    """Say what is to be learnt of each table, and what is unusual about it."""
+    for table in tables:
+        many = f"one of {len(table.classes)} classes, {listed(table.classes, 4)}"
+        what = many if table.classes else "a number"
+        log.info("%s: %s is %s", table, quoted(table.target), what)
+        for note in table.notes:
+            log.warning("%s: %s", table.name, note)
+
+
+def by_name(
+    get: Callable[[str, Options], Data], data: Sequence[str], options: Options
+) -> dict[str, Data]:
+    """Return what `table` or `load` gets of each set or file, each once, by its own name.
+
+    Raises:
+        ValueError: two files of one name, besides what `get` raises.
+    """
+    named: dict[str, Data] = {}
+    for each in dict.fromkeys(data):
+        got = get(each, options)
+        if got.name in named:
+            raise ValueError(f"data: two files are called {quoted(got.name)}; rename one of them")
+        named[got.name] = got
+    return named
+
+
+def table(data: str, options: Options | None = None) -> Table:
     """Return the table of that name or file.
 
     Args:
-        data: a name in `BUNDLED`, or the path of a .csv, .parquet or .npz file.
-        target: the column to predict; for files only, and required for them.
-        task: regression, binary or multiclass; by default read off the target: two distinct
-            values 0 and 1, or two texts, are binary; other texts and classes 0, 1, 2, … are
-            multiclass; all else is regression.
+        data: a name in `BUNDLED`, or the path of a .csv, .tsv, .parquet or .npz file.
+        options: of a file the target is required. The task is by default read off the target: two
+            texts or two integers are binary, more texts, and integers that follow on one another
+            from 0 or 1, multiclass; all else is regression.
 
     Raises:
         ValueError: a one-line error: what was expected, what came and what to do.
     """
-    task = None if task is None else find_task(task).name
+    o = options or Options()
+    task = None if o.task is None else find_task(o.task).name
+    for name, known in (("encode", ("onehot",)), ("missing", MISSING)):
+        if getattr(o, name) not in (None, *known):
+            got = quoted(getattr(o, name))
+            raise ValueError(f"{name}: expected {listed(known)}, got {got}")
     if data in BUNDLED:
-        if target is not None:
-            raise ValueError(f"target: {data} brings its own; give --target with a file only")
-        return _bundled(data, task)
+        for name in ("target", "separator", "decimal"):
+            if getattr(o, name) is not None:
+                raise ValueError(f"{name}: {data} brings its own; give --{name} with a file only")
+        return _bundled(data, task, o)
     path = Path(data)
     if path.suffix.lower() not in ENDINGS:
         raise ValueError(
-            f"data: there is no {data!r}; choose one of {', '.join(BUNDLED)}, "
+            f"data: there is no {quoted(data)}; choose one of {', '.join(BUNDLED)}, "
             f"or give a file that ends in {', '.join(ENDINGS)}"
         )
-    frame = read(path)
-    if target is None or target not in frame.columns:
-        what = "expected --target COLUMN" if target is None else f"there is no column {target!r}"
-        raise ValueError(f"target: {what}; {path} holds {listed(frame.columns)}")
-    return _table(path.name, frame, target, task)
+    frame, notes = read(path, o)
+    if o.target is None or o.target not in frame.columns:
+        missing = f"there is no column {quoted(o.target)}"
+        what = "expected --target COLUMN" if o.target is None else missing
+        raise ValueError(f"target: {what}; {path.name} holds {listed(frame.columns)}")
+    made = _table(path.name, frame, o.target, task, o)
+    return replace(made, notes=(*notes, *made.notes))
 
 
-def _bundled(name: str, task: str | None) -> Table:
+def _bundled(name: str, task: str | None, options: Options) -> Table:
     """Return a table bundled with scikit-learn, with its names of features and classes."""
     from sklearn import datasets  # here, for it takes longer to import than most commands to start
 
     bunch = getattr(datasets, f"load_{name}")()
     frame = pl.from_numpy(np.asarray(bunch.data), schema=[str(n) for n in bunch.feature_names])
     frame = frame.with_columns(pl.Series("target", bunch.target))
-    table = _table(name, frame, "target", task or BUNDLED[name])
-    if table.classes and "target_names" in bunch:
-        table = replace(table, classes=tuple(str(n) for n in bunch.target_names))
-    return table
+    made = _table(name, frame, "target", task or BUNDLED[name], options)
+    names = bunch.get("target_names")
+    classes = tuple(map(str, names)) if made.classes and names is not None else made.classes
+    return replace(made, classes=classes, notes=())  # constant pixels are well known
 
 
-def read(path: Path) -> pl.DataFrame:
-    """Return the columns of a file.
+def _table(
+    name: str, frame: pl.DataFrame, target: str, task: str | None, options: Options
+) -> Table:
+    columns = [_column(c) for c in frame.select(_chosen(name, frame, target, options))]
+    empty = [column.name for column in columns if column.null_count() == len(column)]
+    columns = [column for column in columns if column.name not in empty]
+    if not columns:
+        raise ValueError(f"data: {name} holds no column besides the target {quoted(target)}")
+    if options.encode is None:
+        _check_texts([column for column in columns if column.dtype == pl.String])
+    features, labels = pl.DataFrame(columns), _column(frame[target])
+    rows = _rows(features, labels, options.missing)
+    features, labels = features[rows], labels[rows]
+    n = sum(c.n_unique() if c.dtype == pl.String else 1 for c in features)
+    size = 8 * n * len(rows)
+    if size > MOST_BYTES:
+        raise ValueError(
+            f"data: {n} features of {len(rows)} rows are {size / 1e9:.3g} GB; expected at most "
+            f"{MOST_BYTES / 1e9:.3g}; leave out columns with --drop"
+        )
+    notes = _notes(features, empty)
+    if len(rows) < frame.height:
+        out = frame.height - len(rows)
+        notes.append(f"{out} of {frame.height} rows are left out, with missing values")
+    guessed, classes, y = _labels(labels, task)
+    if guessed == "regression" and task is None and _few_integers(y):
+        notes.append(
+            f"the few integers in {quoted(target)} are taken for numbers; if they are classes, say "
+            "--task multiclass"
+        )
+    filling = options.missing if options.missing in FILLING else None
+    return Table(name, guessed, features, target, classes, y, rows, filling, tuple(notes))
 
-    Raises:
-        ValueError: the file does not exist, or it holds no table.
-    """
-    if not path.is_file():
-        raise ValueError(f"data: there is no file {path}")
-    try:
-        if path.stat().st_size == 0:
-            raise ValueError("it is empty")
-        if path.suffix.lower() == ".csv":
-            table = pl.read_csv(path, infer_schema_length=None)
-        elif path.suffix.lower() == ".parquet":
-            table = pl.read_parquet(path)
-        else:
-            table = _read_npz(path)
-        if table.height == 0:
-            raise ValueError("it holds no rows")
-    except (ValueError, OSError, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"data: cannot use {path}: {reason}") from None
-    return table
 
-
-def _read_npz(path: Path) -> pl.DataFrame:
-    """Return each one-dimensional array as a column, each two-dimensional one as several."""
-    columns: dict[str, np.ndarray] = {}
-    with np.load(path, allow_pickle=False) as arrays:
-        for name in arrays.files:
-            array = arrays[name]
-            if array.ndim == 1:
-                columns[name] = array
-            elif array.ndim == 2:
-                columns.update({f"{name}[{j}]": array[:, j] for j in range(array.shape[1])})
-            else:
+def _chosen(name: str, frame: pl.DataFrame, target: str, options: Options) -> list[str]:
+    """Return the names of the columns that become features."""
+    for option in ("drop", "features"):
+        for column in getattr(options, option):
+            if column not in frame.columns:
                 raise ValueError(
-                    f"array {name!r} has shape {array.shape}; expected (rows,) or (rows, columns)"
+                    f"{option}: there is no column {quoted(column)}; {name} holds "
+                    f"{listed(frame.columns)}"
                 )
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"its arrays have different lengths: {lengths}")
-    return pl.DataFrame(columns)
+            if column == target:
+                raise ValueError(f"{option}: expected other columns than the target {column!r}")
+    taken = options.features or frame.columns
+    return [c for c in frame.columns if c != target and c in taken and c not in options.drop]
 
 
-def _table(name: str, frame: pl.DataFrame, target: str, task: str | None) -> Table:
-    features = frame.drop(target)
-    if features.width == 0:
-        raise ValueError(f"data: {name} holds no column besides the target {target!r}")
-    x = np.column_stack([numbers(column) for column in features])
-    task, classes, y = _labels(frame[target], task)
-    return Table(name, task, tuple(features.columns), target, classes, x, y)
-
-
-def numbers(column: pl.Series) -> np.ndarray:
-    """Return a feature or a regression target as finite floats.
+def _column(column: pl.Series) -> pl.Series:
+    """Return a column as numbers, truth values, dates or texts, missing values as nulls.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: it holds something else, or infinite numbers.
     """
-    if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
-        hint = ""
-        if column.dtype == pl.String:
-            text = column.filter(column.cast(pl.Float64, strict=False).is_null()).drop_nulls()
-            hint = (
-                f", {len(text)} of {len(column)} entries such as {text[0]!r}" if len(text) else ""
+    if isinstance(column.dtype, pl.Categorical | pl.Enum):
+        return column.cast(pl.String)
+    if column.dtype == pl.String:
+        return column
+    values = floats(column)
+    return values if column.dtype.is_float() or column.dtype == pl.Null else column
+
+
+def _check_texts(columns: list[pl.Series]) -> None:
+    """Check that columns of texts are categories."""
+    many = []
+    for column in columns:
+        texts = column.drop_nulls()
+        is_number = texts.cast(pl.Float64, strict=False).is_not_null()
+        if is_number.mean() > 0.5:  # type: ignore[operator]
+            other = texts.filter(~is_number)
+            raise ValueError(
+                f"data: column {quoted(column.name)} holds {len(other)} texts such as "
+                f"{quoted(other[0])} among {int(is_number.sum())} numbers; mend them, leave the "
+                "column out with --drop, or take all of it as texts with --encode onehot"
             )
+        if texts.n_unique() > MOST_VALUES:
+            many.append((texts.n_unique(), column))
+    if many:
+        count, column = many[0]
+        kind = "an identifier?" if count > len(column) / 2 else "too many for one feature each?"
+        names = " ".join(repr(c.name) if " " in c.name else c.name for _, c in many[:12])
+        more = f" (so do {len(many) - 1} more)" if len(many) > 1 else ""
         raise ValueError(
-            f"data: expected numbers in column {column.name!r}, got {column.dtype}{hint}; "
-            "encode it as numbers or drop it"
+            f"data: column {quoted(column.name)} holds {count} different texts in {len(column)} "
+            f"rows{more}: {kind} leave it out with --drop {names}, or say --encode onehot"
         )
-    values = column.cast(pl.Float64).to_numpy()
-    bad = np.count_nonzero(~np.isfinite(values))  # a missing entry is nan here
-    if bad:
+
+
+def _rows(features: pl.DataFrame, labels: pl.Series, missing: str | None) -> np.ndarray:
+    """Return the places of the rows to use."""
+    counts = {c.name: c.null_count() for c in (*features, labels) if c.null_count()}
+    if counts and missing is None:
+        words = listed([f"{quoted(name)} {count}" for name, count in counts.items()])
         raise ValueError(
-            f"data: column {column.name!r} holds {bad} missing, nan or infinite entries of "
-            f"{len(values)}; fill them or drop those rows"
+            f"data: missing values in {len(labels)} rows: {words}; say --missing drop, mean or "
+            "median, or leave out columns with --drop"
         )
-    return values
+    usable = labels.is_not_null().to_numpy()
+    if missing == "drop":
+        usable &= ~features.select(pl.any_horizontal(pl.all().is_null())).to_series().to_numpy()
+    if not usable.any():
+        raise ValueError("data: no row is without missing values; say --missing mean or median")
+    return np.flatnonzero(usable)
+
+
+def _notes(features: pl.DataFrame, empty: list[str]) -> list[str]:
+    """Point out columns from which nothing can be learnt, or not what they hold."""
+    single = [column.name for column in features if column.n_unique() == 1]
+    integers = [column for column in features if column.dtype.is_integer()]
+    huge = [column.name for column in integers if not column.is_between(-EXACT, EXACT).all()]
+    words = {
+        "without any value, left out": empty,
+        "with one value in all rows, which tell nothing": single,
+        "of integers beyond 2^53, which are rounded; identifiers? leave them out with --drop": huge,
+    }
+    return [f"columns {what}: {listed(names)}" for what, names in words.items() if names]
 
 
 def codes(target: pl.Series, classes: tuple[str, ...]) -> np.ndarray:
@@ -254,27 +396,45 @@ def codes(target: pl.Series, classes: tuple[str, ...]) -> np.ndarray:
     Raises:
         ValueError: an entry is not among them, or missing.
     """
-    values = _values(target)
-    names = [_named(value) for value in values]
+    names = [_named(value) for value in labels_of(target)]
     known = {name: code for code, name in enumerate(classes)}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(
-            f"target: expected {listed(list(classes))} in column {target.name!r}, got "
-            f"{unknown[0]!r} ({len(unknown)} of {len(names)} entries are not among them)"
+            f"target: expected {listed(classes)} in column {quoted(target.name)}, got "
+            f"{quoted(unknown[0])} ({len(unknown)} of {len(names)} entries are not among them)"
         )
     return np.array([known[name] for name in names])
 
 
-def _values(target: pl.Series) -> np.ndarray:
-    """Return a column as numbers or texts; truth values are 0 and 1."""
-    if target.dtype == pl.Boolean:
-        target = target.cast(pl.Int8)
-    if target.dtype.is_numeric():
-        return numbers(target)
+def labels_of(target: pl.Series) -> np.ndarray:
+    """Return a column without missing values as numbers or texts.
+
+    Raises:
+        ValueError: dates, or missing values.
+    """
+    target = _column(target)
     if target.null_count():
-        raise ValueError(f"data: column {target.name!r} holds {target.null_count()} missing labels")
+        raise ValueError(
+            f"data: column {quoted(target.name)} holds {target.null_count()} missing labels"
+        )
+    if target.dtype.is_temporal():
+        raise ValueError(f"target: expected numbers or classes, got {example(target)}")
+    if target.dtype.is_numeric():
+        return target.cast(pl.Float64).to_numpy()
     return target.cast(pl.String).to_numpy().astype(str)
+
+
+def numbers_of(target: pl.Series) -> np.ndarray:
+    """Return a column as the labels of a regression.
+
+    Raises:
+        ValueError: as `labels_of`, or texts.
+    """
+    values = labels_of(target)
+    if values.dtype.kind == "U":
+        raise ValueError(f"target: expected numbers, got {example(target)}")
+    return values
 
 
 def _named(value: float | str) -> str:
@@ -286,40 +446,60 @@ def _named(value: float | str) -> str:
 
 def _labels(target: pl.Series, task: str | None) -> tuple[str, tuple[str, ...], np.ndarray]:
     """Return the task, the names of the classes, and the labels in the form of the task."""
-    values = _values(target)
+    values = labels_of(target)
     classes, codes = np.unique(values, return_inverse=True)
     is_text = values.dtype.kind == "U"
-    is_class = is_text or np.all(values % 1 == 0)
     names = tuple(map(_named, classes))
+    column = quoted(target.name)
+    if len(classes) == 1:
+        raise ValueError(
+            f"target: column {column} holds one value, {quoted(names[0])}, in all {len(values)} "
+            "rows; there is nothing to learn"
+        )
+    _check_classes(column, len(classes), len(values), is_text, task)
     if task is None:
-        task = _task_of(classes, is_text)
+        task = _task_of(classes, len(values), is_text)
     if task == "regression" and not is_text:
         return task, (), values
-    if task == "binary" and (len(classes) == 2 if is_text else np.isin(classes, (0, 1)).all()):
-        return task, names if is_text else ("0", "1"), (codes if is_text else values).astype(float)
-    if task == "multiclass" and is_class and len(classes) > 1:
+    if task == "binary" and len(classes) == 2:
+        return task, names, codes.astype(float)
+    if task == "multiclass" and (is_text or np.all(classes % 1 == 0)):
         return task, names, codes.astype(np.int32)
     expected = {
         "regression": "numbers",
-        "binary": "labels 0 and 1, or two texts",
-        "multiclass": "two or more classes, as integers or texts",
+        "binary": "two different values",
+        "multiclass": "integers or texts",
     }[task]
     raise ValueError(
-        f"target: expected {expected} in column {target.name!r} for --task {task}, got "
-        f"{listed([f'{c:g}' if not is_text else str(c) for c in classes])}"
+        f"target: expected {expected} in column {column} for --task {task}, got {listed(names)}"
     )
 
 
-def _task_of(classes: np.ndarray, is_text: bool) -> str:
+def _check_classes(column: str, count: int, rows: int, is_text: bool, task: str | None) -> None:
+    if not is_text and task != "multiclass":
+        return
+    different = count > MOST_CLASSES and count > rows / 2
+    if different or (task is None and count > MOST_TEXTS):
+        hint = "" if different else ", or say --task multiclass"
+        raise ValueError(
+            f"target: {count} different {'texts' if is_text else 'numbers'} in {rows} rows of "
+            f"column {column}: not classes? name another --target{hint}"
+        )
+
+
+def _task_of(classes: np.ndarray, rows: int, is_text: bool) -> str:
+    count = len(classes)
     if is_text:
-        return "binary" if len(classes) == 2 else "multiclass"
-    if np.array_equal(classes, (0, 1)):
+        return "binary" if count == 2 else "multiclass"
+    if np.any(classes % 1 != 0):
+        return "regression"
+    if count == 2:
         return "binary"
-    consecutive = np.array_equal(classes, np.arange(len(classes)))
-    return "multiclass" if consecutive and 2 < len(classes) <= MOST_CLASSES else "regression"
+    first = 1 if classes[0] == 1 else -1 if count == 3 and classes[0] == -1 else 0
+    follow = np.array_equal(classes, np.arange(first, first + count))
+    return "multiclass" if follow and count <= MOST_CLASSES and count < rows else "regression"
 
 
-def listed(names: list[str], most: int = 12) -> str:
-    """Return names for a sentence; only the first of many."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def _few_integers(values: np.ndarray) -> bool:
+    count = len(np.unique(values))
+    return bool(np.all(values % 1 == 0) and count <= MOST_CLASSES and count <= len(values) / 2)

@@ -11,7 +11,6 @@ import codecs
 import csv
 import io
 import itertools
-import logging
 import math
 import re
 import zipfile
@@ -19,14 +18,12 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from experiments.learning.words import listed, quoted, short
-
-log = logging.getLogger("jaxnn.experiments")
 
 TEXTS = (".csv", ".tsv")
 ENDINGS = (*TEXTS, ".parquet", ".npz")
@@ -71,8 +68,18 @@ class Reading:
     """Decimal sign in a .csv file, a point or a comma; recognised by default."""
 
 
-def read(path: Path, how: Reading | None = None, texts: Sequence[str] = ()) -> pl.DataFrame:
-    """Return the columns of a file: numbers, truth values, dates and texts.
+class File(NamedTuple):
+    """The columns of a file: numbers, truth values, dates and texts; and how it was read.
+
+    notes: what is unusual about it, in a few words each.
+    """
+
+    frame: pl.DataFrame
+    notes: list[str]
+
+
+def read(path: Path, how: Reading | None = None, texts: Sequence[str] = ()) -> File:
+    """Return the columns of a file.
 
     Args:
         path: of a file whose name ends as `ENDINGS` says.
@@ -95,17 +102,17 @@ def read(path: Path, how: Reading | None = None, texts: Sequence[str] = ()) -> p
         if path.stat().st_size == 0:
             raise ValueError("it is empty")
         if ending in TEXTS:
-            table = _read_csv(path, separator, decimal, texts)
+            file = _read_csv(path, separator, decimal, texts)
         else:
-            table = _read_parquet(path) if ending == ".parquet" else _read_npz(path)
-        if table.height == 0:
+            file = _read_parquet(path) if ending == ".parquet" else _read_npz(path)
+        if file.frame.height == 0:
             raise ValueError("it holds no rows")
     except BROKEN as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         if not isinstance(error, ValueError):  # not in our words
             reason = short(reason)
         raise ValueError(f"data: cannot use {path}: {reason}") from None
-    return table
+    return file
 
 
 def _checked(how: Reading) -> tuple[str | None, str | None]:
@@ -139,20 +146,18 @@ def _check_names(names: Sequence[str]) -> None:
         seen.add(name)
 
 
-def _read_csv(
-    path: Path, separator: str | None, decimal: str | None, texts: Sequence[str]
-) -> pl.DataFrame:
+def _read_csv(path: Path, separator: str | None, decimal: str | None, texts: Sequence[str]) -> File:
     size = path.stat().st_size
     if size > MOST_BYTES:
         raise ValueError(f"it has {size / 1e9:.3g} GB; expected at most {MOST_BYTES / 1e9:.3g}")
-    content, said = _without_comments(_utf8(path.read_bytes()))
+    content, notes = _without_comments(_utf8(path.read_bytes()))
     content = content.rstrip() + b"\n" if content.strip() else b""
     if not content:
         raise ValueError("it holds no rows")
     if separator is None:
         separator = _recognised(content)
         if separator != ",":
-            said.append(f"separated by {_spoken(separator)}")
+            notes.append(f"columns are separated by {_spoken(separator)}")
     header, body, count = _records(content, separator)
     del content
     names = [
@@ -171,12 +176,12 @@ def _read_csv(
     if decimal is None:
         decimal = _decimal_sign([c for c in stripped if c.name not in texts])
         if decimal == ",":
-            said.append("with decimal commas")
+            notes.append("numbers have decimal commas")
     elif decimal == separator:
         raise ValueError(f"{decimal} cannot separate columns and decimals")
-    if said:
-        log.info("%s is read as %s", path.name, ", ".join(said))
-    return pl.DataFrame([c if c.name in texts else _typed(c, decimal) for c in stripped])
+    return File(
+        pl.DataFrame([c if c.name in texts else _typed(c, decimal) for c in stripped]), notes
+    )
 
 
 def _utf8(content: bytes) -> bytes:
@@ -223,8 +228,7 @@ def _without_comments(content: bytes) -> tuple[bytes, list[str]]:
         count += is_comment
         lines.append(b"" if is_comment else line)
         inside ^= lines[-1].count(b'"') & 1
-    comments = "a table with a comment" if count == 1 else f"a table with {count} comments"
-    return b"\n".join(lines), [f"{comments}, lines that begin with #,"]
+    return b"\n".join(lines), [f"{count} lines are comments, for they begin with #"]
 
 
 def _scan(content: bytes, separator: str) -> tuple[np.ndarray, np.ndarray]:
@@ -394,18 +398,21 @@ def _typed(text: pl.Series, decimal: str) -> pl.Series:
     return text
 
 
-def _read_parquet(path: Path) -> pl.DataFrame:
+def _read_parquet(path: Path) -> File:
     """Return the columns of a Parquet file but those of lists and the like, which it names."""
     lazy = pl.scan_parquet(path, glob=False, hive_partitioning=False)
     schema = lazy.collect_schema()
     _check_size(lazy.select(pl.len()).collect().item(), len(schema))
     flat = [name for name, dtype in schema.items() if not dtype.is_nested() and dtype != pl.Binary]
-    for name in schema.keys() - set(flat):
-        log.warning("column %s of %s is left out: %s", quoted(name), path.name, schema[name])
-    return lazy.select(flat).collect()
+    notes = [
+        f"column {quoted(name)} is left out, for it holds {short(str(dtype))}"
+        for name, dtype in schema.items()
+        if name not in flat
+    ]
+    return File(lazy.select(flat).collect(), notes)
 
 
-def _read_npz(path: Path) -> pl.DataFrame:
+def _read_npz(path: Path) -> File:
     """Return each one-dimensional array as a column, each two-dimensional one as several."""
     _check_arrays(path)
     columns: dict[str, pl.Series] = {}
@@ -414,7 +421,7 @@ def _read_npz(path: Path) -> pl.DataFrame:
             array = arrays[name]
             for column, values in _split(name, array):
                 columns[column] = _series(column, values)
-    return pl.DataFrame(list(columns.values()))
+    return File(pl.DataFrame(list(columns.values())), [])
 
 
 def _split(name: str, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
