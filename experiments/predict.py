@@ -127,7 +127,7 @@ def warnings(request: Request, whole: np.ndarray) -> list[str]:
         count, words = column.strange(rows[column.name])
         if count:
             name = quoted(column.name)
-            sentences.append(f"column {name}: {count} of {rows.height} rows lie far off, {words}")
+            sentences.append(f"column {name}: {count} of {rows.height} rows {words}")
     filled = known.encoder.filled(rows)
     if filled:
         counts = listed([f"{quoted(name)} {count}" for name, count in filled.items()])

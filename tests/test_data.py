@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from experiments import find
 from experiments.learning import data, encoding
 
 TABLE = pl.DataFrame({"age": [30, 41, 52, 63], "height": [1.5, 1.6, 1.7, 1.9], "ill": [0, 1, 0, 1]})
@@ -206,10 +207,11 @@ def test_missing_values_are_left_out_or_filled(tmp_path):
     np.testing.assert_array_equal(made.rows, [0, 2])
     assert made.frame.columns == ["age", "sex"]
     assert "columns without any value, left out: nothing" in made.notes
-    assert "3 of 5 rows are left out, with missing values" in made.notes
+    assert "3 of 5 rows are left out, for they lack a value" in made.notes
     for missing, age in (("mean", 4.0), ("median", 3.0)):
         made = table(path, missing=missing)
-        np.testing.assert_array_equal(made.rows, [0, 1, 2, 3])  # but without a label
+        np.testing.assert_array_equal(made.rows, [0, 1, 2, 3])
+        assert "1 of 5 rows are left out, for they lack a label" in made.notes
         x = encoding.Encoder.fitted(made.frame, made.missing).encoded(made.frame)
         np.testing.assert_array_equal(x[:, 0], [1, age, 3, 8])
         np.testing.assert_array_equal(x[:, 1:], [[0, 1], [1, 0], [1, 0], [1, 0]])
@@ -261,3 +263,24 @@ def test_missing_files_and_unknown_sets(tmp_path):
         with pytest.raises(ValueError, match="breast_cancer brings its own; give --"):
             load("breast_cancer", **more)
     assert load("iris", drop=("petal width (cm)",)).x.shape == (150, 3)
+
+
+@pytest.mark.parametrize("name", ["depth", "trainability", "peers", "train"])
+def test_a_run_names_its_file_without_the_folder(tmp_path, name):
+    """And takes every option of a table; the content tells files of one name apart."""
+    frame = pl.DataFrame({"x": np.arange(60.0), "s": ["a", "b", None] * 20, "y": ["p", "q"] * 30})
+    path = written(tmp_path, frame)
+    experiment = find(name)
+    several = isinstance(experiment.settings().data, tuple)
+    options = {"target": "y", "missing": "mean", "drop": ("x",), "task": "binary"}
+
+    def identity():
+        chosen = experiment.settings(data=(path,) if several else path, **options)
+        return experiment.identity(experiment.prepare(chosen))
+
+    before = identity()
+    assert str(tmp_path) not in str(before)
+    assert before["settings"]["data"] == (("table.csv",) if several else "table.csv")
+    assert list(before["data"]) == ["table.csv"]
+    written(tmp_path, frame.with_columns(y=pl.Series(["q", "p"] * 30)))
+    assert identity()["data_sha256"] != before["data_sha256"]

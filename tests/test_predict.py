@@ -103,8 +103,9 @@ def test_rows_unlike_those_of_training_are_pointed_out(tmp_path, capsys):
     said = capsys.readouterr()
     assert "4 predictions in" in said.out
     assert said.err.splitlines() == [
-        "warning: column 'age': 1 of 4 rows lie far off, such as 101, trained on 20 to 60",
-        "warning: column 'sex': 1 of 4 rows lie far off, such as 'm', trained on f",
+        "warning: column 'age': 1 of 4 rows lie far outside, such as 101; the model was trained "
+        "on 20 to 60",
+        "warning: column 'sex': 1 of 4 rows are unknown, such as 'm'; the model was trained on f",
         "warning: missing values are filled in as in training: 'size' 1",
         "warning: 1 of 4 rows are not predicted; missing values: 'age' 1; a model trained with "
         "--missing mean or median fills them in",

@@ -137,6 +137,52 @@ def test_the_run_says_how_it_was_made_and_what_the_looks_took(whole):
     assert "log₁₀ ‖Δz[l]‖" in (whole / "training.svg").read_text()
 
 
+def test_a_table_with_texts_and_missing_values(tmp_path, monkeypatch, capsys):
+    """From the file to a model that says what became of each column, and back by `predict`."""
+    pages = []
+    monkeypatch.setattr(charts, "rendered", lambda *_: {})
+    monkeypatch.setattr(report, "html", lambda page, run: pages.append(run) or "")
+    rng, path, out = np.random.default_rng(0), tmp_path / "t.csv", tmp_path / "run"
+    x = rng.normal(size=80)
+    frame = pl.DataFrame(
+        {
+            "x": [None if i % 9 == 8 else v for i, v in enumerate(x)],
+            "s": [[None, "a", "b"][i] for i in rng.integers(0, 3, 80)],
+            "id": [f"row {i}" for i in range(80)],
+            "y": ["rare" if i % 10 == 0 else None if i == 5 else "usual" for i in range(80)],
+        }
+    )
+    frame.write_csv(path, separator=";")
+    more = ("--target", "y", "--missing", "median", "--drop", "id", "--hidden", "3")
+    asked = ["train", "--data", str(path), *more, "--epochs", "2", "--quiet", "--no-cache"]
+    assert main([*asked, "--out", str(out)]) == 0
+    says = json.loads((out / store.RUN).read_text())
+    assert str(tmp_path) not in json.dumps([says, pages])
+    assert says["columns"]["s"].startswith("one feature each for a, b, missing values are")
+    assert says["notes"] == [
+        "columns are separated by ;",
+        "1 of 80 rows are left out, for they lack a label",
+    ]
+    assert "t.csv (79 × 2, binary): 'y' is one of 2 classes, rare, usual" in says["verdicts"]
+    test = pl.read_parquet(out / train.TEST)
+    assert test["target"].to_list() == frame["y"].gather(test["row"]).to_list()
+    balanced = metrics.balanced_accuracy_score(test["target"], test["prediction"])
+    base = test["target"].value_counts()["count"].max() / test.height
+    assert f"(base rate {base:.4g}, balanced accuracy {balanced:.4g})" in says["verdicts"][0]
+    known = model.read(out)
+    assert known.encoder.features == ("x", "s=a", "s=b")
+    places = splits.split(data.table(str(path), data.Options(
+        target="y", missing="median", drop=("id",))), 0.15, 0.2, 0).training.rows  # fmt: skip
+    left = frame.filter(pl.col("y").is_not_null())
+    assert known.encoder.columns[0].fill == left[places]["x"].median()
+    capsys.readouterr()
+    answers = tmp_path / "answers.csv"
+    assert main(["predict", str(out), str(path), "--out", str(answers)]) == 0
+    predicted = pl.read_csv(answers)["prediction"]
+    assert predicted.gather(test["row"]).to_list() == test["prediction"].to_list()
+    assert "warning: missing values are filled in as in training: 'x' 8" in capsys.readouterr().err
+
+
 def same(out, whole):
     """The same network, history and flows, to the last bit."""
     for name in (model.TORCH, model.FLAX, store.ROWS, train.FLOW, train.TEST):

@@ -18,7 +18,7 @@ import polars as pl
 
 from experiments.learning.encoding import FILLING, MISSING, Encoder, example, floats
 from experiments.learning.reading import ENDINGS, MOST_BYTES, Reading, read
-from experiments.learning.words import listed, quoted
+from experiments.learning.words import listed, quoted, short
 from jaxnn import find_task
 
 log = logging.getLogger("jaxnn.experiments")
@@ -116,6 +116,12 @@ class Table:
         return len(self.classes) if self.task == "multiclass" else 1
 
     @property
+    def purpose(self) -> str:
+        """The task and the target in a sentence."""
+        many = f"one of {len(self.classes)} classes, {listed(self.classes, 4)}"
+        return f"{self}: {quoted(self.target)} is {many if self.classes else 'a number'}"
+
+    @property
     def checksum(self) -> str:
         """A checksum of its content."""
         digest = hashlib.sha256(self.y.tobytes())
@@ -196,9 +202,7 @@ def source(tables: Iterable[Table]) -> dict[str, object]:
 def say(tables: Iterable[Table]) -> None:
     """Say what is to be learnt of each table, and what is unusual about it."""
     for table in tables:
-        many = f"one of {len(table.classes)} classes, {listed(table.classes, 4)}"
-        what = many if table.classes else "a number"
-        log.info("%s: %s is %s", table, quoted(table.target), what)
+        log.info("%s", table.purpose)
         for note in table.notes:
             log.warning("%s: %s", table.name, note)
 
@@ -293,8 +297,9 @@ def _table(
         )
     notes = _notes(features, empty)
     if len(rows) < frame.height:
+        lack = "a value" if options.missing == "drop" else "a label"
         out = frame.height - len(rows)
-        notes.append(f"{out} of {frame.height} rows are left out, with missing values")
+        notes.append(f"{out} of {frame.height} rows are left out, for they lack {lack}")
     guessed, classes, y = _labels(labels, task)
     if guessed == "regression" and task is None and _few_integers(y):
         notes.append(
@@ -315,7 +320,9 @@ def _chosen(name: str, frame: pl.DataFrame, target: str, options: Options) -> li
                     f"{listed(frame.columns)}"
                 )
             if column == target:
-                raise ValueError(f"{option}: expected other columns than the target {column!r}")
+                raise ValueError(
+                    f"{option}: expected other columns than the target {quoted(column)}"
+                )
     taken = options.features or frame.columns
     return [c for c in frame.columns if c != target and c in taken and c not in options.drop]
 
@@ -352,7 +359,7 @@ def _check_texts(columns: list[pl.Series]) -> None:
     if many:
         count, column = many[0]
         kind = "an identifier?" if count > len(column) / 2 else "too many for one feature each?"
-        names = " ".join(repr(c.name) if " " in c.name else c.name for _, c in many[:12])
+        names = " ".join(quoted(c.name) if " " in c.name else short(c.name) for _, c in many[:12])
         more = f" (so do {len(many) - 1} more)" if len(many) > 1 else ""
         raise ValueError(
             f"data: column {quoted(column.name)} holds {count} different texts in {len(column)} "
@@ -380,7 +387,8 @@ def _rows(features: pl.DataFrame, labels: pl.Series, missing: str | None) -> np.
 def _notes(features: pl.DataFrame, empty: list[str]) -> list[str]:
     """Point out columns from which nothing can be learnt, or not what they hold."""
     single = [column.name for column in features if column.n_unique() == 1]
-    integers = [column for column in features if column.dtype.is_integer()]
+    # As Int128, for an unsigned column cannot be compared with a negative number.
+    integers = [column.cast(pl.Int128) for column in features if column.dtype.is_integer()]
     huge = [column.name for column in integers if not column.is_between(-EXACT, EXACT).all()]
     words = {
         "without any value, left out": empty,

@@ -52,12 +52,12 @@ class Numbers(NamedTuple):
         return filled.fill_null(np.nan).to_numpy()[:, None]
 
     def strange(self, column: pl.Series) -> tuple[int, str]:
-        """Count the rows far outside of the training rows; say which."""
+        """Count the rows far outside of the range of the training rows; say what they hold."""
         values = floats(column).drop_nulls().to_numpy()
         reach = FAR * (self.high - self.low)
         far = values[(values < self.low - reach) | (values > self.high + reach)]
-        trained = f"trained on {self.low:.6g} to {self.high:.6g}"
-        return len(far), f"such as {far[0]:.6g}, {trained}" if len(far) else ""
+        trained = f"the model was trained on {self.low:.6g} to {self.high:.6g}"
+        return len(far), f"lie far outside, such as {far[0]:.6g}; {trained}" if len(far) else ""
 
     def __str__(self) -> str:
         words = ["days since 1970-01-01"] if self.kind == "date" else []
@@ -89,11 +89,13 @@ class Texts(NamedTuple):
         return np.where(texts.is_null().to_numpy()[:, None], np.nan, is_value)
 
     def strange(self, column: pl.Series) -> tuple[int, str]:
-        """Count the rows with a text that no training row has; say which."""
+        """Count the rows with a text that no training row has; say what they hold."""
         texts = as_texts(column).drop_nulls()
         other = texts.filter(~texts.is_in(self.values))
-        trained = f"trained on {listed(self.values, 4)}"
-        return len(other), f"such as {quoted(other[0])}, {trained}" if len(other) else ""
+        trained = f"the model was trained on {listed(self.values, 4)}"
+        return len(other), f"are unknown, such as {quoted(other[0])}; {trained}" if len(
+            other
+        ) else ""
 
     def __str__(self) -> str:
         fill = "" if self.fill is None else f", missing values are {quoted(self.fill)}"

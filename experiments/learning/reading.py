@@ -46,7 +46,8 @@ MISSING = (
 )
 COMMA_NUMBER = r"^[+-]?(\d+(,\d*)?|,\d+)([eE][+-]?\d+)?$"
 THOUSANDS = r"^[+-]?[1-9]\d{0,2}(,\d{3})+$"
-DATES = (
+DATES = ("%Y-%m-%d", "%Y/%m/%d")
+TIMES = (
     *("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"),
     *("%Y-%m-%dT%H:%M:%S%.fZ", "%Y-%m-%d %H:%M:%S%.fZ"),
 )
@@ -99,26 +100,31 @@ def read(path: Path, how: Reading | None = None, texts: Sequence[str] = ()) -> F
                 raise ValueError(f"{name}: expected with a .csv file only, got {path.name}")
     separator, decimal = _checked(how)
     try:
-        if path.stat().st_size == 0:
+        with path.open("rb") as file:
+            first = file.read(1)
+    except OSError as error:
+        raise ValueError(f"data: cannot read {path}: {error.strerror}") from None
+    try:
+        if not first:
             raise ValueError("it is empty")
         if ending in TEXTS:
-            file = _read_csv(path, separator, decimal, texts)
+            read_in = _read_csv(path, separator, decimal, texts)
         else:
-            file = _read_parquet(path) if ending == ".parquet" else _read_npz(path)
-        if file.frame.height == 0:
+            read_in = _read_parquet(path) if ending == ".parquet" else _read_npz(path)
+        if read_in.frame.height == 0:
             raise ValueError("it holds no rows")
     except BROKEN as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = str(error).strip().partition("\n")[0]
         if not isinstance(error, ValueError):  # not in our words
-            reason = short(reason)
+            reason = f"it is no sound {ending} file ({short(reason) or type(error).__name__})"
         raise ValueError(f"data: cannot use {path}: {reason}") from None
-    return file
+    return read_in
 
 
 def _checked(how: Reading) -> tuple[str | None, str | None]:
     """Return separator and decimal sign as characters."""
     separator = SEPARATOR_NAMES.get(how.separator or "", how.separator)
-    if separator is not None and (len(separator) != 1 or separator in '"#\n\r.' or separator > "~"):
+    if separator is not None and not re.fullmatch(r"[\t !$-*,/:-@\[-`{-~]", separator):
         raise ValueError(
             f"separator: expected a character such as ; or |, or tab, got {quoted(separator)}"
         )
@@ -166,22 +172,37 @@ def _read_csv(path: Path, separator: str | None, decimal: str | None, texts: Seq
     _check_names(names)
     if not body:
         raise ValueError("it holds no rows")
-    frame = pl.read_csv(
-        body, has_header=False, new_columns=names, separator=separator, infer_schema=False
-    )
-    if frame.height != count:
-        raise ValueError(f"its {count} lines would be read as {frame.height} rows")
-    stripped = [column.str.strip_chars() for column in frame]
-    stripped = [c.set(c.is_in(MISSING).fill_null(False), None) for c in stripped]
+    columns = _columns(body, names, separator, texts)
+    if len(columns[0]) != count:
+        raise ValueError(f"its {count} lines would be read as {len(columns[0])} rows")
     if decimal is None:
-        decimal = _decimal_sign([c for c in stripped if c.name not in texts])
+        decimal = _decimal_sign([c for c in columns if c.name not in texts])
         if decimal == ",":
             notes.append("numbers have decimal commas")
     elif decimal == separator:
         raise ValueError(f"{decimal} cannot separate columns and decimals")
-    return File(
-        pl.DataFrame([c if c.name in texts else _typed(c, decimal) for c in stripped]), notes
+    typed = [c if c.name in texts else _typed(c, decimal) for c in columns]
+    return File(pl.DataFrame(typed), notes)
+
+
+def _columns(
+    body: bytes, names: list[str], separator: str, texts: Sequence[str]
+) -> list[pl.Series]:
+    """Return the columns of records: numbers and truth values where polars sees them, or texts."""
+    header = separator.join(map(str, range(len(names)))).encode() + b"\n"
+    frame = pl.read_csv(
+        header + body,
+        separator=separator,
+        infer_schema_length=None,
+        null_values=list(MISSING),
+        schema_overrides={str(i): pl.String for i, name in enumerate(names) if name in texts},
     )
+    frame.columns = names
+    stripped = (c.str.strip_chars() if c.dtype == pl.String else c for c in frame)
+    return [
+        c.set(c.is_in(MISSING).fill_null(False), None) if c.dtype == pl.String else c
+        for c in stripped
+    ]
 
 
 def _utf8(content: bytes) -> bytes:
@@ -345,7 +366,9 @@ def _decimal_sign(columns: list[pl.Series]) -> str:
     """
     commas, points, thousands = [], [], True
     for column in columns:
-        if column.null_count() == len(column):
+        if column.dtype.is_float():
+            points.append(column.name)
+        if column.dtype != pl.String or column.null_count() == len(column):
             continue
         if column.str.contains(COMMA_NUMBER).all():
             with_comma = column.filter(column.str.contains(",", literal=True))
@@ -368,6 +391,8 @@ def _decimal_sign(columns: list[pl.Series]) -> str:
 
 def _typed(text: pl.Series, decimal: str) -> pl.Series:
     """Return texts as integers, floats, truth values or dates, if all of them are."""
+    if text.dtype != pl.String:
+        return text
     if text.null_count() == len(text):
         return text.cast(pl.Null)
 
@@ -388,10 +413,11 @@ def _typed(text: pl.Series, decimal: str) -> pl.Series:
     lower = text.str.to_lowercase()
     if lower.drop_nulls().is_in(("true", "false")).all():
         return (lower == "true").alias(text.name)
-    days = text.str.to_date("%Y-%m-%d", strict=False)
-    if complete(days):
-        return days
-    for form in DATES:
+    for form in DATES:  # year first: of 03/04/2020 nobody knows the month
+        days = text.str.to_date(form, strict=False)
+        if complete(days):
+            return days
+    for form in TIMES:
         times = text.str.to_datetime(form, strict=False, time_unit="us")
         if complete(times):
             return times

@@ -147,6 +147,7 @@ def verdicts(
     return [
         _result(table, split, rows, outcome),
         outcome.ended or f"Stopped after epoch {outcome.epochs}.",
+        table.purpose,
         _gradient(flow),
         _cost(outcome),
         *([] if outcome.failure is None else [outcome.failure]),
