@@ -157,6 +157,16 @@ def test_many_classes_are_classes_if_the_user_says_so(tmp_path):
         ({"age": [timedelta(1)] * 4}, {}, "expected numbers in column 'age', got Duration"),
         ({"age": ["3", "old", "4", "5"]}, {}, "1 texts such as 'old' among 3 numbers; mend them"),
         ({}, {"target": "sick"}, "there is no column 'sick'; .*holds age, height, ill"),
+        (
+            {"age": ["x" * 201, "a", "b", "c"]},
+            {},
+            "'age' holds a text of 201 characters; expected",
+        ),
+        (
+            {"ill": ["x" * 201, "a", "b", "c"]},
+            {},
+            "'ill' holds a text of 201 characters; expected",
+        ),
         ({}, {"target": None}, "expected --target COLUMN; .*holds age, height, ill"),
         ({}, {"drop": ("sex",)}, "drop: there is no column 'sex'; .*holds age, height, ill"),
         ({}, {"features": ("sex",)}, "features: there is no column 'sex'; .*holds age"),
@@ -248,6 +258,13 @@ def test_two_files_of_one_name_are_refused_and_other_content_is_another_table(tm
     assert sums[0] != sums[1]
     with pytest.raises(ValueError, match=r"two files are called 'table\.csv'; rename one"):
         data.by_name(data.table, made, options)
+
+
+def test_a_header_that_was_a_comment_is_said(tmp_path):
+    (tmp_path / "t.csv").write_text("#a;y\n1;2\n3;4\n")
+    sentence = "no column 'y'; t.csv holds 1, 2; without a comment, a line that begins with #; col"
+    with pytest.raises(ValueError, match=sentence):
+        table(str(tmp_path / "t.csv"), "y")
 
 
 def test_missing_files_and_unknown_sets(tmp_path):

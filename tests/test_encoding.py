@@ -72,6 +72,8 @@ def test_dates_are_days():
     hours = frame.with_columns(pl.col("day").cast(pl.Datetime("ms")) + pl.duration(hours=12))
     assert encoder.encoded(hours)[0, 0] == 1.5
     assert encoder.words() == {"day": "days since 1970-01-01, missing values are 5479"}
+    nothing = encoder.encoded(pl.DataFrame({"day": [None]}))
+    np.testing.assert_array_equal(nothing, [[5479]])
     for other, sentence in (
         ([1, 2, 3], "expected dates in column 'day', got Int64 such as '1'"),
         (["x", "y", "z"], "expected dates in .*, got texts such as 'x'"),

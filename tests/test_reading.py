@@ -163,7 +163,7 @@ def test_structure_is_seen_across_chunks(read, monkeypatch):
 def test_what_is_unusual_is_said(read):
     assert read(PLAIN).notes == []
     assert read("# x\n# y\na;b\n1,5;2\n1,25;x\n").notes == [
-        "2 lines are comments, for they begin with #",
+        "without 2 comments, lines that begin with #",
         "columns are separated by ;",
         "numbers have decimal commas",
     ]
@@ -243,7 +243,9 @@ def test_what_is_wrong_with_an_archive_of_arrays_is_a_sentence(read, content, se
 def test_an_archive_larger_than_memory_is_refused_before_it_is_read(read, monkeypatch):
     monkeypatch.setattr(reading, "MOST_BYTES", 8 * 99)
     with pytest.raises(ValueError, match=r"claims 100 rows of 1 columns, .* GB; expected at most"):
-        read(saved(x=np.zeros(100)), "t.npz")
+        read(saved(x=np.zeros(100, bool)), "t.npz")
+    with pytest.raises(ValueError, match=r"its arrays claim .* GB and more; expected at most"):
+        read(saved(x=np.zeros(1, "U200")), "t.npz")
 
 
 def parquet(frame):

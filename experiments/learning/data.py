@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from experiments.learning.encoding import FILLING, MISSING, Encoder, example, floats
-from experiments.learning.reading import ENDINGS, MOST_BYTES, Reading, read
+from experiments.learning.reading import ENDINGS, MOST_BYTES, MOST_COLUMNS, Reading, read
 from experiments.learning.words import listed, quoted, short
 from jaxnn import find_task
 
@@ -30,6 +30,7 @@ BUNDLED = {  # and their tasks
     "wine": "multiclass",
     "diabetes": "regression",
 }
+MOST_LENGTH = 200  # characters of a text
 MOST_VALUES = 20  # of a column of texts that is encoded unasked
 MOST_CLASSES = 20  # integer targets of more distinct values than this are taken for regression
 MOST_TEXTS = 50  # texts of more distinct values than this are classes only if the user says so
@@ -257,7 +258,8 @@ def table(data: str, options: Options | None = None) -> Table:
     if o.target is None or o.target not in frame.columns:
         missing = f"there is no column {quoted(o.target)}"
         what = "expected --target COLUMN" if o.target is None else missing
-        raise ValueError(f"target: {what}; {path.name} holds {listed(frame.columns)}")
+        said = "".join(f"; {note}" for note in notes)
+        raise ValueError(f"target: {what}; {path.name} holds {listed(frame.columns)}{said}")
     made = _table(path.name, frame, o.target, task, o)
     return replace(made, notes=(*notes, *made.notes))
 
@@ -283,17 +285,20 @@ def _table(
     columns = [column for column in columns if column.name not in empty]
     if not columns:
         raise ValueError(f"data: {name} holds no column besides the target {quoted(target)}")
+    texts = [column for column in columns if column.dtype == pl.String]
+    for column in texts:
+        _check_length(column)
     if options.encode is None:
-        _check_texts([column for column in columns if column.dtype == pl.String])
+        _check_categories(texts)
     features, labels = pl.DataFrame(columns), _column(frame[target])
     rows = _rows(features, labels, options.missing)
     features, labels = features[rows], labels[rows]
     n = sum(c.n_unique() if c.dtype == pl.String else 1 for c in features)
     size = 8 * n * len(rows)
-    if size > MOST_BYTES:
+    if n > MOST_COLUMNS or size > MOST_BYTES:
         raise ValueError(
             f"data: {n} features of {len(rows)} rows are {size / 1e9:.3g} GB; expected at most "
-            f"{MOST_BYTES / 1e9:.3g}; leave out columns with --drop"
+            f"{MOST_COLUMNS} and {MOST_BYTES / 1e9:.3g}; leave out columns with --drop"
         )
     notes = _notes(features, empty)
     if len(rows) < frame.height:
@@ -341,7 +346,17 @@ def _column(column: pl.Series) -> pl.Series:
     return values if column.dtype.is_float() or column.dtype == pl.Null else column
 
 
-def _check_texts(columns: list[pl.Series]) -> None:
+def _check_length(column: pl.Series) -> None:
+    """Check that texts are short enough to be names of features or classes."""
+    long = column.filter(column.str.len_chars() > MOST_LENGTH)
+    if len(long):
+        raise ValueError(
+            f"data: column {quoted(column.name)} holds a text of {len(long[0])} characters; "
+            f"expected at most {MOST_LENGTH}; leave it out with --drop"
+        )
+
+
+def _check_categories(columns: list[pl.Series]) -> None:
     """Check that columns of texts are categories."""
     many = []
     for column in columns:
@@ -430,7 +445,9 @@ def labels_of(target: pl.Series) -> np.ndarray:
         raise ValueError(f"target: expected numbers or classes, got {example(target)}")
     if target.dtype.is_numeric():
         return target.cast(pl.Float64).to_numpy()
-    return target.cast(pl.String).to_numpy().astype(str)
+    texts = target.cast(pl.String)
+    _check_length(texts)
+    return texts.to_numpy().astype(object)
 
 
 def numbers_of(target: pl.Series) -> np.ndarray:
@@ -440,7 +457,7 @@ def numbers_of(target: pl.Series) -> np.ndarray:
         ValueError: as `labels_of`, or texts.
     """
     values = labels_of(target)
-    if values.dtype.kind == "U":
+    if values.dtype == object:
         raise ValueError(f"target: expected numbers, got {example(target)}")
     return values
 
@@ -456,7 +473,7 @@ def _labels(target: pl.Series, task: str | None) -> tuple[str, tuple[str, ...], 
     """Return the task, the names of the classes, and the labels in the form of the task."""
     values = labels_of(target)
     classes, codes = np.unique(values, return_inverse=True)
-    is_text = values.dtype.kind == "U"
+    is_text = values.dtype == object
     names = tuple(map(_named, classes))
     column = quoted(target.name)
     if len(classes) == 1:

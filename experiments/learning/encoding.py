@@ -7,6 +7,7 @@ frequent one), OneHotEncoder makes `island=Biscoe` a feature that is 1 or 0; a t
 seen makes them all 0. Truth values are 0 and 1, dates the days since 1970-01-01.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -43,7 +44,8 @@ class Numbers(NamedTuple):
 
     def encoded(self, column: pl.Series) -> np.ndarray:
         """Return the feature, (N, 1); nan for a missing value that nothing stands for."""
-        if (self.kind == "date") != column.dtype.is_temporal() or column.dtype == pl.String:
+        other = (self.kind == "date") != column.dtype.is_temporal() or column.dtype == pl.String
+        if other and column.dtype != pl.Null:
             wanted = "dates" if self.kind == "date" else "numbers"
             raise ValueError(
                 f"data: expected {wanted} in column {quoted(self.name)}, got {example(column)}"
@@ -134,9 +136,9 @@ class Encoder:
         if missing in FILLING or pl.String in frame.dtypes:
             fills, values = _by_sklearn(frame, missing if missing in FILLING else None)
         encoder = cls(tuple(_column(c, fills.get(c.name), values.get(c.name)) for c in frame))
-        twice = [name for name in encoder.features if encoder.features.count(name) > 1]
-        if twice:
-            raise ValueError(f"data: two features are called {quoted(twice[0])}; rename a column")
+        (name, count), *_ = Counter(encoder.features).most_common(1)
+        if count > 1:
+            raise ValueError(f"data: two features are called {quoted(name)}; rename a column")
         return encoder
 
     @property

@@ -249,7 +249,10 @@ def _without_comments(content: bytes) -> tuple[bytes, list[str]]:
         count += is_comment
         lines.append(b"" if is_comment else line)
         inside ^= lines[-1].count(b'"') & 1
-    return b"\n".join(lines), [f"{count} lines are comments, for they begin with #"]
+    skipped = (
+        "a comment, a line that begins" if count == 1 else f"{count} comments, lines that begin"
+    )
+    return b"\n".join(lines), [f"without {skipped} with #"]
 
 
 def _scan(content: bytes, separator: str) -> tuple[np.ndarray, np.ndarray]:
@@ -475,6 +478,7 @@ def _check_arrays(path: Path) -> None:
                 "it is one array without a name, a .npy file; numpy.savez writes a table"
             )
     shapes: dict[str, tuple[int, ...]] = {}
+    size = 0
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
@@ -484,6 +488,12 @@ def _check_arrays(path: Path) -> None:
                 raise ValueError(f"two of its arrays are called {quoted(name)}")
             with archive.open(info) as member:
                 shapes[name] = _claimed(name, member, info.file_size)
+            size += info.file_size
+            if size > MOST_BYTES:
+                raise ValueError(
+                    f"its arrays claim {size / 1e9:.3g} GB and more; expected at most "
+                    f"{MOST_BYTES / 1e9:.3g}"
+                )
     columns = [
         column
         for name, shape in shapes.items()
