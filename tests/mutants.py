@@ -404,6 +404,48 @@ MUTANTS = (
     ),
     # Data, measures, models
     Mutant(
+        "a separator inside quotes counts as one",
+        "experiments/learning/reading.py",
+        "(block == ord(separator)) & (is_inside == 0)",
+        "(block == ord(separator))",
+        "tests/test_reading.py::test_structure_is_seen_across_chunks",
+    ),
+    Mutant(
+        "quotes are forgotten from chunk to chunk",
+        "experiments/learning/reading.py",
+        "inside, before = is_inside[-1], int(total[-1])",
+        "inside, before = np.uint8(0), int(total[-1])",
+        "tests/test_reading.py::test_structure_is_seen_across_chunks",
+    ),
+    Mutant(
+        "an array is read before what it claims is checked",
+        "experiments/learning/reading.py",
+        "    _check_arrays(path)\n",
+        "",
+        "tests/test_reading.py::test_an_archive_larger_than_memory_is_refused_before_it_is_read",
+    ),
+    Mutant(
+        "each class is held out with as many rows",
+        "experiments/learning/splits.py",
+        "count = max(1, round(fraction * int(np.count_nonzero(labels == label))))",
+        "count = max(1, out // len(np.unique(labels)))",
+        "tests/test_encoding.py::test_each_part_has_its_share_of_each_class",
+    ),
+    Mutant(
+        "missing values are filled by all rows",
+        "experiments/learning/splits.py",
+        "Encoder.fitted(table.frame[rest], table.missing)",
+        "Encoder.fitted(table.frame, table.missing)",
+        "tests/test_train.py::test_what_is_held_out_does_not_reach_the_training_rows",
+    ),
+    Mutant(
+        "a text that no training row has is the last one",
+        "experiments/learning/encoding.py",
+        "default=-1)",
+        "default=len(self.values) - 1)",
+        "tests/test_encoding.py::test_features_are_those_of_scikit_learn",
+    ),
+    Mutant(
         "rows of the test set are trained on",
         "experiments/learning/splits.py",
         '_held_out("validation", table, rest,',
