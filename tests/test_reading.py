@@ -115,6 +115,7 @@ def test_columns_may_be_left_as_texts_and_those_without_a_name_get_one(tmp_path)
         ('a,b\n1,"x\n2,"y"\n3,z\n', "the quote in line 2 is never closed"),
         ('a,b\n1,5" pipe\n2,6" pipe\n', "the quote in line 2 is never closed, or stands inside a"),
         ('a,b\n1,"x' + "y" * 1_000_000, "the quote in line 2 is never closed"),
+        ("," * 100_000 + "\n", "expected at most 100000 columns, got 100001"),
         ("a,b,a\n1,2,3\n", "two of its columns are called 'a'; rename one of them"),
         ("a,b, a\n1,2,3\n", "two of its columns are called 'a'"),
         (("a" * 1000 + ",") * 2 + "b\n1,2,3\n", "two of its columns are called 'aaa"),
@@ -242,7 +243,7 @@ def test_what_is_wrong_with_an_archive_of_arrays_is_a_sentence(read, content, se
 
 def test_an_archive_larger_than_memory_is_refused_before_it_is_read(read, monkeypatch):
     monkeypatch.setattr(reading, "MOST_BYTES", 8 * 99)
-    with pytest.raises(ValueError, match=r"claims 100 rows of 1 columns, .* GB; expected at most"):
+    with pytest.raises(ValueError, match=r"claims 100 rows of 1 columns, .* GB, in a file of"):
         read(saved(x=np.zeros(100, bool)), "t.npz")
     with pytest.raises(ValueError, match=r"its arrays claim .* GB and more; expected at most"):
         read(saved(x=np.zeros(1, "U200")), "t.npz")
@@ -259,7 +260,11 @@ def test_a_parquet_bomb_is_refused_by_its_header(read, monkeypatch):
     assert len(content) < 10**5
     monkeypatch.setattr(reading, "MOST_BYTES", 8 * 10**6)
     monkeypatch.setattr(pl.LazyFrame, "collect", _only_counts(pl.LazyFrame.collect))
-    with pytest.raises(ValueError, match=r"claims 1e\+06 rows of 2 columns, 0.016 GB; expected"):
+    with pytest.raises(ValueError, match=r"claims 1e\+06 rows of 2 columns, 0.016 GB, in a file"):
+        read(content, "t.parquet")
+    monkeypatch.undo()
+    monkeypatch.setattr(reading, "MUCH", 8 * 10**6)
+    with pytest.raises(ValueError, match=r"expected at most 2\.15 GB, and 500 times the file"):
         read(content, "t.parquet")
 
 

@@ -29,6 +29,8 @@ TEXTS = (".csv", ".tsv")
 ENDINGS = (*TEXTS, ".parquet", ".npz")
 MOST_BYTES = 2**31  # of a table as floats, or of a file of text
 MOST_COLUMNS = 100_000
+MUCH = 2**28  # bytes; from here on a table that its file has pressed together by more than
+PRESSED = 500  # was made to burst
 SEPARATORS = ("\t", ";", "|", ",")  # in this order, if several fit: commas stand in texts too
 SEPARATOR_NAMES = {"tab": "\t", "\\t": "\t"}
 HEAD = 1 << 16  # bytes that the separator is recognised in
@@ -133,15 +135,21 @@ def _checked(how: Reading) -> tuple[str | None, str | None]:
     return separator, how.decimal
 
 
-def _check_size(rows: int, columns: int) -> None:
-    """Check, before anything is read, that a table fits into memory."""
+def _check_size(rows: int, columns: int, path: Path) -> None:
+    """Check, before anything is read, that a table fits into memory and its file can hold it."""
+    claimed, size = 8 * rows * columns, path.stat().st_size
+    _check_width(columns)
+    if claimed > MOST_BYTES or (claimed > MUCH and claimed > PRESSED * size):
+        raise ValueError(
+            f"it claims {rows:.3g} rows of {columns} columns, {claimed / 1e9:.3g} GB, in a file of "
+            f"{size / 1e6:.3g} MB; expected at most {MOST_BYTES / 1e9:.3g} GB, and {PRESSED} times "
+            "the file"
+        )
+
+
+def _check_width(columns: int) -> None:
     if columns > MOST_COLUMNS:
         raise ValueError(f"expected at most {MOST_COLUMNS} columns, got {columns}")
-    if 8 * rows * columns > MOST_BYTES:
-        raise ValueError(
-            f"it claims {rows:.3g} rows of {columns} columns, {8 * rows * columns / 1e9:.3g} GB; "
-            f"expected at most {MOST_BYTES / 1e9:.3g}"
-        )
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -166,9 +174,9 @@ def _read_csv(path: Path, separator: str | None, decimal: str | None, texts: Seq
             notes.append(f"columns are separated by {_spoken(separator)}")
     header, body, count = _records(content, separator)
     del content
-    names = [
-        name.strip() or f"column {i}" for i, name in enumerate(_fields(header, separator), start=1)
-    ]
+    fields = _fields(header, separator)
+    _check_size(count, len(fields), path)
+    names = [name.strip() or f"column {i}" for i, name in enumerate(fields, start=1)]
     _check_names(names)
     if not body:
         raise ValueError("it holds no rows")
@@ -304,7 +312,7 @@ def _records(content: bytes, separator: str) -> tuple[bytes, bytes, int]:
     ends, counts = _scan(content, separator)
     blank = _blank(content, ends, counts)
     first = int(np.argmin(blank))
-    _check_size(int(np.count_nonzero(~blank)) - 1, int(counts[first]) + 1)
+    _check_width(int(counts[first]) + 1)
     ragged = np.flatnonzero((counts != counts[first]) & ~blank)
     begins = np.append(0, ends[:-1] + 1)
     if len(ragged):
@@ -431,7 +439,7 @@ def _read_parquet(path: Path) -> File:
     """Return the columns of a Parquet file but those of lists and the like, which it names."""
     lazy = pl.scan_parquet(path, glob=False, hive_partitioning=False)
     schema = lazy.collect_schema()
-    _check_size(lazy.select(pl.len()).collect().item(), len(schema))
+    _check_size(lazy.select(pl.len()).collect().item(), len(schema), path)
     flat = [name for name, dtype in schema.items() if not dtype.is_nested() and dtype != pl.Binary]
     notes = [
         f"column {quoted(name)} is left out, for it holds {short(str(dtype))}"
@@ -500,7 +508,7 @@ def _check_arrays(path: Path) -> None:
         for column in ([name] if len(shape) == 1 else [f"{name}[{j}]" for j in range(shape[1])])
     ]
     lengths = {name: shape[0] for name, shape in shapes.items()}
-    _check_size(max(lengths.values(), default=0), len(columns))
+    _check_size(max(lengths.values(), default=0), len(columns), path)
     _check_names(columns)
     if len(set(lengths.values())) > 1:
         words = listed([f"{name}: {length}" for name, length in lengths.items()])
@@ -527,8 +535,7 @@ def _claimed(name: str, member: IO[bytes], size: int) -> tuple[int, ...]:
             f"array {quoted(name)} has shape {quoted(shape)}; expected (rows,) or (rows, columns)"
         )
     claimed = math.prod(shape) * dtype.itemsize
-    if len(shape) == 2:
-        _check_size(1, shape[1])
+    _check_width(shape[-1] if len(shape) == 2 else 1)
     if claimed != size - member.tell():
         raise ValueError(
             f"array {quoted(name)} claims shape {quoted(shape)}, {claimed:.3g} bytes, and holds "
