@@ -147,7 +147,7 @@ def test_many_classes_are_classes_if_the_user_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("change", "more", "sentence"),
     [
-        ({"age": [30, np.inf, 20, 40.0]}, {}, "'age' holds 1 infinite numbers in 4 rows"),
+        ({"age": [30, np.inf, 20, 40.0]}, {}, "'age' holds 1 infinite number in 4 rows"),
         (
             {"age": [30, None, np.nan, 40.0], "ill": ["a", None, "b", "a"]},
             {},
@@ -155,7 +155,7 @@ def test_many_classes_are_classes_if_the_user_says_so(tmp_path):
         ),
         ({"age": [[1], [2], [3], [4]], "height": None}, {}, "no column besides the target 'ill'"),
         ({"age": [timedelta(1)] * 4}, {}, "expected numbers in column 'age', got Duration"),
-        ({"age": ["3", "old", "4", "5"]}, {}, "1 texts such as 'old' among 3 numbers; mend them"),
+        ({"age": ["3", "old", "4", "5"]}, {}, "1 text such as 'old' among 3 numbers; mend them"),
         ({}, {"target": "sick"}, "there is no column 'sick'; .*holds age, height, ill"),
         (
             {"age": ["x" * 201, "a", "b", "c"]},
@@ -217,11 +217,11 @@ def test_missing_values_are_left_out_or_filled(tmp_path):
     np.testing.assert_array_equal(made.rows, [0, 2])
     assert made.frame.columns == ["age", "sex"]
     assert "columns without any value, left out: nothing" in made.notes
-    assert "3 of 5 rows are left out, for they lack a value" in made.notes
+    assert "left out: 3 of 5 rows, without a value" in made.notes
     for missing, age in (("mean", 4.0), ("median", 3.0)):
         made = table(path, missing=missing)
         np.testing.assert_array_equal(made.rows, [0, 1, 2, 3])
-        assert "1 of 5 rows are left out, for they lack a label" in made.notes
+        assert "left out: 1 of 5 rows, without a label" in made.notes
         x = encoding.Encoder.fitted(made.frame, made.missing).encoded(made.frame)
         np.testing.assert_array_equal(x[:, 0], [1, age, 3, 8])
         np.testing.assert_array_equal(x[:, 1:], [[0, 1], [1, 0], [1, 0], [1, 0]])
@@ -262,7 +262,7 @@ def test_two_files_of_one_name_are_refused_and_other_content_is_another_table(tm
 
 def test_a_header_that_was_a_comment_is_said(tmp_path):
     (tmp_path / "t.csv").write_text("#a;y\n1;2\n3;4\n")
-    sentence = "no column 'y'; t.csv holds 1, 2; without a comment, a line that begins with #; col"
+    sentence = "no column 'y'; t.csv holds 1, 2; without a comment, a line beginning with #; col"
     with pytest.raises(ValueError, match=sentence):
         table(str(tmp_path / "t.csv"), "y")
 

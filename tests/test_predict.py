@@ -161,7 +161,7 @@ def test_accuracy_stands_beside_what_is_easy(tmp_path, capsys):
 def test_a_target_that_cannot_be_compared_is_no_reason_to_stop(tmp_path, capsys):
     known, (_, table) = made("binary", (3, 4, 1)), rows(3)
     asked(tmp_path, known, table.with_columns(y=pl.Series(["no", "maybe", None])))
-    assert "no metric: data: column 'y' holds 1 missing labels" in capsys.readouterr().out
+    assert "no metric: data: column 'y' holds 1 missing label" in capsys.readouterr().out
     asked(tmp_path, known, table.with_columns(y=pl.Series(["no", "maybe", "no"])), "--overwrite")
     said = capsys.readouterr().out
     assert "no metric: target: expected no, σ<b> in column 'y', got 'maybe' (1 of 3" in said

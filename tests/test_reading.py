@@ -47,7 +47,9 @@ def swapped(text, separator, decimal="."):
         b"\xfe\xff" + PLAIN.encode("utf-16-be"),
         PLAIN.encode("utf-32"),
         f'# a comment, with "one quote\n\n{PLAIN}\n  # more\n\n',
-        PLAIN.replace("\nb", "\n\n# b,1,2\nb"),
+        PLAIN.replace("\nb", "\n\n# b,1\nb"),
+        f"#a,b,c\n{PLAIN}",
+        "sep=;\r\n" + swapped(PLAIN, ";", ","),
         '"name","size","count"\n"a","1.5","3"\n"b","-2.25","4"\n',
         "name, size ,count\na , 1.5,3\nb,-2.25 , 4\n",
     ],
@@ -110,11 +112,13 @@ def test_columns_may_be_left_as_texts_and_those_without_a_name_get_one(tmp_path)
         ("# only a comment\n", "it holds no rows"),
         ("a,b\n1,2\n3,4,5,6\n", "line 3 has 4 fields, and the header 2, separated by ,; mend"),
         ("# c\n\na;b;c\n1;2;3\n1;2\n", "line 5 has 2 fields, and the header 3, separated by ;;"),
-        ('a,b\n"1\n2",2\n3\n', "line 4 has 1 fields, and the header 2"),
+        ('a,b\n"1\n2",2\n3\n', "line 4 has 1 field, and the header 2"),
         ('a,b\n1,"x\n2,y\n3,z\n', "the quote in line 2 is never closed"),
         ('a,b\n1,"x\n2,"y"\n3,z\n', "the quote in line 2 is never closed"),
         ('a,b\n1,5" pipe\n2,6" pipe\n', "the quote in line 2 is never closed, or stands inside a"),
         ('a,b\n1,"x' + "y" * 1_000_000, "the quote in line 2 is never closed"),
+        ("c,b\n#ff0000,1\n#00ff00,2\n", "line 2 begins with # and has as many fields as the head"),
+        ("sep=;\na;b\n1;2\n3\n", "line 4 has 1 field, and the header 2"),
         ("," * 100_000 + "\n", "expected at most 100000 columns, got 100001"),
         ("a,b,a\n1,2,3\n", "two of its columns are called 'a'; rename one of them"),
         ("a,b, a\n1,2,3\n", "two of its columns are called 'a'"),
@@ -164,7 +168,7 @@ def test_structure_is_seen_across_chunks(read, monkeypatch):
 def test_what_is_unusual_is_said(read):
     assert read(PLAIN).notes == []
     assert read("# x\n# y\na;b\n1,5;2\n1,25;x\n").notes == [
-        "without 2 comments, lines that begin with #",
+        "without 2 comments, lines beginning with #",
         "columns are separated by ;",
         "numbers have decimal commas",
     ]

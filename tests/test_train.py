@@ -174,7 +174,7 @@ def test_a_table_with_texts_and_missing_values(tmp_path, monkeypatch, capsys):
     assert says["columns"]["s"].startswith("one feature each for a, b, missing values are")
     assert says["notes"] == [
         "columns are separated by ;",
-        "1 of 80 rows are left out, for they lack a label",
+        "left out: 1 of 80 rows, without a label",
     ]
     assert "t.csv (79 × 2, binary): 'y' is one of 2 classes, rare, usual" in says["verdicts"]
     test = pl.read_parquet(out / train.TEST)

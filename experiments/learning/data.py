@@ -18,7 +18,7 @@ import polars as pl
 
 from experiments.learning.encoding import FILLING, MISSING, Encoder, example, floats
 from experiments.learning.reading import ENDINGS, MOST_BYTES, MOST_COLUMNS, Reading, read
-from experiments.learning.words import listed, quoted, short
+from experiments.learning.words import counted, listed, quoted, short
 from jaxnn import find_task
 
 log = logging.getLogger("jaxnn.experiments")
@@ -304,7 +304,7 @@ def _table(
     if len(rows) < frame.height:
         lack = "a value" if options.missing == "drop" else "a label"
         out = frame.height - len(rows)
-        notes.append(f"{out} of {frame.height} rows are left out, for they lack {lack}")
+        notes.append(f"left out: {out} of {frame.height} rows, without {lack}")
     guessed, classes, y = _labels(labels, task)
     if guessed == "regression" and task is None and _few_integers(y):
         notes.append(
@@ -365,7 +365,7 @@ def _check_categories(columns: list[pl.Series]) -> None:
         if is_number.mean() > 0.5:  # type: ignore[operator]
             other = texts.filter(~is_number)
             raise ValueError(
-                f"data: column {quoted(column.name)} holds {len(other)} texts such as "
+                f"data: column {quoted(column.name)} holds {counted(len(other), 'text')} such as "
                 f"{quoted(other[0])} among {int(is_number.sum())} numbers; mend them, leave the "
                 "column out with --drop, or take all of it as texts with --encode onehot"
             )
@@ -439,7 +439,8 @@ def labels_of(target: pl.Series) -> np.ndarray:
     target = _column(target)
     if target.null_count():
         raise ValueError(
-            f"data: column {quoted(target.name)} holds {target.null_count()} missing labels"
+            f"data: column {quoted(target.name)} holds "
+            f"{counted(target.null_count(), 'missing label')}"
         )
     if target.dtype.is_temporal():
         raise ValueError(f"target: expected numbers or classes, got {example(target)}")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from experiments.learning.words import listed, quoted
+from experiments.learning.words import counted, listed, quoted
 
 FILLING = ("mean", "median")
 MISSING = ("drop", *FILLING)
@@ -227,8 +227,8 @@ def floats(column: pl.Series) -> pl.Series:
     count = int(values.is_infinite().sum())
     if count:
         raise ValueError(
-            f"data: column {quoted(column.name)} holds {count} infinite numbers in "
-            f"{len(column)} rows; mend them, or leave it out with --drop"
+            f"data: column {quoted(column.name)} holds {counted(count, 'infinite number')} "
+            f"in {len(column)} rows; mend them, or leave it out with --drop"
         )
     return values
 

@@ -23,7 +23,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from experiments.learning.words import listed, quoted, short
+from experiments.learning.words import counted, listed, quoted, short
 
 TEXTS = (".csv", ".tsv")
 ENDINGS = (*TEXTS, ".parquet", ".npz")
@@ -35,6 +35,7 @@ SEPARATORS = ("\t", ";", "|", ",")  # in this order, if several fit: commas stan
 SEPARATOR_NAMES = {"tab": "\t", "\\t": "\t"}
 HEAD = 1 << 16  # bytes that the separator is recognised in
 CHUNK = 1 << 22  # bytes that are scanned at a time
+SEPARATOR_LINE = re.compile(rb"sep=([^\w\s]|\t)(?=\r?\n)")
 COMMENT = re.compile(rb"^ *#", re.MULTILINE)
 QUOTE, NEWLINE, RETURN = b'"\n\r'
 BYTE_ORDER_MARKS = {  # UTF-32 before UTF-16, whose mark it begins with
@@ -164,7 +165,14 @@ def _read_csv(path: Path, separator: str | None, decimal: str | None, texts: Seq
     size = path.stat().st_size
     if size > MOST_BYTES:
         raise ValueError(f"it has {size / 1e9:.3g} GB; expected at most {MOST_BYTES / 1e9:.3g}")
-    content, notes = _without_comments(_utf8(path.read_bytes()))
+    content, notes = _utf8(path.read_bytes()), []
+    named = SEPARATOR_LINE.match(content)
+    if named is not None:  # Excel's; the line stays, empty, for the numbers of those below
+        separator, content = separator or named[1].decode(), content[named.end(1) :]
+    content, comments = _without_comments(content)
+    if comments:
+        words = "a comment, a line" if len(comments) == 1 else f"{len(comments)} comments, lines"
+        notes.append(f"without {words} beginning with #")
     content = content.rstrip() + b"\n" if content.strip() else b""
     if not content:
         raise ValueError("it holds no rows")
@@ -172,7 +180,7 @@ def _read_csv(path: Path, separator: str | None, decimal: str | None, texts: Seq
         separator = _recognised(content)
         if separator != ",":
             notes.append(f"columns are separated by {_spoken(separator)}")
-    header, body, count = _records(content, separator)
+    header, body, count = _records(content, separator, comments)
     del content
     fields = _fields(header, separator)
     _check_size(count, len(fields), path)
@@ -247,20 +255,26 @@ def _not_utf8(content: bytes) -> str:
     )
 
 
-def _without_comments(content: bytes) -> tuple[bytes, list[str]]:
-    """Empty the lines that begin with #, outside of quotes; say how many."""
+def _without_comments(content: bytes) -> tuple[bytes, dict[int, bytes]]:
+    """Empty the lines that begin with #, outside of quotes; return them by their number."""
     if not COMMENT.search(content):
-        return content, []
-    lines, inside, count = [], 0, 0
-    for line in content.split(b"\n"):
-        is_comment = not inside and line.lstrip(b" ").startswith(b"#")
-        count += is_comment
-        lines.append(b"" if is_comment else line)
-        inside ^= lines[-1].count(b'"') & 1
-    skipped = (
-        "a comment, a line that begins" if count == 1 else f"{count} comments, lines that begin"
-    )
-    return b"\n".join(lines), [f"without {skipped} with #"]
+        return content, {}
+    lines, inside, comments = content.split(b"\n"), 0, {}
+    for i, line in enumerate(lines):
+        if not inside and line.lstrip(b" ").startswith(b"#"):
+            comments[i + 1], lines[i] = line, b""
+        inside ^= lines[i].count(b'"') & 1
+    return b"\n".join(lines), comments
+
+
+def _check_comments(comments: dict[int, bytes], header: int, separator: str, count: int) -> None:
+    """Check that no comment below the header may be a row: #ff0000 is a colour, too."""
+    for line, comment in comments.items():
+        if line > header and count and comment.count(separator.encode()) == count:
+            raise ValueError(
+                f"line {line} begins with # and has as many fields as the header; put quotes "
+                "around its first field if it is a row, or delete it if it is a comment"
+            )
 
 
 def _scan(content: bytes, separator: str) -> tuple[np.ndarray, np.ndarray]:
@@ -302,7 +316,9 @@ def _recognised(content: bytes) -> str:
     return best
 
 
-def _records(content: bytes, separator: str) -> tuple[bytes, bytes, int]:
+def _records(
+    content: bytes, separator: str, comments: dict[int, bytes]
+) -> tuple[bytes, bytes, int]:
     """Return the header, the records below it, and their number.
 
     Raises:
@@ -315,12 +331,16 @@ def _records(content: bytes, separator: str) -> tuple[bytes, bytes, int]:
     _check_width(int(counts[first]) + 1)
     ragged = np.flatnonzero((counts != counts[first]) & ~blank)
     begins = np.append(0, ends[:-1] + 1)
+    if comments:
+        above = content.count(b"\n", 0, int(begins[first]))
+        _check_comments(comments, above + 1, separator, int(counts[first]))
     if len(ragged):
         i = ragged[0]
         line = content.count(b"\n", 0, int(begins[i])) + 1
         raise ValueError(
-            f"line {line} has {counts[i] + 1} fields, and the header {counts[first] + 1}, "
-            f"separated by {_spoken(separator)}; mend the line, or name the right --separator"
+            f"line {line} has {counted(counts[i] + 1, 'field')}, and the header "
+            f"{counts[first] + 1}, separated by {_spoken(separator)}; mend the line, or name the "
+            "right --separator"
         )
     # polars would take an empty line for a row.
     cuts = [first, *(np.flatnonzero(blank[first + 1 :]) + first + 1), len(ends)]

@@ -21,6 +21,16 @@ def quoted(value: object) -> str:
     return repr(short(str(value)))
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    Example:
+        >>> counted(1, "row"), counted(2, "row")
+        ('1 row', '2 rows')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def listed(names: Sequence[str], most: int = 12) -> str:
     """Return names for a sentence; only the first of many.
 
