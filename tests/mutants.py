@@ -406,15 +406,15 @@ MUTANTS = (
     Mutant(
         "a separator inside quotes counts as one",
         "experiments/learning/reading.py",
-        "(block == ord(separator)) & (is_inside == 0)",
-        "(block == ord(separator))",
+        "np.flatnonzero((block == ord(separator)) & (is_inside == 0))",
+        "np.flatnonzero(block == ord(separator))",
         "tests/test_reading.py::test_structure_is_seen_across_chunks",
     ),
     Mutant(
         "quotes are forgotten from chunk to chunk",
         "experiments/learning/reading.py",
-        "inside, before = is_inside[-1], int(total[-1])",
-        "inside, before = np.uint8(0), int(total[-1])",
+        "inside, before = is_inside[-1], before",
+        "inside, before = np.uint8(0), before",
         "tests/test_reading.py::test_structure_is_seen_across_chunks",
     ),
     Mutant(

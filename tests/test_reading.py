@@ -163,6 +163,17 @@ def test_structure_is_seen_across_chunks(read, monkeypatch):
     assert whole.height == 51
     with pytest.raises(ValueError, match="line 103 has 3 fields"):
         read(text + "5,6,7\n")
+    for wrong in ('5,"6\n7,8\n', '5,"6"6\n', '5,6"6"\n', '5,"6\n7,"8"\n'):
+        with pytest.raises(ValueError, match="the quote in line 103 is never closed"):
+            read(text + wrong)
+
+
+def test_types_are_those_of_all_rows(read):
+    """Whatever the first ones hold."""
+    lines = "1,2,true,,5\n" * (reading.FIRST + 5) + f"1.5,x,false,2.5,{2**70}\n"
+    frame = read(f"a,b,c,d,e\n{lines}").frame
+    assert frame.row(-1) == (1.5, "x", False, 2.5, 2**70)
+    assert frame.row(0) == (1, "2", True, None, 5)
 
 
 def test_what_is_unusual_is_said(read):

@@ -17,6 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -34,6 +35,7 @@ PRESSED = 500  # was made to burst
 SEPARATORS = ("\t", ";", "|", ",")  # in this order, if several fit: commas stand in texts too
 SEPARATOR_NAMES = {"tab": "\t", "\\t": "\t"}
 HEAD = 1 << 16  # bytes that the separator is recognised in
+FIRST = 1000  # rows that types are first read off
 CHUNK = 1 << 22  # bytes that are scanned at a time
 SEPARATOR_LINE = re.compile(rb"sep=([^\w\s]|\t)(?=\r?\n)")
 COMMENT = re.compile(rb"^ *#", re.MULTILINE)
@@ -206,13 +208,17 @@ def _columns(
 ) -> list[pl.Series]:
     """Return the columns of records: numbers and truth values where polars sees them, or texts."""
     header = separator.join(map(str, range(len(names)))).encode() + b"\n"
-    frame = pl.read_csv(
+    read_csv = partial(
+        pl.read_csv,
         header + body,
         separator=separator,
-        infer_schema_length=None,
         null_values=list(MISSING),
         schema_overrides={str(i): pl.String for i, name in enumerate(names) if name in texts},
     )
+    try:
+        frame = read_csv(infer_schema_length=FIRST)
+    except pl.exceptions.ComputeError:  # a later row holds something else
+        frame = read_csv(infer_schema_length=None)
     frame.columns = names
     stripped = (c.str.strip_chars() if c.dtype == pl.String else c for c in frame)
     return [
@@ -284,12 +290,11 @@ def _scan(content: bytes, separator: str) -> tuple[np.ndarray, np.ndarray]:
         block = np.frombuffer(content, np.uint8, min(CHUNK, len(content) - begin), begin)
         quotes = (block == QUOTE).view(np.uint8)
         is_inside = np.bitwise_xor.accumulate(quotes) ^ inside
-        is_separator = (block == ord(separator)) & (is_inside == 0)
-        total = np.cumsum(is_separator, dtype=np.int64) + before
+        separators = np.flatnonzero((block == ord(separator)) & (is_inside == 0))
         places = np.flatnonzero((block == NEWLINE) & (is_inside == 0))
         ends.append(places + begin)
-        totals.append(total[places])
-        inside, before = is_inside[-1], int(total[-1])
+        totals.append(before + np.searchsorted(separators, places))
+        inside, before = is_inside[-1], before + len(separators)
     return np.concatenate(ends), np.diff(np.concatenate(totals), prepend=0)
 
 
@@ -361,20 +366,31 @@ def _check_quotes(content: bytes, separator: str) -> None:
     if b'"' not in content:
         return
     block = np.frombuffer(content, np.uint8)
-    places = np.flatnonzero(block == QUOTE)
-    opening, closing = places[::2], places[1::2]
-    before = block[opening - 1]
-    before_ok = np.isin(before, (ord(separator), NEWLINE, QUOTE)) | (opening == 0)
-    after = block[closing + 1]  # the content ends with a newline
-    after_ok = np.isin(after, (ord(separator), NEWLINE, RETURN, QUOTE))
-    wrong = [*opening[~before_ok][:1], *opening[: len(closing)][~after_ok][:1]]
-    wrong += [opening[-1]] if len(opening) > len(closing) else []
-    if wrong:
-        line = content.count(b"\n", 0, int(min(wrong))) + 1
-        raise ValueError(
-            f"the quote in line {line} is never closed, or stands inside a field; put quotes "
-            "around the whole field, and double those inside it"
-        )
+    before = (ord(separator), NEWLINE, QUOTE)  # a doubled quote closes and opens again
+    after = (ord(separator), NEWLINE, RETURN, QUOTE)
+    seen, opened = 0, 0
+    for begin in range(0, len(content), CHUNK):
+        places = np.flatnonzero(block[begin : begin + CHUNK] == QUOTE) + begin
+        opening, closing = places[seen % 2 :: 2], places[1 - seen % 2 :: 2]
+        is_opening = np.isin(block[opening - 1], before) | (opening == 0)
+        is_closing = np.isin(block[closing + 1], after)  # the content ends with a newline
+        wrong = list(opening[~is_opening][:1])
+        for place in closing[~is_closing][:1]:
+            earlier = opening[opening < place]
+            wrong.append(earlier[-1] if len(earlier) else opened)
+        if wrong:
+            raise ValueError(_open_quote(content, int(min(wrong))))
+        seen, opened = seen + len(places), int(opening[-1]) if len(opening) else opened
+    if seen % 2:
+        raise ValueError(_open_quote(content, opened))
+
+
+def _open_quote(content: bytes, place: int) -> str:
+    line = content.count(b"\n", 0, place) + 1
+    return (
+        f"the quote in line {line} is never closed, or stands inside a field; put quotes around "
+        "the whole field, and double those inside it"
+    )
 
 
 def _spoken(separator: str) -> str:
