@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import tyro
 
-from experiments.learning import data, measures, model, reading
+from experiments.learning import labels, measures, model, reading
 from experiments.learning.encoding import Texts
 from experiments.learning.words import listed, quoted
 from experiments.runs import files, runtime
@@ -171,9 +171,9 @@ def metric(known: model.Model, target: pl.Series, y_hat: np.ndarray) -> str:
 
     try:
         if not known.classes:
-            r2 = metrics.r2_score(data.numbers_of(target), y_hat[:, 0])
+            r2 = metrics.r2_score(labels.numbers_of(target), y_hat[:, 0])
             return f"R² {r2:.4g} of {len(target)} rows"
-        codes = data.codes(target, known.classes)
+        codes = labels.codes(target, known.classes)
     except ValueError as error:
         return f"no metric: {error}"
     decided = model.decided(y_hat)

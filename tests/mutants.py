@@ -405,21 +405,21 @@ MUTANTS = (
     # Data, measures, models
     Mutant(
         "a separator inside quotes counts as one",
-        "experiments/learning/reading.py",
+        "experiments/learning/records.py",
         "np.flatnonzero((block == ord(separator)) & (is_inside == 0))",
         "np.flatnonzero(block == ord(separator))",
         "tests/test_reading.py::test_structure_is_seen_across_chunks",
     ),
     Mutant(
         "quotes are forgotten from chunk to chunk",
-        "experiments/learning/reading.py",
+        "experiments/learning/records.py",
         "inside, before = is_inside[-1], before",
         "inside, before = np.uint8(0), before",
         "tests/test_reading.py::test_structure_is_seen_across_chunks",
     ),
     Mutant(
         "an array is read before what it claims is checked",
-        "experiments/learning/reading.py",
+        "experiments/learning/arrays.py",
         "    _check_arrays(path)\n",
         "",
         "tests/test_reading.py::test_an_archive_larger_than_memory_is_refused_before_it_is_read",

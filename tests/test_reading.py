@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from experiments.learning import reading
+from experiments.learning import entries, limits, reading, records
 
 PLAIN = "name,size,count\na,1.5,3\nb,-2.25,4\n"
 COLUMNS = {"name": ["a", "b"], "size": [1.5, -2.25], "count": [3, 4]}
@@ -158,7 +158,7 @@ def test_what_is_no_separator(read, how, sentence):
 def test_structure_is_seen_across_chunks(read, monkeypatch):
     text = '"x, y",b\n' + '"1\n1",2\n' * 50 + "3,4\n"
     whole = read(text).frame
-    monkeypatch.setattr(reading, "CHUNK", 3)
+    monkeypatch.setattr(records, "CHUNK", 3)
     assert read(text).frame.equals(whole)
     assert whole.height == 51
     with pytest.raises(ValueError, match="line 103 has 3 fields"):
@@ -170,7 +170,7 @@ def test_structure_is_seen_across_chunks(read, monkeypatch):
 
 def test_types_are_those_of_all_rows(read):
     """Whatever the first ones hold."""
-    lines = "1,2,true,,5\n" * (reading.FIRST + 5) + f"1.5,x,false,2.5,{2**70}\n"
+    lines = "1,2,true,,5\n" * (entries.FIRST + 5) + f"1.5,x,false,2.5,{2**70}\n"
     frame = read(f"a,b,c,d,e\n{lines}").frame
     assert frame.row(-1) == (1.5, "x", False, 2.5, 2**70)
     assert frame.row(0) == (1, "2", True, None, 5)
@@ -257,7 +257,7 @@ def test_what_is_wrong_with_an_archive_of_arrays_is_a_sentence(read, content, se
 
 
 def test_an_archive_larger_than_memory_is_refused_before_it_is_read(read, monkeypatch):
-    monkeypatch.setattr(reading, "MOST_BYTES", 8 * 99)
+    monkeypatch.setattr(limits, "MOST_BYTES", 8 * 99)
     with pytest.raises(ValueError, match=r"claims 100 rows of 1 columns, .* GB, in a file of"):
         read(saved(x=np.zeros(100, bool)), "t.npz")
     with pytest.raises(ValueError, match=r"its arrays claim .* GB and more; expected at most"):
@@ -273,12 +273,12 @@ def parquet(frame):
 def test_a_parquet_bomb_is_refused_by_its_header(read, monkeypatch):
     content = parquet(pl.DataFrame({"x": np.zeros(10**6), "y": np.zeros(10**6)}))
     assert len(content) < 10**5
-    monkeypatch.setattr(reading, "MOST_BYTES", 8 * 10**6)
+    monkeypatch.setattr(limits, "MOST_BYTES", 8 * 10**6)
     monkeypatch.setattr(pl.LazyFrame, "collect", _only_counts(pl.LazyFrame.collect))
     with pytest.raises(ValueError, match=r"claims 1e\+06 rows of 2 columns, 0.016 GB, in a file"):
         read(content, "t.parquet")
     monkeypatch.undo()
-    monkeypatch.setattr(reading, "MUCH", 8 * 10**6)
+    monkeypatch.setattr(limits, "MUCH", 8 * 10**6)
     with pytest.raises(ValueError, match=r"expected at most 2\.15 GB, and 500 times the file"):
         read(content, "t.parquet")
 

@@ -16,9 +16,19 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import polars as pl
 
-from experiments.learning.encoding import FILLING, MISSING, Encoder, example, floats
-from experiments.learning.reading import ENDINGS, MOST_BYTES, MOST_COLUMNS, Reading, read
-from experiments.learning.words import counted, listed, quoted, short
+from experiments.learning.encoding import FILLING, MISSING, Encoder, floats
+from experiments.learning.features import (
+    check_categories,
+    check_length,
+    checked_column,
+    chosen,
+    remarks,
+    usable_rows,
+)
+from experiments.learning.labels import few_integers, labelled
+from experiments.learning.limits import MOST_BYTES, MOST_COLUMNS
+from experiments.learning.reading import ENDINGS, Reading, read
+from experiments.learning.words import listed, quoted
 from jaxnn import find_task
 
 log = logging.getLogger("jaxnn.experiments")
@@ -30,12 +40,7 @@ BUNDLED = {  # and their tasks
     "wine": "multiclass",
     "diabetes": "regression",
 }
-MOST_LENGTH = 200  # characters of a text
-MOST_VALUES = 20  # of a column of texts that is encoded unasked
-MOST_CLASSES = 20  # integer targets of more distinct values than this are taken for regression
-MOST_TEXTS = 50  # texts of more distinct values than this are classes only if the user says so
 CONSTANT = 1e-12  # of its largest entry: a column that varies by less is rounding
-EXACT = 2**53  # up to here every integer is a float
 
 
 @dataclass(frozen=True)
@@ -280,18 +285,21 @@ def _bundled(name: str, task: str | None, options: Options) -> Table:
 def _table(
     name: str, frame: pl.DataFrame, target: str, task: str | None, options: Options
 ) -> Table:
-    columns = [_column(c) for c in frame.select(_chosen(name, frame, target, options))]
+    columns = [
+        checked_column(c)
+        for c in frame.select(chosen(name, frame.columns, target, options.drop, options.features))
+    ]
     empty = [column.name for column in columns if column.null_count() == len(column)]
     columns = [column for column in columns if column.name not in empty]
     if not columns:
         raise ValueError(f"data: {name} holds no column besides the target {quoted(target)}")
     texts = [column for column in columns if column.dtype == pl.String]
     for column in texts:
-        _check_length(column)
+        check_length(column)
     if options.encode is None:
-        _check_categories(texts)
-    features, labels = pl.DataFrame(columns), _column(frame[target])
-    rows = _rows(features, labels, options.missing)
+        check_categories(texts)
+    features, labels = pl.DataFrame(columns), checked_column(frame[target])
+    rows = usable_rows(features, labels, options.missing)
     features, labels = features[rows], labels[rows]
     n = sum(c.n_unique() if c.dtype == pl.String else 1 for c in features)
     size = 8 * n * len(rows)
@@ -300,232 +308,16 @@ def _table(
             f"data: {n} features of {len(rows)} rows are {size / 1e9:.3g} GB; expected at most "
             f"{MOST_COLUMNS} and {MOST_BYTES / 1e9:.3g}; leave out columns with --drop"
         )
-    notes = _notes(features, empty)
+    notes = remarks(features, empty)
     if len(rows) < frame.height:
         lack = "a value" if options.missing == "drop" else "a label"
         out = frame.height - len(rows)
         notes.append(f"left out: {out} of {frame.height} rows, without {lack}")
-    guessed, classes, y = _labels(labels, task)
-    if guessed == "regression" and task is None and _few_integers(y):
+    guessed, classes, y = labelled(labels, task)
+    if guessed == "regression" and task is None and few_integers(y):
         notes.append(
             f"the few integers in {quoted(target)} are taken for numbers; if they are classes, say "
             "--task multiclass"
         )
     filling = options.missing if options.missing in FILLING else None
     return Table(name, guessed, features, target, classes, y, rows, filling, tuple(notes))
-
-
-def _chosen(name: str, frame: pl.DataFrame, target: str, options: Options) -> list[str]:
-    """Return the names of the columns that become features."""
-    for option in ("drop", "features"):
-        for column in getattr(options, option):
-            if column not in frame.columns:
-                raise ValueError(
-                    f"{option}: there is no column {quoted(column)}; {name} holds "
-                    f"{listed(frame.columns)}"
-                )
-            if column == target:
-                raise ValueError(
-                    f"{option}: expected other columns than the target {quoted(column)}"
-                )
-    taken = options.features or frame.columns
-    return [c for c in frame.columns if c != target and c in taken and c not in options.drop]
-
-
-def _column(column: pl.Series) -> pl.Series:
-    """Return a column as numbers, truth values, dates or texts, missing values as nulls.
-
-    Raises:
-        ValueError: it holds something else, or infinite numbers.
-    """
-    if isinstance(column.dtype, pl.Categorical | pl.Enum):
-        return column.cast(pl.String)
-    if column.dtype == pl.String:
-        return column
-    values = floats(column)
-    return values if column.dtype.is_float() or column.dtype == pl.Null else column
-
-
-def _check_length(column: pl.Series) -> None:
-    """Check that texts are short enough to be names of features or classes."""
-    long = column.filter(column.str.len_chars() > MOST_LENGTH)
-    if len(long):
-        raise ValueError(
-            f"data: column {quoted(column.name)} holds a text of {len(long[0])} characters; "
-            f"expected at most {MOST_LENGTH}; leave it out with --drop"
-        )
-
-
-def _check_categories(columns: list[pl.Series]) -> None:
-    """Check that columns of texts are categories."""
-    many = []
-    for column in columns:
-        texts = column.drop_nulls()
-        is_number = texts.cast(pl.Float64, strict=False).is_not_null()
-        if is_number.mean() > 0.5:  # type: ignore[operator]
-            other = texts.filter(~is_number)
-            raise ValueError(
-                f"data: column {quoted(column.name)} holds {counted(len(other), 'text')} such as "
-                f"{quoted(other[0])} among {int(is_number.sum())} numbers; mend them, leave the "
-                "column out with --drop, or take all of it as texts with --encode onehot"
-            )
-        if texts.n_unique() > MOST_VALUES:
-            many.append((texts.n_unique(), column))
-    if many:
-        count, column = many[0]
-        kind = "an identifier?" if count > len(column) / 2 else "too many for one feature each?"
-        names = " ".join(quoted(c.name) if " " in c.name else short(c.name) for _, c in many[:12])
-        more = f" (so do {len(many) - 1} more)" if len(many) > 1 else ""
-        raise ValueError(
-            f"data: column {quoted(column.name)} holds {count} different texts in {len(column)} "
-            f"rows{more}: {kind} leave it out with --drop {names}, or say --encode onehot"
-        )
-
-
-def _rows(features: pl.DataFrame, labels: pl.Series, missing: str | None) -> np.ndarray:
-    """Return the places of the rows to use."""
-    counts = {c.name: c.null_count() for c in (*features, labels) if c.null_count()}
-    if counts and missing is None:
-        words = listed([f"{quoted(name)} {count}" for name, count in counts.items()])
-        raise ValueError(
-            f"data: missing values in {len(labels)} rows: {words}; say --missing drop, mean or "
-            "median, or leave out columns with --drop"
-        )
-    usable = labels.is_not_null().to_numpy()
-    if missing == "drop":
-        usable &= ~features.select(pl.any_horizontal(pl.all().is_null())).to_series().to_numpy()
-    if not usable.any():
-        raise ValueError("data: no row is without missing values; say --missing mean or median")
-    return np.flatnonzero(usable)
-
-
-def _notes(features: pl.DataFrame, empty: list[str]) -> list[str]:
-    """Point out columns from which nothing can be learnt, or not what they hold."""
-    single = [column.name for column in features if column.n_unique() == 1]
-    # As Int128, for an unsigned column cannot be compared with a negative number.
-    integers = [column.cast(pl.Int128) for column in features if column.dtype.is_integer()]
-    huge = [column.name for column in integers if not column.is_between(-EXACT, EXACT).all()]
-    words = {
-        "without any value, left out": empty,
-        "with one value in all rows, which tell nothing": single,
-        "of integers beyond 2^53, which are rounded; identifiers? leave them out with --drop": huge,
-    }
-    return [f"columns {what}: {listed(names)}" for what, names in words.items() if names]
-
-
-def codes(target: pl.Series, classes: tuple[str, ...]) -> np.ndarray:
-    """Return the labels 0, 1, … of a column that holds the names of known classes.
-
-    Raises:
-        ValueError: an entry is not among them, or missing.
-    """
-    names = [_named(value) for value in labels_of(target)]
-    known = {name: code for code, name in enumerate(classes)}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ValueError(
-            f"target: expected {listed(classes)} in column {quoted(target.name)}, got "
-            f"{quoted(unknown[0])} ({len(unknown)} of {len(names)} entries are not among them)"
-        )
-    return np.array([known[name] for name in names])
-
-
-def labels_of(target: pl.Series) -> np.ndarray:
-    """Return a column without missing values as numbers or texts.
-
-    Raises:
-        ValueError: dates, or missing values.
-    """
-    target = _column(target)
-    if target.null_count():
-        raise ValueError(
-            f"data: column {quoted(target.name)} holds "
-            f"{counted(target.null_count(), 'missing label')}"
-        )
-    if target.dtype.is_temporal():
-        raise ValueError(f"target: expected numbers or classes, got {example(target)}")
-    if target.dtype.is_numeric():
-        return target.cast(pl.Float64).to_numpy()
-    texts = target.cast(pl.String)
-    _check_length(texts)
-    return texts.to_numpy().astype(object)
-
-
-def numbers_of(target: pl.Series) -> np.ndarray:
-    """Return a column as the labels of a regression.
-
-    Raises:
-        ValueError: as `labels_of`, or texts.
-    """
-    values = labels_of(target)
-    if values.dtype == object:
-        raise ValueError(f"target: expected numbers, got {example(target)}")
-    return values
-
-
-def _named(value: float | str) -> str:
-    """Return the name of a class: its text, or its number as a reader writes it."""
-    if isinstance(value, str):
-        return str(value)
-    return str(int(value)) if value == int(value) else str(value)
-
-
-def _labels(target: pl.Series, task: str | None) -> tuple[str, tuple[str, ...], np.ndarray]:
-    """Return the task, the names of the classes, and the labels in the form of the task."""
-    values = labels_of(target)
-    classes, codes = np.unique(values, return_inverse=True)
-    is_text = values.dtype == object
-    names = tuple(map(_named, classes))
-    column = quoted(target.name)
-    if len(classes) == 1:
-        raise ValueError(
-            f"target: column {column} holds one value, {quoted(names[0])}, in all {len(values)} "
-            "rows; there is nothing to learn"
-        )
-    _check_classes(column, len(classes), len(values), is_text, task)
-    if task is None:
-        task = _task_of(classes, len(values), is_text)
-    if task == "regression" and not is_text:
-        return task, (), values
-    if task == "binary" and len(classes) == 2:
-        return task, names, codes.astype(float)
-    if task == "multiclass" and (is_text or np.all(classes % 1 == 0)):
-        return task, names, codes.astype(np.int32)
-    expected = {
-        "regression": "numbers",
-        "binary": "two different values",
-        "multiclass": "integers or texts",
-    }[task]
-    raise ValueError(
-        f"target: expected {expected} in column {column} for --task {task}, got {listed(names)}"
-    )
-
-
-def _check_classes(column: str, count: int, rows: int, is_text: bool, task: str | None) -> None:
-    if not is_text and task != "multiclass":
-        return
-    different = count > MOST_CLASSES and count > rows / 2
-    if different or (task is None and count > MOST_TEXTS):
-        hint = "" if different else ", or say --task multiclass"
-        raise ValueError(
-            f"target: {count} different {'texts' if is_text else 'numbers'} in {rows} rows of "
-            f"column {column}: not classes? name another --target{hint}"
-        )
-
-
-def _task_of(classes: np.ndarray, rows: int, is_text: bool) -> str:
-    count = len(classes)
-    if is_text:
-        return "binary" if count == 2 else "multiclass"
-    if np.any(classes % 1 != 0):
-        return "regression"
-    if count == 2:
-        return "binary"
-    first = 1 if classes[0] == 1 else -1 if count == 3 and classes[0] == -1 else 0
-    follow = np.array_equal(classes, np.arange(first, first + count))
-    return "multiclass" if follow and count <= MOST_CLASSES and count < rows else "regression"
-
-
-def _few_integers(values: np.ndarray) -> bool:
-    count = len(np.unique(values))
-    return bool(np.all(values % 1 == 0) and count <= MOST_CLASSES and count <= len(values) / 2)
