@@ -1,10 +1,12 @@
 """Predictions of a trained network for the rows of a file.
 
-`model.safetensors, table -> columns by the names of the features -> standardised as in training ->
-ŷ -> classes and probabilities, or values in the units of the target -> CSV or Parquet`. Columns
-that the model does not know are ignored; if the target is among them, a metric is printed.
+`model.safetensors, table -> columns by their names -> features as in training -> ŷ -> classes and
+probabilities, or values in the units of the target -> CSV or Parquet`. Columns that the model does
+not know are ignored; if the target is among them, a metric is printed. Rows that are unlike those
+of training are pointed out.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,20 +15,23 @@ import numpy as np
 import polars as pl
 import tyro
 
-from experiments.learning import data, model
+from experiments.learning import labels, measures, model, reading
+from experiments.learning.encoding import Texts
+from experiments.learning.words import listed, quoted
 from experiments.runs import files, runtime
 
 ENDINGS = (".csv", ".parquet")
+RUNS = r"^[=+\-@\t\r]"  # a spreadsheet takes a cell that begins so for a formula
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(reading.Reading):
     """Predictions of a trained network for the rows of a file, as CSV or Parquet."""
 
     model: tyro.conf.Positional[Path | None] = None
     """A model.safetensors that `train` wrote, or the folder of its run."""
     file: tyro.conf.Positional[Path | None] = None
-    """A .csv, .parquet or .npz file with the columns of the model's features."""
+    """A .csv, .parquet or .npz file with the columns of the model."""
     out: Path = Path("predictions.csv")
     """The file to write, which ends in .csv or .parquet."""
     overwrite: runtime.Flag = False
@@ -34,11 +39,16 @@ class Settings:
 
 
 class Request(NamedTuple):
-    """A model, and the rows to predict."""
+    """A model, and the rows to predict.
+
+    x: features, (N, n[0]); nan in rows that lack a value.
+    notes: what is unusual about the file.
+    """
 
     model: model.Model
     rows: pl.DataFrame
     x: np.ndarray
+    notes: list[str]
     settings: Settings
 
 
@@ -48,27 +58,41 @@ def prepare(settings: Settings) -> Request:
     Raises:
         ValueError, OSError: a one-line error; nothing has been written then.
     """
-    if settings.model is None or settings.file is None:
+    file, out = settings.file, settings.out
+    if settings.model is None or file is None:
         raise ValueError("predict: expected two files, MODEL and FILE; see predict --help")
-    if settings.out.suffix.lower() not in ENDINGS:
-        raise ValueError(f"out: expected a file that ends in .csv or .parquet, got {settings.out}")
-    if settings.out.exists() and not settings.overwrite:
+    if out.suffix.lower() not in ENDINGS:
+        raise ValueError(f"out: expected a file that ends in .csv or .parquet, got {out}")
+    if out.exists() and file.exists() and out.samefile(file):
+        raise ValueError(f"out: {out} is the file of the rows; choose another one with --out")
+    if out.exists() and not settings.overwrite:
         raise FileExistsError(
-            f"out: {settings.out} exists; choose another file with --out, or replace it with "
-            "--overwrite"
+            f"out: {out} exists; choose another file with --out, or replace it with --overwrite"
         )
-    if settings.file.suffix.lower() not in data.ENDINGS:
-        endings = ", ".join(data.ENDINGS)
-        raise ValueError(f"file: expected one that ends in {endings}, got {settings.file}")
-    known, rows = model.read(settings.model), data.read(settings.file)
-    missing = [name for name in known.features if name not in rows.columns]
+    if file.suffix.lower() not in reading.ENDINGS:
+        endings = ", ".join(reading.ENDINGS)
+        raise ValueError(f"file: expected one that ends in {endings}, got {file}")
+    known = model.read(settings.model)
+    columns = known.encoder.columns
+    texts = [column.name for column in columns if isinstance(column, Texts)]
+    rows, notes = reading.read(file, settings, texts)
+    missing = [column.name for column in columns if column.name not in rows.columns]
     if missing:
         raise ValueError(
-            f"file: {settings.file} is without {data.listed(missing)}, of the "
-            f"{len(known.features)} columns that the model takes"
+            f"file: {file} is without {listed(missing)}, of the {len(columns)} columns that the "
+            "model takes"
         )
-    x = np.column_stack([data.numbers(rows[name]) for name in known.features])
-    return Request(known, rows, x, settings)
+    x = known.encoder.encoded(rows)
+    if np.isnan(x).any(axis=1).all():
+        raise ValueError(f"file: every row of {file} lacks a value; {_gaps(known, rows)}")
+    return Request(known, rows, x, notes, settings)
+
+
+def _gaps(known: model.Model, rows: pl.DataFrame) -> str:
+    """Say where values are missing that nothing stands for."""
+    counts = {c.name: rows[c.name].null_count() for c in known.encoder.columns if c.fill is None}
+    words = listed([f"{quoted(name)} {count}" for name, count in counts.items() if count])
+    return f"missing values: {words}; a model trained with --missing mean or median fills them in"
 
 
 def run(request: Request) -> None:
@@ -78,29 +102,62 @@ def run(request: Request) -> None:
         OSError: the disk; the message names the file.
     """
     known, out = request.model, request.settings.out
-    y_hat = model.predict(known, request.x)
+    whole = ~np.isnan(request.x).any(axis=1)
+    y_hat = np.full((len(whole), known.net.sizes[-1]), np.nan)
+    y_hat[whole] = model.predict(known, request.x[whole])
+    for warning in warnings(request, whole):
+        print(f"warning: {warning}", file=sys.stderr)
     frame = predictions(known, y_hat)
     is_csv = out.suffix.lower() == ".csv"
-    files.write(out, frame.write_csv().encode("utf-8") if is_csv else files.parquet(frame))
+    files.write(out, as_csv(frame).encode("utf-8") if is_csv else files.parquet(frame))
     if known.target in request.rows.columns:
-        print(metric(known, request.rows[known.target], y_hat))
+        print(metric(known, request.rows[known.target].filter(whole), y_hat[whole]))
     print(f"{frame.height} predictions in {out}")
 
 
+def warnings(request: Request, whole: np.ndarray) -> list[str]:
+    """Return what is unlike the rows of training, a sentence each.
+
+    Args:
+        request: with the rows.
+        whole: which of them have all values.
+    """
+    known, rows, sentences = request.model, request.rows, [*request.notes]
+    for column in known.encoder.columns:
+        count, words = column.strange(rows[column.name])
+        if count:
+            name = quoted(column.name)
+            sentences.append(f"column {name}: {count} of {rows.height} rows {words}")
+    filled = known.encoder.filled(rows)
+    if filled:
+        counts = listed([f"{quoted(name)} {count}" for name, count in filled.items()])
+        sentences.append(f"missing values are filled in as in training: {counts}")
+    if not whole.all():
+        count = int(np.count_nonzero(~whole))
+        sentences.append(f"{count} of {len(whole)} rows are not predicted; {_gaps(known, rows)}")
+    return sentences
+
+
 def predictions(known: model.Model, y_hat: np.ndarray) -> pl.DataFrame:
-    """Return one row a row of the file, in its order.
+    """Return one row a row of the file, in its order; missing where ŷ is nan.
 
     Columns: prediction, a value in the units of the target or the name of a class (a number, if all
     classes are integers); for classes also probability_NAME of each.
     """
     if not known.classes:
-        return pl.DataFrame({"prediction": y_hat[:, 0]})
+        return pl.DataFrame({"prediction": y_hat[:, 0]}).fill_nan(None)
     probabilities = np.column_stack([1 - y_hat, y_hat]) if y_hat.shape[1] == 1 else y_hat
     named = pl.Series("prediction", np.array(known.classes)[model.decided(y_hat)].tolist())
     if all(_is_integer(name) for name in known.classes):
         named = named.cast(pl.Int64)
     columns = {f"probability_{name}": probabilities[:, i] for i, name in enumerate(known.classes)}
-    return pl.DataFrame({"prediction": named, **columns})
+    frame = pl.DataFrame({"prediction": named, **columns}).fill_nan(None)
+    return frame.with_columns(pl.when(pl.nth(1).is_not_null()).then(pl.col("prediction")))
+
+
+def as_csv(frame: pl.DataFrame) -> str:
+    """Return a table as CSV; a quote goes before texts that a spreadsheet would run."""
+    return frame.with_columns(pl.col(pl.String).str.replace(RUNS, "'${0}")).write_csv()
 
 
 def _is_integer(name: str) -> bool:
@@ -114,13 +171,15 @@ def metric(known: model.Model, target: pl.Series, y_hat: np.ndarray) -> str:
 
     try:
         if not known.classes:
-            r2 = metrics.r2_score(data.numbers(target), y_hat[:, 0])
+            r2 = metrics.r2_score(labels.numbers_of(target), y_hat[:, 0])
             return f"R² {r2:.4g} of {len(target)} rows"
-        codes = data.codes(target, known.classes)
+        codes = labels.codes(target, known.classes)
     except ValueError as error:
         return f"no metric: {error}"
-    right = metrics.accuracy_score(codes, model.decided(y_hat))
-    words = f"accuracy {right:.4g}"
+    decided = model.decided(y_hat)
+    words = (
+        f"accuracy {measures.accuracy(codes, decided):.4g} ({measures.compared(codes, decided)})"
+    )
     if y_hat.shape[1] == 1 and len(np.unique(codes)) == 2:
         words += f", AUC {metrics.roc_auc_score(codes, y_hat[:, 0]):.4g}"
     return f"{words} of {len(target)} rows"

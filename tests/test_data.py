@@ -1,18 +1,29 @@
-"""Bundled sets and users' files, good and bad."""
+"""Bundled sets and users' files: which columns and rows are taken, and for which task."""
+
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
 
-from experiments.learning import data
+from experiments import find
+from experiments.learning import data, encoding
 
 TABLE = pl.DataFrame({"age": [30, 41, 52, 63], "height": [1.5, 1.6, 1.7, 1.9], "ill": [0, 1, 0, 1]})
 
 
+def load(path, target=None, task=None, **more):
+    return data.load(path, data.Options(target=target, task=task, **more))
+
+
+def table(path, target="ill", **more):
+    return data.table(path, data.Options(target=target, **more))
+
+
 def written(folder, table, ending=".csv"):
     path = folder / f"table{ending}"
-    if ending == ".csv":
-        table.write_csv(path)
+    if ending in (".csv", ".tsv"):
+        table.write_csv(path, separator="," if ending == ".csv" else "\t")
     elif ending == ".parquet":
         table.write_parquet(path)
     else:
@@ -46,132 +57,247 @@ def test_bundled_sets_are_standardised(name, shape, task, n_out):
 
 @pytest.mark.parametrize("ending", data.ENDINGS)
 def test_a_file_in_every_format(tmp_path, ending):
-    dataset = data.load(written(tmp_path, TABLE, ending), target="ill")
+    dataset = load(written(tmp_path, TABLE, ending), "ill")
     assert (dataset.task, dataset.n_out, dataset.name) == ("binary", 1, f"table{ending}")
     np.testing.assert_array_equal(dataset.y, [0, 1, 0, 1])
     age = TABLE["age"].to_numpy()
     np.testing.assert_allclose(dataset.x[:, 0], (age - age.mean()) / age.std(), rtol=1e-12)
 
 
-def test_a_matrix_in_an_npz_file_is_a_column_per_entry(tmp_path):
-    path = tmp_path / "matrix.npz"
-    x = np.random.default_rng(0).normal(size=(20, 3))
-    np.savez(path, X=x, y=x[:, 0])
-    dataset = data.load(str(path), target="y")
-    assert dataset.x.shape == (20, 3)
-    assert dataset.task == "regression"
-
-
 @pytest.mark.parametrize(
-    ("labels", "task", "n_out", "expected"),
+    ("labels", "task", "classes", "expected"),
     [
-        (["no", "yes", "no", "yes"], "binary", 1, [0, 1, 0, 1]),
-        ([True, False, True, True], "binary", 1, [1, 0, 1, 1]),
-        (["c", "a", "b", "a"], "multiclass", 3, [2, 0, 1, 0]),
-        ([2, 0, 1, 0], "multiclass", 3, [2, 0, 1, 0]),
-        ([2.5, 0.5, 1.5, -0.5], "regression", 1, None),
-        ([10, 40, 20, 30], "regression", 1, None),
+        (["no", "yes", "no", "yes"], "binary", ("no", "yes"), [0, 1, 0, 1]),
+        ([True, False, True, True], "binary", ("false", "true"), [1, 0, 1, 1]),
+        ([-1, 1, 1, -1], "binary", ("-1", "1"), [0, 1, 1, 0]),
+        ([1, 2, 1, 2], "binary", ("1", "2"), [0, 1, 0, 1]),
+        ([0.0, 7.0, 7.0, 0.0], "binary", ("0", "7"), [0, 1, 1, 0]),
+        (["c", "a", "b", "a"], "multiclass", ("a", "b", "c"), [2, 0, 1, 0]),
+        ([2, 0, 1, 0], "multiclass", ("0", "1", "2"), [2, 0, 1, 0]),
+        ([2, 3, 1, 1], "multiclass", ("1", "2", "3"), [1, 2, 0, 0]),
+        ([-1, 0, 1, 0], "multiclass", ("-1", "0", "1"), [0, 1, 2, 1]),
+        ([2.5, 0.5, 1.5, -0.5], "regression", (), [2.5, 0.5, 1.5, -0.5]),
+        ([0.5, 0.1, 0.5, 0.1], "regression", (), [0.5, 0.1, 0.5, 0.1]),
+        ([10, 40, 20, 30], "regression", (), [10, 40, 20, 30]),
+        ([1, 2, 3, 4], "regression", (), [1, 2, 3, 4]),  # all different
     ],
 )
-def test_the_task_is_read_off_the_target(tmp_path, labels, task, n_out, expected):
-    path = written(tmp_path, TABLE.with_columns(pl.Series("ill", labels)))
-    dataset = data.load(path, target="ill")
-    assert (dataset.task, dataset.n_out) == (task, n_out)
-    if expected is not None:
-        np.testing.assert_array_equal(dataset.y, expected)
+def test_the_task_is_read_off_the_target_and_said(
+    tmp_path, labels, task, classes, expected, caplog
+):
+    caplog.set_level("INFO", "jaxnn.experiments")
+    made = table(written(tmp_path, TABLE.with_columns(pl.Series("ill", labels)), ".parquet"))
+    assert (made.task, made.classes) == (task, classes)
+    np.testing.assert_array_equal(made.y, expected)
+    data.say([made])
+    what = f"one of {len(classes)} classes, {', '.join(classes)}" if classes else "a number"
+    assert f"table.parquet (4 × 2, {task}): 'ill' is {what}" in caplog.text
 
 
 def test_a_named_task_wins(tmp_path):
     path = written(tmp_path, TABLE)
-    assert data.load(path, "ill", "regression").task == "regression"
-    classes = data.load(path, "age", "multiclass")
+    assert load(path, "ill", "regression").task == "regression"
+    classes = load(path, "age", "multiclass")
     assert classes.n_out == 4
     np.testing.assert_array_equal(classes.y, [0, 1, 2, 3])
+    assert table(path, "height", task="regression", features=("age",)).frame.columns == ["age"]
 
 
 def test_entries_of_any_size_are_standardised(tmp_path):
     column = pl.Series("age", [1e-200, 2e-200, 3e-200, 4e-200])
     huge = pl.Series("height", [1e200, 2e200, 3e200, 4e200])
-    dataset = data.load(written(tmp_path, TABLE.with_columns(column, huge)), "ill")
+    dataset = load(written(tmp_path, TABLE.with_columns(column, huge)), "ill")
     np.testing.assert_allclose(dataset.x.std(axis=0), 1, rtol=1e-12)
 
 
+def words(count, each=1):
+    return [f"w{i:03}" for i in range(count) for _ in range(each)]
+
+
 @pytest.mark.parametrize(
-    ("change", "target", "task", "sentence"),
+    ("labels", "task", "sentence"),
     [
-        ({"age": [30, None, np.nan, 40.0]}, "ill", None, "'age' holds 2 missing, nan or infinite"),
-        ({"age": [30, np.inf, 20, 40.0]}, "ill", None, "'age' holds 1 missing, nan or infinite"),
-        (
-            {"age": ["30", "NA", "41", "?"]},
-            "ill",
-            None,
-            "in column 'age', got String, 2 of 4 .*'NA'",
-        ),
-        ({"ill": [0.0, np.nan, 1, 0]}, "ill", None, "'ill' holds 1 missing, nan or infinite"),
-        ({"ill": ["a", None, "b", "a"]}, "ill", None, "'ill' holds 1 missing labels"),
-        (
-            {"ill": [1, 2, 1, 2]},
-            "ill",
-            "binary",
-            "labels 0 and 1, or two texts in column 'ill'.*1, 2",
-        ),
-        ({"ill": [0.5, 1, 2, 3]}, "ill", "multiclass", "classes, as integers .*got 0.5, 1, 2, 3"),
-        ({"ill": ["a", "b", "c", "a"]}, "ill", "regression", "expected numbers .*got a, b, c"),
-        ({"ill": ["a", "b", "c", "a"]}, "ill", "binary", "labels 0 and 1, or two texts .*a, b, c"),
-        ({}, "sick", None, "there is no column 'sick'; .*holds age, height, ill"),
-        ({}, None, None, "expected --target COLUMN; .*holds age, height, ill"),
-        ({}, "ill", "ranking", "task: there is no 'ranking'; choose one of regression"),
+        ([0.5, 1, 2, 3], "multiclass", "integers or texts in column 'ill' .*got 0.5, 1, 2, 3"),
+        (["a", "b", "c", "a"], "regression", "expected numbers .*got a, b, c"),
+        (["a", "b", "c", "a"], "binary", "expected two different values .*got a, b, c"),
+        ([0, 1, 2, 2], "binary", "expected two different values .*got 0, 1, 2"),
+        ([1, 1, 1, 1], None, "'ill' holds one value, '1', in all 4 rows; there is nothing to le"),
+        (["a"] * 4, "multiclass", "'ill' holds one value, 'a', in all 4 rows"),
+        ([2.5] * 4, "regression", "'ill' holds one value, '2.5', in all 4 rows"),
+        (words(300), None, "300 different texts in 300 rows of column 'ill': not classes"),
+        (words(300), "multiclass", "300 different texts in 300 rows of column 'ill': not classes"),
+        (list(range(300)), "multiclass", "300 different numbers in 300 rows .*not classes"),
+        (words(60, 5), None, "60 different texts in 300 rows .*or say --task multiclass"),
+        ([date(2020, 1, 1 + i) for i in range(4)], None, "expected numbers or classes, got Date"),
+        ([0, 1, 1, 0], "ranking", "task: there is no 'ranking'; choose one of regression"),
     ],
 )
-def test_what_is_wrong_with_a_table_is_named(tmp_path, change, target, task, sentence):
-    table = TABLE.with_columns(
-        *(pl.Series(name, values, strict=False) for name, values in change.items())
+def test_what_is_no_target_for_a_task(tmp_path, labels, task, sentence):
+    frame = pl.DataFrame({"age": np.arange(len(labels)), "ill": labels})
+    with pytest.raises(ValueError, match=sentence):
+        table(written(tmp_path, frame, ".parquet"), task=task)
+
+
+def test_many_classes_are_classes_if_the_user_says_so(tmp_path):
+    frame = pl.DataFrame({"age": np.arange(300), "ill": words(60, 5)})
+    made = table(written(tmp_path, frame, ".parquet"), task="multiclass")
+    assert (made.task, len(made.classes)) == ("multiclass", 60)
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "sentence"),
+    [
+        ({"age": [30, np.inf, 20, 40.0]}, {}, "'age' holds 1 infinite number in 4 rows"),
+        (
+            {"age": [30, None, np.nan, 40.0], "ill": ["a", None, "b", "a"]},
+            {},
+            "missing values in 4 rows: 'age' 2, 'ill' 1; say --missing drop, mean or median, or",
+        ),
+        ({"age": [[1], [2], [3], [4]], "height": None}, {}, "no column besides the target 'ill'"),
+        ({"age": [timedelta(1)] * 4}, {}, "expected numbers in column 'age', got Duration"),
+        ({"age": ["3", "old", "4", "5"]}, {}, "1 text such as 'old' among 3 numbers; mend them"),
+        ({}, {"target": "sick"}, "there is no column 'sick'; .*holds age, height, ill"),
+        (
+            {"age": ["x" * 201, "a", "b", "c"]},
+            {},
+            "'age' holds a text of 201 characters; expected",
+        ),
+        (
+            {"ill": ["x" * 201, "a", "b", "c"]},
+            {},
+            "'ill' holds a text of 201 characters; expected",
+        ),
+        ({}, {"target": None}, "expected --target COLUMN; .*holds age, height, ill"),
+        ({}, {"drop": ("sex",)}, "drop: there is no column 'sex'; .*holds age, height, ill"),
+        ({}, {"features": ("sex",)}, "features: there is no column 'sex'; .*holds age"),
+        ({}, {"features": ("ill",)}, "features: expected other columns than the target 'ill'"),
+        ({}, {"drop": ("age", "height")}, "holds no column besides the target 'ill'"),
+        ({}, {"missing": "zero"}, "missing: expected drop, mean, median, got 'zero'"),
+        ({}, {"encode": "hash"}, "encode: expected onehot, got 'hash'"),
+        (
+            {"age": [None, 1, None, 2], "height": [1.5, None, 1.6, None]},
+            {"missing": "drop"},
+            "no row is without missing values; say --missing mean or median",
+        ),
+    ],
+)
+def test_what_is_wrong_with_columns_is_named(tmp_path, change, more, sentence):
+    frame = TABLE.with_columns(
+        *(pl.Series(n, v, strict=False) if v else pl.lit(None).alias(n) for n, v in change.items())
     )
+    with pytest.raises(ValueError, match=sentence) as error:
+        table(written(tmp_path, frame, ".parquet"), **more)
+    assert "\n" not in str(error.value)
+
+
+def test_texts_of_many_values_are_features_only_if_the_user_says_so(tmp_path):
+    frame = pl.DataFrame(
+        {"name": words(30), "shop": words(30), "kind": ["a", "b", "c"] * 10, "ill": [0, 1] * 15}
+    )
+    path = written(tmp_path, frame)
+    sentence = r"'name' holds 30 different texts in 30 rows \(so do 1 more\): an identifier\?"
+    with pytest.raises(ValueError, match=f"{sentence} leave it out with --drop name shop"):
+        table(path)
+    assert load(path, "ill", drop=("name", "shop")).x.shape == (30, 3)
+    assert load(path, "ill", encode="onehot", drop=("shop",)).x.shape == (30, 33)
+    assert load(path, "ill", features=("kind",)).x.shape == (30, 3)
+
+
+def test_missing_values_are_left_out_or_filled(tmp_path):
+    frame = pl.DataFrame(
+        {
+            "age": [1.0, None, 3.0, 8.0, 4.0],
+            "sex": ["m", "f", "f", None, "f"],
+            "nothing": [None] * 5,
+            "ill": [0, 1, 1, 0, None],
+        }
+    )
+    path = written(tmp_path, frame)
+    made = table(path, missing="drop")
+    np.testing.assert_array_equal(made.rows, [0, 2])
+    assert made.frame.columns == ["age", "sex"]
+    assert "columns without any value, left out: nothing" in made.notes
+    assert "left out: 3 of 5 rows, without a value" in made.notes
+    for missing, age in (("mean", 4.0), ("median", 3.0)):
+        made = table(path, missing=missing)
+        np.testing.assert_array_equal(made.rows, [0, 1, 2, 3])
+        assert "left out: 1 of 5 rows, without a label" in made.notes
+        x = encoding.Encoder.fitted(made.frame, made.missing).encoded(made.frame)
+        np.testing.assert_array_equal(x[:, 0], [1, age, 3, 8])
+        np.testing.assert_array_equal(x[:, 1:], [[0, 1], [1, 0], [1, 0], [1, 0]])
+
+
+def test_columns_from_which_little_is_learnt_are_pointed_out(tmp_path, caplog):
+    frame = TABLE.with_columns(site=pl.lit("x"), key=2**53 + pl.Series([1, 2, 3, 4]))
+    made = table(written(tmp_path, frame))
+    assert made.notes == (
+        "columns with one value in all rows, which tell nothing: site",
+        "columns of integers beyond 2^53, which are rounded; identifiers? leave them out with "
+        "--drop: key",
+    )
+    data.say([made])
+    assert "table.csv: columns with one value in all rows" in caplog.text
+
+
+def test_integers_taken_for_numbers_are_pointed_out(tmp_path):
+    frame = pl.DataFrame({"x": np.arange(12), "y": [10, 20, 30] * 4})
+    made = table(written(tmp_path, frame), "y")
+    assert made.task == "regression"
+    assert made.notes == (
+        "the few integers in 'y' are taken for numbers; if they are classes, say --task multiclass",
+    )
+
+
+def test_two_files_of_one_name_are_refused_and_other_content_is_another_table(tmp_path):
+    made = []
+    for folder, add in (("a", 0), ("b", 1)):
+        (tmp_path / folder).mkdir()
+        made.append(written(tmp_path / folder, TABLE.with_columns(pl.col("age") + add)))
+    options = data.Options(target="ill")
+    sums = [data.by_name(data.table, [path], options)["table.csv"].checksum for path in made]
+    assert sums[0] != sums[1]
+    with pytest.raises(ValueError, match=r"two files are called 'table\.csv'; rename one"):
+        data.by_name(data.table, made, options)
+
+
+def test_a_header_that_was_a_comment_is_said(tmp_path):
+    (tmp_path / "t.csv").write_text("#a;y\n1;2\n3;4\n")
+    sentence = "no column 'y'; t.csv holds 1, 2; without a comment, a line beginning with #; col"
     with pytest.raises(ValueError, match=sentence):
-        data.load(written(tmp_path, table, ".parquet"), target, task)
+        table(str(tmp_path / "t.csv"), "y")
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "sentence"),
-    [
-        ("empty.csv", b"", "cannot use .*empty.csv: it is empty"),
-        ("header.csv", b"age,ill\n", "cannot use .*header.csv: it holds no rows"),
-        ("broken.csv", b"a,b\n1,2\n3,4,5,6\n", "cannot use .*broken.csv: "),
-        ("broken.parquet", b"no parquet", "cannot use .*broken.parquet: "),
-        ("broken.npz", b"no npz", "cannot use .*broken.npz: "),
-        ("table.xlsx", b"x", "there is no .*xlsx'; choose one of breast_cancer, .* .csv, .parquet"),
-        ("alone.csv", b"ill\n1\n0\n", "alone.csv holds no column besides the target 'ill'"),
-    ],
-)
-def test_what_is_wrong_with_a_file_is_named(tmp_path, name, content, sentence):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=sentence):
-        data.load(str(tmp_path / name), "ill")
-
-
-def test_missing_files_and_unknown_sets():
+def test_missing_files_and_unknown_sets(tmp_path):
     with pytest.raises(ValueError, match=r"there is no file nowhere\.csv"):
-        data.load("nowhere.csv", "y")
+        load("nowhere.csv", "y")
+    with pytest.raises(ValueError, match=r"no '.*xlsx'; choose one of breast_cancer, .* \.csv, "):
+        load("table.xlsx", "y")
     with pytest.raises(
         ValueError, match="there is no 'mnist'; choose one of breast_cancer, digits"
     ):
-        data.load("mnist")
-    with pytest.raises(ValueError, match="breast_cancer brings its own; give --target with a file"):
-        data.load("breast_cancer", "target")
+        load("mnist")
+    for more in ({"target": "target"}, {"separator": ";"}):
+        with pytest.raises(ValueError, match="breast_cancer brings its own; give --"):
+            load("breast_cancer", **more)
+    assert load("iris", drop=("petal width (cm)",)).x.shape == (150, 3)
 
 
-def test_an_npz_file_cannot_run_code(tmp_path):
-    np.savez(tmp_path / "objects.npz", x=np.array([{}, {}], dtype=object), y=np.arange(2))
-    with pytest.raises(
-        ValueError, match=r"cannot use .*objects\.npz: Object arrays cannot be loaded"
-    ):
-        data.load(str(tmp_path / "objects.npz"), "y")
+@pytest.mark.parametrize("name", ["depth", "trainability", "peers", "train"])
+def test_a_run_names_its_file_without_the_folder(tmp_path, name):
+    """And takes every option of a table; the content tells files of one name apart."""
+    frame = pl.DataFrame({"x": np.arange(60.0), "s": ["a", "b", None] * 20, "y": ["p", "q"] * 30})
+    path = written(tmp_path, frame)
+    experiment = find(name)
+    several = isinstance(experiment.settings().data, tuple)
+    options = {"target": "y", "missing": "mean", "drop": ("x",), "task": "binary"}
 
+    def identity():
+        chosen = experiment.settings(data=(path,) if several else path, **options)
+        return experiment.identity(experiment.prepare(chosen))
 
-def test_arrays_of_an_npz_file_must_be_a_table(tmp_path):
-    np.savez(tmp_path / "cube.npz", x=np.ones((2, 2, 2)), y=np.arange(2))
-    with pytest.raises(ValueError, match=r"array 'x' has shape \(2, 2, 2\); expected \(rows,\)"):
-        data.load(str(tmp_path / "cube.npz"), "y")
-    np.savez(tmp_path / "ragged.npz", x=np.ones(3), y=np.arange(2))
-    with pytest.raises(ValueError, match=r"different lengths: \{'x': 3, 'y': 2\}"):
-        data.load(str(tmp_path / "ragged.npz"), "y")
+    before = identity()
+    assert str(tmp_path) not in str(before)
+    assert before["settings"]["data"] == (("table.csv",) if several else "table.csv")
+    assert list(before["data"]) == ["table.csv"]
+    written(tmp_path, frame.with_columns(y=pl.Series(["q", "p"] * 30)))
+    assert identity()["data_sha256"] != before["data_sha256"]

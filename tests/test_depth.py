@@ -487,7 +487,7 @@ def test_a_signal_that_leaves_the_range_is_said_and_drawn():
         ("--task ranking", "task: there is no 'ranking'; choose one of regression"),
         (
             "--data diabetes --task binary",
-            "expected labels 0 and 1, or two texts in column 'target'",
+            "expected two different values in column 'target'",
         ),
         ("--depths 4 0", "depths: expected positive integers, got 0"),
         ("--depths", "depths: expected at least one, got none"),

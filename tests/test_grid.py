@@ -173,7 +173,8 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path, config, capsy
     assert f"{3 * 4 * numbers / 1e6:.3g} MB at most at a time" in text
     assert tomllib.loads(text)["depths"] == ["2", "3"]  # all of it is a config file
     again = read(["depth", "--config", str(config(text)), "--out", str(out)])
-    assert grid.as_dict(again) == tomllib.loads(text) | {"target": None, "task": None} | {
+    given = {name: value for name, value in grid.as_dict(again).items() if value is not None}
+    assert given == tomllib.loads(text) | {
         name: tuple(value) for name, value in tomllib.loads(text).items() if type(value) is list
     }
     assert not out.exists()
@@ -192,7 +193,7 @@ def test_cells_that_share_a_program_are_neighbours(config):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("widht = 3", "has 'widht', which is not one of depths, activations, weights, sigma_w"),
+        ("widht = 3", "has 'widht', which is not one of .*depths, activations, weights, sigma_w"),
         ('out = "/elsewhere"', "has 'out', which is not one of .*said on the command line alone"),
         ("overwrite = true", "has 'overwrite', which is not one of"),
         ('config = "other.toml"', "has 'config', which is not one of"),

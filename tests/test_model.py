@@ -12,6 +12,7 @@ import safetensors.numpy
 import jaxnn
 from experiments.learning import model
 from experiments.learning.data import Scaler
+from experiments.learning.encoding import Encoder, Numbers, Texts
 
 SIGMAS = {"tanh": np.tanh, "relu": lambda z: np.maximum(z, 0)}
 
@@ -26,9 +27,9 @@ def made(task="multiclass", sizes=(3, 4, 4, 2), activation="tanh", seed=0):
     classes = {"regression": (), "binary": ("no", "σ<b>")}.get(task, tuple("cba"[: sizes[-1]]))
     y_scaler = Scaler(np.array([20.0]), np.array([3.0])) if task == "regression" else None
     x_scaler = Scaler(rng.normal(size=sizes[0]), np.r_[0.0, rng.uniform(1, 2, sizes[0] - 1)])
-    names = tuple(f"x {i}" for i in range(sizes[0]))
+    columns = tuple(Numbers(f"x {i}", "number", -4.0, 4.0, None) for i in range(sizes[0]))
     net = jaxnn.Network(sizes, activation, task)
-    return model.Model(net, layers, names, "y", classes, x_scaler, y_scaler)
+    return model.Model(net, layers, Encoder(columns), "y", classes, x_scaler, y_scaler)
 
 
 def write(known, folder):
@@ -61,7 +62,7 @@ def test_a_model_is_what_its_file_says(layout, task, sizes, activation, tmp_path
     known = made(task, sizes, activation)
     write(known, tmp_path)
     read = model.read(tmp_path / model.FILES[layout])
-    for name in ("net", "features", "target", "classes"):
+    for name in ("net", "encoder", "target", "classes"):
         assert getattr(read, name) == getattr(known, name)
     for mine, other in zip(
         jax.tree.leaves(read.params), jax.tree.leaves(known.params), strict=True
@@ -82,6 +83,23 @@ def test_a_model_is_what_its_file_says(layout, task, sizes, activation, tmp_path
         "multiclass": lambda: np.exp(z) / np.exp(z).sum(axis=1, keepdims=True),
     }
     np.testing.assert_allclose(model.predict(read, x), outputs[task](), rtol=2e-5, atol=1e-6)
+
+
+def test_the_file_says_how_columns_become_features(tmp_path):
+    known = made("regression", (3, 4, 1))
+    columns = (Numbers("day", "date", 0.5, 9.0, 4.25), Texts("sex", ("f", "σ"), "σ"))
+    known = model.Model(**{**vars(known), "encoder": Encoder(columns)})
+    write(known, tmp_path)
+    assert model.read(tmp_path).encoder == known.encoder
+    with safetensors.safe_open(tmp_path / model.FLAX, framework="numpy") as file:
+        says = json.loads(file.metadata()[model.MEMBER])
+    assert says["features"] == ["day", "sex=f", "sex=σ"]
+    assert says["columns"][0] == {
+        "name": "day", "kind": "date", "low": 0.5, "high": 9.0, "fill": 4.25,
+    }  # fmt: skip
+    assert says["columns"][1] == {
+        "name": "sex", "values": ["f", "σ"], "fill": "σ", "kind": "text",
+    }  # fmt: skip
 
 
 def test_rows_are_predicted_some_at_a_time(monkeypatch):
@@ -109,6 +127,10 @@ def says(**members):
     return lambda found, _: found.update(members)
 
 
+def column(**members):
+    return lambda found, _: found["columns"][0].update(members)
+
+
 def holds(**tensors):
     return lambda _, found: found.update({name.replace("_", "."): t for name, t in tensors.items()})
 
@@ -119,7 +141,7 @@ def holds(**tensors):
         (lambda *_: "{", "its metadata are no JSON object"),
         (lambda *_: "[" * 100_000, "its metadata are no JSON object"),
         (lambda *_: "[]", "its metadata are no JSON object"),
-        (says(format=2), "it is of format 2, and this program reads 1"),
+        (says(format=1), "it is of format 1, and this program reads 2"),
         (says(format=True), "format: expected int, got bool"),
         (says(layout="keras"), "layout: expected one of torch, flax, got 'keras'"),
         (says(layout="flax"), "expected a tensor 'Dense_0.kernel', got none"),
@@ -134,6 +156,20 @@ def holds(**tensors):
         (says(features=["a", "b"]), "features: expected 3 different names, got 2"),
         (says(features=["a", "b", "b"]), "features: expected 3 different names, got 3"),
         (says(features=None), "features: expected list, got NoneType"),
+        (says(columns=None), "columns: expected list, got NoneType"),
+        (says(columns=[1]), "columns: expected a list of dict"),
+        (says(columns=[]), "columns: expected those that make the features, got others"),
+        (column(name=7), "columns: expected a name and one of number, date, text"),
+        (column(kind="list"), "columns: expected a name and one of number, date, text"),
+        (column(low=None), "columns: expected finite numbers as low, high, fill of 'x 0'"),
+        (column(high=10**400), "columns: expected finite numbers as low, high, fill of 'x 0'"),
+        (column(fill="a"), "columns: expected finite numbers as low, high, fill of 'x 0'"),
+        (column(kind="text"), "columns: expected texts as the values of 'x 0'"),
+        (column(kind="text", values=["a", 1]), "columns: expected texts as the values of 'x 0'"),
+        (column(kind="text", values=["a"], fill="b"), "columns: expected one of its values as the"),
+        (column(kind="text", values=["a"]), "columns: expected those that make the features"),
+        (says(activation="x" * 10**6), "activation: there is no 'xxx"),
+        (says(of_x={"mean": [10**400] * 3, "spread": [1] * 3}), "int too large to convert"),
         (says(classes=["a"]), "classes: expected 0 different names, got 1"),
         (says(task="binary"), "classes: expected 2 different names, got 0"),
         (says(target=None), "target: expected str, got NoneType"),
@@ -153,6 +189,7 @@ def test_what_is_wrong_with_a_file_is_one_sentence(change, sentence, tmp_path):
     with pytest.raises(ValueError, match=f"^model: cannot use .*{sentence}") as error:
         model.read(path)
     assert str(error.value).isprintable()
+    assert len(str(error.value)) < 600
 
 
 def test_what_is_no_such_file_at_all(tmp_path):

@@ -6,8 +6,9 @@ import pytest
 from sklearn import metrics
 from test_model import made, write
 
+import jaxnn
 from experiments.__main__ import main
-from experiments.learning import model
+from experiments.learning import encoding, model
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -53,10 +54,11 @@ def test_classes_and_probabilities(tmp_path, capsys):
     np.testing.assert_allclose(answers["probability_σ<b>"], p, rtol=1e-6)
     np.testing.assert_allclose(answers["probability_no"], 1 - p, rtol=1e-5)
     code = (truth == "σ<b>").astype(int)
+    base = max(code.mean(), 1 - code.mean())
     said = capsys.readouterr().out
     assert (
-        f"accuracy {np.mean((p > 0.5) == code):.4g}, AUC {metrics.roc_auc_score(code, p):.4g}"
-        in said
+        f"accuracy {np.mean((p > 0.5) == code):.4g} (base rate {base:.4g}), "
+        f"AUC {metrics.roc_auc_score(code, p):.4g}" in said
     )
 
 
@@ -78,10 +80,88 @@ def test_integer_classes_are_integers_in_parquet(tmp_path):
     )
 
 
+def test_rows_unlike_those_of_training_are_pointed_out(tmp_path, capsys):
+    """Numbers far outside of the range, unknown texts, filled values, and rows not predicted."""
+    columns = (
+        encoding.Numbers("age", "number", 20.0, 60.0, None),
+        encoding.Numbers("size", "number", 0.0, 1.0, 0.5),
+        encoding.Texts("sex", ("f",), None),
+    )
+    known = model.Model(**{**vars(made("binary", (3, 4, 1))), "encoder": encoding.Encoder(columns)})
+    table = pl.DataFrame(
+        {
+            "age": [-19.0, 101.0, 100.0, None],
+            "size": [2.0, -1.0, None, 0.5],
+            "sex": ["f", "f", "m", "f"],
+        }
+    )
+    answers = asked(tmp_path, known, table)
+    x = np.array([[-19.0, 2, 1], [101, -1, 1], [100, 0.5, 0]])
+    p = model.predict(known, x)[:, 0]
+    np.testing.assert_allclose(answers["probability_σ<b>"].to_list()[:3], p, rtol=1e-6)
+    assert answers["prediction"].null_count() == answers["probability_no"].null_count() == 1
+    said = capsys.readouterr()
+    assert "4 predictions in" in said.out
+    assert said.err.splitlines() == [
+        "warning: column 'age': 1 of 4 rows lie far outside, such as 101; the model was trained "
+        "on 20 to 60",
+        "warning: column 'sex': 1 of 4 rows are unknown, such as 'm'; the model was trained on f",
+        "warning: missing values are filled in as in training: 'size' 1",
+        "warning: 1 of 4 rows are not predicted; missing values: 'age' 1; a model trained with "
+        "--missing mean or median fills them in",
+    ]
+
+
+def test_a_column_of_texts_is_read_as_texts(tmp_path):
+    columns = (*made().encoder.columns[:2], encoding.Texts("x 2", ("01", "b"), None))
+    net = jaxnn.Network((4, 4, 1), "tanh", "binary")
+    known = made("binary", (4, 4, 1))
+    known = model.Model(**{**vars(known), "net": net, "encoder": encoding.Encoder(columns)})
+    answers = asked(tmp_path, known, rows(2)[1].with_columns(pl.Series("x 2", ["01", "01"])))
+    x = np.column_stack([rows(2)[0][:, :2], [1, 1], [0, 0]])
+    np.testing.assert_allclose(
+        answers["probability_σ<b>"], model.predict(known, x)[:, 0], rtol=1e-6
+    )
+
+
+def test_a_spreadsheet_runs_no_cell(tmp_path):
+    names = ("=1+1", "+x", "-x", "@x", "\tx", "plain", "x=1")
+    known = model.Model(**{**vars(made("multiclass", (3, 4, 7))), "classes": names})
+    x, table = rows(300)
+    x *= 9
+    asked(tmp_path, known, pl.DataFrame(x, schema=table.columns))
+    answers = pl.read_csv(tmp_path / "answers.csv", infer_schema=False)["prediction"]
+    expected = np.array(names)[model.predict(known, x).argmax(axis=1)].tolist()
+    assert {"=1+1", "+x", "-x", "@x", "\tx", "x=1"} & set(expected)
+    safe = {"plain": "plain", "x=1": "x=1"}
+    assert answers.to_list() == [safe.get(name, f"'{name}") for name in expected]
+
+
+def test_the_file_of_the_rows_is_not_written_over(tmp_path, capsys):
+    write(made(), tmp_path)
+    path, link = tmp_path / "rows.csv", tmp_path / "link.csv"
+    rows()[1].write_csv(path)
+    link.hardlink_to(path)
+    before = path.read_bytes()
+    for out in (path, link, tmp_path / "." / "rows.csv"):
+        assert main(["predict", str(tmp_path), str(path), "--out", str(out), "--overwrite"]) == 2
+        assert "is the file of the rows; choose another one with --out" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_accuracy_stands_beside_what_is_easy(tmp_path, capsys):
+    known, (x, table) = made("binary", (3, 4, 1)), rows(40)
+    truth = np.array(["no"] * 36 + ["σ<b>"] * 4)
+    asked(tmp_path, known, table.with_columns(y=pl.Series(truth.tolist())))
+    decided = np.where(model.predict(known, x)[:, 0] > 0.5, "σ<b>", "no")
+    balanced = metrics.balanced_accuracy_score(truth, decided)
+    assert f"(base rate 0.9, balanced accuracy {balanced:.4g})" in capsys.readouterr().out
+
+
 def test_a_target_that_cannot_be_compared_is_no_reason_to_stop(tmp_path, capsys):
     known, (_, table) = made("binary", (3, 4, 1)), rows(3)
     asked(tmp_path, known, table.with_columns(y=pl.Series(["no", "maybe", None])))
-    assert "no metric: data: column 'y' holds 1 missing labels" in capsys.readouterr().out
+    assert "no metric: data: column 'y' holds 1 missing label" in capsys.readouterr().out
     asked(tmp_path, known, table.with_columns(y=pl.Series(["no", "maybe", "no"])), "--overwrite")
     said = capsys.readouterr().out
     assert "no metric: target: expected no, σ<b> in column 'y', got 'maybe' (1 of 3" in said
@@ -99,7 +179,7 @@ def test_a_target_that_cannot_be_compared_is_no_reason_to_stop(tmp_path, capsys)
         (
             lambda t: t.with_columns(pl.lit(None, pl.Float64).alias("x 1")),
             (),
-            "'x 1' holds 9 missing",
+            "lacks a value; missing values: 'x 1' 9; a model trained with --missing mean or median",
         ),
         (lambda t: t.clear(), (), "it holds no rows"),
         (lambda t: t, ("--out", "answers.xlsx"), "out: expected a file that ends in .csv or .parq"),

@@ -11,7 +11,7 @@ differ.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby, product
 from pathlib import Path
@@ -35,7 +35,7 @@ DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
-class Settings(runtime.Options):
+class Settings(runtime.Options, data.Options):
     """How the size of a gradient changes with depth, by activation and initialisation.
 
     Every setting that takes several values is an axis of the grid. Numbers may be ranges:
@@ -63,10 +63,6 @@ class Settings(runtime.Options):
     """float64, float32, bfloat16, float16."""
     data: tuple[str, ...] = ("breast_cancer",)
     """breast_cancer, digits, iris, wine, diabetes, or a .csv, .parquet or .npz file."""
-    target: str | None = None
-    """The column to predict, for a file."""
-    task: str | None = None
-    """regression, binary or multiclass; read off the target by default."""
     seeds: int = 5
     """Number of seeds; each draws its own weights and batch."""
     seed: int = 0
@@ -85,8 +81,8 @@ class Plan(experiment.Plan):
 
     @property
     def source(self) -> dict[str, object]:
-        """The shape and task of each data set, by name."""
-        return {"data": {name: str(dataset) for name, dataset in self.datasets.items()}}
+        """The shape and task of each data set, by name, and a checksum."""
+        return data.source(d.table for d in self.datasets.values())
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
@@ -106,9 +102,9 @@ def prepare(settings: Settings) -> Plan:
     for dtype in settings.dtype:
         if dtype not in DTYPES:
             raise ValueError(f"dtype: expected some of {', '.join(DTYPES)}, got {dtype!r}")
-    loaded = {n: data.load(n, settings.target, settings.task) for n in dict.fromkeys(settings.data)}
+    loaded = data.by_name(data.load, settings.data, settings)
     cells = tuple(_cells(settings, loaded))
-    return Plan(settings, loaded, cells)
+    return Plan(replace(settings, data=tuple(loaded)), loaded, cells)
 
 
 def _scales(name: str, texts: tuple[str, ...]) -> tuple[float, ...]:
@@ -164,6 +160,7 @@ def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Ce
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
     """Measure the cells that are missing."""
+    data.say(dataset.table for dataset in plan.datasets.values())
     return sweep.measure(plan, store, Sweep(plan.datasets).measure)
 
 

@@ -1,20 +1,37 @@
 """Tables: scikit-learn's bundled sets, or the user's own CSV, Parquet or NPZ file.
 
-`file or bundled set -> table of columns -> checked features and target -> Table -> Dataset`. A
-Table has the names and units of its columns; its user decides on which rows to fit a Scaler. A
-Dataset is a whole table standardised, labels in the form that jaxnn takes. A bad table raises a
-one-line error that names the column and counts the entries.
+`file or bundled set -> columns -> chosen, checked columns and labels -> Table -> Dataset`. A Table
+has its columns as they are in the file; its user decides on which rows to fit an Encoder and a
+Scaler. A Dataset is a whole table encoded and standardised, labels in the form that jaxnn takes. A
+bad table raises a one-line error that names the column and counts the entries.
 """
 
-import zipfile
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
 
+from experiments.learning.encoding import FILLING, MISSING, Encoder, floats
+from experiments.learning.features import (
+    check_categories,
+    check_length,
+    checked_column,
+    chosen,
+    remarks,
+    usable_rows,
+)
+from experiments.learning.labels import few_integers, labelled
+from experiments.learning.limits import MOST_BYTES, MOST_COLUMNS
+from experiments.learning.reading import ENDINGS, Reading, read
+from experiments.learning.words import listed, quoted
 from jaxnn import find_task
+
+log = logging.getLogger("jaxnn.experiments")
 
 BUNDLED = {  # and their tasks
     "breast_cancer": "binary",
@@ -23,9 +40,25 @@ BUNDLED = {  # and their tasks
     "wine": "multiclass",
     "diabetes": "regression",
 }
-ENDINGS = (".csv", ".parquet", ".npz")
-MOST_CLASSES = 20  # integer targets of more distinct values than this are taken for regression
 CONSTANT = 1e-12  # of its largest entry: a column that varies by less is rounding
+
+
+@dataclass(frozen=True)
+class Options(Reading):
+    """How a table is read, and which of it becomes features; common to experiments on tables."""
+
+    target: str | None = None
+    """The column to predict, for a file."""
+    task: str | None = None
+    """regression, binary or multiclass; read off the target by default."""
+    encode: str | None = None
+    """onehot: a feature for each value of a column of texts; the default for at most 20 values."""
+    missing: str | None = None
+    """Missing values: drop their rows, or fill in mean or median (texts: the most frequent)."""
+    drop: tuple[str, ...] = ()
+    """Columns to leave out."""
+    features: tuple[str, ...] = ()
+    """Columns to take; by default all but the target."""
 
 
 class Scaler(NamedTuple):
@@ -57,35 +90,60 @@ class Scaler(NamedTuple):
         return rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """A checked table, in the units of its columns.
 
     Args:
-        name: in charts and messages.
+        name: in charts and messages; of a file its name without its folder.
         task: regression, binary or multiclass.
-        features: the names of the columns of x.
+        frame: the columns of numbers, truth values, dates and texts that become features.
         target: the name of the column of y.
         classes: the names of the labels 0, 1, …; none for regression.
-        x: features, (N, n[0]).
         y: labels, (N,): floats (regression; binary: 0 and 1) or integers (multiclass).
+        rows: the places of the rows in the file, from 0, (N,).
+        missing: mean or median, if missing values in `frame` are to be filled in.
+        notes: what is unusual about it, in a few words each.
     """
 
     name: str
     task: str
-    features: tuple[str, ...]
+    frame: pl.DataFrame
     target: str
     classes: tuple[str, ...]
-    x: np.ndarray
     y: np.ndarray
+    rows: np.ndarray
+    missing: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def n_out(self) -> int:
         """The outputs of a network for it: 1, or the number of classes."""
         return len(self.classes) if self.task == "multiclass" else 1
 
+    @property
+    def purpose(self) -> str:
+        """The task and the target in a sentence."""
+        many = f"one of {len(self.classes)} classes, {listed(self.classes, 4)}"
+        return f"{self}: {quoted(self.target)} is {many if self.classes else 'a number'}"
+
+    @property
+    def checksum(self) -> str:
+        """A checksum of its content."""
+        digest = hashlib.sha256(self.y.tobytes())
+        for column in self.frame:
+            digest.update(column.name.encode())
+            is_text = column.dtype == pl.String
+            values = "\0".join(column.fill_null("\1")).encode() if is_text else _bytes(column)
+            digest.update(np.int64(len(values)).tobytes() + values)
+        return digest.hexdigest()[:16]
+
     def __str__(self) -> str:
-        return f"{self.name} ({self.x.shape[0]} × {self.x.shape[1]}, {self.task})"
+        return f"{self.name} ({self.frame.height} × {self.frame.width}, {self.task})"
+
+
+def _bytes(column: pl.Series) -> bytes:
+    return floats(column).fill_null(np.nan).to_numpy().tobytes()
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,233 +151,173 @@ class Dataset:
     """A whole table ready for a network; nothing of it is held out. Equal to itself alone.
 
     Args:
-        name: in charts and messages.
-        task: regression, binary or multiclass.
+        table: in the units of its columns.
         x: features, (N, n[0]), each column with mean 0 and variance 1 (0 if it is constant).
         y: labels, (N,): floats (regression: mean 0, variance 1; binary: 0 and 1) or classes.
-        n_out: outputs of a network for it: 1, or the number of classes.
     """
 
-    name: str
-    task: str
+    table: Table
     x: np.ndarray
     y: np.ndarray
-    n_out: int
+
+    @property
+    def name(self) -> str:
+        """In charts and messages."""
+        return self.table.name
+
+    @property
+    def task(self) -> str:
+        """regression, binary or multiclass."""
+        return self.table.task
+
+    @property
+    def n_out(self) -> int:
+        """The outputs of a network for it: 1, or the number of classes."""
+        return self.table.n_out
 
     def __str__(self) -> str:
         return f"{self.name} ({self.x.shape[0]} × {self.x.shape[1]}, {self.task})"
 
 
-def load(data: str, target: str | None = None, task: str | None = None) -> Dataset:
-    """Return the `table` of that name or file, standardised by all of its rows.
+Data = TypeVar("Data", Table, Dataset)
+
+
+def load(data: str, options: Options | None = None) -> Dataset:
+    """Return the `table` of that name or file, encoded and standardised by all of its rows.
 
     Raises:
         ValueError: as `table`.
     """
-    raw = table(data, target, task)
-    x, y = Scaler.fitted(raw.x).scaled(raw.x), raw.y
+    raw = table(data, options)
+    x = Encoder.fitted(raw.frame, raw.missing).encoded(raw.frame)
+    x, y = Scaler.fitted(x).scaled(x), raw.y
     if raw.task == "regression":
         y = Scaler.fitted(y[:, None]).scaled(y[:, None])[:, 0]
-    return Dataset(raw.name, raw.task, x, y, raw.n_out)
+    return Dataset(raw, x, y)
 
 
-def table(data: str, target: str | None = None, task: str | None = None) -> Table:
+def source(tables: Iterable[Table]) -> dict[str, object]:
+    """Return the shape, task and checksum of tables, by name, as entries of run.json."""
+    named = {table.name: table for table in tables}
+    return {
+        "data": {name: str(table) for name, table in named.items()},
+        "data_sha256": {name: table.checksum for name, table in named.items()},
+    }
+
+
+def say(tables: Iterable[Table]) -> None:
+    """Say what is to be learnt of each table, and what is unusual about it."""
+    for table in tables:
+        log.info("%s", table.purpose)
+        for note in table.notes:
+            log.warning("%s: %s", table.name, note)
+
+
+def by_name(
+    get: Callable[[str, Options], Data], data: Sequence[str], options: Options
+) -> dict[str, Data]:
+    """Return what `table` or `load` gets of each set or file, each once, by its own name.
+
+    Raises:
+        ValueError: two files of one name, besides what `get` raises.
+    """
+    named: dict[str, Data] = {}
+    for each in dict.fromkeys(data):
+        got = get(each, options)
+        if got.name in named:
+            raise ValueError(f"data: two files are called {quoted(got.name)}; rename one of them")
+        named[got.name] = got
+    return named
+
+
+def table(data: str, options: Options | None = None) -> Table:
     """Return the table of that name or file.
 
     Args:
-        data: a name in `BUNDLED`, or the path of a .csv, .parquet or .npz file.
-        target: the column to predict; for files only, and required for them.
-        task: regression, binary or multiclass; by default read off the target: two distinct
-            values 0 and 1, or two texts, are binary; other texts and classes 0, 1, 2, … are
-            multiclass; all else is regression.
+        data: a name in `BUNDLED`, or the path of a .csv, .tsv, .parquet or .npz file.
+        options: of a file the target is required. The task is by default read off the target: two
+            texts or two integers are binary, more texts, and integers that follow on one another
+            from 0 or 1, multiclass; all else is regression.
 
     Raises:
         ValueError: a one-line error: what was expected, what came and what to do.
     """
-    task = None if task is None else find_task(task).name
+    o = options or Options()
+    task = None if o.task is None else find_task(o.task).name
+    for name, known in (("encode", ("onehot",)), ("missing", MISSING)):
+        if getattr(o, name) not in (None, *known):
+            got = quoted(getattr(o, name))
+            raise ValueError(f"{name}: expected {listed(known)}, got {got}")
     if data in BUNDLED:
-        if target is not None:
-            raise ValueError(f"target: {data} brings its own; give --target with a file only")
-        return _bundled(data, task)
+        for name in ("target", "separator", "decimal"):
+            if getattr(o, name) is not None:
+                raise ValueError(f"{name}: {data} brings its own; give --{name} with a file only")
+        return _bundled(data, task, o)
     path = Path(data)
     if path.suffix.lower() not in ENDINGS:
         raise ValueError(
-            f"data: there is no {data!r}; choose one of {', '.join(BUNDLED)}, "
+            f"data: there is no {quoted(data)}; choose one of {', '.join(BUNDLED)}, "
             f"or give a file that ends in {', '.join(ENDINGS)}"
         )
-    frame = read(path)
-    if target is None or target not in frame.columns:
-        what = "expected --target COLUMN" if target is None else f"there is no column {target!r}"
-        raise ValueError(f"target: {what}; {path} holds {listed(frame.columns)}")
-    return _table(path.name, frame, target, task)
+    frame, notes = read(path, o)
+    if o.target is None or o.target not in frame.columns:
+        missing = f"there is no column {quoted(o.target)}"
+        what = "expected --target COLUMN" if o.target is None else missing
+        said = "".join(f"; {note}" for note in notes)
+        raise ValueError(f"target: {what}; {path.name} holds {listed(frame.columns)}{said}")
+    made = _table(path.name, frame, o.target, task, o)
+    return replace(made, notes=(*notes, *made.notes))
 
 
-def _bundled(name: str, task: str | None) -> Table:
+def _bundled(name: str, task: str | None, options: Options) -> Table:
     """Return a table bundled with scikit-learn, with its names of features and classes."""
     from sklearn import datasets  # here, for it takes longer to import than most commands to start
 
     bunch = getattr(datasets, f"load_{name}")()
     frame = pl.from_numpy(np.asarray(bunch.data), schema=[str(n) for n in bunch.feature_names])
     frame = frame.with_columns(pl.Series("target", bunch.target))
-    table = _table(name, frame, "target", task or BUNDLED[name])
-    if table.classes and "target_names" in bunch:
-        table = replace(table, classes=tuple(str(n) for n in bunch.target_names))
-    return table
+    made = _table(name, frame, "target", task or BUNDLED[name], options)
+    names = bunch.get("target_names")
+    classes = tuple(map(str, names)) if made.classes and names is not None else made.classes
+    return replace(made, classes=classes, notes=())  # constant pixels are well known
 
 
-def read(path: Path) -> pl.DataFrame:
-    """Return the columns of a file.
-
-    Raises:
-        ValueError: the file does not exist, or it holds no table.
-    """
-    if not path.is_file():
-        raise ValueError(f"data: there is no file {path}")
-    try:
-        if path.stat().st_size == 0:
-            raise ValueError("it is empty")
-        if path.suffix.lower() == ".csv":
-            table = pl.read_csv(path, infer_schema_length=None)
-        elif path.suffix.lower() == ".parquet":
-            table = pl.read_parquet(path)
-        else:
-            table = _read_npz(path)
-        if table.height == 0:
-            raise ValueError("it holds no rows")
-    except (ValueError, OSError, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"data: cannot use {path}: {reason}") from None
-    return table
-
-
-def _read_npz(path: Path) -> pl.DataFrame:
-    """Return each one-dimensional array as a column, each two-dimensional one as several."""
-    columns: dict[str, np.ndarray] = {}
-    with np.load(path, allow_pickle=False) as arrays:
-        for name in arrays.files:
-            array = arrays[name]
-            if array.ndim == 1:
-                columns[name] = array
-            elif array.ndim == 2:
-                columns.update({f"{name}[{j}]": array[:, j] for j in range(array.shape[1])})
-            else:
-                raise ValueError(
-                    f"array {name!r} has shape {array.shape}; expected (rows,) or (rows, columns)"
-                )
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"its arrays have different lengths: {lengths}")
-    return pl.DataFrame(columns)
-
-
-def _table(name: str, frame: pl.DataFrame, target: str, task: str | None) -> Table:
-    features = frame.drop(target)
-    if features.width == 0:
-        raise ValueError(f"data: {name} holds no column besides the target {target!r}")
-    x = np.column_stack([numbers(column) for column in features])
-    task, classes, y = _labels(frame[target], task)
-    return Table(name, task, tuple(features.columns), target, classes, x, y)
-
-
-def numbers(column: pl.Series) -> np.ndarray:
-    """Return a feature or a regression target as finite floats.
-
-    Raises:
-        ValueError: it holds something else.
-    """
-    if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
-        hint = ""
-        if column.dtype == pl.String:
-            text = column.filter(column.cast(pl.Float64, strict=False).is_null()).drop_nulls()
-            hint = (
-                f", {len(text)} of {len(column)} entries such as {text[0]!r}" if len(text) else ""
-            )
+def _table(
+    name: str, frame: pl.DataFrame, target: str, task: str | None, options: Options
+) -> Table:
+    columns = [
+        checked_column(c)
+        for c in frame.select(chosen(name, frame.columns, target, options.drop, options.features))
+    ]
+    empty = [column.name for column in columns if column.null_count() == len(column)]
+    columns = [column for column in columns if column.name not in empty]
+    if not columns:
+        raise ValueError(f"data: {name} holds no column besides the target {quoted(target)}")
+    texts = [column for column in columns if column.dtype == pl.String]
+    for column in texts:
+        check_length(column)
+    if options.encode is None:
+        check_categories(texts)
+    features, labels = pl.DataFrame(columns), checked_column(frame[target])
+    rows = usable_rows(features, labels, options.missing)
+    features, labels = features[rows], labels[rows]
+    n = sum(c.n_unique() if c.dtype == pl.String else 1 for c in features)
+    size = 8 * n * len(rows)
+    if n > MOST_COLUMNS or size > MOST_BYTES:
         raise ValueError(
-            f"data: expected numbers in column {column.name!r}, got {column.dtype}{hint}; "
-            "encode it as numbers or drop it"
+            f"data: {n} features of {len(rows)} rows are {size / 1e9:.3g} GB; expected at most "
+            f"{MOST_COLUMNS} and {MOST_BYTES / 1e9:.3g}; leave out columns with --drop"
         )
-    values = column.cast(pl.Float64).to_numpy()
-    bad = np.count_nonzero(~np.isfinite(values))  # a missing entry is nan here
-    if bad:
-        raise ValueError(
-            f"data: column {column.name!r} holds {bad} missing, nan or infinite entries of "
-            f"{len(values)}; fill them or drop those rows"
+    notes = remarks(features, empty)
+    if len(rows) < frame.height:
+        lack = "a value" if options.missing == "drop" else "a label"
+        out = frame.height - len(rows)
+        notes.append(f"left out: {out} of {frame.height} rows, without {lack}")
+    guessed, classes, y = labelled(labels, task)
+    if guessed == "regression" and task is None and few_integers(y):
+        notes.append(
+            f"the few integers in {quoted(target)} are taken for numbers; if they are classes, say "
+            "--task multiclass"
         )
-    return values
-
-
-def codes(target: pl.Series, classes: tuple[str, ...]) -> np.ndarray:
-    """Return the labels 0, 1, … of a column that holds the names of known classes.
-
-    Raises:
-        ValueError: an entry is not among them, or missing.
-    """
-    values = _values(target)
-    names = [_named(value) for value in values]
-    known = {name: code for code, name in enumerate(classes)}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ValueError(
-            f"target: expected {listed(list(classes))} in column {target.name!r}, got "
-            f"{unknown[0]!r} ({len(unknown)} of {len(names)} entries are not among them)"
-        )
-    return np.array([known[name] for name in names])
-
-
-def _values(target: pl.Series) -> np.ndarray:
-    """Return a column as numbers or texts; truth values are 0 and 1."""
-    if target.dtype == pl.Boolean:
-        target = target.cast(pl.Int8)
-    if target.dtype.is_numeric():
-        return numbers(target)
-    if target.null_count():
-        raise ValueError(f"data: column {target.name!r} holds {target.null_count()} missing labels")
-    return target.cast(pl.String).to_numpy().astype(str)
-
-
-def _named(value: float | str) -> str:
-    """Return the name of a class: its text, or its number as a reader writes it."""
-    if isinstance(value, str):
-        return str(value)
-    return str(int(value)) if value == int(value) else str(value)
-
-
-def _labels(target: pl.Series, task: str | None) -> tuple[str, tuple[str, ...], np.ndarray]:
-    """Return the task, the names of the classes, and the labels in the form of the task."""
-    values = _values(target)
-    classes, codes = np.unique(values, return_inverse=True)
-    is_text = values.dtype.kind == "U"
-    is_class = is_text or np.all(values % 1 == 0)
-    names = tuple(map(_named, classes))
-    if task is None:
-        task = _task_of(classes, is_text)
-    if task == "regression" and not is_text:
-        return task, (), values
-    if task == "binary" and (len(classes) == 2 if is_text else np.isin(classes, (0, 1)).all()):
-        return task, names if is_text else ("0", "1"), (codes if is_text else values).astype(float)
-    if task == "multiclass" and is_class and len(classes) > 1:
-        return task, names, codes.astype(np.int32)
-    expected = {
-        "regression": "numbers",
-        "binary": "labels 0 and 1, or two texts",
-        "multiclass": "two or more classes, as integers or texts",
-    }[task]
-    raise ValueError(
-        f"target: expected {expected} in column {target.name!r} for --task {task}, got "
-        f"{listed([f'{c:g}' if not is_text else str(c) for c in classes])}"
-    )
-
-
-def _task_of(classes: np.ndarray, is_text: bool) -> str:
-    if is_text:
-        return "binary" if len(classes) == 2 else "multiclass"
-    if np.array_equal(classes, (0, 1)):
-        return "binary"
-    consecutive = np.array_equal(classes, np.arange(len(classes)))
-    return "multiclass" if consecutive and 2 < len(classes) <= MOST_CLASSES else "regression"
-
-
-def listed(names: list[str], most: int = 12) -> str:
-    """Return names for a sentence; only the first of many."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    filling = options.missing if options.missing in FILLING else None
+    return Table(name, guessed, features, target, classes, y, rows, filling, tuple(notes))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 import jaxnn
@@ -99,3 +100,35 @@ def auc(z: Float[Array, " N"], y: Float[Array, " N"]) -> Float[Array, ""]:
     won = 0.5 * (below + upto).astype(z.dtype) / negatives[-1].astype(z.dtype)
     positive = (y > 0.5).astype(z.dtype)
     return jnp.sum(won * positive) / jnp.sum(positive)
+
+
+def accuracy(truth: np.ndarray, decided: np.ndarray) -> float:
+    """Return the fraction of classes that are right."""
+    return float(np.mean(truth == decided))
+
+
+def base_rate(truth: np.ndarray) -> float:
+    """Return the accuracy of always naming the most frequent class."""
+    return float(np.unique(truth, return_counts=True)[1].max() / len(truth))
+
+
+def balanced_accuracy(truth: np.ndarray, decided: np.ndarray) -> float:
+    """Return the mean over the classes of the fraction of their examples that are right.
+
+    Example:
+        >>> balanced_accuracy(np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0]))
+        0.5
+    """
+    return float(np.mean([np.mean(decided[truth == label] == label) for label in np.unique(truth)]))
+
+
+def compared(truth: np.ndarray, decided: np.ndarray) -> str:
+    """Say what an accuracy is to be compared with; of rare classes also the balanced one.
+
+    A class is rare that has less than half of an equal share.
+    """
+    words = f"base rate {base_rate(truth):.4g}"
+    counts = np.unique(truth, return_counts=True)[1]
+    if counts.min() < len(truth) / (2 * len(counts)):
+        words += f", balanced accuracy {balanced_accuracy(truth, decided):.4g}"
+    return words

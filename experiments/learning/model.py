@@ -6,12 +6,13 @@
 | flax   | Dense_i.kernel, (n_in, n_out)   | Dense_i.bias   | a compact Module with nn.Dense     |
 
 In a Sequential the activations have numbers too, so that of Linear i is 2i. Every file also holds,
-as JSON in its metadata, all else that a prediction needs: sizes, activation, task, names, and the
-scalers of the features (and of the target of a regression). It may come from anywhere: each member
-is checked before it is used, and nothing in it is run.
+as JSON in its metadata, all else that a prediction needs: sizes, activation, task, names, how
+columns become features, and the scalers of the features (and of the target of a regression). It
+may come from anywhere: each member is checked before it is used, and nothing in it is run.
 """
 
 import json
+import sys
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,14 +24,18 @@ import safetensors
 import safetensors.numpy
 
 import jaxnn
-from experiments.learning.data import Scaler, listed
+from experiments.learning.data import Scaler
+from experiments.learning.encoding import Column, Encoder, Numbers, Texts
+from experiments.learning.words import listed, quoted
 
 TORCH, FLAX = "model.safetensors", "model.flax.safetensors"
 FILES = {"torch": TORCH, "flax": FLAX}
-FORMAT = 1  # of the metadata
+FORMAT = 2  # of the metadata
 MEMBER = "jaxnn"  # of the metadata that is ours
 DTYPES = ("float16", "float32", "float64")
 CHUNK = 4096  # examples that are predicted at a time
+KINDS = ("number", "date", "text")  # of columns
+MOST = 300  # characters of a reason
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Model:
     Args:
         net: the network.
         params: single layers.
-        features: the names of the columns that go in.
+        encoder: how columns become features.
         target: the name of the column that comes out.
         classes: the names of the labels 0, 1, …; none for regression.
         x_scaler: of the features.
@@ -49,7 +54,7 @@ class Model:
 
     net: jaxnn.Network
     params: tuple[jaxnn.Layer, ...]
-    features: tuple[str, ...]
+    encoder: Encoder
     target: str
     classes: tuple[str, ...]
     x_scaler: Scaler
@@ -82,7 +87,8 @@ def packed(model: Model, layout: str) -> bytes:
         "sizes": model.net.sizes,
         "activation": model.net.activation.name,
         "task": model.net.task.name,
-        "features": model.features,
+        "features": model.encoder.features,
+        "columns": [_column_as_json(column) for column in model.encoder.columns],
         "target": model.target,
         "classes": model.classes,
         "of_x": _as_json(model.x_scaler),
@@ -94,6 +100,11 @@ def packed(model: Model, layout: str) -> bytes:
 
 def _as_json(scaler: Scaler) -> dict[str, list[float]]:
     return {name: values.tolist() for name, values in scaler._asdict().items()}
+
+
+def _column_as_json(column: Column) -> dict[str, Any]:
+    kind = {} if isinstance(column, Numbers) else {"kind": "text"}
+    return {**column._asdict(), **kind}
 
 
 def read(path: Path) -> Model:
@@ -119,12 +130,12 @@ def read(path: Path) -> Model:
                     f"expected the tensors {listed(sorted(metadata.tensors))}, got "
                     f"{listed(sorted(stored))}"
                 )
-    except (ValueError, TypeError, OSError, safetensors.SafetensorError) as error:
+    except (ValueError, TypeError, OSError, OverflowError, safetensors.SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
-        printable = "".join(c if c.isprintable() else "�" for c in reason)
+        printable = "".join(c if c.isprintable() else "�" for c in reason[:MOST])
         raise ValueError(f"model: cannot use {path}: {printable}") from None
     m = metadata
-    return Model(m.net, params, m.features, m.target, m.classes, m.x_scaler, m.y_scaler)
+    return Model(m.net, params, m.encoder, m.target, m.classes, m.x_scaler, m.y_scaler)
 
 
 class _Metadata:
@@ -147,18 +158,21 @@ class _Metadata:
             raise ValueError(f"layout: expected one of {', '.join(FILES)}, got {self.layout!r}")
         sizes = self._list("sizes", int)
         self.net = jaxnn.Network(sizes, self._member("activation", str), self._member("task", str))
-        self.features, self.classes = self._list("features", str), self._list("classes", str)
+        features, self.classes = self._list("features", str), self._list("classes", str)
         self.target = self._member("target", str)
         task, n_in, n_out = self.net.task.name, sizes[0], sizes[-1]
         classes = {"regression": 0, "binary": 2}.get(task, n_out)
         for name, names_, count in (
-            ("features", self.features, n_in),
+            ("features", features, n_in),
             ("classes", self.classes, classes),
         ):
             if len(names_) != count or len(set(names_)) != count:
                 raise ValueError(f"{name}: expected {count} different names, got {len(names_)}")
         if task != "multiclass" and n_out != 1:
             raise ValueError(f"sizes: expected one output for {task}, got {n_out}")
+        self.encoder = Encoder(tuple(map(_column, self._list("columns", dict))))
+        if self.encoder.features != features:
+            raise ValueError("columns: expected those that make the features, got others")
         self.x_scaler = self._scaler("of_x", n_in)
         self.y_scaler = self._scaler("of_y", n_out) if task == "regression" else None
 
@@ -195,6 +209,30 @@ class _Metadata:
         return {name for i in layers for name in names(self.layout, i)}
 
 
+def _column(members: dict[str, Any]) -> Column:
+    """Return a column of the metadata.
+
+    Raises:
+        ValueError: a member is missing, or of another type.
+    """
+    name, kind, fill = (members.get(member) for member in ("name", "kind", "fill"))
+    if type(name) is not str or kind not in KINDS:
+        raise ValueError(f"columns: expected a name and one of {', '.join(KINDS)}")
+    if kind == "text":
+        values = members.get("values")
+        if not (isinstance(values, list) and values and all(type(v) is str for v in values)):
+            raise ValueError(f"columns: expected texts as the values of {quoted(name)}")
+        if fill is not None and fill not in values:
+            raise ValueError(f"columns: expected one of its values as the fill of {quoted(name)}")
+        return Texts(name, tuple(values), fill)
+    low, high = members.get("low"), members.get("high")
+    numbers: tuple[Any, ...] = (low, high) if fill is None else (low, high, fill)
+    if not all(type(v) in (int, float) and abs(v) <= sys.float_info.max for v in numbers):
+        raise ValueError(f"columns: expected finite numbers as low, high, fill of {quoted(name)}")
+    filled = None if fill is None else float(fill)
+    return Numbers(name, kind, float(numbers[0]), float(numbers[1]), filled)
+
+
 def _params(metadata: _Metadata, tensors: dict[str, np.ndarray]) -> tuple[jaxnn.Layer, ...]:
     layers = []
     for i, (n_in, n_out) in enumerate(pairwise(metadata.net.sizes)):
@@ -223,7 +261,7 @@ def predict(model: Model, x: np.ndarray) -> np.ndarray:
 
     Args:
         model: the model.
-        x: features in their own units, (N, n[0]), in the order of `model.features`.
+        x: features in their own units, (N, n[0]), as the model's encoder makes them.
     """
     # As runs: a program that does not grow with depth.
     y_hat = outputs(model.net, jaxnn.stack(model.params), model.x_scaler.scaled(x))

@@ -1,7 +1,8 @@
 """Splits: the rows of a table to train on, to validate on while training, and to hold out.
 
-The scalers are fitted on the training rows alone, so that nothing of the others reaches the
-network: `table, fractions, seed -> rows of each part -> scalers of the training rows -> parts`.
+Encoder and scalers are fitted on the training rows alone, so that nothing of the others reaches
+the network: `table, fractions, seed -> rows of each part -> encoder, scalers -> parts`. Of classes
+each part has its share of each, and one row at least.
 """
 
 from typing import NamedTuple
@@ -9,8 +10,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-import jaxnn
 from experiments.learning.data import Scaler, Table
+from experiments.learning.encoding import Encoder
+from experiments.learning.words import quoted
+from jaxnn.training import permutation_of_epoch
 
 
 class Part(NamedTuple):
@@ -30,6 +33,7 @@ class Split(NamedTuple):
     """The parts of a table, disjoint and together all of it, and the scalers of its columns.
 
     validation, test: None if their fraction is 0.
+    encoder: of the columns.
     x_scaler: of the features.
     y_scaler: of a regression target, else None.
     """
@@ -37,6 +41,7 @@ class Split(NamedTuple):
     training: Part
     validation: Part | None
     test: Part | None
+    encoder: Encoder
     x_scaler: Scaler
     y_scaler: Scaler | None
 
@@ -48,7 +53,7 @@ class Split(NamedTuple):
 
 
 def split(table: Table, validation: float, test: float, seed: int) -> Split:
-    """Return the parts, drawn at random.
+    """Return the parts, drawn at random; of classes the same fractions of each.
 
     Args:
         table: what to split.
@@ -57,37 +62,51 @@ def split(table: Table, validation: float, test: float, seed: int) -> Split:
         seed: of the draw.
 
     Raises:
-        ValueError: a fraction outside [0, 1), or a part that would be empty.
+        ValueError: a fraction outside [0, 1), or a part that would be empty or without a class.
     """
     key_test, key_validation, _ = jax.random.split(jax.random.key(seed), 3)  # the last is free
-    every = len(table.x)
-    rest, test_rows = _held_out("test", np.arange(every), test, every, key_test)
-    rest, validation_rows = _held_out("validation", rest, validation, every, key_validation)
-    x_scaler = Scaler.fitted(table.x[rest])
+    every = np.arange(len(table.y))
+    rest, test_rows = _held_out("test", table, every, test, key_test)
+    rest, validation_rows = _held_out("validation", table, rest, validation, key_validation)
+    encoder = Encoder.fitted(table.frame[rest], table.missing)
+    x = encoder.encoded(table.frame)
+    x_scaler = Scaler.fitted(x[rest])
     y_scaler = Scaler.fitted(table.y[rest][:, None]) if table.task == "regression" else None
 
     def part(rows: np.ndarray) -> Part:
         y = table.y[rows] if y_scaler is None else y_scaler.scaled(table.y[rows][:, None])[:, 0]
-        return Part(rows, x_scaler.scaled(table.x[rows]), y)
+        return Part(rows, x_scaler.scaled(x[rows]), y)
 
     held_out = (part(rows) if len(rows) else None for rows in (validation_rows, test_rows))
     validation_part, test_part = held_out
-    return Split(part(rest), validation_part, test_part, x_scaler, y_scaler)
+    return Split(part(rest), validation_part, test_part, encoder, x_scaler, y_scaler)
 
 
 def _held_out(
-    name: str, rows: np.ndarray, fraction: float, every: int, key: jax.Array
+    name: str, table: Table, rows: np.ndarray, fraction: float, key: jax.Array
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows that are left, and those held out: a fraction of `every`, of all rows."""
+    """Return the rows that are left, and those held out: a fraction of all rows of each class."""
     if not 0 <= fraction < 1:
         raise ValueError(f"{name}: expected a fraction from 0 to below 1, got {fraction:g}")
     if fraction == 0:
         return rows, rows[:0]
-    out = round(fraction * every)
+    out = round(fraction * len(table.y))
     if not 0 < out < len(rows):
         raise ValueError(
             f"{name}: expected rows on both sides, got {out} of {len(rows)} held out by the "
             f"fraction {fraction:g}"
         )
-    (left, _), (held, _) = jaxnn.split(rows, rows, out / len(rows), key)
-    return left, held
+    mixed = rows[np.asarray(permutation_of_epoch(key, 0, len(rows)))]
+    held = np.zeros(len(mixed), bool)
+    labels = table.y if table.classes else np.zeros(len(table.y))
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels[mixed] == label)
+        count = max(1, round(fraction * int(np.count_nonzero(labels == label))))
+        if count >= len(of_class):
+            raise ValueError(
+                f"{name}: expected rows of class {quoted(table.classes[int(label)])} on both "
+                f"sides, got {count} of {len(of_class)} held out by the fraction {fraction:g}; "
+                "leave out rare classes, or hold out less"
+            )
+        held[of_class[:count]] = True
+    return mixed[~held], mixed[held]

@@ -13,7 +13,7 @@ of ours is reported, with exit code 1.
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,11 @@ ACTIVATIONS = {"relu": "relu", "tanh": "tanh", "sigmoid": "logistic", "identity"
 
 
 @dataclass(frozen=True)
-class Settings(runtime.Options):
+class Settings(runtime.Options, data.Options):
     """Held-out accuracy and R² compared with scikit-learn's networks of the same kind."""
 
     data: tuple[str, ...] = ("digits", "breast_cancer", "wine", "diabetes")
     """breast_cancer, digits, iris, wine, diabetes, or .csv, .parquet or .npz files."""
-    target: str | None = None
-    """The column to predict, for files."""
     hidden: tuple[int, ...] = (100,)
     """Units of each hidden layer."""
     activation: str = "relu"
@@ -83,8 +81,8 @@ class Plan(experiment.Plan):
 
     @property
     def source(self) -> dict[str, object]:
-        """The shape and task of each table, by name."""
-        return {"data": {name: str(table) for name, table in self.tables.items()}}
+        """The shape and task of each table, by name, and a checksum."""
+        return data.source(self.tables.values())
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
@@ -106,11 +104,12 @@ def prepare(settings: Settings) -> Plan:
         raise ValueError(f"activation: expected one of {known}, got {settings.activation!r}")
     if settings.test == 0:
         raise ValueError("test: expected a fraction above 0, got 0")
-    tables = {name: data.table(name, settings.target) for name in dict.fromkeys(settings.data)}
+    tables = data.by_name(data.table, settings.data, settings)
     for table in tables.values():
         splits.split(table, 0, settings.test, settings.seed)
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    return Plan(settings, tables, tuple(Cell(name, seed) for name in tables for seed in seeds))
+    cells = tuple(Cell(name, seed) for name in tables for seed in seeds)
+    return Plan(replace(settings, data=tuple(tables)), tables, cells)
 
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
@@ -125,6 +124,7 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
         compile_for(cell.data)
         return train_both(plan, cell)
 
+    data.say(plan.tables.values())
     return sweep.measure(plan, store, measured)
 
 
@@ -157,7 +157,7 @@ def jaxnn_predictions(
     settings: Settings, table: data.Table, parts: splits.Split, seed: int
 ) -> np.ndarray:
     """Train a network of jaxnn; return classes or standardised values of the held-out rows."""
-    sizes = (table.x.shape[1], *settings.hidden, table.n_out)
+    sizes = (parts.training.x.shape[1], *settings.hidden, table.n_out)
     net = jaxnn.Network(sizes, settings.activation, table.task)
     key_params, key_batches = jax.random.split(jax.random.key(seed))
     fitted = jaxnn.fit(

@@ -8,11 +8,10 @@ nothing else has seen, and written as a file that PyTorch, Flax and `predict` re
 `settings -> table -> split -> network, optimiser -> epochs -> outcome -> model, charts, verdicts`
 """
 
-import hashlib
 import logging
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -42,15 +41,11 @@ STOPPING = "stopping when this epoch is done; again to stop now"
 
 
 @dataclass(frozen=True)
-class Settings(runtime.Options):
+class Settings(runtime.Options, data.Options):
     """Train a network on a table, test it on rows held out, and export it."""
 
     data: str = "digits"
     """breast_cancer, digits, iris, wine, diabetes, or a .csv, .parquet or .npz file."""
-    target: str | None = None
-    """The column to predict, for a file."""
-    task: str | None = None
-    """regression, binary or multiclass; read off the target by default."""
     hidden: tuple[str, ...] = ("3x256",)
     """Hidden layers: 3x256 are three of 256 units, 64 32 are two; none make a linear model."""
     activation: str = "tanh"
@@ -100,12 +95,8 @@ class Plan(experiment.Plan):
 
     @property
     def source(self) -> dict[str, object]:
-        """The table: its shape and task, and a checksum of its content."""
-        content = self.table.x.tobytes() + self.table.y.tobytes()
-        return {
-            "data": str(self.table),
-            "data_sha256": hashlib.sha256(content).hexdigest()[:16],
-        }
+        """The shape and task of the table, and a checksum."""
+        return data.source([self.table])
 
     @property
     def recipe(self) -> Recipe:
@@ -122,7 +113,7 @@ class Plan(experiment.Plan):
         rows = {name: len(part.x) for name, part in self.split.parts.items()}
         work = Work(6 * products * rows["training"] * self.settings.epochs)
         return (
-            f"{self.net.sizes[0]} features, {len(self.net.sizes) - 2} hidden layers, "
+            f"{self.table}; {self.net.sizes[0]} features, {len(self.net.sizes) - 2} hidden layers, "
             f"{products:.3g} weights; rows: {', '.join(f'{n} {k}' for n, k in rows.items())}; "
             f"{work} at most"
         )
@@ -153,11 +144,13 @@ def prepare(settings: Settings) -> Plan:
         raise ValueError("distributed: one network is trained by one process; leave it out")
     find_weights(settings.weights or "glorot_uniform")
     optimizer = optimizers.make(settings.optimizer, settings.rate, settings.momentum)
-    table = data.table(settings.data, settings.target, settings.task)
-    sizes = (table.x.shape[1], *hidden(settings.hidden), table.n_out)
-    net = jaxnn.Network(sizes, settings.activation, table.task)
+    widths = hidden(settings.hidden)
+    jaxnn.find_activation(settings.activation)
+    table = data.table(settings.data, settings)
     parts = splits.split(table, settings.validation, settings.test, settings.seed)
-    return Plan(settings, table, parts, net, optimizer)
+    sizes = (parts.training.x.shape[1], *widths, table.n_out)
+    net = jaxnn.Network(sizes, settings.activation, table.task)
+    return Plan(replace(settings, data=table.name), table, parts, net, optimizer)
 
 
 def hidden(texts: tuple[str, ...]) -> tuple[int, ...]:
@@ -206,6 +199,7 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[Outcome], bool]:
     """Train, from the last checkpoint if the run was stopped, and test."""
     assert store is not None  # one process alone, as `prepare` has checked
     recipe, settings = plan.recipe, plan.settings
+    data.say([plan.table])
     progress = Progress.begun(recipe, begin(plan))
     checkpoints = Checkpoints(store.folder / PARTS)
     stored = checkpoints.latest(progress.tree())
@@ -236,7 +230,7 @@ def conclude(plan: Plan, outcomes: list[Outcome]) -> Conclusion:
     trained = model.Model(
         plan.net,
         jaxnn.unstack(outcome.params),
-        table.features,
+        split.encoder,
         table.target,
         table.classes,
         split.x_scaler,
@@ -248,7 +242,8 @@ def conclude(plan: Plan, outcomes: list[Outcome]) -> Conclusion:
         {CHART: picture.figure(drawn)},
         page=page.page(drawn, rows),
         files=model.files(trained) | {name: files.parquet(t) for name, t in tables.items()},
-        about={"looks": report.cost(outcome)},
+        about={"looks": report.cost(outcome), "columns": split.encoder.words()}
+        | ({"notes": table.notes} if table.notes else {}),
         failure=outcome.failure,
     )
 

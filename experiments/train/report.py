@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import rich.table
 
-from experiments.learning import model
+from experiments.learning import measures, model
 from experiments.learning.data import Table
 from experiments.learning.measures import METRIC
 from experiments.learning.splits import Split
@@ -79,7 +79,7 @@ def test(table: Table, split: Split, outcome: Outcome) -> pl.DataFrame | None:
         return None
     places = split.test.rows
     y_hat = np.asarray(outcome.test.y_hat, np.float64)
-    columns: dict[str, Any] = {"row": places.astype(np.int64)}
+    columns: dict[str, Any] = {"row": table.rows[places].astype(np.int64)}
     if split.y_scaler is not None:
         columns["target"] = table.y[places]
         columns["prediction"] = split.y_scaler.restored(y_hat)[:, 0]
@@ -148,6 +148,7 @@ def verdicts(
     return [
         _result(table, split, rows, outcome),
         outcome.ended or f"Stopped after epoch {outcome.epochs}.",
+        table.purpose,
         gradient(flow),
         *dead_layers(flow),
         _cost(outcome),
@@ -160,6 +161,8 @@ def _result(table: Table, split: Split, rows: pl.DataFrame, outcome: Outcome) ->
     row = last_set.filter(pl.col("epoch") == outcome.best).row(-1, named=True)
     count = len(split.parts[row["set"]].x)
     words = f"{row['set']}: {row['metric']} {row['value']:.4g}"
+    if table.classes:
+        words += f" ({_compared(split, row['set'], outcome)})"
     if row["auc"] is not None:
         words += f", AUC {row['auc']:.4g}"
     if split.y_scaler is not None:  # the loss is half the mean square
@@ -168,6 +171,14 @@ def _result(table: Table, split: Split, rows: pl.DataFrame, outcome: Outcome) ->
     why = "of lowest validation loss" if split.validation is not None else "the last"
     words += f", loss {row['loss']:.4g}, of {count} examples"
     return f"{words}; parameters of epoch {outcome.best}, {why}"
+
+
+def _compared(split: Split, name: str, outcome: Outcome) -> str:
+    """What the accuracy of the last set is to be compared with."""
+    y = split.parts[name].y
+    if name != "test" or outcome.test is None:
+        return f"base rate {measures.base_rate(y):.4g}"
+    return measures.compared(y, model.decided(np.asarray(outcome.test.y_hat)))
 
 
 def gradient(flow: pl.DataFrame) -> str:

@@ -9,7 +9,7 @@ lie the curves of 1, 3 and 6 ξ_c.
 `settings -> rows of the map -> networks, trained side by side -> accuracy; ξ_c -> chart, verdict`
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import polars as pl
 import jaxnn
 from experiments.learning import data, descent
 from experiments.learning.descent import Descent, Training
+from experiments.learning.measures import base_rate
 from experiments.runs import experiment, grid, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment, Work
 from experiments.runs.store import Store
@@ -29,7 +30,7 @@ CHART = "trainability"
 
 
 @dataclass(frozen=True)
-class Settings(runtime.Options):
+class Settings(runtime.Options, data.Options):
     """Training accuracy over depth and σ_w², with the depth scale of mean-field theory over it."""
 
     depths: tuple[str, ...] = ("10:120:10",)
@@ -42,8 +43,6 @@ class Settings(runtime.Options):
     """Activation of the hidden layers, by name."""
     data: str = "digits"
     """digits, breast_cancer, iris, wine, or a .csv, .parquet or .npz file with classes."""
-    target: str | None = None
-    """The column to predict, for a file."""
     width: int = 100
     """Units in every hidden layer."""
     steps: int = 600
@@ -81,8 +80,8 @@ class Plan(experiment.Plan):
 
     @property
     def source(self) -> dict[str, object]:
-        """The shape and task of the data."""
-        return {"data": str(self.dataset)}
+        """The shape and task of the data, and a checksum."""
+        return data.source([self.dataset.table])
 
     def estimate(self) -> str:
         """Return the cost of the run in words: three products a layer and step."""
@@ -111,17 +110,19 @@ def prepare(settings: Settings) -> Plan:
     if min(squares) <= 0:
         raise ValueError(f"sigma_w_squared: expected numbers > 0, got {min(squares):g}")
     jaxnn.find_activation(settings.activation)
-    dataset = data.load(settings.data, settings.target, None)
+    dataset = data.load(settings.data, settings)
     if dataset.task == "regression":
         raise ValueError(f"data: expected classes to tell apart, got {dataset}")
     depths = sorted(grid.integers("depths", settings.depths))
     seeds = range(settings.seed, settings.seed + settings.seeds)
     cells = tuple(Cell(depth, seed) for seed in seeds for depth in depths)
-    return Plan(settings, dataset, tuple(float(v) ** 0.5 for v in sorted(squares)), cells)
+    sigma_w = tuple(float(v) ** 0.5 for v in sorted(squares))
+    return Plan(replace(settings, data=dataset.name), dataset, sigma_w, cells)
 
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
     """Train the networks of the cells that are missing."""
+    data.say([plan.dataset.table])
     return sweep.measure(plan, store, partial(measure_cell, plan))
 
 
@@ -158,16 +159,11 @@ def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
     """Compare the map with theory, in words and a picture."""
     rows = pl.concat(frames)
     kind = (plan.settings.activation, plan.settings.sigma_b_squared)
-    trains = report.ridge(rows, chance(plan.dataset))
+    trains = report.ridge(rows, base_rate(plan.dataset.y))
     verdict = report.sentence(*kind, trains, theory.critical(*kind))
     depth_scale = theory.depth_scale(*kind, plan.sigma_w[0] ** 2, plan.sigma_w[-1] ** 2)
     figure = picture.figure(rows, depth_scale, verdict, subtitle(plan))
     return Conclusion(rows, [verdict], {CHART: figure})
-
-
-def chance(dataset: data.Dataset) -> float:
-    """Return the accuracy of always naming the most frequent class."""
-    return float(np.unique(dataset.y, return_counts=True)[1].max() / len(dataset.y))
 
 
 def subtitle(plan: Plan) -> str:

@@ -1,0 +1,42 @@
+"""Names and entries of a user's file in a sentence: short, printable, and on one line."""
+
+from collections.abc import Sequence
+
+MOST = 60  # characters of one name or entry
+
+
+def short(text: str) -> str:
+    """Return a text of at most `MOST` printable characters."""
+    cut = text if len(text) <= MOST else f"{text[: MOST - 1]}…"
+    return "".join(c if c.isprintable() else "�" for c in cut)
+
+
+def quoted(value: object) -> str:
+    """Return a name or an entry in quotes.
+
+    Example:
+        >>> quoted("island"), quoted("x" * 1000) == repr("x" * 59 + "…")
+        ("'island'", True)
+    """
+    return repr(short(str(value)))
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    Example:
+        >>> counted(1, "row"), counted(2, "row")
+        ('1 row', '2 rows')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Return names for a sentence; only the first of many.
+
+    Example:
+        >>> listed(["a", "b", "c"], most=2)
+        'a, b and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(short, names[:most])) + more
