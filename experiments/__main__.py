@@ -9,24 +9,29 @@ be, becomes one sentence and exit code 1. Anything else is a fault of ours and k
 import argparse
 import logging
 import os
-import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Union
+
+from experiments.runs import signals
 
 # Read when LAPACK is loaded, so it comes first. LAPACK's threads wait for one another by spinning:
 # on a busy machine a product of factors of 100 units then takes 20 s instead of 40 ms.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 if __name__ == "__main__":  # Ctrl-C while all of this is loaded is no error of ours
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signals.end_at_once()
+    import polars  # noqa: F401, takes the signals for itself
+
+    signals.end_at_once()
 
 import tyro
 from rich.console import Console
 from rich.logging import RichHandler
 
 from experiments import EXPERIMENTS, find, predict, show
-from experiments.runs import grid, runtime, signals
+from experiments.runs import grid, memory, runtime
 from experiments.runs.experiment import run
 
 READERS: dict[str, ModuleType] = {"show": show, "predict": predict}
@@ -47,15 +52,22 @@ def main(args: list[str] | None = None) -> int:
         if settings.dry_run:
             print(grid.to_toml(settings), f"# {plan.estimate()}", sep="\n")
             return 0
+        memory.check(plan.work.bytes, plan.work.smaller)
         store = experiment.open(plan) if runtime.is_main() else None
     except (ValueError, TypeError, OSError) as mistake:
         return _say(mistake, USER_MISTAKE)
     except KeyboardInterrupt:
         return signals.INTERRUPTED
     try:
-        finished = run(experiment, plan, store)
+        with signals.ending(signals.GOES_ON) if __name__ == "__main__" else nullcontext():
+            finished = run(experiment, plan, store)
     except (OSError, runtime.FailedError) as failure:
         return _say(failure, FAILED)
+    except (MemoryError, RuntimeError) as failure:
+        sentence = memory.sentence(failure, plan.work.smaller)
+        if sentence is None:
+            raise
+        return _say(sentence, FAILED)
     except KeyboardInterrupt:  # when the cells were done
         finished = False
     finally:
@@ -112,11 +124,10 @@ def _log(quiet: bool) -> None:
     logging.getLogger("jaxnn").setLevel(logging.WARNING if quiet else logging.INFO)
 
 
-def _say(error: Exception, code: int) -> int:
+def _say(error: Exception | str, code: int) -> int:
     print(f"error: {error}", file=sys.stderr)
     return code
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     runtime.leave(main())
