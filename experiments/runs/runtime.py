@@ -77,7 +77,15 @@ def start(options: Options) -> None:
         if any(value is not None for value in elsewhere):
             raise ValueError("distributed: expected with --coordinator, --processes and --process")
         _use_every_core()
-        return
+    else:
+        _find_each_other(*elsewhere)
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise ValueError(f"JAX_PLATFORMS: {_first_line(error)}") from None
+
+
+def _find_each_other(*elsewhere: Any) -> None:
     try:
         jax.distributed.initialize(*elsewhere)
     except (ValueError, RuntimeError) as error:
@@ -161,7 +169,6 @@ def together() -> Iterator[None]:
 
 def leave(code: int) -> NoReturn:
     """End the process; a failed one does not wait minutes for partners that are gone."""
-    sys.stdout.flush()
     sys.stderr.flush()
     if code and jax.distributed.is_initialized() and jax.process_count() > 1:
         os._exit(code)

@@ -7,8 +7,9 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement
+from rich.table import Column, Table
 from rich.text import Text
 
 SPELLED = "jaxnn.spelled"  # the error handler of a stream
@@ -35,8 +36,8 @@ def spelled(text: str) -> str:
 def _spelled(character: str) -> str:
     if character in ASCII:
         return ASCII[character]
-    letters = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
-    return letters or "?"
+    letters = "".join(ASCII.get(c, c) for c in unicodedata.normalize("NFKD", character))
+    return letters.encode("ascii", "ignore").decode() or "?"
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:
@@ -65,23 +66,24 @@ def prepare() -> None:
 
 @contextlib.contextmanager
 def piped() -> Iterator[None]:
-    """Print inside; what is still in the buffer is printed at the end.
+    """Print inside, also what is still in the buffer at the end.
 
     Raises:
         OSError: one sentence, if nobody reads it any more or the disk is full.
     """
     try:
-        yield
-    finally:
         try:
+            yield
+        finally:
             sys.stdout.flush()
-        except OSError as error:
-            raise closed(error) from None
+    except OSError as error:
+        raise dropped(error) from None
 
 
-def closed(error: OSError) -> OSError:
+def dropped(error: OSError) -> OSError:
     """Return the error message for a standard output that takes no more, and drop the rest."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
     return OSError(f"stdout: cannot print: {error.strerror}")
 
 
@@ -95,10 +97,24 @@ def table(renderable: RenderableType, on: Console) -> None:
 
     Outside a terminal no line is wrapped.
     """
-    least, most = Measurement.get(on, on.options.update(max_width=WIDE), renderable)
+    options = on.options.update(max_width=WIDE)
+    for column in _columns(renderable):
+        if column.no_wrap:  # rich would cut it before a line is too long
+            cells = (column.header, *column.cells)
+            widest = max(Measurement.get(on, options, cell).maximum for cell in cells)
+            column.min_width = min(widest, column.max_width or widest)
+    least, most = Measurement.get(on, options, renderable)
     before, on.width = on.width, max(on.width, least if on.is_terminal else most)
     on.print(renderable)
     on.width = before
+
+
+def _columns(renderable: RenderableType) -> Iterator[Column]:
+    if isinstance(renderable, Table):
+        yield from renderable.columns
+    elif isinstance(renderable, Group):
+        for part in renderable.renderables:
+            yield from _columns(part)
 
 
 def sentences(lines: Iterable[str], on: Console) -> None:
