@@ -2,31 +2,43 @@
 
 NAME is an experiment (`experiments/__init__.py`), or `show` or `predict`, which read what a run has
 left. A user's mistake shows while preparing, before any file is written, and becomes one sentence
-and exit code 2; a disk or a partner that fails while running, or a result that is not as it should
-be, becomes one sentence and exit code 1. Anything else is a fault of ours and keeps its traceback.
+and exit code 2; a disk or a partner that fails while running, memory that ends, or a result that is
+not as it should be, becomes one sentence and exit code 1; Ctrl-C is exit code 130. Anything else is
+a fault of ours and keeps its traceback.
 """
 
 import argparse
+import errno
 import logging
 import os
-import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Union
 
+from experiments.runs import signals
+
 # Read when LAPACK is loaded, so it comes first. LAPACK's threads wait for one another by spinning:
 # on a busy machine a product of factors of 100 units then takes 20 s instead of 40 ms.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-if __name__ == "__main__":  # Ctrl-C while all of this is loaded is no error of ours
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if __name__ == "__main__":
+    signals.end_at_once()  # Ctrl-C while all of this is loaded is no error of ours
+    import polars  # noqa: F401, takes the signals for itself
+
+    signals.end_at_once()
+    try:
+        import jax  # noqa: F401
+    except ValueError as mistake:  # in a variable of the environment
+        print(f"error: JAX: {mistake}", file=sys.stderr)
+        sys.exit(2)
 
 import tyro
 from rich.console import Console
 from rich.logging import RichHandler
 
 from experiments import EXPERIMENTS, find, predict, show
-from experiments.runs import grid, runtime, signals
+from experiments.runs import grid, memory, runtime, streams
 from experiments.runs.experiment import run
 
 READERS: dict[str, ModuleType] = {"show": show, "predict": predict}
@@ -47,15 +59,22 @@ def main(args: list[str] | None = None) -> int:
         if settings.dry_run:
             print(grid.to_toml(settings), f"# {plan.estimate()}", sep="\n")
             return 0
+        memory.check(plan.work.bytes, plan.work.smaller)
         store = experiment.open(plan) if runtime.is_main() else None
     except (ValueError, TypeError, OSError) as mistake:
         return _say(mistake, USER_MISTAKE)
     except KeyboardInterrupt:
         return signals.INTERRUPTED
     try:
-        finished = run(experiment, plan, store)
+        with signals.ending(signals.GOES_ON) if __name__ == "__main__" else nullcontext():
+            finished = run(experiment, plan, store)
     except (OSError, runtime.FailedError) as failure:
         return _say(failure, FAILED)
+    except (MemoryError, RuntimeError) as failure:
+        sentence = memory.sentence(failure, plan.work.smaller)
+        if sentence is None:
+            raise
+        return _say(sentence, FAILED)
     except KeyboardInterrupt:  # when the cells were done
         finished = False
     finally:
@@ -83,7 +102,11 @@ def read(args: list[str]) -> tuple[str, Any]:
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--config", type=Path)
-    config = early.parse_known_args(args)[0].config
+    early.add_argument("--out")
+    given = early.parse_known_args(args)[0]
+    config = given.config
+    if given.out == "":  # as a path it would be the folder in which the command is given
+        raise ValueError("out: expected a folder, got an empty name")
     kinds: dict[str, type] = {name: find(name).settings for name in EXPERIMENTS}
     kinds |= {name: reader.Settings for name, reader in READERS.items()}
     commands: list[Any] = []
@@ -96,7 +119,8 @@ def read(args: list[str]) -> tuple[str, Any]:
     settings = tyro.cli(
         any_of_them,
         prog="python -m experiments",
-        description="Why do gradients vanish or explode in this network?",
+        description="Why do gradients vanish or explode in this network?\n\n"
+        "Exit codes: 0 done, 1 failed while running, 2 a mistake in the command, 130 stopped.",
         args=args,
     )
     return next(name for name, kind in kinds.items() if type(settings) is kind), settings
@@ -106,17 +130,34 @@ def _log(quiet: bool) -> None:
     """Log above the live view in a terminal, else between its lines."""
     console = Console(stderr=True)
     above = RichHandler(console=console, show_time=False, show_path=False)
-    logging.basicConfig(
-        format="%(message)s", handlers=[above if console.is_terminal else logging.StreamHandler()]
-    )
-    logging.getLogger("jaxnn").setLevel(logging.WARNING if quiet else logging.INFO)
+    handler = above if console.is_terminal else logging.StreamHandler()
+    log = logging.getLogger("jaxnn")
+    if __name__ == "__main__":  # some packages have made a handler of their own
+        log.addHandler(handler)
+        log.propagate = False
+    else:
+        logging.basicConfig(format="%(message)s", handlers=[handler])
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
 
 
-def _say(error: Exception, code: int) -> int:
+def _say(error: Exception | str, code: int) -> int:
+    if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ENOSPC):
+        error, code = streams.dropped(error), FAILED  # those of files are sentences already
     print(f"error: {error}", file=sys.stderr)
     return code
 
 
+def command() -> int:
+    """Run the command of this process and return the exit code; its streams take everything."""
+    try:
+        streams.prepare()
+        with streams.piped():
+            return main()
+    except SystemExit as end:  # --help, and what tyro says of a mistake
+        return end.code if isinstance(end.code, int) else 0
+    except OSError as failure:
+        return _say(failure, FAILED)
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    runtime.leave(main())
+    runtime.leave(command())

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from experiments import EXPERIMENTS, find
 from experiments.pages import report, tables
-from experiments.runs import schema, store
+from experiments.runs import schema, store, streams
 from experiments.runs.experiment import Experiment
 
 ABOUT = {
@@ -110,19 +110,18 @@ def _experiment(where: Path, says: dict[str, Any]) -> Experiment[Any, Any]:
 
 def run(runs: tuple[Run, ...], console: Console | None = None) -> None:
     """Print the tables."""
-    console = console or Console(markup=False, emoji=False, highlight=False)
+    console = console or streams.console()
     if len(runs) == 2:
-        console.print(differences(runs[0], runs[1]))
-        console.print(beside(runs[0], runs[1]))
+        streams.table(differences(runs[0], runs[1]), console)
+        streams.table(beside(runs[0], runs[1]), console)
         return
     (only,) = runs
-    console.print(only.experiment.table(only.rows))
-    verdicts = [Text(clean(verdict)) for verdict in only.says.get("verdicts", [])]
-    console.print(*verdicts, sep="\n", soft_wrap=True)
+    streams.table(only.experiment.table(only.rows), console)
+    streams.sentences(map(clean, only.says.get("verdicts", [])), console)
     if not only.says["finished"]:
         console.print("The run was stopped; this is what it had measured.")
     for table in (report.settings(only.says), report.made(only.says)):
-        console.print(_rich(table.caption, table.head, table.rows))
+        streams.table(_rich(table.caption, table.head, table.rows), console)
 
 
 def beside(one: Run, other: Run) -> RenderableType:

@@ -29,17 +29,20 @@ Index legend: B examples, L layers of weights; i counts θ and b from 0; j runs 
 k over n[i+1]. z[l], a[l]: (B, n[l]); θ[i]: (n[i], n[i+1]); b[i]: (n[i+1],).
 """
 
+import operator
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.interpreters import ad, partial_eval
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
 from .compiled import Numbers, compiled
 from .layers import Layer, Layers, Pairs, is_run, layer_of
+from .loops import cotangent, loop, product
 from .network import (
     Depth,
     Forward,
@@ -91,7 +94,7 @@ class Backward(NamedTuple):
 
 def parameter_deltas(a: Float[Array, "B n_in"], delta_z: Float[Array, "B n_out"]) -> Layer:
     """Return Δ(θ[i], b[i]) from a[i] and Δz[i+1]."""
-    return Layer(theta=a.T @ delta_z, b=jnp.sum(delta_z, axis=0))  # (1), (2)
+    return Layer(theta=product(a.T, delta_z), b=jnp.sum(delta_z, axis=0))  # (1), (2)
 
 
 def delta_below(layer: Layer, delta_z: Float[Array, "B n_out"]) -> Float[Array, "B n_in"]:
@@ -159,7 +162,7 @@ def _run_backward(
 
     empty = jnp.zeros_like(rows.z[i])
     start = (jax.tree.map(jnp.zeros_like, run), delta_a, empty, empty)
-    looped: Step = lax.fori_loop(0, used, body, start)
+    looped: Step = loop(0, used, body, start)
     return looped
 
 
@@ -229,7 +232,8 @@ def backprop(
             integer; all of them by default.
 
     Returns:
-        The mean of `jaxnn.loss` over the batch, and its gradient, a pytree like `params`.
+        The mean of `jaxnn.loss` over the batch, and its gradient, a pytree like `params`. Inside
+        `jax.shard_map` the batch is that of the device: average both with `jax.lax.pmean`.
 
     Raises:
         ValueError, TypeError: as `jaxnn.loss`.
@@ -277,8 +281,12 @@ def mean_loss(
     Returns:
         A scalar. `jax.grad` and all that uses it (optax, say) get the gradient with respect to
         params, xs and ys by (1) to (4), also with a traced `depth`, where JAX itself could not
-        differentiate the loop. For forward mode (`jax.jvp`) use `jaxnn.loss`, which has no rule of
-        its own.
+        differentiate the loop. Forward mode (`jax.jvp`, `jax.jacfwd`) is JAX's, of the plain
+        forward pass; where JAX refuses it, in `jax.linearize` and around a `jax.jit`, take the mean
+        of `jax.vmap(jaxnn.loss)`, which has no rule of its own.
+
+        Inside `jax.shard_map` it is the mean over the examples of the device. The gradient of what
+        is the same on every device is so too: the sum of those of the devices, as JAX has it.
 
     Raises:
         ValueError, TypeError: as `jaxnn.loss`.
@@ -295,12 +303,30 @@ def mean_loss(
     layers = check_stored(net, params)
     used = check_depth_as_data(layers, depth)
     xs, ys = check_data(net, xs, ys)
-    return _mean_loss(net, layers, xs, ys, used)
+    forwards = _in_forward_mode(layers, xs, ys)
+    mean = _mean_loss_without_rule if forwards else _mean_loss
+    return mean(net, layers, xs, ys, used)
+
+
+def _in_forward_mode(*values: object) -> bool:
+    """Tell whether JAX differentiates values forwards, and not backwards too."""
+    tracers = [leaf for leaf in jax.tree.leaves(values) if isinstance(leaf, jax.core.Tracer)]
+    forwards = [isinstance(tracer, ad.JVPTracer) for tracer in tracers]
+    of_jit = [isinstance(tracer, partial_eval.DynamicJaxprTracer) for tracer in tracers]
+    return any(forwards) and all(map(operator.or_, forwards, of_jit))
 
 
 @compiled
 def _mean_loss(net: Network, params: Layers, xs: Numbers, ys: Numbers, depth: UsedDepth) -> Array:
     return _mean_of_rows(net, params, *as_rows(net, params, xs, ys), depth)
+
+
+@compiled
+def _mean_loss_without_rule(
+    net: Network, params: Layers, xs: Numbers, ys: Numbers, depth: UsedDepth
+) -> Array:
+    rows, labels = as_rows(net, params, xs, ys)
+    return _mean(net, forward_rows(net, params, rows, depth), labels)
 
 
 def mean_delta_z(net: Network, rows: Forward, ys: Float[Array, "B n"]) -> Float[Array, "B n"]:
@@ -333,7 +359,8 @@ def _mean_of_rows_backward(
     params, rows, ys, depth = saved
     back = backward_rows(net, params, rows, delta_loss * mean_delta_z(net, rows, ys), depth)
     delta_ys = delta_loss * net.task.delta_y(rows.z[-1], ys) / len(ys)
-    return back.layers, back.delta_x, delta_ys, None
+    cotangents = (back.layers, back.delta_x, delta_ys)
+    return *jax.tree.map(cotangent, cotangents, (params, rows.inputs[0], ys)), None
 
 
 _mean_of_rows.defvjp(_mean_of_rows_forward, _mean_of_rows_backward)

@@ -32,7 +32,7 @@ class BlockFloat(NamedTuple):
 
 def as_plain(rows: Float[Array, "*k B n"]) -> BlockFloat:
     """Return the rows with exponent 0, unchanged."""
-    return BlockFloat(rows, jnp.zeros(rows.shape[:-1], jnp.int32))
+    return BlockFloat(rows, jnp.zeros_like(rows[..., 0], jnp.int32))
 
 
 def as_block(rows: Float[Array, "*k B n"]) -> BlockFloat:

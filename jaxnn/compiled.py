@@ -52,13 +52,26 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 _DATA = object()  # stands among the static leaves where an array goes
 
 
-def as_array(value: ArrayLike) -> Numbers:
+def as_array(name: str, value: ArrayLike, hint: str = "") -> Numbers:
     """Return what `jnp.asarray` does, except that NumPy's arrays and plain numbers stay NumPy's.
 
     A compiled function takes them as they are; `jnp.asarray` compiles a program for each shape.
+
+    Args:
+        name: of the argument, for the error message.
+        value: an array, a number, or nested lists of them.
+        hint: the end of the error message, what to do.
+
+    Raises:
+        TypeError: no numbers.
     """
-    if isinstance(value, np.ndarray | np.generic | int | float):
-        dtype = jax.dtypes.canonicalize_dtype(np.asarray(value).dtype)
-        if jnp.issubdtype(dtype, np.number) or dtype == np.bool:
-            return np.asarray(value, dtype)
-    return jnp.asarray(value)
+    try:
+        if isinstance(value, np.ndarray | np.generic | int | float):
+            dtype = jax.dtypes.canonicalize_dtype(np.asarray(value).dtype)
+            if jnp.issubdtype(dtype, np.number) or dtype == np.bool:
+                return np.asarray(value, dtype)
+        return jnp.asarray(value)
+    except (TypeError, ValueError):
+        kind = type(value).__name__
+        got = f"{kind} of {value.dtype}" if hasattr(value, "dtype") else kind
+        raise TypeError(f"{name}: expected numbers of one shape, got {got}{hint}") from None

@@ -17,7 +17,7 @@ from .backprop import Batch
 from .compiled import Numbers, compiled
 from .divergence import NonFiniteError
 from .layers import Layers, Pairs
-from .network import Depth, Network, as_rows, check_data, check_depth, check_stored
+from .network import Depth, Network, as_rows, check_data, check_depth, check_key, check_stored
 from .scores import Scores, scores_of
 from .training import (
     ROOM,
@@ -88,7 +88,7 @@ def split(xs: Any, ys: Any, fraction: float, key: Key[Array, ""]) -> tuple[Set, 
         ((7, 3), (3,))
     """
     out = _count_held_out(len(xs), ys, fraction)
-    rows = np.asarray(permutation_of_epoch(key, 0, len(xs)))
+    rows = np.asarray(permutation_of_epoch(check_key(key), 0, len(xs)))
     # NumPy's arrays by NumPy: they may have a dtype that JAX does not know.
     part_x, part_y = (_part_on_device if isinstance(v, jax.Array) else _part for v in (xs, ys))
     (xs_rest, xs_out), (ys_rest, ys_out) = part_x(xs, rows, out), part_y(ys, rows, out)
@@ -156,8 +156,8 @@ def fit(
 
     Raises:
         ValueError, TypeError: as `jaxnn.backprop`; also a batch or a patience below 1, epochs below
-            0, patience without validation, a fraction outside (0, 1), and a key missing or given
-            twice.
+            0, patience without validation, a fraction outside (0, 1), a key missing or given twice,
+            an optimiser that is none, and a call inside `jax.jit` or `jax.vmap`.
         NonFiniteError: the loss is not finite. The error has the step, the layer whose signal or
             gradient left the range first, advice, the history and the last good State.
 
@@ -214,7 +214,7 @@ def _params_and_key(
         return params.params, params.key
     if key is None:
         raise ValueError("key: expected one, such as jax.random.key(0), got None")
-    return params, key
+    return params, check_key(key)
 
 
 def _check_sets(net: Network, xs: ArrayLike, ys: ArrayLike, validation: Any) -> tuple[Given, int]:

@@ -32,6 +32,7 @@ from .blockfloat import (
 )
 from .compiled import Numbers, as_array, compiled
 from .layers import Layer, Pairs, Params, Run, assert_single, biases, is_run, layer_of, length
+from .loops import loop, product, zeros
 from .network import (
     Depth,
     Network,
@@ -165,7 +166,7 @@ def gradient_flow(
 def _check_cotangent(
     cotangent: Any, shape: tuple[int, int], dtype: jnp.dtype
 ) -> Float[Numbers, "B n_out"]:
-    values = as_array(cotangent)
+    values = as_array("cotangent", cotangent)
     if values.shape != shape:
         raise ValueError(f"cotangent: expected the shape of z[L], {shape}, got {values.shape}")
     if not isinstance(values, jax.core.Tracer):
@@ -355,8 +356,8 @@ def _run(
 
     k = length(run)
     _, *shapes = jax.eval_shape(layer, 0, delta_a)
-    empty = jax.tree.map(lambda v: jnp.zeros((k, *v.shape), v.dtype), shapes)
-    delta_a, results = lax.fori_loop(0, depth, body, (delta_a, empty))
+    empty = jax.tree.map(partial(zeros, k), shapes)
+    delta_a, results = loop(0, depth, body, (delta_a, empty))
     return _rows(biases(run), signal, *results), delta_a
 
 
@@ -387,8 +388,8 @@ def _run_by_segments(
         return jax.tree.map(put, records, record), delta_a
 
     shapes, _ = jax.eval_shape(segment, 0, delta_a)
-    empty = jax.tree.map(lambda v: jnp.zeros((len(starts.exponent), *v.shape), v.dtype), shapes)
-    records, delta_a = lax.fori_loop(0, count, body, (empty, delta_a))
+    empty = jax.tree.map(partial(zeros, len(starts.exponent)), shapes)
+    records, delta_a = loop(0, count, body, (empty, delta_a))
     flat: Records = jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:])[:k], records)
     return flat, delta_a
 
@@ -437,7 +438,7 @@ def _below(
             at_least_float32((slope < SATURATED_BELOW * largest_slope).astype(slope.dtype))
         ),
     )
-    units = _Units(scale @ delta.mantissa, jnp.max(slope, axis=0))  # (2)
+    units = _Units(product(scale, delta.mantissa), jnp.max(slope, axis=0))  # (2)
     return delta._replace(mantissa=delta_below(layer, delta.mantissa)), sums, units
 
 

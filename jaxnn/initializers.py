@@ -9,7 +9,8 @@ a network.
 import math
 import numbers
 from collections.abc import Callable
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Literal
 
@@ -21,7 +22,7 @@ from jaxtyping import Array, Key
 
 from .compiled import compiled
 from .layers import Draw, Drawn, Initializer, Layer, Params, unstack
-from .network import Network
+from .network import Network, check_key
 
 # (variance times fan, fan)
 _FANS = {
@@ -82,7 +83,7 @@ def init(
 
     Raises:
         ValueError: an unknown name, or a callable that returns another shape.
-        TypeError: a dtype that is not floating.
+        TypeError: a dtype that is not floating, or a key that is none.
 
     Example:
         >>> import jax, jaxnn
@@ -94,7 +95,7 @@ def init(
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"dtype: expected a floating dtype such as float32, got {dtype}")
     schemes = find_weights(weights), find_biases(biases)
-    runs = _draw_runs(net, key, *schemes, dtype, stored)
+    runs = _draw_runs(net, check_key(key), *schemes, dtype, stored)
     return runs if stacked or not stored else unstack(runs)
 
 
@@ -138,7 +139,7 @@ def gaussian(sigma_w: float) -> Initializer:
 
     Source: Poole et al. 2016, arXiv:1606.05340, section 2.
     """
-    return _by_fan(_scale("sigma_w", sigma_w) ** 2, "fan_in", "normal")
+    return _ByFan(_scale("sigma_w", sigma_w) ** 2, "fan_in", "normal")
 
 
 def orthogonal(sigma_w: float = 1.0) -> Initializer:
@@ -161,7 +162,7 @@ def orthogonal(sigma_w: float = 1.0) -> Initializer:
 
     Source: Saxe et al. 2014, arXiv:1312.6120, section 3.
     """
-    return _orthogonal(_scale("sigma_w", sigma_w))
+    return _Orthogonal(_scale("sigma_w", sigma_w))
 
 
 def find_weights(weights: str | Initializer) -> Initializer:
@@ -203,7 +204,7 @@ def find_biases(biases: str | float | int | Initializer) -> Initializer:
     if callable(biases):
         return biases
     if isinstance(biases, numbers.Real) and not isinstance(biases, bool):
-        return _plain("normal", _scale("biases", biases))
+        return _Plain("normal", _scale("biases", biases))
     if not isinstance(biases, str):
         raise TypeError(
             "biases: expected a name, a number (the standard deviation σ_b) or a callable "
@@ -222,46 +223,56 @@ def _by_name(what: str, name: str, known: tuple[str, ...]) -> Initializer:
         return constant
     if name == "orthogonal":
         return orthogonal()
-    return _by_fan(*_FAN_SCHEMES[name]) if name in _FAN_SCHEMES else _plain(name)
+    return _ByFan(*_FAN_SCHEMES[name]) if name in _FAN_SCHEMES else _Plain(name)
 
 
-# Cached, since schemes are static under `jit` and hashed by identity: a new one would be compiled
-# anew. All but the orthogonal one draw their entries as one row, the same numbers as in a matrix:
-# XLA compiles that in half the time, and in a fifth for some ten columns, a loop that it unrolls.
+# Schemes are static under `jit`, and compared by their fields: one with the same numbers, made anew
+# or in another process, is not compiled anew. All but the orthogonal one draw their entries as one
+# row, the same numbers as in a matrix: XLA compiles that in half the time, and in a fifth for some
+# ten columns, a loop that it unrolls.
 
 
-@cache
-def _by_fan(scale: float, fan: str, distribution: _Distribution) -> Initializer:
+@dataclass(frozen=True)
+class _ByFan:
     """Entries of variance scale / fan, with shape (…, fan_in, fan_out)."""
 
+    scale: float
+    fan: str
+    distribution: _Distribution
+
     @compiled
-    def draw(key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
         fan_in, fan_out = shape[-2:]
-        units = {"fan_in": fan_in, "fan_avg": (fan_in + fan_out) / 2}[fan]
+        units = {"fan_in": fan_in, "fan_avg": (fan_in + fan_out) / 2}[self.fan]
         # A row of matrices of one entry, whose fan is 1.
-        row = initializers.variance_scaling(scale / units, "fan_in", distribution, batch_axis=0)
+        scale = self.scale / units
+        row = initializers.variance_scaling(scale, "fan_in", self.distribution, batch_axis=0)
         return row(key, (math.prod(shape), 1, 1), dtype).reshape(shape)
 
-    return draw
 
+@dataclass(frozen=True)
+class _Plain:
+    """Entries of one distribution by its name, for any shape; of standard deviation `scale`."""
 
-@cache
-def _plain(name: str, *arguments: float) -> Initializer:
-    """Entries of one distribution, for any shape."""
-    scheme: Callable[..., Initializer] = getattr(initializers, name)
-    row = scheme(*arguments)
+    name: str
+    scale: float | None = None
 
     @compiled
-    def draw(key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
+        scheme: Callable[..., Initializer] = getattr(initializers, self.name)
+        row = scheme() if self.scale is None else scheme(self.scale)
         return row(key, (math.prod(shape),), dtype).reshape(shape)
 
-    return draw
 
+@dataclass(frozen=True)
+class _Orthogonal:
+    """σ_w times orthogonal matrices."""
 
-@cache
-def _orthogonal(sigma_w: float) -> Initializer:
-    """Orthogonal matrices."""
-    return compiled(initializers.orthogonal(sigma_w))
+    sigma_w: float
+
+    @compiled
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
+        return initializers.orthogonal(self.sigma_w)(key, shape, dtype)
 
 
 def _scale(what: str, sigma: numbers.Real | float) -> float:

@@ -21,6 +21,7 @@ from jax import lax
 from jaxtyping import Array, Float, Key
 
 from .compiled import Numbers, as_array, compiled
+from .loops import loop, zeros
 
 
 class Layer(NamedTuple):
@@ -102,8 +103,8 @@ class Drawn:
             return Layer(*map(put, numbers, layer_of(self, j)))
 
         shapes = jax.eval_shape(partial(layer_of, self), 0)
-        empty = Layer(*(jnp.zeros((self.k, *v.shape), v.dtype) for v in shapes))
-        looped: Layer = lax.fori_loop(0, used, body, empty)
+        empty = Layer(*(zeros(self.k, v) for v in shapes))
+        looped: Layer = loop(0, used, body, empty)
         return looped
 
 
@@ -236,5 +237,5 @@ def as_layers(params: Pairs) -> Params:
 
 def _as_layer(pair: tuple[Numbers, Numbers]) -> Layer:
     """Return a pair as a Layer; NumPy arrays stay NumPy's until a compiled function takes them."""
-    theta, b = map(as_array, pair)
+    theta, b = (as_array("params", values) for values in pair)
     return Layer(theta, b)  # type: ignore[arg-type]

@@ -72,7 +72,7 @@ def _argument(name: str, value: Any) -> Any:
     if not (low <= float(number) <= high and math.isfinite(float(number))):
         wanted = "a correlation from -1 to 1" if name == "c" else "a finite number >= 0"
         raise ValueError(f"{name}: expected {wanted}, got {float(number):g}")
-    return as_array(np.asarray(number, np.float64))
+    return as_array(name, np.asarray(number, np.float64))
 
 
 def _formula(f: Callable[P, R]) -> Callable[P, R]:

@@ -37,6 +37,7 @@ from .layers import (
     layer_of,
     length,
 )
+from .loops import loop, settled, zeros
 from .tasks import Task, check_labels, find_task, label_rows
 
 
@@ -270,6 +271,7 @@ def _forward_run(
 
     # JAX can differentiate a scan backwards, but no loop whose length is data.
     if depth is None and isinstance(run, Layer):
+        a = settled(lambda j, a: step(a, layer_of(run, j))[0], 0, a)
         top, (z, all_a) = lax.scan(step, a, run)
         return top, z, all_a
 
@@ -279,9 +281,9 @@ def _forward_run(
         put = lax.dynamic_update_index_in_dim
         return top, put(z, z_j, j, 0), put(all_a, a_j, j, 0)
 
-    empty = jnp.zeros((length(run), *a.shape), a.dtype)
+    empty = zeros(length(run), a)
     used = length(run) if depth is None else depth
-    looped: tuple[Array, Array, Array] = lax.fori_loop(0, used, body, (a, empty, empty))
+    looped: tuple[Array, Array, Array] = loop(0, used, body, (a, empty, empty))
     return looped
 
 
@@ -374,6 +376,18 @@ def dtype_of(params: Params) -> jnp.dtype:
     return _dtypes(params[0])[0]
 
 
+def check_key(key: Any) -> Array:
+    """Return a random key; raise unless it is one."""
+    if isinstance(key, jax.Array | np.ndarray):
+        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+        if key.ndim == (0 if typed else 1) and (typed or key.dtype == np.uint32):
+            return key  # type: ignore[return-value]
+        got = f"{key.dtype} of shape {key.shape}"
+    else:
+        got = repr(key)
+    raise TypeError(f"key: expected one key, such as jax.random.key(0), got {got}")
+
+
 def check_depth(params: Params, depth: Depth) -> UsedDepth:
     """Return `depth` of the one run in the checked `params`; a traced one is clipped to the run."""
     if depth is None:
@@ -384,7 +398,7 @@ def check_depth(params: Params, depth: Depth) -> UsedDepth:
             f"depth: expected parameters with exactly one run, got {len(capacities)}; "
             "make it with jaxnn.init(..., stacked=True) or jaxnn.stack"
         )
-    value = as_array(depth)
+    value = as_array("depth", depth)
     if value.shape != () or not jnp.issubdtype(value.dtype, jnp.integer):
         raise TypeError(f"depth: expected one integer, got {value.dtype} of shape {value.shape}")
     if isinstance(value, jax.core.Tracer):
@@ -416,7 +430,7 @@ def _short(sizes: tuple[int, ...], most: int = 8) -> str:
 
 def check_x(net: Network, x: ArrayLike, *, batch: bool = True) -> Numbers:
     """Return x as an array of real numbers, (n[0],) or as a batch (B, n[0])."""
-    values = as_array(x)
+    values = as_array("x", x)
     n_in = net.sizes[0]
     if values.ndim != 1 + batch or values.shape[-1] != n_in or values.size == 0:
         expected = f"(B, {n_in}), a batch of B >= 1" if batch else f"({n_in},), one example"

@@ -36,6 +36,7 @@ from .blockfloat import (
     renormalised,
 )
 from .layers import Layer, Run, layer_of, length
+from .loops import loop, zeros
 from .network import Network
 
 
@@ -157,12 +158,12 @@ def run_signal(
             put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
             return a, jax.tree.map(put, rows, row)
 
-        looped: tuple[BlockFloat, Any] = lax.fori_loop(0, used, body, (a, rows))
+        looped: tuple[BlockFloat, Any] = loop(0, used, body, (a, rows))
         return looped
 
     k = length(run)
     _, *shapes = jax.eval_shape(lambda a: _layer(net, _z, layer_of(run, 0), a), a)
-    empty = jax.tree.map(lambda v: jnp.zeros((k, *v.shape), v.dtype), shapes)
+    empty = jax.tree.map(partial(zeros, k), shapes)
     top, rows = go_up(_plain_z, as_plain(in_range(a).mantissa), depth, empty)
     if net.activation.homogeneous:
         fits = _fits(a, rows[1].z_square, depth)
@@ -205,10 +206,10 @@ def segment_starts(
         put = partial(lax.dynamic_update_index_in_dim, index=i, axis=0)
         starts = jax.tree.map(put, starts, a)
         end = jnp.minimum((i + 1) * size, depth)
-        return lax.fori_loop(i * size, end, layer, a), starts
+        return loop(i * size, end, layer, a), starts
 
-    empty = jax.tree.map(lambda v: jnp.zeros((count, *v.shape), v.dtype), a)
-    top, starts = lax.fori_loop(0, -(-depth // size), segment, (a, empty))
+    empty = jax.tree.map(partial(zeros, count), a)
+    top, starts = loop(0, -(-depth // size), segment, (a, empty))
     return _settled(net, top), starts
 
 

@@ -39,6 +39,7 @@ from .backprop import Batch
 from .blockfloat import LN2, at_least_float32
 from .compiled import Numbers, compiled
 from .layers import Layers, Pairs, is_run
+from .loops import loop, settled
 from .network import Forward, Network, check_stored, check_x, dtype_of, forward_rows
 
 ZERO = -(2**28)  # the exponent of a column of zeros: below every other
@@ -193,9 +194,11 @@ def _one_spectrum(slopes: tuple[Array, ...], thetas: tuple[Array, ...]) -> Spect
 def _fold(step: Callable[..., Any], carry: Any, f: Factors, reverse: bool = False) -> Any:
     """lax.scan over k square factors, or one step if a factor changes the carry's shape."""
     _, n_in, n_out = f.theta.shape
+    one = Factors(f.slopes[0], f.theta[0])
     if n_in == n_out:
+        carry = settled(lambda f, carry: step(carry, f)[0], one, carry)
         return lax.scan(step, carry, f, reverse=reverse)
-    carry, out = step(carry, Factors(f.slopes[0], f.theta[0]))
+    carry, out = step(carry, one)
     return carry, jax.tree.map(lambda part: part[None], out)
 
 
@@ -243,7 +246,7 @@ def _orthogonal_norms(columns: Columns) -> Columns:
         (w, e), _, count = state
         order = jnp.argsort(e, descending=True)
         table = (w.T[order], e[order], jnp.zeros((), w.dtype))
-        rows, e, cosine = lax.fori_loop(0, p + pad - 1, _round, table)
+        rows, e, cosine = loop(0, p + pad - 1, _round, table)
         w, k = _by_column(rows.T)
         return Columns(w, jnp.maximum(e + k, ZERO)), cosine, count + 1
 
@@ -251,6 +254,7 @@ def _orthogonal_norms(columns: Columns) -> Columns:
         jnp.pad(columns.w, ((0, 0), (0, pad))), jnp.pad(columns.e, (0, pad), constant_values=ZERO)
     )
     start = (padded, jnp.ones((), columns.w.dtype), jnp.zeros((), jnp.int32))
+    start = settled(lambda _, state: sweep(state), 0, start)
     (w, e), _, _ = lax.while_loop(unfinished, sweep, start)
     order = jnp.argsort(e, descending=True)[:p]
     return Columns(jnp.sqrt(jnp.sum(jnp.square(w), axis=0))[order], e[order])

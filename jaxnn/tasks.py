@@ -26,6 +26,8 @@ from .compiled import Numbers, as_array
 
 Rows = Float[Array, "B n"]
 
+CLASSES_BY_NUMBER = "; np.unique(y, return_inverse=True)[1] gives classes numbers from 0"
+
 
 @dataclass(frozen=True)
 class Task:
@@ -48,7 +50,21 @@ class Task:
     delta_y: Callable[[Rows, Rows], Rows]
 
 
+# Named functions, no lambdas: a Task is sent to other processes by name.
+
 # Regression: identity and half the squared error.
+
+
+def _identity(z: Array) -> Array:
+    return z
+
+
+def _z_minus_y(z: Array, y: Array) -> Array:
+    return z - y
+
+
+def _y_minus_z(z: Array, y: Array) -> Array:
+    return y - z
 
 
 def _half_squared_error(z: Array, y: Array) -> Array:
@@ -63,6 +79,10 @@ def _binary_cross_entropy(z: Array, y: Array) -> Array:
     z_wrong = jnp.where(y == 1, -z, z)
     correction = jnp.where((y == 0) | (y == 1), 0, y * z)
     return jnp.sum(jnp.logaddexp(z_wrong, 0) - correction, axis=-1)
+
+
+def _minus_z(z: Array, y: Array) -> Array:
+    return -z
 
 
 def _binary_delta_z(z: Array, y: Array) -> Array:
@@ -87,6 +107,18 @@ def _cross_entropy(z: Array, y: Array) -> Array:
     return -jnp.sum(jnp.where(y == 0, 0, y * log_p), axis=-1)
 
 
+def _softmax_minus_y(z: Array, y: Array) -> Array:
+    return _softmax(z) - y
+
+
+def _multiclass_delta_a(z: Array, y: Array) -> Array:
+    return -_ratio(y, _softmax(z))
+
+
+def _minus_log_softmax(z: Array, y: Array) -> Array:
+    return -jax.nn.log_softmax(z, axis=-1)
+
+
 def _ratio(numerator: Array, denominator: Array) -> Array:
     """The quotient; 0 if the numerator is 0, since a label without mass has no derivative."""
     return jnp.where(numerator == 0, 0, numerator / denominator)
@@ -97,11 +129,11 @@ TASKS: dict[str, Task] = {
     for task in (
         Task(
             "regression",
-            output=lambda z: z,
+            output=_identity,
             loss=_half_squared_error,
-            delta_z=lambda z, y: z - y,
-            delta_a=lambda z, y: z - y,
-            delta_y=lambda z, y: y - z,
+            delta_z=_z_minus_y,
+            delta_a=_z_minus_y,
+            delta_y=_y_minus_z,
         ),
         Task(
             "binary",
@@ -109,15 +141,15 @@ TASKS: dict[str, Task] = {
             loss=_binary_cross_entropy,
             delta_z=_binary_delta_z,
             delta_a=_binary_delta_a,
-            delta_y=lambda z, y: -z,
+            delta_y=_minus_z,
         ),
         Task(
             "multiclass",
             output=_softmax,
             loss=_cross_entropy,
-            delta_z=lambda z, y: _softmax(z) - y,
-            delta_a=lambda z, y: -_ratio(y, _softmax(z)),
-            delta_y=lambda z, y: -jax.nn.log_softmax(z, axis=-1),
+            delta_z=_softmax_minus_y,
+            delta_a=_multiclass_delta_a,
+            delta_y=_minus_log_softmax,
         ),
     )
 }
@@ -156,7 +188,7 @@ def check_labels(task: Task, y: ArrayLike, batch: tuple[int, ...], n_out: int) -
             0 … n[L]-1, probabilities negative or not summing to 1, nan or inf).
         TypeError: classes that are not integers.
     """
-    y = as_array(y)
+    y = as_array("y", y, CLASSES_BY_NUMBER)
     full = (*batch, n_out)
     classes = _are_classes(task, y, batch)
     scalar = task.name != "multiclass" and n_out == 1 and y.shape == batch

@@ -32,6 +32,7 @@ from .backprop import Batch, backprop, mean_loss
 from .compiled import Numbers, compiled
 from .divergence import check_finite, diagnosis, finite_layers
 from .layers import Layers, Pairs
+from .loops import loop
 from .network import (
     Depth,
     Network,
@@ -40,6 +41,7 @@ from .network import (
     check_data,
     check_depth,
     check_depth_as_data,
+    check_key,
     check_stored,
 )
 
@@ -88,7 +90,8 @@ def start(net: Network, optimizer: Optimizer, params: Pairs, key: Key[Array, ""]
         State, with step 0.
 
     Raises:
-        ValueError, TypeError: parameters that do not fit the network, or a run without its numbers.
+        ValueError, TypeError: parameters that do not fit the network, or a run without its numbers;
+            an optimiser or a key that is none.
 
     Example:
         >>> import jax, jaxnn, optax
@@ -97,7 +100,7 @@ def start(net: Network, optimizer: Optimizer, params: Pairs, key: Key[Array, ""]
         >>> int(jaxnn.start(net, optax.adam(1e-3), params, jax.random.key(1)).step)
         0
     """
-    return _start(optimizer, check_stored(net, params), key)
+    return _start(check_optimizer(optimizer), check_stored(net, params), check_key(key))
 
 
 @compiled
@@ -146,7 +149,7 @@ def step(
     layers = check_stored(net, state.params)
     used = check_depth_as_data(layers, depth)
     xs, ys = check_data(net, xs, ys)
-    return _step(net, optimizer, state, xs, ys, used)
+    return _step(net, check_optimizer(optimizer), state, xs, ys, used)
 
 
 @compiled
@@ -237,14 +240,14 @@ def _program(
             return state, losses.at[i, j].set(loss)
 
         steps_left = steps - i * per_epoch
-        carry = lax.fori_loop(0, jnp.minimum(steps_left, full), one_step, carry)
+        carry = loop(0, jnp.minimum(steps_left, full), one_step, carry)
         if rest:
             last = partial(one_step, full, size=rest)
             carry = lax.cond(steps_left > full, last, lambda carry: carry, carry)
         return carry
 
     losses = jnp.full((ROOM, per_epoch), jnp.nan, state.params[0].b.dtype)
-    state, losses = lax.fori_loop(0, -(-steps // per_epoch), one_epoch, (state, losses))
+    state, losses = loop(0, -(-steps // per_epoch), one_epoch, (state, losses))
     return state, losses, jnp.all(finite_layers(state.params))
 
 
@@ -286,6 +289,7 @@ def epoch(
         >>> int(state.step), losses.shape  # batches of 4, 4 and 2
         (3, (3,))
     """
+    check_optimizer(optimizer)
     checked = check_stored(net, state.params)
     # Without examples the error of the program is raised, so size must not be 0.
     size = min(check_integer("batch", batch, 1), max(len(xs), 1))
@@ -362,13 +366,21 @@ def several_epochs(
 
     xs and ys are rows, as `check_batch` returns them.
     """
+    check_optimizer(optimizer)
     epochs = check_integer("epochs", epochs, 0)
     layers = check_stored(net, state.params)
     size = min(check_integer("batch", batch, 1), len(xs))
-    loop = _Loop(net, optimizer, xs, ys, size, check_depth(layers, depth))
-    if not loop.after(state, 0)[-1]:  # 0 steps: only whether the parameters are finite
+    passes = _Loop(net, optimizer, xs, ys, size, check_depth(layers, depth))
+    result = passes.after(state, 0)  # 0 steps: only whether the parameters are finite
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(result)):
+        raise TypeError(
+            "fit, each_epoch: expected known values, got traced ones, since they look at the loss "
+            "after each epoch; call them outside jax.jit and jax.vmap, or train with jaxnn.epoch "
+            "inside"
+        )
+    if not result[-1]:
         check_finite(layers)
-    return _calls(loop, state, epochs, room)
+    return _calls(passes, state, epochs, room)
 
 
 class _Loop(NamedTuple):
@@ -399,24 +411,36 @@ class _Loop(NamedTuple):
         return self.xs[rows], self.ys[rows]
 
 
-def _calls(loop: _Loop, state: State, epochs: int, room: int) -> Iterator[tuple[State, np.ndarray]]:
+def _calls(
+    passes: _Loop, state: State, epochs: int, room: int
+) -> Iterator[tuple[State, np.ndarray]]:
     # `state` is that of `taken` steps after `before`, so that a diagnosis can go one step back.
     before, taken, at_once = state, 0, 1
 
     def after(steps: int) -> Result:
-        return loop.after(before, max(taken - 1, 0)) if steps < 0 else loop.after(state, steps)
+        return passes.after(before, max(taken - 1, 0)) if steps < 0 else passes.after(state, steps)
 
     while epochs > 0:
         started = time.perf_counter()
         count = min(at_once, epochs)
-        following, on_device, finite = after(count * loop.per_epoch)
+        following, on_device, finite = after(count * passes.per_epoch)
         losses = np.asarray(on_device)[:count]
         if not (finite and np.isfinite(losses).all()):
-            raise diagnosis(loop.net, after, partial(loop.batch_of, state), losses, loop.depth)
+            batch_of = partial(passes.batch_of, state)
+            raise diagnosis(passes.net, after, batch_of, losses, passes.depth)
         before, state, taken, epochs = state, following, losses.size, epochs - count
         if time.perf_counter() - started < QUICK:
             at_once = min(2 * at_once, room)
         yield state, losses
+
+
+def check_optimizer(optimizer: Any) -> Optimizer:
+    """Return an optimiser; raise unless it is one."""
+    if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
+        raise TypeError(
+            f"optimizer: expected one of optax, such as optax.adam(1e-3), got {optimizer!r}"
+        )
+    return optimizer  # type: ignore[no-any-return]
 
 
 def check_integer(name: str, value: Any, least: int) -> int:

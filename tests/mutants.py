@@ -74,15 +74,15 @@ MUTANTS = (
     Mutant(
         "the forward pass leaves out the top layer of a run whose depth is given",
         "jaxnn/network.py",
-        "lax.fori_loop(0, used, body, (a, empty, empty))",
-        "lax.fori_loop(0, used - 1, body, (a, empty, empty))",
+        "loop(0, used, body, (a, empty, empty))",
+        "loop(0, used - 1, body, (a, empty, empty))",
         "tests/test_training.py::test_runs_and_depth_equal_single_layers[5-2]",
     ),
     Mutant(
         "the reverse pass leaves out the lowest layer of a run",
         "jaxnn/backprop.py",
-        "lax.fori_loop(0, used, body, start)",
-        "lax.fori_loop(0, used - 1, body, start)",
+        "loop(0, used, body, start)",
+        "loop(0, used - 1, body, start)",
         "tests/test_training.py::test_runs_and_depth_equal_single_layers[5-2]",
     ),
     Mutant(
@@ -175,7 +175,7 @@ MUTANTS = (
     Mutant(
         "Δz[L] of a regression is twice as large",
         "jaxnn/tasks.py",
-        "delta_z=lambda z, y: z - y,",
+        "delta_z=_z_minus_y,",
         "delta_z=lambda z, y: 2 * (z - y),",
         "tests/test_tasks.py::test_loss_and_its_derivatives_equal_optax[regression]",
     ),
@@ -204,8 +204,8 @@ MUTANTS = (
     Mutant(
         "biases have the standard deviation σ_b²",
         "jaxnn/initializers.py",
-        '_plain("normal", _scale("biases", biases))',
-        '_plain("normal", _scale("biases", biases) ** 2)',
+        '_Plain("normal", _scale("biases", biases))',
+        '_Plain("normal", _scale("biases", biases) ** 2)',
         "tests/test_initializers.py::test_biases_by_name_number_or_callable",
     ),
     Mutant(

@@ -185,6 +185,34 @@ def test_the_cotangent_of_the_loss_scales_the_gradient(rng):
     reference.assert_close(scaled, jax.tree.map(lambda leaf: -3 * leaf, gradient), 1e-12)
 
 
+@pytest.mark.parametrize("depth", [None, 2])
+def test_forward_mode_is_that_of_the_plain_pass(rng, depth):
+    """Of single layers and of a run; in it, derivatives of the hand-written gradient too."""
+    net = jaxnn.Network((3, *[4] * 4, 2), "tanh", "binary")
+    params = draw_layers(rng, net.sizes, gaussian(1.0), stacked=depth is not None)
+    xs, ys = draw_batch(rng, net, 5)
+    tangents = jax.tree.map(jnp.cos, (params, xs))
+
+    def loss(params, xs):
+        return jaxnn.mean_loss(net, params, xs, ys, depth=depth)
+
+    slope, by_column, mixed = jax.jit(
+        lambda *at: (
+            jax.jvp(loss, at, tangents)[1],
+            jax.jacfwd(loss, argnums=1)(*at),
+            jax.jvp(lambda xs: jax.grad(loss)(at[0], xs), at[1:], tangents[1:])[1],
+        )
+    )(params, xs)
+    gradient = jax.grad(loss, argnums=(0, 1))(params, xs)
+    expected = sum(map(jnp.vdot, *map(jax.tree.leaves, (gradient, tangents))))
+    np.testing.assert_allclose(slope, expected, rtol=1e-12)
+    np.testing.assert_allclose(by_column, gradient[1], rtol=1e-11, atol=1e-15)
+    h = 1e-6
+    steps = [jax.grad(loss)(params, xs + s * h * tangents[1]) for s in (1, -1)]
+    central = jax.tree.map(lambda above, below: (above - below) / (2 * h), *steps)
+    chex.assert_trees_all_close(mixed, central, rtol=1e-6, atol=1e-9)
+
+
 def test_second_derivatives_run_through_the_rule(rng):
     net, params, xs, ys = problem(rng, "silu", "binary", 1, width=3)
     of_ours = jax.jacfwd(jax.grad(jaxnn.mean_loss, argnums=1), argnums=1)

@@ -4,16 +4,19 @@ import dataclasses
 import itertools
 import tomllib
 from decimal import Decimal
+from typing import get_args
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments import EXPERIMENTS, find
 from experiments.__main__ import main
 from experiments.__main__ import read as command_and_settings
 from experiments.depth import experiment as depth
-from experiments.runs import grid
+from experiments.runs import grid, runtime
 from experiments.spectrum import experiment as spectrum
 
 CONFIG = """\
@@ -111,6 +114,34 @@ def test_integers():
         grid.integers("depths", ["1:2:0.5"])
     with pytest.raises(ValueError, match=r"^seed: expected integers from 0, got -1$"):
         grid.integers("seed", ["-1"], least=0)
+    with pytest.raises(ValueError, match=r"^depths: expected at most 1000000, got 1\.0e\+308$"):
+        grid.integers("depths", ["1e308"])
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_whole_number_of_every_experiment_is_bounded(name):
+    settings = find(name).settings()
+    runtime.check(settings)
+    for field in dataclasses.fields(settings):
+        kinds = {field.type, *get_args(field.type)}
+        if int not in kinds:
+            continue
+        for value in (10**20, 2**31, -1):
+            several = (value,) if isinstance(getattr(settings, field.name), tuple) else value
+            with pytest.raises(ValueError, match=f"^{field.name}: expected .*, got "):
+                runtime.check(dataclasses.replace(settings, **{field.name: several}))
+
+
+def test_seeds_end_where_int32_does():
+    runtime.check(depth.Settings(seed=2**31 - 5, seeds=5))
+    with pytest.raises(ValueError, match=r"^seeds: expected the last one below 2\^31, got 6 from"):
+        runtime.check(depth.Settings(seed=2**31 - 5, seeds=6))
+
+
+def test_a_grid_has_a_most():
+    assert len(grid.cells(range(grid.MOST_VALUES))) == grid.MOST_VALUES
+    with pytest.raises(ValueError, match=r"^grid: expected at most 100000 cells, got more"):
+        grid.cells(itertools.count())
 
 
 def test_a_config_file_is_the_command_line(config):
@@ -168,9 +199,11 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path, config, capsy
     # wine is 13 features and 3 classes; of depth 2 and 3: 6 · batch · products · seeds.
     flops = sum(6 * 7 * (13 * 10 + (d - 1) * 10 * 10 + 10 * 3) * 3 for d in (2, 3))
     assert f"# 2 cells of 3 seeds, {flops:.2g} floating-point operations, " in text
-    # The room is for 1 + 64 layers: 10·13 + 64·100 + 30 weights, z and a of 7 examples.
-    numbers = 130 + 64 * 100 + 30 + 2 * 7 * (13 + 65 * 10 + 3)
-    assert f"{3 * 4 * numbers / 1e6:.3g} MB at most at a time" in text
+    # The room is for 1 + 64 layers: 10·13 + 64·100 + 30 weights a seed, z and a of 7 examples a
+    # device.
+    at_once = min(3, jax.local_device_count())
+    numbers = 3 * (130 + 64 * 100 + 30) + at_once * 2 * 7 * (13 + 65 * 10 + 3)
+    assert f"{4 * numbers / 1e6:.3g} MB at most at a time" in text
     assert tomllib.loads(text)["depths"] == ["2", "3"]  # all of it is a config file
     again = read(["depth", "--config", str(config(text)), "--out", str(out)])
     given = {name: value for name, value in grid.as_dict(again).items() if value is not None}

@@ -151,6 +151,7 @@ def test_init_runs_under_jit_and_vmap(key):
         ),
         ({"biases": None}, TypeError, r"biases: expected a name, a number .*, got None"),
         ({"biases": True}, TypeError, r"biases: expected a name, a number .*, got True"),
+        ({"key": 0}, TypeError, r"key: expected one key, such as jax.random.key\(0\), got 0"),
         ({"dtype": jnp.int32}, TypeError, r"dtype: expected a floating dtype .*, got int32"),
         (
             {"weights": lambda key, shape, dtype: jnp.zeros((2, 2), dtype)},
@@ -162,7 +163,7 @@ def test_init_runs_under_jit_and_vmap(key):
 def test_what_cannot_be_drawn(arguments, error, sentence, unhooked):
     net = jaxnn.Network((2, 3), "tanh", "regression")
     with pytest.raises(error, match=sentence):
-        jaxnn.init(net, jax.random.key(0), **arguments)
+        jaxnn.init(net, **{"key": jax.random.key(0), **arguments})
 
 
 @pytest.mark.parametrize("scheme", [jaxnn.gaussian, jaxnn.orthogonal])

@@ -1,6 +1,7 @@
 """Network, forward pass and loss of one example, and what is said of bad input."""
 
 import itertools
+import pickle
 
 import chex
 import jax
@@ -11,6 +12,7 @@ import reference
 from problems import draw_batch, draw_layers, gaussian
 
 import jaxnn
+from jaxnn.initializers import find_weights
 
 
 @pytest.fixture
@@ -92,6 +94,21 @@ def test_a_network_is_one_static_hashable_value(net, params):
         net.sizes = (1, 2)
 
 
+@pytest.mark.parametrize("task", jaxnn.TASKS)
+def test_everything_that_describes_a_network_can_be_sent_to_a_process(key, task):
+    """Equal there, so that nothing is compiled anew; parameters kept as a key draw the same."""
+    net = jaxnn.Network((3, 5, 5, 2), "selu", task)
+    schemes = (jaxnn.gaussian(1.5), jaxnn.orthogonal(2.0), *map(find_weights, jaxnn.WEIGHTS))
+    for value in (net, net.activation, net.task, *schemes):
+        sent = pickle.loads(pickle.dumps(value))
+        assert sent == value
+        assert hash(sent) == hash(value)
+    drawn = jaxnn.init(net, key, schemes[0], 0.3, stored=False)
+    sent = pickle.loads(pickle.dumps(drawn))
+    assert sent[1].draw == drawn[1].draw
+    chex.assert_trees_all_equal(jaxnn.stack(sent), jaxnn.stack(drawn))
+
+
 @pytest.mark.parametrize(
     ("sizes", "error"),
     [
@@ -122,6 +139,8 @@ def test_one_class_is_no_choice(unhooked):
         (np.ones((7, 3)), ValueError, r"got \(7, 3\); map over a batch with jax.vmap"),
         (np.array([1, np.nan, np.inf]), ValueError, r"got 2 that are nan or inf, .* column 1"),
         (np.ones(3) * 1j, TypeError, r"x: expected real numbers, got complex"),
+        (["a", "b", "c"], TypeError, r"x: expected numbers of one shape, got list"),
+        (np.array(["a", "b", "c"]), TypeError, r"of one shape, got ndarray of <U1"),
     ],
 )
 def test_bad_examples(net, params, x, error, sentence, unhooked):

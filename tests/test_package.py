@@ -53,7 +53,16 @@ def imported(path):
 
 def test_the_library_imports_little_and_downwards():
     order = (
-        *("compiled", "activations", "tasks", "layers", "network", "initializers", "backprop"),
+        *(
+            "compiled",
+            "loops",
+            "activations",
+            "tasks",
+            "layers",
+            "network",
+            "initializers",
+            "backprop",
+        ),
         *("blockfloat", "signal", "flow", "quadrature", "meanfield", "verdict", "spectrum"),
         *("scores", "divergence", "training", "fit"),
     )

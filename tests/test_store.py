@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 import jaxnn
+from experiments.__main__ import main
 from experiments.learning import data
 from experiments.runs import files, store
 from experiments.runs.store import PARTS, ROWS, RUN, Store
@@ -278,6 +279,46 @@ def test_files_of_no_run_are_not_touched(folder, tmp_path):
     (mine / "novel.txt").write_text("mine")
     opened(mine, overwrite=True)
     assert sorted(contents(mine)) == [".lock", "novel.txt", RUN]
+
+
+def test_strangers_among_the_parts_stay(folder):
+    parts = folder / PARTS
+    (parts / "2024").mkdir()
+    for name in ("notes.txt", "a.parquet", "2024/photo"):
+        (parts / name).write_text("mine")
+    (parts / "00000003.0123456789abcdef").mkdir()  # a checkpoint
+    kept = opened(folder)
+    assert kept.read("a") is not None
+    kept.close()
+    kept = opened(folder, overwrite=True)
+    assert kept.read("a") is None
+    kept.close()
+    assert sorted(path.name for path in parts.rglob("*")) == [
+        "2024", "a.parquet", "notes.txt", "photo",
+    ]  # fmt: skip
+    opened(folder)  # they are no run of their own
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("link", "it is a link to nothing"),
+        ("/", "it is the root of all files"),
+        ("n" * 300, "File name too long"),
+        ("file", "Not a directory"),
+    ],
+)
+def test_folders_that_cannot_be(tmp_path, name, reason):
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match=rf"^out: cannot write into [^:]+: {reason}; choose another"):
+        opened(tmp_path / name / ("in" if name == "file" else ""))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
+
+
+def test_an_empty_name_is_no_folder(capsys):
+    assert main(["depth", "--out", ""]) == 2
+    assert capsys.readouterr().err == "error: out: expected a folder, got an empty name\n"
 
 
 def test_parts_that_were_taken_away_are_made_anew(folder):

@@ -7,6 +7,7 @@ import re
 import signal
 import threading
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -225,6 +226,17 @@ def test_a_bar_where_there_is_a_terminal(kept, capsys, monkeypatch):
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
     assert re.search(r"number 5 +━+ 6/6 \d+ cells/min, 0 s of it compiling, left", text)
     assert re.search(r"━━━━━━╸━+ 2/6 0 cells/min, 0 s of it compiling, left -:--:--", text)
+
+
+def test_a_narrow_terminal_has_the_bar_and_the_time(kept, capsys, monkeypatch):
+    monkeypatch.setattr(Cell, "label", "a long name of a cell, " * 4)
+    options = {"force_terminal": True, "width": 80}
+    monkeypatch.setattr(sweep, "Console", partial(sweep.Console, **options))
+    measure(kept(), CELLS, Measured(), quiet=False)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
+    lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
+    assert re.fullmatch(r"a long name of .*… ━+ 6/6 left 0:00:00", lines[-1].strip())
+    assert max(map(len, lines)) <= 80
 
 
 @dataclass(frozen=True)

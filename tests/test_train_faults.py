@@ -108,3 +108,35 @@ def test_a_signal_finishes_the_epoch(tmp_path, env, whole):
         process.communicate(timeout=600)
     assert process.returncode == 0
     assert_same(out, whole)
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, env):
+    """Of a limit to the size of files, and with no traceback of the library that writes them."""
+    limited = (
+        "import resource, runpy, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))\n"
+        "runpy.run_module('experiments', run_name='__main__')\n"
+    )
+    arguments = [
+        "train",
+        "--data",
+        "iris",
+        "--hidden",
+        "2x64",
+        "--epochs",
+        "3",
+        "--checkpoint",
+        "0",
+    ]
+    arguments += ["--quiet", "--no-cache", "--out", str(tmp_path / "run")]
+    answer = subprocess.run(
+        [sys.executable, "-c", limited, *arguments],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    sentence = f"error: out: cannot write a checkpoint into {tmp_path}/run/parts: File too large\n"
+    assert (answer.returncode, answer.stderr) == (1, sentence)

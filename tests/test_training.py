@@ -490,6 +490,15 @@ WRONG = {
     r"y: expected shape \(22, 3\) .*, got \(21, 3\)": {"ys": np.ones((21, 3))},
     r"x: expected shape \(B, 4\), .* got \(22, 5\)": {"xs": np.ones((22, 5))},
     r"key: expected one, such as jax.random.key\(0\), got None": {"key": None},
+    r"key: expected one key, such as jax.random.key\(0\), got 7": {"key": 7},
+    r"key: expected one key, .*, got key<fry> of shape \(2,\)": {
+        "key": jax.random.split(jax.random.key(0))
+    },
+    r"optimizer: expected one of optax, such as optax.adam\(1e-3\), got 0.1": {"optimizer": 0.1},
+    r"optimizer: expected one of optax, .*, got None": {"optimizer": None},
+    r"y: expected numbers of one shape, got ndarray of <U1; np.unique": {
+        "ys": np.array(["a"] * 22)
+    },
     r"depth: expected parameters with exactly one run, got 0": {"depth": 1},
     r"theta\[1\], b\[1\]: expected finite numbers, got some nan or inf": {"params": "nan"},
 }
@@ -505,6 +514,20 @@ def test_wrong_arguments_are_told_in_one_sentence(key, sentence, unhooked):
     with pytest.raises((ValueError, TypeError), match=f"^{sentence}") as raised:
         jaxnn.fit(net, **given)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("form", [jax.jit, lambda f: jax.vmap(f, axis_size=2, in_axes=0)])
+def test_fit_is_called_outside_of_jit_and_vmap(key, form):
+    net, params, xs, ys = problem(key)
+
+    def fit(key):
+        return jaxnn.fit(net, params, xs, ys, SGD, epochs=1, batch=BATCH, key=key).params
+
+    sentence = (
+        r"^fit, each_epoch: expected known values, got traced ones, .* with jaxnn.epoch inside"
+    )
+    with pytest.raises(TypeError, match=sentence):
+        form(fit)(jax.random.split(key) if form is not jax.jit else key)
 
 
 def test_a_key_beside_a_state_and_uneven_lengths_are_refused(key):

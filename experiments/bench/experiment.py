@@ -86,7 +86,7 @@ def prepare(settings: Settings) -> Plan:
     Raises:
         ValueError: one sentence; nothing has been written then.
     """
-    runtime.check(settings, several=(), counts=("pairs",))
+    runtime.check(settings)
     table = rows(settings.quick)
     names = [row.name for row in table]
     for name in settings.row:

@@ -84,11 +84,16 @@ class Plan(experiment.Plan):
         """The shape and task of each data set, by name, and a checksum."""
         return data.source(d.table for d in self.datasets.values())
 
+    @property
+    def work(self) -> Work:
+        """The cost of all cells, which come one after the other."""
+        works = [work(cell.networks) for cell in self.cells]
+        most = max(each.bytes for each in works)
+        return Work(sum(each.flops for each in works), most, "width, depths, batch or seeds")
+
     def estimate(self) -> str:
         """Return the cost of the run in words."""
-        works = [work(cell.networks) for cell in self.cells]
-        total = Work(sum(each.flops for each in works), max(each.bytes for each in works))
-        return f"{len(self.cells)} cells of {self.settings.seeds} seeds, {total}"
+        return f"{len(self.cells)} cells of {self.settings.seeds} seeds, {self.work}"
 
 
 def prepare(settings: Settings) -> Plan:
@@ -98,12 +103,12 @@ def prepare(settings: Settings) -> Plan:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
     """
     axes = ("depths", "activations", "sigma_b", "width", "batch", "dtype", "data")
-    runtime.check(settings, several=axes, counts=("seeds",))
+    runtime.check(settings, several=axes)
     for dtype in settings.dtype:
         if dtype not in DTYPES:
             raise ValueError(f"dtype: expected some of {', '.join(DTYPES)}, got {dtype!r}")
     loaded = data.by_name(data.load, settings.data, settings)
-    cells = tuple(_cells(settings, loaded))
+    cells = grid.cells(_cells(settings, loaded))
     return Plan(replace(settings, data=tuple(loaded)), loaded, cells)
 
 

@@ -85,7 +85,7 @@ def prepare(settings: Settings) -> Plan:
     Raises:
         ValueError: one sentence; nothing has been written then.
     """
-    runtime.check(settings, several=(), counts=())
+    runtime.check(settings)
     names = [law.name for law in LAWS]
     for name in settings.law:
         if name not in names:

@@ -91,8 +91,10 @@ def work(networks: Networks) -> Work:
     used = networks.net.sizes[: 1 + networks.depth] + networks.net.sizes[-1:]
     flops = 6.0 * networks.batch * sum(n * m for n, m in pairwise(used))
     entry = jnp.dtype(networks.dtype).itemsize
-    each = entry * (products + 2 * networks.batch * float(np.sum(sizes)))
-    return Work(len(networks.seeds) * flops, len(networks.seeds) * each)
+    seeds = len(networks.seeds)
+    at_once = min(seeds, jax.local_device_count())  # a device takes its seeds one by one
+    signals = 2 * networks.batch * float(np.sum(sizes))
+    return Work(seeds * flops, entry * (seeds * products + at_once * signals))
 
 
 class Draw(NamedTuple):

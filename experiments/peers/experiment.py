@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ from experiments.learning.measures import METRIC
 from experiments.peers import picture, report
 from experiments.peers.columns import COLUMNS
 from experiments.peers.report import OURS, THEIRS
-from experiments.runs import experiment, runtime, sweep
-from experiments.runs.experiment import Conclusion, Experiment
+from experiments.runs import experiment, grid, runtime, sweep
+from experiments.runs.experiment import Conclusion, Experiment, Work
 from experiments.runs.store import Store
 
 CHART = "peers"
@@ -84,9 +85,19 @@ class Plan(experiment.Plan):
         """The shape and task of each table, by name, and a checksum."""
         return data.source(self.tables.values())
 
+    @property
+    def work(self) -> Work:
+        """The cost of one network after the other: θ, Δθ and adam's two moments."""
+        widths = self.settings.hidden
+        inputs = max(table.frame.width for table in self.tables.values())
+        weights = float(sum(n * m for n, m in pairwise((inputs, *widths))))
+        rows = max(len(table.y) for table in self.tables.values())
+        flops = 6 * weights * rows * self.settings.epochs * 2 * len(self.cells)
+        return Work(flops, 16 * weights, "hidden")
+
     def estimate(self) -> str:
         """Return the cost of the run in words."""
-        return f"{2 * len(self.cells)} networks of {self.settings.epochs} epochs"
+        return f"{2 * len(self.cells)} networks of {self.settings.epochs} epochs, {self.work}"
 
 
 def prepare(settings: Settings) -> Plan:
@@ -95,8 +106,7 @@ def prepare(settings: Settings) -> Plan:
     Raises:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
     """
-    counts = ("hidden", "epochs", "batch", "seeds")
-    runtime.check(settings, several=("data", "hidden"), counts=counts)
+    runtime.check(settings, several=("data", "hidden"))
     if not 0 < settings.rate < float("inf"):
         raise ValueError(f"rate: expected a finite number > 0, got {settings.rate:g}")
     if settings.activation not in ACTIVATIONS:
@@ -108,7 +118,7 @@ def prepare(settings: Settings) -> Plan:
     for table in tables.values():
         splits.split(table, 0, settings.test, settings.seed)
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    cells = tuple(Cell(name, seed) for name in tables for seed in seeds)
+    cells = grid.cells(Cell(name, seed) for name in tables for seed in seeds)
     return Plan(replace(settings, data=tuple(tables)), tables, cells)
 
 

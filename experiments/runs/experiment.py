@@ -17,10 +17,10 @@ from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import polars as pl
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from experiments.pages import charts, report
-from experiments.runs import files, grid, runtime
+from experiments.runs import files, grid, runtime, streams
 from experiments.runs.schema import Column
 from experiments.runs.store import ROWS, RUN, Store
 
@@ -29,10 +29,16 @@ R = TypeVar("R")
 
 
 class Work(NamedTuple):
-    """The cost of a run: floating-point operations, and bytes at most at a time if known."""
+    """The cost of a run.
+
+    flops: floating-point operations.
+    bytes: at most at a time; 0 if that is little.
+    smaller: the settings that bytes grow with.
+    """
 
     flops: float
     bytes: float = 0.0
+    smaller: str = "the run"
 
     def __str__(self) -> str:
         words = f"{self.flops:.2g} floating-point operations"
@@ -49,6 +55,11 @@ class Plan(ABC):
     def source(self) -> Mapping[str, object]:
         """Entries of run.json that identify the data of the run, besides the settings."""
         return {}
+
+    @property
+    def work(self) -> Work:
+        """The cost of the run in numbers."""
+        return Work(0.0)
 
     @abstractmethod
     def estimate(self) -> str:
@@ -153,12 +164,14 @@ def run(experiment: Experiment[P, R], plan: P, store: Store | None) -> bool:
         return finished
     conclusion = experiment.conclude(plan, results)
     write(store, conclusion, started, finished)
-    Console().print(experiment.table(conclusion.rows))
-    print(*conclusion.verdicts, f"in {store.folder}: {_listed(conclusion)}", sep="\n")
+    console = streams.console()
+    streams.table(experiment.table(conclusion.rows), console)
+    where = f"in {store.folder}: {_listed(conclusion)}"
+    streams.sentences([*conclusion.verdicts, where], console)
     if conclusion.failure is not None:
         raise runtime.FailedError(conclusion.failure)
     if conclusion.summary:
-        print(conclusion.summary)
+        streams.sentences([conclusion.summary], console)
     return finished
 
 

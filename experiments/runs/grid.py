@@ -9,12 +9,17 @@ import math
 import tomllib
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import tomli_w
 
-MOST_VALUES = 100_000  # of one range: more is a slip of the pen
+# More is a slip of the pen: values of one range, or cells of a grid; and a whole number, such as
+# layers, units, examples or epochs.
+MOST_VALUES, MOST = 100_000, 1_000_000
+
+C = TypeVar("C")
 
 
 def numbers(name: str, texts: Iterable[str]) -> tuple[float, ...]:
@@ -31,18 +36,45 @@ def numbers(name: str, texts: Iterable[str]) -> tuple[float, ...]:
 
 
 def integers(name: str, texts: Iterable[str], least: int = 1) -> tuple[int, ...]:
-    """Return the integers, at least `least`, that texts stand for; else like `numbers`.
+    """Return the integers, from `least` to MOST, that texts stand for; else like `numbers`.
 
     Example:
         >>> integers("depths", ["1:8:*2", "10"])
         (1, 2, 4, 8, 10)
     """
     values = numbers(name, texts)
-    wrong = [v for v in values if v != int(v) or v < least]
-    if wrong:
-        wanted = "positive integers" if least == 1 else f"integers from {least}"
-        raise ValueError(f"{name}: expected {wanted}, got {wrong[0]:g}")
+    check_whole(name, values, least)
     return tuple(int(v) for v in values)
+
+
+def check_whole(name: str, values: Iterable[float], least: int = 1) -> None:
+    """Check that numbers are integers from `least` to MOST.
+
+    Raises:
+        ValueError: a one-line error that names the setting.
+    """
+    for value in values:
+        large = abs(value) >= 1e15
+        got = (
+            f"{Decimal(value):.1e}" if large else f"{int(value) if value == int(value) else value}"
+        )
+        if value < least or (not large and value != int(value)):
+            wanted = "positive integers" if least == 1 else f"integers from {least}"
+            raise ValueError(f"{name}: expected {wanted}, got {got}")
+        if value > MOST:
+            raise ValueError(f"{name}: expected at most {MOST}, got {got}")
+
+
+def cells(each: Iterable[C]) -> tuple[C, ...]:
+    """Return the cells of a grid.
+
+    Raises:
+        ValueError: more than MOST_VALUES.
+    """
+    some = tuple(islice(each, MOST_VALUES + 1))
+    if len(some) > MOST_VALUES:
+        raise ValueError(f"grid: expected at most {MOST_VALUES} cells, got more; give fewer values")
+    return some
 
 
 def _range(name: str, text: str) -> list[float]:

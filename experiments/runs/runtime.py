@@ -1,6 +1,7 @@
 """The ground that experiments run on: common options, devices, processes, versions."""
 
 import contextlib
+import dataclasses
 import logging
 import os
 import platform
@@ -18,6 +19,8 @@ import jax
 import numpy as np
 import platformdirs
 import tyro
+
+from experiments.runs import grid
 
 log = logging.getLogger("jaxnn.experiments")
 
@@ -55,9 +58,9 @@ class Options:
     """One of several processes that share a sweep; on Slurm, GKE and TPU pods that is enough."""
     coordinator: str | None = field(default=None, metadata=HOW)
     """For --distributed elsewhere: HOST:PORT of process 0."""
-    processes: int | None = field(default=None, metadata=HOW)
+    processes: int | None = field(default=None, metadata=HOW | {"least": 1})
     """For --distributed elsewhere: how many processes there are."""
-    process: int | None = field(default=None, metadata=HOW)
+    process: int | None = field(default=None, metadata=HOW | {"least": 0})
     """For --distributed elsewhere: which one this is, from 0."""
 
 
@@ -74,7 +77,15 @@ def start(options: Options) -> None:
         if any(value is not None for value in elsewhere):
             raise ValueError("distributed: expected with --coordinator, --processes and --process")
         _use_every_core()
-        return
+    else:
+        _find_each_other(*elsewhere)
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise ValueError(f"JAX_PLATFORMS: {_first_line(error)}") from None
+
+
+def _find_each_other(*elsewhere: Any) -> None:
     try:
         jax.distributed.initialize(*elsewhere)
     except (ValueError, RuntimeError) as error:
@@ -158,20 +169,19 @@ def together() -> Iterator[None]:
 
 def leave(code: int) -> NoReturn:
     """End the process; a failed one does not wait minutes for partners that are gone."""
-    sys.stdout.flush()
     sys.stderr.flush()
     if code and jax.distributed.is_initialized() and jax.process_count() > 1:
         os._exit(code)
     sys.exit(code)
 
 
-def check(settings: Any, several: Sequence[str], counts: Sequence[str]) -> None:
-    """Check the settings of these names, and the seed.
+def check(settings: Any, several: Sequence[str] = ()) -> None:
+    """Check the number of values of settings, and every whole number.
 
     Args:
-        settings: the dataclass of an experiment, with a `seed`.
+        settings: the dataclass of an experiment, with a `seed`, and perhaps the number of `seeds`.
+            A whole number is at least 1, or the `least` of the field's metadata.
         several: names of settings with at least one value.
-        counts: names of settings that are positive integers, or tuples of them.
 
     Raises:
         ValueError: a one-line error that names the setting.
@@ -179,12 +189,18 @@ def check(settings: Any, several: Sequence[str], counts: Sequence[str]) -> None:
     for name in several:
         if not getattr(settings, name):
             raise ValueError(f"{name}: expected at least one, got none")
-    for name in counts:
-        values = np.atleast_1d(getattr(settings, name))
-        if np.any(values < 1):
-            raise ValueError(f"{name}: expected positive integers, got {values.min()}")
+    for each in dataclasses.fields(settings):
+        value = getattr(settings, each.name)
+        values = value if isinstance(value, tuple) else (value,)
+        whole = [v for v in values if isinstance(v, int) and not isinstance(v, bool)]
+        if each.name != "seed":
+            grid.check_whole(each.name, whole, each.metadata.get("least", 1))
     if not 0 <= settings.seed < 2**31:
         raise ValueError(f"seed: expected an integer from 0 to 2^31 - 1, got {settings.seed}")
+    if settings.seed + getattr(settings, "seeds", 1) > 2**31:
+        raise ValueError(
+            f"seeds: expected the last one below 2^31, got {settings.seeds} from {settings.seed}"
+        )
 
 
 def provenance(started: datetime, **more: Any) -> dict[str, Any]:

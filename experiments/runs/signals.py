@@ -1,60 +1,107 @@
-"""Ctrl-C and requests to terminate: work in progress is finished and stored first."""
+"""Ctrl-C and requests to terminate: from the first moment to the last they end the process.
+
+While cells are measured, the one in progress is finished and stored first. A thread listens: the
+main one hears nothing while it imports, XLA compiles or computes, or a picture is drawn.
+"""
 
 import contextlib
 import os
 import signal
-import socket
 import sys
 import threading
-from collections.abc import Iterator
-
-from rich.console import Console
+from collections.abc import Callable, Iterator
 
 INTERRUPTED = 130  # the exit code
+STOPPED = "stopped"
 GOES_ON = "stopped; the same command again goes on"
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def end_at_once(sentence: str = STOPPED) -> Callable[[], None]:
+    """Let each signal from now on end the process, with a sentence on stderr.
+
+    A package that is imported may take a signal for itself: then call it again.
+
+    Returns:
+        The function that undoes it.
+    """
+    return _listen(lambda _: _end(sentence))
+
+
+@contextlib.contextmanager
+def ending(sentence: str) -> Iterator[None]:
+    """Let signals end the process inside, with this sentence."""
+    if threading.current_thread() is not threading.main_thread():  # signals do not arrive here
+        yield
+        return
+    undo = end_at_once(sentence)
+    try:
+        yield
+    finally:
+        undo()
 
 
 @contextlib.contextmanager
 def interruptible(stopping: str) -> Iterator[list[int]]:
     """Yield a list that is empty until Ctrl-C or a request to terminate; a second ends the process.
 
-    A thread listens for them: the main one hears nothing while XLA compiles or computes.
-
     Args:
         stopping: the answer to the first one.
     """
     stopped: list[int] = []
+
+    def answer(number: int) -> None:
+        if stopped:
+            _end(GOES_ON)
+        _say(stopping)
+        stopped.append(number)
+
     if threading.current_thread() is not threading.main_thread():  # signals do not arrive here
         yield stopped
         return
-    heard, told = socket.socketpair()
-    told.setblocking(False)
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def listen() -> None:
-        while number := heard.recv(1):
-            if number[0] not in signals:
-                continue
-            with contextlib.suppress(OSError):  # the terminal may be gone
-                print(GOES_ON if stopped else stopping, file=sys.stderr, flush=True)
-            if stopped:
-                Console(file=sys.__stderr__).show_cursor()
-                os._exit(INTERRUPTED)
-            stopped.append(number[0])
-
-    listener = threading.Thread(target=listen, daemon=True)
-    listener.start()
-    before = [(number, signal.signal(number, lambda *_: None)) for number in signals]
-    fd = signal.set_wakeup_fd(told.fileno())
+    undo = _listen(answer)
     try:
         yield stopped
     except KeyboardInterrupt:
         pass  # finished work is in the store
     finally:
+        undo()
+
+
+def _listen(answer: Callable[[int], None]) -> Callable[[], None]:
+    """Call `answer` with the number of each signal, in a thread; return how to undo it."""
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+
+    def listen() -> None:
+        while number := os.read(heard, 1):
+            if number[0] in SIGNALS:
+                answer(number[0])
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    before = [(number, signal.signal(number, lambda *_: None)) for number in SIGNALS]
+    fd = signal.set_wakeup_fd(told)
+
+    def undo() -> None:
         signal.set_wakeup_fd(fd)
         for number, handler in before:
             signal.signal(number, handler)
-        told.close()
+        os.close(told)
         listener.join()
-        heard.close()
+        os.close(heard)
+
+    return undo
+
+
+def _say(sentence: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+        print(sentence, file=sys.stderr, flush=True)
+
+
+def _end(sentence: str) -> None:
+    if "rich.console" in sys.modules:  # only a view hides the cursor
+        with contextlib.suppress(OSError, ValueError):
+            sys.modules["rich.console"].Console(file=sys.__stderr__).show_cursor()
+    _say(sentence)
+    os._exit(INTERRUPTED)

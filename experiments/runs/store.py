@@ -7,9 +7,11 @@ not there. At the end the parts become `rows.parquet`.
 """
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ import jaxnn
 from experiments.runs import files
 
 ROWS, RUN, PARTS, LOCK = "rows.parquet", "run.json", "parts", ".lock"
+# The parts of a run: cells, and checkpoints, which are folders. Nothing else in `parts` is touched.
+CELL = re.compile(r".+\.[0-9a-f]{16}\.parquet")
+CHECKPOINT = re.compile(r"[0-9]{8,}\.[0-9a-f]{16}")
 SCHEMA_VERSION = 3
 
 
@@ -50,9 +55,9 @@ class Store:
         self._names = names
         self._parts: dict[str, list[Path]] = {}
         self._schema: pl.Schema | None = None
-        created = not folder.exists()
         self._lock = filelock.FileLock(folder / LOCK)
         try:
+            created = _is_new(folder)
             folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
@@ -61,9 +66,10 @@ class Store:
                 "folder with --out"
             ) from None
         except OSError as error:
+            name = str(folder)
             raise OSError(
-                f"out: cannot write into {folder}: {error.strerror}; choose another folder with "
-                "--out"
+                f"out: cannot write into {name if len(name) <= 200 else name[:200] + '…'}: "
+                f"{error.strerror or error}; choose another folder with --out"
             ) from None
         try:
             self._claim(overwrite)
@@ -81,7 +87,7 @@ class Store:
         if stored is None:
             names = (ROWS, *self._names)
             taken = [name for name in names if (self.folder / name).exists()]
-            taken += [PARTS] if any(parts.glob("*")) else []
+            taken += [PARTS] if _own(parts) else []
             if taken:
                 raise FileExistsError(
                     f"out: {self.folder} already holds {', '.join(taken)}, of no run that can be "
@@ -97,16 +103,23 @@ class Store:
         parts.mkdir(exist_ok=True)
         for unfinished in (*self.folder.glob(files.UNFINISHED), *parts.glob(files.UNFINISHED)):
             shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
-        for part in sorted(parts.glob("*.parquet")):
+        for part in _own(parts):
             self._parts.setdefault(part.name.rsplit(".", 2)[0], []).append(part)
         if stored is None:
             self.write_run({"finished": False})
 
     def _clear(self) -> None:
-        if (self.folder / PARTS).exists():
-            shutil.rmtree(self.folder / PARTS)
-        for name in (RUN, ROWS, *self._names):
-            (self.folder / name).unlink(missing_ok=True)
+        """Delete what a run has written, and nothing else."""
+        try:
+            for part in _own(self.folder / PARTS):
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
+            for name in (RUN, ROWS, *self._names):
+                (self.folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"out: cannot replace {error.filename}: {error.strerror}; choose another folder "
+                "with --out"
+            ) from None
 
     def close(self) -> None:
         """Release the folder. The lock's file stays: another process may be waiting for it."""
@@ -164,6 +177,25 @@ class Store:
         """Write run.json: the run's identity, and `about` its machine and results."""
         text = json.dumps({"what": self.what, **about}, indent=2, ensure_ascii=False, default=str)
         self.write(RUN, (text + "\n").encode("utf-8"))
+
+
+def _own(parts: Path) -> list[Path]:
+    """The parts that runs have written, sorted."""
+    own = (CELL, CHECKPOINT)
+    return sorted(p for p in parts.glob("*") if any(name.fullmatch(p.name) for name in own))
+
+
+def _is_new(folder: Path) -> bool:
+    """Return whether a folder is still to be created.
+
+    Raises:
+        OSError: it cannot be one, with the reason as its `strerror`.
+    """
+    if folder.is_symlink() and not folder.exists():
+        raise OSError(errno.ENOENT, "it is a link to nothing")
+    if folder.resolve() == Path(folder.resolve().anchor):
+        raise OSError(errno.EPERM, "it is the root of all files")
+    return not folder.exists()
 
 
 def _name_of(cell: str, content: bytes) -> str:

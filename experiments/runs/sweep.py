@@ -27,6 +27,9 @@ log = logging.getLogger("jaxnn.experiments")
 
 COMPILING = "/jax/core/compile/"  # what JAX calls the durations of tracing, lowering and compiling
 LINE_EVERY = 5.0  # seconds, if the progress is plain lines
+# Characters of the live view: from the bar to the time that is left, and how many cells a minute,
+# which a narrow terminal has no room for.
+BAR_TO_TIME, RATE, RATE_FROM = 50, 40, 110
 STOPPING = "stopping when this cell is done; again to stop now"
 
 C = TypeVar("C", bound="Cell")
@@ -167,14 +170,17 @@ def _view(cells: Sequence[Cell], missing: list[bool], quiet: bool) -> Iterator[T
 def _live(
     console: Console, clock: Clock, cells: Sequence[Cell], missing: list[bool]
 ) -> Iterator[Tell]:
+    rate = "{task.fields[rate]}, left" if console.width >= RATE_FROM else "left"
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}, left"),
+        TextColumn(rate),
         TimeRemainingColumn(),
     )
-    width = max((len(cell.label) for cell in cells), default=0)  # so that the bar does not jump
+    room = console.width - (BAR_TO_TIME if console.width < RATE_FROM else BAR_TO_TIME + RATE)
+    longest = max((len(cell.label) for cell in cells), default=0)
+    width = max(min(longest, room), 1)  # the same for all cells, so that the bar does not jump
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(
             "", total=len(cells), completed=missing.count(False), rate=clock.rate(0)
@@ -187,7 +193,8 @@ def _live(
                 done += 1
                 progress.update(bar, advance=1, rate=clock.rate(done))
             else:
-                progress.update(bar, description=cell.label.ljust(width))
+                label = cell.label if len(cell.label) <= width else f"{cell.label[: width - 1]}…"
+                progress.update(bar, description=label.ljust(width))
 
         yield tell
 

@@ -114,11 +114,16 @@ class Plan(experiment.Plan):
         """The depths, ascending."""
         return sorted(grid.integers("depths", self.settings.depths))
 
-    def estimate(self) -> str:
-        """Return the cost of the run in words: some four products of n × n matrices a factor."""
+    @property
+    def work(self) -> Work:
+        """The cost of the run: some four products of n × n matrices a factor."""
         n, jacobians = self.settings.width, self.settings.examples * len(self.cells)
-        work = Work(8.0 * n**3 * sum(self.depths) * jacobians, 4 * n**2 * (self.depths[-1] + 2))
-        return f"{len(self.cells)} cells, {work}"
+        flops = 8.0 * n**3 * sum(self.depths) * jacobians
+        return Work(flops, 4.0 * n**2 * (self.depths[-1] + 2), "width or depths")
+
+    def estimate(self) -> str:
+        """Return the cost of the run in words."""
+        return f"{len(self.cells)} cells, {self.work}"
 
 
 def prepare(settings: Settings) -> Plan:
@@ -127,11 +132,7 @@ def prepare(settings: Settings) -> Plan:
     Raises:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
     """
-    runtime.check(
-        settings,
-        several=("depths", "activations", "weights"),
-        counts=("width", "examples", "seeds"),
-    )
+    runtime.check(settings, several=("depths", "activations", "weights"))
     depths = grid.integers("depths", settings.depths)
     for name in ("sigma_w", "sigma_b", "q0"):
         _check_scale(name, getattr(settings, name))
@@ -146,7 +147,7 @@ def prepare(settings: Settings) -> Plan:
         q1 = sigma_w[name] ** 2 * settings.q0 + settings.sigma_b**2
         variances = slope_variance(name, sigma_w[name], settings.sigma_b, q1, max(depths))
         slopes[name] = np.asarray(variances, np.float64)
-    return Plan(settings, sigma_w, slopes, tuple(_cells(settings)))
+    return Plan(settings, sigma_w, slopes, grid.cells(_cells(settings)))
 
 
 def _check_scale(name: str, value: float | None) -> None:

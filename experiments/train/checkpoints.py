@@ -6,7 +6,11 @@ stay: if the last one is corrupt, a run resumes from the one before.
 """
 
 import hashlib
+import logging
+import re
 import shutil
+import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +18,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from experiments.runs import files
+from experiments.runs.store import CHECKPOINT
 
 STAY = 2
+SYSTEM = re.compile(r": ([^:\[]+) \[os_error_code")  # what it said, within what Orbax says
 
 
 class Checkpoints:
@@ -31,6 +37,7 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         self.broken: list[str] = []
+        _say_once()
         self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
 
     def latest(self, like: Any) -> Any | None:
@@ -64,13 +71,33 @@ class Checkpoints:
             unfinished.replace(self.folder / f"{epoch:08d}.{_checksum(unfinished)}")
             files.sync(self.folder)
         except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().partition("\n")[0]
+            line = str(error).strip().partition("\n")[0]
+            system = SYSTEM.search(line)
+            reason = system[1] if system else line
             raise OSError(f"out: cannot write a checkpoint into {self.folder}: {reason}") from None
         for path in self._by_epoch()[:-STAY]:
             shutil.rmtree(path)
 
     def _by_epoch(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("[0-9]*") if path.is_dir())
+        paths = (path for path in self.folder.glob("[0-9]*") if path.is_dir())
+        return sorted(path for path in paths if CHECKPOINT.fullmatch(path.name))
+
+
+@cache
+def _say_once() -> None:
+    """Leave a write that fails to the error that is raised.
+
+    Orbax logs it too, with a traceback, and the threads of TensorStore print more of them, of
+    callbacks that come after the loop which waits for them is closed.
+    """
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    show = sys.unraisablehook
+
+    def show_others(error: Any) -> None:
+        if str(error.exc_value) != "Event loop is closed":
+            show(error)
+
+    sys.unraisablehook = show_others
 
 
 def _checksum(folder: Path) -> str:

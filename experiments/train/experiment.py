@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 import jaxnn
 from experiments.learning import data, model, optimizers, splits
@@ -74,7 +75,7 @@ class Settings(runtime.Options, data.Options):
     """Fraction of the rows that is held out until the end."""
     seed: int = 0
     """Seed of the split, the weights and the batches."""
-    looks: int | None = None
+    looks: int | None = field(default=None, metadata={"least": 2})
     """The number of looks at the gradient, evenly spaced; by default as many as should take 5 % of
     the time, two at least."""
     checkpoint: float = field(default=10.0, metadata=runtime.HOW)
@@ -107,15 +108,33 @@ class Plan(experiment.Plan):
         batch = min(s.batch, len(parts.training.x))
         return Recipe(self.net, self.optimizer, sets, test, s.epochs, batch, s.patience, s.looks)
 
+    @property
+    def products(self) -> float:
+        """The number of weights: of products for each example."""
+        return float(sum(n * m for n, m in pairwise(self.net.sizes)))
+
+    @property
+    def work(self) -> Work:
+        """The cost of the run: three products a layer and example.
+
+        In memory are the parameters, those of the best epoch, the gradient and what the optimiser
+        adds; a batch's z and a in every layer; and the measures after each epoch.
+        """
+        epochs, sizes = self.settings.epochs, self.net.sizes
+        added = jax.tree.leaves(jax.eval_shape(self.optimizer.init, np.zeros(1, np.float32)))
+        moments = sum(leaf.shape == (1,) for leaf in added)
+        rows = min(self.settings.batch, len(self.split.training.x))
+        most = 4 * (3 + moments) * self.products + 8.0 * rows * sum(sizes) + 48.0 * epochs
+        flops = 6 * self.products * len(self.split.training.x) * epochs
+        return Work(flops, most, "hidden, batch or epochs")
+
     def estimate(self) -> str:
-        """Return the cost of the run in words: three products a layer and example."""
-        products = float(sum(n * m for n, m in pairwise(self.net.sizes)))
+        """Return the cost of the run in words."""
         rows = {name: len(part.x) for name, part in self.split.parts.items()}
-        work = Work(6 * products * rows["training"] * self.settings.epochs)
         return (
             f"{self.table}; {self.net.sizes[0]} features, {len(self.net.sizes) - 2} hidden layers, "
-            f"{products:.3g} weights; rows: {', '.join(f'{n} {k}' for n, k in rows.items())}; "
-            f"{work} at most"
+            f"{self.products:.3g} weights; rows: {', '.join(f'{n} {k}' for n, k in rows.items())}; "
+            f"{self.work}"
         )
 
 
@@ -125,11 +144,7 @@ def prepare(settings: Settings) -> Plan:
     Raises:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
     """
-    runtime.check(settings, several=(), counts=("epochs", "batch"))
-    for name in ("patience", "looks"):
-        value, least = getattr(settings, name), 1 if name == "patience" else 2
-        if value is not None and value < least:
-            raise ValueError(f"{name}: expected an integer from {least}, got {value}")
+    runtime.check(settings)
     if settings.patience is not None and settings.validation == 0:
         raise ValueError("patience: expected --validation above 0 with it, got 0")
     for name, most in (("rate", math.inf), ("sigma_b", math.inf), ("checkpoint", math.inf),

@@ -83,12 +83,18 @@ class Plan(experiment.Plan):
         """The shape and task of the data, and a checksum."""
         return data.source([self.dataset.table])
 
-    def estimate(self) -> str:
-        """Return the cost of the run in words: three products a layer and step."""
+    @property
+    def work(self) -> Work:
+        """The cost of the run: three products a layer and step; θ, Δθ and its momentum."""
         s = self.settings
         layers = sum(cell.depth for cell in self.cells) * len(self.sigma_w)
-        work = Work(6.0 * s.batch * s.width**2 * s.steps * layers)
-        return f"{len(self.cells)} cells of {len(self.sigma_w)} networks, {work}"
+        most = max(cell.depth for cell in self.cells)
+        flops = 6.0 * s.batch * s.width**2 * s.steps * layers
+        return Work(flops, 12.0 * s.width**2 * most + 4.0 * s.batch * s.steps, "width or depths")
+
+    def estimate(self) -> str:
+        """Return the cost of the run in words."""
+        return f"{len(self.cells)} cells of {len(self.sigma_w)} networks, {self.work}"
 
 
 def prepare(settings: Settings) -> Plan:
@@ -97,11 +103,7 @@ def prepare(settings: Settings) -> Plan:
     Raises:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
     """
-    runtime.check(
-        settings,
-        several=("depths", "sigma_w_squared"),
-        counts=("width", "steps", "batch", "seeds"),
-    )
+    runtime.check(settings, several=("depths", "sigma_w_squared"))
     for name in ("sigma_b_squared", "rate", "momentum"):
         value = getattr(settings, name)
         if not 0 <= value < np.inf:
@@ -115,7 +117,7 @@ def prepare(settings: Settings) -> Plan:
         raise ValueError(f"data: expected classes to tell apart, got {dataset}")
     depths = sorted(grid.integers("depths", settings.depths))
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    cells = tuple(Cell(depth, seed) for seed in seeds for depth in depths)
+    cells = grid.cells(Cell(depth, seed) for seed in seeds for depth in depths)
     sigma_w = tuple(float(v) ** 0.5 for v in sorted(squares))
     return Plan(replace(settings, data=dataset.name), dataset, sigma_w, cells)
 

@@ -1,0 +1,74 @@
+"""Memory: how much there is, and one sentence for a run that needs more.
+
+What the machine does not have it may promise nevertheless, and end the process later without a
+word; so the estimate of a run is compared first.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+
+CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+EXHAUSTED = re.compile("RESOURCE_EXHAUSTED|[Oo]ut of memory")
+BYTES = re.compile(r"allocat\w+ (\d+) bytes")
+
+
+def check(needed: float, smaller: str) -> None:
+    """Check that a run fits into the memory.
+
+    Args:
+        needed: bytes at a time.
+        smaller: the settings to make smaller if it does not.
+
+    Raises:
+        ValueError: what it needs, what there is, what to do.
+    """
+    there_is, whose = min(_sizes())
+    if needed > there_is:
+        raise ValueError(
+            f"memory: this run needs {_gigabytes(needed)} at a time, and {whose} has "
+            f"{_gigabytes(there_is)}; make {smaller} smaller"
+        )
+
+
+def sentence(error: BaseException, smaller: str) -> str | None:
+    """Return the error message for an allocation that failed; None if the error is another one."""
+    if not isinstance(error, MemoryError) and not EXHAUSTED.search(str(error)):
+        return None
+    size = BYTES.search(str(error))
+    of = f" of {_gigabytes(float(size[1]))}" if size else ""
+    return f"memory: an allocation{of} failed; make {smaller} smaller"
+
+
+def _sizes() -> Iterator[tuple[float, str]]:
+    """Bytes, and of what, for everything that limits a run."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        yield float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")), "the machine"
+    for path in _limits():
+        with contextlib.suppress(OSError, ValueError):  # none is the word max
+            yield float(path.read_text()), "this container"
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    limits = [each["bytes_limit"] for each in stats if "bytes_limit" in each]
+    if limits:
+        yield float(sum(limits)), "the device" if len(limits) == 1 else "the devices together"
+    yield float("inf"), "the machine"
+
+
+def _limits() -> Iterator[Path]:
+    """The files with the limits of this process's control group and of those around it."""
+    yield CGROUPS / "memory" / "memory.limit_in_bytes"  # version 1
+    with contextlib.suppress(OSError, ValueError):
+        for line in CGROUP.read_text().splitlines():
+            _, controllers, own = line.split(":", 2)
+            if controllers == "":  # version 2
+                group = Path(own.lstrip("/"))
+                for each in (group, *group.parents):
+                    yield CGROUPS / each / "memory.max"
+
+
+def _gigabytes(number: float) -> str:
+    return f"{number / 1e9:,.3g} GB" if number < 1e12 else f"{number / 1e9:,.0f} GB"

@@ -1,0 +1,89 @@
+"""Loops and products whose types fit on a mesh: inside `jax.shard_map` and with explicit axes.
+
+There the type of an array says over which axes of the mesh it differs between devices, or how it is
+spread over them. A loop's carry must have one type from the first step to the last, but zeros, and
+what is the same on every device, become like the data in the first step. So a loop begins with the
+type that its steps return. Without a mesh nothing is added.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Float
+
+C = TypeVar("C")
+
+
+def loop(start: Any, stop: Any, body: Callable[[Any, C], C], carry: C) -> C:
+    """`jax.lax.fori_loop`, from a carry with the types that `body` returns."""
+    looped: C = lax.fori_loop(start, stop, body, settled(body, start, carry))
+    return looped
+
+
+def settled(body: Callable[[Any, C], C], start: Any, carry: C) -> C:
+    """Return the carry with the types that `body` returns, from the first step to the last."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return carry
+    before = None
+    while (types := [jax.typeof(leaf) for leaf in jax.tree.leaves(carry)]) != before:
+        before = types
+        carry = jax.tree.map(alike, carry, jax.eval_shape(body, start, carry))
+    return carry
+
+
+def alike(value: Any, like: Any) -> Any:
+    """Return a value that varies and is spread over the mesh as `like` is, and at least as before.
+
+    Args:
+        value: an array.
+        like: an array or `jax.ShapeDtypeStruct` of the same shape.
+    """
+    apart = varying(like) - varying(value)
+    return lax.pcast(value, tuple(sorted(apart)), to="varying") if apart else value
+
+
+def varying(value: Any) -> frozenset[Any]:
+    """The axes of the mesh over which a value differs between devices, inside `jax.shard_map`."""
+    kind = value if isinstance(value, jax.ShapeDtypeStruct) else jax.typeof(value)
+    axes = kind.manual_axis_type
+    return frozenset() if axes is None else axes.varying
+
+
+def cotangent(value: Any, primal: Any) -> Any:
+    """Return a cotangent with the type of its primal.
+
+    A primal that is the same on every device has the sum of their cotangents.
+    """
+    apart = varying(value) - varying(primal)
+    summed = lax.psum(value, tuple(sorted(apart))) if apart else value  # type: ignore[no-untyped-call]
+    return alike(summed, primal)
+
+
+def zeros(k: int, like: Any) -> Array:
+    """Return k times zeros like an array or a `jax.ShapeDtypeStruct`, spread as it is."""
+    of_one = _sharding(like)
+    shape, spec = (k, *like.shape), () if of_one is None else of_one.spec
+    if not any(spec):
+        return jnp.zeros(shape, like.dtype)
+    return jnp.zeros(shape, like.dtype, out_sharding=_spread(of_one.mesh, None, *spec))
+
+
+def product(left: Float[Array, "*n k"], right: Float[Array, "k m"]) -> Float[Array, "*n m"]:
+    """Return left @ right, where k may be spread over devices, as examples are."""
+    of_left, of_right = map(_sharding, (left, right))
+    if not (of_left.spec[-1] or of_right.spec[0]):
+        return left @ right
+    spread = _spread(of_left.mesh, *of_left.spec[:-1], *of_right.spec[1:])
+    return jnp.matmul(left, right, out_sharding=spread)
+
+
+def _sharding(value: Any) -> Any:
+    return (value if isinstance(value, jax.ShapeDtypeStruct) else jax.typeof(value)).sharding
+
+
+def _spread(mesh: Any, *axes: Any) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec(*axes))  # type: ignore[no-untyped-call]

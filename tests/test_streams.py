@@ -1,0 +1,106 @@
+"""What is printed: at any width, in any encoding, into any pipe."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from experiments.pages import tables
+from experiments.runs import streams
+
+ROOT = Path(__file__).parent.parent
+HELP = [sys.executable, "-m", "experiments", "--help"]
+LINES = ("Δz[1] of a long line, " * 8).strip(), "a short one"
+
+
+def printed(width, terminal, f, *arguments):
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
+    f(*arguments, console)
+    return console.file.getvalue()
+
+
+def wide():
+    heads = [f"column {i}" for i in range(9)]
+    table = tables.table("a title", "", *heads)
+    table.add_row("a name of several words", *[f"{-1.234567e-89:g}"] * 9)
+    return table
+
+
+def test_names_that_may_wrap_do_so_in_a_terminal():
+    table = tables.table("a title", "", "one", "two")
+    table.columns[0].no_wrap = False
+    table.add_row("a name of several words in a table", "-1.23457e-89", "-1.23457e-89")
+    lines = printed(50, True, streams.table, table).splitlines()
+    assert max(map(len, lines)) <= 50
+    assert "\n".join(lines).count("-1.23457e-89") == 2
+    assert len(printed(50, False, streams.table, table).splitlines()) == len(lines) - 1
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_tables_cut_no_number(terminal):
+    text = printed(40, terminal, streams.table, wide())
+    assert text.count("-1.23457e-89") == 9
+    assert "…" not in text
+
+
+def test_sentences_wrap_between_words_in_a_terminal():
+    lines = printed(40, True, streams.sentences, LINES).splitlines()
+    assert max(map(len, lines)) <= 40
+    assert " ".join(line.strip() for line in lines).split() == " ".join(LINES).split()
+    assert printed(40, False, streams.sentences, LINES).splitlines() == list(LINES)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
+def test_what_an_encoding_has_not_is_spelled(encoding, monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    streams.prepare()
+    print("σ_w = 1 ± ½, ŷ ≤ 10⁻³, 東")
+    sys.stdout.flush()
+    text = raw.getvalue().decode(encoding).strip()
+    own = {"utf-8": "σ_w = 1 ± ½, ŷ ≤ 10⁻³, 東", "ascii": "sigma_w = 1 +- 1/2, y <= 10-3, ?"}
+    assert text == own.get(encoding, "sigma_w = 1 ± ½, y <= 10-³, ?")
+
+
+def run(**options):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    environment |= options.pop("env", {})
+    return subprocess.run(
+        HELP, env=environment, stderr=subprocess.PIPE, text=True, check=False, **options
+    )
+
+
+@pytest.mark.slow
+def test_a_pipe_that_nobody_reads():
+    ours, theirs = os.pipe()
+    os.close(ours)
+    answer = run(stdout=theirs)
+    os.close(theirs)
+    assert (answer.returncode, answer.stderr) == (1, "error: stdout: cannot print: Broken pipe\n")
+
+
+@pytest.mark.slow
+def test_a_closed_stdout():
+    command = " ".join(HELP)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    answer = subprocess.run(
+        ["sh", "-c", f"{command} >&-"], env=environment, capture_output=True, text=True, check=False
+    )
+    sentence = "error: stdout: expected an open stream, got a closed one; >/dev/null drops it\n"
+    assert (answer.returncode, answer.stderr) == (1, sentence)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "value"), [("JAX_NUM_CPU_DEVICES", "abc"), ("JAX_ENABLE_X64", "maybe")]
+)
+def test_a_wrong_variable_of_the_environment(name, value):
+    answer = run(stdout=subprocess.DEVNULL, env={name: value})
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("error: JAX: ")
+    assert name.lower() in answer.stderr.lower()
+    assert answer.stderr.count("\n") == 1
