@@ -31,7 +31,7 @@ k over n[i+1]. z[l], a[l]: (B, n[l]); θ[i]: (n[i], n[i+1]); b[i]: (n[i+1],).
 
 import operator
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -343,7 +343,7 @@ def _mean_of_rows(net: Network, params: Layers, xs: Array, ys: Array, depth: Use
     return _mean(net, forward_rows(net, params, xs, depth), ys)
 
 
-Saved = tuple[Layers, Forward, Array, UsedDepth]
+Saved = tuple[Layers, Forward, Array, Any]
 
 
 def _mean_of_rows_forward(
@@ -357,6 +357,7 @@ def _mean_of_rows_backward(
     net: Network, saved: Saved, delta_loss: Array
 ) -> tuple[Layers, Array, Array, None]:
     params, rows, ys, depth = saved
+    depth = None if depth is None else jnp.asarray(depth)  # JAX 0.10 may hand back NumPy's
     back = backward_rows(net, params, rows, delta_loss * mean_delta_z(net, rows, ys), depth)
     delta_ys = delta_loss * net.task.delta_y(rows.z[-1], ys) / len(ys)
     cotangents = (back.layers, back.delta_x, delta_ys)
