@@ -558,6 +558,28 @@ MUTANTS = (
         "c for c in text",
         "tests/test_show.py::test_a_name_does_not_steer_the_terminal_or_the_table",
     ),
+    # Dead and exploded networks, and noise
+    Mutant(
+        "a gradient of zero is drawn as an infinite one",
+        "experiments/pages/charts.py",
+        '.then(pl.lit("zero"))',
+        '.then(pl.lit("inf"))',
+        "tests/test_depth.py::test_zero_inf_and_nan_stand_at_the_edge",
+    ),
+    Mutant(
+        "a layer counts as dead if any of its units is",
+        "jaxnn/verdict.py",
+        'all_dead = f["dead"][hidden] == 1',
+        'all_dead = f["dead"][hidden] > 0',
+        "tests/test_verdict.py::test_a_layer_of_dead_units_is_named_and_no_weights_are_advised",
+    ),
+    Mutant(
+        "a difference within the noise of the seeds counts",
+        "experiments/peers/report.py",
+        'row["difference"] < -ERRORS * row["error"]',
+        'row["difference"] < 0',
+        "tests/test_peers.py::test_the_verdict_is_one_sentence",
+    ),
 )
 
 
