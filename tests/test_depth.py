@@ -477,6 +477,10 @@ def test_a_signal_that_leaves_the_range_is_said_and_drawn():
         ("--activations sigmiod", "activation: there is no 'sigmiod'; choose one of identity"),
         ("--weights glorot", "weights: there is no 'glorot'; choose one of glorot_uniform"),
         ("--sigma-b -1", "sigma_b: expected numbers >= 0, got -1"),
+        (
+            "--sigma-w 1 1e5 --dtype float32 float16",
+            "sigma_w: expected numbers that float16 holds, up to 6.55e+04, got 100000",
+        ),
         ("--sigma-w 1 nan", "sigma_w: expected a number, start:stop:step with step > 0"),
         (
             "--critical --activations tanh relu --sigma-b 0.1",

@@ -502,6 +502,10 @@ def test_momentum_is_for_those_that_have_one():
         ("--epochs 0", "epochs: expected positive integers, got 0"),
         ("--patience 0", "patience: expected positive integers, got 0"),
         ("--patience 3 --validation 0", "patience: expected --validation above 0 with it, got 0"),
+        (
+            "--sigma-b 1e39",
+            "sigma_b: expected numbers that float32 holds, up to 3.4e+38, got 1e+39",
+        ),
         ("--looks 1", "looks: expected integers from 2, got 1"),
         ("--test 1", "test: expected a fraction from 0 to below 1, got 1"),
         ("--test 0.001", "test: expected rows on both sides, got 0 of 150"),

@@ -112,8 +112,10 @@ def prepare(settings: Settings) -> Plan:
     return Plan(replace(settings, data=tuple(loaded)), loaded, cells)
 
 
-def _scales(name: str, texts: tuple[str, ...]) -> tuple[float, ...]:
-    values = grid.numbers(name, texts)
+def _scales(name: str, settings: Settings) -> tuple[float, ...]:
+    values = grid.numbers(name, getattr(settings, name))
+    for dtype in settings.dtype:
+        runtime.check_range(name, values, dtype)
     for value in values:
         if value < 0:
             raise ValueError(f"{name}: expected numbers >= 0, got {value:g}")
@@ -132,7 +134,7 @@ def weights_for(settings: Settings, activation: str, sigma_b: float) -> list[Wei
     weights = [Weights(name, find_weights(name)) for name in dict.fromkeys(names)]
     # One scheme for all σ_w, and a factor: so one program draws for all of them.
     unit = jaxnn.gaussian(1.0)
-    weights += [Weights(f"σ_w = {s:g}", unit, s) for s in _scales("sigma_w", settings.sigma_w)]
+    weights += [Weights(f"σ_w = {s:g}", unit, s) for s in _scales("sigma_w", settings)]
     if settings.critical:
         sigma_w = float(jaxnn.meanfield.critical_sigma_w(activation, sigma_b))
         weights.append(Weights("critical", unit, sigma_w))
@@ -146,7 +148,7 @@ def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Ce
     """
     depths = sorted(grid.integers("depths", settings.depths))
     widths, batches = (grid.integers(n, getattr(settings, n)) for n in ("width", "batch"))
-    biases = _scales("sigma_b", settings.sigma_b)
+    biases = _scales("sigma_b", settings)
     seeds = tuple(range(settings.seed, settings.seed + settings.seeds))
     activations = dict.fromkeys(settings.activations)
     weights = {(a, b): weights_for(settings, a, b) for a in activations for b in biases}

@@ -3,12 +3,13 @@
 import contextlib
 import dataclasses
 import logging
+import math
 import os
 import platform
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -79,6 +80,15 @@ def start(options: Options) -> None:
         _use_every_core()
     else:
         _find_each_other(*elsewhere)
+    find_devices()
+
+
+def find_devices() -> None:
+    """Start JAX's platform.
+
+    Raises:
+        ValueError: there is none, or not the one that the environment names.
+    """
     try:
         jax.devices()
     except RuntimeError as error:
@@ -176,7 +186,7 @@ def leave(code: int) -> NoReturn:
 
 
 def check(settings: Any, several: Sequence[str] = ()) -> None:
-    """Check the number of values of settings, and every whole number.
+    """Check the number of values of settings, and the range of every number.
 
     Args:
         settings: the dataclass of an experiment, with a `seed`, and perhaps the number of `seeds`.
@@ -195,12 +205,29 @@ def check(settings: Any, several: Sequence[str] = ()) -> None:
         whole = [v for v in values if isinstance(v, int) and not isinstance(v, bool)]
         if each.name != "seed":
             grid.check_whole(each.name, whole, each.metadata.get("least", 1))
+        if each.metadata.get("what", True):
+            check_range(each.name, [v for v in values if isinstance(v, float)])
     if not 0 <= settings.seed < 2**31:
         raise ValueError(f"seed: expected an integer from 0 to 2^31 - 1, got {settings.seed}")
     if settings.seed + getattr(settings, "seeds", 1) > 2**31:
         raise ValueError(
             f"seeds: expected the last one below 2^31, got {settings.seeds} from {settings.seed}"
         )
+
+
+def check_range(name: str, values: Iterable[float], dtype: str | None = None) -> None:
+    """Check that a dtype holds finite numbers, by default the one that experiments compute in.
+
+    Raises:
+        ValueError: a one-line error that names the setting.
+    """
+    dtype = dtype or dtype_name()
+    most = float(jax.numpy.finfo(dtype).max)  # type: ignore[no-untyped-call]
+    for value in values:
+        if most < abs(value) < math.inf:
+            raise ValueError(
+                f"{name}: expected numbers that {dtype} holds, up to {most:.3g}, got {value:g}"
+            )
 
 
 def provenance(started: datetime, **more: Any) -> dict[str, Any]:
