@@ -139,7 +139,7 @@ def test_one_class_is_no_choice(unhooked):
         (np.ones((7, 3)), ValueError, r"got \(7, 3\); map over a batch with jax.vmap"),
         (np.array([1, np.nan, np.inf]), ValueError, r"got 2 that are nan or inf, .* column 1"),
         (np.ones(3) * 1j, TypeError, r"x: expected real numbers, got complex"),
-        (["a", "b", "c"], TypeError, r"x: expected numbers of one shape, got list"),
+        (["one", "two", "three"], TypeError, r"x: expected numbers of one shape, got list"),
         (np.array(["a", "b", "c"]), TypeError, r"of one shape, got ndarray of <U1"),
     ],
 )
