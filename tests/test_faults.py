@@ -3,6 +3,7 @@
 Long: `python -m pytest -m slow`. Each test is of processes of their own.
 """
 
+import contextlib
 import json
 import os
 import pty
@@ -141,6 +142,15 @@ def started(arguments, out, env, *more, code=None, **options):
     )
 
 
+@contextlib.contextmanager
+def killed_at_the_end(process):
+    """Kill a process that would run for ever if a test failed."""
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 def finished(arguments, out, env, *more, code=None, **options):
     with started(arguments, out, env, *more, code=code, **options) as process:
         said, error = process.communicate(timeout=300)
@@ -238,7 +248,8 @@ def test_one_signal_finishes_the_cell(tmp_path, env, number):
 def test_a_second_signal_stops_at_once(tmp_path, env):
     """Also while XLA computes, for ever here, and Python code is not run."""
     pause = "jax.lax.while_loop(lambda x: x < 1, lambda x: x / 2, 0.5).block_until_ready()"
-    with started(FEW, tmp_path, env, code=UNDRAWN + SLOW.format(pause=pause)) as process:
+    code = UNDRAWN + SLOW.format(pause=pause)
+    with started(FEW, tmp_path, env, "--quiet", code=code) as process, killed_at_the_end(process):
         assert process.stdout.readline() == "begin\n"
         time.sleep(3)  # compiled by then
         process.send_signal(signal.SIGINT)
@@ -437,7 +448,8 @@ def test_a_stopped_view_gives_the_cursor_back(tmp_path, env):
 
 def test_plain_lines_elsewhere_and_nothing_when_quiet(tmp_path, env):
     run = finished(FEW, tmp_path / "a", env, code=UNDRAWN + PROGRAM)
-    lines = run.stderr.splitlines()
+    about, *lines = run.stderr.splitlines()
+    assert about.endswith("table.csv (40 × 2, binary): 'y' is one of 2 classes, 0, 1")
     pattern = r"(\d) of 6 cells, \d+ cells/min, \d+ s of it compiling, \d+ s left; last tanh, .*\S"
     matches = [re.fullmatch(pattern, line) for line in lines]
     assert all(matches)

@@ -240,6 +240,7 @@ def test_two_matrices_learn_in_closed_form():
 # 5
 
 
+@pytest.mark.slow
 def test_the_maps_of_length_and_correlation_by_brute_force():
     values, prediction = predicted(length_correlation)
     late = {2.5: None, 4.0: None}
@@ -408,7 +409,15 @@ def perfect(prediction):
     )
 
 
-@pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.name)
+@pytest.mark.parametrize(
+    "law",
+    [
+        # The prediction of a trained map takes as long as those of all the others together.
+        pytest.param(law, marks=[pytest.mark.slow] if law.name == "trainability" else [])
+        for law in laws.LAWS
+    ],
+    ids=lambda law: law.name,
+)
 def test_a_law_that_is_off_by_a_fifth_does_not_hold(law):
     """The tolerances of the full run have the power to tell; of bounds, a factor of three."""
     prediction = prediction_of(law)

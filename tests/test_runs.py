@@ -48,7 +48,7 @@ def test_a_run_is_drawn_as_its_layers_are(key, weights):
 
 
 def test_every_function_takes_both_forms(key):
-    net, params, xs, ys = problem(key, "gelu")
+    net, params, xs, ys = problem(key, hidden=3)
     run = jaxnn.stack(params)
 
     @jax.jit
