@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import as_dtype, draw_batch, gradient_flow
+from problems import as_dtype, draw_batch, gradient_flow, optimised
 
 import jaxnn
 from jaxnn.layers import Drawn
@@ -46,7 +46,7 @@ def test_a_drawn_run_has_the_numbers_of_a_stored_one(key, weights, dtype):
     """Two runs, one of them of a single layer, and a layer between and one after them."""
     net = jaxnn.Network((5, 5, 5, 3, 3, 3), "tanh", "multiclass")
 
-    @jax.jit
+    @optimised
     def forms(key):
         draw = partial(jaxnn.init, net, key, weights, 0.3, dtype)
         drawn = draw(stored=False)
