@@ -440,7 +440,7 @@ def picture_of(rows, predicted):
 
 
 def test_zero_inf_and_nan_stand_at_the_edge():
-    """Of a dead and an exploded network: marks and words, and nothing that JSON lacks."""
+    """A dead and an exploded network get marks and words, and their data hold what JSON has."""
     zero = case(-1, states=dict.fromkeys(range(1, 21), "zero"))
     exploded = zero.with_columns(
         log10_delta_z=pl.lit(math.nan),
