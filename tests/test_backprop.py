@@ -187,7 +187,7 @@ def test_the_cotangent_of_the_loss_scales_the_gradient(rng):
 
 @pytest.mark.parametrize("depth", [None, 2])
 def test_forward_mode_is_that_of_the_plain_pass(rng, depth):
-    """Of single layers and of a run; in it, derivatives of the hand-written gradient too."""
+    """Single layers and a run; in a run, derivatives of the hand-written gradient too."""
     net = jaxnn.Network((3, *[4] * 4, 2), "tanh", "binary")
     params = draw_layers(rng, net.sizes, gaussian(1.0), stacked=depth is not None)
     xs, ys = draw_batch(rng, net, 5)

@@ -26,7 +26,7 @@ def read(tmp_path):
 
 
 def swapped(text, separator, decimal="."):
-    """The same table as another program would write it."""
+    """Return a table as another program would write it."""
     return text.replace(".", "D").replace(",", separator).replace("D", decimal)
 
 

@@ -1,4 +1,4 @@
-"""What is printed: at any width, in any encoding, into any pipe."""
+"""Printing at any width, in any encoding, into any pipe."""
 
 import io
 import os

@@ -111,7 +111,7 @@ def test_a_signal_finishes_the_epoch(tmp_path, env, whole):
 
 
 def test_a_full_disk_is_one_sentence(tmp_path, env):
-    """Of a limit to the size of files, and with no traceback of the library that writes them."""
+    """A file size limit ends in one sentence, without a traceback of the checkpoint library."""
     limited = (
         "import resource, runpy, sys\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))\n"

@@ -45,7 +45,7 @@ CONSTANT = 1e-12  # of its largest entry: a column that varies by less is roundi
 
 @dataclass(frozen=True)
 class Options(Reading):
-    """How a table is read, and which of it becomes features; common to experiments on tables."""
+    """Options of reading a table and making features of it, common to experiments on tables."""
 
     target: str | None = None
     """The column to predict, for a file."""

@@ -43,7 +43,7 @@ BROKEN = (
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file of text is read."""
+    """Options of reading a text file."""
 
     separator: str | None = None
     """Between the columns of a .csv file: a character, or tab; recognised by default."""

@@ -1,4 +1,4 @@
-"""What is printed: whole numbers and words at any width, in any encoding, into any pipe."""
+"""Printing: whole numbers and words at any width, in any encoding, into any pipe."""
 
 import codecs
 import contextlib

@@ -174,7 +174,7 @@ def _result(table: Table, split: Split, rows: pl.DataFrame, outcome: Outcome) ->
 
 
 def _compared(split: Split, name: str, outcome: Outcome) -> str:
-    """What the accuracy of the last set is to be compared with."""
+    """The base rate next to an accuracy, and for rare classes the balanced accuracy."""
     y = split.parts[name].y
     if name != "test" or outcome.test is None:
         return f"base rate {measures.base_rate(y):.4g}"
