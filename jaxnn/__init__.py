@@ -11,9 +11,10 @@ from .backprop import Deltas, backprop, deltas, mean_loss
 from .divergence import NonFiniteError
 from .fit import Fit, History, fit, split
 from .flow import Flow, gradient_flow, log_norm
+from .forward import Trace, forward, loss, trace
 from .initializers import BIASES, WEIGHTS, gaussian, init, orthogonal
 from .layers import Layer, stack, unstack
-from .network import Network, Trace, forward, loss, trace
+from .network import Network
 from .scores import Scores, evaluate
 from .spectrum import Spectrum, spectrum
 from .tasks import TASKS, Task, find_task

@@ -35,28 +35,25 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.interpreters import ad, partial_eval
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
-from .compiled import Numbers, compiled
-from .layers import Layer, Layers, Pairs, is_run, layer_of
-from .loops import cotangent, loop, product
-from .network import (
+from .checks import (
     Depth,
-    Forward,
-    Network,
     UsedDepth,
     as_rows,
     check_data,
     check_depth_as_data,
     check_stored,
-    forward_rows,
-    one_example,
-    run_input,
-    run_z,
 )
+from .compiled import Numbers, compiled
+from .forward import one_example
+from .layers import Layer, Layers, Pairs
+from .loops import cotangent
+from .network import Network
+from .numbers import Rows
+from .walk import Kept, Memory, Step, at_outputs, check_memory, down, up
 
 P = TypeVar("P", bound=Pairs)
 Batch = Real[Numbers, "B {net.sizes[0]}"]
@@ -77,93 +74,6 @@ class Deltas(NamedTuple):
     a: tuple[Float[Array, "*k_B n"], ...]
     theta: tuple[Float[Array, "*k n_in n_out"], ...]
     b: tuple[Float[Array, "*k n"], ...]
-
-
-class Backward(NamedTuple):
-    """The results of the recursion: Δ(θ, b) of every Layer, Δa[0], and every Δz and Δa between.
-
-    delta_z and delta_a have an entry for the z and the a of each Layer, except for Δa of the last
-    layer, which the recursion starts below.
-    """
-
-    layers: Layers
-    delta_x: Float[Array, "B n_in"]
-    delta_z: tuple[Float[Array, "*k_B n"], ...]
-    delta_a: tuple[Float[Array, "*k_B n"], ...]
-
-
-def parameter_deltas(a: Float[Array, "B n_in"], delta_z: Float[Array, "B n_out"]) -> Layer:
-    """Return Δ(θ[i], b[i]) from a[i] and Δz[i+1]."""
-    return Layer(theta=product(a.T, delta_z), b=jnp.sum(delta_z, axis=0))  # (1), (2)
-
-
-def delta_below(layer: Layer, delta_z: Float[Array, "B n_out"]) -> Float[Array, "B n_in"]:
-    """Return Δa[i] from Δz[i+1]."""
-    return delta_z @ layer.theta.T  # (3)
-
-
-def through_activation(
-    net: Network, delta_a: Float[Array, "B n"], z: Float[Array, "B n"]
-) -> Float[Array, "B n"]:
-    """Return Δz[i] of a hidden layer from Δa[i]."""
-    return delta_a * net.activation.prime(z)  # (4)
-
-
-def backward_rows(
-    net: Network,
-    params: Layers,
-    rows: Forward,
-    delta_z: Float[Array, "B n_out"],
-    depth: UsedDepth = None,
-) -> Backward:
-    """Run the recursion (1) to (4) over rows, from any Δz[L]."""
-    *hidden, last = params
-    layers, all_z, all_a = [parameter_deltas(rows.inputs[-1], delta_z)], [delta_z], []
-    delta_a = delta_below(last, delta_z)
-    for i in reversed(range(len(hidden))):
-        backward = _run_backward if is_run(params[i]) else _single_backward
-        gradient, below, delta_z, delta_a = backward(net, params[i], rows, i, delta_a, depth)
-        layers.append(gradient)
-        all_z.append(delta_z)
-        all_a.append(delta_a)
-        delta_a = below
-    return Backward(tuple(layers[::-1]), delta_a, tuple(all_z[::-1]), tuple(all_a[::-1]))
-
-
-Step = tuple[Layer, Array, Array, Array]  # Δ(θ, b), Δa below, and the Δz and Δa of the Layer
-
-
-def _single_backward(
-    net: Network, layer: Layer, rows: Forward, i: int, delta_a: Array, depth: UsedDepth
-) -> Step:
-    delta_z = through_activation(net, delta_a, rows.z[i])
-    gradient = parameter_deltas(rows.inputs[i], delta_z)
-    return gradient, delta_below(layer, delta_z), delta_z, delta_a
-
-
-def _run_backward(
-    net: Network, run: Layer, rows: Forward, i: int, delta_a: Array, depth: UsedDepth
-) -> Step:
-    """Go down a run from the last layer used, with a buffer for each kind of result.
-
-    XLA updates a buffer in place if the loop only writes to it, and drops it if it is not used.
-    """
-    used = len(run.b) if depth is None else depth
-
-    def body(step: Array, carry: Step) -> Step:
-        gradients, delta_a, all_z, all_a = carry
-        j = used - 1 - step
-        delta_z = through_activation(net, delta_a, run_z(rows, i, j))
-        gradient = parameter_deltas(run_input(rows, i, j), delta_z)
-        put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
-        gradients = Layer(*map(put, gradients, gradient))
-        below = delta_below(layer_of(run, j), delta_z)
-        return gradients, below, put(all_z, delta_z), put(all_a, delta_a)
-
-    empty = jnp.zeros_like(rows.z[i])
-    start = (jax.tree.map(jnp.zeros_like, run), delta_a, empty, empty)
-    looped: Step = loop(0, used, body, start)
-    return looped
 
 
 def deltas(
@@ -209,16 +119,27 @@ def deltas(
 @compiled
 def _deltas(net: Network, params: Layers, x: Numbers, y: Numbers, depth: UsedDepth) -> Deltas:
     xs, ys = as_rows(net, params, x[None], y[None])
-    rows = forward_rows(net, params, xs, depth)
-    back = backward_rows(net, params, rows, net.task.delta_z(rows.z[-1], ys), depth)
-    top = net.task.delta_a(rows.z[-1], ys)
-    theta, b = zip(*back.layers, strict=True)
-    delta_a = (back.delta_x, *back.delta_a, top)
-    return Deltas(one_example(back.delta_z), one_example(delta_a), theta, b)
+    top, below = up(net, params, Rows(xs), depth)
+    delta = Rows(net.task.delta_z(top.m, ys))
+    _, records = down(net, params, below, delta, _every_delta, depth)
+    delta_z, a, theta, b = zip(*records, strict=True)
+    above = at_outputs(params, list(a), net.task.delta_a(top.m, ys), depth)
+    return Deltas(one_example(delta_z), one_example((a[0], *above)), theta, b)
+
+
+def _every_delta(step: Step) -> tuple[Array, Array, Array, Array]:
+    gradient = step.gradient
+    return step.delta.m, gradient.a.m, gradient.theta.m, gradient.b.m
 
 
 def backprop(
-    net: Network, params: P, xs: Batch, ys: ArrayLike, *, depth: Depth = None
+    net: Network,
+    params: P,
+    xs: Batch,
+    ys: ArrayLike,
+    *,
+    depth: Depth = None,
+    memory: Memory = "all",
 ) -> tuple[Float[Array, ""], P]:
     """Return the mean loss of a batch and its gradient, without automatic differentiation.
 
@@ -230,6 +151,8 @@ def backprop(
             (B,) integer classes, or (B, n[L]) probabilities.
         depth: the number of layers used of the one run in `params`, an integer or a traced
             integer; all of them by default.
+        memory: "all" stores z of every layer; "sqrt" stores, of a run of k layers, the input of
+            every √k-th and computes those between a second time, as `jaxnn.gradient_flow` does.
 
     Returns:
         The mean of `jaxnn.loss` over the batch, and its gradient, a pytree like `params`. Inside
@@ -250,23 +173,29 @@ def backprop(
     layers = check_stored(net, params)
     used = check_depth_as_data(layers, depth)
     xs, ys = check_data(net, xs, ys)
-    value, gradient = _backprop(net, layers, xs, ys, used)
+    value, gradient = _backprop(net, layers, xs, ys, used, check_memory(memory))
     structure = jax.tree.structure(params)  # lists or plain pairs come back as they came
     return value, jax.tree.unflatten(structure, jax.tree.leaves(gradient))
 
 
 @compiled
 def _backprop(
-    net: Network, params: Layers, xs: Numbers, ys: Numbers, depth: UsedDepth
+    net: Network, params: Layers, xs: Numbers, ys: Numbers, depth: UsedDepth, memory: Memory
 ) -> tuple[Array, Layers]:
     xs, ys = as_rows(net, params, xs, ys)
-    rows = forward_rows(net, params, xs, depth)
-    back = backward_rows(net, params, rows, mean_delta_z(net, rows, ys), depth)
-    return _mean(net, rows, ys), back.layers
+    top, below = up(net, params, Rows(xs), depth, memory)
+    _, gradient = _gradient(net, params, below, mean_delta_z(net, top.m, ys), depth)
+    return _mean(net, top.m, ys), gradient
 
 
 def mean_loss(
-    net: Network, params: Pairs, xs: Batch, ys: ArrayLike, *, depth: Depth = None
+    net: Network,
+    params: Pairs,
+    xs: Batch,
+    ys: ArrayLike,
+    *,
+    depth: Depth = None,
+    memory: Memory = "all",
 ) -> Float[Array, ""]:
     """Return the mean of `jaxnn.loss` over a batch; its derivative is the hand-written recursion.
 
@@ -277,6 +206,8 @@ def mean_loss(
         ys: their labels, as for `jaxnn.backprop`.
         depth: the number of layers used of the one run in `params`, an integer or a traced
             integer; all of them by default.
+        memory: "all" stores z of every layer; "sqrt" stores, of a run of k layers, the input of
+            every √k-th and computes those between a second time, as `jaxnn.gradient_flow` does.
 
     Returns:
         A scalar. `jax.grad` and all that uses it (optax, say) get the gradient with respect to
@@ -303,9 +234,10 @@ def mean_loss(
     layers = check_stored(net, params)
     used = check_depth_as_data(layers, depth)
     xs, ys = check_data(net, xs, ys)
-    forwards = _in_forward_mode(layers, xs, ys)
-    mean = _mean_loss_without_rule if forwards else _mean_loss
-    return mean(net, layers, xs, ys, used)
+    check_memory(memory)
+    if _in_forward_mode(layers, xs, ys):
+        return _mean_loss_without_rule(net, layers, xs, ys, used)
+    return _mean_loss(net, layers, xs, ys, used, memory)
 
 
 def _in_forward_mode(*values: object) -> bool:
@@ -317,8 +249,10 @@ def _in_forward_mode(*values: object) -> bool:
 
 
 @compiled
-def _mean_loss(net: Network, params: Layers, xs: Numbers, ys: Numbers, depth: UsedDepth) -> Array:
-    return _mean_of_rows(net, params, *as_rows(net, params, xs, ys), depth)
+def _mean_loss(
+    net: Network, params: Layers, xs: Numbers, ys: Numbers, depth: UsedDepth, memory: Memory
+) -> Array:
+    return _mean_of_rows(net, params, *as_rows(net, params, xs, ys), depth, memory)
 
 
 @compiled
@@ -326,42 +260,57 @@ def _mean_loss_without_rule(
     net: Network, params: Layers, xs: Numbers, ys: Numbers, depth: UsedDepth
 ) -> Array:
     rows, labels = as_rows(net, params, xs, ys)
-    return _mean(net, forward_rows(net, params, rows, depth), labels)
+    return _mean(net, up(net, params, Rows(rows), depth)[0].m, labels)
 
 
-def mean_delta_z(net: Network, rows: Forward, ys: Float[Array, "B n"]) -> Float[Array, "B n"]:
+def mean_delta_z(net: Network, z: Float[Array, "B n"], ys: Float[Array, "B n"]) -> Float[Array, "B n"]:
     """Δz[L] of the mean loss of a batch: (ŷ - y) / B."""
-    return net.task.delta_z(rows.z[-1], ys) / len(ys)
+    return net.task.delta_z(z, ys) / len(ys)
 
 
-def _mean(net: Network, rows: Forward, ys: Array) -> Array:
-    return jnp.mean(net.task.loss(rows.z[-1], ys))
+def _mean(net: Network, z: Array, ys: Array) -> Array:
+    return jnp.mean(net.task.loss(z, ys))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _mean_of_rows(net: Network, params: Layers, xs: Array, ys: Array, depth: UsedDepth) -> Array:
-    return _mean(net, forward_rows(net, params, xs, depth), ys)
+def _gradient(
+    net: Network, params: Layers, below: list[Kept], delta_z: Array, depth: UsedDepth
+) -> tuple[Rows, Layers]:
+    """Return Δx and the Δ(θ, b) of every Layer."""
+
+    def keep(step: Step) -> Layer:
+        return Layer(step.gradient.theta.m, step.gradient.b.m)
+
+    delta_x, layers = down(net, params, below, Rows(delta_z), keep, depth)
+    return delta_x, tuple(layers)
 
 
-Saved = tuple[Layers, Forward, Array, Any]
+@partial(jax.custom_vjp, nondiff_argnums=(0, 5))
+def _mean_of_rows(
+    net: Network, params: Layers, xs: Array, ys: Array, depth: UsedDepth, memory: Memory
+) -> Array:
+    return _mean(net, up(net, params, Rows(xs), depth, memory)[0].m, ys)
+
+
+Saved = tuple[Layers, Array, list[Kept], Array, Array, Any]
 
 
 def _mean_of_rows_forward(
-    net: Network, params: Layers, xs: Array, ys: Array, depth: UsedDepth
+    net: Network, params: Layers, xs: Array, ys: Array, depth: UsedDepth, memory: Memory
 ) -> tuple[Array, Saved]:
-    rows = forward_rows(net, params, xs, depth)
-    return _mean(net, rows, ys), (params, rows, ys, depth)
+    top, below = up(net, params, Rows(xs), depth, memory)
+    return _mean(net, top.m, ys), (params, xs, below, top.m, ys, depth)
 
 
 def _mean_of_rows_backward(
-    net: Network, saved: Saved, delta_loss: Array
+    net: Network, memory: Memory, saved: Saved, delta_loss: Array
 ) -> tuple[Layers, Array, Array, None]:
-    params, rows, ys, depth = saved
+    params, xs, below, z, ys, depth = saved
     depth = None if depth is None else jnp.asarray(depth)  # JAX 0.10 may hand back NumPy's
-    back = backward_rows(net, params, rows, delta_loss * mean_delta_z(net, rows, ys), depth)
-    delta_ys = delta_loss * net.task.delta_y(rows.z[-1], ys) / len(ys)
-    cotangents = (back.layers, back.delta_x, delta_ys)
-    return *jax.tree.map(cotangent, cotangents, (params, rows.inputs[0], ys)), None
+    delta_z = delta_loss * mean_delta_z(net, z, ys)
+    delta_x, gradient = _gradient(net, params, below, delta_z, depth)
+    delta_ys = delta_loss * net.task.delta_y(z, ys) / len(ys)
+    cotangents = (gradient, delta_x.m, delta_ys)
+    return *jax.tree.map(cotangent, cotangents, (params, xs, ys)), None
 
 
 _mean_of_rows.defvjp(_mean_of_rows_forward, _mean_of_rows_backward)

@@ -8,7 +8,7 @@ Index legend: z[l] and Δz[l] are (B, n[l]), l = 1 … L; θ[l-1] and b[l-1] are
 """
 
 import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -16,12 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .backprop import backward_rows, mean_delta_z
+from .backprop import mean_delta_z
+from .checks import UsedDepth
 from .compiled import compiled
 from .flow import Flow, gradient_flow
 from .layers import Layers
-from .network import Network, UsedDepth, forward_rows
+from .network import Network
+from .numbers import Rows
 from .verdict import verdict
+from .walk import Step, at_outputs, down, up
 
 Where = Literal["signal", "loss", "gradient", "update"]
 
@@ -72,31 +75,39 @@ class _Finite(NamedTuple):
 
 @jax.jit
 def _finite(net: Network, params: Layers, xs: Array, ys: Array, depth: UsedDepth) -> _Finite:
-    rows = forward_rows(net, params, xs, depth)
-    back = backward_rows(net, params, rows, mean_delta_z(net, rows, ys), depth)
+    top, below = up(net, params, Rows(xs), depth)
+    delta = Rows(mean_delta_z(net, top.m, ys))
+    _, kept = down(net, params, below, delta, _bad_deltas, depth)
+    z = at_outputs(params, [_bad(z.m) for z in below], _bad(top.m), depth)
+    bad_delta_z, bad_delta = zip(*kept, strict=True)
     return _Finite(
-        z=_finite_by_layer(params, rows.z),
-        loss=jnp.isfinite(jnp.mean(net.task.loss(rows.z[-1], ys))),
-        delta_z=_finite_by_layer(params, back.delta_z),
-        delta=finite_layers(back.layers),
+        z=~_by_layer(z),
+        loss=jnp.isfinite(jnp.mean(net.task.loss(top.m, ys))),
+        delta_z=~_by_layer(bad_delta_z),
+        delta=~_by_layer(bad_delta),
         flow=gradient_flow(net, params, xs, ys, depth=depth),
     )
 
 
-def _finite_by_layer(params: Layers, values: tuple[Array, ...]) -> Bool[Array, " L"]:
-    """For each layer whether all its values are finite; a run has k layers."""
-    flags = [
-        jnp.isfinite(v).reshape(len(layer.b) if layer.b.ndim == 2 else 1, -1).all(axis=1)
-        for layer, v in zip(params, values, strict=True)
-    ]
-    return jnp.concatenate(flags)
+def _bad_deltas(step: Step) -> tuple[Array, Array]:
+    """Tell whether a number of Δz is nan or inf, and whether one of Δθ or Δb is."""
+    theta, b, _ = step.gradient
+    return _bad(step.delta.m), _bad(theta.m) | _bad(b.m[None])
+
+
+def _bad(values: Float[Array, "*k n m"]) -> Bool[Array, "*k"]:
+    """Tell whether a number is nan or inf; what no layer has filled is zero, and good."""
+    return ~jnp.isfinite(values).all(axis=(-2, -1))
+
+
+def _by_layer(flags: Iterable[Bool[Array, "*k"]]) -> Bool[Array, " L"]:
+    return jnp.concatenate([jnp.atleast_1d(flag) for flag in flags])
 
 
 @compiled
 def finite_layers(params: Layers) -> Bool[Array, " L"]:
     """Return for each layer of weights whether θ and b are finite."""
-    thetas, biases = zip(*params, strict=True)
-    return _finite_by_layer(params, thetas) & _finite_by_layer(params, biases)
+    return ~_by_layer([_bad(theta) | _bad(b[..., None]) for theta, b in params])
 
 
 def check_finite(params: Layers) -> None:

@@ -16,8 +16,9 @@ from jaxtyping import Array, Float, Key
 from .backprop import Batch
 from .compiled import Numbers, compiled
 from .divergence import NonFiniteError
+from .checks import Depth, as_rows, check_data, check_depth, check_key, check_stored
 from .layers import Layers, Pairs
-from .network import Depth, Network, as_rows, check_data, check_depth, check_key, check_stored
+from .network import Network
 from .scores import Scores, scores_of
 from .training import (
     ROOM,

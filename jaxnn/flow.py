@@ -3,12 +3,15 @@
 The recursion of `backprop.py` in block floating point, summarised in a few numbers for each layer.
 Δz is the primary record: in a bias-free ReLU network the norms of Δθ are equal in all layers while
 those of Δz fall, because Δθ[i] = a[i]ᵀ Δz[i+1] and a grows as Δz shrinks.
+
+In an exploding network the signal leaves a float's range too. If σ(cz) = c σ(z) for c > 0 (relu,
+leaky_relu, identity), z has exponents as well; for every other σ it can leave the range.
 """
 
-from collections.abc import Iterable
-from functools import cache, partial
+from collections.abc import Callable, Iterable
+from functools import cache
 from itertools import groupby
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,24 +21,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from .activations import Activation
-from .backprop import Batch, delta_below, parameter_deltas, through_activation
-from .blockfloat import (
-    LN2,
-    BlockFloat,
-    alignment,
-    as_block,
-    as_plain,
-    at_least_float32,
-    log_of,
-    value_of,
-    with_largest,
-)
-from .compiled import Numbers, as_array, compiled
-from .layers import Layer, Pairs, Params, Run, assert_single, biases, is_run, layer_of, length
-from .loops import loop, product, zeros
-from .network import (
+from .backprop import Batch
+from .checks import (
     Depth,
-    Network,
     UsedDepth,
     as_rows,
     check_data,
@@ -44,22 +32,27 @@ from .network import (
     check_x,
     dtype_of,
 )
-from .signal import (
-    Moments,
-    Signal,
-    delta_of_loss,
-    output_signal,
-    run_signal,
-    segment_of,
-    segment_size,
-    segment_starts,
-    signal_of,
+from .compiled import Numbers, as_array, compiled
+from .layers import Pairs, Params, is_run, length
+from .network import Network
+from .numbers import (
+    LN2,
+    NEVER,
+    Rows,
+    alignment,
+    at_least_float32,
+    exponent_of,
+    in_range,
+    log_of,
+    power_of_two,
+    renormalised,
+    through,
+    value_of,
+    with_exponents,
 )
+from .walk import Memory, Step, check_memory, down, up
 
 SATURATED_BELOW = 0.01  # as a fraction of the largest slope
-
-Memory = Literal["all", "sqrt"]
-
 
 class Flow(NamedTuple):
     """One entry for each layer of weights, entry l-1 for layer l = 1 … L; nan beyond `depth`.
@@ -149,8 +142,7 @@ def gradient_flow(
     used = check_depth_as_data(layers, depth)
     if (ys is None) == (cotangent is None):
         raise ValueError("ys, cotangent: expected one of them, got both or none")
-    if memory not in ("all", "sqrt"):
-        raise ValueError(f"memory: expected 'all' or 'sqrt', got {memory!r}")
+    check_memory(memory)
     dtype = dtype_of(layers)
     if ys is not None:
         xs, ys = check_data(net, xs, ys)
@@ -200,8 +192,7 @@ def _flow_of_loss(
     memory: Memory,
 ) -> Flow:
     rows, labels = as_rows(net, layers, xs, ys)
-    top, below = _forward(net, layers, rows, depth, memory)
-    return _backward(net, layers, top, below, delta_of_loss(net, top.z, labels), depth)
+    return _measured(net, layers, rows, lambda z: delta_of_loss(net, z, labels), depth, memory)
 
 
 @compiled
@@ -214,259 +205,173 @@ def _flow_of_cotangent(
     memory: Memory,
 ) -> Flow:
     rows, delta = (jnp.asarray(values, dtype_of(layers)) for values in (xs, cotangent))
-    top, below = _forward(net, layers, rows, depth, memory)
-    return _backward(net, layers, top, below, as_block(delta), depth)
+    return _measured(net, layers, rows, lambda z: with_exponents(Rows(delta)), depth, memory)
 
 
-Stored = Signal | BlockFloat  # the signal of a Layer, or the inputs of the segments of a run
-
-
-def _forward(
-    net: Network, layers: Params, xs: Array, depth: UsedDepth, memory: Memory
-) -> tuple[Signal, list[Stored]]:
-    """The signal of the last layer, and what is stored of the Layers below."""
-    *hidden, last = layers
-    a = as_block(xs) if net.activation.homogeneous else as_plain(xs)
-    signals: list[Stored] = []
-    for layer in hidden:
-        signal: Stored
-        if not is_run(layer):
-            a, signal = signal_of(net, assert_single(layer), a)
-        else:
-            used = length(layer) if depth is None else depth
-            go_up = segment_starts if memory == "sqrt" else run_signal
-            a, signal = go_up(net, layer, a, used)
-        signals.append(signal)
-    return output_signal(net, assert_single(last), a), signals
+def _measured(
+    net: Network,
+    layers: Params,
+    xs: Array,
+    delta_of: Callable[[Rows], Rows],
+    depth: UsedDepth,
+    memory: Memory,
+) -> Flow:
+    """Go up from the rows xs and down from Δz[L], which is delta_of(z[L])."""
+    x = renormalised(with_exponents(Rows(xs))) if net.activation.homogeneous else Rows(xs)
+    top, below = up(net, layers, x, depth, memory)
+    delta = delta_of(top)
+    _, parts = down(net, layers, below, delta, _kept, depth, of_run=_records)
+    deltas, signals = zip(*parts, strict=True)
+    used, above = _places(layers, depth)
+    # What is kept of z[l] is so by the layer above; of x nothing is shown.
+    records = _together([*signals[1:], _signal_of_output(net, top)], _signal_records)
+    if depth is not None:
+        records = jax.tree.map(lambda v: v[above - 1], records)
+    records |= _together(deltas, _delta_records)
+    return _flow(net, records, delta.m.dtype, used, above)
 
 
 class _Delta(NamedTuple):
-    """Per-example results for Δz, and those of Δθ and σ′, of one layer or of each of k."""
+    """What is kept of a layer's Δz, Δθ, Δb and b."""
 
     exponent: Int[Array, "*k B"]  # of Δz
-    largest: Float[Array, "*k B"]  # the largest |mantissa| of a row
-    square: Float[Array, "*k B"]  # sum of the squares of the mantissas of a row
+    largest: Float[Array, "*k B"]  # the largest |m| of a row
+    square: Float[Array, "*k B"]  # the sum of the squares of a row's m
     log_theta: Float[Array, "*k"]
+    log_b: Float[Array, "*k"]
+    mean_square_b: Float[Array, "*k"]
+
+
+class _Signal(NamedTuple):
+    """What is kept of z[l], and of a[l] and σ′ as the layer above takes z[l] in."""
+
+    z_exponent: Int[Array, "*k B"]
+    z_square: Float[Array, "*k B"]  # the mean over the units
+    a_exponent: Int[Array, "*k B"]
+    a_mean: Float[Array, "*k B"]
+    a_spread: Float[Array, "*k B"]  # the mean of (a - a_mean)²
     saturated: Float[Array, "*k"]
-
-
-class _Units(NamedTuple):
-    """Per-unit results of the pass backwards."""
-
-    delta_b: Float[Array, "*k n"]  # up to the common exponent of Δz
-    slope: Float[Array, "*k n"]  # the largest |σ′| over the batch
-
-
-class _Rows(NamedTuple):
-    """Results of k layers, in shapes that do not depend on their width."""
-
-    z_exponent: Int[Array, "k B"]
-    a_exponent: Int[Array, "k B"]
-    moments: Moments
-    sums: _Delta
-    mean_square_b: Float[Array, " k"]
-    log_b: Float[Array, " k"]  # up to the common exponent of Δz
-    dead: Float[Array, " k"]
+    dead: Float[Array, "*k"]
 
 
 Records = dict[str, Array]  # fields of Flow
 
 
-def _backward(
-    net: Network,
-    layers: Params,
-    top: Signal,
-    signals: list[Stored],
-    delta: BlockFloat,
-    depth: UsedDepth,
-) -> Flow:
-    """The pass down from Δz[L], with the records of all layers."""
-    *hidden, last = layers
-    one = assert_single(last)
-    delta_a, sums, units = _output(net, one, top.a_in, top.z.mantissa, delta)
-    parts: list[_Rows | Records] = [_rows_of_one(one, top, sums, units)]
-    for layer, signal in zip(reversed(hidden), reversed(signals), strict=True):
-        part: _Rows | Records
-        if isinstance(signal, BlockFloat):
-            part, delta_a = _run_by_segments(net, layer, signal, depth, delta_a)
-        elif is_run(layer):
-            used = length(layer) if depth is None else depth
-            part, delta_a = _run(net, layer, signal, used, delta_a)
-        else:
-            one = assert_single(layer)
-            delta_a, sums, units = _hidden(net, one, signal.a_in, signal.z.mantissa, delta_a)
-            part = _rows_of_one(one, signal, sums, units)
-        parts.append(part)
-    # Rows of consecutive Layers become records together: that is compiled once, not once a Layer.
-    records = [
-        record
-        for kind, stretch in groupby(reversed(parts), type)
-        for record in ([_by_layer(_joined(stretch))] if kind is _Rows else stretch)
-    ]
-    return _flow(net, _joined(records), delta.mantissa.dtype, *_places(layers, depth))
+def _kept(step: Step) -> tuple[_Delta, _Signal]:
+    """What is kept of a layer, in shapes that do not depend on its width."""
+    (theta, b, _), sigma = step.gradient, step.kind.sigma
+    delta = _Delta(
+        exponent=step.delta.e,
+        largest=step.largest,
+        square=jnp.sum(jnp.square(at_least_float32(step.delta.m)), axis=1),
+        log_theta=_shifted(log_norm(theta.m), theta.e),
+        log_b=_shifted(log_norm(b.m), b.e),
+        mean_square_b=jnp.mean(jnp.square(at_least_float32(step.layer.b))),
+    )
+    argument = step.kind.block.argument(step.z)
+    slope = sigma.prime(argument.m)
+    size = slope if sigma.increasing else jnp.abs(slope)  # one pass over memory less
+    flat = size < SATURATED_BELOW * _largest_slope(sigma)
+    signal = _signal(step.z, through(sigma, argument))._replace(
+        saturated=jnp.mean(at_least_float32(flat.astype(slope.dtype))),
+        dead=jnp.mean((jnp.max(size, axis=0) == 0).astype(delta.log_theta.dtype)),
+    )
+    return delta, signal
 
 
-def _joined(trees: Iterable[Any]) -> Any:
-    """Concatenate arrays of consecutive layers."""
-    return jax.tree.map(lambda *v: jnp.concatenate(v), *trees)
+def _signal_of_output(net: Network, z: Rows) -> _Signal:
+    """What is kept of z[L]; a[L] is ŷ, and g′ is not in the recursion: the slope counts as 1."""
+    return _signal(z, output_of(net, z))
 
 
-def _rows_of_one(layer: Layer, signal: Signal, sums: _Delta, units: _Units) -> _Rows:
-    """The results of one layer, as k = 1."""
-    return _rows(*jax.tree.map(lambda v: v[None], (layer.b, signal, sums, units)))
-
-
-def _rows(b: Array, signal: Signal, sums: _Delta, units: _Units) -> _Rows:
-    """The results of k layers of one width, with its units summed over."""
-    dtype = sums.log_theta.dtype
-    return _Rows(
-        signal.z.exponent,
-        signal.a_exponent,
-        signal.moments,
-        sums,
-        mean_square_b=jnp.mean(jnp.square(at_least_float32(b)), axis=1),
-        log_b=jax.vmap(log_norm)(units.delta_b),
-        dead=jnp.mean((units.slope == 0).astype(dtype), axis=1),
+def _signal(z: Rows, a: Rows) -> _Signal:
+    z, a = with_exponents(z), with_exponents(a)
+    rows = at_least_float32(a.m)
+    mean = jnp.mean(rows, axis=-1)
+    spread = jnp.mean(jnp.square(rows - mean[:, None]), axis=-1)
+    none = jnp.zeros((), rows.dtype)
+    return _Signal(
+        z_exponent=z.e,
+        z_square=jnp.mean(jnp.square(at_least_float32(z.m)), axis=-1),
+        # Examples without an active unit have no size, so that sums over examples ignore them.
+        a_exponent=jnp.where((mean == 0) & (spread == 0), NEVER, a.e),
+        a_mean=mean,
+        a_spread=spread,
+        saturated=none,
+        dead=none,
     )
 
 
-def _run(
-    net: Network, run: Run, signal: Signal, depth: Array | int, delta_a: BlockFloat
-) -> tuple[_Rows, BlockFloat]:
-    """Go down a run from the last layer used, writing the results of layer j to row j."""
-
-    def at(values: Array, j: Array) -> Any:
-        return lax.dynamic_index_in_dim(values, j, keepdims=False)
-
-    z = signal.z.mantissa
-
-    def layer(j: Array, delta_a: BlockFloat) -> Below:
-        below = jnp.maximum(j - 1, 0)
-        # Only z is stored: σ(z) costs less to compute again than to read back.
-        before = BlockFloat(net.activation.sigma(at(z, below)), at(signal.a_exponent, below))
-        a_in = jax.tree.map(partial(jnp.where, j == 0), signal.a_in, before)
-        return _hidden(net, layer_of(run, j), a_in, at(z, j), delta_a)
-
-    def body(step: Array, state: Any) -> Any:
-        delta_a, results = state
-        j = depth - 1 - step
-        delta_a, *result = layer(j, delta_a)
-        put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
-        return delta_a, jax.tree.map(put, results, result)
-
-    k = length(run)
-    _, *shapes = jax.eval_shape(layer, 0, delta_a)
-    empty = jax.tree.map(partial(zeros, k), shapes)
-    delta_a, results = loop(0, depth, body, (delta_a, empty))
-    return _rows(biases(run), signal, *results), delta_a
+def output_of(net: Network, z: Rows) -> Rows:
+    """Return ŷ. Beyond the range only a linear ŷ needs exponents; others are 0 or 1 by then."""
+    return z if net.task.name == "regression" else Rows(net.task.output(in_range(z)))
 
 
-def _run_by_segments(
-    net: Network,
-    run: Run,
-    starts: BlockFloat,
-    depth: UsedDepth,
-    delta_a: BlockFloat,
-) -> tuple[Records, BlockFloat]:
-    """Like `_run`, but from the input of each segment, whose signal is computed again."""
-    k = length(run)
-    size, depth = segment_size(k), k if depth is None else depth
-    count = -(-depth // size)
-
-    def segment(i: Array, delta_a: BlockFloat) -> tuple[Records, BlockFloat]:
-        part, used = segment_of(run, i), jnp.minimum(depth - i * size, size)
-        a = BlockFloat(*(lax.dynamic_index_in_dim(v, i, keepdims=False) for v in starts))
-        _, signal = run_signal(net, part, a, used)
-        rows, delta_a = _run(net, part, signal, used, delta_a)
-        return _by_layer(rows), delta_a
-
-    def body(step: Array, state: tuple[Records, BlockFloat]) -> tuple[Records, BlockFloat]:
-        records, delta_a = state
-        i = count - 1 - step
-        record, delta_a = segment(i, delta_a)
-        put = partial(lax.dynamic_update_index_in_dim, index=i, axis=0)
-        return jax.tree.map(put, records, record), delta_a
-
-    shapes, _ = jax.eval_shape(segment, 0, delta_a)
-    empty = jax.tree.map(partial(zeros, len(starts.exponent)), shapes)
-    records, delta_a = loop(0, count, body, (empty, delta_a))
-    flat: Records = jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:])[:k], records)
-    return flat, delta_a
+def delta_of_loss(net: Network, z: Rows, ys: Float[Array, "B n"]) -> Rows:
+    """Return Δz[L] of a batch's mean loss, (ŷ - y) / B, with exponents."""
+    if net.task.name == "regression" and z.e is not None:
+        largest = jnp.max(jnp.abs(ys), axis=1)
+        common = jnp.maximum(z.e, jnp.where(largest == 0, NEVER, exponent_of(largest)))
+        labels = ys * power_of_two(-common, ys)[:, None]
+        z_hat = z.m * power_of_two(z.e - common, ys)[:, None]
+        delta = Rows(net.task.delta_z(z_hat, labels), common)
+    else:
+        delta = with_exponents(Rows(net.task.delta_z(in_range(z), ys)))
+    return delta._replace(m=delta.m / len(ys))
 
 
-Below = tuple[BlockFloat, _Delta, _Units]  # Δa below a layer, and the results of the layer
+def _together(parts: Iterable[Any], summary: Callable[[Any], Records]) -> Records:
+    """Return the records of all Layers; those of runs are such already.
 
-
-def _hidden(net: Network, layer: Layer, a_in: BlockFloat, z: Array, delta_a: BlockFloat) -> Below:
-    """Go from Δa of a hidden layer to Δa below it."""
-    slope = net.activation.prime(z)
-    size = slope if net.activation.increasing else jnp.abs(slope)  # one pass over memory less
-    delta = delta_a._replace(mantissa=through_activation(net, delta_a.mantissa, z))  # (4)
-    return _below(net, layer, a_in, size, _largest_slope(net.activation), delta)
-
-
-def _output(net: Network, layer: Layer, a_in: BlockFloat, z: Array, delta: BlockFloat) -> Below:
-    """Go from Δz[L] to Δa[L-1]; g′ is not in the recursion, so the slope counts as 1."""
-    return _below(net, layer, a_in, jnp.ones_like(z), 1.0, delta)
-
-
-def _below(
-    net: Network,
-    layer: Layer,
-    a_in: BlockFloat,
-    slope: Array,
-    largest_slope: float,
-    delta: BlockFloat,
-) -> Below:
-    """Go from Δz of a layer to Δa below it; slope is |σ′|.
-
-    Δθ and Δb are sums over examples of different exponents e. Each row is weighted by a power of
-    two, Δθ = 2^common Σ 2^(e - common) aᵀ Δz.
+    Single Layers become records together: that is compiled once, not once a Layer.
     """
-    delta, largest = with_largest(delta)
-    scale, common = alignment(delta.exponent, delta.mantissa)
-    theta_scale = scale
-    if net.activation.homogeneous:  # only then the exponents of a are not 0
-        theta_scale, common = alignment(delta.exponent + a_in.exponent, delta.mantissa)
-    theta, _ = parameter_deltas(a_in.mantissa * theta_scale[:, None], delta.mantissa)  # (1)
-    sums = _Delta(
-        exponent=delta.exponent,
-        largest=largest,
-        square=jnp.sum(jnp.square(at_least_float32(delta.mantissa)), axis=1),
-        log_theta=_shifted(log_norm(theta), common),
-        saturated=jnp.mean(
-            at_least_float32((slope < SATURATED_BELOW * largest_slope).astype(slope.dtype))
-        ),
-    )
-    units = _Units(product(scale, delta.mantissa), jnp.max(slope, axis=0))  # (2)
-    return delta._replace(mantissa=delta_below(layer, delta.mantissa)), sums, units
+    records = [
+        part
+        for done, stretch in groupby(parts, lambda part: isinstance(part, dict))
+        for part in (stretch if done else [summary(_stacked(stretch))])
+    ]
+    joined: Records = jax.tree.map(lambda *v: jnp.concatenate(v), *records)
+    return joined
 
 
-def _by_layer(rows: _Rows) -> Records:
-    """The records of k layers from their per-example results."""
-    moments, sums = rows.moments, rows.sums
-    scale, common = alignment(sums.exponent, sums.square)
-    z_scale, z_common = alignment(rows.z_exponent, moments.z_square)
-    a_scale, a_common = alignment(rows.a_exponent, moments.a_mean)
-    mean_square_z = jnp.mean(jnp.square(z_scale) * moments.z_square, axis=1)
+def _stacked(trees: Iterable[Any]) -> Any:
+    return jax.tree.map(lambda *v: jnp.stack(v), *trees)
+
+
+def _records(kept: tuple[_Delta, _Signal]) -> tuple[Records, Records]:
+    """The records of k layers of a run."""
+    delta, signal = kept
+    return _delta_records(delta), _signal_records(signal)
+
+
+def _delta_records(delta: _Delta) -> Records:
+    scale, common = alignment(delta.exponent, delta.square)
+    return {
+        "log_delta": log_of(jnp.sqrt(jnp.sum(jnp.square(scale) * delta.square, axis=1)), common),
+        "log_delta_example": log_of(jnp.sqrt(delta.square), delta.exponent),
+        "log_largest": log_of(jnp.max(scale * at_least_float32(delta.largest), axis=1), common),
+        "log_theta": delta.log_theta,
+        "log_b": delta.log_b,
+        "mean_square_b": delta.mean_square_b,
+    }
+
+
+def _signal_records(signal: _Signal) -> Records:
+    z_scale, z_common = alignment(signal.z_exponent, signal.z_square)
+    a_scale, a_common = alignment(signal.a_exponent, signal.a_mean)
+    mean_square_z = jnp.mean(jnp.square(z_scale) * signal.z_square, axis=1)
     log_mean_square_z = log_of(mean_square_z, 2 * z_common)
-    a_mean = a_scale * moments.a_mean
+    a_mean = a_scale * signal.a_mean
     mean_a = jnp.mean(a_mean, axis=1)
     # The variance over all entries: the rows' variances, averaged, plus that of their means.
-    a_spread = jnp.square(a_scale) * moments.a_spread + jnp.square(a_mean - mean_a[:, None])
+    a_spread = jnp.square(a_scale) * signal.a_spread + jnp.square(a_mean - mean_a[:, None])
     return {
-        "log_delta": log_of(jnp.sqrt(jnp.sum(jnp.square(scale) * sums.square, axis=1)), common),
-        "log_delta_example": log_of(jnp.sqrt(sums.square), sums.exponent),
-        "log_largest": log_of(jnp.max(scale * at_least_float32(sums.largest), axis=1), common),
-        "log_theta": sums.log_theta,
-        "log_b": _shifted(rows.log_b, common),
         "mean_square_z": value_of(mean_square_z, 2 * z_common),
         "log_mean_square_z": jnp.where(jnp.isnan(log_mean_square_z), jnp.inf, log_mean_square_z),
         "mean_a": value_of(mean_a, a_common),
         "var_a": value_of(jnp.mean(a_spread, axis=1), 2 * a_common),
-        "mean_square_b": rows.mean_square_b,
-        "saturated": sums.saturated,
-        "dead": rows.dead,
+        "saturated": signal.saturated,
+        "dead": signal.dead,
     }
 
 

@@ -20,9 +20,10 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 from jaxtyping import Array, Key
 
+from .checks import check_key
 from .compiled import compiled
 from .layers import Draw, Drawn, Initializer, Layer, Params, unstack
-from .network import Network, check_key
+from .network import Network
 
 # (variance times fan, fan)
 _FANS = {
@@ -110,16 +111,19 @@ def _draw_runs(
 ) -> Params:
     """The parameters with runs: XLA would take minutes to compile 200 layers drawn one by one."""
     draw = partial(Draw, weights, biases, dtype=dtype)
-    *hidden, last = enumerate(zip(net.sizes[:-1], net.sizes[1:], strict=True))
+    top = len(net.sizes) - 2
     layers: list[Layer | Drawn] = []
-    for shape, stretch in groupby(hidden, key=lambda entry: entry[1]):
-        first, *others = (i for i, _ in stretch)
-        if shape[0] == shape[1]:
+    for (shape, square), stretch in groupby(
+        range(top + 1),
+        key=lambda i: (net.sizes[i : i + 2], 0 < i < top and net.sizes[i] == net.sizes[i + 1]),
+    ):
+        first, *others = stretch
+        if square:
             run = Drawn(key, draw(shape), first, 1 + len(others))
             layers.append(run.stored() if stored else run)
         else:
             layers.append(draw(shape)(jax.random.fold_in(key, first)))
-    return (*layers, draw(last[1])(jax.random.fold_in(key, last[0])))
+    return tuple(layers)
 
 
 def gaussian(sigma_w: float) -> Initializer:

@@ -139,20 +139,12 @@ def layer_of(run: Run, j: Array | int) -> Layer:
     return Layer(*(lax.dynamic_index_in_dim(values, j, keepdims=False) for values in run))
 
 
-def biases(run: Run) -> Array:
-    """The b of all layers of a run, (k, n)."""
-    if not isinstance(run, Drawn):
-        return run.b
-    drawn: Array = lax.map(lambda j: layer_of(run, j).b, jnp.arange(run.k))
-    return drawn
-
-
 def stack(params: Pairs) -> tuple[Layer, ...]:
     """Make runs: join consecutive hidden layers of n units on n units in one Layer.
 
     Args:
-        params: L pairs (θ, b), some of which may be runs already. The last one is the output layer
-            and stays as it is.
+        params: L pairs (θ, b), some of which may be runs already. The first layer, which takes in x,
+            and the last, the output, stay by themselves.
 
     Returns:
         The parameters; layers with square θ of one shape that follow each other are one Layer with
@@ -173,16 +165,19 @@ def stack(params: Pairs) -> tuple[Layer, ...]:
 
 @compiled
 def _stack(params: Params) -> tuple[Layer, ...]:
-    *runs, top = map(_as_run, params)
-    runs.append(Layer(top.theta[:-1], top.b[:-1]))  # empty, unless the last Layer is a run itself
-    stacked: list[Layer] = []
-    hidden = (run for run in runs if len(run.b))
+    runs = list(map(_as_run, params))
+    ends = []
+    for end, others in ((0, slice(1, None)), (-1, slice(None, -1))):
+        if len(runs[end].b):  # a network of one layer has one end
+            ends.append(Layer(runs[end].theta[end], runs[end].b[end]))
+            runs[end] = Layer(runs[end].theta[others], runs[end].b[others])
+    stacked, hidden = ends[:1], (run for run in runs if len(run.b))
     for (n_in, n_out), stretch in groupby(hidden, key=lambda run: run.theta.shape[1:]):
         if n_in == n_out:
             stacked.append(Layer(*map(jnp.concatenate, zip(*stretch, strict=True))))
         else:
             stacked += [Layer(run.theta[0], run.b[0]) for run in stretch]
-    return (*stacked, Layer(top.theta[-1], top.b[-1]))
+    return (*stacked, *ends[1:])
 
 
 def _as_run(layer: Layer | Drawn) -> Layer:

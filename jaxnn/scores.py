@@ -19,17 +19,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .backprop import Batch
+from .checks import Depth, UsedDepth, as_rows, check_data, check_depth_as_data, check_params
 from .layers import Pairs, Params
-from .network import (
-    Depth,
-    Network,
-    UsedDepth,
-    as_rows,
-    check_data,
-    check_depth_as_data,
-    check_params,
-    forward_rows,
-)
+from .network import Network
+from .numbers import Rows
+from .walk import up
 
 
 class Scores(NamedTuple):
@@ -84,7 +78,7 @@ def scores_of(
 
     def score(xs: Array, ys: Array) -> Scores:
         xs, ys = as_rows(net, params, xs, ys)
-        z = forward_rows(net, params, xs, depth).z[-1]
+        z = up(net, params, Rows(xs), depth)[0].m
         return Scores(jnp.mean(net.task.loss(z, ys)), _metric(net, z, ys))
 
     return [score(xs, ys) for xs, ys in sets]

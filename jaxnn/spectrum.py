@@ -36,11 +36,13 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from .backprop import Batch
-from .blockfloat import LN2, at_least_float32
+from .checks import check_stored, check_x, dtype_of
 from .compiled import Numbers, compiled
 from .layers import Layers, Pairs, is_run
 from .loops import loop, settled
-from .network import Forward, Network, check_stored, check_x, dtype_of, forward_rows
+from .network import Network
+from .numbers import LN2, Rows, at_least_float32
+from .walk import up
 
 ZERO = -(2**28)  # the exponent of a column of zeros: below every other
 SWEEPS = 40  # upper bound of sweeps over all pairs of columns; 6 to 10 are enough
@@ -128,34 +130,30 @@ def _factors(
     net: Network, params: Layers, xs: Numbers
 ) -> tuple[tuple[Factors, ...], Bool[Array, " L"]]:
     """The factors, and for each of z[1] … z[L-1] whether it is finite."""
-    rows = forward_rows(net, params, jnp.asarray(xs, dtype_of(params)))
-    finite = [jnp.isfinite(z).all(axis=(-2, -1)).reshape(-1) for z in rows.z]
-    return _factors_of(net, params, rows), jnp.concatenate(finite)[:-1]
+    top, below = up(net, params, Rows(jnp.asarray(xs, dtype_of(params))))
+    finite = [jnp.isfinite(z.m).all(axis=(-2, -1)).reshape(-1) for z in below[1:]]
+    return _factors_of(net, params, top, below), jnp.concatenate([jnp.ones(0, bool), *finite])
 
 
 def jacobian_factors(
     net: Network, params: Layers, xs: Float[Array, "B n_in"]
 ) -> tuple[Factors, ...]:
     """Return F[1], …, F[L-1] of each example; consecutive ones of equal shape are stacked."""
-    return _factors_of(net, params, forward_rows(net, params, xs))
+    return _factors_of(net, params, *up(net, params, Rows(xs)))
 
 
-def _factors_of(net: Network, params: Layers, rows: Forward) -> tuple[Factors, ...]:
+def _factors_of(
+    net: Network, params: Layers, top: Rows, below: list[Any]
+) -> tuple[Factors, ...]:
+    if len(params) == 1:  # no hidden layer
+        identity = jnp.eye(net.sizes[1], dtype=top.m.dtype)
+        return (Factors(jnp.ones_like(top.m)[None], identity[None]),)
     parts: list[Factors] = []
-    below: list[Array] = []
-    for layer, z in zip(params, rows.z, strict=True):
-        theta, z = (layer.theta, z) if is_run(layer) else (layer.theta[None], z[None])
-        # The z below each θ: the last one of the Layer before (none for θ[0]), then the run's own.
-        pieces = [*below, z[:-1]] if len(z) > 1 else below
-        if pieces:
-            z_below = jnp.concatenate(pieces)
-            # σ′ can be finite for a z that is not: relu has 1 or 0 there.
-            slopes = jnp.where(jnp.isfinite(z_below), net.activation.prime(z_below), jnp.nan)
-            parts.append(Factors(slopes, theta[-len(slopes) :]))
-        below = [z[-1:]]
-    if not parts:  # no hidden layer
-        identity = jnp.eye(net.sizes[1], dtype=rows.z[0].dtype)
-        parts.append(Factors(jnp.ones_like(rows.z[0])[None], identity[None]))
+    for layer, (z, _) in zip(params[1:], below[1:], strict=True):
+        # σ′ can be finite for a z that is not: relu has 1 or 0 there.
+        slopes = jnp.where(jnp.isfinite(z), net.activation.prime(z), jnp.nan)
+        one = Factors(slopes, layer.theta)
+        parts.append(one if is_run(layer) else jax.tree.map(lambda v: v[None], one))
     groups = (list(group) for _, group in groupby(parts, key=lambda f: f.theta.shape[1:]))
     return tuple(jax.tree.map(lambda *f: jnp.concatenate(f), *group) for group in groups)
 

@@ -29,13 +29,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from .backprop import Batch, backprop, mean_loss
-from .compiled import Numbers, compiled
-from .divergence import check_finite, diagnosis, finite_layers
-from .layers import Layers, Pairs
-from .loops import loop
-from .network import (
+from .checks import (
     Depth,
-    Network,
     UsedDepth,
     check_batch,
     check_data,
@@ -44,6 +39,11 @@ from .network import (
     check_key,
     check_stored,
 )
+from .compiled import Numbers, compiled
+from .divergence import check_finite, diagnosis, finite_layers
+from .layers import Layers, Pairs
+from .loops import loop
+from .network import Network
 
 ROOM = 64  # the most epochs of one call
 QUICK = 0.1  # seconds; after a shorter call the next one has twice as many epochs

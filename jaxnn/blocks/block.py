@@ -1,0 +1,48 @@
+"""What a kind of block is: the formulas of one layer, forward and backward, over rows.
+
+    z[i+1] = f(θ[i], b[i], z[i])        forward, with z[i] what goes in and z[i+1] what comes out
+    Δ(θ[i], b[i]), Δz[i]                backward, from z[i] and Δz[i+1]
+
+A layer carries z, not a: σ belongs to the layer that takes a = σ(z) in. So the output layer is like
+any other, and Δz is what travels. In the first layer σ is the identity.
+"""
+
+from typing import NamedTuple, Protocol
+
+from jaxtyping import Array, Float
+
+from ..activations import Activation
+from ..layers import Layer
+from ..numbers import Rows
+
+
+class Gradient(NamedTuple):
+    """The Δ of a layer but Δz: of θ and b, summed over the rows, and of a, which θ multiplies."""
+
+    theta: Rows
+    b: Rows
+    a: Rows
+
+
+class Block(Protocol):
+    """A kind of block. Hashable, as a part of the static description of a network.
+
+    In all methods sigma is the activation, layer has the θ (n_in, n_out) and b (n_out,) of one
+    layer, and z are the rows that go into it, (B, n_in).
+    """
+
+    def forward(self, sigma: Activation, layer: Layer, z: Rows) -> Rows:
+        """Return the rows that come out, (B, n_out)."""
+
+    def backward(
+        self, sigma: Activation, layer: Layer, z: Rows, delta: Rows
+    ) -> tuple[Gradient, Rows]:
+        """Return the layer's Gradient, and Δ of z, from Δ of what comes out, delta (B, n_out)."""
+
+    def argument(self, z: Rows) -> Rows:
+        """Return what σ is taken of, (B, n_in): σ of it is a, which θ multiplies."""
+
+
+def slope(sigma: Activation, z: Rows) -> Float[Array, "B n"]:
+    """Return σ′(z); of a homogeneous σ it does not depend on the exponents."""
+    return sigma.prime(z.m)

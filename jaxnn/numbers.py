@@ -1,0 +1,167 @@
+"""Rows of numbers, plain or in block floating point: beyond the range of a float.
+
+A row is m, or m × 2^e with one int32 exponent for each row (example), so that a gradient of
+10^-6279 is a number like any other. After every layer the largest entry of a row is brought into
+[1, 2) by a power of two. That is exact, and so is every product of the recursion with a scaled row:
+as long as the plain recursion stays among the normal numbers, m × 2^e is its result to the last
+bit. Plain rows have no exponent, and nothing is done to them: both kinds of numbers go through the
+same code, `blocks` and `walk.py`.
+
+Exponents are read from and written to the float's bits: on a CPU `frexp` and `ldexp` would double
+the cost of the whole pass.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from .activations import Activation
+from .loops import product
+
+LN2 = 0.6931471805599453
+
+NEVER = -(2**28)  # the exponent of a row of zeros: below every other
+
+_INTEGER_OF_WIDTH = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}
+
+
+class Rows(NamedTuple):
+    """Rows of numbers m × 2^e, or m where e is None; a row of zeros has the exponent NEVER or 0.
+
+    A sum over rows, such as Δθ, is one of these too, with one exponent for all its entries.
+    """
+
+    m: Float[Array, "*k B n"]
+    e: Int[Array, "*k B"] | None = None
+
+
+def with_exponents(v: Rows) -> Rows:
+    """Return the same numbers with exponents, 0 where there were none."""
+    return v if v.e is not None else Rows(v.m, jnp.zeros_like(v.m[..., 0], jnp.int32))
+
+
+def renormalised(v: Rows) -> Rows:
+    """Renormalise: bring the largest |m| of every row into [1, 2), the numbers unchanged.
+
+    Plain rows stay as they are, and so do zeros, inf and nan. A row of subnormal numbers is
+    multiplied by the largest power of two of the dtype, which leaves it below 1.
+    """
+    return v if v.e is None else with_largest(v)[0]
+
+
+def with_largest(v: Rows) -> tuple[Rows, Float[Array, "*k B"]]:
+    """Like `renormalised`, with the largest |m| of every row; v has exponents."""
+    # Not max |v|: on a CPU a maximum and a minimum take a third of its time.
+    largest = jnp.maximum(jnp.max(v.m, axis=-1), -jnp.min(v.m, axis=-1))
+    up = exponent_of(largest)
+    scale = power_of_two(-up, v.m)
+    return Rows(v.m * scale[..., None], jnp.where(largest == 0, NEVER, v.e + up)), largest * scale
+
+
+def times(v: Rows, matrix: Float[Array, "n m"]) -> Rows:
+    """Return v times a matrix, row by row."""
+    return v._replace(m=v.m @ matrix)
+
+
+def scaled(v: Rows, by: Float[Array, "*B n"] | float) -> Rows:
+    """Return v times plain numbers, entry by entry."""
+    return v._replace(m=v.m * by)
+
+
+def shifted(v: Rows, b: Float[Array, " n"]) -> Rows:
+    """Return every row plus b: with exponents p 2^f + b = (p 2^(f-c) + b 2^-c) 2^c.
+
+    Here p 2^f is v renormalised, so that c = max(f, exponent of b) knows its size.
+    """
+    if v.e is None:
+        return Rows(v.m + b[None, :])
+    largest = jnp.max(jnp.abs(b))
+    b_exponent = jnp.where(largest == 0, NEVER, exponent_of(largest))
+    v = renormalised(v)
+    common = jnp.maximum(v.e, b_exponent)
+    rows = v.m * power_of_two(v.e - common, b)[:, None]
+    return Rows(rows + b[None, :] * power_of_two(-common, b)[:, None], common)
+
+
+def through(sigma: Activation, v: Rows) -> Rows:
+    """Return σ(v): with exponents σ(m) 2^e, so that σ has to be homogeneous."""
+    return v._replace(m=sigma.sigma(v.m))
+
+
+def outer(a: Rows, delta: Rows) -> Rows:
+    """Return aᵀ Δ, summed over the rows: 2^c Σ 2^(e - c) aᵀ Δ, c the largest of their exponents."""
+    if delta.e is None:
+        return Rows(product(a.m.T, delta.m))
+    exponent = delta.e if a.e is None else delta.e + jnp.where(jnp.any(a.m != 0, 1), a.e, NEVER)
+    scale, common = alignment(exponent, delta.m)
+    return Rows(product((a.m * scale[:, None]).T, delta.m), common)
+
+
+def total(delta: Rows) -> Rows:
+    """Return the sum of the rows."""
+    if delta.e is None:
+        return Rows(jnp.sum(delta.m, axis=0))
+    scale, common = alignment(delta.e, delta.m)
+    return Rows(product(scale, delta.m), common)
+
+
+def exponent_of(x: Float[Array, "*s"]) -> Int[Array, "*s"]:
+    """The k with 2^k <= x < 2^(k+1), for x >= 0, clipped to the range of `power_of_two`."""
+    digits, bias, integer = _format(x)
+    bits = lax.bitcast_convert_type(x, integer)
+    k = (bits >> digits).astype(jnp.int32) - bias
+    return jnp.where(x == 0, 0, jnp.clip(k, 1 - bias, bias - 1))
+
+
+def power_of_two(k: Int[Array, "*s"], like: Array) -> Float[Array, "*s"]:
+    """2^k in the dtype of `like`: 0 below its normal numbers, its largest power of two above."""
+    digits, bias, integer = _format(like)
+    bits = jnp.clip(k + bias, 0, 2 * bias).astype(integer) << digits
+    return lax.bitcast_convert_type(bits, like.dtype)
+
+
+def _format(x: Array) -> tuple[int, int, Any]:
+    """Mantissa bits, exponent bias and the integer type of the same width."""
+    info = jnp.finfo(x.dtype)  # type: ignore[no-untyped-call]
+    return int(info.nmant), int(info.maxexp) - 1, _INTEGER_OF_WIDTH[x.dtype.itemsize]
+
+
+def alignment(
+    exponent: Int[Array, "*k B"], like: Array
+) -> tuple[Float[Array, "*k B"], Int[Array, "*k"]]:
+    """Factors that bring rows to the largest of their exponents, and that exponent.
+
+    Exact, except that rows smaller than the largest by more than the range of the dtype become
+    zero, as they would in a sum.
+    """
+    common = jnp.max(exponent, axis=-1)
+    return power_of_two(exponent - common[..., None], like), common
+
+
+def in_range(v: Rows) -> Float[Array, "B n"]:
+    """Return the numbers as plain ones, rows beyond the range of the dtype (less a factor of 4, as
+    room for a sum) at its end.
+    """
+    if v.e is None:
+        return v.m
+    _, bias, _ = _format(v.m)
+    return v.m * power_of_two(jnp.minimum(v.e, bias - 2), v.m)[:, None]
+
+
+def value_of(mantissa: Float[Array, "*s"], exponent: Int[Array, "*s"]) -> Float[Array, "*s"]:
+    """Mantissa × 2^exponent as a float; inf or 0 beyond its range."""
+    half = exponent // 2  # a single power of two could leave the range where the product does not
+    return mantissa * power_of_two(half, mantissa) * power_of_two(exponent - half, mantissa)
+
+
+def log_of(mantissa: Float[Array, " *s"], exponent: Int[Array, " *s"]) -> Float[Array, " *s"]:
+    """The logarithm of mantissa × 2^exponent, in at least float32; -inf for zero."""
+    log = jnp.log(at_least_float32(mantissa))
+    return log + exponent.astype(log.dtype) * LN2
+
+
+def at_least_float32(v: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Widen 16-bit floats to float32, since sums of squares would leave their range."""
+    return v if v.dtype.itemsize >= 4 else v.astype(jnp.float32)

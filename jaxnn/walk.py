@@ -1,0 +1,335 @@
+"""The walk: up through the layers and down again. It knows layers, runs and depth, and no formula.
+
+    up      z[0] = x, z[i+1] = forward(z[i])             keeping every z[i] on the way
+    down    Δz[L], (Δ(θ, b)[i], Δz[i]) = backward(z[i], Δz[i+1])
+
+What a layer computes is its block's matter (`blocks`), what kind of numbers it computes with that of
+the rows (`numbers.py`), and what is recorded on the way down that of the caller (`keep`). So
+`backprop`, `deltas` and `gradient_flow` are one walk, with other rows and another `keep`.
+
+The device loops over the layers of a run. Their number may be data, `depth`. Of a run either every
+z[i] is kept, or every √k-th: those between are then computed a second time on the way down.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from .activations import ACTIVATIONS, Activation
+from .blocks import Block, Dense, Gradient
+from .checks import UsedDepth
+from .layers import Layer, Params, Run, assert_single, is_run, layer_of, length
+from .loops import loop, settled, zeros
+from .network import Network
+from .numbers import NEVER, Rows, in_range, renormalised, with_exponents, with_largest
+
+Memory = Literal["all", "sqrt"]
+
+
+def check_memory(memory: Memory) -> Memory:
+    """Return what is kept on the way up; raise unless it is known."""
+    if memory not in ("all", "sqrt"):
+        raise ValueError(f"memory: expected 'all' or 'sqrt', got {memory!r}")
+    return memory
+
+
+class Kind(NamedTuple):
+    """What a Layer computes: a block, and its activation."""
+
+    block: Block
+    sigma: Activation
+
+    def forward(self, layer: Layer, z: Rows) -> Rows:
+        """Return what comes out of one layer."""
+        return self.block.forward(self.sigma, layer, z)
+
+
+def kinds(net: Network, params: Params) -> list[Kind]:
+    """Return the kind of each Layer; x goes into the first as it is."""
+    first, others = Kind(Dense(), ACTIVATIONS["identity"]), Kind(Dense(), net.activation)
+    return [others if i else first for i in range(len(params))]
+
+
+class Segments(NamedTuple):
+    """What is kept of a run in a memory of √k: the z that goes into each segment of √k layers."""
+
+    starts: Rows
+
+
+Kept = Rows | Segments
+
+
+def up(
+    net: Network, params: Params, x: Rows, depth: UsedDepth = None, memory: Memory = "all"
+) -> tuple[Rows, list[Kept]]:
+    """Return z[L], and the z[i] that goes into each Layer; for a run those of its k layers.
+
+    If x has exponents, so has z: a run is passed without renormalising first, which takes a tenth
+    of the time of a narrow network and is seldom needed, and again with it if the signal comes near
+    the ends of the range.
+    """
+    z, kept = x, []
+    for kind, layer in zip(kinds(net, params), params, strict=True):
+        below: Kept
+        if not is_run(layer):
+            below, z = z, kind.forward(assert_single(layer), z)
+        elif memory == "sqrt":
+            z, below = _up_by_segments(kind, layer, z, depth)
+        else:
+            z, below = _up_run(kind, layer, z, depth)
+        kept.append(below)
+    return z, kept
+
+
+def _up_run(kind: Kind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Rows, Rows]:
+    """Return the z that comes out of a run, and the z that goes into each of its layers."""
+    used = length(run) if depth is None else depth
+    if z.e is not None:
+        return _up_run_in_range(kind, run, z, used)
+    if depth is not None or not isinstance(run, Layer):
+        return _looped(kind.forward, run, z, used)
+
+    # JAX can differentiate a scan backwards, but no loop whose length is data.
+    def step(z: Rows, layer: Layer) -> tuple[Rows, Rows]:
+        return kind.forward(layer, z), z
+
+    z = settled(lambda j, z: step(z, layer_of(run, j))[0], 0, z)
+    return lax.scan(step, z, run)
+
+
+def _looped(
+    forward: Callable[[Layer, Rows], Rows], run: Run, z: Rows, used: Array | int
+) -> tuple[Rows, Rows]:
+    """Go up the layers used of a run, with a buffer for their z."""
+    empty = jax.tree.map(partial(zeros, length(run)), z)
+    return _continued(forward, run, z, used, empty)
+
+
+def _continued(
+    forward: Callable[[Layer, Rows], Rows], run: Run, z: Rows, used: Array | int, below: Rows
+) -> tuple[Rows, Rows]:
+    def body(j: Array, state: tuple[Rows, Rows]) -> tuple[Rows, Rows]:
+        z, below = state
+        put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
+        return forward(layer_of(run, j), z), jax.tree.map(put, below, z)
+
+    looped: tuple[Rows, Rows] = loop(0, used, body, (z, below))
+    return looped
+
+
+def _up_run_in_range(kind: Kind, run: Run, z: Rows, used: Array | int) -> tuple[Rows, Rows]:
+    """Go up a run without exponents, and again with them if its numbers do not fit."""
+
+    def plain(layer: Layer, z: Rows) -> Rows:
+        return with_exponents(kind.forward(layer, Rows(z.m)))
+
+    top, below = _looped(plain, run, with_exponents(Rows(in_range(z))), used)
+    fits = _fits(z, top, below, used)
+    again, below = _continued(kind.forward, run, z, jnp.where(fits, 0, used), below)
+    return renormalised(jax.tree.map(partial(jnp.where, fits), top, again)), below
+
+
+def _fits(z: Rows, top: Rows, below: Rows, used: Array | int) -> Array:
+    """Tell whether the z of a run are well within the range of the dtype.
+
+    That is, the sizes of their rows are within 2^±(a third of the largest exponent).
+    """
+    most = int(jnp.finfo(z.m.dtype).maxexp) // 3  # type: ignore[no-untyped-call]
+
+    def within(rows: Array) -> Array:
+        square = jnp.mean(jnp.square(rows.astype(jnp.promote_types(rows.dtype, jnp.float32))), -1)
+        return (square > 4.0**-most) & (square < 4.0**most)
+
+    unused = (jnp.arange(len(below.m)) >= used)[:, None]
+    first = (jnp.abs(z.e) < most) | (z.e == NEVER)
+    return jnp.all(first) & jnp.all(within(below.m) | unused) & jnp.all(within(top.m))
+
+
+def segment_size(k: int) -> int:
+    """The number of layers of a run of k that are computed again at a time: √k, rounded up."""
+    return math.isqrt(k - 1) + 1
+
+
+def segment_of(run: Run, i: Array) -> Layer:
+    """Return the layers of segment i as a run; past the end, the last layer again."""
+    k, size = length(run), segment_size(length(run))
+    places = jnp.minimum(i * size + jnp.arange(size), k - 1)
+    return Layer(*lax.map(partial(layer_of, run), places))
+
+
+def _up_by_segments(kind: Kind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Rows, Segments]:
+    used = length(run) if depth is None else depth
+    size = segment_size(length(run))
+
+    def segment(i: Array, state: tuple[Rows, Rows]) -> tuple[Rows, Rows]:
+        z, starts = state
+        put = partial(lax.dynamic_update_index_in_dim, index=i, axis=0)
+        starts = jax.tree.map(put, starts, z)
+        end = jnp.minimum((i + 1) * size, used)
+        z = loop(i * size, end, lambda j, z: kind.forward(layer_of(run, j), z), z)
+        return renormalised(z), starts
+
+    empty = jax.tree.map(partial(zeros, -(-length(run) // size)), z)
+    top, starts = loop(0, -(-used // size), segment, (renormalised(z), empty))
+    return top, Segments(starts)
+
+
+class Step(NamedTuple):
+    """A layer on the way down.
+
+    kind, layer: what it computes, and its θ and b.
+    z: the rows that went into it.
+    delta: Δ of what came out, renormalised.
+    largest: the largest |m| of each row of delta; None without exponents.
+    gradient: its Δ(θ, b) and Δa.
+    """
+
+    kind: Kind
+    layer: Layer
+    z: Rows
+    delta: Rows
+    largest: Float[Array, " B"] | None
+    gradient: Gradient
+
+
+Keep = Callable[[Step], Any]
+
+
+def _unchanged(kept: Any) -> Any:
+    return kept
+
+
+def down(
+    net: Network,
+    params: Params,
+    kept: list[Kept],
+    delta: Rows,
+    keep: Keep,
+    depth: UsedDepth = None,
+    of_run: Callable[[Any], Any] = _unchanged,
+) -> tuple[Rows, list[Any]]:
+    """Return Δx from Δz[L], and for each Layer what `keep` returns, of a run stacked.
+
+    Args:
+        net: the network.
+        params: its parameters.
+        kept: of the way up.
+        delta: Δz[L].
+        keep: what is recorded of a layer.
+        depth: the layers used of the one run; what is kept of others is zero.
+        of_run: what is done with the records of a run, or of each segment of one.
+    """
+    records: list[Any] = []
+    below = zip(kinds(net, params), params, kept, strict=True)
+    for kind, layer, z in reversed(list(below)):
+        if not is_run(layer):
+            delta, record = _step(kind, assert_single(layer), z, delta, keep)
+        else:
+            used = length(layer) if depth is None else depth
+            go_down = _down_run if isinstance(z, Rows) else _down_by_segments
+            delta, record = go_down(kind, layer, z, used, delta, keep, of_run)
+        records.append(record)
+    return delta, records[::-1]
+
+
+def _step(kind: Kind, layer: Layer, z: Rows, delta: Rows, keep: Keep) -> tuple[Rows, Any]:
+    delta, largest = (delta, None) if delta.e is None else with_largest(delta)
+    gradient, below = kind.block.backward(kind.sigma, layer, z, delta)
+    return below, keep(Step(kind, layer, z, delta, largest, gradient))
+
+
+def _down_run(
+    kind: Kind,
+    run: Run,
+    z: Rows,
+    used: Array | int,
+    delta: Rows,
+    keep: Keep,
+    of_run: Callable[[Any], Any],
+) -> tuple[Rows, Any]:
+    """Go down a run from the last layer used, with a buffer for each kind of record.
+
+    XLA updates a buffer in place if the loop only writes to it, and drops it if it is not used.
+    """
+
+    def layer(j: Array, delta: Rows) -> tuple[Rows, Any]:
+        below: Rows = jax.tree.map(partial(lax.dynamic_index_in_dim, index=j, keepdims=False), z)
+        return _step(kind, layer_of(run, j), below, delta, keep)
+
+    delta, records = _backwards(layer, length(run), used, delta)
+    return delta, of_run(records)
+
+
+def _down_by_segments(
+    kind: Kind,
+    run: Run,
+    kept: Segments,
+    used: Array | int,
+    delta: Rows,
+    keep: Keep,
+    of_run: Callable[[Any], Any],
+) -> tuple[Rows, Any]:
+    """Like `_down_run`, from the start of each segment, whose z are computed again."""
+    k, size = length(run), segment_size(length(run))
+
+    def segment(i: Array, delta: Rows) -> tuple[Rows, Any]:
+        part, count = segment_of(run, i), jnp.minimum(used - i * size, size)
+        start: Rows = jax.tree.map(
+            partial(lax.dynamic_index_in_dim, index=i, keepdims=False), kept.starts
+        )
+        _, z = _up_run(kind, part, start, count)
+        return _down_run(kind, part, z, count, delta, keep, of_run)
+
+    delta, records = _backwards(segment, -(-k // size), -(-used // size), delta)
+    return delta, jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:])[:k], records)
+
+
+def _backwards(
+    part: Callable[[Array, Rows], tuple[Rows, Any]], count: int, used: Array | int, delta: Rows
+) -> tuple[Rows, Any]:
+    """Go down parts used-1 … 0 of `count`, writing the record of part j to place j."""
+
+    def body(step: Array, state: tuple[Rows, Any]) -> tuple[Rows, Any]:
+        delta, records = state
+        j = used - 1 - step
+        delta, record = part(j, delta)
+        put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
+        return delta, jax.tree.map(put, records, record)
+
+    _, shapes = jax.eval_shape(part, 0, delta)
+    empty = jax.tree.map(partial(zeros, count), shapes)
+    looped: tuple[Rows, Any] = loop(0, used, body, (delta, empty))
+    return looped
+
+
+def at_outputs(params: Params, inputs: list[Any], top: Any, depth: UsedDepth = None) -> list[Any]:
+    """Turn what belongs to the z that go into each Layer into that of the z that come out.
+
+    Args:
+        params: the parameters.
+        inputs: an array for each Layer, of a run (k, …), such as the z[i] of `up`.
+        top: the one of z[L].
+        depth: the layers used of the one run; the result is zero in those beyond.
+    """
+    following, outputs = top, []
+    for layer, values in zip(reversed(params), reversed(inputs), strict=True):
+        if not is_run(layer):
+            outputs.append(following)
+            following = values
+            continue
+        above = jnp.concatenate([values[1:], following[None]])
+        if depth is None:
+            following = values[0]
+        else:
+            place = jnp.arange(length(layer)).reshape(-1, *[1] * (above.ndim - 1))
+            above = jnp.where(place == depth - 1, following[None], above)
+            above = jnp.where(place < depth, above, jnp.zeros_like(above))
+            following = jnp.where(depth > 0, values[0], following)
+        outputs.append(above)
+    return outputs[::-1]
