@@ -4,7 +4,7 @@ A program is compiled for a network's static part and the shapes: tests that dra
 here, and measure with the functions here, share it.
 """
 
-from itertools import groupby, pairwise
+from itertools import groupby
 
 import jax
 import jax.numpy as jnp
@@ -54,13 +54,13 @@ def draw_layers(rng, sizes, weights, sigma_b=0.1, dtype=jnp.float64, stacked=Fal
     def layer(n, m):
         return jaxnn.Layer(weights(rng, n, m), sigma_b * rng.normal(size=m))
 
-    params = []
-    for (n, m), stretch in groupby(pairwise(sizes[:-1])):
+    params, top = [], len(sizes) - 2
+    for (inside, n, m), stretch in groupby((0 < i < top, *sizes[i : i + 2]) for i in range(top + 1)):
         layers = [layer(n, m) for _ in stretch]
-        if stacked and n == m:
+        if stacked and inside and n == m:
             layers = [jaxnn.Layer(*map(np.stack, zip(*layers, strict=True)))]
         params += layers
-    return as_dtype((*params, layer(*sizes[-2:])), dtype)
+    return as_dtype(tuple(params), dtype)
 
 
 def draw_batch(rng, net, batch, dtype=jnp.float64):

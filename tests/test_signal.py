@@ -12,8 +12,9 @@ from jax import lax
 from problems import as_dtype, draw_batch, draw_layers, gaussian, gradient_flow, optimised
 
 import jaxnn
-from jaxnn.blockfloat import BlockFloat
-from jaxnn.signal import output_of, output_signal, signal_of
+from jaxnn.flow import output_of
+from jaxnn.numbers import Rows, through, with_exponents
+from jaxnn.walk import up
 
 LAYERS, WIDTH, BATCH = 16, 8, 5
 SIGMA_W = 1e5  # a layer: float32 ends after seven of them, float64 holds them all
@@ -212,10 +213,10 @@ def _exact_flow(params, x, y, activation):
         def log_norm(values):
             return float(mpmath.log(mpmath.norm(values)))
 
-        run, last = ([np.asarray(v, np.float64) for v in layer] for layer in params)
+        first, run, last = ([np.asarray(v, np.float64) for v in layer] for layer in params)
         layers = [
             ([exact(column) for column in theta.T], exact(b))
-            for theta, b in (*zip(*run, strict=True), last)
+            for theta, b in (first, *zip(*run, strict=True), last)
         ]
         all_z, a = [], [exact(np.asarray(x))]
         for columns, b in layers:
@@ -255,23 +256,23 @@ def test_within_range_the_signal_is_the_plain_one_to_the_last_bit(rng, activatio
 
     @optimised
     def blocked(params, xs):
-        *hidden, last = params
-        a, outputs, slopes = BlockFloat(xs, jnp.zeros(5, jnp.int32)), [], []
-        for layer in hidden:
-            a, signal = signal_of(net, layer, a)
-            outputs.append(a)
-            slopes.append(net.activation.prime(signal.z.mantissa))
-        y_hat = output_of(net, output_signal(net, last, a).z)
-        return [*outputs, y_hat], slopes
+        top, below = up(net, params, with_exponents(Rows(xs)))
+        z = [*below[1:], top]
+        return z, [output_of(net, top).m], [through(net.activation, v) for v in below[1:]]
 
     trace = optimised(jax.vmap(jaxnn.trace, in_axes=(None, None, 0)))(net, params, xs)
-    blocks, slopes = blocked(params, xs)
-    for v, a in zip(blocks, trace.a[1:], strict=True):
-        value = np.asarray(v.mantissa, np.float64) * 2.0 ** np.asarray(v.exponent)[:, None]
-        np.testing.assert_array_equal(value.astype(dtype), a)
-    for slope, z in zip(slopes, trace.z[:-1], strict=True):
-        np.testing.assert_array_equal(slope, net.activation.prime(z))
-    assert len({int(e) for e in blocks[0].exponent}) > 2
+    z, y_hat, a = blocked(params, xs)
+
+    def values(v):
+        return (np.asarray(v.m, np.float64) * 2.0 ** np.asarray(v.e)[:, None]).astype(dtype)
+
+    for v, expected in zip(z, trace.z, strict=True):
+        np.testing.assert_array_equal(values(v), expected)
+        np.testing.assert_array_equal(net.activation.prime(v.m), net.activation.prime(expected))
+    for v, expected in zip(a, trace.a[1:-1], strict=True):
+        np.testing.assert_array_equal(values(v), expected)
+    np.testing.assert_array_equal(values(z[-1]._replace(m=y_hat[0])), trace.a[-1])
+    assert len({int(e) for e in z[0].e}) > 2
 
 
 @pytest.mark.parametrize("activation", ["relu", pytest.param("identity", marks=pytest.mark.slow)])

@@ -155,7 +155,8 @@ def _paths(keys: jax.Array, sigmas: jax.Array, n: int, layers: int) -> Paths:
         y = C0 * x + math.sqrt(1 - C0**2) * other
 
         def hidden(x: jax.Array) -> jax.Array:
-            return jaxnn.trace(net, params, x).z[0][:layers]
+            first, run, _ = jaxnn.trace(net, params, x).z
+            return jnp.concatenate([first[None], run])
 
         z, tangent = jax.jvp(hidden, (x,), (random_vector(key_tangent, n, 1.0),))
         z_y = hidden(y)

@@ -118,14 +118,13 @@ def _mode(room: int, factors: int) -> jax.Array:
     net = square_network(1, room - 1, "identity")
     x, y = jnp.ones((1, 1)), jnp.ones((1, 1))
     weight = MODE ** (1 / factors)
-    params: Params = (
-        jaxnn.Layer(jnp.full((room - 1, 1, 1), weight), jnp.zeros((room - 1, 1))),
-        jaxnn.Layer(jnp.full((1, 1), weight), jnp.zeros(1)),
-    )
+    one = jaxnn.Layer(jnp.full((1, 1), weight), jnp.zeros(1))
+    run = jaxnn.Layer(jnp.full((room - 2, 1, 1), weight), jnp.zeros((room - 2, 1)))
+    params: Params = (one, run, one)
 
     def step(params: Params, _: None) -> tuple[Params, jax.Array]:
-        u = jaxnn.forward(net, params, x[0], depth=factors - 1)[0]
-        gradient = jaxnn.backprop(net, params, x, y, depth=factors - 1)[1]
+        u = jaxnn.forward(net, params, x[0], depth=factors - 2)[0]
+        gradient = jaxnn.backprop(net, params, x, y, depth=factors - 2)[1]
         # No biases: a mode is a product of weights alone.
         moved = [
             layer._replace(theta=layer.theta - STEP / factors * slope.theta)
@@ -161,7 +160,7 @@ def _fewest(
     params = draw(net, key_params, 1.0, 0.0, weights)
 
     rates = jnp.asarray(RATES, float) / matrices
-    return fewest_steps(net, params, examples, rates, LEFT, most, matrices - 1)
+    return fewest_steps(net, params, examples, rates, LEFT, most, matrices - 2)
 
 
 def _case(name: str, matrices: int) -> str:

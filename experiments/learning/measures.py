@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 import jaxnn
-from jaxnn.network import forward_rows
+from jaxnn.numbers import Rows
 from jaxnn.scores import scores_of
+from jaxnn.walk import up
 
 METRIC = {"regression": "R²", "binary": "accuracy", "multiclass": "accuracy"}
 
@@ -54,7 +55,7 @@ def measure(
     Args:
         net: the network.
         params: Layers, single ones or runs.
-        sets: xs, (N, n[0]), and labels, (N, n[L]), of each, as `jaxnn.network.check_batch` returns
+        sets: xs, (N, n[0]), and labels, (N, n[L]), of each, as `jaxnn.checks.check_batch` returns
             them.
     """
     measures = []
@@ -73,7 +74,7 @@ def test(net: jaxnn.Network, params: tuple[jaxnn.Layer, ...], xs: Array, ys: Arr
     Args:
         net: the network.
         params: Layers, single ones or runs.
-        xs: (N, n[0]), as `jaxnn.network.check_batch` returns them.
+        xs: (N, n[0]), as `jaxnn.checks.check_batch` returns them.
         ys: labels, (N, n[L]), likewise.
     """
     (measures,) = measure(net, params, [(xs, ys)])
@@ -82,7 +83,7 @@ def test(net: jaxnn.Network, params: tuple[jaxnn.Layer, ...], xs: Array, ys: Arr
 
 def _z(net: jaxnn.Network, params: tuple[jaxnn.Layer, ...], xs: Array) -> Float[Array, "N n"]:
     """z[L]. Inside one program XLA computes it once, however often it is asked for."""
-    return forward_rows(net, params, xs).z[-1]
+    return up(net, params, Rows(xs))[0].m
 
 
 def auc(z: Float[Array, " N"], y: Float[Array, " N"]) -> Float[Array, ""]:

@@ -72,16 +72,11 @@ def roomy(dataset: Dataset, width: int, activation: str, depth: int) -> jaxnn.Ne
     The room is a power of four from 64 on: one compiled program serves every depth up to it, and
     compiling takes longer than measuring in a room that is a few times too large.
     """
-    n_in, room = dataset.x.shape[1], 64
-    below = layers_below_run((n_in, width))
-    while room < depth - below:
+    room = 64
+    while room < depth - 1:  # the first layer is none of the run
         room *= 4
-    return jaxnn.Network((n_in, *[width] * (below + room), dataset.n_out), activation, dataset.task)
-
-
-def layers_below_run(sizes: tuple[int, ...]) -> int:
-    """Count the hidden layers below the run: the first, unless it is square and part of the run."""
-    return 0 if sizes[0] == sizes[1] else 1
+    sizes = (dataset.x.shape[1], *[width] * (1 + room), dataset.n_out)
+    return jaxnn.Network(sizes, activation, dataset.task)
 
 
 def work(networks: Networks) -> Work:
@@ -119,8 +114,7 @@ class Draws:
         """
         # The draw depends on the sizes alone: one program for all activations, σ_w and σ_b.
         shape = jaxnn.Network(networks.net.sizes, "identity", networks.net.task)
-        below = layers_below_run(shape.sizes)
-        used, room = networks.depth - below, len(shape.sizes) - 2 - below
+        used, room = networks.depth - 1, len(shape.sizes) - 3
         layers = min(1 << max(used - 1, 0).bit_length(), room)
         side_by_side = SideBySide.over_devices(len(networks.seeds))
         drawn_for = (dataset, replace(networks, net=shape, depth=layers), side_by_side)
@@ -157,7 +151,7 @@ def flows(draws: Draws, dataset: Dataset, networks: Networks) -> dict[str, np.nd
     """
     with jax.enable_x64(networks.dtype == "float64"):
         params, xs, ys = draws.of(dataset, networks)
-        used = np.int32(networks.depth - layers_below_run(networks.net.sizes))
+        used = np.int32(networks.depth - 1)
         side_by_side = SideBySide.over_devices(len(networks.seeds))
         measured = side_by_side.get(measuring(side_by_side, networks.net)(params, xs, ys, used))
     room = len(networks.net.sizes) - 2

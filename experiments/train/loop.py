@@ -24,8 +24,8 @@ import jaxnn
 from experiments.learning import measures
 from experiments.learning.measures import Tested
 from jaxnn.fit import Best
+from jaxnn.checks import check_batch
 from jaxnn.layers import Layers
-from jaxnn.network import check_batch
 from jaxnn.training import Optimizer, steps_per_epoch
 
 SHARE = 0.05  # of the seconds of training may go into looks

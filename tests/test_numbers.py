@@ -8,14 +8,15 @@ import pytest
 from problems import draw_batch, draw_layers, gaussian, optimised
 
 import jaxnn
-from jaxnn.blockfloat import (
+from jaxnn.numbers import (
     NEVER,
+    Rows,
     alignment,
-    as_block,
     exponent_of,
     log_of,
     power_of_two,
     renormalised,
+    with_exponents,
 )
 
 DTYPES = (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64)
@@ -46,21 +47,22 @@ def test_powers_of_two_are_exact(dtype):
 def test_renormalising_changes_the_form_and_not_the_number(key, dtype):
     sizes = jnp.array([1e-4, 1e-2, 1.0, 100.0])[:, None]
     rows = (jax.random.normal(key, (4, 7)) * sizes).astype(dtype)
-    v = as_block(rows)
-    largest = np.abs(np.asarray(v.mantissa, np.float64)).max(axis=1)
+    v = renormalised(with_exponents(Rows(rows)))
+    largest = np.abs(np.asarray(v.m, np.float64)).max(axis=1)
     assert np.all((largest >= 1) & (largest < 2))
-    value = np.asarray(v.mantissa, np.float64) * 2.0 ** np.asarray(v.exponent)[:, None]
+    value = np.asarray(v.m, np.float64) * 2.0 ** np.asarray(v.e)[:, None]
     np.testing.assert_array_equal(value, np.asarray(rows, np.float64))
     again = renormalised(v)
-    np.testing.assert_array_equal(again.exponent, v.exponent)
-    np.testing.assert_array_equal(again.mantissa, v.mantissa)
+    np.testing.assert_array_equal(again.e, v.e)
+    np.testing.assert_array_equal(again.m, v.m)
 
 
 def test_zero_inf_and_nan_stay_what_they_are():
-    v = as_block(jnp.array([[0.0, 0.0], [jnp.inf, 1.0], [jnp.nan, 1.0]]))
-    np.testing.assert_array_equal(v.mantissa[0], [0, 0])
-    assert np.isposinf(v.mantissa[1, 0])
-    assert np.isnan(v.mantissa[2, 0])
+    rows = jnp.array([[0.0, 0.0], [jnp.inf, 1.0], [jnp.nan, 1.0]])
+    v = renormalised(with_exponents(Rows(rows)))
+    np.testing.assert_array_equal(v.m[0], [0, 0])
+    assert np.isposinf(v.m[1, 0])
+    assert np.isnan(v.m[2, 0])
     assert np.isneginf(log_of(jnp.zeros(()), jnp.array(5)))
 
 
@@ -92,9 +94,9 @@ def test_within_range_the_flow_is_the_plain_recursion_to_the_last_bit(rng, activ
     scaled by the power of two that brings the entry into [1, 2), where its logarithm has as many
     digits as itself.
     """
-    net = jaxnn.Network((*[16] * 13, 2), activation, "regression")
-    run, last = draw_layers(rng, net.sizes, gaussian(1.0), 0.1, dtype, stacked=True)
-    params = (run._replace(theta=run.theta.at[0].set(jnp.eye(16, dtype=dtype))), last)
+    net = jaxnn.Network((*[16] * 14, 2), activation, "regression")
+    first, run, last = draw_layers(rng, net.sizes, gaussian(1.0), 0.1, dtype, stacked=True)
+    params = (first._replace(theta=jnp.eye(16, dtype=dtype)), run, last)
     xs, ys = draw_batch(rng, net, 5, dtype)
     plain = optimised(jax.grad(jaxnn.mean_loss, argnums=(2, 3)))
     flow_of, scales = optimised(jaxnn.gradient_flow), set()
@@ -115,8 +117,9 @@ def test_two_thousand_layers_against_200_bits(rng):
     params = draw_layers(rng, net.sizes, gaussian(1.5), 0.3, jnp.float32, stacked=True)
     xs, _ = draw_batch(rng, net, 1, jnp.float32)
     flow = jaxnn.gradient_flow(net, params, xs, jnp.array([1]))
-    run, last = params
-    exact_delta, exact_theta = _exact_flow([*zip(*map(np.asarray, run), strict=True), last], xs[0])
+    first, run, last = params
+    layers = [first, *zip(*map(np.asarray, run), strict=True), last]
+    exact_delta, exact_theta = _exact_flow(layers, xs[0])
     assert exact_delta[0] < -2000
     np.testing.assert_allclose(flow.log_delta, exact_delta, rtol=1e-6, atol=1e-4)
     np.testing.assert_allclose(flow.log_theta, exact_theta, rtol=1e-6, atol=1e-4)
