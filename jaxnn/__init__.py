@@ -8,6 +8,7 @@ value, gradient = jax.jit(jaxnn.backprop)(net, params, xs, ys)
 from . import meanfield
 from .activations import ACTIVATIONS, Activation, find_activation
 from .backprop import Deltas, backprop, deltas, mean_loss
+from .blocks import BatchNorm, Block, Dense, LayerNorm, PostNorm, Residual, RMSNorm
 from .divergence import NonFiniteError
 from .fit import Fit, History, fit, split
 from .flow import Flow, gradient_flow, log_norm
@@ -24,6 +25,13 @@ from .verdict import Verdict, verdict
 __version__ = "0.1.0"
 
 __all__ = [
+    "Residual",
+    "RMSNorm",
+    "PostNorm",
+    "LayerNorm",
+    "Dense",
+    "Block",
+    "BatchNorm",
     "ACTIVATIONS",
     "BIASES",
     "TASKS",

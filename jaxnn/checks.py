@@ -14,6 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
+from .blocks import rows_meet
 from .compiled import Numbers, as_array, compiled
 from .layers import Drawn, Layer, Layers, Pairs, Params, as_layers, is_run, length
 from .network import Network
@@ -132,6 +133,11 @@ def check_depth_as_data(params: Params, depth: Depth) -> Any:
 
 def check_x(net: Network, x: ArrayLike, *, batch: bool = True) -> Numbers:
     """Return x as an array of real numbers, (n[0],) or as a batch (B, n[0])."""
+    if not batch and rows_meet(net.hidden):
+        raise ValueError(
+            f"hidden: {net.hidden!r} takes its statistics from a batch, got one example; pass a "
+            "batch to jaxnn.backprop, mean_loss, gradient_flow or evaluate"
+        )
     values = as_array("x", x)
     n_in = net.sizes[0]
     if values.ndim != 1 + batch or values.shape[-1] != n_in or values.size == 0:

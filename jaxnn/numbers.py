@@ -85,6 +85,16 @@ def shifted(v: Rows, b: Float[Array, " n"]) -> Rows:
     return Rows(rows + b[None, :] * power_of_two(-common, b)[:, None], common)
 
 
+def plus(v: Rows, w: Rows) -> Rows:
+    """Return v + w, with exponents on the larger of the two of each row."""
+    if v.e is None and w.e is None:
+        return Rows(v.m + w.m)
+    v, w = with_exponents(v), with_exponents(w)
+    common = jnp.maximum(v.e, w.e)
+    left, right = (u.m * power_of_two(u.e - common, u.m)[..., None] for u in (v, w))
+    return Rows(left + right, common)
+
+
 def through(sigma: Activation, v: Rows) -> Rows:
     """Return σ(v): with exponents σ(m) 2^e, so that σ has to be homogeneous."""
     return v._replace(m=sigma.sigma(v.m))

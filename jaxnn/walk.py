@@ -22,11 +22,11 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .activations import ACTIVATIONS, Activation
-from .blocks import Block, Dense, Gradient
+from .blocks import Block, Gradient
 from .checks import UsedDepth
 from .layers import Layer, Params, Run, assert_single, is_run, layer_of, length
 from .loops import loop, settled, zeros
-from .network import Network
+from .network import DENSE, Network
 from .numbers import NEVER, Rows, in_range, renormalised, with_exponents, with_largest
 
 Memory = Literal["all", "sqrt"]
@@ -46,14 +46,16 @@ class Kind(NamedTuple):
     sigma: Activation
 
     def forward(self, layer: Layer, z: Rows) -> Rows:
-        """Return what comes out of one layer."""
-        return self.block.forward(self.sigma, layer, z)
+        """Return what comes out of one layer, with exponents if z has them."""
+        rows = self.block.forward(self.sigma, layer, z)
+        return rows if z.e is None else with_exponents(rows)
 
 
 def kinds(net: Network, params: Params) -> list[Kind]:
     """Return the kind of each Layer; x goes into the first as it is."""
-    first, others = Kind(Dense(), ACTIVATIONS["identity"]), Kind(Dense(), net.activation)
-    return [others if i else first for i in range(len(params))]
+    first, last = Kind(DENSE, ACTIVATIONS["identity"]), Kind(DENSE, net.activation)
+    between = Kind(net.hidden, net.activation)
+    return [first, *[between] * (len(params) - 2), last][: len(params)]
 
 
 class Segments(NamedTuple):

@@ -80,7 +80,7 @@ def _room(path):
 
 def test_the_reverse_pass_is_written_by_hand():
     """Nowhere in the library does JAX differentiate."""
-    for path in (ROOT / "jaxnn").glob("*.py"):
+    for path in (ROOT / "jaxnn").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute):
                 assert node.attr not in ("grad", "value_and_grad", "vjp", "jvp", "linearize")

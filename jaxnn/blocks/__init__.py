@@ -1,6 +1,21 @@
 """Kinds of blocks, a file each: what a layer computes, and its reverse rule by hand."""
 
-from .block import Block, Gradient
+from .batch_norm import BatchNorm
+from .block import Block, Gradient, rows_meet
 from .dense import Dense
+from .layer_norm import LayerNorm
+from .post_norm import PostNorm
+from .residual import Residual
+from .rms_norm import RMSNorm
 
-__all__ = ["Block", "Dense", "Gradient"]
+__all__ = [
+    "BatchNorm",
+    "Block",
+    "Dense",
+    "Gradient",
+    "LayerNorm",
+    "PostNorm",
+    "RMSNorm",
+    "Residual",
+    "rows_meet",
+]

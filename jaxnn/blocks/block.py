@@ -7,7 +7,7 @@ A layer carries z, not a: σ belongs to the layer that takes a = σ(z) in. So th
 any other, and Δz is what travels. In the first layer σ is the identity.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
 
@@ -24,10 +24,11 @@ class Gradient(NamedTuple):
     a: Rows
 
 
+@runtime_checkable
 class Block(Protocol):
-    """A kind of block. Hashable, as a part of the static description of a network.
+    """A kind of block; one of your own is a class with these methods, frozen and hashable.
 
-    In all methods sigma is the activation, layer has the θ (n_in, n_out) and b (n_out,) of one
+    A block whose rows meet, such as a batch norm, also has `rows_meet = True`. In all methods sigma is the activation, layer has the θ (n_in, n_out) and b (n_out,) of one
     layer, and z are the rows that go into it, (B, n_in).
     """
 
@@ -46,3 +47,9 @@ class Block(Protocol):
 def slope(sigma: Activation, z: Rows) -> Float[Array, "B n"]:
     """Return σ′(z); of a homogeneous σ it does not depend on the exponents."""
     return sigma.prime(z.m)
+
+
+def rows_meet(block: Any) -> bool:
+    """Tell whether what a block does to an example depends on the others of its batch."""
+    inner = getattr(block, "inner", None)
+    return getattr(block, "rows_meet", False) or (inner is not None and rows_meet(inner))

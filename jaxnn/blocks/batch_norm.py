@@ -1,0 +1,65 @@
+"""A block behind a batch norm: examples meet.
+
+    μ, s² = mean and variance of each unit over the rows, ε added to s²;  ẑ = (z - μ) / s
+    Δz = (Δẑ - mean_rows Δẑ - ẑ mean_rows(Δẑ ∘ ẑ)) / s
+
+Where rows meet they share one exponent, the largest of theirs.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+from ..numbers import Rows, alignment, exponent_of, power_of_two, with_exponents
+from .norm import Norm, Normed, inverse_root, unscaled
+
+
+@dataclass(frozen=True)
+class BatchNorm(Norm):
+    """z[i+1] = f((z[i] - μ) / s), mean and standard deviation of a unit over the batch.
+
+    Without gain and shift: N has no parameters, and takes its statistics from the rows that are
+    passed, in training and in measuring. Σ Δz over the rows is 0. A unit that is the same in all
+    rows becomes 0, and so does its Δz.
+
+    Args:
+        inner: f, by default the article's layer.
+        eps: ε >= 0, added to the variance, which is Σ (z - μ)² / B.
+
+    Raises:
+        ValueError: ε is negative, nan or infinite.
+
+    Example:
+        >>> import jaxnn
+        >>> net = jaxnn.Network((3, 4, 4, 1), "relu", "binary", hidden=jaxnn.BatchNorm())
+
+    Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
+    """
+
+    rows_meet: ClassVar[bool] = True
+
+    def normalise(self, z: Rows) -> Normed:
+        """Return (z - μ) / s."""
+        z = with_exponents(z)
+        scale, common = alignment(z.e, z.m)
+        m = z.m * scale[:, None]
+        centred = m - jnp.mean(m, axis=0, keepdims=True)
+        unit = exponent_of(jnp.max(jnp.abs(centred), axis=0, keepdims=True))
+        if self.eps:
+            least = exponent_of(jnp.sqrt(jnp.asarray(self.eps, m.dtype))) - common
+            unit = jnp.maximum(unit, least)
+        down = power_of_two(-unit, m)
+        square = jnp.mean(jnp.square(centred * down), axis=0, keepdims=True)
+        inverse = inverse_root(square + self.eps * power_of_two(-2 * (unit + common), m)) * down
+        return Normed(centred * inverse, inverse, jnp.broadcast_to(common, z.e.shape))
+
+    def back(self, normed: Normed, delta: Rows) -> Rows:
+        """Return Δz from Δẑ."""
+        z_hat, d, e = normed.z_hat, delta.m, delta.e
+        if e is not None:
+            scale, common = alignment(e, d)
+            d, e = d * scale[:, None], jnp.broadcast_to(common, e.shape)
+        along = jnp.mean(d * z_hat, axis=0, keepdims=True)
+        m = (d - jnp.mean(d, axis=0, keepdims=True) - z_hat * along) * normed.inverse
+        return unscaled(Rows(m, e), normed.e)

@@ -1,0 +1,99 @@
+"""What the three norms share: a block behind a norm, z′ = f(N(z)).
+
+    Δ(θ, b) = Δ(θ, b) of f at ẑ = N(z)          Δz = Δẑ through N, Δẑ the Δz of f
+
+A norm divides by a size. So z is renormalised first, and its exponent divides the way back: neither
+its square nor the quotient leaves the range of a float that its numbers are in.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ..activations import Activation
+from ..layers import Layer
+from ..numbers import Rows, exponent_of, power_of_two, renormalised, with_exponents
+from .block import Block, Gradient
+from .dense import Dense
+
+
+class Normed(NamedTuple):
+    """ẑ = N(z), and what the way back through N needs.
+
+    z_hat: plain rows.
+    inverse: the inverse of the size of m, for rows (B, 1) or units (1, n); 0 where the size is 0.
+    e: the exponents of z, (B,).
+    """
+
+    z_hat: Float[Array, "B n"]
+    inverse: Float[Array, "..."]
+    e: Int[Array, " B"]
+
+
+def sized(z: Rows, eps: float) -> Rows:
+    """Return z on exponents that neither its square nor, in the same unit, ε will overflow."""
+    z = renormalised(with_exponents(z))
+    if not eps:
+        return z
+    least = exponent_of(jnp.sqrt(jnp.asarray(eps, z.m.dtype)))
+    common = jnp.maximum(z.e, least)
+    return Rows(z.m * power_of_two(z.e - common, z.m)[:, None], common)
+
+
+def inverse_root(square: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return 1/√x, and 0 for 0: a row of zeros stays one, and nothing comes back through it."""
+    return jnp.where(square > 0, 1 / jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+
+
+def unscaled(delta: Rows, e: Int[Array, " B"]) -> Rows:
+    """Return delta 2^-e: with an exponent less, or plain."""
+    if delta.e is not None:
+        return Rows(delta.m, delta.e - e)
+    return Rows(delta.m * power_of_two(-e, delta.m)[:, None])
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A block behind a norm that has no parameters: N of the subclass, f the inner block.
+
+    Args:
+        inner: f, by default the article's layer.
+        eps: ε >= 0, added to the mean square or variance.
+    """
+
+    inner: Block = Dense()
+    eps: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eps < float("inf"):
+            raise ValueError(f"eps: expected a finite number >= 0, got {self.eps}")
+
+    def normalise(self, z: Rows) -> Normed:
+        """Return N(z)."""
+        raise NotImplementedError
+
+    def back(self, normed: Normed, delta: Rows) -> Rows:
+        """Return Δz from Δẑ."""
+        raise NotImplementedError
+
+    def forward(self, sigma: Activation, layer: Layer, z: Rows) -> Rows:
+        """Return z[i+1]."""
+        return self.inner.forward(sigma, layer, self.argument_of_inner(z))
+
+    def backward(
+        self, sigma: Activation, layer: Layer, z: Rows, delta: Rows
+    ) -> tuple[Gradient, Rows]:
+        """Return Δθ[i], Δb[i] and Δa[i], and Δz[i]; delta is Δz[i+1]."""
+        normed = self.normalise(z)
+        gradient, delta_z_hat = self.inner.backward(sigma, layer, Rows(normed.z_hat), delta)
+        return gradient, self.back(normed, delta_z_hat)
+
+    def argument(self, z: Rows) -> Rows:
+        """Return what f takes σ of."""
+        return self.inner.argument(self.argument_of_inner(z))
+
+    def argument_of_inner(self, z: Rows) -> Rows:
+        """Return N(z) as rows."""
+        return Rows(self.normalise(z).z_hat)

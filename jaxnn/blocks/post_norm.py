@@ -1,0 +1,57 @@
+"""A norm after a block: z′ = N(f(z)), back through N first."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..activations import Activation
+from ..layers import Layer
+from ..numbers import Rows
+from .block import Block, Gradient
+from .layer_norm import LayerNorm
+from .norm import Norm
+from .residual import Residual
+from .rms_norm import RMSNorm
+
+_NORMS: dict[str, Norm] = {"rms": RMSNorm(), "layer": LayerNorm()}
+
+
+@dataclass(frozen=True)
+class PostNorm:
+    """z[i+1] = N(f(z[i])), f a block, as in the Transformer of Vaswani et al. 2017.
+
+    Args:
+        inner: f, by default a residual block: z[i+1] = N(z[i] + σ(z[i]) θ[i] + b[i]).
+        norm: "rms" or "layer", N of `jaxnn.RMSNorm` or of `jaxnn.LayerNorm`.
+
+    Raises:
+        ValueError: another norm.
+
+    Example:
+        >>> import jaxnn
+        >>> net = jaxnn.Network((3, 4, 4, 1), "relu", "binary", hidden=jaxnn.PostNorm())
+
+    Source: arXiv:1706.03762; Xiong et al. 2020, arXiv:2002.04745.
+    """
+
+    inner: Block = Residual()
+    norm: Literal["rms", "layer"] = "rms"
+
+    def __post_init__(self) -> None:
+        if self.norm not in _NORMS:
+            raise ValueError(f"norm: expected 'rms' or 'layer', got {self.norm!r}")
+
+    def forward(self, sigma: Activation, layer: Layer, z: Rows) -> Rows:
+        """Return z[i+1]."""
+        return _NORMS[self.norm].argument_of_inner(self.inner.forward(sigma, layer, z))
+
+    def backward(
+        self, sigma: Activation, layer: Layer, z: Rows, delta: Rows
+    ) -> tuple[Gradient, Rows]:
+        """Return Δθ[i], Δb[i] and Δa[i], and Δz[i]; delta is Δz[i+1]."""
+        norm = _NORMS[self.norm]
+        normed = norm.normalise(self.inner.forward(sigma, layer, z))
+        return self.inner.backward(sigma, layer, z, norm.back(normed, delta))
+
+    def argument(self, z: Rows) -> Rows:
+        """Return what f takes σ of."""
+        return self.inner.argument(z)

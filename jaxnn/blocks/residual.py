@@ -1,0 +1,54 @@
+"""A skip connection around a block: z′ = z + c f(z).
+
+    Δ(θ, b) = Δ(θ, b) of f, from c Δz′          Δz = Δz′ + Δz of f, from c Δz′
+"""
+
+import math
+from dataclasses import dataclass
+
+from ..activations import Activation
+from ..layers import Layer
+from ..numbers import Rows, plus, scaled
+from .block import Block, Gradient
+from .dense import Dense
+
+
+@dataclass(frozen=True)
+class Residual:
+    """z[i+1] = z[i] + c f(z[i]), f a block; He et al. 2016, arXiv:1603.05027.
+
+    Args:
+        inner: f, by default the article's layer.
+        scale: c, a finite number; 1/√L keeps signal and gradient bounded in networks of L layers,
+            and 0 makes every layer the identity.
+
+    Raises:
+        ValueError: c is nan or infinite.
+
+    Example:
+        >>> import jaxnn
+        >>> jaxnn.Network((3, 4, 4, 1), "tanh", "binary", hidden=jaxnn.Residual(scale=0.5))
+        Network(sizes=(3, 4, 4, 1), activation='tanh', task='binary', hidden=Residual(scale=0.5))
+    """
+
+    inner: Block = Dense()
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.scale):
+            raise ValueError(f"scale: expected a finite number, got {self.scale}")
+
+    def forward(self, sigma: Activation, layer: Layer, z: Rows) -> Rows:
+        """Return z[i+1]."""
+        return plus(z, scaled(self.inner.forward(sigma, layer, z), self.scale))
+
+    def backward(
+        self, sigma: Activation, layer: Layer, z: Rows, delta: Rows
+    ) -> tuple[Gradient, Rows]:
+        """Return Δθ[i], Δb[i] and Δa[i], and Δz[i]; delta is Δz[i+1]."""
+        gradient, below = self.inner.backward(sigma, layer, z, scaled(delta, self.scale))
+        return gradient, plus(delta, below)
+
+    def argument(self, z: Rows) -> Rows:
+        """Return what f takes σ of."""
+        return self.inner.argument(z)
