@@ -3,6 +3,7 @@
     a[0] = x,   z[l] = a[l-1] θ[l-1] + b[l-1],   a[l] = σ(z[l]),   l = 1 … L;   ŷ = a[L] = g(z[L])
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,10 +22,10 @@ from .checks import (
     dtype_of,
 )
 from .compiled import Numbers, compiled
-from .layers import Pairs, Params
+from .layers import Pairs, Params, is_run
 from .network import Network
 from .numbers import Rows, through
-from .walk import at_outputs, kinds, up
+from .walk import Kind, at_outputs, kinds, up
 
 
 class Trace(NamedTuple):
@@ -79,10 +80,17 @@ def trace(
 @compiled
 def _trace(net: Network, params: Params, x: Numbers, depth: UsedDepth) -> Trace:
     top, below = up(net, params, Rows(jnp.asarray(x, dtype_of(params))[None]), depth)
+
+    def a_of(kind: Kind, z: Rows) -> Rows:
+        return through(kind.sigma, kind.block.argument(z))
+
+    a = [
+        (jax.vmap(partial(a_of, kind)) if is_run(layer) else partial(a_of, kind))(z).m
+        for kind, layer, z in zip(kinds(net, params), params, below, strict=True)
+    ]
     z = at_outputs(params, [rows.m for rows in below], top.m, depth)
-    a = [through(kind.sigma, kind.block.argument(rows)).m for kind, rows in zip(kinds(net, params), below, strict=True)]
-    a_out = at_outputs(params, a, net.task.output(top.m), depth)
-    t: Trace = one_example(Trace(tuple(z), (a[0], *a_out)))
+    above = at_outputs(params, a, net.task.output(top.m), depth)
+    t: Trace = one_example(Trace(tuple(z), (a[0], *above)))
     return t
 
 

@@ -87,12 +87,22 @@ def shifted(v: Rows, b: Float[Array, " n"]) -> Rows:
 
 def plus(v: Rows, w: Rows) -> Rows:
     """Return v + w, with exponents on the larger of the two of each row."""
+    v, w = v._replace(m=rounded(v.m)), w._replace(m=rounded(w.m))
     if v.e is None and w.e is None:
         return Rows(v.m + w.m)
     v, w = with_exponents(v), with_exponents(w)
     common = jnp.maximum(v.e, w.e)
     left, right = (u.m * power_of_two(u.e - common, u.m)[..., None] for u in (v, w))
     return Rows(left + right, common)
+
+
+def rounded(m: Array) -> Array:
+    """Return m, rounded before it is a term of a sum.
+
+    XLA contracts a product and a sum to one operation that rounds once. Scaling in between prevents
+    that, so that rows with exponents would differ from plain ones in the last bit.
+    """
+    return lax.optimization_barrier(m)
 
 
 def through(sigma: Activation, v: Rows) -> Rows:

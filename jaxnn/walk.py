@@ -27,7 +27,15 @@ from .checks import UsedDepth
 from .layers import Layer, Params, Run, assert_single, is_run, layer_of, length
 from .loops import loop, settled, zeros
 from .network import DENSE, Network
-from .numbers import NEVER, Rows, in_range, renormalised, with_exponents, with_largest
+from .numbers import (
+    NEVER,
+    Rows,
+    at_least_float32,
+    in_range,
+    renormalised,
+    with_exponents,
+    with_largest,
+)
 
 Memory = Literal["all", "sqrt"]
 
@@ -145,7 +153,7 @@ def _fits(z: Rows, top: Rows, below: Rows, used: Array | int) -> Array:
     most = int(jnp.finfo(z.m.dtype).maxexp) // 3  # type: ignore[no-untyped-call]
 
     def within(rows: Array) -> Array:
-        square = jnp.mean(jnp.square(rows.astype(jnp.promote_types(rows.dtype, jnp.float32))), -1)
+        square = jnp.mean(jnp.square(at_least_float32(rows)), axis=-1)
         return (square > 4.0**-most) & (square < 4.0**most)
 
     unused = (jnp.arange(len(below.m)) >= used)[:, None]

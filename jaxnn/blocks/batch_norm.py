@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from ..numbers import Rows, alignment, exponent_of, power_of_two, with_exponents
+from ..numbers import Rows, alignment, exponent_of, power_of_two, rounded, with_exponents
 from .norm import Norm, Normed, inverse_root, unscaled
 
 
@@ -56,7 +56,7 @@ class BatchNorm(Norm):
 
     def back(self, normed: Normed, delta: Rows) -> Rows:
         """Return Δz from Δẑ."""
-        z_hat, d, e = normed.z_hat, delta.m, delta.e
+        z_hat, d, e = normed.z_hat, rounded(delta.m), delta.e
         if e is not None:
             scale, common = alignment(e, d)
             d, e = d * scale[:, None], jnp.broadcast_to(common, e.shape)

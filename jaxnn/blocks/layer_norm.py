@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from ..numbers import Rows, power_of_two
+from ..numbers import Rows, power_of_two, rounded
 from .norm import Norm, Normed, inverse_root, sized, unscaled
 
 
@@ -43,7 +43,7 @@ class LayerNorm(Norm):
 
     def back(self, normed: Normed, delta: Rows) -> Rows:
         """Return Δz from Δẑ."""
-        z_hat, d = normed.z_hat, delta.m
+        z_hat, d = normed.z_hat, rounded(delta.m)
         along = jnp.mean(d * z_hat, axis=1, keepdims=True)
         m = (d - jnp.mean(d, axis=1, keepdims=True) - z_hat * along) * normed.inverse
         return unscaled(delta._replace(m=m), normed.e)

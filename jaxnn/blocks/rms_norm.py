@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from ..numbers import Rows, power_of_two
+from ..numbers import Rows, power_of_two, rounded
 from .norm import Norm, Normed, inverse_root, sized, unscaled
 
 
@@ -41,6 +41,6 @@ class RMSNorm(Norm):
 
     def back(self, normed: Normed, delta: Rows) -> Rows:
         """Return Δz from Δẑ."""
-        z_hat, d = normed.z_hat, delta.m
+        z_hat, d = normed.z_hat, rounded(delta.m)
         along = jnp.mean(d * z_hat, axis=1, keepdims=True)
         return unscaled(delta._replace(m=(d - z_hat * along) * normed.inverse), normed.e)

@@ -1,0 +1,341 @@
+"""Kinds of blocks: each reverse rule against JAX's own, finite differences and identities."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+from jax import lax
+from problems import draw_batch, draw_layers, gaussian, gradient_flow, optimised
+
+import jaxnn
+from jaxnn.numbers import Rows, with_exponents
+from jaxnn.walk import down, up
+
+WIDTH, LAYERS, BATCH = 6, 5, 7
+
+CASES = [  # a kind, an activation and a task
+    (jaxnn.Residual(scale=0.5), "tanh", "binary"),
+    (jaxnn.RMSNorm(eps=0.3), "relu", "multiclass"),
+    (jaxnn.BatchNorm(), "tanh", "regression"),
+    (jaxnn.PostNorm(jaxnn.Residual(jaxnn.RMSNorm()), norm="layer"), "sigmoid", "binary"),
+]
+MORE_CASES = [
+    (jaxnn.Dense(), "sigmoid", "multiclass"),
+    (jaxnn.Residual(), "relu", "regression"),
+    (jaxnn.Residual(scale=0.0), "tanh", "binary"),
+    (jaxnn.RMSNorm(), "tanh", "binary"),
+    (jaxnn.LayerNorm(), "relu", "regression"),
+    (jaxnn.LayerNorm(eps=0.3), "sigmoid", "multiclass"),
+    (jaxnn.BatchNorm(eps=0.3), "relu", "binary"),
+    (jaxnn.PostNorm(), "relu", "multiclass"),
+    (jaxnn.Residual(jaxnn.LayerNorm(), scale=0.1), "gelu", "binary"),
+    (jaxnn.Residual(jaxnn.BatchNorm()), "relu", "multiclass"),
+    (jaxnn.Residual(jaxnn.Residual(scale=0.5)), "tanh", "regression"),
+    (jaxnn.BatchNorm(jaxnn.LayerNorm()), "tanh", "binary"),
+    (jaxnn.RMSNorm(jaxnn.Residual()), "sigmoid", "regression"),
+]
+each_case = pytest.mark.parametrize(
+    ("hidden", "activation", "task"),
+    CASES + [pytest.param(*case, marks=pytest.mark.slow) for case in MORE_CASES],
+)
+
+
+def problem(rng, hidden, activation, task, layers=LAYERS, dtype=jnp.float64, sigma_w=1.3):
+    net = jaxnn.Network((4, *[WIDTH] * layers, 2), activation, task, hidden=hidden)
+    params = draw_layers(rng, net.sizes, gaussian(sigma_w), 0.2, dtype)
+    return net, params, *draw_batch(rng, net, BATCH, dtype)
+
+
+# The second implementation: over rows, in JAX's own functions
+
+
+def rms_norm(z, eps):
+    return z * lax.rsqrt(jnp.mean(z**2, axis=-1, keepdims=True) + eps)
+
+
+NORM = {
+    "RMSNorm": rms_norm,
+    "LayerNorm": lambda z, eps: jax.nn.standardize(z, -1, epsilon=eps),
+    "BatchNorm": lambda z, eps: jax.nn.standardize(z, 0, epsilon=eps),
+    "rms": lambda z: rms_norm(z, 0.0),
+    "layer": lambda z: jax.nn.standardize(z, -1, epsilon=0.0),
+}
+
+
+def apply(kind, sigma, theta, b, z):
+    """What comes out of a block."""
+    name = type(kind).__name__
+    if name == "Dense":
+        return sigma(z) @ theta + b[None]
+    inner = partial(apply, kind.inner, sigma, theta, b)
+    if name == "Residual":
+        return z + kind.scale * inner(z)
+    return NORM[kind.norm](inner(z)) if name == "PostNorm" else inner(NORM[name](z, kind.eps))
+
+
+def mean_loss(net, params, xs, ys, shifts):
+    """The mean loss; the shifts are added to z[1] … z[L]."""
+    sigma = reference.SIGMA[net.activation.name]
+    (theta, b), *between, (theta_l, b_l) = params
+    z = xs @ theta + b[None] + shifts[0]
+    for (theta, b), shift in zip(between, shifts[1:-1], strict=True):
+        z = apply(net.hidden, sigma, theta, b, z) + shift
+    z = sigma(z) @ theta_l + b_l[None] + shifts[-1]
+    return jnp.mean(jax.vmap(reference.LOSS[net.task.name])(z, ys))
+
+
+@jax.jit
+def by_jax(net, params, xs, ys):
+    """The loss, Δ(θ, b) and Δx, and Δz[1] … Δz[L]."""
+    shifts = [jnp.zeros((len(xs), len(b)), xs.dtype) for _, b in params]
+    of = jax.value_and_grad(partial(mean_loss, net), argnums=(0, 1, 3))
+    value, (layers, delta_x, delta_z) = of(params, xs, ys, shifts)
+    return value, layers, delta_x, delta_z
+
+
+@jax.jit
+def by_hand(net, params, xs, ys):
+    """The same by the library: single layers, a run, with a depth, with less memory, by rule."""
+    run = jaxnn.stack(params)
+    value, layers = jaxnn.backprop(net, params, xs, ys)
+    _, in_run = jaxnn.backprop(net, run, xs, ys, depth=jnp.array(LAYERS - 1))
+    _, in_less_memory = jaxnn.backprop(net, run, xs, ys, memory="sqrt")
+    by_rule, delta_x = jax.grad(jaxnn.mean_loss, argnums=(1, 2))(net, params, xs, ys)
+    flows = [
+        jaxnn.gradient_flow(net, params, xs, ys),
+        jaxnn.gradient_flow(net, run, xs, ys, memory="sqrt"),
+    ]
+    gradients = [layers, jaxnn.unstack(in_run), jaxnn.unstack(in_less_memory), by_rule]
+    return value, gradients, delta_x, flows
+
+
+def assert_close(ours, theirs):
+    """Within 1e-12 of the largest entry of the whole tree: a norm makes some entries zero."""
+    ours, theirs = map(jax.tree.leaves, (ours, theirs))
+    largest = max(np.max(np.abs(leaf)) for leaf in theirs)
+    for leaf, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(leaf, other, rtol=0, atol=1e-12 * largest)
+
+
+@each_case
+def test_the_reverse_rule_is_right(rng, hidden, activation, task):
+    """The gradient and every Δz of the flow equal JAX's, of a second forward pass."""
+    net, params, xs, ys = problem(rng, hidden, activation, task)
+    truth, layers, delta_x, delta_z = by_jax(net, params, xs, ys)
+    value, gradients, by_rule_x, flows = by_hand(net, params, xs, ys)
+    np.testing.assert_allclose(value, truth, rtol=1e-13)
+    for gradient in gradients:
+        assert_close(gradient, layers)
+    assert_close(by_rule_x, delta_x)
+    with np.errstate(divide="ignore"):
+        log_delta = [np.log(np.linalg.norm(delta)) for delta in delta_z]
+        log_theta = [np.log(np.linalg.norm(theta)) for theta, _ in layers]
+    for flow in flows:
+        np.testing.assert_allclose(flow.log_delta, log_delta, rtol=1e-12, atol=1e-11)
+        np.testing.assert_allclose(flow.log_theta, log_theta, rtol=1e-12, atol=1e-11)
+
+
+@each_case
+def test_finite_differences(rng, hidden, activation, task):
+    """The slope of the loss along a random direction of all parameters, in float64."""
+    net, params, xs, ys = problem(rng, hidden, activation, task)
+    of = jax.jit(jaxnn.backprop)
+    along = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), params)
+    step = 1e-6
+    ahead, behind = (
+        float(of(net, jax.tree.map(lambda v, d: v + s * d, params, along), xs, ys)[0])  # noqa: B023
+        for s in (step, -step)
+    )
+    gradient = of(net, params, xs, ys)[1]
+    products = jax.tree.map(lambda g, d: float(np.sum(np.asarray(g) * np.asarray(d))), gradient, along)
+    expected = sum(jax.tree.leaves(products))
+    assert (ahead - behind) / (2 * step) == pytest.approx(expected, rel=2e-7, abs=1e-9)
+
+
+def of_every_layer(net, params, xs, delta, wide, exponents):
+    """Δz of every layer going down from delta, plain or with exponents, of z too if wide."""
+    x, top = Rows(xs), Rows(delta)
+    if exponents:
+        x, top = with_exponents(x) if wide else x, with_exponents(top)
+    _, below = up(net, params, x)
+    delta_x, deltas = down(net, params, below, top, lambda step: step.delta)
+    return [*deltas, delta_x]
+
+
+@pytest.mark.parametrize("jitted", [True, False])
+@each_case
+def test_plain_and_block_floating_point_agree_to_the_last_bit(rng, hidden, activation, task, jitted):
+    """Within range every Δz is the same number, whether rows have exponents or not."""
+    net, params, xs, _ = problem(rng, hidden, activation, task, dtype=jnp.float32)
+    delta = jnp.asarray(rng.normal(size=(BATCH, 2)), jnp.float32)
+    of = (optimised if jitted else lambda f, **_: f)(of_every_layer, static_argnums=(4, 5))
+    wide = net.activation.homogeneous
+    plain = of(net, params, xs, delta, wide, False)
+    blocks = of(net, params, xs, delta, wide, True)
+    for p, v in zip(plain, blocks, strict=True):
+        value = np.asarray(v.m, np.float64) * 2.0 ** np.asarray(v.e)[:, None]
+        np.testing.assert_array_equal(value.astype(np.float32), p.m)
+
+
+def test_what_a_closed_branch_lets_through(rng):
+    """c = 0: Δz of all hidden layers is the same to the bit, and no layer has a gradient."""
+    net, params, xs, ys = problem(rng, jaxnn.Residual(scale=0.0), "tanh", "regression")
+    flow = jaxnn.gradient_flow(net, params, xs, ys)
+    assert len({float(log) for log in flow.log_delta[:-1]}) == 1
+    assert np.isneginf(flow.log_theta[1:-1]).all()
+    assert not np.isneginf(flow.log_theta[0])
+
+
+@pytest.mark.parametrize(
+    ("hidden", "axis"), [(jaxnn.LayerNorm(eps=0.1), -1), (jaxnn.BatchNorm(eps=0.1), 0)]
+)
+def test_deltas_behind_a_norm_sum_to_zero(rng, hidden, axis):
+    """Over the units for a layer norm, over the rows for a batch norm, so that Δb is 0 there."""
+    net, params, xs, ys = problem(rng, hidden, "tanh", "binary")
+    deltas = of_every_layer(net, params, xs, ys, False, False)
+    for delta in (np.asarray(rows.m) for rows in deltas[: LAYERS - 1]):
+        assert np.max(np.abs(delta)) > 1e-3
+        np.testing.assert_allclose(delta.sum(axis=axis), 0, atol=1e-14)
+
+
+# Beyond the range of a float
+
+
+@pytest.mark.parametrize(
+    ("hidden", "activation", "tolerance"),
+    [
+        (jaxnn.Residual(), "identity", 1e-4),
+        (jaxnn.RMSNorm(), "sigmoid", 1e-4),
+        (jaxnn.BatchNorm(), "relu", 0.2),  # chaos: other digits are another network after a while
+    ],
+)
+def test_float32_measures_what_only_float64_can_hold(rng, hidden, activation, tolerance):
+    """A residual network explodes in signal and gradient, a batch norm in its gradient alone."""
+    net, params, xs, ys = problem(
+        rng, hidden, activation, "regression", layers=600, dtype=jnp.float32, sigma_w=2**0.5
+    )
+    run = jaxnn.stack(params)
+    wide = jax.tree.map(lambda v: v.astype(jnp.float64), (run, xs, ys))
+    exact, flow = jaxnn.gradient_flow(net, *wide), jaxnn.gradient_flow(net, run, xs, ys)
+    assert np.ptp(exact.log_delta) > np.log(float(np.finfo(np.float32).max))
+    if tolerance > 0.1:
+        rates = (v.log_delta[0] - v.log_delta[-1] for v in (flow, exact))
+        assert float(next(rates)) == pytest.approx(float(next(rates)), rel=tolerance)
+    else:
+        np.testing.assert_allclose(flow.log_delta, exact.log_delta, rtol=tolerance, atol=1e-3)
+
+
+@pytest.mark.parametrize("hidden", [jaxnn.RMSNorm(), jaxnn.LayerNorm(), jaxnn.BatchNorm()])
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_a_norm_knows_no_size(rng, hidden, size):
+    """N(cz) = N(z), and Δz is smaller by c, also where squares leave the range of the float."""
+    net, params, xs, ys = problem(rng, hidden, "tanh", "regression", dtype=jnp.float32)
+    size = np.float32(2.0 ** np.round(np.log2(size)))
+    first, *others = params
+    scaled = (jaxnn.Layer(first.theta * size, first.b * size), *others)
+    plain, other = (gradient_flow(net, p, xs, ys) for p in (params, scaled))
+    np.testing.assert_allclose(other.log_delta[1:], plain.log_delta[1:], rtol=1e-6)
+    np.testing.assert_allclose(other.log_delta[0], plain.log_delta[0] - np.log(size), rtol=1e-6)
+
+
+@pytest.mark.parametrize("hidden", [jaxnn.RMSNorm(), jaxnn.LayerNorm(), jaxnn.BatchNorm()])
+def test_what_is_constant_becomes_zero_and_lets_nothing_through(rng, hidden):
+    """Zero weights: N(0) = 0, Δz = 0, and no nan."""
+    net, params, xs, ys = problem(rng, hidden, "tanh", "regression")
+    first, *others = params
+    params = (jaxnn.Layer(jnp.zeros_like(first.theta), jnp.zeros_like(first.b)), *others)
+    flow = jaxnn.gradient_flow(net, params, xs, ys)
+    assert np.isneginf(flow.log_delta[0])
+    gradient = jax.tree.leaves(jaxnn.backprop(net, params, xs, ys)[1])
+    assert all(np.isfinite(leaf).all() for leaf in gradient)
+
+
+# Blocks of a user's own, and refusals
+
+
+@dataclass(frozen=True)
+class Halved:
+    """z′ = ½ (σ(z) θ + b), as somebody else would write it."""
+
+    def forward(self, sigma, layer, z):
+        """½ of the article's layer."""
+        return Rows(0.5 * (sigma.sigma(z.m) @ layer.theta + layer.b[None]), z.e)
+
+    def backward(self, sigma, layer, z, delta):
+        """The article's rule, from ½ Δz′."""
+        return jaxnn.Dense().backward(sigma, layer, z, delta._replace(m=0.5 * delta.m))
+
+    def argument(self, z):
+        """σ is taken of z."""
+        return z
+
+
+def test_a_block_of_the_user_s_own(rng):
+    """½ in the block is ½ in the weights."""
+    net, params, xs, ys = problem(rng, Halved(), "tanh", "binary")
+    first, *between, last = params
+    halved = (first, *(jaxnn.Layer(theta / 2, b / 2) for theta, b in between), last)
+    dense = jaxnn.Network(net.sizes, "tanh", "binary")
+    flows = jaxnn.gradient_flow(net, params, xs, ys), jaxnn.gradient_flow(dense, halved, xs, ys)
+    np.testing.assert_allclose(flows[0].log_delta, flows[1].log_delta, rtol=1e-12)
+    np.testing.assert_allclose(flows[0].saturated, flows[1].saturated)
+
+
+def test_one_example_has_no_batch(rng, unhooked):
+    net, params, xs, ys = problem(rng, jaxnn.Residual(jaxnn.BatchNorm()), "tanh", "binary")
+    for call in (
+        lambda: jaxnn.forward(net, params, xs[0]),
+        lambda: jaxnn.trace(net, params, xs[0]),
+        lambda: jaxnn.loss(net, params, xs[0], ys[0]),
+        lambda: jaxnn.deltas(net, params, xs[0], ys[0]),
+    ):
+        with pytest.raises(ValueError, match=r"^hidden: Residual\(.*\) takes its statistics from a"):
+            call()
+
+
+def test_trace_and_deltas_of_one_example(rng):
+    """A is what θ multiplies: the forward pass and Δθ = aᵀ Δz come together from the pieces."""
+    hidden = jaxnn.Residual(jaxnn.RMSNorm(), scale=0.5)
+    net, params, xs, ys = problem(rng, hidden, "tanh", "binary")
+    t, d = jaxnn.trace(net, params, xs[0]), jaxnn.deltas(net, params, xs[0], ys[0])
+    for l in range(1, LAYERS):
+        theta, b = params[l]
+        np.testing.assert_allclose(t.z[l], t.z[l - 1] + 0.5 * (t.a[l] @ theta + b), rtol=1e-12)
+        np.testing.assert_allclose(d.theta[l], 0.5 * np.outer(t.a[l], d.z[l]), rtol=1e-12)
+        np.testing.assert_allclose(d.a[l], 0.5 * d.z[l] @ theta.T, rtol=1e-12)
+    run = jaxnn.trace(net, jaxnn.stack(params), xs[0])
+    chex.assert_trees_all_close(run.z[1], jnp.stack(t.z[1:-1]), rtol=1e-12)
+    chex.assert_trees_all_close(run.a[2], jnp.stack(t.a[2:-1]), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "sentence"),
+    [
+        (
+            lambda: jaxnn.Network((3, 4, 5, 1), "tanh", "binary", hidden=jaxnn.Residual()),
+            ValueError,
+            r"^hidden: Residual\(.*\) stands between hidden layers of one width, got the widths 4, 5",
+        ),
+        (
+            lambda: jaxnn.Network((3, 4, 1), "tanh", "binary", hidden="residual"),
+            TypeError,
+            r"^hidden: expected a block such as jaxnn.Residual\(\), got 'residual'",
+        ),
+        (
+            lambda: jaxnn.Network((3, 4, 1), "tanh", "binary", hidden=jaxnn.Residual),
+            TypeError,
+            "^hidden: expected a block such as",
+        ),
+        (lambda: jaxnn.Residual(scale=np.nan), ValueError, "^scale: expected a finite number"),
+        (lambda: jaxnn.RMSNorm(eps=-1.0), ValueError, "^eps: expected a finite number >= 0"),
+        (lambda: jaxnn.PostNorm(norm="batch"), ValueError, "^norm: expected 'rms' or 'layer'"),
+    ],
+)
+def test_what_cannot_stand_somewhere_says_so(make, error, sentence, unhooked):
+    with pytest.raises(error, match=sentence):
+        make()
