@@ -103,7 +103,7 @@ def _up_run(kind: Kind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Rows, Rows
     if z.e is not None:
         return _up_run_in_range(kind, run, z, used)
     if depth is not None or not isinstance(run, Layer):
-        return _looped(kind.forward, run, z, used)
+        return _looped(lambda j, z: (kind.forward(layer_of(run, j), z), z), length(run), used, z)
 
     # JAX can differentiate a scan backwards, but no loop whose length is data.
     def step(z: Rows, layer: Layer) -> tuple[Rows, Rows]:
@@ -114,51 +114,52 @@ def _up_run(kind: Kind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Rows, Rows
 
 
 def _looped(
-    forward: Callable[[Layer, Rows], Rows], run: Run, z: Rows, used: Array | int
-) -> tuple[Rows, Rows]:
-    """Go up the layers used of a run, with a buffer for their z."""
-    empty = jax.tree.map(partial(zeros, length(run)), z)
-    return _continued(forward, run, z, used, empty)
+    layer: Callable[[Array, Rows], tuple[Rows, Any]],
+    k: int,
+    used: Array | int,
+    z: Rows,
+    records: Any = None,
+) -> tuple[Rows, Any]:
+    """Go up the layers used of k, writing the record of layer j to place j."""
 
-
-def _continued(
-    forward: Callable[[Layer, Rows], Rows], run: Run, z: Rows, used: Array | int, below: Rows
-) -> tuple[Rows, Rows]:
-    def body(j: Array, state: tuple[Rows, Rows]) -> tuple[Rows, Rows]:
-        z, below = state
+    def body(j: Array, state: tuple[Rows, Any]) -> tuple[Rows, Any]:
+        z, records = state
+        z, record = layer(j, z)
         put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
-        return forward(layer_of(run, j), z), jax.tree.map(put, below, z)
+        return z, jax.tree.map(put, records, record)
 
-    looped: tuple[Rows, Rows] = loop(0, used, body, (z, below))
+    if records is None:
+        records = jax.tree.map(partial(zeros, k), jax.eval_shape(layer, 0, z)[1])
+    looped: tuple[Rows, Any] = loop(0, used, body, (z, records))
     return looped
 
 
 def _up_run_in_range(kind: Kind, run: Run, z: Rows, used: Array | int) -> tuple[Rows, Rows]:
     """Go up a run without exponents, and again with them if its numbers do not fit."""
+    k = length(run)
 
-    def plain(layer: Layer, z: Rows) -> Rows:
-        return with_exponents(kind.forward(layer, Rows(z.m)))
+    def plain(j: Array, z: Rows) -> tuple[Rows, tuple[Rows, Array]]:
+        above = with_exponents(kind.forward(layer_of(run, j), Rows(z.m)))
+        return above, (z, jnp.mean(jnp.square(at_least_float32(above.m)), axis=-1))
 
-    top, below = _looped(plain, run, with_exponents(Rows(in_range(z))), used)
-    fits = _fits(z, top, below, used)
-    again, below = _continued(kind.forward, run, z, jnp.where(fits, 0, used), below)
+    def wide(j: Array, z: Rows) -> tuple[Rows, Rows]:
+        return kind.forward(layer_of(run, j), z), z
+
+    top, (below, squares) = _looped(plain, k, used, with_exponents(Rows(in_range(z))))
+    fits = _fits(z, squares, used)
+    again, below = _looped(wide, k, jnp.where(fits, 0, used), z, below)
     return renormalised(jax.tree.map(partial(jnp.where, fits), top, again)), below
 
 
-def _fits(z: Rows, top: Rows, below: Rows, used: Array | int) -> Array:
-    """Tell whether the z of a run are well within the range of the dtype.
+def _fits(z: Rows, squares: Float[Array, "k B"], used: Array | int) -> Array:
+    """Tell whether z and the mean squares above it are well within the range of the dtype.
 
     That is, the sizes of their rows are within 2^±(a third of the largest exponent).
     """
     most = int(jnp.finfo(z.m.dtype).maxexp) // 3  # type: ignore[no-untyped-call]
-
-    def within(rows: Array) -> Array:
-        square = jnp.mean(jnp.square(at_least_float32(rows)), axis=-1)
-        return (square > 4.0**-most) & (square < 4.0**most)
-
-    unused = (jnp.arange(len(below.m)) >= used)[:, None]
-    first = (jnp.abs(z.e) < most) | (z.e == NEVER)
-    return jnp.all(first) & jnp.all(within(below.m) | unused) & jnp.all(within(top.m))
+    unused = (jnp.arange(len(squares)) >= used)[:, None]
+    within = (squares > 4.0**-most) & (squares < 4.0**most)
+    return jnp.all((jnp.abs(z.e) < most) | (z.e == NEVER)) & jnp.all(within | unused)
 
 
 def segment_size(k: int) -> int:
