@@ -263,7 +263,9 @@ def _mean_loss_without_rule(
     return _mean(net, up(net, params, Rows(rows), depth)[0].m, labels)
 
 
-def mean_delta_z(net: Network, z: Float[Array, "B n"], ys: Float[Array, "B n"]) -> Float[Array, "B n"]:
+def mean_delta_z(
+    net: Network, z: Float[Array, "B n"], ys: Float[Array, "B n"]
+) -> Float[Array, "B n"]:
     """Δz[L] of the mean loss of a batch: (ŷ - y) / B."""
     return net.task.delta_z(z, ys) / len(ys)
 

@@ -46,9 +46,9 @@ def check_params(net: Network, params: Pairs) -> Params:
         following = i + sum(k) if k else i + 1
         if k and (i == 0 or following == len(n) - 1 or len(set(n[i : following + 1])) > 1):
             raise ValueError(
-                f"theta[{i}]: a run of {k[0]} must be hidden layers of one width, without the first "
-                f"and the last layer, got the widths {_short(n[i : following + 1])} of sizes "
-                f"{_short(n)}; make runs with jaxnn.stack"
+                f"theta[{i}]: a run of {k[0]} must be hidden layers of one width, not the first or "
+                f"last layer, got the widths {_short(n[i : following + 1])} of sizes {_short(n)}; "
+                "make runs with jaxnn.stack"
             )
         i = following
     dtypes = {dtype.name: dtype for layer in layers for dtype in _dtypes(layer)}

@@ -14,9 +14,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
 from .backprop import Batch
+from .checks import Depth, as_rows, check_data, check_depth, check_key, check_stored
 from .compiled import Numbers, compiled
 from .divergence import NonFiniteError
-from .checks import Depth, as_rows, check_data, check_depth, check_key, check_stored
 from .layers import Layers, Pairs
 from .network import Network
 from .scores import Scores, scores_of

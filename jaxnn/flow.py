@@ -36,7 +36,6 @@ from .compiled import Numbers, as_array, compiled
 from .layers import Pairs, Params, is_run, length
 from .network import Network
 from .numbers import (
-    LN2,
     NEVER,
     Rows,
     alignment,
@@ -44,6 +43,7 @@ from .numbers import (
     exponent_of,
     in_range,
     log_of,
+    log_size,
     power_of_two,
     renormalised,
     through,
@@ -53,6 +53,7 @@ from .numbers import (
 from .walk import Memory, Step, check_memory, down, up
 
 SATURATED_BELOW = 0.01  # as a fraction of the largest slope
+
 
 class Flow(NamedTuple):
     """One entry for each layer of weights, entry l-1 for layer l = 1 … L; nan beyond `depth`.
@@ -264,8 +265,8 @@ def _kept(step: Step) -> tuple[_Delta, _Signal]:
         exponent=step.delta.e,
         largest=step.largest,
         square=jnp.sum(jnp.square(at_least_float32(step.delta.m)), axis=1),
-        log_theta=_shifted(log_norm(theta.m), theta.e),
-        log_b=_shifted(log_norm(b.m), b.e),
+        log_theta=log_size(theta),
+        log_b=log_size(b),
         mean_square_b=jnp.mean(jnp.square(at_least_float32(step.layer.b))),
     )
     argument = step.kind.block.argument(step.z)
@@ -404,11 +405,6 @@ def _flow(net: Network, records: Records, dtype: jnp.dtype, used: Array, above: 
         lost=from_above & used & ~jnp.isneginf(log_largest),
         activation=net.activation,
     )
-
-
-def _shifted(log: Array, exponent: Array) -> Array:
-    """ln(2^exponent · x), given log = ln x."""
-    return log + exponent.astype(log.dtype) * LN2
 
 
 @cache

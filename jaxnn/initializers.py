@@ -11,7 +11,7 @@ import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Literal
 
 import jax
@@ -111,11 +111,12 @@ def _draw_runs(
 ) -> Params:
     """The parameters with runs: XLA would take minutes to compile 200 layers drawn one by one."""
     draw = partial(Draw, weights, biases, dtype=dtype)
-    top = len(net.sizes) - 2
+    shapes = list(pairwise(net.sizes))
+    top = len(shapes) - 1
     layers: list[Layer | Drawn] = []
     for (shape, square), stretch in groupby(
         range(top + 1),
-        key=lambda i: (net.sizes[i : i + 2], 0 < i < top and net.sizes[i] == net.sizes[i + 1]),
+        key=lambda i: (shapes[i], 0 < i < top and shapes[i][0] == shapes[i][1]),
     ):
         first, *others = stretch
         if square:

@@ -143,7 +143,7 @@ def stack(params: Pairs) -> tuple[Layer, ...]:
     """Make runs: join consecutive hidden layers of n units on n units in one Layer.
 
     Args:
-        params: L pairs (θ, b), some of which may be runs already. The first layer, which takes in x,
+        params: L pairs (θ, b), some of which may be runs already. The first layer, which takes x,
             and the last, the output, stay by themselves.
 
     Returns:

@@ -17,10 +17,8 @@ from typing import SupportsIndex
 import jax
 
 from .activations import Activation, find_activation
-from .blocks import Block, Dense
+from .blocks import DENSE, Block
 from .tasks import Task, find_task
-
-DENSE = Dense()
 
 
 @jax.tree_util.register_static

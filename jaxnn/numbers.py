@@ -34,7 +34,7 @@ class Rows(NamedTuple):
     """
 
     m: Float[Array, "*k B n"]
-    e: Int[Array, "*k B"] | None = None
+    e: Any = None  # Int[Array, "*k B"], or None
 
 
 def with_exponents(v: Rows) -> Rows:
@@ -111,11 +111,15 @@ def through(sigma: Activation, v: Rows) -> Rows:
 
 
 def outer(a: Rows, delta: Rows) -> Rows:
-    """Return aᵀ Δ, summed over the rows: 2^c Σ 2^(e - c) aᵀ Δ, c the largest of their exponents."""
+    """Return aᵀ Δ, summed over the rows: 2^c Σ 2^(e - c) aᵀ Δ, c the largest of their exponents.
+
+    With exponents the rows of a are renormalised like those of Δ, so that the largest entries of
+    the sum are near 1, and no sum of their squares leaves the range.
+    """
     if delta.e is None:
         return Rows(product(a.m.T, delta.m))
-    exponent = delta.e if a.e is None else delta.e + jnp.where(jnp.any(a.m != 0, 1), a.e, NEVER)
-    scale, common = alignment(exponent, delta.m)
+    a = renormalised(with_exponents(a))
+    scale, common = alignment(a.e + delta.e, delta.m)
     return Rows(product((a.m * scale[:, None]).T, delta.m), common)
 
 
@@ -161,8 +165,9 @@ def alignment(
 
 
 def in_range(v: Rows) -> Float[Array, "B n"]:
-    """Return the numbers as plain ones, rows beyond the range of the dtype (less a factor of 4, as
-    room for a sum) at its end.
+    """Return the numbers as plain ones; rows beyond the range of the dtype come to its end.
+
+    Less a factor of 4, as room for a sum.
     """
     if v.e is None:
         return v.m
@@ -180,6 +185,12 @@ def log_of(mantissa: Float[Array, " *s"], exponent: Int[Array, " *s"]) -> Float[
     """The logarithm of mantissa × 2^exponent, in at least float32; -inf for zero."""
     log = jnp.log(at_least_float32(mantissa))
     return log + exponent.astype(log.dtype) * LN2
+
+
+def log_size(v: Rows) -> Float[Array, ""]:
+    """Return ln ‖v‖ of a sum over rows with an exponent, in at least float32; -inf for zero."""
+    square = jnp.sum(jnp.square(at_least_float32(v.m)))
+    return 0.5 * jnp.log(square) + v.e.astype(square.dtype) * LN2
 
 
 def at_least_float32(v: Float[Array, "..."]) -> Float[Array, "..."]:

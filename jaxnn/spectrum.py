@@ -142,9 +142,7 @@ def jacobian_factors(
     return _factors_of(net, params, *up(net, params, Rows(xs)))
 
 
-def _factors_of(
-    net: Network, params: Layers, top: Rows, below: list[Any]
-) -> tuple[Factors, ...]:
+def _factors_of(net: Network, params: Layers, top: Rows, below: list[Any]) -> tuple[Factors, ...]:
     if len(params) == 1:  # no hidden layer
         identity = jnp.eye(net.sizes[1], dtype=top.m.dtype)
         return (Factors(jnp.ones_like(top.m)[None], identity[None]),)

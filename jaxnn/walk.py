@@ -3,9 +3,9 @@
     up      z[0] = x, z[i+1] = forward(z[i])             keeping every z[i] on the way
     down    Δz[L], (Δ(θ, b)[i], Δz[i]) = backward(z[i], Δz[i+1])
 
-What a layer computes is its block's matter (`blocks`), what kind of numbers it computes with that of
-the rows (`numbers.py`), and what is recorded on the way down that of the caller (`keep`). So
-`backprop`, `deltas` and `gradient_flow` are one walk, with other rows and another `keep`.
+What a layer computes is its block's matter (`blocks`), with what kind of numbers that of the rows
+(`numbers.py`), and what is recorded on the way down that of the caller (`keep`). So `backprop`,
+`deltas` and `gradient_flow` are one walk, with other rows and another `keep`.
 
 The device loops over the layers of a run. Their number may be data, `depth`. Of a run either every
 z[i] is kept, or every √k-th: those between are then computed a second time on the way down.
@@ -22,11 +22,11 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .activations import ACTIVATIONS, Activation
-from .blocks import Block, Gradient
+from .blocks import DENSE, Block, Gradient
 from .checks import UsedDepth
 from .layers import Layer, Params, Run, assert_single, is_run, layer_of, length
 from .loops import loop, settled, zeros
-from .network import DENSE, Network
+from .network import Network
 from .numbers import (
     NEVER,
     Rows,
@@ -72,7 +72,7 @@ class Segments(NamedTuple):
     starts: Rows
 
 
-Kept = Rows | Segments
+Kept = Any  # Rows, (k, B, n) for a run, or Segments
 
 
 def up(
@@ -86,7 +86,6 @@ def up(
     """
     z, kept = x, []
     for kind, layer in zip(kinds(net, params), params, strict=True):
-        below: Kept
         if not is_run(layer):
             below, z = z, kind.forward(assert_single(layer), z)
         elif memory == "sqrt":

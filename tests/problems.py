@@ -55,7 +55,9 @@ def draw_layers(rng, sizes, weights, sigma_b=0.1, dtype=jnp.float64, stacked=Fal
         return jaxnn.Layer(weights(rng, n, m), sigma_b * rng.normal(size=m))
 
     params, top = [], len(sizes) - 2
-    for (inside, n, m), stretch in groupby((0 < i < top, *sizes[i : i + 2]) for i in range(top + 1)):
+    for (inside, n, m), stretch in groupby(
+        (0 < i < top, *sizes[i : i + 2]) for i in range(top + 1)
+    ):
         layers = [layer(n, m) for _ in stretch]
         if stacked and inside and n == m:
             layers = [jaxnn.Layer(*map(np.stack, zip(*layers, strict=True)))]

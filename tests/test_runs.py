@@ -32,7 +32,14 @@ def test_stack_and_unstack_undo_each_other(key, stacked):
     net = jaxnn.Network((5, 5, 5, 7, 7, 3, 3), "tanh", "multiclass")
     params = jaxnn.init(net, key, biases=0.5, stacked=stacked)
     runs, layers = jaxnn.stack(params), jaxnn.unstack(params)
-    assert [theta.shape for theta, _ in runs] == [(5, 5), (1, 5, 5), (5, 7), (1, 7, 7), (7, 3), (3, 3)]
+    assert [theta.shape for theta, _ in runs] == [
+        (5, 5),
+        (1, 5, 5),
+        (5, 7),
+        (1, 7, 7),
+        (7, 3),
+        (3, 3),
+    ]
     assert [theta.shape for theta, _ in layers] == [(5, 5), (5, 5), (5, 7), (7, 7), (7, 3), (3, 3)]
     chex.assert_trees_all_equal(jaxnn.stack(layers), runs)
     chex.assert_trees_all_equal(jaxnn.unstack(runs), layers)

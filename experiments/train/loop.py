@@ -23,8 +23,8 @@ import numpy as np
 import jaxnn
 from experiments.learning import measures
 from experiments.learning.measures import Tested
-from jaxnn.fit import Best
 from jaxnn.checks import check_batch
+from jaxnn.fit import Best
 from jaxnn.layers import Layers
 from jaxnn.training import Optimizer, steps_per_epoch
 

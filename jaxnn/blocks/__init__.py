@@ -2,13 +2,14 @@
 
 from .batch_norm import BatchNorm
 from .block import Block, Gradient, rows_meet
-from .dense import Dense
+from .dense import DENSE, Dense
 from .layer_norm import LayerNorm
 from .post_norm import PostNorm
 from .residual import Residual
 from .rms_norm import RMSNorm
 
 __all__ = [
+    "DENSE",
     "BatchNorm",
     "Block",
     "Dense",

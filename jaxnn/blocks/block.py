@@ -28,8 +28,9 @@ class Gradient(NamedTuple):
 class Block(Protocol):
     """A kind of block; one of your own is a class with these methods, frozen and hashable.
 
-    A block whose rows meet, such as a batch norm, also has `rows_meet = True`. In all methods sigma is the activation, layer has the θ (n_in, n_out) and b (n_out,) of one
-    layer, and z are the rows that go into it, (B, n_in).
+    A block whose rows meet, such as a batch norm, also has `rows_meet = True`. In all methods sigma
+    is the activation, layer has the θ (n_in, n_out) and b (n_out,) of one layer, and z are the rows
+    that go into it, (B, n_in).
     """
 
     def forward(self, sigma: Activation, layer: Layer, z: Rows) -> Rows:

@@ -1,7 +1,7 @@
 """A block behind a layer norm.
 
-    μ, s² = mean and variance over the units of an example, ε added to s²;  ẑ = (z - μ) / s
-    Δz = (Δẑ - mean_units Δẑ - ẑ mean_units(Δẑ ∘ ẑ)) / s
+μ, s² = mean and variance over the units of an example, ε added to s²;  ẑ = (z - μ) / s
+Δz = (Δẑ - mean_units Δẑ - ẑ mean_units(Δẑ ∘ ẑ)) / s
 """
 
 from dataclasses import dataclass

@@ -16,7 +16,7 @@ from ..activations import Activation
 from ..layers import Layer
 from ..numbers import Rows, exponent_of, power_of_two, renormalised, with_exponents
 from .block import Block, Gradient
-from .dense import Dense
+from .dense import DENSE
 
 
 class Normed(NamedTuple):
@@ -63,7 +63,7 @@ class Norm:
         eps: ε >= 0, added to the mean square or variance.
     """
 
-    inner: Block = Dense()
+    inner: Block = DENSE
     eps: float = 0.0
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from .norm import Norm
 from .residual import Residual
 from .rms_norm import RMSNorm
 
+RESIDUAL = Residual()
 _NORMS: dict[str, Norm] = {"rms": RMSNorm(), "layer": LayerNorm()}
 
 
@@ -33,7 +34,7 @@ class PostNorm:
     Source: arXiv:1706.03762; Xiong et al. 2020, arXiv:2002.04745.
     """
 
-    inner: Block = Residual()
+    inner: Block = RESIDUAL
     norm: Literal["rms", "layer"] = "rms"
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """A skip connection around a block: z′ = z + c f(z).
 
-    Δ(θ, b) = Δ(θ, b) of f, from c Δz′          Δz = Δz′ + Δz of f, from c Δz′
+Δ(θ, b) = Δ(θ, b) of f, from c Δz′          Δz = Δz′ + Δz of f, from c Δz′
 """
 
 import math
@@ -10,7 +10,7 @@ from ..activations import Activation
 from ..layers import Layer
 from ..numbers import Rows, plus, scaled
 from .block import Block, Gradient
-from .dense import Dense
+from .dense import DENSE
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Residual:
         Network(sizes=(3, 4, 4, 1), activation='tanh', task='binary', hidden=Residual(scale=0.5))
     """
 
-    inner: Block = Dense()
+    inner: Block = DENSE
     scale: float = 1.0
 
     def __post_init__(self) -> None:

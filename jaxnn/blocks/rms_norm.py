@@ -1,6 +1,6 @@
 """A block behind a root-mean-square norm.
 
-    r = √(mean_units z² + ε),  ẑ = z / r         Δz = (Δẑ - ẑ mean_units(Δẑ ∘ ẑ)) / r
+r = √(mean_units z² + ε),  ẑ = z / r         Δz = (Δẑ - ẑ mean_units(Δẑ ∘ ẑ)) / r
 """
 
 from dataclasses import dataclass
