@@ -100,7 +100,7 @@ def _bad(values: Float[Array, "*k n m"]) -> Bool[Array, "*k"]:
     return ~jnp.isfinite(values).all(axis=(-2, -1))
 
 
-def _by_layer(flags: Iterable[Bool[Array, "*k"]]) -> Bool[Array, " L"]:
+def _by_layer(flags: Iterable[Array]) -> Bool[Array, " L"]:
     return jnp.concatenate([jnp.atleast_1d(flag) for flag in flags])
 
 

@@ -224,7 +224,7 @@ def _measured(
     _, parts = down(net, layers, below, delta, _kept, depth, of_run=_records)
     deltas, signals = zip(*parts, strict=True)
     used, above = _places(layers, depth)
-    # What is kept of z[l] is so by the layer above; of x nothing is shown.
+    # What is kept of z[l] is kept by the layer above.
     records = _together([*signals[1:], _signal_of_output(net, top)], _signal_records)
     if depth is not None:
         records = jax.tree.map(lambda v: v[above - 1], records)
@@ -258,8 +258,8 @@ class _Signal(NamedTuple):
 Records = dict[str, Array]  # fields of Flow
 
 
-def _kept(step: Step) -> tuple[_Delta, _Signal]:
-    """What is kept of a layer, in shapes that do not depend on its width."""
+def _kept(step: Step) -> tuple[_Delta, _Signal | None]:
+    """What is kept of a layer, in shapes that do not depend on its width; nothing of x."""
     (theta, b, _), sigma = step.gradient, step.kind.sigma
     delta = _Delta(
         exponent=step.delta.e,
@@ -269,6 +269,8 @@ def _kept(step: Step) -> tuple[_Delta, _Signal]:
         log_b=log_size(b),
         mean_square_b=jnp.mean(jnp.square(at_least_float32(step.layer.b))),
     )
+    if step.kind.takes_x:
+        return delta, None
     argument = step.kind.block.argument(step.z)
     slope = sigma.prime(argument.m)
     size = slope if sigma.increasing else jnp.abs(slope)  # one pass over memory less

@@ -102,7 +102,8 @@ def rounded(m: Array) -> Array:
     XLA contracts a product and a sum to one operation that rounds once. Scaling in between prevents
     that, so that rows with exponents would differ from plain ones in the last bit.
     """
-    return lax.optimization_barrier(m)
+    same: Array = lax.optimization_barrier(m)  # type: ignore[no-untyped-call]
+    return same
 
 
 def through(sigma: Activation, v: Rows) -> Rows:
@@ -190,7 +191,8 @@ def log_of(mantissa: Float[Array, " *s"], exponent: Int[Array, " *s"]) -> Float[
 def log_size(v: Rows) -> Float[Array, ""]:
     """Return ln ‖v‖ of a sum over rows with an exponent, in at least float32; -inf for zero."""
     square = jnp.sum(jnp.square(at_least_float32(v.m)))
-    return 0.5 * jnp.log(square) + v.e.astype(square.dtype) * LN2
+    log: Array = 0.5 * jnp.log(square) + v.e.astype(square.dtype) * LN2
+    return log
 
 
 def at_least_float32(v: Float[Array, "..."]) -> Float[Array, "..."]:

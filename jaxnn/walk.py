@@ -48,10 +48,11 @@ def check_memory(memory: Memory) -> Memory:
 
 
 class Kind(NamedTuple):
-    """What a Layer computes: a block, and its activation."""
+    """What a Layer computes: a block and its activation; the first takes x."""
 
     block: Block
     sigma: Activation
+    takes_x: bool = False
 
     def forward(self, layer: Layer, z: Rows) -> Rows:
         """Return what comes out of one layer, with exponents if z has them."""
@@ -61,7 +62,7 @@ class Kind(NamedTuple):
 
 def kinds(net: Network, params: Params) -> list[Kind]:
     """Return the kind of each Layer; x goes into the first as it is."""
-    first, last = Kind(DENSE, ACTIVATIONS["identity"]), Kind(DENSE, net.activation)
+    first, last = Kind(DENSE, ACTIVATIONS["identity"], True), Kind(DENSE, net.activation)
     between = Kind(net.hidden, net.activation)
     return [first, *[between] * (len(params) - 2), last][: len(params)]
 
@@ -84,7 +85,9 @@ def up(
     of the time of a narrow network and is seldom needed, and again with it if the signal comes near
     the ends of the range.
     """
-    z, kept = x, []
+    z = x
+    kept: list[Kept] = []
+    below: Kept
     for kind, layer in zip(kinds(net, params), params, strict=True):
         if not is_run(layer):
             below, z = z, kind.forward(assert_single(layer), z)
@@ -204,7 +207,7 @@ class Step(NamedTuple):
     layer: Layer
     z: Rows
     delta: Rows
-    largest: Float[Array, " B"] | None
+    largest: Any  # Float[Array, " B"], or None
     gradient: Gradient
 
 

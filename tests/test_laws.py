@@ -512,7 +512,7 @@ def test_training_is_the_plain_loop():
 
 
 def test_the_fewest_steps_are_those_of_the_best_rate():
-    net = jaxnn.Network((3, 3, 3), "identity", "regression")
+    net = jaxnn.Network((3, 3, 3, 3), "identity", "regression")
     params = jaxnn.init(net, jax.random.key(1), stacked=True)
     x = math.sqrt(3) * jnp.eye(3)
     examples = training.Examples(x, x @ jnp.diag(jnp.array([1.0, 0.5, 0.2])))

@@ -43,8 +43,8 @@ def problem(key, rng, dtype=jnp.float64):
     ],
 )
 def test_a_drawn_run_has_the_numbers_of_a_stored_one(key, weights, dtype):
-    """Two runs, one of them of a single layer, and a layer between and one after them."""
-    net = jaxnn.Network((5, 5, 5, 3, 3, 3), "tanh", "multiclass")
+    """Two runs, one of them of a single layer, and a layer before, between and after them."""
+    net = jaxnn.Network((5, 5, 5, 5, 3, 3, 3), "tanh", "multiclass")
 
     @optimised
     def forms(key):
@@ -53,9 +53,9 @@ def test_a_drawn_run_has_the_numbers_of_a_stored_one(key, weights, dtype):
         return drawn, jaxnn.stack(drawn), jaxnn.unstack(drawn), draw(stacked=True), draw()
 
     drawn, stack, single, stored, stored_single = forms(key)
-    assert [isinstance(layer, Drawn) for layer in drawn] == [True, False, True, False]
-    assert [(run.first, run.k) for run in (drawn[0], drawn[2])] == [(0, 2), (3, 1)]
-    assert not any(leaf.dtype == dtype for leaf in jax.tree.leaves((drawn[0], drawn[2])))
+    assert [isinstance(layer, Drawn) for layer in drawn] == [False, True, False, True, False]
+    assert [(run.first, run.k) for run in (drawn[1], drawn[3])] == [(1, 2), (4, 1)]
+    assert not any(leaf.dtype == dtype for leaf in jax.tree.leaves((drawn[1], drawn[3])))
     chex.assert_trees_all_equal(stack, stored)
     chex.assert_trees_all_equal(single, stored_single)
     chex.assert_trees_all_equal_dtypes(stack, stored)

@@ -52,11 +52,22 @@ def imported(path):
 
 
 def test_the_library_imports_little_and_downwards():
+    blocks = (
+        "block",
+        "dense",
+        "residual",
+        "norm",
+        "rms_norm",
+        "layer_norm",
+        "batch_norm",
+        "post_norm",
+    )
     order = (
-        *("compiled", "loops", "activations", "tasks", "layers", "network", "checks"),
-        *("initializers", "numbers", "blocks.block", "blocks.dense", "blocks", "walk", "forward"),
-        *("backprop", "flow", "quadrature", "meanfield", "verdict", "spectrum", "scores"),
-        *("divergence", "training", "fit"),
+        *("compiled", "loops", "activations", "tasks", "layers", "numbers"),
+        *(f"blocks.{kind}" for kind in ("block", "dense", "residual", *norms)),
+        *("blocks", "network", "checks", "initializers", "walk", "forward", "backprop", "flow"),
+        *("quadrature", "meanfield", "verdict", "spectrum", "scores", "divergence"),
+        *("training", "fit"),
     )
     allowed = set(sys.stdlib_module_names) | {"jax", "jaxtyping", "numpy", "optax", "chex"}
     rooms = {_room(path): path for path in (ROOT / "jaxnn").rglob("*.py")}

@@ -24,6 +24,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -193,15 +194,17 @@ def measure_cell(plan: Plan, cell: Cell) -> pl.DataFrame:
     # Layer i is the same draw at every depth and for every σ_w: one program draws for all.
     shape = jaxnn.Network((n,) * (plan.depths[-1] + 3), "identity", "regression")
     draw = {"weights": WEIGHTS[cell.weights].draw, "biases": 1.0}
-    theta, b = _init(shape, key_params, **draw, stacked=True)[0]
-    theta, b = plan.sigma_w[cell.activation] * theta, settings.sigma_b * b
+    drawn = _init(shape, key_params, **draw, stacked=True)
+    sigma_w, sigma_b = plan.sigma_w[cell.activation], settings.sigma_b
+    first, run, _ = (jaxnn.Layer(sigma_w * theta, sigma_b * b) for theta, b in drawn)
     x = jax.random.normal(key_x, (settings.examples, n))
     x = x * jnp.sqrt(settings.q0 / jnp.mean(jnp.square(x), axis=1, keepdims=True))
     frames = []
     for depth in plan.depths:
         net = jaxnn.Network((n,) * (depth + 2), cell.activation, "regression")
-        hidden, top = jaxnn.Layer(theta[:depth], b[:depth]), jaxnn.Layer(theta[depth], b[depth])
-        frames.append(_rows(plan, cell, depth, product_spectrum(_factors(net, (hidden, top), x))))
+        below, top = (jax.tree.map(itemgetter(at), run) for at in (slice(depth - 1), depth - 1))
+        params = (first, below, top) if depth > 1 else (first, top)
+        frames.append(_rows(plan, cell, depth, product_spectrum(_factors(net, params, x))))
     return pl.concat(frames)
 
 

@@ -27,8 +27,9 @@ class Residual:
 
     Example:
         >>> import jaxnn
-        >>> jaxnn.Network((3, 4, 4, 1), "tanh", "binary", hidden=jaxnn.Residual(scale=0.5))
-        Network(sizes=(3, 4, 4, 1), activation='tanh', task='binary', hidden=Residual(scale=0.5))
+        >>> net = jaxnn.Network((3, 4, 4, 1), "tanh", "binary", hidden=jaxnn.Residual(scale=0.5))
+        >>> net.hidden
+        Residual(inner=Dense(), scale=0.5)
     """
 
     inner: Block = DENSE
