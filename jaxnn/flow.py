@@ -221,11 +221,14 @@ def _measured(
     x = renormalised(with_exponents(Rows(xs))) if net.activation.homogeneous else Rows(xs)
     top, below = up(net, layers, x, depth, memory)
     delta = delta_of(top)
-    _, parts = down(net, layers, below, delta, _kept, depth, of_run=_records)
+    _, kept = down(net, layers, below, delta, _kept, depth, of_segment=_records)
+    parts = [
+        part if is_run(layer) else _one(part) for layer, part in zip(layers, kept, strict=True)
+    ]
     deltas, signals = zip(*parts, strict=True)
     used, above = _places(layers, depth)
     # What is kept of z[l] is kept by the layer above.
-    records = _together([*signals[1:], _signal_of_output(net, top)], _signal_records)
+    records = _together([*signals[1:], _one(_signal_of_output(net, top))], _signal_records)
     if depth is not None:
         records = jax.tree.map(lambda v: v[above - 1], records)
     records |= _together(deltas, _delta_records)
@@ -324,25 +327,30 @@ def delta_of_loss(net: Network, z: Rows, ys: Float[Array, "B n"]) -> Rows:
 
 
 def _together(parts: Iterable[Any], summary: Callable[[Any], Records]) -> Records:
-    """Return the records of all Layers; those of runs are such already.
+    """Return the records of all Layers; those of segments are such already.
 
-    Single Layers become records together: that is compiled once, not once a Layer.
+    The others become records together: that is compiled once, not once a Layer.
     """
     records = [
         part
         for done, stretch in groupby(parts, lambda part: isinstance(part, dict))
-        for part in (stretch if done else [summary(_stacked(stretch))])
+        for part in (stretch if done else [summary(_joined(stretch))])
     ]
-    joined: Records = jax.tree.map(lambda *v: jnp.concatenate(v), *records)
+    joined: Records = _joined(records)
     return joined
 
 
-def _stacked(trees: Iterable[Any]) -> Any:
-    return jax.tree.map(lambda *v: jnp.stack(v), *trees)
+def _joined(trees: Iterable[Any]) -> Any:
+    return jax.tree.map(lambda *v: jnp.concatenate(v), *trees)
+
+
+def _one(kept: Any) -> Any:
+    """Return what is kept of one layer like that of a run."""
+    return jax.tree.map(lambda v: v[None], kept)
 
 
 def _records(kept: tuple[_Delta, _Signal]) -> tuple[Records, Records]:
-    """The records of k layers of a run."""
+    """The records of the layers of a segment."""
     delta, signal = kept
     return _delta_records(delta), _signal_records(signal)
 

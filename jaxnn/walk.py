@@ -225,7 +225,7 @@ def down(
     delta: Rows,
     keep: Keep,
     depth: UsedDepth = None,
-    of_run: Callable[[Any], Any] = _unchanged,
+    of_segment: Callable[[Any], Any] = _unchanged,
 ) -> tuple[Rows, list[Any]]:
     """Return Δx from Δz[L], and for each Layer what `keep` returns, of a run stacked.
 
@@ -236,7 +236,7 @@ def down(
         delta: Δz[L].
         keep: what is recorded of a layer.
         depth: the layers used of the one run; what is kept of others is zero.
-        of_run: what is done with the records of a run, or of each segment of one.
+        of_segment: what is done with the records of each segment of a run, stacked.
     """
     records: list[Any] = []
     below = zip(kinds(net, params), params, kept, strict=True)
@@ -245,8 +245,11 @@ def down(
             delta, record = _step(kind, assert_single(layer), z, delta, keep)
         else:
             used = length(layer) if depth is None else depth
-            go_down = _down_run if isinstance(z, Rows) else _down_by_segments
-            delta, record = go_down(kind, layer, z, used, delta, keep, of_run)
+            if isinstance(z, Segments):
+                descent = partial(_down_by_segments, of_segment=of_segment)
+            else:
+                descent = _down_run
+            delta, record = descent(kind, layer, z, used, delta, keep)
         records.append(record)
     return delta, records[::-1]
 
@@ -264,7 +267,6 @@ def _down_run(
     used: Array | int,
     delta: Rows,
     keep: Keep,
-    of_run: Callable[[Any], Any],
 ) -> tuple[Rows, Any]:
     """Go down a run from the last layer used, with a buffer for each kind of record.
 
@@ -275,8 +277,7 @@ def _down_run(
         below: Rows = jax.tree.map(partial(lax.dynamic_index_in_dim, index=j, keepdims=False), z)
         return _step(kind, layer_of(run, j), below, delta, keep)
 
-    delta, records = _backwards(layer, length(run), used, delta)
-    return delta, of_run(records)
+    return _backwards(layer, length(run), used, delta)
 
 
 def _down_by_segments(
@@ -286,7 +287,7 @@ def _down_by_segments(
     used: Array | int,
     delta: Rows,
     keep: Keep,
-    of_run: Callable[[Any], Any],
+    of_segment: Callable[[Any], Any],
 ) -> tuple[Rows, Any]:
     """Like `_down_run`, from the start of each segment, whose z are computed again."""
     k, size = length(run), segment_size(length(run))
@@ -297,7 +298,8 @@ def _down_by_segments(
             partial(lax.dynamic_index_in_dim, index=i, keepdims=False), kept.starts
         )
         _, z = _up_run(kind, part, start, count)
-        return _down_run(kind, part, z, count, delta, keep, of_run)
+        delta, records = _down_run(kind, part, z, count, delta, keep)
+        return delta, of_segment(records)
 
     delta, records = _backwards(segment, -(-k // size), -(-used // size), delta)
     return delta, jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:])[:k], records)

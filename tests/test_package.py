@@ -52,16 +52,7 @@ def imported(path):
 
 
 def test_the_library_imports_little_and_downwards():
-    blocks = (
-        "block",
-        "dense",
-        "residual",
-        "norm",
-        "rms_norm",
-        "layer_norm",
-        "batch_norm",
-        "post_norm",
-    )
+    norms = ("norm", "rms_norm", "layer_norm", "batch_norm", "post_norm")
     order = (
         *("compiled", "loops", "activations", "tasks", "layers", "numbers"),
         *(f"blocks.{kind}" for kind in ("block", "dense", "residual", *norms)),
