@@ -22,10 +22,12 @@ from experiments.bench.columns import COLUMNS
 from experiments.bench.process import SideError
 from experiments.bench.rows import Case, Row, rows
 from experiments.runs import experiment, runtime, sweep
-from experiments.runs.experiment import Conclusion, Experiment
+from experiments.runs.experiment import Conclusion, Experiment, Work
 from experiments.runs.store import Store
 
 CHART, TABLE = "bench", "bench.md"
+PROCESS = 0.8e9  # bytes of the largest process, libraries and all, as measured
+PROCESSES = {"warm": 2, "floor": 1, "cold": 3, "growth": 3, "memory": 3}  # at a time
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,16 @@ class Plan(experiment.Plan):
         """The cases of all rows."""
         return tuple(Cell(row, case) for row in self.rows for case in row.cases)
 
+    @property
+    def work(self) -> Work:
+        """The memory of the processes of a case: libraries more than networks."""
+        most = max(PROCESSES[row.kind] for row in self.rows)
+        return Work(bytes=most * PROCESS, smaller="the run (--row)")
+
     def estimate(self) -> str:
         """Return the cost of the run in words."""
-        return f"{len(self.cells)} cases, each {self.settings.pairs} times; all take about an hour"
+        cases = f"{len(self.cells)} cases, each {self.settings.pairs} times"
+        return f"{cases}; all take about an hour, {self.work}"
 
 
 def prepare(settings: Settings) -> Plan:

@@ -118,7 +118,8 @@ def prepare(settings: Settings) -> Plan:
     for table in tables.values():
         splits.split(table, 0, settings.test, settings.seed)
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    cells = grid.cells(Cell(name, seed) for name in tables for seed in seeds)
+    grid.check_cells(len(seeds), len(tables))
+    cells = tuple(Cell(name, seed) for name in tables for seed in seeds)
     return Plan(replace(settings, data=tuple(tables)), tables, cells)
 
 

@@ -51,7 +51,7 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
 class Pipe(io.FileIO):
     """A pipe whose reader may close it early, as `head` does: then the rest is dropped."""
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any) -> int:
         """Write bytes, or drop them if nobody reads them any more."""
         try:
             return super().write(data)
