@@ -92,6 +92,17 @@ def test_a_reader_that_closes_its_pipe_ends_nothing(monkeypatch):
         monkeypatch.undo()
 
 
+@pytest.mark.parametrize("size", [1, 1_000_000])
+def test_a_panic_is_said_by_its_error_alone(size, capfd):
+    with contextlib.suppress(BlockingIOError), streams.without_panics():
+        os.write(2, b"thread panicked" * size)
+        raise BlockingIOError
+    assert capfd.readouterr().err == ""
+    with streams.without_panics():
+        os.write(2, b"a warning")
+    assert capfd.readouterr().err == "a warning"
+
+
 @pytest.mark.slow
 def test_a_pipe_that_nobody_reads():
     ours, theirs = os.pipe()

@@ -114,6 +114,35 @@ def dropped(error: OSError) -> OSError:
     return OSError(f"stdout: cannot print: {error.strerror}")
 
 
+@contextlib.contextmanager
+def without_panics() -> Iterator[None]:
+    """Drop what the inside writes to stderr if it ends in an error, which then says it all.
+
+    polars is written in Rust, whose panics print a stack before they arrive as an error. They come
+    from its own threads, and do not pass through sys.stderr.
+    """
+    if sys.__stderr__ is None:  # its number may be another file's
+        yield
+        return
+    heard, told = os.pipe()
+    os.set_blocking(told, False)  # whoever writes more than fits is not kept waiting
+    before = os.dup(2)
+    os.dup2(told, 2)
+    os.close(told)
+    try:
+        yield
+    except BaseException:
+        os.dup2(before, 2)
+        raise
+    else:
+        os.dup2(before, 2)
+        with os.fdopen(heard, "r", errors="replace", closefd=False) as said:
+            sys.stderr.write(said.read())
+    finally:
+        os.close(before)
+        os.close(heard)
+
+
 def console() -> Console:
     """Return a console that prints text as it is."""
     return Console(markup=False, emoji=False, highlight=False)
