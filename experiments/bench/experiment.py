@@ -21,6 +21,7 @@ from experiments.bench import machine, pairs, picture, report
 from experiments.bench.columns import COLUMNS
 from experiments.bench.process import SideError
 from experiments.bench.rows import Case, Row, rows
+from experiments.learning.words import counted
 from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment, Work
 from experiments.runs.store import Store
@@ -159,7 +160,8 @@ def subtitle(plan: Plan) -> str:
     """Say in one line how it was measured, on which machine."""
     how = "tiny sizes, ratios without meaning; " if plan.settings.quick else ""
     return (
-        f"{how}medians of {plan.settings.pairs} pairs in turns, bars between the quartiles; "
+        f"{how}medians of {counted(plan.settings.pairs, 'pair')} in turns, bars between the "
+        f"quartiles; "
         f"{plan.machine['processor']}, {plan.machine['cores']} cores"
     )
 
