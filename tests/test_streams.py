@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 from rich.console import Console
 
@@ -98,6 +99,11 @@ def test_a_panic_is_said_by_its_error_alone(size, capfd):
         os.write(2, b"thread panicked" * size)
         raise BlockingIOError
     assert capfd.readouterr().err == ""
+    with (
+        pytest.raises(ValueError, match=r"^its data are damaged$"),
+        streams.without_panics(),
+    ):
+        raise pl.exceptions.PanicException("called `Result::unwrap()`")
     with streams.without_panics():
         os.write(2, b"a warning")
     assert capfd.readouterr().err == "a warning"

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import polars as pl
 from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement
 from rich.table import Column, Table
@@ -116,14 +117,24 @@ def dropped(error: OSError) -> OSError:
 
 @contextlib.contextmanager
 def without_panics() -> Iterator[None]:
-    """Drop what the inside writes to stderr if it ends in an error, which then says it all.
+    """Let polars read a file that may be damaged.
 
-    polars is written in Rust, whose panics print a stack before they arrive as an error. They come
-    from its own threads, and do not pass through sys.stderr.
+    polars is written in Rust, whose panics print a stack before they arrive as an error.
+
+    Raises:
+        ValueError: instead of a panic; nothing is printed then.
     """
-    if sys.__stderr__ is None:  # its number may be another file's
-        yield
-        return
+    unheard = contextlib.nullcontext() if sys.__stderr__ is None else _silent_if_it_fails()
+    try:
+        with unheard:
+            yield
+    except pl.exceptions.PanicException:
+        raise ValueError("its data are damaged") from None
+
+
+@contextlib.contextmanager
+def _silent_if_it_fails() -> Iterator[None]:
+    """Drop what the inside writes to stderr, also not through sys.stderr, if it ends in an error."""
     heard, told = os.pipe()
     os.set_blocking(told, False)  # whoever writes more than fits is not kept waiting
     before = os.dup(2)
