@@ -86,7 +86,7 @@ class Plan(experiment.Plan):
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
-        cases = f"{len(self.cells)} cases, each {self.settings.pairs} times"
+        cases = f"{counted(len(self.cells), 'case')}, each {counted(self.settings.pairs, 'time')}"
         return f"{cases}; all take about an hour, {self.work}"
 
 
@@ -161,7 +161,7 @@ def subtitle(plan: Plan) -> str:
     how = "tiny sizes, ratios without meaning; " if plan.settings.quick else ""
     return (
         f"{how}medians of {counted(plan.settings.pairs, 'pair')} in turns, bars between the "
-        f"quartiles; "
+        "quartiles; "
         f"{plan.machine['processor']}, {plan.machine['cores']} cores"
     )
 

@@ -134,7 +134,7 @@ def without_panics() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silent_if_it_fails() -> Iterator[None]:
-    """Drop what the inside writes to stderr, also not through sys.stderr, if it ends in an error."""
+    """Drop what the inside writes to file descriptor 2 if it ends in an error."""
     heard, told = os.pipe()
     os.set_blocking(told, False)  # whoever writes more than fits is not kept waiting
     before = os.dup(2)
