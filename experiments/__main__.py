@@ -141,7 +141,7 @@ def _log(quiet: bool) -> None:
 
 
 def _say(error: Exception | str, code: int) -> int:
-    if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ENOSPC):
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         error, code = streams.dropped(error), FAILED  # those of files are sentences already
     print(f"error: {error}", file=sys.stderr)
     return code

@@ -80,9 +80,10 @@ def read(folder: Path) -> Run:
     if not path.exists():
         raise ValueError(f"runs: {folder} has no {store.ROWS} yet; its command again goes on")
     try:
-        rows = pl.read_parquet(path)
+        with streams.without_panics():
+            rows = pl.read_parquet(path)
         schema.check(rows, experiment.columns)
-    except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         reason = clean(str(error).strip().partition("\n")[0])
         raise ValueError(f"runs: cannot use {path}: {reason}") from None
     printable = pl.col(pl.String).str.replace_all(r"\p{C}", "�")

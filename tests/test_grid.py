@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import sys
 import tomllib
 from decimal import Decimal
 from typing import get_args
@@ -139,9 +140,27 @@ def test_seeds_end_where_int32_does():
 
 
 def test_a_grid_has_a_most():
-    assert len(grid.cells(range(grid.MOST_VALUES))) == grid.MOST_VALUES
-    with pytest.raises(ValueError, match=r"^grid: expected at most 100000 cells, got more"):
-        grid.cells(itertools.count())
+    grid.check_cells(100, 1000)
+    with pytest.raises(ValueError, match=r"^grid: expected at most 100000 cells, got 100100; give"):
+        grid.check_cells(100, 1001)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "depth --data iris --sigma-w 1:2:0.0001 --sigma-b 0:1:0.0001 --critical",
+        "trainability --data iris --depths 1:1000:1 --seeds 1000",
+        "peers --data iris wine --seeds 100000",
+        "spectrum --seeds 1000000",
+    ],
+)
+def test_a_grid_that_is_too_large_is_refused_before_it_is_made(command, monkeypatch, capsys):
+    for name in EXPERIMENTS:
+        module = sys.modules[find(name).prepare.__module__]
+        monkeypatch.setattr(module, "Cell", None, raising=False)
+        monkeypatch.setattr(module, "Weights", None, raising=False)
+    assert main([*command.split(), "--no-cache", "--dry-run"]) == 2
+    assert capsys.readouterr().err.startswith("error: grid: expected at most 100000 cells, got ")
 
 
 def test_a_config_file_is_the_command_line(config):

@@ -2,8 +2,9 @@
 
 import pytest
 
-from experiments.__main__ import main
-from experiments.runs import memory
+from experiments import find
+from experiments.__main__ import main, read
+from experiments.runs import memory, runtime
 
 SIZES = {
     "train --data iris --hidden 3x100000": "hidden, batch or epochs",
@@ -12,6 +13,11 @@ SIZES = {
     "trainability --data iris --width 1000000": "width or depths",
     "peers --data iris --hidden 1000000 1000000": "hidden",
 }
+FIXED = {
+    "laws": "the run (--quick, --law)",
+    "laws --law ten-thousand-layers": "the run (--quick, --law)",
+    "bench --row sweep-floor": "the run (--row)",
+}  # of a size that no setting makes larger
 
 
 @pytest.mark.parametrize("command", SIZES)
@@ -26,6 +32,16 @@ def test_what_does_not_fit_is_refused(command, tmp_path, capsys, monkeypatch):
     )
     assert not out.exists()
     assert main([*command.split(), "--no-cache", "--dry-run"]) == 0
+
+
+@pytest.mark.parametrize("command", FIXED)
+def test_a_run_of_fixed_size_is_refused_by_a_small_machine(command, monkeypatch):
+    monkeypatch.setattr(memory, "_sizes", lambda: iter([(4e8, "the machine")]))
+    name, settings = read(command.split())
+    work = find(name).prepare(settings).work
+    with pytest.raises(ValueError, match=r"^memory: this run needs .* GB at a time, and") as error:
+        memory.check(work.bytes, work.smaller)
+    assert str(error.value).endswith(f"; make {FIXED[command]} smaller")
 
 
 def test_the_smallest_limit_counts(tmp_path, monkeypatch):
@@ -53,10 +69,24 @@ def test_the_smallest_limit_counts(tmp_path, monkeypatch):
             "memory: an allocation of 40 GB failed; make width smaller",
         ),
         (RuntimeError("INTERNAL: something else"), None),
+        (ValueError("Out of memory"), None),
     ],
 )
 def test_an_allocation_that_fails(error, sentence):
     assert memory.sentence(error, "width") == sentence
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 16 bytes."), RuntimeError),
+        (RuntimeError("UNAVAILABLE: connection closed by peer"), OSError),
+    ],
+)
+def test_memory_that_ends_in_one_of_several_processes_is_no_lost_partner(error, kind, monkeypatch):
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    with pytest.raises(kind), runtime.together():
+        raise error
 
 
 def test_memory_that_ends_while_measuring(tmp_path, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from functools import partial
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from scipy import stats
 from sklearn import neural_network
 
+import jaxnn
 from experiments.__main__ import main
 from experiments.learning import data, splits
 from experiments.pages import charts
@@ -62,6 +64,26 @@ def test_both_are_tested_on_the_rows_that_neither_has_seen(tmp_path, monkeypatch
     part = splits.split(data.table("wine"), 0, 0.25, 0)
     assert (x == part.training.x).all()
     assert rows["value"].to_numpy().min() > 0.8
+
+
+@pytest.mark.parametrize(("activation", "name"), peers.ACTIVATIONS.items())
+def test_both_start_from_the_same_distribution(activation, name, key):
+    net = jaxnn.Network((200, 300, 100), activation, "regression")
+    theirs = neural_network.MLPRegressor(
+        hidden_layer_sizes=(300,), activation=name, max_iter=1, random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # A step of 0 leaves what was drawn.
+        theirs.set_params(learning_rate_init=1e-12).fit(np.ones((2, 200)), np.ones((2, 100)))
+    for layer, theta, b in zip(
+        peers.start(net, key), theirs.coefs_, theirs.intercepts_, strict=True
+    ):
+        assert layer.theta.shape == theta.shape
+        assert np.max(np.abs(layer.theta)) == pytest.approx(np.max(np.abs(theta)), rel=0.01)
+        assert np.std(layer.theta) == pytest.approx(np.std(theta), rel=0.05)
+        assert np.max(np.abs(layer.b)) == pytest.approx(np.max(np.abs(b)), rel=0.15)
+        assert np.std(layer.b) == pytest.approx(np.std(b), rel=0.3)
 
 
 def test_the_run_is_whole_and_goes_by_paired_differences(tmp_path, capsys):

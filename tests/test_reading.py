@@ -72,6 +72,43 @@ def test_separator_and_decimal_of_the_user_overrule(read):
 
 
 @pytest.mark.parametrize(
+    "encoding",
+    ["latin-1", "cp1252", "cp037", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32-be"],
+)
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_an_encoding_of_the_user_overrules(read, encoding, end):
+    content = f"größe,n{end}é,1{end}ü,2{end}".encode(encoding)
+    frame = read(content, encoding=encoding).frame
+    assert frame.to_dict(as_series=False) == {"größe": ["é", "ü"], "n": [1, 2]}
+    marked = f"\ufeffgröße,n{end}é,1{end}".encode("utf-16-le")
+    assert read(marked, encoding="utf-16-le").frame.columns == ["größe", "n"]
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "sentence"),
+    [
+        (b"a,b\n1,2\n\x81,3\n", "cp1252", r"line 3 is no cp1252 \(byte 0x81\); name the right"),
+        ("a,é\n1,2\n".encode("latin-1"), "utf-8", r"line 1 is no utf-8 \(byte 0xe9\)"),
+        ("a,é\r1,é\r".encode("cp1252"), "ascii", r"line 1 is no ascii \(byte 0xe9\)"),
+        ("a,b\r1,é\r".encode("cp1252"), "ascii", r"line 2 is no ascii \(byte 0xe9\)"),
+        ("a,b\n1,2\n".encode("utf-16-le")[:-1], "utf-16-le", r"line 2 is no utf-16-le \(byte 0x0a"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "latin-1", r"line 1 is no latin-1 \(a null character"),
+        (b"a,b\n1,+2AA-\n", "utf-7", "it is no utf-7; name the right --encoding"),
+    ],
+)
+def test_a_text_in_another_encoding_is_a_sentence(read, content, encoding, sentence):
+    with pytest.raises(ValueError, match=rf"data: cannot use .*table\.csv: {sentence}"):
+        read(content, encoding=encoding)
+
+
+@pytest.mark.parametrize("name", ["latin-99", "hex", "rot13", "", "\0", "undefined", "x" * 1000])
+def test_what_is_no_encoding(read, name):
+    with pytest.raises(ValueError, match=r"^encoding: there is no '.*'; expected a name") as error:
+        read(PLAIN, encoding=name)
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
     ("entries", "expected"),
     [
         (["1", "", "3"], [1, None, 3]),
@@ -153,6 +190,8 @@ def test_what_is_no_separator(read, how, sentence):
         read(PLAIN, **how)
     with pytest.raises(ValueError, match=r"separator: expected with a \.csv file only, got t\.npz"):
         read(b"x", "t.npz", separator=";")
+    with pytest.raises(ValueError, match=r"encoding: expected with a \.csv file only, got t\.npz"):
+        read(b"x", "t.npz", encoding="utf-8")
 
 
 def test_structure_is_seen_across_chunks(read, monkeypatch):

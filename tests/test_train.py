@@ -1,7 +1,9 @@
 """Training as a user calls it: what it leaves, and that it goes on as if nothing had happened."""
 
 import copy
+import io
 import json
+import re
 import shutil
 import types
 from functools import partial
@@ -12,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 import safetensors.numpy
+from rich.console import Console
 from sklearn import metrics
 
 import jaxnn
@@ -19,7 +22,7 @@ from experiments.__main__ import main
 from experiments.learning import data, measures, model, optimizers, splits
 from experiments.pages import charts, report
 from experiments.runs import schema, store
-from experiments.train import columns, loop, picture
+from experiments.train import columns, loop, picture, view
 from experiments.train import experiment as train
 from experiments.train import page as train_page
 from experiments.train import report as train_report
@@ -525,6 +528,29 @@ def test_a_user_s_mistake_is_one_sentence(
     assert sentence in error
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (120, "epoch 9999/9999 ━━━━━━━━━━━━ 00:00 loss 0.000814 | 0.00376, accuracy 0.981 | 1.000, "
+              "AUC 0.996 | 1.000"),
+        (100, "epoch 9999/9999 ━━━━━━━━━━━━ 00:00 loss 0.000814 | 0.00376, accuracy 0.981 | 1.000"),
+        (80, "epoch 9999/9999 00:00 loss 0.000814 | 0.00376, accuracy 0.981 | 1.000"),
+        (60, "epoch 9999/9999 00:00 loss 0.000814 | 0.00376"),
+        (41, "9999/9999 00:00 loss 0.000814 | 0.00376"),
+        (40, "9999/9999 00:00"),
+    ],
+)  # fmt: skip
+def test_the_live_line_leaves_out_what_does_not_fit(width, shown):
+    net = jaxnn.Network((2, 1), "tanh", "binary")
+    measured = {9999: np.array([[0.000814, 0.981, 0.996], [0.00376, 1, 1]])}
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=True, color_system=None)
+    with view._live(console, types.SimpleNamespace(net=net, epochs=9999), 0) as tell:
+        tell(types.SimpleNamespace(epoch=9999, measured=measured))
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue())
+    assert re.split(r"[\r\n]+", plain.strip())[-1].strip() == shown
 
 
 def test_layers_are_written_as_counts_and_widths():

@@ -21,11 +21,14 @@ from experiments.bench import machine, pairs, picture, report
 from experiments.bench.columns import COLUMNS
 from experiments.bench.process import SideError
 from experiments.bench.rows import Case, Row, rows
+from experiments.learning.words import counted
 from experiments.runs import experiment, runtime, sweep
-from experiments.runs.experiment import Conclusion, Experiment
+from experiments.runs.experiment import Conclusion, Experiment, Work
 from experiments.runs.store import Store
 
 CHART, TABLE = "bench", "bench.md"
+PROCESS = 0.8e9  # bytes of the largest process, libraries and all, as measured
+PROCESSES = {"warm": 2, "floor": 1, "cold": 3, "growth": 3, "memory": 3}  # at a time
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,16 @@ class Plan(experiment.Plan):
         """The cases of all rows."""
         return tuple(Cell(row, case) for row in self.rows for case in row.cases)
 
+    @property
+    def work(self) -> Work:
+        """The memory of the processes of a case: libraries more than networks."""
+        most = max(PROCESSES[row.kind] for row in self.rows)
+        return Work(bytes=most * PROCESS, smaller="the run (--row)")
+
     def estimate(self) -> str:
         """Return the cost of the run in words."""
-        return f"{len(self.cells)} cases, each {self.settings.pairs} times; all take about an hour"
+        cases = f"{counted(len(self.cells), 'case')}, each {counted(self.settings.pairs, 'time')}"
+        return f"{cases}; all take about an hour, {self.work}"
 
 
 def prepare(settings: Settings) -> Plan:
@@ -150,7 +160,8 @@ def subtitle(plan: Plan) -> str:
     """Say in one line how it was measured, on which machine."""
     how = "tiny sizes, ratios without meaning; " if plan.settings.quick else ""
     return (
-        f"{how}medians of {plan.settings.pairs} pairs in turns, bars between the quartiles; "
+        f"{how}medians of {counted(plan.settings.pairs, 'pair')} in turns, bars between the "
+        "quartiles; "
         f"{plan.machine['processor']}, {plan.machine['cores']} cores"
     )
 

@@ -108,7 +108,7 @@ def prepare(settings: Settings) -> Plan:
         if dtype not in DTYPES:
             raise ValueError(f"dtype: expected some of {', '.join(DTYPES)}, got {dtype!r}")
     loaded = data.by_name(data.load, settings.data, settings)
-    cells = grid.cells(_cells(settings, loaded))
+    cells = tuple(_cells(settings, loaded))
     return Plan(replace(settings, data=tuple(loaded)), loaded, cells)
 
 
@@ -122,6 +122,12 @@ def _scales(name: str, settings: Settings) -> tuple[float, ...]:
     return values
 
 
+def _names(settings: Settings) -> tuple[str, ...]:
+    """Return the initialisers that have a name of their own."""
+    chosen = settings.weights or settings.sigma_w or settings.critical
+    return tuple(dict.fromkeys(settings.weights if chosen else DEFAULT_WEIGHTS))
+
+
 def weights_for(settings: Settings, activation: str, sigma_b: float) -> list[Weights]:
     """Return the initialisations to compare; the critical one depends on activation and biases.
 
@@ -129,9 +135,7 @@ def weights_for(settings: Settings, activation: str, sigma_b: float) -> list[Wei
         ValueError: an unknown name, or an activation without a critical σ_w.
     """
     jaxnn.find_activation(activation)
-    chosen = settings.weights or settings.sigma_w or settings.critical
-    names = settings.weights if chosen else DEFAULT_WEIGHTS
-    weights = [Weights(name, find_weights(name)) for name in dict.fromkeys(names)]
+    weights = [Weights(name, find_weights(name)) for name in _names(settings)]
     # One scheme for all σ_w, and a factor: so one program draws for all of them.
     unit = jaxnn.gaussian(1.0)
     weights += [Weights(f"σ_w = {s:g}", unit, s) for s in _scales("sigma_w", settings)]
@@ -145,16 +149,23 @@ def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Ce
     """Yield the product of all axes.
 
     Cells that share a compiled program come together, and among them those that share a draw.
+
+    Raises:
+        ValueError: as `weights_for`, or too many cells, before any of them is made.
     """
     depths = sorted(grid.integers("depths", settings.depths))
-    widths, batches = (grid.integers(n, getattr(settings, n)) for n in ("width", "batch"))
+    widths, sizes = (grid.integers(n, getattr(settings, n)) for n in ("width", "batch"))
+    batches = {n: sorted({min(b, len(d.x)) for b in sizes}) for n, d in datasets.items()}
     biases = _scales("sigma_b", settings)
     seeds = tuple(range(settings.seed, settings.seed + settings.seeds))
-    activations = dict.fromkeys(settings.activations)
+    activations, dtypes = (dict.fromkeys(v) for v in (settings.activations, settings.dtype))
+    draws = len(_names(settings)) + len(_scales("sigma_w", settings)) + settings.critical
+    axes = (depths, widths, biases, activations, dtypes)
+    grid.check_cells(sum(map(len, batches.values())), draws, *map(len, axes))
     weights = {(a, b): weights_for(settings, a, b) for a in activations for b in biases}
     for name, dataset in datasets.items():
-        for dtype in dict.fromkeys(settings.dtype):
-            for batch in sorted({min(b, len(dataset.x)) for b in batches}):
+        for dtype in dtypes:
+            for batch in batches[name]:
                 for width, activation in product(widths, activations):
                     room = partial(roomy, dataset, width, activation)
                     for net, of_net in groupby(depths, key=room):

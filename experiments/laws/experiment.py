@@ -34,7 +34,7 @@ from experiments.laws.columns import COLUMNS
 from experiments.laws.law import Law, Outcome, examine
 from experiments.pages import charts
 from experiments.runs import experiment, files, runtime, sweep
-from experiments.runs.experiment import Conclusion, Experiment
+from experiments.runs.experiment import Conclusion, Experiment, Work
 from experiments.runs.store import Store
 
 LAWS: tuple[Law[Any], ...] = (
@@ -73,10 +73,17 @@ class Plan(experiment.Plan):
     settings: Settings
     cells: tuple[Law[Any], ...]
 
+    @property
+    def work(self) -> Work:
+        """The memory of the largest network: θ as drawn, θ times σ_w, and what is made of it."""
+        most = max(law.setup(self.settings.quick).weights for law in self.cells)
+        return Work(bytes=12.0 * most, smaller="the run (--quick, --law)")
+
     def estimate(self) -> str:
         """Return the cost of the run in words."""
         most = "two minutes" if self.settings.quick else "fifteen minutes"
-        return f"{len(self.cells)} of {len(LAWS)} laws; all take less than {most} on two cores"
+        laws = f"{len(self.cells)} of {len(LAWS)} laws"
+        return f"{laws}; all take less than {most} on two cores, {self.work}"
 
 
 def prepare(settings: Settings) -> Plan:

@@ -53,6 +53,11 @@ class Setup(NamedTuple):
     layers: int
     seeds: int
 
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return max(self.widths) ** 2 * (self.layers + 1)
+
 
 @cache
 def kinds() -> dict[str, Start]:

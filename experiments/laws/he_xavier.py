@@ -48,6 +48,11 @@ class Setup(NamedTuple):
     looks: int
     seeds: int
 
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return self.width**2 * self.layers
+
 
 def predict(setup: Setup) -> Prediction:
     """Predict ½ ln χ - c/4n a layer, and on which side of two bounds training ends."""

@@ -64,6 +64,11 @@ class Setup(NamedTuple):
     factors: tuple[int, ...]
     seeds: int
 
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return self.width**2 * (max(self.factors) + 1)
+
 
 def predict(setup: Setup) -> Prediction:
     """Predict the variance of each kind, linear in L, and the edge."""

@@ -12,7 +12,7 @@ finite step or rounding; nothing in it is fitted.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -21,7 +21,16 @@ from numpy.typing import ArrayLike
 
 from experiments.laws.columns import COLUMNS
 
-S = TypeVar("S")  # the set-up of a law: a NamedTuple of widths, layers, seeds, …
+
+class Setup(Protocol):
+    """The set-up of a law: a NamedTuple of widths, layers, seeds and the like."""
+
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network; a law has one network at a time."""
+
+
+S = TypeVar("S", bound=Setup)
 Relation = Literal["=", "≥", "≤"]
 ERRORS = 4.0  # standard errors: in the noise of 100 comparisons, one is outside once in 160 runs
 

@@ -65,6 +65,11 @@ class Setup(NamedTuple):
     layers: int
     seeds: int
 
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return self.width**2 * (self.layers + 1)
+
 
 def predict(setup: Setup) -> Prediction:
     """Predict σ_w · 8/(3π) for θ[0]; for hidden layers, with their slopes along the length map."""

@@ -48,6 +48,11 @@ class Setup(NamedTuple):
     layers: int
     seeds: int
 
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return self.width**2 * (self.layers + 1)
+
 
 class Paths(NamedTuple):
     """By layer, l = 1 … layers: q[l], c[l], and ln of the length of the tangent vector."""

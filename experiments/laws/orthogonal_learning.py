@@ -57,6 +57,11 @@ class Setup(NamedTuple):
     most: int
     seeds: int
 
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return self.width**2 * max(self.orthogonal)
+
 
 def predict(setup: Setup) -> Prediction:
     """Predict D t of single modes, and ratios of the learning times of whole networks."""

@@ -43,6 +43,11 @@ class Setup(NamedTuple):
     layers: int
     seeds: int
 
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return self.width**2 * (self.layers + 1)
+
 
 def predict(setup: Setup) -> Prediction:
     """Predict by the length map from both starts, the moments at q = 1, ½ ln χ - c/4n, χ ≥ 1."""

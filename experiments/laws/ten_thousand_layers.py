@@ -44,6 +44,11 @@ class Setup(NamedTuple):
     layers: int
     seeds: int
 
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return self.width**2 * (self.layers + 1)
+
 
 def predict(setup: Setup) -> Prediction:
     """Predict ln ‖z[l]‖/‖z[1]‖ of the three kinds of network, at l = L and on the way."""

@@ -50,6 +50,11 @@ class Setup(NamedTuple):
     reaches: tuple[float, ...]
     seeds: int
 
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return WIDTH**2 * ROOMS[-1]
+
 
 @cache
 def reach(variance: float) -> float:

@@ -57,6 +57,11 @@ class Setup(NamedTuple):
     linear: tuple[tuple[int, int], ...]
     draws: int
 
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return max(n**2 * (layers + 1) for n, layers in (*self.relu, *self.linear))
+
 
 def predict(setup: Setup) -> Prediction:
     """Predict mean -β/2 and variance β of each shape, and no difference between two of one L/n."""

@@ -249,7 +249,7 @@ def table(data: str, options: Options | None = None) -> Table:
             got = quoted(getattr(o, name))
             raise ValueError(f"{name}: expected {listed(known)}, got {got}")
     if data in BUNDLED:
-        for name in ("target", "separator", "decimal"):
+        for name in ("target", "separator", "decimal", "encoding"):
             if getattr(o, name) is not None:
                 raise ValueError(f"{name}: {data} brings its own; give --{name} with a file only")
         return _bundled(data, task, o)

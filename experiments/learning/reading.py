@@ -9,7 +9,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,9 @@ from experiments.learning.arrays import read_npz
 from experiments.learning.entries import columns_of, decimal_sign, typed_column
 from experiments.learning.limits import check_names, check_size
 from experiments.learning.records import (
+    check_encoding,
     fields_of,
+    in_utf8,
     recognised,
     records,
     spoken,
@@ -28,6 +30,7 @@ from experiments.learning.records import (
     without_comments,
 )
 from experiments.learning.words import quoted, short
+from experiments.runs import streams
 
 TEXTS = (".csv", ".tsv")
 ENDINGS = (*TEXTS, ".parquet", ".npz")
@@ -49,6 +52,8 @@ class Reading:
     """Between the columns of a .csv file: a character, or tab; recognised by default."""
     decimal: str | None = None
     """Decimal sign in a .csv file, a point or a comma; recognised by default."""
+    encoding: str | None = None
+    """Encoding of a .csv file, such as cp1252; by default UTF-8, or what its first bytes say."""
 
 
 class File(NamedTuple):
@@ -66,7 +71,7 @@ def read(path: Path, how: Reading | None = None, texts: Sequence[str] = ()) -> F
 
     Args:
         path: of a file whose name ends as `ENDINGS` says.
-        how: separator and decimal sign of a .csv file.
+        how: separator, decimal sign and encoding of a .csv file.
         texts: names of columns of a .csv file to leave as texts, whatever they hold.
 
     Raises:
@@ -77,10 +82,10 @@ def read(path: Path, how: Reading | None = None, texts: Sequence[str] = ()) -> F
         raise ValueError(f"data: there is no file {path}")
     ending = path.suffix.lower()
     if ending not in TEXTS:
-        for name in ("separator", "decimal"):
+        for name in ("separator", "decimal", "encoding"):
             if getattr(how, name) is not None:
                 raise ValueError(f"{name}: expected with a .csv file only, got {path.name}")
-    separator, decimal = _checked(how)
+    how = _checked(how)
     try:
         with path.open("rb") as file:
             first = file.read(1)
@@ -90,7 +95,7 @@ def read(path: Path, how: Reading | None = None, texts: Sequence[str] = ()) -> F
         if not first:
             raise ValueError("it is empty")
         if ending in TEXTS:
-            read_in = _read_csv(path, separator, decimal, texts)
+            read_in = _read_csv(path, how, texts)
         else:
             read_in = _read_parquet(path) if ending == ".parquet" else File(read_npz(path), [])
         if read_in.frame.height == 0:
@@ -103,8 +108,8 @@ def read(path: Path, how: Reading | None = None, texts: Sequence[str] = ()) -> F
     return read_in
 
 
-def _checked(how: Reading) -> tuple[str | None, str | None]:
-    """Return separator and decimal sign as characters."""
+def _checked(how: Reading) -> Reading:
+    """Return options with the separator as a character."""
     separator = SEPARATOR_NAMES.get(how.separator or "", how.separator)
     if separator is not None and not re.fullmatch(r"[\t !$-*,/:-@\[-`{-~]", separator):
         raise ValueError(
@@ -112,16 +117,20 @@ def _checked(how: Reading) -> tuple[str | None, str | None]:
         )
     if how.decimal not in (None, ".", ","):
         raise ValueError(f"decimal: expected . or ,, got {quoted(how.decimal)}")
-    return separator, how.decimal
+    if how.encoding is not None:
+        check_encoding(how.encoding)
+    return replace(how, separator=separator)
 
 
-def _read_csv(path: Path, separator: str | None, decimal: str | None, texts: Sequence[str]) -> File:
+def _read_csv(path: Path, how: Reading, texts: Sequence[str]) -> File:
+    separator, decimal = how.separator, how.decimal
     size = path.stat().st_size
     if size > limits.MOST_BYTES:
         raise ValueError(
             f"it has {size / 1e9:.3g} GB; expected at most {limits.MOST_BYTES / 1e9:.3g}"
         )
-    content, notes = utf8(path.read_bytes()), []
+    content, notes = path.read_bytes(), []
+    content = utf8(content) if how.encoding is None else in_utf8(content, how.encoding)
     named = SEPARATOR_LINE.match(content)
     if named is not None:  # Excel's; the line stays, empty, for the numbers of those below
         separator, content = separator or named[1].decode(), content[named.end(1) :]
@@ -157,6 +166,7 @@ def _read_csv(path: Path, separator: str | None, decimal: str | None, texts: Seq
     return File(pl.DataFrame(typed), notes)
 
 
+@streams.without_panics()
 def _read_parquet(path: Path) -> File:
     """Return the columns of a Parquet file but those of lists and the like, which it names."""
     lazy = pl.scan_parquet(path, glob=False, hive_partitioning=False)

@@ -13,7 +13,7 @@ import re
 import numpy as np
 
 from experiments.learning.limits import check_width
-from experiments.learning.words import counted
+from experiments.learning.words import counted, quoted
 
 SEPARATORS = ("\t", ";", "|", ",")  # in this order, if several fit: commas stand in texts too
 HEAD = 1 << 16  # bytes that the separator is recognised in
@@ -28,8 +28,58 @@ BYTE_ORDER_MARKS = {  # UTF-32 before UTF-16, whose mark it begins with
 }
 
 
+def check_encoding(name: str) -> None:
+    """Check that an encoding is one that Python knows, and of texts.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    try:
+        known = "a".encode(name).decode(name) == "a"
+    except (LookupError, ValueError):
+        known = False
+    if not known:
+        raise ValueError(
+            f"encoding: there is no {quoted(name)}; expected a name such as utf-8, utf-16-le, "
+            "latin-1, cp1252, gb18030 or shift_jis"
+        )
+
+
+def in_utf8(content: bytes, encoding: str) -> bytes:
+    """Return a text of a known encoding as UTF-8, like `utf8`.
+
+    Raises:
+        ValueError: it is not in that encoding, and from which line on.
+    """
+    try:
+        text = content.decode(encoding).removeprefix("\ufeff")
+        if "\0" not in text:
+            return with_newlines(text.encode("utf-8"))
+        line, reason = _line(text[: text.index("\0")]), "a null character"
+    except UnicodeDecodeError as error:
+        line = _line(content[: error.start].decode(encoding, "replace"))
+        reason = f"byte 0x{content[error.start]:02x}"
+    except UnicodeError:  # half a character, of which UTF-16 writes two
+        raise ValueError(f"it is no {encoding}; name the right --encoding") from None
+    raise ValueError(f"line {line} is no {encoding} ({reason}); name the right --encoding")
+
+
+def _line(above: str) -> int:
+    """Return the number of a line, given the text above its end."""
+    return max(above.count("\n"), above.count("\r")) + 1
+
+
+def with_newlines(content: bytes) -> bytes:
+    """Return a text whose lines end in newlines, not in carriage returns alone."""
+    return content if b"\n" in content else content.replace(b"\r", b"\n")
+
+
 def utf8(content: bytes) -> bytes:
-    """Return a text as UTF-8 without a byte order mark, lines ending in newlines."""
+    """Return a text as UTF-8 without a byte order mark, lines ending in newlines.
+
+    Raises:
+        ValueError: it is neither UTF-8 nor begins with another mark, and in which line it is not.
+    """
     for mark, encoding in BYTE_ORDER_MARKS.items():
         if content.startswith(mark):
             try:
@@ -39,7 +89,10 @@ def utf8(content: bytes) -> bytes:
             break
     content = content.removeprefix(codecs.BOM_UTF8)
     if b"\0" in content:
-        raise ValueError("it is no text, or UTF-16 without a mark at its start; save it as UTF-8")
+        raise ValueError(
+            "it is no text, or UTF-16 without a mark at its start; say --encoding utf-16-le or "
+            "utf-16-be, or save it as UTF-8"
+        )
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for begin in range(0, len(content), CHUNK):
@@ -47,18 +100,18 @@ def utf8(content: bytes) -> bytes:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         raise ValueError(_not_utf8(content)) from None
-    return content if b"\n" in content else content.replace(b"\r", b"\n")
+    return with_newlines(content)
 
 
 def _not_utf8(content: bytes) -> str:
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = _line(content[: error.start].decode("utf-8"))
         byte = f"0x{content[error.start]:02x}"
     return (
         f"line {line} is no UTF-8 (byte {byte}), and any other encoding would be a guess; "
-        "save the file as UTF-8"
+        "name it, such as --encoding cp1252, or save the file as UTF-8"
     )
 
 

@@ -3,13 +3,14 @@
 For each table and seed the rows are split, and standardised by the training rows, once for both. A
 network of jaxnn and one of scikit-learn (`MLPClassifier`, `MLPRegressor`) are trained on the same
 rows: the same layers, activation, loss, optimiser (adam), step size, batches and number of epochs;
-no penalty of the weights (alpha 0), no early stopping. Each draws weights and batches in its own
-way. The medians over the seeds of accuracy or R² on the held-out rows are compared. A lower median
-of ours is reported, with exit code 1.
+no penalty of the weights (alpha 0), no early stopping, weights and biases drawn from the same
+distribution. Each has its own draws and batches. The medians over the seeds of accuracy or R² on
+the held-out rows are compared. A lower median of ours is reported, with exit code 1.
 
 `settings -> cells (table, seed) -> two networks -> rows -> medians -> table, chart, verdicts`
 """
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -118,7 +119,8 @@ def prepare(settings: Settings) -> Plan:
     for table in tables.values():
         splits.split(table, 0, settings.test, settings.seed)
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    cells = grid.cells(Cell(name, seed) for name in tables for seed in seeds)
+    grid.check_cells(len(seeds), len(tables))
+    cells = tuple(Cell(name, seed) for name in tables for seed in seeds)
     return Plan(replace(settings, data=tuple(tables)), tables, cells)
 
 
@@ -160,7 +162,22 @@ def train_both(plan: Plan, cell: Cell) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=list(COLUMNS), orient="row")
 
 
-_init = jax.jit(jaxnn.init)
+@jax.jit
+def start(net: jaxnn.Network, key: jax.Array) -> tuple[jaxnn.Layer, ...]:
+    """Draw θ and b as scikit-learn does: both uniform in ±√(6/(fan_in + fan_out)), sigmoid ±√(2/…).
+
+    Biases of zero are no small matter: all kinks of relu then meet in the mean of the rows, and
+    after 200 epochs the loss of 7 features and 100 units is 15 % higher.
+    """
+    factor = 2.0 if net.activation.name == "sigmoid" else 6.0
+    layers = []
+    for i, (n, m) in enumerate(pairwise(net.sizes)):
+        key_theta, key_b = jax.random.split(jax.random.fold_in(key, i))
+        most = math.sqrt(factor / (n + m))
+        theta = jax.random.uniform(key_theta, (n, m), minval=-most, maxval=most)
+        b = jax.random.uniform(key_b, (m,), minval=-most, maxval=most)
+        layers.append(jaxnn.Layer(theta, b))
+    return tuple(layers)
 
 
 def jaxnn_predictions(
@@ -172,7 +189,7 @@ def jaxnn_predictions(
     key_params, key_batches = jax.random.split(jax.random.key(seed))
     fitted = jaxnn.fit(
         net,
-        _init(net, key_params),
+        start(net, key_params),
         parts.training.x,
         parts.training.y,
         optimizers.make("adam", settings.rate),

@@ -31,18 +31,19 @@ R = TypeVar("R")
 class Work(NamedTuple):
     """The cost of a run.
 
-    flops: floating-point operations.
+    flops: floating-point operations; 0 if they are not counted.
     bytes: at most at a time; 0 if that is little.
     smaller: the settings that bytes grow with.
     """
 
-    flops: float
+    flops: float = 0.0
     bytes: float = 0.0
     smaller: str = "the run"
 
     def __str__(self) -> str:
-        words = f"{self.flops:.2g} floating-point operations"
-        return f"{words}, {self.bytes / 1e6:.3g} MB at most at a time" if self.bytes else words
+        operations = f"{self.flops:.2g} floating-point operations" if self.flops else ""
+        memory = f"{self.bytes / 1e6:.3g} MB at most at a time" if self.bytes else ""
+        return ", ".join(filter(None, (operations, memory)))
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Plan(ABC):
     @property
     def work(self) -> Work:
         """The cost of the run in numbers."""
-        return Work(0.0)
+        return Work()
 
     @abstractmethod
     def estimate(self) -> str:

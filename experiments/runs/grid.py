@@ -9,17 +9,14 @@ import math
 import tomllib
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import tomli_w
 
 # More is a slip of the pen: values of one range, or cells of a grid; and a whole number, such as
 # layers, units, examples or epochs.
 MOST_VALUES, MOST = 100_000, 1_000_000
-
-C = TypeVar("C")
 
 
 def numbers(name: str, texts: Iterable[str]) -> tuple[float, ...]:
@@ -65,16 +62,19 @@ def check_whole(name: str, values: Iterable[float], least: int = 1) -> None:
             raise ValueError(f"{name}: expected at most {MOST}, got {got}")
 
 
-def cells(each: Iterable[C]) -> tuple[C, ...]:
-    """Return the cells of a grid.
+def check_cells(*axes: int) -> None:
+    """Check that a grid is not too large, before it is made.
+
+    Args:
+        axes: the number of values of each.
 
     Raises:
-        ValueError: more than MOST_VALUES.
+        ValueError: more than MOST_VALUES cells.
     """
-    some = tuple(islice(each, MOST_VALUES + 1))
-    if len(some) > MOST_VALUES:
-        raise ValueError(f"grid: expected at most {MOST_VALUES} cells, got more; give fewer values")
-    return some
+    if math.prod(axes) > MOST_VALUES:
+        raise ValueError(
+            f"grid: expected at most {MOST_VALUES} cells, got {math.prod(axes)}; give fewer values"
+        )
 
 
 def _range(name: str, text: str) -> list[float]:

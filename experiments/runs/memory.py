@@ -35,9 +35,16 @@ def check(needed: float, smaller: str) -> None:
         )
 
 
+def exhausted(error: BaseException) -> bool:
+    """Tell whether an error is of an allocation that failed."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and EXHAUSTED.search(str(error)) is not None
+    )
+
+
 def sentence(error: BaseException, smaller: str) -> str | None:
     """Return the error message for an allocation that failed; None if the error is another one."""
-    if not isinstance(error, MemoryError) and not EXHAUSTED.search(str(error)):
+    if not exhausted(error):
         return None
     size = BYTES.search(str(error))
     of = f" of {_gigabytes(float(size[1]))}" if size else ""

@@ -21,7 +21,7 @@ import numpy as np
 import platformdirs
 import tyro
 
-from experiments.runs import grid
+from experiments.runs import grid, memory
 
 log = logging.getLogger("jaxnn.experiments")
 
@@ -163,13 +163,15 @@ def is_main() -> bool:
 def together() -> Iterator[None]:
     """Guard work that processes of a sweep do at once: if one has gone, the others report it.
 
+    An allocation of this process that fails keeps its error.
+
     Raises:
         OSError: instead of the errors that JAX raises then, which depend on the transport.
     """
     try:
         yield
     except (ValueError, RuntimeError) as error:
-        if jax.process_count() == 1:
+        if jax.process_count() == 1 or memory.exhausted(error):
             raise
         raise OSError(
             f"distributed: process {jax.process_index()} has lost another one "

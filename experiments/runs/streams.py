@@ -2,11 +2,14 @@
 
 import codecs
 import contextlib
+import io
 import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
+from typing import Any
 
+import polars as pl
 from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement
 from rich.table import Column, Table
@@ -46,8 +49,29 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
     return spelled(error.object[error.start : error.end]), error.end
 
 
+class Pipe(io.FileIO):
+    """A pipe whose reader may close it early, as `head` does: then the rest is dropped."""
+
+    def write(self, data: Any) -> int:
+        """Write bytes, or drop them if nobody reads them any more."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            _drop(self.fileno())
+            return len(data)
+
+
+def _drop(fd: int) -> None:
+    """Let everything that is written to a file descriptor vanish."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, fd)
+    os.close(nowhere)
+
+
 def prepare() -> None:
-    """Let the standard streams print everything: what an encoding has not is spelled in ASCII.
+    """Let the standard streams print everything, and let a reader close them early.
+
+    What an encoding has not is spelled in ASCII.
 
     Raises:
         OSError: there is no standard output.
@@ -58,8 +82,13 @@ def prepare() -> None:
         stream = getattr(sys, name)
         if stream is None:  # and its number would be given to the next file that is opened
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
-        else:
+        elif stream.isatty():
             stream.reconfigure(errors=SPELLED)
+        else:
+            stream.flush()
+            raw = io.BufferedWriter(Pipe(stream.fileno(), "w", closefd=False))
+            buffering = stream.line_buffering
+            setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, SPELLED, None, buffering))
     if closed:
         raise OSError("stdout: expected an open stream, got a closed one; >/dev/null drops it")
 
@@ -69,7 +98,7 @@ def piped() -> Iterator[None]:
     """Print inside, also what is still in the buffer at the end.
 
     Raises:
-        OSError: one sentence, if nobody reads it any more or the disk is full.
+        OSError: one sentence, if the disk is full.
     """
     try:
         try:
@@ -82,9 +111,47 @@ def piped() -> Iterator[None]:
 
 def dropped(error: OSError) -> OSError:
     """Return the error message for a standard output that takes no more, and drop the rest."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    _drop(sys.stdout.fileno())
     return OSError(f"stdout: cannot print: {error.strerror}")
+
+
+@contextlib.contextmanager
+def without_panics() -> Iterator[None]:
+    """Let polars read a file that may be damaged.
+
+    polars is written in Rust, whose panics print a stack before they arrive as an error.
+
+    Raises:
+        ValueError: instead of a panic; nothing is printed then.
+    """
+    unheard = contextlib.nullcontext() if sys.__stderr__ is None else _silent_if_it_fails()
+    try:
+        with unheard:
+            yield
+    except pl.exceptions.PanicException:
+        raise ValueError("its data are damaged") from None
+
+
+@contextlib.contextmanager
+def _silent_if_it_fails() -> Iterator[None]:
+    """Drop what the inside writes to file descriptor 2 if it ends in an error."""
+    heard, told = os.pipe()
+    os.set_blocking(told, False)  # whoever writes more than fits is not kept waiting
+    before = os.dup(2)
+    os.dup2(told, 2)
+    os.close(told)
+    try:
+        yield
+    except BaseException:
+        os.dup2(before, 2)
+        raise
+    else:
+        os.dup2(before, 2)
+        with os.fdopen(heard, "r", errors="replace", closefd=False) as said:
+            sys.stderr.write(said.read())
+    finally:
+        os.close(before)
+        os.close(heard)
 
 
 def console() -> Console:

@@ -135,6 +135,8 @@ def prepare(settings: Settings) -> Plan:
     """
     runtime.check(settings, several=("depths", "activations", "weights"))
     depths = grid.integers("depths", settings.depths)
+    activations, weights = (dict.fromkeys(v) for v in (settings.activations, settings.weights))
+    grid.check_cells(settings.seeds, len(activations), len(weights))
     for name in ("sigma_w", "sigma_b", "q0"):
         _check_scale(name, getattr(settings, name))
     for name in settings.weights:
@@ -148,7 +150,7 @@ def prepare(settings: Settings) -> Plan:
         q1 = sigma_w[name] ** 2 * settings.q0 + settings.sigma_b**2
         variances = slope_variance(name, sigma_w[name], settings.sigma_b, q1, max(depths))
         slopes[name] = np.asarray(variances, np.float64)
-    return Plan(settings, sigma_w, slopes, grid.cells(_cells(settings)))
+    return Plan(settings, sigma_w, slopes, tuple(_cells(settings)))
 
 
 def _check_scale(name: str, value: float | None) -> None:

@@ -6,24 +6,41 @@ import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 
 from experiments.learning.measures import METRIC
 from experiments.train.loop import Progress, Recipe
 
 LINE_EVERY = 5.0  # seconds, if the progress is plain lines
+# Characters: of the time that is left, such as 1:23:45; and of a terminal with room for a column.
+TIME, EPOCH_FROM, BAR_FROM = 8, 60, 100
 
 
-def words(recipe: Recipe, progress: Progress) -> str:
-    """Return loss and metric of the last epoch, training first and validation after the stroke."""
+def words(recipe: Recipe, progress: Progress, room: int | None = None) -> str:
+    """Return loss and metric of the last epoch, training first and validation after the stroke.
+
+    Args:
+        recipe: of the training.
+        progress: of it.
+        room: characters at most: what does not fit is left out from the end on.
+    """
     names = ("loss", METRIC[recipe.net.task.name], "AUC")
     parts = []
     for name, pair in zip(names, progress.measured[progress.epoch].T, strict=True):
         numbers = [f"{v:.3g}" if name == "loss" else f"{v:.3f}" for v in pair if v == v]
         if numbers:
             parts.append(f"{name} {' | '.join(numbers)}")
-    return ", ".join(parts)
+    text = ", ".join(parts)
+    while room is not None and len(text) > room:
+        text = ", ".join(parts := parts[:-1])
+    return text
 
 
 @contextlib.contextmanager
@@ -41,16 +58,20 @@ def view(recipe: Recipe, done: int, quiet: bool) -> Iterator[Callable[[Progress]
 
 @contextlib.contextmanager
 def _live(console: Console, recipe: Recipe, done: int) -> Iterator[Callable[[Progress], None]]:
-    columns = (
-        TextColumn("epoch"),
-        MofNCompleteColumn(),
-        BarColumn(bar_width=12),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.description}"),
-    )
-    with Bar(*columns, console=console) as bars:
-        bar = bars.add_task("compiling", total=recipe.epochs, completed=done)
-        yield lambda p: bars.update(bar, completed=p.epoch, description=words(recipe, p))
+    count = 2 * len(str(recipe.epochs)) + 2  # characters, a space after each column included
+    columns: list[tuple[int, ProgressColumn]] = [
+        (count, MofNCompleteColumn()),
+        (TIME, TimeRemainingColumn(compact=True)),
+    ]
+    if console.width >= EPOCH_FROM:
+        columns.insert(0, (6, TextColumn("epoch")))
+    if console.width >= BAR_FROM:
+        columns.insert(2, (13, BarColumn(bar_width=12)))
+    room = console.width - sum(width for width, _ in columns)
+    text, first = TextColumn("{task.description}"), "compiling" if room >= len("compiling") else ""
+    with Bar(*(column for _, column in columns), text, console=console) as bars:
+        bar = bars.add_task(first, total=recipe.epochs, completed=done)
+        yield lambda p: bars.update(bar, completed=p.epoch, description=words(recipe, p, room))
 
 
 class _Lines:

@@ -117,7 +117,8 @@ def prepare(settings: Settings) -> Plan:
         raise ValueError(f"data: expected classes to tell apart, got {dataset}")
     depths = sorted(grid.integers("depths", settings.depths))
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    cells = grid.cells(Cell(depth, seed) for seed in seeds for depth in depths)
+    grid.check_cells(len(seeds), len(depths))
+    cells = tuple(Cell(depth, seed) for seed in seeds for depth in depths)
     sigma_w = tuple(float(v) ** 0.5 for v in sorted(squares))
     return Plan(replace(settings, data=dataset.name), dataset, sigma_w, cells)
 
