@@ -13,7 +13,7 @@ from jax import lax
 from problems import draw_batch, draw_layers, gaussian, gradient_flow, optimised
 
 import jaxnn
-from jaxnn.numbers import Rows, with_exponents
+from jaxnn.numbers import Rows, rounded, with_exponents
 from jaxnn.walk import down, up
 
 WIDTH, LAYERS, BATCH = 6, 5, 7
@@ -100,18 +100,19 @@ def by_jax(net, params, xs, ys):
 
 @jax.jit
 def by_hand(net, params, xs, ys):
-    """The same by the library: single layers, a run, with a depth, with less memory, by rule."""
+    """The loss and Δ(θ, b) of single layers, and the flow of a run in less memory."""
+    flow = jaxnn.gradient_flow(net, jaxnn.stack(params), xs, ys, memory="sqrt")
+    return *jaxnn.backprop(net, params, xs, ys), flow
+
+
+@jax.jit
+def in_other_ways(net, params, xs, ys):
+    """Δ(θ, b) of a run with a depth, of one in less memory, and by rule, with Δx."""
     run = jaxnn.stack(params)
-    value, layers = jaxnn.backprop(net, params, xs, ys)
-    _, in_run = jaxnn.backprop(net, run, xs, ys, depth=jnp.array(LAYERS - 1))
+    _, with_depth = jaxnn.backprop(net, run, xs, ys, depth=jnp.array(LAYERS - 1))
     _, in_less_memory = jaxnn.backprop(net, run, xs, ys, memory="sqrt")
     by_rule, delta_x = jax.grad(jaxnn.mean_loss, argnums=(1, 2))(net, params, xs, ys)
-    flows = [
-        jaxnn.gradient_flow(net, params, xs, ys),
-        jaxnn.gradient_flow(net, run, xs, ys, memory="sqrt"),
-    ]
-    gradients = [layers, jaxnn.unstack(in_run), jaxnn.unstack(in_less_memory), by_rule]
-    return value, gradients, delta_x, flows
+    return [jaxnn.unstack(with_depth), jaxnn.unstack(in_less_memory), by_rule], delta_x
 
 
 def assert_close(ours, theirs):
@@ -126,37 +127,42 @@ def assert_close(ours, theirs):
 def test_the_reverse_rule_is_right(rng, hidden, activation, task):
     """The gradient and every Δz of the flow equal JAX's, of a second forward pass."""
     net, params, xs, ys = problem(rng, hidden, activation, task)
-    truth, layers, delta_x, delta_z = by_jax(net, params, xs, ys)
-    value, gradients, by_rule_x, flows = by_hand(net, params, xs, ys)
+    truth, layers, _, delta_z = by_jax(net, params, xs, ys)
+    value, gradient, flow = by_hand(net, params, xs, ys)
     np.testing.assert_allclose(value, truth, rtol=1e-13)
-    for gradient in gradients:
-        assert_close(gradient, layers)
-    assert_close(by_rule_x, delta_x)
+    assert_close(gradient, layers)
     with np.errstate(divide="ignore"):
         log_delta = [np.log(np.linalg.norm(delta)) for delta in delta_z]
         log_theta = [np.log(np.linalg.norm(theta)) for theta, _ in layers]
-    for flow in flows:
-        np.testing.assert_allclose(flow.log_delta, log_delta, rtol=1e-12, atol=1e-11)
-        np.testing.assert_allclose(flow.log_theta, log_theta, rtol=1e-12, atol=1e-11)
+    np.testing.assert_allclose(flow.log_delta, log_delta, rtol=1e-12, atol=1e-11)
+    np.testing.assert_allclose(flow.log_theta, log_theta, rtol=1e-12, atol=1e-11)
 
 
-@each_case
+@pytest.mark.parametrize(("hidden", "activation", "task"), CASES[-1:])
+def test_every_way_through_the_walk_has_the_same_gradient(rng, hidden, activation, task):
+    """With a depth, in less memory, by the rule of mean_loss, whose Δx is JAX's too."""
+    net, params, xs, ys = problem(rng, hidden, activation, task)
+    _, layers, delta_x, _ = by_jax(net, params, xs, ys)
+    gradients, by_rule = in_other_ways(net, params, xs, ys)
+    for gradient in gradients:
+        assert_close(gradient, layers)
+    assert_close(by_rule, delta_x)
+
+
+@pytest.mark.parametrize(("hidden", "activation", "task"), CASES)
 def test_finite_differences(rng, hidden, activation, task):
     """The slope of the loss along a random direction of all parameters, in float64."""
     net, params, xs, ys = problem(rng, hidden, activation, task)
-    of = jax.jit(jaxnn.backprop)
-    along = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), params)
+    along = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), params)
     step = 1e-6
-    ahead, behind = (
-        float(of(net, jax.tree.map(lambda v, d: v + s * d, params, along), xs, ys)[0])  # noqa: B023
-        for s in (step, -step)
-    )
-    gradient = of(net, params, xs, ys)[1]
-    products = jax.tree.map(
-        lambda g, d: float(np.sum(np.asarray(g) * np.asarray(d))), gradient, along
-    )
-    expected = sum(jax.tree.leaves(products))
-    assert (ahead - behind) / (2 * step) == pytest.approx(expected, rel=2e-7, abs=1e-9)
+
+    def loss(size):
+        return by_hand(net, jax.tree.map(lambda v, d: v + size * d, params, along), xs, ys)[0]
+
+    gradient = by_hand(net, params, xs, ys)[1]
+    products = jax.tree.map(lambda g, d: float(np.sum(np.asarray(g) * d)), gradient, along)
+    slope = float(loss(step) - loss(-step)) / (2 * step)
+    assert slope == pytest.approx(sum(jax.tree.leaves(products)), rel=2e-7, abs=1e-9)
 
 
 def of_every_layer(net, params, xs, delta, wide, exponents):
@@ -169,8 +175,15 @@ def of_every_layer(net, params, xs, delta, wide, exponents):
     return [*deltas, delta_x]
 
 
-@pytest.mark.parametrize("jitted", [True, False])
-@each_case
+def contracts_across_a_barrier():
+    """Whether a × b + c rounds once in spite of `numbers.rounded`, as on JAX 0.10."""
+    a, b, c = np.random.default_rng(0).normal(size=(3, 99)).astype(np.float32)
+    sums = optimised(lambda a, b, c: rounded(a * b) + c)(a, b, c)
+    return bool(np.any(np.asarray(sums) != a * b + c))
+
+
+@pytest.mark.parametrize("jitted", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.parametrize(("hidden", "activation", "task"), CASES)
 def test_plain_and_block_floating_point_agree_to_the_last_bit(
     rng, hidden, activation, task, jitted
 ):
@@ -179,6 +192,8 @@ def test_plain_and_block_floating_point_agree_to_the_last_bit(
     delta = jnp.asarray(rng.normal(size=(BATCH, 2)), jnp.float32)
     of = (optimised if jitted else lambda f, **_: f)(of_every_layer, static_argnums=(4, 5))
     wide = net.activation.homogeneous
+    if jitted and contracts_across_a_barrier():
+        pytest.skip("this XLA contracts a product and a sum across a barrier")
     plain = of(net, params, xs, delta, wide, False)
     blocks = of(net, params, xs, delta, wide, True)
     for p, v in zip(plain, blocks, strict=True):
@@ -214,8 +229,10 @@ def test_deltas_behind_a_norm_sum_to_zero(rng, hidden, axis):
     ("hidden", "activation", "tolerance"),
     [
         (jaxnn.Residual(), "identity", 1e-4),
-        (jaxnn.RMSNorm(), "sigmoid", 1e-4),
-        (jaxnn.BatchNorm(), "relu", 0.2),  # chaos: other digits are another network after a while
+        pytest.param(jaxnn.RMSNorm(), "sigmoid", 1e-4, marks=pytest.mark.slow),
+        pytest.param(
+            jaxnn.BatchNorm(), "relu", 0.2, marks=pytest.mark.slow
+        ),  # chaos: other digits are another network after a while
     ],
 )
 def test_float32_measures_what_only_float64_can_hold(rng, hidden, activation, tolerance):
@@ -234,7 +251,14 @@ def test_float32_measures_what_only_float64_can_hold(rng, hidden, activation, to
         np.testing.assert_allclose(flow.log_delta, exact.log_delta, rtol=tolerance, atol=1e-3)
 
 
-@pytest.mark.parametrize("hidden", [jaxnn.RMSNorm(), jaxnn.LayerNorm(), jaxnn.BatchNorm()])
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        pytest.param(jaxnn.RMSNorm(), marks=pytest.mark.slow),
+        jaxnn.LayerNorm(),
+        jaxnn.BatchNorm(),
+    ],
+)
 @pytest.mark.parametrize("size", [1e-30, 1e30])
 def test_a_norm_knows_no_size(rng, hidden, size):
     """N(cz) = N(z), and Δz is smaller by c, also where squares leave the range of the float."""
@@ -247,7 +271,14 @@ def test_a_norm_knows_no_size(rng, hidden, size):
     np.testing.assert_allclose(other.log_delta[0], plain.log_delta[0] - np.log(size), rtol=1e-6)
 
 
-@pytest.mark.parametrize("hidden", [jaxnn.RMSNorm(), jaxnn.LayerNorm(), jaxnn.BatchNorm()])
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        pytest.param(jaxnn.RMSNorm(), marks=pytest.mark.slow),
+        jaxnn.LayerNorm(),
+        jaxnn.BatchNorm(),
+    ],
+)
 def test_what_is_constant_becomes_zero_and_lets_nothing_through(rng, hidden):
     """Zero weights: N(0) = 0, Δz = 0, and no nan."""
     net, params, xs, ys = problem(rng, hidden, "tanh", "regression")
