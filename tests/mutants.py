@@ -74,8 +74,8 @@ MUTANTS = (
     Mutant(
         "the forward pass leaves out the top layer of a run whose depth is given",
         "jaxnn/walk.py",
-        "loop(0, used, body, (z, below))",
-        "loop(0, used - 1, body, (z, below))",
+        "loop(0, used, body, (z, records))",
+        "loop(0, used - 1, body, (z, records))",
         "tests/test_training.py::test_runs_and_depth_equal_single_layers[5-2]",
     ),
     Mutant(
@@ -149,6 +149,70 @@ MUTANTS = (
         "jnp.minimum((i + 1) * size, used)",
         "jnp.minimum((i + 1) * size - 1, used)",
         "tests/test_signal.py::test_less_memory_with_a_depth_that_is_known[6]",
+    ),
+    # Kinds of blocks
+    Mutant(
+        "nothing goes past the branch of a residual block on the way down",
+        "jaxnn/blocks/residual.py",
+        "return gradient, plus(delta, below)",
+        "return gradient, below",
+        "tests/test_blocks.py::test_the_reverse_rule_is_right[hidden0-tanh-binary]",
+    ),
+    Mutant(
+        "the branch of a residual block forgets its scale on the way down",
+        "jaxnn/blocks/residual.py",
+        "z, scaled(delta, self.scale))",
+        "z, delta)",
+        "tests/test_blocks.py::test_the_reverse_rule_is_right[hidden0-tanh-binary]",
+    ),
+    Mutant(
+        "the way back through an RMS norm keeps what goes along z",
+        "jaxnn/blocks/rms_norm.py",
+        "(d - z_hat * along)",
+        "d",
+        "tests/test_blocks.py::test_the_reverse_rule_is_right[hidden1-relu-multiclass]",
+    ),
+    Mutant(
+        "the way back through a layer norm keeps the mean",
+        "jaxnn/blocks/layer_norm.py",
+        "d - jnp.mean(d, axis=1, keepdims=True) - z_hat",
+        "d - z_hat",
+        "tests/test_blocks.py::test_the_reverse_rule_is_right[hidden3-sigmoid-binary]",
+    ),
+    Mutant(
+        "a batch norm takes the mean over the units",
+        "jaxnn/blocks/batch_norm.py",
+        "m - jnp.mean(m, axis=0, keepdims=True)",
+        "m - jnp.mean(m, axis=1, keepdims=True)",
+        "tests/test_blocks.py::test_the_reverse_rule_is_right[hidden2-tanh-regression]",
+    ),
+    Mutant(
+        "the way back through a batch norm keeps what goes along z",
+        "jaxnn/blocks/batch_norm.py",
+        "- z_hat * along",
+        "",
+        "tests/test_blocks.py::test_the_reverse_rule_is_right[hidden2-tanh-regression]",
+    ),
+    Mutant(
+        "a norm after a block is left out on the way down",
+        "jaxnn/blocks/post_norm.py",
+        "norm.back(normed, delta)",
+        "delta",
+        "tests/test_blocks.py::test_the_reverse_rule_is_right[hidden3-sigmoid-binary]",
+    ),
+    Mutant(
+        "the size of z multiplies Δz behind a norm",
+        "jaxnn/blocks/norm.py",
+        "Rows(delta.m, delta.e - e)",
+        "Rows(delta.m, delta.e + e)",
+        "tests/test_blocks.py::test_a_norm_knows_no_size[1e-30-hidden2]",
+    ),
+    Mutant(
+        "a block's ε is added once more",
+        "jaxnn/blocks/rms_norm.py",
+        "square + self.eps *",
+        "square + 2 * self.eps *",
+        "tests/test_blocks.py::test_the_reverse_rule_is_right[hidden1-relu-multiclass]",
     ),
     # Activations and tasks
     Mutant(
