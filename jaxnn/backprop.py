@@ -22,6 +22,10 @@ and through a[i] = σ(z[i]), entry by entry,
 Unrolled, Δz[l] is Δz[L] times one matrix θ[i]ᵀ diag(σ′(z[i])) for each i = L-1 … l. This product
 makes gradients vanish or explode.
 
+In code the derivation is in two places: (1) to (4) are `blocks/dense.py`, and `walk.py` goes down
+the layers with them. Between hidden layers there may be other kinds of blocks, each with a rule of
+its own in its file.
+
 A batch is B rows. Its loss is the mean over its examples, so Δz[L] = (ŷ - y) / B. In (1) and (2)
 the rows are summed over, by aᵀ Δz and by the column sum; in (3) and (4) each row is by itself.
 

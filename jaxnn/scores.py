@@ -50,7 +50,7 @@ def evaluate(
         depth: the number of layers used of the one run in `params`; all of them by default.
 
     Returns:
-        Scores, both scalars.
+        Scores, both scalars. A batch norm takes its statistics from the examples given here.
 
     Raises:
         ValueError, TypeError: as `jaxnn.loss`.

@@ -26,6 +26,7 @@ units of any layer so far), k factors of one shape.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -36,13 +37,14 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from .backprop import Batch
+from .blocks import DENSE, rows_meet
 from .checks import check_stored, check_x, dtype_of
 from .compiled import Numbers, compiled
-from .layers import Layers, Pairs, is_run
+from .layers import Layer, Layers, Pairs, is_run
 from .loops import loop, settled
 from .network import Network
 from .numbers import LN2, Rows, at_least_float32
-from .walk import up
+from .walk import Kind, kinds, up
 
 ZERO = -(2**28)  # the exponent of a column of zeros: below every other
 SWEEPS = 40  # upper bound of sweeps over all pairs of columns; 6 to 10 are enough
@@ -62,10 +64,14 @@ class Spectrum(NamedTuple):
 
 
 class Factors(NamedTuple):
-    """Consecutive factors diag(slopes) θ of one shape, k of them; k > 1 needs n_in = n_out."""
+    """Consecutive factors diag(slopes) θ of one shape, k of them; k > 1 needs n_in = n_out.
+
+    Of the article's layer θ is that of all examples. Of other kinds of blocks it is the whole
+    ∂z[l+1]/∂z[l] of each example, (k, B, n, n), and the slopes are 1.
+    """
 
     slopes: Float[Array, "*k_B n_in"]  # σ′(z[l]): (k, B, n_in), without B for one example
-    theta: Float[Array, "*k n_in n_out"]
+    theta: Float[Array, "*k_B n_in n_out"]
 
 
 class Columns(NamedTuple):
@@ -78,9 +84,10 @@ class Columns(NamedTuple):
 def spectrum(net: Network, params: Pairs, xs: Batch) -> Spectrum:
     """Return the logarithms of the singular values of ∂z[L]/∂z[1] of each example.
 
-    J = F[1] ⋯ F[L-1] with F[l] = diag(σ′(z[l])) θ[l] of shape (n[l], n[l+1]), or the identity if
-    there is no hidden layer. It has n = min(n[1], n[L]) singular values. Those that vanish because
-    of a narrow layer, dead units (σ′ = 0) or zero weights are exactly zero.
+    J = F[1] ⋯ F[L-1] with F[l] = diag(σ′(z[l])) θ[l] of shape (n[l], n[l+1]), of other kinds of
+    blocks F[l] = ∂z[l+1]/∂z[l]; it is the identity if there is no hidden layer. It has
+    n = min(n[1], n[L]) singular values. Those that vanish because of a narrow layer, dead units
+    (σ′ = 0) or zero weights are exactly zero.
 
     Accuracy: ln s has the error of changing each weight by the float's rounding of the largest
     weight in its row of θ, no matter how small s is compared with the others; an SVD of the product
@@ -118,6 +125,11 @@ def spectrum(net: Network, params: Pairs, xs: Batch) -> Spectrum:
         -100.0
     """
     layers = check_stored(net, params)
+    if rows_meet(net.hidden):
+        raise ValueError(
+            f"hidden: {net.hidden!r} mixes the examples of a batch, so that one example has no "
+            "Jacobian; expected a block that does not"
+        )
     xs = check_x(net, xs)
     factors, finite = _factors(net, layers, xs)
     _check_range(finite, dtype_of(layers))
@@ -147,13 +159,31 @@ def _factors_of(net: Network, params: Layers, top: Rows, below: list[Any]) -> tu
         identity = jnp.eye(net.sizes[1], dtype=top.m.dtype)
         return (Factors(jnp.ones_like(top.m)[None], identity[None]),)
     parts: list[Factors] = []
-    for layer, (z, _) in zip(params[1:], below[1:], strict=True):
-        # σ′ can be finite for a z that is not: relu has 1 or 0 there.
-        slopes = jnp.where(jnp.isfinite(z), net.activation.prime(z), jnp.nan)
-        one = Factors(slopes, layer.theta)
+    for kind, layer, (z, _) in zip(kinds(net, params), params, below, strict=True):
+        if kind.takes_x:
+            continue
+        if kind.block == DENSE:
+            # σ′ can be finite for a z that is not: relu has 1 or 0 there.
+            slopes = jnp.where(jnp.isfinite(z), kind.sigma.prime(z), jnp.nan)
+            one = Factors(slopes, layer.theta)
+        else:
+            jacobian = partial(_jacobian, kind)
+            theta = (jax.vmap(jacobian) if is_run(layer) else jacobian)(layer, z)
+            one = Factors(jnp.where(jnp.isfinite(z), jnp.ones_like(z), jnp.nan), theta)
         parts.append(one if is_run(layer) else jax.tree.map(lambda v: v[None], one))
     groups = (list(group) for _, group in groupby(parts, key=lambda f: f.theta.shape[1:]))
     return tuple(jax.tree.map(lambda *f: jnp.concatenate(f), *group) for group in groups)
+
+
+def _jacobian(kind: Kind, layer: Layer, z: Float[Array, "B n"]) -> Float[Array, "B n m"]:
+    """Return ∂z[l+1]/∂z[l] of each example: column j is Δz from a Δz[l+1] that is 1 in unit j."""
+
+    def column(one: Array) -> Array:
+        delta = Rows(jnp.broadcast_to(one, (len(z), len(one))))
+        return kind.block.backward(kind.sigma, layer, Rows(z), delta)[1].m
+
+    columns = jax.vmap(column)(jnp.eye(layer.b.shape[0], dtype=z.dtype))
+    return jnp.moveaxis(columns, 0, -1)
 
 
 def _check_range(finite: Bool[Array, " L"], dtype: jnp.dtype) -> None:
@@ -171,7 +201,8 @@ def product_spectrum(factors: tuple[Factors, ...]) -> Spectrum:
     """Return the spectrum of the product of all factors, the first one leftmost."""
     slopes, thetas = zip(*jax.tree.map(at_least_float32, factors), strict=True)
     with jax.default_matmul_precision("highest"):
-        s: Spectrum = jax.vmap(_one_spectrum, in_axes=(1, None))(slopes, thetas)
+        axes = tuple(1 if theta.ndim == 4 else None for theta in thetas)
+        s: Spectrum = jax.vmap(_one_spectrum, in_axes=(1, axes))(slopes, thetas)
     return s
 
 

@@ -245,11 +245,11 @@ def down(
             delta, record = _step(kind, assert_single(layer), z, delta, keep)
         else:
             used = length(layer) if depth is None else depth
+            going_down = (kind, layer, z, used, delta, keep)
             if isinstance(z, Segments):
-                descent = partial(_down_by_segments, of_segment=of_segment)
+                delta, record = _down_by_segments(*going_down, of_segment)
             else:
-                descent = _down_run
-            delta, record = descent(kind, layer, z, used, delta, keep)
+                delta, record = _down_run(*going_down)
         records.append(record)
     return delta, records[::-1]
 

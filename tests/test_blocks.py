@@ -290,6 +290,25 @@ def test_what_is_constant_becomes_zero_and_lets_nothing_through(rng, hidden):
     assert all(np.isfinite(leaf).all() for leaf in gradient)
 
 
+@pytest.mark.parametrize("stacked", [False, True])
+def test_the_spectrum_is_that_of_jax_s_jacobian(rng, stacked):
+    """Of ∂z[L]/∂z[1], with a norm in a branch."""
+    hidden = jaxnn.Residual(jaxnn.LayerNorm(), scale=0.5)
+    net, params, xs, _ = problem(rng, hidden, "tanh", "regression")
+
+    def z(z1, params):
+        *between, (theta, b) = params[1:]
+        for layer in between:
+            z1 = apply(hidden, jnp.tanh, *layer, z1)
+        return jnp.tanh(z1) @ theta + b[None]
+
+    theta, b = params[0]
+    by_jax = jax.vmap(jax.jacobian(lambda z1: z(z1[None], params)[0]))(xs @ theta + b[None])
+    expected = np.linalg.svd(by_jax, compute_uv=False)
+    measured = jaxnn.spectrum(net, jaxnn.stack(params) if stacked else params, xs)
+    np.testing.assert_allclose(np.exp(measured.log_singular_values), expected, rtol=1e-11)
+
+
 # Blocks of a user's own, and refusals
 
 
