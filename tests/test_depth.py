@@ -630,3 +630,22 @@ def test_a_failure_is_raised_when_the_folder_is_filled(tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert "One verdict." in said
     assert said[-1] == f"in {tmp_path / 'run'}: rows.parquet, run.json"  # what was written, no more
+
+
+def test_kinds_of_blocks_are_an_axis():
+    """A branch with c = 0 lets the gradient through to the bit; a plain network of relu loses it.
+
+    Both go with the same draw: all but the block is the same.
+    """
+    of = {"weights": ("glorot_uniform",), "width": (8,), "batch": (4,), "seeds": 1}
+    blocks = {"hidden": ("dense", "residual"), "scale": ("0",)}
+    rows = measured(depths=(6,), activations=("relu",), **of, **blocks)
+    assert rows["hidden"].unique(maintain_order=True).to_list() == ["dense", "residual, 0"]
+    closed = rows.filter(pl.col("hidden") == "residual, 0", pl.col("layer") < 6)
+    assert (closed["log10_gain"] == 0).all()
+    plain = rows.filter(pl.col("hidden") == "dense", pl.col("layer") < 6)
+    assert (plain["log10_gain"] < 0).any()
+    tops = rows.filter(pl.col("layer") == 1)["log10_mean_square_z"].to_list()
+    assert tops[0] == pytest.approx(tops[1], abs=1e-6)
+    labels = rows["label"].unique(maintain_order=True).to_list()
+    assert labels == ["glorot_uniform, dense", "glorot_uniform, residual, 0"]

@@ -174,7 +174,7 @@ def test_the_ridge_is_found():
     assert deepest["depth"].to_list() == [10, 20, 0]
     assert report.ridge(rows, 0.1) == "up to depth 20 at σ_w² = 2"
     assert report.ridge(rows, 0.9) == "nowhere"
-    assert report.sentence("relu", 0.5, "nowhere", None) == (
+    assert report.sentence("relu", 0.5, "nowhere", report.critical(None)) == (
         "relu, σ_b² = 0.5: trains nowhere; no critical σ_w by theory"
     )
 

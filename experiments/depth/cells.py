@@ -23,17 +23,18 @@ FRACTIONS = {"saturated": "saturated_fraction", "dead": "dead_fraction"}
 
 @dataclass(frozen=True)
 class Cell:
-    """A point of the grid: networks of one kind, and the name of their data."""
+    """A point of the grid: networks of one kind, the names of their data and of their blocks."""
 
     data: str
     networks: Networks
+    hidden: str
 
     @property
     def key(self) -> str:
         """A name of its own among the cells of a sweep."""
         of = self.networks
         kind = (self.data, of.dtype, of.batch, of.width, of.net.activation.name, of.weights.name)
-        text = "-".join(map(str, (*kind, f"{of.sigma_b:g}", of.depth)))
+        text = "-".join(map(str, (*kind, self.hidden, f"{of.sigma_b:g}", of.depth)))
         short = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in text)
         # Paths may be long, and differ in what a file name cannot hold.
         return f"{short[-100:]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -42,7 +43,8 @@ class Cell:
     def label(self) -> str:
         """A few words for the view."""
         of = self.networks
-        return f"{of.net.activation.name}, {of.weights.name}, {of.depth} layers"
+        words = (of.net.activation.name, of.weights.name, self.hidden, f"{of.depth} layers")
+        return ", ".join(word for word in words if word != "dense")
 
 
 class Sweep:
@@ -84,6 +86,7 @@ def _rows(cell: Cell, flow: dict[str, np.ndarray]) -> pl.DataFrame:
     return frame.select(
         pl.lit(of.net.activation.name).alias("activation"),
         pl.lit(of.weights.name).alias("weights"),
+        pl.lit(cell.hidden).alias("hidden"),
         pl.lit(sigma_w, pl.Float64).alias("sigma_w"),
         pl.lit(of.sigma_b).alias("sigma_b"),
         pl.lit(of.width, pl.Int64).alias("width"),

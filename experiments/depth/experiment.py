@@ -12,8 +12,8 @@ differ.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import groupby, product
+from operator import itemgetter
 from pathlib import Path
 
 import polars as pl
@@ -22,7 +22,7 @@ import jaxnn
 from experiments.depth import page, picture, report, theory
 from experiments.depth.cells import Cell, Sweep
 from experiments.depth.columns import COLUMNS
-from experiments.learning import data
+from experiments.learning import data, kinds
 from experiments.learning.networks import Networks, Weights, roomy, work
 from experiments.runs import experiment, grid, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment, Work
@@ -49,10 +49,16 @@ class Settings(runtime.Options, data.Options):
     weights: tuple[str, ...] = ()
     """Initialisers of the weights, by their names in jax.nn.initializers; without any choice
     glorot_uniform and he_normal."""
+    hidden: tuple[str, ...] = ("dense",)
+    """Kinds of blocks between hidden layers: dense, residual, rms_norm, layer_norm, batch_norm,
+    post_norm, or one in another, such as "residual(rms_norm)"."""
+    scale: tuple[str, ...] = ("1",)
+    """Scales of the residual blocks: numbers, or 1/sqrt(L), L hidden layers."""
     sigma_w: tuple[str, ...] = ()
     """Gaussian weights of variance σ_w²/fan_in, one initialisation for each σ_w."""
     critical: runtime.Flag = False
-    """Gaussian weights with the σ_w at which theory says that gradients keep their size."""
+    """Gaussian weights with the σ_w at which theory says that gradients of a plain network keep
+    their size."""
     sigma_b: tuple[str, ...] = ("0",)
     """Standard deviation of the biases, which are normal."""
     width: tuple[str, ...] = ("64",)
@@ -102,8 +108,8 @@ def prepare(settings: Settings) -> Plan:
     Raises:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
     """
-    axes = ("depths", "activations", "sigma_b", "width", "batch", "dtype", "data")
-    runtime.check(settings, several=axes)
+    axes = ("depths", "activations", "hidden", "scale", "sigma_b", "width", "batch", "dtype")
+    runtime.check(settings, several=(*axes, "data"))
     for dtype in settings.dtype:
         if dtype not in DTYPES:
             raise ValueError(f"dtype: expected some of {', '.join(DTYPES)}, got {dtype!r}")
@@ -160,20 +166,22 @@ def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Ce
     seeds = tuple(range(settings.seed, settings.seed + settings.seeds))
     activations, dtypes = (dict.fromkeys(v) for v in (settings.activations, settings.dtype))
     draws = len(_names(settings)) + len(_scales("sigma_w", settings)) + settings.critical
-    axes = (depths, widths, biases, activations, dtypes)
+    blocks = kinds.kinds(settings.hidden, settings.scale)
+    axes = (depths, widths, biases, activations, dtypes, blocks)
     grid.check_cells(sum(map(len, batches.values())), draws, *map(len, axes))
     weights = {(a, b): weights_for(settings, a, b) for a in activations for b in biases}
     for name, dataset in datasets.items():
         for dtype in dtypes:
             for batch in batches[name]:
-                for width, activation in product(widths, activations):
-                    room = partial(roomy, dataset, width, activation)
-                    for net, of_net in groupby(depths, key=room):
-                        in_room = list(of_net)
+                for width, activation, block in product(widths, activations, blocks):
+                    kind = (dataset, width, activation)
+                    nets = ((roomy(*kind, depth, block.of(depth)), depth) for depth in depths)
+                    for net, of_net in groupby(nets, key=itemgetter(0)):
+                        in_room = [depth for _, depth in of_net]
                         for sigma_b in biases:
                             for each, depth in product(weights[activation, sigma_b], in_room):
-                                kind = Networks(net, depth, each, sigma_b, batch, dtype, seeds)
-                                yield Cell(name, kind)
+                                of = Networks(net, depth, each, sigma_b, batch, dtype, seeds)
+                                yield Cell(name, of, block.text)
 
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:

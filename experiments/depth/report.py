@@ -16,7 +16,8 @@ from jaxnn.verdict import word_of
 
 TITLE = "log₁₀ ‖Δz[1]‖, the first layer's gradient, by hidden layers (median over seeds)"
 
-AXES = ("data", "dtype", "batch", "width", "sigma_b")  # besides activation, weights and depth
+# Besides activation, weights and depth.
+AXES = ("hidden", "data", "dtype", "batch", "width", "sigma_b")
 CASE, SIZE = ("activation", "label"), "log10_delta_z"
 
 
@@ -28,8 +29,13 @@ def varied(rows: pl.DataFrame) -> list[str]:
 def labelled(rows: pl.DataFrame, axes: list[str] | None = None) -> pl.DataFrame:
     """Add a column `label`: the weights, and the axes, by default those with several values."""
     axes = varied(rows) if axes is None else axes
-    words = [pl.col("weights"), *(pl.format(f"{axis} {{}}", axis) for axis in axes)]
+    words = [pl.col("weights"), *map(_words, axes)]
     return rows.with_columns(pl.concat_str(words, separator=", ").alias("label"))
+
+
+def _words(axis: str) -> pl.Expr:
+    """A value of an axis in words; a kind of block says by itself what it is."""
+    return pl.col(axis) if axis == "hidden" else pl.format(f"{axis} {{}}", axis)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from jax import lax
 import jaxnn
 from experiments.learning.data import Dataset
 from experiments.runs.devices import SideBySide
+from jaxnn.blocks import DENSE
 from jaxnn.training import Optimizer, permutation_of_epoch
 
 Params = tuple[jaxnn.Layer, ...]
@@ -83,14 +84,20 @@ class Training:
     steps: int
 
 
-def roomy(dataset: Dataset, width: int, activation: str, depth: int) -> jaxnn.Network:
+def roomy(
+    dataset: Dataset,
+    width: int,
+    activation: str,
+    depth: int,
+    hidden: jaxnn.Block = DENSE,
+) -> jaxnn.Network:
     """Return a network with room for `depth` hidden layers, a power of two beyond the first.
 
     A smaller room than that of `networks.roomy`: a step updates all layers, used or not.
     """
     room = 1 << max(depth - 2, 0).bit_length()
     sizes = (dataset.x.shape[1], *[width] * (1 + room), dataset.n_out)
-    return jaxnn.Network(sizes, activation, dataset.task)
+    return jaxnn.Network(sizes, activation, dataset.task, hidden)
 
 
 def trained(dataset: Dataset, training: Training) -> jaxnn.Scores:

@@ -20,6 +20,7 @@ import jaxnn
 from experiments.learning.data import Dataset
 from experiments.runs.devices import SideBySide
 from experiments.runs.experiment import Work
+from jaxnn.blocks import DENSE
 from jaxnn.layers import Drawn
 
 # The fields of a flow that are measured. The others are left out of the program: a fifth of its
@@ -66,7 +67,13 @@ class Networks:
         return self.net.sizes[1]
 
 
-def roomy(dataset: Dataset, width: int, activation: str, depth: int) -> jaxnn.Network:
+def roomy(
+    dataset: Dataset,
+    width: int,
+    activation: str,
+    depth: int,
+    hidden: jaxnn.Block = DENSE,
+) -> jaxnn.Network:
     """Return a network whose run of equal layers has room for `depth` hidden layers.
 
     The room is a power of four from 64 on: one compiled program serves every depth up to it, and
@@ -76,7 +83,7 @@ def roomy(dataset: Dataset, width: int, activation: str, depth: int) -> jaxnn.Ne
     while room < depth - 1:  # the first layer is none of the run
         room *= 4
     sizes = (dataset.x.shape[1], *[width] * (1 + room), dataset.n_out)
-    return jaxnn.Network(sizes, activation, dataset.task)
+    return jaxnn.Network(sizes, activation, dataset.task, hidden)
 
 
 def work(networks: Networks) -> Work:

@@ -19,6 +19,7 @@ import polars as pl
 import jaxnn
 from experiments.learning import data, descent
 from experiments.learning.descent import Descent, Training
+from experiments.learning.kinds import Kind, kinds
 from experiments.learning.measures import base_rate
 from experiments.runs import experiment, grid, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment, Work
@@ -41,6 +42,11 @@ class Settings(runtime.Options, data.Options):
     """Variance σ_b² of the biases."""
     activation: str = "tanh"
     """Activation of the hidden layers, by name."""
+    hidden: str = "dense"
+    """Kind of block between hidden layers: dense, residual, rms_norm, layer_norm, batch_norm,
+    post_norm, or one in another, such as "residual(rms_norm)"."""
+    scale: str = "1"
+    """Scale of a residual block: a number, or 1/sqrt(L), L hidden layers."""
     data: str = "digits"
     """digits, breast_cancer, iris, wine, or a .csv, .parquet or .npz file with classes."""
     width: int = 100
@@ -75,6 +81,7 @@ class Plan(experiment.Plan):
 
     settings: Settings
     dataset: data.Dataset
+    hidden: Kind
     sigma_w: tuple[float, ...]
     cells: tuple[Cell, ...]
 
@@ -120,7 +127,8 @@ def prepare(settings: Settings) -> Plan:
     grid.check_cells(len(seeds), len(depths))
     cells = tuple(Cell(depth, seed) for seed in seeds for depth in depths)
     sigma_w = tuple(float(v) ** 0.5 for v in sorted(squares))
-    return Plan(replace(settings, data=dataset.name), dataset, sigma_w, cells)
+    (hidden,) = kinds([settings.hidden], [settings.scale])
+    return Plan(replace(settings, data=dataset.name), dataset, hidden, sigma_w, cells)
 
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
@@ -148,7 +156,9 @@ def training(plan: Plan, cell: Cell) -> Training:
     """Return the networks of a cell, and how they are trained."""
     s = plan.settings
     return Training(
-        net=descent.roomy(plan.dataset, s.width, s.activation, cell.depth),
+        net=descent.roomy(
+            plan.dataset, s.width, s.activation, cell.depth, plan.hidden.of(cell.depth)
+        ),
         depth=cell.depth,
         sigma_w=plan.sigma_w,
         sigma_b=s.sigma_b_squared**0.5,
@@ -163,8 +173,13 @@ def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
     rows = pl.concat(frames)
     kind = (plan.settings.activation, plan.settings.sigma_b_squared)
     trains = report.ridge(rows, base_rate(plan.dataset.y))
-    verdict = report.sentence(*kind, trains, theory.critical(*kind))
     depth_scale = theory.depth_scale(*kind, plan.sigma_w[0] ** 2, plan.sigma_w[-1] ** 2)
+    if plan.hidden.name == "dense":
+        verdict = report.sentence(*kind, trains, report.critical(theory.critical(*kind)))
+    else:  # the depth scale is that of plain networks
+        depth_scale = depth_scale.clear()
+        name = f"{plan.settings.activation}, {plan.hidden.text}"
+        verdict = report.sentence(name, plan.settings.sigma_b_squared, trains)
     figure = picture.figure(rows, depth_scale, verdict, subtitle(plan))
     return Conclusion(rows, [verdict], {CHART: figure})
 

@@ -70,11 +70,10 @@ def _range(tiles: pl.DataFrame, least: str, most: str) -> list[float]:
 def _curves(depth_scale: pl.DataFrame) -> pl.DataFrame:
     """Return multiples of ξ_c; those left and right of the divergence are lines of their own."""
     xi_c, square = pl.col("xi_c"), pl.col("sigma_w_squared")
-    peak = depth_scale.filter(xi_c == xi_c.max())["sigma_w_squared"][0]
-    multiples = (
-        depth_scale.with_columns(depth=m * xi_c, multiple=pl.lit(f"{m} ξ_c")) for m in MULTIPLES
-    )
-    curves = pl.concat(multiples).with_columns(right_of_peak=square > peak)
+    right = square > square.filter(xi_c == xi_c.max()).min()
+    scale = depth_scale.with_columns(right_of_peak=right)
+    multiples = (scale.with_columns(depth=m * xi_c, multiple=pl.lit(f"{m} ξ_c")) for m in MULTIPLES)
+    curves = pl.concat(multiples)
     return curves.filter(pl.col("depth").is_finite())
 
 

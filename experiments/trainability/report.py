@@ -41,10 +41,15 @@ def ridge(rows: pl.DataFrame, chance: float) -> str:
     )
 
 
-def sentence(activation: str, sigma_b_squared: float, trains: str, critical: float | None) -> str:
-    """Return the verdict: the `ridge`, and the critical σ_w² if there is one."""
-    theory = f"critical σ_w² by theory {critical:.3g}" if critical else "no critical σ_w by theory"
-    return f"{activation}, σ_b² = {sigma_b_squared:g}: trains {trains}; {theory}"
+def sentence(name: str, sigma_b_squared: float, trains: str, theory: str = "") -> str:
+    """Return the verdict: the `ridge`, and what theory says."""
+    said = f"; {theory}" if theory else ""
+    return f"{name}, σ_b² = {sigma_b_squared:g}: trains {trains}{said}"
+
+
+def critical(value: float | None) -> str:
+    """Return the critical σ_w² in words."""
+    return f"critical σ_w² by theory {value:.3g}" if value else "no critical σ_w by theory"
 
 
 def table(rows: pl.DataFrame) -> Table:

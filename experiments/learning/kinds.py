@@ -1,0 +1,94 @@
+"""Kinds of blocks by name, as on the command line: dense, residual(rms_norm), post_norm.
+
+A kind goes into another in brackets. The scale of a residual block is a number or 1/sqrt(L), where
+L counts the hidden layers.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from itertools import product
+from typing import NamedTuple
+
+import jaxnn
+
+BLOCKS: dict[str, Callable[..., jaxnn.Block]] = {
+    "dense": jaxnn.Dense,
+    "residual": jaxnn.Residual,
+    "rms_norm": jaxnn.RMSNorm,
+    "layer_norm": jaxnn.LayerNorm,
+    "batch_norm": jaxnn.BatchNorm,
+    "post_norm": jaxnn.PostNorm,
+}
+BY_DEPTH = "1/sqrt(L)"
+
+
+class Kind(NamedTuple):
+    """A kind of block, and the scale of its residual branches; `text` names both.
+
+    Example:
+        >>> kind = kinds(["residual"], [BY_DEPTH])[0]
+        >>> kind.text, kind.of(16)
+        ('residual, 1/sqrt(L)', Residual(inner=Dense(), scale=0.25))
+    """
+
+    name: str
+    scale: str = "1"
+
+    @property
+    def text(self) -> str:
+        """The name, with the scale unless that is 1."""
+        return self.name if self.scale == "1" else f"{self.name}, {self.scale}"
+
+    def of(self, depth: int) -> jaxnn.Block:
+        """Return the block in a network of so many hidden layers."""
+        scale = 1 / math.sqrt(depth) if self.scale == BY_DEPTH else float(self.scale)
+        return _block(self.name, scale)
+
+
+def kind_of(text: str) -> Kind:
+    """Return the kind whose `text` this is."""
+    name, _, scale = text.partition(", ")
+    return Kind(name, scale or "1")
+
+
+def kinds(names: Iterable[str], scales: Iterable[str]) -> tuple[Kind, ...]:
+    """Return every name with every scale; those without a residual branch once.
+
+    Raises:
+        ValueError: a one-line error that names the setting.
+    """
+    scales = tuple(dict.fromkeys(map(_scale, scales)))
+    found = []
+    for name, scale in product(dict.fromkeys(text.replace(" ", "") for text in names), scales):
+        block = _block(name, 1.0)
+        found.append(Kind(name, scale if "Residual" in repr(block) else "1"))
+    return tuple(dict.fromkeys(found))
+
+
+def _scale(text: str) -> str:
+    if text.replace(" ", "") in (BY_DEPTH, "1/√L"):
+        return BY_DEPTH
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"scale: expected numbers or {BY_DEPTH}, got {text!r}")
+    return f"{value:g}"
+
+
+def _block(name: str, scale: float) -> jaxnn.Block:
+    parts = re.fullmatch(r"(\w+)(?:\((.+)\))?", name)
+    kind = BLOCKS.get(parts[1]) if parts else None
+    if parts is None or kind is None or (parts[2] and kind is jaxnn.Dense):
+        raise ValueError(
+            f"hidden: there is no {name!r}; choose some of {', '.join(BLOCKS)}, or one in "
+            "another such as 'residual(rms_norm)'"
+        )
+    inner = _block(parts[2], scale) if parts[2] else None
+    if kind is jaxnn.Residual:
+        return jaxnn.Residual(inner or jaxnn.Dense(), scale)
+    if kind is jaxnn.PostNorm:
+        return jaxnn.PostNorm(inner or jaxnn.Residual(scale=scale))
+    return kind() if inner is None else kind(inner)
