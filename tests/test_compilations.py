@@ -94,6 +94,17 @@ CASES = {
 }
 
 
+# What is called at a prompt most often stands for the others in the default run.
+OFTEN = (
+    "backprop",
+    "fit with a fraction held out",
+    "gradient_flow",
+    "init",
+    "trace",
+    "meanfield.chi",
+)
+
+
 def test_every_public_function_has_a_case():
     def functions(module):
         values = {name: getattr(module, name) for name in getattr(module, "__all__", vars(module))}
@@ -125,7 +136,13 @@ def programs():
     monitoring.unregister_event_duration_listener(note)
 
 
-@pytest.mark.parametrize("call", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(call, id=name, marks=[] if name in OFTEN else pytest.mark.slow)
+        for name, call in CASES.items()
+    ],
+)
 def test_a_first_call_compiles_three_programs_at_most_and_a_second_none(made, programs, call):
     call(made)
     assert len(programs) <= MOST

@@ -191,11 +191,6 @@ def test_a_kept_draw_is_not_that_of_another_table():
     assert np.array_equal(networks.flows(draws, dataset, cell.networks)["log_delta"], first)
 
 
-def test_a_square_first_layer_is_one_of_the_run():
-    rows = measured(depths=(3, 4), activations=("tanh",), width=(30,), seeds=1)
-    assert rows.group_by("weights", "depth").len()["len"].sort().to_list() == [4, 4, 5, 5]
-
-
 def test_rows_say_what_was_measured(small_run):
     rows = pl.read_parquet(small_run / store.ROWS)
     cells = rows.group_by("activation", "weights", "depth", "seed").len()

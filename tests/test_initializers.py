@@ -60,7 +60,7 @@ OF_JAX = {
 OF_JAX[jaxnn.gaussian(1.7)] = jax.nn.initializers.variance_scaling(1.7**2, "fan_in", "normal")
 
 
-@pytest.mark.parametrize("shape", [(7, 10), (5, 1)])
+@pytest.mark.parametrize("shape", [(7, 10), pytest.param((5, 1), marks=pytest.mark.slow)])
 def test_the_numbers_are_those_of_jax(key, shape):
     net = jaxnn.Network(shape, "tanh", "regression")
     ours, theirs = (

@@ -418,6 +418,7 @@ def held(layers, memory):
 HELD_BATCH, HELD_WIDTH = 32, 128
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unhooked")
 def test_less_memory_is_less():
     every, few = (held(4096, memory) for memory in ("all", "sqrt"))

@@ -85,9 +85,9 @@ SIZES = [
 @pytest.mark.parametrize(
     ("activation", "sizes"),
     [
-        *((activation, SIZES[0]) for activation in ("identity", "sigmoid", "gelu", "selu", "sin")),
         *(("tanh", sizes) for sizes in SIZES),
         *(("relu", sizes) for sizes in SIZES[::2]),
+        ("sin", SIZES[0]),  # σ′ < 0
     ],
     ids=str,
 )

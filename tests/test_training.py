@@ -91,7 +91,9 @@ def values(state):
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, marks=[pytest.mark.slow] if case in ("clipped", "injected") else [])
+        pytest.param(
+            case, marks=[pytest.mark.slow] if case in ("clipped", "injected", "sgd") else []
+        )
         for case in CASES
     ],
 )

@@ -77,9 +77,9 @@ def judged(rng, activation, sigma_w, sigma_b):
     [
         (1.0, "sigmoid", 0.0, 10.15),
         (2.5, "tanh", 0.3, "theory"),
-        (1.0, "relu", 0.0, 2**0.5),
+        pytest.param(1.0, "relu", 0.0, 2**0.5, marks=pytest.mark.slow),
         (1.0, "relu", 0.5, None),
-        (1.0, "softplus", 0.0, None),
+        pytest.param(1.0, "softplus", 0.0, None, marks=pytest.mark.slow),
     ],
 )
 def test_it_finds_out_what_the_weights_are_and_should_be(
