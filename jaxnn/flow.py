@@ -76,7 +76,7 @@ class Flow(NamedTuple):
     lost: whether plain backpropagation in this dtype has no number here: Δz has left the normal
         numbers at this layer or above, though in exact arithmetic it is neither zero nor inf. The
         largest entry decides; single entries of plain Δz may be lost a layer sooner or later.
-    activation: σ of the hidden layers; static.
+    net: the network, with its activation and its kind of blocks; static.
     """
 
     log_delta: Float[Array, " L"]
@@ -93,7 +93,7 @@ class Flow(NamedTuple):
     dead: Float[Array, " L"]
     gain: Float[Array, " L"]
     lost: Bool[Array, " L"]
-    activation: Activation
+    net: Network
 
 
 def gradient_flow(
@@ -413,7 +413,7 @@ def _flow(net: Network, records: Records, dtype: jnp.dtype, used: Array, above: 
     return Flow(
         **jax.tree.map(masked, records),
         lost=from_above & used & ~jnp.isneginf(log_largest),
-        activation=net.activation,
+        net=net,
     )
 
 

@@ -5,7 +5,9 @@ factors of the hidden layers, g[l] = log₁₀ ‖Δz[l]‖ - log₁₀ ‖Δz[l
 decades per layer; since they are nearly independent, its standard error is sd(g) / √count.
 """
 
+import contextlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ import numpy as np
 
 from . import meanfield
 from .activations import Activation
+from .blocks import DENSE, Block, Residual, RMSNorm
 from .flow import Flow
 
 # Number formats in which networks are trained, the widest first.
@@ -25,6 +28,21 @@ BLOWN_UP = 100  # times the critical σ_w: no scheme draws such weights
 
 # Up to a factor of ten over 64 layers, or over all if there are more, is called steady.
 STEADY_LAYERS = 64
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Another network, and the rate that theory says it would have.
+
+    change: what to change.
+    decades: the rate in decades a layer towards the input; 0 keeps the gradient.
+    """
+
+    change: str
+    decades: float
+
+    def __str__(self) -> str:
+        return f"{self.decades:+.2g} decades a layer in theory with {self.change}."
 
 
 @dataclass(frozen=True)
@@ -43,7 +61,9 @@ class Verdict:
     saturated, dead: fractions of the hidden units, as in `Flow`.
     all_dead: the highest hidden layer whose units are all dead; or None.
     out: the first layer whose signal is not a finite number; or None.
-    sigma_w: the effective σ_w of the weights, √((q[l+1] - σ_b²) / E[a[l]²]), geometric mean.
+    activation, hidden: of the network.
+    sigma_w: the effective σ_w of the weights, √((q[l+1] - σ_b²) / E[a[l]²]), geometric mean; nan,
+        and no critical one, where the blocks are not the article's.
     sigma_b: the root mean square of the hidden biases.
     critical_sigma_w: the σ_w at which χ = 1 for this σ and σ_b; None if there is none.
     unbiased_sigma_w: the σ_w at which χ = 1 for this σ and σ_b = 0; None if there is none.
@@ -60,13 +80,43 @@ class Verdict:
     all_dead: int | None
     out: int | None
     activation: Activation
+    hidden: Block
     sigma_w: float
     sigma_b: float
     critical_sigma_w: float | None
     unbiased_sigma_w: float | None
 
     def __str__(self) -> str:
-        return " ".join((self.rate, self.loss, self.units, self.advice))
+        sentences = " ".join((self.rate, self.loss, self.units, self.advice))
+        return "\n".join((sentences, *map(str, self.remedies)))
+
+    @cached_property
+    def remedies(self) -> tuple["Remedy", ...]:
+        """What else would keep the gradient of a network that loses it, the best first.
+
+        Empty unless the word is vanishing or exploding, and where weights have blown up or nothing
+        passes. Computed where it is first asked for: theory of infinite width, for an input of mean
+        square 1, and for the effective σ_w where that matters and is known, else for σ_w = 1.
+        """
+        ill = self.out is not None or self.all_dead is not None or self._blown_up
+        if ill or self.word not in ("vanishing", "exploding"):
+            return ()
+        known = np.isfinite(self.sigma_w) and self.sigma_w > 0
+        of = (self.activation, self.sigma_w if known else 1.0, self.sigma_b)
+        found = []
+        if self.critical_sigma_w is not None:
+            found.append(Remedy(f"weights with σ_w = {self.critical_sigma_w:.4g}", 0.0))
+        for block, name in (
+            (Residual(scale=self.layers**-0.5), "Residual(scale=1 / √L)"),
+            (Residual(RMSNorm()), "Residual(RMSNorm())"),
+        ):
+            if block != self.hidden:
+                rate = _predicted_rate(*of, self.layers, block)
+                found.append(Remedy(f"hidden=jaxnn.{name}", rate))
+        with contextlib.suppress(ValueError):  # too few layers for them
+            meanfield.tailored_slope(self.layers)
+            found.append(Remedy(f"units of jaxnn.tailored_relu({self.layers}), σ_w = 1", 0.0))
+        return tuple(sorted(found, key=lambda remedy: abs(remedy.decades)))
 
     @property
     def rate(self) -> str:
@@ -115,13 +165,18 @@ class Verdict:
             )
         if self.word == "unknown":
             return "Look for dead units, zero weights and signals out of range first."
-        if self.critical_sigma_w and self.sigma_w > BLOWN_UP * self.critical_sigma_w:
+        if self._blown_up:
             return (
                 f"The weights have blown up: {now}, and σ_w = {self.critical_sigma_w:.4g} makes "
                 f"χ = 1. {blown_up}"
             )
         if self.word == "steady":
             return self._advice_on_units
+        if self.hidden != DENSE:
+            return (
+                f"With {self.hidden!r} between hidden layers the gradient has this rate; what "
+                "follows says how others would do."
+            )
         if self.critical_sigma_w is not None:
             if abs(self.sigma_w / self.critical_sigma_w - 1) < 0.02:
                 return (
@@ -140,6 +195,10 @@ class Verdict:
         if self.unbiased_sigma_w is not None and self.sigma_b > 0:
             return f"{none}set the biases to zero and σ_w = {self.unbiased_sigma_w:.4g}."
         return f"{none}choose another activation."
+
+    @property
+    def _blown_up(self) -> bool:
+        return bool(self.critical_sigma_w and self.sigma_w > BLOWN_UP * self.critical_sigma_w)
 
     @property
     def _advice_on_units(self) -> str:
@@ -189,10 +248,8 @@ def verdict(flow: Flow) -> Verdict:
             "flow: expected that of one network with its values known, got a traced one or several "
             "networks; call jaxnn.verdict outside jax.jit and jax.vmap, for each network"
         )
-    activation = flow.activation
-    f = {
-        name: np.asarray(v, np.float64) for name, v in flow._asdict().items() if v is not activation
-    }
+    net = flow.net
+    f = {name: np.asarray(v, np.float64) for name, v in flow._asdict().items() if name != "net"}
     used = np.flatnonzero(~np.isnan(f["mean_square_b"]))  # what `depth` leaves out is nan
     out = ~(f["log_mean_square_z"] < np.inf)  # nan too
     if out[-1]:  # then a layer whose biases are nan is one that counts
@@ -204,6 +261,7 @@ def verdict(flow: Flow) -> Verdict:
     rate = float(np.mean(factors)) if len(factors) else np.nan
     error = np.std(factors, ddof=1) / np.sqrt(len(factors)) if len(factors) > 1 else np.nan
     sigma_b = float(np.sqrt(np.mean(f["mean_square_b"][hidden]))) if len(hidden) else 0.0
+    plain = net.hidden == DENSE
     return Verdict(
         word=word_of(rate, len(hidden)),
         decades=rate,
@@ -215,12 +273,21 @@ def verdict(flow: Flow) -> Verdict:
         dead=float(np.mean(f["dead"][hidden])) if len(hidden) else 0.0,
         all_dead=_highest(hidden, all_dead),
         out=int(used[np.argmax(out[used])]) + 1 if out[used].any() else None,
-        activation=activation,
-        sigma_w=_effective_sigma_w(f, hidden),
+        activation=net.activation,
+        hidden=net.hidden,
+        sigma_w=_effective_sigma_w(f, hidden) if plain else np.nan,
         sigma_b=sigma_b,
-        critical_sigma_w=_critical(activation, sigma_b),
-        unbiased_sigma_w=_critical(activation, 0.0),
+        critical_sigma_w=_critical(net.activation, sigma_b) if plain else None,
+        unbiased_sigma_w=_critical(net.activation, 0.0) if plain else None,
     )
+
+
+def _predicted_rate(
+    activation: Activation, sigma_w: float, sigma_b: float, layers: int, hidden: Block
+) -> float:
+    """Decades a layer by theory, towards the input."""
+    log_delta = meanfield.log_delta(activation, sigma_w, sigma_b, 1.0, layers, hidden=hidden)
+    return float(log_delta[0]) / (layers - 1) / np.log(10)
 
 
 def word_of(rate: float, layers: int) -> str:

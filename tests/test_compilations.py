@@ -31,7 +31,7 @@ def made():
         "run": jaxnn.stack(layers),
         "drawn": jaxnn.init(NET, key, stored=False),
         "state": jaxnn.start(NET, SGD, layers, key),
-        "flow": jaxnn.Flow(*[np.ones(3)] * (len(jaxnn.Flow._fields) - 1), NET.activation),
+        "flow": jaxnn.Flow(*[np.ones(3)] * (len(jaxnn.Flow._fields) - 1), NET),
         "data": (jax.numpy.asarray(XS), jax.numpy.asarray(YS)),
     }
 

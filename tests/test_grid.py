@@ -245,7 +245,10 @@ def test_cells_that_share_a_program_are_neighbours(config):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("widht = 3", "has 'widht', which is not one of .*depths, activations, weights, hidden, scale"),
+        (
+            "widht = 3",
+            "has 'widht', which is not one of .*depths, activations, weights, hid",
+        ),
         ('out = "/elsewhere"', "has 'out', which is not one of .*said on the command line alone"),
         ("overwrite = true", "has 'overwrite', which is not one of"),
         ('config = "other.toml"', "has 'config', which is not one of"),

@@ -22,7 +22,8 @@ def depth_rows(slope=-0.5, depths=(1, 4), **axes):
     for depth_ in depths:
         layers = np.arange(1, depth_ + 2)
         frame = {
-            "activation": "tanh", "weights": "he_normal", "hidden": "dense", "sigma_w": 1.5, "sigma_b": 0,
+            "activation": "tanh", "weights": "he_normal", "hidden": "dense",
+            "sigma_w": 1.5, "sigma_b": 0.0,
             "width": 8, "depth": depth_, "batch": 16, "dtype": "float32", "data": "iris",
             "seed": 0, "layer": layers, "log10_delta_z": slope * (depth_ + 1 - layers),
             "log10_delta_theta": 0.0, "log10_gain": slope, "log10_mean_square_z": 0.0,

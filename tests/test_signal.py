@@ -360,7 +360,7 @@ def assert_same(ours, theirs):
     """
     between = 1e-6 * np.nanmax(np.abs(theirs.log_delta))
     for name, one, other in zip(ours._fields, ours, theirs, strict=True):
-        if name in ("log_largest", "saturated", "dead", "lost", "activation"):
+        if name in ("log_largest", "saturated", "dead", "lost", "net"):
             np.testing.assert_array_equal(one, other, err_msg=name)
         else:
             atol = between if name == "gain" else 1e-6

@@ -4,10 +4,13 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
 import jaxnn
+from experiments.learning.kinds import kind_of
+from jaxnn.blocks import rows_meet
 
 # σ_w² of the schemes whose entries are independent with mean zero, where fan_in = fan_out.
 VARIANCES = {"glorot": 1, "xavier": 1, "lecun": 1, "he": 2, "kaiming": 2}
@@ -44,19 +47,25 @@ def predict(rows: pl.DataFrame) -> pl.DataFrame:
         first = case.filter(pl.col("layer") == 1)["log10_mean_square_z"]
         q1 = 10 ** float(np.median(first))
         if 0 < q1 < np.inf:
-            # Orthogonal weights lack the spread of independent entries.
-            frames.append(_rows(case, _of_case(case, q1), case["weights"][0] != "orthogonal"))
+            frames.append(_rows(case, *_of_case(case, q1)))
     return pl.concat(frames) if frames else _rows(rows.clear(), _Theory(*4 * [np.zeros(0)]), True)
 
 
-def _of_case(case: pl.DataFrame, q1: float) -> "_Theory":
-    names = ("activation", "sigma_w", "sigma_b", "width")
-    activation, of, sigma_b, width = (case[name][0] for name in names)
+def _of_case(case: pl.DataFrame, q1: float) -> tuple["_Theory", bool]:
+    """The theory of a case, and whether the band of finite width is known."""
+    names = ("activation", "sigma_w", "sigma_b", "width", "hidden", "batch", "weights")
+    activation, of, sigma_b, width, hidden, batch, weights = (case[name][0] for name in names)
     depth = int(case["depth"].to_numpy().max())
     q0 = max(q1 - sigma_b**2, 0) / of**2
+    block = kind_of(hidden).of(depth)
+    # Orthogonal weights lack the spread of independent entries.
+    banded = weights != "orthogonal" and hidden.partition(",")[0] in ("dense", "residual")
+    rows = int(batch) if rows_meet(block) else None
     with jax.enable_x64(True):  # q may grow or shrink beyond the range of float32
-        theory: _Theory = _mean_field(activation, of, sigma_b, q0, int(width), depth)
-    return theory
+        theory: _Theory = _mean_field(
+            activation, of, sigma_b, q0, int(width), depth, block, rows, banded
+        )
+    return theory, banded
 
 
 class _Theory(NamedTuple):
@@ -66,14 +75,25 @@ class _Theory(NamedTuple):
     sd: jax.typing.ArrayLike
 
 
-@partial(jax.jit, static_argnames=("activation", "width", "depth"))
+@partial(jax.jit, static_argnames=("activation", "width", "depth", "hidden", "batch", "banded"))
 def _mean_field(
-    activation: str, sigma_w: float, sigma_b: float, q0: float, width: int, depth: int
+    activation: str,
+    sigma_w: float,
+    sigma_b: float,
+    q0: float,
+    width: int,
+    depth: int,
+    hidden: jaxnn.Block,
+    batch: int | None,
+    banded: bool,
 ) -> _Theory:
-    of = (activation, sigma_w, sigma_b, q0)
-    band = jaxnn.meanfield.log_delta_band(*of, width, depth)
-    log_delta = jaxnn.meanfield.log_delta(*of, depth)
-    return _Theory(jaxnn.meanfield.lengths(*of, depth), log_delta, band.bias, band.sd)
+    of, kind = (activation, sigma_w, sigma_b, q0), {"hidden": hidden, "batch": batch}
+    log_delta = jaxnn.meanfield.log_delta(*of, depth, **kind)
+    q = jaxnn.meanfield.lengths(*of, depth, **kind)
+    if not banded:
+        return _Theory(q, log_delta, jnp.zeros(depth), jnp.zeros(depth))
+    band = jaxnn.meanfield.log_delta_band(*of, width, depth, hidden=hidden)
+    return _Theory(q, log_delta, band.bias, band.sd)
 
 
 def _rows(case: pl.DataFrame, theory: _Theory, banded: bool) -> pl.DataFrame:
