@@ -20,9 +20,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 from numpy.typing import NDArray
 
 from .activations import Activation
+from .quadrature import Number, expectation
 
 END = 12.0  # of the range of t and v
 PANELS = 20
@@ -36,30 +38,40 @@ Nodes = NDArray[np.float64]
 class Moments(NamedTuple):
     """E σ(z₁)², E σ(z₁) σ(z₂), and κ/(B-3), the factor of Δz but for σ_w² and the variance of z.
 
-    κ = E[(B - 1 - z₁²) σ′(z₁)²] + E[(1 + z₁ z₂) σ′(z₁) σ′(z₂)].
+    κ = E[(B - 1 - z₁²) σ′(z₁)²] + E[(1 + z₁ z₂) σ′(z₁) σ′(z₂)]; of many rows κ/(B-3) = E σ′(z₁)².
     """
 
-    square: float
-    product: float
-    kappa: float
+    square: Number
+    product: Number
+    kappa: Number
 
 
-def moments(activation: Activation, batch: int) -> Moments:
-    """Return the moments of σ over a normalised unit of B = batch >= 4 rows."""
-    return _moments(activation, batch, bool(jax.config.read("jax_enable_x64")))
+def moments(activation: Activation, batch: int | None) -> Moments:
+    """Return the moments of σ over a normalised unit of B = batch >= 4 rows, None for many."""
+    if batch is None:
+        mean, square, kappa = (
+            expectation(activation, 1.0, of)
+            for of in (
+                lambda f, z, g: f.sigma(z),
+                lambda f, z, g: f.sigma(z) ** 2,
+                lambda f, z, g: f.prime(z) ** 2,
+            )
+        )
+        return Moments(square, mean**2, kappa)
+    return _moments(activation, batch, jnp.result_type(float).name)
 
 
 @lru_cache(256)
-def _moments(activation: Activation, batch: int, wide: bool) -> Moments:
-    nodes = (v.astype(np.float64 if wide else np.float32) for v in _nodes(batch, activation.kinks))
+def _moments(activation: Activation, batch: int, dtype: str) -> Moments:
     with jax.ensure_compile_time_eval():
+        nodes = (jnp.asarray(v, dtype) for v in _nodes(batch, activation.kinks))
         return Moments(*map(float, _sums(activation, batch, *nodes)))
 
 
 @jax.jit(static_argnums=(0, 1))
 def _sums(
-    activation: Activation, batch: int, z1: Nodes, w1: Nodes, z2: Nodes, w2: Nodes
-) -> tuple[jax.Array, ...]:
+    activation: Activation, batch: int, z1: Array, w1: Array, z2: Array, w2: Array
+) -> tuple[Array, ...]:
     f, slope = activation.sigma(z1), activation.prime(z1)
     other, slopes = activation.sigma(z2), activation.prime(z2)
     product = f * jnp.sum(w2 * other, axis=1)

@@ -21,8 +21,8 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from ..numbers import Rows, alignment, exponent_of, power_of_two, rounded, with_exponents
-from ..quadrature import Number, Scalar, expectation
-from ..sphere import LEAST, moments
+from ..quadrature import Number, Scalar
+from ..sphere import LEAST, Moments, moments
 from .dense import Dense
 from .field import Field
 from .norm import Norm, Normed, inverse_root, unscaled
@@ -79,27 +79,15 @@ class BatchNorm(Norm):
 
     def length(self, field: Field, q: Number) -> Scalar:
         """Return q′ = σ_w² E[σ(ẑ₁)²] + σ_b²."""
-        if self._rows(field):
-            square = moments(field.activation, self._rows(field)).square
-        else:
-            square = expectation(field.activation, 1.0, lambda f, z, g: f.sigma(z) ** 2)
-        return jnp.asarray(field.sigma_w**2 * square + field.sigma_b**2)
+        return jnp.asarray(field.sigma_w**2 * self._moments(field).square + field.sigma_b**2)
 
     def covariance(self, field: Field, q: Number, c: Number) -> Scalar:
         """Return E z′ z̃′ = σ_w² E[σ(ẑ₁) σ(ẑ₂)] + σ_b²."""
-        if self._rows(field):
-            both = moments(field.activation, self._rows(field)).product
-        else:
-            both = expectation(field.activation, 1.0, lambda f, z, g: f.sigma(z)) ** 2
-        return jnp.asarray(field.sigma_w**2 * both + field.sigma_b**2)
+        return jnp.asarray(field.sigma_w**2 * self._moments(field).product + field.sigma_b**2)
 
     def factor(self, field: Field, q: Number, c: Number) -> Scalar:
         """Return E‖Δz‖² / E‖Δz′‖² = σ_w² κ / ((B-3) q (1-c))."""
-        if self._rows(field):
-            kappa = moments(field.activation, self._rows(field)).kappa
-        else:
-            kappa = expectation(field.activation, 1.0, lambda f, z, g: f.prime(z) ** 2)
-        return jnp.asarray(field.sigma_w**2 * kappa / (q * (1 - c)))
+        return jnp.asarray(field.sigma_w**2 * self._moments(field).kappa / (q * (1 - c)))
 
     def tangent(self, field: Field, q: Number, c: Number) -> Scalar:
         """Return 0: the correlation of ẑ is the same for every c."""
@@ -109,11 +97,11 @@ class BatchNorm(Norm):
         """Return 0: of z the random θ leaves nothing."""
         return 0.0
 
-    def _rows(self, field: Field) -> int:
-        """Return B, 0 for many; raise where the formulas do not hold."""
+    def _moments(self, field: Field) -> Moments:
+        """Return the moments of σ over ẑ; raise where the formulas do not hold."""
         if self.eps or not isinstance(self.inner, Dense):
             raise ValueError(
-                f"hidden: the theory of a batch norm is that of jaxnn.BatchNorm() with eps = 0 and "
+                "hidden: the theory of a batch norm is that of jaxnn.BatchNorm() with eps = 0 and "
                 f"a Dense layer in it, got {self!r}"
             )
         if field.batch is not None and field.batch < LEAST:
@@ -121,4 +109,4 @@ class BatchNorm(Norm):
                 f"batch: expected at least {LEAST} rows, or None for many, got {field.batch}; of "
                 "fewer the mean of 1/s² is infinite"
             )
-        return field.batch or 0
+        return moments(field.activation, field.batch)

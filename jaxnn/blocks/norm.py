@@ -126,4 +126,4 @@ class Norm:
 
     def _q_hat(self, q: Number) -> Scalar:
         """Return q / (q + ε), the mean square of N(z)."""
-        return 1 / (1 + self.eps / q) if self.eps else jnp.ones((), float)
+        return jnp.asarray(1 / (1 + self.eps / q), float) if self.eps else jnp.ones((), float)
