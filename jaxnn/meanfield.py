@@ -51,6 +51,7 @@ from .quadrature import (
 P = ParamSpec("P")
 R = TypeVar("R")
 Name = str | Activation
+Ensemble = tuple[Name, Number, Number]
 
 NEAR = 1e-6  # a c* nearer to 1 than this counts as 1
 STATIC = ("activation", "width", "depth", "hidden", "batch")
@@ -97,8 +98,10 @@ def _formula(f: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(f)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        arguments = signature.bind(*args, **kwargs).arguments
-        result: R = compiled(**{name: _argument(name, value) for name, value in arguments.items()})
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        arguments = {name: _argument(name, value) for name, value in bound.arguments.items()}
+        result: R = compiled(**arguments)
         return result
 
     return checked
@@ -112,14 +115,13 @@ def _theory(hidden: Block | None) -> Theory:
     return theory_of(DENSE if hidden is None else hidden)
 
 
-def _settling(hidden: Block | None) -> Theory:
-    """Like `_theory`, of blocks between which q[l] may come to a fixed point."""
+def _check_settling(hidden: Block | None) -> None:
+    """Raise for blocks between which q[l] comes to no fixed point."""
     if isinstance(hidden, Residual) and hidden.scale:
         raise ValueError(
             f"hidden: with {hidden!r} z grows with depth, so there is no fixed point q*, and "
             "nothing that depends on one; lengths and log_delta follow it layer by layer"
         )
-    return _theory(hidden)
 
 
 @_formula
@@ -193,8 +195,10 @@ def fixed_point(
         >>> [round(float(fixed_point("relu", sigma_w, 1.0)), 4) for sigma_w in (1.0, 1.5)]
         [2.0, inf]
     """
-    block, field = _settling(hidden), _field(activation, sigma_w, sigma_b, batch)
-    return attracting_fixed_point(lambda q: block.length(field, q))
+    _check_settling(hidden)
+    return attracting_fixed_point(
+        lambda q: length_map(activation, sigma_w, sigma_b, q, hidden=hidden, batch=batch)
+    )
 
 
 @_formula
@@ -220,14 +224,12 @@ def stationary_chi(
         >>> round(float(stationary_chi("relu", 1.0, hidden=jaxnn.BatchNorm())), 5)  # π/(π - 1)
         1.46694
     """
-    block, field = _settling(hidden), _field(activation, sigma_w, sigma_b, batch)
-    q, c = (
-        fixed_point(activation, sigma_w, sigma_b, hidden=hidden, batch=batch),
-        jnp.zeros((), float),
-    )
-    if rows_meet(block):
-        c = correlation_fixed_point(activation, sigma_w, sigma_b, hidden=hidden, batch=batch)
-    return block.factor(field, _bounded(q), c)
+    ensemble: Ensemble = (activation, sigma_w, sigma_b)
+    q = fixed_point(*ensemble, hidden=hidden, batch=batch)
+    c: Number = 0.0
+    if rows_meet(hidden):
+        c = correlation_fixed_point(*ensemble, hidden=hidden, batch=batch)
+    return chi(activation, sigma_w, _bounded(q), sigma_b=sigma_b, hidden=hidden, batch=batch, c=c)
 
 
 @_formula
@@ -276,16 +278,17 @@ def correlation_fixed_point(
         >>> [round(float(correlation_fixed_point("tanh", s, 0.3)), 3) for s in (1.0, 2.5)]
         [1.0, 0.122]
     """
-    block, field = _settling(hidden), _field(activation, sigma_w, sigma_b, batch)
-    q = fixed_point(activation, sigma_w, sigma_b, hidden=hidden, batch=batch)
+    ensemble: Ensemble = (activation, sigma_w, sigma_b)
+    q = fixed_point(*ensemble, hidden=hidden, batch=batch)
     top = jnp.asarray(1 - max(NEAR, 1e4 * eps()), float)
 
     def excess(c: Scalar) -> Scalar:
-        return correlation_map(activation, sigma_w, sigma_b, q, c, hidden=hidden, batch=batch) - c
+        return correlation_map(*ensemble, q, c, hidden=hidden, batch=batch) - c
 
-    if rows_meet(block):  # c[l+1] is then linear in c[l], and may be negative
+    if rows_meet(hidden):  # c[l+1] is then linear in c[l], and may be negative
         return solve(excess, jnp.asarray(-1.0, float), jnp.ones((), float))
-    chaos = (block.factor(field, q, 1.0) > 1) & (excess(top) < 0)
+    factor = chi(activation, sigma_w, q, sigma_b=sigma_b, hidden=hidden)
+    chaos = (factor > 1) & (excess(top) < 0)
     bottom = jnp.zeros((), float)
     inside = jnp.where(excess(bottom) > 8 * eps(), solve(excess, bottom, top), 0)
     return jnp.where(jnp.isinf(q), jnp.nan, jnp.where(chaos, inside, 1))
@@ -332,11 +335,12 @@ def xi_c(
         >>> round(float(xi_c("relu", 1.0, 1.0)), 4)  # 1/ln 2
         1.4427
     """
-    block, field = _settling(hidden), _field(activation, sigma_w, sigma_b, batch)
-    q = fixed_point(activation, sigma_w, sigma_b, hidden=hidden, batch=batch)
-    c = correlation_fixed_point(activation, sigma_w, sigma_b, hidden=hidden, batch=batch)
-    chaos = block.tangent(field, q, c)
-    return _scale(jnp.where(c == 1, block.factor(field, q, 1.0), chaos))
+    ensemble: Ensemble = (activation, sigma_w, sigma_b)
+    q = fixed_point(*ensemble, hidden=hidden, batch=batch)
+    c = correlation_fixed_point(*ensemble, hidden=hidden, batch=batch)
+    slope = _theory(hidden).tangent(_field(*ensemble, batch), q, c)
+    order = chi(activation, sigma_w, q, sigma_b=sigma_b, hidden=hidden, batch=batch)
+    return _scale(jnp.where(c == 1, order, slope))
 
 
 @_formula
@@ -504,7 +508,7 @@ def critical_sigma_w(
     """
     _argument("batch", batch)
     if not isinstance(_argument("hidden", hidden), Dense):
-        _settling(hidden)
+        _check_settling(hidden)
         raise ValueError(
             f"hidden: there is no critical sigma_w with {hidden!r}, for a norm takes sigma_w out: "
             "without biases and eps chi is on the same side of 1 for every sigma_w; see "

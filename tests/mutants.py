@@ -283,16 +283,16 @@ MUTANTS = (
     # Theory, spectrum, verdict
     Mutant(
         "χ is taken with σ instead of σ′",
-        "jaxnn/meanfield.py",
-        "f.prime(z) ** 2)\n\n",
-        "f.sigma(z) ** 2)\n\n",
+        "jaxnn/blocks/dense.py",
+        "f.prime(z) ** 2)",
+        "f.sigma(z) ** 2)",
         "tests/test_meanfield.py::test_closed_forms[0.3-relu]",
     ),
     Mutant(
         "the length map lacks σ_b²",
-        "jaxnn/meanfield.py",
-        "f.sigma(z) ** 2) + sigma_b**2",
-        "f.sigma(z) ** 2)",
+        "jaxnn/blocks/dense.py",
+        "field.sigma_w**2 * square + field.sigma_b**2",
+        "field.sigma_w**2 * square",
         "tests/test_meanfield.py::test_fixed_points_known_in_advance",
     ),
     Mutant(
