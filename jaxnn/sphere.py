@@ -24,7 +24,6 @@ from jaxtyping import Array
 from numpy.typing import NDArray
 
 from .activations import Activation
-from .compiled import Numbers
 from .quadrature import Number, expectation
 
 END = 12.0  # of the range of t and v
@@ -64,14 +63,15 @@ def moments(activation: Activation, batch: int | None) -> Moments:
 
 @lru_cache(256)
 def _moments(activation: Activation, batch: int, dtype: str) -> Moments:
-    with jax.ensure_compile_time_eval():
-        nodes = (v.astype(dtype) for v in _nodes(batch, activation.kinks))
-        return Moments(*map(float, _sums(activation, batch, *nodes)))
+    nodes = [v.astype(dtype) for v in _nodes(batch, activation.kinks)]
+    # Under a trace a call would be traced too, and `ensure_compile_time_eval` compiles constants.
+    program = _sums.lower(activation, batch, *nodes).compile()
+    return Moments(*map(float, program(*nodes)))
 
 
 @jax.jit(static_argnums=(0, 1))
 def _sums(
-    activation: Activation, batch: int, z1: Numbers, w1: Numbers, z2: Numbers, w2: Numbers
+    activation: Activation, batch: int, z1: Array, w1: Array, z2: Array, w2: Array
 ) -> tuple[Array, ...]:
     f, slope = activation.sigma(z1), activation.prime(z1)
     other, slopes = activation.sigma(z2), activation.prime(z2)
