@@ -425,37 +425,26 @@ def log_delta_band(
 ) -> Band:
     """The bias and the standard deviation of `log_delta` at finite width n; (depth,) each.
 
-    A layer adds -v/4n to the bias and v/4n to the variance, as the steps of log ‖Δz‖ in different
-    layers are independent. v = 3 μ₂/μ₁² - 1, μ_k = E[σ′(√q g)^2k], and of a Residual around Dense
-    (4w + (3 μ₂/μ₁² - 1) w²) / (1 + w)², w = χ - 1. Exact to this order for Gaussian weights and
-    relu or linear units, a lower bound for units that saturate. Source: Hanin & Nica 2018,
-    arXiv:1812.05994, and Hanin & Rolnick 2018, arXiv:1803.01719.
+    A layer adds -c/4n to the bias and c/4n to the variance, as the steps of log ‖Δz‖ in different
+    layers are independent. c = 3 μ₂/μ₁² - 1, μ_k = E[σ′(√q g)^2k]. Exact to this order for Gaussian
+    weights and relu or linear units, a lower bound for units that saturate. Source: Hanin & Nica
+    2018, arXiv:1812.05994.
 
     Raises:
-        ValueError: also for other blocks, whose band is not known.
+        ValueError: also for every block but Dense: its band is not known. With a skip connection
+            z[l] resembles z[l+1], and so do their slopes.
 
     Example:
         >>> band = log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51)
         >>> round(float(band.bias[0]), 4), round(float(band.sd[0]), 4)  # -50 · 5/400 and its root
         (-0.625, 0.7906)
     """
-    plain = hidden is None or isinstance(hidden, Dense)
-    if not plain and not (isinstance(hidden, Residual) and isinstance(hidden.inner, Dense)):
+    if not isinstance(hidden, Dense):
         raise ValueError(
-            f"hidden: the band of finite width is known for jaxnn.Dense() and a jaxnn.Residual "
-            f"around it, got {hidden!r}"
+            f"hidden: the band of finite width is known for jaxnn.Dense() alone, got {hidden!r}"
         )
-    block, field = _theory(hidden), _field(activation, sigma_w, sigma_b, None)
-
-    def spread(q: Scalar) -> Scalar:
-        moments = _spread(activation, _bounded(q))
-        if plain:
-            return moments
-        w = block.factor(field, _bounded(q), 1.0) - 1
-        return (4 * w + moments * w**2) / (1 + w) ** 2
-
-    q, _ = _along(hidden, field, q0, 0.0, depth)
-    each = lax.map(spread, q) / (4 * width)
+    q = lengths(activation, sigma_w, sigma_b, q0, depth)
+    each = lax.map(lambda q: _spread(activation, _bounded(q)), q) / (4 * width)
     return Band(-_from_the_top(each), jnp.sqrt(_from_the_top(each)))
 
 
