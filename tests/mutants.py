@@ -296,6 +296,27 @@ MUTANTS = (
         "tests/test_meanfield.py::test_fixed_points_known_in_advance",
     ),
     Mutant(
+        "a skip connection adds the length of its branch without c²",
+        "jaxnn/blocks/residual.py",
+        "+ self.scale**2 * theory_of(self.inner).length(field, q)",
+        "+ theory_of(self.inner).length(field, q)",
+        "tests/test_theory.py::test_each_block_has_its_formulas[residual]",
+    ),
+    Mutant(
+        "the factor of a norm is not divided by the size of z",
+        "jaxnn/blocks/norm.py",
+        "theory_of(self.inner).factor(field, self._q_hat(q), c) / (q + self.eps)",
+        "theory_of(self.inner).factor(field, self._q_hat(q), c)",
+        "tests/test_theory.py::test_each_block_has_its_formulas[rms]",
+    ),
+    Mutant(
+        "two rows of a batch norm are independent",
+        "jaxnn/sphere.py",
+        "middle = -z1[:, None] / own**2",
+        "middle = 0 * z1[:, None]",
+        "tests/test_theory.py::test_moments_over_a_normalised_batch",
+    ),
+    Mutant(
         "the logarithm of a singular value has the wrong sign of the exponent",
         "jaxnn/spectrum.py",
         "jnp.log(s) + LN2 * e.astype(s.dtype)",
