@@ -18,6 +18,7 @@ from .layers import Layer, stack, unstack
 from .network import Network
 from .scores import Scores, evaluate
 from .spectrum import Spectrum, spectrum
+from .tailored import tailored_relu
 from .tasks import TASKS, Task, find_task
 from .training import State, each_epoch, epoch, start, step
 from .verdict import Verdict, verdict
@@ -72,6 +73,7 @@ __all__ = [
     "stack",
     "start",
     "step",
+    "tailored_relu",
     "trace",
     "unstack",
     "verdict",

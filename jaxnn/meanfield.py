@@ -7,12 +7,19 @@ Gaussian with mean square q[l], and with correlation c[l] between two inputs' z 
     c[l+1] = (σ_w² E[σ(z) σ(z̃)] + σ_b²) / q[l+1]    `correlation_map`, ibid.
     E‖Δz[l]‖² = σ_w² E[σ′(z)²] E‖Δz[l+1]‖²          `chi`, Schoenholz et al., arXiv:1611.01232
 
-Arguments: σ by name or an Activation, static under `jax.jit`; finite scalars σ_w, σ_b, q >= 0
-without unit, and c in [-1, 1], which may be traced. Results: scalars in JAX's default float.
-Raises: ValueError for an unknown name and, outside `jit`, for a number out of range; TypeError for
-anything but an activation or a real scalar.
+Between hidden layers may stand another block, `hidden=`, as in `jaxnn.Network`: a skip connection,
+a norm, one in another. Each kind has its formulas in its own file (`blocks`), in the same letters:
 
-Expectations and fixed points are computed in `quadrature.py`.
+    q[l+1], c[l+1] q[l+1], E‖Δz[l]‖² / E‖Δz[l+1]‖²      `length`, `covariance`, `factor` of a block
+
+Arguments: σ by name or an Activation, static under `jax.jit`; finite scalars σ_w, σ_b, q >= 0
+without unit, and c in [-1, 1], which may be traced; hidden, a block, Dense if none is given, and
+batch, the number of rows that a batch norm is over, None for many, are static. c is the correlation
+of two inputs, of any two rows for a batch norm. Results: scalars in JAX's default float.
+Raises: ValueError for an unknown name, for a block without what is asked for and, outside `jit`,
+for a number out of range; TypeError for anything but an activation, a block or a real scalar.
+
+Expectations and fixed points are computed in `quadrature.py`, those of a batch in `sphere.py`.
 """
 
 import inspect
@@ -28,6 +35,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .activations import Activation, find_activation
+from .blocks import DENSE, Block, Dense, Field, Residual, Theory, rows_meet, theory_of
 from .compiled import as_array
 from .quadrature import (
     Number,
@@ -35,7 +43,6 @@ from .quadrature import (
     attracting_fixed_point,
     eps,
     expectation,
-    expectation_of_two,
     root_of,
     solve,
     tiny,
@@ -44,8 +51,10 @@ from .quadrature import (
 P = ParamSpec("P")
 R = TypeVar("R")
 Name = str | Activation
+Ensemble = tuple[Name, Number, Number]
 
 NEAR = 1e-6  # a c* nearer to 1 than this counts as 1
+STATIC = ("activation", "width", "depth", "hidden", "batch")
 
 
 class Band(NamedTuple):
@@ -59,7 +68,13 @@ def _argument(name: str, value: Any) -> Any:
     """Check an argument and convert it to the type that the formulas use."""
     if name == "activation":
         return find_activation(value)
-    if name in ("depth", "width"):
+    if name == "hidden":
+        if value is not None and (isinstance(value, type) or not isinstance(value, Block)):
+            raise TypeError(f"hidden: expected a block such as jaxnn.Residual(), got {value!r}")
+        return DENSE if value is None else value
+    if name == "batch" and value is None:
+        return None
+    if name in ("depth", "width", "batch", "layers"):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
         return value
@@ -68,9 +83,9 @@ def _argument(name: str, value: Any) -> Any:
         raise TypeError(f"{name}: expected one real number, got {value!r}")
     if isinstance(number, jax.core.Tracer):
         return number.astype(jnp.result_type(float))
-    low, high = (-1.0, 1.0) if name == "c" else (0.0, math.inf)
+    low, high = (-1.0, 1.0) if name in ("c", "c0") else (0.0, math.inf)
     if not (low <= float(number) <= high and math.isfinite(float(number))):
-        wanted = "a correlation from -1 to 1" if name == "c" else "a finite number >= 0"
+        wanted = "a correlation from -1 to 1" if name in ("c", "c0") else "a finite number >= 0"
         raise ValueError(f"{name}: expected {wanted}, got {float(number):g}")
     return as_array(name, np.asarray(number, np.float64))
 
@@ -78,90 +93,202 @@ def _argument(name: str, value: Any) -> Any:
 def _formula(f: Callable[P, R]) -> Callable[P, R]:
     """Compile a formula; check its arguments and convert them to JAX's default float."""
     signature = inspect.signature(f)
-    static = [name for name in signature.parameters if name in ("activation", "width", "depth")]
+    static = [name for name in signature.parameters if name in STATIC]
     compiled = jax.jit(f, static_argnames=static)
 
     @wraps(f)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        arguments = signature.bind(*args, **kwargs).arguments
-        result: R = compiled(**{name: _argument(name, value) for name, value in arguments.items()})
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        arguments = {name: _argument(name, value) for name, value in bound.arguments.items()}
+        result: R = compiled(**arguments)
         return result
 
     return checked
 
 
+def _field(activation: Name, sigma_w: Number, sigma_b: Number, batch: int | None) -> Field:
+    return Field(find_activation(activation), sigma_w, sigma_b, batch)
+
+
+def _theory(hidden: Block | None) -> Theory:
+    return theory_of(DENSE if hidden is None else hidden)
+
+
+def _check_settling(hidden: Block | None) -> None:
+    """Raise for blocks between which q[l] comes to no fixed point."""
+    if isinstance(hidden, Residual) and hidden.scale:
+        raise ValueError(
+            f"hidden: with {hidden!r} z grows with depth, so there is no fixed point q*, and "
+            "nothing that depends on one; lengths and log_delta follow it layer by layer"
+        )
+
+
 @_formula
-def length_map(activation: Name, sigma_w: Number, sigma_b: Number, q: Number) -> Scalar:
-    """The mean square σ_w² E[σ(√q g)²] + σ_b² of the next layer's z, from this one's q.
+def length_map(
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number,
+    q: Number,
+    *,
+    hidden: Block | None = None,
+    batch: int | None = None,
+) -> Scalar:
+    """The mean square of the next layer's z, from this one's q: σ_w² E[σ(√q g)²] + σ_b² of Dense.
 
     Example:
         >>> round(float(length_map("relu", 2.0, 0.5, 3.0)), 4)  # 4 · 3/2 + 1/4
         6.25
+        >>> import jaxnn
+        >>> round(float(length_map("relu", 2.0, 0.5, 3.0, hidden=jaxnn.Residual())), 4)
+        9.25
     """
-    return sigma_w**2 * expectation(activation, q, lambda f, z, g: f.sigma(z) ** 2) + sigma_b**2
+    return _theory(hidden).length(_field(activation, sigma_w, sigma_b, batch), q)
 
 
 @_formula
-def chi(activation: Name, sigma_w: Number, q: Number) -> Scalar:
-    """χ = σ_w² E[σ′(√q g)²], the factor of a layer in ‖Δz‖²; its limit for q = 0.
+def chi(
+    activation: Name,
+    sigma_w: Number,
+    q: Number,
+    *,
+    sigma_b: Number = 0.0,
+    hidden: Block | None = None,
+    batch: int | None = None,
+    c: Number = 0.0,
+) -> Scalar:
+    """χ = E‖Δz[l]‖² / E‖Δz[l+1]‖², the factor of a layer: σ_w² E[σ′(√q g)²] of Dense.
+
+    σ_b matters behind a norm only, c, the correlation of the rows, to a batch norm: its limit for
+    q = 0, and inf for a batch norm of equal rows.
 
     Example:
         >>> q = fixed_point("sigmoid", 4.0, 0.0)
         >>> [round(float(chi("sigmoid", 4.0, v)), 2) for v in (0.0, q)]  # slopes 1/4, but not at q*
         [1.0, 0.4]
+        >>> import jaxnn
+        >>> round(float(chi("relu", 1.0, 1.0, hidden=jaxnn.Residual())), 4)  # 1 + 1/2
+        1.5
     """
-    return sigma_w**2 * expectation(activation, q, lambda f, z, g: f.prime(z) ** 2)
+    return _theory(hidden).factor(_field(activation, sigma_w, sigma_b, batch), q, c)
 
 
 @_formula
-def fixed_point(activation: Name, sigma_w: Number, sigma_b: Number) -> Scalar:
+def fixed_point(
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number,
+    *,
+    hidden: Block | None = None,
+    batch: int | None = None,
+) -> Scalar:
     """q* = length_map(q*), the fixed point that q[l] tends to from q = 1.
 
     Solved for, not iterated: q of tanh with σ_w = 1, σ_b = 0 falls like 1/(2l), and its limit 0 is
     returned. inf if q grows for ever, 0 if it dies out, and 1 if every q is a fixed point up to
     rounding (relu with σ_w² = 2, σ_b = 0).
 
+    Raises:
+        ValueError: also for a Residual, with which z grows with depth.
+
     Example:
         >>> [round(float(fixed_point("relu", sigma_w, 1.0)), 4) for sigma_w in (1.0, 1.5)]
         [2.0, inf]
     """
-    return attracting_fixed_point(lambda q: length_map(activation, sigma_w, sigma_b, q))
+    _check_settling(hidden)
+    return attracting_fixed_point(
+        lambda q: length_map(activation, sigma_w, sigma_b, q, hidden=hidden, batch=batch)
+    )
+
+
+@_formula
+def stationary_chi(
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number = 0.0,
+    *,
+    hidden: Block | None = None,
+    batch: int | None = None,
+) -> Scalar:
+    """The factor χ of a layer far from the ends, at q* and, of a batch norm, c*.
+
+    Dense: σ_w² E[σ′²] at q*. RMSNorm, LayerNorm: E[σ′²] / E[σ²] at q = 1, for every σ_w, if σ_b and
+    ε are 0. BatchNorm: λ_B of Yang et al. 2019, arXiv:1902.08129, for every σ_w and σ_b; E[σ′²] /
+    Var σ if batch is None. PostNorm: of its inner block, over the length that comes out, at q = 1.
+
+    Raises:
+        ValueError: also for a Residual, with which z grows with depth and no layer is like another.
+
+    Example:
+        >>> import jaxnn
+        >>> round(float(stationary_chi("relu", 1.0, hidden=jaxnn.BatchNorm())), 5)  # π/(π - 1)
+        1.46694
+    """
+    ensemble: Ensemble = (activation, sigma_w, sigma_b)
+    q = fixed_point(*ensemble, hidden=hidden, batch=batch)
+    c: Number = 0.0
+    if rows_meet(hidden):
+        c = correlation_fixed_point(*ensemble, hidden=hidden, batch=batch)
+    return chi(activation, sigma_w, _bounded(q), sigma_b=sigma_b, hidden=hidden, batch=batch, c=c)
 
 
 @_formula
 def correlation_map(
-    activation: Name, sigma_w: Number, sigma_b: Number, q: Number, c: Number
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number,
+    q: Number,
+    c: Number,
+    *,
+    hidden: Block | None = None,
+    batch: int | None = None,
 ) -> Scalar:
     """The correlation of two inputs in the next layer, (σ_w² E[σ(z) σ(z̃)] + σ_b²) / length_map(q).
 
-    In this layer both have mean square q, and correlation c; q = 0 gives the limit.
+    In this layer both have mean square q, and correlation c; q = 0 gives the limit. Of two rows of
+    one batch behind a batch norm, whatever c is.
 
     Example:
         >>> round(float(correlation_map("relu", 2**0.5, 0.0, 1.0, 0.0)), 4)  # 1/π
         0.3183
     """
-    activation, q = find_activation(activation), jnp.maximum(q, tiny() ** 0.5)
-    both = sigma_w**2 * expectation_of_two(activation.sigma, activation.kinks, q, c) + sigma_b**2
-    return both / length_map(activation, sigma_w, sigma_b, q)
+    block, field = _theory(hidden), _field(activation, sigma_w, sigma_b, batch)
+    q = jnp.maximum(q, tiny() ** 0.5)
+    return block.covariance(field, q, c) / block.length(field, q)
 
 
 @_formula
-def correlation_fixed_point(activation: Name, sigma_w: Number, sigma_b: Number) -> Scalar:
+def correlation_fixed_point(
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number,
+    *,
+    hidden: Block | None = None,
+    batch: int | None = None,
+) -> Scalar:
     """c* = correlation_map(c*) at q*, the stable fixed point in [0, 1].
 
-    1 if χ(q*) <= 1 (order) or 1 - c* < 1e-6, less in chaos; nan if q* is inf.
+    1 if χ(q*) <= 1 (order) or 1 - c* < 1e-6, less in chaos; nan if q* is inf. Of two rows of one
+    batch behind a batch norm in [-1, 1].
+
+    Raises:
+        ValueError: also for a Residual, with which z grows with depth.
 
     Example:
         >>> [round(float(correlation_fixed_point("tanh", s, 0.3)), 3) for s in (1.0, 2.5)]
         [1.0, 0.122]
     """
-    q = fixed_point(activation, sigma_w, sigma_b)
+    ensemble: Ensemble = (activation, sigma_w, sigma_b)
+    q = fixed_point(*ensemble, hidden=hidden, batch=batch)
     top = jnp.asarray(1 - max(NEAR, 1e4 * eps()), float)
 
     def excess(c: Scalar) -> Scalar:
-        return correlation_map(activation, sigma_w, sigma_b, q, c) - c
+        return correlation_map(*ensemble, q, c, hidden=hidden, batch=batch) - c
 
-    chaos = (chi(activation, sigma_w, q) > 1) & (excess(top) < 0)
+    if rows_meet(hidden):  # c[l+1] is then linear in c[l], and may be negative
+        return solve(excess, jnp.asarray(-1.0, float), jnp.ones((), float))
+    factor = chi(activation, sigma_w, q, sigma_b=sigma_b, hidden=hidden)
+    chaos = (factor > 1) & (excess(top) < 0)
     bottom = jnp.zeros((), float)
     inside = jnp.where(excess(bottom) > 8 * eps(), solve(excess, bottom, top), 0)
     return jnp.where(jnp.isinf(q), jnp.nan, jnp.where(chaos, inside, 1))
@@ -188,61 +315,113 @@ def xi_q(activation: Name, sigma_w: Number, sigma_b: Number) -> Scalar:
 
 
 @_formula
-def xi_c(activation: Name, sigma_w: Number, sigma_b: Number) -> Scalar:
+def xi_c(
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number,
+    *,
+    hidden: Block | None = None,
+    batch: int | None = None,
+) -> Scalar:
     """ξ_c, in layers: c[l] - c* ~ e^(-l/ξ_c), so ξ_c = -1/ln(σ_w² E[σ′(z) σ′(z̃)]) at q* and c*.
 
-    In order, where c* = 1, it is -1/ln χ. inf at criticality, nan if q* is inf.
+    In order, where c* = 1, it is -1/ln χ. inf at criticality, nan if q* is inf, and 0 for a batch
+    norm, behind which c is c* after one layer.
+
+    Raises:
+        ValueError: also for a Residual, with which z grows with depth.
 
     Example:
         >>> round(float(xi_c("relu", 1.0, 1.0)), 4)  # 1/ln 2
         1.4427
     """
-    f, q = find_activation(activation), fixed_point(activation, sigma_w, sigma_b)
-    c = correlation_fixed_point(activation, sigma_w, sigma_b)
-    chaos = sigma_w**2 * expectation_of_two(f.prime, f.kinks, q, c)
-    return _scale(jnp.where(c == 1, chi(activation, sigma_w, q), chaos))
+    ensemble: Ensemble = (activation, sigma_w, sigma_b)
+    q = fixed_point(*ensemble, hidden=hidden, batch=batch)
+    c = correlation_fixed_point(*ensemble, hidden=hidden, batch=batch)
+    slope = _theory(hidden).tangent(_field(*ensemble, batch), q, c)
+    order = chi(activation, sigma_w, q, sigma_b=sigma_b, hidden=hidden, batch=batch)
+    return _scale(jnp.where(c == 1, order, slope))
 
 
 @_formula
 def lengths(
-    activation: Name, sigma_w: Number, sigma_b: Number, q0: Number, depth: int
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number,
+    q0: Number,
+    depth: int,
+    *,
+    hidden: Block | None = None,
+    batch: int | None = None,
 ) -> Float[Array, " depth"]:
     """q[1] = σ_w² q0 + σ_b², q[2], …, q[depth]: the mean square of z in each hidden layer.
 
-    q0 is the mean square of the input's entries. 0 and inf beyond the range of the float.
+    q0 is the mean square of the input's entries; the first layer is Dense. 0 and inf beyond the
+    range of the float.
 
     Example:
         >>> lengths("relu", 1.0, 0.0, 1.0, 3).round(4).tolist()
         [1.0, 0.5, 0.25]
     """
+    return _along(hidden, _field(activation, sigma_w, sigma_b, batch), q0, 0.0, depth)[0]
 
-    def layer(q: Scalar, _: None) -> tuple[Scalar, Scalar]:
-        return length_map(activation, sigma_w, sigma_b, q), q
 
-    first = jnp.asarray(sigma_w**2 * q0 + sigma_b**2)
-    return lax.scan(layer, first, None, length=depth)[1]
+def _along(
+    hidden: Block | None, field: Field, q0: Number, c0: Number, depth: int
+) -> tuple[Float[Array, " depth"], Float[Array, " depth"]]:
+    """q[l] of the hidden layers, and c[l] of rows that meet; the first layer is Dense."""
+    block, shared = _theory(hidden), field.sigma_b**2
+
+    def layer(state: tuple[Scalar, Scalar], _: None) -> tuple[tuple[Scalar, Scalar], Any]:
+        q, c = state
+        above = block.length(field, q)
+        c_above = block.covariance(field, q, c) / above if rows_meet(block) else c
+        return (above, c_above), state
+
+    q = jnp.asarray(field.sigma_w**2 * q0 + shared, float)
+    c = jnp.asarray((field.sigma_w**2 * q0 * c0 + shared) / jnp.maximum(q, tiny()), float)
+    along: tuple[Array, Array] = lax.scan(layer, (q, c), None, length=depth)[1]
+    return along
 
 
 @_formula
 def log_delta(
-    activation: Name, sigma_w: Number, sigma_b: Number, q0: Number, depth: int
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number,
+    q0: Number,
+    depth: int,
+    *,
+    hidden: Block | None = None,
+    batch: int | None = None,
+    c0: Number = 0.0,
 ) -> Float[Array, " depth"]:
     """Predicted ln ‖Δz[l]‖ - ln ‖Δz[depth]‖ of the hidden layers l = 1 … depth, in nats.
 
-    ½ Σ ln χ(q[m]) over m = l … depth-1, along `lengths`. Shape (depth,); the last entry is 0.
+    ½ Σ ln χ(q[m]) over m = l … depth-1, along `lengths`. Shape (depth,); the last entry is 0. c0 is
+    the correlation of any two input rows, which a batch norm asks for.
 
     Example:
         >>> log_delta("relu", 1.0, 0.0, 1.0, 3).round(3).tolist()  # ½ ln ½ a layer
         [-0.693..., -0.347..., 0.0]
     """
-    q = lengths(activation, sigma_w, sigma_b, q0, depth)
-    factors = lax.map(lambda q: chi(activation, sigma_w, _bounded(q)), q)
+    field = _field(activation, sigma_w, sigma_b, batch)
+    q, c = _along(hidden, field, q0, c0, depth)
+    block = _theory(hidden)
+    factors = lax.map(lambda at: block.factor(field, _bounded(at[0]), at[1]), (q, c))
     return _from_the_top(0.5 * jnp.log(factors))
 
 
 @_formula
 def log_delta_band(
-    activation: Name, sigma_w: Number, sigma_b: Number, q0: Number, width: int, depth: int
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number,
+    q0: Number,
+    width: int,
+    depth: int,
+    *,
+    hidden: Block | None = None,
 ) -> Band:
     """The bias and the standard deviation of `log_delta` at finite width n; (depth,) each.
 
@@ -251,11 +430,19 @@ def log_delta_band(
     weights and relu or linear units, a lower bound for units that saturate. Source: Hanin & Nica
     2018, arXiv:1812.05994.
 
+    Raises:
+        ValueError: also for every block but Dense: its band is not known. With a skip connection
+            z[l] resembles z[l+1], and so do their slopes.
+
     Example:
         >>> band = log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51)
         >>> round(float(band.bias[0]), 4), round(float(band.sd[0]), 4)  # -50 · 5/400 and its root
         (-0.625, 0.7906)
     """
+    if not isinstance(hidden, Dense):
+        raise ValueError(
+            f"hidden: the band of finite width is known for jaxnn.Dense() alone, got {hidden!r}"
+        )
     q = lengths(activation, sigma_w, sigma_b, q0, depth)
     each = lax.map(lambda q: _spread(activation, _bounded(q)), q) / (4 * width)
     return Band(-_from_the_top(each), jnp.sqrt(_from_the_top(each)))
@@ -292,19 +479,30 @@ def _from_the_top(each: Float[Array, " depth"]) -> Float[Array, " depth"]:
     return jnp.append(jnp.cumsum(each[:-1][::-1])[::-1], 0.0)
 
 
-def critical_sigma_w(activation: Name, sigma_b: Number) -> Scalar:
+def critical_sigma_w(
+    activation: Name, sigma_b: Number, *, hidden: Block | None = None, batch: int | None = None
+) -> Scalar:
     """The σ_w with χ(q*) = 1 at q* of `fixed_point`: gradients neither vanish nor explode.
 
     σ_w = 1/√E[σ′(√q g)²] makes χ(q) = 1 at any q; q* is then the fixed point of length_map with
     that σ_w(q).
 
     Raises:
-        ValueError: no σ_w has a finite q*, as for relu with σ_b > 0. Under `jit` the result is nan.
+        ValueError: no σ_w has a finite q*, as for relu with σ_b > 0; under `jit` the result is nan.
+            Also for every block but Dense, with the reason.
 
     Example:
         >>> [round(float(critical_sigma_w("tanh", sigma_b)), 3) for sigma_b in (0.0, 0.05**0.5)]
         [1.0, 1.327]
     """
+    _argument("batch", batch)
+    if not isinstance(_argument("hidden", hidden), Dense):
+        _check_settling(hidden)
+        raise ValueError(
+            f"hidden: there is no critical sigma_w with {hidden!r}, for a norm takes sigma_w out: "
+            "without biases and eps chi is on the same side of 1 for every sigma_w; see "
+            "stationary_chi"
+        )
     activation, sigma_w = find_activation(activation), _critical(activation, sigma_b)
     if not isinstance(sigma_w, jax.core.Tracer) and math.isnan(float(sigma_w)):
         raise ValueError(
@@ -327,3 +525,47 @@ def _critical(activation: Name, sigma_b: Number) -> Scalar:
     q = fixed_point(activation, sigma_w, sigma_b)  # the q found may be one that q[l] leaves
     reached = jnp.abs(chi(activation, sigma_w, q) - 1) < eps() ** 0.4
     return jnp.where(jnp.isfinite(q) & reached, sigma_w, jnp.nan)
+
+
+def tailored_slope(layers: int, eta: Number = 0.9) -> float:
+    """The slope s of the leaky relu that takes two inputs from c = 0 to c = η in so many layers.
+
+    σ(z) = g (max(z, 0) + s min(z, 0)), g² = 2/(1 + s²), with σ_w = 1 and σ_b = 0 keeps every q, has
+    χ = 1, and maps c to C(c) = c + k/π (√(1-c²) - c arccos c), k = (1-s)²/(1+s²). s solves
+    C(…C(0)) = η, C applied `layers` times. Source: Zhang, Botev & Martens 2022, arXiv:2203.08120.
+
+    Args:
+        layers: the number of activations of the network, >= 1.
+        eta: η, 0 < η < 1; 0.9 is the authors' choice.
+
+    Raises:
+        ValueError: an argument out of range, or no such slope, as relu itself (s = 0) ends below η:
+            for η = 0.9 in fewer than 13 layers.
+
+    Example:
+        >>> round(tailored_slope(100), 5)
+        0.57044
+    """
+    layers, eta = _argument("layers", layers), float(_argument("eta", eta))
+    if not 0 < eta < 1:
+        raise ValueError(f"eta: expected a correlation between 0 and 1, got {eta:g}")
+    most, enough = _tailored_end(1.0, layers), layers
+    if most < eta:
+        while _tailored_end(1.0, enough) < eta:
+            enough += 1
+        raise ValueError(
+            f"layers: {layers} activations take a correlation from 0 to {most:.4f} at most, as "
+            f"relu does, not to eta = {eta:g}; use {enough} layers or more, or a smaller eta"
+        )
+    low, high = 0.0, 1.0
+    while low < (k := (low + high) / 2) < high:
+        low, high = (k, high) if _tailored_end(k, layers) < eta else (low, k)
+    return (1 - high) / (1 + math.sqrt(high * (2 - high)))
+
+
+def _tailored_end(k: float, layers: int) -> float:
+    """C(…C(0)) of `tailored_slope`."""
+    c = 0.0
+    for _ in range(layers):
+        c = min(c + k / math.pi * (math.sqrt(1 - c * c) - c * math.acos(c)), 1.0)
+    return c

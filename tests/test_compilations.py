@@ -9,7 +9,7 @@ import pytest
 from jax import monitoring
 
 import jaxnn
-from jaxnn import flow, meanfield
+from jaxnn import flow, meanfield, sphere
 
 COMPILED = "/jax/core/compile/backend_compile_duration"  # one event a program
 MOST = 3
@@ -74,6 +74,7 @@ CASES = {
     "stack": lambda made: jaxnn.stack(made["layers"]),
     "start": lambda made: jaxnn.start(NET, SGD, made["layers"], made["key"]),
     "step": lambda made: jaxnn.step(NET, SGD, made["state"], XS, YS),
+    "tailored_relu": lambda made: jaxnn.tailored_relu(20),
     "trace": lambda made: jaxnn.trace(NET, made["layers"], XS[0]),
     "unstack": lambda made: jaxnn.unstack(made["run"]),
     "verdict": lambda made: jaxnn.verdict(made["flow"]),
@@ -89,6 +90,10 @@ CASES = {
     "meanfield.log_delta": lambda made: meanfield.log_delta("relu", 1.5, 0.1, 0.5, 3),
     "meanfield.log_delta_band": lambda made: meanfield.log_delta_band("relu", 1.5, 0.1, 1, 8, 3),
     "meanfield.slope_band": lambda made: meanfield.slope_band("relu", 0.5, 8, 3),
+    "meanfield.stationary_chi": lambda made: meanfield.stationary_chi(
+        "relu", 1.0, hidden=jaxnn.BatchNorm(), batch=8
+    ),
+    "meanfield.tailored_slope": lambda made: meanfield.tailored_slope(20),
     "meanfield.xi_c": lambda made: meanfield.xi_c("relu", 1.5, 0.1),
     "meanfield.xi_q": lambda made: meanfield.xi_q("relu", 1.5, 0.1),
 }
@@ -131,6 +136,7 @@ def programs():
 
     jax.clear_caches()
     flow._largest_slope.cache_clear()
+    sphere._moments.cache_clear()
     monitoring.register_event_duration_secs_listener(note)
     yield seconds
     monitoring.unregister_event_duration_listener(note)

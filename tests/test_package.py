@@ -54,10 +54,10 @@ def imported(path):
 def test_the_library_imports_little_and_downwards():
     norms = ("norm", "rms_norm", "layer_norm", "batch_norm", "post_norm")
     order = (
-        *("compiled", "loops", "activations", "tasks", "layers", "numbers"),
-        *(f"blocks.{kind}" for kind in ("block", "dense", "residual", *norms)),
+        *("compiled", "loops", "activations", "tasks", "layers", "numbers", "quadrature", "sphere"),
+        *(f"blocks.{kind}" for kind in ("block", "field", "dense", "residual", *norms)),
         *("blocks", "network", "checks", "initializers", "walk", "forward", "backprop", "flow"),
-        *("quadrature", "meanfield", "verdict", "spectrum", "scores", "divergence"),
+        *("meanfield", "tailored", "verdict", "spectrum", "scores", "divergence"),
         *("training", "fit"),
     )
     allowed = set(sys.stdlib_module_names) | {"jax", "jaxtyping", "numpy", "optax", "chex"}

@@ -3,6 +3,7 @@
 from .batch_norm import BatchNorm
 from .block import Block, Gradient, rows_meet
 from .dense import DENSE, Dense
+from .field import Field, Theory, theory_of
 from .layer_norm import LayerNorm
 from .post_norm import PostNorm
 from .residual import Residual
@@ -13,10 +14,13 @@ __all__ = [
     "BatchNorm",
     "Block",
     "Dense",
+    "Field",
     "Gradient",
     "LayerNorm",
     "PostNorm",
     "RMSNorm",
     "Residual",
+    "Theory",
     "rows_meet",
+    "theory_of",
 ]

@@ -4,6 +4,15 @@
     Δz = (Δẑ - mean_rows Δẑ - ẑ mean_rows(Δẑ ∘ ẑ)) / s
 
 Where rows meet they share one exponent, the largest of theirs.
+
+In the limit of infinite width, of rows with mean square q and correlation c, f = Dense and ε = 0:
+ẑ is uniform on a sphere (`sphere.py`), independent standard Gaussians for B = ∞, and
+
+    q′ = σ_w² E[σ(ẑ₁)²] + σ_b²      E z′ z̃′ = σ_w² E[σ(ẑ₁) σ(ẑ₂)] + σ_b²
+    E‖Δz‖² = σ_w² κ / ((B-3) q (1-c)) E‖Δz′‖²      κ / (B-3) = E[σ′(g)²] for B = ∞
+
+for Δz′ whose sum over the rows is 0, as the sum of every Δz below a batch norm is. Between its own
+q′ and c′ the factor is λ_B of Yang et al. 2019, arXiv:1902.08129.
 """
 
 from dataclasses import dataclass
@@ -12,6 +21,10 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from ..numbers import Rows, alignment, exponent_of, power_of_two, rounded, with_exponents
+from ..quadrature import Number, Scalar
+from ..sphere import LEAST, Moments, moments
+from .dense import Dense
+from .field import Field
 from .norm import Norm, Normed, inverse_root, unscaled
 
 
@@ -63,3 +76,37 @@ class BatchNorm(Norm):
         along = jnp.mean(d * z_hat, axis=0, keepdims=True)
         m = (d - jnp.mean(d, axis=0, keepdims=True) - z_hat * along) * normed.inverse
         return unscaled(Rows(m, e), normed.e)
+
+    def length(self, field: Field, q: Number) -> Scalar:
+        """Return q′ = σ_w² E[σ(ẑ₁)²] + σ_b²."""
+        return jnp.asarray(field.sigma_w**2 * self._moments(field).square + field.sigma_b**2)
+
+    def covariance(self, field: Field, q: Number, c: Number) -> Scalar:
+        """Return E z′ z̃′ = σ_w² E[σ(ẑ₁) σ(ẑ₂)] + σ_b²."""
+        return jnp.asarray(field.sigma_w**2 * self._moments(field).product + field.sigma_b**2)
+
+    def factor(self, field: Field, q: Number, c: Number) -> Scalar:
+        """Return E‖Δz‖² / E‖Δz′‖² = σ_w² κ / ((B-3) q (1-c))."""
+        return jnp.asarray(field.sigma_w**2 * self._moments(field).kappa / (q * (1 - c)))
+
+    def tangent(self, field: Field, q: Number, c: Number) -> Scalar:
+        """Return 0: the correlation of ẑ is the same for every c."""
+        return jnp.zeros((), float)
+
+    def carry(self, field: Field, q: Number) -> float:
+        """Return 0: of z the random θ leaves nothing."""
+        return 0.0
+
+    def _moments(self, field: Field) -> Moments:
+        """Return the moments of σ over ẑ; raise where the formulas do not hold."""
+        if self.eps or not isinstance(self.inner, Dense):
+            raise ValueError(
+                "hidden: the theory of a batch norm is that of jaxnn.BatchNorm() with eps = 0 and "
+                f"a Dense layer in it, got {self!r}"
+            )
+        if field.batch is not None and field.batch < LEAST:
+            raise ValueError(
+                f"batch: expected at least {LEAST} rows, or None for many, got {field.batch}; of "
+                "fewer the mean of 1/s² is infinite"
+            )
+        return moments(field.activation, field.batch)

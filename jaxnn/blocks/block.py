@@ -28,7 +28,8 @@ class Gradient(NamedTuple):
 class Block(Protocol):
     """A kind of block; one of your own is a class with these methods, frozen and hashable.
 
-    A block whose rows meet, such as a batch norm, also has `rows_meet = True`. In all methods sigma
+    A block whose rows meet, such as a batch norm, also has `rows_meet = True`; one with a theory of
+    infinite width, for `jaxnn.meanfield`, the methods of `field.py`. In all methods sigma
     is the activation, layer has the θ (n_in, n_out) and b (n_out,) of one layer, and z are the rows
     that go into it, (B, n_in).
     """

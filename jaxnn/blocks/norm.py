@@ -4,6 +4,10 @@
 
 A norm divides by a size. So z is renormalised first, and its exponent divides the way back: neither
 its square nor the quotient leaves the range of a float that its numbers are in.
+
+In the limit of infinite width N(z) = z / √(q + ε) for a norm over units, whose mean is 0, and what
+its way back projects out is one direction of many: so f has q / (q + ε), and E‖Δz‖² is divided by
+q + ε.
 """
 
 from dataclasses import dataclass
@@ -15,8 +19,10 @@ from jaxtyping import Array, Float, Int
 from ..activations import Activation
 from ..layers import Layer
 from ..numbers import Rows, exponent_of, power_of_two, renormalised, with_exponents
+from ..quadrature import Number, Scalar
 from .block import Block, Gradient
 from .dense import DENSE
+from .field import Field, theory_of
 
 
 class Normed(NamedTuple):
@@ -97,3 +103,27 @@ class Norm:
     def argument_of_inner(self, z: Rows) -> Rows:
         """Return N(z) as rows."""
         return Rows(self.normalise(z).z_hat)
+
+    def length(self, field: Field, q: Number) -> Scalar:
+        """Return q′ of f."""
+        return theory_of(self.inner).length(field, self._q_hat(q))
+
+    def covariance(self, field: Field, q: Number, c: Number) -> Scalar:
+        """Return E z′ z̃′ of f."""
+        return theory_of(self.inner).covariance(field, self._q_hat(q), c)
+
+    def factor(self, field: Field, q: Number, c: Number) -> Scalar:
+        """Return E‖Δz‖² / E‖Δz′‖², that of f over q + ε."""
+        return theory_of(self.inner).factor(field, self._q_hat(q), c) / (q + self.eps)
+
+    def tangent(self, field: Field, q: Number, c: Number) -> Scalar:
+        """Return d E z′ z̃′ / d E z z̃, that of f over q + ε."""
+        return theory_of(self.inner).tangent(field, self._q_hat(q), c) / (q + self.eps)
+
+    def carry(self, field: Field, q: Number) -> Scalar | float:
+        """Return m of f over √(q + ε)."""
+        return theory_of(self.inner).carry(field, self._q_hat(q)) / jnp.sqrt(q + self.eps)
+
+    def _q_hat(self, q: Number) -> Scalar:
+        """Return q / (q + ε), the mean square of N(z)."""
+        return jnp.asarray(1 / (1 + self.eps / q), float) if self.eps else jnp.ones((), float)

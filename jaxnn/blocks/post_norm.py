@@ -1,12 +1,19 @@
-"""A norm after a block: z′ = N(f(z)), back through N first."""
+"""A norm after a block: z′ = N(f(z)), back through N first.
+
+In the limit of infinite width q′ = 1, and E‖Δz‖² is that of f over its q′.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
 
+import jax.numpy as jnp
+
 from ..activations import Activation
 from ..layers import Layer
 from ..numbers import Rows
+from ..quadrature import Number, Scalar
 from .block import Block, Gradient
+from .field import Field, theory_of
 from .layer_norm import LayerNorm
 from .norm import Norm
 from .residual import Residual
@@ -56,3 +63,27 @@ class PostNorm:
     def argument(self, z: Rows) -> Rows:
         """Return what f takes σ of."""
         return self.inner.argument(z)
+
+    def length(self, field: Field, q: Number) -> Scalar:
+        """Return q′ = 1."""
+        return jnp.ones((), float)
+
+    def covariance(self, field: Field, q: Number, c: Number) -> Scalar:
+        """Return E z′ z̃′, that of f over its q′."""
+        inner = theory_of(self.inner)
+        return inner.covariance(field, q, c) / inner.length(field, q)
+
+    def factor(self, field: Field, q: Number, c: Number) -> Scalar:
+        """Return E‖Δz‖² / E‖Δz′‖², that of f over its q′."""
+        inner = theory_of(self.inner)
+        return inner.factor(field, q, c) / inner.length(field, q)
+
+    def tangent(self, field: Field, q: Number, c: Number) -> Scalar:
+        """Return d E z′ z̃′ / d E z z̃, that of f over its q′."""
+        inner = theory_of(self.inner)
+        return inner.tangent(field, q, c) / inner.length(field, q)
+
+    def carry(self, field: Field, q: Number) -> Scalar | float:
+        """Return m of f over the root of its q′."""
+        inner = theory_of(self.inner)
+        return inner.carry(field, q) / jnp.sqrt(inner.length(field, q))

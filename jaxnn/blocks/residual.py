@@ -1,6 +1,10 @@
 """A skip connection around a block: z′ = z + c f(z).
 
 Δ(θ, b) = Δ(θ, b) of f, from c Δz′          Δz = Δz′ + Δz of f, from c Δz′
+
+In the limit of infinite width f(z) = m z + what is independent of z, m = 0 of Dense, and so
+q′ = q (1 + 2 c m) + c² q′ of f; E‖Δz‖² = (1 + 2 c m + c² χ of f) E‖Δz′‖². With m = 0 this is Yang
+& Schoenholz 2017, arXiv:1712.08969.
 """
 
 import math
@@ -9,8 +13,10 @@ from dataclasses import dataclass
 from ..activations import Activation
 from ..layers import Layer
 from ..numbers import Rows, plus, scaled
+from ..quadrature import Number, Scalar
 from .block import Block, Gradient
 from .dense import DENSE
+from .field import Field, theory_of
 
 
 @dataclass(frozen=True)
@@ -53,3 +59,29 @@ class Residual:
     def argument(self, z: Rows) -> Rows:
         """Return what f takes σ of."""
         return self.inner.argument(z)
+
+    def length(self, field: Field, q: Number) -> Scalar:
+        """Return q′ = q (1 + 2 c m) + c² q′ of f."""
+        return q * self._kept(field, q) + self.scale**2 * theory_of(self.inner).length(field, q)
+
+    def covariance(self, field: Field, q: Number, c: Number) -> Scalar:
+        """Return E z′ z̃′, from E z z̃ = q c as the length is from q."""
+        inner = theory_of(self.inner).covariance(field, q, c)
+        return q * c * self._kept(field, q) + self.scale**2 * inner
+
+    def factor(self, field: Field, q: Number, c: Number) -> Scalar:
+        """Return E‖Δz‖² / E‖Δz′‖² = 1 + 2 c m + c² that of f."""
+        inner = theory_of(self.inner).factor(field, q, c)
+        return self._kept(field, q) + self.scale**2 * inner
+
+    def tangent(self, field: Field, q: Number, c: Number) -> Scalar:
+        """Return d E z′ z̃′ / d E z z̃ = 1 + 2 c m + c² that of f."""
+        inner = theory_of(self.inner).tangent(field, q, c)
+        return self._kept(field, q) + self.scale**2 * inner
+
+    def carry(self, field: Field, q: Number) -> Scalar | float:
+        """Return 1 + c m."""
+        return 1 + self.scale * theory_of(self.inner).carry(field, q)
+
+    def _kept(self, field: Field, q: Number) -> Scalar | float:
+        return 1 + 2 * self.scale * theory_of(self.inner).carry(field, q)

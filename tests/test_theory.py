@@ -1,0 +1,438 @@
+"""Infinite width of residual, normalised and tailored networks: blocks, and what is built on them.
+
+Against closed forms of erf and relu (Williams 1997; Cho & Saul 2009), recursions written out a
+second time, scipy's integrals and sampled networks.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.special import roots_jacobi
+
+import jaxnn
+from jaxnn import meanfield
+from jaxnn.blocks import Field, theory_of
+from jaxnn.sphere import moments
+
+W, B = 1.3, 0.4  # σ_w and σ_b
+
+
+# erf: E σσ̃, E σ′² and E σ′σ̃′, as a Dense layer has them
+
+
+def square(q, c=1.0):
+    return W**2 * 2 / math.pi * math.asin(2 * q * c / (1 + 2 * q)) + B**2
+
+
+def slopes(q, c=1.0):
+    return W**2 * 4 / math.pi / math.sqrt((1 + 2 * q) ** 2 - (2 * q * c) ** 2)
+
+
+def ridged(q):
+    return q / (q + 0.3)
+
+
+# Of each block: length of q, covariance of q and c, and factor at a correlation c of the signals
+BLOCKS = {
+    "dense": (jaxnn.Dense(), square, square, slopes),
+    "residual": (
+        jaxnn.Residual(scale=0.5),
+        lambda q: q + square(q) / 4,
+        lambda q, c: q * c + square(q, c) / 4,
+        lambda q, c: 1 + slopes(q, c) / 4,
+    ),
+    "rms": (
+        jaxnn.RMSNorm(eps=0.3),
+        lambda q: square(ridged(q)),
+        lambda q, c: square(ridged(q), c),
+        lambda q, c: slopes(ridged(q), c) / (q + 0.3),
+    ),
+    "layer": (
+        jaxnn.LayerNorm(),
+        lambda q: square(1),
+        lambda q, c: square(1, c),
+        lambda q, c: slopes(1, c) / q,
+    ),
+    "post": (
+        jaxnn.PostNorm(),
+        lambda q: 1,
+        lambda q, c: (q * c + square(q, c)) / (q + square(q)),
+        lambda q, c: (1 + slopes(q, c)) / (q + square(q)),
+    ),
+    # z + ½ (z - f(z)): the inner skip connection adds to the outer one
+    "residual of residual": (
+        jaxnn.Residual(jaxnn.Residual(scale=-1.0), scale=0.5),
+        lambda q: 2.25 * q + square(q) / 4,
+        lambda q, c: 2.25 * q * c + square(q, c) / 4,
+        lambda q, c: 2.25 + slopes(q, c) / 4,
+    ),
+    # z + ẑ + f(ẑ), ẑ = z / √q
+    "residual of a normed residual": (
+        jaxnn.Residual(jaxnn.RMSNorm(jaxnn.Residual())),
+        lambda q: q * (1 + q**-0.5) ** 2 + square(1),
+        lambda q, c: q * c * (1 + q**-0.5) ** 2 + square(1, c),
+        lambda q, c: (1 + q**-0.5) ** 2 + slopes(1, c) / q,
+    ),
+    # z + (z + f(z)) / r, r² the length of z + f(z)
+    "residual of a post norm": (
+        jaxnn.Residual(jaxnn.PostNorm()),
+        lambda q: q * (1 + 2 * (q + square(q)) ** -0.5) + 1,
+        lambda q, c: (
+            q * c * (1 + 2 * (q + square(q)) ** -0.5) + (q * c + square(q, c)) / (q + square(q))
+        ),
+        lambda q, c: 1 + 2 * (q + square(q)) ** -0.5 + (1 + slopes(q, c)) / (q + square(q)),
+    ),
+}
+
+
+@partial(jax.jit, static_argnums=0)
+def of_block(block, q, c):
+    """Length, correlation, factor, and tangent of q and c."""
+    return (
+        meanfield.length_map("erf", W, B, q, hidden=block),
+        meanfield.correlation_map("erf", W, B, q, c, hidden=block),
+        meanfield.chi("erf", W, q, sigma_b=B, hidden=block),
+        theory_of(block).tangent(Field(jaxnn.find_activation("erf"), W, B), q, c),
+    )
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_each_block_has_its_formulas(name):
+    block, length, covariance, factor = BLOCKS[name]
+    for q, c in [(0.6, 0.3), (7.0, -0.8)]:
+        exact = (length(q), covariance(q, c) / length(q), factor(q, 1.0), factor(q, c))
+        np.testing.assert_allclose(of_block(block, q, c), exact, rtol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["residual", "layer"])
+def test_layers_follow_one_another(name):
+    """Q of every layer and ½ ln of the factors between; the first layer is Dense."""
+    block, length, _, factor = BLOCKS[name]
+    q = [W**2 * 0.7 + B**2]
+    for _ in range(5):
+        q.append(length(q[-1]))
+    log_factors = [0.5 * math.log(factor(v, 1.0)) for v in q[:-1]]
+    sums = [sum(log_factors[m:]) for m in range(6)]
+    lengths = meanfield.lengths("erf", W, B, 0.7, 6, hidden=block)
+    np.testing.assert_allclose(lengths, q, rtol=1e-12)
+    measured = meanfield.log_delta("erf", W, B, 0.7, 6, hidden=block)
+    np.testing.assert_allclose(measured, sums, rtol=1e-10)
+
+
+# A batch norm
+
+
+def kernel(c):
+    """2 E σ(z) σ(z̃) of relu, at q = 1."""
+    return (math.sqrt(1 - c * c) + c * (math.pi - math.acos(c))) / math.pi
+
+
+def relu_of(rows):
+    """C* and λ_B of relu: Yang et al. 2019, Theorems 5 and 8."""
+    x = -1 / (rows - 1)
+    slope = 1 - math.acos(x) / math.pi
+    rate = (slope + rows - 1) / ((rows - 3) * (1 - kernel(x))) - 1 / (rows - 3)
+    return kernel(x), rate
+
+
+def by_jacobi(rows, f, slope):
+    """The moments by Gauss-Jacobi in z₁ and z₂, for functions without a kink."""
+    x, w = roots_jacobi(70, (rows - 4) / 2, (rows - 4) / 2)
+    y, v = roots_jacobi(70, (rows - 5) / 2, (rows - 5) / 2)
+    z = math.sqrt(rows - 1) * x[:, None]
+    spread = math.sqrt((rows - 2) / (rows - 1)) * np.sqrt(rows - z**2 * rows / (rows - 1))
+    other = -z / (rows - 1) + spread * y
+    weights = np.outer(w / w.sum(), v / v.sum())
+    kappa = (rows - 1 - z**2) * slope(z) ** 2 + (1 + z * other) * slope(z) * slope(other)
+    parts = f(z) ** 2 + 0 * other, f(z) * f(other), kappa / (rows - 3)
+    return [np.sum(weights * part) for part in parts]
+
+
+def by_quad(rows, f, slope, kinks):
+    """The moments by scipy's quad over both angles, cut where a kink is and where z₂ reaches it."""
+    own = math.sqrt(rows - 1)
+
+    def angle(x):
+        return math.acos(min(max(x, -1), 1))
+
+    def over(g, weight, cuts):
+        cuts = sorted({0.0, math.pi, *cuts})
+        return sum(
+            quad(lambda t: g(math.cos(t)) * math.sin(t) ** weight, a, b, epsabs=1e-12)[0]
+            for a, b in itertools.pairwise(cuts)
+        )
+
+    def inner(x, part):
+        z, middle = own * x, -x / own
+        spread = math.sqrt((rows - 2) / own**2 * max(rows - z**2 * rows / own**2, 1e-30))
+        cuts = [angle((k - middle) / spread) for k in kinks]
+        norm = over(lambda y: 1.0, rows - 4, [])
+        return over(lambda y: part(z, middle + spread * y), rows - 4, cuts) / norm
+
+    ends = [
+        (-k + sign * math.sqrt((rows - 2) * max(rows * (own**2 - k * k), 0))) / own**2
+        for k in kinks
+        for sign in (-1, 1)
+    ]
+    cuts = [angle(p / own) for p in (*kinks, *ends)]
+    parts = (
+        lambda z, y: f(z) ** 2,
+        lambda z, y: f(z) * f(y),
+        lambda z, y: (
+            ((rows - 1 - z * z) * slope(z) ** 2 + (1 + z * y) * slope(z) * slope(y)) / (rows - 3)
+        ),
+    )
+    norm = over(lambda x: 1.0, rows - 3, [])
+    return [over(lambda x, p=p: inner(x, p), rows - 3, cuts) / norm for p in parts]
+
+
+def test_moments_over_a_normalised_batch():
+    tanh = by_jacobi(16, np.tanh, lambda z: 1 / np.cosh(z) ** 2)
+    np.testing.assert_allclose(moments(jaxnn.find_activation("tanh"), 16), tanh, rtol=1e-11)
+    clipped = by_quad(5, lambda z: min(max(z, -1), 1), lambda z: float(abs(z) <= 1), (-1.0, 1.0))
+    measured = moments(jaxnn.find_activation("hard_tanh"), 5)
+    np.testing.assert_allclose(measured, clipped, rtol=1e-9)
+    for rows in (4, 128):
+        c, rate = relu_of(rows)
+        both, of_both, kappa = moments(jaxnn.find_activation("relu"), rows)
+        np.testing.assert_allclose((both, of_both), (0.5, c / 2), rtol=1e-12)
+        np.testing.assert_allclose(kappa / (both - of_both), rate, rtol=1e-12)
+
+
+def test_a_batch_norm_at_its_own_correlation():
+    """χ, c* and λ_B do not know σ_w, nor λ_B σ_b; between layers of another q and c the factor."""
+    batch = {"hidden": jaxnn.BatchNorm(), "batch": 16}
+    c, rate = relu_of(16)
+    assert (round(c, 5), round(rate, 5)) == (0.28568, 1.58995)
+    np.testing.assert_allclose(meanfield.stationary_chi("relu", W, B, **batch), rate, rtol=1e-12)
+    shared = (W**2 * c / 2 + B**2) / (W**2 / 2 + B**2)
+    for of in (
+        meanfield.correlation_map("relu", W, B, 2.0, 0.9, **batch),
+        meanfield.correlation_fixed_point("relu", W, B, **batch),
+    ):
+        np.testing.assert_allclose(of, shared, rtol=1e-11)
+    factor = rate * (1 - c) / 2 * W**2 / (2.0 * (1 - 0.9))
+    np.testing.assert_allclose(meanfield.chi("relu", W, 2.0, c=0.9, **batch), factor, rtol=1e-11)
+    assert meanfield.xi_c("relu", W, B, **batch) == 0
+
+
+def test_a_batch_norm_in_a_skip_connection():
+    """With u = q (1 - c) of rows, u grows by σ_w² (Eσ² - Eσσ̃), and χ = 1 + λ_B of that over u."""
+    c, rate = relu_of(16)
+    step = W**2 / 2 * (1 - c)
+    u = W**2 * 0.7 * (1 - 0.2)  # σ_b is common to rows
+    log_factors = [0.5 * math.log(1 + rate * step / (u + i * step)) for i in range(7)]
+    measured = meanfield.log_delta(
+        "relu", W, B, 0.7, 8, hidden=jaxnn.Residual(jaxnn.BatchNorm()), batch=16, c0=0.2
+    )
+    sums = [sum(log_factors[m:]) for m in range(8)]
+    np.testing.assert_allclose(measured, sums, rtol=1e-10)
+
+
+# Far from the ends
+
+
+def expected(f):
+    """E f(g), by Gauss-Legendre."""
+    x, w = np.polynomial.legendre.leggauss(200)
+    g = 10 * x
+    return 10 * np.sum(w * f(g) * np.exp(-g * g / 2)) / math.sqrt(2 * math.pi)
+
+
+TANH = (  # E σ² and E σ′²
+    expected(lambda g: np.tanh(g) ** 2),
+    expected(lambda g: np.cosh(g) ** -4.0),
+)
+STATIONARY = [  # σ, σ_w, σ_b, block, rows, and the factor
+    ("tanh", W, 0.0, jaxnn.RMSNorm(), None, TANH[1] / TANH[0]),
+    ("tanh", W, B, jaxnn.LayerNorm(), None, W**2 * TANH[1] / (W**2 * TANH[0] + B**2)),
+    ("tanh", W, B, jaxnn.BatchNorm(), None, TANH[1] / TANH[0]),
+    ("tanh", 1.0, 0.0, jaxnn.PostNorm(), None, (1 + TANH[1]) / (1 + TANH[0])),
+    ("relu", W, B, jaxnn.BatchNorm(), None, math.pi / (math.pi - 1)),
+    ("relu", W, 0.0, jaxnn.PostNorm(norm="layer"), None, 1.0),
+    ("identity", W, 0.0, jaxnn.BatchNorm(), 16, 14 / 13),
+    ("relu", 1.0, 1.0, jaxnn.Dense(), None, 0.5),
+    ("relu", W, 0.0, jaxnn.Residual(scale=0.0), None, 1.0),
+]
+
+
+@pytest.mark.parametrize(("name", "sigma_w", "sigma_b", "block", "batch", "factor"), STATIONARY)
+def test_the_factor_far_from_the_ends(name, sigma_w, sigma_b, block, batch, factor):
+    measured = meanfield.stationary_chi(name, sigma_w, sigma_b, hidden=block, batch=batch)
+    np.testing.assert_allclose(measured, factor, rtol=1e-10)
+
+
+def test_correlations_behind_a_norm():
+    """Of erf, c[l+1] = asin(2c/3) / asin(2/3), from which 0 is stable and 1 is not."""
+    norm = {"hidden": jaxnn.RMSNorm()}
+    np.testing.assert_allclose(meanfield.fixed_point("erf", W, B, **norm), square(1), rtol=1e-12)
+    slope = 2 / 3 / math.asin(2 / 3)
+    xi = meanfield.xi_c("erf", W, 0.0, **norm)
+    np.testing.assert_allclose(xi, -1 / math.log(slope), rtol=1e-10)
+
+
+# Tailored units
+
+
+def test_a_tailored_slope_takes_c_from_0_to_eta():
+    assert round(meanfield.tailored_slope(100, 0.9), 5) == 0.57044
+    sigma = jaxnn.tailored_relu(20, 0.8)
+    assert sigma == jaxnn.tailored_relu(20, 0.8) != jaxnn.tailored_relu(21, 0.8)
+    assert hash(sigma) == hash(jaxnn.tailored_relu(20, 0.8))
+
+    @jax.jit
+    def of_depth(c):
+        c = jax.lax.fori_loop(
+            0, 20, lambda _, c: meanfield.correlation_map(sigma, 1.0, 0.0, 1.0, c), c
+        )
+        return c, meanfield.length_map(sigma, 1.0, 0.0, 3.0), meanfield.chi(sigma, 1.0, 3.0)
+
+    np.testing.assert_allclose(of_depth(0.0), (0.8, 3.0, 1.0), rtol=1e-10)
+    z = jnp.asarray([-np.inf, -2.0, 0.0, 3.0, np.inf, np.nan], jnp.float32)
+    slope = meanfield.tailored_slope(20, 0.8)
+    gain = math.sqrt(2 / (1 + slope**2))
+    low = gain * slope
+    np.testing.assert_allclose(
+        sigma.sigma(z), [-np.inf, -2 * low, 0, 3 * gain, np.inf, np.nan], rtol=1e-6
+    )
+    np.testing.assert_allclose(sigma.prime(z), [low, low, gain, gain, gain, np.nan], rtol=1e-6)
+    assert sigma.sigma(z).dtype == sigma.prime(z).dtype == jnp.float32
+
+
+# Sampled networks
+
+
+def sampled(net, key, draws, rows, layers, sigma_w):
+    """Ln ‖Δz[1]‖ - ln ‖Δz[layers]‖ of drawn networks, from random rows and cotangents."""
+
+    def size(key):
+        keys, width = jax.random.split(key, 3), net.sizes[0]
+        params = jaxnn.init(net, keys[0], jaxnn.gaussian(sigma_w), stacked=True)
+        x, v = (jax.random.normal(k, (rows, width), jnp.float32) for k in keys[1:])
+        x *= jax.lax.rsqrt(jnp.mean(x**2))
+        log_delta = jaxnn.gradient_flow(net, params, x, cotangent=v).log_delta
+        return log_delta[0] - log_delta[layers - 1]
+
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        keys = jax.random.split(key, draws)
+        return np.asarray(jax.jit(lambda keys: jax.lax.map(size, keys))(keys))
+
+
+@pytest.mark.parametrize(("block", "rows"), [(jaxnn.Residual(), 1), (jaxnn.BatchNorm(), 16)])
+def test_drawn_networks(users_jax, key, block, rows):
+    """The mean over draws within 4 standard errors, and a bias of the order of layers / width.
+
+    The two layers below a cotangent whose rows do not sum to 0 are left out.
+    """
+    width, depth, draws = 128, 10, 24
+    net = jaxnn.Network((width,) * (depth + 2), "relu", "regression", hidden=block)
+    layers = depth if rows == 1 else depth - 2
+    sizes = sampled(net, key, draws, rows, layers, W)
+    theory = meanfield.log_delta("relu", W, 0.0, 1.0, depth, hidden=block, batch=rows)
+    predicted = float(theory[0] - theory[layers - 1])
+    error = np.std(sizes) / math.sqrt(draws)
+    assert abs(np.mean(sizes) - predicted) < 4 * error + layers / width < 0.15 * predicted
+
+
+# Refusals
+
+
+@dataclass(frozen=True)
+class Own:
+    """A block without a theory, but for its length."""
+
+    forward = backward = argument = jaxnn.Dense.forward
+
+    def length(self, field, q):
+        """Return q."""
+        return q
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=Own()),
+            ValueError,
+            r"Own\(\) has no theory of infinite width, for it lacks covariance, factor, tangent, ",
+        ),
+        (
+            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.Residual(Own())),
+            ValueError,
+            r"^hidden: Own\(\) has no theory",
+        ),
+        (
+            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.Residual),
+            TypeError,
+            "hidden: expected a block such as",
+        ),
+        (
+            lambda: meanfield.fixed_point("tanh", 1.0, 0.0, hidden=jaxnn.Residual()),
+            ValueError,
+            r"with Residual\(.*\) z grows with depth",
+        ),
+        (
+            lambda: meanfield.stationary_chi("tanh", 1.0, hidden=jaxnn.Residual()),
+            ValueError,
+            "z grows with depth",
+        ),
+        (
+            lambda: meanfield.xi_c("tanh", 1.0, 0.0, hidden=jaxnn.Residual()),
+            ValueError,
+            "z grows with depth",
+        ),
+        (
+            lambda: meanfield.critical_sigma_w("tanh", 0.0, hidden=jaxnn.Residual()),
+            ValueError,
+            "z grows with depth",
+        ),
+        (
+            lambda: meanfield.critical_sigma_w("tanh", 0.0, hidden=jaxnn.LayerNorm()),
+            ValueError,
+            "a norm takes sigma_w out",
+        ),
+        (
+            lambda: meanfield.log_delta_band("tanh", 1.0, 0.0, 1.0, 8, 3, hidden=jaxnn.Residual()),
+            ValueError,
+            r"band of finite width is known for jaxnn.Dense\(\) alone",
+        ),
+        (
+            lambda: meanfield.length_map("tanh", 1.0, 0.0, 1.0, hidden=jaxnn.BatchNorm(), batch=3),
+            ValueError,
+            "batch: expected at least 4 rows, or None for many, got 3",
+        ),
+        (
+            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.BatchNorm(eps=0.1)),
+            ValueError,
+            "that of jaxnn.BatchNorm.. with eps = 0",
+        ),
+        (
+            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.BatchNorm(jaxnn.Residual())),
+            ValueError,
+            "a Dense layer in it",
+        ),
+        (
+            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.BatchNorm(), batch=0),
+            ValueError,
+            "batch: expected an integer >= 1, got 0",
+        ),
+        (lambda: meanfield.chi("tanh", 1.0, 1.0, c=2.0), ValueError, "c: expected a correlation"),
+        (
+            lambda: jaxnn.tailored_relu(10),
+            ValueError,
+            "layers: 10 activations take a correlation from 0 to 0.8715 at most.*use 13 layers",
+        ),
+        (lambda: jaxnn.tailored_relu(10, 1.0), ValueError, "eta: expected a correlation between"),
+        (lambda: jaxnn.tailored_relu(0), ValueError, "layers: expected an integer >= 1, got 0"),
+    ],
+)
+def test_what_does_not_exist_is_said_in_a_sentence(unhooked, call, error, message):
+    with pytest.raises(error, match=message):
+        call()
