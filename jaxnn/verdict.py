@@ -42,7 +42,7 @@ class Remedy:
     decades: float
 
     def __str__(self) -> str:
-        return f"{self.decades:+.2g} decades a layer in theory with {self.change}."
+        return f"In theory {self.decades:+.2g} decades a layer: {self.change}."
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ def _predicted_rate(
 ) -> float:
     """Decades a layer by theory, towards the input."""
     log_delta = meanfield.log_delta(activation, sigma_w, sigma_b, 1.0, layers, hidden=hidden)
-    return float(log_delta[0]) / (layers - 1) / np.log(10)
+    return float(log_delta[0] / np.log(10)) / (layers - 1)
 
 
 def word_of(rate: float, layers: int) -> str:

@@ -21,7 +21,7 @@ def made(factors, biases=0.0, activation="tanh", top=-1.0):
         log_delta=log, log_delta_example=log[:, None], log_largest=log - np.log(2),
         log_theta=log, log_b=log, mean_square_z=same + 2.0, log_mean_square_z=same, mean_a=same,
         var_a=same + 0.5, mean_square_b=same + biases**2, saturated=same + 0.25, dead=same + 0.125,
-        gain=gain, lost=same > 0, activation=jaxnn.find_activation(activation),
+        gain=gain, lost=same > 0, net=jaxnn.Network((3, 3, 1), activation, "binary"),
     )  # fmt: skip
 
 
@@ -211,7 +211,7 @@ def test_remedies_are_those_of_theory_best_first(rng):
     q = 2 * w + w * np.arange(29)
     assert pre_norm.decades == pytest.approx(np.mean(0.5 * np.log10(1 + w / q)), rel=1e-5)
     assert str(v).splitlines()[1:] == [str(remedy) for remedy in v.remedies]
-    assert judged(rng, "relu", 2**0.5, 0.0).remedies == ()
+    assert jaxnn.verdict(made([-0.001] * 9)).remedies == ()
 
 
 def test_other_blocks_have_no_effective_sigma_w(rng):

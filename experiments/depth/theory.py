@@ -87,9 +87,9 @@ def _mean_field(
     batch: int | None,
     banded: bool,
 ) -> _Theory:
-    of, kind = (activation, sigma_w, sigma_b, q0), {"hidden": hidden, "batch": batch}
-    log_delta = jaxnn.meanfield.log_delta(*of, depth, **kind)
-    q = jaxnn.meanfield.lengths(*of, depth, **kind)
+    of = (activation, sigma_w, sigma_b, q0)
+    log_delta = jaxnn.meanfield.log_delta(*of, depth, hidden=hidden, batch=batch)
+    q = jaxnn.meanfield.lengths(*of, depth, hidden=hidden, batch=batch)
     if not banded:
         return _Theory(q, log_delta, jnp.zeros(depth), jnp.zeros(depth))
     band = jaxnn.meanfield.log_delta_band(*of, width, depth, hidden=hidden)
