@@ -59,7 +59,7 @@ def _of_case(case: pl.DataFrame, q1: float) -> tuple["_Theory", bool]:
     q0 = max(q1 - sigma_b**2, 0) / of**2
     block = kind_of(hidden).of(depth)
     # Orthogonal weights lack the spread of independent entries.
-    banded = weights != "orthogonal" and hidden.partition(",")[0] in ("dense", "residual")
+    banded = hidden == "dense" and weights != "orthogonal"
     rows = int(batch) if rows_meet(block) else None
     with jax.enable_x64(True):  # q may grow or shrink beyond the range of float32
         theory: _Theory = _mean_field(
