@@ -159,8 +159,8 @@ def chi(
 ) -> Scalar:
     """χ = E‖Δz[l]‖² / E‖Δz[l+1]‖², the factor of a layer: σ_w² E[σ′(√q g)²] of Dense.
 
-    σ_b matters behind a norm only, c, the correlation of the rows, to a batch norm: its limit for
-    q = 0, and inf for a batch norm of equal rows.
+    q = 0 gives the limit. σ_b matters to a `PostNorm` only, which divides by the length of z, and c,
+    the correlation of the rows, to a `BatchNorm` only: of equal rows χ is inf.
 
     Example:
         >>> q = fixed_point("sigmoid", 4.0, 0.0)

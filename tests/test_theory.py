@@ -66,12 +66,12 @@ BLOCKS = {
         lambda q, c: (q * c + square(q, c)) / (q + square(q)),
         lambda q, c: (1 + slopes(q, c)) / (q + square(q)),
     ),
-    # z + ½ (z - f(z)): the inner skip connection adds to the outer one
-    "residual of residual": (
-        jaxnn.Residual(jaxnn.Residual(scale=-1.0), scale=0.5),
-        lambda q: 2.25 * q + square(q) / 4,
-        lambda q, c: 2.25 * q * c + square(q, c) / 4,
-        lambda q, c: 2.25 + slopes(q, c) / 4,
+    # z + ½ (z - ½ (z + 2 f(z))): an inner skip connection adds to the outer one
+    "residual of residuals": (
+        jaxnn.Residual(jaxnn.Residual(jaxnn.Residual(scale=2.0), scale=-0.5), scale=0.5),
+        lambda q: 1.5625 * q + square(q) / 4,
+        lambda q, c: 1.5625 * q * c + square(q, c) / 4,
+        lambda q, c: 1.5625 + slopes(q, c) / 4,
     ),
     # z + ẑ + f(ẑ), ẑ = z / √q
     "residual of a normed residual": (
