@@ -159,7 +159,7 @@ def chi(
 ) -> Scalar:
     """χ = E‖Δz[l]‖² / E‖Δz[l+1]‖², the factor of a layer: σ_w² E[σ′(√q g)²] of Dense.
 
-    q = 0 gives the limit. σ_b matters to a `PostNorm` only, which divides by the length of z, and c,
+    q = 0 gives the limit. σ_b matters to a `PostNorm` only, which divides by the length of z; c,
     the correlation of the rows, to a `BatchNorm` only: of equal rows χ is inf.
 
     Example:
