@@ -57,6 +57,7 @@ def test_it_measures_the_gradient_of_the_mean_loss(rng, activation):
         (flow.mean_square_z, [np.mean(np.square(z)) for z in trace.z]),
         (flow.mean_a, [np.mean(a) for a in trace.a[1:]]),
         (flow.var_a, [np.var(a) for a in trace.a[1:]]),
+        (flow.mean_square_b, [np.mean(np.square(b)) for _, b in params]),
     ):
         # Of numbers of order 1: a variance of 1e-9 has no more digits than they.
         np.testing.assert_allclose(measured, value, rtol=1e-12, atol=1e-15)
