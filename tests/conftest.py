@@ -25,6 +25,7 @@ import jaxtyping
 import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+from problems import as_users_have_jax
 
 # Linux allows a process 65,530 memory mappings, and a compiled program takes several.
 MOST_MAPPINGS = 20_000
@@ -43,12 +44,8 @@ def strict_jax():
 
 @pytest.fixture
 def users_jax(strict_jax):
-    """JAX as a user has it: float32, promotion allowed."""
-    with (
-        jax.enable_x64(False),
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-    ):
+    """For a test; a fixture of a file that compiles takes the context itself."""
+    with as_users_have_jax():
         yield
 
 

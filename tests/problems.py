@@ -4,6 +4,7 @@ A program is compiled for a network's static part and the shapes: tests that dra
 here, and measure with the functions here, share it.
 """
 
+from contextlib import contextmanager
 from itertools import groupby
 
 import jax
@@ -26,6 +27,17 @@ each_activation = pytest.mark.parametrize(
 )
 
 gradient_flow = jax.jit(jaxnn.gradient_flow, static_argnames="memory")
+
+
+@contextmanager
+def as_users_have_jax():
+    """JAX in float32, promotion allowed; a program is compiled anew where one of these differs."""
+    with (
+        jax.enable_x64(False),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        yield
 
 
 def optimised(f, **options):

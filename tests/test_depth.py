@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import polars as pl
 import pytest
+from problems import as_users_have_jax
 
 import jaxnn
 from experiments.__main__ import main
@@ -31,10 +32,14 @@ SMALL = [
 ]
 
 
+# What else is measured with these shares the programs of that run.
+AS_SMALL = {"width": (8,), "batch": (16,), "seeds": 2}
+
+
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory):
     out = tmp_path_factory.mktemp("sweep") / "run"
-    with jax.enable_x64(False):
+    with as_users_have_jax():
         assert main([*SMALL, "--out", str(out)]) == 0
     return out
 
@@ -125,15 +130,15 @@ class Compilations:
 def test_few_programs_serve_all_depths_seeds_and_initialisations():
     """As XLA counts them: a measuring program for each activation and room, a room for many depths.
 
-    What draws the weights is counted apart: one for each kind of weights and room.
+    What draws the weights is counted apart: one for each kind of weights and room. The tests below
+    measure with the same programs.
     """
     for compiled in (networks.drawing, networks.measuring):  # nothing compiled by other tests
         compiled.cache_clear()
     compilations = Compilations()
     jax.monitoring.register_event_duration_secs_listener(compilations)
     try:
-        of = {"activations": ("tanh", "relu"), "width": (7,), "batch": (3,), "seeds": 2}
-        rows = measured(depths=(1, 2, 3, 8, 33, 64), **of)
+        rows = measured(depths=(1, 2, 3, 8, 33, 64), activations=("sigmoid", "relu"), **AS_SMALL)
     finally:
         jax.monitoring.unregister_event_duration_listener(compilations)
     assert rows.group_by("activation", "weights", "depth", "seed").len().height == 2 * 2 * 6 * 2
@@ -164,8 +169,7 @@ def test_room_for_a_depth_does_not_change_what_is_measured():
 
 def test_a_kept_draw_is_what_a_cell_would_draw_itself():
     """To the bit, whichever cell came before: one of another depth, other seeds or biases."""
-    of = {"depths": (2, 9), "activations": ("tanh",), "weights": ("he_normal",), "seeds": 2,
-          "width": (8,), "batch": (16,)}  # fmt: skip
+    of = {"depths": (2, 9), "activations": ("relu",), "weights": ("he_normal",), **AS_SMALL}
     plans = (planned(**of), planned(**of, seed=1), planned(**of, sigma_b=("0.1",)))
     datasets, all_cells = plans[0].datasets, [cell for plan in plans for cell in plan.cells]
     alone = [cells.Sweep(datasets).measure(cell) for cell in all_cells]
@@ -179,10 +183,8 @@ def test_a_kept_draw_is_what_a_cell_would_draw_itself():
 
 def test_a_kept_draw_is_not_that_of_another_table():
     """Tables of one shape: the draw of the first does not serve the second."""
-    of = {"depths": (2,), "activations": ("tanh",), "weights": ("he_normal",), "seeds": 1,
-          "width": (8,), "batch": (16,), "data": ("iris",)}  # fmt: skip
-    plan = planned(**of)
-    cell, dataset = plan.cells[0], plan.datasets["iris"]
+    plan = planned(depths=(2,), activations=("relu",), weights=("he_normal",), **AS_SMALL)
+    cell, dataset = plan.cells[0], plan.datasets["breast_cancer"]
     other = dataclasses.replace(dataset, x=dataset.x[::-1], y=dataset.y[::-1])
     draws = networks.Draws()
     first = networks.flows(draws, dataset, cell.networks)["log_delta"]
@@ -412,19 +414,17 @@ def test_the_axes_of_the_grid_are_measured_and_said():
 
 def test_underflow_dead_units_and_overflow_are_told_apart():
     rows = measured(
-        depths=(90,), activations=("sigmoid",), weights=("glorot_uniform",), width=(16,), seeds=1
+        depths=(65,), activations=("sigmoid",), weights=("glorot_uniform",), **AS_SMALL
     )  # fmt: skip
     states = rows["delta_z"].to_list()
     assert states[0] == "underflow"
     assert states[-1] == "number"
-    rows = measured(depths=(5,), activations=("relu",), weights=("zeros",), width=(4,), seeds=1)
-    assert rows["delta_z"].to_list() == ["zero"] * 5 + ["number"]
-    rows = measured(
-        depths=(40,), activations=("identity",), weights=("ones",), width=(64,), seeds=1
-    )  # fmt: skip
+    rows = measured(depths=(5,), activations=("relu",), weights=("zeros",), **AS_SMALL)
+    assert rows["delta_z"].to_list() == 2 * (["zero"] * 5 + ["number"])
+    rows = measured(depths=(65,), activations=("relu",), weights=("ones",), **AS_SMALL)
     assert rows["delta_z"][0] == "overflow"
     unknown = rows.with_columns(log10_delta_z=pl.lit(float("nan")), label=pl.lit("nan"))
-    assert "identity, nan<" in picture_of(pl.concat([rows, unknown]), NO_THEORY)
+    assert "relu, nan<" in picture_of(pl.concat([rows, unknown]), NO_THEORY)
 
 
 def picture_of(rows, predicted):

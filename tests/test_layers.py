@@ -50,14 +50,16 @@ def test_a_drawn_run_has_the_numbers_of_a_stored_one(key, weights, dtype):
     def forms(key):
         draw = partial(jaxnn.init, net, key, weights, 0.3, dtype)
         drawn = draw(stored=False)
-        return drawn, jaxnn.stack(drawn), jaxnn.unstack(drawn), draw(stacked=True), draw()
+        return drawn, jaxnn.stack(drawn), draw(stacked=True)
 
-    drawn, stack, single, stored, stored_single = forms(key)
+    drawn, stack, stored = forms(key)
     assert [isinstance(layer, Drawn) for layer in drawn] == [False, True, False, True, False]
     assert [(run.first, run.k) for run in (drawn[1], drawn[3])] == [(1, 2), (4, 1)]
     assert not any(leaf.dtype == dtype for leaf in jax.tree.leaves((drawn[1], drawn[3])))
     chex.assert_trees_all_equal(stack, stored)
-    chex.assert_trees_all_equal(single, stored_single)
+    single = zip(jaxnn.unstack(drawn), jaxnn.unstack(stored), strict=True)
+    for ours, theirs in single:
+        chex.assert_trees_all_close(ours, theirs, rtol=4 * float(jnp.finfo(dtype).eps))
     chex.assert_trees_all_equal_dtypes(stack, stored)
 
 
@@ -101,9 +103,8 @@ def test_a_drawn_run_outside_jit(key, rng):
     np.testing.assert_allclose(jaxnn.loss(net, drawn, xs[0], ys[0]), expected, rtol=1e-13)
 
 
-@pytest.mark.parametrize("weights", ["he_normal", jaxnn.gaussian])
-def test_drawing_again_compiles_nothing_again(key, weights):
-    """Names and `gaussian(1.5)` are the same initialiser each time, so the program is the same."""
+def test_drawing_again_compiles_nothing_again(key):
+    """`gaussian(1.5)` is the same initialiser each time, as a name is; so the program is one."""
     net = jaxnn.Network((5, *[8] * 4, 3), "tanh", "binary")
     chex.clear_trace_counter()
 
@@ -114,8 +115,7 @@ def test_drawing_again_compiles_nothing_again(key, weights):
 
     outputs = []
     for one in jax.random.split(key, 3):
-        again = weights if isinstance(weights, str) else weights(1.5)
-        params = jaxnn.init(net, one, again, 0.5, stored=False)
+        params = jaxnn.init(net, one, jaxnn.gaussian(1.5), 0.5, stored=False)
         outputs.append(forward(params, jnp.ones(5)))
     assert forward._cache_size() == 1
     assert not np.allclose(outputs[0], outputs[1])

@@ -31,6 +31,7 @@ each_activation = pytest.mark.parametrize(
     ],
 )
 CORRELATIONS = (0.0, 0.3, -0.3, 0.9, -0.9, 0.9999, -0.9999, 1 - 1e-9, 1.0, -1.0)
+FEW_BENT = ("tanh", "bent")  # smooth; and with two kinks, a straight piece and a tail
 # σ in plain Python, for the integrals over a plane.
 PLAIN = {
     "tanh": math.tanh,
@@ -66,7 +67,10 @@ def test_length_map_and_chi_are_scipy_s_integrals(activation, q):
     np.testing.assert_allclose(meanfield.chi(activation, 1.3, q), 1.69 * slope, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in FEW_BENT else pytest.mark.slow) for n in PLAIN],
+)
 @pytest.mark.parametrize(("q", "c"), [(0.8, 0.6), (9.0, -0.95), (2.0, 0.9999)])
 def test_correlation_map_is_scipy_s_integral_over_the_plane(name, q, c):
     f, root, own = PLAIN[name], math.sqrt(q), math.sqrt(1 - c * c)
@@ -106,7 +110,13 @@ SLOPES = {
 }
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow if n in ("identity", "leaky_relu") else [])
+        for n in KERNELS
+    ],
+)
 @pytest.mark.parametrize("q", [1e-6, 0.3, 2.0, 50.0])
 def test_closed_forms(name, q):
     square = KERNELS[name](q, 1.0)
@@ -198,15 +208,20 @@ def test_order_chaos_and_what_diverges():
     np.testing.assert_allclose(meanfield.xi_c("tanh", 1.0, 0.3), -1 / log_chi, rtol=1e-12)
     np.testing.assert_allclose(meanfield.xi_q("relu", 1.0, 1.0), 1 / np.log(2), rtol=1e-12)
     assert meanfield.xi_c("tanh", 1.0, 0.0) == meanfield.xi_q("tanh", 1.0, 0.0) == np.inf
-    for function in (meanfield.xi_q, meanfield.xi_c, meanfield.correlation_fixed_point):
+    for function in (meanfield.xi_q, meanfield.correlation_fixed_point):
         assert np.isnan(function("relu", 1.5, 1.0))
+
+
+@pytest.mark.slow
+def test_no_depth_scale_of_a_correlation_where_lengths_diverge():
+    assert np.isnan(meanfield.xi_c("relu", 1.5, 1.0))
 
 
 CRITICAL = [  # σ_w² where it is known in advance, and how well
     ("tanh", 0.0, 1.0, 1e-12),
     ("tanh", 0.05**0.5, 1.76, 1e-3),
     ("relu", 0.0, 2.0, 1e-12),
-    ("sigmoid", 0.0, 103.0, 1e-3),
+    pytest.param("sigmoid", 0.0, 103.0, 1e-3, marks=pytest.mark.slow),
     ("erf", 0.0, math.pi / 4, 1e-12),
     pytest.param(
         *("selu", 0.0, 2 / (1.0507009873554805**2 * (1 + 1.6732632423543773**2)), 1e-12),
@@ -244,7 +259,8 @@ def test_there_may_be_no_critical_sigma_w(name, sigma_b):
     )
     with pytest.raises(ValueError, match=message):
         meanfield.critical_sigma_w(name, sigma_b)
-    assert np.isnan(jax.jit(meanfield.critical_sigma_w, static_argnums=0)(name, sigma_b))
+    if name == "relu":
+        assert np.isnan(jax.jit(meanfield.critical_sigma_w, static_argnums=0)(name, sigma_b))
 
 
 def test_log_delta_sums_the_factors_along_the_way():
@@ -336,17 +352,13 @@ def test_jit_and_vmap():
 
 
 def test_in_float32():
-    wide = [
-        f("tanh", 2.5, 0.3)
-        for f in (meanfield.fixed_point, meanfield.correlation_fixed_point, meanfield.xi_q)
-    ]
+    wide = [f("tanh", 2.5, 0.3) for f in (meanfield.fixed_point, meanfield.correlation_fixed_point)]
     critical = meanfield.critical_sigma_w("tanh", 0.3)
     assert {v.dtype for v in wide} == {jnp.dtype("float64")}
     assert meanfield.chi("tanh", jnp.float32(1), np.float32(2)).dtype == jnp.float64
     with jax.enable_x64(False):
         narrow = [
-            f("tanh", 2.5, 0.3)
-            for f in (meanfield.fixed_point, meanfield.correlation_fixed_point, meanfield.xi_q)
+            f("tanh", 2.5, 0.3) for f in (meanfield.fixed_point, meanfield.correlation_fixed_point)
         ]
         assert {v.dtype for v in narrow} == {jnp.dtype("float32")}
         np.testing.assert_allclose(narrow, [float(v) for v in wide], rtol=1e-5)
@@ -386,7 +398,7 @@ def test_bad_arguments_are_named(unhooked, call, error, message):
         call()
 
 
-@pytest.mark.parametrize("name", ["relu", "identity", "tanh", "selu"])
+@pytest.mark.parametrize("name", ["relu", "tanh", pytest.param("selu", marks=pytest.mark.slow)])
 def test_the_band_adds_up_what_each_layer_adds(name):
     """With c from moments by scipy's quad at each q of the way, the kink given to it."""
     sigma_w, sigma_b, q0, width, depth = 1.3, 0.2, 0.7, 40, 6
@@ -435,9 +447,9 @@ def test_the_band_holds_what_is_drawn():
 def test_lengths_beyond_the_range_still_have_factors():
     """Relu with σ_w = 10 and σ_w = 0.1: χ is the same for every q, inf and 0 too."""
     for sigma_w in (10.0, 0.1):
-        sizes = meanfield.log_delta("relu", sigma_w, 0.0, 1.0, 400)
+        sizes = meanfield.log_delta("relu", sigma_w, 0.0, 1.0, 500)
         factor = 0.5 * np.log(sigma_w**2 / 2)
-        np.testing.assert_allclose(sizes, factor * np.arange(399, -1, -1), rtol=1e-12)
+        np.testing.assert_allclose(sizes, factor * np.arange(499, -1, -1), rtol=1e-12)
 
 
 @pytest.mark.slow

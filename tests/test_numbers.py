@@ -82,7 +82,7 @@ def test_aligned_rows_are_exact_within_the_range_of_the_dtype(key):
     ("activation", "dtype"),
     [
         ("sigmoid", jnp.float32),
-        ("relu", jnp.float64),
+        pytest.param("relu", jnp.float64, marks=pytest.mark.slow),
         pytest.param("tanh", jnp.float32, marks=pytest.mark.slow),
         pytest.param("gelu", jnp.float64, marks=pytest.mark.slow),
     ],

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import pytest
+from problems import as_users_have_jax
 
 import jaxnn
 
@@ -104,7 +104,7 @@ def fenced(language):
 def test_the_readme_s_python_runs(blocks):
     """The first block, or all. Plain ones are run; prompts are checked line by line."""
     scope = {}
-    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+    with as_users_have_jax():
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
         for i, block in enumerate(fenced("python")[:blocks]):
             if ">>>" in block:

@@ -6,12 +6,12 @@ import shutil
 
 import browser
 import hypothesis
-import jax
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import strategies as st
 from markupsafe import escape
+from problems import as_users_have_jax
 
 from experiments.__main__ import main
 from experiments.depth import page as depth_page
@@ -54,7 +54,7 @@ def run(tmp_path_factory):
         *("--depths", "3", "5", "--width", "6", "--batch", "8", "--seeds", "2"),
         *("--quiet", "--no-cache", "--out", str(folder / "run")),
     )
-    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+    with as_users_have_jax():
         assert main([*arguments]) == 0
     return folder / "run"
 
@@ -327,6 +327,7 @@ def test_without_a_browser_the_tests_say_so(monkeypatch):
 texts = st.text() | st.sampled_from([SCRIPT, "<!--", "-->", "]]>", "\u2028", "&lt;"])
 
 
+@hypothesis.settings(max_examples=40)
 @hypothesis.given(st.recursive(texts, lambda t: st.lists(t) | st.dictionaries(texts, t)))
 def test_json_in_a_script_is_the_same_json_without_a_tag(value):
     text = str(web.in_script(value))

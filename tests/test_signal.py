@@ -370,8 +370,8 @@ def assert_same(ours, theirs):
 @pytest.mark.parametrize(
     ("k", "activation"),
     [
-        (7, "relu"),
-        *(pytest.param(k, "sigmoid", marks=pytest.mark.slow) for k in (1, 16)),
+        (10, "tanh"),
+        *(pytest.param(k, "relu", marks=pytest.mark.slow) for k in (1, 16)),
     ],
 )
 def test_less_memory_changes_nothing(rng, k, activation):
@@ -406,12 +406,16 @@ def test_there_are_two_memories(rng, unhooked):
             jaxnn.gradient_flow(net, params, xs, ys, memory=memory)
 
 
-def held(layers, memory):
-    """Bytes that the compiled program asks for beyond its arguments and results."""
+def held(layers, memory, stored=True):
+    """Bytes that the compiled program asks for beyond its arguments and results.
+
+    They are assigned before the optimisation that the suite does without.
+    """
     net = jaxnn.Network((HELD_WIDTH, *[HELD_WIDTH] * layers, 1), "sigmoid", "binary")
-    params = jaxnn.init(net, jax.random.key(0), dtype=jnp.float32, stored=False)
+    init = partial(jaxnn.init, net, dtype=jnp.float32, stacked=True, stored=stored)
+    params = (partial(jax.eval_shape, init) if stored else init)(jax.random.key(0))
     xs, ys = jnp.ones((HELD_BATCH, HELD_WIDTH), jnp.float32), jnp.ones(HELD_BATCH, int)
-    program = optimised_flow.lower(net, params, xs, ys, memory=memory).compile()
+    program = gradient_flow.lower(net, params, xs, ys, memory=memory).compile()
     return program.memory_analysis().temp_size_in_bytes
 
 
@@ -424,7 +428,7 @@ def test_less_memory_is_less():
     every, few = (held(4096, memory) for memory in ("all", "sqrt"))
     of_z = 4 * HELD_BATCH * HELD_WIDTH  # bytes a layer
     assert every > 4096 * of_z
-    # √4096 = 64, less the records; the weights of a segment are drawn in a room of their own.
+    # √4096 = 64, less the records; the weights of a segment have a room of their own.
     segment = 64 * 4 * HELD_WIDTH * HELD_WIDTH
     assert few - segment < every / 20
 
@@ -432,8 +436,11 @@ def test_less_memory_is_less():
 @pytest.mark.slow
 @pytest.mark.usefixtures("unhooked")
 def test_less_memory_grows_with_the_root_of_the_depth():
-    """A factor 2 for each 4, and room for the records, whose few numbers a layer grow by 4."""
-    few = [held(layers, "sqrt") for layers in (256, 4096)]
+    """A factor 2 for each 4, and room for the records, whose few numbers a layer grow by 4.
+
+    Also where a segment's weights are drawn.
+    """
+    few = [held(layers, "sqrt", stored=False) for layers in (256, 4096)]
     assert few[1] / few[0] < 2.6**2
 
 
@@ -597,14 +604,12 @@ def test_an_example_does_not_know_the_others(rng):
     net, params, xs, cotangent = problem(rng, sigma_w=1.5)
     sizes = np.float32([1e-30, 1e30, 1, 1e-15, 1e10])[:, None]
     together = gradient_flow(net, params, xs * sizes, cotangent=cotangent)
-    alone = [
-        gradient_flow(net, params, (xs * sizes)[i, None], cotangent=cotangent[i, None])
-        for i in range(BATCH)
+    alone = [  # in company of itself, which takes no other program
+        gradient_flow(net, params, np.tile(x, (BATCH, 1)), cotangent=np.tile(row, (BATCH, 1)))
+        for x, row in zip(np.asarray(xs * sizes), np.asarray(cotangent), strict=True)
     ]
-    # A product of one row may add up in another order.
-    each = np.stack([flow.log_delta for flow in alone], 1)
+    each = np.stack([flow.log_delta for flow in alone], 1) - np.log(BATCH) / 2
     np.testing.assert_allclose(together.log_delta_example, each, **SINGLE)
-    np.testing.assert_allclose(alone[0].log_delta_example[:, 0], alone[0].log_delta, **SINGLE)
     squares = np.stack([np.asarray(flow.log_mean_square_z, np.float64) for flow in alone])
     assert squares[0].max() < -100
     assert squares[1].min() > 100

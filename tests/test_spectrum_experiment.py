@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import polars as pl
 import pytest
+from problems import as_users_have_jax
 
 import jaxnn
 from experiments.__main__ import main
@@ -31,7 +32,7 @@ SMALL = [
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory):
     out = tmp_path_factory.mktemp("spectra") / "run"
-    with jax.enable_x64(False):
+    with as_users_have_jax():
         assert main([*SMALL, "--out", str(out)]) == 0
     return out
 
@@ -92,6 +93,7 @@ def test_predictions_in_closed_form():
 FAR = {"depths": (1000,), "activations": ("identity",), "width": 16, "seeds": 1}
 
 
+@pytest.mark.slow
 def test_linear_orthogonal_networks_keep_every_singular_value_at_one():
     rows = measured(weights=("orthogonal",), examples=1, **FAR)
     logs = np.array(rows["log10_singular_values"].to_list())
@@ -100,6 +102,7 @@ def test_linear_orthogonal_networks_keep_every_singular_value_at_one():
     assert (rows["variance"] < 1e-9).all()
 
 
+@pytest.mark.slow
 def test_a_thousand_factors():
     """An SVD of their product finds zeros alone; the sum of the logs is the determinant's."""
     rows = measured(weights=("gaussian",), sigma_w=0.4, examples=1, **FAR)

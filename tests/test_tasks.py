@@ -18,13 +18,19 @@ def test_loss_and_its_derivatives_equal_optax(key, task):
     z = 3 * jax.random.normal(key, (50, 4))
     y = reference.example_labels(task, key, 50, 4, jnp.float64)
     ours, of_optax = jaxnn.TASKS[task], jax.vmap(reference.LOSS[task])
-    np.testing.assert_allclose(ours.loss(z, y), of_optax(z, y), rtol=1e-12, atol=1e-14)
-    for argument, derivative in enumerate((ours.delta_z, ours.delta_y)):
-        expected = jax.grad(lambda *zy: jnp.sum(of_optax(*zy)), argnums=argument)(z, y)
-        np.testing.assert_allclose(derivative(z, y), expected, rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(ours.delta_z(z, y), ours.output(z) - y, rtol=1e-12, atol=1e-14)
-    plain = jax.grad(lambda z: jnp.sum(ours.loss(z, y)))(z)
-    np.testing.assert_allclose(plain, ours.delta_z(z, y), rtol=1e-12, atol=1e-14)
+
+    @jax.jit
+    def both(z, y):
+        plain = jax.grad(lambda z: jnp.sum(ours.loss(z, y)))(z)
+        expected = jax.grad(lambda z, y: jnp.sum(of_optax(z, y)), argnums=(0, 1))(z, y)
+        delta_z, delta_y = ours.delta_z(z, y), ours.delta_y(z, y)
+        return (
+            (ours.loss(z, y), delta_z, delta_y, delta_z, plain),
+            (of_optax(z, y), *expected, ours.output(z) - y, delta_z),
+        )
+
+    for value, other in zip(*both(z, y), strict=True):
+        np.testing.assert_allclose(value, other, rtol=1e-12, atol=1e-14)
 
 
 def test_soft_labels_of_a_binary_task_under_jit(key):
@@ -38,14 +44,15 @@ def test_soft_labels_of_a_binary_task_under_jit(key):
 def test_binary_edges(dtype):
     z = jnp.array([[INF], [INF], [-INF], [-INF], [1e4], [1e4], [-1e4], [-1e4], [0], [0]], dtype)
     y = jnp.array([[1], [0]] * 5, dtype)
-    loss = np.asarray(BINARY.loss(z, y), np.float64)
+    losses, delta_z = jax.jit(BINARY.loss), jax.jit(BINARY.delta_z)
+    loss = np.asarray(losses(z, y), np.float64)
     far = float(jnp.asarray(1e4, dtype))
     expected = [0, INF, INF, 0, 0, far, far, 0, np.log(2), np.log(2)]
     np.testing.assert_allclose(loss, expected, rtol=float(jnp.finfo(dtype).eps))
-    delta = np.asarray(BINARY.delta_z(z, y), np.float64)[:, 0]
+    delta = np.asarray(delta_z(z, y), np.float64)[:, 0]
     np.testing.assert_array_equal(delta, [0, 1, -1, 0, 0, 1, -1, 0, -0.5, 0.5])
-    assert BINARY.loss(z, y).dtype == BINARY.delta_z(z, y).dtype == dtype
-    assert np.isnan(BINARY.loss(jnp.full((1, 1), jnp.nan, dtype), y[:1])[0])
+    assert losses(z, y).dtype == delta_z(z, y).dtype == dtype
+    assert np.isnan(losses(np.full_like(z, np.nan), y)).all()
 
 
 def test_a_saturated_binary_output_keeps_its_gradient():
@@ -58,17 +65,18 @@ def test_a_saturated_binary_output_keeps_its_gradient():
 def test_multiclass_edges(dtype):
     z = jnp.array([[1e4, -1e4, 0], [0, -INF, 0], [0, 0, 0]], dtype)
     y = jnp.array([[1, 0, 0], [1, 0, 0], [0, 0, 1]], dtype)
-    loss = np.asarray(MULTICLASS.loss(z, y), np.float64)
+    losses, delta_z = jax.jit(MULTICLASS.loss), jax.jit(MULTICLASS.delta_z)
+    loss = np.asarray(losses(z, y), np.float64)
     rounding = float(jnp.finfo(dtype).eps)
     np.testing.assert_allclose(loss, [0, np.log(2), np.log(3)], rtol=2 * rounding)
-    assert MULTICLASS.loss(z, y).dtype == MULTICLASS.delta_z(z, y).dtype == dtype
+    assert losses(z, y).dtype == delta_z(z, y).dtype == dtype
     np.testing.assert_allclose(
-        np.asarray(MULTICLASS.output(z), np.float64).sum(axis=-1), 1, rtol=4 * rounding
+        np.asarray(jax.jit(MULTICLASS.output)(z), np.float64).sum(axis=-1), 1, rtol=4 * rounding
     )
     np.testing.assert_array_equal(
-        np.asarray(MULTICLASS.delta_z(z[:2], y[:2]), np.float64), [[0, 0, 0], [-0.5, 0, 0.5]]
+        np.asarray(delta_z(z, y), np.float64)[:2], [[0, 0, 0], [-0.5, 0, 0.5]]
     )
-    assert np.isnan(MULTICLASS.loss(jnp.full((1, 3), jnp.nan, dtype), y[:1])[0])
+    assert np.isnan(losses(np.full_like(z, np.nan), y)).all()
 
 
 def test_large_logits_of_equal_size_are_told_apart():

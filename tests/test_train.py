@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 import safetensors.numpy
+from problems import as_users_have_jax
 from rich.console import Console
 from sklearn import metrics
 
@@ -42,7 +43,7 @@ SMALL = [
 def whole(tmp_path_factory):
     """The folder of a run that nothing happened to."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+    with as_users_have_jax():
         assert main([*SMALL, "--out", str(out)]) == 0
     return out
 

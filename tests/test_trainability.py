@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import polars as pl
 import pytest
+from problems import as_users_have_jax
 from rich.console import Console
 
 import jaxnn
@@ -39,7 +40,7 @@ def few_points():
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory):
     out = tmp_path_factory.mktemp("map") / "run"
-    with jax.enable_x64(False):
+    with as_users_have_jax():
         assert main([*SMALL, "--out", str(out)]) == 0
     return out
 
@@ -88,6 +89,7 @@ def test_a_network_is_trained_as_a_plain_loop_of_jax_grad_trains_it(width):
     assert rows["accuracy"][0] == pytest.approx(np.mean(np.argmax(z, axis=1) == y))
 
 
+@pytest.mark.slow
 def test_deep_networks_train_near_the_critical_variance_only():
     """Digits: at σ_w² = 1.76, not at 1; ξ_c at 1 is 4.2 layers."""
     size = {"depths": ("30",), "width": 30, "steps": 100, "batch": 64, "rate": 1e-2}
@@ -152,13 +154,16 @@ def test_tiles_of_an_uneven_grid_touch_and_an_exploded_one_is_red():
 
 def test_one_program_trains_every_depth_up_to_a_power_of_two():
     descent.descending.cache_clear()
-    depths, plan = range(1, 10), planned(depths=("4:5:1",), width=5, steps=2, data="iris")
-    rooms = [descent.roomy(plan.dataset, 5, "tanh", depth) for depth in depths]
+    squares = ("1", "2", "3")  # these cells are those of the small run
+    plan = planned(
+        depths=("1", "2"), sigma_w_squared=squares, width=8, steps=7, data="iris", batch=32
+    )
+    rooms = [descent.roomy(plan.dataset, 8, "tanh", depth) for depth in range(1, 10)]
     assert [len(net.sizes) - 3 for net in rooms] == [1, 1, 2, 4, 4, 8, 8, 8, 8]
     for cell in plan.cells:
         trainability.measure_cell(plan, cell)
-        assert trainability.training(plan, cell).net == rooms[3]
-    program = descent.descending(SideBySide.over_devices(len(plan.sigma_w)), rooms[3])
+        assert trainability.training(plan, cell).net == rooms[0]
+    program = descent.descending(SideBySide.over_devices(len(plan.sigma_w)), rooms[0])
     assert program._cache_size() == 1
 
 
