@@ -70,6 +70,10 @@ class Tab:
             "b => document.getElementById('shown').innerText !== b", arg=before
         )
 
+    def chosen(self, name):
+        control = self.page.locator(f"#choice-{name}")
+        return control.is_checked() if name == "theory" else control.input_value()
+
     def numbers(self):
         """The cells of the table under the charts, by row."""
         rows = "rows => rows.map(r => [...r.cells].map(c => c.textContent))"

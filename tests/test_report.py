@@ -63,13 +63,27 @@ def rows_of(run):
     return depth_report.labelled(pl.read_parquet(run / store.ROWS))
 
 
-@pytest.fixture
-def tab(chromium, run):
+DEFAULTS = ("activation", "label", "depth", "scale", "theory")
+
+
+@pytest.fixture(scope="module")
+def opened(chromium, run):
+    """The page, opened once: a browser takes longer to draw it than a test to look at it."""
     opened = browser.Tab(
         chromium, run / report.NAME, viewport={"width": 1200, "height": 900}
     ).wait()
-    yield opened
+    yield opened, {name: opened.chosen(name) for name in DEFAULTS}
     opened.page.close()
+
+
+@pytest.fixture
+def tab(opened):
+    """The page with the choices that it opens with."""
+    page, defaults = opened
+    for name, value in defaults.items():
+        if page.chosen(name) != value:
+            page.choose(name, value)
+    return page
 
 
 def test_the_page_opens_without_a_word_and_asks_for_nothing(tab, run):
@@ -190,8 +204,8 @@ def test_the_page_runs_no_script_but_its_own(chromium, run, tmp_path):
     tab.page.close()
 
 
-def test_every_choice_is_reached_and_made_with_the_keyboard(tab):
-    order = []
+def test_every_choice_is_reached_and_made_with_the_keyboard(chromium, run):
+    tab, order = browser.Tab(chromium, run / report.NAME).wait(), []  # where nothing has the focus
     for _ in range(5):
         tab.page.keyboard.press("Tab")
         order.append(tab.page.evaluate("document.activeElement.id"))
@@ -208,6 +222,7 @@ def test_every_choice_is_reached_and_made_with_the_keyboard(tab):
     tab.page.locator("#choice-activation").focus()
     tab.page.keyboard.press("ArrowDown")
     tab.page.wait_for_function("document.getElementById('shown').innerText.includes('relu')")
+    tab.page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
