@@ -223,7 +223,8 @@ def _measured(
     delta = delta_of(top)
     _, kept = down(net, layers, below, delta, _kept, depth, of_segment=_records)
     parts = [
-        part if is_run(layer) else _one(part) for layer, part in zip(layers, kept, strict=True)
+        part if len(part) == 2 else _summed(part if is_run(layer) else _one(part))
+        for layer, part in zip(layers, kept, strict=True)
     ]
     deltas, signals = zip(*parts, strict=True)
     used, above = _places(layers, depth)
@@ -242,8 +243,8 @@ class _Delta(NamedTuple):
     largest: Float[Array, "*k B"]  # the largest |m| of a row
     square: Float[Array, "*k B"]  # the sum of the squares of a row's m
     log_theta: Float[Array, "*k"]
-    log_b: Float[Array, "*k"]
-    mean_square_b: Float[Array, "*k"]
+    log_b: Any = None  # Float[Array, "*k"] of the units, and so is mean_square_b
+    mean_square_b: Any = None
 
 
 class _Signal(NamedTuple):
@@ -255,39 +256,59 @@ class _Signal(NamedTuple):
     a_mean: Float[Array, "*k B"]
     a_spread: Float[Array, "*k B"]  # the mean of (a - a_mean)²
     saturated: Float[Array, "*k"]
-    dead: Float[Array, "*k"]
+    dead: Any = None  # Float[Array, "*k"] of the units; none of z[L]
 
 
+class _Units(NamedTuple):
+    """What is kept of a layer's units, to be summed over for all layers of a run at once."""
+
+    delta_b: Rows
+    b: Float[Array, "*k n"]
+    steepest: Any  # Float[Array, "*k n"], the largest |σ′| over the batch; none of x
+
+
+Kept = tuple[_Delta, Any, _Units]  # the signal is none of x
 Records = dict[str, Array]  # fields of Flow
 
 
-def _kept(step: Step) -> tuple[_Delta, _Signal | None]:
-    """What is kept of a layer, in shapes that do not depend on its width; nothing of x."""
+def _kept(step: Step) -> Kept:
+    """What is kept of a layer; nothing of x."""
     (theta, b, _), sigma = step.gradient, step.kind.sigma
     delta = _Delta(
         exponent=step.delta.e,
         largest=step.largest,
         square=jnp.sum(jnp.square(at_least_float32(step.delta.m)), axis=1),
         log_theta=log_size(theta),
-        log_b=log_size(b),
-        mean_square_b=jnp.mean(jnp.square(at_least_float32(step.layer.b))),
     )
     if step.kind.takes_x:
-        return delta, None
+        return delta, None, _Units(b, step.layer.b, None)
     argument = step.kind.block.argument(step.z)
     slope = sigma.prime(argument.m)
     size = slope if sigma.increasing else jnp.abs(slope)  # one pass over memory less
     flat = size < SATURATED_BELOW * _largest_slope(sigma)
     signal = _signal(step.z, through(sigma, argument))._replace(
-        saturated=jnp.mean(at_least_float32(flat.astype(slope.dtype))),
-        dead=jnp.mean((jnp.max(size, axis=0) == 0).astype(delta.log_theta.dtype)),
+        saturated=jnp.mean(at_least_float32(flat.astype(slope.dtype)))
     )
-    return delta, signal
+    return delta, signal, _Units(b, step.layer.b, jnp.max(size, axis=0))
+
+
+def _summed(kept: Kept) -> tuple[_Delta, Any]:
+    """What is kept of k layers, in shapes that do not depend on their width."""
+    delta, signal, units = kept
+    delta = delta._replace(
+        log_b=log_size(units.delta_b, axis=-1),
+        mean_square_b=jnp.mean(jnp.square(at_least_float32(units.b)), axis=-1),
+    )
+    if signal is None:
+        return delta, None
+    off = (units.steepest == 0).astype(delta.log_theta.dtype)
+    return delta, signal._replace(dead=jnp.mean(off, axis=-1))
 
 
 def _signal_of_output(net: Network, z: Rows) -> _Signal:
     """What is kept of z[L]; a[L] is ŷ, and g′ is not in the recursion: the slope counts as 1."""
-    return _signal(z, output_of(net, z))
+    signal = _signal(z, output_of(net, z))
+    return signal._replace(dead=signal.saturated)
 
 
 def _signal(z: Rows, a: Rows) -> _Signal:
@@ -295,7 +316,6 @@ def _signal(z: Rows, a: Rows) -> _Signal:
     rows = at_least_float32(a.m)
     mean = jnp.mean(rows, axis=-1)
     spread = jnp.mean(jnp.square(rows - mean[:, None]), axis=-1)
-    none = jnp.zeros((), rows.dtype)
     return _Signal(
         z_exponent=z.e,
         z_square=jnp.mean(jnp.square(at_least_float32(z.m)), axis=-1),
@@ -303,8 +323,7 @@ def _signal(z: Rows, a: Rows) -> _Signal:
         a_exponent=jnp.where((mean == 0) & (spread == 0), NEVER, a.e),
         a_mean=mean,
         a_spread=spread,
-        saturated=none,
-        dead=none,
+        saturated=jnp.zeros((), rows.dtype),
     )
 
 
@@ -349,9 +368,9 @@ def _one(kept: Any) -> Any:
     return jax.tree.map(lambda v: v[None], kept)
 
 
-def _records(kept: tuple[_Delta, _Signal]) -> tuple[Records, Records]:
+def _records(kept: Kept) -> tuple[Records, Records]:
     """The records of the layers of a segment."""
-    delta, signal = kept
+    delta, signal = _summed(kept)
     return _delta_records(delta), _signal_records(signal)
 
 

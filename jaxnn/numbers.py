@@ -188,9 +188,9 @@ def log_of(mantissa: Float[Array, " *s"], exponent: Int[Array, " *s"]) -> Float[
     return log + exponent.astype(log.dtype) * LN2
 
 
-def log_size(v: Rows) -> Float[Array, ""]:
+def log_size(v: Rows, axis: int | None = None) -> Float[Array, "*k"]:
     """Return ln ‖v‖ of a sum over rows with an exponent, in at least float32; -inf for zero."""
-    square = jnp.sum(jnp.square(at_least_float32(v.m)))
+    square = jnp.sum(jnp.square(at_least_float32(v.m)), axis=axis)
     log: Array = 0.5 * jnp.log(square) + v.e.astype(square.dtype) * LN2
     return log
 
