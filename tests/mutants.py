@@ -132,8 +132,8 @@ MUTANTS = (
     Mutant(
         "the mean square of b is that of its first unit",
         "jaxnn/flow.py",
-        "at_least_float32(step.layer.b)",
-        "at_least_float32(step.layer.b[:1])",
+        "at_least_float32(units.b)",
+        "at_least_float32(units.b[..., :1])",
         "tests/test_flow.py::test_it_measures_the_gradient_of_the_mean_loss[relu]",
     ),
     Mutant(
