@@ -237,7 +237,7 @@ def _measured(
 
 
 class _Delta(NamedTuple):
-    """What is kept of a layer's Δz, Δθ, Δb and b."""
+    """Numbers kept of a layer's Δz, Δθ, Δb and b."""
 
     exponent: Int[Array, "*k B"]  # of Δz
     largest: Float[Array, "*k B"]  # the largest |m| of a row
@@ -248,7 +248,7 @@ class _Delta(NamedTuple):
 
 
 class _Signal(NamedTuple):
-    """What is kept of z[l], and of a[l] and σ′ as the layer above takes z[l] in."""
+    """Numbers kept of z[l], and of a[l] and σ′ as the layer above takes z[l] in."""
 
     z_exponent: Int[Array, "*k B"]
     z_square: Float[Array, "*k B"]  # the mean over the units
@@ -260,7 +260,7 @@ class _Signal(NamedTuple):
 
 
 class _Units(NamedTuple):
-    """What is kept of a layer's units, to be summed over for all layers of a run at once."""
+    """Numbers kept of each unit of a layer, summed over for all layers of a run at once."""
 
     delta_b: Rows
     b: Float[Array, "*k n"]
@@ -272,7 +272,7 @@ Records = dict[str, Array]  # fields of Flow
 
 
 def _kept(step: Step) -> Kept:
-    """What is kept of a layer; nothing of x."""
+    """Return the numbers to keep of a layer; none of x."""
     (theta, b, _), sigma = step.gradient, step.kind.sigma
     delta = _Delta(
         exponent=step.delta.e,
@@ -293,7 +293,7 @@ def _kept(step: Step) -> Kept:
 
 
 def _summed(kept: Kept) -> tuple[_Delta, Any]:
-    """What is kept of k layers, in shapes that do not depend on their width."""
+    """Sum over the units of k layers: then no shape depends on their width."""
     delta, signal, units = kept
     delta = delta._replace(
         log_b=log_size(units.delta_b, axis=-1),
@@ -306,7 +306,7 @@ def _summed(kept: Kept) -> tuple[_Delta, Any]:
 
 
 def _signal_of_output(net: Network, z: Rows) -> _Signal:
-    """What is kept of z[L]; a[L] is ŷ, and g′ is not in the recursion: the slope counts as 1."""
+    """Return the numbers of z[L]; a[L] is ŷ, and without g′ in the recursion the slope is 1."""
     signal = _signal(z, output_of(net, z))
     return signal._replace(dead=signal.saturated)
 

@@ -92,7 +92,7 @@ class Verdict:
 
     @cached_property
     def remedies(self) -> tuple["Remedy", ...]:
-        """What else would keep the gradient of a network that loses it, the best first.
+        """Other networks that would keep the gradient where this one loses it, the best first.
 
         Empty unless the word is vanishing or exploding, and where weights have blown up or nothing
         passes. Computed where it is first asked for: theory of infinite width, for an input of mean

@@ -48,7 +48,7 @@ def check_memory(memory: Memory) -> Memory:
 
 
 class Kind(NamedTuple):
-    """What a Layer computes: a block and its activation; the first takes x."""
+    """The kind of a Layer: a block and its activation; the first takes x."""
 
     block: Block
     sigma: Activation
@@ -68,7 +68,7 @@ def kinds(net: Network, params: Params) -> list[Kind]:
 
 
 class Segments(NamedTuple):
-    """What is kept of a run in a memory of √k: the z that goes into each segment of √k layers."""
+    """A run kept in a memory of √k: the z that goes into each segment of √k layers."""
 
     starts: Rows
 
@@ -194,7 +194,7 @@ def _up_by_segments(kind: Kind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Ro
 
 
 class Step(NamedTuple):
-    """A layer on the way down.
+    """One layer on the way down.
 
     kind, layer: what it computes, and its θ and b.
     z: the rows that went into it.

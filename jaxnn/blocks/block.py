@@ -1,4 +1,4 @@
-"""What a kind of block is: the formulas of one layer, forward and backward, over rows.
+"""A kind of block: the formulas of one layer, forward and backward, over rows.
 
     z[i+1] = f(θ[i], b[i], z[i])        forward, with z[i] what goes in and z[i+1] what comes out
     Δ(θ[i], b[i]), Δz[i]                backward, from z[i] and Δz[i+1]

@@ -32,7 +32,7 @@ class Field(NamedTuple):
 
 @runtime_checkable
 class Theory(Protocol):
-    """What a block says of infinite width; q is the mean square of z, c a correlation."""
+    """Infinite width, as a block has it; q is the mean square of z, c a correlation."""
 
     def length(self, field: Field, q: Number) -> Scalar:
         """Return q′, the mean square of what comes out."""

@@ -1,4 +1,4 @@
-"""What the three norms share: a block behind a norm, z′ = f(N(z)).
+"""A block behind a norm, z′ = f(N(z)): the part that the three norms share.
 
     Δ(θ, b) = Δ(θ, b) of f at ẑ = N(z)          Δz = Δẑ through N, Δẑ the Δz of f
 
