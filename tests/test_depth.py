@@ -565,6 +565,7 @@ def call(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.slow
 def test_a_mistake_on_the_command_line(tmp_path):
     mistake = call("depth", "--activations", "nope", "--out", str(tmp_path / "run"))
     assert mistake.returncode == 2

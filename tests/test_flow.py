@@ -167,7 +167,7 @@ def test_a_zero_matrix_cuts_the_path(rng):
 def test_overflow_is_lost(rng):
     """A factor of 100 a layer backwards, while the signal itself stays small: it starts at zero."""
     net, params, xs, ys = network(rng, "identity", 40, 100.0, jnp.float32, stacked=True)
-    unbiased = [layer._replace(b=jnp.zeros_like(layer.b)) for layer in params]
+    unbiased = tuple(layer._replace(b=jnp.zeros_like(layer.b)) for layer in params)
     flow, exact = in_both_floats(net, unbiased, jnp.zeros_like(xs), ys)
     np.testing.assert_allclose(flow.log_delta, exact.log_delta, rtol=1e-5)
     assert flow.lost[0]

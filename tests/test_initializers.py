@@ -73,15 +73,15 @@ def test_the_numbers_are_those_of_jax(key, shape):
 
 def test_biases_by_name_number_or_callable(key):
     net = jaxnn.Network((2, 100_000), "tanh", "regression")
-    ((_, b),) = jaxnn.init(net, key, biases=0.3)
+    ((_, b),) = jaxnn.init(net, key, "zeros", 0.3)
     np.testing.assert_allclose([b.mean(), b.std()], [0, 0.3], rtol=0.01, atol=0.005)
-    ((_, b),) = jaxnn.init(net, key, biases=jax.nn.initializers.constant(0.7))
+    ((_, b),) = jaxnn.init(net, key, "zeros", jax.nn.initializers.constant(0.7))
     assert jnp.all(b == 0.7)
     for name in jaxnn.BIASES:
-        ((_, b),) = jaxnn.init(net, key, biases=name)
+        ((_, b),) = jaxnn.init(net, key, "zeros", name)
         assert b.shape == (100_000,)
     for zero in (0, "zeros"):
-        ((_, b),) = jaxnn.init(net, key, biases=zero)
+        ((_, b),) = jaxnn.init(net, key, "zeros", zero)
         assert not b.any()
 
 

@@ -182,7 +182,8 @@ def mostly_positive(scale):
 
 
 @pytest.mark.parametrize(
-    ("activation", "dtype"), [("relu", jnp.float64), ("identity", jnp.float32)]
+    ("activation", "dtype"),
+    [("relu", jnp.float32), pytest.param("identity", jnp.float64, marks=pytest.mark.slow)],
 )
 @pytest.mark.parametrize(("scale", "sigma_b"), [(20.0, 1.0), (0.05, 0.0)])
 def test_two_thousand_layers_against_200_bits(rng, activation, dtype, scale, sigma_b):
@@ -478,7 +479,7 @@ def test_any_other_activation_may_leave_the_range(rng, activation, hidden, unhoo
 @pytest.mark.parametrize(
     ("activation", "i", "name", "value"),
     [
-        ("tanh", 0, "theta", np.nan),
+        ("relu", 0, "theta", np.nan),
         ("relu", 1, "theta", -np.inf),
         ("relu", 2, "b", np.nan),
     ],

@@ -191,7 +191,9 @@ def test_the_chart_shows_quantiles_and_where_an_svd_ends():
     assert quantiles["resolved"] == pytest.approx(np.log10(2.0**-23))
 
 
-@pytest.mark.parametrize(("scale", "count"), [("logarithmic", 1), ("linear", 0)])
+@pytest.mark.parametrize(
+    ("scale", "count"), [("logarithmic", 1), pytest.param("linear", 0, marks=pytest.mark.slow)]
+)
 def test_the_end_of_an_svd_is_drawn_if_a_case_reaches_it(scale, count):
     far, near = case([0.0, -9.0], [4.0]), case([0.0, -5.0], [4.0], weights="orthogonal")
     figure = picture.figure(picture.Drawn.of(pl.concat([far, near]), "what"))

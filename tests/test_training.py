@@ -397,9 +397,8 @@ def diverged(net, params, xs, ys, size, key, **options):
         *((where, False) for where in DIVERGING if where != "gradient "),
         *(
             pytest.param(*c, marks=pytest.mark.slow)
-            for c in (("gradient ", False), ("signal", True))
+            for c in (("gradient ", False), ("signal", True), ("gradient", True))
         ),
-        ("gradient", True),
     ],
 )
 def test_what_is_not_finite_is_said_in_a_sentence(key, where, stacked):
@@ -540,7 +539,9 @@ def test_a_key_beside_a_state_and_uneven_lengths_are_refused(key):
         jaxnn.each_epoch(net, SGD, state, xs, ys, epochs=-1, batch=BATCH)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 569, 1024, 1025, 70_000])
+@pytest.mark.parametrize(
+    "count", [0, 1, 2, 3, 569, 1024, 1025, pytest.param(70_000, marks=pytest.mark.slow)]
+)
 def test_argsort_is_that_of_numpy(count):
     """All 32 bits, few that tie often, and the highest alone, which the last of the sorts sees."""
     bits = np.random.default_rng(0).integers(0, 2**32, count, np.uint32)
