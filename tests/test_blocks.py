@@ -266,9 +266,9 @@ def test_a_residual_network_explodes_in_signal_and_gradient(rng):
         (jaxnn.BatchNorm(), "relu", 0.2),  # chaos: other digits are another network after a while
     ],
 )
-def test_float32_measures_what_only_float64_can_hold(rng, hidden, activation, tolerance):
-    """A batch norm explodes in its gradient alone."""
-    net, run, xs, ys = deep(rng, hidden, activation)
+def test_float32_measures_what_only_float64_can_hold(hidden, activation, tolerance):
+    """A batch norm explodes in its gradient alone; a fixed seed: how much is a matter of chaos."""
+    net, run, xs, ys = deep(np.random.default_rng(2), hidden, activation)
     wide = jax.tree.map(lambda v: v.astype(jnp.float64), (run, xs, ys))
     exact, flow = jaxnn.gradient_flow(net, *wide), jaxnn.gradient_flow(net, run, xs, ys)
     assert np.ptp(exact.log_delta) > np.log(float(np.finfo(np.float32).max))

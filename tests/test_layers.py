@@ -50,16 +50,14 @@ def test_a_drawn_run_has_the_numbers_of_a_stored_one(key, weights, dtype):
     def forms(key):
         draw = partial(jaxnn.init, net, key, weights, 0.3, dtype)
         drawn = draw(stored=False)
-        return drawn, jaxnn.stack(drawn), draw(stacked=True)
+        return drawn, jaxnn.stack(drawn), jaxnn.unstack(drawn), draw(stacked=True), draw()
 
-    drawn, stack, stored = forms(key)
+    drawn, stack, single, stored, stored_single = forms(key)
     assert [isinstance(layer, Drawn) for layer in drawn] == [False, True, False, True, False]
     assert [(run.first, run.k) for run in (drawn[1], drawn[3])] == [(1, 2), (4, 1)]
     assert not any(leaf.dtype == dtype for leaf in jax.tree.leaves((drawn[1], drawn[3])))
     chex.assert_trees_all_equal(stack, stored)
-    single = zip(jaxnn.unstack(drawn), jaxnn.unstack(stored), strict=True)
-    for ours, theirs in single:
-        chex.assert_trees_all_close(ours, theirs, rtol=4 * float(jnp.finfo(dtype).eps))
+    chex.assert_trees_all_equal(single, stored_single)
     chex.assert_trees_all_equal_dtypes(stack, stored)
 
 
