@@ -223,7 +223,7 @@ def _measured(
     delta = delta_of(top)
     _, kept = down(net, layers, below, delta, _kept, depth, of_segment=_records)
     parts = [
-        part if len(part) == 2 else _summed(part if is_run(layer) else _one(part))
+        part if isinstance(part, _Done) else _summed(part if is_run(layer) else _one(part))
         for layer, part in zip(layers, kept, strict=True)
     ]
     deltas, signals = zip(*parts, strict=True)
@@ -269,6 +269,13 @@ class _Units(NamedTuple):
 
 Kept = tuple[_Delta, Any, _Units]  # the signal is none of x
 Records = dict[str, Array]  # fields of Flow
+
+
+class _Done(NamedTuple):
+    """The records of the layers of a segment, of Δ and of the signal."""
+
+    delta: Records
+    signal: Records
 
 
 def _kept(step: Step) -> Kept:
@@ -368,10 +375,10 @@ def _one(kept: Any) -> Any:
     return jax.tree.map(lambda v: v[None], kept)
 
 
-def _records(kept: Kept) -> tuple[Records, Records]:
+def _records(kept: Kept) -> _Done:
     """The records of the layers of a segment."""
     delta, signal = _summed(kept)
-    return _delta_records(delta), _signal_records(signal)
+    return _Done(_delta_records(delta), _signal_records(signal))
 
 
 def _delta_records(delta: _Delta) -> Records:

@@ -1,6 +1,8 @@
 """The forward pass and the loss of one example.
 
-a[0] = x,   z[l] = a[l-1] θ[l-1] + b[l-1],   a[l] = σ(z[l]),   l = 1 … L;   ŷ = a[L] = g(z[L])
+    a[0] = x,   z[l] = a[l-1] θ[l-1] + b[l-1],   a[l] = σ(z[l]),   l = 1 … L;   ŷ = a[L] = g(z[L])
+
+Behind another kind of block (`blocks`) a[l] is what θ[l] multiplies, σ of a norm of z[l] perhaps.
 """
 
 from functools import partial
@@ -32,7 +34,7 @@ class Trace(NamedTuple):
     """The results of the forward pass, of one example (no B) or a batch.
 
     z: (z[1], …, z[L]), so entry l-1 is z[l] of shape (B, n[l]).
-    a: (a[0], …, a[L]), so entry l is a[l]; a[0] is x and a[L] is ŷ.
+    a: (a[0], …, a[L]), so entry l is a[l], which θ[l] multiplies; a[0] is x and a[L] is ŷ.
 
     A run has one entry of shape (k, B, n) for its k layers, zero in layers beyond `depth`.
     """

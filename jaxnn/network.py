@@ -2,7 +2,7 @@
 
     a[0] = x,   z[l] = a[l-1] θ[l-1] + b[l-1],   a[l] = σ(z[l]),   l = 1 … L;   ŷ = a[L] = g(z[L])
 
-and between hidden layers, in the place of a θ + b, whatever the kind of block says (`blocks`).
+Between hidden layers another kind of block may take the place of a θ + b (`blocks`).
 
 Index legend: B examples, L layers of weights, n[l] units in layer l. Examples are rows: x is
 (n[0],) for one and (B, n[0]) for a batch; z[l] and a[l] are (n[l],) or (B, n[l]); θ[i] is

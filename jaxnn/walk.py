@@ -3,9 +3,9 @@
     up      z[0] = x, z[i+1] = forward(z[i])             keeping every z[i] on the way
     down    Δz[L], (Δ(θ, b)[i], Δz[i]) = backward(z[i], Δz[i+1])
 
-What a layer computes is its block's matter (`blocks`), with what kind of numbers that of the rows
-(`numbers.py`), and what is recorded on the way down that of the caller (`keep`). So `backprop`,
-`deltas` and `gradient_flow` are one walk, with other rows and another `keep`.
+A layer's block says what it computes (`blocks`), and the rows with which kind of numbers
+(`numbers.py`). The caller's `keep` says what is recorded on the way down. So `backprop`, `deltas`
+and `gradient_flow` are one walk, with other rows and another `keep`.
 
 The device loops over the layers of a run. Their number may be data, `depth`. Of a run either every
 z[i] is kept, or every √k-th: those between are then computed a second time on the way down.
@@ -105,7 +105,7 @@ def _up_run(kind: Kind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Rows, Rows
     if z.e is not None:
         return _up_run_in_range(kind, run, z, used)
     if depth is not None or not isinstance(run, Layer):
-        return _looped(lambda j, z: (kind.forward(layer_of(run, j), z), z), length(run), used, z)
+        return _through(partial(_up_layer, kind, run), length(run), used, z)
 
     # JAX can differentiate a scan backwards, but no loop whose length is data.
     def step(z: Rows, layer: Layer) -> tuple[Rows, Rows]:
@@ -115,25 +115,52 @@ def _up_run(kind: Kind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Rows, Rows
     return lax.scan(step, z, run)
 
 
-def _looped(
-    layer: Callable[[Array, Rows], tuple[Rows, Any]],
-    k: int,
-    used: Array | int,
-    z: Rows,
-    records: Any = None,
-) -> tuple[Rows, Any]:
-    """Go up the layers used of k, writing the record of layer j to place j."""
+def _up_layer(kind: Kind, run: Run, j: Array, z: Rows) -> tuple[Rows, Rows]:
+    """Return the z that comes out of layer j of a run, and the z that goes into it."""
+    return kind.forward(layer_of(run, j), z), z
 
-    def body(j: Array, state: tuple[Rows, Any]) -> tuple[Rows, Any]:
-        z, records = state
-        z, record = layer(j, z)
+
+Part = Callable[[Array, Rows], tuple[Rows, Any]]  # number j and rows -> rows, record
+
+
+def _through(
+    part: Part,
+    count: int,
+    used: Array | int,
+    rows: Rows,
+    records: Any = None,
+    *,
+    downwards: bool = False,
+) -> tuple[Rows, Any]:
+    """Go through the parts used of `count`, layers or segments, with a record of each in its place.
+
+    Args:
+        part: takes the rows that come in; returns those that go on, and a record.
+        count: places for records.
+        used: the number of parts, from part 0 up, or downwards to it.
+        rows: those that come into the first part.
+        records: to be written over; zeros by default. XLA updates them in place if the loop only
+            writes to them, and drops those that are not used.
+        downwards: begin with the last part used.
+    """
+
+    def body(step: Array, state: tuple[Rows, Any]) -> tuple[Rows, Any]:
+        rows, records = state
+        j = used - 1 - step if downwards else step
+        rows, record = part(j, rows)
         put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
-        return z, jax.tree.map(put, records, record)
+        return rows, jax.tree.map(put, records, record)
 
     if records is None:
-        records = jax.tree.map(partial(zeros, k), jax.eval_shape(layer, 0, z)[1])
-    looped: tuple[Rows, Any] = loop(0, used, body, (z, records))
+        records = jax.tree.map(partial(zeros, count), jax.eval_shape(part, 0, rows)[1])
+    looped: tuple[Rows, Any] = loop(0, used, body, (rows, records))
     return looped
+
+
+def _at(rows: Rows, j: Array) -> Rows:
+    """Return the rows at place j."""
+    placed: Rows = jax.tree.map(partial(lax.dynamic_index_in_dim, index=j, keepdims=False), rows)
+    return placed
 
 
 def _up_run_in_range(kind: Kind, run: Run, z: Rows, used: Array | int) -> tuple[Rows, Rows]:
@@ -144,12 +171,10 @@ def _up_run_in_range(kind: Kind, run: Run, z: Rows, used: Array | int) -> tuple[
         above = with_exponents(kind.forward(layer_of(run, j), Rows(z.m)))
         return above, (z, jnp.mean(jnp.square(at_least_float32(above.m)), axis=-1))
 
-    def wide(j: Array, z: Rows) -> tuple[Rows, Rows]:
-        return kind.forward(layer_of(run, j), z), z
-
-    top, (below, squares) = _looped(plain, k, used, with_exponents(Rows(in_range(z))))
+    top, (below, squares) = _through(plain, k, used, with_exponents(Rows(in_range(z))))
     fits = _fits(z, squares, used)
-    again, below = _looped(wide, k, jnp.where(fits, 0, used), z, below)
+    wide = partial(_up_layer, kind, run)
+    again, below = _through(wide, k, jnp.where(fits, 0, used), z, below)
     return renormalised(jax.tree.map(partial(jnp.where, fits), top, again)), below
 
 
@@ -180,16 +205,13 @@ def _up_by_segments(kind: Kind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Ro
     used = length(run) if depth is None else depth
     size = segment_size(length(run))
 
-    def segment(i: Array, state: tuple[Rows, Rows]) -> tuple[Rows, Rows]:
-        z, starts = state
-        put = partial(lax.dynamic_update_index_in_dim, index=i, axis=0)
-        starts = jax.tree.map(put, starts, z)
+    def segment(i: Array, z: Rows) -> tuple[Rows, Rows]:
         end = jnp.minimum((i + 1) * size, used)
-        z = loop(i * size, end, lambda j, z: kind.forward(layer_of(run, j), z), z)
-        return renormalised(z), starts
+        top = loop(i * size, end, lambda j, z: kind.forward(layer_of(run, j), z), z)
+        return renormalised(top), z
 
-    empty = jax.tree.map(partial(zeros, -(-length(run) // size)), z)
-    top, starts = loop(0, -(-used // size), segment, (renormalised(z), empty))
+    count = -(-length(run) // size)
+    top, starts = _through(segment, count, -(-used // size), renormalised(z))
     return top, Segments(starts)
 
 
@@ -268,16 +290,12 @@ def _down_run(
     delta: Rows,
     keep: Keep,
 ) -> tuple[Rows, Any]:
-    """Go down a run from the last layer used, with a buffer for each kind of record.
-
-    XLA updates a buffer in place if the loop only writes to it, and drops it if it is not used.
-    """
+    """Go down a run from the last layer used."""
 
     def layer(j: Array, delta: Rows) -> tuple[Rows, Any]:
-        below: Rows = jax.tree.map(partial(lax.dynamic_index_in_dim, index=j, keepdims=False), z)
-        return _step(kind, layer_of(run, j), below, delta, keep)
+        return _step(kind, layer_of(run, j), _at(z, j), delta, keep)
 
-    return _backwards(layer, length(run), used, delta)
+    return _through(layer, length(run), used, delta, downwards=True)
 
 
 def _down_by_segments(
@@ -294,33 +312,12 @@ def _down_by_segments(
 
     def segment(i: Array, delta: Rows) -> tuple[Rows, Any]:
         part, count = segment_of(run, i), jnp.minimum(used - i * size, size)
-        start: Rows = jax.tree.map(
-            partial(lax.dynamic_index_in_dim, index=i, keepdims=False), kept.starts
-        )
-        _, z = _up_run(kind, part, start, count)
+        _, z = _up_run(kind, part, _at(kept.starts, i), count)
         delta, records = _down_run(kind, part, z, count, delta, keep)
         return delta, of_segment(records)
 
-    delta, records = _backwards(segment, -(-k // size), -(-used // size), delta)
+    delta, records = _through(segment, -(-k // size), -(-used // size), delta, downwards=True)
     return delta, jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:])[:k], records)
-
-
-def _backwards(
-    part: Callable[[Array, Rows], tuple[Rows, Any]], count: int, used: Array | int, delta: Rows
-) -> tuple[Rows, Any]:
-    """Go down parts used-1 … 0 of `count`, writing the record of part j to place j."""
-
-    def body(step: Array, state: tuple[Rows, Any]) -> tuple[Rows, Any]:
-        delta, records = state
-        j = used - 1 - step
-        delta, record = part(j, delta)
-        put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
-        return delta, jax.tree.map(put, records, record)
-
-    _, shapes = jax.eval_shape(part, 0, delta)
-    empty = jax.tree.map(partial(zeros, count), shapes)
-    looped: tuple[Rows, Any] = loop(0, used, body, (delta, empty))
-    return looped
 
 
 def at_outputs(params: Params, inputs: list[Any], top: Any, depth: UsedDepth = None) -> list[Any]:

@@ -74,22 +74,22 @@ MUTANTS = (
     Mutant(
         "the forward pass leaves out the top layer of a run whose depth is given",
         "jaxnn/walk.py",
-        "loop(0, used, body, (z, records))",
-        "loop(0, used - 1, body, (z, records))",
+        "loop(0, used, body, (rows, records))",
+        "loop(0, used if downwards else used - 1, body, (rows, records))",
         "tests/test_training.py::test_runs_and_depth_equal_single_layers[5-2]",
     ),
     Mutant(
         "the reverse pass leaves out the lowest layer of a run",
         "jaxnn/walk.py",
-        "loop(0, used, body, (delta, empty))",
-        "loop(0, used - 1, body, (delta, empty))",
+        "loop(0, used, body, (rows, records))",
+        "loop(0, used - 1 if downwards else used, body, (rows, records))",
         "tests/test_training.py::test_runs_and_depth_equal_single_layers[5-2]",
     ),
     Mutant(
         "the flow begins one layer too high in a run",
         "jaxnn/walk.py",
-        "j = used - 1 - step",
-        "j = used - step",
+        "j = used - 1 - step if",
+        "j = used - step if",
         "tests/test_signal.py::test_within_range_the_flow_is_that_of_plain_backprop",
     ),
     Mutant(

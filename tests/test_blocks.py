@@ -68,7 +68,7 @@ NORM = {
 
 
 def apply(kind, sigma, theta, b, z):
-    """What comes out of a block."""
+    """Return the rows that a block makes of z."""
     name = type(kind).__name__
     if name == "Dense":
         return sigma(z) @ theta + b[None]
@@ -177,7 +177,7 @@ def of_every_layer(net, params, xs, delta, wide, exponents):
 
 
 def contracts_across_a_barrier():
-    """Whether a × b + c rounds once in spite of `numbers.rounded`, as on JAX 0.10."""
+    """Tell whether XLA rounds a × b + c once in spite of `numbers.rounded`, as on JAX 0.10."""
     a, b, c = np.random.default_rng(0).normal(size=(3, 99)).astype(np.float32)
     sums = optimised(lambda a, b, c: rounded(a * b) + c)(a, b, c)
     return bool(np.any(np.asarray(sums) != a * b + c))
@@ -320,7 +320,7 @@ def test_what_is_constant_becomes_zero_and_lets_nothing_through(rng, hidden):
 
 @pytest.mark.parametrize("stacked", [False, True])
 def test_the_spectrum_is_that_of_jax_s_jacobian(rng, stacked):
-    """Of ∂z[L]/∂z[1], with a norm in a branch."""
+    """The singular values of ∂z[L]/∂z[1] of a network with a norm in each branch."""
     hidden = jaxnn.Residual(jaxnn.LayerNorm(), scale=0.5)
     net, params, xs, _ = problem(rng, hidden, "tanh", "regression")
 

@@ -270,7 +270,7 @@ def test_the_factor_far_from_the_ends(name, sigma_w, sigma_b, block, batch, fact
 
 
 def test_correlations_behind_a_norm():
-    """Of erf, c[l+1] = asin(2c/3) / asin(2/3), from which 0 is stable and 1 is not."""
+    """For erf c[l+1] = asin(2c/3) / asin(2/3): c = 0 attracts, c = 1 repels."""
     norm = {"hidden": jaxnn.RMSNorm()}
     np.testing.assert_allclose(meanfield.fixed_point("erf", W, B, **norm), square(1), rtol=1e-12)
     slope = 2 / 3 / math.asin(2 / 3)

@@ -18,6 +18,7 @@ from jax import lax
 
 import jaxnn
 from experiments.learning.data import Dataset
+from experiments.learning.networks import network
 from experiments.runs.devices import SideBySide
 from jaxnn.blocks import DENSE
 from jaxnn.training import Optimizer, permutation_of_epoch
@@ -96,8 +97,7 @@ def roomy(
     A smaller room than that of `networks.roomy`: a step updates all layers, used or not.
     """
     room = 1 << max(depth - 2, 0).bit_length()
-    sizes = (dataset.x.shape[1], *[width] * (1 + room), dataset.n_out)
-    return jaxnn.Network(sizes, activation, dataset.task, hidden)
+    return network(dataset, width, activation, 1 + room, hidden)
 
 
 def trained(dataset: Dataset, training: Training) -> jaxnn.Scores:

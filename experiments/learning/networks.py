@@ -82,7 +82,14 @@ def roomy(
     room = 64
     while room < depth - 1:  # the first layer is none of the run
         room *= 4
-    sizes = (dataset.x.shape[1], *[width] * (1 + room), dataset.n_out)
+    return network(dataset, width, activation, 1 + room, hidden)
+
+
+def network(
+    dataset: Dataset, width: int, activation: str, layers: int, hidden: jaxnn.Block = DENSE
+) -> jaxnn.Network:
+    """Return a network for the data with so many hidden layers of one width."""
+    sizes = (dataset.x.shape[1], *[width] * layers, dataset.n_out)
     return jaxnn.Network(sizes, activation, dataset.task, hidden)
 
 

@@ -1,6 +1,6 @@
 """A skip connection around a block: z′ = z + c f(z).
 
-Δ(θ, b) = Δ(θ, b) of f, from c Δz′          Δz = Δz′ + Δz of f, from c Δz′
+    Δ(θ, b) = Δ(θ, b) of f, from c Δz′          Δz = Δz′ + Δz of f, from c Δz′
 
 In the limit of infinite width f(z) = m z + what is independent of z, m = 0 of Dense, and so
 q′ = q (1 + 2 c m) + c² q′ of f; E‖Δz‖² = (1 + 2 c m + c² χ of f) E‖Δz′‖². With m = 0 this is Yang
