@@ -150,6 +150,42 @@ MUTANTS = (
         "jnp.minimum((i + 1) * size - 1, used)",
         "tests/test_signal.py::test_less_memory_with_a_depth_that_is_known[6]",
     ),
+    # Grids, tables and streams, verdicts
+    Mutant(
+        "the scale 1/sqrt(L) is 1/L",
+        "experiments/learning/kinds.py",
+        "1 / math.sqrt(depth)",
+        "1 / depth",
+        "tests/test_kinds.py::test_a_name_is_a_block",
+    ),
+    Mutant(
+        "the counts of a grid's axes are added up",
+        "experiments/runs/grid.py",
+        "if math.prod(axes) > MOST_VALUES",
+        "if sum(axes) > MOST_VALUES",
+        "tests/test_grid.py::test_a_grid_has_a_most",
+    ),
+    Mutant(
+        "an encoding that the user names does not count",
+        "experiments/learning/reading.py",
+        "utf8(content) if how.encoding is None else in_utf8(content, how.encoding)",
+        "utf8(content)",
+        "tests/test_reading.py::test_an_encoding_of_the_user_overrules",
+    ),
+    Mutant(
+        "the remedies of a verdict come worst first",
+        "jaxnn/verdict.py",
+        "key=lambda remedy: abs(remedy.decades)",
+        "key=lambda remedy: -abs(remedy.decades)",
+        "tests/test_verdict.py::test_remedies_are_those_of_theory_best_first",
+    ),
+    Mutant(
+        "a reader that closes a pipe is an error",
+        "experiments/runs/streams.py",
+        "            _drop(self.fileno())\n            return len(data)",
+        "            raise",
+        "tests/test_streams.py::test_a_pipe_that_nobody_reads",
+    ),
     # Kinds of blocks
     Mutant(
         "nothing goes past the branch of a residual block on the way down",
