@@ -52,6 +52,7 @@ def test_a_run_is_drawn_as_its_layers_are(key, weights):
     )
 
 
+@pytest.mark.slow
 def test_every_function_takes_both_forms(rng):
     net, params, xs, ys = problem(rng, hidden=3)
     run = jaxnn.stack(params)

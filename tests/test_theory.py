@@ -325,6 +325,7 @@ def sampled(net, key, draws, rows, layers, sigma_w):
         return np.asarray(jax.jit(lambda keys: jax.lax.map(size, keys))(keys))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("block", "rows"), [(jaxnn.Residual(), 1), (jaxnn.BatchNorm(), 16)])
 def test_drawn_networks(users_jax, key, block, rows):
     """The mean over draws within 4 standard errors, and a bias of the order of layers / width.
