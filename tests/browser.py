@@ -1,9 +1,11 @@
 """A headless Chromium for the tests of pages, and what a page has said of itself in it."""
 
 import os
+import re
 import shutil
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
 
@@ -78,3 +80,15 @@ class Tab:
         """The cells of the table under the charts, by row."""
         rows = "rows => rows.map(r => [...r.cells].map(c => c.textContent))"
         return self.page.locator("#numbers tbody tr").evaluate_all(rows)
+
+
+def luminance(colour):
+    """Of WCAG 2: of a colour as `rgb(r, g, b)`."""
+    values = np.array([float(v) for v in re.findall(r"[\d.]+", colour)[:3]]) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(one, other):
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)

@@ -19,7 +19,7 @@ SWEEP = [
     *("-m", "experiments", "depth", "--data", TABLE, "--target", "y"),
     *("--width", "9", "--seeds", "5", "--quiet"),
 ]
-SMALL = ["--depths", "1", "3", "--activations", "tanh", "relu"]
+SMALL = ["--depths", "1", "3", "--activations", "relu"]
 
 
 @pytest.fixture(scope="module")
@@ -74,20 +74,20 @@ def test_eight_devices_measure_what_one_does(tmp_path, environment, expected):
 
 
 def test_processes_share_a_sweep(tmp_path, environment, expected):
-    """Four of them, for five seeds: some repeat seeds, and these rows are dropped."""
-    count, out = 4, tmp_path / "run"
+    """Three of them, for five seeds: one repeats a seed, and these rows are dropped."""
+    count, out = 3, tmp_path / "run"
     processes = start([*SWEEP, *SMALL, "--out", str(out)], count, environment)
     said = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0] * count, said
     assert pl.read_parquet(out / "rows.parquet").equals(expected)
-    assert "tanh, he_normal: " in said[0][0]
+    assert "relu, he_normal: " in said[0][0]
     for stdout, _ in said[1:]:  # one of them writes and speaks, beside what JAX talks through
         assert [line for line in stdout.splitlines() if not line.startswith("[Gloo] ")] == []
 
 
 def test_a_killed_worker_ends_the_others_and_the_sweep_goes_on(tmp_path, environment):
     out = tmp_path / "run"
-    sweep = [*SWEEP, "--depths", "1:24:1", "--out", str(out)]
+    sweep = [*SWEEP, "--depths", "1:24:1", "--activations", "tanh", "--out", str(out)]
     one, other = start(sweep, 2, environment)
     deadline = time.monotonic() + 240
     while len(list(out.glob("parts/*.parquet"))) < 3:

@@ -238,21 +238,9 @@ def test_a_phone_in_light_and_in_dark(chromium, run, scheme):
     for place in words:
         of = "getComputedStyle(e).fill" if "text" in place else "getComputedStyle(e).color"
         ink = tab.page.locator(place).first.evaluate(f"e => {of}")
-        assert contrast(ink, paper) >= 4.5, (place, ink, paper)
-    assert (luminance(paper) < 0.1) == (scheme == "dark")
+        assert browser.contrast(ink, paper) >= 4.5, (place, ink, paper)
+    assert (browser.luminance(paper) < 0.1) == (scheme == "dark")
     tab.page.close()
-
-
-def luminance(colour):
-    """Of WCAG 2: of a colour as `rgb(r, g, b)`."""
-    values = np.array([float(v) for v in re.findall(r"[\d.]+", colour)[:3]]) / 255
-    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
-
-
-def contrast(one, other):
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
 
 
 def test_a_print_is_dark_on_white_with_the_choices_in_words(chromium, run):
@@ -262,7 +250,7 @@ def test_a_print_is_dark_on_white_with_the_choices_in_words(chromium, run):
     assert 1 <= len(re.findall(rb"/Type\s*/Page\b", document)) <= 5
     tab.page.emulate_media(media="print")
     ink = tab.page.evaluate("getComputedStyle(document.body).color")
-    assert contrast(ink, "rgb(255, 255, 255)") > 7
+    assert browser.contrast(ink, "rgb(255, 255, 255)") > 7
     assert not tab.page.locator("#choices").is_visible()
     assert tab.page.locator("#shown").bounding_box()["width"] > 100
     tab.page.set_viewport_size({"width": 688, "height": 1017})  # of A4 between the margins

@@ -46,7 +46,7 @@ def figure(rows: pl.DataFrame, subtitle: str) -> charts.Figure:
         offset=12,
     )
     chart = alt.layer(goal, bars, points).properties(
-        width=WIDTH, height=alt.Step(STEP), title=title
+        width=WIDTH, height=STEP * cases.height, title=title
     )
     return charts.Figure(chart, {"cases": cases, "goal": pl.DataFrame({"at": [1.0]})})
 

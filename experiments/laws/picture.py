@@ -3,7 +3,6 @@
 import json
 
 import altair as alt
-import numpy as np
 import polars as pl
 
 from experiments.laws import report
@@ -32,7 +31,7 @@ def figure(outcome: Outcome, points: pl.DataFrame, subtitle: str) -> charts.Figu
     chart = alt.hconcat(*panels, title=title, spacing=28)
     chart = chart.resolve_scale(color="independent", size="independent")
     logarithmic = [panel.title for panel in law.panels if panel.log_y]
-    return charts.Figure(chart, {"points": _with_bars(points, logarithmic)})
+    return charts.Figure(chart, {"points": _with_sizes(_with_bars(points, logarithmic))})
 
 
 def _panel(panel: Panel, points: pl.DataFrame) -> charts.Chart:
@@ -49,14 +48,11 @@ def _panel(panel: Panel, points: pl.DataFrame) -> charts.Chart:
         .encode(_x(panel, points["x"]), _colour(names), tooltip=["series:N", *numbers])
     )
     line, point = (base.transform_filter(f"isValid(datum.{n})") for n in ("predicted", "measured"))
-    # Of points in one place the first is the largest, and so all of them can be seen.
-    sizes = np.linspace(LARGEST, SMALLEST, len(names)).tolist()
-    size = alt.Size("series:N", scale=alt.Scale(domain=names, range=sizes), legend=None)
     return alt.layer(
         line.mark_line(strokeWidth=1.8, opacity=0.75, aria=False).encode(y("predicted")),
         point.mark_rule(strokeWidth=1.4, aria=False).encode(y("low"), alt.Y2("high:Q")),
         point.mark_point(filled=True, opacity=1).encode(
-            y("measured"), size=size if len(names) > 1 else alt.value(LARGEST)
+            y("measured"), alt.Size("size:Q", scale=None, legend=None)
         ),
     ).properties(width=WIDTH, height=HEIGHT, title=panel.title)
 
@@ -68,6 +64,14 @@ def _with_bars(points: pl.DataFrame, logarithmic: list[str]) -> pl.DataFrame:
         pl.max_horizontal(measured - error, measured / 2)
     )
     return points.with_columns(low=low.otherwise(measured - error), high=measured + error)
+
+
+def _with_sizes(points: pl.DataFrame) -> pl.DataFrame:
+    """Add the areas of points: of those in one place the first is the largest, and all are seen."""
+    first = pl.int_range(pl.len()).min().over("panel", "series")
+    number = (first.rank("dense") - 1).over("panel")  # in the order of the legend
+    share = number / pl.max_horizontal(number.max().over("panel"), 1)
+    return points.with_columns(size=LARGEST - (LARGEST - SMALLEST) * share)
 
 
 def _colour(names: list[str]) -> alt.Color:

@@ -1,6 +1,32 @@
+// One chart, made to fit the page: panels side by side stand below one another on a phone.
 "use strict";
-vegaEmbed("#chart", JSON.parse(document.getElementById("spec").textContent), {
+
+const place = document.getElementById("chart");
+const room = place.clientWidth;
+const NARROW = 760; // pixels
+const AXIS = 110; // pixels for the axis on the left of a panel and the space on its right
+
+function fitted(spec) {
+  const { hconcat, ...rest } = spec;
+  const panels = hconcat ?? spec.concat;
+  if (!panels) return { ...spec, width: room, autosize: { type: "fit-x", contains: "padding" } };
+  const columns = room < NARROW ? 1 : hconcat ? hconcat.length : spec.columns;
+  const width = room / columns - AXIS;
+  return { ...rest, columns, concat: panels.map((panel) => ({ ...panel, width })) };
+}
+
+const spec = JSON.parse(document.getElementById("spec").textContent, (key, value) =>
+  key === "labelLimit" ? Math.min(value, room / 2.6) : value
+);
+
+vegaEmbed(place, fitted(spec), {
   ast: true,
+  renderer: "svg",
   logLevel: 1, // errors: that a line has nothing to show is none
   actions: { export: true, source: false, compiled: false, editor: false },
-}).catch(console.error);
+  tooltip: { disableDefaultStyle: true },
+})
+  .then(() => {
+    document.documentElement.dataset.ready = "yes";
+  })
+  .catch(console.error);

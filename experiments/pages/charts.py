@@ -66,7 +66,7 @@ def rendered(figure: Figure, stem: str, page: str | None = None) -> dict[str, by
     spec["datasets"] = {name: records(frame) for name, frame in figure.data.items()}
     svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
     if page is None:
-        page = web.render("chart.html.jinja", "chart.js", title=stem, spec=web.in_script(spec))
+        page = _page(spec, stem)
     contents = (
         vl_convert.svg_to_png(svg, scale=SCALE),
         svg.encode("utf-8"),
@@ -74,6 +74,19 @@ def rendered(figure: Figure, stem: str, page: str | None = None) -> dict[str, by
         page.encode("utf-8"),
     )
     return dict(zip(names(stem), contents, strict=True))
+
+
+def _page(spec: dict[str, Any], stem: str) -> str:
+    """Return a page with one chart: its title as text, its ink that of the page."""
+    spec = {**spec, "config": look(palette.INK, paper="transparent")}
+    title = spec.pop("title", {"text": stem})
+    return web.render(
+        "chart.html.jinja",
+        "chart.js",
+        title=title["text"],
+        lines=title.get("subtitle", []),
+        spec=web.in_script(spec),
+    )
 
 
 def as_dict(chart: Chart, choices: Mapping[str, Any], ink: str, paper: str) -> dict[str, Any]:

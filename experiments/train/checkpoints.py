@@ -90,7 +90,8 @@ def _say_once() -> None:
     Orbax logs it too, with a traceback, and the threads of TensorStore print more of them, of
     callbacks that come after the loop which waits for them is closed.
     """
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     show = sys.unraisablehook
 
     def show_others(error: Any) -> None:
