@@ -176,6 +176,25 @@ def of_every_layer(net, params, xs, delta, wide, exponents):
     return [*deltas, delta_x]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("hidden", "activation", "task"), CASES)
+def test_the_reverse_pass_is_the_adjoint_of_the_forward_one(rng, hidden, activation, task):
+    """⟨J u, v⟩ = ⟨u, Jᵀ v⟩ for a u of the inputs, of several networks under vmap."""
+    net, first, xs, _ = problem(rng, hidden, activation, task)
+    _, other, _, _ = problem(rng, hidden, activation, task)
+    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), first, other)
+    u, v = rng.normal(size=xs.shape), rng.normal(size=(BATCH, 2))
+
+    @jax.jit
+    @jax.vmap
+    def along_and_back(params):
+        _, along = jax.jvp(lambda xs: up(net, params, Rows(xs))[0].m, (xs,), (jnp.asarray(u),))
+        return along, of_every_layer(net, params, xs, jnp.asarray(v), False, False)[-1].m
+
+    for along, back in zip(*along_and_back(params), strict=True):
+        assert np.vdot(along, v) == pytest.approx(np.vdot(u, back), rel=1e-11)
+
+
 def contracts_across_a_barrier():
     """Tell whether XLA rounds a × b + c once in spite of `numbers.rounded`, as on JAX 0.10."""
     a, b, c = np.random.default_rng(0).normal(size=(3, 99)).astype(np.float32)
