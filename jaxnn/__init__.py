@@ -9,6 +9,9 @@ from . import meanfield
 from .activations import ACTIVATIONS, Activation, find_activation
 from .backprop import Deltas, backprop, deltas, mean_loss
 from .blocks import BatchNorm, Block, Dense, LayerNorm, PostNorm, Residual, RMSNorm
+from .chain import Chain, Run, chain
+from .chain_flow import ChainFlow
+from .chain_verdict import ChainVerdict
 from .divergence import NonFiniteError
 from .fit import Fit, History, fit, split
 from .flow import Flow, gradient_flow, log_norm
@@ -33,6 +36,9 @@ __all__ = [
     "Activation",
     "BatchNorm",
     "Block",
+    "Chain",
+    "ChainFlow",
+    "ChainVerdict",
     "Deltas",
     "Dense",
     "Fit",
@@ -45,6 +51,7 @@ __all__ = [
     "PostNorm",
     "RMSNorm",
     "Residual",
+    "Run",
     "Scores",
     "Spectrum",
     "State",
@@ -52,6 +59,7 @@ __all__ = [
     "Trace",
     "Verdict",
     "backprop",
+    "chain",
     "deltas",
     "each_epoch",
     "epoch",

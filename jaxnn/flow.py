@@ -11,7 +11,7 @@ leaky_relu, identity), z has exponents as well; for every other σ it can leave 
 from collections.abc import Callable, Iterable
 from functools import cache
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .activations import Activation
 from .backprop import Batch
+from .chain import Chain
+from .chain_flow import ChainFlow, chain_flow
 from .checks import (
     Depth,
     UsedDepth,
@@ -96,6 +98,7 @@ class Flow(NamedTuple):
     net: Network
 
 
+@overload
 def gradient_flow(
     net: Network,
     params: Pairs,
@@ -105,18 +108,46 @@ def gradient_flow(
     cotangent: Float[Array, "B n_out"] | None = None,
     depth: Depth = None,
     memory: Memory = "all",
-) -> Flow:
+) -> Flow: ...
+@overload
+def gradient_flow(
+    net: Chain,
+    params: Any,
+    xs: Any,
+    ys: Any = None,
+    *,
+    loss: Callable[[Any, Any], Array] | None = None,
+    cotangent: Any = None,
+    memory: Memory = "all",
+) -> ChainFlow: ...
+
+
+def gradient_flow(
+    net: Network | Chain,
+    params: Any,
+    xs: Any,
+    ys: Any = None,
+    *,
+    loss: Callable[[Any, Any], Array] | None = None,
+    cotangent: Any = None,
+    depth: Depth = None,
+    memory: Memory = "all",
+) -> Flow | ChainFlow:
     """Measure the size of every Δ, layer by layer, also far beyond the range of the dtype.
 
     If σ is homogeneous (relu, leaky_relu, identity), the signal may leave the range too.
 
     Args:
-        net: the network.
-        params: pairs (θ, b), single layers or runs, stored or as a random key.
-        xs: B examples, (B, n[0]).
-        ys: their labels, as for `jaxnn.backprop`: the pass starts at the loss.
+        net: the network, or a chain of the user's own layers, `jaxnn.chain`.
+        params: pairs (θ, b), single layers or runs, stored or as a random key; those of a chain.
+        xs: B examples, (B, n[0]); of a chain a pytree of arrays with the examples first.
+        ys: their labels, as for `jaxnn.backprop`: the pass starts at the loss. For a chain they are
+            what `loss` takes, or None.
+        loss: of a chain, (output, ys) -> a loss for each example, (B,), whose mean is
+            differentiated. A function of its own each time compiles each time.
         cotangent: instead of ys, Δz[L] of the batch, (B, n[L]), where the pass starts. Laws of
-            propagation hold cleanly only for one that does not depend on the forward pass.
+            propagation hold cleanly only for one that does not depend on the forward pass. For a
+            chain instead of loss, a pytree like the output.
         depth: the number of layers used of the one run in `params`, an integer or a traced
             integer; all of them by default.
         memory: "all" stores z of every layer, 4 B n bytes in float32; "sqrt" stores, of a run of k
@@ -124,12 +155,13 @@ def gradient_flow(
             are the same, up to the order in which the compiler adds.
 
     Returns:
-        Flow.
+        Flow, or ChainFlow for a chain.
 
     Raises:
-        ValueError, TypeError: as `jaxnn.backprop`; also unless exactly one of ys and cotangent is
-            given, and, outside `jit`, if a z[l] has left the range of the dtype. Inside `jit` the
-            results are nan from that layer on.
+        ValueError, TypeError: as `jaxnn.backprop`; also unless exactly one of ys (for a chain,
+            loss) and cotangent is given, and, outside `jit`, if a z[l] has left the range of the
+            dtype. Inside `jit` the results are nan from that layer on. For a layer of a chain that
+            cannot be measured, with its name and the reason.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -139,11 +171,20 @@ def gradient_flow(
         >>> round(float(flow.log_delta[0] / jnp.log(10)) / 10)  # 10^-316 or so, in float32
         -32
     """
+    check_memory(memory)
+    if isinstance(net, Chain):
+        if depth is not None:
+            raise ValueError("depth: expected none for a chain, whose layers are all used")
+        return chain_flow(net, params, xs, ys, cotangent, loss, memory)
+    if loss is not None:
+        raise ValueError(
+            "loss: expected none, since the loss of a Network is that of its task; it goes with "
+            "jaxnn.chain"
+        )
     layers = check_params(net, params)
     used = check_depth_as_data(layers, depth)
     if (ys is None) == (cotangent is None):
         raise ValueError("ys, cotangent: expected one of them, got both or none")
-    check_memory(memory)
     dtype = dtype_of(layers)
     if ys is not None:
         xs, ys = check_data(net, xs, ys)

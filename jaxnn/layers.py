@@ -8,7 +8,7 @@ not depend on the form.
 Index legend: θ[i] is (n[i], n[i+1]), b[i] is (n[i+1],).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -108,16 +108,46 @@ class Drawn:
         return looped
 
 
-Run = Layer | Drawn
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Stacked:
+    """A run of k equal layers of any kind, such as those of a chain.
+
+    Args:
+        own: a pytree of arrays, each with an axis of k in front: one entry for each layer.
+        tied: arrays that all the layers share.
+        join: (own, tied) -> the parameters of one layer; hashable.
+        k: the number of layers.
+    """
+
+    own: Any
+    tied: Any
+    join: Callable[[Any, Any], Any] = field(metadata={"static": True})
+    k: int = field(metadata={"static": True})
+
+    def at(self, j: Array | int) -> Any:
+        """Return the parameters of layer j; j may be traced."""
+        take = partial(lax.dynamic_index_in_dim, index=j, axis=0, keepdims=False)
+        return self.join(jax.tree.map(take, self.own), self.tied)
+
+    def part(self, places: Array) -> "Stacked":
+        """Return the layers at some places as a run of their own."""
+        own = jax.tree.map(lambda v: v[places], self.own)
+        return Stacked(own, self.tied, self.join, len(places))
+
+
+Run = Layer | Drawn | Stacked
 Params = tuple[Layer | Drawn, ...]
 Layers = tuple[Layer, ...]  # parameters with the numbers of every layer
 # Parameters as public functions accept them: Layers, or a user's own pairs.
 Pairs = Sequence[tuple[Numbers, Numbers] | Drawn]
 
 
-def is_run(layer: Layer | Drawn) -> bool:
-    """Return whether a Layer is a run."""
-    return isinstance(layer, Drawn) or layer.theta.ndim == 3
+def is_run(layer: Any) -> bool:
+    """Return whether the parameters of a layer are those of a run."""
+    if isinstance(layer, Layer):
+        return layer.theta.ndim == 3
+    return isinstance(layer, Drawn | Stacked)
 
 
 def assert_single(layer: Layer | Drawn) -> Layer:
@@ -129,11 +159,13 @@ def assert_single(layer: Layer | Drawn) -> Layer:
 
 def length(run: Run) -> int:
     """The number of layers of a run."""
-    return run.k if isinstance(run, Drawn) else len(run.b)
+    return len(run.b) if isinstance(run, Layer) else run.k
 
 
-def layer_of(run: Run, j: Array | int) -> Layer:
+def layer_of(run: Run, j: Array | int) -> Any:
     """Layer j of a run; j may be traced."""
+    if isinstance(run, Stacked):
+        return run.at(j)
     if isinstance(run, Drawn):
         return run.draw(jax.random.fold_in(run.key, run.first + j))
     return Layer(*(lax.dynamic_index_in_dim(values, j, keepdims=False) for values in run))

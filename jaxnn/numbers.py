@@ -30,10 +30,11 @@ _INTEGER_OF_WIDTH = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}
 class Rows(NamedTuple):
     """Rows of numbers m × 2^e, or m where e is None; a row of zeros has the exponent NEVER or 0.
 
-    A sum over rows, such as Δθ, is one of these too, with one exponent for all its entries.
+    A sum over rows, such as Δθ, is one of these too, with one exponent for all its entries. In a
+    chain of a user's own layers m is a pytree, see `chain_flow.py`.
     """
 
-    m: Float[Array, "*k B n"]
+    m: Any  # Float[Array, "*k B n"]
     e: Any = None  # Int[Array, "*k B"], or None
 
 
@@ -170,10 +171,11 @@ def in_range(v: Rows) -> Float[Array, "B n"]:
 
     Less a factor of 4, as room for a sum.
     """
+    numbers: Array = v.m
     if v.e is None:
-        return v.m
-    _, bias, _ = _format(v.m)
-    return v.m * power_of_two(jnp.minimum(v.e, bias - 2), v.m)[:, None]
+        return numbers
+    _, bias, _ = _format(numbers)
+    return numbers * power_of_two(jnp.minimum(v.e, bias - 2), numbers)[:, None]
 
 
 def value_of(mantissa: Float[Array, "*s"], exponent: Int[Array, "*s"]) -> Float[Array, "*s"]:

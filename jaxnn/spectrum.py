@@ -180,7 +180,8 @@ def _jacobian(kind: Kind, layer: Layer, z: Float[Array, "B n"]) -> Float[Array, 
 
     def column(one: Array) -> Array:
         delta = Rows(jnp.broadcast_to(one, (len(z), len(one))))
-        return kind.block.backward(kind.sigma, layer, Rows(z), delta)[1].m
+        below: Array = kind.block.backward(kind.sigma, layer, Rows(z), delta)[1].m
+        return below
 
     columns = jax.vmap(column)(jnp.eye(layer.b.shape[0], dtype=z.dtype))
     return jnp.moveaxis(columns, 0, -1)

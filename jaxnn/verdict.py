@@ -8,26 +8,23 @@ decades per layer; since they are nearly independent, its standard error is sd(g
 import contextlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from . import meanfield
 from .activations import Activation
 from .blocks import DENSE, Block, Residual, RMSNorm
+from .chain_flow import ChainFlow
+from .chain_verdict import ChainVerdict, verdict_of_chain
 from .flow import Flow
-
-# Number formats in which networks are trained, the widest first.
-FORMATS = ("float64", "float32", "bfloat16", "float16", "float8_e5m2", "float8_e4m3fn")
+from .formats import FORMATS, highest, loss_in_words, lost_in, rate_of, word_of
 
 # Fractions of the hidden units from which on a verdict warns of them: a unit of relu is off for
 # half of the examples, so that only dead ones count there.
 MANY_DEAD, MANY_SATURATED = 0.1, 0.75
 BLOWN_UP = 100  # times the critical σ_w: no scheme draws such weights
-
-# Up to a factor of ten over 64 layers, or over all if there are more, is called steady.
-STEADY_LAYERS = 64
 
 
 @dataclass(frozen=True)
@@ -132,15 +129,8 @@ class Verdict:
     @property
     def loss(self) -> str:
         """The layers in which the gradient is zero or lost."""
-        zero = ""
-        if self.zero is not None:
-            zero = f"From layer {self.zero} down it is exactly zero, every path being cut. "
-        lost = [f"{name} from layer {top} down" for name, top in self.lost.items() if top]
-        intact = [name for name, top in self.lost.items() if not top]
-        if not lost:
-            return f"{zero}Plain backpropagation has a number for Δz everywhere in every format."
-        nowhere = f"; nowhere in {', '.join(intact)}" if intact else ""
-        return f"{zero}Plain backpropagation loses Δz in {', in '.join(lost)}{nowhere}."
+        lost = {name: str(top) if top else None for name, top in self.lost.items()}
+        return loss_in_words(lost, str(self.zero) if self.zero else None)
 
     @property
     def units(self) -> str:
@@ -221,14 +211,20 @@ class Verdict:
         return ", such as leaky_relu" if self.activation.name != "leaky_relu" else ""
 
 
-def verdict(flow: Flow) -> Verdict:
+@overload
+def verdict(flow: Flow) -> Verdict: ...
+@overload
+def verdict(flow: ChainFlow) -> ChainVerdict: ...
+
+
+def verdict(flow: Flow | ChainFlow) -> Verdict | ChainVerdict:
     """Judge the gradient of one network: its rate, where it is lost, and what to change.
 
     Args:
         flow: of `jaxnn.gradient_flow`, of one network, and with known values (outside `jit`).
 
     Returns:
-        Verdict; `print` it to read it in sentences.
+        Verdict, or ChainVerdict for a chain; `print` it to read it in sentences.
 
     Raises:
         TypeError: a traced flow, or one of several networks.
@@ -248,6 +244,8 @@ def verdict(flow: Flow) -> Verdict:
             "flow: expected that of one network with its values known, got a traced one or several "
             "networks; call jaxnn.verdict outside jax.jit and jax.vmap, for each network"
         )
+    if isinstance(flow, ChainFlow):
+        return verdict_of_chain(flow)
     net = flow.net
     f = {name: np.asarray(v, np.float64) for name, v in flow._asdict().items() if name != "net"}
     used = np.flatnonzero(~np.isnan(f["mean_square_b"]))  # what `depth` leaves out is nan
@@ -256,22 +254,19 @@ def verdict(flow: Flow) -> Verdict:
         used = np.arange(len(out))
     hidden = used[:-1]
     all_dead = f["dead"][hidden] == 1
-    factors = f["gain"][hidden[:-1]] / np.log(10)
-    factors = factors[np.isfinite(factors)]
-    rate = float(np.mean(factors)) if len(factors) else np.nan
-    error = np.std(factors, ddof=1) / np.sqrt(len(factors)) if len(factors) > 1 else np.nan
+    rate, error = rate_of(f["gain"][hidden[:-1]])
     sigma_b = float(np.sqrt(np.mean(f["mean_square_b"][hidden]))) if len(hidden) else 0.0
     plain = net.hidden == DENSE
     return Verdict(
         word=word_of(rate, len(hidden)),
         decades=rate,
-        standard_error=float(error),
+        standard_error=error,
         layers=len(hidden),
-        zero=_highest(used, np.isneginf(f["log_delta"][used])),
-        lost={name: _lost(name, used, f["log_largest"][used]) for name in FORMATS},
+        zero=highest(used, np.isneginf(f["log_delta"][used])),
+        lost={name: lost_in(name, used, f["log_largest"][used]) for name in FORMATS},
         saturated=float(np.mean(f["saturated"][hidden])) if len(hidden) else 0.0,
         dead=float(np.mean(f["dead"][hidden])) if len(hidden) else 0.0,
-        all_dead=_highest(hidden, all_dead),
+        all_dead=highest(hidden, all_dead),
         out=int(used[np.argmax(out[used])]) + 1 if out[used].any() else None,
         activation=net.activation,
         hidden=net.hidden,
@@ -288,28 +283,6 @@ def _predicted_rate(
     """Decades a layer by theory, towards the input."""
     log_delta = meanfield.log_delta(activation, sigma_w, sigma_b, 1.0, layers, hidden=hidden)
     return float(log_delta[0] / np.log(10)) / (layers - 1)
-
-
-def word_of(rate: float, layers: int) -> str:
-    """Return the word for a rate in decades per layer, given the number of hidden layers."""
-    if np.isnan(rate):
-        return "unknown"
-    if abs(rate) * max(layers, STEADY_LAYERS) <= 1:
-        return "steady"
-    return "exploding" if rate > 0 else "vanishing"
-
-
-def _highest(used: np.ndarray, where: np.ndarray) -> int | None:
-    """The highest used layer that a condition holds for, counted from 1."""
-    return int(used[where].max()) + 1 if where.any() else None
-
-
-def _lost(name: str, used: np.ndarray, log_largest: np.ndarray) -> int | None:
-    """The layer from which down a format has no number for Δz, if any."""
-    info = jnp.finfo(name)  # type: ignore[no-untyped-call]
-    low, high = np.log(float(info.tiny)), np.log(float(info.max))
-    outside = (log_largest < low) | (log_largest > high)
-    return _highest(used, outside & ~np.isneginf(log_largest))
 
 
 def _effective_sigma_w(f: dict[str, np.ndarray], hidden: np.ndarray) -> float:

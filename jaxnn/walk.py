@@ -12,9 +12,9 @@ z[i] is kept, or every √k-th: those between are then computed a second time on
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 from .activations import ACTIVATIONS, Activation
 from .blocks import DENSE, Block, Gradient
 from .checks import UsedDepth
-from .layers import Layer, Params, Run, assert_single, is_run, layer_of, length
+from .layers import Layer, Params, Run, Stacked, is_run, layer_of, length
 from .loops import loop, settled, zeros
 from .network import Network
 from .numbers import (
@@ -47,6 +47,17 @@ def check_memory(memory: Memory) -> Memory:
     return memory
 
 
+@runtime_checkable
+class AnyKind(Protocol):
+    """What the walk asks of a kind of layer: to go up, and to go down with a record."""
+
+    def forward(self, layer: Any, z: Rows) -> Rows:
+        """Return what comes out of one layer, from what goes in."""
+
+    def down(self, layer: Any, z: Rows, delta: Rows, keep: "Keep") -> tuple[Rows, Any]:
+        """Return Δ of what goes in, and what `keep` returns of the layer."""
+
+
 class Kind(NamedTuple):
     """The kind of a Layer: a block and its activation; the first takes x."""
 
@@ -59,12 +70,23 @@ class Kind(NamedTuple):
         rows = self.block.forward(self.sigma, layer, z)
         return rows if z.e is None else with_exponents(rows)
 
+    def down(self, layer: Layer, z: Rows, delta: Rows, keep: "Keep") -> tuple[Rows, Any]:
+        """Return Δ of the z that goes in, and what is recorded."""
+        delta, largest = (delta, None) if delta.e is None else with_largest(delta)
+        gradient, below = self.block.backward(self.sigma, layer, z, delta)
+        return below, keep(Step(self, layer, z, delta, largest, gradient))
+
 
 def kinds(net: Network, params: Params) -> list[Kind]:
     """Return the kind of each Layer; x goes into the first as it is."""
     first, last = Kind(DENSE, ACTIVATIONS["identity"], True), Kind(DENSE, net.activation)
     between = Kind(net.hidden, net.activation)
     return [first, *[between] * (len(params) - 2), last][: len(params)]
+
+
+def _kinds(net: Any, params: tuple[Any, ...]) -> Sequence[AnyKind]:
+    """Return the kinds of a network's layers, or those that a chain brings with it."""
+    return kinds(net, params) if isinstance(net, Network) else net.kinds
 
 
 class Segments(NamedTuple):
@@ -77,7 +99,7 @@ Kept = Any  # Rows, (k, B, n) for a run, or Segments
 
 
 def up(
-    net: Network, params: Params, x: Rows, depth: UsedDepth = None, memory: Memory = "all"
+    net: Any, params: tuple[Any, ...], x: Rows, depth: UsedDepth = None, memory: Memory = "all"
 ) -> tuple[Rows, list[Kept]]:
     """Return z[L], and the z[i] that goes into each Layer; for a run those of its k layers.
 
@@ -88,9 +110,9 @@ def up(
     z = x
     kept: list[Kept] = []
     below: Kept
-    for kind, layer in zip(kinds(net, params), params, strict=True):
+    for kind, layer in zip(_kinds(net, params), params, strict=True):
         if not is_run(layer):
-            below, z = z, kind.forward(assert_single(layer), z)
+            below, z = z, kind.forward(layer, z)
         elif memory == "sqrt":
             z, below = _up_by_segments(kind, layer, z, depth)
         else:
@@ -99,7 +121,7 @@ def up(
     return z, kept
 
 
-def _up_run(kind: Kind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Rows, Rows]:
+def _up_run(kind: AnyKind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Rows, Rows]:
     """Return the z that comes out of a run, and the z that goes into each of its layers."""
     used = length(run) if depth is None else depth
     if z.e is not None:
@@ -115,7 +137,7 @@ def _up_run(kind: Kind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Rows, Rows
     return lax.scan(step, z, run)
 
 
-def _up_layer(kind: Kind, run: Run, j: Array, z: Rows) -> tuple[Rows, Rows]:
+def _up_layer(kind: AnyKind, run: Run, j: Array, z: Rows) -> tuple[Rows, Rows]:
     """Return the z that comes out of layer j of a run, and the z that goes into it."""
     return kind.forward(layer_of(run, j), z), z
 
@@ -163,7 +185,7 @@ def _at(rows: Rows, j: Array) -> Rows:
     return placed
 
 
-def _up_run_in_range(kind: Kind, run: Run, z: Rows, used: Array | int) -> tuple[Rows, Rows]:
+def _up_run_in_range(kind: AnyKind, run: Run, z: Rows, used: Array | int) -> tuple[Rows, Rows]:
     """Go up a run without exponents, and again with them if its numbers do not fit."""
     k = length(run)
 
@@ -194,14 +216,16 @@ def segment_size(k: int) -> int:
     return math.isqrt(k - 1) + 1
 
 
-def segment_of(run: Run, i: Array) -> Layer:
+def segment_of(run: Run, i: Array) -> Run:
     """Return the layers of segment i as a run; past the end, the last layer again."""
     k, size = length(run), segment_size(length(run))
     places = jnp.minimum(i * size + jnp.arange(size), k - 1)
+    if isinstance(run, Stacked):
+        return run.part(places)
     return Layer(*lax.map(partial(layer_of, run), places))
 
 
-def _up_by_segments(kind: Kind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Rows, Segments]:
+def _up_by_segments(kind: AnyKind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Rows, Segments]:
     used = length(run) if depth is None else depth
     size = segment_size(length(run))
 
@@ -233,7 +257,7 @@ class Step(NamedTuple):
     gradient: Gradient
 
 
-Keep = Callable[[Step], Any]
+Keep = Callable[[Any], Any]  # of a Step, or of what another kind of layer has to say
 
 
 def _unchanged(kept: Any) -> Any:
@@ -241,8 +265,8 @@ def _unchanged(kept: Any) -> Any:
 
 
 def down(
-    net: Network,
-    params: Params,
+    net: Any,
+    params: tuple[Any, ...],
     kept: list[Kept],
     delta: Rows,
     keep: Keep,
@@ -252,7 +276,7 @@ def down(
     """Return Δx from Δz[L], and for each Layer what `keep` returns, of a run stacked.
 
     Args:
-        net: the network.
+        net: the network, or something with the kinds of its layers.
         params: its parameters.
         kept: of the way up.
         delta: Δz[L].
@@ -261,10 +285,10 @@ def down(
         of_segment: what is done with the records of each segment of a run, stacked.
     """
     records: list[Any] = []
-    below = zip(kinds(net, params), params, kept, strict=True)
+    below = zip(_kinds(net, params), params, kept, strict=True)
     for kind, layer, z in reversed(list(below)):
         if not is_run(layer):
-            delta, record = _step(kind, assert_single(layer), z, delta, keep)
+            delta, record = kind.down(layer, z, delta, keep)
         else:
             used = length(layer) if depth is None else depth
             going_down = (kind, layer, z, used, delta, keep)
@@ -276,14 +300,8 @@ def down(
     return delta, records[::-1]
 
 
-def _step(kind: Kind, layer: Layer, z: Rows, delta: Rows, keep: Keep) -> tuple[Rows, Any]:
-    delta, largest = (delta, None) if delta.e is None else with_largest(delta)
-    gradient, below = kind.block.backward(kind.sigma, layer, z, delta)
-    return below, keep(Step(kind, layer, z, delta, largest, gradient))
-
-
 def _down_run(
-    kind: Kind,
+    kind: AnyKind,
     run: Run,
     z: Rows,
     used: Array | int,
@@ -293,13 +311,13 @@ def _down_run(
     """Go down a run from the last layer used."""
 
     def layer(j: Array, delta: Rows) -> tuple[Rows, Any]:
-        return _step(kind, layer_of(run, j), _at(z, j), delta, keep)
+        return kind.down(layer_of(run, j), _at(z, j), delta, keep)
 
     return _through(layer, length(run), used, delta, downwards=True)
 
 
 def _down_by_segments(
-    kind: Kind,
+    kind: AnyKind,
     run: Run,
     kept: Segments,
     used: Array | int,

@@ -32,8 +32,13 @@ def made():
         "drawn": jaxnn.init(NET, key, stored=False),
         "state": jaxnn.start(NET, SGD, layers, key),
         "flow": jaxnn.Flow(*[np.ones(3)] * (len(jaxnn.Flow._fields) - 1), NET),
+        "chain": jaxnn.chain([(chained, np.eye(2, dtype=np.float32))]),
         "data": (jax.numpy.asarray(XS), jax.numpy.asarray(YS)),
     }
+
+
+def chained(p, z):
+    return jax.numpy.tanh(z) @ p
 
 
 def fit(made, **options):
@@ -45,6 +50,7 @@ def fit(made, **options):
 CASES = {
     "backprop": lambda made: jaxnn.backprop(NET, made["layers"], XS, YS),
     "backprop of NumPy's arrays": lambda made: jaxnn.backprop(NET, made["numpy"], XS, YS),
+    "chain": lambda made: jaxnn.chain([(chained, layer.theta) for layer in made["layers"][1:2]]),
     "deltas": lambda made: jaxnn.deltas(NET, made["layers"], XS[0], 1),
     "each_epoch": lambda made: list(
         jaxnn.each_epoch(NET, SGD, made["state"], XS, YS, epochs=1, batch=2)
@@ -61,6 +67,7 @@ CASES = {
     "forward at a depth": lambda made: jaxnn.forward(NET, made["drawn"], XS[0], depth=0),
     "gaussian": lambda made: jaxnn.gaussian(1.5)(made["key"], (3, 4)),
     "gradient_flow": lambda made: jaxnn.gradient_flow(NET, made["layers"], XS, YS),
+    "gradient_flow of a chain": lambda made: jaxnn.gradient_flow(*made["chain"], XS, cotangent=XS),
     "init": lambda made: jaxnn.init(NET, made["key"]),
     "init of a run": lambda made: jaxnn.init(NET, made["key"], stacked=True),
     "init without numbers": lambda made: jaxnn.init(NET, made["key"], stored=False),

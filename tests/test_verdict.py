@@ -7,7 +7,7 @@ import pytest
 from problems import draw_batch, draw_layers, gaussian, gradient_flow
 
 import jaxnn
-from jaxnn.verdict import FORMATS, word_of
+from jaxnn.formats import FORMATS, word_of
 
 
 def made(factors, biases=0.0, activation="tanh", top=-1.0):

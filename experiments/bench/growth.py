@@ -22,8 +22,8 @@ def workload(layers: int, activation: str, width: int, batch: int) -> Workload:
     ys = jnp.arange(batch) % 2
     params = jaxnn.init(net, jax.random.key(0), "glorot_uniform", stored=False)
 
-    def log_deltas(params: object, xs: object, ys: object) -> jax.Array:
-        return jaxnn.gradient_flow(net, params, xs, ys, memory="sqrt").log_delta  # type: ignore[arg-type]
+    def log_deltas(params: Any, xs: jax.Array, ys: jax.Array) -> jax.Array:
+        return jaxnn.gradient_flow(net, params, xs, ys, memory="sqrt").log_delta
 
     program = jax.jit(log_deltas).lower(params, xs, ys).compile()
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from experiments.pages import tables
 from experiments.runs.experiment import comparison
-from jaxnn.verdict import word_of
+from jaxnn.formats import word_of
 
 TITLE = "log₁₀ ‖Δz[1]‖, the first layer's gradient, by hidden layers (median over seeds)"
 

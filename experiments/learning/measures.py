@@ -83,7 +83,8 @@ def test(net: jaxnn.Network, params: tuple[jaxnn.Layer, ...], xs: Array, ys: Arr
 
 def _z(net: jaxnn.Network, params: tuple[jaxnn.Layer, ...], xs: Array) -> Float[Array, "N n"]:
     """z[L]. Inside one program XLA computes it once, however often it is asked for."""
-    return up(net, params, Rows(xs))[0].m
+    z: Array = up(net, params, Rows(xs))[0].m
+    return z
 
 
 def auc(z: Float[Array, " N"], y: Float[Array, " N"]) -> Float[Array, ""]:

@@ -1,0 +1,131 @@
+"""Verdict on a chain: which layers lose the gradient, and which the examples."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+
+from .chain_flow import ChainFlow
+from .formats import (
+    FORMATS,
+    highest,
+    indistinguishable_in,
+    loss_in_words,
+    lost_in,
+    rate_of,
+    word_of,
+)
+
+
+@dataclass(frozen=True)
+class ChainVerdict:
+    """The verdict on the flow of a chain; `str` returns it in sentences.
+
+    word: vanishing, exploding or steady; unknown without two layers whose gradients are neither
+        zero nor infinite.
+    decades: the rate, in decades per layer towards the input, below 0 if gradients vanish.
+    standard_error: of the rate; nan for a single factor.
+    steepest: the layer that changes the size of the gradient most, from what it returns to what
+        goes into it, and by how many decades; None where nothing is known.
+    zero: the layer from which down Δ is exactly zero; or None.
+    lost: for each of `FORMATS` the layer from which down plain backpropagation in that format has
+        no number for Δ, its largest entry being outside the normal numbers; or None.
+    indistinguishable: for each of `FORMATS` as coarse as the states or coarser, the layer from
+        which up what differs between examples is rounding, not input; or None.
+    names: of the layers.
+    """
+
+    word: str
+    decades: float
+    standard_error: float
+    steepest: tuple[int, float] | None
+    zero: int | None
+    lost: dict[str, int | None]
+    indistinguishable: dict[str, int | None]
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.rate, self.turn, self.loss, self.examples)))
+
+    def _name(self, layer: int | None) -> str | None:
+        """The name of a layer that is counted from 1."""
+        return None if layer is None else self.names[layer - 1]
+
+    @property
+    def rate(self) -> str:
+        """The word and the rate."""
+        if self.word == "unknown":
+            return "No rate: it takes two layers with a gradient that is a number."
+        error = "" if np.isnan(self.standard_error) else f" ± {self.standard_error:.1g}"
+        return (
+            f"{self.word.capitalize()}, {self.decades:+.3g}{error} decades a layer towards the "
+            f"input, over {len(self.names)} layers."
+        )
+
+    @property
+    def turn(self) -> str:
+        """The layer that changes the gradient most, if one stands out."""
+        if self.steepest is None:
+            return ""
+        layer, decades = self.steepest
+        return f"Layer {self._name(layer)} changes it most, by {decades:+.2g} decades."
+
+    @property
+    def loss(self) -> str:
+        """The layers in which the gradient is zero or lost."""
+        lost = {name: self._name(layer) for name, layer in self.lost.items()}
+        return loss_in_words(lost, self._name(self.zero))
+
+    @property
+    def examples(self) -> str:
+        """The layers in which examples are no longer told apart, and which loss comes first."""
+        found = {name: layer for name, layer in self.indistinguishable.items() if layer}
+        if not found:
+            return "What differs between examples is more than rounding in every layer."
+        where = ", ".join(f"in {name} from layer {self._name(i)} up" for name, i in found.items())
+        name, first = next(iter(found.items()))
+        lost = self.lost[name]
+        lower = (
+            "" if lost is None else f", and its gradient is lost from layer {self._name(lost)} down"
+        )
+        return (
+            f"What differs between examples is rounding, not input, {where}: nothing above can "
+            f"learn to tell them apart. In {name} that leaves {first - 1} of {len(self.names)} "
+            f"layers with examples that differ{lower}."
+        )
+
+
+def verdict_of_chain(flow: ChainFlow) -> ChainVerdict:
+    """Judge the flow of a chain; see `jaxnn.verdict`."""
+    log_delta, gain, log_largest, log_spread = (
+        np.asarray(v, np.float64)
+        for v in (flow.log_delta, flow.gain, flow.log_largest, flow.log_spread)
+    )
+    rate, error = rate_of(gain[:-1])
+    used = np.arange(len(log_delta))
+    eps = float(jnp.finfo(flow.dtype).eps)  # type: ignore[no-untyped-call]
+    coarse = [n for n in FORMATS if float(jnp.finfo(n).eps) >= eps]  # type: ignore[no-untyped-call]
+    return ChainVerdict(
+        word=word_of(rate, len(log_delta)),
+        decades=rate,
+        standard_error=error,
+        steepest=_steepest(gain / np.log(10), rate),
+        zero=highest(used, np.isneginf(log_delta)),
+        lost={name: lost_in(name, used, log_largest) for name in FORMATS},
+        indistinguishable={name: indistinguishable_in(name, log_spread) for name in coarse},
+        names=flow.names,
+    )
+
+
+def _steepest(decades: np.ndarray, rate: float) -> tuple[int, float] | None:
+    """Return the layer whose factor is farthest from the others', if it stands out, and it."""
+    finite = np.flatnonzero(np.isfinite(decades))
+    if len(finite) < 3:
+        return None
+    off = np.abs(decades[finite] - np.median(decades[finite]))
+    place = finite[np.argmax(off)]
+    spread = np.median(off)
+    if np.max(off) < max(0.5, 6 * spread):
+        return None
+    # gain[l] is the effect of the layer above state l.
+    return int(place) + 2, float(decades[place])

@@ -1,0 +1,71 @@
+"""Rates and number formats in words: what verdicts on any network share."""
+
+import jax.numpy as jnp
+import numpy as np
+
+# Number formats in which networks are trained, the widest first.
+FORMATS = ("float64", "float32", "bfloat16", "float16", "float8_e5m2", "float8_e4m3fn")
+
+# Up to a factor of ten over 64 layers, or over all if there are more, is called steady.
+STEADY_LAYERS = 64
+
+# Rounding alone keeps what differs between examples at 0.2 to 2 eps of the signal.
+NOISE = 4  # times eps
+
+
+def word_of(rate: float, layers: int) -> str:
+    """Return the word for a rate in decades per layer, given the number of layers."""
+    if np.isnan(rate):
+        return "unknown"
+    if abs(rate) * max(layers, STEADY_LAYERS) <= 1:
+        return "steady"
+    return "exploding" if rate > 0 else "vanishing"
+
+
+def rate_of(gain: np.ndarray) -> tuple[float, float]:
+    """Return the mean factor of a layer in decades, of gains in ln, and its standard error."""
+    factors = gain / np.log(10)
+    factors = factors[np.isfinite(factors)]
+    rate = float(np.mean(factors)) if len(factors) else np.nan
+    few = len(factors) < 2
+    return rate, np.nan if few else float(np.std(factors, ddof=1) / np.sqrt(len(factors)))
+
+
+def highest(used: np.ndarray, where: np.ndarray) -> int | None:
+    """Return the highest used layer that a condition holds for, counted from 1."""
+    return int(used[where].max()) + 1 if where.any() else None
+
+
+def lost_in(name: str, used: np.ndarray, log_largest: np.ndarray) -> int | None:
+    """Return the layer from which down a format has no number for Δ, if any."""
+    info = jnp.finfo(name)  # type: ignore[no-untyped-call]
+    low, high = np.log(float(info.tiny)), np.log(float(info.max))
+    outside = (log_largest < low) | (log_largest > high)
+    return highest(used, outside & ~np.isneginf(log_largest))
+
+
+def indistinguishable_in(name: str, log_spread: np.ndarray) -> int | None:
+    """Return the layer from which up examples differ by the rounding of a format alone, if any.
+
+    That is where what differs stays below `NOISE` eps of the signal in all layers above.
+    """
+    noise = np.log(NOISE * float(jnp.finfo(name).eps))  # type: ignore[no-untyped-call]
+    apart = np.flatnonzero(~(log_spread < noise))
+    first = int(apart.max()) + 2 if len(apart) else 1
+    return first if first <= len(log_spread) else None
+
+
+def loss_in_words(lost: dict[str, str | None], zero: str | None) -> str:
+    """Return the sentence on layers in which a gradient is zero or has no number.
+
+    Args:
+        lost: for each format the layer from which down, in words, or None.
+        zero: the layer from which down it is exactly zero, in words, or None.
+    """
+    cut = f"From layer {zero} down it is exactly zero, every path being cut. " if zero else ""
+    given_up = [f"{name} from layer {top} down" for name, top in lost.items() if top]
+    intact = [name for name, top in lost.items() if not top]
+    if not given_up:
+        return f"{cut}Plain backpropagation has a number for it everywhere in every format."
+    nowhere = f"; nowhere in {', '.join(intact)}" if intact else ""
+    return f"{cut}Plain backpropagation loses it in {', in '.join(given_up)}{nowhere}."

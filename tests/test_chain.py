@@ -1,0 +1,474 @@
+"""Chains: a network of the user's own layers, against plain gradients and our own networks."""
+
+import functools
+
+import chex
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import lax
+from problems import draw_batch, draw_layers, gaussian
+
+import jaxnn
+from jaxnn import gradient_flow
+from jaxnn.chain import chain
+
+B, N = 5, 4
+
+
+def dense(p, z):
+    return jnp.tanh(z) @ p["theta"] + p["b"][None]
+
+
+def drawn(rng, n_in=N, n_out=N, dtype=np.float64):
+    theta = rng.normal(size=(n_in, n_out)) / n_in**0.5
+    return {"theta": theta.astype(dtype), "b": (0.1 * rng.normal(size=n_out)).astype(dtype)}
+
+
+def square(out, ys):
+    return jnp.sum(jnp.square(out - ys), axis=tuple(range(1, out.ndim)))
+
+
+def by_jax(layers, xs, top):
+    """Plain gradients of top(output): Δ of every state and of every layer's parameters, and Δx.
+
+    Args:
+        layers: pairs (f, params).
+        xs: the first state.
+        top: output -> a number.
+    """
+    shapes, state = [], xs
+    for f, p in layers:
+        state = f(p, state)
+        shapes.append(jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), state))
+
+    def of(params, shifts, xs):
+        state = xs
+        for (f, _), p, shift in zip(layers, params, shifts, strict=True):
+            state = jax.tree.map(jnp.add, f(p, state), shift)
+        return top(state)
+
+    return jax.grad(of, argnums=(0, 1, 2))([p for _, p in layers], shapes, xs)
+
+
+def log_norm(tree):
+    with np.errstate(divide="ignore"):
+        leaves = jax.tree.leaves(tree)
+        return 0.5 * np.log(sum(float(np.sum(np.square(np.float64(v)))) for v in leaves))
+
+
+def assert_flow_is(flow, gradients, rtol=1e-11):
+    """Every norm of the flow is that of plain gradients."""
+    theta, states, delta_x = gradients
+    close = functools.partial(np.testing.assert_allclose, rtol=rtol, atol=rtol)
+    close(flow.log_theta, [log_norm(g) for g in theta])
+    close(flow.log_delta, [log_norm(g) for g in states])
+    close(flow.log_delta_input, log_norm(delta_x))
+    examples = [[log_norm(jax.tree.map(lambda v, i=i: v[i], g)) for i in range(B)] for g in states]
+    close(flow.log_delta_example, examples)
+    largest = [max(float(jnp.max(jnp.abs(v))) for v in jax.tree.leaves(g)) for g in states]
+    close(flow.log_largest, np.log(largest))
+
+
+def flow_of(layers, xs, cotangent, **options):
+    net, params = chain(layers)
+    return gradient_flow(net, params, xs, cotangent=cotangent, **options)
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("memory", ["all", "sqrt"])
+def test_it_measures_what_gradient_flow_does(rng, memory):
+    """Far below the range of float32, for each example, with Δθ."""
+    net = jaxnn.Network((3, *[16] * 150, 1), "sigmoid", "binary")
+    pairs = draw_layers(rng, net.sizes, gaussian(1.0), 0.1, jnp.float32)
+    xs, ys = draw_batch(rng, net, B, jnp.float32)
+
+    def first(p, x):
+        return x @ p.theta + p.b[None]
+
+    def layer(p, z):
+        return jax.nn.sigmoid(z) @ p.theta + p.b[None]
+
+    def loss(z, ys):
+        return jnp.logaddexp(z[:, 0], 0) - ys.reshape(-1).astype(z.dtype) * z[:, 0]
+
+    own, params = chain([(first, pairs[0]), *[(layer, p) for p in pairs[1:]]])
+    assert own.lengths == (0, 149, 0)
+    flow = gradient_flow(own, params, xs, ys, loss=loss, memory=memory)
+    ours = jax.jit(gradient_flow)(net, jaxnn.stack(pairs), xs, ys)
+    assert float(ours.log_delta[0]) < -150
+    for name in ("log_delta", "log_delta_example", "log_largest", "log_mean_square"):
+        theirs = getattr(ours, {"log_mean_square": "log_mean_square_z"}.get(name, name))
+        np.testing.assert_allclose(getattr(flow, name), theirs, rtol=3e-7, atol=3e-6)
+    both = np.logaddexp(2 * np.float64(ours.log_theta), 2 * np.float64(ours.log_b)) / 2
+    np.testing.assert_allclose(flow.log_theta, both, rtol=3e-7, atol=3e-6)
+    np.testing.assert_array_equal(flow.lost, ours.lost)
+    np.testing.assert_allclose(flow.gain[:-1], np.diff(-np.float64(flow.log_delta)), atol=1e-4)
+
+
+def test_layers_of_many_kinds(rng):
+    """A product, a pattern of two repeated, and a head; from a loss and from a cotangent."""
+    wide = (lambda p, z: z + jnp.tanh(z @ p) @ p.T, rng.normal(size=(2, 3 * N, 8)) / 4)
+    layers = [(dense, drawn(rng, 3, 3 * N))]
+    for i in range(2):
+        layers += [(wide[0], wide[1][i]), (dense, drawn(rng, 3 * N, 3 * N))]
+    layers.append((dense, drawn(rng, 3 * N, 2)))
+    xs, ys = rng.normal(size=(B, 3)), rng.normal(size=(B, 2))
+    net, params = chain(layers)
+    assert net.lengths == (0, 2, 0)
+    assert net.names[1:3] == ("1 <lambda>", "2 dense")
+    plain = by_jax(layers, xs, lambda out: jnp.mean(square(out, ys)))
+    flow = gradient_flow(net, params, xs, ys, loss=square)
+    assert_flow_is(flow, plain)
+    assert flow.sizes == (12, 12, 12, 12, 12, 2)
+    assert not flow.mixes.any()
+    few = gradient_flow(net, params, xs, ys, loss=square, memory="sqrt")
+    chex.assert_trees_all_close(flow, few, rtol=1e-12)
+
+
+def test_what_differs_between_examples(rng):
+    """Spread, cosine and rank of a state are those of NumPy."""
+    p = drawn(rng)
+    xs = rng.normal(size=(B, N))
+    flow = flow_of([(dense, p)], xs, np.ones((B, N)))
+    z = np.tanh(xs) @ p["theta"] + p["b"]
+    off = z - z.mean(axis=0)
+    spread = np.sqrt(np.mean(off**2) / np.mean(z**2))
+    cosines = np.corrcoef(np.hstack([z, -z]))  # of mean zero, so that it is the cosine
+    gram = off @ off.T
+    assert float(flow.log_mean_square[0]) == pytest.approx(np.log(np.mean(z**2)))
+    assert float(flow.log_spread[0]) == pytest.approx(np.log(spread))
+    assert float(flow.cosine[0]) == pytest.approx((cosines.sum() - B) / (B * (B - 1)))
+    assert float(flow.rank[0]) == pytest.approx(np.trace(gram) ** 2 / np.sum(gram**2))
+    assert np.isnan(flow.log_spread_within[0])
+
+
+def test_what_differs_between_positions(rng):
+    """Of (examples, positions, channels): here each position is the example's number."""
+    numbers = rng.normal(size=(B, 1, N))
+    xs = np.broadcast_to(numbers, (B, 3, N)).copy()
+    flow = flow_of([(lambda p, z: z * p, np.float64(2.0))], xs, np.ones(xs.shape))
+    assert float(flow.log_spread_within[0]) < np.log(1e-15)
+    assert float(flow.log_spread[0]) > np.log(0.1)
+    assert np.isfinite(flow.rank[0])
+
+
+def collapse(p, z):
+    return jax.nn.sigmoid(z) @ p
+
+
+def test_rounding_has_no_rank(rng):
+    """Collapsed examples: the spread is rounding, the rank is nan, and the verdict says so."""
+    theta = np.float32(rng.normal(size=(40, 16, 16)) / 16)
+    flow = flow_of(
+        {str(i): (collapse, t) for i, t in enumerate(theta)},
+        np.float32(rng.normal(size=(B, 16))),
+        np.ones((B, 16), np.float32),
+    )
+    verdict = jaxnn.verdict(flow)
+    first = verdict.indistinguishable["float32"]
+    assert 4 < first < 12
+    assert np.isnan(flow.rank[first:]).all()
+    assert np.isfinite(flow.rank[: first - 1]).all()
+    assert verdict.indistinguishable["bfloat16"] < verdict.indistinguishable["float16"] < first
+    assert "float64" not in verdict.indistinguishable
+    assert f"is rounding, not input, in float32 from layer {first - 1} up" in str(verdict)
+    assert verdict.word == "vanishing"
+
+
+# What breaks
+
+
+def batch_norm(p, z):
+    z = z @ p
+    mean, var = (of(z, axis=0, keepdims=True) for of in (jnp.mean, jnp.var))
+    return (z - mean) / jnp.sqrt(var + 1e-3)
+
+
+def test_batch_statistics(rng):
+    """Examples meet: their exponents are one, also where a cotangent has 10^30 between them."""
+    layers = [(dense, drawn(rng)), (batch_norm, rng.normal(size=(N, N))), (dense, drawn(rng))]
+    xs, cotangent = rng.normal(size=(B, N)), rng.normal(size=(B, N))
+    cotangent *= 10.0 ** np.array([0, -30, 3, 12, -2])[:, None]
+    flow = flow_of(layers, xs, cotangent)
+    np.testing.assert_array_equal(flow.mixes, [False, True, False])
+    assert_flow_is(flow, by_jax(layers, xs, lambda out: jnp.vdot(out, cotangent)))
+
+
+@jax.custom_vjp
+def clipped(z):
+    return z
+
+
+clipped.defvjp(lambda z: (z, None), lambda _, delta: (jnp.clip(delta, -1e-3, 1e-3),))
+
+
+def test_clipped_gradients(rng):
+    layers = [(dense, drawn(rng)), (lambda p, z: clipped(z @ p), np.eye(N)), (dense, drawn(rng))]
+    with pytest.raises(ValueError, match="layer 1 <lambda>: its reverse rule is not linear"):
+        flow_of(layers, rng.normal(size=(B, N)), np.ones((B, N)))
+
+
+def test_a_cast_within_a_layer_is_no_error(rng):
+    def half(p, z):
+        return (jnp.tanh(z).astype(jnp.float16) @ p.astype(jnp.float16)).astype(z.dtype)
+
+    xs = np.float32(rng.normal(size=(B, N)))
+    theta = np.float32(rng.normal(size=(60, N, N)) / 8)
+    run = [jaxnn.Run(half, theta, 60)]
+    flow = flow_of(run, xs, np.ones((B, N), np.float32))
+    exact = flow_of([run[0]._replace(f=lambda p, z: jnp.tanh(z) @ p)], xs, np.ones((B, N)))
+    assert float(exact.log_delta[0]) < -30
+    np.testing.assert_allclose(flow.log_delta, exact.log_delta, atol=0.2)
+
+
+def test_integers_and_keys(rng, key):
+    """An embedding first, and a key in the state that each layer splits; same again from √k."""
+
+    def embedded(table, state):
+        tokens, key = state
+        return table[tokens], key
+
+    def dropped(p, state):
+        z, key = state
+        key, own = jax.random.split(key)
+        return jnp.where(jax.random.bernoulli(own, 0.5, z.shape), 2 * z, 0) @ p, key
+
+    table, theta = rng.normal(size=(7, N)), rng.normal(size=(9, N, N)) / 2
+    layers = [(embedded, table), *[(dropped, t) for t in theta]]
+    tokens = rng.integers(0, 7, size=B)
+    keys = jax.random.split(key, B)
+
+    def split_each(p, state):
+        z, keys = state
+        z, keys = jax.vmap(lambda z, k: dropped(p, (z, k)))(z, keys)
+        return z, keys
+
+    layers = [layers[0], *[(split_each, t) for t in theta]]
+    cotangent = (rng.normal(size=(B, N)), keys)
+    flow = flow_of(layers, (tokens, keys), cotangent)
+    few = flow_of(layers, (tokens, keys), cotangent, memory="sqrt")
+    assert np.isnan(flow.log_delta_input)
+
+    def plain(table, theta, shift):
+        state = embedded(table, (tokens, keys))
+        state = (state[0] + shift, state[1])
+        for t in theta:
+            state = split_each(t, state)
+        return jnp.vdot(state[0], cotangent[0])
+
+    of_table, of_theta, first = jax.grad(plain, argnums=(0, 1, 2))(table, theta, 0.0)
+    del first
+    expected = [log_norm(of_table), *map(log_norm, of_theta)]
+    np.testing.assert_allclose(flow.log_theta, expected, rtol=1e-11)
+    np.testing.assert_allclose(few.log_theta, flow.log_theta, rtol=1e-12)
+
+
+def test_time_is_depth(rng):
+    """A recurrent network: tied parameters, data of each step; Δθ of each use of them."""
+
+    def step(p, h, x):
+        return jnp.tanh(h @ p + x)
+
+    p, xs = rng.normal(size=(N, N)), rng.normal(size=(6, B, N))
+    net, params = chain([jaxnn.Run(step, p, 6, xs=xs, tied=True)])
+    assert net.names[2] == "0 step 2"
+    h, cotangent = rng.normal(size=(B, N)), rng.normal(size=(B, N))
+    flow = gradient_flow(net, params, h, cotangent=cotangent)
+    layers = [(lambda p, h, x=x: step(p, h, x), p) for x in xs]
+    assert_flow_is(flow, by_jax(layers, h, lambda out: jnp.vdot(out, cotangent)))
+    with pytest.raises(ValueError, match=r"0 step: expected arrays of 5 entries.*got shape"):
+        chain([jaxnn.Run(step, p, 5, xs=xs, tied=True)])
+    with pytest.raises(ValueError, match="0 step: xs need each='batch'"):
+        chain([jaxnn.Run(step, p, 6, xs=xs, tied=True)], each="example")
+
+
+def test_skips_across_layers_are_a_state(rng):
+    def down(p, z):
+        return dense(p, z), z
+
+    def middle(p, state):
+        z, skip = state
+        return dense(p, z), skip
+
+    def joined(p, state):
+        z, skip = state
+        return dense(p, z) + skip
+
+    layers = [(down, drawn(rng)), (middle, drawn(rng)), (joined, drawn(rng))]
+    xs, cotangent = rng.normal(size=(B, N)), rng.normal(size=(B, N))
+    flow = flow_of(layers, xs, cotangent)
+    assert_flow_is(flow, by_jax(layers, xs, lambda out: jnp.vdot(out, cotangent)))
+    assert flow.sizes == (2 * N, 2 * N, N)
+
+
+def test_a_gradient_that_is_stopped(rng):
+    layers = [(dense, drawn(rng)) for _ in range(3)]
+    layers[1] = (lambda p, z: dense(p, lax.stop_gradient(z)), layers[1][1])
+    flow = flow_of(layers, rng.normal(size=(B, N)), np.ones((B, N)))
+    np.testing.assert_array_equal(np.isneginf(flow.log_delta), [True, False, False])
+    np.testing.assert_array_equal(np.isneginf(flow.log_theta), [True, False, False])
+    assert np.isneginf(flow.log_delta_input)
+    verdict = jaxnn.verdict(flow)
+    assert verdict.zero == 1
+    assert "From layer 0 dense down it is exactly zero" in str(verdict)
+
+
+def endless(p, z):
+    return lax.while_loop(lambda z: jnp.max(z) > 1, lambda z: z / 2, z @ p)
+
+
+@pytest.mark.parametrize(
+    ("layer", "error"),
+    [
+        (lambda p, z: (z @ p)[0], r"layer 1 <lambda>: expected every float array .* 5 examples"),
+        (
+            lambda p, z: lax.complex(z @ p, z),
+            "layer 1 <lambda>: expected real numbers, got complex128",
+        ),
+        (lambda p, z: jnp.argmax(z @ p, axis=1), "layer 1 <lambda>: expected a state with floats"),
+        (endless, "layer 1 endless: .* got a lax.while_loop"),
+        (lambda p, z: jnp.exp(900 * (1 + z @ p) ** 2), "layer 1 <lambda>: .*got inf or nan"),
+        (
+            jaxnn.Run(lambda p, z: (z @ p).astype(jnp.float32), np.ones((3, N, N)), 3),
+            r"layer 1 <lambda>: expected a run to keep .* float64\[5, 4\] -> float32\[5, 4\]",
+        ),
+    ],
+)
+def test_what_cannot_be_measured_is_named(rng, layer, error):
+    layer = layer if isinstance(layer, jaxnn.Run) else (layer, np.eye(N))
+    with pytest.raises(ValueError, match=error):
+        flow_of([(dense, drawn(rng)), layer], rng.normal(size=(B, N)), np.ones((B, N)))
+
+
+def test_an_error_within_a_layer_keeps_its_message_and_has_a_name(rng):
+    with pytest.raises(TypeError, match="dot_general") as error:
+        flow_of([(dense, drawn(rng, 3, 3))], rng.normal(size=(B, N)), np.ones((B, 3)))
+    assert error.value.__notes__[0] == "This is in layer 0 dense of the chain."
+
+
+def test_equal_layers_that_change_the_shape_are_no_run(rng):
+    """Found equal by their parameters, and taken apart again."""
+    halved = [(lambda p, z: p * (z[:, ::2] + z[:, 1::2]), np.float64(v)) for v in (1.0, 2.0, 3.0)]
+    f = halved[0][0]
+    layers = [(f, p) for _, p in halved]  # one function
+    net, params = chain(layers)
+    assert net.lengths == (3,)
+    xs, cotangent = rng.normal(size=(B, 8)), rng.normal(size=(B, 1))
+    flow = gradient_flow(net, params, xs, cotangent=cotangent)
+    assert flow.sizes == (4, 2, 1)
+    assert_flow_is(flow, by_jax(layers, xs, lambda out: jnp.vdot(out, cotangent)))
+
+
+# Handing a network over
+
+
+def test_modules_of_equinox(rng, key):
+    """Modules that take one example; activations join the product above them."""
+    keys = jax.random.split(key, 5)
+    linear = [eqx.nn.Linear(N, N, key=k, dtype=jnp.float64) for k in keys]
+    model = eqx.nn.Sequential(
+        [v for layer in linear for v in (layer, eqx.nn.Lambda(jax.nn.gelu))][:-1]
+    )
+    net, params = chain(model.layers, each="example")
+    assert net.names == ("0 Linear", "2 Linear", "4 Linear", "6 Linear", "8 Linear")
+    assert net.lengths == (0, 4)
+    layers = [
+        (lambda p, z, first=i == 0: (z if first else jax.nn.gelu(z)) @ p[0].T + p[1][None], p)
+        for i, p in enumerate((m.weight, m.bias) for m in linear)
+    ]
+    xs, cotangent = rng.normal(size=(B, N)), rng.normal(size=(B, N))
+    flow = gradient_flow(net, params, xs, cotangent=cotangent)
+    assert_flow_is(flow, by_jax(layers, xs, lambda out: jnp.vdot(out, cotangent)))
+
+
+def test_modules_of_flax(rng, users_jax):
+    """Modules with batch statistics, which they update: in copies that are dropped."""
+    rngs = nnx.Rngs(0)
+    blocks = [
+        module
+        for _ in range(3)
+        for module in (nnx.Linear(N, N, rngs=rngs), nnx.BatchNorm(N, rngs=rngs))
+    ]
+    net, params = chain(nnx.Sequential(*blocks, nnx.relu).layers)
+    assert net.lengths == (3, 0)
+    assert net.names == (
+        *("0 Linear", "1 BatchNorm", "2 Linear", "3 BatchNorm", "4 Linear", "5 BatchNorm"),
+        "6 relu",
+    )
+    xs, cotangent = np.float32(rng.normal(size=(2, B, N)))
+    flow = gradient_flow(net, params, xs, cotangent=cotangent)
+    np.testing.assert_array_equal(flow.mixes, [False, True] * 3 + [False])
+
+    @jax.grad
+    def delta_x(z):
+        for linear, norm in zip(blocks[::2], blocks[1::2], strict=True):
+            z = linear(z)
+            z = (z - jnp.mean(z, axis=0)) / jnp.sqrt(jnp.var(z, axis=0) + norm.epsilon)
+        return jnp.vdot(nnx.relu(z), cotangent)
+
+    assert float(flow.log_delta_input) == pytest.approx(log_norm(delta_x(xs)), abs=1e-4)
+
+
+def test_a_program_does_not_grow_with_equal_layers(rng):
+    def size(k):
+        net, params = chain([(dense, drawn(rng)) for _ in range(k)])
+        text = str(
+            jax.make_jaxpr(gradient_flow, static_argnums=0)(
+                net, params, np.ones((B, N)), cotangent=np.ones((B, N))
+            )
+        )
+        return text.count("\n")
+
+    assert size(8) == size(64)
+
+
+def test_names_of_a_dict_and_equality(rng):
+    layers = {"stem": (dense, drawn(rng)), "blocks.0": (dense, drawn(rng))}
+    (net, params), (other, _) = chain(layers), chain(layers)
+    assert net.names == ("stem", "blocks.0")
+    assert net == other
+    assert hash(net) == hash(other)
+    assert net != chain([*layers.values()])[0]
+    assert repr(net) == "Chain of 2 layers, stem … blocks.0"
+    assert jax.tree.leaves(net) == []
+    assert len(jax.tree.leaves(params)) == 2
+
+
+@pytest.mark.parametrize(
+    ("layers", "options", "error"),
+    [
+        ([], {}, "layers: expected at least one layer"),
+        (jnp.tanh, {}, "layers: expected a list of layers, or a dict by name"),
+        ([3.0], {}, "layer 0 float: expected something to call"),
+        ([jnp.tanh], {"each": "row"}, "each: expected 'batch' or 'example', got 'row'"),
+        ([jaxnn.Run(dense, np.ones((2, 2)), 3)], {}, "expected arrays of 3 entries"),
+    ],
+)
+def test_what_is_no_chain(layers, options, error):
+    with pytest.raises((ValueError, TypeError), match=error):
+        chain(layers, **options)
+
+
+def test_what_does_not_go_with_a_chain(rng):
+    net, params = chain([(dense, drawn(rng))])
+    xs = np.ones((B, N))
+    of = functools.partial(gradient_flow, net, params, xs)
+    with pytest.raises(ValueError, match="loss, cotangent: expected one of them for a chain"):
+        of(xs)
+    with pytest.raises(ValueError, match="depth: expected none for a chain"):
+        of(cotangent=xs, depth=1)
+    with pytest.raises(ValueError, match=r"cotangent: expected the shapes of the output, \(5, 4\)"):
+        of(cotangent=np.ones((B, 3)))
+    with pytest.raises(ValueError, match=r"loss: expected .* one float for each example"):
+        of(xs, loss=lambda out, ys: jnp.mean(out - ys))
+    with pytest.raises(ValueError, match="xs: expected arrays with the same number of examples"):
+        gradient_flow(net, params, (xs, np.ones(3)), cotangent=xs)
+    plain = jaxnn.Network((N, 2, 1), "tanh", "binary")
+    with pytest.raises(ValueError, match="loss: expected none"):
+        gradient_flow(plain, jaxnn.init(plain, jax.random.key(0)), xs, np.ones(B), loss=square)
