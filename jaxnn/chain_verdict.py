@@ -74,7 +74,7 @@ class ChainVerdict:
     def loss(self) -> str:
         """The layers in which the gradient is zero or lost."""
         lost = {name: self._name(layer) for name, layer in self.lost.items()}
-        return loss_in_words(lost, self._name(self.zero))
+        return loss_in_words("Δ", lost, self._name(self.zero))
 
     @property
     def examples(self) -> str:

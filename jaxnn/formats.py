@@ -55,10 +55,11 @@ def indistinguishable_in(name: str, log_spread: np.ndarray) -> int | None:
     return first if first <= len(log_spread) else None
 
 
-def loss_in_words(lost: dict[str, str | None], zero: str | None) -> str:
+def loss_in_words(delta: str, lost: dict[str, str | None], zero: str | None) -> str:
     """Return the sentence on layers in which a gradient is zero or has no number.
 
     Args:
+        delta: what is lost, Δz or Δ.
         lost: for each format the layer from which down, in words, or None.
         zero: the layer from which down it is exactly zero, in words, or None.
     """
@@ -66,6 +67,6 @@ def loss_in_words(lost: dict[str, str | None], zero: str | None) -> str:
     given_up = [f"{name} from layer {top} down" for name, top in lost.items() if top]
     intact = [name for name, top in lost.items() if not top]
     if not given_up:
-        return f"{cut}Plain backpropagation has a number for it everywhere in every format."
+        return f"{cut}Plain backpropagation has a number for {delta} everywhere in every format."
     nowhere = f"; nowhere in {', '.join(intact)}" if intact else ""
-    return f"{cut}Plain backpropagation loses it in {', in '.join(given_up)}{nowhere}."
+    return f"{cut}Plain backpropagation loses {delta} in {', in '.join(given_up)}{nowhere}."

@@ -130,7 +130,7 @@ class Verdict:
     def loss(self) -> str:
         """The layers in which the gradient is zero or lost."""
         lost = {name: str(top) if top else None for name, top in self.lost.items()}
-        return loss_in_words(lost, str(self.zero) if self.zero else None)
+        return loss_in_words("Δz", lost, str(self.zero) if self.zero else None)
 
     @property
     def units(self) -> str:
