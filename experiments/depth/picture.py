@@ -5,7 +5,6 @@ the page those of the reader's choices, in the file all cases of the deepest net
 """
 
 import itertools
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import altair as alt
@@ -192,7 +191,11 @@ def _ends_of_lines(drawn: Drawn, domain: tuple[float, float]) -> pl.DataFrame:
     kinds = dict(deepest.select("case", "y_is").iter_rows())
     texts = [f"{_short(c.value) or kinds[c.name]} {c.name}" for c in cases]
     gap = LINE * (high - low) / _height(drawn)
-    frame = {"case": [c.name for c in cases], "text": texts, "place": charts.apart(wanted, gap, high)}
+    frame = {
+        "case": [c.name for c in cases],
+        "text": texts,
+        "place": charts.apart(wanted, gap, high),
+    }
     return pl.DataFrame(frame, {"case": pl.String, "text": pl.String, "place": pl.Float64})
 
 
@@ -352,7 +355,9 @@ def first_layer(
         "depth:Q",
         title="hidden layers",
         scale=alt.Scale(type="log", base=2, nice=False),
-        axis=alt.Axis(format="d", values=charts.doublings(drawn.data["depths"]["depth"].unique().to_list())),
+        axis=alt.Axis(
+            format="d", values=charts.doublings(drawn.data["depths"]["depth"].unique().to_list())
+        ),
     )
     colour = _colour(drawn, LEGEND if chosen else None)
     cases = base.encode(x, y, colour)

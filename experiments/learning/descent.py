@@ -194,9 +194,7 @@ def drawn(net: jaxnn.Network, seed: Any, sigma_w: Any, sigma_b: Any) -> Params:
 
 def batches(dataset: Dataset, training: Training) -> np.ndarray:
     """Return the rows of each step of a training, (steps, batch), as `rows_of_steps`."""
-    return rows_of_steps(
-        len(dataset.x), training.seed, training.descent.batch, training.steps
-    )
+    return rows_of_steps(len(dataset.x), training.seed, training.descent.batch, training.steps)
 
 
 def rows_of_steps(count: int, seed: int, batch: int, steps: int) -> np.ndarray:

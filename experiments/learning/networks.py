@@ -86,7 +86,11 @@ def roomy(
 
 
 def network(
-    dataset: Dataset, width: int, activation: str, layers: int, hidden: jaxnn.Block = DENSE
+    dataset: Dataset,
+    width: int,
+    activation: str | jaxnn.Activation,
+    layers: int,
+    hidden: jaxnn.Block = DENSE,
 ) -> jaxnn.Network:
     """Return a network for the data with so many hidden layers of one width."""
     sizes = (dataset.x.shape[1], *[width] * layers, dataset.n_out)

@@ -225,7 +225,7 @@ def apart(places: Sequence[float], gap: float, high: float) -> list[float]:
 
 
 def doublings(depths: Sequence[int]) -> list[int]:
-    """Return the depths that have room as ticks on a logarithmic axis, the last one first of all."""
+    """Return the depths with room for a tick on a logarithmic axis; the last one comes first."""
     ticks = [max(depths)]
     for depth in sorted(depths, reverse=True):
         ticks += [depth] if depth * TICKS_APART <= ticks[-1] else []

@@ -87,10 +87,10 @@ class Sweep:
         params = self._draws.of(self._dataset, drawn).params
         sizes = self._sizes
         rule = Descent(sizes.rate, 0.0, sizes.batch)
-        accuracy: np.ndarray = descent.trained_from(
+        scores = descent.trained_from(
             self._dataset, drawn.net, params, drawn.depth, sizes.seeds, rule, sizes.steps
-        )[1]
-        return accuracy
+        )
+        return np.asarray(scores.metric)
 
 
 def networks_of(dataset: Dataset, sizes: Sizes, cell: Cell) -> Networks:

@@ -145,7 +145,7 @@ def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
     verdicts = [report.sentence(case) for case in found]
     summary = report.summary(found, base_rate(plan.dataset.y))
     verdicts += [summary] if summary else []
-    drawn = picture.Drawn.of(rows, found, subtitle(plan))
+    drawn = picture.Drawn.of(rows, found, subtitle(plan), plan.settings.steps)
     figures = {CHART: picture.figure(drawn)}
     return Conclusion(rows, verdicts, figures, page=page.page(drawn, found, tuple(verdicts)))
 

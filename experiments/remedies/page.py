@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import altair as alt
+
 from experiments.pages import report
 from experiments.remedies import picture
 from experiments.remedies.picture import Drawn
@@ -34,25 +36,26 @@ def page(drawn: Drawn, cases: Sequence[Case], verdicts: tuple[str, ...]) -> repo
 
 def _panels(drawn: Drawn) -> tuple[report.Panel, ...]:
     gradients, distances, accuracies = (
-        charts for charts in (picture.gradients, picture.distances, picture.accuracies)
+        alt.layer(*layers(drawn, CHOSEN)).properties(height=HEIGHT)
+        for layers in (picture.gradients, picture.distances, picture.accuracies)
     )
     return (
         report.Panel(
             "The first layer's gradient over the last hidden layer's",
             "Points: median over seeds, with their range. Dashed: mean-field theory. Flat is "
             "cured. The chosen remedy is bold.",
-            picture.alt.layer(*gradients(drawn, CHOSEN)).properties(height=HEIGHT),
+            gradients,
         ),
         report.Panel(
             "1 - correlation of two examples",
             "In the last hidden layer, the mean over pairs. Down: all examples look alike, and no "
             "gradient tells them apart.",
-            picture.alt.layer(*distances(drawn, CHOSEN)).properties(height=HEIGHT),
+            distances,
         ),
         report.Panel(
             "Training accuracy",
-            "After a fixed number of steps. The dots are the colours of the lines.",
-            picture.alt.layer(*accuracies(drawn, CHOSEN)).properties(height=HEIGHT),
+            f"{drawn.trained.capitalize()}. The dots have the colours of the lines.",
+            accuracies,
         ),
     )
 

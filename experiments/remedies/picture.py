@@ -13,7 +13,7 @@ import polars as pl
 
 from experiments.pages import charts, palette
 from experiments.remedies import report
-from experiments.remedies.columns import ACCURACY, DISTANCE, GRADIENT
+from experiments.remedies.columns import GRADIENT
 from experiments.remedies.report import Case
 from experiments.remedies.table import REMEDIES
 
@@ -39,7 +39,7 @@ HEAD = {
 
 
 class Drawn(NamedTuple):
-    """The data of the picture by name, and one line on what was measured.
+    """The data of the picture by name, one line on what was measured, and the steps of training.
 
     data: `lines`, a row a remedy and depth, with theory; `trained`, a row a remedy and depth with
         its accuracy.
@@ -47,9 +47,10 @@ class Drawn(NamedTuple):
 
     data: dict[str, pl.DataFrame]
     subtitle: str
+    steps: int
 
     @classmethod
-    def of(cls, rows: pl.DataFrame, cases: Sequence[Case], subtitle: str) -> "Drawn":
+    def of(cls, rows: pl.DataFrame, cases: Sequence[Case], subtitle: str, steps: int) -> "Drawn":
         """Put theory next to the medians of the rows."""
         middle = report.medians(rows)
         spread = {
@@ -82,7 +83,7 @@ class Drawn(NamedTuple):
             pl.DataFrame(lines, schema, orient="row"),
             pl.DataFrame(trained, of_trained, orient="row"),
         )
-        return cls(dict(zip(("lines", "trained"), frames, strict=True)), subtitle)
+        return cls(dict(zip(("lines", "trained"), frames, strict=True)), subtitle, steps)
 
     @property
     def names(self) -> list[str]:
@@ -94,6 +95,13 @@ class Drawn(NamedTuple):
         """The depths at which a gradient was measured."""
         measured = self.data["lines"].filter(pl.col("gradient").is_not_null())
         return sorted(measured["depth"].unique())
+
+    @property
+    def trained(self) -> str:
+        """Words under the title of the accuracies; some depths have no such network."""
+        count = len(self.names) * len(self.trained_depths)
+        blank = "; blank: none exists" if self.data["trained"].height < count else ""
+        return f"after {self.steps} steps{blank}"
 
     @property
     def trained_depths(self) -> list[str]:
@@ -130,7 +138,7 @@ def figure(drawn: Drawn) -> charts.Figure:
         alt.layer(*accuracies(drawn)).properties(
             width=CELL[0] * max(len(drawn.trained_depths), 1),
             height=CELL[1] * len(drawn.names),
-            title=alt.Title("Training accuracy", subtitle="after a fixed number of steps"),
+            title=alt.Title("Training accuracy", subtitle=drawn.trained),
         ),
         spacing=GAP,
     )
@@ -149,9 +157,9 @@ def figure(drawn: Drawn) -> charts.Figure:
     return charts.Figure(chart, data, {"scale": "logarithmic", "theory": True})
 
 
-def _colour(**options: alt.Legend | None) -> alt.Color:
+def _colour() -> alt.Color:
     scale = alt.Scale(domain=NAMES, range=COLOURS)
-    return alt.Color("name:N", sort=None, title=None, scale=scale, **options)
+    return alt.Color("name:N", sort=None, title=None, scale=scale, legend=None)
 
 
 def _depth(drawn: Drawn) -> alt.X:
@@ -196,8 +204,10 @@ def gradients(
     """
     ends = alt.Undefined if domain is None else list(domain)
     axis = charts.squeezed_axis(max(map(abs, _sizes(drawn)), default=1.0))
-    y = alt.Y("place:Q", title=None, scale=alt.Scale(zero=False, nice=False, domain=ends), axis=axis)
-    x, colour = _depth(drawn), _colour(legend=None)
+    y = alt.Y(
+        "place:Q", title=None, scale=alt.Scale(zero=False, nice=False, domain=ends), axis=axis
+    )
+    x, colour = _depth(drawn), _colour()
 
     def placed(column: str) -> charts.Chart:
         base = _lines().transform_filter(f"isValid(datum.{column})")
@@ -229,7 +239,7 @@ def distances(drawn: Drawn, chosen: str | None = None) -> list[charts.Chart]:
         scale=alt.Scale(type="log", domain=[FLOOR, 2], nice=False, clamp=True),
         axis=alt.Axis(format="~e", values=[10.0**k for k in range(-6, 1)]),
     )
-    x, colour = _depth(drawn), _colour(legend=None)
+    x, colour = _depth(drawn), _colour()
     measured = _lines().transform_filter("isValid(datum.distance_drawn)").encode(x, y, colour)
     predicted = _lines().transform_filter("theory && datum.distance_theory > 0")
     dashed = predicted.mark_line(
@@ -281,7 +291,7 @@ def accuracies(drawn: Drawn, chosen: str | None = None) -> list[charts.Chart]:
         _lines()
         .transform_aggregate(groupby=["name"])
         .mark_point(filled=True, size=60, opacity=1, aria=False)
-        .encode(y, _colour(legend=None), x=alt.value(-10))
+        .encode(y, _colour(), x=alt.value(-10))
     )
     layers = [tiles, text, keys]
     if chosen is not None:
@@ -319,12 +329,18 @@ def _ends(drawn: Drawn, domain: tuple[float, float], height: int) -> pl.DataFram
     )
     wanted = charts.squeezed_places(deepest["gradient"])
     texts = [
-        f"{value:+.{1 if abs(value) < 10 else 0}f}  {name}".replace("-", "−")
+        f"{_decades(value)} {name}"
         for name, value in deepest.select("name", "gradient").iter_rows()
     ]
     places = charts.apart(wanted, LINE * (high - low) / height, high)
     frame = {"name": deepest["name"], "text": texts, "place": places}
     return pl.DataFrame(frame, {"name": pl.String, "text": pl.String, "place": pl.Float64})
+
+
+def _decades(value: float) -> str:
+    """A number of decades in front of a name, with a minus sign; 0.0 has none."""
+    text = f"{value:+.{1 if abs(value) < 9.95 else 0}f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
 
 
 def _labels(drawn: Drawn) -> list[charts.Chart]:
@@ -334,10 +350,15 @@ def _labels(drawn: Drawn) -> list[charts.Chart]:
     deepest = drawn.depths[-1] if drawn.depths else 0
     return [
         names.mark_text(align="left", dx=10, fontSize=12, aria=False).encode(
-            alt.Y("place:Q"), _colour(legend=None), text="text:N", x=alt.value("width")
+            alt.Y("place:Q"), _colour(), text="text:N", x=alt.value("width")
         ),
         heading.mark_text(
-            align="left", baseline="bottom", dx=10, dy=-6, fontSize=12, color=palette.MUTED,
+            align="left",
+            baseline="bottom",
+            dx=10,
+            dy=-6,
+            fontSize=12,
+            color=palette.MUTED,
             aria=False,
         ).encode(
             text=alt.value(f"decades at {deepest} layers"), x=alt.value("width"), y=alt.value(0)

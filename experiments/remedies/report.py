@@ -12,13 +12,11 @@ from experiments.remedies.columns import ACCURACY, DISTANCE, GRADIENT
 from experiments.remedies.table import REMEDIES
 from experiments.runs.experiment import comparison
 
-TITLE = (
-    "log₁₀ ‖Δz[1]‖/‖Δz[L]‖ and 1 - correlation of examples, {} hidden layers;\n"
-    "training accuracy by hidden layers"
-)
+TITLE = "log₁₀ ‖Δz[1]‖/‖Δz[L]‖ and 1 - c at L = {}; accuracy by L"
 TRAINED = 0.5  # of the way from chance to a perfect accuracy
 STEADY = 2.0  # decades: a first layer that is at most a hundred times the last, or a hundredth
 ALIKE = 0.05  # 1 - correlation below which examples are nearly the same
+ROUNDING = 1e-6  # decades
 MOST_DEPTHS = 5  # of accuracies in the table
 
 
@@ -84,7 +82,9 @@ def cases(rows: pl.DataFrame, theory: dict[str, pl.DataFrame]) -> list[Case]:
     middle, found = medians(rows), []
     for remedy in remedies_of(rows):
         measured = [numbers(middle, remedy, q) for q in (GRADIENT, DISTANCE, ACCURACY)]
-        predicted = [dict(theory[remedy].select("depth", q).iter_rows()) for q in (GRADIENT, DISTANCE)]
+        predicted = [
+            dict(theory[remedy].select("depth", q).iter_rows()) for q in (GRADIENT, DISTANCE)
+        ]
         found.append(Case(remedy, *measured, *predicted))
     return found
 
@@ -106,15 +106,18 @@ def _gradient(case: Case, depth: int) -> str:
     if not math.isfinite(decades):
         return f"no finite gradient over {depth} layers"
     word = "steady" if abs(decades) <= STEADY else "vanishing" if decades < 0 else "exploding"
-    each = max(depth - 1, 1)
-    said = f", theory {_signed(theory / each)}" if math.isfinite(theory) else ""
+    each = decades / max(depth - 1, 1)
+    said = f", theory {_signed(theory)}" if math.isfinite(theory) else ""
     return (
-        f"{word} gradient, {_signed(decades)} decades over {depth} layers, "
-        f"{_signed(decades / each)} a layer{said}"
+        f"{word} gradient, {_signed(decades)} decades over {depth} layers{said}, "
+        f"{_signed(each)} a layer"
     )
 
 
 def _signed(value: float) -> str:
+    """A number in two digits, or whole; 0 if it is rounding."""
+    if abs(value) < ROUNDING:
+        return "0"
     return f"{value:+.2g}" if abs(value) < 10 else f"{value:+.0f}"
 
 
@@ -167,9 +170,9 @@ def table(rows: pl.DataFrame) -> Table:
     middle = medians(rows)
     trained = sorted(rows.filter(pl.col("quantity") == ACCURACY)["depth"].unique())
     depths = tables.fitting(trained, MOST_DEPTHS)
-    drawn = rows.filter(pl.col("quantity") == GRADIENT)["depth"]
-    deepest = drawn.max() if len(drawn) else None
-    title = TITLE.format("–" if deepest is None else deepest)
+    drawn = rows.filter(pl.col("quantity") == GRADIENT)["depth"].to_list()
+    deepest = max(drawn, default=0)
+    title = TITLE.format(deepest or "–")
     printed = tables.table(title, "remedy", "decades", "1 - c", *map(str, depths), width=20)
     for remedy in remedies_of(rows):
         first = (numbers(middle, remedy, q).get(deepest) for q in (GRADIENT, DISTANCE))

@@ -15,6 +15,7 @@ from experiments.learning.networks import Weights
 Activation = str | jaxnn.Activation
 
 # One scheme for all σ_w, and a factor: so one program draws for all of them.
+PLAIN = Kind("dense")
 GAUSSIAN = jaxnn.gaussian(1.0)
 HE, GLOROT = Weights("He", GAUSSIAN, sqrt(2)), Weights("Glorot", GAUSSIAN)
 ORTHOGONAL = Weights("orthogonal", jaxnn.orthogonal(1.0))  # critical for tanh and tailored relu
@@ -34,17 +35,12 @@ class Remedy:
     name: str
     sigma: str | Callable[[int], jaxnn.Activation]
     weights: Weights
-    kind: Kind = Kind("dense")
+    kind: Kind = PLAIN
     least: int = 1
 
     def activation(self, depth: int) -> Activation:
         """Return σ in a network of so many hidden layers."""
         return self.sigma(depth) if callable(self.sigma) else self.sigma
-
-    @property
-    def homogeneous(self) -> bool:
-        """Tell whether σ(cz) = c σ(z) for c > 0."""
-        return jaxnn.find_activation(self.activation(self.least)).homogeneous
 
     @property
     def same_at_every_depth(self) -> bool:

@@ -100,8 +100,7 @@ def _mean_field(
 ) -> tuple[jax.Array, jax.Array]:
     """Return `log_delta`, with the bias of a width if one is given, and the lengths q[l]."""
     of = (activation, sigma_w, 0.0, q0)
-    c0 = jnp.clip(c0, -1, 1)
-    log_delta = meanfield.log_delta(*of, depth, hidden=block, batch=batch, c0=c0)
+    log_delta = meanfield.log_delta(*of, depth, hidden=block, batch=batch, c0=jnp.clip(c0, -1, 1))
     q = meanfield.lengths(*of, depth, hidden=block, batch=batch)
     if width is not None:
         log_delta += meanfield.log_delta_band(*of, width, depth, hidden=block).bias
