@@ -100,7 +100,7 @@ class Drawn(NamedTuple):
     def trained(self) -> str:
         """Words under the title of the accuracies; some depths have no such network."""
         count = len(self.names) * len(self.trained_depths)
-        blank = "; blank: none exists" if self.data["trained"].height < count else ""
+        blank = "; blank: there is none" if self.data["trained"].height < count else ""
         return f"after {self.steps} steps{blank}"
 
     @property
@@ -146,7 +146,8 @@ def figure(drawn: Drawn) -> charts.Figure:
         TITLE,
         subtitle=[
             drawn.subtitle,
-            "points: median over seeds, with their range; dashed: mean-field theory",
+            "points: median over seeds, with their range; dashed: mean-field theory, which takes the "
+            "width to be far above L",
         ],
         fontSize=16,
         fontWeight="bold",
@@ -157,9 +158,15 @@ def figure(drawn: Drawn) -> charts.Figure:
     return charts.Figure(chart, data, {"scale": "logarithmic", "theory": True})
 
 
-def _colour() -> alt.Color:
+def _colour(legend: alt.Legend | None = None) -> alt.Color:
     scale = alt.Scale(domain=NAMES, range=COLOURS)
-    return alt.Color("name:N", sort=None, title=None, scale=scale, legend=None)
+    return alt.Color("name:N", sort=None, title=None, scale=scale, legend=legend)
+
+
+def key(drawn: Drawn) -> alt.Legend:
+    """Return a legend of the remedies, as many side by side as have room."""
+    columns = alt.ExprRef("max(1, floor(width / 150))")
+    return alt.Legend(orient="top", columns=columns, values=drawn.names)
 
 
 def _depth(drawn: Drawn) -> alt.X:
@@ -202,12 +209,12 @@ def gradients(
         chosen: an expression for the remedy that is bold.
         domain: of the vertical axis, if it is fixed.
     """
-    ends = alt.Undefined if domain is None else list(domain)
+    range_of_y = {"padding": 10} if domain is None else {"domain": list(domain)}
     axis = charts.squeezed_axis(max(map(abs, _sizes(drawn)), default=1.0))
     y = alt.Y(
-        "place:Q", title=None, scale=alt.Scale(zero=False, nice=False, domain=ends), axis=axis
+        "place:Q", title=None, scale=alt.Scale(zero=False, nice=False, **range_of_y), axis=axis
     )
-    x, colour = _depth(drawn), _colour()
+    x, colour = _depth(drawn), _colour(key(drawn) if chosen else None)
 
     def placed(column: str) -> charts.Chart:
         base = _lines().transform_filter(f"isValid(datum.{column})")

@@ -15,6 +15,7 @@ from experiments.runs.experiment import comparison
 TITLE = "log₁₀ ‖Δz[1]‖/‖Δz[L]‖ and 1 - c at L = {}; accuracy by L"
 TRAINED = 0.5  # of the way from chance to a perfect accuracy
 STEADY = 2.0  # decades: a first layer that is at most a hundred times the last, or a hundredth
+LEAST = 1e-12  # of 1 - correlation: below is rounding
 ALIKE = 0.05  # 1 - correlation below which examples are nearly the same
 ROUNDING = 1e-6  # decades
 MOST_DEPTHS = 5  # of accuracies in the table
@@ -128,6 +129,8 @@ def _correlation(case: Case, depth: int) -> str:
 
 
 def _small(value: float) -> str:
+    if value < LEAST:
+        return f"below {LEAST:.0e}"
     return f"{value:.2f}" if not value < 0.01 else f"{value:.0e}"
 
 

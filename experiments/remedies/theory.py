@@ -22,11 +22,11 @@ import polars as pl
 
 import jaxnn
 from experiments.remedies.columns import DISTANCE, GRADIENT
+from experiments.remedies.report import LEAST
 from experiments.remedies.table import GAUSSIAN, Remedy
 from jaxnn import meanfield
 from jaxnn.blocks import Block, rows_meet
 
-LEAST = 1e-12  # of 1 - c: below is rounding
 STILL = 1e-6  # a change of 1 - c a layer that is none, relative to it
 SCHEMA = {"depth": pl.Int64, GRADIENT: pl.Float64, DISTANCE: pl.Float64}
 
