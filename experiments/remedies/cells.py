@@ -144,6 +144,6 @@ def distance(rows: jax.Array) -> jax.Array:
         1.0
     """
     unit = rows / jnp.linalg.norm(rows, axis=1, keepdims=True)
-    apart = unit - jnp.mean(unit, axis=0)
+    apart = unit - jnp.mean(unit, axis=0, keepdims=True)
     count = len(rows)
     return jnp.sum(jnp.square(apart)) / (count - 1)

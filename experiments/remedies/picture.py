@@ -146,8 +146,8 @@ def figure(drawn: Drawn) -> charts.Figure:
         TITLE,
         subtitle=[
             drawn.subtitle,
-            "points: median over seeds, with their range; dashed: mean-field theory, which takes the "
-            "width to be far above L",
+            "points: median over seeds, with their range; dashed: mean-field theory, which takes "
+            "the width to be far above L",
         ],
         fontSize=16,
         fontWeight="bold",

@@ -172,7 +172,9 @@ def table(rows: pl.DataFrame) -> Table:
     """Return gradient and correlation of the deepest networks, and accuracy by depth."""
     middle = medians(rows)
     trained = sorted(rows.filter(pl.col("quantity") == ACCURACY)["depth"].unique())
-    depths = tables.fitting(trained, MOST_DEPTHS)
+    depths = trained
+    while len(depths) > MOST_DEPTHS:
+        depths = tables.fitting(depths, MOST_DEPTHS)
     drawn = rows.filter(pl.col("quantity") == GRADIENT)["depth"].to_list()
     deepest = max(drawn, default=0)
     title = TITLE.format(deepest or "–")
