@@ -1,4 +1,4 @@
-"""What cures vanishing and exploding gradients, and what does each remedy cost?
+"""Remedies against vanishing and exploding gradients: which of them work, and what do they cost?
 
 Plain networks, and those with a remedy (a skip connection, a norm, a tailored activation, weights
 at the edge of chaos) are drawn at many depths. Recorded is by how much the gradient shrinks or
@@ -32,7 +32,7 @@ CHART = "remedies"
 
 @dataclass(frozen=True)
 class Settings(runtime.Options, data.Options):
-    """What cures vanishing and exploding gradients: skip connections, norms, units, weights."""
+    """Remedies against vanishing and exploding gradients: skip connections, norms, units, weights."""
 
     remedies: tuple[str, ...] = tuple(REMEDIES)
     """Some of sigmoid, relu, layer_norm, batch_norm, residual, residual_sqrt, pre_norm, tailored,
