@@ -32,7 +32,7 @@ CHART = "remedies"
 
 @dataclass(frozen=True)
 class Settings(runtime.Options, data.Options):
-    """Remedies against vanishing and exploding gradients: skip connections, norms, units, weights."""
+    """Remedies against vanishing and exploding gradients: skips, norms, units and weights."""
 
     remedies: tuple[str, ...] = tuple(REMEDIES)
     """Some of sigmoid, relu, layer_norm, batch_norm, residual, residual_sqrt, pre_norm, tailored,

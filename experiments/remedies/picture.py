@@ -11,6 +11,7 @@ from typing import NamedTuple
 import altair as alt
 import polars as pl
 
+from experiments.learning.words import counted
 from experiments.pages import charts, palette
 from experiments.remedies import report
 from experiments.remedies.columns import GRADIENT
@@ -19,7 +20,10 @@ from experiments.remedies.table import REMEDIES
 
 TITLE = "What cures vanishing and exploding gradients?"
 # Of the file, which is legible where it is 800 pixels wide.
-PLOT, PANEL = (500, 270), (250, 210)  # width and height of the first plot, and of the one below it
+PLOT, PANEL = (
+    (500, 270),
+    (250, 150),
+)  # width and height of the first plot, and of that below it, at least
 CELL = (46, 22)  # of the map of accuracies
 GAP, LINE = 34, 15  # between panels, and the height of a line's name
 FLOOR = 1e-6  # of 1 - correlation: what is less stands here
@@ -129,7 +133,7 @@ def figure(drawn: Drawn) -> charts.Figure:
     below = alt.hconcat(
         alt.layer(*distances(drawn)).properties(
             width=PANEL[0],
-            height=CELL[1] * len(drawn.names),
+            height=max(PANEL[1], CELL[1] * len(drawn.names)),
             title=alt.Title(
                 "1 - correlation of two examples' z[L]",
                 subtitle="down: all examples look alike",
@@ -368,6 +372,8 @@ def _labels(drawn: Drawn) -> list[charts.Chart]:
             color=palette.MUTED,
             aria=False,
         ).encode(
-            text=alt.value(f"decades at {deepest} layers"), x=alt.value("width"), y=alt.value(0)
+            text=alt.value(f"decades at {counted(deepest, 'layer')}"),
+            x=alt.value("width"),
+            y=alt.value(0),
         ),
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 from rich.table import Table
 
+from experiments.learning.words import counted
 from experiments.pages import tables
 from experiments.remedies.columns import ACCURACY, DISTANCE, GRADIENT
 from experiments.remedies.table import REMEDIES
@@ -105,12 +106,12 @@ def sentence(case: Case) -> str:
 def _gradient(case: Case, depth: int) -> str:
     decades, theory = case.gradient[depth], case.gradient_theory.get(depth, math.nan)
     if not math.isfinite(decades):
-        return f"no finite gradient over {depth} layers"
+        return f"no finite gradient over {counted(depth, 'layer')}"
     word = "steady" if abs(decades) <= STEADY else "vanishing" if decades < 0 else "exploding"
     each = decades / max(depth - 1, 1)
     said = f", theory {_signed(theory)}" if math.isfinite(theory) else ""
     return (
-        f"{word} gradient, {_signed(decades)} decades over {depth} layers{said}, "
+        f"{word} gradient, {_signed(decades)} decades over {counted(depth, 'layer')}{said}, "
         f"{_signed(each)} a layer"
     )
 
