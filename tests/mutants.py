@@ -518,6 +518,35 @@ MUTANTS = (
         "tests/test_trainability.py::test_the_ridge_is_found",
     ),
     Mutant(
+        "the gradient of a remedy is that over the output's, not the last hidden layer's",
+        "experiments/remedies/cells.py",
+        "lax.dynamic_index_in_dim(log_delta, depth, keepdims=False)",
+        "log_delta[-1]",
+        "tests/test_remedies.py::test_what_is_measured_is_the_plain_recursion",
+    ),
+    Mutant(
+        "a distance counts a pair of an example with itself",
+        "experiments/remedies/cells.py",
+        "/ (count - 1)",
+        "/ count",
+        "tests/test_remedies.py::test_the_distance_is_one_minus_the_mean_correlation_of_pairs",
+    ),
+    Mutant(
+        "a skip connection carries no correlation in theory",
+        "experiments/remedies/theory.py",
+        "through = q[i - 1] / q[i]",
+        "through = 0.0",
+        "tests/test_remedies.py"
+        "::test_correlations_in_closed_form_are_those_of_the_library_s_map[pre_norm]",
+    ),
+    Mutant(
+        "theory of a remedy that depends on depth is that of the deepest network",
+        "experiments/remedies/table.py",
+        "not callable(self.sigma) and self.kind.scale != BY_DEPTH",
+        "not callable(self.sigma)",
+        "tests/test_remedies.py::test_each_remedy_is_what_its_name_says",
+    ),
+    Mutant(
         "a law holds within twice its tolerance",
         "experiments/laws/law.py",
         "excess <= tolerance",

@@ -58,7 +58,11 @@ def threads(monkeypatch):
 
 def cases():
     """Cases that have two sides; slow with a peer, or if another one has nearly the same two."""
-    seen = {("flow", "flow_plain"), ("trainability", "trainability_torch")}
+    seen = {
+        ("flow", "flow_plain"),
+        ("gradient", "gradient_blocks_jax"),
+        ("trainability", "trainability_torch"),
+    }
     for row in QUICK:
         for case in (case for case in row.cases if case.theirs is not None):
             sides = (case.ours.module, case.theirs.module)

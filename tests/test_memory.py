@@ -11,6 +11,7 @@ SIZES = {
     "depth --data iris --width 100000": "width, depths, batch or seeds",
     "spectrum --width 100000": "width or depths",
     "trainability --data iris --width 1000000": "width or depths",
+    "remedies --data iris --width 100000": "width, depths, train-depths, batch or seeds",
     "peers --data iris --hidden 1000000 1000000": "hidden",
 }
 FIXED = {

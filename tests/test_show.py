@@ -120,6 +120,10 @@ OTHERS = {
     "trainability": {
         "depth": [2, 4], "sigma_w_squared": 1.5, "seed": 0, "accuracy": [0.75, 0.5], "loss": 0.1,
     },
+    "remedies": {
+        "remedy": "relu", "depth": [2, 4, 4], "seed": 0,
+        "quantity": ["accuracy", "log10_gradient", "distance"], "value": [0.75, -4.5, 0.5],
+    },
     "train": {
         "epoch": [0, 1, 1], "step": [0, 5, 5], "set": ["training", "training", "test"],
         "metric": "accuracy", "loss": [2.0, 0.5, 0.625], "value": [0.1, 0.875, 0.75], "auc": None,
@@ -148,6 +152,7 @@ OTHERS = {
     [
         ("spectrum", ("2.25", "4.5")),
         ("trainability", ("75", "50")),
+        ("remedies", ("0.75", "-4.5")),
         ("laws", ("1.125", "0.875")),
         ("train", ("0.625", "0.75")),
         ("peers", ("0.875", "0.75")),

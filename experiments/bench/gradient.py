@@ -12,6 +12,7 @@ import jaxnn
 from experiments.bench import inputs, rates
 from experiments.bench.waiting import repeated
 from experiments.bench.workload import Floor, Workload
+from experiments.learning.kinds import kinds
 
 
 def step(net: jaxnn.Network) -> Any:
@@ -27,6 +28,7 @@ def workload(
     calls: int,
     stacked: bool = False,
     linear: bool = False,
+    hidden: str = "dense",
 ) -> Workload:
     """Return `calls` steps one after the other, on the same batch.
 
@@ -39,8 +41,10 @@ def workload(
         stacked: the equal hidden layers are a run.
         linear: compared with products alone: the numbers are those of the linear network without
             biases whose labels are 0.
+        hidden: the kind of blocks between hidden layers, as on the command line.
     """
-    net = jaxnn.Network(sizes, activation, task)
+    (kind,) = kinds([hidden], ["1"])
+    net = jaxnn.Network(sizes, activation, task, kind.of(len(sizes) - 2))
     params = jaxnn.init(net, jax.random.key(0), "lecun_normal", 0.1, stacked=stacked)
     xs, ys = batch_of(net, batch)
     once = partial(step(net), params, xs, ys)

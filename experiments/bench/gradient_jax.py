@@ -1,5 +1,6 @@
 """A gradient step as any JAX user writes it: `jax.value_and_grad` of the forward pass, compiled."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,12 @@ def workload(
                 a = sigma(a @ theta + b)
         theta, b = params[-1]
         return a @ theta + b
+
+    return peer(forward, task, calls, stacked)
+
+
+def peer(forward: Callable[[Any, Any], Any], task: str, calls: int, stacked: bool) -> Workload:
+    """Return steps on the mean loss of what `forward` makes of parameters and a batch."""
 
     def loss(params: Any, xs: Any, ys: Any) -> Any:
         z = forward(params, xs)

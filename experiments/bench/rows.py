@@ -57,6 +57,9 @@ SHAPES: dict[str, tuple[list[int], str, str, int, int]] = {
 }
 
 
+BLOCKS = ("residual", "rms_norm", "layer_norm", "residual(batch_norm)", "post_norm")
+
+
 def _shape(shape: tuple[list[int], str, str, int, int], quick: bool) -> dict[str, Any]:
     sizes, activation, task, batch, calls = shape
     if quick:
@@ -74,11 +77,18 @@ def gradient_steps(quick: bool) -> tuple[Row, ...]:
             for name, of in ((name, _shape(shape, quick)) for name, shape in SHAPES.items())
         )
 
+    def block(kind: str, goal: float) -> Case:
+        of = {**_shape(SHAPES["30 × 256, batch 256"], quick), "hidden": kind, "stacked": True}
+        return Case(kind, goal, Side("gradient", of), Side("gradient_blocks_jax", of))
+
     return (
         Row("gradient", "gradient step", "jax.value_and_grad of the plain forward pass", "warm",
             cases("gradient_jax", 1.03), overall=1.0),
         Row("products", "gradient step", "its matrix products alone", "warm",
             cases("gradient_products", 1.2, linear=True)),
+        Row("blocks", "gradient step through blocks, 30 × 256",
+            "jax.value_and_grad of the same forward pass", "warm",
+            tuple(block(kind, 1.03) for kind in BLOCKS), overall=1.0),
     )  # fmt: skip
 
 

@@ -5,7 +5,6 @@ the page those of the reader's choices, in the file all cases of the deepest net
 """
 
 import itertools
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import altair as alt
@@ -21,7 +20,6 @@ from experiments.runs import runtime
 PLOT, PANEL = (500, 300), (205, 150)  # width and height of the first plot, and of those below it
 GAP, LINE = 26, 15  # between those, and the height of a line's name
 MOST_LABELS = 40
-TICKS_APART = 1.4  # the least ratio of two depths with a tick
 CLOSE = 1.6  # the ratio of two depths below which their texts would overlap
 
 LAYER = alt.X(
@@ -193,7 +191,11 @@ def _ends_of_lines(drawn: Drawn, domain: tuple[float, float]) -> pl.DataFrame:
     kinds = dict(deepest.select("case", "y_is").iter_rows())
     texts = [f"{_short(c.value) or kinds[c.name]} {c.name}" for c in cases]
     gap = LINE * (high - low) / _height(drawn)
-    frame = {"case": [c.name for c in cases], "text": texts, "place": apart(wanted, gap, high)}
+    frame = {
+        "case": [c.name for c in cases],
+        "text": texts,
+        "place": charts.apart(wanted, gap, high),
+    }
     return pl.DataFrame(frame, {"case": pl.String, "text": pl.String, "place": pl.Float64})
 
 
@@ -206,23 +208,6 @@ def _short(rate: str) -> str:
     """A rate without its error, in three digits and with a minus sign."""
     number = rate.partition(" ±")[0]
     return f"{float(number):+.3g}".replace("-", "−") if number else ""
-
-
-def apart(places: Sequence[float], gap: float, high: float) -> list[float]:
-    """Return places at least `gap` apart and not above `high`, close to those wanted.
-
-    Example:
-        >>> apart([1.0, 9.5, 1.0, 10.0], 1.0, 10.0)
-        [1.0, 9.0, 2.0, 10.0]
-    """
-    order = sorted(range(len(places)), key=lambda i: places[i])
-    above, moved = -float("inf"), dict[int, float]()
-    for i in order:
-        above = moved[i] = max(places[i], above + gap)
-    below = high + gap
-    for i in reversed(order):
-        below = moved[i] = min(moved[i], below - gap)
-    return [moved[i] for i in range(len(places))]
 
 
 def _names() -> charts.Chart:
@@ -370,7 +355,9 @@ def first_layer(
         "depth:Q",
         title="hidden layers",
         scale=alt.Scale(type="log", base=2, nice=False),
-        axis=alt.Axis(format="d", values=_ticks(drawn.data["depths"]["depth"].unique().to_list())),
+        axis=alt.Axis(
+            format="d", values=charts.doublings(drawn.data["depths"]["depth"].unique().to_list())
+        ),
     )
     colour = _colour(drawn, LEGEND if chosen else None)
     cases = base.encode(x, y, colour)
@@ -404,14 +391,6 @@ def first_layer(
         *charts.at_the_edge(alt.Chart(alt.NamedData("depths")), "y_is", x, colour, tooltip),
         limits.mark_point(filled=True, size=60, color=palette.ALARM, opacity=1, aria=False),
     ]
-
-
-def _ticks(depths: Sequence[int]) -> list[int]:
-    """The depths that have room on a logarithmic axis, the last one first of all."""
-    ticks = [max(depths)]
-    for depth in sorted(depths, reverse=True):
-        ticks += [depth] if depth * TICKS_APART <= ticks[-1] else []
-    return ticks[::-1]
 
 
 def first_depths() -> charts.Chart:

@@ -6,7 +6,7 @@ Which examples each step sees is data: row numbers, (steps, batch). So are the s
 momentum μ and, in networks with room for more layers, the depth: one program serves all of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -122,13 +122,64 @@ def descending(side_by_side: SideBySide, net: jaxnn.Network) -> Callable[..., An
     """Compile (σ_w, (seed, σ_b), (x, y), batches, (η, μ), depth) -> scores after training."""
 
     def train(sigma_w: Any, draw: Any, data: Any, batches: Any, rule: Any, depth: Any) -> Any:
-        (seed, sigma_b), (x, y), sgd = draw, data, optax.sgd(*rule)
+        seed, sigma_b = draw
         params = drawn(net, seed, sigma_w, sigma_b)
-        state = jaxnn.start(net, sgd, params, jax.random.key(seed))
-        state = descend(net, sgd, state, x, y, batches, depth)
-        return jaxnn.evaluate(net, state.params, x, y, depth=depth)
+        return _scores(net, params, data, batches, rule, depth)
 
     return side_by_side.map(train, spread=1, shared=5)
+
+
+def trained_from(
+    dataset: Dataset,
+    net: jaxnn.Network,
+    params: Any,
+    depth: int,
+    seeds: Sequence[int],
+    descent: Descent,
+    steps: int,
+) -> jaxnn.Scores:
+    """Train networks that are drawn; return loss and accuracy over all the data, one each a seed.
+
+    Args:
+        dataset: all examples.
+        net: with room for at least `depth` hidden layers.
+        params: of a `networks.Draw`, an entry a seed.
+        depth: hidden layers in use.
+        seeds: draw the batches.
+        descent: the rule of the steps.
+        steps: how many.
+    """
+    side_by_side = SideBySide.over_devices(len(seeds))
+    rows = np.stack([rows_of_steps(len(dataset.x), s, descent.batch, steps) for s in seeds])
+    scores: jaxnn.Scores = side_by_side.get(
+        continuing(side_by_side, net)(
+            params,
+            side_by_side.put(rows),
+            (dataset.x, dataset.y),
+            (np.float32(descent.rate), np.float32(descent.momentum)),
+            np.int32(depth - 1),
+        )
+    )
+    return scores
+
+
+@cache
+def continuing(side_by_side: SideBySide, net: jaxnn.Network) -> Callable[..., Any]:
+    """Compile (parameters, batches, (x, y), (η, μ), depth) -> scores after training, a seed."""
+
+    def train(params: Any, batches: Any, data: Any, rule: Any, depth: Any) -> Any:
+        return _scores(net, params, data, batches, rule, depth)
+
+    return side_by_side.map(train, spread=2, shared=3)
+
+
+def _scores(
+    net: jaxnn.Network, params: Params, data: Any, batches: Any, rule: Any, depth: Any
+) -> jaxnn.Scores:
+    (x, y), sgd = data, optax.sgd(*rule)
+    state = jaxnn.start(net, sgd, params, jax.random.key(0))  # its key draws nothing here
+    state = descend(net, sgd, state, x, y, batches, depth)
+    return jaxnn.evaluate(net, state.params, x, y, depth=depth)
 
 
 def drawn(net: jaxnn.Network, seed: Any, sigma_w: Any, sigma_b: Any) -> Params:
@@ -142,10 +193,13 @@ def drawn(net: jaxnn.Network, seed: Any, sigma_w: Any, sigma_b: Any) -> Params:
 
 
 def batches(dataset: Dataset, training: Training) -> np.ndarray:
+    """Return the rows of each step of a training, (steps, batch), as `rows_of_steps`."""
+    return rows_of_steps(len(dataset.x), training.seed, training.descent.batch, training.steps)
+
+
+def rows_of_steps(count: int, seed: int, batch: int, steps: int) -> np.ndarray:
     """Return the rows of each step, (steps, batch): whole batches of a permutation an epoch."""
-    count = len(dataset.x)
-    batch = min(training.descent.batch, count)
-    rows: np.ndarray = np.asarray(_shuffled(training.seed, count, batch, training.steps))
+    rows: np.ndarray = np.asarray(_shuffled(seed, count, min(batch, count), steps))
     return rows
 
 

@@ -86,7 +86,11 @@ def roomy(
 
 
 def network(
-    dataset: Dataset, width: int, activation: str, layers: int, hidden: jaxnn.Block = DENSE
+    dataset: Dataset,
+    width: int,
+    activation: str | jaxnn.Activation,
+    layers: int,
+    hidden: jaxnn.Block = DENSE,
 ) -> jaxnn.Network:
     """Return a network for the data with so many hidden layers of one width."""
     sizes = (dataset.x.shape[1], *[width] * layers, dataset.n_out)
@@ -163,14 +167,28 @@ def flows(draws: Draws, dataset: Dataset, networks: Networks) -> dict[str, np.nd
     Returns:
         The `FIELDS` of a flow, (seeds, depth + 1) each, as float64; the output layer last.
     """
+    flow = measured(draws, dataset, networks, measuring)
+    room = len(networks.net.sizes) - 2
+    layers = np.r_[: networks.depth, room]  # the hidden layers in use, and the output
+    return {name: values[:, layers].astype(np.float64) for name, values in flow.items()}
+
+
+def measured(
+    draws: Draws, dataset: Dataset, networks: Networks, program: Callable[..., Any]
+) -> Any:
+    """Return the results of a program in each network, as NumPy arrays, an entry a seed.
+
+    Args:
+        draws: of the networks.
+        dataset: with the batches.
+        networks: of one kind.
+        program: compiles, as `measuring` does, for networks side by side.
+    """
     with jax.enable_x64(networks.dtype == "float64"):
         params, xs, ys = draws.of(dataset, networks)
         used = np.int32(networks.depth - 1)
         side_by_side = SideBySide.over_devices(len(networks.seeds))
-        measured = side_by_side.get(measuring(side_by_side, networks.net)(params, xs, ys, used))
-    room = len(networks.net.sizes) - 2
-    layers = np.r_[: networks.depth, room]  # the hidden layers in use, and the output
-    return {name: values[:, layers].astype(np.float64) for name, values in measured.items()}
+        return side_by_side.get(program(side_by_side, networks.net)(params, xs, ys, used))
 
 
 @cache

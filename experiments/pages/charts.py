@@ -6,7 +6,7 @@ own data, and fixes the choices.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ LABEL = (
 FORMATS = ("png", "svg", "pdf", "html")
 SCALE = 2  # pixels of a PNG for one of the chart
 DIGITS = 6  # of a number in a chart
+TICKS_APART = 1.4  # the least ratio of two depths with a tick
 EDGES: dict[str, tuple[str, Any]] = {
     "zero": ("triangle-down", "height"),
     "inf": ("triangle-up", 0),
@@ -217,3 +218,28 @@ def squeezed_axis(most: float) -> alt.Axis:
     values = alt.ExprRef(f"scale == 'linear' ? null : [{places}]")
     count = alt.ExprRef("scale == 'linear' ? 6 : 99")  # Vega leaves out what is more
     return alt.Axis(values=values, labelExpr=label, labelOverlap=True, tickCount=count)
+
+
+def apart(places: Sequence[float], gap: float, high: float) -> list[float]:
+    """Return places at least `gap` apart and not above `high`, close to those wanted.
+
+    Example:
+        >>> apart([1.0, 9.5, 1.0, 10.0], 1.0, 10.0)
+        [1.0, 9.0, 2.0, 10.0]
+    """
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    above, moved = -float("inf"), dict[int, float]()
+    for i in order:
+        above = moved[i] = max(places[i], above + gap)
+    below = high + gap
+    for i in reversed(order):
+        below = moved[i] = min(moved[i], below - gap)
+    return [moved[i] for i in range(len(places))]
+
+
+def doublings(depths: Sequence[int]) -> list[int]:
+    """Return the depths with room for a tick on a logarithmic axis; the last one comes first."""
+    ticks = [max(depths)]
+    for depth in sorted(depths, reverse=True):
+        ticks += [depth] if depth * TICKS_APART <= ticks[-1] else []
+    return ticks[::-1]

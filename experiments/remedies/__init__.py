@@ -1,0 +1,1 @@
+"""Remedies against vanishing and exploding gradients, side by side."""

@@ -1,0 +1,188 @@
+"""Remedies against vanishing and exploding gradients: which of them work, and what do they cost?
+
+Plain networks, and those with a remedy (a skip connection, a norm, a tailored activation, weights
+at the edge of chaos) are drawn at many depths. Recorded is by how much the gradient shrinks or
+grows from the last hidden layer to the first, and how alike all examples have become at the top: a
+network trains only while both are right. Networks of some depths are then trained for a fixed
+number of steps, which shows what cures what; next to it all stands mean-field theory.
+
+`settings -> cells (remedy, depth) -> flows, trainings -> rows; rows, theory -> verdicts, picture`
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from experiments.learning import data
+from experiments.learning.measures import base_rate
+from experiments.learning.networks import work
+from experiments.remedies import page, picture, report, theory
+from experiments.remedies.cells import FLOW, TRAINING, Cell, Sizes, Sweep, distance, networks_of
+from experiments.remedies.columns import COLUMNS
+from experiments.remedies.table import REMEDIES
+from experiments.runs import experiment, grid, runtime, sweep
+from experiments.runs.experiment import Conclusion, Experiment, Work
+from experiments.runs.store import Store
+
+CHART = "remedies"
+
+
+@dataclass(frozen=True)
+class Settings(runtime.Options, data.Options):
+    """Remedies against vanishing and exploding gradients: skips, norms, units and weights."""
+
+    remedies: tuple[str, ...] = tuple(REMEDIES)
+    """Some of sigmoid, relu, layer_norm, batch_norm, residual, residual_sqrt, pre_norm, tailored,
+    orthogonal."""
+    depths: tuple[str, ...] = ("1:1024:*2",)
+    """Numbers of hidden layers whose gradient is measured; numbers or ranges."""
+    train_depths: tuple[str, ...] = ("10", "20", "50", "100")
+    """Numbers of hidden layers of the networks that are trained."""
+    data: str = "digits"
+    """digits, breast_cancer, iris, wine, or a .csv, .parquet or .npz file with classes."""
+    width: int = 64
+    """Units in every hidden layer."""
+    batch: int = 128
+    """Examples in a batch."""
+    steps: int = 600
+    """Steps of training."""
+    rate: float = 1e-2
+    """Step size of SGD."""
+    seeds: int = 2
+    """Number of seeds; each draws its own weights and batches."""
+    seed: int = 0
+    """The first seed."""
+    out: Path = field(default=Path("runs/remedies"), metadata=runtime.HOW)
+    """The folder for the results. The same command again goes on with a run that was stopped."""
+
+
+@dataclass(frozen=True)
+class Plan(experiment.Plan):
+    """Checked settings with the data and cells that they name."""
+
+    settings: Settings
+    dataset: data.Dataset
+    sizes: Sizes
+    cells: tuple[Cell, ...]
+
+    @property
+    def source(self) -> dict[str, object]:
+        """The shape and task of the data, and a checksum."""
+        return data.source([self.dataset.table])
+
+    @property
+    def work(self) -> Work:
+        """The cost of all cells, which come one after the other."""
+        flops, most = 0.0, 0.0
+        for cell in self.cells:
+            once = work(networks_of(self.dataset, self.sizes, cell))
+            trained = cell.what == TRAINING
+            flops += once.flops * (self.sizes.steps if trained else 1)
+            most = max(most, once.bytes * (2 if trained else 1))  # θ and Δθ
+        return Work(flops, most, "width, depths, train-depths, batch or seeds")
+
+    def estimate(self) -> str:
+        """Return the cost of the run in words."""
+        return f"{len(self.cells)} cells of {self.settings.seeds} seeds, {self.work}"
+
+
+def prepare(settings: Settings) -> Plan:
+    """Check the settings and load the data.
+
+    Raises:
+        ValueError, TypeError, OSError: one sentence; nothing has been written then.
+    """
+    runtime.check(settings, several=("remedies", "depths", "train_depths"))
+    for name in settings.remedies:
+        if name not in REMEDIES:
+            known = ", ".join(REMEDIES)
+            raise ValueError(f"remedies: there is no {name!r}; choose some of {known}")
+    if not 0 <= settings.rate < np.inf:
+        raise ValueError(f"rate: expected a finite number >= 0, got {settings.rate:g}")
+    dataset = data.load(settings.data, settings)
+    if dataset.task == "regression":
+        raise ValueError(f"data: expected classes to tell apart, got {dataset}")
+    depths = {
+        FLOW: sorted(grid.integers("depths", settings.depths)),
+        TRAINING: sorted(grid.integers("train_depths", settings.train_depths)),
+    }
+    grid.check_cells(len(REMEDIES), sum(map(len, depths.values())))
+    sizes = Sizes(
+        width=settings.width,
+        batch=min(settings.batch, len(dataset.x)),
+        seeds=tuple(range(settings.seed, settings.seed + settings.seeds)),
+        rooms={what: max(of_kind) for what, of_kind in depths.items()},
+        steps=settings.steps,
+        rate=settings.rate,
+    )
+    cells = tuple(_cells(settings.remedies, depths))
+    if not cells:
+        raise ValueError("depths: expected some at which the remedies exist; tailored needs 13")
+    return Plan(replace(settings, data=dataset.name), dataset, sizes, cells)
+
+
+def _cells(remedies: tuple[str, ...], depths: dict[str, list[int]]) -> Iterator[Cell]:
+    """Yield the cells: those that share a compiled program come together."""
+    for what, of_kind in depths.items():
+        for remedy in dict.fromkeys(remedies):
+            within = (depth for depth in of_kind if depth >= REMEDIES[remedy].least)
+            yield from (Cell(what, remedy, depth) for depth in within)
+
+
+def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
+    """Measure and train the networks of the cells that are missing."""
+    data.say([plan.dataset.table])
+    return sweep.measure(plan, store, Sweep(plan.dataset, plan.sizes).measure)
+
+
+def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
+    """Compare the measurements with theory, in words and a picture."""
+    rows = pl.concat(frames)
+    found = report.cases(rows, predictions(plan, rows))
+    verdicts = [report.sentence(case) for case in found]
+    summary = report.summary(found, base_rate(plan.dataset.y))
+    verdicts += [summary] if summary else []
+    drawn = picture.Drawn.of(rows, found, subtitle(plan), plan.settings.steps)
+    figures = {CHART: picture.figure(drawn)}
+    return Conclusion(rows, verdicts, figures, page=page.page(drawn, found, tuple(verdicts)))
+
+
+def predictions(plan: Plan, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Return for each remedy of the rows what theory predicts at every depth of the sweep."""
+    x, depths = plan.dataset.x, [cell.depth for cell in plan.cells if cell.what == FLOW]
+    inputs = theory.Inputs(
+        width=plan.sizes.width,
+        batch=plan.sizes.batch,
+        q0=float(np.mean(np.square(x))),
+        c0=1 - float(distance(np.asarray(x, np.float32))),
+    )
+    names = report.remedies_of(rows)
+    return {name: theory.predict(REMEDIES[name], depths, inputs) for name in names}
+
+
+def subtitle(plan: Plan) -> str:
+    """Say in one line what was measured and trained."""
+    s = plan.settings
+    seeds = f"{s.seeds} seed{'s' * (s.seeds > 1)} from {s.seed}"
+    return (
+        f"{plan.dataset}, width {s.width}, batch {plan.sizes.batch}, no biases; trained by "
+        f"{s.steps} steps of SGD {s.rate:g}; {seeds}"
+    )
+
+
+EXPERIMENT = Experiment(
+    name="remedies",
+    settings=Settings,
+    columns=COLUMNS,
+    figures=(CHART,),
+    report=True,
+    prepare=prepare,
+    measure=measure,
+    conclude=conclude,
+    table=report.table,
+    title="gradient in decades, 1 - correlation, and accuracy, by hidden layers",
+    compare=report.compare,
+)

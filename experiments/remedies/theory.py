@@ -1,0 +1,144 @@
+"""Mean-field theory of the remedies: gradient ratio and correlation, at infinite width.
+
+Of the gradient, `meanfield.log_delta` along the lengths q[l], and for plain Gaussian networks what
+a finite width adds to its mean. The correlation c[l] of two inputs follows from the same lengths:
+of a leaky relu of slope s, with κ of Cho & Saul 2009 (arc-cosine kernel),
+
+    κ(c) = c + k/π (√(1-c²) - c arccos c),  k = (1-s)²/(1+s²)         s = 0 of relu
+    q[l+1] c[l+1] = m q[l] c[l] + (q[l+1] - m q[l]) κ(c[l])           m = 1 with a skip, else 0
+
+for what does not come through the skip connection, comes through σ. Behind a batch norm c is what
+`correlation_fixed_point` says; of other units `correlation_map` is followed until c stands still.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+
+import jaxnn
+from experiments.remedies.columns import DISTANCE, GRADIENT
+from experiments.remedies.report import LEAST
+from experiments.remedies.table import GAUSSIAN, Remedy
+from jaxnn import meanfield
+from jaxnn.blocks import Block, rows_meet
+
+STILL = 1e-6  # a change of 1 - c a layer that is none, relative to it
+SCHEMA = {"depth": pl.Int64, GRADIENT: pl.Float64, DISTANCE: pl.Float64}
+
+
+class Inputs(NamedTuple):
+    """The inputs of theory: n units a layer, B rows a batch, and of x mean square and correlation.
+
+    width: n.
+    batch: B.
+    q0: the mean square of an entry of x.
+    c0: the mean correlation of two rows of x.
+    """
+
+    width: int
+    batch: int
+    q0: float
+    c0: float
+
+
+def predict(remedy: Remedy, depths: Sequence[int], inputs: Inputs) -> pl.DataFrame:
+    """Return the prediction for networks of each depth: log10_gradient and distance, 1 - c.
+
+    nan where 1 - c is rounding. Of a remedy that is not the same at every depth, each depth is a
+    theory of its own.
+    """
+    within = sorted(depth for depth in set(depths) if depth >= remedy.least)
+    rows = []
+    with jax.enable_x64(True):
+        if remedy.same_at_every_depth and within:
+            log_ratio, distance = _profiles(remedy, within[-1], inputs)
+            rows = [(n, log_ratio[0] - log_ratio[n - 1], distance[n - 1]) for n in within]
+        else:
+            for depth in within:
+                log_ratio, distance = _profiles(remedy, depth, inputs)
+                rows.append((depth, log_ratio[0], distance[-1]))
+    values = [(depth, ratio / np.log(10), far) for depth, ratio, far in rows]
+    return pl.DataFrame(values, SCHEMA, orient="row")
+
+
+def _profiles(remedy: Remedy, depth: int, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    """Return ln ‖Δz[l]‖ / ‖Δz[depth]‖ and 1 - c[l], for l = 1 … depth."""
+    activation, block = remedy.activation(depth), remedy.kind.of(depth)
+    batch = inputs.batch if rows_meet(block) else None
+    banded = remedy.kind.name == "dense" and remedy.weights.scheme == GAUSSIAN
+    log_delta, q = _mean_field(
+        jaxnn.find_activation(activation),
+        remedy.weights.factor,
+        inputs.q0,
+        inputs.c0,
+        depth,
+        block,
+        batch,
+        inputs.width if banded else None,
+    )
+    c = correlations(remedy, depth, np.asarray(q), inputs)
+    with np.errstate(invalid="ignore"):
+        distance = np.where(1 - c > LEAST, 1 - c, np.nan)
+    return np.asarray(log_delta), distance
+
+
+@partial(jax.jit, static_argnames=("activation", "depth", "block", "batch", "width"))
+def _mean_field(
+    activation: jaxnn.Activation,
+    sigma_w: float,
+    q0: float,
+    c0: float,
+    depth: int,
+    block: Block,
+    batch: int | None,
+    width: int | None,
+) -> tuple[jax.Array, jax.Array]:
+    """Return `log_delta`, with the bias of a width if one is given, and the lengths q[l]."""
+    of = (activation, sigma_w, 0.0, q0)
+    log_delta = meanfield.log_delta(*of, depth, hidden=block, batch=batch, c0=jnp.clip(c0, -1, 1))
+    q = meanfield.lengths(*of, depth, hidden=block, batch=batch)
+    if width is not None:
+        log_delta += meanfield.log_delta_band(*of, width, depth, hidden=block).bias
+    return log_delta, q
+
+
+def correlations(remedy: Remedy, depth: int, q: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """Return c[l] for l = 1 … depth, along the lengths q[l]; the first layer keeps c0."""
+    activation = jaxnn.find_activation(remedy.activation(depth))
+    block, sigma_w = remedy.kind.of(depth), remedy.weights.factor
+    c = np.full(depth, inputs.c0)
+    if rows_meet(block):
+        ensemble = (activation, sigma_w, 0.0)
+        c[1:] = meanfield.correlation_fixed_point(*ensemble, hidden=block, batch=inputs.batch)
+    elif activation.homogeneous:
+        slope = float(activation.sigma(jnp.asarray(-1.0)) / activation.sigma(jnp.asarray(1.0)))
+        kept = isinstance(block, jaxnn.Residual)
+        through = 0.0
+        for i in range(1, depth):
+            if kept and np.isfinite(q[i]):  # beyond the range it is that of the layer below
+                through = q[i - 1] / q[i]
+            c[i] = through * c[i - 1] + (1 - through) * kernel(c[i - 1], -slope)
+    else:
+        for i in range(1, depth):
+            c[i] = meanfield.correlation_map(activation, sigma_w, 0.0, q[i - 1], c[i - 1])
+            if abs(c[i] - c[i - 1]) < STILL * (1 - c[i]) or 1 - c[i] < LEAST:
+                c[i:] = c[i]
+                break
+    return c
+
+
+def kernel(c: float, slope: float) -> float:
+    """Return κ(c) = E[σ(z) σ(z̃)] / E[σ(z)²] of a leaky relu, of z and z̃ with correlation c.
+
+    Example:
+        >>> kernel(0.0, 1.0), round(kernel(0.0, 0.0), 4)  # linear; relu: 1/π
+        (0.0, 0.3183)
+    """
+    k = (1 - slope) ** 2 / (1 + slope**2)
+    c = min(max(c, -1.0), 1.0)
+    return float(c + k / np.pi * (np.sqrt(1 - c * c) - c * np.arccos(c)))
