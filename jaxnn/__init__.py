@@ -12,6 +12,7 @@ from .blocks import BatchNorm, Block, Dense, LayerNorm, PostNorm, Residual, RMSN
 from .chain import Chain, Run, chain
 from .chain_flow import ChainFlow
 from .chain_verdict import ChainVerdict
+from .chart import chart
 from .divergence import NonFiniteError
 from .fit import Fit, History, fit, split
 from .flow import Flow, gradient_flow, log_norm
@@ -60,6 +61,7 @@ __all__ = [
     "Verdict",
     "backprop",
     "chain",
+    "chart",
     "deltas",
     "each_epoch",
     "epoch",

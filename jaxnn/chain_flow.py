@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from . import words
 from .chain import Chain, Link, Pattern, Weights, decoded, encoded, is_float
 from .compiled import compiled
 from .formats import NOISE
@@ -47,7 +48,7 @@ RANK_OF = 64  # examples, at most, whose effective rank is taken
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ChainFlow:
     """One entry for each layer of a chain, of what the layer returns: its state.
 
@@ -94,6 +95,30 @@ class ChainFlow:
     net: Chain = field(metadata={"static": True})
     sizes: tuple[int, ...] = field(metadata={"static": True})
     dtype: Any = field(metadata={"static": True})
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return a row for each layer, for `polars.DataFrame` or `pandas.DataFrame`.
+
+        Logarithms are to the base of ten there.
+
+        Raises:
+            TypeError: a traced flow, or one of several networks.
+        """
+        return words.table(self)
+
+    def scalars(self, prefix: str = "gradient/") -> dict[str, float]:
+        """Return names and floats, a handful a layer, for TensorBoard, Weights & Biases, MLflow.
+
+        Raises:
+            TypeError: a traced flow, or one of several networks.
+        """
+        return words.scalars(self, prefix)
+
+    def __repr__(self) -> str:
+        return words.short(self)
+
+    def _repr_html_(self) -> str:
+        return words.to_html(self)
 
     @property
     def names(self) -> tuple[str, ...]:

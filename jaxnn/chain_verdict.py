@@ -15,6 +15,7 @@ from .formats import (
     rate_of,
     word_of,
 )
+from .words import sentences_as_html
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class ChainVerdict:
     lost: dict[str, int | None]
     indistinguishable: dict[str, int | None]
     names: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        return sentences_as_html(str(self))
 
     def __str__(self) -> str:
         return " ".join(filter(None, (self.rate, self.turn, self.loss, self.examples)))

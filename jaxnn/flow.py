@@ -20,6 +20,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
+from . import words
 from .activations import Activation
 from .backprop import Batch
 from .chain import Chain
@@ -96,6 +97,30 @@ class Flow(NamedTuple):
     gain: Float[Array, " L"]
     lost: Bool[Array, " L"]
     net: Network
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return a row for each layer, for `polars.DataFrame` or `pandas.DataFrame`.
+
+        Logarithms are to the base of ten there.
+
+        Raises:
+            TypeError: a traced flow, or one of several networks.
+        """
+        return words.table(self)
+
+    def scalars(self, prefix: str = "gradient/") -> dict[str, float]:
+        """Return names and floats, a handful a layer, for TensorBoard, Weights & Biases, MLflow.
+
+        Raises:
+            TypeError: a traced flow, or one of several networks.
+        """
+        return words.scalars(self, prefix)
+
+    def __repr__(self) -> str:
+        return words.short(self)
+
+    def _repr_html_(self) -> str:
+        return words.to_html(self)
 
 
 @overload

@@ -20,6 +20,7 @@ from .chain_flow import ChainFlow
 from .chain_verdict import ChainVerdict, verdict_of_chain
 from .flow import Flow
 from .formats import FORMATS, highest, loss_in_words, lost_in, rate_of, word_of
+from .words import sentences_as_html
 
 # Fractions of the hidden units from which on a verdict warns of them: a unit of relu is off for
 # half of the examples, so that only dead ones count there.
@@ -82,6 +83,9 @@ class Verdict:
     sigma_b: float
     critical_sigma_w: float | None
     unbiased_sigma_w: float | None
+
+    def _repr_html_(self) -> str:
+        return sentences_as_html(str(self))
 
     def __str__(self) -> str:
         sentences = " ".join((self.rate, self.loss, self.units, self.advice))

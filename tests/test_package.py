@@ -55,14 +55,21 @@ def test_the_library_imports_little_and_downwards():
     norms = ("norm", "rms_norm", "layer_norm", "batch_norm", "post_norm")
     order = (
         *("compiled", "loops", "activations", "tasks", "layers", "numbers", "quadrature", "sphere"),
-        "formats",
+        *("formats", "words"),
         *(f"blocks.{kind}" for kind in ("block", "field", "dense", "residual", *norms)),
         *("blocks", "network", "checks", "initializers", "walk", "forward", "backprop"),
         *("chain", "chain_flow", "flow", "chain_verdict", "meanfield"),
-        *("tailored", "verdict", "spectrum", "scores", "divergence"),
+        *("chart", "tailored", "verdict", "spectrum", "scores", "divergence"),
         *("training", "fit"),
     )
-    allowed = set(sys.stdlib_module_names) | {"jax", "jaxtyping", "numpy", "optax", "chex"}
+    allowed = set(sys.stdlib_module_names) | {
+        "jax",
+        "jaxtyping",
+        "numpy",
+        "optax",
+        "chex",
+        "altair",
+    }
     rooms = {_room(path): path for path in (ROOT / "jaxnn").rglob("*.py")}
     del rooms[""]
     assert set(rooms) == set(order)

@@ -6,17 +6,16 @@ black on white.
 
 from typing import Final
 
+from jaxnn.chart import CATEGORIES as OF_LINES
+from jaxnn.chart import MUTED as GREY
+
 INK = "currentColor"
 FAINT = "rgba(128, 128, 128, 0.28)"  # grid and frames
-MUTED = "#888888"  # rules that explain
 ALARM = "#d0343f"  # where numbers end, goals are missed
 GOOD = "#3a9d5d"
 
-# Told apart on white and on black, and by most colour-blind readers in this order.
-CATEGORIES = (
-    *("#3b82c4", "#d9662b", "#3a9d5d", "#b45cc4"),
-    *("#b5851f", "#d04a6b", "#6c7fd0", "#2a9aa0"),
-)
+MUTED = GREY  # rules that explain
+CATEGORIES = OF_LINES
 OURS, THEIRS = CATEGORIES[:2]
 TRAINING, VALIDATION = CATEGORIES[:2]
 SEQUENTIAL: Final = "viridis"  # scheme of a map

@@ -1,0 +1,165 @@
+"""Charts of flows, for a notebook or a file; with the extra `charts` (Altair).
+
+pip install "jaxnn[charts]"
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from . import words
+from .formats import FORMATS, NOISE
+
+# Told apart on white and on black, and by most colour-blind readers in this order.
+CATEGORIES = (
+    *("#3b82c4", "#d9662b", "#3a9d5d", "#b45cc4"),
+    *("#b5851f", "#d04a6b", "#6c7fd0", "#2a9aa0"),
+)
+MUTED = "#888888"
+WIDTH, HEIGHT = 560, 200
+DRAWN = ("log10_delta", "log10_delta_smallest", "log10_delta_largest", "gain", "log10_spread")
+
+
+def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
+    """Draw flows: the gradient by layer, what each layer does to it, and what is left of examples.
+
+    The band is that of the examples. Dotted lines are the smallest normal numbers of formats, where
+    the gradient comes near them, and in the panel of examples their rounding.
+
+    Args:
+        flows: of `jaxnn.gradient_flow`, each of one network, outside `jit`.
+        names: of the flows, for the legend; their numbers by default.
+
+    Returns:
+        An Altair chart: it shows itself in Jupyter and marimo, `.save("flow.html")` writes a page
+        and `.save("flow.png")` a picture.
+
+    Raises:
+        ImportError: Altair is not installed.
+        ValueError, TypeError: no flow, other names than flows, or a traced flow.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> net = jaxnn.Network(sizes=(3, 8, 8, 1), activation="sigmoid", task="binary")
+        >>> params = jaxnn.init(net, jax.random.key(0))
+        >>> flow = jaxnn.gradient_flow(net, params, jnp.ones((2, 3)), jnp.array([0, 1]))
+        >>> jaxnn.chart(flow).save("flow.html")  # doctest: +SKIP
+    """
+    alt = _altair()
+    if not flows:
+        raise ValueError("flows: expected at least one, got none")
+    labels = [str(i + 1) for i in range(len(flows))] if names is None else list(map(str, names))
+    if len(labels) != len(flows) or len(set(labels)) != len(labels):
+        raise ValueError(
+            f"names: expected a name of its own for each of {len(flows)} flows, got {labels}"
+        )
+    rows = [
+        {"flow": label, **_drawable(row)}
+        for label, flow in zip(labels, flows, strict=True)
+        for row in words.table(flow)
+    ]
+    panels = [_gradient(alt, rows, labels), _factors(alt, rows, labels)]
+    if any(row.get("log10_spread") is not None for row in rows):
+        panels.append(_examples(alt, rows, labels))
+    data = alt.Data(values=rows)
+    return (
+        alt.vconcat(*panels, data=data, spacing=18)
+        .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
+        .configure_title(anchor="start", fontSize=13, fontWeight="normal", frame="group")
+        .configure_legend(labelFontSize=12, title=None, orient="top", symbolOpacity=1)
+    )
+
+
+def _altair() -> Any:
+    try:
+        import altair
+    except ImportError:
+        raise ImportError(
+            'jaxnn.chart: expected Altair to be installed; pip install "jaxnn[charts]"'
+        ) from None
+    return altair
+
+
+def _drawable(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the numbers of a row that are drawn, null where there is none to draw."""
+    numbers = {name: row[name] for name in DRAWN if name in row}
+    finite = {name: v if np.isfinite(v) else None for name, v in numbers.items()}
+    return {"layer": row["layer"], "name": row["name"], "rank": _finite(row.get("rank")), **finite}
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else value
+
+
+def _base(alt: Any, labels: list[str]) -> Any:
+    legend = alt.Legend() if len(labels) > 1 else None
+    scale = alt.Scale(domain=labels, range=[*CATEGORIES])
+    axis = alt.Axis(tickMinStep=1, format="d")
+    return alt.Chart().encode(
+        alt.X("layer:Q", title="layer", axis=axis, scale=alt.Scale(nice=False)),
+        alt.Color("flow:N", scale=scale, legend=legend),
+        tooltip=["name:N", "layer:Q", *(alt.Tooltip(f"{n}:Q", format=".3f") for n in DRAWN)],
+    )
+
+
+def _panel(alt: Any, layers: list[Any], title: str) -> Any:
+    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=title)
+
+
+def _gradient(alt: Any, rows: list[dict[str, Any]], labels: list[str]) -> Any:
+    base = _base(alt, labels)
+    y = alt.Y("log10_delta:Q", title="log₁₀ ‖Δ‖", scale=alt.Scale(zero=False))
+    ends = (alt.Y("log10_delta_smallest:Q"), alt.Y2("log10_delta_largest:Q"))
+    layers = [
+        base.mark_area(opacity=0.18).encode(*ends),
+        base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18)).encode(y),
+    ]
+    values = [v for row in rows if (v := row["log10_delta"]) is not None]
+    tiny = {n: float(np.log10(float(jnp.finfo(n).tiny))) for n in FORMATS}  # type: ignore[no-untyped-call]
+    return _panel(alt, layers + _limits(alt, tiny, values), "Gradient; band: examples")
+
+
+def _factors(alt: Any, rows: list[dict[str, Any]], labels: list[str]) -> Any:
+    y = alt.Y("gain:Q", title="decades a layer, downwards", scale=alt.Scale(zero=True))
+    line = _base(alt, labels).mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18)).encode(y)
+    return _panel(alt, [line], "Effect of the layer above on the gradient")
+
+
+def _examples(alt: Any, rows: list[dict[str, Any]], labels: list[str]) -> Any:
+    base = _base(alt, labels)
+    title = "log₁₀, relative to the state"
+    y = alt.Y("log10_spread:Q", title=title, scale=alt.Scale(zero=False))
+    line = base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18)).encode(y)
+    values = [v for row in rows if (v := row.get("log10_spread")) is not None]
+    noise = {
+        n: float(np.log10(NOISE * float(jnp.finfo(n).eps)))  # type: ignore[no-untyped-call]
+        for n in FORMATS
+        if not n.startswith("float8")
+    }
+    limits = _limits(alt, noise, values)
+    return _panel(alt, [line, *limits], "What differs between examples; dotted: rounding")
+
+
+def _limits(alt: Any, levels: dict[str, float], values: list[float]) -> list[Any]:
+    """Return dotted lines with names at the levels that lie between the values, or near them."""
+    if not values:
+        return []
+    low, high = min(values), max(values)
+    room = 0.1 * (high - low)
+    near: list[dict[str, Any]] = []
+    for name, level in sorted(levels.items(), key=lambda item: item[1]):
+        if not low - room <= level <= high + room:
+            continue
+        if near and level - near[-1]["level"] < room / 2:  # one label: two would overlap
+            near[-1]["format"] += f", {name}"
+        else:
+            near.append({"format": name, "level": level})
+    if not near:
+        return []
+    base = alt.Chart(alt.Data(values=near))
+    y = alt.Y("level:Q")
+    rule = base.mark_rule(strokeDash=[2, 3], color=MUTED).encode(y)
+    text = base.mark_text(align="left", baseline="bottom", dx=4, color=MUTED, fontSize=11)
+    return [rule, text.encode(y, x=alt.value(0), text="format:N")]
