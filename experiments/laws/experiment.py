@@ -17,17 +17,23 @@ import polars as pl
 from rich.console import Group
 
 from experiments.laws import (
+    batch_norm,
     gradient_exponent,
     he_xavier,
     jacobian_spectrum,
     layer_jacobian,
     length_correlation,
+    norm_place,
+    norm_with_skip,
     orthogonal_learning,
     picture,
     report,
+    residual,
     self_normalising,
+    shattered_gradients,
     ten_thousand_layers,
     trainability,
+    width_alone,
     width_over_depth,
 )
 from experiments.laws.columns import COLUMNS
@@ -48,6 +54,12 @@ LAWS: tuple[Law[Any], ...] = (
     self_normalising.LAW,
     width_over_depth.LAW,
     ten_thousand_layers.LAW,
+    batch_norm.LAW,
+    norm_with_skip.LAW,
+    residual.LAW,
+    width_alone.LAW,
+    shattered_gradients.LAW,
+    norm_place.LAW,
 )
 POINTS = "points.parquet"
 
