@@ -153,9 +153,9 @@ def pair(n: int, c: float) -> jax.Array:
 
 def correlation(z: np.ndarray) -> np.ndarray:
     """Return the mean correlation of two different rows, for z (…, rows, n)."""
-    rows, squares = z.shape[-2], np.sum(z**2, axis=(-2, -1))
-    both: np.ndarray = np.sum(np.sum(z, axis=-2) ** 2, axis=-1) - squares
-    c: np.ndarray = both / ((rows - 1) * squares)
+    rows = z.shape[-2]
+    unit = z / np.linalg.norm(z, axis=-1, keepdims=True)  # lengths of rows come apart with depth
+    c: np.ndarray = (np.sum(np.sum(unit, axis=-2) ** 2, axis=-1) - rows) / (rows * (rows - 1))
     return c
 
 

@@ -11,6 +11,7 @@ from experiments.laws.law import Outcome, Panel
 from experiments.pages import charts
 
 WIDTH, HEIGHT = 330, 240
+FEW = 4  # whole numbers along x that are all named
 LARGEST, SMALLEST = 64, 26  # areas of points
 
 
@@ -85,6 +86,8 @@ def _x(panel: Panel, points: pl.DataFrame) -> alt.X:
     else:
         scale = alt.Scale(zero=False, nice=False, padding=9)
         axis = alt.Axis(tickCount=6)
-        if (values == values.round()).all():
+        if (values == values.round()).all() and len(values) <= FEW:
+            axis = alt.Axis(values=values.to_list(), format="d")
+        elif (values == values.round()).all():
             axis = alt.Axis(tickCount=6, tickMinStep=1, format="d")
     return alt.X("x:Q", title=panel.x, scale=scale, axis=axis)
