@@ -132,6 +132,6 @@ LAW = Law(
         tanh=((16, 400),),
         gelu=((16, 400),),
     ),
-    quick=Setup(layers=12, seeds=4, relu=((8, 150), (32, 150)), identity=(), tanh=(), gelu=()),
+    quick=Setup(layers=21, seeds=5, relu=((16, 150),), identity=(), tanh=(), gelu=()),
     panels=(PROFILE, GROWTH),
 )

@@ -1,11 +1,11 @@
 """Law 19: in order, a float forgets which of two inputs it has after so many layers, and no more.
 
 d = √(2 (1-c)) is the distance of two signals over their length. In order (χ < 1) it falls by √χ a
-layer, ξ_c = -1/ln χ, and to the rounding eps of the float after 2 ξ_c ln(d₀/eps) layers: 31.9 ξ_c in
-float32, 9.7 in bfloat16. Rounding leaves a floor of one to six eps, so what is compared is the first
-layer with d < 8 eps, predicted by the correlation map from the true c₀. A derivation, made here,
-from the maps of Poole et al. 2016, arXiv:1606.05340, and Schoenholz et al. 2017, arXiv:1611.01232,
-who find that networks train to 6 ξ_c.
+layer, ξ_c = -1/ln χ, and to the rounding eps of the float after 2 ξ_c ln(d₀/eps) layers: 31.9 ξ_c
+in float32, 9.7 in bfloat16. Rounding leaves a floor of one to six eps, so what is compared is the
+first layer with d < 8 eps, predicted by the correlation map from the true c₀. A derivation, made
+here, from the maps of Poole et al. 2016, arXiv:1606.05340, and Schoenholz et al. 2017,
+arXiv:1611.01232, who find that networks train to 6 ξ_c.
 """
 
 import math

@@ -113,6 +113,6 @@ LAW = Law(
     predict=predict,
     measure=measure,
     full=Setup(width=300, seeds=20, blocks=(4, 16, 64)),
-    quick=Setup(width=150, seeds=8, blocks=(4, 16)),
+    quick=Setup(width=150, seeds=8, blocks=(4, 20)),
     panels=(LAST, FIRST),
 )

@@ -147,6 +147,6 @@ LAW = Law(
     predict=predict,
     measure=measure,
     full=Setup(width=300, layers=32, seeds=12, rms="relu tanh", relu=(16, 64), tanh=(16,)),
-    quick=Setup(width=128, layers=16, seeds=8, rms="tanh", relu=(16,), tanh=()),
+    quick=Setup(width=150, layers=21, seeds=8, rms="tanh", relu=(16,), tanh=()),
     panels=(RMS, BATCH),
 )

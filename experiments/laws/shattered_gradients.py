@@ -99,9 +99,9 @@ def predicted(block: jaxnn.Block, most: int) -> np.ndarray:
 def measure(setup: Setup, key: jax.Array) -> Measurement:
     """Measure R of Δz[1]: Δb[0] is the sum of both, and its length tells how far they agree."""
     numbers, frames = {}, []
-    keys, deepest = jax.random.split(key, setup.seeds), max(blocks for _, blocks in cases(setup))
+    keys, room = jax.random.split(key, setup.seeds), max(*setup.plain, *setup.full)
     for name, blocks in cases(setup):
-        net = square_network(setup.width, deepest + 1, "relu", block_of(name, blocks))
+        net = square_network(setup.width, max(room, blocks) + 1, "relu", block_of(name, blocks))
         rows, both = gradients(
             keys, net, ENSEMBLE, 1.0, rows=2, shared=True, depth=blocks, fields=FIELDS
         )
@@ -121,11 +121,11 @@ def correlations(log_rows: np.ndarray, log_sum: np.ndarray) -> np.ndarray:
 LAW = Law(
     number=15,
     name="shattered-gradients",
-    source="Balduzzi et al. 2017",
+    source="Balduzzi et al. 2017; by layer derived here",
     statement="gradients of two inputs lose their correlation with depth; with α = 1/√L not all",
     predict=predict,
     measure=measure,
     full=Setup(width=300, seeds=30, plain=(5, 20), full=(5, 20), root=(5, 20, 80)),
-    quick=Setup(width=150, seeds=15, plain=(4, 12), full=(4, 12), root=(12,)),
+    quick=Setup(width=150, seeds=12, plain=(4, 12), full=(4, 12), root=(12,)),
     panels=(CORRELATION,),
 )

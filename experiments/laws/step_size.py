@@ -30,7 +30,7 @@ from experiments.laws.law import (
 from experiments.laws.training import digits, losses_of_run
 
 WIDTH, BATCH, SIGMA_W = 64, 128, math.sqrt(2)
-RATES = (-11, -10, -9, -8)  # log₂ η√L
+RATES = (-10, -9, -8)  # log₂ η√L
 COMPARED = (-10, -9)  # of them, those at which the loss is compared
 FASTER = 1.0  # nats that the deepest network is ahead at equal η: with η√L four times that of L = 4
 SCALED = Panel("At equal η√L", "log₂ η√L", "ln of the loss over that of the fewest blocks")
@@ -74,8 +74,8 @@ def predict(setup: Setup) -> Prediction:
         ]
     most, shared = deeper[-1], same_rate(setup, deeper[-1])
     reason = "a bound: no tolerance"
-    case = f"L = {most}, η = 2^{shared[-1]}"
-    numbers.append(Predicted(case, -FASTER, 0.0, reason, 0, "≤"))
+    case = f"L = {few} behind L = {most}, η = 2^{shared[-1]}"
+    numbers.append(Predicted(case, FASTER, 0.0, reason, 0, "≥"))
     ends = [min(same_rate(setup, deeper[0])), max(same_rate(setup, deeper[0]))]
     curves.append(curve(EQUAL, f"bound, L = {most}", ends, [-FASTER, -FASTER]))
     return Prediction(tuple(numbers), pl.concat(curves))
@@ -102,7 +102,8 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
         shared = same_rate(setup, blocks)
         of_few, own = ([RATES.index(r + half(b)) for r in shared] for b in (few, blocks))
         apart = logs[blocks][:, own] - logs[few][:, of_few]
-        numbers[f"L = {blocks}, η = 2^{shared[-1]}"] = mean_of(apart[:, -1])
+        case = f"L = {few} behind L = {blocks}, η = 2^{shared[-1]}"
+        numbers[case] = mean_of(-apart[:, -1])
         frames.append(points(EQUAL, f"L = {blocks}", shared, apart))
     return Measurement(numbers, pl.concat(frames))
 
