@@ -454,7 +454,7 @@ def test_the_power_law_is_the_library_s_path():
             path = jaxnn.meanfield.log_delta(
                 case.activation, 1.0, 0.0, case.growth, 32, hidden=block, batch=case.rows
             )
-            assert values[f"{case.name}: with skip"] == pytest.approx(2 * path[0], rel=1e-6), panel
+            assert values[f"{case.name}: with skip"] == pytest.approx(2 * float(path[0])), panel
 
 
 # 13
@@ -484,7 +484,7 @@ def test_residual_blocks_in_closed_form():
 
 def test_the_spread_of_residual_blocks_is_that_of_drawn_ones():
     """Two blocks and the plain layer above, forward and backward in NumPy."""
-    rng, n, blocks, draws = np.random.default_rng(0), 50, 2, 6000
+    rng, n, blocks, draws = np.random.default_rng(0), 40, 2, 4000
     z = rng.normal(size=(draws, n))
     kept, thetas = [z], []
     for _ in range(blocks):

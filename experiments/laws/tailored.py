@@ -125,8 +125,8 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
     net = square_network(setup.width, setup.layers + 1, sigma)
     (log_delta,) = gradients(keys, net, ensemble, 1.0, fields=("log_delta",))
     ratio = 2 * (log_delta[:, 0] - log_delta[:, setup.layers - 1])
-    x = np.linalg.qr(jax.random.normal(key_x, (setup.width, INPUTS)))[0].T
-    x = jnp.asarray(math.sqrt(setup.width) * x)
+    orthonormal = np.linalg.qr(jax.random.normal(key_x, (setup.width, INPUTS)))[0].T
+    x = jnp.asarray(math.sqrt(setup.width) * orthonormal)
     c = np.stack([correlation(z) for z in signals(keys, net, ensemble, x)])
     top, half = setup.layers, setup.layers // 2
     numbers = {f"tailored: c[{at}]": mean_of(c[:, at]) for at in (half, top)}
