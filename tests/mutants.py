@@ -517,10 +517,10 @@ MUTANTS = (
         "tests/test_laws.py::test_what_holds_is_within_the_tolerance",
     ),
     Mutant(
-        "units of residual blocks forget their slopes: the spread lacks what is shared over layers",
+        "units of residual blocks forget their slopes from layer to layer",
         "experiments/laws/finite_width.py",
-        "float(own.sum() + shared.sum()) / n",
-        "float(own.sum() + np.diag(shared).sum()) / n",
+        "(4 * s * shares +",
+        "(4 * s * mu1[:-1] +",
         "tests/test_laws.py::test_the_spread_of_residual_blocks_is_that_of_drawn_ones",
     ),
     Mutant(

@@ -483,12 +483,12 @@ def test_residual_blocks_in_closed_form():
 
 
 def test_the_spread_of_residual_blocks_is_that_of_drawn_ones():
-    """Two blocks and the plain layer above, forward and backward in NumPy."""
-    rng, n, blocks, draws = np.random.default_rng(0), 40, 2, 4000
+    """Four blocks and the plain layer above, forward and backward in NumPy."""
+    rng, n, blocks, draws = np.random.default_rng(0), 40, 4, 2000
     z = rng.normal(size=(draws, n))
     kept, thetas = [z], []
     for _ in range(blocks):
-        theta = rng.normal(size=(draws, n, n), scale=math.sqrt(8 / n)).astype(np.float32)
+        theta = rng.normal(size=(draws, n, n), scale=1 / math.sqrt(n)).astype(np.float32)
         thetas.append(theta)
         kept.append(kept[-1] + np.einsum("dn,dnm->dm", np.maximum(kept[-1], 0), theta))
     delta = top = rng.normal(size=(draws, n)) * (kept[-1] > 0)
@@ -496,7 +496,7 @@ def test_the_spread_of_residual_blocks_is_that_of_drawn_ones():
         delta = delta + np.einsum("dm,dnm->dn", delta, theta) * (z > 0)
     logs = np.log(np.sum(delta**2, axis=1) / np.sum(top**2, axis=1))
     with jax.enable_x64(True):
-        spread = finite_width.log_variance("relu", 8.0, 5.0 ** np.arange(blocks + 1), n)
+        spread = finite_width.log_variance("relu", 1.0, 1.5 ** np.arange(blocks + 1), n)
     measured = width_over_depth.variance(logs)
     assert abs(measured.value - spread) < 4 * measured.error + 0.1 * spread
 
