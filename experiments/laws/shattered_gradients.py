@@ -126,6 +126,6 @@ LAW = Law(
     predict=predict,
     measure=measure,
     full=Setup(width=300, seeds=30, plain=(5, 20), full=(5, 20), root=(5, 20, 80)),
-    quick=Setup(width=150, seeds=12, plain=(4, 12), full=(4, 12), root=(12,)),
+    quick=Setup(width=150, seeds=12, plain=(4, 12), full=(12,), root=(12,)),
     panels=(CORRELATION,),
 )

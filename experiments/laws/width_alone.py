@@ -108,6 +108,6 @@ LAW = Law(
     predict=predict,
     measure=measure,
     full=Setup(width=50, draws=600, root=(50, 200), full=(10,), plain=(50,)),
-    quick=Setup(width=50, draws=120, root=(10, 40), full=(10,), plain=(10,)),
+    quick=Setup(width=50, draws=80, root=(10, 40), full=(10,), plain=(10,)),
     panels=(VARIANCE,),
 )
