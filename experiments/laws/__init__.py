@@ -1,1 +1,1 @@
-"""Ten published laws of vanishing and exploding gradients, predicted and measured."""
+"""Nineteen laws of vanishing and exploding gradients, predicted and measured."""

@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 import jaxnn
+from jaxnn.blocks import DENSE, Block
 from jaxnn.layers import Initializer
 
 Params = tuple[jaxnn.Layer, ...]
@@ -19,14 +20,16 @@ GAUSSIAN, ORTHOGONAL = jaxnn.gaussian(1.0), jaxnn.orthogonal(1.0)
 class Ensemble(NamedTuple):
     """Random hidden layers of one kind: weights of variance σ_w²/n, biases of variance σ_b²."""
 
-    activation: str
+    activation: str | jaxnn.Activation
     sigma_w: float
     sigma_b: float = 0.0
 
 
-def square_network(n: int, hidden: int, activation: str) -> jaxnn.Network:
+def square_network(
+    n: int, hidden: int, activation: str | jaxnn.Activation, block: Block = DENSE
+) -> jaxnn.Network:
     """Return a network of `hidden` hidden layers, with n units in each, input and output too."""
-    return jaxnn.Network((n,) * (hidden + 2), activation, "regression")
+    return jaxnn.Network((n,) * (hidden + 2), activation, "regression", block)
 
 
 def draw(

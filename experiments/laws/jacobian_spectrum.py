@@ -130,10 +130,8 @@ def _spectra(setup: Setup, kind: Kind, key: jax.Array) -> list[jaxnn.Spectrum]:
     (theta, b), x = _draw(key, square_network(n, most + 1, "identity"), sigma_w, kind.weights)
     spectra = []
     for factors in setup.factors:
-        params = (
-            jaxnn.Layer(theta[:factors], b[:factors]),
-            jaxnn.Layer(theta[factors], b[factors]),
-        )
+        run = [jaxnn.Layer(theta[1:factors], b[1:factors])] * (factors > 1)
+        params = (jaxnn.Layer(theta[0], b[0]), *run, jaxnn.Layer(theta[factors], b[factors]))
         factors_of_j = _factors(square_network(n, factors, kind.activation), params, x[None])
         spectra.append(product_spectrum(factors_of_j))
     return spectra
@@ -146,9 +144,11 @@ _factors = jax.jit(jacobian_factors)
 def _draw(
     key: jax.Array, net: jaxnn.Network, sigma_w: float, weights: Initializer
 ) -> tuple[jaxnn.Layer, jax.Array]:
-    """Run of a network's hidden layers, and an input."""
+    """All layers of a network but the last, stacked, and an input."""
     key_params, key_x = jax.random.split(key)
-    return draw(net, key_params, sigma_w, 0.0, weights)[0], random_vector(key_x, net.sizes[0], 1.0)
+    first, run, _ = draw(net, key_params, sigma_w, 0.0, weights)
+    layers = jaxnn.Layer(*(jnp.concatenate([v[None], k]) for v, k in zip(first, run, strict=True)))
+    return layers, random_vector(key_x, net.sizes[0], 1.0)
 
 
 LAW = Law(

@@ -10,6 +10,7 @@ from experiments.laws.law import Outcome, Panel
 from experiments.pages import charts
 
 WIDTH, HEIGHT = 330, 240
+FEW = 4  # whole numbers along x that are all named
 LARGEST, SMALLEST = 64, 26  # areas of points
 
 
@@ -45,7 +46,7 @@ def _panel(panel: Panel, points: pl.DataFrame) -> charts.Chart:
     base = (
         alt.Chart(alt.NamedData("points"))
         .transform_filter(f"datum.panel == {json.dumps(panel.title)}")
-        .encode(_x(panel, points["x"]), _colour(names), tooltip=["series:N", *numbers])
+        .encode(_x(panel, points), _colour(names), tooltip=["series:N", *numbers])
     )
     line, point = (base.transform_filter(f"isValid(datum.{n})") for n in ("predicted", "measured"))
     return alt.layer(
@@ -80,14 +81,17 @@ def _colour(names: list[str]) -> alt.Color:
     return alt.Color("series:N", scale=scale, legend=legend if len(names) > 1 else None)
 
 
-def _x(panel: Panel, values: pl.Series) -> alt.X:
-    values = values.unique().sort()
+def _x(panel: Panel, points: pl.DataFrame) -> alt.X:
+    values = points["x"].unique().sort()
     if panel.log_x:
         scale = alt.Scale(type="log", base=2, nice=False, padding=9)
-        axis = alt.Axis(values=values.to_list(), format="d")
+        places = points.filter(pl.col("measured").is_not_null())["x"].unique().sort()
+        axis = alt.Axis(values=places.to_list(), format="d")
     else:
         scale = alt.Scale(zero=False, nice=False, padding=9)
         axis = alt.Axis(tickCount=6)
-        if (values == values.round()).all():
+        if (values == values.round()).all() and len(values) <= FEW:
+            axis = alt.Axis(values=values.to_list(), format="d")
+        elif (values == values.round()).all():
             axis = alt.Axis(tickCount=6, tickMinStep=1, format="d")
     return alt.X("x:Q", title=panel.x, scale=scale, axis=axis)

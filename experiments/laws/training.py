@@ -108,6 +108,45 @@ def accuracy(
     return jnp.mean((right & jnp.isfinite(y_hat).all(axis=1)).astype(float))
 
 
+@partial(jax.jit, static_argnames=("steps", "batch"))
+def losses_of_run(
+    net: jaxnn.Network,
+    params: Params,
+    examples: Examples,
+    key: jax.Array,
+    rates: jax.Array,
+    steps: int,
+    batch: int,
+) -> jax.Array:
+    """Train the run alone, by Adam, once with each rate; return the mean losses after, (rates,).
+
+    Args:
+        net: the network.
+        params: where to start: a first layer, a run, and a last layer.
+        examples: all of which the loss counts.
+        key: draws the batches, the same for every rate.
+        rates: step sizes.
+        steps: how many.
+        batch: examples in a batch.
+    """
+    batches = jax.random.randint(key, (steps, batch), 0, len(examples.y))
+
+    def run_alone(updates: Params, _: object = None) -> Params:
+        first, run, last = updates
+        none: tuple[jaxnn.Layer, jaxnn.Layer] = jax.tree.map(jnp.zeros_like, (first, last))
+        return none[0], run, none[1]
+
+    def loss(rate: jax.Array) -> jax.Array:
+        adam = optax.chain(optax.adam(rate), optax.stateless(run_alone))
+        state = descend(
+            net, adam, jaxnn.start(net, adam, params, key), examples.x, examples.y, batches
+        )
+        return jnp.asarray(jaxnn.evaluate(net, state.params, examples.x, examples.y).loss)
+
+    losses: jax.Array = lax.map(loss, rates)
+    return losses
+
+
 def fewest_steps(
     net: jaxnn.Network,
     params: Params,

@@ -1,0 +1,137 @@
+"""Law 11: behind a batch norm gradients explode, whatever σ_w: by λ_B > 1 a layer.
+
+z′ = σ(BN(z)) θ over B rows. Of a unit's rows normalised, uniform on a sphere, with κ as in
+`jaxnn.sphere`,
+
+    E‖Δz[l]‖² = λ_B E‖Δz[l+1]‖²,   λ_B = κ / ((B-3) (E[σ(ẑ₁)²] - E[σ(ẑ₁) σ(ẑ₂)]))
+
+which for many rows is E[σ′²] / Var σ, π/(π-1) of relu, and two rows come to the correlation
+c* = E[σ(ẑ₁) σ(ẑ₂)] / E[σ(ẑ₁)²] at once. Inputs are independent rows of the length at which the
+first factor is λ_B too; so are cotangents, with sum 0, and the two top layers are left out. Source:
+Yang et al. 2019, arXiv:1902.08129, theorems 4, 5, 7 and 8.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import polars as pl
+
+import jaxnn
+from experiments.laws.draws import Ensemble, slope_down, square_network
+from experiments.laws.law import (
+    Law,
+    Measurement,
+    Panel,
+    Predicted,
+    Prediction,
+    curve,
+    mean_of,
+    points,
+)
+from experiments.laws.passes import correlation, gradients, random_rows, signals
+from jaxnn.activations import find_activation
+from jaxnn.sphere import moments
+
+BLOCK, SIGMA_W = jaxnn.BatchNorm(), 1.0
+BATCHES = (8, 10, 12, 16, 20, 24, 32, 48, 64, 128)  # of the chart
+SETTLED = 5  # the first layer whose correlation counts
+PROFILE = Panel("Gradient by layer", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²")
+GROWTH = Panel("Growth over the batch", "rows B", "ln λ_B, nats a layer", log_x=True)
+
+
+class Setup(NamedTuple):
+    """Layers and networks of each kind; and for each activation rows and width, (B, n)."""
+
+    layers: int
+    seeds: int
+    relu: tuple[tuple[int, int], ...]
+    identity: tuple[tuple[int, int], ...]
+    tanh: tuple[tuple[int, int], ...]
+    gelu: tuple[tuple[int, int], ...]
+
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return max(n for _, _, n in cases(self)) ** 2 * (self.layers + 1)
+
+
+def cases(setup: Setup) -> list[tuple[str, int, int]]:
+    """Return every (activation, B, n)."""
+    by_name = {name: getattr(setup, name) for name in ("relu", "identity", "tanh", "gelu")}
+    return [(name, rows, n) for name, sizes in by_name.items() for rows, n in sizes]
+
+
+def length(activation: str, rows: int) -> float:
+    """Return E[σ(ẑ₁)²] - E[σ(ẑ₁) σ(ẑ₂)], the variance over rows that every layer has."""
+    with jax.enable_x64(True):
+        of = moments(find_activation(activation), rows)
+    return float(of.square - of.product)
+
+
+def predict(setup: Setup) -> Prediction:
+    """Predict ln λ_B a layer, and c*."""
+    numbers, curves = [], []
+    layer = np.arange(1, setup.layers - 1)
+    for activation, rows, n in cases(setup):
+        ensemble = (activation, SIGMA_W, 0.0)
+        growth = math.log(
+            float(jaxnn.meanfield.stationary_chi(*ensemble, hidden=BLOCK, batch=rows))
+        )
+        case = f"{activation}, B = {rows}"
+        allowed = 5 / (2 * n) + 0.03 * rows / n
+        reason = "4 standard errors; 5/2n, the mean of a logarithm; 0.03 B/n, rows over units"
+        numbers.append(Predicted(f"{case}: ln λ", growth, allowed, reason))
+        c = jaxnn.meanfield.correlation_fixed_point(*ensemble, hidden=BLOCK, batch=rows)
+        reason = "4 standard errors, and 2/n for the finite width"
+        numbers.append(Predicted(f"{case}: c*", float(c), 2 / n, reason))
+        curves.append(curve(PROFILE, case, layer, growth * (layer[-1] - layer)))
+    for activation in dict.fromkeys(name for name, _, _ in cases(setup)):
+        own = [rows for name, rows, _ in cases(setup) if name == activation]
+        at = [rows for rows in BATCHES if min(own) <= rows <= max(own)]
+        factors = [moments(find_activation(activation), rows).kappa for rows in at]
+        lengths = [length(activation, rows) for rows in at]
+        each = np.log(np.array(factors) / lengths)
+        curves.append(curve(GROWTH, activation, at, each))
+    return Prediction(tuple(numbers), pl.concat(curves))
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """Fit a line to ln ‖Δz[l]‖² for each seed, and take the correlation of two rows."""
+    numbers, frames = {}, []
+    keys, layer = jax.random.split(key, setup.seeds), np.arange(1, setup.layers - 1)
+    for activation, rows, n in cases(setup):
+        case, ensemble = f"{activation}, B = {rows}", Ensemble(activation, SIGMA_W)
+        net = square_network(n, setup.layers, activation, BLOCK)
+        q0 = length(activation, rows)
+        (log_delta,) = gradients(keys, net, ensemble, q0, rows, fields=("log_delta",))
+        profile = 2 * log_delta[:, : len(layer)]
+        slopes = slope_down(profile)
+        numbers[f"{case}: ln λ"] = mean_of(slopes)
+        frames.append(points(PROFILE, case, layer, profile - profile[:, -1:]))
+        frames.append(points(GROWTH, activation, rows, slopes[:, None]))
+        x = random_rows(key, rows, n, q0)
+        late = [correlation(z)[SETTLED - 1 :].mean() for z in signals(keys, net, ensemble, x)]
+        numbers[f"{case}: c*"] = mean_of(late)
+    return Measurement(numbers, pl.concat(frames))
+
+
+LAW = Law(
+    number=11,
+    name="batch-norm",
+    source="Yang et al. 2019",
+    statement="behind a batch norm ‖Δz‖² grows by λ_B > 1 a layer, whatever σ_w: π/(π-1) of relu",
+    predict=predict,
+    measure=measure,
+    full=Setup(
+        layers=20,
+        seeds=7,
+        relu=((8, 400), (32, 400), (128, 600)),
+        identity=((8, 400), (32, 400)),
+        tanh=((16, 400),),
+        gelu=((16, 400),),
+    ),
+    quick=Setup(layers=21, seeds=5, relu=((16, 150),), identity=(), tanh=(), gelu=()),
+    panels=(PROFILE, GROWTH),
+)

@@ -1,0 +1,118 @@
+"""Law 16: where the norm stands decides whether the last block's gradient falls with depth.
+
+L blocks: z′ = z + σ(N(z)) θ has the norm in front, z′ = N(z + σ(z) θ) behind. N is a layer norm, σ
+relu, σ_w² = 2: in front, a block adds 1 to q. For a unit cotangent behind a final norm
+
+    ‖Δθ‖² of the last block = n/2 · 1/(1+L)  in front,   n/2 · 1/2  behind, at any depth
+    ‖Δθ‖² of the first block = n/2 · 1/2  either way
+
+since a network with the norm in front ends with a length of q = 1 + L, which its final norm divides
+by. The library's network has no final norm: what it would divide by, q[L+1] as measured, is divided
+out of the measured Δ. Source: Xiong et al. 2020, arXiv:2002.04745, theorem 1 and lemmas 1 to 3, for
+Transformers; the constants are those of this block.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import polars as pl
+
+import jaxnn
+from experiments.laws.draws import Ensemble, square_network
+from experiments.laws.law import (
+    Law,
+    Measurement,
+    Panel,
+    Predicted,
+    Prediction,
+    curve,
+    mean_of,
+    points,
+)
+from experiments.laws.passes import gradients
+
+ENSEMBLE = Ensemble("relu", math.sqrt(2))
+FIELDS = ("log_delta", "log_mean_square_z", "log_theta")
+FRONT, BEHIND = "norm in front", "norm behind"
+BLOCKS: dict[str, jaxnn.Block] = {
+    FRONT: jaxnn.Residual(jaxnn.LayerNorm()),
+    BEHIND: jaxnn.PostNorm(norm="layer"),
+}
+LAST = Panel("Last block", "blocks L", "ln ‖Δθ‖²", log_x=True)
+FIRST = Panel("First block", "blocks L", "ln ‖Δθ‖²", log_x=True)
+
+
+class Setup(NamedTuple):
+    """Width, networks of each kind, and numbers L of blocks."""
+
+    width: int
+    seeds: int
+    blocks: tuple[int, ...]
+
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return self.width**2 * (max(self.blocks) + 2)
+
+
+def predict(setup: Setup) -> Prediction:
+    """Predict ln ‖Δθ‖² of the last and of the first block."""
+    numbers, curves, n = [], [], setup.width
+    reason = "4 standard errors, and 10/n for the finite width"
+    for name, block in BLOCKS.items():
+        chi = [path_of(block, blocks) for blocks in setup.blocks]
+        for panel, what, place in ((LAST, "last", 0), (FIRST, "first", 1)):
+            values = [math.log(n * of[place]) for of in chi]
+            curves.append(curve(panel, name, setup.blocks, values))
+            for blocks, value in zip(setup.blocks, values, strict=True):
+                case = f"{name}, L = {blocks}: {what} block"
+                numbers.append(Predicted(case, value, 10 / n, reason))
+    return Prediction(tuple(numbers), pl.concat(curves))
+
+
+def path_of(block: jaxnn.Block, blocks: int) -> tuple[float, float]:
+    """Return ‖Δθ‖²/n of the last and of the first block, for a unit cotangent behind a norm.
+
+    ‖Δθ‖² is ‖a‖² times that of Δ of z + σ θ, where a norm behind has divided by its length.
+    """
+    ensemble = (*ENSEMBLE[:2], 0.0)
+    q = np.asarray(jaxnn.meanfield.lengths(*ensemble, 0.5, blocks + 1, hidden=block))
+    log_delta = jaxnn.meanfield.log_delta(*ensemble, 0.5, blocks + 1, hidden=block)
+    square = np.exp(2 * np.asarray(log_delta)) / q[-1]  # ‖Δz[l]‖²
+    a = float(jaxnn.meanfield.length_map("relu", 1.0, 0.0, 1.0))
+    if isinstance(block, jaxnn.PostNorm):
+        square /= float(jaxnn.meanfield.length_map(*ensemble, 1.0, hidden=block.inner))
+    return a * float(square[-1]), a * float(square[1])
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """Measure ‖Δθ‖² for a random cotangent, over the size that it has behind a final norm."""
+    numbers, frames = {}, []
+    keys = jax.random.split(key, setup.seeds)
+    for name, block in BLOCKS.items():
+        net = square_network(setup.width, max(setup.blocks) + 1, "relu", block)
+        for blocks in setup.blocks:
+            log_delta, square, log_theta = gradients(
+                keys, net, ENSEMBLE, 0.5, depth=blocks, fields=FIELDS
+            )
+            size = 2 * log_delta[:, blocks] + square[:, blocks]
+            for panel, what, layer in ((LAST, "last", blocks), (FIRST, "first", 1)):
+                measured = 2 * log_theta[:, layer] - size
+                numbers[f"{name}, L = {blocks}: {what} block"] = mean_of(measured)
+                frames.append(points(panel, name, blocks, measured[:, None]))
+    return Measurement(numbers, pl.concat(frames))
+
+
+LAW = Law(
+    number=16,
+    name="norm-place",
+    source="Xiong et al. 2020",
+    statement="the last block's ‖Δθ‖² falls like 1/L with the norm in front, not with it behind",
+    predict=predict,
+    measure=measure,
+    full=Setup(width=300, seeds=20, blocks=(4, 16, 64)),
+    quick=Setup(width=150, seeds=8, blocks=(4, 20)),
+    panels=(LAST, FIRST),
+)

@@ -1,0 +1,152 @@
+"""Law 12: a norm in a skip connection turns χ^depth into depth^χ, χ that of the norm alone.
+
+z′ = z + σ(N(z)) θ. The norm divides Δ by the length of z, which grows by the same amount v in every
+block: q[l] = q[1] + v (l - 1). A plain norm has the length v in every layer, and multiplies ‖Δz‖²
+by χ = σ_w² E[σ′²] / v; so here a block multiplies it by 1 + χ v/q[l]. With inputs for which
+q[1] = v that is 1 + χ/l, and from layer l to L
+
+    E‖Δz[l]‖² / E‖Δz[L]‖² = Γ(L+χ) Γ(l) / (Γ(L) Γ(l+χ)) → (L/l)^χ
+
+For a batch norm q (1-c), the variance over rows, takes the place of q, and λ_B of Yang et al. 2019,
+arXiv:1902.08129, that of χ. That gradients then follow a power law: Doshi, He & Gromov 2021,
+arXiv:2111.12143, and Labatie 2019, arXiv:1811.03087; the exponent χ is a derivation, made here.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import polars as pl
+from jax.scipy.special import gammaln
+
+import jaxnn
+from experiments.laws.batch_norm import length
+from experiments.laws.draws import Ensemble, square_network
+from experiments.laws.finite_width import log_variance
+from experiments.laws.law import (
+    Law,
+    Measurement,
+    Panel,
+    Predicted,
+    Prediction,
+    curve,
+    mean_of,
+    points,
+)
+from experiments.laws.passes import gradients
+
+RMS = Panel("RMS norm", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²", log_x=True)
+BATCH = Panel("Batch norm", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²", log_x=True)
+SIGMA_W = 1.0
+REASON = "4 standard errors; ½ Var for the mean of a logarithm, half as much again for that of q"
+
+
+class Setup(NamedTuple):
+    """Width, hidden layers, networks of each kind; activations of RMS norms, rows of batch norms.
+
+    relu, tanh: rows B of the batch norms with that activation.
+    """
+
+    width: int
+    layers: int
+    seeds: int
+    rms: str
+    relu: tuple[int, ...]
+    tanh: tuple[int, ...]
+
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return self.width**2 * (self.layers + 1)
+
+
+class Case(NamedTuple):
+    """An activation behind a norm: over the units if rows is None, else over so many rows."""
+
+    activation: str
+    rows: int | None
+
+    @property
+    def norm(self) -> jaxnn.RMSNorm | jaxnn.BatchNorm:
+        """The plain block."""
+        return jaxnn.BatchNorm() if self.rows else jaxnn.RMSNorm()
+
+    @property
+    def name(self) -> str:
+        """What it is called in the legend."""
+        return self.activation + (f", B = {self.rows}" if self.rows else "")
+
+    @property
+    def growth(self) -> float:
+        """The growth v of q, or of q (1-c), in a block; for σ_w = 1."""
+        if self.rows:
+            return length(self.activation, self.rows)
+        with jax.enable_x64(True):
+            return float(jaxnn.meanfield.length_map(self.activation, 1.0, 0.0, 1.0))
+
+
+def cases(setup: Setup) -> list[tuple[Panel, Case]]:
+    """Return every case with its panel."""
+    batches = [Case(name, b) for name in ("relu", "tanh") for b in getattr(setup, name)]
+    units = [Case(name, None) for name in setup.rms.split()]
+    return [*((RMS, case) for case in units), *((BATCH, case) for case in batches)]
+
+
+def plotted(layers: int) -> np.ndarray:
+    """Return powers of two, and the last layer."""
+    return np.unique([*(2 ** np.arange(int(math.log2(layers)) + 1)), layers])
+
+
+def predict(setup: Setup) -> Prediction:
+    """Predict the ratio from first to last layer with a skip, and both profiles."""
+    numbers, curves, last = [], [], setup.layers
+    layer = np.unique(np.geomspace(1, last, 25).round())
+    v = np.arange(1, last + 1)  # q[l] in units of v
+    for panel, case in cases(setup):
+        ensemble = (case.activation, SIGMA_W, 0.0)
+        chi = float(jaxnn.meanfield.stationary_chi(*ensemble, hidden=case.norm, batch=case.rows))
+        profile = power_law(chi, layer, last)
+        s = SIGMA_W**2 / (case.growth * v[:-1])  # for a batch norm a bound: rows average out
+        spread = log_variance(case.activation, s, v, setup.width, normed=True)
+        label = f"{case.name}: with skip"
+        numbers.append(Predicted(label, float(profile[0]), 0.75 * spread, REASON))
+        curves.append(curve(panel, label, layer, profile))
+        curves.append(curve(panel, f"{case.name}: alone", layer, math.log(chi) * (last - layer)))
+    return Prediction(tuple(numbers), pl.concat(curves))
+
+
+def power_law(chi: float, layer: np.ndarray, last: int) -> np.ndarray:
+    """Return ln Γ(L+χ) Γ(l) / (Γ(L) Γ(l+χ)), the sum of ln(1 + χ/m) over m from l to L-1."""
+    return np.asarray(
+        gammaln(last + chi) - gammaln(last) + gammaln(layer) - gammaln(layer + chi), np.float64
+    )
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """Measure ln ‖Δz[l]‖² behind norms with a skip connection and alone."""
+    numbers, frames, last = {}, [], setup.layers
+    keys, layer = jax.random.split(key, setup.seeds), plotted(last)
+    for panel, case in cases(setup):
+        ensemble, rows = Ensemble(case.activation, SIGMA_W), case.rows or 1
+        for what, block in (("with skip", jaxnn.Residual(case.norm)), ("alone", case.norm)):
+            net = square_network(setup.width, last, case.activation, block)
+            (log_delta,) = gradients(keys, net, ensemble, case.growth, rows, fields=("log_delta",))
+            profile = 2 * (log_delta[:, :last] - log_delta[:, last - 1 : last])
+            label = f"{case.name}: {what}"
+            numbers[label] = mean_of(profile[:, 0])
+            frames.append(points(panel, label, layer, profile[:, layer - 1]))
+    return Measurement(numbers, pl.concat(frames))
+
+
+LAW = Law(
+    number=12,
+    name="norm-with-skip",
+    source="Doshi et al. 2021; exponent derived here",
+    statement="a norm in a skip connection: depth^χ for the gradient, χ^depth for the norm alone",
+    predict=predict,
+    measure=measure,
+    full=Setup(width=300, layers=32, seeds=12, rms="relu tanh", relu=(16, 64), tanh=(16,)),
+    quick=Setup(width=150, layers=21, seeds=8, rms="tanh", relu=(16,), tanh=()),
+    panels=(RMS, BATCH),
+)

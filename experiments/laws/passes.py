@@ -1,0 +1,200 @@
+"""Passes through networks of blocks that several laws share: gradients, signals, infinite width.
+
+Networks are drawn and measured by two programs, of which the first serves all blocks: they compile
+in a third of the time of one.
+"""
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+import jaxnn
+from experiments.laws.draws import Ensemble, Params, draw, square_network
+from jaxnn.activations import find_activation
+from jaxnn.blocks import Block, Field, theory_of
+from jaxnn.numbers import Rows
+from jaxnn.walk import at_outputs, up
+
+LOGS = ("log_delta", "log_mean_square_z")
+
+
+def gradients(
+    keys: jax.Array,
+    net: jaxnn.Network,
+    ensemble: Ensemble,
+    q0: float,
+    rows: int = 1,
+    *,
+    shared: bool = False,
+    depth: int | None = None,
+    fields: tuple[str, ...] = LOGS,
+) -> tuple[np.ndarray, ...]:
+    """Return the flow of a network of blocks for each key, from random cotangents at z[L].
+
+    Args:
+        keys: of the networks.
+        net: square, see `square_network`.
+        ensemble: its σ_w and σ_b; the activation is that of net.
+        q0: the mean square of the inputs.
+        rows: inputs of each network, orthogonal to each other if the cotangent is shared.
+        shared: one cotangent for all rows, instead of independent ones whose sum is 0.
+        depth: how many layers of the run are used, as data; None for all.
+        fields: of `jaxnn.Flow`.
+
+    Returns:
+        The fields, (seeds, hidden + 1, …) each, the output layer last.
+    """
+    like = square_network(net.sizes[0], len(net.sizes) - 2, "identity")
+    used = None if depth is None else np.int32(depth)
+    by_seed = []
+    for key in keys:
+        params, x, u = _draw(key, like, rows, shared)
+        flow = _flow(net, params, (*ensemble[1:], q0), x, u, used, fields)
+        by_seed.append([np.asarray(values, np.float64) for values in flow])
+    return tuple(map(np.stack, zip(*by_seed, strict=True)))
+
+
+@partial(jax.jit, static_argnames=("rows", "shared"))
+def _draw(
+    key: jax.Array, net: jaxnn.Network, rows: int, shared: bool
+) -> tuple[Params, jax.Array, jax.Array]:
+    """Weights of variance 1/n, inputs of mean square 1, and cotangents."""
+    key_params, key_x, key_u = jax.random.split(key, 3)
+    n = net.sizes[0]
+    x = random_rows(key_x, rows, n, 1.0)
+    u = random_rows(key_u, 1 if shared else rows, n, 1 / n)
+    if shared:
+        x, u = orthogonalised(x), jnp.broadcast_to(u, x.shape)
+    elif rows > 1:  # a batch norm passes on what the rows differ by, and a skip the rest too
+        u = u - jnp.mean(u, axis=0)
+    return draw(net, key_params, 1.0, 1.0), x, u
+
+
+@partial(jax.jit, static_argnames="fields")
+def _flow(
+    net: jaxnn.Network,
+    params: Params,
+    scales: tuple[jax.Array, jax.Array, jax.Array],
+    x: jax.Array,
+    u: jax.Array,
+    depth: jax.Array | None,
+    fields: tuple[str, ...],
+) -> tuple[jax.Array, ...]:
+    sigma_w, sigma_b, q0 = scales
+    params = tuple(jaxnn.Layer(sigma_w * theta, sigma_b * b) for theta, b in params)
+    flow = jaxnn.gradient_flow(net, params, jnp.sqrt(q0) * x, cotangent=u, depth=depth)
+    return tuple(getattr(flow, name) for name in fields)
+
+
+def random_rows(key: jax.Array, rows: int, n: int, mean_square: float | jax.Array) -> jax.Array:
+    """Draw vectors, (rows, n), of random directions and the given mean square each."""
+    x = jax.random.normal(key, (rows, n))
+    return x * jnp.sqrt(mean_square / jnp.mean(jnp.square(x), axis=1, keepdims=True))
+
+
+def orthogonalised(x: jax.Array) -> jax.Array:
+    """Make a few rows orthogonal to each other, each of the length that it has (Gram & Schmidt)."""
+    done: list[jax.Array] = []
+    for row in x:
+        rest = row
+        for other in done:
+            rest = rest - other * (rest @ other) / (other @ other)
+        done.append(rest * jnp.linalg.norm(row) / jnp.linalg.norm(rest))
+    return jnp.stack(done)
+
+
+def signals(
+    keys: jax.Array, net: jaxnn.Network, ensemble: Ensemble, x: jax.Array, dtype: str = "float32"
+) -> Iterator[np.ndarray]:
+    """Yield z of every hidden layer for each key, (hidden, rows, n), as it is on the way up.
+
+    Args:
+        keys: of the networks.
+        net: square, see `square_network`.
+        ensemble: its σ_w and σ_b; the activation is that of net.
+        x: the inputs, (rows, n).
+        dtype: in which all is computed.
+    """
+    like = square_network(net.sizes[0], len(net.sizes) - 2, "identity")
+    for key in keys:
+        params, _, _ = _draw(key, like, 1, False)  # the program of one row of `gradients`
+        yield np.asarray(_signals(net, params, ensemble[1:], x, dtype), np.float64)
+
+
+@partial(jax.jit, static_argnames="dtype")
+def _signals(
+    net: jaxnn.Network,
+    params: Params,
+    sigmas: tuple[jax.Array, jax.Array],
+    x: jax.Array,
+    dtype: str,
+) -> jax.Array:
+    params = tuple(
+        jaxnn.Layer(*((sigma * v).astype(dtype) for sigma, v in zip(sigmas, layer, strict=True)))
+        for layer in params
+    )
+    top, below = up(net, params, Rows(x.astype(dtype)))
+    first, run, _ = at_outputs(params, [rows.m for rows in below], top.m)
+    return jnp.concatenate([first[None], run])
+
+
+def pair(n: int, c: float) -> jax.Array:
+    """Return two inputs of mean square 1 with the correlation c, (2, n)."""
+    first = jnp.tile(jnp.array([1.0, 1.0]), n // 2)
+    second = jnp.tile(jnp.array([1.0, -1.0]), n // 2)
+    return jnp.stack([first, c * first + math.sqrt(1 - c**2) * second])
+
+
+def correlation(z: np.ndarray) -> np.ndarray:
+    """Return the mean correlation of two different rows, for z (…, rows, n)."""
+    rows = z.shape[-2]
+    unit = z / np.linalg.norm(z, axis=-1, keepdims=True)  # lengths of rows come apart with depth
+    c: np.ndarray = (np.sum(np.sum(unit, axis=-2) ** 2, axis=-1) - rows) / (rows * (rows - 1))
+    return c
+
+
+class Path(NamedTuple):
+    """Infinite width by hidden layer, (layers,): the numbers of `jaxnn.blocks.Theory`.
+
+    factor, tangent: of the block that takes z[l] in.
+    """
+
+    q: jax.Array
+    c: jax.Array
+    factor: jax.Array
+    tangent: jax.Array
+
+
+def path(ensemble: Ensemble, block: Block, q0: float, c0: float, layers: int) -> Path:
+    """Return the path of two inputs of mean square q0 and correlation c0; to be called in x64."""
+    q = ensemble.sigma_w**2 * q0 + ensemble.sigma_b**2
+    c = (ensemble.sigma_w**2 * q0 * c0 + ensemble.sigma_b**2) / q
+    along: Path = _path(ensemble.activation, block, ensemble[1:], (q, c), layers)
+    return along
+
+
+@partial(jax.jit, static_argnames=("activation", "block", "layers"))
+def _path(
+    activation: str | jaxnn.Activation,
+    block: Block,
+    sigmas: tuple[jax.Array, jax.Array],
+    first: tuple[jax.Array, jax.Array],
+    layers: int,
+) -> Path:
+    theory, field = theory_of(block), Field(find_activation(activation), *sigmas)
+
+    def layer(state: Any, _: None) -> tuple[Any, Path]:
+        q, c = state
+        above = theory.length(field, q)
+        here = Path(q, c, theory.factor(field, q, c), theory.tangent(field, q, c))
+        return (above, jnp.minimum(theory.covariance(field, q, c) / above, 1.0)), here
+
+    start = tuple(jnp.asarray(v, float) for v in first)
+    along: Path = lax.scan(layer, start, None, length=layers)[1]
+    return along

@@ -1,0 +1,173 @@
+"""Law 13: with skip connections a gradient grows by 1 + w a block, and by a constant with 1/√L.
+
+z′ = z + α σ(z) θ, of L blocks. With w = α² σ_w² E[σ′(√q g)²] and q′ = q + α² σ_w² E[σ(√q g)²]
+
+    E‖Δz[1]‖² / E‖Δz[L+1]‖² = Π (1 + w[l])
+
+relu, α = 1: (1+κ)^L, κ = σ_w²/2, exponential still. relu, α = 1/√L: (1+κ/L)^L, which tends to e^κ
+at any depth, and α = 1/L to 1. tanh and erf, α = 1: q grows like l, w falls like 1/√q, and the
+logarithm grows like √L only. The correlation of two inputs follows q and q c alike. Source: Yang &
+Schoenholz 2017, arXiv:1712.08969, whose blocks have a second matrix: this is theirs with σ_w = 1
+and the library's σ_w for their σ_v. 1/√L: Hayou et al. 2021, arXiv:2010.12859.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import polars as pl
+
+import jaxnn
+from experiments.laws.draws import Ensemble, square_network
+from experiments.laws.finite_width import log_variance
+from experiments.laws.law import (
+    Law,
+    Measurement,
+    Panel,
+    Predicted,
+    Prediction,
+    curve,
+    mean_of,
+    points,
+)
+from experiments.laws.passes import correlation, gradients, pair, path, signals
+
+GRADIENT = Panel("Gradient over L blocks", "blocks L", "ln ‖Δz[1]‖² / ‖Δz[L+1]‖²")
+SIGNAL = Panel("Two inputs, erf, α = 1", "layer l", "c[l]")
+RELU, WIDE = Ensemble("relu", math.sqrt(2)), Ensemble("relu", 2.0)  # κ = 1 and 2
+PLAIN = Ensemble("relu", 1.0)
+C0 = 0.5
+REASON = "4 standard errors, and ½ Var for the mean of a logarithm"
+ROOT, INVERSE, NO_SKIP = "relu, α = 1/√L", "relu, α = 1/L", "relu, no skip, σ_w² = 1"
+
+
+class Case(NamedTuple):
+    """L residual blocks of one kind, with α = L^-power."""
+
+    ensemble: Ensemble
+    power: float
+    blocks: int
+
+    @property
+    def alpha(self) -> float:
+        """α."""
+        return float(self.blocks**-self.power)
+
+    @property
+    def block(self) -> jaxnn.Residual:
+        """The library's block."""
+        return jaxnn.Residual(scale=self.alpha)
+
+
+class Setup(NamedTuple):
+    """Width, networks of each kind, and blocks: of relu and tanh with α = 1, of 1/√L, 1/L, erf."""
+
+    width: int
+    seeds: int
+    relu: tuple[int, ...]
+    tanh: tuple[int, ...]
+    root: tuple[int, ...]
+    inverse: tuple[int, ...]
+    erf: tuple[int, ...]
+
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return self.width**2 * (2 + max(*self.relu, *self.tanh, *self.root, *self.erf))
+
+
+def cases(setup: Setup) -> list[tuple[str, Case]]:
+    """Return the series and its case."""
+    kinds = (
+        ("relu, α = 1", RELU, 0.0, setup.relu),
+        ("tanh, α = 1", Ensemble("tanh", 1.0), 0.0, setup.tanh),
+        (ROOT, WIDE, 0.5, setup.root),
+        (INVERSE, WIDE, 1.0, setup.inverse),
+        ("erf, α = 1", Ensemble("erf", 1.0), 0.0, setup.erf),
+    )
+    return [
+        (name, Case(ensemble, power, blocks))
+        for name, ensemble, power, depths in kinds
+        for blocks in depths
+    ]
+
+
+def on_the_way(blocks: int) -> np.ndarray:
+    """Return the numbers L that are plotted of networks with α = 1."""
+    return np.unique(np.linspace(0, blocks, 6)[1:].astype(int))
+
+
+def predict(setup: Setup) -> Prediction:
+    """Predict the logarithms of gradient and length, and the correlation of two inputs."""
+    numbers, curves = [], []
+    for name, case in cases(setup):
+        along = path(case.ensemble, case.block, 1.0, C0, case.blocks + 1)
+        q, factor = np.asarray(along.q), np.asarray(along.factor)
+        ratio = np.append(0.0, np.cumsum(np.log(factor[:-1])))
+        s = (case.alpha * case.ensemble.sigma_w) ** 2
+        allowed = 0.5 * log_variance(case.ensemble.activation, s, q, setup.width)
+        label = f"{name}, L = {case.blocks}"
+        length = math.log(q[-1] / q[0])
+        numbers.append(Predicted(f"{label}: gradient", float(ratio[-1]), allowed, REASON))
+        numbers.append(Predicted(f"{label}: length", length, max(allowed, 2 / setup.width), REASON))
+        if case.power == 0:
+            curves.append(curve(GRADIENT, name, np.arange(case.blocks + 1), ratio))
+        if case.ensemble.activation == "erf":
+            c, reason = np.asarray(along.c), "4 standard errors, and 2/n for the finite width"
+            numbers.append(Predicted(f"{label}: c", float(c[-1]), 2 / setup.width, reason))
+            curves.append(curve(SIGNAL, name, np.arange(1, case.blocks + 2), c))
+    at = np.unique(np.append(np.geomspace(5, max(setup.root), 12).round(), setup.root))
+    kappa = float(jaxnn.meanfield.chi("relu", WIDE.sigma_w, 1.0))
+    curves.append(curve(GRADIENT, ROOT, at, at * np.log1p(kappa / at)))
+    if setup.inverse:
+        curves.append(curve(GRADIENT, INVERSE, at, at * np.log1p(kappa / at**2)))
+    plain = math.log(float(jaxnn.meanfield.chi("relu", PLAIN.sigma_w, 1.0)))
+    at = np.arange(max(setup.relu) + 1)
+    curves.append(curve(GRADIENT, NO_SKIP, at, plain * at))
+    return Prediction(tuple(numbers), pl.concat(curves))
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """Measure gradients from a random cotangent, and the two signals of erf."""
+    numbers, frames, n = {}, [], setup.width
+    keys, deepest = jax.random.split(key, setup.seeds), max(setup.relu)
+    log_delta, _ = gradients(keys, square_network(n, deepest + 1, "relu"), PLAIN, 1.0)
+    at = on_the_way(deepest)
+    frames.append(points(GRADIENT, NO_SKIP, at, 2 * (log_delta[:, :1] - log_delta[:, at])))
+    for name, case in cases(setup):
+        net = square_network(n, case.blocks + 1, case.ensemble.activation, case.block)
+        log_delta, square = gradients(keys, net, case.ensemble, 1.0)
+        ratios, label = 2 * (log_delta[:, :1] - log_delta), f"{name}, L = {case.blocks}"
+        numbers[f"{label}: gradient"] = mean_of(ratios[:, case.blocks])
+        numbers[f"{label}: length"] = mean_of(square[:, case.blocks] - square[:, 0])
+        at = on_the_way(case.blocks) if case.power == 0 else np.array([case.blocks])
+        frames.append(points(GRADIENT, name, at, ratios[:, at]))
+        if case.ensemble.activation == "erf":
+            zs = signals(keys, net, case.ensemble, pair(n, C0))
+            c = np.stack([correlation(z) for z in zs])
+            numbers[f"{label}: c"] = mean_of(c[:, -1])
+            layer = np.unique(np.geomspace(1, case.blocks + 1, 12).astype(int))
+            frames.append(points(SIGNAL, name, layer, c[:, layer - 1]))
+    return Measurement(numbers, pl.concat(frames))
+
+
+LAW = Law(
+    number=13,
+    name="residual",
+    source="Yang & Schoenholz 2017",
+    statement="with a skip connection ‖Δz‖² grows by 1 + w a block: e^κ at any depth for α = 1/√L",
+    predict=predict,
+    measure=measure,
+    full=Setup(
+        width=300,
+        seeds=20,
+        relu=(20,),
+        tanh=(50,),
+        root=(10, 40, 100),
+        inverse=(50,),
+        erf=(100,),
+    ),
+    quick=Setup(width=150, seeds=10, relu=(20,), tanh=(), root=(20,), inverse=(), erf=(20,)),
+    panels=(GRADIENT, SIGNAL),
+)

@@ -1,0 +1,131 @@
+"""Law 15: gradients of two inputs come apart with depth, less with a skip, not at all with 1/√L.
+
+Two inputs with the correlation c = 0 and one cotangent. In each layer the correlation R of their
+Δz is multiplied, at the c[l] of the two signals there, by
+
+    ρ = E[σ′(z) σ′(z̃)] / E[σ′(z)²]  (plain),   (1 + w ρ) / (1 + w)  (z′ = z + α σ(z) θ)
+
+relu has ρ = 1 - arccos(c)/π: ½ at c = 0, so R is 2^-L for one layer, and more for several. With
+α = 1/√L, R keeps a limit above 0 at any depth: c and R obey equations in t = l/L. The cotangent
+comes to z[L+1] through one plain layer. Source: Balduzzi et al. 2017, arXiv:1702.08591; R at the
+c[l] of each layer is a derivation.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import polars as pl
+
+import jaxnn
+from experiments.laws.draws import Ensemble, square_network
+from experiments.laws.law import (
+    Law,
+    Measurement,
+    Panel,
+    Predicted,
+    Prediction,
+    curve,
+    mean_of,
+    points,
+)
+from experiments.laws.passes import gradients, path
+
+ENSEMBLE = Ensemble("relu", math.sqrt(2))  # κ = 1
+FIELDS = ("log_delta_example", "log_b")
+CORRELATION = Panel("Gradients of two inputs", "blocks L", "correlation of Δz[1]")
+PLAIN, FULL, ROOT = "no skip", "α = 1", "α = 1/√L"
+
+
+class Setup(NamedTuple):
+    """Width, networks of each kind, and the numbers L of blocks of each kind."""
+
+    width: int
+    seeds: int
+    plain: tuple[int, ...]
+    full: tuple[int, ...]
+    root: tuple[int, ...]
+
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return self.width**2 * (2 + max(blocks for _, blocks in cases(self)))
+
+
+def cases(setup: Setup) -> list[tuple[str, int]]:
+    """Return every kind and L."""
+    by_name = {PLAIN: setup.plain, FULL: setup.full, ROOT: setup.root}
+    return [(name, blocks) for name, depths in by_name.items() for blocks in depths]
+
+
+def block_of(name: str, blocks: int) -> jaxnn.Block:
+    """Return the library's block."""
+    if name == PLAIN:
+        return jaxnn.Dense()
+    return jaxnn.Residual(scale=blocks**-0.5 if name == ROOT else 1.0)
+
+
+def predict(setup: Setup) -> Prediction:
+    """Predict R by the infinite-width path of two signals."""
+    numbers, curves = [], []
+    reason = "4 standard errors, and 3/n for the finite width"
+    values: dict[str, dict[int, float]] = {PLAIN: {}, FULL: {}, ROOT: {}}
+    for name in (PLAIN, FULL):
+        most = max(getattr(setup, "plain" if name == PLAIN else "full"))
+        every = predicted(block_of(name, 1), most)
+        values[name] = dict(enumerate(every.tolist()))
+    for blocks in setup.root:
+        values[ROOT][blocks] = float(predicted(block_of(ROOT, blocks), blocks)[-1])
+    for name, blocks in cases(setup):
+        value = values[name][blocks]
+        numbers.append(Predicted(f"{name}, L = {blocks}", value, 3 / setup.width, reason))
+    for name, by_depth in values.items():
+        curves.append(curve(CORRELATION, name, list(by_depth), list(by_depth.values())))
+    deepest = max(setup.plain)
+    at = np.arange(deepest + 1)
+    curves.append(curve(CORRELATION, "2^-(L+1)", at, 0.5 ** (at + 1.0)))
+    return Prediction(tuple(numbers), pl.concat(curves))
+
+
+def predicted(block: jaxnn.Block, most: int) -> np.ndarray:
+    """Return R of 0 … most blocks, each with the plain layer above them, (most + 1,)."""
+    along = path(ENSEMBLE, block, 1.0, 0.0, most + 1)
+    shares = np.asarray(along.tangent / along.factor)
+    top = 1 - np.arccos(np.clip(np.asarray(along.c), -1, 1)) / np.pi  # of relu, at c[L+1]
+    return np.asarray(top * np.append(1.0, np.cumprod(shares[:-1])), np.float64)
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """Measure R of Δz[1]: Δb[0] is the sum of both, and its length tells how far they agree."""
+    numbers, frames = {}, []
+    keys, room = jax.random.split(key, setup.seeds), max(*setup.plain, *setup.full)
+    for name, blocks in cases(setup):
+        net = square_network(setup.width, max(room, blocks) + 1, "relu", block_of(name, blocks))
+        rows, both = gradients(
+            keys, net, ENSEMBLE, 1.0, rows=2, shared=True, depth=blocks, fields=FIELDS
+        )
+        r = correlations(rows[:, 0], both[:, 0])
+        numbers[f"{name}, L = {blocks}"] = mean_of(r)
+        frames.append(points(CORRELATION, name, blocks, r[:, None]))
+    return Measurement(numbers, pl.concat(frames))
+
+
+def correlations(log_rows: np.ndarray, log_sum: np.ndarray) -> np.ndarray:
+    """Return (‖u+v‖² - ‖u‖² - ‖v‖²) / (2 ‖u‖ ‖v‖), given ln ‖u‖, ln ‖v‖ (seeds, 2) and ln ‖u+v‖."""
+    u, v, both = np.exp(log_rows[:, 0]), np.exp(log_rows[:, 1]), np.exp(log_sum)
+    shared: np.ndarray = (both**2 - u**2 - v**2) / (2 * u * v)
+    return shared
+
+
+LAW = Law(
+    number=15,
+    name="shattered-gradients",
+    source="Balduzzi et al. 2017; by layer derived here",
+    statement="gradients of two inputs lose their correlation with depth; with α = 1/√L not all",
+    predict=predict,
+    measure=measure,
+    full=Setup(width=300, seeds=30, plain=(5, 20), full=(5, 20), root=(5, 20, 80)),
+    quick=Setup(width=150, seeds=12, plain=(4, 12), full=(12,), root=(12,)),
+    panels=(CORRELATION,),
+)

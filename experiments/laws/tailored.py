@@ -1,0 +1,173 @@
+"""Law 17: a plain network of 100 layers trains with a leaky relu whose slope is tailored to them.
+
+The slope s takes two inputs from c = 0 to c = η at the top, L times through
+
+    C(c) = c + (1-s)²/(π (1+s²)) [√(1-c²) - c arccos c]
+
+and the factor √(2/(1+s²)) keeps q and makes χ = 1. relu, s = 0, sends all inputs to one instead,
+and does not train. The best of the looks at the accuracy counts, of both: at a step size at which
+100 layers learn in some hundred steps, the loss jumps now and then. A network of n units draws its
+c: from layer to layer, that of a sample of n
+
+    V′ = C′(c)² V + v(c)/n    v = E[(x y - C (x² + y²)/2)²],  x = σ(z), y = σ(z̃) over their lengths
+
+so that c has a bias of order 1/n, B′ = C′ B + ½ C″ V + b(c)/n, with b/n that of the correlation of
+a sample; a derivation made here. Source: Zhang, Botev & Martens 2022, arXiv:2203.08120.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+
+import jaxnn
+from experiments.laws.draws import ORTHOGONAL, Ensemble, draw, square_network
+from experiments.laws.law import (
+    Law,
+    Measurement,
+    Panel,
+    Predicted,
+    Prediction,
+    curve,
+    mean_of,
+    points,
+)
+from experiments.laws.passes import correlation, gradients, path, signals
+from experiments.laws.training import accuracies, digits
+from experiments.learning.descent import Descent
+from jaxnn.blocks import DENSE
+
+ETA, INPUTS = 0.9, 8
+WIDTH, DESCENT = 64, Descent(rate=0.01, momentum=0.0, batch=128)
+TRAINED, STALLED = 0.95, 0.5
+CORRELATION = Panel("Correlation of two inputs", "activations passed", "c")
+CURVE = Panel("Training on the digits", "step", "training accuracy")
+
+
+class Setup(NamedTuple):
+    """Width, layers and number of drawn networks; layers, steps, looks, seeds of trained ones."""
+
+    width: int
+    layers: int
+    draws: int
+    trained: int
+    steps: int
+    looks: int
+    seeds: int
+
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return max(self.width**2 * (self.layers + 1), WIDTH**2 * self.trained)
+
+
+def predict(setup: Setup) -> Prediction:
+    """Predict c half way up and at the top, the size of the gradient, and two accuracies."""
+    sigma, n = jaxnn.tailored_relu(setup.layers, ETA), setup.width
+    # a[L] has the correlation that z of one layer more would have.
+    along = path(Ensemble(sigma, 1.0), DENSE, 1.0, 0.0, setup.layers + 1)
+    c, slope = np.asarray(along.c, np.float64), np.asarray(along.tangent, np.float64)
+    bias = bias_of_c(c, slope, n, jaxnn.meanfield.tailored_slope(setup.layers, ETA))
+    reason = "4 standard errors, and the bias of c by the curvature of its map"
+    numbers = [
+        Predicted(f"tailored: c[{at}]", float(c[at]), abs(float(bias[at])), reason)
+        for at in (setup.layers // 2, setup.layers)
+    ]
+    band = jaxnn.meanfield.log_delta_band(sigma, 1.0, 0.0, 1.0, n, setup.layers)
+    reason = "4 standard errors, and cL/2n for the mean of a logarithm"
+    numbers.append(Predicted("tailored: gradient", 0.0, -2 * float(band.bias[0]), reason))
+    reason = "a bound: no tolerance"
+    ends = np.array([0, setup.steps])
+    curves = [curve(CORRELATION, "tailored", np.arange(setup.layers + 1), c)]
+    numbers.append(Predicted("tailored: accuracy", TRAINED, 0.0, reason, 0, "≥"))
+    numbers.append(Predicted("relu: accuracy", STALLED, 0.0, reason, 0, "≤"))
+    for name, bound in (("tailored", TRAINED), ("relu", STALLED)):
+        curves.append(curve(CURVE, name, ends, [bound, bound]))
+    relu = path(Ensemble("relu", math.sqrt(2)), DENSE, 1.0, 0.0, setup.layers + 1)
+    curves.append(curve(CORRELATION, "relu", np.arange(setup.layers + 1), np.asarray(relu.c)))
+    return Prediction(tuple(numbers), pl.concat(curves))
+
+
+def bias_of_c(c: np.ndarray, slope: np.ndarray, n: int, s: float) -> np.ndarray:
+    """Return B in each layer: c[0] is that of the inputs' z, exact, and each step adds to V and B.
+
+    Args:
+        c: the correlation in each layer.
+        slope: C′ there.
+        n: the width.
+        s: the slope of the leaky relu.
+    """
+    angle = np.linspace(0, 2 * np.pi, 4001)[:-1]
+    bias, variance, biases = 0.0, 0.0, []
+    for here, tangent in zip(c, slope, strict=True):
+        biases.append(bias)
+        root = math.sqrt(max(1 - here**2, 1e-12))
+        z, other = np.cos(angle), here * np.cos(angle) + root * np.sin(angle)
+        x, y = (np.sqrt(2 / (1 + s**2)) * np.where(v > 0, v, s * v) for v in (z, other))
+        above = 2 * np.mean(x * y)  # E r² of a Gaussian pair in polar coordinates, and E r⁴ = 8
+        noise = 8 * np.mean((x * y - above * (x**2 + y**2) / 2) ** 2) / n
+        fourth, mixed, cubic = (8 * np.mean(v) for v in (x**4, x**2 * y**2, x**3 * y))
+        # Of a quotient of means over n: -Cov(xy, x²) + C (¾ Var x² + ¼ Cov(x², y²)).
+        sample = (above * (0.75 * fourth + 0.25 * mixed) - cubic) / n
+        curvature = (1 - s) ** 2 / (np.pi * (1 + s**2) * root)
+        bias = tangent * bias + 0.5 * curvature * variance + sample
+        variance = tangent**2 * variance + noise
+    return np.array(biases)
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """Measure c of eight inputs and the gradient as drawn; train with both activations."""
+    sigma, ensemble = jaxnn.tailored_relu(setup.layers, ETA), Ensemble("relu", 1.0)
+    key_draws, key_x, key_training = jax.random.split(key, 3)
+    keys = jax.random.split(key_draws, setup.draws)
+    # One layer more, linear in a[L]: its z has the correlation of a[L].
+    net = square_network(setup.width, setup.layers + 1, sigma)
+    (log_delta,) = gradients(keys, net, ensemble, 1.0, fields=("log_delta",))
+    ratio = 2 * (log_delta[:, 0] - log_delta[:, setup.layers - 1])
+    orthonormal = np.linalg.qr(jax.random.normal(key_x, (setup.width, INPUTS)))[0].T
+    x = jnp.asarray(math.sqrt(setup.width) * orthonormal)
+    c = np.stack([correlation(z) for z in signals(keys, net, ensemble, x)])
+    top, half = setup.layers, setup.layers // 2
+    numbers = {f"tailored: c[{at}]": mean_of(c[:, at]) for at in (half, top)}
+    numbers["tailored: gradient"] = mean_of(ratio)
+    at = np.unique(np.linspace(0, top, 11).astype(int))
+    frames = [points(CORRELATION, "tailored", at, c[:, at])]
+    step = setup.steps * np.arange(1, setup.looks + 1) / setup.looks
+    for name in ("tailored", "relu"):
+        learned = [_trained(setup, name, k) for k in jax.random.split(key_training, setup.seeds)]
+        accuracy = np.array(learned, np.float64)
+        numbers[f"{name}: accuracy"] = mean_of(accuracy.max(axis=1))
+        frames.append(points(CURVE, name, step, accuracy))
+    return Measurement(numbers, pl.concat(frames))
+
+
+def _trained(setup: Setup, name: str, key: jax.Array) -> jax.Array:
+    """Accuracies of one network; of one key the matrices are the same, but for √2 of relu's."""
+    key_params, key_batches = jax.random.split(key)
+    tailored = name == "tailored"
+    sigma = jaxnn.tailored_relu(setup.trained, ETA) if tailored else "relu"
+    net = jaxnn.Network((64, *[WIDTH] * setup.trained, 10), sigma, "multiclass")
+    like = jaxnn.Network(net.sizes, "identity", "multiclass")
+    weights = _orthogonal(like, key_params, 1.0 if tailored else math.sqrt(2))
+    return accuracies(net, weights, digits(), key_batches, DESCENT, setup.steps, setup.looks)
+
+
+@jax.jit
+def _orthogonal(net: jaxnn.Network, key: jax.Array, sigma_w: float) -> tuple[jaxnn.Layer, ...]:
+    return draw(net, key, sigma_w, 0.0, ORTHOGONAL)
+
+
+LAW = Law(
+    number=17,
+    name="tailored",
+    source="Zhang et al. 2022",
+    statement="100 plain layers train with a leaky relu tailored to them, and not with relu",
+    predict=predict,
+    measure=measure,
+    full=Setup(width=400, layers=100, draws=12, trained=100, steps=600, looks=12, seeds=3),
+    quick=Setup(width=150, layers=20, draws=8, trained=100, steps=300, looks=12, seeds=1),
+    panels=(CORRELATION, CURVE),
+)

@@ -1,0 +1,113 @@
+"""Law 14: with 1/√L, how far gradients vary from draw to draw is the width's doing alone.
+
+z′ = z + σ(z) θ/√L, of L blocks. The variance of ln ‖Δz[1]‖²/‖Δz[L+1]‖² is a constant over n at any
+depth; with α = 1 it grows like L/n, as in a plain network, of which it is 5 L/n. Source: Hanin &
+Rolnick 2018, arXiv:1803.01719, theorem 6, with the plain network of Hanin & Nica 2018,
+arXiv:1812.05994. The constant, of blocks with one matrix, is a derivation: see `finite_width.py`.
+The next order in 1/n adds 8 % to a plain layer of 50 units. With α = 1 it grows with L/n too, since
+Δz · z is one random number for all layers, so L is small there; with 1/√L it does not.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import polars as pl
+
+import jaxnn
+from experiments.laws.draws import Ensemble, square_network
+from experiments.laws.finite_width import log_variance
+from experiments.laws.law import (
+    Law,
+    Measurement,
+    Panel,
+    Predicted,
+    Prediction,
+    curve,
+    point,
+)
+from experiments.laws.passes import gradients
+from experiments.laws.width_over_depth import one_layer, variance
+
+ENSEMBLE = Ensemble("relu", math.sqrt(2))  # κ = 1
+VARIANCE = Panel("Variance over draws", "blocks L", "variance of ln ‖Δz[1]‖²", True, True)
+NEXT = 0.10  # of the variance, for the next order in 1/n; of plain layers of 50 units it is 8 %
+ROOT, FULL, PLAIN = "α = 1/√L", "α = 1", "no skip"
+
+
+class Setup(NamedTuple):
+    """Width, networks of each kind, and the numbers L of blocks: 1/√L, α = 1, without a skip."""
+
+    width: int
+    draws: int
+    root: tuple[int, ...]
+    full: tuple[int, ...]
+    plain: tuple[int, ...]
+
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return self.width**2 * (2 + max(blocks for _, blocks in cases(self)))
+
+
+def cases(setup: Setup) -> list[tuple[str, int]]:
+    """Return every kind and L."""
+    by_name = {ROOT: setup.root, FULL: setup.full, PLAIN: setup.plain}
+    return [(name, blocks) for name, depths in by_name.items() for blocks in depths]
+
+
+def block_of(name: str, blocks: int) -> jaxnn.Block:
+    """Return the library's block."""
+    if name == PLAIN:
+        return jaxnn.Dense()
+    return jaxnn.Residual(scale=blocks**-0.5 if name == ROOT else 1.0)
+
+
+def predict(setup: Setup) -> Prediction:
+    """Predict the variance of each kind and depth."""
+    numbers, curves = [], []
+    reason = "4 standard errors, and 10 % for the next order in 1/n"
+    for name, blocks in cases(setup):
+        value = predicted_variance(name, blocks, setup.width)
+        numbers.append(Predicted(f"{name}, L = {blocks}", value, NEXT * value, reason))
+    at = np.unique(np.geomspace(5, max(setup.root), 12).round())
+    for name in (ROOT, FULL, PLAIN):
+        values = [predicted_variance(name, int(blocks), setup.width) for blocks in at]
+        curves.append(curve(VARIANCE, name, at, values))
+    return Prediction(tuple(numbers), pl.concat(curves))
+
+
+def predicted_variance(name: str, blocks: int, n: int) -> float:
+    """Return the variance over draws of L blocks."""
+    if name == PLAIN:
+        return float(blocks * one_layer("relu", n)[1])
+    s = ENSEMBLE.sigma_w**2 / (blocks if name == ROOT else 1)
+    lengths = (1 + s / 2) ** np.arange(blocks + 1)
+    return log_variance("relu", s, lengths, n)
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """Measure the variance of ln ‖Δz[1]‖²/‖Δz[L+1]‖² over draws."""
+    numbers, frames = {}, []
+    for place, (name, blocks) in enumerate(cases(setup)):
+        keys = jax.random.split(jax.random.fold_in(key, place), setup.draws)
+        net = square_network(setup.width, blocks + 1, "relu", block_of(name, blocks))
+        (log_delta,) = gradients(keys, net, ENSEMBLE, 1.0, fields=("log_delta",))
+        measured = variance(2 * (log_delta[:, 0] - log_delta[:, blocks]))
+        numbers[f"{name}, L = {blocks}"] = measured
+        frames.append(point(VARIANCE, name, blocks, measured))
+    return Measurement(numbers, pl.concat(frames))
+
+
+LAW = Law(
+    number=14,
+    name="width-alone",
+    source="Hanin & Rolnick 2018; constant derived here",
+    statement="with α = 1/√L the spread of ln ‖Δz‖² over draws is set by the width, not the depth",
+    predict=predict,
+    measure=measure,
+    full=Setup(width=50, draws=600, root=(50, 200), full=(10,), plain=(50,)),
+    quick=Setup(width=50, draws=80, root=(10, 40), full=(10,), plain=(10,)),
+    panels=(VARIANCE,),
+)
