@@ -67,6 +67,14 @@ SMALLER = {
 }
 
 
+TINY = {
+    jacobian_spectrum.LAW: jacobian_spectrum.Setup(width=20, factors=(1, 2), seeds=2),
+    width_alone.LAW: width_alone.Setup(width=30, draws=4, root=(4,), full=(4,), plain=(4,)),
+    tailored.LAW: tailored.Setup(10, layers=14, draws=2, trained=14, steps=4, looks=2, seeds=1),
+    step_size.LAW: step_size.Setup(blocks=(4, 16), steps=4, seeds=2),
+}
+
+
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory):
     """The folder of a run of two laws, measured on networks smaller than those of --quick."""
@@ -843,13 +851,26 @@ def test_a_chart_alone_fits_a_phone_and_is_dark_in_the_dark(small_run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name",
-    [CHEAP[0], jacobian_spectrum.LAW.name, *(law.name for law in laws.LAWS if law.number > 10)],
+    "law",
+    [law for law in laws.LAWS if law.number > 10 and law not in TINY],
+    ids=lambda law: law.name,
 )
-def test_a_law_holds_in_a_quick_run(name):
-    law = next(law for law in laws.LAWS if law.name == name)
+def test_a_law_holds_in_a_quick_run(law):
     rows, _ = examine(law, quick=True, seed=0)
     assert rows["holds"].all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("law", "setup"), TINY.items(), ids=lambda value: getattr(value, "name", "")
+)
+def test_a_law_is_measured_as_it_is_predicted(law, setup):
+    """Of laws that take long, in set-ups too small to hold: the same cases, all numbers finite."""
+    with jax.enable_x64(True):
+        cases = {number.case for number in law.predict(setup).numbers}
+    numbers = law.measure(setup, jax.random.key(0)).numbers
+    assert cases <= set(numbers)
+    assert all(math.isfinite(number.value) for number in numbers.values())
 
 
 def wrong(law, factor=1.2):
