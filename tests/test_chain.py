@@ -81,7 +81,7 @@ def flow_of(layers, xs, cotangent, **options):
 # Numbers
 
 
-@pytest.mark.parametrize("memory", ["all", "sqrt"])
+@pytest.mark.parametrize("memory", ["all", pytest.param("sqrt", marks=pytest.mark.slow)])
 def test_it_measures_what_gradient_flow_does(rng, memory):
     """Far below the range of float32, for each example, with Δθ."""
     net = jaxnn.Network((3, *[16] * 150, 1), "sigmoid", "binary")
@@ -127,7 +127,20 @@ def test_layers_of_many_kinds(rng):
     assert_flow_is(flow, plain)
     assert flow.sizes == (12, 12, 12, 12, 12, 2)
     assert not flow.mixes.any()
-    few = gradient_flow(net, params, xs, ys, loss=square, memory="sqrt")
+
+
+@pytest.mark.slow
+def test_less_memory_changes_nothing(rng):
+    """A pattern of two, five times: segments of three and two."""
+    layers = [
+        (f, p) for _ in range(5) for f, p in ((dense, drawn(rng)), (collapse, drawn(rng)["theta"]))
+    ]
+    net, params = chain(layers)
+    assert net.lengths == (5,)
+    xs, ys = rng.normal(size=(2, B, N))
+    flow, few = (
+        gradient_flow(net, params, xs, ys, loss=square, memory=memory) for memory in ("all", "sqrt")
+    )
     chex.assert_trees_all_close(flow, few, rtol=1e-12)
 
 
@@ -214,6 +227,7 @@ def test_clipped_gradients(rng):
         flow_of(layers, rng.normal(size=(B, N)), np.ones((B, N)))
 
 
+@pytest.mark.slow
 def test_a_cast_within_a_layer_is_no_error(rng):
     def half(p, z):
         return (jnp.tanh(z).astype(jnp.float16) @ p.astype(jnp.float16)).astype(z.dtype)
@@ -227,6 +241,7 @@ def test_a_cast_within_a_layer_is_no_error(rng):
     np.testing.assert_allclose(flow.log_delta, exact.log_delta, atol=0.2)
 
 
+@pytest.mark.slow
 def test_integers_and_keys(rng, key):
     """An embedding first, and a key in the state that each layer splits; same again from √k."""
 
@@ -352,6 +367,7 @@ def test_an_error_within_a_layer_keeps_its_message_and_has_a_name(rng):
     assert error.value.__notes__[0] == "This is in layer 0 dense of the chain."
 
 
+@pytest.mark.slow
 def test_equal_layers_that_change_the_shape_are_no_run(rng):
     """Found equal by their parameters, and taken apart again."""
     halved = [(lambda p, z: p * (z[:, ::2] + z[:, 1::2]), np.float64(v)) for v in (1.0, 2.0, 3.0)]

@@ -457,6 +457,7 @@ def test_zero_inf_and_nan_stand_at_the_edge():
     )
 
 
+@pytest.mark.slow
 def test_a_signal_that_leaves_the_range_is_said_and_drawn():
     rows = measured(depths=(8,), activations=("softplus",), sigma_w=(1e5,), width=(16,), seeds=1)
     predicted = theory.predict(rows)

@@ -282,6 +282,7 @@ def test_the_maps_of_length_and_correlation_by_brute_force():
     np.testing.assert_allclose(curves["predicted"][:10], path, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_growth_and_the_edge_of_chaos():
     values, _ = predicted(length_correlation)
     q = steady(math.tanh, 4.0, 0.3)

@@ -131,7 +131,7 @@ def test_float32_measures_what_only_float64_can_hold(rng, activation, task):
 
 
 @pytest.mark.parametrize("sigma_w", [1e5, 1e-5])
-@pytest.mark.parametrize("activation", ["relu", "identity"])
+@pytest.mark.parametrize("activation", ["relu", pytest.param("identity", marks=pytest.mark.slow)])
 def test_moments_are_floats_as_far_as_there_are_any(rng, activation, sigma_w):
     """Those of float64, rounded to float32: inf above its range, 0 below its normal numbers."""
     net, params, xs, ys = problem(rng, activation, sigma_w=sigma_w)
@@ -448,7 +448,9 @@ def test_less_memory_grows_with_the_root_of_the_depth():
 # Out of range
 
 
-@pytest.mark.parametrize(("activation", "hidden"), [("selu", 8), ("softplus", 4)])
+@pytest.mark.parametrize(
+    ("activation", "hidden"), [("selu", 8), pytest.param("softplus", 4, marks=pytest.mark.slow)]
+)
 def test_any_other_activation_may_leave_the_range(rng, activation, hidden, unhooked):
     """10⁶ a layer: the mean square of z is no float32 from layer 4 on, z itself from layer 7."""
     net = jaxnn.Network((4, *[8] * hidden, 1), activation, "regression")

@@ -75,10 +75,10 @@ def judged(rng, activation, sigma_w, sigma_b):
 @pytest.mark.parametrize(
     ("weights", "activation", "biases", "critical"),
     [
-        (1.0, "sigmoid", 0.0, 10.15),
+        pytest.param(1.0, "sigmoid", 0.0, 10.15, marks=pytest.mark.slow),
         (2.5, "tanh", 0.3, "theory"),
         pytest.param(1.0, "relu", 0.0, 2**0.5, marks=pytest.mark.slow),
-        (1.0, "relu", 0.5, None),
+        pytest.param(1.0, "relu", 0.5, None, marks=pytest.mark.slow),
         pytest.param(1.0, "softplus", 0.0, None, marks=pytest.mark.slow),
     ],
 )
