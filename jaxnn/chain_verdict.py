@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 
 from .chain_flow import ChainFlow
@@ -13,6 +12,7 @@ from .formats import (
     loss_in_words,
     lost_in,
     rate_of,
+    tells_apart,
     word_of,
 )
 from .words import sentences_as_html
@@ -31,8 +31,8 @@ class ChainVerdict:
     zero: the layer from which down Δ is exactly zero; or None.
     lost: for each of `FORMATS` the layer from which down plain backpropagation in that format has
         no number for Δ, its largest entry being outside the normal numbers; or None.
-    indistinguishable: for each of `FORMATS` as coarse as the states or coarser, the layer from
-        which up what differs between examples is rounding, not input; or None.
+    indistinguishable: for each of `FORMATS` as coarse as the states or coarser, but those of 8
+        bits, the layer from which up what differs between examples is rounding, not input; or None.
     names: of the layers.
     """
 
@@ -107,8 +107,7 @@ def verdict_of_chain(flow: ChainFlow) -> ChainVerdict:
     )
     rate, error = rate_of(gain[:-1])
     used = np.arange(len(log_delta))
-    eps = float(jnp.finfo(flow.dtype).eps)  # type: ignore[no-untyped-call]
-    coarse = [n for n in FORMATS if float(jnp.finfo(n).eps) >= eps]  # type: ignore[no-untyped-call]
+    judged = [name for name in FORMATS if tells_apart(name, flow.dtype)]
     return ChainVerdict(
         word=word_of(rate, len(log_delta)),
         decades=rate,
@@ -116,7 +115,7 @@ def verdict_of_chain(flow: ChainFlow) -> ChainVerdict:
         steepest=_steepest(gain / np.log(10), rate),
         zero=highest(used, np.isneginf(log_delta)),
         lost={name: lost_in(name, used, log_largest) for name in FORMATS},
-        indistinguishable={name: indistinguishable_in(name, log_spread) for name in coarse},
+        indistinguishable={name: indistinguishable_in(name, log_spread) for name in judged},
         names=flow.names,
     )
 

@@ -33,8 +33,8 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
         names: of the flows, for the legend; their numbers by default.
 
     Returns:
-        An Altair chart: it shows itself in Jupyter and marimo, `.save("flow.html")` writes a page
-        and `.save("flow.png")` a picture.
+        An Altair chart: it shows itself in Jupyter and marimo, `.save("flow.png")` writes a
+        picture, and `.save("flow.html", inline=True)` a page that needs no network.
 
     Raises:
         ImportError: Altair is not installed.
@@ -45,7 +45,7 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
         >>> net = jaxnn.Network(sizes=(3, 8, 8, 1), activation="sigmoid", task="binary")
         >>> params = jaxnn.init(net, jax.random.key(0))
         >>> flow = jaxnn.gradient_flow(net, params, jnp.ones((2, 3)), jnp.array([0, 1]))
-        >>> jaxnn.chart(flow).save("flow.html")  # doctest: +SKIP
+        >>> jaxnn.chart(flow).save("flow.png")  # doctest: +SKIP
     """
     alt = _altair()
     if not flows:

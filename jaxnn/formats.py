@@ -1,5 +1,7 @@
 """Rates and number formats in words: what verdicts on any network share."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -42,6 +44,16 @@ def lost_in(name: str, used: np.ndarray, log_largest: np.ndarray) -> int | None:
     low, high = np.log(float(info.tiny)), np.log(float(info.max))
     outside = (log_largest < low) | (log_largest > high)
     return highest(used, outside & ~np.isneginf(log_largest))
+
+
+def tells_apart(name: str, dtype: Any) -> bool:
+    """Return whether states of a dtype say what a format would leave of the examples.
+
+    That is a format as coarse as theirs or coarser, but finer than 8 bits: there the rounding of
+    a single entry is as large as anything that differs.
+    """
+    eps, own = (float(jnp.finfo(v).eps) for v in (name, dtype))  # type: ignore[no-untyped-call]
+    return own <= eps < 1 / 32
 
 
 def indistinguishable_in(name: str, log_spread: np.ndarray) -> int | None:
