@@ -19,14 +19,16 @@ CATEGORIES = (
 )
 MUTED = "#888888"
 WIDTH, HEIGHT = 560, 200
-DRAWN = ("log10_delta", "log10_delta_smallest", "log10_delta_largest", "gain", "log10_spread")
+DRAWN = ("log10_delta_rms", "log10_delta_smallest", "log10_delta_largest", "gain", "log10_spread")
+FEW = 60  # layers that are drawn as points too
 
 
 def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
     """Draw flows: the gradient by layer, what each layer does to it, and what is left of examples.
 
-    The band is that of the examples. Dotted lines are the smallest normal numbers of formats, where
-    the gradient comes near them, and in the panel of examples their rounding.
+    The band is that of the examples, the line their root mean square. Dotted lines are the smallest
+    normal numbers of formats, where the gradient comes near them, and in the panel of examples
+    their rounding.
 
     Args:
         flows: of `jaxnn.gradient_flow`, each of one network, outside `jit`.
@@ -104,26 +106,35 @@ def _base(alt: Any, labels: list[str]) -> Any:
     )
 
 
+def _line(alt: Any, base: Any, rows: list[dict[str, Any]]) -> Any:
+    few = max(row["layer"] for row in rows) <= FEW
+    return base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18) if few else False)
+
+
 def _panel(alt: Any, layers: list[Any], title: str) -> Any:
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=title)
 
 
 def _gradient(alt: Any, rows: list[dict[str, Any]], labels: list[str]) -> Any:
     base = _base(alt, labels)
-    y = alt.Y("log10_delta:Q", title="log₁₀ ‖Δ‖", scale=alt.Scale(zero=False))
+    y = alt.Y("log10_delta_rms:Q", title="log₁₀ ‖Δ‖", scale=alt.Scale(zero=False))
     ends = (alt.Y("log10_delta_smallest:Q"), alt.Y2("log10_delta_largest:Q"))
     layers = [
         base.mark_area(opacity=0.18).encode(*ends),
-        base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18)).encode(y),
+        _line(alt, base, rows).encode(y),
     ]
-    values = [v for row in rows if (v := row["log10_delta"]) is not None]
+    values = [v for row in rows if (v := row["log10_delta_rms"]) is not None]
     tiny = {n: float(np.log10(float(jnp.finfo(n).tiny))) for n in FORMATS}  # type: ignore[no-untyped-call]
-    return _panel(alt, layers + _limits(alt, tiny, values), "Gradient; band: examples")
+    return _panel(
+        alt,
+        layers + _limits(alt, tiny, values),
+        "Gradient of an example: root mean square, and the smallest to the largest",
+    )
 
 
 def _factors(alt: Any, rows: list[dict[str, Any]], labels: list[str]) -> Any:
     y = alt.Y("gain:Q", title="decades a layer, downwards", scale=alt.Scale(zero=True))
-    line = _base(alt, labels).mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18)).encode(y)
+    line = _line(alt, _base(alt, labels), rows).encode(y)
     return _panel(alt, [line], "Effect of the layer above on the gradient")
 
 
@@ -131,7 +142,7 @@ def _examples(alt: Any, rows: list[dict[str, Any]], labels: list[str]) -> Any:
     base = _base(alt, labels)
     title = "log₁₀, relative to the state"
     y = alt.Y("log10_spread:Q", title=title, scale=alt.Scale(zero=False))
-    line = base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18)).encode(y)
+    line = _line(alt, base, rows).encode(y)
     values = [v for row in rows if (v := row.get("log10_spread")) is not None]
     noise = {
         n: float(np.log10(NOISE * float(jnp.finfo(n).eps)))  # type: ignore[no-untyped-call]

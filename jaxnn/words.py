@@ -39,7 +39,10 @@ def names_of(flow: Any) -> tuple[str, ...]:
 
 
 def _columns(flow: Any) -> dict[str, list[Any]]:
-    """Return the columns of a flow's table, the smallest and the largest example among them."""
+    """Return the columns of a flow's table.
+
+    Of the examples' ‖Δ‖ they have the root mean square, the smallest and the largest.
+    """
     if isinstance(flow.log_delta, jax.core.Tracer) or np.ndim(flow.log_delta) != 1:
         raise TypeError(
             "flow: expected that of one network with its values known, got a traced one or several "
@@ -54,6 +57,8 @@ def _columns(flow: Any) -> dict[str, list[Any]]:
                 numbers = numbers.astype(np.float64) / (LN10 if logarithm else 1)
             columns[name] = numbers.tolist()
     examples = np.asarray(flow.log_delta_example, np.float64) / LN10
+    whole = np.asarray(flow.log_delta, np.float64) / LN10
+    columns["log10_delta_rms"] = (whole - 0.5 * np.log10(examples.shape[1])).tolist()
     columns["log10_delta_smallest"] = examples.min(axis=1).tolist()
     columns["log10_delta_largest"] = examples.max(axis=1).tolist()
     return columns
