@@ -252,9 +252,14 @@ def _signal(out: list[Any], dtype: Any) -> dict[str, Any]:
 # Tensors
 
 
+def is_tensor(value: Any) -> bool:
+    """Tell torch's tensors by a method of theirs."""
+    return hasattr(value, "register_hook")
+
+
 def first_tensor(value: Any) -> Any:
     """Return the first tensor in a tuple, list or dict; None if there is none."""
-    if hasattr(value, "register_hook"):
+    if is_tensor(value):
         return value
     if isinstance(value, Mapping):
         value = list(value.values())

@@ -15,7 +15,17 @@ import numpy as np
 
 from .chain_flow import ChainFlow, sizes_of_delta, smallest_of
 from .compiled import compiled
-from .hooks import Pass, Rule, Run, State, agreed, first_tensor, name_of_dtype, numbers_of
+from .hooks import (
+    Pass,
+    Rule,
+    Run,
+    State,
+    agreed,
+    first_tensor,
+    is_tensor,
+    name_of_dtype,
+    numbers_of,
+)
 from .layers import Layer
 from .network import Network
 from .tasks import Task
@@ -87,7 +97,8 @@ def torch_flow(
             that is not one number, or a cotangent that does not fit.
 
     Example (where torch is installed):
-        >>> import torch, jaxnn  # doctest: +SKIP
+        >>> import jaxnn
+        >>> import torch  # doctest: +SKIP
         >>> block = torch.nn.TransformerEncoderLayer(
         ...     64, 4, 128, batch_first=True
         ... )  # doctest: +SKIP
@@ -181,7 +192,7 @@ def _entering(inputs: Any) -> tuple[list[Any], dict[str, Any], Any]:
     by_name = dict(inputs) if isinstance(inputs, Mapping) else {}
     args = list(inputs) if isinstance(inputs, tuple | list) else [] if by_name else [inputs]
     for place in (*enumerate(args), *by_name.items()):
-        if first_tensor(place[1]) is place[1]:
+        if is_tensor(place[1]):
             break
     else:
         raise TypeError(
@@ -220,7 +231,7 @@ def _check_states(states: list[State], chosen: dict[str, Any], x: Any) -> None:
 
 def _top(output: Any, loss_or_cotangent: Any) -> tuple[Any, Any]:
     """Return the tensor to go down from, and its cotangent; None for that of a number."""
-    if first_tensor(loss_or_cotangent) is loss_or_cotangent is not None:
+    if is_tensor(loss_or_cotangent):
         out = first_tensor(output)
         shape, given = None if out is None else tuple(out.shape), tuple(loss_or_cotangent.shape)
         if shape != given:
@@ -232,7 +243,7 @@ def _top(output: Any, loss_or_cotangent: Any) -> tuple[Any, Any]:
             f"{type(loss_or_cotangent).__name__}"
         )
     value = loss_or_cotangent(output)
-    if first_tensor(value) is not value or value is None or value.numel() != 1:
+    if not is_tensor(value) or value.numel() != 1:
         got = getattr(value, "shape", None)
         raise ValueError(
             "loss: expected loss(output) to return a tensor with one number, got "
@@ -259,39 +270,37 @@ def _same_buffers(torch: Any, module: Any) -> Iterator[None]:
                     buffer.copy_(old)
 
 
-@compiled
-def _sizes(exponent: Any, largest: Any, square: Any, dtype: Any) -> dict[str, Any]:
-    return sizes_of_delta(exponent, largest, square, dtype)
-
-
 def _flow_of(states: list[State], found: Pass, mixes: np.ndarray) -> ChainFlow:
     dtypes = [state.dtype for state in states]
     double = any(d.itemsize == 8 for d in dtypes)
     dtype = jax.dtypes.canonicalize_dtype(np.float64 if double else np.float32)
-    smallest = smallest_of(dtypes)
-    sizes = _sizes(
-        found.exponent.astype(np.int32),
-        found.largest.astype(dtype),
-        found.square.astype(dtype),
-        smallest,
-    )
-    sizes = {name: np.asarray(v) for name, v in sizes.items()}
-    of_input = sizes["log_delta"][0] if found.reached[0] else np.full((), np.nan, dtype)
-    signal = {name: np.stack([s.signal[name] for s in states]) for name in states[0].signal}
-    values = {
-        **{name: v[1:] for name, v in sizes.items()},
-        **{name: v.astype(dtype) for name, v in signal.items()},
-        "log_delta_input": of_input,
-        "log_theta": np.full(len(states), np.nan, dtype),
-        "mixes": mixes,
-        "linear": np.ones(len(states), bool),
+    signal = {
+        name: np.stack([state.signal[name] for state in states]).astype(dtype)
+        for name in states[0].signal
     }
+    rows = found.exponent.astype(np.int32), found.largest.astype(dtype), found.square.astype(dtype)
     return ChainFlow(
-        **{name: jnp.asarray(v) for name, v in values.items()},
+        **_fields(*rows, found.reached[0], signal, mixes, smallest_of(dtypes)),
         names=tuple(state.name for state in states),
         sizes=tuple(int(np.prod(state.shape[1:])) for state in states),
-        dtype=smallest,
+        dtype=smallest_of(dtypes),
     )
+
+
+@compiled
+def _fields(
+    exponent: Any, largest: Any, square: Any, has_input: Any, signal: Any, mixes: Any, dtype: Any
+) -> dict[str, Any]:
+    """Return the arrays of a flow; row 0 of the first three is the input, if there is Δ of it."""
+    sizes = sizes_of_delta(exponent, largest, square, dtype)
+    return {
+        **{name: v[1:] for name, v in sizes.items()},
+        **signal,
+        "log_delta_input": jnp.where(has_input, sizes["log_delta"][0], jnp.nan),
+        "log_theta": jnp.full(len(mixes), jnp.nan, sizes["log_delta"].dtype),
+        "mixes": mixes,
+        "linear": jnp.ones(len(mixes), bool),
+    }
 
 
 # Networks
@@ -316,7 +325,8 @@ def from_torch(module: Any, task: str | Task = "regression") -> tuple[Network, t
         ValueError: a child that does not fit, by name.
 
     Example (where torch is installed):
-        >>> import torch, jaxnn  # doctest: +SKIP
+        >>> import jaxnn
+        >>> import torch  # doctest: +SKIP
         >>> model = torch.nn.Sequential(
         ...     torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)
         ... )  # doctest: +SKIP
