@@ -142,23 +142,23 @@ def test_beyond_the_range_it_is_the_flow_of_our_network(torch, users_jax):
     for name in ("log_delta", "log_delta_example", "log_largest", "gain"):
         np.testing.assert_allclose(getattr(flow, name), getattr(ours, name), rtol=3e-5, atol=3e-5)
     np.testing.assert_allclose(flow.log_mean_square, ours.log_mean_square_z, atol=1e-5)
-    verdict, of_network = jaxnn.verdict(flow), jaxnn.verdict(ours)
-    assert (verdict.word, verdict.lost) == (of_network.word, of_network.lost)
-    assert verdict.lost["float32"]
-    # The layer that a plain pass has no number for any more.
+    np.testing.assert_array_equal(flow.lost, ours.lost)
+    verdict = jaxnn.verdict(flow)
+    assert verdict.word == "vanishing"
+    assert 100 < verdict.lost["float32"] < 180
     np.testing.assert_array_equal(flow.lost, np.arange(201) < verdict.lost["float32"])
 
 
 @pytest.mark.slow
 def test_it_is_the_flow_of_a_chain_of_the_same_layers(torch):
-    model, x = mlp(torch, (5, 7, 6, 7, 3), torch.nn.Tanh).double(), torch.randn(B, 5).double()
+    model, x = mlp(torch, (5, 7, 6, 3), torch.nn.Tanh).double(), torch.randn(B, 5).double()
     _, params = jaxnn.from_torch(model)
     pairs = [(lambda p, z: z @ p.theta + p.b[None], params[0])]
     pairs += [(lambda p, z: jnp.tanh(z) @ p.theta + p.b[None], p) for p in params[1:]]
     cotangent = torch.randn(B, 3).double()
     ours = jaxnn.gradient_flow(*jaxnn.chain(pairs), x.numpy(), cotangent=cotangent.numpy())
     flow = jaxnn.torch_flow(model, x, cotangent)
-    assert flow.names == ("0", "2", "4", "6")
+    assert flow.names == ("0", "2", "4")
     for name, value in vars(ours).items():
         if name not in ("names", "log_theta", "dtype"):
             np.testing.assert_allclose(getattr(flow, name), value, atol=1e-12, err_msg=name)
