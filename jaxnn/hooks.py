@@ -111,7 +111,8 @@ class Run:
         signal = {}
         if state.ndim and state.numel():  # else it is an error later, in one sentence
             wide = jax.dtypes.canonicalize_dtype(np.float64 if dtype.itemsize == 8 else np.float32)
-            signal = _signal([numbers_of(state).astype(dtype)], wide)
+            copy = numbers_of(state).astype(dtype)  # what follows may change it in place
+            signal = _signal([copy], wide)
         self.states.append(State(name, name, edge, tuple(state.shape), dtype, signal))
         self.handles.append(state.register_hook(partial(self._down, len(self.states))))
 
@@ -163,7 +164,7 @@ class Pass:
             return None
         by = self.rule(layer, k, self.total, self.exponent[layer])
         self.total = self.total - by
-        # An example that is zero, where examples meet, has a power beyond the range.
+        # Where examples meet, one that is zero may have a power beyond the range.
         factors = np.ldexp(1.0, np.minimum(by, _highest_exponent(grad)))
         if self.probe:
             factors[1::2] = 0
@@ -180,7 +181,7 @@ def rescaled(mixes: np.ndarray, shift: int = 0) -> Rule:
     """Return the rule that brings each example near 1, or all to one exponent where they meet."""
 
     def by(layer: int, k: np.ndarray, total: np.ndarray, exponent: np.ndarray) -> np.ndarray:
-        if mixes[layer] and np.max(exponent) > NEVER:
+        if mixes[layer]:
             return np.asarray(total - np.max(exponent) + shift * (layer % 2))
         return np.asarray(-k + shift * ((layer + np.arange(len(k))) % 2))
 
@@ -277,8 +278,8 @@ def _highest_exponent(tensor: Any) -> int:
 
 
 def numbers_of(tensor: Any) -> np.ndarray:
-    """Return a copy of a tensor; 16-bit floats as float32."""
+    """Return a tensor's numbers, in its memory where that can be; 16-bit floats as float32."""
     tensor = tensor.detach()
     if tensor.element_size() < 4:
         tensor = tensor.float()
-    return np.array(tensor.cpu().numpy())
+    return np.asarray(tensor.cpu().numpy())

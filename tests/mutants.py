@@ -738,6 +738,21 @@ MUTANTS = (
         'row["difference"] < 0',
         "tests/test_peers.py::test_the_verdict_is_one_sentence",
     ),
+    # Networks of PyTorch
+    Mutant(
+        "weights of PyTorch are reshaped instead of transposed",
+        "jaxnn/pytorch.py",
+        "_values(linear.weight).T.copy()",
+        "_values(linear.weight).reshape(linear.in_features, -1)",
+        "tests/test_pytorch.py::test_a_sequential_becomes_a_network",
+    ),
+    Mutant(
+        "a LeakyReLU of another slope is taken for ours",
+        "jaxnn/pytorch.py",
+        "if getattr(child, setting) != expected:",
+        "if type(getattr(child, setting)) is not type(expected):",
+        "tests/test_pytorch.py::test_what_does_not_fit_a_network_is_named",
+    ),
 )
 
 

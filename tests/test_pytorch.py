@@ -106,6 +106,19 @@ def residual(torch, n=4):
 
 
 @pytest.mark.slow
+def test_what_has_no_parameters_joins_what_follows(torch):
+    nn = torch.nn
+    linears = nn.Linear(4, 4), nn.Linear(4, 4)
+    model = nn.Sequential(nn.Tanh(), linears[0], nn.ReLU(), linears[1], nn.ELU(), nn.Tanh())
+    x, cuts = torch.randn(B, 4), (1, 3, 4, 5)
+    flow = jaxnn.torch_flow(model, x, mean_square)
+    assert flow.names == tuple(map(str, cuts))
+    check_plain(flow, *by_hooks(model, [model[i] for i in cuts], x, mean_square), rtol=1e-5)
+    only = nn.Sequential(nn.Tanh(), nn.Sigmoid())
+    assert jaxnn.torch_flow(only, x, mean_square).names == ("0", "1")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("norm_first", [True, False])
 def test_a_transformer_is_measured_as_plain_hooks_do(torch, norm_first):
     model, x = encoder(torch, norm_first=norm_first).double(), torch.randn(B, 5, 8).double()
@@ -254,8 +267,11 @@ def test_a_change_in_place_after_a_cut_changes_nothing(torch):
     check_plain(flow, *by_hooks(plain, linears, x, mean_square), rtol=1e-5)
     same = jaxnn.torch_flow(plain, x, mean_square, linears)
     np.testing.assert_array_equal(flow.log_mean_square, same.log_mean_square)
-    everything = list(model(inplace=True))[:-1]
-    assert len(jaxnn.torch_flow(torch.nn.Sequential(*everything), x, mean_square, everything).names)
+    read = torch.nn.Sequential(torch.nn.Embedding(9, 6), *model(inplace=True))
+    tokens = torch.arange(B)
+    flow = jaxnn.torch_flow(read, tokens, mean_square)
+    same = jaxnn.torch_flow(torch.nn.Sequential(read[0], *plain), tokens, mean_square)
+    np.testing.assert_array_equal(flow.log_delta_example[0], same.log_delta_example[0])
 
 
 @pytest.mark.slow
@@ -303,6 +319,9 @@ def test_16_bit_modules(torch, name):
     wide = jaxnn.torch_flow(model.float(), x.float(), lambda output: output.sum())
     np.testing.assert_allclose(flow.log_delta, wide.log_delta, atol=0.5)
     assert bool(flow.lost[0]) == (name == "float16")
+    rounding = np.asarray(flow.log_spread) < np.log(4 * float(jnp.finfo(name).eps))
+    assert 1 < rounding.sum() < 39
+    assert (np.isnan(flow.rank) >= rounding).all()
     shown = jaxnn.verdict(flow)
     assert "float32" not in shown.indistinguishable
     assert shown.indistinguishable["bfloat16"]
