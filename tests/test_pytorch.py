@@ -329,9 +329,14 @@ def test_16_bit_modules(torch, name):
 
 @pytest.mark.slow
 def test_examples_without_a_gradient(torch):
-    """A zero is a zero: of an example, and of all."""
+    """A zero is a zero: of an example, and of all; the least of numbers is none."""
     model, x = mlp(torch, (3, 8, 8, 8), torch.nn.ReLU), torch.randn(B, 3)
     cotangent = torch.randn(B, 8)
+    flow = jaxnn.torch_flow(model, x, cotangent)
+    tiny = jaxnn.torch_flow(model, x, cotangent * 2.0**-135)  # subnormal, with fewer digits
+    np.testing.assert_allclose(
+        tiny.log_delta, np.asarray(flow.log_delta) - 135 * np.log(2), atol=1e-3
+    )
     cotangent[::2] = 0
     flow = jaxnn.torch_flow(model, x, cotangent)
     assert np.isneginf(flow.log_delta_example[:, ::2]).all()
