@@ -85,9 +85,10 @@ def torch_flow(
     Returns:
         ChainFlow, for `jaxnn.verdict`, as of a chain: a layer for each call of a cut, in their
         order. `log_theta` is nan: Δθ is a sum over examples, which have different powers of two
-        here. `log_delta_input` belongs to the first tensor of the inputs, and is nan if it has no
-        floats. `mixes` is found where it matters, where exponents of their own make examples wrong.
-        `linear` is True: what is found not to be linear is an error.
+        here. `log_delta_input` belongs to the first tensor of the inputs; it is nan if that has no
+        floats, or enters at each step of a recurrent network. `mixes` is found where it matters,
+        where exponents of their own make examples wrong. `linear` is True: what is found not to be
+        linear is an error.
 
     Raises:
         TypeError: something that is no module of PyTorch, or neither a loss nor a cotangent.
@@ -103,8 +104,9 @@ def torch_flow(
         ...     64, 4, 128, batch_first=True
         ... )  # doctest: +SKIP
         >>> model = torch.nn.TransformerEncoder(block, 4)  # doctest: +SKIP
-        >>> loss = lambda output: output.square().mean()  # doctest: +SKIP
-        >>> flow = jaxnn.torch_flow(model, torch.ones(8, 16, 64), loss)  # doctest: +SKIP
+        >>> xs, ys = torch.randn(2, 8, 16, 64)  # doctest: +SKIP
+        >>> loss = lambda output: (output - ys).square().mean()  # doctest: +SKIP
+        >>> flow = jaxnn.torch_flow(model, xs, loss)  # doctest: +SKIP
         >>> flow.names[0], flow.log_delta.shape  # doctest: +SKIP
         ('layers.0', (4,))
     """

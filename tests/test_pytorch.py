@@ -121,9 +121,16 @@ def test_what_has_no_parameters_joins_what_follows(torch):
 @pytest.mark.slow
 @pytest.mark.parametrize("norm_first", [True, False])
 def test_a_transformer_is_measured_as_plain_hooks_do(torch, norm_first):
-    model, x = encoder(torch, norm_first=norm_first).double(), torch.randn(B, 5, 8).double()
-    flow = jaxnn.torch_flow(model, x, mean_square)
-    check_plain(flow, *by_hooks(model, model.layers, x, mean_square))
+    model, (x, ys) = (
+        encoder(torch, norm_first=norm_first).double(),
+        torch.randn(2, B, 5, 8).double(),
+    )
+
+    def loss(output):
+        return mean_square(output - ys)
+
+    flow = jaxnn.torch_flow(model, x, loss)
+    check_plain(flow, *by_hooks(model, model.layers, x, loss))
     assert flow.names == ("layers.0", "layers.1", "layers.2", "layers.3")
     assert flow.sizes == (40,) * 4
     assert flow.dtype == jnp.float64
@@ -389,6 +396,33 @@ def test_recurrent_steps_tuples_and_dicts(torch):
     )
     pair = jaxnn.torch_flow(model, (tokens, 2.0), lambda out: out["output"].sum(), model.cell)
     np.testing.assert_array_equal(pair.log_delta, doubled.log_delta)
+
+
+@pytest.mark.slow
+def test_time_is_depth(torch):
+    """A recurrent network that takes floats at each step, beyond the range of float32."""
+
+    class Steps(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = torch.nn.RNNCell(4, 4)
+
+        def forward(self, x):
+            self.states = [x.new_zeros(len(x), 4)]
+            for step in x.unbind(1):
+                self.states.append(self.cell(step, self.states[-1]))
+            return self.states[-1]
+
+    model, x = Steps(), torch.randn(B, 150, 4)
+    flow = jaxnn.torch_flow(model, x, mean_square, "cell")
+    assert flow.lost[0]
+    assert flow.names[::149] == ("cell 0", "cell 149")
+    assert np.isnan(flow.log_delta_input)
+    output = model.double()(x.double())
+    states = model.states[1:]
+    grads = torch.autograd.grad(mean_square(output), states)
+    norms = np.log([grad.flatten().norm() for grad in grads])
+    np.testing.assert_allclose(flow.log_delta, norms, atol=1e-3)
 
 
 @pytest.mark.slow
