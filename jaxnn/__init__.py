@@ -20,6 +20,7 @@ from .forward import Trace, forward, loss, trace
 from .initializers import BIASES, WEIGHTS, gaussian, init, orthogonal
 from .layers import Layer, stack, unstack
 from .network import Network
+from .pytorch import from_torch, torch_flow
 from .scores import Scores, evaluate
 from .spectrum import Spectrum, spectrum
 from .tailored import tailored_relu
@@ -70,6 +71,7 @@ __all__ = [
     "find_task",
     "fit",
     "forward",
+    "from_torch",
     "gaussian",
     "gradient_flow",
     "init",
@@ -84,6 +86,7 @@ __all__ = [
     "start",
     "step",
     "tailored_relu",
+    "torch_flow",
     "trace",
     "unstack",
     "verdict",

@@ -40,8 +40,6 @@ from .numbers import (
 )
 from .walk import Keep, Memory, down, up
 
-HALVED = 2.0**-10  # of a cotangent that is tried at two sizes
-TOLERANCE = 0.05  # between the two: wide enough for 16-bit floats, far less than clipping makes
 PART = 2.0**-10  # of a cotangent, to try whether it gives that part of the result
 TOLERANCE = 0.05  # between the two: wide enough for 16-bit floats, far less than clipping makes
 RANK_OF = 64  # examples, at most, whose effective rank is taken
@@ -73,7 +71,7 @@ class ChainFlow:
         the spread is rounding. Of the first 64 examples.
     mixes: whether examples meet in the layer.
     linear: whether the layer's reverse rule is linear, without which nothing here is right.
-    net: the chain; static.
+    names: of the layers; static.
     sizes: entries of a state for each example; static.
     dtype: the float type of the states with the smallest range; static.
     """
@@ -92,7 +90,7 @@ class ChainFlow:
     rank: Float[Array, " L"]
     mixes: Bool[Array, " L"]
     linear: Bool[Array, " L"]
-    net: Chain = field(metadata={"static": True})
+    names: tuple[str, ...] = field(metadata={"static": True})
     sizes: tuple[int, ...] = field(metadata={"static": True})
     dtype: Any = field(metadata={"static": True})
 
@@ -119,11 +117,6 @@ class ChainFlow:
 
     def _repr_html_(self) -> str:
         return words.to_html(self)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the layers."""
-        return self.net.names
 
 
 # What travels in a chain are Rows to the walk: going up their m is a state, a pytree; going down a
@@ -340,7 +333,7 @@ def _keep(dtype: Any, step: ChainStep) -> _Kept:
         step.largest.astype(dtype),
         square,
         _log_size(step.theta, dtype),
-        _signal(step.out, dtype),
+        signal_of(step.out, dtype),
         step.mixes,
     )
 
@@ -362,7 +355,7 @@ def _log_size(theta: Rows, dtype: Any) -> Float[Array, ""]:
     return log
 
 
-def _signal(out: list[Array], dtype: Any) -> dict[str, Array]:
+def signal_of(out: list[Array], dtype: Any) -> dict[str, Array]:
     """Return what a state says of its examples: sizes, and what differs between them."""
     rows = jnp.concatenate([flat(v).astype(dtype) for v in out], axis=1)
     count = len(rows)
@@ -475,29 +468,47 @@ def _flow(
     bottom, records = down(walked, tuple(layers), kept, delta, partial(_keep, dtype))
     whole = _in_order(layers, records)
     exponent, largest, square, log_theta, signal, mixes = whole
-    scale, common = alignment(exponent, square)
-    log_delta = log_of(jnp.sqrt(jnp.sum(jnp.square(scale) * square, axis=1)), common)
-    log_largest = log_of(jnp.max(scale * largest, axis=1), common)
-    smallest = _smallest(dtypes)
-    info = jnp.finfo(smallest)  # type: ignore[no-untyped-call]
-    out = ~(log_largest <= float(np.log(float(info.max)))) | (
-        log_largest < float(np.log(float(info.tiny)))
-    )
     return ChainFlow(
-        log_delta=log_delta,
-        log_delta_example=log_of(jnp.sqrt(square), exponent),
-        log_largest=log_largest,
+        **sizes_of_delta(exponent, largest, square, smallest_of(dtypes)),
         log_delta_input=_log_of_rows(bottom, dtype),
         log_theta=log_theta,
-        gain=log_delta - jnp.append(log_delta[1:], jnp.nan),
-        lost=(jax.lax.cummax(out.astype(int), reverse=True) > 0) & ~jnp.isneginf(log_largest),
         **signal,
         mixes=mixes,
         linear=jnp.concatenate([linear for _, linear in tries]),
-        net=net,
+        names=net.names,
         sizes=tuple(sum(v.size // len(v) for v in floats(s)) for s in shapes),
-        dtype=smallest,
+        dtype=smallest_of(dtypes),
     )
+
+
+def sizes_of_delta(
+    exponent: Int[Array, "L B"],
+    largest: Float[Array, "L B"],
+    square: Float[Array, "L B"],
+    dtype: Any,
+) -> dict[str, Array]:
+    """Return the fields of a `ChainFlow` on the size of Δ, and where plain numbers end.
+
+    Args:
+        exponent: e of each example's Δ = m 2^e; `NEVER` if it is zero.
+        largest: its largest |m|.
+        square: the sum of its m².
+        dtype: the float type of plain backpropagation.
+    """
+    scale, common = alignment(exponent, square)
+    log_delta = log_of(jnp.sqrt(jnp.sum(jnp.square(scale) * square, axis=1)), common)
+    log_largest = log_of(jnp.max(scale * largest, axis=1), common)
+    info = jnp.finfo(dtype)  # type: ignore[no-untyped-call]
+    out = ~(log_largest <= float(np.log(float(info.max)))) | (
+        log_largest < float(np.log(float(info.tiny)))
+    )
+    return {
+        "log_delta": log_delta,
+        "log_delta_example": log_of(jnp.sqrt(square), exponent),
+        "log_largest": log_largest,
+        "gain": log_delta - jnp.append(log_delta[1:], jnp.nan),
+        "lost": (jax.lax.cummax(out.astype(int), reverse=True) > 0) & ~jnp.isneginf(log_largest),
+    }
 
 
 class _Walked(NamedTuple):
@@ -506,7 +517,8 @@ class _Walked(NamedTuple):
     kinds: tuple[Way, ...]
 
 
-def _smallest(dtypes: list[Any]) -> Any:
+def smallest_of(dtypes: list[Any]) -> Any:
+    """Return the float type with the smallest range."""
     return min(dtypes, key=lambda d: float(jnp.finfo(d).maxexp))  # type: ignore[no-untyped-call]
 
 

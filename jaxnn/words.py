@@ -34,7 +34,7 @@ SCALARS = ("log10_delta", "gain", "log10_theta", "log10_mean_square", "log10_spr
 def names_of(flow: Any) -> tuple[str, ...]:
     """Return the names of a flow's layers: of a chain the user's, of a network its numbers."""
     count = len(flow.log_delta)
-    names: Sequence[str] = getattr(flow.net, "names", None) or [str(i + 1) for i in range(count)]
+    names: Sequence[str] = getattr(flow, "names", None) or [str(i + 1) for i in range(count)]
     return tuple(names)
 
 
@@ -68,7 +68,7 @@ def short(flow: Any) -> str:
     """Return a flow in one line: its layers, and the gradient at its ends."""
     kind = type(flow).__name__
     if isinstance(flow.log_delta, jax.core.Tracer) or np.ndim(flow.log_delta) != 1:
-        return f"{kind}({flow.net!r}, traced or of several networks)"
+        return f"{kind} that is traced or of several networks"
     log10 = np.asarray(flow.log_delta, np.float64) / LN10
     used = log10[~np.isnan(log10)]
     if not len(used):

@@ -433,10 +433,39 @@ MUTANTS = (
     ),
     Mutant(
         "vanishing and exploding are exchanged",
-        "jaxnn/verdict.py",
+        "jaxnn/formats.py",
         '"exploding" if rate > 0',
         '"exploding" if rate < 0',
         "tests/test_verdict.py::test_steady_is_a_factor_of_ten_over_64_layers_or_over_all",
+    ),
+    # Chains
+    Mutant(
+        "where examples of a chain meet, each keeps an exponent of its own",
+        "jaxnn/chain_flow.py",
+        "own = jnp.where(mixes, scale, jnp.ones_like(scale))",
+        "own = jnp.ones_like(scale)",
+        "tests/test_chain.py::test_batch_statistics",
+    ),
+    Mutant(
+        "a chain's exponents go the wrong way",
+        "jaxnn/chain_flow.py",
+        "NEVER, delta.e + by)",
+        "NEVER, delta.e - by)",
+        "tests/test_chain.py::test_it_measures_what_gradient_flow_does[all]",
+    ),
+    Mutant(
+        "what differs between examples is taken between units",
+        "jaxnn/chain_flow.py",
+        "deviation = rows - jnp.mean(rows, axis=0, keepdims=True)",
+        "deviation = rows - jnp.mean(rows, axis=1, keepdims=True)",
+        "tests/test_chain.py::test_what_differs_between_examples",
+    ),
+    Mutant(
+        "examples are lost one layer sooner than they are",
+        "jaxnn/formats.py",
+        "first = int(apart.max()) + 2",
+        "first = int(apart.max()) + 1",
+        "tests/test_chain.py::test_rounding_has_no_rank",
     ),
     # Sweeps and their seeds
     Mutant(
@@ -772,6 +801,21 @@ MUTANTS = (
         'row["difference"] < -ERRORS * row["error"]',
         'row["difference"] < 0',
         "tests/test_peers.py::test_the_verdict_is_one_sentence",
+    ),
+    # Networks of PyTorch
+    Mutant(
+        "weights of PyTorch are reshaped instead of transposed",
+        "jaxnn/pytorch.py",
+        "_values(linear.weight).T.copy()",
+        "_values(linear.weight).reshape(linear.in_features, -1)",
+        "tests/test_pytorch.py::test_a_sequential_becomes_a_network",
+    ),
+    Mutant(
+        "a LeakyReLU of another slope is taken for ours",
+        "jaxnn/pytorch.py",
+        "if getattr(child, setting) != expected:",
+        "if type(getattr(child, setting)) is not type(expected):",
+        "tests/test_pytorch.py::test_what_does_not_fit_a_network_is_named",
     ),
 )
 

@@ -186,6 +186,8 @@ def test_rounding_has_no_rank(rng):
     verdict = jaxnn.verdict(flow)
     first = verdict.indistinguishable["float32"]
     assert 4 < first < 12
+    noise = np.exp(flow.log_spread) < 4 * np.finfo(np.float32).eps
+    np.testing.assert_array_equal(noise, np.arange(1, 41) >= first)
     assert np.isnan(flow.rank[first:]).all()
     assert np.isfinite(flow.rank[: first - 1]).all()
     assert verdict.indistinguishable["bfloat16"] < verdict.indistinguishable["float16"] < first

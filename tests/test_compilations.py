@@ -6,7 +6,9 @@ import jax
 import numpy as np
 import optax
 import pytest
+import torches
 from jax import monitoring
+from peers import need
 
 import jaxnn
 from jaxnn import flow, meanfield, sphere
@@ -47,6 +49,13 @@ def fit(made, **options):
     )
 
 
+def torch_flow():
+    need("torch")
+    import torch
+
+    return jaxnn.torch_flow(torch.nn.Linear(2, 2), torch.ones(5, 2), torch.ones(5, 2), "")
+
+
 CASES = {
     "backprop": lambda made: jaxnn.backprop(NET, made["layers"], XS, YS),
     "backprop of NumPy's arrays": lambda made: jaxnn.backprop(NET, made["numpy"], XS, YS),
@@ -66,6 +75,9 @@ CASES = {
     ),
     "forward": lambda made: jaxnn.forward(NET, made["layers"], XS[0]),
     "forward at a depth": lambda made: jaxnn.forward(NET, made["drawn"], XS[0], depth=0),
+    "from_torch": lambda made: jaxnn.from_torch(
+        torches.sequential(torches.linear(np.random.default_rng(0), 3, 1))
+    ),
     "gaussian": lambda made: jaxnn.gaussian(1.5)(made["key"], (3, 4)),
     "gradient_flow": lambda made: jaxnn.gradient_flow(NET, made["layers"], XS, YS),
     "gradient_flow of a chain": lambda made: jaxnn.gradient_flow(*made["chain"], XS, cotangent=XS),
@@ -83,6 +95,7 @@ CASES = {
     "start": lambda made: jaxnn.start(NET, SGD, made["layers"], made["key"]),
     "step": lambda made: jaxnn.step(NET, SGD, made["state"], XS, YS),
     "tailored_relu": lambda made: jaxnn.tailored_relu(20),
+    "torch_flow": lambda made: torch_flow(),
     "trace": lambda made: jaxnn.trace(NET, made["layers"], XS[0]),
     "unstack": lambda made: jaxnn.unstack(made["run"]),
     "verdict": lambda made: jaxnn.verdict(made["flow"]),

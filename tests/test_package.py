@@ -59,7 +59,7 @@ def test_the_library_imports_little_and_downwards():
         *(f"blocks.{kind}" for kind in ("block", "field", "dense", "residual", *norms)),
         *("blocks", "network", "checks", "initializers", "walk", "forward", "backprop"),
         *("chain", "chain_flow", "flow", "chain_verdict", "meanfield"),
-        *("chart", "tailored", "verdict", "spectrum", "scores", "divergence"),
+        *("hooks", "pytorch", "chart", "tailored", "verdict", "spectrum", "scores", "divergence"),
         *("training", "fit"),
     )
     allowed = set(sys.stdlib_module_names) | {
@@ -90,15 +90,17 @@ def _room(path):
 
 
 def test_the_reverse_pass_is_written_by_hand():
-    """Nowhere in the library does JAX differentiate, but the layers of a user's own chain."""
-    for path in {*(ROOT / "jaxnn").rglob("*.py")} - {ROOT / "jaxnn" / "chain_flow.py"}:
+    """Nowhere does the library have anything differentiated but a user's own layers."""
+    own = {ROOT / "jaxnn" / name for name in ("chain_flow.py", "pytorch.py")}
+    for path in {*(ROOT / "jaxnn").rglob("*.py")} - own:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute):
                 assert node.attr not in ("grad", "value_and_grad", "vjp", "jvp", "linearize")
 
 
 def test_importing_jaxnn_imports_no_more_than_it_needs():
-    code = "import sys, jaxnn; print({'optax', 'chex', 'sklearn', 'polars'} & set(sys.modules))"
+    others = {"optax", "chex", "sklearn", "polars", "torch"}
+    code = f"import sys, jaxnn; print({others} & set(sys.modules))"
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

@@ -1,0 +1,288 @@
+"""Hooks: what PyTorch passes down through cuts, each example brought near 1 by a power of two.
+
+    at cut l, for each example    g -> g 2^-k[l],   2^k[l] <= max |g| < 2^(k[l]+1)
+    so that there                 Δ[l] = g 2^(k[l+1] + … + k[L])
+
+A cut is a module whose output is a state: everything passes through it. A hook on that tensor
+rescales the gradient and passes it on, so that torch goes on from there in the middle of its range.
+That is exact, since a reverse pass is linear.
+
+Whether it was a cut is compared, on one forward pass, so that dropout is the same. Where plain
+backpropagation has normal numbers, it is the judge. Where it has none, there is a second scaling by
+other powers of two, in turns from cut to cut and from example to example: what does not depend on
+them is right. It depends on them where a skip goes around a cut, and where examples meet. These are
+told apart by a gradient that is zero for every second example; where those come out non-zero,
+examples are brought to one common exponent.
+
+Torch is not imported here: everything is a method of what is handed over, or stands among the
+modules that the user has imported.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .chain_flow import signal_of
+from .compiled import compiled
+from .numbers import LN2, NEVER
+
+SHIFT = 2  # the second scaling is by 2^SHIFT more, at every other cut and example
+
+
+class State(NamedTuple):
+    """The output of one call of a cut; states[l - 1] is state l.
+
+    cut: the name of the module.
+    name: that, with a number if it is called several times.
+    edge: the place of the output in torch's graph, before anything changes it in place.
+    signal: what `signal_of` returns of it.
+    """
+
+    cut: str
+    name: str
+    edge: Any
+    shape: tuple[int, ...]
+    dtype: Any
+    signal: dict[str, Any]
+
+
+class Run:
+    """What hooks see of one forward pass and the passes down from it."""
+
+    def __init__(self) -> None:
+        self.states: list[State] = []
+        self.open = True
+        self.going: Pass | None = None
+        self.handles: list[Any] = []
+
+    @contextmanager
+    def hooked(self, chosen: Mapping[str, Any]) -> Iterator[None]:
+        """Put hooks on the cuts, and take them off in the end."""
+        try:
+            for name, cut in chosen.items():
+                self.handles.append(cut.register_forward_hook(partial(self._up, name)))
+            yield
+        finally:
+            for handle in self.handles:
+                handle.remove()
+
+    def closed(self) -> list[State]:
+        """Return the states, after which calls of cuts count no more.
+
+        Checkpointed layers are called again on the way down.
+        """
+        self.open = False
+        times = Counter(state.cut for state in self.states)
+        so_far: Counter[str] = Counter()
+        for i, state in enumerate(self.states):
+            if times[state.cut] > 1:
+                self.states[i] = state._replace(name=f"{state.cut} {so_far[state.cut]}")
+                so_far[state.cut] += 1
+        return self.states
+
+    @contextmanager
+    def going_down(self, going: "Pass") -> Iterator["Pass"]:
+        """Let a pass see the gradients that arrive at the cuts."""
+        self.going = going
+        try:
+            yield going
+        finally:
+            self.going = None
+
+    def _up(self, name: str, module: Any, args: Any, output: Any) -> None:
+        if not self.open:
+            return
+        state = first_tensor(output)
+        if state is None or not state.is_floating_point() or not state.requires_grad:
+            got = type(output).__name__ if state is None else f"{name_of_dtype(state)} without one"
+            raise ValueError(
+                f"cut {name}: expected an output of floats with a gradient, got {got}; let its "
+                "parameters, or the inputs, require a gradient, or leave it out of cuts"
+            )
+        edge = sys.modules["torch"].autograd.graph.get_gradient_edge(state)
+        dtype = jnp.dtype(name_of_dtype(state))
+        signal = {}
+        if state.ndim and state.numel():  # else it is an error later, in one sentence
+            wide = jax.dtypes.canonicalize_dtype(np.float64 if dtype.itemsize == 8 else np.float32)
+            copy = numbers_of(state).astype(dtype)  # what follows may change it in place
+            signal = _signal([copy], wide)
+        self.states.append(State(name, name, edge, tuple(state.shape), dtype, signal))
+        self.handles.append(state.register_hook(partial(self._down, len(self.states))))
+
+    def _down(self, layer: int, grad: Any) -> Any:
+        return None if self.going is None else self.going.through(layer, grad)
+
+
+# (cut, the exponents of what has come, the sizes of Δ there) -> those to multiply it by
+Rule = Callable[[int, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+class Pass:
+    """One reverse pass. State 0 is the input; Δ of an example is m 2^exponent.
+
+    rule: returns by which power of two each example is multiplied; None for plain backpropagation.
+    probe: whether every second example is made zero at each cut, to see where it comes back.
+    """
+
+    def __init__(self, states: list[State], rule: Rule | None, probe: bool) -> None:
+        examples = states[0].shape[0]
+        of = (len(states) + 1, examples)
+        self.rule, self.probe = rule, probe
+        self.total = np.zeros(examples, np.int64)  # Δ = what arrives × 2^total
+        self.exponent = np.full(of, NEVER, np.int64)
+        self.largest, self.square = np.zeros(of), np.zeros(of)
+        self.reached = np.zeros(len(states) + 1, bool)
+        self.met = np.zeros(len(states) + 2, bool)
+
+    def arrived(self, layer: int, grad: Any) -> np.ndarray:
+        """Note Δ of a state, and return the exponent of its largest entry, for each example."""
+        rows = (grad.float() if grad.element_size() < 4 else grad).reshape(len(grad), -1)
+        largest = numbers_of(rows.abs().amax(1)).astype(np.float64)
+        most = _highest_exponent(grad) - 1 - SHIFT
+        k = np.clip(np.frexp(largest)[1] - 1, -most, most)
+        k = np.where(np.isfinite(largest) & (largest > 0), k, 0).astype(np.int64)
+        unit = np.ldexp(1.0, -k)
+        m = rows * rows.new_tensor(unit)[:, None]
+        self.exponent[layer] = np.where(largest == 0, NEVER, self.total + k)
+        self.largest[layer], self.square[layer] = largest * unit, numbers_of(m.square().sum(1))
+        self.reached[layer] = True
+        if self.probe:
+            self.met[layer + 1] = np.any(largest[1::2] != 0)
+        return k
+
+    def through(self, layer: int, grad: Any) -> Any:
+        """Note Δ of a state, and return what is passed on; None for what has come."""
+        k = self.arrived(layer, grad)
+        if self.rule is None:
+            return None
+        by = self.rule(layer, k, self.total, self.exponent[layer])
+        self.total = self.total - by
+        # Where examples meet, one that is zero may have a power beyond the range.
+        factors = np.ldexp(1.0, np.minimum(by, _highest_exponent(grad)))
+        if self.probe:
+            factors[1::2] = 0
+        return grad * grad.new_tensor(factors).reshape(-1, *[1] * (grad.ndim - 1))
+
+    @property
+    def log(self) -> np.ndarray:
+        """Return ln ‖Δ‖ of each state and example."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(0.5 * np.log(self.square) + self.exponent * LN2)
+
+
+def rescaled(mixes: np.ndarray, shift: int = 0) -> Rule:
+    """Return the rule that brings each example near 1, or all to one exponent where they meet."""
+
+    def by(layer: int, k: np.ndarray, total: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+        if mixes[layer]:
+            return np.asarray(total - np.max(exponent) + shift * (layer % 2))
+        return np.asarray(-k + shift * ((layer + np.arange(len(k))) % 2))
+
+    return by
+
+
+def agreed(down: Callable[..., Pass], states: list[State]) -> tuple[Pass, np.ndarray]:
+    """Return a rescaled pass that is right, and for each state whether examples meet below it.
+
+    Raises:
+        ValueError: there is none, with the name of the cut.
+    """
+    plain = down()
+    lost = [s.name for s, hit in zip(states, plain.reached[1:], strict=True) if not hit]
+    if lost:
+        raise ValueError(
+            f"cut {lost[-1]}: expected the gradient to pass through it, from the loss to the first "
+            f"cut, {states[0].name}, and it does not; leave it out of cuts"
+        )
+    mixes = np.zeros(len(states) + 1, bool)
+    found = down(rescaled(mixes))
+    wrong = _wrong(down, states, plain, found, mixes)
+    if wrong is not None:
+        mixes = down(rescaled(np.ones_like(mixes)), probe=True).met[:-1]
+        if mixes.any():
+            found = down(rescaled(mixes))
+            wrong = _wrong(down, states, plain, found, mixes)
+    if wrong == 0 and states[0].name != states[0].cut:
+        found.reached[0] = False  # the input of a recurrent network goes around its steps
+        wrong = None
+    if wrong is not None:
+        names = ["the input", *(state.name for state in states)]
+        raise ValueError(
+            f"cut {names[min(wrong + 1, len(states))]}: expected everything to pass through it, "
+            f"but below, at {names[wrong]}, the gradient depends on how it is scaled there, as if "
+            "a skip connection went around it, or something clipped gradients; cut at whole blocks"
+        )
+    return found, mixes[1:]
+
+
+def _wrong(
+    down: Callable[..., Pass],
+    states: list[State],
+    plain: Pass,
+    found: Pass,
+    mixes: np.ndarray,
+) -> int | None:
+    """Return the highest state at which a rescaled pass is not right; None if it is."""
+    infos = [jnp.finfo(state.dtype) for state in states]  # type: ignore[no-untyped-call]
+    tolerance = max(float(info.eps) for info in infos) ** 0.5
+    # Plain numbers are taken where entries smaller by an eps are normal too, here and above.
+    lowest = max(int(info.minexp) + int(info.nmant) for info in infos)
+    normal = (plain.exponent >= lowest) & np.isfinite(plain.square)
+    known = np.logical_and.accumulate((normal | (plain.log == found.log))[::-1])[::-1]
+    off = _differ(plain.log, found.log, tolerance) & known
+    if not known.all():
+        off |= _differ(down(rescaled(mixes, SHIFT)).log, found.log, tolerance)
+    where = np.flatnonzero(off.any(axis=1))
+    return int(where[-1]) if len(where) else None
+
+
+def _differ(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(~((np.abs(a - b) <= tolerance) | (a == b) | (np.isnan(a) & np.isnan(b))))
+
+
+@compiled
+def _signal(out: list[Any], dtype: Any) -> dict[str, Any]:
+    return signal_of(out, dtype)
+
+
+# Tensors
+
+
+def is_tensor(value: Any) -> bool:
+    """Tell torch's tensors by a method of theirs."""
+    return hasattr(value, "register_hook")
+
+
+def first_tensor(value: Any) -> Any:
+    """Return the first tensor in a tuple, list or dict; None if there is none."""
+    if is_tensor(value):
+        return value
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    tensors = map(first_tensor, value) if isinstance(value, tuple | list) else ()
+    return next((tensor for tensor in tensors if tensor is not None), None)
+
+
+def name_of_dtype(tensor: Any) -> str:
+    """Return the name that NumPy and JAX have for a dtype of torch."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _highest_exponent(tensor: Any) -> int:
+    return int(jnp.finfo(name_of_dtype(tensor)).maxexp) - 1  # type: ignore[no-untyped-call]
+
+
+def numbers_of(tensor: Any) -> np.ndarray:
+    """Return a tensor's numbers, in its memory where that can be; 16-bit floats as float32."""
+    tensor = tensor.detach()
+    if tensor.element_size() < 4:
+        tensor = tensor.float()
+    return np.asarray(tensor.cpu().numpy())

@@ -1,0 +1,596 @@
+"""PyTorch: flows of modules against plain hooks and our own networks; networks converted.
+
+What needs torch is slow, and skipped where torch is not installed.
+"""
+
+import doctest
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torches
+from peers import need
+
+import jaxnn
+from jaxnn import pytorch
+
+B = 6
+
+
+@pytest.fixture
+def torch(seed):
+    need("torch")
+    import torch
+
+    torch.manual_seed(seed)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield torch
+    torch.set_num_threads(before)
+
+
+def mean_square(output):
+    return output.square().mean()
+
+
+def by_hooks(module, cuts, x, loss):
+    """Plain backpropagation: Δ of the outputs of the cuts and of x, by plain hooks."""
+    deltas = {}
+
+    def note(name, module, args, output):
+        output = output[0] if isinstance(output, tuple) else output
+        output.register_hook(functools.partial(deltas.__setitem__, name))
+
+    handles = [cut.register_forward_hook(functools.partial(note, i)) for i, cut in enumerate(cuts)]
+    x = x.clone().requires_grad_()
+    loss(module(x)).backward()
+    for handle in handles:
+        handle.remove()
+    module.zero_grad()
+    return [
+        deltas[i].double().flatten(1).numpy() for i in range(len(cuts))
+    ], x.grad.double().numpy()
+
+
+def check_plain(flow, deltas, of_x, rtol=1e-12):
+    """Compare a flow with plain numbers."""
+    with np.errstate(divide="ignore"):
+        examples = np.log([np.linalg.norm(delta, axis=1) for delta in deltas])
+        whole = np.log([np.linalg.norm(delta) for delta in deltas])
+        largest = np.log([np.abs(delta).max() for delta in deltas])
+        of_x = np.log(np.linalg.norm(of_x))
+    for ours, theirs in (
+        (flow.log_delta_example, examples),
+        (flow.log_delta, whole),
+        (flow.log_largest, largest),
+        (flow.log_delta_input, of_x),
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=rtol, rtol=rtol)
+
+
+def encoder(torch, layers=4, dropout=0.0, norm_first=True):
+    block = torch.nn.TransformerEncoderLayer(
+        8, 2, 16, dropout=dropout, batch_first=True, norm_first=norm_first
+    )
+    return torch.nn.TransformerEncoder(block, layers, enable_nested_tensor=False)
+
+
+def mlp(torch, sizes, activation, scale=None):
+    """A Sequential of Linear and activations; weights Gaussian if a scale is given."""
+    modules = []
+    for n, m in itertools.pairwise(sizes):
+        modules += [torch.nn.Linear(n, m), activation()]
+        if scale is not None:
+            torch.nn.init.normal_(modules[-2].weight, std=scale / n**0.5)
+    return torch.nn.Sequential(*modules[:-1])
+
+
+def residual(torch, n=4):
+    """A block with a skip connection around its Linear `inner`."""
+
+    class Block(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = torch.nn.Linear(n, n)
+
+        def forward(self, x):
+            return x + 3 * torch.tanh(self.inner(x))
+
+    return Block()
+
+
+# Flows
+
+
+@pytest.mark.slow
+def test_what_has_no_parameters_joins_what_follows(torch):
+    nn = torch.nn
+    linears = nn.Linear(4, 4), nn.Linear(4, 4)
+    model = nn.Sequential(nn.Tanh(), linears[0], nn.ReLU(), linears[1], nn.ELU(), nn.Tanh())
+    x, cuts = torch.randn(B, 4), (1, 3, 4, 5)
+    flow = jaxnn.torch_flow(model, x, mean_square)
+    assert flow.names == tuple(map(str, cuts))
+    check_plain(flow, *by_hooks(model, [model[i] for i in cuts], x, mean_square), rtol=1e-5)
+    only = nn.Sequential(nn.Tanh(), nn.Sigmoid())
+    assert jaxnn.torch_flow(only, x, mean_square).names == ("0", "1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_a_transformer_is_measured_as_plain_hooks_do(torch, norm_first):
+    model, (x, ys) = (
+        encoder(torch, norm_first=norm_first).double(),
+        torch.randn(2, B, 5, 8).double(),
+    )
+
+    def loss(output):
+        return mean_square(output - ys)
+
+    flow = jaxnn.torch_flow(model, x, loss)
+    check_plain(flow, *by_hooks(model, model.layers, x, loss))
+    assert flow.names == ("layers.0", "layers.1", "layers.2", "layers.3")
+    assert flow.sizes == (40,) * 4
+    assert flow.dtype == jnp.float64
+    assert not flow.mixes.any()
+    assert flow.linear.all()
+    assert np.isnan(flow.log_theta).all()
+    assert np.isfinite(flow.log_spread_within).all()
+
+
+@pytest.mark.slow
+def test_dropout_is_that_of_one_forward_pass(torch):
+    model, x = encoder(torch, dropout=0.5).double(), torch.randn(B, 5, 8).double()
+    assert model.training
+    torch.manual_seed(1)
+    flow = jaxnn.torch_flow(model, x, mean_square)
+    torch.manual_seed(1)
+    check_plain(flow, *by_hooks(model, model.layers, x, mean_square))
+
+
+@pytest.mark.slow
+def test_beyond_the_range_it_is_the_flow_of_our_network(torch, users_jax):
+    model = mlp(torch, (3, *[16] * 200, 1), torch.nn.Sigmoid)
+    x = torch.randn(B, 3)
+    net, params = jaxnn.from_torch(model)
+    ys = np.zeros((B, 1), np.float32)
+    ours = jaxnn.gradient_flow(net, jaxnn.stack(params), x.numpy(), ys)
+    flow = jaxnn.torch_flow(model, x, lambda output: output.square().sum(1).mean() / 2)
+    assert flow.log_delta[0] < -200  # float32 ends at -87
+    for name in ("log_delta", "log_delta_example", "log_largest", "gain"):
+        np.testing.assert_allclose(getattr(flow, name), getattr(ours, name), rtol=3e-5, atol=3e-5)
+    np.testing.assert_allclose(flow.log_mean_square, ours.log_mean_square_z, atol=1e-5)
+    np.testing.assert_array_equal(flow.lost, ours.lost)
+    verdict = jaxnn.verdict(flow)
+    assert verdict.word == "vanishing"
+    assert 100 < verdict.lost["float32"] < 180
+    np.testing.assert_array_equal(flow.lost, np.arange(201) < verdict.lost["float32"])
+
+
+@pytest.mark.slow
+def test_it_is_the_flow_of_a_chain_of_the_same_layers(torch):
+    model, x = mlp(torch, (5, 7, 6, 3), torch.nn.Tanh).double(), torch.randn(B, 5).double()
+    _, params = jaxnn.from_torch(model)
+    pairs = [(lambda p, z: z @ p.theta + p.b[None], params[0])]
+    pairs += [(lambda p, z: jnp.tanh(z) @ p.theta + p.b[None], p) for p in params[1:]]
+    cotangent = torch.randn(B, 3).double()
+    ours = jaxnn.gradient_flow(*jaxnn.chain(pairs), x.numpy(), cotangent=cotangent.numpy())
+    flow = jaxnn.torch_flow(model, x, cotangent)
+    assert flow.names == ("0", "2", "4")
+    for name, value in vars(ours).items():
+        if name not in ("names", "log_theta", "dtype"):
+            np.testing.assert_allclose(getattr(flow, name), value, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.slow
+def test_batch_norm_brings_examples_to_one_exponent(torch):
+    nn = torch.nn
+    modules = [[nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Tanh()] for _ in range(4)]
+    model = nn.Sequential(*(m for block in modules for m in block), nn.Linear(8, 2)).double()
+    x, cuts = torch.randn(B, 8).double(), [m for m in model if not isinstance(m, nn.Tanh)]
+    cotangent = torch.logspace(-3, 3, B).double()[:, None] * torch.randn(B, 2).double()
+    flow = jaxnn.torch_flow(model, x, cotangent)
+    assert flow.mixes.tolist() == [isinstance(m, nn.BatchNorm1d) for m in cuts]
+    check_plain(flow, *by_hooks(model, cuts, x, lambda output: (output * cotangent).sum()))
+    assert not jaxnn.torch_flow(model.eval(), x, cotangent).mixes.any()
+
+
+@pytest.mark.slow
+def test_batch_norm_beyond_the_range(torch):
+    """In float32, against plain hooks in float64."""
+    nn = torch.nn
+    blocks = [m for _ in range(3) for m in (nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Tanh())]
+    model = nn.Sequential(*blocks, *mlp(torch, (8, *[8] * 100), nn.Sigmoid))
+    x, weights = torch.randn(B, 8), torch.randn(B, 8).double()
+
+    def loss(output):
+        return (output.double() * weights).sum()
+
+    flow = jaxnn.torch_flow(model, x, loss)
+    assert flow.lost[6]
+    cuts = [model[int(name)] for name in flow.names]
+    assert flow.mixes.tolist() == [isinstance(m, nn.BatchNorm1d) for m in cuts]
+    check_plain(flow, *by_hooks(model.double(), cuts, x.double(), loss), rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_cut_inside_a_skip_connection_is_an_error(torch):
+    model = torch.nn.Sequential(*(residual(torch) for _ in range(4)), torch.nn.Linear(4, 1))
+    x = torch.randn(B, 4)
+    cuts = ["0", "1", "2.inner", "2", "3", "4"]
+    with pytest.raises(ValueError, match=r"^cut 2\.inner: .* but below, at 1, the gradient"):
+        jaxnn.torch_flow(model, x, mean_square, cuts)
+    with pytest.raises(ValueError, match=r"^cut 0\.inner: .* but below, at the input, the grad"):
+        jaxnn.torch_flow(model, x, mean_square, [model[0].inner, *model])
+    del cuts[2]
+    check_plain(
+        jaxnn.torch_flow(model, x, mean_square, cuts),
+        *by_hooks(model, [model[int(i)] for i in cuts], x, mean_square),
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.slow
+def test_such_a_cut_is_found_beyond_the_range_of_plain_numbers(torch):
+    deep = mlp(torch, (4, *[4] * 120, 1), torch.nn.Sigmoid)
+    model = torch.nn.Sequential(residual(torch), *deep)
+    x, whole = torch.randn(B, 4), [str(i) for i in range(len(deep) + 1) if i % 2 or not i]
+    flow = jaxnn.torch_flow(model, x, mean_square, whole)
+    assert flow.log_delta[1] < -100
+    with pytest.raises(ValueError, match=r"^cut 0\.inner: "):
+        jaxnn.torch_flow(model, x, mean_square, ["0.inner", *whole])
+
+
+@pytest.mark.slow
+def test_clipped_gradients_are_an_error(torch):
+    class Clipped(torch.nn.Linear):
+        def forward(self, x):
+            out = super().forward(x)
+            out.register_hook(lambda g: g.clamp(-0.01, 0.01))
+            return out * 1
+
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), Clipped(4, 4), torch.nn.Linear(4, 4))
+    with pytest.raises(ValueError, match=r"^cut 1: .* or something clipped gradients"):
+        jaxnn.torch_flow(model, torch.randn(B, 4), mean_square)
+
+
+@pytest.mark.slow
+def test_a_change_in_place_after_a_cut_changes_nothing(torch):
+    linears = [torch.nn.Linear(6, 6) for _ in range(4)]
+
+    def model(inplace):
+        between = (torch.nn.ReLU(inplace), torch.nn.Dropout(0.0, inplace))
+        return torch.nn.Sequential(
+            torch.nn.ELU(inplace=inplace), *(m for linear in linears for m in (linear, *between))
+        )
+
+    x = torch.randn(B, 6)
+    before = x.clone()
+    flow = jaxnn.torch_flow(model(inplace=True), x, mean_square, linears)
+    assert torch.equal(x, before)
+    plain = model(inplace=False)
+    check_plain(flow, *by_hooks(plain, linears, x, mean_square), rtol=1e-5)
+    same = jaxnn.torch_flow(plain, x, mean_square, linears)
+    np.testing.assert_array_equal(flow.log_mean_square, same.log_mean_square)
+    read = torch.nn.Sequential(torch.nn.Embedding(9, 6), *model(inplace=True))
+    tokens = torch.arange(B)
+    flow = jaxnn.torch_flow(read, tokens, mean_square)
+    same = jaxnn.torch_flow(torch.nn.Sequential(read[0], *plain), tokens, mean_square)
+    np.testing.assert_array_equal(flow.log_delta_example[0], same.log_delta_example[0])
+
+
+@pytest.mark.slow
+def test_a_cut_that_did_not_report_is_an_error(torch):
+    class Odd(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c, self.d = (torch.nn.Linear(4, 4) for _ in range(4))
+
+        def forward(self, x):
+            self.c(x).sum()
+            return self.b(self.a(x))
+
+    model, x = Odd(), torch.randn(B, 4)
+    with pytest.raises(ValueError, match=r"^cut d: expected it to be called"):
+        jaxnn.torch_flow(model, x, mean_square, ["a", "b", "d"])
+    with pytest.raises(ValueError, match=r"^cut c: expected the gradient to pass through it"):
+        jaxnn.torch_flow(model, x, mean_square, ["a", "b", "c"])
+    model.requires_grad_(False)
+    with pytest.raises(
+        ValueError, match=r"^cut 1\.a: expected an output of floats with a gradient"
+    ):
+        jaxnn.torch_flow(
+            torch.nn.Sequential(torch.nn.Embedding(9, 4).requires_grad_(False), model),
+            torch.arange(B),
+            mean_square,
+            [model.a, model.b],
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_16_bit_modules(torch, name):
+    """Exactly the plain norms in range; and beyond it those of float32, up to their rounding."""
+    dtype = getattr(torch, name)
+    model = mlp(torch, (4, *[8] * 40), torch.nn.Sigmoid, 1.0).to(dtype)
+    x = torch.randn(B, 4).to(dtype)
+    flow = jaxnn.torch_flow(model, x, lambda output: output.sum())
+    assert flow.dtype == jnp.dtype(name)
+    cuts = [m for m in model if isinstance(m, torch.nn.Linear)]
+    deltas, _ = by_hooks(model, cuts, x, lambda output: output.sum())
+    top = slice(-3, None)
+    theirs = np.log([np.linalg.norm(delta, axis=1) for delta in deltas[top]])
+    np.testing.assert_allclose(flow.log_delta_example[top], theirs, rtol=1e-5)
+    wide = jaxnn.torch_flow(model.float(), x.float(), lambda output: output.sum())
+    np.testing.assert_allclose(flow.log_delta, wide.log_delta, atol=0.5)
+    assert bool(flow.lost[0]) == (name == "float16")
+    rounding = np.asarray(flow.log_spread) < np.log(4 * float(jnp.finfo(name).eps))
+    assert 1 < rounding.sum() < 39
+    assert (np.isnan(flow.rank) >= rounding).all()
+    shown = jaxnn.verdict(flow)
+    assert "float32" not in shown.indistinguishable
+    assert shown.indistinguishable["bfloat16"]
+
+
+@pytest.mark.slow
+def test_examples_without_a_gradient(torch):
+    """A zero is a zero: of an example, and of all; the least of numbers is none."""
+    model, x = mlp(torch, (3, 8, 8, 8), torch.nn.ReLU), torch.randn(B, 3)
+    cotangent = torch.randn(B, 8)
+    flow = jaxnn.torch_flow(model, x, cotangent)
+    tiny = jaxnn.torch_flow(model, x, cotangent * 2.0**-135)  # subnormal, with fewer digits
+    np.testing.assert_allclose(
+        tiny.log_delta, np.asarray(flow.log_delta) - 135 * np.log(2), atol=1e-3
+    )
+    cotangent[::2] = 0
+    flow = jaxnn.torch_flow(model, x, cotangent)
+    assert np.isneginf(flow.log_delta_example[:, ::2]).all()
+    assert np.isfinite(flow.log_delta_example[:, 1::2]).all()
+    flow = jaxnn.torch_flow(model, x, 0 * cotangent)
+    assert np.isneginf(flow.log_delta).all()
+    assert "exactly zero" in str(jaxnn.verdict(flow))
+
+
+@pytest.mark.slow
+def test_batch_norm_of_an_example_without_a_gradient_far_below(torch):
+    """An example that is zero stays one number among others where examples meet far from 1."""
+    nn = torch.nn
+    model = nn.Sequential(
+        nn.Linear(4, 4), nn.BatchNorm1d(4), *mlp(torch, (4, *[4] * 150), nn.Sigmoid)
+    )
+    cotangent = torch.randn(B, 4)
+    cotangent[1::2] = 0
+    flow = jaxnn.torch_flow(model, torch.randn(B, 4), cotangent)
+    assert flow.mixes.tolist() == [False, True, *[False] * 150]
+    assert np.isneginf(flow.log_delta_example[1:, 1::2]).all()
+    assert np.isfinite(flow.log_delta_example[0]).all()
+    assert flow.log_delta[0] < -150
+
+
+@pytest.mark.slow
+def test_recurrent_steps_tuples_and_dicts(torch):
+    class Read(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = torch.nn.Embedding(9, 4)
+            self.cell = torch.nn.GRUCell(4, 4)
+            self.rnn = torch.nn.GRU(4, 4, batch_first=True)
+
+        def forward(self, tokens, scale=1.0):
+            state = torch.zeros(len(tokens), 4)
+            for step in self.embedding(tokens).unbind(1):
+                state = self.cell(step, state)
+            return {"output": scale * self.rnn(state[:, None])[0]}
+
+    model, tokens = Read(), torch.randint(0, 9, (B, 3))
+    flow = jaxnn.torch_flow(model, tokens, torch.ones(B, 1, 4), ["cell", "rnn"])
+    assert flow.names == ("cell 0", "cell 1", "cell 2", "rnn")
+    assert np.isnan(flow.log_delta_input)
+    doubled = jaxnn.torch_flow(
+        model, {"tokens": tokens, "scale": 2.0}, lambda out: out["output"].sum(), [model.cell]
+    )
+    np.testing.assert_allclose(
+        doubled.log_delta, np.asarray(flow.log_delta[:3]) + np.log(2), rtol=1e-6
+    )
+    pair = jaxnn.torch_flow(model, (tokens, 2.0), lambda out: out["output"].sum(), model.cell)
+    np.testing.assert_array_equal(pair.log_delta, doubled.log_delta)
+
+
+@pytest.mark.slow
+def test_time_is_depth(torch):
+    """A recurrent network that takes floats at each step, beyond the range of float32."""
+
+    class Steps(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = torch.nn.RNNCell(4, 4)
+
+        def forward(self, x):
+            self.states = [x.new_zeros(len(x), 4)]
+            for step in x.unbind(1):
+                self.states.append(self.cell(step, self.states[-1]))
+            return self.states[-1]
+
+    model, x = Steps(), torch.randn(B, 150, 4)
+    flow = jaxnn.torch_flow(model, x, mean_square, "cell")
+    assert flow.lost[0]
+    assert flow.names[::149] == ("cell 0", "cell 149")
+    assert np.isnan(flow.log_delta_input)
+    output = model.double()(x.double())
+    states = model.states[1:]
+    grads = torch.autograd.grad(mean_square(output), states)
+    norms = np.log([grad.flatten().norm() for grad in grads])
+    np.testing.assert_allclose(flow.log_delta, norms, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_checkpointed_layers_report_once(torch):
+    from torch.utils.checkpoint import checkpoint
+
+    class Saving(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleList(torch.nn.Linear(4, 4) for _ in range(3))
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = checkpoint(lambda x, layer=layer: layer(x).tanh(), x, use_reentrant=False)
+            return x
+
+    model, x = Saving(), torch.randn(B, 4)
+    flow = jaxnn.torch_flow(model, x, mean_square)
+    check_plain(flow, *by_hooks(model, model.layers, x, mean_square), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_nothing_is_left_on_the_module(torch):
+    nn = torch.nn
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
+    model[2].eval()
+    model[0].weight.grad = torch.ones(4, 4)
+    x = torch.randn(B, 4, requires_grad=True)
+
+    def state():
+        return (
+            {name: v.clone() for name, v in model.state_dict().items()},
+            [m.training for m in model.modules()],
+            [len(m._forward_hooks) for m in model.modules()],
+            [None if p.grad is None else p.grad.clone() for p in model.parameters()],
+            [p.requires_grad for p in model.parameters()],
+        )
+
+    before = state()
+    with torch.no_grad():
+        jaxnn.torch_flow(model, x, mean_square)
+        assert not torch.is_grad_enabled()
+    with pytest.raises(ZeroDivisionError):
+        jaxnn.torch_flow(model, x, lambda output: 1 / 0)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        jaxnn.torch_flow(model, torch.randn(B, 3), mean_square)
+    after = state()
+    assert x.grad is None
+    assert before[0].keys() == after[0].keys()
+    assert all(torch.equal(v, after[0][name]) for name, v in before[0].items())
+    assert before[1:3] == after[1:3]
+    assert before[4] == after[4]
+    assert torch.equal(after[3][0], torch.ones(4, 4))
+    assert after[3][1:] == [None] * 5
+
+
+@pytest.mark.slow
+def test_what_is_wrong_is_one_sentence(torch):
+    nn = torch.nn
+    model, x = mlp(torch, (4, 4, 2), nn.Tanh), torch.randn(B, 4)
+    flow = functools.partial(jaxnn.torch_flow, model)
+    cases = [
+        (lambda: flow(x, mean_square, "first"), r"^cuts: .* such as 0, 1, 2, got 'first'"),
+        (lambda: flow(x, mean_square, nn.Linear(2, 2)), "^cuts: .* got a Linear"),
+        (lambda: flow(x, mean_square, []), "^cuts: expected at least one module"),
+        (lambda: flow(x, torch.ones(2)), r"^cotangent: .* output, \(6, 2\), got \(2,\)"),
+        (lambda: flow(x, lambda out: out), r"^loss: .* one number, got shape \(6, 2\)"),
+        (lambda: flow(x, lambda out: out.sum().item()), "^loss: .* one number, got float"),
+        (lambda: flow(x, lambda out: out.detach().sum()), "^loss: .* without one"),
+        (lambda: flow(x[0], mean_square), r"^cut 2: .*, \(4,\), got shape \(2,\); .*batch_first"),
+        (lambda: flow(x / 0, mean_square), "^cut 0: .* finite numbers, got inf or nan"),
+        (
+            lambda: jaxnn.torch_flow(residual(torch), x, mean_square),
+            "^cuts: expected them for a Block, .*; it has inner$",
+        ),
+        (
+            lambda: jaxnn.torch_flow(encoder(torch, 1), torch.ones(3, 5, 8), mean_square, 3),
+            "^cuts: .*, …, got a int",
+        ),
+    ]
+    for call, message in cases:
+        with pytest.raises(ValueError, match=message) as error:
+            call()
+        assert "\n" not in str(error.value)
+    for call, message in (
+        (lambda: flow(x, 3), "^loss_or_cotangent: expected a function"),
+        (lambda: flow(None, mean_square), "^inputs: .* got NoneType"),
+        (lambda: flow({}, mean_square), "^inputs: .* got dict"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            call()
+
+
+def test_no_module_is_one_sentence():
+    with pytest.raises(TypeError, match=r"^module: expected a torch\.nn\.Module, got int"):
+        jaxnn.torch_flow(3, None, None)
+    with pytest.raises(TypeError, match=r"^module: expected a torch\.nn\.Sequential, got int"):
+        jaxnn.from_torch(3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("function", [jaxnn.torch_flow, jaxnn.from_torch])
+def test_the_examples_run_with_torch(torch, function):
+    text = function.__doc__.replace("# doctest: +SKIP", "")
+    example = doctest.DocTestParser().get_doctest(text, {}, function.__name__, None, 0)
+    assert len(example.examples) > 3
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+# Networks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*pytorch.ACTIVATIONS, "GELU tanh"])
+def test_every_activation_is_torch_s(torch, kind):
+    make = getattr(torch.nn, kind.split()[0])
+    make = functools.partial(make, approximate="tanh") if kind == "GELU tanh" else make
+    model = mlp(torch, (3, 5, 5, 2), make, scale=3.0).double()
+    model[2].bias = None
+    x = torch.randn(B, 3).double()
+    net, params = jaxnn.from_torch(model)
+    ours = jax.vmap(lambda x: jaxnn.forward(net, params, x))(x.numpy())
+    np.testing.assert_allclose(ours, model(x).detach().numpy(), rtol=1e-7, atol=1e-7)
+    params[0].theta[:] = 0  # a copy
+    assert model[0].weight.abs().min() > 0
+
+
+def test_a_sequential_becomes_a_network(rng):
+    first, last = torches.linear(rng, 3, 4), torches.linear(rng, 4, 2, bias=False)
+    model = torches.sequential(first, torches.Module("GELU", approximate="tanh"), last)
+    net, params = jaxnn.from_torch(model, "multiclass")
+    assert net == jaxnn.Network((3, 4, 2), "gelu_tanh", "multiclass")
+    np.testing.assert_array_equal(params[0].theta, first.weight.values.T)
+    np.testing.assert_array_equal(params[0].b, first.bias.values)
+    np.testing.assert_array_equal(params[1].theta, last.weight.values.T)
+    np.testing.assert_array_equal(params[1].b, np.zeros(2, np.float32))
+    params[0].theta[:] = 0
+    assert first.weight.values.all()
+    net, _ = jaxnn.from_torch(torches.sequential(first, last))
+    assert net.activation.name == "identity"
+
+
+def test_what_does_not_fit_a_network_is_named(rng):
+    def linear(n=3, m=3):
+        return torches.linear(rng, n, m)
+
+    tanh, relu = torches.Module("Tanh"), torches.Module("ReLU")
+    cases = [
+        ((), "^module: expected a Linear at the end, and it is empty"),
+        ((linear(), tanh), "^module: expected a Linear at the end, and it ends with 1, tanh"),
+        ((tanh, linear()), "^child 0: expected Linear, got Tanh"),
+        ((linear(), tanh, tanh, linear()), "^child 2: expected Linear, got Tanh"),
+        (
+            (linear(), torches.Module("Conv1d"), linear()),
+            "^child 1: expected Linear or an activation, got Conv1d",
+        ),
+        ((linear(), rng, linear()), "^child 1: expected Linear or an activation, got Generator"),
+        (
+            (linear(), tanh, linear(), relu, linear()),
+            "^child 3: expected tanh before it, .* got relu",
+        ),
+        ((linear(), tanh, linear(), linear()), "^child 3: expected tanh before it, .* identity"),
+        ((linear(3, 4), tanh, linear()), "^child 2: expected in_features=4, .* got 3"),
+        (
+            (linear(), torches.Module("LeakyReLU", negative_slope=0.2), linear()),
+            "^child 1: expected a LeakyReLU with negative_slope=0.01, got 0.2",
+        ),
+    ]
+    for children, message in cases:
+        with pytest.raises(ValueError, match=message):
+            jaxnn.from_torch(torches.sequential(*children))
