@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .cut import cut
 from .layers import Stacked
 
 LONGEST_PATTERN = 8  # layers
@@ -159,13 +160,22 @@ class Pattern:
     links: tuple[Link, ...]
 
 
-def chain(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, ...]]:
+def chain(
+    layers: Any, params: Any = None, xs: Any = None, *, each: str = "batch"
+) -> tuple[Chain, tuple[Any, ...]]:
     """Make a network of layers of your own, for `jaxnn.gradient_flow` and `jaxnn.verdict`.
+
+    A function of parameters and examples is cut into layers by itself, where one array that depends
+    on xs is alive and a product with parameters follows. What is equal becomes a run, a scan over
+    stacked parameters too; what is used by several layers counts into Δθ of each.
 
     Args:
         layers: in their order, or by name: callable pytrees (modules of Equinox, or of Flax NNX),
             pairs (f, params) with f(params, state) -> state, `jaxnn.Run`s, and functions of the
-            state. The state is a pytree of arrays with the examples first.
+            state. The state is a pytree of arrays with the examples first. Or a function
+            f(params, xs), cut by itself.
+        params: of such a function, any pytree; its float arrays are the parameters.
+        xs: of such a function, an example batch. The chain takes xs of these shapes alone.
         each: "batch" if the layers take a batch, "example" if they take one example, as those of
             Equinox do; then they are mapped over the examples.
 
@@ -175,7 +185,7 @@ def chain(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, ...]]:
 
     Raises:
         TypeError: something that is no layer.
-        ValueError: no layers, or an unknown `each`.
+        ValueError: no layers, an unknown `each`, or a function that cannot be cut.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -187,9 +197,20 @@ def chain(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, ...]]:
         Chain of 50 layers, 0 <lambda> … 49 <lambda>
         >>> params[0].own[0][0][0].shape  # one run
         (50, 32, 32)
+        >>> def network(stack, z):
+        ...     return jax.lax.scan(lambda z, theta: (dense(theta, z), None), z, stack)[0]
+        >>> jaxnn.chain(network, params[0].own[0][0][0], jnp.ones((8, 32)))[0]
+        Chain of 50 layers, 0 <doctest jaxnn.chain.chain[2]>:1 0 … 0 <>:1 49
     """
     if each not in ("batch", "example"):
         raise ValueError(f"each: expected 'batch' or 'example', got {each!r}")
+    if callable(layers) and xs is not None:
+        return _cut(layers, params, xs, each == "example")
+    if params is not None or xs is not None:
+        raise TypeError(
+            "params, xs: expected both, with a function f(params, xs) to cut, and none with a list "
+            f"of layers, got {_kind(layers)}"
+        )
     if not isinstance(layers, Mapping) and (callable(layers) or not isinstance(layers, Iterable)):
         raise TypeError(
             f"layers: expected a list of layers, or a dict by name, got {_kind(layers)}; of a "
@@ -203,6 +224,25 @@ def chain(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, ...]]:
     entries = _joined([_entry(str(name), layer, each == "example") for name, layer in named])
     if not entries:
         raise ValueError("layers: expected at least one layer, got none")
+    return _made(list(_repeated(entries)))
+
+
+def _cut(f: Any, params: Any, xs: Any, each: bool) -> tuple[Chain, tuple[Any, ...]]:
+    """Make a chain of a function of parameters and examples."""
+    leaves, structure = jax.tree.flatten(params)
+
+    def of(arrays: list[Any], xs: Any) -> Any:
+        given = iter(arrays)
+        whole = [next(given) if is_array(v) else v for v in leaves]
+        whole = jax.tree.unflatten(structure, whole)
+        return jax.vmap(lambda x: f(whole, x))(xs) if each else f(whole, xs)
+
+    entries = []
+    for i, piece in enumerate(cut(of, [v for v in leaves if is_array(v)], xs)):
+        tree = Static(jax.tree.structure((piece.own,), is_leaf=lambda v: v is None))
+        part = Part(Static(piece.program), tree, (None,) * len(piece.own), piece.trained, False)
+        tied = (piece.tied,) if piece.k else ()
+        entries.append(Entry(Link(f"{i} {piece.name}", (part,)), (piece.own,), tied, piece.k))
     return _made(list(_repeated(entries)))
 
 

@@ -58,7 +58,7 @@ def test_the_library_imports_little_and_downwards():
         "formats",
         *(f"blocks.{kind}" for kind in ("block", "field", "dense", "residual", *norms)),
         *("blocks", "network", "checks", "initializers", "walk", "forward", "backprop"),
-        *("chain", "chain_flow", "flow", "chain_verdict", "meanfield"),
+        *("cut", "chain", "chain_flow", "flow", "chain_verdict", "meanfield"),
         *("tailored", "verdict", "spectrum", "scores", "divergence"),
         *("training", "fit"),
     )
