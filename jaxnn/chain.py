@@ -200,7 +200,7 @@ def chain(
         >>> def network(stack, z):
         ...     return jax.lax.scan(lambda z, theta: (dense(theta, z), None), z, stack)[0]
         >>> jaxnn.chain(network, params[0].own[0][0][0], jnp.ones((8, 32)))[0]
-        Chain of 50 layers, 0 <doctest jaxnn.chain.chain[2]>:1 0 … 0 <>:1 49
+        Chain of 50 layers, 0 scan 0 … 0 scan 49
     """
     if each not in ("batch", "example"):
         raise ValueError(f"each: expected 'batch' or 'example', got {each!r}")
