@@ -214,7 +214,7 @@ def chain(
     if not isinstance(layers, Mapping) and (callable(layers) or not isinstance(layers, Iterable)):
         raise TypeError(
             f"layers: expected a list of layers, or a dict by name, got {_kind(layers)}; of a "
-            "sequential module hand over its layers"
+            "sequential module hand over its layers, of a function f(params, xs) all three"
         )
     named = (
         layers.items()
@@ -229,20 +229,20 @@ def chain(
 
 def _cut(f: Any, params: Any, xs: Any, each: bool) -> tuple[Chain, tuple[Any, ...]]:
     """Make a chain of a function of parameters and examples."""
+    check_examples(xs)
     leaves, structure = jax.tree.flatten(params)
 
     def of(arrays: list[Any], xs: Any) -> Any:
         given = iter(arrays)
-        whole = [next(given) if is_array(v) else v for v in leaves]
-        whole = jax.tree.unflatten(structure, whole)
+        whole = jax.tree.unflatten(structure, [next(given) if is_array(v) else v for v in leaves])
         return jax.vmap(lambda x: f(whole, x))(xs) if each else f(whole, xs)
 
+    pieces = cut(of, [v for v in leaves if is_array(v)], jax.tree.map(jnp.asarray, xs))
     entries = []
-    for i, piece in enumerate(cut(of, [v for v in leaves if is_array(v)], xs)):
-        tree = Static(jax.tree.structure((piece.own,), is_leaf=lambda v: v is None))
-        part = Part(Static(piece.program), tree, (None,) * len(piece.own), piece.trained, False)
-        tied = (piece.tied,) if piece.k else ()
-        entries.append(Entry(Link(f"{i} {piece.name}", (part,)), (piece.own,), tied, piece.k))
+    for i, (name, program, own, tied, trained, k) in enumerate(pieces):
+        tree = Static(jax.tree.structure(([0] * len(own),)))
+        part = Part(Static(program), tree, (None,) * len(own), trained, each=False)
+        entries.append(Entry(Link(f"{i} {name}", (part,)), (own,), (tied,) if k else (), k))
     return _made(list(_repeated(entries)))
 
 
@@ -429,6 +429,17 @@ def decoded(state: Any) -> Any:
         return jax.random.wrap_key_data(v.data, impl=v.implementation.value)
 
     return jax.tree.map(key, state, is_leaf=lambda v: isinstance(v, RawKey))
+
+
+def check_examples(xs: Any) -> None:
+    """Raise unless all arrays of a batch have the same number of examples."""
+    shapes = [np.shape(v) for v in jax.tree.leaves(xs)]
+    counts = {shape[0] if shape else 0 for shape in shapes}
+    if len(counts) != 1 or 0 in counts:
+        raise ValueError(
+            f"xs: expected arrays with the same number of examples first, at least one, got "
+            f"the shapes {', '.join(map(str, shapes)) or 'of no array'}"
+        )
 
 
 def is_array(v: Any) -> bool:

@@ -83,22 +83,24 @@ def cut(f: Callable[[list[Any], Any], Any], params: list[Any], xs: Any) -> list[
     network = _network(f, params, xs)
     stretches = list(pairwise(_ends(network)))
     _check(network, stretches)
-    scopes = [_scope(network, a, b) for a, b in stretches]
-    root = len(_common(scopes)) if len(scopes) > 1 else 0
+    origins = [_origin(network, a, b) for a, b in stretches]
+    root = len(_common([scope for scope, _ in origins])) if len(origins) > 1 else 0
     pieces = []
-    for (a, b), scope in zip(stretches, scopes, strict=True):
-        name = "/".join(scope[root:]) or network.products(a, b)[-1].location
+    for (a, b), (scope, location) in zip(stretches, origins, strict=True):
         piece = _layer if network.run(a, b) is None else _run
-        pieces.append(piece(network, name, a, b))
+        pieces.append(piece(network, "/".join(scope[root:]) or location, a, b))
     return pieces
 
 
-def _scope(network: "_Network", a: int, b: int) -> tuple[str, ...]:
-    """Return the names that all products of a layer are in; of a run also those of all its body."""
-    scan = network.run(a, b)
-    body = [] if scan is None else Flat(scan.body).steps
-    outer, inner = ([step.scope for step in steps] for steps in (network.products(a, b), body))
-    return _common(outer) + _common(inner)
+def _origin(network: "_Network", a: int, b: int) -> tuple[tuple[str, ...], str]:
+    """Return the modules that all products of a layer are in, and the location of the last one."""
+    products, scan = network.products(a, b), network.run(a, b)
+    scope = _common([step.scope for step in products])
+    if scan is None:
+        return scope, products[-1].location
+    body = Flat(scan.body).steps
+    inside = [step for step in body if step.is_product] or products
+    return scope + _common([step.scope for step in body]), inside[-1].location
 
 
 def _common(scopes: list[tuple[str, ...]]) -> tuple[str, ...]:
