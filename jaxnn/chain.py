@@ -199,8 +199,8 @@ def chain(
         (50, 32, 32)
         >>> def network(stack, z):
         ...     return jax.lax.scan(lambda z, theta: (dense(theta, z), None), z, stack)[0]
-        >>> jaxnn.chain(network, params[0].own[0][0][0], jnp.ones((8, 32)))[0]
-        Chain of 50 layers, 0 scan 0 … 0 scan 49
+        >>> jaxnn.chain(network, params[0].own[0][0][0], jnp.ones((8, 32)))[0].lengths  # cut
+        (50,)
     """
     if each not in ("batch", "example"):
         raise ValueError(f"each: expected 'batch' or 'example', got {each!r}")

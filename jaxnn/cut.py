@@ -124,7 +124,8 @@ class _Network:
     dependent: the values that depend on xs.
     parameters: those that depend on params of a float type, and not on xs.
     axes: the axis of the examples, of those that have one.
-    places: the one value alive before main step i, or after the last, by i.
+    alive: those values that are needed later, before each main step and after the last.
+    places: the one value alive, by the number of the main step below which it is.
     """
 
     flat: Flat
@@ -137,6 +138,7 @@ class _Network:
     dependent: set[int] = field(default_factory=set)
     parameters: set[int] = field(default_factory=set)
     axes: dict[int, int] = field(default_factory=dict)
+    alive: list[set[int]] = field(default_factory=list)
     places: dict[int, int] = field(default_factory=dict)
 
     def sort(self) -> None:
@@ -168,13 +170,14 @@ class _Network:
         last = {v: i for i, step in enumerate(self.main) for v in step.inputs}
         last |= dict.fromkeys(self.flat.outputs, end)
         alive = {v for v in self.xs if v in last}
-        for i in range(end + 1):
-            (*others, v) = alive or (-1,)
-            if not others and v in self.axes and is_float(self.flat.types[v]):
+        self.alive.append(alive)
+        for i, step in enumerate(self.main):
+            alive = {v for v in alive.union(step.outputs) if last.get(v, -1) > i}
+            self.alive.append(alive)
+        for i, values in enumerate(self.alive):
+            v = min(values)
+            if len(values) == 1 and v in self.axes and is_float(self.flat.types[v]):
                 self.places[i] = v
-            if i < end:
-                alive.update(v for v in self.main[i].outputs if v in last)
-                alive = {v for v in alive if last[v] > i}
         if self.out != jax.tree.structure(0) or self.axes.get(self.places.get(end, -1)) != 0:
             self.places.pop(end, None)  # the output is what f returns, and no state
 
@@ -362,25 +365,30 @@ def _check(network: _Network, stretches: Sequence[tuple[int, int]]) -> None:
     depths = [_in_a_row(network, network.main[a:b]) for a, b in stretches]
     deepest = max(depths)
     enough = deepest <= MOST_IN_A_ROW or 2 * deepest <= sum(depths)
-    if (len(stretches) > 1 and enough) or network.run(*stretches[0]):
-        return
-    heart = network.products(*stretches[depths.index(deepest)])
-    ends = f"{heart[0].location} and {heart[-1].location}"
-    scan = heart[0].scan
+    if not ((len(stretches) > 1 and enough) or network.run(*stretches[0])):
+        raise ValueError(f"f: {_found(network, deepest, *stretches[depths.index(deepest)])}")
+
+
+def _found(network: _Network, deepest: int, a: int, b: int) -> str:
+    """Say what is in main steps a … b that cannot be cut, and what to hand over instead."""
+    products = network.products(a, b)
+    first, last, scan = products[0], products[-1], products[0].scan
     if deepest > 1:
-        found = (
-            f"found no place to cut between {ends}, {deepest} products in a row, where skips keep "
-            "several arrays alive; hand over a list of layers whose state holds what skips them"
+        between = network.alive[network.main.index(first) + 1 : network.main.index(last) + 1]
+        fewest = min(between, key=len)
+        types = typed(network.flat.types[v] for v in sorted(fewest))
+        return (
+            f"found no place to cut between {first.location} and {last.location}, {deepest} "
+            f"products in a row, where {types} are alive together, as skips and masks are; hand "
+            "over a list of layers whose state holds them"
         )
-    elif scan is not None:
-        found = (
-            f"found one layer, a scan of {scan.k} steps at {heart[0].location} that carries "
+    if scan is not None:
+        return (
+            f"found one layer, a scan of {scan.k} steps at {first.location} that carries "
             f"{scan.carries} arrays, or takes or returns some at each step; hand over a list with "
             "jaxnn.Run(body, params, k), whose state holds all that it carries"
         )
-    else:
-        found = f"found one layer, at {heart[0].location}; hand it over as a list, [(f, params)]"
-    raise ValueError(f"f: {found}")
+    return f"found one layer, at {first.location}; hand it over as a list, [(f, params)]"
 
 
 def _in_a_row(network: _Network, steps: Iterable[Step]) -> int:

@@ -29,6 +29,7 @@ AFFINE = (  # what a bias or a scale is made of
 LIBRARIES = (
     *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
     str(Path(__file__).parent),
+    "<frozen",
 )
 
 
@@ -96,12 +97,12 @@ class Step(NamedTuple):
 
     @property
     def location(self) -> str:
-        """The file and line, outside of libraries, that made it."""
+        """The file and line, outside of libraries, that made it; else the modules it is in."""
         traceback = self.eqn.source_info.traceback
         for frame in traceback.frames if traceback else ():
-            if not frame.file_name.startswith((*LIBRARIES, "<")):
+            if not frame.file_name.startswith(LIBRARIES):
                 return f"{Path(frame.file_name).name}:{frame.line_num}"
-        return str(self.eqn.primitive.name)
+        return "/".join(self.scope) or str(self.eqn.primitive.name)
 
 
 class Flat:
@@ -209,11 +210,12 @@ class Program:
         program of its vjp belongs to the text.
         """
         closed, shape = jax.make_jaxpr(f, return_shape=True)(arrays, state)
-        programs = [closed]
-        if any(rule in str(closed) for rule in ("custom_jvp_call", "custom_vjp_call")):
-            programs += _rules(closed)
-        constants = tuple(_bytes(v) for program in programs for v in program.consts)
-        return cls("".join(map(str, programs)), constants, jax.tree.structure(shape), closed)
+        text, constants = str(closed), [*closed.consts]
+        if "custom_jvp_call" in text or "custom_vjp_call" in text:
+            for rules in _rules(closed):
+                text += str(rules)
+                constants += rules.consts
+        return cls(text, tuple(map(_bytes, constants)), jax.tree.structure(shape), closed)
 
     def __call__(self, arrays: Sequence[Array], state: Any) -> Any:
         given = jax.tree.leaves(state)

@@ -219,7 +219,8 @@ def closed_over(p, z):
     [
         (
             u_net,
-            r"f: found no place to cut between test_cut.py:\d+ and test_cut.py:\d+, 6 products",
+            r"f: found no place to cut between test_cut.py:\d+ and test_cut.py:\d+, 6 products in a "
+            r"row, where float64\[3, 4\], float64\[3, 4\] are alive together",
         ),
         (two_carries, r"f: found one layer, a scan of 4 steps at test_cut.py:\d+ that carries 2"),
         (closed_over, "f: found no product of xs with params; hand over the network's weights in"),
@@ -236,7 +237,7 @@ def test_what_cannot_be_cut_says_what_to_hand_over(rng, f, error):
 
 def test_what_does_not_go_with_a_cut(rng):
     p, xs = drawn(rng, N, N), drawn(rng, B, N)
-    with pytest.raises(TypeError, match="params, xs: expected both, with a function .* got list"):
+    with pytest.raises(TypeError, match=r"params, xs: expected both, .* got list"):
         jaxnn.chain([(dense, p)], p, xs)
     with pytest.raises(TypeError, match="params, xs: expected both"):
         jaxnn.chain(dense, p)
@@ -322,7 +323,7 @@ def test_a_residual_network_of_nnx(rng, users_jax, split):
     graph, state = nnx.split(model)
     xs = np.float32(rng.normal(size=(B, 3)))
     f = (lambda p, xs: nnx.merge(graph, p)(xs)) if split else (lambda p, xs: p(xs))
-    net, flow = assert_is_plain(f, state if split else model, xs)
+    net, _ = assert_is_plain(f, state if split else model, xs)
     assert net.lengths == (0, 3, 0)
     first, head = (Net.__call__.__code__.co_firstlineno + i for i in (1, 4))
     names = (first, first + 2, first + 2, first + 2, head)
