@@ -84,7 +84,8 @@ def cut(f: Callable[[list[Any], Any], Any], params: list[Any], xs: Any) -> list[
     stretches = list(pairwise(_ends(network)))
     _check(network, stretches)
     origins = [_origin(network, a, b) for a, b in stretches]
-    root = len(_common([scope for scope, _ in origins])) if len(origins) > 1 else 0
+    scopes = [scope for scope, _ in origins]
+    root = max(0, min(len(_common(scopes)), min(map(len, scopes)) - 1))  # what names can spare
     pieces = []
     for (a, b), (scope, location) in zip(stretches, origins, strict=True):
         piece = _layer if network.run(a, b) is None else _run

@@ -219,8 +219,8 @@ def closed_over(p, z):
     [
         (
             u_net,
-            r"f: found no place to cut between test_cut.py:\d+ and test_cut.py:\d+, 6 products in a "
-            r"row, where float64\[3, 4\], float64\[3, 4\] are alive together",
+            r"f: found no place to cut between test_cut.py:\d+ and test_cut.py:\d+, 6 products "
+            r"in a row, where float64\[3, 4\], float64\[3, 4\] are alive together",
         ),
         (two_carries, r"f: found one layer, a scan of 4 steps at test_cut.py:\d+ that carries 2"),
         (closed_over, "f: found no product of xs with params; hand over the network's weights in"),
