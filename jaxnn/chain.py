@@ -166,8 +166,9 @@ def chain(
     """Make a network of layers of your own, for `jaxnn.gradient_flow` and `jaxnn.verdict`.
 
     A function of parameters and examples is cut into layers by itself, where one array that depends
-    on xs is alive and a product with parameters follows. What is equal becomes a run, a scan over
-    stacked parameters too; what is used by several layers counts into Δθ of each.
+    on xs is alive and a product with parameters follows; so an activation belongs to the product
+    above it. Equal layers become a run, and so does a scan over stacked parameters; parameters that
+    several layers use count into Δθ of each. Names are those of modules, or the file and line.
 
     Args:
         layers: in their order, or by name: callable pytrees (modules of Equinox, or of Flax NNX),

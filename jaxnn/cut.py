@@ -378,10 +378,12 @@ def _found(network: _Network, deepest: int, a: int, b: int) -> str:
         between = network.alive[network.main.index(first) + 1 : network.main.index(last) + 1]
         fewest = min(between, key=len)
         types = typed(network.flat.types[v] for v in sorted(fewest))
+        several = "are alive together, as skips and masks are"
+        why = several if len(fewest) > 1 else "has no examples along an axis"
         return (
             f"found no place to cut between {first.location} and {last.location}, {deepest} "
-            f"products in a row, where {types} are alive together, as skips and masks are; hand "
-            "over a list of layers whose state holds them"
+            f"products in a row, where {types} {why}; hand over a list of layers whose state holds "
+            "what they need"
         )
     if scan is not None:
         return (

@@ -155,10 +155,13 @@ class Flat:
 
 
 def _scope(eqn: Any) -> tuple[str, ...]:
-    """Return the names that an equation is in, without transformations: of vmap(a)/b, a and b."""
+    """Return the names that an equation is in, without transformations: of vmap(a)/b, a and b.
+
+    The formula of an einsum is a name to JAX, and none here.
+    """
     names = str(eqn.source_info.name_stack).split("/")
     plain = (name.rsplit("(", 1)[-1].rstrip(")") for name in names)
-    return tuple(name for name in plain if name)
+    return tuple(name for name in plain if name and "->" not in name)
 
 
 def behind(values: Iterable[int], steps: list[Step]) -> tuple[list[Step], set[int]]:

@@ -210,6 +210,11 @@ def u_net(p, z):
     return twice(2, twice(2, c + b) + a) @ p[0]
 
 
+def flattened(p, z):
+    z = jnp.concatenate([z, z[:1]])
+    return (jnp.tanh(z @ p[0]) @ p[1])[:B]
+
+
 def closed_over(p, z):
     return jnp.tanh(z @ np.ones((N, N))) + p[0, :1]
 
@@ -222,6 +227,7 @@ def closed_over(p, z):
             r"f: found no place to cut between test_cut.py:\d+ and test_cut.py:\d+, 6 products "
             r"in a row, where float64\[3, 4\], float64\[3, 4\] are alive together",
         ),
+        (flattened, r"2 products in a row, where float64\[4, 4\] has no examples along an axis"),
         (two_carries, r"f: found one layer, a scan of 4 steps at test_cut.py:\d+ that carries 2"),
         (closed_over, "f: found no product of xs with params; hand over the network's weights in"),
         (lambda p, z: jnp.tanh(z @ p[0]), r"f: found one layer, at test_cut.py:\d+; hand it over"),
