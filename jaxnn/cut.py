@@ -85,7 +85,8 @@ def cut(f: Callable[[list[Any], Any], Any], params: list[Any], xs: Any) -> list[
     _check(network, stretches)
     origins = [_origin(network, a, b) for a, b in stretches]
     scopes = [scope for scope, _ in origins]
-    root = max(0, min(len(_common(scopes)), min(map(len, scopes)) - 1))  # what names can spare
+    shared = _common(scopes)
+    root = max(0, len(shared) - all(scope == shared for scope in scopes))  # names all the same
     pieces = []
     for (a, b), (scope, location) in zip(stretches, origins, strict=True):
         piece = _layer if network.run(a, b) is None else _run
@@ -319,11 +320,8 @@ def _run(network: _Network, name: str, a: int, b: int) -> Piece:
     shared, layers = arrays[:consts], arrays[consts:]
     layers = [v[::-1] if scan.reverse else v for v in layers]
     types = [struct(v) for v in scan.body.in_avals]
-    program = Program.of(
-        run,
-        [*types[:consts], *types[consts + 1 :]],
-        struct(types[consts], network.axes[carry]),
-    )
+    state = struct(types.pop(consts), network.axes[carry])
+    program = Program.of(run, types, state)
     trained = tuple(
         v in network.parameters and is_float(array) for v, array in zip(given, arrays, strict=True)
     )
@@ -365,13 +363,16 @@ def _check(network: _Network, stretches: Sequence[tuple[int, int]]) -> None:
         )
     depths = [_in_a_row(network, network.main[a:b]) for a, b in stretches]
     deepest = max(depths)
-    enough = deepest <= MOST_IN_A_ROW or 2 * deepest <= sum(depths)
-    if not ((len(stretches) > 1 and enough) or network.run(*stretches[0])):
-        raise ValueError(f"f: {_found(network, deepest, *stretches[depths.index(deepest)])}")
+    if len(stretches) == 1:
+        enough = network.run(*stretches[0]) is not None
+    else:
+        enough = deepest <= MOST_IN_A_ROW or 2 * deepest <= sum(depths)
+    if not enough:
+        raise ValueError(f"f: {_obstacle(network, deepest, *stretches[depths.index(deepest)])}")
 
 
-def _found(network: _Network, deepest: int, a: int, b: int) -> str:
-    """Say what is in main steps a … b that cannot be cut, and what to hand over instead."""
+def _obstacle(network: _Network, deepest: int, a: int, b: int) -> str:
+    """Say why main steps a … b cannot be cut, and what to hand over instead."""
     products = network.products(a, b)
     first, last, scan = products[0], products[-1], products[0].scan
     if deepest > 1:

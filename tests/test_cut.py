@@ -200,6 +200,10 @@ def two_carries(p, z):
     return lax.scan(step, (z, jnp.zeros_like(z)), p)[0][1]
 
 
+def per_step(p, z):
+    return lax.scan(lambda z, p: (jnp.tanh(z) @ p, z), z, p)[1][-1]
+
+
 def u_net(p, z):
     def twice(i, z):
         return jnp.tanh(jnp.tanh(z) @ p[i]) @ p[i + 1]
@@ -229,6 +233,10 @@ def closed_over(p, z):
         ),
         (flattened, r"2 products in a row, where float64\[4, 4\] has no examples along an axis"),
         (two_carries, r"f: found one layer, a scan of 4 steps at test_cut.py:\d+ that carries 2"),
+        (
+            per_step,
+            r"f: found one layer, a scan of 4 steps .*, or takes or returns some at each step",
+        ),
         (closed_over, "f: found no product of xs with params; hand over the network's weights in"),
         (lambda p, z: jnp.tanh(z @ p[0]), r"f: found one layer, at test_cut.py:\d+; hand it over"),
         (lambda p, z: p, "f: expected an output that depends on xs, got one that does not"),
