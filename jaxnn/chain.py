@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .cut import cut
 from .layers import Stacked
 
 LONGEST_PATTERN = 8  # layers
@@ -159,13 +160,23 @@ class Pattern:
     links: tuple[Link, ...]
 
 
-def chain(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, ...]]:
+def chain(
+    layers: Any, params: Any = None, xs: Any = None, *, each: str = "batch"
+) -> tuple[Chain, tuple[Any, ...]]:
     """Make a network of layers of your own, for `jaxnn.gradient_flow` and `jaxnn.verdict`.
+
+    A function of parameters and examples is cut into layers by itself, where one array that depends
+    on xs is alive and a product with parameters follows; so an activation belongs to the product
+    above it. Equal layers become a run, and so does a scan over stacked parameters; parameters that
+    several layers use count into Δθ of each. Names are those of modules, or the file and line.
 
     Args:
         layers: in their order, or by name: callable pytrees (modules of Equinox, or of Flax NNX),
             pairs (f, params) with f(params, state) -> state, `jaxnn.Run`s, and functions of the
-            state. The state is a pytree of arrays with the examples first.
+            state. The state is a pytree of arrays with the examples first. Or a function
+            f(params, xs), cut by itself.
+        params: of such a function, any pytree; its float arrays are the parameters.
+        xs: of such a function, an example batch. The chain takes xs of these shapes alone.
         each: "batch" if the layers take a batch, "example" if they take one example, as those of
             Equinox do; then they are mapped over the examples.
 
@@ -175,7 +186,7 @@ def chain(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, ...]]:
 
     Raises:
         TypeError: something that is no layer.
-        ValueError: no layers, or an unknown `each`.
+        ValueError: no layers, an unknown `each`, or a function that cannot be cut.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -187,13 +198,24 @@ def chain(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, ...]]:
         Chain of 50 layers, 0 <lambda> … 49 <lambda>
         >>> params[0].own[0][0][0].shape  # one run
         (50, 32, 32)
+        >>> def network(stack, z):
+        ...     return jax.lax.scan(lambda z, theta: (dense(theta, z), None), z, stack)[0]
+        >>> jaxnn.chain(network, params[0].own[0][0][0], jnp.ones((8, 32)))[0].lengths  # cut
+        (50,)
     """
     if each not in ("batch", "example"):
         raise ValueError(f"each: expected 'batch' or 'example', got {each!r}")
+    if callable(layers) and xs is not None:
+        return _cut(layers, params, xs, each == "example")
+    if params is not None or xs is not None:
+        raise TypeError(
+            "params, xs: expected both, with a function f(params, xs) to cut, and none with a list "
+            f"of layers, got {_kind(layers)}"
+        )
     if not isinstance(layers, Mapping) and (callable(layers) or not isinstance(layers, Iterable)):
         raise TypeError(
             f"layers: expected a list of layers, or a dict by name, got {_kind(layers)}; of a "
-            "sequential module hand over its layers"
+            "sequential module hand over its layers, of a function f(params, xs) all three"
         )
     named = (
         layers.items()
@@ -203,6 +225,25 @@ def chain(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, ...]]:
     entries = _joined([_entry(str(name), layer, each == "example") for name, layer in named])
     if not entries:
         raise ValueError("layers: expected at least one layer, got none")
+    return _made(list(_repeated(entries)))
+
+
+def _cut(f: Any, params: Any, xs: Any, each: bool) -> tuple[Chain, tuple[Any, ...]]:
+    """Make a chain of a function of parameters and examples."""
+    check_examples(xs)
+    leaves, structure = jax.tree.flatten(params)
+
+    def of(arrays: list[Any], xs: Any) -> Any:
+        given = iter(arrays)
+        whole = jax.tree.unflatten(structure, [next(given) if is_array(v) else v for v in leaves])
+        return jax.vmap(lambda x: f(whole, x))(xs) if each else f(whole, xs)
+
+    pieces = cut(of, [v for v in leaves if is_array(v)], jax.tree.map(jnp.asarray, xs))
+    entries = []
+    for i, (name, program, own, tied, trained, k) in enumerate(pieces):
+        tree = Static(jax.tree.structure(([0] * len(own),)))
+        part = Part(Static(program), tree, (None,) * len(own), trained, each=False)
+        entries.append(Entry(Link(f"{i} {name}", (part,)), (own,), (tied,) if k else (), k))
     return _made(list(_repeated(entries)))
 
 
@@ -389,6 +430,17 @@ def decoded(state: Any) -> Any:
         return jax.random.wrap_key_data(v.data, impl=v.implementation.value)
 
     return jax.tree.map(key, state, is_leaf=lambda v: isinstance(v, RawKey))
+
+
+def check_examples(xs: Any) -> None:
+    """Raise unless all arrays of a batch have the same number of examples."""
+    shapes = [np.shape(v) for v in jax.tree.leaves(xs)]
+    counts = {shape[0] if shape else 0 for shape in shapes}
+    if len(counts) != 1 or 0 in counts:
+        raise ValueError(
+            f"xs: expected arrays with the same number of examples first, at least one, got "
+            f"the shapes {', '.join(map(str, shapes)) or 'of no array'}"
+        )
 
 
 def is_array(v: Any) -> bool:

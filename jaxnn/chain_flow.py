@@ -24,7 +24,16 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from . import words
-from .chain import Chain, Link, Pattern, Weights, decoded, encoded, is_float
+from .chain import (
+    Chain,
+    Link,
+    Pattern,
+    Weights,
+    check_examples,
+    decoded,
+    encoded,
+    is_float,
+)
 from .compiled import compiled
 from .formats import NOISE
 from .layers import Stacked, is_run
@@ -411,23 +420,11 @@ def chain_flow(
             "loss, cotangent: expected one of them for a chain, loss(output, ys) -> (B,) or a "
             "cotangent like the output, got both or none"
         )
-    _check_examples("xs", xs)
+    check_examples(xs)
     flow = _flow(net, params, xs, ys, cotangent, loss, memory)
     if not isinstance(flow.log_delta, jax.core.Tracer):
         _check_values(flow)
     return flow
-
-
-def _check_examples(name: str, tree: Any) -> int:
-    """Return the number of examples of a batch."""
-    leaves = [np.shape(v) for v in jax.tree.leaves(tree)]
-    counts = {shape[0] if shape else 0 for shape in leaves}
-    if len(counts) != 1 or 0 in counts:
-        raise ValueError(
-            f"{name}: expected arrays with the same number of examples first, at least one, got "
-            f"the shapes {', '.join(map(str, leaves)) or 'of no array'}"
-        )
-    return counts.pop()
 
 
 def _check_values(flow: ChainFlow) -> None:

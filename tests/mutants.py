@@ -158,6 +158,35 @@ MUTANTS = (
         "jnp.minimum((i + 1) * size - 1, used)",
         "tests/test_signal.py::test_less_memory_with_a_depth_that_is_known[6]",
     ),
+    # A function cut into layers
+    Mutant(
+        "a bias goes to the layer above",
+        "jaxnn/cut.py",
+        "elif end is not None and network.is_bias(between):",
+        "elif False:",
+        "tests/test_cut.py::test_where_a_network_is_cut",
+    ),
+    Mutant(
+        "layers are equal whatever their reverse rules",
+        "jaxnn/program.py",
+        "text += str(rules)",
+        "pass",
+        "tests/test_cut.py::test_equal_are_layers_of_one_program_and_one_rule",
+    ),
+    Mutant(
+        "the axis of the examples is the first",
+        "jaxnn/cut.py",
+        "axes[v] = differing[0]",
+        "axes[v] = 0",
+        "tests/test_cut.py::test_examples_on_another_axis",
+    ),
+    Mutant(
+        "a scan downwards is gone through upwards",
+        "jaxnn/cut.py",
+        "v[::-1] if scan.reverse else v",
+        "v",
+        "tests/test_cut.py::test_stacked_parameters",
+    ),
     # Grids, tables and streams, verdicts
     Mutant(
         "the scale 1/sqrt(L) is 1/L",

@@ -60,7 +60,7 @@ CASES = {
     "backprop": lambda made: jaxnn.backprop(NET, made["layers"], XS, YS),
     "backprop of NumPy's arrays": lambda made: jaxnn.backprop(NET, made["numpy"], XS, YS),
     "chain": lambda made: jaxnn.chain([(chained, layer.theta) for layer in made["layers"][1:2]]),
-    "chart": lambda made: jaxnn.chart(made["flow"]),
+    "chart": lambda made: jaxnn.chart(made["flow"]._replace(log_delta_example=np.ones((3, 2)))),
     "deltas": lambda made: jaxnn.deltas(NET, made["layers"], XS[0], 1),
     "each_epoch": lambda made: list(
         jaxnn.each_epoch(NET, SGD, made["state"], XS, YS, epochs=1, batch=2)

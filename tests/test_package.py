@@ -58,7 +58,7 @@ def test_the_library_imports_little_and_downwards():
         *("formats", "words"),
         *(f"blocks.{kind}" for kind in ("block", "field", "dense", "residual", *norms)),
         *("blocks", "network", "checks", "initializers", "walk", "forward", "backprop"),
-        *("chain", "chain_flow", "flow", "chain_verdict", "meanfield"),
+        *("program", "cut", "chain", "chain_flow", "flow", "chain_verdict", "meanfield"),
         *("hooks", "pytorch", "chart", "tailored", "verdict", "spectrum", "scores", "divergence"),
         *("training", "fit"),
     )
@@ -91,7 +91,7 @@ def _room(path):
 
 def test_the_reverse_pass_is_written_by_hand():
     """Nowhere does the library have anything differentiated but a user's own layers."""
-    own = {ROOT / "jaxnn" / name for name in ("chain_flow.py", "pytorch.py")}
+    own = {ROOT / "jaxnn" / name for name in ("chain_flow.py", "program.py", "pytorch.py")}
     for path in {*(ROOT / "jaxnn").rglob("*.py")} - own:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute):

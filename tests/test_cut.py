@@ -1,0 +1,461 @@
+"""Cutting a function into layers: what is found, and its norms against plain gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import jaxnn
+from jaxnn import gradient_flow
+from jaxnn.chain import is_float
+
+B, N = 3, 4
+
+
+def log_norm(tree):
+    leaves = jax.tree.leaves(tree)
+    return 0.5 * np.log(sum(float(np.sum(np.square(np.float64(v)))) for v in leaves))
+
+
+def together(logs):
+    """Ln of the norm of several parts."""
+    return 0.5 * np.logaddexp.reduce(2 * np.float64(logs))
+
+
+def plain(f, params, xs):
+    """A cotangent like the output, and plain gradients with it: of the float leaves, and of xs."""
+    leaves, structure = jax.tree.flatten(params)
+    floats = [v for v in leaves if is_float(v)]
+
+    def out(floats, xs):
+        given = iter(floats)
+        whole = [next(given) if is_float(v) else v for v in leaves]
+        return f(jax.tree.unflatten(structure, whole), xs)
+
+    shape = jax.eval_shape(out, floats, xs)
+    cotangent = np.cos(np.arange(np.prod(shape.shape))).reshape(shape.shape).astype(shape.dtype)
+    gradients = jax.grad(lambda a, x: jnp.vdot(out(a, x), cotangent), argnums=(0, 1))
+    return cotangent, jax.jit(gradients)(floats, xs)
+
+
+def assert_is_plain(f, params, xs, *, each="batch"):
+    """Δx is that of plain gradients, and so is Δθ, over all layers."""
+    net, own = jaxnn.chain(f, params, xs, each=each)
+    whole = (lambda p, xs: jax.vmap(lambda x: f(p, x))(xs)) if each == "example" else f
+    cotangent, (of_params, of_xs) = plain(whole, params, xs)
+    flow = gradient_flow(net, own, xs, cotangent=cotangent)
+    assert together(flow.log_theta) == pytest.approx(log_norm(of_params), abs=1e-5)
+    assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), abs=1e-5)
+    return net, flow
+
+
+def drawn(rng, *shape):
+    return rng.normal(size=shape) / 2
+
+
+def lines(names):
+    """The names without their numbers."""
+    return [name.partition(" ")[2] for name in names]
+
+
+# Networks of plain JAX
+
+
+def dense(p, z):
+    return z @ p["theta"] + p["b"][None]
+
+
+def hidden(theta, z):
+    return jax.nn.relu(z) @ theta
+
+
+def line(f):
+    """The line that a function of one line returns in."""
+    return f"test_cut.py:{f.__code__.co_firstlineno + 1}"
+
+
+def test_where_a_network_is_cut(rng):
+    """A product with its bias and scale; activations go up. Casts and masks go to their users."""
+
+    @jax.jit
+    def network(params, xs):
+        stem, scale, blocks, head = params
+        z = dense(stem, xs["a"] + xs["b"]) * scale[None]
+        for p in blocks:
+            mask = jnp.where(jnp.abs(p["theta"]) > 0.1, p["theta"], 0.0)
+            z = jax.checkpoint(hidden)(mask, z) + p["b"][None]
+        return {"logits": jnp.tanh(dense(head, jnp.tanh(z)))}
+
+    def of(n, m):
+        return {"theta": drawn(rng, n, m), "b": drawn(rng, m)}
+
+    params = (of(3, N), drawn(rng, N), [of(N, N) for _ in range(3)], of(N, 2))
+    xs = {"a": drawn(rng, B, 3), "b": drawn(rng, B, 3)}
+    net, own = jaxnn.chain(network, params, xs)
+    assert net.lengths == (0, 3, 0)
+    assert own[1].own[0][0][1].shape == (3, N, N)
+    assert lines(net.names) == [line(dense), *[line(hidden)] * 3, line(dense)]
+    assert net.names[2] == f"2 {line(hidden)}"
+    assert jaxnn.chain(network, params, xs)[0] == net
+
+    def logits(params, xs):
+        return network(params, xs)["logits"]
+
+    cotangent, gradients = plain(logits, params, xs)
+    flow = gradient_flow(net, own, xs, cotangent={"logits": cotangent})
+    of_layers = [gradients[0][:3], *(gradients[0][i : i + 2] for i in (3, 5, 7, 9))]
+    np.testing.assert_allclose(flow.log_theta, [*map(log_norm, of_layers)], rtol=1e-11)
+    assert float(flow.log_delta_input) == pytest.approx(log_norm(gradients[1]), rel=1e-11)
+    z = (xs["a"] + xs["b"]) @ params[0]["theta"] + params[0]["b"]
+    size = np.log(np.mean(np.square(z * params[1])))  # of the first state: behind bias and scale
+    assert float(flow.log_mean_square[0]) == pytest.approx(size, rel=1e-11)
+    more = {name: np.ones((B + 1, 3)) for name in xs}
+    with pytest.raises(ValueError, match=r"xs: expected .* float64\[3, 3\].*; cut it again"):
+        gradient_flow(net, own, more, cotangent={"logits": np.ones((B + 1, 2))})
+
+
+def test_stacked_parameters(rng):
+    """In a scan, downwards, with a matrix that all share; and taken apart by a Python loop."""
+
+    def body(shared, z, p):
+        return jnp.tanh(z) @ p @ shared
+
+    def above(theta, z):
+        for i in range(len(theta)):
+            z = jnp.tanh(z) @ theta[i] + theta[i][:1]
+        return z
+
+    def network(params, z):
+        stack, shared, theta = params
+        z, _ = lax.scan(lambda z, p: (body(shared, z, p), None), z, stack * 1.0, reverse=True)
+        return above(theta, jnp.sin(z))
+
+    def apart(params, z):
+        stack, uses, theta = params
+        for p, shared in zip(stack[::-1], uses, strict=True):
+            z = body(shared, z, p)
+        return above(theta, jnp.sin(z))
+
+    stack, shared, theta = drawn(rng, 5, N, N), drawn(rng, N, N), drawn(rng, 3, N, N)
+    xs = drawn(rng, B, N)
+    net, own = jaxnn.chain(network, (stack, shared, theta), xs)
+    assert net.lengths == (5, 0, 2)
+    assert net.names[4] == f"0 {line(body)} 4"
+    cotangent, (gradients, delta_x) = plain(apart, (stack, np.stack([shared] * 5), theta), xs)
+    flow = gradient_flow(net, own, xs, cotangent=cotangent)
+    of_layers = [*zip(gradients[0][::-1], gradients[1], strict=True), *gradients[2]]
+    np.testing.assert_allclose(flow.log_theta, [*map(log_norm, of_layers)], rtol=1e-11)
+    assert float(flow.log_delta_input) == pytest.approx(log_norm(delta_x), rel=1e-11)
+
+
+@pytest.mark.slow
+def test_examples_on_another_axis(rng):
+    """States have the examples first also where the program has features first, N of N examples."""
+
+    def columns(params, xs):
+        z = xs.T
+        for p in params:
+            z = p @ jnp.tanh(z)
+        return z.T
+
+    _, flow = assert_is_plain(columns, [*drawn(rng, 3, N, N)], drawn(rng, N, N))
+    assert not flow.mixes.any()
+
+
+@pytest.mark.parametrize("factor", [2.0, None])
+def test_equal_are_layers_of_one_program_and_one_rule(rng, factor):
+    """Constants and rules of the user's own count, which JAX does not print."""
+
+    def scaled(by):
+        @jax.custom_vjp
+        def f(z):
+            return z
+
+        f.defvjp(lambda z: (z, None), lambda _, delta: (by * delta,))
+        return f
+
+    constants = [np.full((1, N), c) for c in (1.0, 1.0, factor or 1.0, 1.0)]
+    rules = [scaled(by) for by in (1.0, 1.0, 1.0 if factor else 3.0, 1.0)]
+
+    def network(params, z):
+        for p, c, rule in zip(params, constants, rules, strict=True):
+            z = rule(jnp.tanh(z) + c) @ p
+        return z
+
+    net, own = jaxnn.chain(network, [drawn(rng, N, N) for _ in range(4)], drawn(rng, B, N))
+    assert net.lengths == (2, 0, 0)
+    assert len(own) == 3
+
+
+# What cannot be cut
+
+
+def two_carries(p, z):
+    def step(carry, p):
+        z, total = carry
+        z = jnp.tanh(z) @ p
+        return (z, total + z), None
+
+    return lax.scan(step, (z, jnp.zeros_like(z)), p)[0][1]
+
+
+def per_step(p, z):
+    return lax.scan(lambda z, p: (jnp.tanh(z) @ p, z), z, p)[1][-1]
+
+
+def u_net(p, z):
+    def twice(i, z):
+        return jnp.tanh(jnp.tanh(z) @ p[i]) @ p[i + 1]
+
+    a = twice(0, z)
+    b = twice(2, a)
+    c = twice(0, b)
+    return twice(2, twice(2, c + b) + a) @ p[0]
+
+
+def flattened(p, z):
+    z = jnp.concatenate([z, z[:1]])
+    return (jnp.tanh(z @ p[0]) @ p[1])[:B]
+
+
+def closed_over(p, z):
+    return jnp.tanh(z @ np.ones((N, N))) + p[0, :1]
+
+
+@pytest.mark.parametrize(
+    ("f", "error"),
+    [
+        (
+            u_net,
+            r"f: found no place to cut between test_cut.py:\d+ and test_cut.py:\d+, 6 products "
+            r"in a row, where float64\[3, 4\], float64\[3, 4\] are alive together",
+        ),
+        (flattened, r"2 products in a row, where float64\[4, 4\] has no examples along an axis"),
+        (two_carries, r"f: found one layer, a scan of 4 steps at test_cut.py:\d+ that carries 2"),
+        (
+            per_step,
+            r"f: found one layer, a scan of 4 steps .*, or takes or returns some at each step",
+        ),
+        (closed_over, "f: found no product of xs with params; hand over the network's weights in"),
+        (lambda p, z: jnp.tanh(z @ p[0]), r"f: found one layer, at test_cut.py:\d+; hand it over"),
+        (lambda p, z: p, "f: expected an output that depends on xs, got one that does not"),
+        (lambda p, z: jnp.argmax(z @ p[0], 1), r"f: expected .* to return floats, got int64\[3\]"),
+        (lambda p, z: (), "f: expected .* to return floats, got none"),
+    ],
+)
+def test_what_cannot_be_cut_says_what_to_hand_over(rng, f, error):
+    with pytest.raises(ValueError, match=error):
+        jaxnn.chain(f, drawn(rng, 4, N, N), drawn(rng, B, N))
+
+
+def test_what_does_not_go_with_a_cut(rng):
+    p, xs = drawn(rng, N, N), drawn(rng, B, N)
+    with pytest.raises(TypeError, match=r"params, xs: expected both, .* got list"):
+        jaxnn.chain([(dense, p)], p, xs)
+    with pytest.raises(TypeError, match="params, xs: expected both"):
+        jaxnn.chain(dense, p)
+    with pytest.raises(ValueError, match="xs: expected arrays with the same number of examples"):
+        jaxnn.chain(dense, p, (xs, xs[1:]))
+
+
+# Networks of others
+
+
+@pytest.mark.slow
+def test_a_transformer_of_equinox(key, users_jax):
+    """A Python loop over blocks of one example, attention and a network in each."""
+    eqx = pytest.importorskip("equinox")
+
+    class Block(eqx.Module):
+        norms: list
+        attention: eqx.Module
+        mlp: eqx.Module
+
+        def __init__(self, key):
+            keys = jax.random.split(key)
+            self.norms = [eqx.nn.LayerNorm(N) for _ in range(2)]
+            self.attention = eqx.nn.MultiheadAttention(2, N, key=keys[0])
+            self.mlp = eqx.nn.MLP(N, N, 2 * N, 1, key=keys[1])
+
+        def __call__(self, x):
+            h = jax.vmap(self.norms[0])(x)
+            x = x + self.attention(h, h, h)
+            return x + jax.vmap(lambda row: self.mlp(self.norms[1](row)))(x)
+
+    class Transformer(eqx.Module):
+        stem: eqx.Module
+        blocks: list
+        head: eqx.Module
+
+        def __call__(self, x):
+            x = jax.vmap(self.stem)(x)
+            for block in self.blocks:
+                x = block(x)
+            return self.head(jnp.mean(x, axis=0))
+
+    keys = jax.random.split(key, 6)
+    model = Transformer(
+        eqx.nn.Linear(3, N, key=keys[0]),
+        [Block(k) for k in keys[1:5]],
+        eqx.nn.Linear(N, 2, key=keys[5]),
+    )
+    xs = jax.random.normal(key, (B, N, 3))
+    net, flow = assert_is_plain(lambda model, x: model(x), model, xs, each="example")
+    assert net.lengths == (0, 4, 0)
+    assert len(net.kinds[1].links) == 2
+    assert net.names[:4] == (
+        "0 eqx.nn.Linear",
+        "1 eqx.nn.MultiheadAttention/eqx.nn.Linear",
+        "2 eqx.nn.MLP/eqx.nn.Linear",
+        "3 eqx.nn.MultiheadAttention/eqx.nn.Linear",
+    )
+    _, (gradients, *_) = plain(lambda p, xs: jax.vmap(p)(xs), model, xs)
+    assert float(flow.log_theta[0]) == pytest.approx(log_norm(gradients[:2]), abs=1e-5)
+    assert float(flow.log_theta[-1]) == pytest.approx(log_norm(gradients[-2:]), abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", [False, True])
+def test_a_residual_network_of_nnx(rng, users_jax, split):
+    """A module with its own `__call__`, and its state."""
+    nnx = pytest.importorskip("flax.nnx")
+
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.stem, self.head = nnx.Linear(3, N, rngs=rngs), nnx.Linear(N, 1, rngs=rngs)
+            self.a = nnx.List([nnx.Linear(N, 8, rngs=rngs) for _ in range(3)])
+            self.b = nnx.List([nnx.Linear(8, N, rngs=rngs) for _ in range(3)])
+
+        def __call__(self, x):
+            x = self.stem(x)
+            for a, b in zip(self.a, self.b, strict=True):
+                x = x + b(nnx.relu(a(x)))
+            return self.head(nnx.relu(x))
+
+    model = Net(nnx.Rngs(0))
+    graph, state = nnx.split(model)
+    xs = np.float32(rng.normal(size=(B, 3)))
+    f = (lambda p, xs: nnx.merge(graph, p)(xs)) if split else (lambda p, xs: p(xs))
+    net, _ = assert_is_plain(f, state if split else model, xs)
+    assert net.lengths == (0, 3, 0)
+    first, head = (Net.__call__.__code__.co_firstlineno + i for i in (1, 4))
+    names = (first, first + 2, first + 2, first + 2, head)
+    assert net.names == tuple(f"{i} test_cut.py:{number}" for i, number in enumerate(names))
+
+
+@pytest.mark.slow
+def test_a_convolutional_network_of_linen(key, users_jax):
+    """Bias and batch statistics stay with their convolution."""
+    nn = pytest.importorskip("flax.linen")
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Conv(4, (3, 3))(x)
+            for _ in range(3):
+                x = nn.Conv(4, (3, 3))(nn.relu(x))
+                x = nn.BatchNorm(use_running_average=True)(x)
+            return nn.Dense(2)(jnp.mean(nn.relu(x), axis=(1, 2)))
+
+    xs = jax.random.normal(key, (B, 5, 5, 2))
+    params = Net().init(key, xs)
+    net, flow = assert_is_plain(Net().apply, params, xs)
+    assert net.lengths == (0, 3, 0)
+    assert lines(net.names) == ["Conv_0", "Conv_1", "Conv_2", "Conv_3", "Dense_0"]
+    assert not flow.mixes.any()
+
+
+@pytest.mark.slow
+def test_scanned_blocks_of_linen(key, users_jax):
+    """With remat; the run is that of the scan, as deep as it is."""
+    nn = pytest.importorskip("flax.linen")
+
+    class Block(nn.Module):
+        @nn.compact
+        def __call__(self, x, _):
+            return x + nn.Dense(N)(nn.tanh(nn.LayerNorm()(x))), None
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Dense(N)(x)
+            options = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
+            x, _ = nn.scan(nn.remat(Block), length=6, **options)(name="blocks")(x, None)
+            return nn.Dense(2)(x)
+
+    xs = jax.random.normal(key, (B, 3))
+    net, flow = assert_is_plain(Net().apply, Net().init(key, xs), xs)
+    assert net.lengths == (0, 6, 0)
+    assert net.names[:3] == ("0 Dense_0", "1 blocks 0", "1 blocks 1")
+    assert jaxnn.verdict(flow).word
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", ["all", "sqrt"])
+def test_a_language_model_with_a_tied_embedding(rng, memory):
+    """Tokens, a causal mask, and the embedding again as the head: Δθ of each of its uses."""
+    tokens = rng.integers(0, 7, size=(B, 5))
+
+    def attended(p, z):
+        mask = jnp.tril(jnp.ones((z.shape[1],) * 2, bool))[None]
+        h = z - jnp.mean(z, axis=-1, keepdims=True)
+        q, k, v = jnp.split(h @ p["qkv"], 3, axis=-1)
+        scores = jnp.where(mask, q @ jnp.swapaxes(k, 1, 2), -1e9)
+        return z + jax.nn.softmax(scores) @ v @ p["out"]
+
+    def fed(p, z):
+        return z + jax.nn.gelu(z @ p["up"]) @ p["down"]
+
+    def model(params, tokens):
+        z = params["table"][tokens] + params["place"][None]
+        for p in params["blocks"]:
+            z = fed(p, attended(p, z))
+        return z @ params["table"].T
+
+    shapes = {"qkv": (N, 3 * N), "out": (N, N), "up": (N, 8), "down": (8, N)}
+    blocks = [{k: drawn(rng, *shape) for k, shape in shapes.items()} for _ in range(3)]
+    params = {"table": drawn(rng, 7, N), "place": drawn(rng, 5, N), "blocks": blocks}
+    net, own = jaxnn.chain(model, params, tokens)
+    assert net.lengths == (0, 3, 0)
+    assert [len(kind.links) for kind in net.kinds] == [1, 2, 1]
+
+    def apart(tables, params):
+        z = tables[0][tokens] + params["place"][None]
+        for p in params["blocks"]:
+            z = fed(p, attended(p, z))
+        return jnp.vdot(z @ tables[1].T, cotangent)
+
+    cotangent = rng.normal(size=(B, 5, 7))
+    of_tables, rest = jax.grad(apart, argnums=(0, 1))([params["table"]] * 2, params)
+    of_layers = [
+        [of_tables[0], rest["place"]],
+        *([p[a], p[b]] for p in rest["blocks"] for a, b in (("qkv", "out"), ("up", "down"))),
+        of_tables[1],
+    ]
+    flow = gradient_flow(net, own, tokens, cotangent=cotangent, memory=memory)
+    np.testing.assert_allclose(flow.log_theta, [*map(log_norm, of_layers)], rtol=1e-11)
+    assert np.isnan(flow.log_delta_input)
+
+
+@pytest.mark.slow
+def test_a_functional_model_of_keras(rng, users_jax, monkeypatch):
+    """Two skips, each over a pair of layers."""
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    keras = pytest.importorskip("keras")
+    x = inputs = keras.Input((3,))
+    x = keras.layers.Dense(N)(x)
+    for _ in range(2):
+        h = keras.layers.Dense(N)(keras.layers.Dense(8, activation="relu")(x))
+        x = keras.layers.Add()([x, h])
+    model = keras.Model(inputs, keras.layers.Dense(1)(x))
+
+    def f(params, xs):
+        return model.stateless_call(*params, xs)[0]
+
+    params = tuple(
+        [v.value for v in variables]
+        for variables in (model.trainable_variables, model.non_trainable_variables)
+    )
+    net, _ = assert_is_plain(f, params, np.float32(rng.normal(size=(B, 3))))
+    assert net.lengths == (0, 2, 0)
