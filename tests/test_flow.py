@@ -164,6 +164,7 @@ def test_a_zero_matrix_cuts_the_path(rng):
     assert not flow.lost.any()
 
 
+@pytest.mark.slow
 def test_overflow_is_lost(rng):
     """A factor of 100 a layer backwards, while the signal itself stays small: it starts at zero."""
     net, params, xs, ys = network(rng, "identity", 40, 100.0, jnp.float32, stacked=True)

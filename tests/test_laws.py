@@ -661,7 +661,8 @@ def perfect(prediction):
         pytest.param(
             law,
             marks=[pytest.mark.slow]
-            if law.number > 10 or law.name in ("gradient-exponent", "trainability")
+            if law.number > 10
+            or law.name in ("gradient-exponent", "trainability", "length-correlation")
             else [],
         )
         for law in laws.LAWS

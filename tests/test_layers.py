@@ -37,9 +37,7 @@ def problem(key, rng, dtype=jnp.float64):
     ("weights", "dtype"),
     [
         ("he_normal", jnp.bfloat16),
-        pytest.param("glorot_uniform", jnp.float16, marks=pytest.mark.slow),
         pytest.param("orthogonal", jnp.float32, marks=pytest.mark.slow),
-        pytest.param("he_normal", jnp.float64, marks=pytest.mark.slow),
     ],
 )
 def test_a_drawn_run_has_the_numbers_of_a_stored_one(key, weights, dtype):

@@ -80,7 +80,7 @@ def test_every_function_takes_both_forms(rng):
     chex.assert_trees_all_close(of_run[5], of_layers[5], **logs)
 
 
-@pytest.mark.parametrize("activation", ["sigmoid", pytest.param("relu", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("activation", ["sigmoid"])
 def test_depth_is_data(rng, activation):
     """Depth = d of a run of 6 is the network whose run has d layers, also with d traced."""
     net, params, xs, ys = problem(rng, activation)

@@ -107,7 +107,7 @@ def assert_agree(flow, layers, delta_z, z, **tolerance):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("activation", "task"),
-    [("relu", "regression"), ("leaky_relu", "multiclass")],
+    [("leaky_relu", "multiclass")],
 )
 def test_float32_measures_what_only_float64_can_hold(rng, activation, task):
     """Signals that explode, vanish, or meet biases of any size, against JAX in float64."""
@@ -372,7 +372,7 @@ def assert_same(ours, theirs):
     ("k", "activation"),
     [
         (10, "tanh"),
-        *(pytest.param(k, "relu", marks=pytest.mark.slow) for k in (1, 16)),
+        pytest.param(16, "relu", marks=pytest.mark.slow),
     ],
 )
 def test_less_memory_changes_nothing(rng, k, activation):
@@ -389,7 +389,7 @@ def test_less_memory_changes_nothing(rng, k, activation):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("depth", [6, None])
+@pytest.mark.parametrize("depth", [6])
 def test_less_memory_with_a_depth_that_is_known(rng, depth):
     """The program knows its depth, of four layers a segment: one and a half of them, or all."""
     net, *values = run_of(rng, 10, "tanh")

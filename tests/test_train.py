@@ -366,6 +366,7 @@ def test_a_signal_that_leaves_float32_before_the_first_step(tmp_path, capsys):
         assert (out / name).stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_a_network_without_a_finite_number_is_drawn_all_the_same(tmp_path, capsys, monkeypatch):
     """The outcome of such a run: there are no curves at all."""
 
