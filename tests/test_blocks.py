@@ -396,6 +396,7 @@ def test_one_example_has_no_batch(rng, unhooked):
             call()
 
 
+@pytest.mark.slow
 def test_trace_and_deltas_of_one_example(rng):
     """A is what θ multiplies: the forward pass and Δθ = aᵀ Δz come together from the pieces."""
     hidden = jaxnn.Residual(jaxnn.RMSNorm(), scale=0.5)

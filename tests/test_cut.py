@@ -115,6 +115,7 @@ def test_where_a_network_is_cut(rng):
         gradient_flow(net, own, more, cotangent={"logits": np.ones((B + 1, 2))})
 
 
+@pytest.mark.slow
 def test_stacked_parameters(rng):
     """In a scan, downwards, with a matrix that all share; and taken apart by a Python loop."""
 

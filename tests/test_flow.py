@@ -36,7 +36,7 @@ def by_autodiff(net, params, xs, ys):
 
 @pytest.mark.parametrize(
     "activation",
-    ["sigmoid", "relu", *(pytest.param(a, marks=pytest.mark.slow) for a in ("tanh", "silu"))],
+    ["relu", *(pytest.param(a, marks=pytest.mark.slow) for a in ("sigmoid", "silu"))],
 )
 def test_it_measures_the_gradient_of_the_mean_loss(rng, activation):
     """Every number of the flow against JAX's derivatives."""

@@ -234,7 +234,7 @@ def test_thousands_of_layers_follow_mean_field_theory(key, rng):
     np.testing.assert_allclose(fall, theory, rtol=0.01)
 
 
-@pytest.mark.parametrize("used", [0, 3, 5])
+@pytest.mark.parametrize("used", [0, 3])
 def test_a_run_that_is_drawn_up_to_a_depth_has_the_same_numbers(used, key):
     net = jaxnn.Network((3, *[4] * 6, 1), "tanh", "binary")
     _, run, _ = jaxnn.init(net, key, "he_normal", 0.5, stored=False)

@@ -153,6 +153,7 @@ def test_moments_are_floats_as_far_as_there_are_any(rng, activation, sigma_w):
     np.testing.assert_allclose(flow.dead[:-1], dead, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_error_that_is_the_vanished_prediction_itself(rng):
     """Regression on labels 0: Δz[L] = z[L] / B, far below float32."""
     net, params, xs, ys = problem(rng, "identity", sigma_w=1e-5)

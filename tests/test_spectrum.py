@@ -119,7 +119,7 @@ def test_it_agrees_with_an_svd_of_the_jacobian(activation, sizes):
 @pytest.mark.parametrize(
     ("activation", "sigma_w", "n", "depth", "bits"),
     [
-        ("identity", 1.0, 5, 200, 2500),
+        pytest.param("identity", 1.0, 5, 200, 2500, marks=pytest.mark.slow),
         ("tanh", 2.5, 5, 200, 5000),
         pytest.param("sigmoid", 1.0, 5, 200, 2500, marks=pytest.mark.slow),
         # σ′ down to 1e-60: rows of very different size
@@ -326,7 +326,7 @@ def test_batches_and_vmap():
     reference.assert_close(jax.tree.map(lambda leaf: leaf[1], mapped), twice, 1e-13)
 
 
-@pytest.mark.parametrize("sizes", [(5, 5, 5, 5, 5), (3, 6, 6, 2, 2, 4)])
+@pytest.mark.parametrize("sizes", [(3, 6, 6, 2, 2, 4)])
 def test_runs_give_the_same_numbers(sizes):
     """Also where a run begins at θ[0], which is no factor of J, or holds nothing else."""
     net, single, xs = network(0, "tanh", sizes, batch=3, stacked=False)

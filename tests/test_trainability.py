@@ -50,7 +50,7 @@ def planned(**settings):
 
 
 # iris has 4 features: of width 4 all hidden layers are one run.
-@pytest.mark.parametrize("width", [4, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("width", [4])
 def test_a_network_is_trained_as_a_plain_loop_of_jax_grad_trains_it(width):
     """SGD with momentum, written out, on the plain loss; the same draws and batches."""
     settings = {"depths": ("3",), "sigma_w_squared": ("2.25",), "data": "iris"}

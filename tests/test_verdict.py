@@ -216,6 +216,7 @@ def test_remedies_are_those_of_theory_best_first(rng):
     assert jaxnn.verdict(made([-0.001] * 9)).remedies == ()
 
 
+@pytest.mark.slow
 def test_other_blocks_have_no_effective_sigma_w(rng):
     """The recursion that σ_w is read from is that of the article's layer."""
     net = jaxnn.Network((64, *[64] * 30, 1), "relu", "binary", hidden=jaxnn.Residual())
