@@ -31,6 +31,15 @@ from problems import as_users_have_jax
 MOST_MAPPINGS = 20_000
 
 
+# Slow tests that start many processes come first: one of these files at the end would be alone.
+FIRST = ("test_faults.py", "test_train_faults.py", "test_distributed.py", "test_laws.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Order the files; the tests of a file stay as they are."""
+    items.sort(key=lambda item: item.path.name not in FIRST)
+
+
 @pytest.fixture(autouse=True)
 def strict_jax():
     """float64 where asked for; no silent change of dtype or rank."""
