@@ -47,7 +47,7 @@ class Run(NamedTuple):
 
 
 class Static:
-    """What is no array in a layer: equal by value where it can be compared, else by identity."""
+    """A leaf that is no array: equal by value where it can be compared, else by identity."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -413,7 +413,7 @@ class RawKey:
 
 
 def encoded(state: Any) -> Any:
-    """Return a state with numbers in the place of typed keys."""
+    """Return a state with its typed keys as numbers."""
 
     def raw(v: Any) -> Any:
         return RawKey(jax.random.key_data(v), Static(jax.random.key_impl(v))) if is_key(v) else v

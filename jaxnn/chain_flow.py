@@ -203,7 +203,7 @@ class ChainStep(NamedTuple):
 
 @dataclass(frozen=True)
 class Way:
-    """How the walk goes through an entry of a chain: up, and down by `jax.vjp`."""
+    """An entry of a chain as the walk uses it: up by its links, down by their `jax.vjp`."""
 
     pattern: Pattern
 

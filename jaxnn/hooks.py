@@ -54,7 +54,7 @@ class State(NamedTuple):
 
 
 class Run:
-    """What hooks see of one forward pass and the passes down from it."""
+    """Records of one forward pass and of the passes down from it, filled by hooks."""
 
     def __init__(self) -> None:
         self.states: list[State] = []

@@ -49,7 +49,7 @@ def check_memory(memory: Memory) -> Memory:
 
 @runtime_checkable
 class AnyKind(Protocol):
-    """What the walk asks of a kind of layer: to go up, and to go down with a record."""
+    """A kind of layer as the walk uses it: it goes up, and down with a record."""
 
     def forward(self, layer: Any, z: Rows) -> Rows:
         """Return what comes out of one layer, from what goes in."""

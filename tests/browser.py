@@ -83,7 +83,7 @@ class Tab:
 
 
 def luminance(colour):
-    """Of WCAG 2: of a colour as `rgb(r, g, b)`."""
+    """Return the relative luminance of WCAG 2 of a colour `rgb(r, g, b)`."""
     values = np.array([float(v) for v in re.findall(r"[\d.]+", colour)[:3]]) / 255
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])

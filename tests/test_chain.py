@@ -162,7 +162,7 @@ def test_what_differs_between_examples(rng):
 
 
 def test_what_differs_between_positions(rng):
-    """Of (examples, positions, channels): here each position is the example's number."""
+    """All positions of an example are equal here, and examples differ."""
     numbers = rng.normal(size=(B, 1, N))
     xs = np.broadcast_to(numbers, (B, 3, N)).copy()
     flow = flow_of([(lambda p, z: z * p, np.float64(2.0))], xs, np.ones(xs.shape))

@@ -424,7 +424,7 @@ def test_ten_thousand_layers_in_closed_form():
 
 @pytest.mark.slow
 def test_batch_norm_s_growth_in_closed_form():
-    """Of relu by J(x) = E[σ(ẑ₁) σ(ẑ₂)]/E[σ²] of uniform rows, x = -1/(B-1); of linear units."""
+    """Relu has J(x) = E[σ(ẑ₁) σ(ẑ₂)]/E[σ²] for uniform rows, x = -1/(B-1); linear units too."""
     values, _ = predicted(batch_norm)
     for rows in (8, 32, 128):
         x = -1 / (rows - 1)
@@ -520,7 +520,7 @@ def test_a_shallow_and_a_deep_network_spread_alike_with_the_root_of_depth():
 
 @pytest.mark.slow
 def test_the_quadrature_of_slopes_is_that_of_the_closed_form():
-    """Of relu by its own formula and, as another activation of the same σ, by quadrature."""
+    """Relu's own formula equals the quadrature of another activation with the same σ."""
     relu = jaxnn.ACTIVATIONS["relu"]
     q = 1.5 ** np.arange(6)
     with jax.enable_x64(True):

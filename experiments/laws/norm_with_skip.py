@@ -74,7 +74,7 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What it is called in the legend."""
+        """The name in the legend."""
         return self.activation + (f", B = {self.rows}" if self.rows else "")
 
     @property

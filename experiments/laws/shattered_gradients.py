@@ -11,7 +11,6 @@ comes to z[L+1] through one plain layer. Source: Balduzzi et al. 2017, arXiv:170
 c[l] of each layer is a derivation.
 """
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -19,7 +18,7 @@ import numpy as np
 import polars as pl
 
 import jaxnn
-from experiments.laws.draws import Ensemble, square_network
+from experiments.laws.draws import square_network
 from experiments.laws.law import (
     Law,
     Measurement,
@@ -31,11 +30,10 @@ from experiments.laws.law import (
     points,
 )
 from experiments.laws.passes import gradients, path
+from experiments.laws.skips import ENSEMBLE, FULL, PLAIN, ROOT, block_of, cases, weights
 
-ENSEMBLE = Ensemble("relu", math.sqrt(2))  # κ = 1
 FIELDS = ("log_delta_example", "log_b")
 CORRELATION = Panel("Gradients of two inputs", "blocks L", "correlation of Δz[1]")
-PLAIN, FULL, ROOT = "no skip", "α = 1", "α = 1/√L"
 
 
 class Setup(NamedTuple):
@@ -50,20 +48,7 @@ class Setup(NamedTuple):
     @property
     def weights(self) -> int:
         """Weights of the largest network."""
-        return self.width**2 * (2 + max(blocks for _, blocks in cases(self)))
-
-
-def cases(setup: Setup) -> list[tuple[str, int]]:
-    """Return every kind and L."""
-    by_name = {PLAIN: setup.plain, FULL: setup.full, ROOT: setup.root}
-    return [(name, blocks) for name, depths in by_name.items() for blocks in depths]
-
-
-def block_of(name: str, blocks: int) -> jaxnn.Block:
-    """Return the library's block."""
-    if name == PLAIN:
-        return jaxnn.Dense()
-    return jaxnn.Residual(scale=blocks**-0.5 if name == ROOT else 1.0)
+        return weights(self, self.width)
 
 
 def predict(setup: Setup) -> Prediction:

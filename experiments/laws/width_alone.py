@@ -8,15 +8,13 @@ The next order in 1/n adds 8 % to a plain layer of 50 units. With α = 1 it grow
 Δz · z is one random number for all layers, so L is small there; with 1/√L it does not.
 """
 
-import math
 from typing import NamedTuple
 
 import jax
 import numpy as np
 import polars as pl
 
-import jaxnn
-from experiments.laws.draws import Ensemble, square_network
+from experiments.laws.draws import square_network
 from experiments.laws.finite_width import log_variance
 from experiments.laws.law import (
     Law,
@@ -28,12 +26,11 @@ from experiments.laws.law import (
     point,
 )
 from experiments.laws.passes import gradients
+from experiments.laws.skips import ENSEMBLE, FULL, PLAIN, ROOT, block_of, cases, weights
 from experiments.laws.width_over_depth import one_layer, variance
 
-ENSEMBLE = Ensemble("relu", math.sqrt(2))  # κ = 1
 VARIANCE = Panel("Variance over draws", "blocks L", "variance of ln ‖Δz[1]‖²", True, True)
 NEXT = 0.10  # of the variance, for the next order in 1/n; of plain layers of 50 units it is 8 %
-ROOT, FULL, PLAIN = "α = 1/√L", "α = 1", "no skip"
 
 
 class Setup(NamedTuple):
@@ -48,20 +45,7 @@ class Setup(NamedTuple):
     @property
     def weights(self) -> int:
         """Weights of the largest network."""
-        return self.width**2 * (2 + max(blocks for _, blocks in cases(self)))
-
-
-def cases(setup: Setup) -> list[tuple[str, int]]:
-    """Return every kind and L."""
-    by_name = {ROOT: setup.root, FULL: setup.full, PLAIN: setup.plain}
-    return [(name, blocks) for name, depths in by_name.items() for blocks in depths]
-
-
-def block_of(name: str, blocks: int) -> jaxnn.Block:
-    """Return the library's block."""
-    if name == PLAIN:
-        return jaxnn.Dense()
-    return jaxnn.Residual(scale=blocks**-0.5 if name == ROOT else 1.0)
+        return weights(self, self.width)
 
 
 def predict(setup: Setup) -> Prediction:
