@@ -225,7 +225,7 @@ def chain(
     entries = _joined([_entry(str(name), layer, each == "example") for name, layer in named])
     if not entries:
         raise ValueError("layers: expected at least one layer, got none")
-    return _made(list(_repeated(entries)))
+    return _made(_repeated(entries))
 
 
 def _cut(f: Any, params: Any, xs: Any, each: bool) -> tuple[Chain, tuple[Any, ...]]:
@@ -244,7 +244,7 @@ def _cut(f: Any, params: Any, xs: Any, each: bool) -> tuple[Chain, tuple[Any, ..
         tree = Static(jax.tree.structure(([0] * len(own),)))
         part = Part(Static(program), tree, (None,) * len(own), trained, each=False)
         entries.append(Entry(Link(f"{i} {name}", (part,)), (own,), (tied,) if k else (), k))
-    return _made(list(_repeated(entries)))
+    return _made(_repeated(entries))
 
 
 class Entry(NamedTuple):
@@ -322,10 +322,10 @@ def _joined(entries: list[Entry]) -> list[Entry]:
     return joined + waiting
 
 
-def _repeated(entries: list[Entry]) -> Iterable[list[Entry]]:
-    """Yield stretches of entries that are one pattern, each entry a list: pattern by pattern.
+def _repeated(entries: list[Entry]) -> Iterable[tuple[int, list[Entry]]]:
+    """Yield stretches of equal patterns, each with the number of entries of its pattern.
 
-    A stretch is [links of the pattern] * k, flat; of an entry alone, that entry.
+    An entry that stands alone, or is a run of the user's, is a stretch of its own.
     """
     numbers: dict[Any, int] = {}
     order = count()
@@ -342,15 +342,16 @@ def _repeated(entries: list[Entry]) -> Iterable[list[Entry]]:
         p, k = best
         if any(entry.k for entry in entries[i : i + p]):
             p, k = 1, 1
-        yield entries[i : i + p * k] if k > 1 else entries[i : i + 1]
+        yield p, entries[i : i + p * k]
         i += p * k
 
 
-def _made(stretches: list[list[Entry]]) -> tuple[Chain, tuple[Any, ...]]:
+def _made(stretches: Iterable[tuple[int, list[Entry]]]) -> tuple[Chain, tuple[Any, ...]]:
+    """Return the chain of stretches, and its arrays, stacked for those that are repeated."""
     kinds, lengths, given, names = [], [], [], []
     params: list[Any] = []
     links: tuple[Link, ...]
-    for stretch in stretches:
+    for p, stretch in stretches:
         first = stretch[0]
         if first.k:
             links, k = (first.link,), first.k
@@ -361,7 +362,6 @@ def _made(stretches: list[list[Entry]]) -> tuple[Chain, tuple[Any, ...]]:
             params.append(Weights((first.own,)))
             names.append(first.link.name)
         else:
-            p = _period(stretch)
             links, k = tuple(e.link for e in stretch[:p]), len(stretch) // p
             own = tuple(stacked([e.own for e in stretch[i::p]]) for i in range(p))
             params.append(Stacked(own, None, merged, k))
@@ -370,15 +370,6 @@ def _made(stretches: list[list[Entry]]) -> tuple[Chain, tuple[Any, ...]]:
         lengths.append(k)
         given.append(bool(first.k))
     return Chain(tuple(kinds), tuple(lengths), tuple(given), tuple(names)), tuple(params)
-
-
-def _period(stretch: list[Entry]) -> int:
-    marks = [entry.signature for entry in stretch]
-    return next(
-        p
-        for p in range(1, len(marks) + 1)
-        if len(marks) % p == 0 and marks == marks[:p] * (len(marks) // p)
-    )
 
 
 def stacked(trees: list[Any]) -> Any:
