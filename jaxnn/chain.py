@@ -23,6 +23,7 @@ from jaxtyping import Array
 
 from .cut import cut
 from .layers import Stacked
+from .numbers import is_float
 
 LONGEST_PATTERN = 8  # layers
 
@@ -437,11 +438,6 @@ def check_examples(xs: Any) -> None:
 def is_array(v: Any) -> bool:
     """Tell arrays from what is static."""
     return isinstance(v, jax.Array | np.ndarray | np.generic)
-
-
-def is_float(v: Any) -> bool:
-    """Tell arrays of a float type."""
-    return hasattr(v, "dtype") and bool(jnp.issubdtype(v.dtype, jnp.floating))
 
 
 def is_key(v: Any) -> bool:

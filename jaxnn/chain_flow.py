@@ -23,7 +23,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from . import words
 from .chain import (
     Chain,
     Link,
@@ -32,10 +31,8 @@ from .chain import (
     check_examples,
     decoded,
     encoded,
-    is_float,
 )
 from .compiled import compiled
-from .formats import NOISE
 from .layers import Stacked, is_run
 from .numbers import (
     LN2,
@@ -44,19 +41,23 @@ from .numbers import (
     alignment,
     at_least_float32,
     exponent_of,
+    floats,
+    is_float,
     log_of,
     power_of_two,
+    with_floats,
 )
-from .walk import Keep, Memory, down, up
+from .twin import at_start, examples_of, flat, log_tangent, pushed, unit_of
+from .walk import Keep, Memory, along, down, up
+from .words import InWords
 
 PART = 2.0**-10  # of a cotangent, to try whether it gives that part of the result
 TOLERANCE = 0.05  # between the two: wide enough for 16-bit floats, far less than clipping makes
-RANK_OF = 64  # examples, at most, whose effective rank is taken
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False, repr=False)
-class ChainFlow:
+class ChainFlow(InWords):
     """One entry for each layer of a chain, of what the layer returns: its state.
 
     Logarithms are natural, norms are Euclidean over all float arrays of a state, and Δ belongs to
@@ -78,6 +79,10 @@ class ChainFlow:
     cosine: the mean cosine between examples.
     rank: the effective rank of the deviations, (tr C)² / tr C² of their Gram matrix C; nan where
         the spread is rounding. Of the first 64 examples.
+    log_tangent: ln of the root mean square of a tangent relative to that of the state, which
+        starts as the way from each example to the next over √2: log_spread to first order, also
+        where that is rounding. Of integers it starts at the first state with floats. None unless
+        it was asked for.
     mixes: whether examples meet in the layer.
     linear: whether the layer's reverse rule is linear, without which nothing here is right.
     names: of the layers; static.
@@ -102,30 +107,7 @@ class ChainFlow:
     names: tuple[str, ...] = field(metadata={"static": True})
     sizes: tuple[int, ...] = field(metadata={"static": True})
     dtype: Any = field(metadata={"static": True})
-
-    def table(self) -> list[dict[str, Any]]:
-        """Return a row for each layer, for `polars.DataFrame` or `pandas.DataFrame`.
-
-        Logarithms are to the base of ten there.
-
-        Raises:
-            TypeError: a traced flow, or one of several networks.
-        """
-        return words.table(self)
-
-    def scalars(self, prefix: str = "gradient/") -> dict[str, float]:
-        """Return names and floats, a handful a layer, for TensorBoard, Weights & Biases, MLflow.
-
-        Raises:
-            TypeError: a traced flow, or one of several networks.
-        """
-        return words.scalars(self, prefix)
-
-    def __repr__(self) -> str:
-        return words.short(self)
-
-    def _repr_html_(self) -> str:
-        return words.to_html(self)
+    log_tangent: Float[Array, " L"] | None = None
 
 
 # What travels in a chain are Rows to the walk: going up their m is a state, a pytree; going down a
@@ -135,23 +117,6 @@ class ChainFlow:
 def leaves(m: Any, e: Any = None) -> Rows:
     """Return a state, or a cotangent with its exponents, as the walk carries it."""
     return Rows(m, e)
-
-
-def floats(tree: Any) -> list[Any]:
-    """Return the float leaves of a tree."""
-    return [v for v in jax.tree.leaves(tree) if is_float(v)]
-
-
-def with_floats(tree: Any, values: list[Array]) -> Any:
-    """Return the tree with other float leaves."""
-    leaves, structure = jax.tree.flatten(tree)
-    given = iter(values)
-    return jax.tree.unflatten(structure, [next(given) if is_float(v) else v for v in leaves])
-
-
-def flat(v: Array) -> Float[Array, "B n"]:
-    """Return one row for each example, in at least float32."""
-    return at_least_float32(v).reshape(len(v), -1)
 
 
 def by_rows(values: list[Array], factors: Float[Array, " B"]) -> list[Array]:
@@ -357,8 +322,8 @@ def _log_size(theta: Rows, dtype: Any) -> Float[Array, ""]:
     leaves = [at_least_float32(v).astype(dtype) for v in theta.m]
     if not leaves:
         return jnp.array(-jnp.inf, dtype)
-    most = jnp.max(jnp.stack([jnp.max(jnp.abs(v), initial=0.0) for v in leaves]))
-    unit = jnp.where((most > 0) & jnp.isfinite(most), most, 1)
+    unit = jnp.max(jnp.stack([jnp.max(jnp.abs(v), initial=0.0) for v in leaves]))
+    unit = unit_of(unit)
     square = jnp.sum(jnp.stack([jnp.sum(jnp.square(v / unit)) for v in leaves]))
     log: Array = 0.5 * jnp.log(square) + jnp.log(unit) + theta.e.astype(dtype) * LN2
     return log
@@ -367,26 +332,12 @@ def _log_size(theta: Rows, dtype: Any) -> Float[Array, ""]:
 def signal_of(out: list[Array], dtype: Any) -> dict[str, Array]:
     """Return what a state says of its examples: sizes, and what differs between them."""
     rows = jnp.concatenate([flat(v).astype(dtype) for v in out], axis=1)
-    count = len(rows)
-    most = jnp.max(jnp.abs(rows), initial=0.0)
-    unit = jnp.where((most > 0) & jnp.isfinite(most), most, 1)
-    rows = rows / unit
-    square = jnp.mean(jnp.square(rows))
-    deviation = rows - jnp.mean(rows, axis=0, keepdims=True)
-    spread = jnp.sqrt(jnp.mean(jnp.square(deviation)) / square)
-    norms = jnp.sqrt(jnp.sum(jnp.square(rows), axis=1))
-    units = rows / jnp.where(norms == 0, 1, norms)[:, None]
-    total = jnp.sum(jnp.square(jnp.sum(units, axis=0)))
-    some = deviation[:RANK_OF]
-    gram = some @ some.T
+    unit = unit_of(rows)
     eps = max(float(jnp.finfo(v.dtype).eps) for v in out)  # type: ignore[no-untyped-call]
-    rank = jnp.square(jnp.trace(gram)) / jnp.sum(jnp.square(gram))
     return {
-        "log_mean_square": jnp.log(square) + 2 * jnp.log(unit),
-        "log_spread": jnp.log(spread),
+        "log_mean_square": jnp.log(jnp.mean(jnp.square(rows / unit))) + 2 * jnp.log(unit),
         "log_spread_within": _within(out, dtype),
-        "cosine": (total - count) / (count * (count - 1.0)) if count > 1 else jnp.nan + total,
-        "rank": jnp.where(spread > NOISE * eps, rank, jnp.nan),
+        **examples_of(rows, eps),
     }
 
 
@@ -396,8 +347,7 @@ def _within(out: list[Array], dtype: Any) -> Float[Array, ""]:
         return jnp.array(jnp.nan, dtype)
     tokens = at_least_float32(out[0]).astype(dtype)
     tokens = tokens.reshape(len(tokens), -1, tokens.shape[-1])
-    most = jnp.max(jnp.abs(tokens), initial=0.0)
-    tokens = tokens / jnp.where((most > 0) & jnp.isfinite(most), most, 1)
+    tokens = tokens / unit_of(tokens)
     deviation = tokens - jnp.mean(tokens, axis=1, keepdims=True)
     return 0.5 * jnp.log(jnp.mean(jnp.square(deviation)) / jnp.mean(jnp.square(tokens)))
 
@@ -413,6 +363,7 @@ def chain_flow(
     cotangent: Any = None,
     loss: Callable[[Any, Any], Array] | None = None,
     memory: Memory = "all",
+    tangent: bool = False,
 ) -> ChainFlow:
     """Return the flow of a chain; see `jaxnn.gradient_flow`, which calls it."""
     if (loss is None) == (cotangent is None):
@@ -421,7 +372,7 @@ def chain_flow(
             "cotangent like the output, got both or none"
         )
     check_examples(xs)
-    flow = _flow(net, params, xs, ys, cotangent, loss, memory)
+    flow = _flow(net, params, xs, ys, cotangent, loss, memory, tangent)
     if not isinstance(flow.log_delta, jax.core.Tracer):
         _check_values(flow)
     return flow
@@ -452,6 +403,7 @@ def _flow(
     cotangent: Any,
     loss: Any,
     memory: Memory,
+    tangent: bool,
 ) -> ChainFlow:
     x = encoded(jax.tree.map(jnp.asarray, xs))
     ways, layers, shapes = _unrolled(net, params, x)
@@ -463,7 +415,7 @@ def _flow(
     layers = [layer for layer, _ in tries]
     delta = _delta_of(top.m, ys, cotangent, loss)
     bottom, records = down(walked, tuple(layers), kept, delta, partial(_keep, dtype))
-    whole = _in_order(layers, records)
+    whole: _Kept = _in_order(layers, records)
     exponent, largest, square, log_theta, signal, mixes = whole
     return ChainFlow(
         **sizes_of_delta(exponent, largest, square, smallest_of(dtypes)),
@@ -475,7 +427,24 @@ def _flow(
         names=net.names,
         sizes=tuple(sum(v.size // len(v) for v in floats(s)) for s in shapes),
         dtype=smallest_of(dtypes),
+        log_tangent=_log_tangent(walked, layers, entering, dtype) if tangent else None,
     )
+
+
+def _log_tangent(walked: "_Walked", layers: list[Any], x: Rows, dtype: Any) -> Float[Array, " L"]:
+    def step(way: Way, layer: Weights, state: Any) -> tuple[Any, tuple[Array, ...]]:
+        records = []
+        for link, arrays in zip(way.pattern.links, layer.arrays, strict=True):
+            state = pushed(partial(_forward, link, arrays), state)
+            records.append(log_tangent(state, dtype))
+        return state, tuple(records)
+
+    logs: Array = _in_order(layers, along(walked, tuple(layers), at_start(x), step))
+    return logs
+
+
+def _forward(link: Link, arrays: Any, z: Rows) -> Rows:
+    return leaves(applied(link, arrays, z.m))
 
 
 def sizes_of_delta(
@@ -650,8 +619,8 @@ def _known(join: Callable[[Any, Any], Weights], own: Any, tied: Any) -> Weights:
     return join(own, rest)._replace(mixes=mixes)
 
 
-def _in_order(layers: Any, records: list[Any]) -> _Kept:
-    """Return what was kept of every layer, (L, …), from the first to the last."""
+def _in_order(layers: Any, records: list[Any]) -> Any:
+    """Return what was recorded of every layer, (L, …), from the first to the last."""
     parts = []
     for layer, kept in zip(layers, records, strict=True):
         if is_run(layer):
@@ -660,5 +629,4 @@ def _in_order(layers: Any, records: list[Any]) -> _Kept:
             parts.append(jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), together))
         else:
             parts.append(jax.tree.map(lambda *v: jnp.stack(v), *kept))
-    joined: _Kept = jax.tree.map(lambda *v: jnp.concatenate(v), *parts)
-    return joined
+    return jax.tree.map(lambda *v: jnp.concatenate(v), *parts)

@@ -7,6 +7,7 @@ import numpy as np
 from .chain_flow import ChainFlow
 from .formats import (
     FORMATS,
+    examples_in_words,
     highest,
     indistinguishable_in,
     loss_in_words,
@@ -83,19 +84,9 @@ class ChainVerdict:
     @property
     def examples(self) -> str:
         """The layers in which examples are no longer told apart, and which loss comes first."""
-        found = {name: layer for name, layer in self.indistinguishable.items() if layer}
-        if not found:
-            return "What differs between examples is more than rounding in every layer."
-        where = ", ".join(f"in {name} from layer {self._name(i)} up" for name, i in found.items())
-        name, first = next(iter(found.items()))
-        lost = self.lost[name]
-        lower = (
-            "" if lost is None else f", and its gradient is lost from layer {self._name(lost)} down"
-        )
-        return (
-            f"What differs between examples is rounding, not input, {where}: nothing above can "
-            f"learn to tell them apart. In {name} that leaves {first - 1} of {len(self.names)} "
-            f"layers with examples that differ{lower}."
+        names = self.names
+        return examples_in_words(
+            self.indistinguishable, self.lost, lambda layer: names[layer - 1], len(names)
         )
 
 
@@ -115,7 +106,7 @@ def verdict_of_chain(flow: ChainFlow) -> ChainVerdict:
         steepest=_steepest(gain / np.log(10), rate),
         zero=highest(used, np.isneginf(log_delta)),
         lost={name: lost_in(name, used, log_largest) for name in FORMATS},
-        indistinguishable={name: indistinguishable_in(name, log_spread) for name in judged},
+        indistinguishable={name: indistinguishable_in(name, used, log_spread) for name in judged},
         names=flow.names,
     )
 

@@ -9,7 +9,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from . import words
 from .formats import FORMATS, NOISE
 
 # Told apart on white and on black, and by most colour-blind readers in this order.
@@ -60,7 +59,7 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
     rows = [
         {"flow": label, **_drawable(row)}
         for label, flow in zip(labels, flows, strict=True)
-        for row in words.table(flow)
+        for row in flow.table()
     ]
     panels = [_gradient(alt, rows, labels), _factors(alt, rows, labels)]
     if any(row.get("log10_spread") is not None for row in rows):

@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .numbers import is_float
 from .program import (
     Flat,
     Program,
@@ -38,7 +39,6 @@ from .program import (
     behind,
     evaluated,
     function,
-    is_float,
     resized,
     struct,
     typed,

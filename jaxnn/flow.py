@@ -9,7 +9,8 @@ leaky_relu, identity), z has exponents as well; for every other σ it can leave 
 """
 
 from collections.abc import Callable, Iterable
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, partial
 from itertools import groupby
 from typing import Any, NamedTuple, overload
 
@@ -20,7 +21,6 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
-from . import words
 from .activations import Activation
 from .backprop import Batch
 from .chain import Chain
@@ -36,7 +36,7 @@ from .checks import (
     dtype_of,
 )
 from .compiled import Numbers, as_array, compiled
-from .layers import Pairs, Params, is_run, length
+from .layers import Layer, Pairs, Params, is_run, length
 from .network import Network
 from .numbers import (
     NEVER,
@@ -53,14 +53,19 @@ from .numbers import (
     value_of,
     with_exponents,
 )
-from .walk import Memory, Step, check_memory, down, up
+from .twin import Pushed, at_start, examples_of, log_tangent, pushed
+from .walk import Kind, Memory, Step, along, check_memory, down, up
+from .words import InWords
 
 SATURATED_BELOW = 0.01  # as a fraction of the largest slope
 
 
-class Flow(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False, repr=False)
+class Flow(InWords):
     """One entry for each layer of weights, entry l-1 for layer l = 1 … L; nan beyond `depth`.
 
+    Arrays of `jax.vmap` have the axis of the networks in front.
     Logarithms are natural, norms are Euclidean, and Δ belongs to the batch's mean loss, or to the
     given cotangent.
 
@@ -80,47 +85,38 @@ class Flow(NamedTuple):
         numbers at this layer or above, though in exact arithmetic it is neither zero nor inf. The
         largest entry decides; single entries of plain Δz may be lost a layer sooner or later.
     net: the network, with its activation and its kind of blocks; static.
+    dtype: the float type of the parameters and the signal; static.
+    log_spread: ln of the root mean square of what differs between examples, the deviation of z[l]
+        from their mean, relative to that of z[l]. Below a few eps of the dtype it is rounding. This
+        and what follows is None unless it was asked for; nan of a single example.
+    cosine: the mean cosine between the z[l] of two examples.
+    rank: the effective rank of the deviations, (tr C)² / tr C² of their Gram matrix C; nan where
+        the spread is rounding. Of the first 64 examples.
+    log_tangent: ln of the root mean square of a tangent relative to that of z[l], which starts as
+        the way from each example to the next over √2: log_spread to first order, also where that
+        is rounding.
     """
 
-    log_delta: Float[Array, " L"]
-    log_delta_example: Float[Array, "L B"]
-    log_largest: Float[Array, " L"]
-    log_theta: Float[Array, " L"]
-    log_b: Float[Array, " L"]
-    mean_square_z: Float[Array, " L"]
-    log_mean_square_z: Float[Array, " L"]
-    mean_a: Float[Array, " L"]
-    var_a: Float[Array, " L"]
-    mean_square_b: Float[Array, " L"]
-    saturated: Float[Array, " L"]
-    dead: Float[Array, " L"]
-    gain: Float[Array, " L"]
-    lost: Bool[Array, " L"]
-    net: Network
-
-    def table(self) -> list[dict[str, Any]]:
-        """Return a row for each layer, for `polars.DataFrame` or `pandas.DataFrame`.
-
-        Logarithms are to the base of ten there.
-
-        Raises:
-            TypeError: a traced flow, or one of several networks.
-        """
-        return words.table(self)
-
-    def scalars(self, prefix: str = "gradient/") -> dict[str, float]:
-        """Return names and floats, a handful a layer, for TensorBoard, Weights & Biases, MLflow.
-
-        Raises:
-            TypeError: a traced flow, or one of several networks.
-        """
-        return words.scalars(self, prefix)
-
-    def __repr__(self) -> str:
-        return words.short(self)
-
-    def _repr_html_(self) -> str:
-        return words.to_html(self)
+    log_delta: Float[Array, "*v L"]
+    log_delta_example: Float[Array, "*v L B"]
+    log_largest: Float[Array, "*v L"]
+    log_theta: Float[Array, "*v L"]
+    log_b: Float[Array, "*v L"]
+    mean_square_z: Float[Array, "*v L"]
+    log_mean_square_z: Float[Array, "*v L"]
+    mean_a: Float[Array, "*v L"]
+    var_a: Float[Array, "*v L"]
+    mean_square_b: Float[Array, "*v L"]
+    saturated: Float[Array, "*v L"]
+    dead: Float[Array, "*v L"]
+    gain: Float[Array, "*v L"]
+    lost: Bool[Array, "*v L"]
+    net: Network = field(metadata={"static": True})
+    dtype: Any = field(metadata={"static": True})
+    log_spread: Float[Array, "*v L"] | None = None
+    cosine: Float[Array, "*v L"] | None = None
+    rank: Float[Array, "*v L"] | None = None
+    log_tangent: Float[Array, "*v L"] | None = None
 
 
 @overload
@@ -133,6 +129,8 @@ def gradient_flow(
     cotangent: Float[Array, "B n_out"] | None = None,
     depth: Depth = None,
     memory: Memory = "all",
+    examples: bool = False,
+    tangent: bool = False,
 ) -> Flow: ...
 @overload
 def gradient_flow(
@@ -144,6 +142,8 @@ def gradient_flow(
     loss: Callable[[Any, Any], Array] | None = None,
     cotangent: Any = None,
     memory: Memory = "all",
+    examples: bool = True,
+    tangent: bool = False,
 ) -> ChainFlow: ...
 
 
@@ -157,6 +157,8 @@ def gradient_flow(
     cotangent: Any = None,
     depth: Depth = None,
     memory: Memory = "all",
+    examples: bool = False,
+    tangent: bool = False,
 ) -> Flow | ChainFlow:
     """Measure the size of every Δ, layer by layer, also far beyond the range of the dtype.
 
@@ -178,6 +180,9 @@ def gradient_flow(
         memory: "all" stores z of every layer, 4 B n bytes in float32; "sqrt" stores, of a run of k
             layers, the input of every √k-th and computes those between a second time. The results
             are the same, up to the order in which the compiler adds.
+        examples: whether log_spread, cosine and rank are measured as well; those of a chain always
+            are.
+        tangent: whether log_tangent is measured as well: a second way up.
 
     Returns:
         Flow, or ChainFlow for a chain.
@@ -200,7 +205,7 @@ def gradient_flow(
     if isinstance(net, Chain):
         if depth is not None:
             raise ValueError("depth: expected none for a chain, whose layers are all used")
-        return chain_flow(net, params, xs, ys, cotangent, loss, memory)
+        return chain_flow(net, params, xs, ys, cotangent, loss, memory, tangent)
     if loss is not None:
         raise ValueError(
             "loss: expected none, since the loss of a Network is that of its task; it goes with "
@@ -213,11 +218,11 @@ def gradient_flow(
     dtype = dtype_of(layers)
     if ys is not None:
         xs, ys = check_data(net, xs, ys)
-        flow = _flow_of_loss(net, layers, xs, ys, used, memory)
+        flow = _flow_of_loss(net, layers, xs, ys, used, memory, _Twin(examples, tangent))
     else:
         xs = check_x(net, xs)
         top = _check_cotangent(cotangent, (len(xs), net.sizes[-1]), dtype)
-        flow = _flow_of_cotangent(net, layers, xs, top, used, memory)
+        flow = _flow_of_cotangent(net, layers, xs, top, used, memory, _Twin(examples, tangent))
     _check_range(flow, dtype)
     return flow
 
@@ -257,9 +262,12 @@ def _flow_of_loss(
     ys: Numbers,
     depth: UsedDepth,
     memory: Memory,
+    twin: "_Twin",
 ) -> Flow:
     rows, labels = as_rows(net, layers, xs, ys)
-    return _measured(net, layers, rows, lambda z: delta_of_loss(net, z, labels), depth, memory)
+    return _measured(
+        net, layers, rows, lambda z: delta_of_loss(net, z, labels), depth, memory, twin
+    )
 
 
 @compiled
@@ -270,9 +278,10 @@ def _flow_of_cotangent(
     cotangent: Numbers,
     depth: UsedDepth,
     memory: Memory,
+    twin: "_Twin",
 ) -> Flow:
     rows, delta = (jnp.asarray(values, dtype_of(layers)) for values in (xs, cotangent))
-    return _measured(net, layers, rows, lambda z: with_exponents(Rows(delta)), depth, memory)
+    return _measured(net, layers, rows, lambda z: with_exponents(Rows(delta)), depth, memory, twin)
 
 
 def _measured(
@@ -282,12 +291,14 @@ def _measured(
     delta_of: Callable[[Rows], Rows],
     depth: UsedDepth,
     memory: Memory,
+    twin: "_Twin",
 ) -> Flow:
     """Go up from the rows xs and down from Δz[L], which is delta_of(z[L])."""
     x = renormalised(with_exponents(Rows(xs))) if net.activation.homogeneous else Rows(xs)
     top, below = up(net, layers, x, depth, memory)
     delta = delta_of(top)
-    _, kept = down(net, layers, below, delta, _kept, depth, of_segment=_records)
+    keep = partial(_kept, twin.examples)
+    _, kept = down(net, layers, below, delta, keep, depth, of_segment=_records)
     parts = [
         part if isinstance(part, _Done) else _summed(part if is_run(layer) else _one(part))
         for layer, part in zip(layers, kept, strict=True)
@@ -295,11 +306,22 @@ def _measured(
     deltas, signals = zip(*parts, strict=True)
     used, above = _places(layers, depth)
     # What is kept of z[l] is kept by the layer above.
-    records = _together([*signals[1:], _one(_signal_of_output(net, top))], _signal_records)
+    records = _together(
+        [*signals[1:], _one(_signal_of_output(net, top, twin.examples))], _signal_records
+    )
     if depth is not None:
         records = jax.tree.map(lambda v: v[above - 1], records)
     records |= _together(deltas, _delta_records)
+    if twin.tangent:
+        records["log_tangent"] = _log_tangent(net, layers, x, depth)
     return _flow(net, records, delta.m.dtype, used, above)
+
+
+class _Twin(NamedTuple):
+    """Whether what is left of the examples is measured too, and whether a tangent is followed."""
+
+    examples: bool
+    tangent: bool
 
 
 class _Delta(NamedTuple):
@@ -323,6 +345,7 @@ class _Signal(NamedTuple):
     a_spread: Float[Array, "*k B"]  # the mean of (a - a_mean)²
     saturated: Float[Array, "*k"]
     dead: Any = None  # Float[Array, "*k"] of the units; none of z[L]
+    examples: Any = None  # of `examples_of`, if asked for
 
 
 class _Units(NamedTuple):
@@ -344,7 +367,7 @@ class _Done(NamedTuple):
     signal: Records
 
 
-def _kept(step: Step) -> Kept:
+def _kept(examples: bool, step: Step) -> Kept:
     """Return the numbers to keep of a layer; none of x."""
     (theta, b, _), sigma = step.gradient, step.kind.sigma
     delta = _Delta(
@@ -359,7 +382,7 @@ def _kept(step: Step) -> Kept:
     slope = sigma.prime(argument.m)
     size = slope if sigma.increasing else jnp.abs(slope)  # one pass over memory less
     flat = size < SATURATED_BELOW * _largest_slope(sigma)
-    signal = _signal(step.z, through(sigma, argument))._replace(
+    signal = _signal(step.z, through(sigma, argument), examples)._replace(
         saturated=jnp.mean(at_least_float32(flat.astype(slope.dtype)))
     )
     return delta, signal, _Units(b, step.layer.b, jnp.max(size, axis=0))
@@ -378,13 +401,13 @@ def _summed(kept: Kept) -> tuple[_Delta, Any]:
     return delta, signal._replace(dead=jnp.mean(off, axis=-1))
 
 
-def _signal_of_output(net: Network, z: Rows) -> _Signal:
+def _signal_of_output(net: Network, z: Rows, examples: bool) -> _Signal:
     """Return the numbers of z[L]; a[L] is ŷ, and without g′ in the recursion the slope is 1."""
-    signal = _signal(z, output_of(net, z))
+    signal = _signal(z, output_of(net, z), examples)
     return signal._replace(dead=signal.saturated)
 
 
-def _signal(z: Rows, a: Rows) -> _Signal:
+def _signal(z: Rows, a: Rows, examples: bool) -> _Signal:
     z, a = with_exponents(z), with_exponents(a)
     rows = at_least_float32(a.m)
     mean = jnp.mean(rows, axis=-1)
@@ -397,7 +420,26 @@ def _signal(z: Rows, a: Rows) -> _Signal:
         a_mean=mean,
         a_spread=spread,
         saturated=jnp.zeros((), rows.dtype),
+        examples=_examples(z) if examples else None,
     )
+
+
+def _examples(z: Rows) -> Records:
+    m = at_least_float32(z.m)
+    rows = m * alignment(z.e, m)[0][:, None]
+    return examples_of(rows, float(jnp.finfo(z.m.dtype).eps))  # type: ignore[no-untyped-call]
+
+
+def _log_tangent(net: Network, layers: Params, x: Rows, depth: UsedDepth) -> Float[Array, " L"]:
+    dtype = at_least_float32(x.m).dtype
+
+    def step(kind: Kind, layer: Layer, state: Pushed) -> tuple[Pushed, Array]:
+        state = pushed(partial(kind.forward, layer), state)
+        return state, log_tangent(state, dtype)
+
+    records = along(net, layers, at_start(x), step, depth)
+    parts = [v if is_run(layer) else v[None] for layer, v in zip(layers, records, strict=True)]
+    return jnp.concatenate(parts)
 
 
 def output_of(net: Network, z: Rows) -> Rows:
@@ -475,6 +517,7 @@ def _signal_records(signal: _Signal) -> Records:
         "var_a": value_of(jnp.mean(a_spread, axis=1), 2 * a_common),
         "saturated": signal.saturated,
         "dead": signal.dead,
+        **(signal.examples or {}),
     }
 
 
@@ -506,6 +549,7 @@ def _flow(net: Network, records: Records, dtype: jnp.dtype, used: Array, above: 
         **jax.tree.map(masked, records),
         lost=from_above & used & ~jnp.isneginf(log_largest),
         net=net,
+        dtype=dtype,
     )
 
 

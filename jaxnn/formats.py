@@ -1,5 +1,6 @@
 """Rates and number formats in words: what verdicts on any network share."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -56,15 +57,15 @@ def tells_apart(name: str, dtype: Any) -> bool:
     return own <= eps < 1 / 32
 
 
-def indistinguishable_in(name: str, log_spread: np.ndarray) -> int | None:
+def indistinguishable_in(name: str, used: np.ndarray, log_spread: np.ndarray) -> int | None:
     """Return the layer from which up examples differ by the rounding of a format alone, if any.
 
     That is where what differs stays below `NOISE` eps of the signal in all layers above.
     """
     noise = np.log(NOISE * float(jnp.finfo(name).eps))  # type: ignore[no-untyped-call]
-    apart = np.flatnonzero(~(log_spread < noise))
-    first = int(apart.max()) + 2 if len(apart) else 1
-    return first if first <= len(log_spread) else None
+    apart = np.flatnonzero(~(log_spread[used] < noise))
+    first = int(apart.max()) + 1 if len(apart) else 0
+    return int(used[first]) + 1 if first < len(used) else None
 
 
 def loss_in_words(delta: str, lost: dict[str, str | None], zero: str | None) -> str:
@@ -82,3 +83,32 @@ def loss_in_words(delta: str, lost: dict[str, str | None], zero: str | None) -> 
         return f"{cut}Plain backpropagation has a number for {delta} everywhere in every format."
     nowhere = f"; nowhere in {', '.join(intact)}" if intact else ""
     return f"{cut}Plain backpropagation loses {delta} in {', in '.join(given_up)}{nowhere}."
+
+
+def examples_in_words(
+    found: dict[str, int | None],
+    lost: dict[str, int | None],
+    name_of: Callable[[int], str],
+    layers: int,
+) -> str:
+    """Return the sentence on layers whose examples are no longer told apart.
+
+    Args:
+        found: for each format the layer from which up they are not, or None.
+        lost: for each format the layer from which down the gradient is lost, or None.
+        name_of: the name of a layer that is counted from 1.
+        layers: their number.
+    """
+    alike = {name: layer for name, layer in found.items() if layer}
+    if not alike:
+        return "What differs between examples is more than rounding in every layer."
+    where = ", ".join(f"in {name} from layer {name_of(i)} up" for name, i in alike.items())
+    name, first = next(iter(alike.items()))
+    top = lost[name]
+    lower = f", and its gradient is lost from layer {name_of(top)} down" if top else ""
+    apart = min(first, layers) - 1
+    return (
+        f"What differs between examples is rounding, not input, {where}: nothing above can learn "
+        f"to tell them apart. In {name} that leaves {apart} of {layers} layers with examples that "
+        f"differ{lower}."
+    )

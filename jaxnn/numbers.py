@@ -13,6 +13,7 @@ the cost of the whole pass.
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
@@ -200,3 +201,23 @@ def log_size(v: Rows, axis: int | None = None) -> Float[Array, "*k"]:
 def at_least_float32(v: Float[Array, "..."]) -> Float[Array, "..."]:
     """Widen 16-bit floats to float32, since sums of squares would leave their range."""
     return v if v.dtype.itemsize >= 4 else v.astype(jnp.float32)
+
+
+# Trees of arrays, such as the states of a chain
+
+
+def is_float(v: Any) -> bool:
+    """Tell arrays of a float type, and their types."""
+    return hasattr(v, "dtype") and bool(jnp.issubdtype(v.dtype, jnp.floating))
+
+
+def floats(tree: Any) -> list[Any]:
+    """Return the float leaves of a tree."""
+    return [v for v in jax.tree.leaves(tree) if is_float(v)]
+
+
+def with_floats(tree: Any, values: list[Array]) -> Any:
+    """Return the tree with other float leaves."""
+    leaves, structure = jax.tree.flatten(tree)
+    given = iter(values)
+    return jax.tree.unflatten(structure, [next(given) if is_float(v) else v for v in leaves])

@@ -19,6 +19,8 @@ from jax.extend import core
 from jax.extend.core import primitives
 from jaxtyping import Array
 
+from .numbers import is_float
+
 CALLS = (primitives.jit_p, primitives.remat_p, primitives.closed_call_p, primitives.call_p)
 PRODUCTS = (primitives.dot_general_p, primitives.conv_general_dilated_p, primitives.gather_p)
 AFFINE = (  # what a bias or a scale is made of
@@ -269,11 +271,6 @@ def struct(v: Any, axis: int = 0) -> jax.ShapeDtypeStruct:
 def resized(v: Any, shape: Sequence[int]) -> jax.ShapeDtypeStruct:
     """Return the type of an array of another shape."""
     return jax.ShapeDtypeStruct(tuple(shape), v.dtype)  # type: ignore[no-untyped-call]
-
-
-def is_float(v: Any) -> bool:
-    """Tell float types."""
-    return hasattr(v, "dtype") and bool(jnp.issubdtype(v.dtype, jnp.floating))
 
 
 def typed(values: Iterable[Any]) -> str:

@@ -19,7 +19,17 @@ from .blocks import DENSE, Block, Residual, RMSNorm
 from .chain_flow import ChainFlow
 from .chain_verdict import ChainVerdict, verdict_of_chain
 from .flow import Flow
-from .formats import FORMATS, highest, loss_in_words, lost_in, rate_of, word_of
+from .formats import (
+    FORMATS,
+    examples_in_words,
+    highest,
+    indistinguishable_in,
+    loss_in_words,
+    lost_in,
+    rate_of,
+    tells_apart,
+    word_of,
+)
 from .words import sentences_as_html
 
 # Fractions of the hidden units from which on a verdict warns of them: a unit of relu is off for
@@ -56,6 +66,9 @@ class Verdict:
         path; or None.
     lost: for each of `FORMATS` the layer from which down plain backpropagation in that format has
         no number for Δz, its largest entry being outside the normal numbers; or None.
+    indistinguishable: for each of `FORMATS` as coarse as the signal or coarser, but for those of 8
+        bits, the layer from which up what differs between examples is rounding, not input; or None.
+        Empty unless the flow was measured with examples=True and has several.
     saturated, dead: fractions of the hidden units, as in `Flow`.
     all_dead: the highest hidden layer whose units are all dead; or None.
     out: the first layer whose signal is not a finite number; or None.
@@ -73,6 +86,7 @@ class Verdict:
     layers: int
     zero: int | None
     lost: dict[str, int | None]
+    indistinguishable: dict[str, int | None]
     saturated: float
     dead: float
     all_dead: int | None
@@ -88,7 +102,8 @@ class Verdict:
         return sentences_as_html(str(self))
 
     def __str__(self) -> str:
-        sentences = " ".join((self.rate, self.loss, self.units, self.advice))
+        parts = (self.rate, self.loss, self.examples, self.units, self.advice)
+        sentences = " ".join(filter(None, parts))
         return "\n".join((sentences, *map(str, self.remedies)))
 
     @cached_property
@@ -135,6 +150,13 @@ class Verdict:
         """The layers in which the gradient is zero or lost."""
         lost = {name: str(top) if top else None for name, top in self.lost.items()}
         return loss_in_words("Δz", lost, str(self.zero) if self.zero else None)
+
+    @property
+    def examples(self) -> str:
+        """The layers in which examples are no longer told apart; empty if that is not known."""
+        if not self.indistinguishable:
+            return ""
+        return examples_in_words(self.indistinguishable, self.lost, str, self.layers + 1)
 
     @property
     def units(self) -> str:
@@ -251,7 +273,13 @@ def verdict(flow: Flow | ChainFlow) -> Verdict | ChainVerdict:
     if isinstance(flow, ChainFlow):
         return verdict_of_chain(flow)
     net = flow.net
-    f = {name: np.asarray(v, np.float64) for name, v in flow._asdict().items() if name != "net"}
+    f = {
+        name: np.asarray(v, np.float64)
+        for name, v in vars(flow).items()
+        if name not in ("net", "dtype")
+    }
+    known = flow.log_spread is not None and flow.log_delta_example.shape[1] > 1
+    judged = [name for name in FORMATS if known and tells_apart(name, flow.dtype)]
     used = np.flatnonzero(~np.isnan(f["mean_square_b"]))  # what `depth` leaves out is nan
     out = ~(f["log_mean_square_z"] < np.inf)  # nan too
     if out[-1]:  # then a layer whose biases are nan is one that counts
@@ -268,6 +296,9 @@ def verdict(flow: Flow | ChainFlow) -> Verdict | ChainVerdict:
         layers=len(hidden),
         zero=highest(used, np.isneginf(f["log_delta"][used])),
         lost={name: lost_in(name, used, f["log_largest"][used]) for name in FORMATS},
+        indistinguishable={
+            name: indistinguishable_in(name, used, f["log_spread"]) for name in judged
+        },
         saturated=float(np.mean(f["saturated"][hidden])) if len(hidden) else 0.0,
         dead=float(np.mean(f["dead"][hidden])) if len(hidden) else 0.0,
         all_dead=highest(hidden, all_dead),

@@ -142,40 +142,71 @@ def _up_layer(kind: AnyKind, run: Run, j: Array, z: Rows) -> tuple[Rows, Rows]:
     return kind.forward(layer_of(run, j), z), z
 
 
-Part = Callable[[Array, Rows], tuple[Rows, Any]]  # number j and rows -> rows, record
+def along(
+    net: Any,
+    params: tuple[Any, ...],
+    state: Any,
+    step: Callable[[Any, Any, Any], tuple[Any, Any]],
+    depth: UsedDepth = None,
+) -> list[Any]:
+    """Return a record of each Layer, of a run stacked, on a way up that keeps nothing else.
+
+    Args:
+        net: the network, or something with the kinds of its layers.
+        params: its parameters.
+        state: what goes into the first layer, a pytree.
+        step: (kind, layer, state) -> the state that comes out, and the record.
+        depth: the layers used of the one run; the records of others are zero.
+    """
+    records: list[Any] = []
+    for kind, layer in zip(_kinds(net, params), params, strict=True):
+        if is_run(layer):
+
+            def of_run(j: Array, state: Any, kind: Any = kind, run: Any = layer) -> Any:
+                return step(kind, layer_of(run, j), state)
+
+            used = length(layer) if depth is None else depth
+            state, record = _through(of_run, length(layer), used, state)
+        else:
+            state, record = step(kind, layer, state)
+        records.append(record)
+    return records
+
+
+Part = Callable[[Array, Any], tuple[Any, Any]]  # number j and what goes in -> what goes on, record
 
 
 def _through(
     part: Part,
     count: int,
     used: Array | int,
-    rows: Rows,
+    state: Any,
     records: Any = None,
     *,
     downwards: bool = False,
-) -> tuple[Rows, Any]:
+) -> tuple[Any, Any]:
     """Go through the parts used of `count`, layers or segments, with a record of each in its place.
 
     Args:
-        part: takes the rows that come in; returns those that go on, and a record.
+        part: takes what comes in, such as rows; returns what goes on, and a record.
         count: places for records.
         used: the number of parts, from part 0 up, or downwards to it.
-        rows: those that come into the first part.
+        state: what comes into the first part.
         records: to be written over; zeros by default. XLA updates them in place if the loop only
             writes to them, and drops those that are not used.
         downwards: begin with the last part used.
     """
 
-    def body(step: Array, state: tuple[Rows, Any]) -> tuple[Rows, Any]:
-        rows, records = state
+    def body(step: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+        state, records = carry
         j = used - 1 - step if downwards else step
-        rows, record = part(j, rows)
+        state, record = part(j, state)
         put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
-        return rows, jax.tree.map(put, records, record)
+        return state, jax.tree.map(put, records, record)
 
     if records is None:
-        records = jax.tree.map(partial(zeros, count), jax.eval_shape(part, 0, rows)[1])
-    looped: tuple[Rows, Any] = loop(0, used, body, (rows, records))
+        records = jax.tree.map(partial(zeros, count), jax.eval_shape(part, 0, state)[1])
+    looped: tuple[Any, Any] = loop(0, used, body, (state, records))
     return looped
 
 

@@ -21,6 +21,7 @@ COLUMNS: tuple[tuple[str, str, bool], ...] = (
     ("log10_mean_square", "log_mean_square_z", True),
     ("log10_spread", "log_spread", True),
     ("log10_spread_within", "log_spread_within", True),
+    ("log10_tangent", "log_tangent", True),
     ("cosine", "cosine", False),
     ("rank", "rank", False),
     ("saturated", "saturated", False),
@@ -64,7 +65,7 @@ def _columns(flow: Any) -> dict[str, list[Any]]:
     return columns
 
 
-def short(flow: Any) -> str:
+def _short(flow: Any) -> str:
     """Return a flow in one line: its layers, and the gradient at its ends."""
     kind = type(flow).__name__
     if isinstance(flow.log_delta, jax.core.Tracer) or np.ndim(flow.log_delta) != 1:
@@ -106,56 +107,54 @@ def sentences_as_html(text: str) -> str:
     return "".join(f"<p>{html.escape(line)}</p>" for line in text.splitlines())
 
 
-# Methods of every flow
+class InWords:
+    """Methods of every flow: rows, scalars, and words."""
 
+    def table(self) -> list[dict[str, Any]]:
+        """Return a row for each layer: layer, name, and numbers; logarithms to the base of ten.
 
-def table(flow: Any) -> list[dict[str, Any]]:
-    """Return a row for each layer: layer, name, and numbers; logarithms to the base of ten.
+        `polars.DataFrame(flow.table())` and `pandas.DataFrame(flow.table())` take it.
 
-    `polars.DataFrame(flow.table())` and `pandas.DataFrame(flow.table())` take it.
+        Raises:
+            TypeError: a traced flow, or one of several networks.
+        """
+        columns = _columns(self)
+        count = len(columns["layer"])
+        return [{name: values[i] for name, values in columns.items()} for i in range(count)]
 
-    Raises:
-        TypeError: a traced flow, or one of several networks.
-    """
-    columns = _columns(flow)
-    return [
-        {name: values[i] for name, values in columns.items()} for i in range(len(columns["layer"]))
-    ]
+    def scalars(self, prefix: str = "gradient/") -> dict[str, float]:
+        """Return names and floats, a handful a layer, for TensorBoard, Weights & Biases, MLflow.
 
+        Args:
+            prefix: of every name.
 
-def scalars(flow: Any, prefix: str = "gradient/") -> dict[str, float]:
-    """Return names and floats, a handful for each layer, for what tracks experiments.
+        Raises:
+            TypeError: a traced flow, or one of several networks.
 
-    Args:
-        flow: of `jaxnn.gradient_flow`.
-        prefix: of every name.
+        Example:
+            >>> import jax, jax.numpy as jnp, jaxnn
+            >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="sigmoid", task="binary")
+            >>> params = jaxnn.init(net, jax.random.key(0))
+            >>> flow = jaxnn.gradient_flow(net, params, jnp.ones((2, 3)), jnp.array([0, 1]))
+            >>> list(flow.scalars())[:2]
+            ['gradient/1/log10_delta', 'gradient/1/gain']
+        """
+        rows = self.table()
+        digits = len(str(len(rows)))
+        return {
+            # Numbers have zeros in front, so that they are in order where names are sorted.
+            f"{prefix}{row['name'].zfill(digits)}/{name}": float(row[name])
+            for row in rows
+            for name in SCALARS
+            if name in row
+        }
 
-    Raises:
-        TypeError: a traced flow, or one of several networks.
+    def __repr__(self) -> str:
+        return _short(self)
 
-    Example:
-        >>> import jax, jax.numpy as jnp, jaxnn
-        >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="sigmoid", task="binary")
-        >>> params = jaxnn.init(net, jax.random.key(0))
-        >>> flow = jaxnn.gradient_flow(net, params, jnp.ones((2, 3)), jnp.array([0, 1]))
-        >>> list(flow.scalars())[:2]
-        ['gradient/1/log10_delta', 'gradient/1/gain']
-    """
-    rows = table(flow)
-    digits = len(str(len(rows)))
-    return {
-        # Numbers have zeros in front, so that they are in their order where names are sorted.
-        f"{prefix}{row['name'].zfill(digits)}/{name}": float(row[name])
-        for row in rows
-        for name in SCALARS
-        if name in row
-    }
-
-
-def to_html(flow: Any) -> str:
-    """Return a flow for a notebook: one line, and a table of its layers."""
-    line = short(flow)
-    try:
-        return _as_html(line, table(flow))
-    except TypeError:
-        return sentences_as_html(line)
+    def _repr_html_(self) -> str:
+        line = _short(self)
+        try:
+            return _as_html(line, self.table())
+        except TypeError:
+            return sentences_as_html(line)

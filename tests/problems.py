@@ -5,6 +5,7 @@ here, and measure with the functions here, share it.
 """
 
 from contextlib import contextmanager
+from dataclasses import MISSING, fields, replace
 from itertools import groupby
 
 import jax
@@ -26,7 +27,23 @@ each_activation = pytest.mark.parametrize(
     ],
 )
 
-gradient_flow = jax.jit(jaxnn.gradient_flow, static_argnames="memory")
+gradient_flow = jax.jit(jaxnn.gradient_flow, static_argnames=("memory", "examples", "tangent"))
+
+
+def filled_flow(net, values, **others):
+    """A flow whose fields are all the same values, but for some."""
+    always = (v.name for v in fields(jaxnn.Flow) if not v.metadata and v.default is MISSING)
+    arrays = dict.fromkeys(always, jnp.asarray(values))
+    arrays |= {
+        "log_delta_example": jnp.asarray(values[:, None]),
+        "lost": jnp.zeros(len(values), bool),
+    }
+    return replaced(jaxnn.Flow(**arrays, net=net, dtype=np.dtype("float32")), **others)
+
+
+def replaced(flow, **values):
+    """A flow with some values, of NumPy or of JAX, in the place of others."""
+    return replace(flow, **{name: jnp.asarray(v) for name, v in values.items()})
 
 
 @contextmanager

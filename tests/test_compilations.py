@@ -9,6 +9,7 @@ import pytest
 import torches
 from jax import monitoring
 from peers import need
+from problems import filled_flow
 
 import jaxnn
 from jaxnn import flow, meanfield, sphere
@@ -33,7 +34,7 @@ def made():
         "run": jaxnn.stack(layers),
         "drawn": jaxnn.init(NET, key, stored=False),
         "state": jaxnn.start(NET, SGD, layers, key),
-        "flow": jaxnn.Flow(*[np.ones(3)] * (len(jaxnn.Flow._fields) - 1), NET),
+        "flow": filled_flow(NET, np.ones(3)),
         "chain": jaxnn.chain([(chained, np.eye(2, dtype=np.float32))]),
         "data": (jax.numpy.asarray(XS), jax.numpy.asarray(YS)),
     }
@@ -60,7 +61,7 @@ CASES = {
     "backprop": lambda made: jaxnn.backprop(NET, made["layers"], XS, YS),
     "backprop of NumPy's arrays": lambda made: jaxnn.backprop(NET, made["numpy"], XS, YS),
     "chain": lambda made: jaxnn.chain([(chained, layer.theta) for layer in made["layers"][1:2]]),
-    "chart": lambda made: jaxnn.chart(made["flow"]._replace(log_delta_example=np.ones((3, 2)))),
+    "chart": lambda made: jaxnn.chart(made["flow"]),
     "deltas": lambda made: jaxnn.deltas(NET, made["layers"], XS[0], 1),
     "each_epoch": lambda made: list(
         jaxnn.each_epoch(NET, SGD, made["state"], XS, YS, epochs=1, batch=2)

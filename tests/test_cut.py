@@ -8,7 +8,7 @@ from jax import lax
 
 import jaxnn
 from jaxnn import gradient_flow
-from jaxnn.chain import is_float
+from jaxnn.numbers import is_float
 
 B, N = 3, 4
 

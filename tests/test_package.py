@@ -55,7 +55,7 @@ def test_the_library_imports_little_and_downwards():
     norms = ("norm", "rms_norm", "layer_norm", "batch_norm", "post_norm")
     order = (
         *("compiled", "loops", "activations", "tasks", "layers", "numbers", "quadrature", "sphere"),
-        *("formats", "words"),
+        *("formats", "twin", "words"),
         *(f"blocks.{kind}" for kind in ("block", "field", "dense", "residual", *norms)),
         *("blocks", "network", "checks", "initializers", "walk", "forward", "backprop"),
         *("program", "cut", "chain", "chain_flow", "flow", "chain_verdict", "meanfield"),
@@ -90,8 +90,9 @@ def _room(path):
 
 
 def test_the_reverse_pass_is_written_by_hand():
-    """Nowhere does the library have anything differentiated but a user's own layers."""
-    own = {ROOT / "jaxnn" / name for name in ("chain_flow.py", "program.py", "pytorch.py")}
+    """Nothing is differentiated but a user's own layers, and tangents on their way up."""
+    by_jax = ("chain_flow.py", "program.py", "pytorch.py", "twin.py")
+    own = {ROOT / "jaxnn" / name for name in by_jax}
     for path in {*(ROOT / "jaxnn").rglob("*.py")} - own:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute):

@@ -1,5 +1,7 @@
 """Runs: layers stacked into one, looped on the device, with depth as data."""
 
+from dataclasses import replace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -124,7 +126,7 @@ def test_depth_is_data(rng, activation):
         assert not trace.z[1][depth:].any()
         kept = np.r_[: depth + 1, CAPACITY + 1]
         chex.assert_trees_all_close(
-            jax.tree.map(lambda v, k=kept: v[k], flow._replace(net=shallow)),
+            jax.tree.map(lambda v, k=kept: v[k], replace(flow, net=shallow)),
             expected[4],
             rtol=1e-9,
         )

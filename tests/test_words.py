@@ -7,21 +7,22 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from problems import filled_flow, replaced
 
 import jaxnn
-from jaxnn.flow import Flow
 
 
 def network_flow(layers=20, lowest=-60.0):
     """A flow that falls evenly, of made-up numbers; its last layer has no gain."""
     log_delta = np.linspace(lowest, 0, layers) * np.log(10)
-    numbers = dict.fromkeys(Flow._fields[:-1], np.zeros(layers)) | {
-        "log_delta": log_delta,
-        "log_delta_example": log_delta[:, None] - np.array([[1.0, 2.0]]),
-        "gain": np.append(log_delta[:-1] - log_delta[1:], np.nan),
-        "lost": np.zeros(layers, bool),
-    }
-    return Flow(**numbers, net=jaxnn.Network((2, *[3] * (layers - 1), 1), "tanh", "binary"))
+    return filled_flow(
+        jaxnn.Network((2, *[3] * (layers - 1), 1), "tanh", "binary"),
+        np.zeros(layers),
+        log_delta=log_delta,
+        log_delta_example=log_delta[:, None] - np.array([[1.0, 2.0]]),
+        gain=np.append(log_delta[:-1] - log_delta[1:], np.nan),
+        lost=np.zeros(layers, bool),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_a_flow_and_a_verdict_in_a_notebook(chain_flow):
 
 def test_a_traced_flow_has_a_line_and_no_table(chain_flow):
     def traced(log_delta):
-        flow = network_flow()._replace(log_delta=log_delta)
+        flow = replaced(network_flow(), log_delta=log_delta)
         assert "traced or of several networks" in repr(flow)
         assert "traced" in flow._repr_html_()
         with pytest.raises(TypeError, match="flow: expected that of one network"):
