@@ -158,6 +158,35 @@ MUTANTS = (
         "jnp.minimum((i + 1) * size - 1, used)",
         "tests/test_signal.py::test_less_memory_with_a_depth_that_is_known[6]",
     ),
+    # The forward twin
+    Mutant(
+        "a tangent loses its exponent",
+        "jaxnn/twin.py",
+        "for v in t], e + k)",
+        "for v in t], e)",
+        "tests/test_twin.py::test_it_measures_spread_cosine_rank_and_tangent[tanh-all]",
+    ),
+    Mutant(
+        "a rank counts rounding",
+        "jaxnn/twin.py",
+        "spread > NOISE * eps, rank",
+        "spread > 0, rank",
+        "tests/test_twin.py::test_where_examples_become_rounding_the_tangent_keeps_its_rate",
+    ),
+    Mutant(
+        "examples are alike one layer too low",
+        "jaxnn/formats.py",
+        "first = int(apart.max()) + 1 if len(apart) else 0",
+        "first = int(apart.max()) if len(apart) else 0",
+        "tests/test_twin.py::test_where_examples_become_rounding_the_tangent_keeps_its_rate",
+    ),
+    Mutant(
+        "the theory of spread begins at its square root",
+        "experiments/depth/theory.py",
+        "1 - 100**measured / share",
+        "1 - 10**measured / share",
+        "tests/test_depth.py::test_what_is_left_of_the_examples",
+    ),
     # A function cut into layers
     Mutant(
         "a bias goes to the layer above",

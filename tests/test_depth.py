@@ -267,6 +267,7 @@ def case(slope, depth_=20, states=(), **columns):
             "log10_delta_z": sizes,
             "log10_gain": gain,
             "log10_mean_square_z": np.zeros(len(layers)),
+            "log10_spread": pl.Series([None] * len(layers), dtype=pl.Float64),
             "delta_z": delta_z.tolist(),
             **columns,
         }
@@ -302,6 +303,11 @@ NO_THEORY = theory.predict(case(0).with_columns(sigma_w=None))
         (
             case(1, log10_mean_square_z=[0.0] * 7 + [np.inf] * 14),
             "exploding, +1 decades a layer; the signal leaves float32 at layer 8",
+        ),
+        (
+            case(0, log10_spread=[-1.0] * 7 + [-7.0] * 14),
+            "steady, +0 decades a layer; from layer 8 up what differs between examples is "
+            "rounding of float32, not input (1 of 1 seeds)",
         ),
         (
             pl.concat([case(-0.5), case(-0.6).with_columns(seed=1)]),
@@ -623,6 +629,34 @@ def test_a_failure_is_raised_when_the_folder_is_filled(tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert "One verdict." in said
     assert said[-1] == f"in {tmp_path / 'run'}: rows.parquet, run.json"  # what was written, no more
+
+
+def test_what_is_left_of_the_examples(tmp_path):
+    """As the library measures it, with theory next to it and a panel of its own."""
+    plan = planned(
+        depths=(12,), activations=("sigmoid",), weights=("he_normal",), examples=True, seeds=2
+    )  # fmt: skip
+    (cell,) = plan.cells
+    rows = cells.Sweep(plan.datasets).measure(cell)
+    params, xs, ys = draw_of(plan, cell)
+    of_seed = jax.tree.map(lambda v: v[1], (params, xs, ys))
+    flow = jaxnn.gradient_flow(cell.networks.net, *of_seed, depth=11, examples=True)
+    mine = rows.filter(pl.col("seed") == 1)
+    used = [*range(12), -1]
+    for column, expected in (
+        ("log10_spread", flow.log_spread / np.log(10)),
+        ("cosine", flow.cosine),
+        ("rank", flow.rank),
+    ):
+        np.testing.assert_allclose(mine[column], np.asarray(expected)[used], rtol=1e-3, atol=1e-4)
+    rows = report.labelled(rows)
+    predicted = theory.predict(rows)
+    spread = rows.filter(pl.col("seed") == 0)["log10_spread"].to_numpy()[:12]
+    assert spread[11] < -5
+    np.testing.assert_allclose(predicted["log10_spread"], spread, atol=0.5)
+    drawn = picture.Drawn.of(rows, predicted, [report.case_of(rows, predicted)], "")
+    assert {"spread", "spread_theory"} <= {*drawn.head}
+    assert picture.SPREAD in picture.figure(drawn).chart.to_json()
 
 
 def test_kinds_of_blocks_are_an_axis():

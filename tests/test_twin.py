@@ -102,6 +102,8 @@ def test_where_examples_become_rounding_the_tangent_keeps_its_rate(rng):
     assert (np.exp(flow.log_spread[first:]) < 4 * eps).all()
     assert verdict.indistinguishable["bfloat16"] < verdict.indistinguishable["float16"] < first
     assert "float64" not in verdict.indistinguishable
+    assert np.isfinite(flow.rank[: first - 1]).all()
+    assert np.isnan(flow.rank[first:-1]).all()
     apart = np.asarray(flow.log_spread)[: first - 1]
     assert flow.log_tangent[: first - 1] == pytest.approx(apart, abs=1.0)
     rate = np.diff(np.asarray(flow.log_tangent)[:-1]).mean()

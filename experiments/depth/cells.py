@@ -18,6 +18,8 @@ LOGS = {
     "gain": "log10_gain",
     "log_mean_square_z": "log10_mean_square_z",
 }
+# If they are measured.
+EXAMPLES = {"log_spread": "log10_spread", "cosine": "cosine", "rank": "rank"}
 FRACTIONS = {"saturated": "saturated_fraction", "dead": "dead_fraction"}
 
 
@@ -79,6 +81,7 @@ def _rows(cell: Cell, flow: dict[str, np.ndarray]) -> pl.DataFrame:
             "seed": np.repeat(np.asarray(of.seeds), layers),
             "layer": np.tile(np.arange(1, layers + 1), len(of.seeds)),
             **{column: flow[field] / np.log(10) for field, column in LOGS.items()},
+            **_examples(flow, layers * len(of.seeds)),
             **{column: flow[field] for field, column in FRACTIONS.items()},
             "delta_z": np.select(states, ["zero", "underflow", "overflow"], "number"),
         }
@@ -96,3 +99,14 @@ def _rows(cell: Cell, flow: dict[str, np.ndarray]) -> pl.DataFrame:
         pl.lit(cell.data).alias("data"),
         pl.all(),
     )
+
+
+def _examples(flow: dict[str, np.ndarray], count: int) -> dict[str, pl.Series]:
+    """Return the columns of what is left of the examples; null if it was not measured."""
+    missing = pl.Series([None] * count, dtype=pl.Float64)
+    return {
+        column: pl.Series(flow[field] / (np.log(10) if column.startswith("log10") else 1))
+        if field in flow
+        else missing
+        for field, column in EXAMPLES.items()
+    }

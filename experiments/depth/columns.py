@@ -24,6 +24,16 @@ COLUMNS = {
     "log10_delta_theta": Column(REAL, "decades", "log₁₀ ‖Δθ[l-1]‖"),
     "log10_gain": Column(REAL, "decades", "log₁₀ ‖Δz[l]‖ / ‖Δz[l+1]‖; nan for the output"),
     "log10_mean_square_z": Column(REAL, "decades", "log₁₀ of the mean of z[l]²"),
+    "log10_spread": Column(
+        REAL,
+        "decades",
+        "log₁₀ of what differs between examples, relative to z[l]; --examples",
+        True,
+    ),
+    "cosine": Column(REAL, "1", "mean cosine between the z[l] of two examples; --examples", True),
+    "rank": Column(
+        REAL, "examples", "effective rank of what differs; nan where rounding; --examples", True
+    ),
     "saturated_fraction": Column(REAL, "of units", "on a plateau of σ"),
     "dead_fraction": Column(REAL, "of units", "with no slope for any example"),
     "delta_z": Column(TEXT, "word", "Δz[l] in plain backpropagation", known=STATES),

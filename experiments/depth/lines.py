@@ -65,8 +65,9 @@ def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
 
     Columns: activation, label, case, depth, layer; size, the median of log₁₀ ‖Δz[l]‖, with least
     and most over seeds; size_theory, and the range of 95 % of draws, theory_low to theory_high;
-    gain and signal with theirs; plain, the commonest state of Δz[l] in plain backpropagation;
-    size_is, gain_is and signal_is, which are zero, inf or nan if the median is no number.
+    gain and signal, and spread if it was measured, with theirs; plain, the commonest state of Δz[l]
+    in plain backpropagation; size_is, gain_is, signal_is and spread_is, which are zero, inf or nan
+    if the median is no number.
     """
     at = ["activation", "label", "depth", "layer"]
     size = pl.col("log10_delta_z")
@@ -81,6 +82,7 @@ def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
             size.max().alias("most"),
             pl.col("log10_gain").median().alias("gain"),
             pl.col("log10_mean_square_z").median().alias("signal"),
+            pl.col("log10_spread").median().alias("spread"),
             pl.col("delta_z").mode().sort().first().alias("plain"),
         )
     )
@@ -91,12 +93,17 @@ def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
         pl.col("high").alias("theory_high"),
         pl.col("log10_gain").alias("gain_theory"),
         pl.col("log10_mean_square_z").alias("signal_theory"),
+        pl.col("log10_spread").alias("spread_theory"),
     )
     both = measured.join(by_theory, on=at, how="left", maintain_order="left")
     # Above the last hidden layer there is another width and another activation.
     gains, inside = pl.col("gain", "gain_theory"), pl.col("layer") < pl.col("depth")
     both = named(both).with_columns(pl.when(inside).then(gains))
     gain_is = charts.kind("gain")
+    if rows["log10_spread"].is_null().all():
+        both = both.drop("spread", "spread_theory")
+    else:
+        both = both.with_columns(spread_is=charts.kind("spread"))
     return both.with_columns(
         size_is=charts.kind("size"),
         gain_is=pl.when(gain_is != "nan").then(gain_is),  # below a zero, that is 0 / 0

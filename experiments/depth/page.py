@@ -17,6 +17,9 @@ READING = {
     "Factor of each layer": "Line: median over seeds. Dashed: mean-field theory. Below 1, whose "
     "logarithm is 0, gradients vanish.",
     "Signal": "Line: median over seeds. Dashed: mean-field theory.",
+    "What differs between examples": "Deviation of z[l] from the mean of the batch, relative to "
+    "z[l]. Line: median over seeds. Dashed: mean-field theory, for examples that are equally long "
+    "and correlate alike. Where a line falls and levels off, there is rounding, not input.",
 }
 
 
@@ -34,7 +37,7 @@ def page(drawn: Drawn, rows: pl.DataFrame) -> report.Page:
         choices=_choices(rows),
         panels=_panels(drawn),
         data=drawn.data,
-        numbers=report.Numbers("layers", picture.HEAD),
+        numbers=report.Numbers("layers", drawn.head),
         tables=(_verdicts(drawn.cases), _by_depth(rows)),
     )
 
@@ -52,8 +55,10 @@ def _choices(rows: pl.DataFrame) -> tuple[report.Choice, ...]:
 def _panels(drawn: Drawn) -> tuple[report.Panel, ...]:
     by_layer = picture.panels_by_layer(drawn, CHOSEN).items()
     panels = [
-        report.Panel(title, reading, _high(picture.named([*layers, picture.hovered(CHOSEN)], what)))
-        for (title, reading), (what, layers) in zip(READING.items(), by_layer, strict=True)
+        report.Panel(
+            title, reading, _high(picture.named([*layers, picture.hovered(drawn, CHOSEN)], what))
+        )
+        for (title, reading), (what, layers) in zip(READING.items(), by_layer, strict=False)
     ]
     against_depth = report.Panel(
         "The first layer's gradient against depth",

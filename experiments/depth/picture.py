@@ -5,6 +5,7 @@ the page those of the reader's choices, in the file all cases of the deepest net
 """
 
 import itertools
+from functools import partial
 from typing import NamedTuple
 
 import altair as alt
@@ -18,6 +19,7 @@ from experiments.runs import runtime
 
 # Of the file, which is legible where it is 800 pixels wide.
 PLOT, PANEL = (500, 300), (205, 150)  # width and height of the first plot, and of those below it
+PAIR = 330  # the width of those below it if they are four, two in a row
 GAP, LINE = 26, 15  # between those, and the height of a line's name
 MOST_LABELS = 40
 CLOSE = 1.6  # the ratio of two depths below which their texts would overlap
@@ -30,6 +32,7 @@ LAYER = alt.X(
 )
 # As many names side by side as have room.
 LEGEND = alt.Legend(orient="top", columns=alt.ExprRef("max(1, floor(width / 180))"))
+SPREAD = "spread of examples"
 HEAD = {
     "layer": "layer",
     "size": "log₁₀ ‖Δz[l]‖, median",
@@ -40,6 +43,8 @@ HEAD = {
     "gain_theory": "theory",
     "signal": "log₁₀ mean z[l]²",
     "signal_theory": "theory",
+    "spread": "log₁₀ spread of examples",
+    "spread_theory": "theory",
     "plain": "Δz[l] in plain backpropagation",
 }
 TOOLTIP = HEAD | {
@@ -47,6 +52,7 @@ TOOLTIP = HEAD | {
     "size_theory": "log₁₀ ‖Δz[l]‖ in theory",
     "gain_theory": "log₁₀ factor in theory",
     "signal_theory": "log₁₀ mean z[l]² in theory",
+    "spread_theory": "log₁₀ spread of examples in theory",
 }
 
 
@@ -76,6 +82,16 @@ class Drawn(NamedTuple):
             "ends": _ends(rows, depths["y"].to_numpy()),
         }
         return cls(data, cases, subtitle)
+
+    @property
+    def has_spread(self) -> bool:
+        """Tell whether what is left of the examples was measured."""
+        return "spread" in self.data["layers"].columns
+
+    @property
+    def head(self) -> dict[str, str]:
+        """The columns of `layers` with their names in a table."""
+        return {name: v for name, v in HEAD.items() if self.has_spread or "spread" not in name}
 
     @property
     def most(self) -> float:
@@ -142,16 +158,18 @@ def figure(drawn: Drawn) -> charts.Figure:
             "backpropagation, red: where that starts",
         ),
     )
-    panels = (
-        named(layers, what).properties(width=PANEL[0], height=PANEL[1])
-        for what, layers in panels_by_layer(drawn, "true").items()
-    )
-    below = alt.hconcat(
+    by_layer = panels_by_layer(drawn, "true").items()
+    width = PAIR if drawn.has_spread else PANEL[0]
+    panels = [
+        named(layers, what).properties(width=width, height=PANEL[1]) for what, layers in by_layer
+    ]
+    in_rows = partial(alt.concat, columns=2) if drawn.has_spread else alt.hconcat
+    below = in_rows(
         *panels,
         spacing=GAP,
         title=alt.Title(f"Layer by layer, {deepest} hidden layers", offset=6),
     )
-    kinds = (layers[name] for name in ("size_is", "gain_is", "signal_is"))
+    kinds = (layers[name] for name in layers.columns if name.endswith("_is"))
     edges = charts.edges_in_words([drawn.data["depths"]["y_is"], *kinds])
     title = alt.Title(
         "How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?",
@@ -246,6 +264,7 @@ def panels_by_layer(drawn: Drawn, chosen: str) -> dict[str, list[charts.Chart]]:
         ],
         "‖Δz[l]‖ / ‖Δz[l+1]‖": _lines(chosen, colour, "gain"),
         "mean z[l]²": _lines(chosen, colour, "signal"),
+        **({SPREAD: _lines(chosen, colour, "spread")} if drawn.has_spread else {}),
     }
 
 
@@ -422,13 +441,13 @@ def _placed(data: str) -> charts.Chart:
     return placed.transform_filter("isValid(datum.place)")
 
 
-def hovered(chosen: str) -> charts.Chart:
+def hovered(drawn: Drawn, chosen: str) -> charts.Chart:
     """Return a rule under the pointer, over the whole height of a layer, with all its numbers."""
     under = alt.selection_point(
         on="pointerover", clear="pointerout", fields=["layer"], empty=False, name="under"
     )
     base = networks(chosen)
-    for name in HEAD:
+    for name in drawn.head:
         text = f"datum.{name}" if name in ("layer", "plain") else f"format(datum.{name}, '.4g')"
         otherwise = f"(datum.{name}_is || '–')"
         choice = f"isValid(datum.{name}) ? {text} : {otherwise}"
@@ -438,5 +457,5 @@ def hovered(chosen: str) -> charts.Chart:
         LAYER,
         color=alt.value(palette.INK),
         opacity=alt.condition(under, alt.value(0.2), alt.value(0)),
-        tooltip=[alt.Tooltip(f"text_{name}:N", title=title) for name, title in TOOLTIP.items()],
+        tooltip=[alt.Tooltip(f"text_{name}:N", title=TOOLTIP[name]) for name in drawn.head],
     ).add_params(under)

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from experiments.pages import tables
 from experiments.runs.experiment import comparison
-from jaxnn.formats import word_of
+from jaxnn.formats import indistinguishable_in, word_of
+from jaxnn.words import LN10
 
 TITLE = "log₁₀ ‖Δz[1]‖, the first layer's gradient, by hidden layers (median over seeds)"
 
@@ -44,8 +45,8 @@ class Case:
 
     rate: in words, with theory next to it.
     word, value, theory: the rate in its parts; empty if there is none.
-    loss: the loss of the gradient in plain backpropagation, in words; empty if it has numbers
-        everywhere.
+    loss: the loss of the gradient in plain backpropagation, and that of the examples, in words;
+        empty if there is none.
     lost: for how many layers of the deepest network, from the last hidden one down, it has numbers
         before they leave the range of the dtype; None if they do not leave it.
     """
@@ -90,7 +91,8 @@ def case_of(case: pl.DataFrame, theory: pl.DataFrame) -> Case:
     )
     rate = rate_in_words(*parts)
     lost = _layers_with_numbers(deepest)
-    return Case(activation, label, dtype, rate, *parts, loss_in_words(deepest), lost)
+    loss = loss_in_words(deepest) + examples_in_words(deepest)
+    return Case(activation, label, dtype, rate, *parts, loss, lost)
 
 
 def sentence(case: Case) -> str:
@@ -173,6 +175,23 @@ def loss_in_words(deepest: pl.DataFrame) -> str:
                 f"({affected['seed'].n_unique()} of {seeds} seeds)"
             )
     return "".join(parts)
+
+
+def examples_in_words(deepest: pl.DataFrame) -> str:
+    """Say from which layer up examples differ by rounding alone; empty if nowhere or not known."""
+    firsts = [
+        indistinguishable_in(dtype, np.arange(layers), seed["log10_spread"].to_numpy() * LN10)
+        for seed in deepest.sort("layer").partition_by("seed", maintain_order=True)
+        for dtype, layers in [(seed["dtype"][0], seed.height)]
+        if seed["log10_spread"].is_not_null().all()
+    ]
+    alike = [first for first in firsts if first]
+    if not alike:
+        return ""
+    return (
+        f"; from layer {np.median(alike):.0f} up what differs between examples is rounding of "
+        f"{deepest['dtype'][0]}, not input ({len(alike)} of {len(firsts)} seeds)"
+    )
 
 
 def first_layer(rows: pl.DataFrame) -> pl.DataFrame:

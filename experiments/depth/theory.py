@@ -36,8 +36,9 @@ def predict(rows: pl.DataFrame) -> pl.DataFrame:
 
     Columns: activation, label, layer; log10_gain, log₁₀ √χ, null for the last one;
     log10_delta_z, relative to the last hidden layer; bias, the effect of finite width on it, and
-    sd, its standard deviation over draws, both null if theory is silent; log10_mean_square_z.
-    The signal starts from the first layer's as measured.
+    sd, its standard deviation over draws, both null if theory is silent; log10_mean_square_z;
+    log10_spread, null if it was not measured or theory is silent. The signal and its spread start
+    from the first layer's as measured.
 
     Args:
         rows: `labelled` ones of a sweep.
@@ -47,8 +48,14 @@ def predict(rows: pl.DataFrame) -> pl.DataFrame:
         first = case.filter(pl.col("layer") == 1)["log10_mean_square_z"]
         q1 = 10 ** float(np.median(first))
         if 0 < q1 < np.inf:
-            frames.append(_rows(case, *_of_case(case, q1)))
-    return pl.concat(frames) if frames else _rows(rows.clear(), _Theory(*4 * [np.zeros(0)]), True)
+            theory, banded = _of_case(case, q1)
+            frame = _rows(case, theory, banded)
+            spread = _log10_spread(case, np.asarray(theory.q, np.float64))
+            frames.append(frame.with_columns(pl.Series("log10_spread", spread, pl.Float64)))
+    if frames:
+        return pl.concat(frames)
+    empty = _rows(rows.clear(), _Theory(*4 * [np.zeros(0)]), True)
+    return empty.with_columns(pl.lit(None, pl.Float64).alias("log10_spread"))
 
 
 def _of_case(case: pl.DataFrame, q1: float) -> tuple["_Theory", bool]:
@@ -118,3 +125,39 @@ def _rows(case: pl.DataFrame, theory: _Theory, banded: bool) -> pl.DataFrame:
     if banded:
         return frame
     return frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("bias", "sd"))
+
+
+def _log10_spread(case: pl.DataFrame, q: np.ndarray) -> np.ndarray | list[None]:
+    """Return log₁₀ of the spread of a batch whose examples correlate alike, s² = (1 - 1/B)(1 - c).
+
+    c[l] follows the correlation map from the first layer's, which is the measured spread's.
+    """
+    names = ("activation", "sigma_w", "sigma_b", "hidden", "batch")
+    activation, of, sigma_b, hidden, batch = (case[name][0] for name in names)
+    block = kind_of(hidden).of(len(q))
+    first = case.filter(pl.col("layer") == 1)["log10_spread"].drop_nulls().to_numpy()
+    measured = float(np.median(first)) if len(first) else np.nan
+    if not np.isfinite(measured) or rows_meet(block):
+        return [None] * len(q)
+    share = 1 - 1 / int(batch)
+    with jax.enable_x64(True):
+        c = _correlations(activation, of, sigma_b, q, 1 - 100**measured / share, block)
+    apart = np.maximum(1 - np.asarray(c), 0)
+    # Closer to 1 the numbers of the map itself are rounding.
+    return np.where(apart > 1e-13, 0.5 * np.log10(np.maximum(share * apart, 1e-300)), np.nan)
+
+
+@partial(jax.jit, static_argnames=("activation", "hidden"))
+def _correlations(
+    activation: str,
+    sigma_w: float,
+    sigma_b: float,
+    q: jax.Array,
+    c1: float,
+    hidden: jaxnn.Block,
+) -> jax.Array:
+    def up(c: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
+        above = jaxnn.meanfield.correlation_map(activation, sigma_w, sigma_b, q, c, hidden=hidden)
+        return jnp.clip(above, -1, 1), c
+
+    return jax.lax.scan(up, jnp.asarray(c1, float), q)[1]

@@ -8,7 +8,7 @@ one compiled program and one draw serve every depth up to the room.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ FIELDS = (
     *("log_delta", "log_theta", "gain", "log_mean_square_z"),
     *("saturated", "dead", "lost"),
 )
+EXAMPLES = ("log_spread", "cosine", "rank")  # and these, if what is left of examples is asked for
 
 
 class Weights(NamedTuple):
@@ -51,6 +52,7 @@ class Networks:
         batch: examples, drawn by the seed too.
         dtype: in which all is computed.
         seeds: one for each network.
+        examples: whether what is left of the examples is measured too.
     """
 
     net: jaxnn.Network
@@ -60,6 +62,7 @@ class Networks:
     batch: int
     dtype: str
     seeds: tuple[int, ...]
+    examples: bool = False
 
     @property
     def width(self) -> int:
@@ -165,9 +168,10 @@ def flows(draws: Draws, dataset: Dataset, networks: Networks) -> dict[str, np.nd
     """Measure the gradient's flow in each network.
 
     Returns:
-        The `FIELDS` of a flow, (seeds, depth + 1) each, as float64; the output layer last.
+        The `FIELDS` of a flow, (seeds, depth + 1) each, as float64; the output layer last. Those of
+        `EXAMPLES` are among them if the networks ask for them.
     """
-    flow = measured(draws, dataset, networks, measuring)
+    flow = measured(draws, dataset, networks, partial(measuring, examples=networks.examples))
     room = len(networks.net.sizes) - 2
     layers = np.r_[: networks.depth, room]  # the hidden layers in use, and the output
     return {name: values[:, layers].astype(np.float64) for name, values in flow.items()}
@@ -213,11 +217,14 @@ def drawing(
 
 
 @cache
-def measuring(side_by_side: SideBySide, net: jaxnn.Network) -> Callable[..., Any]:
-    """Compile (parameters, xs, ys, depth) -> the `FIELDS` of the flow for each seed, by name."""
+def measuring(
+    side_by_side: SideBySide, net: jaxnn.Network, examples: bool = False
+) -> Callable[..., Any]:
+    """Compile (parameters, xs, ys, depth) -> fields of the flow for each seed, by name."""
 
     def gradient_flow(params: Any, xs: Any, ys: Any, depth: Any) -> dict[str, jax.Array]:
-        flow = jaxnn.gradient_flow(net, params, xs, ys, depth=depth)
-        return {name: getattr(flow, name) for name in FIELDS}
+        flow = jaxnn.gradient_flow(net, params, xs, ys, depth=depth, examples=examples)
+        fields = (*FIELDS, *EXAMPLES) if examples else FIELDS
+        return {name: getattr(flow, name) for name in fields}
 
     return side_by_side.map(gradient_flow, spread=3, shared=1)
