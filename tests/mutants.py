@@ -82,15 +82,15 @@ MUTANTS = (
     Mutant(
         "the forward pass leaves out the top layer of a run whose depth is given",
         "jaxnn/walk.py",
-        "loop(0, used, body, (rows, records))",
-        "loop(0, used if downwards else used - 1, body, (rows, records))",
+        "loop(0, used, body, (state, records))",
+        "loop(0, used if downwards else used - 1, body, (state, records))",
         "tests/test_training.py::test_runs_and_depth_equal_single_layers[5-2]",
     ),
     Mutant(
         "the reverse pass leaves out the lowest layer of a run",
         "jaxnn/walk.py",
-        "loop(0, used, body, (rows, records))",
-        "loop(0, used - 1 if downwards else used, body, (rows, records))",
+        "loop(0, used, body, (state, records))",
+        "loop(0, used - 1 if downwards else used, body, (state, records))",
         "tests/test_training.py::test_runs_and_depth_equal_single_layers[5-2]",
     ),
     Mutant(
@@ -174,17 +174,10 @@ MUTANTS = (
         "tests/test_twin.py::test_where_examples_become_rounding_the_tangent_keeps_its_rate",
     ),
     Mutant(
-        "examples are alike one layer too low",
-        "jaxnn/formats.py",
-        "first = int(apart.max()) + 1 if len(apart) else 0",
-        "first = int(apart.max()) if len(apart) else 0",
-        "tests/test_twin.py::test_where_examples_become_rounding_the_tangent_keeps_its_rate",
-    ),
-    Mutant(
-        "the theory of spread begins at its square root",
+        "the theory of spread is that of its square",
         "experiments/depth/theory.py",
-        "1 - 100**measured / share",
-        "1 - 10**measured / share",
+        "0.5 * np.log10(np.maximum(share * apart",
+        "np.log10(np.maximum(share * apart",
         "tests/test_depth.py::test_what_is_left_of_the_examples",
     ),
     # A function cut into layers
@@ -513,7 +506,7 @@ MUTANTS = (
     ),
     Mutant(
         "what differs between examples is taken between units",
-        "jaxnn/chain_flow.py",
+        "jaxnn/twin.py",
         "deviation = rows - jnp.mean(rows, axis=0, keepdims=True)",
         "deviation = rows - jnp.mean(rows, axis=1, keepdims=True)",
         "tests/test_chain.py::test_what_differs_between_examples",
@@ -521,8 +514,8 @@ MUTANTS = (
     Mutant(
         "examples are lost one layer sooner than they are",
         "jaxnn/formats.py",
-        "first = int(apart.max()) + 2",
         "first = int(apart.max()) + 1",
+        "first = int(apart.max())",
         "tests/test_chain.py::test_rounding_has_no_rank",
     ),
     # Sweeps and their seeds
