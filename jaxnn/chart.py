@@ -18,7 +18,10 @@ CATEGORIES = (
 )
 MUTED = "#888888"
 WIDTH, HEIGHT = 560, 200
-DRAWN = ("log10_delta_rms", "log10_delta_smallest", "log10_delta_largest", "gain", "log10_spread")
+DRAWN = (
+    *("log10_delta_rms", "log10_delta_smallest", "log10_delta_largest", "gain"),
+    *("log10_spread", "log10_tangent"),
+)
 FEW = 60  # layers that are drawn as points too
 
 
@@ -27,7 +30,8 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
 
     The band is that of the examples, the line their root mean square. Dotted lines are the smallest
     normal numbers of formats, where the gradient comes near them, and in the panel of examples
-    their rounding.
+    their rounding. That panel is there if a flow has a spread, and a dashed line in it if it has a
+    tangent.
 
     Args:
         flows: of `jaxnn.gradient_flow`, each of one network, outside `jit`.
@@ -139,17 +143,22 @@ def _factors(alt: Any, rows: list[dict[str, Any]], labels: list[str]) -> Any:
 
 def _examples(alt: Any, rows: list[dict[str, Any]], labels: list[str]) -> Any:
     base = _base(alt, labels)
-    title = "log₁₀, relative to the state"
-    y = alt.Y("log10_spread:Q", title=title, scale=alt.Scale(zero=False))
+    axis = "log₁₀, relative to the state"
+    y = alt.Y("log10_spread:Q", title=axis, scale=alt.Scale(zero=False))
     line = _line(alt, base, rows).encode(y)
-    values = [v for row in rows if (v := row.get("log10_spread")) is not None]
+    lines, title = [line], "What differs between examples; dotted: rounding"
+    if any(row.get("log10_tangent") is not None for row in rows):
+        lines.append(base.mark_line(strokeDash=[5, 3]).encode(alt.Y("log10_tangent:Q")))
+        title += ", dashed: without it"
+    columns = ("log10_spread", "log10_tangent")
+    values = [v for row in rows for name in columns if (v := row.get(name)) is not None]
     noise = {
         n: float(np.log10(NOISE * float(jnp.finfo(n).eps)))  # type: ignore[no-untyped-call]
         for n in FORMATS
         if not n.startswith("float8")
     }
     limits = _limits(alt, noise, values)
-    return _panel(alt, [line, *limits], "What differs between examples; dotted: rounding")
+    return _panel(alt, [*lines, *limits], title)
 
 
 def _limits(alt: Any, levels: dict[str, float], values: list[float]) -> list[Any]:

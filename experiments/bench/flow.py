@@ -14,17 +14,26 @@ from experiments.bench import gradient, inputs
 from experiments.bench.waiting import repeated
 from experiments.bench.workload import Workload
 
-flow = jax.jit(jaxnn.gradient_flow)
+flow = jax.jit(jaxnn.gradient_flow, static_argnames="examples")
 
 
 def workload(
-    sizes: list[int], activation: str, task: str, batch: int, calls: int, sigma_w: float
+    sizes: list[int],
+    activation: str,
+    task: str,
+    batch: int,
+    calls: int,
+    sigma_w: float,
+    examples: bool = False,
 ) -> Workload:
-    """Return what `gradient.py` does, for a run of layers and weights of variance σ_w²/fan_in."""
+    """Return what `gradient.py` does, for a run of layers and weights of variance σ_w²/fan_in.
+
+    With `examples` what is left of the examples is measured too.
+    """
     net = jaxnn.Network(sizes, activation, task)
     params = jaxnn.init(net, jax.random.key(0), jaxnn.gaussian(sigma_w), 0.1, stacked=True)
     xs, ys = gradient.batch_of(net, batch)
-    once = partial(flow, net, params, xs, ys)
+    once = partial(flow, net, params, xs, ys, examples=examples)
 
     def numbers(folder: Path) -> list[float]:
         inputs.write(folder, jaxnn.unstack(params), x=xs, y=ys)

@@ -11,7 +11,7 @@ from jax.nn import initializers
 import jaxnn
 from experiments.bench import rates
 from experiments.bench.gradient import flops
-from experiments.bench.workload import Floor, Workload
+from experiments.bench.workload import Floor, Workload, bytes_of
 
 
 def workload(layers: int, activation: str, width: int, batch: int) -> Workload:
@@ -33,11 +33,6 @@ def workload(layers: int, activation: str, width: int, batch: int) -> Workload:
     def numbers(_: Path) -> list[float]:
         return [float(run()[0]) / layers]
 
-    def memory() -> float:
-        sizes: Any = program.memory_analysis()
-        kinds = ("temp", "argument", "output")
-        return float(sum(getattr(sizes, f"{kind}_size_in_bytes") for kind in kinds))
-
     def floor() -> Floor:
         """The forward product of a layer is computed three times: for √L, and on the way back."""
         products = flops(list(sizes), batch) + 2 * 2.0 * batch * layers * width**2
@@ -46,4 +41,4 @@ def workload(layers: int, activation: str, width: int, batch: int) -> Workload:
         randoms = 3.0 * layers * width**2
         return Floor(products, rates.products(batch, width, width), randoms, rate)
 
-    return Workload(run, numbers, floor, memory)
+    return Workload(run, numbers, floor, lambda: bytes_of(program))

@@ -49,6 +49,9 @@ def _compared(row: Row, case: Case, pairs: int, folder: Path) -> dict[str, Any]:
             other = None if theirs is None else theirs.seconds
             times = [_times(ours.seconds, other, i) for i in range(pairs)]
         floor = _floor(ours)
+        if row.kind == "bytes":
+            assert theirs is not None
+            taken = [float(side.ask("memory")["bytes"]) for side in (ours, theirs)]
     if row.kind == "cold":
         one, another = (partial(cold, side, folder) for side in _sides(case))
         times = [_times(one, another, i) for i in range(pairs)]
@@ -60,6 +63,8 @@ def _compared(row: Row, case: Case, pairs: int, folder: Path) -> dict[str, Any]:
     if row.kind == "floor":
         assert floor is not None
         return measured | summary([t / floor for t, _ in times])
+    if row.kind == "bytes":
+        return measured | summary([taken[0] / taken[1]])
     return measured | summary([one / other for one, other in times])
 
 

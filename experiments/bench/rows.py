@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from experiments.bench.process import Side
 
-Kind = Literal["warm", "cold", "floor", "growth", "memory"]
+Kind = Literal["warm", "cold", "bytes", "floor", "growth", "memory"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Row:
     """A line of the goals.
 
     kind: of the times compared: `warm`, the second and later runs of a process; `cold`, the life of
-        a fresh one; `floor`, ours with its floor; `growth`, the exponents of time and `memory`.
+        a fresh one; `floor`, ours with its floor; `growth`, the exponents of time and `memory`; or
+        `bytes`, the memory of both.
     overall: a goal for the geometric mean of all cases, besides that of each.
     needs: packages beyond those of the experiments.
     """
@@ -137,15 +138,31 @@ def own(quick: bool) -> tuple[Row, ...]:
         name = f"{activation}, 64 × {width}, batch 128"
         return Case(name, 1.15, Side("flow", of), Side("flow_plain", of))
 
+    def twin(activation: str, width: int, calls: int, goal: float) -> Case:
+        case = flow(activation, width, calls)
+        ours = Side("flow", {**case.ours.arguments, "examples": True})
+        return Case(case.name, goal, ours, Side("flow", case.ours.arguments))
+
+    def chain(memory: str, goal: float) -> Case:
+        of: dict[str, Any] = {"layers": 256, "width": 64, "tokens": 16, "batch": 8, "calls": 2}
+        of |= {"layers": 3, "width": 8, "tokens": 4, "batch": 2} if quick else {}
+        of |= {"memory": memory}
+        return Case(f"memory {memory!r}", goal, Side("chain", of), Side("chain_jax", of))
+
     def growth(goal: float) -> tuple[Case, ...]:
         of = {"activation": "sigmoid", "width": 64 if not quick else 8, "batch": 8}
         return (Case("sigmoid, width 64, batch 8", goal, Side("growth", of)),)
 
     kinds = (("sigmoid", 64, 60), ("relu", 64, 60), ("sigmoid", 256, 6), ("relu", 256, 6))
     deep = "1,000 → 10,000 → 100,000 layers"
+    blocks, vjp = "chain of 256 transformer blocks, flow with Δθ", "plain jax.vjp of a scan"
     return (
         Row("block-float", "gradient_flow", "own plain pass, backprop", "warm",
             tuple(flow(*kind) for kind in kinds)),
+        Row("twin", "gradient_flow with what is left of the examples", "without", "warm",
+            tuple(twin(*kind, 1.1) for kind in kinds)),
+        Row("chain-time", blocks, vjp, "warm", tuple(chain(m, 1.0) for m in ("all", "sqrt"))),
+        Row("chain-memory", blocks, vjp, "bytes", (chain("sqrt", 1 / 20),)),
         Row("growth-time", deep, "exponent of time", "growth", growth(1.05)),
         Row("growth-memory", deep, "exponent of memory", "memory", growth(0.55)),
         Row("import", "import jaxnn", "import jax", "cold",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Floor(NamedTuple):
@@ -39,3 +39,9 @@ class Workload(NamedTuple):
     numbers: Callable[[Path], Sequence[float]]
     floor: Callable[[], Floor] | None = None
     memory: Callable[[], float] | None = None
+
+
+def bytes_of(program: Any) -> float:
+    """Return the memory that a compiled program of JAX takes besides that of its arguments."""
+    sizes = program.memory_analysis()
+    return float(sizes.temp_size_in_bytes + sizes.output_size_in_bytes)

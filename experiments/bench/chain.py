@@ -1,0 +1,33 @@
+"""A chain of equal transformer blocks: `jaxnn.gradient_flow`, with the size of every Δθ."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import jaxnn
+from experiments.bench import inputs, transformer
+from experiments.bench.waiting import repeated
+from experiments.bench.workload import Workload, bytes_of
+
+
+def workload(layers: int, width: int, tokens: int, batch: int, calls: int, memory: str) -> Workload:
+    """Return the flow from a cotangent of the output, with that memory ("all", "sqrt")."""
+    drawn = transformer.draw(layers, width, tokens, batch)
+    weights, x, c = transformer.parted(jax.tree.map(jax.numpy.asarray, drawn))
+    net, params = jaxnn.chain([jaxnn.Run(transformer.block, weights, layers)])
+
+    def flow(params: Any, x: Any, c: Any) -> Any:
+        return jaxnn.gradient_flow(net, params, x, cotangent=c, memory=memory)  # type: ignore[call-overload]
+
+    program = jax.jit(flow).lower(params, x, c).compile()
+    once = partial(program, params, x, c)
+
+    def numbers(folder: Path) -> list[float]:
+        inputs.write(folder, [], **drawn)
+        return [float(v) for v in np.asarray(once().log_theta)]
+
+    run = partial(repeated, once, calls)
+    return Workload(run, numbers, memory=lambda: bytes_of(program))

@@ -1,0 +1,48 @@
+"""Pre-LN transformer blocks in plain JAX, the network of both sides of the chain's rows."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+HEADS = 4
+
+
+def block(params: Any, z: jax.Array) -> jax.Array:
+    """Return z + attention(LN(z)) + MLP(LN(…)) of (B, T, n) tokens."""
+    batch, tokens, width = z.shape
+    parts = jnp.split(normed(z) @ params["qkv"], 3, axis=-1)
+    q, k, v = (part.reshape(batch, tokens, HEADS, -1) for part in parts)
+    scores = jnp.einsum("bihd,bjhd->bhij", q, k) / (width // HEADS) ** 0.5
+    mixed = jnp.einsum("bhij,bjhd->bihd", jax.nn.softmax(scores, axis=-1), v)
+    z = z + mixed.reshape(z.shape) @ params["out"]
+    above: jax.Array = z + jax.nn.gelu(normed(z) @ params["up"]) @ params["down"]
+    return above
+
+
+def normed(z: jax.Array) -> jax.Array:
+    """Return z with mean 0 and variance 1 over the channels."""
+    centred = z - z.mean(axis=-1, keepdims=True)
+    scale: jax.Array = jax.lax.rsqrt(z.var(axis=-1, keepdims=True) + 1e-5)
+    return centred * scale
+
+
+def draw(layers: int, width: int, tokens: int, batch: int) -> dict[str, np.ndarray]:
+    """Draw the weights, (layers, …) each, the input x and the cotangent c of the output."""
+    rng = np.random.default_rng(0)
+    shapes = {
+        "qkv": (width, 3 * width),
+        "out": (width, width),
+        "up": (width, 4 * width),
+        "down": (4 * width, width),
+    }
+    drawn = {n: rng.standard_normal((layers, *s)) / s[0] ** 0.5 for n, s in shapes.items()}
+    drawn |= {name: rng.standard_normal((batch, tokens, width)) for name in "xc"}
+    return {name: values.astype(np.float32) for name, values in drawn.items()}
+
+
+def parted(arrays: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]:
+    """Return weights, x and c of a `draw`."""
+    weights = {name: v for name, v in arrays.items() if name not in ("x", "c")}
+    return weights, arrays["x"], arrays["c"]
