@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from experiments.runs.experiment import Experiment
 
-EXPERIMENTS = ("depth", "spectrum", "train", "trainability", "remedies", "laws", "peers", "bench")
+EXPERIMENTS = (
+    *("diagnose", "depth", "spectrum", "train", "trainability", "remedies", "laws", "peers"),
+    "bench",
+)
 
 
 def find(name: str) -> "Experiment[Any, Any]":

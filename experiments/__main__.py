@@ -63,6 +63,8 @@ def main(args: list[str] | None = None) -> int:
         store = experiment.open(plan) if runtime.is_main() else None
     except (ValueError, TypeError, OSError) as mistake:
         return _say(mistake, USER_MISTAKE)
+    except runtime.FailedError as failure:
+        return _say(failure, FAILED)
     except KeyboardInterrupt:
         return signals.INTERRUPTED
     try:

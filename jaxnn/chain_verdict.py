@@ -50,7 +50,12 @@ class ChainVerdict:
         return sentences_as_html(str(self))
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (self.rate, self.turn, self.loss, self.examples)))
+        return " ".join(self.sentences)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The verdict, one finding after the other."""
+        return tuple(filter(None, (self.rate, self.turn, self.loss, self.examples)))
 
     def _name(self, layer: int | None) -> str | None:
         """The name of a layer that is counted from 1."""

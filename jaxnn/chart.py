@@ -4,7 +4,7 @@ pip install "jaxnn[charts]"
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +23,18 @@ DRAWN = (
     *("log10_spread", "log10_tangent"),
 )
 FEW = 60  # layers that are drawn as points too
+
+
+class Panel(NamedTuple):
+    """One chart of a flow: its title, the column on its vertical axis, and what is drawn.
+
+    The layers of the chart have no data of their own but those of lines that explain: put rows of
+    `DRAWN` under them.
+    """
+
+    title: str
+    column: str
+    layers: list[Any]
 
 
 def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
@@ -65,16 +77,31 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
         for label, flow in zip(labels, flows, strict=True)
         for row in flow.table()
     ]
-    panels = [_gradient(alt, rows, labels), _factors(alt, rows, labels)]
-    if any(row.get("log10_spread") is not None for row in rows):
-        panels.append(_examples(alt, rows, labels))
-    data = alt.Data(values=rows)
+    drawn = [
+        alt.layer(*panel.layers).properties(width=WIDTH, height=HEIGHT, title=panel.title)
+        for panel in panels(rows, labels)
+    ]
     return (
-        alt.vconcat(*panels, data=data, spacing=18)
+        alt.vconcat(*drawn, data=alt.Data(values=rows), spacing=18)
         .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
         .configure_title(anchor="start", fontSize=13, fontWeight="normal", frame="group")
         .configure_legend(labelFontSize=12, title=None, orient="top", symbolOpacity=1)
     )
+
+
+def panels(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Panel]:
+    """Return the panels for rows of flows.
+
+    Args:
+        rows: one for each layer of each flow: flow (a label), layer, name and `DRAWN`, each a
+            number or None where there is none to draw.
+        labels: of the flows.
+    """
+    alt = _altair()
+    found = [_gradient(alt, rows, labels), _factors(alt, rows, labels)]
+    if any(row.get("log10_spread") is not None for row in rows):
+        found.append(_examples(alt, rows, labels))
+    return found
 
 
 def _altair() -> Any:
@@ -98,9 +125,9 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else value
 
 
-def _base(alt: Any, labels: list[str]) -> Any:
+def _base(alt: Any, labels: Sequence[str]) -> Any:
     legend = alt.Legend() if len(labels) > 1 else None
-    scale = alt.Scale(domain=labels, range=[*CATEGORIES])
+    scale = alt.Scale(domain=[*labels], range=[*CATEGORIES])
     axis = alt.Axis(tickMinStep=1, format="d")
     return alt.Chart().encode(
         alt.X("layer:Q", title="layer", axis=axis, scale=alt.Scale(nice=False)),
@@ -109,16 +136,12 @@ def _base(alt: Any, labels: list[str]) -> Any:
     )
 
 
-def _line(alt: Any, base: Any, rows: list[dict[str, Any]]) -> Any:
+def _line(alt: Any, base: Any, rows: Sequence[dict[str, Any]]) -> Any:
     few = max(row["layer"] for row in rows) <= FEW
     return base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18) if few else False)
 
 
-def _panel(alt: Any, layers: list[Any], title: str) -> Any:
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=title)
-
-
-def _gradient(alt: Any, rows: list[dict[str, Any]], labels: list[str]) -> Any:
+def _gradient(alt: Any, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Panel:
     base = _base(alt, labels)
     y = alt.Y("log10_delta_rms:Q", title="log₁₀ ‖Δ‖", scale=alt.Scale(zero=False))
     ends = (alt.Y("log10_delta_smallest:Q"), alt.Y2("log10_delta_largest:Q"))
@@ -128,20 +151,17 @@ def _gradient(alt: Any, rows: list[dict[str, Any]], labels: list[str]) -> Any:
     ]
     values = [v for row in rows if (v := row["log10_delta_rms"]) is not None]
     tiny = {n: float(np.log10(float(jnp.finfo(n).tiny))) for n in FORMATS}  # type: ignore[no-untyped-call]
-    return _panel(
-        alt,
-        layers + _limits(alt, tiny, values),
-        "Gradient of an example: root mean square, and the smallest to the largest",
-    )
+    title = "Gradient of an example: root mean square, and the smallest to the largest"
+    return Panel(title, "log10_delta_rms", layers + _limits(alt, tiny, values))
 
 
-def _factors(alt: Any, rows: list[dict[str, Any]], labels: list[str]) -> Any:
+def _factors(alt: Any, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Panel:
     y = alt.Y("gain:Q", title="decades a layer, downwards", scale=alt.Scale(zero=True))
     line = _line(alt, _base(alt, labels), rows).encode(y)
-    return _panel(alt, [line], "Effect of the layer above on the gradient")
+    return Panel("Effect of the layer above on the gradient", "gain", [line])
 
 
-def _examples(alt: Any, rows: list[dict[str, Any]], labels: list[str]) -> Any:
+def _examples(alt: Any, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Panel:
     base = _base(alt, labels)
     axis = "log₁₀, relative to the state"
     y = alt.Y("log10_spread:Q", title=axis, scale=alt.Scale(zero=False))
@@ -158,7 +178,7 @@ def _examples(alt: Any, rows: list[dict[str, Any]], labels: list[str]) -> Any:
         if not n.startswith("float8")
     }
     limits = _limits(alt, noise, values)
-    return _panel(alt, [*lines, *limits], title)
+    return Panel(title, "log10_spread", [*lines, *limits])
 
 
 def _limits(alt: Any, levels: dict[str, float], values: list[float]) -> list[Any]:

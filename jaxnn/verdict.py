@@ -102,9 +102,13 @@ class Verdict:
         return sentences_as_html(str(self))
 
     def __str__(self) -> str:
-        parts = (self.rate, self.loss, self.examples, self.units, self.advice)
-        sentences = " ".join(filter(None, parts))
-        return "\n".join((sentences, *map(str, self.remedies)))
+        return "\n".join((" ".join(self.sentences), *map(str, self.remedies)))
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The verdict, one finding after the other; the remedies are apart."""
+        found = self.rate, self.loss, self.examples, self.units, self.advice
+        return tuple(filter(None, found))
 
     @cached_property
     def remedies(self) -> tuple["Remedy", ...]:

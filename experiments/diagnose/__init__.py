@@ -1,0 +1,1 @@
+"""The gradient of a network that the user's own code makes."""

@@ -1,0 +1,28 @@
+"""The columns of a diagnosis's rows.parquet: one row a layer, as `flow.table()` returns them.
+
+Columns with gaps belong to one kind of network: those on units to a `jaxnn.Network`, those on
+examples to a network of the user's own layers.
+"""
+
+from experiments.runs.schema import COUNT, FLAG, REAL, TEXT, Column
+
+COLUMNS = {
+    "layer": Column(COUNT, "layers", "from 1, next to the input"),
+    "name": Column(TEXT, "name", "of the layer"),
+    "log10_delta": Column(REAL, "decades", "log₁₀ ‖Δ‖ over the batch; -inf for zero"),
+    "log10_largest": Column(REAL, "decades", "log₁₀ of the largest |entry| of Δ"),
+    "gain": Column(REAL, "decades", "log₁₀ ‖Δ[l]‖ / ‖Δ[l+1]‖; nan for the last layer"),
+    "log10_theta": Column(REAL, "decades", "log₁₀ ‖Δθ‖; nan for a module of PyTorch"),
+    "log10_mean_square": Column(REAL, "decades", "log₁₀ of the mean square of the state"),
+    "log10_spread": Column(REAL, "decades", "what differs between examples, relative", True),
+    "log10_spread_within": Column(REAL, "decades", "between positions of an example", True),
+    "cosine": Column(REAL, "1", "mean cosine between examples", True),
+    "rank": Column(REAL, "1", "effective rank of what differs between examples", True),
+    "saturated": Column(REAL, "of units", "on a plateau of σ", True),
+    "dead": Column(REAL, "of units", "with no slope for any example", True),
+    "lost": Column(FLAG, "yes or no", "whether plain backpropagation has no number for Δ"),
+    "mixes": Column(FLAG, "yes or no", "whether examples meet in the layer", True),
+    "log10_delta_rms": Column(REAL, "decades", "log₁₀ of the root mean square of examples' ‖Δ‖"),
+    "log10_delta_smallest": Column(REAL, "decades", "of the example with the smallest ‖Δ‖"),
+    "log10_delta_largest": Column(REAL, "decades", "of the one with the largest"),
+}

@@ -1,0 +1,143 @@
+"""Why do gradients vanish or explode in this network, which the user's own code makes?
+
+`FILE.py:NAME -> a dict -> jaxnn.chain, jaxnn.gradient_flow or jaxnn.torch_flow -> jaxnn.verdict`
+
+The code that the user names is run while preparing, and so is the measurement: whatever is wrong
+with either is one sentence, and no file has been written then.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from experiments.diagnose import network, page, report, source
+from experiments.diagnose.columns import COLUMNS
+from experiments.diagnose.network import Measured
+from experiments.diagnose.source import Source
+from experiments.runs import experiment, memory, runtime
+from experiments.runs.experiment import Conclusion, Experiment
+from experiments.runs.store import Store
+from jaxnn.walk import Memory
+
+CHART = "gradients"
+SMALLER = "the network or its batch"
+
+log = logging.getLogger("jaxnn.experiments")
+
+
+@dataclass(frozen=True)
+class Settings(runtime.Options):
+    """Why gradients vanish or explode in a network of your own.
+
+    FILE.py:NAME is a function without arguments, which is run here, with all of its file: name only
+    code that you trust. It returns a dict, with the names of the arguments of jaxnn's functions:
+    layers and xs (a list for jaxnn.chain); or f, params and xs, where f(params, xs) is cut into
+    layers by itself; or net, params and xs, a jaxnn.Network or what jaxnn.chain has returned; or
+    module and inputs, a module of PyTorch, and perhaps its cuts. Besides, where wanted: ys and
+    loss, where loss(output, ys) is one number for each example, or a cotangent; each="example", if
+    layers take one example. Without a loss the gradient is that of a random linear one.
+    """
+
+    network: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME")]] = (
+        None
+    )
+    """FILE.py:NAME, the function that returns the network."""
+    memory: Memory = "all"
+    """all stores the state of every layer; sqrt, of a run of k equal layers, every √k-th, and
+    computes those between again."""
+    seed: int = 0
+    """Of the random loss, where the function returns none."""
+    out: Path = field(default=Path("runs/diagnose"), metadata=runtime.HOW)
+    """The folder for the results."""
+
+
+@dataclass(frozen=True)
+class Plan(experiment.Plan):
+    """The checked settings, and the flow of the network that they name; none of a dry run."""
+
+    settings: Settings
+    code: Source
+    measured: Measured | None
+
+    @property
+    def source(self) -> Mapping[str, object]:
+        """The checksum of the file; not of what it imports."""
+        return {"file_sha256": self.code.checksum}
+
+    def estimate(self) -> str:
+        """Return the cost of the run in words."""
+        return f"runs {self.code.name}() of {self.code.path.name}, whose code has the costs"
+
+
+def prepare(settings: Settings) -> Plan:
+    """Run the user's code and measure its network.
+
+    Raises:
+        ValueError, TypeError, OSError: one sentence; nothing has been written then.
+        FailedError: the memory ends.
+    """
+    runtime.check(settings)
+    if settings.distributed:
+        raise ValueError("distributed: one network is measured by one process; leave it out")
+    code = source.read(settings.network)
+    named = replace(settings, network=str(code))
+    if settings.dry_run:
+        return Plan(named, code, None)
+    log.info("running %s() of %s", code.name, code.path)
+    with source.running(code):
+        try:
+            measured = network.measured(
+                code.function()(), f"{code}()", settings.memory, settings.seed
+            )
+        except (MemoryError, RuntimeError) as error:
+            sentence = memory.sentence(error, SMALLER)
+            if sentence is None:
+                raise
+            raise runtime.FailedError(sentence) from None
+    return Plan(named, code, measured)
+
+
+def measure(plan: Plan, store: Store | None) -> tuple[list[Measured], bool]:
+    """Return what was measured while preparing."""
+    assert plan.measured is not None
+    return [plan.measured], True
+
+
+def conclude(plan: Plan, results: list[Measured]) -> Conclusion:
+    """Judge the flow, in words and pictures."""
+    (measured,) = results
+    rows = report.rows_of(measured.flow)
+    verdicts = report.sentences(measured.flow, measured.note)
+    line = subtitle(plan, measured)
+    figures = {CHART: page.figure(rows, str(plan.code), line)}
+    return Conclusion(
+        rows, verdicts, figures, page=page.page(rows, measured, str(plan.code), line, verdicts)
+    )
+
+
+def subtitle(plan: Plan, measured: Measured) -> str:
+    """Say in one line what was measured."""
+    layers, examples = measured.flow.log_delta_example.shape
+    return (
+        f"{plan.code.name}() of {plan.code.path.name}, run by this command: {layers} layers, "
+        f"{examples} examples, {measured.top}"
+    )
+
+
+EXPERIMENT = Experiment(
+    name="diagnose",
+    settings=Settings,
+    columns=COLUMNS,
+    figures=(CHART,),
+    report=True,
+    prepare=prepare,
+    measure=measure,
+    conclude=conclude,
+    table=report.table,
+    title="layer by layer",
+    compare=report.compare,
+)

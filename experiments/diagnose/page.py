@@ -1,0 +1,97 @@
+"""A diagnosis's report and picture, both of the panels of `jaxnn.chart`."""
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from experiments.diagnose import report as words
+from experiments.diagnose.network import Flow, Measured
+from experiments.pages import charts, report
+from jaxnn.chart import DRAWN, HEIGHT, WIDTH, Panel, panels
+
+TITLE = "Why do gradients vanish or explode in {}?"
+NAME, DATA = "network", "layers"
+AT_THE_EDGE = ("log10_delta_rms", "log10_spread")  # panels in which zero, inf and nan are marked
+MOST_ROWS = 60  # of the table of layers; rows.parquet has all
+READING = {
+    "log10_delta_rms": "Line: root mean square over the examples. Shaded: from the smallest to the "
+    "largest. Dotted: where a number format ends.",
+    "gain": "log₁₀ ‖Δ[l]‖ / ‖Δ[l+1]‖: below 0 the layer above makes the gradient smaller.",
+    "log10_spread": "Deviation of the states from their mean over the examples, relative to their "
+    "size. Below a dotted line it is rounding, and examples are lost.",
+}
+HEADS = {
+    "layer": "layer",
+    "name": "name",
+    "log10_delta_rms": "log₁₀ ‖Δ‖",
+    "log10_delta_smallest": "smallest",
+    "log10_delta_largest": "largest",
+    "gain": "factor",
+    "log10_spread": "log₁₀ spread",
+}
+
+
+def drawn(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return what is drawn: rows of one flow, and beside each number what kind it is."""
+    kinds = (charts.kind(name).alias(f"{name}_is") for name in DRAWN)
+    return rows.select(pl.lit(NAME).alias("flow"), "layer", "name", *DRAWN, *kinds)
+
+
+def charts_of(data: pl.DataFrame) -> list[tuple[Panel, charts.Chart]]:
+    """Return the panels of `jaxnn.chart` over named data, what is no number at their edges."""
+    found = []
+    for panel in panels(charts.records(data), [NAME]):
+        edges: tuple[charts.Chart, ...] = ()
+        if panel.column in AT_THE_EDGE:
+            x, colour = alt.X("layer:Q"), alt.Color("flow:N", legend=None)
+            kind, tooltip = f"{panel.column}_is", ["name:N", "layer:Q"]
+            edges = charts.at_the_edge(alt.Chart(), kind, x, colour, tooltip)
+        chart = alt.layer(*panel.layers, *edges, data=alt.NamedData(DATA))
+        found.append((panel, chart.properties(height=HEIGHT)))
+    return found
+
+
+def figure(rows: pl.DataFrame, of: str, subtitle: str) -> charts.Figure:
+    """Return the picture: the panels below one another."""
+    data = drawn(rows)
+    title = alt.Title(TITLE.format(of), subtitle=[subtitle, *_edges(data)], fontSize=16, offset=14)
+    below = [chart.properties(width=WIDTH, title=p.title) for p, chart in charts_of(data)]
+    return charts.Figure(alt.vconcat(*below, spacing=18, title=title), {DATA: data})
+
+
+def _edges(data: pl.DataFrame) -> list[str]:
+    edges = charts.edges_in_words(data[f"{name}_is"] for name in AT_THE_EDGE)
+    return [f"at the edge: {edges}"] if edges else []
+
+
+def page(
+    rows: pl.DataFrame, measured: Measured, of: str, subtitle: str, verdicts: list[str]
+) -> report.Page:
+    """Return the page."""
+    data = drawn(rows)
+    edges = "".join(f" {words.capitalize()}." for words in _edges(data))
+    return report.Page(
+        title=TITLE.format(of),
+        subtitle=subtitle,
+        verdicts=tuple(verdicts),
+        choices=(),
+        panels=tuple(
+            report.Panel(panel.title, READING[panel.column] + edges * (i == 0), chart)
+            for i, (panel, chart) in enumerate(charts_of(data))
+        ),
+        data={DATA: data},
+        numbers=report.Numbers(DATA, HEADS),
+        tables=(_layers(rows), _formats(measured.flow)),
+    )
+
+
+def _layers(rows: pl.DataFrame) -> report.Table:
+    columns = words.known(rows, tuple(words.HEADS))
+    head = ("layer", *(words.HEADS[name] for name in columns))
+    return report.Table("Layers", head, tuple(words.lines(rows, columns, MOST_ROWS)))
+
+
+def _formats(flow: Flow) -> report.Table:
+    head: tuple[Any, ...] = ("number format", "loses Δ", "loses what differs between examples")
+    return report.Table("Where number formats end", head, tuple(words.formats(flow)))

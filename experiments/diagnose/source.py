@@ -1,0 +1,163 @@
+"""The user's code: FILE.py:NAME, run as a script would be, and what goes wrong in it in a sentence.
+
+The folder of the file is importable while the code runs, and every line of it runs with the rights
+of the user who gives the command.
+"""
+
+import hashlib
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jaxnn
+
+MODULE = "diagnosed"  # the __name__ of the file while it runs
+ENDING = ".py"
+MOST = 300  # characters of an error message of the user's code
+# Code in these folders is nobody's own.
+LIBRARIES = tuple(
+    Path(path).resolve()
+    for path in (
+        *(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")),
+        Path(jaxnn.__file__).parent,
+        Path(__file__).parent.parent,
+    )
+)
+
+
+class Source(NamedTuple):
+    """A function of a file.
+
+    path: of the file.
+    name: of the function.
+    code: the content of the file.
+    """
+
+    path: Path
+    name: str
+    code: bytes
+
+    def __str__(self) -> str:
+        return f"{self.path.name}:{self.name}"
+
+    @property
+    def checksum(self) -> str:
+        """The SHA-256 of the file."""
+        return hashlib.sha256(self.code).hexdigest()
+
+    def function(self) -> Callable[[], Any]:
+        """Run the file and return its function.
+
+        Raises:
+            ValueError: it has none of this name.
+        """
+        module = sys.modules[MODULE]
+        exec(compile(self.code, str(self.path), "exec"), vars(module))
+        found = vars(module).get(self.name)
+        if found is None:
+            known = ", ".join(_functions(vars(module))) or "none"
+            raise ValueError(
+                f"network: {self.path} has no {self.name}; the functions in it are {known}"
+            )
+        if not callable(found):
+            raise ValueError(
+                f"network: expected {self} to be a function without arguments, got "
+                f"{type(found).__name__}"
+            )
+        function: Callable[[], Any] = found
+        return function
+
+
+def _functions(names: dict[str, Any]) -> list[str]:
+    """Return the names of the functions that a file itself defines."""
+    return [
+        name
+        for name, value in names.items()
+        if isinstance(value, type(_functions)) and value.__module__ == MODULE
+    ]
+
+
+def read(text: str | None) -> Source:
+    """Return the source that FILE.py:NAME names; nothing is run.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    file, colon, name = (text or "").rpartition(":")
+    if not colon or not name.isidentifier() or not file.endswith(ENDING):
+        raise ValueError(
+            f"network: expected FILE.py:NAME, a function in a file, got {text or 'none'}; see "
+            "diagnose --help"
+        )
+    path = Path(file)
+    try:
+        return Source(path.resolve(), name, path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"network: cannot read {path}: {error.strerror}") from None
+
+
+@contextmanager
+def running(source: Source) -> Iterator[None]:
+    """Let the user's code run inside, with the folder of its file in front of `sys.path`.
+
+    Raises:
+        ValueError: instead of any error that arises in the user's code or below it, with its type,
+            its text, and the file and line of the user's code. Those of jaxnn about its arguments
+            stay as they are, and so do errors that are none of the user's.
+    """
+    before, folder = sys.modules.get(MODULE), str(source.path.parent)
+    module = ModuleType(MODULE)
+    module.__file__ = str(source.path)
+    sys.modules[MODULE] = module
+    sys.path.insert(0, folder)
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        sentence = in_words(error, source)
+        if sentence is None:
+            raise
+        raise ValueError(sentence) from None
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+        del sys.modules[MODULE]
+        if before is not None:
+            sys.modules[MODULE] = before
+
+
+def in_words(error: BaseException, source: Source) -> str | None:
+    """Return the sentence on an error of the user's code; None if it is none of that."""
+    text = f"{type(error).__name__}: {_line(str(error))}"
+    if isinstance(error, SyntaxError):  # of a file that did not begin to run
+        where = f"{Path(error.filename or source.path).name}:{error.lineno or 1}"
+        return f"network: {where}: {type(error).__name__}: {_line(error.msg)}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _is_own(frame.filename, source)]
+    if own:
+        return f"network: {Path(own[-1].filename).name}:{own[-1].lineno}: {text}"
+    notes = getattr(error, "__notes__", ())
+    if notes:  # of the layer in which a library failed
+        return f"network: {text} {' '.join(map(_line, notes))}"
+    here = Path(frames[-1].filename).resolve() if frames else Path()
+    ours = any(here.is_relative_to(folder) for folder in LIBRARIES[-2:])
+    return None if ours else f"network: {text}"
+
+
+def _is_own(filename: str, source: Source) -> bool:
+    """Tell the user's code from Python's, from that of packages and from ours."""
+    if filename.startswith("<"):
+        return False
+    path = Path(filename).resolve()
+    return path == source.path or not any(path.is_relative_to(folder) for folder in LIBRARIES)
+
+
+def _line(text: str) -> str:
+    """Return the first line of a text, printable and not too long."""
+    first = text.strip().partition("\n")[0]
+    clean = "".join(c if c.isprintable() else "�" for c in first)
+    return clean if len(clean) <= MOST else clean[:MOST] + "…"
