@@ -40,10 +40,10 @@ def highest(used: np.ndarray, where: np.ndarray) -> int | None:
 
 
 def lost_in(name: str, used: np.ndarray, log_largest: np.ndarray) -> int | None:
-    """Return the layer from which down a format has no number for Δ, if any."""
+    """Return the layer from which down a format has no number for Δ, if any; nan is none either."""
     info = jnp.finfo(name)  # type: ignore[no-untyped-call]
     low, high = np.log(float(info.tiny)), np.log(float(info.max))
-    outside = (log_largest < low) | (log_largest > high)
+    outside = ~((log_largest >= low) & (log_largest <= high))
     return highest(used, outside & ~np.isneginf(log_largest))
 
 

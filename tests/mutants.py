@@ -245,6 +245,28 @@ MUTANTS = (
         "            raise",
         "tests/test_streams.py::test_a_pipe_that_nobody_reads",
     ),
+    # A network of the user's own code
+    Mutant(
+        "an error of the user's code is placed where it was called, not where it arose",
+        "experiments/diagnose/source.py",
+        "{Path(own[-1].filename).name}:{own[-1].lineno}",
+        "{Path(own[0].filename).name}:{own[0].lineno}",
+        "tests/test_diagnose.py::test_a_mistake_in_the_code_is_one_sentence",
+    ),
+    Mutant(
+        "the random loss of a diagnosis is that of one seed",
+        "experiments/diagnose/network.py",
+        "ys, loss = jax.random.key(seed), random_loss",
+        "ys, loss = jax.random.key(0), random_loss",
+        "tests/test_diagnose.py::test_every_form_has_the_rows_of_a_direct_call[without_loss]",
+    ),
+    Mutant(
+        "a gradient that is no number counts as one that no format loses",
+        "jaxnn/formats.py",
+        "~((log_largest >= low) & (log_largest <= high))",
+        "(log_largest < low) | (log_largest > high)",
+        "tests/test_diagnose.py::test_a_gradient_that_is_no_number_has_a_page",
+    ),
     # Kinds of blocks
     Mutant(
         "nothing goes past the branch of a residual block on the way down",

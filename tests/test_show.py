@@ -113,6 +113,14 @@ def test_values_that_are_no_numbers_have_no_difference(tmp_path, capsys):
 
 
 OTHERS = {
+    "diagnose": {
+        "layer": [1, 2], "name": ["[/b] one", "two"], "log10_delta": -1.0, "log10_largest": -1.0,
+        "gain": [-0.375, float("nan")], "log10_theta": 0.5, "log10_mean_square": 0.0,
+        "log10_spread": None, "log10_spread_within": None, "cosine": None, "rank": None,
+        "saturated": 0.25, "dead": 0.0, "lost": False, "mixes": None,
+        "log10_delta_rms": [-1.625, -1.25], "log10_delta_smallest": -2.0,
+        "log10_delta_largest": -0.5,
+    },
     "spectrum": {
         "activation": "relu", "weights": "gaussian", "depth": [2, 4], "seed": 0, "example": 0,
         "log10_singular_values": [[0.0, -1.0]] * 2, "log10_mean": 0.0, "variance": [2.25, 4.5],
@@ -151,6 +159,7 @@ OTHERS = {
 @pytest.mark.parametrize(
     ("name", "words"),
     [
+        ("diagnose", ("-1.625", "-0.375")),
         ("spectrum", ("2.25", "4.5")),
         ("trainability", ("75", "50")),
         ("remedies", ("0.75", "-4.5")),
@@ -218,8 +227,8 @@ def truncated(run):
         (lambda run: (run / store.RUN).write_text("[" * 10**5), "does not describe a run"),
         (lambda run: (run / store.RUN).write_bytes(b"\xff"), "does not describe a run"),
         (saying(schema=1), "is of schema 1, and this program reads"),
-        (saying(experiment="width"), "is of 'width', which is not one of depth, spectrum"),
-        (saying(experiment=["depth"]), "is of ['depth'], which is not one of depth, spectrum"),
+        (saying(experiment="width"), "is of 'width', which is not one of diagnose, depth"),
+        (saying(experiment=["depth"]), "is of ['depth'], which is not one of diagnose, depth"),
         (saying(verdicts=[1]), "does not describe a run"),
         (saying(verdicts=7), "does not describe a run"),
         (saying(versions=["1.0"]), "does not describe a run"),

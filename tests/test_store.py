@@ -370,7 +370,10 @@ def test_a_folder_that_was_made_for_nothing_is_gone(tmp_path, monkeypatch):
 
 
 def test_nothing_is_unpickled_or_evaluated():
-    """In reading, by what the sources call; JAX's cache holds programs and no pickles."""
+    """In reading, by what the sources call; JAX's cache holds programs and no pickles.
+
+    One command runs code, a file that the user names for that: `diagnose`.
+    """
     forbidden = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml"}
     paths = [*SOURCES.glob("experiments/**/*.py"), *SOURCES.glob("jaxnn/**/*.py")]
     assert SOURCES / "experiments" / "learning" / "data.py" in paths
@@ -382,7 +385,8 @@ def test_nothing_is_unpickled_or_evaluated():
                 assert (node.module or "").split(".")[0] not in forbidden, path
             elif isinstance(node, ast.Call):
                 name = node.func.id if isinstance(node.func, ast.Name) else ""
-                assert name not in {"eval", "exec", "compile", "__import__"}, path
+                run = path == SOURCES / "experiments" / "diagnose" / "source.py"
+                assert name not in {"eval", "exec", "compile", "__import__"} or run, path
                 called = ast.unparse(node.func)
                 assert "pickle" not in called, path
                 if called == "np.load":

@@ -85,8 +85,10 @@ def prepare(settings: Settings) -> Plan:
         raise ValueError("distributed: one network is measured by one process; leave it out")
     code = source.read(settings.network)
     named = replace(settings, network=str(code))
+    plan = Plan(named, code, None)
     if settings.dry_run:
-        return Plan(named, code, None)
+        return plan
+    EXPERIMENT.check(plan)
     log.info("running %s() of %s", code.name, code.path)
     with source.running(code):
         try:
@@ -98,7 +100,7 @@ def prepare(settings: Settings) -> Plan:
             if sentence is None:
                 raise
             raise runtime.FailedError(sentence) from None
-    return Plan(named, code, measured)
+    return replace(plan, measured=measured)
 
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[Measured], bool]:
@@ -114,8 +116,17 @@ def conclude(plan: Plan, results: list[Measured]) -> Conclusion:
     verdicts = report.sentences(measured.flow, measured.note)
     line = subtitle(plan, measured)
     figures = {CHART: page.figure(rows, str(plan.code), line)}
+    settings = plan.settings
+    command = (
+        f"python -m experiments diagnose {settings.network} --memory {settings.memory} "
+        f"--seed {settings.seed}"
+    )
     return Conclusion(
-        rows, verdicts, figures, page=page.page(rows, measured, str(plan.code), line, verdicts)
+        rows,
+        verdicts,
+        figures,
+        page=page.page(rows, measured, str(plan.code), line, verdicts),
+        about={"command": command},
     )
 
 
@@ -123,7 +134,7 @@ def subtitle(plan: Plan, measured: Measured) -> str:
     """Say in one line what was measured."""
     layers, examples = measured.flow.log_delta_example.shape
     return (
-        f"{plan.code.name}() of {plan.code.path.name}, run by this command: {layers} layers, "
+        f"{plan.code.name}() of {plan.code.path.name}, whose code was run: {layers} layers, "
         f"{examples} examples, {measured.top}"
     )
 

@@ -69,15 +69,10 @@ def measured(given: Any, of: str, memory: Memory, seed: int) -> Measured:
         ValueError, TypeError: one sentence on what was given, or whatever the user's code raises.
     """
     kind = check(given, of)
-    top = _top(kind, given, seed)
     if kind == "module":
-        if memory != "all":
-            raise ValueError(f"memory: expected all for a module of PyTorch, got {memory}")
-        flow = jaxnn.torch_flow(
-            given["module"], given["inputs"], _torch_loss(given, seed), given.get("cuts")
-        )
-        return Measured(flow, top)
+        return _measured_by_torch(given, memory, seed)
     net, params = _network(kind, given)
+    top = _top(given, seed, labels=isinstance(net, jaxnn.Network))
     ys, loss, cotangent = (given.get(name) for name in ("ys", "loss", "cotangent"))
     if loss is None and cotangent is None:
         if isinstance(net, jaxnn.Chain):
@@ -122,20 +117,24 @@ def check(given: Any, of: str) -> str:
     return kind
 
 
-def _top(kind: str, given: Mapping[str, Any], seed: int) -> str:
+def _top(given: Mapping[str, Any], seed: int, labels: bool) -> str:
     """Return the loss in words.
+
+    Args:
+        given: the contract.
+        seed: of a random loss.
+        labels: whether ys need no loss.
 
     Raises:
         ValueError: a loss and a cotangent, or labels and no loss.
     """
     ys, loss, cotangent = (given.get(name) is not None for name in ("ys", "loss", "cotangent"))
-    labels = kind == "net" and isinstance(given["net"], jaxnn.Network)
     if cotangent and (loss or ys):
         raise ValueError("cotangent: expected it, or ys and loss, got both")
     if ys and not (loss or labels):
         raise ValueError("loss: expected loss(output, ys) with ys, got none")
     if loss:
-        return f"loss {getattr(given['loss'], '__name__', type(given['loss']).__name__)}"
+        return "loss as given"
     if cotangent:
         return "cotangent as given"
     return "loss of the task" if ys else f"no loss given: a random linear one, of seed {seed}"
@@ -162,6 +161,14 @@ def random_loss(output: Any, key: jax.Array) -> jax.Array:
         for v, k in zip(floats(output), jax.random.split(key, len(floats(output))), strict=True)
     ]
     return sum(rows[1:], start=rows[0])
+
+
+def _measured_by_torch(given: Mapping[str, Any], memory: Memory, seed: int) -> Measured:
+    if memory != "all":
+        raise ValueError(f"memory: expected all for a module of PyTorch, got {memory}")
+    top, loss = _top(given, seed, labels=False), _torch_loss(given, seed)
+    flow = jaxnn.torch_flow(given["module"], given["inputs"], loss, given.get("cuts"))
+    return Measured(flow, top)
 
 
 def _torch_loss(given: Mapping[str, Any], seed: int) -> Any:

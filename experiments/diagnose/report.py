@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import polars as pl
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +14,7 @@ from experiments.diagnose.network import Flow
 from experiments.pages import tables
 from experiments.runs.experiment import comparison
 
-TITLE = "log₁₀ ‖Δ‖ of an example, layer by layer"
+TITLE = "Layer by layer"
 WIDTH = 34  # most characters of a layer's name in a terminal
 MOST_ROWS = 12  # in a terminal; those in the middle are left out
 SHORT = ("log10_delta_rms", "gain", "log10_theta", "log10_spread")
@@ -67,8 +68,12 @@ def lines(rows: pl.DataFrame, columns: tuple[str, ...], most: int) -> list[tuple
 
 
 def known(rows: pl.DataFrame, columns: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the columns that have something to say of this kind of network."""
-    return tuple(c for c in columns if not (rows[c].is_null() | rows[c].is_nan()).all())
+    """Return the columns that this kind of network has; that there is no Δ is worth a column."""
+    return tuple(
+        c
+        for c in columns
+        if c == "log10_delta_rms" or not (rows[c].is_null() | rows[c].is_nan()).all()
+    )
 
 
 def table(rows: pl.DataFrame) -> Table:
@@ -81,12 +86,14 @@ def table(rows: pl.DataFrame) -> Table:
 
 
 def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Return for each run its quantities by layer."""
+    """Return for each run its quantities by layer; of many layers some, evenly spread."""
+    deepest = max(int(rows["layer"].to_numpy().max()) for rows in runs)
+    few = {round(v) for v in np.linspace(1, deepest, tables.MOST_COLUMNS)}
     return [
         comparison(
-            rows.unpivot(list(SHORT), index="layer").with_columns(
-                pl.col("variable").replace_strict(HEADS, default=None)
-            ),
+            rows.filter(pl.col("layer").is_in(few))
+            .unpivot(list(SHORT), index="layer")
+            .with_columns(pl.col("variable").replace_strict(HEADS, default=None)),
             ("variable",),
             "layer",
             "value",

@@ -5,6 +5,7 @@ of the user who gives the command.
 """
 
 import hashlib
+import inspect
 import sys
 import sysconfig
 import traceback
@@ -18,15 +19,13 @@ import jaxnn
 
 MODULE = "diagnosed"  # the __name__ of the file while it runs
 ENDING = ".py"
+IN_LAYER = "This is in layer"  # jaxnn's note on an error of a layer that is a library's
 MOST = 300  # characters of an error message of the user's code
 # Code in these folders is nobody's own.
-LIBRARIES = tuple(
-    Path(path).resolve()
-    for path in (
-        *(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")),
-        Path(jaxnn.__file__).parent,
-        Path(__file__).parent.parent,
-    )
+OURS = (Path(jaxnn.__file__).resolve().parent, Path(__file__).resolve().parents[1])
+LIBRARIES = (
+    *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")),
+    *OURS,
 )
 
 
@@ -64,11 +63,13 @@ class Source(NamedTuple):
             raise ValueError(
                 f"network: {self.path} has no {self.name}; the functions in it are {known}"
             )
+        wanted = f"network: expected {self} to be a function without arguments, got "
         if not callable(found):
-            raise ValueError(
-                f"network: expected {self} to be a function without arguments, got "
-                f"{type(found).__name__}"
-            )
+            raise ValueError(f"{wanted}{type(found).__name__}")
+        try:
+            inspect.signature(found).bind()
+        except TypeError as error:
+            raise ValueError(f"{wanted}one with more: {error}") from None
         function: Callable[[], Any] = found
         return function
 
@@ -140,11 +141,11 @@ def in_words(error: BaseException, source: Source) -> str | None:
     own = [frame for frame in frames if _is_own(frame.filename, source)]
     if own:
         return f"network: {Path(own[-1].filename).name}:{own[-1].lineno}: {text}"
-    notes = getattr(error, "__notes__", ())
-    if notes:  # of the layer in which a library failed
-        return f"network: {text} {' '.join(map(_line, notes))}"
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(IN_LAYER)]
+    if notes:
+        return f"network: {text} {' '.join(notes)}"
     here = Path(frames[-1].filename).resolve() if frames else Path()
-    ours = any(here.is_relative_to(folder) for folder in LIBRARIES[-2:])
+    ours = any(here.is_relative_to(folder) for folder in OURS)
     return None if ours else f"network: {text}"
 
 

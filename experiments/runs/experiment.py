@@ -22,7 +22,7 @@ from rich.console import RenderableType
 from experiments.pages import charts, report
 from experiments.runs import files, grid, runtime, streams
 from experiments.runs.schema import Column
-from experiments.runs.store import ROWS, RUN, Store
+from experiments.runs.store import ROWS, RUN, Store, check_folder
 
 P = TypeVar("P", bound="Plan")
 R = TypeVar("R")
@@ -133,6 +133,16 @@ class Experiment(Generic[P, R]):
         """Return what distinguishes a run from one that must not be continued as it."""
         settings = grid.as_dict(plan.settings)
         return {"experiment": self.name, "settings": settings, **plan.source}
+
+    def check(self, plan: P) -> None:
+        """Raise if `open` would find another run, for what takes long before it.
+
+        Raises:
+            OSError: as `Store`.
+        """
+        where = plan.settings
+        if not where.overwrite:
+            check_folder(where.out, self.identity(plan), self.leaves)
 
     def open(self, plan: P) -> Store:
         """Open the folder of a run.

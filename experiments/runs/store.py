@@ -50,7 +50,7 @@ class Store:
         self, folder: Path, what: dict[str, Any], names: tuple[str, ...], overwrite: bool
     ) -> None:
         self.folder = folder
-        self.what = {"schema": SCHEMA_VERSION, "jaxnn": jaxnn.__version__, **what}
+        self.what = _identified(what)
         self.broken: list[str] = []
         self._names = names
         self._parts: dict[str, list[Path]] = {}
@@ -83,23 +83,7 @@ class Store:
         parts = self.folder / PARTS
         if overwrite:
             self._clear()
-        stored = read_run(self.folder)
-        if stored is None:
-            names = (ROWS, *self._names)
-            taken = [name for name in names if (self.folder / name).exists()]
-            taken += [PARTS] if _own(parts) else []
-            if taken:
-                raise FileExistsError(
-                    f"out: {self.folder} already holds {', '.join(taken)}, of no run that can be "
-                    "continued; choose another folder with --out, or replace with --overwrite"
-                )
-        else:
-            differing = _differences(stored["what"], json.loads(json.dumps(self.what)))
-            if differing:
-                raise FileExistsError(
-                    f"out: {self.folder} holds another run ({differing}); choose another folder "
-                    "with --out, or replace it with --overwrite"
-                )
+        stored = _may_continue(self.folder, self.what, self._names)
         parts.mkdir(exist_ok=True)
         for unfinished in (*self.folder.glob(files.UNFINISHED), *parts.glob(files.UNFINISHED)):
             shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
@@ -177,6 +161,48 @@ class Store:
         """Write run.json: the run's identity, and `about` its machine and results."""
         text = json.dumps({"what": self.what, **about}, indent=2, ensure_ascii=False, default=str)
         self.write(RUN, (text + "\n").encode("utf-8"))
+
+
+def check_folder(folder: Path, what: dict[str, Any], names: tuple[str, ...]) -> None:
+    """Raise if a folder holds what `Store`, given the same, would not continue or replace.
+
+    For a run that takes long before it writes.
+
+    Raises:
+        OSError: one sentence.
+    """
+    _may_continue(folder, _identified(what), names)
+
+
+def _identified(what: dict[str, Any]) -> dict[str, Any]:
+    return {"schema": SCHEMA_VERSION, "jaxnn": jaxnn.__version__, **what}
+
+
+def _may_continue(
+    folder: Path, what: dict[str, Any], names: tuple[str, ...]
+) -> dict[str, Any] | None:
+    """Return the run.json of the run that a folder holds, None if it holds none.
+
+    Raises:
+        OSError: it is another run, or there are files of no run.
+    """
+    stored = read_run(folder)
+    if stored is None:
+        taken = [name for name in (ROWS, *names) if (folder / name).exists()]
+        taken += [PARTS] if _own(folder / PARTS) else []
+        if taken:
+            raise FileExistsError(
+                f"out: {folder} already holds {', '.join(taken)}, of no run that can be "
+                "continued; choose another folder with --out, or replace with --overwrite"
+            )
+        return None
+    differing = _differences(stored["what"], json.loads(json.dumps(what)))
+    if differing:
+        raise FileExistsError(
+            f"out: {folder} holds another run ({differing}); choose another folder with --out, or "
+            "replace it with --overwrite"
+        )
+    return stored
 
 
 def _own(parts: Path) -> list[Path]:

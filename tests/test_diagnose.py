@@ -1,0 +1,568 @@
+"""`diagnose`: the user's code, what it returns, what is made of it, and every mistake in it."""
+
+import html
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import browser
+import jax
+import numpy as np
+import polars as pl
+import pytest
+from peers import need
+from problems import as_users_have_jax
+
+import jaxnn
+from experiments.__main__ import main
+from experiments.diagnose import experiment, network, report, source
+from experiments.diagnose.experiment import Settings
+from experiments.pages import report as pages
+from experiments.runs import files, store
+
+pytestmark = pytest.mark.usefixtures("users_jax")
+
+HELPER = "WIDTH = 4\n"
+CODE = """
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import helper_of_diagnose as helper
+import jaxnn
+
+N = 6
+
+
+def thetas():
+    rng = np.random.default_rng(0)
+    return list(rng.normal(size=(N, helper.WIDTH, helper.WIDTH)).astype(np.float32))
+
+
+def dense(theta, z):
+    return jax.nn.sigmoid(z) @ theta
+
+
+def relu(theta, z):
+    return jnp.maximum(z, 0) @ theta
+
+
+def root(theta, z):
+    return jnp.sqrt(jnp.abs(z @ theta))
+
+
+def data():
+    return np.random.default_rng(1).normal(size=(2, 3, helper.WIDTH)).astype(np.float32)
+
+
+def loss(output, ys):
+    return jnp.sum((output - ys) ** 2, axis=-1)
+
+
+def made(f=dense, factors=(1,) * N, **more):
+    xs, ys = data()
+    layers = [(f, factor * theta) for factor, theta in zip(factors, thetas(), strict=True)]
+    return {"layers": layers, "xs": xs, "ys": ys, "loss": loss} | more
+
+
+def named():
+    found = made()
+    names = [f"<b>{i}</b>" for i in range(N)]
+    return found | {"layers": dict(zip(names, found["layers"], strict=True))}
+
+
+def without_loss():
+    return {"layers": made()["layers"], "xs": data()[0]}
+
+
+def whole():
+    def f(params, z):
+        for theta in params:
+            z = dense(theta, z)
+        return z
+
+    xs, ys = data()
+    return {"f": f, "params": thetas(), "xs": xs, "ys": ys, "loss": loss}
+
+
+def chained():
+    net, params = jaxnn.chain(made()["layers"])
+    return {"net": net, "params": params, "xs": data()[0], "cotangent": data()[1]}
+
+
+def own():
+    net = jaxnn.Network((helper.WIDTH, 4, 4, 2), "tanh", "regression")
+    biases = np.zeros(helper.WIDTH, np.float32)
+    params = [(theta, biases) for theta in thetas()[:2]]
+    params.append((thetas()[2][:, :2], biases[:2]))
+    return {"net": net, "params": params, "xs": data()[0], "ys": data()[1][:, :2]}
+
+
+def own_without_labels():
+    found = own()
+    del found["ys"]
+    return found
+
+
+def dead():
+    return made(relu, (1, 1, 1, 0, 1, 1))
+
+
+def overflowing():
+    return made(relu, (1e20,) * N)
+
+
+def no_number():
+    return made(root, (1, 1, 1, 0, 1, 1))
+
+
+# Mistakes
+
+CONSTANT = 3
+
+
+def raising():
+    return 1 / 0
+
+
+def nested():
+    return helper.missing
+
+
+def exiting():
+    sys.exit(3)
+
+
+def taking(n):
+    return n
+
+
+def stopped():
+    raise KeyboardInterrupt
+
+
+def too_large():
+    raise MemoryError
+
+
+def a_list():
+    return [1]
+
+
+def nothing():
+    return {}
+
+
+def both_kinds():
+    return made(f=dense) | {"f": dense}
+
+
+def misspelt():
+    return made(losss=loss)
+
+
+def without_xs():
+    return {"layers": made()["layers"]}
+
+
+def labels_alone():
+    return made(loss=None)
+
+
+def loss_and_cotangent():
+    return made(cotangent=1)
+
+
+def loss_of_the_mean():
+    return made(loss=lambda output, ys: jnp.mean((output - ys) ** 2))
+
+
+def loss_that_raises():
+    return made(loss=lambda output, ys: output - ys[:, :2])
+
+
+def layer_that_raises():
+    return made(lambda theta, z: z @ theta[:2])
+
+
+def layer_of_a_library():
+    return made(jnp.matmul)
+
+
+def no_layer():
+    return made() | {"layers": [3]}
+
+
+def clipped():
+    @jax.custom_vjp
+    def clip(z):
+        return z
+
+    clip.defvjp(lambda z: (z, None), lambda _, delta: (jnp.clip(delta, -1e-3, 1e-3),))
+    return made(lambda theta, z: clip(z @ theta))
+
+
+def no_f():
+    return whole() | {"f": 3}
+
+
+def no_net():
+    return own() | {"net": 3}
+
+
+def no_module():
+    return {"module": 3, "inputs": 1}
+
+
+def in_many_lines():
+    raise RuntimeError("first\\x1b[31m\\nsecond")
+"""
+TORCH = """
+import torch
+
+
+def made():
+    torch.manual_seed(0)
+    modules = [torch.nn.Linear(4, 4) for _ in range(3)]
+    xs, ys = torch.randn(2, 5, 4)
+    return {"module": torch.nn.Sequential(*modules), "inputs": xs, "ys": ys, "loss": loss}
+
+
+def loss(output, ys):
+    return (output - ys).square().sum(-1)
+
+
+def of_the_mean():
+    return made() | {"loss": lambda output, ys: loss(output, ys).mean()}
+
+
+def without_loss():
+    found = made()
+    return {"module": found["module"], "inputs": found["inputs"]}
+
+
+def of_two_axes():
+    return made() | {"loss": lambda output, ys: (output - ys).square()}
+
+
+def unknown_cut():
+    return made() | {"cuts": ["7"]}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("users")
+    (folder / "helper_of_diagnose.py").write_text(HELPER)
+    (folder / "net.py").write_text(CODE)
+    (folder / "net_torch.py").write_text(TORCH)
+    (folder / "broken.py").write_text("x = 1\ndef f(:\n")
+    (folder / "lonely.py").write_text("import a_package_that_is_not_there\n")
+    return folder
+
+
+def prepared(folder, name, file="net.py", **settings):
+    where = {"network": f"{folder / file}:{name}", "out": folder / "nowhere"}
+    return experiment.prepare(Settings(**where, **settings))
+
+
+def users(folder, name, monkeypatch):
+    """What a function of the file returns, and the file's names; imported by other means."""
+    monkeypatch.syspath_prepend(folder)
+    names = runpy.run_path(str(folder / "net.py"))
+    return names[name](), names
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    """The folder of a finished diagnosis."""
+    out = folder / "out"
+    with as_users_have_jax():
+        arguments = ("diagnose", f"{folder / 'net.py'}:named", "--no-cache", "--out", str(out))
+        assert main([*arguments]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def flow(folder):
+    """The flow of the same network by the library alone."""
+    with as_users_have_jax(), pytest.MonkeyPatch.context() as patch:
+        given, _ = users(folder, "named", patch)
+        net, params = jaxnn.chain(given["layers"])
+        return jaxnn.gradient_flow(net, params, given["xs"], given["ys"], loss=given["loss"])
+
+
+def test_the_folder_of_a_diagnosis(run, flow):
+    rows, verdict = pl.read_parquet(run / store.ROWS), jaxnn.verdict(flow)
+    same_rows(rows, flow)
+    page = (run / pages.NAME).read_text(encoding="utf-8")
+    for sentence in verdict.sentences:
+        assert html.escape(sentence) in page
+    assert json.loads((run / store.RUN).read_text())["verdicts"] == list(verdict.sentences)
+    assert html.escape("<b>5</b>") in page
+    assert "<b>" not in page[page.index("<body>") :]
+    assert "command" in page
+    assert "named() of net.py, whose code was run: 6 layers, 3 examples, loss as given" in page
+    assert (run / "gradients.png").read_bytes().startswith(b"\x89PNG")
+
+
+def same_rows(rows, flow):
+    table = pl.DataFrame(flow.table())
+    assert set(table.columns) <= set(rows.columns)
+    for name in table.columns:
+        if table[name].dtype == pl.Float64:
+            np.testing.assert_allclose(rows[name], table[name], rtol=1e-5, atol=1e-5)
+        else:
+            assert rows[name].to_list() == table[name].to_list()
+
+
+def test_a_diagnosis_is_shown(run, capsys):
+    assert main(["show", str(run)]) == 0
+    said = capsys.readouterr().out
+    assert "<b>0</b>" in said
+    assert "Vanishing" in said
+
+
+def direct(name, given, names):
+    """The flow by the library alone."""
+    if name in ("without_loss", "own_without_labels"):
+        key = jax.random.split(jax.random.key(7), 1)[0] if "layers" in given else jax.random.key(7)
+        shape = (3, names["helper"].WIDTH if "layers" in given else 2)
+        c = jax.random.normal(key, shape) / 3
+        net, params = _net(given)
+        return jaxnn.gradient_flow(net, params, given["xs"], cotangent=c)
+    if name == "chained":
+        return jaxnn.gradient_flow(*_net(given), given["xs"], cotangent=given["cotangent"])
+    more = {"loss": given["loss"]} if "loss" in given else {}
+    return jaxnn.gradient_flow(*_net(given), given["xs"], given["ys"], **more)
+
+
+def _net(given):
+    if "layers" in given:
+        return jaxnn.chain(given["layers"])
+    if "f" in given:
+        return jaxnn.chain(given["f"], given["params"], given["xs"])
+    return given["net"], given["params"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("without_loss", "own"),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("whole", "chained", "own_without_labels")
+        ),
+    ],
+)
+def test_every_form_has_the_rows_of_a_direct_call(name, folder, monkeypatch):
+    plan = prepared(folder, name, seed=7, memory="sqrt" if name == "whole" else "all")
+    given, names = users(folder, name, monkeypatch)
+    same_rows(report.rows_of(plan.measured.flow), direct(name, given, names))
+
+
+def concluded(plan):
+    conclusion = experiment.conclude(plan, [plan.measured])
+    return conclusion, pages.html(conclusion.page, {"what": {"settings": {}}})
+
+
+def test_a_dead_network_has_a_page(folder):
+    conclusion, page = concluded(prepared(folder, "dead"))
+    assert "From layer 2 relu down it is exactly zero" in page
+    assert "At the edge: ▼ zero" in page
+    assert any("from layer 3 relu up" in sentence for sentence in conclusion.verdicts)
+
+
+@pytest.mark.slow
+def test_a_signal_that_overflows_has_a_page(folder):
+    conclusion, page = concluded(prepared(folder, "overflowing"))
+    assert conclusion.verdicts[0].startswith("layer 1 relu: expected a state of finite numbers")
+    assert "no number" in page
+
+
+@pytest.mark.slow
+def test_a_gradient_that_is_no_number_has_a_page(folder):
+    conclusion, page = concluded(prepared(folder, "no_number"))
+    assert "loses Δ in float64 from layer 4 root down" in " ".join(conclusion.verdicts)
+    assert "+ not a number" in page
+
+
+def test_the_imports_of_the_file_are_undone(folder):
+    before = list(sys.path)
+    with pytest.raises(ValueError, match="division"):
+        prepared(folder, "raising")
+    assert sys.path == before
+    assert "diagnosed" not in sys.modules
+
+
+def line_of(text):
+    return CODE[: CODE.index(text)].count("\n") + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("absent", "net.py has no absent; the functions in it are thetas, dense"),
+        ("CONSTANT", "expected net.py:CONSTANT to be a function without arguments, got int"),
+        ("taking", "a function without arguments, got one with more: missing a required argum"),
+        ("raising", f"network: net.py:{line_of('1 / 0')}: ZeroDivisionError: division by zero"),
+        ("nested", f"network: net.py:{line_of('helper.missing')}: AttributeError: module"),
+        ("exiting", f"network: net.py:{line_of('sys.exit(3)')}: SystemExit: 3"),
+        ("in_many_lines", r"RuntimeError: first�[31m"),
+        ("a_list", "net.py:a_list(): expected it to return a dict with layers + xs or f + "),
+        ("nothing", "module + inputs, got none"),
+        ("both_kinds", "module + inputs, got layers, xs, ys, loss, f"),
+        ("misspelt", "only layers, xs, ys, loss, cotangent, each, got 'losss'; loss is meant?"),
+        ("without_xs", "net.py:without_xs(): expected with layers also xs"),
+        ("labels_alone", "loss: expected loss(output, ys) with ys, got none"),
+        ("loss_and_cotangent", "cotangent: expected it, or ys and loss, got both"),
+        ("loss_of_the_mean", "loss: expected loss(output, ys) to return one float for each"),
+        ("loss_that_raises", f"network: net.py:{line_of('output - ys[:, :2]')}: TypeError: sub"),
+        ("layer_that_raises", f"network: net.py:{line_of('z @ theta[:2]')}: TypeError: dot_gen"),
+        ("no_layer", "layer 0 int: expected something to call, a pair (f, params) or a jaxnn.Run"),
+        pytest.param("clipped", "reverse rule is not linear", marks=pytest.mark.slow),
+        ("no_f", "f: expected f(params, xs) -> output, got int"),
+        ("no_net", "net: expected a jaxnn.Network or a Chain, got int"),
+        ("no_module", "module: expected a torch.nn.Module, got int"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_code_is_one_sentence(name, sentence, folder):
+    with pytest.raises((ValueError, TypeError)) as caught:
+        prepared(folder, name)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_in_a_library_names_the_layer():
+    error = TypeError("shapes\n")
+    error.add_note("This is in layer 0 matmul of the chain.")
+    error.add_note("-----")
+    where = source.Source(Path("net.py").resolve(), "f", b"")
+    expected = "network: TypeError: shapes This is in layer 0 matmul of the chain."
+    assert source.in_words(error, where) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "network: expected FILE.py:NAME, a function in a file, got none"),
+        ("net.py", "got net.py; see diagnose --help"),
+        ("net.py:", "got net.py:; see"),
+        ("net.txt:made", "got net.txt:made; see"),
+        ("absent.py:made", "network: cannot read absent.py: No such file"),
+        ("broken.py:f", "network: broken.py:2: SyntaxError: invalid syntax"),
+        ("lonely.py:f", "network: lonely.py:1: ModuleNotFoundError: No module named 'a_package"),
+    ],
+)
+def test_a_file_that_cannot_be_run_is_one_sentence(text, sentence, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    with pytest.raises(ValueError, match=r"^network: ") as caught:
+        experiment.prepare(Settings(network=text))
+    assert sentence in str(caught.value)
+
+
+def asked(folder, name, *more):
+    out = str(folder / "fresh")
+    return main(["diagnose", f"{folder / 'net.py'}:{name}", "--no-cache", "--out", out, *more])
+
+
+def test_exit_codes_and_nothing_written(folder, capsys, caplog):
+    assert asked(folder, "raising") == 2
+    assert capsys.readouterr().err.startswith("error: network: net.py:")
+    assert caplog.messages == [f"running raising() of {(folder / 'net.py').resolve()}"]
+    assert asked(folder, "stopped", "--quiet") == 130
+    assert asked(folder, "too_large") == 1
+    assert "error: memory: an allocation failed; make" in capsys.readouterr().err
+    assert not (folder / "fresh").exists()
+    assert asked(folder, "raising", "--dry-run") == 0  # which runs nothing
+    assert 'net.py:raising"\nmemory = "all"\nseed = 0' in capsys.readouterr().out
+
+
+def test_a_run_of_another_network_is_refused_before_code_runs(run, folder, capsys):
+    assert asked(folder, "raising", "--out", str(run)) == 2
+    assert "holds another run (settings.network net.py:named there" in capsys.readouterr().err
+
+
+def test_a_disk_that_fails(folder, flow, monkeypatch, capsys):
+    def full(rows):
+        raise OSError("out: cannot write rows.parquet: full")
+
+    monkeypatch.setattr(files, "parquet", full)
+    monkeypatch.setattr(network, "measured", lambda *_: network.Measured(flow, "as given"))
+    assert asked(folder, "made", "--out", str(folder / "full")) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "error: out: cannot write rows.parquet: full"
+
+
+def test_the_help_says_that_code_is_run(capsys):
+    with pytest.raises(SystemExit):
+        main(["diagnose", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "which is run here, with all of its file: name only code that you trust" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["made", "of_the_mean", "without_loss"])
+def test_a_module_of_torch(name, folder):
+    need("torch")
+    import torch
+
+    names = runpy.run_path(str(folder / "net_torch.py"))
+    given = names["made"]()
+    xs, ys = given["inputs"], given["ys"]
+
+    def mean(output):
+        if name == "without_loss":
+            c = torch.randn(5, 4, generator=torch.Generator().manual_seed(3))
+            return (c * output).sum() / 5
+        return (output - ys).square().sum() / 5
+
+    flow = jaxnn.torch_flow(given["module"], xs, mean)
+    plan = prepared(folder, name, "net_torch.py", seed=3)
+    same_rows(report.rows_of(plan.measured.flow), flow)
+    _, page = concluded(plan)
+    assert html.escape(jaxnn.verdict(flow).rate) in page
+
+
+@pytest.mark.slow
+def test_mistakes_with_torch(folder):
+    need("torch")
+    for name, sentence, more in (
+        ("of_two_axes", "to return a tensor with one number, got shape", {}),
+        ("unknown_cut", "cuts: expected modules of Sequential", {}),
+        ("made", "memory: expected all for a module of PyTorch, got sqrt", {"memory": "sqrt"}),
+    ):
+        with pytest.raises(ValueError, match="expected") as caught:
+            prepared(folder, name, "net_torch.py", **more)
+        assert sentence in str(caught.value)
+
+
+@pytest.mark.slow
+def test_the_page_in_a_browser(run):
+    with browser.launched() as chromium:
+        for width, scheme in ((1280, "light"), (390, "dark")):
+            viewport = {"width": width, "height": 800}
+            tab = browser.Tab(
+                chromium, run / pages.NAME, viewport=viewport, color_scheme=scheme
+            ).wait()
+            assert tab.said == []
+            assert tab.popped == []
+            assert tab.page.evaluate("document.documentElement.scrollWidth") == width
+            assert len(tab.numbers()) == 6
+            assert tab.page.locator("h1").inner_text().endswith("net.py:named?")
+            assert tab.page.locator("#choices").count() == 0
+
+
+@pytest.mark.slow
+def test_as_a_user_calls_it(folder, tmp_path):
+    root = Path(__file__).parent.parent
+    command = (sys.executable, "-m", "experiments", "diagnose", f"{folder / 'net.py'}:dead")
+    answer = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")],
+        cwd=root, capture_output=True, text=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert (answer.returncode, answer.stderr.count("\n")) == (0, 1)
+    assert "it is exactly zero" in answer.stdout
