@@ -24,7 +24,12 @@ from experiments.runs import files, store
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
-HELPER = "WIDTH = 4\n"
+HELPER = """WIDTH = 4
+
+
+def fail():
+    raise LookupError("deep")
+"""
 CODE = """
 import sys
 
@@ -130,7 +135,7 @@ def raising():
 
 
 def nested():
-    return helper.missing
+    return helper.fail()
 
 
 def exiting():
@@ -410,7 +415,7 @@ def line_of(text):
         ("CONSTANT", "expected net.py:CONSTANT to be a function without arguments, got int"),
         ("taking", "a function without arguments, got one with more: missing a required argum"),
         ("raising", f"network: net.py:{line_of('1 / 0')}: ZeroDivisionError: division by zero"),
-        ("nested", f"network: net.py:{line_of('helper.missing')}: AttributeError: module"),
+        ("nested", "network: helper_of_diagnose.py:5: LookupError: deep"),
         ("exiting", f"network: net.py:{line_of('sys.exit(3)')}: SystemExit: 3"),
         ("in_many_lines", r"RuntimeError: first�[31m"),
         ("a_list", "net.py:a_list(): expected it to return a dict with layers + xs or f + "),

@@ -4,6 +4,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from peers import need
 
 import jaxnn
 
@@ -22,6 +23,13 @@ def test_a_transformer_without_skip_and_norm_loses_the_gradient():
     assert found["neither"] < -0.7
     assert abs(found["pre-LN"]) < 0.1
     assert abs(found["post-LN"]) < 0.1
+
+
+def test_a_transformer_of_torch_whose_blocks_are_copies():
+    need("torch")
+    found = rates("torch_transformer", blocks=16, width=32, tokens=4, examples=4)
+    assert found["pre-LN, copies"] > 2 * found["pre-LN, drawn"] > 0
+    assert abs(found["post-LN, drawn"]) < 0.02
 
 
 def test_batch_norm_explodes_without_a_skip():
