@@ -7,6 +7,7 @@ with either is one sentence, and no file has been written then.
 """
 
 import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from experiments.runs.store import Store
 from jaxnn.walk import Memory
 
 CHART = "gradients"
+FRAMEWORKS = ("torch", "equinox", "flax", "haiku", "keras")
 SMALLER = "the network or its batch"
 
 log = logging.getLogger("jaxnn.experiments")
@@ -126,8 +128,15 @@ def conclude(plan: Plan, results: list[Measured]) -> Conclusion:
         verdicts,
         figures,
         page=page.page(rows, measured, str(plan.code), line, verdicts),
-        about={"command": command},
+        about={"command": command} | _frameworks(),
     )
+
+
+def _frameworks() -> dict[str, list[str]]:
+    """Return the versions of the frameworks that the user's code has imported."""
+    loaded = [(name, sys.modules[name]) for name in FRAMEWORKS if name in sys.modules]
+    found = [f"{name} {getattr(module, '__version__', '?')}" for name, module in loaded]
+    return {"frameworks": found} if found else {}
 
 
 def subtitle(plan: Plan, measured: Measured) -> str:
