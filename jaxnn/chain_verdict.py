@@ -34,6 +34,7 @@ class ChainVerdict:
         no number for Δ, its largest entry being outside the normal numbers; or None.
     indistinguishable: for each of `FORMATS` as coarse as the states or coarser, but those of 8
         bits, the layer from which up what differs between examples is rounding, not input; or None.
+        Empty for a single example.
     names: of the layers.
     """
 
@@ -105,7 +106,8 @@ def verdict_of_chain(flow: ChainFlow) -> ChainVerdict:
     log_spread = np.where(np.isnan(log_spread), -np.inf, log_spread)
     rate, error = rate_of(gain[:-1])
     used = np.arange(len(log_delta))
-    judged = [name for name in FORMATS if tells_apart(name, flow.dtype)]
+    several = flow.log_delta_example.shape[1] > 1
+    judged = [name for name in FORMATS if several and tells_apart(name, flow.dtype)]
     return ChainVerdict(
         word=word_of(rate, len(log_delta)),
         decades=rate,

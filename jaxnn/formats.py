@@ -91,14 +91,16 @@ def examples_in_words(
     name_of: Callable[[int], str],
     layers: int,
 ) -> str:
-    """Return the sentence on layers whose examples are no longer told apart.
+    """Return the sentence on layers whose examples are no longer told apart; empty if not judged.
 
     Args:
-        found: for each format the layer from which up they are not, or None.
+        found: for each format that is judged the layer from which up they are not, or None.
         lost: for each format the layer from which down the gradient is lost, or None.
         name_of: the name of a layer that is counted from 1.
         layers: their number.
     """
+    if not found:
+        return ""
     alike = {name: layer for name, layer in found.items() if layer}
     if not alike:
         return "What differs between examples is more than rounding in every layer."

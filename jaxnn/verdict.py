@@ -158,8 +158,6 @@ class Verdict:
     @property
     def examples(self) -> str:
         """The layers in which examples are no longer told apart; empty if that is not known."""
-        if not self.indistinguishable:
-            return ""
         return examples_in_words(self.indistinguishable, self.lost, str, self.layers + 1)
 
     @property

@@ -1,6 +1,7 @@
 """Flows as rows, scalars, words and charts."""
 
 import builtins
+import dataclasses
 
 import jax
 import numpy as np
@@ -65,6 +66,12 @@ def test_a_flow_and_a_verdict_in_a_notebook(chain_flow):
     assert long.count("<tr>") == 1 + 12 + 1
     assert jaxnn.verdict(chain_flow)._repr_html_().startswith("<p>Vanishing, -0.301")
     assert jaxnn.verdict(network_flow())._repr_html_().startswith("<p>Vanishing, -3.16")
+
+
+def test_a_single_example_has_none_to_be_told_from(chain_flow):
+    one = dataclasses.replace(chain_flow, log_delta_example=chain_flow.log_delta_example[:, :1])
+    assert "examples" not in str(jaxnn.verdict(one))
+    assert "differs between examples" in str(jaxnn.verdict(chain_flow))
 
 
 def test_a_traced_flow_has_a_line_and_no_table(chain_flow):

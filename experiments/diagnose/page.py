@@ -13,7 +13,7 @@ from jaxnn.chart import DRAWN, HEIGHT, WIDTH, Panel, panels
 TITLE = "Why do gradients vanish or explode in {}?"
 NAME, DATA = "network", "layers"
 AT_THE_EDGE = ("log10_delta_rms", "log10_spread")  # panels in which zero, inf and nan are marked
-MOST_ROWS = 60  # of the table of layers; rows.parquet has all
+MOST_ROWS = 40  # of the table of layers; rows.parquet has all
 READING = {
     "log10_delta_rms": "Line: root mean square over the examples. Shaded: from the smallest to the "
     "largest. Dotted: where a number format ends.",
@@ -55,14 +55,21 @@ def charts_of(data: pl.DataFrame) -> list[tuple[Panel, charts.Chart]]:
 def figure(rows: pl.DataFrame, of: str, subtitle: str) -> charts.Figure:
     """Return the picture: the panels below one another."""
     data = drawn(rows)
-    title = alt.Title(TITLE.format(of), subtitle=[subtitle, *_edges(data)], fontSize=16, offset=14)
+    edges = _edges(data, *AT_THE_EDGE)
+    lines = [subtitle, *([f"at the edge: {edges}"] if edges else [])]
+    title = alt.Title(TITLE.format(of), subtitle=lines, fontSize=16, offset=14)
     below = [chart.properties(width=WIDTH, title=p.title) for p, chart in charts_of(data)]
     return charts.Figure(alt.vconcat(*below, spacing=18, title=title), {DATA: data})
 
 
-def _edges(data: pl.DataFrame) -> list[str]:
-    edges = charts.edges_in_words(data[f"{name}_is"] for name in AT_THE_EDGE)
-    return [f"at the edge: {edges}"] if edges else []
+def _edges(data: pl.DataFrame, *columns: str) -> str:
+    """Return what the marks at the edges stand for, in words; empty if there are none."""
+    return charts.edges_in_words(data[f"{name}_is"] for name in columns if name in AT_THE_EDGE)
+
+
+def _reading(panel: Panel, data: pl.DataFrame) -> str:
+    edges = _edges(data, panel.column)
+    return READING[panel.column] + (f" At the edge: {edges}." if edges else "")
 
 
 def page(
@@ -70,15 +77,14 @@ def page(
 ) -> report.Page:
     """Return the page."""
     data = drawn(rows)
-    edges = "".join(f" {words.capitalize()}." for words in _edges(data))
     return report.Page(
         title=TITLE.format(of),
         subtitle=subtitle,
         verdicts=tuple(verdicts),
         choices=(),
         panels=tuple(
-            report.Panel(panel.title, READING[panel.column] + edges * (i == 0), chart)
-            for i, (panel, chart) in enumerate(charts_of(data))
+            report.Panel(panel.title, _reading(panel, data), chart)
+            for panel, chart in charts_of(data)
         ),
         data={DATA: data},
         numbers=report.Numbers(DATA, HEADS),
