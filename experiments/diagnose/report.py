@@ -52,7 +52,7 @@ def text(column: str, value: float | None) -> str:
         return "no number"
     if math.isinf(value):
         return "infinite" if value > 0 else "zero"
-    return f"{value:.4g}"
+    return f"{value:.3f}" if column.startswith(("log10", "gain")) else f"{value:.4g}"
 
 
 def lines(rows: pl.DataFrame, columns: tuple[str, ...], most: int) -> list[tuple[str, ...]]:
