@@ -102,8 +102,6 @@ def verdict_of_chain(flow: ChainFlow) -> ChainVerdict:
         np.asarray(v, np.float64)
         for v in (flow.log_delta, flow.gain, flow.log_largest, flow.log_spread)
     )
-    # A state that is zero, or no number, has nothing that differs: its spread is 0/0.
-    log_spread = np.where(np.isnan(log_spread), -np.inf, log_spread)
     rate, error = rate_of(gain[:-1])
     used = np.arange(len(log_delta))
     several = flow.log_delta_example.shape[1] > 1

@@ -63,7 +63,7 @@ def indistinguishable_in(name: str, used: np.ndarray, log_spread: np.ndarray) ->
     That is where what differs stays below `NOISE` eps of the signal in all layers above.
     """
     noise = np.log(NOISE * float(jnp.finfo(name).eps))  # type: ignore[no-untyped-call]
-    apart = np.flatnonzero(~(log_spread[used] < noise))
+    apart = np.flatnonzero(log_spread[used] >= noise)  # not nan, the 0/0 of a state of zeros
     first = int(apart.max()) + 1 if len(apart) else 0
     return int(used[first]) + 1 if first < len(used) else None
 

@@ -1,7 +1,7 @@
 """The columns of a diagnosis's rows.parquet: one row a layer, as `flow.table()` returns them.
 
-Columns with gaps belong to one kind of network: those on units to a `jaxnn.Network`, those on
-examples to a network of the user's own layers.
+Columns with gaps belong to some kinds of networks: those on units to a `jaxnn.Network`, positions
+and meeting examples to a user's own layers, a tangent to all but modules of PyTorch.
 """
 
 from experiments.runs.schema import COUNT, FLAG, REAL, TEXT, Column
@@ -16,6 +16,7 @@ COLUMNS = {
     "log10_mean_square": Column(REAL, "decades", "log₁₀ of the mean square of the state"),
     "log10_spread": Column(REAL, "decades", "what differs between examples, relative", True),
     "log10_spread_within": Column(REAL, "decades", "between positions of an example", True),
+    "log10_tangent": Column(REAL, "decades", "log10_spread to first order, without rounding", True),
     "cosine": Column(REAL, "1", "mean cosine between examples", True),
     "rank": Column(REAL, "1", "effective rank of what differs between examples", True),
     "saturated": Column(REAL, "of units", "on a plateau of σ", True),

@@ -23,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from jaxnn.chain_flow import floats
 from jaxnn.hooks import first_tensor, is_tensor
+from jaxnn.numbers import floats
 from jaxnn.walk import Memory
 
 Flow = jaxnn.Flow | jaxnn.ChainFlow
@@ -82,8 +82,9 @@ def measured(given: Any, of: str, memory: Memory, seed: int) -> Measured:
             cotangent = jax.random.normal(jax.random.key(seed), shape) / shape[0]
 
     def flow_of(params: Any, xs: Any, ys: Any, cotangent: Any) -> Any:
-        more = {} if loss is None else {"loss": loss}
-        return jaxnn.gradient_flow(net, params, xs, ys, cotangent=cotangent, memory=memory, **more)
+        more: dict[str, Any] = {} if loss is None else {"loss": loss}
+        more |= {"memory": memory, "examples": True, "tangent": True}
+        return jaxnn.gradient_flow(net, params, xs, ys, cotangent=cotangent, **more)
 
     return _with_note(flow_of, (params, given["xs"], ys, cotangent), top)
 

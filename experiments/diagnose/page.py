@@ -19,7 +19,8 @@ READING = {
     "largest. Dotted: where a number format ends.",
     "gain": "log₁₀ ‖Δ[l]‖ / ‖Δ[l+1]‖: below 0 the layer above makes the gradient smaller.",
     "log10_spread": "Deviation of the states from their mean over the examples, relative to their "
-    "size. Below a dotted line it is rounding, and examples are lost.",
+    "size. Below a dotted line it is rounding, and examples are lost. Dashed: to first order, "
+    "without rounding.",
 }
 HEADS = {
     "layer": "layer",
@@ -29,6 +30,7 @@ HEADS = {
     "log10_delta_largest": "largest",
     "gain": "factor",
     "log10_spread": "log₁₀ spread",
+    "log10_tangent": "without rounding",
 }
 
 
