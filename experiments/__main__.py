@@ -109,18 +109,21 @@ def read(args: list[str]) -> tuple[str, Any]:
     config = given.config
     if given.out == "":  # as a path it would be the folder in which the command is given
         raise ValueError("out: expected a folder, got an empty name")
+    prog = "python -m experiments"
+    if args and args[0] in EXPERIMENTS:  # then the others need not be imported
+        kind = find(args[0]).settings
+        values = {} if config is None else grid.read_config(config, kind)
+        prog = f"{prog} {args[0]}"
+        return args[0], tyro.cli(kind, prog=prog, default=kind(**values), args=args[1:])
     kinds: dict[str, type] = {name: find(name).settings for name in EXPERIMENTS}
     kinds |= {name: reader.Settings for name, reader in READERS.items()}
-    commands: list[Any] = []
-    for name, kind in kinds.items():
-        chosen = name in args[:1] and config is not None
-        values = grid.read_config(config, kind) if chosen else {}
-        default = tyro.conf.subcommand(name, default=kind(**values))
-        commands.append(Annotated[kind, default])
+    commands = (
+        Annotated[kind, tyro.conf.subcommand(name, default=kind())] for name, kind in kinds.items()
+    )
     any_of_them: Any = Union[tuple(commands)]  # noqa: UP007
     settings = tyro.cli(
         any_of_them,
-        prog="python -m experiments",
+        prog=prog,
         description="Why do gradients vanish or explode in this network?\n\n"
         "Exit codes: 0 done, 1 failed while running, 2 a mistake in the command, 130 stopped.",
         args=args,
