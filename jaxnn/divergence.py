@@ -162,21 +162,23 @@ def origin(
     after: Layers,
 ) -> Origin:
     """Find the first numbers of a step from `params` to `after` that leave the range."""
-    step = jax.tree.map(np.asarray, _finite(net, params, xs, ys, depth))
-    flow, count, dtype = step.flow, len(step.z), params[0].b.dtype
+    step = _finite(net, params, xs, ys, depth)
+    signal, largest = map(np.asarray, (step.flow.log_mean_square_z, step.flow.log_largest))
+    step = jax.tree.map(np.asarray, step._replace(flow=None))
+    count, dtype = len(step.z), params[0].b.dtype
     if not step.z.all():
         layer = int(np.argmin(step.z)) + 1
-        size = _power("root mean square", flow.log_mean_square_z[layer - 1] / 2)
+        size = _power("root mean square", signal[layer - 1] / 2)
         what = f"the signal left the range of {dtype} first, at z[{layer}] of {count} layers{size}"
         return Origin("signal", layer, what)
     if not step.loss:
-        size = _power("root mean square", flow.log_mean_square_z[-1] / 2)
+        size = _power("root mean square", signal[-1] / 2)
         what = f"the loss itself left the range of {dtype}, at z[{count}], the last{size}"
         return Origin("loss", count, f"{what}; look at the scale of the labels")
     for name, finite in (("Δz[{}]", step.delta_z), ("Δθ of layer {}", step.delta)):
         if not finite.all():
             layer = count - int(np.argmin(finite[::-1]))
-            size = _power("largest |Δz|", flow.log_largest[layer - 1])
+            size = _power("largest |Δz|", largest[layer - 1])
             what = f"the gradient left the range of {dtype} first, at {name.format(layer)}"
             return Origin("gradient", layer, f"{what} of {count} layers{size}")
     layer = count - int(np.argmin(np.asarray(finite_layers(after))[::-1]))

@@ -83,7 +83,7 @@ def _short(flow: Any) -> str:
 def _as_html(caption: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as a table of HTML, all text escaped; of many rows the first and the last."""
     head = rows[: MOST_ROWS // 2], rows[-(MOST_ROWS // 2) :]
-    parts = (rows,) if len(rows) <= MOST_ROWS else head
+    parts = (rows,) if len(rows) <= MOST_ROWS + 1 else head  # a gap takes a line too
     names = list(rows[0])
     gap = f'<tr><td colspan="{len(names)}">…</td></tr>'
     body = gap.join("".join(map(_row, part)) for part in parts)

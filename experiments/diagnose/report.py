@@ -61,7 +61,7 @@ def lines(rows: pl.DataFrame, columns: tuple[str, ...], most: int) -> list[tuple
         (row["name"], *(text(column, row[column]) for column in columns))
         for row in rows.rows(named=True)
     ]
-    if len(found) <= most:
+    if len(found) <= most + 1:  # a gap takes a line too
         return found
     gap = (f"… {len(found) - 2 * (most // 2)} more", *("…" for _ in columns))
     return [*found[: most // 2], gap, *found[-(most // 2) :]]
