@@ -27,6 +27,26 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 from problems import as_users_have_jax
 
+# Programs stored for later runs, if a folder is named: a second run of a file then takes a third of
+# the time. Each worker has its own: workers that write to one folder read each other's half-written
+# files.
+STORED = os.environ.get("JAXNN_TEST_CACHE")
+if STORED:
+    STORED = str(Path(STORED) / os.environ.get("PYTEST_XDIST_WORKER", "gw0"))
+
+
+def keep_programs():
+    """Store programs in the tests' own folder, or nowhere; a command has a folder of its own."""
+    least = os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    jax.config.update("jax_compilation_cache_dir", STORED)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", float(least))
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    compilation_cache.reset_cache()
+
+
+if STORED:
+    keep_programs()
+
 # Linux allows a process 65,530 memory mappings, and a compiled program takes several.
 MOST_MAPPINGS = 20_000
 
@@ -69,15 +89,11 @@ def few_programs():
 
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch, tmp_path_factory):
-    """A cache of compiled programs for commands run in this process, apart from the user's.
-
-    Each worker has its own: workers that write to one folder read each other's half-written files.
-    """
+    """A cache of compiled programs for commands run in this process, apart from the user's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     yield
-    if jax.config.jax_compilation_cache_dir is not None:
-        jax.config.update("jax_compilation_cache_dir", None)
-        compilation_cache.reset_cache()
+    if jax.config.jax_compilation_cache_dir != STORED:
+        keep_programs()
 
 
 @pytest.fixture

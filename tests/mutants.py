@@ -935,16 +935,24 @@ def copy(source: Path, folder: Path, *ignored: str) -> None:
 
 
 def run_tests(
-    folder: Path, tests: list[str], limit: float, *options: str, bytecode: bool = False
+    folder: Path,
+    programs: Path,
+    tests: list[str],
+    limit: float,
+    *options: str,
+    bytecode: bool = False,
 ) -> Result:
     """Run pytest in a copy, on its own jaxnn and experiments whatever is installed.
 
-    With `bytecode` Python stores its bytecode in the copy. A copy of that starts a second or two
-    sooner; the bytecode of the mutated file does not count there, since the file is newer.
+    With `bytecode` Python stores its bytecode in the copy, and JAX its compiled programs in
+    `programs`. A copy of that starts sooner, and compiles only what its fault changes: the bytecode
+    of the mutated file does not count there, since the file is newer.
     """
     arguments = ["-q", "-n0", "-p", "no:cacheprovider", "-m", "slow or not slow", *options, *tests]
     output = folder / "output.txt"
-    process = SERVER.Process(target=_run_pytest, args=(folder, arguments, bytecode, output))
+    process = SERVER.Process(
+        target=_run_pytest, args=(folder, programs, arguments, bytecode, output)
+    )
     begun = time.monotonic()
     process.start()
     try:
@@ -958,7 +966,9 @@ def run_tests(
     return Result(code, text, time.monotonic() - begun)
 
 
-def _run_pytest(folder: Path, arguments: list[str], bytecode: bool, output: Path) -> None:
+def _run_pytest(
+    folder: Path, programs: Path, arguments: list[str], bytecode: bool, output: Path
+) -> None:
     """Be the process of one run: a group of its own, in its copy, with its output in a file."""
     os.setsid()
     with output.open("wb") as file:
@@ -968,6 +978,9 @@ def _run_pytest(folder: Path, arguments: list[str], bytecode: bool, output: Path
     sys.path[:] = [str(folder), *(place for place in sys.path if Path(place) not in OURS)]
     os.environ["PYTHONPATH"] = str(folder)  # for the processes that tests start
     os.environ["PYTHONDONTWRITEBYTECODE"] = "" if bytecode else "1"
+    os.environ["JAXNN_TEST_CACHE"] = str(programs)
+    if not bytecode:
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "inf"  # they are only read
     sys.dont_write_bytecode = not bytecode
     sys.exit(pytest.main(arguments))
 
@@ -990,8 +1003,8 @@ def ending(result: Result) -> str:
     return f"ERROR: its tests broke (exit code {result.code}), see --verbose"
 
 
-def check_unchanged(mutants: list[Mutant], unchanged: Path, workers: int) -> None:
-    """Run the tests of all mutants on an unchanged copy, and store its bytecode there.
+def check_unchanged(mutants: list[Mutant], unchanged: Path, programs: Path, workers: int) -> None:
+    """Run the tests of all mutants on an unchanged copy, and store its bytecode and programs.
 
     Raises:
         ListError: they do not pass.
@@ -999,13 +1012,17 @@ def check_unchanged(mutants: list[Mutant], unchanged: Path, workers: int) -> Non
     tests = list(dict.fromkeys(test for mutant in mutants for test in mutant.tests.split()))
     several = (f"-n{workers}",) if workers > 1 else ()
     limit = LIMIT * len(mutants)
-    result = run_tests(unchanged, tests, limit, *several, bytecode=True)
+    result = run_tests(unchanged, programs, tests, limit, *several, bytecode=True)
     if result.code != 0:
         raise ListError(f"the tests do not pass on an unchanged copy:\n{result.output}")
+    for program in programs.glob("gw[1-9]*/*"):  # mutants have one worker each, and look in gw0
+        program.replace(programs / "gw0" / program.name)
     print(f"unchanged: {result.output.strip().splitlines()[-1]}", flush=True)
 
 
-def die(mutants: list[Mutant], unchanged: Path, workers: int, verbose: bool) -> list[Mutant]:
+def die(
+    mutants: list[Mutant], unchanged: Path, programs: Path, workers: int, verbose: bool
+) -> list[Mutant]:
     """Run the tests of each mutant, print a line each, and return those that do not die."""
 
     def one(mutant: Mutant) -> Result:
@@ -1013,7 +1030,7 @@ def die(mutants: list[Mutant], unchanged: Path, workers: int, verbose: bool) -> 
             folder = Path(name)
             copy(unchanged, folder)
             (folder / mutant.path).write_text(mutated(mutant), encoding="utf-8")
-            return run_tests(folder, mutant.tests.split(), LIMIT, "-x")
+            return run_tests(folder, programs, mutant.tests.split(), LIMIT, "-x")
 
     survivors = []
     with ThreadPoolExecutor(workers) as pool:
@@ -1080,10 +1097,11 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         begun = time.monotonic()
         with TemporaryDirectory(prefix="mutants-") as name:
-            unchanged = Path(name)
+            unchanged, programs = Path(name, "unchanged"), Path(name, "programs")
+            unchanged.mkdir()
             copy(ROOT, unchanged, "__pycache__")
-            check_unchanged(mutants, unchanged, options.workers)
-            survivors = die(mutants, unchanged, options.workers, options.verbose)
+            check_unchanged(mutants, unchanged, programs, options.workers)
+            survivors = die(mutants, unchanged, programs, options.workers, options.verbose)
     except ListError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
