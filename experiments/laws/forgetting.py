@@ -64,7 +64,8 @@ def floor_of(name: str) -> float:
 def predict(setup: Setup) -> Prediction:
     """Predict the first layer at which two signals are 8 eps apart or less."""
     deepest = max(floats(setup).values())
-    apart = np.sqrt(2 * (1 - np.asarray(path(ENSEMBLE, DENSE, 1.0, C0, deepest).c)))
+    (c,) = path(ENSEMBLE, DENSE, 1.0, C0, deepest, ("c",))
+    apart = np.sqrt(2 * (1 - c))
     numbers, curves = [], []
     reason = "4 standard errors, and 3 % of the layers for the finite width"
     for name, layers in floats(setup).items():

@@ -7,7 +7,7 @@ in a third of the time of one.
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -159,42 +159,47 @@ def correlation(z: np.ndarray) -> np.ndarray:
     return c
 
 
-class Path(NamedTuple):
-    """Infinite width by hidden layer, (layers,): the numbers of `jaxnn.blocks.Theory`.
+def path(
+    ensemble: Ensemble, block: Block, q0: float, c0: float, layers: int, fields: tuple[str, ...]
+) -> tuple[np.ndarray, ...]:
+    """Return two inputs' path at infinite width, fields (layers,) each; to be called in x64.
 
-    factor, tangent: of the block that takes z[l] in.
+    Args:
+        ensemble: its activation, σ_w and σ_b.
+        block: of all layers.
+        q0: the mean square of the inputs.
+        c0: the correlation of the inputs.
+        layers: hidden ones.
+        fields: numbers of `jaxnn.blocks.Theory` by hidden layer: q, c, and factor and tangent of
+            the block that takes z[l] in. What is left out is not computed either: c and the tangent
+            take as long as hundreds of q.
     """
-
-    q: jax.Array
-    c: jax.Array
-    factor: jax.Array
-    tangent: jax.Array
-
-
-def path(ensemble: Ensemble, block: Block, q0: float, c0: float, layers: int) -> Path:
-    """Return the path of two inputs of mean square q0 and correlation c0; to be called in x64."""
     q = ensemble.sigma_w**2 * q0 + ensemble.sigma_b**2
     c = (ensemble.sigma_w**2 * q0 * c0 + ensemble.sigma_b**2) / q
-    along: Path = _path(ensemble.activation, block, ensemble[1:], (q, c), layers)
-    return along
+    along = _path(ensemble.activation, block, ensemble[1:], (q, c), layers, fields)
+    return tuple(np.asarray(values, np.float64) for values in along)
 
 
-@partial(jax.jit, static_argnames=("activation", "block", "layers"))
+@partial(jax.jit, static_argnames=("activation", "block", "layers", "fields"))
 def _path(
     activation: str | jaxnn.Activation,
     block: Block,
     sigmas: tuple[jax.Array, jax.Array],
     first: tuple[jax.Array, jax.Array],
     layers: int,
-) -> Path:
+    fields: tuple[str, ...],
+) -> tuple[jax.Array, ...]:
     theory, field = theory_of(block), Field(find_activation(activation), *sigmas)
 
-    def layer(state: Any, _: None) -> tuple[Any, Path]:
+    def layer(state: Any, _: None) -> tuple[Any, tuple[jax.Array, ...]]:
         q, c = state
         above = theory.length(field, q)
-        here = Path(q, c, theory.factor(field, q, c), theory.tangent(field, q, c))
-        return (above, jnp.minimum(theory.covariance(field, q, c) / above, 1.0)), here
+        here = {"q": q, "c": c, "factor": theory.factor(field, q, c)}
+        if "tangent" in fields:
+            here["tangent"] = theory.tangent(field, q, c)
+        of_both = theory.covariance(field, q, c) / above
+        return (above, jnp.minimum(of_both, 1.0)), tuple(here[name] for name in fields)
 
     start = tuple(jnp.asarray(v, float) for v in first)
-    along: Path = lax.scan(layer, start, None, length=layers)[1]
+    along: tuple[jax.Array, ...] = lax.scan(layer, start, None, length=layers)[1]
     return along

@@ -102,8 +102,8 @@ def predict(setup: Setup) -> Prediction:
     """Predict the logarithms of gradient and length, and the correlation of two inputs."""
     numbers, curves = [], []
     for name, case in cases(setup):
-        along = path(case.ensemble, case.block, 1.0, C0, case.blocks + 1)
-        q, factor = np.asarray(along.q), np.asarray(along.factor)
+        along = (case.ensemble, case.block, 1.0, C0, case.blocks + 1)
+        q, factor = path(*along, ("q", "factor"))
         ratio = np.append(0.0, np.cumsum(np.log(factor[:-1])))
         s = (case.alpha * case.ensemble.sigma_w) ** 2
         allowed = 0.5 * log_variance(case.ensemble.activation, s, q, setup.width)
@@ -114,7 +114,7 @@ def predict(setup: Setup) -> Prediction:
         if case.power == 0:
             curves.append(curve(GRADIENT, name, np.arange(case.blocks + 1), ratio))
         if case.ensemble.activation == "erf":
-            c, reason = np.asarray(along.c), "4 standard errors, and 2/n for the finite width"
+            (c,), reason = path(*along, ("c",)), "4 standard errors, and 2/n for the finite width"
             numbers.append(Predicted(f"{label}: c", float(c[-1]), 2 / setup.width, reason))
             curves.append(curve(SIGNAL, name, np.arange(1, case.blocks + 2), c))
     at = np.unique(np.append(np.geomspace(5, max(setup.root), 12).round(), setup.root))

@@ -75,10 +75,11 @@ def predict(setup: Setup) -> Prediction:
 
 def predicted(block: jaxnn.Block, most: int) -> np.ndarray:
     """Return R of 0 … most blocks, each with the plain layer above them, (most + 1,)."""
-    along = path(ENSEMBLE, block, 1.0, 0.0, most + 1)
-    shares = np.asarray(along.tangent / along.factor)
-    top = 1 - np.arccos(np.clip(np.asarray(along.c), -1, 1)) / np.pi  # of relu, at c[L+1]
-    return np.asarray(top * np.append(1.0, np.cumprod(shares[:-1])), np.float64)
+    fields = ("c", "factor", "tangent")
+    c, factor, tangent = path(ENSEMBLE, block, 1.0, 0.0, most + 1, fields)
+    top = 1 - np.arccos(np.clip(c, -1, 1)) / np.pi  # of relu, at c[L+1]
+    values: np.ndarray = top * np.append(1.0, np.cumprod((tangent / factor)[:-1]))
+    return values
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:

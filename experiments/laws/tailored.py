@@ -68,8 +68,8 @@ def predict(setup: Setup) -> Prediction:
     """Predict c half way up and at the top, the size of the gradient, and two accuracies."""
     sigma, n = jaxnn.tailored_relu(setup.layers, ETA), setup.width
     # a[L] has the correlation that z of one layer more would have.
-    along = path(Ensemble(sigma, 1.0), DENSE, 1.0, 0.0, setup.layers + 1)
-    c, slope = np.asarray(along.c, np.float64), np.asarray(along.tangent, np.float64)
+    along = (DENSE, 1.0, 0.0, setup.layers + 1)
+    c, slope = path(Ensemble(sigma, 1.0), *along, ("c", "tangent"))
     bias = bias_of_c(c, slope, n, jaxnn.meanfield.tailored_slope(setup.layers, ETA))
     reason = "4 standard errors, and the bias of c by the curvature of its map"
     numbers = [
@@ -86,8 +86,8 @@ def predict(setup: Setup) -> Prediction:
     numbers.append(Predicted("relu: accuracy", STALLED, 0.0, reason, 0, "≤"))
     for name, bound in (("tailored", TRAINED), ("relu", STALLED)):
         curves.append(curve(CURVE, name, ends, [bound, bound]))
-    relu = path(Ensemble("relu", math.sqrt(2)), DENSE, 1.0, 0.0, setup.layers + 1)
-    curves.append(curve(CORRELATION, "relu", np.arange(setup.layers + 1), np.asarray(relu.c)))
+    (c,) = path(Ensemble("relu", math.sqrt(2)), *along, ("c",))
+    curves.append(curve(CORRELATION, "relu", np.arange(setup.layers + 1), c))
     return Prediction(tuple(numbers), pl.concat(curves))
 
 
