@@ -1,14 +1,17 @@
 """Sweeps that are killed, stopped, out of space or started twice, as a user calls them.
 
-Long: `python -m pytest -m slow`. Each test is of processes of their own.
+Long: `python -m pytest -m slow`. What is killed, stopped or drawn on a terminal is a process of
+its own; what only goes on, or only ends, is a call of `main` here, which starts in no time.
 """
 
 import contextlib
 import json
+import logging
 import os
 import pty
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -18,10 +21,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from problems import as_users_have_jax
 
+from experiments.__main__ import main
+from experiments.pages import charts, report
 from experiments.runs.store import PARTS, ROWS, RUN
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("users_jax")]
 
 ROOT = Path(__file__).parent.parent
 CELLS = 25 * 3  # many cheap ones, of few compiled programs
@@ -117,10 +123,31 @@ def env(tmp_path_factory):
 def whole(tmp_path_factory, env):
     """The folder of a sweep that nothing happened to."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    run = finished(SWEEP, out, env, "--quiet")
-    assert (run.returncode, run.stderr) == (0, "")
+    with as_users_have_jax(), contextlib.chdir(env["HOME"]):
+        assert main([*SWEEP, "--out", str(out), "--no-cache", "--quiet"]) == 0
     assert len(parts(out)) == CELLS
     return out
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No pictures and no report, as `UNDRAWN`."""
+    monkeypatch.setattr(charts, "rendered", lambda figure, stem, page: {})
+    monkeypatch.setattr(report, "html", lambda page, about=None: "")
+
+
+@pytest.fixture
+def here(env, capfd, monkeypatch):
+    """Run a command in this process; its exit code, and what it wrote to stderr."""
+
+    def call(arguments, out, *more):
+        capfd.readouterr()
+        monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's, which take the log
+        with contextlib.chdir(env["HOME"]):
+            code = main([*arguments, "--out", str(out), "--no-cache", *more])
+        return code, capfd.readouterr().err
+
+    return call
 
 
 def write_table(path):
@@ -193,7 +220,7 @@ def killed(out, env, awaited, delay):
     assert error == ""  # which would say that a part is broken
 
 
-def test_kills_lose_nothing(tmp_path, env, whole):
+def test_kills_lose_nothing(tmp_path, env, whole, here, undrawn):
     """At random moments while cells are measured; another process each time."""
     rng, out = random.Random(20), tmp_path / "run"
     for _ in range(2):
@@ -202,14 +229,14 @@ def test_kills_lose_nothing(tmp_path, env, whole):
         assert before < parts(out) <= parts(whole)
     there = len(parts(out))
     assert there < CELLS
-    run = finished(SWEEP, out, env, code=UNDRAWN + PROGRAM)
-    assert run.returncode == 0
-    assert f"{there} of {CELLS} cells are there already" in run.stderr
+    code, error = here(SWEEP, out)
+    assert code == 0
+    assert f"{there} of {CELLS} cells are there already" in error
     assert (out / ROWS).read_bytes() == (whole / ROWS).read_bytes()
     assert parts(out) == parts(whole)  # the names hold checksums
 
 
-def test_kills_after_the_last_cell_lose_nothing(tmp_path, env, whole):
+def test_kills_after_the_last_cell_lose_nothing(tmp_path, env, whole, here):
     """While rows, charts and report are written."""
     out = tmp_path / "run"
     shutil.copytree(whole, out)
@@ -220,16 +247,16 @@ def test_kills_after_the_last_cell_lose_nothing(tmp_path, env, whole):
         killed(out, env, CELLS, delay)
         for path in {*out.glob("[!.]*.*")} & {out / ROWS, out / "gradients.png"}:
             assert path.read_bytes() == (whole / path.name).read_bytes()  # or it is not there
-    assert finished(SWEEP, out, env, "--quiet").returncode == 0
+    assert here(SWEEP, out, "--quiet") == (0, "")
     assert_whole(out, whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_one_signal_finishes_the_cell(tmp_path, env, number):
+def test_one_signal_finishes_the_cell(tmp_path, env):
+    """SIGTERM here; SIGINT below, where it comes twice."""
     slow = UNDRAWN + SLOW.format(pause="time.sleep(0.5)")
     with started(FEW, tmp_path, env, code=slow) as process:
         assert [process.stdout.readline() for _ in range(3)] == ["begin\n", "end\n", "begin\n"]
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
         said, error = process.communicate(timeout=120)
     assert process.returncode == 130
     assert said.startswith("end\n")  # the cell that was being measured
@@ -245,20 +272,25 @@ def test_one_signal_finishes_the_cell(tmp_path, env, number):
 
 
 def test_a_second_signal_stops_at_once(tmp_path, env):
-    """Also while XLA computes, for ever here, and Python code is not run."""
+    """Also while XLA computes, for ever here; and the view gives the cursor back."""
     pause = "jax.lax.while_loop(lambda x: x < 1, lambda x: x / 2, 0.5).block_until_ready()"
     code = UNDRAWN + SLOW.format(pause=pause)
-    with started(FEW, tmp_path, env, "--quiet", code=code) as process, killed_at_the_end(process):
+    process, terminal = on_a_terminal(FEW, tmp_path, env, code=code)
+    with process, killed_at_the_end(process):
         assert process.stdout.readline() == "begin\n"
         time.sleep(3)  # compiled by then
         process.send_signal(signal.SIGINT)
-        assert process.stderr.readline() == f"{STOPPING}\n"
+        time.sleep(1)
         process.send_signal(signal.SIGINT)
         sent = time.monotonic()
-        _, error = process.communicate(timeout=60)
+        text = read_all(terminal)
+        process.communicate(timeout=60)
     assert time.monotonic() - sent < 5
     assert process.returncode == 130
-    assert error == f"{GOES_ON}\n"
+    assert STOPPING in text
+    assert GOES_ON in text
+    assert "Traceback" not in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
     assert not parts(tmp_path)
 
 
@@ -272,7 +304,7 @@ def test_ctrl_c_while_loading_is_quiet(tmp_path, env):
     assert (process.returncode, error) == (130, "stopped\n")
 
 
-def test_ctrl_c_while_drawing(tmp_path, env):
+def test_ctrl_c_while_drawing(tmp_path, env, here, undrawn):
     with started(FEW, tmp_path, env, "--quiet") as process:
         assert waited_for_parts(process, tmp_path, 6)
         while not (tmp_path / ROWS).exists():
@@ -280,10 +312,21 @@ def test_ctrl_c_while_drawing(tmp_path, env):
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (130, f"{GOES_ON}\n")
-    assert finished(FEW, tmp_path, env, code=UNDRAWN + PROGRAM).returncode == 0
+    assert here(FEW, tmp_path)[0] == 0
 
 
-def test_a_full_disk(tmp_path, env, whole):
+@contextlib.contextmanager
+def files_of_at_most(limit):
+    """The same limit as `LIMITED`, in this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk(tmp_path, whole, here):
     """A limit to the size of files stops it at a larger file each time."""
     size = max(path.stat().st_size for path in (whole / PARTS).iterdir())
     rows = (whole / ROWS).stat().st_size
@@ -296,90 +339,85 @@ def test_a_full_disk(tmp_path, env, whole):
     ]
     done = set()
     for limit, name in steps:
-        run = finished(SWEEP, tmp_path, env, "--quiet", code=LIMITED.format(limit=limit) + PROGRAM)
-        assert run.returncode == 1
+        with files_of_at_most(limit):
+            code, error = here(SWEEP, tmp_path, "--quiet")
+        assert code == 1
         sentence = rf"error: out: cannot write {tmp_path}/{name}: File too large\n"
-        assert re.fullmatch(sentence, run.stderr)
+        assert re.fullmatch(sentence, error)
         assert not list(tmp_path.rglob(".unfinished*"))
         assert done <= parts(tmp_path) <= parts(whole)
         done = parts(tmp_path)
     assert done == parts(whole)
-    assert finished(SWEEP, tmp_path, env, "--quiet").returncode == 0
+    assert here(SWEEP, tmp_path, "--quiet") == (0, "")
     assert_whole(tmp_path, whole)
 
 
-def test_a_truncated_part_is_redone_and_said(tmp_path, env, whole):
+def test_a_truncated_part_is_redone_and_said(tmp_path, whole, here, undrawn):
     shutil.copytree(whole, tmp_path / "run")
     names = sorted(parts(whole))
     for name in (names[3], names[44]):
         os.truncate(tmp_path / "run" / PARTS / name, 1000)
-    run = finished(SWEEP, tmp_path / "run", env, code=UNDRAWN + PROGRAM)
-    assert run.returncode == 0
-    assert f"for their files were broken: {names[3]}, {names[44]}\n" in run.stderr
-    assert f"{CELLS - 2} of {CELLS} cells are there already\n" in run.stderr
+    code, error = here(SWEEP, tmp_path / "run")
+    assert code == 0
+    assert f"for their files were broken: {names[3]}, {names[44]}\n" in error
+    assert f"{CELLS - 2} of {CELLS} cells are there already\n" in error
     assert parts(tmp_path / "run") == parts(whole)  # the names hold checksums
     assert (tmp_path / "run" / ROWS).read_bytes() == (whole / ROWS).read_bytes()
 
 
-def test_two_processes_on_one_folder(tmp_path, env):
+def test_two_processes_on_one_folder(tmp_path, env, here, undrawn):
     slow = UNDRAWN + SLOW.format(
         pause="time.sleep(600 if 'x' in globals() else 0); globals()['x'] = 1"
     )
     with started(FEW, tmp_path, env, code=slow) as first:
         assert waited_for_parts(first, tmp_path, 1)
-        second = finished(FEW, tmp_path, env, "--overwrite", code=UNDRAWN + PROGRAM)
-        assert second.returncode == 2
-        assert second.stderr == (
+        code, error = here(FEW, tmp_path, "--overwrite")
+        assert code == 2
+        assert error == (
             f"error: out: {tmp_path} is in use by another process; wait for it, or choose "
             "another folder with --out\n"
         )
         assert len(parts(tmp_path)) == 1
         first.kill()
     assert (tmp_path / ".lock").exists()  # of a process that is dead
-    run = finished(FEW, tmp_path, env, code=UNDRAWN + PROGRAM)
-    assert run.returncode == 0
-    assert "1 of 6 cells are there already" in run.stderr
+    code, error = here(FEW, tmp_path)
+    assert code == 0
+    assert "1 of 6 cells are there already" in error
 
 
-def test_a_second_start_compiles_nothing(tmp_path, env):
+def test_what_is_kept_is_not_compiled_again(tmp_path, env):
+    """Three starts: on a full disk, with broken entries, and with nothing left to compile."""
     cache = tmp_path / "cache" / "jaxnn"
     env = {**env, "XDG_CACHE_HOME": str(cache.parent)}
 
-    def counted(name, *more):
-        run = finished(FEW, tmp_path / name, env, *more, code=UNDRAWN + COUNTING)
+    def counted(name, before=""):
+        run = finished(FEW, tmp_path / name, env, code=UNDRAWN + before + COUNTING)
         assert run.returncode == 0
         events = json.loads(run.stdout.splitlines()[-1])
         return events.get("cache_misses", 0), events.get("cache_hits", 0), run.stderr
 
-    misses, _, _ = counted("first")
-    assert misses > 1  # a draw and a measurement at least
-    entries = {path for path in (cache / "compiled").iterdir() if path.name.endswith("-cache")}
-    assert len(entries) == misses
-    for path in entries:  # as a full disk leaves them, or a kill
+    def entries():
+        return {path for path in (cache / "compiled").iterdir() if path.name.endswith("-cache")}
+
+    programs, _, error = counted("first", LIMITED.format(limit=20_000))
+    assert programs > 1  # a draw and a measurement at least
+    assert "Error writing persistent compilation cache entry for 'jit_gradient_flow'" in error
+    assert "File too large" in error
+    assert "UserWarning" not in error
+    kept = entries()
+    assert kept
+    assert not any("gradient_flow" in path.name for path in (cache / "compiled").iterdir())
+    for path in kept:  # as a kill leaves them
         os.truncate(path, path.stat().st_size // 2)
     misses, _, error = counted("second")
-    assert misses == len(entries)
+    assert misses == programs == len(entries())
     assert "cache of compiled programs: Error reading persistent compilation cache entry" in error
     misses, hits, error = counted("third")
     assert misses == 0
-    assert hits >= len(entries)
+    assert hits >= programs
     assert "Error" not in error
     for name in ("second", "third"):
         assert (tmp_path / name / ROWS).read_bytes() == (tmp_path / "first" / ROWS).read_bytes()
-
-
-def test_a_program_that_cannot_be_kept_is_said_and_leaves_no_half(tmp_path, env):
-    env = {**env, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    cache = tmp_path / "cache" / "jaxnn" / "compiled"
-    run = finished(
-        FEW, tmp_path / "run", env, code=UNDRAWN + LIMITED.format(limit=20_000) + PROGRAM
-    )
-    assert "Error writing persistent compilation cache entry for 'jit_gradient_flow'" in run.stderr
-    assert "File too large" in run.stderr
-    assert "UserWarning" not in run.stderr
-    names = [path.name for path in cache.iterdir()]
-    assert names
-    assert not any("gradient_flow" in name for name in names)
 
 
 def on_a_terminal(arguments, out, env, *more, code=None):
@@ -423,45 +461,26 @@ def test_a_live_view_on_a_terminal(tmp_path, env, whole):
     assert (tmp_path / "run" / ROWS).read_bytes() == (whole / ROWS).read_bytes()
 
 
-def test_a_stopped_view_gives_the_cursor_back(tmp_path, env):
-    slow = UNDRAWN + SLOW.format(pause="time.sleep(600)")
-    process, terminal = on_a_terminal(FEW, tmp_path, env, code=slow)
-    with process:
-        assert process.stdout.readline() == "begin\n"
-        process.send_signal(signal.SIGINT)
-        time.sleep(1)
-        process.send_signal(signal.SIGINT)
-        text = read_all(terminal)
-        process.communicate()
-    assert process.returncode == 130
-    assert STOPPING in text
-    assert GOES_ON in text
-    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
-
-
-def test_plain_lines_elsewhere_and_nothing_when_quiet(tmp_path, env):
-    run = finished(FEW, tmp_path / "a", env, code=UNDRAWN + PROGRAM)
-    about, *lines = run.stderr.splitlines()
+def test_plain_lines_elsewhere_and_nothing_when_quiet(tmp_path, here, undrawn):
+    _, error = here(FEW, tmp_path / "a")
+    about, *lines = error.splitlines()
     assert about.endswith("table.csv (40 × 2, binary): 'y' is one of 2 classes, 0, 1")
     pattern = r"(\d) of 6 cells, \d+ cells/min, \d+ s of it compiling, \d+ s left; last tanh, .*\S"
     matches = [re.fullmatch(pattern, line) for line in lines]
     assert all(matches)
     assert matches[-1][1] == "6"
-    quiet = finished(FEW, tmp_path / "a", env, "--quiet", code=UNDRAWN + PROGRAM)
-    assert (quiet.returncode, quiet.stderr) == (0, "")
-    assert "tanh, σ_w = 1: " in quiet.stdout
+    assert here(FEW, tmp_path / "a", "--quiet") == (0, "")
 
 
-def test_a_path_in_a_config_does_not_lead_outside(tmp_path, env):
+def test_a_path_in_a_config_does_not_lead_outside(tmp_path, here, undrawn):
     (tmp_path / "data").mkdir()
     data = tmp_path / "data" / ".." / "data" / TABLE
     write_table(data)
     config = tmp_path / "sweep.toml"
-    config.write_text(f"data = '{data}'\ntarget = 'y'\ndepths = 2\nactivations = 'tanh'\nseeds = 1")
+    table = f"data = '{data}'\ntarget = 'y'\n"
+    config.write_text(f"{table}depths = 2\nactivations = 'tanh'\nseeds = 1\nwidth = 4\nbatch = 8")
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
-    arguments = ["depth", "--config", str(config)]
-    run = finished(arguments, tmp_path / "run", env, "--quiet", code=UNDRAWN + PROGRAM)
-    assert (run.returncode, run.stderr) == (0, "")
+    assert here(["depth", "--config", str(config)], tmp_path / "run", "--quiet") == (0, "")
     after = {path for path in tmp_path.rglob("*") if path.is_file()}
     assert after - before
     assert all((tmp_path / "run") in path.parents for path in after - before)
