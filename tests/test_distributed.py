@@ -1,5 +1,6 @@
 """One sweep on many devices and in many processes: the rows are those of one device."""
 
+import contextlib
 import json
 import os
 import socket
@@ -10,16 +11,26 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from problems import as_users_have_jax
+
+from experiments.__main__ import main
+from experiments.pages import charts, report
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 TABLE = "table.csv"  # small; the bundled sets need scikit-learn, which is long to import
-SWEEP = [
-    *("-m", "experiments", "depth", "--data", TABLE, "--target", "y"),
-    *("--width", "9", "--seeds", "5", "--quiet"),
-]
+SWEEP = ["depth", "--data", TABLE, "--target", "y", "--width", "9", "--seeds", "5", "--quiet"]
 SMALL = ["--depths", "1", "3", "--activations", "relu"]
+# Pictures take as long as all the rest of a small run.
+UNDRAWN = """
+import sys
+from experiments.pages import charts, report
+charts.rendered = lambda figure, stem, page: {}
+report.html = lambda page, about=None: ""
+from experiments.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +46,23 @@ def environment(tmp_path_factory):
 def expected(tmp_path_factory, environment):
     """The rows of one device."""
     out = tmp_path_factory.mktemp("one") / "run"
-    run([*SWEEP, *SMALL, "--out", str(out)], {**environment, "JAX_NUM_CPU_DEVICES": "1"}, out)
+    return run_here([*SWEEP, *SMALL, "--out", str(out)], environment, out)
+
+
+def run_here(arguments, environment, out):
+    """Rows of a sweep in this process, on its one device."""
+    with (
+        as_users_have_jax(),
+        contextlib.chdir(environment["HOME"]),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(charts, "rendered", lambda figure, stem, page: {})
+        patch.setattr(report, "html", lambda page, about=None: "")
+        assert main([*arguments, "--no-cache"]) == 0
     return pl.read_parquet(out / "rows.parquet")
 
 
-def run(arguments, environment, out):
-    command, home = [sys.executable, *arguments], environment["HOME"]
-    subprocess.run(command, cwd=home, env=environment, check=True, timeout=300)
-    return pl.read_parquet(out / "rows.parquet")
-
-
-def start(arguments, count, environment):
+def start(program, arguments, count, environment):
     """The processes of one sweep on this machine."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -53,7 +70,7 @@ def start(arguments, count, environment):
     shared = ["--distributed", "--coordinator", f"localhost:{port}", "--processes", str(count)]
     return [
         subprocess.Popen(
-            [sys.executable, *arguments, *shared, "--process", str(i)],
+            [sys.executable, *program, *arguments, *shared, "--process", str(i)],
             cwd=environment["HOME"],
             env=environment,
             stdout=subprocess.PIPE,
@@ -68,7 +85,9 @@ def test_eight_devices_measure_what_one_does(tmp_path, environment, expected):
     """Five seeds: three of the devices repeat some, and what they find is dropped."""
     out = tmp_path / "run"
     eight = {**environment, "JAX_NUM_CPU_DEVICES": "8"}
-    rows = run([*SWEEP, *SMALL, "--out", str(out)], eight, out)
+    command = [sys.executable, "-c", UNDRAWN, *SWEEP, *SMALL, "--out", str(out)]
+    subprocess.run(command, cwd=environment["HOME"], env=eight, check=True, timeout=300)
+    rows = pl.read_parquet(out / "rows.parquet")
     assert len(json.loads((out / "run.json").read_text())["devices"]) == 8
     assert rows.equals(expected)
 
@@ -76,7 +95,7 @@ def test_eight_devices_measure_what_one_does(tmp_path, environment, expected):
 def test_processes_share_a_sweep(tmp_path, environment, expected):
     """Two of them, for five seeds: one repeats a seed, and these rows are dropped."""
     count, out = 2, tmp_path / "run"
-    processes = start([*SWEEP, *SMALL, "--out", str(out)], count, environment)
+    processes = start(["-c", UNDRAWN], [*SWEEP, *SMALL, "--out", str(out)], count, environment)
     said = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0] * count, said
     assert pl.read_parquet(out / "rows.parquet").equals(expected)
@@ -88,7 +107,7 @@ def test_processes_share_a_sweep(tmp_path, environment, expected):
 def test_a_killed_worker_ends_the_others_and_the_sweep_goes_on(tmp_path, environment):
     out = tmp_path / "run"
     sweep = [*SWEEP, "--depths", "1:24:1", "--activations", "tanh", "--out", str(out)]
-    one, other = start(sweep, 2, environment)
+    one, other = start(["-m", "experiments"], sweep, 2, environment)
     deadline = time.monotonic() + 240
     while len(list(out.glob("parts/*.parquet"))) < 3:
         assert time.monotonic() < deadline
@@ -103,7 +122,7 @@ def test_a_killed_worker_ends_the_others_and_the_sweep_goes_on(tmp_path, environ
     assert "Traceback" not in said
     done = {path.name for path in out.glob("parts/*.parquet")}
     assert len(done) >= 3
-    alone = run(sweep, environment, out)
+    alone = run_here(sweep, environment, out)
     assert done < {path.name for path in out.glob("parts/*.parquet")}
     assert alone["depth"].n_unique() == 24
 
@@ -111,7 +130,7 @@ def test_a_killed_worker_ends_the_others_and_the_sweep_goes_on(tmp_path, environ
 def test_processes_that_do_not_find_each_other_say_so(tmp_path, environment):
     arguments = [*SWEEP, "--distributed", "--out", str(tmp_path / "run")]
     answer = subprocess.run(
-        [sys.executable, *arguments],
+        [sys.executable, "-m", "experiments", *arguments],
         cwd=environment["HOME"],
         env=environment,
         capture_output=True,
