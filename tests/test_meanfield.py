@@ -172,17 +172,14 @@ def test_fixed_points_known_in_advance(name, sigma_w, sigma_b, q):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "sigma_w", "sigma_b"),
-    [("sigmoid", 8.0, 0.1)],
-)
-def test_iteration_arrives_at_the_fixed_points_at_the_predicted_pace(name, sigma_w, sigma_b):
+def test_iteration_arrives_at_the_fixed_points_at_the_predicted_pace():
+    name, sigma_w, sigma_b = "sigmoid", 30.0, 1.0  # chaos; a small ξ_c, so few steps are enough
     q = meanfield.fixed_point(name, sigma_w, sigma_b)
     c = meanfield.correlation_fixed_point(name, sigma_w, sigma_b)
     iterated_q, iterated_c = 1.0, 0.5
-    for _ in range(60):
+    for _ in range(20):
         iterated_q = meanfield.length_map(name, sigma_w, sigma_b, iterated_q)
-    for _ in range(130):
+    for _ in range(46):
         iterated_c = meanfield.correlation_map(name, sigma_w, sigma_b, q, iterated_c)
     np.testing.assert_allclose(iterated_q, q, rtol=1e-12)
     np.testing.assert_allclose(iterated_c, c, rtol=0, atol=1e-9)
@@ -192,11 +189,12 @@ def test_iteration_arrives_at_the_fixed_points_at_the_predicted_pace(name, sigma
     np.testing.assert_allclose(
         meanfield.xi_q(name, sigma_w, sigma_b), -1 / np.log(slope), rtol=1e-5
     )
-    low, high = (c - h, c + h) if c < 1 else (c - h, c)
-    ends = [meanfield.correlation_map(name, sigma_w, sigma_b, q, v) for v in (low, high)]
-    slope = (ends[1] - ends[0]) / (high - low)
-    xi = meanfield.xi_c(name, sigma_w, sigma_b)
-    np.testing.assert_allclose(xi, -1 / np.log(slope), rtol=1e-6 if c < 1 else 1e-2)
+    assert c < 0.9
+    ends = [meanfield.correlation_map(name, sigma_w, sigma_b, q, v) for v in (c - h, c + h)]
+    slope = (ends[1] - ends[0]) / (2 * h)
+    np.testing.assert_allclose(
+        meanfield.xi_c(name, sigma_w, sigma_b), -1 / np.log(slope), rtol=1e-6
+    )
 
 
 def test_order_chaos_and_what_diverges():
@@ -452,38 +450,3 @@ def test_lengths_beyond_the_range_still_have_factors():
         sizes = meanfield.log_delta("relu", sigma_w, 0.0, 1.0, 500)
         factor = 0.5 * np.log(sigma_w**2 / 2)
         np.testing.assert_allclose(sizes, factor * np.arange(499, -1, -1), rtol=1e-12)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "square_w", "square_b"),
-    [
-        ("relu", 1.0, 0.0),
-        ("erf", 1.5, 0.1),
-    ],
-)
-def test_the_gradient_of_drawn_networks(key, name, square_w, square_b):
-    """Slope of ln ‖Δz[l]‖ over 30 layers, begun at q*, from a cotangent of no relation to them.
-
-    |slope - ½ ln χ + c/4n| stays below four standard deviations over the root of the draws, doubled
-    for units that saturate: c is a lower bound there.
-    """
-    sigma_w, sigma_b, draws, depth, width = square_w**0.5, square_b**0.5, 20, 30, 100
-    q = float(meanfield.fixed_point(name, sigma_w, sigma_b)) or 1.0
-    net = jaxnn.Network((width,) * (depth + 2), name, "regression")
-
-    def slope(key):
-        keys = jax.random.split(key, 3)
-        params = jaxnn.init(net, keys[0], jaxnn.gaussian(sigma_w), sigma_b, stacked=True)
-        x = jax.random.normal(keys[1], (1, width))
-        x *= jnp.sqrt((q - square_b) / square_w / jnp.mean(x**2))
-        v = jax.random.normal(keys[2], (1, width))
-        sizes = jaxnn.gradient_flow(net, params, x, cotangent=v).log_delta[:depth]
-        layers = jnp.arange(depth, dtype=float) - (depth - 1) / 2
-        return -jnp.sum(layers * sizes) / jnp.sum(layers**2)
-
-    slopes = jax.jit(lambda keys: jax.lax.map(slope, keys))(jax.random.split(key, draws))
-    band = meanfield.slope_band(name, q, width, depth)
-    expected = 0.5 * np.log(float(meanfield.chi(name, sigma_w, q))) + float(band.bias)
-    saturating = 2 if name in ("sigmoid", "tanh", "selu", "erf") else 1
-    assert abs(np.mean(slopes) - expected) < saturating * 4 * float(band.sd) / draws**0.5
