@@ -25,14 +25,9 @@ CASES = [  # a kind, an activation and a task
     (jaxnn.PostNorm(jaxnn.Residual(jaxnn.RMSNorm()), norm="layer"), "sigmoid", "binary"),
 ]
 MORE_CASES = [
-    (jaxnn.Dense(), "sigmoid", "multiclass"),
-    (jaxnn.LayerNorm(eps=0.3), "sigmoid", "multiclass"),
-    (jaxnn.BatchNorm(eps=0.3), "relu", "binary"),
-    (jaxnn.Residual(jaxnn.LayerNorm(), scale=0.1), "gelu", "binary"),
-    (jaxnn.Residual(jaxnn.BatchNorm()), "relu", "multiclass"),
-    (jaxnn.Residual(jaxnn.Residual(scale=0.5)), "tanh", "regression"),
-    (jaxnn.BatchNorm(jaxnn.LayerNorm()), "tanh", "binary"),
-    (jaxnn.RMSNorm(jaxnn.Residual()), "sigmoid", "regression"),
+    (jaxnn.Residual(jaxnn.LayerNorm(eps=0.3), scale=0.1), "gelu", "multiclass"),
+    (jaxnn.Residual(jaxnn.BatchNorm(eps=0.3)), "relu", "binary"),
+    (jaxnn.BatchNorm(jaxnn.RMSNorm(jaxnn.Residual(jaxnn.Residual()))), "sigmoid", "regression"),
 ]
 each_case = pytest.mark.parametrize(
     ("hidden", "activation", "task"),
@@ -172,7 +167,7 @@ def of_every_layer(net, params, xs, delta, wide, exponents):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("hidden", "activation", "task"), CASES)
+@pytest.mark.parametrize(("hidden", "activation", "task"), CASES[2:3])
 def test_the_reverse_pass_is_the_adjoint_of_the_forward_one(rng, hidden, activation, task):
     """⟨J u, v⟩ = ⟨u, Jᵀ v⟩ for a u of the inputs, of several networks under vmap."""
     net, first, xs, _ = problem(rng, hidden, activation, task)
@@ -214,16 +209,6 @@ def test_plain_and_block_floating_point_agree_to_the_last_bit(
     for p, v in zip(plain, blocks, strict=True):
         value = np.asarray(v.m, np.float64) * 2.0 ** np.asarray(v.e)[:, None]
         np.testing.assert_array_equal(value.astype(np.float32), p.m)
-
-
-@pytest.mark.slow
-def test_what_a_closed_branch_lets_through(rng):
-    """With c = 0 Δz of all hidden layers is the same to the bit, and no layer has a gradient."""
-    net, params, xs, ys = problem(rng, jaxnn.Residual(scale=0.0), "tanh", "regression")
-    flow = jaxnn.gradient_flow(net, params, xs, ys)
-    assert len({float(log) for log in flow.log_delta[:-1]}) == 1
-    assert np.isneginf(flow.log_theta[1:-1]).all()
-    assert not np.isneginf(flow.log_theta[0])
 
 
 @pytest.mark.parametrize(
@@ -273,24 +258,12 @@ def test_a_residual_network_explodes_in_signal_and_gradient(rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("hidden", "activation", "tolerance"),
-    [
-        (jaxnn.RMSNorm(), "sigmoid", 1e-4),
-        (jaxnn.BatchNorm(), "relu", 0.2),  # chaos: other digits are another network after a while
-    ],
-)
-def test_float32_measures_what_only_float64_can_hold(hidden, activation, tolerance):
-    """A batch norm explodes in its gradient alone; a fixed seed: how much is a matter of chaos."""
-    net, run, xs, ys = deep(np.random.default_rng(2), hidden, activation)
+def test_float32_measures_what_only_float64_can_hold():
+    net, run, xs, ys = deep(np.random.default_rng(2), jaxnn.RMSNorm(), "sigmoid")
     wide = jax.tree.map(lambda v: v.astype(jnp.float64), (run, xs, ys))
     exact, flow = jaxnn.gradient_flow(net, *wide), jaxnn.gradient_flow(net, run, xs, ys)
     assert np.ptp(exact.log_delta) > np.log(float(np.finfo(np.float32).max))
-    if tolerance > 0.1:
-        rates = (v.log_delta[0] - v.log_delta[-1] for v in (flow, exact))
-        assert float(next(rates)) == pytest.approx(float(next(rates)), rel=tolerance)
-    else:
-        np.testing.assert_allclose(flow.log_delta, exact.log_delta, rtol=tolerance, atol=1e-3)
+    np.testing.assert_allclose(flow.log_delta, exact.log_delta, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -301,16 +274,16 @@ def test_float32_measures_what_only_float64_can_hold(hidden, activation, toleran
         jaxnn.BatchNorm(),
     ],
 )
-@pytest.mark.parametrize("size", [1e-30, pytest.param(1e30, marks=pytest.mark.slow)])
-def test_a_norm_knows_no_size(rng, hidden, size):
+def test_a_norm_knows_no_size(rng, hidden):
     """N(cz) = N(z), and Δz is smaller by c, also where squares leave the range of the float."""
     net, params, xs, ys = problem(rng, hidden, "tanh", "regression", dtype=jnp.float32)
-    size = np.float32(2.0 ** np.round(np.log2(size)))
     first, *others = params
-    scaled = (jaxnn.Layer(first.theta * size, first.b * size), *others)
-    plain, other = (gradient_flow(net, p, xs, ys) for p in (params, scaled))
-    np.testing.assert_allclose(other.log_delta[1:], plain.log_delta[1:], rtol=1e-6)
-    np.testing.assert_allclose(other.log_delta[0], plain.log_delta[0] - np.log(size), rtol=1e-6)
+    plain = gradient_flow(net, params, xs, ys)
+    for size in np.float32([2.0**-100, 2.0**100]):
+        scaled = jaxnn.Layer(first.theta * size, first.b * size)
+        other = gradient_flow(net, (scaled, *others), xs, ys)
+        np.testing.assert_allclose(other.log_delta[1:], plain.log_delta[1:], rtol=1e-6)
+        np.testing.assert_allclose(other.log_delta[0], plain.log_delta[0] - np.log(size), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -332,8 +305,7 @@ def test_what_is_constant_becomes_zero_and_lets_nothing_through(rng, hidden):
     assert all(np.isfinite(leaf).all() for leaf in gradient)
 
 
-@pytest.mark.parametrize("stacked", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_the_spectrum_is_that_of_jax_s_jacobian(rng, stacked):
+def test_the_spectrum_is_that_of_jax_s_jacobian(rng):
     """The singular values of ∂z[L]/∂z[1] of a network with a norm in each branch."""
     hidden = jaxnn.Residual(jaxnn.LayerNorm(), scale=0.5)
     net, params, xs, _ = problem(rng, hidden, "tanh", "regression")
@@ -347,7 +319,7 @@ def test_the_spectrum_is_that_of_jax_s_jacobian(rng, stacked):
     theta, b = params[0]
     by_jax = jax.vmap(jax.jacobian(lambda z1: z(z1[None], params)[0]))(xs @ theta + b[None])
     expected = np.linalg.svd(by_jax, compute_uv=False)
-    measured = jaxnn.spectrum(net, jaxnn.stack(params) if stacked else params, xs)
+    measured = jaxnn.spectrum(net, jaxnn.stack(params), xs)
     np.testing.assert_allclose(np.exp(measured.log_singular_values), expected, rtol=1e-11)
 
 
