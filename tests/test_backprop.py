@@ -1,6 +1,5 @@
 """The hand-written reverse pass against JAX's, finite differences, identities and formulas."""
 
-import itertools
 from functools import partial
 
 import chex
@@ -44,11 +43,6 @@ each_own = pytest.mark.parametrize(
         pytest.param("gelu", own_task("gelu"), marks=pytest.mark.slow),
     ],
 )
-OTHERS = [
-    (activation, task)
-    for activation, task in itertools.product(FEW_ACTIVATIONS, TASKS)
-    if task != own_task(activation)
-]
 
 
 def problem(rng, activation, task, hidden, dtype=jnp.float64, width=32, stacked=False):
@@ -126,14 +120,6 @@ def test_gradients_of_a_run_of_every_depth(rng, activation, task):
             assert_right(all_by_rule(given), [truth[0][0]], jnp.float64)
             narrow = [(net, *as_dtype(arrays, jnp.float32), depth)]
             assert_right(all_by_hand(narrow), truth, jnp.float32)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("activation", "task"), OTHERS)
-def test_every_other_pair_of_activation_and_task(rng, activation, task):
-    """A single layer and a run, in float64; the output's task does not know what is below it."""
-    one = problem(rng, activation, task, 3, stacked=True)
-    assert_right(all_by_hand([one]), all_by_jax([one]), jnp.float64)
 
 
 @pytest.mark.parametrize("form", [tuple, jaxnn.stack], ids=["single", "run"])

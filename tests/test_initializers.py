@@ -60,9 +60,8 @@ OF_JAX = {
 OF_JAX[jaxnn.gaussian(1.7)] = jax.nn.initializers.variance_scaling(1.7**2, "fan_in", "normal")
 
 
-@pytest.mark.parametrize("shape", [(7, 10), pytest.param((5, 1), marks=pytest.mark.slow)])
-def test_the_numbers_are_those_of_jax(key, shape):
-    net = jaxnn.Network(shape, "tanh", "regression")
+def test_the_numbers_are_those_of_jax(key):
+    net = jaxnn.Network((7, 10), "tanh", "regression")
     ours, theirs = (
         optimised(lambda key, schemes=schemes: [jaxnn.init(net, key, w) for w in schemes])(key)
         for schemes in (OF_JAX, OF_JAX.values())

@@ -199,9 +199,9 @@ def test_drawn_runs_must_fit_the_network(key, rng, unhooked):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_sixteen_bits(key, rng, dtype):
+def test_sixteen_bits(key, rng):
     """Drawn in float32 and rounded; the flow of float64 with the same numbers, to 16-bit digits."""
+    dtype = jnp.bfloat16
     net, stored, drawn, xs, ys = problem(key, rng, dtype)
     flow = gradient_flow(net, drawn, xs, ys)
     assert flow.log_delta.dtype == jnp.float32  # norms are taken in float32
@@ -213,25 +213,6 @@ def test_sixteen_bits(key, rng, dtype):
         ours, theirs = getattr(flow, name), getattr(exact, name)
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=digits)
     assert float(exact.log_delta[0]) < -7
-
-
-@pytest.mark.slow
-def test_thousands_of_layers_follow_mean_field_theory(key, rng):
-    """10^-1800 in float32, with neither the run's numbers nor its signal in memory."""
-    width, depth = 64, 3000
-    net = jaxnn.Network((width, *[width] * depth, 1), "sigmoid", "binary")
-    params = jaxnn.init(net, key, jaxnn.gaussian(1.0), dtype=jnp.float32, stored=False)
-    first, run, _ = params
-    assert first.theta.shape == (width, width)
-    assert sum(leaf.size for leaf in jax.tree.leaves(run)) < 10  # a key and a scale
-    xs, ys = draw_batch(rng, net, 2, jnp.float32)
-    flow = gradient_flow(net, params, xs, ys, memory="sqrt")
-    fall = float(flow.log_delta[0]) - float(flow.log_delta[-2])
-    q0 = float(jnp.mean(jnp.square(xs)))
-    theory = float(jaxnn.meanfield.log_delta("sigmoid", 1.0, 0.0, q0, depth)[0])
-    assert theory < -1.3 * depth
-    # Width 64 takes 2/(4 · 64) off each layer's 1.4 (Hanin & Nica 2018), 0.6 % of the fall.
-    np.testing.assert_allclose(fall, theory, rtol=0.01)
 
 
 @pytest.mark.parametrize("used", [0, 3])

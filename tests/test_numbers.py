@@ -83,8 +83,6 @@ def test_aligned_rows_are_exact_within_the_range_of_the_dtype(key):
     [
         ("sigmoid", jnp.float32),
         pytest.param("relu", jnp.float64, marks=pytest.mark.slow),
-        pytest.param("tanh", jnp.float32, marks=pytest.mark.slow),
-        pytest.param("gelu", jnp.float64, marks=pytest.mark.slow),
     ],
 )
 def test_within_range_the_flow_is_the_plain_recursion_to_the_last_bit(rng, activation, dtype):

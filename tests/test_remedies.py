@@ -237,7 +237,7 @@ def test_the_run_is_whole_and_says_what_it_found(small_run):
 def test_what_cures_what():
     """Digits, 40 layers of 32 units: theory holds, and the norm alone is no cure."""
     cured, ill = ("residual_sqrt",), ("batch_norm",)
-    size = {"depths": ("40",), "train_depths": ("40",), "width": 32, "batch": 64}
+    size = {"depths": ("40",), "train_depths": ("40",), "width": 32, "batch": 32}
     settings = remedies.Settings(remedies=(*cured, *ill), steps=300, rate=0.02, **size)
     plan = remedies.prepare(settings)
     sweep = cells.Sweep(plan.dataset, plan.sizes)

@@ -131,9 +131,9 @@ def test_float32_measures_what_only_float64_can_hold(rng, activation, task):
 
 
 @pytest.mark.parametrize("sigma_w", [1e5, 1e-5])
-@pytest.mark.parametrize("activation", ["relu", pytest.param("identity", marks=pytest.mark.slow)])
-def test_moments_are_floats_as_far_as_there_are_any(rng, activation, sigma_w):
+def test_moments_are_floats_as_far_as_there_are_any(rng, sigma_w):
     """Those of float64, rounded to float32: inf above its range, 0 below its normal numbers."""
+    activation = "relu"
     net, params, xs, ys = problem(rng, activation, sigma_w=sigma_w)
     flow = gradient_flow(net, params, xs, ys)
     *_, z = by_autodiff(net, params, xs, ys)
@@ -149,7 +149,7 @@ def test_moments_are_floats_as_far_as_there_are_any(rng, activation, sigma_w):
         # A mean may cancel: 1e-4 leaves room for that.
         np.testing.assert_allclose(measured, rounded, rtol=1e-4, atol=tiny)
         assert np.isinf(rounded[-1]) == (sigma_w > 1)
-    dead = [np.mean(np.all(v < 0, axis=0)) if activation == "relu" else 0 for v in z[:-1]]
+    dead = [np.mean(np.all(v < 0, axis=0)) for v in z[:-1]]
     np.testing.assert_allclose(flow.dead[:-1], dead, rtol=1e-6)
 
 
@@ -182,13 +182,10 @@ def mostly_positive(scale):
     return lambda rng, n, m: scale * rng.uniform(-0.25, 1.0, (n, m))
 
 
-@pytest.mark.parametrize(
-    ("activation", "dtype"),
-    [("relu", jnp.float32), pytest.param("identity", jnp.float64, marks=pytest.mark.slow)],
-)
 @pytest.mark.parametrize(("scale", "sigma_b"), [(20.0, 1.0), (0.05, 0.0)])
-def test_two_thousand_layers_against_200_bits(rng, activation, dtype, scale, sigma_b):
+def test_two_thousand_layers_against_200_bits(rng, scale, sigma_b):
     """Log-norms of every Δz and Δθ and of z, where the last z is beyond 10^±1000."""
+    activation, dtype = "relu", jnp.float32
     net = jaxnn.Network((4, *[4] * 2000, 1), activation, "regression")
     weights = mostly_positive(scale)
     params = draw_layers(rng, net.sizes, weights, sigma_b, dtype, stacked=True)
@@ -246,7 +243,6 @@ def _exact_flow(params, x, y, activation):
     [
         ("relu", jnp.float32),
         ("leaky_relu", jnp.float64),
-        pytest.param("identity", jnp.float32, marks=pytest.mark.slow),
     ],
 )
 def test_within_range_the_signal_is_the_plain_one_to_the_last_bit(rng, activation, dtype):
@@ -277,13 +273,12 @@ def test_within_range_the_signal_is_the_plain_one_to_the_last_bit(rng, activatio
     assert len({int(e) for e in z[0].e}) > 2
 
 
-@pytest.mark.parametrize("activation", ["relu", pytest.param("identity", marks=pytest.mark.slow)])
-def test_a_signal_in_range_and_one_scaled_out_of_it_flow_alike(rng, activation):
+def test_a_signal_in_range_and_one_scaled_out_of_it_flow_alike(rng):
     """Without biases, x times a power of two is z times it: no digit of any number may change.
 
     In range (2^±42) the layers of a run are passed without exponents, out of it with them.
     """
-    net, params, xs, cotangent = problem(rng, activation, sigma_w=1.5)
+    net, params, xs, cotangent = problem(rng, "relu", sigma_w=1.5)
     xs = xs.at[3].set(0)  # an example whose units are all off
     flow_of = optimised(jaxnn.gradient_flow)
     plain = flow_of(net, params, xs, cotangent=cotangent)
@@ -373,17 +368,10 @@ def assert_same(ours, theirs):
             np.testing.assert_allclose(one, other, rtol=1e-6, atol=atol, err_msg=name)
 
 
-@pytest.mark.parametrize(
-    ("k", "activation"),
-    [
-        (10, "tanh"),
-        pytest.param(16, "relu", marks=pytest.mark.slow),
-    ],
-)
-def test_less_memory_changes_nothing(rng, k, activation):
+def test_less_memory_changes_nothing(rng):
     """With a traced depth: none, one, part of a segment, whole segments, all."""
-    problem = run_of(rng, k, activation)
-    for depth in sorted({0, 1, k // 2, min(4, k), k - 1, k}):
+    problem = run_of(rng, 10, "tanh")
+    for depth in (0, 1, 5, 4, 9, 10):
         every, few = (
             optimised_flow(*problem, depth=jnp.array(depth), memory=memory)
             for memory in ("all", "sqrt")
@@ -453,34 +441,26 @@ def test_less_memory_grows_with_the_root_of_the_depth():
 # Out of range
 
 
-@pytest.mark.parametrize(
-    ("activation", "hidden"), [("selu", 8), pytest.param("softplus", 4, marks=pytest.mark.slow)]
-)
-def test_any_other_activation_may_leave_the_range(rng, activation, hidden, unhooked):
-    """10⁶ a layer: the mean square of z is no float32 from layer 4 on, z itself from layer 7."""
-    net = jaxnn.Network((4, *[8] * hidden, 1), activation, "regression")
+def test_any_other_activation_may_leave_the_range(rng):
+    """10⁶ a layer: the mean square of z is no float32 from layer 4 on, z itself from layer 7.
+
+    So z[L] itself is none; under jit no sentence is said.
+    """
+    net = jaxnn.Network((4, *[8] * 8, 1), "selu", "regression")
     params = draw_layers(rng, net.sizes, gaussian(1e6), 0.1, jnp.float32, stacked=True)
     xs, ys = draw_batch(rng, net, 3, jnp.float32)
     a, expected = np.asarray(xs, np.float64), []
     for theta, b in unstacked(jax.device_get(wide(params))):
         z = a @ theta + b
         expected.append(log_mean_square(z))
-        a = np.asarray(reference.SIGMA[activation](z))
+        a = np.asarray(reference.SIGMA["selu"](z))
     expected = np.array(expected)
     first = int(np.argmax(expected > LARGEST))
     assert 2 <= first <= 4
-    if hidden == 8:  # deep enough for z[L] itself to be none; under jit no sentence is said
-        flow = gradient_flow(net, params, xs, ys)
-        np.testing.assert_allclose(flow.log_mean_square_z[:first], expected[:first], **SINGLE)
-        assert np.isposinf(flow.log_mean_square_z[first:]).all()
-        assert np.isnan(flow.log_delta).all()
-        return
-    sentence = (
-        rf"^z\[{first + 1}\]: expected numbers whose mean square is in the range of float32, "
-        rf"got inf or nan; look for them in theta\[{first}\] and b\[{first}\], make"
-    )
-    with pytest.raises(ValueError, match=sentence):
-        jaxnn.gradient_flow(net, [*unstacked(params)], xs, ys)
+    flow = gradient_flow(net, params, xs, ys)
+    np.testing.assert_allclose(flow.log_mean_square_z[:first], expected[:first], **SINGLE)
+    assert np.isposinf(flow.log_mean_square_z[first:]).all()
+    assert np.isnan(flow.log_delta).all()
 
 
 @pytest.mark.parametrize(

@@ -366,27 +366,6 @@ def test_a_signal_that_leaves_float32_before_the_first_step(tmp_path, capsys):
         assert (out / name).stat().st_size > 0
 
 
-@pytest.mark.slow
-def test_a_network_without_a_finite_number_is_drawn_all_the_same(tmp_path, capsys, monkeypatch):
-    """The outcome of such a run: there are no curves at all."""
-
-    def train_nothing(recipe, progress, saver, stopped, tell):
-        nothing = np.full((1, 2, 3), np.nan)
-        flows = np.full((1, len(loop.FLOW), len(recipe.net.sizes) - 1), np.nan)
-        test = measures.Tested((np.nan,) * 3, np.full((len(recipe.test[0]), 1), np.nan))
-        seconds = loop.Seconds(0.0, 0.0)
-        outcome = nothing, np.zeros(1, int), flows, 0, progress.params, test, seconds
-        return loop.Outcome(*outcome, ended=None, failure="epoch 1, step 0: the loss is nan")
-
-    monkeypatch.setattr(loop, "train", train_nothing)
-    out = tmp_path / "run"
-    assert main([*SMALL, *FAR, "--out", str(out)]) == 1
-    assert capsys.readouterr().err == "error: epoch 1, step 0: the loss is nan\n"
-    assert pl.read_parquet(out / store.ROWS)["loss"].is_nan().all()
-    for name in train.EXPERIMENT.leaves:
-        assert (out / name).stat().st_size > 0
-
-
 def test_the_report_opens_and_its_choices_change_it(whole):
     with browser.launched() as chromium:
         tab = browser.Tab(chromium, whole / report.NAME).wait()
