@@ -166,7 +166,7 @@ def test_an_error_that_is_the_vanished_prediction_itself(rng):
 @pytest.mark.parametrize("scale", [1e25, 1e-25])
 def test_the_first_product_may_leave_the_range(rng, scale):
     """The entries of x and of θ[0] are float32s, those of x θ[0] are none."""
-    net, (first, *rest), xs, ys = problem(rng, "identity", sigma_w=1.0)
+    net, (first, *rest), xs, ys = problem(rng, sigma_w=1.0)
     params = (first._replace(theta=first.theta * np.float32(scale)), *rest)
     xs = xs * np.float32(scale)
     exact = by_autodiff(net, params, xs, ys)

@@ -85,7 +85,7 @@ SIZES = [
 @pytest.mark.parametrize(
     ("activation", "sizes"),
     [
-        *(("tanh", sizes) for sizes in SIZES[:3]),
+        *(("tanh", sizes) for sizes in SIZES[:2]),  # the first also for tests below
         ("relu", SIZES[2]),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
@@ -325,7 +325,7 @@ def test_runs_give_the_same_numbers(sizes):
 def test_the_program_does_not_grow_with_depth():
     def text(depth):
         net, params, xs = network(0, "tanh", (3, *[4] * depth, 2))
-        factors = jacobian_factors(net, params, xs)
+        factors = jax.eval_shape(jacobian_factors, net, params, xs)
         assert [f.theta.shape for f in factors] == [(depth - 1, 4, 4), (1, 4, 2)]
         return str(jax.make_jaxpr(product_spectrum)(factors))
 
