@@ -9,7 +9,7 @@ from experiments.runs import memory, runtime
 SIZES = {
     "train --data iris --hidden 3x100000": "hidden, batch or epochs",
     "depth --data iris --width 100000": "width, depths, batch or seeds",
-    "spectrum --width 100000": "width or depths",
+    "spectrum --width 100000 --sigma-w 1": "width or depths",
     "trainability --data iris --width 1000000": "width or depths",
     "remedies --data iris --width 100000": "width, depths, train-depths, batch or seeds",
     "peers --data iris --hidden 1000000 1000000": "hidden",

@@ -113,8 +113,10 @@ def fenced(language):
 
 
 @pytest.mark.parametrize("blocks", [1, pytest.param(None, marks=pytest.mark.slow)])
-def test_the_readme_s_python_runs(blocks):
+def test_the_readme_s_python_runs(blocks, monkeypatch):
     """The first block, or all. Plain ones are run; prompts are checked line by line."""
+    if blocks is None:  # the last is a sweep, whose pictures take seconds
+        monkeypatch.setattr("experiments.pages.charts.rendered", lambda figure, stem, page: {})
     scope = {}
     with as_users_have_jax():
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
