@@ -1,6 +1,7 @@
 """Training that is killed or stopped, as a user calls it: the final network is the same.
 
-Long: `python -m pytest -m slow`. Each test is of processes of their own.
+Long: `python -m pytest -m slow`. What is killed or stopped is a process of its own; what only goes
+on is a call of `main` here.
 """
 
 import json
@@ -14,8 +15,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from problems import as_users_have_jax
 
+from experiments.__main__ import main
 from experiments.learning import model
+from experiments.pages import charts, report
 from experiments.runs.store import PARTS, ROWS, RUN
 from experiments.train import experiment as train
 
@@ -25,8 +29,17 @@ ROOT = Path(__file__).parent.parent
 EPOCHS = 60
 TRAIN = [
     *("train", "--data", "digits", "--hidden", "4x32", "--epochs", str(EPOCHS), "--looks", "5"),
-    *("--optimizer", "adamw", "--checkpoint", "0"),
+    *("--optimizer", "adamw", "--checkpoint", "0", "--quiet"),
 ]
+# Pictures take as long as all the rest.
+UNDRAWN = """
+import sys
+from experiments.pages import charts, report
+charts.rendered = lambda figure, stem, page: {}
+report.html = lambda page, about=None: ""
+from experiments.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +50,22 @@ def env(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, env):
+def whole(tmp_path_factory):
     """The folder of a run that nothing happened to."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    with started(out, env) as process:
-        _, error = process.communicate(timeout=600)
-    assert (process.returncode, error) == (0, "")
+    run_here(out)
     return out
 
 
-def started(out, env, *more):
-    arguments = [sys.executable, "-m", "experiments", *TRAIN, "--quiet", *more, "--out", str(out)]
+def run_here(out):
+    with as_users_have_jax(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(charts, "rendered", lambda figure, stem, page: {})
+        patch.setattr(report, "html", lambda page, about=None: "")
+        assert main([*TRAIN, "--no-cache", "--out", str(out)]) == 0
+
+
+def started(out, env):
+    arguments = [sys.executable, "-c", UNDRAWN, *TRAIN, "--out", str(out)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(arguments, cwd=ROOT, env=env, **pipes)
 
@@ -73,33 +91,32 @@ def assert_same(out, whole):
     assert {p.name for p in out.iterdir()} == {p.name for p in whole.iterdir()}
 
 
-def test_kills_and_a_signal_change_nothing(tmp_path, env, whole):
-    """Kills at random moments, while epochs are done and while checkpoints are written."""
-    rng, out = random.Random(5), tmp_path / "run"
-    for _ in range(2):
-        before = epochs_kept(out)
-        with started(out, env) as process:
-            waited(process, out, before + 3)
-            time.sleep(rng.uniform(0, 0.15))
-            process.kill()
-            _, error = process.communicate()
-        assert process.returncode == -signal.SIGKILL
-        assert error == ""  # which would say that a checkpoint is broken
-        assert before < epochs_kept(out) < EPOCHS
+def test_a_kill_and_a_signal_change_nothing(tmp_path, env, whole, capfd):
+    """A kill at a random moment, while epochs are done and while checkpoints are written."""
+    out = tmp_path / "run"
+    with started(out, env) as process:
+        waited(process, out, 3)
+        time.sleep(random.Random(5).uniform(0, 0.15))
+        process.kill()
+        _, error = process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert error == ""
+    assert 0 < epochs_kept(out) < EPOCHS
     before = epochs_kept(out)
     with started(out, env) as process:
         waited(process, out, before + 3)
         process.send_signal(signal.SIGTERM)
         said, error = process.communicate(timeout=300)
     assert process.returncode == 130
+    assert "broken" not in error  # a checkpoint
     assert train.STOPPING in error
     assert "stopped; the same command again goes on" in error
     assert "Stopped after epoch" in said
     rows = pl.read_parquet(out / ROWS)
     assert before + 3 <= rows["epoch"].max() == epochs_kept(out) < EPOCHS
-    with started(out, env) as process:
-        _, error = process.communicate(timeout=600)
-    assert (process.returncode, error) == (0, "")
+    capfd.readouterr()
+    run_here(out)
+    assert capfd.readouterr().err == ""
     assert_same(out, whole)
 
 
