@@ -477,7 +477,10 @@ def test_parameters_that_are_no_numbers(rng, activation, i, name, value, unhooke
     leaf = getattr(params[i], name)
     params[i] = params[i]._replace(**{name: leaf.at[(0, 1)[-leaf.ndim :]].set(value)})
     xs, ys = draw_batch(rng, net, 3, jnp.float32)
-    sentence = rf"^z\[{i + 1}\]: expected .*; look for them in theta\[{i}\] and b\[{i}\]"
+    sentence = (
+        rf"^z\[{i + 1}\]: expected numbers whose mean square is in the range of float32, "
+        rf"got inf or nan; look for them in theta\[{i}\] and b\[{i}\], make"
+    )
     with pytest.raises(ValueError, match=sentence):
         jaxnn.gradient_flow(net, params, xs, ys)
 
