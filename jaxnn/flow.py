@@ -318,7 +318,7 @@ def _measured(
 
 
 class _Twin(NamedTuple):
-    """Whether what is left of the examples is measured too, and whether a tangent is followed."""
+    """Options of a flow: measure what is left of the examples, and follow a tangent."""
 
     examples: bool
     tangent: bool

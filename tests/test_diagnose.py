@@ -276,7 +276,7 @@ def prepared(folder, name, file="net.py", **settings):
 
 
 def users(folder, name, monkeypatch):
-    """What a function of the file returns, and the file's names; imported by other means."""
+    """Return the dict of a function of the file, and the file's names; imported by other means."""
     monkeypatch.syspath_prepend(folder)
     names = runpy.run_path(str(folder / "net.py"))
     return names[name](), names

@@ -315,7 +315,7 @@ def test_ctrl_c_while_drawing(tmp_path, env, here, undrawn):
 
 @contextlib.contextmanager
 def files_of_at_most(limit):
-    """The same limit as `LIMITED`, in this process."""
+    """Set the limit of `LIMITED` in this process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:

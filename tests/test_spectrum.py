@@ -272,7 +272,7 @@ def linear_gaussian_variance(n, factors):
 
 
 def test_the_variance_of_linear_gaussian_networks():
-    """Of eight factors; test_spectrum_experiment.py has 1 and 4, orthogonal weights, and relu."""
+    """Eight factors; test_spectrum_experiment.py has 1 and 4, orthogonal weights, and relu."""
     n, factors = 100, 8
     sizes = (n,) * (factors + 2)
     measured = [compiled(*network(seed, "identity", sizes)).variance[0] for seed in range(8)]

@@ -1,4 +1,4 @@
-"""The same blocks as a JAX user writes them: `jax.vjp` of a `lax.scan` over stacked weights."""
+"""Transformer blocks as a JAX user writes them: `jax.vjp` of a `lax.scan` over stacked weights."""
 
 from functools import partial
 from pathlib import Path

@@ -52,7 +52,7 @@ class Settings(runtime.Options):
     """all stores the state of every layer; sqrt, of a run of k equal layers, every √k-th, and
     computes those between again."""
     seed: int = 0
-    """Of the random loss, where the function returns none."""
+    """Draws the random loss, if the function returns none."""
     out: Path = field(default=Path("runs/diagnose"), metadata=runtime.HOW)
     """The folder for the results."""
 
