@@ -47,7 +47,7 @@ from .numbers import (
     power_of_two,
     with_floats,
 )
-from .twin import at_start, examples_of, flat, log_tangent, pushed, unit_of
+from .twin import Pushed, at_start, examples_of, flat, log_tangent, pushed, unit_of
 from .walk import Keep, Memory, along, down, up
 from .words import InWords
 
@@ -435,7 +435,7 @@ def _log_tangent(walked: "_Walked", layers: list[Any], x: Rows, dtype: Any) -> F
     def step(way: Way, layer: Weights, state: Any) -> tuple[Any, tuple[Array, ...]]:
         records = []
         for link, arrays in zip(way.pattern.links, layer.arrays, strict=True):
-            state = pushed(partial(_forward, link, arrays), state)
+            state = _pushed(link, arrays, state)
             records.append(log_tangent(state, dtype))
         return state, tuple(records)
 
@@ -443,8 +443,23 @@ def _log_tangent(walked: "_Walked", layers: list[Any], x: Rows, dtype: Any) -> F
     return logs
 
 
-def _forward(link: Link, arrays: Any, z: Rows) -> Rows:
-    return leaves(applied(link, arrays, z.m))
+class NoTangentError(ValueError):
+    """A layer that has a reverse rule alone."""
+
+
+def _pushed(link: Link, arrays: Any, state: Pushed) -> Pushed:
+    def forward(z: Rows) -> Rows:
+        return leaves(applied(link, arrays, z.m))
+
+    try:
+        return pushed(forward, state)
+    except TypeError as error:
+        if "custom_vjp" not in str(error):
+            raise
+        raise NoTangentError(
+            f"layer {link.name}: expected something that JAX can differentiate forwards, got a "
+            "function of jax.custom_vjp, which has a reverse rule alone; measure without tangent"
+        ) from None
 
 
 def sizes_of_delta(

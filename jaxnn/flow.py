@@ -182,7 +182,7 @@ def gradient_flow(
             are the same, up to the order in which the compiler adds.
         examples: whether log_spread, cosine and rank are measured as well; those of a chain always
             are.
-        tangent: whether log_tangent is measured as well: a second way up.
+        tangent: whether log_tangent is measured as well: a second way up, by `jax.jvp`.
 
     Returns:
         Flow, or ChainFlow for a chain.
@@ -191,7 +191,7 @@ def gradient_flow(
         ValueError, TypeError: as `jaxnn.backprop`; also unless exactly one of ys (for a chain,
             loss) and cotangent is given, and, outside `jit`, if a z[l] has left the range of the
             dtype. Inside `jit` the results are nan from that layer on. For a layer of a chain that
-            cannot be measured, with its name and the reason.
+            cannot be measured, or has no tangent, with its name and the reason.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn

@@ -156,3 +156,19 @@ def test_a_tangent_goes_through_layers_where_examples_meet(rng):
         assert np.exp(flow.log_tangent[i]) == pytest.approx(float(size), rel=1e-6)
     start = np.log((towards(table[x]) ** 2).mean() / (table[x] ** 2).mean()) / 2
     assert float(flow.log_tangent[0]) == pytest.approx(start)
+
+
+def test_a_layer_with_a_reverse_rule_alone_has_no_tangent(rng):
+    @jax.custom_vjp
+    def own(z):
+        return jnp.tanh(z)
+
+    own.defvjp(lambda z: (own(z), z), lambda z, delta: (delta * (1 - own(z) ** 2),))
+    theta = rng.standard_normal((N, N))
+    chain, params = jaxnn.chain({"mine": (lambda p, z: own(z) @ p, theta)})
+    xs, above = rng.standard_normal((2, B, N))
+    with pytest.raises(ValueError, match="layer mine: expected something that JAX can different"):
+        jaxnn.gradient_flow(chain, params, xs, cotangent=above, tangent=True)
+    flow = jaxnn.gradient_flow(chain, params, xs, cotangent=above)
+    assert np.isfinite(flow.log_spread).all()
+    assert flow.log_tangent is None

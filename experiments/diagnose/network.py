@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
+from jaxnn.chain_flow import NoTangentError
 from jaxnn.hooks import first_tensor, is_tensor
 from jaxnn.numbers import floats
 from jaxnn.walk import Memory
@@ -83,8 +84,11 @@ def measured(given: Any, of: str, memory: Memory, seed: int) -> Measured:
 
     def flow_of(params: Any, xs: Any, ys: Any, cotangent: Any) -> Any:
         more: dict[str, Any] = {} if loss is None else {"loss": loss}
-        more |= {"memory": memory, "examples": True, "tangent": True}
-        return jaxnn.gradient_flow(net, params, xs, ys, cotangent=cotangent, **more)
+        more |= {"memory": memory, "examples": True, "cotangent": cotangent}
+        try:
+            return jaxnn.gradient_flow(net, params, xs, ys, tangent=True, **more)
+        except NoTangentError:  # of a layer with a reverse rule alone
+            return jaxnn.gradient_flow(net, params, xs, ys, **more)
 
     return _with_note(flow_of, (params, given["xs"], ys, cotangent), top)
 
