@@ -47,7 +47,7 @@ from .numbers import (
     power_of_two,
     with_floats,
 )
-from .twin import Pushed, at_start, examples_of, flat, log_tangent, pushed, unit_of
+from .twin import at_start, examples_of, flat, log_tangent, pushed, unit_of
 from .walk import Keep, Memory, along, down, up
 from .words import InWords
 
@@ -355,6 +355,10 @@ def _within(out: list[Array], dtype: Any) -> Float[Array, ""]:
 # The whole flow
 
 
+class NoTangentError(ValueError):
+    """A chain with a layer that has a reverse rule alone."""
+
+
 def chain_flow(
     net: Chain,
     params: Any,
@@ -372,7 +376,15 @@ def chain_flow(
             "cotangent like the output, got both or none"
         )
     check_examples(xs)
-    flow = _flow(net, params, xs, ys, cotangent, loss, memory, tangent)
+    try:
+        flow = _flow(net, params, xs, ys, cotangent, loss, memory, tangent)
+    except TypeError as error:  # where the program is compiled, which knows no layers
+        if not tangent or "custom_vjp" not in str(error):
+            raise
+        raise NoTangentError(
+            "tangent: expected layers that JAX can differentiate forwards, got one with a function "
+            "of jax.custom_vjp, which has a reverse rule alone; measure without tangent"
+        ) from None
     if not isinstance(flow.log_delta, jax.core.Tracer):
         _check_values(flow)
     return flow
@@ -435,7 +447,7 @@ def _log_tangent(walked: "_Walked", layers: list[Any], x: Rows, dtype: Any) -> F
     def step(way: Way, layer: Weights, state: Any) -> tuple[Any, tuple[Array, ...]]:
         records = []
         for link, arrays in zip(way.pattern.links, layer.arrays, strict=True):
-            state = _pushed(link, arrays, state)
+            state = pushed(partial(_forward, link, arrays), state)
             records.append(log_tangent(state, dtype))
         return state, tuple(records)
 
@@ -443,23 +455,8 @@ def _log_tangent(walked: "_Walked", layers: list[Any], x: Rows, dtype: Any) -> F
     return logs
 
 
-class NoTangentError(ValueError):
-    """A layer that has a reverse rule alone."""
-
-
-def _pushed(link: Link, arrays: Any, state: Pushed) -> Pushed:
-    def forward(z: Rows) -> Rows:
-        return leaves(applied(link, arrays, z.m))
-
-    try:
-        return pushed(forward, state)
-    except TypeError as error:
-        if "custom_vjp" not in str(error):
-            raise
-        raise NoTangentError(
-            f"layer {link.name}: expected something that JAX can differentiate forwards, got a "
-            "function of jax.custom_vjp, which has a reverse rule alone; measure without tangent"
-        ) from None
+def _forward(link: Link, arrays: Any, z: Rows) -> Rows:
+    return leaves(applied(link, arrays, z.m))
 
 
 def sizes_of_delta(

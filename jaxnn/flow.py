@@ -191,7 +191,8 @@ def gradient_flow(
         ValueError, TypeError: as `jaxnn.backprop`; also unless exactly one of ys (for a chain,
             loss) and cotangent is given, and, outside `jit`, if a z[l] has left the range of the
             dtype. Inside `jit` the results are nan from that layer on. For a layer of a chain that
-            cannot be measured, or has no tangent, with its name and the reason.
+            cannot be measured, with its name and the reason; for a tangent where one has a reverse
+            rule alone.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn

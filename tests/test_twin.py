@@ -167,7 +167,7 @@ def test_a_layer_with_a_reverse_rule_alone_has_no_tangent(rng):
     theta = rng.standard_normal((N, N))
     chain, params = jaxnn.chain({"mine": (lambda p, z: own(z) @ p, theta)})
     xs, above = rng.standard_normal((2, B, N))
-    with pytest.raises(ValueError, match="layer mine: expected something that JAX can different"):
+    with pytest.raises(ValueError, match="tangent: expected layers that JAX can differentiate"):
         jaxnn.gradient_flow(chain, params, xs, cotangent=above, tangent=True)
     flow = jaxnn.gradient_flow(chain, params, xs, cotangent=above)
     assert np.isfinite(flow.log_spread).all()
