@@ -164,7 +164,7 @@ MUTANTS = (
         "jaxnn/twin.py",
         "for v in t], e + k)",
         "for v in t], e)",
-        "tests/test_twin.py::test_it_measures_spread_cosine_rank_and_tangent[tanh-all]",
+        "tests/test_twin.py::test_it_measures_spread_cosine_rank_and_tangent[relu-sqrt]",
     ),
     Mutant(
         "a rank counts rounding",

@@ -62,6 +62,7 @@ def cases():
     Of a row, one case of each block, activation and task: others differ in their sizes alone.
     """
     seen = {
+        ("flow", "flow"),
         ("flow", "flow_plain"),
         ("gradient", "gradient_blocks_jax"),
         ("trainability", "trainability_torch"),

@@ -44,7 +44,10 @@ def by_hand(z):
     return np.sqrt((deviation**2).mean() / (z**2).mean()), cosines.mean(), rank
 
 
-@pytest.mark.parametrize(("activation", "memory"), [("tanh", "all"), ("relu", "sqrt")])
+@pytest.mark.parametrize(
+    ("activation", "memory"),
+    [pytest.param("tanh", "all", marks=pytest.mark.slow), ("relu", "sqrt")],
+)
 def test_it_measures_spread_cosine_rank_and_tangent(rng, activation, memory):
     net, params, xs, ys = problem(rng, activation)
     flow = gradient_flow(net, params, xs, ys, examples=True, tangent=True, memory=memory)
@@ -59,6 +62,7 @@ def test_it_measures_spread_cosine_rank_and_tangent(rng, activation, memory):
         assert np.exp(flow.log_tangent[i]) == pytest.approx(relative, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_layers_that_depth_leaves_out_do_not_count(rng):
     net, params, xs, ys = problem(rng, "tanh")
     flow = gradient_flow(net, params, xs, ys, depth=4, examples=True, tangent=True)
