@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     from experiments.runs.experiment import Experiment
 
 EXPERIMENTS = (
-    *("diagnose", "depth", "spectrum", "train", "trainability", "remedies", "laws", "peers"),
+    "diagnose",
+    "depth",
+    "spectrum",
+    "train",
+    "trainability",
+    "remedies",
+    "laws",
+    "peers",
     "bench",
 )
 

@@ -322,8 +322,7 @@ def _log_size(theta: Rows, dtype: Any) -> Float[Array, ""]:
     leaves = [at_least_float32(v).astype(dtype) for v in theta.m]
     if not leaves:
         return jnp.array(-jnp.inf, dtype)
-    unit = jnp.max(jnp.stack([jnp.max(jnp.abs(v), initial=0.0) for v in leaves]))
-    unit = unit_of(unit)
+    unit = unit_of(jnp.stack([jnp.max(jnp.abs(v), initial=0.0) for v in leaves]))
     square = jnp.sum(jnp.stack([jnp.sum(jnp.square(v / unit)) for v in leaves]))
     log: Array = 0.5 * jnp.log(square) + jnp.log(unit) + theta.e.astype(dtype) * LN2
     return log

@@ -180,6 +180,20 @@ MUTANTS = (
         "np.log10(np.maximum(share * apart",
         "tests/test_depth.py::test_what_is_left_of_the_examples",
     ),
+    Mutant(
+        "a layer with a reverse rule alone ends in JAX's own message",
+        "jaxnn/chain_flow.py",
+        'if not tangent or "custom_vjp" not in str(error):',
+        "if True:",
+        "tests/test_twin.py::test_a_layer_with_a_reverse_rule_alone_has_no_tangent",
+    ),
+    Mutant(
+        "a ratio of bytes is upside down",
+        "experiments/bench/pairs.py",
+        "summary([taken[0] / taken[1]])",
+        "summary([taken[1] / taken[0]])",
+        "tests/test_bench.py::test_a_row_of_bytes_compares_what_programs_take",
+    ),
     # A function cut into layers
     Mutant(
         "a bias goes to the layer above",

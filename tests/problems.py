@@ -31,7 +31,7 @@ gradient_flow = jax.jit(jaxnn.gradient_flow, static_argnames=("memory", "example
 
 
 def filled_flow(net, values, **others):
-    """A flow whose fields are all the same values, but for some."""
+    """Return a flow with one array in every field, and others where they are given."""
     always = (v.name for v in fields(jaxnn.Flow) if not v.metadata and v.default is MISSING)
     arrays = dict.fromkeys(always, jnp.asarray(values))
     arrays |= {
@@ -42,7 +42,7 @@ def filled_flow(net, values, **others):
 
 
 def replaced(flow, **values):
-    """A flow with some values, of NumPy or of JAX, in the place of others."""
+    """Return the flow with some fields replaced, by arrays of NumPy or JAX."""
     return replace(flow, **{name: jnp.asarray(v) for name, v in values.items()})
 
 

@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import jax
 import numpy as np
@@ -195,6 +196,26 @@ def test_sides_take_turns_and_the_ratio_is_a_median_with_quartiles():
         "ratio_low": 2.0,
         "ratio_high": 4.0,
     }
+
+
+def test_a_row_of_bytes_compares_what_programs_take(monkeypatch):
+    class Process:
+        def __init__(self, taken):
+            self.answers = {"numbers": {"numbers": [1.0]}, "memory": {"bytes": taken}, "floor": {}}
+
+        def ask(self, word):
+            return self.answers[word]
+
+        def seconds(self):
+            return 1.0
+
+    taken = {"one": 5.0, "other": 20.0}
+    monkeypatch.setattr(
+        pairs, "started", lambda side, _: nullcontext((Process(taken[side.module]), 0.1))
+    )
+    case = Case("tiny", 0.5, Side("one", {}), Side("other", {}))
+    measured = pairs.measure(Row("one", "w", "a", "bytes", (case,)), case, 2, quick=True)
+    assert measured["ratio"] == 0.25
 
 
 def test_a_floor_adds_products_and_random_numbers():
