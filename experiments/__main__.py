@@ -17,6 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Union
 
+from experiments import EXPERIMENTS, find
+from experiments.pages import drawing
 from experiments.runs import signals
 
 # Read when LAPACK is loaded, so it comes first. LAPACK's threads wait for one another by spinning:
@@ -24,6 +26,9 @@ from experiments.runs import signals
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 if __name__ == "__main__":
     signals.end_at_once()  # Ctrl-C while all of this is loaded is no error of ours
+    nothing_drawn = {"--help", "-h", "--dry-run", "--distributed"} & set(sys.argv)
+    if not nothing_drawn and set(sys.argv[1:2]) & set(EXPERIMENTS):
+        drawing.start()
     import polars  # noqa: F401, takes the signals for itself
 
     signals.end_at_once()
@@ -37,7 +42,7 @@ import tyro
 from rich.console import Console
 from rich.logging import RichHandler
 
-from experiments import EXPERIMENTS, find, predict, show
+from experiments import predict, show
 from experiments.runs import grid, memory, runtime, streams
 from experiments.runs.experiment import run
 

@@ -5,9 +5,10 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from sklearn import datasets
 
 from experiments import find
-from experiments.learning import data, encoding
+from experiments.learning import bundled, data, encoding
 
 TABLE = pl.DataFrame({"age": [30, 41, 52, 63], "height": [1.5, 1.6, 1.7, 1.9], "ill": [0, 1, 0, 1]})
 
@@ -53,6 +54,17 @@ def test_bundled_sets_are_standardised(name, shape, task, n_out):
         np.testing.assert_allclose([dataset.y.mean(), dataset.y.std()], [0, 1], atol=1e-12)
     else:
         assert set(dataset.y) == set(range(max(n_out, 2)))
+
+
+@pytest.mark.parametrize("name", data.BUNDLED)
+def test_bundled_sets_are_scikit_learn_s(name):
+    bunch = getattr(datasets, f"load_{name}")()
+    read = bundled.load(name)
+    assert read.features == tuple(map(str, bunch.feature_names))
+    assert read.classes == tuple(map(str, bunch.get("target_names", ())))
+    np.testing.assert_allclose(read.x, bunch.data, rtol=1e-12, atol=1e-15)
+    np.testing.assert_array_equal(read.y, bunch.target)
+    assert read.y.dtype == bunch.target.dtype
 
 
 @pytest.mark.parametrize("ending", data.ENDINGS)

@@ -372,7 +372,7 @@ def test_every_form_has_the_rows_of_a_direct_call(name, folder, monkeypatch):
 
 def concluded(plan):
     conclusion = experiment.conclude(plan, [plan.measured])
-    return conclusion, pages.html(conclusion.page, {"what": {"settings": {}}})
+    return conclusion, pages.Html(conclusion.page).whole({"what": {"settings": {}}})
 
 
 def test_a_dead_network_has_a_page(folder):

@@ -1,6 +1,6 @@
 """Data, weights and batches that both sides of a comparison share, and results in few numbers.
 
-NumPy and scikit-learn alone, so that every peer may import it.
+NumPy alone, so that every peer may import it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from experiments.learning import bundled
 
 # Adam's ε on all sides, so small that it does not matter where it is added: scikit-learn adds it
 # before √v is corrected, so that with the usual 1e-8 its first steps of small entries would differ.
@@ -18,9 +20,7 @@ Pairs = Sequence[tuple[np.ndarray, np.ndarray]]
 
 def standardised(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return a set of scikit-learn: float32 columns of mean 0 and variance 1, and labels."""
-    from sklearn import datasets
-
-    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    _, x, y, _ = bundled.load(name)
     spread = x.std(axis=0)
     x = (x - x.mean(axis=0)) / np.where(spread > 1e-12, spread, np.inf)
     return x.astype(np.float32), y

@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import polars as pl
 
+from experiments.learning import bundled
 from experiments.learning.encoding import FILLING, MISSING, Encoder, floats
 from experiments.learning.features import (
     check_categories,
@@ -271,14 +272,11 @@ def table(data: str, options: Options | None = None) -> Table:
 
 def _bundled(name: str, task: str | None, options: Options) -> Table:
     """Return a table bundled with scikit-learn, with its names of features and classes."""
-    from sklearn import datasets  # here, for it takes longer to import than most commands to start
-
-    bunch = getattr(datasets, f"load_{name}")()
-    frame = pl.from_numpy(np.asarray(bunch.data), schema=[str(n) for n in bunch.feature_names])
-    frame = frame.with_columns(pl.Series("target", bunch.target))
+    read = bundled.load(name)
+    frame = pl.from_numpy(read.x, schema=list(read.features))
+    frame = frame.with_columns(pl.Series("target", read.y))
     made = _table(name, frame, "target", task or BUNDLED[name], options)
-    names = bunch.get("target_names")
-    classes = tuple(map(str, names)) if made.classes and names is not None else made.classes
+    classes = read.classes if made.classes and read.classes else made.classes
     return replace(made, classes=classes, notes=())  # constant pixels are well known
 
 

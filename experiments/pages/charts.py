@@ -6,15 +6,14 @@ own data, and fixes the choices.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import altair as alt
 import polars as pl
-import vl_convert
 
-from experiments.pages import palette, web
+from experiments.pages import drawing, palette, web
 
 # Altair gives every way of composing charts a type of its own; what they share is not one of them.
 Chart = Any
@@ -34,7 +33,6 @@ EDGES: dict[str, tuple[str, Any]] = {
     "nan": ("cross", "height"),
 }
 IN_WORDS = {"zero": "▼ zero", "inf": "▲ infinite", "nan": "+ not a number"}
-VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
 class Figure(NamedTuple):
@@ -55,26 +53,20 @@ def names(stem: str) -> tuple[str, ...]:
     return tuple(f"{stem}.{ending}" for ending in FORMATS)
 
 
-def rendered(figure: Figure, stem: str, page: str | None = None) -> dict[str, bytes]:
+def rendered(figure: Figure, stem: str, page: Callable[[], str] | None = None) -> dict[str, bytes]:
     """Return the files of a figure by name: PNG, SVG, PDF, and an HTML page without a network.
 
     Args:
         figure: the picture.
         stem: of the names.
-        page: the HTML; by default the figure alone.
+        page: returns the HTML, which is made while the picture is drawn; by default the figure
+            alone.
     """
     spec = as_dict(figure.chart, figure.choices, ink="black", paper="white")
     spec["datasets"] = {name: records(frame) for name, frame in figure.data.items()}
-    svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
-    if page is None:
-        page = _page(spec, stem)
-    contents = (
-        vl_convert.svg_to_png(svg, scale=SCALE),
-        svg.encode("utf-8"),
-        vl_convert.svg_to_pdf(svg),
-        page.encode("utf-8"),
-    )
-    return dict(zip(names(stem), contents, strict=True))
+    drawn = drawing.begin("picture", spec, SCALE)
+    text = _page(spec, stem) if page is None else page()
+    return dict(zip(names(stem), (*drawn(), text.encode("utf-8")), strict=True))
 
 
 def _page(spec: dict[str, Any], stem: str) -> str:

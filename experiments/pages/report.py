@@ -8,9 +8,12 @@ chart.
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import polars as pl
+from markupsafe import Markup
 
 from experiments.pages import charts, palette, web
 
@@ -68,28 +71,41 @@ class Page(NamedTuple):
     tables: tuple[Table, ...]
 
 
-def html(page: Page, run: dict[str, Any] | None = None) -> str:
-    """Return the page as text.
+@dataclass(frozen=True)
+class Html:
+    """A page as text, whose charts and data are written once for all of its forms."""
 
-    Args:
-        page: the part that is particular to the experiment.
-        run: the content of `run.json`; without it the page has the charts alone.
-    """
-    choices = {choice.name: choice.value for choice in page.choices}
-    inside = {
-        "choices": [choice._asdict() for choice in page.choices],
-        "charts": [_spec(panel, choices) for panel in page.panels],
-        "data": {name: _columns(frame) for name, frame in page.data.items()},
-        "numbers": page.numbers._asdict(),
-    }
-    return web.render(
-        "report.html.jinja",
-        "report.js",
-        page=page,
-        inside=web.in_script(inside),
-        finished=run is None or run.get("finished", True),
-        facts=None if run is None else (settings(run), made(run)),
-    )
+    page: Page
+
+    @cached_property
+    def _inside(self) -> Markup:
+        page = self.page
+        choices = {choice.name: choice.value for choice in page.choices}
+        return web.in_script(
+            {
+                "choices": [choice._asdict() for choice in page.choices],
+                "charts": [_spec(panel, choices) for panel in page.panels],
+                "data": {name: _columns(frame) for name, frame in page.data.items()},
+                "numbers": page.numbers._asdict(),
+            }
+        )
+
+    def charts(self) -> str:
+        """Return the page with the charts alone."""
+        return self._written(finished=True, facts=None)
+
+    def whole(self, run: dict[str, Any]) -> str:
+        """Return the page of a run.
+
+        Args:
+            run: the content of `run.json`.
+        """
+        return self._written(finished=run.get("finished", True), facts=(settings(run), made(run)))
+
+    def _written(self, **more: Any) -> str:
+        return web.render(
+            "report.html.jinja", "report.js", page=self.page, inside=self._inside, **more
+        )
 
 
 def _spec(panel: Panel, choices: dict[str, Any]) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import altair as alt
 import jinja2
-import vl_convert
 from markupsafe import Markup
+
+from experiments.pages import drawing
 
 HERE = Path(__file__).parent
 # Legal in JSON, but not to a reader of HTML, or to one of JavaScript before 2019.
@@ -33,10 +33,9 @@ _pages = jinja2.Environment(
 
 @cache
 def library() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script that defines `vegaEmbed`."""
-    version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
-    return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    """Return Vega, Vega-Lite and Vega-Embed as a script that may stand in a <script> element."""
+    script: str = drawing.begin("library")()
+    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def in_script(value: Any) -> Markup:

@@ -195,17 +195,16 @@ def write(store: Store, conclusion: Conclusion, started: datetime, finished: boo
     store.write(ROWS, files.parquet(conclusion.rows))
     for name, content in conclusion.files.items():
         store.write(name, content)
-    page = conclusion.page
-    charts_page = None if page is None else report.html(page)
+    html = None if conclusion.page is None else report.Html(conclusion.page)
+    charts_alone = None if html is None else html.charts
     for stem, figure in conclusion.figures.items():
-        for name, content in charts.rendered(figure, stem, charts_page).items():
+        for name, content in charts.rendered(figure, stem, charts_alone).items():
             store.write(name, content)
     about = runtime.provenance(
         started, finished=finished, verdicts=conclusion.verdicts, **conclusion.about
     )
-    if page is not None:
-        whole = report.html(page, {"what": store.what, **about})
-        store.write(report.NAME, whole.encode("utf-8"))
+    if html is not None:
+        store.write(report.NAME, html.whole({"what": store.what, **about}).encode("utf-8"))
     store.write_run(about)
 
 
