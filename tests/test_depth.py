@@ -18,7 +18,7 @@ import jaxnn
 from experiments.__main__ import main
 from experiments.depth import cells, page, picture, report, theory
 from experiments.depth import experiment as depth
-from experiments.learning import networks
+from experiments.learning import data, networks
 from experiments.pages import charts
 from experiments.runs import experiment, files, runtime, store
 from experiments.runs.devices import SideBySide
@@ -148,6 +148,23 @@ def test_few_programs_serve_all_depths_seeds_and_initialisations():
     rooms = 1  # for 64 layers beyond the first
     assert compilations.count("gradient_flow") == 2 * rooms
     assert compilations.count("gradient_draw") == 2 * rooms
+
+
+@pytest.mark.parametrize(
+    ("deepest", "rooms"),
+    [
+        (65, {65: 64}),
+        (66, {1: 64, 65: 64, 66: 256}),
+        (1024, {65: 64, 66: 1024, 1024: 1024}),
+        (5000, {66: 1024, 1026: 16384, 5000: 16384}),
+        (1100, {66: 1024, 1025: 1024, 1026: 4096}),
+    ],
+)
+def test_few_rooms_and_none_larger_than_the_deepest_network_needs(deepest, rooms):
+    dataset = data.load("iris")
+    for depth, room in rooms.items():
+        net = networks.roomy(dataset, 2, "tanh", depth, deepest=deepest)
+        assert len(net.sizes) - 2 == 1 + room
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """One cell of the depth sweep: networks of one kind, as rows."""
 
 import hashlib
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,7 @@ class Cell:
 
 
 class Sweep:
-    """Measures cells of one sweep; the last draw is kept for the next depth.
+    """Measures cells of one sweep; the last draw is kept for the cells that share it.
 
     Args:
         datasets: by name.
@@ -68,6 +69,14 @@ class Sweep:
         """
         flow = networks.flows(self._draws, self._datasets[cell.data], cell.networks)
         return _rows(cell, {name: values.ravel() for name, values in flow.items()})
+
+    def prepare(self, cell: Cell) -> None:
+        """Begin to compile the programs of a cell."""
+        networks.prepare(self._datasets[cell.data], cell.networks)
+
+    def share(self, cell: Cell) -> Hashable:
+        """Return what a cell has in common with those that share its draw."""
+        return cell.data, networks.drawn_for(cell.networks)
 
 
 def _rows(cell: Cell, flow: dict[str, np.ndarray]) -> pl.DataFrame:

@@ -157,8 +157,6 @@ def weights_for(settings: Settings, activation: str, sigma_b: float) -> list[Wei
 def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Cell]:
     """Yield the product of all axes.
 
-    Cells that share a compiled program come together, and among them those that share a draw.
-
     Raises:
         ValueError: as `weights_for`, or too many cells, before any of them is made.
     """
@@ -178,7 +176,10 @@ def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Ce
             for batch in batches[name]:
                 for width, activation, block in product(widths, activations, blocks):
                     kind = (dataset, width, activation)
-                    nets = ((roomy(*kind, depth, block.of(depth)), depth) for depth in depths)
+                    nets = (
+                        (roomy(*kind, depth, block.of(depth), depths[-1]), depth)
+                        for depth in depths
+                    )
                     for net, of_net in groupby(nets, key=itemgetter(0)):
                         in_room = [depth for _, depth in of_net]
                         for sigma_b in biases:
@@ -191,7 +192,8 @@ def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Ce
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
     """Measure the cells that are missing."""
     data.say(dataset.table for dataset in plan.datasets.values())
-    return sweep.measure(plan, store, Sweep(plan.datasets).measure)
+    cells = Sweep(plan.datasets)
+    return sweep.measure(plan, store, cells.measure, cells.prepare, cells.share)
 
 
 def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:

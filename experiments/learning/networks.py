@@ -18,6 +18,7 @@ import numpy as np
 
 import jaxnn
 from experiments.learning.data import Dataset
+from experiments.runs.ahead import Ahead
 from experiments.runs.devices import SideBySide
 from experiments.runs.experiment import Work
 from jaxnn.blocks import DENSE
@@ -76,16 +77,32 @@ def roomy(
     activation: str,
     depth: int,
     hidden: jaxnn.Block = DENSE,
+    deepest: int = 0,
 ) -> jaxnn.Network:
     """Return a network whose run of equal layers has room for `depth` hidden layers.
 
-    The room is a power of four from 64 on: one compiled program serves every depth up to it, and
-    compiling takes longer than measuring in a room that is a few times too large.
+    One compiled program serves every depth up to its room, and compiling takes longer than
+    measuring in a room that is some times too large. So rooms are 64 times a power of 16, but none
+    is larger than the least 64 times a power of four that holds the deepest network.
+
+    Args:
+        dataset: gives the input and output layers.
+        width: units of a hidden layer.
+        activation: σ, by name.
+        depth: hidden layers in use.
+        hidden: the kind of block between hidden layers.
+        deepest: hidden layers of the deepest network measured with it.
     """
-    room = 64
-    while room < depth - 1:  # the first layer is none of the run
-        room *= 4
+    run = depth - 1  # the first layer is none of the run
+    room = min(_room(run, 16), _room(max(run, deepest - 1), 4))
     return network(dataset, width, activation, 1 + room, hidden)
+
+
+def _room(run: int, factor: int) -> int:
+    room = 64
+    while room < run:
+        room *= factor
+    return room
 
 
 def network(
@@ -122,46 +139,72 @@ class Draw(NamedTuple):
 
 
 class Draws:
-    """Draws of networks, of which the last is kept for networks of another depth."""
+    """Draws of networks, of which the last is kept for networks that share it."""
 
     def __init__(self) -> None:
         self._last: tuple[Any, Draw] | None = None
 
     def of(self, dataset: Dataset, networks: Networks) -> Draw:
-        """Return a draw with at least the layers that the networks use.
-
-        So many layers as the next power of two are drawn: over the depths of a sweep at most twice
-        what the deepest network needs.
-        """
-        # The draw depends on the sizes alone: one program for all activations, σ_w and σ_b.
-        shape = jaxnn.Network(networks.net.sizes, "identity", networks.net.task)
-        used, room = networks.depth - 1, len(shape.sizes) - 3
-        layers = min(1 << max(used - 1, 0).bit_length(), room)
-        side_by_side = SideBySide.over_devices(len(networks.seeds))
-        drawn_for = (dataset, replace(networks, net=shape, depth=layers), side_by_side)
-        if self._last is None or self._last[0] != drawn_for:
+        """Return a draw with at least the layers that the networks use."""
+        drawn = drawn_for(networks)
+        if self._last is None or self._last[0] != (dataset, drawn):
             self._last = None  # first: two draws may not fit where one does
-            self._last = drawn_for, _draw(dataset, networks, shape, layers, side_by_side)
+            self._last = (dataset, drawn), _draw(dataset, drawn)
         return self._last[1]
 
 
-def _draw(
-    dataset: Dataset,
-    networks: Networks,
-    shape: jaxnn.Network,
-    layers: int,
-    side_by_side: SideBySide,
-) -> Draw:
-    biases = 1.0 if networks.sigma_b else "zeros"  # which takes no program for random numbers
-    draw = drawing(side_by_side, shape, networks.weights.scheme, networks.dtype, biases)
-    seeds = side_by_side.put(np.asarray(networks.seeds, np.int32))
-    factor, sigma_b = (np.asarray(v, float) for v in (networks.weights.factor, networks.sigma_b))
-    params = draw(seeds, factor, sigma_b, np.int32(layers))
+def drawn_for(networks: Networks) -> Networks:
+    """Return the networks whose draw these use: equal ones share it.
+
+    It depends on the sizes alone, so one program serves all activations, σ_w and σ_b. So many
+    layers as the next power of two are drawn: over the depths of a sweep at most twice what the
+    deepest network needs.
+    """
+    shape = jaxnn.Network(networks.net.sizes, "identity", networks.net.task)
+    used, room = networks.depth - 1, len(shape.sizes) - 3
+    return replace(networks, net=shape, depth=min(1 << max(used - 1, 0).bit_length(), room))
+
+
+def _draw(dataset: Dataset, drawn: Networks) -> Draw:
+    side_by_side, draw = _drawing(drawn)
+    seeds = side_by_side.put(np.asarray(drawn.seeds, np.int32))
+    factor, sigma_b = (np.asarray(v, float) for v in (drawn.weights.factor, drawn.sigma_b))
+    params = draw(seeds, factor, sigma_b, np.int32(drawn.depth))
     # Shuffled by NumPy: a program for that takes longer to compile.
-    orders = [np.random.default_rng(seed).permutation(len(dataset.x)) for seed in networks.seeds]
-    rows = np.stack(orders)[:, : networks.batch]
+    orders = [np.random.default_rng(seed).permutation(len(dataset.x)) for seed in drawn.seeds]
+    rows = np.stack(orders)[:, : drawn.batch]
     x, y = (v.astype(jax.dtypes.canonicalize_dtype(v.dtype)) for v in (dataset.x, dataset.y))
     return Draw(params, side_by_side.put(x[rows]), side_by_side.put(y[rows]))
+
+
+def _drawing(drawn: Networks) -> tuple[SideBySide, Ahead]:
+    side_by_side = SideBySide.over_devices(len(drawn.seeds))
+    biases = 1.0 if drawn.sigma_b else "zeros"  # which takes no program for random numbers
+    return side_by_side, drawing(side_by_side, drawn.net, drawn.weights.scheme, drawn.dtype, biases)
+
+
+def prepare(dataset: Dataset, networks: Networks) -> None:
+    """Begin to compile the programs of `flows`, if this is inside `ahead.coming`."""
+    with jax.enable_x64(networks.dtype == "float64"):
+        drawn = drawn_for(networks)
+        side_by_side, draw = _drawing(drawn)
+        like, of_all = side_by_side.like, partial(side_by_side.like, spread=False)
+        number, count = np.zeros((), float), np.zeros((), np.int32)
+        draw.prepare(like(count), *map(of_all, (number, number, count)))
+        rows = (np.broadcast_to(v[:1], (drawn.batch, *v.shape[1:])) for v in (dataset.x, dataset.y))
+        program = measuring(side_by_side, networks.net, examples=networks.examples)
+        params = jax.tree.map(like, _shapes(drawn.net, drawn.dtype))
+        program.prepare(params, *map(like, rows), of_all(count))
+
+
+@cache
+def _shapes(shape: jaxnn.Network, dtype: str) -> Any:
+    """The parameters of one network, as shapes."""
+
+    def draw(seed: jax.Array) -> Any:
+        return jaxnn.init(shape, jax.random.key(seed), "zeros", dtype=dtype, stacked=True)
+
+    return jax.eval_shape(draw, np.int32(0))
 
 
 def flows(draws: Draws, dataset: Dataset, networks: Networks) -> dict[str, np.ndarray]:
@@ -202,7 +245,7 @@ def drawing(
     scheme: Any,
     dtype: str,
     biases: float | str = 1.0,
-) -> Callable[..., Any]:
+) -> Ahead:
     """Compile (seeds, factor, σ_b, layers of the run) -> parameters for each seed."""
 
     def gradient_draw(seed: jax.Array, factor: Any, sigma_b: Any, used: Any) -> tuple[Any, ...]:
@@ -217,9 +260,7 @@ def drawing(
 
 
 @cache
-def measuring(
-    side_by_side: SideBySide, net: jaxnn.Network, examples: bool = False
-) -> Callable[..., Any]:
+def measuring(side_by_side: SideBySide, net: jaxnn.Network, examples: bool = False) -> Ahead:
     """Compile (parameters, xs, ys, depth) -> fields of the flow for each seed, by name."""
 
     def gradient_flow(params: Any, xs: Any, ys: Any, depth: Any) -> dict[str, jax.Array]:

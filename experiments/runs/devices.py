@@ -10,8 +10,13 @@ from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from experiments.runs.ahead import Ahead
+
 AXIS = "seeds"  # of the mesh
 SPREAD, SHARED = PartitionSpec(AXIS), PartitionSpec()  # type: ignore[no-untyped-call]
+
+
+_shape: Any = jax.ShapeDtypeStruct  # which is not typed
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,22 @@ class SideBySide:
         sharding = NamedSharding(self.mesh, SPREAD)
         return jax.make_array_from_callback(padded.shape, sharding, lambda index: padded[index])
 
-    def map(self, f: Callable[..., Any], spread: int, shared: int) -> Callable[..., Any]:
+    def like(self, shape: Any, spread: bool = True) -> jax.ShapeDtypeStruct:
+        """Return what an argument of `map` is like, before there is one.
+
+        Args:
+            shape: of one measurement, with a shape and a dtype.
+            spread: whether it has an entry a measurement.
+        """
+        dtype = jax.dtypes.canonicalize_dtype(shape.dtype)
+        if not spread:
+            return _shape(shape.shape, dtype)
+        devices = self.mesh.devices.size
+        entries = -(-self.count // devices) * devices
+        sharding = NamedSharding(self.mesh, SPREAD)
+        return _shape((entries, *shape.shape), dtype, sharding=sharding)
+
+    def map(self, f: Callable[..., Any], spread: int, shared: int) -> Ahead:
         """Compile f for each entry of its first arguments.
 
         A device takes its entries one after the other: for small layers on a CPU that is faster
@@ -63,7 +83,7 @@ class SideBySide:
         mapped = jax.shard_map(
             on_device, mesh=self.mesh, in_specs=specs, out_specs=SPREAD, check_vma=False
         )
-        return jax.jit(mapped)
+        return Ahead(jax.jit(mapped))
 
     def get(self, values: Any) -> Any:
         """Return a pytree of results as NumPy arrays, an entry a measurement, in all processes."""

@@ -9,7 +9,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -20,7 +20,7 @@ from jax.experimental import multihost_utils
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from experiments.runs import runtime, signals
+from experiments.runs import ahead, runtime, signals
 from experiments.runs.store import Store
 
 log = logging.getLogger("jaxnn.experiments")
@@ -78,14 +78,14 @@ class Plan(Protocol[C_co]):
 
 @dataclass
 class Clock:
-    """Seconds since the start, and how many of them went into compiling."""
+    """Seconds since the start, and how many of them went into compiling, or waiting for it."""
 
     started: float = field(default_factory=time.perf_counter)
     compiling: float = 0.0
 
     def __call__(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
-        """Count a duration that JAX reports."""
-        if event.startswith(COMPILING):
+        """Count a duration that JAX reports, or the wait for a program."""
+        if event.startswith(COMPILING) and ahead.in_main_thread():
             self.compiling += duration_secs
 
     def rate(self, cells: int) -> str:
@@ -95,7 +95,11 @@ class Clock:
 
 
 def measure(
-    plan: Plan[C], store: Store | None, measure_cell: Callable[[C], pl.DataFrame]
+    plan: Plan[C],
+    store: Store | None,
+    measure_cell: Callable[[C], pl.DataFrame],
+    prepare: Callable[[C], None] = lambda _: None,
+    share: Callable[[C], Hashable] = lambda _: None,
 ) -> tuple[list[pl.DataFrame], bool]:
     """Measure the cells that are not stored yet.
 
@@ -103,6 +107,8 @@ def measure(
         plan: with the cells.
         store: where the rows of each cell are stored; None in a process that does not write.
         measure_cell: cell -> rows; called in all processes at once.
+        prepare: begins to compile the programs of a cell, see `ahead`.
+        share: what a cell has in common with others, which are measured together.
 
     Returns:
         The rows of every cell that is done, in the order of the cells, and whether that is all.
@@ -118,13 +124,18 @@ def measure(
     missing = _as_process_0_says([rows is None for rows in frames])
     if store is not None and not all(missing):
         log.info("%d of %d cells are there already", missing.count(False), len(cells))
+    firsts: dict[Hashable, int] = {}
+    places = [firsts.setdefault(share(cell), i) for i, cell in enumerate(cells)]
+    order = sorted((i for i, wanted in enumerate(missing) if wanted), key=lambda i: places[i])
     view = _view(cells, missing, plan.settings.quiet or store is None)
-    with signals.interruptible(STOPPING) as stopped, view as tell:
-        for i in [i for i, wanted in enumerate(missing) if wanted]:
+    programs = ahead.coming((cells[i] for i in order), prepare)
+    with signals.interruptible(STOPPING) as stopped, view as tell, programs as go_on:
+        for i in order:
             with runtime.together():
                 if _as_process_0_says([bool(stopped)])[0]:
                     break
                 tell(cells[i])
+                go_on()
                 rows = frames[i] = measure_cell(cells[i])
             if store is not None:
                 store.write_cell(names[i], rows)

@@ -1,0 +1,122 @@
+"""Programs compiled before they are needed, in threads, while this one measures.
+
+    coming cells -> `Ahead.prepare` of their programs -> threads compile -> a call takes the program
+
+XLA compiles without Python's lock. A program that was not prepared, or differs in shapes or dtypes,
+is compiled by its first call, as ever.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import jax
+
+THREADS = 2
+PENDING = 4  # programs ahead: what is prepared and then not needed, for a run was stopped, is lost
+AWAITED = "/jax/core/compile/awaited"  # the duration of waiting for a program, for `sweep.Clock`
+
+C = TypeVar("C")
+
+
+class _Pool:
+    """Threads, and the programs that they are asked for."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(THREADS, "compiling")
+        self._pending: list[Future[Any]] = []
+
+    def submit(self, work: Callable[[], Any]) -> "Future[Any]":
+        future = self._threads.submit(work)
+        self._pending.append(future)
+        return future
+
+    def has_room(self) -> bool:
+        self._pending = [future for future in self._pending if not future.done()]
+        return len(self._pending) < PENDING
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+_pool: _Pool | None = None
+
+
+class Ahead:
+    """A jitted function whose programs can be prepared."""
+
+    def __init__(self, jitted: Any) -> None:
+        self.jitted = jitted
+        self._programs: dict[Any, Future[Any]] = {}
+
+    def prepare(self, *arguments: Any) -> None:
+        """Begin to compile for arguments like these, if this is inside `coming`.
+
+        Args:
+            arguments: of the function, arrays or `jax.ShapeDtypeStruct` with their sharding.
+        """
+        key = _like(arguments)
+        if _pool is None or key in self._programs:
+            return
+        wide = jax.config.jax_enable_x64  # a thread begins with the default
+
+        def compiled() -> Any:
+            with jax.enable_x64(wide):
+                return self.jitted.lower(*arguments).compile()
+
+        self._programs[key] = _pool.submit(compiled)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function, with the prepared program if there is one."""
+        program = self._programs.get(_like(arguments))
+        if program is None or program.cancelled():
+            return self.jitted(*arguments)
+        if not program.done():
+            began = time.perf_counter()
+            with contextlib.suppress(Exception):  # raised below
+                program.result()
+            jax.monitoring.record_event_duration_secs(AWAITED, time.perf_counter() - began)
+        return program.result()(*arguments)
+
+
+def _like(arguments: Any) -> Any:
+    """What a program depends on: the structure of its arguments, shapes and dtypes."""
+    leaves, tree = jax.tree.flatten(arguments)
+    return tree, tuple((leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves)
+
+
+@contextlib.contextmanager
+def coming(cells: Iterable[C], prepare: Callable[[C], None]) -> Iterator[Callable[[], None]]:
+    """Yield a function to be called now and then, which prepares the programs of the next cells.
+
+    What is still waiting at the end is not compiled. Processes that share a sweep compile at their
+    first call, all at once.
+    """
+    global _pool
+    if _pool is not None or jax.process_count() > 1:
+        yield lambda: None
+        return
+    _pool = pool = _Pool()
+    ahead = iter(cells)
+
+    def go_on() -> None:
+        while pool.has_room():
+            for cell in ahead:
+                prepare(cell)
+                break
+            else:
+                return
+
+    try:
+        yield go_on
+    finally:
+        _pool = None
+        pool.close()
+
+
+def in_main_thread() -> bool:
+    """Tell whether JAX reports what this run waits for, or what a thread compiles meanwhile."""
+    return threading.current_thread() is threading.main_thread()

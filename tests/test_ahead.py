@@ -1,0 +1,78 @@
+"""Programs compiled ahead: taken by the calls that need them, and by no others."""
+
+from contextlib import contextmanager
+
+import jax
+import numpy as np
+import pytest
+from jax._src import monitoring
+from problems import as_users_have_jax
+
+from experiments.learning import data, networks
+from experiments.learning.networks import Draws, Networks, Weights, roomy
+from experiments.runs import ahead
+from jaxnn.initializers import find_weights
+
+pytestmark = pytest.mark.usefixtures("users_jax")
+
+
+@contextmanager
+def compiled():
+    """Yield the names of the programs compiled inside."""
+    names = []
+
+    def count(event, seconds, **about):
+        if event.endswith("backend_compile_duration"):
+            names.append(about["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(count)
+    yield names
+    monitoring.unregister_event_duration_listener(count)
+
+
+def doubled(x):
+    return 2 * x
+
+
+def test_a_call_takes_the_program_of_its_shapes_and_compiles_others_itself():
+    function = ahead.Ahead(jax.jit(doubled))
+    function.prepare(np.zeros(2, np.float32))  # not inside `coming`: nothing is compiled
+    with compiled() as names, ahead.coming(["cell"], lambda _: function.prepare(one)) as go_on:
+        one = np.ones(3, np.float32)
+        go_on()
+        go_on()  # no cell is left
+        np.testing.assert_array_equal(function(one), [2, 2, 2])
+        assert names == ["jit(doubled)"]
+        np.testing.assert_array_equal(function(np.ones(2, np.float32)), [2, 2])
+        assert names == 2 * ["jit(doubled)"]
+    np.testing.assert_array_equal(function(one), [2, 2, 2])
+    assert len(names) == 2
+
+
+def test_what_cannot_be_compiled_fails_where_it_is_called():
+    def broken(x):
+        raise ValueError("no program")
+
+    function = ahead.Ahead(jax.jit(broken))
+    x = np.ones(3, np.float32)
+    with ahead.coming(["cell"], lambda _: function.prepare(x)) as go_on:
+        go_on()
+        with pytest.raises(ValueError, match="no program"):
+            function(x)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_cell_calls_the_programs_that_were_prepared_for_it(dtype):
+    dataset = data.load("iris")
+    scheme = Weights("he_normal", find_weights("he_normal"))
+    net = roomy(dataset, 3, "softsign", 2)
+    of = Networks(net, 2, scheme, 0.5, 7, dtype, (0, 1, 2))
+    with compiled() as names, ahead.coming([of], lambda of: networks.prepare(dataset, of)) as go_on:
+        go_on()
+        flow = networks.flows(Draws(), dataset, of)
+    assert names.count("jit(gradient_draw)") == names.count("jit(gradient_flow)") == 1
+    with as_users_have_jax():
+        networks.measuring.cache_clear()
+        again = networks.flows(Draws(), dataset, of)
+    for name, values in flow.items():
+        np.testing.assert_array_equal(values, again[name], err_msg=name)
