@@ -579,8 +579,8 @@ MUTANTS = (
     Mutant(
         "a kept draw serves a deeper network",
         "experiments/learning/networks.py",
-        "replace(networks, net=shape, depth=min(",
-        "replace(networks, net=shape, depth=0 * min(",
+        "self._last[0] != (dataset, drawn)",
+        "replace(self._last[0][1], depth=0) != replace(drawn, depth=0)",
         "tests/test_depth.py::test_a_kept_draw_is_what_a_cell_would_draw_itself",
     ),
     Mutant(
@@ -1050,6 +1050,7 @@ def check_unchanged(mutants: list[Mutant], unchanged: Path, programs: Path, work
     result = run_tests(unchanged, programs, tests, limit, *several, bytecode=True)
     if result.code != 0:
         raise ListError(f"the tests do not pass on an unchanged copy:\n{result.output}")
+    (programs / "gw0").mkdir(parents=True, exist_ok=True)  # if it had nothing to do
     for program in programs.glob("gw[1-9]*/*"):  # mutants have one worker each, and look in gw0
         program.replace(programs / "gw0" / program.name)
     print(f"unchanged: {result.output.strip().splitlines()[-1]}", flush=True)

@@ -162,8 +162,8 @@ def test_few_programs_serve_all_depths_seeds_and_initialisations():
 )
 def test_few_rooms_and_none_larger_than_the_deepest_network_needs(deepest, rooms):
     dataset = data.load("iris")
-    for depth, room in rooms.items():
-        net = networks.roomy(dataset, 2, "tanh", depth, deepest=deepest)
+    for used, room in rooms.items():
+        net = networks.roomy(dataset, 2, "tanh", used, deepest=deepest)
         assert len(net.sizes) - 2 == 1 + room
 
 

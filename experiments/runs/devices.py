@@ -16,9 +16,6 @@ AXIS = "seeds"  # of the mesh
 SPREAD, SHARED = PartitionSpec(AXIS), PartitionSpec()  # type: ignore[no-untyped-call]
 
 
-_shape: Any = jax.ShapeDtypeStruct  # which is not typed
-
-
 @dataclass(frozen=True)
 class SideBySide:
     """`count` measurements side by side: `put` arrays over the devices, `map` them, `get` results.
@@ -56,11 +53,12 @@ class SideBySide:
         """
         dtype = jax.dtypes.canonicalize_dtype(shape.dtype)
         if not spread:
-            return _shape(shape.shape, dtype)
+            return jax.ShapeDtypeStruct(shape.shape, dtype)  # type: ignore[no-untyped-call]
         devices = self.mesh.devices.size
         entries = -(-self.count // devices) * devices
         sharding = NamedSharding(self.mesh, SPREAD)
-        return _shape((entries, *shape.shape), dtype, sharding=sharding)
+        whole = (entries, *shape.shape)
+        return jax.ShapeDtypeStruct(whole, dtype, sharding=sharding)  # type: ignore[no-untyped-call]
 
     def map(self, f: Callable[..., Any], spread: int, shared: int) -> Ahead:
         """Compile f for each entry of its first arguments.
