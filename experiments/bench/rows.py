@@ -45,7 +45,13 @@ class Row:
 
 def rows(quick: bool) -> tuple[Row, ...]:
     """Return all rows; quick ones are tiny, to see that everything runs."""
-    return (*gradient_steps(quick), *sweeps(quick), *own(quick), *trainings(quick))
+    return (
+        *commands(quick),
+        *gradient_steps(quick),
+        *sweeps(quick),
+        *own(quick),
+        *trainings(quick),
+    )
 
 
 SHAPES: dict[str, tuple[list[int], str, str, int, int]] = {
@@ -67,6 +73,29 @@ def _shape(shape: tuple[list[int], str, str, int, int], quick: bool) -> dict[str
         sizes, batch, calls = [sizes[0], *[8] * min(3, len(sizes) - 2), sizes[-1]], 16, 2
     names = ("sizes", "activation", "task", "batch", "calls")
     return dict(zip(names, (sizes, activation, task, batch, calls), strict=True))
+
+
+def commands(quick: bool) -> tuple[Row, ...]:
+    """Return rows of what somebody waits for who has just installed it."""
+    of: dict[str, Any] = {"depths": [2**i for i in range(11)], "width": 64, "seeds": 5}
+    of |= {"depths": [1, 2], "width": 8, "seeds": 1} if quick else {}
+    ours, kept = (Side("first_command", {**of, "kept": kept}) for kept in (False, True))
+    theirs = Side("first_command_torch", {**of, "kept": False})
+    chain = {"layers": 100, "width": 64, "batch": 128}
+    chain |= {"layers": 3, "width": 8, "batch": 4} if quick else {}
+    what = "python -m experiments depth, to its last file"
+    return (
+        Row("first", what, "PyTorch eager with hooks, Matplotlib, cold", "cold",
+            (Case("the README's first command", 1 / 2, ours, theirs),),
+            needs=("torch", "matplotlib")),
+        Row("first-kept", f"{what}, with programs kept", "without", "cold",
+            (Case("the README's first command", 1 / 3, kept, ours),)),
+        Row("chain-cold", "a Flax module of 100 layers, to verdict and chart",
+            "nnx.perturb, nnx.capture, Matplotlib, cold", "cold",
+            (Case("tanh, 100 × 64, batch 128", 1 / 2,
+                  Side("verdict_nnx", chain), Side("capture_nnx", chain)),),
+            needs=("flax", "matplotlib")),
+    )  # fmt: skip
 
 
 def gradient_steps(quick: bool) -> tuple[Row, ...]:
@@ -149,6 +178,12 @@ def own(quick: bool) -> tuple[Row, ...]:
         of |= {"memory": memory}
         return Case(f"memory {memory!r}", goal, Side("chain", of), Side("chain_jax", of))
 
+    def encoder(width: int, tokens: int, batch: int, calls: int) -> Case:
+        of = {"layers": 24, "width": width, "tokens": tokens, "batch": batch, "calls": calls}
+        of |= {"layers": 2, "width": 8, "tokens": 4, "batch": 2, "calls": 1} if quick else {}
+        name = f"24 blocks of {width}, {batch} × {tokens} tokens"
+        return Case(name, 1.3, Side("encoder_torch", of), Side("encoder_hooks_torch", of))
+
     def growth(goal: float) -> tuple[Case, ...]:
         of = {"activation": "sigmoid", "width": 64 if not quick else 8, "batch": 8}
         return (Case("sigmoid, width 64, batch 8", goal, Side("growth", of)),)
@@ -163,6 +198,8 @@ def own(quick: bool) -> tuple[Row, ...]:
             tuple(twin(*kind, 1.1) for kind in kinds)),
         Row("chain-time", blocks, vjp, "warm", tuple(chain(m, 1.0) for m in ("all", "sqrt"))),
         Row("chain-memory", blocks, vjp, "bytes", (chain("sqrt", 1 / 20),)),
+        Row("torch-flow", "torch_flow of a TransformerEncoder", "plain hooks of PyTorch", "warm",
+            (encoder(64, 16, 8, 4), encoder(256, 64, 8, 1)), needs=("torch",)),
         Row("growth-time", deep, "exponent of time", "growth", growth(1.05)),
         Row("growth-memory", deep, "exponent of memory", "memory", growth(0.55)),
         Row("import", "import jaxnn", "import jax", "cold",

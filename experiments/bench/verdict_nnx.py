@@ -1,0 +1,37 @@
+"""From a Flax module of many blocks to a verdict and a chart, by `jaxnn.chain`."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import jaxnn
+from experiments.bench import blocks_nnx
+from experiments.bench.workload import Workload
+
+
+def workload(layers: int, width: int, batch: int) -> Workload:
+    """A repetition measures the gradient, and writes what it shows.
+
+    Args:
+        layers: blocks of the module.
+        width: units of each.
+        batch: examples.
+    """
+    model, xs, ys = blocks_nnx.draw(layers, width, batch)
+
+    def flow() -> Any:
+        net, params = jaxnn.chain(list(model.blocks))
+        return jaxnn.gradient_flow(net, params, xs, ys, loss=blocks_nnx.loss)
+
+    def run() -> None:
+        measured = flow()
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "verdict.txt").write_text(str(jaxnn.verdict(measured)), encoding="utf-8")
+            jaxnn.chart(measured).save(f"{folder}/flow.svg")
+
+    def numbers(_: Path) -> list[float]:
+        return [float(v) for v in np.asarray(flow().log_delta)]
+
+    return Workload(run, numbers)
