@@ -45,9 +45,12 @@ OWN = {
     "training_sklearn": {"sklearn"},
     "training_torch": {"torch"},
     "trainability_torch": {"torch"},
+    "first_command_torch": {"torch", "matplotlib"},
+    "capture_nnx": {"jax", "optax", "flax", "matplotlib"},
+    "encoder_hooks_torch": {"jax", "jaxnn", "torch"},
 }
 LIBRARIES = {"jaxnn", "polars"}.union(*OWN.values())
-PEERS = {"equinox", "flax", "torch"}  # the `bench` extra, which the gate installs for slow tests
+PEERS = {"equinox", "flax", "matplotlib", "torch"}  # the `bench` extra, which the gate installs for slow tests
 CHEAP = ["bench", "--quick", "--pairs", "1", "--row", "import", "--quiet"]
 
 
@@ -67,6 +70,7 @@ def cases():
         ("flow", "flow_plain"),
         ("gradient", "gradient_blocks_jax"),
         ("trainability", "trainability_torch"),
+        ("first_command", "first_command"),
     }
     kinds = set()
     for row in QUICK:
@@ -162,7 +166,7 @@ def test_rows_need_the_packages_that_their_peers_import():
     for row in FULL:
         modules = {case.theirs.module for case in row.cases if case.theirs is not None}
         imported = set().union(*(OWN.get(module, set()) for module in modules))
-        assert set(row.needs) == imported & {"torch", "equinox", "flax"}
+        assert set(row.needs) == imported & PEERS
 
 
 @pytest.mark.parametrize(("ratio", "holds"), [(0.4, True), (0.5, True), (0.6, False)])
@@ -339,7 +343,7 @@ def test_a_missing_peer_is_one_sentence(monkeypatch, capsys, tmp_path):
 
 def test_an_unknown_row_is_one_sentence(capsys, tmp_path):
     assert main(["bench", "--row", "x", "--out", str(tmp_path / "run")]) == 2
-    assert "row: there is no 'x'; choose some of gradient, products," in capsys.readouterr().err
+    assert "row: there is no 'x'; choose some of first, first-kept, chain-cold," in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -356,7 +360,12 @@ def test_no_peer_is_imported_by_the_command_line():
 
 @pytest.mark.parametrize(
     "module",
-    [pytest.param(m, marks=[pytest.mark.slow] if PEERS & OWN[m] else []) for m in OWN],
+    # One of those that import another one of them.
+    [
+        pytest.param(m, marks=[pytest.mark.slow] if PEERS & OWN[m] else [])
+        for m in OWN
+        if m != "sweep_torch"
+    ],
 )
 def test_the_process_of_a_peer_imports_no_library_but_its_own(module):
     need(*OWN[module] & PEERS)

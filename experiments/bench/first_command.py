@@ -17,7 +17,7 @@ def workload(depths: list[int], width: int, seeds: int, kept: bool) -> Workload:
         depths: numbers of hidden layers; what the command has by default, but for tiny ones.
         width: of the hidden layers.
         seeds: networks of each kind.
-        kept: whether programs that were compiled before are in the user's cache; else the cache is
+        kept: whether programs of an earlier repetition are in the user's cache; else the cache is
             an empty one.
     """
     options = ["--depths", *depths, "--width", width, "--seeds", seeds, "--quiet"]
@@ -34,8 +34,6 @@ def workload(depths: list[int], width: int, seeds: int, kept: bool) -> Workload:
     def numbers(folder: Path) -> Sequence[float]:
         from experiments.bench import sweep  # here, for the command imports what it needs itself
 
-        if kept:
-            run()  # fills the cache
         of_one = sweep.workload(depths, "sigmoid", width, 128, 1, "glorot_uniform")
         return of_one.numbers(folder)
 
