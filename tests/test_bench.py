@@ -50,7 +50,8 @@ OWN = {
     "encoder_hooks_torch": {"jax", "jaxnn", "torch"},
 }
 LIBRARIES = {"jaxnn", "polars"}.union(*OWN.values())
-PEERS = {"equinox", "flax", "matplotlib", "torch"}  # the `bench` extra, which the gate installs for slow tests
+# Of the `bench` extra, which the gate installs for slow tests.
+PEERS = {"equinox", "flax", "matplotlib", "torch"}
 CHEAP = ["bench", "--quick", "--pairs", "1", "--row", "import", "--quiet"]
 
 
@@ -343,7 +344,8 @@ def test_a_missing_peer_is_one_sentence(monkeypatch, capsys, tmp_path):
 
 def test_an_unknown_row_is_one_sentence(capsys, tmp_path):
     assert main(["bench", "--row", "x", "--out", str(tmp_path / "run")]) == 2
-    assert "row: there is no 'x'; choose some of first, first-kept, chain-cold," in capsys.readouterr().err
+    sentence = "row: there is no 'x'; choose some of first, first-kept, chain-cold,"
+    assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.slow
