@@ -13,10 +13,9 @@ import jaxnn
 from experiments.bench import inputs, rates
 from experiments.bench.gradient import flops
 from experiments.bench.workload import Floor, Workload
-from experiments.learning import data
 from jaxnn.training import permutation_of_epoch
 
-RATE = 1e-3
+RATE, CLASSES = 1e-3, 10
 
 
 def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
@@ -27,25 +26,23 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
         batch: examples in a step.
         epochs: passes over the data.
     """
-    digits = data.load("digits")
-    sizes = (digits.x.shape[1], *hidden, digits.n_out)
-    net = jaxnn.Network(sizes, "relu", digits.task)
+    x, y = inputs.standardised("digits")
+    sizes = (x.shape[1], *hidden, CLASSES)
+    net = jaxnn.Network(sizes, "relu", "multiclass")
     params = jax.jit(jaxnn.init)(net, jax.random.key(0))
     key, adam = jax.random.key(1), optax.adam(RATE, eps=inputs.EPSILON)
 
     def run(epochs: int = epochs) -> jaxnn.Fit:
-        x, y = digits.x, digits.y
         return jaxnn.fit(net, params, x, y, adam, epochs=epochs, batch=batch, key=key)
 
     def numbers(folder: Path) -> list[float]:
-        rows = np.asarray(permutation_of_epoch(key, 0, len(digits.x)))
-        x, y = digits.x[rows].astype(np.float32), digits.y[rows]
-        inputs.write(folder, params, x=x, y=y)
+        rows = np.asarray(permutation_of_epoch(key, 0, len(x)))
+        inputs.write(folder, params, x=x[rows], y=y[rows])
         return trained(run(1).params, _mean(run(1).history.losses[0], len(x), batch))
 
     def floor() -> Floor:
         n, m = max(pairwise(sizes), key=lambda shape: shape[0] * shape[1])
-        steps = epochs * len(digits.x) / batch  # the smaller last batch is a part of one
+        steps = epochs * len(x) / batch  # the smaller last batch is a part of one
         return Floor(steps * flops(list(sizes), batch), rates.products(batch, n, m))
 
     return Workload(partial(run), numbers, floor)
