@@ -152,30 +152,29 @@ def markdown(name: str, data: Path = DATA) -> str:
 
 
 def laws(records: Sequence[Record]) -> list[str]:
-    """Return a table of all laws, and folded ones with the comparisons that have no place in it."""
-    by_law = [list(group) for _, group in groupby(records, key=lambda record: record["law"])]
-    head = ("#", "law", "source", "case", "predicted", "measured")
-    lines = [_line(head), _rule("r|l|l|l|r|r")]
-    for group in by_law:
-        for i, record in enumerate(group[:MOST]):
-            first = (record["number"], record["statement"], record["source"])
-            cells = first if i == 0 else ("", "", "")
-            lines.append(_line((*cells, record["case"], *_compared(record))))
-    for group in by_law:
-        if len(group) > MOST:
-            lines += ["", *_folded(group)]
+    """Return a section a law: what it says, some comparisons, and the others folded."""
+    lines = []
+    for _, group in groupby(records, key=lambda record: record["law"]):
+        comparisons = list(group)
+        first = comparisons[0]
+        name = f"{first['number']}. {first['law'].replace('-', ' ')}"
+        statement = first["statement"][0].upper() + first["statement"][1:]
+        lines += ["", f"## {name}", "", f"{statement}. *{first['source']}.*", ""]
+        lines += [_line(("case", "predicted", "measured")), _rule("l|r|r")]
+        lines += [_line((r["case"], *_compared(r))) for r in comparisons[:MOST]]
+        if len(comparisons) > MOST:
+            lines += ["", *_folded(comparisons)]
     return lines
 
 
-def _folded(group: Sequence[Record]) -> list[str]:
-    first = group[0]
-    holding = sum(record["holds"] == "yes" for record in group)
-    title = f"{first['number']} {first['law']}: {holding} of {len(group)} comparisons hold"
+def _folded(comparisons: Sequence[Record]) -> list[str]:
+    holding = sum(record["holds"] == "yes" for record in comparisons)
     lines = [_line(("case", "predicted", "measured", "tolerance", "its reason"))]
     lines.append(_rule("l|r|r|r|l"))
-    for record in group:
+    for record in comparisons:
         more = (_number(record["tolerance"], 2), record["reason"])
         lines.append(_line((record["case"], *_compared(record), *more)))
+    title = f"{holding} of {len(comparisons)} comparisons hold"
     return [f'??? note "{title}"', "", *(f"    {line}" for line in lines)]
 
 
