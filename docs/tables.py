@@ -190,17 +190,19 @@ def _compared(record: Record) -> tuple[str, str]:
 
 
 def bench(records: Sequence[Record]) -> list[str]:
-    """Return a table a workload; a ratio that misses its goal is bold."""
+    """Return a section a workload with a table a peer; a ratio that misses its goal is bold."""
+    columns = ["case", *(c for c in BENCH[3:-1] if any(record[c] for record in records))]
+    rule = _rule("|".join("l" if c == "case" else "r" for c in columns))
     lines: list[str] = []
-    columns = [c for c in BENCH[1:-1] if any(record[c] for record in records)]
-    rule = _rule("|".join("l" if c in ("against", "case") else "r" for c in columns))
-    for workload, group in groupby(records, key=lambda record: record["workload"]):
-        lines += ["", f"### {workload[0].upper()}{workload[1:]}", ""]
-        lines += [_line(columns), rule]
-        for record in group:
-            ratio = f"**{record['ratio']}**" if record["met"] == "no" else record["ratio"]
-            cells = {**record, "ratio": ratio}
-            lines.append(_line([cells[name] or "–" for name in columns]))
+    for workload, of_workload in groupby(records, key=lambda record: record["workload"]):
+        title = workload if "_" in workload else workload[0].upper() + workload[1:]
+        lines += ["", f"### {title}"]
+        for peer, group in groupby(of_workload, key=lambda record: record["against"]):
+            lines += ["", f"Compared with **{peer}**:", "", _line(columns), rule]
+            for record in group:
+                ratio = f"**{record['ratio']}**" if record["met"] == "no" else record["ratio"]
+                cells = {**record, "ratio": ratio}
+                lines.append(_line([cells[name] or "–" for name in columns]))
     return lines
 
 
