@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: code and tables from where they are kept, formulas as MathML, nothing from afar.
+"""Hooks of MkDocs: code and tables from their files, formulas as MathML, no request to other hosts.
 
 In a page,
 
@@ -29,7 +29,7 @@ FORMULA = re.compile(
     r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>',
     re.DOTALL,
 )
-# What a browser loads by itself; a link that a reader may follow is none of it.
+# What a browser loads without being asked; links that a reader may follow are not among it.
 LOADED = re.compile(
     r"<(?:script|img|iframe|source|video|audio|embed)\b[^>]*?\bsrc=[\"']?((?:https?:)?//[^\s\"'>]+)"
     r"|<link\b(?![^>]*\brel=[\"']?(?:canonical|next|prev|alternate)\b)"
@@ -87,15 +87,15 @@ def source(path: Path, name: str) -> tuple[int, str]:
         node = _member(node, part, path)
     lines = text.splitlines()
     first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-    kept = lines[first - 1 : node.end_lineno]
+    shown = lines[first - 1 : node.end_lineno]
     body = getattr(node, "body", None)
     if body and isinstance(body[0], ast.Expr) and ast.get_docstring(node) is not None:
         start, end = body[0].lineno - first, (body[0].end_lineno or 0) - first
         following = body[1].lineno - first if len(body) > 1 else end + 1
-        blank = [line for line in kept[end + 1 : following] if line.strip()]
-        kept = [*kept[:start], *blank, *kept[following:]]
-    indent = len(kept[0]) - len(kept[0].lstrip())
-    return first, "\n".join(line[indent:] for line in kept)
+        blank = [line for line in shown[end + 1 : following] if line.strip()]
+        shown = [*shown[:start], *blank, *shown[following:]]
+    indent = len(shown[0]) - len(shown[0].lstrip())
+    return first, "\n".join(line[indent:] for line in shown)
 
 
 def _member(node: Any, name: str, path: Path) -> Any:
