@@ -28,7 +28,7 @@ from .tasks import TASKS, Task, find_task
 from .training import State, each_epoch, epoch, start, step
 from .verdict import Verdict, verdict
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ACTIVATIONS",

@@ -30,7 +30,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = (ROOT, ROOT / "tests")
-COPIED = ("jaxnn", "experiments", "tests", "pyproject.toml", "README.md")
+COPIED = ("jaxnn", "experiments", "tests", "docs", "mkdocs.yml", "pyproject.toml")
+COPIED += ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff")
 LIMIT = 300  # seconds for one mutant, many times what any takes: a slow machine kills none
 # Each run of tests is a fork of a process that has imported what takes long and is not ours, and
 # has started no thread.
@@ -924,6 +925,21 @@ MUTANTS = (
         "if getattr(child, setting) != expected:",
         "if type(getattr(child, setting)) is not type(expected):",
         "tests/test_pytorch.py::test_what_does_not_fit_a_network_is_named",
+    ),
+    # The site
+    Mutant(
+        "a law that does not hold is printed as one that does",
+        "docs/tables.py",
+        'if record["holds"] != "yes":',
+        'if record["holds"] == "false":',
+        "tests/test_docs.py::test_a_run_of_laws_becomes_a_table",
+    ),
+    Mutant(
+        "a style sheet from another host is no request",
+        "docs/hooks.py",
+        "canonical|next|prev|alternate",
+        "canonical|stylesheet|next|prev|alternate",
+        "tests/test_docs.py::test_what_a_page_would_load_from_another_host",
     ),
 )
 

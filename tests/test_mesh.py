@@ -128,9 +128,9 @@ same(together.params, alone.params)
 
 @pytest.mark.slow
 def test_eight_devices_train_as_one_does():
-    """The README's example, and what it computes against one device."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    """The example of the site, and what it computes against one device."""
+    page = (ROOT / "docs" / "guides" / "devices.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     (example,) = (block for block in blocks if "shard_map" in block)
     environment = {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     answer = subprocess.run(

@@ -1,20 +1,16 @@
-"""The package as a whole: exports, what it imports, and the README's examples."""
+"""The package as a whole: exports, and what it imports."""
 
 import ast
-import doctest
 import inspect
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from problems import as_users_have_jax
 
 import jaxnn
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", jaxnn.__all__)
@@ -106,38 +102,3 @@ def test_importing_jaxnn_imports_no_more_than_it_needs():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "set()"
-
-
-def fenced(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-
-
-@pytest.mark.parametrize("blocks", [1, pytest.param(None, marks=pytest.mark.slow)])
-def test_the_readme_s_python_runs(blocks, monkeypatch):
-    """The first block, or all. Plain ones are run; prompts are checked line by line."""
-    if blocks is None:  # the last is a sweep, whose pictures take seconds
-        monkeypatch.setattr("experiments.pages.charts.rendered", lambda figure, stem, page: {})
-    scope = {}
-    with as_users_have_jax():
-        runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-        for i, block in enumerate(fenced("python")[:blocks]):
-            if ">>>" in block:
-                example = doctest.DocTestParser().get_doctest(block, scope, f"README {i}", None, 0)
-                runner.run(example, clear_globs=False)
-                scope = example.globs
-            else:
-                exec(compile(block, f"README {i}", "exec"), scope)
-    assert runner.summarize().failed == 0
-    assert fenced("python")
-
-
-@pytest.mark.parametrize("heading", ["Run", "Test"])
-def test_the_readme_s_commands_stand_alone(heading):
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    assert len(re.findall(r"^```", section, re.MULTILINE)) == 2, "one fenced block"
-
-
-def test_every_link_of_the_readme_leads_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        if not target.startswith("http"):
-            assert (ROOT / target).exists(), target

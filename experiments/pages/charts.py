@@ -100,7 +100,8 @@ def look(ink: str, paper: str) -> dict[str, Any]:
     lines = dict.fromkeys(("gridColor", "domainColor", "tickColor"), palette.FAINT)
     return {
         "background": paper,
-        "font": "system-ui, sans-serif",
+        # Letters as wide in a browser as those that the picture is laid out with.
+        "font": "Arial, Liberation Sans, sans-serif",
         "view": {"stroke": palette.FAINT},
         "axis": {"titleFontWeight": "normal", **lines, **text},
         "title": {

@@ -1,0 +1,125 @@
+"""Hooks of MkDocs: code and tables from their files, formulas as MathML, no request to other hosts.
+
+In a page,
+
+    <!-- code: jaxnn/blocks/dense.py Dense.backward -->    is that function as it stands in the file
+    <!-- table: laws -->                                   is a table of `docs/tables.py`
+    <!-- include: CHANGELOG.md -->                         is that file of the repository
+
+each on a line of its own. Formulas between dollars become MathML while the site is built: browsers
+draw it themselves, without a script and without fonts from anywhere, and a screen reader reads it.
+After the build every page and style sheet is searched for what a browser would load from another
+host; the build fails if there is any.
+"""
+
+import ast
+import html
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+sys.path.insert(0, str(DOCS))
+import tables  # noqa: E402
+
+MARKER = re.compile(r"^<!-- (code|table|include): (.+?) -->$", re.MULTILINE)
+FORMULA = re.compile(
+    r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>',
+    re.DOTALL,
+)
+# What a browser loads without being asked; links that a reader may follow are not among it.
+LOADED = re.compile(
+    r"<(?:script|img|iframe|source|video|audio|embed)\b[^>]*?\bsrc=[\"']?((?:https?:)?//[^\s\"'>]+)"
+    r"|<link\b(?![^>]*\brel=[\"']?(?:canonical|next|prev|alternate)\b)"
+    r"[^>]*?\bhref=[\"']?((?:https?:)?//[^\s\"'>]+)"
+    r"|(?:url\(|@import\s+)[\"']?((?:https?:)?//[^\s\"')]+)",
+)
+
+
+def on_page_markdown(markdown: str, **kwargs: Any) -> str:
+    """Replace the markers of a page."""
+    return MARKER.sub(lambda match: filled(match[1], match[2]), markdown)
+
+
+def on_page_content(html: str, **kwargs: Any) -> str:
+    """Replace formulas by MathML."""
+    return FORMULA.sub(_as_mathml, html)
+
+
+def on_post_build(config: Any, **kwargs: Any) -> None:
+    """Search what was built for anything from another host.
+
+    Raises:
+        RuntimeError: there is something; the message names the page.
+    """
+    found = loaded_from_elsewhere(Path(config.site_dir))
+    if found:
+        raise RuntimeError("the site would load from another host: " + "; ".join(found))
+
+
+def filled(kind: str, argument: str) -> str:
+    """Return the text that takes the place of a marker."""
+    if kind == "table":
+        return tables.markdown(argument)
+    if kind == "include":
+        text = (ROOT / argument).read_text(encoding="utf-8")
+        return text.replace("](docs/", "](")
+    path, *names = argument.split()
+    return "\n\n".join(_fenced(path, name) for name in names)
+
+
+def _fenced(path: str, name: str) -> str:
+    line, code = source(ROOT / path, name)
+    return f'```python title="{path}, line {line}"\n{code}\n```'
+
+
+def source(path: Path, name: str) -> tuple[int, str]:
+    """Return a function, class or constant of a file and its first line, without its docstring.
+
+    Raises:
+        LookupError: the file has no such name.
+    """
+    text = path.read_text(encoding="utf-8")
+    node: Any = ast.parse(text)
+    for part in name.split("."):
+        node = _member(node, part, path)
+    lines = text.splitlines()
+    first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+    shown = lines[first - 1 : node.end_lineno]
+    body = getattr(node, "body", None)
+    if body and isinstance(body[0], ast.Expr) and ast.get_docstring(node) is not None:
+        start, end = body[0].lineno - first, (body[0].end_lineno or 0) - first
+        following = body[1].lineno - first if len(body) > 1 else end + 1
+        blank = [line for line in shown[end + 1 : following] if line.strip()]
+        shown = [*shown[:start], *blank, *shown[following:]]
+    indent = len(shown[0]) - len(shown[0].lstrip())
+    return first, "\n".join(line[indent:] for line in shown)
+
+
+def _member(node: Any, name: str, path: Path) -> Any:
+    for child in node.body:
+        targets = child.targets if isinstance(child, ast.Assign) else [getattr(child, "target", 0)]
+        names = {getattr(child, "name", None), *(getattr(t, "id", None) for t in targets)}
+        if name in names:
+            return child
+    raise LookupError(f"{path.name} has no {name}")
+
+
+def _as_mathml(match: re.Match[str]) -> str:
+    from latex2mathml.converter import convert
+
+    display = "block" if match[2] == "[" else "inline"
+    formula: str = convert(html.unescape(match[3]).strip(), display=display)
+    return f'<div class="formula">{formula}</div>' if display == "block" else formula
+
+
+def loaded_from_elsewhere(site: Path) -> list[str]:
+    """Return `file: address` for everything that a page or style sheet loads from another host."""
+    found = []
+    for path in sorted([*site.rglob("*.html"), *site.rglob("*.css")]):
+        for match in LOADED.finditer(path.read_text(encoding="utf-8")):
+            address = next(filter(None, match.groups()))
+            found.append(f"{path.relative_to(site)}: {address}")
+    return found

@@ -1,0 +1,226 @@
+"""The tables of measured numbers on the site: written by a run, stored here as text, rendered.
+
+    python docs/tables.py runs/laws runs/bench
+
+takes finished runs of `python -m experiments laws` and `bench` and writes what the pages show into
+`docs/data`: `laws.csv` and `bench.csv`, with `about.json` for the machine and versions. Building
+the site then needs neither the runs nor JAX; `docs/hooks.py` puts `markdown("laws")` where a page
+has `<!-- table: laws -->`. A comparison that does not hold and a ratio that misses its goal are
+bold.
+"""
+
+import argparse
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).parent / "data"
+LAWS = (
+    "number",
+    "law",
+    "statement",
+    "source",
+    "case",
+    "relation",
+    "predicted",
+    "measured",
+    "standard_error",
+    "tolerance",
+    "reason",
+    "holds",
+)
+BENCH = (
+    "workload",
+    "against",
+    "case",
+    "ours",
+    "theirs",
+    "ratio",
+    "quartiles",
+    "goal",
+    "floor",
+    "met",
+)
+MOST = 3  # comparisons of a law in the first table; the others are folded below it
+
+Record = Mapping[str, str]
+
+
+def main() -> None:
+    """Read the runs that the command line names, and write their data."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
+    for folder in parser.parse_args().runs:
+        collect(folder)
+
+
+def collect(folder: Path, data: Path = DATA) -> None:
+    """Write the data of one run.
+
+    Raises:
+        ValueError: the folder is not a finished run of `laws` or `bench`.
+    """
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    kind = run["what"].get("experiment", "")
+    if kind not in ("laws", "bench") or not run["finished"]:
+        raise ValueError(f"{folder}: expected a finished run of laws or bench, got {kind!r}")
+    records = _laws(folder) if kind == "laws" else _bench(folder)
+    write(data / f"{kind}.csv", LAWS if kind == "laws" else BENCH, records)
+    about_file = data / "about.json"
+    about = json.loads(about_file.read_text(encoding="utf-8")) if about_file.exists() else {}
+    about[kind] = _about(run, records)
+    text = json.dumps(about, indent=2, ensure_ascii=False)
+    about_file.write_text(text + "\n", encoding="utf-8")
+
+
+def write(path: Path, columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
+    """Write records as CSV, with the same line ends on every system."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+
+
+def read(name: str, data: Path = DATA) -> list[Record]:
+    """Return the records of `laws` or `bench`."""
+    with (data / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _laws(folder: Path) -> list[dict[str, Any]]:
+    """One record a comparison, those that use most of their tolerance first in each law."""
+    import polars as pl
+
+    from experiments.laws.experiment import LAWS as KNOWN
+    from experiments.laws.report import nearest
+
+    rows = pl.read_parquet(folder / "rows.parquet")
+    records = []
+    for law in KNOWN:
+        for row in nearest(rows.filter(pl.col("law") == law.name)).rows(named=True):
+            row |= {"number": law.number, "statement": law.statement}
+            row["holds"] = "yes" if row["holds"] else "no"
+            for name in ("predicted", "measured", "standard_error", "tolerance"):
+                row[name] = "" if row[name] is None else f"{row[name]:.6g}"
+            records.append({name: row[name] for name in LAWS})
+    return records
+
+
+def _bench(folder: Path) -> list[dict[str, str]]:
+    """One record a line of `bench.md`, the table that a benchmark writes."""
+    return bench_records((folder / "bench.md").read_text(encoding="utf-8"))
+
+
+def bench_records(text: str) -> list[dict[str, str]]:
+    """Return the records of a benchmark's table in Markdown."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    head, _, *cells = ([cell.strip() for cell in line[1:-1].split("|")] for line in lines)
+    records = []
+    for row in cells:
+        record = dict(zip(head, row, strict=True))
+        record["met"] = "no" if record["ratio"].startswith("**") else "yes"
+        record["ratio"] = record["ratio"].strip("*")
+        records.append(record)
+    return records
+
+
+def _about(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Say on which machine, with which versions and when a run was measured."""
+    machine = run.get("machine", {})
+    versions = {**run["versions"], **machine.get("peers", {})}
+    shown = ("python", "jax", "torch", "flax", "equinox", "scikit-learn")
+    names = ", ".join(f"{name} {versions[name]}" for name in shown if name in versions)
+    where = ", ".join(filter(None, (machine.get("processor"), *run["devices"][:1])))
+    if "cores" in machine:
+        where += f", {machine['cores']} cores"
+    about: dict[str, Any] = {"measured": f"{run['started'][:10]}, {where}; {names}"}
+    met = [record.get("holds") or record.get("met") for record in records]
+    return about | {"met": met.count("yes"), "of": met.count("yes") + met.count("no")}
+
+
+def markdown(name: str, data: Path = DATA) -> str:
+    """Return the tables of `laws` or `bench` for a page."""
+    about = json.loads((data / "about.json").read_text(encoding="utf-8"))[name]
+    records = read(name, data)
+    noun, verb = ("comparisons", "hold") if name == "laws" else ("cases", "meet their goals")
+    lines = [f"**{about['met']} of {about['of']} {noun} {verb}.** Measured: {about['measured']}."]
+    lines += [f"\n{note}" for note in about.get("notes", [])]
+    return "\n".join([*lines, "", *(laws(records) if name == "laws" else bench(records))])
+
+
+def laws(records: Sequence[Record]) -> list[str]:
+    """Return a section a law: what it says, some comparisons, and the others folded."""
+    lines = []
+    for _, group in groupby(records, key=lambda record: record["law"]):
+        comparisons = list(group)
+        first = comparisons[0]
+        name = f"{first['number']}. {first['law'].replace('-', ' ')}"
+        statement = first["statement"][0].upper() + first["statement"][1:]
+        lines += ["", f"## {name}", "", f"{statement}. *{first['source']}.*", ""]
+        lines += [_line(("case", "predicted", "measured")), _rule("l|r|r")]
+        lines += [_line((r["case"], *_compared(r))) for r in comparisons[:MOST]]
+        if len(comparisons) > MOST:
+            lines += ["", *_folded(comparisons)]
+    return lines
+
+
+def _folded(comparisons: Sequence[Record]) -> list[str]:
+    holding = sum(record["holds"] == "yes" for record in comparisons)
+    lines = [_line(("case", "predicted", "measured", "tolerance", "its reason"))]
+    lines.append(_rule("l|r|r|r|l"))
+    for record in comparisons:
+        more = (_number(record["tolerance"], 2), record["reason"])
+        lines.append(_line((record["case"], *_compared(record), *more)))
+    title = f"{holding} of {len(comparisons)} comparisons hold"
+    return [f'??? note "{title}"', "", *(f"    {line}" for line in lines)]
+
+
+def _compared(record: Record) -> tuple[str, str]:
+    """What a law predicts and what was measured; bold if they disagree."""
+    sign = "" if record["relation"] == "=" else f"{record['relation']} "
+    measured = _number(record["measured"])
+    if record["standard_error"]:
+        measured += f" ± {_number(record['standard_error'], 2)}"
+    if record["holds"] != "yes":
+        measured = f"**{measured}**"
+    return f"{sign}{_number(record['predicted'])}", measured
+
+
+def bench(records: Sequence[Record]) -> list[str]:
+    """Return a section a workload with a table a peer; a ratio that misses its goal is bold."""
+    columns = ["case", *(c for c in BENCH[3:-1] if any(record[c] for record in records))]
+    rule = _rule("|".join("l" if c == "case" else "r" for c in columns))
+    lines: list[str] = []
+    for workload, of_workload in groupby(records, key=lambda record: record["workload"]):
+        title = workload if "_" in workload else workload[0].upper() + workload[1:]
+        lines += ["", f"### {title}"]
+        for peer, group in groupby(of_workload, key=lambda record: record["against"]):
+            lines += ["", f"Compared with **{peer}**:", "", _line(columns), rule]
+            for record in group:
+                ratio = f"**{record['ratio']}**" if record["met"] == "no" else record["ratio"]
+                cells = {**record, "ratio": ratio}
+                lines.append(_line([cells[name] or "–" for name in columns]))
+    return lines
+
+
+def _number(text: str, digits: int = 4) -> str:
+    if not text:
+        return "–"
+    value = float(text)
+    return "0" if abs(value) < 1e-9 else f"{value:.{digits}g}".replace("-", "−")
+
+
+def _rule(columns: str) -> str:
+    """The line below a table's head: `l` and `r` are its columns."""
+    return _line(["---:" if side == "r" else ":---" for side in columns.split("|")])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

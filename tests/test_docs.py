@@ -1,0 +1,401 @@
+"""README and site: links, the reference, what is included from the source, and code that runs."""
+
+import ast
+import doctest
+import functools
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import browser
+import polars as pl
+import pytest
+from peers import need
+from problems import as_users_have_jax
+
+import jaxnn
+from experiments.bench import report as bench_report
+from experiments.bench.rows import rows as bench_rows
+from experiments.laws.columns import COLUMNS as LAW_COLUMNS
+from experiments.laws.experiment import LAWS
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *PAGES]
+PEERS = {"haiku", "keras", "torch"}  # of the extra `bench`
+LANGUAGES = {"python", "py", "sh", "text", "toml", "yaml"}  # py is what cannot run
+
+
+def loaded(name):
+    """A module of docs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+tables = loaded("tables")
+hooks = loaded("hooks")
+
+
+def text_of(path):
+    return path.read_text(encoding="utf-8")
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+README = text_of(ROOT / "README.md")
+each_text = pytest.mark.parametrize("path", TEXTS, ids=name_of)
+
+
+# Code blocks
+
+
+def fenced(path, language="python"):
+    return re.findall(rf"^```{language}\n(.*?)^```", text_of(path), re.DOTALL | re.MULTILINE)
+
+
+WITH_CODE = [path for path in TEXTS if fenced(path)]
+
+
+def imported(code):
+    """The packages that a block imports."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module.partition(".")[0]
+
+
+def run(name, blocks):
+    """Run blocks in one scope, but those whose peers are not installed."""
+    scope, ran = {}, 0
+    with as_users_have_jax():
+        for i, block in enumerate(blocks):
+            try:
+                need(*(PEERS & {*imported(block)}))
+            except pytest.skip.Exception:
+                continue
+            exec(compile(block, f"{name}, block {i}", "exec"), scope)
+            ran += 1
+    return ran
+
+
+def test_the_readme_s_first_block_runs():
+    assert run("README", fenced(ROOT / "README.md")[:1]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", WITH_CODE, ids=name_of)
+def test_every_block_of_python_runs(path, monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    # One of them is a sweep, whose pictures take seconds.
+    monkeypatch.setattr("experiments.pages.charts.rendered", lambda figure, stem, page: {})
+    blocks = fenced(path)
+    assert run(name_of(path), blocks) >= len([b for b in blocks if not PEERS & {*imported(b)}]) > 0
+
+
+@each_text
+def test_every_fence_says_its_language(path):
+    fences = re.findall(r"^ *```(.*)$", text_of(path), re.MULTILINE)
+    assert len(fences) % 2 == 0
+    assert {*fences[::2]} <= LANGUAGES
+    assert {*fences[1::2]} <= {""}
+
+
+def test_no_block_has_prompts_that_nothing_would_check():
+    for path in WITH_CODE:
+        for block in fenced(path):
+            assert not doctest.DocTestParser().get_examples(block), path
+
+
+# Links
+
+
+def slugs(path):
+    """The anchors of a page: its headings as Python-Markdown names them, and names of objects."""
+    for marker, argument in hooks.MARKER.findall(text_of(path)):
+        if marker == "include":
+            yield from slugs(ROOT / argument)
+    without_code = re.sub(r"^```.*?^```", "", text_of(path), flags=re.DOTALL | re.MULTILINE)
+    for heading in re.findall(r"^#+ (.*)$", without_code, re.MULTILINE):
+        words = re.sub(r"[^\w\s-]", "", heading.lower().encode("ascii", "ignore").decode()).strip()
+        yield re.sub(r"[-\s]+", "-", words)
+    yield from re.findall(r"^::: (\S+)$", without_code, re.MULTILINE)
+
+
+@each_text
+def test_every_link_leads_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(path)):
+        if target.startswith(("http://", "https://")):
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists(), target
+        assert not anchor or anchor in {*slugs(there)}, target
+
+
+# README
+
+
+def test_the_readme_fits_a_screen_or_two():
+    assert len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("heading", ["Run", "Test"])
+def test_the_readme_s_commands_stand_alone(heading):
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    assert len(re.findall(r"^```", section, re.MULTILINE)) == 2, "one fenced block"
+
+
+def test_the_version_is_one():
+    assert f"\nversion: {jaxnn.__version__}\n" in text_of(ROOT / "CITATION.cff")
+    assert f"\n## {jaxnn.__version__}" in text_of(ROOT / "CHANGELOG.md")
+
+
+# The site's pages
+
+
+def test_every_page_has_its_place_in_the_navigation():
+    nav = text_of(ROOT / "mkdocs.yml").split("\nnav:\n")[1]
+    listed = re.findall(r"^ *- (?:[^#:\n]+: )?(\S+\.(?:md|py|ipynb))$", nav, re.MULTILINE)
+    assert len({*listed}) == len(listed)
+    pages = [DOCS / page for page in listed]  # a tutorial becomes a page when the site is built
+    assert all(page.exists() or page.with_suffix(".py").exists() for page in pages)
+    assert {path.relative_to(DOCS).as_posix() for path in PAGES} <= {*listed}
+
+
+def test_every_export_is_in_the_reference_once():
+    listed = [
+        name for path in PAGES for name in re.findall(r"^::: jaxnn\.(\S+)$", text_of(path), re.M)
+    ]
+    # A function whose file has its name: without the file's name the page would show the file.
+    expected = {
+        f"{name}.{name}" if (ROOT / "jaxnn" / f"{name}.py").exists() else name
+        for name in {*jaxnn.__all__} - {"meanfield"}
+    }
+    assert sorted(listed) == sorted({*expected, "meanfield"})
+
+
+def test_every_picture_of_a_page_can_be_read_on_a_phone():
+    """A picture stands in a frame that scrolls, at the width its letters were made for."""
+    for path in PAGES:
+        pictures = re.findall(r"^!\[(.*)\]\(.*\.svg\)$", text_of(path), re.MULTILINE)
+        framed = re.findall(
+            r'^<figure class="picture" markdown>\n!\[.+\]\(\S+\)\n</figure>$',
+            text_of(path),
+            re.MULTILINE,
+        )
+        assert len(pictures) == len(framed), path
+        assert all(pictures), "what it shows, for those who do not see it"
+
+
+# What is included
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_what_a_page_includes_is_there(path):
+    text = text_of(path)
+    markers = hooks.MARKER.findall(text)
+    assert len(markers) == len(re.findall(r"<!-- (?:code|table|include)\b", text))
+    for kind, argument in markers:
+        assert hooks.filled(kind, argument).strip()
+    assert "<!-- code" not in hooks.on_page_markdown(text)
+
+
+def test_code_comes_as_it_stands_without_its_docstring():
+    line, code = hooks.source(ROOT / "jaxnn/blocks/dense.py", "Dense.backward")
+    lines = text_of(ROOT / "jaxnn/blocks/dense.py").splitlines()
+    assert lines[line - 1].strip() == code.splitlines()[0] == "def backward("
+    assert '"""' not in code
+    assert "    delta_a = times(delta, layer.theta.T)  # (3)" in code.splitlines()
+    compile(code, "Dense.backward", "exec")
+    with pytest.raises(LookupError, match=r"^dense.py has no backwards$"):
+        hooks.source(ROOT / "jaxnn/blocks/dense.py", "Dense.backwards")
+    line, code = hooks.source(ROOT / "jaxnn/tasks.py", "CLASSES_BY_NUMBER")
+    assert code.startswith("CLASSES_BY_NUMBER = ")
+
+
+def test_every_formula_of_the_derivation_has_its_code():
+    text = text_of(DOCS / "article.md")
+    numbered = re.findall(r"\\qquad \((\d)\)\$\$", text)
+    _, code = hooks.source(ROOT / "jaxnn/blocks/dense.py", "Dense.backward")
+    assert numbered == re.findall(r"# \((\d)\)$", code, re.MULTILINE) == ["1", "2", "3", "4"]
+
+
+@pytest.mark.slow
+def test_formulas_become_mathml():
+    need("latex2mathml")
+    inline = r'<p>so <span class="arithmatex">\(a &lt; b\)</span></p>'
+    page = hooks.on_page_content(inline + r'<div class="arithmatex">\[x^2\]</div>')
+    assert page.count("<math") == 2
+    assert 'display="block"' in page
+    assert "<mo>&#x0003C;</mo>" in page
+    assert "arithmatex" not in page
+
+
+@pytest.mark.slow
+def test_docstrings_become_sections_and_lists():
+    need("griffe")
+    docstrings = loaded("docstrings")
+    text = "One.\n\nz, a: of a layer,\n    all.\nb: more.\nnote: no field.\n\nExample:\n    >>> 1\n"
+    text = docstrings.with_examples(docstrings.listed(text, {"z", "a", "b"}))
+    fields = "\n\n\n- `z`, `a`: of a layer,\n    all.\n- `b`: more.\nnote: no field.\n\n"
+    assert text == f"One.{fields}Examples:\n    >>> 1"
+    text = docstrings.with_examples("Example (where torch is installed):\n    >>> 1")
+    assert text == "Examples:\n    Where torch is installed:\n\n    >>> 1"
+
+
+@pytest.mark.parametrize(
+    ("page", "loads"),
+    [
+        ('<script src="https://cdn.example/x.js">', "https://cdn.example/x.js"),
+        ("<script async src=//cdn.example/x.js>", "//cdn.example/x.js"),
+        ('<link rel="stylesheet" href="https://fonts.example/css">', "https://fonts.example/css"),
+        ('<link href="https://fonts.example" rel="preconnect">', "https://fonts.example"),
+        ('<img alt="" src="http://example/x.png">', "http://example/x.png"),
+        ("<style>@import url(https://fonts.example/css)</style>", "https://fonts.example/css"),
+        ('<a href="https://arxiv.org">', None),
+        ('<link rel="canonical" href="https://example/">', None),
+        ('<script src="assets/x.js">', None),
+        ("<style>a { background: url(data:image/svg+xml;,//x) }</style>", None),
+    ],
+)
+def test_what_a_page_would_load_from_another_host(page, loads, tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "index.html").write_text(page, encoding="utf-8")
+    found = hooks.loaded_from_elsewhere(tmp_path)
+    assert found == ([] if loads is None else [f"sub/index.html: {loads}"])
+
+
+# Tables of measured numbers
+
+
+def test_the_laws_are_all_in_the_table():
+    records = tables.read("laws")
+    known = {str(law.number): (law.name, law.statement, law.source) for law in LAWS}
+    listed = {r["number"]: (r["law"], r["statement"], r["source"]) for r in records}
+    assert listed == known
+
+
+def run_of(folder, experiment, **more):
+    folder.mkdir()
+    about = {"versions": {"python": "3.13.1", "jax": "0.10.2"}, "devices": ["cpu: cpu"]}
+    whole = {"what": {"experiment": experiment}, "finished": True, "started": "2026-01-02T03:04:05"}
+    (folder / "run.json").write_text(json.dumps(whole | about | more), encoding="utf-8")
+    return folder
+
+
+def test_a_run_of_laws_becomes_a_table(tmp_path):
+    folder = run_of(tmp_path / "run", "laws")
+    row = {"law": "residual", "source": LAWS[12].source, "relation": "=", "reason": "because"}
+    numbers = {"predicted": 1.0, "standard_error": 0.0123, "tolerance": 0.5}
+    rows = [
+        row | numbers | {"case": f"case {i}", "measured": 1.0 + 0.2 * i, "holds": i < 3}
+        for i in range(5)
+    ]
+    kinds = {name: column.dtype for name, column in LAW_COLUMNS.items()}
+    pl.DataFrame(rows, schema=kinds).write_parquet(folder / "rows.parquet")
+    tables.collect(folder, tmp_path)
+    text = tables.markdown("laws", tmp_path)
+    assert "**3 of 5 comparisons hold.** Measured: 2026-01-02, cpu: cpu; python 3.13.1" in text
+    law = LAWS[12]
+    assert f"## 13. residual\n\nW{law.statement[1:]}. *{law.source}.*\n" in text
+    shown, folded = text.split('??? note "3 of 5 comparisons hold"')
+    assert "\n| case 4 | 1 | **1.8 ± 0.012** |\n| case 3 | 1 | **1.6 ± 0.012** |\n" in shown
+    assert "case 0" not in shown
+    assert "    | case 0 | 1 | 1 ± 0.012 | 0.5 | because |" in folded
+
+
+def test_a_run_of_the_benchmark_becomes_a_table(tmp_path):
+    folder = run_of(
+        tmp_path / "run", "bench", machine={"processor": "a processor", "cores": 2, "peers": {}}
+    )
+    known = next(row for row in bench_rows(quick=True) if row.overall is not None)
+    case = {"row": known.name, "workload": known.workload, "against": known.against}
+    case |= {"goal": 1.0, "ratio_low": 0.9, "ratio_high": 1.3, "over_floor": float("nan")}
+    times = {"ours_seconds": 0.05, "theirs_seconds": None}
+    rows = pl.DataFrame(
+        [
+            case | times | {"case": name, "ratio": ratio, "holds": ratio < 1}
+            for name, ratio in (("one", 0.9), ("two", 1.25))
+        ]
+    )
+    (folder / "bench.md").write_text(bench_report.markdown(rows, [known]), encoding="utf-8")
+    tables.collect(folder, tmp_path)
+    text = tables.markdown("bench", tmp_path)
+    assert "a processor, cpu: cpu, 2 cores; python 3.13.1" in text
+    assert f"\nCompared with **{known.against}**:\n" in text
+    assert "\n| one | 50 ms | – | 0.9 | 0.9–1.3 | 1 | – |\n" in text
+    assert "\n| two | 50 ms | – | **1.25** | 0.9–1.3 | 1 | – |\n" in text
+    assert f"\n| all, geometric mean | – | – | **1.06** | – | {known.overall:g} | – |" in text
+    assert "**1 of 3 cases meet their goals.**" in text
+
+
+def test_a_run_of_something_else_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="expected a finished run of laws or bench, got 'depth'"):
+        tables.collect(run_of(tmp_path / "run", "depth"), tmp_path)
+
+
+# The built site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The address of the built site, served from this machine."""
+    need("mkdocs", "mkdocstrings", "latex2mathml")
+    folder = tmp_path_factory.mktemp("site")
+    answer = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+        cwd=ROOT,
+        env={**os.environ, "JAXNN_TUTORIALS": "no"},  # not run here
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.slow
+def test_the_site_is_read_on_a_phone_without_any_other_host(site):
+    with browser.launched() as chromium:
+        page = chromium.new_page(viewport={"width": 390, "height": 844})
+        asked, said = [], []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        for path in PAGES:
+            name = path.relative_to(DOCS).with_suffix("").as_posix()
+            place = "" if name == "index" else re.sub("(^|/)index$", r"\1", name)
+            page.goto(f"{site}/{place}", wait_until="networkidle")
+            wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            assert page.evaluate(wider) == 0, name
+        page.goto(f"{site}/article/")
+        assert page.locator("math").count() > 40
+        assert not page.locator("merror, .arithmatex").count()
+        page.locator("label[for=__search]").first.click()
+        page.locator("input[name=query]").press_sequentially("shard_map")
+        page.locator(".md-search-result__link").first.wait_for(timeout=20_000)
+    assert {url.split("/")[2] for url in asked if url.startswith("http")} == {site.split("/")[2]}
+    assert said == []
