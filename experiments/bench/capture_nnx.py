@@ -17,9 +17,9 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 
-def workload(layers: int, width: int, batch: int) -> Workload:
+def workload(kind: str, layers: int, width: int, tokens: int, batch: int) -> Workload:
     """Return the peer of `verdict_nnx.py`."""
-    model, xs, ys = blocks_nnx.draw(layers, width, batch)
+    model, xs, ys = blocks_nnx.draw(kind, layers, width, tokens, batch)
 
     @nnx.jit
     def log_norms(model: Any, perturbations: Any, xs: jax.Array, ys: jax.Array) -> jax.Array:

@@ -81,8 +81,13 @@ def commands(quick: bool) -> tuple[Row, ...]:
     of |= {"depths": [1, 2], "width": 8, "seeds": 1} if quick else {}
     ours, kept = (Side("first_command", {**of, "kept": kept}) for kept in (False, True))
     theirs = Side("first_command_torch", {**of, "kept": False})
-    chain = {"layers": 100, "width": 64, "batch": 128}
-    chain |= {"layers": 3, "width": 8, "batch": 4} if quick else {}
+
+    def chain(kind: str, tokens: int, batch: int) -> Case:
+        of = {"kind": kind, "layers": 100, "width": 64, "tokens": tokens, "batch": batch}
+        of |= {"layers": 3, "width": 8, "tokens": 2, "batch": 4} if quick else {}
+        name = f"100 {kind} blocks of 64, {batch} × {tokens} tokens"
+        return Case(name, 1 / 2, Side("verdict_nnx", of), Side("capture_nnx", of))
+
     what = "python -m experiments depth, to its last file"
     return (
         Row("first", what, "PyTorch eager with hooks, Matplotlib, cold", "cold",
@@ -90,10 +95,9 @@ def commands(quick: bool) -> tuple[Row, ...]:
             needs=("torch", "matplotlib")),
         Row("first-kept", f"{what}, with programs kept", "without", "cold",
             (Case("the README's first command", 1 / 3, kept, ours),)),
-        Row("chain-cold", "a Flax module of 100 layers, to verdict and chart",
+        Row("chain-cold", "a Flax module, to verdict and chart",
             "nnx.perturb, nnx.capture, Matplotlib, cold", "cold",
-            (Case("tanh, 100 × 64, batch 128", 1 / 2,
-                  Side("verdict_nnx", chain), Side("capture_nnx", chain)),),
+            (chain("dense", 1, 128), chain("transformer", 16, 8)),
             needs=("flax", "matplotlib")),
     )  # fmt: skip
 

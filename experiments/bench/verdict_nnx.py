@@ -11,15 +11,17 @@ from experiments.bench import blocks_nnx
 from experiments.bench.workload import Workload
 
 
-def workload(layers: int, width: int, batch: int) -> Workload:
+def workload(kind: str, layers: int, width: int, tokens: int, batch: int) -> Workload:
     """A repetition measures the gradient, and writes what it shows.
 
     Args:
+        kind: of the blocks, in `blocks_nnx.KINDS`.
         layers: blocks of the module.
         width: units of each.
+        tokens: of each example.
         batch: examples.
     """
-    model, xs, ys = blocks_nnx.draw(layers, width, batch)
+    model, xs, ys = blocks_nnx.draw(kind, layers, width, tokens, batch)
 
     def flow() -> Any:
         net, params = jaxnn.chain(list(model.blocks))
