@@ -38,8 +38,9 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from experiments import EXPERIMENTS, find, predict, show
-from experiments.runs import grid, memory, runtime, streams
+from experiments.runs import grid, memory, runtime
 from experiments.runs.experiment import run
+from jaxnn import allocation, printing
 
 READERS: dict[str, ModuleType] = {"show": show, "predict": predict}
 
@@ -73,7 +74,7 @@ def main(args: list[str] | None = None) -> int:
     except (OSError, runtime.FailedError) as failure:
         return _say(failure, FAILED)
     except (MemoryError, RuntimeError) as failure:
-        sentence = memory.sentence(failure, plan.work.smaller)
+        sentence = allocation.sentence(failure, plan.work.smaller)
         if sentence is None:
             raise
         return _say(sentence, FAILED)
@@ -147,7 +148,7 @@ def _log(quiet: bool) -> None:
 
 def _say(error: Exception | str, code: int) -> int:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        error, code = streams.dropped(error), FAILED  # those of files are sentences already
+        error, code = printing.dropped(error), FAILED  # those of files are sentences already
     print(f"error: {error}", file=sys.stderr)
     return code
 
@@ -155,8 +156,8 @@ def _say(error: Exception | str, code: int) -> int:
 def command() -> int:
     """Run the command of this process and return the exit code; its streams take everything."""
     try:
-        streams.prepare()
-        with streams.piped():
+        printing.prepare()
+        with printing.piped():
             return main()
     except SystemExit as end:  # --help, and what tyro says of a mistake
         return end.code if isinstance(end.code, int) else 0

@@ -254,7 +254,7 @@ MUTANTS = (
     ),
     Mutant(
         "a reader that closes a pipe is an error",
-        "experiments/runs/streams.py",
+        "jaxnn/printing.py",
         "            _drop(self.fileno())\n            return len(data)",
         "            raise",
         "tests/test_streams.py::test_a_pipe_that_nobody_reads",
@@ -262,14 +262,28 @@ MUTANTS = (
     # A network of the user's own code
     Mutant(
         "an error of the user's code is placed where it was called, not where it arose",
-        "experiments/diagnose/source.py",
+        "jaxnn/source.py",
         "{Path(own[-1].filename).name}:{own[-1].lineno}",
         "{Path(own[0].filename).name}:{own[0].lineno}",
         "tests/test_diagnose.py::test_a_mistake_in_the_code_is_one_sentence",
     ),
     Mutant(
+        "the command says done after a mistake",
+        "jaxnn/command.py",
+        "FAILED, USER_MISTAKE, INTERRUPTED = 1, 2, 130",
+        "FAILED, USER_MISTAKE, INTERRUPTED = 1, 0, 130",
+        "tests/test_command.py::test_mistakes_are_one_sentence",
+    ),
+    Mutant(
+        "a size that is zero is no number in the table of a diagnosis",
+        "jaxnn/diagnosis.py",
+        'return "infinite" if value > 0 else "zero"',
+        'return "infinite" if value > 0 else "no number"',
+        "tests/test_command.py::test_numbers_as_text",
+    ),
+    Mutant(
         "the random loss of a diagnosis is that of one seed",
-        "experiments/diagnose/network.py",
+        "jaxnn/contract.py",
         "ys, loss = jax.random.key(seed), random_loss",
         "ys, loss = jax.random.key(0), random_loss",
         "tests/test_diagnose.py::test_every_form_has_the_rows_of_a_direct_call[without_loss]",

@@ -60,7 +60,8 @@ def test_the_library_imports_little_and_downwards():
         *("blocks", "network", "checks", "initializers", "walk", "forward", "backprop"),
         *("program", "cut", "chain", "chain_flow", "flow", "chain_verdict", "meanfield"),
         *("hooks", "pytorch", "chart", "tailored", "verdict", "spectrum", "scores", "divergence"),
-        *("training", "fit"),
+        *("training", "fit", "allocation", "printing", "source", "contract", "diagnosis"),
+        *("command", "__main__"),
     )
     allowed = set(sys.stdlib_module_names) | {
         "jax",
