@@ -3,6 +3,8 @@
 pip install "jaxnn[charts]"
 """
 
+import re
+import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +19,8 @@ CATEGORIES = (
     *("#b5851f", "#d04a6b", "#6c7fd0", "#2a9aa0"),
 )
 MUTED = "#888888"
+FAINT = "#8884"
+INK = "#010203"  # of text in `svg`, where the colour of the page takes its place
 WIDTH, HEIGHT = 560, 200
 DRAWN = (
     *("log10_delta_rms", "log10_delta_smallest", "log10_delta_largest", "gain"),
@@ -87,6 +91,45 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
         .configure_title(anchor="start", fontSize=13, fontWeight="normal", frame="group")
         .configure_legend(labelFontSize=12, title=None, orient="top", symbolOpacity=1)
     )
+
+
+def svg(chart: Any) -> str:
+    """Return an Altair chart as SVG that needs no script and has the ink of the page around it.
+
+    Its ids are its own, so that several stand on one page.
+
+    Args:
+        chart: of `jaxnn.chart`, or any other without a background of its own.
+
+    Raises:
+        ImportError: vl-convert is not installed.
+
+    Example:
+        >>> import altair as alt  # doctest: +SKIP
+        >>> svg(alt.Chart({"values": [{"x": 1}]}).mark_point().encode(x="x:Q"))  # doctest: +SKIP
+    """
+    try:
+        import vl_convert
+    except ImportError:
+        raise ImportError(
+            'jaxnn.chart: expected vl-convert to be installed; pip install "jaxnn[charts]"'
+        ) from None
+    spec: dict[str, Any] = chart.to_dict()
+    config = spec.setdefault("config", {})
+    config["background"] = "transparent"
+    config["font"] = "system-ui, sans-serif"
+    config["view"] = {"stroke": FAINT} | config.get("view", {})
+    lines = dict.fromkeys(("gridColor", "domainColor", "tickColor"), FAINT)
+    for name, of in (("axis", lines), ("legend", {}), ("header", {})):
+        config[name] = {"labelColor": INK, "titleColor": INK} | of | config.get(name, {})
+    config["title"] = {"color": INK, "subtitleColor": MUTED} | config.get("title", {})
+    version = ".".join(_altair().SCHEMA_VERSION.lstrip("v").split(".")[:2])
+    text: str = vl_convert.vegalite_to_svg(spec, vl_version=version)
+    own = f"c{zlib.crc32(text.encode()):08x}"
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{own}-\1"', text)
+    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{own}-\1)", text)
+    text = re.sub(r'href="#([^"]+)"', rf'href="#{own}-\1"', text)
+    return text.replace(INK, "currentColor").replace("\n", " ")
 
 
 def panels(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Panel]:
