@@ -34,11 +34,11 @@ from typing import Any, NamedTuple
 
 FOLDER = "tutorials"
 CELL = re.compile(r"^# %%(.*)$", re.MULTILINE)
-ABOUT = (
-    '!!! tip "This page is a notebook"\n    Its pictures and numbers were computed when the site '
-    'was built. Take it along: <a href="{name}.ipynb" download>{name}.ipynb</a> for Jupyter, or '
-    '<a href="{name}.py" download>{name}.py</a>, which Python runs as it is.\n'
-)
+ABOUT = """\
+!!! tip "This page is a notebook"
+    Its numbers and pictures were computed when the site was built. To take along:
+    [{0}.ipynb]({0}.ipynb){{ download }} for Jupyter, or [{0}.py]({0}.py){{ download }}, which
+    Python runs as it is."""
 
 
 class Cell(NamedTuple):
@@ -142,7 +142,7 @@ def markdown(name: str, found: list[Cell], results: list[Result]) -> str:
         if cell.prose:
             parts.append(cell.text)
             if i == 0:
-                parts.append(ABOUT.format(name=f"../{name}"))
+                parts.append(ABOUT.format(name))
         else:
             parts += [f"```python\n{cell.text}\n```", *_made(next(rest, Result("", {})))]
     return "\n\n".join(parts) + "\n"

@@ -20,6 +20,7 @@ CATEGORIES = (
 )
 MUTED = "#888888"
 FAINT = "#8884"
+FONT = "Arial, Liberation Sans, Helvetica, sans-serif"  # of one width here and in a browser
 INK = "#010203"  # of text in `svg`, where the colour of the page takes its place
 WIDTH, HEIGHT = 560, 200
 DRAWN = (
@@ -117,7 +118,7 @@ def svg(chart: Any) -> str:
     spec: dict[str, Any] = chart.to_dict()
     config = spec.setdefault("config", {})
     config["background"] = "transparent"
-    config["font"] = "system-ui, sans-serif"
+    config["font"] = FONT
     config["view"] = {"stroke": FAINT} | config.get("view", {})
     lines = dict.fromkeys(("gridColor", "domainColor", "tickColor"), FAINT)
     for name, of in (("axis", lines), ("legend", {}), ("header", {})):

@@ -23,7 +23,7 @@ POSITIVE, NEGATIVE = "#3b82c4", "#d9662b"
 MOST_UNITS, MOST_LAYERS = 6, 4
 RADIUS = 47
 LABEL = 34  # pixels for the two lines of an edge's label
-COLUMN = 380  # pixels between two layers
+COLUMN = 312  # pixels between two layers
 NARROW, ROW = 380, 150  # the width for a phone, and the pixels between two layers there
 STYLE = "font-family:system-ui,sans-serif;font-size:13px;font-variant-numeric:tabular-nums"
 
@@ -171,10 +171,12 @@ def _edges(
 
 
 def _svg(width: float, height: float, parts: Sequence[str]) -> str:
+    # In less than four fifths of its width it is moved sideways instead of becoming too small.
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
         f'width="{width:.0f}" role="img" aria-label="The network with its numbers" '
-        f'text-anchor="middle" fill="currentColor" style="max-width:100%;height:auto;{STYLE}">'
+        f'text-anchor="middle" fill="currentColor" style="max-width:100%;height:auto;'
+        f'min-width:{0.8 * width:.0f}px;{STYLE}">'
         f"{''.join(parts)}</svg>"
     )
 

@@ -1,9 +1,10 @@
 # %% [markdown]
 # # The 3-4-1 network by hand, number by number
 #
-# Three inputs, four hidden units, one output: small enough to follow every number from the input
-# to the loss and back. We compute each formula of the article with NumPy, in its order and under
-# its name, and look at the end at what `jaxnn` says.
+# Three inputs, four hidden units, one output: small enough to follow every
+# number from the input to the loss and back. We compute each formula of the
+# article with NumPy, in its order and under its name, and look at the end at
+# what `jaxnn` says.
 
 # %%
 from itertools import pairwise
@@ -14,11 +15,15 @@ import numpy as np
 import jaxnn
 from jaxnn.drawing import draw
 
-jax.config.update("jax_enable_x64", True)  # so that we may compare to the last digits
+jax.config.update(
+    "jax_enable_x64", True
+)  # so that we may compare to the last digits
 
 x, y = np.array([0.5, -1.0, 2.0]), 1
 theta = [
-    np.array([[0.2, -0.4, 0.5, 0.1], [0.7, 0.3, -0.2, 0.6], [-0.5, 0.4, 0.1, 0.8]]),
+    np.array(
+        [[0.2, -0.4, 0.5, 0.1], [0.7, 0.3, -0.2, 0.6], [-0.5, 0.4, 0.1, 0.8]]
+    ),
     np.array([[0.9], [-0.6], [0.4], [-1.1]]),
 ]
 b = [np.array([0.1, 0.0, -0.2, 0.0]), np.array([0.3])]
@@ -27,8 +32,8 @@ b = [np.array([0.1, 0.0, -0.2, 0.0]), np.array([0.3])]
 # %% [markdown]
 # ## Up: from the input to the loss
 #
-# A layer multiplies its row of inputs by a matrix, adds a bias, and bends each number with
-# $\sigma(z) = 1 / (1 + e^{-z})$:
+# A layer multiplies its row of inputs by a matrix, adds a bias, and bends each
+# number with $\sigma(z) = 1 / (1 + e^{-z})$:
 #
 # $$ z^{[1]} = x\,\theta^{[0]} + b^{[0]}, \qquad a^{[1]} = \sigma(z^{[1]}) $$
 #
@@ -44,11 +49,13 @@ z1 = x @ theta[0] + b[0]
 a1 = sigma(z1)
 print("z[1] =", z1.round(4))
 print("a[1] =", a1.round(4))
-assert np.isclose(z1[0], 0.5 * 0.2 - 1.0 * 0.7 + 2.0 * -0.5 + 0.1)  # the first one in full
+assert np.isclose(
+    z1[0], 0.5 * 0.2 - 1.0 * 0.7 + 2.0 * -0.5 + 0.1
+)  # the first one in full
 
 # %% [markdown]
-# The second layer does the same with $a^{[1]}$. Its one output is the probability that $y = 1$, and
-# the loss is the surprise at the true label:
+# The second layer does the same with $a^{[1]}$. Its one output is the
+# probability that $y = 1$, and the loss is the surprise at the true label:
 #
 # $$ L = -y \ln \hat y - (1 - y) \ln (1 - \hat y) $$
 
@@ -62,10 +69,11 @@ assert np.isclose(loss[0], -np.log(y_hat[0]))  # for y = 1
 # %% [markdown]
 # ## Down: from the loss to the first weight
 #
-# $\Delta v$ is short for $\partial L / \partial v$: how much the loss grows for a unit more of $v$.
-# The chain rule takes one step at a time, from the top. Two of these steps cancel beautifully: the
-# slope of the loss has $\hat y (1 - \hat y)$ below the line, the slope of the sigmoid has it above,
-# and what stays is the error.
+# $\Delta v$ is short for $\partial L / \partial v$: how much the loss grows
+# for a unit more of $v$. The chain rule takes one step at a time, from the
+# top. Two of these steps cancel beautifully: the slope of the loss has $\hat y
+# (1 - \hat y)$ below the line, the slope of the sigmoid has it above, and what
+# stays is the error.
 #
 # $$ \Delta z^{[2]} = \Delta a^{[2]}\, \sigma'(z^{[2]}) = \hat y - y $$
 
@@ -76,14 +84,15 @@ print("Δa[2] =", delta_a2.round(4), "  Δz[2] =", delta_z2.round(4))
 assert np.allclose(delta_z2, y_hat - y)
 
 # %% [markdown]
-# A weight $\theta_{jk}$ reaches the loss through $z_k$ alone, and multiplies $a_j$ there. So its
-# gradient is the product of what comes in from below and what comes back from above: an outer
-# product.
+# A weight $\theta_{jk}$ reaches the loss through $z_k$ alone, and multiplies
+# $a_j$ there. So its gradient is the product of what comes in from below and
+# what comes back from above: an outer product.
 #
-# $$ \Delta\theta^{[1]} = (a^{[1]})^{T} \Delta z^{[2]}, \qquad \Delta b^{[1]} = \Delta z^{[2]} $$
+# $$ \Delta\theta^{[1]} = (a^{[1]})^{T} \Delta z^{[2]}, \qquad
+# \Delta b^{[1]} = \Delta z^{[2]} $$
 #
-# To go on, the error passes back through the same weights, transposed, and through the slope of
-# each unit:
+# To go on, the error passes back through the same weights, transposed, and
+# through the slope of each unit:
 #
 # $$ \Delta a^{[1]} = \Delta z^{[2]} (\theta^{[1]})^{T}, \qquad
 # \Delta z^{[1]} = \Delta a^{[1]} \odot a^{[1]} (1 - a^{[1]}) $$
@@ -103,8 +112,8 @@ assert slope.max() <= 0.25
 # %% [markdown]
 # ## The same from jaxnn
 #
-# `jaxnn.trace` returns every $z$ and $a$, `jaxnn.deltas` every $\Delta$. They are written by hand
-# too, formula by formula, for any number of layers.
+# `jaxnn.trace` returns every $z$ and $a$, `jaxnn.deltas` every $\Delta$. They
+# are written by hand too, formula by formula, for any number of layers.
 
 # %%
 net = jaxnn.Network(sizes=(3, 4, 1), activation="sigmoid", task="binary")
@@ -122,13 +131,14 @@ for ours, by_hand in (
 draw(net, params, x, y)
 
 # %% [markdown]
-# In the picture, blue weights are positive and orange ones negative; the thicker the line, the
-# larger the weight. Each edge carries $\theta$ and below it $\Delta\theta$.
+# In the picture, blue weights are positive and orange ones negative; the
+# thicker the line, the larger the weight. Each edge carries $\theta$ and below
+# it $\Delta\theta$.
 #
 # ## Is it true?
 #
-# A gradient can be checked without any theory: change one weight by a little, and see what the loss
-# does.
+# A gradient can be checked without any theory: change one weight by a little,
+# and see what the loss does.
 
 # %%
 little = 1e-6
@@ -148,22 +158,32 @@ assert abs(slope_seen - delta_theta0[2, 3]) < 1e-8
 # %% [markdown]
 # ## One factor a layer
 #
-# Look again at the way down: each layer has multiplied the error by a weight and by a slope. In a
-# deeper network this happens once a layer, so the gradient of the first layer is a *product* with
-# one factor a layer. The slope of a sigmoid is at most 1/4. Let us count what is left of the error
-# after eight hidden layers of four units.
+# Look again at the way down: each layer has multiplied the error by a weight
+# and by a slope. In a deeper network this happens once a layer, so the
+# gradient of the first layer is a *product* with one factor a layer. The slope
+# of a sigmoid is at most 1/4. Let us count what is left of the error after
+# eight hidden layers of four units.
 
 # %%
-deep = jaxnn.Network(sizes=(3, *[4] * 8, 1), activation="sigmoid", task="binary")
+deep = jaxnn.Network(
+    sizes=(3, *[4] * 8, 1), activation="sigmoid", task="binary"
+)
 params = jaxnn.init(deep, jax.random.key(0))
-norms = [float(np.linalg.norm(delta)) for delta in jaxnn.deltas(deep, params, x, y).z]
+norms = [
+    float(np.linalg.norm(delta)) for delta in jaxnn.deltas(deep, params, x, y).z
+]
 for layer in range(9, 0, -1):
-    factor = "" if layer == 9 else f"  = {norms[layer - 1] / norms[layer]:.3f} times the one above"
+    factor = (
+        ""
+        if layer == 9
+        else f"  = {norms[layer - 1] / norms[layer]:.3f} times the one above"
+    )
     print(f"‖Δz[{layer}]‖ = {norms[layer - 1]:.1e}{factor}")
 assert norms[0] < 1e-3 * norms[-1]
 assert all(low < 0.5 * high for low, high in pairwise(norms))
 
 # %% [markdown]
-# Every factor is well below one, so the product shrinks with each layer: the gradient *vanishes*.
-# With factors above one it would *explode*. How fast, in which networks, and what cures it: the
-# [next tutorial](mlp_does_not_train.md) starts from there.
+# Every factor is well below one, so the product shrinks with each layer: the
+# gradient *vanishes*. With factors above one it would *explode*. How fast, in
+# which networks, and what cures it: the [next tutorial](mlp_does_not_train.md)
+# starts from there.
