@@ -121,6 +121,7 @@ def svg(chart: Any) -> str:
     config["font"] = FONT
     config["view"] = {"stroke": FAINT} | config.get("view", {})
     lines = dict.fromkeys(("gridColor", "domainColor", "tickColor"), FAINT)
+    lines["titleFontWeight"] = "normal"
     for name, of in (("axis", lines), ("legend", {}), ("header", {})):
         config[name] = {"labelColor": INK, "titleColor": INK} | of | config.get(name, {})
     config["title"] = {"color": INK, "subtitleColor": MUTED} | config.get("title", {})

@@ -88,7 +88,8 @@ def draw(net: Network, params: Pairs, x: Any, y: Any, *, narrow: bool = False) -
 
 
 def _numbers(net: Network, params: Pairs, x: Any, y: Any) -> _Numbers:
-    layers = [tuple(map(np.asarray, layer)) for layer in unstack(params)]
+    params = unstack(params)
+    layers = [tuple(map(np.asarray, layer)) for layer in params]
     theta, b = ([layer[i] for layer in layers] for i in (0, 1))
     label = float(np.asarray(y).reshape(()))
     value = float(loss(net, params, x, y))
@@ -103,7 +104,9 @@ def number(value: float) -> str:
         ['0', '−0.123', '12.3', '1.5e−05']
     """
     size = abs(value)
-    if size == 0 or not np.isfinite(size):
+    if size == 0:
+        text = "0"
+    elif not np.isfinite(size):
         text = f"{value:g}"
     elif 1e-3 <= size < 1e3:
         text = f"{value:.3f}" if size < 10 else f"{value:.1f}"
@@ -188,9 +191,9 @@ def _ending(numbers: _Numbers) -> str:
 def _wide(sizes: Sequence[int], numbers: _Numbers) -> str:
     labelled = [LABEL * (n + 1) for n, above in pairwise(sizes) if above > 1]
     apart = max([*labelled, 2.6 * RADIUS])
-    height = apart * (max(sizes) - 1) + 2 * RADIUS + 90
+    height = apart * (max(sizes) - 1) + 2 * RADIUS + 76
     width = COLUMN * (len(sizes) - 1) + 2 * RADIUS + 90
-    middle = height / 2 - 6
+    middle = height / 2 - 4
     places = [
         [_Place(RADIUS + 45 + COLUMN * i, middle + apart * (j - (n - 1) / 2)) for j in range(n)]
         for i, n in enumerate(sizes)

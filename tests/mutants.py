@@ -282,6 +282,20 @@ MUTANTS = (
         "tests/test_command.py::test_numbers_as_text",
     ),
     Mutant(
+        "a drawn edge has the numbers of the edge beside it",
+        "jaxnn/drawing.py",
+        "theta, change = float(numbers.theta[i][j, k])",
+        "theta, change = float(numbers.theta[i][j, 0])",
+        "tests/test_drawing.py::test_every_number_is_drawn",
+    ),
+    Mutant(
+        "charts on one page share the names of their parts",
+        "jaxnn/chart.py",
+        'own = f"c{zlib.crc32(text.encode()):08x}"',
+        'own = "c"',
+        "tests/test_drawing.py::test_charts_stand_on_one_page",
+    ),
+    Mutant(
         "the random loss of a diagnosis is that of one seed",
         "jaxnn/contract.py",
         "ys, loss = jax.random.key(seed), random_loss",

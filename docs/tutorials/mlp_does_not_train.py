@@ -83,8 +83,8 @@ jaxnn.chart(flow)
 # gives each. There are two kinds. A *critical* initialisation chooses the
 # scale of the weights so that a layer's factor is one: for a sigmoid
 # $\sigma_w = 10$, with which its units are little more than switches, but for
-# a tanh $\sigma_w = 1$. And a *skip* leaves a way past each layer, whatever the layer
-# does.
+# a tanh $\sigma_w = 1$. And a *skip* leaves a way past each layer, whatever
+# the layer does.
 
 # %%
 cured = {
