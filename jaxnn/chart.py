@@ -3,8 +3,6 @@
 pip install "jaxnn[charts]"
 """
 
-import re
-import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -97,7 +95,7 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
 def svg(chart: Any) -> str:
     """Return an Altair chart as SVG that needs no script and has the ink of the page around it.
 
-    Its ids are its own, so that several stand on one page.
+    Its ids are those of no other picture of the process, so that several stand on one page.
 
     Args:
         chart: of `jaxnn.chart`, or any other without a background of its own.
@@ -127,10 +125,6 @@ def svg(chart: Any) -> str:
     config["title"] = {"color": INK, "subtitleColor": MUTED} | config.get("title", {})
     version = ".".join(_altair().SCHEMA_VERSION.lstrip("v").split(".")[:2])
     text: str = vl_convert.vegalite_to_svg(spec, vl_version=version)
-    own = f"c{zlib.crc32(text.encode()):08x}"
-    text = re.sub(r'\bid="([^"]+)"', rf'id="{own}-\1"', text)
-    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{own}-\1)", text)
-    text = re.sub(r'href="#([^"]+)"', rf'href="#{own}-\1"', text)
     return text.replace(INK, "currentColor").replace("\n", " ")
 
 

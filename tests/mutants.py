@@ -289,10 +289,10 @@ MUTANTS = (
         "tests/test_drawing.py::test_every_number_is_drawn",
     ),
     Mutant(
-        "charts on one page share the names of their parts",
+        "a chart on a page has ink of its own, which is black on a dark page",
         "jaxnn/chart.py",
-        'own = f"c{zlib.crc32(text.encode()):08x}"',
-        'own = "c"',
+        'return text.replace(INK, "currentColor")',
+        'return text.replace(INK, "black")',
         "tests/test_drawing.py::test_charts_stand_on_one_page",
     ),
     Mutant(
