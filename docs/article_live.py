@@ -193,11 +193,7 @@ def charts(measured, theory):
         data=alt.Data(values=factors),
         title=alt.Title("Factor of each layer", subtitle="bars: measured; dashed: theory"),
     ).encode(x, y)
-    pictures = "".join(
-        f"<div>{svg(chart.properties(**size).configure_title(anchor='start', fontWeight='normal'))}"
-        "</div>"
-        for chart in (gradient, each)
-    )
+    pictures = "".join(f"<div>{svg(chart.properties(**size))}</div>" for chart in (gradient, each))
     return f'{STYLE}<div class="live charts">{pictures}</div>'
 
 

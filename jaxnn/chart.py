@@ -3,6 +3,7 @@
 pip install "jaxnn[charts]"
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -122,9 +123,14 @@ def svg(chart: Any) -> str:
     lines["titleFontWeight"] = "normal"
     for name, of in (("axis", lines), ("legend", {}), ("header", {})):
         config[name] = {"labelColor": INK, "titleColor": INK} | of | config.get(name, {})
-    config["title"] = {"color": INK, "subtitleColor": MUTED} | config.get("title", {})
+    title = {"color": INK, "subtitleColor": MUTED, "anchor": "start", "fontWeight": "normal"}
+    config["title"] = title | config.get("title", {})
     version = ".".join(_altair().SCHEMA_VERSION.lstrip("v").split(".")[:2])
     text: str = vl_convert.vegalite_to_svg(spec, vl_version=version)
+    # In less than four fifths of its width it is moved sideways instead of becoming too small.
+    least = 0.8 * float(re.findall(r'width="([\d.]+)"', text)[0])
+    style = f'style="max-width:100%;height:auto;min-width:{least:.0f}px"'
+    text = text.replace("<svg ", f"<svg {style} ", 1)
     return text.replace(INK, "currentColor").replace("\n", " ")
 
 

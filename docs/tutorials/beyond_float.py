@@ -128,7 +128,7 @@ alt.layer(
     .mark_line(strokeDash=[5, 3], color="#d9662b")
     .encode(*axes),
     alt.Chart(alt.Data(values=[{"decades": -38}]))
-    .mark_rule(strokeDash=[2, 3], color="#888888")
+    .mark_rule(strokeDash=[2, 3], strokeWidth=2, color="#d0343f")
     .encode(axes[1]),
     width=520,
     height=240,
