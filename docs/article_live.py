@@ -202,8 +202,10 @@ def said(measured, theory):
     """Return the deep network's gradient in one sentence of Markdown."""
     decades, expected = float(measured[0]), float(theory[0])
     rate = decades / (len(measured) - 1)
-    if not np.isfinite(decades):
-        return "The gradient of the first layer is exactly zero, or the signal has left float32."
+    if np.isnan(decades):
+        return "On its way up the signal leaves float32, so that there is no gradient to measure."
+    if np.isinf(decades):
+        return "The gradient of the first layer is exactly zero."
     word = "is steady" if abs(decades) < 1 else "vanishes" if decades < 0 else "explodes"
     gone = " Plain float32 could not write it." if not -37.9 < decades < 38.5 else ""
     return (
@@ -218,9 +220,9 @@ def _():
     mo.md("""
     # The article's network, live
 
-    Three inputs, four hidden units, one output. On every edge stands θ and below it Δθ, the
-    change of the loss for a unit more of this weight; in every unit z, a = σ(z) and Δz. Blue is
-    positive, orange negative; a line is as thick as its weight is large.
+    Three inputs, four hidden units, one output. On every edge stands θ and below it Δθ, the change
+    of the loss for a unit more of this weight; in every unit z, a = σ(z) and Δz, which is Δb too.
+    Blue is positive, orange negative; a line is as thick as its weight is large.
     """)
     return
 

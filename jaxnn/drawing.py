@@ -248,7 +248,7 @@ def _narrow(sizes: Sequence[int], numbers: _Numbers) -> str:
     parts = [*edges, *units, _text(_Place(NARROW / 2, y), _ending(numbers), "loss")]
     for i, theta in enumerate(numbers.theta):
         y += 36
-        head = f"θ[{i}], and below it Δθ[{i}]: row, the unit below; column, the one above"
+        head = f"θ[{i}], and below it Δθ[{i}]; row: from this unit, column: to this one"
         parts.append(_text(_Place(NARROW / 2, y), head, font_size="11px"))
         for j, k in np.ndindex(theta.shape):
             at = _Place(NARROW * (k + 0.5) / theta.shape[1], y + 24 + 44 * j)

@@ -72,6 +72,7 @@ def test_the_sentence_on_the_deep_network(live):
     assert "could not" not in said(3, 3)
     assert "**is steady**" in said(0.5, 0)
     assert "exactly zero" in said(-np.inf, 0)
+    assert "the signal leaves float32" in said(np.nan, 0)
 
 
 @pytest.mark.slow
