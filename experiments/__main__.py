@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Annotated, Any, Union
 
 from experiments import EXPERIMENTS, find
-from experiments.pages import drawing
+from experiments.pages import engine
 from experiments.runs import signals
 
 # Read when LAPACK is loaded, so it comes first. LAPACK's threads wait for one another by spinning:
@@ -28,7 +28,7 @@ if __name__ == "__main__":
     signals.end_at_once()  # Ctrl-C while all of this is loaded is no error of ours
     nothing_drawn = {"--help", "-h", "--dry-run", "--distributed"} & set(sys.argv)
     if not nothing_drawn and set(sys.argv[1:2]) & set(EXPERIMENTS):
-        drawing.start()
+        engine.start()
     import polars  # noqa: F401, takes the signals for itself
 
     signals.end_at_once()
@@ -43,8 +43,9 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from experiments import predict, show
-from experiments.runs import grid, memory, runtime, streams
+from experiments.runs import grid, memory, runtime
 from experiments.runs.experiment import run
+from jaxnn import allocation, printing
 
 READERS: dict[str, ModuleType] = {"show": show, "predict": predict}
 
@@ -78,7 +79,7 @@ def main(args: list[str] | None = None) -> int:
     except (OSError, runtime.FailedError) as failure:
         return _say(failure, FAILED)
     except (MemoryError, RuntimeError) as failure:
-        sentence = memory.sentence(failure, plan.work.smaller)
+        sentence = allocation.sentence(failure, plan.work.smaller)
         if sentence is None:
             raise
         return _say(sentence, FAILED)
@@ -152,7 +153,7 @@ def _log(quiet: bool) -> None:
 
 def _say(error: Exception | str, code: int) -> int:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        error, code = streams.dropped(error), FAILED  # those of files are sentences already
+        error, code = printing.dropped(error), FAILED  # those of files are sentences already
     print(f"error: {error}", file=sys.stderr)
     return code
 
@@ -160,8 +161,8 @@ def _say(error: Exception | str, code: int) -> int:
 def command() -> int:
     """Run the command of this process and return the exit code; its streams take everything."""
     try:
-        streams.prepare()
-        with streams.piped():
+        printing.prepare()
+        with printing.piped():
             return main()
     except SystemExit as end:  # --help, and what tyro says of a mistake
         return end.code if isinstance(end.code, int) else 0

@@ -3,6 +3,7 @@
 pip install "jaxnn[charts]"
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,9 @@ CATEGORIES = (
     *("#b5851f", "#d04a6b", "#6c7fd0", "#2a9aa0"),
 )
 MUTED = "#888888"
+FAINT = "#8884"
+FONT = "Arial, Liberation Sans, Helvetica, sans-serif"  # of one width here and in a browser
+INK = "#010203"  # of text in `svg`, where the colour of the page takes its place
 WIDTH, HEIGHT = 560, 200
 DRAWN = (
     *("log10_delta_rms", "log10_delta_smallest", "log10_delta_largest", "gain"),
@@ -87,6 +91,47 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
         .configure_title(anchor="start", fontSize=13, fontWeight="normal", frame="group")
         .configure_legend(labelFontSize=12, title=None, orient="top", symbolOpacity=1)
     )
+
+
+def svg(chart: Any) -> str:
+    """Return an Altair chart as SVG that needs no script and has the ink of the page around it.
+
+    Its ids are those of no other picture of the process, so that several stand on one page.
+
+    Args:
+        chart: of `jaxnn.chart`, or any other without a background of its own.
+
+    Raises:
+        ImportError: vl-convert is not installed.
+
+    Example:
+        >>> import altair as alt  # doctest: +SKIP
+        >>> svg(alt.Chart({"values": [{"x": 1}]}).mark_point().encode(x="x:Q"))  # doctest: +SKIP
+    """
+    try:
+        import vl_convert
+    except ImportError:
+        raise ImportError(
+            'jaxnn.chart: expected vl-convert to be installed; pip install "jaxnn[charts]"'
+        ) from None
+    spec: dict[str, Any] = chart.to_dict()
+    config = spec.setdefault("config", {})
+    config["background"] = "transparent"
+    config["font"] = FONT
+    config["view"] = {"stroke": FAINT} | config.get("view", {})
+    lines = dict.fromkeys(("gridColor", "domainColor", "tickColor"), FAINT)
+    lines["titleFontWeight"] = "normal"
+    for name, of in (("axis", lines), ("legend", {}), ("header", {})):
+        config[name] = {"labelColor": INK, "titleColor": INK} | of | config.get(name, {})
+    title = {"color": INK, "subtitleColor": MUTED, "anchor": "start", "fontWeight": "normal"}
+    config["title"] = title | config.get("title", {})
+    version = ".".join(_altair().SCHEMA_VERSION.lstrip("v").split(".")[:2])
+    text: str = vl_convert.vegalite_to_svg(spec, vl_version=version)
+    # In less than four fifths of its width it is moved sideways instead of becoming too small.
+    least = 0.8 * float(re.findall(r'width="([\d.]+)"', text)[0])
+    style = f'style="max-width:100%;height:auto;min-width:{least:.0f}px"'
+    text = text.replace("<svg ", f"<svg {style} ", 1)
+    return text.replace(INK, "currentColor").replace("\n", " ")
 
 
 def panels(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Panel]:

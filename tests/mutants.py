@@ -255,7 +255,7 @@ MUTANTS = (
     ),
     Mutant(
         "a reader that closes a pipe is an error",
-        "experiments/runs/streams.py",
+        "jaxnn/printing.py",
         "            _drop(self.fileno())\n            return len(data)",
         "            raise",
         "tests/test_streams.py::test_a_pipe_that_nobody_reads",
@@ -263,14 +263,42 @@ MUTANTS = (
     # A network of the user's own code
     Mutant(
         "an error of the user's code is placed where it was called, not where it arose",
-        "experiments/diagnose/source.py",
+        "jaxnn/source.py",
         "{Path(own[-1].filename).name}:{own[-1].lineno}",
         "{Path(own[0].filename).name}:{own[0].lineno}",
         "tests/test_diagnose.py::test_a_mistake_in_the_code_is_one_sentence",
     ),
     Mutant(
+        "the command says done after a mistake",
+        "jaxnn/command.py",
+        "FAILED, USER_MISTAKE, INTERRUPTED = 1, 2, 130",
+        "FAILED, USER_MISTAKE, INTERRUPTED = 1, 0, 130",
+        "tests/test_command.py::test_mistakes_are_one_sentence",
+    ),
+    Mutant(
+        "a size that is zero is no number in the table of a diagnosis",
+        "jaxnn/diagnosis.py",
+        'return "infinite" if value > 0 else "zero"',
+        'return "infinite" if value > 0 else "no number"',
+        "tests/test_command.py::test_numbers_as_text",
+    ),
+    Mutant(
+        "a drawn edge has the numbers of the edge beside it",
+        "jaxnn/drawing.py",
+        "theta, change = float(numbers.theta[i][j, k])",
+        "theta, change = float(numbers.theta[i][j, 0])",
+        "tests/test_drawing.py::test_every_number_is_drawn",
+    ),
+    Mutant(
+        "a chart on a page has ink of its own, which is black on a dark page",
+        "jaxnn/chart.py",
+        'return text.replace(INK, "currentColor")',
+        'return text.replace(INK, "black")',
+        "tests/test_drawing.py::test_charts_stand_on_one_page",
+    ),
+    Mutant(
         "the random loss of a diagnosis is that of one seed",
-        "experiments/diagnose/network.py",
+        "jaxnn/contract.py",
         "ys, loss = jax.random.key(seed), random_loss",
         "ys, loss = jax.random.key(0), random_loss",
         "tests/test_diagnose.py::test_every_form_has_the_rows_of_a_direct_call[without_loss]",
@@ -600,10 +628,10 @@ MUTANTS = (
     ),
     Mutant(
         "what the drawing process draws is lost once it has gone",
-        "experiments/pages/drawing.py",
+        "experiments/pages/engine.py",
         "            return here()",
         "            raise",
-        "tests/test_drawing.py",
+        "tests/test_engine.py",
     ),
     Mutant(
         "a kept draw serves another table of the same shape",

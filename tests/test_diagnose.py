@@ -17,10 +17,11 @@ from problems import as_users_have_jax
 
 import jaxnn
 from experiments.__main__ import main
-from experiments.diagnose import experiment, network, report, source
+from experiments.diagnose import experiment, report
 from experiments.diagnose.experiment import Settings
 from experiments.pages import report as pages
 from experiments.runs import files, store
+from jaxnn import contract, source
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -497,7 +498,7 @@ def test_a_disk_that_fails(folder, flow, monkeypatch, capsys):
         raise OSError("out: cannot write rows.parquet: full")
 
     monkeypatch.setattr(files, "parquet", full)
-    monkeypatch.setattr(network, "measured", lambda *_: network.Measured(flow, "as given"))
+    monkeypatch.setattr(contract, "measured", lambda *_: contract.Measured(flow, "as given"))
     assert asked(folder, "made", "--out", str(folder / "full")) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "error: out: cannot write rows.parquet: full"
 

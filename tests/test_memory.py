@@ -5,6 +5,7 @@ import pytest
 from experiments import find
 from experiments.__main__ import main, read
 from experiments.runs import memory, runtime
+from jaxnn import allocation
 
 SIZES = {
     "train --data iris --hidden 3x100000": "hidden, batch or epochs",
@@ -74,7 +75,7 @@ def test_the_smallest_limit_counts(tmp_path, monkeypatch):
     ],
 )
 def test_an_allocation_that_fails(error, sentence):
-    assert memory.sentence(error, "width") == sentence
+    assert allocation.sentence(error, "width") == sentence
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from experiments.pages import tables
 from experiments.runs import streams
+from jaxnn import printing
 
 ROOT = Path(__file__).parent.parent
 HELP = [sys.executable, "-m", "experiments", "--help"]
@@ -61,7 +62,7 @@ def test_what_an_encoding_has_not_is_spelled(encoding, monkeypatch, tmp_path):
     path = tmp_path / "printed"
     with path.open("w", encoding=encoding) as file, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", file)
-        streams.prepare()
+        printing.prepare()
         print("σ_w = 1 ± ½, ŷ ≤ 10⁻³, 東")
         sys.stdout.flush()
     text = path.read_text(encoding=encoding).strip()
@@ -85,8 +86,8 @@ def test_a_reader_that_closes_its_pipe_ends_nothing(monkeypatch):
             stream = stack.enter_context(os.fdopen(theirs, "w", encoding="utf-8"))
             monkeypatch.setattr(sys, name, stream)
             os.close(ours)
-        streams.prepare()
-        with streams.piped():
+        printing.prepare()
+        with printing.piped():
             streams.sentences(LINES * 100, Console())
             print("σ" * 100_000, flush=True)
             print("σ", file=sys.stderr, flush=True)

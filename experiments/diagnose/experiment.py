@@ -15,18 +15,18 @@ from typing import Annotated
 
 import tyro
 
-from experiments.diagnose import network, page, report, source
+from experiments.diagnose import page, report
 from experiments.diagnose.columns import COLUMNS
-from experiments.diagnose.network import Measured
-from experiments.diagnose.source import Source
-from experiments.runs import experiment, memory, runtime
+from experiments.runs import experiment, runtime
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
+from jaxnn import contract, diagnosis, source
+from jaxnn.contract import Measured
+from jaxnn.source import Source
 from jaxnn.walk import Memory
 
 CHART = "gradients"
 FRAMEWORKS = ("torch", "equinox", "flax", "haiku", "keras")
-SMALLER = "the network or its batch"
 
 log = logging.getLogger("jaxnn.experiments")
 
@@ -92,17 +92,10 @@ def prepare(settings: Settings) -> Plan:
         return plan
     EXPERIMENT.check(plan)
     log.info("running %s() of %s", code.name, code.path)
-    with source.running(code):
-        try:
-            measured = network.measured(
-                code.function()(), f"{code}()", settings.memory, settings.seed
-            )
-        except (MemoryError, RuntimeError) as error:
-            sentence = memory.sentence(error, SMALLER)
-            if sentence is None:
-                raise
-            raise runtime.FailedError(sentence) from None
-    return replace(plan, measured=measured)
+    try:
+        return replace(plan, measured=contract.diagnosed(code, settings.memory, settings.seed))
+    except MemoryError as error:
+        raise runtime.FailedError(str(error)) from None
 
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[Measured], bool]:
@@ -115,7 +108,7 @@ def conclude(plan: Plan, results: list[Measured]) -> Conclusion:
     """Judge the flow, in words and pictures."""
     (measured,) = results
     rows = report.rows_of(measured.flow)
-    verdicts = report.sentences(measured.flow, measured.note)
+    verdicts = diagnosis.sentences(measured.flow, measured.note)
     line = subtitle(plan, measured)
     figures = {CHART: page.figure(rows, str(plan.code), line)}
     settings = plan.settings
@@ -141,11 +134,8 @@ def _frameworks() -> dict[str, list[str]]:
 
 def subtitle(plan: Plan, measured: Measured) -> str:
     """Say in one line what was measured."""
-    layers, examples = measured.flow.log_delta_example.shape
-    return (
-        f"{plan.code.name}() of {plan.code.path.name}, whose code was run: {layers} layers, "
-        f"{examples} examples, {measured.top}"
-    )
+    code = f"{plan.code.name}() of {plan.code.path.name}"
+    return diagnosis.subtitle(measured.flow, code, measured.top)
 
 
 EXPERIMENT = Experiment(

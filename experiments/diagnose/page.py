@@ -5,10 +5,10 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from experiments.diagnose import report as words
-from experiments.diagnose.network import Flow, Measured
 from experiments.pages import charts, report
+from jaxnn import diagnosis
 from jaxnn.chart import DRAWN, HEIGHT, WIDTH, Panel, panels
+from jaxnn.contract import Flow, Measured
 
 TITLE = "Why do gradients vanish or explode in {}?"
 NAME, DATA = "network", "layers"
@@ -95,11 +95,12 @@ def page(
 
 
 def _layers(rows: pl.DataFrame) -> report.Table:
-    columns = words.known(rows, tuple(words.HEADS))
-    head = ("layer", *(words.HEADS[name] for name in columns))
-    return report.Table("Layers", head, tuple(words.lines(rows, columns, MOST_ROWS)))
+    layers = rows.to_dicts()
+    columns = diagnosis.known(layers, tuple(diagnosis.HEADS))
+    head = ("layer", *(diagnosis.HEADS[name] for name in columns))
+    return report.Table("Layers", head, tuple(diagnosis.lines(layers, columns, MOST_ROWS)))
 
 
 def _formats(flow: Flow) -> report.Table:
     head: tuple[Any, ...] = ("number format", "loses Δ", "loses what differs between examples")
-    return report.Table("Where number formats end", head, tuple(words.formats(flow)))
+    return report.Table("Where number formats end", head, tuple(diagnosis.formats(flow)))

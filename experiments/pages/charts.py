@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import altair as alt
 import polars as pl
 
-from experiments.pages import drawing, palette, web
+from experiments.pages import engine, palette, web
 
 # Altair gives every way of composing charts a type of its own; what they share is not one of them.
 Chart = Any
@@ -64,7 +64,7 @@ def rendered(figure: Figure, stem: str, page: Callable[[], str] | None = None) -
     """
     spec = as_dict(figure.chart, figure.choices, ink="black", paper="white")
     spec["datasets"] = {name: records(frame) for name, frame in figure.data.items()}
-    drawn = drawing.begin("picture", spec, SCALE)
+    drawn = engine.begin("picture", spec, SCALE)
     text = _page(spec, stem) if page is None else page()
     return dict(zip(names(stem), (*drawn(), text.encode("utf-8")), strict=True))
 

@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from experiments.pages import drawing
+from experiments.pages import engine
 
 HERE = Path(__file__).parent
 # Legal in JSON, but not to a reader of HTML, or to one of JavaScript before 2019.
@@ -34,7 +34,7 @@ _pages = jinja2.Environment(
 @cache
 def library() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as a script that may stand in a <script> element."""
-    script: str = drawing.begin("library")()
+    script: str = engine.begin("library")()
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 

@@ -6,15 +6,14 @@ word; so the estimate of a run is compared first.
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 
+from jaxnn.allocation import gigabytes
+
 CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
-EXHAUSTED = re.compile("RESOURCE_EXHAUSTED|[Oo]ut of memory")
-BYTES = re.compile(r"allocat\w+ (\d+) bytes")
 
 
 def check(needed: float, smaller: str) -> None:
@@ -30,25 +29,9 @@ def check(needed: float, smaller: str) -> None:
     there_is, whose = min(_sizes())
     if needed > there_is:
         raise ValueError(
-            f"memory: this run needs {_gigabytes(needed)} at a time, and {whose} has "
-            f"{_gigabytes(there_is)}; make {smaller} smaller"
+            f"memory: this run needs {gigabytes(needed)} at a time, and {whose} has "
+            f"{gigabytes(there_is)}; make {smaller} smaller"
         )
-
-
-def exhausted(error: BaseException) -> bool:
-    """Tell whether an error is of an allocation that failed."""
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and EXHAUSTED.search(str(error)) is not None
-    )
-
-
-def sentence(error: BaseException, smaller: str) -> str | None:
-    """Return the error message for an allocation that failed; None if the error is another one."""
-    if not exhausted(error):
-        return None
-    size = BYTES.search(str(error))
-    of = f" of {_gigabytes(float(size[1]))}" if size else ""
-    return f"memory: an allocation{of} failed; make {smaller} smaller"
 
 
 def _sizes() -> Iterator[tuple[float, str]]:
@@ -75,7 +58,3 @@ def _limits() -> Iterator[Path]:
                 group = Path(own.lstrip("/"))
                 for each in (group, *group.parents):
                     yield CGROUPS / each / "memory.max"
-
-
-def _gigabytes(number: float) -> str:
-    return f"{number / 1e9:,.3g} GB" if number < 1e12 else f"{number / 1e9:,.0f} GB"

@@ -21,7 +21,8 @@ import numpy as np
 import platformdirs
 import tyro
 
-from experiments.runs import grid, memory
+from experiments.runs import grid
+from jaxnn import allocation
 
 log = logging.getLogger("jaxnn.experiments")
 
@@ -171,7 +172,7 @@ def together() -> Iterator[None]:
     try:
         yield
     except (ValueError, RuntimeError) as error:
-        if jax.process_count() == 1 or memory.exhausted(error):
+        if jax.process_count() == 1 or allocation.exhausted(error):
             raise
         raise OSError(
             f"distributed: process {jax.process_index()} has lost another one "

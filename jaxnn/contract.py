@@ -22,13 +22,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jaxnn
-from jaxnn.chain_flow import NoTangentError
-from jaxnn.hooks import first_tensor, is_tensor
-from jaxnn.numbers import floats
-from jaxnn.walk import Memory
+from . import allocation, source
+from .chain import Chain, chain
+from .chain_flow import ChainFlow, NoTangentError
+from .flow import Flow as NetworkFlow
+from .flow import gradient_flow
+from .hooks import first_tensor, is_tensor
+from .network import Network
+from .numbers import floats
+from .pytorch import torch_flow
+from .source import Source
+from .walk import Memory
 
-Flow = jaxnn.Flow | jaxnn.ChainFlow
+Flow = NetworkFlow | ChainFlow
+SMALLER = "the network or its batch"
 
 # What each kind of network needs, by the name that it is known by, and what else it takes.
 NEEDS = {
@@ -57,6 +64,28 @@ class Measured(NamedTuple):
     note: str = ""
 
 
+def diagnosed(code: Source, memory: Memory, seed: int) -> Measured:
+    """Run the user's code and measure the network that its function returns.
+
+    Args:
+        code: the function.
+        memory: as in `jaxnn.gradient_flow`.
+        seed: of the random loss, if the function returns none.
+
+    Raises:
+        ValueError, TypeError: one sentence on a mistake, with the file and line of the user's code.
+        MemoryError: one sentence, for an allocation that failed.
+    """
+    with source.running(code):
+        try:
+            return measured(code.function()(), f"{code}()", memory, seed)
+        except (MemoryError, RuntimeError) as error:
+            sentence = allocation.sentence(error, SMALLER)
+            if sentence is None:
+                raise
+    raise MemoryError(sentence)
+
+
 def measured(given: Any, of: str, memory: Memory, seed: int) -> Measured:
     """Measure a network.
 
@@ -73,10 +102,10 @@ def measured(given: Any, of: str, memory: Memory, seed: int) -> Measured:
     if kind == "module":
         return _measured_by_torch(given, memory, seed)
     net, params = _network(kind, given)
-    top = _top(given, seed, labels=isinstance(net, jaxnn.Network))
+    top = _top(given, seed, labels=isinstance(net, Network))
     ys, loss, cotangent = (given.get(name) for name in ("ys", "loss", "cotangent"))
     if loss is None and cotangent is None:
-        if isinstance(net, jaxnn.Chain):
+        if isinstance(net, Chain):
             ys, loss = jax.random.key(seed), random_loss
         elif ys is None:
             shape = (len(given["xs"]), net.sizes[-1])
@@ -86,9 +115,9 @@ def measured(given: Any, of: str, memory: Memory, seed: int) -> Measured:
         more: dict[str, Any] = {} if loss is None else {"loss": loss}
         more |= {"memory": memory, "examples": True, "cotangent": cotangent}
         try:
-            return jaxnn.gradient_flow(net, params, xs, ys, tangent=True, **more)
+            return gradient_flow(net, params, xs, ys, tangent=True, **more)
         except NoTangentError:  # of a layer with a reverse rule alone
-            return jaxnn.gradient_flow(net, params, xs, ys, **more)
+            return gradient_flow(net, params, xs, ys, **more)
 
     return _with_note(flow_of, (params, given["xs"], ys, cotangent), top)
 
@@ -148,13 +177,13 @@ def _top(given: Mapping[str, Any], seed: int, labels: bool) -> str:
 def _network(kind: str, given: Mapping[str, Any]) -> tuple[Any, Any]:
     each = given.get("each", "batch")
     if kind == "layers":
-        return jaxnn.chain(given["layers"], each=each)
+        return chain(given["layers"], each=each)
     if kind == "f":
         if not callable(given["f"]):
             raise TypeError(f"f: expected f(params, xs) -> output, got {type(given['f']).__name__}")
-        return jaxnn.chain(given["f"], given["params"], given["xs"], each=each)
+        return chain(given["f"], given["params"], given["xs"], each=each)
     net = given["net"]
-    if not isinstance(net, jaxnn.Chain | jaxnn.Network):
+    if not isinstance(net, Chain | Network):
         raise TypeError(f"net: expected a jaxnn.Network or a Chain, got {type(net).__name__}")
     return net, given["params"]
 
@@ -172,7 +201,7 @@ def _measured_by_torch(given: Mapping[str, Any], memory: Memory, seed: int) -> M
     if memory != "all":
         raise ValueError(f"memory: expected all for a module of PyTorch, got {memory}")
     top, loss = _top(given, seed, labels=False), _torch_loss(given, seed)
-    flow = jaxnn.torch_flow(given["module"], given["inputs"], loss, given.get("cuts"))
+    flow = torch_flow(given["module"], given["inputs"], loss, given.get("cuts"))
     return Measured(flow, top)
 
 
@@ -208,7 +237,7 @@ def _with_note(flow_of: Callable[..., Flow], of: tuple[Any, ...], top: str) -> M
         flow = jax.jit(flow_of)(*of)  # which looks at no values
     except Exception:
         raise sentence from None
-    signal = flow.log_mean_square if isinstance(flow, jaxnn.ChainFlow) else flow.log_mean_square_z
+    signal = flow.log_mean_square if isinstance(flow, ChainFlow) else flow.log_mean_square_z
     if np.all(np.asarray(signal) < np.inf):
         raise sentence
     return Measured(flow, top, str(sentence))

@@ -24,7 +24,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
-CALL = "import sys; sys.path.insert(0, sys.argv[1]); from experiments.pages import drawing; "
+CALL = "import sys; sys.path.insert(0, sys.argv[1]); from experiments.pages import engine; "
 
 
 class Picture(NamedTuple):
@@ -77,7 +77,7 @@ class _Process:
         # Not by -m: that imports this module twice. Signals are for this process; if it ends, so
         # do the pipe and the other one.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", CALL + "drawing.serve()", str(ROOT)],
+            [sys.executable, "-c", CALL + "engine.serve()", str(ROOT)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

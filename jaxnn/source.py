@@ -15,17 +15,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import jaxnn
-
 MODULE = "diagnosed"  # the __name__ of the file while it runs
 ENDING = ".py"
 IN_LAYER = "This is in layer"  # jaxnn's note on an error of a layer that is a library's
 MOST = 300  # characters of an error message of the user's code
 # Code in these folders is nobody's own.
-OURS = (Path(jaxnn.__file__).resolve().parent, Path(__file__).resolve().parents[1])
+OURS = Path(__file__).resolve().parent
 LIBRARIES = (
     *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")),
-    *OURS,
+    OURS,
 )
 
 
@@ -145,8 +143,7 @@ def in_words(error: BaseException, source: Source) -> str | None:
     if notes:
         return f"network: {text} {' '.join(notes)}"
     here = Path(frames[-1].filename).resolve() if frames else Path()
-    ours = any(here.is_relative_to(folder) for folder in OURS)
-    return None if ours else f"network: {text}"
+    return None if here.is_relative_to(OURS) else f"network: {text}"
 
 
 def _is_own(filename: str, source: Source) -> bool:

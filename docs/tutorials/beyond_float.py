@@ -1,0 +1,142 @@
+# %% [markdown]
+# # A gradient of 10 to the power of −6279
+#
+# The smallest normal number of float32 is about $10^{-38}$, of float64 about
+# $10^{-308}$. In a sigmoid network of 10,000 layers the gradient of the first
+# layer is some six thousand decades below one. This tutorial measures it, in
+# float32, and compares it with theory.
+
+# %%
+import altair as alt
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxnn
+
+WIDTH, LN10 = 256, float(np.log(10))
+xs = jax.random.normal(jax.random.key(1), (8, 10))
+
+# %% [markdown]
+# ## Where plain floats end
+#
+# First a network of 100 layers, the ordinary way. We send a gradient of
+# ordinary size in at the top, and look at what arrives at each layer.
+
+# %%
+shallow = jaxnn.Network(
+    sizes=(10, *[WIDTH] * 100, 1), activation="sigmoid", task="regression"
+)
+params = jaxnn.init(shallow, jax.random.key(0), stacked=True)
+first, others, last = jaxnn.deltas(
+    shallow, params, xs[0], jnp.zeros(1)
+).z  # 1, 99 and 1 layers
+plain = np.linalg.norm(
+    np.float64([first, *others]), axis=1
+)  # ‖Δz[1]‖ … ‖Δz[100]‖
+zeros = np.count_nonzero(plain == 0)
+print(
+    f"{zeros} of {len(plain)} layers have a gradient of exactly zero in float32"
+)
+assert 20 < zeros < 60
+
+# %% [markdown]
+# They are not dead: their gradient is a number, which float32 cannot write.
+# Training such a layer does *nothing*, and no message says so.
+#
+# ## One exponent for each example
+#
+# The way down is linear: if the gradient at the top is doubled, so is every
+# gradient below. So it may be multiplied by any power of two on the way, as
+# long as somebody keeps the books. That is all `jaxnn.gradient_flow` does:
+# after each layer the row of an example is brought back to a size near one,
+# and an integer counts the powers of two that were taken out. Powers of two
+# are exact, so within the range of the float the result is that of plain
+# backpropagation to the last bit.
+
+# %%
+flow = jaxnn.gradient_flow(shallow, params, xs[:1], jnp.zeros((1, 1)))
+measured = np.float64(flow.log_delta[:-1]) / LN10
+for layer in (100, 80, 60, 40, 20, 1):
+    print(
+        f"layer {layer:3}: plain {plain[layer - 1]:8.2e}, "
+        f"measured 10^{measured[layer - 1]:.3f}"
+    )
+inside = plain > 1e-35
+np.testing.assert_allclose(measured[inside], np.log10(plain[inside]), atol=1e-3)
+assert inside.sum() > 40
+assert measured[0] < -60
+
+# %% [markdown]
+# ## Ten thousand layers
+#
+# Equal layers are stacked into a *run*, which the device loops over, so that a
+# program for 10,000 layers compiles as fast as one for ten. Their weights
+# would take 2.6 GB: `stored=False` keeps the key and draws each matrix again
+# where it is used, and `memory="sqrt"` keeps the state of every hundredth
+# layer and computes those between a second time.
+
+# %%
+deep = jaxnn.Network(
+    sizes=(10, *[WIDTH] * 10_000, 1), activation="sigmoid", task="regression"
+)
+params = jaxnn.init(deep, jax.random.key(0), stored=False)
+cotangent = jnp.ones((8, 1)) / 8
+flow = jaxnn.gradient_flow(deep, params, xs, cotangent=cotangent, memory="sqrt")
+decades = flow.log_delta / LN10
+lost = int(jnp.sum(flow.lost))
+print(f"‖Δz[1]‖ = 10^{float(decades[0] - decades[-2]):.0f} ‖Δz[10000]‖")
+print(f"plain float32 has no number in {lost} of {len(decades)} layers")
+assert abs(float(decades[0] - decades[-2]) + 6279) < 5
+assert lost > 9900
+
+# %% [markdown]
+# ## What theory says
+#
+# In the limit of infinite width every layer multiplies $\mathrm{E}\|\Delta
+# z\|^2$ by $\chi = \sigma_w^2\, \mathrm{E}[\sigma'(z)^2]$, with $z$ Gaussian
+# (Schoenholz et al. 2017). A network of finite width $n$ loses a little more,
+# because a product of random numbers is typically smaller than its mean;
+# `log_delta_band` has this bias.
+
+# %%
+ensemble = ("sigmoid", 1.0, 0.0, 1.0)  # σ, σ_w, σ_b, mean square of the input
+theory = jaxnn.meanfield.log_delta(*ensemble, 10_000)[0] / LN10
+bias = jaxnn.meanfield.log_delta_band(*ensemble, WIDTH, 10_000).bias[0] / LN10
+measured = float(decades[0] - decades[-2])
+print(
+    f"theory of infinite width {theory:.0f}, "
+    f"for {WIDTH} units {bias:+.1f}: {theory + bias:.0f}"
+)
+print(f"measured {measured:.0f}")
+assert abs(measured - float(theory + bias)) < 5
+
+# %%
+rows = jnp.arange(0, 10_000, 100)
+few = jaxnn.meanfield.log_delta(*ensemble, 10_000) / LN10
+points = [
+    {"layer": int(i) + 1, "decades": float(decades[i] - decades[-2])}
+    for i in rows
+]
+line = [{"layer": int(i) + 1, "decades": float(few[i])} for i in rows]
+axes = alt.X("layer:Q"), alt.Y("decades:Q", title="log₁₀ ‖Δz[l]‖ / ‖Δz[10000]‖")
+alt.layer(
+    alt.Chart(alt.Data(values=points))
+    .mark_point(size=14, color="#3b82c4")
+    .encode(*axes),
+    alt.Chart(alt.Data(values=line))
+    .mark_line(strokeDash=[5, 3], color="#d9662b")
+    .encode(*axes),
+    alt.Chart(alt.Data(values=[{"decades": -38}]))
+    .mark_rule(strokeDash=[2, 3], strokeWidth=2, color="#d0343f")
+    .encode(axes[1]),
+    width=520,
+    height=240,
+    title="Points: measured. Dashed: theory. Dotted: where float32 ends.",
+)
+
+# %% [markdown]
+# One straight line over six thousand decades: a product with one factor a
+# layer, every factor the same. The dotted line at the top is where float32
+# ends. What you would see of this network by plain backpropagation is the
+# little that lies above it.

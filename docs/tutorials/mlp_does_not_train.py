@@ -1,0 +1,151 @@
+# %% [markdown]
+# # Why does my MLP not train?
+#
+# A network of 24 hidden sigmoid layers, a common initialisation, a good
+# optimiser, and the loss does not move. Is it the step size? The data? In this
+# tutorial the network itself is asked.
+
+# %%
+import altair as alt
+import jax
+import jax.numpy as jnp
+import optax
+
+import jaxnn
+
+xs = jax.random.normal(jax.random.key(1), (1024, 2))
+ys = (xs[:, 0] * xs[:, 1] > 0).astype(
+    int
+)  # are the signs equal? No line divides the two classes
+net = jaxnn.Network(
+    sizes=(2, *[32] * 24, 1), activation="sigmoid", task="binary"
+)
+params = jaxnn.init(
+    net, jax.random.key(0), weights="glorot_uniform", stacked=True
+)
+
+
+def train(net, params):
+    """Return the loss after each epoch, and the final accuracy."""
+    run = jaxnn.fit(
+        net,
+        params,
+        xs,
+        ys,
+        optax.adam(0.0005),
+        epochs=40,
+        batch=64,
+        key=jax.random.key(2),
+    )
+    losses = run.history.losses.mean(axis=1)
+    return losses, float(jaxnn.evaluate(net, run.params, xs, ys).metric)
+
+
+before, accuracy = train(net, params)
+print(f"loss {before[0]:.3f} → {before[-1]:.3f}, accuracy {accuracy:.2f}")
+assert abs(before[-1] - jnp.log(2)) < 0.01  # it says ½ for every example
+assert accuracy < 0.6
+
+# %% [markdown]
+# A loss of ln 2 = 0.693 is that of a coin. The usual advice is to try other
+# step sizes for a day.
+#
+# ## Ask for the gradient of every layer
+#
+# `jaxnn.gradient_flow` measures it in one backward pass, and `jaxnn.verdict`
+# reads the measurement.
+
+# %%
+flow = jaxnn.gradient_flow(net, params, xs[:256], ys[:256], examples=True)
+verdict = jaxnn.verdict(flow)
+assert verdict.word == "vanishing"
+assert -0.7 < verdict.decades < -0.5
+assert verdict.critical_sigma_w > 10
+verdict
+
+# %% [markdown]
+# Two things are wrong at once. On the way *down*, each layer takes more than
+# half a decade off the gradient, so the first layer learns $10^{14}$ times
+# more slowly than the last. On the way *up*, what differs between two examples
+# shrinks too, until all of them look alike: then there is nothing to learn at
+# the top either.
+
+# %%
+first, last = float(flow.log_delta[0]), float(flow.log_delta[-2])
+print(f"‖Δz[1]‖ / ‖Δz[24]‖ = 10^{(first - last) / jnp.log(10):.1f}")
+assert (first - last) / jnp.log(10) < -12
+jaxnn.chart(flow)
+
+# %% [markdown]
+# ## Change one thing
+#
+# The verdict ends with remedies, the best first, and with the rate that theory
+# gives each. There are two kinds. A *critical* initialisation chooses the
+# scale of the weights so that a layer's factor is one: for a sigmoid
+# $\sigma_w = 10$, with which its units are little more than switches, but for
+# a tanh $\sigma_w = 1$. And a *skip* leaves a way past each layer, whatever
+# the layer does.
+
+# %%
+cured = {
+    "tanh, orthogonal weights": (
+        jaxnn.Network(net.sizes, "tanh", "binary"),
+        jaxnn.orthogonal(1.0),
+    ),
+    "sigmoid, skip and norm": (
+        jaxnn.Network(
+            net.sizes,
+            "sigmoid",
+            "binary",
+            hidden=jaxnn.Residual(jaxnn.LayerNorm()),
+        ),
+        "glorot_uniform",
+    ),
+}
+flows, curves = {"sigmoid, as it was": flow}, {"sigmoid, as it was": before}
+for name, (other, weights) in cured.items():
+    params = jaxnn.init(other, jax.random.key(0), weights=weights, stacked=True)
+    flows[name] = jaxnn.gradient_flow(
+        other, params, xs[:256], ys[:256], examples=True
+    )
+    curves[name], accuracy = train(other, params)
+    rate = jaxnn.verdict(flows[name]).decades
+    print(
+        f"{name}: {rate:+.3f} decades a layer; "
+        f"loss {curves[name][-1]:.3f}, accuracy {accuracy:.2f}"
+    )
+    assert abs(jaxnn.verdict(flows[name]).decades) < 0.1
+    assert accuracy > 0.9
+
+# %%
+jaxnn.chart(*flows.values(), names=[*flows])
+
+# %% [markdown]
+# The gradient of all layers is now of one size, and the examples stay apart.
+# The same data, the same optimiser and the same step size then do what they
+# could not do before:
+
+# %%
+rows = [
+    {"network": name, "epoch": epoch, "loss": float(loss)}
+    for name, losses in curves.items()
+    for epoch, loss in enumerate(losses, 1)
+]
+alt.Chart(alt.Data(values=rows), width=520, height=220).mark_line(
+    strokeWidth=2
+).encode(
+    alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1)),
+    alt.Y("loss:Q", title="loss on the training rows"),
+    alt.Color(
+        "network:N",
+        scale=alt.Scale(
+            domain=[*curves], range=["#3b82c4", "#d9662b", "#3a9d5d"]
+        ),
+        legend=alt.Legend(orient="top", title=None, direction="vertical"),
+    ),
+)
+
+# %% [markdown]
+# For a network that is not made of `jaxnn.Network` the questions are the same,
+# and so is the verdict: [pre-norm against post-norm](pre_post_norm.md) asks
+# them of blocks of Equinox.

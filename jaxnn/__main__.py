@@ -1,0 +1,8 @@
+"""`python -m jaxnn`, which is the command `jaxnn`."""
+
+import sys
+
+from .command import command
+
+if __name__ == "__main__":
+    sys.exit(command())

@@ -1,0 +1,27 @@
+"""One error message for an allocation that failed, of Python or of XLA."""
+
+import re
+
+EXHAUSTED = re.compile("RESOURCE_EXHAUSTED|[Oo]ut of memory")
+BYTES = re.compile(r"allocat\w+ (\d+) bytes")
+
+
+def exhausted(error: BaseException) -> bool:
+    """Tell whether an error is of an allocation that failed."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and EXHAUSTED.search(str(error)) is not None
+    )
+
+
+def sentence(error: BaseException, smaller: str) -> str | None:
+    """Return the error message for an allocation that failed; None if the error is another one."""
+    if not exhausted(error):
+        return None
+    size = BYTES.search(str(error))
+    of = f" of {gigabytes(float(size[1]))}" if size else ""
+    return f"memory: an allocation{of} failed; make {smaller} smaller"
+
+
+def gigabytes(number: float) -> str:
+    """Return a number of bytes as text."""
+    return f"{number / 1e9:,.3g} GB" if number < 1e12 else f"{number / 1e9:,.0f} GB"

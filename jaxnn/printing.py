@@ -1,0 +1,108 @@
+"""The standard streams of a command: text in any encoding, into any pipe."""
+
+import codecs
+import contextlib
+import io
+import os
+import sys
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+SPELLED = "jaxnn.spelled"  # the error handler of a stream
+_SPELLINGS = """
+σ sigma  Σ sum  θ theta  Δ Delta  χ chi  ξ xi  μ mu  λ lambda  η eta  α alpha  π pi  Φ Phi  φ phi
+∂ d  ± +-  − -  – -  — -  × x  · *  √ sqrt  ‖ ||  ≤ <=  ≥ >=  ≈ ~  → ->  ← <-  ∞ inf  ½ 1/2  ¼ 1/4
+─ -  ━ -  ╸ -  ╺ -  │ |  ┃ |  • *  ′ '  ᵀ ^T  ╭ +  ╮ +  ╰ +  ╯ +  “ "  ” "  ’ '
+"""
+_words = iter(_SPELLINGS.split())
+ASCII = dict(zip(_words, _words, strict=True))
+
+
+def spelled(text: str) -> str:
+    """Return a text in ASCII.
+
+    Example:
+        >>> spelled("‖Δz[1]‖, σ_w ± ½, ŷ²")
+        '||Deltaz[1]||, sigma_w +- 1/2, y2'
+    """
+    return "".join(map(_spelled, text))
+
+
+def _spelled(character: str) -> str:
+    if character in ASCII:
+        return ASCII[character]
+    letters = "".join(ASCII.get(c, c) for c in unicodedata.normalize("NFKD", character))
+    return letters.encode("ascii", "ignore").decode() or "?"
+
+
+def _replace(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return spelled(error.object[error.start : error.end]), error.end
+
+
+class Pipe(io.FileIO):
+    """A pipe whose reader may close it early, as `head` does: then the rest is dropped."""
+
+    def write(self, data: Any) -> int:
+        """Write bytes, or drop them if nobody reads them any more."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            _drop(self.fileno())
+            return len(data)
+
+
+def _drop(fd: int) -> None:
+    """Let everything that is written to a file descriptor vanish."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, fd)
+    os.close(nowhere)
+
+
+def prepare() -> None:
+    """Let the standard streams print everything, and let a reader close them early.
+
+    What an encoding has not is spelled in ASCII.
+
+    Raises:
+        OSError: there is no standard output.
+    """
+    codecs.register_error(SPELLED, _replace)
+    closed = sys.stdout is None
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # and its number would be given to the next file that is opened
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+        elif stream.isatty():
+            stream.reconfigure(errors=SPELLED)
+        else:
+            stream.flush()
+            raw = io.BufferedWriter(Pipe(stream.fileno(), "w", closefd=False))
+            buffering = stream.line_buffering
+            setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, SPELLED, None, buffering))
+    if closed:
+        raise OSError("stdout: expected an open stream, got a closed one; >/dev/null drops it")
+
+
+@contextlib.contextmanager
+def piped() -> Iterator[None]:
+    """Print inside, also what is still in the buffer at the end.
+
+    Raises:
+        OSError: one sentence, if the disk is full.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        raise dropped(error) from None
+
+
+def dropped(error: OSError) -> OSError:
+    """Return the error message for a standard output that takes no more, and drop the rest."""
+    _drop(sys.stdout.fileno())
+    return OSError(f"stdout: cannot print: {error.strerror}")

@@ -1,0 +1,251 @@
+"""The command `jaxnn`: what it prints, every mistake in one sentence, and its exit codes."""
+
+import importlib
+import platform
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import experiments
+import jaxnn
+from experiments.__main__ import READERS
+from jaxnn import command, contract, diagnosis
+
+pytestmark = pytest.mark.usefixtures("users_jax")
+
+ROOT = Path(__file__).parent.parent
+CODE = """
+import numpy as np
+import jax
+
+import jaxnn
+
+
+def layers(n=20):
+    rng = np.random.default_rng(0)
+    thetas = rng.normal(0, 0.5, (n, 4, 4)).astype(np.float32)
+    xs = rng.normal(size=(3, 4)).astype(np.float32)
+    return {"layers": [(dense, theta) for theta in thetas], "xs": xs, "cotangent": xs}
+
+
+def dense(theta, z):
+    return jax.nn.sigmoid(z) @ theta
+
+
+def raising():
+    return 1 / 0
+
+
+def too_large():
+    raise MemoryError
+
+
+def stopped():
+    raise KeyboardInterrupt
+"""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("users") / "mine.py"
+    path.write_text(CODE)
+    return path
+
+
+def test_versions(capsys):
+    assert command.main(["version"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"jaxnn {jaxnn.__version__}",
+        f"jax {jax.__version__}",
+        f"jaxlib {jax.lib.__version__}",
+        f"Python {platform.python_version()}",
+        f"devices {', '.join(map(str, jax.devices()))}",
+    ]
+    with pytest.raises(SystemExit) as end:
+        command.main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"jaxnn {jaxnn.__version__}\n"
+
+
+def test_a_diagnosis(file, capsys):
+    assert command.main(["diagnose", f"{file}:layers"]) == 0
+    title, table, words = capsys.readouterr().out.split("\n\n", 2)
+    assert title == (
+        "layers() of mine.py, whose code was run: 20 layers, 3 examples, cotangent as given"
+    )
+    names = {}
+    exec(CODE, names)
+    given = names["layers"]()
+    net, params = jaxnn.chain(given["layers"])
+    flow = jaxnn.gradient_flow(net, params, given["xs"], cotangent=given["cotangent"])
+    first, *_, last = flow.table()
+    head, *lines = (line.split() for line in table.splitlines())
+    assert head[0] == "layer"
+    assert len(lines) == 13
+    assert " ".join(lines[6]) == "… 8 more … … … …"
+    shown = [float(line[2]) for line in (lines[0], lines[-1])]
+    rms = [row["log10_delta_rms"] for row in (first, last)]
+    np.testing.assert_allclose(shown, rms, atol=5.1e-4)
+    assert jaxnn.verdict(flow).sentences[0] in words
+    assert "--chart gradients.svg" in words
+
+
+def test_a_chart_is_drawn_where_it_is_asked_for(file, tmp_path, capsys, monkeypatch):
+    """Measured once, for it is `jaxnn.chart` that draws."""
+    saved = []
+    monkeypatch.setattr("altair.VConcatChart.save", lambda self, *a, **k: saved.append((a, k)))
+    for ending, inline in (("svg", {}), ("html", {"inline": True})):
+        path = tmp_path / f"mine.{ending}"
+        assert command.main(["diagnose", f"{file}:layers", "--chart", str(path)]) == 0
+        assert saved.pop() == ((str(path),), inline)
+        assert capsys.readouterr().out.endswith(f"\nThe chart is in {path}.\n")
+
+    def full(self, *args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("altair.VConcatChart.save", full)
+    assert command.main(["diagnose", f"{file}:layers", "--chart", str(path)]) == 1
+    expected = f"error: chart: cannot write {path}: No space left on device\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_without_the_extra_a_sentence_says_how_to_get_charts(file, capsys, monkeypatch):
+    monkeypatch.setattr(command, "_can_draw", lambda: False)
+    assert command.main(["diagnose", f"{file}:layers"]) == 0
+    assert capsys.readouterr().out.endswith(
+        '\nA chart of the layers: --chart gradients.svg, after pip install "jaxnn[charts]".\n'
+    )
+    assert command.main(["diagnose", f"{file}:raising", "--chart", "a.svg"]) == 2  # runs nothing
+    assert capsys.readouterr().err == (
+        "error: chart: expected Altair and vl-convert to be installed; pip install "
+        '"jaxnn[charts]"\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "sentence"),
+    [
+        (["depth"], 2, "depth: the experiments are not in the installed package but in a checkout"),
+        (["predict", "--help"], 2, "there: python -m pip install -e"),
+        (["diagnoze"], 2, "invalid choice: 'diagnoze'"),
+        (["diagnose"], 2, "the following arguments are required: FILE.py:NAME; see jaxnn diagnose"),
+        (["diagnose", "MINE"], 2, "network: expected FILE.py:NAME, a function in a file, got "),
+        (["diagnose", "MINE:raising"], 2, "network: mine.py:20: ZeroDivisionError: division by"),
+        (["diagnose", "MINE:dense"], 2, "a function without arguments, got one with more"),
+        (["diagnose", "MINE:layers", "--seed", "x"], 2, "argument --seed: invalid int value: 'x'"),
+        (["diagnose", "MINE:layers", "--memory", "x"], 2, "argument --memory: invalid choice: 'x'"),
+        (["diagnose", "MINE:layers", "--chart", "a.txt"], 2, "ends in .png, .svg, .pdf, .html"),
+        (["diagnose", "MINE:layers", "--chart", "no/a.svg"], 2, "a folder that is there, got no"),
+        (["diagnose", "MINE:too_large"], 1, "memory: an allocation failed; make the network or"),
+        (["diagnose", "MINE:stopped"], 130, "stopped"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_sentence(args, code, sentence, file, capsys):
+    given = [word.replace("MINE", str(file)) for word in args]
+    assert command.main(given) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("stopped" if code == 130 else "error: ")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_the_settings_reach_the_measurement(file, monkeypatch):
+    def diagnosed(code, memory, seed):
+        raise ValueError(f"{code} {memory} {seed}")
+
+    monkeypatch.setattr(contract, "diagnosed", diagnosed)
+    said = []
+    monkeypatch.setattr(command, "_say", lambda error, code: said.append(str(error)))
+    command.main(["diagnose", f"{file}:layers", "--memory", "sqrt", "--seed", "5"])
+    assert said == ["mine.py:layers sqrt 5"]
+
+
+def test_a_machine_without_its_device_is_one_sentence(monkeypatch, capsys):
+    def devices():
+        raise RuntimeError("Unable to initialize backend 'tpu'\n more")
+
+    monkeypatch.setattr(jax, "devices", devices)
+    assert command.main(["version"]) == 2
+    expected = "error: devices: JAX finds none: Unable to initialize backend 'tpu'\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_help_names_the_commands_and_says_that_code_is_run(capsys):
+    assert command.main([]) == 2
+    assert "python -m experiments --help" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(SystemExit):
+        command.main(["diagnose", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "which is run here, with all of its file: name only code that you trust" in said
+
+
+def test_the_experiments_are_those_of_the_checkout():
+    assert set(command.EXPERIMENTS) == {*experiments.EXPERIMENTS, *READERS} - {"diagnose"}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "text"),
+    [
+        ("gain", None, "–"),
+        ("gain", float("nan"), "–"),
+        ("log10_delta_rms", float("nan"), "no number"),
+        ("log10_delta_rms", float("-inf"), "zero"),
+        ("log10_theta", float("inf"), "infinite"),
+        ("log10_theta", -1.23456, "-1.235"),
+        ("rank", 1.23456, "1.235"),
+        ("rank", 12345.6, "1.235e+04"),
+    ],
+)
+def test_numbers_as_text(column, value, text):
+    assert diagnosis.number(column, value) == text
+
+
+def test_a_table_fits_into_a_terminal():
+    rows = [{"name": f"{i} a_module_with_a_very_long_name\x1b[31m", "log10_delta_rms": -i}
+            for i in range(14)]  # fmt: skip
+    lines = list(diagnosis.plain_table(rows))
+    assert len(lines) == 14  # 6, a gap and 6 under their heads: 13 would be whole
+    assert len({len(line) for line in lines}) == 1
+    assert len(lines[0]) <= 80
+    assert "\x1b" not in "".join(lines)
+    assert len(list(diagnosis.plain_table(rows[:13]))) == 14
+
+
+def test_the_console_command_is_this_one():
+    with (ROOT / "pyproject.toml").open("rb") as settings:
+        (entry,) = tomllib.load(settings)["project"]["scripts"].items()
+    assert entry[0] == "jaxnn"
+    module, _, name = entry[1].partition(":")
+    assert getattr(importlib.import_module(module), name) is command.command
+
+
+@pytest.mark.slow
+def test_it_works_with_the_library_s_own_dependencies(file, tmp_path):
+    """As a process of its own, where no package of an extra can be imported."""
+    missing = ("altair", "vl_convert", "polars", "rich", "tyro", "experiments", "flax")
+    script = (
+        f"import sys, runpy\nsys.modules.update(dict.fromkeys({missing}))\n"
+        "sys.argv[0] = 'jaxnn'\nrunpy.run_module('jaxnn', run_name='__main__')"
+    )
+
+    def run(*args):
+        return subprocess.run(
+            [sys.executable, "-c", script, *args],
+            cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    answer = run("diagnose", f"{file}:layers")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "Vanishing" in answer.stdout
+    assert "log10 ||Delta||" in answer.stdout
+    assert run("--version").stdout == f"jaxnn {jaxnn.__version__}\n"
+    answer = run("diagnose", f"{file}:raising")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr == "error: network: mine.py:20: ZeroDivisionError: division by zero\n"
