@@ -57,7 +57,7 @@ def run_here(arguments, environment, out):
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setattr(charts, "rendered", lambda figure, stem, page: {})
-        patch.setattr(report, "html", lambda page, about=None: "")
+        patch.setattr(report.Html, "_written", lambda self, **more: "")
         assert main([*arguments, "--no-cache"]) == 0
     return pl.read_parquet(out / "rows.parquet")
 

@@ -133,7 +133,7 @@ def whole(tmp_path_factory, env):
 def undrawn(monkeypatch):
     """No pictures and no report, as `UNDRAWN`."""
     monkeypatch.setattr(charts, "rendered", lambda figure, stem, page: {})
-    monkeypatch.setattr(report, "html", lambda page, about=None: "")
+    monkeypatch.setattr(report.Html, "_written", lambda self, **more: "")
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def whole(tmp_path_factory):
 def undrawn(monkeypatch):
     """Without pictures, which take longer than the rest."""
     monkeypatch.setattr(charts, "rendered", lambda *_: {})
-    monkeypatch.setattr(report, "html", lambda *_: "")
+    monkeypatch.setattr(report.Html, "_written", lambda self, **more: "")
 
 
 def planned(**settings):
@@ -218,7 +218,7 @@ def test_a_table_with_texts_and_missing_values(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(loop, "train", train_nothing)
     monkeypatch.setattr(charts, "rendered", lambda *_: {})
-    monkeypatch.setattr(report, "html", lambda page, run=None: pages.append(run) or "")
+    monkeypatch.setattr(report.Html, "whole", lambda self, run: pages.append(run) or "")
     rng, path, out = np.random.default_rng(0), tmp_path / "t.csv", tmp_path / "run"
     x = rng.normal(size=80)
     frame = pl.DataFrame(

@@ -60,7 +60,7 @@ def whole(tmp_path_factory):
 def run_here(out):
     with as_users_have_jax(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(charts, "rendered", lambda figure, stem, page: {})
-        patch.setattr(report, "html", lambda page, about=None: "")
+        patch.setattr(report.Html, "_written", lambda self, **more: "")
         assert main([*TRAIN, "--no-cache", "--out", str(out)]) == 0
 
 

@@ -5,13 +5,14 @@ time. So a command starts the process first of all (`start`), and it gets ready 
 imports, compiles and measures; later it draws while this one writes the page. Without it, as in a
 test or a notebook, and if it has gone, the same functions run here.
 
-A request is the name of a function and its arguments, an answer (whether it worked, the result or
-error), both pickled, over the pipes of a process of this program.
+A request is the name of a function and its arguments, an answer [result, error]: lines of JSON in
+the pipes of a process of this program. The bytes of a picture are base64 there.
 """
 
+import base64
 import contextlib
+import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from concurrent.futures import Future
 from functools import cache, partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 CALL = "import sys; sys.path.insert(0, sys.argv[1]); from experiments.pages import engine; "
@@ -88,7 +89,7 @@ class _Process:
         answer: Future[Any] = Future()
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):  # it has gone: the listener will see
-            self._process.stdin.write(pickle.dumps((name, arguments)))
+            self._process.stdin.write(_line([name, arguments]))
             self._process.stdin.flush()
         self._waiting.put(answer)
         return answer
@@ -96,13 +97,26 @@ class _Process:
     def _listen(self) -> None:
         assert self._process.stdout is not None
         while True:
-            answer = self._waiting.get()
-            try:
-                worked, result = pickle.load(self._process.stdout)
-            except (OSError, EOFError, pickle.UnpicklingError):
-                answer.set_exception(_GoneError())
+            answer, (result, error) = self._waiting.get(), _read(self._process.stdout)
+            if error is None:
+                answer.set_result(result)
             else:
-                (answer.set_result if worked else answer.set_exception)(result)
+                answer.set_exception(error)
+
+
+def _line(value: Any) -> bytes:
+    return json.dumps(value).encode() + b"\n"
+
+
+def _read(answers: IO[bytes]) -> tuple[Any, Exception | None]:
+    """Return the next answer, with the files of a picture as bytes."""
+    try:
+        result, error = json.loads(answers.readline())
+    except (OSError, ValueError):  # the end, in the middle of a line or not
+        return None, _GoneError()
+    if isinstance(result, list):
+        result = Picture(*map(base64.b64decode, result))
+    return result, None if error is None else ValueError(error)
 
 
 class _GoneError(Exception):
@@ -148,12 +162,14 @@ def serve() -> None:
     os.dup2(2, 1)  # whatever is printed is no answer
     library()
     picture(EMPTY, 1)
-    with contextlib.suppress(EOFError, OSError):  # nobody asks, or waits, any more
-        while True:
-            name, arguments = pickle.load(requests)
+    with contextlib.suppress(OSError):  # nobody waits any more
+        for line in requests:
+            name, arguments = json.loads(line)
             try:
-                answer = True, FUNCTIONS[name](*arguments)
-            except Exception as error:
-                answer = False, error
-            pickle.dump(answer, answers)
+                result, error = FUNCTIONS[name](*arguments), None
+            except Exception as failure:
+                result, error = None, str(failure)
+            if isinstance(result, Picture):
+                result = [base64.b64encode(content).decode() for content in result]
+            answers.write(_line([result, error]))
             answers.flush()
