@@ -3,6 +3,7 @@
     python tests/mutants.py                 # all
     python tests/mutants.py --third         # those whose day it is; three days cover all
     python tests/mutants.py sigmoid lock    # those with one of these words in their name
+    python tests/mutants.py --passed DIR    # the suite has just passed with JAXNN_TEST_CACHE=DIR
 
 Each mutant replaces one piece of text in one file. It dies if pytest then reports a failed test.
 Any other end is an error of the list, not a death: a test module that cannot be imported, a fixture
@@ -1100,6 +1101,28 @@ def check_unchanged(mutants: list[Mutant], unchanged: Path, programs: Path, work
     print(f"unchanged: {result.output.strip().splitlines()[-1]}", flush=True)
 
 
+def collect(mutants: list[Mutant], unchanged: Path, programs: Path, passed: Path) -> None:
+    """Like `check_unchanged` where the tests have just passed: find them, and take their programs.
+
+    Args:
+        mutants: with their tests.
+        unchanged: the copy, which gets its bytecode.
+        programs: the folder that mutants read, not there yet.
+        passed: the folder of programs that the passing run has stored.
+
+    Raises:
+        ListError: a test that does not exist, or cannot be imported.
+    """
+    tests = list(dict.fromkeys(test for mutant in mutants for test in mutant.tests.split()))
+    (programs / "gw0").mkdir(parents=True)
+    for program in passed.glob("gw*/*"):
+        shutil.copy2(program, programs / "gw0" / program.name)
+    result = run_tests(unchanged, programs, tests, LIMIT, "--collect-only", bytecode=True)
+    if result.code != 0:
+        raise ListError(f"tests that do not exist:\n{result.output}")
+    print(f"unchanged: {result.output.strip().splitlines()[-1]}", flush=True)
+
+
 def die(
     mutants: list[Mutant], unchanged: Path, programs: Path, workers: int, verbose: bool
 ) -> list[Mutant]:
@@ -1157,6 +1180,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("words", nargs="*", help="only mutants with one of these in their name")
     parser.add_argument("--third", action="store_true", help="only a third, chosen by today's date")
     parser.add_argument(
+        "--passed",
+        type=Path,
+        metavar="DIR",
+        help="the suite has just passed on this tree, with JAXNN_TEST_CACHE=DIR",
+    )
+    parser.add_argument(
         "--workers", type=int, default=cores, metavar="N", help=f"side by side; default {cores}"
     )
     parser.add_argument("--list", action="store_true", help="print the names and stop")
@@ -1180,7 +1209,10 @@ def main(arguments: list[str] | None = None) -> int:
             unchanged, programs = Path(name, "unchanged"), Path(name, "programs")
             unchanged.mkdir()
             copy(ROOT, unchanged, "__pycache__")
-            check_unchanged(mutants, unchanged, programs, options.workers)
+            if options.passed is None:
+                check_unchanged(mutants, unchanged, programs, options.workers)
+            else:
+                collect(mutants, unchanged, programs, options.passed)
             survivors = die(mutants, unchanged, programs, options.workers, options.verbose)
     except ListError as error:
         print(f"error: {error}", file=sys.stderr)
