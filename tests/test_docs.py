@@ -142,7 +142,8 @@ def test_every_link_leads_somewhere(path):
             continue
         file, _, anchor = target.partition("#")
         there = (path.parent / file).resolve() if file else path
-        assert there.exists(), target
+        # A page of a tutorial is made while the site is built.
+        assert there.exists() or there.with_suffix(".py").exists(), target
         assert not anchor or anchor in {*slugs(there)}, target
 
 
