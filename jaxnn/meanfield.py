@@ -35,7 +35,18 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .activations import Activation, find_activation
-from .blocks import DENSE, Block, Dense, Field, Residual, Theory, rows_meet, theory_of
+from .blocks import (
+    DENSE,
+    Block,
+    Dense,
+    Field,
+    LayerNorm,
+    Residual,
+    RMSNorm,
+    Theory,
+    rows_meet,
+    theory_of,
+)
 from .compiled import as_array
 from .quadrature import (
     Number,
@@ -484,47 +495,68 @@ def critical_sigma_w(
 ) -> Scalar:
     """The σ_w with χ(q*) = 1 at q* of `fixed_point`: gradients neither vanish nor explode.
 
-    σ_w = 1/√E[σ′(√q g)²] makes χ(q) = 1 at any q; q* is then the fixed point of length_map with
-    that σ_w(q).
+    At a given q, χ is σ_w² times a factor: E[σ′(√q g)²] of Dense, E[σ′(√v g)²] / (q + ε), v = q /
+    (q + ε), of RMSNorm and LayerNorm. So σ_w(q) makes χ(q) = 1 at any q, and q* is the fixed point
+    of length_map with that σ_w(q). Behind a norm with ε = 0 it is σ_w² = σ_b² / (E[σ′²] - E[σ²]) at
+    q = 1, derived here.
+
+    Args:
+        activation: σ.
+        sigma_b: standard deviation of the biases.
+        hidden: the kind of block: Dense, or a norm in front of it.
+        batch: rows of a batch, which none of these depends on.
 
     Raises:
-        ValueError: no σ_w has a finite q*, as for relu with σ_b > 0; under `jit` the result is nan.
-            Also for every block but Dense, with the reason.
+        ValueError: no σ_w has a finite q* with χ = 1, as for relu with σ_b > 0, and behind a norm
+            without biases and ε, which takes σ_w out; under `jit` the result is nan. Also for every
+            other kind of block.
 
     Example:
         >>> [round(float(critical_sigma_w("tanh", sigma_b)), 3) for sigma_b in (0.0, 0.05**0.5)]
         [1.0, 1.327]
+        >>> import jaxnn
+        >>> round(float(critical_sigma_w("tanh", 0.1, hidden=jaxnn.RMSNorm())), 3)
+        0.378
     """
+    hidden = _argument("hidden", hidden)
     _argument("batch", batch)
-    if not isinstance(_argument("hidden", hidden), Dense):
-        _check_settling(hidden)
+    _check_settling(hidden)
+    inner = hidden.inner if isinstance(hidden, RMSNorm | LayerNorm) else hidden
+    if not isinstance(inner, Dense):
         raise ValueError(
-            f"hidden: there is no critical sigma_w with {hidden!r}, for a norm takes sigma_w out: "
-            "without biases and eps chi is on the same side of 1 for every sigma_w; see "
+            f"hidden: expected Dense, or RMSNorm or LayerNorm in front of it, got {hidden!r}: the "
+            "critical sigma_w of others is not known, or every sigma_w has one chi; see "
             "stationary_chi"
         )
-    activation, sigma_w = find_activation(activation), _critical(activation, sigma_b)
+    activation = find_activation(activation)
+    sigma_w = _critical(activation, sigma_b, hidden=hidden)
     if not isinstance(sigma_w, jax.core.Tracer) and math.isnan(float(sigma_w)):
+        behind = "" if hidden is inner else f" behind {hidden!r}"
         raise ValueError(
-            f"critical_sigma_w: for {activation.name} and sigma_b = {float(sigma_b):g} there is no "
-            "sigma_w with chi = 1 at a finite q* that q tends to; choose another of the two"
+            f"critical_sigma_w: for {activation.name} and sigma_b = {float(sigma_b):g}{behind} "
+            "there is no sigma_w with chi = 1 at a finite q* that q tends to; choose another of "
+            f"{'the two' if hidden is inner else 'them'}"
         )
     return sigma_w
 
 
 @_formula
-def _critical(activation: Name, sigma_b: Number) -> Scalar:
+def _critical(activation: Name, sigma_b: Number, *, hidden: Block | None) -> Scalar:
     """Like `critical_sigma_w`, but nan instead of an error."""
 
     def balance(q: Scalar) -> Scalar:
-        return 1 / jnp.sqrt(chi(activation, 1.0, q))
+        return 1 / jnp.sqrt(chi(activation, 1.0, q, hidden=hidden))
 
-    sigma_w = balance(
-        attracting_fixed_point(lambda q: length_map(activation, balance(q), sigma_b, q))
-    )
-    q = fixed_point(activation, sigma_w, sigma_b)  # the q found may be one that q[l] leaves
-    reached = jnp.abs(chi(activation, sigma_w, q) - 1) < eps() ** 0.4
-    return jnp.where(jnp.isfinite(q) & reached, sigma_w, jnp.nan)
+    def length(q: Scalar) -> Scalar:
+        return length_map(activation, balance(q), sigma_b, q, hidden=hidden)
+
+    sigma_w = balance(attracting_fixed_point(length))
+    # The q found may be one that q[l] leaves.
+    q = fixed_point(activation, sigma_w, sigma_b, hidden=hidden)
+    reached = jnp.abs(chi(activation, sigma_w, q, hidden=hidden) - 1) < eps() ** 0.4
+    # Behind a norm q = 0 is no signal to be scaled.
+    alive = (q > 0) | isinstance(hidden, Dense | None)
+    return jnp.where(jnp.isfinite(q) & reached & alive, sigma_w, jnp.nan)
 
 
 def tailored_slope(layers: int, eta: Number = 0.9) -> float:

@@ -635,6 +635,13 @@ MUTANTS = (
         "tests/test_engine.py",
     ),
     Mutant(
+        "the critical σ_w behind a norm is that of a plain layer",
+        "jaxnn/meanfield.py",
+        "return 1 / jnp.sqrt(chi(activation, 1.0, q, hidden=hidden))",
+        "return 1 / jnp.sqrt(chi(activation, 1.0, q))",
+        "tests/test_meanfield.py::test_critical_sigma_w_behind_a_norm",
+    ),
+    Mutant(
         "a kept draw serves another table of the same shape",
         "experiments/learning/networks.py",
         "self._last[0] != (dataset, drawn)",

@@ -244,6 +244,34 @@ def test_critical_erf_against_its_closed_form():
     assert q == pytest.approx(sigma_w**2 * KERNELS["erf"](q, 1.0) + 0.16, rel=1e-12)
 
 
+def test_critical_sigma_w_behind_a_norm():
+    """In closed form by Gauss-Hermite without ε; with it, χ = 1, which sampling holds elsewhere."""
+    z, weights = np.polynomial.hermite_e.hermegauss(200)
+    slope = 1 - np.tanh(z) ** 2
+    apart = (weights @ slope**2 - weights @ np.tanh(z) ** 2) / weights.sum()
+    for hidden in (jaxnn.RMSNorm(), jaxnn.LayerNorm()):
+        sigma_w = meanfield.critical_sigma_w("tanh", 0.3, hidden=hidden)
+        np.testing.assert_allclose(sigma_w, 0.3 / apart**0.5, rtol=1e-9)
+    soft = jaxnn.RMSNorm(eps=0.5)
+    sigma_w = meanfield.critical_sigma_w("tanh", 0.3, hidden=soft)
+    np.testing.assert_allclose(meanfield.stationary_chi("tanh", sigma_w, 0.3, hidden=soft), 1)
+    assert float(sigma_w) > 1.5  # more than without ε: the norm divides by more
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma_b", "hidden", "message"),
+    [
+        ("tanh", 0.0, jaxnn.RMSNorm(), r"behind RMSNorm\(.*there is no sigma_w"),
+        ("relu", 0.3, jaxnn.RMSNorm(), r"behind RMSNorm\(.*there is no sigma_w"),
+        ("tanh", 0.3, jaxnn.BatchNorm(), "expected Dense, or RMSNorm or LayerNorm in front"),
+        ("tanh", 0.3, jaxnn.Residual(), "z grows with depth"),
+    ],
+)
+def test_blocks_without_a_critical_sigma_w(name, sigma_b, hidden, message):
+    with pytest.raises(ValueError, match=message):
+        meanfield.critical_sigma_w(name, sigma_b, hidden=hidden)
+
+
 @pytest.mark.parametrize(
     ("name", "sigma_b"),
     [
