@@ -28,7 +28,9 @@ def find():
 def launched():
     path = find()
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        # An allocator that is preloaded for XLA is not for a browser.
+        env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"], env=env)
         yield chromium
         chromium.close()
 
