@@ -531,11 +531,13 @@ def critical_sigma_w(
     activation = find_activation(activation)
     sigma_w = _critical(activation, sigma_b, hidden=hidden)
     if not isinstance(sigma_w, jax.core.Tracer) and math.isnan(float(sigma_w)):
-        behind = "" if hidden is inner else f" behind {hidden!r}"
+        none = "there is no sigma_w with chi = 1 at a finite q* that q tends to"
+        given = f"critical_sigma_w: for {activation.name} and sigma_b = {float(sigma_b):g}"
+        if hidden is inner:
+            raise ValueError(f"{given} {none}; choose another of the two")
         raise ValueError(
-            f"critical_sigma_w: for {activation.name} and sigma_b = {float(sigma_b):g}{behind} "
-            "there is no sigma_w with chi = 1 at a finite q* that q tends to; choose another of "
-            f"{'the two' if hidden is inner else 'them'}"
+            f"{given} behind {hidden!r} {none}: without biases and eps a norm takes sigma_w out, and "
+            "chi is on the same side of 1 for every sigma_w; choose another of the three"
         )
     return sigma_w
 
