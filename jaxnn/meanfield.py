@@ -536,8 +536,8 @@ def critical_sigma_w(
         if hidden is inner:
             raise ValueError(f"{given} {none}; choose another of the two")
         raise ValueError(
-            f"{given} behind {hidden!r} {none}: without biases and eps a norm takes sigma_w out, and "
-            "chi is on the same side of 1 for every sigma_w; choose another of the three"
+            f"{given} behind {hidden!r} {none}: without biases and eps a norm takes sigma_w out, "
+            "and chi is on the same side of 1 for every sigma_w; choose another of the three"
         )
     return sigma_w
 
