@@ -1,6 +1,6 @@
 """The comparisons as data: workloads, their peers, cases, and the goal of each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from experiments.bench.process import Side
@@ -229,12 +229,15 @@ def trainings(quick: bool) -> tuple[Row, ...]:
             for name, goal in zip(wide, goals, strict=True)
         )
 
-    def cell(depth: int) -> Case:
+    def cell(depth: int, goal: float) -> Case:
         of: dict[str, Any] = {"depth": depth, "width": 100, "steps": 300, "batch": 128}
         of |= {"depth": min(depth, 3), "width": 8, "steps": 20} if quick else {}
         of |= {"sigma_w_squared": 1.75, "sigma_b_squared": 0.05}
         ours, theirs = Side("trainability", of), Side("trainability_torch", of)
-        return Case(f"depth {depth}", 0.5, ours, theirs, tolerance=0.02)
+        return Case(f"depth {depth}", goal, ours, theirs, tolerance=0.02)
+
+    def alone(case: Case) -> Case:
+        return replace(case, theirs=None)
 
     what = "training on digits, Adam, 100 epochs"
     return (
@@ -243,9 +246,13 @@ def trainings(quick: bool) -> tuple[Row, ...]:
         Row("train-cold", what, "scikit-learn MLPClassifier, cold", "cold",
             cases("training_sklearn", 1.0, 1.0)),
         Row("train-torch", what, "PyTorch eager", "warm",
-            cases("training_torch", 1 / 5, 1 / 3), needs=("torch",)),
+            cases("training_torch", 1.0, 1.0), needs=("torch",)),
         Row("train-nnx", what, "Flax NNX, nnx.jit of a step, optax", "warm",
             cases("training_nnx", 1 / 6, 1 / 2), needs=("flax",)),
         Row("trainability", "cell of the trainability map, 300 steps", "PyTorch eager SGD loop",
-            "warm", tuple(cell(depth) for depth in (10, 50, 150)), needs=("torch",)),
+            "warm", tuple(cell(depth, 1.0) for depth in (10, 50, 150)), needs=("torch",)),
+        Row("train-floor", what, "its floor", "floor",
+            tuple(alone(case) for case in cases("training_torch", 1.8, 1.3))),
+        Row("trainability-floor", "cell of the trainability map, 300 steps", "its floor", "floor",
+            tuple(alone(cell(depth, 1.3)) for depth in (50, 150))),
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """One network of the map of trainability, trained as `experiments trainability` trains it."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from experiments.learning.descent import Descent, Training
 from experiments.runs import runtime
 
 RATE, MOMENTUM = 1e-3, 0.9  # those of the experiment, and of the peer
+CHECKED = 20  # steps after which both sides are compared
 
 
 def workload(
@@ -46,12 +48,16 @@ def workload(
         return descent.trained(digits, training)
 
     def numbers(folder: Path) -> list[float]:
-        """Loss and accuracy after the training, from the same weights and batches."""
+        """Loss and accuracy after a few steps, from the same weights and batches.
+
+        Later on rounding grows: after 300 steps of 150 layers it decides what is learnt.
+        """
+        few = replace(training, steps=min(steps, CHECKED))
         (sigma_w,) = training.sigma_w
         drawn = descent.drawn(training.net, training.seed, sigma_w, training.sigma_b)
         *hidden, last = jaxnn.unstack(drawn)
-        inputs.write(folder, (*hidden[:depth], last), rows=descent.batches(digits, training))
-        return [float(score[0]) for score in run()]
+        inputs.write(folder, (*hidden[:depth], last), rows=descent.batches(digits, few))
+        return [float(score[0]) for score in descent.trained(digits, few)]
 
     def floor() -> Floor:
         sizes = [digits.x.shape[1], *[width] * depth, digits.n_out]
