@@ -88,7 +88,7 @@ def commands(quick: bool) -> tuple[Row, ...]:
         name = f"100 {kind} blocks of 64, {batch} × {tokens} tokens"
         return Case(name, 1 / 2, Side("verdict_nnx", of), Side("capture_nnx", of))
 
-    what = "python -m experiments depth, to its last file"
+    what = "the first command, to its last file"
     return (
         Row("first", what, "PyTorch eager with hooks, Matplotlib, cold", "cold",
             (Case("the README's first command", 1 / 2, ours, theirs),),
