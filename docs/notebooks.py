@@ -50,7 +50,7 @@ class Cell(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a cell of code has made.
+    """Output of a cell of code.
 
     printed: its text.
     shown: the value of its last expression by the type of content, none if there is none.

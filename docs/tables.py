@@ -179,7 +179,7 @@ def _folded(comparisons: Sequence[Record]) -> list[str]:
 
 
 def _compared(record: Record) -> tuple[str, str]:
-    """What a law predicts and what was measured; bold if they disagree."""
+    """Return prediction and measurement of a law as cells; bold if they disagree."""
     sign = "" if record["relation"] == "=" else f"{record['relation']} "
     measured = _number(record["measured"])
     if record["standard_error"]:

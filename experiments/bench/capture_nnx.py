@@ -1,4 +1,4 @@
-"""What `verdict_nnx.py` does, by `nnx.perturb`, `nnx.capture` and a chart by hand."""
+"""The gradient of each block of a Flax module by `nnx.perturb` and `nnx.capture`, with a chart."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `encoder_torch.py` measures, by plain hooks."""
+"""The gradient in PyTorch's TransformerEncoder, block by block, by plain hooks."""
 
 from functools import partial
 from pathlib import Path

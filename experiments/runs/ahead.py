@@ -83,7 +83,7 @@ class Ahead:
 
 
 def _like(arguments: Any) -> Any:
-    """What a program depends on: the structure of its arguments, shapes and dtypes."""
+    """Return the key of a program: structure, shapes and dtypes of its arguments."""
     leaves, tree = jax.tree.flatten(arguments)
     return tree, tuple((leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves)
 
