@@ -614,6 +614,20 @@ MUTANTS = (
         "tests/test_depth.py::test_a_kept_draw_is_what_a_cell_would_draw_itself",
     ),
     Mutant(
+        "columns of a bundled table are scaled to variance 1, not to a sum of squares of 1",
+        "experiments/learning/bundled.py",
+        " / x.std(axis=0) / np.sqrt(len(x))",
+        " / x.std(axis=0)",
+        "tests/test_data.py::test_bundled_sets_are_scikit_learn_s[diabetes]",
+    ),
+    Mutant(
+        "a room is larger than the deepest network needs",
+        "experiments/learning/networks.py",
+        "_room(max(run, deepest - 1), 4))",
+        "_room(max(run, deepest - 1), 16))",
+        "tests/test_depth.py::test_few_rooms_and_none_larger_than_the_deepest_network_needs",
+    ),
+    Mutant(
         "a prepared program is not the one that is called",
         "experiments/learning/networks.py",
         "measuring(side_by_side, networks.net, examples=networks.examples)",
