@@ -33,13 +33,12 @@ Index legend: B examples, L layers of weights; i counts θ and b from 0; j runs 
 k over n[i+1]. z[l], a[l]: (B, n[l]); θ[i]: (n[i], n[i+1]); b[i]: (n[i+1],).
 """
 
-import operator
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.interpreters import ad, partial_eval
+from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
@@ -54,7 +53,6 @@ from .checks import (
 from .compiled import Numbers, compiled
 from .forward import one_example
 from .layers import Layer, Layers, Pairs
-from .loops import cotangent
 from .network import Network
 from .numbers import Rows
 from .walk import Kept, Memory, Step, at_outputs, check_memory, down, up
@@ -216,9 +214,9 @@ def mean_loss(
     Returns:
         A scalar. `jax.grad` and all that uses it (optax, say) get the gradient with respect to
         params, xs and ys by (1) to (4), also with a traced `depth`, where JAX itself could not
-        differentiate the loop. Forward mode (`jax.jvp`, `jax.jacfwd`) is JAX's, of the plain
-        forward pass; where JAX refuses it, in `jax.linearize` and around a `jax.jit`, take the mean
-        of `jax.vmap(jaxnn.loss)`, which has no rule of its own.
+        differentiate the loop. So do `jax.jvp`, `jax.jacfwd` and `jax.linearize`, whose derivative
+        along a direction is the sum of its products with the gradient. A factor on the loss
+        multiplies the finished gradient, and saves nothing that float16 has lost on the way.
 
         Inside `jax.shard_map` it is the mean over the examples of the device. The gradient of what
         is the same on every device is so too: the sum of those of the devices, as JAX has it.
@@ -239,17 +237,7 @@ def mean_loss(
     used = check_depth_as_data(layers, depth)
     xs, ys = check_data(net, xs, ys)
     check_memory(memory)
-    if _in_forward_mode(layers, xs, ys):
-        return _mean_loss_without_rule(net, layers, xs, ys, used)
     return _mean_loss(net, layers, xs, ys, used, memory)
-
-
-def _in_forward_mode(*values: object) -> bool:
-    """Tell whether JAX differentiates values forwards, and not backwards too."""
-    tracers = [leaf for leaf in jax.tree.leaves(values) if isinstance(leaf, jax.core.Tracer)]
-    forwards = [isinstance(tracer, ad.JVPTracer) for tracer in tracers]
-    of_jit = [isinstance(tracer, partial_eval.DynamicJaxprTracer) for tracer in tracers]
-    return any(forwards) and all(map(operator.or_, forwards, of_jit))
 
 
 @compiled
@@ -257,14 +245,6 @@ def _mean_loss(
     net: Network, params: Layers, xs: Numbers, ys: Numbers, depth: UsedDepth, memory: Memory
 ) -> Array:
     return _mean_of_rows(net, params, *as_rows(net, params, xs, ys), depth, memory)
-
-
-@compiled
-def _mean_loss_without_rule(
-    net: Network, params: Layers, xs: Numbers, ys: Numbers, depth: UsedDepth
-) -> Array:
-    rows, labels = as_rows(net, params, xs, ys)
-    return _mean(net, up(net, params, Rows(rows), depth)[0].m, labels)
 
 
 def mean_delta_z(
@@ -290,33 +270,27 @@ def _gradient(
     return delta_x, tuple(layers)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 5))
+@partial(jax.custom_jvp, nondiff_argnums=(0, 5))
 def _mean_of_rows(
     net: Network, params: Layers, xs: Array, ys: Array, depth: UsedDepth, memory: Memory
 ) -> Array:
     return _mean(net, up(net, params, Rows(xs), depth, memory)[0].m, ys)
 
 
-Saved = tuple[Layers, Array, list[Kept], Array, Array, Any]
+@partial(_mean_of_rows.defjvp, symbolic_zeros=True)
+def _mean_of_rows_along(
+    net: Network, memory: Memory, at: tuple[Any, ...], towards: tuple[Any, ...]
+) -> tuple[Array, Array]:
+    """Return the mean loss and its derivative along a direction v: Σ Δ∘v, Δ by (1) to (4).
 
-
-def _mean_of_rows_forward(
-    net: Network, params: Layers, xs: Array, ys: Array, depth: UsedDepth, memory: Memory
-) -> tuple[Array, Saved]:
+    It is linear in v, so JAX goes either way through it, and gets Δ itself on the way back.
+    """
+    params, xs, ys, depth = at
     top, below = up(net, params, Rows(xs), depth, memory)
-    return _mean(net, top.m, ys), (params, xs, below, top.m, ys, depth)
-
-
-def _mean_of_rows_backward(
-    net: Network, memory: Memory, saved: Saved, delta_loss: Array
-) -> tuple[Layers, Array, Array, None]:
-    params, xs, below, z, ys, depth = saved
-    depth = None if depth is None else jnp.asarray(depth)  # JAX 0.10 may hand back NumPy's
-    delta_z = delta_loss * mean_delta_z(net, z, ys)
-    delta_x, gradient = _gradient(net, params, below, delta_z, depth)
-    delta_ys = delta_loss * net.task.delta_y(z, ys) / len(ys)
-    cotangents = (gradient, delta_x.m, delta_ys)
-    return *jax.tree.map(cotangent, cotangents, (params, xs, ys)), None
-
-
-_mean_of_rows.defvjp(_mean_of_rows_forward, _mean_of_rows_backward)
+    delta_x, gradient = _gradient(net, params, below, mean_delta_z(net, top.m, ys), depth)
+    deltas = gradient, delta_x.m, net.task.delta_y(top.m, ys) / len(ys)
+    along = jnp.zeros((), top.m.dtype)
+    for delta, v in zip(jax.tree.leaves(deltas), jax.tree.leaves(towards[:3]), strict=True):
+        if not isinstance(v, SymbolicZero):
+            along += jnp.sum(delta * v)
+    return _mean(net, top.m, ys), along

@@ -53,16 +53,6 @@ def varying(value: Any) -> frozenset[Any]:
     return frozenset() if axes is None else axes.varying
 
 
-def cotangent(value: Any, primal: Any) -> Any:
-    """Return a cotangent with the type of its primal.
-
-    A primal that is the same on every device has the sum of their cotangents.
-    """
-    apart = varying(value) - varying(primal)
-    summed = lax.psum(value, tuple(sorted(apart))) if apart else value  # type: ignore[no-untyped-call]
-    return alike(summed, primal)
-
-
 def zeros(k: int, like: Any) -> Array:
     """Return k times zeros like an array or a `jax.ShapeDtypeStruct`, spread as it is."""
     of_one = _sharding(like)

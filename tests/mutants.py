@@ -75,6 +75,20 @@ MUTANTS = (
         "tests/test_training.py::test_batches_that_fit_and_that_do_not[16-8]",
     ),
     Mutant(
+        "the derivative along labels lacks 1/B",
+        "jaxnn/backprop.py",
+        "net.task.delta_y(top.m, ys) / len(ys)",
+        "net.task.delta_y(top.m, ys)",
+        "tests/test_backprop.py::test_inputs_and_labels_have_gradients_too[binary]",
+    ),
+    Mutant(
+        "the derivative along a direction skips the inputs",
+        "jaxnn/backprop.py",
+        "if not isinstance(v, SymbolicZero):",
+        "if not isinstance(v, SymbolicZero) and v is not towards[1]:",
+        "tests/test_backprop.py::test_forward_mode_goes_through_the_rule_too[None]",
+    ),
+    Mutant(
         "the flow of a batch lacks 1/B",
         "jaxnn/flow.py",
         "delta.m / len(ys)",
