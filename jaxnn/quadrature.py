@@ -10,6 +10,7 @@ Relative errors, measured in float64 over the library's activations and q from 1
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,20 +38,31 @@ def tiny() -> float:
     return float(jnp.finfo(jnp.result_type(float)).tiny)  # type: ignore[no-untyped-call]
 
 
-def _panels(edges: Float[Array, " p"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-    """Nodes g and weights w such that Σ w f(g) = E[f(g)] for f smooth between the edges."""
-    edges = jnp.sort(jnp.clip(edges, -END, END))
-    x, w = (jnp.asarray(v, edges.dtype) for v in np.polynomial.legendre.leggauss(ORDER))
+def _panels(edges: Any) -> tuple[Any, Any]:
+    """Nodes g and weights w such that Σ w f(g) = E[f(g)] for f smooth between the edges.
+
+    Edges that are known are NumPy's, and so are nodes and weights: there is nothing to compile.
+    """
+    xp: Any = np if isinstance(edges, np.ndarray) else jnp
+    edges = xp.sort(xp.clip(edges, -END, END))
+    x, w = (np.asarray(v, edges.dtype) for v in np.polynomial.legendre.leggauss(ORDER))
     middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
-    g = (middle[:, None] + jnp.outer(half, x)).ravel()
-    return g, jnp.outer(half, w).ravel() * jnp.exp(-jnp.square(g) / 2) / math.sqrt(2 * math.pi)
+    g = (middle[:, None] + xp.outer(half, x)).ravel()
+    density = xp.exp(-xp.square(g) / 2) / math.sqrt(2 * math.pi)
+    return g, xp.outer(half, w).ravel() * density
 
 
-def _edges(panels: int, halvings: int) -> tuple[Array, Array]:
+def _edges(panels: int, halvings: int) -> tuple[np.ndarray, np.ndarray]:
     """Edges of even panels, and offsets of both signs that shrink from a panel's width to 0."""
     steps = 2 * END / panels * 0.5 ** np.arange(halvings + 1)
-    even, fine = np.linspace(-END, END, panels + 1), np.concatenate([-steps, [0.0], steps])
-    return jnp.asarray(even, float), jnp.asarray(fine, float)
+    return np.linspace(-END, END, panels + 1), np.concatenate([-steps, [0.0], steps])
+
+
+def _joined(known: list[np.ndarray], others: list[Array]) -> Any:
+    """Return all edges as one array, NumPy's if all of them are known."""
+    if not others:
+        return np.concatenate(known)
+    return jnp.concatenate([*(jnp.asarray(edges, float) for edges in known), *others])
 
 
 def root_of(q: Number) -> Scalar:
@@ -63,8 +75,9 @@ def expectation(
 ) -> Scalar:
     """E[f(σ, z, g)] for z = √q g."""
     activation, root = find_activation(activation), root_of(q)
-    kinks = jnp.asarray(activation.kinks, float) / root
-    g, w = _panels(jnp.concatenate([*_edges(160, 18), kinks]))
+    kinks = np.asarray([kink for kink in activation.kinks if kink])  # at 0 there is an edge
+    edges = _joined([*_edges(160, 18)], [jnp.asarray(kinks, float) / root] if kinks.size else [])
+    g, w = (jnp.asarray(v, float) for v in _panels(edges))
     # Panels between equal edges have weight 0, and 0 · inf must not count.
     return jnp.sum(jnp.where(w > 0, w * f(activation, root * g, g), 0))
 
@@ -75,12 +88,13 @@ def expectation_of_two(f: Elementwise, kinks: tuple[float, ...], q: Number, c: N
     own = jnp.sqrt(jnp.maximum(1 - jnp.abs(c), tiny()))
     (even, fine), (_, coarse) = _edges(20, 20), _edges(20, 10)
     cuts = jnp.asarray(kinks, float) / jnp.sqrt(q)
-    places = jnp.asarray(sorted({0.0, *kinks, *(-k for k in kinks)}), float) / jnp.sqrt(q)
-    s, w = _panels(jnp.concatenate([even, *(place / shared + fine for place in places)]))
+    places = sorted({*kinks, *(-kink for kink in kinks)} - {0.0})
+    edges = _joined([even, fine], [place / jnp.sqrt(q) / shared + fine for place in places])
+    s, w = (jnp.asarray(v, float) for v in _panels(edges))
 
     def m(s: Scalar) -> Scalar:
         zero = -shared * s / own  # the t of z = 0
-        t, v = _panels(jnp.concatenate([even, zero + coarse, zero + cuts / own]))
+        t, v = _panels(_joined([even], [zero + coarse, zero + cuts / own]))
         return jnp.sum(v * f(jnp.sqrt(q) * (shared * s + own * t)))
 
     m_s = jax.vmap(m)(s)  # the nodes are symmetric about 0, so reversed they are those of -s
