@@ -316,7 +316,8 @@ def test_a_warm_pair_in_processes_of_their_own(tmp_path):
 
 
 @pytest.mark.slow
-def test_exponents_of_growth():
+def test_exponents_of_growth(monkeypatch):
+    monkeypatch.setattr(pairs, "FEW_LAYERS", (pairs.FEW_LAYERS[0], pairs.FEW_LAYERS[-1]))
     row = next(row for row in QUICK if row.name == "growth-memory")
     exponents = pairs.measure(row, row.cases[0], pairs=1, quick=True)
     assert 0.2 < exponents["ratio"] < 0.8
@@ -361,24 +362,38 @@ def test_no_peer_is_imported_by_the_command_line():
 
 
 @pytest.mark.parametrize(
-    "module",
-    # One of those that import another one of them.
+    "modules",
+    # Each is imported on top of those before it, whose libraries it has too; one of those that
+    # import another one of them.
     [
-        pytest.param(m, marks=[pytest.mark.slow] if PEERS & OWN[m] else [])
-        for m in OWN
-        if m != "sweep_torch"
+        ("sweep_jax",),
+        ("training_sklearn",),
+        pytest.param(("sweep_equinox",), marks=pytest.mark.slow),
+        pytest.param(("training_nnx", "capture_nnx"), marks=pytest.mark.slow),
+        pytest.param(
+            ("training_torch", "trainability_torch", "first_command_torch"), marks=pytest.mark.slow
+        ),
+        pytest.param(("encoder_hooks_torch",), marks=pytest.mark.slow),
     ],
 )
-def test_the_process_of_a_peer_imports_no_library_but_its_own(module):
-    need(*OWN[module] & PEERS)
+def test_the_process_of_a_peer_imports_no_library_but_its_own(modules):
+    need(*set().union(*(OWN[module] for module in modules)) & PEERS)
     code = (
-        f"import sys, experiments.bench.worker, experiments.bench.{module}; "
-        f"print(*{LIBRARIES} & set(sys.modules))"
+        "import importlib, sys, experiments.bench.worker\n"
+        f"for module in {modules}:\n"
+        "    importlib.import_module('experiments.bench.' + module)\n"
+        f"    print(*{LIBRARIES} & set(sys.modules))"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=process.ROOT
     )
-    assert set(answer.stdout.split()) == OWN[module]
+    assert [set(line.split()) for line in answer.stdout.splitlines()] == [OWN[m] for m in modules]
+
+
+def test_each_peer_has_a_process_that_looks_at_its_libraries():
+    (mark,) = test_the_process_of_a_peer_imports_no_library_but_its_own.pytestmark
+    groups = [group for case in mark.args[1] for group in getattr(case, "values", (case,))]
+    assert {module for group in groups for module in group} | {"sweep_torch"} == {*OWN}
 
 
 def test_the_same_number_of_threads_and_no_cache(monkeypatch):

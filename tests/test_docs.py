@@ -389,7 +389,7 @@ def test_the_site_is_read_on_a_phone_without_any_other_host(site):
         for path in PAGES:
             name = path.relative_to(DOCS).with_suffix("").as_posix()
             place = "" if name == "index" else re.sub("(^|/)index$", r"\1", name)
-            page.goto(f"{site}/{place}", wait_until="networkidle")
+            page.goto(f"{site}/{place}")
             wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
             assert page.evaluate(wider) == 0, name
         page.goto(f"{site}/article/")

@@ -209,9 +209,9 @@ def assert_whole(out, whole):
     assert not list(out.rglob(".unfinished*"))
 
 
-def killed(out, env, awaited, delay):
+def killed(out, env, awaited, delay, code=None):
     """Starts the sweep, and kills it so many seconds after so many parts are there."""
-    with started(SWEEP, out, env, "--quiet") as process:
+    with started(SWEEP, out, env, "--quiet", code=code) as process:
         assert waited_for_parts(process, out, awaited)
         time.sleep(delay)
         process.kill()
@@ -223,7 +223,7 @@ def killed(out, env, awaited, delay):
 def test_a_kill_loses_nothing(tmp_path, env, whole, here, undrawn):
     """At a random moment while cells are measured."""
     rng, out = random.Random(20), tmp_path / "run"
-    killed(out, env, rng.randint(1, 4), rng.uniform(0, 0.02))
+    killed(out, env, rng.randint(1, 4), rng.uniform(0, 0.02), code=UNDRAWN + PROGRAM)
     assert parts(out) <= parts(whole)
     there = len(parts(out))
     assert 0 < there < CELLS

@@ -101,7 +101,8 @@ assert lost > 9900
 
 # %%
 ensemble = ("sigmoid", 1.0, 0.0, 1.0)  # σ, σ_w, σ_b, mean square of the input
-theory = jaxnn.meanfield.log_delta(*ensemble, 10_000)[0] / LN10
+predicted = jaxnn.meanfield.log_delta(*ensemble, 10_000) / LN10
+theory = predicted[0]
 bias = jaxnn.meanfield.log_delta_band(*ensemble, WIDTH, 10_000).bias[0] / LN10
 measured = float(decades[0] - decades[-2])
 print(
@@ -113,12 +114,11 @@ assert abs(measured - float(theory + bias)) < 5
 
 # %%
 rows = jnp.arange(0, 10_000, 100)
-few = jaxnn.meanfield.log_delta(*ensemble, 10_000) / LN10
 points = [
     {"layer": int(i) + 1, "decades": float(decades[i] - decades[-2])}
     for i in rows
 ]
-line = [{"layer": int(i) + 1, "decades": float(few[i])} for i in rows]
+line = [{"layer": int(i) + 1, "decades": float(predicted[i])} for i in rows]
 axes = alt.X("layer:Q"), alt.Y("decades:Q", title="log₁₀ ‖Δz[l]‖ / ‖Δz[10000]‖")
 alt.layer(
     alt.Chart(alt.Data(values=points))
