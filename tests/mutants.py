@@ -743,10 +743,24 @@ MUTANTS = (
     ),
     Mutant(
         "units of residual blocks forget their slopes from layer to layer",
-        "experiments/laws/finite_width.py",
-        "(4 * s * shares +",
-        "(4 * s * mu1[:-1] +",
-        "tests/test_laws.py::test_the_spread_of_residual_blocks_is_that_of_drawn_ones",
+        "jaxnn/finite_width.py",
+        "(4 * s * share +",
+        "(4 * s * mu1 +",
+        "tests/test_theory.py::test_the_band_of_residual_blocks_layer_by_layer[relu]",
+    ),
+    Mutant(
+        "slopes of units with a skip connection correlate by q, not by its root",
+        "jaxnn/finite_width.py",
+        "c = jnp.exp(0.5 * jnp.minimum(log_q[at] - log_q, 0))",
+        "c = jnp.exp(jnp.minimum(log_q[at] - log_q, 0))",
+        "tests/test_theory.py::test_the_band_of_residual_blocks_layer_by_layer[relu]",
+    ),
+    Mutant(
+        "the mean of a logarithm counts what two layers add together",
+        "jaxnn/finite_width.py",
+        "return from_the_top(alone), ",
+        "return from_the_top(alone + 2 * t * shared), ",
+        "tests/test_theory.py::test_the_band_of_residual_blocks_layer_by_layer[relu]",
     ),
     Mutant(
         "the power law of a norm with a skip has the depth's gamma functions upside down",
