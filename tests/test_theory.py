@@ -521,12 +521,13 @@ class Own:
         (
             lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.BatchNorm(eps=0.1)),
             ValueError,
-            "that of jaxnn.BatchNorm.. with eps = 0",
+            r"^hidden: expected eps = 0 .* got BatchNorm\(.*, eps=0.1\): with more it depends on .*; "
+            "use eps = 0, .* or measure with jaxnn.gradient_flow",
         ),
         (
             lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.BatchNorm(jaxnn.Residual())),
             ValueError,
-            "a Dense layer in it",
+            r"^hidden: expected jaxnn.Dense\(\) in a batch norm .*, got BatchNorm.* put the batch norm",
         ),
         (
             lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.BatchNorm(), batch=0),
