@@ -656,6 +656,20 @@ MUTANTS = (
         "tests/test_meanfield.py::test_critical_sigma_w_behind_a_norm",
     ),
     Mutant(
+        "behind a norm the verdict advises the critical σ_w of a plain layer",
+        "jaxnn/verdict.py",
+        "meanfield.critical_sigma_w(activation, sigma_b, hidden=hidden)",
+        "meanfield.critical_sigma_w(activation, sigma_b)",
+        "tests/test_verdict.py::test_behind_a_norm_the_critical_sigma_w_is_that_of_the_norm",
+    ),
+    Mutant(
+        "weights that are critical behind their norm are advised again",
+        "jaxnn/verdict.py",
+        "sigma_w is None or abs(self.sigma_w / sigma_w - 1) < CRITICAL_WITHIN",
+        "sigma_w is None",
+        "tests/test_verdict.py::test_behind_a_norm_the_critical_sigma_w_is_that_of_the_norm",
+    ),
+    Mutant(
         "a kept draw serves another table of the same shape",
         "experiments/learning/networks.py",
         "self._last[0] != (dataset, drawn)",

@@ -521,13 +521,13 @@ class Own:
         (
             lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.BatchNorm(eps=0.1)),
             ValueError,
-            r"^hidden: expected eps = 0 .* got BatchNorm\(.*, eps=0.1\): with more it depends on .*; "
-            "use eps = 0, .* or measure with jaxnn.gradient_flow",
+            r"^hidden: expected eps = 0 .* got BatchNorm\(.*, eps=0.1\): with more it depends on .*"
+            "; use eps = 0, .* or measure with jaxnn.gradient_flow",
         ),
         (
             lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.BatchNorm(jaxnn.Residual())),
             ValueError,
-            r"^hidden: expected jaxnn.Dense\(\) in a batch norm .*, got BatchNorm.* put the batch norm",
+            r"^hidden: expected jaxnn.Dense\(\) in a batch norm .* put the batch norm in the other",
         ),
         (
             lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.BatchNorm(), batch=0),
