@@ -670,6 +670,20 @@ MUTANTS = (
         "tests/test_verdict.py::test_behind_a_norm_the_critical_sigma_w_is_that_of_the_norm",
     ),
     Mutant(
+        "the last layer of looks-linear weights is one between hidden layers",
+        "jaxnn/initializers.py",
+        "replace(weights, first=i == 0, last=i == top)",
+        "replace(weights, first=i == 0)",
+        "tests/test_initializers.py::test_looks_linear_weights_are_mirrored_and_pair_units",
+    ),
+    Mutant(
+        "looks-linear units are not mirrored",
+        "jaxnn/initializers.py",
+        "jnp.concatenate([top, -top], axis=-2)",
+        "jnp.concatenate([top, top], axis=-2)",
+        "tests/test_initializers.py::test_looks_linear_weights_make_a_deep_relu_network_linear",
+    ),
+    Mutant(
         "a kept draw serves another table of the same shape",
         "experiments/learning/networks.py",
         "self._last[0] != (dataset, drawn)",
