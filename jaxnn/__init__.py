@@ -17,7 +17,7 @@ from .divergence import NonFiniteError
 from .fit import Fit, History, fit, split
 from .flow import Flow, gradient_flow, log_norm
 from .forward import Trace, forward, loss, trace
-from .initializers import BIASES, WEIGHTS, gaussian, init, orthogonal
+from .initializers import BIASES, WEIGHTS, gaussian, init, looks_linear, orthogonal
 from .layers import Layer, stack, unstack
 from .network import Network
 from .pytorch import from_torch, torch_flow
@@ -76,6 +76,7 @@ __all__ = [
     "gradient_flow",
     "init",
     "log_norm",
+    "looks_linear",
     "loss",
     "mean_loss",
     "meanfield",

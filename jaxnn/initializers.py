@@ -9,8 +9,7 @@ a network.
 import math
 import numbers
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from typing import Literal
 
@@ -70,7 +69,8 @@ def init(
         key: from `jax.random.key(seed)`. Layer i draws from `fold_in(key, i)`, so its numbers do
             not depend on the number of layers.
         weights: the name of a scheme of `jax.nn.initializers`, a callable (key, shape, dtype) of
-            that form, `jaxnn.gaussian(sigma_w)` or `jaxnn.orthogonal(sigma_w)`.
+            that form, `jaxnn.gaussian(sigma_w)`, `jaxnn.orthogonal(sigma_w)` or
+            `jaxnn.looks_linear(sigma_w)`.
         biases: a name, a callable, or a number: normal with that standard deviation σ_b.
         dtype: floating dtype of all parameters, and so of every computation with them; by default
             JAX's default float. 16-bit parameters are drawn in float32 and rounded.
@@ -110,20 +110,26 @@ def _draw_runs(
     stored: bool,
 ) -> Params:
     """The parameters with runs: XLA would take minutes to compile 200 layers drawn one by one."""
-    draw = partial(Draw, weights, biases, dtype=dtype)
     shapes = list(pairwise(net.sizes))
     top = len(shapes) - 1
+
+    def draw(i: int) -> Draw:
+        scheme = weights
+        if isinstance(weights, _LooksLinear):
+            scheme = replace(weights, first=i == 0, last=i == top)
+        return Draw(scheme, biases, shapes[i], dtype)
+
     layers: list[Layer | Drawn] = []
-    for (shape, square), stretch in groupby(
+    for (_, square), stretch in groupby(
         range(top + 1),
         key=lambda i: (shapes[i], 0 < i < top and shapes[i][0] == shapes[i][1]),
     ):
         first, *others = stretch
         if square:
-            run = Drawn(key, draw(shape), first, 1 + len(others))
+            run = Drawn(key, draw(first), first, 1 + len(others))
             layers.append(run.stored() if stored else run)
         else:
-            layers.append(draw(shape)(jax.random.fold_in(key, first)))
+            layers.append(draw(first)(jax.random.fold_in(key, first)))
     return tuple(layers)
 
 
@@ -168,6 +174,33 @@ def orthogonal(sigma_w: float = 1.0) -> Initializer:
     Source: Saxe et al. 2014, arXiv:1312.6120, section 3.
     """
     return _Orthogonal(_scale("sigma_w", sigma_w))
+
+
+def looks_linear(sigma_w: float = 1.0) -> Initializer:
+    """Weights with which a relu network of even hidden widths begins as a linear map.
+
+    θ = [[W, -W], [-W, W]] between hidden layers, [W, -W] in the first, [W; -W] in the last, W of
+    `orthogonal(sigma_w)`. Units are pairs z, -z, and relu(z) - relu(-z) = z: without biases, the
+    network is the product of its W, and ‖Δz‖ is multiplied by σ_w in every layer, for any input.
+    Called without `init`, it draws a layer between hidden ones.
+
+    Args:
+        sigma_w: σ_w >= 0, without unit.
+
+    Raises:
+        ValueError: σ_w is negative, nan or infinite; or, when drawn, a hidden width is odd.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> net = jaxnn.Network((2, 4, 4, 1), "relu", "regression")
+        >>> params = jaxnn.init(net, jax.random.key(0), jaxnn.looks_linear())
+        >>> one, minus_two = (jaxnn.forward(net, params, x * jnp.ones(2)) for x in (1.0, -2.0))
+        >>> bool(jnp.allclose(minus_two, -2 * one, rtol=1e-5))
+        True
+
+    Source: Balduzzi et al. 2017, arXiv:1702.08591.
+    """
+    return _LooksLinear(_scale("sigma_w", sigma_w))
 
 
 def find_weights(weights: str | Initializer) -> Initializer:
@@ -278,6 +311,29 @@ class _Orthogonal:
     @compiled
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
         return initializers.orthogonal(self.sigma_w)(key, shape, dtype)
+
+
+@dataclass(frozen=True)
+class _LooksLinear:
+    """Mirrored orthogonal matrices; only `init` knows which layer is the first and the last."""
+
+    sigma_w: float
+    first: bool = False
+    last: bool = False
+
+    @compiled
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
+        (*many, n_in, n_out) = shape
+        parts_in, parts_out = 1 if self.first else 2, 1 if self.last else 2
+        if n_in % parts_in or n_out % parts_out:
+            raise ValueError(
+                "weights: looks-linear units are pairs, so hidden layers need an even width, got "
+                f"θ of shape {shape}"
+            )
+        half = (*many, n_in // parts_in, n_out // parts_out)
+        w = initializers.orthogonal(self.sigma_w)(key, half, dtype)
+        top = w if self.last else jnp.concatenate([w, -w], axis=-1)
+        return top if self.first else jnp.concatenate([top, -top], axis=-2)
 
 
 def _scale(what: str, sigma: numbers.Real | float) -> float:

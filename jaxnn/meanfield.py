@@ -48,6 +48,7 @@ from .blocks import (
     theory_of,
 )
 from .compiled import as_array
+from .finite_width import from_the_top, has_band, skip_spread
 from .quadrature import (
     Number,
     Scalar,
@@ -420,7 +421,7 @@ def log_delta(
     q, c = _along(hidden, field, q0, c0, depth)
     block = _theory(hidden)
     factors = lax.map(lambda at: block.factor(field, _bounded(at[0]), at[1]), (q, c))
-    return _from_the_top(0.5 * jnp.log(factors))
+    return from_the_top(0.5 * jnp.log(factors))
 
 
 @_formula
@@ -436,27 +437,41 @@ def log_delta_band(
 ) -> Band:
     """The bias and the standard deviation of `log_delta` at finite width n; (depth,) each.
 
-    A layer adds -c/4n to the bias and c/4n to the variance, as the steps of log ‖Δz‖ in different
-    layers are independent. c = 3 μ₂/μ₁² - 1, μ_k = E[σ′(√q g)^2k]. Exact to this order for Gaussian
-    weights and relu or linear units, a lower bound for units that saturate. Source: Hanin & Nica
-    2018, arXiv:1812.05994.
+    A Dense layer adds -c/4n to the bias and c/4n to the variance, as the steps of log ‖Δz‖ in
+    different layers are independent. c = 3 μ₂/μ₁² - 1, μ_k = E[σ′(√q g)^2k]. Exact to this order
+    for Gaussian weights and relu or linear units, a lower bound for units that saturate. Source:
+    Hanin & Nica 2018, arXiv:1812.05994. With a skip connection z[l] resembles z[l+1], and so do
+    their slopes: that of a Residual is a derivation, which `finite_width.py` has with its limits.
 
     Raises:
-        ValueError: also for every block but Dense: its band is not known. With a skip connection
-            z[l] resembles z[l+1], and so do their slopes.
+        ValueError: also for every block but Dense and Residual(Dense()), whose band is not known.
 
     Example:
         >>> band = log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51)
         >>> round(float(band.bias[0]), 4), round(float(band.sd[0]), 4)  # -50 · 5/400 and its root
         (-0.625, 0.7906)
+        >>> import jaxnn
+        >>> block = jaxnn.Residual(scale=50**-0.5)
+        >>> round(float(log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51, hidden=block).sd[0]), 2)
+        0.13
     """
-    if not isinstance(hidden, Dense):
+    if not has_band(hidden):
         raise ValueError(
-            f"hidden: the band of finite width is known for jaxnn.Dense() alone, got {hidden!r}"
+            "hidden: the band of finite width is known for jaxnn.Dense() and jaxnn.Residual() "
+            f"around it, got {hidden!r}; what a norm divides by varies from draw to draw too, "
+            "which no formula has"
         )
+    if isinstance(hidden, Residual):
+        field = _field(activation, sigma_w, sigma_b, None)
+        q = jnp.clip(_along(hidden, field, q0, 0.0, depth)[0], tiny() ** 0.5, tiny() ** -0.75)
+        growth = lax.map(lambda q: _theory(hidden).length(field, q) / q, q)
+        log_q = jnp.log(q[0]) + jnp.append(0.0, jnp.cumsum(jnp.log(growth[:-1])))
+        s = jnp.full(depth, jnp.square(hidden.scale * sigma_w))
+        lag, variance = skip_spread(field.activation, s, log_q, jnp.sqrt(q))
+        return Band(-lag / (4 * width), jnp.sqrt(variance / (4 * width)))
     q = lengths(activation, sigma_w, sigma_b, q0, depth)
     each = lax.map(lambda q: _spread(activation, _bounded(q)), q) / (4 * width)
-    return Band(-_from_the_top(each), jnp.sqrt(_from_the_top(each)))
+    return Band(-from_the_top(each), jnp.sqrt(from_the_top(each)))
 
 
 @_formula
@@ -483,11 +498,6 @@ def _spread(activation: Name, q: Scalar) -> Scalar:
 def _bounded(q: Scalar) -> Scalar:
     """Clip q: slopes no longer change far out, and √q · 0 must be 0 there, not inf · 0."""
     return jnp.minimum(q, tiny() ** -0.75)
-
-
-def _from_the_top(each: Float[Array, " depth"]) -> Float[Array, " depth"]:
-    """Entry l-1 is the sum over layers l … depth-1."""
-    return jnp.append(jnp.cumsum(each[:-1][::-1])[::-1], 0.0)
 
 
 def critical_sigma_w(

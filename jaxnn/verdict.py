@@ -15,7 +15,7 @@ import numpy as np
 
 from . import meanfield
 from .activations import Activation
-from .blocks import DENSE, Block, Residual, RMSNorm
+from .blocks import DENSE, BatchNorm, Block, LayerNorm, Residual, RMSNorm
 from .chain_flow import ChainFlow
 from .chain_verdict import ChainVerdict, verdict_of_chain
 from .flow import Flow
@@ -35,6 +35,7 @@ from .words import sentences_as_html
 # Fractions of the hidden units from which on a verdict warns of them: a unit of relu is off for
 # half of the examples, so that only dead ones count there.
 MANY_DEAD, MANY_SATURATED = 0.1, 0.75
+CRITICAL_WITHIN = 0.02  # of the critical σ_w
 BLOWN_UP = 100  # times the critical σ_w: no scheme draws such weights
 
 
@@ -73,11 +74,12 @@ class Verdict:
     all_dead: the highest hidden layer whose units are all dead; or None.
     out: the first layer whose signal is not a finite number; or None.
     activation, hidden: of the network.
-    sigma_w: the effective σ_w of the weights, √((q[l+1] - σ_b²) / E[a[l]²]), geometric mean; nan,
-        and no critical one, where the blocks are not the article's.
+    sigma_w: the effective σ_w of the weights, √((q[l+1] - σ_b²) / E[a[l]²]), geometric mean; nan
+        where the blocks are neither the article's nor that behind a norm.
     sigma_b: the root mean square of the hidden biases.
-    critical_sigma_w: the σ_w at which χ = 1 for this σ and σ_b; None if there is none.
-    unbiased_sigma_w: the σ_w at which χ = 1 for this σ and σ_b = 0; None if there is none.
+    critical_sigma_w: the σ_w at which χ = 1 for this σ and σ_b; None if there is none, or where the
+        blocks are not the article's.
+    unbiased_sigma_w: the σ_w at which χ = 1 for this σ and σ_b = 0; None likewise.
     """
 
     word: str
@@ -126,6 +128,8 @@ class Verdict:
         found = []
         if self.critical_sigma_w is not None:
             found.append(Remedy(f"weights with σ_w = {self.critical_sigma_w:.4g}", 0.0))
+        if isinstance(self.hidden, RMSNorm | LayerNorm):
+            found.extend(self._critical_behind_norm)
         for block, name in (
             (Residual(scale=self.layers**-0.5), "Residual(scale=1 / √L)"),
             (Residual(RMSNorm()), "Residual(RMSNorm())"),
@@ -137,6 +141,16 @@ class Verdict:
             meanfield.tailored_slope(self.layers)
             found.append(Remedy(f"units of jaxnn.tailored_relu({self.layers}), σ_w = 1", 0.0))
         return tuple(sorted(found, key=lambda remedy: abs(remedy.decades)))
+
+    @property
+    def _critical_behind_norm(self) -> tuple["Remedy", ...]:
+        """The critical σ_w behind this norm, unless there is none or the weights have it."""
+        sigma_w = _critical(self.activation, self.sigma_b, self.hidden)
+        if sigma_w is None or abs(self.sigma_w / sigma_w - 1) < CRITICAL_WITHIN:
+            return ()
+        of = (self.activation, sigma_w, self.sigma_b)
+        rate = _predicted_rate(*of, self.layers, self.hidden)
+        return (Remedy(f"weights with σ_w = {sigma_w:.4g}, critical behind this norm", rate),)
 
     @property
     def rate(self) -> str:
@@ -196,7 +210,7 @@ class Verdict:
                 "follows says how others would do."
             )
         if self.critical_sigma_w is not None:
-            if abs(self.sigma_w / self.critical_sigma_w - 1) < 0.02:
+            if abs(self.sigma_w / self.critical_sigma_w - 1) < CRITICAL_WITHIN:
                 return (
                     f"The weights are critical already ({now}); what is left comes from the finite "
                     "width: make the layers wider, or draw the weights orthogonal."
@@ -291,6 +305,8 @@ def verdict(flow: Flow | ChainFlow) -> Verdict | ChainVerdict:
     rate, error = rate_of(f["gain"][hidden[:-1]])
     sigma_b = float(np.sqrt(np.mean(f["mean_square_b"][hidden]))) if len(hidden) else 0.0
     plain = net.hidden == DENSE
+    norms = (RMSNorm, LayerNorm, BatchNorm)
+    behind_norm = isinstance(net.hidden, norms) and net.hidden.inner == DENSE
     return Verdict(
         word=word_of(rate, len(hidden)),
         decades=rate,
@@ -307,7 +323,7 @@ def verdict(flow: Flow | ChainFlow) -> Verdict | ChainVerdict:
         out=int(used[np.argmax(out[used])]) + 1 if out[used].any() else None,
         activation=net.activation,
         hidden=net.hidden,
-        sigma_w=_effective_sigma_w(f, hidden) if plain else np.nan,
+        sigma_w=_effective_sigma_w(f, hidden) if plain or behind_norm else np.nan,
         sigma_b=sigma_b,
         critical_sigma_w=_critical(net.activation, sigma_b) if plain else None,
         unbiased_sigma_w=_critical(net.activation, 0.0) if plain else None,
@@ -323,7 +339,7 @@ def _predicted_rate(
 
 
 def _effective_sigma_w(f: dict[str, np.ndarray], hidden: np.ndarray) -> float:
-    """σ_w from the signal alone: q[l+1] = σ_w² E[a[l]²] + σ_b²."""
+    """σ_w from the signal alone: q[l+1] = σ_w² E[a[l]²] + σ_b²; a is σ(N(z)) behind a norm."""
     above, below = hidden[1:], hidden[:-1]
     square_a = f["mean_a"][below] ** 2 + f["var_a"][below]
     with np.errstate(all="ignore"):
@@ -336,8 +352,8 @@ def _effective_sigma_w(f: dict[str, np.ndarray], hidden: np.ndarray) -> float:
     return float(np.exp(0.5 * np.mean(np.log(square)))) if len(square) else np.nan
 
 
-def _critical(activation: Activation, sigma_b: float) -> float | None:
+def _critical(activation: Activation, sigma_b: float, hidden: Block = DENSE) -> float | None:
     try:
-        return float(meanfield.critical_sigma_w(activation, sigma_b))
+        return float(meanfield.critical_sigma_w(activation, sigma_b, hidden=hidden))
     except ValueError:
         return None

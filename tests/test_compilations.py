@@ -86,6 +86,7 @@ CASES = {
     "init of a run": lambda made: jaxnn.init(NET, made["key"], stacked=True),
     "init without numbers": lambda made: jaxnn.init(NET, made["key"], stored=False),
     "log_norm": lambda made: jaxnn.log_norm(made["data"][0]),
+    "looks_linear": lambda made: jaxnn.looks_linear(1.5)(made["key"], (4, 4)),
     "loss": lambda made: jaxnn.loss(NET, made["layers"], XS[0], 1),
     "mean_loss": lambda made: jaxnn.mean_loss(NET, made["layers"], XS, YS),
     "orthogonal": lambda made: jaxnn.orthogonal(1.5)(made["key"], (3, 4)),

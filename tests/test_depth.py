@@ -699,3 +699,15 @@ def test_kinds_of_blocks_are_an_axis():
     assert tops[0] == pytest.approx(tops[1], abs=1e-6)
     labels = rows["label"].unique(maintain_order=True).to_list()
     assert labels == ["glorot_uniform, dense", "glorot_uniform, residual, 0"]
+
+
+@pytest.mark.slow
+def test_residual_blocks_have_a_band_and_norms_have_none():
+    of_kind = {
+        kind: theory.predict(case(0, hidden=kind, sigma_b=0.0, width=16, batch=4))
+        for kind in ("residual", "rms_norm")
+    }
+    residual, norm = of_kind["residual"], of_kind["rms_norm"]
+    assert norm["sd"].null_count() == norm["bias"].null_count() == norm.height > 0
+    assert min(residual["sd"][:-1].to_list()) > 0
+    assert max(residual["bias"][:-1].to_list()) < 0

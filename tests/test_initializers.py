@@ -175,3 +175,42 @@ def test_theta_and_b_are_drawn_apart(key):
     net = jaxnn.Network((1, 5), "tanh", "regression")
     ((theta, b),) = jaxnn.init(net, key, jax.nn.initializers.normal(1.0), 1.0)
     assert not np.isclose(theta[0], b).any()
+
+
+@pytest.mark.slow
+def test_looks_linear_weights_make_a_deep_relu_network_linear(key):
+    """1000 layers in float64: linear in x, one ‖Δz‖ in all layers, one gradient for all inputs."""
+    net = jaxnn.Network((3, *[8] * 1000, 2), "relu", "regression")
+    params = jaxnn.init(net, key, jaxnn.looks_linear(), stacked=True)
+    xs = jax.random.normal(key, (4, 3))
+    top = jnp.asarray([[0.6, -0.8]])
+
+    @jax.jit
+    def measured(xs):
+        def outputs(xs):
+            return jaxnn.forward(net, params, xs)
+
+        ys, pulled = jax.vjp(jax.vmap(outputs), jnp.concatenate([xs, jnp.eye(3)]))
+        (gradients,) = pulled(jnp.repeat(top, 7, axis=0))
+        flow = jaxnn.gradient_flow(net, params, xs, cotangent=jnp.repeat(top, 4, axis=0))
+        return ys[:4], ys[4:], gradients, flow.log_delta_example
+
+    ys, matrix, gradients, log_delta = measured(xs)
+    np.testing.assert_allclose(ys, xs @ matrix, rtol=0, atol=1e-12)
+    unit = gradients / np.linalg.norm(gradients, axis=1, keepdims=True)
+    np.testing.assert_allclose(unit @ unit.T, 1, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(log_delta, 0, rtol=0, atol=1e-12)  # the cotangent has the norm 1
+
+
+def test_looks_linear_weights_are_mirrored_and_pair_units(key):
+    net = jaxnn.Network((6, 6, 6, 6), "relu", "regression")
+    params = jaxnn.init(net, key, jaxnn.looks_linear(1.5))
+    first, inside, last = (np.asarray(layer.theta) for layer in params)
+    w = first[:, :3], inside[:3, :3], last[:3].T
+    for half in w:
+        np.testing.assert_allclose(half.T @ half, 1.5**2 * np.eye(3), atol=1e-6)
+    np.testing.assert_array_equal(first, np.block([w[0], -w[0]]))
+    np.testing.assert_array_equal(inside, np.block([[w[1], -w[1]], [-w[1], w[1]]]))
+    np.testing.assert_array_equal(last, np.block([[w[2].T], [-w[2].T]]))
+    with pytest.raises(ValueError, match=r"need an even width, got θ of shape \(6, 5\)"):
+        jaxnn.init(jaxnn.Network((6, 5, 1), "relu", "regression"), key, jaxnn.looks_linear())

@@ -20,7 +20,6 @@ from experiments.__main__ import main
 from experiments.laws import (
     batch_norm,
     columns,
-    finite_width,
     forgetting,
     gradient_exponent,
     he_xavier,
@@ -509,41 +508,14 @@ def test_residual_blocks_in_closed_form():
 # 14
 
 
-def test_the_spread_of_residual_blocks_is_that_of_drawn_ones():
-    """Four blocks and the plain layer above, forward and backward in NumPy."""
-    rng, n, blocks, draws = np.random.default_rng(0), 40, 4, 2000
-    z = rng.normal(size=(draws, n))
-    kept, thetas = [z], []
-    for _ in range(blocks):
-        theta = rng.normal(size=(draws, n, n), scale=1 / math.sqrt(n)).astype(np.float32)
-        thetas.append(theta)
-        kept.append(kept[-1] + np.einsum("dn,dnm->dm", np.maximum(kept[-1], 0), theta))
-    delta = top = rng.normal(size=(draws, n)) * (kept[-1] > 0)
-    for z, theta in zip(kept[-2::-1], thetas[::-1], strict=True):
-        delta = delta + np.einsum("dm,dnm->dn", delta, theta) * (z > 0)
-    logs = np.log(np.sum(delta**2, axis=1) / np.sum(top**2, axis=1))
-    with jax.enable_x64(True):
-        spread = finite_width.log_variance("relu", 1.0, 1.5 ** np.arange(blocks + 1), n)
-    measured = width_over_depth.variance(logs)
-    assert abs(measured.value - spread) < 4 * measured.error + 0.1 * spread
-
-
 @pytest.mark.slow
 def test_a_shallow_and_a_deep_network_spread_alike_with_the_root_of_depth():
     values, _ = predicted(width_alone)
     assert values["α = 1/√L, L = 50"] == pytest.approx(values["α = 1/√L, L = 200"], rel=0.03)
     assert values["no skip, L = 50"] == pytest.approx(5.41, abs=0.01)
-
-
-@pytest.mark.slow
-def test_the_quadrature_of_slopes_is_that_of_the_closed_form():
-    """Relu's own formula equals the quadrature of another activation with the same σ."""
-    relu = jaxnn.ACTIVATIONS["relu"]
-    q = 1.5 ** np.arange(6)
-    with jax.enable_x64(True):
-        closed = finite_width.log_variance("relu", 1.0, q, 100)
-        same = finite_width.log_variance(dataclasses.replace(relu, name="another"), 1.0, q, 100)
-    assert same == pytest.approx(closed, rel=0.03)
+    block = jaxnn.Residual(scale=50**-0.5)
+    band = jaxnn.meanfield.log_delta_band("relu", 2**0.5, 0.0, 1.0, 50, 51, hidden=block)
+    assert values["α = 1/√L, L = 50"] == pytest.approx(4 * float(band.sd[0]) ** 2, rel=1e-5)
 
 
 # 15

@@ -10,7 +10,7 @@ import jaxnn
 from jaxnn.formats import FORMATS, word_of
 
 
-def made(factors, biases=0.0, activation="tanh", top=-1.0):
+def made(factors, biases=0.0, activation="tanh", top=-1.0, hidden=None):
     """A flow whose hidden layers' factors, log₁₀ and from the first on, are given."""
     layers = len(factors) + 2  # the last hidden layer and the output stand above
     sizes = top + np.append(np.cumsum(np.asarray(factors)[::-1])[::-1], [0.0, 0.0])
@@ -18,7 +18,7 @@ def made(factors, biases=0.0, activation="tanh", top=-1.0):
     same = np.zeros(layers)
     gain = np.append(log[:-1] - log[1:], np.nan)
     return filled_flow(
-        jaxnn.Network((3, 3, 1), activation, "binary"), same,
+        jaxnn.Network((3, 3, 1), activation, "binary", hidden or jaxnn.Dense()), same,
         log_delta=log, log_delta_example=log[:, None], log_largest=log - np.log(2),
         log_theta=log, log_b=log, mean_square_z=same + 2.0,
         var_a=same + 0.5, mean_square_b=same + biases**2, saturated=same + 0.25, dead=same + 0.125,
@@ -228,3 +228,28 @@ def test_other_blocks_have_no_effective_sigma_w(rng):
     assert v.critical_sigma_w is None
     assert "With Residual(inner=Dense(), scale=1.0) between hidden layers" in v.advice
     assert any("scale=1 / √L" in remedy.change for remedy in v.remedies)
+
+
+@pytest.mark.slow
+def test_behind_a_norm_the_critical_sigma_w_is_that_of_the_norm():
+    """χ = σ_w² E[σ′²] / (σ_w² E[σ²] + σ_b²) at q = 1; the first layer's q is not yet q*."""
+    v = jaxnn.verdict(made([-0.2] * 9, biases=0.3, hidden=jaxnn.RMSNorm()))
+    assert v.sigma_w == pytest.approx(((2 - 0.09) / 0.5) ** 0.5)
+    g, weights = np.polynomial.hermite_e.hermegauss(100)
+    weights /= weights.sum()
+    square, slope = weights @ np.tanh(g) ** 2, weights @ (1 - np.tanh(g) ** 2) ** 2
+    sigma_w = 0.3 / (slope - square) ** 0.5
+    (remedy,) = (r for r in v.remedies if "critical" in r.change)
+    assert remedy.change == f"weights with σ_w = {sigma_w:.4g}, critical behind this norm"
+    # Nine factors from the first layer to the last: one at q[1] = σ_w² + σ_b², the rest 1.
+    first = 0.5 * np.log10(sigma_w**2 * slope / (sigma_w**2 + 0.09))
+    assert remedy.decades == pytest.approx(first / 9, rel=1e-6)
+    sizes = [abs(r.decades) for r in v.remedies]
+    assert sizes == sorted(sizes)
+    at_it = made([-0.2] * 9, biases=0.3, hidden=jaxnn.RMSNorm())
+    square_z = np.full(11, sigma_w**2 * 0.5 + 0.09)
+    at_it = jaxnn.verdict(replaced(at_it, mean_square_z=square_z))
+    assert at_it.sigma_w == pytest.approx(sigma_w)
+    without_biases = jaxnn.verdict(made([-0.2] * 9, hidden=jaxnn.LayerNorm()))
+    for each in (at_it, without_biases):
+        assert not any("critical" in remedy.change for remedy in each.remedies)

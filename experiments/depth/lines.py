@@ -23,7 +23,8 @@ def predicted(rows: pl.DataFrame, theory: pl.DataFrame, points: int) -> pl.DataF
     """Return theory for every depth, down from the last hidden layer's ‖Δz‖ as measured.
 
     Theory is relative to the deepest network; that of the last hidden layer is subtracted, which
-    for the spread means variances, not deviations.
+    for the spread means variances, not deviations. The band of residual blocks, whose layers vary
+    together, is then up to a tenth too wide for networks less deep.
     """
     case, size = ["activation", "label"], pl.col("log10_delta_z")
     of_top = (pl.col("layer") == pl.col("depth")) & size.is_finite()

@@ -11,6 +11,7 @@ import polars as pl
 import jaxnn
 from experiments.learning.kinds import kind_of
 from jaxnn.blocks import rows_meet
+from jaxnn.finite_width import has_band
 
 # σ_w² of the schemes whose entries are independent with mean zero, where fan_in = fan_out.
 VARIANCES = {"glorot": 1, "xavier": 1, "lecun": 1, "he": 2, "kaiming": 2}
@@ -66,7 +67,7 @@ def _of_case(case: pl.DataFrame, q1: float) -> tuple["_Theory", bool]:
     q0 = max(q1 - sigma_b**2, 0) / of**2
     block = kind_of(hidden).of(depth)
     # Orthogonal weights lack the spread of independent entries.
-    banded = hidden == "dense" and weights != "orthogonal"
+    banded = has_band(block) and weights != "orthogonal"
     rows = int(batch) if rows_meet(block) else None
     with jax.enable_x64(True):  # q may grow or shrink beyond the range of float32
         theory: _Theory = _mean_field(

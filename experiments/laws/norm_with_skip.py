@@ -23,7 +23,6 @@ from jax.scipy.special import gammaln
 import jaxnn
 from experiments.laws.batch_norm import length
 from experiments.laws.draws import Ensemble, square_network
-from experiments.laws.finite_width import log_variance
 from experiments.laws.law import (
     Law,
     Measurement,
@@ -34,7 +33,7 @@ from experiments.laws.law import (
     mean_of,
     points,
 )
-from experiments.laws.passes import gradients
+from experiments.laws.passes import gradients, log_variance
 
 RMS = Panel("RMS norm", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²", log_x=True)
 BATCH = Panel("Batch norm", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²", log_x=True)
@@ -107,8 +106,8 @@ def predict(setup: Setup) -> Prediction:
         ensemble = (case.activation, SIGMA_W, 0.0)
         chi = float(jaxnn.meanfield.stationary_chi(*ensemble, hidden=case.norm, batch=case.rows))
         profile = power_law(chi, layer, last)
-        s = SIGMA_W**2 / (case.growth * v[:-1])  # for a batch norm a bound: rows average out
-        spread = log_variance(case.activation, s, v, setup.width, normed=True)
+        s = SIGMA_W**2 / (case.growth * v)  # for a batch norm a bound: rows average out
+        spread = log_variance(case.activation, s, np.log(v), setup.width, normed=True)
         label = f"{case.name}: with skip"
         numbers.append(Predicted(label, float(profile[0]), 0.75 * spread, REASON))
         curves.append(curve(panel, label, layer, profile))

@@ -18,10 +18,12 @@ import jaxnn
 from experiments.laws.draws import Ensemble, Params, draw, square_network
 from jaxnn.activations import find_activation
 from jaxnn.blocks import Block, Field, theory_of
+from jaxnn.finite_width import skip_spread
 from jaxnn.numbers import Rows
 from jaxnn.walk import at_outputs, up
 
 LOGS = ("log_delta", "log_mean_square_z")
+PADDED = 201  # layers of `log_variance`, at least
 
 
 def gradients(
@@ -203,3 +205,33 @@ def _path(
     start = tuple(jnp.asarray(v, float) for v in first)
     along: tuple[jax.Array, ...] = lax.scan(layer, start, None, length=layers)[1]
     return along
+
+
+def log_variance(
+    activation: str | jaxnn.Activation,
+    s: np.ndarray | float,
+    log_q: np.ndarray,
+    n: int,
+    *,
+    normed: bool = False,
+) -> float:
+    """Return the variance of ln ‖Δz[1]‖²/‖Δz[L+1]‖² over L residual blocks; to be called in x64.
+
+    Args:
+        activation: σ.
+        s: c² σ_w² of each block, or of all; with a norm in front of σ over q.
+        log_q: ln q[1] … ln q[L+1], of the mean square of z in each hidden layer.
+        n: the width.
+        normed: whether σ takes z / √q; that q varies from draw to draw is then left out.
+    """
+    # Below them blocks that do nothing, so that one program serves every L.
+    idle = max(0, PADDED - len(log_q))
+    each = np.pad(np.broadcast_to(s, len(log_q)).astype(float), (idle, 0))
+    log_q = np.pad(log_q, (idle, 0), "edge")
+    root = np.ones(len(log_q)) if normed else np.exp(log_q / 2)
+    return float(_spread(find_activation(activation), each, log_q, root)) / n
+
+
+@partial(jax.jit, static_argnames="activation")
+def _spread(activation: jaxnn.Activation, *of_layers: jax.Array) -> jax.Array:
+    return skip_spread(activation, *of_layers)[1][0]

@@ -20,7 +20,6 @@ import polars as pl
 
 import jaxnn
 from experiments.laws.draws import Ensemble, square_network
-from experiments.laws.finite_width import log_variance
 from experiments.laws.law import (
     Law,
     Measurement,
@@ -31,7 +30,7 @@ from experiments.laws.law import (
     mean_of,
     points,
 )
-from experiments.laws.passes import correlation, gradients, pair, path, signals
+from experiments.laws.passes import correlation, gradients, log_variance, pair, path, signals
 
 GRADIENT = Panel("Gradient over L blocks", "blocks L", "ln ‖Δz[1]‖² / ‖Δz[L+1]‖²")
 SIGNAL = Panel("Two inputs, erf, α = 1", "layer l", "c[l]")
@@ -106,7 +105,7 @@ def predict(setup: Setup) -> Prediction:
         q, factor = path(*along, ("q", "factor"))
         ratio = np.append(0.0, np.cumsum(np.log(factor[:-1])))
         s = (case.alpha * case.ensemble.sigma_w) ** 2
-        allowed = 0.5 * log_variance(case.ensemble.activation, s, q, setup.width)
+        allowed = 0.5 * log_variance(case.ensemble.activation, s, np.log(q), setup.width)
         label = f"{name}, L = {case.blocks}"
         length = math.log(q[-1] / q[0])
         numbers.append(Predicted(f"{label}: gradient", float(ratio[-1]), allowed, REASON))

@@ -3,11 +3,12 @@
 z′ = z + σ(z) θ/√L, of L blocks. The variance of ln ‖Δz[1]‖²/‖Δz[L+1]‖² is a constant over n at any
 depth; with α = 1 it grows like L/n, as in a plain network, of which it is 5 L/n. Source: Hanin &
 Rolnick 2018, arXiv:1803.01719, theorem 6, with the plain network of Hanin & Nica 2018,
-arXiv:1812.05994. The constant, of blocks with one matrix, is a derivation: see `finite_width.py`.
+arXiv:1812.05994. The constant, of blocks with one matrix, is a derivation: `jaxnn/finite_width.py`.
 The next order in 1/n adds 8 % to a plain layer of 50 units. With α = 1 it grows with L/n too, since
 Δz · z is one random number for all layers, so L is small there; with 1/√L it does not.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -15,7 +16,6 @@ import numpy as np
 import polars as pl
 
 from experiments.laws.draws import square_network
-from experiments.laws.finite_width import log_variance
 from experiments.laws.law import (
     Law,
     Measurement,
@@ -25,7 +25,7 @@ from experiments.laws.law import (
     curve,
     point,
 )
-from experiments.laws.passes import gradients
+from experiments.laws.passes import gradients, log_variance
 from experiments.laws.skips import ENSEMBLE, FULL, PLAIN, ROOT, block_of, cases, weights
 from experiments.laws.width_over_depth import one_layer, variance
 
@@ -67,8 +67,7 @@ def predicted_variance(name: str, blocks: int, n: int) -> float:
     if name == PLAIN:
         return float(blocks * one_layer("relu", n)[1])
     s = ENSEMBLE.sigma_w**2 / (blocks if name == ROOT else 1)
-    lengths = (1 + s / 2) ** np.arange(blocks + 1)
-    return log_variance("relu", s, lengths, n)
+    return log_variance("relu", s, np.arange(blocks + 1) * math.log1p(s / 2), n)
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:

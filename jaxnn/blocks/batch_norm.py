@@ -99,10 +99,19 @@ class BatchNorm(Norm):
 
     def _moments(self, field: Field) -> Moments:
         """Return the moments of σ over ẑ; raise where the formulas do not hold."""
-        if self.eps or not isinstance(self.inner, Dense):
+        if self.eps:
             raise ValueError(
-                "hidden: the theory of a batch norm is that of jaxnn.BatchNorm() with eps = 0 and "
-                f"a Dense layer in it, got {self!r}"
+                f"hidden: expected eps = 0 for the theory of a batch norm, got {self!r}: with more "
+                "it depends on the variance of each unit over the rows, which the formulas do not "
+                "follow; use eps = 0, the limit for variances far above eps, or measure with "
+                "jaxnn.gradient_flow"
+            )
+        if not isinstance(self.inner, Dense):
+            raise ValueError(
+                "hidden: expected jaxnn.Dense() in a batch norm for its theory, got "
+                f"{self!r}: another block passes on more than random sums of the normalised rows, "
+                "which the formulas do not follow; put the batch norm in the other block, as in "
+                "jaxnn.Residual(jaxnn.BatchNorm()), or measure with jaxnn.gradient_flow"
             )
         if field.batch is not None and field.batch < LEAST:
             raise ValueError(
