@@ -110,6 +110,18 @@ def test_a_panic_is_said_by_its_error_alone(size, capfd):
     assert capfd.readouterr().err == "a warning"
 
 
+def test_the_last_word_after_ctrl_c_is_not_taken_for_a_panic(capfd, monkeypatch):
+    with os.fdopen(2, "w", closefd=False) as stderr, contextlib.suppress(BlockingIOError):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with streams.without_panics():
+            print("stopped", file=sys.stderr, flush=True)
+            os.write(2, b"thread panicked")
+            raise BlockingIOError
+    assert sys.stderr is stderr
+    monkeypatch.undo()
+    assert capfd.readouterr().err == "stopped\n"
+
+
 @pytest.mark.slow
 def test_a_pipe_that_nobody_reads():
     ours, theirs = os.pipe()

@@ -33,24 +33,28 @@ def without_panics() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silent_if_it_fails() -> Iterator[None]:
-    """Drop what the inside writes to file descriptor 2 if it ends in an error."""
+    """Drop what the inside writes to file descriptor 2 if it ends in an error.
+
+    What Python prints on `sys.stderr` arrives nevertheless, such as the last word after Ctrl-C.
+    """
     heard, told = os.pipe()
     os.set_blocking(told, False)  # whoever writes more than fits is not kept waiting
-    before = os.dup(2)
-    os.dup2(told, 2)
-    os.close(told)
-    try:
-        yield
-    except BaseException:
-        os.dup2(before, 2)
-        raise
-    else:
-        os.dup2(before, 2)
-        with os.fdopen(heard, "r", errors="replace", closefd=False) as said:
-            sys.stderr.write(said.read())
-    finally:
-        os.close(before)
-        os.close(heard)
+    python, before = sys.stderr, os.dup(2)
+    with os.fdopen(before, "w", 1, python.encoding, "backslashreplace") as sys.stderr:
+        os.dup2(told, 2)
+        os.close(told)
+        try:
+            yield
+        except BaseException:
+            os.dup2(before, 2)
+            raise
+        else:
+            os.dup2(before, 2)
+            with os.fdopen(heard, "r", errors="replace", closefd=False) as said:
+                python.write(said.read())
+        finally:
+            sys.stderr = python
+            os.close(heard)
 
 
 def console() -> Console:
