@@ -35,7 +35,8 @@ if __name__ == "__main__":
     try:
         import jax  # noqa: F401
     except ValueError as mistake:  # in a variable of the environment
-        print(f"error: JAX: {mistake}", file=sys.stderr)
+        remedy = "mend that environment variable, or unset it"  # as the command jaxnn says
+        print(f"error: JAX: {mistake}; {remedy}", file=sys.stderr)
         sys.exit(2)
 
 import tyro

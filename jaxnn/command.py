@@ -19,11 +19,11 @@ from typing import NoReturn
 
 import jax
 
-from . import contract, diagnosis, printing, source
+from . import contract, diagnosis, loading, printing, source
 from .chart import chart
 from .contract import Measured
 
-FAILED, USER_MISTAKE, INTERRUPTED = 1, 2, 130
+FAILED, USER_MISTAKE, INTERRUPTED = 1, loading.USER_MISTAKE, loading.INTERRUPTED
 # The experiments and what reads their results: they are run from a checkout.
 EXPERIMENTS = (
     *("depth", "spectrum", "train", "trainability", "remedies", "laws", "peers", "bench"),
@@ -81,6 +81,7 @@ def command() -> int:
     """Run the command of this process; its streams take every character, and a pipe may close."""
     try:
         printing.prepare()
+        loading.loaded()
         with printing.piped():
             return main()
     except SystemExit as end:  # --help and --version

@@ -1,7 +1,9 @@
 """The command `jaxnn`: what it prints, every mistake in one sentence, and its exit codes."""
 
 import importlib
+import os
 import platform
+import signal
 import subprocess
 import sys
 import tomllib
@@ -14,7 +16,7 @@ import pytest
 import experiments
 import jaxnn
 from experiments.__main__ import READERS
-from jaxnn import command, contract, diagnosis
+from jaxnn import command, contract, diagnosis, loading
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -174,6 +176,69 @@ def test_a_machine_without_its_device_is_one_sentence(monkeypatch, capsys):
     assert command.main(["version"]) == 2
     expected = "error: devices: JAX finds none: Unable to initialize backend 'tpu'\n"
     assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize(
+    ("argv", "python", "expected"),
+    [
+        (["-m", "version"], ["python", "-W", "error", "-m", "jaxnn", "version"], True),
+        (["-m"], ["python", "-mjaxnn"], True),
+        (["-m", "jaxnn"], ["python", "-m", "experiments", "jaxnn"], False),
+        (["/bin/jaxnn", "version"], ["python", "/bin/jaxnn", "version"], True),
+        (["jaxnn.exe", "version"], ["python", "jaxnn.exe", "version"], True),
+        (["-c"], ["python", "-c", "import jaxnn"], False),
+        (["mine.py"], ["python", "mine.py"], False),
+        ([], [], False),
+    ],
+)
+def test_the_process_of_the_command_is_known_before_it_is_loaded(
+    argv, python, expected, monkeypatch
+):
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(sys, "orig_argv", python)
+    assert loading.is_command() is expected
+
+
+def test_a_malformed_variable_and_ctrl_c_while_loading_are_one_sentence(monkeypatch, capsys):
+    def import_module(name):
+        if name == "jax":
+            raise ValueError("invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'")
+        raise AssertionError(name)
+
+    ended = []
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    monkeypatch.setattr(os, "_exit", ended.append)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as end:
+            loading.load()
+        assert end.value.code == 2
+        assert capsys.readouterr().err == (
+            "error: JAX: invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'; mend that "
+            "environment variable, or unset it\n"
+        )
+        signal.raise_signal(signal.SIGINT)
+        assert (capsys.readouterr().err, ended) == ("stopped\n", [130])
+        loading.loaded()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["jaxnn", "experiments"])
+def test_a_malformed_variable_of_jax_is_one_sentence(module):
+    answer = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        cwd=ROOT, env={"JAX_NUM_CPU_DEVICES": "abc"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr == (
+        'error: JAX: Invalid value "abc" for JAX flag jax_num_cpu_devices; mend that environment '
+        "variable, or unset it\n"
+    )
 
 
 def test_help_names_the_commands_and_says_that_code_is_run(capsys):
