@@ -78,6 +78,8 @@ def read(path: Path, how: Reading | None = None, texts: Sequence[str] = ()) -> F
         ValueError: the file does not exist, or it holds no table.
     """
     how = how or Reading()
+    if path.is_dir():
+        raise ValueError(f"data: expected a file, got the folder {path}")
     if not path.is_file():
         raise ValueError(f"data: there is no file {path}")
     ending = path.suffix.lower()
@@ -116,7 +118,7 @@ def _checked(how: Reading) -> Reading:
             f"separator: expected a character such as ; or |, or tab, got {quoted(separator)}"
         )
     if how.decimal not in (None, ".", ","):
-        raise ValueError(f"decimal: expected . or ,, got {quoted(how.decimal)}")
+        raise ValueError(f"decimal: expected '.' or ',', got {quoted(how.decimal)}")
     if how.encoding is not None:
         check_encoding(how.encoding)
     return replace(how, separator=separator)

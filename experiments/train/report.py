@@ -11,6 +11,7 @@ from experiments.learning import measures, model
 from experiments.learning.data import Table
 from experiments.learning.measures import METRIC
 from experiments.learning.splits import Split
+from experiments.learning.words import counted
 from experiments.pages import tables
 from experiments.runs.experiment import comparison
 from experiments.train.loop import SHARE, Outcome
@@ -210,7 +211,7 @@ def dead_layers(flow: pl.DataFrame) -> list[str]:
     alive = lowest.filter(pl.col("dead_fraction") != 1)["step"].to_list()
     steps = lowest["step"].to_list()
     when = f"from step {steps[steps.index(alive[-1]) + 1]} on" if alive else "from the start"
-    more = f", and those of {len(dead) - 1} more layers" if len(dead) > 1 else ""
+    more = f", and those of {counted(len(dead) - 1, 'more layer')}" if len(dead) > 1 else ""
     return [f"All units of layer {dead[0]} are dead {when}{more}: nothing passes there"]
 
 
