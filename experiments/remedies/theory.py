@@ -49,8 +49,8 @@ class Inputs(NamedTuple):
 def predict(remedy: Remedy, depths: Sequence[int], inputs: Inputs) -> pl.DataFrame:
     """Return the prediction for networks of each depth: log10_gradient and distance, 1 - c.
 
-    nan where 1 - c is rounding, and for inputs of zeros. Of a remedy that is not the same at every depth, each depth is a
-    theory of its own.
+    nan where 1 - c is rounding, and for inputs of zeros. Of a remedy that is not the same at every
+    depth, each depth is a theory of its own.
     """
     within = sorted(depth for depth in set(depths) if depth >= remedy.least)
     rows = []
