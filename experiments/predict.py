@@ -19,6 +19,7 @@ from experiments.learning import labels, measures, model, reading
 from experiments.learning.encoding import Texts
 from experiments.learning.words import listed, quoted, short
 from experiments.runs import files, runtime
+from jaxnn import platforms
 
 ENDINGS = (".csv", ".parquet")
 RUNS = r"^[=+\-@\t\r]"  # a spreadsheet takes a cell that begins so for a formula
@@ -70,7 +71,7 @@ def prepare(settings: Settings) -> Request:
         raise FileExistsError(
             f"out: {out} exists; choose another file with --out, or replace it with --overwrite"
         )
-    runtime.find_devices()
+    platforms.find()
     if file.suffix.lower() not in reading.ENDINGS:
         endings = ", ".join(reading.ENDINGS)
         raise ValueError(f"file: expected one that ends in {endings}, got {file}")

@@ -15,7 +15,7 @@ import pytest
 
 import experiments
 import jaxnn
-from experiments.__main__ import READERS
+from experiments.__main__ import READERS, main
 from jaxnn import command, contract, diagnosis, loading
 
 pytestmark = pytest.mark.usefixtures("users_jax")
@@ -45,6 +45,11 @@ def raising():
 
 def too_large():
     raise MemoryError
+
+
+def debugging():
+    jax.config.update("jax_debug_nans", True)
+    jax.numpy.zeros(()) / 0
 
 
 def stopped():
@@ -140,6 +145,8 @@ def test_without_the_extra_a_sentence_says_how_to_get_charts(file, capsys, monke
         (["diagnose", "MINE:raising"], 2, "network: mine.py:20: ZeroDivisionError: division by"),
         (["diagnose", "MINE:dense"], 2, "a function without arguments, got one with more"),
         (["diagnose", "MINE:layers", "--seed", "x"], 2, "argument --seed: invalid int value: 'x'"),
+        (["diagnose", "MINE:layers", "--seed", "-1"], 2, "seed: expected an integer from 0 to"),
+        (["diagnose", "MINE:layers", "--seed", f"{10**23}"], 2, "seed: expected an integer from 0"),
         (["diagnose", "MINE:layers", "--memory", "x"], 2, "argument --memory: invalid choice: 'x'"),
         (["diagnose", "MINE:layers", "--chart", "a.txt"], 2, "ends in .png, .svg, .pdf, .html"),
         (["diagnose", "MINE:layers", "--chart", "no/a.svg"], 2, "a folder that is there, got no"),
@@ -174,8 +181,42 @@ def test_a_machine_without_its_device_is_one_sentence(monkeypatch, capsys):
 
     monkeypatch.setattr(jax, "devices", devices)
     assert command.main(["version"]) == 2
-    expected = "error: devices: JAX finds none: Unable to initialize backend 'tpu'\n"
+    expected = "error: devices: Unable to initialize backend 'tpu'\n"
     assert capsys.readouterr().err == expected
+
+
+def test_a_platform_that_is_known_and_not_there_is_one_sentence(file, monkeypatch, capsys):
+    """JAX fails by an assertion then, first in the user's code."""
+
+    def devices():
+        raise AssertionError
+
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setattr(jax, "devices", devices)
+    for args in (["diagnose", f"{file}:raising"], ["version"]):
+        assert command.main(args) == 2
+        assert capsys.readouterr().err == (
+            "error: JAX_PLATFORMS: there is no 'cuda' here; name another platform, such as cpu, or "
+            "unset it\n"
+        )
+    assert main(["train", "--dry-run"]) == 2
+    assert capsys.readouterr().err.startswith("error: JAX_PLATFORMS: there is no 'cuda' here")
+
+
+def test_a_user_who_debugs_nan_is_told_that_they_are_measured(file, capsys):
+    """From the environment, or by the user's own code while it is diagnosed."""
+    sentence = "nan and inf are measured here; unset it, or do not set it by jax.config.update\n"
+    with jax.debug_nans(True):
+        assert command.main(["diagnose", f"{file}:raising"]) == 2
+        assert capsys.readouterr().err == f"error: JAX_DEBUG_NANS: {sentence}"
+    with jax.debug_infs(True):
+        assert main(["train", "--dry-run"]) == 2
+        assert capsys.readouterr().err == f"error: JAX_DEBUG_INFS: {sentence}"
+    try:
+        assert command.main(["diagnose", f"{file}:debugging"]) == 2
+    finally:
+        jax.config.update("jax_debug_nans", False)
+    assert capsys.readouterr().err == f"error: JAX_DEBUG_NANS: {sentence}"
 
 
 @pytest.mark.parametrize(

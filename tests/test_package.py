@@ -71,6 +71,7 @@ def test_the_library_imports_little_and_downwards():
             "fit",
             "drawing",
             "allocation",
+            "platforms",
             "printing",
             "source",
             "contract",

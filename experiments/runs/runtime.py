@@ -22,7 +22,7 @@ import platformdirs
 import tyro
 
 from experiments.runs import grid
-from jaxnn import allocation
+from jaxnn import allocation, platforms
 
 log = logging.getLogger("jaxnn.experiments")
 
@@ -81,19 +81,7 @@ def start(options: Options) -> None:
         _use_every_core()
     else:
         _find_each_other(*elsewhere)
-    find_devices()
-
-
-def find_devices() -> None:
-    """Start JAX's platform.
-
-    Raises:
-        ValueError: there is none, or not the one that the environment names.
-    """
-    try:
-        jax.devices()
-    except RuntimeError as error:
-        raise ValueError(f"JAX_PLATFORMS: {_first_line(error)}") from None
+    platforms.find()
 
 
 def _find_each_other(*elsewhere: Any) -> None:
