@@ -7,6 +7,7 @@ import polars as pl
 from rich.table import Table
 from rich.text import Text
 
+from experiments.learning.words import counted
 from experiments.pages import tables
 from experiments.runs.experiment import comparison
 
@@ -19,17 +20,20 @@ ERRORS = 2  # standard errors that tell two libraries apart
 def summary(rows: pl.DataFrame) -> pl.DataFrame:
     """Return a row a table of data: both libraries over the seeds, and how far they differ.
 
-    Columns: data, metric, seeds; the median of each library; difference, the mean over seeds of
+    Columns: data, metric, seeds, those in which both networks have a value; lost OURS and lost
+    THEIRS, the networks without one; the median of each library; difference, the mean over seeds of
     ours less theirs, for both train and test on the same rows of a seed; error, its standard error,
     null of one seed.
     """
-    paired = rows.pivot("library", index=("data", "metric", "seed"), values="value")
+    values = rows.with_columns(pl.col("value").fill_nan(None))
+    paired = values.pivot("library", index=("data", "metric", "seed"), values="value")
     difference = pl.col(OURS) - pl.col(THEIRS)
     return paired.group_by("data", "metric", maintain_order=True).agg(
-        pl.len().alias("seeds"),
+        difference.count().alias("seeds"),
+        *(pl.col(name).null_count().alias(f"lost {name}") for name in LIBRARIES),
         *(pl.col(name).median() for name in LIBRARIES),
         difference.mean().alias("difference"),
-        (difference.std() / pl.len().sqrt()).alias("error"),
+        (difference.std() / difference.count().sqrt()).alias("error"),
     )
 
 
@@ -40,6 +44,18 @@ def is_lower(row: dict[str, Any]) -> bool:
 
 def sentence(row: dict[str, Any]) -> str:
     """Return the verdict on one table, a row of `summary`."""
+    lost = [
+        f"{counted(row[f'lost {name}'], 'network')} of {name} left the range of its numbers"
+        for name in LIBRARIES
+        if row[f"lost {name}"]
+    ]
+    if row["seeds"] == 0:
+        return f"{row['data']}: no comparison, {' and '.join(lost)}; try a smaller --rate"
+    return "; ".join([_compared(row), *lost])
+
+
+def _compared(row: dict[str, Any]) -> str:
+    """Return the verdict on the seeds in which both networks have a value."""
     words = f"median {row['metric']} {row[OURS]:.4f} of {OURS}, {row[THEIRS]:.4f} of {THEIRS}"
     if row["error"] is None:
         return f"{row['data']}: {words}; one seed does not tell them apart"
@@ -54,7 +70,9 @@ def sentence(row: dict[str, Any]) -> str:
 
 
 def difference(row: dict[str, Any]) -> str:
-    """Return the difference with its standard error."""
+    """Return the difference with its standard error; a dash if there is none."""
+    if row["difference"] is None:
+        return "–"
     error = "" if row["error"] is None else f" ± {row['error']:.4f}"
     return f"{row['difference']:+.4f}{error}"
 
@@ -69,7 +87,7 @@ def table(rows: pl.DataFrame) -> Table:
         ]
         comparisons.add_row(
             Text(f"{row['data']}, {row['metric']}"),
-            *(f"{row[name]:.4f}" for name in LIBRARIES),
+            *("–" if row[name] is None else f"{row[name]:.4f}" for name in LIBRARIES),
             difference(row),
             *(f"{value:.2f}" for value in seconds),
         )
