@@ -115,7 +115,8 @@ def read(args: list[str]) -> tuple[str, Any]:
     given = early.parse_known_args(args)[0]
     config = given.config
     if given.out == "":  # as a path it would be the folder in which the command is given
-        raise ValueError("out: expected a folder, got an empty name")
+        wanted = "a file" if args[0] == "predict" else "a folder"
+        raise ValueError(f"out: expected {wanted}, got an empty name")
     prog = "python -m experiments"
     if args and args[0] in EXPERIMENTS:  # then the others need not be imported
         kind = find(args[0]).settings

@@ -5,6 +5,8 @@ ties counting half (Mann & Whitney 1947):
 
     AUC = mean over positives of (#{negatives below} + ½ #{negatives equal}) / #{negatives}
 
+Examples that are all equal but for rounding are ties: a network that tells none apart has ½.
+
 Index legend: N examples; z is z[L], (N,) for a binary task with one output.
 """
 
@@ -21,6 +23,8 @@ from jaxnn.scores import scores_of
 from jaxnn.walk import up
 
 METRIC = {"regression": "R²", "binary": "accuracy", "multiclass": "accuracy"}
+
+ROUNDING = 16  # times eps of the largest |z|
 
 
 class Measures(NamedTuple):
@@ -95,6 +99,9 @@ def auc(z: Float[Array, " N"], y: Float[Array, " N"]) -> Float[Array, ""]:
         >>> float(auc(jnp.array([0.1, 0.4, 0.4, 0.8]), jnp.array([0.0, 0.0, 1.0, 1.0])))
         0.875
     """
+    # Equal rows may differ in the last digits, for XLA sums them in different orders.
+    rounding = ROUNDING * jnp.finfo(z.dtype).eps * jnp.max(jnp.abs(z))
+    z = jnp.where(jnp.ptp(z) < rounding, 0, z)
     order = jnp.argsort(z)
     # The number of negatives among the first k examples, k = 0 … N.
     negatives = jnp.concatenate([jnp.zeros(1, int), jnp.cumsum((y[order] < 0.5).astype(int))])
