@@ -139,8 +139,8 @@ def test_networks_that_blow_up_are_shown(monkeypatch):
     conclusion = peers.conclude(plan, [rows])
     assert conclusion.failure is None
     assert conclusion.verdicts == [
-        "wine: no comparison, 1 network of jaxnn left the range of its numbers and 1 network of "
-        "scikit-learn left the range of its numbers; try a smaller --rate"
+        "wine: no comparison, 1 network of jaxnn left the range of floats and 1 network of "
+        "scikit-learn left the range of floats; try a smaller --rate"
     ]
     assert report.table(rows).row_count == 1
 
@@ -149,7 +149,7 @@ def test_seeds_without_both_networks_are_left_out():
     (row,) = report.summary(rows_of([np.nan, 0.6, 0.6], [0.7, 0.7, 0.7])).rows(named=True)
     assert (row["seeds"], row["difference"]) == (2, pytest.approx(-0.1))
     assert report.sentence(row).endswith(
-        "over 2 seeds, 2 standard errors count; 1 network of jaxnn left the range of its numbers"
+        "over 2 seeds, 2 standard errors count; 1 network of jaxnn left the range of floats"
     )
 
 

@@ -100,7 +100,8 @@ def auc(z: Float[Array, " N"], y: Float[Array, " N"]) -> Float[Array, ""]:
         0.875
     """
     # Equal rows may differ in the last digits, for XLA sums them in different orders.
-    rounding = ROUNDING * jnp.finfo(z.dtype).eps * jnp.max(jnp.abs(z))
+    eps = float(jnp.finfo(z.dtype).eps)  # type: ignore[no-untyped-call]
+    rounding = ROUNDING * eps * jnp.max(jnp.abs(z))
     z = jnp.where(jnp.ptp(z) < rounding, 0, z)
     order = jnp.argsort(z)
     # The number of negatives among the first k examples, k = 0 … N.

@@ -98,8 +98,11 @@ def read(path: Path, how: Reading | None = None, texts: Sequence[str] = ()) -> F
             raise ValueError("it is empty")
         if ending in TEXTS:
             read_in = _read_csv(path, how, texts)
+        elif ending == ".parquet":
+            with streams.without_panics(f"data: cannot use {path}"):
+                read_in = _read_parquet(path)
         else:
-            read_in = _read_parquet(path) if ending == ".parquet" else File(read_npz(path), [])
+            read_in = File(read_npz(path), [])
         if read_in.frame.height == 0:
             raise ValueError("it holds no rows")
     except BROKEN as error:
@@ -168,7 +171,6 @@ def _read_csv(path: Path, how: Reading, texts: Sequence[str]) -> File:
     return File(pl.DataFrame(typed), notes)
 
 
-@streams.without_panics()
 def _read_parquet(path: Path) -> File:
     """Return the columns of a Parquet file but those of lists and the like, which it names."""
     lazy = pl.scan_parquet(path, glob=False, hive_partitioning=False)

@@ -45,7 +45,7 @@ def is_lower(row: dict[str, Any]) -> bool:
 def sentence(row: dict[str, Any]) -> str:
     """Return the verdict on one table, a row of `summary`."""
     lost = [
-        f"{counted(row[f'lost {name}'], 'network')} of {name} left the range of its numbers"
+        f"{counted(row[f'lost {name}'], 'network')} of {name} left the range of floats"
         for name in LIBRARIES
         if row[f"lost {name}"]
     ]
