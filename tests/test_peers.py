@@ -110,6 +110,7 @@ def test_the_run_is_whole_and_goes_by_paired_differences(tmp_path, capsys):
         ([0.9, 0.9, 0.91], [0.7, 0.69, 0.71], "wine: higher"),
         ([0.7, 0.7], [0.7, 0.7], "no difference"),
         ([0.1], [0.7], "one seed does not tell them apart"),
+        ([-9e120, -9e120], [0.7, 0.7], "lower, median accuracy -9e+120 of jaxnn, 0.7000 of scikit"),
     ],
 )
 def test_the_verdict_is_one_sentence(ours, theirs, words):

@@ -540,6 +540,16 @@ def test_the_live_line_leaves_out_what_does_not_fit(width, shown):
     assert re.split(r"[\r\n]+", plain.strip())[-1].strip() == shown
 
 
+def test_an_r2_far_below_zero_and_a_long_look_are_short():
+    recipe = types.SimpleNamespace(net=jaxnn.Network((2, 1), "tanh", "regression"))
+    measured = {0: np.array([[4e29, -8.1e29, np.nan]])}
+    progress = types.SimpleNamespace(epoch=0, measured=measured)
+    assert view.words(recipe, progress) == "loss 4e+29, R² -8.1e+29"
+    row = {"epoch": 0, "set": "test", "metric": "R²", "loss": 4e29, "value": -8.1e29, "auc": None}
+    assert train_report.cells(pl.DataFrame([row]))[1] == [("test", "0", "4e+29", "-8.1e+29")]
+    assert (measures.percent(0.04), measures.percent(2.8)) == ("4 %", "280 %")
+
+
 def test_layers_are_written_as_counts_and_widths():
     assert train.hidden(("2x64", "10", "3×2")) == (64, 64, 10, 2, 2, 2)
     assert planned(hidden=()).net.sizes == (30, 1)

@@ -112,6 +112,26 @@ def auc(z: Float[Array, " N"], y: Float[Array, " N"]) -> Float[Array, ""]:
     return jnp.sum(won * positive) / jnp.sum(positive)
 
 
+def fixed(value: float, decimals: int) -> str:
+    """Return a metric with so many decimals; an R² far below zero as a power of ten.
+
+    Example:
+        >>> fixed(0.98765, 3), fixed(-8.1e29, 3)
+        ('0.988', '-8.1e+29')
+    """
+    return f"{value:.{decimals}f}" if abs(value) < 1000 else f"{value:.{decimals}g}"
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent, to two digits or whole.
+
+    Example:
+        >>> percent(0.0123), percent(2.8)
+        ('1.2 %', '280 %')
+    """
+    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
+
+
 def accuracy(truth: np.ndarray, decided: np.ndarray) -> float:
     """Return the fraction of classes that are right."""
     return float(np.mean(truth == decided))

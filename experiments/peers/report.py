@@ -7,6 +7,7 @@ import polars as pl
 from rich.table import Table
 from rich.text import Text
 
+from experiments.learning.measures import fixed
 from experiments.learning.words import counted
 from experiments.pages import tables
 from experiments.runs.experiment import comparison
@@ -56,7 +57,8 @@ def sentence(row: dict[str, Any]) -> str:
 
 def _compared(row: dict[str, Any]) -> str:
     """Return the verdict on the seeds in which both networks have a value."""
-    words = f"median {row['metric']} {row[OURS]:.4f} of {OURS}, {row[THEIRS]:.4f} of {THEIRS}"
+    medians = (f"{fixed(row[name], 4)} of {name}" for name in LIBRARIES)
+    words = f"median {row['metric']} {', '.join(medians)}"
     if row["error"] is None:
         return f"{row['data']}: {words}; one seed does not tell them apart"
     if is_lower(row):
@@ -73,8 +75,9 @@ def difference(row: dict[str, Any]) -> str:
     """Return the difference with its standard error; a dash if there is none."""
     if row["difference"] is None:
         return "–"
-    error = "" if row["error"] is None else f" ± {row['error']:.4f}"
-    return f"{row['difference']:+.4f}{error}"
+    error = "" if row["error"] is None else f" ± {fixed(row['error'], 4)}"
+    sign = "-" if row["difference"] < 0 else "+"
+    return f"{sign}{fixed(abs(row['difference']), 4)}{error}"
 
 
 def table(rows: pl.DataFrame) -> Table:
@@ -87,7 +90,7 @@ def table(rows: pl.DataFrame) -> Table:
         ]
         comparisons.add_row(
             Text(f"{row['data']}, {row['metric']}"),
-            *("–" if row[name] is None else f"{row[name]:.4f}" for name in LIBRARIES),
+            *("–" if row[name] is None else fixed(row[name], 4) for name in LIBRARIES),
             difference(row),
             *(f"{value:.2f}" for value in seconds),
         )

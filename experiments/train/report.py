@@ -115,7 +115,8 @@ def cells(rows: pl.DataFrame) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     heads = ("set", "epoch", "loss", rows["metric"][0], *(["AUC"] if has_auc else []))
     lines = []
     for row in best.rows(named=True):
-        line = (row["set"], str(row["epoch"]), f"{row['loss']:.4g}", f"{row['value']:.4f}")
+        value = measures.fixed(row["value"], 4)
+        line = (row["set"], str(row["epoch"]), f"{row['loss']:.4g}", value)
         auc = "–" if row["auc"] is None else f"{row['auc']:.4f}"
         lines.append((*line, *([auc] if has_auc else [])))
     return heads, lines
@@ -233,4 +234,4 @@ def _cost(outcome: Outcome) -> str:
     words = f"{looks} at the gradient took {numbers['seconds']:.3g} s"
     if numbers["share"] is None:
         return f"{words}; training took one epoch, and was compiled in it"
-    return f"{words}, {100 * numbers['share']:.2g} % of the time of training"
+    return f"{words}, {measures.percent(numbers['share'])} of the time of training"
