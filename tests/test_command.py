@@ -212,6 +212,9 @@ def test_a_user_who_debugs_nan_is_told_that_they_are_measured(file, capsys):
     with jax.debug_infs(True):
         assert main(["train", "--dry-run"]) == 2
         assert capsys.readouterr().err == f"error: JAX_DEBUG_INFS: {sentence}"
+    with jax.disable_jit():
+        assert main(["train", "--dry-run"]) == 2
+        assert capsys.readouterr().err.startswith("error: JAX_DISABLE_JIT: experiments compile")
     try:
         assert command.main(["diagnose", f"{file}:debugging"]) == 2
     finally:

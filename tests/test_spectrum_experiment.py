@@ -291,6 +291,7 @@ def test_zero_and_overflow_have_no_variance():
         ("--sigma-w 0", "sigma_w: expected a finite number > 0, got 0"),
         ("--sigma-w nan", "sigma_w: expected a finite number > 0, got nan"),
         ("--sigma-b -1", "sigma_b: expected a finite number >= 0, got -1"),
+        ("--q0 1e-38", "q0: expected a finite number >= 1.18e-38, the least that float32 has in"),
         ("--q0 inf", "q0: expected a finite number > 0, got inf"),
         ("--depths 4 0", "depths: expected positive integers, got 0"),
         ("--depths", "depths: expected at least one, got none"),

@@ -70,8 +70,11 @@ def start(options: Options) -> None:
     """Set JAX up, before anything is computed.
 
     Raises:
-        ValueError: options contradict each other, or processes do not find each other.
+        ValueError: options contradict each other, processes do not find each other, or JAX is told
+            to do what an experiment cannot.
     """
+    if jax.config.jax_disable_jit:
+        raise ValueError("JAX_DISABLE_JIT: experiments compile their programs ahead; unset it")
     if not options.no_cache:
         _cache_compiled(platformdirs.user_cache_path("jaxnn") / "compiled")
     elsewhere = (options.coordinator, options.processes, options.process)
