@@ -33,7 +33,11 @@ if __name__ == "__main__":
 
     signals.end_at_once()
     try:
-        import jax  # noqa: F401
+        import jax
+
+        # Checks of a user's own code, which the packages here do not pass (optax, for one).
+        jax.config.update("jax_numpy_dtype_promotion", "standard")  # type: ignore[no-untyped-call]
+        jax.config.update("jax_transfer_guard", "allow")  # type: ignore[no-untyped-call]
     except ValueError as mistake:  # in a variable of the environment
         remedy = "mend that environment variable, or unset it"  # as the command jaxnn says
         print(f"error: JAX: {mistake}; {remedy}", file=sys.stderr)

@@ -285,6 +285,18 @@ def test_a_malformed_variable_of_jax_is_one_sentence(module):
     )
 
 
+@pytest.mark.slow
+def test_what_debugs_a_user_s_own_code_leaves_experiments_alone(tmp_path):
+    options = {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_TRANSFER_GUARD": "disallow"}
+    arguments = "--data iris --hidden 4 --epochs 1 --quiet --out run"
+    answer = subprocess.run(
+        [sys.executable, "-m", "experiments", "train", *arguments.split()],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), **options},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
 def test_help_names_the_commands_and_says_that_code_is_run(capsys):
     assert command.main([]) == 2
     assert "python -m experiments --help" in " ".join(capsys.readouterr().out.split())
