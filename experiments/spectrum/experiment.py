@@ -160,7 +160,7 @@ def _check_scale(name: str, value: float | None) -> None:
     if value is not None and not least <= value < math.inf:
         wanted = ">= 0" if name == "sigma_b" else "> 0"
         if 0 < value < least:
-            wanted = f">= {least:.3g}, the least that float32 has in full,"
+            wanted = f">= {least:.3g}, the least that float32 has in full"
         raise ValueError(f"{name}: expected a finite number {wanted}, got {value:g}")
 
 
