@@ -60,6 +60,10 @@ USER_MISTAKE, FAILED = 2, 1
 def main(args: list[str] | None = None) -> int:
     """Run one command and return the exit code."""
     try:
+        Path.cwd()
+    except FileNotFoundError:
+        return _say("the folder in which this is run is gone; go to another one", USER_MISTAKE)
+    try:
         command, settings = read(sys.argv[1:] if args is None else args)
         if command in READERS:
             return _read(READERS[command], settings)

@@ -285,6 +285,17 @@ def test_a_malformed_variable_of_jax_is_one_sentence(module):
     )
 
 
+def test_a_folder_that_is_gone_is_one_sentence(tmp_path, monkeypatch, capsys):
+    here = tmp_path / "gone"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    here.rmdir()
+    assert main(["train", "--dry-run"]) == 2
+    assert capsys.readouterr().err == (
+        "error: the folder in which this is run is gone; go to another one\n"
+    )
+
+
 @pytest.mark.slow
 def test_what_debugs_a_user_s_own_code_leaves_experiments_alone(tmp_path):
     options = {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_TRANSFER_GUARD": "disallow"}
