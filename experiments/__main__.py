@@ -33,9 +33,14 @@ if __name__ == "__main__":
 
     signals.end_at_once()
     try:
-        import jax  # noqa: F401
+        import jax
+
+        # Checks of a user's own code, which the packages here do not pass (optax, for one).
+        jax.config.update("jax_numpy_dtype_promotion", "standard")  # type: ignore[no-untyped-call]
+        jax.config.update("jax_transfer_guard", "allow")  # type: ignore[no-untyped-call]
     except ValueError as mistake:  # in a variable of the environment
-        print(f"error: JAX: {mistake}", file=sys.stderr)
+        remedy = "mend that environment variable, or unset it"  # as the command jaxnn says
+        print(f"error: JAX: {mistake}; {remedy}", file=sys.stderr)
         sys.exit(2)
 
 import tyro
@@ -54,6 +59,10 @@ USER_MISTAKE, FAILED = 2, 1
 
 def main(args: list[str] | None = None) -> int:
     """Run one command and return the exit code."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return _say("the folder in which this is run is gone; go to another one", USER_MISTAKE)
     try:
         command, settings = read(sys.argv[1:] if args is None else args)
         if command in READERS:
@@ -114,7 +123,8 @@ def read(args: list[str]) -> tuple[str, Any]:
     given = early.parse_known_args(args)[0]
     config = given.config
     if given.out == "":  # as a path it would be the folder in which the command is given
-        raise ValueError("out: expected a folder, got an empty name")
+        wanted = "a file" if args[0] == "predict" else "a folder"
+        raise ValueError(f"out: expected {wanted}, got an empty name")
     prog = "python -m experiments"
     if args and args[0] in EXPERIMENTS:  # then the others need not be imported
         kind = find(args[0]).settings

@@ -17,8 +17,9 @@ import tyro
 
 from experiments.learning import labels, measures, model, reading
 from experiments.learning.encoding import Texts
-from experiments.learning.words import listed, quoted
+from experiments.learning.words import listed, quoted, short
 from experiments.runs import files, runtime
+from jaxnn import platforms
 
 ENDINGS = (".csv", ".parquet")
 RUNS = r"^[=+\-@\t\r]"  # a spreadsheet takes a cell that begins so for a formula
@@ -63,13 +64,14 @@ def prepare(settings: Settings) -> Request:
         raise ValueError("predict: expected two files, MODEL and FILE; see predict --help")
     if out.suffix.lower() not in ENDINGS:
         raise ValueError(f"out: expected a file that ends in .csv or .parquet, got {out}")
-    if out.exists() and file.exists() and out.samefile(file):
+    exists = _exists(out)
+    if exists and file.exists() and out.samefile(file):
         raise ValueError(f"out: {out} is the file of the rows; choose another one with --out")
-    if out.exists() and not settings.overwrite:
+    if exists and not settings.overwrite:
         raise FileExistsError(
             f"out: {out} exists; choose another file with --out, or replace it with --overwrite"
         )
-    runtime.find_devices()
+    platforms.find()
     if file.suffix.lower() not in reading.ENDINGS:
         endings = ", ".join(reading.ENDINGS)
         raise ValueError(f"file: expected one that ends in {endings}, got {file}")
@@ -87,6 +89,18 @@ def prepare(settings: Settings) -> Request:
     if np.isnan(x).any(axis=1).all():
         raise ValueError(f"file: every row of {file} lacks a value; {_gaps(known, rows)}")
     return Request(known, rows, x, notes, settings)
+
+
+def _exists(out: Path) -> bool:
+    """Tell whether the file is there, in a folder that is there."""
+    try:
+        if not out.parent.is_dir():
+            raise ValueError(f"out: there is no folder {out.parent} to write {out.name} into")
+        if out.is_dir():
+            raise ValueError(f"out: expected a file, got the folder {out}")
+        return out.exists()
+    except OSError as error:
+        raise ValueError(f"out: cannot write {short(str(out))}: {error.strerror}") from None
 
 
 def _gaps(known: model.Model, rows: pl.DataFrame) -> str:

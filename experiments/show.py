@@ -80,7 +80,7 @@ def read(folder: Path) -> Run:
     if not path.exists():
         raise ValueError(f"runs: {folder} has no {store.ROWS} yet; its command again goes on")
     try:
-        with streams.without_panics():
+        with streams.without_panics(f"runs: cannot use {path}"):
             rows = pl.read_parquet(path)
         schema.check(rows, experiment.columns)
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:

@@ -5,7 +5,7 @@ params = jaxnn.init(net, jax.random.key(0))
 value, gradient = jax.jit(jaxnn.backprop)(net, params, xs, ys)
 """
 
-from . import meanfield
+from . import loading, meanfield  # noqa: F401, loading comes before all that imports JAX
 from .activations import ACTIVATIONS, Activation, find_activation
 from .backprop import Deltas, backprop, deltas, mean_loss
 from .blocks import BatchNorm, Block, Dense, LayerNorm, PostNorm, Residual, RMSNorm

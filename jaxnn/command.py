@@ -17,13 +17,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
-import jax
-
-from . import contract, diagnosis, printing, source
+from . import contract, diagnosis, loading, platforms, printing, source
 from .chart import chart
 from .contract import Measured
 
-FAILED, USER_MISTAKE, INTERRUPTED = 1, 2, 130
+FAILED, USER_MISTAKE, INTERRUPTED = 1, loading.USER_MISTAKE, loading.INTERRUPTED
 # The experiments and what reads their results: they are run from a checkout.
 EXPERIMENTS = (
     *("depth", "spectrum", "train", "trainability", "remedies", "laws", "peers", "bench"),
@@ -81,6 +79,7 @@ def command() -> int:
     """Run the command of this process; its streams take every character, and a pipe may close."""
     try:
         printing.prepare()
+        loading.loaded()
         with printing.piped():
             return main()
     except SystemExit as end:  # --help and --version
@@ -160,18 +159,21 @@ def _print_versions(settings: argparse.Namespace) -> int:
     for package in ("jaxnn", "jax", "jaxlib"):
         print(package, _version(package))
     print("Python", platform.python_version())
-    try:
-        print("devices", ", ".join(map(str, jax.devices())))
-    except RuntimeError as error:
-        message = str(error).partition("\n")[0]
-        raise ValueError(f"devices: JAX finds none: {message}") from None
+    print("devices", ", ".join(map(str, platforms.find())))
     return 0
 
 
 def _diagnose(settings: argparse.Namespace) -> int:
     _check_chart(settings.chart)
+    if not 0 <= settings.seed < 2**31:
+        raise ValueError(f"seed: expected an integer from 0 to 2^31 - 1, got {settings.seed}")
     code = source.read(settings.network)
-    measured = contract.diagnosed(code, settings.memory, settings.seed)
+    platforms.check_debugging()
+    try:
+        measured = contract.diagnosed(code, settings.memory, settings.seed)
+    except (ValueError, FloatingPointError):
+        platforms.find()  # the user's code may only be where it shows that there is none
+        raise
     _print(measured, f"{code.name}() of {code.path.name}")
     if settings.chart is None:
         needed = "" if _can_draw() else f", after {CHARTS}"

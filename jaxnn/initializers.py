@@ -284,8 +284,18 @@ class _ByFan:
         units = {"fan_in": fan_in, "fan_avg": (fan_in + fan_out) / 2}[self.fan]
         # A row of matrices of one entry, whose fan is 1.
         scale = self.scale / units
-        row = initializers.variance_scaling(scale, "fan_in", self.distribution, batch_axis=0)
-        return row(key, (math.prod(shape), 1, 1), dtype).reshape(shape)
+        # The variance is rounded to the dtype, whose range ends at the square root of σ_w's.
+        fits = scale == 0 or _fits(scale, dtype)
+        variance = scale if fits else 1.0
+        row = initializers.variance_scaling(variance, "fan_in", self.distribution, batch_axis=0)
+        drawn = row(key, (math.prod(shape), 1, 1), dtype).reshape(shape)
+        return drawn if fits else math.sqrt(scale) * drawn
+
+
+def _fits(number: float, dtype: DTypeLike) -> bool:
+    """Tell whether a dtype holds a positive number as a normal one."""
+    limits = jnp.finfo(jax.dtypes.canonicalize_dtype(dtype))  # type: ignore[no-untyped-call]
+    return float(limits.tiny) <= number <= float(limits.max)
 
 
 @dataclass(frozen=True)

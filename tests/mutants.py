@@ -286,9 +286,31 @@ MUTANTS = (
     Mutant(
         "the command says done after a mistake",
         "jaxnn/command.py",
-        "FAILED, USER_MISTAKE, INTERRUPTED = 1, 2, 130",
-        "FAILED, USER_MISTAKE, INTERRUPTED = 1, 0, 130",
+        "FAILED, USER_MISTAKE, INTERRUPTED = 1, loading.USER_MISTAKE, loading.INTERRUPTED",
+        "FAILED, USER_MISTAKE, INTERRUPTED = 1, 0, loading.INTERRUPTED",
         "tests/test_command.py::test_mistakes_are_one_sentence",
+    ),
+    Mutant(
+        "a platform that is known and not there is a traceback",
+        "jaxnn/platforms.py",
+        "except (RuntimeError, AssertionError) as error:",
+        "except RuntimeError as error:",
+        "tests/test_command.py::test_a_platform_that_is_known_and_not_there_is_one_sentence",
+    ),
+    Mutant(
+        "a variance beyond the floats is drawn as zeros",
+        "jaxnn/initializers.py",
+        "fits = scale == 0 or _fits(scale, dtype)",
+        "fits = True",
+        "tests/test_initializers.py"
+        "::test_sigma_w_whose_square_no_float_holds_is_drawn_nevertheless",
+    ),
+    Mutant(
+        "Ctrl-C is lost while rich is imported",
+        "experiments/runs/signals.py",
+        "except Exception:  # whatever it is, the process ends",
+        "except OSError:",
+        "tests/test_sweep.py::test_ctrl_c_ends_the_process_whatever_is_half_imported",
     ),
     Mutant(
         "a size that is zero is no number in the table of a diagnosis",

@@ -1,7 +1,9 @@
 """The command `jaxnn`: what it prints, every mistake in one sentence, and its exit codes."""
 
 import importlib
+import os
 import platform
+import signal
 import subprocess
 import sys
 import tomllib
@@ -13,8 +15,8 @@ import pytest
 
 import experiments
 import jaxnn
-from experiments.__main__ import READERS
-from jaxnn import command, contract, diagnosis
+from experiments.__main__ import READERS, main
+from jaxnn import command, contract, diagnosis, loading
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -43,6 +45,11 @@ def raising():
 
 def too_large():
     raise MemoryError
+
+
+def debugging():
+    jax.config.update("jax_debug_nans", True)
+    jax.numpy.zeros(()) / 0
 
 
 def stopped():
@@ -138,6 +145,8 @@ def test_without_the_extra_a_sentence_says_how_to_get_charts(file, capsys, monke
         (["diagnose", "MINE:raising"], 2, "network: mine.py:20: ZeroDivisionError: division by"),
         (["diagnose", "MINE:dense"], 2, "a function without arguments, got one with more"),
         (["diagnose", "MINE:layers", "--seed", "x"], 2, "argument --seed: invalid int value: 'x'"),
+        (["diagnose", "MINE:layers", "--seed", "-1"], 2, "seed: expected an integer from 0 to"),
+        (["diagnose", "MINE:layers", "--seed", f"{10**23}"], 2, "seed: expected an integer from 0"),
         (["diagnose", "MINE:layers", "--memory", "x"], 2, "argument --memory: invalid choice: 'x'"),
         (["diagnose", "MINE:layers", "--chart", "a.txt"], 2, "ends in .png, .svg, .pdf, .html"),
         (["diagnose", "MINE:layers", "--chart", "no/a.svg"], 2, "a folder that is there, got no"),
@@ -172,8 +181,131 @@ def test_a_machine_without_its_device_is_one_sentence(monkeypatch, capsys):
 
     monkeypatch.setattr(jax, "devices", devices)
     assert command.main(["version"]) == 2
-    expected = "error: devices: JAX finds none: Unable to initialize backend 'tpu'\n"
+    expected = "error: devices: Unable to initialize backend 'tpu'\n"
     assert capsys.readouterr().err == expected
+
+
+def test_a_platform_that_is_known_and_not_there_is_one_sentence(file, monkeypatch, capsys):
+    """JAX fails by an assertion then, first in the user's code."""
+
+    def devices():
+        raise AssertionError
+
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setattr(jax, "devices", devices)
+    for args in (["diagnose", f"{file}:raising"], ["version"]):
+        assert command.main(args) == 2
+        assert capsys.readouterr().err == (
+            "error: JAX_PLATFORMS: there is no 'cuda' here; name another platform, such as cpu, or "
+            "unset it\n"
+        )
+    assert main(["train", "--dry-run"]) == 2
+    assert capsys.readouterr().err.startswith("error: JAX_PLATFORMS: there is no 'cuda' here")
+
+
+def test_a_user_who_debugs_nan_is_told_that_they_are_measured(file, capsys):
+    """From the environment, or by the user's own code while it is diagnosed."""
+    sentence = "nan and inf are measured here; unset it, or do not set it by jax.config.update\n"
+    with jax.debug_nans(True):
+        assert command.main(["diagnose", f"{file}:raising"]) == 2
+        assert capsys.readouterr().err == f"error: JAX_DEBUG_NANS: {sentence}"
+    with jax.debug_infs(True):
+        assert main(["train", "--dry-run"]) == 2
+        assert capsys.readouterr().err == f"error: JAX_DEBUG_INFS: {sentence}"
+    with jax.disable_jit():
+        assert main(["train", "--dry-run"]) == 2
+        assert capsys.readouterr().err.startswith("error: JAX_DISABLE_JIT: experiments compile")
+    try:
+        assert command.main(["diagnose", f"{file}:debugging"]) == 2
+    finally:
+        jax.config.update("jax_debug_nans", False)
+    assert capsys.readouterr().err == f"error: JAX_DEBUG_NANS: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("argv", "python", "expected"),
+    [
+        (["-m", "version"], ["python", "-W", "error", "-m", "jaxnn", "version"], True),
+        (["-m"], ["python", "-mjaxnn"], True),
+        (["-m", "jaxnn"], ["python", "-m", "experiments", "jaxnn"], False),
+        (["/bin/jaxnn", "version"], ["python", "/bin/jaxnn", "version"], True),
+        (["jaxnn.exe", "version"], ["python", "jaxnn.exe", "version"], True),
+        (["-c"], ["python", "-c", "import jaxnn"], False),
+        (["mine.py"], ["python", "mine.py"], False),
+        ([], [], False),
+    ],
+)
+def test_the_process_of_the_command_is_known_before_it_is_loaded(
+    argv, python, expected, monkeypatch
+):
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(sys, "orig_argv", python)
+    assert loading.is_command() is expected
+
+
+def test_a_malformed_variable_and_ctrl_c_while_loading_are_one_sentence(monkeypatch, capsys):
+    def import_module(name):
+        if name == "jax":
+            raise ValueError("invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'")
+        raise AssertionError(name)
+
+    ended = []
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    monkeypatch.setattr(os, "_exit", ended.append)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as end:
+            loading.load()
+        assert end.value.code == 2
+        assert capsys.readouterr().err == (
+            "error: JAX: invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'; mend that "
+            "environment variable, or unset it\n"
+        )
+        signal.raise_signal(signal.SIGINT)
+        assert (capsys.readouterr().err, ended) == ("stopped\n", [130])
+        loading.loaded()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["jaxnn", "experiments"])
+def test_a_malformed_variable_of_jax_is_one_sentence(module):
+    answer = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        cwd=ROOT, env={"JAX_NUM_CPU_DEVICES": "abc"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr == (
+        'error: JAX: Invalid value "abc" for JAX flag jax_num_cpu_devices; mend that environment '
+        "variable, or unset it\n"
+    )
+
+
+def test_a_folder_that_is_gone_is_one_sentence(tmp_path, monkeypatch, capsys):
+    here = tmp_path / "gone"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    here.rmdir()
+    assert main(["train", "--dry-run"]) == 2
+    assert capsys.readouterr().err == (
+        "error: the folder in which this is run is gone; go to another one\n"
+    )
+
+
+@pytest.mark.slow
+def test_what_debugs_a_user_s_own_code_leaves_experiments_alone(tmp_path):
+    options = {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_TRANSFER_GUARD": "disallow"}
+    arguments = "--data iris --hidden 4 --epochs 1 --quiet --out run"
+    answer = subprocess.run(
+        [sys.executable, "-m", "experiments", "train", *arguments.split()],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), **options},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (answer.returncode, answer.stderr) == (0, "")
 
 
 def test_help_names_the_commands_and_says_that_code_is_run(capsys):

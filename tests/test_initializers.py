@@ -170,6 +170,17 @@ def test_sigma_w_is_a_standard_deviation(scheme, sigma_w):
         scheme(sigma_w)
 
 
+@pytest.mark.parametrize(
+    ("sigma_w", "dtype"), [(1e-30, "float32"), (1e30, "float32"), (3e4, "float16")]
+)
+def test_sigma_w_whose_square_no_float_holds_is_drawn_nevertheless(sigma_w, dtype, key):
+    theta = jaxnn.gaussian(sigma_w)(key, (4, 4), dtype)
+    assert theta.dtype == dtype
+    ordinary = jaxnn.gaussian(1.0)(key, (4, 4), dtype)
+    ratio = np.asarray(theta, np.float64) / np.asarray(ordinary, np.float64)
+    np.testing.assert_allclose(ratio, sigma_w, rtol=0.01 if dtype == "float16" else 1e-6)
+
+
 def test_theta_and_b_are_drawn_apart(key):
     """One scheme and one row of numbers for both: from one key they would be the same."""
     net = jaxnn.Network((1, 5), "tanh", "regression")

@@ -50,7 +50,17 @@ def imported(path):
 def test_the_library_imports_little_and_downwards():
     norms = ("norm", "rms_norm", "layer_norm", "batch_norm", "post_norm")
     order = (
-        *("compiled", "loops", "activations", "tasks", "layers", "numbers", "quadrature", "sphere"),
+        *(
+            "loading",
+            "compiled",
+            "loops",
+            "activations",
+            "tasks",
+            "layers",
+            "numbers",
+            "quadrature",
+            "sphere",
+        ),
         *("formats", "twin", "words"),
         *(f"blocks.{kind}" for kind in ("block", "field", "dense", "residual", *norms)),
         *("blocks", "network", "checks", "initializers", "walk", "forward", "backprop"),
@@ -62,6 +72,7 @@ def test_the_library_imports_little_and_downwards():
             "fit",
             "drawing",
             "allocation",
+            "platforms",
             "printing",
             "source",
             "contract",

@@ -3,6 +3,7 @@
 import json
 import re
 import warnings
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -19,6 +20,7 @@ from experiments.peers import columns, picture, report
 from experiments.peers import experiment as peers
 from experiments.peers.report import OURS, THEIRS
 from experiments.runs import schema, store
+from jaxnn.divergence import Origin
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -108,6 +110,7 @@ def test_the_run_is_whole_and_goes_by_paired_differences(tmp_path, capsys):
         ([0.9, 0.9, 0.91], [0.7, 0.69, 0.71], "wine: higher"),
         ([0.7, 0.7], [0.7, 0.7], "no difference"),
         ([0.1], [0.7], "one seed does not tell them apart"),
+        ([-9e120, -9e120], [0.7, 0.7], "lower, median accuracy -9e+120 of jaxnn, 0.7000 of scikit"),
     ],
 )
 def test_the_verdict_is_one_sentence(ours, theirs, words):
@@ -119,6 +122,36 @@ def test_the_verdict_is_one_sentence(ours, theirs, words):
         if test is not None:
             assert row["difference"] / row["error"] == pytest.approx(test.statistic)
     assert report.table(rows_of(ours, theirs)).row_count == 1
+
+
+def test_networks_that_blow_up_are_shown(monkeypatch):
+    """Each library has an error of its own for it."""
+    plan = peers.prepare(peers.Settings(data=("wine",), hidden=(2,), epochs=2, seeds=1))
+    plan = replace(plan, settings=replace(plan.settings, rate=1e300))  # floats of 64 bits hold 1e38
+
+    def fit(*_, **__):
+        origin = Origin("signal", 1, "")
+        raise jaxnn.NonFiniteError("the loss is inf", 0, origin, None, np.zeros((0, 0)))
+
+    monkeypatch.setattr(peers.jaxnn, "fit", fit)
+    rows = peers.train_both(plan, plan.cells[0])
+    schema.check(rows, columns.COLUMNS)
+    assert rows["value"].is_nan().all()
+    conclusion = peers.conclude(plan, [rows])
+    assert conclusion.failure is None
+    assert conclusion.verdicts == [
+        "wine: no comparison, 1 network of jaxnn left the range of floats and 1 network of "
+        "scikit-learn left the range of floats; try a smaller --rate"
+    ]
+    assert report.table(rows).row_count == 1
+
+
+def test_seeds_without_both_networks_are_left_out():
+    (row,) = report.summary(rows_of([np.nan, 0.6, 0.6], [0.7, 0.7, 0.7])).rows(named=True)
+    assert (row["seeds"], row["difference"]) == (2, pytest.approx(-0.1))
+    assert report.sentence(row).endswith(
+        "over 2 seeds, 2 standard errors count; 1 network of jaxnn left the range of floats"
+    )
 
 
 def test_a_panel_has_its_own_table_alone():

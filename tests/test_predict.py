@@ -1,5 +1,8 @@
 """`predict`: columns by name, units, classes, formats, and what is refused."""
 
+import errno
+import os
+
 import numpy as np
 import polars as pl
 import pytest
@@ -210,11 +213,32 @@ def test_files_that_are_not_there_or_are_there_already(tmp_path, capsys):
     ):
         assert main(["predict", *arguments, *out]) == 2
         assert sentence in capsys.readouterr().err
+    (tmp_path / "folder.csv").mkdir()
+    for name, sentence in (
+        ("nowhere/a.csv", "out: there is no folder"),
+        ("folder.csv", "out: expected a file, got the folder"),
+        (f"{'n' * 300}.csv", "File name too long"),
+        ("", "out: expected a file, got an empty name"),
+    ):
+        path = str(tmp_path / name) if name else ""
+        arguments = [str(tmp_path), str(tmp_path / "rows.csv"), "--out", path]
+        assert main(["predict", *arguments, "--overwrite"]) == 2
+        error = capsys.readouterr().err
+        assert sentence in error
+        assert error.startswith("error: out: ")
+    arguments = [str(tmp_path), str(tmp_path / "folder.csv"), *out]
+    assert main(["predict", *arguments]) == 2
+    assert "data: expected a file, got the folder" in capsys.readouterr().err
 
 
-def test_a_failing_disk_is_one_sentence(tmp_path, capsys):
+def test_a_failing_disk_is_one_sentence(tmp_path, capsys, monkeypatch):
     known, (_, table) = made(), rows()
     asked(tmp_path, known, table)
-    out = tmp_path / "nowhere" / "answers.csv"
+
+    def full(handle):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", full)
+    out = tmp_path / "more.csv"
     assert main(["predict", str(tmp_path), str(tmp_path / "rows.csv"), "--out", str(out)]) == 1
-    assert capsys.readouterr().err.startswith("error: out: cannot write")
+    assert capsys.readouterr().err == f"error: out: cannot write {out}: Input/output error\n"

@@ -181,7 +181,7 @@ def test_what_is_wrong_with_a_text_is_a_short_sentence(read, content, sentence):
     [
         ({"separator": ";;"}, "separator: expected a character such as ; or |, or tab, got ';;'"),
         ({"separator": "§"}, "separator: expected a character"),
-        ({"decimal": "x"}, "decimal: expected . or ,, got 'x'"),
+        ({"decimal": "x"}, "decimal: expected '.' or ',', got 'x'"),
         ({"separator": ",", "decimal": ","}, ", cannot separate columns and decimals"),
     ],
 )

@@ -96,6 +96,15 @@ def test_gradients_in_theory_are_those_of_closed_forms():
     assert nats["relu"][9] == pytest.approx(-8 * 5 / (4 * 64))
 
 
+def test_inputs_of_zeros_have_no_correlation_and_their_network_a_theory_where_it_has_one():
+    """As of a table whose only column is constant."""
+    zeros = INPUTS._replace(q0=0.0, c0=math.nan)
+    for name in ("orthogonal", "relu"):  # by quadrature, and in closed form
+        predicted = theory.predict(REMEDIES[name], (1, 4), zeros)
+        assert predicted["depth"].to_list() == [1, 4]
+        assert predicted[columns.DISTANCE].is_nan().all()
+
+
 def test_a_remedy_that_does_not_exist_at_a_depth_has_no_theory_there():
     assert theory.predict(REMEDIES["tailored"], (1, 12), INPUTS).is_empty()
 
@@ -176,7 +185,10 @@ def test_the_verdicts_name_gradient_correlation_and_accuracy():
         " examples alike, 1 - correlation below 1e-12; training accuracy 0.10 at 10 layers"
     )
     assert "steady gradient, +0.004 decades" in sentences["pre_norm"]
-    assert "no finite gradient over 8 layers" in sentences["residual"]
+    assert sentences["residual"] == (
+        "residual: no finite gradient over 8 layers; no correlation of examples, which are zero in "
+        "a layer or leave the range"
+    )
 
 
 def test_the_summary_says_what_trains_and_what_ails_the_others():
@@ -184,6 +196,8 @@ def test_the_summary_says_what_trains_and_what_ails_the_others():
         "10 layers train with: pre-norm residual. They do not with: plain sigmoid (the gradient "
         "vanishes and examples become alike); layer norm (examples become alike)."
     )
+    lost = report.Case("residual", {8: math.nan}, {8: math.nan}, {8: 0.1}, {}, {})
+    assert report.ailment(lost, 8) == "no finite gradient and no correlation of examples"
     untrained = [case for case in found() if not case.accuracy]
     assert report.summary(untrained, 0.1) == ""
 
@@ -191,11 +205,15 @@ def test_the_summary_says_what_trains_and_what_ails_the_others():
 def test_the_table_is_whole_at_80_columns():
     console = Console(width=80, record=True)
     many = [row("pre_norm", depth, columns.ACCURACY, 0.5) for depth in range(100, 1000, 50)]
-    deep = [row("sigmoid", 1024, columns.GRADIENT, -12345.678)]
+    values = {"sigmoid": -12345.678, "relu": -math.inf, "residual": math.nan}
+    deep = [row(name, 1024, columns.GRADIENT, value) for name, value in values.items()]
+    deep.append(row("residual", 1024, columns.DISTANCE, math.nan))
     console.print(report.table(pl.concat([ROWS, pl.DataFrame([*many, *deep])])))
     text = console.export_text()
     assert "…" not in text
     assert "-12345.68" in text
+    assert "zero" in text
+    assert "nan" not in text
     assert max(map(len, text.splitlines())) <= 80
 
 

@@ -273,10 +273,13 @@ def test_cases_without_a_number_are_drawn():
 
 def test_zero_and_overflow_have_no_variance():
     settings = {"activations": ("relu",), "width": 8, "seeds": 1, "depths": (3,)}
-    for sigma_w, value in ((1e-30, -np.inf), (1e30, np.nan)):  # z under- and overflows
+    # z overflows, first, for it was while compiling that a warning came; and underflows.
+    for sigma_w, value in ((1e30, np.nan), (1e-30, -np.inf)):
         rows = measured(sigma_w=sigma_w, **settings)
         np.testing.assert_array_equal(np.array(rows["log10_singular_values"].to_list()), value)
         assert rows["variance"].null_count() == len(rows) == 4
+    unknown = rows.with_columns(predicted=pl.lit(np.nan))
+    assert "nan" not in str(report.lines(report.summary(unknown), [3]))
 
 
 @pytest.mark.parametrize(
@@ -288,6 +291,7 @@ def test_zero_and_overflow_have_no_variance():
         ("--sigma-w 0", "sigma_w: expected a finite number > 0, got 0"),
         ("--sigma-w nan", "sigma_w: expected a finite number > 0, got nan"),
         ("--sigma-b -1", "sigma_b: expected a finite number >= 0, got -1"),
+        ("--q0 1e-38", "q0: expected a finite number >= 1.18e-38, the least that float32 has in"),
         ("--q0 inf", "q0: expected a finite number > 0, got inf"),
         ("--depths 4 0", "depths: expected positive integers, got 0"),
         ("--depths", "depths: expected at least one, got none"),

@@ -96,18 +96,49 @@ def test_a_reader_that_closes_its_pipe_ends_nothing(monkeypatch):
 
 @pytest.mark.parametrize("size", [1, 1_000_000])
 def test_a_panic_is_said_by_its_error_alone(size, capfd):
-    with contextlib.suppress(BlockingIOError), streams.without_panics():
+    with contextlib.suppress(BlockingIOError), streams.without_panics("x"):
         os.write(2, b"thread panicked" * size)
         raise BlockingIOError
     assert capfd.readouterr().err == ""
     with (
         pytest.raises(ValueError, match=r"^its data are damaged$"),
-        streams.without_panics(),
+        streams.without_panics("x"),
     ):
         raise pl.exceptions.PanicException("called `Result::unwrap()`")
-    with streams.without_panics():
+    with streams.without_panics("x"):
         os.write(2, b"a warning")
     assert capfd.readouterr().err == "a warning"
+
+
+def test_the_last_word_after_ctrl_c_is_not_taken_for_a_panic(capfd, monkeypatch):
+    with os.fdopen(2, "w", closefd=False) as stderr, contextlib.suppress(BlockingIOError):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with streams.without_panics("x"):
+            print("stopped", file=sys.stderr, flush=True)
+            os.write(2, b"thread panicked")
+            raise BlockingIOError
+    assert sys.stderr is stderr
+    monkeypatch.undo()
+    assert capfd.readouterr().err == "stopped\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_a_process_that_a_library_aborts_has_a_last_word():
+    """As polars does of a damaged length, in a thread of its own."""
+    code = (
+        "import os, signal, threading\nfrom experiments.runs import streams\n"
+        "with streams.without_panics('unused'): pass\n"
+        "assert signal.getsignal(signal.SIGABRT) == signal.SIG_DFL\n"
+        "with streams.without_panics('data: cannot use a.parquet'):\n"
+        "    os.write(2, b'memory allocation failed')\n"
+        "    thread = threading.Thread(target=os.abort)\n    thread.start()\n    thread.join()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    expected = "error: data: cannot use a.parquet: its data are damaged\n"
+    assert (answer.returncode, answer.stderr) == (2, expected)
 
 
 @pytest.mark.slow

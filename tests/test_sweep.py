@@ -5,10 +5,11 @@ import logging
 import os
 import re
 import signal
+import sys
 import threading
 from dataclasses import dataclass
 from functools import partial
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import jax
 import polars as pl
@@ -16,7 +17,7 @@ import pytest
 
 from experiments import __main__
 from experiments.depth import experiment as depth
-from experiments.runs import runtime, sweep
+from experiments.runs import runtime, signals, sweep
 from experiments.runs.store import PARTS, Store
 
 
@@ -169,6 +170,18 @@ def test_a_signal_lets_the_cell_finish(kept, tmp_path, capsys, number):
     measured = Measured()
     assert measure(kept(), CELLS, measured, quiet=True)[1]
     assert measured.numbers == [3, 4, 5]
+
+
+def test_ctrl_c_ends_the_process_whatever_is_half_imported(monkeypatch, capsys):
+    """It comes in a thread, where an error would end that alone, and Ctrl-C would be swallowed."""
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    broken = SimpleNamespace(Console=lambda file: file.none)
+    for module in (ModuleType("rich.console"), broken, None):
+        monkeypatch.setitem(sys.modules, "rich.console", module)
+        signals._end("stopped")
+        assert capsys.readouterr().err == "stopped\n"
+    assert ended == [130] * 3
 
 
 def test_other_signals_stop_nothing(kept):

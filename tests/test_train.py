@@ -83,7 +83,9 @@ def test_a_layer_whose_units_are_all_dead_is_named_with_its_step():
     ]
     both = looks([[1, 0, 0], [1, 0, 0], [1, 1, 0]], sizes)
     (sentence,) = dead_layers(both)
-    assert sentence.startswith("All units of layer 1 are dead from the start, and those of 1 more")
+    assert sentence.startswith(
+        "All units of layer 1 are dead from the start, and those of 1 more layer: "
+    )
 
 
 def test_losses_and_gradients_that_are_no_numbers_are_drawn_and_said():
@@ -442,6 +444,10 @@ def test_auc_is_that_of_scikit_learn_with_ties_too():
         z, y = rng.integers(0, values, 50).astype("f4"), (np.arange(50) % 3 == 0).astype("f4")
         assert float(auc(z, y)) == pytest.approx(metrics.roc_auc_score(y, z), abs=1e-6)
     assert np.isnan(float(auc(z, np.ones(50, "f4"))))
+    alike = np.float32(0.1) * (1 + np.finfo("f4").eps * rng.integers(-3, 4, 50)).astype("f4")
+    assert float(auc(alike, y)) == 0.5
+    beyond = np.where(y > 0, np.inf, z).astype("f4")
+    assert float(auc(beyond, y)) == 1
 
 
 @pytest.mark.parametrize("name", optimizers.NAMES)
@@ -532,6 +538,16 @@ def test_the_live_line_leaves_out_what_does_not_fit(width, shown):
         tell(types.SimpleNamespace(epoch=9999, measured=measured))
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue())
     assert re.split(r"[\r\n]+", plain.strip())[-1].strip() == shown
+
+
+def test_an_r2_far_below_zero_and_a_long_look_are_short():
+    recipe = types.SimpleNamespace(net=jaxnn.Network((2, 1), "tanh", "regression"))
+    measured = {0: np.array([[4e29, -8.1e29, np.nan]])}
+    progress = types.SimpleNamespace(epoch=0, measured=measured)
+    assert view.words(recipe, progress) == "loss 4e+29, R² -8.1e+29"
+    row = {"epoch": 0, "set": "test", "metric": "R²", "loss": 4e29, "value": -8.1e29, "auc": None}
+    assert train_report.cells(pl.DataFrame([row]))[1] == [("test", "0", "4e+29", "-8.1e+29")]
+    assert (measures.percent(0.04), measures.percent(2.8)) == ("4 %", "280 %")
 
 
 def test_layers_are_written_as_counts_and_widths():

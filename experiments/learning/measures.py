@@ -5,6 +5,8 @@ ties counting half (Mann & Whitney 1947):
 
     AUC = mean over positives of (#{negatives below} + ½ #{negatives equal}) / #{negatives}
 
+Examples that are all equal but for rounding are ties: a network that tells none apart has ½.
+
 Index legend: N examples; z is z[L], (N,) for a binary task with one output.
 """
 
@@ -21,6 +23,8 @@ from jaxnn.scores import scores_of
 from jaxnn.walk import up
 
 METRIC = {"regression": "R²", "binary": "accuracy", "multiclass": "accuracy"}
+
+ROUNDING = 16  # times eps of the largest |z|
 
 
 class Measures(NamedTuple):
@@ -95,6 +99,10 @@ def auc(z: Float[Array, " N"], y: Float[Array, " N"]) -> Float[Array, ""]:
         >>> float(auc(jnp.array([0.1, 0.4, 0.4, 0.8]), jnp.array([0.0, 0.0, 1.0, 1.0])))
         0.875
     """
+    # Equal rows may differ in the last digits, for XLA sums them in different orders.
+    eps = float(jnp.finfo(z.dtype).eps)  # type: ignore[no-untyped-call]
+    rounding = ROUNDING * eps * jnp.max(jnp.abs(z))
+    z = jnp.where(jnp.ptp(z) < rounding, 0, z)
     order = jnp.argsort(z)
     # The number of negatives among the first k examples, k = 0 … N.
     negatives = jnp.concatenate([jnp.zeros(1, int), jnp.cumsum((y[order] < 0.5).astype(int))])
@@ -102,6 +110,26 @@ def auc(z: Float[Array, " N"], y: Float[Array, " N"]) -> Float[Array, ""]:
     won = 0.5 * (below + upto).astype(z.dtype) / negatives[-1].astype(z.dtype)
     positive = (y > 0.5).astype(z.dtype)
     return jnp.sum(won * positive) / jnp.sum(positive)
+
+
+def fixed(value: float, decimals: int) -> str:
+    """Return a metric with so many decimals; an R² far below zero as a power of ten.
+
+    Example:
+        >>> fixed(0.98765, 3), fixed(-8.1e29, 3)
+        ('0.988', '-8.1e+29')
+    """
+    return f"{value:.{decimals}f}" if abs(value) < 1000 else f"{value:.{decimals}g}"
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent, to two digits or whole.
+
+    Example:
+        >>> percent(0.0123), percent(2.8)
+        ('1.2 %', '280 %')
+    """
+    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
 
 
 def accuracy(truth: np.ndarray, decided: np.ndarray) -> float:

@@ -78,6 +78,8 @@ def read(path: Path, how: Reading | None = None, texts: Sequence[str] = ()) -> F
         ValueError: the file does not exist, or it holds no table.
     """
     how = how or Reading()
+    if path.is_dir():
+        raise ValueError(f"data: expected a file, got the folder {path}")
     if not path.is_file():
         raise ValueError(f"data: there is no file {path}")
     ending = path.suffix.lower()
@@ -96,8 +98,11 @@ def read(path: Path, how: Reading | None = None, texts: Sequence[str] = ()) -> F
             raise ValueError("it is empty")
         if ending in TEXTS:
             read_in = _read_csv(path, how, texts)
+        elif ending == ".parquet":
+            with streams.without_panics(f"data: cannot use {path}"):
+                read_in = _read_parquet(path)
         else:
-            read_in = _read_parquet(path) if ending == ".parquet" else File(read_npz(path), [])
+            read_in = File(read_npz(path), [])
         if read_in.frame.height == 0:
             raise ValueError("it holds no rows")
     except BROKEN as error:
@@ -116,7 +121,7 @@ def _checked(how: Reading) -> Reading:
             f"separator: expected a character such as ; or |, or tab, got {quoted(separator)}"
         )
     if how.decimal not in (None, ".", ","):
-        raise ValueError(f"decimal: expected . or ,, got {quoted(how.decimal)}")
+        raise ValueError(f"decimal: expected '.' or ',', got {quoted(how.decimal)}")
     if how.encoding is not None:
         check_encoding(how.encoding)
     return replace(how, separator=separator)
@@ -166,7 +171,6 @@ def _read_csv(path: Path, how: Reading, texts: Sequence[str]) -> File:
     return File(pl.DataFrame(typed), notes)
 
 
-@streams.without_panics()
 def _read_parquet(path: Path) -> File:
     """Return the columns of a Parquet file but those of lists and the like, which it names."""
     lazy = pl.scan_parquet(path, glob=False, hive_partitioning=False)

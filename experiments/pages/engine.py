@@ -68,6 +68,8 @@ def _version() -> str:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {"picture": picture, "library": library}
+# What crashed there would crash here, and this process with it.
+CRASHES = ("SIGTRAP", "SIGABRT", "SIGILL", "SIGSEGV", "SIGBUS")
 EMPTY = {"mark": "point", "data": {"values": []}}  # drawn to start the engine
 
 
@@ -93,6 +95,13 @@ class _Process:
             self._process.stdin.flush()
         self._waiting.put(answer)
         return answer
+
+    def crash(self) -> str | None:
+        """Return the name of the signal by which it crashed, None if it did not."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            name = signal.Signals(max(-self._process.wait(10), 1)).name
+            return name if name in CRASHES else None
+        return None
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -138,7 +147,8 @@ def begin(name: str, *arguments: Any) -> Callable[[], Any]:
     """Begin a function of `FUNCTIONS` in the other process, if there is one.
 
     Returns:
-        A function that waits for the result and returns it.
+        A function that waits for the result and returns it; it raises OSError if the other process
+        crashed.
     """
     here = partial(FUNCTIONS[name], *arguments)
     if _process is None:
@@ -149,7 +159,13 @@ def begin(name: str, *arguments: Any) -> Callable[[], Any]:
         try:
             return answer.result()
         except _GoneError:
-            return here()
+            crash = None if _process is None else _process.crash()
+            if crash is None:
+                return here()
+            raise OSError(
+                f"charts: the process that draws them was ended by {crash}, mostly for lack of "
+                "memory; raise its limit (ulimit -v), and the same command again goes on"
+            ) from None
 
     return wait
 

@@ -145,7 +145,10 @@ def _split(plan: Plan, name: str, seed: int) -> splits.Split:
 
 
 def train_both(plan: Plan, cell: Cell) -> pl.DataFrame:
-    """Return one row a network: data, seed, library, metric, value, seconds."""
+    """Return one row a network: data, seed, library, metric, value, seconds.
+
+    The value of a network whose training leaves the range of its numbers is nan.
+    """
     from sklearn import metrics
 
     table = plan.tables[cell.data]
@@ -156,7 +159,7 @@ def train_both(plan: Plan, cell: Cell) -> pl.DataFrame:
     for library, predictions in ((OURS, jaxnn_predictions), (THEIRS, sklearn_predictions)):
         started = time.perf_counter()
         predicted = predictions(plan.settings, table, parts, cell.seed)
-        value = float(score(_held_out(parts).y, predicted))
+        value = math.nan if predicted is None else float(score(_held_out(parts).y, predicted))
         seconds = time.perf_counter() - started
         rows.append((cell.data, cell.seed, library, METRIC[table.task], value, seconds))
     return pl.DataFrame(rows, schema=list(COLUMNS), orient="row")
@@ -182,29 +185,37 @@ def start(net: jaxnn.Network, key: jax.Array) -> tuple[jaxnn.Layer, ...]:
 
 def jaxnn_predictions(
     settings: Settings, table: data.Table, parts: splits.Split, seed: int
-) -> np.ndarray:
-    """Train a network of jaxnn; return classes or standardised values of the held-out rows."""
+) -> np.ndarray | None:
+    """Train a network of jaxnn; return classes or standardised values of the held-out rows.
+
+    None if the training, or an output, leaves the range of float32.
+    """
     sizes = (parts.training.x.shape[1], *settings.hidden, table.n_out)
     net = jaxnn.Network(sizes, settings.activation, table.task)
     key_params, key_batches = jax.random.split(jax.random.key(seed))
-    fitted = jaxnn.fit(
-        net,
-        start(net, key_params),
-        parts.training.x,
-        parts.training.y,
-        optimizers.make("adam", settings.rate),
-        epochs=settings.epochs,
-        batch=min(settings.batch, len(parts.training.x)),
-        key=key_batches,
-    )
+    try:
+        fitted = jaxnn.fit(
+            net,
+            start(net, key_params),
+            parts.training.x,
+            parts.training.y,
+            optimizers.make("adam", settings.rate),
+            epochs=settings.epochs,
+            batch=min(settings.batch, len(parts.training.x)),
+            key=key_batches,
+        )
+    except jaxnn.NonFiniteError:
+        return None
     y_hat = model.outputs(net, fitted.params, _held_out(parts).x)
+    if not np.isfinite(y_hat).all():
+        return None
     return y_hat[:, 0] if table.task == "regression" else model.decided(y_hat)
 
 
 def sklearn_predictions(
     settings: Settings, table: data.Table, parts: splits.Split, seed: int
-) -> np.ndarray:
-    """Train a network of scikit-learn; return classes or standardised values, as for jaxnn."""
+) -> np.ndarray | None:
+    """Train a network of scikit-learn; return what `jaxnn_predictions` does of jaxnn's."""
     from sklearn import exceptions, neural_network
 
     regression = table.task == "regression"
@@ -223,11 +234,16 @@ def sklearn_predictions(
         tol=0.0,
         random_state=seed,
     )
-    with warnings.catch_warnings():  # that all epochs were done
-        warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
-        network.fit(parts.training.x, parts.training.y)
-    predicted: np.ndarray = network.predict(_held_out(parts).x)
-    return predicted
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore", exceptions.ConvergenceWarning)  # all epochs were done
+            network.fit(parts.training.x, parts.training.y)
+            predicted: np.ndarray = network.predict(_held_out(parts).x)
+    except ValueError as error:
+        if "non-finite" not in str(error):
+            raise
+        return None
+    return predicted if table.classes or np.isfinite(predicted).all() else None
 
 
 def _held_out(parts: splits.Split) -> splits.Part:

@@ -7,6 +7,8 @@ import polars as pl
 from rich.table import Table
 from rich.text import Text
 
+from experiments.learning.measures import fixed
+from experiments.learning.words import counted
 from experiments.pages import tables
 from experiments.runs.experiment import comparison
 
@@ -19,17 +21,20 @@ ERRORS = 2  # standard errors that tell two libraries apart
 def summary(rows: pl.DataFrame) -> pl.DataFrame:
     """Return a row a table of data: both libraries over the seeds, and how far they differ.
 
-    Columns: data, metric, seeds; the median of each library; difference, the mean over seeds of
+    Columns: data, metric, seeds, those in which both networks have a value; lost OURS and lost
+    THEIRS, the networks without one; the median of each library; difference, the mean over seeds of
     ours less theirs, for both train and test on the same rows of a seed; error, its standard error,
     null of one seed.
     """
-    paired = rows.pivot("library", index=("data", "metric", "seed"), values="value")
+    values = rows.with_columns(pl.col("value").fill_nan(None))
+    paired = values.pivot("library", index=("data", "metric", "seed"), values="value")
     difference = pl.col(OURS) - pl.col(THEIRS)
     return paired.group_by("data", "metric", maintain_order=True).agg(
-        pl.len().alias("seeds"),
+        difference.count().alias("seeds"),
+        *(pl.col(name).null_count().alias(f"lost {name}") for name in LIBRARIES),
         *(pl.col(name).median() for name in LIBRARIES),
         difference.mean().alias("difference"),
-        (difference.std() / pl.len().sqrt()).alias("error"),
+        (difference.std() / difference.count().sqrt()).alias("error"),
     )
 
 
@@ -40,7 +45,20 @@ def is_lower(row: dict[str, Any]) -> bool:
 
 def sentence(row: dict[str, Any]) -> str:
     """Return the verdict on one table, a row of `summary`."""
-    words = f"median {row['metric']} {row[OURS]:.4f} of {OURS}, {row[THEIRS]:.4f} of {THEIRS}"
+    lost = [
+        f"{counted(row[f'lost {name}'], 'network')} of {name} left the range of floats"
+        for name in LIBRARIES
+        if row[f"lost {name}"]
+    ]
+    if row["seeds"] == 0:
+        return f"{row['data']}: no comparison, {' and '.join(lost)}; try a smaller --rate"
+    return "; ".join([_compared(row), *lost])
+
+
+def _compared(row: dict[str, Any]) -> str:
+    """Return the verdict on the seeds in which both networks have a value."""
+    medians = (f"{fixed(row[name], 4)} of {name}" for name in LIBRARIES)
+    words = f"median {row['metric']} {', '.join(medians)}"
     if row["error"] is None:
         return f"{row['data']}: {words}; one seed does not tell them apart"
     if is_lower(row):
@@ -54,9 +72,12 @@ def sentence(row: dict[str, Any]) -> str:
 
 
 def difference(row: dict[str, Any]) -> str:
-    """Return the difference with its standard error."""
-    error = "" if row["error"] is None else f" ± {row['error']:.4f}"
-    return f"{row['difference']:+.4f}{error}"
+    """Return the difference with its standard error; a dash if there is none."""
+    if row["difference"] is None:
+        return "–"
+    error = "" if row["error"] is None else f" ± {fixed(row['error'], 4)}"
+    sign = "-" if row["difference"] < 0 else "+"
+    return f"{sign}{fixed(abs(row['difference']), 4)}{error}"
 
 
 def table(rows: pl.DataFrame) -> Table:
@@ -69,7 +90,7 @@ def table(rows: pl.DataFrame) -> Table:
         ]
         comparisons.add_row(
             Text(f"{row['data']}, {row['metric']}"),
-            *(f"{row[name]:.4f}" for name in LIBRARIES),
+            *("–" if row[name] is None else fixed(row[name], 4) for name in LIBRARIES),
             difference(row),
             *(f"{value:.2f}" for value in seconds),
         )

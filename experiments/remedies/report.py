@@ -125,6 +125,8 @@ def _signed(value: float) -> str:
 
 def _correlation(case: Case, depth: int) -> str:
     far, theory = case.distance[depth], case.distance_theory.get(depth, math.nan)
+    if math.isnan(far):
+        return "no correlation of examples, which are zero in a layer or leave the range"
     said = f", theory {_small(theory)}" if math.isfinite(theory) else ""
     return f"examples {'alike' if far < ALIKE else 'apart'}, 1 - correlation {_small(far)}{said}"
 
@@ -162,10 +164,12 @@ def ailment(case: Case, depth: int) -> str:
     nearest = min(case.gradient, key=lambda d: (abs(math.log(d / depth)), d))
     decades, far = case.gradient[nearest], case.distance[nearest]
     words = []
-    if not abs(decades) <= STEADY:
+    if math.isnan(decades):
+        words.append("no finite gradient")
+    elif abs(decades) > STEADY:
         words.append(f"the gradient {'vanishes' if decades < 0 else 'explodes'}")
     if not far >= ALIKE:
-        words.append("examples become alike")
+        words.append("no correlation of examples" if math.isnan(far) else "examples become alike")
     return " and ".join(words) or "neither gradient nor correlation shows why"
 
 
@@ -187,11 +191,17 @@ def table(rows: pl.DataFrame) -> Table:
         cells = (accuracy.get(depth) for depth in depths)
         printed.add_row(
             name_of(remedy),
-            "" if gradient is None else f"{gradient:+.2f}",
-            "" if far is None else f"{far:.2g}",
+            "" if gradient is None else _decades(gradient),
+            "" if far is None else "–" if math.isnan(far) else f"{far:.2g}",
             *("" if cell is None else f"{cell:.2f}" for cell in cells),
         )
     return printed
+
+
+def _decades(value: float) -> str:
+    """Return a gradient's decades for the table, and a dash for 0/0."""
+    words = {math.inf: "infinite", -math.inf: "zero"}
+    return "–" if math.isnan(value) else words.get(value, f"{value:+.2f}")
 
 
 def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:

@@ -49,12 +49,12 @@ class Inputs(NamedTuple):
 def predict(remedy: Remedy, depths: Sequence[int], inputs: Inputs) -> pl.DataFrame:
     """Return the prediction for networks of each depth: log10_gradient and distance, 1 - c.
 
-    nan where 1 - c is rounding. Of a remedy that is not the same at every depth, each depth is a
-    theory of its own.
+    nan where 1 - c is rounding, and for inputs of zeros. Of a remedy that is not the same at every
+    depth, each depth is a theory of its own.
     """
     within = sorted(depth for depth in set(depths) if depth >= remedy.least)
     rows = []
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), np.errstate(invalid="ignore"):  # inputs of zeros: ∞ - ∞
         if remedy.same_at_every_depth and within:
             log_ratio, distance = _profiles(remedy, within[-1], inputs)
             rows = [(n, log_ratio[0] - log_ratio[n - 1], distance[n - 1]) for n in within]
@@ -108,13 +108,18 @@ def _mean_field(
 
 
 def correlations(remedy: Remedy, depth: int, q: np.ndarray, inputs: Inputs) -> np.ndarray:
-    """Return c[l] for l = 1 … depth, along the lengths q[l]; the first layer keeps c0."""
+    """Return c[l] for l = 1 … depth, along the lengths q[l]; the first layer keeps c0.
+
+    Rows of zeros have no correlation: c0 is nan then, and so is what follows from it.
+    """
     activation = jaxnn.find_activation(remedy.activation(depth))
     block, sigma_w = remedy.kind.of(depth), remedy.weights.factor
     c = np.full(depth, inputs.c0)
     if rows_meet(block):
         ensemble = (activation, sigma_w, 0.0)
         c[1:] = meanfield.correlation_fixed_point(*ensemble, hidden=block, batch=inputs.batch)
+    elif np.isnan(inputs.c0):
+        pass
     elif activation.homogeneous:
         slope = float(activation.sigma(jnp.asarray(-1.0)) / activation.sigma(jnp.asarray(1.0)))
         kept = isinstance(block, jaxnn.Residual)

@@ -22,7 +22,7 @@ import platformdirs
 import tyro
 
 from experiments.runs import grid
-from jaxnn import allocation
+from jaxnn import allocation, platforms
 
 log = logging.getLogger("jaxnn.experiments")
 
@@ -70,8 +70,11 @@ def start(options: Options) -> None:
     """Set JAX up, before anything is computed.
 
     Raises:
-        ValueError: options contradict each other, or processes do not find each other.
+        ValueError: options contradict each other, processes do not find each other, or JAX is told
+            to do what an experiment cannot.
     """
+    if jax.config.jax_disable_jit:
+        raise ValueError("JAX_DISABLE_JIT: experiments compile their programs ahead; unset it")
     if not options.no_cache:
         _cache_compiled(platformdirs.user_cache_path("jaxnn") / "compiled")
     elsewhere = (options.coordinator, options.processes, options.process)
@@ -81,19 +84,7 @@ def start(options: Options) -> None:
         _use_every_core()
     else:
         _find_each_other(*elsewhere)
-    find_devices()
-
-
-def find_devices() -> None:
-    """Start JAX's platform.
-
-    Raises:
-        ValueError: there is none, or not the one that the environment names.
-    """
-    try:
-        jax.devices()
-    except RuntimeError as error:
-        raise ValueError(f"JAX_PLATFORMS: {_first_line(error)}") from None
+    platforms.find()
 
 
 def _find_each_other(*elsewhere: Any) -> None:

@@ -100,8 +100,13 @@ def _say(sentence: str) -> None:
 
 
 def _end(sentence: str) -> None:
-    if "rich.console" in sys.modules:  # only a view hides the cursor
-        with contextlib.suppress(OSError, ValueError):
-            sys.modules["rich.console"].Console(file=sys.__stderr__).show_cursor()
-    _say(sentence)
-    os._exit(INTERRUPTED)
+    try:
+        # Only a view hides the cursor; the module may be only half imported.
+        console = getattr(sys.modules.get("rich.console"), "Console", None)
+        if console is not None:
+            console(file=sys.__stderr__).show_cursor()
+    except Exception:  # whatever it is, the process ends
+        pass
+    finally:
+        _say(sentence)
+        os._exit(INTERRUPTED)

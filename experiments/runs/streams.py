@@ -1,7 +1,9 @@
 """Printing tables and sentences: whole numbers and words at any width; and polars in silence."""
 
 import contextlib
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -12,45 +14,81 @@ from rich.table import Column, Table
 from rich.text import Text
 
 WIDE = 10_000  # characters, more than any table has
+DAMAGED = "its data are damaged"
+USER_MISTAKE = 2  # the exit code
 
 
 @contextlib.contextmanager
-def without_panics() -> Iterator[None]:
+def without_panics(file: str) -> Iterator[None]:
     """Let polars read a file that may be damaged.
 
-    polars is written in Rust, whose panics print a stack before they arrive as an error.
+    polars is written in Rust, whose panics print a stack before they arrive as an error. If a
+    damaged length makes it ask for more memory than there can be, Rust aborts the process instead.
+
+    Args:
+        file: begins the last error message of a process that is aborted: "cannot use FILE".
 
     Raises:
         ValueError: instead of a panic; nothing is printed then.
     """
-    unheard = contextlib.nullcontext() if sys.__stderr__ is None else _silent_if_it_fails()
+    unheard = contextlib.nullcontext() if sys.__stderr__ is None else _silent_if_it_fails(file)
     try:
         with unheard:
             yield
     except pl.exceptions.PanicException:
-        raise ValueError("its data are damaged") from None
+        raise ValueError(DAMAGED) from None
 
 
 @contextlib.contextmanager
-def _silent_if_it_fails() -> Iterator[None]:
-    """Drop what the inside writes to file descriptor 2 if it ends in an error."""
+def _silent_if_it_fails(file: str) -> Iterator[None]:
+    """Drop what the inside writes to file descriptor 2 if it ends in an error.
+
+    What Python prints on `sys.stderr` arrives nevertheless, such as the last word after Ctrl-C.
+    """
     heard, told = os.pipe()
     os.set_blocking(told, False)  # whoever writes more than fits is not kept waiting
-    before = os.dup(2)
-    os.dup2(told, 2)
-    os.close(told)
+    python, before = sys.stderr, os.dup(2)
+    with os.fdopen(before, "w", 1, python.encoding, "backslashreplace") as sys.stderr:
+        os.dup2(told, 2)
+        os.close(told)
+        try:
+            with _last_word(f"error: {file}: {DAMAGED}\n".encode(), before):
+                yield
+        except BaseException:
+            os.dup2(before, 2)
+            raise
+        else:
+            os.dup2(before, 2)
+            with os.fdopen(heard, "r", errors="replace", closefd=False) as said:
+                python.write(said.read())
+        finally:
+            sys.stderr = python
+            os.close(heard)
+
+
+@contextlib.contextmanager
+def _last_word(sentence: bytes, descriptor: int) -> Iterator[None]:
+    """Let a process that is aborted inside write a sentence, and exit as for a user's mistake.
+
+    Python's own handlers of signals run too late for that: once the one of C has returned, the
+    process is gone.
+    """
+
+    def say(_: int) -> None:
+        os.write(descriptor, sentence)
+        os._exit(USER_MISTAKE)
+
+    if os.name == "nt":
+        yield
+        return
+    signal_of_c = ctypes.CDLL(None).signal
+    signal_of_c.argtypes, signal_of_c.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(say)
+    before = signal_of_c(signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p))
     try:
         yield
-    except BaseException:
-        os.dup2(before, 2)
-        raise
-    else:
-        os.dup2(before, 2)
-        with os.fdopen(heard, "r", errors="replace", closefd=False) as said:
-            sys.stderr.write(said.read())
     finally:
-        os.close(before)
-        os.close(heard)
+        signal_of_c(signal.SIGABRT, before)
 
 
 def console() -> Console:

@@ -148,7 +148,8 @@ def prepare(settings: Settings) -> Plan:
         jaxnn.find_activation(name)
         sigma_w[name] = settings.sigma_w or _critical(name, settings.sigma_b)
         q1 = sigma_w[name] ** 2 * settings.q0 + settings.sigma_b**2
-        variances = slope_variance(name, sigma_w[name], settings.sigma_b, q1, max(depths))
+        with jax.enable_x64(True):  # squares of what float32 holds
+            variances = slope_variance(name, sigma_w[name], settings.sigma_b, q1, max(depths))
         slopes[name] = np.asarray(variances, np.float64)
     return Plan(settings, sigma_w, slopes, tuple(_cells(settings)))
 
@@ -158,6 +159,8 @@ def _check_scale(name: str, value: float | None) -> None:
     least = 0 if name == "sigma_b" else np.finfo(np.float32).tiny
     if value is not None and not least <= value < math.inf:
         wanted = ">= 0" if name == "sigma_b" else "> 0"
+        if 0 < value < least:
+            wanted = f">= {least:.3g}, the least that float32 has in full"
         raise ValueError(f"{name}: expected a finite number {wanted}, got {value:g}")
 
 

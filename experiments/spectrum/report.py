@@ -127,7 +127,7 @@ def lines(means: pl.DataFrame, depths: list[int]) -> list[tuple[str, ...]]:
 
 def _number(value: float | None, digits: int, comparable: bool = True) -> str:
     """Return six characters at most below 10,000: three decimals, and two digits in brackets."""
-    if value is None:
+    if value is None or math.isnan(value):
         return "-"
     digits = digits if comparable else 2
     text = f"{value:.0f}" if value >= 99.5 else f"{round(value, 3):.{digits}g}"

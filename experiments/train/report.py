@@ -11,6 +11,7 @@ from experiments.learning import measures, model
 from experiments.learning.data import Table
 from experiments.learning.measures import METRIC
 from experiments.learning.splits import Split
+from experiments.learning.words import counted
 from experiments.pages import tables
 from experiments.runs.experiment import comparison
 from experiments.train.loop import SHARE, Outcome
@@ -114,7 +115,8 @@ def cells(rows: pl.DataFrame) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     heads = ("set", "epoch", "loss", rows["metric"][0], *(["AUC"] if has_auc else []))
     lines = []
     for row in best.rows(named=True):
-        line = (row["set"], str(row["epoch"]), f"{row['loss']:.4g}", f"{row['value']:.4f}")
+        value = measures.fixed(row["value"], 4)
+        line = (row["set"], str(row["epoch"]), f"{row['loss']:.4g}", value)
         auc = "–" if row["auc"] is None else f"{row['auc']:.4f}"
         lines.append((*line, *([auc] if has_auc else [])))
     return heads, lines
@@ -210,7 +212,7 @@ def dead_layers(flow: pl.DataFrame) -> list[str]:
     alive = lowest.filter(pl.col("dead_fraction") != 1)["step"].to_list()
     steps = lowest["step"].to_list()
     when = f"from step {steps[steps.index(alive[-1]) + 1]} on" if alive else "from the start"
-    more = f", and those of {len(dead) - 1} more layers" if len(dead) > 1 else ""
+    more = f", and those of {counted(len(dead) - 1, 'more layer')}" if len(dead) > 1 else ""
     return [f"All units of layer {dead[0]} are dead {when}{more}: nothing passes there"]
 
 
@@ -232,4 +234,4 @@ def _cost(outcome: Outcome) -> str:
     words = f"{looks} at the gradient took {numbers['seconds']:.3g} s"
     if numbers["share"] is None:
         return f"{words}; training took one epoch, and was compiled in it"
-    return f"{words}, {100 * numbers['share']:.2g} % of the time of training"
+    return f"{words}, {measures.percent(numbers['share'])} of the time of training"

@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-from experiments.learning.measures import METRIC
+from experiments.learning.measures import METRIC, fixed
 from experiments.train.loop import Progress, Recipe
 
 LINE_EVERY = 5.0  # seconds, if the progress is plain lines
@@ -34,7 +34,7 @@ def words(recipe: Recipe, progress: Progress, room: int | None = None) -> str:
     names = ("loss", METRIC[recipe.net.task.name], "AUC")
     parts = []
     for name, pair in zip(names, progress.measured[progress.epoch].T, strict=True):
-        numbers = [f"{v:.3g}" if name == "loss" else f"{v:.3f}" for v in pair if v == v]
+        numbers = [f"{v:.3g}" if name == "loss" else fixed(v, 3) for v in pair if v == v]
         if numbers:
             parts.append(f"{name} {' | '.join(numbers)}")
     text = ", ".join(parts)

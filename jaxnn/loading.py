@@ -1,0 +1,48 @@
+"""The first import: of the command `jaxnn`, what fails before it is loaded ends in one sentence.
+
+JAX reads its environment variables when it is imported, and raises ValueError for one that is
+malformed; loading takes a second, in which Ctrl-C may come. The package is imported before any code
+of the command can run, so the answer to both stands here. Where jaxnn is imported as a library,
+nothing happens here, and both arrive as the errors that they are.
+"""
+
+import importlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+USER_MISTAKE, INTERRUPTED = 2, 130
+REMEDY = "mend that environment variable, or unset it"
+
+
+def is_command() -> bool:
+    """Tell whether this process was started as `jaxnn` or as `python -m jaxnn`."""
+    if sys.argv[:1] == ["-m"]:  # while Python imports the package of a module that it shall run
+        return sys.orig_argv[-len(sys.argv)].removeprefix("-m") == __package__
+    return bool(sys.argv) and Path(sys.argv[0]).stem == __package__
+
+
+def load() -> None:
+    """Import JAX for the command; until `loaded`, Ctrl-C ends the process with a word."""
+    signal.signal(signal.SIGINT, _stop)
+    try:
+        importlib.import_module("jax")
+    except ValueError as mistake:
+        print(f"error: JAX: {mistake}; {REMEDY}", file=sys.stderr)
+        sys.exit(USER_MISTAKE)
+
+
+def loaded() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt again."""
+    if signal.getsignal(signal.SIGINT) is _stop:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _stop(*_: object) -> None:
+    print("stopped", file=sys.stderr, flush=True)
+    os._exit(INTERRUPTED)  # an exception might be taken by a package that is being imported
+
+
+if is_command():
+    load()
