@@ -8,7 +8,8 @@
 Each mutant replaces one piece of text in one file. It dies if pytest then reports a failed test.
 Any other end is an error of the list, not a death: a test module that cannot be imported, a fixture
 that raises, a test that does not exist, a run that takes longer than the limit. The same tests must
-pass on an unchanged copy first. The exit code is 0 if every mutant dies.
+pass on an unchanged copy first. The exit code is 0 if every mutant dies. Mutants whose tests need a
+package that is not installed are left out, by name; with --peers that is a failure.
 
 pytest does not collect this file. A refactoring that moves or rewrites a mutated line has to change
 its entry too; the check for that comes before any test is run.
@@ -23,6 +24,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import date
+from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -48,6 +50,7 @@ class Mutant(NamedTuple):
     path: the file.
     old, new: `old` occurs exactly once in the file and is replaced by `new`.
     tests: node ids for pytest, separated by spaces; the cheapest that see it.
+    needs: a package without which those tests are skipped; then the mutant is left out.
     """
 
     name: str
@@ -55,6 +58,17 @@ class Mutant(NamedTuple):
     old: str
     new: str
     tests: str
+    needs: str = ""
+
+    @property
+    def can_die(self) -> bool:
+        """Tell whether what its tests need is installed, completely by now."""
+        if not self.needs:
+            return True
+        try:
+            return metadata.distribution(self.needs).read_text("INSTALLER") is not None
+        except metadata.PackageNotFoundError:
+            return False
 
 
 MUTANTS = (
@@ -197,6 +211,13 @@ MUTANTS = (
         "tests/test_bench.py::test_a_row_of_bytes_compares_what_programs_take",
     ),
     # A function cut into layers
+    Mutant(
+        "a U-Net of two levels becomes one layer",
+        "jaxnn/cut.py",
+        "low < i < j < high",
+        "low < i < j < low",
+        "tests/test_cut.py::test_what_cannot_be_cut_says_what_to_hand_over",
+    ),
     Mutant(
         "a bias goes to the layer above",
         "jaxnn/cut.py",
@@ -976,6 +997,46 @@ MUTANTS = (
         "if type(getattr(child, setting)) is not type(expected):",
         "tests/test_pytorch.py::test_what_does_not_fit_a_network_is_named",
     ),
+    Mutant(
+        "a hook of torch watches what goes into a cut",
+        "jaxnn/hooks.py",
+        "state = first_tensor(output)",
+        "state = first_tensor(args)",
+        "tests/test_pytorch.py::test_a_transformer_is_measured_as_plain_hooks_do",
+        needs="torch",
+    ),
+    Mutant(
+        "a gradient of torch is scaled without counting the power of two",
+        "jaxnn/hooks.py",
+        "self.total = self.total - by",
+        "pass",
+        "tests/test_pytorch.py::test_a_transformer_is_measured_as_plain_hooks_do",
+        needs="torch",
+    ),
+    Mutant(
+        "the layers of torch come from the last to the first",
+        "jaxnn/pytorch.py",
+        "{name: v[1:] for name, v in sizes.items()}",
+        "{name: v[:0:-1] for name, v in sizes.items()}",
+        "tests/test_pytorch.py::test_a_transformer_is_measured_as_plain_hooks_do",
+        needs="torch",
+    ),
+    Mutant(
+        "the flow of torch is not compared with its plain pass",
+        "jaxnn/hooks.py",
+        "_differ(plain.log, found.log, tolerance) & known",
+        "np.zeros_like(known)",
+        "tests/test_pytorch.py::test_a_cut_inside_a_skip_connection_is_an_error",
+        needs="torch",
+    ),
+    Mutant(
+        "the flow of torch is not compared where plain numbers end",
+        "jaxnn/hooks.py",
+        "if not known.all():",
+        "if False:",
+        "tests/test_pytorch.py::test_such_a_cut_is_found_beyond_the_range_of_plain_numbers",
+        needs="torch",
+    ),
     # The site
     Mutant(
         "a law that does not hold is printed as one that does",
@@ -1146,22 +1207,31 @@ def collect(mutants: list[Mutant], unchanged: Path, programs: Path, passed: Path
 
 def die(
     mutants: list[Mutant], unchanged: Path, programs: Path, workers: int, verbose: bool
-) -> list[Mutant]:
-    """Run the tests of each mutant, print a line each, and return those that do not die."""
+) -> tuple[list[Mutant], list[Mutant]]:
+    """Run the tests of each mutant and print a line each.
 
-    def one(mutant: Mutant) -> Result:
+    Returns:
+        Those that do not die, and those that are left out.
+    """
+
+    def one(mutant: Mutant) -> Result | None:
+        if not mutant.can_die:
+            return None
         with TemporaryDirectory(prefix="mutants-") as name:
             folder = Path(name)
             copy(unchanged, folder)
             (folder / mutant.path).write_text(mutated(mutant), encoding="utf-8")
             return run_tests(folder, programs, mutant.tests.split(), LIMIT, "-x")
 
-    survivors = []
+    survivors, left_out = [], []
     with ThreadPoolExecutor(workers) as pool:
         runs = {pool.submit(one, mutant): mutant for mutant in mutants}
         try:
             for done, run in enumerate(as_completed(runs), 1):
                 mutant, result = runs[run], run.result()
+                if result is None:
+                    left_out.append(mutant)
+                    continue
                 test = failure(result)
                 if test is None:
                     survivors.append(mutant)
@@ -1174,11 +1244,14 @@ def die(
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():  # Ctrl-C
                 os.killpg(process.pid, signal.SIGKILL)
-    return survivors
+    return survivors, left_out
 
 
 def chosen(words: list[str], third: bool) -> list[Mutant]:
-    """The mutants with one of the words in their name, or all; of them, if asked, today's third."""
+    """The mutants with one of the words in their name, or all; of them, if asked, today's third.
+
+    Those that need a package come last, since the gate may still be installing it.
+    """
     today = date.today().timetuple().tm_yday % 3
     mutants = [
         mutant
@@ -1188,7 +1261,7 @@ def chosen(words: list[str], third: bool) -> list[Mutant]:
     ]
     if not mutants:
         raise ListError(f"no mutant has a name with {' or '.join(words) or 'any word'} in it")
-    return mutants
+    return sorted(mutants, key=lambda mutant: mutant.needs)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -1200,6 +1273,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("words", nargs="*", help="only mutants with one of these in their name")
     parser.add_argument("--third", action="store_true", help="only a third, chosen by today's date")
+    parser.add_argument(
+        "--peers", action="store_true", help="fail if mutants are left out for want of a package"
+    )
     parser.add_argument(
         "--passed",
         type=Path,
@@ -1234,7 +1310,9 @@ def main(arguments: list[str] | None = None) -> int:
                 check_unchanged(mutants, unchanged, programs, options.workers)
             else:
                 collect(mutants, unchanged, programs, options.passed)
-            survivors = die(mutants, unchanged, programs, options.workers, options.verbose)
+            survivors, left_out = die(
+                mutants, unchanged, programs, options.workers, options.verbose
+            )
     except ListError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -1242,8 +1320,11 @@ def main(arguments: list[str] | None = None) -> int:
         print("stopped", file=sys.stderr)
         return 130
     seconds = time.monotonic() - begun
-    print(f"{len(mutants) - len(survivors)} of {len(mutants)} mutants die ({seconds:.0f} s)")
-    return 1 if survivors else 0
+    run = len(mutants) - len(left_out)
+    print(f"{run - len(survivors)} of {run} mutants die ({seconds:.0f} s)")
+    for mutant in left_out:
+        print(f"left out, since {mutant.needs} is not installed: {mutant.name}")
+    return 1 if survivors or (left_out and options.peers) else 0
 
 
 if __name__ == "__main__":
