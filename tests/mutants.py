@@ -580,9 +580,16 @@ MUTANTS = (
     Mutant(
         "where examples of a chain meet, each keeps an exponent of its own",
         "jaxnn/chain_flow.py",
-        "own = jnp.where(mixes, scale, jnp.ones_like(scale))",
-        "own = jnp.ones_like(scale)",
+        "one = mixes | jnp.all",
+        "one = jnp.all",
         "tests/test_chain.py::test_batch_statistics",
+    ),
+    Mutant(
+        "examples of a chain share an exponent however far apart they are",
+        "jaxnn/chain_flow.py",
+        "one = mixes | jnp.all((scale >= _room(delta.m)) | (largest == 0))",
+        "one = jnp.array(True)",
+        "tests/test_chain.py::test_examples_far_apart",
     ),
     Mutant(
         "a chain's exponents go the wrong way",
