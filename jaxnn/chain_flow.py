@@ -6,10 +6,11 @@
 A cotangent is a list of arrays, those of the state's float leaves, times 2^e with one exponent e
 for each example. After every layer the largest entry of an example is brought into [1, 2).
 
-Δparams sums over examples: for that sum their rows are brought to one common exponent, and so they
-are where a layer lets examples meet, such as batch norm in training. Whether one does is tried: the
-vjp of a cotangent that is zero for every second example is not zero for those. And whether its rule
-is linear: twice the cotangent gives twice the result, unless something in it clips gradients.
+Δparams sums over examples: for that sum their rows are brought to one common exponent. So they are
+for Δstate where a layer lets examples meet, such as batch norm in training, or where their sizes
+are alike: then one vjp gives both. Whether examples meet is tried: the vjp of a cotangent that is
+zero for every second example is not zero for those. And whether the rule is linear: twice the
+cotangent gives twice the result, unless something in it clips gradients.
 """
 
 from collections.abc import Callable, Iterator
@@ -255,12 +256,19 @@ def _pulled(
     out, pull = _vjp(link, arrays, state)
     delta, largest = renormalised(delta)
     scale, common = alignment(delta.e, largest)
-    theta = pull(by_rows(delta.m, scale))[0]
-    own = jnp.where(mixes, scale, jnp.ones_like(scale))
-    below = pull(by_rows(delta.m, own))[1]
-    exponent = jnp.where(mixes, jnp.full_like(delta.e, common), delta.e)
+    theta, aligned = pull(by_rows(delta.m, scale))
+    # One vjp less where examples are alike: a tenth of the time of a flow.
+    one = mixes | jnp.all((scale >= _room(delta.m)) | (largest == 0))
+    below = jax.lax.cond(one, lambda: aligned, lambda: pull(delta.m)[1])
+    exponent = jnp.where(one, jnp.full_like(delta.e, common), delta.e)
     step = ChainStep(delta, largest, leaves(jax.tree.leaves(theta), common), out, mixes)
     return leaves(below, exponent), step
+
+
+def _room(delta: list[Array]) -> float:
+    """Return the power of two, a sixteenth of the range, by which rows may be smaller."""
+    infos = [jnp.finfo(v.dtype) for v in delta]  # type: ignore[no-untyped-call]
+    return 2.0 ** int(max(int(info.minexp) for info in infos) / 16)
 
 
 def tried(link: Link, arrays: Any, state: Any) -> tuple[Array, Array]:

@@ -20,7 +20,7 @@ The axis of the examples is the one that grows in a second trace, with one examp
 it first.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -361,14 +361,17 @@ def _check(network: _Network, stretches: Sequence[tuple[int, int]]) -> None:
             "f: found no product of xs with params; hand over the network's weights in params, "
             "none of them closed over"
         )
-    depths = [_in_a_row(network, network.main[a:b]) for a, b in stretches]
+    depths = [_in_a_row(network, a, b) for a, b in stretches]
     deepest = max(depths)
+    a, b = stretches[depths.index(deepest)]
     if len(stretches) == 1:
-        enough = network.run(*stretches[0]) is not None
+        enough = network.run(a, b) is not None
+    elif _nested(network, a, b):
+        enough = 2 * deepest < sum(depths)
     else:
         enough = deepest <= MOST_IN_A_ROW or 2 * deepest <= sum(depths)
     if not enough:
-        raise ValueError(f"f: {_obstacle(network, deepest, *stretches[depths.index(deepest)])}")
+        raise ValueError(f"f: {_obstacle(network, deepest, a, b)}")
 
 
 def _obstacle(network: _Network, deepest: int, a: int, b: int) -> str:
@@ -395,10 +398,27 @@ def _obstacle(network: _Network, deepest: int, a: int, b: int) -> str:
     return f"found one layer, at {first.location}; hand it over as a list, [(f, params)]"
 
 
-def _in_a_row(network: _Network, steps: Iterable[Step]) -> int:
+def _in_a_row(network: _Network, a: int, b: int) -> int:
     """Return the largest number of products of which each takes what another has made."""
-    depth: dict[int, int] = {}
-    for step in steps:
-        below = max(depth.get(v, 0) for v in step.inputs)
-        depth |= dict.fromkeys(step.outputs, below + network.is_product(step))
-    return max(depth.values(), default=0)
+    return max(_heights(network, a, b).values(), default=0)
+
+
+def _heights(network: _Network, a: int, b: int) -> dict[int, int]:
+    """Return the number of products in a row below each value that main steps a … b make."""
+    heights: dict[int, int] = {}
+    for step in network.main[a:b]:
+        below = max(heights.get(v, 0) for v in step.inputs)
+        heights |= dict.fromkeys(step.outputs, below + network.is_product(step))
+    return heights
+
+
+def _nested(network: _Network, a: int, b: int) -> bool:
+    """Tell whether a skip over products lies within a longer one, as in a U-Net.
+
+    A residual block, whatever is in its branch, has a skip from its first product to its last.
+    """
+    heights, skips = _heights(network, a, b), set[tuple[int, int]]()
+    for step in network.main[a:b]:
+        ends = [heights.get(v, 0) for v in network.dependent.intersection(step.inputs)]
+        skips.add((min(ends), max(ends)))
+    return any(low < i < j < high for low, high in skips for i, j in skips)

@@ -58,6 +58,7 @@ class Run:
 
     def __init__(self) -> None:
         self.states: list[State] = []
+        self.values: list[np.ndarray] = []  # of the states
         self.open = True
         self.going: Pass | None = None
         self.handles: list[Any] = []
@@ -79,6 +80,9 @@ class Run:
         Checkpointed layers are called again on the way down.
         """
         self.open = False
+        for i, signal in _signals(self.values):
+            self.states[i] = self.states[i]._replace(signal=signal)
+        self.values.clear()
         times = Counter(state.cut for state in self.states)
         so_far: Counter[str] = Counter()
         for i, state in enumerate(self.states):
@@ -108,12 +112,8 @@ class Run:
             )
         edge = sys.modules["torch"].autograd.graph.get_gradient_edge(state)
         dtype = jnp.dtype(name_of_dtype(state))
-        signal = {}
-        if state.ndim and state.numel():  # else it is an error later, in one sentence
-            wide = jax.dtypes.canonicalize_dtype(np.float64 if dtype.itemsize == 8 else np.float32)
-            copy = numbers_of(state).astype(dtype)  # what follows may change it in place
-            signal = _signal([copy], wide)
-        self.states.append(State(name, name, edge, tuple(state.shape), dtype, signal))
+        self.values.append(numbers_of(state).astype(dtype))  # a copy: it may be changed in place
+        self.states.append(State(name, name, edge, tuple(state.shape), dtype, {}))
         self.handles.append(state.register_hook(partial(self._down, len(self.states))))
 
     def _down(self, layer: int, grad: Any) -> Any:
@@ -137,33 +137,36 @@ class Pass:
         self.rule, self.probe = rule, probe
         self.total = np.zeros(examples, np.int64)  # Δ = what arrives × 2^total
         self.exponent = np.full(of, NEVER, np.int64)
-        self.largest, self.square = np.zeros(of), np.zeros(of)
+        self.largest, self.norm = np.zeros(of), np.zeros(of)
         self.reached = np.zeros(len(states) + 1, bool)
         self.met = np.zeros(len(states) + 2, bool)
 
-    def arrived(self, layer: int, grad: Any) -> np.ndarray:
-        """Note Δ of a state, and return the exponent of its largest entry, for each example."""
+    def arrived(self, layer: int, grad: Any) -> tuple[np.ndarray, Any]:
+        """Note Δ of a state; return k and rows 2^-k, whose largest |entry| is in [1, 2)."""
         rows = (grad.float() if grad.element_size() < 4 else grad).reshape(len(grad), -1)
-        largest = numbers_of(rows.abs().amax(1)).astype(np.float64)
+        # Large temporaries cost more than what is computed, and abs() would be one.
+        largest = np.maximum(numbers_of(rows.amax(1)), -numbers_of(rows.amin(1))).astype(np.float64)
         most = _highest_exponent(grad) - 1 - SHIFT
-        k = np.clip(np.frexp(largest)[1] - 1, -most, most)
+        k = np.maximum(np.minimum(np.frexp(largest)[1] - 1, most), -most)
         k = np.where(np.isfinite(largest) & (largest > 0), k, 0).astype(np.int64)
         unit = np.ldexp(1.0, -k)
         m = rows * rows.new_tensor(unit)[:, None]
         self.exponent[layer] = np.where(largest == 0, NEVER, self.total + k)
-        self.largest[layer], self.square[layer] = largest * unit, numbers_of(m.square().sum(1))
+        self.largest[layer], self.norm[layer] = largest * unit, numbers_of(m.norm(dim=1))
         self.reached[layer] = True
         if self.probe:
             self.met[layer + 1] = np.any(largest[1::2] != 0)
-        return k
+        return k, m
 
     def through(self, layer: int, grad: Any) -> Any:
         """Note Δ of a state, and return what is passed on; None for what has come."""
-        k = self.arrived(layer, grad)
+        k, m = self.arrived(layer, grad)
         if self.rule is None:
             return None
         by = self.rule(layer, k, self.total, self.exponent[layer])
         self.total = self.total - by
+        if not self.probe and np.array_equal(by, -k):
+            return m.reshape(grad.shape).to(grad.dtype)
         # Where examples meet, one that is zero may have a power beyond the range.
         factors = np.ldexp(1.0, np.minimum(by, _highest_exponent(grad)))
         if self.probe:
@@ -174,7 +177,7 @@ class Pass:
     def log(self) -> np.ndarray:
         """Return ln ‖Δ‖ of each state and example."""
         with np.errstate(divide="ignore"):
-            return np.asarray(0.5 * np.log(self.square) + self.exponent * LN2)
+            return np.asarray(np.log(self.norm) + self.exponent * LN2)
 
 
 def rescaled(mixes: np.ndarray, shift: int = 0) -> Rule:
@@ -234,7 +237,7 @@ def _wrong(
     tolerance = max(float(info.eps) for info in infos) ** 0.5
     # Plain numbers are taken where entries smaller by an eps are normal too, here and above.
     lowest = max(int(info.minexp) + int(info.nmant) for info in infos)
-    normal = (plain.exponent >= lowest) & np.isfinite(plain.square)
+    normal = (plain.exponent >= lowest) & np.isfinite(plain.norm)
     known = np.logical_and.accumulate((normal | (plain.log == found.log))[::-1])[::-1]
     off = _differ(plain.log, found.log, tolerance) & known
     if not known.all():
@@ -248,9 +251,27 @@ def _differ(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
         return np.asarray(~((np.abs(a - b) <= tolerance) | (a == b) | (np.isnan(a) & np.isnan(b))))
 
 
+def _signals(values: list[np.ndarray]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the number of each state with what `signal_of` returns of it.
+
+    Those without numbers are left out: they are an error later, in one sentence.
+    """
+    alike: dict[Any, list[int]] = {}
+    for i, v in enumerate(values):
+        if v.ndim and v.size:
+            alike.setdefault((v.shape, v.dtype), []).append(i)
+    for (_, dtype), numbers in alike.items():
+        wide = jax.dtypes.canonicalize_dtype(np.float64 if dtype.itemsize == 8 else np.float32)
+        signals = jax.device_get(_signals_of(np.stack([values[i] for i in numbers]), wide))
+        for place, i in enumerate(numbers):
+            yield i, {name: v[place] for name, v in signals.items()}
+
+
 @compiled
-def _signal(out: list[Any], dtype: Any) -> dict[str, Any]:
-    return signal_of(out, dtype)
+def _signals_of(values: Any, dtype: Any) -> dict[str, Any]:
+    """Return the signals of states of one shape, one after the other."""
+    signals: dict[str, Any] = jax.lax.map(lambda v: signal_of([v], dtype), values)
+    return signals
 
 
 # Tensors

@@ -130,11 +130,6 @@ class Stacked:
         take = partial(lax.dynamic_index_in_dim, index=j, axis=0, keepdims=False)
         return self.join(jax.tree.map(take, self.own), self.tied)
 
-    def part(self, places: Array) -> "Stacked":
-        """Return the layers at some places as a run of their own."""
-        own = jax.tree.map(lambda v: v[places], self.own)
-        return Stacked(own, self.tied, self.join, len(places))
-
 
 Run = Layer | Drawn | Stacked
 Params = tuple[Layer | Drawn, ...]

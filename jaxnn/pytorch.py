@@ -280,7 +280,11 @@ def _flow_of(states: list[State], found: Pass, mixes: np.ndarray) -> ChainFlow:
         name: np.stack([state.signal[name] for state in states]).astype(dtype)
         for name in states[0].signal
     }
-    rows = found.exponent.astype(np.int32), found.largest.astype(dtype), found.square.astype(dtype)
+    rows = (
+        found.exponent.astype(np.int32),
+        found.largest.astype(dtype),
+        np.square(found.norm).astype(dtype),
+    )
     return ChainFlow(
         **_fields(*rows, found.reached[0], signal, mixes, smallest_of(dtypes)),
         names=tuple(state.name for state in states),

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 from .activations import ACTIVATIONS, Activation
 from .blocks import DENSE, Block, Gradient
 from .checks import UsedDepth
-from .layers import Layer, Params, Run, Stacked, is_run, layer_of, length
+from .layers import Drawn, Layer, Params, Run, Stacked, is_run, layer_of, length
 from .loops import loop, settled, zeros
 from .network import Network
 from .numbers import (
@@ -251,9 +251,13 @@ def segment_of(run: Run, i: Array) -> Run:
     """Return the layers of segment i as a run; past the end, the last layer again."""
     k, size = length(run), segment_size(length(run))
     places = jnp.minimum(i * size + jnp.arange(size), k - 1)
-    if isinstance(run, Stacked):
-        return run.part(places)
-    return Layer(*lax.map(partial(layer_of, run), places))
+    if isinstance(run, Drawn):  # it goes through them twice, and draws them once
+        return Layer(*lax.map(partial(layer_of, run), places))
+    return Stacked(places, run, _placed, size)  # without a copy of their numbers
+
+
+def _placed(j: Array, run: Run) -> Any:
+    return layer_of(run, j)
 
 
 def _up_by_segments(kind: AnyKind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Rows, Segments]:

@@ -215,6 +215,17 @@ def test_batch_statistics(rng):
     assert_flow_is(flow, by_jax(layers, xs, lambda out: jnp.vdot(out, cotangent)))
 
 
+def test_examples_far_apart(rng):
+    """Each keeps its own exponent, where one exponent for all would make the smaller zero."""
+    theta = np.float32(1e-6 * rng.normal(size=(2, N, N)))
+    cotangent = np.float32(rng.normal(size=(2, N)) * [[1.0], [1e-36]])
+    layers = [(jnp.multiply, np.float32(1)), *((lambda p, z: z @ p, v) for v in theta)]
+    flow = flow_of(layers, np.ones((2, N), np.float32), cotangent)
+    below = np.float64(cotangent) @ theta[1].T.astype(float) @ theta[0].T.astype(float)
+    expected = np.log(np.linalg.norm(below, axis=1))
+    np.testing.assert_allclose(flow.log_delta_example[0], expected, rtol=1e-6)
+
+
 @jax.custom_vjp
 def clipped(z):
     return z

@@ -215,6 +215,13 @@ def u_net(p, z):
     return twice(2, twice(2, c + b) + a) @ p[0]
 
 
+def shallow_u_net(p, z):
+    a = z @ p[0]
+    b = jnp.tanh(a) @ p[1]
+    c = jnp.tanh(b) @ p[2]
+    return jnp.tanh((c + b) @ p[3] + a) @ p[0]
+
+
 def flattened(p, z):
     z = jnp.concatenate([z, z[:1]])
     return (jnp.tanh(z @ p[0]) @ p[1])[:B]
@@ -232,6 +239,10 @@ def closed_over(p, z):
             r"f: found no place to cut between test_cut.py:\d+ and test_cut.py:\d+, 6 products "
             r"in a row, where float64\[3, 4\], float64\[3, 4\] are alive together",
         ),
+        (
+            shallow_u_net,
+            r"3 products in a row, where .* are alive together, as skips and masks are",
+        ),
         (flattened, r"2 products in a row, where float64\[4, 4\] has no examples along an axis"),
         (two_carries, r"f: found one layer, a scan of 4 steps at test_cut.py:\d+ that carries 2"),
         (
@@ -248,6 +259,17 @@ def closed_over(p, z):
 def test_what_cannot_be_cut_says_what_to_hand_over(rng, f, error):
     with pytest.raises(ValueError, match=error):
         jaxnn.chain(f, drawn(rng, 4, N, N), drawn(rng, B, N))
+
+
+def test_a_branch_of_three_products_is_a_layer(rng):
+    """A residual block, also where it is more than half of its network."""
+
+    def network(p, z):
+        z = z @ p[0]
+        return jnp.tanh(z + jnp.tanh(jnp.tanh(z @ p[1]) @ p[2]) @ p[3]) @ p[0]
+
+    net, _ = jaxnn.chain(network, drawn(rng, 4, N, N), drawn(rng, B, N))
+    assert net.lengths == (0, 0, 0)
 
 
 def test_what_does_not_go_with_a_cut(rng):
