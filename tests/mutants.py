@@ -1363,6 +1363,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         left_out = [mutant for mutant in mutants if mutant.needs and not find_spec(mutant.needs)]
         mutants = [mutant for mutant in mutants if mutant not in left_out]
+        if not mutants:
+            raise ListError(f"all of them need {left_out[0].needs}, which is not installed")
         begun = time.monotonic()
         with TemporaryDirectory(prefix="mutants-") as name:
             unchanged, programs = Path(name, "unchanged"), Path(name, "programs")
