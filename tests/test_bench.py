@@ -62,17 +62,10 @@ def threads(monkeypatch):
 
 
 def cases():
-    """Cases that have two sides; slow with a peer, or if another one has nearly the same two.
+    """Cases that have two sides, of a row one of each block, activation and task.
 
-    Of a row, one case of each block, activation and task: others differ in their sizes alone.
+    Others differ in their sizes alone.
     """
-    seen = {
-        ("flow", "flow"),
-        ("flow", "flow_plain"),
-        ("gradient", "gradient_blocks_jax"),
-        ("trainability", "trainability_torch"),
-        ("first_command", "first_command"),
-    }
     kinds = set()
     for row in QUICK:
         for case in (case for case in row.cases if case.theirs is not None):
@@ -83,10 +76,7 @@ def cases():
             if kind in kinds:
                 continue
             kinds.add(kind)
-            sides = (case.ours.module, case.theirs.module)
-            marks = [pytest.mark.slow] if sides in seen or PEERS.intersection(row.needs) else []
-            seen.add(sides)
-            yield pytest.param(row, case, id=f"{row.name}: {case.name}", marks=marks)
+            yield pytest.param(row, case, id=f"{row.name}: {case.name}")
 
 
 def made(side):
@@ -96,6 +86,7 @@ def made(side):
 # Both sides compute the same
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("row", "case"), list(cases()))
 def test_both_sides_compute_the_same_numbers(row, case, tmp_path):
     need(*row.needs)
@@ -288,6 +279,7 @@ def test_the_picture_has_each_ratio_over_its_goal():
 # As a user calls it
 
 
+@pytest.mark.slow
 def test_a_run_leaves_table_chart_and_the_machine(tmp_path, capsys):
     out = tmp_path / "run"
     assert main([*CHEAP, "--out", str(out)]) == 0

@@ -305,6 +305,7 @@ def test_what_is_constant_becomes_zero_and_lets_nothing_through(rng, hidden):
     assert all(np.isfinite(leaf).all() for leaf in gradient)
 
 
+@pytest.mark.slow
 def test_the_spectrum_is_that_of_jax_s_jacobian(rng):
     """The singular values of ∂z[L]/∂z[1] of a network with a norm in each branch."""
     hidden = jaxnn.Residual(jaxnn.LayerNorm(), scale=0.5)

@@ -102,6 +102,7 @@ def test_a_diagnosis(file, capsys):
     assert "--chart gradients.svg" in words
 
 
+@pytest.mark.slow
 def test_a_chart_is_drawn_where_it_is_asked_for(file, tmp_path, capsys, monkeypatch):
     """Measured once, for it is `jaxnn.chart` that draws."""
     saved = []

@@ -76,6 +76,7 @@ def assert_same_logs(flow, exact):
     assert not exact.lost.any()
 
 
+@pytest.mark.slow
 def test_small_gradients_have_norms_in_float32(rng):
     """36 sigmoid layers: the plain norm is 0, its square being out of range."""
     problem = network(rng, "sigmoid", 80, dtype=jnp.float32, stacked=True)

@@ -119,6 +119,7 @@ def test_the_distance_is_one_minus_the_mean_correlation_of_pairs(rng):
     assert float(cells.distance(near)) == pytest.approx(5e-11, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("users_jax")
 def test_what_is_measured_is_the_plain_recursion(small_run):
     """Of the small run's network of three batch-normed layers, written out for `jax.grad`."""

@@ -24,7 +24,7 @@ from experiments.spectrum import page as spectrum_page
 from experiments.spectrum.columns import COLUMNS as SPECTRUM
 from experiments.spectrum.picture import Drawn as SpectrumDrawn
 
-pytestmark = pytest.mark.usefixtures("users_jax")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("users_jax")]
 
 SCRIPT = "<script>alert(1)</script>"
 TARGET = f"'{SCRIPT}'"

@@ -273,6 +273,7 @@ def test_within_range_the_signal_is_the_plain_one_to_the_last_bit(rng, activatio
     assert len({int(e) for e in z[0].e}) > 2
 
 
+@pytest.mark.slow
 def test_a_signal_in_range_and_one_scaled_out_of_it_flow_alike(rng):
     """Without biases, x times a power of two is z times it: no digit of any number may change.
 
@@ -368,6 +369,7 @@ def assert_same(ours, theirs):
             np.testing.assert_allclose(one, other, rtol=1e-6, atol=atol, err_msg=name)
 
 
+@pytest.mark.slow
 def test_less_memory_changes_nothing(rng):
     """With a traced depth: none, one, part of a segment, whole segments, all."""
     problem = run_of(rng, 10, "tanh")

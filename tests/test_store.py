@@ -347,7 +347,9 @@ def test_one_process_at_a_time(folder):
 
 
 def test_the_lock_of_a_dead_process_is_taken_over(folder):
-    held = "lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True); sys.stdin.read()"
+    held = (
+        "lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True); sys.stdin.read()"
+    )
     command = [sys.executable, "-c", f"import sys, filelock; {held}", str(folder / store.LOCK)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()

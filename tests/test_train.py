@@ -138,6 +138,7 @@ def by_numpy(folder, x):
     return layers, a
 
 
+@pytest.mark.slow
 def test_what_the_rows_say_is_what_the_exported_network_does(whole):
     """Loss, accuracy and AUC of every set at the epoch kept, by NumPy and scikit-learn."""
     rows = pl.read_parquet(whole / store.ROWS)
@@ -368,6 +369,7 @@ def test_a_signal_that_leaves_float32_before_the_first_step(tmp_path, capsys):
         assert (out / name).stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_the_report_opens_and_its_choices_change_it(whole):
     with browser.launched() as chromium:
         tab = browser.Tab(chromium, whole / report.NAME).wait()

@@ -92,6 +92,7 @@ def test_a_tangent_goes_on_beyond_rounding_and_range(rng):
         assert float(log) == pytest.approx(size, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_where_examples_become_rounding_the_tangent_keeps_its_rate(rng):
     sizes = (8, *[32] * 60, 1)
     net = jaxnn.Network(sizes, "sigmoid", "binary")
