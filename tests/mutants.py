@@ -40,6 +40,7 @@ LIMIT = 300  # seconds for one mutant, many times what any takes: a slow machine
 # has started no thread.
 SERVER = multiprocessing.get_context("forkserver")
 PRELOADED = ["jax", "optax", "chex", "polars", "altair", "scipy.special", "sklearn.compose", "rich"]
+PRELOADED += ["beartype", "tyro"]
 FAILED = 1  # pytest's exit code if tests ran and some of them failed
 
 
@@ -1216,6 +1217,7 @@ def _run_pytest(
     os.environ["PYTHONPATH"] = str(folder)  # for the processes that tests start
     os.environ["PYTHONDONTWRITEBYTECODE"] = "" if bytecode else "1"
     os.environ["JAXNN_TEST_CACHE"] = str(programs)
+    os.environ["JAXNN_TYPES"] = "no"
     if not bytecode:
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "inf"  # they are only read
     sys.dont_write_bytecode = not bytecode

@@ -62,7 +62,7 @@ def threads(monkeypatch):
 
 
 def cases():
-    """Cases that have two sides, of a row one of each block, activation and task.
+    """Cases that have two sides, of each pair of sides one of each block, activation and task.
 
     Others differ in their sizes alone.
     """
@@ -70,13 +70,12 @@ def cases():
     for row in QUICK:
         for case in (case for case in row.cases if case.theirs is not None):
             of = case.ours.arguments
-            kind = (row.name, *(str(of.get(key)) for key in ("activation", "task", "hidden")))
-            if row.name.startswith("train"):  # hidden: widths
-                kind = (row.name,)
-            if kind in kinds:
-                continue
-            kinds.add(kind)
-            yield pytest.param(row, case, id=f"{row.name}: {case.name}")
+            kind = (case.ours.module, case.theirs.module)
+            if kind[0] not in ("flow", "training"):  # hidden: widths
+                kind += tuple(str(of.get(k)) for k in ("activation", "task", "hidden", "memory"))
+            if kind not in kinds:
+                kinds.add(kind)
+                yield pytest.param(row, case, id=f"{row.name}: {case.name}")
 
 
 def made(side):
