@@ -71,7 +71,7 @@ def prepare(settings: Settings) -> Request:
         raise FileExistsError(
             f"out: {out} exists; choose another file with --out, or replace it with --overwrite"
         )
-    platforms.find()
+    platforms.devices()
     if file.suffix.lower() not in reading.ENDINGS:
         endings = ", ".join(reading.ENDINGS)
         raise ValueError(f"file: expected one that ends in {endings}, got {file}")

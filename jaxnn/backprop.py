@@ -214,9 +214,9 @@ def mean_loss(
     Returns:
         A scalar. `jax.grad` and all that uses it (optax, say) get the gradient with respect to
         params, xs and ys by (1) to (4), also with a traced `depth`, where JAX itself could not
-        differentiate the loop. So do `jax.jvp`, `jax.jacfwd` and `jax.linearize`, whose derivative
-        along a direction is the sum of its products with the gradient. A factor on the loss
-        multiplies the finished gradient, and saves nothing that float16 has lost on the way.
+        differentiate the loop. Forward mode (`jax.jvp`, `jax.jacfwd`, `jax.linearize`) uses the
+        same gradient Δ: the derivative along v is Σ Δ∘v. Scaling the loss scales the finished
+        gradient, so it does not prevent underflow in float16.
 
         Inside `jax.shard_map` it is the mean over the examples of the device. The gradient of what
         is the same on every device is so too: the sum of those of the devices, as JAX has it.
@@ -283,7 +283,7 @@ def _mean_of_rows_along(
 ) -> tuple[Array, Array]:
     """Return the mean loss and its derivative along a direction v: Σ Δ∘v, Δ by (1) to (4).
 
-    It is linear in v, so JAX goes either way through it, and gets Δ itself on the way back.
+    It is linear in v: JAX evaluates it in forward mode and transposes it in reverse mode, to Δ.
     """
     params, xs, ys, depth = at
     top, below = up(net, params, Rows(xs), depth, memory)

@@ -266,7 +266,7 @@ def _pulled(
 
 
 def _room(delta: list[Array]) -> float:
-    """Return the power of two, a sixteenth of the range, by which rows may be smaller."""
+    """Return how small a row may be, next to the largest, to share its exponent; float32: 2^-7."""
     infos = [jnp.finfo(v.dtype) for v in delta]  # type: ignore[no-untyped-call]
     return 2.0 ** int(max(int(info.minexp) for info in infos) / 16)
 

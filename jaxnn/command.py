@@ -159,7 +159,7 @@ def _print_versions(settings: argparse.Namespace) -> int:
     for package in ("jaxnn", "jax", "jaxlib"):
         print(package, _version(package))
     print("Python", platform.python_version())
-    print("devices", ", ".join(map(str, platforms.find())))
+    print("devices", ", ".join(map(str, platforms.devices())))
     return 0
 
 
@@ -172,7 +172,7 @@ def _diagnose(settings: argparse.Namespace) -> int:
     try:
         measured = contract.diagnosed(code, settings.memory, settings.seed)
     except (ValueError, FloatingPointError):
-        platforms.find()  # the user's code may only be where it shows that there is none
+        platforms.devices()  # the user's code may only be where it shows that there is none
         raise
     _print(measured, f"{code.name}() of {code.path.name}")
     if settings.chart is None:

@@ -399,12 +399,12 @@ def _obstacle(network: _Network, deepest: int, a: int, b: int) -> str:
 
 
 def _in_a_row(network: _Network, a: int, b: int) -> int:
-    """Return the largest number of products of which each takes what another has made."""
+    """Return the length of the longest chain of products, each fed by the one before."""
     return max(_heights(network, a, b).values(), default=0)
 
 
 def _heights(network: _Network, a: int, b: int) -> dict[int, int]:
-    """Return the number of products in a row below each value that main steps a … b make."""
+    """Return, for each value computed in main steps a … b, the longest chain of products below."""
     heights: dict[int, int] = {}
     for step in network.main[a:b]:
         below = max(heights.get(v, 0) for v in step.inputs)

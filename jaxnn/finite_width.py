@@ -98,7 +98,7 @@ def skip_spread(
 
 
 def from_the_top(each: Float[Array, " depth"]) -> Float[Array, " depth"]:
-    """Entry l-1 is the sum over layers l … depth-1."""
+    """Return sums over layers l … depth-1, in entry l-1."""
     return jnp.append(jnp.cumsum(each[:-1][::-1])[::-1], 0.0)
 
 
@@ -108,7 +108,7 @@ def _together(
     log_q: Float[Array, " depth"],
     root: Float[Array, " depth"],
 ) -> Callable[[Index], Float[Array, " depth"]]:
-    """Return l -> P[l,m] for every m > l.
+    """Return a function of l that computes P[l,m] for every m > l.
 
     Of slopes high and low on the two sides of 0: μ₁² + (high² - low²)² arcsin(c)/2π.
     """

@@ -142,7 +142,7 @@ class Pass:
         self.met = np.zeros(len(states) + 2, bool)
 
     def arrived(self, layer: int, grad: Any) -> tuple[np.ndarray, Any]:
-        """Note Δ of a state; return k and rows 2^-k, whose largest |entry| is in [1, 2)."""
+        """Record Δ of a state; return exponents k, and rows × 2^-k with max |entry| in [1, 2)."""
         rows = (grad.float() if grad.element_size() < 4 else grad).reshape(len(grad), -1)
         # Large temporaries cost more than what is computed, and abs() would be one.
         largest = np.maximum(numbers_of(rows.amax(1)), -numbers_of(rows.amin(1))).astype(np.float64)
@@ -252,9 +252,9 @@ def _differ(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
 
 
 def _signals(values: list[np.ndarray]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the number of each state with what `signal_of` returns of it.
+    """Yield the index of each state and its `signal_of`, computed for states of one shape together.
 
-    Those without numbers are left out: they are an error later, in one sentence.
+    States without numbers are skipped: they raise an error later.
     """
     alike: dict[Any, list[int]] = {}
     for i, v in enumerate(values):

@@ -177,7 +177,7 @@ def orthogonal(sigma_w: float = 1.0) -> Initializer:
 
 
 def looks_linear(sigma_w: float = 1.0) -> Initializer:
-    """Weights with which a relu network of even hidden widths begins as a linear map.
+    """Weights that make a relu network of even hidden widths linear at initialisation.
 
     θ = [[W, -W], [-W, W]] between hidden layers, [W, -W] in the first, [W; -W] in the last, W of
     `orthogonal(sigma_w)`. Units are pairs z, -z, and relu(z) - relu(-z) = z: without biases, the

@@ -1,9 +1,9 @@
-"""The first import: of the command `jaxnn`, what fails before it is loaded ends in one sentence.
+"""Import JAX for the command `jaxnn`, with one-line messages for bad variables and for Ctrl-C.
 
-JAX reads its environment variables when it is imported, and raises ValueError for one that is
-malformed; loading takes a second, in which Ctrl-C may come. The package is imported before any code
-of the command can run, so the answer to both stands here. Where jaxnn is imported as a library,
-nothing happens here, and both arrive as the errors that they are.
+JAX reads its environment variables on import and raises ValueError if one is malformed, and the
+import takes a second, during which the user may press Ctrl-C. Python imports the package before the
+command's own code runs, so both are handled here. If jaxnn is imported as a library, this module
+does nothing, and the exceptions reach the caller.
 """
 
 import importlib
@@ -24,7 +24,7 @@ def is_command() -> bool:
 
 
 def load() -> None:
-    """Import JAX for the command; until `loaded`, Ctrl-C ends the process with a word."""
+    """Import JAX; until `loaded` is called, Ctrl-C prints "stopped" and ends the process."""
     signal.signal(signal.SIGINT, _stop)
     try:
         importlib.import_module("jax")

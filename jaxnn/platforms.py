@@ -1,4 +1,4 @@
-"""Error messages for what JAX is told by the environment and cannot do."""
+"""JAX's devices, with error messages for environment variables that prevent their use."""
 
 import os
 
@@ -9,12 +9,12 @@ DEBUGGED = ("jax_debug_nans", "jax_debug_infs")  # JAX then ends a computation a
 MEASURED = "nan and inf are measured here; unset it, or do not set it by jax.config.update"
 
 
-def find() -> list[jax.Device]:
+def devices() -> list[jax.Device]:
     """Start JAX's platform and return its devices.
 
     Raises:
-        ValueError: there is none, or not the one that the environment names, or JAX is to refuse
-            nan or inf.
+        ValueError: no platform is available, or not the one that JAX_PLATFORMS names, or JAX is set
+            to stop at nan or inf.
     """
     check_debugging()
     try:
@@ -28,10 +28,10 @@ def find() -> list[jax.Device]:
 
 
 def check_debugging() -> None:
-    """Check that JAX does not end a computation at nan or inf.
+    """Check that JAX is not set to stop at nan or inf.
 
     Raises:
-        ValueError: it does.
+        ValueError: JAX_DEBUG_NANS or JAX_DEBUG_INFS is set.
     """
     for name in DEBUGGED:
         if getattr(jax.config, name):

@@ -144,7 +144,7 @@ class Verdict:
 
     @property
     def _critical_behind_norm(self) -> tuple["Remedy", ...]:
-        """The critical σ_w behind this norm, unless there is none or the weights have it."""
+        """The remedy of the critical σ_w behind this norm; empty if none exists or it is in use."""
         sigma_w = _critical(self.activation, self.sigma_b, self.hidden)
         if sigma_w is None or abs(self.sigma_w / sigma_w - 1) < CRITICAL_WITHIN:
             return ()

@@ -84,7 +84,7 @@ def start(options: Options) -> None:
         _use_every_core()
     else:
         _find_each_other(*elsewhere)
-    platforms.find()
+    platforms.devices()
 
 
 def _find_each_other(*elsewhere: Any) -> None:

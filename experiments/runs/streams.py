@@ -26,7 +26,7 @@ def without_panics(file: str) -> Iterator[None]:
     damaged length makes it ask for more memory than there can be, Rust aborts the process instead.
 
     Args:
-        file: begins the last error message of a process that is aborted: "cannot use FILE".
+        file: start of the error message if the process is aborted, "cannot use FILE".
 
     Raises:
         ValueError: instead of a panic; nothing is printed then.
@@ -68,10 +68,9 @@ def _silent_if_it_fails(file: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _last_word(sentence: bytes, descriptor: int) -> Iterator[None]:
-    """Let a process that is aborted inside write a sentence, and exit as for a user's mistake.
+    """Write an error message and exit with `USER_MISTAKE` if native code aborts the process.
 
-    Python's own handlers of signals run too late for that: once the one of C has returned, the
-    process is gone.
+    A Python signal handler would run too late: the process ends as soon as C's handler returns.
     """
 
     def say(_: int) -> None:
