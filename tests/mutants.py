@@ -768,6 +768,13 @@ MUTANTS = (
         "::test_a_network_is_trained_as_a_plain_loop_of_jax_grad_trains_it[4]",
     ),
     Mutant(
+        "a checkpoint that failed is tried again at once",
+        "experiments/train/loop.py",
+        "        self.epoch = progress.epoch\n",
+        "",
+        "tests/test_train.py::test_a_checkpoint_that_fails_is_not_tried_again",
+    ),
+    Mutant(
         "the exported network is that of the last epoch instead of the best",
         "experiments/train/loop.py",
         "if progress.best.epoch == epoch:",

@@ -588,3 +588,18 @@ def test_a_resumed_run_ends_in_the_same_best_epoch():
     resumed = trained(trees[3])
     for name in ("best", "params", "measured", "flows", "test"):
         jax.tree.map(np.testing.assert_array_equal, getattr(resumed, name), getattr(outcome, name))
+
+
+def test_a_checkpoint_that_fails_is_not_tried_again():
+    """Threads of the first try may still write where a second one would begin by deleting."""
+    tried = []
+
+    def full(epoch, tree):
+        tried.append(epoch)
+        raise OSError("out: no space left")
+
+    plan = planned(epochs=3, batch=100, looks=2)
+    progress = loop.Progress.begun(plan.recipe, train.begin(plan))
+    with pytest.raises(OSError, match="no space left"):
+        loop.train(plan.recipe, progress, loop.Saver(full, 0.0, 0), [], lambda progress: None)
+    assert tried == [1]

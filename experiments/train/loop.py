@@ -187,7 +187,7 @@ class Saver:
 
     save: (epoch, tree) is written.
     every: seconds between checkpoints; at 0 there is one after each epoch.
-    epoch: that of the last one.
+    epoch: that of the last one, whether or not it could be written.
     """
 
     save: Callable[[int, Any], None]
@@ -202,12 +202,16 @@ class Saver:
         return time.perf_counter() - self.last >= apart
 
     def __call__(self, progress: Progress) -> None:
-        """Save a checkpoint, unless there is one of this epoch."""
+        """Save a checkpoint, unless it was tried for this epoch.
+
+        One that fails is not tried again: threads of the first may still be writing.
+        """
         if progress.epoch == self.epoch:
             return
+        self.epoch = progress.epoch
         begun = time.perf_counter()
         self.save(progress.epoch, progress.tree())
-        self.last, self.epoch = time.perf_counter(), progress.epoch
+        self.last = time.perf_counter()
         self.took = self.last - begun
 
 
