@@ -775,6 +775,27 @@ MUTANTS = (
         "tests/test_train.py::test_a_checkpoint_that_fails_is_not_tried_again",
     ),
     Mutant(
+        "freed memory goes back to the system",
+        "jaxnn/allocation.py",
+        "mallopt(what, KEPT)",
+        "mallopt(what, 0)",
+        "tests/test_memory.py::test_freed_memory_is_kept",
+    ),
+    Mutant(
+        "the first layers are cut from the end of the deepest network",
+        "experiments/learning/networks.py",
+        "itemgetter(slice(room))",
+        "itemgetter(slice(-room, None))",
+        "tests/test_depth.py::test_a_network_is_the_start_of_the_deepest_one",
+    ),
+    Mutant(
+        "theory is compiled ahead for other numbers than it gets",
+        "experiments/depth/theory.py",
+        "program.prepare(*[np.float64(1)] * 3)",
+        "program.prepare(*[np.float32(1)] * 3)",
+        "tests/test_ahead.py::test_theory_calls_the_program_that_was_prepared_for_it",
+    ),
+    Mutant(
         "the exported network is that of the last epoch instead of the best",
         "experiments/train/loop.py",
         "if progress.best.epoch == epoch:",

@@ -4,10 +4,14 @@ from contextlib import contextmanager
 
 import jax
 import numpy as np
+import polars as pl
 import pytest
 from jax._src import monitoring
 from problems import as_users_have_jax
 
+from experiments.depth import experiment as depth
+from experiments.depth import report, theory
+from experiments.depth.cells import Sweep
 from experiments.learning import data, networks
 from experiments.learning.networks import Draws, Networks, Weights, roomy
 from experiments.runs import ahead
@@ -65,7 +69,7 @@ def test_what_cannot_be_compiled_fails_where_it_is_called():
 def test_a_cell_calls_the_programs_that_were_prepared_for_it(dtype):
     dataset = data.load("iris")
     scheme = Weights("he_normal", find_weights("he_normal"))
-    net = roomy(dataset, 3, "softsign", 2)
+    net = roomy(dataset, 3, "softsign", 2, 7)
     of = Networks(net, 2, scheme, 0.5, 7, dtype, (0, 1, 2))
     with compiled() as names, ahead.coming([of], lambda of: networks.prepare(dataset, of)) as go_on:
         go_on()
@@ -76,3 +80,17 @@ def test_a_cell_calls_the_programs_that_were_prepared_for_it(dtype):
         again = networks.flows(Draws(), dataset, of)
     for name, values in flow.items():
         np.testing.assert_array_equal(values, again[name], err_msg=name)
+
+
+def test_theory_calls_the_program_that_was_prepared_for_it():
+    """The one of the deepest network, from numbers that are known when all is measured."""
+    theory._mean_field.cache_clear()
+    rows = {"depths": ("2", "3"), "activations": ("softsign",), "weights": ("he_normal",)}
+    plan = depth.prepare(depth.Settings(**rows, width=("3",), batch=("7",), seeds=1))
+    sweep = Sweep(plan.datasets)
+    with compiled() as names, ahead.coming(plan.cells, sweep.prepare) as go_on:
+        go_on()
+        measured = pl.concat(map(sweep.measure, plan.cells))
+        predicted = theory.predict(report.labelled(measured))
+    assert predicted.height == 3
+    assert names.count("jit(mean_field)") == 1

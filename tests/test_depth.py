@@ -22,6 +22,7 @@ from experiments.learning import data, networks
 from experiments.pages import charts
 from experiments.runs import experiment, files, runtime, store
 from experiments.runs.devices import SideBySide
+from jaxnn.initializers import find_weights
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -151,19 +152,23 @@ def test_few_programs_serve_all_depths_seeds_and_initialisations():
 
 
 @pytest.mark.parametrize(
-    ("deepest", "rooms"),
+    ("deepest", "batch", "rooms"),
     [
-        (65, {65: 64}),
-        (66, {1: 64, 65: 64, 66: 256}),
-        (1024, {65: 64, 66: 1024, 1024: 1024}),
-        (5000, {66: 1024, 1026: 16384, 5000: 16384}),
-        (1100, {66: 1024, 1025: 1024, 1026: 4096}),
+        (65, 2**16, {65: 64}),
+        (66, 2**16, {1: 64, 65: 64, 66: 256}),
+        (1024, 2**16, {65: 64, 66: 1024, 1024: 1024}),
+        (5000, 2**16, {66: 1024, 1026: 16384, 5000: 16384}),
+        (1100, 2**16, {66: 1024, 1025: 1024, 1026: 4096}),
+        # Zeros for 1024 layers are cheap with these batches, and one room is enough up to there.
+        (1024, 2**13, {1: 1024, 1024: 1024}),
+        (5000, 2**13, {1: 1024, 1025: 1024, 1026: 16384}),
+        (100, 8, {1: 256, 100: 256}),
     ],
 )
-def test_few_rooms_and_none_larger_than_the_deepest_network_needs(deepest, rooms):
+def test_few_rooms_and_none_larger_than_the_deepest_network_needs(deepest, batch, rooms):
     dataset = data.load("iris")
     for used, room in rooms.items():
-        net = networks.roomy(dataset, 2, "tanh", used, deepest=deepest)
+        net = networks.roomy(dataset, 2, "tanh", used, batch, deepest=deepest)
         assert len(net.sizes) - 2 == 1 + room
 
 
@@ -199,6 +204,25 @@ def test_a_kept_draw_is_what_a_cell_would_draw_itself():
         sweep = cells.Sweep(datasets)
         sweep.measure(before)
         assert sweep.measure(cell).equals(expected)
+
+
+def test_a_network_is_the_start_of_the_deepest_one():
+    """With the output layer of that one, and less room."""
+    dataset, hidden = data.load("iris"), 4
+    net = networks.network(dataset, 3, "tanh", 6)
+    scheme = networks.Weights("he_normal", find_weights("he_normal"))
+    of = networks.Networks(net, hidden, scheme, 0.5, 7, "float32", (0, 1), deepest=70)
+    draws = networks.Draws()
+    draw, flow = draws.of(dataset, of), networks.flows(draws, dataset, of)
+    assert draw.params[1].theta.shape[1] == 256
+    plain = jaxnn.Network((4, *[3] * hidden, 3), "tanh", "multiclass")
+    for i in range(2):
+        first, run, last = jax.tree.map(lambda v: np.asarray(v)[i], draw.params)  # noqa: B023
+        layers = [jaxnn.Layer(run.theta[j], run.b[j]) for j in range(hidden - 1)]
+        expected = jaxnn.gradient_flow(plain, (first, *layers, last), draw.xs[i], draw.ys[i])
+        np.testing.assert_allclose(flow["log_delta"][i], expected.log_delta, rtol=1e-5)
+    others = (dataclasses.replace(of, depth=depth) for depth in (2, 5, 70))
+    assert {networks.drawn_for(other) for other in others} == {networks.drawn_for(of)}
 
 
 def test_a_kept_draw_is_not_that_of_another_table():

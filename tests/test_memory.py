@@ -1,5 +1,10 @@
 """Runs that are too large: refused before they start, and in one sentence if memory ends."""
 
+import ctypes
+import os
+import subprocess
+import sys
+
 import pytest
 
 from experiments import find
@@ -20,6 +25,22 @@ FIXED = {
     "laws --law ten-thousand-layers": "the run (--quick, --law)",
     "bench --row sweep-floor": "the run (--row)",
 }  # of a size that no setting makes larger
+FAULTS = """
+import resource
+from jaxnn import allocation
+
+def faults():
+    b"x" * 40_000_000
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def of_one():
+    first = faults()
+    return faults() - first
+
+print(of_one())
+allocation.keep_freed()
+print(of_one())
+"""
 
 
 @pytest.mark.parametrize("command", SIZES)
@@ -101,3 +122,17 @@ def test_memory_that_ends_while_measuring(tmp_path, capsys, monkeypatch):
     assert main([*small, str(tmp_path / "run")]) == 1
     sentence = "error: memory: an allocation of 1.6e-08 GB failed; make width, depths, batch or"
     assert capsys.readouterr().err.startswith(sentence)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
+def test_freed_memory_is_kept():
+    """Blocks of 40 MB, one after the other, touch the same pages: the system clears them once."""
+    answer = subprocess.run(
+        [sys.executable, "-c", FAULTS],
+        env={name: value for name, value in os.environ.items() if name != "LD_PRELOAD"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before, after = map(int, answer.stdout.split())
+    assert after < 100 < 9000 < before

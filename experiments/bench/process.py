@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxnn import allocation
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60  # seconds that a process has to end
 
@@ -33,14 +35,19 @@ def cores() -> int:
 
 
 def environment() -> dict[str, str]:
-    """Return the variables of a side: equal threads for every library, no cache of programs."""
+    """Return the variables of a side: equal threads and memory, no cache of programs.
+
+    Every library keeps what it has freed, as `allocation.keep_freed` has it for experiments.
+    """
     threads = dict.fromkeys(
         ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(cores())
     )
     apart = ("JAX_COMPILATION_CACHE_DIR", "JAX_NUM_CPU_DEVICES", "XLA_FLAGS", "PYTHONWARNINGS")
     others = {name: value for name, value in os.environ.items() if name not in apart}
     path = os.pathsep.join([str(ROOT), *filter(None, [others.get("PYTHONPATH")])])
-    return {**others, **threads, "JAX_ENABLE_COMPILATION_CACHE": "false", "PYTHONPATH": path}
+    kept = (f"glibc.malloc.{name}_threshold={allocation.KEPT}" for name in ("mmap", "trim"))
+    more = {"GLIBC_TUNABLES": ":".join(kept), "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    return {**others, **threads, **more, "PYTHONPATH": path}
 
 
 def _command(side: Side, folder: Path, *more: str) -> list[str]:

@@ -42,8 +42,9 @@ def workload(
     scheme = Weights(weights, find_weights(weights))
 
     def at(depth: int) -> Networks:
-        net = networks.roomy(dataset, width, activation, depth)
-        return Networks(net, depth, scheme, 0.0, batch, "float32", tuple(range(seeds)))
+        net = networks.roomy(dataset, width, activation, depth, batch, deepest=max(depths))
+        seen = (batch, "float32", tuple(range(seeds)))
+        return Networks(net, depth, scheme, 0.0, *seen, deepest=max(depths))
 
     sweep = [at(depth) for depth in depths]
 

@@ -177,14 +177,14 @@ def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Ce
                 for width, activation, block in product(widths, activations, blocks):
                     kind = (dataset, width, activation)
                     nets = (
-                        (roomy(*kind, depth, block.of(depth), depths[-1]), depth)
+                        (roomy(*kind, depth, batch, block.of(depth), depths[-1]), depth)
                         for depth in depths
                     )
                     for net, of_net in groupby(nets, key=itemgetter(0)):
                         in_room = [depth for _, depth in of_net]
                         for sigma_b in biases:
                             for each, depth in product(weights[activation, sigma_b], in_room):
-                                how = (sigma_b, batch, dtype, seeds, settings.examples)
+                                how = (sigma_b, batch, dtype, seeds, settings.examples, depths[-1])
                                 of = Networks(net, depth, each, *how)
                                 yield Cell(name, of, block.text)
 

@@ -1,7 +1,7 @@
 """Mean-field theory of a depth sweep, and how far a finite width strays from it."""
 
-from functools import partial
-from typing import NamedTuple
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,8 @@ import polars as pl
 
 import jaxnn
 from experiments.learning.kinds import kind_of
+from experiments.learning.networks import Networks
+from experiments.runs.ahead import Ahead
 from jaxnn.blocks import rows_meet
 from jaxnn.finite_width import has_band
 
@@ -61,19 +63,42 @@ def predict(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _of_case(case: pl.DataFrame, q1: float) -> tuple["_Theory", bool]:
     """The theory of a case, and whether the band of finite width is known."""
-    names = ("activation", "sigma_w", "sigma_b", "width", "hidden", "batch", "weights")
-    activation, of, sigma_b, width, hidden, batch, weights = (case[name][0] for name in names)
     depth = int(case["depth"].to_numpy().max())
-    q0 = max(q1 - sigma_b**2, 0) / of**2
-    block = kind_of(hidden).of(depth)
+    program, banded = _program(
+        depth, *(case[name][0] for name in ("activation", "width", "hidden", "batch", "weights"))
+    )
+    of, sigma_b = (case[name][0] for name in ("sigma_w", "sigma_b"))
+    numbers = map(np.float64, (of, sigma_b, max(q1 - sigma_b**2, 0) / of**2))
+    with jax.enable_x64(True):  # q may grow or shrink beyond the range of float32
+        theory: _Theory = program(*numbers)
+    return theory, banded
+
+
+def prepare(networks: Networks, hidden: str) -> None:
+    """Begin to compile what `predict` calls for these networks, if this is inside `ahead.coming`.
+
+    Args:
+        networks: the deepest of their case.
+        hidden: their kind of blocks, as text.
+    """
+    of = networks
+    if not sigma_w(of.weights.name, of.weights.factor, of.width):
+        return
+    names = (of.net.activation.name, of.width, hidden, of.batch, of.weights.name)
+    program, _ = _program(of.depth, *names)
+    with jax.enable_x64(True):
+        program.prepare(*[np.float64(1)] * 3)
+
+
+def _program(
+    depth: int, activation: str, width: int, hidden: str, batch: int, weights: str
+) -> tuple[Ahead, bool]:
+    """Return `_mean_field` of a case, and whether the band of finite width is known."""
+    block: Any = kind_of(hidden).of(depth)
     # Orthogonal weights lack the spread of independent entries.
     banded = has_band(block) and weights != "orthogonal"
     rows = int(batch) if rows_meet(block) else None
-    with jax.enable_x64(True):  # q may grow or shrink beyond the range of float32
-        theory: _Theory = _mean_field(
-            activation, of, sigma_b, q0, int(width), depth, block, rows, banded
-        )
-    return theory, banded
+    return _mean_field(activation, int(width), depth, block, rows, banded), banded
 
 
 class _Theory(NamedTuple):
@@ -83,25 +108,27 @@ class _Theory(NamedTuple):
     sd: jax.typing.ArrayLike
 
 
-@partial(jax.jit, static_argnames=("activation", "width", "depth", "hidden", "batch", "banded"))
+@cache
 def _mean_field(
     activation: str,
-    sigma_w: float,
-    sigma_b: float,
-    q0: float,
     width: int,
     depth: int,
     hidden: jaxnn.Block,
     batch: int | None,
     banded: bool,
-) -> _Theory:
-    of = (activation, sigma_w, sigma_b, q0)
-    log_delta = jaxnn.meanfield.log_delta(*of, depth, hidden=hidden, batch=batch)
-    q = jaxnn.meanfield.lengths(*of, depth, hidden=hidden, batch=batch)
-    if not banded:
-        return _Theory(q, log_delta, jnp.zeros(depth), jnp.zeros(depth))
-    band = jaxnn.meanfield.log_delta_band(*of, width, depth, hidden=hidden)
-    return _Theory(q, log_delta, band.bias, band.sd)
+) -> Ahead:
+    """Compile (σ_w, σ_b, q0) -> the theory of every hidden layer."""
+
+    def mean_field(sigma_w: jax.Array, sigma_b: jax.Array, q0: jax.Array) -> _Theory:
+        of = (activation, sigma_w, sigma_b, q0)
+        log_delta = jaxnn.meanfield.log_delta(*of, depth, hidden=hidden, batch=batch)
+        q = jaxnn.meanfield.lengths(*of, depth, hidden=hidden, batch=batch)
+        if not banded:
+            return _Theory(q, log_delta, jnp.zeros(depth), jnp.zeros(depth))
+        band = jaxnn.meanfield.log_delta_band(*of, width, depth, hidden=hidden)
+        return _Theory(q, log_delta, band.bias, band.sd)
+
+    return Ahead(jax.jit(mean_field))
 
 
 def _rows(case: pl.DataFrame, theory: _Theory, banded: bool) -> pl.DataFrame:

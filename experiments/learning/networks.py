@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +23,7 @@ from experiments.runs.ahead import Ahead
 from experiments.runs.devices import SideBySide
 from experiments.runs.experiment import Work
 from jaxnn.blocks import DENSE
-from jaxnn.layers import Drawn
+from jaxnn.layers import Drawn, is_run
 
 # The fields of a flow that are measured. The others are left out of the program: a fifth of its
 # time, a third of its compile time.
@@ -30,6 +31,7 @@ FIELDS = (
     *("log_delta", "log_theta", "gain", "log_mean_square_z"),
     *("saturated", "dead", "lost"),
 )
+AT_ONCE = 2**24  # entries that are set to zero in some milliseconds
 EXAMPLES = ("log_spread", "cosine", "rank")  # and these, if what is left of examples is asked for
 
 
@@ -54,6 +56,7 @@ class Networks:
         dtype: in which all is computed.
         seeds: one for each network.
         examples: whether what is left of the examples is measured too.
+        deepest: hidden layers of the deepest network that shares the draw; 0 if that is this one.
     """
 
     net: jaxnn.Network
@@ -64,6 +67,7 @@ class Networks:
     dtype: str
     seeds: tuple[int, ...]
     examples: bool = False
+    deepest: int = 0
 
     @property
     def width(self) -> int:
@@ -76,30 +80,36 @@ def roomy(
     width: int,
     activation: str,
     depth: int,
+    batch: int,
     hidden: jaxnn.Block = DENSE,
     deepest: int = 0,
 ) -> jaxnn.Network:
     """Return a network whose run of equal layers has room for `depth` hidden layers.
 
     One compiled program serves every depth up to its room, and compiling takes longer than
-    measuring in a room that is some times too large. So rooms are 64 times a power of 16, but none
-    is larger than the least 64 times a power of four that holds the deepest network.
+    measuring in a room that is some times too large. So rooms are a power of 4, 64 at least and as
+    large as is filled with zeros at once, times a power of 16, but none is larger than the least 64
+    times a power of four that holds the deepest network.
 
     Args:
         dataset: gives the input and output layers.
         width: units of a hidden layer.
         activation: σ, by name.
         depth: hidden layers in use.
+        batch: examples.
         hidden: the kind of block between hidden layers.
         deepest: hidden layers of the deepest network measured with it.
     """
     run = depth - 1  # the first layer is none of the run
-    room = min(_room(run, 16), _room(max(run, deepest - 1), 4))
+    least = 64
+    while 4 * least * batch * width <= AT_ONCE:
+        least *= 4
+    room = min(_room(run, 16, least), _room(max(run, deepest - 1), 4))
     return network(dataset, width, activation, 1 + room, hidden)
 
 
-def _room(run: int, factor: int) -> int:
-    room = 64
+def _room(run: int, factor: int, least: int = 64) -> int:
+    room = least
     while room < run:
         room *= factor
     return room
@@ -154,22 +164,22 @@ class Draws:
 
 
 def drawn_for(networks: Networks) -> Networks:
-    """Return the networks whose draw these use: equal ones share it.
+    """Return the networks whose draw these use, those of the deepest: equal ones share it.
 
-    It depends on the sizes alone, so one program serves all activations, σ_w and σ_b. So many
-    layers as the next power of two are drawn: over the depths of a sweep at most twice what the
-    deepest network needs.
+    It depends on the sizes alone, so one program serves all activations, σ_w and σ_b.
     """
-    shape = jaxnn.Network(networks.net.sizes, "identity", networks.net.task)
-    used, room = networks.depth - 1, len(shape.sizes) - 3
-    return replace(networks, net=shape, depth=min(1 << max(used - 1, 0).bit_length(), room))
+    deepest, sizes = max(networks.deepest, networks.depth), networks.net.sizes
+    if len(sizes) - 2 < deepest:
+        sizes = (sizes[0], *[networks.width] * (1 + _room(deepest - 1, 4)), sizes[-1])
+    shape = jaxnn.Network(sizes, "identity", networks.net.task)
+    return replace(networks, net=shape, depth=deepest, deepest=0, examples=False)
 
 
 def _draw(dataset: Dataset, drawn: Networks) -> Draw:
     side_by_side, draw = _drawing(drawn)
     seeds = side_by_side.put(np.asarray(drawn.seeds, np.int32))
     factor, sigma_b = (np.asarray(v, float) for v in (drawn.weights.factor, drawn.sigma_b))
-    params = draw(seeds, factor, sigma_b, np.int32(drawn.depth))
+    params = draw(seeds, factor, sigma_b, np.int32(drawn.depth - 1))
     # Shuffled by NumPy: a program for that takes longer to compile.
     orders = [np.random.default_rng(seed).permutation(len(dataset.x)) for seed in drawn.seeds]
     rows = np.stack(orders)[:, : drawn.batch]
@@ -238,6 +248,13 @@ def measured(
         return side_by_side.get(program(side_by_side, networks.net)(params, xs, ys, used))
 
 
+def start_of(params: Any, net: jaxnn.Network) -> Any:
+    """Return the parameters of the first layers of a deeper network, as many as `net` has."""
+    room = len(net.sizes) - 3
+    cut = (jax.tree.map(itemgetter(slice(room)), v) if is_run(v) else v for v in params)
+    return tuple(cut)
+
+
 @cache
 def drawing(
     side_by_side: SideBySide,
@@ -264,6 +281,7 @@ def measuring(side_by_side: SideBySide, net: jaxnn.Network, examples: bool = Fal
     """Compile (parameters, xs, ys, depth) -> fields of the flow for each seed, by name."""
 
     def gradient_flow(params: Any, xs: Any, ys: Any, depth: Any) -> dict[str, jax.Array]:
+        params = start_of(params, net)
         flow = jaxnn.gradient_flow(net, params, xs, ys, depth=depth, examples=examples)
         fields = (*FIELDS, *EXAMPLES) if examples else FIELDS
         return {name: getattr(flow, name) for name in fields}

@@ -64,6 +64,7 @@ def rendered(figure: Figure, stem: str, page: Callable[[], str] | None = None) -
     """
     spec = as_dict(figure.chart, figure.choices, ink="black", paper="white")
     spec["datasets"] = {name: records(frame) for name, frame in figure.data.items()}
+    web.library()  # which the page needs: answered before the picture, not after
     drawn = engine.begin("picture", spec, SCALE)
     text = _page(spec, stem) if page is None else page()
     return dict(zip(names(stem), (*drawn(), text.encode("utf-8")), strict=True))

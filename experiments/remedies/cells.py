@@ -106,6 +106,7 @@ def networks_of(dataset: Dataset, sizes: Sizes, cell: Cell) -> Networks:
         batch=min(sizes.batch, len(dataset.x)),
         dtype="float32",
         seeds=sizes.seeds,
+        deepest=room,
     )
 
 

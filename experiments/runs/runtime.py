@@ -85,6 +85,7 @@ def start(options: Options) -> None:
     else:
         _find_each_other(*elsewhere)
     platforms.devices()
+    allocation.keep_freed()
 
 
 def _find_each_other(*elsewhere: Any) -> None:

@@ -1,7 +1,8 @@
 """Sweeps: cells are measured one after the other, each stored at once, under one live view.
 
-A run that was stopped, however it was, continues with the cells that are missing. Ctrl-C finishes
-the cell that is being measured; a second one does not wait for it.
+A thread stores a cell while the next one is measured. A run that was stopped, however it was,
+continues with the cells that are missing. Ctrl-C finishes the cell that is being measured; a second
+one does not wait for it.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -129,7 +131,13 @@ def measure(
     order = sorted((i for i, wanted in enumerate(missing) if wanted), key=lambda i: places[i])
     view = _view(cells, missing, plan.settings.quiet or store is None)
     programs = ahead.coming((cells[i] for i in order), prepare)
-    with signals.interruptible(STOPPING) as stopped, view as tell, programs as go_on:
+    storing: Future[None] | None = None
+    with (
+        ThreadPoolExecutor(1, "storing") as thread,
+        signals.interruptible(STOPPING) as stopped,
+        view as tell,
+        programs as go_on,
+    ):
         for i in order:
             with runtime.together():
                 if _as_process_0_says([bool(stopped)])[0]:
@@ -138,8 +146,12 @@ def measure(
                 go_on()
                 rows = frames[i] = measure_cell(cells[i])
             if store is not None:
-                store.write_cell(names[i], rows)
+                if storing is not None:
+                    storing.result()
+                storing = thread.submit(store.write_cell, names[i], rows)
             tell(None)
+    if storing is not None:
+        storing.result()
     done = [rows for rows in frames if rows is not None]
     return done, len(done) == len(cells)
 
