@@ -23,8 +23,9 @@ from experiments.bench.process import SideError
 from experiments.bench.rows import Case, Row, rows
 from experiments.learning.words import counted
 from experiments.runs import experiment, runtime, sweep
-from experiments.runs.experiment import Conclusion, Experiment, Work
+from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
+from experiments.runs.work import Work
 
 CHART, TABLE = "bench", "bench.md"
 PROCESS = 0.8e9  # bytes of the largest process, libraries and all, as measured

@@ -2,9 +2,10 @@
 
 For every depth and seed a network is sent forward and back, and for every layer ‖Δz[l]‖ is
 measured, with all else that the experiment records. A network is the start of a deeper one: weights
-are drawn when the depth passes a power of two.
+are drawn once, for the deepest. Both programs are compiled at the same time.
 """
 
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from experiments.bench import inputs, rates
 from experiments.bench.workload import Floor, Workload
 from experiments.learning import data, networks
 from experiments.learning.networks import Draws, Networks, Weights
-from experiments.runs import runtime
+from experiments.runs import ahead, runtime
 from jaxnn.initializers import find_weights
 
 CHECKED = 8  # hidden layers of the network whose numbers are compared, if the sweep has as many
@@ -50,8 +51,10 @@ def workload(
 
     def run() -> None:
         draws = Draws()
-        for each in sweep:
-            networks.flows(draws, dataset, each)
+        with ahead.coming(sweep, partial(networks.prepare, dataset)) as go_on:
+            for each in sweep:
+                go_on()
+                networks.flows(draws, dataset, each)
 
     def numbers(folder: Path) -> list[float]:
         draws, checked = Draws(), at(min(CHECKED, max(depths)))

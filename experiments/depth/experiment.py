@@ -25,8 +25,9 @@ from experiments.depth.columns import COLUMNS
 from experiments.learning import data, kinds
 from experiments.learning.networks import Networks, Weights, roomy, work
 from experiments.runs import experiment, grid, runtime, sweep
-from experiments.runs.experiment import Conclusion, Experiment, Work
+from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
+from experiments.runs.work import Work
 from jaxnn.initializers import find_weights
 
 CHART = "gradients"

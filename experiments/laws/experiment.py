@@ -44,8 +44,9 @@ from experiments.laws.columns import COLUMNS
 from experiments.laws.law import Law, Outcome, examine
 from experiments.pages import charts
 from experiments.runs import experiment, files, runtime, sweep
-from experiments.runs.experiment import Conclusion, Experiment, Work
+from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
+from experiments.runs.work import Work
 
 LAWS: tuple[Law[Any], ...] = (
     gradient_exponent.LAW,

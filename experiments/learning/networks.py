@@ -21,7 +21,7 @@ import jaxnn
 from experiments.learning.data import Dataset
 from experiments.runs.ahead import Ahead
 from experiments.runs.devices import SideBySide
-from experiments.runs.experiment import Work
+from experiments.runs.work import Work
 from jaxnn.blocks import DENSE
 from jaxnn.layers import Drawn, is_run
 

@@ -31,8 +31,9 @@ from experiments.peers import picture, report
 from experiments.peers.columns import COLUMNS
 from experiments.peers.report import OURS, THEIRS
 from experiments.runs import experiment, grid, runtime, sweep
-from experiments.runs.experiment import Conclusion, Experiment, Work
+from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
+from experiments.runs.work import Work
 
 CHART = "peers"
 # scikit-learn's names by ours.

@@ -24,8 +24,9 @@ from experiments.remedies.cells import FLOW, TRAINING, Cell, Sizes, Sweep, dista
 from experiments.remedies.columns import COLUMNS
 from experiments.remedies.table import REMEDIES
 from experiments.runs import experiment, grid, runtime, sweep
-from experiments.runs.experiment import Conclusion, Experiment, Work
+from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
+from experiments.runs.work import Work
 
 CHART = "remedies"
 

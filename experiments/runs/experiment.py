@@ -23,27 +23,10 @@ from experiments.pages import charts, report
 from experiments.runs import files, grid, runtime, streams
 from experiments.runs.schema import Column
 from experiments.runs.store import ROWS, RUN, Store, check_folder
+from experiments.runs.work import Work
 
 P = TypeVar("P", bound="Plan")
 R = TypeVar("R")
-
-
-class Work(NamedTuple):
-    """The cost of a run.
-
-    flops: floating-point operations; 0 if they are not counted.
-    bytes: at most at a time; 0 if that is little.
-    smaller: the settings that bytes grow with.
-    """
-
-    flops: float = 0.0
-    bytes: float = 0.0
-    smaller: str = "the run"
-
-    def __str__(self) -> str:
-        operations = f"{self.flops:.2g} floating-point operations" if self.flops else ""
-        memory = f"{self.bytes / 1e6:.3g} MB at most at a time" if self.bytes else ""
-        return ", ".join(filter(None, (operations, memory)))
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,9 @@ import polars as pl
 
 import jaxnn
 from experiments.runs import experiment, grid, runtime, sweep
-from experiments.runs.experiment import Conclusion, Experiment, Work
+from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
+from experiments.runs.work import Work
 from experiments.spectrum import page, picture, report
 from experiments.spectrum.columns import COLUMNS
 from experiments.spectrum.theory import slope_variance

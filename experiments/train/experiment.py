@@ -23,8 +23,9 @@ import numpy as np
 import jaxnn
 from experiments.learning import data, model, optimizers, splits
 from experiments.runs import experiment, files, runtime, signals
-from experiments.runs.experiment import Conclusion, Experiment, Work
+from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import PARTS, Store
+from experiments.runs.work import Work
 from experiments.train import loop, page, picture, report, view
 from experiments.train.checkpoints import Checkpoints
 from experiments.train.columns import COLUMNS

@@ -22,8 +22,9 @@ from experiments.learning.descent import Descent, Training
 from experiments.learning.kinds import Kind, kinds
 from experiments.learning.measures import base_rate
 from experiments.runs import experiment, grid, runtime, sweep
-from experiments.runs.experiment import Conclusion, Experiment, Work
+from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
+from experiments.runs.work import Work
 from experiments.trainability import picture, report, theory
 from experiments.trainability.columns import COLUMNS
 
