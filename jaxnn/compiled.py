@@ -49,6 +49,17 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+def computed(function: Callable[..., R], *arrays: np.ndarray) -> R:
+    """Return function(*arrays) in numbers, also while another program is traced.
+
+    A call of a jitted function would be traced too there, and `ensure_compile_time_eval` compiles a
+    program for each of its constants.
+    """
+    with jax.disable_jit(False):
+        result: R = jax.jit(function).lower(*arrays).compile()(*arrays)
+    return result
+
+
 _DATA = object()  # stands among the static leaves where an array goes
 
 

@@ -35,7 +35,7 @@ from .checks import (
     check_x,
     dtype_of,
 )
-from .compiled import Numbers, as_array, compiled
+from .compiled import Numbers, as_array, compiled, computed
 from .layers import Layer, Pairs, Params, is_run, length
 from .network import Network
 from .numbers import (
@@ -558,8 +558,7 @@ def _flow(net: Network, records: Records, dtype: jnp.dtype, used: Array, above: 
 def _largest_slope(activation: Activation) -> float:
     """The largest |σ′| on [-20, 20], on a grid."""
     z = np.linspace(-20, 20, 40_001, dtype=np.float32)
-    with jax.ensure_compile_time_eval():
-        return float(jax.jit(lambda z: jnp.max(jnp.abs(activation.prime(z))))(z))
+    return float(computed(lambda z: jnp.max(jnp.abs(activation.prime(z))), z))
 
 
 @compiled

@@ -14,16 +14,16 @@ a formula is traced, once, and not again in each layer.
 """
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 from numpy.typing import NDArray
 
 from .activations import Activation
+from .compiled import computed
 from .quadrature import Number, expectation
 
 END = 12.0  # of the range of t and v
@@ -64,12 +64,9 @@ def moments(activation: Activation, batch: int | None) -> Moments:
 @lru_cache(256)
 def _moments(activation: Activation, batch: int, dtype: str) -> Moments:
     nodes = [v.astype(dtype) for v in _nodes(batch, activation.kinks)]
-    # Under a trace a call would be traced too, and `ensure_compile_time_eval` compiles constants.
-    program = _sums.lower(activation, batch, *nodes).compile()
-    return Moments(*map(float, program(*nodes)))
+    return Moments(*map(float, computed(partial(_sums, activation, batch), *nodes)))
 
 
-@jax.jit(static_argnums=(0, 1))
 def _sums(
     activation: Activation, batch: int, z1: Array, w1: Array, z2: Array, w2: Array
 ) -> tuple[Array, ...]:

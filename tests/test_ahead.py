@@ -1,6 +1,7 @@
 """Programs compiled ahead: taken by the calls that need them, and by no others."""
 
 from contextlib import contextmanager
+from functools import partial
 
 import jax
 import numpy as np
@@ -88,7 +89,9 @@ def test_theory_calls_the_program_that_was_prepared_for_it():
     rows = {"depths": ("2", "3"), "activations": ("softsign",), "weights": ("he_normal",)}
     plan = depth.prepare(depth.Settings(**rows, width=("3",), batch=("7",), seeds=1))
     sweep = Sweep(plan.datasets)
-    with compiled() as names, ahead.coming(plan.cells, sweep.prepare) as go_on:
+    of = plan.cells[-1]
+    last = partial(theory.prepare, of.networks, of.hidden)
+    with compiled() as names, ahead.coming(plan.cells, sweep.prepare, last) as go_on:
         go_on()
         measured = pl.concat(map(sweep.measure, plan.cells))
         predicted = theory.predict(report.labelled(measured))

@@ -71,11 +71,8 @@ class Sweep:
         return _rows(cell, {name: values.ravel() for name, values in flow.items()})
 
     def prepare(self, cell: Cell) -> None:
-        """Begin to compile the programs of a cell, and of the theory of its case."""
-        of = cell.networks
-        networks.prepare(self._datasets[cell.data], of)
-        if of.depth == of.deepest:
-            theory.prepare(of, cell.hidden)
+        """Begin to compile the programs of a cell."""
+        networks.prepare(self._datasets[cell.data], cell.networks)
 
     def share(self, cell: Cell) -> Hashable:
         """Return what a cell has in common with those that share its draw."""

@@ -12,6 +12,7 @@ differ.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby, product
 from operator import itemgetter
 from pathlib import Path
@@ -194,7 +195,14 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
     """Measure the cells that are missing."""
     data.say(dataset.table for dataset in plan.datasets.values())
     cells = Sweep(plan.datasets)
-    return sweep.measure(plan, store, cells.measure, cells.prepare, cells.share)
+    programs = (cells.prepare, cells.share, partial(_prepare_theory, plan))
+    return sweep.measure(plan, store, cells.measure, *programs)
+
+
+def _prepare_theory(plan: Plan) -> None:
+    for cell in plan.cells:
+        if cell.networks.depth == cell.networks.deepest:
+            theory.prepare(cell.networks, cell.hidden)
 
 
 def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
@@ -206,7 +214,7 @@ def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
     drawn = picture.Drawn.of(labelled, predicted, cases, subtitle(plan))
     verdicts = [report.sentence(case) for case in cases]
     figures = {CHART: picture.figure(drawn)}
-    return Conclusion(rows, verdicts, figures, page=page.page(drawn, labelled))
+    return Conclusion(rows, verdicts, figures, page=partial(page.page, drawn, labelled))
 
 
 def subtitle(plan: Plan) -> str:

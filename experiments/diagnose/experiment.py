@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -120,7 +121,7 @@ def conclude(plan: Plan, results: list[Measured]) -> Conclusion:
         rows,
         verdicts,
         figures,
-        page=page.page(rows, measured, str(plan.code), line, verdicts),
+        page=partial(page.page, rows, measured, str(plan.code), line, verdicts),
         about={"command": command} | _frameworks(),
     )
 

@@ -7,7 +7,7 @@ chart.
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -73,9 +73,17 @@ class Page(NamedTuple):
 
 @dataclass(frozen=True)
 class Html:
-    """A page as text, whose charts and data are written once for all of its forms."""
+    """A page as text, whose charts and data are written once for all of its forms.
 
-    page: Page
+    make: returns the page, when it is needed.
+    """
+
+    make: Callable[[], Page]
+
+    @cached_property
+    def page(self) -> Page:
+        """What is on it."""
+        return self.make()
 
     @cached_property
     def _inside(self) -> Markup:

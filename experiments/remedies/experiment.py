@@ -11,6 +11,7 @@ number of steps, which shows what cures what; next to it all stands mean-field t
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +149,9 @@ def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
     verdicts += [summary] if summary else []
     drawn = picture.Drawn.of(rows, found, subtitle(plan), plan.settings.steps)
     figures = {CHART: picture.figure(drawn)}
-    return Conclusion(rows, verdicts, figures, page=page.page(drawn, found, tuple(verdicts)))
+    return Conclusion(
+        rows, verdicts, figures, page=partial(page.page, drawn, found, tuple(verdicts))
+    )
 
 
 def predictions(plan: Plan, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:

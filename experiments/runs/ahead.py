@@ -7,10 +7,12 @@ is compiled by its first call, as ever.
 """
 
 import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import jax
@@ -89,8 +91,12 @@ def _like(arguments: Any) -> Any:
 
 
 @contextlib.contextmanager
-def coming(cells: Iterable[C], prepare: Callable[[C], None]) -> Iterator[Callable[[], None]]:
+def coming(
+    cells: Iterable[C], prepare: Callable[[C], None], last: Callable[[], None] = lambda: None
+) -> Iterator[Callable[[], None]]:
     """Yield a function to be called now and then, which prepares the programs of the next cells.
+
+    After those of all cells it calls `last`, once, to prepare what is needed at the end.
 
     What is still waiting at the end is not compiled. Processes that share a sweep compile at their
     first call, all at once.
@@ -100,15 +106,15 @@ def coming(cells: Iterable[C], prepare: Callable[[C], None]) -> Iterator[Callabl
         yield lambda: None
         return
     _pool = pool = _Pool()
-    ahead = iter(cells)
+    of_cells: Iterator[Callable[[], None]] = (partial(prepare, cell) for cell in cells)
+    steps = itertools.chain(of_cells, [last])
 
     def go_on() -> None:
         while pool.has_room():
-            for cell in ahead:
-                prepare(cell)
-                break
-            else:
+            step = next(steps, None)
+            if step is None:
                 return
+            step()
 
     try:
         yield go_on

@@ -56,7 +56,7 @@ class Conclusion(NamedTuple):
     rows: rows.parquet.
     verdicts: sentences, printed and stored in run.json.
     figures: by stem; each becomes a PNG, SVG, PDF and HTML file.
-    page: report.html.
+    page: makes report.html, while the pictures are drawn.
     files: further files, by name.
     about: further entries of run.json.
     summary: a last sentence to print.
@@ -66,7 +66,7 @@ class Conclusion(NamedTuple):
     rows: pl.DataFrame
     verdicts: list[str]
     figures: dict[str, charts.Figure]
-    page: report.Page | None = None
+    page: Callable[[], report.Page] | None = None
     files: Mapping[str, bytes] = MappingProxyType({})
     about: Mapping[str, Any] = MappingProxyType({})
     summary: str = ""

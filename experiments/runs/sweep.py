@@ -102,6 +102,7 @@ def measure(
     measure_cell: Callable[[C], pl.DataFrame],
     prepare: Callable[[C], None] = lambda _: None,
     share: Callable[[C], Hashable] = lambda _: None,
+    prepare_last: Callable[[], None] = lambda: None,
 ) -> tuple[list[pl.DataFrame], bool]:
     """Measure the cells that are not stored yet.
 
@@ -111,6 +112,7 @@ def measure(
         measure_cell: cell -> rows; called in all processes at once.
         prepare: begins to compile the programs of a cell, see `ahead`.
         share: what a cell has in common with others, which are measured together.
+        prepare_last: begins to compile what is needed after all cells.
 
     Returns:
         The rows of every cell that is done, in the order of the cells, and whether that is all.
@@ -130,7 +132,7 @@ def measure(
     places = [firsts.setdefault(share(cell), i) for i, cell in enumerate(cells)]
     order = sorted((i for i, wanted in enumerate(missing) if wanted), key=lambda i: places[i])
     view = _view(cells, missing, plan.settings.quiet or store is None)
-    programs = ahead.coming((cells[i] for i in order), prepare)
+    programs = ahead.coming((cells[i] for i in order), prepare, prepare_last)
     storing: Future[None] | None = None
     with (
         ThreadPoolExecutor(1, "storing") as thread,

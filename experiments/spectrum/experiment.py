@@ -244,7 +244,7 @@ def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
     verdicts = [report.sentence(case) for case in drawn.cases]
     figures = {CHART: picture.figure(drawn)}
     return Conclusion(
-        rows, verdicts, figures, page=page.page(drawn), about={"sigma_w": plan.sigma_w}
+        rows, verdicts, figures, page=partial(page.page, drawn), about={"sigma_w": plan.sigma_w}
     )
 
 

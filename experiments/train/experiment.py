@@ -256,7 +256,7 @@ def conclude(plan: Plan, outcomes: list[Outcome]) -> Conclusion:
         rows,
         verdicts,
         {CHART: picture.figure(drawn)},
-        page=page.page(drawn, rows),
+        page=partial(page.page, drawn, rows),
         files=model.files(trained) | {name: files.parquet(t) for name, t in tables.items()},
         about={"looks": report.cost(outcome), "columns": split.encoder.words()}
         | ({"notes": table.notes} if table.notes else {}),
