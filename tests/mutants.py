@@ -685,9 +685,16 @@ MUTANTS = (
     Mutant(
         "a prepared program is not the one that is called",
         "experiments/learning/networks.py",
-        "measuring(side_by_side, networks.net, examples=networks.examples)",
-        "measuring(side_by_side, networks.net, networks.examples)",
+        "program or partial(measuring, examples=networks.examples)",
+        "program or partial(measuring, examples=not networks.examples)",
         "tests/test_ahead.py::test_a_cell_calls_the_programs_that_were_prepared_for_it[float32]",
+    ),
+    Mutant(
+        "a remedy is measured by another program than was prepared",
+        "experiments/remedies/cells.py",
+        "networks.prepare(self._dataset, drawn, measuring)",
+        "networks.prepare(self._dataset, drawn)",
+        "tests/test_ahead.py::test_a_remedy_is_measured_by_the_program_that_was_prepared_for_it",
     ),
     Mutant(
         "a thread compiles in float32 for a run in float64",

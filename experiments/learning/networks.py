@@ -193,8 +193,18 @@ def _drawing(drawn: Networks) -> tuple[SideBySide, Ahead]:
     return side_by_side, drawing(side_by_side, drawn.net, drawn.weights.scheme, drawn.dtype, biases)
 
 
-def prepare(dataset: Dataset, networks: Networks) -> None:
-    """Begin to compile the programs of `flows`, if this is inside `ahead.coming`."""
+Program = Callable[[SideBySide, jaxnn.Network], Ahead]
+
+
+def prepare(dataset: Dataset, networks: Networks, program: Program | None = None) -> None:
+    """Begin to compile what `measured` calls, if this is inside `ahead.coming`.
+
+    Args:
+        dataset: with the batches.
+        networks: of one kind.
+        program: as for `measured`; that of `flows` by default.
+    """
+    program = program or partial(measuring, examples=networks.examples)
     with jax.enable_x64(networks.dtype == "float64"):
         drawn = drawn_for(networks)
         side_by_side, draw = _drawing(drawn)
@@ -202,9 +212,8 @@ def prepare(dataset: Dataset, networks: Networks) -> None:
         number, count = np.zeros((), float), np.zeros((), np.int32)
         draw.prepare(like(count), *map(of_all, (number, number, count)))
         rows = (np.broadcast_to(v[:1], (drawn.batch, *v.shape[1:])) for v in (dataset.x, dataset.y))
-        program = measuring(side_by_side, networks.net, examples=networks.examples)
         params = jax.tree.map(like, _shapes(drawn.net, drawn.dtype))
-        program.prepare(params, *map(like, rows), of_all(count))
+        program(side_by_side, networks.net).prepare(params, *map(like, rows), of_all(count))
 
 
 @cache
@@ -230,9 +239,7 @@ def flows(draws: Draws, dataset: Dataset, networks: Networks) -> dict[str, np.nd
     return {name: values[:, layers].astype(np.float64) for name, values in flow.items()}
 
 
-def measured(
-    draws: Draws, dataset: Dataset, networks: Networks, program: Callable[..., Any]
-) -> Any:
+def measured(draws: Draws, dataset: Dataset, networks: Networks, program: Program) -> Any:
     """Return the results of a program in each network, as NumPy arrays, an entry a seed.
 
     Args:

@@ -1,6 +1,5 @@
 """The cells: networks of one remedy and depth, measured as they are drawn, or trained."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,6 +18,7 @@ from experiments.learning.networks import Draws, Networks
 from experiments.remedies.columns import ACCURACY, DISTANCE, GRADIENT
 from experiments.remedies.table import REMEDIES
 from experiments.runs import sweep
+from experiments.runs.ahead import Ahead
 from experiments.runs.devices import SideBySide
 from jaxnn.numbers import Rows, renormalised, with_exponents
 from jaxnn.walk import up
@@ -83,6 +83,12 @@ class Sweep:
             for quantity, of_seeds in values.items()
         )
 
+    def prepare(self, cell: Cell) -> None:
+        """Begin to compile the programs of a cell that is measured."""
+        if cell.what == FLOW:
+            drawn = networks_of(self._dataset, self._sizes, cell)
+            networks.prepare(self._dataset, drawn, measuring)
+
     def _trained(self, drawn: Networks) -> np.ndarray:
         params = self._draws.of(self._dataset, drawn).params
         sizes = self._sizes
@@ -111,7 +117,7 @@ def networks_of(dataset: Dataset, sizes: Sizes, cell: Cell) -> Networks:
 
 
 @cache
-def measuring(side_by_side: SideBySide, net: jaxnn.Network) -> Callable[..., Any]:
+def measuring(side_by_side: SideBySide, net: jaxnn.Network) -> Ahead:
     """Compile (parameters, xs, ys, depth) -> (ln ‖Δz[1]‖ / ‖Δz[L]‖, distance in z[L]), a seed.
 
     L is the last hidden layer: above it there is another width, and the loss.

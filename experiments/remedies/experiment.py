@@ -137,7 +137,8 @@ def _cells(remedies: tuple[str, ...], depths: dict[str, list[int]]) -> Iterator[
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
     """Measure and train the networks of the cells that are missing."""
     data.say([plan.dataset.table])
-    return sweep.measure(plan, store, Sweep(plan.dataset, plan.sizes).measure)
+    cells = Sweep(plan.dataset, plan.sizes)
+    return sweep.measure(plan, store, cells.measure, cells.prepare)
 
 
 def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
