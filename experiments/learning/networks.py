@@ -31,7 +31,7 @@ FIELDS = (
     *("log_delta", "log_theta", "gain", "log_mean_square_z"),
     *("saturated", "dead", "lost"),
 )
-AT_ONCE = 2**24  # entries that are set to zero in some milliseconds
+AT_ONCE = 2**24  # entries that can be set to zero in some milliseconds
 EXAMPLES = ("log_spread", "cosine", "rank")  # and these, if what is left of examples is asked for
 
 
@@ -87,9 +87,10 @@ def roomy(
     """Return a network whose run of equal layers has room for `depth` hidden layers.
 
     One compiled program serves every depth up to its room, and compiling takes longer than
-    measuring in a room that is some times too large. So rooms are a power of 4, 64 at least and as
-    large as is filled with zeros at once, times a power of 16, but none is larger than the least 64
-    times a power of four that holds the deepest network.
+    measuring in a room that is some times too large. So rooms are the least one times a power of
+    16. The least is 64 times a power of four, as large as its signals can be filled with zeros in
+    some milliseconds. None is larger than the least 64 times a power of four that holds the deepest
+    network.
 
     Args:
         dataset: gives the input and output layers.

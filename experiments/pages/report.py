@@ -82,7 +82,7 @@ class Html:
 
     @cached_property
     def page(self) -> Page:
-        """What is on it."""
+        """The page itself."""
         return self.make()
 
     @cached_property
