@@ -17,6 +17,7 @@ from experiments import EXPERIMENTS, find
 from experiments.__main__ import main
 from experiments.__main__ import read as command_and_settings
 from experiments.depth import experiment as depth
+from experiments.learning import networks
 from experiments.runs import grid, runtime
 from experiments.spectrum import experiment as spectrum
 
@@ -233,7 +234,8 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path, config, capsy
     assert not out.exists()
 
 
-def test_cells_that_share_a_program_are_neighbours(config):
+def test_cells_that_share_a_program_are_neighbours(config, monkeypatch):
+    monkeypatch.setattr(networks, "AT_ONCE", 0)  # as if these signals were large
     settings = read(["depth", "--config", str(config(CONFIG))])
     plan = depth.prepare(dataclasses.replace(settings, depths=("70", "1:4:1", "2:3:1")))
     programs = [(c.data, c.networks.dtype, c.networks.batch, c.networks.net) for c in plan.cells]
