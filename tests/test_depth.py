@@ -195,7 +195,8 @@ def test_room_for_a_depth_does_not_change_what_is_measured():
 def test_a_kept_draw_is_what_a_cell_would_draw_itself():
     """To the bit, whichever cell came before: one of another depth, other seeds or biases."""
     of = {"depths": (2, 9), "activations": ("relu",), "weights": ("he_normal",), **AS_SMALL}
-    plans = (planned(**of), planned(**of, seed=1), planned(**of, sigma_b=("0.1",)))
+    plans = [planned(**of), planned(**of, seed=1), planned(**of, sigma_b=("0.1",))]
+    plans.append(planned(**of | {"depths": (3,)}))  # its draw lacks layers of the others
     datasets, all_cells = plans[0].datasets, [cell for plan in plans for cell in plan.cells]
     alone = [cells.Sweep(datasets).measure(cell) for cell in all_cells]
     for before, (cell, expected) in itertools.product(
