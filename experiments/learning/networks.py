@@ -31,8 +31,8 @@ FIELDS = (
     *("log_delta", "log_theta", "gain", "log_mean_square_z"),
     *("saturated", "dead", "lost"),
 )
-AT_ONCE = 2**24  # entries that can be set to zero in some milliseconds
 EXAMPLES = ("log_spread", "cosine", "rank")  # and these, if what is left of examples is asked for
+AT_ONCE = 2**24  # entries that can be set to zero in some milliseconds
 
 
 class Weights(NamedTuple):

@@ -1,4 +1,4 @@
-"""The cost of a run, as its settings have it."""
+"""The cost of a run, estimated from its settings."""
 
 from typing import NamedTuple
 
