@@ -3,7 +3,7 @@
     python tests/mutants.py                 # all
     python tests/mutants.py --third         # those whose day it is; three days cover all
     python tests/mutants.py sigmoid lock    # those with one of these words in their name
-    python tests/mutants.py --passed DIR    # the suite has just passed with JAXNN_TEST_CACHE=DIR
+    python tests/mutants.py --passed        # the suite has just passed
 
 Each mutant replaces one piece of text in one file. It dies if pytest then reports a failed test.
 Any other end is an error of the list, not a death: a test module that cannot be imported, a fixture
@@ -704,6 +704,13 @@ MUTANTS = (
         "tests/test_ahead.py::test_a_cell_calls_the_programs_that_were_prepared_for_it[float64]",
     ),
     Mutant(
+        "a script that was damaged where it is kept goes into pages",
+        "experiments/pages/engine.py",
+        "if digest == _digest(script):",
+        "if digest:",
+        "tests/test_engine.py::test_vega_is_bundled_once_and_again_if_what_was_kept_is_damaged",
+    ),
+    Mutant(
         "what the drawing process draws is lost once it has gone",
         "experiments/pages/engine.py",
         "            return here()",
@@ -1209,7 +1216,7 @@ def copy(source: Path, folder: Path, *ignored: str) -> None:
 
 def run_tests(
     folder: Path,
-    programs: Path,
+    programs: Path | None,
     tests: list[str],
     limit: float,
     *options: str,
@@ -1218,8 +1225,8 @@ def run_tests(
     """Run pytest in a copy, on its own jaxnn and experiments whatever is installed.
 
     With `bytecode` Python stores its bytecode in the copy, and JAX its compiled programs in
-    `programs`. A copy of that starts sooner, and compiles only what its fault changes: the bytecode
-    of the mutated file does not count there, since the file is newer.
+    `programs`, if there is such a folder. A copy of that starts sooner, and compiles only what its
+    fault changes: the bytecode of the mutated file does not count there, since the file is newer.
     """
     arguments = ["-q", "-n0", "-p", "no:cacheprovider", "-m", "slow or not slow", *options, *tests]
     output = folder / "output.txt"
@@ -1240,7 +1247,7 @@ def run_tests(
 
 
 def _run_pytest(
-    folder: Path, programs: Path, arguments: list[str], bytecode: bool, output: Path
+    folder: Path, programs: Path | None, arguments: list[str], bytecode: bool, output: Path
 ) -> None:
     """Be the process of one run: a group of its own, in its copy, with its output in a file."""
     os.setsid()
@@ -1251,7 +1258,7 @@ def _run_pytest(
     sys.path[:] = [str(folder), *(place for place in sys.path if Path(place) not in OURS)]
     os.environ["PYTHONPATH"] = str(folder)  # for the processes that tests start
     os.environ["PYTHONDONTWRITEBYTECODE"] = "" if bytecode else "1"
-    os.environ["JAXNN_TEST_CACHE"] = str(programs)
+    os.environ["JAXNN_TEST_CACHE"] = "" if programs is None else str(programs)
     os.environ["JAXNN_TYPES"] = "no"
     if not bytecode:
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "inf"  # they are only read
@@ -1295,30 +1302,21 @@ def check_unchanged(mutants: list[Mutant], unchanged: Path, programs: Path, work
     print(f"unchanged: {result.output.strip().splitlines()[-1]}", flush=True)
 
 
-def collect(mutants: list[Mutant], unchanged: Path, programs: Path, passed: Path) -> None:
-    """Like `check_unchanged` where the tests have just passed: find them, and take their programs.
-
-    Args:
-        mutants: with their tests.
-        unchanged: the copy, which gets its bytecode.
-        programs: the folder that mutants read, not there yet.
-        passed: the folder of programs that the passing run has stored.
+def collect(mutants: list[Mutant], unchanged: Path) -> None:
+    """Like `check_unchanged` where the tests have just passed: find them, and store the bytecode.
 
     Raises:
         ListError: a test that does not exist, or cannot be imported.
     """
     tests = list(dict.fromkeys(test for mutant in mutants for test in mutant.tests.split()))
-    (programs / "gw0").mkdir(parents=True)
-    for program in passed.glob("gw*/*"):
-        shutil.copy2(program, programs / "gw0" / program.name)
-    result = run_tests(unchanged, programs, tests, LIMIT, "--collect-only", bytecode=True)
+    result = run_tests(unchanged, None, tests, LIMIT, "--collect-only", bytecode=True)
     if result.code != 0:
         raise ListError(f"tests that do not exist:\n{result.output}")
     print(f"unchanged: {result.output.strip().splitlines()[-1]}", flush=True)
 
 
 def die(
-    mutants: list[Mutant], unchanged: Path, programs: Path, workers: int, verbose: bool
+    mutants: list[Mutant], unchanged: Path, programs: Path | None, workers: int, verbose: bool
 ) -> list[Mutant]:
     """Run the tests of each mutant, print a line each, and return those that do not die."""
 
@@ -1374,10 +1372,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("words", nargs="*", help="only mutants with one of these in their name")
     parser.add_argument("--third", action="store_true", help="only a third, chosen by today's date")
     parser.add_argument(
-        "--passed",
-        type=Path,
-        metavar="DIR",
-        help="the suite has just passed on this tree, with JAXNN_TEST_CACHE=DIR",
+        "--passed", action="store_true", help="the suite has just passed on this tree"
     )
     parser.add_argument(
         "--workers", type=int, default=cores, metavar="N", help=f"side by side; default {cores}"
@@ -1407,11 +1402,12 @@ def main(arguments: list[str] | None = None) -> int:
             unchanged, programs = Path(name, "unchanged"), Path(name, "programs")
             unchanged.mkdir()
             copy(ROOT, unchanged, "__pycache__")
-            if options.passed is None:
-                check_unchanged(mutants, unchanged, programs, options.workers)
+            if options.passed:
+                collect(mutants, unchanged)
             else:
-                collect(mutants, unchanged, programs, options.passed)
-            survivors = die(mutants, unchanged, programs, options.workers, options.verbose)
+                check_unchanged(mutants, unchanged, programs, options.workers)
+            stored = None if options.passed else programs
+            survivors = die(mutants, unchanged, stored, options.workers, options.verbose)
     except ListError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

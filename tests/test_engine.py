@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import vl_convert
 
 from experiments.pages import engine
 
@@ -23,7 +24,7 @@ def process(monkeypatch):
 
 
 def test_the_other_process_draws_the_same_and_is_done_without_once_it_has_gone(process):
-    picture, library = engine.begin("picture", SPEC, 2), engine.begin("library")
+    picture, library = engine.begin("picture", SPEC, 2), engine.begin("library", "6.1")
     broken = engine.begin("picture", {"mark": "no mark"}, 2)
     here = engine.picture(SPEC, 2)
     assert (picture().png, picture().svg) == (here.png, here.svg)  # a PDF names its time
@@ -34,6 +35,26 @@ def test_the_other_process_draws_the_same_and_is_done_without_once_it_has_gone(p
     process.kill()
     process.wait()
     assert engine.begin("picture", SPEC, 2)().svg == here.svg
+
+
+def test_vega_is_bundled_once_and_again_if_what_was_kept_is_damaged(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    bundled = []
+
+    def bundle(define, vl_version):
+        bundled.append(vl_version)
+        return f"ς; {define}"
+
+    monkeypatch.setattr(vl_convert, "javascript_bundle", bundle)
+    library = engine.library.__wrapped__  # as another process calls it
+    script = library("6.4")
+    assert (library("6.4"), bundled) == (script, ["6.4"])
+    (kept,) = tmp_path.rglob("*.js")
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert (library("6.4"), library("6.4"), bundled) == (script, script, ["6.4"] * 2)
+    tmp_path.joinpath("file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # no folder can be made in it
+    assert library("6.4") == script
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a signal ends it")

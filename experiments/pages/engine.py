@@ -1,9 +1,10 @@
 """vl-convert, in a process of its own while this one measures.
 
-Its JavaScript engine takes a second to start and to bundle Vega, holding Python's lock all the
-time. So a command starts the process first of all (`start`), and it gets ready while this one
-imports, compiles and measures; later it draws while this one writes the page. Without it, as in a
-test or a notebook, and if it has gone, the same functions run here.
+Its JavaScript engine takes half a second to start and two to bundle Vega, holding Python's lock all
+the time. So a command starts the process first of all (`start`), and it gets ready while this one
+imports, compiles and measures; later it draws while this one writes the page. The bundle is kept in
+the user's cache folder for the next command. Without the process, as in a test or a notebook, and
+if it has gone, the same functions run here.
 
 A request is the name of a function and its arguments, an answer [result, error]: lines of JSON in
 the pipes of a process of this program. The bytes of a picture are base64 there.
@@ -11,6 +12,7 @@ the pipes of a process of this program. The bytes of a picture are base64 there.
 
 import base64
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -23,6 +25,10 @@ from functools import cache, partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any, NamedTuple
+
+import platformdirs
+
+from experiments.runs import files
 
 ROOT = Path(__file__).parents[2]
 CALL = "import sys; sys.path.insert(0, sys.argv[1]); from experiments.pages import engine; "
@@ -45,26 +51,50 @@ def picture(spec: dict[str, Any], scale: float) -> Picture:
     """
     import vl_convert  # here and below, for the other process has to start before all imports
 
-    svg = vl_convert.vegalite_to_svg(spec, vl_version=_version())
+    _, _, version = spec.get("$schema", _newest()).rpartition("/")
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=minor(version))
     png, pdf = vl_convert.svg_to_png(svg, scale=scale), vl_convert.svg_to_pdf(svg)
     return Picture(png, svg.encode("utf-8"), pdf)
 
 
 @cache
-def library() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script that defines `vegaEmbed`."""
+def library(version: str) -> str:
+    """Return Vega, Vega-Lite and Vega-Embed as one script that defines `vegaEmbed`.
+
+    Args:
+        version: of Vega-Lite, as `minor` returns it.
+    """
     import vl_convert
 
+    name = f"vega-lite-{version}-of-{vl_convert.__version__}.js"
+    kept = platformdirs.user_cache_path("jaxnn") / "scripts" / name
+    with contextlib.suppress(OSError):
+        digest, _, script = kept.read_bytes().partition(b"\n")
+        if digest == _digest(script):  # else it is damaged, and written anew
+            return script.decode()
     define = "window.vegaEmbed = vegaEmbed;"
-    script: str = vl_convert.javascript_bundle(define, vl_version=_version())
-    return script
+    script = vl_convert.javascript_bundle(define, vl_version=version).encode()
+    with contextlib.suppress(OSError):  # then the next command bundles it too
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        files.write(kept, b"\n".join((_digest(script), script)))
+    return script.decode()
 
 
-def _version() -> str:
-    """The version of Vega-Lite that Altair writes."""
-    import altair
+def _digest(script: bytes) -> bytes:
+    return hashlib.sha256(script).hexdigest().encode()
 
-    return ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+
+def minor(version: str) -> str:
+    """Return a version of Vega-Lite as vl-convert names it: "v6.4.1" and "v6.4.1.json" are 6.4."""
+    return ".".join(version.lstrip("v").split(".")[:2])
+
+
+def _newest() -> str:
+    """Return the newest version of Vega-Lite there is, which mostly is the one Altair writes."""
+    import vl_convert
+
+    newest: str = vl_convert.get_vegalite_versions()[-1]
+    return newest
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {"picture": picture, "library": library}
@@ -176,7 +206,7 @@ def serve() -> None:
         signal.signal(number, signal.SIG_IGN)
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed is no answer
-    library()
+    library(_newest())
     picture(EMPTY, 1)
     with contextlib.suppress(OSError):  # nobody waits any more
         for line in requests:

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import altair
 import jinja2
 from markupsafe import Markup
 
@@ -34,7 +35,8 @@ _pages = jinja2.Environment(
 @cache
 def library() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as a script that may stand in a <script> element."""
-    script: str = engine.begin("library")()
+    version = engine.minor(altair.SCHEMA_VERSION)  # of the charts that Altair writes
+    script: str = engine.begin("library", version)()
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
