@@ -28,8 +28,6 @@ from typing import IO, Any, NamedTuple
 
 import platformdirs
 
-from experiments.runs import files
-
 ROOT = Path(__file__).parents[2]
 CALL = "import sys; sys.path.insert(0, sys.argv[1]); from experiments.pages import engine; "
 
@@ -70,13 +68,13 @@ def library(version: str) -> str:
     kept = platformdirs.user_cache_path("jaxnn") / "scripts" / name
     with contextlib.suppress(OSError):
         digest, _, script = kept.read_bytes().partition(b"\n")
-        if digest == _digest(script):  # else it is damaged, and written anew
+        if digest == _digest(script):  # else it is damaged, or not yet whole
             return script.decode()
     define = "window.vegaEmbed = vegaEmbed;"
     script = vl_convert.javascript_bundle(define, vl_version=version).encode()
     with contextlib.suppress(OSError):  # then the next command bundles it too
         kept.parent.mkdir(parents=True, exist_ok=True)
-        files.write(kept, b"\n".join((_digest(script), script)))
+        kept.write_bytes(b"\n".join((_digest(script), script)))
     return script.decode()
 
 

@@ -4,10 +4,8 @@ import contextlib
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the process that draws needs no tables
-    import polars as pl
+import polars as pl
 
 UNFINISHED = ".unfinished-*"  # the name of a file while it is written
 
@@ -31,7 +29,7 @@ def write(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def parquet(rows: "pl.DataFrame") -> bytes:
+def parquet(rows: pl.DataFrame) -> bytes:
     """Return a table as Parquet; in memory, for polars reports a full disk as no OSError."""
     content = io.BytesIO()
     rows.write_parquet(content)
