@@ -22,6 +22,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import cache, partial
+from importlib import metadata
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any, NamedTuple
@@ -64,7 +65,7 @@ def library(version: str) -> str:
     """
     import vl_convert
 
-    name = f"vega-lite-{version}-of-{vl_convert.__version__}.js"
+    name = f"vega-lite-{version}-of-{metadata.version('vl-convert-python')}.js"
     kept = platformdirs.user_cache_path("jaxnn") / "scripts" / name
     with contextlib.suppress(OSError):
         digest, _, script = kept.read_bytes().partition(b"\n")
