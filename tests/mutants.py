@@ -650,15 +650,15 @@ MUTANTS = (
     Mutant(
         "every seed on a device is the first one there",
         "experiments/runs/devices.py",
-        "lambda each: f(*each, *same)",
-        "lambda _: f(*jax.tree.map(lambda v: v[0], arguments[:spread]), *same)",
+        "for each in zip(*rounds, strict=True)",
+        "for each in [next(zip(*rounds))] * len(rounds[0])",
         "tests/test_depth.py::test_each_seed_draws_parameters_of_its_own",
     ),
     Mutant(
         "entries that only fill the devices count as results",
         "experiments/runs/devices.py",
-        "gathered(spread)[: self.count]",
-        "gathered(spread)",
+        "np.concatenate(on_host)[: self.count]",
+        "np.concatenate(on_host)",
         "tests/test_depth.py::test_entries_that_only_fill_the_devices_are_dropped",
     ),
     Mutant(
@@ -790,9 +790,16 @@ MUTANTS = (
     ),
     Mutant(
         "freed memory goes back to the system",
-        "jaxnn/allocation.py",
+        "experiments/runs/heap.py",
         "mallopt(what, KEPT)",
         "mallopt(what, 0)",
+        "tests/test_memory.py::test_freed_memory_is_kept",
+    ),
+    Mutant(
+        "the memory that a thread has freed goes back to the system",
+        "experiments/runs/heap.py",
+        "mallopt(ARENA_MAX, 1)",
+        "mallopt(ARENA_MAX, 8)",
         "tests/test_memory.py::test_freed_memory_is_kept",
     ),
     Mutant(

@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+from operator import itemgetter
 
 import jax
 import numpy as np
@@ -214,13 +215,13 @@ def test_a_network_is_the_start_of_the_deepest_one():
     scheme = networks.Weights("he_normal", find_weights("he_normal"))
     of = networks.Networks(net, hidden, scheme, 0.5, 7, "float32", (0, 1), deepest=70)
     draws = networks.Draws()
-    draw, flow = draws.of(dataset, of), networks.flows(draws, dataset, of)
-    assert draw.params[1].theta.shape[1] == 256
+    drawn, flow = of_seeds(draws.of(dataset, of), 2), networks.flows(draws, dataset, of)
+    assert drawn[0][1].theta.shape[1] == 256
     plain = jaxnn.Network((4, *[3] * hidden, 3), "tanh", "multiclass")
     for i in range(2):
-        first, run, last = jax.tree.map(lambda v: np.asarray(v)[i], draw.params)  # noqa: B023
+        (first, run, last), x, y = jax.tree.map(itemgetter(i), drawn)
         layers = [jaxnn.Layer(run.theta[j], run.b[j]) for j in range(hidden - 1)]
-        expected = jaxnn.gradient_flow(plain, (first, *layers, last), draw.xs[i], draw.ys[i])
+        expected = jaxnn.gradient_flow(plain, (first, *layers, last), x, y)
         np.testing.assert_allclose(flow["log_delta"][i], expected.log_delta, rtol=1e-5)
     others = (dataclasses.replace(of, depth=depth) for depth in (2, 5, 70))
     assert {networks.drawn_for(other) for other in others} == {networks.drawn_for(of)}
@@ -408,7 +409,7 @@ def test_critical_weights_keep_the_gradient():
 
 def test_sigma_w_is_what_is_drawn():
     plan = planned(depths=(9,), activations=("tanh",), sigma_w=(0.7, 3.0), sigma_b=(0.4,))
-    drawn = {cell.networks.weights.name: draw_of(plan, cell).params[1] for cell in plan.cells}
+    drawn = {cell.networks.weights.name: draw_of(plan, cell)[0][1] for cell in plan.cells}
     for name, expected in (("σ_w = 0.7", 0.7), ("σ_w = 3", 3.0)):
         theta, b = (np.asarray(values)[:5, :8] for values in drawn[name])
         assert not np.any(np.asarray(drawn[name].theta)[:, 8:])  # layers that no one uses
@@ -417,14 +418,19 @@ def test_sigma_w_is_what_is_drawn():
 
 
 def draw_of(plan, cell):
-    return networks.Draws().of(plan.datasets[cell.data], cell.networks)
+    of = cell.networks
+    return of_seeds(networks.Draws().of(plan.datasets[cell.data], of), len(of.seeds))
+
+
+def of_seeds(draw, count):
+    """Parameters, xs and ys as NumPy arrays, an entry a seed."""
+    return SideBySide.over_devices(count).get(tuple(zip(*draw, strict=True)))
 
 
 def test_each_seed_has_a_batch_of_its_own():
     plan = planned(depths=(2,), activations=("tanh",), weights=("he_normal",), width=(7,))
     dataset = plan.datasets["breast_cancer"]
-    draw = draw_of(plan, plan.cells[0])
-    xs, ys = SideBySide.over_devices(5).get((draw.xs, draw.ys))
+    _, xs, ys = draw_of(plan, plan.cells[0])
     assert xs.shape == (5, 128, 30)
     place = {row.astype(np.float32).tobytes(): i for i, row in enumerate(dataset.x)}
     rows = np.array([[place[np.asarray(row).tobytes()] for row in x] for x in xs])
@@ -642,15 +648,16 @@ def test_the_command_line_as_a_user_calls_it(capsys):
 
 def test_each_seed_draws_parameters_of_its_own():
     plan = planned(depths=(2,), activations=("tanh",), weights=("he_normal",), width=(7,))
-    params = SideBySide.over_devices(5).get(draw_of(plan, plan.cells[0]).params)
+    params, _, _ = draw_of(plan, plan.cells[0])
     for theta, _ in params:
         assert len({of_seed.tobytes() for of_seed in theta}) == len(theta) == 5
 
 
 def test_entries_that_only_fill_the_devices_are_dropped():
     """Three measurements on two devices: the fourth entry repeats the first."""
-    spread = {"one": np.arange(4), "two": np.arange(8).reshape(4, 2)}
-    results = SideBySide(3, SideBySide.over_devices(1).mesh).get(spread)
+    one, two = np.arange(4), np.arange(8).reshape(4, 2)
+    rounds = tuple({"one": one[part], "two": two[part]} for part in (slice(2), slice(2, 4)))
+    results = SideBySide(3, SideBySide.over_devices(1).mesh).get(rounds)
     np.testing.assert_array_equal(results["one"], [0, 1, 2])
     np.testing.assert_array_equal(results["two"], [[0, 1], [2, 3], [4, 5]])
 
@@ -687,7 +694,7 @@ def test_what_is_left_of_the_examples(tmp_path):
     (cell,) = plan.cells
     rows = cells.Sweep(plan.datasets).measure(cell)
     params, xs, ys = draw_of(plan, cell)
-    of_seed = jax.tree.map(lambda v: v[1], (params, xs, ys))
+    of_seed = jax.tree.map(itemgetter(1), (params, xs, ys))
     flow = jaxnn.gradient_flow(cell.networks.net, *of_seed, depth=11, examples=True)
     mine = rows.filter(pl.col("seed") == 1)
     used = [*range(12), -1]

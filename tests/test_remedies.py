@@ -126,8 +126,8 @@ def test_what_is_measured_is_the_plain_recursion(small_run):
     dataset = data.load("iris")
     sizes = cells.Sizes(8, 32, (0, 1), {cells.FLOW: 3, cells.TRAINING: 3}, 5, 0.01)
     of = cells.networks_of(dataset, sizes, cells.Cell(cells.FLOW, "batch_norm", 3))
-    params, xs, ys = networks.Draws().of(dataset, of)
-    layers = jax.tree.map(lambda v: np.asarray(v[0]), params)
+    first_round, *_ = zip(*networks.Draws().of(dataset, of), strict=True)
+    layers, x, y = jax.tree.map(lambda v: np.asarray(v)[0], first_round)  # of seed 0
     (first, _), (run, _), (last, _) = layers
 
     def top(z, theta):
@@ -135,11 +135,11 @@ def test_what_is_measured_is_the_plain_recursion(small_run):
         return jnp.maximum(z, 0) @ theta
 
     def loss(shifts):
-        z = xs[0] @ first + shifts[0]
+        z = x @ first + shifts[0]
         for theta, shift in zip(run[:2], shifts[1:], strict=True):
             z = top(z, theta) + shift
         logits = jnp.maximum(z, 0) @ last
-        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(32), ys[0]]), z
+        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(32), y]), z
 
     zeros = jnp.zeros((3, 32, 8), jnp.float32)
     gradient, z = jax.jit(jax.grad(loss, has_aux=True))(zeros)
@@ -287,7 +287,7 @@ def test_networks_that_are_drawn_are_trained_as_those_of_the_map_are():
     drawn = descent.drawn(training.net, 3, 1.0, 0.0)
     of_seed = jax.tree.map(lambda v: v[None], drawn)
     scores = descent.trained_from(
-        dataset, training.net, of_seed, 2, (3,), training.descent, training.steps
+        dataset, training.net, (of_seed,), 2, (3,), training.descent, training.steps
     )
     expected = descent.trained(dataset, training)
     assert scores.loss == pytest.approx(expected.loss, rel=1e-6)

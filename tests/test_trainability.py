@@ -163,7 +163,7 @@ def test_one_program_trains_every_depth_up_to_a_power_of_two():
         trainability.measure_cell(plan, cell)
         assert trainability.training(plan, cell).net == rooms[0]
     program = descent.descending(SideBySide.over_devices(len(plan.sigma_w)), rooms[0])
-    assert program.jitted._cache_size() == 1
+    assert program.program.jitted._cache_size() == 1
 
 
 def test_the_ridge_is_found():

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxnn import allocation
+from experiments.runs import heap
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60  # seconds that a process has to end
@@ -37,7 +37,7 @@ def cores() -> int:
 def environment() -> dict[str, str]:
     """Return the variables of a side: equal threads and memory, no cache of programs.
 
-    Every library keeps what it has freed, as `allocation.keep_freed` has it for experiments.
+    Every library keeps what it has freed, as `heap.keep_freed` has it for experiments.
     """
     threads = dict.fromkeys(
         ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(cores())
@@ -45,8 +45,7 @@ def environment() -> dict[str, str]:
     apart = ("JAX_COMPILATION_CACHE_DIR", "JAX_NUM_CPU_DEVICES", "XLA_FLAGS", "PYTHONWARNINGS")
     others = {name: value for name, value in os.environ.items() if name not in apart}
     path = os.pathsep.join([str(ROOT), *filter(None, [others.get("PYTHONPATH")])])
-    kept = (f"glibc.malloc.{name}_threshold={allocation.KEPT}" for name in ("mmap", "trim"))
-    more = {"GLIBC_TUNABLES": ":".join(kept), "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    more = {**heap.VARIABLES, "JAX_ENABLE_COMPILATION_CACHE": "false"}
     return {**others, **threads, **more, "PYTHONPATH": path}
 
 

@@ -71,7 +71,8 @@ def workload(
 
 def _first(draw: networks.Draw, depth: int) -> tuple[Any, Any, Any]:
     """Return weights and batch of the first seed, of the layers in use."""
-    params, xs, ys = jax.tree.map(lambda v: np.asarray(v)[0], draw)
+    first_round, *_ = zip(*draw, strict=True)
+    params, xs, ys = jax.tree.map(lambda v: np.asarray(v)[0], first_round)
     *hidden, last = jaxnn.unstack(params)
     return (*hidden[:depth], last), xs, ys
 

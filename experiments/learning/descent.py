@@ -143,7 +143,7 @@ def trained_from(
     Args:
         dataset: all examples.
         net: with room for at least `depth` hidden layers.
-        params: of a `networks.Draw`, an entry a seed.
+        params: of a `networks.Draw`.
         depth: hidden layers in use.
         seeds: draw the batches.
         descent: the rule of the steps.

@@ -19,8 +19,7 @@ import numpy as np
 
 import jaxnn
 from experiments.learning.data import Dataset
-from experiments.runs.ahead import Ahead
-from experiments.runs.devices import SideBySide
+from experiments.runs.devices import Mapped, Rounds, SideBySide
 from experiments.runs.work import Work
 from jaxnn.blocks import DENSE
 from jaxnn.layers import Drawn, is_run
@@ -144,9 +143,9 @@ def work(networks: Networks) -> Work:
 class Draw(NamedTuple):
     """Parameters, examples and labels, an entry a seed, spread over the devices."""
 
-    params: Any
-    xs: jax.Array
-    ys: jax.Array
+    params: Rounds
+    xs: Rounds
+    ys: Rounds
 
 
 class Draws:
@@ -188,13 +187,13 @@ def _draw(dataset: Dataset, drawn: Networks) -> Draw:
     return Draw(params, side_by_side.put(x[rows]), side_by_side.put(y[rows]))
 
 
-def _drawing(drawn: Networks) -> tuple[SideBySide, Ahead]:
+def _drawing(drawn: Networks) -> tuple[SideBySide, Mapped]:
     side_by_side = SideBySide.over_devices(len(drawn.seeds))
     biases = 1.0 if drawn.sigma_b else "zeros"  # which takes no program for random numbers
     return side_by_side, drawing(side_by_side, drawn.net, drawn.weights.scheme, drawn.dtype, biases)
 
 
-Program = Callable[[SideBySide, jaxnn.Network], Ahead]
+Program = Callable[[SideBySide, jaxnn.Network], Mapped]
 
 
 def prepare(dataset: Dataset, networks: Networks, program: Program | None = None) -> None:
@@ -270,7 +269,7 @@ def drawing(
     scheme: Any,
     dtype: str,
     biases: float | str = 1.0,
-) -> Ahead:
+) -> Mapped:
     """Compile (seeds, factor, σ_b, layers of the run) -> parameters for each seed."""
 
     def gradient_draw(seed: jax.Array, factor: Any, sigma_b: Any, used: Any) -> tuple[Any, ...]:
@@ -285,7 +284,7 @@ def drawing(
 
 
 @cache
-def measuring(side_by_side: SideBySide, net: jaxnn.Network, examples: bool = False) -> Ahead:
+def measuring(side_by_side: SideBySide, net: jaxnn.Network, examples: bool = False) -> Mapped:
     """Compile (parameters, xs, ys, depth) -> fields of the flow for each seed, by name."""
 
     def gradient_flow(params: Any, xs: Any, ys: Any, depth: Any) -> dict[str, jax.Array]:

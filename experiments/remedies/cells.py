@@ -18,8 +18,7 @@ from experiments.learning.networks import Draws, Networks
 from experiments.remedies.columns import ACCURACY, DISTANCE, GRADIENT
 from experiments.remedies.table import REMEDIES
 from experiments.runs import sweep
-from experiments.runs.ahead import Ahead
-from experiments.runs.devices import SideBySide
+from experiments.runs.devices import Mapped, SideBySide
 from jaxnn.numbers import Rows, renormalised, with_exponents
 from jaxnn.walk import up
 
@@ -117,7 +116,7 @@ def networks_of(dataset: Dataset, sizes: Sizes, cell: Cell) -> Networks:
 
 
 @cache
-def measuring(side_by_side: SideBySide, net: jaxnn.Network) -> Ahead:
+def measuring(side_by_side: SideBySide, net: jaxnn.Network) -> Mapped:
     """Compile (parameters, xs, ys, depth) -> (ln ‖Δz[1]‖ / ‖Δz[L]‖, distance in z[L]), a seed.
 
     L is the last hidden layer: above it there is another width, and the loss.

@@ -1,4 +1,11 @@
-"""Many measurements of one kind, such as one a seed, spread over the devices."""
+"""Many measurements of one kind, such as one a seed, in rounds of one a device.
+
+    values -> put -> rounds of arguments -> a mapped function -> rounds of results -> get
+
+A round is a pytree of arrays with an axis of devices in front. A device takes its measurements one
+after the other, each by a call of the same program: for small layers on a CPU that is faster than
+all of them as one batch, and a loop over them inside the program would copy the arguments of each.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,14 +13,31 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.runs.ahead import Ahead
 
+Rounds = tuple[Any, ...]
+
 AXIS = "seeds"  # of the mesh
 SPREAD, SHARED = PartitionSpec(AXIS), PartitionSpec()  # type: ignore[no-untyped-call]
+
+
+class Mapped:
+    """A function compiled for the measurements of a round."""
+
+    def __init__(self, program: Ahead, spread: int) -> None:
+        self.program, self._spread = program, spread
+
+    def prepare(self, *arguments: Any) -> None:
+        """Begin to compile, as `Ahead.prepare`, for arguments like those of one round."""
+        self.program.prepare(*arguments)
+
+    def __call__(self, *arguments: Any) -> Rounds:
+        """Return the results of each round, which a device may still be computing."""
+        rounds, shared = arguments[: self._spread], arguments[self._spread :]
+        return tuple(self.program(*each, *shared) for each in zip(*rounds, strict=True))
 
 
 @dataclass(frozen=True)
@@ -34,18 +58,21 @@ class SideBySide:
         used = len(devices) if jax.process_count() > 1 else min(count, len(devices))
         return cls(count, Mesh(np.asarray(devices[:used]), (AXIS,)))
 
-    def put(self, values: np.ndarray) -> jax.Array:
-        """Spread values, an entry a measurement, over the devices.
+    def put(self, values: np.ndarray) -> Rounds:
+        """Spread values, an entry a measurement, over the devices, round by round.
 
-        Entries are repeated from the first until every device has as many.
+        In the last round entries are repeated from the first until every device has one.
         """
-        devices = self.mesh.devices.size
-        padded = values[np.arange(-(-len(values) // devices) * devices) % len(values)]
-        sharding = NamedSharding(self.mesh, SPREAD)
-        return jax.make_array_from_callback(padded.shape, sharding, lambda index: padded[index])
+        sharding, devices = NamedSharding(self.mesh, SPREAD), self.mesh.devices.size
+
+        def of_round(first: int) -> jax.Array:
+            chosen = values[np.arange(first, first + devices) % len(values)]
+            return jax.make_array_from_callback(chosen.shape, sharding, lambda i: chosen[i])
+
+        return tuple(of_round(first) for first in range(0, len(values), devices))
 
     def like(self, shape: Any, spread: bool = True) -> jax.ShapeDtypeStruct:
-        """Return what an argument of `map` is like, before there is one.
+        """Return what an argument of a round is like, before there is one.
 
         Args:
             shape: of one measurement, with a shape and a dtype.
@@ -54,17 +81,11 @@ class SideBySide:
         dtype = jax.dtypes.canonicalize_dtype(shape.dtype)
         if not spread:
             return jax.ShapeDtypeStruct(shape.shape, dtype)  # type: ignore[no-untyped-call]
-        devices = self.mesh.devices.size
-        entries = -(-self.count // devices) * devices
-        sharding = NamedSharding(self.mesh, SPREAD)
-        whole = (entries, *shape.shape)
+        sharding, whole = NamedSharding(self.mesh, SPREAD), (self.mesh.devices.size, *shape.shape)
         return jax.ShapeDtypeStruct(whole, dtype, sharding=sharding)  # type: ignore[no-untyped-call]
 
-    def map(self, f: Callable[..., Any], spread: int, shared: int) -> Ahead:
+    def map(self, f: Callable[..., Any], spread: int, shared: int) -> Mapped:
         """Compile f for each entry of its first arguments.
-
-        A device takes its entries one after the other: for small layers on a CPU that is faster
-        than all of them as one batch.
 
         Args:
             f: a function of spread + shared arguments.
@@ -73,22 +94,24 @@ class SideBySide:
         """
 
         def on_device(*arguments: Any) -> Any:
-            same = arguments[spread:]
-            return lax.map(lambda each: f(*each, *same), arguments[:spread])
+            own = jax.tree.map(lambda v: v[0], arguments[:spread])
+            return jax.tree.map(lambda v: v[None], f(*own, *arguments[spread:]))
 
         on_device.__name__ = f.__name__  # the name of the compiled program
         specs = (*[SPREAD] * spread, *[SHARED] * shared)
         mapped = jax.shard_map(
             on_device, mesh=self.mesh, in_specs=specs, out_specs=SPREAD, check_vma=False
         )
-        return Ahead(jax.jit(mapped))
+        return Mapped(Ahead(jax.jit(mapped)), spread)
 
-    def get(self, values: Any) -> Any:
-        """Return a pytree of results as NumPy arrays, an entry a measurement, in all processes."""
+    def get(self, rounds: Rounds) -> Any:
+        """Return results as a pytree of NumPy arrays, an entry a measurement, in all processes."""
 
-        def gathered(spread: jax.Array) -> np.ndarray:
+        def gathered(*of_rounds: jax.Array) -> np.ndarray:
             if jax.process_count() > 1:
-                return np.asarray(multihost_utils.process_allgather(spread, tiled=True))
-            return np.asarray(spread)
+                on_host = [multihost_utils.process_allgather(v, tiled=True) for v in of_rounds]
+            else:
+                on_host = jax.device_get(list(of_rounds))
+            return np.concatenate(on_host)[: self.count]
 
-        return jax.tree.map(lambda spread: gathered(spread)[: self.count], values)
+        return jax.tree.map(gathered, *rounds)

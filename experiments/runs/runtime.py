@@ -85,7 +85,6 @@ def start(options: Options) -> None:
     else:
         _find_each_other(*elsewhere)
     platforms.devices()
-    allocation.keep_freed()
 
 
 def _find_each_other(*elsewhere: Any) -> None:
