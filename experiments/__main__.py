@@ -25,8 +25,8 @@ from experiments.runs import heap, signals
 # on a busy machine a product of factors of 100 units then takes 20 s instead of 40 ms.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 if __name__ == "__main__":
-    signals.end_at_once()  # Ctrl-C while all of this is loaded is no error of ours
     heap.keep_freed()
+    signals.end_at_once()  # Ctrl-C while all of this is loaded is no error of ours
     nothing_drawn = {"--help", "-h", "--dry-run", "--distributed"} & set(sys.argv)
     if not nothing_drawn and set(sys.argv[1:2]) & set(EXPERIMENTS):
         engine.start()
