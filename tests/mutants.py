@@ -791,15 +791,15 @@ MUTANTS = (
     Mutant(
         "freed memory goes back to the system",
         "experiments/runs/heap.py",
-        "mallopt(what, KEPT)",
-        "mallopt(what, 0)",
+        "mallopt(number, value)",
+        "mallopt(number, 0)",
         "tests/test_memory.py::test_freed_memory_is_kept",
     ),
     Mutant(
         "the memory that a thread has freed goes back to the system",
         "experiments/runs/heap.py",
-        "mallopt(ARENA_MAX, 1)",
-        "mallopt(ARENA_MAX, 8)",
+        "KEPT, PAD = 1 << 30, 1 << 26",
+        "KEPT, PAD = 1 << 30, 1 << 17",
         "tests/test_memory.py::test_freed_memory_is_kept",
     ),
     Mutant(
