@@ -31,7 +31,7 @@ from concurrent.futures import ThreadPoolExecutor
 from experiments.runs import heap
 
 def faults():
-    b"x" * 40_000_000
+    [b"x" * 40_000_000 for _ in range(2)]
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 def of_one():
@@ -129,9 +129,9 @@ def test_memory_that_ends_while_measuring(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
 def test_freed_memory_is_kept():
-    """Blocks of 40 MB, one after the other, touch the same pages: the system clears them once.
+    """Two blocks of 40 MB, and then two again, touch the same pages: they are cleared once.
 
-    Also in a thread, which has heaps of its own.
+    Also in a thread, which has heaps of its own, and here two of them.
     """
     answer = subprocess.run(
         [sys.executable, "-c", FAULTS],
