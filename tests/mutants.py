@@ -650,9 +650,16 @@ MUTANTS = (
     Mutant(
         "every seed on a device is the first one there",
         "experiments/runs/devices.py",
+        "lambda each: f(*each, *same)",
+        "lambda _: f(*jax.tree.map(lambda v: v[0], own), *same)",
+        "tests/test_depth.py::test_each_seed_draws_parameters_of_its_own",
+    ),
+    Mutant(
+        "every round is the first one",
+        "experiments/runs/devices.py",
         "for each in zip(*rounds, strict=True)",
         "for each in [next(zip(*rounds))] * len(rounds[0])",
-        "tests/test_depth.py::test_each_seed_draws_parameters_of_its_own",
+        "tests/test_depth.py::test_measurements_are_one_round_or_each_one_of_its_own",
     ),
     Mutant(
         "entries that only fill the devices count as results",

@@ -653,6 +653,17 @@ def test_each_seed_draws_parameters_of_its_own():
         assert len({of_seed.tobytes() for of_seed in theta}) == len(theta) == 5
 
 
+@pytest.mark.parametrize(("apart", "rounds"), [(False, 1), (True, 3)])
+def test_measurements_are_one_round_or_each_one_of_its_own(apart, rounds):
+    side_by_side = SideBySide(3, SideBySide.over_devices(1).mesh, apart)
+    values = side_by_side.put(np.arange(6, dtype=np.float32).reshape(3, 2))
+    assert len(values) == rounds
+    program = side_by_side.map(lambda v, by: by * v.sum(), spread=1, shared=1)
+    like = side_by_side.like(np.zeros(2, np.float32)), np.float32(2)
+    assert like[0].shape == values[0].shape
+    np.testing.assert_array_equal(side_by_side.get(program(values, like[1])), [2, 10, 18])
+
+
 def test_entries_that_only_fill_the_devices_are_dropped():
     """Three measurements on two devices: the fourth entry repeats the first."""
     one, two = np.arange(4), np.arange(8).reshape(4, 2)

@@ -149,7 +149,7 @@ def trained_from(
         descent: the rule of the steps.
         steps: how many.
     """
-    side_by_side = SideBySide.over_devices(len(seeds))
+    side_by_side = SideBySide.over_devices(len(seeds), apart=len(params) > 1)  # as was drawn
     rows = np.stack([rows_of_steps(len(dataset.x), s, descent.batch, steps) for s in seeds])
     scores: jaxnn.Scores = side_by_side.get(
         continuing(side_by_side, net)(

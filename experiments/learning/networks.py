@@ -32,6 +32,7 @@ FIELDS = (
 )
 EXAMPLES = ("log_spread", "cosine", "rank")  # and these, if what is left of examples is asked for
 AT_ONCE = 2**24  # entries that can be set to zero in some milliseconds
+LARGE = 2**22  # bytes of a network's parameters from which on each is measured by a call of its own
 
 
 class Weights(NamedTuple):
@@ -188,9 +189,14 @@ def _draw(dataset: Dataset, drawn: Networks) -> Draw:
 
 
 def _drawing(drawn: Networks) -> tuple[SideBySide, Mapped]:
-    side_by_side = SideBySide.over_devices(len(drawn.seeds))
+    side_by_side = _side_by_side(drawn)
     biases = 1.0 if drawn.sigma_b else "zeros"  # which takes no program for random numbers
     return side_by_side, drawing(side_by_side, drawn.net, drawn.weights.scheme, drawn.dtype, biases)
+
+
+def _side_by_side(drawn: Networks) -> SideBySide:
+    weights = sum(n * m for n, m in pairwise(drawn.net.sizes)) * jnp.dtype(drawn.dtype).itemsize
+    return SideBySide.over_devices(len(drawn.seeds), apart=weights >= LARGE)
 
 
 Program = Callable[[SideBySide, jaxnn.Network], Mapped]
@@ -251,7 +257,7 @@ def measured(draws: Draws, dataset: Dataset, networks: Networks, program: Progra
     with jax.enable_x64(networks.dtype == "float64"):
         params, xs, ys = draws.of(dataset, networks)
         used = np.int32(networks.depth - 1)
-        side_by_side = SideBySide.over_devices(len(networks.seeds))
+        side_by_side = _side_by_side(drawn_for(networks))
         return side_by_side.get(program(side_by_side, networks.net)(params, xs, ys, used))
 
 

@@ -1,10 +1,11 @@
-"""Many measurements of one kind, such as one a seed, in rounds of one a device.
+"""Many measurements of one kind, such as one a seed, spread over the devices.
 
     values -> put -> rounds of arguments -> a mapped function -> rounds of results -> get
 
-A round is a pytree of arrays with an axis of devices in front. A device takes its measurements one
-after the other, each by a call of the same program: for small layers on a CPU that is faster than
-all of them as one batch, and a loop over them inside the program would copy the arguments of each.
+A round is what one call of a program measures: pytrees of arrays with an axis of measurements in
+front. A device takes its own one after the other: for small layers on a CPU that is faster than all
+of them as one batch. It does so in a loop inside the program, which copies the arguments of each;
+where these are large, each is a round of its own, at whose end the devices wait for one another.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -46,30 +48,41 @@ class SideBySide:
 
     A result does not depend on how many devices there are. Hashable, so that compiled programs can
     be cached by it.
+
+    Args:
+        count: how many.
+        mesh: the devices.
+        apart: whether a round has one a device; otherwise all are one round.
     """
 
     count: int
     mesh: Mesh
+    apart: bool = False
 
     @classmethod
-    def over_devices(cls, count: int) -> "SideBySide":
+    def over_devices(cls, count: int, apart: bool = False) -> "SideBySide":
         """Return the measurements on up to `count` devices; on all if processes share them."""
         devices = jax.devices()
         used = len(devices) if jax.process_count() > 1 else min(count, len(devices))
-        return cls(count, Mesh(np.asarray(devices[:used]), (AXIS,)))
+        return cls(count, Mesh(np.asarray(devices[:used]), (AXIS,)), apart)
+
+    def _a_round(self, count: int) -> int:
+        """The entries of a round of `count` measurements, as many for every device."""
+        devices = self.mesh.devices.size
+        return devices if self.apart else -(-count // devices) * devices
 
     def put(self, values: np.ndarray) -> Rounds:
         """Spread values, an entry a measurement, over the devices, round by round.
 
-        In the last round entries are repeated from the first until every device has one.
+        In the last round entries are repeated from the first until every device has as many.
         """
-        sharding, devices = NamedSharding(self.mesh, SPREAD), self.mesh.devices.size
+        sharding, size = NamedSharding(self.mesh, SPREAD), self._a_round(len(values))
 
         def of_round(first: int) -> jax.Array:
-            chosen = values[np.arange(first, first + devices) % len(values)]
+            chosen = values[np.arange(first, first + size) % len(values)]
             return jax.make_array_from_callback(chosen.shape, sharding, lambda i: chosen[i])
 
-        return tuple(of_round(first) for first in range(0, len(values), devices))
+        return tuple(of_round(first) for first in range(0, len(values), size))
 
     def like(self, shape: Any, spread: bool = True) -> jax.ShapeDtypeStruct:
         """Return what an argument of a round is like, before there is one.
@@ -81,7 +94,10 @@ class SideBySide:
         dtype = jax.dtypes.canonicalize_dtype(shape.dtype)
         if not spread:
             return jax.ShapeDtypeStruct(shape.shape, dtype)  # type: ignore[no-untyped-call]
-        sharding, whole = NamedSharding(self.mesh, SPREAD), (self.mesh.devices.size, *shape.shape)
+        sharding, whole = (
+            NamedSharding(self.mesh, SPREAD),
+            (self._a_round(self.count), *shape.shape),
+        )
         return jax.ShapeDtypeStruct(whole, dtype, sharding=sharding)  # type: ignore[no-untyped-call]
 
     def map(self, f: Callable[..., Any], spread: int, shared: int) -> Mapped:
@@ -94,8 +110,11 @@ class SideBySide:
         """
 
         def on_device(*arguments: Any) -> Any:
-            own = jax.tree.map(lambda v: v[0], arguments[:spread])
-            return jax.tree.map(lambda v: v[None], f(*own, *arguments[spread:]))
+            own, same = arguments[:spread], arguments[spread:]
+            if not self.apart:
+                return lax.map(lambda each: f(*each, *same), own)
+            only = jax.tree.map(lambda v: v[0], own)
+            return jax.tree.map(lambda v: v[None], f(*only, *same))
 
         on_device.__name__ = f.__name__  # the name of the compiled program
         specs = (*[SPREAD] * spread, *[SHARED] * shared)
