@@ -659,9 +659,8 @@ def test_measurements_are_one_round_or_each_one_of_its_own(apart, rounds):
     values = side_by_side.put(np.arange(6, dtype=np.float32).reshape(3, 2))
     assert len(values) == rounds
     program = side_by_side.map(lambda v, by: by * v.sum(), spread=1, shared=1)
-    like = side_by_side.like(np.zeros(2, np.float32)), np.float32(2)
-    assert like[0].shape == values[0].shape
-    np.testing.assert_array_equal(side_by_side.get(program(values, like[1])), [2, 10, 18])
+    assert side_by_side.like(np.zeros(2, np.float32)).shape == values[0].shape
+    np.testing.assert_array_equal(side_by_side.get(program(values, np.float32(2))), [2, 10, 18])
 
 
 def test_entries_that_only_fill_the_devices_are_dropped():

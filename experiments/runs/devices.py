@@ -94,10 +94,8 @@ class SideBySide:
         dtype = jax.dtypes.canonicalize_dtype(shape.dtype)
         if not spread:
             return jax.ShapeDtypeStruct(shape.shape, dtype)  # type: ignore[no-untyped-call]
-        sharding, whole = (
-            NamedSharding(self.mesh, SPREAD),
-            (self._a_round(self.count), *shape.shape),
-        )
+        sharding = NamedSharding(self.mesh, SPREAD)
+        whole = (self._a_round(self.count), *shape.shape)
         return jax.ShapeDtypeStruct(whole, dtype, sharding=sharding)  # type: ignore[no-untyped-call]
 
     def map(self, f: Callable[..., Any], spread: int, shared: int) -> Mapped:
