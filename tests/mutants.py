@@ -16,6 +16,8 @@ its entry too; the check for that comes before any test is run.
 """
 
 import argparse
+import gc
+import json
 import multiprocessing
 import os
 import shutil
@@ -1192,11 +1194,34 @@ class ListError(Exception):
 
 
 class Result(NamedTuple):
-    """The end of a run of tests: pytest's exit code, None if it was stopped at the limit."""
+    """The end of a run of tests.
+
+    code: pytest's exit code, None if it was stopped at the limit.
+    failed: the tests that failed.
+    broken: those with an error before or after them, and files that cannot be collected.
+    """
 
     code: int | None
+    failed: list[str]
+    broken: list[str]
     output: str
     seconds: float
+
+
+class Ends:
+    """A plugin of pytest that notes how tests end: what pytest prints is for people."""
+
+    def __init__(self) -> None:
+        self.failed: list[str] = []
+        self.broken: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            (self.failed if report.when == "call" else self.broken).append(report.nodeid)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.broken.append(report.nodeid)
 
 
 def mutated(mutant: Mutant) -> str:
@@ -1242,7 +1267,9 @@ def run_tests(
     `programs`, if there is such a folder. A copy of that starts sooner, and compiles only what its
     fault changes: the bytecode of the mutated file does not count there, since the file is newer.
     """
-    arguments = ["-q", "-n0", "-p", "no:cacheprovider", "-m", "slow or not slow", *options, *tests]
+    arguments = ["-q", "-n0", "-m", "slow or not slow", *options, *tests]
+    for plugin in ("cacheprovider", "hypothesispytest"):  # the other would be imported for nothing
+        arguments += ["-p", f"no:{plugin}"]
     output = folder / "output.txt"
     process = SERVER.Process(
         target=_run_pytest, args=(folder, programs, arguments, bytecode, output)
@@ -1257,7 +1284,9 @@ def run_tests(
             os.killpg(process.pid, signal.SIGKILL)
             process.join()
     text = output.read_text(errors="replace") if output.exists() else ""
-    return Result(code, text, time.monotonic() - begun)
+    ends = folder / "ends.json"
+    failed, broken = json.loads(ends.read_text()) if ends.exists() else ([], [])
+    return Result(code, failed, broken, text, time.monotonic() - begun)
 
 
 def _run_pytest(
@@ -1277,16 +1306,20 @@ def _run_pytest(
     if not bytecode:
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "inf"  # they are only read
     sys.dont_write_bytecode = not bytecode
-    sys.exit(pytest.main(arguments))
+    gc.freeze()  # what is preloaded is not garbage
+    ends = Ends()
+    code = pytest.main(arguments, plugins=[ends])
+    (folder / "ends.json").write_text(json.dumps([ends.failed, ends.broken]))
+    sys.exit(code)
 
 
 def failure(result: Result) -> str | None:
-    """The first test that failed, None if none did or something else went wrong."""
-    summary = result.output.rpartition("short test summary info")[2]
-    ends = [line.split(" ", 2) for line in summary.splitlines()]
-    failed = [words[1] for words in ends if len(words) > 1 and words[0] == "FAILED"]
-    errors = any(words[0] == "ERROR" for words in ends)
-    return failed[0] if result.code == FAILED and failed and not errors else None
+    """The first test that failed, None if none did or something else went wrong.
+
+    An error of a test that failed is one of its clearing up, and nothing else is wrong.
+    """
+    errors = set(result.broken) - set(result.failed)
+    return result.failed[0] if result.code == FAILED and result.failed and not errors else None
 
 
 def ending(result: Result) -> str:
@@ -1295,7 +1328,12 @@ def ending(result: Result) -> str:
         return f"ERROR: its tests did not end within {LIMIT} s"
     if result.code == 0:
         return "LIVES: its tests pass"
-    return f"ERROR: its tests broke (exit code {result.code}), see --verbose"
+    return f"ERROR: its tests broke (exit code {result.code}):\n{last_lines(result.output)}"
+
+
+def last_lines(text: str) -> str:
+    """The last lines of a run, indented: all that is known of it where it cannot be repeated."""
+    return "\n".join(f"    {line[:160]}" for line in text.splitlines()[-40:])
 
 
 def check_unchanged(mutants: list[Mutant], unchanged: Path, programs: Path, workers: int) -> None:
@@ -1341,9 +1379,17 @@ def die(
             (folder / mutant.path).write_text(mutated(mutant), encoding="utf-8")
             return run_tests(folder, programs, mutant.tests.split(), LIMIT, "-x")
 
+    def twice(mutant: Mutant) -> Result:
+        """Once more if tests broke: that says nothing of the fault, and may be the machine's."""
+        result = one(mutant)
+        if failure(result) is not None or result.code in (0, None):
+            return result
+        print(f"once more, {mutant.name}: {ending(result)}", flush=True)
+        return one(mutant)
+
     survivors = []
     with ThreadPoolExecutor(workers) as pool:
-        runs = {pool.submit(one, mutant): mutant for mutant in mutants}
+        runs = {pool.submit(twice, mutant): mutant for mutant in mutants}
         try:
             for done, run in enumerate(as_completed(runs), 1):
                 mutant, result = runs[run], run.result()
