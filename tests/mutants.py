@@ -7,9 +7,10 @@
 
 Each mutant replaces one piece of text in one file. It dies if pytest then reports a failed test.
 Any other end is an error of the list, not a death: a test module that cannot be imported, a fixture
-that raises, a test that does not exist, a run that takes longer than the limit. The same tests must
-pass on an unchanged copy first. The exit code is 0 if every mutant dies. Mutants whose tests need a
-package that is not installed are left out, by name; with JAXNN_PEERS set that is a failure.
+that raises, a test that does not exist, a run that takes longer than the limit. What breaks is
+printed and run once more. The same tests must pass on an unchanged copy first. The exit code is 0
+if every mutant dies. Mutants whose tests need a package that is not installed are left out, by
+name; with JAXNN_PEERS set that is a failure.
 
 pytest does not collect this file. A refactoring that moves or rewrites a mutated line has to change
 its entry too; the check for that comes before any test is run.
