@@ -9,6 +9,7 @@ a fault of ours and keeps its traceback.
 
 import argparse
 import errno
+import importlib
 import logging
 import os
 import sys
@@ -48,12 +49,11 @@ import tyro
 from rich.console import Console
 from rich.logging import RichHandler
 
-from experiments import predict, show
 from experiments.runs import grid, memory, runtime
 from experiments.runs.experiment import run
 from jaxnn import allocation, printing
 
-READERS: dict[str, ModuleType] = {"show": show, "predict": predict}
+READERS = ("show", "predict")
 
 USER_MISTAKE, FAILED = 2, 1
 
@@ -67,7 +67,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         command, settings = read(sys.argv[1:] if args is None else args)
         if command in READERS:
-            return _read(READERS[command], settings)
+            return _read(_reader(command), settings)
         _log(settings.quiet)
         experiment = find(command)
         runtime.start(settings)
@@ -103,6 +103,10 @@ def main(args: list[str] | None = None) -> int:
     return 0 if finished else signals.INTERRUPTED
 
 
+def _reader(name: str) -> ModuleType:
+    return importlib.import_module(f"experiments.{name}")
+
+
 def _read(reader: ModuleType, settings: Any) -> int:
     prepared = reader.prepare(settings)
     try:
@@ -133,7 +137,7 @@ def read(args: list[str]) -> tuple[str, Any]:
         prog = f"{prog} {args[0]}"
         return args[0], tyro.cli(kind, prog=prog, default=kind(**values), args=args[1:])
     kinds: dict[str, type] = {name: find(name).settings for name in EXPERIMENTS}
-    kinds |= {name: reader.Settings for name, reader in READERS.items()}
+    kinds |= {name: _reader(name).Settings for name in READERS}
     commands = (
         Annotated[kind, tyro.conf.subcommand(name, default=kind())] for name, kind in kinds.items()
     )

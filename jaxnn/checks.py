@@ -98,8 +98,14 @@ def check_key(key: Any) -> Array:
     raise TypeError(f"key: expected one key, such as jax.random.key(0), got {got}")
 
 
-def check_depth(params: Params, depth: Depth) -> UsedDepth:
-    """Return `depth` of the one run in the checked `params`; a traced one is clipped to the run."""
+def check_depth(params: Params, depth: Depth, several: bool = False) -> UsedDepth:
+    """Return `depth` of the one run in the checked `params`; a traced one is clipped to the run.
+
+    Args:
+        params: checked.
+        depth: an integer, or None.
+        several: whether it may be a list of them too.
+    """
     if depth is None:
         return None
     capacities = [length(layer) for layer in params if is_run(layer)]
@@ -109,25 +115,27 @@ def check_depth(params: Params, depth: Depth) -> UsedDepth:
             "make it with jaxnn.init(..., stacked=True) or jaxnn.stack"
         )
     value = as_array("depth", depth)
-    if value.shape != () or not jnp.issubdtype(value.dtype, jnp.integer):
-        raise TypeError(f"depth: expected one integer, got {value.dtype} of shape {value.shape}")
+    if value.ndim > several or not (value.size and jnp.issubdtype(value.dtype, jnp.integer)):
+        wanted = "one integer, or a list of them" if several else "one integer"
+        raise TypeError(f"depth: expected {wanted}, got {value.dtype} of shape {value.shape}")
     if isinstance(value, jax.core.Tracer):
         # A narrow or unsigned dtype could not hold the index arithmetic of the loops.
         return jnp.clip(value.astype(int), 0, capacities[0])
-    if not 0 <= int(value) <= capacities[0]:
-        raise ValueError(
-            f"depth: expected 0 … {capacities[0]}, the layers of the run, got {int(value)}"
-        )
-    return int(value)
+    for used in np.ravel(value):
+        if not 0 <= used <= capacities[0]:
+            raise ValueError(
+                f"depth: expected 0 … {capacities[0]}, the layers of the run, got {used}"
+            )
+    return jnp.asarray(value, int) if value.ndim else int(value)
 
 
-def check_depth_as_data(params: Params, depth: Depth) -> Any:
+def check_depth_as_data(params: Params, depth: Depth, several: bool = False) -> Any:
     """Like `check_depth`, for functions with a reverse pass of their own: always data.
 
     JAX differentiates a loop only if its length is a constant of the program; ours serves every
     depth with one program.
     """
-    used = check_depth(params, depth)
+    used = check_depth(params, depth, several)
     return np.asarray(used) if isinstance(used, int) else used
 
 

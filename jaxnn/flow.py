@@ -54,7 +54,7 @@ from .numbers import (
     with_exponents,
 )
 from .twin import Pushed, at_start, examples_of, log_tangent, pushed
-from .walk import Kind, Memory, Step, along, check_memory, down, up
+from .walk import Kind, Memory, Step, along, check_memory, down, up, up_to
 from .words import InWords
 
 SATURATED_BELOW = 0.01  # as a fraction of the largest slope
@@ -65,7 +65,7 @@ SATURATED_BELOW = 0.01  # as a fraction of the largest slope
 class Flow(InWords):
     """One entry for each layer of weights, entry l-1 for layer l = 1 … L; nan beyond `depth`.
 
-    Arrays of `jax.vmap` have the axis of the networks in front.
+    Arrays of `jax.vmap` have the axis of the networks in front, those of several depths theirs.
     Logarithms are natural, norms are Euclidean, and Δ belongs to the batch's mean loss, or to the
     given cotangent.
 
@@ -176,7 +176,8 @@ def gradient_flow(
             propagation hold cleanly only for one that does not depend on the forward pass. For a
             chain instead of loss, a pytree like the output.
         depth: the number of layers used of the one run in `params`, an integer or a traced
-            integer; all of them by default.
+            integer; all of them by default. Or a list of k of them: a flow of each, with one way
+            up for all where memory is "all", since a network is the start of a deeper one.
         memory: "all" stores z of every layer, 4 B n bytes in float32; "sqrt" stores, of a run of k
             layers, the input of every √k-th and computes those between a second time. The results
             are the same, up to the order in which the compiler adds.
@@ -185,7 +186,7 @@ def gradient_flow(
         tangent: whether log_tangent is measured as well: a second way up, by `jax.jvp`.
 
     Returns:
-        Flow, or ChainFlow for a chain.
+        Flow, or ChainFlow for a chain. Arrays of k depths have an axis of k in front.
 
     Raises:
         ValueError, TypeError: as `jaxnn.backprop`; also unless exactly one of ys (for a chain,
@@ -213,7 +214,7 @@ def gradient_flow(
             "jaxnn.chain"
         )
     layers = check_params(net, params)
-    used = check_depth_as_data(layers, depth)
+    used = check_depth_as_data(layers, depth, several=True)
     if (ys is None) == (cotangent is None):
         raise ValueError("ys, cotangent: expected one of them, got both or none")
     dtype = dtype_of(layers)
@@ -247,7 +248,7 @@ def _check_range(flow: Flow, dtype: jnp.dtype) -> None:
     if not isinstance(flow.log_mean_square_z, jax.core.Tracer):
         out = np.isposinf(flow.log_mean_square_z)
         if out.any():
-            layer = int(np.argmax(out)) + 1
+            layer = int(np.argwhere(out)[0][-1]) + 1
             raise ValueError(
                 f"z[{layer}]: expected numbers whose mean square is in the range of {dtype}, got "
                 f"inf or nan; look for them in theta[{layer - 1}] and b[{layer - 1}], make the "
@@ -294,9 +295,37 @@ def _measured(
     memory: Memory,
     twin: "_Twin",
 ) -> Flow:
-    """Go up from the rows xs and down from Δz[L], which is delta_of(z[L])."""
+    """Go up from the rows xs and down from Δz[L], which is delta_of(z[L]).
+
+    For several depths once up, and down from each of them.
+    """
     x = renormalised(with_exponents(Rows(xs))) if net.activation.homogeneous else Rows(xs)
-    top, below = up(net, layers, x, depth, memory)
+
+    def from_top(way_up: tuple[Rows, list[Any]], used: UsedDepth) -> Flow:
+        return _down_from(net, layers, x, way_up, delta_of, used, twin)
+
+    if depth is None or jnp.ndim(depth) == 0:
+        return from_top(up(net, layers, x, depth, memory), depth)
+    if memory == "sqrt":  # keeps no z at which a shallower network could end
+        way_up_to = partial(up, net, layers, x, memory=memory)
+    else:
+        deepest = jnp.max(depth)
+        way_up_to = partial(up_to, net, layers, up(net, layers, x, deepest)[1], deepest)
+    flows: Flow = lax.map(lambda used: from_top(way_up_to(used), used), depth)
+    return flows
+
+
+def _down_from(
+    net: Network,
+    layers: Params,
+    x: Rows,
+    way_up: tuple[Rows, list[Any]],
+    delta_of: Callable[[Rows], Rows],
+    depth: UsedDepth,
+    twin: "_Twin",
+) -> Flow:
+    """Go down from z[L], the top of a way up from the rows x."""
+    top, below = way_up
     delta = delta_of(top)
     keep = partial(_kept, twin.examples)
     _, kept = down(net, layers, below, delta, keep, depth, of_segment=_records)

@@ -107,10 +107,15 @@ def up(
     of the time of a narrow network and is seldom needed, and again with it if the signal comes near
     the ends of the range.
     """
-    z = x
+    return _up(_kinds(net, params), params, x, depth, memory)
+
+
+def _up(
+    kinds: Sequence[AnyKind], params: tuple[Any, ...], z: Rows, depth: UsedDepth, memory: Memory
+) -> tuple[Rows, list[Kept]]:
     kept: list[Kept] = []
     below: Kept
-    for kind, layer in zip(_kinds(net, params), params, strict=True):
+    for kind, layer in zip(kinds, params, strict=True):
         if not is_run(layer):
             below, z = z, kind.forward(layer, z)
         elif memory == "sqrt":
@@ -119,6 +124,26 @@ def up(
             z, below = _up_run(kind, layer, z, depth)
         kept.append(below)
     return z, kept
+
+
+def up_to(
+    net: Network, params: Params, kept: list[Kept], used: Array, depth: Array
+) -> tuple[Rows, list[Kept]]:
+    """Return what `up` would through fewer layers of the one run.
+
+    Args:
+        net: the network.
+        params: its parameters.
+        kept: what `up` kept of every layer.
+        used: the layers of the run that it went through.
+        depth: those to go through, at most as many.
+    """
+    run = next(i for i, layer in enumerate(params) if is_run(layer))
+    within = renormalised(_at(kept[run], jnp.minimum(depth, length(params[run]) - 1)))
+    z = jax.tree.map(partial(jnp.where, depth < used), within, kept[run + 1])
+    above = slice(run + 1, None)
+    top, kept_above = _up(kinds(net, params)[above], params[above], z, None, "all")
+    return top, [*kept[: run + 1], *kept_above]
 
 
 def _up_run(kind: AnyKind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Rows, Rows]:

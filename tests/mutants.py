@@ -125,6 +125,20 @@ MUTANTS = (
         "tests/test_signal.py::test_within_range_the_flow_is_that_of_plain_backprop",
     ),
     Mutant(
+        "flows of several depths all begin at the top of the deepest",
+        "jaxnn/walk.py",
+        "jnp.where, depth < used",
+        "jnp.where, depth < 0",
+        "tests/test_runs.py::test_several_depths_are_a_flow_of_each[plain]",
+    ),
+    Mutant(
+        "a sweep that is measured in parts loses depths",
+        "experiments/depth/experiment.py",
+        "networks.depths[first::parts]",
+        "networks.depths[first :: parts + 1]",
+        "tests/test_depth.py::test_depths_measured_apart_are_the_same_sweep",
+    ),
+    Mutant(
         "the gain of the last layer that depth uses is taken against one that it does not",
         "jaxnn/flow.py",
         "jnp.where(places == unused - 1, end, places + 1)",
@@ -675,7 +689,7 @@ MUTANTS = (
         "a kept draw serves a deeper network",
         "experiments/learning/networks.py",
         "self._last[0] != (dataset, drawn)",
-        "replace(self._last[0][1], depth=0) != replace(drawn, depth=0)",
+        "replace(self._last[0][1], depths=()) != replace(drawn, depths=())",
         "tests/test_depth.py::test_a_kept_draw_is_what_a_cell_would_draw_itself",
     ),
     Mutant(

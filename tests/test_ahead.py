@@ -75,17 +75,18 @@ def test_a_cell_calls_the_programs_that_were_prepared_for_it(dtype):
     dataset = data.load("iris")
     scheme = Weights("he_normal", find_weights("he_normal"))
     net = roomy(dataset, 3, "softsign", 2, 7)
-    of = Networks(net, 2, scheme, 0.5, 7, dtype, (0, 1, 2))
+    of = Networks(net, (1, 2), scheme, 0.5, 7, dtype, (0, 1, 2))
     prepare = partial(networks.prepare, dataset)
     with compiled(ahead=False) as names, ahead.coming([of], prepare) as go_on:
         go_on()
-        flow = networks.flows(Draws(), dataset, of)
+        flows = networks.flows(Draws(), dataset, of)
     assert not {"jit(gradient_draw)", "jit(gradient_flow)"} & set(names)
     with as_users_have_jax():
         networks.measuring.cache_clear()
         again = networks.flows(Draws(), dataset, of)
-    for name, values in flow.items():
-        np.testing.assert_array_equal(values, again[name], err_msg=name)
+    for flow, same in zip(flows, again, strict=True):
+        for name, values in flow.items():
+            np.testing.assert_array_equal(values, same[name], err_msg=name)
 
 
 def test_theory_calls_the_program_that_was_prepared_for_it():

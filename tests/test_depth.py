@@ -12,6 +12,7 @@ from operator import itemgetter
 import jax
 import numpy as np
 import polars as pl
+import polars.testing
 import pytest
 from problems import as_users_have_jax
 
@@ -20,7 +21,7 @@ from experiments.__main__ import main
 from experiments.depth import cells, page, picture, report, theory
 from experiments.depth import experiment as depth
 from experiments.learning import data, networks
-from experiments.pages import charts
+from experiments.pages import charts, names
 from experiments.runs import experiment, files, runtime, store
 from experiments.runs.devices import SideBySide
 from jaxnn.initializers import find_weights
@@ -213,9 +214,9 @@ def test_a_network_is_the_start_of_the_deepest_one():
     dataset, hidden = data.load("iris"), 4
     net = networks.network(dataset, 3, "tanh", 6)
     scheme = networks.Weights("he_normal", find_weights("he_normal"))
-    of = networks.Networks(net, hidden, scheme, 0.5, 7, "float32", (0, 1), deepest=70)
+    of = networks.Networks(net, (hidden,), scheme, 0.5, 7, "float32", (0, 1), deepest=70)
     draws = networks.Draws()
-    drawn, flow = of_seeds(draws.of(dataset, of), 2), networks.flows(draws, dataset, of)
+    drawn, (flow,) = of_seeds(draws.of(dataset, of), 2), networks.flows(draws, dataset, of)
     assert drawn[0][1].theta.shape[1] == 256
     plain = jaxnn.Network((4, *[3] * hidden, 3), "tanh", "multiclass")
     for i in range(2):
@@ -223,7 +224,7 @@ def test_a_network_is_the_start_of_the_deepest_one():
         layers = [jaxnn.Layer(run.theta[j], run.b[j]) for j in range(hidden - 1)]
         expected = jaxnn.gradient_flow(plain, (first, *layers, last), x, y)
         np.testing.assert_allclose(flow["log_delta"][i], expected.log_delta, rtol=1e-5)
-    others = (dataclasses.replace(of, depth=depth) for depth in (2, 5, 70))
+    others = (dataclasses.replace(of, depths=depths) for depths in ((2,), (2, 5), (70,)))
     assert {networks.drawn_for(other) for other in others} == {networks.drawn_for(of)}
 
 
@@ -233,10 +234,40 @@ def test_a_kept_draw_is_not_that_of_another_table():
     cell, dataset = plan.cells[0], plan.datasets["breast_cancer"]
     other = dataclasses.replace(dataset, x=dataset.x[::-1], y=dataset.y[::-1])
     draws = networks.Draws()
-    first = networks.flows(draws, dataset, cell.networks)["log_delta"]
-    second = networks.flows(draws, other, cell.networks)["log_delta"]
+    first, second, again = (
+        networks.flows(draws, of, cell.networks)[0]["log_delta"] for of in (dataset, other, dataset)
+    )
     assert not np.array_equal(first, second)
-    assert np.array_equal(networks.flows(draws, dataset, cell.networks)["log_delta"], first)
+    assert np.array_equal(again, first)
+
+
+def test_depths_measured_apart_are_the_same_sweep(monkeypatch):
+    """In cells of about as many depths, so that no other program is needed but one."""
+    of = {"depths": (1, 2, 3, 4, 6), "activations": ("tanh",), "weights": ("he_normal",)}
+    together = planned(**of, **AS_SMALL)
+    (whole,) = together.cells
+    monkeypatch.setattr(depth, "FLOPS_OF_CELL", networks.work(whole.networks).flops / 2.5)
+    apart = planned(**of, **AS_SMALL)
+    assert [cell.networks.depths for cell in apart.cells] == [(1, 4), (2, 6), (3,)]
+    assert [cell.label for cell in apart.cells][1:] == [
+        "tanh, he_normal, 2 to 6 layers",
+        "tanh, he_normal, 3 layers",
+    ]
+    assert whole.key not in {cell.key for cell in apart.cells}
+    frames = [
+        [cells.Sweep(plan.datasets).measure(c) for c in plan.cells] for plan in (together, apart)
+    ]
+    order = ("depth", "seed", "layer")
+    ours, theirs = (pl.concat(of_plan).sort(order) for of_plan in frames)
+    polars.testing.assert_frame_equal(ours, theirs, rel_tol=1e-5, abs_tol=1e-5)
+    said = [depth.conclude(together, of_plan) for of_plan in frames]
+    assert said[0].verdicts == said[1].verdicts
+    tables = [report.table(conclusion.rows) for conclusion in said]
+    assert [[*column.cells] for column in tables[0].columns] == [
+        [*column.cells] for column in tables[1].columns
+    ]
+    of_charts = [charts.as_dict(c.figures[depth.CHART].chart, {}, "black", "white") for c in said]
+    assert of_charts[0] == of_charts[1]
 
 
 def test_rows_say_what_was_measured(small_run):
@@ -273,7 +304,7 @@ def test_the_run_can_be_repeated_from_its_json(small_run):
 
 def test_every_chart_file_is_whole(small_run):
     starts = {"png": b"\x89PNG", "svg": b"<svg", "pdf": b"%PDF", "html": b"<!DOCTYPE html>"}
-    for name in charts.names(depth.CHART):
+    for name in names.of_chart(depth.CHART):
         content = (small_run / name).read_bytes()
         assert content.startswith(starts[name.rpartition(".")[2]]), name
     page = (small_run / f"{depth.CHART}.html").read_text()
@@ -439,14 +470,14 @@ def test_each_seed_has_a_batch_of_its_own():
     assert len({tuple(of_seed) for of_seed in rows}) == 5
 
 
-def test_every_axis_of_the_grid_is_a_cell_of_its_own():
+def test_every_axis_of_the_grid_but_depth_is_a_cell_of_its_own():
     axes = {
         "depths": (1, 4), "activations": ("tanh", "relu"), "weights": ("he_normal",),
         "sigma_w": ("1:2:0.5",), "sigma_b": (0, 0.5), "width": (5, 9), "batch": (8, 16),
         "dtype": ("float64", "float16"), "data": ("iris", "wine"),
     }  # fmt: skip
     plan = planned(**axes)
-    assert len(plan.cells) == len({cell.key for cell in plan.cells}) == 2 * 2 * (1 + 3) * 2**5
+    assert len(plan.cells) == len({cell.key for cell in plan.cells}) == 2 * (1 + 3) * 2**5
     # Those of one network are neighbours: each of its programs is compiled once and then used.
     nets = [(of.net, of.batch, of.dtype) for of in (cell.networks for cell in plan.cells)]
     changes = sum(a != b for a, b in itertools.pairwise(nets))
@@ -594,7 +625,7 @@ def test_what_was_measured_survives_an_interrupt(tmp_path, capsys, monkeypatch):
 
     def interrupted(self, cell):
         calls.append(cell)
-        if len(calls) == 4:
+        if len(calls) == 2:
             raise KeyboardInterrupt
         return measure(self, cell)
 
@@ -602,7 +633,7 @@ def test_what_was_measured_survives_an_interrupt(tmp_path, capsys, monkeypatch):
     assert main([*SMALL, "--out", str(tmp_path / "run")]) == 130
     assert "stopped; the same command again goes on" in capsys.readouterr().err
     rows = pl.read_parquet(tmp_path / "run" / store.ROWS)
-    assert rows.group_by("activation", "depth").len().height == 3
+    assert rows.group_by("activation", "depth").len().height == 2
     assert not json.loads((tmp_path / "run" / store.RUN).read_text())["finished"]
     monkeypatch.setattr(cells.Sweep, "measure", measure)
     assert main([*SMALL, "--out", str(tmp_path / "run")]) == 0

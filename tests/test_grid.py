@@ -175,7 +175,8 @@ def test_a_config_file_is_the_command_line(config):
     )
     assert by_file == dataclasses.replace(read(by_hand.split()), config=path)
     cells = depth.prepare(by_file).cells
-    assert len(cells) == 4 * (12 + 1) * 2 * 2 * 2
+    assert len(cells) == (12 + 1) * 2 * 2 * 2
+    assert {c.networks.depths for c in cells} == {(1, 2, 4, 6)}
     assert len({(c.data, c.networks) for c in cells}) == len(cells)
     kinds = [c.networks for c in cells]
     scales = {of.weights.factor for of in kinds if of.weights.name != "critical"}
@@ -217,9 +218,11 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path, config, capsy
     more = ["--batch", "7", "--seeds", "3", "--data", "wine", "--out", str(out), "--no-cache"]
     assert main(["depth", "--config", str(path), *more, "--dry-run"]) == 0
     text = capsys.readouterr().out
-    # wine is 13 features and 3 classes; of depth 2 and 3: 6 · batch · products · seeds.
-    flops = sum(6 * 7 * (13 * 10 + (d - 1) * 10 * 10 + 10 * 3) * 3 for d in (2, 3))
-    assert f"# 2 cells of 3 seeds, {flops:.2g} floating-point operations, " in text
+    # wine is 13 features and 3 classes; of depth 2 and 3: 2 · batch · products · seeds, twice on
+    # the way down from each, and once on the way up to the deepest.
+    of_depth = [2 * 7 * (13 * 10 + (d - 1) * 10 * 10 + 10 * 3) * 3 for d in (2, 3)]
+    flops = 2 * sum(of_depth) + of_depth[1]
+    assert f"# 1 cell of 3 seeds, {flops:.2g} floating-point operations, " in text
     # The room is for 1 + 64 layers: 10·13 + 64·100 + 30 weights a seed, z and a of 7 examples a
     # device.
     at_once = min(3, jax.local_device_count())

@@ -53,7 +53,7 @@ from experiments.laws.law import (
     examine,
     points,
 )
-from experiments.pages import charts
+from experiments.pages import charts, names
 from experiments.runs import schema, store
 
 pytestmark = pytest.mark.usefixtures("users_jax")
@@ -814,7 +814,7 @@ def test_points_lie_beside_their_curves(small_run):
 
 def test_files_of_the_chosen_laws_and_no_others(small_run):
     expected = {store.ROWS, store.RUN, store.PARTS, store.LOCK, laws.POINTS}
-    expected |= {name for law in CHEAP for name in charts.names(f"law-{law}")}
+    expected |= {name for law in CHEAP for name in names.of_chart(f"law-{law}")}
     assert {path.name for path in small_run.iterdir()} == expected
     picture = (small_run / "law-layer-jacobian.svg").read_text()
     for text in ("2 layer-jacobian holds: 9 of 9", "Glorot", "width 100", "mean singular value"):

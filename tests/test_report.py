@@ -18,7 +18,7 @@ from experiments.depth import page as depth_page
 from experiments.depth import picture as depth_picture
 from experiments.depth import report as depth_report
 from experiments.depth import theory as depth_theory
-from experiments.pages import report, web
+from experiments.pages import names, report, web
 from experiments.runs import store
 from experiments.spectrum import page as spectrum_page
 from experiments.spectrum.columns import COLUMNS as SPECTRUM
@@ -70,7 +70,7 @@ DEFAULTS = ("activation", "label", "depth", "scale", "theory")
 def opened(chromium, run):
     """The page, opened once: a browser takes longer to draw it than a test to look at it."""
     opened = browser.Tab(
-        chromium, run / report.NAME, viewport={"width": 1200, "height": 900}
+        chromium, run / names.REPORT, viewport={"width": 1200, "height": 900}
     ).wait()
     yield opened, {name: opened.chosen(name) for name in DEFAULTS}
     opened.page.close()
@@ -88,8 +88,8 @@ def tab(opened):
 
 def test_the_page_opens_without_a_word_and_asks_for_nothing(tab, run):
     assert tab.said == []
-    assert tab.asked == [(run / report.NAME).as_uri()]
-    assert (run / report.NAME).stat().st_size < 1_100_000  # Vega, which every page carries, is 0.9
+    assert tab.asked == [(run / names.REPORT).as_uri()]
+    assert (run / names.REPORT).stat().st_size < 1_100_000  # Vega, which every page carries, is 0.9
     for verdict in json.loads((run / store.RUN).read_text())["verdicts"]:
         assert verdict in tab.page.locator("main section").first.inner_text()
 
@@ -193,7 +193,7 @@ def test_the_lone_chart_is_as_careful(chromium, run):
 def test_the_page_runs_no_script_but_its_own(chromium, run, tmp_path):
     """Were a name to get through as HTML, the page's policy would still stop it."""
     hole = "<script>window.got = 'in'</script><img src=x onerror=\"window.got = 'in'\">"
-    page = (run / report.NAME).read_text(encoding="utf-8").replace("</header>", hole)
+    page = (run / names.REPORT).read_text(encoding="utf-8").replace("</header>", hole)
     (tmp_path / "hole.html").write_bytes(page.encode())
     tab = browser.Tab(chromium, tmp_path / "hole.html").wait()
     assert tab.page.evaluate("window.got === undefined")
@@ -205,7 +205,7 @@ def test_the_page_runs_no_script_but_its_own(chromium, run, tmp_path):
 
 
 def test_every_choice_is_reached_and_made_with_the_keyboard(chromium, run):
-    tab, order = browser.Tab(chromium, run / report.NAME).wait(), []  # where nothing has the focus
+    tab, order = browser.Tab(chromium, run / names.REPORT).wait(), []  # where nothing has the focus
     for _ in range(5):
         tab.page.keyboard.press("Tab")
         order.append(tab.page.evaluate("document.activeElement.id"))
@@ -213,8 +213,8 @@ def test_every_choice_is_reached_and_made_with_the_keyboard(chromium, run):
         assert label.strip()
         outline = "getComputedStyle(document.activeElement).outlineStyle"
         assert tab.page.evaluate(outline) == "solid"
-    names = ("activation", "label", "depth", "scale", "theory")
-    assert order == [f"choice-{name}" for name in names]
+    choices = ("activation", "label", "depth", "scale", "theory")
+    assert order == [f"choice-{name}" for name in choices]
     before = tab.drawn(0)
     tab.page.keyboard.press("Space")
     assert "theory: off" in tab.page.locator("#shown").inner_text()
@@ -228,7 +228,7 @@ def test_every_choice_is_reached_and_made_with_the_keyboard(chromium, run):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_in_light_and_in_dark(chromium, run, scheme):
     tab = browser.Tab(
-        chromium, run / report.NAME, viewport={"width": 360, "height": 740}, color_scheme=scheme
+        chromium, run / names.REPORT, viewport={"width": 360, "height": 740}, color_scheme=scheme
     ).wait()
     assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
     for i in range(4):
@@ -244,7 +244,7 @@ def test_a_phone_in_light_and_in_dark(chromium, run, scheme):
 
 
 def test_a_print_is_dark_on_white_with_the_choices_in_words(chromium, run):
-    tab = browser.Tab(chromium, run / report.NAME, color_scheme="dark").wait()
+    tab = browser.Tab(chromium, run / names.REPORT, color_scheme="dark").wait()
     document = tab.page.pdf(format="A4")
     assert document.startswith(b"%PDF")
     assert 1 <= len(re.findall(rb"/Type\s*/Page\b", document)) <= 5
@@ -265,7 +265,7 @@ def test_a_print_is_dark_on_white_with_the_choices_in_words(chromium, run):
 def test_what_was_not_measured_is_said(chromium, run, tmp_path):
     page = page_of(rows_of(run).filter((pl.col("activation") == "tanh") | (pl.col("depth") == 3)))
     write(tmp_path, page, {"what": {"settings": {}}, "finished": False})
-    tab = browser.Tab(chromium, tmp_path / report.NAME).wait()
+    tab = browser.Tab(chromium, tmp_path / names.REPORT).wait()
     assert "The run was stopped" in tab.page.locator("header").inner_text()
     assert not tab.page.locator("#note").is_visible()
     tab.choose("activation", "relu")
@@ -277,7 +277,7 @@ def test_what_was_not_measured_is_said(chromium, run, tmp_path):
 
 
 def write(folder, page, run):
-    (folder / report.NAME).write_bytes(report.Html(lambda: page).whole(run).encode())
+    (folder / names.REPORT).write_bytes(report.Html(lambda: page).whole(run).encode())
 
 
 def page_of(rows):
@@ -306,7 +306,7 @@ def test_the_spectrum_has_its_page(chromium, tmp_path):
         spectrum_page.page(SpectrumDrawn.of(spectra(), "what")),
         {"what": {"settings": {}}},
     )
-    tab = browser.Tab(chromium, tmp_path / report.NAME).wait()
+    tab = browser.Tab(chromium, tmp_path / names.REPORT).wait()
     assert [row[0] for row in tab.numbers()] == ["1", "4"]
     for name, value in (("weights", "orthogonal"), ("scale", "linear"), ("theory", False)):
         before = [tab.drawn(i) for i in range(2)]

@@ -166,8 +166,8 @@ def test_the_program_does_not_grow_with_the_run():
     [
         (5, ValueError, r"depth: expected 0 … 4, the layers of the run, got 5"),
         (-1, ValueError, r"depth: expected 0 … 4, the layers of the run, got -1"),
-        (2.0, TypeError, r"depth: expected one integer, got float64"),
-        (np.array([1, 2]), TypeError, r"depth: expected one integer, got int64 of shape \(2,\)"),
+        (2.0, TypeError, r"depth: expected one integer.*, got float64"),
+        (np.ones((1, 2), int), TypeError, r"depth: expected one .*, got int64 of shape \(1, 2\)"),
     ],
 )
 def test_bad_depths(rng, depth, error, sentence, unhooked):
@@ -177,6 +177,47 @@ def test_bad_depths(rng, depth, error, sentence, unhooked):
             function(net, jaxnn.stack(params), xs, ys, depth=depth)
         with pytest.raises(ValueError, match="exactly one run, got 0; make it with"):
             function(net, params, xs, ys, depth=2)
+
+
+def test_only_a_flow_takes_several_depths(rng, unhooked):
+    net, params, xs, ys = problem(rng)
+    of = (net, jaxnn.stack(params), xs, ys)
+    for function in (jaxnn.backprop, jaxnn.mean_loss):
+        with pytest.raises(TypeError, match=r"depth: expected one integer, got int64 of shape"):
+            function(*of, depth=np.array([1, 2]))
+    with pytest.raises(ValueError, match=r"depth: expected 0 … 4, the layers of the run, got 5"):
+        jaxnn.gradient_flow(*of, depth=[1, 5])
+    with pytest.raises(TypeError, match=r"expected one integer, or a list of them, got .* \(0,\)"):
+        jaxnn.gradient_flow(*of, depth=np.zeros(0, int))
+    first, run, last = jaxnn.stack(params)
+    nan = run._replace(b=run.b.at[2].set(np.nan))  # of layer 4, which the first depth lacks
+    with pytest.raises(ValueError, match=r"^z\[4\]: expected numbers whose mean square"):
+        jaxnn.gradient_flow(net, (first, nan, last), xs, ys, depth=[1, 4])
+
+
+@pytest.mark.parametrize(
+    ("activation", "memory", "scale"),
+    [("tanh", "all", 1.0), ("relu", "all", 1e12), ("tanh", "sqrt", 1.0)],
+    ids=["plain", "out of the range", "sqrt"],
+)
+def test_several_depths_are_a_flow_of_each(rng, activation, memory, scale):
+    """Also where the deepest needs exponents on its way up, and with a layer above the run."""
+    net = jaxnn.Network((5, *[8] * (CAPACITY + 1), 6, 3), activation, "binary")
+    drawn = draw_layers(rng, net.sizes, orthogonal(0.9 * scale), 0.2)
+    xs, ys = draw_batch(rng, net, 4)
+    params, xs = jax.tree.map(lambda v: v.astype(np.float32), (jaxnn.stack(drawn), xs))
+
+    @jax.jit
+    def flow(depth):
+        how = {"memory": memory, "examples": True, "tangent": True}
+        return jaxnn.gradient_flow(net, params, xs, ys, depth=depth, **how)
+
+    alone = [flow(depth) for depth in range(CAPACITY + 1)]
+    for depths in ((0, 3, CAPACITY), (2, 0, 1), (3, 3, 3)):
+        expected = jax.tree.map(lambda *v: jnp.stack(v), *(alone[depth] for depth in depths))
+        chex.assert_trees_all_close(flow(np.array(depths)), expected, rtol=2e-5, atol=1e-6)
+    assert flow._cache_size() == 2
+    assert (np.asarray(alone[CAPACITY].log_mean_square_z).max() > 2 * np.log(1e38)) == (scale > 1)
 
 
 def test_a_run_must_be_hidden_layers_of_one_width(key, unhooked):

@@ -15,7 +15,7 @@ from problems import as_users_have_jax
 
 import jaxnn
 from experiments.__main__ import main
-from experiments.pages import charts
+from experiments.pages import charts, names
 from experiments.runs import schema, store
 from experiments.spectrum import columns, page, picture, report
 from experiments.spectrum import experiment as spectrum
@@ -169,7 +169,7 @@ def test_the_run_can_be_repeated_from_its_json(small_run):
 
 def test_every_chart_file_is_whole(small_run):
     starts = {"png": b"\x89PNG", "svg": b"<svg", "pdf": b"%PDF", "html": b"<!DOCTYPE html>"}
-    for name in charts.names(spectrum.CHART):
+    for name in names.of_chart(spectrum.CHART):
         content = (small_run / name).read_bytes()
         assert content.startswith(starts[name.rpartition(".")[2]]), name
     drawn = (small_run / f"{spectrum.CHART}.svg").read_text()

@@ -21,7 +21,7 @@ from sklearn import metrics
 import jaxnn
 from experiments.__main__ import main
 from experiments.learning import data, measures, model, optimizers, splits
-from experiments.pages import charts, report
+from experiments.pages import charts, names, report
 from experiments.runs import schema, store
 from experiments.train import columns, loop, picture, view
 from experiments.train import experiment as train
@@ -372,9 +372,9 @@ def test_a_signal_that_leaves_float32_before_the_first_step(tmp_path, capsys):
 @pytest.mark.slow
 def test_the_report_opens_and_its_choices_change_it(whole):
     with browser.launched() as chromium:
-        tab = browser.Tab(chromium, whole / report.NAME).wait()
+        tab = browser.Tab(chromium, whole / names.REPORT).wait()
         assert tab.said == []
-        assert tab.asked == [(whole / report.NAME).as_uri()]
+        assert tab.asked == [(whole / names.REPORT).as_uri()]
         for name, value, chart in (("curve", "AUC", 0), ("quantity", "dead units", 1)):
             before = tab.drawn(chart)
             tab.choose(name, value)

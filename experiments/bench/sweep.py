@@ -6,7 +6,7 @@ are drawn once, for the deepest. Both programs are compiled at the same time.
 """
 
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,14 @@ def workload(
     dataset = data.load("breast_cancer")
     scheme = Weights(weights, find_weights(weights))
 
-    def at(depth: int) -> Networks:
-        net = networks.roomy(dataset, width, activation, depth, batch, deepest=max(depths))
-        seen = (batch, "float32", tuple(range(seeds)))
-        return Networks(net, depth, scheme, 0.0, *seen, deepest=max(depths))
+    def room_of(depth: int) -> jaxnn.Network:
+        return networks.roomy(dataset, width, activation, depth, batch, deepest=max(depths))
 
-    sweep = [at(depth) for depth in depths]
+    def of(net: jaxnn.Network, *in_room: int) -> Networks:
+        seen = (batch, "float32", tuple(range(seeds)))
+        return Networks(net, in_room, scheme, 0.0, *seen, deepest=max(depths))
+
+    sweep = [of(net, *in_room) for net, in_room in groupby(depths, key=room_of)]
 
     def run() -> None:
         draws = Draws()
@@ -57,8 +59,9 @@ def workload(
                 networks.flows(draws, dataset, each)
 
     def numbers(folder: Path) -> list[float]:
-        draws, checked = Draws(), at(min(CHECKED, max(depths)))
-        log_delta = networks.flows(draws, dataset, checked)["log_delta"]
+        depth = min(CHECKED, max(depths))
+        draws, checked = Draws(), of(room_of(depth), depth)
+        log_delta = networks.flows(draws, dataset, checked)[0]["log_delta"]
         params, xs, ys = _first(draws.of(dataset, checked), checked.depth)
         inputs.write(folder, params, x=xs, y=ys)
         return list(log_delta[0] / np.log(10))
@@ -78,7 +81,7 @@ def _first(draw: networks.Draw, depth: int) -> tuple[Any, Any, Any]:
 
 
 def _floor(sweep: list[Networks], width: int, batch: int, seeds: int, weights: str) -> Floor:
-    """Three products a layer, and the weights of the deepest network, for every seed."""
+    """The products of all layers, and the weights of the deepest network, for every seed."""
     flops = sum(networks.work(each).flops for each in sweep)
     deepest = max(sweep, key=lambda each: each.depth)
     sizes = deepest.net.sizes[: 1 + deepest.depth] + deepest.net.sizes[-1:]

@@ -1,8 +1,9 @@
-"""One cell of the depth sweep: networks of one kind, as rows."""
+"""One cell of the depth sweep: networks of one kind and several depths, as rows."""
 
 import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,7 @@ from experiments.depth import theory
 from experiments.learning import networks
 from experiments.learning.data import Dataset
 from experiments.learning.networks import Networks
+from experiments.learning.words import counted
 
 # Fields of a flow that become logarithms to the base ten, and those that stay fractions.
 LOGS = {
@@ -37,7 +39,7 @@ class Cell:
         """A name of its own among the cells of a sweep."""
         of = self.networks
         kind = (self.data, of.dtype, of.batch, of.width, of.net.activation.name, of.weights.name)
-        text = "-".join(map(str, (*kind, self.hidden, f"{of.sigma_b:g}", of.depth)))
+        text = "-".join(map(str, (*kind, self.hidden, f"{of.sigma_b:g}", *of.depths)))
         short = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in text)
         # Paths may be long, and differ in what a file name cannot hold.
         return f"{short[-100:]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -46,7 +48,9 @@ class Cell:
     def label(self) -> str:
         """A few words for the view."""
         of = self.networks
-        words = (of.net.activation.name, of.weights.name, self.hidden, f"{of.depth} layers")
+        first = "" if len(of.depths) == 1 else f"{of.depths[0]} to "
+        depths = f"{first}{counted(of.depth, 'layer')}"
+        words = (of.net.activation.name, of.weights.name, self.hidden, depths)
         return ", ".join(word for word in words if word != "dense")
 
 
@@ -61,14 +65,14 @@ class Sweep:
         self._datasets, self._draws = datasets, networks.Draws()
 
     def measure(self, cell: Cell) -> pl.DataFrame:
-        """Return one row a seed and layer, with the columns of `depth.columns`.
+        """Return one row a depth, seed and layer, with the columns of `depth.columns`.
 
         `sigma_w` is null if the weights are not independent with mean zero; `log10_…` reach beyond
         the range of the dtype, and are -inf for zero; `log10_mean_square_z` is inf if the forward
         pass has left that range.
         """
-        flow = networks.flows(self._draws, self._datasets[cell.data], cell.networks)
-        return _rows(cell, {name: values.ravel() for name, values in flow.items()})
+        flows = networks.flows(self._draws, self._datasets[cell.data], cell.networks)
+        return pl.concat(map(partial(_rows, cell), cell.networks.depths, flows))
 
     def prepare(self, cell: Cell) -> None:
         """Begin to compile the programs of a cell."""
@@ -79,9 +83,9 @@ class Sweep:
         return cell.data, networks.drawn_for(cell.networks)
 
 
-def _rows(cell: Cell, flow: dict[str, np.ndarray]) -> pl.DataFrame:
-    of = cell.networks
-    layers = of.depth + 1
+def _rows(cell: Cell, depth: int, of_seeds: dict[str, np.ndarray]) -> pl.DataFrame:
+    of, layers = cell.networks, depth + 1
+    flow = {name: values.ravel() for name, values in of_seeds.items()}
     log_delta, lost = flow["log_delta"], flow["lost"] == 1
     states = [np.isneginf(log_delta), lost & (log_delta < 0), lost]
     sigma_w = theory.sigma_w(of.weights.name, of.weights.factor, of.width)
@@ -102,7 +106,7 @@ def _rows(cell: Cell, flow: dict[str, np.ndarray]) -> pl.DataFrame:
         pl.lit(sigma_w, pl.Float64).alias("sigma_w"),
         pl.lit(of.sigma_b).alias("sigma_b"),
         pl.lit(of.width, pl.Int64).alias("width"),
-        pl.lit(of.depth, pl.Int64).alias("depth"),
+        pl.lit(depth, pl.Int64).alias("depth"),
         pl.lit(of.batch, pl.Int64).alias("batch"),
         pl.lit(of.dtype).alias("dtype"),
         pl.lit(cell.data).alias("data"),

@@ -10,6 +10,7 @@ differ.
 `settings -> cells -> networks -> gradient_flow -> rows; rows, theory -> verdicts, table, chart`
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,12 +21,13 @@ from pathlib import Path
 import polars as pl
 
 import jaxnn
-from experiments.depth import page, picture, report, theory
+from experiments.depth import report, theory
 from experiments.depth.cells import Cell, Sweep
 from experiments.depth.columns import COLUMNS
 from experiments.learning import data, kinds
 from experiments.learning.networks import Networks, Weights, roomy, work
-from experiments.runs import experiment, grid, runtime, sweep
+from experiments.learning.words import counted
+from experiments.runs import ahead, experiment, grid, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
@@ -34,6 +36,7 @@ from jaxnn.initializers import find_weights
 CHART = "gradients"
 DEFAULT_WEIGHTS = ("glorot_uniform", "he_normal")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
+FLOPS_OF_CELL = 1e11  # some seconds of a core: what a run that is stopped may lose
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,8 @@ class Plan(experiment.Plan):
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
-        return f"{len(self.cells)} cells of {self.settings.seeds} seeds, {self.work}"
+        cells, seeds = counted(len(self.cells), "cell"), counted(self.settings.seeds, "seed")
+        return f"{cells} of {seeds}, {self.work}"
 
 
 def prepare(settings: Settings) -> Plan:
@@ -183,30 +187,43 @@ def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Ce
                         for depth in depths
                     )
                     for net, of_net in groupby(nets, key=itemgetter(0)):
-                        in_room = [depth for _, depth in of_net]
+                        in_room = tuple(depth for _, depth in of_net)
                         for sigma_b in biases:
-                            for each, depth in product(weights[activation, sigma_b], in_room):
+                            for each in weights[activation, sigma_b]:
                                 how = (sigma_b, batch, dtype, seeds, settings.examples, depths[-1])
-                                of = Networks(net, depth, each, *how)
-                                yield Cell(name, of, block.text)
+                                for of in _parts(Networks(net, in_room, each, *how)):
+                                    yield Cell(name, of, block.text)
+
+
+def _parts(networks: Networks) -> Iterator[Networks]:
+    """Yield the networks in parts that take some seconds, each with shallow and deep ones.
+
+    They differ in the number of depths by one at most, since each number takes a program.
+    """
+    parts = min(math.ceil(work(networks).flops / FLOPS_OF_CELL), len(networks.depths))
+    for first in range(parts):
+        yield replace(networks, depths=networks.depths[first::parts])
 
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
     """Measure the cells that are missing."""
     data.say(dataset.table for dataset in plan.datasets.values())
     cells = Sweep(plan.datasets)
-    programs = (cells.prepare, cells.share, partial(_prepare_theory, plan))
+    programs = (cells.prepare, cells.share, partial(_prepare_conclusion, plan))
     return sweep.measure(plan, store, cells.measure, *programs)
 
 
-def _prepare_theory(plan: Plan) -> None:
+def _prepare_conclusion(plan: Plan) -> None:
     for cell in plan.cells:
         if cell.networks.depth == cell.networks.deepest:
             theory.prepare(cell.networks, cell.hidden)
+    ahead.load("experiments.depth.page")
 
 
 def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
     """Compare the measurements with theory, in words and pictures."""
+    from experiments.depth import page, picture  # here, for they import Altair
+
     rows = pl.concat(frames)
     labelled = report.labelled(rows)
     predicted = theory.predict(labelled)

@@ -3,7 +3,8 @@
     seeds -> weights, batches -> gradient_flow -> numbers a seed and layer
 
 A network is the start of a deeper one: equal hidden layers are a run with room for more of them, so
-one compiled program and one draw serve every depth up to the room.
+one compiled program and one draw serve every depth up to the room, and networks of several depths
+share their way up.
 """
 
 from collections.abc import Callable
@@ -45,22 +46,22 @@ class Weights(NamedTuple):
 
 @dataclass(frozen=True)
 class Networks:
-    """Random networks of one kind, one for each seed, and the batch that goes through each.
+    """Random networks of one kind, one for each seed and depth, and the batch that goes through.
 
     Args:
-        net: with room for at least `depth` hidden layers.
-        depth: hidden layers in use.
+        net: with room for the deepest of them.
+        depths: hidden layers in use, ascending; the networks of a seed share their first layers.
         weights: how the weights are drawn.
         sigma_b: the standard deviation of the biases.
         batch: examples, drawn by the seed too.
         dtype: in which all is computed.
         seeds: one for each network.
         examples: whether what is left of the examples is measured too.
-        deepest: hidden layers of the deepest network that shares the draw; 0 if that is this one.
+        deepest: hidden layers of the deepest network that shares the draw; 0 if it is one of these.
     """
 
     net: jaxnn.Network
-    depth: int
+    depths: tuple[int, ...]
     weights: Weights
     sigma_b: float
     batch: int
@@ -68,6 +69,11 @@ class Networks:
     seeds: tuple[int, ...]
     examples: bool = False
     deepest: int = 0
+
+    @property
+    def depth(self) -> int:
+        """Hidden layers of the deepest."""
+        return self.depths[-1]
 
     @property
     def width(self) -> int:
@@ -129,16 +135,25 @@ def network(
 
 
 def work(networks: Networks) -> Work:
-    """Three products a layer for every seed; memory for weights and signals of all layers."""
+    """Three products a layer for every seed; memory for weights and signals of all layers.
+
+    One of the three is of the way up, which the networks of a seed share.
+    """
     sizes = np.array(networks.net.sizes, np.float64)
-    products = float(np.sum(sizes[:-1] * sizes[1:]))
-    used = networks.net.sizes[: 1 + networks.depth] + networks.net.sizes[-1:]
-    flops = 6.0 * networks.batch * sum(n * m for n, m in pairwise(used))
+    of_room = float(np.sum(sizes[:-1] * sizes[1:]))
+    products = 2 * sum(_weights(networks, depth) for depth in networks.depths)
+    flops = 2.0 * networks.batch * (products + _weights(networks, networks.depth))
     entry = jnp.dtype(networks.dtype).itemsize
     seeds = len(networks.seeds)
     at_once = min(seeds, jax.local_device_count())  # a device takes its seeds one by one
     signals = 2 * networks.batch * float(np.sum(sizes))
-    return Work(seeds * flops, entry * (seeds * products + at_once * signals))
+    return Work(seeds * flops, entry * (seeds * of_room + at_once * signals))
+
+
+def _weights(networks: Networks, depth: int) -> int:
+    """The weights of a network of this many hidden layers."""
+    sizes = networks.net.sizes
+    return sum(n * m for n, m in pairwise(sizes[: 1 + depth] + sizes[-1:]))
 
 
 class Draw(NamedTuple):
@@ -173,7 +188,7 @@ def drawn_for(networks: Networks) -> Networks:
     if len(sizes) - 2 < deepest:
         sizes = (sizes[0], *[networks.width] * (1 + _room(deepest - 1, 4)), sizes[-1])
     shape = jaxnn.Network(sizes, "identity", networks.net.task)
-    return replace(networks, net=shape, depth=deepest, deepest=0, examples=False)
+    return replace(networks, net=shape, depths=(deepest,), deepest=0, examples=False)
 
 
 def _draw(dataset: Dataset, drawn: Networks) -> Draw:
@@ -219,7 +234,13 @@ def prepare(dataset: Dataset, networks: Networks, program: Program | None = None
         draw.prepare(like(count), *map(of_all, (number, number, count)))
         rows = (np.broadcast_to(v[:1], (drawn.batch, *v.shape[1:])) for v in (dataset.x, dataset.y))
         params = jax.tree.map(like, _shapes(drawn.net, drawn.dtype))
-        program(side_by_side, networks.net).prepare(params, *map(like, rows), of_all(count))
+        used = of_all(_used(networks))
+        program(side_by_side, networks.net).prepare(params, *map(like, rows), used)
+
+
+def _used(networks: Networks) -> np.ndarray:
+    """Return the layers of the run in use, one less than the hidden layers, of every depth."""
+    return np.asarray(networks.depths, np.int32) - 1
 
 
 @cache
@@ -232,17 +253,21 @@ def _shapes(shape: jaxnn.Network, dtype: str) -> Any:
     return jax.eval_shape(draw, np.int32(0))
 
 
-def flows(draws: Draws, dataset: Dataset, networks: Networks) -> dict[str, np.ndarray]:
+def flows(draws: Draws, dataset: Dataset, networks: Networks) -> list[dict[str, np.ndarray]]:
     """Measure the gradient's flow in each network.
 
     Returns:
-        The `FIELDS` of a flow, (seeds, depth + 1) each, as float64; the output layer last. Those of
-        `EXAMPLES` are among them if the networks ask for them.
+        For each depth the `FIELDS` of a flow, (seeds, depth + 1) each, as float64; the output layer
+        last. Those of `EXAMPLES` are among them if the networks ask for them.
     """
     flow = measured(draws, dataset, networks, partial(measuring, examples=networks.examples))
     room = len(networks.net.sizes) - 2
-    layers = np.r_[: networks.depth, room]  # the hidden layers in use, and the output
-    return {name: values[:, layers].astype(np.float64) for name, values in flow.items()}
+
+    def at(i: int, depth: int) -> dict[str, np.ndarray]:
+        layers = np.r_[:depth, room]  # the hidden layers in use, and the output
+        return {name: values[:, i, layers].astype(np.float64) for name, values in flow.items()}
+
+    return [at(i, depth) for i, depth in enumerate(networks.depths)]
 
 
 def measured(draws: Draws, dataset: Dataset, networks: Networks, program: Program) -> Any:
@@ -256,9 +281,9 @@ def measured(draws: Draws, dataset: Dataset, networks: Networks, program: Progra
     """
     with jax.enable_x64(networks.dtype == "float64"):
         params, xs, ys = draws.of(dataset, networks)
-        used = np.int32(networks.depth - 1)
         side_by_side = _side_by_side(drawn_for(networks))
-        return side_by_side.get(program(side_by_side, networks.net)(params, xs, ys, used))
+        results = program(side_by_side, networks.net)(params, xs, ys, _used(networks))
+        return side_by_side.get(results)
 
 
 def start_of(params: Any, net: jaxnn.Network) -> Any:
@@ -291,11 +316,11 @@ def drawing(
 
 @cache
 def measuring(side_by_side: SideBySide, net: jaxnn.Network, examples: bool = False) -> Mapped:
-    """Compile (parameters, xs, ys, depth) -> fields of the flow for each seed, by name."""
+    """Compile (parameters, xs, ys, depths) -> fields of the flow for each seed, by name."""
 
-    def gradient_flow(params: Any, xs: Any, ys: Any, depth: Any) -> dict[str, jax.Array]:
+    def gradient_flow(params: Any, xs: Any, ys: Any, depths: Any) -> dict[str, jax.Array]:
         params = start_of(params, net)
-        flow = jaxnn.gradient_flow(net, params, xs, ys, depth=depth, examples=examples)
+        flow = jaxnn.gradient_flow(net, params, xs, ys, depth=depths, examples=examples)
         fields = (*FIELDS, *EXAMPLES) if examples else FIELDS
         return {name: getattr(flow, name) for name in fields}
 

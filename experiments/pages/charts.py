@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import altair as alt
 import polars as pl
 
-from experiments.pages import engine, palette, web
+from experiments.pages import engine, names, palette, web
 
 # Altair gives every way of composing charts a type of its own; what they share is not one of them.
 Chart = Any
@@ -23,7 +23,6 @@ LABEL = (
     "datum.value == 0 || (abs(datum.value) >= 1e-4 && abs(datum.value) < 1e6) "
     "? format(datum.value, '.6~r') : format(datum.value, '.3~e')"
 )
-FORMATS = ("png", "svg", "pdf", "html")
 SCALE = 2  # pixels of a PNG for one of the chart
 DIGITS = 6  # of a number in a chart
 TICKS_APART = 1.4  # the least ratio of two depths with a tick
@@ -48,11 +47,6 @@ class Figure(NamedTuple):
     choices: Mapping[str, str | int | bool] = MappingProxyType({})
 
 
-def names(stem: str) -> tuple[str, ...]:
-    """Return the names of the files of a chart."""
-    return tuple(f"{stem}.{ending}" for ending in FORMATS)
-
-
 def rendered(figure: Figure, stem: str, page: Callable[[], str] | None = None) -> dict[str, bytes]:
     """Return the files of a figure by name: PNG, SVG, PDF, and an HTML page without a network.
 
@@ -67,7 +61,7 @@ def rendered(figure: Figure, stem: str, page: Callable[[], str] | None = None) -
     web.library()  # which the page needs: answered before the picture, not after
     drawn = engine.begin("picture", spec, SCALE)
     text = _page(spec, stem) if page is None else page()
-    return dict(zip(names(stem), (*drawn(), text.encode("utf-8")), strict=True))
+    return dict(zip(names.of_chart(stem), (*drawn(), text.encode("utf-8")), strict=True))
 
 
 def _page(spec: dict[str, Any], stem: str) -> str:

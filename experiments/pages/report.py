@@ -17,8 +17,6 @@ from markupsafe import Markup
 
 from experiments.pages import charts, palette, web
 
-NAME = "report.html"
-
 
 class Choice(NamedTuple):
     """A choice of the reader's: one of the options, or yes or no if there are none."""

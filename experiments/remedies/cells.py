@@ -105,7 +105,7 @@ def networks_of(dataset: Dataset, sizes: Sizes, cell: Cell) -> Networks:
     activation = remedy.activation(cell.depth)
     return Networks(
         net=networks.network(dataset, sizes.width, activation, room, hidden),
-        depth=cell.depth,
+        depths=(cell.depth,),
         weights=remedy.weights,
         sigma_b=0.0,
         batch=min(sizes.batch, len(dataset.x)),
@@ -117,12 +117,13 @@ def networks_of(dataset: Dataset, sizes: Sizes, cell: Cell) -> Networks:
 
 @cache
 def measuring(side_by_side: SideBySide, net: jaxnn.Network) -> Mapped:
-    """Compile (parameters, xs, ys, depth) -> (ln ‖Δz[1]‖ / ‖Δz[L]‖, distance in z[L]), a seed.
+    """Compile (parameters, xs, ys, (depth,)) -> (ln ‖Δz[1]‖ / ‖Δz[L]‖, distance in z[L]), a seed.
 
     L is the last hidden layer: above it there is another width, and the loss.
     """
 
-    def remedy_flow(params: Any, xs: Any, ys: Any, depth: Any) -> tuple[jax.Array, jax.Array]:
+    def remedy_flow(params: Any, xs: Any, ys: Any, depths: Any) -> tuple[jax.Array, jax.Array]:
+        (depth,) = depths
         log_delta = jaxnn.gradient_flow(net, params, xs, ys, depth=depth).log_delta
         ratio = log_delta[0] - lax.dynamic_index_in_dim(log_delta, depth, keepdims=False)
         return ratio, distance(last_hidden(net, params, xs, depth).m)

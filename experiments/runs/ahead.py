@@ -1,4 +1,4 @@
-"""Programs compiled before they are needed, in threads, while this one measures.
+"""Programs compiled, and packages imported, before they are needed: in threads, meanwhile.
 
     coming cells -> `Ahead.prepare` of their programs -> threads compile -> a call takes the program
 
@@ -7,6 +7,7 @@ is compiled by its first call, as ever.
 """
 
 import contextlib
+import importlib
 import itertools
 import threading
 import time
@@ -82,6 +83,12 @@ class Ahead:
                 program.result()
             jax.monitoring.record_event_duration_secs(AWAITED, time.perf_counter() - began)
         return program.result()(*arguments)
+
+
+def load(module: str) -> None:
+    """Begin to import a module that is needed at the end, if this is inside `coming`."""
+    if _pool is not None:
+        _pool.submit(partial(importlib.import_module, module))
 
 
 def _like(arguments: Any) -> Any:

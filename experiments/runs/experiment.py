@@ -14,16 +14,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import polars as pl
 from rich.console import RenderableType
 
-from experiments.pages import charts, report
+from experiments.pages import names
 from experiments.runs import files, grid, runtime, streams
 from experiments.runs.schema import Column
 from experiments.runs.store import ROWS, RUN, Store, check_folder
 from experiments.runs.work import Work
+
+if TYPE_CHECKING:
+    from experiments.pages import charts, report
 
 P = TypeVar("P", bound="Plan")
 R = TypeVar("R")
@@ -65,8 +68,8 @@ class Conclusion(NamedTuple):
 
     rows: pl.DataFrame
     verdicts: list[str]
-    figures: dict[str, charts.Figure]
-    page: Callable[[], report.Page] | None = None
+    figures: "dict[str, charts.Figure]"
+    page: "Callable[[], report.Page] | None" = None
     files: Mapping[str, bytes] = MappingProxyType({})
     about: Mapping[str, Any] = MappingProxyType({})
     summary: str = ""
@@ -109,8 +112,8 @@ class Experiment(Generic[P, R]):
     @property
     def leaves(self) -> tuple[str, ...]:
         """The files of a finished run besides rows.parquet and run.json."""
-        pictures = itertools.chain.from_iterable(map(charts.names, self.figures))
-        return (*self.files, *pictures, *((report.NAME,) if self.report else ()))
+        pictures = itertools.chain.from_iterable(map(names.of_chart, self.figures))
+        return (*self.files, *pictures, *((names.REPORT,) if self.report else ()))
 
     def identity(self, plan: P) -> dict[str, Any]:
         """Return what distinguishes a run from one that must not be continued as it."""
@@ -175,6 +178,8 @@ def write(store: Store, conclusion: Conclusion, started: datetime, finished: boo
     Raises:
         OSError: the disk; the message names the file.
     """
+    from experiments.pages import charts, report  # here, for Altair takes 0.2 s
+
     store.write(ROWS, files.parquet(conclusion.rows))
     for name, content in conclusion.files.items():
         store.write(name, content)
@@ -187,17 +192,17 @@ def write(store: Store, conclusion: Conclusion, started: datetime, finished: boo
         started, finished=finished, verdicts=conclusion.verdicts, **conclusion.about
     )
     if html is not None:
-        store.write(report.NAME, html.whole({"what": store.what, **about}).encode("utf-8"))
+        store.write(names.REPORT, html.whole({"what": store.what, **about}).encode("utf-8"))
     store.write_run(about)
 
 
 def _listed(conclusion: Conclusion) -> str:
     """The files that were written; of charts after the first only the stem."""
     stems = list(conclusion.figures)
-    names = [ROWS, RUN, *conclusion.files, *itertools.chain(*map(charts.names, stems[:1]))]
-    names += [f"{stem}.*" for stem in stems[1:]]
-    names += [report.NAME] if conclusion.page is not None else []
-    return ", ".join(names)
+    charts = itertools.chain(*map(names.of_chart, stems[:1]))
+    written = [ROWS, RUN, *conclusion.files, *charts, *(f"{stem}.*" for stem in stems[1:])]
+    written += [names.REPORT] if conclusion.page is not None else []
+    return ", ".join(written)
 
 
 def comparison(rows: pl.DataFrame, names: tuple[str, ...], at: str, value: str) -> pl.DataFrame:
