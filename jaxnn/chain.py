@@ -379,9 +379,19 @@ def stacked(trees: list[Any]) -> Any:
     def stack(*values: Any) -> Any:
         if all(isinstance(v, np.ndarray) for v in values):
             return np.stack(values)
+        if all(map(_is_in_host_memory, values)):  # where no program need be compiled for it
+            return jnp.asarray(np.stack([np.asarray(v) for v in values]))
         return jnp.stack(values)
 
     return jax.tree.map(stack, *trees)
+
+
+def _is_in_host_memory(v: Any) -> bool:
+    """Tell arrays that NumPy can read in place, on the default device."""
+    if isinstance(v, jax.core.Tracer) or is_key(v):
+        return False
+    here = jax.devices()[0]
+    return isinstance(v, np.ndarray) or (here.platform == "cpu" and v.devices() == {here})
 
 
 def merged(own: Any, tied: Any) -> Weights:
