@@ -45,6 +45,7 @@ from .numbers import (
     floats,
     is_float,
     log_of,
+    lost_in_plain,
     power_of_two,
     with_floats,
 )
@@ -483,16 +484,12 @@ def sizes_of_delta(
     scale, common = alignment(exponent, square)
     log_delta = log_of(jnp.sqrt(jnp.sum(jnp.square(scale) * square, axis=1)), common)
     log_largest = log_of(jnp.max(scale * largest, axis=1), common)
-    info = jnp.finfo(dtype)  # type: ignore[no-untyped-call]
-    out = ~(log_largest <= float(np.log(float(info.max)))) | (
-        log_largest < float(np.log(float(info.tiny)))
-    )
     return {
         "log_delta": log_delta,
         "log_delta_example": log_of(jnp.sqrt(square), exponent),
         "log_largest": log_largest,
         "gain": log_delta - jnp.append(log_delta[1:], jnp.nan),
-        "lost": (jax.lax.cummax(out.astype(int), reverse=True) > 0) & ~jnp.isneginf(log_largest),
+        "lost": lost_in_plain(log_largest, dtype),
     }
 
 

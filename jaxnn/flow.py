@@ -47,6 +47,7 @@ from .numbers import (
     in_range,
     log_of,
     log_size,
+    lost_in_plain,
     power_of_two,
     renormalised,
     through,
@@ -564,12 +565,7 @@ def _places(layers: Params, depth: UsedDepth) -> tuple[Array, Array]:
 
 def _flow(net: Network, records: Records, dtype: jnp.dtype, used: Array, above: Array) -> Flow:
     """Add gain and lost; mask unused layers with nan."""
-    log_delta, log_largest = records["log_delta"], records["log_largest"]
-    info = jnp.finfo(dtype)  # type: ignore[no-untyped-call]
-    out_of_range = ~(log_largest <= float(np.log(info.max))) | (  # `not <=`, so that nan is out
-        log_largest < float(np.log(info.tiny))
-    )
-    from_above = lax.cummax((out_of_range & used).astype(int), reverse=True) > 0
+    log_delta = records["log_delta"]
     records = records | {"gain": log_delta - jnp.append(log_delta, jnp.nan)[above]}
 
     def masked(v: Array) -> Array:
@@ -577,7 +573,7 @@ def _flow(net: Network, records: Records, dtype: jnp.dtype, used: Array, above: 
 
     return Flow(
         **jax.tree.map(masked, records),
-        lost=from_above & used & ~jnp.isneginf(log_largest),
+        lost=lost_in_plain(records["log_largest"], dtype, used),
         net=net,
         dtype=dtype,
     )

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .activations import Activation
 from .loops import product
@@ -196,6 +197,28 @@ def log_size(v: Rows, axis: int | None = None) -> Float[Array, "*k"]:
     square = jnp.sum(jnp.square(at_least_float32(v.m)), axis=axis)
     log: Array = 0.5 * jnp.log(square) + v.e.astype(square.dtype) * LN2
     return log
+
+
+def lost_in_plain(
+    log_largest: Float[Array, " L"], dtype: Any, used: Bool[Array, " L"] | bool = True
+) -> Bool[Array, " L"]:
+    """Tell the layers for which plain backpropagation has no number.
+
+    They are those at and below a layer where the numbers have left the normal ones of the dtype,
+    unless they are zero in exact arithmetic.
+
+    Args:
+        log_largest: ln of the largest |entry| of Δ in each layer; nan if it is not a number.
+        dtype: the float type of plain backpropagation.
+        used: the layers that the network has.
+    """
+    info = jnp.finfo(dtype)  # type: ignore[no-untyped-call]
+    in_range = (log_largest <= float(np.log(float(info.max)))) & (
+        log_largest >= float(np.log(float(info.tiny)))
+    )
+    places = jnp.arange(len(log_largest))
+    highest = jnp.max(jnp.where(~in_range & used, places, -1))
+    return (places <= highest) & used & ~jnp.isneginf(log_largest)
 
 
 def at_least_float32(v: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -246,14 +246,15 @@ def _up_run_in_range(kind: AnyKind, run: Run, z: Rows, used: Array | int) -> tup
     k = length(run)
 
     def plain(j: Array, z: Rows) -> tuple[Rows, tuple[Rows, Array]]:
-        above = with_exponents(kind.forward(layer_of(run, j), Rows(z.m)))
+        above = kind.forward(layer_of(run, j), z)
         return above, (z, jnp.mean(jnp.square(at_least_float32(above.m)), axis=-1))
 
-    top, (below, squares) = _through(plain, k, used, with_exponents(Rows(in_range(z))))
+    top, (below, squares) = _through(plain, k, used, Rows(in_range(z)))
     fits = _fits(z, squares, used)
     wide = partial(_up_layer, kind, run)
-    again, below = _through(wide, k, jnp.where(fits, 0, used), z, below)
-    return renormalised(jax.tree.map(partial(jnp.where, fits), top, again)), below
+    again, below = _through(wide, k, jnp.where(fits, 0, used), z, with_exponents(below))
+    top = jax.tree.map(partial(jnp.where, fits), with_exponents(top), again)
+    return renormalised(top), below
 
 
 def _fits(z: Rows, squares: Float[Array, "k B"], used: Array | int) -> Array:

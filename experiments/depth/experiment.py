@@ -36,7 +36,7 @@ from jaxnn.initializers import find_weights
 CHART = "gradients"
 DEFAULT_WEIGHTS = ("glorot_uniform", "he_normal")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
-FLOPS_OF_CELL = 1e11  # some seconds of a core: what a run that is stopped may lose
+FLOPS_OF_CELL = 3e11  # some seconds of two cores: what a run that is stopped may lose
 
 
 @dataclass(frozen=True)
