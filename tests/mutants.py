@@ -184,10 +184,17 @@ MUTANTS = (
     ),
     Mutant(
         "Δz counts as lost only where its own layer is out of range",
-        "jaxnn/flow.py",
-        "lost=from_above & used",
-        "lost=out_of_range & used",
+        "jaxnn/numbers.py",
+        "(places <= highest) & used",
+        "~in_range & used",
         "tests/test_flow.py::test_lost_on_the_way_is_lost_in_every_layer_below",
+    ),
+    Mutant(
+        "layers that depth leaves out count as lost, and so do those below them",
+        "jaxnn/numbers.py",
+        "jnp.where(~in_range & used, places, -1)",
+        "jnp.where(~in_range, places, -1)",
+        "tests/test_runs.py::test_depth_is_data[sigmoid]",
     ),
     Mutant(
         "less memory: the forward pass ends a segment one layer early",
