@@ -187,7 +187,8 @@ def gradient_flow(
         tangent: whether log_tangent is measured as well: a second way up, by `jax.jvp`.
 
     Returns:
-        Flow, or ChainFlow for a chain. Arrays of k depths have an axis of k in front.
+        Flow, or ChainFlow for a chain. For k depths its arrays have an axis of k in front; that of
+        depth i alone is `jax.tree.map(lambda v: v[i], flow)`.
 
     Raises:
         ValueError, TypeError: as `jaxnn.backprop`; also unless exactly one of ys (for a chain,
