@@ -19,6 +19,7 @@ import jaxnn
 from experiments.__main__ import main
 from experiments.diagnose import experiment, report
 from experiments.diagnose.experiment import Settings
+from experiments.pages import names
 from experiments.pages import report as pages
 from experiments.runs import files, store
 from jaxnn import contract, source
@@ -305,7 +306,7 @@ def flow(folder):
 def test_the_folder_of_a_diagnosis(run, flow):
     rows, verdict = pl.read_parquet(run / store.ROWS), jaxnn.verdict(flow)
     same_rows(rows, flow)
-    page = (run / pages.NAME).read_text(encoding="utf-8")
+    page = (run / names.REPORT).read_text(encoding="utf-8")
     for sentence in verdict.sentences:
         assert html.escape(sentence) in page
     assert json.loads((run / store.RUN).read_text())["verdicts"] == list(verdict.sentences)
@@ -552,7 +553,7 @@ def test_the_page_in_a_browser(run):
         for width, scheme in ((1280, "light"), (390, "dark")):
             viewport = {"width": width, "height": 800}
             tab = browser.Tab(
-                chromium, run / pages.NAME, viewport=viewport, color_scheme=scheme
+                chromium, run / names.REPORT, viewport=viewport, color_scheme=scheme
             ).wait()
             assert tab.said == []
             assert tab.popped == []
