@@ -387,11 +387,13 @@ def stacked(trees: list[Any]) -> Any:
 
 
 def _is_in_host_memory(v: Any) -> bool:
-    """Tell arrays that NumPy can read in place, on the default device."""
+    """Tell what NumPy reads in place: its own arrays, and JAX's where the device is a CPU."""
+    if not isinstance(v, jax.Array):
+        return True
     if isinstance(v, jax.core.Tracer) or is_key(v):
         return False
     here = jax.devices()[0]
-    return isinstance(v, np.ndarray) or (here.platform == "cpu" and v.devices() == {here})
+    return here.platform == "cpu" and v.devices() == {here}
 
 
 def merged(own: Any, tied: Any) -> Weights:

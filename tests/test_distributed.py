@@ -106,7 +106,8 @@ def test_processes_share_a_sweep(tmp_path, environment, expected):
 
 def test_a_killed_worker_ends_the_others_and_the_sweep_goes_on(tmp_path, environment):
     out = tmp_path / "run"
-    sweep = [*SWEEP, "--depths", "1:24:1", "--activations", "tanh", "--out", str(out)]
+    cells = ("--depths", "2", "--sigma-w", "1:2.15:0.05", "--activations", "tanh")
+    sweep = [*SWEEP, *cells, "--out", str(out)]
     one, other = start(["-m", "experiments"], sweep, 2, environment)
     deadline = time.monotonic() + 240
     while len(list(out.glob("parts/*.parquet"))) < 3:
@@ -124,7 +125,7 @@ def test_a_killed_worker_ends_the_others_and_the_sweep_goes_on(tmp_path, environ
     assert len(done) >= 3
     alone = run_here(sweep, environment, out)
     assert done < {path.name for path in out.glob("parts/*.parquet")}
-    assert alone["depth"].n_unique() == 24
+    assert alone["weights"].n_unique() == 24
 
 
 def test_processes_that_do_not_find_each_other_say_so(tmp_path, environment):
