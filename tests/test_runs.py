@@ -196,11 +196,16 @@ def test_only_a_flow_takes_several_depths(rng, unhooked):
 
 
 @pytest.mark.parametrize(
-    ("activation", "memory", "scale"),
-    [("tanh", "all", 1.0), ("relu", "all", 1e12), ("tanh", "sqrt", 1.0)],
-    ids=["plain", "out of the range", "sqrt"],
+    ("activation", "memory", "scale", "more"),
+    [
+        ("tanh", "all", 1.0, False),
+        pytest.param("tanh", "all", 1.0, True, marks=pytest.mark.slow),
+        pytest.param("relu", "all", 1e12, False, marks=pytest.mark.slow),
+        pytest.param("tanh", "sqrt", 1.0, False, marks=pytest.mark.slow),
+    ],
+    ids=["plain", "all fields", "out of the range", "sqrt"],
 )
-def test_several_depths_are_a_flow_of_each(rng, activation, memory, scale):
+def test_several_depths_are_a_flow_of_each(rng, activation, memory, scale, more):
     """Also where the deepest needs exponents on its way up, and with a layer above the run."""
     net = jaxnn.Network((5, *[8] * (CAPACITY + 1), 6, 3), activation, "binary")
     drawn = draw_layers(rng, net.sizes, orthogonal(0.9 * scale), 0.2)
@@ -209,7 +214,7 @@ def test_several_depths_are_a_flow_of_each(rng, activation, memory, scale):
 
     @jax.jit
     def flow(depth):
-        how = {"memory": memory, "examples": True, "tangent": True}
+        how = {"memory": memory, "examples": more, "tangent": more}
         return jaxnn.gradient_flow(net, params, xs, ys, depth=depth, **how)
 
     alone = [flow(depth) for depth in range(CAPACITY + 1)]
