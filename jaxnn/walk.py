@@ -111,11 +111,15 @@ def up(
 
 
 def _up(
-    kinds: Sequence[AnyKind], params: tuple[Any, ...], z: Rows, depth: UsedDepth, memory: Memory
+    each_kind: Sequence[AnyKind],
+    params: tuple[Any, ...],
+    z: Rows,
+    depth: UsedDepth,
+    memory: Memory,
 ) -> tuple[Rows, list[Kept]]:
     kept: list[Kept] = []
     below: Kept
-    for kind, layer in zip(kinds, params, strict=True):
+    for kind, layer in zip(each_kind, params, strict=True):
         if not is_run(layer):
             below, z = z, kind.forward(layer, z)
         elif memory == "sqrt":

@@ -714,6 +714,13 @@ MUTANTS = (
         "tests/test_depth.py::test_few_rooms_and_none_larger_than_the_deepest_network_needs",
     ),
     Mutant(
+        "what is needed at the end is not imported meanwhile",
+        "experiments/runs/ahead.py",
+        "_pool.submit(partial(importlib.import_module, module))",
+        "pass",
+        "tests/test_ahead.py::test_a_module_is_imported_meanwhile",
+    ),
+    Mutant(
         "a prepared program is not the one that is called",
         "experiments/learning/networks.py",
         "program or partial(measuring, examples=networks.examples)",

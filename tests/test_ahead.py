@@ -1,6 +1,8 @@
 """Programs compiled ahead: taken by the calls that need them, and by no others."""
 
+import sys
 import threading
+import time
 from contextlib import contextmanager
 from functools import partial
 
@@ -56,6 +58,19 @@ def test_a_call_takes_the_program_of_its_shapes_and_compiles_others_itself():
         assert names == 2 * ["jit(doubled)"]
     np.testing.assert_array_equal(function(one), [2, 2, 2])
     assert len(names) == 2
+
+
+def test_a_module_is_imported_meanwhile(tmp_path, monkeypatch):
+    (tmp_path / "needed_at_the_end.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    ahead.load("needed_at_the_end")  # not inside `coming`: whoever needs it imports it
+    with ahead.coming(["cell"], lambda _: ahead.load("needed_at_the_end")) as go_on:
+        assert "needed_at_the_end" not in sys.modules
+        go_on()
+        deadline = time.monotonic() + 5
+        while "needed_at_the_end" not in sys.modules:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
 
 
 def test_what_cannot_be_compiled_fails_where_it_is_called():

@@ -45,11 +45,11 @@ def workload(
     def room_of(depth: int) -> jaxnn.Network:
         return networks.roomy(dataset, width, activation, depth, batch, deepest=max(depths))
 
-    def of(net: jaxnn.Network, *in_room: int) -> Networks:
+    def networks_of(net: jaxnn.Network, *in_room: int) -> Networks:
         seen = (batch, "float32", tuple(range(seeds)))
         return Networks(net, in_room, scheme, 0.0, *seen, deepest=max(depths))
 
-    sweep = [of(net, *in_room) for net, in_room in groupby(depths, key=room_of)]
+    sweep = [networks_of(net, *in_room) for net, in_room in groupby(depths, key=room_of)]
 
     def run() -> None:
         draws = Draws()
@@ -60,7 +60,7 @@ def workload(
 
     def numbers(folder: Path) -> list[float]:
         depth = min(CHECKED, max(depths))
-        draws, checked = Draws(), of(room_of(depth), depth)
+        draws, checked = Draws(), networks_of(room_of(depth), depth)
         log_delta = networks.flows(draws, dataset, checked)[0]["log_delta"]
         params, xs, ys = _first(draws.of(dataset, checked), checked.depth)
         inputs.write(folder, params, x=xs, y=ys)

@@ -1,4 +1,4 @@
-"""Names of the files that charts and pages become; imports nothing, as charts do."""
+"""Names of the files of charts and pages, also for those who do not draw: imports no Altair."""
 
 REPORT = "report.html"
 FORMATS = ("png", "svg", "pdf", "html")
