@@ -50,7 +50,7 @@ from .numbers import (
     with_floats,
 )
 from .twin import at_start, examples_of, flat, log_tangent, pushed, unit_of
-from .walk import Keep, Memory, along, down, up
+from .walk import Keep, Kept, Memory, Passed, along, down, up
 from .words import InWords
 
 PART = 2.0**-10  # of a cotangent, to try whether it gives that part of the result
@@ -174,16 +174,16 @@ class Way:
 
     pattern: Pattern
 
-    def forward(self, layer: Weights, z: Any) -> Any:
-        """Return the state that comes out, as Rows."""
+    def forward(self, layer: Weights, z: Any) -> tuple[Any, None]:
+        """Return the state that comes out, as Rows, and nothing to keep."""
         state = z.m
         for link, arrays in zip(self.pattern.links, layer.arrays, strict=True):
             state = applied(link, arrays, state)
-        return leaves(state)
+        return leaves(state), None
 
-    def down(self, layer: Weights, z: Any, delta: Any, keep: Keep) -> tuple[Any, Any]:
+    def down(self, layer: Weights, passed: Passed, delta: Any, keep: Keep) -> tuple[Any, Any]:
         """Return Δ of the state that went in, and what is recorded of each link."""
-        states = self.states(layer, z.m)
+        states = self.states(layer, passed.z.m)
         records = []
         together = list(zip(self.pattern.links, layer.arrays, layer.mixes, states, strict=True))
         for link, arrays, mixes, state in reversed(together):
@@ -459,7 +459,8 @@ def _log_tangent(walked: "_Walked", layers: list[Any], x: Rows, dtype: Any) -> F
             records.append(log_tangent(state, dtype))
         return state, tuple(records)
 
-    logs: Array = _in_order(layers, along(walked, tuple(layers), at_start(x), step))
+    _, records = along(walked, tuple(layers), at_start(x), step)
+    logs: Array = _in_order(layers, records)
     return logs
 
 
@@ -611,11 +612,11 @@ def _typed(state: Any) -> str:
     return ", ".join(f"{v.dtype}{list(v.shape)}" for v in jax.tree.leaves(state))
 
 
-def _tried(way: Way, layer: Any, kept: Any) -> tuple[Any, Array]:
+def _tried(way: Way, layer: Any, kept: Kept) -> tuple[Any, Array]:
     """Return a layer that knows where its examples meet, and whether its rules are linear."""
     run = is_run(layer)
     one = layer.at(0) if run else layer
-    z = getattr(kept, "starts", kept)
+    z = kept.z if isinstance(kept, Passed) else kept.starts
     state = jax.tree.map(lambda v: v[0], z.m) if run else z.m
     found = [
         tried(link, arrays, state)

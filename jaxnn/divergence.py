@@ -75,11 +75,11 @@ class _Finite(NamedTuple):
 
 @jax.jit
 def _finite(net: Network, params: Layers, xs: Array, ys: Array, depth: UsedDepth) -> _Finite:
-    top, below = up(net, params, Rows(xs), depth)
+    top, passed = up(net, params, Rows(xs), depth)
     delta = Rows(mean_delta_z(net, top.m, ys))
-    _, kept = down(net, params, below, delta, _bad_deltas, depth)
-    z = at_outputs(params, [_bad(z.m) for z in below], _bad(top.m), depth)
-    bad_delta_z, bad_delta = zip(*kept, strict=True)
+    _, kept = down(net, params, passed, delta, _bad_numbers, depth)
+    bad_z, bad_delta_z, bad_delta = zip(*kept, strict=True)
+    z = at_outputs(params, list(bad_z), _bad(top.m), depth)
     return _Finite(
         z=~_by_layer(z),
         loss=jnp.isfinite(jnp.mean(net.task.loss(top.m, ys))),
@@ -89,10 +89,10 @@ def _finite(net: Network, params: Layers, xs: Array, ys: Array, depth: UsedDepth
     )
 
 
-def _bad_deltas(step: Step) -> tuple[Array, Array]:
-    """Tell whether a number of Δz is nan or inf, and whether one of Δθ or Δb is."""
+def _bad_numbers(step: Step) -> tuple[Array, Array, Array]:
+    """Tell whether a number of z is nan or inf, one of Δz, and one of Δθ or Δb."""
     theta, b, _ = step.gradient
-    return _bad(step.delta.m), _bad(theta.m) | _bad(b.m[None])
+    return _bad(step.z.m), _bad(step.delta.m), _bad(theta.m) | _bad(b.m[None])
 
 
 def _bad(values: Float[Array, "*k n m"]) -> Bool[Array, "*k"]:

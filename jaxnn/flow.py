@@ -311,8 +311,7 @@ def _measured(
     if memory == "sqrt":  # keeps no z at which a shallower network could end
         way_up_to = partial(up, net, layers, x, memory=memory)
     else:
-        deepest = jnp.max(depth)
-        way_up_to = partial(up_to, net, layers, up(net, layers, x, deepest)[1], deepest)
+        way_up_to = partial(up_to, net, layers, up(net, layers, x, jnp.max(depth))[1])
     flows: Flow = lax.map(lambda used: from_top(way_up_to(used), used), depth)
     return flows
 
@@ -466,10 +465,10 @@ def _log_tangent(net: Network, layers: Params, x: Rows, depth: UsedDepth) -> Flo
     dtype = at_least_float32(x.m).dtype
 
     def step(kind: Kind, layer: Layer, state: Pushed) -> tuple[Pushed, Array]:
-        state = pushed(partial(kind.forward, layer), state)
+        state = pushed(lambda z: kind.forward(layer, z)[0], state)
         return state, log_tangent(state, dtype)
 
-    records = along(net, layers, at_start(x), step, depth)
+    _, records = along(net, layers, at_start(x), step, depth)
     parts = [v if is_run(layer) else v[None] for layer, v in zip(layers, records, strict=True)]
     return jnp.concatenate(parts)
 

@@ -5,7 +5,6 @@
 Behind another kind of block (`blocks`) a[l] is what θ[l] multiplies, σ of a norm of z[l] perhaps.
 """
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -24,10 +23,10 @@ from .checks import (
     dtype_of,
 )
 from .compiled import Numbers, compiled
-from .layers import Pairs, Params, is_run
+from .layers import Layer, Pairs, Params
 from .network import Network
 from .numbers import Rows, through
-from .walk import Kind, at_outputs, kinds, up
+from .walk import Kind, along, at_outputs
 
 
 class Trace(NamedTuple):
@@ -81,18 +80,15 @@ def trace(
 
 @compiled
 def _trace(net: Network, params: Params, x: Numbers, depth: UsedDepth) -> Trace:
-    top, below = up(net, params, Rows(jnp.asarray(x, dtype_of(params))[None]), depth)
+    def step(kind: Kind, layer: Layer, z: Rows) -> tuple[Rows, tuple[Array, Array]]:
+        above, _ = kind.forward(layer, z)
+        return above, (above.m, through(kind.sigma, kind.block.argument(z)).m)
 
-    def a_of(kind: Kind, z: Rows) -> Rows:
-        return through(kind.sigma, kind.block.argument(z))
-
-    a = [
-        (jax.vmap(partial(a_of, kind)) if is_run(layer) else partial(a_of, kind))(z).m
-        for kind, layer, z in zip(kinds(net, params), params, below, strict=True)
-    ]
-    z = at_outputs(params, [rows.m for rows in below], top.m, depth)
-    above = at_outputs(params, a, net.task.output(top.m), depth)
-    t: Trace = one_example(Trace(tuple(z), (a[0], *above)))
+    x = jnp.asarray(x, dtype_of(params))[None]
+    top, records = along(net, params, Rows(x), step, depth)
+    z, a = zip(*records, strict=True)
+    above = at_outputs(params, list(a), net.task.output(top.m), depth)
+    t: Trace = one_example(Trace(z, (a[0], *above)))
     return t
 
 
@@ -171,8 +167,12 @@ def loss(
 @compiled
 def _loss(net: Network, params: Params, x: Numbers, y: Numbers, depth: UsedDepth) -> Array:
     xs, ys = as_rows(net, params, x[None], y[None])
-    top, _ = up(net, params, Rows(xs), depth)
+    top, _ = along(net, params, Rows(xs), _up_and_forget, depth)
     return net.task.loss(top.m, ys)[0]
+
+
+def _up_and_forget(kind: Kind, layer: Layer, z: Rows) -> tuple[Rows, None]:
+    return kind.forward(layer, z)[0], None
 
 
 def one_example(tree: Any) -> Any:

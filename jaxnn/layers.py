@@ -17,11 +17,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float, Key
 
 from .compiled import Numbers, as_array, compiled
-from .loops import loop, zeros
+from .loops import entry, loop, with_entry, zeros
 
 
 class Layer(NamedTuple):
@@ -99,8 +98,8 @@ class Drawn:
         """
 
         def body(j: Array, numbers: Layer) -> Layer:
-            put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
-            return Layer(*map(put, numbers, layer_of(self, j)))
+            theta, b = layer_of(self, j)
+            return Layer(with_entry(numbers.theta, j, theta), with_entry(numbers.b, j, b))
 
         shapes = jax.eval_shape(partial(layer_of, self), 0)
         empty = Layer(*(zeros(self.k, v) for v in shapes))
@@ -127,8 +126,7 @@ class Stacked:
 
     def at(self, j: Array | int) -> Any:
         """Return the parameters of layer j; j may be traced."""
-        take = partial(lax.dynamic_index_in_dim, index=j, axis=0, keepdims=False)
-        return self.join(jax.tree.map(take, self.own), self.tied)
+        return self.join(entry(self.own, j), self.tied)
 
 
 Run = Layer | Drawn | Stacked
@@ -163,7 +161,7 @@ def layer_of(run: Run, j: Array | int) -> Any:
         return run.at(j)
     if isinstance(run, Drawn):
         return run.draw(jax.random.fold_in(run.key, run.first + j))
-    return Layer(*(lax.dynamic_index_in_dim(values, j, keepdims=False) for values in run))
+    return entry(run, j)
 
 
 def stack(params: Pairs) -> tuple[Layer, ...]:

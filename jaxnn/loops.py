@@ -35,6 +35,33 @@ def settled(body: Callable[[Any, C], C], start: Any, carry: C) -> C:
     return carry
 
 
+def entry(tree: Any, j: Array | int) -> Any:
+    """Return entry j >= 0 of each array of a tree."""
+
+    def one(values: Array) -> Array:
+        # A negative j would count from the end, which takes a kernel more in every loop.
+        there: Array = lax.dynamic_index_in_dim(
+            values, j, keepdims=False, allow_negative_indices=False
+        )
+        return there
+
+    return jax.tree.map(one, tree)
+
+
+def with_entry(values: Array, j: Array | int, value: Array) -> Array:
+    """Return values with another entry j >= 0."""
+    changed: Array = lax.dynamic_update_index_in_dim(
+        values, value, j, 0, allow_negative_indices=False
+    )
+    return changed
+
+
+def materialised(value: Array) -> Array:
+    """Return a value that XLA computes before, and not in one kernel with what uses it."""
+    same: Array = lax.optimization_barrier(value)  # type: ignore[no-untyped-call]
+    return same
+
+
 def alike(value: Any, like: Any) -> Any:
     """Return a value that varies and is spread over the mesh as `like` is, and at least as before.
 

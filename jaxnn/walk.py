@@ -3,6 +3,8 @@
     up      z[0] = x, z[i+1] = forward(z[i])             keeping every z[i] on the way
     down    Δz[L], (Δ(θ, b)[i], Δz[i]) = backward(z[i], Δz[i+1])
 
+Next to z[i] is kept what a block would take long to compute again on the way down.
+
 A layer's block says what it computes (`blocks`), and the rows with which kind of numbers
 (`numbers.py`). The caller's `keep` says what is recorded on the way down. So `backprop`, `deltas`
 and `gradient_flow` are one walk, with other rows and another `keep`.
@@ -25,7 +27,7 @@ from .activations import ACTIVATIONS, Activation
 from .blocks import DENSE, Block, Gradient
 from .checks import UsedDepth
 from .layers import Drawn, Layer, Params, Run, Stacked, is_run, layer_of, length
-from .loops import loop, settled, zeros
+from .loops import entry, loop, materialised, settled, with_entry, zeros
 from .network import Network
 from .numbers import (
     NEVER,
@@ -51,10 +53,10 @@ def check_memory(memory: Memory) -> Memory:
 class AnyKind(Protocol):
     """A kind of layer as the walk uses it: it goes up, and down with a record."""
 
-    def forward(self, layer: Any, z: Rows) -> Rows:
-        """Return what comes out of one layer, from what goes in."""
+    def forward(self, layer: Any, z: Rows) -> tuple[Rows, Any]:
+        """Return what comes out of one layer, from what goes in, and what to keep."""
 
-    def down(self, layer: Any, z: Rows, delta: Rows, keep: "Keep") -> tuple[Rows, Any]:
+    def down(self, layer: Any, passed: "Passed", delta: Rows, keep: "Keep") -> tuple[Rows, Any]:
         """Return Δ of what goes in, and what `keep` returns of the layer."""
 
 
@@ -65,16 +67,25 @@ class Kind(NamedTuple):
     sigma: Activation
     takes_x: bool = False
 
-    def forward(self, layer: Layer, z: Rows) -> Rows:
-        """Return what comes out of one layer, with exponents if z has them."""
-        rows = self.block.forward(self.sigma, layer, z)
-        return rows if z.e is None else with_exponents(rows)
+    def forward(self, layer: Layer, z: Rows) -> tuple[Rows, Any]:
+        """Return what comes out of one layer, with exponents if z has them, and what is kept."""
+        passed = self.block.forward(self.sigma, layer, z)
+        return passed if z.e is None else _with_exponents(passed)
 
-    def down(self, layer: Layer, z: Rows, delta: Rows, keep: "Keep") -> tuple[Rows, Any]:
+    def down(self, layer: Layer, passed: "Passed", delta: Rows, keep: "Keep") -> tuple[Rows, Any]:
         """Return Δ of the z that goes in, and what is recorded."""
         delta, largest = (delta, None) if delta.e is None else with_largest(delta)
-        gradient, below = self.block.backward(self.sigma, layer, z, delta)
-        return below, keep(Step(self, layer, z, delta, largest, gradient))
+        gradient, below = self.block.backward(self.sigma, layer, *passed, delta)
+        return below, keep(Step(self, layer, passed.z, delta, largest, gradient))
+
+
+def _with_exponents(tree: Any) -> Any:
+    """Return a tree whose rows have exponents."""
+    return jax.tree.map(
+        lambda v: with_exponents(v) if isinstance(v, Rows) else v,
+        tree,
+        is_leaf=lambda v: isinstance(v, Rows),
+    )
 
 
 def kinds(net: Network, params: Params) -> list[Kind]:
@@ -89,19 +100,43 @@ def _kinds(net: Any, params: tuple[Any, ...]) -> Sequence[AnyKind]:
     return kinds(net, params) if isinstance(net, Network) else net.kinds
 
 
+class Passed(NamedTuple):
+    """What is kept of a layer on the way up.
+
+    z: the rows that went in; of a run of k layers (k + 1, B, n), the last is what came out.
+    kept: what the block has kept; of a run that of each layer.
+    """
+
+    z: Rows
+    kept: Any
+
+
 class Segments(NamedTuple):
     """A run kept in a memory of √k: the z that goes into each segment of √k layers."""
 
     starts: Rows
 
 
-Kept = Any  # Rows, (k, B, n) for a run, or Segments
+Kept = Any  # Passed, or Segments of a run
+
+
+def inputs(params: tuple[Any, ...], kept: Sequence[Kept]) -> list[Rows]:
+    """Return the z[i] that goes into each Layer; for a run those of its k layers.
+
+    Args:
+        params: the parameters.
+        kept: of `up` with memory "all".
+    """
+    return [
+        jax.tree.map(lambda v: v[:-1], passed.z) if is_run(layer) else passed.z
+        for layer, passed in zip(params, kept, strict=True)
+    ]
 
 
 def up(
     net: Any, params: tuple[Any, ...], x: Rows, depth: UsedDepth = None, memory: Memory = "all"
 ) -> tuple[Rows, list[Kept]]:
-    """Return z[L], and the z[i] that goes into each Layer; for a run those of its k layers.
+    """Return z[L], and what is kept of each Layer: the z that goes in, see `Passed`.
 
     If x has exponents, so has z: a run is passed without renormalising first, which takes a tenth
     of the time of a narrow network and is seldom needed, and again with it if the signal comes near
@@ -118,57 +153,54 @@ def _up(
     memory: Memory,
 ) -> tuple[Rows, list[Kept]]:
     kept: list[Kept] = []
-    below: Kept
+    passed: Kept
     for kind, layer in zip(each_kind, params, strict=True):
         if not is_run(layer):
-            below, z = z, kind.forward(layer, z)
+            above, of_block = kind.forward(layer, z)
+            z, passed = above, Passed(z, of_block)
         elif memory == "sqrt":
-            z, below = _up_by_segments(kind, layer, z, depth)
+            z, passed = _up_by_segments(kind, layer, z, depth)
         else:
-            z, below = _up_run(kind, layer, z, depth)
-        kept.append(below)
+            z, passed = _up_run(kind, layer, z, depth)
+        kept.append(passed)
     return z, kept
 
 
-def up_to(
-    net: Network, params: Params, kept: list[Kept], used: Array, depth: Array
-) -> tuple[Rows, list[Kept]]:
+def up_to(net: Network, params: Params, kept: list[Kept], depth: Array) -> tuple[Rows, list[Kept]]:
     """Return what `up` would through fewer layers of the one run.
 
     Args:
         net: the network.
         params: its parameters.
-        kept: what `up` kept of every layer.
-        used: the layers of the run that it went through.
-        depth: those to go through, at most as many.
+        kept: what `up` kept of every layer, with memory "all".
+        depth: the layers of the run to go through, at most as many as `up` has.
     """
     run = next(i for i, layer in enumerate(params) if is_run(layer))
-    within = renormalised(_at(kept[run], jnp.minimum(depth, length(params[run]) - 1)))
-    z = jax.tree.map(partial(jnp.where, depth < used), within, kept[run + 1])
+    z = renormalised(entry(kept[run].z, depth))
     above = slice(run + 1, None)
     top, kept_above = _up(kinds(net, params)[above], params[above], z, None, "all")
     return top, [*kept[: run + 1], *kept_above]
 
 
-def _up_run(kind: AnyKind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Rows, Rows]:
-    """Return the z that comes out of a run, and the z that goes into each of its layers."""
+def _up_run(kind: AnyKind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Rows, Passed]:
+    """Return the z that comes out of a run, and what is kept of its layers."""
     used = length(run) if depth is None else depth
     if z.e is not None:
         return _up_run_in_range(kind, run, z, used)
-    if depth is not None or not isinstance(run, Layer):
-        return _through(partial(_up_layer, kind, run), length(run), used, z)
-
-    # JAX can differentiate a scan backwards, but no loop whose length is data.
-    def step(z: Rows, layer: Layer) -> tuple[Rows, Rows]:
-        return kind.forward(layer, z), z
-
-    z = settled(lambda j, z: step(z, layer_of(run, j))[0], 0, z)
-    return lax.scan(step, z, run)
+    return _through(partial(_up_layer, kind, run), length(run), used, z, _before(kind, run, z))
 
 
-def _up_layer(kind: AnyKind, run: Run, j: Array, z: Rows) -> tuple[Rows, Rows]:
-    """Return the z that comes out of layer j of a run, and the z that goes into it."""
-    return kind.forward(layer_of(run, j), z), z
+def _up_layer(kind: AnyKind, run: Run, j: Array, z: Rows) -> tuple[Rows, Passed]:
+    """Return the z that comes out of layer j of a run, and what is kept."""
+    above, kept = kind.forward(layer_of(run, j), z)
+    return above, Passed(above, kept)  # z is in the place before: a copy of it less
+
+
+def _before(kind: AnyKind, run: Run, z: Rows) -> Passed:
+    """Return what is kept of a run before its first layer: the z that goes in, in every place."""
+    k, kept = length(run), jax.eval_shape(partial(_up_layer, kind, run), 0, z)[1].kept
+    places = jax.tree.map(lambda v: jnp.broadcast_to(v, (k + 1, *v.shape)), z)
+    return Passed(places, jax.tree.map(partial(zeros, k), kept))
 
 
 def along(
@@ -177,8 +209,10 @@ def along(
     state: Any,
     step: Callable[[Any, Any, Any], tuple[Any, Any]],
     depth: UsedDepth = None,
-) -> list[Any]:
-    """Return a record of each Layer, of a run stacked, on a way up that keeps nothing else.
+) -> tuple[Any, list[Any]]:
+    """Return what comes out of the last layer, and a record of each, of a run stacked.
+
+    Nothing else is kept on this way up. JAX can differentiate it, backwards unless `depth` is data.
 
     Args:
         net: the network, or something with the kinds of its layers.
@@ -189,17 +223,25 @@ def along(
     """
     records: list[Any] = []
     for kind, layer in zip(_kinds(net, params), params, strict=True):
+        of_layer = partial(step, kind)
         if is_run(layer):
-
-            def of_run(j: Array, state: Any, kind: Any = kind, run: Any = layer) -> Any:
-                return step(kind, layer_of(run, j), state)
-
-            used = length(layer) if depth is None else depth
-            state, record = _through(of_run, length(layer), used, state)
+            state, record = _along_run(of_layer, layer, state, depth)
         else:
-            state, record = step(kind, layer, state)
+            state, record = of_layer(layer, state)
         records.append(record)
-    return records
+    return state, records
+
+
+def _along_run(
+    step: Callable[[Any, Any], tuple[Any, Any]], run: Any, state: Any, depth: UsedDepth
+) -> tuple[Any, Any]:
+    def of_run(j: Any, state: Any) -> tuple[Any, Any]:
+        return step(layer_of(run, j), state)
+
+    if depth is not None or not isinstance(run, Layer):
+        return _through(of_run, length(run), length(run) if depth is None else depth, state)
+    state = settled(lambda j, state: of_run(j, state)[0], 0, state)
+    return lax.scan(lambda state, layer: step(layer, state), state, run)
 
 
 Part = Callable[[Array, Any], tuple[Any, Any]]  # number j and what goes in -> what goes on, record
@@ -216,6 +258,8 @@ def _through(
 ) -> tuple[Any, Any]:
     """Go through the parts used of `count`, layers or segments, with a record of each in its place.
 
+    Records with a place more than `count` have one of before the first part, in the first place.
+
     Args:
         part: takes what comes in, such as rows; returns what goes on, and a record.
         count: places for records.
@@ -228,10 +272,13 @@ def _through(
 
     def body(step: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
         state, records = carry
-        j = used - 1 - step if downwards else step
+        # A kernel by itself, which others wait for: else a CPU hands many small ones from thread to
+        # thread, and a flow of 64 units takes a tenth more.
+        j = materialised(used - 1 - step if downwards else step)
         state, record = part(j, state)
-        put = partial(lax.dynamic_update_index_in_dim, index=j, axis=0)
-        return state, jax.tree.map(put, records, record)
+        return state, jax.tree.map(
+            lambda at, v: with_entry(at, j + (len(at) - count), v), records, record
+        )
 
     if records is None:
         records = jax.tree.map(partial(zeros, count), jax.eval_shape(part, 0, state)[1])
@@ -239,26 +286,25 @@ def _through(
     return looped
 
 
-def _at(rows: Rows, j: Array) -> Rows:
-    """Return the rows at place j."""
-    placed: Rows = jax.tree.map(partial(lax.dynamic_index_in_dim, index=j, keepdims=False), rows)
-    return placed
-
-
-def _up_run_in_range(kind: AnyKind, run: Run, z: Rows, used: Array | int) -> tuple[Rows, Rows]:
+def _up_run_in_range(kind: AnyKind, run: Run, z: Rows, used: Array | int) -> tuple[Rows, Passed]:
     """Go up a run without exponents, and again with them if its numbers do not fit."""
     k = length(run)
 
-    def plain(j: Array, z: Rows) -> tuple[Rows, tuple[Rows, Array]]:
-        above = kind.forward(layer_of(run, j), z)
-        return above, (z, jnp.mean(jnp.square(at_least_float32(above.m)), axis=-1))
+    def plain(j: Array, z: Rows) -> tuple[Rows, tuple[Passed, Array]]:
+        above, passed = _up_layer(kind, run, j, z)
+        return above, (passed, jnp.mean(jnp.square(at_least_float32(above.m)), axis=-1))
 
-    top, (below, squares) = _through(plain, k, used, Rows(in_range(z)))
+    start = Rows(in_range(z))
+    squares = zeros(k, jax.eval_shape(plain, 0, start)[1][1])
+    before = _before(kind, run, start), squares
+    top, (passed, squares) = _through(plain, k, used, start, before)
     fits = _fits(z, squares, used)
+    passed = _with_exponents(passed)
+    first = jax.tree.map(lambda places, v: with_entry(places, 0, v), passed.z, z)
     wide = partial(_up_layer, kind, run)
-    again, below = _through(wide, k, jnp.where(fits, 0, used), z, with_exponents(below))
+    again, passed = _through(wide, k, jnp.where(fits, 0, used), z, passed._replace(z=first))
     top = jax.tree.map(partial(jnp.where, fits), with_exponents(top), again)
-    return renormalised(top), below
+    return renormalised(top), passed
 
 
 def _fits(z: Rows, squares: Float[Array, "k B"], used: Array | int) -> Array:
@@ -296,7 +342,7 @@ def _up_by_segments(kind: AnyKind, run: Run, z: Rows, depth: UsedDepth) -> tuple
 
     def segment(i: Array, z: Rows) -> tuple[Rows, Rows]:
         end = jnp.minimum((i + 1) * size, used)
-        top = loop(i * size, end, lambda j, z: kind.forward(layer_of(run, j), z), z)
+        top = loop(i * size, end, lambda j, z: kind.forward(layer_of(run, j), z)[0], z)
         return renormalised(top), z
 
     count = -(-length(run) // size)
@@ -351,13 +397,13 @@ def down(
     """
     records: list[Any] = []
     below = zip(_kinds(net, params), params, kept, strict=True)
-    for kind, layer, z in reversed(list(below)):
+    for kind, layer, passed in reversed(list(below)):
         if not is_run(layer):
-            delta, record = kind.down(layer, z, delta, keep)
+            delta, record = kind.down(layer, passed, delta, keep)
         else:
             used = length(layer) if depth is None else depth
-            going_down = (kind, layer, z, used, delta, keep)
-            if isinstance(z, Segments):
+            going_down = (kind, layer, passed, used, delta, keep)
+            if isinstance(passed, Segments):
                 delta, record = _down_by_segments(*going_down, of_segment)
             else:
                 delta, record = _down_run(*going_down)
@@ -368,7 +414,7 @@ def down(
 def _down_run(
     kind: AnyKind,
     run: Run,
-    z: Rows,
+    passed: Passed,
     used: Array | int,
     delta: Rows,
     keep: Keep,
@@ -376,7 +422,7 @@ def _down_run(
     """Go down a run from the last layer used."""
 
     def layer(j: Array, delta: Rows) -> tuple[Rows, Any]:
-        return kind.down(layer_of(run, j), _at(z, j), delta, keep)
+        return kind.down(layer_of(run, j), entry(passed, j), delta, keep)
 
     return _through(layer, length(run), used, delta, downwards=True)
 
@@ -395,8 +441,8 @@ def _down_by_segments(
 
     def segment(i: Array, delta: Rows) -> tuple[Rows, Any]:
         part, count = segment_of(run, i), jnp.minimum(used - i * size, size)
-        _, z = _up_run(kind, part, _at(kept.starts, i), count)
-        delta, records = _down_run(kind, part, z, count, delta, keep)
+        _, passed = _up_run(kind, part, entry(kept.starts, i), count)
+        delta, records = _down_run(kind, part, passed, count, delta, keep)
         return delta, of_segment(records)
 
     delta, records = _through(segment, -(-k // size), -(-used // size), delta, downwards=True)
@@ -408,7 +454,7 @@ def at_outputs(params: Params, inputs: list[Any], top: Any, depth: UsedDepth = N
 
     Args:
         params: the parameters.
-        inputs: an array for each Layer, of a run (k, …), such as the z[i] of `up`.
+        inputs: an array for each Layer, of a run (k, …).
         top: the one of z[L].
         depth: the layers used of the one run; the result is zero in those beyond.
     """

@@ -120,15 +120,15 @@ MUTANTS = (
     Mutant(
         "the flow begins one layer too high in a run",
         "jaxnn/walk.py",
-        "j = used - 1 - step if",
-        "j = used - step if",
+        "used - 1 - step if downwards",
+        "used - step if downwards",
         "tests/test_signal.py::test_within_range_the_flow_is_that_of_plain_backprop",
     ),
     Mutant(
-        "flows of several depths all begin at the top of the deepest",
+        "flows of several depths begin a layer too low",
         "jaxnn/walk.py",
-        "jnp.where, depth < used",
-        "jnp.where, depth < 0",
+        "entry(kept[run].z, depth)",
+        "entry(kept[run].z, depth - 1)",
         "tests/test_runs.py::test_several_depths_are_a_flow_of_each[plain]",
     ),
     Mutant(
@@ -394,8 +394,8 @@ MUTANTS = (
     Mutant(
         "the branch of a residual block forgets its scale on the way down",
         "jaxnn/blocks/residual.py",
-        "z, scaled(delta, self.scale))",
-        "z, delta)",
+        "kept, scaled(delta, self.scale))",
+        "kept, delta)",
         "tests/test_blocks.py::test_the_reverse_rule_is_right[hidden0-tanh-binary]",
     ),
     Mutant(
@@ -429,9 +429,30 @@ MUTANTS = (
     Mutant(
         "a norm after a block is left out on the way down",
         "jaxnn/blocks/post_norm.py",
-        "norm.back(normed, delta)",
+        "_NORMS[self.norm].back(normed, delta)",
         "delta",
         "tests/test_blocks.py::test_the_reverse_rule_is_right[hidden3-sigmoid-binary]",
+    ),
+    Mutant(
+        "rows that a block has kept have no exponents where z has them",
+        "jaxnn/walk.py",
+        "passed if z.e is None else _with_exponents(passed)",
+        "passed if z.e is None else (with_exponents(passed[0]), passed[1])",
+        "tests/test_blocks.py::test_a_block_of_the_user_s_own[relu]",
+    ),
+    Mutant(
+        "a layer gets what the block has kept of the one above",
+        "jaxnn/walk.py",
+        "layer_of(run, j), entry(passed, j)",
+        "layer_of(run, j), Passed(entry(passed.z, j), entry(passed.kept, j + 1))",
+        "tests/test_blocks.py::test_a_block_of_the_user_s_own[relu]",
+    ),
+    Mutant(
+        "the z that goes into a run is brought into the range of its dtype",
+        "jaxnn/walk.py",
+        "passed._replace(z=first)",
+        "passed",
+        "tests/test_signal.py",
     ),
     Mutant(
         "the size of z multiplies Δz behind a norm",

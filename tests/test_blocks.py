@@ -13,7 +13,18 @@ from jax import lax
 from problems import draw_batch, draw_layers, gaussian, gradient_flow, optimised
 
 import jaxnn
-from jaxnn.numbers import Rows, rounded, with_exponents
+from jaxnn.blocks import Gradient
+from jaxnn.numbers import (
+    Rows,
+    outer,
+    rounded,
+    scaled,
+    shifted,
+    through,
+    times,
+    total,
+    with_exponents,
+)
 from jaxnn.walk import down, up
 
 WIDTH, LAYERS, BATCH = 6, 5, 7
@@ -27,7 +38,7 @@ CASES = [  # a kind, an activation and a task
 MORE_CASES = [
     (jaxnn.Residual(jaxnn.LayerNorm(eps=0.3), scale=0.1), "gelu", "multiclass"),
     (jaxnn.Residual(jaxnn.BatchNorm(eps=0.3)), "relu", "binary"),
-    (jaxnn.BatchNorm(jaxnn.RMSNorm(jaxnn.Residual(jaxnn.Residual()))), "sigmoid", "regression"),
+    (jaxnn.BatchNorm(jaxnn.RMSNorm(jaxnn.Residual(jaxnn.PostNorm()))), "sigmoid", "regression"),
 ]
 each_case = pytest.mark.parametrize(
     ("hidden", "activation", "task"),
@@ -330,29 +341,37 @@ def test_the_spectrum_is_that_of_jax_s_jacobian(rng):
 
 @dataclass(frozen=True)
 class Halved:
-    """z′ = ½ (σ(z) θ + b), as somebody else would write it."""
+    """z′ = ½ (σ(z) θ + b), as somebody else would write it; a and σ′ are kept for the way down."""
 
     def forward(self, sigma, layer, z):
-        """½ of the article's layer."""
-        return Rows(0.5 * (sigma.sigma(z.m) @ layer.theta + layer.b[None]), z.e)
+        """½ of the article's layer, and a, with exponents if z has them, and σ′, without."""
+        a = through(sigma, z)
+        kept = a, Rows(sigma.prime(z.m))
+        return scaled(shifted(times(a, layer.theta), layer.b), 0.5), kept
 
-    def backward(self, sigma, layer, z, delta):
+    def backward(self, sigma, layer, z, kept, delta):
         """The article's rule, from ½ Δz′."""
-        return jaxnn.Dense().backward(sigma, layer, z, delta._replace(m=0.5 * delta.m))
+        (a, slope), half = kept, scaled(delta, 0.5)
+        delta_a = times(half, layer.theta.T)
+        return Gradient(outer(a, half), total(half), delta_a), scaled(delta_a, slope.m)
 
     def argument(self, z):
         """σ is taken of z."""
         return z
 
 
-def test_a_block_of_the_user_s_own(rng):
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_a_block_of_the_user_s_own(rng, activation):
     """½ in the block is ½ in the weights."""
-    net, params, xs, ys = problem(rng, Halved(), "tanh", "binary")
-    first, *between, last = params
-    halved = (first, *(jaxnn.Layer(theta / 2, b / 2) for theta, b in between), last)
-    dense = jaxnn.Network(net.sizes, "tanh", "binary")
+    net, params, xs, ys = problem(rng, Halved(), activation, "binary")
+    params = jaxnn.stack(params)
+    first, run, last = params
+    halved = (first, jaxnn.Layer(run.theta / 2, run.b / 2), last)
+    dense = jaxnn.Network(net.sizes, activation, "binary")
     flows = jaxnn.gradient_flow(net, params, xs, ys), jaxnn.gradient_flow(dense, halved, xs, ys)
     np.testing.assert_allclose(flows[0].log_delta, flows[1].log_delta, rtol=1e-12)
+    of_half = flows[1].log_theta.at[1:-1].add(-np.log(2))  # ∂loss/∂(θ/2) is 2 ∂loss/∂θ
+    np.testing.assert_allclose(flows[0].log_theta, of_half, rtol=1e-12)
     np.testing.assert_allclose(flows[0].saturated, flows[1].saturated)
 
 

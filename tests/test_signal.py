@@ -14,7 +14,7 @@ from problems import as_dtype, draw_batch, draw_layers, gaussian, gradient_flow,
 import jaxnn
 from jaxnn.flow import output_of
 from jaxnn.numbers import Rows, through, with_exponents
-from jaxnn.walk import up
+from jaxnn.walk import inputs, up
 
 LAYERS, WIDTH, BATCH = 16, 8, 5
 SIGMA_W = 1e5  # a layer: float32 ends after seven of them, float64 holds them all
@@ -254,9 +254,9 @@ def test_within_range_the_signal_is_the_plain_one_to_the_last_bit(rng, activatio
 
     @optimised
     def blocked(params, xs):
-        top, below = up(net, params, with_exponents(Rows(xs)))
-        z = [*below[1:], top]
-        return z, [output_of(net, top).m], [through(net.activation, v) for v in below[1:]]
+        top, passed = up(net, params, with_exponents(Rows(xs)))
+        hidden = inputs(params, passed)[1:]
+        return [*hidden, top], [output_of(net, top).m], [through(net.activation, v) for v in hidden]
 
     trace = optimised(jax.vmap(jaxnn.trace, in_axes=(None, None, 0)))(net, params, xs)
     z, y_hat, a = blocked(params, xs)

@@ -20,7 +20,7 @@ from jaxnn.activations import find_activation
 from jaxnn.blocks import Block, Field, theory_of
 from jaxnn.finite_width import skip_spread
 from jaxnn.numbers import Rows
-from jaxnn.walk import at_outputs, up
+from jaxnn.walk import up
 
 LOGS = ("log_delta", "log_mean_square_z")
 PADDED = 201  # layers of `log_variance`, at least
@@ -141,9 +141,9 @@ def _signals(
         jaxnn.Layer(*((sigma * v).astype(dtype) for sigma, v in zip(sigmas, layer, strict=True)))
         for layer in params
     )
-    top, below = up(net, params, Rows(x.astype(dtype)))
-    first, run, _ = at_outputs(params, [rows.m for rows in below], top.m)
-    return jnp.concatenate([first[None], run])
+    _, passed = up(net, params, Rows(x.astype(dtype)))
+    z: jax.Array = passed[1].z.m  # from the first hidden layer to the last
+    return z
 
 
 def pair(n: int, c: float) -> jax.Array:

@@ -1,7 +1,7 @@
 """A kind of block: the formulas of one layer, forward and backward, over rows.
 
     z[i+1] = f(θ[i], b[i], z[i])        forward, with z[i] what goes in and z[i+1] what comes out
-    Δ(θ[i], b[i]), Δz[i]                backward, from z[i] and Δz[i+1]
+    Δ(θ[i], b[i]), Δz[i]                backward, from z[i] and Δz[i+1], and what forward has kept
 
 A layer carries z, not a: σ belongs to the layer that takes a = σ(z) in. So the output layer is like
 any other, and Δz is what travels. In the first layer σ is the identity.
@@ -34,13 +34,25 @@ class Block(Protocol):
     that go into it, (B, n_in).
     """
 
-    def forward(self, sigma: Activation, layer: Layer, z: Rows) -> Rows:
-        """Return the rows that come out, (B, n_out)."""
+    def forward(self, sigma: Activation, layer: Layer, z: Rows) -> tuple[Rows, Any]:
+        """Return the rows that come out, (B, n_out), and what to keep of them for `backward`.
+
+        It is any pytree of arrays, such as 1/r of each example, or None: what would take long to
+        compute again from z, which is kept anyway.
+        """
 
     def backward(
-        self, sigma: Activation, layer: Layer, z: Rows, delta: Rows
+        self, sigma: Activation, layer: Layer, z: Rows, kept: Any, delta: Rows
     ) -> tuple[Gradient, Rows]:
-        """Return the layer's Gradient, and Δ of z, from Δ of what comes out, delta (B, n_out)."""
+        """Return the layer's Gradient, and Δ of z.
+
+        Args:
+            sigma: the activation.
+            layer: θ and b.
+            z: what went in.
+            kept: what `forward` has kept.
+            delta: Δ of what came out, (B, n_out).
+        """
 
     def argument(self, z: Rows) -> Rows:
         """Return what σ is taken of, (B, n_in): σ of it is a, which θ multiplies."""

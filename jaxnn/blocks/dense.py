@@ -7,6 +7,7 @@ limit of infinite width (Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..activations import Activation
 from ..layers import Layer
@@ -20,13 +21,13 @@ from .field import Field
 class Dense:
     """z[i+1] = a[i] θ[i] + b[i] with a[i] = σ(z[i])."""
 
-    def forward(self, sigma: Activation, layer: Layer, z: Rows) -> Rows:
-        """Return z[i+1]."""
+    def forward(self, sigma: Activation, layer: Layer, z: Rows) -> tuple[Rows, Any]:
+        """Return z[i+1], and nothing to keep."""
         a = through(sigma, z)
-        return shifted(times(a, layer.theta), layer.b)
+        return shifted(times(a, layer.theta), layer.b), None
 
     def backward(
-        self, sigma: Activation, layer: Layer, z: Rows, delta: Rows
+        self, sigma: Activation, layer: Layer, z: Rows, kept: Any, delta: Rows
     ) -> tuple[Gradient, Rows]:
         """Return Δθ[i], Δb[i] and Δa[i], and Δz[i]; delta is Δz[i+1]."""
         a = through(sigma, z)

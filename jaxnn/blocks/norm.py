@@ -11,7 +11,7 @@ q + ε.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -84,16 +84,16 @@ class Norm:
         """Return Δz from Δẑ."""
         raise NotImplementedError
 
-    def forward(self, sigma: Activation, layer: Layer, z: Rows) -> Rows:
-        """Return z[i+1]."""
+    def forward(self, sigma: Activation, layer: Layer, z: Rows) -> tuple[Rows, Any]:
+        """Return z[i+1], and what f keeps."""
         return self.inner.forward(sigma, layer, self.argument_of_inner(z))
 
     def backward(
-        self, sigma: Activation, layer: Layer, z: Rows, delta: Rows
+        self, sigma: Activation, layer: Layer, z: Rows, kept: Any, delta: Rows
     ) -> tuple[Gradient, Rows]:
         """Return Δθ[i], Δb[i] and Δa[i], and Δz[i]; delta is Δz[i+1]."""
         normed = self.normalise(z)
-        gradient, delta_z_hat = self.inner.backward(sigma, layer, Rows(normed.z_hat), delta)
+        gradient, delta_z_hat = self.inner.backward(sigma, layer, Rows(normed.z_hat), kept, delta)
         return gradient, self.back(normed, delta_z_hat)
 
     def argument(self, z: Rows) -> Rows:

@@ -4,7 +4,7 @@ In the limit of infinite width q′ = 1, and E‖Δz‖² is that of f over its 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 
@@ -48,17 +48,19 @@ class PostNorm:
         if self.norm not in _NORMS:
             raise ValueError(f"norm: expected 'rms' or 'layer', got {self.norm!r}")
 
-    def forward(self, sigma: Activation, layer: Layer, z: Rows) -> Rows:
-        """Return z[i+1]."""
-        return _NORMS[self.norm].argument_of_inner(self.inner.forward(sigma, layer, z))
+    def forward(self, sigma: Activation, layer: Layer, z: Rows) -> tuple[Rows, Any]:
+        """Return z[i+1]; what is kept spares the way down a second f(z), with its product."""
+        before, kept = self.inner.forward(sigma, layer, z)
+        normed = _NORMS[self.norm].normalise(before)
+        return Rows(normed.z_hat), (normed, kept)
 
     def backward(
-        self, sigma: Activation, layer: Layer, z: Rows, delta: Rows
+        self, sigma: Activation, layer: Layer, z: Rows, kept: Any, delta: Rows
     ) -> tuple[Gradient, Rows]:
         """Return Δθ[i], Δb[i] and Δa[i], and Δz[i]; delta is Δz[i+1]."""
-        norm = _NORMS[self.norm]
-        normed = norm.normalise(self.inner.forward(sigma, layer, z))
-        return self.inner.backward(sigma, layer, z, norm.back(normed, delta))
+        normed, kept_by_inner = kept
+        below = _NORMS[self.norm].back(normed, delta)
+        return self.inner.backward(sigma, layer, z, kept_by_inner, below)
 
     def argument(self, z: Rows) -> Rows:
         """Return what f takes σ of."""

@@ -9,6 +9,7 @@ q′ = q (1 + 2 c m) + c² q′ of f; E‖Δz‖² = (1 + 2 c m + c² χ of f) E
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from ..activations import Activation
 from ..layers import Layer
@@ -45,15 +46,16 @@ class Residual:
         if not math.isfinite(self.scale):
             raise ValueError(f"scale: expected a finite number, got {self.scale}")
 
-    def forward(self, sigma: Activation, layer: Layer, z: Rows) -> Rows:
-        """Return z[i+1]."""
-        return plus(z, scaled(self.inner.forward(sigma, layer, z), self.scale))
+    def forward(self, sigma: Activation, layer: Layer, z: Rows) -> tuple[Rows, Any]:
+        """Return z[i+1], and what f keeps."""
+        change, kept = self.inner.forward(sigma, layer, z)
+        return plus(z, scaled(change, self.scale)), kept
 
     def backward(
-        self, sigma: Activation, layer: Layer, z: Rows, delta: Rows
+        self, sigma: Activation, layer: Layer, z: Rows, kept: Any, delta: Rows
     ) -> tuple[Gradient, Rows]:
         """Return Δθ[i], Δb[i] and Δa[i], and Δz[i]; delta is Δz[i+1]."""
-        gradient, below = self.inner.backward(sigma, layer, z, scaled(delta, self.scale))
+        gradient, below = self.inner.backward(sigma, layer, z, kept, scaled(delta, self.scale))
         return gradient, plus(delta, below)
 
     def argument(self, z: Rows) -> Rows:
