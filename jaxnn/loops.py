@@ -56,9 +56,13 @@ def with_entry(values: Array, j: Array | int, value: Array) -> Array:
     return changed
 
 
-def materialised(value: Array) -> Array:
-    """Return a value that XLA computes before, and not in one kernel with what uses it."""
-    same: Array = lax.optimization_barrier(value)  # type: ignore[no-untyped-call]
+def materialised(tree: C) -> C:
+    """Return values that XLA computes before what uses them, not in one kernel with it.
+
+    In a loop of small kernels this takes time off: of those that wait for nothing else, a CPU hands
+    some to another thread and back, which takes as long as ten of them.
+    """
+    same: C = lax.optimization_barrier(tree)  # type: ignore[no-untyped-call]
     return same
 
 

@@ -272,8 +272,6 @@ def _through(
 
     def body(step: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
         state, records = carry
-        # A kernel by itself, which others wait for: else a CPU hands many small ones from thread to
-        # thread, and a flow of 64 units takes a tenth more.
         j = materialised(used - 1 - step if downwards else step)
         state, record = part(j, state)
         return state, jax.tree.map(
@@ -422,7 +420,10 @@ def _down_run(
     """Go down a run from the last layer used."""
 
     def layer(j: Array, delta: Rows) -> tuple[Rows, Any]:
-        return kind.down(layer_of(run, j), entry(passed, j), delta, keep)
+        there = entry(passed, j)
+        if delta.e is not None:  # in a flow, where many kernels read z: they wait for one copy
+            there = materialised(there)
+        return kind.down(layer_of(run, j), there, delta, keep)
 
     return _through(layer, length(run), used, delta, downwards=True)
 
