@@ -190,7 +190,8 @@ def _diagnose(settings: argparse.Namespace) -> int:
 
 def _print(measured: Measured, of: str) -> None:
     print(diagnosis.subtitle(measured.flow, of, measured.top), end="\n\n")
-    print(*diagnosis.plain_table(measured.flow.table()), sep="\n", end="\n\n")
+    table = diagnosis.plain_table(measured.flow.table(), printing.printable)
+    print(*table, sep="\n", end="\n\n")
     print(*diagnosis.sentences(measured.flow, measured.note), sep="\n")
 
 

@@ -4,7 +4,7 @@ Rows are those of `flow.table()`; a column that a kind of network has not may be
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .contract import Flow
@@ -100,8 +100,12 @@ def _up(names: list[str], layer: int | None) -> str:
     return "nowhere" if layer is None else f"from {names[layer - 1]} up"
 
 
-def plain_table(rows: Rows) -> Iterator[str]:
+def plain_table(rows: Rows, printable: Callable[[str], str] = str) -> Iterator[str]:
     """Yield the lines of a table of the layers, narrow enough for 80 characters.
+
+    Args:
+        rows: of `flow.table()`.
+        printable: a cell -> how it is printed, which may be longer, as Delta for Δ.
 
     Example:
         >>> for line in plain_table([{"name": "1 mine", "log10_delta_rms": -2.5, "gain": -0.5}]):
@@ -111,7 +115,7 @@ def plain_table(rows: Rows) -> Iterator[str]:
     """
     columns = known(rows, SHORT)
     table = [("layer", *(HEADS[name] for name in columns)), *lines(rows, columns, MOST_ROWS)]
-    table = [(_fitting(name), *numbers) for name, *numbers in table]
+    table = [tuple(map(printable, (_fitting(name), *numbers))) for name, *numbers in table]
     widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     for name, *numbers in table:
         cells = (cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True))

@@ -86,6 +86,12 @@ def prepare() -> None:
         raise OSError("stdout: expected an open stream, got a closed one; >/dev/null drops it")
 
 
+def printable(text: str) -> str:
+    """Return a text as it comes out of the standard output that `prepare` has set."""
+    encoding = sys.stdout.encoding
+    return text.encode(encoding, SPELLED).decode(encoding)
+
+
 @contextlib.contextmanager
 def piped() -> Iterator[None]:
     """Print inside, also what is still in the buffer at the end.

@@ -377,7 +377,9 @@ def test_it_works_with_the_library_s_own_dependencies(file, tmp_path):
     answer = run("diagnose", f"{file}:layers")
     assert (answer.returncode, answer.stderr) == (0, "")
     assert "Vanishing" in answer.stdout
-    assert "log10 ||Delta||" in answer.stdout
+    table = answer.stdout.split("\n\n")[1].splitlines()
+    assert "log10 ||Delta||" in table[0]
+    assert len(set(map(len, table))) == 1  # head and numbers stand below one another
     assert run("--version").stdout == f"jaxnn {jaxnn.__version__}\n"
     answer = run("diagnose", f"{file}:raising")
     assert (answer.returncode, answer.stdout) == (2, "")
