@@ -39,7 +39,7 @@ def entry(tree: Any, j: Array | int) -> Any:
     """Return entry j >= 0 of each array of a tree."""
 
     def one(values: Array) -> Array:
-        # A negative j would count from the end, which takes a kernel more in every loop.
+        # A negative j would count from the end, which takes a comparison more in every loop.
         there: Array = lax.dynamic_index_in_dim(
             values, j, keepdims=False, allow_negative_indices=False
         )

@@ -272,7 +272,7 @@ def _through(
 
     def body(step: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
         state, records = carry
-        j = materialised(used - 1 - step if downwards else step)
+        j = used - 1 - step if downwards else step
         state, record = part(j, state)
         return state, jax.tree.map(
             lambda at, v: with_entry(at, j + (len(at) - count), v), records, record
@@ -420,10 +420,10 @@ def _down_run(
     """Go down a run from the last layer used."""
 
     def layer(j: Array, delta: Rows) -> tuple[Rows, Any]:
-        there = entry(passed, j)
-        if delta.e is not None:  # in a flow, where many kernels read z: they wait for one copy
-            there = materialised(there)
-        return kind.down(layer_of(run, j), there, delta, keep)
+        if delta.e is None:
+            return kind.down(layer_of(run, j), entry(passed, j), delta, keep)
+        j = materialised(j)  # in a flow, whose many small kernels wait for j, and for z
+        return kind.down(layer_of(run, j), materialised(entry(passed, j)), delta, keep)
 
     return _through(layer, length(run), used, delta, downwards=True)
 
