@@ -443,8 +443,8 @@ MUTANTS = (
     Mutant(
         "a layer gets what the block has kept of the one above",
         "jaxnn/walk.py",
-        "layer_of(run, j), entry(passed, j)",
-        "layer_of(run, j), Passed(entry(passed.z, j), entry(passed.kept, j + 1))",
+        "materialised(entry(passed, j))",
+        "materialised(Passed(entry(passed.z, j), entry(passed.kept, j + 1)))",
         "tests/test_blocks.py::test_a_block_of_the_user_s_own[relu]",
     ),
     Mutant(
