@@ -55,7 +55,7 @@ from .forward import one_example
 from .layers import Layer, Layers, Pairs
 from .network import Network
 from .numbers import Rows
-from .walk import Kept, Memory, Step, at_outputs, check_memory, down, up
+from .walk import AnySaved, Memory, Step, at_outputs, check_memory, down, up
 
 P = TypeVar("P", bound=Pairs)
 Batch = Real[Numbers, "B {net.sizes[0]}"]
@@ -259,7 +259,7 @@ def _mean(net: Network, z: Array, ys: Array) -> Array:
 
 
 def _gradient(
-    net: Network, params: Layers, below: list[Kept], delta_z: Array, depth: UsedDepth
+    net: Network, params: Layers, below: list[AnySaved], delta_z: Array, depth: UsedDepth
 ) -> tuple[Rows, Layers]:
     """Return Δx and the Δ(θ, b) of every Layer."""
 

@@ -50,7 +50,7 @@ from .numbers import (
     with_floats,
 )
 from .twin import at_start, examples_of, flat, log_tangent, pushed, unit_of
-from .walk import Keep, Kept, Memory, Passed, along, down, up
+from .walk import AnySaved, Keep, Memory, Saved, along, down, up
 from .words import InWords
 
 PART = 2.0**-10  # of a cotangent, to try whether it gives that part of the result
@@ -175,15 +175,15 @@ class Way:
     pattern: Pattern
 
     def forward(self, layer: Weights, z: Any) -> tuple[Any, None]:
-        """Return the state that comes out, as Rows, and nothing to keep."""
+        """Return the state that comes out, as Rows; save nothing."""
         state = z.m
         for link, arrays in zip(self.pattern.links, layer.arrays, strict=True):
             state = applied(link, arrays, state)
         return leaves(state), None
 
-    def down(self, layer: Weights, passed: Passed, delta: Any, keep: Keep) -> tuple[Any, Any]:
+    def down(self, layer: Weights, saved: Saved, delta: Any, keep: Keep) -> tuple[Any, Any]:
         """Return Δ of the state that went in, and what is recorded of each link."""
-        states = self.states(layer, passed.z.m)
+        states = self.states(layer, saved.z.m)
         records = []
         together = list(zip(self.pattern.links, layer.arrays, layer.mixes, states, strict=True))
         for link, arrays, mixes, state in reversed(together):
@@ -612,11 +612,11 @@ def _typed(state: Any) -> str:
     return ", ".join(f"{v.dtype}{list(v.shape)}" for v in jax.tree.leaves(state))
 
 
-def _tried(way: Way, layer: Any, kept: Kept) -> tuple[Any, Array]:
+def _tried(way: Way, layer: Any, kept: AnySaved) -> tuple[Any, Array]:
     """Return a layer that knows where its examples meet, and whether its rules are linear."""
     run = is_run(layer)
     one = layer.at(0) if run else layer
-    z = kept.z if isinstance(kept, Passed) else kept.starts
+    z = kept.z if isinstance(kept, Saved) else kept.starts
     state = jax.tree.map(lambda v: v[0], z.m) if run else z.m
     found = [
         tried(link, arrays, state)

@@ -105,7 +105,7 @@ def plain_table(rows: Rows, printable: Callable[[str], str] = str) -> Iterator[s
 
     Args:
         rows: of `flow.table()`.
-        printable: a cell -> how it is printed, which may be longer, as Delta for Δ.
+        printable: returns a cell as it will be printed, perhaps longer: Delta for Δ.
 
     Example:
         >>> for line in plain_table([{"name": "1 mine", "log10_delta_rms": -2.5, "gain": -0.5}]):

@@ -75,9 +75,9 @@ class _Finite(NamedTuple):
 
 @jax.jit
 def _finite(net: Network, params: Layers, xs: Array, ys: Array, depth: UsedDepth) -> _Finite:
-    top, passed = up(net, params, Rows(xs), depth)
+    top, saved = up(net, params, Rows(xs), depth)
     delta = Rows(mean_delta_z(net, top.m, ys))
-    _, kept = down(net, params, passed, delta, _bad_numbers, depth)
+    _, kept = down(net, params, saved, delta, _bad_numbers, depth)
     bad_z, bad_delta_z, bad_delta = zip(*kept, strict=True)
     z = at_outputs(params, list(bad_z), _bad(top.m), depth)
     return _Finite(

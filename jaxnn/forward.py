@@ -167,11 +167,11 @@ def loss(
 @compiled
 def _loss(net: Network, params: Params, x: Numbers, y: Numbers, depth: UsedDepth) -> Array:
     xs, ys = as_rows(net, params, x[None], y[None])
-    top, _ = along(net, params, Rows(xs), _up_and_forget, depth)
+    top, _ = along(net, params, Rows(xs), _without_record, depth)
     return net.task.loss(top.m, ys)[0]
 
 
-def _up_and_forget(kind: Kind, layer: Layer, z: Rows) -> tuple[Rows, None]:
+def _without_record(kind: Kind, layer: Layer, z: Rows) -> tuple[Rows, None]:
     return kind.forward(layer, z)[0], None
 
 

@@ -49,7 +49,7 @@ def entry(tree: Any, j: Array | int) -> Any:
 
 
 def with_entry(values: Array, j: Array | int, value: Array) -> Array:
-    """Return values with another entry j >= 0."""
+    """Return values with entry j >= 0 replaced."""
     changed: Array = lax.dynamic_update_index_in_dim(
         values, value, j, 0, allow_negative_indices=False
     )
@@ -57,10 +57,10 @@ def with_entry(values: Array, j: Array | int, value: Array) -> Array:
 
 
 def materialised(tree: C) -> C:
-    """Return values that XLA computes before what uses them, not in one kernel with it.
+    """Make XLA compute values in kernels of their own, before the kernels that use them.
 
-    In a loop of small kernels this takes time off: of those that wait for nothing else, a CPU hands
-    some to another thread and back, which takes as long as ten of them.
+    This speeds up loops of small kernels on a CPU: of those that are ready at the same time XLA
+    hands some to another thread, which takes as long as ten of them.
     """
     same: C = lax.optimization_barrier(tree)  # type: ignore[no-untyped-call]
     return same

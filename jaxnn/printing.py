@@ -87,7 +87,7 @@ def prepare() -> None:
 
 
 def printable(text: str) -> str:
-    """Return a text as it comes out of the standard output that `prepare` has set."""
+    """Return the text as standard output prints it; call `prepare` first."""
     encoding = sys.stdout.encoding
     return text.encode(encoding, SPELLED).decode(encoding)
 

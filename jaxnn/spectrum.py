@@ -44,7 +44,7 @@ from .layers import Layer, Layers, Pairs, is_run
 from .loops import loop, settled
 from .network import Network
 from .numbers import LN2, Rows, at_least_float32
-from .walk import Kind, inputs, kinds, up
+from .walk import Kind, kinds, layer_inputs, up
 
 ZERO = -(2**28)  # the exponent of a column of zeros: below every other
 SWEEPS = 40  # upper bound of sweeps over all pairs of columns; 6 to 10 are enough
@@ -142,10 +142,10 @@ def _factors(
     net: Network, params: Layers, xs: Numbers
 ) -> tuple[tuple[Factors, ...], Bool[Array, " L"]]:
     """The factors, and for each of z[1] … z[L-1] whether it is finite."""
-    top, passed = up(net, params, Rows(jnp.asarray(xs, dtype_of(params))))
-    rows = inputs(params, passed)[1:]
+    top, saved = up(net, params, Rows(jnp.asarray(xs, dtype_of(params))))
+    rows = layer_inputs(params, saved)[1:]
     finite = [jnp.isfinite(z.m).all(axis=(-2, -1)).reshape(-1) for z in rows]
-    return _factors_of(net, params, top, passed), jnp.concatenate([jnp.ones(0, bool), *finite])
+    return _factors_of(net, params, top, saved), jnp.concatenate([jnp.ones(0, bool), *finite])
 
 
 def jacobian_factors(
@@ -155,13 +155,13 @@ def jacobian_factors(
     return _factors_of(net, params, *up(net, params, Rows(xs)))
 
 
-def _factors_of(net: Network, params: Layers, top: Rows, passed: list[Any]) -> tuple[Factors, ...]:
+def _factors_of(net: Network, params: Layers, top: Rows, saved: list[Any]) -> tuple[Factors, ...]:
     if len(params) == 1:  # no hidden layer
         identity = jnp.eye(net.sizes[1], dtype=top.m.dtype)
         return (Factors(jnp.ones_like(top.m)[None], identity[None]),)
     parts: list[Factors] = []
-    layers = zip(kinds(net, params), params, inputs(params, passed), passed, strict=True)
-    for kind, layer, (z, _), (_, kept) in layers:
+    layers = zip(kinds(net, params), params, layer_inputs(params, saved), saved, strict=True)
+    for kind, layer, (z, _), (_, extra) in layers:
         if kind.takes_x:
             continue
         if kind.block == DENSE:
@@ -170,19 +170,21 @@ def _factors_of(net: Network, params: Layers, top: Rows, passed: list[Any]) -> t
             one = Factors(slopes, layer.theta)
         else:
             jacobian = partial(_jacobian, kind)
-            theta = (jax.vmap(jacobian) if is_run(layer) else jacobian)(layer, z, kept)
+            theta = (jax.vmap(jacobian) if is_run(layer) else jacobian)(layer, z, extra)
             one = Factors(jnp.where(jnp.isfinite(z), jnp.ones_like(z), jnp.nan), theta)
         parts.append(one if is_run(layer) else jax.tree.map(lambda v: v[None], one))
     groups = (list(group) for _, group in groupby(parts, key=lambda f: f.theta.shape[1:]))
     return tuple(jax.tree.map(lambda *f: jnp.concatenate(f), *group) for group in groups)
 
 
-def _jacobian(kind: Kind, layer: Layer, z: Float[Array, "B n"], kept: Any) -> Float[Array, "B n m"]:
+def _jacobian(
+    kind: Kind, layer: Layer, z: Float[Array, "B n"], extra: Any
+) -> Float[Array, "B n m"]:
     """Return ∂z[l+1]/∂z[l] of each example: column j is Δz from a Δz[l+1] that is 1 in unit j."""
 
     def column(one: Array) -> Array:
         delta = Rows(jnp.broadcast_to(one, (len(z), len(one))))
-        below: Array = kind.block.backward(kind.sigma, layer, Rows(z), kept, delta)[1].m
+        below: Array = kind.block.backward(kind.sigma, layer, Rows(z), extra, delta)[1].m
         return below
 
     columns = jax.vmap(column)(jnp.eye(layer.b.shape[0], dtype=z.dtype))

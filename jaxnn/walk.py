@@ -3,7 +3,7 @@
     up      z[0] = x, z[i+1] = forward(z[i])             keeping every z[i] on the way
     down    Δz[L], (Δ(θ, b)[i], Δz[i]) = backward(z[i], Δz[i+1])
 
-Next to z[i] is kept what a block would take long to compute again on the way down.
+Next to z[i] a block may save what would take long to compute again on the way down.
 
 A layer's block says what it computes (`blocks`), and the rows with which kind of numbers
 (`numbers.py`). The caller's `keep` says what is recorded on the way down. So `backprop`, `deltas`
@@ -54,9 +54,9 @@ class AnyKind(Protocol):
     """A kind of layer as the walk uses it: it goes up, and down with a record."""
 
     def forward(self, layer: Any, z: Rows) -> tuple[Rows, Any]:
-        """Return what comes out of one layer, from what goes in, and what to keep."""
+        """Return the output of one layer, and what is saved for the way down."""
 
-    def down(self, layer: Any, passed: "Passed", delta: Rows, keep: "Keep") -> tuple[Rows, Any]:
+    def down(self, layer: Any, saved: "Saved", delta: Rows, keep: "Keep") -> tuple[Rows, Any]:
         """Return Δ of what goes in, and what `keep` returns of the layer."""
 
 
@@ -68,19 +68,19 @@ class Kind(NamedTuple):
     takes_x: bool = False
 
     def forward(self, layer: Layer, z: Rows) -> tuple[Rows, Any]:
-        """Return what comes out of one layer, with exponents if z has them, and what is kept."""
-        passed = self.block.forward(self.sigma, layer, z)
-        return passed if z.e is None else _with_exponents(passed)
+        """Return the output of one layer, with exponents if z has them, and what is saved."""
+        result = self.block.forward(self.sigma, layer, z)
+        return result if z.e is None else _with_exponents(result)
 
-    def down(self, layer: Layer, passed: "Passed", delta: Rows, keep: "Keep") -> tuple[Rows, Any]:
+    def down(self, layer: Layer, saved: "Saved", delta: Rows, keep: "Keep") -> tuple[Rows, Any]:
         """Return Δ of the z that goes in, and what is recorded."""
         delta, largest = (delta, None) if delta.e is None else with_largest(delta)
-        gradient, below = self.block.backward(self.sigma, layer, *passed, delta)
-        return below, keep(Step(self, layer, passed.z, delta, largest, gradient))
+        gradient, below = self.block.backward(self.sigma, layer, *saved, delta)
+        return below, keep(Step(self, layer, saved.z, delta, largest, gradient))
 
 
 def _with_exponents(tree: Any) -> Any:
-    """Return a tree whose rows have exponents."""
+    """Add exponents to all rows of a tree."""
     return jax.tree.map(
         lambda v: with_exponents(v) if isinstance(v, Rows) else v,
         tree,
@@ -100,45 +100,45 @@ def _kinds(net: Any, params: tuple[Any, ...]) -> Sequence[AnyKind]:
     return kinds(net, params) if isinstance(net, Network) else net.kinds
 
 
-class Passed(NamedTuple):
-    """What is kept of a layer on the way up.
+class Saved(NamedTuple):
+    """A layer on the way up, saved for the way down.
 
-    z: the rows that went in; of a run of k layers (k + 1, B, n), the last is what came out.
-    kept: what the block has kept; of a run that of each layer.
+    z: its input, (B, n); of a run its k inputs and the last output, (k + 1, B, n).
+    extra: the second result of its block's `forward`; of a run stacked, k in front.
     """
 
     z: Rows
-    kept: Any
+    extra: Any
 
 
 class Segments(NamedTuple):
-    """A run kept in a memory of √k: the z that goes into each segment of √k layers."""
+    """A run saved in a memory of √k: the input of each segment of √k layers."""
 
     starts: Rows
 
 
-Kept = Any  # Passed, or Segments of a run
+AnySaved = Any  # Saved, or Segments of a run
 
 
-def inputs(params: tuple[Any, ...], kept: Sequence[Kept]) -> list[Rows]:
-    """Return the z[i] that goes into each Layer; for a run those of its k layers.
+def layer_inputs(params: tuple[Any, ...], kept: Sequence[AnySaved]) -> list[Rows]:
+    """Return the input z[i] of each Layer; for a run those of its k layers.
 
     Args:
         params: the parameters.
-        kept: of `up` with memory "all".
+        kept: the second result of `up` with memory "all".
     """
     return [
-        jax.tree.map(lambda v: v[:-1], passed.z) if is_run(layer) else passed.z
-        for layer, passed in zip(params, kept, strict=True)
+        jax.tree.map(lambda v: v[:-1], saved.z) if is_run(layer) else saved.z
+        for layer, saved in zip(params, kept, strict=True)
     ]
 
 
 def up(
     net: Any, params: tuple[Any, ...], x: Rows, depth: UsedDepth = None, memory: Memory = "all"
-) -> tuple[Rows, list[Kept]]:
-    """Return z[L], and what is kept of each Layer: the z that goes in, see `Passed`.
+) -> tuple[Rows, list[AnySaved]]:
+    """Return z[L], and each Layer as the way down needs it, see `Saved` and `Segments`.
 
-    If x has exponents, so has z: a run is passed without renormalising first, which takes a tenth
+    If x has exponents, so has z: a run is computed without renormalising first, which takes a tenth
     of the time of a narrow network and is seldom needed, and again with it if the signal comes near
     the ends of the range.
     """
@@ -151,29 +151,31 @@ def _up(
     z: Rows,
     depth: UsedDepth,
     memory: Memory,
-) -> tuple[Rows, list[Kept]]:
-    kept: list[Kept] = []
-    passed: Kept
+) -> tuple[Rows, list[AnySaved]]:
+    kept: list[AnySaved] = []
+    saved: AnySaved
     for kind, layer in zip(each_kind, params, strict=True):
         if not is_run(layer):
-            above, of_block = kind.forward(layer, z)
-            z, passed = above, Passed(z, of_block)
+            above, extra = kind.forward(layer, z)
+            z, saved = above, Saved(z, extra)
         elif memory == "sqrt":
-            z, passed = _up_by_segments(kind, layer, z, depth)
+            z, saved = _up_by_segments(kind, layer, z, depth)
         else:
-            z, passed = _up_run(kind, layer, z, depth)
-        kept.append(passed)
+            z, saved = _up_run(kind, layer, z, depth)
+        kept.append(saved)
     return z, kept
 
 
-def up_to(net: Network, params: Params, kept: list[Kept], depth: Array) -> tuple[Rows, list[Kept]]:
-    """Return what `up` would through fewer layers of the one run.
+def up_to(
+    net: Network, params: Params, kept: list[AnySaved], depth: Array
+) -> tuple[Rows, list[AnySaved]]:
+    """Like `up`, through fewer layers of the one run, which are not computed again.
 
     Args:
         net: the network.
         params: its parameters.
-        kept: what `up` kept of every layer, with memory "all".
-        depth: the layers of the run to go through, at most as many as `up` has.
+        kept: the second result of a deeper `up`, with memory "all".
+        depth: the layers of the run to go through.
     """
     run = next(i for i, layer in enumerate(params) if is_run(layer))
     z = renormalised(entry(kept[run].z, depth))
@@ -182,25 +184,26 @@ def up_to(net: Network, params: Params, kept: list[Kept], depth: Array) -> tuple
     return top, [*kept[: run + 1], *kept_above]
 
 
-def _up_run(kind: AnyKind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Rows, Passed]:
-    """Return the z that comes out of a run, and what is kept of its layers."""
+def _up_run(kind: AnyKind, run: Run, z: Rows, depth: UsedDepth) -> tuple[Rows, Saved]:
+    """Return the output of a run, and what is saved of its layers."""
     used = length(run) if depth is None else depth
     if z.e is not None:
         return _up_run_in_range(kind, run, z, used)
-    return _through(partial(_up_layer, kind, run), length(run), used, z, _before(kind, run, z))
+    return _through(partial(_up_layer, kind, run), length(run), used, z, _buffers(kind, run, z))
 
 
-def _up_layer(kind: AnyKind, run: Run, j: Array, z: Rows) -> tuple[Rows, Passed]:
-    """Return the z that comes out of layer j of a run, and what is kept."""
-    above, kept = kind.forward(layer_of(run, j), z)
-    return above, Passed(above, kept)  # z is in the place before: a copy of it less
+def _up_layer(kind: AnyKind, run: Run, j: Array, z: Rows) -> tuple[Rows, Saved]:
+    """Return the output of layer j of a run, and what is saved."""
+    above, extra = kind.forward(layer_of(run, j), z)
+    # The output, not z: XLA would copy z, which the loop overwrites. z is in the place before.
+    return above, Saved(above, extra)
 
 
-def _before(kind: AnyKind, run: Run, z: Rows) -> Passed:
-    """Return what is kept of a run before its first layer: the z that goes in, in every place."""
-    k, kept = length(run), jax.eval_shape(partial(_up_layer, kind, run), 0, z)[1].kept
+def _buffers(kind: AnyKind, run: Run, z: Rows) -> Saved:
+    """Return buffers for what is saved of a run; every place of z holds the input of the run."""
+    k, extra = length(run), jax.eval_shape(partial(_up_layer, kind, run), 0, z)[1].extra
     places = jax.tree.map(lambda v: jnp.broadcast_to(v, (k + 1, *v.shape)), z)
-    return Passed(places, jax.tree.map(partial(zeros, k), kept))
+    return Saved(places, jax.tree.map(partial(zeros, k), extra))
 
 
 def along(
@@ -210,9 +213,9 @@ def along(
     step: Callable[[Any, Any, Any], tuple[Any, Any]],
     depth: UsedDepth = None,
 ) -> tuple[Any, list[Any]]:
-    """Return what comes out of the last layer, and a record of each, of a run stacked.
+    """Go up, and return the output of the last layer and a record of each, for a run stacked.
 
-    Nothing else is kept on this way up. JAX can differentiate it, backwards unless `depth` is data.
+    Nothing else is stored. JAX can differentiate it, in reverse mode unless `depth` is data.
 
     Args:
         net: the network, or something with the kinds of its layers.
@@ -235,12 +238,14 @@ def along(
 def _along_run(
     step: Callable[[Any, Any], tuple[Any, Any]], run: Any, state: Any, depth: UsedDepth
 ) -> tuple[Any, Any]:
-    def of_run(j: Any, state: Any) -> tuple[Any, Any]:
+    """Go through a run: by a scan where it can be, which JAX differentiates in reverse mode."""
+
+    def layer(j: Any, state: Any) -> tuple[Any, Any]:
         return step(layer_of(run, j), state)
 
     if depth is not None or not isinstance(run, Layer):
-        return _through(of_run, length(run), length(run) if depth is None else depth, state)
-    state = settled(lambda j, state: of_run(j, state)[0], 0, state)
+        return _through(layer, length(run), length(run) if depth is None else depth, state)
+    state = settled(lambda j, state: layer(j, state)[0], 0, state)
     return lax.scan(lambda state, layer: step(layer, state), state, run)
 
 
@@ -258,15 +263,14 @@ def _through(
 ) -> tuple[Any, Any]:
     """Go through the parts used of `count`, layers or segments, with a record of each in its place.
 
-    Records with a place more than `count` have one of before the first part, in the first place.
-
     Args:
         part: takes what comes in, such as rows; returns what goes on, and a record.
         count: places for records.
         used: the number of parts, from part 0 up, or downwards to it.
         state: what comes into the first part.
-        records: to be written over; zeros by default. XLA updates them in place if the loop only
-            writes to them, and drops those that are not used.
+        records: buffers to write into; zeros by default. One of count + 1 places is written from
+            the second on, and its first holds what comes into the first part. XLA updates them in
+            place if the loop only writes to them, and drops those that are not used.
         downwards: begin with the last part used.
     """
 
@@ -284,25 +288,25 @@ def _through(
     return looped
 
 
-def _up_run_in_range(kind: AnyKind, run: Run, z: Rows, used: Array | int) -> tuple[Rows, Passed]:
+def _up_run_in_range(kind: AnyKind, run: Run, z: Rows, used: Array | int) -> tuple[Rows, Saved]:
     """Go up a run without exponents, and again with them if its numbers do not fit."""
     k = length(run)
 
-    def plain(j: Array, z: Rows) -> tuple[Rows, tuple[Passed, Array]]:
-        above, passed = _up_layer(kind, run, j, z)
-        return above, (passed, jnp.mean(jnp.square(at_least_float32(above.m)), axis=-1))
+    def plain(j: Array, z: Rows) -> tuple[Rows, tuple[Saved, Array]]:
+        above, saved = _up_layer(kind, run, j, z)
+        return above, (saved, jnp.mean(jnp.square(at_least_float32(above.m)), axis=-1))
 
     start = Rows(in_range(z))
     squares = zeros(k, jax.eval_shape(plain, 0, start)[1][1])
-    before = _before(kind, run, start), squares
-    top, (passed, squares) = _through(plain, k, used, start, before)
+    buffers = _buffers(kind, run, start), squares
+    top, (saved, squares) = _through(plain, k, used, start, buffers)
     fits = _fits(z, squares, used)
-    passed = _with_exponents(passed)
-    first = jax.tree.map(lambda places, v: with_entry(places, 0, v), passed.z, z)
+    saved = _with_exponents(saved)
+    first = jax.tree.map(lambda places, v: with_entry(places, 0, v), saved.z, z)
     wide = partial(_up_layer, kind, run)
-    again, passed = _through(wide, k, jnp.where(fits, 0, used), z, passed._replace(z=first))
+    again, saved = _through(wide, k, jnp.where(fits, 0, used), z, saved._replace(z=first))
     top = jax.tree.map(partial(jnp.where, fits), with_exponents(top), again)
-    return renormalised(top), passed
+    return renormalised(top), saved
 
 
 def _fits(z: Rows, squares: Float[Array, "k B"], used: Array | int) -> Array:
@@ -376,7 +380,7 @@ def _unchanged(kept: Any) -> Any:
 def down(
     net: Any,
     params: tuple[Any, ...],
-    kept: list[Kept],
+    kept: list[AnySaved],
     delta: Rows,
     keep: Keep,
     depth: UsedDepth = None,
@@ -395,13 +399,13 @@ def down(
     """
     records: list[Any] = []
     below = zip(_kinds(net, params), params, kept, strict=True)
-    for kind, layer, passed in reversed(list(below)):
+    for kind, layer, saved in reversed(list(below)):
         if not is_run(layer):
-            delta, record = kind.down(layer, passed, delta, keep)
+            delta, record = kind.down(layer, saved, delta, keep)
         else:
             used = length(layer) if depth is None else depth
-            going_down = (kind, layer, passed, used, delta, keep)
-            if isinstance(passed, Segments):
+            going_down = (kind, layer, saved, used, delta, keep)
+            if isinstance(saved, Segments):
                 delta, record = _down_by_segments(*going_down, of_segment)
             else:
                 delta, record = _down_run(*going_down)
@@ -412,7 +416,7 @@ def down(
 def _down_run(
     kind: AnyKind,
     run: Run,
-    passed: Passed,
+    saved: Saved,
     used: Array | int,
     delta: Rows,
     keep: Keep,
@@ -421,9 +425,9 @@ def _down_run(
 
     def layer(j: Array, delta: Rows) -> tuple[Rows, Any]:
         if delta.e is None:
-            return kind.down(layer_of(run, j), entry(passed, j), delta, keep)
+            return kind.down(layer_of(run, j), entry(saved, j), delta, keep)
         j = materialised(j)  # in a flow, whose many small kernels wait for j, and for z
-        return kind.down(layer_of(run, j), materialised(entry(passed, j)), delta, keep)
+        return kind.down(layer_of(run, j), materialised(entry(saved, j)), delta, keep)
 
     return _through(layer, length(run), used, delta, downwards=True)
 
@@ -442,8 +446,8 @@ def _down_by_segments(
 
     def segment(i: Array, delta: Rows) -> tuple[Rows, Any]:
         part, count = segment_of(run, i), jnp.minimum(used - i * size, size)
-        _, passed = _up_run(kind, part, entry(kept.starts, i), count)
-        delta, records = _down_run(kind, part, passed, count, delta, keep)
+        _, saved = _up_run(kind, part, entry(kept.starts, i), count)
+        delta, records = _down_run(kind, part, saved, count, delta, keep)
         return delta, of_segment(records)
 
     delta, records = _through(segment, -(-k // size), -(-used // size), delta, downwards=True)

@@ -394,8 +394,8 @@ MUTANTS = (
     Mutant(
         "the branch of a residual block forgets its scale on the way down",
         "jaxnn/blocks/residual.py",
-        "kept, scaled(delta, self.scale))",
-        "kept, delta)",
+        "saved, scaled(delta, self.scale))",
+        "saved, delta)",
         "tests/test_blocks.py::test_the_reverse_rule_is_right[hidden0-tanh-binary]",
     ),
     Mutant(
@@ -434,24 +434,24 @@ MUTANTS = (
         "tests/test_blocks.py::test_the_reverse_rule_is_right[hidden3-sigmoid-binary]",
     ),
     Mutant(
-        "rows that a block has kept have no exponents where z has them",
+        "rows that a block saved have no exponents where z has them",
         "jaxnn/walk.py",
-        "passed if z.e is None else _with_exponents(passed)",
-        "passed if z.e is None else (with_exponents(passed[0]), passed[1])",
+        "result if z.e is None else _with_exponents(result)",
+        "result if z.e is None else (with_exponents(result[0]), result[1])",
         "tests/test_blocks.py::test_a_block_of_the_user_s_own[relu]",
     ),
     Mutant(
-        "a layer gets what the block has kept of the one above",
+        "a layer gets what the block saved of the one above",
         "jaxnn/walk.py",
-        "materialised(entry(passed, j))",
-        "materialised(Passed(entry(passed.z, j), entry(passed.kept, j + 1)))",
+        "materialised(entry(saved, j))",
+        "materialised(Saved(entry(saved.z, j), entry(saved.extra, j + 1)))",
         "tests/test_blocks.py::test_a_block_of_the_user_s_own[relu]",
     ),
     Mutant(
         "the z that goes into a run is brought into the range of its dtype",
         "jaxnn/walk.py",
-        "passed._replace(z=first)",
-        "passed",
+        "saved._replace(z=first)",
+        "saved",
         "tests/test_signal.py",
     ),
     Mutant(

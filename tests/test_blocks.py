@@ -341,17 +341,17 @@ def test_the_spectrum_is_that_of_jax_s_jacobian(rng):
 
 @dataclass(frozen=True)
 class Halved:
-    """z′ = ½ (σ(z) θ + b), as somebody else would write it; a and σ′ are kept for the way down."""
+    """z′ = ½ (σ(z) θ + b), as somebody else would write it; a and σ′ are saved for the way down."""
 
     def forward(self, sigma, layer, z):
         """½ of the article's layer, and a, with exponents if z has them, and σ′, without."""
         a = through(sigma, z)
-        kept = a, Rows(sigma.prime(z.m))
-        return scaled(shifted(times(a, layer.theta), layer.b), 0.5), kept
+        saved = a, Rows(sigma.prime(z.m))
+        return scaled(shifted(times(a, layer.theta), layer.b), 0.5), saved
 
-    def backward(self, sigma, layer, z, kept, delta):
+    def backward(self, sigma, layer, z, saved, delta):
         """The article's rule, from ½ Δz′."""
-        (a, slope), half = kept, scaled(delta, 0.5)
+        (a, slope), half = saved, scaled(delta, 0.5)
         delta_a = times(half, layer.theta.T)
         return Gradient(outer(a, half), total(half), delta_a), scaled(delta_a, slope.m)
 

@@ -14,7 +14,7 @@ from problems import as_dtype, draw_batch, draw_layers, gaussian, gradient_flow,
 import jaxnn
 from jaxnn.flow import output_of
 from jaxnn.numbers import Rows, through, with_exponents
-from jaxnn.walk import inputs, up
+from jaxnn.walk import layer_inputs, up
 
 LAYERS, WIDTH, BATCH = 16, 8, 5
 SIGMA_W = 1e5  # a layer: float32 ends after seven of them, float64 holds them all
@@ -254,8 +254,8 @@ def test_within_range_the_signal_is_the_plain_one_to_the_last_bit(rng, activatio
 
     @optimised
     def blocked(params, xs):
-        top, passed = up(net, params, with_exponents(Rows(xs)))
-        hidden = inputs(params, passed)[1:]
+        top, saved = up(net, params, with_exponents(Rows(xs)))
+        hidden = layer_inputs(params, saved)[1:]
         return [*hidden, top], [output_of(net, top).m], [through(net.activation, v) for v in hidden]
 
     trace = optimised(jax.vmap(jaxnn.trace, in_axes=(None, None, 0)))(net, params, xs)
@@ -277,7 +277,7 @@ def test_within_range_the_signal_is_the_plain_one_to_the_last_bit(rng, activatio
 def test_a_signal_in_range_and_one_scaled_out_of_it_flow_alike(rng):
     """Without biases, x times a power of two is z times it: no digit of any number may change.
 
-    In range (2^±42) the layers of a run are passed without exponents, out of it with them.
+    In range (2^±42) the layers of a run are saved without exponents, out of it with them.
     """
     net, params, xs, cotangent = problem(rng, "relu", sigma_w=1.5)
     xs = xs.at[3].set(0)  # an example whose units are all off

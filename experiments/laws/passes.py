@@ -141,8 +141,8 @@ def _signals(
         jaxnn.Layer(*((sigma * v).astype(dtype) for sigma, v in zip(sigmas, layer, strict=True)))
         for layer in params
     )
-    _, passed = up(net, params, Rows(x.astype(dtype)))
-    z: jax.Array = passed[1].z.m  # from the first hidden layer to the last
+    _, saved = up(net, params, Rows(x.astype(dtype)))
+    z: jax.Array = saved[1].z.m  # from the first hidden layer to the last
     return z
 
 

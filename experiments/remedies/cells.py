@@ -20,7 +20,7 @@ from experiments.remedies.table import REMEDIES
 from experiments.runs import sweep
 from experiments.runs.devices import Mapped, SideBySide
 from jaxnn.numbers import Rows, renormalised, with_exponents
-from jaxnn.walk import Passed, up
+from jaxnn.walk import Saved, up
 
 FLOW, TRAINING = "flow", "training"
 
@@ -136,8 +136,8 @@ def last_hidden(net: jaxnn.Network, params: Any, xs: jax.Array, depth: Any) -> R
     x = Rows(jnp.asarray(xs, params[0].theta.dtype))
     if net.activation.homogeneous:  # z may leave the range of its dtype, as in gradient_flow
         x = renormalised(with_exponents(x))
-    passed: Passed = up(net, params, x, depth)[1][-1]
-    return passed.z
+    saved: Saved = up(net, params, x, depth)[1][-1]
+    return saved.z
 
 
 @jax.jit

@@ -1,7 +1,7 @@
 """A kind of block: the formulas of one layer, forward and backward, over rows.
 
     z[i+1] = f(θ[i], b[i], z[i])        forward, with z[i] what goes in and z[i+1] what comes out
-    Δ(θ[i], b[i]), Δz[i]                backward, from z[i] and Δz[i+1], and what forward has kept
+    Δ(θ[i], b[i]), Δz[i]                backward, from z[i], Δz[i+1] and what forward saved
 
 A layer carries z, not a: σ belongs to the layer that takes a = σ(z) in. So the output layer is like
 any other, and Δz is what travels. In the first layer σ is the identity.
@@ -35,23 +35,22 @@ class Block(Protocol):
     """
 
     def forward(self, sigma: Activation, layer: Layer, z: Rows) -> tuple[Rows, Any]:
-        """Return the rows that come out, (B, n_out), and what to keep of them for `backward`.
+        """Return z[i+1], (B, n_out), and a pytree of arrays saved for `backward`, or None.
 
-        It is any pytree of arrays, such as 1/r of each example, or None: what would take long to
-        compute again from z, which is kept anyway.
+        Save only what would take long to compute again from z, which is saved anyway.
         """
 
     def backward(
-        self, sigma: Activation, layer: Layer, z: Rows, kept: Any, delta: Rows
+        self, sigma: Activation, layer: Layer, z: Rows, saved: Any, delta: Rows
     ) -> tuple[Gradient, Rows]:
-        """Return the layer's Gradient, and Δ of z.
+        """Return the layer's Gradient, and Δz[i].
 
         Args:
             sigma: the activation.
             layer: θ and b.
-            z: what went in.
-            kept: what `forward` has kept.
-            delta: Δ of what came out, (B, n_out).
+            z: z[i], (B, n_in).
+            saved: the second result of `forward`.
+            delta: Δz[i+1], (B, n_out).
         """
 
     def argument(self, z: Rows) -> Rows:

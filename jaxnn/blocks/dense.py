@@ -22,12 +22,12 @@ class Dense:
     """z[i+1] = a[i] θ[i] + b[i] with a[i] = σ(z[i])."""
 
     def forward(self, sigma: Activation, layer: Layer, z: Rows) -> tuple[Rows, Any]:
-        """Return z[i+1], and nothing to keep."""
+        """Return z[i+1]; save nothing."""
         a = through(sigma, z)
         return shifted(times(a, layer.theta), layer.b), None
 
     def backward(
-        self, sigma: Activation, layer: Layer, z: Rows, kept: Any, delta: Rows
+        self, sigma: Activation, layer: Layer, z: Rows, saved: Any, delta: Rows
     ) -> tuple[Gradient, Rows]:
         """Return Δθ[i], Δb[i] and Δa[i], and Δz[i]; delta is Δz[i+1]."""
         a = through(sigma, z)

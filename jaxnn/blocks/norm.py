@@ -85,15 +85,15 @@ class Norm:
         raise NotImplementedError
 
     def forward(self, sigma: Activation, layer: Layer, z: Rows) -> tuple[Rows, Any]:
-        """Return z[i+1], and what f keeps."""
+        """Return z[i+1], and what f saved."""
         return self.inner.forward(sigma, layer, self.argument_of_inner(z))
 
     def backward(
-        self, sigma: Activation, layer: Layer, z: Rows, kept: Any, delta: Rows
+        self, sigma: Activation, layer: Layer, z: Rows, saved: Any, delta: Rows
     ) -> tuple[Gradient, Rows]:
         """Return Δθ[i], Δb[i] and Δa[i], and Δz[i]; delta is Δz[i+1]."""
         normed = self.normalise(z)
-        gradient, delta_z_hat = self.inner.backward(sigma, layer, Rows(normed.z_hat), kept, delta)
+        gradient, delta_z_hat = self.inner.backward(sigma, layer, Rows(normed.z_hat), saved, delta)
         return gradient, self.back(normed, delta_z_hat)
 
     def argument(self, z: Rows) -> Rows:

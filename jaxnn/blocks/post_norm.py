@@ -49,18 +49,18 @@ class PostNorm:
             raise ValueError(f"norm: expected 'rms' or 'layer', got {self.norm!r}")
 
     def forward(self, sigma: Activation, layer: Layer, z: Rows) -> tuple[Rows, Any]:
-        """Return z[i+1]; what is kept spares the way down a second f(z), with its product."""
-        before, kept = self.inner.forward(sigma, layer, z)
+        """Return z[i+1]; save the norm, so that `backward` need not compute f(z) again."""
+        before, saved = self.inner.forward(sigma, layer, z)
         normed = _NORMS[self.norm].normalise(before)
-        return Rows(normed.z_hat), (normed, kept)
+        return Rows(normed.z_hat), (normed, saved)
 
     def backward(
-        self, sigma: Activation, layer: Layer, z: Rows, kept: Any, delta: Rows
+        self, sigma: Activation, layer: Layer, z: Rows, saved: Any, delta: Rows
     ) -> tuple[Gradient, Rows]:
         """Return Δθ[i], Δb[i] and Δa[i], and Δz[i]; delta is Δz[i+1]."""
-        normed, kept_by_inner = kept
+        normed, saved_by_inner = saved
         below = _NORMS[self.norm].back(normed, delta)
-        return self.inner.backward(sigma, layer, z, kept_by_inner, below)
+        return self.inner.backward(sigma, layer, z, saved_by_inner, below)
 
     def argument(self, z: Rows) -> Rows:
         """Return what f takes σ of."""

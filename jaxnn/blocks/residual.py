@@ -47,15 +47,15 @@ class Residual:
             raise ValueError(f"scale: expected a finite number, got {self.scale}")
 
     def forward(self, sigma: Activation, layer: Layer, z: Rows) -> tuple[Rows, Any]:
-        """Return z[i+1], and what f keeps."""
-        change, kept = self.inner.forward(sigma, layer, z)
-        return plus(z, scaled(change, self.scale)), kept
+        """Return z[i+1], and what f saved."""
+        change, saved = self.inner.forward(sigma, layer, z)
+        return plus(z, scaled(change, self.scale)), saved
 
     def backward(
-        self, sigma: Activation, layer: Layer, z: Rows, kept: Any, delta: Rows
+        self, sigma: Activation, layer: Layer, z: Rows, saved: Any, delta: Rows
     ) -> tuple[Gradient, Rows]:
         """Return Δθ[i], Δb[i] and Δa[i], and Δz[i]; delta is Δz[i+1]."""
-        gradient, below = self.inner.backward(sigma, layer, z, kept, scaled(delta, self.scale))
+        gradient, below = self.inner.backward(sigma, layer, z, saved, scaled(delta, self.scale))
         return gradient, plus(delta, below)
 
     def argument(self, z: Rows) -> Rows:
