@@ -12,10 +12,13 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 C = TypeVar("C")
+
+SMALL_PRODUCT = 2**20  # numbers multiplied with numbers
 
 
 def loop(start: Any, stop: Any, body: Callable[[Any, C], C], carry: C) -> C:
@@ -100,6 +103,23 @@ def product(left: Float[Array, "*n k"], right: Float[Array, "k m"]) -> Float[Arr
         return left @ right
     spread = _spread(of_left.mesh, *of_left.spec[:-1], *of_right.spec[1:])
     return jnp.matmul(left, right, out_sharding=spread)
+
+
+def over_rows(a: Float[Array, "B n"], delta: Float[Array, "B m"]) -> Float[Array, "n m"]:
+    """Return aᵀ @ delta, where the rows, the examples, may be spread over devices.
+
+    On a CPU XLA multiplies small matrices faster where aᵀ is an array of its own, row by row, and
+    divides large ones among threads where it is not: docs/speed.md has the rates.
+    """
+    if a.size * delta.shape[1] > SMALL_PRODUCT:
+        return product(a.T, delta)
+    transposed = lax.platform_dependent(a, cpu=_by_rows, default=jnp.transpose)
+    return product(transposed, delta)
+
+
+def _by_rows(a: Float[Array, "B n"]) -> Float[Array, "n B"]:
+    stored: Array = with_layout_constraint(a.T, Layout((0, 1)))  # type: ignore[no-untyped-call]
+    return stored
 
 
 def _sharding(value: Any) -> Any:

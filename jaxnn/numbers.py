@@ -20,7 +20,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from .activations import Activation
-from .loops import materialised, product
+from .loops import materialised, over_rows, product
 
 LN2 = 0.6931471805599453
 
@@ -120,10 +120,10 @@ def outer(a: Rows, delta: Rows) -> Rows:
     the sum are near 1, and no sum of their squares leaves the range.
     """
     if delta.e is None:
-        return Rows(product(a.m.T, delta.m))
+        return Rows(over_rows(a.m, delta.m))
     a = renormalised(with_exponents(a))
     scale, common = alignment(a.e + delta.e, delta.m)
-    return Rows(product((a.m * scale[:, None]).T, delta.m), common)
+    return Rows(over_rows(a.m * scale[:, None], delta.m), common)
 
 
 def total(delta: Rows) -> Rows:

@@ -167,6 +167,20 @@ MUTANTS = (
         "jnp.min(exponent, axis=-1)",
         "tests/test_numbers.py::test_aligned_rows_are_exact_within_the_range_of_the_dtype",
     ),
+    Mutant(
+        "a small aᵀ is stored column by column, and taken for rows",
+        "jaxnn/loops.py",
+        "with_layout_constraint(a.T, Layout((0, 1)))",
+        "with_layout_constraint(a.reshape(a.T.shape), Layout((0, 1)))",
+        "tests/test_numbers.py::test_the_sum_over_rows_is_that_of_numpy[small]",
+    ),
+    Mutant(
+        "a large sum over rows takes one of the factors upside down",
+        "jaxnn/loops.py",
+        "return product(a.T, delta)",
+        "return product(a[::-1].T, delta)",
+        "tests/test_numbers.py::test_the_sum_over_rows_is_that_of_numpy[large]",
+    ),
     # The flow
     Mutant(
         "a unit is dead if one example has no slope there",

@@ -8,6 +8,7 @@ import pytest
 from problems import draw_batch, draw_layers, gaussian, optimised
 
 import jaxnn
+from jaxnn import loops
 from jaxnn.numbers import (
     NEVER,
     Rows,
@@ -41,6 +42,17 @@ def test_powers_of_two_are_exact(dtype):
     assert powers.dtype == dtype
     np.testing.assert_array_equal(np.asarray(powers, np.float64), 2.0 ** np.asarray(k))
     assert not power_of_two(jnp.array([info.minexp - 1, -(10**6)]), powers).any()
+
+
+@pytest.mark.parametrize("columns", [5, 10], ids=["small", "large"])
+def test_the_sum_over_rows_is_that_of_numpy(rng, columns, monkeypatch):
+    monkeypatch.setattr(loops, "SMALL_PRODUCT", 4 * 3 * 5)
+    a, delta = rng.normal(size=(4, 3)), rng.normal(size=(4, columns))
+    expected = np.einsum("bi,bj->ij", a, delta)
+    for sum_of in (loops.over_rows, jax.jit(lambda *rows: loops.over_rows(*rows))):
+        np.testing.assert_allclose(sum_of(jnp.array(a), jnp.array(delta)), expected, rtol=1e-12)
+    many = jax.vmap(loops.over_rows)(jnp.stack([a, -a]), jnp.stack([delta, delta]))
+    np.testing.assert_allclose(many, [expected, -expected], rtol=1e-12)
 
 
 @each_dtype
