@@ -13,6 +13,7 @@ import importlib
 import logging
 import os
 import sys
+from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
@@ -120,8 +121,9 @@ def read(args: list[str]) -> tuple[str, Any]:
     """Return the command and its settings, from the command line and a config file.
 
     Raises:
-        ValueError, OSError: a config file that is not one.
+        ValueError, OSError: a config file that is not one, or an option that is given twice.
     """
+    _check_once(args)
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--config", type=Path)
     early.add_argument("--out")
@@ -150,6 +152,14 @@ def read(args: list[str]) -> tuple[str, Any]:
         args=args,
     )
     return next(name for name, kind in kinds.items() if type(settings) is kind), settings
+
+
+def _check_once(args: list[str]) -> None:
+    """Refuse an option that is given twice: of several values only the last ones would count."""
+    names = (arg.partition("=")[0].replace("_", "-") for arg in args if arg.startswith("--"))
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise ValueError(f"{name}: given {times} times; give it once, with all its values")
 
 
 def _log(quiet: bool) -> None:
