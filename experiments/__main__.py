@@ -20,39 +20,48 @@ from types import ModuleType
 from typing import Annotated, Any, Union
 
 from experiments import EXPERIMENTS, find
-from experiments.pages import engine
-from experiments.runs import heap, signals
 
-# Read when LAPACK is loaded, so it comes first. LAPACK's threads wait for one another by spinning:
-# on a busy machine a product of factors of 100 units then takes 20 s instead of 40 ms.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-if __name__ == "__main__":
-    heap.keep_freed()
-    signals.end_at_once()  # Ctrl-C while all of this is loaded is no error of ours
-    nothing_drawn = {"--help", "-h", "--dry-run", "--distributed"} & set(sys.argv)
-    if not nothing_drawn and set(sys.argv[1:2]) & set(EXPERIMENTS):
-        engine.start()
-    import polars  # noqa: F401, takes the signals for itself
+EXTRA = 'expected to be installed; python -m pip install -e ".[experiments]"'
 
-    signals.end_at_once()
-    try:
-        import jax
+try:
+    from experiments.pages import engine
+    from experiments.runs import heap, signals
 
-        # Checks of a user's own code, which the packages here do not pass (optax, for one).
-        jax.config.update("jax_numpy_dtype_promotion", "standard")  # type: ignore[no-untyped-call]
-        jax.config.update("jax_transfer_guard", "allow")  # type: ignore[no-untyped-call]
-    except ValueError as mistake:  # in a variable of the environment
-        remedy = "mend that environment variable, or unset it"  # as the command jaxnn says
-        print(f"error: JAX: {mistake}; {remedy}", file=sys.stderr)
-        sys.exit(2)
+    # Read when LAPACK is loaded, so it comes first. LAPACK's threads wait for one another by
+    # spinning: on a busy machine a product of factors of 100 units then took 20 s, not 40 ms.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if __name__ == "__main__":
+        heap.keep_freed()
+        signals.end_at_once()  # Ctrl-C while all of this is loaded is no error of ours
+        nothing_drawn = {"--help", "-h", "--dry-run", "--distributed"} & set(sys.argv)
+        if not nothing_drawn and set(sys.argv[1:2]) & set(EXPERIMENTS):
+            engine.start()
+        import polars  # noqa: F401, takes the signals for itself
 
-import tyro
-from rich.console import Console
-from rich.logging import RichHandler
+        signals.end_at_once()
+        try:
+            import jax
 
-from experiments.runs import grid, memory, runtime
-from experiments.runs.experiment import run
-from jaxnn import allocation, printing
+            # Checks of a user's own code, which the packages here do not pass (optax, for one).
+            jax.config.update("jax_numpy_dtype_promotion", "standard")  # type: ignore[no-untyped-call]
+            jax.config.update("jax_transfer_guard", "allow")  # type: ignore[no-untyped-call]
+        except ValueError as mistake:  # in a variable of the environment
+            remedy = "mend that environment variable, or unset it"  # as the command jaxnn says
+            print(f"error: JAX: {mistake}; {remedy}", file=sys.stderr)
+            sys.exit(2)
+
+    import tyro
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    from experiments.runs import grid, memory, runtime
+    from experiments.runs.experiment import run
+    from jaxnn import allocation, printing
+except ModuleNotFoundError as missing:
+    if __name__ != "__main__":
+        raise
+    print(f"error: {missing.name}: {EXTRA}", file=sys.stderr)
+    sys.exit(2)
 
 READERS = ("show", "predict")
 
@@ -191,6 +200,10 @@ def command() -> int:
             return main()
     except SystemExit as end:  # --help, and what tyro says of a mistake
         return end.code if isinstance(end.code, int) else 0
+    except ModuleNotFoundError as missing:  # by an experiment, which imports what it alone needs
+        if missing.name is None or missing.name.startswith(("experiments.", "jaxnn.")):
+            raise
+        return _say(f"{missing.name}: {EXTRA}", USER_MISTAKE)
     except OSError as failure:
         return _say(failure, FAILED)
 

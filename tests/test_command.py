@@ -16,6 +16,7 @@ import pytest
 import experiments
 import jaxnn
 from experiments.__main__ import READERS, main
+from experiments.__main__ import command as experiments_command
 from jaxnn import command, contract, diagnosis, loading
 
 pytestmark = pytest.mark.usefixtures("users_jax")
@@ -307,6 +308,34 @@ def test_what_debugs_a_user_s_own_code_leaves_experiments_alone(tmp_path):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def test_a_package_of_the_extra_that_is_missing_is_one_sentence(monkeypatch, capsys):
+    started = "import runpy, sys; sys.modules['platformdirs'] = None; "
+    started += "runpy.run_module('experiments', run_name='__main__')"
+    answer = subprocess.run(
+        [sys.executable, "-c", started, "depth"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    sentence = "expected to be installed; python -m pip install -e"
+    assert answer.returncode == 2
+    assert answer.stderr == f'error: platformdirs: {sentence} ".[experiments]"\n'
+
+    def find(name):
+        raise ModuleNotFoundError(name=missing)
+
+    monkeypatch.setattr("experiments.__main__.find", find)
+    monkeypatch.setattr("experiments.__main__.printing.prepare", lambda: None)  # keeps the streams
+    monkeypatch.setattr(sys, "argv", ["experiments", "depth"])
+    missing = "altair"  # which an experiment imports when it is chosen
+    assert experiments_command() == 2
+    assert f"error: altair: {sentence}" in capsys.readouterr().err
+    missing = "experiments.nothing"  # a fault of ours
+    with pytest.raises(ModuleNotFoundError):
+        experiments_command()
 
 
 def test_help_names_the_commands_and_says_that_code_is_run(capsys):
