@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
@@ -111,16 +110,20 @@ def over_rows(a: Float[Array, "B n"], delta: Float[Array, "B m"]) -> Float[Array
     On a CPU XLA multiplies small matrices faster where aᵀ is an array of its own, row by row, and
     divides large ones among threads where it is not: docs/speed.md has the rates.
     """
-    if a.size * delta.shape[1] > SMALL_PRODUCT:
+    if a.size * delta.shape[1] > SMALL_PRODUCT or any(_sharding(a).spec):
         return product(a.T, delta)
-    transposed = lax.platform_dependent(a, cpu=_by_rows, default=jnp.transpose)
-    return product(transposed, delta)
+    transposed: Array = lax.platform_dependent(a, cpu=_by_rows, default=jnp.transpose)
+    return transposed @ delta
 
 
 def _by_rows(a: Float[Array, "B n"]) -> Float[Array, "n B"]:
-    # In a kernel with what a is computed from, XLA transposes entry by entry: eight times slower.
-    stored: Array = with_layout_constraint(materialised(a).T, Layout((0, 1)))  # type: ignore[no-untyped-call]
-    return stored
+    """Return aᵀ, stored row by row: in one dimension there is no other order.
+
+    In a kernel with what a is computed from, XLA would transpose entry by entry, in eight times the
+    time.
+    """
+    flat = materialised(materialised(a).T.reshape(-1))
+    return flat.reshape(a.shape[::-1])
 
 
 def _sharding(value: Any) -> Any:

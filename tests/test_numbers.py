@@ -1,6 +1,8 @@
 """Mantissa × 2^exponent: exact where a float reaches, right where none does."""
 
+import chex
 import jax
+import jax.export
 import jax.numpy as jnp
 import mpmath
 import numpy as np
@@ -53,6 +55,16 @@ def test_the_sum_over_rows_is_that_of_numpy(rng, columns, monkeypatch):
         np.testing.assert_allclose(sum_of(jnp.array(a), jnp.array(delta)), expected, rtol=1e-12)
     many = jax.vmap(loops.over_rows)(jnp.stack([a, -a]), jnp.stack([delta, delta]))
     np.testing.assert_allclose(many, [expected, -expected], rtol=1e-12)
+
+
+@pytest.mark.parametrize("function", [jaxnn.backprop, jaxnn.gradient_flow])
+def test_a_program_can_be_exported(rng, function):
+    net = jaxnn.Network((3, 4, 4, 4, 2), "tanh", "multiclass")
+    params = jaxnn.init(net, jax.random.key(0), stacked=True)
+    batch = jnp.asarray(rng.normal(size=(5, 3)), jnp.float32), jnp.array([0, 1, 0, 1, 1])
+    program = jax.jit(lambda *of: jax.tree.leaves(function(net, *of)))
+    again = jax.export.export(program)(params, *batch).call(params, *batch)
+    chex.assert_trees_all_close(again, program(params, *batch), rtol=1e-6)
 
 
 @each_dtype
