@@ -13,7 +13,6 @@ import importlib
 import logging
 import os
 import sys
-from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
@@ -130,9 +129,8 @@ def read(args: list[str]) -> tuple[str, Any]:
     """Return the command and its settings, from the command line and a config file.
 
     Raises:
-        ValueError, OSError: a config file that is not one, or an option that is given twice.
+        ValueError, OSError: a config file that is not one.
     """
-    _check_once(args)
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--config", type=Path)
     early.add_argument("--out")
@@ -161,14 +159,6 @@ def read(args: list[str]) -> tuple[str, Any]:
         args=args,
     )
     return next(name for name, kind in kinds.items() if type(settings) is kind), settings
-
-
-def _check_once(args: list[str]) -> None:
-    """Refuse an option that is given twice: of several values only the last ones would count."""
-    names = (arg.partition("=")[0].replace("_", "-") for arg in args if arg.startswith("--"))
-    for name, times in Counter(names).items():
-        if times > 1:
-            raise ValueError(f"{name}: given {times} times; give it once, with all its values")
 
 
 def _log(quiet: bool) -> None:

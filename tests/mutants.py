@@ -305,13 +305,6 @@ MUTANTS = (
         "tests/test_grid.py::test_a_grid_has_a_most",
     ),
     Mutant(
-        "of an option that is given twice only the last values count",
-        "experiments/__main__.py",
-        "if times > 1:",
-        "if times > 2:",
-        "tests/test_grid.py::test_an_option_that_is_given_twice_is_one_sentence",
-    ),
-    Mutant(
         "an encoding that the user names does not count",
         "experiments/learning/reading.py",
         "utf8(content) if how.encoding is None else in_utf8(content, how.encoding)",

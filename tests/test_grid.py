@@ -284,15 +284,6 @@ def test_what_is_wrong_with_a_config_is_one_sentence(config, tmp_path, capsys, t
 
 
 @pytest.mark.parametrize(
-    "again", [("--depths", "4"), ("--depths=4",)], ids=["a word more", "one word"]
-)
-def test_an_option_that_is_given_twice_is_one_sentence(again, capsys):
-    assert main(["depth", "--depths", "1", "2", *again]) == 2
-    sentence = "error: --depths: given 2 times; give it once, with all its values\n"
-    assert capsys.readouterr().err == sentence
-
-
-@pytest.mark.parametrize(
     ("make", "sentence"),
     [
         (lambda path: None, "cannot read .*: No such file or directory"),
