@@ -315,10 +315,7 @@ def test_a_package_of_the_extra_that_is_missing_is_one_sentence(monkeypatch, cap
     started += "runpy.run_module('experiments', run_name='__main__')"
     answer = subprocess.run(
         [sys.executable, "-c", started, "depth"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+        cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     sentence = "expected to be installed; python -m pip install -e"
     assert answer.returncode == 2
