@@ -20,7 +20,16 @@ from typing import Annotated, Any, Union
 
 from experiments import EXPERIMENTS, find
 
-EXTRA = 'expected to be installed; python -m pip install -e ".[experiments]"'
+USER_MISTAKE, FAILED = 2, 1
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    """Return a sentence on a package that is not installed; a fault of ours keeps its traceback."""
+    if error.name is None or error.name.partition(".")[0] in ("experiments", "jaxnn"):
+        raise error
+    remedy = 'python -m pip install -e ".[experiments]"'
+    return f"error: {error.name}: expected to be installed; {remedy}"
+
 
 try:
     from experiments.pages import engine
@@ -47,7 +56,7 @@ try:
         except ValueError as mistake:  # in a variable of the environment
             remedy = "mend that environment variable, or unset it"  # as the command jaxnn says
             print(f"error: JAX: {mistake}; {remedy}", file=sys.stderr)
-            sys.exit(2)
+            sys.exit(USER_MISTAKE)
 
     import tyro
     from rich.console import Console
@@ -59,12 +68,10 @@ try:
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
-    print(f"error: {missing.name}: {EXTRA}", file=sys.stderr)
-    sys.exit(2)
+    print(_missing(missing), file=sys.stderr)
+    sys.exit(USER_MISTAKE)
 
 READERS = ("show", "predict")
-
-USER_MISTAKE, FAILED = 2, 1
 
 
 def main(args: list[str] | None = None) -> int:
@@ -191,9 +198,8 @@ def command() -> int:
     except SystemExit as end:  # --help, and what tyro says of a mistake
         return end.code if isinstance(end.code, int) else 0
     except ModuleNotFoundError as missing:  # by an experiment, which imports what it alone needs
-        if missing.name is None or missing.name.startswith(("experiments.", "jaxnn.")):
-            raise
-        return _say(f"{missing.name}: {EXTRA}", USER_MISTAKE)
+        print(_missing(missing), file=sys.stderr)
+        return USER_MISTAKE
     except OSError as failure:
         return _say(failure, FAILED)
 

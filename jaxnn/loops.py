@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 C = TypeVar("C")
 
-SMALL_PRODUCT = 2**20  # numbers multiplied with numbers
+SMALL_PRODUCT = 2**20  # multiplications
 
 
 def loop(start: Any, stop: Any, body: Callable[[Any, C], C], carry: C) -> C:

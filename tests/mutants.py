@@ -181,6 +181,13 @@ MUTANTS = (
         "return product(a[::-1].T, delta)",
         "tests/test_numbers.py::test_the_sum_over_rows_is_that_of_numpy[large]",
     ),
+    Mutant(
+        "a module of ours that is missing is taken for a package",
+        "experiments/__main__.py",
+        'in ("experiments", "jaxnn"):',
+        'in ("jaxnn",):',
+        "tests/test_command.py::test_a_package_of_the_extra_that_is_missing_is_one_sentence",
+    ),
     # The flow
     Mutant(
         "a unit is dead if one example has no slope there",

@@ -277,7 +277,7 @@ def test_within_range_the_signal_is_the_plain_one_to_the_last_bit(rng, activatio
 def test_a_signal_in_range_and_one_scaled_out_of_it_flow_alike(rng):
     """Without biases, x times a power of two is z times it: no digit of any number may change.
 
-    In range (2^±42) the layers of a run are saved without exponents, out of it with them.
+    In range (2^±42) a run is computed without exponents, out of it with them.
     """
     net, params, xs, cotangent = problem(rng, "relu", sigma_w=1.5)
     xs = xs.at[3].set(0)  # an example whose units are all off
