@@ -95,4 +95,5 @@ def _metric(net: Network, z: Float[Array, "N n"], ys: Float[Array, "N n"]) -> Fl
         varies = spread > 0
         ratio = error / jnp.where(varies, spread, 1)
         return jnp.mean(1 - jnp.where(varies, ratio, (error > 0).astype(error.dtype)))
-    return jnp.mean(correct.astype(z.dtype))
+    labelled = ~jnp.isnan(ys).any(axis=1)  # a wrong label under `jit` is nan, and so is the score
+    return jnp.mean(jnp.where(labelled, correct.astype(z.dtype), jnp.nan))

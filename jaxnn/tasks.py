@@ -14,6 +14,7 @@ Index legend: z, y and ŷ are rows, (B, n[L]); a loss has one entry a row, (B,).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -181,7 +182,7 @@ def check_labels(task: Task, y: ArrayLike, batch: tuple[int, ...], n_out: int) -
 
     Regression and binary: batch + (n[L],), or batch if n[L] = 1. Multiclass: integer classes of
     shape batch, or probabilities of shape batch + (n[L],). Shapes and dtypes are always checked,
-    values only outside `jit`.
+    values only outside `jit`; see `label_rows` for those that are wrong inside.
 
     Raises:
         ValueError: a wrong shape, or a wrong value (binary labels not 0 or 1, a class outside
@@ -216,6 +217,10 @@ def label_rows(
 ) -> Array:
     """Check labels and return them as rows of floats, batch + (n[L],).
 
+    Under `jit`, where values cannot be looked at, labels that no loss is defined for become nan,
+    and so do the loss and the gradient: a class outside 0 … n[L]-1, binary labels outside [0, 1],
+    probabilities below 0 or whose sum is not 1.
+
     Raises:
         ValueError, TypeError: as `check_labels`.
 
@@ -227,8 +232,21 @@ def label_rows(
     """
     y = check_labels(task, y, batch, n_out)
     if _are_classes(task, y, batch):
-        return jax.nn.one_hot(y, n_out, dtype=dtype)
-    return jnp.asarray(y).astype(dtype).reshape(*batch, n_out)
+        rows = jax.nn.one_hot(y, n_out, dtype=dtype)
+        return jnp.where(((y >= 0) & (y < n_out))[..., None], rows, jnp.nan)
+    rows = jnp.asarray(y).astype(dtype).reshape(*batch, n_out)
+    if task.name == "binary":
+        return jnp.where((rows >= 0) & (rows <= 1), rows, jnp.nan)
+    if task.name == "multiclass":
+        return jnp.where(_are_probabilities(jnp.asarray(y)), rows, jnp.nan)
+    return rows
+
+
+def _are_probabilities(y: Any) -> Any:
+    """Tell entries in [0, 1] of rows that sum to 1, as far as rounding to bfloat16 lets them."""
+    rounding = 1e-2
+    total = (y if y.dtype.itemsize > 2 else y.astype("float32")).sum(axis=-1, keepdims=True)
+    return (y >= 0) & (y <= 1) & (abs(total - 1) <= rounding)
 
 
 def _check_values(task: str, y: np.ndarray, n_out: int) -> None:
@@ -238,9 +256,7 @@ def _check_values(task: str, y: np.ndarray, n_out: int) -> None:
     elif task == "multiclass" and y.dtype == np.int64:
         bad, expected = (y < 0) | (y >= n_out), f"classes 0 … {n_out - 1}"
     elif task == "multiclass":
-        # 1e-2 admits probabilities that were rounded to bfloat16.
-        off = np.abs(np.sum(y, axis=-1, keepdims=True) - 1) > 1e-2
-        bad, expected = ~(y >= 0) | ~(y <= 1) | off, "probabilities that sum to 1"
+        bad, expected = ~_are_probabilities(y), "probabilities that sum to 1"
     if np.any(bad):
         raise ValueError(
             f"y: expected {expected} for a {task} network, got {y[bad][0]:g} "

@@ -532,6 +532,27 @@ MUTANTS = (
         "jax.nn.one_hot(n_out - 1 - y, n_out",
         "tests/test_tasks.py::test_labels_of_three_outputs[task2-y2-rows2]",
     ),
+    Mutant(
+        "a class that does not exist costs nothing under jit",
+        "jaxnn/tasks.py",
+        "return jnp.where(((y >= 0) & (y < n_out))[..., None], rows, jnp.nan)",
+        "return rows",
+        "tests/test_tasks.py::test_wrong_labels_are_nan_under_jit",
+    ),
+    Mutant(
+        "binary labels beyond 0 and 1 have a loss under jit",
+        "jaxnn/tasks.py",
+        "return jnp.where((rows >= 0) & (rows <= 1), rows, jnp.nan)",
+        "return rows",
+        "tests/test_tasks.py::test_wrong_labels_are_nan_under_jit",
+    ),
+    Mutant(
+        "a label that does not exist counts as a class in the accuracy",
+        "jaxnn/scores.py",
+        "jnp.where(labelled, correct.astype(z.dtype), jnp.nan)",
+        "correct.astype(z.dtype)",
+        "tests/test_tasks.py::test_wrong_labels_are_nan_under_jit",
+    ),
     # Initialisation
     Mutant(
         "fan_in and fan_out are exchanged",

@@ -153,6 +153,35 @@ def test_label_values_are_not_looked_at_under_jit():
         jax.jit(jaxnn.mean_loss)(net, params, xs, ys[:2])
 
 
+@pytest.mark.parametrize(
+    ("task", "wrong", "right"),
+    [
+        ("multiclass", [5, -1, 3], [0, 1, 2]),
+        ("multiclass", np.array([250, 3, 9], np.uint8), np.array([2, 0, 2], np.uint8)),
+        ("multiclass", [[0.9, 0.9, 0.0], [-1, 1, 1], [0, 0, 0]], [[0.1, 0.4, 0.5], *np.eye(3)[:2]]),
+        ("binary", [[0, 1, 2], [-0.1, 0, 1], [np.nan, 1, 1]], [[0, 1, 1], [0.5, 0, 1], [1, 1, 1]]),
+    ],
+)
+def test_wrong_labels_are_nan_under_jit(task, wrong, right):
+    """As the loss of optax is for a class that does not exist: no cost of -0.0."""
+    net = jaxnn.Network((2, 3), "tanh", task)
+    params, xs = jaxnn.init(net, jax.random.key(0)), jnp.ones((3, 2))
+    values = jax.jit(lambda ys: (jaxnn.mean_loss(net, params, xs, ys), _of_each(net, params, ys)))
+    loss, losses = values(jnp.asarray(right))
+    assert jnp.isfinite(loss)
+    assert jnp.isfinite(losses).all()
+    scores = jax.jit(jaxnn.evaluate)(net, params, xs, jnp.asarray(wrong))
+    assert jnp.isnan(jnp.stack([*scores, values(jnp.asarray(wrong))[0]])).all()
+    some = jnp.asarray(right).at[1].set(jnp.asarray(wrong)[1])
+    assert jnp.isnan(values(some)[1]).tolist() == [False, True, False]
+    grads = jax.jit(jaxnn.backprop)(net, params, xs, jnp.asarray(wrong))[1]
+    assert all(jnp.isnan(theta).any() and jnp.isnan(b).any() for theta, b in grads)
+
+
+def _of_each(net, params, ys):
+    return jax.vmap(lambda y: jaxnn.loss(net, params, jnp.ones(2), y))(ys)
+
+
 def test_an_unknown_task_is_answered_with_the_list():
     with pytest.raises(ValueError, match="no 'ranking'; choose one of regression, binary, multic"):
         jaxnn.find_task("ranking")
