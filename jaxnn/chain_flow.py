@@ -43,7 +43,9 @@ from .numbers import (
     at_least_float32,
     exponent_of,
     floats,
+    in_bfloat16,
     is_float,
+    is_narrow,
     log_of,
     lost_in_plain,
     power_of_two,
@@ -53,7 +55,9 @@ from .twin import at_start, examples_of, flat, log_tangent, pushed, unit_of
 from .walk import AnySaved, Keep, Memory, Saved, along, down, up
 from .words import InWords
 
-PART = 2.0**-10  # of a cotangent, to try whether it gives that part of the result
+PART = (
+    2.0**-3
+)  # of a cotangent, whether it gives that part of the result; less has no room in float8
 TOLERANCE = 0.05  # between the two: wide enough for 16-bit floats, far less than clipping makes
 
 
@@ -384,6 +388,8 @@ def chain_flow(
             "cotangent like the output, got both or none"
         )
     check_examples(xs)
+    for v in filter(is_narrow, jax.tree.leaves(xs)):
+        raise ValueError(f"xs: expected {in_bfloat16(v)}")
     try:
         flow = _flow(net, params, xs, ys, cotangent, loss, memory, tangent)
     except TypeError as error:  # where the program is compiled, which knows no layers
@@ -584,6 +590,10 @@ def _states(way: Way, layer: Weights, state: Any, count: int) -> list[Any]:
     """Return the types of the states that come out of the links."""
     states = []
     for link, arrays in zip(way.pattern.links, layer.arrays, strict=True):
+        for part, flags in _with_flags(link, arrays):
+            for v, trained in zip(part, flags, strict=True):
+                if trained and is_narrow(v):
+                    raise ValueError(f"layer {link.name}: expected parameters of {in_bfloat16(v)}")
         state = jax.eval_shape(partial(applied, link), arrays, state)
         for v in jax.tree.leaves(state):
             if jnp.issubdtype(v.dtype, jnp.complexfloating):
@@ -592,6 +602,11 @@ def _states(way: Way, layer: Weights, state: Any, count: int) -> list[Any]:
                     "the imaginary part as two arrays"
                 )
         for v in floats(state):
+            if is_narrow(v):
+                raise ValueError(
+                    f"layer {link.name}: expected a state of {in_bfloat16(v)}, at the end of the "
+                    "layer; inside of it such numbers are no matter"
+                )
             if not v.ndim or v.shape[0] != count:
                 raise ValueError(
                     f"layer {link.name}: expected every float array of its state to have the "

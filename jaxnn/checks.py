@@ -18,6 +18,7 @@ from .blocks import rows_meet
 from .compiled import Numbers, as_array, compiled
 from .layers import Drawn, Layer, Layers, Pairs, Params, as_layers, is_run, length
 from .network import Network
+from .numbers import in_bfloat16, is_narrow
 from .tasks import check_labels, label_rows
 
 Depth = ArrayLike | None  # as public functions accept it
@@ -57,6 +58,9 @@ def check_params(net: Network, params: Pairs) -> Params:
             f"params: expected one floating dtype in every theta and b, got {', '.join(dtypes)}; "
             "cast them with jax.tree.map"
         )
+    narrow = [v for layer in layers for v in jax.tree.leaves(layer) if is_narrow(v)]
+    if narrow:
+        raise TypeError(f"params: expected {in_bfloat16(narrow[0])}")
     return layers
 
 

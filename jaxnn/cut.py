@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .numbers import is_float
+from .numbers import is_float, is_narrow
 from .program import (
     Flat,
     Program,
@@ -178,7 +178,8 @@ class _Network:
             self.alive.append(alive)
         for i, values in enumerate(self.alive):
             v = min(values)
-            if len(values) == 1 and v in self.axes and is_float(self.flat.types[v]):
+            type_ = self.flat.types[v]
+            if len(values) == 1 and v in self.axes and is_float(type_) and not is_narrow(type_):
                 self.places[i] = v
         if self.out != jax.tree.structure(0) or self.axes.get(self.places.get(end, -1)) != 0:
             self.places.pop(end, None)  # the output is what f returns, and no state

@@ -93,8 +93,10 @@ def init(
         [((3, 4), (4,)), ((4, 1), (1,))]
     """
     dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"dtype: expected a floating dtype such as float32, got {dtype}")
+    if not jnp.issubdtype(dtype, jnp.floating) or dtype.itemsize < 2:
+        raise TypeError(
+            f"dtype: expected a floating dtype of 16 bits or more, such as float32, got {dtype}"
+        )
     schemes = find_weights(weights), find_biases(biases)
     runs = _draw_runs(net, check_key(key), *schemes, dtype, stored)
     return runs if stacked or not stored else unstack(runs)

@@ -233,6 +233,19 @@ def is_float(v: Any) -> bool:
     return hasattr(v, "dtype") and bool(jnp.issubdtype(v.dtype, jnp.floating))
 
 
+def is_narrow(v: Any) -> bool:
+    """Tell floats of 8 bits or fewer, whose range is too small for the recursion."""
+    return is_float(v) and v.dtype.itemsize < 2
+
+
+def in_bfloat16(v: Any) -> str:
+    """Say what to do with an array of narrow floats."""
+    return (
+        f"floats of 16 bits or more, got {v.dtype}; cast to bfloat16, which holds all of its "
+        "numbers"
+    )
+
+
 def floats(tree: Any) -> list[Any]:
     """Return the float leaves of a tree."""
     return [v for v in jax.tree.leaves(tree) if is_float(v)]

@@ -260,6 +260,20 @@ MUTANTS = (
         "summary([taken[1] / taken[0]])",
         "tests/test_bench.py::test_a_row_of_bytes_compares_what_programs_take",
     ),
+    Mutant(
+        "floats of 8 bits are taken as a state",
+        "jaxnn/numbers.py",
+        "return is_float(v) and v.dtype.itemsize < 2",
+        "return is_float(v) and v.dtype.itemsize < 1",
+        "tests/test_chain.py::test_what_cannot_be_measured_is_named",
+    ),
+    Mutant(
+        "whether a rule is linear is tried where float8 has no numbers",
+        "jaxnn/chain_flow.py",
+        "PART = 2.0**-3",
+        "PART = 2.0**-10",
+        "tests/test_chain.py::test_floats_of_8_bits_are_for_the_inside_of_layers",
+    ),
     # A function cut into layers
     Mutant(
         "a U-Net of two levels becomes one layer",

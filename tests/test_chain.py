@@ -356,6 +356,10 @@ def endless(p, z):
     [
         (lambda p, z: (z @ p)[0], r"layer 1 <lambda>: expected every float array .* 5 examples"),
         (
+            lambda p, z: (z @ p).astype(jnp.float8_e4m3fn),
+            "layer 1 <lambda>: expected a state of floats of 16 bits .* got float8_e4m3fn; cast to",
+        ),
+        (
             lambda p, z: lax.complex(z @ p, z),
             "layer 1 <lambda>: expected real numbers, got complex128",
         ),
@@ -372,6 +376,27 @@ def test_what_cannot_be_measured_is_named(rng, layer, error):
     layer = layer if isinstance(layer, jaxnn.Run) else (layer, np.eye(N))
     with pytest.raises(ValueError, match=error):
         flow_of([(dense, drawn(rng)), layer], rng.normal(size=(B, N)), np.ones((B, N)))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float8_e5m2, jnp.float8_e4m3fn])
+def test_floats_of_8_bits_are_for_the_inside_of_layers(rng, dtype):
+    """As bfloat16 they have the same numbers, and a flow."""
+
+    def rounded(p, z):
+        return jnp.tanh(z).astype(dtype).astype(z.dtype) @ p.astype(z.dtype)
+
+    thetas = [jnp.asarray(rng.normal(size=(N, N)), dtype) for _ in range(3)]
+    xs, ones = jnp.asarray(rng.normal(size=(B, N)), dtype), np.ones((B, N))
+    for given, error in ((thetas, "layer 0 rounded: expected param"), ([np.eye(N)], "xs: expect")):
+        with pytest.raises(ValueError, match=f"^{error}.*, got {dtype.__name__}; cast to bfloat16"):
+            flow_of([(rounded, p) for p in given], xs if len(given) == 1 else np.ones((B, N)), ones)
+    layers = [(rounded, p.astype(jnp.bfloat16)) for p in thetas]
+    wide = xs.astype(jnp.float32)
+    flow = flow_of(layers, wide, ones)
+    plain = by_jax(layers, wide, lambda out: jnp.sum(out))
+    np.testing.assert_allclose(flow.log_delta, [log_norm(v) for v in plain[1]], rtol=0.05)
+    cut = jaxnn.chain(lambda p, z: functools.reduce(lambda z, q: rounded(q, z), p, z), thetas, wide)
+    assert cut[0].names[0].startswith("0 test_chain.py")
 
 
 def test_an_error_within_a_layer_keeps_its_message_and_has_a_name(rng):

@@ -150,6 +150,7 @@ def test_init_runs_under_jit_and_vmap(key):
         ({"biases": True}, TypeError, r"biases: expected a name, a number .*, got True"),
         ({"key": 0}, TypeError, r"key: expected one key, such as jax.random.key\(0\), got 0"),
         ({"dtype": jnp.int32}, TypeError, r"dtype: expected a floating dtype .*, got int32"),
+        ({"dtype": jnp.float8_e5m2}, TypeError, r"dtype: .* 16 bits or more, .*, got float8_e5m2"),
         (
             {"weights": lambda key, shape, dtype: jnp.zeros((2, 2), dtype)},
             ValueError,

@@ -180,6 +180,11 @@ def test_bad_parameters(net, params, unhooked):
             r"one floating dtype .*float64, float32",
         ),
         (jax.tree.map(lambda p: p.astype(int), params), TypeError, r"one floating dtype .*got int"),
+        (
+            jax.tree.map(lambda p: p.astype(jnp.float8_e4m3fn), params),
+            TypeError,
+            "params: expected floats of 16 bits or more, got float8_e4m3fn; cast to bfloat16",
+        ),
         ((theta, last), TypeError, r"params: expected pairs \(theta, b\) of arrays"),
         (None, TypeError, r"params: expected pairs .*, got NoneType"),
     ):
