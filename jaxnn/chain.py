@@ -169,7 +169,9 @@ def chain(
     A function of parameters and examples is cut into layers by itself, where one array that depends
     on xs is alive and a product with parameters follows; so an activation belongs to the product
     above it. Equal layers become a run, and so does a scan over stacked parameters; parameters that
-    several layers use count into Δθ of each. Names are those of modules, or the file and line.
+    several layers use count into Δθ of each. Δθ is that of the parameters as they are handed over,
+    whatever the function makes of them first: a cast, a scale, a weight norm. Names are those of
+    modules, or the file and line.
 
     Args:
         layers: in their order, or by name: callable pytrees (modules of Equinox, or of Flax NNX),

@@ -55,9 +55,8 @@ from .twin import at_start, examples_of, flat, log_tangent, pushed, unit_of
 from .walk import AnySaved, Keep, Memory, Saved, along, down, up
 from .words import InWords
 
-PART = (
-    2.0**-3
-)  # of a cotangent, whether it gives that part of the result; less has no room in float8
+# Of a cotangent, to try whether it gives that part of the result; less has no room in float8.
+PART = 2.0**-3
 TOLERANCE = 0.05  # between the two: wide enough for 16-bit floats, far less than clipping makes
 
 

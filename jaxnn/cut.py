@@ -43,6 +43,7 @@ from .program import (
     struct,
     typed,
 )
+from .stacks import ScanInputs, prepared
 
 MOST_IN_A_ROW = 3  # products in a layer that holds more than half of the network's
 
@@ -122,6 +123,7 @@ class _Network:
     into, out: the structures of xs and of the output.
     xs: the values of xs.
     arrays: params by their values, and the entries of stacked ones.
+    entries: the steps that take those entries.
     main, prologue: the steps that depend on xs, and the others.
     dependent: the values that depend on xs.
     parameters: those that depend on params of a float type, and not on xs.
@@ -135,6 +137,7 @@ class _Network:
     out: Any
     xs: list[int]
     arrays: dict[int, Any]
+    entries: dict[int, Step] = field(default_factory=dict)
     main: list[Step] = field(default_factory=list)
     prologue: list[Step] = field(default_factory=list)
     dependent: set[int] = field(default_factory=set)
@@ -165,6 +168,7 @@ class _Network:
             same[v] = entries.setdefault((stack, i), v)
             if same[v] == v:
                 self.arrays[v] = _entry(self.arrays[stack], i)
+                self.entries[v] = step
 
     def find_places(self) -> None:
         """Walk over the main steps with the set of the values alive."""
@@ -309,25 +313,43 @@ def _run(network: _Network, name: str, a: int, b: int) -> Piece:
     """Return the scan at main step a as a run of its body."""
     (step,), scan, carry = network.main[a:b], network.run(a, b), network.places[a]
     assert scan is not None
-    consts = scan.consts
+    rows = tuple(range(scan.k))[:: -1 if scan.reverse else 1]
+    inputs = ScanInputs(step.inputs[: scan.consts], step.inputs[scan.consts + 1 :], rows)
+    needs, entry = prepared(
+        network.flat,
+        [*network.entries.values(), *network.prologue],
+        network.parameters,
+        network.arrays.keys() - network.entries.keys(),
+        inputs,
+    )
 
     def run(arrays: list[Array], state: Any) -> Any:
-        inside = _inside(network, carry, state)
-        out, *_ = function(scan.body)(*arrays[:consts], inside, *arrays[consts:])
+        consts, entries = entry(arrays)
+        out, *_ = function(scan.body)(*consts, _inside(network, carry, state), *entries)
         return _state(network, carry, out)
 
-    given = [*step.inputs[:consts], *step.inputs[consts + 1 :]]
-    arrays = _prepared(network, given)
-    shared, layers = arrays[:consts], arrays[consts:]
-    layers = [v[::-1] if scan.reverse else v for v in layers]
-    types = [struct(v) for v in scan.body.in_avals]
-    state = struct(types.pop(consts), network.axes[carry])
-    program = Program.of(run, types, state)
+    arrays = _values(network, [v for v, _ in needs])
+    own = [
+        None if need.rows is None else _selected(v, need.rows)
+        for v, need in zip(arrays, needs, strict=True)
+    ]
+    tied = [v if need.rows is None else None for v, need in zip(arrays, needs, strict=True)]
+    types = [
+        struct(v) if need.rows is None else resized(v, v.shape[1:])
+        for v, need in zip(arrays, needs, strict=True)
+    ]
+    state = struct(scan.body.in_avals[scan.consts], network.axes[carry])
     trained = tuple(
-        v in network.parameters and is_float(array) for v, array in zip(given, arrays, strict=True)
+        v in network.parameters and is_float(t) for (v, _), t in zip(needs, types, strict=True)
     )
-    own, tied = [*[None] * consts, *layers], [*shared, *[None] * len(layers)]
-    return Piece(name, program, own, tied, trained, scan.k)
+    return Piece(name, Program.of(run, types, state), own, tied, trained, scan.k)
+
+
+def _selected(stack: Any, rows: tuple[int, ...]) -> Any:
+    """Return entries of a stack, itself if they are all of them in their order."""
+    if rows == tuple(range(len(stack))):
+        return stack
+    return stack[::-1] if rows == tuple(range(len(stack)))[::-1] else stack[np.array(rows)]
 
 
 def _inside(network: _Network, v: int, state: Any) -> Any:
@@ -338,13 +360,13 @@ def _state(network: _Network, v: int, inside: Any) -> Any:
     return jnp.moveaxis(inside, network.axes[v], 0)
 
 
-def _prepared(network: _Network, values: list[Any]) -> list[Any]:
+def _values(network: _Network, values: list[Any]) -> list[Any]:
     """Return values of the prologue as arrays; params are as they were given."""
     made = [v for v in values if v not in network.arrays]
     prologue, _ = behind(made, network.prologue)
 
     @jax.jit
-    def run(arrays: list[Array]) -> list[Array]:
+    def run(arrays: list[Array]) -> list[Any]:
         known = dict(zip(network.arrays, arrays, strict=True))
         return evaluated(made, prologue, network.flat.constants | known)
 

@@ -120,11 +120,12 @@ class Flat:
         self.types: list[Any] = []
         self.constants: dict[int, Any] = {}
         self.steps: list[Step] = []
-        self.inputs = [self._value(v.aval) for v in closed.jaxpr.invars]
+        self.inputs = [self.value(v.aval) for v in closed.jaxpr.invars]
         self.outputs = self._inlined(closed, self.inputs, ())
         self.steps, _ = behind(self.outputs, self.steps)
 
-    def _value(self, aval: Any, constant: Any = None) -> int:
+    def value(self, aval: Any, constant: Any = None) -> int:
+        """Return a new value."""
         v = len(self.types)
         self.types.append(aval)
         if constant is not None:
@@ -136,12 +137,12 @@ class Flat:
         jaxpr = getattr(closed, "jaxpr", closed)  # that of remat is an open one in JAX 0.10
         values: dict[Any, int] = dict(zip(jaxpr.invars, inputs, strict=True))
         for v, constant in zip(jaxpr.constvars, getattr(closed, "consts", ()), strict=True):
-            values[v] = self._value(v.aval, constant)
+            values[v] = self.value(v.aval, constant)
 
         def read(v: Any) -> int:
             if isinstance(v, core.Literal):
                 aval: Any = v.aval
-                return self._value(aval, np.asarray(v.val, aval.dtype))
+                return self.value(aval, np.asarray(v.val, aval.dtype))
             return values[v]
 
         for eqn in jaxpr.eqns:
@@ -150,7 +151,7 @@ class Flat:
                 inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
                 out = self._inlined(inner, given, names)
             else:
-                out = [self._value(v.aval) for v in eqn.outvars]
+                out = [self.value(v.aval) for v in eqn.outvars]
                 self.steps.append(Step(eqn, given, tuple(out), names))
             values.update(zip(eqn.outvars, out, strict=True))
         return list(map(read, jaxpr.outvars))

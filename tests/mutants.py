@@ -306,9 +306,31 @@ MUTANTS = (
     Mutant(
         "a scan downwards is gone through upwards",
         "jaxnn/cut.py",
-        "v[::-1] if scan.reverse else v",
-        "v",
-        "tests/test_cut.py::test_stacked_parameters",
+        "[:: -1 if scan.reverse else 1]",
+        "",
+        "tests/test_cut.py::test_delta_of_a_scan_belongs_to_what_was_handed_over[scaled-True]",
+    ),
+    Mutant(
+        "Δ of a scan belongs to what is made of its parameters",
+        "jaxnn/stacks.py",
+        "return rows is not None and self.moved(self.selected(v)) is not None",
+        "return rows is not None",
+        "tests/test_cut.py::test_delta_of_a_scan_belongs_to_what_was_handed_over[scaled-False]",
+    ),
+    Mutant(
+        "parts of a parameter that is needed in two ways count apart",
+        "jaxnn/stacks.py",
+        "if seen & behind_leaf:",
+        "if False:",
+        "tests/test_cut.py::test_delta_of_a_scan_belongs_to_what_was_handed_over"
+        "[one_stack_in_two_ways-False]",
+    ),
+    Mutant(
+        "the entries of a slice are those of the whole",
+        "jaxnn/stacks.py",
+        "tuple(start[0] + stride[0] * i for i in rows)",
+        "rows",
+        "tests/test_cut.py::test_delta_of_a_scan_belongs_to_what_was_handed_over[sliced-False]",
     ),
     # Grids, tables and streams, verdicts
     Mutant(

@@ -150,6 +150,105 @@ def test_stacked_parameters(rng):
     assert float(flow.log_delta_input) == pytest.approx(log_norm(delta_x), rel=1e-11)
 
 
+def two_products(z, stacks):
+    """A layer with an entry of each of two stacks."""
+    u, v = stacks
+    return jnp.tanh(z) @ u + jnp.sin(z) @ v
+
+
+def weight_norm(p):
+    return p["u"] / jnp.linalg.norm(p["u"], axis=1, keepdims=True) * p["g"][:, None], p["v"]
+
+
+PREPARED = {  # params -> two stacks, and whether the layers are kept apart on the way
+    "as_they_are": (lambda p: (p["u"], p["v"]), True),
+    "one_stack_twice": (lambda p: (p["u"], p["u"]), True),
+    "scaled": (lambda p: (p["u"] * 16, p["v"] * p["s"] * jnp.tril(jnp.ones((1, N, N)))), True),
+    "cast": (lambda p: (p["u"].astype(jnp.bfloat16).astype(float), p["v"]), True),
+    "weight_norm": (weight_norm, True),
+    "dequantised": (
+        lambda p: (p["q"].astype(float) * p["g"][:, None], -(p["v"] ** 2)),
+        True,
+    ),
+    "a_product": (lambda p: (p["u"] @ p["v"], p["v"] @ p["m"]), True),
+    "turned": (lambda p: (jnp.swapaxes(p["u"], 1, 2) * 2, (p["v"] * 3)[::-1]), True),
+    "sliced": (
+        lambda p: ((p["u"] * 3)[1:4:2], p["v"][:2].reshape(2, N * N).reshape(2, N, N)),
+        True,
+    ),
+    "tied": (
+        lambda p: (jnp.broadcast_to(2 * p["m"], (5, N, N)), p["v"][jnp.array([0, 0, 1, 1, 2])] * 3),
+        True,
+    ),
+    "joined": (lambda p: tuple(jnp.split(jnp.concatenate([p["u"], 2 * p["v"]], 2), 2, 2)), True),
+    "a_list": (lambda p: (3 * jnp.stack([*p["list"]]), p["v"]), True),
+    "less_their_mean": (lambda p: (p["u"] - jnp.mean(p["u"], 0, keepdims=True), p["v"]), False),
+    "one_stack_in_two_ways": (lambda p: (p["u"][:-1], p["u"][1:] * 2), False),
+    "summed_over_layers": (lambda p: (jnp.cumsum(p["u"], 0), jax.nn.relu(p["v"])), False),
+}
+QUICK = ("scaled", "weight_norm", "sliced", "one_stack_in_two_ways")
+
+
+@pytest.mark.parametrize("downwards", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in PREPARED],
+)
+def test_delta_of_a_scan_belongs_to_what_was_handed_over(rng, name, downwards, monkeypatch):
+    """Each layer's own part of the gradient, pulled back through what was made of the stacks."""
+    prepare, apart = PREPARED[name]
+    p = {"u": drawn(rng, 5, N, N), "v": drawn(rng, 5, N, N), "m": drawn(rng, N, N)}
+    p |= {"g": drawn(rng, 5, N), "s": np.float64(2.5), "list": [*drawn(rng, 5, N, N)]}
+    whole = {"q": rng.integers(-9, 9, size=(5, N, N)).astype(np.int8)}
+    xs, cotangent = drawn(rng, B, N), rng.normal(size=(B, N))
+
+    def network(p, z):
+        step = lambda z, stacks: (two_products(z, stacks), None)  # noqa: E731
+        return lax.scan(step, z, prepare(p), reverse=downwards)[0]
+
+    def looped(stacks):
+        z = xs
+        for i in range(len(stacks[0]))[:: -1 if downwards else 1]:
+            z = two_products(z, [v[i] for v in stacks])
+        return jnp.vdot(z, cotangent)
+
+    if apart:
+        monkeypatch.setattr("jaxnn.stacks._by_index", None)  # it is not needed
+    net, own = jaxnn.chain(network, p | whole, xs)
+    flow = gradient_flow(net, own, xs, cotangent=cotangent)
+
+    @jax.jit
+    def parts(p):
+        stacks, pull = jax.vjp(lambda p: prepare(p | whole), p)
+        gradients = jax.grad(looped)(stacks)
+        alone = jnp.eye(len(stacks[0]))[:, :, None, None]
+        return [pull(tuple(v * one for v in gradients))[0] for one in alone]
+
+    logs = np.array([log_norm(part) for part in parts(p)])
+    np.testing.assert_allclose(flow.log_theta, logs[:: -1 if downwards else 1], rtol=1e-10)
+
+
+@pytest.mark.slow
+def test_so_it_does_beyond_the_range_of_a_float(rng):
+    """The same in a loop and in a scan, where plain gradients in float32 are zero."""
+    theta, xs = np.float32(drawn(rng, 14, N, N) / 1e4), np.float32(drawn(rng, B, N))
+
+    def looped(p, z):
+        for w in p * 16 / 10:
+            z = jnp.tanh(z) @ w
+        return z
+
+    def scanned(p, z):
+        return lax.scan(lambda z, w: (jnp.tanh(z) @ w, None), z, p * 16 / 10)[0]
+
+    flows = [
+        gradient_flow(*jaxnn.chain(f, theta, xs), xs, cotangent=np.ones((B, N), np.float32))
+        for f in (looped, scanned)
+    ]
+    assert float(flows[0].log_theta[0]) < np.log(1e-45)
+    np.testing.assert_allclose(flows[0].log_theta, flows[1].log_theta, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_examples_on_another_axis(rng):
     """States have the examples first also where the program has features first, N of N examples."""

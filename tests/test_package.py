@@ -64,7 +64,7 @@ def test_the_library_imports_little_and_downwards():
         *("formats", "twin", "words"),
         *(f"blocks.{kind}" for kind in ("block", "field", "dense", "residual", *norms)),
         *("blocks", "network", "checks", "initializers", "walk", "forward", "backprop"),
-        *("program", "cut", "chain", "chain_flow", "flow", "chain_verdict"),
+        *("program", "stacks", "cut", "chain", "chain_flow", "flow", "chain_verdict"),
         *("finite_width", "meanfield"),
         *("hooks", "pytorch", "chart", "tailored", "verdict", "spectrum", "scores", "divergence"),
         *(

@@ -1,0 +1,307 @@
+"""Stacks: the parameters of one layer, of those that a program prepares for all before a scan.
+
+    T(W)[j] = t(W[j])    where every step of T keeps the layers apart, such as a cast, a scale or a
+                         weight norm: t is those steps, on stacks of one entry
+    T(W)[j]              where one does not, such as a mean over layers: all of T in every layer,
+                         which takes its entry of the result
+
+So the Δ of a layer belongs to the parameters that were handed over, not to what is made of them; it
+is what a Python loop over T(W)[0], T(W)[1], … gives. What moves numbers and no more (a stack of
+arrays, a slice, another shape) leaves the size of Δ as it is: that is done once, beforehand.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax import lax
+
+from .program import Flat, Step, behind, evaluated, resized
+
+# Names of primitives.
+ELEMENTWISE = """
+    abs acos acosh add and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp complex
+    conj convert_element_type copy copy_p cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1
+    floor ge gt imag integer_pow is_finite le lgamma log log1p logistic lt max min mul ne neg
+    nextafter not or pow real reduce_precision rem round rsqrt select_n sign sin sinh sqrt square
+    stop_gradient sub tan tanh xor
+""".split()  # noqa: SIM905
+REDUCTIONS = ["reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin"]
+MOVES = ["concatenate", "copy", "copy_p", "reshape", "rev", "slice", "split", "squeeze", "stack"]
+MOVES += ["transpose"]
+
+Rows = tuple[int, ...]  # entries of a stack, one for each layer
+
+
+class Need(NamedTuple):
+    """A value: its entries for the layers, or all of it in each if rows is None."""
+
+    value: int
+    rows: Rows | None
+
+
+class Prepared(NamedTuple):
+    """Arrays of a scan by layers.
+
+    needs: the values to hand over; those with rows are the layers' own, others all of them share.
+    entry: (an array for each need, without the axis of layers) -> (constants, entries) of a layer.
+    """
+
+    needs: list[Need]
+    entry: Callable[[Sequence[Any]], tuple[list[Any], list[Any]]]
+
+
+class ScanInputs(NamedTuple):
+    """What goes into a scan but for its carry: constants, and stacks with an entry for each step.
+
+    rows: the entry of a stack that each layer takes.
+    """
+
+    consts: Sequence[int]
+    stacks: Sequence[int]
+    rows: Rows
+
+
+class MixedLayersError(Exception):
+    """A step that does not keep the layers apart, or a parameter that is needed in two ways."""
+
+
+def prepared(
+    flat: Flat, prologue: list[Step], parameters: set[int], raw: set[int], inputs: ScanInputs
+) -> Prepared:
+    """Return what the layers of a scan are handed over, and how they come to their entries.
+
+    Args:
+        flat: the program.
+        prologue: its steps before the scan.
+        parameters: the values that depend on parameters.
+        raw: the values that were handed over.
+        inputs: what goes into the scan.
+    """
+    try:
+        return _by_entries(_Plan(flat, prologue, parameters, raw), inputs)
+    except MixedLayersError:
+        return _by_index(_Plan(flat, prologue, parameters, raw), inputs)
+
+
+def _by_entries(plan: "_Plan", inputs: ScanInputs) -> Prepared:
+    """Prepare the entries of a layer from the layer's own entries."""
+    needs = [Need(v, None) for v in inputs.consts] + [Need(v, inputs.rows) for v in inputs.stacks]
+    values = list(map(plan.place, needs))
+    plan.check_apart()
+    count = len(inputs.consts)
+
+    def entry(arrays: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        made = plan.evaluated(values, arrays)
+        return made[:count], made[count:]
+
+    return Prepared(list(plan.leaves), entry)
+
+
+def _by_index(plan: "_Plan", inputs: ScanInputs) -> Prepared:
+    """Prepare whole stacks in each layer, which takes its entry; data comes by entries."""
+    whole = [v in plan.parameters for v in inputs.stacks]
+    needs = [Need(v, None) for v in inputs.consts]
+    needs += [
+        Need(v, None if is_whole else inputs.rows)
+        for v, is_whole in zip(inputs.stacks, whole, strict=True)
+    ]
+    values = list(map(plan.place, needs))
+    count, index = len(inputs.consts), Need(plan.indices(inputs.rows), inputs.rows)
+
+    def entry(arrays: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        *arrays, row = arrays
+        made = plan.evaluated(values, arrays)
+        return made[:count], [
+            lax.dynamic_index_in_dim(v, row, keepdims=False) if is_whole else v
+            for v, is_whole in zip(made[count:], whole, strict=True)
+        ]
+
+    return Prepared([*plan.leaves, index], entry)
+
+
+class _Plan:
+    """Steps that make values of what is handed over.
+
+    leaves: what is handed over, and its value in the steps.
+    """
+
+    def __init__(
+        self, flat: Flat, prologue: list[Step], parameters: set[int], raw: set[int]
+    ) -> None:
+        self.flat, self.prologue = flat, prologue
+        self.parameters, self.raw = parameters, raw
+        self.maker = {v: step for step in prologue for v in step.outputs}
+        self.leaves: dict[Need, int] = {}
+        self.made: dict[Need, int] = {}
+        self.steps: list[Step] = []
+
+    def place(self, need: Need) -> int:
+        """Return the value that a need has among the steps, with those that make it."""
+        if need not in self.made:
+            if self.is_leaf(need):
+                self.leaves[need] = self.made[need] = self.fresh(need)
+            elif need.rows is None:
+                self.make_whole(need.value)
+            else:
+                self.make_entry(need.value, need.rows)
+        return self.made[need]
+
+    def fresh(self, need: Need) -> int:
+        """Return a value for a need: of entries, a new one."""
+        if need.rows is None:
+            return need.value
+        t = self.flat.types[need.value]
+        return self.flat.value(resized(t, (1, *t.shape[1:])))
+
+    def is_leaf(self, need: Need) -> bool:
+        """Tell what is handed over: data, and parameters with nothing but moves behind them."""
+        v, rows = need
+        if v in self.raw or v in self.flat.constants or v not in self.parameters:
+            return True
+        return rows is not None and self.moved(self.selected(v)) is not None
+
+    def selected(self, v: int) -> int:
+        """Return what the entries of a stack are taken from, each of them once; else v itself."""
+        step = self.maker.get(v)
+        if step is None or not self.takes_rows(step):
+            return v
+        return step.inputs[0]
+
+    def takes_rows(self, step: Step) -> bool:
+        """Tell a step whose entries are entries of its operand, or all of it."""
+        operand, out = (self.flat.types[v].shape for v in (step.inputs[0], step.outputs[0]))
+        params = step.eqn.params
+        if step.eqn.primitive.name == "broadcast_in_dim":
+            added = params["broadcast_dimensions"] == tuple(range(len(out)))[1:]
+            return bool(operand == (out[1:] if added else (1, *out[1:])))
+        if step.eqn.primitive.name != "gather" or step.inputs[1] in self.parameters:
+            return False
+        numbers = params["dimension_numbers"]
+        return bool(
+            params["slice_sizes"] == (1, *operand[1:])
+            and numbers.collapsed_slice_dims == (0,)
+            and numbers.offset_dims == tuple(range(1, len(out)))
+            and out[1:] == operand[1:]
+        )
+
+    def moved(self, v: int) -> set[int] | None:
+        """Return the parameters whose numbers a value holds, each once; None if it is no such."""
+        if v in self.raw:
+            return {v}
+        if v not in self.parameters:
+            return set()
+        step = self.maker[v]
+        shapes = [self.flat.types[u].shape for u in (step.inputs[0], v)]
+        reshaped = step.eqn.primitive.name == "broadcast_in_dim" and (
+            np.prod(shapes[0]) == np.prod(shapes[1])
+        )
+        if step.eqn.primitive.name not in MOVES and not reshaped:
+            return None
+        found: set[int] = set()
+        for u in step.inputs:
+            of = self.moved(u)
+            if of is None or found & of:
+                return None
+            found |= of
+        return found
+
+    def make_whole(self, v: int) -> None:
+        """Append the steps that make all of a value."""
+        for step in behind([v], self.prologue)[0]:
+            if step.outputs[0] not in self.raw and Need(step.outputs[0], None) not in self.made:
+                self.steps.append(step._replace(inputs=tuple(map(self.whole, step.inputs))))
+                self.made |= {Need(v, None): v for v in step.outputs}
+
+    def whole(self, v: int) -> int:
+        """Return all of a value; what the program has as a constant is not handed over."""
+        return v if v in self.flat.constants else self.place(Need(v, None))
+
+    def make_entry(self, v: int, rows: Rows) -> None:
+        """Append the steps that make entries of a value from entries."""
+        step = self.maker[v]
+        params, rows_of = self.by_entries(step, rows)
+        inputs = tuple(
+            self.whole(u) if of is None else self.place(Need(u, of))
+            for u, of in zip(step.inputs, rows_of, strict=True)
+        )
+        needs = [Need(u, rows) for u in step.outputs]
+        outputs = tuple(map(self.fresh, needs))
+        self.steps.append(Step(step.eqn.replace(params=params), inputs, outputs, step.scope))
+        self.made |= dict(zip(needs, outputs, strict=True))
+
+    def by_entries(self, step: Step, rows: Rows) -> tuple[dict[str, Any], list[Rows | None]]:
+        """Return a step's parameters for stacks of one entry, and the rows of its inputs.
+
+        Raises:
+            MixedLayersError: a step that does not keep the layers apart, or is not known to.
+        """
+        params, name = {**step.eqn.params}, step.eqn.primitive.name
+        shapes = [self.flat.types[v].shape for v in step.inputs]
+        out = self.flat.types[step.outputs[0]].shape
+        if name in ELEMENTWISE:  # scalars, and axes of one entry, count for all entries
+            return params, [rows if shape[:1] == out[:1] else None for shape in shapes]
+        if name in REDUCTIONS and 0 not in params["axes"]:
+            return params, [rows]
+        if name == "broadcast_in_dim":
+            stacked = params["broadcast_dimensions"][:1] == (0,) and shapes[0][0] == out[0]
+            return params | {"shape": (1, *out[1:])}, [rows if stacked else None]
+        if name == "reshape" and shapes[0][:1] == out[:1] and params.get("dimensions") is None:
+            return params | {"new_sizes": (1, *out[1:])}, [rows]
+        if name == "transpose" and params["permutation"][0] == 0:
+            return params, [rows]
+        if name == "squeeze" and 0 not in params["dimensions"]:
+            return params, [rows]
+        if name in ("concatenate", "split", "stack") and _axis(params) != 0:
+            return params, [rows] * len(shapes)
+        if name == "rev":
+            if 0 in params["dimensions"]:
+                rows = tuple(out[0] - 1 - i for i in rows)
+            return params, [rows]
+        if name == "slice":
+            start, stride = params["start_indices"], params["strides"] or (1,) * len(out)
+            one = {
+                "start_indices": (0, *start[1:]),
+                "limit_indices": (1, *params["limit_indices"][1:]),
+                "strides": (1, *stride[1:]),
+            }
+            return params | one, [tuple(start[0] + stride[0] * i for i in rows)]
+        if name == "dot_general":
+            (left, _), batch = params["dimension_numbers"]
+            if [axes[:1] for axes in batch] == [(0,), (0,)]:
+                return params, [rows, rows]
+            if not batch[0] and 0 not in left and len(shapes[0]) > len(left):
+                return params, [rows, None]
+        raise MixedLayersError
+
+    def check_apart(self) -> None:
+        """Raise if a parameter is behind two of the leaves: their Δ would have to be added."""
+        seen: set[int] = set()
+        for v, _ in self.leaves:
+            if v in self.parameters:
+                behind_leaf = (behind([v], self.prologue)[1] | {v}) & self.raw & self.parameters
+                if seen & behind_leaf:
+                    raise MixedLayersError
+                seen |= behind_leaf
+
+    def indices(self, rows: Rows) -> int:
+        """Return a value that holds 0, 1, …, as many as there are entries."""
+        index = np.arange(max(rows) + 1, dtype=np.int32)
+        return self.flat.value(index, index)
+
+    def evaluated(self, values: list[int], arrays: Sequence[Any]) -> list[Any]:
+        """Return values for one layer, without an axis of layers, of arrays for the leaves."""
+        given = dict(zip(self.leaves.values(), arrays, strict=True))
+        stacked = {at for need, at in self.made.items() if need.rows is not None}
+        known = {at: v[None] if at in stacked else v for at, v in given.items()}
+        made = evaluated(values, self.steps, self.flat.constants | known)
+        return [
+            given[at] if at in given else v[0] if at in stacked else v
+            for at, v in zip(values, made, strict=True)
+        ]
+
+
+def _axis(params: dict[str, Any]) -> int:
+    """Return the axis along which a step joins or divides arrays."""
+    axis: int = params["dimension"] if "dimension" in params else params["axis"]
+    return axis
