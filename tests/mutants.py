@@ -323,7 +323,7 @@ MUTANTS = (
         "if seen & behind_leaf:",
         "if False:",
         "tests/test_cut.py::test_delta_of_a_scan_belongs_to_what_was_handed_over"
-        "[one_stack_in_two_ways-False]",
+        "[less_their_mean-False]",
     ),
     Mutant(
         "the entries of a slice are those of the whole",
