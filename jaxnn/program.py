@@ -6,9 +6,9 @@ dropped. Steps can be run again in parts, which then are traced to programs of t
 All that jaxnn knows about JAX's own programs is in this room.
 """
 
-import sysconfig
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from jax.extend import core
 from jax.extend.core import primitives
 from jaxtyping import Array
 
+from .frames import origin
 from .numbers import is_float
 
 CALLS = (primitives.jit_p, primitives.remat_p, primitives.closed_call_p, primitives.call_p)
@@ -28,11 +29,7 @@ AFFINE = (  # what a bias or a scale is made of
     *(primitives.reshape_p, primitives.squeeze_p, primitives.transpose_p, primitives.copy_p),
     *(primitives.broadcast_in_dim_p, primitives.convert_element_type_p),
 )
-LIBRARIES = (
-    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    str(Path(__file__).parent),
-    "<frozen",
-)
+CALLER = str(Path(__file__).with_name("chain.py"))  # of the user's function
 
 
 class Scan(NamedTuple):
@@ -99,11 +96,12 @@ class Step(NamedTuple):
 
     @property
     def location(self) -> str:
-        """The file and line, outside of libraries, that made it; else the modules it is in."""
+        """The file and line of the user's code that made it; else the modules it is in."""
         traceback = self.eqn.source_info.traceback
-        for frame in traceback.frames if traceback else ():
-            if not frame.file_name.startswith(LIBRARIES):
-                return f"{Path(frame.file_name).name}:{frame.line_num}"
+        frames = traceback.frames if traceback else ()
+        frame = origin(takewhile(lambda frame: frame.file_name != CALLER, frames))
+        if frame is not None:
+            return f"{Path(frame.file_name).name}:{frame.line_num}"
         return "/".join(self.scope) or str(self.eqn.primitive.name)
 
 

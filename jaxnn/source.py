@@ -7,7 +7,6 @@ of the user who gives the command.
 import hashlib
 import inspect
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,16 +14,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from .frames import is_library
+
 MODULE = "diagnosed"  # the __name__ of the file while it runs
 ENDING = ".py"
 IN_LAYER = "This is in layer"  # jaxnn's note on an error of a layer that is a library's
 MOST = 300  # characters of an error message of the user's code
-# Code in these folders is nobody's own.
 OURS = Path(__file__).resolve().parent
-LIBRARIES = (
-    *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")),
-    OURS,
-)
 
 
 class Source(NamedTuple):
@@ -150,8 +146,7 @@ def _is_own(filename: str, source: Source) -> bool:
     """Tell the user's code from Python's, from that of packages and from ours."""
     if filename.startswith("<"):
         return False
-    path = Path(filename).resolve()
-    return path == source.path or not any(path.is_relative_to(folder) for folder in LIBRARIES)
+    return Path(filename).resolve() == source.path or not is_library(filename)
 
 
 def _line(text: str) -> str:

@@ -52,6 +52,7 @@ def test_the_library_imports_little_and_downwards():
     order = (
         *(
             "loading",
+            "frames",
             "compiled",
             "loops",
             "activations",
