@@ -4,8 +4,8 @@
 # ///
 """The article as a live page: move a slider, and every number of the network follows.
 
-    python -m pip install "jaxnn[live]"
-    marimo run docs/article_live.py
+    python -m pip install -e ".[live]"
+    python -m marimo run docs/article_live.py
 
 What is computed stands in functions that a test can call; the cells at the end only show it.
 """

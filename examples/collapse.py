@@ -4,7 +4,7 @@ Plain JAX, no framework. With sigmoid and Glorot weights every layer brings exam
 and the gradient down by the same factor. But examples are lost to rounding after ten layers of
 float32, the gradient only after sixty: no format with a wider range helps such a network.
 
-    pip install "jaxnn[charts]"
+    python -m pip install -e ".[charts]"
     python examples/collapse.py
 """
 

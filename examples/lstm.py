@@ -4,7 +4,7 @@ An LSTM of Equinox over 1000 steps, one `jaxnn.Run` with tied parameters: its st
 inputs of the steps are data. With a forget bias of 0 the gradient falls by a factor of 1.6 a step
 and is gone in float32 after 180 of them; with 1 by 1.2 and after 470; with 3 it keeps its size.
 
-    pip install "jaxnn[charts]" equinox
+    python -m pip install -e ".[charts]" equinox
     python examples/lstm.py
 """
 

@@ -4,7 +4,7 @@ Convolutions of Flax NNX on images, with batch statistics as in training. Batch 
 makes the gradient explode, by the same factor in every block; a skip without a norm lets signal and
 gradient grow together; with both, the gradient grows like a power of depth.
 
-    pip install "jaxnn[charts]" flax
+    python -m pip install -e ".[charts]" flax
     python examples/resnet.py
 """
 

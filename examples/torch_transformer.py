@@ -5,7 +5,7 @@ gradient then grows 6 to 10 times with the norm in front of attention and MLP (p
 6 to 21 times with the norm behind each sum (post-LN), over three seeds. With weights drawn for each
 block it grows 2 times, and shrinks less than 2 times: that is the norm's own part.
 
-    pip install "jaxnn[charts]" torch
+    python -m pip install -e ".[charts]" torch
     python examples/torch_transformer.py
 """
 

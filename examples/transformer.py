@@ -5,7 +5,7 @@ MLP (pre-LN) the skip connection passes the gradient on, and it grows slowly tow
 the norm behind each sum (post-LN) it keeps its size at the start of training, too; without skip and
 norm it is gone after a few blocks.
 
-    pip install "jaxnn[charts]" equinox
+    python -m pip install -e ".[charts]" equinox
     python examples/transformer.py
 """
 

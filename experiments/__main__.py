@@ -9,9 +9,10 @@ a fault of ours and keeps its traceback.
 
 import argparse
 import errno
-import importlib
+import importlib.util
 import logging
 import os
+import runpy
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -27,7 +28,12 @@ def _missing(error: ModuleNotFoundError) -> str:
     """Return a sentence on a package that is not installed; a fault of ours keeps its traceback."""
     if error.name is None or error.name.partition(".")[0] in ("experiments", "jaxnn"):
         raise error
-    remedy = 'python -m pip install -e ".[experiments]"'
+    package = importlib.util.find_spec("jaxnn")
+    assert package is not None
+    assert package.origin is not None
+    # By its file: jaxnn itself cannot be imported where it is JAX that is missing.
+    known = runpy.run_path(str(Path(package.origin).with_name("distribution.py")))
+    remedy = known["install_command"]("experiments")
     return f"error: {error.name}: expected to be installed; {remedy}"
 
 

@@ -5,7 +5,10 @@ params = jaxnn.init(net, jax.random.key(0))
 value, gradient = jax.jit(jaxnn.backprop)(net, params, xs, ys)
 """
 
-from . import loading, meanfield  # noqa: F401, loading comes before all that imports JAX
+from . import loading  # noqa: F401, comes before all that imports JAX
+
+# isort: split
+from . import distribution, meanfield  # noqa: F401, warns of what the rest may be mixed with
 from .activations import ACTIVATIONS, Activation, find_activation
 from .backprop import Deltas, backprop, deltas, mean_loss
 from .blocks import BatchNorm, Block, Dense, LayerNorm, PostNorm, Residual, RMSNorm

@@ -1,7 +1,4 @@
-"""Charts of flows, for a notebook or a file; with the extra `charts` (Altair).
-
-pip install "jaxnn[charts]"
-"""
+"""Charts of flows, for a notebook or a file; with the extra `charts` (Altair)."""
 
 import re
 from collections.abc import Sequence
@@ -10,6 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from .distribution import install_command
 from .formats import FORMATS, NOISE
 
 # Told apart on white and on black, and by most colour-blind readers in this order.
@@ -112,7 +110,7 @@ def svg(chart: Any) -> str:
         import vl_convert
     except ImportError:
         raise ImportError(
-            'jaxnn.chart: expected vl-convert to be installed; pip install "jaxnn[charts]"'
+            f"jaxnn.chart: expected vl-convert to be installed; {install_command('charts')}"
         ) from None
     spec: dict[str, Any] = chart.to_dict()
     config = spec.setdefault("config", {})
@@ -154,7 +152,7 @@ def _altair() -> Any:
         import altair
     except ImportError:
         raise ImportError(
-            'jaxnn.chart: expected Altair to be installed; pip install "jaxnn[charts]"'
+            f"jaxnn.chart: expected Altair to be installed; {install_command('charts')}"
         ) from None
     return altair
 

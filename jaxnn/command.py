@@ -20,6 +20,7 @@ from typing import NoReturn
 from . import contract, diagnosis, loading, platforms, printing, source
 from .chart import chart
 from .contract import Measured
+from .distribution import install_command
 
 FAILED, USER_MISTAKE, INTERRUPTED = 1, loading.USER_MISTAKE, loading.INTERRUPTED
 # The experiments and what reads their results: they are run from a checkout.
@@ -28,7 +29,6 @@ EXPERIMENTS = (
     *("show", "predict"),
 )
 PICTURES = (".png", ".svg", ".pdf", ".html")
-CHARTS = 'pip install "jaxnn[charts]"'
 EXIT_CODES = "Exit codes: 0 done, 1 failed while running, 2 a mistake in the command, 130 stopped."
 DIAGNOSE = """\
 Run a function of a file, measure the gradient of every layer of the network that it returns, and
@@ -142,7 +142,8 @@ def _parser() -> argparse.ArgumentParser:
         "--chart",
         type=Path,
         metavar="FILE",
-        help=f"draw the layers into a file that ends in {', '.join(PICTURES)}; needs {CHARTS}",
+        help=f"draw the layers into a file that ends in {', '.join(PICTURES)}; needs the extra "
+        "charts",
     )
     diagnose.set_defaults(run=_diagnose)
     return parser
@@ -176,8 +177,8 @@ def _diagnose(settings: argparse.Namespace) -> int:
         raise
     _print(measured, f"{code.name}() of {code.path.name}")
     if settings.chart is None:
-        needed = "" if _can_draw() else f", after {CHARTS}"
-        print(f"\nA chart of the layers: --chart gradients.svg{needed}.")
+        needed = "" if _can_draw() else f", after: {install_command('charts')}"
+        print(f"\nA chart of the layers: --chart gradients.svg{needed}")
         return 0
     try:
         chart(measured.flow).save(str(settings.chart), **_inline(settings.chart))
@@ -213,4 +214,5 @@ def _check_chart(path: Path | None) -> None:
     if not path.parent.is_dir():
         raise ValueError(f"chart: expected a folder that is there, got {path.parent}")
     if not _can_draw():
-        raise ValueError(f"chart: expected Altair and vl-convert to be installed; {CHARTS}")
+        needed = install_command("charts")
+        raise ValueError(f"chart: expected Altair and vl-convert to be installed; {needed}")

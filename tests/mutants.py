@@ -186,7 +186,59 @@ MUTANTS = (
         "experiments/__main__.py",
         'in ("experiments", "jaxnn"):',
         'in ("jaxnn",):',
-        "tests/test_command.py::test_a_package_of_the_extra_that_is_missing_is_one_sentence",
+        "tests/test_command.py::test_a_package_that_an_experiment_misses_is_one_sentence",
+    ),
+    # The distribution
+    Mutant(
+        "a page says to install another project's distribution",
+        "docs/article_live.py",
+        '-e ".[live]"',
+        '"jax' + 'nn[live]"',
+        "tests/test_distribution.py::test_no_text_installs_what_has_another_project_s_name",
+    ),
+    Mutant(
+        "an extra is added to a copy that does not run",
+        "jaxnn/distribution.py",
+        "if Path(str(found.locate_file(PACKAGE.name))).resolve() != PACKAGE.resolve():",
+        "if False:",
+        "tests/test_distribution.py::"
+        "test_a_folder_without_metadata_or_with_another_s_gets_the_packages",
+    ),
+    Mutant(
+        "a message shows the secret of a URL",
+        "jaxnn/distribution.py",
+        "if user or parts.password or parts.query:",
+        "if False:",
+        "tests/test_distribution.py::test_the_command_names_what_was_installed",
+    ),
+    Mutant(
+        "a shell takes a folder's name apart",
+        "jaxnn/distribution.py",
+        "else shlex.quote(word)",
+        "else word",
+        "tests/test_distribution.py::test_a_checkout_is_installed_where_it_is",
+    ),
+    Mutant(
+        "nobody hears of another project's files",
+        "jaxnn/distribution.py",
+        'file.startswith(f"{PACKAGE.name}/")',
+        "False",
+        "tests/test_distribution.py::"
+        "test_another_project_s_files_are_warned_of_before_they_are_read",
+    ),
+    Mutant(
+        "an old checkout of ours is taken for another project",
+        "jaxnn/distribution.py",
+        'file.startswith(f"{PACKAGE.name}/")',
+        "True",
+        "tests/test_distribution.py::test_metadata_that_claims_no_file_of_ours_is_no_warning",
+    ),
+    Mutant(
+        "a run has the version of what is installed by the name",
+        "experiments/runs/runtime.py",
+        '"jaxnn": jaxnn.__version__',
+        '"jaxnn": metadata.version("jax")',
+        "tests/test_command.py::test_a_run_has_the_version_of_the_code_that_runs",
     ),
     # The flow
     Mutant(

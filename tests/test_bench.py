@@ -32,6 +32,7 @@ from experiments.bench.process import Side, SideError
 from experiments.bench.rows import Case, Row
 from experiments.bench.workload import Floor
 from experiments.runs import schema
+from jaxnn.distribution import install_command
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -328,7 +329,7 @@ def test_a_missing_peer_is_one_sentence(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(experiment.importlib.util, "find_spec", lambda name: None)
     assert main(["bench", "--row", "train-torch", "--out", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err == (
-        'error: row: the peers need torch, which is not installed; pip install -e ".[bench]", or '
+        f"error: row: the peers need torch, which is not installed; {install_command('bench')}, or "
         "choose rows without them by --row\n"
     )
     assert not (tmp_path / "run").exists()

@@ -17,7 +17,9 @@ import experiments
 import jaxnn
 from experiments.__main__ import READERS, main
 from experiments.__main__ import command as experiments_command
+from experiments.runs import runtime
 from jaxnn import command, contract, diagnosis, loading
+from jaxnn.distribution import install_command
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -80,6 +82,12 @@ def test_versions(capsys):
     assert capsys.readouterr().out == f"jaxnn {jaxnn.__version__}\n"
 
 
+def test_a_run_has_the_version_of_the_code_that_runs(monkeypatch):
+    """Not that of what is installed by this name, which may be another project's."""
+    monkeypatch.setattr(jaxnn, "__version__", "7")
+    assert runtime.versions()["jaxnn"] == "7"
+
+
 def test_a_diagnosis(file, capsys):
     assert command.main(["diagnose", f"{file}:layers"]) == 0
     title, table, words = capsys.readouterr().out.split("\n\n", 2)
@@ -127,12 +135,12 @@ def test_without_the_extra_a_sentence_says_how_to_get_charts(file, capsys, monke
     monkeypatch.setattr(command, "_can_draw", lambda: False)
     assert command.main(["diagnose", f"{file}:layers"]) == 0
     assert capsys.readouterr().out.endswith(
-        '\nA chart of the layers: --chart gradients.svg, after pip install "jaxnn[charts]".\n'
+        f"\nA chart of the layers: --chart gradients.svg, after: {install_command('charts')}\n"
     )
     assert command.main(["diagnose", f"{file}:raising", "--chart", "a.svg"]) == 2  # runs nothing
     assert capsys.readouterr().err == (
-        "error: chart: expected Altair and vl-convert to be installed; pip install "
-        '"jaxnn[charts]"\n'
+        "error: chart: expected Altair and vl-convert to be installed; "
+        f"{install_command('charts')}\n"
     )
 
 
@@ -310,17 +318,20 @@ def test_what_debugs_a_user_s_own_code_leaves_experiments_alone(tmp_path):
     assert (answer.returncode, answer.stderr) == (0, "")
 
 
-def test_a_package_of_the_extra_that_is_missing_is_one_sentence(monkeypatch, capsys):
-    started = "import runpy, sys; sys.modules['platformdirs'] = None; "
+@pytest.mark.parametrize("missing", ["platformdirs", "jax"])
+def test_a_package_that_is_missing_is_one_sentence(missing):
+    """Also JAX, without which nothing of jaxnn can be imported."""
+    started = f"import runpy, sys; sys.modules['{missing}'] = None; "
     started += "runpy.run_module('experiments', run_name='__main__')"
     answer = subprocess.run(
         [sys.executable, "-c", started, "depth"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    sentence = "expected to be installed; python -m pip install -e"
-    assert answer.returncode == 2
-    assert answer.stderr == f'error: platformdirs: {sentence} ".[experiments]"\n'
+    sentence = 'expected to be installed; python -m pip install -e ".[experiments]"'
+    assert (answer.returncode, answer.stderr) == (2, f"error: {missing}: {sentence}\n")
 
+
+def test_a_package_that_an_experiment_misses_is_one_sentence(monkeypatch, capsys):
     def find(name):
         raise ModuleNotFoundError(name=missing)
 
@@ -329,7 +340,8 @@ def test_a_package_of_the_extra_that_is_missing_is_one_sentence(monkeypatch, cap
     monkeypatch.setattr(sys, "argv", ["experiments", "depth"])
     missing = "altair"  # which an experiment imports when it is chosen
     assert experiments_command() == 2
-    assert f"error: altair: {sentence}" in capsys.readouterr().err
+    sentence = f"expected to be installed; {install_command('experiments')}"
+    assert capsys.readouterr().err == f"error: altair: {sentence}\n"
     missing = "experiments.nothing"  # a fault of ours
     with pytest.raises(ModuleNotFoundError):
         experiments_command()

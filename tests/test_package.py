@@ -51,6 +51,7 @@ def test_the_library_imports_little_and_downwards():
     norms = ("norm", "rms_norm", "layer_norm", "batch_norm", "post_norm")
     order = (
         *(
+            "distribution",
             "loading",
             "frames",
             "compiled",

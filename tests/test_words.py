@@ -122,5 +122,7 @@ def test_mistakes_with_charts(chain_flow, monkeypatch):
         return imported(name, *more)
 
     monkeypatch.setattr(builtins, "__import__", without_altair)
-    with pytest.raises(ImportError, match=r"pip install .jaxnn\[charts\]"):
+    with pytest.raises(
+        ImportError, match=r"expected Altair to be installed; python -m pip install "
+    ):
         jaxnn.chart(chain_flow)

@@ -26,6 +26,7 @@ from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
+from jaxnn.distribution import install_command
 
 CHART, TABLE = "bench", "bench.md"
 PROCESS = 0.8e9  # bytes of the largest process, libraries and all, as measured
@@ -109,8 +110,8 @@ def prepare(settings: Settings) -> Plan:
     if missing:
         raise ValueError(
             f"row: the peers need {', '.join(missing)}, which "
-            f"{'is' if len(missing) == 1 else 'are'} not installed; pip install -e "
-            '".[bench]", or choose rows without them by --row'
+            f"{'is' if len(missing) == 1 else 'are'} not installed; {install_command('bench')}, or "
+            "choose rows without them by --row"
         )
     return Plan(settings, chosen, machine.describe())
 

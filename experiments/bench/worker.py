@@ -21,8 +21,6 @@ from experiments.bench.workload import Workload
 
 Say = Callable[..., None]
 
-MISSING = 'needs {}, which is not installed; pip install -e ".[bench]"'
-
 
 def main(module: str, arguments: str, folder: str, *once: str) -> None:
     """Serve one workload until nobody asks any more."""
@@ -36,7 +34,10 @@ def main(module: str, arguments: str, folder: str, *once: str) -> None:
     try:
         _serve(say, module, json.loads(arguments), Path(folder), bool(once))
     except ModuleNotFoundError as error:
-        say(error=f"{module} {MISSING.format(error.name)}")
+        from jaxnn.distribution import install_command  # not loaded beside what is measured
+
+        needed = install_command("bench")
+        say(error=f"{module} needs {error.name}, which is not installed; {needed}")
     except Exception as error:
         traceback.print_exc()
         say(error=f"{module}: {type(error).__name__}: {error}")

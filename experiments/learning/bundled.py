@@ -97,7 +97,10 @@ def load(name: str) -> Bundled:
 def _file(name: str) -> Path:
     package = importlib.util.find_spec("sklearn")
     if package is None or package.origin is None:
-        raise OSError('data: the bundled sets are scikit-learn\'s; pip install "scikit-learn>=1.5"')
+        from jaxnn.distribution import install_command
+
+        needed = install_command("experiments")
+        raise OSError(f"data: the bundled sets are scikit-learn's; {needed}")
     path = Path(package.origin).parent / "datasets" / "data" / name
     if not path.exists():
         raise OSError(f"data: expected {name} in scikit-learn's folder datasets/data, found none")

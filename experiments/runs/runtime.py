@@ -21,13 +21,14 @@ import numpy as np
 import platformdirs
 import tyro
 
+import jaxnn
 from experiments.runs import grid
 from jaxnn import allocation, platforms
 
 log = logging.getLogger("jaxnn.experiments")
 
 PACKAGES = (
-    *("jaxnn", "jax", "jaxlib", "optax", "orbax-checkpoint", "safetensors", "numpy", "polars"),
+    *("jax", "jaxlib", "optax", "orbax-checkpoint", "safetensors", "numpy", "polars"),
     *("altair", "scikit-learn"),
 )
 
@@ -238,7 +239,7 @@ def provenance(started: datetime, **more: Any) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the version of Python and of each package that a result may depend on."""
-    numbers = {"python": platform.python_version()}
+    numbers = {"python": platform.python_version(), "jaxnn": jaxnn.__version__}
     for package in PACKAGES:
         try:
             numbers[package] = metadata.version(package)

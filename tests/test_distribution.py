@@ -1,0 +1,215 @@
+"""The distribution: its name, the command that adds an extra, and another project's files."""
+
+import ast
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+import warnings
+from pathlib import Path
+
+import pytest
+
+from jaxnn import distribution
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+FOLDERS = ("jaxnn", "experiments", "examples", "docs", "tests", ".github")
+ENDINGS = {".py", ".md", ".yml", ".toml", ".cff", ".css", ".json"}
+# On the package index this name is another project's. A word that installs, then requirements and
+# options, then the name: on one line, strings of Python joined.
+WORD = r"""[\s"'`\\]"""
+BY_NAME = re.compile(
+    r"\b(?:pip3?|pipx|uvx?|poetry|pdm|conda|mamba|pixi|rye|hatch)\b[^\n;&|]*\b(?:install|add)\b"
+    rf"[^\n;&|]*?{WORD}jaxnn(?=[\[=<>~!@]|{WORD}|$)"
+    r"|\bjaxnn(?:\[[a-z]+\]|\s*(?:[=~!]=|>=))",
+    re.MULTILINE,
+)
+BETWEEN_STRINGS = re.compile(r"""(["'])\s*\n\s*[frb]?(["'])""")
+
+
+def texts():
+    """Every text of the repository that a person wrote, by its name."""
+    paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
+    paths += [*ROOT.glob("*.*"), *ROOT.glob(".ci/*"), *ROOT.glob(".pre-commit*")]
+    for path in paths:
+        if path.is_file() and (path.suffix in ENDINGS or path.parent.name == ".ci"):
+            text = path.read_text(encoding="utf-8")
+            yield path.relative_to(ROOT).as_posix(), BETWEEN_STRINGS.sub("", text)
+
+
+def test_no_text_installs_what_has_another_project_s_name():
+    installer = "pip install "
+    for line in ('"jaxnn[charts]" torch', "-U torch jaxnn", "jaxnn==0.2.0", "'jaxnn' # it"):
+        assert BY_NAME.search(installer + line), line
+    for line in ('-e ".[x]" && jaxnn', "jaxnn-flow", '"jaxnn-flow[x] @ file:///a"', "jaxnn_flow"):
+        assert not BY_NAME.search(installer + line), line
+    read = dict(texts())
+    assert {"README.md", "jaxnn/chart.py", "docs/article_live.py"} <= read.keys()
+    del read["tests/test_distribution.py"]
+    assert {name: found[0] for name, text in read.items() if (found := BY_NAME.search(text))} == {}
+
+
+def test_extras_are_those_of_the_distribution_s_own_name():
+    assert PROJECT["name"] == distribution.DISTRIBUTION
+    extras = PROJECT["optional-dependencies"]
+    own = [need for needs in extras.values() for need in needs if need.startswith("jaxnn")]
+    assert {*own} == {f"{distribution.DISTRIBUTION}[experiments]"}
+    assert {name: tuple(extras[name]) for name in distribution.EXTRAS} == distribution.EXTRAS
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*.py")), ids=lambda path: path.name)
+def test_an_example_says_how_to_install(path):
+    lines = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).splitlines()
+    (i,) = [i for i, line in enumerate(lines) if "install" in line]
+    assert lines[i].startswith('    python -m pip install -e ".[charts]"')
+    assert lines[i + 1] == f"    python examples/{path.name}"
+
+
+# The command that adds an extra
+
+REMOTE = "https://example.org/jaxnn_flow-0.2.0-py3-none-any.whl"
+GIT = {"vcs": "git", "requested_revision": "main", "commit_id": "c0ffee"}
+PACKAGES = ["altair>=5.5", "vl-convert-python>=1.7"]
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A function that pretends that the code was installed from somewhere."""
+    site = tmp_path / "site-packages"
+    (site / "jaxnn").mkdir(parents=True)
+    monkeypatch.setattr(distribution, "PACKAGE", site / "jaxnn")
+    monkeypatch.syspath_prepend(site)
+
+    def install(direct, name="jaxnn_flow-0.2.0.dist-info"):
+        (site / name).mkdir()
+        (site / name / "METADATA").write_text("Metadata-Version: 2.1\nName: jaxnn-flow\n")
+        if direct is not None:
+            (site / name / "direct_url.json").write_text(json.dumps(direct))
+        return site
+
+    return install
+
+
+def words(extra="charts"):
+    """The words of the command, as a shell reads them, without those that every one has."""
+    python, *more = shlex.split(distribution.install_command(extra))
+    assert (python, more[:3]) == ("python", ["-m", "pip", "install"])
+    return more[3:]
+
+
+@pytest.mark.parametrize(
+    ("direct", "expected"),
+    [
+        (None, ["jaxnn-flow[charts]"]),
+        ({"url": REMOTE, "archive_info": {}}, [f"jaxnn-flow[charts] @ {REMOTE}"]),
+        (
+            {"url": "https://example.org/flow.git", "vcs_info": GIT},
+            ["jaxnn-flow[charts] @ git+https://example.org/flow.git@c0ffee"],
+        ),
+        (
+            {"url": "ssh://git@example.org/flow.git", "vcs_info": GIT, "subdirectory": "a/b"},
+            ["jaxnn-flow[charts] @ git+ssh://git@example.org/flow.git@c0ffee#subdirectory=a/b"],
+        ),
+        # What may hold a secret, and what is gone
+        ({"url": "https://SECRET@example.org/flow.whl", "archive_info": {}}, PACKAGES),
+        ({"url": "https://me:SECRET@example.org/flow.git", "vcs_info": GIT}, PACKAGES),
+        ({"url": "ssh://git:SECRET@example.org/flow.git", "vcs_info": GIT}, PACKAGES),
+        ({"url": f"{REMOTE}?token=SECRET", "archive_info": {}}, PACKAGES),
+        ({"url": "file:///nowhere/jaxnn_flow-0.2.0-py3-none-any.whl"}, PACKAGES),
+    ],
+)  # fmt: skip
+def test_the_command_names_what_was_installed(direct, expected, installed):
+    installed(direct)
+    assert words() == expected
+
+
+def test_a_file_s_name_may_need_quotes(installed, tmp_path):
+    path = tmp_path / "my $wheels" / "jaxnn_flow-0.2.0-py3-none-any.whl"
+    path.parent.mkdir()
+    path.touch()
+    installed({"url": path.as_uri(), "archive_info": {}})
+    assert words() == [f"jaxnn-flow[charts] @ {path.as_uri()}"]
+
+
+@pytest.mark.parametrize("folder", ["flow", "my flow", 'a "$HOME" `flow`'])
+@pytest.mark.parametrize("direct", [True, False], ids=["editable", "on the path"])
+def test_a_checkout_is_installed_where_it_is(direct, folder, installed, tmp_path, monkeypatch):
+    checkout = tmp_path / folder
+    (checkout / "jaxnn").mkdir(parents=True)
+    shutil.copy(ROOT / "pyproject.toml", checkout)
+    if direct:
+        installed({"url": checkout.as_uri(), "dir_info": {"editable": True}})
+    monkeypatch.setattr(distribution, "PACKAGE", checkout / "jaxnn")
+    assert words("experiments") == ["-e", f"{checkout}[experiments]"]
+    (tmp_path / "link").symlink_to(checkout)
+    for here in (checkout, tmp_path / "link"):
+        monkeypatch.chdir(here)
+        assert words() == ["-e", ".[charts]"]
+
+
+def test_a_folder_without_metadata_or_with_another_s_gets_the_packages(
+    installed, tmp_path, monkeypatch
+):
+    """The code that runs counts: what else is installed is not told to change."""
+    loose = tmp_path / "loose" / "jaxnn"
+    loose.mkdir(parents=True)
+    monkeypatch.setattr(distribution, "PACKAGE", loose)
+    assert words() == PACKAGES
+    installed({"url": REMOTE, "archive_info": {}})
+    assert words() == PACKAGES
+    (loose.parent / "pyproject.toml").write_text('[project]\nname = "mine"\n')
+    assert words() == PACKAGES
+    assert distribution.install_command("bench") == (
+        'in a checkout of jaxnn: python -m pip install -e ".[bench]"'
+    )
+
+
+# Another project's files
+
+
+def other(folder, record):
+    """The metadata of a distribution `jaxnn`, and its files."""
+    info = folder / "jaxnn-0.2.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: jaxnn\nVersion: 0.2.0\n")
+    (info / "RECORD").write_text("".join(f"{name},,\n" for name in record))
+
+
+def test_another_project_s_files_are_warned_of_before_they_are_read(tmp_path):
+    """Here the copy of ours lacks what another project may have written over."""
+    site = tmp_path / "site-packages"
+    other(site, ["jaxnn-0.2.0.dist-info/RECORD", "jaxnn/__init__.py", "jaxnn/layers/__init__.py"])
+    (site / "jaxnn").mkdir()
+    for name in ("__init__", "loading", "distribution"):
+        shutil.copy(ROOT / "jaxnn" / f"{name}.py", site / "jaxnn")
+    (tmp_path / "mine.py").write_text("import sys\nimport jaxnn\n")
+    answer = subprocess.run(
+        [sys.executable, "mine.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    warning, *_, error = answer.stderr.splitlines()
+    assert re.search(
+        r"mine\.py:2: UserWarning: jaxnn: the distribution jaxnn of another project is installed "
+        r"too, in \S+/site-packages, and its files may be mixed with those of jaxnn-flow; "
+        r"uninstall both \(python -m pip uninstall jaxnn jaxnn-flow\) and install jaxnn-flow "
+        r"again$",
+        warning,
+    )
+    assert answer.stderr.count("UserWarning") == 1
+    assert error.startswith("ImportError: cannot import name 'meanfield'")
+
+
+@pytest.mark.parametrize("record", [None, ["_editable_impl_jaxnn.pth", "../../../bin/jaxnn"]])
+def test_metadata_that_claims_no_file_of_ours_is_no_warning(record, tmp_path, monkeypatch):
+    """Such as an editable installation of a checkout from before the distribution had its name."""
+    if record is not None:
+        other(tmp_path, record)
+    monkeypatch.syspath_prepend(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        distribution.warn_of_others()
