@@ -13,7 +13,6 @@ import warnings
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 DISTRIBUTION, OTHER = "jaxnn-flow", "jaxnn"
 PACKAGE = Path(__file__).parent
@@ -87,8 +86,11 @@ def _url(
     user = parts.username if parts.scheme != "ssh" else None  # the user of ssh is no secret
     if user or parts.password or parts.query:
         return None
-    if parts.scheme == "file" and not Path(url2pathname(parts.path)).exists():
-        return None
+    if parts.scheme == "file":
+        from urllib.request import url2pathname  # which imports much that jaxnn does not need
+
+        if not Path(url2pathname(parts.path)).exists():
+            return None
     source = parts._replace(fragment="").geturl()
     if vcs_info is not None:
         source = f"{vcs_info['vcs']}+{source}@{vcs_info['commit_id']}"

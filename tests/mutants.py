@@ -227,13 +227,6 @@ MUTANTS = (
         "test_another_project_s_files_are_warned_of_before_they_are_read",
     ),
     Mutant(
-        "an old checkout of ours is taken for another project",
-        "jaxnn/distribution.py",
-        'file.startswith(f"{PACKAGE.name}/")',
-        "True",
-        "tests/test_distribution.py::test_metadata_that_claims_no_file_of_ours_is_no_warning",
-    ),
-    Mutant(
         "a run has the version of what is installed by the name",
         "experiments/runs/runtime.py",
         '"jaxnn": jaxnn.__version__',
