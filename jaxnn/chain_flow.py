@@ -296,7 +296,8 @@ def tried(link: Link, arrays: Any, state: Any) -> tuple[Array, Array]:
     whole, part = ([flat(v[i]) for v in both] for i in (0, 1))
     mixes = jnp.any((largest_of(whole) > 0) & ~every_second)
     off = largest_of([p / PART - w for p, w in zip(part, whole, strict=True)])
-    return mixes, jnp.max(off) <= TOLERANCE * jnp.max(largest_of(whole))
+    # nan is no number, which the flow says, and no sign of clipping.
+    return mixes, ~(jnp.max(off) > TOLERANCE * jnp.max(largest_of(whole)))
 
 
 # What is recorded

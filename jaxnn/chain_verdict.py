@@ -12,6 +12,7 @@ from .formats import (
     indistinguishable_in,
     loss_in_words,
     lost_in,
+    not_finite,
     rate_of,
     tells_apart,
     word_of,
@@ -23,13 +24,15 @@ from .words import sentences_as_html
 class ChainVerdict:
     """The verdict on the flow of a chain; `str` returns it in sentences.
 
-    word: vanishing, exploding or steady; unknown without two layers whose gradients are neither
-        zero nor infinite.
+    word: vanishing, exploding or steady; not distinguishable from steady where the rate is below
+        two of its standard errors; unknown without two layers whose gradients are neither zero nor
+        infinite.
     decades: the rate, in decades per layer towards the input, below 0 if gradients vanish.
     standard_error: of the rate; nan for a single factor.
     steepest: the layer that changes the size of the gradient most, from what it returns to what
         goes into it, and by how many decades; None where nothing is known.
     zero: the layer from which down Δ is exactly zero; or None.
+    undefined: the layer from which down Δ is not a finite number, whatever the format; or None.
     lost: for each of `FORMATS` the layer from which down plain backpropagation in that format has
         no number for Δ, its largest entry being outside the normal numbers; or None.
     indistinguishable: for each of `FORMATS` as coarse as the states or coarser, but those of 8
@@ -43,6 +46,7 @@ class ChainVerdict:
     standard_error: float
     steepest: tuple[int, float] | None
     zero: int | None
+    undefined: int | None
     lost: dict[str, int | None]
     indistinguishable: dict[str, int | None]
     names: tuple[str, ...]
@@ -65,6 +69,8 @@ class ChainVerdict:
     @property
     def rate(self) -> str:
         """The word and the rate."""
+        if len(self.names) < 2:
+            return "No rate: it takes two layers, and there is one."
         if self.word == "unknown":
             return "No rate: it takes two layers with a gradient that is a number."
         error = "" if np.isnan(self.standard_error) else f" ± {self.standard_error:.1g}"
@@ -85,7 +91,7 @@ class ChainVerdict:
     def loss(self) -> str:
         """The layers in which the gradient is zero or lost."""
         lost = {name: self._name(layer) for name, layer in self.lost.items()}
-        return loss_in_words("Δ", lost, self._name(self.zero))
+        return loss_in_words("Δ", lost, self._name(self.zero), self._name(self.undefined))
 
     @property
     def examples(self) -> str:
@@ -107,26 +113,27 @@ def verdict_of_chain(flow: ChainFlow) -> ChainVerdict:
     several = flow.log_delta_example.shape[1] > 1
     judged = [name for name in FORMATS if several and tells_apart(name, flow.dtype)]
     return ChainVerdict(
-        word=word_of(rate, len(log_delta)),
+        word=word_of(rate, len(log_delta), error),
         decades=rate,
         standard_error=error,
-        steepest=_steepest(gain / np.log(10), rate),
+        steepest=_steepest(gain / np.log(10)),
         zero=highest(used, np.isneginf(log_delta)),
+        undefined=not_finite(used, log_largest),
         lost={name: lost_in(name, used, log_largest) for name in FORMATS},
         indistinguishable={name: indistinguishable_in(name, used, log_spread) for name in judged},
         names=flow.names,
     )
 
 
-def _steepest(decades: np.ndarray, rate: float) -> tuple[int, float] | None:
-    """Return the layer whose factor is farthest from the others', if it stands out, and it."""
+def _steepest(decades: np.ndarray) -> tuple[int, float] | None:
+    """Return the layer that changes Δ most, and by how much, if it stands out from the others."""
     finite = np.flatnonzero(np.isfinite(decades))
     if len(finite) < 3:
         return None
     off = np.abs(decades[finite] - np.median(decades[finite]))
-    place = finite[np.argmax(off)]
-    spread = np.median(off)
-    if np.max(off) < max(0.5, 6 * spread):
+    most = np.argmax(np.abs(decades[finite]))  # not what is farthest from the others: that may be 1
+    if off[most] < max(0.5, 6 * np.median(off)):
         return None
+    place = finite[most]
     # gain[l] is the effect of the layer above state l.
     return int(place) + 2, float(decades[place])

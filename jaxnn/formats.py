@@ -12,16 +12,28 @@ FORMATS = ("float64", "float32", "bfloat16", "float16", "float8_e5m2", "float8_e
 # Up to a factor of ten over 64 layers, or over all if there are more, is called steady.
 STEADY_LAYERS = 64
 
+# Below it, in standard errors, a rate is not told from zero.
+CLEAR = 2
+UNCLEAR = "not distinguishable from steady"
+
 # Rounding alone keeps what differs between examples at 0.2 to 2 eps of the signal.
 NOISE = 4  # times eps
 
 
-def word_of(rate: float, layers: int) -> str:
-    """Return the word for a rate in decades per layer, given the number of layers."""
+def word_of(rate: float, layers: int, error: float) -> str:
+    """Return the word for a rate in decades per layer.
+
+    Args:
+        rate: in decades per layer.
+        layers: their number.
+        error: the standard error of the rate; nan if it is not known.
+    """
     if np.isnan(rate):
         return "unknown"
     if abs(rate) * max(layers, STEADY_LAYERS) <= 1:
         return "steady"
+    if abs(rate) < CLEAR * error:
+        return UNCLEAR
     return "exploding" if rate > 0 else "vanishing"
 
 
@@ -40,11 +52,18 @@ def highest(used: np.ndarray, where: np.ndarray) -> int | None:
 
 
 def lost_in(name: str, used: np.ndarray, log_largest: np.ndarray) -> int | None:
-    """Return the layer from which down a format has no number for Δ, if any; nan is none either."""
+    """Return the layer from which down a format has no number for Δ, if any.
+
+    What is no finite number to begin with is not for a format to lose.
+    """
     info = jnp.finfo(name)  # type: ignore[no-untyped-call]
     low, high = np.log(float(info.tiny)), np.log(float(info.max))
-    outside = ~((log_largest >= low) & (log_largest <= high))
-    return highest(used, outside & ~np.isneginf(log_largest))
+    return highest(used, np.isfinite(log_largest) & ((log_largest < low) | (log_largest > high)))
+
+
+def not_finite(used: np.ndarray, log_largest: np.ndarray) -> int | None:
+    """Return the layer from which down Δ is not a finite number, if any."""
+    return highest(used, np.isnan(log_largest) | np.isposinf(log_largest))
 
 
 def tells_apart(name: str, dtype: Any) -> bool:
@@ -68,17 +87,24 @@ def indistinguishable_in(name: str, used: np.ndarray, log_spread: np.ndarray) ->
     return int(used[first]) + 1 if first < len(used) else None
 
 
-def loss_in_words(delta: str, lost: dict[str, str | None], zero: str | None) -> str:
+def loss_in_words(
+    delta: str, lost: dict[str, str | None], zero: str | None, undefined: str | None
+) -> str:
     """Return the sentence on layers in which a gradient is zero or has no number.
 
     Args:
         delta: what is lost, Δz or Δ.
         lost: for each format the layer from which down, in words, or None.
         zero: the layer from which down it is exactly zero, in words, or None.
+        undefined: the layer from which down it is not a finite number, in words, or None.
     """
     cut = f"From layer {zero} down it is exactly zero, every path being cut. " if zero else ""
+    if undefined:
+        cut += f"From layer {undefined} down {delta} is not a finite number, whatever the format. "
     given_up = [f"{name} from layer {top} down" for name, top in lost.items() if top]
     intact = [name for name, top in lost.items() if not top]
+    if not given_up and undefined:
+        return cut.strip()
     if not given_up:
         return f"{cut}Plain backpropagation has a number for {delta} everywhere in every format."
     nowhere = f"; nowhere in {', '.join(intact)}" if intact else ""
@@ -109,8 +135,12 @@ def examples_in_words(
     top = lost[name]
     lower = f", and its gradient is lost from layer {name_of(top)} down" if top else ""
     apart = min(first, layers) - 1
+    above = (
+        "nothing above can learn to tell them apart"
+        if min(alike.values()) < layers
+        else ("the output is the same for all of them")
+    )
     return (
-        f"What differs between examples is rounding, not input, {where}: nothing above can learn "
-        f"to tell them apart. In {name} that leaves {apart} of {layers} layers with examples that "
-        f"differ{lower}."
+        f"What differs between examples is rounding, not input, {where}: {above}. In {name} that "
+        f"leaves {apart} of {layers} layers with examples that differ{lower}."
     )

@@ -21,11 +21,13 @@ from .chain_verdict import ChainVerdict, verdict_of_chain
 from .flow import Flow
 from .formats import (
     FORMATS,
+    UNCLEAR,
     examples_in_words,
     highest,
     indistinguishable_in,
     loss_in_words,
     lost_in,
+    not_finite,
     rate_of,
     tells_apart,
     word_of,
@@ -58,13 +60,15 @@ class Remedy:
 class Verdict:
     """The verdict on a flow; `str` returns it in sentences.
 
-    word: vanishing, exploding or steady; unknown without two hidden layers whose gradients are
-        neither zero nor infinite.
+    word: vanishing, exploding or steady; not distinguishable from steady where the rate is below
+        two of its standard errors; unknown without two hidden layers whose gradients are neither
+        zero nor infinite.
     decades: the rate, in decades per layer towards the input, below 0 if gradients vanish.
     standard_error: of the rate; nan for a single factor.
     layers: the number of hidden layers.
     zero: the layer from which down Δz is exactly zero, because dead units or zero weights cut every
         path; or None.
+    undefined: the layer from which down Δz is not a finite number, whatever the format; or None.
     lost: for each of `FORMATS` the layer from which down plain backpropagation in that format has
         no number for Δz, its largest entry being outside the normal numbers; or None.
     indistinguishable: for each of `FORMATS` as coarse as the signal or coarser, but for those of 8
@@ -87,6 +91,7 @@ class Verdict:
     standard_error: float
     layers: int
     zero: int | None
+    undefined: int | None
     lost: dict[str, int | None]
     indistinguishable: dict[str, int | None]
     saturated: float
@@ -155,6 +160,9 @@ class Verdict:
     @property
     def rate(self) -> str:
         """The word and the rate."""
+        if self.layers < 2:
+            there = "there is one" if self.layers else "there are none"
+            return f"No rate: it takes two hidden layers, and {there}."
         if self.word == "unknown":
             return "No rate: it takes two hidden layers with a gradient that is a number."
         error = "" if np.isnan(self.standard_error) else f" ± {self.standard_error:.1g}"
@@ -167,7 +175,8 @@ class Verdict:
     def loss(self) -> str:
         """The layers in which the gradient is zero or lost."""
         lost = {name: str(top) if top else None for name, top in self.lost.items()}
-        return loss_in_words("Δz", lost, str(self.zero) if self.zero else None)
+        zero, undefined = (str(top) if top else None for top in (self.zero, self.undefined))
+        return loss_in_words("Δz", lost, zero, undefined)
 
     @property
     def examples(self) -> str:
@@ -195,15 +204,20 @@ class Verdict:
                 f"Nothing passes layer {self.all_dead}: draw its weights again, make the layers "
                 f"wider, or choose an activation with a slope everywhere{self._instead}."
             )
-        if self.word == "unknown":
+        if self.word == "unknown" and (self.layers > 1 or self.zero or self.undefined):
             return "Look for dead units, zero weights and signals out of range first."
         if self._blown_up:
             return (
                 f"The weights have blown up: {now}, and σ_w = {self.critical_sigma_w:.4g} makes "
                 f"χ = 1. {blown_up}"
             )
-        if self.word == "steady":
-            return self._advice_on_units
+        if self.word == UNCLEAR:
+            return (
+                "The factors of the layers scatter more than they add up: measure more examples, "
+                f"or other draws of the weights. {self._advice_on_units}".strip()
+            )
+        if self.word in ("steady", "unknown"):
+            return self._advice_on_units or "Nothing needs to change."
         if self.hidden != DENSE:
             return (
                 f"With {self.hidden!r} between hidden layers the gradient has this rate; what "
@@ -234,7 +248,7 @@ class Verdict:
 
     @property
     def _advice_on_units(self) -> str:
-        """The advice if the gradient is steady."""
+        """The advice on units that pass little on; empty if none is needed."""
         if self.dead >= MANY_DEAD:
             return (
                 "The size of the gradient needs no change, but dead units pass nothing on and "
@@ -246,7 +260,7 @@ class Verdict:
                 "The size of the gradient needs no change, but it reaches few units: the rest are "
                 "saturated, and smaller weights or biases would bring them back."
             )
-        return "Nothing needs to change."
+        return ""
 
     @property
     def _instead(self) -> str:
@@ -308,11 +322,12 @@ def verdict(flow: Flow | ChainFlow) -> Verdict | ChainVerdict:
     norms = (RMSNorm, LayerNorm, BatchNorm)
     behind_norm = isinstance(net.hidden, norms) and net.hidden.inner == DENSE
     return Verdict(
-        word=word_of(rate, len(hidden)),
+        word=word_of(rate, len(hidden), error),
         decades=rate,
         standard_error=error,
         layers=len(hidden),
         zero=highest(used, np.isneginf(f["log_delta"][used])),
+        undefined=not_finite(used, f["log_largest"][used]),
         lost={name: lost_in(name, used, f["log_largest"][used]) for name in FORMATS},
         indistinguishable={
             name: indistinguishable_in(name, used, f["log_spread"]) for name in judged

@@ -513,13 +513,6 @@ MUTANTS = (
         "ys, loss = jax.random.key(0), random_loss",
         "tests/test_diagnose.py::test_every_form_has_the_rows_of_a_direct_call[without_loss]",
     ),
-    Mutant(
-        "a gradient that is no number counts as one that no format loses",
-        "jaxnn/formats.py",
-        "~((log_largest >= low) & (log_largest <= high))",
-        "(log_largest < low) | (log_largest > high)",
-        "tests/test_diagnose.py::test_a_gradient_that_is_no_number_has_a_page",
-    ),
     # Kinds of blocks
     Mutant(
         "nothing goes past the branch of a residual block on the way down",
@@ -798,6 +791,48 @@ MUTANTS = (
         "jnp.log(s) + LN2 * e.astype(s.dtype)",
         "jnp.log(s) - LN2 * e.astype(s.dtype)",
         "tests/test_spectrum.py::test_moments_survive_underflow",
+    ),
+    Mutant(
+        "a rate that is not told from zero has a word",
+        "jaxnn/formats.py",
+        "if abs(rate) < CLEAR * error:",
+        "if False:",
+        "tests/test_verdict.py::test_what_is_not_told_from_zero_is_no_verdict_on_the_weights",
+    ),
+    Mutant(
+        "the layer that is farthest from the others changes the gradient most",
+        "jaxnn/chain_verdict.py",
+        "most = np.argmax(np.abs(decades[finite]))",
+        "most = np.argmax(off)",
+        "tests/test_chain.py::test_the_layer_that_changes_the_gradient_most_is_named",
+    ),
+    Mutant(
+        "weights that are nan are lost by number formats",
+        "jaxnn/formats.py",
+        "np.isfinite(log_largest) & ((log_largest < low) | (log_largest > high))",
+        "~np.isneginf(log_largest) & ~((log_largest >= low) & (log_largest <= high))",
+        "tests/test_verdict.py::test_what_is_no_number_is_not_lost_by_a_format",
+    ),
+    Mutant(
+        "a gradient that is no number has one in every format",
+        "jaxnn/formats.py",
+        "return highest(used, np.isnan(log_largest) | np.isposinf(log_largest))",
+        "return None",
+        "tests/test_verdict.py::test_what_is_no_number_is_not_lost_by_a_format",
+    ),
+    Mutant(
+        "nothing above the last layer can learn",
+        "jaxnn/formats.py",
+        "if min(alike.values()) < layers",
+        "if True",
+        "tests/test_chain.py::test_above_the_last_layer_is_nothing_that_could_learn",
+    ),
+    Mutant(
+        "a network of one hidden layer is told to look for dead units",
+        "jaxnn/verdict.py",
+        "(self.layers > 1 or self.zero or self.undefined)",
+        "True",
+        "tests/test_verdict.py::test_the_network_of_the_article_is_well",
     ),
     Mutant(
         "vanishing and exploding are exchanged",

@@ -175,6 +175,43 @@ def collapse(p, z):
     return jax.nn.sigmoid(z) @ p
 
 
+@pytest.mark.parametrize(
+    ("gains", "named"),
+    [
+        ([300, 300, 1, 300, 300, 300], None),  # one that does nothing is no culprit
+        ([1, 1, 30, 1, 1, 1], (3, np.log10(30))),
+        ([0.3, 0.3, 0.3, 0.3, 0.001, 0.3], (5, -3)),
+        ([0.3, 0.3, 0.3, 1.5, 0.3, 0.3], None),
+    ],
+)
+def test_the_layer_that_changes_the_gradient_most_is_named(rng, gains, named):
+    layers = [(lambda p, z: p * z, np.float64(gain)) for gain in (*gains, 1)]
+    v = jaxnn.verdict(flow_of(layers, rng.normal(size=(B, N)), np.ones((B, N))))
+    if named is None:
+        assert v.steepest is None
+    else:
+        assert v.steepest == (named[0], pytest.approx(named[1]))
+        assert f"Layer {named[0] - 1} <lambda> changes it most" in str(v)
+
+
+def test_above_the_last_layer_is_nothing_that_could_learn(rng):
+    """A head of zeros, as some are drawn."""
+    layers = [*[(dense, drawn(rng)) for _ in range(3)], (lambda p, z: z @ p, np.zeros((N, 2)))]
+    v = jaxnn.verdict(flow_of(layers, rng.normal(size=(B, N)), np.ones((B, 2))))
+    assert set(v.indistinguishable.values()) == {4}
+    assert "layer 3 <lambda> up: the output is the same for all of them" in v.examples
+
+
+def test_a_gradient_that_is_no_number_is_not_lost_by_a_format(rng):
+    """The slope of a root at 0 is infinite, and 0 times it is none."""
+    layers = [(dense, drawn(rng)) for _ in range(4)]
+    layers[2] = (lambda p, z: jnp.sqrt(0 * z) + z @ p["theta"], layers[2][1])
+    v = jaxnn.verdict(flow_of(layers, rng.normal(size=(B, N)), np.ones((B, N))))
+    assert v.undefined == 2
+    assert v.lost["float64"] is None
+    assert "From layer 1 dense down Δ is not a finite number, whatever the format." in str(v)
+
+
 def test_rounding_has_no_rank(rng):
     """Collapsed examples: the spread is rounding, the rank is nan, and the verdict says so."""
     theta = np.float32(rng.normal(size=(40, 16, 16)) / 16)

@@ -7,7 +7,7 @@ import pytest
 from problems import draw_batch, draw_layers, filled_flow, gaussian, gradient_flow, replaced
 
 import jaxnn
-from jaxnn.formats import FORMATS, word_of
+from jaxnn.formats import FORMATS, UNCLEAR, word_of
 
 
 def made(factors, biases=0.0, activation="tanh", top=-1.0, hidden=None):
@@ -36,18 +36,59 @@ def test_the_rate_is_the_mean_of_the_factors_and_its_error_theirs():
 
 
 @pytest.mark.parametrize(
-    ("rate", "layers", "word"),
+    ("rate", "layers", "error", "word"),
     [
-        (-1 / 65, 10, "steady"),
-        (-1 / 63, 10, "vanishing"),
-        (1 / 63, 64, "exploding"),
-        (1 / 65, 130, "exploding"),  # a hundredfold over all of them
-        (0.0, 10_000, "steady"),
-        (np.nan, 3, "unknown"),
+        (-1 / 65, 10, np.nan, "steady"),
+        (-1 / 63, 10, np.nan, "vanishing"),
+        (1 / 63, 64, np.nan, "exploding"),
+        (1 / 65, 130, np.nan, "exploding"),  # a hundredfold over all of them
+        (0.0, 10_000, np.nan, "steady"),
+        (np.nan, 3, np.nan, "unknown"),
+        (-1.86, 3, 2.0, UNCLEAR),
+        (0.02, 60, 0.011, UNCLEAR),
+        (0.02, 60, 0.009, "exploding"),
+        (-0.01, 60, 0.011, "steady"),
     ],
 )
-def test_steady_is_a_factor_of_ten_over_64_layers_or_over_all(rate, layers, word):
-    assert word_of(rate, layers) == word
+def test_steady_is_a_factor_of_ten_over_64_layers_or_over_all(rate, layers, error, word):
+    """What is more has to be told from zero, by two standard errors."""
+    assert word_of(rate, layers, error) == word
+
+
+def test_what_is_not_told_from_zero_is_no_verdict_on_the_weights():
+    flow = made([0.5, -0.7, -0.4, 0.6, -0.5])
+    v = jaxnn.verdict(replaced(flow, dead=0 * flow.dead))
+    assert v.word == UNCLEAR
+    assert str(v).startswith("Not distinguishable from steady, -0.1 ± 0.3 decades a layer")
+    assert v.advice.startswith("The factors of the layers scatter more than they add up")
+    assert "change" not in v.advice
+    assert v.remedies == ()
+
+
+def test_the_network_of_the_article_is_well(rng):
+    """One hidden layer has no rate, and nothing is wrong with that."""
+    net = jaxnn.Network((3, 4, 1), "sigmoid", "binary")
+    params, data = draw_layers(rng, net.sizes, gaussian(1.0)), draw_batch(rng, net, 9)
+    v = jaxnn.verdict(gradient_flow(net, params, *data))
+    assert str(v).startswith("No rate: it takes two hidden layers, and there is one. Plain backp")
+    assert str(v).endswith("dead. Nothing needs to change.")
+    cut = jaxnn.verdict(gradient_flow(net, jax.tree.map(jnp.zeros_like, params), *data))
+    assert cut.advice.startswith("Look for dead units, zero weights")
+
+
+def test_what_is_no_number_is_not_lost_by_a_format(rng):
+    flow = made([-0.1] * 9)
+    log = np.where(np.arange(11) < 6, [np.nan, np.inf] * 5 + [0], flow.log_largest)
+    v = jaxnn.verdict(replaced(flow, log_largest=log))
+    assert v.undefined == 6
+    assert set(v.lost.values()) == {None}
+    assert v.loss == "From layer 6 down Δz is not a finite number, whatever the format."
+    net = jaxnn.Network((6, *[8] * 5, 1), "tanh", "binary")
+    first, *params = draw_layers(rng, net.sizes, gaussian(1.0))
+    broken = (first._replace(theta=first.theta.at[0, 0].set(np.nan)), *params)
+    v = jaxnn.verdict(gradient_flow(net, broken, *draw_batch(rng, net, 9)))
+    assert v.lost["float64"] is None
+    assert "float64" not in v.loss
 
 
 def test_each_format_loses_the_gradient_where_its_normal_numbers_end():

@@ -123,13 +123,14 @@ def predicted(theory: pl.DataFrame) -> float | None:
 
 
 def rate_in_parts(rates: list[float], layers: int, theory: float | None) -> tuple[str, str, str]:
-    """Return the word (vanishing, exploding, steady), the rate a layer, and that of theory."""
+    """Return the word (see `jaxnn.Verdict`), the rate a layer, and that of theory."""
     if not rates:
         return "", "", ""
     rate = float(np.mean(rates))
     error = float(np.std(rates, ddof=1)) / math.sqrt(len(rates)) if len(rates) > 1 else None
     by_theory = "" if theory is None or not math.isfinite(theory) else f"{theory:+.3g}"
-    return word_of(rate, layers), _plus_minus(rate, error), by_theory
+    word = word_of(rate, layers, math.nan if error is None else error)
+    return word, _plus_minus(rate, error), by_theory
 
 
 def rate_in_words(word: str, value: str, theory: str) -> str:
