@@ -7,11 +7,12 @@ A cut is a module whose output is a state: everything passes through it. A hook 
 rescales the gradient and passes it on, so that torch goes on from there in the middle of its range.
 That is exact, since a reverse pass is linear.
 
-Whether it was a cut is compared, on one forward pass, so that dropout is the same. Where plain
-backpropagation has normal numbers, it is the judge. Where it has none, there is a second scaling by
-other powers of two, in turns from cut to cut and from example to example: what does not depend on
-them is right. It depends on them where a skip goes around a cut, and where examples meet. These are
-told apart by a gradient that is zero for every second example; where those come out non-zero,
+Whether it was a cut is read from torch's graph, whatever the numbers are: no path may lead around
+it to what is below. What a graph cannot tell is compared, on one forward pass, so that dropout is
+the same. Where plain backpropagation has normal numbers, it is the judge. Where it has none, there
+is a second scaling by other powers of two, drawn for each cut and example: what does not depend on
+them is right. It depends on them where examples meet, and where something clips a gradient. These
+are told apart by a gradient that is zero for every second example; where those come out non-zero,
 examples are brought to one common exponent.
 
 Torch is not imported here: everything is a method of what is handed over, or stands among the
@@ -33,7 +34,7 @@ from .chain_flow import signal_of
 from .compiled import compiled
 from .numbers import LN2, NEVER
 
-SHIFT = 2  # the second scaling is by 2^SHIFT more, at every other cut and example
+POWERS = 3  # the second scaling is by 2, 4, …, 2^POWERS more: float16 has room for little else
 
 
 class State(NamedTuple):
@@ -120,6 +121,67 @@ class Run:
         return None if self.going is None else self.going.through(layer, grad)
 
 
+# The graph
+
+
+def check_paths(top: Any, states: list[State], bottom: Any) -> bool:
+    """Check that every path from the top to a state passes through the cuts above it.
+
+    An edge of torch's graph is (node, number of its output). The search goes from the top to the
+    highest cut, from there to the next, and so on. If it meets anything lower, something goes
+    around that cut, also if what flows there is zero. What led nowhere once is not entered again:
+    the whole is linear in the graph.
+
+    top: the edge of the loss, or of an output with a cotangent.
+    bottom: the edge of the input; None if it has no gradient.
+
+    Returns:
+        Whether that is true of the input too: it may enter at each step of a recurrent network.
+
+    Raises:
+        ValueError: something goes around a cut, or nothing passes through it, with its name.
+    """
+    edges = [tuple(edge[:2]) for edge in (bottom or (None, -1), *(s.edge for s in states))]
+    layers = {edge: layer for layer, edge in enumerate(edges)}  # a cut may return what comes in
+    names = ["the input", *(state.name for state in states)]
+    entered: set[Any] = set()
+    going, is_whole = [tuple(top[:2])], True
+    for layer in range(len(states), 0, -1):
+        met = _met(going, layers, entered)
+        if layers[edges[layer]] not in met:
+            raise ValueError(
+                f"cut {names[layer]}: expected the gradient to pass through it, from the loss to "
+                f"the first cut, {names[1]}, and it does not; leave it out of cuts"
+            )
+        around = max(met - {layers[edges[layer]]}, default=None)
+        if around == 0 and states[0].name != states[0].cut:
+            is_whole = False  # the input of a recurrent network goes around its steps
+        elif around is not None:
+            raise ValueError(
+                f"cut {names[layer]}: expected everything to pass through it, but a path of the "
+                f"gradient reaches {names[around]} around it, as a skip connection does; cut at "
+                "whole blocks, in which such paths begin and end, and leave this one out of cuts"
+            )
+        if edges[layer - 1] != edges[layer]:
+            going = list(edges[layer][0].next_functions)
+        else:
+            going = [edges[layer]]
+    return is_whole
+
+
+def _met(going: list[Any], layers: Mapping[Any, int], entered: set[Any]) -> set[int]:
+    """Return which states the paths from these edges meet first, and add the nodes between."""
+    met = set()
+    while going:
+        edge = going.pop()
+        if edge in layers:
+            met.add(layers[edge])
+        elif edge[0] is not None and edge[0] not in entered:
+            entered.add(edge[0])
+            going += edge[0].next_functions
+    return met
+
+
 # (cut, the exponents of what has come, the sizes of Δ there) -> those to multiply it by
 Rule = Callable[[int, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -146,7 +208,7 @@ class Pass:
         rows = (grad.float() if grad.element_size() < 4 else grad).reshape(len(grad), -1)
         # Large temporaries cost more than what is computed, and abs() would be one.
         largest = np.maximum(numbers_of(rows.amax(1)), -numbers_of(rows.amin(1))).astype(np.float64)
-        most = _highest_exponent(grad) - 1 - SHIFT
+        most = _highest_exponent(grad) - 1 - POWERS
         k = np.maximum(np.minimum(np.frexp(largest)[1] - 1, most), -most)
         k = np.where(np.isfinite(largest) & (largest > 0), k, 0).astype(np.int64)
         unit = np.ldexp(1.0, -k)
@@ -180,15 +242,27 @@ class Pass:
             return np.asarray(np.log(self.norm) + self.exponent * LN2)
 
 
-def rescaled(mixes: np.ndarray, shift: int = 0) -> Rule:
-    """Return the rule that brings each example near 1, or all to one exponent where they meet."""
+def rescaled(mixes: np.ndarray, more: np.ndarray) -> Rule:
+    """Return the rule that brings each example near 1, or all to one exponent where they meet.
+
+    more: the power of two for each cut and example by which it is more than that.
+    """
 
     def by(layer: int, k: np.ndarray, total: np.ndarray, exponent: np.ndarray) -> np.ndarray:
         if mixes[layer]:
-            return np.asarray(total - np.max(exponent) + shift * (layer % 2))
-        return np.asarray(-k + shift * ((layer + np.arange(len(k))) % 2))
+            return np.asarray(total - np.max(exponent) + more[layer, 0])
+        return np.asarray(-k + more[layer])
 
     return by
+
+
+def drawn_powers(of: tuple[int, int]) -> np.ndarray:
+    """Draw a power of two for each (state, example): none is 0, and none is its neighbour's.
+
+    They are the same in each call, so that no network is accepted by luck.
+    """
+    steps = np.random.default_rng(0).integers(1, POWERS, of)
+    return np.asarray(1 + np.cumsum(steps, axis=1) % POWERS)
 
 
 def agreed(down: Callable[..., Pass], states: list[State]) -> tuple[Pass, np.ndarray]:
@@ -198,29 +272,22 @@ def agreed(down: Callable[..., Pass], states: list[State]) -> tuple[Pass, np.nda
         ValueError: there is none, with the name of the cut.
     """
     plain = down()
-    lost = [s.name for s, hit in zip(states, plain.reached[1:], strict=True) if not hit]
-    if lost:
-        raise ValueError(
-            f"cut {lost[-1]}: expected the gradient to pass through it, from the loss to the first "
-            f"cut, {states[0].name}, and it does not; leave it out of cuts"
-        )
+    none = np.zeros_like(plain.exponent)
     mixes = np.zeros(len(states) + 1, bool)
-    found = down(rescaled(mixes))
+    found = down(rescaled(mixes, none))
     wrong = _wrong(down, states, plain, found, mixes)
     if wrong is not None:
-        mixes = down(rescaled(np.ones_like(mixes)), probe=True).met[:-1]
+        mixes = down(rescaled(np.ones_like(mixes), none), probe=True).met[:-1]
         if mixes.any():
-            found = down(rescaled(mixes))
+            found = down(rescaled(mixes, none))
             wrong = _wrong(down, states, plain, found, mixes)
-    if wrong == 0 and states[0].name != states[0].cut:
-        found.reached[0] = False  # the input of a recurrent network goes around its steps
-        wrong = None
     if wrong is not None:
         names = ["the input", *(state.name for state in states)]
         raise ValueError(
-            f"cut {names[min(wrong + 1, len(states))]}: expected everything to pass through it, "
-            f"but below, at {names[wrong]}, the gradient depends on how it is scaled there, as if "
-            "a skip connection went around it, or something clipped gradients; cut at whole blocks"
+            f"cut {names[min(wrong + 1, len(states))]}: expected the gradient below it to grow in "
+            f"proportion to that above, but at {names[wrong]} it depends on how that is scaled, as "
+            f"if something clipped it, or it left the range of {states[0].dtype} on the way; take "
+            "clipping out, or measure in a wider float"
         )
     return found, mixes[1:]
 
@@ -241,7 +308,8 @@ def _wrong(
     known = np.logical_and.accumulate((normal | (plain.log == found.log))[::-1])[::-1]
     off = _differ(plain.log, found.log, tolerance) & known
     if not known.all():
-        off |= _differ(down(rescaled(mixes, SHIFT)).log, found.log, tolerance)
+        second = down(rescaled(mixes, drawn_powers(found.exponent.shape)))
+        off |= _differ(second.log, found.log, tolerance)
     where = np.flatnonzero(off.any(axis=1))
     return int(where[-1]) if len(where) else None
 
@@ -282,14 +350,20 @@ def is_tensor(value: Any) -> bool:
     return hasattr(value, "register_hook")
 
 
+def tensors_in(value: Any) -> Iterator[Any]:
+    """Yield the tensors in a tuple, list or dict, or the one that is given."""
+    if is_tensor(value):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from tensors_in(list(value.values()))
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from tensors_in(part)
+
+
 def first_tensor(value: Any) -> Any:
     """Return the first tensor in a tuple, list or dict; None if there is none."""
-    if is_tensor(value):
-        return value
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    tensors = map(first_tensor, value) if isinstance(value, tuple | list) else ()
-    return next((tensor for tensor in tensors if tensor is not None), None)
+    return next(tensors_in(value), None)
 
 
 def name_of_dtype(tensor: Any) -> str:

@@ -4,8 +4,7 @@ How it is measured stands in `hooks.py`. Torch is never imported: the user has d
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -21,13 +20,16 @@ from .hooks import (
     Run,
     State,
     agreed,
+    check_paths,
     first_tensor,
     is_tensor,
     name_of_dtype,
     numbers_of,
+    tensors_in,
 )
 from .layers import Layer
 from .network import Network
+from .restoring import unchanged
 from .tasks import Task
 
 NAMED = 8  # modules, at most, that an error message lists
@@ -66,8 +68,15 @@ def torch_flow(
     """Return what happens to a gradient in a module of PyTorch, from cut to cut.
 
     Torch runs the module as it is, once, in the mode that it is in, and goes back two times or
-    more. Parameters, their `.grad`, buffers and hooks are left as they were; the random numbers of
-    dropout are drawn as in any call.
+    more. A training goes on as if nothing had been measured: parameters, their `.grad`, buffers,
+    hooks and the random states of torch, NumPy and Python are left as they were, also after an
+    error.
+
+    Backward hooks of modules are taken off meanwhile: the gradient is that without them. Hooks that
+    `forward` puts on tensors belong to the network, and see gradients scaled by powers of two, two
+    times or more. Not undone is what `forward` keeps in plain attributes, writes into parameters or
+    into inputs after the first, draws from a generator of its own, or assigns in TorchScript;
+    forward hooks are called as in any call.
 
     Args:
         module: a torch.nn.Module.
@@ -77,10 +86,10 @@ def torch_flow(
         loss_or_cotangent: output -> a tensor with one number, such as a batch's mean loss; or a
             tensor like the output, or like the first tensor in it.
         cuts: modules, or their names: those whose outputs are the states. Everything has to pass
-            through each of them: whole blocks, not what is inside a skip connection. Of an output
-            with several tensors the first one is the state. If None, the children of a Sequential,
-            where those without parameters, such as activations, join the next one that has some;
-            or the children of `module.layers`, as of a TransformerEncoder.
+            through each of them in torch's graph: whole blocks, not what is inside a skip
+            connection. Of an output with several tensors the first one is the state. If None, the
+            children of a Sequential, where those without parameters, such as activations, join the
+            next one that has some; or the children of `module.layers`, as of a TransformerEncoder.
 
     Returns:
         ChainFlow, for `jaxnn.verdict`, as of a chain: a layer for each call of a cut, in their
@@ -94,8 +103,9 @@ def torch_flow(
         TypeError: something that is no module of PyTorch, or neither a loss nor a cotangent.
         ValueError: no cuts that could be chosen, or an unknown one; a cut that is not called, has
             an output without a gradient or without the examples first, or is not reached by the
-            gradient; one that something goes around, by name; a state that is inf or nan; a loss
-            that is not one number, or a cotangent that does not fit.
+            gradient; one that something goes around, by name, whatever the numbers are; a gradient
+            that something clips; a state that is inf or nan; a loss that is not one number, or a
+            cotangent that does not fit.
 
     Example (where torch is installed):
         >>> import jaxnn
@@ -115,13 +125,16 @@ def torch_flow(
     torch = sys.modules["torch"]
     chosen = _chosen(module, cuts)
     run = Run()
-    with torch.enable_grad(), _same_buffers(torch, module), run.hooked(chosen):
+    with torch.enable_grad(), unchanged(torch, module, tensors_in(inputs)), run.hooked(chosen):
         args, named, x = _entering(inputs)
         output = module(*args, **named)
         states = run.closed()
         _check_states(states, chosen, x)
         given, cotangent = _top(output, loss_or_cotangent)
-        targets = [states[0].edge, *([] if x is None or not x.requires_grad else [x])]
+        edge = torch.autograd.graph.get_gradient_edge
+        bottom = edge(x) if x.requires_grad else None
+        is_whole = check_paths(edge(given), states, bottom)
+        targets = [states[0].edge, *([bottom] if bottom and is_whole else [])]
 
         def down(rule: Rule | None = None, probe: bool = False) -> Pass:
             with run.going_down(Pass(states, rule, probe)) as going:
@@ -238,6 +251,11 @@ def _top(output: Any, loss_or_cotangent: Any) -> tuple[Any, Any]:
         shape, given = None if out is None else tuple(out.shape), tuple(loss_or_cotangent.shape)
         if shape != given:
             raise ValueError(f"cotangent: expected the shape of the output, {shape}, got {given}")
+        if not out.requires_grad:
+            raise ValueError(
+                "cotangent: expected an output with a gradient, got a tensor without one; leave "
+                "detach or item out of the module"
+            )
         return out, loss_or_cotangent.detach().to(out)
     if not callable(loss_or_cotangent):
         raise TypeError(
@@ -257,19 +275,6 @@ def _top(output: Any, loss_or_cotangent: Any) -> tuple[Any, Any]:
             "in torch, without detach or item"
         )
     return value, None
-
-
-@contextmanager
-def _same_buffers(torch: Any, module: Any) -> Iterator[None]:
-    """Restore buffers, such as the running means of batch norms."""
-    before = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, old in before:
-                if not buffer.equal(old):
-                    buffer.copy_(old)
 
 
 def _flow_of(states: list[State], found: Pass, mixes: np.ndarray) -> ChainFlow:

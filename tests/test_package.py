@@ -68,7 +68,17 @@ def test_the_library_imports_little_and_downwards():
         *("blocks", "network", "checks", "initializers", "walk", "forward", "backprop"),
         *("program", "stacks", "cut", "chain", "chain_flow", "flow", "chain_verdict"),
         *("finite_width", "meanfield"),
-        *("hooks", "pytorch", "chart", "tailored", "verdict", "spectrum", "scores", "divergence"),
+        *(
+            "hooks",
+            "restoring",
+            "pytorch",
+            "chart",
+            "tailored",
+            "verdict",
+            "spectrum",
+            "scores",
+            "divergence",
+        ),
         *(
             "training",
             "fit",
