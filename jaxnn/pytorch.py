@@ -134,7 +134,7 @@ def torch_flow(
         edge = torch.autograd.graph.get_gradient_edge
         bottom = edge(x) if x.requires_grad else None
         is_whole = check_paths(edge(given), states, bottom)
-        targets = [states[0].edge, *([bottom] if bottom and is_whole else [])]
+        targets = [states[0].edge, *([x] if bottom and is_whole else [])]
 
         def down(rule: Rule | None = None, probe: bool = False) -> Pass:
             with run.going_down(Pass(states, rule, probe)) as going:
