@@ -32,7 +32,7 @@ import numpy as np
 
 from .chain_flow import signal_of
 from .compiled import compiled
-from .numbers import LN2, NEVER
+from .numbers import LN2, NEVER, in_bfloat16, is_narrow
 
 POWERS = 3  # the second scaling is by 2, 4, …, 2^POWERS more: float16 has room for little else
 
@@ -104,18 +104,23 @@ class Run:
     def _up(self, name: str, module: Any, args: Any, output: Any) -> None:
         if not self.open:
             return
-        state = first_tensor(output)
-        if state is None or not state.is_floating_point() or not state.requires_grad:
-            got = type(output).__name__ if state is None else f"{name_of_dtype(state)} without one"
+        tensor = first_tensor(output)
+        if tensor is None or not tensor.is_floating_point() or not tensor.requires_grad:
+            got = (
+                type(output).__name__ if tensor is None else f"{name_of_dtype(tensor)} without one"
+            )
             raise ValueError(
                 f"cut {name}: expected an output of floats with a gradient, got {got}; let its "
                 "parameters, or the inputs, require a gradient, or leave it out of cuts"
             )
-        edge = sys.modules["torch"].autograd.graph.get_gradient_edge(state)
-        dtype = jnp.dtype(name_of_dtype(state))
-        self.values.append(numbers_of(state).astype(dtype))  # a copy: it may be changed in place
-        self.states.append(State(name, name, edge, tuple(state.shape), dtype, {}))
-        self.handles.append(state.register_hook(partial(self._down, len(self.states))))
+        edge = sys.modules["torch"].autograd.graph.get_gradient_edge(tensor)
+        dtype = jnp.dtype(name_of_dtype(tensor))
+        state = State(name, name, edge, tuple(tensor.shape), dtype, {})
+        if is_narrow(state):
+            raise ValueError(f"cut {name}: expected an output of {in_bfloat16(state)}")
+        self.states.append(state)
+        self.values.append(numbers_of(tensor).astype(dtype))  # a copy: it may be changed in place
+        self.handles.append(tensor.register_hook(partial(self._down, len(self.states))))
 
     def _down(self, layer: int, grad: Any) -> Any:
         return None if self.going is None else self.going.through(layer, grad)

@@ -805,6 +805,11 @@ def test_what_is_wrong_is_one_sentence(torch):
     nn = torch.nn
     model, x = mlp(torch, (4, 4, 2), nn.Tanh), torch.randn(B, 4)
     flow = functools.partial(jaxnn.torch_flow, model)
+
+    class To8(nn.Module):
+        def forward(self, x):
+            return x.to(torch.float8_e5m2)
+
     cases = [
         (lambda: flow(x, mean_square, "first"), r"^cuts: .* such as 0, 1, 2, got 'first'"),
         (lambda: flow(x, mean_square, nn.Linear(2, 2)), "^cuts: .* got a Linear"),
@@ -821,6 +826,15 @@ def test_what_is_wrong_is_one_sentence(torch):
                 "a",
             ),
             "^cotangent: expected an output with a gradient",
+        ),
+        (
+            lambda: jaxnn.torch_flow(
+                of_parts(torch, lambda self, x: self.b(self.a(x)).float(), a=model, b=To8()),
+                x,
+                mean_square,
+                ["b"],
+            ),
+            "^cut b: expected an output of floats of 16 bits or more, got float8_e5m2; cast to bf",
         ),
         (lambda: flow(x[0], mean_square), r"^cut 2: .*, \(4,\), got shape \(2,\); .*batch_first"),
         (lambda: flow(x / 0, mean_square), "^cut 0: .* finite numbers, got inf or nan"),
