@@ -71,6 +71,7 @@ try:
     from experiments.runs import grid, memory, runtime
     from experiments.runs.experiment import run
     from jaxnn import allocation, printing
+    from jaxnn.texts import clean_lines
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
@@ -95,7 +96,7 @@ def main(args: list[str] | None = None) -> int:
         runtime.start(settings)
         plan = experiment.prepare(settings)
         if settings.dry_run:
-            print(grid.to_toml(settings), f"# {plan.estimate()}", sep="\n")
+            print(grid.to_toml(settings), clean_lines(f"# {plan.estimate()}"), sep="\n")
             return 0
         memory.check(plan.work.bytes, plan.work.smaller)
         store = experiment.open(plan) if runtime.is_main() else None
@@ -174,24 +175,32 @@ def read(args: list[str]) -> tuple[str, Any]:
     return next(name for name, kind in kinds.items() if type(settings) is kind), settings
 
 
+class _Clean(logging.Formatter):
+    """Lines that a terminal does not obey, with the names of a user's files."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return clean_lines(super().format(record))
+
+
 def _log(quiet: bool) -> None:
     """Log above the live view in a terminal, else between its lines."""
     console = Console(stderr=True)
     above = RichHandler(console=console, show_time=False, show_path=False)
     handler = above if console.is_terminal else logging.StreamHandler()
+    handler.setFormatter(_Clean("%(message)s"))
     log = logging.getLogger("jaxnn")
     if __name__ == "__main__":  # some packages have made a handler of their own
         log.addHandler(handler)
         log.propagate = False
     else:
-        logging.basicConfig(format="%(message)s", handlers=[handler])
+        logging.basicConfig(handlers=[handler])
     log.setLevel(logging.WARNING if quiet else logging.INFO)
 
 
 def _say(error: Exception | str, code: int) -> int:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         error, code = printing.dropped(error), FAILED  # those of files are sentences already
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {clean_lines(str(error))}", file=sys.stderr)
     return code
 
 

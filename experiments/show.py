@@ -20,6 +20,7 @@ from experiments import EXPERIMENTS, find
 from experiments.pages import report, tables
 from experiments.runs import schema, store, streams
 from experiments.runs.experiment import Experiment
+from jaxnn.texts import clean, cleaned
 
 ABOUT = {
     "verdicts": list,
@@ -86,8 +87,9 @@ def read(folder: Path) -> Run:
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         reason = clean(str(error).strip().partition("\n")[0])
         raise ValueError(f"runs: cannot use {path}: {reason}") from None
-    printable = pl.col(pl.String).str.replace_all(r"\p{C}", "�")
-    return Run(folder, experiment, says, rows.with_columns(printable))
+    texts = cleaned(rows.select(pl.col(pl.String)).to_dict(as_series=False))
+    shown = (pl.Series(name, column, pl.String) for name, column in texts.items())
+    return Run(folder, experiment, says, rows.with_columns(shown))
 
 
 def _experiment(where: Path, says: dict[str, Any]) -> Experiment[Any, Any]:
@@ -157,11 +159,6 @@ def differences(one: Run, other: Run) -> RenderableType:
     if not rows:
         return Text("Settings, versions and devices are the same.\n")
     return _rich("What differs", ("", "1", "2"), rows)
-
-
-def clean(text: str) -> str:
-    """Return a text without characters that a terminal would obey."""
-    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def _rich(title: str, head: tuple[str, ...], rows: Any) -> RenderableType:

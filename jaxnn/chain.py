@@ -24,6 +24,7 @@ from jaxtyping import Array
 from .cut import cut
 from .layers import Stacked
 from .numbers import is_float
+from .texts import cleaned
 
 LONGEST_PATTERN = 8  # layers
 
@@ -151,7 +152,7 @@ class Chain:
     names: tuple[str, ...]
 
     def __repr__(self) -> str:
-        return f"Chain of {len(self.names)} layers, {short(self.names)}"
+        return f"Chain of {len(self.names)} layers, {short(cleaned(self.names))}"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from .formats import (
     tells_apart,
     word_of,
 )
+from .texts import cleaned
 from .words import sentences_as_html
 
 
@@ -121,7 +122,7 @@ def verdict_of_chain(flow: ChainFlow) -> ChainVerdict:
         undefined=not_finite(used, log_largest),
         lost={name: lost_in(name, used, log_largest) for name in FORMATS},
         indistinguishable={name: indistinguishable_in(name, used, log_spread) for name in judged},
-        names=flow.names,
+        names=cleaned(flow.names),
     )
 
 

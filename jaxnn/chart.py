@@ -9,6 +9,7 @@ import numpy as np
 
 from .distribution import install_command
 from .formats import FORMATS, NOISE
+from .texts import cleaned
 
 # Told apart on white and on black, and by most colour-blind readers in this order.
 CATEGORIES = (
@@ -79,6 +80,8 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
         for label, flow in zip(labels, flows, strict=True)
         for row in flow.table()
     ]
+    # No other text is a user's. Altair draws in this process, which would end with the engine.
+    rows, labels = cleaned(_in_script((rows, labels)))
     drawn = [
         alt.layer(*panel.layers).properties(width=WIDTH, height=HEIGHT, title=panel.title)
         for panel in panels(rows, labels)
@@ -89,6 +92,16 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
         .configure_title(anchor="start", fontSize=13, fontWeight="normal", frame="group")
         .configure_legend(labelFontSize=12, title=None, orient="top", symbolOpacity=1)
     )
+
+
+def _in_script(value: Any) -> Any:
+    """Return a value whose texts cannot end the script in which Altair writes them into a page."""
+    if isinstance(value, str):
+        # A joiner is not seen.
+        return value.replace("</", "<\u200d/").replace("<!", "<\u200d!")
+    if isinstance(value, dict):
+        return {name: _in_script(each) for name, each in value.items()}
+    return [*map(_in_script, value)] if isinstance(value, list | tuple) else value
 
 
 def svg(chart: Any) -> str:
@@ -112,7 +125,7 @@ def svg(chart: Any) -> str:
         raise ImportError(
             f"jaxnn.chart: expected vl-convert to be installed; {install_command('charts')}"
         ) from None
-    spec: dict[str, Any] = chart.to_dict()
+    spec: dict[str, Any] = cleaned(chart.to_dict())
     config = spec.setdefault("config", {})
     config["background"] = "transparent"
     config["font"] = FONT

@@ -21,6 +21,7 @@ from . import contract, diagnosis, loading, platforms, printing, source
 from .chart import chart
 from .contract import Measured
 from .distribution import install_command
+from .texts import clean, clean_lines
 
 FAILED, USER_MISTAKE, INTERRUPTED = 1, loading.USER_MISTAKE, loading.INTERRUPTED
 # The experiments and what reads their results: they are run from a checkout.
@@ -89,7 +90,7 @@ def command() -> int:
 
 
 def _say(error: Exception, code: int) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {clean_lines(str(error))}", file=sys.stderr)
     return code
 
 
@@ -185,7 +186,7 @@ def _diagnose(settings: argparse.Namespace) -> int:
     except OSError as failure:
         failure = OSError(f"chart: cannot write {settings.chart}: {failure.strerror}")
         return _say(failure, FAILED)
-    print(f"\nThe chart is in {settings.chart}.")
+    print(f"\nThe chart is in {clean(str(settings.chart))}.")
     return 0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .contract import Flow
+from .texts import clean, cleaned
 from .verdict import Verdict, verdict
 
 Rows = Sequence[Mapping[str, Any]]
@@ -34,7 +35,7 @@ def sentences(flow: Flow, note: str = "") -> list[str]:
     """Return the verdict, one finding after the other; a note comes first."""
     found = verdict(flow)
     remedies = found.remedies if isinstance(found, Verdict) else ()
-    return [*([note] if note else []), *found.sentences, *map(str, remedies)]
+    return list(map(clean, [*([note] if note else []), *found.sentences, *map(str, remedies)]))
 
 
 def subtitle(flow: Flow, code: str, top: str) -> str:
@@ -46,7 +47,7 @@ def subtitle(flow: Flow, code: str, top: str) -> str:
         top: the loss in words.
     """
     layers, examples = flow.log_delta_example.shape
-    return f"{code}, whose code was run: {layers} layers, {examples} examples, {top}"
+    return clean(f"{code}, whose code was run: {layers} layers, {examples} examples, {top}")
 
 
 def number(column: str, value: float | None) -> str:
@@ -113,7 +114,7 @@ def plain_table(rows: Rows, printable: Callable[[str], str] = str) -> Iterator[s
         layer   log₁₀ ‖Δ‖  factor
         1 mine     -2.500  -0.500
     """
-    columns = known(rows, SHORT)
+    rows, columns = cleaned(rows), known(rows, SHORT)
     table = [("layer", *(HEADS[name] for name in columns)), *lines(rows, columns, MOST_ROWS)]
     table = [tuple(map(printable, (_fitting(name), *numbers))) for name, *numbers in table]
     widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
@@ -123,6 +124,5 @@ def plain_table(rows: Rows, printable: Callable[[str], str] = str) -> Iterator[s
 
 
 def _fitting(name: str) -> str:
-    """Return a layer's name on one line, cut if it is too long."""
-    clean = "".join(c if c.isprintable() else "�" for c in name)
-    return clean if len(clean) <= WIDTH else clean[: WIDTH - 1] + "…"
+    """Return a layer's name, cut if it is too long."""
+    return name if len(name) <= WIDTH else name[: WIDTH - 1] + "…"

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from .frames import is_library
+from .texts import clean
 
 MODULE = "diagnosed"  # the __name__ of the file while it runs
 ENDING = ".py"
@@ -152,5 +153,4 @@ def _is_own(filename: str, source: Source) -> bool:
 def _line(text: str) -> str:
     """Return the first line of a text, printable and not too long."""
     first = text.strip().partition("\n")[0]
-    clean = "".join(c if c.isprintable() else "�" for c in first)
-    return clean if len(clean) <= MOST else clean[:MOST] + "…"
+    return clean(first if len(first) <= MOST else first[:MOST] + "…")

@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from .texts import clean_lines, cleaned
+
 LN10 = float(np.log(10))
 MOST_ROWS = 12  # of a flow in a notebook; those in the middle are left out
 
@@ -82,6 +84,7 @@ def _short(flow: Any) -> str:
 
 def _as_html(caption: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as a table of HTML, all text escaped; of many rows the first and the last."""
+    rows = cleaned(rows)
     head = rows[: MOST_ROWS // 2], rows[-(MOST_ROWS // 2) :]
     parts = (rows,) if len(rows) <= MOST_ROWS + 1 else head  # a gap takes a line too
     names = list(rows[0])
@@ -104,7 +107,7 @@ def _cells(kind: str, values: Iterable[Any]) -> str:
 
 def sentences_as_html(text: str) -> str:
     """Return lines of text as paragraphs of HTML, escaped."""
-    return "".join(f"<p>{html.escape(line)}</p>" for line in text.splitlines())
+    return "".join(f"<p>{html.escape(line)}</p>" for line in clean_lines(text).split("\n"))
 
 
 class InWords:

@@ -1,13 +1,14 @@
 """The process that draws: the same files as without it, also when it has gone."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 import vl_convert
 
-from experiments.pages import engine
+from experiments.pages import engine, web
 
 SPEC = {"mark": "line", "data": {"values": [{"x": 0, "y": 1}, {"x": 1, "y": 2}]}} | {
     "encoding": {axis: {"field": axis, "type": "quantitative"} for axis in ("x", "y")}
@@ -20,7 +21,8 @@ def process(monkeypatch):
     engine.start()
     process = engine._process
     yield process._process
-    process._process.kill()
+    for each in (process, engine._process):
+        each._process.kill()
 
 
 def test_the_other_process_draws_the_same_and_is_done_without_once_it_has_gone(process):
@@ -30,11 +32,16 @@ def test_the_other_process_draws_the_same_and_is_done_without_once_it_has_gone(p
     assert (picture().png, picture().svg) == (here.png, here.svg)  # a PDF names its time
     assert picture().pdf.startswith(b"%PDF")
     assert "vegaEmbed" in library()
-    with pytest.raises(ValueError, match="conversion failed"):
+    with pytest.raises(
+        engine.NotDrawnError, match=r"^Vega-Lite to SVG conversion failed: TypeError"
+    ):
         broken()
+    titled = engine.begin("picture", SPEC | {"title": "c\x1b[31mv\ud800\uffff"}, 2)
+    assert b">c\xef\xbf\xbd[31mv" in titled().svg
     process.kill()
     process.wait()
     assert engine.begin("picture", SPEC, 2)().svg == here.svg
+    assert engine._process._process is not process  # by another one, which is asked once
 
 
 def test_vega_is_bundled_once_and_again_if_what_was_kept_is_damaged(monkeypatch, tmp_path):
@@ -57,14 +64,113 @@ def test_vega_is_bundled_once_and_again_if_what_was_kept_is_damaged(monkeypatch,
     assert library("6.4") == script
 
 
+# What vl-convert prints of a character that XML lacks, and V8 where it gets no memory.
+PANIC = """
+thread '<unnamed>' (6795) panicked at vl-convert-rs/src/text.rs:370:50:
+Failed to parse text SVG: ParsingFailed(NonXmlChar('\x07', TextPos { row: 3, col: 90 }))
+stack backtrace:
+note: Some details are omitted, run with `RUST_BACKTRACE=full` for a verbose backtrace.
+
+thread '<unnamed>' (6795) panicked at library/core/src/panicking.rs:230:5:
+panic in a function that cannot unwind
+stack backtrace:
+   0:     0x7f5e352fc412 - <unknown>
+   1: rust_begin_unwind
+             at /rustc/library/std/src/panicking.rs:697:5
+thread caused non-unwinding panic. aborting.
+"""
+NO_MEMORY = """
+#
+# Fatal process out of memory: Oilpan: CagedHeap reservation.
+#
+==== C stack trace ===============================
+
+    /lib/python3/vl_convert.abi3.so(+0x3a90103) [0x7f285f690103]
+"""
+
+
+@pytest.fixture
+def dying(monkeypatch):
+    """Return a function that makes processes which print words and end; nothing is drawn here."""
+    popen, started = subprocess.Popen, []
+
+    def begin(words, ending):
+        code = f"import os; os.write(2, {words.encode()!r}); {ending}"
+
+        def start(_, **pipes):
+            started.append(popen([sys.executable, "-S", "-c", code], **pipes))
+            return started[-1]
+
+        monkeypatch.setattr(subprocess, "Popen", start)
+        monkeypatch.setattr(engine, "_process", None)
+        engine.start()
+        monkeypatch.setitem(engine.FUNCTIONS, "picture", lambda *_: pytest.fail("drawn here"))
+        return started
+
+    return begin
+
+
 @pytest.mark.skipif(os.name == "nt", reason="a signal ends it")
-def test_a_process_that_crashed_is_one_sentence_and_not_tried_here(monkeypatch):
-    """As the JavaScript engine does when it is given too little memory."""
-    crashing = [sys.executable, "-S", "-c", "import os; os.kill(os.getpid(), 5)"]
-    popen = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", lambda _, **pipes: popen(crashing, **pipes))
-    monkeypatch.setattr(engine, "_process", None)
-    engine.start()
-    monkeypatch.setitem(engine.FUNCTIONS, "picture", lambda *_: pytest.fail("drawn here"))
-    with pytest.raises(OSError, match=r"^charts: .* ended by SIGTRAP, mostly for lack of memory"):
+@pytest.mark.parametrize(
+    ("number", "words", "said", "memory"),
+    [
+        (
+            signal.SIGABRT,
+            PANIC,
+            "ended by SIGABRT, and its last words were: Failed to parse text SVG: "
+            "ParsingFailed(NonXmlChar('�', TextPos { row: 3, col: 90 })); panic in a function that "
+            "cannot unwind; thread caused non-unwinding panic. aborting.",
+            False,
+        ),
+        (
+            signal.SIGTRAP,
+            NO_MEMORY,
+            "ended by SIGTRAP, and its last words were: Fatal process out of memory: Oilpan: "
+            "CagedHeap reservation.",
+            True,
+        ),
+        (signal.SIGKILL, "", "ended by SIGKILL, without a word", True),
+        (signal.SIGSEGV, "", "ended by SIGSEGV, without a word", False),
+    ],
+)
+def test_a_death_is_told_by_its_signal_and_last_words(dying, number, words, said, memory):
+    """After one more process; memory is named and the command promised only where they say so."""
+    started = dying(words, f"os.kill(os.getpid(), {int(number)})")
+    with pytest.raises(engine.NotDrawnError) as caught:
         engine.begin("picture", SPEC, 2)()
+    remedy = (
+        "; as it does for lack of memory: with more of it, or a higher limit (ulimit -v), the same "
+        "command again draws it"
+    )
+    assert str(caught.value) == f"the process that draws was {said}{remedy if memory else ''}"
+    assert len(started) == 2
+
+
+def test_a_process_that_ended_by_itself_is_done_without(dying, monkeypatch):
+    dying("no module", "os._exit(1)")
+    monkeypatch.setitem(engine.FUNCTIONS, "picture", lambda spec, scale: (spec, scale))
+    assert engine.begin("picture", {"title": "a\x00"}, 2)() == ({"title": "a�"}, 2)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a signal ends it")
+def test_another_process_that_cannot_start_is_said(dying, monkeypatch):
+    dying("", f"os.kill(os.getpid(), {int(signal.SIGSEGV)})")
+
+    def none(*_, **__):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", none)
+    with pytest.raises(
+        engine.NotDrawnError, match=r"SIGSEGV, .*, and another cannot start: Cannot"
+    ):
+        engine.begin("picture", SPEC, 2)()
+
+
+def test_a_page_without_the_library_says_why(monkeypatch):
+    def none(*_):
+        raise engine.NotDrawnError("</script> is no engine")
+
+    monkeypatch.setattr(web, "library", none)
+    page = web.render("chart.html.jinja", "chart.js", title="t", lines=[], spec=web.in_script({}))
+    script = r'Promise.reject(new Error("\u003c/script\u003e is no engine"))'
+    assert script in page

@@ -54,6 +54,7 @@ def test_the_library_imports_little_and_downwards():
             "distribution",
             "loading",
             "frames",
+            "texts",
             "compiled",
             "loops",
             "activations",

@@ -27,6 +27,7 @@ import jaxnn
 from experiments.learning.data import Scaler
 from experiments.learning.encoding import Column, Encoder, Numbers, Texts
 from experiments.learning.words import listed, quoted
+from jaxnn.texts import clean
 
 TORCH, FLAX = "model.safetensors", "model.flax.safetensors"
 FILES = {"torch": TORCH, "flax": FLAX}
@@ -132,8 +133,7 @@ def read(path: Path) -> Model:
                 )
     except (ValueError, TypeError, OSError, OverflowError, safetensors.SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
-        printable = "".join(c if c.isprintable() else "�" for c in reason[:MOST])
-        raise ValueError(f"model: cannot use {path}: {printable}") from None
+        raise ValueError(f"model: cannot use {path}: {clean(reason[:MOST])}") from None
     m = metadata
     return Model(m.net, params, m.encoder, m.target, m.classes, m.x_scaler, m.y_scaler)
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from jaxnn.texts import clean, cleaned
+
 MOST = 60  # characters of one name or entry
 
 
 def short(text: str) -> str:
     """Return a text of at most `MOST` printable characters."""
-    cut = text if len(text) <= MOST else f"{text[: MOST - 1]}…"
-    return "".join(c if c.isprintable() else "�" for c in cut)
+    return clean(text if len(text) <= MOST else f"{text[: MOST - 1]}…")
 
 
 def quoted(value: object) -> str:
@@ -39,4 +40,4 @@ def listed(names: Sequence[str], most: int = 12) -> str:
         'a, b and 1 more'
     """
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(short, names[:most])) + more
+    return ", ".join(map(short, cleaned(names)[:most])) + more

@@ -5,6 +5,7 @@ parameters. A page has both at its top, where a reader changes the choices; a `F
 own data, and fixes the choices.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -24,6 +25,7 @@ LABEL = (
     "? format(datum.value, '.6~r') : format(datum.value, '.3~e')"
 )
 SCALE = 2  # pixels of a PNG for one of the chart
+MOST_OF_A_TITLE, MOST_OF_A_LINE = 600, 3000  # pixels; a user's name may have any length
 DIGITS = 6  # of a number in a chart
 TICKS_APART = 1.4  # the least ratio of two depths with a tick
 EDGES: dict[str, tuple[str, Any]] = {
@@ -55,13 +57,23 @@ def rendered(figure: Figure, stem: str, page: Callable[[], str] | None = None) -
         stem: of the names.
         page: returns the HTML, which is made while the picture is drawn; by default the figure
             alone.
+
+    Raises:
+        NotDrawnError: the engine draws nothing; the page is among its `files`.
     """
     spec = as_dict(figure.chart, figure.choices, ink="black", paper="white")
     spec["datasets"] = {name: records(frame) for name, frame in figure.data.items()}
-    web.library()  # which the page needs: answered before the picture, not after
+    with contextlib.suppress(engine.NotDrawnError):
+        web.library()  # which the page needs: answered before the picture, not after
     drawn = engine.begin("picture", spec, SCALE)
     text = _page(spec, stem) if page is None else page()
-    return dict(zip(names.of_chart(stem), (*drawn(), text.encode("utf-8")), strict=True))
+    *pictures, of_page = names.of_chart(stem)
+    written = {of_page: text.encode("utf-8")}
+    try:
+        return dict(zip(pictures, drawn(), strict=True)) | written
+    except engine.NotDrawnError as error:
+        error.files = written
+        raise
 
 
 def _page(spec: dict[str, Any], stem: str) -> str:
@@ -98,13 +110,14 @@ def look(ink: str, paper: str) -> dict[str, Any]:
         # Letters as wide in a browser as those that the picture is laid out with.
         "font": "Arial, Liberation Sans, sans-serif",
         "view": {"stroke": palette.FAINT},
-        "axis": {"titleFontWeight": "normal", **lines, **text},
+        "axis": {"titleFontWeight": "normal", "titleLimit": MOST_OF_A_TITLE, **lines, **text},
         "title": {
             "color": ink,
             "anchor": "start",
             "frame": "group",
             "fontSize": 13,
             "fontWeight": "normal",
+            "limit": MOST_OF_A_LINE,
             "subtitleFontSize": 12,
             "subtitleColor": palette.MUTED,
         },

@@ -4,7 +4,8 @@ Its JavaScript engine takes half a second to start and two to bundle Vega, holdi
 the time. So a command starts the process first of all (`start`), and it gets ready while this one
 imports, compiles and measures; later it draws while this one writes the page. The bundle is kept in
 the user's cache folder for the next command. Without the process, as in a test or a notebook, and
-if it has gone, the same functions run here.
+if it has ended by itself, the same functions run here. If a signal has ended it, another process is
+asked, once: what ends a process would end this one too.
 
 A request is the name of a function and its arguments, an answer [result, error]: lines of JSON in
 the pipes of a process of this program. The bytes of a picture are base64 there.
@@ -15,9 +16,11 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -65,18 +68,30 @@ def library(version: str) -> str:
     """
     import vl_convert
 
-    name = f"vega-lite-{version}-of-{metadata.version('vl-convert-python')}.js"
-    kept = platformdirs.user_cache_path("jaxnn") / "scripts" / name
-    with contextlib.suppress(OSError):
-        digest, _, script = kept.read_bytes().partition(b"\n")
-        if digest == _digest(script):  # else it is damaged, or not yet whole
-            return script.decode()
+    stored = stored_library(version)
+    if stored is not None:
+        return stored
     define = "window.vegaEmbed = vegaEmbed;"
     script = vl_convert.javascript_bundle(define, vl_version=version).encode()
+    kept = _place_of(version)
     with contextlib.suppress(OSError):  # then the next command bundles it too
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_bytes(b"\n".join((_digest(script), script)))
     return script.decode()
+
+
+def stored_library(version: str) -> str | None:
+    """Return `library` if an earlier command has stored it, which takes no engine."""
+    with contextlib.suppress(OSError):
+        digest, _, script = _place_of(version).read_bytes().partition(b"\n")
+        if digest == _digest(script):  # else it is damaged, or not yet whole
+            return script.decode()
+    return None
+
+
+def _place_of(version: str) -> Path:
+    name = f"vega-lite-{version}-of-{metadata.version('vl-convert-python')}.js"
+    return platformdirs.user_cache_path("jaxnn") / "scripts" / name
 
 
 def _digest(script: bytes) -> bytes:
@@ -97,9 +112,41 @@ def _newest() -> str:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {"picture": picture, "library": library}
-# What crashed there would crash here, and this process with it.
-CRASHES = ("SIGTRAP", "SIGABRT", "SIGILL", "SIGSEGV", "SIGBUS")
 EMPTY = {"mark": "point", "data": {"values": []}}  # drawn to start the engine
+
+
+# Of what the engine prints when it ends: frames of a stack, and the lines around them.
+FRAMES = re.compile(
+    r"\s*(#?\s*\d+: |at |/|#?$|=+ .*stack)|stack backtrace|note: |thread '.*' .*panicked"
+)
+MOST_WORDS = 400  # characters of the rest, the last ones
+SHORT_OF_MEMORY = re.compile(r"out of memory|allocat", re.IGNORECASE)
+
+
+class NotDrawnError(OSError):
+    """A picture could not be drawn: what the engine said, and what to do.
+
+    Attributes:
+        files: of the picture that could be made nevertheless, by name.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.files: dict[str, bytes] = {}
+
+
+def last_words(text: str) -> str:
+    r"""Return what a process printed before it ended, in one line and without its stack.
+
+    Example:
+        >>> last_words("thread 'x' panicked at a.rs:1:\nno font\nstack backtrace:\n  0: 0x7f\n")
+        'no font'
+    """
+    from jaxnn.texts import clean
+
+    lines = [line.strip(" #\t\r") for line in text.split("\n") if not FRAMES.match(line)]
+    words = clean("; ".join(filter(None, lines))).replace(":; ", ": ")
+    return words if len(words) <= MOST_WORDS else f"…{words[-MOST_WORDS:]}"
 
 
 class _Process:
@@ -107,12 +154,18 @@ class _Process:
 
     def __init__(self) -> None:
         # Not by -m: that imports this module twice. Signals are for this process; if it ends, so
-        # do the pipe and the other one.
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", CALL + "engine.serve()", str(ROOT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        # do the pipe and the other one. What it prints is read if it dies.
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115, as long as the process
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", CALL + "engine.serve()", str(ROOT)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._printed,
+            )
+        except BaseException:
+            self._printed.close()
+            raise
         self._waiting: SimpleQueue[Future[Any]] = SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -125,12 +178,26 @@ class _Process:
         self._waiting.put(answer)
         return answer
 
-    def crash(self) -> str | None:
-        """Return the name of the signal by which it crashed, None if it did not."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            name = signal.Signals(max(-self._process.wait(10), 1)).name
-            return name if name in CRASHES else None
-        return None
+    def death(self) -> str | None:
+        """Return by what it was ended and its last words; None if it ended by itself."""
+        try:
+            code = self._process.wait(10)
+        except subprocess.TimeoutExpired:  # it lives, and says nothing that can be read
+            return None
+        if 0 <= code < 256:
+            return None
+        by = signal.Signals(-code).name if code < 0 else f"error {code:#x}"  # as Windows has it
+        self._printed.seek(0)
+        words = last_words(self._printed.read().decode(errors="replace"))
+        sentence = f"the process that draws was ended by {by}, " + (
+            f"and its last words were: {words}" if words else "without a word"
+        )
+        if by == "SIGKILL" or SHORT_OF_MEMORY.search(words):
+            sentence += (
+                "; as it does for lack of memory: with more of it, or a higher limit (ulimit -v), "
+                "the same command again draws it"
+            )
+        return sentence
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -154,7 +221,7 @@ def _read(answers: IO[bytes]) -> tuple[Any, Exception | None]:
         return None, _GoneError()
     if isinstance(result, list):
         result = Picture(*map(base64.b64decode, result))
-    return result, None if error is None else ValueError(error)
+    return result, None if error is None else NotDrawnError(last_words(error))
 
 
 class _GoneError(Exception):
@@ -162,6 +229,7 @@ class _GoneError(Exception):
 
 
 _process: _Process | None = None
+_starting = threading.Lock()
 
 
 def start() -> None:
@@ -175,28 +243,53 @@ def start() -> None:
 def begin(name: str, *arguments: Any) -> Callable[[], Any]:
     """Begin a function of `FUNCTIONS` in the other process, if there is one.
 
+    The texts of its arguments are cleaned: the engine aborts over a character that XML lacks.
+
     Returns:
-        A function that waits for the result and returns it; it raises OSError if the other process
-        crashed.
+        A function that waits for the result and returns it; it raises NotDrawnError if there is
+        none.
     """
-    here = partial(FUNCTIONS[name], *arguments)
-    if _process is None:
+    from jaxnn.texts import cleaned  # here and above, for it imports JAX
+
+    arguments = cleaned(arguments)
+    here, process = partial(_here, name, arguments), _process
+    if process is None:
         return here
-    answer = _process.ask(name, arguments)
+    answer = process.ask(name, arguments)
 
     def wait() -> Any:
         try:
             return answer.result()
         except _GoneError:
-            crash = None if _process is None else _process.crash()
-            if crash is None:
+            if process.death() is None:
                 return here()
-            raise OSError(
-                f"charts: the process that draws them was ended by {crash}, mostly for lack of "
-                "memory; raise its limit (ulimit -v), and the same command again goes on"
-            ) from None
+        another = _another(process)
+        try:
+            return another.ask(name, arguments).result()
+        except _GoneError:
+            raise NotDrawnError(another.death() or "the process that draws has ended") from None
 
     return wait
+
+
+def _here(name: str, arguments: tuple[Any, ...]) -> Any:
+    try:
+        return FUNCTIONS[name](*arguments)
+    except ValueError as error:  # of vl-convert
+        raise NotDrawnError(last_words(str(error))) from None
+
+
+def _another(process: _Process) -> _Process:
+    """Return a process that is not this one, which has died."""
+    global _process
+    with _starting:
+        if _process is None or _process is process:
+            try:
+                _process = _Process()
+            except OSError as error:
+                sentence = f"{process.death()}, and another cannot start: {error.strerror}"
+                raise NotDrawnError(sentence) from None
+        return _process
 
 
 def serve() -> None:

@@ -98,7 +98,7 @@ class Html:
 
     def charts(self) -> str:
         """Return the page with the charts alone."""
-        return self._written(finished=True, facts=None)
+        return self._written(finished=True, facts=None, not_drawn=[])
 
     def whole(self, run: dict[str, Any]) -> str:
         """Return the page of a run.
@@ -106,7 +106,11 @@ class Html:
         Args:
             run: the content of `run.json`.
         """
-        return self._written(finished=run.get("finished", True), facts=(settings(run), made(run)))
+        return self._written(
+            finished=run.get("finished", True),
+            facts=(settings(run), made(run)),
+            not_drawn=run.get("not_drawn", []),
+        )
 
     def _written(self, **more: Any) -> str:
         return web.render(

@@ -18,6 +18,7 @@ import jinja2
 from markupsafe import Markup
 
 from experiments.pages import engine
+from jaxnn.texts import cleaned
 
 HERE = Path(__file__).parent
 # Legal in JSON, but not to a reader of HTML, or to one of JavaScript before 2019.
@@ -34,9 +35,13 @@ _pages = jinja2.Environment(
 
 @cache
 def library() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as a script that may stand in a <script> element."""
+    """Return Vega, Vega-Lite and Vega-Embed as a script that may stand in a <script> element.
+
+    Raises:
+        NotDrawnError: there is none stored, and no engine makes it.
+    """
     version = engine.minor(altair.SCHEMA_VERSION)  # of the charts that Altair writes
-    script: str = engine.begin("library", version)()
+    script: str = engine.stored_library(version) or engine.begin("library", version)()
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
@@ -50,13 +55,22 @@ def in_script(value: Any) -> Markup:
         >>> print(in_script({"name": "</script>"}))
         {"name":"\u003c/script\u003e"}
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(cleaned(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.translate(ESCAPES))
+
+
+def _library_or_reason() -> str:
+    """Return the library, or a script with which a page says why it has none."""
+    try:
+        return library()
+    except engine.NotDrawnError as error:
+        reason = in_script(str(error))
+        return f"const vegaEmbed = () => Promise.reject(new Error({reason}));"
 
 
 def render(template: str, script: str, **values: Any) -> str:
     """Return a page from a template and a script next to this file, with the library of charts."""
-    scripts = [library(), (HERE / script).read_text(encoding="utf-8")]
+    scripts = [_library_or_reason(), (HERE / script).read_text(encoding="utf-8")]
     hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts)
     allowed = " ".join(f"'sha256-{value}'" for value in hashes)
     policy = (
@@ -64,4 +78,6 @@ def render(template: str, script: str, **values: Any) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     page = _pages.get_template(template)
-    return page.render(policy=policy, scripts=[Markup(script) for script in scripts], **values)
+    return page.render(
+        policy=policy, scripts=[Markup(script) for script in scripts], **cleaned(values)
+    )

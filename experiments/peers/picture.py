@@ -1,7 +1,5 @@
 """The picture of the comparison with scikit-learn: a panel a table of data."""
 
-import json
-
 import altair as alt
 import polars as pl
 
@@ -35,7 +33,7 @@ def _panel(data: str, metric: str) -> charts.Chart:
     scale = alt.Scale(domain=list(LIBRARIES), range=[palette.OURS, palette.THEIRS])
     base = (
         alt.Chart(alt.NamedData("networks"))
-        .transform_filter(f"datum.data == {json.dumps(data)}")
+        .transform_filter(alt.FieldEqualPredicate(field="data", equal=data))
         .encode(
             alt.X("value:Q", title=metric, scale=alt.Scale(zero=False, padding=8)),
             alt.Y("library:N", title=None, sort=list(LIBRARIES)),

@@ -10,7 +10,7 @@ the results, prints it, and knows nothing of the question.
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -160,47 +160,65 @@ def run(experiment: Experiment[P, R], plan: P, store: Store | None) -> bool:
     if store is None or not results:
         return finished
     conclusion = experiment.conclude(plan, results)
-    write(store, conclusion, started, finished)
+    not_drawn = write(store, conclusion, started, finished)
     console = streams.console()
     streams.table(experiment.table(conclusion.rows), console)
-    where = f"in {store.folder}: {_listed(conclusion)}"
+    where = f"in {store.folder}: {_listed(conclusion, not_drawn)}"
     streams.sentences([*conclusion.verdicts, where], console)
-    if conclusion.failure is not None:
-        raise runtime.FailedError(conclusion.failure)
+    failures = [*filter(None, [conclusion.failure]), *dict.fromkeys(not_drawn.values())]
+    if failures:
+        raise runtime.FailedError("; ".join(failures))
     if conclusion.summary:
         streams.sentences([conclusion.summary], console)
     return finished
 
 
-def write(store: Store, conclusion: Conclusion, started: datetime, finished: bool) -> None:
+def write(
+    store: Store, conclusion: Conclusion, started: datetime, finished: bool
+) -> dict[str, str]:
     """Fill the folder of a run.
+
+    Returns:
+        For each figure that could not be drawn, by its stem, a sentence on it.
 
     Raises:
         OSError: the disk; the message names the file.
     """
-    from experiments.pages import charts, report  # here, for Altair takes 0.2 s
+    from experiments.pages import charts, engine, report  # here, for Altair takes 0.2 s
 
+    not_drawn: dict[str, str] = {}
     store.write(ROWS, files.parquet(conclusion.rows))
     for name, content in conclusion.files.items():
         store.write(name, content)
     html = None if conclusion.page is None else report.Html(conclusion.page)
     charts_alone = None if html is None else html.charts
     for stem, figure in conclusion.figures.items():
-        for name, content in charts.rendered(figure, stem, charts_alone).items():
+        try:
+            written = charts.rendered(figure, stem, charts_alone)
+        except engine.NotDrawnError as error:
+            written = error.files
+            not_drawn[stem] = f"charts: {stem} is not drawn: {error}"
+            for name in names.of_chart(stem):
+                store.remove(name)  # what a stopped run may have left
+        for name, content in written.items():
             store.write(name, content)
     about = runtime.provenance(
         started, finished=finished, verdicts=conclusion.verdicts, **conclusion.about
     )
+    if not_drawn:
+        about["not_drawn"] = [*not_drawn.values()]
     if html is not None:
         store.write(names.REPORT, html.whole({"what": store.what, **about}).encode("utf-8"))
     store.write_run(about)
+    return not_drawn
 
 
-def _listed(conclusion: Conclusion) -> str:
+def _listed(conclusion: Conclusion, not_drawn: Iterable[str]) -> str:
     """The files that were written; of charts after the first only the stem."""
-    stems = list(conclusion.figures)
+    stems = [stem for stem in conclusion.figures if stem not in not_drawn]
     charts = itertools.chain(*map(names.of_chart, stems[:1]))
     written = [ROWS, RUN, *conclusion.files, *charts, *(f"{stem}.*" for stem in stems[1:])]
+    written += [f"{stem}.html" for stem in not_drawn]
     written += [names.REPORT] if conclusion.page is not None else []
     return ", ".join(written)
 

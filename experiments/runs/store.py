@@ -157,6 +157,17 @@ class Store:
         """
         files.write(self.folder / name, content)
 
+    def remove(self, name: str) -> None:
+        """Delete a file of the run that is of before, if there is one.
+
+        Raises:
+            OSError: the message names the file and what the system said.
+        """
+        try:
+            (self.folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise OSError(f"out: cannot delete {error.filename}: {error.strerror}") from None
+
     def write_run(self, about: dict[str, Any]) -> None:
         """Write run.json: the run's identity, and `about` its machine and results."""
         text = json.dumps({"what": self.what, **about}, indent=2, ensure_ascii=False, default=str)

@@ -13,6 +13,8 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
+from jaxnn.texts import clean
+
 WIDE = 10_000  # characters, more than any table has
 DAMAGED = "its data are damaged"
 USER_MISTAKE = 2  # the exit code
@@ -123,4 +125,4 @@ def _columns(renderable: RenderableType) -> Iterator[Column]:
 def sentences(lines: Iterable[str], on: Console) -> None:
     """Print lines; in a terminal they wrap between words."""
     for line in lines:
-        on.print(Text(line), soft_wrap=not on.is_terminal)
+        on.print(Text(clean(line)), soft_wrap=not on.is_terminal)

@@ -1,0 +1,93 @@
+"""A user's texts where they are shown: in a terminal, a picture or a page.
+
+A class, a column, a layer or a file may have any character in its name. A terminal obeys some of
+them; XML has no place for some, and the engine that draws charts ends its whole process over them;
+UTF-8 cannot hold half of a pair; and some turn the text around them, or begin a new line. All these
+are shown as �.
+"""
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats, halves of pairs, ends of lines
+JOINERS = "\u200c\u200d"  # formats that Persian, Hindi and emoji are written with
+
+
+def clean(text: str) -> str:
+    r"""Return a text on one line, with � for each character that cannot be shown.
+
+    Example:
+        >>> clean("c\x1b[31mv"), clean("naïve, 東京　大阪, −½ ‖Δ‖")
+        ('c�[31mv', 'naïve, 東京\u3000大阪, −½ ‖Δ‖')
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if _shows(c) else "�" for c in text)
+
+
+def clean_lines(text: str) -> str:
+    """Return a text whose lines are clean."""
+    return "\n".join(map(clean, text.split("\n")))
+
+
+def _shows(character: str) -> bool:
+    code = ord(character)
+    no_character = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF  # as Unicode defines
+    hidden = unicodedata.category(character) in HIDDEN and character not in JOINERS
+    return not (hidden or no_character)
+
+
+def cleaned(value: T) -> T:
+    r"""Return a value with every text in it clean, and texts that differ still different.
+
+    Args:
+        value: texts in dictionaries, as values and keys, in lists and tuples; all else stays.
+
+    Example:
+        >>> cleaned({"names": ["c\x1b", "c\x07", "c�", "d"]})
+        {'names': ['c� (3)', 'c� (2)', 'c�', 'd']}
+    """
+    texts: set[str] = set()
+    _collect(value, texts)
+    # In order, so that a picture, its page and its table give a text the same name.
+    changed = sorted(text for text in texts if clean(text) != text)
+    if not changed:
+        return value
+    names: dict[str, str] = {}
+    for text in changed:
+        name, count = clean(text), 1
+        while name in texts:
+            count += 1
+            name = f"{clean(text)} ({count})"
+        names[text] = name
+        texts.add(name)
+    renamed: T = _renamed(value, names)
+    return renamed
+
+
+def _collect(value: Any, texts: set[str]) -> None:
+    if type(value) is str:  # a text of a class of its own is markup
+        texts.add(value)
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            _collect(key, texts)
+            _collect(each, texts)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _collect(each, texts)
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    if type(value) is str:
+        return names.get(value, value)
+    if isinstance(value, Mapping):
+        return {_renamed(k, names): _renamed(v, names) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        parts = [_renamed(each, names) for each in value]
+        if hasattr(value, "_make"):  # a named tuple
+            return value._make(parts)
+        return type(value)(parts)
+    return value
