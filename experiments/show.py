@@ -82,7 +82,7 @@ def read(folder: Path) -> Run:
         raise ValueError(f"runs: {folder} has no {store.ROWS} yet; its command again goes on")
     try:
         with streams.without_panics(f"runs: cannot use {path}"):
-            rows = pl.read_parquet(path)
+            rows = pl.read_parquet(path, glob=False)
         schema.check(rows, experiment.columns)
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         reason = clean(str(error).strip().partition("\n")[0])

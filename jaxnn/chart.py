@@ -9,7 +9,7 @@ import numpy as np
 
 from .distribution import install_command
 from .formats import FORMATS, NOISE
-from .texts import cleaned
+from .texts import drawable
 
 # Told apart on white and on black, and by most colour-blind readers in this order.
 CATEGORIES = (
@@ -81,7 +81,7 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
         for row in flow.table()
     ]
     # No other text is a user's. Altair draws in this process, which would end with the engine.
-    rows, labels = cleaned(_in_script((rows, labels)))
+    rows, labels = drawable(_in_script((rows, labels)))
     drawn = [
         alt.layer(*panel.layers).properties(width=WIDTH, height=HEIGHT, title=panel.title)
         for panel in panels(rows, labels)
@@ -125,7 +125,7 @@ def svg(chart: Any) -> str:
         raise ImportError(
             f"jaxnn.chart: expected vl-convert to be installed; {install_command('charts')}"
         ) from None
-    spec: dict[str, Any] = cleaned(chart.to_dict())
+    spec: dict[str, Any] = drawable(chart.to_dict())
     config = spec.setdefault("config", {})
     config["background"] = "transparent"
     config["font"] = FONT

@@ -7,12 +7,13 @@ are shown as �.
 """
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats, halves of pairs, ends of lines
+SHORT = 5  # characters of a text that no chart cuts
 JOINERS = "\u200c\u200d"  # formats that Persian, Hindi and emoji are written with
 
 
@@ -40,11 +41,32 @@ def _shows(character: str) -> bool:
     return not (hidden or no_character)
 
 
-def cleaned(value: T) -> T:
+def drawable(value: T) -> T:
+    r"""Return a specification of Vega-Lite, or a part, like `cleaned`, for the engine of charts.
+
+    Vega cuts a label that is too wide between two halves of a pair, too, and the engine then draws
+    nothing. So characters that take a pair are shown in short texts alone.
+
+    Example:
+        >>> drawable(["👍", "👍 or more"])
+        ['👍', '� or more']
+    """
+    return cleaned(value, _without_pairs)
+
+
+def _without_pairs(text: str) -> str:
+    text = clean(text)
+    if len(text) <= SHORT or text.isascii():
+        return text
+    return "".join(c if ord(c) < 0x10000 else "�" for c in text)
+
+
+def cleaned(value: T, clean: Callable[[str], str] = clean) -> T:
     r"""Return a value with every text in it clean, and texts that differ still different.
 
     Args:
         value: texts in dictionaries, as values and keys, in lists and tuples; all else stays.
+        clean: what becomes of one text.
 
     Example:
         >>> cleaned({"names": ["c\x1b", "c\x07", "c�", "d"]})

@@ -5,10 +5,12 @@ import dataclasses
 import itertools
 import json
 import math
+import re
 import subprocess
 import sys
 from operator import itemgetter
 
+import altair as alt
 import jax
 import numpy as np
 import polars as pl
@@ -21,7 +23,8 @@ from experiments.__main__ import main
 from experiments.depth import cells, page, picture, report, theory
 from experiments.depth import experiment as depth
 from experiments.learning import data, networks
-from experiments.pages import charts, names
+from experiments.pages import charts, engine, names, web
+from experiments.pages import report as pages
 from experiments.runs import experiment, files, runtime, store
 from experiments.runs.devices import SideBySide
 from jaxnn.initializers import find_weights
@@ -725,6 +728,43 @@ def test_a_failure_is_raised_when_the_folder_is_filled(tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert "One verdict." in said
     assert said[-1] == f"in {tmp_path / 'run'}: rows.parquet, run.json"  # what was written, no more
+
+
+def test_a_picture_that_cannot_be_drawn_takes_nothing_with_it(tmp_path, monkeypatch, capsys):
+    """Rows, page and report are there, and say so; the picture of a stopped run is not."""
+
+    def no_picture(*_):
+        raise ValueError("no font:\n    at draw (vega.js:1)\nfor c\x1b")
+
+    monkeypatch.setitem(engine.FUNCTIONS, "picture", no_picture)
+    monkeypatch.setattr(web, "library", lambda: "")
+    rows = pl.DataFrame({"number": [1.5]})
+    alone = charts.Figure(alt.Chart(alt.NamedData("d")).mark_point(), {"d": rows})
+    page = pages.Page("Title", "", (), (), (), {"d": rows}, pages.Numbers("d", {}), ())
+    conclusion = experiment.Conclusion(
+        rows, [], {"one": alone, "two": alone}, page=lambda: page, failure="It is off."
+    )
+    of = dataclasses.replace(
+        depth.EXPERIMENT,
+        measure=lambda plan, store: ([rows], True),
+        conclude=lambda plan, results: conclusion,
+        table=str,
+    )
+    plan = depth.prepare(depth.Settings(out=tmp_path / "run"))
+    with contextlib.closing(of.open(plan)) as opened:
+        opened.write("one.png", b"of before")
+        said = (
+            "charts: one is not drawn: no font: for c�; charts: two is not drawn: no font: for c�"
+        )
+        with pytest.raises(runtime.FailedError, match=f"^{re.escape(f'It is off.; {said}')}$"):
+            experiment.run(of, plan, opened)
+    listed = "rows.parquet, run.json, one.html, two.html, report.html"
+    assert capsys.readouterr().out.splitlines()[-1] == f"in {tmp_path / 'run'}: {listed}"
+    assert {path.name for path in (tmp_path / "run").glob("[!.]*.*")} == set(listed.split(", "))
+    about = json.loads((tmp_path / "run" / store.RUN).read_text())
+    assert (about["finished"], about["not_drawn"]) == (True, said.split("; "))
+    report_page = (tmp_path / "run" / "report.html").read_text()
+    assert '<p class="note">charts: two is not drawn: no font: for c�</p>' in report_page
 
 
 def test_what_is_left_of_the_examples(tmp_path):

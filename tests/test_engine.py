@@ -139,7 +139,7 @@ def test_a_death_is_told_by_its_signal_and_last_words(dying, number, words, said
     with pytest.raises(engine.NotDrawnError) as caught:
         engine.begin("picture", SPEC, 2)()
     remedy = (
-        "; as it does for lack of memory: with more of it, or a higher limit (ulimit -v), the same "
+        "; for lack of memory, it seems: with more of it, or a higher limit (ulimit -v), the same "
         "command again draws it"
     )
     assert str(caught.value) == f"the process that draws was {said}{remedy if memory else ''}"

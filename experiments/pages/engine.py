@@ -186,7 +186,8 @@ class _Process:
             return None
         if 0 <= code < 256:
             return None
-        by = signal.Signals(-code).name if code < 0 else f"error {code:#x}"  # as Windows has it
+        signals = {-each: each.name for each in signal.Signals}
+        by = signals.get(code) or f"error {code:#x}"  # as Windows has it
         self._printed.seek(0)
         words = last_words(self._printed.read().decode(errors="replace"))
         sentence = f"the process that draws was ended by {by}, " + (
@@ -194,7 +195,7 @@ class _Process:
         )
         if by == "SIGKILL" or SHORT_OF_MEMORY.search(words):
             sentence += (
-                "; as it does for lack of memory: with more of it, or a higher limit (ulimit -v), "
+                "; for lack of memory, it seems: with more of it, or a higher limit (ulimit -v), "
                 "the same command again draws it"
             )
         return sentence
@@ -243,15 +244,15 @@ def start() -> None:
 def begin(name: str, *arguments: Any) -> Callable[[], Any]:
     """Begin a function of `FUNCTIONS` in the other process, if there is one.
 
-    The texts of its arguments are cleaned: the engine aborts over a character that XML lacks.
+    The texts of its arguments are made drawable: the engine aborts over a character that XML lacks.
 
     Returns:
         A function that waits for the result and returns it; it raises NotDrawnError if there is
         none.
     """
-    from jaxnn.texts import cleaned  # here and above, for it imports JAX
+    from jaxnn.texts import drawable  # here and above, for it imports JAX
 
-    arguments = cleaned(arguments)
+    arguments = drawable(arguments)
     here, process = partial(_here, name, arguments), _process
     if process is None:
         return here

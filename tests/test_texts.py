@@ -1,0 +1,237 @@
+"""Names that a terminal obeys, XML forbids or UTF-8 cannot hold, wherever they are shown."""
+
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+import vl_convert
+from markupsafe import Markup
+
+import jaxnn
+from experiments.pages import web
+from experiments.peers import picture as peers
+from experiments.peers.columns import COLUMNS as OF_PEERS
+from jaxnn import command, diagnosis
+from jaxnn.chart import svg
+from jaxnn.texts import clean, clean_lines, cleaned
+
+ROOT = Path(__file__).parent.parent
+HIDDEN = "\x00\x07\x1b\t\n\r\x7f\x85\x9f\u200b\u200e\u2028\u2029\u202e\u2066\ufeff\ud800\udfff"
+HIDDEN += "\ufdd0\ufffe\uffff\U0001fffe\U0010ffff"
+SHOWN = "a.b[0]'\"\\ </script> naïve 東京\u3000大阪 \xa0 می\u200cخواهم 👩\u200d🔬 −½ ‖Δ‖ �"
+EVIL = ("c\x1b[31mv", "c\x07[31mv", "c�[31mv", "plain")
+NAMES = {"c�[31mv (3)", "c�[31mv (2)", "c�[31mv", "plain"}
+
+
+@pytest.mark.parametrize("character", HIDDEN)
+def test_what_cannot_be_shown_is_replaced(character):
+    assert clean(f"a{character}b") == "a�b"
+
+
+def test_what_can_be_shown_stays():
+    assert clean(SHOWN) is SHOWN or clean(SHOWN) == SHOWN
+
+
+def test_every_clean_character_has_a_place_in_xml():
+    """As expat reads it, which is another list than ours."""
+    text = clean("".join(map(chr, [*range(0x11000), *range(0x10FF00, 0x110000)])))
+    element = ElementTree.Element("a")
+    element.text = text
+    assert ElementTree.fromstring(ElementTree.tostring(element, "utf-8")).text == text
+
+
+def test_lines_stay_lines():
+    assert clean_lines("one\n\x1btwo\r\n") == "one\n�two�\n"
+
+
+class Pair(NamedTuple):
+    """A named tuple, as pages are made of."""
+
+    one: object
+    other: object
+
+
+def test_texts_that_differ_still_differ_and_are_renamed_wherever_they_stand():
+    value = {"names": EVIL, EVIL[0]: Pair([1.5, EVIL[0]], None), "page": Markup("<b>\x1b</b>")}
+    got = cleaned(value)
+    names = dict(zip(EVIL, got["names"], strict=True))
+    assert set(names.values()) == NAMES
+    assert names["c�[31mv"] == "c�[31mv"
+    assert got[names[EVIL[0]]] == Pair([1.5, names[EVIL[0]]], None)
+    assert got["page"] is value["page"]
+    assert type(got[names[EVIL[0]]]) is Pair
+    assert cleaned([*reversed(EVIL)]) == [names[name] for name in reversed(EVIL)]
+
+
+def flow_of(names):
+    """The flow of a chain with layers of these names."""
+    net, params = jaxnn.chain(dict.fromkeys(names, jnp.tanh))
+    rng = np.random.default_rng(0)
+    xs, cotangent = rng.normal(size=(2, 3, 4))
+    return jaxnn.gradient_flow(net, params, xs, cotangent=cotangent)
+
+
+@pytest.fixture(scope="module")
+def flow():
+    return flow_of(EVIL)
+
+
+def texts_of(value):
+    """Every text in a value of JSON."""
+    return {text for text in json.dumps(value, ensure_ascii=False).split('"') if text}
+
+
+def test_a_chart_holds_no_text_that_ends_the_process(flow):
+    """Its user draws it with Altair, which hands it to the engine as it is."""
+    spec = jaxnn.chart(*[flow] * 4, names=EVIL).to_dict()
+    assert {row["flow"] for row in spec["data"]["values"]} == NAMES
+    assert {row["name"] for row in spec["data"]["values"]} == NAMES
+    domain = spec["vconcat"][0]["layer"][0]["encoding"]["color"]["scale"]["domain"]
+    assert [*dict.fromkeys(row["flow"] for row in spec["data"]["values"])] == domain
+    assert texts_of(spec) == {*map(clean, texts_of(spec))}
+
+
+def test_a_chart_for_a_page_is_cleaned(flow, monkeypatch):
+    handed = []
+
+    def convert(spec, vl_version):
+        handed.append(spec)
+        return '<svg width="100">'
+
+    monkeypatch.setattr(vl_convert, "vegalite_to_svg", convert)
+    svg(jaxnn.chart(flow).properties(title="t\x1b"))
+    assert handed[0]["title"] == "t�"
+
+
+class Scripts(HTMLParser):
+    """The number of scripts of a page."""
+
+    count = 0
+
+    def handle_starttag(self, tag, attrs):
+        self.count += tag == "script"
+
+
+@pytest.mark.parametrize("name", ["</script><script>alert(1)", "<!--<script>"])
+def test_a_name_does_not_end_the_script_of_a_saved_chart(flow, name):
+    count = {}
+    for names in (["a", "b"], [name, "b"]):
+        scripts = Scripts()
+        page = jaxnn.chart(flow, flow, names=names).to_html()
+        scripts.feed(page)
+        count[names[0]] = scripts.count
+    assert len(set(count.values())) == 1
+    assert "<!-" not in page
+
+
+def test_a_diagnosis_prints_and_shows_clean_names(flow):
+    shown = [*diagnosis.plain_table(flow.table()), *diagnosis.sentences(flow, "note\x1b")]
+    shown += [str(jaxnn.verdict(flow)), diagnosis.subtitle(flow, "f() of a\x1b.py", "loss")]
+    net, _ = jaxnn.chain(dict.fromkeys(EVIL, jnp.tanh))
+    shown += [repr(net), flow._repr_html_(), jaxnn.verdict(flow)._repr_html_()]
+    for text in shown:
+        assert clean(text) == text
+    assert all(any(line.startswith(f"{name} ") for line in shown) for name in NAMES)
+    assert "<td>c�[31mv (2)</td>" in flow._repr_html_()
+    assert [row["name"] for row in flow.table()] == [*EVIL]  # which are data
+
+
+def test_a_mistake_in_a_command_steers_no_terminal(capsys):
+    assert command.main(["diagnose", "no\x1b[31m\x07.py:f"]) == 2
+    assert "cannot read no�[31m�.py" in capsys.readouterr().err
+
+
+def test_a_page_is_clean_in_its_words_and_in_its_data(monkeypatch):
+    monkeypatch.setattr(web, "library", lambda: "")
+    data = web.in_script({"values": [{"name": name} for name in (*EVIL, "a\udcff")]})
+    page = web.render("chart.html.jinja", "chart.js", title=EVIL[0], lines=[*EVIL], spec=data)
+    page.encode()
+    assert clean_lines(page) == page
+    values = json.loads(data)["values"]
+    assert {row["name"] for row in values} == {*NAMES, "a�"}
+    assert all(f"<p>{name}</p>" in page for name in NAMES)
+
+
+def test_a_panel_shows_the_rows_of_its_file_whatever_the_file_is_called(monkeypatch):
+    """An expression with the name in it would look for the name as it was."""
+    rows = pl.DataFrame(
+        [
+            {"data": name, "metric": "accuracy", "library": "jaxnn", "seed": 0, "value": 0.5}
+            for name in EVIL
+        ]
+    )
+    assert set(rows.columns) <= set(OF_PEERS)
+    figure = peers.figure(rows, "how")
+    spec = cleaned(figure.chart.to_dict())
+    filters = [panel["layer"][0]["transform"][0]["filter"] for panel in spec["concat"]]
+    assert {each["equal"] for each in filters} == NAMES
+    assert {panel["title"] for panel in spec["concat"]} == NAMES
+
+
+def run(*arguments):
+    """Run Python on this checkout, and return what it printed; it must not end by a signal."""
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
+    return (done.stdout + done.stderr).decode()
+
+
+@pytest.mark.slow
+def test_the_engine_draws_any_name_that_is_cleaned(tmp_path):
+    """In a process of its own, which it would end."""
+    code = f"""
+import json
+import altair as alt, jax.numpy as jnp, jaxnn, numpy as np
+from experiments.pages import engine
+names = [f"a{{c}}" for c in json.loads({json.dumps(json.dumps([*HIDDEN, SHOWN]))})]
+data = alt.Data(values=[{{"n": name, "v": 1}} for name in names])
+chart = alt.Chart(data).mark_bar().encode(x="n:N", y="v:Q").properties(title=names[0])
+picture = engine.begin("picture", chart.to_dict(), 1)()
+print(picture.svg.count("a�".encode()), picture.pdf[:4], picture.png[1:4])
+net, params = jaxnn.chain({{name: jnp.tanh for name in names}})
+flow = jaxnn.gradient_flow(net, params, np.ones((2, 3)), cotangent=np.ones((2, 3)))
+chart = jaxnn.chart(*[flow] * len(names), names=names)
+for ending in ("svg", "png", "pdf"):
+    chart.save({str(tmp_path)!r} + f"/flow.{{ending}}")
+chart._repr_mimebundle_()
+"""
+    count, pdf, png = run("-c", code).split()
+    assert int(count) >= len(HIDDEN)
+    assert (pdf, png) == ("b'%PDF'", "b'PNG'")
+    svg = ElementTree.parse(tmp_path / "flow.svg").getroot()
+    assert len({text for text in svg.itertext() if text.startswith("a�")}) == len(HIDDEN)
+
+
+@pytest.mark.slow
+def test_a_table_with_any_names_is_trained_on_drawn_and_shown(tmp_path):
+    rng, target = np.random.default_rng(0), "kind\x1b[31m\x9b"
+    columns = {f"a{c}": rng.normal(size=90) for c in "\x1b\x07"}
+    frame = pl.DataFrame(columns | {target: [EVIL[i % 3] for i in range(90)]})
+    path, out = tmp_path / "t\x1b[31m\u202e.csv", tmp_path / "o\x1b[31m"
+    frame.write_csv(path)
+    said = run(
+        *("-m", "experiments", "train", "--data", str(path), "--target", target, "--epochs", "1"),
+        *("--hidden", "4", "--out", str(out)),
+    )
+    said += run("-m", "experiments", "show", str(out))
+    assert clean_lines(said) == said
+    assert "t�[31m�.csv" in said
+    assert "o�[31m" in said
+    assert set(pl.read_parquet(out / "test.parquet", glob=False)["target"]) == {
+        *EVIL[:3]
+    }  # which are data
+    labels = set(ElementTree.parse(out / "training.svg").getroot().itertext())
+    assert labels > {*NAMES - {"plain"}, "kind�[31m�", "Training on t�[31m�.csv"}
+    for name in ("training.html", "report.html"):
+        _, _, data = (out / name).read_text().rpartition("application/json")
+        assert clean_lines(data) == data
+        assert {name for name in NAMES if f'"{name}"' in data} == NAMES - {"plain"}
