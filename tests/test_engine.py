@@ -149,7 +149,8 @@ def test_a_death_is_told_by_its_signal_and_last_words(dying, number, words, said
 def test_a_process_that_ended_by_itself_is_done_without(dying, monkeypatch):
     dying("no module", "os._exit(1)")
     monkeypatch.setitem(engine.FUNCTIONS, "picture", lambda spec, scale: (spec, scale))
-    assert engine.begin("picture", {"title": "a\x00"}, 2)() == ({"title": "a�"}, 2)
+    drawn = engine.begin("picture", {"title": "a\x00", "text": "👍 or more"}, 2)()
+    assert drawn == ({"title": "a�", "text": "� or more"}, 2)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a signal ends it")

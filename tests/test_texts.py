@@ -16,7 +16,7 @@ import vl_convert
 from markupsafe import Markup
 
 import jaxnn
-from experiments.pages import web
+from experiments.pages import charts, report, web
 from experiments.peers import picture as peers
 from experiments.peers.columns import COLUMNS as OF_PEERS
 from jaxnn import command, diagnosis
@@ -149,15 +149,26 @@ def test_a_mistake_in_a_command_steers_no_terminal(capsys):
     assert "cannot read no�[31m�.py" in capsys.readouterr().err
 
 
-def test_a_page_is_clean_in_its_words_and_in_its_data(monkeypatch):
+def test_pages_are_clean_in_their_words_and_in_their_data(monkeypatch):
+    """Halves of pairs too, with which a page could not be written."""
     monkeypatch.setattr(web, "library", lambda: "")
-    data = web.in_script({"values": [{"name": name} for name in (*EVIL, "a\udcff")]})
-    page = web.render("chart.html.jinja", "chart.js", title=EVIL[0], lines=[*EVIL], spec=data)
-    page.encode()
-    assert clean_lines(page) == page
-    values = json.loads(data)["values"]
-    assert {row["name"] for row in values} == {*NAMES, "a�"}
-    assert all(f"<p>{name}</p>" in page for name in NAMES)
+    names = (*EVIL, "a\udcff")
+    frame = pl.DataFrame({"name": EVIL})
+    spec = {"title": {"text": "t\udcff", "subtitle": [*names]}, "datasets": {"d": [*names]}}
+    table = report.Table("caption\x1b", names, (names,))
+    numbers = report.Numbers("d", {"name": names[-1]})
+    verdicts = tuple(name for name in names)
+    of_run = report.Page("t", names[-1], verdicts, (), (), {"d": frame}, numbers, (table,))
+    about = {"what": {"settings": {"data": names[-1]}}, "not_drawn": ["it said \x1b"]}
+    pages = {
+        "p": charts._page(spec, "stem"),
+        "li": report.Html(lambda: of_run).whole(about),
+    }
+    for mark, page in pages.items():
+        page.encode()
+        assert clean_lines(page) == page
+        assert all(f"<{mark}>{name}</{mark}>" in page for name in (*NAMES, "a�"))
+        assert all(f'"{name}"' in page.rpartition("application/json")[2] for name in NAMES)
 
 
 def test_a_panel_shows_the_rows_of_its_file_whatever_the_file_is_called(monkeypatch):

@@ -15,6 +15,7 @@ import altair as alt
 import polars as pl
 
 from experiments.pages import engine, names, palette, web
+from jaxnn.texts import cleaned
 
 # Altair gives every way of composing charts a type of its own; what they share is not one of them.
 Chart = Any
@@ -25,7 +26,7 @@ LABEL = (
     "? format(datum.value, '.6~r') : format(datum.value, '.3~e')"
 )
 SCALE = 2  # pixels of a PNG for one of the chart
-MOST_OF_A_TITLE, MOST_OF_A_LINE = 600, 3000  # pixels; a user's name may have any length
+MOST_OF_A_TITLE, MOST_OF_A_LINE = 300, 3000  # pixels; a user's name may have any length
 DIGITS = 6  # of a number in a chart
 TICKS_APART = 1.4  # the least ratio of two depths with a tick
 EDGES: dict[str, tuple[str, Any]] = {
@@ -85,7 +86,7 @@ def _page(spec: dict[str, Any], stem: str) -> str:
         "chart.js",
         title=title["text"],
         lines=title.get("subtitle", []),
-        spec=web.in_script(spec),
+        spec=web.in_script(cleaned(spec)),
     )
 
 

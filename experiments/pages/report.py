@@ -16,6 +16,7 @@ import polars as pl
 from markupsafe import Markup
 
 from experiments.pages import charts, palette, web
+from jaxnn.texts import cleaned
 
 
 class Choice(NamedTuple):
@@ -87,7 +88,7 @@ class Html:
     def _inside(self) -> Markup:
         page = self.page
         choices = {choice.name: choice.value for choice in page.choices}
-        return web.in_script(
+        inside = cleaned(
             {
                 "choices": [choice._asdict() for choice in page.choices],
                 "charts": [_spec(panel, choices) for panel in page.panels],
@@ -95,6 +96,7 @@ class Html:
                 "numbers": page.numbers._asdict(),
             }
         )
+        return web.in_script(inside)
 
     def charts(self) -> str:
         """Return the page with the charts alone."""

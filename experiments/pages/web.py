@@ -55,7 +55,7 @@ def in_script(value: Any) -> Markup:
         >>> print(in_script({"name": "</script>"}))
         {"name":"\u003c/script\u003e"}
     """
-    text = json.dumps(cleaned(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.translate(ESCAPES))
 
 
