@@ -1368,13 +1368,6 @@ MUTANTS = (
         "tests/test_texts.py::test_texts_that_differ_still_differ_and_are_renamed_wherever_they_stand",
     ),
     Mutant(
-        "the markup of a page is cleaned like a name",
-        "jaxnn/texts.py",
-        "    if type(value) is str:  # a text of a class of its own is markup\n",
-        "    if isinstance(value, str):\n",
-        "tests/test_texts.py::test_texts_that_differ_still_differ_and_are_renamed_wherever_they_stand",
-    ),
-    Mutant(
         "a name in a chart ends the process of its user",
         "jaxnn/chart.py",
         "rows, labels = drawable(_in_script((rows, labels)))",
