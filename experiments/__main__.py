@@ -175,7 +175,7 @@ def read(args: list[str]) -> tuple[str, Any]:
     return next(name for name, kind in kinds.items() if type(settings) is kind), settings
 
 
-class _Clean(logging.Formatter):
+class LogFormatter(logging.Formatter):
     """Lines that a terminal does not obey, with the names of a user's files."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -187,7 +187,7 @@ def _log(quiet: bool) -> None:
     console = Console(stderr=True)
     above = RichHandler(console=console, show_time=False, show_path=False)
     handler = above if console.is_terminal else logging.StreamHandler()
-    handler.setFormatter(_Clean("%(message)s"))
+    handler.setFormatter(LogFormatter("%(message)s"))
     log = logging.getLogger("jaxnn")
     if __name__ == "__main__":  # some packages have made a handler of their own
         log.addHandler(handler)

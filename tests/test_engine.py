@@ -119,14 +119,14 @@ def dying(monkeypatch):
             PANIC,
             "ended by SIGABRT, and its last words were: Failed to parse text SVG: "
             "ParsingFailed(NonXmlChar('�', TextPos { row: 3, col: 90 })); panic in a function that "
-            "cannot unwind; thread caused non-unwinding panic. aborting.",
+            "cannot unwind; thread caused non-unwinding panic. aborting",
             False,
         ),
         (
             signal.SIGTRAP,
             NO_MEMORY,
             "ended by SIGTRAP, and its last words were: Fatal process out of memory: Oilpan: "
-            "CagedHeap reservation.",
+            "CagedHeap reservation",
             True,
         ),
         (signal.SIGKILL, "", "ended by SIGKILL, without a word", True),

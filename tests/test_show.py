@@ -192,6 +192,11 @@ def test_a_name_does_not_steer_the_terminal_or_the_table(tmp_path, capsys):
         assert "[bold]�[31mred[/] [/x]�" in text or len(folders) == 2
 
 
+def test_a_folder_is_no_pattern(tmp_path, capsys):
+    run = kept(tmp_path / "run[1", depth_rows())
+    assert "vanishing" in shown(capsys, run).out
+
+
 def broken(folder, change):
     """A run of which `change`, given the folder, has spoilt something."""
     run = kept(folder / "run", depth_rows())

@@ -1,6 +1,7 @@
 """Names that a terminal obeys, XML forbids or UTF-8 cannot hold, wherever they are shown."""
 
 import json
+import logging
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -16,9 +17,11 @@ import vl_convert
 from markupsafe import Markup
 
 import jaxnn
-from experiments.pages import charts, report, web
+from experiments import __main__ as main
+from experiments.pages import charts, report, tables, web
 from experiments.peers import picture as peers
 from experiments.peers.columns import COLUMNS as OF_PEERS
+from experiments.runs import streams
 from jaxnn import command, diagnosis
 from jaxnn.chart import svg
 from jaxnn.texts import clean, clean_lines, cleaned
@@ -141,6 +144,30 @@ def test_a_diagnosis_prints_and_shows_clean_names(flow):
     assert all(any(line.startswith(f"{name} ") for line in shown) for name in NAMES)
     assert "<td>c�[31mv (2)</td>" in flow._repr_html_()
     assert [row["name"] for row in flow.table()] == [*EVIL]  # which are data
+
+
+def test_tables_sentences_and_logs_of_experiments_steer_no_terminal(capsys):
+    table = tables.table("title\x1b", "head\x1b", "other\x9b")
+    table.add_row(EVIL[0], "0.5\x1b")
+    console = streams.console()
+    streams.table(table, console)
+    streams.sentences(["sentence\x1b"], console)
+    record = logging.LogRecord("jaxnn", logging.INFO, "", 0, "read %s\nand more", (EVIL[0],), None)
+    print(main.LogFormatter("%(message)s").format(record))
+    assert main.main(["show", "no\x1b[31m"]) == 2
+    said = "".join(capsys.readouterr())
+    assert clean_lines(said) == said
+    for words in (
+        "title�",
+        "sentence�",
+        "head�",
+        "other�",
+        "c�[31mv",
+        "0.5�",
+        "read c�[31mv\nand",
+        "no�[31m",
+    ):
+        assert words in said
 
 
 def test_a_mistake_in_a_command_steers_no_terminal(capsys):

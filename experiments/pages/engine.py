@@ -145,7 +145,7 @@ def last_words(text: str) -> str:
     from jaxnn.texts import clean
 
     lines = [line.strip(" #\t\r") for line in text.split("\n") if not FRAMES.match(line)]
-    words = clean("; ".join(filter(None, lines))).replace(":; ", ": ")
+    words = clean("; ".join(filter(None, lines))).replace(":; ", ": ").rstrip(".")
     return words if len(words) <= MOST_WORDS else f"…{words[-MOST_WORDS:]}"
 
 
