@@ -18,8 +18,9 @@ from rich.text import Text
 
 from experiments import EXPERIMENTS, find
 from experiments.pages import report, tables
-from experiments.runs import schema, store, streams
+from experiments.runs import missing, schema, store, streams
 from experiments.runs.experiment import Experiment
+from experiments.runs.missing import Missing
 from jaxnn.texts import clean, cleaned
 
 ABOUT = {
@@ -40,12 +41,20 @@ class Settings:
 
 
 class Run(NamedTuple):
-    """The checked run of a folder: the content of its run.json, and its rows."""
+    """The checked run of a folder: the content of its run.json, its rows, and what is missing."""
 
     folder: Path
     experiment: Experiment[Any, Any]
     says: dict[str, Any]
     rows: pl.DataFrame
+    missing: Missing
+
+    @property
+    def stopped(self) -> str:
+        """A sentence on a run that was stopped; empty for a finished one."""
+        if self.says["finished"]:
+            return ""
+        return self.missing.sentence or "The run was stopped; this is what it had measured."
 
 
 def prepare(settings: Settings) -> tuple[Run, ...]:
@@ -87,9 +96,17 @@ def read(folder: Path) -> Run:
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         reason = clean(str(error).strip().partition("\n")[0])
         raise ValueError(f"runs: cannot use {path}: {reason}") from None
+    try:
+        unmeasured = (
+            missing.read(says["missing"], experiment.columns)
+            if "missing" in says
+            else missing.NOTHING
+        )
+    except ValueError:
+        raise ValueError(f"runs: {where} does not describe a run") from None
     texts = cleaned(rows.select(pl.col(pl.String)).to_dict(as_series=False))
     shown = (pl.Series(name, column, pl.String) for name, column in texts.items())
-    return Run(folder, experiment, says, rows.with_columns(shown))
+    return Run(folder, experiment, says, rows.with_columns(shown), unmeasured)
 
 
 def _experiment(where: Path, says: dict[str, Any]) -> Experiment[Any, Any]:
@@ -117,12 +134,13 @@ def run(runs: tuple[Run, ...], console: Console | None = None) -> None:
     if len(runs) == 2:
         streams.table(differences(runs[0], runs[1]), console)
         streams.table(beside(runs[0], runs[1]), console)
+        of_each = (f"{i + 1}: {run.stopped}" for i, run in enumerate(runs) if run.stopped)
+        streams.sentences(of_each, console)
         return
     (only,) = runs
-    streams.table(only.experiment.table(only.rows), console)
-    streams.sentences(map(clean, only.says.get("verdicts", [])), console)
-    if not only.says["finished"]:
-        console.print("The run was stopped; this is what it had measured.")
+    streams.table(only.experiment.table(only.rows, only.missing), console)
+    stopped = [only.stopped] if only.stopped else []
+    streams.sentences(map(clean, [*stopped, *only.says.get("verdicts", [])]), console)
     for table in (report.settings(only.says), report.made(only.says)):
         streams.table(_rich(table.caption, table.head, table.rows), console)
 
@@ -138,7 +156,9 @@ def beside(one: Run, other: Run) -> RenderableType:
     for name in names:
         pairs = [[of_run.get((name, head)) for of_run in numbers] for head in heads]
         rows.append((name, *("" for _ in heads)))
-        rows += [(f"  {i + 1}", *(_number(pair[i]) for pair in pairs)) for i in (0, 1)]
+        for i, run in enumerate((one, other)):
+            absent = tables.NOT_MEASURED if run.stopped else ""
+            rows.append((f"  {i + 1}", *(_number(pair[i]) or absent for pair in pairs)))
         rows.append(("  2 - 1", *(_number(_less(*pair)) for pair in pairs)))
     title = f"{one.experiment.title}: 1 is {one.folder}, 2 is {other.folder}"
     return _rich(title, ("", *(f"{h:g}" if isinstance(h, float) else str(h) for h in heads)), rows)

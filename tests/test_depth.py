@@ -255,13 +255,12 @@ def test_depths_measured_apart_are_the_same_sweep(monkeypatch):
     assert [cell.networks.depths for cell in apart.cells] == [(1, 4), (2, 6)]
     assert apart.cells[1].label == "relu, he_normal, 2 to 6 layers"
     assert whole.key not in {cell.key for cell in apart.cells}
-    frames = [
-        [cells.Sweep(plan.datasets).measure(c) for c in plan.cells] for plan in (together, apart)
-    ]
+    plans = (together, apart)
+    frames = [[cells.Sweep(plan.datasets).measure(c) for c in plan.cells] for plan in plans]
     order = ("depth", "seed", "layer")
     ours, theirs = (pl.concat(of_plan).sort(order) for of_plan in frames)
     polars.testing.assert_frame_equal(ours, theirs, rel_tol=1e-5, abs_tol=1e-5)
-    said = [depth.conclude(together, of_plan) for of_plan in frames]
+    said = [depth.conclude(*each) for each in zip(plans, frames, strict=True)]
     assert said[0].verdicts == said[1].verdicts
     tables = [report.table(conclusion.rows) for conclusion in said]
     assert [[*column.cells] for column in tables[0].columns] == [
@@ -541,7 +540,7 @@ def test_zero_inf_and_nan_stand_at_the_edge():
     assert "at the edge: ▼ zero, ▲ infinite, + not a number" in svg
     assert "zero tanh, he_normal" in svg
     assert "nan tanh, exploded" in svg
-    html = page.page(drawn, rows)
+    html = page.page(drawn, rows, rows.clear().select("activation", "label", "depth"))
     json.dumps(
         [charts.jsonable(frame).to_dict(as_series=False) for frame in html.data.values()],
         allow_nan=False,
@@ -714,7 +713,7 @@ def test_a_failure_is_raised_when_the_folder_is_filled(tmp_path, capsys):
         depth.EXPERIMENT,
         measure=lambda plan, store: ([rows], True),
         conclude=lambda plan, results: conclusion,
-        table=str,
+        table=lambda rows, missing: str(rows),
     )
     plan = depth.prepare(depth.Settings(out=tmp_path / "run"))
     with (

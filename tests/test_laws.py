@@ -909,7 +909,7 @@ def test_an_interrupted_run_keeps_what_was_measured_and_goes_on(
     monkeypatch.setattr(laws, "examine", interrupted)
     command = [*SMALL, "--out", str(tmp_path / "run")]
     assert main(command) == 130
-    assert "1 of 1 law holds" in capsys.readouterr().out
+    assert "1 of 1 measured law holds, 1 of 2 not measured" in capsys.readouterr().out
     rows = pl.read_parquet(tmp_path / "run" / store.ROWS)
     assert set(rows["law"]) == {CHEAP[0]}
     assert not json.loads((tmp_path / "run" / store.RUN).read_text())["finished"]

@@ -264,9 +264,9 @@ def test_a_print_is_dark_on_white_with_the_choices_in_words(chromium, run):
 
 def test_what_was_not_measured_is_said(chromium, run, tmp_path):
     page = page_of(rows_of(run).filter((pl.col("activation") == "tanh") | (pl.col("depth") == 3)))
-    write(tmp_path, page, {"what": {"settings": {}}, "finished": False})
+    write(tmp_path, page, {"what": {"settings": {}}, "finished": False}, "The run was stopped: x.")
     tab = browser.Tab(chromium, tmp_path / names.REPORT).wait()
-    assert "The run was stopped" in tab.page.locator("header").inner_text()
+    assert "The run was stopped: x." in tab.page.locator("header").inner_text()
     assert not tab.page.locator("#note").is_visible()
     tab.choose("activation", "relu")
     assert tab.page.locator("#note").inner_text() == "Nothing was measured for this choice."
@@ -276,14 +276,15 @@ def test_what_was_not_measured_is_said(chromium, run, tmp_path):
     tab.page.close()
 
 
-def write(folder, page, run):
-    (folder / names.REPORT).write_bytes(report.Html(lambda: page).whole(run).encode())
+def write(folder, page, run, note=""):
+    (folder / names.REPORT).write_bytes(report.Html(lambda: page, note).whole(run).encode())
 
 
 def page_of(rows):
     theory = depth_theory.predict(rows)
     cases = [depth_report.case_of(case, theory) for case in depth_report.by_case(rows)]
-    return depth_page.page(depth_picture.Drawn.of(rows, theory, cases, ""), rows)
+    gaps = rows.clear().select("activation", "label", "depth")
+    return depth_page.page(depth_picture.Drawn.of(rows, theory, cases, ""), rows, gaps)
 
 
 def spectra(seeds=2):

@@ -12,6 +12,7 @@ import pytest
 from experiments import EXPERIMENTS, find, show
 from experiments.__main__ import main
 from experiments.runs import files, store
+from experiments.runs.missing import Missing
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -71,6 +72,21 @@ def test_a_run_s_tables(tmp_path, capsys):
 def test_a_stopped_run_says_so(tmp_path, capsys):
     run = kept(tmp_path / "run", depth_rows(), says={"finished": False})
     assert "The run was stopped" in shown(capsys, run).out
+
+
+def test_beside_another_a_stopped_run_has_signs_where_it_has_no_numbers(tmp_path, capsys):
+    """A depth that neither has planned for the other is empty of a finished run."""
+    gap = Missing(1, 2, places=({"depth": 9},))
+    says = {"finished": False, "missing": gap.as_dict()}
+    one = kept(tmp_path / "one", depth_rows(), says=says)
+    other = kept(tmp_path / "other", depth_rows(depths=(4, 9)))
+    lines = [line.split() for line in shown(capsys, one, other).out.splitlines()]
+    assert ["1", "-0.5", "-2", "?"] in lines
+    assert ["2", "-2", "-4.5"] in lines
+    assert " ".join(lines[-1]).startswith("1: The run was stopped: 1 of 2 cells measured. ")
+    alone = shown(capsys, one).out
+    assert "Not measured (? in tables and maps): depth 9." in alone
+    assert ["tanh,", "he_normal", "-0.5", "-2.0", "?"] in map(str.split, alone.splitlines())
 
 
 def test_two_runs_stand_side_by_side_with_their_difference(tmp_path, capsys):
@@ -216,6 +232,14 @@ def saying(**members):
     return change
 
 
+def saying_besides(**members):
+    def change(run):
+        path = run / store.RUN
+        path.write_text(json.dumps({**json.loads(path.read_text()), **members}))
+
+    return change
+
+
 def holding(rows):
     return lambda run: rows.write_parquet(run / store.ROWS)
 
@@ -238,6 +262,7 @@ def truncated(run):
         (saying(verdicts=[1]), "does not describe a run"),
         (saying(verdicts=7), "does not describe a run"),
         (saying(versions=["1.0"]), "does not describe a run"),
+        (saying_besides(missing={"measured": 1}), "does not describe a run"),
         (saying(settings=None), "does not describe a run"),
         (lambda run: (run / store.ROWS).unlink(), "has no rows.parquet yet"),
         (truncated, "cannot use"),

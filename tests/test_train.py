@@ -22,7 +22,7 @@ import jaxnn
 from experiments.__main__ import main
 from experiments.learning import data, measures, model, optimizers, splits
 from experiments.pages import charts, names, report
-from experiments.runs import schema, store
+from experiments.runs import missing, schema, store
 from experiments.train import columns, loop, picture, view
 from experiments.train import experiment as train
 from experiments.train import page as train_page
@@ -290,8 +290,17 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
 
     stopped_after(2)
     assert main([*SMALL, "--out", str(out)]) == 130
-    assert "stopped; the same command again goes on" in capsys.readouterr().err
-    assert not json.loads((out / store.RUN).read_text())["finished"]
+    said = capsys.readouterr()
+    assert "stopped; the same command again goes on" in said.err
+    sentence = f"The run was stopped: 2 of {EPOCHS} epochs done. The same command again goes on."
+    says = json.loads((out / store.RUN).read_text())
+    assert not says["finished"]
+    assert f"Stopped after epoch 2 of {EPOCHS}." in says["verdicts"]
+    assert says["verdicts"][0].endswith("of lowest validation loss so far")
+    assert main(["show", str(out)]) == 0
+    for text in (said.out, capsys.readouterr().out):
+        assert sentence in text
+        assert f"exported network, 2 of {EPOCHS} epochs done" in " ".join(text.split())
     stopped_after(3, RuntimeError("killed"))
     with pytest.raises(RuntimeError):
         main([*SMALL, "--out", str(out)])
@@ -351,6 +360,8 @@ def test_a_run_that_diverges_is_a_sentence_and_keeps_what_was_done(
     says = json.loads((out / store.RUN).read_text())
     assert not says["finished"]
     assert says["verdicts"][-1] == "epoch 3, step 8: the loss is nan"
+    left = missing.read(says["missing"], train.EXPERIMENT.columns)
+    assert left.sentence == f"The run was stopped: 2 of {EPOCHS} epochs done."  # nor goes it on
     model.read(out)
 
 

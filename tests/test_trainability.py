@@ -176,9 +176,9 @@ def test_the_ridge_is_found():
     )
     deepest = report.trained_depths(rows, 0.1)
     assert deepest["depth"].to_list() == [10, 20, 0]
-    assert report.ridge(rows, 0.1) == "up to depth 20 at σ_w² = 2"
-    assert report.ridge(rows, 0.9) == "nowhere"
-    assert report.sentence("relu", 0.5, "nowhere", report.critical(None)) == (
+    assert report.ridge(rows, 0.1) == "trains up to depth 20 at σ_w² = 2"
+    assert report.ridge(rows, 0.9) == "trains nowhere"
+    assert report.sentence("relu", 0.5, "trains nowhere", report.critical(None)) == (
         "relu, σ_b² = 0.5: trains nowhere; no critical σ_w by theory"
     )
 

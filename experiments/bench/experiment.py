@@ -62,6 +62,11 @@ class Cell:
         return f"{self.row.name}-{self.case.name}"
 
     @property
+    def place(self) -> dict[str, Any]:
+        """The columns of its rows in which cells differ."""
+        return {"row": self.row.name, "case": self.case.name}
+
+    @property
     def label(self) -> str:
         """A few words for the view."""
         return f"{self.row.name}, {self.case.name}"
@@ -116,7 +121,7 @@ def prepare(settings: Settings) -> Plan:
     return Plan(settings, chosen, machine.describe())
 
 
-def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
+def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the cases that are missing."""
     return sweep.measure(plan, store, partial(measure_case, plan.settings))
 
@@ -146,15 +151,16 @@ def measure_case(settings: Settings, cell: Cell) -> pl.DataFrame:
     return pl.DataFrame({name: [values.get(name)] for name in schema}, schema)
 
 
-def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
+def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the ratios with their goals, in words, a picture and Markdown."""
-    table = pl.concat(frames)
+    table, missing = sweep.gathered(plan, frames)
     return Conclusion(
         table,
-        verdicts=report.verdicts(table, plan.rows),
-        figures={CHART: picture.figure(table, subtitle(plan))},
-        files={TABLE: report.markdown(table, plan.rows).encode("utf-8")},
+        verdicts=report.verdicts(table, plan.rows, missing),
+        figures={CHART: picture.figure(table, subtitle(plan), missing)},
+        files={TABLE: report.markdown(table, plan.rows, missing).encode("utf-8")},
         about={"machine": plan.machine},
+        missing=missing,
     )
 
 

@@ -4,17 +4,19 @@ import altair as alt
 import polars as pl
 
 from experiments.pages import charts, palette
+from experiments.runs.missing import NOTHING, Missing
 
 WIDTH, STEP = 420, 17
 MET, MISSED = "met", "missed"
 
 
-def figure(rows: pl.DataFrame, subtitle: str) -> charts.Figure:
+def figure(rows: pl.DataFrame, subtitle: str, missing: Missing = NOTHING) -> charts.Figure:
     """Return a line a case; on the left of the rule its goal is met.
 
     Args:
         rows: with the columns of `bench.columns`.
         subtitle: one line on how it was measured.
+        missing: what was not measured.
     """
     cases = over_goals(rows)
     met = cases.filter(goal_is=MET).height
@@ -39,7 +41,7 @@ def figure(rows: pl.DataFrame, subtitle: str) -> charts.Figure:
         .encode(alt.X("at:Q", scale=scale))
     )
     title = alt.Title(
-        f"{met} of {cases.height} comparisons with their goal met",
+        f"{met} of {cases.height} {'measured ' if missing else ''}comparisons with their goal met",
         subtitle=[subtitle],
         fontSize=16,
         fontWeight="bold",

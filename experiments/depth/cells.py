@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -43,6 +44,22 @@ class Cell:
         short = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in text)
         # Paths may be long, and differ in what a file name cannot hold.
         return f"{short[-100:]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """The columns of its rows in which cells differ."""
+        of = self.networks
+        return {
+            "data": self.data,
+            "dtype": of.dtype,
+            "batch": of.batch,
+            "width": of.width,
+            "activation": of.net.activation.name,
+            "weights": of.weights.name,
+            "hidden": self.hidden,
+            "sigma_b": of.sigma_b,
+            "depth": list(of.depths),
+        }
 
     @property
     def label(self) -> str:

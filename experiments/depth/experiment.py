@@ -205,7 +205,7 @@ def _parts(networks: Networks) -> Iterator[Networks]:
         yield replace(networks, depths=networks.depths[first::parts])
 
 
-def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
+def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the cells that are missing."""
     data.say(dataset.table for dataset in plan.datasets.values())
     cells = Sweep(plan.datasets)
@@ -220,18 +220,23 @@ def _prepare_conclusion(plan: Plan) -> None:
     ahead.load("experiments.depth.page")
 
 
-def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
+def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the measurements with theory, in words and pictures."""
     from experiments.depth import page, picture  # here, for they import Altair
 
-    rows = pl.concat(frames)
-    labelled = report.labelled(rows)
+    rows, missing = sweep.gathered(plan, frames)
+    labelled, gaps = report.with_gaps(rows, missing)
     predicted = theory.predict(labelled)
-    cases = [report.case_of(case, predicted) for case in report.by_case(labelled)]
+    cases = [report.case_of(case, predicted, gaps) for case in report.by_case(labelled)]
     drawn = picture.Drawn.of(labelled, predicted, cases, subtitle(plan))
-    verdicts = [report.sentence(case) for case in cases]
-    figures = {CHART: picture.figure(drawn)}
-    return Conclusion(rows, verdicts, figures, page=partial(page.page, drawn, labelled))
+    verdicts = report.verdicts(cases, gaps)
+    return Conclusion(
+        rows,
+        verdicts,
+        {CHART: picture.figure(drawn)},
+        page=partial(page.page, drawn, labelled, gaps),
+        missing=missing,
+    )
 
 
 def subtitle(plan: Plan) -> str:

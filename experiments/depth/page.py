@@ -23,22 +23,23 @@ READING = {
 }
 
 
-def page(drawn: Drawn, rows: pl.DataFrame) -> report.Page:
+def page(drawn: Drawn, rows: pl.DataFrame, gaps: pl.DataFrame) -> report.Page:
     """Return the page.
 
     Args:
         drawn: the data of the picture.
         rows: the `labelled` rows.
+        gaps: activation, label and depth of what was not measured.
     """
     return report.Page(
         title="How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?",
         subtitle=drawn.subtitle,
-        verdicts=tuple(map(words.sentence, drawn.cases)),
+        verdicts=tuple(words.verdicts(drawn.cases, gaps)),
         choices=_choices(rows),
         panels=_panels(drawn),
         data=drawn.data,
         numbers=report.Numbers("layers", drawn.head),
-        tables=(_verdicts(drawn.cases), _by_depth(rows)),
+        tables=(_verdicts(drawn.cases, gaps), _by_depth(rows, gaps)),
     )
 
 
@@ -74,27 +75,25 @@ def _high(chart: charts.Chart) -> charts.Chart:
     return chart.properties(height=HEIGHT)
 
 
-def _verdicts(cases: list[Case]) -> report.Table:
+def _verdicts(cases: list[Case], gaps: pl.DataFrame) -> report.Table:
     head = ("activation, weights", "gradient", "decades a layer", "theory", "plain backpropagation")
-    rows = (
+    rows = [
         (
             case.name,
-            case.word or "no rate",
+            f"{case.word or 'no rate'}{case.deeper}",
             case.value or "–",
             case.theory or "–",
             case.loss.strip("; ").replace("; ", ", ") or f"numbers everywhere in {case.dtype}",
         )
         for case in cases
-    )
+    ]
+    rows += [(name, "not measured", *3 * ("–",)) for name in words.unmeasured(cases, gaps)]
     return report.Table("Verdicts, from the deepest network; ± standard error", head, tuple(rows))
 
 
-def _by_depth(rows: pl.DataFrame) -> report.Table:
-    first = words.first_layer(rows)
-    depths = sorted(first["depth"].unique())
-    lines = (
-        (name, *(cells.get(depth, "") for depth in depths))
-        for name, cells in words.by_depth(first, "text")
-    )
+def _by_depth(rows: pl.DataFrame, gaps: pl.DataFrame) -> report.Table:
+    texts = words.by_depth(rows, gaps)
+    depths = sorted({depth for cells in texts.values() for depth in cells})
+    lines = ((name, *(cells.get(depth, "") for depth in depths)) for name, cells in texts.items())
     head = ("activation, weights", *map(str, depths))
     return report.Table(words.TITLE, head, tuple(lines))

@@ -207,7 +207,9 @@ def _ends_of_lines(drawn: Drawn, domain: tuple[float, float]) -> pl.DataFrame:
     low, high = domain
     wanted = [low if y[c.name] is None else charts.squeezed_places([y[c.name]])[0] for c in cases]
     kinds = dict(deepest.select("case", "y_is").iter_rows())
-    texts = [f"{_short(c.value) or kinds[c.name]} {c.name}" for c in cases]
+    depths = dict(deepest.select("case", "depth").iter_rows())
+    at = {c.name: f" (at {depths[c.name]})" if c.deeper else "" for c in cases}
+    texts = [f"{_short(c.value) or kinds[c.name]} {c.name}{at[c.name]}" for c in cases]
     gap = LINE * (high - low) / _height(drawn)
     frame = {
         "case": [c.name for c in cases],

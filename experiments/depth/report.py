@@ -1,17 +1,18 @@
 """A depth sweep in words: rates next to theory, where the gradient is lost, a table."""
 
+import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
 from rich.table import Table
 from rich.text import Text
 
+from experiments.learning.words import counted
 from experiments.pages import tables
 from experiments.runs.experiment import comparison
+from experiments.runs.missing import NOTHING, Missing
 from jaxnn.formats import indistinguishable_in, word_of
 from jaxnn.words import LN10
 
@@ -34,6 +35,13 @@ def labelled(rows: pl.DataFrame, axes: list[str] | None = None) -> pl.DataFrame:
     return rows.with_columns(pl.concat_str(words, separator=", ").alias("label"))
 
 
+def with_gaps(rows: pl.DataFrame, missing: Missing) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return `labelled` rows, and activation, label and depth of what was not measured."""
+    gaps = missing.rows(rows, "activation", "weights", *AXES, "depth")
+    axes = varied(pl.concat([rows.select(AXES), gaps.select(AXES)]))
+    return labelled(rows, axes), labelled(gaps, axes).select(*CASE, "depth")
+
+
 def _words(axis: str) -> pl.Expr:
     """A value of an axis in words; a kind of block says by itself what it is."""
     return pl.col(axis) if axis == "hidden" else pl.format(f"{axis} {{}}", axis)
@@ -49,6 +57,7 @@ class Case:
         empty if there is none.
     lost: for how many layers of the deepest network, from the last hidden one down, it has numbers
         before they leave the range of the dtype; None if they do not leave it.
+    deeper: that there are deeper networks which were not measured, in words; empty if not.
     """
 
     activation: str
@@ -60,6 +69,7 @@ class Case:
     theory: str
     loss: str
     lost: int | None
+    deeper: str = ""
 
     @property
     def name(self) -> str:
@@ -77,8 +87,14 @@ def by_case(rows: pl.DataFrame) -> list[pl.DataFrame]:
     return rows.partition_by(CASE, maintain_order=True)
 
 
-def case_of(case: pl.DataFrame, theory: pl.DataFrame) -> Case:
-    """Return the verdict on the rows of one activation and initialisation."""
+def case_of(case: pl.DataFrame, theory: pl.DataFrame, gaps: pl.DataFrame | None = None) -> Case:
+    """Return the verdict on the rows of one activation and initialisation.
+
+    Args:
+        case: the rows.
+        theory: of all cases.
+        gaps: activation, label and depth of what was not measured.
+    """
     activation, label, dtype = (case[name][0] for name in (*CASE, "dtype"))
     deepest = case.filter(pl.col("depth") == pl.col("depth").max())
     theory_of_case = theory.filter(
@@ -92,12 +108,34 @@ def case_of(case: pl.DataFrame, theory: pl.DataFrame) -> Case:
     rate = rate_in_words(*parts)
     lost = _layers_with_numbers(deepest)
     loss = loss_in_words(deepest) + examples_in_words(deepest)
-    return Case(activation, label, dtype, rate, *parts, loss, lost)
+    deeper = _deeper(case, gaps) if gaps is not None else ""
+    return Case(activation, label, dtype, rate, *parts, loss, lost, deeper)
+
+
+def _deeper(case: pl.DataFrame, gaps: pl.DataFrame) -> str:
+    depth = int(case["depth"].to_numpy().max())
+    of_case = gaps.join(case.select(CASE).unique(), on=CASE, how="semi")
+    deeper = of_case.filter(pl.col("depth") > depth)["depth"].sort()
+    if deeper.is_empty():
+        return ""
+    return f"; measured up to {counted(depth, 'hidden layer')}, not at {deeper[-1]}"
+
+
+def verdicts(cases: list[Case], gaps: pl.DataFrame) -> list[str]:
+    """Return a sentence on each case, also on those of which nothing was measured."""
+    return [*map(sentence, cases), *(f"{name}: not measured" for name in unmeasured(cases, gaps))]
+
+
+def unmeasured(cases: list[Case], gaps: pl.DataFrame) -> list[str]:
+    """Return the names of the cases of which nothing was measured."""
+    names = dict.fromkeys(itertools.starmap(name_of, gaps.select(CASE).iter_rows()))
+    measured = {case.name for case in cases}
+    return [name for name in names if name not in measured]
 
 
 def sentence(case: Case) -> str:
     """Return a verdict as one sentence."""
-    return f"{case.name}: {case.rate}{case.loss}"
+    return f"{case.name}: {case.rate}{case.loss}{case.deeper}"
 
 
 def decades_a_layer(deepest: pl.DataFrame) -> list[float]:
@@ -218,20 +256,31 @@ def first_layer(rows: pl.DataFrame) -> pl.DataFrame:
     return first.with_columns(pl.Series("text", texts, pl.String))
 
 
-def by_depth(first: pl.DataFrame, column: str) -> Iterator[tuple[str, dict[int, Any]]]:
-    """Yield the name of each case of a `first_layer` frame, and a column's values by depth."""
-    for case in by_case(first):
-        name = name_of(case["activation"][0], case["label"][0])
-        yield name, dict(zip(case["depth"], case[column], strict=True))
+def by_depth(rows: pl.DataFrame, gaps: pl.DataFrame) -> dict[str, dict[int, str]]:
+    """Return the first layer's gradient as text, by the name of a case and by depth.
+
+    Args:
+        rows: `labelled` ones.
+        gaps: activation, label and depth of what was not measured.
+    """
+    texts: dict[str, dict[int, str]] = {}
+    for activation, label, depth, text in pl.concat(
+        [
+            first_layer(rows).select(*CASE, "depth", "text"),
+            gaps.with_columns(text=pl.lit(tables.NOT_MEASURED)),
+        ]
+    ).iter_rows():
+        texts.setdefault(name_of(activation, label), {})[depth] = text
+    return texts
 
 
-def table(rows: pl.DataFrame) -> Table:
+def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
     """Return log₁₀ ‖Δz[1]‖ by depth, the median over seeds; narrow enough for 80 characters."""
-    first = first_layer(labelled(rows))
-    depths = tables.fitting(sorted(first["depth"].unique()))
+    texts = by_depth(*with_gaps(rows, missing))
+    depths = tables.fitting(sorted({depth for cells in texts.values() for depth in cells}))
     shown = tables.table(TITLE, "activation, weights", *map(str, depths))
-    for name, cells in by_depth(first, "text"):
-        # Of an interrupted run, cells are empty; a name is no markup.
+    for name, cells in texts.items():
+        # A name is no markup.
         shown.add_row(Text(name), *(cells.get(depth, "") for depth in depths))
     return shown
 

@@ -8,6 +8,7 @@ from rich.text import Text
 from experiments.diagnose.columns import COLUMNS
 from experiments.pages import tables
 from experiments.runs.experiment import comparison
+from experiments.runs.missing import NOTHING, Missing
 from jaxnn import diagnosis
 from jaxnn.contract import Flow
 from jaxnn.diagnosis import HEADS, MOST_ROWS, SHORT, TITLE, WIDTH
@@ -18,8 +19,8 @@ def rows_of(flow: Flow) -> pl.DataFrame:
     return pl.DataFrame(flow.table(), {name: column.dtype for name, column in COLUMNS.items()})
 
 
-def table(rows: pl.DataFrame) -> Table:
-    """Return the layers, narrow enough for 80 characters."""
+def table(rows: pl.DataFrame, _: Missing = NOTHING) -> Table:
+    """Return the layers, narrow enough for 80 characters; a diagnosis has them all or none."""
     layers = rows.to_dicts()
     columns = diagnosis.known(layers, SHORT)
     shown = tables.table(TITLE, "layer", *(HEADS[name] for name in columns), width=WIDTH)

@@ -45,6 +45,7 @@ from experiments.laws.law import Law, Outcome, examine
 from experiments.pages import charts
 from experiments.runs import experiment, files, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
+from experiments.runs.missing import NOTHING, Missing
 from experiments.runs.store import Store
 from experiments.runs.work import Work
 
@@ -121,7 +122,7 @@ def prepare(settings: Settings) -> Plan:
     return Plan(settings, tuple(law for law in LAWS if law.name in chosen))
 
 
-def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
+def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
     """Examine the laws that are missing."""
     return sweep.measure(plan, store, partial(examined, plan.settings))
 
@@ -133,14 +134,13 @@ def examined(settings: Settings, law: Law[Any]) -> pl.DataFrame:
     return pl.DataFrame({"law": [law.name], **packed})
 
 
-def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
+def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Say which laws hold, and draw each."""
-    packed = pl.concat(frames)
+    packed, missing = sweep.gathered(plan, frames)
     rows, points = (packed[name].explode().struct.unnest() for name in ("rows", "points"))
     outcomes = _outcomes(rows)
-    closing = report.closing(outcomes)
-    everything = len(frames) == len(plan.cells)
-    broken = everything and not all(outcome.holds for outcome in outcomes)
+    closing = report.closing(outcomes, missing)
+    broken = not missing and not all(outcome.holds for outcome in outcomes)
     return Conclusion(
         rows,
         verdicts=[report.sentence(outcome) for outcome in outcomes],
@@ -149,6 +149,7 @@ def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
         about={"closing": closing},
         summary=closing,
         failure=closing if broken else None,
+        missing=missing,
     )
 
 
@@ -169,9 +170,11 @@ def _outcomes(rows: pl.DataFrame) -> list[Outcome]:
     return [Outcome(by_name[name], frame) for (name,), frame in frames.items() if name in by_name]
 
 
-def table(rows: pl.DataFrame) -> Group:
-    """Return a table a law that rows hold."""
-    return report.table(_outcomes(rows))
+def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Group:
+    """Return a table a law that rows hold, and the names of those that are missing."""
+    names = missing.rows(rows, "law")["law"].to_list()
+    unmeasured = [law.label for law in LAWS if law.name in names]
+    return report.table(_outcomes(rows), unmeasured)
 
 
 def subtitle(settings: Settings, law: Law[Any]) -> str:

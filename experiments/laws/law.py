@@ -113,6 +113,11 @@ class Law(Generic[S]):
         """A few words for the view."""
         return f"{self.number} {self.name}"
 
+    @property
+    def place(self) -> dict[str, Any]:
+        """The columns of its rows in which cells differ."""
+        return {"law": self.name}
+
     def setup(self, quick: bool) -> S:
         """Return the set-up of the full run or of the quick one."""
         return self.quick if quick else self.full

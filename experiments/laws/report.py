@@ -10,21 +10,27 @@ from rich.text import Text
 from experiments.laws.law import Outcome
 from experiments.pages import tables
 from experiments.runs.experiment import comparison
+from experiments.runs.missing import NOTHING, Missing
 
 TITLE = "what was measured, by law and comparison"
 MOST = 8  # comparisons of a law in the table; those that do not hold are all there
 HEAD = ("predicted", "measured", "± error", "tolerance", "holds")
 
 
-def table(outcomes: Sequence[Outcome]) -> Group:
-    """Return a table a law, in which comparisons that use most of their tolerance come first."""
+def table(outcomes: Sequence[Outcome], unmeasured: Sequence[str] = ()) -> Group:
+    """Return a table a law, in which comparisons that use most of their tolerance come first.
+
+    Args:
+        outcomes: of the laws that were measured.
+        unmeasured: the names of those that were not, which come last.
+    """
     parts: list[RenderableType] = []
     for outcome in outcomes:
         parts.append(_comparisons(outcome))
         reasons = outcome.rows["reason"].unique(maintain_order=True)
         parts += [Text(f" tolerance: {reason}", style="dim") for reason in reasons]
         parts.append(Text())
-    return Group(*parts)
+    return Group(*parts, *(Text(f"{name}: not measured") for name in unmeasured))
 
 
 def _comparisons(outcome: Outcome) -> Table:
@@ -83,12 +89,15 @@ def sentence(outcome: Outcome) -> str:
     )
 
 
-def closing(outcomes: Sequence[Outcome]) -> str:
-    """Say how many laws hold, and which do not."""
+def closing(outcomes: Sequence[Outcome], missing: Missing = NOTHING) -> str:
+    """Say how many laws hold, and which do not, and how many were not measured."""
     broken = [outcome for outcome in outcomes if not outcome.holds]
     verb = "holds" if len(outcomes) == 1 else "hold"
     noun = "law" if len(outcomes) == 1 else "laws"
-    count = f"{len(outcomes) - len(broken)} of {len(outcomes)} {noun} {verb}"
+    measured = "measured " if missing else ""
+    count = f"{len(outcomes) - len(broken)} of {len(outcomes)} {measured}{noun} {verb}"
+    if missing:
+        count += f", {missing.planned - missing.measured} of {missing.planned} not measured"
     return "; ".join([count, *map(sentence, broken)])
 
 

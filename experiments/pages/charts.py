@@ -7,6 +7,7 @@ own data, and fixes the choices.
 
 import contextlib
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ LABEL = (
 SCALE = 2  # pixels of a PNG for one of the chart
 MOST_OF_A_TITLE, MOST_OF_A_LINE = 300, 3000  # pixels; a user's name may have any length
 DIGITS = 6  # of a number in a chart
+NOTE = 100  # characters of a line of a note
 TICKS_APART = 1.4  # the least ratio of two depths with a tick
 EDGES: dict[str, tuple[str, Any]] = {
     "zero": ("triangle-down", "height"),
@@ -43,11 +45,13 @@ class Figure(NamedTuple):
     chart: a definition.
     data: what its named data are.
     choices: what the parameters are that a reader of a page would choose.
+    note: a sentence under the title, on what the picture lacks.
     """
 
     chart: Chart
     data: dict[str, pl.DataFrame]
     choices: Mapping[str, str | int | bool] = MappingProxyType({})
+    note: str = ""
 
 
 def rendered(figure: Figure, stem: str, page: Callable[[], str] | None = None) -> dict[str, bytes]:
@@ -64,10 +68,14 @@ def rendered(figure: Figure, stem: str, page: Callable[[], str] | None = None) -
     """
     spec = as_dict(figure.chart, figure.choices, ink="black", paper="white")
     spec["datasets"] = {name: records(frame) for name, frame in figure.data.items()}
+    noted = spec
+    if figure.note:
+        lines = [*textwrap.wrap(figure.note, NOTE), *spec["title"]["subtitle"]]
+        noted = {**spec, "title": {**spec["title"], "subtitle": lines}}
     with contextlib.suppress(engine.NotDrawnError):
         web.library()  # which the page needs: answered before the picture, not after
-    drawn = engine.begin("picture", spec, SCALE)
-    text = _page(spec, stem) if page is None else page()
+    drawn = engine.begin("picture", noted, SCALE)
+    text = _page(spec, stem, figure.note) if page is None else page()
     *pictures, of_page = names.of_chart(stem)
     written = {of_page: text.encode("utf-8")}
     try:
@@ -77,14 +85,15 @@ def rendered(figure: Figure, stem: str, page: Callable[[], str] | None = None) -
         raise
 
 
-def _page(spec: dict[str, Any], stem: str) -> str:
-    """Return a page with one chart: its title as text, its ink that of the page."""
+def _page(spec: dict[str, Any], stem: str, note: str) -> str:
+    """Return a page with one chart: note and title as text, its ink that of the page."""
     spec = {**spec, "config": look(palette.INK, paper="transparent")}
     title = spec.pop("title", {"text": stem})
     return web.render(
         "chart.html.jinja",
         "chart.js",
         title=title["text"],
+        note=note,
         lines=title.get("subtitle", []),
         spec=web.in_script(cleaned(spec)),
     )

@@ -75,9 +75,11 @@ class Html:
     """A page as text, whose charts and data are written once for all of its forms.
 
     make: returns the page, when it is needed.
+    note: a sentence at the top, on what the page lacks.
     """
 
     make: Callable[[], Page]
+    note: str = ""
 
     @cached_property
     def page(self) -> Page:
@@ -100,7 +102,7 @@ class Html:
 
     def charts(self) -> str:
         """Return the page with the charts alone."""
-        return self._written(finished=True, facts=None, not_drawn=[])
+        return self._written(facts=None, not_drawn=[])
 
     def whole(self, run: dict[str, Any]) -> str:
         """Return the page of a run.
@@ -108,15 +110,16 @@ class Html:
         Args:
             run: the content of `run.json`.
         """
-        return self._written(
-            finished=run.get("finished", True),
-            facts=(settings(run), made(run)),
-            not_drawn=run.get("not_drawn", []),
-        )
+        return self._written(facts=(settings(run), made(run)), not_drawn=run.get("not_drawn", []))
 
     def _written(self, **more: Any) -> str:
         return web.render(
-            "report.html.jinja", "report.js", page=self.page, inside=self._inside, **more
+            "report.html.jinja",
+            "report.js",
+            page=self.page,
+            inside=self._inside,
+            note=self.note,
+            **more,
         )
 
 
@@ -141,7 +144,7 @@ def settings(run: dict[str, Any]) -> Table:
 
 def made(run: dict[str, Any]) -> Table:
     """Return versions, devices and times of a run as a table."""
-    apart = ("what", "settings", "data", "verdicts", "finished", "versions")
+    apart = ("what", "settings", "data", "verdicts", "finished", "missing", "versions")
     what, about = ({k: v for k, v in d.items() if k not in apart} for d in (run["what"], run))
     versions = {"version of": run.get("versions", {})}
     rows = itertools.chain(_flat(what), _flat(versions), _flat(about))

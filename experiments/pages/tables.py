@@ -12,6 +12,7 @@ from jaxnn.texts import clean
 
 T = TypeVar("T")
 MOST_COLUMNS = 8  # of numbers
+NOT_MEASURED = "?"  # a cell of a stopped run that was planned; an empty one was not
 
 
 class _Clean(Table):

@@ -125,7 +125,7 @@ def prepare(settings: Settings) -> Plan:
     return Plan(replace(settings, data=tuple(tables)), tables, cells)
 
 
-def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
+def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
     """Train the networks that are missing; each table first once without a clock, to compile."""
 
     @cache
@@ -252,17 +252,17 @@ def _held_out(parts: splits.Split) -> splits.Part:
     return parts.test
 
 
-def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
+def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the libraries, in words and a picture."""
-    rows = pl.concat(frames)
+    rows, missing = sweep.gathered(plan, frames)
     tables = report.summary(rows).rows(named=True)
     lower = [report.sentence(row) for row in tables if report.is_lower(row)]
-    everything = len(frames) == len(plan.cells)
     return Conclusion(
         rows,
-        verdicts=list(map(report.sentence, tables)),
+        verdicts=report.verdicts(rows, missing),
         figures={CHART: picture.figure(rows, subtitle(plan.settings))},
-        failure="; ".join(lower) if everything and lower else None,
+        failure="; ".join(lower) if lower and not missing else None,
+        missing=missing,
     )
 
 

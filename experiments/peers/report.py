@@ -11,6 +11,7 @@ from experiments.learning.measures import fixed
 from experiments.learning.words import counted
 from experiments.pages import tables
 from experiments.runs.experiment import comparison
+from experiments.runs.missing import NOTHING, Missing
 
 OURS, THEIRS = "jaxnn", "scikit-learn"
 LIBRARIES = (OURS, THEIRS)
@@ -55,6 +56,27 @@ def sentence(row: dict[str, Any]) -> str:
     return "; ".join([_compared(row), *lost])
 
 
+def verdicts(rows: pl.DataFrame, missing: Missing) -> list[str]:
+    """Return a sentence a table of data; of one whose seeds are not all measured it says so."""
+    seeds, more = seeds_by_data(rows, missing)
+    sentences = []
+    for row in summary(rows).rows(named=True):
+        measured, unmeasured = seeds[row["data"]], more.pop(row["data"], 0)
+        of_all = f"; {measured} of {measured + unmeasured} seeds measured" if unmeasured else ""
+        sentences.append(f"{sentence(row)}{of_all}")
+    return [*sentences, *(f"{data}: not measured" for data in more)]
+
+
+def seeds_by_data(rows: pl.DataFrame, missing: Missing) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the numbers of seeds of each table of data: the measured ones, and the missing."""
+    gaps = missing.rows(rows, "data", "seed")
+    measured, unmeasured = (
+        dict(frame.group_by("data", maintain_order=True).agg(pl.col("seed").n_unique()).iter_rows())
+        for frame in (rows, gaps)
+    )
+    return measured, unmeasured
+
+
 def _compared(row: dict[str, Any]) -> str:
     """Return the verdict on the seeds in which both networks have a value."""
     medians = (f"{fixed(row[name], 4)} of {name}" for name in LIBRARIES)
@@ -80,7 +102,7 @@ def difference(row: dict[str, Any]) -> str:
     return f"{sign}{fixed(abs(row['difference']), 4)}{error}"
 
 
-def table(rows: pl.DataFrame) -> Table:
+def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
     """Return a line a table of data, the libraries side by side; it fits into 80 characters."""
     comparisons = tables.table(TITLE, "data, metric", *LIBRARIES, "difference", "s", "s", width=24)
     for row in summary(rows).rows(named=True):
@@ -94,6 +116,9 @@ def table(rows: pl.DataFrame) -> Table:
             difference(row),
             *(f"{value:.2f}" for value in seconds),
         )
+    measured, unmeasured = seeds_by_data(rows, missing)
+    for name in unmeasured.keys() - measured.keys():
+        comparisons.add_row(Text(name), *5 * (tables.NOT_MEASURED,))
     return comparisons
 
 

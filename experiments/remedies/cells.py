@@ -33,6 +33,12 @@ class Cell(sweep.Point):
     remedy: str
     depth: int
 
+    @property
+    def place(self) -> dict[str, Any]:
+        """The columns of its rows in which cells differ."""
+        quantities = [GRADIENT, DISTANCE] if self.what == FLOW else [ACCURACY]
+        return {"quantity": quantities, "remedy": self.remedy, "depth": self.depth}
+
 
 @dataclass(frozen=True)
 class Sizes:

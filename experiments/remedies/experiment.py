@@ -134,24 +134,28 @@ def _cells(remedies: tuple[str, ...], depths: dict[str, list[int]]) -> Iterator[
             yield from (Cell(what, remedy, depth) for depth in within)
 
 
-def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
+def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure and train the networks of the cells that are missing."""
     data.say([plan.dataset.table])
     cells = Sweep(plan.dataset, plan.sizes)
     return sweep.measure(plan, store, cells.measure, cells.prepare)
 
 
-def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
+def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the measurements with theory, in words and a picture."""
-    rows = pl.concat(frames)
-    found = report.cases(rows, predictions(plan, rows))
+    rows, missing = sweep.gathered(plan, frames)
+    found = report.cases(rows, predictions(plan, rows), missing)
     verdicts = [report.sentence(case) for case in found]
     summary = report.summary(found, base_rate(plan.dataset.y))
     verdicts += [summary] if summary else []
     drawn = picture.Drawn.of(rows, found, subtitle(plan), plan.settings.steps)
     figures = {CHART: picture.figure(drawn)}
     return Conclusion(
-        rows, verdicts, figures, page=partial(page.page, drawn, found, tuple(verdicts))
+        rows,
+        verdicts,
+        figures,
+        page=partial(page.page, drawn, found, tuple(verdicts)),
+        missing=missing,
     )
 
 

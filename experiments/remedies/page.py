@@ -6,6 +6,7 @@ import altair as alt
 
 from experiments.pages import report
 from experiments.remedies import picture
+from experiments.remedies.columns import ACCURACY, GRADIENT
 from experiments.remedies.picture import Drawn
 from experiments.remedies.report import Case
 
@@ -30,7 +31,7 @@ def page(drawn: Drawn, cases: Sequence[Case], verdicts: tuple[str, ...]) -> repo
         panels=_panels(drawn),
         data=drawn.data,
         numbers=report.Numbers("lines", picture.HEAD),
-        tables=(_gradients(drawn, cases), _accuracies(drawn, cases)),
+        tables=(_gradients(cases), _accuracies(drawn, cases)),
     )
 
 
@@ -60,21 +61,15 @@ def _panels(drawn: Drawn) -> tuple[report.Panel, ...]:
     )
 
 
-def _gradients(drawn: Drawn, cases: Sequence[Case]) -> report.Table:
-    depths = drawn.depths
-    rows = (
-        (case.name, *(f"{case.gradient[d]:+.2f}" if d in case.gradient else "" for d in depths))
-        for case in cases
-    )
+def _gradients(cases: Sequence[Case]) -> report.Table:
+    depths = sorted({d for c in cases for d in (*c.gradient, *c.missing.get(GRADIENT, ()))})
+    rows = ((case.name, *(case.cell(GRADIENT, d, "+.2f") for d in depths)) for case in cases)
     caption = "log₁₀ ‖Δz[1]‖ / ‖Δz[L]‖ by hidden layers, median over seeds"
     return report.Table(caption, ("remedy", *map(str, depths)), tuple(rows))
 
 
 def _accuracies(drawn: Drawn, cases: Sequence[Case]) -> report.Table:
     depths = list(map(int, drawn.trained_depths))
-    rows = (
-        (case.name, *(f"{case.accuracy[d]:.3f}" if d in case.accuracy else "" for d in depths))
-        for case in cases
-    )
+    rows = ((case.name, *(case.cell(ACCURACY, d, ".3f") for d in depths)) for case in cases)
     caption = "Training accuracy by hidden layers, median over seeds"
     return report.Table(caption, ("remedy", *map(str, depths)), tuple(rows))

@@ -6,15 +6,16 @@ without one. A remedy has one colour everywhere, whichever others there are.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import altair as alt
 import polars as pl
 
 from experiments.learning.words import counted
 from experiments.pages import charts, palette
+from experiments.pages.tables import NOT_MEASURED
 from experiments.remedies import report
-from experiments.remedies.columns import GRADIENT
+from experiments.remedies.columns import ACCURACY, GRADIENT
 from experiments.remedies.report import Case
 from experiments.remedies.table import REMEDIES
 
@@ -46,10 +47,12 @@ class Drawn(NamedTuple):
     """The data of the picture by name, one line on what was measured, and the steps of training.
 
     data: `lines`, a row a remedy and depth, with theory; `trained`, a row a remedy and depth with
-        its accuracy.
+        its accuracy, if it was measured.
+    names: of the remedies, in the order of the table.
     """
 
     data: dict[str, pl.DataFrame]
+    names: list[str]
     subtitle: str
     steps: int
 
@@ -61,7 +64,8 @@ class Drawn(NamedTuple):
             (remedy, quantity, depth): (least, most)
             for remedy, quantity, depth, _, least, most in middle.iter_rows()
         }
-        lines, trained = [], []
+        lines: list[tuple[Any, ...]] = []
+        trained: list[tuple[str, str, float | None, str, bool]] = []
         for case in cases:
             for depth in sorted({*case.gradient, *case.accuracy}):
                 least, most = spread.get((case.remedy, GRADIENT, depth), (None, None))
@@ -73,8 +77,12 @@ class Drawn(NamedTuple):
                 )
                 lines.append(line)
             trained += [
-                (case.name, str(depth), value, f"{value:.2f}".removeprefix("0"))
+                (case.name, str(depth), value, f"{value:.2f}".removeprefix("0"), True)
                 for depth, value in case.accuracy.items()
+            ]
+            trained += [
+                (case.name, str(depth), None, NOT_MEASURED, False)
+                for depth in sorted(case.missing.get(ACCURACY, ()))
             ]
         number, text = pl.Float64, pl.String
         names = (
@@ -83,16 +91,13 @@ class Drawn(NamedTuple):
         )
         schema = {"name": text, "depth": pl.Int64, **dict.fromkeys(names, number)}
         of_trained = {"name": text, "depth": text, "accuracy": number, "text": text}
+        of_trained["measured"] = pl.Boolean
         frames = (
             pl.DataFrame(lines, schema, orient="row"),
             pl.DataFrame(trained, of_trained, orient="row"),
         )
-        return cls(dict(zip(("lines", "trained"), frames, strict=True)), subtitle, steps)
-
-    @property
-    def names(self) -> list[str]:
-        """The remedies, in the order of the table."""
-        return self.data["lines"]["name"].unique(maintain_order=True).to_list()
+        data = dict(zip(("lines", "trained"), frames, strict=True))
+        return cls(data, [case.name for case in cases], subtitle, steps)
 
     @property
     def depths(self) -> list[int]:
@@ -103,9 +108,10 @@ class Drawn(NamedTuple):
     @property
     def trained(self) -> str:
         """Words under the title of the accuracies; some depths have no such network."""
-        count = len(self.names) * len(self.trained_depths)
-        blank = "; blank: there is none" if self.data["trained"].height < count else ""
-        return f"after {self.steps} steps{blank}"
+        count, tiles = len(self.names) * len(self.trained_depths), self.data["trained"]
+        blank = "; blank: there is none" if tiles.height < count else ""
+        unmeasured = "" if tiles["measured"].all() else f"; {NOT_MEASURED}: not measured"
+        return f"after {self.steps} steps{unmeasured}{blank}"
 
     @property
     def trained_depths(self) -> list[str]:
@@ -232,7 +238,11 @@ def gradients(
     dashed = predicted.mark_line(
         strokeDash=[5, 4], color=palette.INK, strokeWidth=1.1, aria=False
     ).encode(x, y, detail="name:N")
+    # At least a decade where the axis is free: of one depth all lines are one point.
+    least = charts.switched(_lines(), "place", "0", "-0.5")
+    decade = charts.switched(least, "upper", "1", "0.5").mark_rule(opacity=0, aria=False)
     return [
+        *([decade.encode(x, y, alt.Y2("upper:Q"))] if domain is None else []),
         *_bold(measured, chosen),
         spread.mark_rule(aria=False).encode(x, y, alt.Y2("upper:Q"), colour),
         measured.mark_point(filled=True, size=32, opacity=1, aria=False).encode(
@@ -267,7 +277,9 @@ def distances(drawn: Drawn, chosen: str | None = None) -> list[charts.Chart]:
 
 def accuracies(drawn: Drawn, chosen: str | None = None) -> list[charts.Chart]:
     """Return a map of accuracies, a line a remedy, which its colour is the key to."""
-    base = alt.Chart(alt.NamedData("trained"))
+    everywhere = alt.Chart(alt.NamedData("trained"))
+    base = everywhere.transform_filter("datum.measured")
+    unmeasured = everywhere.transform_filter("!datum.measured")
     depths = alt.X(
         "depth:O",
         title="hidden layers L",
@@ -304,9 +316,12 @@ def accuracies(drawn: Drawn, chosen: str | None = None) -> list[charts.Chart]:
         .mark_point(filled=True, size=60, opacity=1, aria=False)
         .encode(y, _colour(), x=alt.value(-10))
     )
-    layers = [tiles, text, keys]
+    frames = unmeasured.mark_rect(filled=False, stroke=palette.MUTED, strokeDash=[3, 3], aria=False)
+    signs = unmeasured.mark_text(fontSize=12, color=palette.MUTED, aria=False)
+    gaps = (frames.encode(depths, y), signs.encode(depths, y, text="text:N"))
+    layers = [tiles, text, *gaps, keys]
     if chosen is not None:
-        frame = base.transform_filter(chosen).mark_rect(
+        frame = everywhere.transform_filter(chosen).mark_rect(
             filled=False, stroke=palette.ALARM, strokeWidth=2, aria=False
         )
         layers.append(frame.encode(depths, y))
@@ -340,8 +355,8 @@ def _ends(drawn: Drawn, domain: tuple[float, float], height: int) -> pl.DataFram
     )
     wanted = charts.squeezed_places(deepest["gradient"])
     texts = [
-        f"{_decades(value)} {name}"
-        for name, value in deepest.select("name", "gradient").iter_rows()
+        f"{_decades(value)} {name}{f' (at {depth})' if depth < drawn.depths[-1] else ''}"
+        for name, value, depth in deepest.select("name", "gradient", "depth").iter_rows()
     ]
     places = charts.apart(wanted, LINE * (high - low) / height, high)
     frame = {"name": deepest["name"], "text": texts, "place": places}

@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 from rich.table import Table
 
 from experiments.learning.words import counted
 from experiments.pages import tables
-from experiments.remedies.columns import ACCURACY, DISTANCE, GRADIENT
+from experiments.remedies.columns import ACCURACY, DISTANCE, GRADIENT, QUANTITIES
 from experiments.remedies.table import REMEDIES
 from experiments.runs.experiment import comparison
+from experiments.runs.missing import NOTHING, Missing
 
 TITLE = "log₁₀ ‖Δz[1]‖/‖Δz[L]‖ and 1 - c at L = {}; accuracy by L"
 TRAINED = 0.5  # of the way from chance to a perfect accuracy
@@ -46,9 +47,17 @@ def numbers(middle: pl.DataFrame, remedy: str, quantity: str) -> dict[int, float
     return dict(chosen.sort("depth").select("depth", "value").iter_rows())
 
 
-def remedies_of(rows: pl.DataFrame) -> list[str]:
-    """Return the remedies that occur, in the order of `REMEDIES`."""
-    there = set(rows["remedy"])
+def gaps(rows: pl.DataFrame, missing: Missing) -> dict[tuple[str, str], set[int]]:
+    """Return the depths that were not measured, by remedy and quantity."""
+    depths: dict[tuple[str, str], set[int]] = {}
+    for remedy, quantity, depth in missing.rows(rows, "remedy", "quantity", "depth").iter_rows():
+        depths.setdefault((remedy, quantity), set()).add(depth)
+    return depths
+
+
+def remedies_of(rows: pl.DataFrame, missing: Missing = NOTHING) -> list[str]:
+    """Return the remedies that occur or are missing, in the order of `REMEDIES`."""
+    there = {*rows["remedy"], *missing.rows(rows, "remedy")["remedy"]}
     return [name for name in REMEDIES if name in there] + sorted(there - set(REMEDIES))
 
 
@@ -59,7 +68,10 @@ def name_of(remedy: str) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """A remedy in numbers, each by depth: medians over seeds, and predictions."""
+    """A remedy in numbers, each by depth: medians over seeds, and predictions.
+
+    missing: the depths at which a quantity was not measured.
+    """
 
     remedy: str
     gradient: dict[int, float]
@@ -67,27 +79,42 @@ class Case:
     accuracy: dict[int, float]
     gradient_theory: dict[int, float]
     distance_theory: dict[int, float]
+    missing: dict[str, set[int]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The name of the remedy."""
         return name_of(self.remedy)
 
+    def cell(self, quantity: str, depth: int, text: str) -> str:
+        """Return the text of a number, or the sign of one that was not measured, or nothing."""
+        measured = self.accuracy if quantity == ACCURACY else self.gradient
+        if depth in measured:
+            return format(measured[depth], text)
+        return tables.NOT_MEASURED if depth in self.missing.get(quantity, ()) else ""
 
-def cases(rows: pl.DataFrame, theory: dict[str, pl.DataFrame]) -> list[Case]:
+
+def cases(
+    rows: pl.DataFrame, theory: dict[str, pl.DataFrame], missing: Missing = NOTHING
+) -> list[Case]:
     """Return the remedies of a run in numbers.
 
     Args:
         rows: of the run.
         theory: for each remedy what `theory.predict` returns.
+        missing: what was not measured.
     """
-    middle, found = medians(rows), []
-    for remedy in remedies_of(rows):
-        measured = [numbers(middle, remedy, q) for q in (GRADIENT, DISTANCE, ACCURACY)]
-        predicted = [
-            dict(theory[remedy].select("depth", q).iter_rows()) for q in (GRADIENT, DISTANCE)
-        ]
-        found.append(Case(remedy, *measured, *predicted))
+    middle, found, unmeasured = medians(rows), [], gaps(rows, missing)
+    for remedy in remedies_of(rows, missing):
+        gradient, distance, accuracy = (numbers(middle, remedy, q) for q in QUANTITIES)
+        gradient_theory, distance_theory = (
+            dict(theory[remedy].select("depth", q).iter_rows()) if remedy in theory else {}
+            for q in (GRADIENT, DISTANCE)
+        )
+        without = {q: unmeasured[remedy, q] for q in QUANTITIES if (remedy, q) in unmeasured}
+        found.append(
+            Case(remedy, gradient, distance, accuracy, gradient_theory, distance_theory, without)
+        )
     return found
 
 
@@ -100,6 +127,11 @@ def sentence(case: Case) -> str:
     if case.accuracy:
         by_depth = (f"{value:.2f} at {depth}" for depth, value in case.accuracy.items())
         parts.append(f"training accuracy {', '.join(by_depth)} layers")
+    for quantity, depths in case.missing.items():
+        if quantity != DISTANCE:  # which is measured with the gradient
+            what = "accuracy" if quantity == ACCURACY else "gradient and correlation"
+            at = ", ".join(map(str, sorted(depths)))
+            parts.append(f"{what} not measured at {at} layers")
     return f"{case.name}: {'; '.join(parts)}"
 
 
@@ -140,6 +172,8 @@ def _small(value: float) -> str:
 def summary(found: Sequence[Case], chance: float) -> str:
     """Say which remedies train at the largest depth, and what ails the others; empty if none.
 
+    What was not measured at that depth is named as that.
+
     Args:
         found: the remedies.
         chance: the accuracy of always naming the most frequent class.
@@ -151,10 +185,13 @@ def summary(found: Sequence[Case], chance: float) -> str:
         return ""
     cured = [case.name for case in here if case.accuracy[deepest] >= enough]
     ill = [f"{c.name} ({ailment(c, deepest)})" for c in here if c.accuracy[deepest] < enough]
-    return (
-        f"{deepest} layers train with: {'; '.join(cured) or 'none'}. "
-        f"They do not with: {'; '.join(ill) or 'none'}."
+    unknown = [case.name for case in found if deepest in case.missing.get(ACCURACY, ())]
+    none = "none that was measured" if unknown else "none"
+    words = (
+        f"{deepest} layers train with: {'; '.join(cured) or none}. "
+        f"They do not with: {'; '.join(ill) or none}."
     )
+    return f"{words} Not measured: {'; '.join(unknown)}." if unknown else words
 
 
 def ailment(case: Case, depth: int) -> str:
@@ -173,27 +210,35 @@ def ailment(case: Case, depth: int) -> str:
     return " and ".join(words) or "neither gradient nor correlation shows why"
 
 
-def table(rows: pl.DataFrame) -> Table:
+def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
     """Return gradient and correlation of the deepest networks, and accuracy by depth."""
-    middle = medians(rows)
-    trained = sorted(rows.filter(pl.col("quantity") == ACCURACY)["depth"].unique())
-    depths = trained
+    middle, unmeasured = medians(rows), gaps(rows, missing)
+    trained = set(rows.filter(pl.col("quantity") == ACCURACY)["depth"])
+    trained |= {d for (_, q), found in unmeasured.items() if q == ACCURACY for d in found}
+    depths = sorted(trained)
     while len(depths) > MOST_DEPTHS:
         depths = tables.fitting(depths, MOST_DEPTHS)
     drawn = rows.filter(pl.col("quantity") == GRADIENT)["depth"].to_list()
     deepest = max(drawn, default=0)
     title = TITLE.format(deepest or "–")
     printed = tables.table(title, "remedy", "decades", "1 - c", *map(str, depths), width=20)
-    for remedy in remedies_of(rows):
+    for remedy in remedies_of(rows, missing):
         first = (numbers(middle, remedy, q).get(deepest) for q in (GRADIENT, DISTANCE))
         gradient, far = first
         accuracy = numbers(middle, remedy, ACCURACY)
-        cells = (accuracy.get(depth) for depth in depths)
+        drawn_at = unmeasured.get((remedy, GRADIENT), set())
+        absent = tables.NOT_MEASURED if deepest in drawn_at or not deepest else ""
+        trained_at = unmeasured.get((remedy, ACCURACY), set())
         printed.add_row(
             name_of(remedy),
-            "" if gradient is None else _decades(gradient),
-            "" if far is None else "–" if math.isnan(far) else f"{far:.2g}",
-            *("" if cell is None else f"{cell:.2f}" for cell in cells),
+            absent if gradient is None else _decades(gradient),
+            absent if far is None else "–" if math.isnan(far) else f"{far:.2g}",
+            *(
+                f"{accuracy[depth]:.2f}"
+                if depth in accuracy
+                else tables.NOT_MEASURED * (depth in trained_at)
+                for depth in depths
+            ),
         )
     return printed
 

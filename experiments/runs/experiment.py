@@ -21,6 +21,7 @@ from rich.console import RenderableType
 
 from experiments.pages import names
 from experiments.runs import files, grid, runtime, streams
+from experiments.runs.missing import NOTHING, Missing
 from experiments.runs.schema import Column
 from experiments.runs.store import ROWS, RUN, Store, check_folder
 from experiments.runs.work import Work
@@ -64,6 +65,7 @@ class Conclusion(NamedTuple):
     about: further entries of run.json.
     summary: a last sentence to print.
     failure: a sentence on a result that is not as it should be: exit code 1.
+    missing: what a stopped run has not measured.
     """
 
     rows: pl.DataFrame
@@ -74,6 +76,7 @@ class Conclusion(NamedTuple):
     about: Mapping[str, Any] = MappingProxyType({})
     summary: str = ""
     failure: str | None = None
+    missing: Missing = NOTHING
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,10 @@ class Experiment(Generic[P, R]):
     report: whether it leaves a report.html.
     prepare: settings -> plan. Raises ValueError, TypeError or OSError with one sentence for a
         user's mistake; nothing has been written then.
-    measure: (plan, store) -> the results so far, and whether that is all. The store is None in a
-        process that does not write.
+    measure: (plan, store) -> the results so far, None where one is missing, and whether that is
+        all. The store is None in a process that does not write.
     conclude: (plan, results) -> Conclusion, also of an unfinished run.
-    table: rows -> the table that is printed.
+    table: (rows, what is missing) -> the table that is printed.
     title: of the comparison of two runs.
     compare: the rows of several runs -> for each a frame of name (a line), at (a column), value.
     """
@@ -103,7 +106,7 @@ class Experiment(Generic[P, R]):
     prepare: Callable[[Any], P]
     measure: Callable[[P, Store | None], tuple[list[R], bool]]
     conclude: Callable[[P, list[R]], Conclusion]
-    table: Callable[[pl.DataFrame], RenderableType]
+    table: Callable[[pl.DataFrame, Missing], RenderableType]
     title: str
     compare: Callable[[list[pl.DataFrame]], list[pl.DataFrame]]
     files: tuple[str, ...] = field(default=())
@@ -157,14 +160,15 @@ def run(experiment: Experiment[P, R], plan: P, store: Store | None) -> bool:
     """
     started = datetime.now(UTC)
     results, finished = experiment.measure(plan, store)
-    if store is None or not results:
+    if store is None or all(result is None for result in results):
         return finished
     conclusion = experiment.conclude(plan, results)
     not_drawn = write(store, conclusion, started, finished)
     console = streams.console()
-    streams.table(experiment.table(conclusion.rows), console)
+    streams.table(experiment.table(conclusion.rows, conclusion.missing), console)
     where = f"in {store.folder}: {_listed(conclusion, not_drawn)}"
-    streams.sentences([*conclusion.verdicts, where], console)
+    stopped = [conclusion.missing.sentence] if conclusion.missing else []
+    streams.sentences([*stopped, *conclusion.verdicts, where], console)
     failures = [*filter(None, [conclusion.failure]), *dict.fromkeys(not_drawn.values())]
     if failures:
         raise runtime.FailedError("; ".join(failures))
@@ -190,11 +194,12 @@ def write(
     store.write(ROWS, files.parquet(conclusion.rows))
     for name, content in conclusion.files.items():
         store.write(name, content)
-    html = None if conclusion.page is None else report.Html(conclusion.page)
+    missing = conclusion.missing
+    html = None if conclusion.page is None else report.Html(conclusion.page, missing.sentence)
     charts_alone = None if html is None else html.charts
     for stem, figure in conclusion.figures.items():
         try:
-            written = charts.rendered(figure, stem, charts_alone)
+            written = charts.rendered(figure._replace(note=missing.sentence), stem, charts_alone)
         except engine.NotDrawnError as error:
             written = error.files
             not_drawn[stem] = f"charts: {stem} is not drawn: {error}"
@@ -203,7 +208,11 @@ def write(
         for name, content in written.items():
             store.write(name, content)
     about = runtime.provenance(
-        started, finished=finished, verdicts=conclusion.verdicts, **conclusion.about
+        started,
+        finished=finished,
+        verdicts=conclusion.verdicts,
+        **({"missing": missing.as_dict()} if missing else {}),
+        **conclusion.about,
     )
     if not_drawn:
         about["not_drawn"] = [*not_drawn.values()]

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from experiments.runs import ahead, runtime, signals
+from experiments.runs.missing import Missing
 from experiments.runs.store import Store
 
 log = logging.getLogger("jaxnn.experiments")
@@ -49,6 +50,10 @@ class Cell(Protocol):
     def label(self) -> str:
         """A few words for the view."""
 
+    @property
+    def place(self) -> dict[str, Any]:
+        """The columns of its rows in which cells differ, with its value, or a list of several."""
+
 
 class Point:
     """A cell that is named by its fields: a base for frozen dataclasses."""
@@ -64,6 +69,11 @@ class Point:
         return ", ".join(
             v if isinstance(v, str) else f"{name} {v}" for name, v in vars(self).items()
         )
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """The fields with their values."""
+        return dict(vars(self))
 
 
 class Plan(Protocol[C_co]):
@@ -103,7 +113,7 @@ def measure(
     prepare: Callable[[C], None] = lambda _: None,
     share: Callable[[C], Hashable] = lambda _: None,
     prepare_last: Callable[[], None] = lambda: None,
-) -> tuple[list[pl.DataFrame], bool]:
+) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the cells that are not stored yet.
 
     Args:
@@ -115,7 +125,7 @@ def measure(
         prepare_last: begins to compile what is needed after all cells.
 
     Returns:
-        The rows of every cell that is done, in the order of the cells, and whether that is all.
+        The rows of each cell, None of one that is not done, and whether all are.
 
     Raises:
         OSError: the disk, or a process that shares the sweep; what was measured before is stored.
@@ -154,8 +164,16 @@ def measure(
             tell(None)
     if storing is not None:
         storing.result()
-    done = [rows for rows in frames if rows is not None]
-    return done, len(done) == len(cells)
+    return frames, all(rows is not None for rows in frames)
+
+
+def gathered(
+    plan: Plan[Any], frames: Sequence[pl.DataFrame | None]
+) -> tuple[pl.DataFrame, Missing]:
+    """Return the rows of all cells as one table, and which cells have none."""
+    places = [cell.place for cell in plan.cells]
+    done = [rows is not None for rows in frames]
+    return pl.concat([rows for rows in frames if rows is not None]), Missing.of(places, done)
 
 
 def _file_name(i: int, key: str) -> str:

@@ -184,7 +184,7 @@ _init = jax.jit(jaxnn.init, static_argnames=("weights", "biases", "stacked"))
 _factors = jax.jit(jacobian_factors)
 
 
-def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
+def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the cells that are missing."""
     return sweep.measure(plan, store, partial(measure_cell, plan))
 
@@ -237,14 +237,17 @@ def _rows(plan: Plan, cell: Cell, depth: int, s: jaxnn.Spectrum) -> pl.DataFrame
     return frame.with_columns(pl.when(known).then(pl.col("variance")).alias("variance"))
 
 
-def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
+def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the spectra with theory, in words and pictures."""
-    rows = pl.concat(frames)
-    drawn = picture.Drawn.of(rows, subtitle(plan))
-    verdicts = [report.sentence(case) for case in drawn.cases]
-    figures = {CHART: picture.figure(drawn)}
+    rows, missing = sweep.gathered(plan, frames)
+    drawn = picture.Drawn.of(rows, subtitle(plan), missing)
     return Conclusion(
-        rows, verdicts, figures, page=partial(page.page, drawn), about={"sigma_w": plan.sigma_w}
+        rows,
+        verdicts=[report.sentence(case) for case in drawn.cases],
+        figures={CHART: picture.figure(drawn)},
+        page=partial(page.page, drawn),
+        about={"sigma_w": plan.sigma_w},
+        missing=missing,
     )
 
 

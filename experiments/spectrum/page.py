@@ -27,7 +27,7 @@ def page(drawn: Drawn) -> report.Page:
         numbers=report.Numbers("depths", picture.HEAD),
         tables=(
             _verdicts(drawn.cases),
-            report.Table(words.TITLE, head, tuple(words.lines(means, depths))),
+            report.Table(words.TITLE, head, tuple(words.lines(means, depths, drawn.cases))),
         ),
     )
 
@@ -67,7 +67,11 @@ def _panels(drawn: Drawn) -> tuple[report.Panel, ...]:
 def _verdicts(cases: list[Case]) -> report.Table:
     head = ("activation, weights", "variance", "predicted", "at depth", "singular values span")
     rows = (
-        (case.name, case.variance or "–", case.predicted or "–", case.depth or "–", case.span)
+        (
+            case.name,
+            *(number or "–" for number in (case.variance, case.predicted, case.depth)),
+            f"{case.span}; {case.seeds}" if case.seeds else case.span,
+        )
         for case in cases
     )
     caption = "Verdicts, at the largest depth that can be compared with theory"

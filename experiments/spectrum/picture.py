@@ -13,6 +13,7 @@ import polars as pl
 
 from experiments.pages import charts, palette
 from experiments.runs import runtime
+from experiments.runs.missing import NOTHING, Missing
 from experiments.spectrum import report
 from experiments.spectrum.report import Case
 
@@ -44,14 +45,13 @@ class Drawn(NamedTuple):
     subtitle: str
 
     @classmethod
-    def of(cls, rows: pl.DataFrame, subtitle: str) -> "Drawn":
+    def of(cls, rows: pl.DataFrame, subtitle: str, missing: Missing = NOTHING) -> "Drawn":
         """Summarise the rows of a run."""
         case_and_depth = [*report.CASE, "depth"]
         depths = report.summary(rows).join(
             quantiles(rows), on=case_and_depth, how="left", maintain_order="left"
         )
-        cases = [report.case_of(case) for case in report.by_case(rows)]
-        return cls({"depths": depths}, cases, subtitle)
+        return cls({"depths": depths}, report.cases(rows, missing), subtitle)
 
     @property
     def weights(self) -> list[str]:
@@ -102,14 +102,14 @@ def figure(drawn: Drawn) -> charts.Figure:
 
 
 def _activation(drawn: Drawn, name: str) -> charts.Chart:
-    spans = {case.weights: case.span for case in drawn.cases if case.activation == name}
+    spans = {c.weights: _span(c) for c in drawn.cases if c.activation == name}
     activation = f"datum.activation == {json.dumps(name)}"
     spreads = (
         spread(drawn, f"{activation} && datum.weights == {json.dumps(weights)}", LEGEND).properties(
             width=WIDTH,
             height=HEIGHT,
             title=alt.Title(
-                f"{name}, {weights}: log₁₀ s", subtitle=spans.get(weights, "not measured")
+                f"{name}, {weights}: log₁₀ s", subtitle=spans.get(weights, report.NONE)
             ),
         )
         for weights in drawn.weights
@@ -123,6 +123,10 @@ def _activation(drawn: Drawn, name: str) -> charts.Chart:
     )
     on_one_scale = alt.hconcat(*spreads, spacing=18).resolve_scale(y="shared")
     return alt.hconcat(on_one_scale, variance, spacing=18)
+
+
+def _span(case: Case) -> str:
+    return f"{case.span}; {case.seeds}" if case.seeds else case.span
 
 
 def axis_title(what: str) -> alt.Title:

@@ -1,6 +1,7 @@
 """The spectrum in words: variances next to their predictions, spans, verdicts, a table."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +11,10 @@ from rich.table import Table
 from experiments.pages import tables
 from experiments.runs import runtime
 from experiments.runs.experiment import comparison
+from experiments.runs.missing import NOTHING, Missing
 
 CASE = ("activation", "weights")
+NONE = "not measured"  # of the singular values of a case that a stopped run lacks
 TITLE = (
     "Variance of s² / mean s², s the singular values, by depth; ± standard error over seeds; "
     "(predicted) in brackets: too large for the width"
@@ -24,6 +27,7 @@ class Case(NamedTuple):
     variance, predicted, depth: at the largest depth that can be compared with theory, in words;
         empty if there is none.
     span: of the singular values at the largest depth, in words.
+    seeds: how many of the planned ones were measured, if not all, in words.
     """
 
     activation: str
@@ -32,6 +36,7 @@ class Case(NamedTuple):
     predicted: str
     depth: str
     span: str
+    seeds: str = ""
 
     @property
     def name(self) -> str:
@@ -58,23 +63,46 @@ def summary(rows: pl.DataFrame) -> pl.DataFrame:
     return seeds.group_by(*groups, maintain_order=True).agg(variance.mean(), error, theory)
 
 
-def case_of(rows: pl.DataFrame) -> Case:
-    """Return the verdict on the rows of one activation and kind of weights."""
+def cases(rows: pl.DataFrame, missing: Missing) -> list[Case]:
+    """Return the verdict on each activation and kind of weights, measured or not."""
+    gaps = missing.rows(rows, *CASE, "seed")
+    unmeasured = {
+        names: frame.height for names, frame in gaps.partition_by(CASE, as_dict=True).items()
+    }
+    verdicts = []
+    for case in by_case(rows):
+        names = tuple(case[name][0] for name in CASE)
+        verdicts.append(case_of(case, unmeasured.pop(names, 0)))
+    return [*verdicts, *(Case(a, w, "", "", "", NONE) for a, w in unmeasured)]
+
+
+def case_of(rows: pl.DataFrame, more: int = 0) -> Case:
+    """Return the verdict on the rows of one activation and kind of weights.
+
+    Args:
+        rows: of the case.
+        more: seeds that were not measured.
+    """
     known = pl.col("comparable") & pl.col("variance").is_not_null()
     compared = summary(rows).filter(known).sort("depth").tail(1).to_dicts()
     numbers = ("", "", "")
     for row in compared:
         variance = plus_minus(row["variance"], row["error"])
         numbers = (variance, f"{row['predicted']:.3g}", str(row["depth"]))
-    return Case(rows["activation"][0], rows["weights"][0], *numbers, span(rows))
+    seeds = rows["seed"].n_unique()
+    of_all = f"{seeds} of {seeds + more} seeds" if more else ""
+    return Case(rows["activation"][0], rows["weights"][0], *numbers, span(rows), of_all)
 
 
 def sentence(case: Case) -> str:
     """Return a verdict as one sentence."""
+    if case.span == NONE:
+        return f"{case.name}: {NONE}"
     words = "no variance to compare with theory"
     if case.variance:
         words = f"variance {case.variance} of {case.predicted} predicted at depth {case.depth}"
-    return f"{case.name}: {words}; singular values span {case.span}"
+    seeds = f"; {case.seeds}" if case.seeds else ""
+    return f"{case.name}: {words}; singular values span {case.span}{seeds}"
 
 
 def plus_minus(value: float, error: float | None) -> str:
@@ -100,18 +128,23 @@ def span(case: pl.DataFrame) -> str:
     return f"{np.median(spans):.1f} decades {where}{rest}"
 
 
-def table(rows: pl.DataFrame) -> Table:
+def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
     """Return the variances by depth; narrow enough for 80 characters."""
     means = summary(rows)
     depths = tables.fitting(sorted(means["depth"].unique()))
     printed = tables.table(TITLE, "activation, weights", *map(str, depths))
-    for name, *cells in lines(means, depths):
+    for name, *cells in lines(means, depths, cases(rows, missing)):
         printed.add_row(name, *cells, end_section=name.endswith("predicted"))
     return printed
 
 
-def lines(means: pl.DataFrame, depths: list[int]) -> list[tuple[str, ...]]:
-    """Return three lines a case of a `summary`: variance, its error, its prediction."""
+def lines(
+    means: pl.DataFrame, depths: list[int], verdicts: Sequence[Case] = ()
+) -> list[tuple[str, ...]]:
+    """Return three lines a case of a `summary`: variance, its error, its prediction.
+
+    Of a case that was not measured there is one.
+    """
     texts = []
     missing: dict[str, Any] = dict.fromkeys(means.columns)
     for case in by_case(means):
@@ -122,7 +155,8 @@ def lines(means: pl.DataFrame, depths: list[int]) -> list[tuple[str, ...]]:
         texts.append((name, *(_number(row["variance"], 3) for row in rows)))
         texts.append(("  ±", *(_number(row["error"], 2) for row in rows)))
         texts.append(("  predicted", *predicted))
-    return texts
+    unmeasured = [case.name for case in verdicts if case.span == NONE]
+    return [*texts, *((name, *len(depths) * (tables.NOT_MEASURED,)) for name in unmeasured)]
 
 
 def _number(value: float | None, digits: int, comparable: bool = True) -> str:

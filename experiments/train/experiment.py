@@ -240,7 +240,7 @@ def conclude(plan: Plan, outcomes: list[Outcome]) -> Conclusion:
     rows = report.rows(table.task, recipe.steps, outcome)
     flow = report.flow(recipe.steps, outcome)
     test = report.test(table, split, outcome)
-    verdicts = report.verdicts(table, split, rows, flow, outcome)
+    verdicts = report.verdicts(table, split, rows, flow, outcome, recipe.epochs)
     drawn = Drawn.of(table, rows, flow, test, outcome.best, verdicts, subtitle(plan))
     tables = {FLOW: flow} if test is None else {FLOW: flow, TEST: test}
     trained = model.Model(
@@ -261,6 +261,7 @@ def conclude(plan: Plan, outcomes: list[Outcome]) -> Conclusion:
         about={"looks": report.cost(outcome), "columns": split.encoder.words()}
         | ({"notes": table.notes} if table.notes else {}),
         failure=outcome.failure,
+        missing=report.missing(outcome, recipe.epochs),
     )
 
 

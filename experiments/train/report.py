@@ -14,6 +14,7 @@ from experiments.learning.splits import Split
 from experiments.learning.words import counted
 from experiments.pages import tables
 from experiments.runs.experiment import comparison
+from experiments.runs.missing import NOTHING, Missing
 from experiments.train.loop import SHARE, Outcome
 
 SETS = ("training", "validation", "test")
@@ -122,10 +123,10 @@ def cells(rows: pl.DataFrame) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     return heads, lines
 
 
-def table(rows: pl.DataFrame) -> rich.table.Table:
+def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> rich.table.Table:
     """Return loss and metric of each set, of the exported network."""
     heads, lines = cells(rows)
-    styled = tables.table(TITLE, *heads)
+    styled = tables.table(f"{TITLE}{f', {missing.count}' if missing else ''}", *heads)
     for line in lines:
         styled.add_row(*line)
     return styled
@@ -143,13 +144,25 @@ def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
     return [comparison(frame, ("set",), "at", "number") for frame in frames]
 
 
+def missing(outcome: Outcome, planned: int) -> Missing:
+    """Return the epochs that a stopped training has not done."""
+    if outcome.ended is not None:
+        return NOTHING
+    return Missing(outcome.epochs, planned, "epochs done", goes_on=outcome.failure is None)
+
+
 def verdicts(
-    table: Table, split: Split, rows: pl.DataFrame, flow: pl.DataFrame, outcome: Outcome
+    table: Table,
+    split: Split,
+    rows: pl.DataFrame,
+    flow: pl.DataFrame,
+    outcome: Outcome,
+    planned: int,
 ) -> list[str]:
     """Return what a user wants to know of the run, a sentence each."""
     return [
         _result(table, split, rows, outcome),
-        outcome.ended or f"Stopped after epoch {outcome.epochs}.",
+        outcome.ended or f"Stopped after epoch {outcome.epochs} of {planned}.",
         table.purpose,
         gradient(flow),
         *dead_layers(flow),
@@ -171,6 +184,7 @@ def _result(table: Table, split: Split, rows: pl.DataFrame, outcome: Outcome) ->
         error = float(np.sqrt(2 * row["loss"]) * split.y_scaler.spread[0])
         words += f", root mean square error {error:.4g} in the units of {table.target!r}"
     why = "of lowest validation loss" if split.validation is not None else "the last"
+    why += "" if outcome.ended is not None else " so far"
     words += f", loss {row['loss']:.4g}, of {count} examples"
     return f"{words}; parameters of epoch {outcome.best}, {why}"
 

@@ -132,7 +132,7 @@ def prepare(settings: Settings) -> Plan:
     return Plan(replace(settings, data=dataset.name), dataset, hidden, sigma_w, cells)
 
 
-def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame], bool]:
+def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
     """Train the networks of the cells that are missing."""
     data.say([plan.dataset.table])
     return sweep.measure(plan, store, partial(measure_cell, plan))
@@ -169,11 +169,11 @@ def training(plan: Plan, cell: Cell) -> Training:
     )
 
 
-def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
+def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the map with theory, in words and a picture."""
-    rows = pl.concat(frames)
+    rows, missing = sweep.gathered(plan, frames)
     kind = (plan.settings.activation, plan.settings.sigma_b_squared)
-    trains = report.ridge(rows, base_rate(plan.dataset.y))
+    trains = report.ridge(rows, base_rate(plan.dataset.y), missing)
     depth_scale = theory.depth_scale(*kind, plan.sigma_w[0] ** 2, plan.sigma_w[-1] ** 2)
     if plan.hidden.name == "dense":
         verdict = report.sentence(*kind, trains, report.critical(theory.critical(*kind)))
@@ -181,8 +181,8 @@ def conclude(plan: Plan, frames: list[pl.DataFrame]) -> Conclusion:
         depth_scale = depth_scale.clear()
         name = f"{plan.settings.activation}, {plan.hidden.text}"
         verdict = report.sentence(name, plan.settings.sigma_b_squared, trains)
-    figure = picture.figure(rows, depth_scale, verdict, subtitle(plan))
-    return Conclusion(rows, [verdict], {CHART: figure})
+    figure = picture.figure(rows, depth_scale, verdict, subtitle(plan), missing)
+    return Conclusion(rows, [verdict], {CHART: figure}, missing=missing)
 
 
 def subtitle(plan: Plan) -> str:

@@ -5,6 +5,8 @@ import numpy as np
 import polars as pl
 
 from experiments.pages import charts, palette
+from experiments.pages.tables import NOT_MEASURED
+from experiments.runs.missing import NOTHING, Missing
 from experiments.trainability import report
 
 MULTIPLES = (1, 3, 6)  # of ξ_c
@@ -12,7 +14,11 @@ WIDTH, HEIGHT = 620, 400
 
 
 def figure(
-    rows: pl.DataFrame, depth_scale: pl.DataFrame, verdict: str, subtitle: str
+    rows: pl.DataFrame,
+    depth_scale: pl.DataFrame,
+    verdict: str,
+    subtitle: str,
+    missing: Missing = NOTHING,
 ) -> charts.Figure:
     """Return accuracy over σ_w² and depth, and multiples of ξ_c over it.
 
@@ -21,9 +27,11 @@ def figure(
         depth_scale: as `theory.depth_scale` returns it.
         verdict: a sentence.
         subtitle: one line on what was trained.
+        missing: what was not measured.
     """
-    tiles = _tiles(rows)
-    exploded = [] if tiles["loss"].is_finite().all() else ["red: the loss is not a finite number"]
+    tiles = _tiles(rows, missing)
+    finite = tiles.filter("measured")["loss"].is_finite().all()
+    exploded = [] if finite else ["red: the loss is not a finite number"]
     x = alt.Scale(domain=_range(tiles, "left", "right"), nice=False, zero=False)
     y = alt.Scale(domain=_range(tiles, "low", "high"), nice=False, zero=False)
     title = alt.Title(
@@ -39,9 +47,15 @@ def figure(
     return charts.Figure(chart, {"map": tiles, "curves": _curves(depth_scale)})
 
 
-def _tiles(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the points of the map with the edges of their rectangles."""
-    points = report.map_of(rows)
+def _tiles(rows: pl.DataFrame, missing: Missing) -> pl.DataFrame:
+    """Return the points of the map, measured or not, with the edges of their rectangles."""
+    points = pl.concat(
+        [
+            report.map_of(rows).with_columns(measured=True),
+            report.gaps(rows, missing).with_columns(measured=False),
+        ],
+        how="diagonal",
+    )
     across = _edges(points["sigma_w_squared"]).rename({"below": "left", "above": "right"})
     up = _edges(points["depth"]).rename({"below": "low", "above": "high"})
     for edges in (across, up):
@@ -78,7 +92,10 @@ def _curves(depth_scale: pl.DataFrame) -> pl.DataFrame:
 
 
 def _accuracy(x: alt.Scale, y: alt.Scale) -> charts.Chart:
-    """The map; where the loss is no finite number there is no accuracy, but red."""
+    """The map; where the loss is no finite number there is no accuracy, but red.
+
+    What was not measured has no colour, and a sign.
+    """
     tiles = (
         alt.Chart(alt.NamedData("map"))
         .mark_rect()
@@ -100,8 +117,25 @@ def _accuracy(x: alt.Scale, y: alt.Scale) -> charts.Chart:
         title="training accuracy",
         scale=alt.Scale(scheme=palette.SEQUENTIAL, domain=[0, 1]),
     )
-    exploded = tiles.transform_filter("!isValid(datum.loss)").encode(color=alt.value(palette.ALARM))
-    return alt.layer(tiles.transform_filter("isValid(datum.loss)").encode(colour), exploded)
+    measured, unmeasured = (tiles.transform_filter(f"{no}datum.measured") for no in ("", "!"))
+    return alt.layer(
+        measured.transform_filter("isValid(datum.loss)").encode(colour),
+        measured.transform_filter("!isValid(datum.loss)").encode(color=alt.value(palette.ALARM)),
+        *_gaps(unmeasured, x, y),
+    )
+
+
+def _gaps(unmeasured: charts.Chart, x: alt.Scale, y: alt.Scale) -> tuple[charts.Chart, ...]:
+    """Dashed frames with a sign in the middle, for the tiles that were not measured."""
+    frames = unmeasured.mark_rect(filled=False, stroke=palette.MUTED, strokeDash=[3, 3], aria=False)
+    signs = (
+        alt.Chart(alt.NamedData("map"))
+        .transform_filter("!datum.measured")
+        .transform_calculate(x="(datum.left + datum.right) / 2", y="(datum.low + datum.high) / 2")
+        .mark_text(fontSize=12, color=palette.MUTED, aria=False)
+        .encode(alt.X("x:Q", scale=x), alt.Y("y:Q", scale=y), text=alt.value(NOT_MEASURED))
+    )
+    return frames, signs
 
 
 def _lines(x: alt.Scale, y: alt.Scale) -> list[charts.Chart]:

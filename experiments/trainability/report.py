@@ -1,10 +1,13 @@
 """The map of trainability in words: the ridge, measured and predicted, and a table."""
 
+import math
+
 import polars as pl
 from rich.table import Table
 
 from experiments.pages import tables
 from experiments.runs.experiment import comparison
+from experiments.runs.missing import NOTHING, Missing
 
 TRAINED = 0.5  # of the way from chance to a perfect accuracy
 TITLE = "training accuracy in per cent, hidden layers against σ_w²"
@@ -16,6 +19,11 @@ def map_of(rows: pl.DataFrame) -> pl.DataFrame:
     """Return accuracy and loss of each point of the map, means over seeds."""
     means = pl.col("accuracy", "loss").mean()
     return rows.group_by(POINT, maintain_order=True).agg(means)
+
+
+def gaps(rows: pl.DataFrame, missing: Missing) -> pl.DataFrame:
+    """Return the points of the map of which no seed was measured."""
+    return missing.rows(rows, *POINT).join(rows, on=POINT, how="anti")
 
 
 def trained_depths(rows: pl.DataFrame, chance: float) -> pl.DataFrame:
@@ -31,20 +39,33 @@ def trained_depths(rows: pl.DataFrame, chance: float) -> pl.DataFrame:
     )
 
 
-def ridge(rows: pl.DataFrame, chance: float) -> str:
-    """Say where the deepest networks train."""
-    deepest = trained_depths(rows, chance)
+def ridge(rows: pl.DataFrame, chance: float, missing: Missing = NOTHING) -> str:
+    """Say where the deepest networks train.
+
+    "Up to" a depth takes every one below it: of a stopped run, what lies above a depth that was not
+    measured does not count, and a ridge that ends there may go on.
+    """
+    unmeasured = gaps(rows, missing)["depth"].unique().sort().to_list()
+    first = unmeasured[0] if unmeasured else math.inf
+    below = rows.filter(pl.col("depth") < first)
+    if below.is_empty():
+        return f"up to which depth it trains is not known, for depth {first} is not measured"
+    deepest = trained_depths(below, chance)
     top = int(deepest["depth"].to_numpy().max())
+    if not top:
+        return "trains nowhere"
     squares = deepest.filter(pl.col("depth") == top)["sigma_w_squared"].to_list()
-    return (
-        f"up to depth {top} at σ_w² = {', '.join(f'{v:g}' for v in squares)}" if top else "nowhere"
-    )
+    at = ", ".join(f"{v:g}" for v in squares)
+    ends = top < int(below["depth"].to_numpy().max()) or not unmeasured
+    if ends:
+        return f"trains up to depth {top} at σ_w² = {at}"
+    return f"trains at least up to depth {top} at σ_w² = {at}, for depth {first} is not measured"
 
 
 def sentence(name: str, sigma_b_squared: float, trains: str, theory: str = "") -> str:
     """Return the verdict: the `ridge`, and what theory says."""
     said = f"; {theory}" if theory else ""
-    return f"{name}, σ_b² = {sigma_b_squared:g}: trains {trains}{said}"
+    return f"{name}, σ_b² = {sigma_b_squared:g}: {trains}{said}"
 
 
 def critical(value: float | None) -> str:
@@ -52,14 +73,14 @@ def critical(value: float | None) -> str:
     return f"critical σ_w² by theory {value:.3g}" if value else "no critical σ_w by theory"
 
 
-def table(rows: pl.DataFrame) -> Table:
+def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
     """Return the training accuracy in per cent, depth against σ_w²."""
     squares = tables.fitting(rows["sigma_w_squared"].unique().sort().to_list(), MOST_COLUMNS)
     printed = tables.table(TITLE, "layers", *(f"{v:g}" for v in squares))
-    accuracy = {(d, s): a for s, d, a, _ in map_of(rows).iter_rows()}
-    for depth in rows["depth"].unique().sort(descending=True):
-        cells = (accuracy.get((depth, v)) for v in squares)
-        printed.add_row(str(depth), *("" if a is None else f"{100 * a:.0f}" for a in cells))
+    texts = {(d, s): tables.NOT_MEASURED for s, d in gaps(rows, missing).iter_rows()}
+    texts |= {(d, s): f"{100 * a:.0f}" for s, d, a, _ in map_of(rows).iter_rows()}
+    for depth in sorted({depth for depth, _ in texts}, reverse=True):
+        printed.add_row(str(depth), *(texts.get((depth, v), "") for v in squares))
     return printed
 
 
