@@ -2,7 +2,7 @@
 
 In a page,
 
-    <!-- code: jaxnn/blocks/dense.py Dense.backward -->    is that function as it stands in the file
+    <!-- code: jaxnn/passes/walk.py down -->               is that function as it stands in the file
     <!-- table: laws -->                                   is a table of `docs/tables.py`
     <!-- include: CHANGELOG.md -->                         is that file of the repository
 

@@ -108,7 +108,7 @@ def run(path: Path) -> list[Result]:
 def shown(value: Any) -> dict[str, str]:
     """Return a value by the type of its content, the richest first: SVG, HTML or text."""
     if type(value).__module__.startswith("altair."):
-        from jaxnn.chart import svg
+        from jaxnn.flow.chart import svg
 
         return {"image/svg+xml": svg(value)}
     for method, kind in (("_repr_svg_", "image/svg+xml"), ("_repr_html_", "text/html")):

@@ -70,7 +70,7 @@ try:
 
     from experiments.runs import grid, memory, runtime
     from experiments.runs.experiment import run
-    from jaxnn import allocation, printing
+    from jaxnn.cli import allocation, printing
     from jaxnn.texts import clean_lines
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":

@@ -19,7 +19,7 @@ from experiments.learning import labels, measures, model, reading
 from experiments.learning.encoding import Texts
 from experiments.learning.words import listed, quoted, short
 from experiments.runs import files, runtime
-from jaxnn import platforms
+from jaxnn.cli import platforms
 
 ENDINGS = (".csv", ".parquet")
 RUNS = r"^[=+\-@\t\r]"  # a spreadsheet takes a cell that begins so for a formula

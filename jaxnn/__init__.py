@@ -5,31 +5,33 @@ params = jaxnn.init(net, jax.random.key(0))
 value, gradient = jax.jit(jaxnn.backprop)(net, params, xs, ys)
 """
 
-from . import loading  # noqa: F401, comes before all that imports JAX
+from .cli import loading  # noqa: F401, comes before all that imports JAX
 
 # isort: split
-from . import distribution, meanfield  # noqa: F401, warns of what the rest may be mixed with
-from .activations import ACTIVATIONS, Activation, find_activation
-from .backprop import Deltas, backprop, deltas, mean_loss
-from .blocks import BatchNorm, Block, Dense, LayerNorm, PostNorm, Residual, RMSNorm
-from .chain import Chain, Run, chain
-from .chain_flow import ChainFlow
-from .chain_verdict import ChainVerdict
-from .chart import chart
-from .divergence import NonFiniteError
-from .fit import Fit, History, fit, split
-from .flow import Flow, gradient_flow, log_norm
-from .forward import Trace, forward, loss, trace
-from .initializers import BIASES, WEIGHTS, gaussian, init, looks_linear, orthogonal
-from .layers import Layer, stack, unstack
-from .network import Network
-from .pytorch import from_torch, torch_flow
-from .scores import Scores, evaluate
-from .spectrum import Spectrum, spectrum
-from .tailored import tailored_relu
-from .tasks import TASKS, Task, find_task
-from .training import State, each_epoch, epoch, start, step
-from .verdict import Verdict, verdict
+from . import distribution  # noqa: F401, warns of what the rest may be mixed with
+from .adapters.layers import Chain, Run, chain
+from .adapters.torch.conversion import from_torch
+from .flow.chain import ChainFlow
+from .flow.chain_verdict import ChainVerdict
+from .flow.chart import chart
+from .flow.flow import Flow, gradient_flow, log_norm
+from .flow.of_torch import torch_flow
+from .flow.verdict import Verdict, verdict
+from .network.activations import ACTIVATIONS, Activation, find_activation
+from .network.blocks import BatchNorm, Block, Dense, LayerNorm, PostNorm, Residual, RMSNorm
+from .network.initializers import BIASES, WEIGHTS, gaussian, init, looks_linear, orthogonal
+from .network.network import Network
+from .network.params import Layer, stack, unstack
+from .network.tasks import TASKS, Task, find_task
+from .passes.backprop import Deltas, backprop, deltas, mean_loss
+from .passes.forward import Trace, forward, loss, trace
+from .passes.spectrum import Spectrum, spectrum
+from .theory import meanfield
+from .theory.tailored import tailored_relu
+from .train.divergence import NonFiniteError
+from .train.fit import Fit, History, fit, split
+from .train.scores import Scores, evaluate
+from .train.steps import State, each_epoch, epoch, start, step
 
 __version__ = "0.2.0"
 

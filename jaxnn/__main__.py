@@ -2,7 +2,7 @@
 
 import sys
 
-from .command import command
+from .cli.command import command
 
 if __name__ == "__main__":
     sys.exit(command())

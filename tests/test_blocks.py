@@ -13,19 +13,19 @@ from jax import lax
 from problems import draw_batch, draw_layers, gaussian, gradient_flow, optimised
 
 import jaxnn
-from jaxnn.blocks import Gradient
-from jaxnn.numbers import (
-    Rows,
+from jaxnn.arrays.rows import (
+    ScaledRows,
+    matmul,
     outer,
     rounded,
     scaled,
     shifted,
-    through,
-    times,
-    total,
+    sum_rows,
     with_exponents,
 )
-from jaxnn.walk import down, up
+from jaxnn.network.activations import apply_activation
+from jaxnn.network.blocks import Gradient
+from jaxnn.passes.walk import down, up
 
 WIDTH, LAYERS, BATCH = 6, 5, 7
 
@@ -169,7 +169,7 @@ def test_finite_differences(rng, hidden, activation, task):
 
 def of_every_layer(net, params, xs, delta, wide, exponents):
     """Δz of every layer going down from delta, plain or with exponents, of z too if wide."""
-    x, top = Rows(xs), Rows(delta)
+    x, top = ScaledRows(xs), ScaledRows(delta)
     if exponents:
         x, top = with_exponents(x) if wide else x, with_exponents(top)
     _, below = up(net, params, x)
@@ -189,7 +189,9 @@ def test_the_reverse_pass_is_the_adjoint_of_the_forward_one(rng, hidden, activat
     @jax.jit
     @jax.vmap
     def along_and_back(params):
-        _, along = jax.jvp(lambda xs: up(net, params, Rows(xs))[0].m, (xs,), (jnp.asarray(u),))
+        _, along = jax.jvp(
+            lambda xs: up(net, params, ScaledRows(xs))[0].m, (xs,), (jnp.asarray(u),)
+        )
         return along, of_every_layer(net, params, xs, jnp.asarray(v), False, False)[-1].m
 
     for along, back in zip(*along_and_back(params), strict=True):
@@ -345,17 +347,17 @@ class Halved:
 
     def forward(self, sigma, layer, z):
         """½ of the article's layer, and a, with exponents if z has them, and σ′, without."""
-        a = through(sigma, z)
-        saved = a, Rows(sigma.prime(z.m))
-        return scaled(shifted(times(a, layer.theta), layer.b), 0.5), saved
+        a = apply_activation(sigma, z)
+        saved = a, ScaledRows(sigma.prime(z.m))
+        return scaled(shifted(matmul(a, layer.theta), layer.b), 0.5), saved
 
     def backward(self, sigma, layer, z, saved, delta):
         """The article's rule, from ½ Δz′."""
         (a, slope), half = saved, scaled(delta, 0.5)
-        delta_a = times(half, layer.theta.T)
-        return Gradient(outer(a, half), total(half), delta_a), scaled(delta_a, slope.m)
+        delta_a = matmul(half, layer.theta.T)
+        return Gradient(outer(a, half), sum_rows(half), delta_a), scaled(delta_a, slope.m)
 
-    def argument(self, z):
+    def preactivation(self, z):
         """σ is taken of z."""
         return z
 

@@ -14,7 +14,7 @@ from problems import draw_batch, draw_layers, gaussian
 
 import jaxnn
 from jaxnn import gradient_flow
-from jaxnn.chain import chain
+from jaxnn.adapters.layers import chain
 
 B, N = 5, 4
 

@@ -18,7 +18,7 @@ import jaxnn
 from experiments.__main__ import READERS, main
 from experiments.__main__ import command as experiments_command
 from experiments.runs import runtime
-from jaxnn import command, contract, diagnosis, loading
+from jaxnn.cli import command, contract, diagnosis, loading
 from jaxnn.distribution import install_command
 
 pytestmark = pytest.mark.usefixtures("users_jax")

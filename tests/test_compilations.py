@@ -12,7 +12,9 @@ from peers import need
 from problems import filled_flow
 
 import jaxnn
-from jaxnn import flow, meanfield, sphere
+from jaxnn import meanfield
+from jaxnn.flow import flow
+from jaxnn.theory import sphere
 
 COMPILED = "/jax/core/compile/backend_compile_duration"  # one event a program
 MOST = 3
@@ -32,7 +34,7 @@ def made():
         "layers": layers,
         "numpy": [tuple(map(np.asarray, layer)) for layer in layers],
         "run": jaxnn.stack(layers),
-        "drawn": jaxnn.init(NET, key, stored=False),
+        "drawn": jaxnn.init(NET, key, lazy=True),
         "state": jaxnn.start(NET, SGD, layers, key),
         "flow": filled_flow(NET, np.ones(3)),
         "chain": jaxnn.chain([(chained, np.eye(2, dtype=np.float32))]),
@@ -72,7 +74,7 @@ CASES = {
     "find_task": lambda made: jaxnn.find_task("binary"),
     "fit with a fraction held out": lambda made: fit(made, validation=0.25),
     "fit with a validation set": lambda made: fit(
-        made, validation=made["data"], patience=1, look=id
+        made, validation=made["data"], patience=1, callback=id
     ),
     "forward": lambda made: jaxnn.forward(NET, made["layers"], XS[0]),
     "forward at a depth": lambda made: jaxnn.forward(NET, made["drawn"], XS[0], depth=0),
@@ -84,7 +86,7 @@ CASES = {
     "gradient_flow of a chain": lambda made: jaxnn.gradient_flow(*made["chain"], XS, cotangent=XS),
     "init": lambda made: jaxnn.init(NET, made["key"]),
     "init of a run": lambda made: jaxnn.init(NET, made["key"], stacked=True),
-    "init without numbers": lambda made: jaxnn.init(NET, made["key"], stored=False),
+    "init without numbers": lambda made: jaxnn.init(NET, made["key"], lazy=True),
     "log_norm": lambda made: jaxnn.log_norm(made["data"][0]),
     "looks_linear": lambda made: jaxnn.looks_linear(1.5)(made["key"], (4, 4)),
     "loss": lambda made: jaxnn.loss(NET, made["layers"], XS[0], 1),

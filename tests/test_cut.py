@@ -8,7 +8,7 @@ from jax import lax
 
 import jaxnn
 from jaxnn import gradient_flow
-from jaxnn.numbers import is_float
+from jaxnn.arrays.rows import is_float
 
 B, N = 3, 4
 
@@ -94,7 +94,7 @@ def test_where_a_network_is_cut(rng):
     xs = {"a": drawn(rng, B, 3), "b": drawn(rng, B, 3)}
     net, own = jaxnn.chain(network, params, xs)
     assert net.lengths == (0, 3, 0)
-    assert own[1].own[0][0][1].shape == (3, N, N)
+    assert own[1].per_layer[0][0][1].shape == (3, N, N)
     assert lines(net.names) == [line(dense), *[line(hidden)] * 3, line(dense)]
     assert net.names[2] == f"2 {line(hidden)}"
     assert jaxnn.chain(network, params, xs)[0] == net
@@ -213,7 +213,7 @@ def test_delta_of_a_scan_belongs_to_what_was_handed_over(rng, name, downwards, m
         return jnp.vdot(z, cotangent)
 
     if apart:
-        monkeypatch.setattr("jaxnn.stacks._by_index", None)  # it is not needed
+        monkeypatch.setattr("jaxnn.adapters.stacks._by_index", None)  # it is not needed
     net, own = jaxnn.chain(network, p | whole, xs)
     flow = gradient_flow(net, own, xs, cotangent=cotangent)
 

@@ -27,7 +27,7 @@ from experiments.pages import charts, engine, names, web
 from experiments.pages import report as pages
 from experiments.runs import experiment, files, runtime, store
 from experiments.runs.devices import SideBySide
-from jaxnn.initializers import find_weights
+from jaxnn.network.initializers import find_weights
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 

@@ -22,7 +22,7 @@ from experiments.diagnose.experiment import Settings
 from experiments.pages import names
 from experiments.pages import report as pages
 from experiments.runs import files, store
-from jaxnn import contract, source
+from jaxnn.cli import contract, source
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -531,7 +531,7 @@ def test_a_module_of_torch(name, folder):
     plan = prepared(folder, name, "net_torch.py", seed=3)
     same_rows(report.rows_of(plan.measured.flow), flow)
     _, page = concluded(plan)
-    assert html.escape(jaxnn.verdict(flow).rate) in page
+    assert html.escape(jaxnn.verdict(flow).rate_text) in page
 
 
 @pytest.mark.slow

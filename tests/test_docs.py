@@ -216,22 +216,22 @@ def test_what_a_page_includes_is_there(path):
 
 
 def test_code_comes_as_it_stands_without_its_docstring():
-    line, code = hooks.source(ROOT / "jaxnn/blocks/dense.py", "Dense.backward")
-    lines = text_of(ROOT / "jaxnn/blocks/dense.py").splitlines()
+    line, code = hooks.source(ROOT / "jaxnn/network/blocks/dense.py", "Dense.backward")
+    lines = text_of(ROOT / "jaxnn/network/blocks/dense.py").splitlines()
     assert lines[line - 1].strip() == code.splitlines()[0] == "def backward("
     assert '"""' not in code
     assert "    delta_a = times(delta, layer.theta.T)  # (3)" in code.splitlines()
     compile(code, "Dense.backward", "exec")
     with pytest.raises(LookupError, match=r"^dense.py has no backwards$"):
-        hooks.source(ROOT / "jaxnn/blocks/dense.py", "Dense.backwards")
-    line, code = hooks.source(ROOT / "jaxnn/tasks.py", "CLASSES_BY_NUMBER")
+        hooks.source(ROOT / "jaxnn/network/blocks/dense.py", "Dense.backwards")
+    line, code = hooks.source(ROOT / "jaxnn/network/tasks.py", "CLASSES_BY_NUMBER")
     assert code.startswith("CLASSES_BY_NUMBER = ")
 
 
 def test_every_formula_of_the_derivation_has_its_code():
     text = text_of(DOCS / "article.md")
     numbered = re.findall(r"\\qquad \((\d)\)\$\$", text)
-    _, code = hooks.source(ROOT / "jaxnn/blocks/dense.py", "Dense.backward")
+    _, code = hooks.source(ROOT / "jaxnn/network/blocks/dense.py", "Dense.backward")
     assert numbered == re.findall(r"# \((\d)\)$", code, re.MULTILINE) == ["1", "2", "3", "4"]
 
 

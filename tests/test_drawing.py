@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn import drawing
-from jaxnn.chart import svg
+from jaxnn.flow import drawing
+from jaxnn.flow.chart import svg
 
 NET = jaxnn.Network(sizes=(3, 4, 1), activation="sigmoid", task="binary")
 X, Y = np.array([0.5, -1.0, 2.0]), 1

@@ -12,8 +12,8 @@ import jax
 import pytest
 
 import jaxnn
-from jaxnn.program import Step
-from jaxnn.source import Source, in_words
+from jaxnn.adapters.program import Step
+from jaxnn.cli.source import Source, in_words
 
 ROOT = Path(__file__).parent.parent
 JAX = f"{jax.__path__[0]}/_src/core.py"

@@ -10,7 +10,7 @@ import pytest
 from problems import as_dtype, draw_batch, gradient_flow, optimised
 
 import jaxnn
-from jaxnn.layers import Drawn
+from jaxnn.network.params import LazyRun
 
 # Both forms compute the same, in programs of their own: some roundings of 64 · eps at most.
 TOLERANCE = 1e-13
@@ -25,7 +25,7 @@ WEIGHTS = jaxnn.gaussian(0.3)
 def draw(key, dtype):
     """The parameters stored, and with the run drawn."""
     init = partial(jaxnn.init, NET, key, WEIGHTS, 0.2, dtype)
-    return init(stacked=True), init(stored=False)
+    return init(stacked=True), init(lazy=True)
 
 
 def problem(key, rng, dtype=jnp.float64):
@@ -47,11 +47,11 @@ def test_a_drawn_run_has_the_numbers_of_a_stored_one(key, weights, dtype):
     @optimised
     def forms(key):
         draw = partial(jaxnn.init, net, key, weights, 0.3, dtype)
-        drawn = draw(stored=False)
+        drawn = draw(lazy=True)
         return drawn, jaxnn.stack(drawn), jaxnn.unstack(drawn), draw(stacked=True), draw()
 
     drawn, stack, single, stored, stored_single = forms(key)
-    assert [isinstance(layer, Drawn) for layer in drawn] == [False, True, False, True, False]
+    assert [isinstance(layer, LazyRun) for layer in drawn] == [False, True, False, True, False]
     assert [(run.first, run.k) for run in (drawn[1], drawn[3])] == [(1, 2), (4, 1)]
     assert not any(leaf.dtype == dtype for leaf in jax.tree.leaves((drawn[1], drawn[3])))
     chex.assert_trees_all_equal(stack, stored)
@@ -62,7 +62,7 @@ def test_a_drawn_run_has_the_numbers_of_a_stored_one(key, weights, dtype):
 def test_it_does_not_matter_whether_runs_are_asked_for(key):
     net = jaxnn.Network((5, 5, 5, 3), "tanh", "binary")
     chex.assert_trees_all_equal(
-        jaxnn.init(net, key, stored=False), jaxnn.init(net, key, stored=False, stacked=True)
+        jaxnn.init(net, key, lazy=True), jaxnn.init(net, key, lazy=True, stacked=True)
     )
 
 
@@ -111,7 +111,7 @@ def test_drawing_again_compiles_nothing_again(key):
 
     outputs = []
     for one in jax.random.split(key, 3):
-        params = jaxnn.init(net, one, jaxnn.gaussian(1.5), 0.5, stored=False)
+        params = jaxnn.init(net, one, jaxnn.gaussian(1.5), 0.5, lazy=True)
         outputs.append(forward(params, jnp.ones(5)))
     assert forward._cache_size() == 1
     assert not np.allclose(outputs[0], outputs[1])
@@ -121,7 +121,7 @@ def test_another_draw_is_another_program(key):
     """The initialisers are static: σ_w of 1.5 and of 2 must not share one."""
     net = jaxnn.Network((8, 8, 8, 3), "tanh", "binary")
     sigmas = (1.5, 1.5, 2.0)
-    draws = [jaxnn.init(net, key, jaxnn.gaussian(s), stored=False) for s in sigmas]
+    draws = [jaxnn.init(net, key, jaxnn.gaussian(s), lazy=True) for s in sigmas]
     forms = [jax.tree.structure(params) for params in draws]
     assert forms[0] == forms[1] != forms[2]
 
@@ -131,7 +131,7 @@ def test_an_ensemble_of_drawn_networks(key, rng, unhooked):
     net, _, _, xs, _ = problem(key, rng)
     keys = jax.random.split(key, 3)
     init = partial(jaxnn.init, net, weights="he_normal")
-    params = jax.vmap(partial(init, stored=False))(keys)
+    params = jax.vmap(partial(init, lazy=True))(keys)
     y_hats = jax.vmap(jaxnn.forward, in_axes=(None, 0, None))(net, params, xs[0])
     alone = [jaxnn.forward(net, init(one), xs[0]) for one in keys]
     np.testing.assert_allclose(y_hats, np.stack(alone), rtol=1e-12)
@@ -217,7 +217,7 @@ def test_sixteen_bits(key, rng):
 
 def test_a_run_that_is_drawn_up_to_a_depth_has_the_same_numbers(key):
     net = jaxnn.Network((3, *[4] * 6, 1), "tanh", "binary")
-    _, run, _ = jaxnn.init(net, key, "he_normal", 0.5, stored=False)
+    _, run, _ = jaxnn.init(net, key, "he_normal", 0.5, lazy=True)
     _, whole, _ = jaxnn.init(net, key, "he_normal", 0.5, stacked=True)
     stored_up_to = jax.jit(lambda run, n: run.stored_up_to(n))
     for used in (0, 3):

@@ -10,7 +10,7 @@ import pytest
 from experiments import find
 from experiments.__main__ import main, read
 from experiments.runs import memory, runtime
-from jaxnn import allocation
+from jaxnn.cli import allocation
 
 SIZES = {
     "train --data iris --hidden 3x100000": "hidden, batch or epochs",

@@ -12,7 +12,7 @@ import reference
 from problems import draw_batch, draw_layers, gaussian
 
 import jaxnn
-from jaxnn.initializers import find_weights
+from jaxnn.network.initializers import find_weights
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_everything_that_describes_a_network_can_be_sent_to_a_process(key, task)
         sent = pickle.loads(pickle.dumps(value))
         assert sent == value
         assert hash(sent) == hash(value)
-    drawn = jaxnn.init(net, key, schemes[0], 0.3, stored=False)
+    drawn = jaxnn.init(net, key, schemes[0], 0.3, lazy=True)
     sent = pickle.loads(pickle.dumps(drawn))
     assert sent[1].draw == drawn[1].draw
     chex.assert_trees_all_equal(jaxnn.stack(sent), jaxnn.stack(drawn))

@@ -10,10 +10,10 @@ import pytest
 from problems import draw_batch, draw_layers, gaussian, optimised
 
 import jaxnn
-from jaxnn import loops
-from jaxnn.numbers import (
-    NEVER,
-    Rows,
+from jaxnn.arrays import loops
+from jaxnn.arrays.rows import (
+    ZERO_EXPONENT,
+    ScaledRows,
     alignment,
     exponent_of,
     log_of,
@@ -71,7 +71,7 @@ def test_a_program_can_be_exported(rng, function):
 def test_renormalising_changes_the_form_and_not_the_number(key, dtype):
     sizes = jnp.array([1e-4, 1e-2, 1.0, 100.0])[:, None]
     rows = (jax.random.normal(key, (4, 7)) * sizes).astype(dtype)
-    v = renormalised(with_exponents(Rows(rows)))
+    v = renormalised(with_exponents(ScaledRows(rows)))
     largest = np.abs(np.asarray(v.m, np.float64)).max(axis=1)
     assert np.all((largest >= 1) & (largest < 2))
     value = np.asarray(v.m, np.float64) * 2.0 ** np.asarray(v.e)[:, None]
@@ -83,7 +83,7 @@ def test_renormalising_changes_the_form_and_not_the_number(key, dtype):
 
 def test_zero_inf_and_nan_stay_what_they_are():
     rows = jnp.array([[0.0, 0.0], [jnp.inf, 1.0], [jnp.nan, 1.0]])
-    v = renormalised(with_exponents(Rows(rows)))
+    v = renormalised(with_exponents(ScaledRows(rows)))
     np.testing.assert_array_equal(v.m[0], [0, 0])
     assert np.isposinf(v.m[1, 0])
     assert np.isnan(v.m[2, 0])
@@ -98,7 +98,7 @@ def test_aligned_rows_are_exact_within_the_range_of_the_dtype(key):
     assert common == -20_000
     np.testing.assert_array_equal(rows[:2], mantissa[:2] * np.float32([[1], [0.125]]))
     assert not rows[2:].any()  # 2^-500 and less of the largest: nothing of them is in the sum
-    zero_first = exponent.at[0].set(NEVER)
+    zero_first = exponent.at[0].set(ZERO_EXPONENT)
     assert alignment(zero_first, mantissa)[1] == -20_003  # a row of zeros does not count
 
 

@@ -20,7 +20,7 @@ from experiments.peers import columns, picture, report
 from experiments.peers import experiment as peers
 from experiments.peers.report import OURS, THEIRS
 from experiments.runs import schema, store
-from jaxnn.divergence import Origin
+from jaxnn.train.divergence import Origin
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 

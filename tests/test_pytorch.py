@@ -17,7 +17,8 @@ import torches
 from peers import need
 
 import jaxnn
-from jaxnn import hooks, pytorch, restoring
+from jaxnn.adapters.torch import hooks, restoring
+from jaxnn.adapters.torch import module as pytorch
 
 B = 6
 gaussian = np.random.standard_normal

@@ -43,8 +43,3 @@ def test_imports_run_downwards_and_no_experiment_imports_another(room):
     allowed = BELOW.get(room, {*BELOW, room})
     for path in ROOT.glob(f"experiments/{room}/**/*.py"):
         assert set(imported(path)) <= allowed, path
-
-
-def test_the_library_knows_no_experiment():
-    for path in ROOT.glob("jaxnn/**/*.py"):
-        assert not set(imported(path)), path

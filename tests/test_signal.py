@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import reference
 from jax import lax
+from jaxnn.flow.flow.flow import output_of
 from problems import as_dtype, draw_batch, draw_layers, gaussian, gradient_flow, optimised
 
 import jaxnn
-from jaxnn.flow import output_of
-from jaxnn.numbers import Rows, through, with_exponents
-from jaxnn.walk import layer_inputs, up
+from jaxnn.arrays.rows import ScaledRows, with_exponents
+from jaxnn.network.activations import apply_activation
+from jaxnn.passes.walk import layer_inputs, up
 
 LAYERS, WIDTH, BATCH = 16, 8, 5
 SIGMA_W = 1e5  # a layer: float32 ends after seven of them, float64 holds them all
@@ -254,9 +255,13 @@ def test_within_range_the_signal_is_the_plain_one_to_the_last_bit(rng, activatio
 
     @optimised
     def blocked(params, xs):
-        top, saved = up(net, params, with_exponents(Rows(xs)))
+        top, saved = up(net, params, with_exponents(ScaledRows(xs)))
         hidden = layer_inputs(params, saved)[1:]
-        return [*hidden, top], [output_of(net, top).m], [through(net.activation, v) for v in hidden]
+        return (
+            [*hidden, top],
+            [output_of(net, top).m],
+            [apply_activation(net.activation, v) for v in hidden],
+        )
 
     trace = optimised(jax.vmap(jaxnn.trace, in_axes=(None, None, 0)))(net, params, xs)
     z, y_hat, a = blocked(params, xs)
@@ -402,14 +407,14 @@ def test_there_are_two_memories(rng, unhooked):
             jaxnn.gradient_flow(net, params, xs, ys, memory=memory)
 
 
-def held(layers, memory, stored=True):
+def held(layers, memory, lazy=False):
     """Bytes that the compiled program asks for beyond its arguments and results.
 
     They are assigned before the optimisation that the suite does without.
     """
     net = jaxnn.Network((HELD_WIDTH, *[HELD_WIDTH] * layers, 1), "sigmoid", "binary")
-    init = partial(jaxnn.init, net, dtype=jnp.float32, stacked=True, stored=stored)
-    params = (partial(jax.eval_shape, init) if stored else init)(jax.random.key(0))
+    init = partial(jaxnn.init, net, dtype=jnp.float32, stacked=True, lazy=lazy)
+    params = (partial(jax.eval_shape, init) if not lazy else init)(jax.random.key(0))
     xs, ys = jnp.ones((HELD_BATCH, HELD_WIDTH), jnp.float32), jnp.ones(HELD_BATCH, int)
     program = gradient_flow.lower(net, params, xs, ys, memory=memory).compile()
     return program.memory_analysis().temp_size_in_bytes
@@ -436,7 +441,7 @@ def test_less_memory_grows_with_the_root_of_the_depth():
 
     Also where a segment's weights are drawn.
     """
-    few = [held(layers, "sqrt", stored=False) for layers in (256, 4096)]
+    few = [held(layers, "sqrt", lazy=True) for layers in (256, 4096)]
     assert few[1] / few[0] < 2.6**2
 
 

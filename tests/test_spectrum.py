@@ -11,7 +11,7 @@ import reference
 from problems import draw_batch, draw_layers, gaussian, orthogonal
 
 import jaxnn
-from jaxnn.spectrum import Factors, jacobian_factors, product_spectrum, spectrum
+from jaxnn.passes.spectrum import Factors, jacobian_factors, product_spectrum, spectrum
 
 factors_of = jax.jit(jacobian_factors)
 

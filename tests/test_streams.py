@@ -13,7 +13,7 @@ from rich.console import Console
 
 from experiments.pages import tables
 from experiments.runs import streams
-from jaxnn import printing
+from jaxnn.cli import printing
 
 ROOT = Path(__file__).parent.parent
 HELP = [sys.executable, "-m", "experiments", "--help"]

@@ -7,7 +7,7 @@ import pytest
 import reference
 
 import jaxnn
-from jaxnn.tasks import label_rows
+from jaxnn.network.tasks import label_rows
 
 REGRESSION, BINARY, MULTICLASS = jaxnn.TASKS.values()
 INF = np.inf

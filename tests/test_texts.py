@@ -22,8 +22,8 @@ from experiments.pages import charts, report, tables, web
 from experiments.peers import picture as peers
 from experiments.peers.columns import COLUMNS as OF_PEERS
 from experiments.runs import streams
-from jaxnn import command, diagnosis
-from jaxnn.chart import svg
+from jaxnn.cli import command, diagnosis
+from jaxnn.flow.chart import svg
 from jaxnn.texts import clean, clean_lines, cleaned
 
 ROOT = Path(__file__).parent.parent

@@ -19,8 +19,9 @@ from scipy.special import roots_jacobi
 
 import jaxnn
 from jaxnn import meanfield
-from jaxnn.blocks import Field, theory_of
-from jaxnn.sphere import moments
+from jaxnn.network.blocks import theory_of
+from jaxnn.theory.ensemble import Ensemble
+from jaxnn.theory.sphere import moments
 
 W, B = 1.3, 0.4  # σ_w and σ_b
 
@@ -100,7 +101,7 @@ def of_block(block, q, c):
         meanfield.length_map("erf", W, B, q, hidden=block),
         meanfield.correlation_map("erf", W, B, q, c, hidden=block),
         meanfield.chi("erf", W, q, sigma_b=B, hidden=block),
-        theory_of(block).tangent(Field(jaxnn.find_activation("erf"), W, B), q, c),
+        theory_of(block).tangent(Ensemble(jaxnn.find_activation("erf"), W, B), q, c),
     )
 
 

@@ -27,8 +27,8 @@ from experiments.train import columns, loop, picture, view
 from experiments.train import experiment as train
 from experiments.train import page as train_page
 from experiments.train import report as train_report
-from jaxnn import divergence
-from jaxnn.fit import Best
+from jaxnn.train import divergence
+from jaxnn.train.fit import Best
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 

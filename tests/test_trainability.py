@@ -20,7 +20,7 @@ from experiments.runs import schema, store
 from experiments.runs.devices import SideBySide
 from experiments.trainability import columns, picture, report, theory
 from experiments.trainability import experiment as trainability
-from jaxnn.training import permutation_of_epoch
+from jaxnn.train.steps import permutation_of_epoch
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 

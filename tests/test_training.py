@@ -13,8 +13,8 @@ import reference
 from sklearn import datasets, metrics
 
 import jaxnn
-from jaxnn.fit import SPLIT
-from jaxnn.training import ROOM, _program, argsort, permutation_of_epoch
+from jaxnn.train.fit import SPLIT
+from jaxnn.train.steps import ROOM, _program, argsort, permutation_of_epoch
 
 N_EXAMPLES, BATCH = 22, 8  # batches of 8, 8 and 6
 EPOCHS = 3
@@ -150,7 +150,7 @@ def test_optimisers_that_ask_for_more_get_it(key):
         jaxnn.fit(net, params, xs, ys, optimizer, epochs=2, batch=BATCH, key=key)
         for optimizer in (asking, bare)
     ]
-    assert runs[0].state.optimizer == 6
+    assert runs[0].state.opt_state == 6
     reference.assert_close(runs[0].params, runs[1].params, 1e-12)
 
 
@@ -244,7 +244,7 @@ def overfitted(key, **options):
 
 def test_early_stopping_gives_back_the_best_epoch(key):
     seen = []
-    run, net, own, others = overfitted(key, epochs=300, patience=7, look=seen.append)
+    run, net, own, others = overfitted(key, epochs=300, patience=7, callback=seen.append)
     of_validation = run.history.validation.loss
     assert run.best == np.argmin(of_validation) > 0
     assert len(of_validation) == len(run.history.losses) == run.best + 1 + 7 < 300
@@ -381,8 +381,8 @@ DIVERGING = {
 def diverged(net, params, xs, ys, size, key, **options):
     """The error of a run by gradient descent."""
     state = jaxnn.start(net, INJECTED, params, key)
-    state.optimizer.hyperparams["learning_rate"] = jnp.full_like(
-        state.optimizer.hyperparams["learning_rate"], size
+    state.opt_state.hyperparams["learning_rate"] = jnp.full_like(
+        state.opt_state.hyperparams["learning_rate"], size
     )
     with pytest.raises(jaxnn.NonFiniteError) as raised:
         jaxnn.fit(net, state, xs, ys, INJECTED, epochs=200, batch=BATCH, **options)
@@ -407,7 +407,7 @@ def test_what_is_not_finite_is_said_in_a_sentence(key, where, stacked):
     params = diagonal(net, *weights)
     params = jaxnn.stack(params) if stacked else params
     xs, ys = np.full((N_EXAMPLES, 1), x), np.resize(labels, N_EXAMPLES)
-    error = diverged(net, params, xs, ys, size, key, look=lambda state: None)
+    error = diverged(net, params, xs, ys, size, key, callback=lambda state: None)
     assert re.search(sentence, str(error)), error
     assert (error.step, error.where, error.layer) == (step, where.strip(), layer)
     assert str(error).startswith(f"step {step}, counted from 0: ")
@@ -445,7 +445,7 @@ def test_a_failure_in_a_late_epoch_loses_nothing(key):
     assert len(seen) == len(errors[2].history.validation.loss) == 20
     assert error.state.step == 60
     np.testing.assert_allclose(error.state.params[0].theta, 2 * 2.0**60, rtol=1e-5)
-    calmed = error.state._replace(optimizer=jaxnn.start(net, INJECTED, params, key).optimizer)
+    calmed = error.state._replace(opt_state=jaxnn.start(net, INJECTED, params, key).opt_state)
     run = jaxnn.fit(net, calmed, xs, ys, INJECTED, epochs=200, batch=BATCH)
     assert run.history.losses[-1, -1] < 1e-20 * run.history.losses[0, 0]
 
@@ -455,7 +455,7 @@ def test_numbers_that_go_at_the_beginning_of_an_epoch(key):
     net = jaxnn.Network((1, 1), "identity", "regression")
     params = (jaxnn.Layer(jnp.full((1, 1), 1, jnp.float32), jnp.full(1, 1, jnp.float32)),)
     xs, ys = np.ones((N_EXAMPLES, 1)), np.zeros(N_EXAMPLES)
-    error = diverged(net, params, xs, ys, 1.5, key, look=lambda state: None)
+    error = diverged(net, params, xs, ys, 1.5, key, callback=lambda state: None)
     assert (error.step, error.state.step) == (63, 62)
     assert error.history.losses.shape == (22, 3)
 

@@ -7,7 +7,7 @@ import pytest
 from problems import draw_batch, draw_layers, filled_flow, gaussian, gradient_flow, replaced
 
 import jaxnn
-from jaxnn.formats import FORMATS, UNCLEAR, word_of
+from jaxnn.flow.formats import FORMATS, UNCLEAR, word_of
 
 
 def made(factors, biases=0.0, activation="tanh", top=-1.0, hidden=None):
@@ -82,13 +82,13 @@ def test_what_is_no_number_is_not_lost_by_a_format(rng):
     v = jaxnn.verdict(replaced(flow, log_largest=log))
     assert v.undefined == 6
     assert set(v.lost.values()) == {None}
-    assert v.loss == "From layer 6 down Δz is not a finite number, whatever the format."
+    assert v.loss_text == "From layer 6 down Δz is not a finite number, whatever the format."
     net = jaxnn.Network((6, *[8] * 5, 1), "tanh", "binary")
     first, *params = draw_layers(rng, net.sizes, gaussian(1.0))
     broken = (first._replace(theta=first.theta.at[0, 0].set(np.nan)), *params)
     v = jaxnn.verdict(gradient_flow(net, broken, *draw_batch(rng, net, 9)))
     assert v.lost["float64"] is None
-    assert "float64" not in v.loss
+    assert "float64" not in v.loss_text
 
 
 def test_each_format_loses_the_gradient_where_its_normal_numbers_end():
@@ -185,7 +185,7 @@ def test_zeros_and_layers_left_out(rng):
     cut = jax.tree.map(jnp.zeros_like, params)
     v = jaxnn.verdict(gradient_flow(net, cut, xs, ys, depth=8))
     assert (v.word, v.zero) == ("unknown", 9)
-    assert "From layer 9 down it is exactly zero" in v.loss
+    assert "From layer 9 down it is exactly zero" in v.loss_text
     shallow = jaxnn.Network((6, 1), "relu", "binary")
     v = jaxnn.verdict(gradient_flow(shallow, draw_layers(rng, (6, 1), gaussian(1.0)), xs, ys))
     assert (v.word, v.layers, v.zero) == ("unknown", 0, None)

@@ -72,7 +72,7 @@ assert measured[0] < -60
 #
 # Equal layers are stacked into a *run*, which the device loops over, so that a
 # program for 10,000 layers compiles as fast as one for ten. Their weights
-# would take 2.6 GB: `stored=False` keeps the key and draws each matrix again
+# would take 2.6 GB: `lazy=True` keeps the key and draws each matrix again
 # where it is used, and `memory="sqrt"` keeps the state of every hundredth
 # layer and computes those between a second time.
 
@@ -80,7 +80,7 @@ assert measured[0] < -60
 deep = jaxnn.Network(
     sizes=(10, *[WIDTH] * 10_000, 1), activation="sigmoid", task="regression"
 )
-params = jaxnn.init(deep, jax.random.key(0), stored=False)
+params = jaxnn.init(deep, jax.random.key(0), lazy=True)
 cotangent = jnp.ones((8, 1)) / 8
 flow = jaxnn.gradient_flow(deep, params, xs, cotangent=cotangent, memory="sqrt")
 decades = flow.log_delta / LN10

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 import jaxnn
-from jaxnn.drawing import draw
+from jaxnn.flow.drawing import draw
 
 jax.config.update(
     "jax_enable_x64", True

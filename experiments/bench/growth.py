@@ -20,7 +20,7 @@ def workload(layers: int, activation: str, width: int, batch: int) -> Workload:
     net = jaxnn.Network(sizes, activation, "binary")
     xs = jax.random.normal(jax.random.key(1), (batch, 3))
     ys = jnp.arange(batch) % 2
-    params = jaxnn.init(net, jax.random.key(0), "glorot_uniform", stored=False)
+    params = jaxnn.init(net, jax.random.key(0), "glorot_uniform", lazy=True)
 
     def log_deltas(params: Any, xs: jax.Array, ys: jax.Array) -> jax.Array:
         return jaxnn.gradient_flow(net, params, xs, ys, memory="sqrt").log_delta

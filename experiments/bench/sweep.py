@@ -20,7 +20,7 @@ from experiments.bench.workload import Floor, Workload
 from experiments.learning import data, networks
 from experiments.learning.networks import Draws, Networks, Weights
 from experiments.runs import ahead, runtime
-from jaxnn.initializers import find_weights
+from jaxnn.network.initializers import find_weights
 
 CHECKED = 8  # hidden layers of the network whose numbers are compared, if the sweep has as many
 

@@ -13,7 +13,7 @@ import jaxnn
 from experiments.bench import inputs, rates
 from experiments.bench.gradient import flops
 from experiments.bench.workload import Floor, Workload
-from jaxnn.training import permutation_of_epoch
+from jaxnn.train.steps import permutation_of_epoch
 
 RATE, CLASSES = 1e-3, 10
 

@@ -31,7 +31,7 @@ from experiments.runs import ahead, experiment, grid, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
-from jaxnn.initializers import find_weights
+from jaxnn.network.initializers import find_weights
 
 CHART = "gradients"
 DEFAULT_WEIGHTS = ("glorot_uniform", "he_normal")

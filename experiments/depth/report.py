@@ -13,8 +13,8 @@ from experiments.learning.words import counted
 from experiments.pages import tables
 from experiments.runs.experiment import comparison
 from experiments.runs.missing import NOTHING, Missing
-from jaxnn.formats import indistinguishable_in, word_of
-from jaxnn.words import LN10
+from jaxnn.flow.formats import indistinguishable_in, word_of
+from jaxnn.flow.table import LN10
 
 TITLE = "log₁₀ ‖Δz[1]‖, the first layer's gradient, by hidden layers (median over seeds)"
 

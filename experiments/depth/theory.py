@@ -12,8 +12,8 @@ import jaxnn
 from experiments.learning.kinds import kind_of
 from experiments.learning.networks import Networks
 from experiments.runs.ahead import Ahead
-from jaxnn.blocks import rows_meet
-from jaxnn.finite_width import has_band
+from jaxnn.network.blocks import rows_meet
+from jaxnn.theory.finite_width import has_band
 
 # σ_w² of the schemes whose entries are independent with mean zero, where fan_in = fan_out.
 VARIANCES = {"glorot": 1, "xavier": 1, "lecun": 1, "he": 2, "kaiming": 2}

@@ -21,10 +21,10 @@ from experiments.diagnose.columns import COLUMNS
 from experiments.runs import experiment, runtime
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
-from jaxnn import contract, diagnosis, source
-from jaxnn.contract import Measured
-from jaxnn.source import Source
-from jaxnn.walk import Memory
+from jaxnn.cli import contract, diagnosis, source
+from jaxnn.cli.contract import Measured
+from jaxnn.cli.source import Source
+from jaxnn.passes.walk import Memory
 
 CHART = "gradients"
 FRAMEWORKS = ("torch", "equinox", "flax", "haiku", "keras")

@@ -6,9 +6,9 @@ import altair as alt
 import polars as pl
 
 from experiments.pages import charts, report
-from jaxnn import diagnosis
-from jaxnn.chart import DRAWN, HEIGHT, WIDTH, Panel, panels
-from jaxnn.contract import Flow, Measured
+from jaxnn.cli import diagnosis
+from jaxnn.cli.contract import Flow, Measured
+from jaxnn.flow.chart import DRAWN, HEIGHT, WIDTH, Panel, panels
 
 TITLE = "Why do gradients vanish or explode in {}?"
 NAME, DATA = "network", "layers"

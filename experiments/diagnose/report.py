@@ -9,9 +9,9 @@ from experiments.diagnose.columns import COLUMNS
 from experiments.pages import tables
 from experiments.runs.experiment import comparison
 from experiments.runs.missing import NOTHING, Missing
-from jaxnn import diagnosis
-from jaxnn.contract import Flow
-from jaxnn.diagnosis import HEADS, MOST_ROWS, SHORT, TITLE, WIDTH
+from jaxnn.cli import diagnosis
+from jaxnn.cli.contract import Flow
+from jaxnn.cli.diagnosis import HEADS, MOST_ROWS, SHORT, TITLE, WIDTH
 
 
 def rows_of(flow: Flow) -> pl.DataFrame:

@@ -10,8 +10,8 @@ import numpy as np
 from jax import lax
 
 import jaxnn
-from jaxnn.blocks import DENSE, Block
-from jaxnn.layers import Initializer
+from jaxnn.network.blocks import DENSE, Block
+from jaxnn.network.params import Initializer
 
 Params = tuple[jaxnn.Layer, ...]
 GAUSSIAN, ORTHOGONAL = jaxnn.gaussian(1.0), jaxnn.orthogonal(1.0)

@@ -28,7 +28,7 @@ from experiments.laws.law import (
     points,
 )
 from experiments.laws.passes import pair, path, signals
-from jaxnn.blocks import DENSE
+from jaxnn.network.blocks import DENSE
 
 ENSEMBLE = Ensemble("erf", 1.0, math.sqrt(0.05))
 C0, FLOOR = 0.0, 8.0  # correlation of the inputs; d in units of eps that counts as forgotten

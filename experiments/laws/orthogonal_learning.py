@@ -35,7 +35,7 @@ from experiments.laws.law import (
     points,
 )
 from experiments.laws.training import Examples, fewest_steps
-from jaxnn.layers import Initializer
+from jaxnn.network.params import Initializer
 
 MODE, LEARNED = 0.1, 0.99  # u0, and where a mode of s = 1 counts as learned
 STEP = 0.01  # step size of a single mode, times 1/D

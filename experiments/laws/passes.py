@@ -16,11 +16,12 @@ from jax import lax
 
 import jaxnn
 from experiments.laws.draws import Ensemble, Params, draw, square_network
-from jaxnn.activations import find_activation
-from jaxnn.blocks import Block, Field, theory_of
-from jaxnn.finite_width import skip_spread
-from jaxnn.numbers import Rows
-from jaxnn.walk import up
+from jaxnn.arrays.rows import ScaledRows
+from jaxnn.network.activations import find_activation
+from jaxnn.network.blocks import Block, theory_of
+from jaxnn.passes.walk import up
+from jaxnn.theory import ensemble
+from jaxnn.theory.finite_width import skip_spread
 
 LOGS = ("log_delta", "log_mean_square_z")
 PADDED = 201  # layers of `log_variance`, at least
@@ -141,7 +142,7 @@ def _signals(
         jaxnn.Layer(*((sigma * v).astype(dtype) for sigma, v in zip(sigmas, layer, strict=True)))
         for layer in params
     )
-    _, saved = up(net, params, Rows(x.astype(dtype)))
+    _, saved = up(net, params, ScaledRows(x.astype(dtype)))
     z: jax.Array = saved[1].z.m  # from the first hidden layer to the last
     return z
 
@@ -172,9 +173,9 @@ def path(
         q0: the mean square of the inputs.
         c0: the correlation of the inputs.
         layers: hidden ones.
-        fields: numbers of `jaxnn.blocks.Theory` by hidden layer: q, c, and factor and tangent of
-            the block that takes z[l] in. What is left out is not computed either: c and the tangent
-            take as long as hundreds of q.
+        fields: numbers of `jaxnn.network.blocks.Theory` by hidden layer: q, c, and factor and
+            tangent of the block that takes z[l] in. What is left out is not computed either: c and
+            the tangent take as long as hundreds of q.
     """
     q = ensemble.sigma_w**2 * q0 + ensemble.sigma_b**2
     c = (ensemble.sigma_w**2 * q0 * c0 + ensemble.sigma_b**2) / q
@@ -191,7 +192,8 @@ def _path(
     layers: int,
     fields: tuple[str, ...],
 ) -> tuple[jax.Array, ...]:
-    theory, field = theory_of(block), Field(find_activation(activation), *sigmas)
+    theory = theory_of(block)
+    field = ensemble.Ensemble(find_activation(activation), *sigmas)
 
     def layer(state: Any, _: None) -> tuple[Any, tuple[jax.Array, ...]]:
         q, c = state

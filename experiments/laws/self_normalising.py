@@ -26,7 +26,7 @@ from experiments.laws.law import (
     mean_of,
     points,
 )
-from jaxnn.quadrature import expectation
+from jaxnn.theory.quadrature import expectation
 
 SELU = Ensemble("selu", 1.0)
 STARTS = (0.5, 3.0)

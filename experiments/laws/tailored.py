@@ -38,7 +38,7 @@ from experiments.laws.law import (
 from experiments.laws.passes import correlation, gradients, path, signals
 from experiments.laws.training import accuracies, digits
 from experiments.learning.descent import Descent
-from jaxnn.blocks import DENSE
+from jaxnn.network.blocks import DENSE
 
 ETA, INPUTS = 0.9, 8
 WIDTH, DESCENT = 64, Descent(rate=0.01, momentum=0.0, batch=128)

@@ -29,7 +29,7 @@ from experiments.laws.law import (
     mean_of,
     points,
 )
-from jaxnn.layers import Initializer
+from jaxnn.network.params import Initializer
 
 PLOTTED = 21  # points of a path in the chart
 LINEAR = Panel("Linear networks", "layer l", "ln ‖z[l]‖ / ‖z[1]‖")

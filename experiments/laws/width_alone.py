@@ -3,9 +3,10 @@
 z′ = z + σ(z) θ/√L, of L blocks. The variance of ln ‖Δz[1]‖²/‖Δz[L+1]‖² is a constant over n at any
 depth; with α = 1 it grows like L/n, as in a plain network, of which it is 5 L/n. Source: Hanin &
 Rolnick 2018, arXiv:1803.01719, theorem 6, with the plain network of Hanin & Nica 2018,
-arXiv:1812.05994. The constant, of blocks with one matrix, is a derivation: `jaxnn/finite_width.py`.
-The next order in 1/n adds 8 % to a plain layer of 50 units. With α = 1 it grows with L/n too, since
-Δz · z is one random number for all layers, so L is small there; with 1/√L it does not.
+arXiv:1812.05994. The constant, of blocks with one matrix, is a derivation:
+`jaxnn/theory/finite_width.py`. The next order in 1/n adds 8 % to a plain layer of 50 units. With
+α = 1 it grows with L/n too, since Δz · z is one random number for all layers, so L is small there;
+with 1/√L it does not.
 """
 
 import math

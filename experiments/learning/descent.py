@@ -20,8 +20,8 @@ import jaxnn
 from experiments.learning.data import Dataset
 from experiments.learning.networks import network
 from experiments.runs.devices import SideBySide
-from jaxnn.blocks import DENSE
-from jaxnn.training import Optimizer, permutation_of_epoch
+from jaxnn.network.blocks import DENSE
+from jaxnn.train.steps import Optimizer, permutation_of_epoch
 
 Params = tuple[jaxnn.Layer, ...]
 

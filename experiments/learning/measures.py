@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 import jaxnn
-from jaxnn.numbers import Rows
-from jaxnn.scores import scores_of
-from jaxnn.walk import up
+from jaxnn.arrays.rows import ScaledRows
+from jaxnn.passes.walk import up
+from jaxnn.train.scores import scores_of
 
 METRIC = {"regression": "R²", "binary": "accuracy", "multiclass": "accuracy"}
 
@@ -59,8 +59,8 @@ def measure(
     Args:
         net: the network.
         params: Layers, single ones or runs.
-        sets: xs, (N, n[0]), and labels, (N, n[L]), of each, as `jaxnn.checks.check_batch` returns
-            them.
+        sets: xs, (N, n[0]), and labels, (N, n[L]), of each, as `jaxnn.network.checks.check_batch`
+            returns them.
     """
     measures = []
     for (xs, ys), scores in zip(sets, scores_of(net, params, sets, None), strict=True):
@@ -78,7 +78,7 @@ def test(net: jaxnn.Network, params: tuple[jaxnn.Layer, ...], xs: Array, ys: Arr
     Args:
         net: the network.
         params: Layers, single ones or runs.
-        xs: (N, n[0]), as `jaxnn.checks.check_batch` returns them.
+        xs: (N, n[0]), as `jaxnn.network.checks.check_batch` returns them.
         ys: labels, (N, n[L]), likewise.
     """
     (measures,) = measure(net, params, [(xs, ys)])
@@ -87,7 +87,7 @@ def test(net: jaxnn.Network, params: tuple[jaxnn.Layer, ...], xs: Array, ys: Arr
 
 def _z(net: jaxnn.Network, params: tuple[jaxnn.Layer, ...], xs: Array) -> Float[Array, "N n"]:
     """z[L]. Inside one program XLA computes it once, however often it is asked for."""
-    z: Array = up(net, params, Rows(xs))[0].m
+    z: Array = up(net, params, ScaledRows(xs))[0].m
     return z
 
 

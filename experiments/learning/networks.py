@@ -22,8 +22,8 @@ import jaxnn
 from experiments.learning.data import Dataset
 from experiments.runs.devices import Mapped, Rounds, SideBySide
 from experiments.runs.work import Work
-from jaxnn.blocks import DENSE
-from jaxnn.layers import Drawn, is_run
+from jaxnn.network.blocks import DENSE
+from jaxnn.network.params import LazyRun, is_run
 
 # The fields of a flow that are measured. The others are left out of the program: a fifth of its
 # time, a third of its compile time.
@@ -304,8 +304,8 @@ def drawing(
     """Compile (seeds, factor, σ_b, layers of the run) -> parameters for each seed."""
 
     def gradient_draw(seed: jax.Array, factor: Any, sigma_b: Any, used: Any) -> tuple[Any, ...]:
-        drawn = jaxnn.init(shape, jax.random.key(seed), scheme, biases, dtype, stored=False)
-        layers = (v.stored_up_to(used) if isinstance(v, Drawn) else v for v in drawn)
+        drawn = jaxnn.init(shape, jax.random.key(seed), scheme, biases, dtype, lazy=True)
+        layers = (v.stored_up_to(used) if isinstance(v, LazyRun) else v for v in drawn)
         return tuple(
             jaxnn.Layer(theta * factor.astype(dtype), b * sigma_b.astype(dtype))
             for theta, b in layers

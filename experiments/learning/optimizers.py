@@ -11,7 +11,7 @@ from typing import Any
 
 import optax
 
-from jaxnn.training import Optimizer
+from jaxnn.train.steps import Optimizer
 
 # By their names in optax, and one of our own: sgd with the usual momentum.
 NAMES = (

@@ -13,7 +13,7 @@ import numpy as np
 from experiments.learning.data import Scaler, Table
 from experiments.learning.encoding import Encoder
 from experiments.learning.words import quoted
-from jaxnn.training import permutation_of_epoch
+from jaxnn.train.steps import permutation_of_epoch
 
 
 class Part(NamedTuple):

@@ -19,8 +19,8 @@ from experiments.remedies.columns import ACCURACY, DISTANCE, GRADIENT
 from experiments.remedies.table import REMEDIES
 from experiments.runs import sweep
 from experiments.runs.devices import Mapped, SideBySide
-from jaxnn.numbers import Rows, renormalised, with_exponents
-from jaxnn.walk import Saved, up
+from jaxnn.arrays.rows import ScaledRows, renormalised, with_exponents
+from jaxnn.passes.walk import Saved, up
 
 FLOW, TRAINING = "flow", "training"
 
@@ -137,9 +137,9 @@ def measuring(side_by_side: SideBySide, net: jaxnn.Network) -> Mapped:
     return side_by_side.map(remedy_flow, spread=3, shared=1)
 
 
-def last_hidden(net: jaxnn.Network, params: Any, xs: jax.Array, depth: Any) -> Rows:
+def last_hidden(net: jaxnn.Network, params: Any, xs: jax.Array, depth: Any) -> ScaledRows:
     """Return z of the last hidden layer of a batch, (B, n)."""
-    x = Rows(jnp.asarray(xs, params[0].theta.dtype))
+    x = ScaledRows(jnp.asarray(xs, params[0].theta.dtype))
     if net.activation.homogeneous:  # z may leave the range of its dtype, as in gradient_flow
         x = renormalised(with_exponents(x))
     saved: Saved = up(net, params, x, depth)[1][-1]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from jaxnn.allocation import gigabytes
+from jaxnn.cli.allocation import gigabytes
 
 CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 

@@ -23,7 +23,7 @@ import tyro
 
 import jaxnn
 from experiments.runs import grid
-from jaxnn import allocation, platforms
+from jaxnn.cli import allocation, platforms
 
 log = logging.getLogger("jaxnn.experiments")
 

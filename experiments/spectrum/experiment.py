@@ -41,8 +41,8 @@ from experiments.runs.work import Work
 from experiments.spectrum import page, picture, report
 from experiments.spectrum.columns import COLUMNS
 from experiments.spectrum.theory import slope_variance
-from jaxnn.layers import Initializer
-from jaxnn.spectrum import jacobian_factors, product_spectrum
+from jaxnn.network.params import Initializer
+from jaxnn.passes.spectrum import jacobian_factors, product_spectrum
 
 COMPARABLE = 1 / 4  # times the width: up to here a variance is compared with its prediction
 CHART = "spectrum"

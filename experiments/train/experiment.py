@@ -31,8 +31,8 @@ from experiments.train.checkpoints import Checkpoints
 from experiments.train.columns import COLUMNS
 from experiments.train.loop import Outcome, Progress, Recipe, Saver
 from experiments.train.picture import Drawn
-from jaxnn.initializers import find_weights
-from jaxnn.training import Optimizer
+from jaxnn.network.initializers import find_weights
+from jaxnn.train.steps import Optimizer
 
 log = logging.getLogger("jaxnn.experiments")
 

@@ -23,10 +23,10 @@ import numpy as np
 import jaxnn
 from experiments.learning import measures
 from experiments.learning.measures import Tested
-from jaxnn.checks import check_batch
-from jaxnn.fit import Best
-from jaxnn.layers import Layers
-from jaxnn.training import Optimizer, steps_per_epoch
+from jaxnn.network.checks import check_batch
+from jaxnn.network.params import Layers
+from jaxnn.train.fit import Best
+from jaxnn.train.steps import Optimizer, steps_per_epoch
 
 SHARE = 0.05  # of the seconds of training may go into looks
 MOST_LOOKS = 50  # if their number is not given

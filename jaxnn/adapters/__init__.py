@@ -1,0 +1,1 @@
+"""Adapters: networks of the user's own, taken apart into layers."""

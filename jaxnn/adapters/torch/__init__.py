@@ -1,0 +1,1 @@
+"""PyTorch: modules measured as they are, and converted."""

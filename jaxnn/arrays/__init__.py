@@ -1,0 +1,1 @@
+"""Arrays: programs compiled once, loops on the device, rows of numbers of any size."""

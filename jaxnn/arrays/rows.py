@@ -1,0 +1,254 @@
+"""Rows of numbers, plain or in block floating point: beyond the range of a float.
+
+A row is m, or m × 2^e with one int32 exponent for each row (example), so that a gradient of
+10^-6279 is a number like any other. After every layer the largest entry of a row is brought into
+[1, 2) by a power of two. That is exact, and so is every product of the recursion with a scaled row:
+as long as the plain recursion stays among the normal numbers, m × 2^e is its result to the last
+bit. Plain rows have no exponent, and nothing is done to them: both kinds of numbers go through the
+same code, `blocks` and `walk.py`.
+
+Exponents are read from and written to the float's bits: on a CPU `frexp` and `ldexp` would double
+the cost of the whole pass.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from .loops import barrier, product, transposed_matmul
+
+LN2 = 0.6931471805599453
+
+ZERO_EXPONENT = -(2**28)  # the exponent of a row of zeros: below every other
+
+_INTEGER_OF_WIDTH = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}
+
+
+class ScaledRows(NamedTuple):
+    """Rows of numbers m × 2^e, or m where e is None; of zeros e is ZERO_EXPONENT or 0.
+
+    A sum over rows, such as Δθ, is one of these too, with one exponent for all its entries. In a
+    chain of a user's own layers m is a pytree, see `chain_flow.py`.
+    """
+
+    m: Any  # Float[Array, "*k B n"]
+    e: Any = None  # Int[Array, "*k B"], or None
+
+
+def with_exponents(v: ScaledRows) -> ScaledRows:
+    """Return the same numbers with exponents, 0 where there were none."""
+    return v if v.e is not None else ScaledRows(v.m, jnp.zeros_like(v.m[..., 0], jnp.int32))
+
+
+def renormalised(v: ScaledRows) -> ScaledRows:
+    """Renormalise: bring the largest |m| of every row into [1, 2), the numbers unchanged.
+
+    Plain rows stay as they are, and so do zeros, inf and nan. A row of subnormal numbers is
+    multiplied by the largest power of two of the dtype, which leaves it below 1.
+    """
+    return v if v.e is None else with_largest(v)[0]
+
+
+def with_largest(v: ScaledRows) -> tuple[ScaledRows, Float[Array, "*k B"]]:
+    """Like `renormalised`, with the largest |m| of every row; v has exponents."""
+    # Not max |v|: on a CPU a maximum and a minimum take a third of its time.
+    largest = jnp.maximum(jnp.max(v.m, axis=-1), -jnp.min(v.m, axis=-1))
+    up = exponent_of(largest)
+    scale = power_of_two(-up, v.m)
+    return ScaledRows(
+        v.m * scale[..., None], jnp.where(largest == 0, ZERO_EXPONENT, v.e + up)
+    ), largest * scale
+
+
+def matmul(v: ScaledRows, matrix: Float[Array, "n m"]) -> ScaledRows:
+    """Return v times a matrix, row by row."""
+    return v._replace(m=v.m @ matrix)
+
+
+def scaled(v: ScaledRows, by: Float[Array, "*B n"] | float) -> ScaledRows:
+    """Return v times plain numbers, entry by entry."""
+    return v._replace(m=v.m * by)
+
+
+def shifted(v: ScaledRows, b: Float[Array, " n"]) -> ScaledRows:
+    """Return every row plus b: with exponents p 2^f + b = (p 2^(f-c) + b 2^-c) 2^c.
+
+    Here p 2^f is v renormalised, so that c = max(f, exponent of b) knows its size.
+    """
+    if v.e is None:
+        return ScaledRows(v.m + b[None, :])
+    largest = jnp.max(jnp.abs(b))
+    b_exponent = jnp.where(largest == 0, ZERO_EXPONENT, exponent_of(largest))
+    v = renormalised(v)
+    common = jnp.maximum(v.e, b_exponent)
+    rows = v.m * power_of_two(v.e - common, b)[:, None]
+    return ScaledRows(rows + b[None, :] * power_of_two(-common, b)[:, None], common)
+
+
+def plus(v: ScaledRows, w: ScaledRows) -> ScaledRows:
+    """Return v + w, with exponents on the larger of the two of each row."""
+    v, w = v._replace(m=rounded(v.m)), w._replace(m=rounded(w.m))
+    if v.e is None and w.e is None:
+        return ScaledRows(v.m + w.m)
+    v, w = with_exponents(v), with_exponents(w)
+    common = jnp.maximum(v.e, w.e)
+    left, right = (u.m * power_of_two(u.e - common, u.m)[..., None] for u in (v, w))
+    return ScaledRows(left + right, common)
+
+
+def rounded(m: Array) -> Array:
+    """Return m, rounded before it is a term of a sum.
+
+    XLA contracts a product and a sum to one operation that rounds once. Scaling in between prevents
+    that, so that rows with exponents would differ from plain ones in the last bit.
+    """
+    return barrier(m)
+
+
+def outer(a: ScaledRows, delta: ScaledRows) -> ScaledRows:
+    """Return aᵀ Δ, summed over the rows: 2^c Σ 2^(e - c) aᵀ Δ, c the largest of their exponents.
+
+    With exponents the rows of a are renormalised like those of Δ, so that the largest entries of
+    the sum are near 1, and no sum of their squares leaves the range.
+    """
+    if delta.e is None:
+        return ScaledRows(transposed_matmul(a.m, delta.m))
+    a = renormalised(with_exponents(a))
+    scale, common = alignment(a.e + delta.e, delta.m)
+    return ScaledRows(transposed_matmul(a.m * scale[:, None], delta.m), common)
+
+
+def sum_rows(delta: ScaledRows) -> ScaledRows:
+    """Return the sum of the rows."""
+    if delta.e is None:
+        return ScaledRows(jnp.sum(delta.m, axis=0))
+    scale, common = alignment(delta.e, delta.m)
+    return ScaledRows(product(scale, delta.m), common)
+
+
+def exponent_of(x: Float[Array, "*s"]) -> Int[Array, "*s"]:
+    """The k with 2^k <= x < 2^(k+1), for x >= 0, clipped to the range of `power_of_two`."""
+    digits, bias, integer = _format(x)
+    bits = lax.bitcast_convert_type(x, integer)
+    k = (bits >> digits).astype(jnp.int32) - bias
+    return jnp.where(x == 0, 0, jnp.clip(k, 1 - bias, bias - 1))
+
+
+def power_of_two(k: Int[Array, "*s"], like: Array) -> Float[Array, "*s"]:
+    """2^k in the dtype of `like`: 0 below its normal numbers, its largest power of two above."""
+    digits, bias, integer = _format(like)
+    bits = jnp.clip(k + bias, 0, 2 * bias).astype(integer) << digits
+    return lax.bitcast_convert_type(bits, like.dtype)
+
+
+def _format(x: Array) -> tuple[int, int, Any]:
+    """Mantissa bits, exponent bias and the integer type of the same width."""
+    info = jnp.finfo(x.dtype)  # type: ignore[no-untyped-call]
+    return int(info.nmant), int(info.maxexp) - 1, _INTEGER_OF_WIDTH[x.dtype.itemsize]
+
+
+def alignment(
+    exponent: Int[Array, "*k B"], like: Array
+) -> tuple[Float[Array, "*k B"], Int[Array, "*k"]]:
+    """Factors that bring rows to the largest of their exponents, and that exponent.
+
+    Exact, except that rows smaller than the largest by more than the range of the dtype become
+    zero, as they would in a sum.
+    """
+    common = jnp.max(exponent, axis=-1)
+    return power_of_two(exponent - common[..., None], like), common
+
+
+def in_range(v: ScaledRows) -> Float[Array, "B n"]:
+    """Return the numbers as plain ones; rows beyond the range of the dtype come to its end.
+
+    Less a factor of 4, as room for a sum.
+    """
+    numbers: Array = v.m
+    if v.e is None:
+        return numbers
+    _, bias, _ = _format(numbers)
+    return numbers * power_of_two(jnp.minimum(v.e, bias - 2), numbers)[:, None]
+
+
+def value_of(mantissa: Float[Array, "*s"], exponent: Int[Array, "*s"]) -> Float[Array, "*s"]:
+    """Mantissa × 2^exponent as a float; inf or 0 beyond its range."""
+    half = exponent // 2  # a single power of two could leave the range where the product does not
+    return mantissa * power_of_two(half, mantissa) * power_of_two(exponent - half, mantissa)
+
+
+def log_of(mantissa: Float[Array, " *s"], exponent: Int[Array, " *s"]) -> Float[Array, " *s"]:
+    """The logarithm of mantissa × 2^exponent, in at least float32; -inf for zero."""
+    log = jnp.log(at_least_float32(mantissa))
+    return log + exponent.astype(log.dtype) * LN2
+
+
+def log_size(v: ScaledRows, axis: int | None = None) -> Float[Array, "*k"]:
+    """Return ln ‖v‖ of a sum over rows with an exponent, in at least float32; -inf for zero."""
+    square = jnp.sum(jnp.square(at_least_float32(v.m)), axis=axis)
+    log: Array = 0.5 * jnp.log(square) + v.e.astype(square.dtype) * LN2
+    return log
+
+
+def lost_in_plain(
+    log_largest: Float[Array, " L"], dtype: Any, used: Bool[Array, " L"] | bool = True
+) -> Bool[Array, " L"]:
+    """Tell the layers for which plain backpropagation has no number.
+
+    They are those at and below a layer where the numbers have left the normal ones of the dtype,
+    unless they are zero in exact arithmetic.
+
+    Args:
+        log_largest: ln of the largest |entry| of Δ in each layer; nan if it is not a number.
+        dtype: the float type of plain backpropagation.
+        used: the layers that the network has.
+    """
+    info = jnp.finfo(dtype)  # type: ignore[no-untyped-call]
+    in_range = (log_largest <= float(np.log(float(info.max)))) & (
+        log_largest >= float(np.log(float(info.tiny)))
+    )
+    places = jnp.arange(len(log_largest))
+    highest = jnp.max(jnp.where(~in_range & used, places, -1))
+    return (places <= highest) & used & ~jnp.isneginf(log_largest)
+
+
+def at_least_float32(v: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Widen 16-bit floats to float32, since sums of squares would leave their range."""
+    return v if v.dtype.itemsize >= 4 else v.astype(jnp.float32)
+
+
+# Trees of arrays, such as the states of a chain
+
+
+def is_float(v: Any) -> bool:
+    """Tell arrays of a float type, and their types."""
+    return hasattr(v, "dtype") and bool(jnp.issubdtype(v.dtype, jnp.floating))
+
+
+def is_narrow(v: Any) -> bool:
+    """Tell floats of 8 bits or fewer, whose range is too small for the recursion."""
+    return is_float(v) and v.dtype.itemsize < 2
+
+
+def in_bfloat16(v: Any) -> str:
+    """Say what to do with an array of narrow floats."""
+    return (
+        f"floats of 16 bits or more, got {v.dtype}; cast to bfloat16, which holds all of its "
+        "numbers"
+    )
+
+
+def floats(tree: Any) -> list[Any]:
+    """Return the float leaves of a tree."""
+    return [v for v in jax.tree.leaves(tree) if is_float(v)]
+
+
+def with_floats(tree: Any, values: list[Array]) -> Any:
+    """Return the tree with other float leaves."""
+    leaves, structure = jax.tree.flatten(tree)
+    given = iter(values)
+    return jax.tree.unflatten(structure, [next(given) if is_float(v) else v for v in leaves])

@@ -1,0 +1,1 @@
+"""The command `jaxnn`, and what it shares with `experiments`."""

@@ -1,0 +1,219 @@
+"""The command `jaxnn`, which comes with the package and needs no checkout.
+
+    jaxnn diagnose FILE.py:NAME     why do gradients vanish or explode in a network of your own?
+    jaxnn version                   the versions of what computes, and the devices
+
+A mistake of the user is one sentence and exit code 2, found before the network is measured where
+that is possible; an allocation or a disk that fails is one sentence and exit code 1; Ctrl-C is exit
+code 130. Anything else is a fault of ours and keeps its traceback.
+"""
+
+import argparse
+import importlib.util
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import NoReturn
+
+from ..distribution import install_command
+from ..flow.chart import chart
+from ..texts import clean, clean_lines
+from . import contract, diagnosis, loading, platforms, printing, source
+from .contract import Measured
+
+FAILED, USER_MISTAKE, INTERRUPTED = 1, loading.USER_MISTAKE, loading.INTERRUPTED
+# The experiments and what reads their results: they are run from a checkout.
+EXPERIMENTS = (
+    *("depth", "spectrum", "train", "trainability", "remedies", "laws", "peers", "bench"),
+    *("show", "predict"),
+)
+PICTURES = (".png", ".svg", ".pdf", ".html")
+EXIT_CODES = "Exit codes: 0 done, 1 failed while running, 2 a mistake in the command, 130 stopped."
+DIAGNOSE = """\
+Run a function of a file, measure the gradient of every layer of the network that it returns, and
+print the verdict and a table of the layers.
+
+FILE.py:NAME is a function without arguments, which is run here, with all of its file: name only
+code that you trust. It returns a dict, with the names of the arguments of jaxnn's functions: layers
+and xs (a list for jaxnn.chain); or f, params and xs, where f(params, xs) is cut into layers by
+itself; or net, params and xs, a jaxnn.Network or what jaxnn.chain has returned; or module and
+inputs, a module of PyTorch, and perhaps its cuts. Besides, if wanted: ys and loss, where
+loss(output, ys) is one number for each example, or a cotangent; each="example", if layers take one
+example. Without a loss the gradient is that of a random linear one.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose error message is one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; see {self.prog} --help")
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code.
+
+    Args:
+        args: of the command line; by default those of this process.
+    """
+    given = sys.argv[1:] if args is None else list(args)
+    try:
+        _refuse_experiments(given)
+        settings = _parser().parse_args(given)
+        if settings.command is None:
+            _parser().print_help()
+            return USER_MISTAKE
+        run: Callable[[argparse.Namespace], int] = settings.run
+        return run(settings)
+    except (ValueError, TypeError, OSError) as mistake:
+        return _say(mistake, USER_MISTAKE)
+    except MemoryError as failure:
+        return _say(failure, FAILED)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+def command() -> int:
+    """Run the command of this process; its streams take every character, and a pipe may close."""
+    try:
+        printing.prepare()
+        loading.loaded()
+        with printing.piped():
+            return main()
+    except SystemExit as end:  # --help and --version
+        return end.code if isinstance(end.code, int) else 0
+    except OSError as failure:
+        return _say(failure, FAILED)
+
+
+def _say(error: Exception, code: int) -> int:
+    print(f"error: {clean_lines(str(error))}", file=sys.stderr)
+    return code
+
+
+def _refuse_experiments(args: Sequence[str]) -> None:
+    if args and args[0] in EXPERIMENTS:
+        raise ValueError(
+            f"{args[0]}: the experiments are not in the installed package but in a checkout of the "
+            'repository; there: python -m pip install -e ".[experiments]" && python -m '
+            f"experiments {args[0]}"
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        "jaxnn",
+        description="Why do gradients vanish or explode in this network?",
+        epilog="The experiments (depth, remedies, train and others) live in a checkout of the "
+        f"repository: python -m experiments --help. {EXIT_CODES}",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"jaxnn {_version('jaxnn')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    version = commands.add_parser("version", help="print versions and devices")
+    version.set_defaults(run=_print_versions)
+
+    diagnose = commands.add_parser(
+        "diagnose",
+        help="say why gradients vanish or explode in a network of your own",
+        description=DIAGNOSE,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    diagnose.add_argument("network", metavar="FILE.py:NAME", help="returns the network")
+    diagnose.add_argument(
+        "--memory",
+        choices=("all", "sqrt"),
+        default="all",
+        help="all stores the state of every layer; sqrt, of a run of k equal layers, every √k-th, "
+        "and computes those between again (default: all)",
+    )
+    diagnose.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="draws the random loss, if the function returns none (default: 0)",
+    )
+    diagnose.add_argument(
+        "--chart",
+        type=Path,
+        metavar="FILE",
+        help=f"draw the layers into a file that ends in {', '.join(PICTURES)}; needs the extra "
+        "charts",
+    )
+    diagnose.set_defaults(run=_diagnose)
+    return parser
+
+
+def _version(package: str) -> str:
+    """Return the version of a package; of jaxnn that of the code which runs, installed or not."""
+    if package == "jaxnn":
+        return str(sys.modules["jaxnn"].__version__)
+    return metadata.version(package)
+
+
+def _print_versions(settings: argparse.Namespace) -> int:
+    for package in ("jaxnn", "jax", "jaxlib"):
+        print(package, _version(package))
+    print("Python", platform.python_version())
+    print("devices", ", ".join(map(str, platforms.devices())))
+    return 0
+
+
+def _diagnose(settings: argparse.Namespace) -> int:
+    _check_chart(settings.chart)
+    if not 0 <= settings.seed < 2**31:
+        raise ValueError(f"seed: expected an integer from 0 to 2^31 - 1, got {settings.seed}")
+    code = source.read(settings.network)
+    platforms.check_debugging()
+    try:
+        measured = contract.diagnosed(code, settings.memory, settings.seed)
+    except (ValueError, FloatingPointError):
+        platforms.devices()  # the user's code may only be where it shows that there is none
+        raise
+    _print(measured, f"{code.name}() of {code.path.name}")
+    if settings.chart is None:
+        needed = "" if _can_draw() else f", after: {install_command('charts')}"
+        print(f"\nA chart of the layers: --chart gradients.svg{needed}")
+        return 0
+    try:
+        chart(measured.flow).save(str(settings.chart), **_inline(settings.chart))
+    except OSError as failure:
+        failure = OSError(f"chart: cannot write {settings.chart}: {failure.strerror}")
+        return _say(failure, FAILED)
+    print(f"\nThe chart is in {clean(str(settings.chart))}.")
+    return 0
+
+
+def _print(measured: Measured, of: str) -> None:
+    print(diagnosis.subtitle(measured.flow, of, measured.top), end="\n\n")
+    table = diagnosis.plain_table(measured.flow.table(), printing.printable)
+    print(*table, sep="\n", end="\n\n")
+    print(*diagnosis.sentences(measured.flow, measured.note), sep="\n")
+
+
+def _can_draw() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("altair", "vl_convert"))
+
+
+def _inline(path: Path) -> dict[str, bool]:
+    """Return what makes a page need no network."""
+    return {"inline": True} if path.suffix == ".html" else {}
+
+
+def _check_chart(path: Path | None) -> None:
+    if path is None:
+        return
+    if path.suffix not in PICTURES:
+        endings = ", ".join(PICTURES)
+        raise ValueError(f"chart: expected a file that ends in {endings}, got {path}")
+    if not path.parent.is_dir():
+        raise ValueError(f"chart: expected a folder that is there, got {path.parent}")
+    if not _can_draw():
+        needed = install_command("charts")
+        raise ValueError(f"chart: expected Altair and vl-convert to be installed; {needed}")

@@ -1,0 +1,128 @@
+"""A diagnosis in words: the sentences of its verdict, and its layers as plain text.
+
+Rows are those of `flow.table()`; a column that a kind of network has not may be absent or None.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ..flow.verdict import Verdict, verdict
+from ..texts import clean, cleaned
+from .contract import Flow
+
+Rows = Sequence[Mapping[str, Any]]
+
+TITLE = "Layer by layer"
+WIDTH = 34  # most characters of a layer's name in a terminal
+MOST_ROWS = 12  # in a terminal; those in the middle are left out
+SHORT = ("log10_delta_rms", "gain", "log10_theta", "log10_spread")
+HEADS = {
+    "log10_delta_rms": "log₁₀ ‖Δ‖",
+    "gain": "factor",
+    "log10_theta": "log₁₀ ‖Δθ‖",
+    "log10_mean_square": "log₁₀ state²",
+    "log10_spread": "log₁₀ spread",
+    "log10_spread_within": "within",
+    "cosine": "cosine",
+    "rank": "rank",
+    "saturated": "saturated",
+    "dead": "dead",
+}
+
+
+def sentences(flow: Flow, note: str = "") -> list[str]:
+    """Return the verdict, one finding after the other; a note comes first."""
+    found = verdict(flow)
+    remedies = found.remedies if isinstance(found, Verdict) else ()
+    return list(map(clean, [*([note] if note else []), *found.sentences, *map(str, remedies)]))
+
+
+def subtitle(flow: Flow, code: str, top: str) -> str:
+    """Say in one line what was measured.
+
+    Args:
+        flow: the measurement.
+        code: the function whose code was run.
+        top: the loss in words.
+    """
+    layers, examples = flow.log_delta_example.shape
+    return clean(f"{code}, whose code was run: {layers} layers, {examples} examples, {top}")
+
+
+def number(column: str, value: float | None) -> str:
+    """Return a number of a column as text; a size that is zero, infinite or none says so."""
+    if value is None or (math.isnan(value) and not column.startswith("log10_delta")):
+        return "–"
+    if math.isnan(value):
+        return "no number"
+    if math.isinf(value):
+        return "infinite" if value > 0 else "zero"
+    return f"{value:.3f}" if column.startswith(("log10", "gain")) else f"{value:.4g}"
+
+
+def lines(rows: Rows, columns: Sequence[str], most: int) -> list[tuple[str, ...]]:
+    """Return the name and the numbers of each layer; of many layers the first and the last."""
+    found = [
+        (row["name"], *(number(column, row.get(column)) for column in columns)) for row in rows
+    ]
+    if len(found) <= most + 1:  # a gap takes a line too
+        return found
+    gap = (f"… {len(found) - 2 * (most // 2)} more", *("…" for _ in columns))
+    return [*found[: most // 2], gap, *found[-(most // 2) :]]
+
+
+def known(rows: Rows, columns: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that this kind of network has; a missing Δ is worth a column too."""
+    return tuple(
+        column
+        for column in columns
+        if column == "log10_delta_rms"
+        or not all(row.get(column) is None or math.isnan(row[column]) for row in rows)
+    )
+
+
+def formats(flow: Flow) -> list[tuple[str, str, str]]:
+    """Return for each number format from which layer down it loses Δ, and up it loses examples."""
+    found = verdict(flow)
+    names = [row["name"] for row in flow.table()]
+    apart: dict[str, Any] = getattr(found, "indistinguishable", {})
+    return [
+        (
+            name,
+            "nowhere" if lost is None else f"from {names[lost - 1]} down",
+            "–" if name not in apart else _up(names, apart[name]),
+        )
+        for name, lost in found.lost.items()
+    ]
+
+
+def _up(names: list[str], layer: int | None) -> str:
+    return "nowhere" if layer is None else f"from {names[layer - 1]} up"
+
+
+def plain_table(rows: Rows, printable: Callable[[str], str] = str) -> Iterator[str]:
+    """Yield the lines of a table of the layers, narrow enough for 80 characters.
+
+    Args:
+        rows: of `flow.table()`.
+        printable: returns a cell as it will be printed, perhaps longer: Delta for Δ.
+
+    Example:
+        >>> for line in plain_table([{"name": "1 mine", "log10_delta_rms": -2.5, "gain": -0.5}]):
+        ...     print(line)
+        layer   log₁₀ ‖Δ‖  factor
+        1 mine     -2.500  -0.500
+    """
+    rows, columns = cleaned(rows), known(rows, SHORT)
+    table = [("layer", *(HEADS[name] for name in columns)), *lines(rows, columns, MOST_ROWS)]
+    table = [tuple(map(printable, (_fitting(name), *numbers))) for name, *numbers in table]
+    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    for name, *numbers in table:
+        cells = (cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True))
+        yield "  ".join((name.ljust(widths[0]), *cells))
+
+
+def _fitting(name: str) -> str:
+    """Return a layer's name, cut if it is too long."""
+    return name if len(name) <= WIDTH else name[: WIDTH - 1] + "…"

@@ -1,0 +1,1 @@
+"""Flows: the size of a gradient layer by layer, and what it means."""

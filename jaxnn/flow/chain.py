@@ -1,0 +1,666 @@
+"""Flow of a chain: the size of a gradient, and what is left of its examples, layer by layer.
+
+    up      state[l] = f[l](params[l], state[l-1])
+    down    Δstate[l-1], Δparams[l] = vjp of f[l] at state[l-1], of Δstate[l]
+
+A cotangent is a list of arrays, those of the state's float leaves, times 2^e with one exponent e
+for each example. After every layer the largest entry of an example is brought into [1, 2).
+
+Δparams sums over examples: for that sum their rows are brought to one common exponent. So they are
+for Δstate where a layer lets examples meet, such as batch norm in training, or where their sizes
+are alike: then one vjp gives both. Whether examples meet is tried: the vjp of a cotangent that is
+zero for every second example is not zero for those. And whether the rule is linear: twice the
+cotangent gives twice the result, unless something in it clips gradients.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from ..adapters.layers import (
+    Chain,
+    Link,
+    Pattern,
+    Weights,
+    check_examples,
+    decoded,
+    encoded,
+)
+from ..arrays.compiled import compiled
+from ..arrays.rows import (
+    LN2,
+    ZERO_EXPONENT,
+    ScaledRows,
+    alignment,
+    at_least_float32,
+    exponent_of,
+    floats,
+    in_bfloat16,
+    is_float,
+    is_narrow,
+    log_of,
+    lost_in_plain,
+    power_of_two,
+    with_floats,
+)
+from ..network.params import Stacked, is_run
+from ..passes.walk import AnySaved, Keep, Memory, Saved, down, scan_up, up
+from .examples import at_start, examples_of, flat, log_tangent, pushed, unit_of
+from .table import InWords
+
+# Of a cotangent, to try whether it gives that part of the result; less has no room in float8.
+PART = 2.0**-3
+TOLERANCE = 0.05  # between the two: wide enough for 16-bit floats, far less than clipping makes
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False, repr=False)
+class ChainFlow(InWords):
+    """One entry for each layer of a chain, of what the layer returns: its state.
+
+    Logarithms are natural, norms are Euclidean over all float arrays of a state, and Δ belongs to
+    the batch's mean loss, or to the given cotangent.
+
+    log_delta: ln ‖Δstate[l]‖ over the whole batch; -inf if it is zero.
+    log_delta_example: ln of the norm of each example's part.
+    log_largest: ln of the largest |entry|.
+    log_delta_input: ln of the norm of Δx; nan if x has no floats.
+    log_theta: ln ‖Δparams[l]‖ over all float arrays of the layer; -inf if it has none.
+    gain: ln ‖Δstate[l]‖ - ln ‖Δstate[l+1]‖, the effect of the layer above; nan for the last.
+    lost: whether plain backpropagation in the dtype of the states has no number here: Δ has left
+        its normal numbers at this layer or above.
+    log_mean_square: ln of the mean square of the state.
+    log_spread: ln of the root mean square of what differs between examples, the deviation from
+        their mean, relative to that of the state. Below a few eps of the dtype it is rounding.
+    log_spread_within: of states with positions (B, …, channels), the same between the positions of
+        an example; nan for others.
+    cosine: the mean cosine between examples.
+    rank: the effective rank of the deviations, (tr C)² / tr C² of their Gram matrix C; nan where
+        the spread is rounding. Of the first 64 examples.
+    log_tangent: ln of the root mean square of a tangent relative to that of the state, which
+        starts as the way from each example to the next over √2: log_spread to first order, also
+        where that is rounding. Of integers it starts at the first state with floats. None unless
+        it was asked for.
+    mixes: whether examples meet in the layer.
+    linear: whether the layer's reverse rule is linear, without which nothing here is right.
+    names: of the layers; static.
+    sizes: entries of a state for each example; static.
+    dtype: the float type of the states with the smallest range; static.
+    """
+
+    log_delta: Float[Array, " L"]
+    log_delta_example: Float[Array, "L B"]
+    log_largest: Float[Array, " L"]
+    log_delta_input: Float[Array, ""]
+    log_theta: Float[Array, " L"]
+    gain: Float[Array, " L"]
+    lost: Bool[Array, " L"]
+    log_mean_square: Float[Array, " L"]
+    log_spread: Float[Array, " L"]
+    log_spread_within: Float[Array, " L"]
+    cosine: Float[Array, " L"]
+    rank: Float[Array, " L"]
+    mixes: Bool[Array, " L"]
+    linear: Bool[Array, " L"]
+    names: tuple[str, ...] = field(metadata={"static": True})
+    sizes: tuple[int, ...] = field(metadata={"static": True})
+    dtype: Any = field(metadata={"static": True})
+    log_tangent: Float[Array, " L"] | None = None
+
+
+# What travels in a chain are Rows to the walk: going up their m is a state, a pytree; going down a
+# list of the float leaves' Δ, (B, …) each, with one exponent e for each example.
+
+
+def leaves(m: Any, e: Any = None) -> ScaledRows:
+    """Return a state, or a cotangent with its exponents, as the walk carries it."""
+    return ScaledRows(m, e)
+
+
+def by_rows(values: list[Array], factors: Float[Array, " B"]) -> list[Array]:
+    """Return each example times its factor."""
+    return [v * factors.astype(v.dtype).reshape(-1, *[1] * (v.ndim - 1)) for v in values]
+
+
+def largest_of(values: list[Array]) -> Float[Array, " B"]:
+    """Return the largest |entry| of each example."""
+    return _most([jnp.max(jnp.abs(flat(v)), axis=1, initial=0.0) for v in values])
+
+
+def _most(values: list[Array]) -> Array:
+    most = values[0]
+    for v in values[1:]:
+        wide = jnp.promote_types(most.dtype, v.dtype)
+        most = jnp.maximum(most.astype(wide), v.astype(wide))
+    return most
+
+
+def renormalised(delta: ScaledRows) -> tuple[ScaledRows, Float[Array, " B"]]:
+    """Bring the largest |entry| of each example into [1, 2), and return it too."""
+    largest = largest_of(delta.m)
+    infos = [jnp.finfo(v.dtype) for v in delta.m]  # type: ignore[no-untyped-call]
+    most = min(int(info.maxexp) for info in infos) - 2
+    by = jnp.clip(exponent_of(largest), -most, most)
+    m = by_rows_of_two(delta.m, -by)
+    exponent = jnp.where(largest == 0, ZERO_EXPONENT, delta.e + by)
+    return leaves(m, exponent), largest * power_of_two(-by, largest)
+
+
+def by_rows_of_two(values: list[Array], k: Int[Array, " B"]) -> list[Array]:
+    """Return each example times 2^k, exactly."""
+    return [v * power_of_two(k, v).reshape(-1, *[1] * (v.ndim - 1)) for v in values]
+
+
+# One layer
+
+
+class ChainStep(NamedTuple):
+    """One layer on the way down: Δ of what came out, renormalised, Δparams and what came out."""
+
+    delta: ScaledRows
+    largest: Float[Array, " B"]
+    theta: ScaledRows  # one exponent for the sum over examples
+    out: list[Array]
+    mixes: Array
+
+
+@dataclass(frozen=True)
+class ChainOp:
+    """An entry of a chain as the walk uses it: up by its links, down by their `jax.vjp`."""
+
+    pattern: Pattern
+
+    def forward(self, layer: Weights, z: Any) -> tuple[Any, None]:
+        """Return the state that comes out, as Rows; save nothing."""
+        state = z.m
+        for link, arrays in zip(self.pattern.links, layer.arrays, strict=True):
+            state = applied(link, arrays, state)
+        return leaves(state), None
+
+    def down(self, layer: Weights, saved: Saved, delta: Any, keep: Keep) -> tuple[Any, Any]:
+        """Return Δ of the state that went in, and what is recorded of each link."""
+        states = self.states(layer, saved.z.m)
+        records = []
+        together = list(zip(self.pattern.links, layer.arrays, layer.mixes, states, strict=True))
+        for link, arrays, mixes, state in reversed(together):
+            delta, step = _pulled(link, arrays, mixes, state, delta)
+            records.append(keep(step))
+        return delta, tuple(records[::-1])
+
+    def states(self, layer: Weights, state: Any) -> list[Any]:
+        """Return the state that goes into each link."""
+        states = [state]
+        for link, arrays in zip(self.pattern.links[:-1], layer.arrays, strict=False):
+            states.append(applied(link, arrays, states[-1]))
+        return states
+
+
+def applied(link: Link, arrays: Any, state: Any) -> Any:
+    """Call a layer; what goes wrong in it carries its name."""
+    try:
+        return link(arrays, state)
+    except Exception as error:
+        error.add_note(f"This is in layer {link.name} of the chain.")
+        raise
+
+
+def _vjp(link: Link, arrays: Any, state: Any) -> tuple[list[Array], Any]:
+    """Return the floats that come out, and Δ of them -> Δ(parameters, floats that go in)."""
+    trained = [
+        [v for v, t in zip(vs, ts, strict=True) if t] for vs, ts in _with_flags(link, arrays)
+    ]
+
+    def of(trained: list[list[Array]], entering: list[Array]) -> list[Array]:
+        given = [iter(vs) for vs in trained]
+        whole = [
+            [next(it) if t else v for v, t in zip(vs, ts, strict=True)]
+            for it, (vs, ts) in zip(given, _with_flags(link, arrays), strict=True)
+        ]
+        return floats(applied(link, whole, with_floats(state, entering)))
+
+    with _named(link):
+        out, pull = jax.vjp(of, trained, floats(state))
+
+    def named(delta: list[Array]) -> Any:
+        with _named(link):
+            return pull(delta)
+
+    return out, named
+
+
+@contextmanager
+def _named(link: Link) -> Iterator[None]:
+    """Say which layer cannot be differentiated backwards."""
+    try:
+        yield
+    except ValueError as error:
+        if "while_loop" not in str(error):
+            raise
+        raise ValueError(
+            f"layer {link.name}: expected something that JAX can differentiate backwards, got a "
+            "lax.while_loop or a loop whose length is data; use lax.scan"
+        ) from None
+
+
+def _with_flags(link: Link, arrays: Any) -> list[tuple[Any, Any]]:
+    return list(zip(arrays, link.trained, strict=True))
+
+
+def _pulled(
+    link: Link, arrays: Any, mixes: Array, state: Any, delta: ScaledRows
+) -> tuple[ScaledRows, ChainStep]:
+    """Go down one link; delta is Δ of what came out of it."""
+    out, pull = _vjp(link, arrays, state)
+    delta, largest = renormalised(delta)
+    scale, common = alignment(delta.e, largest)
+    theta, aligned = pull(by_rows(delta.m, scale))
+    # One vjp less where examples are alike: a tenth of the time of a flow.
+    one = mixes | jnp.all((scale >= _room(delta.m)) | (largest == 0))
+    below = jax.lax.cond(one, lambda: aligned, lambda: pull(delta.m)[1])
+    exponent = jnp.where(one, jnp.full_like(delta.e, common), delta.e)
+    step = ChainStep(delta, largest, leaves(jax.tree.leaves(theta), common), out, mixes)
+    return leaves(below, exponent), step
+
+
+def _room(delta: list[Array]) -> float:
+    """Return how small a row may be, next to the largest, to share its exponent; float32: 2^-7."""
+    infos = [jnp.finfo(v.dtype) for v in delta]  # type: ignore[no-untyped-call]
+    return 2.0 ** int(max(int(info.minexp) for info in infos) / 16)
+
+
+def tried(link: Link, arrays: Any, state: Any) -> tuple[Array, Array]:
+    """Return whether examples meet in a link, and whether its reverse rule is linear."""
+    entering = floats(state)
+    if not entering:
+        return jnp.array(False), jnp.array(True)
+    out, pull = _vjp(link, arrays, state)
+    every_second = jnp.arange(len(entering[0])) % 2 == 0
+    probe = [
+        jnp.cos(jnp.arange(v.size, dtype=jnp.float32)).reshape(v.shape).astype(v.dtype)
+        * every_second.astype(v.dtype).reshape(-1, *[1] * (v.ndim - 1))
+        for v in out
+    ]
+
+    def pulled(size: Array) -> list[Array]:
+        below: list[Array] = pull([v * size.astype(v.dtype) for v in probe])[1]
+        return below
+
+    both = jax.lax.map(pulled, jnp.array([1, PART], jnp.float32))  # a loop: compiled once
+    whole, part = ([flat(v[i]) for v in both] for i in (0, 1))
+    mixes = jnp.any((largest_of(whole) > 0) & ~every_second)
+    off = largest_of([p / PART - w for p, w in zip(part, whole, strict=True)])
+    # nan is no number, which the flow says, and no sign of clipping.
+    return mixes, ~(jnp.max(off) > TOLERANCE * jnp.max(largest_of(whole)))
+
+
+# What is recorded
+
+
+class _Kept(NamedTuple):
+    exponent: Int[Array, " B"]
+    largest: Float[Array, " B"]
+    square: Float[Array, " B"]
+    log_theta: Float[Array, ""]
+    signal: dict[str, Array]
+    mixes: Array
+
+
+def _keep(dtype: Any, step: ChainStep) -> _Kept:
+    """Return the numbers to keep of a layer, in one dtype for all layers."""
+    square = _squares(step.delta.m, dtype)
+    return _Kept(
+        step.delta.e,
+        step.largest.astype(dtype),
+        square,
+        _log_size(step.theta, dtype),
+        signal_of(step.out, dtype),
+        step.mixes,
+    )
+
+
+def _squares(values: list[Array], dtype: Any) -> Float[Array, " B"]:
+    """Return the sum of the squares of each example."""
+    return jnp.stack([jnp.sum(jnp.square(flat(v)).astype(dtype), axis=1) for v in values]).sum(0)
+
+
+def _log_size(theta: ScaledRows, dtype: Any) -> Float[Array, ""]:
+    """Return ln of the norm over all arrays, which share an exponent."""
+    leaves = [at_least_float32(v).astype(dtype) for v in theta.m]
+    if not leaves:
+        return jnp.array(-jnp.inf, dtype)
+    unit = unit_of(jnp.stack([jnp.max(jnp.abs(v), initial=0.0) for v in leaves]))
+    square = jnp.sum(jnp.stack([jnp.sum(jnp.square(v / unit)) for v in leaves]))
+    log: Array = 0.5 * jnp.log(square) + jnp.log(unit) + theta.e.astype(dtype) * LN2
+    return log
+
+
+def signal_of(out: list[Array], dtype: Any) -> dict[str, Array]:
+    """Return what a state says of its examples: sizes, and what differs between them."""
+    rows = jnp.concatenate([flat(v).astype(dtype) for v in out], axis=1)
+    unit = unit_of(rows)
+    eps = max(float(jnp.finfo(v.dtype).eps) for v in out)  # type: ignore[no-untyped-call]
+    return {
+        "log_mean_square": jnp.log(jnp.mean(jnp.square(rows / unit))) + 2 * jnp.log(unit),
+        "log_spread_within": _within(out, dtype),
+        **examples_of(rows, eps),
+    }
+
+
+def _within(out: list[Array], dtype: Any) -> Float[Array, ""]:
+    """Return ln of the spread between the positions of an example; the last axis is no position."""
+    if len(out) != 1 or out[0].ndim < 3:
+        return jnp.array(jnp.nan, dtype)
+    tokens = at_least_float32(out[0]).astype(dtype)
+    tokens = tokens.reshape(len(tokens), -1, tokens.shape[-1])
+    tokens = tokens / unit_of(tokens)
+    deviation = tokens - jnp.mean(tokens, axis=1, keepdims=True)
+    return 0.5 * jnp.log(jnp.mean(jnp.square(deviation)) / jnp.mean(jnp.square(tokens)))
+
+
+# The whole flow
+
+
+class NoTangentError(ValueError):
+    """A chain with a layer that has a reverse rule alone."""
+
+
+def chain_flow(
+    net: Chain,
+    params: Any,
+    xs: Any,
+    ys: Any = None,
+    cotangent: Any = None,
+    loss: Callable[[Any, Any], Array] | None = None,
+    memory: Memory = "all",
+    tangent: bool = False,
+) -> ChainFlow:
+    """Return the flow of a chain; see `jaxnn.gradient_flow`, which calls it."""
+    if (loss is None) == (cotangent is None):
+        raise ValueError(
+            "loss, cotangent: expected one of them for a chain, loss(output, ys) -> (B,) or a "
+            "cotangent like the output, got both or none"
+        )
+    check_examples(xs)
+    for v in filter(is_narrow, jax.tree.leaves(xs)):
+        raise ValueError(f"xs: expected {in_bfloat16(v)}")
+    try:
+        flow = _flow(net, params, xs, ys, cotangent, loss, memory, tangent)
+    except TypeError as error:  # where the program is compiled, which knows no layers
+        if not tangent or "custom_vjp" not in str(error):
+            raise
+        raise NoTangentError(
+            "tangent: expected layers that JAX can differentiate forwards, got one with a function "
+            "of jax.custom_vjp, which has a reverse rule alone; measure without tangent"
+        ) from None
+    if not isinstance(flow.log_delta, jax.core.Tracer):
+        _check_values(flow)
+    return flow
+
+
+def _check_values(flow: ChainFlow) -> None:
+    out = np.flatnonzero(~(np.asarray(flow.log_mean_square) < np.inf))
+    if len(out):
+        raise ValueError(
+            f"layer {flow.names[out[0]]}: expected a state of finite numbers, got inf or nan; make "
+            "the weights smaller or the float wider"
+        )
+    broken = np.flatnonzero(~np.asarray(flow.linear))
+    if len(broken):
+        raise ValueError(
+            f"layer {flow.names[broken[-1]]}: its reverse rule is not linear, half of a cotangent "
+            "does not give half of the result, as where gradients are clipped; take that out to "
+            "measure the flow"
+        )
+
+
+@compiled
+def _flow(
+    net: Chain,
+    params: Any,
+    xs: Any,
+    ys: Any,
+    cotangent: Any,
+    loss: Any,
+    memory: Memory,
+    tangent: bool,
+) -> ChainFlow:
+    x = encoded(jax.tree.map(jnp.asarray, xs))
+    ways, layers, shapes = _unrolled(net, params, x)
+    dtypes = [v.dtype for state in shapes for v in floats(state)]
+    dtype = jnp.dtype(jnp.float64 if any(d.itemsize == 8 for d in dtypes) else jnp.float32)
+    walked, entering = _Ops(tuple(ways)), leaves(x)
+    top, kept = up(walked, tuple(layers), entering, None, memory)
+    tries = [_tried(w, p, z) for w, p, z in zip(ways, layers, kept, strict=True)]
+    layers = [layer for layer, _ in tries]
+    delta = _delta_of(top.m, ys, cotangent, loss)
+    bottom, records = down(walked, tuple(layers), kept, delta, partial(_keep, dtype))
+    whole: _Kept = _in_order(layers, records)
+    exponent, largest, square, log_theta, signal, mixes = whole
+    return ChainFlow(
+        **sizes_of_delta(exponent, largest, square, smallest_of(dtypes)),
+        log_delta_input=_log_of_rows(bottom, dtype),
+        log_theta=log_theta,
+        **signal,
+        mixes=mixes,
+        linear=jnp.concatenate([linear for _, linear in tries]),
+        names=net.names,
+        sizes=tuple(sum(v.size // len(v) for v in floats(s)) for s in shapes),
+        dtype=smallest_of(dtypes),
+        log_tangent=_log_tangent(walked, layers, entering, dtype) if tangent else None,
+    )
+
+
+def _log_tangent(
+    walked: "_Ops", layers: list[Any], x: ScaledRows, dtype: Any
+) -> Float[Array, " L"]:
+    def step(way: ChainOp, layer: Weights, state: Any) -> tuple[Any, tuple[Array, ...]]:
+        records = []
+        for link, arrays in zip(way.pattern.links, layer.arrays, strict=True):
+            state = pushed(partial(_forward, link, arrays), state)
+            records.append(log_tangent(state, dtype))
+        return state, tuple(records)
+
+    _, records = scan_up(walked, tuple(layers), at_start(x), step)
+    logs: Array = _in_order(layers, records)
+    return logs
+
+
+def _forward(link: Link, arrays: Any, z: ScaledRows) -> ScaledRows:
+    return leaves(applied(link, arrays, z.m))
+
+
+def sizes_of_delta(
+    exponent: Int[Array, "L B"],
+    largest: Float[Array, "L B"],
+    square: Float[Array, "L B"],
+    dtype: Any,
+) -> dict[str, Array]:
+    """Return the fields of a `ChainFlow` on the size of Δ, and where plain numbers end.
+
+    Args:
+        exponent: e of each example's Δ = m 2^e; `ZERO_EXPONENT` if it is zero.
+        largest: its largest |m|.
+        square: the sum of its m².
+        dtype: the float type of plain backpropagation.
+    """
+    scale, common = alignment(exponent, square)
+    log_delta = log_of(jnp.sqrt(jnp.sum(jnp.square(scale) * square, axis=1)), common)
+    log_largest = log_of(jnp.max(scale * largest, axis=1), common)
+    return {
+        "log_delta": log_delta,
+        "log_delta_example": log_of(jnp.sqrt(square), exponent),
+        "log_largest": log_largest,
+        "gain": log_delta - jnp.append(log_delta[1:], jnp.nan),
+        "lost": lost_in_plain(log_largest, dtype),
+    }
+
+
+class _Ops(NamedTuple):
+    """A chain as the walk takes it."""
+
+    kinds: tuple[ChainOp, ...]
+
+
+def smallest_of(dtypes: list[Any]) -> Any:
+    """Return the float type with the smallest range."""
+    return min(dtypes, key=lambda d: float(jnp.finfo(d).maxexp))  # type: ignore[no-untyped-call]
+
+
+def _log_of_rows(delta: ScaledRows, dtype: Any) -> Float[Array, ""]:
+    """Return ln of the norm over all examples; nan without floats."""
+    if not delta.m:
+        return jnp.array(jnp.nan, dtype)
+    delta, _ = renormalised(delta)
+    square = _squares(delta.m, dtype)
+    scale, common = alignment(delta.e, square)
+    return log_of(jnp.sqrt(jnp.sum(jnp.square(scale) * square)), common)
+
+
+def _delta_of(state: Any, ys: Any, cotangent: Any, loss: Any) -> ScaledRows:
+    """Return Δ of the output, of the mean loss or as it is given."""
+    out = floats(state)
+    count = len(out[0])
+    if loss is None:
+        given = floats(jax.tree.map(jnp.asarray, cotangent))
+        if [v.shape for v in given] != [v.shape for v in out]:
+            raise ValueError(
+                f"cotangent: expected the shapes of the output, {_shapes(out)}, got "
+                f"{_shapes(given)}"
+            )
+        m = [v.astype(o.dtype) for v, o in zip(given, out, strict=True)]
+        return leaves(m, jnp.zeros(count, jnp.int32))
+
+    def mean(values: list[Array]) -> Array:
+        losses = loss(decoded(with_floats(state, values)), ys)
+        if jnp.shape(losses) != (count,) or not is_float(losses):
+            raise ValueError(
+                f"loss: expected loss(output, ys) to return one float for each example, ({count},),"
+                f" got {getattr(losses, 'dtype', type(losses).__name__)} of shape "
+                f"{jnp.shape(losses)}"
+            )
+        return jnp.mean(losses)
+
+    value, pull = jax.vjp(mean, out)
+    return leaves(pull(jnp.ones_like(value))[0], jnp.zeros(count, jnp.int32))
+
+
+def _shapes(values: list[Any]) -> str:
+    return ", ".join(str(v.shape) for v in values)
+
+
+def _unrolled(net: Chain, params: Any, x: Any) -> tuple[list[ChainOp], list[Any], list[Any]]:
+    """Return ways and parameters, with runs that change their shapes taken apart; and the states.
+
+    Raises:
+        ValueError: a state that does not fit, with the name of the layer.
+    """
+    ways: list[ChainOp] = []
+    layers: list[Any] = []
+    shapes: list[Any] = []
+    state = jax.eval_shape(lambda x: x, x)
+    count = len(jax.tree.leaves(state)[0])
+    for kind, k, given, entry in zip(net.kinds, net.lengths, net.given, params, strict=True):
+        way = ChainOp(kind)
+        entries = [entry]
+        if k:
+            after = _states(way, entry.at(0), state, count)[-1]
+            if _types(after) != _types(state):
+                if given:
+                    raise ValueError(
+                        f"layer {kind.links[0].name}: expected a run to keep the shapes and dtypes "
+                        f"of its state, got {_typed(state)} -> {_typed(after)}"
+                    )
+                entries = [entry.at(j) for j in range(k)]
+        for part in entries:
+            one = part.at(0) if is_run(part) else part
+            after = _states(way, one, state, count)
+            shapes += after * (k if is_run(part) else 1)
+            state = after[-1]
+            ways.append(way)
+            layers.append(part)
+    return ways, layers, shapes
+
+
+def _states(way: ChainOp, layer: Weights, state: Any, count: int) -> list[Any]:
+    """Return the types of the states that come out of the links."""
+    states = []
+    for link, arrays in zip(way.pattern.links, layer.arrays, strict=True):
+        for part, flags in _with_flags(link, arrays):
+            for v, trained in zip(part, flags, strict=True):
+                if trained and is_narrow(v):
+                    raise ValueError(f"layer {link.name}: expected parameters of {in_bfloat16(v)}")
+        state = jax.eval_shape(partial(applied, link), arrays, state)
+        for v in jax.tree.leaves(state):
+            if jnp.issubdtype(v.dtype, jnp.complexfloating):
+                raise ValueError(
+                    f"layer {link.name}: expected real numbers, got {v.dtype}; carry the real and "
+                    "the imaginary part as two arrays"
+                )
+        for v in floats(state):
+            if is_narrow(v):
+                raise ValueError(
+                    f"layer {link.name}: expected a state of {in_bfloat16(v)}, at the end of the "
+                    "layer; inside of it such numbers are no matter"
+                )
+            if not v.ndim or v.shape[0] != count:
+                raise ValueError(
+                    f"layer {link.name}: expected every float array of its state to have the "
+                    f"{count} examples first, got shape {v.shape}; hand over what examples share "
+                    "as parameters"
+                )
+        if not floats(state):
+            raise ValueError(f"layer {link.name}: expected a state with floats, got none")
+        states.append(state)
+    return states
+
+
+def _types(state: Any) -> Any:
+    return jax.tree.structure(state), [(v.shape, v.dtype) for v in jax.tree.leaves(state)]
+
+
+def _typed(state: Any) -> str:
+    return ", ".join(f"{v.dtype}{list(v.shape)}" for v in jax.tree.leaves(state))
+
+
+def _tried(way: ChainOp, layer: Any, kept: AnySaved) -> tuple[Any, Array]:
+    """Return a layer that knows where its examples meet, and whether its rules are linear."""
+    run = is_run(layer)
+    one = layer.at(0) if run else layer
+    z = kept.z if isinstance(kept, Saved) else kept.starts
+    state = jax.tree.map(lambda v: v[0], z.m) if run else z.m
+    found = [
+        tried(link, arrays, state)
+        for link, arrays, state in zip(
+            way.pattern.links, one.arrays, way.states(one, state), strict=True
+        )
+    ]
+    mixes, linear = (jnp.stack(flags) for flags in zip(*found, strict=True))
+    if not run:
+        return Weights(layer.arrays, mixes), linear
+    known = Stacked(layer.per_layer, (layer.shared, mixes), partial(_known, layer.rebuild), layer.k)
+    return known, jnp.tile(linear, layer.k)
+
+
+def _known(rebuild: Callable[[Any, Any], Weights], per_layer: Any, shared: Any) -> Weights:
+    rest, mixes = shared
+    return rebuild(per_layer, rest)._replace(mixes=mixes)
+
+
+def _in_order(layers: Any, records: list[Any]) -> Any:
+    """Return what was recorded of every layer, (L, …), from the first to the last."""
+    parts = []
+    for layer, kept in zip(layers, records, strict=True):
+        if is_run(layer):
+            # (k, …) for each link of the pattern -> (k · links, …)
+            together = jax.tree.map(lambda *v: jnp.stack(v, axis=1), *kept)
+            parts.append(jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), together))
+        else:
+            parts.append(jax.tree.map(lambda *v: jnp.stack(v), *kept))
+    return jax.tree.map(lambda *v: jnp.concatenate(v), *parts)

@@ -1,0 +1,163 @@
+"""Flows as rows, scalars and words, for tables, trackers of experiments and notebooks."""
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..texts import clean_lines, cleaned
+
+LN10 = float(np.log(10))
+MOST_ROWS = 12  # of a flow in a notebook; those in the middle are left out
+
+# Columns of a table: the name, the field of a flow, and whether it is a logarithm to be put to the
+# base of ten.
+COLUMNS: tuple[tuple[str, str, bool], ...] = (
+    ("log10_delta", "log_delta", True),
+    ("log10_largest", "log_largest", True),
+    ("gain", "gain", True),
+    ("log10_theta", "log_theta", True),
+    ("log10_mean_square", "log_mean_square", True),
+    ("log10_mean_square", "log_mean_square_z", True),
+    ("log10_spread", "log_spread", True),
+    ("log10_spread_within", "log_spread_within", True),
+    ("log10_tangent", "log_tangent", True),
+    ("cosine", "cosine", False),
+    ("rank", "rank", False),
+    ("saturated", "saturated", False),
+    ("dead", "dead", False),
+    ("lost", "lost", False),
+    ("mixes", "mixes", False),
+)
+SCALARS = ("log10_delta", "gain", "log10_theta", "log10_mean_square", "log10_spread", "rank")
+
+
+def names_of(flow: Any) -> tuple[str, ...]:
+    """Return the names of a flow's layers: of a chain the user's, of a network its numbers."""
+    count = len(flow.log_delta)
+    names: Sequence[str] = getattr(flow, "names", None) or [str(i + 1) for i in range(count)]
+    return tuple(names)
+
+
+def _columns(flow: Any) -> dict[str, list[Any]]:
+    """Return the columns of a flow's table.
+
+    Of the examples' ‖Δ‖ they have the root mean square, the smallest and the largest.
+    """
+    if isinstance(flow.log_delta, jax.core.Tracer) or np.ndim(flow.log_delta) != 1:
+        raise TypeError(
+            "flow: expected that of one network with its values known, got a traced one or several "
+            "networks; make tables outside jax.jit and jax.vmap, for each network"
+        )
+    names = names_of(flow)
+    columns: dict[str, list[Any]] = {"layer": list(range(1, len(names) + 1)), "name": list(names)}
+    for name, field, logarithm in COLUMNS:
+        if (values := getattr(flow, field, None)) is not None:
+            numbers = np.asarray(values)
+            if numbers.dtype != bool:
+                numbers = numbers.astype(np.float64) / (LN10 if logarithm else 1)
+            columns[name] = numbers.tolist()
+    examples = np.asarray(flow.log_delta_example, np.float64) / LN10
+    whole = np.asarray(flow.log_delta, np.float64) / LN10
+    columns["log10_delta_rms"] = (whole - 0.5 * np.log10(examples.shape[1])).tolist()
+    columns["log10_delta_smallest"] = examples.min(axis=1).tolist()
+    columns["log10_delta_largest"] = examples.max(axis=1).tolist()
+    return columns
+
+
+def _short(flow: Any) -> str:
+    """Return a flow in one line: its layers, and the gradient at its ends."""
+    kind = type(flow).__name__
+    if isinstance(flow.log_delta, jax.core.Tracer) or np.ndim(flow.log_delta) != 1:
+        return f"{kind} that is traced or of several networks"
+    log10 = np.asarray(flow.log_delta, np.float64) / LN10
+    used = log10[~np.isnan(log10)]
+    if not len(used):
+        return f"{kind} of {len(log10)} layers, none of them a number"
+    return (
+        f"{kind} of {len(used)} layers: log10 ‖Δ‖ {used[0]:.3g} at the first, {used[-1]:.3g} at "
+        "the last; print(jaxnn.verdict(flow)) says more"
+    )
+
+
+def _as_html(caption: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as a table of HTML, all text escaped; of many rows the first and the last."""
+    rows = cleaned(rows)
+    head = rows[: MOST_ROWS // 2], rows[-(MOST_ROWS // 2) :]
+    parts = (rows,) if len(rows) <= MOST_ROWS + 1 else head  # a gap takes a line too
+    names = list(rows[0])
+    gap = f'<tr><td colspan="{len(names)}">…</td></tr>'
+    body = gap.join("".join(map(_row, part)) for part in parts)
+    return (
+        f"<table><caption>{html.escape(caption)}</caption>"
+        f"<thead>{_cells('th', names)}</thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    return _cells("td", row.values())
+
+
+def _cells(kind: str, values: Iterable[Any]) -> str:
+    texts = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
+    return "<tr>" + "".join(f"<{kind}>{html.escape(text)}</{kind}>" for text in texts) + "</tr>"
+
+
+def sentences_as_html(text: str) -> str:
+    """Return lines of text as paragraphs of HTML, escaped."""
+    return "".join(f"<p>{html.escape(line)}</p>" for line in clean_lines(text).split("\n"))
+
+
+class InWords:
+    """Methods of every flow: rows, scalars, and words."""
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return a row for each layer: layer, name, and numbers; logarithms to the base of ten.
+
+        `polars.DataFrame(flow.table())` and `pandas.DataFrame(flow.table())` take it.
+
+        Raises:
+            TypeError: a traced flow, or one of several networks.
+        """
+        columns = _columns(self)
+        count = len(columns["layer"])
+        return [{name: values[i] for name, values in columns.items()} for i in range(count)]
+
+    def scalars(self, prefix: str = "gradient/") -> dict[str, float]:
+        """Return names and floats, a handful a layer, for TensorBoard, Weights & Biases, MLflow.
+
+        Args:
+            prefix: of every name.
+
+        Raises:
+            TypeError: a traced flow, or one of several networks.
+
+        Example:
+            >>> import jax, jax.numpy as jnp, jaxnn
+            >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="sigmoid", task="binary")
+            >>> params = jaxnn.init(net, jax.random.key(0))
+            >>> flow = jaxnn.gradient_flow(net, params, jnp.ones((2, 3)), jnp.array([0, 1]))
+            >>> list(flow.scalars())[:2]
+            ['gradient/1/log10_delta', 'gradient/1/gain']
+        """
+        rows = self.table()
+        digits = len(str(len(rows)))
+        return {
+            # Numbers have zeros in front, so that they are in order where names are sorted.
+            f"{prefix}{row['name'].zfill(digits)}/{name}": float(row[name])
+            for row in rows
+            for name in SCALARS
+            if name in row
+        }
+
+    def __repr__(self) -> str:
+        return _short(self)
+
+    def _repr_html_(self) -> str:
+        line = _short(self)
+        try:
+            return _as_html(line, self.table())
+        except TypeError:
+            return sentences_as_html(line)

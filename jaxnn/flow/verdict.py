@@ -1,0 +1,374 @@
+"""Verdict: a flow in words: vanishing, exploding or steady, where it is lost, what to change.
+
+The gradient of an early layer is a product of one factor for each layer. The verdict is about the
+factors of the hidden layers, g[l] = log₁₀ ‖Δz[l]‖ - log₁₀ ‖Δz[l+1]‖. Their mean is the rate in
+decades per layer; since they are nearly independent, its standard error is sd(g) / √count.
+"""
+
+import contextlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import overload
+
+import jax
+import numpy as np
+
+from ..network.activations import Activation
+from ..network.blocks import DENSE, BatchNorm, Block, LayerNorm, Residual, RMSNorm
+from ..theory import meanfield
+from .chain import ChainFlow
+from .chain_verdict import ChainVerdict, verdict_of_chain
+from .flow import Flow
+from .formats import (
+    FORMATS,
+    UNCLEAR,
+    examples_in_words,
+    highest,
+    indistinguishable_in,
+    loss_in_words,
+    lost_in,
+    not_finite,
+    rate_of,
+    tells_apart,
+    word_of,
+)
+from .table import sentences_as_html
+
+# Fractions of the hidden units from which on a verdict warns of them: a unit of relu is off for
+# half of the examples, so that only dead ones count there.
+MANY_DEAD, MANY_SATURATED = 0.1, 0.75
+CRITICAL_WITHIN = 0.02  # of the critical σ_w
+BLOWN_UP = 100  # times the critical σ_w: no scheme draws such weights
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Another network, and the rate that theory says it would have.
+
+    change: what to change.
+    decades: the rate in decades a layer towards the input; 0 keeps the gradient.
+    """
+
+    change: str
+    decades: float
+
+    def __str__(self) -> str:
+        return f"In theory {self.decades:+.2g} decades a layer: {self.change}."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on a flow; `str` returns it in sentences.
+
+    word: vanishing, exploding or steady; not distinguishable from steady where the rate is below
+        two of its standard errors; unknown without two hidden layers whose gradients are neither
+        zero nor infinite.
+    decades: the rate, in decades per layer towards the input, below 0 if gradients vanish.
+    standard_error: of the rate; nan for a single factor.
+    layers: the number of hidden layers.
+    zero: the layer from which down Δz is exactly zero, because dead units or zero weights cut every
+        path; or None.
+    undefined: the layer from which down Δz is not a finite number, whatever the format; or None.
+    lost: for each of `FORMATS` the layer from which down plain backpropagation in that format has
+        no number for Δz, its largest entry being outside the normal numbers; or None.
+    indistinguishable: for each of `FORMATS` as coarse as the signal or coarser, but for those of 8
+        bits, the layer from which up what differs between examples is rounding, not input; or None.
+        Empty unless the flow was measured with examples=True and has several.
+    saturated, dead: fractions of the hidden units, as in `Flow`.
+    all_dead: the highest hidden layer whose units are all dead; or None.
+    out: the first layer whose signal is not a finite number; or None.
+    activation, hidden: of the network.
+    sigma_w: the effective σ_w of the weights, √((q[l+1] - σ_b²) / E[a[l]²]), geometric mean; nan
+        where the blocks are neither the article's nor that behind a norm.
+    sigma_b: the root mean square of the hidden biases.
+    critical_sigma_w: the σ_w at which χ = 1 for this σ and σ_b; None if there is none, or where the
+        blocks are not the article's.
+    unbiased_sigma_w: the σ_w at which χ = 1 for this σ and σ_b = 0; None likewise.
+    """
+
+    word: str
+    decades: float
+    standard_error: float
+    layers: int
+    zero: int | None
+    undefined: int | None
+    lost: dict[str, int | None]
+    indistinguishable: dict[str, int | None]
+    saturated: float
+    dead: float
+    all_dead: int | None
+    out: int | None
+    activation: Activation
+    hidden: Block
+    sigma_w: float
+    sigma_b: float
+    critical_sigma_w: float | None
+    unbiased_sigma_w: float | None
+
+    def _repr_html_(self) -> str:
+        return sentences_as_html(str(self))
+
+    def __str__(self) -> str:
+        return "\n".join((" ".join(self.sentences), *map(str, self.remedies)))
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The verdict, one finding after the other; the remedies are apart."""
+        found = self.rate_text, self.loss_text, self.examples, self.units, self.advice
+        return tuple(filter(None, found))
+
+    @cached_property
+    def remedies(self) -> tuple["Remedy", ...]:
+        """Other networks that would keep the gradient where this one loses it, the best first.
+
+        Empty unless the word is vanishing or exploding, and where weights have blown up or nothing
+        passes. Computed where it is first asked for: theory of infinite width, for an input of mean
+        square 1, and for the effective σ_w where that matters and is known, else for σ_w = 1.
+        """
+        ill = self.out is not None or self.all_dead is not None or self._blown_up
+        if ill or self.word not in ("vanishing", "exploding"):
+            return ()
+        known = np.isfinite(self.sigma_w) and self.sigma_w > 0
+        of = (self.activation, self.sigma_w if known else 1.0, self.sigma_b)
+        found = []
+        if self.critical_sigma_w is not None:
+            found.append(Remedy(f"weights with σ_w = {self.critical_sigma_w:.4g}", 0.0))
+        if isinstance(self.hidden, RMSNorm | LayerNorm):
+            found.extend(self._critical_behind_norm)
+        for block, name in (
+            (Residual(scale=self.layers**-0.5), "Residual(scale=1 / √L)"),
+            (Residual(RMSNorm()), "Residual(RMSNorm())"),
+        ):
+            if block != self.hidden:
+                rate = _predicted_rate(*of, self.layers, block)
+                found.append(Remedy(f"hidden=jaxnn.{name}", rate))
+        with contextlib.suppress(ValueError):  # too few layers for them
+            meanfield.tailored_slope(self.layers)
+            found.append(Remedy(f"units of jaxnn.tailored_relu({self.layers}), σ_w = 1", 0.0))
+        return tuple(sorted(found, key=lambda remedy: abs(remedy.decades)))
+
+    @property
+    def _critical_behind_norm(self) -> tuple["Remedy", ...]:
+        """The remedy of the critical σ_w behind this norm; empty if none exists or it is in use."""
+        sigma_w = _critical(self.activation, self.sigma_b, self.hidden)
+        if sigma_w is None or abs(self.sigma_w / sigma_w - 1) < CRITICAL_WITHIN:
+            return ()
+        of = (self.activation, sigma_w, self.sigma_b)
+        rate = _predicted_rate(*of, self.layers, self.hidden)
+        return (Remedy(f"weights with σ_w = {sigma_w:.4g}, critical behind this norm", rate),)
+
+    @property
+    def rate_text(self) -> str:
+        """The word and the rate."""
+        if self.layers < 2:
+            there = "there is one" if self.layers else "there are none"
+            return f"No rate: it takes two hidden layers, and {there}."
+        if self.word == "unknown":
+            return "No rate: it takes two hidden layers with a gradient that is a number."
+        error = "" if np.isnan(self.standard_error) else f" ± {self.standard_error:.1g}"
+        return (
+            f"{self.word.capitalize()}, {self.decades:+.3g}{error} decades a layer towards the "
+            f"input, over {self.layers} hidden layers."
+        )
+
+    @property
+    def loss_text(self) -> str:
+        """The layers in which the gradient is zero or lost."""
+        lost = {name: str(top) if top else None for name, top in self.lost.items()}
+        zero, undefined = (str(top) if top else None for top in (self.zero, self.undefined))
+        return loss_in_words("Δz", lost, zero, undefined)
+
+    @property
+    def examples(self) -> str:
+        """The layers in which examples are no longer told apart; empty if that is not known."""
+        return examples_in_words(self.indistinguishable, self.lost, str, self.layers + 1)
+
+    @property
+    def units(self) -> str:
+        """Saturated and dead units, and a layer that nothing passes."""
+        units = f"Of the hidden units {self.saturated:.1%} are saturated, {self.dead:.1%} dead"
+        return units + ("." if self.all_dead is None else f", all of layer {self.all_dead}.")
+
+    @property
+    def advice(self) -> str:
+        """The change to make, if any."""
+        name, now = self.activation.name, f"they act like σ_w = {self.sigma_w:.3g}"
+        blown_up = "Draw them again; if training made them so, train with a smaller step."
+        if self.out is not None:
+            return (
+                f"The signal is not a finite number from layer {self.out} on: weights or biases "
+                f"have blown up. {blown_up}"
+            )
+        if self.all_dead is not None:
+            return (
+                f"Nothing passes layer {self.all_dead}: draw its weights again, make the layers "
+                f"wider, or choose an activation with a slope everywhere{self._instead}."
+            )
+        if self.word == "unknown" and (self.layers > 1 or self.zero or self.undefined):
+            return "Look for dead units, zero weights and signals out of range first."
+        if self._blown_up:
+            return (
+                f"The weights have blown up: {now}, and σ_w = {self.critical_sigma_w:.4g} makes "
+                f"χ = 1. {blown_up}"
+            )
+        if self.word == UNCLEAR:
+            return (
+                "The factors of the layers scatter more than they add up: measure more examples, "
+                f"or other draws of the weights. {self._advice_on_units}".strip()
+            )
+        if self.word in ("steady", "unknown"):
+            return self._advice_on_units or "Nothing needs to change."
+        if self.hidden != DENSE:
+            return (
+                f"With {self.hidden!r} between hidden layers the gradient has this rate; what "
+                "follows says how others would do."
+            )
+        if self.critical_sigma_w is not None:
+            if abs(self.sigma_w / self.critical_sigma_w - 1) < CRITICAL_WITHIN:
+                return (
+                    f"The weights are critical already ({now}); what is left comes from the finite "
+                    "width: make the layers wider, or draw the weights orthogonal."
+                )
+            return (
+                f"Draw the weights with σ_w = {self.critical_sigma_w:.4g}, of variance "
+                f"σ_w²/fan_in: for {name} and σ_b = {self.sigma_b:.2g} that makes χ = 1; "
+                f"now {now}."
+            )
+        none = (
+            f"No σ_w makes χ = 1 at a finite signal for {name} and σ_b = {self.sigma_b:.2g} (now "
+            f"{now}): "
+        )
+        if self.unbiased_sigma_w is not None and self.sigma_b > 0:
+            return f"{none}set the biases to zero and σ_w = {self.unbiased_sigma_w:.4g}."
+        return f"{none}choose another activation."
+
+    @property
+    def _blown_up(self) -> bool:
+        return bool(self.critical_sigma_w and self.sigma_w > BLOWN_UP * self.critical_sigma_w)
+
+    @property
+    def _advice_on_units(self) -> str:
+        """The advice on units that pass little on; empty if none is needed."""
+        if self.dead >= MANY_DEAD:
+            return (
+                "The size of the gradient needs no change, but dead units pass nothing on and "
+                "learn nothing from this batch: look at more examples, and if they stay dead, "
+                f"choose an activation with a slope everywhere{self._instead}."
+            )
+        if self.saturated >= MANY_SATURATED:
+            return (
+                "The size of the gradient needs no change, but it reaches few units: the rest are "
+                "saturated, and smaller weights or biases would bring them back."
+            )
+        return ""
+
+    @property
+    def _instead(self) -> str:
+        return ", such as leaky_relu" if self.activation.name != "leaky_relu" else ""
+
+
+@overload
+def verdict(flow: Flow) -> Verdict: ...
+@overload
+def verdict(flow: ChainFlow) -> ChainVerdict: ...
+
+
+def verdict(flow: Flow | ChainFlow) -> Verdict | ChainVerdict:
+    """Judge the gradient of one network: its rate, where it is lost, and what to change.
+
+    Args:
+        flow: of `jaxnn.gradient_flow`, of one network, and with known values (outside `jit`).
+
+    Returns:
+        Verdict, or ChainVerdict for a chain; `print` it to read it in sentences.
+
+    Raises:
+        TypeError: a traced flow, or one of several networks.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> net = jaxnn.Network(sizes=(64, *[64] * 100, 1), activation="sigmoid", task="binary")
+        >>> params = jaxnn.init(net, jax.random.key(0), stacked=True)
+        >>> flow = jax.jit(jaxnn.gradient_flow)(net, params, jnp.ones((2, 64)), jnp.array([0, 1]))
+        >>> print(verdict(flow))  # doctest: +ELLIPSIS
+        Vanishing, -0.6... ± 0.00... decades a layer towards the input, over 100 hidden layers. ...
+
+    Source: the formats' ranges are those of IEEE 754, bfloat16 and OCP's 8-bit floats.
+    """
+    if isinstance(flow.log_delta, jax.core.Tracer) or np.ndim(flow.log_delta) != 1:
+        raise TypeError(
+            "flow: expected that of one network with its values known, got a traced one or several "
+            "networks; call jaxnn.verdict outside jax.jit and jax.vmap, for each network"
+        )
+    if isinstance(flow, ChainFlow):
+        return verdict_of_chain(flow)
+    net = flow.net
+    f = {
+        name: np.asarray(v, np.float64)
+        for name, v in vars(flow).items()
+        if name not in ("net", "dtype")
+    }
+    known = flow.log_spread is not None and flow.log_delta_example.shape[1] > 1
+    judged = [name for name in FORMATS if known and tells_apart(name, flow.dtype)]
+    used = np.flatnonzero(~np.isnan(f["mean_square_b"]))  # what `depth` leaves out is nan
+    out = ~(f["log_mean_square_z"] < np.inf)  # nan too
+    if out[-1]:  # then a layer whose biases are nan is one that counts
+        used = np.arange(len(out))
+    hidden = used[:-1]
+    all_dead = f["dead"][hidden] == 1
+    rate, error = rate_of(f["gain"][hidden[:-1]])
+    sigma_b = float(np.sqrt(np.mean(f["mean_square_b"][hidden]))) if len(hidden) else 0.0
+    plain = net.hidden == DENSE
+    norms = (RMSNorm, LayerNorm, BatchNorm)
+    behind_norm = isinstance(net.hidden, norms) and net.hidden.inner == DENSE
+    return Verdict(
+        word=word_of(rate, len(hidden), error),
+        decades=rate,
+        standard_error=error,
+        layers=len(hidden),
+        zero=highest(used, np.isneginf(f["log_delta"][used])),
+        undefined=not_finite(used, f["log_largest"][used]),
+        lost={name: lost_in(name, used, f["log_largest"][used]) for name in FORMATS},
+        indistinguishable={
+            name: indistinguishable_in(name, used, f["log_spread"]) for name in judged
+        },
+        saturated=float(np.mean(f["saturated"][hidden])) if len(hidden) else 0.0,
+        dead=float(np.mean(f["dead"][hidden])) if len(hidden) else 0.0,
+        all_dead=highest(hidden, all_dead),
+        out=int(used[np.argmax(out[used])]) + 1 if out[used].any() else None,
+        activation=net.activation,
+        hidden=net.hidden,
+        sigma_w=_effective_sigma_w(f, hidden) if plain or behind_norm else np.nan,
+        sigma_b=sigma_b,
+        critical_sigma_w=_critical(net.activation, sigma_b) if plain else None,
+        unbiased_sigma_w=_critical(net.activation, 0.0) if plain else None,
+    )
+
+
+def _predicted_rate(
+    activation: Activation, sigma_w: float, sigma_b: float, layers: int, hidden: Block
+) -> float:
+    """Decades a layer by theory, towards the input."""
+    log_delta = meanfield.log_delta(activation, sigma_w, sigma_b, 1.0, layers, hidden=hidden)
+    return float(log_delta[0] / np.log(10)) / (layers - 1)
+
+
+def _effective_sigma_w(f: dict[str, np.ndarray], hidden: np.ndarray) -> float:
+    """σ_w from the signal alone: q[l+1] = σ_w² E[a[l]²] + σ_b²; a is σ(N(z)) behind a norm."""
+    above, below = hidden[1:], hidden[:-1]
+    square_a = f["mean_a"][below] ** 2 + f["var_a"][below]
+    with np.errstate(all="ignore"):
+        square = (f["mean_square_z"][above] - f["mean_square_b"][above]) / square_a
+    tiny = float(
+        np.finfo(np.float32).tiny
+    )  # numbers below it, or above its inverse, have no digits
+    in_range = (square_a > tiny) & (square_a < 1 / tiny)
+    square = square[in_range & (square > 0) & np.isfinite(square)]
+    return float(np.exp(0.5 * np.mean(np.log(square)))) if len(square) else np.nan
+
+
+def _critical(activation: Activation, sigma_b: float, hidden: Block = DENSE) -> float | None:
+    try:
+        return float(meanfield.critical_sigma_w(activation, sigma_b, hidden=hidden))
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""Networks: activations, tasks, parameters and their initialisers, kinds of blocks."""

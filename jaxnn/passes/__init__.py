@@ -1,0 +1,1 @@
+"""Passes: up and down the layers, and what is recorded on the way."""

@@ -1,0 +1,493 @@
+"""The walk: up through the layers and down again. It knows layers, runs and depth, and no formula.
+
+    up      z[0] = x, z[i+1] = forward(z[i])             keeping every z[i] on the way
+    down    Δz[L], (Δ(θ, b)[i], Δz[i]) = backward(z[i], Δz[i+1])
+
+Next to z[i] a block may save what would take long to compute again on the way down.
+
+A layer's block says what it computes (`blocks`), and the rows with which kind of numbers
+(`numbers.py`). The caller's `keep` says what is recorded on the way down. So `backprop`, `deltas`
+and `gradient_flow` are one walk, with other rows and another `keep`.
+
+The device loops over the layers of a run. Their number may be data, `depth`. Of a run either every
+z[i] is kept, or every √k-th: those between are then computed a second time on the way down.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from ..arrays.loops import barrier, entry, loop, match_carry_type, with_entry, zeros
+from ..arrays.rows import (
+    ZERO_EXPONENT,
+    ScaledRows,
+    at_least_float32,
+    in_range,
+    renormalised,
+    with_exponents,
+    with_largest,
+)
+from ..network.activations import ACTIVATIONS, Activation
+from ..network.blocks import DENSE, Block, Gradient
+from ..network.checks import UsedDepth
+from ..network.network import Network
+from ..network.params import Layer, LazyRun, Params, Run, Stacked, is_run, layer_of, length
+
+Memory = Literal["all", "sqrt"]
+
+
+def check_memory(memory: Memory) -> Memory:
+    """Return what is kept on the way up; raise unless it is known."""
+    if memory not in ("all", "sqrt"):
+        raise ValueError(f"memory: expected 'all' or 'sqrt', got {memory!r}")
+    return memory
+
+
+@runtime_checkable
+class LayerOp(Protocol):
+    """A kind of layer as the walk uses it: it goes up, and down with a record."""
+
+    def forward(self, layer: Any, z: ScaledRows) -> tuple[ScaledRows, Any]:
+        """Return the output of one layer, and what is saved for the way down."""
+
+    def down(
+        self, layer: Any, saved: "Saved", delta: ScaledRows, keep: "Keep"
+    ) -> tuple[ScaledRows, Any]:
+        """Return Δ of what goes in, and what `keep` returns of the layer."""
+
+
+class BlockOp(NamedTuple):
+    """The kind of a Layer: a block and its activation; the first takes x."""
+
+    block: Block
+    sigma: Activation
+    takes_x: bool = False
+
+    def forward(self, layer: Layer, z: ScaledRows) -> tuple[ScaledRows, Any]:
+        """Return the output of one layer, with exponents if z has them, and what is saved."""
+        result = self.block.forward(self.sigma, layer, z)
+        return result if z.e is None else _with_exponents(result)
+
+    def down(
+        self, layer: Layer, saved: "Saved", delta: ScaledRows, keep: "Keep"
+    ) -> tuple[ScaledRows, Any]:
+        """Return Δ of the z that goes in, and what is recorded."""
+        delta, largest = (delta, None) if delta.e is None else with_largest(delta)
+        gradient, below = self.block.backward(self.sigma, layer, *saved, delta)
+        return below, keep(Step(self, layer, saved.z, delta, largest, gradient))
+
+
+def _with_exponents(tree: Any) -> Any:
+    """Add exponents to all rows of a tree."""
+    return jax.tree.map(
+        lambda v: with_exponents(v) if isinstance(v, ScaledRows) else v,
+        tree,
+        is_leaf=lambda v: isinstance(v, ScaledRows),
+    )
+
+
+def kinds(net: Network, params: Params) -> list[BlockOp]:
+    """Return the kind of each Layer; x goes into the first as it is."""
+    first, last = BlockOp(DENSE, ACTIVATIONS["identity"], True), BlockOp(DENSE, net.activation)
+    between = BlockOp(net.hidden, net.activation)
+    return [first, *[between] * (len(params) - 2), last][: len(params)]
+
+
+def _kinds(net: Any, params: tuple[Any, ...]) -> Sequence[LayerOp]:
+    """Return the kinds of a network's layers, or those that a chain brings with it."""
+    return kinds(net, params) if isinstance(net, Network) else net.kinds
+
+
+class Saved(NamedTuple):
+    """A layer on the way up, saved for the way down.
+
+    z: its input, (B, n); of a run its k inputs and the last output, (k + 1, B, n).
+    extra: the second result of its block's `forward`; of a run stacked, k in front.
+    """
+
+    z: ScaledRows
+    extra: Any
+
+
+class Segments(NamedTuple):
+    """A run saved in a memory of √k: the input of each segment of √k layers."""
+
+    starts: ScaledRows
+
+
+AnySaved = Any  # Saved, or Segments of a run
+
+
+def layer_inputs(params: tuple[Any, ...], kept: Sequence[AnySaved]) -> list[ScaledRows]:
+    """Return the input z[i] of each Layer; for a run those of its k layers.
+
+    Args:
+        params: the parameters.
+        kept: the second result of `up` with memory "all".
+    """
+    return [
+        jax.tree.map(lambda v: v[:-1], saved.z) if is_run(layer) else saved.z
+        for layer, saved in zip(params, kept, strict=True)
+    ]
+
+
+def up(
+    net: Any,
+    params: tuple[Any, ...],
+    x: ScaledRows,
+    depth: UsedDepth = None,
+    memory: Memory = "all",
+) -> tuple[ScaledRows, list[AnySaved]]:
+    """Return z[L], and each Layer as the way down needs it, see `Saved` and `Segments`.
+
+    If x has exponents, so has z: a run is computed without renormalising first, which takes a tenth
+    of the time of a narrow network and is seldom needed, and again with it if the signal comes near
+    the ends of the range.
+    """
+    return _up(_kinds(net, params), params, x, depth, memory)
+
+
+def _up(
+    each_kind: Sequence[LayerOp],
+    params: tuple[Any, ...],
+    z: ScaledRows,
+    depth: UsedDepth,
+    memory: Memory,
+) -> tuple[ScaledRows, list[AnySaved]]:
+    kept: list[AnySaved] = []
+    saved: AnySaved
+    for kind, layer in zip(each_kind, params, strict=True):
+        if not is_run(layer):
+            above, extra = kind.forward(layer, z)
+            z, saved = above, Saved(z, extra)
+        elif memory == "sqrt":
+            z, saved = _up_by_segments(kind, layer, z, depth)
+        else:
+            z, saved = _up_run(kind, layer, z, depth)
+        kept.append(saved)
+    return z, kept
+
+
+def up_to(
+    net: Network, params: Params, kept: list[AnySaved], depth: Array
+) -> tuple[ScaledRows, list[AnySaved]]:
+    """Like `up`, through fewer layers of the one run, which are not computed again.
+
+    Args:
+        net: the network.
+        params: its parameters.
+        kept: the second result of a deeper `up`, with memory "all".
+        depth: the layers of the run to go through.
+    """
+    run = next(i for i, layer in enumerate(params) if is_run(layer))
+    z = renormalised(entry(kept[run].z, depth))
+    above = slice(run + 1, None)
+    top, kept_above = _up(kinds(net, params)[above], params[above], z, None, "all")
+    return top, [*kept[: run + 1], *kept_above]
+
+
+def _up_run(kind: LayerOp, run: Run, z: ScaledRows, depth: UsedDepth) -> tuple[ScaledRows, Saved]:
+    """Return the output of a run, and what is saved of its layers."""
+    used = length(run) if depth is None else depth
+    if z.e is not None:
+        return _up_run_in_range(kind, run, z, used)
+    return _through(partial(_up_layer, kind, run), length(run), used, z, _buffers(kind, run, z))
+
+
+def _up_layer(kind: LayerOp, run: Run, j: Array, z: ScaledRows) -> tuple[ScaledRows, Saved]:
+    """Return the output of layer j of a run, and what is saved."""
+    above, extra = kind.forward(layer_of(run, j), z)
+    # The output, not z: XLA would copy z, which the loop overwrites. z is in the place before.
+    return above, Saved(above, extra)
+
+
+def _buffers(kind: LayerOp, run: Run, z: ScaledRows) -> Saved:
+    """Return buffers for what is saved of a run; every place of z holds the input of the run."""
+    k, extra = length(run), jax.eval_shape(partial(_up_layer, kind, run), 0, z)[1].extra
+    places = jax.tree.map(lambda v: jnp.broadcast_to(v, (k + 1, *v.shape)), z)
+    return Saved(places, jax.tree.map(partial(zeros, k), extra))
+
+
+def scan_up(
+    net: Any,
+    params: tuple[Any, ...],
+    state: Any,
+    step: Callable[[Any, Any, Any], tuple[Any, Any]],
+    depth: UsedDepth = None,
+) -> tuple[Any, list[Any]]:
+    """Go up, and return the output of the last layer and a record of each, for a run stacked.
+
+    Nothing else is stored. JAX can differentiate it, in reverse mode unless `depth` is data.
+
+    Args:
+        net: the network, or something with the kinds of its layers.
+        params: its parameters.
+        state: what goes into the first layer, a pytree.
+        step: (kind, layer, state) -> the state that comes out, and the record.
+        depth: the layers used of the one run; the records of others are zero.
+    """
+    records: list[Any] = []
+    for kind, layer in zip(_kinds(net, params), params, strict=True):
+        of_layer = partial(step, kind)
+        if is_run(layer):
+            state, record = _along_run(of_layer, layer, state, depth)
+        else:
+            state, record = of_layer(layer, state)
+        records.append(record)
+    return state, records
+
+
+def _along_run(
+    step: Callable[[Any, Any], tuple[Any, Any]], run: Any, state: Any, depth: UsedDepth
+) -> tuple[Any, Any]:
+    """Go through a run: by a scan where it can be, which JAX differentiates in reverse mode."""
+
+    def layer(j: Any, state: Any) -> tuple[Any, Any]:
+        return step(layer_of(run, j), state)
+
+    if depth is not None or not isinstance(run, Layer):
+        return _through(layer, length(run), length(run) if depth is None else depth, state)
+    state = match_carry_type(lambda j, state: layer(j, state)[0], 0, state)
+    return lax.scan(lambda state, layer: step(layer, state), state, run)
+
+
+Part = Callable[[Array, Any], tuple[Any, Any]]  # number j and what goes in -> what goes on, record
+
+
+def _through(
+    part: Part,
+    count: int,
+    used: Array | int,
+    state: Any,
+    records: Any = None,
+    *,
+    downwards: bool = False,
+) -> tuple[Any, Any]:
+    """Go through the parts used of `count`, layers or segments, with a record of each in its place.
+
+    Args:
+        part: takes what comes in, such as rows; returns what goes on, and a record.
+        count: places for records.
+        used: the number of parts, from part 0 up, or downwards to it.
+        state: what comes into the first part.
+        records: buffers to write into; zeros by default. One of count + 1 places is written from
+            the second on, and its first holds what comes into the first part. XLA updates them in
+            place if the loop only writes to them, and drops those that are not used.
+        downwards: begin with the last part used.
+    """
+
+    def body(step: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+        state, records = carry
+        j = used - 1 - step if downwards else step
+        state, record = part(j, state)
+        return state, jax.tree.map(
+            lambda at, v: with_entry(at, j + (len(at) - count), v), records, record
+        )
+
+    if records is None:
+        records = jax.tree.map(partial(zeros, count), jax.eval_shape(part, 0, state)[1])
+    looped: tuple[Any, Any] = loop(0, used, body, (state, records))
+    return looped
+
+
+def _up_run_in_range(
+    kind: LayerOp, run: Run, z: ScaledRows, used: Array | int
+) -> tuple[ScaledRows, Saved]:
+    """Go up a run without exponents, and again with them if its numbers do not fit."""
+    k = length(run)
+
+    def plain(j: Array, z: ScaledRows) -> tuple[ScaledRows, tuple[Saved, Array]]:
+        above, saved = _up_layer(kind, run, j, z)
+        return above, (saved, jnp.mean(jnp.square(at_least_float32(above.m)), axis=-1))
+
+    start = ScaledRows(in_range(z))
+    squares = zeros(k, jax.eval_shape(plain, 0, start)[1][1])
+    buffers = _buffers(kind, run, start), squares
+    top, (saved, squares) = _through(plain, k, used, start, buffers)
+    fits = _fits(z, squares, used)
+    saved = _with_exponents(saved)
+    first = jax.tree.map(lambda places, v: with_entry(places, 0, v), saved.z, z)
+    wide = partial(_up_layer, kind, run)
+    again, saved = _through(wide, k, jnp.where(fits, 0, used), z, saved._replace(z=first))
+    top = jax.tree.map(partial(jnp.where, fits), with_exponents(top), again)
+    return renormalised(top), saved
+
+
+def _fits(z: ScaledRows, squares: Float[Array, "k B"], used: Array | int) -> Array:
+    """Tell whether z and the mean squares above it are well within the range of the dtype.
+
+    That is, the sizes of their rows are within 2^±(a third of the largest exponent).
+    """
+    most = int(jnp.finfo(z.m.dtype).maxexp) // 3  # type: ignore[no-untyped-call]
+    unused = (jnp.arange(len(squares)) >= used)[:, None]
+    within = (squares > 4.0**-most) & (squares < 4.0**most)
+    return jnp.all((jnp.abs(z.e) < most) | (z.e == ZERO_EXPONENT)) & jnp.all(within | unused)
+
+
+def segment_size(k: int) -> int:
+    """The number of layers of a run of k that are computed again at a time: √k, rounded up."""
+    return math.isqrt(k - 1) + 1
+
+
+def segment_of(run: Run, i: Array) -> Run:
+    """Return the layers of segment i as a run; past the end, the last layer again."""
+    k, size = length(run), segment_size(length(run))
+    places = jnp.minimum(i * size + jnp.arange(size), k - 1)
+    if isinstance(run, LazyRun):  # it goes through them twice, and draws them once
+        return Layer(*lax.map(partial(layer_of, run), places))
+    return Stacked(places, run, _placed, size)  # without a copy of their numbers
+
+
+def _placed(j: Array, run: Run) -> Any:
+    return layer_of(run, j)
+
+
+def _up_by_segments(
+    kind: LayerOp, run: Run, z: ScaledRows, depth: UsedDepth
+) -> tuple[ScaledRows, Segments]:
+    used = length(run) if depth is None else depth
+    size = segment_size(length(run))
+
+    def segment(i: Array, z: ScaledRows) -> tuple[ScaledRows, ScaledRows]:
+        end = jnp.minimum((i + 1) * size, used)
+        top = loop(i * size, end, lambda j, z: kind.forward(layer_of(run, j), z)[0], z)
+        return renormalised(top), z
+
+    count = -(-length(run) // size)
+    top, starts = _through(segment, count, -(-used // size), renormalised(z))
+    return top, Segments(starts)
+
+
+class Step(NamedTuple):
+    """One layer on the way down.
+
+    kind, layer: what it computes, and its θ and b.
+    z: the rows that went into it.
+    delta: Δ of what came out, renormalised.
+    largest: the largest |m| of each row of delta; None without exponents.
+    gradient: its Δ(θ, b) and Δa.
+    """
+
+    kind: BlockOp
+    layer: Layer
+    z: ScaledRows
+    delta: ScaledRows
+    largest: Any  # Float[Array, " B"], or None
+    gradient: Gradient
+
+
+Keep = Callable[[Any], Any]  # of a Step, or of what another kind of layer has to say
+
+
+def _unchanged(kept: Any) -> Any:
+    return kept
+
+
+def down(
+    net: Any,
+    params: tuple[Any, ...],
+    kept: list[AnySaved],
+    delta: ScaledRows,
+    keep: Keep,
+    depth: UsedDepth = None,
+    of_segment: Callable[[Any], Any] = _unchanged,
+) -> tuple[ScaledRows, list[Any]]:
+    """Return Δx from Δz[L], and for each Layer what `keep` returns, of a run stacked.
+
+    Args:
+        net: the network, or something with the kinds of its layers.
+        params: its parameters.
+        kept: of the way up.
+        delta: Δz[L].
+        keep: what is recorded of a layer.
+        depth: the layers used of the one run; what is kept of others is zero.
+        of_segment: what is done with the records of each segment of a run, stacked.
+    """
+    records: list[Any] = []
+    below = zip(_kinds(net, params), params, kept, strict=True)
+    for kind, layer, saved in reversed(list(below)):
+        if not is_run(layer):
+            delta, record = kind.down(layer, saved, delta, keep)
+        else:
+            used = length(layer) if depth is None else depth
+            going_down = (kind, layer, saved, used, delta, keep)
+            if isinstance(saved, Segments):
+                delta, record = _down_by_segments(*going_down, of_segment)
+            else:
+                delta, record = _down_run(*going_down)
+        records.append(record)
+    return delta, records[::-1]
+
+
+def _down_run(
+    kind: LayerOp,
+    run: Run,
+    saved: Saved,
+    used: Array | int,
+    delta: ScaledRows,
+    keep: Keep,
+) -> tuple[ScaledRows, Any]:
+    """Go down a run from the last layer used."""
+
+    def layer(j: Array, delta: ScaledRows) -> tuple[ScaledRows, Any]:
+        if delta.e is None:
+            return kind.down(layer_of(run, j), entry(saved, j), delta, keep)
+        j = barrier(j)  # in a flow, whose many small kernels wait for j, and for z
+        return kind.down(layer_of(run, j), barrier(entry(saved, j)), delta, keep)
+
+    return _through(layer, length(run), used, delta, downwards=True)
+
+
+def _down_by_segments(
+    kind: LayerOp,
+    run: Run,
+    kept: Segments,
+    used: Array | int,
+    delta: ScaledRows,
+    keep: Keep,
+    of_segment: Callable[[Any], Any],
+) -> tuple[ScaledRows, Any]:
+    """Like `_down_run`, from the start of each segment, whose z are computed again."""
+    k, size = length(run), segment_size(length(run))
+
+    def segment(i: Array, delta: ScaledRows) -> tuple[ScaledRows, Any]:
+        part, count = segment_of(run, i), jnp.minimum(used - i * size, size)
+        _, saved = _up_run(kind, part, entry(kept.starts, i), count)
+        delta, records = _down_run(kind, part, saved, count, delta, keep)
+        return delta, of_segment(records)
+
+    delta, records = _through(segment, -(-k // size), -(-used // size), delta, downwards=True)
+    return delta, jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:])[:k], records)
+
+
+def at_outputs(params: Params, inputs: list[Any], top: Any, depth: UsedDepth = None) -> list[Any]:
+    """Turn what belongs to the z that go into each Layer into that of the z that come out.
+
+    Args:
+        params: the parameters.
+        inputs: an array for each Layer, of a run (k, …).
+        top: the one of z[L].
+        depth: the layers used of the one run; the result is zero in those beyond.
+    """
+    following, outputs = top, []
+    for layer, values in zip(reversed(params), reversed(inputs), strict=True):
+        if not is_run(layer):
+            outputs.append(following)
+            following = values
+            continue
+        above = jnp.concatenate([values[1:], following[None]])
+        if depth is None:
+            following = values[0]
+        else:
+            place = jnp.arange(length(layer)).reshape(-1, *[1] * (above.ndim - 1))
+            above = jnp.where(place == depth - 1, following[None], above)
+            above = jnp.where(place < depth, above, jnp.zeros_like(above))
+            following = jnp.where(depth > 0, values[0], following)
+        outputs.append(above)
+    return outputs[::-1]

@@ -1,0 +1,1 @@
+"""Theory: infinite width, and its correction for finite width."""

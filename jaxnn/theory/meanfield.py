@@ -1,0 +1,613 @@
+"""Mean ensemble: a signal and its gradient in the limit of infinite width.
+
+Weights are N(0, σ_w²/fan_in), biases N(0, σ_b²). As the widths grow, the entries of z[l] become
+Gaussian with mean square q[l], and with correlation c[l] between two inputs' z and z̃:
+
+    q[l+1] = σ_w² E[σ(z)²] + σ_b²                   `length_map`, Poole et al., arXiv:1606.05340
+    c[l+1] = (σ_w² E[σ(z) σ(z̃)] + σ_b²) / q[l+1]    `correlation_map`, ibid.
+    E‖Δz[l]‖² = σ_w² E[σ′(z)²] E‖Δz[l+1]‖²          `chi`, Schoenholz et al., arXiv:1611.01232
+
+Between hidden layers may stand another block, `hidden=`, as in `jaxnn.Network`: a skip connection,
+a norm, one in another. Each kind has its formulas in its own file (`blocks`), in the same letters:
+
+    q[l+1], c[l+1] q[l+1], E‖Δz[l]‖² / E‖Δz[l+1]‖²      `length`, `covariance`, `factor` of a block
+
+Arguments: σ by name or an Activation, static under `jax.jit`; finite scalars σ_w, σ_b, q >= 0
+without unit, and c in [-1, 1], which may be traced; hidden, a block, Dense if none is given, and
+batch, the number of rows that a batch norm is over, None for many, are static. c is the correlation
+of two inputs, of any two rows for a batch norm. Results: scalars in JAX's default float.
+Raises: ValueError for an unknown name, for a block without what is asked for and, outside `jit`,
+for a number out of range; TypeError for anything but an activation, a block or a real scalar.
+
+Expectations and fixed points are computed in `quadrature.py`, those of a batch in `sphere.py`.
+"""
+
+import inspect
+import math
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from ..arrays.compiled import Number, Scalar, as_array
+from ..network.activations import Activation, find_activation
+from ..network.blocks import (
+    DENSE,
+    Block,
+    Dense,
+    LayerNorm,
+    Residual,
+    RMSNorm,
+    Theory,
+    rows_meet,
+    theory_of,
+)
+from .ensemble import Ensemble
+from .finite_width import from_the_top, has_band, skip_spread
+from .quadrature import (
+    attracting_fixed_point,
+    eps,
+    expectation,
+    root_of,
+    solve,
+    tiny,
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Name = str | Activation
+Distribution = tuple[Name, Number, Number]
+
+NEAR = 1e-6  # a c* nearer to 1 than this counts as 1
+STATIC = ("activation", "width", "depth", "hidden", "batch")
+
+
+class Band(NamedTuple):
+    """The effect of finite width on a prediction, for one draw of the weights, in nats."""
+
+    bias: Array
+    sd: Array
+
+
+def _argument(name: str, value: Any) -> Any:
+    """Check an argument and convert it to the type that the formulas use."""
+    if name == "activation":
+        return find_activation(value)
+    if name == "hidden":
+        if value is not None and (isinstance(value, type) or not isinstance(value, Block)):
+            raise TypeError(f"hidden: expected a block such as jaxnn.Residual(), got {value!r}")
+        return DENSE if value is None else value
+    if name == "batch" and value is None:
+        return None
+    if name in ("depth", "width", "batch", "layers"):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
+        return value
+    number: Any = value if isinstance(value, jax.Array) else np.asarray(value)
+    if number.shape or not (np.isrealobj(number) and jnp.issubdtype(number.dtype, jnp.number)):
+        raise TypeError(f"{name}: expected one real number, got {value!r}")
+    if isinstance(number, jax.core.Tracer):
+        return number.astype(jnp.result_type(float))
+    low, high = (-1.0, 1.0) if name in ("c", "c0") else (0.0, math.inf)
+    if not (low <= float(number) <= high and math.isfinite(float(number))):
+        wanted = "a correlation from -1 to 1" if name in ("c", "c0") else "a finite number >= 0"
+        raise ValueError(f"{name}: expected {wanted}, got {float(number):g}")
+    return as_array(name, np.asarray(number, np.float64))
+
+
+def _formula(f: Callable[P, R]) -> Callable[P, R]:
+    """Compile a formula; check its arguments and convert them to JAX's default float."""
+    signature = inspect.signature(f)
+    static = [name for name in signature.parameters if name in STATIC]
+    compiled = jax.jit(f, static_argnames=static)
+
+    @wraps(f)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        arguments = {name: _argument(name, value) for name, value in bound.arguments.items()}
+        result: R = compiled(**arguments)
+        return result
+
+    return checked
+
+
+def _ensemble(activation: Name, sigma_w: Number, sigma_b: Number, batch: int | None) -> Ensemble:
+    return Ensemble(find_activation(activation), sigma_w, sigma_b, batch)
+
+
+def _theory(hidden: Block | None) -> Theory:
+    return theory_of(DENSE if hidden is None else hidden)
+
+
+def _check_settling(hidden: Block | None) -> None:
+    """Raise for blocks between which q[l] comes to no fixed point."""
+    if isinstance(hidden, Residual) and hidden.scale:
+        raise ValueError(
+            f"hidden: with {hidden!r} z grows with depth, so there is no fixed point q*, and "
+            "nothing that depends on one; lengths and log_delta follow it layer by layer"
+        )
+
+
+@_formula
+def length_map(
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number,
+    q: Number,
+    *,
+    hidden: Block | None = None,
+    batch: int | None = None,
+) -> Scalar:
+    """The mean square of the next layer's z, from this one's q: σ_w² E[σ(√q g)²] + σ_b² of Dense.
+
+    Example:
+        >>> round(float(length_map("relu", 2.0, 0.5, 3.0)), 4)  # 4 · 3/2 + 1/4
+        6.25
+        >>> import jaxnn
+        >>> round(float(length_map("relu", 2.0, 0.5, 3.0, hidden=jaxnn.Residual())), 4)
+        9.25
+    """
+    return _theory(hidden).length(_ensemble(activation, sigma_w, sigma_b, batch), q)
+
+
+@_formula
+def chi(
+    activation: Name,
+    sigma_w: Number,
+    q: Number,
+    *,
+    sigma_b: Number = 0.0,
+    hidden: Block | None = None,
+    batch: int | None = None,
+    c: Number = 0.0,
+) -> Scalar:
+    """χ = E‖Δz[l]‖² / E‖Δz[l+1]‖², the factor of a layer: σ_w² E[σ′(√q g)²] of Dense.
+
+    q = 0 gives the limit. σ_b matters to a `PostNorm` only, which divides by the length of z; c,
+    the correlation of the rows, to a `BatchNorm` only: of equal rows χ is inf.
+
+    Example:
+        >>> q = fixed_point("sigmoid", 4.0, 0.0)
+        >>> [round(float(chi("sigmoid", 4.0, v)), 2) for v in (0.0, q)]  # slopes 1/4, but not at q*
+        [1.0, 0.4]
+        >>> import jaxnn
+        >>> round(float(chi("relu", 1.0, 1.0, hidden=jaxnn.Residual())), 4)  # 1 + 1/2
+        1.5
+    """
+    return _theory(hidden).factor(_ensemble(activation, sigma_w, sigma_b, batch), q, c)
+
+
+@_formula
+def fixed_point(
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number,
+    *,
+    hidden: Block | None = None,
+    batch: int | None = None,
+) -> Scalar:
+    """q* = length_map(q*), the fixed point that q[l] tends to from q = 1.
+
+    Solved for, not iterated: q of tanh with σ_w = 1, σ_b = 0 falls like 1/(2l), and its limit 0 is
+    returned. inf if q grows for ever, 0 if it dies out, and 1 if every q is a fixed point up to
+    rounding (relu with σ_w² = 2, σ_b = 0).
+
+    Raises:
+        ValueError: also for a Residual, with which z grows with depth.
+
+    Example:
+        >>> [round(float(fixed_point("relu", sigma_w, 1.0)), 4) for sigma_w in (1.0, 1.5)]
+        [2.0, inf]
+    """
+    _check_settling(hidden)
+    return attracting_fixed_point(
+        lambda q: length_map(activation, sigma_w, sigma_b, q, hidden=hidden, batch=batch)
+    )
+
+
+@_formula
+def stationary_chi(
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number = 0.0,
+    *,
+    hidden: Block | None = None,
+    batch: int | None = None,
+) -> Scalar:
+    """The factor χ of a layer far from the ends, at q* and, of a batch norm, c*.
+
+    Dense: σ_w² E[σ′²] at q*. RMSNorm, LayerNorm: E[σ′²] / E[σ²] at q = 1, for every σ_w, if σ_b and
+    ε are 0. BatchNorm: λ_B of Yang et al. 2019, arXiv:1902.08129, for every σ_w and σ_b; E[σ′²] /
+    Var σ if batch is None. PostNorm: of its inner block, over the length that comes out, at q = 1.
+
+    Raises:
+        ValueError: also for a Residual, with which z grows with depth and no layer is like another.
+
+    Example:
+        >>> import jaxnn
+        >>> round(float(stationary_chi("relu", 1.0, hidden=jaxnn.BatchNorm())), 5)  # π/(π - 1)
+        1.46694
+    """
+    ensemble: Distribution = (activation, sigma_w, sigma_b)
+    q = fixed_point(*ensemble, hidden=hidden, batch=batch)
+    c: Number = 0.0
+    if rows_meet(hidden):
+        c = correlation_fixed_point(*ensemble, hidden=hidden, batch=batch)
+    return chi(activation, sigma_w, _bounded(q), sigma_b=sigma_b, hidden=hidden, batch=batch, c=c)
+
+
+@_formula
+def correlation_map(
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number,
+    q: Number,
+    c: Number,
+    *,
+    hidden: Block | None = None,
+    batch: int | None = None,
+) -> Scalar:
+    """The correlation of two inputs in the next layer, (σ_w² E[σ(z) σ(z̃)] + σ_b²) / length_map(q).
+
+    In this layer both have mean square q, and correlation c; q = 0 gives the limit. Of two rows of
+    one batch behind a batch norm, whatever c is.
+
+    Example:
+        >>> round(float(correlation_map("relu", 2**0.5, 0.0, 1.0, 0.0)), 4)  # 1/π
+        0.3183
+    """
+    block, ensemble = _theory(hidden), _ensemble(activation, sigma_w, sigma_b, batch)
+    q = jnp.maximum(q, tiny() ** 0.5)
+    return block.covariance(ensemble, q, c) / block.length(ensemble, q)
+
+
+@_formula
+def correlation_fixed_point(
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number,
+    *,
+    hidden: Block | None = None,
+    batch: int | None = None,
+) -> Scalar:
+    """c* = correlation_map(c*) at q*, the stable fixed point in [0, 1].
+
+    1 if χ(q*) <= 1 (order) or 1 - c* < 1e-6, less in chaos; nan if q* is inf. Of two rows of one
+    batch behind a batch norm in [-1, 1].
+
+    Raises:
+        ValueError: also for a Residual, with which z grows with depth.
+
+    Example:
+        >>> [round(float(correlation_fixed_point("tanh", s, 0.3)), 3) for s in (1.0, 2.5)]
+        [1.0, 0.122]
+    """
+    ensemble: Distribution = (activation, sigma_w, sigma_b)
+    q = fixed_point(*ensemble, hidden=hidden, batch=batch)
+    top = jnp.asarray(1 - max(NEAR, 1e4 * eps()), float)
+
+    def excess(c: Scalar) -> Scalar:
+        return correlation_map(*ensemble, q, c, hidden=hidden, batch=batch) - c
+
+    if rows_meet(hidden):  # c[l+1] is then linear in c[l], and may be negative
+        return solve(excess, jnp.asarray(-1.0, float), jnp.ones((), float))
+    factor = chi(activation, sigma_w, q, sigma_b=sigma_b, hidden=hidden)
+    chaos = (factor > 1) & (excess(top) < 0)
+    bottom = jnp.zeros((), float)
+    inside = jnp.where(excess(bottom) > 8 * eps(), solve(excess, bottom, top), 0)
+    return jnp.where(jnp.isinf(q), jnp.nan, jnp.where(chaos, inside, 1))
+
+
+def _scale(slope: Scalar) -> Scalar:
+    """The number of layers in which a deviation falls by e, if each multiplies it by `slope`."""
+    return jnp.where(slope >= 1, jnp.inf, -1 / jnp.log(jnp.abs(slope)))
+
+
+@_formula
+def xi_q(activation: Name, sigma_w: Number, sigma_b: Number) -> Scalar:
+    """ξ_q, in layers: q[l] - q* ~ e^(-l/ξ_q), so ξ_q = -1/ln(dq[l+1]/dq[l]) at q*.
+
+    That derivative is σ_w² E[σ(z) σ′(z) g]/√q*, without σ″. inf at criticality, nan if q* is inf.
+
+    Example:
+        >>> round(float(xi_q("relu", 1.0, 1.0)), 4)  # 1/ln 2
+        1.4427
+    """
+    q = fixed_point(activation, sigma_w, sigma_b)
+    slope = expectation(activation, q, lambda f, z, g: f.sigma(z) * f.prime(z) * g) / root_of(q)
+    return _scale(sigma_w**2 * slope)
+
+
+@_formula
+def xi_c(
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number,
+    *,
+    hidden: Block | None = None,
+    batch: int | None = None,
+) -> Scalar:
+    """ξ_c, in layers: c[l] - c* ~ e^(-l/ξ_c), so ξ_c = -1/ln(σ_w² E[σ′(z) σ′(z̃)]) at q* and c*.
+
+    In order, where c* = 1, it is -1/ln χ. inf at criticality, nan if q* is inf, and 0 for a batch
+    norm, behind which c is c* after one layer.
+
+    Raises:
+        ValueError: also for a Residual, with which z grows with depth.
+
+    Example:
+        >>> round(float(xi_c("relu", 1.0, 1.0)), 4)  # 1/ln 2
+        1.4427
+    """
+    ensemble: Distribution = (activation, sigma_w, sigma_b)
+    q = fixed_point(*ensemble, hidden=hidden, batch=batch)
+    c = correlation_fixed_point(*ensemble, hidden=hidden, batch=batch)
+    slope = _theory(hidden).tangent(_ensemble(*ensemble, batch), q, c)
+    order = chi(activation, sigma_w, q, sigma_b=sigma_b, hidden=hidden, batch=batch)
+    return _scale(jnp.where(c == 1, order, slope))
+
+
+@_formula
+def lengths(
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number,
+    q0: Number,
+    depth: int,
+    *,
+    hidden: Block | None = None,
+    batch: int | None = None,
+) -> Float[Array, " depth"]:
+    """q[1] = σ_w² q0 + σ_b², q[2], …, q[depth]: the mean square of z in each hidden layer.
+
+    q0 is the mean square of the input's entries; the first layer is Dense. 0 and inf beyond the
+    range of the float.
+
+    Example:
+        >>> lengths("relu", 1.0, 0.0, 1.0, 3).round(4).tolist()
+        [1.0, 0.5, 0.25]
+    """
+    return _along(hidden, _ensemble(activation, sigma_w, sigma_b, batch), q0, 0.0, depth)[0]
+
+
+def _along(
+    hidden: Block | None, ensemble: Ensemble, q0: Number, c0: Number, depth: int
+) -> tuple[Float[Array, " depth"], Float[Array, " depth"]]:
+    """q[l] of the hidden layers, and c[l] of rows that meet; the first layer is Dense."""
+    block, shared = _theory(hidden), ensemble.sigma_b**2
+
+    def layer(state: tuple[Scalar, Scalar], _: None) -> tuple[tuple[Scalar, Scalar], Any]:
+        q, c = state
+        above = block.length(ensemble, q)
+        c_above = block.covariance(ensemble, q, c) / above if rows_meet(block) else c
+        return (above, c_above), state
+
+    q = jnp.asarray(ensemble.sigma_w**2 * q0 + shared, float)
+    c = jnp.asarray((ensemble.sigma_w**2 * q0 * c0 + shared) / jnp.maximum(q, tiny()), float)
+    along: tuple[Array, Array] = lax.scan(layer, (q, c), None, length=depth)[1]
+    return along
+
+
+@_formula
+def log_delta(
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number,
+    q0: Number,
+    depth: int,
+    *,
+    hidden: Block | None = None,
+    batch: int | None = None,
+    c0: Number = 0.0,
+) -> Float[Array, " depth"]:
+    """Predicted ln ‖Δz[l]‖ - ln ‖Δz[depth]‖ of the hidden layers l = 1 … depth, in nats.
+
+    ½ Σ ln χ(q[m]) over m = l … depth-1, along `lengths`. Shape (depth,); the last entry is 0. c0 is
+    the correlation of any two input rows, which a batch norm asks for.
+
+    Example:
+        >>> log_delta("relu", 1.0, 0.0, 1.0, 3).round(3).tolist()  # ½ ln ½ a layer
+        [-0.693..., -0.347..., 0.0]
+    """
+    ensemble = _ensemble(activation, sigma_w, sigma_b, batch)
+    q, c = _along(hidden, ensemble, q0, c0, depth)
+    block = _theory(hidden)
+    factors = lax.map(lambda at: block.factor(ensemble, _bounded(at[0]), at[1]), (q, c))
+    return from_the_top(0.5 * jnp.log(factors))
+
+
+@_formula
+def log_delta_band(
+    activation: Name,
+    sigma_w: Number,
+    sigma_b: Number,
+    q0: Number,
+    width: int,
+    depth: int,
+    *,
+    hidden: Block | None = None,
+) -> Band:
+    """The bias and the standard deviation of `log_delta` at finite width n; (depth,) each.
+
+    A Dense layer adds -c/4n to the bias and c/4n to the variance, as the steps of log ‖Δz‖ in
+    different layers are independent. c = 3 μ₂/μ₁² - 1, μ_k = E[σ′(√q g)^2k]. Exact to this order
+    for Gaussian weights and relu or linear units, a lower bound for units that saturate. Source:
+    Hanin & Nica 2018, arXiv:1812.05994. With a skip connection z[l] resembles z[l+1], and so do
+    their slopes: that of a Residual is a derivation, which `finite_width.py` has with its limits.
+
+    Raises:
+        ValueError: also for every block but Dense and Residual(Dense()), whose band is not known.
+
+    Example:
+        >>> band = log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51)
+        >>> round(float(band.bias[0]), 4), round(float(band.sd[0]), 4)  # -50 · 5/400 and its root
+        (-0.625, 0.7906)
+        >>> import jaxnn
+        >>> block = jaxnn.Residual(scale=50**-0.5)
+        >>> round(float(log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51, hidden=block).sd[0]), 2)
+        0.13
+    """
+    if not has_band(hidden):
+        raise ValueError(
+            "hidden: the band of finite width is known for jaxnn.Dense() and jaxnn.Residual() "
+            f"around it, got {hidden!r}; what a norm divides by varies from draw to draw too, "
+            "which no formula has"
+        )
+    if isinstance(hidden, Residual):
+        ensemble = _ensemble(activation, sigma_w, sigma_b, None)
+        q = jnp.clip(_along(hidden, ensemble, q0, 0.0, depth)[0], tiny() ** 0.5, tiny() ** -0.75)
+        growth = lax.map(lambda q: _theory(hidden).length(ensemble, q) / q, q)
+        log_q = jnp.log(q[0]) + jnp.append(0.0, jnp.cumsum(jnp.log(growth[:-1])))
+        s = jnp.full(depth, jnp.square(hidden.scale * sigma_w))
+        lag, variance = skip_spread(ensemble.activation, s, log_q, jnp.sqrt(q))
+        return Band(-lag / (4 * width), jnp.sqrt(variance / (4 * width)))
+    q = lengths(activation, sigma_w, sigma_b, q0, depth)
+    each = lax.map(lambda q: _spread(activation, _bounded(q)), q) / (4 * width)
+    return Band(-from_the_top(each), jnp.sqrt(from_the_top(each)))
+
+
+@_formula
+def slope_band(activation: Name, q: Number, width: int, depth: int) -> Band:
+    """The bias -c/4n and sd ½ √(1.2 c/(n depth)) of a slope of ln ‖Δz[l]‖ at finite width n.
+
+    In nats per layer, for a straight line fitted to one draw; c as in `log_delta_band`.
+
+    Example:
+        >>> round(float(slope_band("relu", 1.0, 100, 30).bias), 4)  # -5/400
+        -0.0125
+    """
+    c = _spread(activation, jnp.asarray(q))
+    return Band(-c / (4 * width), 0.5 * jnp.sqrt(1.2 * c / (width * depth)))
+
+
+def _spread(activation: Name, q: Scalar) -> Scalar:
+    """C = 3 μ₂/μ₁² - 1 of `log_delta_band`."""
+    mu1 = expectation(activation, q, lambda f, z, g: f.prime(z) ** 2)
+    mu2 = expectation(activation, q, lambda f, z, g: f.prime(z) ** 4)
+    return 3 * mu2 / mu1**2 - 1
+
+
+def _bounded(q: Scalar) -> Scalar:
+    """Clip q: slopes no longer change far out, and √q · 0 must be 0 there, not inf · 0."""
+    return jnp.minimum(q, tiny() ** -0.75)
+
+
+def critical_sigma_w(
+    activation: Name, sigma_b: Number, *, hidden: Block | None = None, batch: int | None = None
+) -> Scalar:
+    """The σ_w with χ(q*) = 1 at q* of `fixed_point`: gradients neither vanish nor explode.
+
+    At a given q, χ is σ_w² times a factor: E[σ′(√q g)²] of Dense, E[σ′(√v g)²] / (q + ε), v = q /
+    (q + ε), of RMSNorm and LayerNorm. So σ_w(q) makes χ(q) = 1 at any q, and q* is the fixed point
+    of length_map with that σ_w(q). Behind a norm with ε = 0 it is σ_w² = σ_b² / (E[σ′²] - E[σ²]) at
+    q = 1, derived here.
+
+    Args:
+        activation: σ.
+        sigma_b: standard deviation of the biases.
+        hidden: the kind of block: Dense, or a norm in front of it.
+        batch: rows of a batch, which none of these depends on.
+
+    Raises:
+        ValueError: no σ_w has a finite q* with χ = 1, as for relu with σ_b > 0, and behind a norm
+            without biases and ε, which takes σ_w out; under `jit` the result is nan. Also for every
+            other kind of block.
+
+    Example:
+        >>> [round(float(critical_sigma_w("tanh", sigma_b)), 3) for sigma_b in (0.0, 0.05**0.5)]
+        [1.0, 1.327]
+        >>> import jaxnn
+        >>> round(float(critical_sigma_w("tanh", 0.1, hidden=jaxnn.RMSNorm())), 3)
+        0.378
+    """
+    hidden = _argument("hidden", hidden)
+    _argument("batch", batch)
+    _check_settling(hidden)
+    inner = hidden.inner if isinstance(hidden, RMSNorm | LayerNorm) else hidden
+    if not isinstance(inner, Dense):
+        raise ValueError(
+            f"hidden: expected Dense, or RMSNorm or LayerNorm in front of it, got {hidden!r}: the "
+            "critical sigma_w of others is not known, or every sigma_w has one chi; see "
+            "stationary_chi"
+        )
+    activation = find_activation(activation)
+    sigma_w = _critical(activation, sigma_b, hidden=hidden)
+    if not isinstance(sigma_w, jax.core.Tracer) and math.isnan(float(sigma_w)):
+        none = "there is no sigma_w with chi = 1 at a finite q* that q tends to"
+        given = f"critical_sigma_w: for {activation.name} and sigma_b = {float(sigma_b):g}"
+        if hidden is inner:
+            raise ValueError(f"{given} {none}; choose another of the two")
+        raise ValueError(
+            f"{given} behind {hidden!r} {none}: without biases and eps a norm takes sigma_w out, "
+            "and chi is on the same side of 1 for every sigma_w; choose another of the three"
+        )
+    return sigma_w
+
+
+@_formula
+def _critical(activation: Name, sigma_b: Number, *, hidden: Block | None) -> Scalar:
+    """Like `critical_sigma_w`, but nan instead of an error."""
+
+    def balance(q: Scalar) -> Scalar:
+        return 1 / jnp.sqrt(chi(activation, 1.0, q, hidden=hidden))
+
+    def length(q: Scalar) -> Scalar:
+        return length_map(activation, balance(q), sigma_b, q, hidden=hidden)
+
+    sigma_w = balance(attracting_fixed_point(length))
+    # The q found may be one that q[l] leaves.
+    q = fixed_point(activation, sigma_w, sigma_b, hidden=hidden)
+    reached = jnp.abs(chi(activation, sigma_w, q, hidden=hidden) - 1) < eps() ** 0.4
+    # Behind a norm q = 0 is no signal to be scaled.
+    alive = (q > 0) | isinstance(hidden, Dense | None)
+    return jnp.where(jnp.isfinite(q) & reached & alive, sigma_w, jnp.nan)
+
+
+def tailored_slope(layers: int, eta: Number = 0.9) -> float:
+    """The slope s of the leaky relu that takes two inputs from c = 0 to c = η in so many layers.
+
+    σ(z) = g (max(z, 0) + s min(z, 0)), g² = 2/(1 + s²), with σ_w = 1 and σ_b = 0 keeps every q, has
+    χ = 1, and maps c to C(c) = c + k/π (√(1-c²) - c arccos c), k = (1-s)²/(1+s²). s solves
+    C(…C(0)) = η, C applied `layers` times. Source: Zhang, Botev & Martens 2022, arXiv:2203.08120.
+
+    Args:
+        layers: the number of activations of the network, >= 1.
+        eta: η, 0 < η < 1; 0.9 is the authors' choice.
+
+    Raises:
+        ValueError: an argument out of range, or no such slope, as relu itself (s = 0) ends below η:
+            for η = 0.9 in fewer than 13 layers.
+
+    Example:
+        >>> round(tailored_slope(100), 5)
+        0.57044
+    """
+    layers, eta = _argument("layers", layers), float(_argument("eta", eta))
+    if not 0 < eta < 1:
+        raise ValueError(f"eta: expected a correlation between 0 and 1, got {eta:g}")
+    most, enough = _tailored_end(1.0, layers), layers
+    if most < eta:
+        while _tailored_end(1.0, enough) < eta:
+            enough += 1
+        raise ValueError(
+            f"layers: {layers} activations take a correlation from 0 to {most:.4f} at most, as "
+            f"relu does, not to eta = {eta:g}; use {enough} layers or more, or a smaller eta"
+        )
+    low, high = 0.0, 1.0
+    while low < (k := (low + high) / 2) < high:
+        low, high = (k, high) if _tailored_end(k, layers) < eta else (low, k)
+    return (1 - high) / (1 + math.sqrt(high * (2 - high)))
+
+
+def _tailored_end(k: float, layers: int) -> float:
+    """C(…C(0)) of `tailored_slope`."""
+    c = 0.0
+    for _ in range(layers):
+        c = min(c + k / math.pi * (math.sqrt(1 - c * c) - c * math.acos(c)), 1.0)
+    return c

@@ -1,0 +1,1 @@
+"""Training: steps, epochs, scores, and where it diverges."""

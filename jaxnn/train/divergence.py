@@ -1,0 +1,211 @@
+"""Divergence: the first number of a step that leaves the range of its dtype, and a remedy.
+
+A step computes z[1] … z[L], the loss, Δz[L] … Δz[1] together with the Δ(θ, b), and new parameters,
+in this order. If its parameters are finite, the first of these that is nan or inf is the origin.
+`gradient_flow` measures its size, or the size that it would have in a wider float.
+
+Index legend: z[l] and Δz[l] are (B, n[l]), l = 1 … L; θ[l-1] and b[l-1] are those of layer l.
+"""
+
+import bisect
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ..arrays.compiled import compiled
+from ..arrays.rows import ScaledRows
+from ..flow.flow import Flow, gradient_flow
+from ..flow.verdict import verdict
+from ..network.checks import UsedDepth
+from ..network.network import Network
+from ..network.params import Layers
+from ..passes.backprop import mean_delta_z
+from ..passes.walk import Step, at_outputs, down, up
+
+Where = Literal["signal", "loss", "gradient", "update"]
+
+
+class NonFiniteError(FloatingPointError):
+    """The loss or a parameter is no longer finite; the message names the origin.
+
+    No result is lost: see `state` and `history`.
+
+    Attributes:
+        step: the number of steps done, `State.step`, before the first loss that is nan or inf, or
+            before a parameter is, if earlier.
+        where: what left the range first: the signal z, the loss itself, the gradient Δ or, if all
+            three are finite, the update that the optimiser computed.
+        layer: the layer l = 1 … L of z[l], of Δz[l] or Δ(θ, b)[l-1], or of (θ, b)[l-1].
+        state: the last good State, with finite parameters and before a step whose loss was finite
+            (if any): training may be continued from it, with a smaller step size.
+        losses: of the steps since the last State that was yielded, (epochs, S).
+        history: of `jaxnn.fit`, up to that epoch.
+    """
+
+    def __init__(self, sentence: str, step: int, origin: "Origin", state: Any, losses: np.ndarray):
+        super().__init__(sentence)
+        self.step = step
+        self.where, self.layer = origin.where, origin.layer
+        self.state = state
+        self.losses = losses
+        self.history: Any = None
+
+
+class Origin(NamedTuple):
+    """The first numbers of a step that leave the range, and a clause about them."""
+
+    where: Where
+    layer: int
+    clause: str
+
+
+class _Finite(NamedTuple):
+    """For each layer of weights whether a step's numbers are finite; the flow of its gradient."""
+
+    z: Bool[Array, " L"]
+    loss: Bool[Array, ""]
+    delta_z: Bool[Array, " L"]
+    delta: Bool[Array, " L"]
+    flow: Flow
+
+
+@jax.jit
+def _finite(net: Network, params: Layers, xs: Array, ys: Array, depth: UsedDepth) -> _Finite:
+    top, saved = up(net, params, ScaledRows(xs), depth)
+    delta = ScaledRows(mean_delta_z(net, top.m, ys))
+    _, kept = down(net, params, saved, delta, _bad_numbers, depth)
+    bad_z, bad_delta_z, bad_delta = zip(*kept, strict=True)
+    z = at_outputs(params, list(bad_z), _bad(top.m), depth)
+    return _Finite(
+        z=~_by_layer(z),
+        loss=jnp.isfinite(jnp.mean(net.task.loss(top.m, ys))),
+        delta_z=~_by_layer(bad_delta_z),
+        delta=~_by_layer(bad_delta),
+        flow=gradient_flow(net, params, xs, ys, depth=depth),
+    )
+
+
+def _bad_numbers(step: Step) -> tuple[Array, Array, Array]:
+    """Tell whether a number of z is nan or inf, one of Δz, and one of Δθ or Δb."""
+    theta, b, _ = step.gradient
+    return _bad(step.z.m), _bad(step.delta.m), _bad(theta.m) | _bad(b.m[None])
+
+
+def _bad(values: Float[Array, "*k n m"]) -> Bool[Array, "*k"]:
+    """Tell whether a number is nan or inf; what no layer has filled is zero, and good."""
+    return ~jnp.isfinite(values).all(axis=(-2, -1))
+
+
+def _by_layer(flags: Iterable[Array]) -> Bool[Array, " L"]:
+    return jnp.concatenate([jnp.atleast_1d(flag) for flag in flags])
+
+
+@compiled
+def finite_layers(params: Layers) -> Bool[Array, " L"]:
+    """Return for each layer of weights whether θ and b are finite."""
+    return ~_by_layer([_bad(theta) | _bad(b[..., None]) for theta, b in params])
+
+
+def check_finite(params: Layers) -> None:
+    """Raise if a parameter is nan or inf."""
+    finite = np.asarray(finite_layers(params))
+    if not finite.all():
+        i = int(np.argmin(finite))
+        raise ValueError(f"theta[{i}], b[{i}]: expected finite numbers, got some nan or inf")
+
+
+def diagnosis(
+    net: Network,
+    after: Callable[[int], tuple[Any, Array, Array]],
+    batch_of: Callable[[int], tuple[Array, Array]],
+    losses: np.ndarray,
+    depth: UsedDepth,
+) -> NonFiniteError:
+    """Return the error to raise for epochs whose losses or last parameters are not finite.
+
+    `after(k)` repeats the first k steps; its first result is the State, its last one whether the
+    parameters are finite. k = -1 is one step before the epochs, if there is one. Step k uses
+    batch_of(k). A parameter that is nan or inf stays so, so that bisection finds the first step
+    after which one is.
+    """
+    bad = np.flatnonzero(~np.isfinite(losses))
+    reached = int(bad[0]) if len(bad) else losses.size
+    broken = not after(reached)[-1]  # then a parameter left the range in an earlier step
+    failed = reached
+    if broken:
+        failed = bisect.bisect_left(range(reached), True, key=lambda k: not after(k)[-1]) - 1
+    before = after(failed)[0]
+    step = (net, before.params, *batch_of(failed), depth)
+    first = origin(*step, after=after(failed + 1)[0].params)
+    count = int(before.step) + reached - failed
+    value = f"the loss is {losses.flat[reached]}" if len(bad) else "parameters are not finite"
+    since = f", at step {int(before.step)}" if broken else ""
+    return NonFiniteError(
+        f"step {count}, counted from 0: {value}; {first.clause}{since}. {advice(*step)}",
+        count,
+        first,
+        before if broken else after(failed - 1)[0],
+        losses[: reached // losses.shape[1] + 1],
+    )
+
+
+def origin(
+    net: Network,
+    params: Layers,
+    xs: Float[Array, "B n_in"],
+    ys: Float[Array, "B n_out"],
+    depth: UsedDepth,
+    after: Layers,
+) -> Origin:
+    """Find the first numbers of a step from `params` to `after` that leave the range."""
+    step = _finite(net, params, xs, ys, depth)
+    signal, largest = map(np.asarray, (step.flow.log_mean_square_z, step.flow.log_largest))
+    step = jax.tree.map(np.asarray, step._replace(flow=None))
+    count, dtype = len(step.z), params[0].b.dtype
+    if not step.z.all():
+        layer = int(np.argmin(step.z)) + 1
+        size = _power("root mean square", signal[layer - 1] / 2)
+        what = f"the signal left the range of {dtype} first, at z[{layer}] of {count} layers{size}"
+        return Origin("signal", layer, what)
+    if not step.loss:
+        size = _power("root mean square", signal[-1] / 2)
+        what = f"the loss itself left the range of {dtype}, at z[{count}], the last{size}"
+        return Origin("loss", count, f"{what}; look at the scale of the labels")
+    for name, finite in (("Δz[{}]", step.delta_z), ("Δθ of layer {}", step.delta)):
+        if not finite.all():
+            layer = count - int(np.argmin(finite[::-1]))
+            size = _power("largest |Δz|", largest[layer - 1])
+            what = f"the gradient left the range of {dtype} first, at {name.format(layer)}"
+            return Origin("gradient", layer, f"{what} of {count} layers{size}")
+    layer = count - int(np.argmin(np.asarray(finite_layers(after))[::-1]))
+    what = f"the update of theta[{layer - 1}] and b[{layer - 1}] left the range of {dtype} first"
+    return Origin("update", layer, f"{what}, signal and gradient being finite")
+
+
+def _power(what: str, log: Any) -> str:
+    """A size, given its natural logarithm; nothing if that is not finite."""
+    return f" ({what} 10^{float(log) / np.log(10):.1f})" if np.isfinite(log) else ""
+
+
+def advice(
+    net: Network,
+    params: Layers,
+    xs: Float[Array, "B n_in"],
+    ys: Float[Array, "B n_out"],
+    depth: UsedDepth,
+) -> str:
+    """Return advice for a step from finite parameters, by its flow."""
+    result = verdict(_finite(net, params, xs, ys, depth).flow)
+    remedy = "Try a smaller step size, or optax.clip_by_global_norm(1.0) before the optimiser"
+    critical = result.critical_sigma_w or result.unbiased_sigma_w
+    if critical is None:
+        return f"{remedy}."
+    now = f"; they act like σ_w = {result.sigma_w:.3g}" if np.isfinite(result.sigma_w) else ""
+    return (
+        f"{remedy}, or weights drawn with σ_w = {critical:.4g}, at which gradients of "
+        f"{net.activation.name} neither vanish nor explode{now}."
+    )

@@ -1,0 +1,454 @@
+"""Training: any optax optimiser with the hand-written gradient, whole epochs as one program.
+
+A step on a batch, with the mean loss and the gradient Δ of `backprop.py`, the optimiser's state s
+and its update u:
+
+    loss, Δ = backprop(θ),    u, s ← update(Δ, s, θ),    θ ← θ + u
+
+An epoch is S = ⌈N/B⌉ steps over a permutation of the N examples, which is drawn on the device from
+the key and the number of steps done. Its full batches are a loop on the device; the remaining
+examples are a smaller batch in the same program. So no row is padded, every step is that of a plain
+loop, and all of it is compiled once. The number of steps of a call is data, so the same program can
+repeat the steps up to any earlier one, to the last bit.
+
+Index legend: N examples, B of them in a batch, S steps in an epoch.
+"""
+
+import inspect
+import operator
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int, Key, UInt32
+
+from ..arrays.compiled import Numbers, compiled
+from ..arrays.loops import loop
+from ..network.checks import (
+    Depth,
+    UsedDepth,
+    check_batch,
+    check_data,
+    check_depth,
+    check_depth_as_data,
+    check_key,
+    check_stored,
+)
+from ..network.network import Network
+from ..network.params import Layers, Pairs
+from ..passes.backprop import Batch, backprop, mean_loss
+from .divergence import check_finite, diagnosis, finite_layers
+
+ROOM = 64  # the most epochs of one call
+QUICK = 0.1  # seconds; after a shorter call the next one has twice as many epochs
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """An `optax.GradientTransformation` or any pair of such pure functions.
+
+    Static and hashed by identity: make it once, outside the loop, so that it is compiled once.
+    """
+
+    @property
+    def init(self) -> Callable[[Any], Any]: ...
+    @property
+    def update(self) -> Callable[..., tuple[Any, Any]]: ...
+
+
+class State(NamedTuple):
+    """The state of a training, from which it can be continued.
+
+    params: Layers, single ones or runs.
+    opt_state: of the optimiser.
+    key: of all permutations; it does not change.
+    step: the number of steps done.
+    """
+
+    params: Layers
+    opt_state: Any
+    key: Key[Array, ""]
+    step: Int[Array, ""]
+
+
+def start(net: Network, optimizer: Optimizer, params: Pairs, key: Key[Array, ""]) -> State:
+    """Return the State before the first step.
+
+    Args:
+        net: the network.
+        optimizer: of optax, such as `optax.adam(1e-3)`.
+        params: L pairs (θ, b), any of them runs.
+        key: of the permutations.
+
+    Returns:
+        State, with step 0.
+
+    Raises:
+        ValueError, TypeError: parameters that do not fit the network, or a run without its numbers;
+            an optimiser or a key that is none.
+
+    Example:
+        >>> import jax, jaxnn, optax
+        >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
+        >>> params = jaxnn.init(net, jax.random.key(0))
+        >>> int(jaxnn.start(net, optax.adam(1e-3), params, jax.random.key(1)).step)
+        0
+    """
+    return _start(check_optimizer(optimizer), check_stored(net, params), check_key(key))
+
+
+@compiled
+def _start(optimizer: Optimizer, params: Layers, key: Array) -> State:
+    def strongly_typed(leaf: Any) -> Any:  # a weak type would change in the first step
+        return lax.convert_element_type(leaf, leaf.dtype) if jax.typeof(leaf).weak_type else leaf
+
+    params, inner = jax.tree.map(strongly_typed, (params, optimizer.init(params)))
+    return State(params, inner, key, jnp.zeros((), jnp.int32))
+
+
+def step(
+    net: Network,
+    optimizer: Optimizer,
+    state: State,
+    xs: Batch,
+    ys: ArrayLike,
+    *,
+    depth: Depth = None,
+) -> tuple[State, Float[Array, ""]]:
+    """Take one step on one batch; a pure function, to be jitted with the optimiser bound.
+
+    Args:
+        net: the network.
+        optimizer: of optax; `value`, `grad` and `value_fn` are passed to those that need them.
+        state: the State before the step.
+        xs: B examples, (B, n[0]).
+        ys: their labels, as for `jaxnn.backprop`.
+        depth: the number of layers used of the one run in the parameters, as for `jaxnn.backprop`.
+
+    Returns:
+        The State after the step, and the mean loss of the batch before it.
+
+    Raises:
+        ValueError, TypeError: as `jaxnn.backprop`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn, optax
+        >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
+        >>> adam = optax.adam(1e-3)
+        >>> state = jaxnn.start(net, adam, jaxnn.init(net, jax.random.key(0)), jax.random.key(1))
+        >>> state, loss = jaxnn.step(net, adam, state, jnp.ones((2, 3)), jnp.array([0, 1]))
+        >>> int(state.step), loss.shape
+        (1, ())
+    """
+    layers = check_stored(net, state.params)
+    used = check_depth_as_data(layers, depth)
+    xs, ys = check_data(net, xs, ys)
+    return _step(net, check_optimizer(optimizer), state, xs, ys, used)
+
+
+@compiled
+def _step(
+    net: Network,
+    optimizer: Optimizer,
+    state: State,
+    xs: Numbers,
+    ys: Numbers,
+    depth: UsedDepth,
+) -> tuple[State, Array]:
+    params = state.params
+    loss, gradient = backprop(net, params, xs, ys, depth=depth)
+    # All of Δ before any update: else XLA copies, at every step, the weights still to be read.
+    gradient = lax.optimization_barrier(gradient)  # type: ignore[no-untyped-call]
+    extra: dict[str, Any] = {}
+    kinds = {p.kind for p in inspect.signature(optimizer.update).parameters.values()}
+    if inspect.Parameter.VAR_KEYWORD in kinds:  # as a line search or a plateau has it
+        extra = {"value": loss, "grad": gradient}
+        extra["value_fn"] = lambda params: mean_loss(net, params, xs, ys, depth=depth)
+    updates, inner = optimizer.update(gradient, state.opt_state, params, **extra)
+    moved = jax.tree.map(lambda p, u: (p + u).astype(p.dtype), params, updates)
+    return State(moved, inner, state.key, state.step + 1), loss
+
+
+@partial(jax.jit, static_argnames="count", inline=True)
+def permutation_of_epoch(
+    key: Key[Array, ""], step: Int[Array, ""] | int, count: int
+) -> Int[Array, " N"]:
+    """Return the permutation of the examples in the epoch that begins after `step` steps.
+
+    Random bits are sorted once. `jax.random.permutation` sorts twice, so that ties have no effect,
+    and takes twice the time.
+    """
+    return argsort(jax.random.bits(jax.random.fold_in(key, step), (count,), jnp.uint32))
+
+
+def argsort(values: UInt32[Array, " N"]) -> Int[Array, " N"]:
+    """Return `jnp.argsort(values)`, in less than half its time on a CPU.
+
+    XLA sorts one array much faster than two together. So this is a radix sort from the lowest
+    digits up, with a digit and the position of its value in the same 32 bits.
+    """
+    positions = jnp.arange(len(values), dtype=jnp.uint32)
+    position_bits = max(len(values) - 1, 0).bit_length()
+    rows = positions
+    for sorted_bits in range(0, 32, 32 - position_bits):
+        digit = (values[rows] >> sorted_bits) << position_bits  # higher digits are shifted out
+        rows = rows[jnp.sort(digit | positions) & ((1 << position_bits) - 1)]
+    return rows.astype(int)
+
+
+def steps_per_epoch(count: int, batch: int) -> int:
+    """S = ⌈N/B⌉."""
+    return -(-count // batch)
+
+
+Result = tuple[State, Float[Array, "epochs S"], Bool[Array, ""]]
+
+
+@partial(jax.jit, static_argnames=("optimizer", "batch"))
+def _program(
+    net: Network,
+    optimizer: Optimizer,
+    state: State,
+    xs: Array,
+    ys: Array,
+    depth: Depth,
+    steps: Array | int,
+    *,
+    batch: int,
+) -> Result:
+    """Take `steps` steps; return State, losses, and whether all parameters are finite.
+
+    The losses are (epochs, S), nan for steps that are not taken.
+    """
+    xs, ys = check_batch(net, state.params, xs, ys)
+    full, rest = divmod(len(xs), batch)
+    per_epoch = steps_per_epoch(len(xs), batch)
+
+    def one_epoch(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+        rows = permutation_of_epoch(carry[0].key, carry[0].step, len(xs))
+
+        def one_step(j: Array | int, carry: tuple[State, Array], size: int = batch) -> Any:
+            state, losses = carry
+            chosen = lax.dynamic_slice_in_dim(rows, j * batch, size)
+            state, loss = step(net, optimizer, state, xs[chosen], ys[chosen], depth=depth)
+            return state, losses.at[i, j].set(loss)
+
+        steps_left = steps - i * per_epoch
+        carry = loop(0, jnp.minimum(steps_left, full), one_step, carry)
+        if rest:
+            last = partial(one_step, full, size=rest)
+            carry = lax.cond(steps_left > full, last, lambda carry: carry, carry)
+        return carry
+
+    losses = jnp.full((ROOM, per_epoch), jnp.nan, state.params[0].b.dtype)
+    state, losses = loop(0, -(-steps // per_epoch), one_epoch, (state, losses))
+    return state, losses, jnp.all(finite_layers(state.params))
+
+
+def epoch(
+    net: Network,
+    optimizer: Optimizer,
+    state: State,
+    xs: Batch,
+    ys: ArrayLike,
+    *,
+    batch: int,
+    depth: Depth = None,
+) -> tuple[State, Float[Array, " S"]]:
+    """Train for one epoch in one program: every example once, in shuffled batches.
+
+    Args:
+        net: the network.
+        optimizer: of optax.
+        state: the State before the epoch.
+        xs: N examples, (N, n[0]).
+        ys: their labels, as for `jaxnn.backprop`.
+        batch: B, the examples of a step; the last batch has those that remain.
+        depth: the number of layers used of the one run in the parameters, as for `jaxnn.backprop`.
+
+    Returns:
+        The State after the epoch, and the mean loss of each batch before its step. Both stay on
+        the device and are not checked: they may be nan.
+
+    Raises:
+        ValueError, TypeError: as `jaxnn.backprop`; also a batch below 1.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn, optax
+        >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
+        >>> adam = optax.adam(1e-3)
+        >>> state = jaxnn.start(net, adam, jaxnn.init(net, jax.random.key(0)), jax.random.key(1))
+        >>> xs, ys = jnp.ones((10, 3)), jnp.arange(10) % 2
+        >>> state, losses = jaxnn.epoch(net, adam, state, xs, ys, batch=4)
+        >>> int(state.step), losses.shape  # batches of 4, 4 and 2
+        (3, (3,))
+    """
+    check_optimizer(optimizer)
+    checked = check_stored(net, state.params)
+    # Without examples the error of the program is raised, so size must not be 0.
+    size = min(check_integer("batch", batch, 1), max(len(xs), 1))
+    steps, used = steps_per_epoch(len(xs), size), check_depth(checked, depth)
+    state, losses, _ = _program(net, optimizer, state, xs, ys, used, steps, batch=size)
+    return state, _first(losses)
+
+
+@compiled
+def _first(losses: Float[Array, "epochs S"]) -> Float[Array, " S"]:
+    return losses[0]
+
+
+def each_epoch(
+    net: Network,
+    optimizer: Optimizer,
+    state: State,
+    xs: Batch,
+    ys: ArrayLike,
+    *,
+    epochs: int,
+    batch: int,
+    depth: Depth = None,
+) -> Iterator[tuple[State, np.ndarray]]:
+    """Train epoch by epoch, as a generator: measure, save the State or break in between.
+
+    Args:
+        net: the network.
+        optimizer: of optax.
+        state: the State before the first epoch.
+        xs: N examples, (N, n[0]).
+        ys: their labels, as for `jaxnn.backprop`.
+        epochs: the number of epochs.
+        batch: B, the examples of a step; the last batch of an epoch has those that remain.
+        depth: the number of layers used of the one run in the parameters, as for `jaxnn.backprop`.
+
+    Yields:
+        After each epoch the State and the losses of its S steps. Another call from any of these
+        States continues as this one does, to the last bit.
+
+    Raises:
+        ValueError, TypeError: as `jaxnn.epoch`, before the first epoch; also epochs below 0.
+        NonFiniteError: a loss or a parameter is nan or inf after an epoch; the error has the step
+            and the layer at which that began, and the last good State.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn, optax
+        >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
+        >>> adam = optax.adam(1e-3)
+        >>> state = jaxnn.start(net, adam, jaxnn.init(net, jax.random.key(0)), jax.random.key(1))
+        >>> xs, ys = jnp.ones((10, 3)), jnp.arange(10) % 2
+        >>> for state, losses in jaxnn.each_epoch(net, adam, state, xs, ys, epochs=2, batch=4):
+        ...     print(int(state.step), losses.shape)
+        3 (3,)
+        6 (3,)
+    """
+    rows = check_batch(net, check_stored(net, state.params), xs, ys)  # once, onto the device
+    passes = several_epochs(net, optimizer, state, *rows, epochs, batch, depth, room=1)
+    return ((state, losses[0]) for state, losses in passes)
+
+
+def several_epochs(
+    net: Network,
+    optimizer: Optimizer,
+    state: State,
+    xs: Array,
+    ys: Array,
+    epochs: int,
+    batch: int,
+    depth: Depth,
+    room: int = ROOM,
+) -> Iterator[tuple[State, np.ndarray]]:
+    """Like `each_epoch`, batching short epochs into one call: losses are (epochs of the call, S).
+
+    xs and ys are rows, as `check_batch` returns them.
+    """
+    check_optimizer(optimizer)
+    epochs = check_integer("epochs", epochs, 0)
+    layers = check_stored(net, state.params)
+    size = min(check_integer("batch", batch, 1), len(xs))
+    passes = _Loop(net, optimizer, xs, ys, size, check_depth(layers, depth))
+    result = passes.after(state, 0)  # 0 steps: only whether the parameters are finite
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(result)):
+        raise TypeError(
+            "fit, each_epoch: expected known values, got traced ones, since they look at the loss "
+            "after each epoch; call them outside jax.jit and jax.vmap, or train with jaxnn.epoch "
+            "inside"
+        )
+    if not result[-1]:
+        check_finite(layers)
+    return _calls(passes, state, epochs, room)
+
+
+class _Loop(NamedTuple):
+    """The arguments of `_program` that stay the same from call to call."""
+
+    net: Network
+    optimizer: Optimizer
+    xs: Array
+    ys: Array
+    batch: int
+    depth: UsedDepth
+
+    def after(self, state: State, steps: int) -> Result:
+        """The result of `steps` steps from `state`."""
+        net, optimizer, *data, batch, depth = self
+        result: Result = _program(net, optimizer, state, *data, depth, steps, batch=batch)
+        return result
+
+    @property
+    def per_epoch(self) -> int:
+        return steps_per_epoch(len(self.xs), self.batch)
+
+    def batch_of(self, state: State, steps: int) -> tuple[Array, Array]:
+        """The batch of the step after `steps` steps from `state`, where an epoch begins."""
+        i, j = divmod(steps, self.per_epoch)
+        rows = permutation_of_epoch(state.key, state.step + i * self.per_epoch, len(self.xs))
+        rows = rows[j * self.batch : (j + 1) * self.batch]
+        return self.xs[rows], self.ys[rows]
+
+
+def _calls(
+    passes: _Loop, state: State, epochs: int, room: int
+) -> Iterator[tuple[State, np.ndarray]]:
+    # `state` is that of `taken` steps after `before`, so that a diagnosis can go one step back.
+    before, taken, at_once = state, 0, 1
+
+    def after(steps: int) -> Result:
+        return passes.after(before, max(taken - 1, 0)) if steps < 0 else passes.after(state, steps)
+
+    while epochs > 0:
+        started = time.perf_counter()
+        count = min(at_once, epochs)
+        following, on_device, finite = after(count * passes.per_epoch)
+        losses = np.asarray(on_device)[:count]
+        if not (finite and np.isfinite(losses).all()):
+            batch_of = partial(passes.batch_of, state)
+            raise diagnosis(passes.net, after, batch_of, losses, passes.depth)
+        before, state, taken, epochs = state, following, losses.size, epochs - count
+        if time.perf_counter() - started < QUICK:
+            at_once = min(2 * at_once, room)
+        yield state, losses
+
+
+def check_optimizer(optimizer: Any) -> Optimizer:
+    """Return an optimiser; raise unless it is one."""
+    if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
+        raise TypeError(
+            f"optimizer: expected one of optax, such as optax.adam(1e-3), got {optimizer!r}"
+        )
+    return optimizer  # type: ignore[no-any-return]
+
+
+def check_integer(name: str, value: Any, least: int) -> int:
+    """Return an argument as an integer; raise unless it is one of at least `least`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+    if number < least:
+        raise ValueError(f"{name}: expected at least {least}, got {number}")
+    return number
