@@ -761,7 +761,7 @@ MUTANTS = (
         "the length map lacks σ_b²",
         "jaxnn/network/blocks/dense.py",
         "ensemble.sigma_w**2 * ensemble.square(q) + ensemble.sigma_b**2",
-        "field.sigma_w**2 * square",
+        "ensemble.sigma_w**2 * ensemble.square(q)",
         "tests/test_meanfield.py::test_fixed_points_known_in_advance",
     ),
     Mutant(
