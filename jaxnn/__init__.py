@@ -11,10 +11,10 @@ from .cli import loading  # noqa: F401, comes before all that imports JAX
 from . import distribution  # noqa: F401, warns of what the rest may be mixed with
 from .adapters.layers import Chain, Run, chain
 from .adapters.torch.conversion import from_torch
-from .flow.chain import ChainFlow
-from .flow.chain_verdict import ChainVerdict
+from .arrays.rows import log_norm
 from .flow.chart import chart
-from .flow.flow import Flow, gradient_flow, log_norm
+from .flow.flow import Flow, Parameters, Units
+from .flow.measure import gradient_flow
 from .flow.of_torch import torch_flow
 from .flow.verdict import Verdict, verdict
 from .network.activations import ACTIVATIONS, Activation, find_activation
@@ -44,8 +44,6 @@ __all__ = [
     "BatchNorm",
     "Block",
     "Chain",
-    "ChainFlow",
-    "ChainVerdict",
     "Deltas",
     "Dense",
     "Fit",
@@ -55,6 +53,7 @@ __all__ = [
     "LayerNorm",
     "Network",
     "NonFiniteError",
+    "Parameters",
     "PostNorm",
     "RMSNorm",
     "Residual",
@@ -64,6 +63,7 @@ __all__ = [
     "State",
     "Task",
     "Trace",
+    "Units",
     "Verdict",
     "backprop",
     "chain",

@@ -34,6 +34,11 @@ def clean_lines(text: str) -> str:
     return "\n".join(map(clean, text.split("\n")))
 
 
+def label(number: int, name: str) -> str:
+    """Return a layer in words: its number, counted from 1, and its name if it has one."""
+    return f"{number} ({name})" if name else str(number)
+
+
 def _shows(character: str) -> bool:
     code = ord(character)
     no_character = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF  # as Unicode defines

@@ -98,7 +98,7 @@ MUTANTS = (
     ),
     Mutant(
         "the flow of a batch lacks 1/B",
-        "jaxnn/flow/flow.py",
+        "jaxnn/flow/measure.py",
         "delta.m / len(ys)",
         "delta.m",
         "tests/test_flow.py::test_a_cotangent_takes_the_place_of_the_loss",
@@ -140,7 +140,7 @@ MUTANTS = (
     ),
     Mutant(
         "the gain of the last layer that depth uses is taken against one that it does not",
-        "jaxnn/flow/flow.py",
+        "jaxnn/flow/of_network.py",
         "jnp.where(places == unused - 1, end, places + 1)",
         "places + 1",
         "tests/test_runs.py::test_depth_is_data[sigmoid]",
@@ -236,14 +236,14 @@ MUTANTS = (
     # The flow
     Mutant(
         "a unit is dead if one example has no slope there",
-        "jaxnn/flow/flow.py",
+        "jaxnn/flow/of_network.py",
         "jnp.max(size, axis=0)",
         "jnp.min(size, axis=0)",
         "tests/test_flow.py::test_saturated_and_dead_units_are_counted[relu]",
     ),
     Mutant(
         "the mean square of b is that of its first unit",
-        "jaxnn/flow/flow.py",
+        "jaxnn/flow/of_network.py",
         "at_least_float32(units.b)",
         "at_least_float32(units.b[..., :1])",
         "tests/test_flow.py::test_it_measures_the_gradient_of_the_mean_loss[relu]",
@@ -294,7 +294,7 @@ MUTANTS = (
     Mutant(
         "a layer with a reverse rule alone ends in JAX's own message",
         "jaxnn/flow/chain.py",
-        'if not tangent or "custom_vjp" not in str(error):',
+        'if not options.tangent or "custom_vjp" not in str(error):',
         "if True:",
         "tests/test_twin.py::test_a_layer_with_a_reverse_rule_alone_has_no_tangent",
     ),
@@ -801,7 +801,7 @@ MUTANTS = (
     ),
     Mutant(
         "the layer that is farthest from the others changes the gradient most",
-        "jaxnn/flow/chain_verdict.py",
+        "jaxnn/flow/verdict.py",
         "most = np.argmax(np.abs(decades[finite]))",
         "most = np.argmax(off)",
         "tests/test_chain.py::test_the_layer_that_changes_the_gradient_most_is_named",
@@ -1453,7 +1453,7 @@ MUTANTS = (
     ),
     Mutant(
         "layers of the verdict have names that steer the terminal",
-        "jaxnn/flow/chain_verdict.py",
+        "jaxnn/flow/verdict.py",
         "names=cleaned(flow.names)",
         "names=flow.names",
         "tests/test_texts.py::test_a_diagnosis_prints_and_shows_clean_names",
@@ -1518,8 +1518,8 @@ MUTANTS = (
     Mutant(
         "a layer counts as dead if any of its units is",
         "jaxnn/flow/verdict.py",
-        'all_dead = f["dead"][hidden] == 1',
-        'all_dead = f["dead"][hidden] > 0',
+        'f["dead"][hidden] == 1)',
+        'f["dead"][hidden] > 0)',
         "tests/test_verdict.py::test_a_layer_of_dead_units_is_named_and_no_weights_are_advised",
     ),
     Mutant(
@@ -1563,8 +1563,8 @@ MUTANTS = (
     Mutant(
         "the layers of torch come from the last to the first",
         "jaxnn/flow/of_torch.py",
-        "{name: v[1:] for name, v in sizes.items()}",
-        "{name: v[:0:-1] for name, v in sizes.items()}",
+        "{name: v[1:] for name, v in every.items()}",
+        "{name: v[:0:-1] for name, v in every.items()}",
         "tests/test_pytorch.py::test_a_transformer_is_measured_as_plain_hooks_do",
         needs="torch",
     ),

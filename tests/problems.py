@@ -32,18 +32,33 @@ gradient_flow = jax.jit(jaxnn.gradient_flow, static_argnames=("memory", "example
 
 def filled_flow(net, values, **others):
     """Return a flow with one array in every field, and others where they are given."""
-    always = (v.name for v in fields(jaxnn.Flow) if not v.metadata and v.default is MISSING)
-    arrays = dict.fromkeys(always, jnp.asarray(values))
-    arrays |= {
-        "log_delta_example": jnp.asarray(values[:, None]),
-        "lost": jnp.zeros(len(values), bool),
-    }
-    return replaced(jaxnn.Flow(**arrays, net=net, dtype=np.dtype("float32")), **others)
+    values = jnp.asarray(values)
+    always = [v.name for v in fields(jaxnn.Flow) if not v.metadata and v.default is MISSING]
+    flags = dict.fromkeys(("lost", "mixes", "linear"), jnp.zeros(len(values), bool))
+    arrays = dict.fromkeys(always, values) | {"log_delta_example": values[:, None]} | flags
+    arrays["log_delta_input"] = values[0]
+    arrays["parameters"] = jaxnn.Parameters(values[:0], values[:0], (), ())
+    flow = jaxnn.Flow(
+        **arrays,
+        units=jaxnn.Units(**{v.name: values for v in fields(jaxnn.Units)}),
+        names=("",) * len(values),
+        sizes=net.sizes[1:],
+        dtype=np.dtype("float32"),
+        net=net,
+    )
+    return replaced(flow, **others)
 
 
 def replaced(flow, **values):
-    """Return the flow with some fields replaced, by arrays of NumPy or JAX."""
-    return replace(flow, **{name: jnp.asarray(v) for name, v in values.items()})
+    """Return the flow with some fields, or those of its units, replaced by arrays."""
+    values = {name: jnp.asarray(v) for name, v in values.items()}
+    own = {name: values.pop(name) for name in vars(flow.units or flow) if name in values}
+    return replace(flow, units=flow.units and replace(flow.units, **own), **values)
+
+
+def of_theta(flow):
+    """Return ln of the norm of Δθ[l-1] alone, and of Δb[l-1]."""
+    return flow.parameters.log_delta[..., ::2], flow.parameters.log_delta[..., 1::2]
 
 
 @contextmanager

@@ -363,8 +363,8 @@ def test_the_experiments_are_those_of_the_checkout():
 @pytest.mark.parametrize(
     ("column", "value", "text"),
     [
-        ("gain", None, "–"),
-        ("gain", float("nan"), "–"),
+        ("log10_gain", None, "–"),
+        ("log10_gain", float("nan"), "–"),
         ("log10_delta_rms", float("nan"), "no number"),
         ("log10_delta_rms", float("-inf"), "zero"),
         ("log10_theta", float("inf"), "infinite"),
@@ -378,7 +378,7 @@ def test_numbers_as_text(column, value, text):
 
 
 def test_a_table_fits_into_a_terminal():
-    rows = [{"name": f"{i} a_module_with_a_very_long_name\x1b[31m", "log10_delta_rms": -i}
+    rows = [{"layer": i + 1, "name": f"{i} a_module_with_a_very_long_name\x1b[31m", "log10_delta_rms": -i}
             for i in range(14)]  # fmt: skip
     lines = list(diagnosis.plain_table(rows))
     assert len(lines) == 14  # 6, a gap and 6 under their heads: 13 would be whole

@@ -747,7 +747,7 @@ def test_a_picture_that_cannot_be_drawn_takes_nothing_with_it(tmp_path, monkeypa
         depth.EXPERIMENT,
         measure=lambda plan, store: ([rows], True),
         conclude=lambda plan, results: conclusion,
-        table=str,
+        table=lambda rows, missing: str(rows),
     )
     plan = depth.prepare(depth.Settings(out=tmp_path / "run"))
     with contextlib.closing(of.open(plan)) as opened:

@@ -172,6 +172,8 @@ def test_a_page_without_the_library_says_why(monkeypatch):
         raise engine.NotDrawnError("</script> is no engine")
 
     monkeypatch.setattr(web, "library", none)
-    page = web.render("chart.html.jinja", "chart.js", title="t", lines=[], spec=web.in_script({}))
+    page = web.render(
+        "chart.html.jinja", "chart.js", title="t", lines=[], note="", spec=web.in_script({})
+    )
     script = r'Promise.reject(new Error("\u003c/script\u003e is no engine"))'
     assert script in page

@@ -222,7 +222,7 @@ def test_several_depths_are_a_flow_of_each(rng, activation, memory, scale, more)
         expected = jax.tree.map(lambda *v: jnp.stack(v), *(alone[depth] for depth in depths))
         chex.assert_trees_all_close(flow(np.array(depths)), expected, rtol=2e-5, atol=1e-6)
     assert flow._cache_size() == 2
-    assert (np.asarray(alone[CAPACITY].log_mean_square_z).max() > 2 * np.log(1e38)) == (scale > 1)
+    assert (np.asarray(alone[CAPACITY].log_mean_square).max() > 2 * np.log(1e38)) == (scale > 1)
 
 
 def test_a_run_must_be_hidden_layers_of_one_width(key, unhooked):

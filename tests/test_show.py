@@ -131,7 +131,7 @@ def test_values_that_are_no_numbers_have_no_difference(tmp_path, capsys):
 OTHERS = {
     "diagnose": {
         "layer": [1, 2], "name": ["[/b] one", "two"], "log10_delta": -1.0, "log10_largest": -1.0,
-        "gain": [-0.375, float("nan")], "log10_theta": 0.5, "log10_mean_square": 0.0,
+        "log10_gain": [-0.375, float("nan")], "log10_theta": 0.5, "log10_mean_square": 0.0,
         "log10_spread": None, "log10_spread_within": None, "log10_tangent": None,
         "cosine": None, "rank": None,
         "saturated": 0.25, "dead": 0.0, "lost": False, "mixes": None,

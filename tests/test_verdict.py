@@ -20,9 +20,9 @@ def made(factors, biases=0.0, activation="tanh", top=-1.0, hidden=None):
     return filled_flow(
         jaxnn.Network((3, 3, 1), activation, "binary", hidden or jaxnn.Dense()), same,
         log_delta=log, log_delta_example=log[:, None], log_largest=log - np.log(2),
-        log_theta=log, log_b=log, mean_square_z=same + 2.0,
+        log_theta=log, mean_square_z=same + 2.0,
         var_a=same + 0.5, mean_square_b=same + biases**2, saturated=same + 0.25, dead=same + 0.125,
-        gain=gain, lost=same > 0,
+        log_gain=gain, lost=same > 0,
     )  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def test_steady_is_a_factor_of_ten_over_64_layers_or_over_all(rate, layers, erro
 
 def test_what_is_not_told_from_zero_is_no_verdict_on_the_weights():
     flow = made([0.5, -0.7, -0.4, 0.6, -0.5])
-    v = jaxnn.verdict(replaced(flow, dead=0 * flow.dead))
+    v = jaxnn.verdict(replaced(flow, dead=0 * flow.units.dead))
     assert v.word == UNCLEAR
     assert str(v).startswith("Not distinguishable from steady, -0.1 ± 0.3 decades a layer")
     assert v.advice.startswith("The factors of the layers scatter more than they add up")
@@ -194,10 +194,12 @@ def test_zeros_and_layers_left_out(rng):
 
 def test_steady_gradients_through_few_units_are_no_good_network():
     flow = made([0.0] * 9)
-    assert jaxnn.verdict(replaced(flow, dead=0 * flow.dead)).advice == "Nothing needs to change."
+    assert (
+        jaxnn.verdict(replaced(flow, dead=0 * flow.units.dead)).advice == "Nothing needs to change."
+    )
     many = jaxnn.verdict(replaced(flow, dead=np.full(11, 0.415)))
     assert "dead units pass nothing on and learn nothing from this batch" in many.advice
-    saturated = replaced(flow, dead=0 * flow.dead, saturated=np.full(11, 0.8))
+    saturated = replaced(flow, dead=0 * flow.units.dead, saturated=np.full(11, 0.8))
     assert "the rest are saturated" in jaxnn.verdict(saturated).advice
 
 
@@ -206,7 +208,7 @@ def test_a_layer_of_dead_units_is_named_and_no_weights_are_advised(rng):
     dead = replaced(flow, dead=np.array([0, 1.0, 0.5, 0, 0]))
     v = jaxnn.verdict(dead)
     assert v.all_dead == 2
-    assert v.units.endswith("dead, all of layer 2.")
+    assert v.units_text.endswith("dead, all of layer 2.")
     assert v.advice.startswith("Nothing passes layer 2: draw its weights again")
 
 
@@ -235,7 +237,7 @@ def test_it_wants_one_flow_with_values():
     ):
         jax.jit(lambda log: jaxnn.verdict(replaced(flow, log_delta=log)).decades)(flow.log_delta)
     several = jax.tree.map(lambda v: jnp.stack([v, v]), flow)
-    with pytest.raises(TypeError, match="for each network"):
+    with pytest.raises(TypeError, match="of network i"):
         jaxnn.verdict(several)
 
 

@@ -21,7 +21,7 @@ def network_flow(layers=20, lowest=-60.0):
         np.zeros(layers),
         log_delta=log_delta,
         log_delta_example=log_delta[:, None] - np.array([[1.0, 2.0]]),
-        gain=np.append(log_delta[:-1] - log_delta[1:], np.nan),
+        log_gain=np.append(log_delta[:-1] - log_delta[1:], np.nan),
         lost=np.zeros(layers, bool),
     )
 
@@ -40,12 +40,13 @@ def test_rows_are_what_data_frames_take(chain_flow):
     frame = pl.DataFrame(rows)
     assert frame["name"].to_list() == ["<0>", "<1>", "<2>"]
     assert pd.DataFrame(rows).shape == frame.shape
-    np.testing.assert_allclose(frame["gain"][:2], np.log10(0.5), rtol=1e-6)
+    np.testing.assert_allclose(frame["log10_gain"][:2], np.log10(0.5), rtol=1e-6)
     np.testing.assert_allclose(
         frame["log10_delta"], np.log10(np.exp(np.float64(chain_flow.log_delta))), rtol=1e-6
     )
     assert (frame["log10_delta_smallest"] < frame["log10_delta_largest"]).all()
-    assert network_flow().table()[2]["name"] == "3"
+    third = network_flow().table()[2]
+    assert (third["layer"], third["name"]) == (3, "")
 
 
 def test_scalars_are_flat_and_in_order(chain_flow):
@@ -53,7 +54,11 @@ def test_scalars_are_flat_and_in_order(chain_flow):
     assert scalars["gradient/01/log10_delta"] == pytest.approx(-60)
     assert list(scalars) == sorted(scalars, key=lambda name: name.split("/")[1])
     assert all(type(value) is float for value in scalars.values())
-    assert set(chain_flow.scalars("a ")) > {"a <1>/gain", "a <1>/log10_spread", "a <2>/rank"}
+    assert set(chain_flow.scalars("a ")) > {
+        "a 2 <1>/log10_gain",
+        "a 2 <1>/log10_spread",
+        "a 3 <2>/rank",
+    }
 
 
 def test_a_flow_and_a_verdict_in_a_notebook(chain_flow):
@@ -77,7 +82,7 @@ def test_a_single_example_has_none_to_be_told_from(chain_flow):
 def test_a_traced_flow_has_a_line_and_no_table(chain_flow):
     def traced(log_delta):
         flow = replaced(network_flow(), log_delta=log_delta)
-        assert "traced or of several networks" in repr(flow)
+        assert repr(flow) == "Flow that is traced"
         assert "traced" in flow._repr_html_()
         with pytest.raises(TypeError, match="flow: expected that of one network"):
             flow.table()
@@ -93,7 +98,7 @@ def test_a_chart_has_panels_and_the_formats_that_matter(chain_flow):
     assert titles[-1] == "What differs between examples; dotted: rounding"
     rows = spec["data"]["values"]
     assert {row["flow"] for row in rows} == {"a", "b"}
-    assert rows[2]["gain"] is None  # nan is not drawn
+    assert rows[2]["log10_gain"] is None  # nan is not drawn
     assert rows[0]["name"] == "<0>"
     alone = jaxnn.chart(network_flow()).to_dict()
     assert len(alone["vconcat"]) == 2

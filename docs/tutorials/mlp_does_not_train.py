@@ -56,7 +56,7 @@ assert accuracy < 0.6
 # reads the measurement.
 
 # %%
-flow = jaxnn.gradient_flow(net, params, xs[:256], ys[:256], examples=True)
+flow = jaxnn.gradient_flow(net, params, xs[:256], ys[:256])
 verdict = jaxnn.verdict(flow)
 assert verdict.word == "vanishing"
 assert -0.7 < verdict.decades < -0.5

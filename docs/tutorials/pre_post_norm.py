@@ -89,12 +89,12 @@ jaxnn.chart(*flows.values(), names=[*flows])
 pre, post = flows["pre-norm"], flows["post-norm"]
 for kind, flow in flows.items():
     for low, high in ((0, 16), (16, 64), (64, 255)):
-        rate = float(flow.gain[low:high].mean()) / LN10
+        rate = float(flow.log_gain[low:high].mean()) / LN10
         print(
             f"{kind}, blocks {low + 1} to {high}: {rate:+.4f} decades a block"
         )
 rates = [
-    float(pre.gain[low:high].mean())
+    float(pre.log_gain[low:high].mean())
     for low, high in ((0, 16), (16, 64), (64, 255))
 ]
 assert rates[0] > 3 * rates[1] > 9 * rates[2] > 0

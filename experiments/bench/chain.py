@@ -11,16 +11,19 @@ import jaxnn
 from experiments.bench import inputs, transformer
 from experiments.bench.waiting import repeated
 from experiments.bench.workload import Workload, bytes_of
+from jaxnn.passes.walk import Memory
 
 
-def workload(layers: int, width: int, tokens: int, batch: int, calls: int, memory: str) -> Workload:
+def workload(
+    layers: int, width: int, tokens: int, batch: int, calls: int, memory: Memory
+) -> Workload:
     """Return the flow from a cotangent of the output, with that memory ("all", "sqrt")."""
     drawn = transformer.draw(layers, width, tokens, batch)
     weights, x, c = transformer.parted(jax.tree.map(jax.numpy.asarray, drawn))
     net, params = jaxnn.chain([jaxnn.Run(transformer.block, weights, layers)])
 
     def flow(params: Any, x: Any, c: Any) -> Any:
-        return jaxnn.gradient_flow(net, params, x, cotangent=c, memory=memory)  # type: ignore[call-overload]
+        return jaxnn.gradient_flow(net, params, x, cotangent=c, memory=memory)
 
     program = jax.jit(flow).lower(params, x, c).compile()
     once = partial(program, params, x, c)

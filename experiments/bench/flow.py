@@ -38,7 +38,7 @@ def workload(
     def numbers(folder: Path) -> list[float]:
         inputs.write(folder, jaxnn.unstack(params), x=xs, y=ys)
         measured = once()
-        return list(np.asarray([measured.log_theta, measured.log_b]).T.ravel())
+        return list(np.asarray(measured.parameters.log_delta))
 
     run = partial(repeated, once, calls)
     return Workload(run, numbers, partial(gradient.floor, sizes, batch, calls))

@@ -18,9 +18,9 @@ from experiments.learning.words import counted
 # Fields of a flow that become logarithms to the base ten, and those that stay fractions.
 LOGS = {
     "log_delta": "log10_delta_z",
-    "log_theta": "log10_delta_theta",
-    "gain": "log10_gain",
-    "log_mean_square_z": "log10_mean_square_z",
+    "log_delta_theta": "log10_delta_theta",
+    "log_gain": "log10_gain",
+    "log_mean_square": "log10_mean_square_z",
 }
 # If they are measured.
 EXAMPLES = {"log_spread": "log10_spread", "cosine": "cosine", "rank": "rank"}

@@ -11,7 +11,7 @@ COLUMNS = {
     "name": Column(TEXT, "name", "of the layer"),
     "log10_delta": Column(REAL, "decades", "log₁₀ ‖Δ‖ over the batch; -inf for zero"),
     "log10_largest": Column(REAL, "decades", "log₁₀ of the largest |entry| of Δ"),
-    "gain": Column(REAL, "decades", "log₁₀ ‖Δ[l]‖ / ‖Δ[l+1]‖; nan for the last layer"),
+    "log10_gain": Column(REAL, "decades", "log₁₀ ‖Δ[l]‖ / ‖Δ[l+1]‖; nan for the last layer"),
     "log10_theta": Column(REAL, "decades", "log₁₀ ‖Δθ‖; nan for a module of PyTorch"),
     "log10_mean_square": Column(REAL, "decades", "log₁₀ of the mean square of the state"),
     "log10_spread": Column(REAL, "decades", "what differs between examples, relative", True),

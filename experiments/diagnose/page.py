@@ -7,8 +7,9 @@ import polars as pl
 
 from experiments.pages import charts, report
 from jaxnn.cli import diagnosis
-from jaxnn.cli.contract import Flow, Measured
+from jaxnn.cli.contract import Measured
 from jaxnn.flow.chart import DRAWN, HEIGHT, WIDTH, Panel, panels
+from jaxnn.flow.flow import Flow
 
 TITLE = "Why do gradients vanish or explode in {}?"
 NAME, DATA = "network", "layers"
@@ -17,7 +18,7 @@ MOST_ROWS = 40  # of the table of layers; rows.parquet has all
 READING = {
     "log10_delta_rms": "Line: root mean square over the examples. Shaded: from the smallest to the "
     "largest. Dotted: where a number format ends.",
-    "gain": "log₁₀ ‖Δ[l]‖ / ‖Δ[l+1]‖: below 0 the layer above makes the gradient smaller.",
+    "log10_gain": "log₁₀ ‖Δ[l]‖ / ‖Δ[l+1]‖: below 0 the layer above makes the gradient smaller.",
     "log10_spread": "Deviation of the states from their mean over the examples, relative to their "
     "size. Below a dotted line it is rounding, and examples are lost. Dashed: to first order, "
     "without rounding.",
@@ -28,7 +29,7 @@ HEADS = {
     "log10_delta_rms": "log₁₀ ‖Δ‖",
     "log10_delta_smallest": "smallest",
     "log10_delta_largest": "largest",
-    "gain": "factor",
+    "log10_gain": "factor",
     "log10_spread": "log₁₀ spread",
     "log10_tangent": "without rounding",
 }

@@ -10,8 +10,8 @@ from experiments.pages import tables
 from experiments.runs.experiment import comparison
 from experiments.runs.missing import NOTHING, Missing
 from jaxnn.cli import diagnosis
-from jaxnn.cli.contract import Flow
 from jaxnn.cli.diagnosis import HEADS, MOST_ROWS, SHORT, TITLE, WIDTH
+from jaxnn.flow.flow import Flow
 
 
 def rows_of(flow: Flow) -> pl.DataFrame:

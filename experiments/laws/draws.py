@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 import jaxnn
+from experiments.learning.fields import field
 from jaxnn.network.blocks import DENSE, Block
 from jaxnn.network.params import Initializer
 
@@ -80,7 +81,7 @@ class Flows(NamedTuple):
 
     log_delta: jax.Array
     mean_square_z: jax.Array
-    log_mean_square_z: jax.Array
+    log_mean_square: jax.Array
     mean_a: jax.Array
     var_a: jax.Array
 
@@ -116,8 +117,8 @@ def _flows(
         key_params, key_x, key_u = jax.random.split(key, 3)
         params, x = draw(net, key_params, *sigmas, weights), random_vector(key_x, n, q0)
         u = random_vector(key_u, n, 1 / n)
-        flow = jaxnn.gradient_flow(net, params, x[None], cotangent=u[None])
-        return Flows(*(getattr(flow, name) for name in Flows._fields))
+        flow = jaxnn.gradient_flow(net, params, x[None], cotangent=u[None], examples=False)
+        return Flows(*(field(flow, name) for name in Flows._fields))
 
     by_seed: Flows = lax.map(flow_of, keys)
     return by_seed

@@ -108,7 +108,7 @@ def _profile(
 ) -> jax.Array:
     """Mean of ln ‖Δz[l]‖ over examples, (layers + 1,), from a random cotangent."""
     u = jax.random.normal(key, (batch, net.sizes[-1]))
-    flow = jaxnn.gradient_flow(net, params, examples.x[:batch], cotangent=u)
+    flow = jaxnn.gradient_flow(net, params, examples.x[:batch], cotangent=u, examples=False)
     return jnp.mean(flow.log_delta_example, axis=1)
 
 

@@ -34,7 +34,7 @@ from experiments.laws.law import (
 from experiments.laws.passes import gradients
 
 ENSEMBLE = Ensemble("relu", math.sqrt(2))
-FIELDS = ("log_delta", "log_mean_square_z", "log_theta")
+FIELDS = ("log_delta", "log_mean_square", "log_delta_theta")
 FRONT, BEHIND = "norm in front", "norm behind"
 BLOCKS: dict[str, jaxnn.Block] = {
     FRONT: jaxnn.Residual(jaxnn.LayerNorm()),

@@ -16,6 +16,7 @@ from jax import lax
 
 import jaxnn
 from experiments.laws.draws import Ensemble, Params, draw, square_network
+from experiments.learning.fields import field
 from jaxnn.arrays.rows import ScaledRows
 from jaxnn.network.activations import find_activation
 from jaxnn.network.blocks import Block, theory_of
@@ -23,7 +24,7 @@ from jaxnn.passes.walk import up
 from jaxnn.theory import ensemble
 from jaxnn.theory.finite_width import skip_spread
 
-LOGS = ("log_delta", "log_mean_square_z")
+LOGS = ("log_delta", "log_mean_square")
 PADDED = 201  # layers of `log_variance`, at least
 
 
@@ -91,8 +92,9 @@ def _flow(
 ) -> tuple[jax.Array, ...]:
     sigma_w, sigma_b, q0 = scales
     params = tuple(jaxnn.Layer(sigma_w * theta, sigma_b * b) for theta, b in params)
-    flow = jaxnn.gradient_flow(net, params, jnp.sqrt(q0) * x, cotangent=u, depth=depth)
-    return tuple(getattr(flow, name) for name in fields)
+    xs = jnp.sqrt(q0) * x
+    flow = jaxnn.gradient_flow(net, params, xs, cotangent=u, depth=depth, examples=False)
+    return tuple(field(flow, name) for name in fields)
 
 
 def random_rows(key: jax.Array, rows: int, n: int, mean_square: float | jax.Array) -> jax.Array:

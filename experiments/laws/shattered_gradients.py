@@ -32,7 +32,7 @@ from experiments.laws.law import (
 from experiments.laws.passes import gradients, path
 from experiments.laws.skips import ENSEMBLE, FULL, PLAIN, ROOT, block_of, cases, weights
 
-FIELDS = ("log_delta_example", "log_b")
+FIELDS = ("log_delta_example", "log_delta_b")
 CORRELATION = Panel("Gradients of two inputs", "blocks L", "correlation of Δz[1]")
 
 

@@ -94,7 +94,7 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
     numbers, frames = {}, []
     for name, (panel, activation, weights, q0) in zip(NAMES, kinds, strict=True):
         flow = flows(keys, setup.width, setup.layers, Ensemble(activation, 1.0), q0, weights)
-        log_z = 0.5 * np.asarray(flow.log_mean_square_z, np.float64)[:, : setup.layers]
+        log_z = 0.5 * np.asarray(flow.log_mean_square, np.float64)[:, : setup.layers]
         path = log_z - log_z[:, :1]
         numbers[name] = mean_of(path[:, -1])
         frames.append(points(panel, name, layer, path[:, layer - 1]))

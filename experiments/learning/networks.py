@@ -20,6 +20,7 @@ import numpy as np
 
 import jaxnn
 from experiments.learning.data import Dataset
+from experiments.learning.fields import field
 from experiments.runs.devices import Mapped, Rounds, SideBySide
 from experiments.runs.work import Work
 from jaxnn.network.blocks import DENSE
@@ -28,7 +29,7 @@ from jaxnn.network.params import LazyRun, is_run
 # The fields of a flow that are measured. The others are left out of the program: a fifth of its
 # time, a third of its compile time.
 FIELDS = (
-    *("log_delta", "log_theta", "gain", "log_mean_square_z"),
+    *("log_delta", "log_delta_theta", "log_gain", "log_mean_square"),
     *("saturated", "dead", "lost"),
 )
 EXAMPLES = ("log_spread", "cosine", "rank")  # and these, if what is left of examples is asked for
@@ -322,6 +323,6 @@ def measuring(side_by_side: SideBySide, net: jaxnn.Network, examples: bool = Fal
         params = start_of(params, net)
         flow = jaxnn.gradient_flow(net, params, xs, ys, depth=depths, examples=examples)
         fields = (*FIELDS, *EXAMPLES) if examples else FIELDS
-        return {name: getattr(flow, name) for name in fields}
+        return {name: field(flow, name) for name in fields}
 
     return side_by_side.map(gradient_flow, spread=3, shared=1)

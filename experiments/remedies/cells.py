@@ -130,7 +130,7 @@ def measuring(side_by_side: SideBySide, net: jaxnn.Network) -> Mapped:
 
     def remedy_flow(params: Any, xs: Any, ys: Any, depths: Any) -> tuple[jax.Array, jax.Array]:
         (depth,) = depths
-        log_delta = jaxnn.gradient_flow(net, params, xs, ys, depth=depth).log_delta
+        log_delta = jaxnn.gradient_flow(net, params, xs, ys, depth=depth, examples=False).log_delta
         ratio = log_delta[0] - lax.dynamic_index_in_dim(log_delta, depth, keepdims=False)
         return ratio, distance(last_hidden(net, params, xs, depth).m)
 

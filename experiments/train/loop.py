@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.learning import measures
+from experiments.learning import fields, measures
 from experiments.learning.measures import Tested
 from jaxnn.network.checks import check_batch
 from jaxnn.network.params import Layers
@@ -34,7 +34,7 @@ MOST_LOOKS = 50  # if their number is not given
 STEP, LOOK, PER_OPERATION = 20e-6, 400e-6, 25e-12
 LOOK_OVER_STEP = 2.5  # operations
 SAVING = 0.05  # of the seconds may go into checkpoints
-FLOW = ("log_delta", "log_theta", "log_mean_square_z", "saturated", "dead")  # fields of a look
+FLOW = ("log_delta", "log_delta_theta", "log_mean_square", "saturated", "dead")  # fields of a look
 
 Set = tuple[np.ndarray, np.ndarray]  # xs, (N, n[0]), and labels, (N,)
 
@@ -344,5 +344,5 @@ def _looking(recipe: Recipe, progress: Progress, xs: Any, ys: Any) -> Callable[[
 
 @jax.jit
 def _flow(net: jaxnn.Network, params: Layers, xs: Any, ys: Any) -> jax.Array:
-    flow = jaxnn.gradient_flow(net, params, xs, ys)
-    return jnp.stack([getattr(flow, name) for name in FLOW])
+    flow = jaxnn.gradient_flow(net, params, xs, ys, examples=False)
+    return jnp.stack([fields.field(flow, name) for name in FLOW])

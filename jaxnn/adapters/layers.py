@@ -23,7 +23,7 @@ from jaxtyping import Array
 
 from ..arrays.rows import is_float
 from ..network.params import Stacked
-from ..texts import cleaned
+from ..texts import cleaned, label
 from .cut import cut
 
 LONGEST_PATTERN = 8  # layers
@@ -115,16 +115,25 @@ class Weights(NamedTuple):
 
 @dataclass(frozen=True)
 class Link:
-    """One layer: functions applied in turn, with the name that a user knows it by."""
+    """One layer: functions applied in turn, with the name that a user knows it by.
+
+    number: of the layer, or of the first of those that are equal, counted from 1.
+    """
 
     name: str
     parts: tuple[Part, ...]
+    number: int = 0
 
     def __call__(self, arrays: Sequence[Sequence[Array]], state: Any) -> Any:
         state = decoded(state)
         for part, own in zip(self.parts, arrays, strict=True):
             state = part(own, state)
         return encoded(state)
+
+    @property
+    def label(self) -> str:
+        """The layer in words."""
+        return label(self.number, self.name)
 
     @property
     def trained(self) -> tuple[tuple[bool, ...], ...]:
@@ -199,7 +208,7 @@ def chain(
         >>> layers = [(dense, jax.random.normal(key, (32, 32)) / 32**0.5) for key in keys]
         >>> net, params = jaxnn.chain(layers)
         >>> net
-        Chain of 50 layers, 0 <lambda> … 49 <lambda>
+        Chain of 50 layers, <lambda> … <lambda>
         >>> params[0].per_layer[0][0][0].shape  # one run
         (50, 32, 32)
         >>> def network(stack, z):
@@ -224,9 +233,14 @@ def chain(
     named = (
         layers.items()
         if isinstance(layers, Mapping)
-        else ((f"{i} {name_of(layer)}", layer) for i, layer in enumerate(layers))
+        else ((name_of(layer), layer) for layer in layers)
     )
-    entries = _joined([_entry(str(name), layer, each == "example") for name, layer in named])
+    entries = _joined(
+        [
+            _entry(label(i, str(name)), str(name), layer, each == "example")
+            for i, (name, layer) in enumerate(named, 1)
+        ]
+    )
     if not entries:
         raise ValueError("layers: expected at least one layer, got none")
     return _made(_repeated(entries))
@@ -244,10 +258,10 @@ def _cut(f: Any, params: Any, xs: Any, each: bool) -> tuple[Chain, tuple[Any, ..
 
     pieces = cut(of, [v for v in leaves if is_array(v)], jax.tree.map(jnp.asarray, xs))
     entries = []
-    for i, (name, program, own, tied, trained, k) in enumerate(pieces):
+    for name, program, own, tied, trained, k in pieces:
         tree = Static(jax.tree.structure(([0] * len(own),)))
         part = Part(Static(program), tree, (None,) * len(own), trained, each=False)
-        entries.append(Entry(Link(f"{i} {name}", (part,)), (own,), (tied,) if k else (), k))
+        entries.append(Entry(Link(name, (part,)), (own,), (tied,) if k else (), k))
     return _made(_repeated(entries))
 
 
@@ -266,13 +280,13 @@ class Entry(NamedTuple):
         return self.link.parts, types, self.k
 
 
-def _entry(name: str, layer: Any, each: bool) -> Entry:
+def _entry(place: str, name: str, layer: Any, each: bool) -> Entry:
     if isinstance(layer, Run):
-        return _entry_of_run(name, layer, each)
+        return _entry_of_run(place, name, layer, each)
     pair = isinstance(layer, tuple | list) and len(layer) == 2 and callable(layer[0])
     if not (pair or callable(layer)):
         raise TypeError(
-            f"layer {name}: expected something to call, a pair (f, params) or a jaxnn.Run, got "
+            f"layer {place}: expected something to call, a pair (f, params) or a jaxnn.Run, got "
             f"{_kind(layer)}"
         )
     f, tree = (Static(layer[0]), (layer[1],)) if pair else (None, layer)
@@ -280,17 +294,19 @@ def _entry(name: str, layer: Any, each: bool) -> Entry:
     return Entry(Link(name, (part,)), (arrays,))
 
 
-def _entry_of_run(name: str, run: Run, each: bool) -> Entry:
+def _entry_of_run(place: str, name: str, run: Run, each: bool) -> Entry:
     if each and run.xs is not None:
-        raise ValueError(f"layer {name}: xs need each='batch', since they have no examples of ours")
+        raise ValueError(
+            f"layer {place}: xs need each='batch', since they have no examples of ours"
+        )
     xs = () if run.xs is None else (run.xs,)
     part, arrays = _part(Static(run.f), (run.params, *xs), each, data=xs)
     params = len([v for v in jax.tree.leaves(run.params) if is_array(v)])
     for v in arrays[params:] if run.tied else arrays:
         if not v.ndim or v.shape[0] != run.k:
             raise ValueError(
-                f"layer {name}: expected arrays of {run.k} entries, one for each layer of the run, "
-                f"got shape {v.shape}; tied=True shares the parameters"
+                f"layer {place}: expected arrays of {run.k} entries, one for each layer of the run,"
+                f" got shape {v.shape}; tied=True shares the parameters"
             )
     own = [None if run.tied and i < params else v for i, v in enumerate(arrays)]
     tied = [v if run.tied and i < params else None for i, v in enumerate(arrays)]
@@ -352,15 +368,21 @@ def _repeated(entries: list[Entry]) -> Iterable[tuple[int, list[Entry]]]:
 
 def _made(stretches: Iterable[tuple[int, list[Entry]]]) -> tuple[Chain, tuple[Any, ...]]:
     """Return the chain of stretches, and its arrays, stacked for those that are repeated."""
-    kinds, lengths, given, names = [], [], [], []
+    kinds, lengths, given = [], [], []
+    names: list[str] = []
     params: list[Any] = []
     links: tuple[Link, ...]
     for p, stretch in stretches:
+        numbers = count(len(names) + 1)
+        stretch = [
+            e._replace(link=replace(e.link, number=n))
+            for e, n in zip(stretch, numbers, strict=False)
+        ]
         first = stretch[0]
         if first.k:
             links, k = (first.link,), first.k
             params.append(Stacked((first.own,), (first.tied,), merged, k))
-            names += [f"{first.link.name} {j}" for j in range(k)]
+            names += [first.link.name] * k
         elif len(stretch) == 1:
             links, k = (first.link,), 0
             params.append(Weights((first.own,)))

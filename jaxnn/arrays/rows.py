@@ -19,6 +19,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from .compiled import compiled
 from .loops import barrier, product, transposed_matmul
 
 LN2 = 0.6931471805599453
@@ -191,6 +192,34 @@ def log_size(v: ScaledRows, axis: int | None = None) -> Float[Array, "*k"]:
     """Return ln ‖v‖ of a sum over rows with an exponent, in at least float32; -inf for zero."""
     square = jnp.sum(jnp.square(at_least_float32(v.m)), axis=axis)
     log: Array = 0.5 * jnp.log(square) + v.e.astype(square.dtype) * LN2
+    return log
+
+
+@compiled
+def log_norm(v: Float[Array, "..."]) -> Float[Array, ""]:
+    """Return ln ‖v‖₂ over all entries, ln m + ½ ln Σ (v/m)² with m = max |v|.
+
+    In float32 the square of 1e-23 is already zero; scaled by m nothing is lost. -inf for zero, inf
+    if an entry is infinite, nan if one is nan.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(log_norm(jnp.array([3e-30, 4e-30])) / jnp.log(10)), 2)  # log10 of 5e-30
+        -29.3
+    """
+    v = at_least_float32(v)
+    info = jnp.finfo(v.dtype)  # type: ignore[no-untyped-call]
+    tiny = float(info.tiny)
+
+    def scaled(v: Array) -> Array:
+        # Clipped so that 1/m is a normal number too: XLA may divide by multiplying with it.
+        m = jnp.clip(jnp.max(jnp.abs(v)), tiny, 1 / tiny)
+        return jnp.log(m) + 0.5 * jnp.log(jnp.sum(jnp.square(v / m)))
+
+    # One pass is enough unless a square that counts has left the range, which is rare.
+    square = jnp.sum(jnp.square(v))
+    in_range = (square > tiny / float(info.eps) ** 2) & jnp.isfinite(square)
+    log: Array = lax.cond(in_range, lambda _: 0.5 * jnp.log(square), scaled, v)
     return log
 
 

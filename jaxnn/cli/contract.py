@@ -5,7 +5,7 @@
     net, params, xs       a Chain or a jaxnn.Network      as it is
     module, inputs        a torch.nn.Module               jaxnn.torch_flow(module, inputs, …, cuts)
 
-    ys, loss              loss(output, ys) -> (B,), whose mean is differentiated
+    ys, loss              loss(output, ys) -> (B,), whose mean is differentiated, or a number
     ys                    labels of a jaxnn.Network, whose task has the loss
     cotangent             instead, Δ of the output
 
@@ -23,18 +23,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..adapters.layers import Chain, chain
-from ..adapters.torch.hooks import first_tensor, is_tensor
+from ..adapters.torch.hooks import first_tensor
 from ..arrays.rows import floats
-from ..flow.chain import ChainFlow, NoTangentError
-from ..flow.flow import Flow as NetworkFlow
-from ..flow.flow import gradient_flow
+from ..flow.chain import NoTangentError
+from ..flow.flow import Flow
+from ..flow.measure import gradient_flow
 from ..flow.of_torch import torch_flow
 from ..network.network import Network
 from ..passes.walk import Memory
 from . import allocation, source
 from .source import Source
 
-Flow = NetworkFlow | ChainFlow
 SMALLER = "the network or its batch"
 
 # What each kind of network needs, by the name that it is known by, and what else it takes.
@@ -113,7 +112,7 @@ def measured(given: Any, of: str, memory: Memory, seed: int) -> Measured:
 
     def flow_of(params: Any, xs: Any, ys: Any, cotangent: Any) -> Any:
         more: dict[str, Any] = {} if loss is None else {"loss": loss}
-        more |= {"memory": memory, "examples": True, "cotangent": cotangent}
+        more |= {"memory": memory, "cotangent": cotangent}
         try:
             return gradient_flow(net, params, xs, ys, tangent=True, **more)
         except NoTangentError:  # of a layer with a reverse rule alone
@@ -200,24 +199,19 @@ def random_loss(output: Any, key: jax.Array) -> jax.Array:
 def _measured_by_torch(given: Mapping[str, Any], memory: Memory, seed: int) -> Measured:
     if memory != "all":
         raise ValueError(f"memory: expected all for a module of PyTorch, got {memory}")
-    top, loss = _top(given, seed, labels=False), _torch_loss(given, seed)
-    flow = torch_flow(given["module"], given["inputs"], loss, given.get("cuts"))
+    top = _top(given, seed, labels=False)
+    ys, loss, cotangent = (given.get(name) for name in ("ys", "loss", "cotangent"))
+    if loss is None and cotangent is None:
+        ys, loss = seed, _torch_random_loss
+    flow = torch_flow(
+        given["module"],
+        given["inputs"],
+        ys,
+        loss=loss,
+        cotangent=cotangent,
+        cuts=given.get("cuts"),
+    )
     return Measured(flow, top)
-
-
-def _torch_loss(given: Mapping[str, Any], seed: int) -> Any:
-    """Return what `jaxnn.torch_flow` takes: a function of the output alone, or a cotangent."""
-    loss, cotangent = given.get("loss"), given.get("cotangent")
-    if cotangent is not None:
-        return cotangent
-
-    def mean(output: Any) -> Any:
-        if loss is None:
-            return _torch_random_loss(output, seed)
-        value = loss(output, given.get("ys"))
-        return value.mean() if is_tensor(value) and value.ndim == 1 else value
-
-    return mean
 
 
 def _torch_random_loss(output: Any, seed: int) -> Any:
@@ -237,7 +231,6 @@ def _with_note(flow_of: Callable[..., Flow], of: tuple[Any, ...], top: str) -> M
         flow = jax.jit(flow_of)(*of)  # which looks at no values
     except Exception:
         raise sentence from None
-    signal = flow.log_mean_square if isinstance(flow, ChainFlow) else flow.log_mean_square_z
-    if np.all(np.asarray(signal) < np.inf):
+    if np.all(np.asarray(flow.log_mean_square) < np.inf):
         raise sentence
     return Measured(flow, top, str(sentence))

@@ -7,19 +7,19 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..flow.flow import Flow
 from ..flow.verdict import Verdict, verdict
-from ..texts import clean, cleaned
-from .contract import Flow
+from ..texts import clean, cleaned, label
 
 Rows = Sequence[Mapping[str, Any]]
 
 TITLE = "Layer by layer"
 WIDTH = 34  # most characters of a layer's name in a terminal
 MOST_ROWS = 12  # in a terminal; those in the middle are left out
-SHORT = ("log10_delta_rms", "gain", "log10_theta", "log10_spread")
+SHORT = ("log10_delta_rms", "log10_gain", "log10_theta", "log10_spread")
 HEADS = {
     "log10_delta_rms": "log₁₀ ‖Δ‖",
-    "gain": "factor",
+    "log10_gain": "factor",
     "log10_theta": "log₁₀ ‖Δθ‖",
     "log10_mean_square": "log₁₀ state²",
     "log10_spread": "log₁₀ spread",
@@ -34,8 +34,8 @@ HEADS = {
 def sentences(flow: Flow, note: str = "") -> list[str]:
     """Return the verdict, one finding after the other; a note comes first."""
     found = verdict(flow)
-    remedies = found.remedies if isinstance(found, Verdict) else ()
-    return list(map(clean, [*([note] if note else []), *found.sentences, *map(str, remedies)]))
+    said = [*([note] if note else []), *found.sentences, *map(str, found.remedies)]
+    return list(map(clean, said))
 
 
 def subtitle(flow: Flow, code: str, top: str) -> str:
@@ -58,13 +58,17 @@ def number(column: str, value: float | None) -> str:
         return "no number"
     if math.isinf(value):
         return "infinite" if value > 0 else "zero"
-    return f"{value:.3f}" if column.startswith(("log10", "gain")) else f"{value:.4g}"
+    return f"{value:.3f}" if column.startswith("log10") else f"{value:.4g}"
 
 
 def lines(rows: Rows, columns: Sequence[str], most: int) -> list[tuple[str, ...]]:
     """Return the name and the numbers of each layer; of many layers the first and the last."""
     found = [
-        (row["name"], *(number(column, row.get(column)) for column in columns)) for row in rows
+        (
+            label(row["layer"], row["name"]),
+            *(number(column, row.get(column)) for column in columns),
+        )
+        for row in rows
     ]
     if len(found) <= most + 1:  # a gap takes a line too
         return found
@@ -85,20 +89,19 @@ def known(rows: Rows, columns: Sequence[str]) -> tuple[str, ...]:
 def formats(flow: Flow) -> list[tuple[str, str, str]]:
     """Return for each number format from which layer down it loses Δ, and up it loses examples."""
     found = verdict(flow)
-    names = [row["name"] for row in flow.table()]
-    apart: dict[str, Any] = getattr(found, "indistinguishable", {})
+    apart = found.indistinguishable
     return [
         (
             name,
-            "nowhere" if lost is None else f"from {names[lost - 1]} down",
-            "–" if name not in apart else _up(names, apart[name]),
+            "nowhere" if lost is None else f"from {found.label(lost)} down",
+            "–" if name not in apart else _up(found, apart[name]),
         )
         for name, lost in found.lost.items()
     ]
 
 
-def _up(names: list[str], layer: int | None) -> str:
-    return "nowhere" if layer is None else f"from {names[layer - 1]} up"
+def _up(found: Verdict, layer: int | None) -> str:
+    return "nowhere" if layer is None else f"from {found.label(layer)} up"
 
 
 def plain_table(rows: Rows, printable: Callable[[str], str] = str) -> Iterator[str]:
@@ -109,10 +112,10 @@ def plain_table(rows: Rows, printable: Callable[[str], str] = str) -> Iterator[s
         printable: returns a cell as it will be printed, perhaps longer: Delta for Δ.
 
     Example:
-        >>> for line in plain_table([{"name": "1 mine", "log10_delta_rms": -2.5, "gain": -0.5}]):
-        ...     print(line)
+        >>> row = {"layer": 1, "name": "mine", "log10_delta_rms": -2.5, "log10_gain": -0.5}
+        >>> print(*plain_table([row]), sep=chr(10))
         layer   log₁₀ ‖Δ‖  factor
-        1 mine     -2.500  -0.500
+        1 (mine)    -2.500  -0.500
     """
     rows, columns = cleaned(rows), known(rows, SHORT)
     table = [("layer", *(HEADS[name] for name in columns)), *lines(rows, columns, MOST_ROWS)]

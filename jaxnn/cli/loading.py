@@ -13,14 +13,15 @@ import sys
 from pathlib import Path
 
 USER_MISTAKE, INTERRUPTED = 2, 130
+COMMAND = "jaxnn"  # and the package
 REMEDY = "mend that environment variable, or unset it"
 
 
 def is_command() -> bool:
     """Tell whether this process was started as `jaxnn` or as `python -m jaxnn`."""
     if sys.argv[:1] == ["-m"]:  # while Python imports the package of a module that it shall run
-        return sys.orig_argv[-len(sys.argv)].removeprefix("-m") == __package__
-    return bool(sys.argv) and Path(sys.argv[0]).stem == __package__
+        return sys.orig_argv[-len(sys.argv)].removeprefix("-m") == COMMAND
+    return bool(sys.argv) and Path(sys.argv[0]).stem == COMMAND
 
 
 def load() -> None:

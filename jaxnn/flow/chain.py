@@ -15,14 +15,14 @@ cotangent gives twice the result, unless something in it clips gradients.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from ..adapters.layers import (
     Chain,
@@ -43,76 +43,21 @@ from ..arrays.rows import (
     exponent_of,
     floats,
     in_bfloat16,
-    is_float,
     is_narrow,
     log_of,
-    lost_in_plain,
     power_of_two,
     with_floats,
 )
 from ..network.params import Stacked, is_run
 from ..passes.walk import AnySaved, Keep, Memory, Saved, down, scan_up, up
+from ..texts import label
 from .examples import at_start, examples_of, flat, log_tangent, pushed, unit_of
-from .table import InWords
+from .flow import Flow, FlowOptions, Parameters, gain_and_lost, sizes_of_delta
+from .loss import Loss, delta_of_loss
 
 # Of a cotangent, to try whether it gives that part of the result; less has no room in float8.
 PART = 2.0**-3
 TOLERANCE = 0.05  # between the two: wide enough for 16-bit floats, far less than clipping makes
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False, repr=False)
-class ChainFlow(InWords):
-    """One entry for each layer of a chain, of what the layer returns: its state.
-
-    Logarithms are natural, norms are Euclidean over all float arrays of a state, and Δ belongs to
-    the batch's mean loss, or to the given cotangent.
-
-    log_delta: ln ‖Δstate[l]‖ over the whole batch; -inf if it is zero.
-    log_delta_example: ln of the norm of each example's part.
-    log_largest: ln of the largest |entry|.
-    log_delta_input: ln of the norm of Δx; nan if x has no floats.
-    log_theta: ln ‖Δparams[l]‖ over all float arrays of the layer; -inf if it has none.
-    gain: ln ‖Δstate[l]‖ - ln ‖Δstate[l+1]‖, the effect of the layer above; nan for the last.
-    lost: whether plain backpropagation in the dtype of the states has no number here: Δ has left
-        its normal numbers at this layer or above.
-    log_mean_square: ln of the mean square of the state.
-    log_spread: ln of the root mean square of what differs between examples, the deviation from
-        their mean, relative to that of the state. Below a few eps of the dtype it is rounding.
-    log_spread_within: of states with positions (B, …, channels), the same between the positions of
-        an example; nan for others.
-    cosine: the mean cosine between examples.
-    rank: the effective rank of the deviations, (tr C)² / tr C² of their Gram matrix C; nan where
-        the spread is rounding. Of the first 64 examples.
-    log_tangent: ln of the root mean square of a tangent relative to that of the state, which
-        starts as the way from each example to the next over √2: log_spread to first order, also
-        where that is rounding. Of integers it starts at the first state with floats. None unless
-        it was asked for.
-    mixes: whether examples meet in the layer.
-    linear: whether the layer's reverse rule is linear, without which nothing here is right.
-    names: of the layers; static.
-    sizes: entries of a state for each example; static.
-    dtype: the float type of the states with the smallest range; static.
-    """
-
-    log_delta: Float[Array, " L"]
-    log_delta_example: Float[Array, "L B"]
-    log_largest: Float[Array, " L"]
-    log_delta_input: Float[Array, ""]
-    log_theta: Float[Array, " L"]
-    gain: Float[Array, " L"]
-    lost: Bool[Array, " L"]
-    log_mean_square: Float[Array, " L"]
-    log_spread: Float[Array, " L"]
-    log_spread_within: Float[Array, " L"]
-    cosine: Float[Array, " L"]
-    rank: Float[Array, " L"]
-    mixes: Bool[Array, " L"]
-    linear: Bool[Array, " L"]
-    names: tuple[str, ...] = field(metadata={"static": True})
-    sizes: tuple[int, ...] = field(metadata={"static": True})
-    dtype: Any = field(metadata={"static": True})
-    log_tangent: Float[Array, " L"] | None = None
 
 
 # What travels in a chain are Rows to the walk: going up their m is a state, a pytree; going down a
@@ -207,7 +152,7 @@ def applied(link: Link, arrays: Any, state: Any) -> Any:
     try:
         return link(arrays, state)
     except Exception as error:
-        error.add_note(f"This is in layer {link.name} of the chain.")
+        error.add_note(f"This is in layer {link.label} of the chain.")
         raise
 
 
@@ -244,7 +189,7 @@ def _named(link: Link) -> Iterator[None]:
         if "while_loop" not in str(error):
             raise
         raise ValueError(
-            f"layer {link.name}: expected something that JAX can differentiate backwards, got a "
+            f"layer {link.label}: expected something that JAX can differentiate backwards, got a "
             "lax.while_loop or a loop whose length is data; use lax.scan"
         ) from None
 
@@ -312,17 +257,24 @@ class _Kept(NamedTuple):
     mixes: Array
 
 
-def _keep(dtype: Any, step: ChainStep) -> _Kept:
+class _KeptOfLayer(NamedTuple):
+    """What is kept of a layer, and ln of the norm of Δ of each of its parameter arrays."""
+
+    kept: _Kept
+    parameters: Float[Array, " p"]
+
+
+def _keep(dtype: Any, examples: bool, step: ChainStep) -> _KeptOfLayer:
     """Return the numbers to keep of a layer, in one dtype for all layers."""
-    square = _squares(step.delta.m, dtype)
-    return _Kept(
+    kept = _Kept(
         step.delta.e,
         step.largest.astype(dtype),
-        square,
+        _squares(step.delta.m, dtype),
         _log_size(step.theta, dtype),
-        signal_of(step.out, dtype),
+        signal_of(step.out, dtype, examples),
         step.mixes,
     )
+    return _KeptOfLayer(kept, _log_sizes(step.theta, dtype))
 
 
 def _squares(values: list[Array], dtype: Any) -> Float[Array, " B"]:
@@ -341,16 +293,21 @@ def _log_size(theta: ScaledRows, dtype: Any) -> Float[Array, ""]:
     return log
 
 
-def signal_of(out: list[Array], dtype: Any) -> dict[str, Array]:
-    """Return what a state says of its examples: sizes, and what differs between them."""
+def _log_sizes(theta: ScaledRows, dtype: Any) -> Float[Array, " p"]:
+    """Return ln of the norm of each array."""
+    each = [_log_size(ScaledRows([v], theta.e), dtype) for v in theta.m]
+    return jnp.stack(each) if each else jnp.zeros(0, dtype)
+
+
+def signal_of(out: list[Array], dtype: Any, examples: bool) -> dict[str, Array]:
+    """Return the size of a state, and what differs between its examples if that is asked for."""
     rows = jnp.concatenate([flat(v).astype(dtype) for v in out], axis=1)
     unit = unit_of(rows)
     eps = max(float(jnp.finfo(v.dtype).eps) for v in out)  # type: ignore[no-untyped-call]
-    return {
-        "log_mean_square": jnp.log(jnp.mean(jnp.square(rows / unit))) + 2 * jnp.log(unit),
-        "log_spread_within": _within(out, dtype),
-        **examples_of(rows, eps),
-    }
+    size = {"log_mean_square": jnp.log(jnp.mean(jnp.square(rows / unit))) + 2 * jnp.log(unit)}
+    if not examples:
+        return size
+    return size | {"log_spread_within": _within(out, dtype), **examples_of(rows, eps)}
 
 
 def _within(out: list[Array], dtype: Any) -> Float[Array, ""]:
@@ -375,12 +332,12 @@ def chain_flow(
     net: Chain,
     params: Any,
     xs: Any,
-    ys: Any = None,
-    cotangent: Any = None,
-    loss: Callable[[Any, Any], Array] | None = None,
-    memory: Memory = "all",
-    tangent: bool = False,
-) -> ChainFlow:
+    ys: Any,
+    cotangent: Any,
+    loss: Loss | None,
+    memory: Memory,
+    options: FlowOptions,
+) -> Flow:
     """Return the flow of a chain; see `jaxnn.gradient_flow`, which calls it."""
     if (loss is None) == (cotangent is None):
         raise ValueError(
@@ -391,9 +348,9 @@ def chain_flow(
     for v in filter(is_narrow, jax.tree.leaves(xs)):
         raise ValueError(f"xs: expected {in_bfloat16(v)}")
     try:
-        flow = _flow(net, params, xs, ys, cotangent, loss, memory, tangent)
+        flow = _flow(net, params, xs, ys, cotangent, loss, memory, options)
     except TypeError as error:  # where the program is compiled, which knows no layers
-        if not tangent or "custom_vjp" not in str(error):
+        if not options.tangent or "custom_vjp" not in str(error):
             raise
         raise NoTangentError(
             "tangent: expected layers that JAX can differentiate forwards, got one with a function "
@@ -404,19 +361,19 @@ def chain_flow(
     return flow
 
 
-def _check_values(flow: ChainFlow) -> None:
+def _check_values(flow: Flow) -> None:
     out = np.flatnonzero(~(np.asarray(flow.log_mean_square) < np.inf))
     if len(out):
         raise ValueError(
-            f"layer {flow.names[out[0]]}: expected a state of finite numbers, got inf or nan; make "
-            "the weights smaller or the float wider"
+            f"layer {label(int(out[0]) + 1, flow.names[out[0]])}: expected a state of finite numbers, "
+            "got inf or nan; make the weights smaller or the float wider"
         )
     broken = np.flatnonzero(~np.asarray(flow.linear))
     if len(broken):
         raise ValueError(
-            f"layer {flow.names[broken[-1]]}: its reverse rule is not linear, half of a cotangent "
-            "does not give half of the result, as where gradients are clipped; take that out to "
-            "measure the flow"
+            f"layer {label(int(broken[-1]) + 1, flow.names[broken[-1]])}: its reverse rule is not "
+            "linear, half of a cotangent does not give half of the result, as where gradients are "
+            "clipped; take that out to measure the flow"
         )
 
 
@@ -429,8 +386,8 @@ def _flow(
     cotangent: Any,
     loss: Any,
     memory: Memory,
-    tangent: bool,
-) -> ChainFlow:
+    options: FlowOptions,
+) -> Flow:
     x = encoded(jax.tree.map(jnp.asarray, xs))
     ways, layers, shapes = _unrolled(net, params, x)
     dtypes = [v.dtype for state in shapes for v in floats(state)]
@@ -440,21 +397,64 @@ def _flow(
     tries = [_tried(w, p, z) for w, p, z in zip(ways, layers, kept, strict=True)]
     layers = [layer for layer, _ in tries]
     delta = _delta_of(top.m, ys, cotangent, loss)
-    bottom, records = down(walked, tuple(layers), kept, delta, partial(_keep, dtype))
-    whole: _Kept = _in_order(layers, records)
+    keep = partial(_keep, dtype, options.examples)
+    bottom, records = down(walked, tuple(layers), kept, delta, keep)
+    whole: _Kept = _in_order(layers, [[each.kept for each in record] for record in records])
     exponent, largest, square, log_theta, signal, mixes = whole
-    return ChainFlow(
-        **sizes_of_delta(exponent, largest, square, smallest_of(dtypes)),
+    sizes, smallest = sizes_of_delta(exponent, largest, square), smallest_of(dtypes)
+    fields: dict[str, Any] = {**sizes, **gain_and_lost(sizes, smallest), **signal}
+    if options.tangent:
+        fields["log_tangent"] = _log_tangent(walked, layers, entering, dtype)
+    return Flow(
+        **fields,
         log_delta_input=_log_of_rows(bottom, dtype),
         log_theta=log_theta,
-        **signal,
         mixes=mixes,
         linear=jnp.concatenate([linear for _, linear in tries]),
+        parameters=_parameters(net, ways, layers, records, dtype),
         names=net.names,
         sizes=tuple(sum(v.size // len(v) for v in floats(s)) for s in shapes),
-        dtype=smallest_of(dtypes),
-        log_tangent=_log_tangent(walked, layers, entering, dtype) if tangent else None,
+        dtype=smallest,
     )
+
+
+def _parameters(
+    net: Chain, ways: list[ChainOp], layers: list[Any], records: list[Any], dtype: Any
+) -> Parameters:
+    """Return the sizes of all parameter arrays and of their Δ, layer by layer."""
+    logs, sizes = [], []
+    of: list[int] = []
+    for way, layer, record in zip(ways, layers, records, strict=True):
+        links = way.pattern.links
+        counts = [sum(map(sum, link.trained)) for link in links]
+        logs.append(jnp.concatenate([each.parameters for each in record], axis=-1).ravel())
+        sizes.append(_log_norms(links, layer, dtype).ravel())
+        of += counts * (layer.k if is_run(layer) else 1)
+    numbers = tuple(number for number, count in enumerate(of, 1) for _ in range(count))
+    return Parameters(jnp.concatenate(logs), jnp.concatenate(sizes), paths_of(net, of), numbers)
+
+
+def paths_of(net: Chain, counts: list[int]) -> tuple[str, ...]:
+    """Return the path of every parameter array, layer by layer."""
+    return tuple(f"[{layer}][{i}]" for layer, count in enumerate(counts) for i in range(count))
+
+
+def _log_norms(links: tuple[Link, ...], layer: Any, dtype: Any) -> Float[Array, "*k p"]:
+    """Return ln of the norms of a layer's parameter arrays; of a run (k, p)."""
+
+    def of(weights: Weights) -> Array:
+        arrays = [
+            v
+            for link, parts in zip(links, weights.arrays, strict=True)
+            for part, flags in _with_flags(link, parts)
+            for v, trained in zip(part, flags, strict=True)
+            if trained
+        ]
+        return _log_sizes(ScaledRows(arrays, jnp.zeros((), jnp.int32)), dtype)
+
+    if not is_run(layer):
+        return of(layer)
+    return jax.vmap(lambda own: of(layer.rebuild(own, layer.shared)))(layer.per_layer)
 
 
 def _log_tangent(
@@ -474,32 +474,6 @@ def _log_tangent(
 
 def _forward(link: Link, arrays: Any, z: ScaledRows) -> ScaledRows:
     return leaves(applied(link, arrays, z.m))
-
-
-def sizes_of_delta(
-    exponent: Int[Array, "L B"],
-    largest: Float[Array, "L B"],
-    square: Float[Array, "L B"],
-    dtype: Any,
-) -> dict[str, Array]:
-    """Return the fields of a `ChainFlow` on the size of Δ, and where plain numbers end.
-
-    Args:
-        exponent: e of each example's Δ = m 2^e; `ZERO_EXPONENT` if it is zero.
-        largest: its largest |m|.
-        square: the sum of its m².
-        dtype: the float type of plain backpropagation.
-    """
-    scale, common = alignment(exponent, square)
-    log_delta = log_of(jnp.sqrt(jnp.sum(jnp.square(scale) * square, axis=1)), common)
-    log_largest = log_of(jnp.max(scale * largest, axis=1), common)
-    return {
-        "log_delta": log_delta,
-        "log_delta_example": log_of(jnp.sqrt(square), exponent),
-        "log_largest": log_largest,
-        "gain": log_delta - jnp.append(log_delta[1:], jnp.nan),
-        "lost": lost_in_plain(log_largest, dtype),
-    }
 
 
 class _Ops(NamedTuple):
@@ -537,18 +511,8 @@ def _delta_of(state: Any, ys: Any, cotangent: Any, loss: Any) -> ScaledRows:
         m = [v.astype(o.dtype) for v, o in zip(given, out, strict=True)]
         return leaves(m, jnp.zeros(count, jnp.int32))
 
-    def mean(values: list[Array]) -> Array:
-        losses = loss(decoded(with_floats(state, values)), ys)
-        if jnp.shape(losses) != (count,) or not is_float(losses):
-            raise ValueError(
-                f"loss: expected loss(output, ys) to return one float for each example, ({count},),"
-                f" got {getattr(losses, 'dtype', type(losses).__name__)} of shape "
-                f"{jnp.shape(losses)}"
-            )
-        return jnp.mean(losses)
-
-    value, pull = jax.vjp(mean, out)
-    return leaves(pull(jnp.ones_like(value))[0], jnp.zeros(count, jnp.int32))
+    delta = delta_of_loss(loss, ys, lambda top: decoded(with_floats(state, top)), out)
+    return leaves(delta, jnp.zeros(count, jnp.int32))
 
 
 def _shapes(values: list[Any]) -> str:
@@ -574,8 +538,8 @@ def _unrolled(net: Chain, params: Any, x: Any) -> tuple[list[ChainOp], list[Any]
             if _types(after) != _types(state):
                 if given:
                     raise ValueError(
-                        f"layer {kind.links[0].name}: expected a run to keep the shapes and dtypes "
-                        f"of its state, got {_typed(state)} -> {_typed(after)}"
+                        f"layer {kind.links[0].label}: expected a run to keep the shapes and "
+                        f"dtypes of its state, got {_typed(state)} -> {_typed(after)}"
                     )
                 entries = [entry.at(j) for j in range(k)]
         for part in entries:
@@ -595,28 +559,28 @@ def _states(way: ChainOp, layer: Weights, state: Any, count: int) -> list[Any]:
         for part, flags in _with_flags(link, arrays):
             for v, trained in zip(part, flags, strict=True):
                 if trained and is_narrow(v):
-                    raise ValueError(f"layer {link.name}: expected parameters of {in_bfloat16(v)}")
+                    raise ValueError(f"layer {link.label}: expected parameters of {in_bfloat16(v)}")
         state = jax.eval_shape(partial(applied, link), arrays, state)
         for v in jax.tree.leaves(state):
             if jnp.issubdtype(v.dtype, jnp.complexfloating):
                 raise ValueError(
-                    f"layer {link.name}: expected real numbers, got {v.dtype}; carry the real and "
+                    f"layer {link.label}: expected real numbers, got {v.dtype}; carry the real and "
                     "the imaginary part as two arrays"
                 )
         for v in floats(state):
             if is_narrow(v):
                 raise ValueError(
-                    f"layer {link.name}: expected a state of {in_bfloat16(v)}, at the end of the "
+                    f"layer {link.label}: expected a state of {in_bfloat16(v)}, at the end of the "
                     "layer; inside of it such numbers are no matter"
                 )
             if not v.ndim or v.shape[0] != count:
                 raise ValueError(
-                    f"layer {link.name}: expected every float array of its state to have the "
+                    f"layer {link.label}: expected every float array of its state to have the "
                     f"{count} examples first, got shape {v.shape}; hand over what examples share "
                     "as parameters"
                 )
         if not floats(state):
-            raise ValueError(f"layer {link.name}: expected a state with floats, got none")
+            raise ValueError(f"layer {link.label}: expected a state with floats, got none")
         states.append(state)
     return states
 

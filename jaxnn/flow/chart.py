@@ -22,7 +22,7 @@ FONT = "Arial, Liberation Sans, Helvetica, sans-serif"  # of one width here and 
 INK = "#010203"  # of text in `svg`, where the colour of the page takes its place
 WIDTH, HEIGHT = 560, 200
 DRAWN = (
-    *("log10_delta_rms", "log10_delta_smallest", "log10_delta_largest", "gain"),
+    *("log10_delta_rms", "log10_delta_smallest", "log10_delta_largest", "log10_gain"),
     *("log10_spread", "log10_tangent"),
 )
 FEW = 60  # layers that are drawn as points too
@@ -212,9 +212,9 @@ def _gradient(alt: Any, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -
 
 
 def _factors(alt: Any, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Panel:
-    y = alt.Y("gain:Q", title="decades a layer, downwards", scale=alt.Scale(zero=True))
+    y = alt.Y("log10_gain:Q", title="decades a layer, downwards", scale=alt.Scale(zero=True))
     line = _line(alt, _base(alt, labels), rows).encode(y)
-    return Panel("Effect of the layer above on the gradient", "gain", [line])
+    return Panel("Effect of the layer above on the gradient", "log10_gain", [line])
 
 
 def _examples(alt: Any, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Panel:

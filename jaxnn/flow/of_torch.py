@@ -1,6 +1,6 @@
 """The flow of a module of PyTorch, which torch itself runs: `adapters/torch/hooks.py` has how."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -9,15 +9,19 @@ import numpy as np
 
 from ..adapters.torch.module import measured
 from ..arrays.compiled import compiled
-from .chain import ChainFlow, signal_of, sizes_of_delta, smallest_of
+from .chain import signal_of, smallest_of
+from .flow import Flow, Parameters, gain_and_lost, sizes_of_delta
 
 
 def torch_flow(
     module: Any,
     inputs: Any,
-    loss_or_cotangent: Any,
+    ys: Any = None,
+    *,
+    loss: Callable[[Any, Any], Any] | None = None,
+    cotangent: Any = None,
     cuts: Any = None,
-) -> ChainFlow:
+) -> Flow:
     """Return what happens to a gradient in a module of PyTorch, from cut to cut.
 
     Torch runs the module as it is, once, in the mode that it is in, and goes back two times or
@@ -36,8 +40,10 @@ def torch_flow(
         inputs: what it is called with: a tensor, a tuple of arguments, or a dict of them by name.
             The examples come first in the first tensor and in the output of each cut: transformers
             need `batch_first=True`.
-        loss_or_cotangent: output -> a tensor with one number, such as a batch's mean loss; or a
-            tensor like the output, or like the first tensor in it.
+        ys: what the loss takes next to the output, such as labels.
+        loss: (output, ys) -> a loss of each example, (B,), whose mean is differentiated, or one
+            number; `torch.nn.functional.cross_entropy` is one.
+        cotangent: instead, a tensor like the output, or like the first tensor in it.
         cuts: modules, or their names: those whose outputs are the states. Everything has to pass
             through each of them in torch's graph: whole blocks, not what is inside a skip
             connection. Of an output with several tensors the first one is the state. If None, the
@@ -45,20 +51,20 @@ def torch_flow(
             next one that has some; or the children of `module.layers`, as of a TransformerEncoder.
 
     Returns:
-        ChainFlow, for `jaxnn.verdict`, as of a chain: a layer for each call of a cut, in their
-        order. `log_theta` is nan: Δθ is a sum over examples, which have different powers of two
+        Flow: a layer for each call of a cut, in their order. There are no `parameters`, and
+        `log_theta` is nan: Δθ is a sum over examples, which have different powers of two
         here. `log_delta_input` belongs to the first tensor of the inputs; it is nan if that has no
         floats, or enters at each step of a recurrent network. `mixes` is found where it matters,
         where exponents of their own make examples wrong. `linear` is True: what is found not to be
         linear is an error.
 
     Raises:
-        TypeError: something that is no module of PyTorch, or neither a loss nor a cotangent.
+        TypeError: something that is no module of PyTorch, or not one of a loss and a cotangent.
         ValueError: no cuts that could be chosen, or an unknown one; a cut that is not called, has
             an output without a gradient or without the examples first, or is not reached by the
             gradient; one that something goes around, by name, whatever the numbers are; a gradient
-            that something clips; a state that is inf or nan; a loss that is not one number, or a
-            cotangent that does not fit.
+            that something clips; a state that is inf or nan; a loss that is not a number, or
+            one for each example, or a cotangent that does not fit.
 
     Example (where torch is installed):
         >>> import jaxnn
@@ -68,12 +74,12 @@ def torch_flow(
         ... )  # doctest: +SKIP
         >>> model = torch.nn.TransformerEncoder(block, 4)  # doctest: +SKIP
         >>> xs, ys = torch.randn(2, 8, 16, 64)  # doctest: +SKIP
-        >>> loss = lambda output: (output - ys).square().mean()  # doctest: +SKIP
-        >>> flow = jaxnn.torch_flow(model, xs, loss)  # doctest: +SKIP
+        >>> loss = torch.nn.functional.mse_loss  # doctest: +SKIP
+        >>> flow = jaxnn.torch_flow(model, xs, ys, loss=loss)  # doctest: +SKIP
         >>> flow.names[0], flow.log_delta.shape  # doctest: +SKIP
         ('layers.0', (4,))
     """
-    states, values, found, mixes = measured(module, inputs, loss_or_cotangent, cuts)
+    states, values, found, mixes = measured(module, inputs, ys, loss, cotangent, cuts)
     signals = dict(_signals(values))
     dtypes = [state.dtype for state in states]
     double = any(d.itemsize == 8 for d in dtypes)
@@ -87,9 +93,9 @@ def torch_flow(
         found.largest.astype(dtype),
         np.square(found.norm).astype(dtype),
     )
-    return ChainFlow(
+    return Flow(
         **_fields(*rows, found.reached[0], signal, mixes, smallest_of(dtypes)),
-        names=tuple(state.name for state in states),
+        names=tuple(state.cut for state in states),
         sizes=tuple(int(np.prod(state.shape[1:])) for state in states),
         dtype=smallest_of(dtypes),
     )
@@ -100,11 +106,15 @@ def _fields(
     exponent: Any, largest: Any, square: Any, has_input: Any, signal: Any, mixes: Any, dtype: Any
 ) -> dict[str, Any]:
     """Return the arrays of a flow; row 0 of the first three is the input, if there is Δ of it."""
-    sizes = sizes_of_delta(exponent, largest, square, dtype)
+    every = sizes_of_delta(exponent, largest, square)
+    sizes = {name: v[1:] for name, v in every.items()}
+    none = jnp.zeros(0, sizes["log_delta"].dtype)
     return {
-        **{name: v[1:] for name, v in sizes.items()},
+        **sizes,
+        **gain_and_lost(sizes, dtype),
         **signal,
-        "log_delta_input": jnp.where(has_input, sizes["log_delta"][0], jnp.nan),
+        "parameters": Parameters(none, none, (), ()),
+        "log_delta_input": jnp.where(has_input, every["log_delta"][0], jnp.nan),
         "log_theta": jnp.full(len(mixes), jnp.nan, sizes["log_delta"].dtype),
         "mixes": mixes,
         "linear": jnp.ones(len(mixes), bool),
@@ -130,5 +140,5 @@ def _signals(values: list[np.ndarray]) -> Iterator[tuple[int, dict[str, Any]]]:
 @compiled
 def _signals_of(values: Any, dtype: Any) -> dict[str, Any]:
     """Return the signals of states of one shape, one after the other."""
-    signals: dict[str, Any] = jax.lax.map(lambda v: signal_of([v], dtype), values)
+    signals: dict[str, Any] = jax.lax.map(lambda v: signal_of([v], dtype, True), values)
     return signals

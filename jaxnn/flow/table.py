@@ -17,10 +17,9 @@ MOST_ROWS = 12  # of a flow in a notebook; those in the middle are left out
 COLUMNS: tuple[tuple[str, str, bool], ...] = (
     ("log10_delta", "log_delta", True),
     ("log10_largest", "log_largest", True),
-    ("gain", "gain", True),
+    ("log10_gain", "log_gain", True),
     ("log10_theta", "log_theta", True),
     ("log10_mean_square", "log_mean_square", True),
-    ("log10_mean_square", "log_mean_square_z", True),
     ("log10_spread", "log_spread", True),
     ("log10_spread_within", "log_spread_within", True),
     ("log10_tangent", "log_tangent", True),
@@ -31,14 +30,16 @@ COLUMNS: tuple[tuple[str, str, bool], ...] = (
     ("lost", "lost", False),
     ("mixes", "mixes", False),
 )
-SCALARS = ("log10_delta", "gain", "log10_theta", "log10_mean_square", "log10_spread", "rank")
+SCALARS = ("log10_delta", "log10_gain", "log10_theta", "log10_mean_square", "log10_spread", "rank")
 
 
-def names_of(flow: Any) -> tuple[str, ...]:
-    """Return the names of a flow's layers: of a chain the user's, of a network its numbers."""
-    count = len(flow.log_delta)
-    names: Sequence[str] = getattr(flow, "names", None) or [str(i + 1) for i in range(count)]
-    return tuple(names)
+def assert_one(flow: Any) -> None:
+    """Raise unless a flow is that of one network, with known values."""
+    if isinstance(flow.log_delta, jax.core.Tracer) or np.ndim(flow.log_delta) != 1:
+        raise TypeError(
+            "flow: expected that of one network with its values known, got a traced one or several "
+            "networks; outside jax.jit and jax.vmap, flow[i] is that of network i"
+        )
 
 
 def _columns(flow: Any) -> dict[str, list[Any]]:
@@ -46,15 +47,11 @@ def _columns(flow: Any) -> dict[str, list[Any]]:
 
     Of the examples' ‖Δ‖ they have the root mean square, the smallest and the largest.
     """
-    if isinstance(flow.log_delta, jax.core.Tracer) or np.ndim(flow.log_delta) != 1:
-        raise TypeError(
-            "flow: expected that of one network with its values known, got a traced one or several "
-            "networks; make tables outside jax.jit and jax.vmap, for each network"
-        )
-    names = names_of(flow)
+    assert_one(flow)
+    names = flow.names
     columns: dict[str, list[Any]] = {"layer": list(range(1, len(names) + 1)), "name": list(names)}
     for name, field, logarithm in COLUMNS:
-        if (values := getattr(flow, field, None)) is not None:
+        if (values := getattr(flow, field, getattr(flow.units, field, None))) is not None:
             numbers = np.asarray(values)
             if numbers.dtype != bool:
                 numbers = numbers.astype(np.float64) / (LN10 if logarithm else 1)
@@ -69,15 +66,16 @@ def _columns(flow: Any) -> dict[str, list[Any]]:
 
 def _short(flow: Any) -> str:
     """Return a flow in one line: its layers, and the gradient at its ends."""
-    kind = type(flow).__name__
-    if isinstance(flow.log_delta, jax.core.Tracer) or np.ndim(flow.log_delta) != 1:
-        return f"{kind} that is traced or of several networks"
+    if isinstance(flow.log_delta, jax.core.Tracer):
+        return "Flow that is traced"
+    if np.ndim(flow.log_delta) != 1:
+        return f"{len(flow.log_delta)} flows of {len(flow.names)} layers; flow[i] is one of them"
     log10 = np.asarray(flow.log_delta, np.float64) / LN10
     used = log10[~np.isnan(log10)]
     if not len(used):
-        return f"{kind} of {len(log10)} layers, none of them a number"
+        return f"Flow of {len(log10)} layers, none of them a number"
     return (
-        f"{kind} of {len(used)} layers: log10 ‖Δ‖ {used[0]:.3g} at the first, {used[-1]:.3g} at "
+        f"Flow of {len(used)} layers: log10 ‖Δ‖ {used[0]:.3g} at the first, {used[-1]:.3g} at "
         "the last; print(jaxnn.verdict(flow)) says more"
     )
 
@@ -116,17 +114,47 @@ class InWords:
     def table(self) -> list[dict[str, Any]]:
         """Return a row for each layer: layer, name, and numbers; logarithms to the base of ten.
 
-        `polars.DataFrame(flow.table())` and `pandas.DataFrame(flow.table())` take it.
+        `polars.DataFrame(flow.table())` and `pandas.DataFrame(flow.table())` take it. Of several
+        networks or depths the rows of all, with the number of the flow in front, from 0.
+
+        Raises:
+            TypeError: a traced flow.
+        """
+        flow: Any = self
+        if not isinstance(flow.log_delta, jax.core.Tracer) and np.ndim(flow.log_delta) > 1:
+            return [{"flow": i, **row} for i, each in enumerate(flow) for row in each.table()]
+        columns = _columns(flow)
+        count = len(columns["layer"])
+        return [{name: values[i] for name, values in columns.items()} for i in range(count)]
+
+    def parameter_table(self) -> list[dict[str, Any]]:
+        """Return a row for each parameter array: layer, path, and logarithms to the base of ten.
+
+        log10_delta and log10_size are of the norms of its Δ and of itself; log10_ratio is their
+        difference.
 
         Raises:
             TypeError: a traced flow, or one of several networks.
         """
-        columns = _columns(self)
-        count = len(columns["layer"])
-        return [{name: values[i] for name, values in columns.items()} for i in range(count)]
+        flow: Any = self
+        assert_one(flow)
+        of = flow.parameters
+        deltas, sizes = (np.asarray(v, np.float64) / LN10 for v in (of.log_delta, of.log_size))
+        return [
+            {
+                "layer": layer,
+                "path": path,
+                "log10_delta": float(delta),
+                "log10_size": float(size),
+                "log10_ratio": float(delta - size),
+            }
+            for layer, path, delta, size in zip(of.layers, of.paths, deltas, sizes, strict=True)
+        ]
 
     def scalars(self, prefix: str = "gradient/") -> dict[str, float]:
         """Return names and floats, a handful a layer, for TensorBoard, Weights & Biases, MLflow.
+
+        What is no number is left out.
 
         Args:
             prefix: of every name.
@@ -140,16 +168,19 @@ class InWords:
             >>> params = jaxnn.init(net, jax.random.key(0))
             >>> flow = jaxnn.gradient_flow(net, params, jnp.ones((2, 3)), jnp.array([0, 1]))
             >>> list(flow.scalars())[:2]
-            ['gradient/1/log10_delta', 'gradient/1/gain']
+            ['gradient/1/log10_delta', 'gradient/1/log10_gain']
         """
+        assert_one(self)
         rows = self.table()
         digits = len(str(len(rows)))
         return {
             # Numbers have zeros in front, so that they are in order where names are sorted.
-            f"{prefix}{row['name'].zfill(digits)}/{name}": float(row[name])
+            f"{prefix}{row['layer']:0{digits}d}{' ' if row['name'] else ''}{row['name']}/{name}": (
+                float(row[name])
+            )
             for row in rows
             for name in SCALARS
-            if name in row
+            if name in row and not np.isnan(row[name])
         }
 
     def __repr__(self) -> str:

@@ -1,23 +1,22 @@
 """Verdict: a flow in words: vanishing, exploding or steady, where it is lost, what to change.
 
-The gradient of an early layer is a product of one factor for each layer. The verdict is about the
-factors of the hidden layers, g[l] = log₁₀ ‖Δz[l]‖ - log₁₀ ‖Δz[l+1]‖. Their mean is the rate in
-decades per layer; since they are nearly independent, its standard error is sd(g) / √count.
+The gradient of an early layer is a product of one factor for each layer. The verdict is about these
+factors, g[l] = log₁₀ ‖Δ[l]‖ - log₁₀ ‖Δ[l+1]‖, of a Network those of the hidden layers. Their mean
+is the rate in decades per layer; since they are nearly independent, its standard error is
+sd(g) / √count.
 """
 
 import contextlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import overload
+from typing import Any
 
-import jax
 import numpy as np
 
 from ..network.activations import Activation
 from ..network.blocks import DENSE, BatchNorm, Block, LayerNorm, Residual, RMSNorm
+from ..texts import cleaned, label
 from ..theory import meanfield
-from .chain import ChainFlow
-from .chain_verdict import ChainVerdict, verdict_of_chain
 from .flow import Flow
 from .formats import (
     FORMATS,
@@ -32,7 +31,7 @@ from .formats import (
     tells_apart,
     word_of,
 )
-from .table import sentences_as_html
+from .table import assert_one, sentences_as_html
 
 # Fractions of the hidden units from which on a verdict warns of them: a unit of relu is off for
 # half of the examples, so that only dead ones count there.
@@ -58,26 +57,28 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a flow; `str` returns it in sentences.
+    """The verdict on a flow; `str` returns it in sentences. Layers are counted from 1.
 
     word: vanishing, exploding or steady; not distinguishable from steady where the rate is below
-        two of its standard errors; unknown without two hidden layers whose gradients are neither
-        zero nor infinite.
+        two of its standard errors; unknown without two layers, of a Network hidden ones, whose
+        gradients are neither zero nor infinite.
     decades: the rate, in decades per layer towards the input, below 0 if gradients vanish.
     standard_error: of the rate; nan for a single factor.
-    layers: the number of hidden layers.
-    zero: the layer from which down Δz is exactly zero, because dead units or zero weights cut every
-        path; or None.
-    undefined: the layer from which down Δz is not a finite number, whatever the format; or None.
+    layers: the number of layers that the rate is over, of a Network the hidden ones.
+    names: of all layers.
+    steepest: the layer that changes the size of the gradient most, from what it returns to what
+        goes into it, and by how many decades; None unless one stands out.
+    zero: the layer from which down Δ is exactly zero, every path being cut; or None.
+    undefined: the layer from which down Δ is not a finite number, whatever the format; or None.
     lost: for each of `FORMATS` the layer from which down plain backpropagation in that format has
-        no number for Δz, its largest entry being outside the normal numbers; or None.
-    indistinguishable: for each of `FORMATS` as coarse as the signal or coarser, but for those of 8
+        no number for Δ, its largest entry being outside the normal numbers; or None.
+    indistinguishable: for each of `FORMATS` as coarse as the states or coarser, but for those of 8
         bits, the layer from which up what differs between examples is rounding, not input; or None.
         Empty unless the flow was measured with examples=True and has several.
-    saturated, dead: fractions of the hidden units, as in `Flow`.
+    out: the first layer whose state is not a finite number; or None.
+    activation, hidden: of a Network; None for others, and what follows is nan or None too.
+    saturated, dead: fractions of the hidden units, as in `Units`.
     all_dead: the highest hidden layer whose units are all dead; or None.
-    out: the first layer whose signal is not a finite number; or None.
-    activation, hidden: of the network.
     sigma_w: the effective σ_w of the weights, √((q[l+1] - σ_b²) / E[a[l]²]), geometric mean; nan
         where the blocks are neither the article's nor that behind a norm.
     sigma_b: the root mean square of the hidden biases.
@@ -90,20 +91,22 @@ class Verdict:
     decades: float
     standard_error: float
     layers: int
+    names: tuple[str, ...]
+    steepest: tuple[int, float] | None
     zero: int | None
     undefined: int | None
     lost: dict[str, int | None]
     indistinguishable: dict[str, int | None]
-    saturated: float
-    dead: float
-    all_dead: int | None
     out: int | None
-    activation: Activation
-    hidden: Block
-    sigma_w: float
-    sigma_b: float
-    critical_sigma_w: float | None
-    unbiased_sigma_w: float | None
+    activation: Activation | None = None
+    hidden: Block | None = None
+    saturated: float = np.nan
+    dead: float = np.nan
+    all_dead: int | None = None
+    sigma_w: float = np.nan
+    sigma_b: float = np.nan
+    critical_sigma_w: float | None = None
+    unbiased_sigma_w: float | None = None
 
     def _repr_html_(self) -> str:
         return sentences_as_html(str(self))
@@ -114,19 +117,30 @@ class Verdict:
     @property
     def sentences(self) -> tuple[str, ...]:
         """The verdict, one finding after the other; the remedies are apart."""
-        found = self.rate_text, self.loss_text, self.examples, self.units, self.advice
+        found = (
+            *(self.rate_text, self.turn_text, self.loss_text),
+            *(self.examples_text, self.units_text, self.advice),
+        )
         return tuple(filter(None, found))
+
+    def label(self, layer: int) -> str:
+        """Return a layer in words."""
+        return label(layer, self.names[layer - 1])
+
+    def _label(self, layer: int | None) -> str | None:
+        return None if layer is None else self.label(layer)
 
     @cached_property
     def remedies(self) -> tuple["Remedy", ...]:
         """Other networks that would keep the gradient where this one loses it, the best first.
 
-        Empty unless the word is vanishing or exploding, and where weights have blown up or nothing
-        passes. Computed where it is first asked for: theory of infinite width, for an input of mean
-        square 1, and for the effective σ_w where that matters and is known, else for σ_w = 1.
+        Empty unless the word is vanishing or exploding, where weights have blown up or nothing
+        passes, and for what is no Network. Computed where it is first asked for: theory of infinite
+        width, for an input of mean square 1, and for the effective σ_w where that matters and is
+        known, else for σ_w = 1.
         """
         ill = self.out is not None or self.all_dead is not None or self._blown_up
-        if ill or self.word not in ("vanishing", "exploding"):
+        if ill or self.word not in ("vanishing", "exploding") or self.activation is None:
             return ()
         known = np.isfinite(self.sigma_w) and self.sigma_w > 0
         of = (self.activation, self.sigma_w if known else 1.0, self.sigma_b)
@@ -150,6 +164,8 @@ class Verdict:
     @property
     def _critical_behind_norm(self) -> tuple["Remedy", ...]:
         """The remedy of the critical σ_w behind this norm; empty if none exists or it is in use."""
+        assert self.activation is not None
+        assert self.hidden is not None
         sigma_w = _critical(self.activation, self.sigma_b, self.hidden)
         if sigma_w is None or abs(self.sigma_w / sigma_w - 1) < CRITICAL_WITHIN:
             return ()
@@ -160,45 +176,64 @@ class Verdict:
     @property
     def rate_text(self) -> str:
         """The word and the rate."""
+        hidden = "" if self.activation is None else "hidden "
         if self.layers < 2:
             there = "there is one" if self.layers else "there are none"
-            return f"No rate: it takes two hidden layers, and {there}."
+            return f"No rate: it takes two {hidden}layers, and {there}."
         if self.word == "unknown":
-            return "No rate: it takes two hidden layers with a gradient that is a number."
+            return f"No rate: it takes two {hidden}layers with a gradient that is a number."
         error = "" if np.isnan(self.standard_error) else f" ± {self.standard_error:.1g}"
         return (
             f"{self.word.capitalize()}, {self.decades:+.3g}{error} decades a layer towards the "
-            f"input, over {self.layers} hidden layers."
+            f"input, over {self.layers} {hidden}layers."
         )
+
+    @property
+    def turn_text(self) -> str:
+        """The layer that changes the gradient most, if one stands out."""
+        if self.steepest is None:
+            return ""
+        layer, decades = self.steepest
+        return f"Layer {self.label(layer)} changes it most, by {decades:+.2g} decades."
 
     @property
     def loss_text(self) -> str:
         """The layers in which the gradient is zero or lost."""
-        lost = {name: str(top) if top else None for name, top in self.lost.items()}
-        zero, undefined = (str(top) if top else None for top in (self.zero, self.undefined))
-        return loss_in_words("Δz", lost, zero, undefined)
+        lost = {name: self._label(layer) for name, layer in self.lost.items()}
+        delta = "Δ" if self.activation is None else "Δz"
+        return loss_in_words(delta, lost, self._label(self.zero), self._label(self.undefined))
 
     @property
-    def examples(self) -> str:
+    def examples_text(self) -> str:
         """The layers in which examples are no longer told apart; empty if that is not known."""
-        return examples_in_words(self.indistinguishable, self.lost, str, self.layers + 1)
+        return examples_in_words(self.indistinguishable, self.lost, self.label, self._count)
 
     @property
-    def units(self) -> str:
-        """Saturated and dead units, and a layer that nothing passes."""
+    def _count(self) -> int:
+        """The number of layers, of a Network the used ones."""
+        return self.layers + (self.activation is not None)
+
+    @property
+    def units_text(self) -> str:
+        """Saturated and dead units, and a layer that nothing passes; empty if not known."""
+        if self.activation is None:
+            return ""
         units = f"Of the hidden units {self.saturated:.1%} are saturated, {self.dead:.1%} dead"
         return units + ("." if self.all_dead is None else f", all of layer {self.all_dead}.")
 
     @property
     def advice(self) -> str:
         """The change to make, if any."""
-        name, now = self.activation.name, f"they act like σ_w = {self.sigma_w:.3g}"
+        now = f"they act like σ_w = {self.sigma_w:.3g}"
         blown_up = "Draw them again; if training made them so, train with a smaller step."
         if self.out is not None:
             return (
-                f"The signal is not a finite number from layer {self.out} on: weights or biases "
-                f"have blown up. {blown_up}"
+                f"The signal is not a finite number from layer {self.label(self.out)} on: weights "
+                f"or biases have blown up. {blown_up}"
             )
+        if self.activation is None:
+            return ""
+        name = self.activation.name
         if self.all_dead is not None:
             return (
                 f"Nothing passes layer {self.all_dead}: draw its weights again, make the layers "
@@ -213,8 +248,8 @@ class Verdict:
             )
         if self.word == UNCLEAR:
             return (
-                "The factors of the layers scatter more than they add up: measure more examples, "
-                f"or other draws of the weights. {self._advice_on_units}".strip()
+                "The factors of the layers scatter more than they add up; other draws of the "
+                f"weights would tell. {self._advice_on_units}".strip()
             )
         if self.word in ("steady", "unknown"):
             return self._advice_on_units or "Nothing needs to change."
@@ -264,23 +299,18 @@ class Verdict:
 
     @property
     def _instead(self) -> str:
-        return ", such as leaky_relu" if self.activation.name != "leaky_relu" else ""
+        leaky = self.activation is not None and self.activation.name == "leaky_relu"
+        return "" if leaky else ", such as leaky_relu"
 
 
-@overload
-def verdict(flow: Flow) -> Verdict: ...
-@overload
-def verdict(flow: ChainFlow) -> ChainVerdict: ...
-
-
-def verdict(flow: Flow | ChainFlow) -> Verdict | ChainVerdict:
+def verdict(flow: Flow) -> Verdict:
     """Judge the gradient of one network: its rate, where it is lost, and what to change.
 
     Args:
         flow: of `jaxnn.gradient_flow`, of one network, and with known values (outside `jit`).
 
     Returns:
-        Verdict, or ChainVerdict for a chain; `print` it to read it in sentences.
+        Verdict; `print` it to read it in sentences.
 
     Raises:
         TypeError: a traced flow, or one of several networks.
@@ -295,54 +325,82 @@ def verdict(flow: Flow | ChainFlow) -> Verdict | ChainVerdict:
 
     Source: the formats' ranges are those of IEEE 754, bfloat16 and OCP's 8-bit floats.
     """
-    if isinstance(flow.log_delta, jax.core.Tracer) or np.ndim(flow.log_delta) != 1:
-        raise TypeError(
-            "flow: expected that of one network with its values known, got a traced one or several "
-            "networks; call jaxnn.verdict outside jax.jit and jax.vmap, for each network"
-        )
-    if isinstance(flow, ChainFlow):
-        return verdict_of_chain(flow)
-    net = flow.net
-    f = {
-        name: np.asarray(v, np.float64)
-        for name, v in vars(flow).items()
-        if name not in ("net", "dtype")
-    }
-    known = flow.log_spread is not None and flow.log_delta_example.shape[1] > 1
-    judged = [name for name in FORMATS if known and tells_apart(name, flow.dtype)]
-    used = np.flatnonzero(~np.isnan(f["mean_square_b"]))  # what `depth` leaves out is nan
-    out = ~(f["log_mean_square_z"] < np.inf)  # nan too
-    if out[-1]:  # then a layer whose biases are nan is one that counts
-        used = np.arange(len(out))
-    hidden = used[:-1]
-    all_dead = f["dead"][hidden] == 1
-    rate, error = rate_of(f["gain"][hidden[:-1]])
+    assert_one(flow)
+    log_delta, log_gain, log_largest, log_mean_square = (
+        np.asarray(v, np.float64)
+        for v in (flow.log_delta, flow.log_gain, flow.log_largest, flow.log_mean_square)
+    )
+    out = ~(log_mean_square < np.inf)  # nan too
+    used = np.arange(len(out))
+    if flow.units is not None and not out[-1]:  # else a layer whose biases are nan counts too
+        used = np.flatnonzero(~np.isnan(flow.units.mean_square_b))  # what `depth` leaves out is nan
+    judged = used if flow.net is None else used[:-1]
+    rate, error = rate_of(log_gain[judged[:-1]])
+    log_spread = np.asarray(flow.log_spread if known_apart(flow) else (), np.float64)
+    return Verdict(
+        word=word_of(rate, len(judged), error),
+        decades=rate,
+        standard_error=error,
+        layers=len(judged),
+        names=cleaned(flow.names),
+        steepest=_steepest(log_gain[judged[:-1]] / np.log(10), judged),
+        zero=highest(used, np.isneginf(log_delta[used])),
+        undefined=not_finite(used, log_largest[used]),
+        lost={name: lost_in(name, used, log_largest[used]) for name in FORMATS},
+        indistinguishable={
+            name: indistinguishable_in(name, used, log_spread)
+            for name in FORMATS
+            if len(log_spread) and tells_apart(name, flow.dtype)
+        },
+        out=int(used[np.argmax(out[used])]) + 1 if out[used].any() else None,
+        **({} if flow.net is None else _of_network(flow, judged)),
+    )
+
+
+def known_apart(flow: Flow) -> bool:
+    """Tell whether a flow says what is left of its examples."""
+    return flow.log_spread is not None and flow.log_delta_example.shape[1] > 1
+
+
+def _of_network(flow: Flow, hidden: np.ndarray) -> dict[str, Any]:
+    """Return what only a Network has: its units and weights, of its hidden layers."""
+    net, units = flow.net, flow.units
+    assert net is not None
+    assert units is not None
+    f = {name: np.asarray(v, np.float64) for name, v in vars(units).items()}
     sigma_b = float(np.sqrt(np.mean(f["mean_square_b"][hidden]))) if len(hidden) else 0.0
     plain = net.hidden == DENSE
     norms = (RMSNorm, LayerNorm, BatchNorm)
     behind_norm = isinstance(net.hidden, norms) and net.hidden.inner == DENSE
-    return Verdict(
-        word=word_of(rate, len(hidden), error),
-        decades=rate,
-        standard_error=error,
-        layers=len(hidden),
-        zero=highest(used, np.isneginf(f["log_delta"][used])),
-        undefined=not_finite(used, f["log_largest"][used]),
-        lost={name: lost_in(name, used, f["log_largest"][used]) for name in FORMATS},
-        indistinguishable={
-            name: indistinguishable_in(name, used, f["log_spread"]) for name in judged
-        },
-        saturated=float(np.mean(f["saturated"][hidden])) if len(hidden) else 0.0,
-        dead=float(np.mean(f["dead"][hidden])) if len(hidden) else 0.0,
-        all_dead=highest(hidden, all_dead),
-        out=int(used[np.argmax(out[used])]) + 1 if out[used].any() else None,
-        activation=net.activation,
-        hidden=net.hidden,
-        sigma_w=_effective_sigma_w(f, hidden) if plain or behind_norm else np.nan,
-        sigma_b=sigma_b,
-        critical_sigma_w=_critical(net.activation, sigma_b) if plain else None,
-        unbiased_sigma_w=_critical(net.activation, 0.0) if plain else None,
-    )
+    return {
+        "activation": net.activation,
+        "hidden": net.hidden,
+        "saturated": float(np.mean(f["saturated"][hidden])) if len(hidden) else 0.0,
+        "dead": float(np.mean(f["dead"][hidden])) if len(hidden) else 0.0,
+        "all_dead": highest(hidden, f["dead"][hidden] == 1),
+        "sigma_w": _effective_sigma_w(f, hidden) if plain or behind_norm else np.nan,
+        "sigma_b": sigma_b,
+        "critical_sigma_w": _critical(net.activation, sigma_b) if plain else None,
+        "unbiased_sigma_w": _critical(net.activation, 0.0) if plain else None,
+    }
+
+
+def _steepest(decades: np.ndarray, layers: np.ndarray) -> tuple[int, float] | None:
+    """Return the layer that changes Δ most, and by how much, if it stands out from the others.
+
+    Args:
+        decades: the factors g of layers, but for the last.
+        layers: their places, and that of the last.
+    """
+    finite = np.flatnonzero(np.isfinite(decades))
+    if len(finite) < 3:
+        return None
+    off = np.abs(decades[finite] - np.median(decades[finite]))
+    most = np.argmax(np.abs(decades[finite]))  # not what is farthest from the others: that may be 1
+    if off[most] < max(0.5, 6 * np.median(off)):
+        return None
+    # The factor between two states is the effect of the layer above.
+    return int(layers[finite[most] + 1]) + 1, float(decades[finite[most]])
 
 
 def _predicted_rate(

@@ -18,7 +18,8 @@ from jaxtyping import Array, Bool, Float
 
 from ..arrays.compiled import compiled
 from ..arrays.rows import ScaledRows
-from ..flow.flow import Flow, gradient_flow
+from ..flow.flow import Flow
+from ..flow.measure import gradient_flow
 from ..flow.verdict import verdict
 from ..network.checks import UsedDepth
 from ..network.network import Network
@@ -85,7 +86,7 @@ def _finite(net: Network, params: Layers, xs: Array, ys: Array, depth: UsedDepth
         loss=jnp.isfinite(jnp.mean(net.task.loss(top.m, ys))),
         delta_z=~_by_layer(bad_delta_z),
         delta=~_by_layer(bad_delta),
-        flow=gradient_flow(net, params, xs, ys, depth=depth),
+        flow=gradient_flow(net, params, xs, ys, depth=depth, examples=False),
     )
 
 
@@ -163,7 +164,7 @@ def origin(
 ) -> Origin:
     """Find the first numbers of a step from `params` to `after` that leave the range."""
     step = _finite(net, params, xs, ys, depth)
-    signal, largest = map(np.asarray, (step.flow.log_mean_square_z, step.flow.log_largest))
+    signal, largest = map(np.asarray, (step.flow.log_mean_square, step.flow.log_largest))
     step = jax.tree.map(np.asarray, step._replace(flow=None))
     count, dtype = len(step.z), params[0].b.dtype
     if not step.z.all():

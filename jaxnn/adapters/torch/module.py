@@ -41,10 +41,12 @@ class Measured(NamedTuple):
     mixes: np.ndarray
 
 
-def measured(module: Any, inputs: Any, loss_or_cotangent: Any, cuts: Any) -> Measured:
+def measured(module: Any, inputs: Any, ys: Any, loss: Any, cotangent: Any, cuts: Any) -> Measured:
     """Measure a module of PyTorch, from cut to cut; see `jaxnn.torch_flow`."""
     if not hasattr(module, "register_forward_hook") or "torch" not in sys.modules:
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
+    if (loss is None) == (cotangent is None):
+        raise TypeError("loss, cotangent: expected one of them, got both or none")
     torch = sys.modules["torch"]
     chosen = _chosen(module, cuts)
     run = Run()
@@ -53,7 +55,7 @@ def measured(module: Any, inputs: Any, loss_or_cotangent: Any, cuts: Any) -> Mea
         output = module(*args, **named)
         states = run.closed()
         _check_states(run, chosen, x)
-        given, cotangent = _top(output, loss_or_cotangent)
+        given, cotangent = _top(output, ys, loss, cotangent)
         edge = torch.autograd.graph.get_gradient_edge
         bottom = edge(x) if x.requires_grad else None
         is_whole = check_paths(edge(given), states, bottom)
@@ -159,11 +161,14 @@ def _check_states(run: Run, chosen: dict[str, Any], x: Any) -> None:
             )
 
 
-def _top(output: Any, loss_or_cotangent: Any) -> tuple[Any, Any]:
+def _top(output: Any, ys: Any, loss: Any, cotangent: Any) -> tuple[Any, Any]:
     """Return the tensor to go down from, and its cotangent; None for that of a number."""
-    if is_tensor(loss_or_cotangent):
+    if cotangent is not None:
+        if not is_tensor(cotangent):
+            got = type(cotangent).__name__
+            raise TypeError(f"cotangent: expected a tensor like the output, got {got}")
         out = first_tensor(output)
-        shape, given = None if out is None else tuple(out.shape), tuple(loss_or_cotangent.shape)
+        shape, given = None if out is None else tuple(out.shape), tuple(cotangent.shape)
         if shape != given:
             raise ValueError(f"cotangent: expected the shape of the output, {shape}, got {given}")
         if not out.requires_grad:
@@ -171,22 +176,22 @@ def _top(output: Any, loss_or_cotangent: Any) -> tuple[Any, Any]:
                 "cotangent: expected an output with a gradient, got a tensor without one; leave "
                 "detach or item out of the module"
             )
-        return out, loss_or_cotangent.detach().to(out)
-    if not callable(loss_or_cotangent):
-        raise TypeError(
-            "loss_or_cotangent: expected a function of the output or a tensor like it, got "
-            f"{type(loss_or_cotangent).__name__}"
-        )
-    value = loss_or_cotangent(output)
+        return out, cotangent.detach().to(out)
+    if not callable(loss):
+        got = type(loss).__name__
+        raise TypeError(f"loss: expected a function loss(output, ys), got {got}")
+    value, first = loss(output, ys), first_tensor(output)
+    if is_tensor(value) and first is not None and tuple(value.shape) == tuple(first.shape[:1]):
+        value = value.mean()
     if not is_tensor(value) or value.numel() != 1:
-        got = getattr(value, "shape", None)
+        shape = getattr(value, "shape", None)
         raise ValueError(
-            "loss: expected loss(output) to return a tensor with one number, got "
-            f"{type(value).__name__ if got is None else f'shape {tuple(got)}'}; take the mean"
+            "loss: expected loss(output, ys) to return a tensor with one number, or one for each "
+            f"example, got {type(value).__name__ if shape is None else f'shape {tuple(shape)}'}"
         )
     if not value.requires_grad:
         raise ValueError(
-            "loss: expected loss(output) to have a gradient, got a tensor without one; compute it "
-            "in torch, without detach or item"
+            "loss: expected loss(output, ys) to have a gradient, got a tensor without one; compute "
+            "it in torch, without detach or item"
         )
     return value, None

@@ -1,0 +1,46 @@
+"""Where the way down begins: Δ of the output, of a loss of the user's own.
+
+loss(output, ys) -> a loss of each example, (B,), whose mean is differentiated, or one number.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ..arrays.rows import is_float
+
+Loss = Callable[[Any, Any], Array]
+
+
+def delta_of_loss(
+    loss: Loss, ys: Any, output_of: Callable[[list[Array]], Any], top: list[Array]
+) -> list[Array]:
+    """Return Δ of the arrays that an output is made of, by `jax.vjp` of the loss alone.
+
+    Args:
+        loss: the user's function.
+        ys: what it takes next to the output.
+        output_of: returns the output.
+        top: the arrays, the examples first.
+
+    Raises:
+        ValueError: a loss of another shape or dtype.
+    """
+
+    def mean(values: list[Array]) -> Array:
+        losses = loss(output_of(values), ys)
+        count = len(top[0])
+        if jnp.shape(losses) not in ((), (count,)) or not is_float(losses):
+            raise ValueError(
+                f"loss: expected loss(output, ys) to return one float, or one for each example, "
+                f"({count},), got {getattr(losses, 'dtype', type(losses).__name__)} of shape "
+                f"{jnp.shape(losses)}"
+            )
+        return jnp.mean(losses)
+
+    value, pull = jax.vjp(mean, top)
+    delta: list[Array] = pull(jnp.ones_like(value))[0]
+    return delta

@@ -1,0 +1,214 @@
+"""Measuring: up through the layers of any network, down again, and one record of it.
+
+A Network and a chain of the user's own layers take the same walk; what is recorded of their layers
+on the way stands in `of_network.py` and `chain.py`. Torch fills the same record, `of_torch.py`.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..adapters.layers import Chain
+from ..arrays.compiled import Numbers, as_array, compiled
+from ..arrays.rows import (
+    ZERO_EXPONENT,
+    ScaledRows,
+    exponent_of,
+    in_range,
+    power_of_two,
+    value_of,
+    with_exponents,
+)
+from ..network.checks import (
+    Depth,
+    UsedDepth,
+    as_rows,
+    check_data,
+    check_depth_as_data,
+    check_params,
+    check_x,
+    dtype_of,
+)
+from ..network.network import Network
+from ..network.params import Params
+from ..passes.walk import Memory, check_memory
+from .chain import chain_flow
+from .flow import Flow, FlowOptions
+from .loss import Loss, delta_of_loss
+from .of_network import flow_of_network
+
+
+def gradient_flow(
+    net: Network | Chain,
+    params: Any,
+    xs: Any,
+    ys: Any = None,
+    *,
+    loss: Loss | None = None,
+    cotangent: Any = None,
+    depth: Depth = None,
+    memory: Memory = "all",
+    examples: bool = True,
+    tangent: bool = False,
+) -> Flow:
+    """Measure the size of every Δ, layer by layer, also far beyond the range of the dtype.
+
+    If σ is homogeneous (relu, leaky_relu, identity), the signal may leave the range too.
+
+    Args:
+        net: the network, or a chain of the user's own layers, made by `jaxnn.chain`.
+        params: pairs (θ, b), single layers or runs, stored or as a random key; those of a chain.
+        xs: B examples, (B, n[0]); of a chain a pytree of arrays with the examples first.
+        ys: their labels, as for `jaxnn.backprop`: the pass starts at the loss of the task. With a
+            loss of your own they are what that takes, any pytree or None.
+        loss: (output, ys) -> a loss for each example, (B,), whose mean is differentiated, or one
+            number. A chain needs one; for a Network it takes the place of the task's, and the
+            output is ŷ. A function of its own each time compiles each time.
+        cotangent: instead of ys, Δz[L] of the batch, (B, n[L]), where the pass starts. Laws of
+            propagation hold cleanly only for one that does not depend on the forward pass. For a
+            chain instead of loss, a pytree like the output.
+        depth: the number of layers used of the one run in `params`, an integer or a traced
+            integer; all of them by default. Or a list of k of them: a flow of each, with one way
+            up for all where memory is "all", since a network is the start of a deeper one.
+        memory: "all" stores z of every layer, 4 B n bytes in float32; "sqrt" stores, of a run of k
+            layers, the input of every √k-th and computes those between a second time. The results
+            are the same, up to the order in which the compiler adds.
+        examples: whether log_spread, cosine and rank are measured as well.
+        tangent: whether log_tangent is measured as well: a second way up, by `jax.jvp`.
+
+    Returns:
+        Flow. For k depths its arrays have an axis of k in front; `flow[i]` is that of depth i.
+
+    Raises:
+        ValueError, TypeError: as `jaxnn.backprop`; also unless exactly one of ys or loss (for a
+            chain, loss) and cotangent is given, and, outside `jit`, if a state has left the range
+            of the dtype. Inside `jit` the results are nan from that layer on. For a layer of a
+            chain that cannot be measured, with its name and the reason; for a tangent where one has
+            a reverse rule alone.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> net = jaxnn.Network(sizes=(3, *[64] * 500, 1), activation="sigmoid", task="binary")
+        >>> params = jaxnn.init(net, jax.random.key(0), stacked=True)
+        >>> flow = jax.jit(jaxnn.gradient_flow)(net, params, jnp.ones((2, 3)), jnp.array([0, 1]))
+        >>> round(float(flow.log_delta[0] / jnp.log(10)) / 10)  # 10^-316 or so, in float32
+        -32
+    """
+    check_memory(memory)
+    options = FlowOptions(examples, tangent)
+    if isinstance(net, Chain):
+        if depth is not None:
+            raise ValueError("depth: expected none for a chain, whose layers are all used")
+        return chain_flow(net, params, xs, ys, cotangent, loss, memory, options)
+    layers = check_params(net, params)
+    used = check_depth_as_data(layers, depth, several=True)
+    if (ys is None and loss is None) == (cotangent is None):
+        raise ValueError("ys, cotangent: expected one of them, got both or none")
+    dtype = dtype_of(layers)
+    if loss is not None:
+        flow = _flow_of_own_loss(net, layers, check_x(net, xs), ys, loss, used, memory, options)
+    elif ys is not None:
+        xs, ys = check_data(net, xs, ys)
+        flow = _flow_of_task(net, layers, xs, ys, used, memory, options)
+    else:
+        xs = check_x(net, xs)
+        top = _check_cotangent(cotangent, (len(xs), net.sizes[-1]), dtype)
+        flow = _flow_of_cotangent(net, layers, xs, top, used, memory, options)
+    _check_range(flow, dtype)
+    return flow
+
+
+def _check_cotangent(
+    cotangent: Any, shape: tuple[int, int], dtype: jnp.dtype
+) -> Float[Numbers, "B n_out"]:
+    values = as_array("cotangent", cotangent)
+    if values.shape != shape:
+        raise ValueError(f"cotangent: expected the shape of z[L], {shape}, got {values.shape}")
+    if not isinstance(values, jax.core.Tracer):
+        with np.errstate(over="ignore"):  # beyond the range of dtype is inf, and reported as that
+            finite = np.isfinite(np.asarray(values).astype(dtype))
+        if not finite.all():
+            raise ValueError("cotangent: expected finite numbers, got some that are nan or inf")
+    return values
+
+
+def _check_range(flow: Flow, dtype: jnp.dtype) -> None:
+    """Raise, outside `jit`, if the signal has left the range of its dtype."""
+    if not isinstance(flow.log_mean_square, jax.core.Tracer):
+        out = np.isposinf(flow.log_mean_square)
+        if out.any():
+            layer = int(np.argwhere(out)[0][-1]) + 1
+            raise ValueError(
+                f"z[{layer}]: expected numbers whose mean square is in the range of {dtype}, got "
+                f"inf or nan; look for them in theta[{layer - 1}] and b[{layer - 1}], make the "
+                "weights smaller or the float wider"
+            )
+
+
+@compiled
+def _flow_of_task(
+    net: Network,
+    layers: Params,
+    xs: Numbers,
+    ys: Numbers,
+    depth: UsedDepth,
+    memory: Memory,
+    options: FlowOptions,
+) -> Flow:
+    rows, labels = as_rows(net, layers, xs, ys)
+    return flow_of_network(
+        net, layers, rows, lambda z: delta_of_task(net, z, labels), depth, memory, options
+    )
+
+
+@compiled
+def _flow_of_cotangent(
+    net: Network,
+    layers: Params,
+    xs: Numbers,
+    cotangent: Numbers,
+    depth: UsedDepth,
+    memory: Memory,
+    options: FlowOptions,
+) -> Flow:
+    rows, delta = (jnp.asarray(values, dtype_of(layers)) for values in (xs, cotangent))
+    return flow_of_network(
+        net, layers, rows, lambda z: with_exponents(ScaledRows(delta)), depth, memory, options
+    )
+
+
+@compiled
+def _flow_of_own_loss(
+    net: Network,
+    layers: Params,
+    xs: Numbers,
+    ys: Any,
+    loss: Loss,
+    depth: UsedDepth,
+    memory: Memory,
+    options: FlowOptions,
+) -> Flow:
+    def delta_of(z: ScaledRows) -> ScaledRows:
+        # Beyond the range the output is inf, and so is what a loss makes of it.
+        numbers = z.m if z.e is None else value_of(z.m, z.e[:, None])
+        (delta,) = delta_of_loss(loss, ys, lambda top: net.task.output(top[0]), [numbers])
+        return with_exponents(ScaledRows(delta))
+
+    rows = jnp.asarray(xs, dtype_of(layers))
+    return flow_of_network(net, layers, rows, delta_of, depth, memory, options)
+
+
+def delta_of_task(net: Network, z: ScaledRows, ys: Float[Array, "B n"]) -> ScaledRows:
+    """Return Δz[L] of the mean loss of the task, (ŷ - y) / B, with exponents."""
+    if net.task.name == "regression" and z.e is not None:
+        largest = jnp.max(jnp.abs(ys), axis=1)
+        common = jnp.maximum(z.e, jnp.where(largest == 0, ZERO_EXPONENT, exponent_of(largest)))
+        labels = ys * power_of_two(-common, ys)[:, None]
+        z_hat = z.m * power_of_two(z.e - common, ys)[:, None]
+        delta = ScaledRows(net.task.delta_z(z_hat, labels), common)
+    else:
+        delta = with_exponents(ScaledRows(net.task.delta_z(in_range(z), ys)))
+    return delta._replace(m=delta.m / len(ys))
