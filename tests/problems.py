@@ -56,6 +56,18 @@ def replaced(flow, **values):
     return replace(flow, units=flow.units and replace(flow.units, **own), **values)
 
 
+def by_layer(flow):
+    """Return the fields of a Network's flow that have an entry for each layer."""
+    theta, b = of_theta(flow)
+    of_parameters = {"theta": theta, "b": b, "sizes": flow.parameters.log_size.reshape(-1, 2)}
+    arrays = {
+        v.name: getattr(flow, v.name)
+        for v in fields(flow)
+        if not v.metadata and v.name not in ("log_delta_input", "parameters", "units")
+    }
+    return arrays | vars(flow.units) | of_parameters
+
+
 def of_theta(flow):
     """Return ln of the norm of Δθ[l-1] alone, and of Δb[l-1]."""
     return flow.parameters.log_delta[..., ::2], flow.parameters.log_delta[..., 1::2]

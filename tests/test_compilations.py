@@ -13,7 +13,7 @@ from problems import filled_flow
 
 import jaxnn
 from jaxnn import meanfield
-from jaxnn.flow import flow
+from jaxnn.flow import of_network
 from jaxnn.theory import sphere
 
 COMPILED = "/jax/core/compile/backend_compile_duration"  # one event a program
@@ -56,7 +56,9 @@ def torch_flow():
     need("torch")
     import torch
 
-    return jaxnn.torch_flow(torch.nn.Linear(2, 2), torch.ones(5, 2), torch.ones(5, 2), "")
+    return jaxnn.torch_flow(
+        torch.nn.Linear(2, 2), torch.ones(5, 2), cotangent=torch.ones(5, 2), cuts=""
+    )
 
 
 CASES = {
@@ -160,7 +162,7 @@ def programs():
             seconds.append(duration)
 
     jax.clear_caches()
-    flow._largest_slope.cache_clear()
+    of_network._largest_slope.cache_clear()
     sphere._moments.cache_clear()
     monitoring.register_event_duration_secs_listener(note)
     yield seconds

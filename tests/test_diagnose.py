@@ -521,13 +521,13 @@ def test_a_module_of_torch(name, folder):
     given = names["made"]()
     xs, ys = given["inputs"], given["ys"]
 
-    def mean(output):
+    def mean(output, _):
         if name == "without_loss":
             c = torch.randn(5, 4, generator=torch.Generator().manual_seed(3))
             return (c * output).sum() / 5
         return (output - ys).square().sum() / 5
 
-    flow = jaxnn.torch_flow(given["module"], xs, mean)
+    flow = jaxnn.torch_flow(given["module"], xs, loss=mean)
     plan = prepared(folder, name, "net_torch.py", seed=3)
     same_rows(report.rows_of(plan.measured.flow), flow)
     _, page = concluded(plan)

@@ -17,8 +17,8 @@ import torches
 from peers import need
 
 import jaxnn
+from jaxnn.adapters.torch import conversion as pytorch
 from jaxnn.adapters.torch import hooks, restoring
-from jaxnn.adapters.torch import module as pytorch
 
 B = 6
 gaussian = np.random.standard_normal
@@ -38,6 +38,15 @@ def torch(seed):
 
 def mean_square(output):
     return output.square().mean()
+
+
+def torch_flow(module, inputs, top, cuts=None):
+    """The flow of a loss of the output alone, or of a cotangent."""
+    if top is None or isinstance(top, int):
+        return jaxnn.torch_flow(module, inputs, loss=top, cuts=cuts)
+    if not callable(top):
+        return jaxnn.torch_flow(module, inputs, cotangent=top, cuts=cuts)
+    return jaxnn.torch_flow(module, inputs, loss=lambda output, _: top(output), cuts=cuts)
 
 
 def by_hooks(module, cuts, x, loss):
@@ -141,11 +150,11 @@ def test_what_has_no_parameters_joins_what_follows(torch):
     linears = nn.Linear(4, 4), nn.Linear(4, 4)
     model = nn.Sequential(nn.Tanh(), linears[0], nn.ReLU(), linears[1], nn.ELU(), nn.Tanh())
     x, cuts = torch.randn(B, 4), (1, 3, 4, 5)
-    flow = jaxnn.torch_flow(model, x, mean_square)
+    flow = torch_flow(model, x, mean_square)
     assert flow.names == tuple(map(str, cuts))
     check_plain(flow, *by_hooks(model, [model[i] for i in cuts], x, mean_square), rtol=1e-5)
     only = nn.Sequential(nn.Tanh(), nn.Sigmoid())
-    assert jaxnn.torch_flow(only, x, mean_square).names == ("0", "1")
+    assert torch_flow(only, x, mean_square).names == ("0", "1")
 
 
 @pytest.mark.slow
@@ -159,7 +168,7 @@ def test_a_transformer_is_measured_as_plain_hooks_do(torch, norm_first):
     def loss(output):
         return mean_square(output - ys)
 
-    flow = jaxnn.torch_flow(model, x, loss)
+    flow = torch_flow(model, x, loss)
     check_plain(flow, *by_hooks(model, model.layers, x, loss))
     assert flow.names == ("layers.0", "layers.1", "layers.2", "layers.3")
     assert flow.sizes == (40,) * 4
@@ -175,7 +184,7 @@ def test_dropout_is_that_of_one_forward_pass(torch):
     model, x = encoder(torch, dropout=0.5).double(), torch.randn(B, 5, 8).double()
     assert model.training
     torch.manual_seed(1)
-    flow = jaxnn.torch_flow(model, x, mean_square)
+    flow = torch_flow(model, x, mean_square)
     torch.manual_seed(1)
     check_plain(flow, *by_hooks(model, model.layers, x, mean_square))
 
@@ -187,7 +196,7 @@ def test_beyond_the_range_it_is_the_flow_of_our_network(torch, users_jax):
     net, params = jaxnn.from_torch(model)
     ys = np.zeros((B, 1), np.float32)
     ours = jaxnn.gradient_flow(net, jaxnn.stack(params), x.numpy(), ys)
-    flow = jaxnn.torch_flow(model, x, lambda output: output.square().sum(1).mean() / 2)
+    flow = torch_flow(model, x, lambda output: output.square().sum(1).mean() / 2)
     assert flow.log_delta[0] < -200  # float32 ends at -87
     for name in ("log_delta", "log_delta_example", "log_largest", "log_gain"):
         np.testing.assert_allclose(getattr(flow, name), getattr(ours, name), rtol=3e-5, atol=3e-5)
@@ -207,7 +216,7 @@ def test_it_is_the_flow_of_a_chain_of_the_same_layers(torch):
     pairs += [(lambda p, z: jnp.tanh(z) @ p.theta + p.b[None], p) for p in params[1:]]
     cotangent = torch.randn(B, 3).double()
     ours = jaxnn.gradient_flow(*jaxnn.chain(pairs), x.numpy(), cotangent=cotangent.numpy())
-    flow = jaxnn.torch_flow(model, x, cotangent)
+    flow = torch_flow(model, x, cotangent)
     assert flow.names == ("0", "2", "4")
     for name, value in vars(ours).items():
         if name not in ("names", "log_theta", "dtype", "log_tangent"):
@@ -221,10 +230,10 @@ def test_batch_norm_brings_examples_to_one_exponent(torch):
     model = nn.Sequential(*(m for block in modules for m in block), nn.Linear(8, 2)).double()
     x, cuts = torch.randn(B, 8).double(), [m for m in model if not isinstance(m, nn.Tanh)]
     cotangent = torch.logspace(-3, 3, B).double()[:, None] * torch.randn(B, 2).double()
-    flow = jaxnn.torch_flow(model, x, cotangent)
+    flow = torch_flow(model, x, cotangent)
     assert flow.mixes.tolist() == [isinstance(m, nn.BatchNorm1d) for m in cuts]
     check_plain(flow, *by_hooks(model, cuts, x, lambda output: (output * cotangent).sum()))
-    assert not jaxnn.torch_flow(model.eval(), x, cotangent).mixes.any()
+    assert not torch_flow(model.eval(), x, cotangent).mixes.any()
 
 
 @pytest.mark.slow
@@ -238,7 +247,7 @@ def test_batch_norm_beyond_the_range(torch):
     def loss(output):
         return (output.double() * weights).sum()
 
-    flow = jaxnn.torch_flow(model, x, loss)
+    flow = torch_flow(model, x, loss)
     assert flow.lost[6]
     cuts = [model[int(name)] for name in flow.names]
     assert flow.mixes.tolist() == [isinstance(m, nn.BatchNorm1d) for m in cuts]
@@ -251,12 +260,12 @@ def test_a_cut_inside_a_skip_connection_is_an_error(torch):
     x = torch.randn(B, 4)
     cuts = ["0", "1", "2.inner", "2", "3", "4"]
     with pytest.raises(ValueError, match=r"^cut 2\.inner: .* reaches 1 around it, .* whole blocks"):
-        jaxnn.torch_flow(model, x, mean_square, cuts)
+        torch_flow(model, x, mean_square, cuts)
     with pytest.raises(ValueError, match=r"^cut 0\.inner: .* reaches the input around it"):
-        jaxnn.torch_flow(model, x, mean_square, [model[0].inner, *model])
+        torch_flow(model, x, mean_square, [model[0].inner, *model])
     del cuts[2]
     check_plain(
-        jaxnn.torch_flow(model, x, mean_square, cuts),
+        torch_flow(model, x, mean_square, cuts),
         *by_hooks(model, [model[int(i)] for i in cuts], x, mean_square),
         rtol=1e-5,
     )
@@ -267,10 +276,10 @@ def test_such_a_cut_is_found_beyond_the_range_of_plain_numbers(torch):
     deep = mlp(torch, (4, *[4] * 120, 1), torch.nn.Sigmoid)
     model = torch.nn.Sequential(residual(torch), *deep)
     x, whole = torch.randn(B, 4), [str(i) for i in range(len(deep) + 1) if i % 2 or not i]
-    flow = jaxnn.torch_flow(model, x, mean_square, whole)
+    flow = torch_flow(model, x, mean_square, whole)
     assert flow.log_delta[1] < -100
     with pytest.raises(ValueError, match=r"^cut 0\.inner: "):
-        jaxnn.torch_flow(model, x, mean_square, ["0.inner", *whole])
+        torch_flow(model, x, mean_square, ["0.inner", *whole])
 
 
 @pytest.mark.slow
@@ -286,9 +295,9 @@ def test_a_skip_around_cuts_is_an_error_whatever_the_numbers_are(torch, name):
         inside = ["0.a", *(f"0.inner.{i}" for i in range(around)), "1"]
         message = rf"^cut 0\.inner\.{around - 1}: .* reaches 0\.a around it, .* whole blocks"
         with pytest.raises(ValueError, match=message) as error:
-            jaxnn.torch_flow(model, x, loss, inside)
+            torch_flow(model, x, loss, inside)
         assert "\n" not in str(error.value)
-        assert jaxnn.torch_flow(model, x, loss).names == ("0", "1")
+        assert torch_flow(model, x, loss).names == ("0", "1")
 
 
 @pytest.mark.slow
@@ -314,8 +323,8 @@ def test_a_u_net_is_refused_by_name_and_measured_at_whole_parts(torch):
 
     for factor in (1, 1e-33):
         with pytest.raises(ValueError, match=r"^cut up: .* reaches first around it"):
-            jaxnn.torch_flow(model, x, lambda output, by=factor: by * loss(output), list(parts))
-    flow = jaxnn.torch_flow(model, x, loss, ["first", "last"])
+            torch_flow(model, x, lambda output, by=factor: by * loss(output), list(parts))
+    flow = torch_flow(model, x, loss, ["first", "last"])
     check_plain(flow, *by_hooks(model, [model.first, model.last], x, loss), rtol=1e-5)
 
 
@@ -329,11 +338,11 @@ def test_of_several_paths_around_a_cut_the_shortest_is_named(torch):
     model = of_parts(torch, call, **{name: torch.nn.Linear(4, 4) for name in "abc"})
     x = torch.randn(B, 4)
     with pytest.raises(ValueError, match=r"^cut c: .* reaches b around it"):
-        jaxnn.torch_flow(model, x, mean_square, ["a", "b", "c"])
+        torch_flow(model, x, mean_square, ["a", "b", "c"])
     with pytest.raises(ValueError, match=r"^cut c: .* reaches a around it"):
-        jaxnn.torch_flow(model, x, mean_square, ["a", "c"])
+        torch_flow(model, x, mean_square, ["a", "c"])
     with pytest.raises(ValueError, match=r"^cut c: .* reaches the input around it"):
-        jaxnn.torch_flow(model, x, mean_square, "c")
+        torch_flow(model, x, mean_square, "c")
 
 
 @pytest.mark.slow
@@ -346,7 +355,7 @@ def test_the_memory_of_an_lstm_goes_around_its_outputs(torch):
 
     model = of_parts(torch, call, cell=torch.nn.LSTMCell(4, 4))
     with pytest.raises(ValueError, match=r"^cut cell 1: .* reaches cell 0 around it"):
-        jaxnn.torch_flow(model, torch.randn(B, 3, 4), mean_square, "cell")
+        torch_flow(model, torch.randn(B, 3, 4), mean_square, "cell")
 
 
 @pytest.mark.slow
@@ -359,15 +368,11 @@ def test_one_output_of_several_goes_around_another(torch):
         return of_parts(torch, lambda self, x: call(*self.halves(x)), halves=halves, b=b)
 
     with pytest.raises(ValueError, match=r"^cut b: .* reaches the input around it"):
-        jaxnn.torch_flow(
-            model(lambda left, right: b(left) + right), x, mean_square, ["halves", "b"]
-        )
+        torch_flow(model(lambda left, right: b(left) + right), x, mean_square, ["halves", "b"])
     with pytest.raises(ValueError, match=r"^cut halves: .* reaches the input around it"):
-        jaxnn.torch_flow(
-            model(lambda left, right: b(left + right)), x, mean_square, ["halves", "b"]
-        )
+        torch_flow(model(lambda left, right: b(left + right)), x, mean_square, ["halves", "b"])
     left = model(lambda left, right: b(left + right.detach()))
-    flow = jaxnn.torch_flow(left, x, mean_square, ["halves", "b"])
+    flow = torch_flow(left, x, mean_square, ["halves", "b"])
     check_plain(flow, *by_hooks(left, [halves, b], x, mean_square), rtol=1e-5)
 
 
@@ -378,10 +383,10 @@ def test_cuts_that_return_what_comes_in(torch):
         nn.Identity(), nn.Linear(4, 4), nn.Identity(), nn.Dropout(0.0), residual(torch)
     ).eval()
     x = torch.randn(B, 4)
-    flow = jaxnn.torch_flow(model, x, mean_square, list(model))
+    flow = torch_flow(model, x, mean_square, list(model))
     check_plain(flow, *by_hooks(model, list(model), x, mean_square), rtol=1e-5)
     with pytest.raises(ValueError, match=r"^cut 4\.inner: .* reaches 3 around it"):
-        jaxnn.torch_flow(model, x, mean_square, [*model, model[4].inner])
+        torch_flow(model, x, mean_square, [*model, model[4].inner])
 
 
 @pytest.mark.slow
@@ -397,7 +402,7 @@ def test_deep_graphs_with_many_paths(torch):
         *(of_parts(torch, call, linear=torch.nn.Linear(4, 4)) for _ in range(2))
     )
     x = torch.randn(B, 4)
-    flow = jaxnn.torch_flow(model, x, mean_square)
+    flow = torch_flow(model, x, mean_square)
     check_plain(flow, *by_hooks(model, list(model), x, mean_square), rtol=1e-4)
 
 
@@ -421,7 +426,7 @@ def test_clipped_gradients_are_an_error(torch, factor):
 
     model = torch.nn.Sequential(torch.nn.Linear(4, 4), Clipped(4, 4), torch.nn.Linear(4, 4))
     with pytest.raises(ValueError, match=r"^cut 1: .* but at 0 it .* as if something clipped it"):
-        jaxnn.torch_flow(model, torch.randn(B, 4), lambda output: factor * mean_square(output))
+        torch_flow(model, torch.randn(B, 4), lambda output: factor * mean_square(output))
 
 
 @pytest.mark.slow
@@ -436,16 +441,16 @@ def test_a_change_in_place_after_a_cut_changes_nothing(torch):
 
     x = torch.randn(B, 6)
     before = x.clone()
-    flow = jaxnn.torch_flow(model(inplace=True), x, mean_square, linears)
+    flow = torch_flow(model(inplace=True), x, mean_square, linears)
     assert torch.equal(x, before)
     plain = model(inplace=False)
     check_plain(flow, *by_hooks(plain, linears, x, mean_square), rtol=1e-5)
-    same = jaxnn.torch_flow(plain, x, mean_square, linears)
+    same = torch_flow(plain, x, mean_square, linears)
     np.testing.assert_array_equal(flow.log_mean_square, same.log_mean_square)
     read = torch.nn.Sequential(torch.nn.Embedding(9, 6), *model(inplace=True))
     tokens = torch.arange(B)
-    flow = jaxnn.torch_flow(read, tokens, mean_square)
-    same = jaxnn.torch_flow(torch.nn.Sequential(read[0], *plain), tokens, mean_square)
+    flow = torch_flow(read, tokens, mean_square)
+    same = torch_flow(torch.nn.Sequential(read[0], *plain), tokens, mean_square)
     np.testing.assert_array_equal(flow.log_delta_example[0], same.log_delta_example[0])
 
 
@@ -462,14 +467,14 @@ def test_a_cut_that_did_not_report_is_an_error(torch):
 
     model, x = Odd(), torch.randn(B, 4)
     with pytest.raises(ValueError, match=r"^cut d: expected it to be called"):
-        jaxnn.torch_flow(model, x, mean_square, ["a", "b", "d"])
+        torch_flow(model, x, mean_square, ["a", "b", "d"])
     with pytest.raises(ValueError, match=r"^cut c: expected the gradient to pass through it"):
-        jaxnn.torch_flow(model, x, mean_square, ["a", "b", "c"])
+        torch_flow(model, x, mean_square, ["a", "b", "c"])
     model.requires_grad_(False)
     with pytest.raises(
         ValueError, match=r"^cut 1\.a: expected an output of floats with a gradient"
     ):
-        jaxnn.torch_flow(
+        torch_flow(
             torch.nn.Sequential(torch.nn.Embedding(9, 4).requires_grad_(False), model),
             torch.arange(B),
             mean_square,
@@ -484,14 +489,14 @@ def test_16_bit_modules(torch, name):
     dtype = getattr(torch, name)
     model = mlp(torch, (4, *[8] * 40), torch.nn.Sigmoid, 1.0).to(dtype)
     x = torch.randn(B, 4).to(dtype)
-    flow = jaxnn.torch_flow(model, x, lambda output: output.sum())
+    flow = torch_flow(model, x, lambda output: output.sum())
     assert flow.dtype == jnp.dtype(name)
     cuts = [m for m in model if isinstance(m, torch.nn.Linear)]
     deltas, _ = by_hooks(model, cuts, x, lambda output: output.sum())
     top = slice(-3, None)
     theirs = np.log([np.linalg.norm(delta, axis=1) for delta in deltas[top]])
     np.testing.assert_allclose(flow.log_delta_example[top], theirs, rtol=1e-5)
-    wide = jaxnn.torch_flow(model.float(), x.float(), lambda output: output.sum())
+    wide = torch_flow(model.float(), x.float(), lambda output: output.sum())
     np.testing.assert_allclose(flow.log_delta, wide.log_delta, atol=0.5)
     assert bool(flow.lost[0]) == (name == "float16")
     rounding = np.asarray(flow.log_spread) < np.log(4 * float(jnp.finfo(name).eps))
@@ -507,16 +512,16 @@ def test_examples_without_a_gradient(torch):
     """A zero is a zero: of an example, and of all; the least of numbers is none."""
     model, x = mlp(torch, (3, 8, 8, 8), torch.nn.ReLU), torch.randn(B, 3)
     cotangent = torch.randn(B, 8)
-    flow = jaxnn.torch_flow(model, x, cotangent)
-    tiny = jaxnn.torch_flow(model, x, cotangent * 2.0**-135)  # subnormal, with fewer digits
+    flow = torch_flow(model, x, cotangent)
+    tiny = torch_flow(model, x, cotangent * 2.0**-135)  # subnormal, with fewer digits
     np.testing.assert_allclose(
         tiny.log_delta, np.asarray(flow.log_delta) - 135 * np.log(2), atol=1e-3
     )
     cotangent[::2] = 0
-    flow = jaxnn.torch_flow(model, x, cotangent)
+    flow = torch_flow(model, x, cotangent)
     assert np.isneginf(flow.log_delta_example[:, ::2]).all()
     assert np.isfinite(flow.log_delta_example[:, 1::2]).all()
-    flow = jaxnn.torch_flow(model, x, 0 * cotangent)
+    flow = torch_flow(model, x, 0 * cotangent)
     assert np.isneginf(flow.log_delta).all()
     assert "exactly zero" in str(jaxnn.verdict(flow))
 
@@ -530,7 +535,7 @@ def test_batch_norm_of_an_example_without_a_gradient_far_below(torch):
     )
     cotangent = torch.randn(B, 4)
     cotangent[1::2] = 0
-    flow = jaxnn.torch_flow(model, torch.randn(B, 4), cotangent)
+    flow = torch_flow(model, torch.randn(B, 4), cotangent)
     assert flow.mixes.tolist() == [False, True, *[False] * 150]
     assert np.isneginf(flow.log_delta_example[1:, 1::2]).all()
     assert np.isfinite(flow.log_delta_example[0]).all()
@@ -553,16 +558,16 @@ def test_recurrent_steps_tuples_and_dicts(torch):
             return {"output": scale * self.rnn(state[:, None])[0]}
 
     model, tokens = Read(), torch.randint(0, 9, (B, 3))
-    flow = jaxnn.torch_flow(model, tokens, torch.ones(B, 1, 4), ["cell", "rnn"])
+    flow = torch_flow(model, tokens, torch.ones(B, 1, 4), ["cell", "rnn"])
     assert flow.names == ("cell 0", "cell 1", "cell 2", "rnn")
     assert np.isnan(flow.log_delta_input)
-    doubled = jaxnn.torch_flow(
+    doubled = torch_flow(
         model, {"tokens": tokens, "scale": 2.0}, lambda out: out["output"].sum(), [model.cell]
     )
     np.testing.assert_allclose(
         doubled.log_delta, np.asarray(flow.log_delta[:3]) + np.log(2), rtol=1e-6
     )
-    pair = jaxnn.torch_flow(model, (tokens, 2.0), lambda out: out["output"].sum(), model.cell)
+    pair = torch_flow(model, (tokens, 2.0), lambda out: out["output"].sum(), model.cell)
     np.testing.assert_array_equal(pair.log_delta, doubled.log_delta)
 
 
@@ -582,7 +587,7 @@ def test_time_is_depth(torch):
             return self.states[-1]
 
     model, x = Steps(), torch.randn(B, 150, 4)
-    flow = jaxnn.torch_flow(model, x, mean_square, "cell")
+    flow = torch_flow(model, x, mean_square, "cell")
     assert flow.lost[0]
     assert flow.names[::149] == ("cell 0", "cell 149")
     assert np.isnan(flow.log_delta_input)
@@ -608,7 +613,7 @@ def test_checkpointed_layers_report_once(torch):
             return x
 
     model, x = Saving(), torch.randn(B, 4)
-    flow = jaxnn.torch_flow(model, x, mean_square)
+    flow = torch_flow(model, x, mean_square)
     check_plain(flow, *by_hooks(model, model.layers, x, mean_square), rtol=1e-5)
 
 
@@ -631,12 +636,12 @@ def test_nothing_is_left_on_the_module(torch):
 
     before = state()
     with torch.no_grad():
-        jaxnn.torch_flow(model, x, mean_square)
+        torch_flow(model, x, mean_square)
         assert not torch.is_grad_enabled()
     with pytest.raises(ZeroDivisionError):
-        jaxnn.torch_flow(model, x, lambda output: 1 / 0)
+        torch_flow(model, x, lambda output: 1 / 0)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        jaxnn.torch_flow(model, torch.randn(B, 3), mean_square)
+        torch_flow(model, torch.randn(B, 3), mean_square)
     after = state()
     assert x.grad is None
     assert before[0].keys() == after[0].keys()
@@ -688,9 +693,9 @@ def test_a_training_goes_on_as_if_nothing_had_been_measured(torch, fails):
     def measure(model):
         if fails:
             with pytest.raises(ZeroDivisionError):
-                jaxnn.torch_flow(model, x, lambda output: 1 / 0, cuts)
+                torch_flow(model, x, lambda output: 1 / 0, cuts)
         else:
-            jaxnn.torch_flow(model, x, mean_square, cuts)
+            torch_flow(model, x, mean_square, cuts)
 
     (state, *drawn), (expected, *expected_drawn) = trained(True), trained(False)
     assert list(state) == list(expected)
@@ -707,7 +712,7 @@ def test_buffers_are_the_same_tensors_with_the_same_values(torch):
     del model.last
     before = dict(model.named_buffers(remove_duplicate=False))
     values = {name: value.clone() for name, value in before.items()}
-    jaxnn.torch_flow(model, x, mean_square, list(model.layers))
+    torch_flow(model, x, mean_square, list(model.layers))
     after = dict(model.named_buffers(remove_duplicate=False))
     assert list(after) == list(before)
     assert all(after[name] is value for name, value in before.items())
@@ -738,9 +743,9 @@ def test_the_user_s_backward_hooks_are_not_called_and_stay(torch, fails):
     try:
         if fails:
             with pytest.raises(ZeroDivisionError):
-                jaxnn.torch_flow(model, x, lambda output: 1 / 0)
+                torch_flow(model, x, lambda output: 1 / 0)
         else:
-            flow = jaxnn.torch_flow(model, x, mean_square)
+            flow = torch_flow(model, x, mean_square)
         assert not seen
         mean_square(model(x)).backward()
         called = len(seen)
@@ -767,7 +772,7 @@ def test_a_backward_hook_that_forward_puts_on_a_module_stays(torch):
     model = of_parts(torch, call, a=torch.nn.Linear(4, 4))
     model.a.register_full_backward_hook(lambda *of: seen.append("first"))
     x = torch.randn(B, 4, requires_grad=True)
-    jaxnn.torch_flow(model, x, mean_square, "a")
+    torch_flow(model, x, mean_square, "a")
     seen[:] = ["called"]
     mean_square(model(x)).backward()
     assert seen == ["called", "first", "second"]
@@ -802,10 +807,25 @@ def test_random_states_of_python_and_of_devices_are_put_back(torch, monkeypatch)
 
 
 @pytest.mark.slow
+def test_a_loss_takes_labels_and_gives_one_number_or_one_for_each_example(torch):
+    model, x, ys = mlp(torch, (4, 4, 2), torch.nn.Tanh), torch.randn(B, 4), torch.arange(B) % 2
+    of_each = functools.partial(torch.nn.functional.cross_entropy, reduction="none")
+    flows = [
+        jaxnn.torch_flow(model, x, ys, loss=loss)
+        for loss in (torch.nn.functional.cross_entropy, torch.nn.CrossEntropyLoss(), of_each)
+    ]
+    for flow in flows[1:]:
+        np.testing.assert_allclose(flow.log_delta, flows[0].log_delta, rtol=1e-5)
+    for wrong in ({}, {"loss": of_each, "cotangent": x}):
+        with pytest.raises(TypeError, match="^loss, cotangent: expected one of them"):
+            jaxnn.torch_flow(model, x, ys, **wrong)
+
+
+@pytest.mark.slow
 def test_what_is_wrong_is_one_sentence(torch):
     nn = torch.nn
     model, x = mlp(torch, (4, 4, 2), nn.Tanh), torch.randn(B, 4)
-    flow = functools.partial(jaxnn.torch_flow, model)
+    flow = functools.partial(torch_flow, model)
 
     class To8(nn.Module):
         def forward(self, x):
@@ -816,11 +836,11 @@ def test_what_is_wrong_is_one_sentence(torch):
         (lambda: flow(x, mean_square, nn.Linear(2, 2)), "^cuts: .* got a Linear"),
         (lambda: flow(x, mean_square, []), "^cuts: expected at least one module"),
         (lambda: flow(x, torch.ones(2)), r"^cotangent: .* output, \(6, 2\), got \(2,\)"),
-        (lambda: flow(x, lambda out: out), r"^loss: .* one number, got shape \(6, 2\)"),
-        (lambda: flow(x, lambda out: out.sum().item()), "^loss: .* one number, got float"),
+        (lambda: flow(x, lambda out: out), r"^loss: .* one number, .*, got shape \(6, 2\)"),
+        (lambda: flow(x, lambda out: out.sum().item()), "^loss: .* one number, .*, got float"),
         (lambda: flow(x, lambda out: out.detach().sum()), "^loss: .* without one"),
         (
-            lambda: jaxnn.torch_flow(
+            lambda: torch_flow(
                 of_parts(torch, lambda self, x: self.a(x).detach(), a=nn.Linear(4, 4)),
                 x,
                 torch.ones(B, 4),
@@ -829,7 +849,7 @@ def test_what_is_wrong_is_one_sentence(torch):
             "^cotangent: expected an output with a gradient",
         ),
         (
-            lambda: jaxnn.torch_flow(
+            lambda: torch_flow(
                 of_parts(torch, lambda self, x: self.b(self.a(x)).float(), a=model, b=To8()),
                 x,
                 mean_square,
@@ -840,11 +860,11 @@ def test_what_is_wrong_is_one_sentence(torch):
         (lambda: flow(x[0], mean_square), r"^cut 2: .*, \(4,\), got shape \(2,\); .*batch_first"),
         (lambda: flow(x / 0, mean_square), "^cut 0: .* finite numbers, got inf or nan"),
         (
-            lambda: jaxnn.torch_flow(residual(torch), x, mean_square),
+            lambda: torch_flow(residual(torch), x, mean_square),
             "^cuts: expected them for a Block, .*; it has inner$",
         ),
         (
-            lambda: jaxnn.torch_flow(encoder(torch, 1), torch.ones(3, 5, 8), mean_square, 3),
+            lambda: torch_flow(encoder(torch, 1), torch.ones(3, 5, 8), mean_square, 3),
             "^cuts: .*, …, got a int",
         ),
     ]
@@ -853,7 +873,7 @@ def test_what_is_wrong_is_one_sentence(torch):
             call()
         assert "\n" not in str(error.value)
     for call, message in (
-        (lambda: flow(x, 3), "^loss_or_cotangent: expected a function"),
+        (lambda: flow(x, 3), "^loss: expected a function"),
         (lambda: flow(None, mean_square), "^inputs: .* got NoneType"),
         (lambda: flow({}, mean_square), "^inputs: .* got dict"),
     ):
@@ -863,7 +883,7 @@ def test_what_is_wrong_is_one_sentence(torch):
 
 def test_no_module_is_one_sentence():
     with pytest.raises(TypeError, match=r"^module: expected a torch\.nn\.Module, got int"):
-        jaxnn.torch_flow(3, None, None)
+        torch_flow(3, None, None)
     with pytest.raises(TypeError, match=r"^module: expected a torch\.nn\.Sequential, got int"):
         jaxnn.from_torch(3)
 

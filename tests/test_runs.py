@@ -1,14 +1,12 @@
 """Runs: layers stacked into one, looped on the device, with depth as data."""
 
-from dataclasses import replace
-
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from problems import draw_batch, draw_layers, orthogonal
+from problems import by_layer, draw_batch, draw_layers, orthogonal
 
 import jaxnn
 
@@ -126,8 +124,8 @@ def test_depth_is_data(rng, activation):
         assert not trace.z[1][depth:].any()
         kept = np.r_[: depth + 1, CAPACITY + 1]
         chex.assert_trees_all_close(
-            jax.tree.map(lambda v, k=kept: v[k], replace(flow, net=shallow)),
-            expected[4],
+            jax.tree.map(lambda v, k=kept: v[k], by_layer(flow)),
+            by_layer(expected[4]),
             rtol=1e-9,
         )
         assert np.isnan(flow.log_delta[depth + 1 : -1]).all()

@@ -33,7 +33,7 @@ def workload(layers: int, width: int, tokens: int, batch: int, calls: int) -> Wo
         calls: in a repetition.
     """
     model, xs, loss = draw(layers, width, tokens, batch)
-    once = partial(jaxnn.torch_flow, model, xs, loss)
+    once = partial(jaxnn.torch_flow, model, xs, loss=lambda output, _: loss(output))
 
     def numbers(_: Path) -> list[float]:
         return [float(v) for v in once().log_delta]

@@ -104,6 +104,16 @@ def product(left: Float[Array, "*n k"], right: Float[Array, "k m"]) -> Float[Arr
     return jnp.matmul(left, right, out_sharding=spread)
 
 
+def gathered(value: Array) -> Array:
+    """Return an array that is whole on every device, where it may be spread over explicit axes."""
+    sharding = _sharding(value)
+    if not any(sharding.spec):
+        return value
+    spread = _spread(sharding.mesh, *[None] * value.ndim)
+    whole: Array = jax.sharding.reshard(value, spread)  # type: ignore[no-untyped-call]
+    return whole
+
+
 def transposed_matmul(a: Float[Array, "B n"], delta: Float[Array, "B m"]) -> Float[Array, "n m"]:
     """Return aᵀ @ delta, where the rows, the examples, may be spread over devices.
 

@@ -365,8 +365,8 @@ def _check_values(flow: Flow) -> None:
     out = np.flatnonzero(~(np.asarray(flow.log_mean_square) < np.inf))
     if len(out):
         raise ValueError(
-            f"layer {label(int(out[0]) + 1, flow.names[out[0]])}: expected a state of finite numbers, "
-            "got inf or nan; make the weights smaller or the float wider"
+            f"layer {label(int(out[0]) + 1, flow.names[out[0]])}: expected a state of finite "
+            "numbers, got inf or nan; make the weights smaller or the float wider"
         )
     broken = np.flatnonzero(~np.asarray(flow.linear))
     if len(broken):

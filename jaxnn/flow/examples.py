@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ..arrays.loops import gathered
 from ..arrays.rows import (
     LN2,
     ScaledRows,
@@ -57,7 +58,7 @@ def examples_of(rows: Float[Array, "B n"], eps: float) -> dict[str, Array]:
     norms = jnp.sqrt(jnp.sum(jnp.square(rows), axis=1))
     units = rows / jnp.where(norms == 0, 1, norms)[:, None]
     total = jnp.sum(jnp.square(jnp.sum(units, axis=0)))
-    some = deviation[:RANK_OF]
+    some = gathered(deviation)[:RANK_OF]  # all with all
     gram = some @ some.T
     rank = jnp.square(jnp.trace(gram)) / jnp.sum(jnp.square(gram))
     if count == 1:  # nothing to compare it with
