@@ -37,7 +37,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 OURS = (ROOT, ROOT / "tests")
 COPIED = ("jaxnn", "experiments", "tests", "docs", "mkdocs.yml", "pyproject.toml")
-COPIED += ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff")
+COPIED += (
+    "examples",
+    ".ci",
+    ".github",
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "CITATION.cff",
+)
 LIMIT = 300  # seconds for one mutant, many times what any takes: a slow machine kills none
 # Each run of tests is a fork of a process that has imported what takes long and is not ours, and
 # has started no thread.
@@ -145,6 +153,42 @@ MUTANTS = (
         "places + 1",
         "tests/test_runs.py::test_depth_is_data[sigmoid]",
     ),
+    # The file for newcomers
+    Mutant(
+        "the newcomer's recursion leaves out the slope of the units",
+        "examples/backprop_by_hand.py",
+        "* sigmoid_prime(z[layer])",
+        "* 0.25",
+        "tests/test_by_hand.py::test_every_number_of_one_example_is_the_library_s",
+    ),
+    Mutant(
+        "the newcomer's batch lacks 1/B",
+        "examples/backprop_by_hand.py",
+        "(a[top] - y) / len(y)",
+        "a[top] - y",
+        "tests/test_by_hand.py::test_a_batch_and_a_step_are_the_library_s",
+    ),
+    Mutant(
+        "the newcomer's step climbs",
+        "examples/backprop_by_hand.py",
+        "b - rate * delta_b",
+        "b + rate * delta_b",
+        "tests/test_by_hand.py::test_a_batch_and_a_step_are_the_library_s",
+    ),
+    Mutant(
+        "the newcomer's sizes of layers are sums",
+        "examples/backprop_by_hand.py",
+        "jnp.max(jnp.abs(delta))",
+        "jnp.sum(jnp.abs(delta))",
+        "tests/test_by_hand.py::test_the_sizes_of_thirty_layers_are_the_library_s",
+    ),
+    Mutant(
+        "the newcomer's file imports the library",
+        "examples/backprop_by_hand.py",
+        "import jax.numpy as jnp\n",
+        "import jax.numpy as jnp\n\nimport jaxnn  # noqa: F401\n",
+        "tests/test_by_hand.py::test_it_is_short_and_imports_no_library",
+    ),
     # Block floating point
     Mutant(
         "the logarithm of a block float has the wrong sign of the exponent",
@@ -232,6 +276,41 @@ MUTANTS = (
         '"jaxnn": jaxnn.__version__',
         '"jaxnn": metadata.version("jax")',
         "tests/test_command.py::test_a_run_has_the_version_of_the_code_that_runs",
+    ),
+    Mutant(
+        "the library does not declare what it imports",
+        "pyproject.toml",
+        '    "jaxtyping>=0.3",\n',
+        "",
+        "tests/test_dependencies.py::test_the_library_needs_what_it_imports_and_nothing_else",
+    ),
+    Mutant(
+        "the library imports what only an extra brings",
+        "jaxnn/scores.py",
+        "import numpy as np\n",
+        "import numpy as np\nimport optax  # noqa: F401\n",
+        "tests/test_dependencies.py::test_the_library_needs_what_it_imports_and_nothing_else",
+    ),
+    Mutant(
+        "the experiments declare what they do not import",
+        "pyproject.toml",
+        '    "jinja2>=3.1",\n',
+        '    "jinja2>=3.1",\n    "jsonschema>=4",\n',
+        "tests/test_dependencies.py::test_experiments_need_what_they_import_and_nothing_else",
+    ),
+    Mutant(
+        "two extras ask for different versions",
+        "pyproject.toml",
+        'charts = ["altair>=5.5"',
+        'charts = ["altair>=5.4"',
+        "tests/test_dependencies.py::test_a_distribution_has_one_least_version",
+    ),
+    Mutant(
+        "a release does not wait for the gate",
+        ".github/workflows/release.yml",
+        "    needs: gate\n",
+        "",
+        "tests/test_distribution.py::test_the_gate_comes_before_a_release",
     ),
     # The flow
     Mutant(

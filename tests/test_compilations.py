@@ -18,6 +18,7 @@ from jaxnn.theory import sphere
 
 COMPILED = "/jax/core/compile/backend_compile_duration"  # one event a program
 MOST = 3
+WITH_REMEDIES = 6  # of a verdict on a gradient that vanishes or explodes
 
 NET = jaxnn.Network((2, 3, 3, 1), "tanh", "binary")
 XS, YS = np.linspace(-1, 1, 10, dtype=np.float32).reshape(5, 2), np.arange(5) % 2
@@ -37,6 +38,9 @@ def made():
         "drawn": jaxnn.init(NET, key, lazy=True),
         "state": jaxnn.start(NET, SGD, layers, key),
         "flow": filled_flow(NET, np.ones(3)),
+        "vanishing": filled_flow(
+            NET, np.ones(3), gain=np.full(3, -40.0), dead=np.zeros(3), saturated=np.zeros(3)
+        ),
         "chain": jaxnn.chain([(chained, np.eye(2, dtype=np.float32))]),
         "data": (jax.numpy.asarray(XS), jax.numpy.asarray(YS)),
     }
@@ -181,6 +185,16 @@ def test_a_first_call_compiles_three_programs_at_most_and_a_second_none(made, pr
     assert len(programs) <= MOST
     programs.clear()
     call(made)
+    assert not programs
+
+
+@pytest.mark.slow
+def test_a_printed_verdict_compiles_six_programs_at_most_and_a_second_none(made, programs):
+    """Its remedies take theory, which is computed where it is first asked for."""
+    assert "In theory" in str(jaxnn.verdict(made["vanishing"]))
+    assert len(programs) <= WITH_REMEDIES
+    programs.clear()
+    str(jaxnn.verdict(made["vanishing"]))
     assert not programs
 
 

@@ -66,7 +66,8 @@ def test_extras_are_those_of_the_distribution_s_own_name():
 def test_an_example_says_how_to_install(path):
     lines = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).splitlines()
     (i,) = [i for i, line in enumerate(lines) if "install" in line]
-    assert lines[i].startswith('    python -m pip install -e ".[charts]"')
+    command = '-e ".[charts]"' if "import jaxnn" in path.read_text(encoding="utf-8") else "jax"
+    assert lines[i].startswith(f"    python -m pip install {command}")
     assert lines[i + 1] == f"    python examples/{path.name}"
 
 
@@ -213,3 +214,18 @@ def test_metadata_that_claims_no_file_of_ours_is_no_warning(record, tmp_path, mo
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         distribution.warn_of_others()
+
+
+def test_the_gate_comes_before_a_release():
+    """Each job of the release waits for the gate, itself or through another one."""
+    workflows = ROOT / ".github" / "workflows"
+    gate = (workflows / "gate.yml").read_text(encoding="utf-8")
+    assert re.search(r"^on:\n(?:  .*\n)*  workflow_call:", gate, re.MULTILINE)
+    assert re.search(r"^      - run: bash \.ci/run$", gate, re.MULTILINE)
+    release = (workflows / "release.yml").read_text(encoding="utf-8").partition("\njobs:\n")[2]
+    jobs = dict(re.findall(r"^  (\w+):\n((?:    .*\n|\n)+)", release, re.MULTILINE))
+    assert {"gate", "build", "wheel", "site"} == jobs.keys()
+    assert jobs["gate"] == "    uses: ./.github/workflows/gate.yml\n\n"
+    for name in jobs.keys() - {"gate"}:
+        while name != "gate":
+            (name,) = re.findall(r"^    needs: (\w+)$", jobs[name], re.MULTILINE)

@@ -4,6 +4,7 @@ import ast
 import doctest
 import functools
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -145,6 +146,16 @@ def test_every_link_leads_somewhere(path):
         # A page of a tutorial is made while the site is built.
         assert there.exists() or there.with_suffix(".py").exists(), target
         assert not anchor or anchor in {*slugs(there)}, target
+
+
+# What the texts say of all functions
+
+
+def test_a_network_is_the_first_argument_where_one_is_taken():
+    for name in jaxnn.__all__:
+        value = getattr(jaxnn, name)
+        taken = list(inspect.signature(value).parameters) if inspect.isfunction(value) else []
+        assert "net" not in taken[1:], name
 
 
 # README

@@ -50,7 +50,7 @@ def imported(path):
 def test_the_library_imports_little():
     """In which direction the rooms import is a contract of import-linter, in pyproject.toml."""
     allowed = set(sys.stdlib_module_names) | {
-        *("jax", "jaxtyping", "numpy", "optax", "altair", "vl_convert")
+        *("jax", "jaxtyping", "numpy", "altair", "vl_convert")
     }
     for path in (ROOT / "jaxnn").rglob("*.py"):
         for name in imported(path):

@@ -2,7 +2,7 @@
 
     state[0] = x,   state[l] = f[l](params[l], state[l-1])
 
-A layer is any function of JAX: a module of Equinox or Flax, a function with its parameters, or one
+A layer is a function of JAX: a module of Equinox or Flax, a function with its parameters, or one
 without any. Its state is an array or a pytree of arrays, the examples first. In a chain the reverse
 rule of a layer is `jax.vjp` of that one layer; the recursion between them is the walk's, with the
 cotangent in block floating point. That is exact, since a vjp is linear in its cotangent.

@@ -1,4 +1,4 @@
-"""Compilation: one program for everything that a public function computes.
+"""Compilation: whole functions as one program each, instead of one operation at a time.
 
 A public function checks its arguments in Python, with NumPy where their values are known, and hands
 them to a `compiled` function. Called eagerly that is one program, compiled once for all arguments

@@ -85,7 +85,7 @@ def gradient_flow(
     Raises:
         ValueError, TypeError: as `jaxnn.backprop`; also unless exactly one of ys or loss (for a
             chain, loss) and cotangent is given, and, outside `jit`, if a state has left the range
-            of the dtype. Inside `jit` the results are nan from that layer on. For a layer of a
+            of the dtype; inside `jit` the size of every Δ is nan then. For a layer of a
             chain that cannot be measured, with its name and the reason; for a tangent where one has
             a reverse rule alone.
 

@@ -72,7 +72,7 @@ def init(
             that form, `jaxnn.gaussian(sigma_w)`, `jaxnn.orthogonal(sigma_w)` or
             `jaxnn.looks_linear(sigma_w)`.
         biases: a name, a callable, or a number: normal with that standard deviation σ_b.
-        dtype: floating dtype of all parameters, and so of every computation with them; by default
+        dtype: floating dtype of all parameters, and so of the passes with them; by default
             JAX's default float. 16-bit parameters are drawn in float32 and rounded.
         stacked: return the same numbers as runs, see `jaxnn.stack`.
         lazy: True stores runs as a key, from which a layer is drawn again whenever it is used:

@@ -1,0 +1,127 @@
+"""What is imported is declared, what is declared is imported, and versions are said alike."""
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+# Distributions whose name is not that of their package.
+DISTRIBUTIONS = {
+    "haiku": "dm-haiku",
+    "orbax": "orbax-checkpoint",
+    "sklearn": "scikit-learn",
+    "tomli_w": "tomli-w",
+    "vl_convert": "vl-convert-python",
+}
+# Used by tests that do not import it: the hook of types, workers, what pandas reads Parquet with.
+UNIMPORTED = {"beartype", "pytest-xdist", "pyarrow"}
+# Each is run by a process of the benchmark, with packages that need not be installed.
+PEERS = ("_torch.py", "_equinox.py", "_nnx.py")
+
+
+def declared(extra=None):
+    """The distributions of an extra, or of the library alone, without extras named in it."""
+    needs = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
+    return {name for name, _ in map(parted, needs) if not name.startswith("jaxnn")}
+
+
+def parted(requirement):
+    """The name of a distribution, and the versions that are asked for."""
+    name, versions = re.fullmatch(r"([\w-]+)(?:\[\w+\])?(.*)", requirement).groups()
+    return name, versions
+
+
+def imports(nodes):
+    """The distributions imported below some nodes, but for Python's own and ours."""
+    for node in nodes:
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module]
+        for package in (name.partition(".")[0] for name in names):
+            if package not in {*sys.stdlib_module_names, *OURS}:
+                yield DISTRIBUTIONS.get(package, package)
+
+
+OURS = {"jaxnn", "experiments", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
+
+
+def tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(*paths):
+    return {name for path in paths for name in imports(ast.walk(tree(path)))}
+
+
+def inside_functions(path):
+    """The nodes of functions, whose imports run only if they are called."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from ast.walk(node)
+
+
+LIBRARY = [*(ROOT / "jaxnn").rglob("*.py")]
+EXPERIMENTS = [*(ROOT / "experiments").rglob("*.py")]
+PEER_FILES = [path for path in EXPERIMENTS if path.name.endswith(PEERS)]
+TESTS = [*(ROOT / "tests").glob("*.py")]
+
+
+def test_the_library_needs_what_it_imports_and_nothing_else():
+    lazily = {name for path in LIBRARY for name in imports(inside_functions(path))}
+    assert imported(*LIBRARY) - declared("charts") == declared()
+    assert lazily - declared() == declared("charts")
+
+
+def test_experiments_need_what_they_import_and_nothing_else():
+    own = imported(*{*EXPERIMENTS} - {*PEER_FILES})
+    assert PEER_FILES
+    assert own - declared() == declared("experiments")
+
+
+def test_the_benchmark_s_peers_are_its_extra():
+    known = declared() | declared("experiments")
+    of_tests = imported(*TESTS) - known - declared("test")  # skipped where they are not installed
+    assert (imported(*PEER_FILES) - known) | of_tests == declared("bench")
+
+
+def test_tests_need_what_they_import_and_nothing_else():
+    pages = [*(ROOT / "docs").rglob("*.md")]
+    blocks = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    of_pages = set(re.findall(r"^import (\w+)$", blocks, re.MULTILINE))
+    known = declared() | declared("experiments")
+    assert imported(*TESTS) - known - declared("bench") <= declared("test")
+    assert declared("test") <= imported(*TESTS) | of_pages | UNIMPORTED
+
+
+def test_a_distribution_has_one_least_version():
+    extras = PROJECT["optional-dependencies"].values()
+    versions = {}
+    for name, version in map(parted, [*PROJECT["dependencies"], *(v for e in extras for v in e)]):
+        if not name.startswith("jaxnn"):
+            versions.setdefault(name, set()).add(version)
+    assert {name: found for name, found in versions.items() if len(found) > 1} == {}
+    assert all(re.match(r">=\d", *found) for found in versions.values())
+
+
+def test_least_versions_are_those_that_texts_and_the_gate_name():
+    texts = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/get-started.md")]
+    named = [re.findall(r"Python (3\.\d+) or newer", path.read_text("utf-8")) for path in texts]
+    least = PROJECT["requires-python"].removeprefix(">=")
+    assert all(named)
+    assert {version for versions in named for version in versions} == {least}
+
+    jax = dict(map(parted, PROJECT["dependencies"]))["jax"].removeprefix(">=")
+    gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert f"fresh oldest {least}\n" in gate
+    assert f"'jax=={jax}.0\\n" in gate
+
+    names = {"jax": "JAX", "numpy": "NumPy"}
+    alone = sorted(names.get(name, name) for name in declared())
+    started = texts[2].read_text(encoding="utf-8")
+    (sentence,) = re.findall(r"The library alone needs ([^;.:]+)[;.:]", started)
+    assert sorted(re.split(", | and ", sentence)) == alone
