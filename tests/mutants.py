@@ -286,7 +286,7 @@ MUTANTS = (
     ),
     Mutant(
         "the library imports what only an extra brings",
-        "jaxnn/scores.py",
+        "jaxnn/train/scores.py",
         "import numpy as np\n",
         "import numpy as np\nimport optax  # noqa: F401\n",
         "tests/test_dependencies.py::test_the_library_needs_what_it_imports_and_nothing_else",
