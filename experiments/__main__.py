@@ -1,10 +1,11 @@
 """The command line: python -m experiments NAME [OPTIONS].
 
-NAME is an experiment (`experiments/__init__.py`), or `show` or `predict`, which read what a run has
-left. A user's mistake shows while preparing, before any file is written, and becomes one sentence
-and exit code 2; a disk or a partner that fails while running, memory that ends, or a result that is
-not as it should be, becomes one sentence and exit code 1; Ctrl-C is exit code 130. Anything else is
-a fault of ours and keeps its traceback.
+NAME is an experiment (`experiments/__init__.py`) or FILE.py:NAME, one of the user's own, or `show`
+or `predict`, which read what a run has left. A user's mistake shows while preparing, before any
+file is written, and becomes one sentence and exit code 2; a disk or a partner that fails while
+running, memory that ends, or a result that is not as it should be, becomes one sentence and exit
+code 1; Ctrl-C is exit code 130. An error in an experiment of the user's own is one sentence too,
+with its file and line. Anything else is a fault of ours and keeps its traceback.
 """
 
 import argparse
@@ -48,7 +49,7 @@ try:
         heap.keep_freed()
         signals.end_at_once()  # Ctrl-C while all of this is loaded is no error of ours
         nothing_drawn = {"--help", "-h", "--dry-run", "--distributed"} & set(sys.argv)
-        if not nothing_drawn and set(sys.argv[1:2]) & set(EXPERIMENTS):
+        if not nothing_drawn and any(n in EXPERIMENTS or ".py:" in n for n in sys.argv[1:2]):
             engine.start()
         import polars  # noqa: F401, takes the signals for itself
 
@@ -68,7 +69,7 @@ try:
     from rich.console import Console
     from rich.logging import RichHandler
 
-    from experiments.runs import grid, memory, runtime
+    from experiments.runs import grid, memory, own, runtime
     from experiments.runs.experiment import run
     from jaxnn.cli import allocation, printing
     from jaxnn.texts import clean_lines
@@ -84,11 +85,18 @@ READERS = ("show", "predict")
 def main(args: list[str] | None = None) -> int:
     """Run one command and return the exit code."""
     try:
+        return _run(sys.argv[1:] if args is None else args)
+    finally:
+        own.close()
+
+
+def _run(args: list[str]) -> int:
+    try:
         Path.cwd()
     except FileNotFoundError:
         return _say("the folder in which this is run is gone; go to another one", USER_MISTAKE)
     try:
-        command, settings = read(sys.argv[1:] if args is None else args)
+        command, settings = read(args)
         if command in READERS:
             return _read(_reader(command), settings)
         _log(settings.quiet)
@@ -96,34 +104,46 @@ def main(args: list[str] | None = None) -> int:
         runtime.start(settings)
         plan = experiment.prepare(settings)
         if settings.dry_run:
-            print(grid.to_toml(settings), clean_lines(f"# {plan.estimate()}"), sep="\n")
+            print(
+                grid.to_toml(settings, plan.settings), clean_lines(f"# {plan.estimate()}"), sep="\n"
+            )
             return 0
         memory.check(plan.work.bytes, plan.work.smaller)
         store = experiment.open(plan) if runtime.is_main() else None
     except (ValueError, TypeError, OSError) as mistake:
-        return _say(mistake, USER_MISTAKE)
+        return _say(own.in_words(mistake, preparing=True) or mistake, USER_MISTAKE)
     except runtime.FailedError as failure:
         return _say(failure, FAILED)
     except KeyboardInterrupt:
         return signals.INTERRUPTED
+    except Exception as error:
+        return _say(_of_own_code(error), USER_MISTAKE)
     try:
         with signals.ending(signals.GOES_ON) if __name__ == "__main__" else nullcontext():
             finished = run(experiment, plan, store)
     except (OSError, runtime.FailedError) as failure:
-        return _say(failure, FAILED)
+        return _say(own.in_words(failure) or failure, FAILED)
     except (MemoryError, RuntimeError) as failure:
         sentence = allocation.sentence(failure, plan.work.smaller)
-        if sentence is None:
-            raise
-        return _say(sentence, FAILED)
+        return _say(sentence or _of_own_code(failure), FAILED)
     except KeyboardInterrupt:  # when the cells were done
         finished = False
+    except Exception as error:
+        return _say(_of_own_code(error), FAILED)
     finally:
         if store is not None:
             store.close()
     if not finished and store is not None:
         print(signals.GOES_ON, file=sys.stderr)
     return 0 if finished else signals.INTERRUPTED
+
+
+def _of_own_code(error: Exception) -> str:
+    """Return the sentence on an error of an experiment of the user's own; raise any other again."""
+    sentence = own.in_words(error)
+    if sentence is None:
+        raise error
+    return sentence
 
 
 def _reader(name: str) -> ModuleType:
@@ -135,7 +155,7 @@ def _read(reader: ModuleType, settings: Any) -> int:
     try:
         reader.run(prepared)
     except OSError as failure:
-        return _say(failure, FAILED)
+        return _say(own.in_words(failure) or failure, FAILED)
     return 0
 
 
@@ -154,7 +174,9 @@ def read(args: list[str]) -> tuple[str, Any]:
         wanted = "a file" if args[0] == "predict" else "a folder"
         raise ValueError(f"out: expected {wanted}, got an empty name")
     prog = "python -m experiments"
-    if args and args[0] in EXPERIMENTS:  # then the others need not be imported
+    if args and (
+        args[0] in EXPERIMENTS or own.is_named(args[0])
+    ):  # then the others need not be imported
         kind = find(args[0]).settings
         values = {} if config is None else grid.read_config(config, kind)
         prog = f"{prog} {args[0]}"
@@ -169,6 +191,7 @@ def read(args: list[str]) -> tuple[str, Any]:
         any_of_them,
         prog=prog,
         description="Why do gradients vanish or explode in this network?\n\n"
+        "An experiment of your own: FILE.py:NAME in the place of a command's name.\n\n"
         "Exit codes: 0 done, 1 failed while running, 2 a mistake in the command, 130 stopped.",
         args=args,
     )

@@ -4,10 +4,9 @@
 content is checked before it is believed, and printed without the power to steer a terminal.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import polars as pl
 import tyro
@@ -18,7 +17,7 @@ from rich.text import Text
 
 from experiments import EXPERIMENTS, find
 from experiments.pages import report, tables
-from experiments.runs import missing, schema, store, streams
+from experiments.runs import comparison, missing, own, schema, store, streams
 from experiments.runs.experiment import Experiment
 from experiments.runs.missing import Missing
 from jaxnn.texts import clean, cleaned
@@ -27,6 +26,7 @@ ABOUT = {
     "verdicts": list,
     "versions": dict,
     "devices": list,
+    "git": dict,
     "started": str,
     "seconds": int | float,
 }
@@ -38,6 +38,8 @@ class Settings:
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
     """The folder of the run; and of a second one, to compare."""
+    experiment: Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME")] = None
+    """The experiment of a run that is one of your own, if its file is not where it was."""
 
 
 class Run(NamedTuple):
@@ -56,6 +58,11 @@ class Run(NamedTuple):
             return ""
         return self.missing.sentence or "The run was stopped; this is what it had measured."
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on what is to be known of it before its numbers."""
+        return [*filter(None, (self.stopped, own.changed(self.experiment, self.says)))]
+
 
 def prepare(settings: Settings) -> tuple[Run, ...]:
     """Read and check the folders.
@@ -65,15 +72,19 @@ def prepare(settings: Settings) -> tuple[Run, ...]:
     """
     if len(settings.runs) not in (1, 2):
         raise ValueError(f"runs: expected one folder or two, got {len(settings.runs) or 'none'}")
-    runs = tuple(read(folder) for folder in settings.runs)
+    runs = tuple(read(folder, settings.experiment) for folder in settings.runs)
     names = [run.experiment.name for run in runs]
     if len(set(names)) > 1:
         raise ValueError(f"runs: expected two of one experiment, got {' and '.join(names)}")
     return runs
 
 
-def read(folder: Path) -> Run:
+def read(folder: Path, named: str | None = None) -> Run:
     """Return the run of a folder.
+
+    Args:
+        folder: of the run.
+        named: FILE.py:NAME, the experiment if it is one of the user's own and has moved.
 
     Raises:
         ValueError: there is none, or a file of it is not one that this program writes.
@@ -85,7 +96,7 @@ def read(folder: Path) -> Run:
         raise ValueError(f"runs: {where} does not describe a run") from None
     if says is None:
         raise ValueError(f"runs: {folder} holds no run, for it has no {store.RUN}")
-    experiment = _experiment(where, says)
+    experiment = _experiment(where, says, named)
     path = folder / store.ROWS
     if not path.exists():
         raise ValueError(f"runs: {folder} has no {store.ROWS} yet; its command again goes on")
@@ -109,7 +120,7 @@ def read(folder: Path) -> Run:
     return Run(folder, experiment, says, rows.with_columns(shown), unmeasured)
 
 
-def _experiment(where: Path, says: dict[str, Any]) -> Experiment[Any, Any]:
+def _experiment(where: Path, says: dict[str, Any], named: str | None) -> Experiment[Any, Any]:
     """Return the experiment, and check the types of all else that is printed."""
     what = says["what"]
     if what.get("schema") != store.SCHEMA_VERSION:
@@ -118,14 +129,18 @@ def _experiment(where: Path, says: dict[str, Any]) -> Experiment[Any, Any]:
             f"{store.SCHEMA_VERSION}; measure again, or take the version that made it"
         )
     name = what.get("experiment")
-    if not isinstance(name, str) or name not in EXPERIMENTS:
+    if name not in EXPERIMENTS and not own.is_named(name):
         known = ", ".join(EXPERIMENTS)
         raise ValueError(f"runs: {where} is of {name!r}, which is not one of {known}")
     members = ((says[n], kind) for n, kind in ABOUT.items() if n in says)
     right = isinstance(what.get("settings"), dict) and all(isinstance(v, k) for v, k in members)
     if not right or not all(isinstance(verdict, str) for verdict in says.get("verdicts", [])):
         raise ValueError(f"runs: {where} does not describe a run")
-    return find(name)
+    if name in EXPERIMENTS:
+        if named is not None:
+            raise ValueError(f"experiment: {where} is of {name}, which is in no file of your own")
+        return find(name)
+    return own.again(where, says) if named is None else find(named)
 
 
 def run(runs: tuple[Run, ...], console: Console | None = None) -> None:
@@ -133,35 +148,45 @@ def run(runs: tuple[Run, ...], console: Console | None = None) -> None:
     console = console or streams.console()
     if len(runs) == 2:
         streams.table(differences(runs[0], runs[1]), console)
-        streams.table(beside(runs[0], runs[1]), console)
-        of_each = (f"{i + 1}: {run.stopped}" for i, run in enumerate(runs) if run.stopped)
+        numbers, key = beside(runs[0], runs[1])
+        streams.table(numbers, console)
+        streams.sentences(key, console)
+        of_each = (f"{i + 1}: {note}" for i, run in enumerate(runs) for note in run.notes)
         streams.sentences(of_each, console)
         return
     (only,) = runs
     streams.table(only.experiment.table(only.rows, only.missing), console)
-    stopped = [only.stopped] if only.stopped else []
-    streams.sentences(map(clean, [*stopped, *only.says.get("verdicts", [])]), console)
+    streams.sentences(map(clean, [*only.notes, *only.says.get("verdicts", [])]), console)
     for table in (report.settings(only.says), report.made(only.says)):
         streams.table(_rich(table.caption, table.head, table.rows), console)
 
 
-def beside(one: Run, other: Run) -> RenderableType:
-    """Return a table with the numbers of both runs, and the second minus the first."""
-    frames = one.experiment.compare([one.rows, other.rows])
-    numbers = [{(name, at): value for name, at, value in frame.iter_rows()} for frame in frames]
-    names = list(dict.fromkeys(name for of_run in numbers for name, _ in of_run))
-    heads = sorted({at for of_run in numbers for _, at in of_run})
-    heads = tables.fitting(heads)
-    rows = []
+def beside(one: Run, other: Run) -> tuple[RenderableType, list[str]]:
+    """Return a table with the numbers of both runs and the second minus the first, and its key.
+
+    A difference of averages over seeds has its standard error, and a mark if it is clear.
+    """
+    runs = [comparison.numbers(f) for f in one.experiment.compare([one.rows, other.rows])]
+    absent = comparison.Number(None, {})
+    names = list(dict.fromkeys(name for of_run in runs for name, _ in of_run))
+    heads = tables.fitting(sorted({at for of_run in runs for _, at in of_run}))
+    rows, apart = [], []
     for name in names:
-        pairs = [[of_run.get((name, head)) for of_run in numbers] for head in heads]
+        pairs = [[of_run.get((name, head), absent) for of_run in runs] for head in heads]
         rows.append((name, *("" for _ in heads)))
         for i, run in enumerate((one, other)):
-            absent = tables.NOT_MEASURED if run.stopped else ""
-            rows.append((f"  {i + 1}", *(_number(pair[i]) or absent for pair in pairs)))
-        rows.append(("  2 - 1", *(_number(_less(*pair)) for pair in pairs)))
+            sign = tables.NOT_MEASURED if run.stopped else ""
+            rows.append((f"  {i + 1}", *(_number(pair[i].value) or sign for pair in pairs)))
+        less = [comparison.difference(*pair) for pair in pairs]
+        marked = (f"{_number(d.value)}{' *' if d.is_clear else ''}" for d in less)
+        rows.append(("  2 - 1", *marked))
+        if any(d.error is not None for d in less):
+            rows.append(("  ±", *(_number(d.error, 2) for d in less)))
+        apart += less
     title = f"{one.experiment.title}: 1 is {one.folder}, 2 is {other.folder}"
-    return _rich(title, ("", *(f"{h:g}" if isinstance(h, float) else str(h) for h in heads)), rows)
+    head = ("", *(f"{h:g}" if isinstance(h, float) else str(h) for h in heads))
+    average = next((n.average for of_run in runs for n in of_run.values() if n.average), None)
+    return _rich(title, head, rows), comparison.in_words(apart, average)
 
 
 def differences(one: Run, other: Run) -> RenderableType:
@@ -190,11 +215,5 @@ def _rich(title: str, head: tuple[str, ...], rows: Any) -> RenderableType:
     return Group(Text(clean(title)), table)
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
-
-
-def _less(one: float | None, other: float | None) -> float | None:
-    if one is None or other is None or not math.isfinite(one - other):
-        return None
-    return other - one
+def _number(value: float | None, digits: int = 4) -> str:
+    return "" if value is None else f"{value:.{digits}g}"

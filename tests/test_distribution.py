@@ -185,9 +185,9 @@ def test_another_project_s_files_are_warned_of_before_they_are_read(tmp_path):
     """Here the copy of ours lacks what another project may have written over."""
     site = tmp_path / "site-packages"
     other(site, ["jaxnn-0.2.0.dist-info/RECORD", "jaxnn/__init__.py", "jaxnn/layers/__init__.py"])
-    (site / "jaxnn").mkdir()
-    for name in ("__init__", "loading", "distribution"):
-        shutil.copy(ROOT / "jaxnn" / f"{name}.py", site / "jaxnn")
+    (site / "jaxnn" / "cli").mkdir(parents=True)
+    for name in ("__init__.py", "cli/__init__.py", "cli/loading.py", "distribution.py"):
+        shutil.copy(ROOT / "jaxnn" / name, site / "jaxnn" / name)
     (tmp_path / "mine.py").write_text("import sys\nimport jaxnn\n")
     answer = subprocess.run(
         [sys.executable, "mine.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(site)},
@@ -202,7 +202,7 @@ def test_another_project_s_files_are_warned_of_before_they_are_read(tmp_path):
         warning,
     )
     assert answer.stderr.count("UserWarning") == 1
-    assert error.startswith("ImportError: cannot import name 'meanfield'")
+    assert error.startswith("ModuleNotFoundError: No module named 'jaxnn.")
 
 
 @pytest.mark.parametrize("record", [None, ["_editable_impl_jaxnn.pth", "../../../bin/jaxnn"]])

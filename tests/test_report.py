@@ -284,7 +284,8 @@ def page_of(rows):
     theory = depth_theory.predict(rows)
     cases = [depth_report.case_of(case, theory) for case in depth_report.by_case(rows)]
     gaps = rows.clear().select("activation", "label", "depth")
-    return depth_page.page(depth_picture.Drawn.of(rows, theory, cases, ""), rows, gaps)
+    verdicts = depth_report.verdicts(cases, gaps)
+    return depth_page.page(depth_picture.Drawn.of(rows, theory, cases, ""), rows, gaps, verdicts)
 
 
 def spectra(seeds=2):

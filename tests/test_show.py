@@ -1,8 +1,10 @@
 """`show`: the tables of one run and of two, and what it refuses to read; columns, checked."""
 
 import json
+import math
 import random
 import re
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +128,89 @@ def test_values_that_are_no_numbers_have_no_difference(tmp_path, capsys):
     assert ["2", "-", "1"] in lines
     alone = [line.split() for line in shown(capsys, other).out.splitlines()]
     assert ["tanh,", "he_normal", "zero", "zero"] in alone
+
+
+def of_seeds(sizes, seeds=None):
+    """One layer, whose gradient is of another size in each seed."""
+    seeds = range(len(sizes)) if seeds is None else seeds
+    first = depth_rows(depths=(1,)).filter(pl.col("layer") == 1)
+    return pl.concat(
+        first.with_columns(seed=pl.lit(seed, pl.Int64), log10_delta_z=pl.lit(float(size)))
+        for seed, size in zip(seeds, sizes, strict=True)
+    )
+
+
+def lines_beside(capsys, folder, *both):
+    """The difference of two runs and its error as they are printed, and all that is printed."""
+    runs = [kept(folder / str(i), rows) for i, rows in enumerate(both)]
+    text = shown(capsys, *runs).out
+    lines = [line.split() for line in text.splitlines()]
+    errors = [line[1:] for line in lines if line[:1] == ["±"]]
+    return next(line[3:] for line in lines if line[:3] == ["2", "-", "1"]), errors[:1], text
+
+
+ONE = [-1.0, -3.0, -2.0, -8.0, -5.0]
+
+
+@pytest.mark.parametrize(
+    ("apart", "mark"), [([0.25, 0.5, 0.75, 0.25, 0.5], ["*"]), ([4, -4, 0.5, 2, -2], [])]
+)
+def test_the_difference_of_the_same_seeds_is_that_seed_by_seed(apart, mark, tmp_path, capsys):
+    """Which is far clearer than that of the medians, since a seed is large in both runs."""
+    other = [size + more for size, more in zip(ONE, apart, strict=True)]
+    numbers, errors, text = lines_beside(capsys, tmp_path, of_seeds(ONE), of_seeds(other))
+    error = statistics.stdev(apart) * math.sqrt(math.pi / 2 / 5)
+    assert numbers == [f"{statistics.median(apart):.4g}", *mark]
+    assert errors == [[f"{error:.2g}"]]
+    assert "± standard error of 2 - 1, the median of the differences seed by seed; * bey" in text
+
+
+@pytest.mark.parametrize(("shift", "mark"), [(20.0, ["*"]), (-2.0, [])])
+def test_the_difference_of_other_seeds_has_the_errors_of_both(shift, mark, tmp_path, capsys):
+    other = [shift, shift + 2, shift + 1.5]
+    numbers, errors, text = lines_beside(
+        capsys, tmp_path, of_seeds(ONE), of_seeds(other, (7, 8, 9))
+    )
+    square = statistics.variance(ONE) / 5 + statistics.variance(other) / 3
+    assert numbers == [f"{shift + 1.5 - -3:.4g}", *mark]
+    assert errors == [[f"{math.sqrt(math.pi / 2 * square):.2g}"]]
+    assert "± standard error of 2 - 1, over the seeds of both runs; * beyond 2 of them." in text
+
+
+@pytest.mark.parametrize("sizes", [[-1.0], [-1.0, -np.inf, -2.0]])
+def test_without_several_numbers_no_difference_is_called_clear(sizes, tmp_path, capsys):
+    """One seed, or one whose gradient is zero, has no standard error."""
+    less = [size - 9 for size in sizes]
+    numbers, errors, text = lines_beside(capsys, tmp_path, of_seeds(sizes), of_seeds(less))
+    assert (numbers, errors) == (["-9"], [])
+    assert "standard error" not in text
+
+
+def test_the_error_of_a_mean_is_that_of_its_seeds(tmp_path, capsys):
+    rows = pl.DataFrame(
+        OTHERS["trainability"] | {"depth": 2, "seed": [0, 1], "accuracy": [0.25, 0.75]},
+        schema_of(find("trainability").columns),
+    )
+    better = rows.with_columns(accuracy=pl.Series([0.5, 0.875]))
+    runs = [kept(tmp_path / str(i), r, "trainability") for i, r in enumerate((rows, better))]
+    lines = [line.split() for line in shown(capsys, *runs).out.splitlines()]
+    assert ["2", "-", "1", "0.1875", "*"] in lines
+    assert ["±", "0.062"] in lines  # 0.125 / √2 / √2
+
+
+def test_several_examples_of_a_seed_are_one_number_for_the_error():
+    """Examples of one network are not independent."""
+    variances = {"seed": [0, 0, 1, 1], "example": [0, 1, 0, 1], "variance": [1.0, 3.0, 5.0, 7.0]}
+    rows = pl.DataFrame(
+        OTHERS["spectrum"] | {"depth": 2, "log10_singular_values": [[0.0]] * 4} | variances
+        | {"predicted": 2.0},
+        schema_of(find("spectrum").columns),
+    )  # fmt: skip
+    (frame,) = find("spectrum").compare([rows])
+    assert frame.row(0, named=True) | {"name": ""} == {
+        "name": "", "at": 2, "value": 4.0, "seeds": [0, 1], "by_seed": [2.0, 6.0],
+        "average": "mean",
+    }  # fmt: skip
 
 
 OTHERS = {

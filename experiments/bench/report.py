@@ -10,7 +10,7 @@ from rich.text import Text
 
 from experiments.bench.rows import Row
 from experiments.pages import tables
-from experiments.runs.experiment import comparison
+from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 
 TITLE = "ratio, ours / theirs, by row and case"

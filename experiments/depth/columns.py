@@ -1,10 +1,14 @@
 """The columns of a depth sweep's rows.parquet: one row a seed and layer.
 
+Of a network of the user's own, activation has its file and name, weights, hidden and data are its
+own, and z[l] is what layer l returns; it may have other layers between than hidden ones.
+
 Depth counts hidden layers, width units, batch examples; `log10_…` are logarithms to the base ten.
 """
 
 from experiments.runs.schema import COUNT, REAL, TEXT, Column
 
+ITS_OWN = "its own"  # of a network of the user's own: in columns that name kinds of ours
 STATES = ("number", "underflow", "overflow", "zero")
 
 COLUMNS = {
@@ -12,7 +16,7 @@ COLUMNS = {
     "weights": Column(TEXT, "name", "initialisation"),
     "hidden": Column(TEXT, "name", "kind of block between hidden layers, and its scale"),
     "sigma_w": Column(REAL, "1", "σ_w of a hidden layer; missing where theory has none", True),
-    "sigma_b": Column(REAL, "1", "standard deviation of the biases"),
+    "sigma_b": Column(REAL, "1", "standard deviation of the biases; missing if not known", True),
     "width": Column(COUNT, "units", "in every hidden layer"),
     "depth": Column(COUNT, "hidden layers", "of the network"),
     "batch": Column(COUNT, "examples", "whose mean loss is differentiated"),
@@ -34,7 +38,11 @@ COLUMNS = {
     "rank": Column(
         REAL, "examples", "effective rank of what differs; nan where rounding; --examples", True
     ),
-    "saturated_fraction": Column(REAL, "of units", "on a plateau of σ"),
-    "dead_fraction": Column(REAL, "of units", "with no slope for any example"),
+    "saturated_fraction": Column(
+        REAL, "of units", "on a plateau of σ; missing if that is not known", True
+    ),
+    "dead_fraction": Column(
+        REAL, "of units", "with no slope for any example; missing if σ is not known", True
+    ),
     "delta_z": Column(TEXT, "word", "Δz[l] in plain backpropagation", known=STATES),
 }

@@ -8,6 +8,8 @@ the measurement stands the mean-field theory of infinite width, and by how much 
 differ.
 
 `settings -> cells -> networks -> gradient_flow -> rows; rows, theory -> verdicts, table, chart`
+
+With `--network` the networks are the user's own (`of_user.py`).
 """
 
 import math
@@ -17,11 +19,13 @@ from functools import partial
 from itertools import groupby, product
 from operator import itemgetter
 from pathlib import Path
+from typing import Annotated
 
 import polars as pl
+import tyro
 
 import jaxnn
-from experiments.depth import report, theory
+from experiments.depth import of_user, report, theory
 from experiments.depth.cells import Cell, Sweep
 from experiments.depth.columns import COLUMNS
 from experiments.learning import data, kinds
@@ -47,6 +51,10 @@ class Settings(runtime.Options, data.Options):
     start:stop:step, or start:stop:*factor.
     """
 
+    network: Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME")] = None
+    """A network of your own instead: a function build(depth, width, seed), which returns what
+    diagnose takes, and is run here, with all of its file: name only code that you trust. With it
+    apply depths, width, seeds and seed alone."""
     depths: tuple[str, ...] = ("1:1024:*2",)
     """Numbers of hidden layers."""
     activations: tuple[str, ...] = ("sigmoid", "tanh", "relu")
@@ -111,12 +119,14 @@ class Plan(experiment.Plan):
         return f"{cells} of {seeds}, {self.work}"
 
 
-def prepare(settings: Settings) -> Plan:
-    """Check the settings and load the data.
+def prepare(settings: Settings) -> Plan | of_user.Plan:
+    """Check the settings and load the data, or build a network of the user's own.
 
     Raises:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
     """
+    if settings.network is not None:
+        return of_user.prepare(settings)
     axes = ("depths", "activations", "hidden", "scale", "sigma_b", "width", "batch", "dtype")
     runtime.check(settings, several=(*axes, "data"))
     for dtype in settings.dtype:
@@ -205,8 +215,12 @@ def _parts(networks: Networks) -> Iterator[Networks]:
         yield replace(networks, depths=networks.depths[first::parts])
 
 
-def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
+def measure(
+    plan: Plan | of_user.Plan, store: Store | None
+) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the cells that are missing."""
+    if isinstance(plan, of_user.Plan):
+        return of_user.measure(plan, store)
     data.say(dataset.table for dataset in plan.datasets.values())
     cells = Sweep(plan.datasets)
     programs = (cells.prepare, cells.share, partial(_prepare_conclusion, plan))
@@ -220,7 +234,7 @@ def _prepare_conclusion(plan: Plan) -> None:
     ahead.load("experiments.depth.page")
 
 
-def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
+def conclude(plan: Plan | of_user.Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the measurements with theory, in words and pictures."""
     from experiments.depth import page, picture  # here, for they import Altair
 
@@ -229,18 +243,24 @@ def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     predicted = theory.predict(labelled)
     cases = [report.case_of(case, predicted, gaps) for case in report.by_case(labelled)]
     drawn = picture.Drawn.of(labelled, predicted, cases, subtitle(plan))
-    verdicts = report.verdicts(cases, gaps)
+    if isinstance(plan, of_user.Plan):
+        verdicts, about = report.verdicts_by_depth(labelled, gaps), runtime.frameworks()
+    else:
+        verdicts, about = report.verdicts(cases, gaps), {}
     return Conclusion(
         rows,
         verdicts,
         {CHART: picture.figure(drawn)},
-        page=partial(page.page, drawn, labelled, gaps),
+        page=partial(page.page, drawn, labelled, gaps, verdicts),
+        about=about,
         missing=missing,
     )
 
 
-def subtitle(plan: Plan) -> str:
+def subtitle(plan: Plan | of_user.Plan) -> str:
     """Say in one line what was measured, on what, with how many seeds."""
+    if isinstance(plan, of_user.Plan):
+        return plan.subtitle
     settings = plan.settings
     datasets = ", ".join(str(dataset) for dataset in plan.datasets.values())
     return (

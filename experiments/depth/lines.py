@@ -7,16 +7,23 @@ from experiments.pages import charts
 from experiments.runs import runtime
 
 POINTS = 50  # on a line; a thousand layers would only make the files large
+DEPTH = pl.col("depth")
+# The layer below the output, in rows of all layers; of our own networks that is their depth.
+LAST_HIDDEN = pl.col("layer").max().over("activation", "label", "depth") - 1
 MOST_ROWS, FEWEST = 40_000, 8  # of many lines, which then have fewer points each
 
 
-def thinned(rows: pl.DataFrame, points: int) -> pl.DataFrame:
-    """Return about so many of the hidden layers' rows a line, the ends among them."""
-    step = pl.max_horizontal(1, pl.col("depth") // points)
+def thinned(rows: pl.DataFrame, points: int, last: pl.Expr = DEPTH) -> pl.DataFrame:
+    """Return about so many of the hidden layers' rows a line, the ends among them.
+
+    Args:
+        rows: of networks.
+        points: how many.
+        last: the last hidden layer of each.
+    """
+    step = pl.max_horizontal(1, last // points)
     layer = pl.col("layer")
-    return rows.filter(
-        layer <= pl.col("depth"), ((layer - 1) % step == 0) | (layer == pl.col("depth"))
-    )
+    return rows.filter(layer <= last, ((layer - 1) % step == 0) | (layer == last))
 
 
 def predicted(rows: pl.DataFrame, theory: pl.DataFrame, points: int) -> pl.DataFrame:
@@ -75,7 +82,7 @@ def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
     lines = rows.select(at[:-1]).n_unique()
     points = min(POINTS, max(FEWEST, MOST_ROWS // lines))
     measured = (
-        thinned(rows, points)
+        thinned(rows.with_columns(last=LAST_HIDDEN), points, pl.col("last"))
         .group_by(at, maintain_order=True)
         .agg(
             size.median().alias("size"),
@@ -85,6 +92,7 @@ def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
             pl.col("log10_mean_square_z").median().alias("signal"),
             pl.col("log10_spread").median().alias("spread"),
             pl.col("delta_z").mode().sort().first().alias("plain"),
+            pl.col("last").first(),
         )
     )
     by_theory = predicted(rows, theory, points).select(
@@ -98,8 +106,8 @@ def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
     )
     both = measured.join(by_theory, on=at, how="left", maintain_order="left")
     # Above the last hidden layer there is another width and another activation.
-    gains, inside = pl.col("gain", "gain_theory"), pl.col("layer") < pl.col("depth")
-    both = named(both).with_columns(pl.when(inside).then(gains))
+    gains, inside = pl.col("gain", "gain_theory"), pl.col("layer") < pl.col("last")
+    both = named(both).with_columns(pl.when(inside).then(gains)).drop("last")
     gain_is = charts.kind("gain")
     if rows["log10_spread"].is_null().all():
         both = both.drop("spread", "spread_theory")

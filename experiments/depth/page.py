@@ -10,32 +10,46 @@ from experiments.pages import charts, report
 
 HEIGHT = 220
 CHOSEN = "datum.activation == activation && datum.label == label"
+# How to read each panel: the measurement, theory if there is any, and the measurement again.
 READING = {
-    "Size of the gradient": "Line: median over seeds, shaded: all seeds. Dashed: mean-field "
-    "theory, grey: where 95 % of draws of a finite width are. Red: from here on towards the input "
-    "plain backpropagation has no number.",
-    "Factor of each layer": "Line: median over seeds. Dashed: mean-field theory. Below 1, whose "
-    "logarithm is 0, gradients vanish.",
-    "Signal": "Line: median over seeds. Dashed: mean-field theory.",
-    "What differs between examples": "Deviation of z[l] from the mean of the batch, relative to "
-    "z[l]. Line: median over seeds. Dashed: mean-field theory, for examples that are equally long "
-    "and correlate alike. Where a line falls and levels off, there is rounding, not input.",
+    "Size of the gradient": (
+        "Line: median over seeds, shaded: all seeds.",
+        "Dashed: mean-field theory, grey: where 95 % of draws of a finite width are.",
+        "Red: from here on towards the input plain backpropagation has no number.",
+    ),
+    "Factor of each layer": (
+        "Line: median over seeds.",
+        "Dashed: mean-field theory.",
+        "Below 1, whose logarithm is 0, gradients vanish.",
+    ),
+    "Signal": ("Line: median over seeds.", "Dashed: mean-field theory."),
+    "What differs between examples": (
+        "Deviation of z[l] from the mean of the batch, relative to z[l]. Line: median over seeds.",
+        "Dashed: mean-field theory, for examples that are equally long and correlate alike.",
+        "Where a line falls and levels off, there is rounding, not input.",
+    ),
 }
 
 
-def page(drawn: Drawn, rows: pl.DataFrame, gaps: pl.DataFrame) -> report.Page:
+def _in_words(reading: tuple[str, ...], has_theory: bool) -> str:
+    measured, theory, *more = reading
+    return " ".join((measured, *([theory] if has_theory else []), *more))
+
+
+def page(drawn: Drawn, rows: pl.DataFrame, gaps: pl.DataFrame, verdicts: list[str]) -> report.Page:
     """Return the page.
 
     Args:
         drawn: the data of the picture.
         rows: the `labelled` rows.
         gaps: activation, label and depth of what was not measured.
+        verdicts: sentences.
     """
     return report.Page(
         title="How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?",
         subtitle=drawn.subtitle,
-        verdicts=tuple(words.verdicts(drawn.cases, gaps)),
-        choices=_choices(rows),
+        verdicts=tuple(verdicts),
+        choices=_choices(rows, drawn.has_theory),
         panels=_panels(drawn),
         data=drawn.data,
         numbers=report.Numbers("layers", drawn.head),
@@ -43,21 +57,24 @@ def page(drawn: Drawn, rows: pl.DataFrame, gaps: pl.DataFrame) -> report.Page:
     )
 
 
-def _choices(rows: pl.DataFrame) -> tuple[report.Choice, ...]:
+def _choices(rows: pl.DataFrame, has_theory: bool) -> tuple[report.Choice, ...]:
     activation, label = (
         report.Choice(name, text, tuple(rows[name].unique(maintain_order=True)), rows[name][0])
         for name, text in (("activation", "activation"), ("label", "weights"))
     )
     depths = tuple(sorted(rows["depth"].unique()))
     depth = report.Choice("depth", "hidden layers", depths, depths[-1])
-    return (activation, label, depth, *report.SCALE_AND_THEORY)
+    scale, theory = report.SCALE_AND_THEORY
+    return (activation, label, depth, scale, *([theory] if has_theory else []))
 
 
 def _panels(drawn: Drawn) -> tuple[report.Panel, ...]:
     by_layer = picture.panels_by_layer(drawn, CHOSEN).items()
     panels = [
         report.Panel(
-            title, reading, _high(picture.named([*layers, picture.hovered(drawn, CHOSEN)], what))
+            title,
+            _in_words(reading, drawn.has_theory),
+            _high(picture.named([*layers, picture.hovered(drawn, CHOSEN)], what)),
         )
         for (title, reading), (what, layers) in zip(READING.items(), by_layer, strict=False)
     ]

@@ -33,6 +33,7 @@ LAYER = alt.X(
 # As many names side by side as have room.
 LEGEND = alt.Legend(orient="top", columns=alt.ExprRef("max(1, floor(width / 180))"))
 SPREAD = "spread of examples"
+THEORY_IN_WORDS = "; dashed: theory of infinite width; grey: 95 % of draws at this width"
 HEAD = {
     "layer": "layer",
     "size": "log₁₀ ‖Δz[l]‖, median",
@@ -89,9 +90,19 @@ class Drawn(NamedTuple):
         return "spread" in self.data["layers"].columns
 
     @property
+    def has_theory(self) -> bool:
+        """Tell whether theory predicts anything here."""
+        return not self.data["layers"]["size_theory"].is_null().all()
+
+    @property
     def head(self) -> dict[str, str]:
         """The columns of `layers` with their names in a table."""
-        return {name: v for name, v in HEAD.items() if self.has_spread or "spread" not in name}
+        return {
+            name: v
+            for name, v in HEAD.items()
+            if (self.has_spread or "spread" not in name)
+            and (self.has_theory or "theory" not in name)
+        }
 
     @property
     def most(self) -> float:
@@ -175,8 +186,8 @@ def figure(drawn: Drawn) -> charts.Figure:
         "How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?",
         subtitle=[
             drawn.subtitle,
-            "lines: median over seeds, shaded: all seeds; dashed: theory of infinite width; "
-            "grey: 95 % of draws at this width",
+            "lines: median over seeds, shaded: all seeds"
+            + (THEORY_IN_WORDS if drawn.has_theory else ""),
             *([f"at the edge: {edges}"] if edges else []),
         ],
         fontSize=16,
@@ -258,15 +269,12 @@ def panels_by_layer(drawn: Drawn, chosen: str) -> dict[str, list[charts.Chart]]:
         chosen: an expression that selects networks of the depth that the parameter `depth` names.
     """
     colour = _colour(drawn, None)
+    lines = partial(_lines, drawn, chosen, colour)
     return {
-        "‖Δz[l]‖": [
-            *_bands(chosen, colour),
-            *_lines(chosen, colour, "size"),
-            *_lost_from(chosen),
-        ],
-        "‖Δz[l]‖ / ‖Δz[l+1]‖": _lines(chosen, colour, "gain"),
-        "mean z[l]²": _lines(chosen, colour, "signal"),
-        **({SPREAD: _lines(chosen, colour, "spread")} if drawn.has_spread else {}),
+        "‖Δz[l]‖": [*_bands(drawn, chosen, colour), *lines("size"), *_lost_from(chosen)],
+        "‖Δz[l]‖ / ‖Δz[l+1]‖": lines("gain"),
+        "mean z[l]²": lines("signal"),
+        **({SPREAD: lines("spread")} if drawn.has_spread else {}),
     }
 
 
@@ -301,7 +309,7 @@ def _colour(drawn: Drawn, legend: alt.Legend | None) -> alt.Color:
     return alt.Color("case:N", sort=None, title=None, scale=scale, legend=legend)
 
 
-def _lines(chosen: str, colour: alt.Color, column: str) -> list[charts.Chart]:
+def _lines(drawn: Drawn, chosen: str, colour: alt.Color, column: str) -> list[charts.Chart]:
     """The medians, dashed what theory predicts, and marks for what is zero, inf or nan."""
     predicted = networks(chosen, f"{column}_theory").transform_filter("theory")
     dashed = predicted.mark_line(
@@ -310,24 +318,23 @@ def _lines(chosen: str, colour: alt.Color, column: str) -> list[charts.Chart]:
     measured = networks(chosen, column).mark_line(strokeWidth=1.6, aria=False)
     tooltip = ["case:N", "layer:Q", alt.Tooltip(f"{column}:Q", title=HEAD[column], format=".4g")]
     return [
-        dashed,
+        *([dashed] if drawn.has_theory else []),
         measured.encode(LAYER, _y(column), colour, tooltip=tooltip),
         *charts.at_the_edge(networks(chosen), f"{column}_is", LAYER, colour, ["case:N", "layer:Q"]),
     ]
 
 
-def _bands(chosen: str, colour: alt.Color) -> list[charts.Chart]:
+def _bands(drawn: Drawn, chosen: str, colour: alt.Color) -> list[charts.Chart]:
     """Grey: 95 % of draws in theory; coloured: all seeds."""
     theory = networks(chosen, "theory_low", "theory_high").transform_filter("theory")
     seeds = networks(chosen, "least", "most")
-    return [
-        theory.mark_area(color=palette.INK, opacity=0.14, aria=False).encode(
-            LAYER, _y("theory_low"), alt.Y2("y_theory_high:Q"), detail="case:N"
-        ),
-        seeds.mark_area(opacity=0.25, aria=False).encode(
-            LAYER, _y("least"), alt.Y2("y_most:Q"), colour
-        ),
-    ]
+    grey = theory.mark_area(color=palette.INK, opacity=0.14, aria=False).encode(
+        LAYER, _y("theory_low"), alt.Y2("y_theory_high:Q"), detail="case:N"
+    )
+    all_seeds = seeds.mark_area(opacity=0.25, aria=False).encode(
+        LAYER, _y("least"), alt.Y2("y_most:Q"), colour
+    )
+    return [*([grey] if drawn.has_theory else []), all_seeds]
 
 
 def _lost_from(chosen: str) -> list[charts.Chart]:

@@ -9,9 +9,10 @@ import polars as pl
 from rich.table import Table
 from rich.text import Text
 
+from experiments.depth.columns import ITS_OWN
 from experiments.learning.words import counted
 from experiments.pages import tables
-from experiments.runs.experiment import comparison
+from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 from jaxnn.flow.formats import indistinguishable_in, word_of
 from jaxnn.flow.table import LN10
@@ -102,9 +103,7 @@ def case_of(case: pl.DataFrame, theory: pl.DataFrame, gaps: pl.DataFrame | None 
         pl.col("label") == label,
         pl.col("layer") <= deepest["depth"][0],
     )
-    parts = rate_in_parts(
-        decades_a_layer(deepest), int(deepest["depth"][0]), predicted(theory_of_case)
-    )
+    parts = rate_in_parts(decades_a_layer(deepest), last_hidden(deepest), predicted(theory_of_case))
     rate = rate_in_words(*parts)
     lost = _layers_with_numbers(deepest)
     loss = loss_in_words(deepest) + examples_in_words(deepest)
@@ -126,6 +125,18 @@ def verdicts(cases: list[Case], gaps: pl.DataFrame) -> list[str]:
     return [*map(sentence, cases), *(f"{name}: not measured" for name in unmeasured(cases, gaps))]
 
 
+def verdicts_by_depth(rows: pl.DataFrame, gaps: pl.DataFrame) -> list[str]:
+    """Return a sentence on each network of each depth, without theory."""
+    none = pl.DataFrame(schema={**dict.fromkeys(CASE, pl.String), "layer": pl.Int64})
+    of_depths = rows.partition_by(*CASE, "depth", maintain_order=True)
+    cases = [(case_of(of, none), of["depth"][0]) for of in of_depths]
+    unmeasured = gaps.unique(maintain_order=True).iter_rows()
+    return [
+        *(f"{case.name}, depth {depth}: {case.rate}{case.loss}" for case, depth in cases),
+        *(f"{name_of(a, label)}, depth {depth}: not measured" for a, label, depth in unmeasured),
+    ]
+
+
 def unmeasured(cases: list[Case], gaps: pl.DataFrame) -> list[str]:
     """Return the names of the cases of which nothing was measured."""
     names = dict.fromkeys(itertools.starmap(name_of, gaps.select(CASE).iter_rows()))
@@ -138,6 +149,11 @@ def sentence(case: Case) -> str:
     return f"{case.name}: {case.rate}{case.loss}{case.deeper}"
 
 
+def last_hidden(rows: pl.DataFrame) -> int:
+    """Return the layer below the output; of our own networks that is their depth."""
+    return int(rows["layer"].to_numpy().max()) - 1
+
+
 def decades_a_layer(deepest: pl.DataFrame) -> list[float]:
     """Return the mean of log₁₀ of the factors of the hidden layers, one a seed.
 
@@ -145,7 +161,8 @@ def decades_a_layer(deepest: pl.DataFrame) -> list[float]:
     factors are left out, and so is that of the last hidden layer, above which there is another
     width and another activation.
     """
-    factors = deepest.filter(pl.col("layer") < pl.col("depth"), pl.col("log10_gain").is_finite())
+    inside = pl.col("layer") < last_hidden(deepest)
+    factors = deepest.filter(inside, pl.col("log10_gain").is_finite())
     return [
         float(seed["log10_gain"].to_numpy().mean())
         for seed in factors.partition_by("seed", maintain_order=True)
@@ -187,15 +204,16 @@ def _plus_minus(value: float, error: float | None) -> str:
 
 def _layers_with_numbers(deepest: pl.DataFrame) -> int | None:
     lost = deepest.filter(pl.col("delta_z").is_in(["underflow", "overflow"]))
-    if not lost.height:
+    depth = deepest["depth"][0]
+    if not lost.height or last_hidden(deepest) != depth:  # else layers do not count depths
         return None
     first = np.median(lost.group_by("seed").agg(pl.col("layer").max())["layer"])
-    return max(0, int(deepest["depth"][0] - first))
+    return max(0, int(depth - first))
 
 
 def loss_in_words(deepest: pl.DataFrame) -> str:
     """Say where plain backpropagation has no number for Δz, and why; empty if nowhere."""
-    depth, dtype = deepest["depth"][0], deepest["dtype"][0]
+    depth, dtype = last_hidden(deepest), deepest["dtype"][0]
     seeds, parts = deepest["seed"].n_unique(), []
     out = deepest.filter(pl.col("log10_mean_square_z") == math.inf)
     if out.height:
@@ -286,7 +304,14 @@ def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
 
 
 def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Return the first layer's gradient of each run, with labels that tell the cases of all."""
+    """Return the first layer's gradient of each run, with labels that tell the cases of all.
+
+    Networks of the user's own, one in each run, are compared whatever their names are.
+    """
+    if all(rows["weights"].eq(ITS_OWN).all() for rows in runs):
+        runs = [rows.with_columns(activation=pl.lit("network")) for rows in runs]
     axes = [axis for axis in AXES if any(axis in varied(rows) for rows in runs)]
-    first = [first_layer(labelled(rows, axes)) for rows in runs]
-    return [comparison(frame, CASE, "depth", SIZE) for frame in first]
+    return [
+        comparison(first_layer(rows), CASE, "depth", SIZE, rows.filter(pl.col("layer") == 1))
+        for rows in (labelled(run, axes) for run in runs)
+    ]

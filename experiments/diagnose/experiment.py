@@ -7,7 +7,6 @@ with either is one sentence, and no file has been written then.
 """
 
 import logging
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -27,7 +26,6 @@ from jaxnn.cli.source import Source
 from jaxnn.passes.walk import Memory
 
 CHART = "gradients"
-FRAMEWORKS = ("torch", "equinox", "flax", "haiku", "keras")
 
 log = logging.getLogger("jaxnn.experiments")
 
@@ -70,6 +68,11 @@ class Plan(experiment.Plan):
     def source(self) -> Mapping[str, object]:
         """The checksum of the file; not of what it imports."""
         return {"file_sha256": self.code.checksum}
+
+    @property
+    def users_file(self) -> Path:
+        """The file."""
+        return self.code.path
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
@@ -122,15 +125,8 @@ def conclude(plan: Plan, results: list[Measured]) -> Conclusion:
         verdicts,
         figures,
         page=partial(page.page, rows, measured, str(plan.code), line, verdicts),
-        about={"command": command} | _frameworks(),
+        about={"command": command} | runtime.frameworks(),
     )
-
-
-def _frameworks() -> dict[str, list[str]]:
-    """Return the versions of the frameworks that the user's code has imported."""
-    loaded = [(name, sys.modules[name]) for name in FRAMEWORKS if name in sys.modules]
-    found = [f"{name} {getattr(module, '__version__', '?')}" for name, module in loaded]
-    return {"frameworks": found} if found else {}
 
 
 def subtitle(plan: Plan, measured: Measured) -> str:

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from experiments.diagnose.columns import COLUMNS
 from experiments.pages import tables
-from experiments.runs.experiment import comparison
+from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 from jaxnn.cli import diagnosis
 from jaxnn.cli.diagnosis import HEADS, MOST_ROWS, SHORT, TITLE, WIDTH

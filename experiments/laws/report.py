@@ -9,7 +9,7 @@ from rich.text import Text
 
 from experiments.laws.law import Outcome
 from experiments.pages import tables
-from experiments.runs.experiment import comparison
+from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 
 TITLE = "what was measured, by law and comparison"

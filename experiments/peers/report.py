@@ -10,7 +10,7 @@ from rich.text import Text
 from experiments.learning.measures import fixed
 from experiments.learning.words import counted
 from experiments.pages import tables
-from experiments.runs.experiment import comparison
+from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 
 OURS, THEIRS = "jaxnn", "scikit-learn"
@@ -124,5 +124,13 @@ def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
 
 def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
     """Return the medians of each run, by library."""
-    long = [summary(rows).unpivot(LIBRARIES, index="data", variable_name="at") for rows in runs]
-    return [comparison(frame, ("data",), "at", "value") for frame in long]
+    return [
+        comparison(
+            summary(rows).unpivot(LIBRARIES, index="data", variable_name="library"),
+            ("data",),
+            "library",
+            "value",
+            rows.filter(pl.col("value").is_not_nan()),
+        )
+        for rows in runs
+    ]

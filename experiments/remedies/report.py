@@ -11,7 +11,7 @@ from experiments.learning.words import counted
 from experiments.pages import tables
 from experiments.remedies.columns import ACCURACY, DISTANCE, GRADIENT, QUANTITIES
 from experiments.remedies.table import REMEDIES
-from experiments.runs.experiment import comparison
+from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 
 TITLE = "log₁₀ ‖Δz[1]‖/‖Δz[L]‖ and 1 - c at L = {}; accuracy by L"
@@ -251,4 +251,5 @@ def _decades(value: float) -> str:
 
 def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
     """Return the medians of each run, by remedy and quantity, and depth."""
-    return [comparison(medians(rows), ("remedy", "quantity"), "depth", "value") for rows in runs]
+    names = ("remedy", "quantity")
+    return [comparison(medians(rows), names, "depth", "value", rows) for rows in runs]

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -20,14 +21,17 @@ import polars as pl
 from rich.console import RenderableType
 
 from experiments.pages import names
-from experiments.runs import files, grid, runtime, streams
+from experiments.runs import commits, files, grid, runtime, streams
 from experiments.runs.missing import NOTHING, Missing
 from experiments.runs.schema import Column
 from experiments.runs.store import ROWS, RUN, Store, check_folder
 from experiments.runs.work import Work
+from jaxnn.cli.source import Source
 
 if TYPE_CHECKING:
     from experiments.pages import charts, report
+
+FILE = "experiment_file"  # the entry of run.json with the path of an experiment of the user's own
 
 P = TypeVar("P", bound="Plan")
 R = TypeVar("R")
@@ -43,6 +47,11 @@ class Plan(ABC):
     def source(self) -> Mapping[str, object]:
         """Entries of run.json that identify the data of the run, besides the settings."""
         return {}
+
+    @property
+    def users_file(self) -> Path | None:
+        """The file of the user's own code that the run measures, if it measures one."""
+        return None
 
     @property
     def work(self) -> Work:
@@ -96,7 +105,8 @@ class Experiment(Generic[P, R]):
     conclude: (plan, results) -> Conclusion, also of an unfinished run.
     table: (rows, what is missing) -> the table that is printed.
     title: of the comparison of two runs.
-    compare: the rows of several runs -> for each a frame of name (a line), at (a column), value.
+    compare: the rows of several runs -> for each a frame, see `comparison.comparison`.
+    own: the file of the user's that it was found in; None of an experiment of this repository.
     """
 
     name: str
@@ -111,6 +121,7 @@ class Experiment(Generic[P, R]):
     compare: Callable[[list[pl.DataFrame]], list[pl.DataFrame]]
     files: tuple[str, ...] = field(default=())
     report: bool = field(default=False)
+    own: Source | None = field(default=None)
 
     @property
     def leaves(self) -> tuple[str, ...]:
@@ -121,7 +132,18 @@ class Experiment(Generic[P, R]):
     def identity(self, plan: P) -> dict[str, Any]:
         """Return what distinguishes a run from one that must not be continued as it."""
         settings = grid.as_dict(plan.settings)
-        return {"experiment": self.name, "settings": settings, **plan.source}
+        code = {} if self.own is None else {"experiment_sha256": self.own.checksum}
+        return {"experiment": self.name, **code, "settings": settings, **plan.source}
+
+    @property
+    def file_of_run(self) -> dict[str, str]:
+        """The entry of run.json by which `show` finds an experiment of the user's own again."""
+        return {} if self.own is None else {FILE: str(self.own.path)}
+
+    def code_of(self, plan: P) -> dict[str, Path]:
+        """Return the files whose commits belong to a run, by the names that they have there."""
+        users = [None if self.own is None else self.own.path, plan.users_file]
+        return {commits.OURS: Path(__file__)} | {path.name: path for path in users if path}
 
     def check(self, plan: P) -> None:
         """Raise if `open` would find another run, for what takes long before it.
@@ -159,10 +181,15 @@ def run(experiment: Experiment[P, R], plan: P, store: Store | None) -> bool:
         OSError: the disk; the message names the file.
     """
     started = datetime.now(UTC)
+    look_up = commits.begin(experiment.code_of(plan) if store is not None else {})
     results, finished = experiment.measure(plan, store)
     if store is None or all(result is None for result in results):
         return finished
     conclusion = experiment.conclude(plan, results)
+    about = {**conclusion.about, **experiment.file_of_run}
+    if git := look_up():
+        about["git"] = git
+    conclusion = conclusion._replace(about=about)
     not_drawn = write(store, conclusion, started, finished)
     console = streams.console()
     streams.table(experiment.table(conclusion.rows, conclusion.missing), console)
@@ -230,16 +257,3 @@ def _listed(conclusion: Conclusion, not_drawn: Iterable[str]) -> str:
     written += [f"{stem}.html" for stem in not_drawn]
     written += [names.REPORT] if conclusion.page is not None else []
     return ", ".join(written)
-
-
-def comparison(rows: pl.DataFrame, names: tuple[str, ...], at: str, value: str) -> pl.DataFrame:
-    """Return the numbers of a run that are compared with another's: name, at, value.
-
-    Args:
-        rows: one a number.
-        names: columns that together name a line.
-        at: the column whose values become columns.
-        value: the column of the numbers.
-    """
-    name = pl.concat_str([pl.col(n).cast(pl.String) for n in names], separator=", ")
-    return rows.select(name.alias("name"), pl.col(at).alias("at"), pl.col(value).alias("value"))

@@ -151,8 +151,12 @@ def as_dict(settings: Any) -> dict[str, Any]:
     return {field.name: getattr(settings, field.name) for field in described(settings)}
 
 
-def to_toml(settings: Any) -> str:
+def to_toml(settings: Any, applying: Any = None) -> str:
     """Return the settings that determine what is measured, as the text of a config file.
+
+    Args:
+        settings: as the user gave them.
+        applying: settings of a plan, if it has only those that apply.
 
     Example:
         >>> @dataclasses.dataclass
@@ -167,5 +171,7 @@ def to_toml(settings: Any) -> str:
         seed = 0
         <BLANKLINE>
     """
-    values = ((k, list(v) if isinstance(v, tuple) else v) for k, v in as_dict(settings).items())
+    names = as_dict(settings if applying is None else applying)
+    given = ((k, v) for k, v in as_dict(settings).items() if k in names)
+    values = ((k, list(v) if isinstance(v, tuple) else v) for k, v in given)
     return tomli_w.dumps({k: v for k, v in values if v is not None})

@@ -31,6 +31,7 @@ PACKAGES = (
     *("jax", "jaxlib", "optax", "orbax-checkpoint", "safetensors", "numpy", "polars"),
     *("altair", "scikit-learn"),
 )
+FRAMEWORKS = ("torch", "equinox", "flax", "haiku", "keras")  # of a user's own networks
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 BROKEN = re.compile("Error (read|writ)ing persistent compilation cache entry for '(.*?)'")
@@ -246,6 +247,13 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:  # a checkout that was never installed
             numbers[package] = "not installed"
     return numbers
+
+
+def frameworks() -> dict[str, list[str]]:
+    """Return the versions of the frameworks that the user's code has imported, if any."""
+    loaded = [(name, sys.modules[name]) for name in FRAMEWORKS if name in sys.modules]
+    found = [f"{name} {getattr(module, '__version__', '?')}" for name, module in loaded]
+    return {"frameworks": found} if found else {}
 
 
 def devices() -> list[str]:

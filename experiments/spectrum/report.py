@@ -10,7 +10,7 @@ from rich.table import Table
 
 from experiments.pages import tables
 from experiments.runs import runtime
-from experiments.runs.experiment import comparison
+from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 
 CASE = ("activation", "weights")
@@ -170,4 +170,9 @@ def _number(value: float | None, digits: int, comparable: bool = True) -> str:
 
 def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
     """Return the variances of each run, by activation, weights and depth."""
-    return [comparison(summary(rows), CASE, "depth", "variance") for rows in runs]
+    return [
+        comparison(
+            summary(rows), CASE, "depth", "variance", rows.drop_nulls("variance"), average="mean"
+        )
+        for rows in runs
+    ]

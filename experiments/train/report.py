@@ -13,7 +13,7 @@ from experiments.learning.measures import METRIC
 from experiments.learning.splits import Split
 from experiments.learning.words import counted
 from experiments.pages import tables
-from experiments.runs.experiment import comparison
+from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 from experiments.train.loop import SHARE, Outcome
 

@@ -6,7 +6,7 @@ import polars as pl
 from rich.table import Table
 
 from experiments.pages import tables
-from experiments.runs.experiment import comparison
+from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 
 TRAINED = 0.5  # of the way from chance to a perfect accuracy
@@ -86,4 +86,5 @@ def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
 
 def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
     """Return the accuracies of each run, by depth and σ_w²."""
-    return [comparison(map_of(rows), ("depth",), "sigma_w_squared", "accuracy") for rows in runs]
+    of = (("depth",), "sigma_w_squared", "accuracy")
+    return [comparison(map_of(rows), *of, rows, average="mean") for rows in runs]

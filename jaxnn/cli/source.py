@@ -18,6 +18,7 @@ from ..adapters.frames import is_library
 from ..texts import clean
 
 MODULE = "diagnosed"  # the __name__ of the file while it runs
+NETWORK = "network"  # the setting that names the file, unless it is another one
 ENDING = ".py"
 IN_LAYER = "This is in layer"  # jaxnn's note on an error of a layer that is a library's
 MOST = 300  # characters of an error message of the user's code
@@ -28,13 +29,17 @@ class Source(NamedTuple):
     """A function of a file.
 
     path: of the file.
-    name: of the function.
+    name: of the function, or of what else the file has.
     code: the content of the file.
+    setting: the setting that names it, with which each error message starts.
+    ours: folders whose code is not the user's.
     """
 
     path: Path
     name: str
     code: bytes
+    setting: str = NETWORK
+    ours: tuple[Path, ...] = (OURS,)
 
     def __str__(self) -> str:
         return f"{self.path.name}:{self.name}"
@@ -44,28 +49,45 @@ class Source(NamedTuple):
         """The SHA-256 of the file."""
         return hashlib.sha256(self.code).hexdigest()
 
-    def function(self) -> Callable[[], Any]:
-        """Run the file and return its function.
+    def value(self, known: Callable[[dict[str, Any]], list[str]], what: str) -> Any:
+        """Run the file, inside `running`, and return what it has under the name.
+
+        Args:
+            known: returns the names of a file that may be meant.
+            what: these are called.
 
         Raises:
-            ValueError: it has none of this name.
+            ValueError: it has nothing of this name.
         """
-        module = sys.modules[MODULE]
-        exec(compile(self.code, str(self.path), "exec"), vars(module))
-        found = vars(module).get(self.name)
-        if found is None:
-            known = ", ".join(_functions(vars(module))) or "none"
+        names = vars(sys.modules[MODULE])
+        exec(compile(self.code, str(self.path), "exec"), names)
+        if names.get(self.name) is None:
+            listed = ", ".join(known(names)) or "none"
             raise ValueError(
-                f"network: {self.path} has no {self.name}; the functions in it are {known}"
+                f"{self.setting}: {self.path} has no {self.name}; the {what} in it are {listed}"
             )
-        wanted = f"network: expected {self} to be a function without arguments, got "
+        return names[self.name]
+
+    def function(self, *arguments: str) -> Callable[..., Any]:
+        """Run the file, inside `running`, and return its function.
+
+        Args:
+            arguments: the names that it is called with.
+
+        Raises:
+            ValueError: it has none of this name, or one that is called otherwise.
+        """
+        found = self.value(_functions, "functions")
+        takes = f"of ({', '.join(arguments)})" if arguments else "without arguments"
+        wanted = f"{self.setting}: expected {self} to be a function {takes}, got "
         if not callable(found):
             raise ValueError(f"{wanted}{type(found).__name__}")
         try:
-            inspect.signature(found).bind()
+            inspect.signature(found).bind(**dict.fromkeys(arguments))
         except TypeError as error:
-            raise ValueError(f"{wanted}one with more: {error}") from None
-        function: Callable[[], Any] = found
+            got = "one with others" if arguments else "one with more"
+            raise ValueError(f"{wanted}{got}: {error}") from None
+        function: Callable[..., Any] = found
         return function
 
 
@@ -78,46 +100,67 @@ def _functions(names: dict[str, Any]) -> list[str]:
     ]
 
 
-def read(text: str | None) -> Source:
+def read(
+    text: str | None,
+    setting: str = NETWORK,
+    what: str = "a function in a file",
+    more: str = "; see diagnose --help",
+) -> Source:
     """Return the source that FILE.py:NAME names; nothing is run.
+
+    Args:
+        text: FILE.py:NAME.
+        setting: the setting that names it.
+        what: is expected, in words.
+        more: how the user learns more.
 
     Raises:
         ValueError: one sentence.
     """
     file, colon, name = (text or "").rpartition(":")
     if not colon or not name.isidentifier() or not file.endswith(ENDING):
-        raise ValueError(
-            f"network: expected FILE.py:NAME, a function in a file, got {text or 'none'}; see "
-            "diagnose --help"
-        )
+        raise ValueError(f"{setting}: expected FILE.py:NAME, {what}, got {text or 'none'}{more}")
     path = Path(file)
     try:
-        return Source(path.resolve(), name, path.read_bytes())
+        return Source(path.resolve(), name, path.read_bytes(), setting)
     except OSError as error:
-        raise ValueError(f"network: cannot read {path}: {error.strerror}") from None
+        raise ValueError(f"{setting}: cannot read {path}: {error.strerror}") from None
 
 
 @contextmanager
-def running(source: Source) -> Iterator[None]:
+def running(source: Source, module: ModuleType | None = None) -> Iterator[None]:
     """Let the user's code run inside, with the folder of its file in front of `sys.path`.
+
+    Args:
+        source: the file.
+        module: made of it, if it has been run before.
 
     Raises:
         ValueError: instead of any error that arises in the user's code or below it, with its type,
             its text, and the file and line of the user's code. Those of jaxnn about its arguments
             stay as they are, and so do errors that are none of the user's.
     """
+    with imported(source, module):
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            sentence = in_words(error, source)
+            if sentence is None:
+                raise
+            raise ValueError(sentence) from None
+
+
+@contextmanager
+def imported(source: Source, module: ModuleType | None = None) -> Iterator[ModuleType]:
+    """Have the user's file as a module inside, an empty one unless it is given, and its folder."""
     before, folder = sys.modules.get(MODULE), str(source.path.parent)
-    module = ModuleType(MODULE)
-    module.__file__ = str(source.path)
+    if module is None:
+        module = ModuleType(MODULE)
+        module.__file__ = str(source.path)
     sys.modules[MODULE] = module
     sys.path.insert(0, folder)
     try:
-        yield
-    except (Exception, SystemExit) as error:
-        sentence = in_words(error, source)
-        if sentence is None:
-            raise
-        raise ValueError(sentence) from None
+        yield module
     finally:
         if folder in sys.path:
             sys.path.remove(folder)
@@ -131,23 +174,34 @@ def in_words(error: BaseException, source: Source) -> str | None:
     text = f"{type(error).__name__}: {_line(str(error))}"
     if isinstance(error, SyntaxError):  # of a file that did not begin to run
         where = f"{Path(error.filename or source.path).name}:{error.lineno or 1}"
-        return f"network: {where}: {type(error).__name__}: {_line(error.msg)}"
+        return f"{source.setting}: {where}: {type(error).__name__}: {_line(error.msg)}"
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if _is_own(frame.filename, source)]
     if own:
-        return f"network: {Path(own[-1].filename).name}:{own[-1].lineno}: {text}"
+        return f"{source.setting}: {Path(own[-1].filename).name}:{own[-1].lineno}: {text}"
     notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(IN_LAYER)]
     if notes:
-        return f"network: {text} {' '.join(notes)}"
-    here = Path(frames[-1].filename).resolve() if frames else Path()
-    return None if here.is_relative_to(OURS) else f"network: {text}"
+        return f"{source.setting}: {text} {' '.join(notes)}"
+    return None if arose_in(error, source.ours) else f"{source.setting}: {text}"
+
+
+def arose_in(error: BaseException, folders: tuple[Path, ...]) -> bool:
+    """Tell whether an error was raised by code of one of these folders."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and _is_below(frames[-1].filename, folders)
+
+
+def _is_below(filename: str, folders: tuple[Path, ...]) -> bool:
+    return any(map(Path(filename).resolve().is_relative_to, folders))
 
 
 def _is_own(filename: str, source: Source) -> bool:
     """Tell the user's code from Python's, from that of packages and from ours."""
     if filename.startswith("<"):
         return False
-    return Path(filename).resolve() == source.path or not is_library(filename)
+    if Path(filename).resolve() == source.path:
+        return True
+    return not (is_library(filename) or _is_below(filename, source.ours))
 
 
 def _line(text: str) -> str:

@@ -1,0 +1,223 @@
+"""The depth sweep over networks of the user's own: build(depth, width, seed) in a file.
+
+`FILE.py:build -> for each width and depth a cell -> for each seed a network, measured as jaxnn
+diagnose does -> rows like those of our networks`
+
+What the sweep of our networks knows and this one does not is missing there: σ_w, σ_b, and the units
+of layers whose activation is not known. z[l] stands for what layer l returns.
+"""
+
+import dataclasses
+import itertools
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from experiments.depth.columns import COLUMNS, ITS_OWN
+from experiments.learning.words import counted
+from experiments.runs import ahead, experiment, grid, own, runtime, sweep
+from experiments.runs.store import Store
+from jaxnn.cli import allocation, contract, source
+from jaxnn.cli.source import Source
+
+ARGUMENTS = ("depth", "width", "seed")
+# Columns of the rows, and of `flow.table()`; which of those a flow lacks are missing in the rows.
+FROM_TABLE = {
+    "layer": "layer",
+    "log10_delta_z": "log10_delta",
+    "log10_delta_theta": "log10_theta",
+    "log10_gain": "gain",
+    "log10_mean_square_z": "log10_mean_square",
+    "log10_spread": "log10_spread",
+    "cosine": "cosine",
+    "rank": "rank",
+    "saturated_fraction": "saturated",
+    "dead_fraction": "dead",
+}
+
+log = logging.getLogger("jaxnn.experiments")
+
+
+@dataclass(frozen=True)
+class Settings(runtime.Options):
+    """The settings of the depth sweep that apply to networks of the user's own."""
+
+    network: str = ""
+    depths: tuple[str, ...] = ()
+    width: tuple[str, ...] = ()
+    seeds: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Cell(sweep.Point):
+    """Networks of one width and depth, one a seed."""
+
+    width: int
+    depth: int
+
+
+@dataclass(frozen=True)
+class Plan(experiment.Plan):
+    """The checked settings of a sweep over networks of the user's own.
+
+    build: the user's function, and the module that it is in; None of a dry run.
+    """
+
+    settings: Settings
+    code: Source
+    cells: tuple[Cell, ...]
+    build: tuple[Callable[..., Any], ModuleType] | None = None
+
+    @property
+    def source(self) -> Mapping[str, object]:
+        """The checksum of the file; not of what it imports."""
+        return {"file_sha256": self.code.checksum}
+
+    @property
+    def users_file(self) -> Path:
+        """The file."""
+        return self.code.path
+
+    def estimate(self) -> str:
+        """Return the cost of the run in words."""
+        seeds = counted(self.settings.seeds, "seed")
+        cells = counted(len(self.cells), "cell")
+        return f"{cells} of {seeds}; {self.code.name}() of {self.code.path.name} has the costs"
+
+    @property
+    def subtitle(self) -> str:
+        """One line on what was measured."""
+        of = self.settings
+        return (
+            f"{self.code}, whose code was run; z[l] is what layer l returns; width "
+            f"{' '.join(of.width)}; {counted(of.seeds, 'seed')} from {of.seed}"
+        )
+
+
+def prepare(settings: Any) -> Plan:
+    """Check the settings, run the file, and build the smallest network.
+
+    Args:
+        settings: of the depth sweep.
+
+    Raises:
+        ValueError, TypeError: one sentence; nothing has been written then.
+    """
+    _refuse_others(settings)
+    names = [each.name for each in dataclasses.fields(Settings)]
+    runtime.check(settings, several=("depths", "width"))
+    depths, widths = (sorted(grid.integers(n, getattr(settings, n))) for n in ("depths", "width"))
+    grid.check_cells(len(depths), len(widths))
+    cells = tuple(itertools.starmap(Cell, itertools.product(widths, depths)))
+    code = own.read(settings.network, source.NETWORK, "a function in a file", _MORE)
+    values = {name: getattr(settings, name) for name in names} | {"network": str(code)}
+    plan = Plan(Settings(**values), code, cells)
+    if settings.dry_run:
+        return plan
+    log.info("running %s() of %s", code.name, code.path)
+    with source.imported(code) as module, source.running(code, module):
+        build = code.function(*ARGUMENTS)
+        plan = dataclasses.replace(plan, build=(build, module))
+        contract.check(_built(plan, cells[0], settings.seed), f"{code}()")
+    return plan
+
+
+_MORE = "; it is called with depth, width and seed, see depth --help"
+
+
+def _refuse_others(settings: Any) -> None:
+    """Check that no other setting is given.
+
+    Raises:
+        ValueError: one that has another value than by default.
+    """
+    names = {each.name for each in dataclasses.fields(Settings)}
+    others = [
+        each.name
+        for each in dataclasses.fields(settings)
+        if each.name not in names and getattr(settings, each.name) != each.default
+    ]
+    if others:
+        raise ValueError(
+            f"{', '.join(others)}: with --network expected only depths, width, seeds and seed; the "
+            "rest is in the network itself"
+        )
+    if settings.distributed:
+        raise ValueError("distributed: networks of your own are measured by one process")
+
+
+def _built(plan: Plan, cell: Cell, seed: int) -> Any:
+    assert plan.build is not None
+    return plan.build[0](depth=cell.depth, width=cell.width, seed=seed)
+
+
+def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
+    """Measure the cells that are missing.
+
+    Raises:
+        FailedError: one sentence on a mistake in the user's code that only a larger network shows.
+    """
+    last = partial(ahead.load, "experiments.depth.page")
+    try:
+        return sweep.measure(plan, store, partial(_rows_of, plan), prepare_last=last)
+    except (ValueError, TypeError) as mistake:
+        raise runtime.FailedError(str(mistake)) from None
+
+
+def _rows_of(plan: Plan, cell: Cell) -> pl.DataFrame:
+    of = plan.settings
+    frames = [_measured(plan, cell, seed) for seed in range(of.seed, of.seed + of.seeds)]
+    counts = sorted({frame.height for frame in frames})
+    if len(counts) > 1:
+        raise ValueError(
+            f"network: expected {plan.code}() to return as many layers for every seed, got "
+            f"{' and '.join(map(str, counts))} for depth {cell.depth}"
+        )
+    return pl.concat(frames)
+
+
+def _measured(plan: Plan, cell: Cell, seed: int) -> pl.DataFrame:
+    """Return the rows of a network, one a layer."""
+    assert plan.build is not None
+    code, failure = plan.code, None
+    with source.running(code, plan.build[1]):
+        try:
+            found = contract.measured(_built(plan, cell, seed), f"{code}()", "all", seed)
+        except (MemoryError, RuntimeError) as error:
+            if not allocation.exhausted(error):
+                raise
+            failure = error
+    if failure is not None:
+        raise failure
+    flow = found.flow
+    table = pl.DataFrame(flow.table())
+    delta, lost = table["log10_delta"].to_numpy(), table["lost"].to_numpy()
+    states = [np.isneginf(delta), lost & (delta < 0), lost]
+    values: dict[str, Any] = {
+        "activation": str(code),
+        "weights": ITS_OWN,
+        "hidden": ITS_OWN,
+        "sigma_w": None,
+        "sigma_b": None,
+        "width": cell.width,
+        "depth": cell.depth,
+        "batch": flow.log_delta_example.shape[1],
+        "dtype": str(np.dtype(flow.dtype)),
+        "data": ITS_OWN,
+        "seed": seed,
+        "delta_z": np.select(states, ["zero", "underflow", "overflow"], "number"),
+    }
+    values |= {name: table[column] if column in table.columns else None
+               for name, column in FROM_TABLE.items()}  # fmt: skip
+    return pl.DataFrame(
+        {name: values[name] for name in COLUMNS},
+        {name: column.dtype for name, column in COLUMNS.items()},
+    )

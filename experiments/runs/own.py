@@ -1,0 +1,160 @@
+"""Experiments of the user's own: FILE.py:NAME, where NAME holds an `Experiment` in a file.
+
+`FILE.py:NAME -> the file is run, once -> its Experiment, under that name -> closed at the end`
+
+Every line of the file runs with the rights of the user. A command that names it is trust enough; a
+folder that names it in its run.json is not, for it may come from anywhere: such a file is run if
+this user has named it in a command before. Its path is then in the user's cache folder.
+"""
+
+import contextlib
+import traceback
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import platformdirs
+
+from experiments.runs import runtime
+from experiments.runs.experiment import FILE, Experiment
+from jaxnn.cli import source
+from jaxnn.cli.source import Source
+
+SETTING = "experiment"
+HERE = Path(__file__).resolve().parents[1]  # code that is not the user's, as that of jaxnn
+WAY_OUT = "say where with --experiment FILE.py:NAME"
+
+_found: dict[Source, Experiment[Any, Any]] = {}
+_imported = ExitStack()
+
+
+def is_named(text: object) -> bool:
+    """Tell whether a text names an experiment in a file, and not one of this repository."""
+    return isinstance(text, str) and (text.endswith(source.ENDING) or ".py:" in text)
+
+
+def read(text: str | None, setting: str = SETTING, *words: str) -> Source:
+    """Return the source that FILE.py:NAME names, as `jaxnn.cli.source.read`.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    code = source.read(text, setting, *words)
+    return code._replace(ours=(*code.ours, HERE))
+
+
+def find(text: str) -> Experiment[Any, Any]:
+    """Run a file, and return the experiment that it holds; until `close` it stays imported.
+
+    Args:
+        text: FILE.py:NAME.
+
+    Raises:
+        ValueError: one sentence on a mistake in the file, with the line.
+    """
+    code = read(text, SETTING, "an Experiment in a file", "")
+    if code not in _found:
+        module = _imported.enter_context(source.imported(code))
+        with source.running(code, module):
+            _found[code] = _checked(code.value(_experiments, "experiments"), code)
+        _remember(code.path)
+    return _found[code]
+
+
+def _experiments(names: dict[str, Any]) -> list[str]:
+    return [name for name, value in names.items() if isinstance(value, Experiment)]
+
+
+def _checked(found: Any, code: Source) -> Experiment[Any, Any]:
+    wanted = f"{SETTING}: expected {code} to be an Experiment"
+    if not isinstance(found, Experiment):
+        raise ValueError(f"{wanted}, got {type(found).__name__}")
+    settings = found.settings
+    if not (isinstance(settings, type) and issubclass(settings, runtime.Options)):
+        raise ValueError(f"{wanted} whose settings are a subclass of Options, got {settings!r}")
+    get_type_hints(settings)  # which the command line is made from
+    try:
+        settings()
+    except TypeError as error:
+        raise ValueError(f"{wanted} whose settings all have defaults: {error}") from None
+    return replace(found, name=str(code), own=code)
+
+
+def close() -> None:
+    """Forget the experiments that were found, their modules and their folders."""
+    _found.clear()
+    _imported.close()
+
+
+def in_words(error: BaseException, preparing: bool = False) -> str | None:
+    """Return the sentence on an error of the code of an experiment in a file, with its line.
+
+    Args:
+        error: the error.
+        preparing: whether it arose in `prepare`, where a `raise` of the user's own is on settings.
+
+    Returns:
+        None if it is not of that code, or its text is all there is to say: that of such a `raise`,
+        and of errors of this program on settings and files.
+    """
+    if not _found or isinstance(error, runtime.FailedError):
+        return None
+    code = [*_found][-1]
+    if isinstance(error, ValueError | OSError) and source.arose_in(error, code.ours):
+        return None
+    frames = traceback.extract_tb(error.__traceback__)
+    if preparing and frames and (frames[-1].line or "").startswith("raise "):
+        return None
+    return source.in_words(error, code)
+
+
+def again(where: Path, says: dict[str, Any]) -> Experiment[Any, Any]:
+    """Return the experiment of a run.
+
+    Args:
+        where: the run.json.
+        says: its content, whose experiment is in a file.
+
+    Raises:
+        ValueError: the file is gone, or was never named by this user, or has no such experiment.
+    """
+    name, path = says["what"]["experiment"], says.get(FILE)
+    if not isinstance(path, str):
+        raise ValueError(f"runs: {where} is of {name} and has no {FILE}; {WAY_OUT}")
+    if not Path(path).is_file():
+        raise ValueError(f"runs: {where} is of {name}, and {path} is gone; {WAY_OUT}")
+    if str(Path(path).resolve()) not in _known():
+        raise ValueError(
+            f"runs: {where} is of {name} in {path}, whose code you have not run before; if you "
+            f"trust it, {WAY_OUT}"
+        )
+    return find(f"{path}:{name.rpartition(':')[2]}")
+
+
+def changed(experiment: Experiment[Any, Any], says: dict[str, Any]) -> str:
+    """Return a sentence if the file of a run's experiment has changed since; else nothing."""
+    code = experiment.own
+    if code is None or says["what"].get("experiment_sha256") == code.checksum:
+        return ""
+    return f"{code.path.name} has changed since this run."
+
+
+def _list() -> Path:
+    return platformdirs.user_cache_path("jaxnn") / "experiments.txt"
+
+
+def _known() -> list[str]:
+    """Return the paths of the files that this user has named in a command."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return _list().read_text(encoding="utf-8").splitlines()
+    return []
+
+
+def _remember(path: Path) -> None:
+    if str(path) in _known():
+        return
+    with contextlib.suppress(OSError):  # then `show` asks for it by name
+        _list().parent.mkdir(parents=True, exist_ok=True)
+        with _list().open("a", encoding="utf-8") as known:
+            known.write(f"{path}\n")

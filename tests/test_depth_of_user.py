@@ -1,0 +1,349 @@
+"""The depth sweep over networks of the user's own: numbers, resuming, words, and mistakes."""
+
+import json
+import math
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from peers import need
+from problems import as_users_have_jax
+
+from experiments import find
+from experiments.__main__ import main
+from experiments.depth import lines, of_user, theory
+from experiments.depth import report as words
+from experiments.depth.columns import COLUMNS
+from experiments.pages import charts, names, web
+from experiments.runs import schema, store
+
+pytestmark = pytest.mark.usefixtures("users_jax")
+
+# A module that stays imported, so that every run of the file has the same programs.
+HELPER = """
+def linear(theta, z):
+    return z @ theta
+"""
+CODE = """
+import numpy as np
+
+from helper_of_depths import linear
+
+WIDTHS = []
+
+
+def thetas(depth, width, seed, between=1):
+    rng = np.random.default_rng(seed)
+    sizes = (3, *[width] * (between * depth), 2)
+    return [
+        rng.normal(0, 0.5, shape).astype(np.float32)
+        for shape in zip(sizes[:-1], sizes[1:], strict=True)
+    ]
+
+
+def build(depth, width, seed, between=1):
+    layers = [(linear, theta) for theta in thetas(depth, width, seed, between)]
+    xs = np.random.default_rng(seed + 100).normal(size=(4, 3)).astype(np.float32)
+    return {"layers": layers, "xs": xs, "cotangent": np.ones((4, 2), np.float32)}
+
+
+def longer(depth, width, seed):
+    return build(depth, width, seed, between=3)
+
+
+# Mistakes
+
+def of_two(depth, width):
+    return build(depth, width, 0)
+
+
+def raising(depth, width, seed):
+    return [][depth]
+
+
+def raising_at_three(depth, width, seed):
+    return build(depth, width, seed) if depth < 3 else [][depth]
+
+
+def wrong_at_three(depth, width, seed):
+    return build(depth, width, seed) if depth < 3 else {"layers": []}
+
+
+def a_list(depth, width, seed):
+    return [1]
+
+
+def of_any_length(depth, width, seed):
+    return build(depth + seed, width, seed)
+"""
+TORCH = """
+import torch
+
+
+def build(depth, width, seed):
+    torch.manual_seed(seed)
+    layers = [torch.nn.Linear(width, width) for _ in range(depth)]
+    return {"module": torch.nn.Sequential(*layers, torch.nn.Linear(width, 2)),
+            "inputs": torch.randn(5, width)}
+"""
+
+
+def without_pictures(monkeypatch):
+    """Which take seconds, as Vega does."""
+    monkeypatch.setattr(charts, "rendered", lambda figure, stem, page: {})
+    monkeypatch.setattr(web, "library", lambda: "")
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    without_pictures(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("users")
+    (folder / "helper_of_depths.py").write_text(HELPER)
+    path = folder / "net.py"
+    path.write_text(CODE)
+    return path
+
+
+def swept(file, out, *more, name="build", depths=("1", "3")):
+    command = ("depth", "--network", f"{file}:{name}", "--depths", *depths, "--out", str(out))
+    small = ("--width", "4", "--seeds", "2", "--quiet", "--no-cache")
+    return main([*command, *small, *more])
+
+
+@pytest.fixture(scope="module")
+def longer(file, tmp_path_factory):
+    """A sweep over networks with three layers a depth."""
+    out = tmp_path_factory.mktemp("sweep") / "longer"
+    with as_users_have_jax(), pytest.MonkeyPatch.context() as patch:
+        without_pictures(patch)
+        assert swept(file, out, name="longer", depths=("2",)) == 0
+    return out
+
+
+def rows_of(out):
+    return pl.read_parquet(out / store.ROWS)
+
+
+def sizes(file, depth, width, seed, between=1):
+    """Log₁₀ ‖Δ‖ of what each layer returns, and of its θ, by the chain rule in NumPy."""
+    scope = runpy.run_path(str(file))  # after the sweep, so the helper is imported
+    thetas = [t.astype(float) for t in scope["thetas"](depth, width, seed, between)]
+    states = [scope["build"](depth, width, seed, between)["xs"].astype(float)]
+    for theta in thetas:
+        states.append(states[-1] @ theta)
+    delta, of_states, of_thetas = np.ones((4, 2)), [], []
+    for below, theta in zip(reversed(states[:-1]), reversed(thetas), strict=True):
+        of_states.append(math.log10(np.linalg.norm(delta)))
+        of_thetas.append(math.log10(np.linalg.norm(below.T @ delta)))
+        delta = delta @ theta.T
+    return of_states[::-1], of_thetas[::-1], [math.log10(np.mean(s**2)) for s in states[1:]]
+
+
+def test_the_rows_are_those_of_the_chain_rule(file, tmp_path, capsys):
+    assert swept(file, tmp_path / "run", "--width", "2", "4") == 0
+    rows = rows_of(tmp_path / "run")
+    schema.check(rows, COLUMNS)
+    place = rows.select("width", "depth", "seed").unique(maintain_order=True).rows()
+    assert place == [(w, d, s) for w in (2, 4) for d in (1, 3) for s in (0, 1)]
+    for width, depth, seed in place:
+        of = rows.filter(width=width, depth=depth, seed=seed)
+        deltas, thetas, signal = sizes(file, depth, width, seed)
+        assert of["layer"].to_list() == [*range(1, depth + 2)]
+        close = {"rtol": 0, "atol": 1e-5}
+        np.testing.assert_allclose(of["log10_delta_z"], deltas, **close)
+        np.testing.assert_allclose(of["log10_delta_theta"], thetas, **close)
+        np.testing.assert_allclose(of["log10_mean_square_z"], signal, **close)
+        np.testing.assert_allclose(of["log10_gain"][:-1], -np.diff(deltas), **close)
+    fixed = rows.select("activation", "weights", "sigma_w", "sigma_b", "batch", "dtype").unique()
+    assert fixed.rows() == [("net.py:build", "its own", None, None, 4, "float32")]
+    assert rows["log10_spread"].is_not_null().all()
+    assert rows["dead_fraction"].is_null().all()
+    assert rows["delta_z"].unique().to_list() == ["number"]
+    said = capsys.readouterr().out.splitlines()
+    medians = [np.median([sizes(file, d, 2, s)[0][0] for s in (0, 1)]) for d in (1, 3)]
+    line = next(line for line in said if line.strip().startswith("net.py:build, its own, width 2"))
+    assert line.split()[-2:] == [f"{m:.1f}" for m in medians]
+
+
+def test_each_depth_has_a_verdict_and_theory_is_absent(file, tmp_path):
+    assert swept(file, tmp_path / "run") == 0
+    says = json.loads((tmp_path / "run" / store.RUN).read_text("utf-8"))
+    rates = [np.mean(-np.diff(sizes(file, 3, 4, seed)[0])[:-1]) for seed in (0, 1)]
+    first, second = says["verdicts"]
+    assert first == (
+        "net.py:build, its own, depth 1: no rate, it takes two hidden layers with a gradient"
+    )
+    assert second.startswith("net.py:build, its own, depth 3: ")
+    assert f", {np.mean(rates):+.2f}"[:-1] in second
+    assert says["what"]["settings"] == {
+        "network": "net.py:build", "depths": ["1", "3"], "width": ["4"], "seeds": 2, "seed": 0
+    }  # fmt: skip
+    page = (tmp_path / "run" / names.REPORT).read_text("utf-8")
+    assert second in page
+    assert "mean-field theory" not in page
+    assert '"name":"theory"' not in page
+
+
+def test_layers_need_not_count_depths(file, longer):
+    """Three layers a depth: the rate is that of all of them, and so is what is drawn."""
+    rows = words.labelled(rows_of(longer))
+    assert rows["layer"].max() == 7
+    rates = [np.mean(-np.diff(sizes(file, 2, 4, seed, 3)[0])[:-1]) for seed in (0, 1)]
+    np.testing.assert_allclose(words.decades_a_layer(rows), rates, atol=1e-5)
+    (verdict,) = json.loads((longer / store.RUN).read_text("utf-8"))["verdicts"]
+    assert verdict.startswith("net.py:longer, its own, depth 2: ")
+    drawn = lines.together(rows, theory.predict(rows))
+    assert drawn["layer"].to_list() == [1, 2, 3, 4, 5, 6]
+    assert drawn["gain"].is_not_null().to_list() == [True] * 5 + [False]
+
+
+def test_a_gradient_that_is_lost_says_in_which_layer(longer):
+    lost = pl.when(pl.col("layer") <= 5).then(pl.lit("underflow")).otherwise("delta_z")
+    rows = words.labelled(rows_of(longer).with_columns(delta_z=lost))
+    (verdict,) = words.verdicts_by_depth(rows, rows.clear().select("activation", "label", "depth"))
+    assert "; of 6 hidden layers, plain float32 backpropagation underflows from layer 5" in verdict
+
+
+def test_a_stopped_sweep_goes_on_with_what_is_missing(file, tmp_path, monkeypatch, capsys):
+    measured, done = of_user._measured, []
+
+    def interrupted(plan, cell, seed):
+        done.append((cell.depth, seed))
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        return measured(plan, cell, seed)
+
+    monkeypatch.setattr(of_user, "_measured", interrupted)
+    assert swept(file, tmp_path / "run") == 130
+    says = json.loads((tmp_path / "run" / store.RUN).read_text("utf-8"))
+    assert says["verdicts"][1] == "net.py:build, its own, depth 3: not measured"
+    assert "1 of 2 cells measured" in capsys.readouterr().out
+    assert swept(file, tmp_path / "run") == 0
+    assert done == [(1, 0), (1, 1), (3, 0), (3, 0), (3, 1)]
+    assert "not measured" not in (tmp_path / "run" / store.RUN).read_text("utf-8")
+
+
+def test_two_networks_are_compared_whatever_their_names_are(file, tmp_path, capsys):
+    runs = [tmp_path / name for name in ("build", "longer")]
+    for run in runs:
+        assert swept(file, run, name=run.name, depths=("1",)) == 0
+    capsys.readouterr()
+    assert main(["show", *map(str, runs)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    start = lines.index(["network,", "its", "own"])
+    one, other, _, error = lines[start + 1 : start + 5]
+    assert (len(one), len(other), error[0]) == (2, 2, "±")
+
+
+@pytest.mark.slow
+def test_a_module_of_torch(tmp_path):
+    need("torch")
+    path = tmp_path / "net.py"
+    path.write_text(TORCH)
+    assert swept(path, tmp_path / "run") == 0
+    rows = rows_of(tmp_path / "run")
+    assert rows.group_by("depth", maintain_order=True).agg(pl.col("layer").max()).rows() == [
+        (1, 2), (3, 4)
+    ]  # fmt: skip
+    assert rows["log10_delta_z"].is_finite().all()
+    says = json.loads((tmp_path / "run" / store.RUN).read_text("utf-8"))
+    assert any(text.startswith("torch ") for text in says["frameworks"])
+
+
+@pytest.mark.slow
+def test_the_network_of_the_guide(tmp_path):
+    guide = Path(__file__).parent.parent / "docs" / "guides" / "depth-sweep.md"
+    code = re.search(r"^```python\n(.*?)^```", guide.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    path = tmp_path / "mine.py"
+    path.write_text(code[1])
+    assert swept(path, tmp_path / "run", depths=("2",)) == 0
+    assert rows_of(tmp_path / "run")["layer"].to_list() == [1, 2, 1, 2]
+
+
+def line_of(text):
+    return CODE[: CODE.index(text)].count("\n") + 1
+
+
+ONLY = "with --network expected only depths, width, seeds and seed; the rest is in the network"
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "sentence"),
+    [
+        ("build", ["--activations", "tanh"], f"activations: {ONLY}"),
+        ("build", ["--weights", "he_normal", "--examples"], f"weights, examples: {ONLY}"),
+        ("build", ["--data", "iris"], f"data: {ONLY}"),
+        ("build", ["--target", "y"], f"target: {ONLY}"),
+        ("build", ["--seed", "-1"], "seed: expected an integer from 0"),
+        ("build", ["--width", "0"], "width: expected positive integers, got 0"),
+        ("of_two", [], "net.py:of_two to be a function of (depth, width, seed), got one with othe"),
+        ("WIDTHS", [], "expected net.py:WIDTHS to be a function of (depth, width, seed), got list"),
+        ("absent", [], "net.py has no absent; the functions in it are thetas, build, longer"),
+        ("a_list", [], "net.py:a_list(): expected it to return a dict with layers + xs"),
+        ("raising", [], f"network: net.py:{line_of('[][depth]')}: IndexError: list index out"),
+    ],
+)
+def test_a_mistake_is_one_sentence_before_anything_is_written(
+    name, more, sentence, file, tmp_path, capsys
+):
+    assert swept(file, tmp_path / "run", *more, name=name) == 2
+    assert sentence in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("raising_at_three", f"network: net.py:{line_of('else [][depth]')}: IndexError: list in"),
+        ("wrong_at_three", "net.py:wrong_at_three(): expected with layers also xs"),
+        ("of_any_length", "network: expected net.py:of_any_length() to return as many layers for "),
+    ],
+)
+def test_a_mistake_that_a_larger_network_shows_is_one_sentence(
+    name, sentence, file, tmp_path, capsys
+):
+    assert swept(file, tmp_path / "run", name=name) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {sentence}")
+
+
+def test_memory_that_ends_is_one_sentence(file, tmp_path, capsys, monkeypatch):
+    def exhausted(*_):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8000000000 bytes")
+
+    monkeypatch.setattr(of_user.contract, "measured", exhausted)
+    assert swept(file, tmp_path / "run") == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "error: memory: an allocation of 8 GB failed; make the run smaller"
+
+
+def test_a_dry_run_runs_nothing_and_names_what_applies(file, tmp_path, capsys):
+    assert swept(file, tmp_path / "run", "--dry-run", name="raising") == 0
+    said = capsys.readouterr().out
+    assert "activations" not in said
+    assert 'net.py:raising"\ndepths = [' in said
+    assert "# 2 cells of 2 seeds; raising() of net.py has the costs" in said
+
+
+def test_one_process_measures(file):
+    settings = find("depth").settings(network=f"{file}:build", distributed=True)
+    with pytest.raises(ValueError, match="distributed: networks of your own are measured by one"):
+        of_user.prepare(settings)
+
+
+def test_the_file_belongs_to_the_run(file, tmp_path, capsys):
+    path = file.with_name("changing.py")
+    path.write_text(CODE)
+    assert swept(path, tmp_path / "run") == 0
+    path.write_text(f"{CODE}\n")
+    assert swept(path, tmp_path / "run") == 2
+    assert "holds another run (file_sha256" in capsys.readouterr().err
+    assert of_user.prepare(
+        find("depth").settings(network=f"{path}:build", dry_run=True)
+    ).users_file == path  # fmt: skip

@@ -1,0 +1,349 @@
+"""Experiments of the user's own: the guide's one from start to show, and mistakes in a file."""
+
+import errno
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import jaxnn
+from experiments.__main__ import main
+from experiments.pages import charts, names, web
+from experiments.runs import files, own, store
+
+pytestmark = pytest.mark.usefixtures("users_jax")
+
+ROOT = Path(__file__).parent.parent
+GUIDE = ROOT / "docs" / "guides" / "own-experiments.md"
+SPARSE = re.search(r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE)[1]
+SMALL = ("--depth", "2", "--width", "4", "--seeds", "2", "--quiet", "--no-cache")
+# Quick, and with a line of its own for each part that may go wrong.
+MINE = """
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import altair as alt
+import polars as pl
+
+from experiments.pages import charts, tables
+from experiments.runs import grid, runtime, sweep
+from experiments.runs.experiment import Conclusion, Experiment
+from experiments.runs.experiment import Plan as AnyPlan
+from experiments.runs.schema import COUNT, Column
+
+COLUMNS = {"n": Column(COUNT, "1", "a number")}
+UNKNOWN = 3
+
+
+@dataclass(frozen=True)
+class Settings(runtime.Options):
+    ns: tuple[str, ...] = ("1", "2")
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Cell(sweep.Point):
+    n: int
+
+
+@dataclass(frozen=True)
+class Plan(AnyPlan):
+    cells: tuple[Cell, ...]
+
+    def estimate(self):
+        return "little"
+
+
+def prepare(settings):
+    return Plan(settings, tuple(map(Cell, grid.integers("ns", settings.ns))))
+
+
+def rows_of(cell):
+    return pl.DataFrame({"n": [cell.n]}, {"n": pl.Int64})
+
+
+def conclude(plan, frames):
+    rows, missing = sweep.gathered(plan, frames)
+    return Conclusion(rows, ["done"], {}, missing=missing)
+
+
+def table(rows, missing):
+    return tables.table("numbers", "n", *map(str, rows["n"]))
+
+
+EXPERIMENT = Experiment(
+    "mine", Settings, COLUMNS, (), prepare,
+    lambda plan, kept: sweep.measure(plan, kept, rows_of), conclude, table, "numbers",
+    lambda runs: runs,
+)
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch, tmp_path):
+    """Pictures and Vega take seconds; the list of files that were run is the test's own."""
+    monkeypatch.setattr(charts, "rendered", lambda figure, stem, page: {})
+    monkeypatch.setattr(web, "library", lambda: "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def written(folder, code, name="mine.py"):
+    path = folder / name
+    path.write_text(code, encoding="utf-8")
+    return path
+
+
+def asked(path, *more, name="EXPERIMENT"):
+    out = ("--out", str(path.parent / "run"))
+    return main([f"{path}:{name}", *out, "--quiet", "--no-cache", *more])
+
+
+def said(capsys):
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_experiment_of_the_guide_from_start_to_show(tmp_path, monkeypatch, capsys):
+    path, run = written(tmp_path, SPARSE, "sparse.py"), tmp_path / "run"
+    command = [f"{path}:EXPERIMENT", "--shares", "1", "0.5", *SMALL, "--out", str(run)]
+    flow, calls = jaxnn.gradient_flow, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:  # in the second cell
+            raise KeyboardInterrupt
+        return flow(*arguments)
+
+    before = [*sys.path]
+    monkeypatch.setattr(jaxnn, "gradient_flow", interrupted)
+    assert main(command) == 130
+    assert "1 of 2 cells measured. Not measured (? in tables and maps): share 0.5." in (
+        capsys.readouterr().out
+    )
+    assert main(["show", str(run)]) == 0
+    assert "The run was stopped" in capsys.readouterr().out
+    assert main(command) == 0
+    assert len(calls) == 3 + 2  # the first cell was stored
+    rows = pl.read_parquet(run / store.ROWS)
+    assert rows.select("share", "seed").rows() == [(1, 0), (1, 1), (0.5, 0), (0.5, 1)]
+    says = json.loads((run / store.RUN).read_text("utf-8"))
+    assert says["finished"]
+    assert says["what"]["experiment"] == "sparse.py:EXPERIMENT"
+    assert says["what"]["settings"]["shares"] == ["1", "0.5"]
+    assert says["experiment_file"] == str(path)
+    mean = rows.filter(pl.col("share") == 0.5)["rate"].mean()
+    verdict = f"share 0.5: {mean:+.3f} decades a layer, expected -0.151"
+    assert says["verdicts"][1] == verdict
+    page = (run / names.REPORT).read_text("utf-8")
+    assert verdict in page
+    assert "sparse.py:EXPERIMENT" in page
+    capsys.readouterr()
+    assert main(["show", str(run)]) == 0
+    shown = capsys.readouterr().out
+    assert verdict in shown
+    of_one = rows.filter(pl.col("share") == 1)["rate"].mean()
+    assert ["rate", f"{of_one:.3f}", f"{mean:.3f}"] in map(str.split, shown.splitlines())
+    assert "has changed" not in shown
+    assert main(["show", str(run), str(run)]) == 0
+    assert "± standard error of 2 - 1, the mean of the differences" in capsys.readouterr().out
+    assert sys.path == before
+    assert "diagnosed" not in sys.modules
+
+
+def test_the_help_of_a_file_has_its_settings(tmp_path, capsys):
+    path = written(tmp_path, SPARSE, "sparse.py")
+    with pytest.raises(SystemExit):
+        main([f"{path}:EXPERIMENT", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "python -m experiments" in text
+    assert "Shares of the weights that are not zero." in text
+
+
+def test_a_config_file_sets_settings_of_a_file(tmp_path):
+    path = written(tmp_path, MINE)
+    config = written(tmp_path, "ns = [3, 5]\n", "mine.toml")
+    assert asked(path, "--config", str(config)) == 0
+    assert pl.read_parquet(tmp_path / "run" / store.ROWS)["n"].to_list() == [3, 5]
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """The folder of a finished run of `MINE`, in mine.py next to it."""
+    assert asked(written(tmp_path, MINE)) == 0
+    capsys.readouterr()
+    return tmp_path / "run"
+
+
+def test_a_file_that_has_changed_is_shown_and_not_gone_on_with(run, capsys):
+    path = written(run.parent, MINE.replace('"done"', '"over"'))
+    assert main(["show", str(run)]) == 0
+    assert "mine.py has changed since this run." in capsys.readouterr().out
+    assert asked(path) == 2
+    assert re.search(r"holds another run \(experiment_sha256 \w+ there, \w+ now\)", said(capsys))
+
+
+def test_a_file_that_no_longer_has_the_experiment_is_one_sentence(run, capsys):
+    path = written(run.parent, MINE.replace("EXPERIMENT = ", "OTHER = "))
+    assert main(["show", str(run)]) == 2
+    assert said(capsys) == (
+        f"error: experiment: {path} has no EXPERIMENT; the experiments in it are OTHER"
+    )
+
+
+def test_a_file_that_is_gone_is_one_sentence_with_the_way_out(run, capsys):
+    path = run.parent / "mine.py"
+    moved = path.rename(path.with_name("moved.py"))
+    assert main(["show", str(run)]) == 2
+    assert said(capsys) == (
+        f"error: runs: {run / store.RUN} is of mine.py:EXPERIMENT, and {path} is gone; say where "
+        "with --experiment FILE.py:NAME"
+    )
+    assert main(["show", str(run), "--experiment", f"{moved}:EXPERIMENT"]) == 0
+    assert "done" in capsys.readouterr().out
+
+
+def test_a_folder_from_elsewhere_runs_no_code(run, capsys, monkeypatch):
+    """Whatever its run.json names, it is run if the user has named it."""
+    path = written(run.parent, f"{MINE}\nPath(__file__).with_name('ran').touch()\n")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(run.parent / "elsewhere"))
+    assert main(["show", str(run)]) == 2
+    sentence = said(capsys)
+    assert f"mine.py:EXPERIMENT in {path}, whose code you have not run before; if you" in sentence
+    assert not (run.parent / "ran").exists()
+    assert main(["show", str(run), "--experiment", f"{path}:EXPERIMENT"]) == 0
+    assert (run.parent / "ran").exists()
+    assert main(["show", str(run)]) == 0
+
+
+@pytest.mark.parametrize("value", [7, None])
+def test_a_run_json_that_names_no_file_is_one_sentence(value, run, capsys):
+    says = json.loads((run / store.RUN).read_text("utf-8"))
+    says["experiment_file"] = value
+    (run / store.RUN).write_text(json.dumps(says))
+    assert main(["show", str(run)]) == 2
+    assert "is of mine.py:EXPERIMENT and has no experiment_file; say where with" in said(capsys)
+
+
+def line_of(code, text):
+    return code[: code.index(text)].count("\n") + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "sentence"),
+    [
+        ("ABSENT", "", "", "{path} has no ABSENT; the experiments in it are EXPERIMENT"),
+        ("UNKNOWN", "", "", "experiment: expected mine.py:UNKNOWN to be an Experiment, got int"),
+        (None, "seed: int = 0", "seed: int = ", "experiment: mine.py:{line}: SyntaxError: invalid"),
+        (None, "UNKNOWN = 3", "import absent_", "experiment: mine.py:{line}: ModuleNotFoundErr"),
+        (None, "UNKNOWN = 3", "1 / 0", "experiment: mine.py:{line}: ZeroDivisionError: division"),
+        (None, "(runtime.Options)", "", "whose settings are a subclass of Options, got <class"),
+        (None, "seed: int = 0", "x: 'Absent' = 0", "experiment: NameError: name 'Absent' is not"),
+        (None, "seed: int = 0", "x: int = field(kw_only=True)", "have defaults: "),
+        (None, "seed: int = 0", "x: int = 1 / 0", "mine.py:{line}: ZeroDivisionError: division"),
+        (None, "    return Plan", "    int('a')\n    return Plan", "mine.py:{line}: ValueError: "),
+        (None, "    return Plan", "    absent\n    return Plan", "mine.py:{line}: NameError: name"),
+        (None, "    return Plan", "    raise ValueError('n: no')\n    return Plan", "error: n: no"),
+        (None, '("1", "2")', '("x",)', "error: ns: expected a number, start:stop:step with step"),
+        (None, '"little"', "absent", "experiment: mine.py:{line}: NameError: name 'absent' is not"),
+    ],
+)  # fmt: skip
+def test_a_mistake_before_anything_is_measured(name, old, new, sentence, tmp_path, capsys):
+    code = MINE.replace(old, new) if old else MINE
+    path = written(tmp_path, code)
+    dry = ("--dry-run",) if new == "absent" else ()  # which alone says what a run costs
+    assert asked(path, *dry, name=name or "EXPERIMENT") == 2
+    line = line_of(code, new.strip().partition("\n")[0]) if new else 0
+    text, expected = said(capsys), sentence.format(path=path, line=line)
+    assert text.startswith(expected if expected.startswith("error: ") else "error: ")
+    assert expected in text
+    assert not (tmp_path / "run").exists()
+    assert "diagnosed" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("    return pl.DataFrame", "    [][1]\n    return pl.DataFrame"),
+        ("    return pl.DataFrame", "    open('absent')\n    return pl.DataFrame"),
+        ("    return pl.DataFrame", "    raise RuntimeError('no')\n    return pl.DataFrame"),
+        ('["done"]', "[1 / 0]"),
+        ('"numbers", "n", *map(str, rows["n"])', '{}["n"]'),
+    ],
+)
+def test_a_mistake_while_it_is_measured(old, new, tmp_path, capsys):
+    code = MINE.replace(old, new)
+    assert asked(written(tmp_path, code)) == 1
+    line = line_of(code, new.strip().partition("\n")[0])
+    assert re.match(rf"error: experiment: mine.py:{line}: \w+Error: ", said(capsys))
+
+
+def test_a_disk_that_fails_is_no_mistake_in_the_file(tmp_path, capsys, monkeypatch):
+    sync = files.sync
+
+    def full(path):
+        if path.suffix == ".parquet":
+            raise OSError(errno.ENOSPC, "full")
+        sync(path)
+
+    monkeypatch.setattr(files, "sync", full)
+    assert asked(written(tmp_path, MINE)) == 1
+    assert re.fullmatch(r"error: out: cannot write \S+\.parquet: full", said(capsys))
+
+
+def test_a_table_that_fails_in_show_is_one_sentence(run, capsys):
+    code = MINE.replace('"numbers", "n", *map(str, rows["n"])', '{}["n"]')
+    written(run.parent, code)
+    assert main(["show", str(run)]) == 2
+    line = line_of(code, '{}["n"]')
+    assert said(capsys) == f"error: experiment: mine.py:{line}: KeyError: 'n'"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["mine.py"], "experiment: expected FILE.py:NAME, an Experiment in a file, got mine.py"),
+        (["no/mine.py:E"], "experiment: cannot read no/mine.py: No such file or directory"),
+    ],
+)
+def test_a_file_that_is_not_there_is_one_sentence(arguments, sentence, capsys):
+    assert main(arguments) == 2
+    assert said(capsys) == f"error: {sentence}"
+
+
+def test_the_commit_of_the_file_is_in_the_folder(tmp_path):
+    path = written(tmp_path, MINE)
+
+    def git(*words):
+        who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+        return subprocess.run(
+            ["git", *who, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    git("init", "--quiet")
+    git("add", "mine.py")
+    git("commit", "--quiet", "--message", "one")
+    head = git("rev-parse", "HEAD").stdout.strip()
+    assert asked(path) == 0
+    of = json.loads((tmp_path / "run" / store.RUN).read_text("utf-8"))["git"]
+    assert of["mine.py"] == {"commit": head, "dirty": False}
+    ours = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    followed = subprocess.run(
+        ["git", "ls-files", "experiments/__main__.py"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if followed.stdout:
+        assert of["jaxnn"]["commit"] == ours.stdout.strip()
+    else:
+        assert "jaxnn" not in of
+
+
+def test_the_list_of_files_that_were_run_may_be_damaged(run):
+    path = Path(own._list())
+    assert path.read_text("utf-8").splitlines() == [str(run.parent / "mine.py")]
+    path.write_bytes(b"\xff\xfe")
+    assert own._known() == []
