@@ -152,8 +152,10 @@ def depths(activation, sigma_w, depth):
         sigma_w: of the Gaussian weights.
         depth: the number of hidden layers, from 2 to `ROOM`.
     """
-    log_delta = np.asarray(deep_flow(activation)(float(sigma_w), depth - 1).log_delta)[:depth]
-    theory = np.asarray(jaxnn.meanfield.log_delta(activation, float(sigma_w), 0.0, 1.0, ROOM))
+    log_delta = np.asarray(deep_flow(activation)(float(sigma_w), depth).log_delta)[:depth]
+    theory = np.asarray(
+        jaxnn.theory.meanfield.log_delta(activation, float(sigma_w), 0.0, 1.0, ROOM)
+    )
     theory = theory[:depth]  # a layer does not know how many come after it
     return (log_delta - log_delta[-1]) / LN10, (theory - theory[-1]) / LN10
 

@@ -8,7 +8,12 @@ value, gradient = jax.jit(jaxnn.backprop)(net, params, xs, ys)
 from .cli import loading  # noqa: F401, comes before all that imports JAX
 
 # isort: split
-from . import distribution  # noqa: F401, warns of what the rest may be mixed with
+from . import (
+    distribution,  # noqa: F401, warns of what the rest may be mixed with
+    errors,
+    theory,
+    train,
+)
 from .adapters.layers import Chain, Run, chain
 from .adapters.torch.conversion import from_torch
 from .arrays.rows import log_norm
@@ -26,12 +31,8 @@ from .network.tasks import TASKS, Task, find_task
 from .passes.backprop import Deltas, backprop, deltas, mean_loss
 from .passes.forward import Trace, forward, loss, trace
 from .passes.spectrum import Spectrum, spectrum
-from .theory import meanfield
 from .theory.tailored import tailored_relu
-from .train.divergence import NonFiniteError
-from .train.fit import Fit, History, fit, split
-from .train.scores import Scores, evaluate
-from .train.steps import State, each_epoch, epoch, start, step
+from .train import evaluate, fit
 
 __version__ = "0.2.0"
 
@@ -46,21 +47,16 @@ __all__ = [
     "Chain",
     "Deltas",
     "Dense",
-    "Fit",
     "Flow",
-    "History",
     "Layer",
     "LayerNorm",
     "Network",
-    "NonFiniteError",
     "Parameters",
     "PostNorm",
     "RMSNorm",
     "Residual",
     "Run",
-    "Scores",
     "Spectrum",
-    "State",
     "Task",
     "Trace",
     "Units",
@@ -69,8 +65,7 @@ __all__ = [
     "chain",
     "chart",
     "deltas",
-    "each_epoch",
-    "epoch",
+    "errors",
     "evaluate",
     "find_activation",
     "find_task",
@@ -84,16 +79,14 @@ __all__ = [
     "looks_linear",
     "loss",
     "mean_loss",
-    "meanfield",
     "orthogonal",
     "spectrum",
-    "split",
     "stack",
-    "start",
-    "step",
     "tailored_relu",
+    "theory",
     "torch_flow",
     "trace",
+    "train",
     "unstack",
     "verdict",
 ]

@@ -116,14 +116,14 @@ MUTANTS = (
         "jaxnn/passes/walk.py",
         "loop(0, used, body, (state, records))",
         "loop(0, used if downwards else used - 1, body, (state, records))",
-        "tests/test_training.py::test_runs_and_depth_equal_single_layers[5-2]",
+        "tests/test_training.py::test_runs_and_depth_equal_single_layers[5-3]",
     ),
     Mutant(
         "the reverse pass leaves out the lowest layer of a run",
         "jaxnn/passes/walk.py",
         "loop(0, used, body, (state, records))",
         "loop(0, used - 1 if downwards else used, body, (state, records))",
-        "tests/test_training.py::test_runs_and_depth_equal_single_layers[5-2]",
+        "tests/test_training.py::test_runs_and_depth_equal_single_layers[5-3]",
     ),
     Mutant(
         "the flow begins one layer too high in a run",
@@ -778,7 +778,50 @@ MUTANTS = (
         "jitted(vars(program).setdefault(structure, (structure, tuple(others))), arrays)",
         "tests/test_initializers.py::test_biases_by_name_number_or_callable",
     ),
+    # Depth
+    Mutant(
+        "depth counts the layers of the run alone",
+        "jaxnn/network/checks.py",
+        "outside = len(params) - 2",
+        "outside = 0",
+        "tests/test_runs.py::test_depth_counts_all_hidden_layers",
+    ),
+    Mutant(
+        "a traced depth below the least wraps around",
+        "jaxnn/network/checks.py",
+        "value.astype(int) - outside",
+        "(value - outside).astype(int)",
+        "tests/test_runs.py::test_depth_counts_all_hidden_layers",
+    ),
+    Mutant(
+        "fit counts the hidden layers outside of the run twice",
+        "jaxnn/train/fitting.py",
+        "optimizer, epochs, batch, depth, room",
+        "optimizer, epochs, batch, used, room",
+        "tests/test_training.py::test_runs_and_depth_equal_single_layers[5-3]",
+    ),
+    Mutant(
+        "a divergence is looked for in a network of another depth",
+        "jaxnn/train/divergence.py",
+        "xs, ys, depth=depth, examples=False)",
+        "xs, ys, depth=used)",
+        "tests/test_training.py::test_a_divergence_is_that_of_the_depth_in_use",
+    ),
     # Training
+    Mutant(
+        "an optimiser is taken for a State",
+        "jaxnn/train/steps.py",
+        "if not isinstance(state, State):",
+        "if state is None:",
+        "tests/test_training.py::test_a_wrong_order_is_one_sentence",
+    ),
+    Mutant(
+        "fit looks at its optimiser after the data",
+        "jaxnn/train/fitting.py",
+        "    check_optimizer(optimizer)\n",
+        "",
+        "tests/test_training.py::test_a_wrong_order_is_one_sentence",
+    ),
     Mutant(
         "the smaller last batch is dropped",
         "jaxnn/train/steps.py",
@@ -802,14 +845,14 @@ MUTANTS = (
     ),
     Mutant(
         "early stopping waits one epoch too long",
-        "jaxnn/train/fit.py",
+        "jaxnn/train/fitting.py",
         "self.waited < patience",
         "self.waited <= patience",
         "tests/test_training.py::test_early_stopping_gives_back_the_best_epoch",
     ),
     Mutant(
         "the best epoch is named but the parameters are those of the last",
-        "jaxnn/train/fit.py",
+        "jaxnn/train/fitting.py",
         "if self.best.waited == 0:",
         "if self.best.waited >= 0:",
         "tests/test_training.py::test_early_stopping_gives_back_the_best_epoch",
@@ -1171,7 +1214,7 @@ MUTANTS = (
     Mutant(
         "the gradient of a remedy is that over the output's, not the last hidden layer's",
         "experiments/remedies/cells.py",
-        "lax.dynamic_index_in_dim(log_delta, depth, keepdims=False)",
+        "lax.dynamic_index_in_dim(log_delta, depth - 1, keepdims=False)",
         "log_delta[-1]",
         "tests/test_remedies.py::test_what_is_measured_is_the_plain_recursion",
     ),

@@ -49,7 +49,7 @@ def shifts(params, x):
 
 @compiled
 def loss(activation, task, params, x, y, depth=None, shift_z=None, shift_a=None):
-    """The loss of one example; the shifts are added to z and a. Of a run `depth` layers count."""
+    """The loss of one example; the shifts are added to z and a. `depth` hidden layers count."""
     zero_z, zero_a = shifts(params, x)
     shift_z, shift_a = shift_z or zero_z, shift_a or zero_a
 
@@ -59,9 +59,10 @@ def loss(activation, task, params, x, y, depth=None, shift_z=None, shift_a=None)
 
     def layer_of_run(a, numbered):
         j, values = numbered
-        return jnp.where(j < depth, layer(a, values), a) if depth is not None else layer(a, values)
+        return jnp.where(j < in_run, layer(a, values), a) if depth is not None else layer(a, values)
 
     *hidden, (theta, b) = params
+    in_run = None if depth is None else depth - (len(hidden) - 1)
     a = x + shift_a[0]
     for (theta_i, b_i), *of_i in zip(hidden, shift_z, shift_a[1:], strict=False):
         values = (theta_i, b_i, *of_i)

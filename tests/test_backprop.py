@@ -25,7 +25,7 @@ import jaxnn
 ACTIVATIONS = tuple(jaxnn.ACTIVATIONS)
 TASKS = tuple(jaxnn.TASKS)
 HIDDEN = (0, 1, 3)  # layers of the networks whose layers are single
-DEPTHS = (0, 1, 4, 29)  # used layers of a run of 29, which follows one hidden layer
+DEPTHS = (1, 2, 5, 30)  # hidden layers used, of one and a run of 29
 TOLERANCE = {jnp.float64: 1e-12, jnp.float32: 1e-5}
 BATCH = 7
 
@@ -165,7 +165,7 @@ def test_the_cotangent_of_the_loss_scales_the_gradient(rng):
     reference.assert_close(scaled, jax.tree.map(lambda leaf: -3 * leaf, gradient), 1e-12)
 
 
-@pytest.mark.parametrize("depth", [None, 2])
+@pytest.mark.parametrize("depth", [None, 3])
 def test_forward_mode_goes_through_the_rule_too(rng, depth):
     """Single layers and a run; in a run, derivatives of the hand-written gradient too."""
     net = jaxnn.Network((3, *[4] * 4, 2), "tanh", "binary")

@@ -111,7 +111,7 @@ def by_hand(net, params, xs, ys):
 def in_other_ways(net, params, xs, ys):
     """Δ(θ, b) of a run with a depth, of one in less memory, and by rule, with Δx."""
     run = jaxnn.stack(params)
-    _, with_depth = jaxnn.backprop(net, run, xs, ys, depth=jnp.array(LAYERS - 1))
+    _, with_depth = jaxnn.backprop(net, run, xs, ys, depth=jnp.array(LAYERS))
     _, in_less_memory = jaxnn.backprop(net, run, xs, ys, memory="sqrt")
     by_rule, delta_x = jax.grad(jaxnn.mean_loss, argnums=(1, 2))(net, params, xs, ys)
     return [jaxnn.unstack(with_depth), jaxnn.unstack(in_less_memory), by_rule], delta_x

@@ -12,9 +12,8 @@ from peers import need
 from problems import filled_flow
 
 import jaxnn
-from jaxnn import meanfield
 from jaxnn.flow import of_network
-from jaxnn.theory import sphere
+from jaxnn.theory import meanfield, sphere
 
 COMPILED = "/jax/core/compile/backend_compile_duration"  # one event a program
 MOST = 3
@@ -36,10 +35,10 @@ def made():
         "numpy": [tuple(map(np.asarray, layer)) for layer in layers],
         "run": jaxnn.stack(layers),
         "drawn": jaxnn.init(NET, key, lazy=True),
-        "state": jaxnn.start(NET, SGD, layers, key),
+        "state": jaxnn.train.start(NET, layers, SGD, key),
         "flow": filled_flow(NET, np.ones(3)),
         "vanishing": filled_flow(
-            NET, np.ones(3), gain=np.full(3, -40.0), dead=np.zeros(3), saturated=np.zeros(3)
+            NET, np.ones(3), log_gain=np.full(3, -40.0), dead=np.zeros(3), saturated=np.zeros(3)
         ),
         "chain": jaxnn.chain([(chained, np.eye(2, dtype=np.float32))]),
         "data": (jax.numpy.asarray(XS), jax.numpy.asarray(YS)),
@@ -72,9 +71,9 @@ CASES = {
     "chart": lambda made: jaxnn.chart(made["flow"]),
     "deltas": lambda made: jaxnn.deltas(NET, made["layers"], XS[0], 1),
     "each_epoch": lambda made: list(
-        jaxnn.each_epoch(NET, SGD, made["state"], XS, YS, epochs=1, batch=2)
+        jaxnn.train.each_epoch(NET, made["state"], XS, YS, SGD, epochs=1, batch=2)
     ),
-    "epoch": lambda made: jaxnn.epoch(NET, SGD, made["state"], XS, YS, batch=2),
+    "epoch": lambda made: jaxnn.train.epoch(NET, made["state"], XS, YS, SGD, batch=2),
     "evaluate": lambda made: jaxnn.evaluate(NET, made["layers"], XS, YS),
     "find_activation": lambda made: jaxnn.find_activation("tanh"),
     "find_task": lambda made: jaxnn.find_task("binary"),
@@ -83,7 +82,7 @@ CASES = {
         made, validation=made["data"], patience=1, callback=id
     ),
     "forward": lambda made: jaxnn.forward(NET, made["layers"], XS[0]),
-    "forward at a depth": lambda made: jaxnn.forward(NET, made["drawn"], XS[0], depth=0),
+    "forward at a depth": lambda made: jaxnn.forward(NET, made["drawn"], XS[0], depth=1),
     "from_torch": lambda made: jaxnn.from_torch(
         torches.sequential(torches.linear(np.random.default_rng(0), 3, 1))
     ),
@@ -99,11 +98,11 @@ CASES = {
     "mean_loss": lambda made: jaxnn.mean_loss(NET, made["layers"], XS, YS),
     "orthogonal": lambda made: jaxnn.orthogonal(1.5)(made["key"], (3, 4)),
     "spectrum": lambda made: jaxnn.spectrum(NET, made["layers"], XS),
-    "split": lambda made: jaxnn.split(XS, YS, 0.4, made["key"]),
-    "split on the device": lambda made: jaxnn.split(*made["data"], 0.4, made["key"]),
+    "split": lambda made: jaxnn.train.split(XS, YS, 0.4, made["key"]),
+    "split on the device": lambda made: jaxnn.train.split(*made["data"], 0.4, made["key"]),
     "stack": lambda made: jaxnn.stack(made["layers"]),
-    "start": lambda made: jaxnn.start(NET, SGD, made["layers"], made["key"]),
-    "step": lambda made: jaxnn.step(NET, SGD, made["state"], XS, YS),
+    "start": lambda made: jaxnn.train.start(NET, made["layers"], SGD, made["key"]),
+    "step": lambda made: jaxnn.train.step(NET, made["state"], XS, YS, SGD),
     "tailored_relu": lambda made: jaxnn.tailored_relu(20),
     "torch_flow": lambda made: torch_flow(),
     "trace": lambda made: jaxnn.trace(NET, made["layers"], XS[0]),
@@ -153,7 +152,8 @@ def test_every_public_function_has_a_case():
         }
 
     of_meanfield = {f"meanfield.{name}" for name in functions(meanfield)}
-    assert functions(jaxnn) | of_meanfield == {name.split()[0] for name in CASES}
+    public = functions(jaxnn) | functions(jaxnn.train)
+    assert public | of_meanfield == {name.split()[0] for name in CASES}
 
 
 @pytest.fixture
@@ -200,9 +200,9 @@ def test_a_printed_verdict_compiles_six_programs_at_most_and_a_second_none(made,
 
 @pytest.mark.parametrize("function", [jaxnn.backprop, jaxnn.gradient_flow, jaxnn.mean_loss])
 def test_one_program_serves_every_depth(made, programs, function):
-    for depth in (0, 1, 0):
+    for depth in (1, 2, 1):
         function(NET, made["run"], XS, YS, depth=depth)
     assert len(programs) <= MOST
     programs.clear()
-    function(NET, made["run"], XS, YS, depth=1)
+    function(NET, made["run"], XS, YS, depth=2)
     assert not programs

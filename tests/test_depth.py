@@ -431,7 +431,7 @@ def test_critical_weights_keep_the_gradient():
     )  # fmt: skip
     sigma_w = rows["sigma_w"][0]
     assert rows["weights"].unique().to_list() == ["critical"]
-    assert float(jaxnn.meanfield.critical_sigma_w("tanh", 0.1)) == pytest.approx(sigma_w)
+    assert float(jaxnn.theory.meanfield.critical_sigma_w("tanh", 0.1)) == pytest.approx(sigma_w)
     predicted = theory.predict(rows)
     assert abs(predicted["log10_gain"][50]) < 1e-3
     # Δz of the loss is not independent of the signal; a rate of 1/64 would be called steady.
@@ -775,7 +775,7 @@ def test_what_is_left_of_the_examples(tmp_path):
     rows = cells.Sweep(plan.datasets).measure(cell)
     params, xs, ys = draw_of(plan, cell)
     of_seed = jax.tree.map(itemgetter(1), (params, xs, ys))
-    flow = jaxnn.gradient_flow(cell.networks.net, *of_seed, depth=11, examples=True)
+    flow = jaxnn.gradient_flow(cell.networks.net, *of_seed, depth=12, examples=True)
     mine = rows.filter(pl.col("seed") == 1)
     used = [*range(12), -1]
     for column, expected in (

@@ -82,7 +82,7 @@ def assert_same_logs(flow, exact):
 def test_small_gradients_have_norms_in_float32(rng):
     """36 sigmoid layers: the plain norm is 0, its square being out of range."""
     problem = network(rng, "sigmoid", 80, dtype=jnp.float32, stacked=True)
-    depth = jnp.array(35)  # and the layer below the run
+    depth = jnp.array(36)
     flow, exact = in_both_floats(*problem, depth)
     assert_same_logs(flow, exact)
     delta = jaxnn.backprop(*problem, depth=depth)[1][0].b
@@ -94,7 +94,7 @@ def test_small_gradients_have_norms_in_float32(rng):
 def test_underflow_is_lost_to_plain_backprop_and_not_to_the_flow(rng):
     """Sigmoid, 80 layers: 1e-50 is zero in float32; the flow has it, and says where it was lost."""
     problem = network(rng, "sigmoid", 80, dtype=jnp.float32, stacked=True)
-    depth = jnp.array(79)
+    depth = jnp.array(80)
     flow, exact = in_both_floats(*problem, depth)
     assert_same_logs(flow, exact)
     first, run, last = jaxnn.backprop(*problem, depth=depth)[1]

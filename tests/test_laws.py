@@ -322,7 +322,7 @@ def test_the_reach_of_a_signal():
     with jax.enable_x64(True):
 
         def after(c):
-            return float(jaxnn.meanfield.correlation_map("tanh", 2.0, sigma_b, q, c))
+            return float(jaxnn.theory.meanfield.correlation_map("tanh", 2.0, sigma_b, q, c))
 
         c = optimize.brentq(lambda c: after(c) - c, 0.0, 0.9)  # below the fixed point at 1
         up, down = after(c + 1e-4), after(c - 1e-4)
@@ -477,7 +477,7 @@ def test_the_power_law_is_the_library_s_path():
     with jax.enable_x64(True):
         for panel, case in norm_with_skip.cases(norm_with_skip.LAW.full):
             block = jaxnn.Residual(case.norm)
-            path = jaxnn.meanfield.log_delta(
+            path = jaxnn.theory.meanfield.log_delta(
                 case.activation, 1.0, 0.0, case.growth, 32, hidden=block, batch=case.rows
             )
             assert values[f"{case.name}: with skip"] == pytest.approx(2 * float(path[0])), panel
@@ -514,7 +514,7 @@ def test_a_shallow_and_a_deep_network_spread_alike_with_the_root_of_depth():
     assert values["α = 1/√L, L = 50"] == pytest.approx(values["α = 1/√L, L = 200"], rel=0.03)
     assert values["no skip, L = 50"] == pytest.approx(5.41, abs=0.01)
     block = jaxnn.Residual(scale=50**-0.5)
-    band = jaxnn.meanfield.log_delta_band("relu", 2**0.5, 0.0, 1.0, 50, 51, hidden=block)
+    band = jaxnn.theory.meanfield.log_delta_band("relu", 2**0.5, 0.0, 1.0, 50, 51, hidden=block)
     assert values["α = 1/√L, L = 50"] == pytest.approx(4 * float(band.sd[0]) ** 2, rel=1e-5)
 
 
@@ -731,19 +731,19 @@ def test_training_is_the_plain_loop():
     x = jax.random.normal(of_x, (20, 4))
     examples = training.Examples(x, jnp.arange(20) % 3)
     descent = training.Descent(rate=0.3, momentum=0.9, batch=5)
-    scores = training.accuracies(net, params, examples, key, descent, steps=40, looks=2, depth=2)
+    scores = training.accuracies(net, params, examples, key, descent, steps=40, looks=2, depth=3)
     batches = np.asarray(jax.random.randint(key, (2, 20, 5), 0, 20))
     velocity = jax.tree.map(jnp.zeros_like, params)
 
     @jax.jit
     def moved(params, velocity, batch):
-        _, gradient = jaxnn.backprop(net, params, x[batch], examples.y[batch], depth=2)
+        _, gradient = jaxnn.backprop(net, params, x[batch], examples.y[batch], depth=3)
         velocity = jax.tree.map(lambda v, g: 0.9 * v - 0.3 * g, velocity, gradient)
         return jax.tree.map(jnp.add, params, velocity), velocity
 
     @jax.jit
     def guesses(params):
-        outputs = jax.vmap(lambda row: jaxnn.forward(net, params, row, depth=2))(x)
+        outputs = jax.vmap(lambda row: jaxnn.forward(net, params, row, depth=3))(x)
         return jnp.argmax(outputs, axis=1)
 
     accuracies = []
@@ -783,9 +783,9 @@ def test_the_fewest_steps_are_those_of_the_best_rate():
     counts = [steps(rate) for rate in rates]
     assert counts[0] == math.inf
     assert counts[2] < counts[1] < counts[3]
-    few = training.fewest_steps(net, params, examples, jnp.array(rates), 0.01, 500, 1)
+    few = training.fewest_steps(net, params, examples, jnp.array(rates), 0.01, 500, 2)
     assert few == counts[2]
-    none = training.fewest_steps(net, params, examples, jnp.array(rates), 0.01, counts[2] - 2, 1)
+    none = training.fewest_steps(net, params, examples, jnp.array(rates), 0.01, counts[2] - 2, 2)
     assert none == math.inf
 
 

@@ -76,7 +76,7 @@ def upwards(net, params, x, y, depth):
 def test_a_drawn_run_computes_what_a_stored_one_does(key, rng, memory):
     net, stored, drawn, xs, ys = problem(key, rng, jnp.float64)
     close = {"rtol": 4 * TOLERANCE, "atol": TOLERANCE}
-    for depth in (jnp.array(0), jnp.array(4), jnp.array(LAYERS)):
+    for depth in (jnp.array(1), jnp.array(5), jnp.array(LAYERS + 1)):
         ours, theirs = (
             (
                 *upwards(net, params, xs[0], ys[0], depth),
@@ -90,15 +90,15 @@ def test_a_drawn_run_computes_what_a_stored_one_does(key, rng, memory):
         chex.assert_trees_all_close(ours, theirs, **close)
         chex.assert_trees_all_equal_dtypes(ours, theirs)
         trace, _, flow = ours
-        assert np.isfinite(flow.log_delta).sum() == depth + 2
-        assert trace.z[1][: int(depth)].all()
-        assert not trace.z[1][int(depth) :].any()
+        assert np.isfinite(flow.log_delta).sum() == depth + 1
+        assert trace.z[1][: int(depth) - 1].all()
+        assert not trace.z[1][int(depth) - 1 :].any()
 
 
 def test_a_drawn_run_outside_jit(key, rng):
     net, stored, drawn, xs, ys = problem(key, rng)
-    y_hat = jaxnn.forward(net, drawn, xs[0], depth=2)
-    np.testing.assert_allclose(y_hat, jaxnn.forward(net, stored, xs[0], depth=2), rtol=1e-13)
+    y_hat = jaxnn.forward(net, drawn, xs[0], depth=3)
+    np.testing.assert_allclose(y_hat, jaxnn.forward(net, stored, xs[0], depth=3), rtol=1e-13)
     expected = jaxnn.loss(net, jaxnn.unstack(stored), xs[0], ys[0])
     np.testing.assert_allclose(jaxnn.loss(net, drawn, xs[0], ys[0]), expected, rtol=1e-13)
 
@@ -191,8 +191,8 @@ def test_drawn_runs_must_fit_the_network(key, rng, unhooked):
         TypeError, match=r"^params: expected one floating dtype .* float32, float64"
     ):
         jaxnn.forward(net, mixed, xs[0])
-    with pytest.raises(ValueError, match=r"^depth: expected 0 … 6, the layers of the run, got 7"):
-        jaxnn.forward(net, drawn, xs[0], depth=7)
+    with pytest.raises(ValueError, match=r"^depth: expected 1 … 7, the hidden layers, got 8$"):
+        jaxnn.forward(net, drawn, xs[0], depth=8)
     with pytest.raises(
         ValueError, match=r"^depth: expected parameters with exactly one run, got 2"
     ):
@@ -210,7 +210,7 @@ def test_sixteen_bits(key, rng):
     flow = gradient_flow(net, drawn, xs, ys)
     assert flow.log_delta.dtype == jnp.float32  # norms are taken in float32
     wide = as_dtype((stored, xs, ys), jnp.float64)
-    exact = gradient_flow(net, *wide, depth=jnp.array(LAYERS))
+    exact = gradient_flow(net, *wide, depth=jnp.array(LAYERS + 1))
     # Eight layers, each with a rounding of eps: 0.06 in bfloat16.
     digits = 8 * float(jnp.finfo(dtype).eps)
     for name in ("log_delta", "log_theta", "log_mean_square"):

@@ -79,7 +79,7 @@ def test_the_sentence_on_the_deep_network(live):
 def test_the_deep_network_is_that_of_its_sliders(live):
     """The slider's network is the first layers of the one with all of them."""
     measured, theory = live.depths("tanh", 1.5, 6)
-    expected = jaxnn.meanfield.log_delta("tanh", 1.5, 0.0, 1.0, 6) / live.LN10
+    expected = jaxnn.theory.meanfield.log_delta("tanh", 1.5, 0.0, 1.0, 6) / live.LN10
     np.testing.assert_allclose(theory, expected - expected[-1], atol=1e-4)
 
     full = jaxnn.Network((live.WIDTH, *[live.WIDTH] * live.ROOM, 1), "tanh", "regression")

@@ -11,7 +11,7 @@ from problems import FEW_ACTIVATIONS
 from scipy.integrate import quad
 
 import jaxnn
-from jaxnn import meanfield
+from jaxnn.theory import meanfield
 
 BENT = jaxnn.Activation(  # of a user's own, with kinks at odd places and a slope on either side
     "bent",

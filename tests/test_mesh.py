@@ -117,10 +117,10 @@ for f in (by_hand, by_rule):
 same(jax.jit(on_mesh(summed))(params, *on_devices), jax.tree.map(lambda v: 8 * v, one_device[1]))
 
 plain = optax.adam(0.03)
-alone = jaxnn.start(net, plain, params, jax.random.key(2))
-together = jaxnn.start(net, optimizer, params, jax.random.key(2))
+alone = jaxnn.train.start(net, params, plain, jax.random.key(2))
+together = jaxnn.train.start(net, params, optimizer, jax.random.key(2))
 for _ in range(3):
-    alone, _ = jaxnn.step(net, plain, alone, xs, ys)
+    alone, _ = jaxnn.train.step(net, alone, xs, ys, plain)
     together, _ = step(together, *on_devices)
 same(together.params, alone.params)
 """

@@ -1,7 +1,9 @@
 """The package as a whole: exports, and what it imports."""
 
 import ast
+import importlib
 import inspect
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +13,13 @@ import pytest
 import jaxnn
 
 ROOT = Path(__file__).parent.parent
+PLACES = ("jaxnn", "jaxnn.errors", "jaxnn.theory", "jaxnn.train")
+EXPORTS = [(place, name) for place in PLACES for name in sys.modules[place].__all__]
 
 
-@pytest.mark.parametrize("name", jaxnn.__all__)
-def test_every_export_has_a_docstring(name):
-    value = getattr(jaxnn, name)
+@pytest.mark.parametrize(("place", "name"), EXPORTS)
+def test_every_export_has_a_docstring(place, name):
+    value = getattr(sys.modules[place], name)
     if isinstance(value, dict | tuple):  # a table of names
         return
     text = inspect.getdoc(value)
@@ -25,16 +29,44 @@ def test_every_export_has_a_docstring(name):
         assert "Raises:" in text or name == "log_norm"
 
 
-def test_the_list_of_exports_is_complete():
-    assert (
-        sorted(jaxnn.__all__, key=lambda n: (not n.isupper(), not n[0].isupper(), n))
-        == jaxnn.__all__
-    )
-    public = {
-        n for n, v in vars(jaxnn).items() if not n.startswith("_") and not inspect.ismodule(v)
-    }
-    assert public | {"meanfield"} == set(jaxnn.__all__)
+MODULES = {"jaxnn": {"errors", "theory", "train"}, "jaxnn.theory": {"meanfield"}}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_list_of_exports_is_complete(place):
+    exports, names = sys.modules[place].__all__, vars(sys.modules[place])
+    assert sorted(exports, key=lambda n: (not n.isupper(), not n[0].isupper(), n)) == exports
+    public = {n for n, v in names.items() if not n.startswith("_") and not inspect.ismodule(v)}
+    if place == "jaxnn.errors":  # a module with imports of its own
+        public = {n for n in public if isinstance(names[n], type) and n.endswith("Error")}
+    assert public | MODULES.get(place, set()) == set(exports)
     assert (ROOT / "jaxnn" / "py.typed").exists()
+
+
+def test_users_find_a_name_at_one_place():
+    assert {*jaxnn.train.__all__} & {*jaxnn.__all__} == {"evaluate", "fit"}
+    assert not {*jaxnn.theory.__all__, *jaxnn.errors.__all__} & {*jaxnn.__all__}
+    assert (jaxnn.fit, jaxnn.evaluate) == (jaxnn.train.fit, jaxnn.train.evaluate)
+
+
+def test_no_export_shadows_a_module():
+    """Else `import jaxnn.fit` gives a function or a module, by what was imported before."""
+    for place in (jaxnn, jaxnn.theory, jaxnn.train):
+        modules = {m.name for m in pkgutil.iter_modules(place.__path__)}
+        for name in modules & {*place.__all__}:
+            module = importlib.import_module(f"{place.__name__}.{name}")
+            assert getattr(place, name) is module, f"{place.__name__}.{name}"
+
+
+def test_errors_stand_in_one_place():
+    inside = {"MixedLayersError"}  # of `adapters.stacks`, caught in the same room
+    for path in {*(ROOT / "jaxnn").rglob("*.py")} - {ROOT / "jaxnn" / "errors.py"}:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and node.name not in inside:
+                assert not node.name.endswith("Error"), f"{path}: {node.name}"
+    for name in jaxnn.errors.__all__:
+        error = getattr(jaxnn.errors, name)
+        assert issubclass(error, ValueError | ArithmeticError)
 
 
 def imported(path):

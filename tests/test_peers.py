@@ -20,7 +20,6 @@ from experiments.peers import columns, picture, report
 from experiments.peers import experiment as peers
 from experiments.peers.report import OURS, THEIRS
 from experiments.runs import schema, store
-from jaxnn.train.divergence import Origin
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -130,8 +129,7 @@ def test_networks_that_blow_up_are_shown(monkeypatch):
     plan = replace(plan, settings=replace(plan.settings, rate=1e300))  # floats of 64 bits hold 1e38
 
     def fit(*_, **__):
-        origin = Origin("signal", 1, "")
-        raise jaxnn.NonFiniteError("the loss is inf", 0, origin, None, np.zeros((0, 0)))
+        raise jaxnn.errors.NonFiniteError("the loss is inf", 0, "signal", 1, None, np.zeros((0, 0)))
 
     monkeypatch.setattr(peers.jaxnn, "fit", fit)
     rows = peers.train_both(plan, plan.cells[0])

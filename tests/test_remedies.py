@@ -73,11 +73,11 @@ def test_correlations_in_closed_form_are_those_of_the_library_s_map(name):
     of = (activation, remedy.weights.factor, 0.0)
     q = [2.0]
     for _ in range(2):
-        q.append(float(jaxnn.meanfield.length_map(*of, q[-1], hidden=block)))
+        q.append(float(jaxnn.theory.meanfield.length_map(*of, q[-1], hidden=block)))
     inputs = INPUTS._replace(c0=0.25)
     c = theory.correlations(remedy, depth, np.array([*q, *[q[-1]] * (depth - 3)]), inputs)
     for i in range(2):
-        mapped = jaxnn.meanfield.correlation_map(*of, q[i], c[i], hidden=block)
+        mapped = jaxnn.theory.meanfield.correlation_map(*of, q[i], c[i], hidden=block)
         assert c[i + 1] == pytest.approx(float(mapped), rel=1e-9)
 
 

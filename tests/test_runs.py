@@ -82,7 +82,7 @@ def test_every_function_takes_both_forms(rng):
 
 @pytest.mark.parametrize("activation", ["sigmoid"])
 def test_depth_is_data(rng, activation):
-    """Depth = d of a run of 6 is the network whose run has d layers, also with d traced."""
+    """Depth = d is the network of d hidden layers, also with d traced."""
     net, params, xs, ys = problem(rng, activation)
     run = jaxnn.stack(params)
 
@@ -106,29 +106,29 @@ def test_depth_is_data(rng, activation):
             jaxnn.gradient_flow(net, params, xs, ys),
         )
 
-    for depth in (0, 2):
-        shallow = jaxnn.Network((5, *[8] * (depth + 1), 3), activation, "binary")
-        layers = (*params[: depth + 1], params[-1])
+    for depth in (1, 3):
+        shallow = jaxnn.Network((5, *[8] * depth, 3), activation, "binary")
+        layers = (*params[:depth], params[-1])
         trace, deltas, y_hat, loss, by_hand, by_rule, flow = of_run(depth)
         expected = of_layers(shallow, layers)
         reference.assert_close(y_hat, expected[0], 1e-13)
         reference.assert_close(loss, expected[1], 1e-13)
         for value, gradient in (by_hand, by_rule):
             apart = jaxnn.unstack(gradient)
-            used = (*apart[: depth + 1], apart[-1])
+            used = (*apart[:depth], apart[-1])
             reference.assert_close((value, used), expected[2], 1e-12)
-            assert not any(leaf.any() for leaf in jax.tree.leaves(apart[depth + 1 : -1]))
-        used = [deltas.z[0], *deltas.z[1][:depth], deltas.z[2]]
+            assert not any(leaf.any() for leaf in jax.tree.leaves(apart[depth:-1]))
+        used = [deltas.z[0], *deltas.z[1][: depth - 1], deltas.z[2]]
         reference.assert_close(used, list(expected[3].z), 1e-12)
-        assert not deltas.z[1][depth:].any()
-        assert not trace.z[1][depth:].any()
-        kept = np.r_[: depth + 1, CAPACITY + 1]
+        assert not deltas.z[1][depth - 1 :].any()
+        assert not trace.z[1][depth - 1 :].any()
+        kept = np.r_[:depth, CAPACITY + 1]
         chex.assert_trees_all_close(
             jax.tree.map(lambda v, k=kept: v[k], by_layer(flow)),
             by_layer(expected[4]),
             rtol=1e-9,
         )
-        assert np.isnan(flow.log_delta[depth + 1 : -1]).all()
+        assert np.isnan(flow.log_delta[depth:-1]).all()
 
 
 def test_one_program_serves_every_depth(rng):
@@ -141,12 +141,31 @@ def test_one_program_serves_every_depth(rng):
     def counted(run, depth):
         return jax.grad(jaxnn.mean_loss, argnums=1)(net, run, xs, ys, depth=depth)
 
-    for depth in range(CAPACITY + 1):
+    for depth in range(1, CAPACITY + 2):
         counted(run, depth)
     assert counted._cache_size() == 1
     plain = jax.jit(jax.grad(jaxnn.loss, argnums=1))
     with pytest.raises(ValueError, match="Reverse-mode differentiation"):
-        plain(net, run, xs[0], ys[0], depth=jnp.array(2))
+        plain(net, run, xs[0], ys[0], depth=jnp.array(3))
+
+
+def test_depth_counts_all_hidden_layers(rng, unhooked):
+    """One that takes x, one above of another width, and a run of 4; beyond, a traced one stops."""
+    net = jaxnn.Network((5, *[8] * (CAPACITY + 1), 6, 3), "tanh", "binary")
+    params = draw_layers(rng, net.sizes, orthogonal(0.9), 0.2)
+    run, (xs, ys) = jaxnn.stack(params), draw_batch(rng, net, 4)
+    narrow = np.array(4, np.uint8)
+    for depth in (2, narrow, 6):
+        shallow = jaxnn.Network((5, *[8] * (int(depth) - 1), 6, 3), "tanh", "binary")
+        layers = (*params[: int(depth) - 1], *params[-2:])
+        value = jaxnn.mean_loss(net, run, xs, ys, depth=depth)
+        reference.assert_close(value, jaxnn.mean_loss(shallow, layers, xs, ys), 1e-13)
+    with pytest.raises(ValueError, match=r"^depth: expected 2 … 6, the hidden layers, got 1$"):
+        jaxnn.mean_loss(net, run, xs, ys, depth=1)
+    loss = jax.jit(lambda depth: jaxnn.mean_loss(net, run, xs, ys, depth=depth))
+    for traced, known in ((np.array(0, np.uint8), 2), (narrow, 4), (99, 6)):
+        value = jaxnn.mean_loss(net, run, xs, ys, depth=known)
+        reference.assert_close(loss(traced), value, 1e-13)
 
 
 def test_the_program_does_not_grow_with_the_run():
@@ -162,8 +181,8 @@ def test_the_program_does_not_grow_with_the_run():
 @pytest.mark.parametrize(
     ("depth", "error", "sentence"),
     [
-        (5, ValueError, r"depth: expected 0 … 4, the layers of the run, got 5"),
-        (-1, ValueError, r"depth: expected 0 … 4, the layers of the run, got -1"),
+        (6, ValueError, r"depth: expected 1 … 5, the hidden layers, got 6$"),
+        (0, ValueError, r"depth: expected 1 … 5, the hidden layers, got 0$"),
         (2.0, TypeError, r"depth: expected one integer.*, got float64"),
         (np.ones((1, 2), int), TypeError, r"depth: expected one .*, got int64 of shape \(1, 2\)"),
     ],
@@ -183,14 +202,14 @@ def test_only_a_flow_takes_several_depths(rng, unhooked):
     for function in (jaxnn.backprop, jaxnn.mean_loss):
         with pytest.raises(TypeError, match=r"depth: expected one integer, got int64 of shape"):
             function(*of, depth=np.array([1, 2]))
-    with pytest.raises(ValueError, match=r"depth: expected 0 … 4, the layers of the run, got 5"):
-        jaxnn.gradient_flow(*of, depth=[1, 5])
+    with pytest.raises(ValueError, match=r"depth: expected 1 … 5, the hidden layers, got 6$"):
+        jaxnn.gradient_flow(*of, depth=[2, 6])
     with pytest.raises(TypeError, match=r"expected one integer, or a list of them, got .* \(0,\)"):
         jaxnn.gradient_flow(*of, depth=np.zeros(0, int))
     first, run, last = jaxnn.stack(params)
     nan = run._replace(b=run.b.at[2].set(np.nan))  # of layer 4, which the first depth lacks
     with pytest.raises(ValueError, match=r"^z\[4\]: expected numbers whose mean square"):
-        jaxnn.gradient_flow(net, (first, nan, last), xs, ys, depth=[1, 4])
+        jaxnn.gradient_flow(net, (first, nan, last), xs, ys, depth=[2, 5])
 
 
 @pytest.mark.parametrize(
@@ -215,12 +234,13 @@ def test_several_depths_are_a_flow_of_each(rng, activation, memory, scale, more)
         how = {"memory": memory, "examples": more, "tangent": more}
         return jaxnn.gradient_flow(net, params, xs, ys, depth=depth, **how)
 
-    alone = [flow(depth) for depth in range(CAPACITY + 1)]
-    for depths in ((0, 3, CAPACITY), (2, 0, 1), (3, 3, 3)):
+    alone = {depth: flow(depth) for depth in range(2, CAPACITY + 3)}
+    for depths in ((2, 5, CAPACITY + 2), (4, 2, 3), (5, 5, 5)):
         expected = jax.tree.map(lambda *v: jnp.stack(v), *(alone[depth] for depth in depths))
         chex.assert_trees_all_close(flow(np.array(depths)), expected, rtol=2e-5, atol=1e-6)
     assert flow._cache_size() == 2
-    assert (np.asarray(alone[CAPACITY].log_mean_square).max() > 2 * np.log(1e38)) == (scale > 1)
+    largest = np.asarray(alone[CAPACITY + 2].log_mean_square).max()
+    assert (largest > 2 * np.log(1e38)) == (scale > 1)
 
 
 def test_a_run_must_be_hidden_layers_of_one_width(key, unhooked):

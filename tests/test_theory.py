@@ -18,8 +18,8 @@ from scipy.integrate import quad
 from scipy.special import roots_jacobi
 
 import jaxnn
-from jaxnn import meanfield
 from jaxnn.network.blocks import theory_of
+from jaxnn.theory import meanfield
 from jaxnn.theory.ensemble import Ensemble
 from jaxnn.theory.sphere import moments
 

@@ -27,8 +27,7 @@ from experiments.train import columns, loop, picture, view
 from experiments.train import experiment as train
 from experiments.train import page as train_page
 from experiments.train import report as train_report
-from jaxnn.train import divergence
-from jaxnn.train.fit import Best
+from jaxnn.train.fitting import Best
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -313,7 +312,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     same(out, whole)
     # Done is done: once more is nothing but pictures.
     monkeypatch.setattr(
-        jaxnn, "each_epoch", lambda *_, epochs, **__: iter(()) if epochs == 0 else 1
+        jaxnn.train, "each_epoch", lambda *_, epochs, **__: iter(()) if epochs == 0 else 1
     )
     assert main([*SMALL, "--out", str(out)]) == 0
     same(out, whole)
@@ -340,17 +339,16 @@ def test_a_broken_checkpoint_is_said_and_another_run_refused(
 def test_a_run_that_diverges_is_a_sentence_and_keeps_what_was_done(
     whole, tmp_path, undrawn, capsys, monkeypatch
 ):
-    each_epoch = jaxnn.each_epoch
+    each_epoch = jaxnn.train.each_epoch
 
     def diverging(*arguments, **named):
         passes = each_epoch(*arguments, **named)
         yield next(passes)
         state, losses = next(passes)
         yield state, losses
-        origin = divergence.Origin("signal", 2, "the signal left the range")
-        raise jaxnn.NonFiniteError("step 8: the loss is nan", 8, origin, state, losses)
+        raise jaxnn.errors.NonFiniteError("step 8: the loss is nan", 8, "signal", 2, state, losses)
 
-    monkeypatch.setattr(jaxnn, "each_epoch", diverging)
+    monkeypatch.setattr(jaxnn.train, "each_epoch", diverging)
     out = tmp_path / "run"
     assert main([*SMALL, "--out", str(out)]) == 1
     assert capsys.readouterr().err == "error: epoch 3, step 8: the loss is nan\n"

@@ -107,7 +107,7 @@ def test_the_depth_scale_diverges_at_the_critical_variance():
     peak = near.sort("xi_c")["sigma_w_squared"][-1]
     assert peak == pytest.approx(critical, abs=0.01)
     assert near["sigma_w_squared"].to_list() == pytest.approx([1.72, 1.74, 1.76, 1.78, 1.8])
-    first = float(jaxnn.meanfield.xi_c("tanh", 1.72**0.5, 0.05**0.5))
+    first = float(jaxnn.theory.meanfield.xi_c("tanh", 1.72**0.5, 0.05**0.5))
     assert near["xi_c"][0] == pytest.approx(first, rel=1e-4)
     assert theory.critical("relu", 0.05) is None
 

@@ -1,5 +1,6 @@
 """Training against a plain loop of jax.grad and optax, and what it promises beside the numbers."""
 
+import inspect
 import itertools
 import re
 
@@ -13,7 +14,7 @@ import reference
 from sklearn import datasets, metrics
 
 import jaxnn
-from jaxnn.train.fit import SPLIT
+from jaxnn.train.fitting import SPLIT
 from jaxnn.train.steps import ROOM, _program, argsort, permutation_of_epoch
 
 N_EXAMPLES, BATCH = 22, 8  # batches of 8, 8 and 6
@@ -107,18 +108,18 @@ def test_epochs_equal_a_plain_loop_over_jax_grad(key, case):
 def test_batches_that_fit_and_that_do_not(key, count, batch):
     net, params, xs, ys = problem(key, count=count)
     expected, losses = plain_loop(net, SGD, params, key, xs, ys, 1, batch)
-    state = jaxnn.start(net, SGD, params, key)
-    state, of_epoch = jaxnn.epoch(net, SGD, state, xs, ys, batch=batch)
+    state = jaxnn.train.start(net, params, SGD, key)
+    state, of_epoch = jaxnn.train.epoch(net, state, xs, ys, SGD, batch=batch)
     np.testing.assert_allclose(of_epoch, losses[0], rtol=1e-11)
     reference.assert_close(state.params, expected, 1e-11)
 
 
 def test_a_step_takes_the_batch_as_it_is(key):
     net, params, xs, ys = problem(key)
-    state = jaxnn.start(net, SGD, params, key)
+    state = jaxnn.train.start(net, params, SGD, key)
     rows = np.concatenate(batches(key, 0, N_EXAMPLES, N_EXAMPLES))
-    expected, loss = jaxnn.epoch(net, SGD, state, xs, ys, batch=N_EXAMPLES)
-    state, of_step = jaxnn.step(net, SGD, state, xs[rows], ys[rows])
+    expected, loss = jaxnn.train.epoch(net, state, xs, ys, SGD, batch=N_EXAMPLES)
+    state, of_step = jaxnn.train.step(net, state, xs[rows], ys[rows], SGD)
     np.testing.assert_allclose(of_step, loss[0], rtol=1e-12)
     reference.assert_close(state.params, expected.params, 1e-12)
     assert state.step == expected.step == 1
@@ -154,7 +155,7 @@ def test_optimisers_that_ask_for_more_get_it(key):
     reference.assert_close(runs[0].params, runs[1].params, 1e-12)
 
 
-@pytest.mark.parametrize(("hidden", "depth"), [(5, 2)])
+@pytest.mark.parametrize(("hidden", "depth"), [(5, 3)])
 def test_runs_and_depth_equal_single_layers(key, hidden, depth):
     """One hidden layer and a run of 4 with 2 of them used."""
     net, params, xs, ys = problem(key, "multiclass", (4, *[6] * hidden, 3))
@@ -177,11 +178,11 @@ def test_everything_is_compiled_once(key):
     params = (*params[:3], jaxnn.Layer(params[3].theta, jnp.full(3, 0.1)))  # weakly typed
     params = jaxnn.stack(params)
     before = _program._cache_size()
-    for epochs, depth, seed in ((1, 1, 0), (7, 2, 1), (ROOM + 9, 0, 2)):
+    for epochs, depth, seed in ((1, 2, 0), (7, 3, 1), (ROOM + 9, 1, 2)):
         options = {"epochs": epochs, "batch": BATCH, "depth": depth}
         run = jaxnn.fit(net, params, xs + seed, ys, INJECTED, key=jax.random.key(seed), **options)
-        for state, _ in jaxnn.each_epoch(net, INJECTED, run.state, xs, ys, **options):
-            jaxnn.epoch(net, INJECTED, state, xs, ys, batch=BATCH, depth=depth)
+        for state, _ in jaxnn.train.each_epoch(net, run.state, xs, ys, INJECTED, **options):
+            jaxnn.train.epoch(net, state, xs, ys, INJECTED, batch=BATCH, depth=depth)
     assert _program._cache_size() == before + 1
 
 
@@ -202,8 +203,8 @@ def test_a_saved_state_goes_on_to_the_same_bits(key):
     net, params, xs, ys = problem(key, dtype=jnp.float32)
     adam, total = optax.adam(optax.linear_schedule(0.05, 0.01, 40)), 20
     run = jaxnn.fit(net, params, xs, ys, adam, epochs=total, batch=BATCH, key=key)
-    begin = jaxnn.start(net, adam, params, key)
-    passes = jaxnn.each_epoch(net, adam, begin, xs, ys, epochs=total, batch=BATCH)
+    begin = jaxnn.train.start(net, params, adam, key)
+    passes = jaxnn.train.each_epoch(net, begin, xs, ys, adam, epochs=total, batch=BATCH)
     states, losses = zip(*passes, strict=True)
     np.testing.assert_array_equal(np.stack(losses), run.history.losses)
     chex.assert_trees_all_equal(values(states[-1]), values(run.state))
@@ -215,12 +216,106 @@ def test_a_saved_state_goes_on_to_the_same_bits(key):
         chex.assert_trees_all_equal(values(on.state), values(run.state))
 
 
+def test_arguments_stand_in_one_order():
+    """The optimiser behind the data, a key last: what `net` and `ys` are, nobody has to look up."""
+    orders = {
+        name: [p.name for p in inspect.signature(getattr(jaxnn.train, name)).parameters.values()]
+        for name in ("start", "step", "epoch", "each_epoch", "fit", "evaluate", "split")
+    }
+    assert orders["start"] == ["net", "params", "optimizer", "key"]
+    assert orders["split"] == ["xs", "ys", "fraction", "key"]
+    assert orders["evaluate"][:4] == orders["fit"][:4] == ["net", "params", "xs", "ys"]
+    assert orders["fit"][4] == "optimizer"
+    for name in ("step", "epoch", "each_epoch"):
+        assert orders[name][:5] == ["net", "state", "xs", "ys", "optimizer"]
+
+
+@pytest.mark.parametrize("static", [{"static_argnames": "optimizer"}, {"static_argnums": 4}])
+def test_a_step_under_jit_is_that_outside_and_compiled_once(key, static):
+    net, params, xs, ys = problem(key)
+    step = jax.jit(jaxnn.train.step, **static)
+    state = expected = jaxnn.train.start(net, params, INJECTED, key)
+    for _ in range(2):
+        state, loss = step(net, state, xs, ys, INJECTED)
+        expected, alone = jaxnn.train.step(net, expected, xs, ys, INJECTED)
+        assert float(loss) == pytest.approx(float(alone), rel=1e-12)
+    reference.assert_close(values(state), values(expected), 1e-12)
+    assert step._cache_size() == 1
+
+
+STATE = r"state: expected a State, as jaxnn.train.start returns it, got {}; the order is net, .*"
+OPTIMIZER = r"optimizer: expected one of optax, such as optax.adam\(1e-3\), got \w+"
+PARAMS = r"params: expected pairs \(theta, b\) of arrays, as jaxnn.init returns them, got {}"
+TRAINED = {"epochs": 1, "batch": BATCH, "key": jax.random.key(0)}
+MIXED_UP = {
+    "the optimiser before the state": (
+        STATE.format(r"GradientTransformation\w*"),
+        lambda train, net, params, state, xs, ys: (
+            lambda: train.step(net, SGD, state, xs, ys),
+            lambda: train.epoch(net, SGD, state, xs, ys, batch=BATCH),
+            lambda: train.each_epoch(net, SGD, state, xs, ys, epochs=1, batch=BATCH),
+        ),
+    ),
+    "parameters instead of a state": (
+        STATE.format("tuple"),
+        lambda train, net, params, state, xs, ys: (
+            lambda: train.step(net, params, xs, ys, SGD),
+            lambda: train.epoch(net, params, xs, ys, SGD, batch=BATCH),
+            lambda: train.each_epoch(net, params, xs, ys, SGD, epochs=1, batch=BATCH),
+        ),
+    ),
+    "no optimiser at its place": (
+        OPTIMIZER,
+        lambda train, net, params, state, xs, ys: (
+            lambda: train.start(net, params, state.key, SGD),
+            lambda: train.step(net, state, SGD, xs, ys),
+            lambda: train.epoch(net, state, xs, SGD, ys, batch=BATCH),
+            lambda: train.each_epoch(net, state, SGD, xs, ys, epochs=1, batch=BATCH),
+            lambda: train.fit(net, SGD, params, xs, ys, **TRAINED),
+            lambda: train.fit(net, params, SGD, xs, ys, **TRAINED),
+        ),
+    ),
+    "an optimiser instead of parameters": (
+        PARAMS.format(r"GradientTransformation\w*"),
+        lambda train, net, params, state, xs, ys: (
+            lambda: train.start(net, SGD, params, state.key),
+            lambda: train.fit(net, SGD, xs, ys, SGD, **TRAINED),
+        ),
+    ),
+    "a state instead of parameters": (
+        PARAMS.format("State"),
+        lambda train, net, params, state, xs, ys: (
+            lambda: train.start(net, state, SGD, state.key),
+            lambda: train.evaluate(net, state, xs, ys),
+        ),
+    ),
+    "an example that is none": (
+        r"x: expected .*",
+        lambda train, net, params, state, xs, ys: (
+            lambda: train.step(net, state, 1.0, ys, SGD),
+            lambda: train.epoch(net, state, 1.0, ys, SGD, batch=BATCH),
+            lambda: train.epoch(net, state, SGD, ys, SGD, batch=BATCH),
+            lambda: train.each_epoch(net, state, 1.0, ys, SGD, epochs=1, batch=BATCH),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("sentence", "calls"), MIXED_UP.values(), ids=MIXED_UP)
+def test_a_wrong_order_is_one_sentence(key, sentence, calls, unhooked):
+    net, params, xs, ys = problem(key)
+    state = jaxnn.train.start(net, params, SGD, key)
+    for call in calls(jaxnn.train, net, params, state, xs, ys):
+        with pytest.raises((TypeError, ValueError), match=f"^{sentence}($|\n)"):
+            call()  # what follows in a line of its own is JAX's note on frames
+
+
 def test_seeds_are_trained_together_under_vmap(key):
     net, params, xs, ys = problem(key)
 
     def one(key):
-        state = jaxnn.start(net, SGD, params, key)
-        return jaxnn.epoch(net, SGD, state, xs, ys, batch=BATCH)
+        state = jaxnn.train.start(net, params, SGD, key)
+        return jaxnn.train.epoch(net, state, xs, ys, SGD, batch=BATCH)
 
     keys = jax.random.split(key, 3)
     together = jax.jit(jax.vmap(one))(keys)[1]
@@ -271,14 +366,14 @@ def test_without_patience_all_epochs_are_done_and_the_best_is_kept(key):
 
 def test_a_validation_set_is_held_out(key):
     xs, ys = np.arange(30.0).reshape(10, 3), np.arange(10)
-    (kept, kept_ys), (out, out_ys) = jaxnn.split(xs, ys, 0.25, key)
+    (kept, kept_ys), (out, out_ys) = jaxnn.train.split(xs, ys, 0.25, key)
     assert len(out) == 2
     np.testing.assert_array_equal(np.sort([*kept_ys, *out_ys]), ys)
     np.testing.assert_array_equal(kept, xs[kept_ys])
     np.testing.assert_array_equal(out, xs[out_ys])
-    again = jaxnn.split(jnp.asarray(xs), jnp.asarray(ys), 0.25, key)
+    again = jaxnn.train.split(jnp.asarray(xs), jnp.asarray(ys), 0.25, key)
     chex.assert_trees_all_equal(again, ((kept, kept_ys), (out, out_ys)))
-    others = [jaxnn.split(xs, ys, 0.25, jax.random.key(i))[1][1] for i in range(8)]
+    others = [jaxnn.train.split(xs, ys, 0.25, jax.random.key(i))[1][1] for i in range(8)]
     assert len({tuple(rows) for rows in others}) > 1
 
 
@@ -286,7 +381,7 @@ def test_a_fraction_is_the_split_of_the_run_s_key(key):
     net, params, xs, ys = problem(key)
     options = {"epochs": 2, "batch": BATCH, "key": key}
     run = jaxnn.fit(net, params, xs, ys, SGD, validation=0.2, **options)
-    kept, out = jaxnn.split(xs, ys, 0.2, jax.random.fold_in(key, SPLIT))
+    kept, out = jaxnn.train.split(xs, ys, 0.2, jax.random.fold_in(key, SPLIT))
     expected = jaxnn.fit(net, params, *kept, SGD, validation=out, **options)
     chex.assert_trees_all_equal(run.history, expected.history)
     assert len(out[0]) == 4
@@ -327,7 +422,7 @@ def test_digits_are_learned():
     xs = ((xs - xs.mean(0)) / (xs.std(0) + 1e-9)).astype(np.float32)
     net = jaxnn.Network((64, 100, 10), "relu", "multiclass")
     params = jaxnn.init(net, jax.random.key(0), dtype=jnp.float32)
-    (xs, ys), held_out = jaxnn.split(xs, ys, 0.25, jax.random.key(1))
+    (xs, ys), held_out = jaxnn.train.split(xs, ys, 0.25, jax.random.key(1))
     options = {"epochs": 40, "batch": 128, "key": jax.random.key(2)}
     run = jaxnn.fit(net, params, xs, ys, optax.adam(3e-3), validation=0.1, patience=10, **options)
     assert jaxnn.evaluate(net, run.params, *held_out).metric > 0.95
@@ -380,11 +475,11 @@ DIVERGING = {
 
 def diverged(net, params, xs, ys, size, key, **options):
     """The error of a run by gradient descent."""
-    state = jaxnn.start(net, INJECTED, params, key)
+    state = jaxnn.train.start(net, params, INJECTED, key)
     state.opt_state.hyperparams["learning_rate"] = jnp.full_like(
         state.opt_state.hyperparams["learning_rate"], size
     )
-    with pytest.raises(jaxnn.NonFiniteError) as raised:
+    with pytest.raises(jaxnn.errors.NonFiniteError) as raised:
         jaxnn.fit(net, state, xs, ys, INJECTED, epochs=200, batch=BATCH, **options)
     return raised.value
 
@@ -433,7 +528,7 @@ def test_a_failure_in_a_late_epoch_loses_nothing(key):
     seen = []
     errors = [
         diverged(net, params, xs, ys, 1.5, key, **options)
-        for options in ({}, {"look": seen.append}, {"validation": (xs, ys)})
+        for options in ({}, {"callback": seen.append}, {"validation": (xs, ys)})
     ]
     for error in errors:
         assert (error.step, error.where, error.layer) == (61, "loss", 1)
@@ -445,9 +540,22 @@ def test_a_failure_in_a_late_epoch_loses_nothing(key):
     assert len(seen) == len(errors[2].history.validation.loss) == 20
     assert error.state.step == 60
     np.testing.assert_allclose(error.state.params[0].theta, 2 * 2.0**60, rtol=1e-5)
-    calmed = error.state._replace(opt_state=jaxnn.start(net, INJECTED, params, key).opt_state)
+    calmed = error.state._replace(opt_state=jaxnn.train.start(net, params, INJECTED, key).opt_state)
     run = jaxnn.fit(net, calmed, xs, ys, INJECTED, epochs=200, batch=BATCH)
     assert run.history.losses[-1, -1] < 1e-20 * run.history.losses[0, 0]
+
+
+def test_a_divergence_is_that_of_the_depth_in_use(key):
+    """Two hidden layers of five: the sentence of the network of two, up to the output's number."""
+    net, params, xs, ys = problem(key, "regression", (4, *[6] * 5, 3))
+    ys = 1e200 * ys  # whose squares are beyond float64
+    deep = diverged(net, jaxnn.stack(params), xs, ys, 0.1, key, depth=2)
+    smaller = jaxnn.Network((4, 6, 6, 3), "tanh", "regression")
+    alone = diverged(smaller, (*params[:2], params[-1]), xs, ys, 0.1, key)
+    assert (deep.step, deep.where) == (alone.step, alone.where)
+    assert (deep.layer, alone.layer) == (6, 3)
+    assert re.search(r"\(root mean square 10\^-?\d+\.\d\)", str(alone))
+    assert str(deep).replace("z[6]", "z[3]") == str(alone)
 
 
 def test_numbers_that_go_at_the_beginning_of_an_epoch(key):
@@ -522,7 +630,7 @@ def test_fit_is_called_outside_of_jit_and_vmap(key, form):
         return jaxnn.fit(net, params, xs, ys, SGD, epochs=1, batch=BATCH, key=key).params
 
     sentence = (
-        r"^fit, each_epoch: expected known values, got traced ones, .* with jaxnn.epoch inside"
+        r"^fit, each_epoch: expected known values, got traced ones, .* jaxnn.train.epoch inside"
     )
     with pytest.raises(TypeError, match=sentence):
         form(fit)(jax.random.split(key) if form is not jax.jit else key)
@@ -530,15 +638,15 @@ def test_fit_is_called_outside_of_jit_and_vmap(key, form):
 
 def test_a_key_beside_a_state_and_uneven_lengths_are_refused(key):
     net, params, xs, ys = problem(key)
-    state = jaxnn.start(net, SGD, params, key)
+    state = jaxnn.train.start(net, params, SGD, key)
     with pytest.raises(ValueError, match="key: expected none beside a State"):
         jaxnn.fit(net, state, xs, ys, SGD, epochs=1, batch=BATCH, key=key)
     with pytest.raises(ValueError, match="y: expected 22 labels for 22 examples, got 21"):
-        jaxnn.split(xs, ys[1:], 0.5, key)
+        jaxnn.train.split(xs, ys[1:], 0.5, key)
     with pytest.raises(ValueError, match=r"x: expected shape .* got \(0, 4\)"):
-        jaxnn.epoch(net, SGD, state, xs[:0], ys[:0], batch=BATCH)
+        jaxnn.train.epoch(net, state, xs[:0], ys[:0], SGD, batch=BATCH)
     with pytest.raises(ValueError, match="epochs: expected at least 0"):  # before the first epoch
-        jaxnn.each_epoch(net, SGD, state, xs, ys, epochs=-1, batch=BATCH)
+        jaxnn.train.each_epoch(net, state, xs, ys, SGD, epochs=-1, batch=BATCH)
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,12 @@ assert lost > 9900
 
 # %%
 ensemble = ("sigmoid", 1.0, 0.0, 1.0)  # σ, σ_w, σ_b, mean square of the input
-predicted = jaxnn.meanfield.log_delta(*ensemble, 10_000) / LN10
+predicted = jaxnn.theory.meanfield.log_delta(*ensemble, 10_000) / LN10
 theory = predicted[0]
-bias = jaxnn.meanfield.log_delta_band(*ensemble, WIDTH, 10_000).bias[0] / LN10
+bias = (
+    jaxnn.theory.meanfield.log_delta_band(*ensemble, WIDTH, 10_000).bias[0]
+    / LN10
+)
 measured = float(decades[0] - decades[-2])
 print(
     f"theory of infinite width {theory:.0f}, "

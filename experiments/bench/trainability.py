@@ -44,7 +44,7 @@ def workload(
         steps=steps,
     )
 
-    def run() -> jaxnn.Scores:
+    def run() -> jaxnn.train.Scores:
         return descent.trained(digits, training)
 
     def numbers(folder: Path) -> list[float]:

@@ -32,7 +32,7 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
     params = jax.jit(jaxnn.init)(net, jax.random.key(0))
     key, adam = jax.random.key(1), optax.adam(RATE, eps=inputs.EPSILON)
 
-    def run(epochs: int = epochs) -> jaxnn.Fit:
+    def run(epochs: int = epochs) -> jaxnn.train.Fit:
         return jaxnn.fit(net, params, x, y, adam, epochs=epochs, batch=batch, key=key)
 
     def numbers(folder: Path) -> list[float]:

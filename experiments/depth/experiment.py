@@ -165,7 +165,7 @@ def weights_for(settings: Settings, activation: str, sigma_b: float) -> list[Wei
     unit = jaxnn.gaussian(1.0)
     weights += [Weights(f"σ_w = {s:g}", unit, s) for s in _scales("sigma_w", settings)]
     if settings.critical:
-        sigma_w = float(jaxnn.meanfield.critical_sigma_w(activation, sigma_b))
+        sigma_w = float(jaxnn.theory.meanfield.critical_sigma_w(activation, sigma_b))
         weights.append(Weights("critical", unit, sigma_w))
     return weights
 

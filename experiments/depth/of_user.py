@@ -33,7 +33,7 @@ FROM_TABLE = {
     "layer": "layer",
     "log10_delta_z": "log10_delta",
     "log10_delta_theta": "log10_theta",
-    "log10_gain": "gain",
+    "log10_gain": "log10_gain",
     "log10_mean_square_z": "log10_mean_square",
     "log10_spread": "log10_spread",
     "cosine": "cosine",

@@ -121,11 +121,11 @@ def _mean_field(
 
     def mean_field(sigma_w: jax.Array, sigma_b: jax.Array, q0: jax.Array) -> _Theory:
         of = (activation, sigma_w, sigma_b, q0)
-        log_delta = jaxnn.meanfield.log_delta(*of, depth, hidden=hidden, batch=batch)
-        q = jaxnn.meanfield.lengths(*of, depth, hidden=hidden, batch=batch)
+        log_delta = jaxnn.theory.meanfield.log_delta(*of, depth, hidden=hidden, batch=batch)
+        q = jaxnn.theory.meanfield.lengths(*of, depth, hidden=hidden, batch=batch)
         if not banded:
             return _Theory(q, log_delta, jnp.zeros(depth), jnp.zeros(depth))
-        band = jaxnn.meanfield.log_delta_band(*of, width, depth, hidden=hidden)
+        band = jaxnn.theory.meanfield.log_delta_band(*of, width, depth, hidden=hidden)
         return _Theory(q, log_delta, band.bias, band.sd)
 
     return Ahead(jax.jit(mean_field))
@@ -185,7 +185,9 @@ def _correlations(
     hidden: jaxnn.Block,
 ) -> jax.Array:
     def up(c: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
-        above = jaxnn.meanfield.correlation_map(activation, sigma_w, sigma_b, q, c, hidden=hidden)
+        above = jaxnn.theory.meanfield.correlation_map(
+            activation, sigma_w, sigma_b, q, c, hidden=hidden
+        )
         return jnp.clip(above, -1, 1), c
 
     return jax.lax.scan(up, jnp.asarray(c1, float), q)[1]

@@ -77,13 +77,13 @@ def predict(setup: Setup) -> Prediction:
     for activation, rows, n in cases(setup):
         ensemble = (activation, SIGMA_W, 0.0)
         growth = math.log(
-            float(jaxnn.meanfield.stationary_chi(*ensemble, hidden=BLOCK, batch=rows))
+            float(jaxnn.theory.meanfield.stationary_chi(*ensemble, hidden=BLOCK, batch=rows))
         )
         case = f"{activation}, B = {rows}"
         allowed = 5 / (2 * n) + 0.03 * rows / n
         reason = "4 standard errors; 5/2n, the mean of a logarithm; 0.03 B/n, rows over units"
         numbers.append(Predicted(f"{case}: ln λ", growth, allowed, reason))
-        c = jaxnn.meanfield.correlation_fixed_point(*ensemble, hidden=BLOCK, batch=rows)
+        c = jaxnn.theory.meanfield.correlation_fixed_point(*ensemble, hidden=BLOCK, batch=rows)
         reason = "4 standard errors, and 2/n for the finite width"
         numbers.append(Predicted(f"{case}: c*", float(c), 2 / n, reason))
         curves.append(curve(PROFILE, case, layer, growth * (layer[-1] - layer)))

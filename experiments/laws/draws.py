@@ -60,9 +60,9 @@ class Start(NamedTuple):
 def fixed_point(ensemble: Ensemble) -> Start:
     """Return the start at q*, at which all layers are alike; 1 if q has no scale, as for relu."""
     with jax.enable_x64(True):
-        q = float(jaxnn.meanfield.fixed_point(*ensemble))
+        q = float(jaxnn.theory.meanfield.fixed_point(*ensemble))
         q = q if 0 < q < math.inf else 1.0
-        chi = float(jaxnn.meanfield.chi(ensemble.activation, ensemble.sigma_w, q))
+        chi = float(jaxnn.theory.meanfield.chi(ensemble.activation, ensemble.sigma_w, q))
     q0 = (q - ensemble.sigma_b**2) / ensemble.sigma_w**2
     return Start(ensemble, q, q0, 0.5 * math.log(chi))
 

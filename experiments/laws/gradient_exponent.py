@@ -67,7 +67,7 @@ def kinds() -> dict[str, Start]:
         sigma_b = math.sqrt(variance_b)
         if variance_w is None:
             with jax.enable_x64(True):
-                sigma_w = float(jaxnn.meanfield.critical_sigma_w(activation, sigma_b))
+                sigma_w = float(jaxnn.theory.meanfield.critical_sigma_w(activation, sigma_b))
             name = f"{activation}, critical"
         else:
             sigma_w, name = math.sqrt(variance_w), f"{activation}, σ_w² = {variance_w:g}"
@@ -85,7 +85,9 @@ def predict(setup: Setup) -> Prediction:
         saturates = kind.ensemble.activation in SATURATING
         reason = REASON + ", doubled: units saturate" * saturates
         for n in setup.widths:
-            bias, sd = jaxnn.meanfield.slope_band(kind.ensemble.activation, kind.q, n, setup.layers)
+            bias, sd = jaxnn.theory.meanfield.slope_band(
+                kind.ensemble.activation, kind.q, n, setup.layers
+            )
             allowed = (1 + saturates) * ERRORS * float(sd) / math.sqrt(setup.seeds)
             value = slope + float(bias)
             numbers.append(Predicted(f"{name}, n = {n}", value, allowed, reason, errors=0))

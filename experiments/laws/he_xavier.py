@@ -61,7 +61,7 @@ def predict(setup: Setup) -> Prediction:
     bounds: dict[str, tuple[float, Relation]] = {"He": (TRAINED, "≥"), "Xavier": (STALLED, "≤")}
     for name, ensemble in KINDS.items():
         slope = fixed_point(ensemble).half_log_chi
-        bias, sd = jaxnn.meanfield.slope_band("relu", 1.0, setup.width, setup.layers)
+        bias, sd = jaxnn.theory.meanfield.slope_band("relu", 1.0, setup.width, setup.layers)
         allowed = ERRORS * float(sd) / math.sqrt(setup.seeds)
         reason = "4 sd of the finite-width band over √seeds"
         case = f"{name}: slope of ln ‖Δz‖"

@@ -125,7 +125,7 @@ def _largest(s: jaxnn.Spectrum) -> float:
 
 def _spectra(setup: Setup, kind: Kind, key: jax.Array) -> list[jaxnn.Spectrum]:
     """Spectra of one draw by number of factors: a shallower network is the start of a deeper."""
-    sigma_w = float(jaxnn.meanfield.critical_sigma_w(kind.activation, 0.0))
+    sigma_w = float(jaxnn.theory.meanfield.critical_sigma_w(kind.activation, 0.0))
     n, most = setup.width, max(setup.factors)
     (theta, b), x = _draw(key, square_network(n, most + 1, "identity"), sigma_w, kind.weights)
     spectra = []

@@ -75,7 +75,7 @@ def predict(setup: Setup) -> Prediction:
     """Predict σ_w · 8/(3π) for θ[0]; for hidden layers, with their slopes along the length map."""
     numbers, curves = [], []
     for name, scheme in SCHEMES.items():
-        q = jaxnn.meanfield.lengths(ACTIVATION, scheme.sigma_w, 0.0, 1.0, setup.layers)
+        q = jaxnn.theory.meanfield.lengths(ACTIVATION, scheme.sigma_w, 0.0, 1.0, setup.layers)
         slopes = [mean_singular_value(ACTIVATION, float(q_l)) for q_l in q]
         means = scheme.sigma_w * np.array([mean_singular_value("identity", 1.0), *slopes])
         curves.append(curve(MEANS, name, np.arange(len(means)), means))

@@ -91,10 +91,10 @@ def predict(setup: Setup) -> Prediction:
 def _maps(sigma_w: float, layers: int) -> tuple[jax.Array, jax.Array]:
     """q[l] and c[l], each (layers,)."""
     ensemble = Ensemble(ACTIVATION, sigma_w, SIGMA_B)
-    q = jaxnn.meanfield.lengths(*ensemble, Q0, layers)
+    q = jaxnn.theory.meanfield.lengths(*ensemble, Q0, layers)
 
     def layer(c: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jaxnn.meanfield.correlation_map(*ensemble, q, c), c
+        return jaxnn.theory.meanfield.correlation_map(*ensemble, q, c), c
 
     first = (sigma_w**2 * C0 * Q0 + SIGMA_B**2) / q[0]  # z[1] is linear in the input
     return q, lax.scan(layer, first, q)[1]
@@ -102,16 +102,18 @@ def _maps(sigma_w: float, layers: int) -> tuple[jax.Array, jax.Array]:
 
 def _growth(sigma_w: float, setup: Setup) -> tuple[float, float, float]:
     """½ ln χ(q*), with bias and deviation of a slope that is fitted to the late layers."""
-    q = jaxnn.meanfield.fixed_point(ACTIVATION, sigma_w, SIGMA_B)
-    chi = jaxnn.meanfield.chi(ACTIVATION, sigma_w, q)
-    band = jaxnn.meanfield.slope_band(ACTIVATION, q, setup.width, setup.layers - setup.layers // 2)
+    q = jaxnn.theory.meanfield.fixed_point(ACTIVATION, sigma_w, SIGMA_B)
+    chi = jaxnn.theory.meanfield.chi(ACTIVATION, sigma_w, q)
+    band = jaxnn.theory.meanfield.slope_band(
+        ACTIVATION, q, setup.width, setup.layers - setup.layers // 2
+    )
     return 0.5 * math.log(float(chi)), float(band.bias), float(band.sd)
 
 
 def _near() -> np.ndarray:
     """Values of σ_w around the critical one."""
     with jax.enable_x64(True):
-        return float(jaxnn.meanfield.critical_sigma_w(ACTIVATION, SIGMA_B)) + np.array(NEAR)
+        return float(jaxnn.theory.meanfield.critical_sigma_w(ACTIVATION, SIGMA_B)) + np.array(NEAR)
 
 
 def _edge(setup: Setup) -> Predicted:

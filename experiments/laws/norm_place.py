@@ -78,12 +78,12 @@ def path_of(block: jaxnn.Block, blocks: int) -> tuple[float, float]:
     ‖Δθ‖² is ‖a‖² times that of Δ of z + σ θ, where a norm behind has divided by its length.
     """
     ensemble = (*ENSEMBLE[:2], 0.0)
-    q = np.asarray(jaxnn.meanfield.lengths(*ensemble, 0.5, blocks + 1, hidden=block))
-    log_delta = jaxnn.meanfield.log_delta(*ensemble, 0.5, blocks + 1, hidden=block)
+    q = np.asarray(jaxnn.theory.meanfield.lengths(*ensemble, 0.5, blocks + 1, hidden=block))
+    log_delta = jaxnn.theory.meanfield.log_delta(*ensemble, 0.5, blocks + 1, hidden=block)
     square = np.exp(2 * np.asarray(log_delta)) / q[-1]  # ‖Δz[l]‖²
-    a = float(jaxnn.meanfield.length_map("relu", 1.0, 0.0, 1.0))
+    a = float(jaxnn.theory.meanfield.length_map("relu", 1.0, 0.0, 1.0))
     if isinstance(block, jaxnn.PostNorm):
-        square /= float(jaxnn.meanfield.length_map(*ensemble, 1.0, hidden=block.inner))
+        square /= float(jaxnn.theory.meanfield.length_map(*ensemble, 1.0, hidden=block.inner))
     return a * float(square[-1]), a * float(square[1])
 
 
@@ -95,7 +95,7 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
         net = square_network(setup.width, max(setup.blocks) + 1, "relu", block)
         for blocks in setup.blocks:
             log_delta, square, log_theta = gradients(
-                keys, net, ENSEMBLE, 0.5, depth=blocks, fields=FIELDS
+                keys, net, ENSEMBLE, 0.5, depth=blocks + 1, fields=FIELDS
             )
             size = 2 * log_delta[:, blocks] + square[:, blocks]
             for panel, what, layer in ((LAST, "last", blocks), (FIRST, "first", 1)):

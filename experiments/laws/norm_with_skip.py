@@ -82,7 +82,7 @@ class Case(NamedTuple):
         if self.rows:
             return length(self.activation, self.rows)
         with jax.enable_x64(True):
-            return float(jaxnn.meanfield.length_map(self.activation, 1.0, 0.0, 1.0))
+            return float(jaxnn.theory.meanfield.length_map(self.activation, 1.0, 0.0, 1.0))
 
 
 def cases(setup: Setup) -> list[tuple[Panel, Case]]:
@@ -104,7 +104,9 @@ def predict(setup: Setup) -> Prediction:
     v = np.arange(1, last + 1)  # q[l] in units of v
     for panel, case in cases(setup):
         ensemble = (case.activation, SIGMA_W, 0.0)
-        chi = float(jaxnn.meanfield.stationary_chi(*ensemble, hidden=case.norm, batch=case.rows))
+        chi = float(
+            jaxnn.theory.meanfield.stationary_chi(*ensemble, hidden=case.norm, batch=case.rows)
+        )
         profile = power_law(chi, layer, last)
         s = SIGMA_W**2 / (case.growth * v)  # for a batch norm a bound: rows average out
         spread = log_variance(case.activation, s, np.log(v), setup.width, normed=True)

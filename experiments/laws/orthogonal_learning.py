@@ -128,8 +128,8 @@ def _mode(room: int, factors: int) -> jax.Array:
     params: Params = (one, run, one)
 
     def step(params: Params, _: None) -> tuple[Params, jax.Array]:
-        u = jaxnn.forward(net, params, x[0], depth=factors - 2)[0]
-        gradient = jaxnn.backprop(net, params, x, y, depth=factors - 2)[1]
+        u = jaxnn.forward(net, params, x[0], depth=factors - 1)[0]
+        gradient = jaxnn.backprop(net, params, x, y, depth=factors - 1)[1]
         # No biases: a mode is a product of weights alone.
         moved = [
             layer._replace(theta=layer.theta - STEP / factors * slope.theta)
@@ -165,7 +165,7 @@ def _fewest(
     params = draw(net, key_params, 1.0, 0.0, weights)
 
     rates = jnp.asarray(RATES, float) / matrices
-    return fewest_steps(net, params, examples, rates, LEFT, most, matrices - 2)
+    return fewest_steps(net, params, examples, rates, LEFT, most, matrices - 1)
 
 
 def _case(name: str, matrices: int) -> str:

@@ -48,7 +48,7 @@ def gradients(
         q0: the mean square of the inputs.
         rows: inputs of each network, orthogonal to each other if the cotangent is shared.
         shared: one cotangent for all rows, instead of independent ones whose sum is 0.
-        depth: how many layers of the run are used, as data; None for all.
+        depth: hidden layers in use, as data; None for all.
         fields: of `jaxnn.Flow`.
 
     Returns:

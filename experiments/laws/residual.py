@@ -117,11 +117,11 @@ def predict(setup: Setup) -> Prediction:
             numbers.append(Predicted(f"{label}: c", float(c[-1]), 2 / setup.width, reason))
             curves.append(curve(SIGNAL, name, np.arange(1, case.blocks + 2), c))
     at = np.unique(np.append(np.geomspace(5, max(setup.root), 12).round(), setup.root))
-    kappa = float(jaxnn.meanfield.chi("relu", WIDE.sigma_w, 1.0))
+    kappa = float(jaxnn.theory.meanfield.chi("relu", WIDE.sigma_w, 1.0))
     curves.append(curve(GRADIENT, ROOT, at, at * np.log1p(kappa / at)))
     if setup.inverse:
         curves.append(curve(GRADIENT, INVERSE, at, at * np.log1p(kappa / at**2)))
-    plain = math.log(float(jaxnn.meanfield.chi("relu", PLAIN.sigma_w, 1.0)))
+    plain = math.log(float(jaxnn.theory.meanfield.chi("relu", PLAIN.sigma_w, 1.0)))
     at = np.arange(max(setup.relu) + 1)
     curves.append(curve(GRADIENT, NO_SKIP, at, plain * at))
     return Prediction(tuple(numbers), pl.concat(curves))

@@ -56,7 +56,7 @@ def predict(setup: Setup) -> Prediction:
     noise = "4 standard errors, and 3/n for the finite width"
     finite = 3 / setup.width
     for q in STARTS:
-        lengths = np.asarray(jaxnn.meanfield.lengths(*SELU, q, setup.layers))
+        lengths = np.asarray(jaxnn.theory.meanfield.lengths(*SELU, q, setup.layers))
         curves.append(curve(LENGTH, f"from {q:g}", layer, lengths))
         early = float(lengths[EARLY - 1])
         numbers += [
@@ -70,7 +70,7 @@ def predict(setup: Setup) -> Prediction:
     numbers.append(Predicted("mean of a[l], late layers", mean_a, finite, noise))
     numbers.append(Predicted("variance of a[l], late layers", var_a, finite, noise))
     slope = fixed_point(SELU).half_log_chi
-    band = jaxnn.meanfield.slope_band("selu", 1.0, setup.width, setup.layers)
+    band = jaxnn.theory.meanfield.slope_band("selu", 1.0, setup.width, setup.layers)
     allowed = 2 * ERRORS * float(band.sd) / math.sqrt(setup.seeds)
     reason = "4 sd of the finite-width band over √seeds, doubled: units saturate"
     numbers.append(Predicted(GROWTH, slope + float(band.bias), allowed, reason, errors=0))

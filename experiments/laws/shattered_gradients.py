@@ -89,7 +89,7 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
     for name, blocks in cases(setup):
         net = square_network(setup.width, max(room, blocks) + 1, "relu", block_of(name, blocks))
         rows, both = gradients(
-            keys, net, ENSEMBLE, 1.0, rows=2, shared=True, depth=blocks, fields=FIELDS
+            keys, net, ENSEMBLE, 1.0, rows=2, shared=True, depth=blocks + 1, fields=FIELDS
         )
         r = correlations(rows[:, 0], both[:, 0])
         numbers[f"{name}, L = {blocks}"] = mean_of(r)

@@ -84,7 +84,7 @@ def predict(setup: Setup) -> Prediction:
 def _length(blocks: int) -> float:
     """q[L+1] over q[1]."""
     block = jaxnn.Residual(scale=blocks**-0.5)
-    length = float(jaxnn.meanfield.length_map("relu", SIGMA_W, 0.0, 1.0, hidden=block))
+    length = float(jaxnn.theory.meanfield.length_map("relu", SIGMA_W, 0.0, 1.0, hidden=block))
     return length**blocks  # relu: each block multiplies q by the same
 
 

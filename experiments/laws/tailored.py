@@ -70,13 +70,13 @@ def predict(setup: Setup) -> Prediction:
     # a[L] has the correlation that z of one layer more would have.
     along = (DENSE, 1.0, 0.0, setup.layers + 1)
     c, slope = path(Ensemble(sigma, 1.0), *along, ("c", "tangent"))
-    bias = bias_of_c(c, slope, n, jaxnn.meanfield.tailored_slope(setup.layers, ETA))
+    bias = bias_of_c(c, slope, n, jaxnn.theory.meanfield.tailored_slope(setup.layers, ETA))
     reason = "4 standard errors, and the bias of c by the curvature of its map"
     numbers = [
         Predicted(f"tailored: c[{at}]", float(c[at]), abs(float(bias[at])), reason)
         for at in (setup.layers // 2, setup.layers)
     ]
-    band = jaxnn.meanfield.log_delta_band(sigma, 1.0, 0.0, 1.0, n, setup.layers)
+    band = jaxnn.theory.meanfield.log_delta_band(sigma, 1.0, 0.0, 1.0, n, setup.layers)
     reason = "4 standard errors, and cL/2n for the mean of a logarithm"
     numbers.append(Predicted("tailored: gradient", 0.0, -2 * float(band.bias[0]), reason))
     reason = "a bound: no tolerance"

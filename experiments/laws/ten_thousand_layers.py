@@ -56,7 +56,7 @@ def predict(setup: Setup) -> Prediction:
     layer = plotted(layers)
     loss = 0.5 * (float(digamma(n / 2)) - math.log(n / 2))
     sd = 0.5 * math.sqrt(float(polygamma(1, n / 2)) * (layers - 1))
-    q = np.asarray(jaxnn.meanfield.lengths("tanh", 1.0, 0.0, 1 / layers, layers))
+    q = np.asarray(jaxnn.theory.meanfield.lengths("tanh", 1.0, 0.0, 1 / layers, layers))
     path = 0.5 * np.log(q / q[0])
     slower = 0.5 * math.log((1 + 2 * layers * q[0]) / (1 + 2 * layers * q[0] * n / (n + 2)))
     rounding = layers * float(np.finfo(np.float32).eps)

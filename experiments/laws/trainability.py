@@ -60,7 +60,7 @@ class Setup(NamedTuple):
 def reach(variance: float) -> float:
     """Return ξ_c, in layers."""
     with jax.enable_x64(True):
-        return float(jaxnn.meanfield.xi_c(ACTIVATION, math.sqrt(variance), SIGMA_B))
+        return float(jaxnn.theory.meanfield.xi_c(ACTIVATION, math.sqrt(variance), SIGMA_B))
 
 
 def depth(variance: float, multiple: float) -> int:
@@ -115,7 +115,7 @@ def _trained(key: jax.Array, variance: float, layers: int) -> float:
     net = classifier(WIDTH, next(room for room in ROOMS if room >= layers), ACTIVATION)
     params = _draw(net, key_params, math.sqrt(variance))
     training = (net, params, digits(), key_batches, DESCENT, STEPS)
-    return float(accuracies(*training, depth=layers - 1)[-1])
+    return float(accuracies(*training, depth=layers)[-1])
 
 
 @jax.jit

@@ -2,7 +2,7 @@
 
     v ← μ v - η Δ(θ, b),   (θ, b) ← (θ, b) + v
 
-Batches are drawn at random, and step size, momentum and the depth that is used of a run are data:
+Batches are drawn at random, and step size, momentum and the depth that is used are data:
 one program serves all of them. `backprop` is the hand-written recursion; nothing here
 differentiates.
 """
@@ -69,7 +69,7 @@ def accuracies(
         descent: the rule of the steps.
         steps: how many.
         looks: how often the accuracy is taken.
-        depth: how many layers of the run are used; None for all.
+        depth: hidden layers in use; None for all.
     """
     rule, sizes = (descent.rate, descent.momentum), (looks, steps // looks, descent.batch)
     accuracies: jax.Array = _train(net, params, examples, key, rule, depth, sizes)
@@ -91,11 +91,11 @@ def _train(
     # Not optax.sgd, which multiplies by η last: at the edge of chaos a last digit decides.
     sgd = optax.chain(optax.scale(-rate), optax.trace(momentum))
 
-    def look(state: jaxnn.State, batches: jax.Array) -> tuple[jaxnn.State, jax.Array]:
-        state = descend(net, sgd, state, examples.x, examples.y, batches, depth)
+    def look(state: jaxnn.train.State, batches: jax.Array) -> tuple[jaxnn.train.State, jax.Array]:
+        state = descend(net, state, examples.x, examples.y, sgd, batches, depth)
         return state, accuracy(net, state.params, examples, depth)
 
-    return lax.scan(look, jaxnn.start(net, sgd, params, key), batches)[1]
+    return lax.scan(look, jaxnn.train.start(net, params, sgd, key), batches)[1]
 
 
 def accuracy(
@@ -138,9 +138,8 @@ def losses_of_run(
 
     def loss(rate: jax.Array) -> jax.Array:
         adam = optax.chain(optax.adam(rate), optax.stateless(run_alone))
-        state = descend(
-            net, adam, jaxnn.start(net, adam, params, key), examples.x, examples.y, batches
-        )
+        state = jaxnn.train.start(net, params, adam, key)
+        state = descend(net, state, examples.x, examples.y, adam, batches)
         return jnp.asarray(jaxnn.evaluate(net, state.params, examples.x, examples.y).loss)
 
     losses: jax.Array = lax.map(loss, rates)
@@ -168,7 +167,7 @@ def fewest_steps(
         rates: step sizes to try.
         until: the loss to reach, as a part of the first one.
         most: steps to try at most.
-        depth: how many layers of the run are used.
+        depth: hidden layers in use.
     """
 
     def body(rate: jax.Array, state: Falling) -> Falling:

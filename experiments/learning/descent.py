@@ -36,29 +36,29 @@ class Descent(NamedTuple):
 
 def descend(
     net: jaxnn.Network,
-    optimizer: Optimizer,
-    state: jaxnn.State,
+    state: jaxnn.train.State,
     x: jax.Array,
     y: jax.Array,
+    optimizer: Optimizer,
     batches: jax.Array,
     depth: jax.Array | int | None = None,
-) -> jaxnn.State:
+) -> jaxnn.train.State:
     """Return the state after one step on each batch; pure, to be called while tracing.
 
     Args:
         net: the network.
-        optimizer: of optax; its step size may be traced.
         state: where to start.
         x: all examples, (N, n[0]).
         y: their labels.
+        optimizer: of optax; its step size may be traced.
         batches: row numbers, (steps, batch).
-        depth: how many layers of the run are used; None for all.
+        depth: hidden layers in use; None for all.
     """
 
-    def step(state: jaxnn.State, rows: jax.Array) -> tuple[jaxnn.State, None]:
-        return jaxnn.step(net, optimizer, state, x[rows], y[rows], depth=depth)[0], None
+    def step(state: jaxnn.train.State, rows: jax.Array) -> tuple[jaxnn.train.State, None]:
+        return jaxnn.train.step(net, state, x[rows], y[rows], optimizer, depth=depth)[0], None
 
-    last: jaxnn.State = lax.scan(step, state, batches)[0]
+    last: jaxnn.train.State = lax.scan(step, state, batches)[0]
     return last
 
 
@@ -100,18 +100,18 @@ def roomy(
     return network(dataset, width, activation, 1 + room, hidden)
 
 
-def trained(dataset: Dataset, training: Training) -> jaxnn.Scores:
+def trained(dataset: Dataset, training: Training) -> jaxnn.train.Scores:
     """Draw and train the networks; return loss and accuracy over all the data, one each a σ_w."""
     side_by_side = SideBySide.over_devices(len(training.sigma_w))
     descent = training.descent
-    scores: jaxnn.Scores = side_by_side.get(
+    scores: jaxnn.train.Scores = side_by_side.get(
         descending(side_by_side, training.net)(
             side_by_side.put(np.asarray(training.sigma_w, np.float32)),
             (np.int32(training.seed), np.float32(training.sigma_b)),
             (dataset.x, dataset.y),
             batches(dataset, training),
             (np.float32(descent.rate), np.float32(descent.momentum)),
-            np.int32(training.depth - 1),
+            np.int32(training.depth),
         )
     )
     return scores
@@ -137,7 +137,7 @@ def trained_from(
     seeds: Sequence[int],
     descent: Descent,
     steps: int,
-) -> jaxnn.Scores:
+) -> jaxnn.train.Scores:
     """Train networks that are drawn; return loss and accuracy over all the data, one each a seed.
 
     Args:
@@ -151,13 +151,13 @@ def trained_from(
     """
     side_by_side = SideBySide.over_devices(len(seeds), apart=len(params) > 1)  # as was drawn
     rows = np.stack([rows_of_steps(len(dataset.x), s, descent.batch, steps) for s in seeds])
-    scores: jaxnn.Scores = side_by_side.get(
+    scores: jaxnn.train.Scores = side_by_side.get(
         continuing(side_by_side, net)(
             params,
             side_by_side.put(rows),
             (dataset.x, dataset.y),
             (np.float32(descent.rate), np.float32(descent.momentum)),
-            np.int32(depth - 1),
+            np.int32(depth),
         )
     )
     return scores
@@ -175,10 +175,10 @@ def continuing(side_by_side: SideBySide, net: jaxnn.Network) -> Callable[..., An
 
 def _scores(
     net: jaxnn.Network, params: Params, data: Any, batches: Any, rule: Any, depth: Any
-) -> jaxnn.Scores:
+) -> jaxnn.train.Scores:
     (x, y), sgd = data, optax.sgd(*rule)
-    state = jaxnn.start(net, sgd, params, jax.random.key(0))  # its key draws nothing here
-    state = descend(net, sgd, state, x, y, batches, depth)
+    state = jaxnn.train.start(net, params, sgd, jax.random.key(0))  # its key draws nothing here
+    state = descend(net, state, x, y, sgd, batches, depth)
     return jaxnn.evaluate(net, state.params, x, y, depth=depth)
 
 

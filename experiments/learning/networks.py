@@ -235,13 +235,13 @@ def prepare(dataset: Dataset, networks: Networks, program: Program | None = None
         draw.prepare(like(count), *map(of_all, (number, number, count)))
         rows = (np.broadcast_to(v[:1], (drawn.batch, *v.shape[1:])) for v in (dataset.x, dataset.y))
         params = jax.tree.map(like, _shapes(drawn.net, drawn.dtype))
-        used = of_all(_used(networks))
-        program(side_by_side, networks.net).prepare(params, *map(like, rows), used)
+        depths = of_all(_depths(networks))
+        program(side_by_side, networks.net).prepare(params, *map(like, rows), depths)
 
 
-def _used(networks: Networks) -> np.ndarray:
-    """Return the layers of the run in use, one less than the hidden layers, of every depth."""
-    return np.asarray(networks.depths, np.int32) - 1
+def _depths(networks: Networks) -> np.ndarray:
+    """Return the depths as data of a program."""
+    return np.asarray(networks.depths, np.int32)
 
 
 @cache
@@ -283,7 +283,7 @@ def measured(draws: Draws, dataset: Dataset, networks: Networks, program: Progra
     with jax.enable_x64(networks.dtype == "float64"):
         params, xs, ys = draws.of(dataset, networks)
         side_by_side = _side_by_side(drawn_for(networks))
-        results = program(side_by_side, networks.net)(params, xs, ys, _used(networks))
+        results = program(side_by_side, networks.net)(params, xs, ys, _depths(networks))
         return side_by_side.get(results)
 
 

@@ -205,7 +205,7 @@ def jaxnn_predictions(
             batch=min(settings.batch, len(parts.training.x)),
             key=key_batches,
         )
-    except jaxnn.NonFiniteError:
+    except jaxnn.errors.NonFiniteError:
         return None
     y_hat = model.outputs(net, fitted.params, _held_out(parts).x)
     if not np.isfinite(y_hat).all():

@@ -20,6 +20,7 @@ from experiments.remedies.table import REMEDIES
 from experiments.runs import sweep
 from experiments.runs.devices import Mapped, SideBySide
 from jaxnn.arrays.rows import ScaledRows, renormalised, with_exponents
+from jaxnn.network.checks import check_depth
 from jaxnn.passes.walk import Saved, up
 
 FLOW, TRAINING = "flow", "training"
@@ -131,7 +132,7 @@ def measuring(side_by_side: SideBySide, net: jaxnn.Network) -> Mapped:
     def remedy_flow(params: Any, xs: Any, ys: Any, depths: Any) -> tuple[jax.Array, jax.Array]:
         (depth,) = depths
         log_delta = jaxnn.gradient_flow(net, params, xs, ys, depth=depth, examples=False).log_delta
-        ratio = log_delta[0] - lax.dynamic_index_in_dim(log_delta, depth, keepdims=False)
+        ratio = log_delta[0] - lax.dynamic_index_in_dim(log_delta, depth - 1, keepdims=False)
         return ratio, distance(last_hidden(net, params, xs, depth).m)
 
     return side_by_side.map(remedy_flow, spread=3, shared=1)
@@ -142,7 +143,7 @@ def last_hidden(net: jaxnn.Network, params: Any, xs: jax.Array, depth: Any) -> S
     x = ScaledRows(jnp.asarray(xs, params[0].theta.dtype))
     if net.activation.homogeneous:  # z may leave the range of its dtype, as in gradient_flow
         x = renormalised(with_exponents(x))
-    saved: Saved = up(net, params, x, depth)[1][-1]
+    saved: Saved = up(net, params, x, check_depth(params, depth))[1][-1]
     return saved.z
 
 

@@ -24,8 +24,8 @@ import jaxnn
 from experiments.remedies.columns import DISTANCE, GRADIENT
 from experiments.remedies.report import LEAST
 from experiments.remedies.table import GAUSSIAN, Remedy
-from jaxnn import meanfield
 from jaxnn.network.blocks import Block, rows_meet
+from jaxnn.theory import meanfield
 
 STILL = 1e-6  # a change of 1 - c a layer that is none, relative to it
 SCHEMA = {"depth": pl.Int64, GRADIENT: pl.Float64, DISTANCE: pl.Float64}

@@ -167,7 +167,7 @@ def _check_scale(name: str, value: float | None) -> None:
 
 def _critical(activation: str, sigma_b: float) -> float:
     try:
-        return float(jaxnn.meanfield.critical_sigma_w(activation, sigma_b))
+        return float(jaxnn.theory.meanfield.critical_sigma_w(activation, sigma_b))
     except ValueError as error:
         raise ValueError(f"{error}: give --sigma-w") from None
 

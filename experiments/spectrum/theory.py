@@ -22,6 +22,6 @@ def slope_variance(
     def layer(q: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
         mu1 = expectation(activation, q, lambda f, z, g: f.prime(z) ** 2)
         variance = expectation(activation, q, lambda f, z, g: (f.prime(z) ** 2 / mu1 - 1) ** 2)
-        return jaxnn.meanfield.length_map(activation, sigma_w, sigma_b, q), variance
+        return jaxnn.theory.meanfield.length_map(activation, sigma_w, sigma_b, q), variance
 
     return jnp.cumsum(lax.scan(layer, jnp.asarray(q1, float), None, length=depth)[1])

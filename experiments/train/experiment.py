@@ -192,23 +192,23 @@ def hidden(texts: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(widths)
 
 
-def begin(plan: Plan) -> jaxnn.State:
+def begin(plan: Plan) -> jaxnn.train.State:
     """Return the state before the first step; equal layers are a run, so depth is compiled once."""
     s = plan.settings
     draw = find_weights(s.weights or "glorot_uniform")
     draw = draw if s.sigma_w is None else jaxnn.gaussian(s.sigma_w)
     key = jax.random.split(jax.random.key(s.seed), 3)[2]  # the first two draw the split
-    state: jaxnn.State = _begin(plan.net, key, plan.optimizer, draw, s.sigma_b)
+    state: jaxnn.train.State = _begin(plan.net, key, plan.optimizer, draw, s.sigma_b)
     return state
 
 
 @partial(jax.jit, static_argnames=("optimizer", "draw", "sigma_b"))
 def _begin(
     net: jaxnn.Network, key: jax.Array, optimizer: Optimizer, draw: Any, sigma_b: float
-) -> jaxnn.State:
+) -> jaxnn.train.State:
     key_params, key_batches = jax.random.split(key)
     params = jaxnn.init(net, key_params, draw, sigma_b, stacked=True)
-    return jaxnn.start(net, optimizer, params, key_batches)
+    return jaxnn.train.start(net, params, optimizer, key_batches)
 
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[Outcome], bool]:

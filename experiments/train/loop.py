@@ -25,7 +25,7 @@ from experiments.learning import fields, measures
 from experiments.learning.measures import Tested
 from jaxnn.network.checks import check_batch
 from jaxnn.network.params import Layers
-from jaxnn.train.fit import Best
+from jaxnn.train.fitting import Best
 from jaxnn.train.steps import Optimizer, steps_per_epoch
 
 SHARE = 0.05  # of the seconds of training may go into looks
@@ -107,7 +107,7 @@ class Progress:
     """
 
     epoch: int
-    state: jaxnn.State
+    state: jaxnn.train.State
     params: Layers
     best: Best
     measured: np.ndarray
@@ -116,7 +116,7 @@ class Progress:
     seconds: np.ndarray
 
     @classmethod
-    def begun(cls, recipe: Recipe, state: jaxnn.State) -> "Progress":
+    def begun(cls, recipe: Recipe, state: jaxnn.train.State) -> "Progress":
         """Return a run before its first epoch."""
         layers = len(recipe.net.sizes) - 1
         return cls(
@@ -240,7 +240,7 @@ def train(
     failure = None
     try:
         _epochs(recipe, progress, saver, stopped, tell)
-    except jaxnn.NonFiniteError as error:
+    except jaxnn.errors.NonFiniteError as error:
         failure = f"epoch {progress.epoch + 1}, {error}"
     return Outcome(
         progress.measured[: progress.epoch + 1, : len(recipe.sets)],
@@ -274,11 +274,11 @@ def _epochs(
     if progress.epoch == 0:
         _measure(recipe, progress, sets)
         look()
-    passes = jaxnn.each_epoch(
+    passes = jaxnn.train.each_epoch(
         recipe.net,
-        recipe.optimizer,
         progress.state,
         *sets[0],
+        recipe.optimizer,
         epochs=0 if ended(recipe, progress) else recipe.epochs - progress.epoch,
         batch=recipe.batch,
     )

@@ -25,13 +25,13 @@ def depth_scale(
 
 @partial(jax.jit, static_argnames="activation")
 def _xi_c(activation: str, sigma_b: Any, sigma_w: Any) -> Any:
-    return lax.map(lambda each: jaxnn.meanfield.xi_c(activation, each, sigma_b), sigma_w)
+    return lax.map(lambda each: jaxnn.theory.meanfield.xi_c(activation, each, sigma_b), sigma_w)
 
 
 def critical(activation: str, sigma_b_squared: float) -> float | None:
     """Return the critical σ_w²; None if there is none."""
     try:
-        sigma_w = jaxnn.meanfield.critical_sigma_w(activation, sigma_b_squared**0.5)
+        sigma_w = jaxnn.theory.meanfield.critical_sigma_w(activation, sigma_b_squared**0.5)
     except ValueError:
         return None
     return float(sigma_w) ** 2

@@ -25,7 +25,7 @@ import numpy as np
 from ..adapters.layers import Chain, chain
 from ..adapters.torch.hooks import first_tensor
 from ..arrays.rows import floats
-from ..flow.chain import NoTangentError
+from ..errors import NoTangentError
 from ..flow.flow import Flow
 from ..flow.measure import gradient_flow
 from ..flow.of_torch import torch_flow

@@ -48,6 +48,7 @@ from ..arrays.rows import (
     power_of_two,
     with_floats,
 )
+from ..errors import NoTangentError
 from ..network.params import Stacked, is_run
 from ..passes.walk import AnySaved, Keep, Memory, Saved, down, scan_up, up
 from ..texts import label
@@ -322,10 +323,6 @@ def _within(out: list[Array], dtype: Any) -> Float[Array, ""]:
 
 
 # The whole flow
-
-
-class NoTangentError(ValueError):
-    """A chain with a layer that has a reverse rule alone."""
 
 
 def chain_flow(

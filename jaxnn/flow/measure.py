@@ -70,9 +70,10 @@ def gradient_flow(
         cotangent: instead of ys, Δz[L] of the batch, (B, n[L]), where the pass starts. Laws of
             propagation hold cleanly only for one that does not depend on the forward pass. For a
             chain instead of loss, a pytree like the output.
-        depth: the number of layers used of the one run in `params`, an integer or a traced
-            integer; all of them by default. Or a list of k of them: a flow of each, with one way
-            up for all where memory is "all", since a network is the start of a deeper one.
+        depth: the number of hidden layers used, an integer or a traced integer; the last layers of
+            the one run in `params` are left out. All are used by default. Or a list of k of them:
+            a flow of each, with one way up for all where memory is "all", since a network is the
+            start of a deeper one.
         memory: "all" stores z of every layer, 4 B n bytes in float32; "sqrt" stores, of a run of k
             layers, the input of every √k-th and computes those between a second time. The results
             are the same, up to the order in which the compiler adds.

@@ -2,8 +2,9 @@
 
 Bad input raises a one-line error at trace time, at no runtime cost.
 
-The results of a run (`layers.py`) are stacked like its layers, (k, B, n). The number of layers used
-may be data: `depth`.
+The results of a run (`params.py`) are stacked like its layers, (k, B, n). The number of hidden
+layers used may be data: `depth`, which counts those of the run and those outside of it. The walk
+counts layers of the run alone: `check_depth` converts, once.
 """
 
 from typing import Any
@@ -22,7 +23,7 @@ from .params import Layer, Layers, LazyRun, Pairs, Params, as_layers, is_run, le
 from .tasks import check_labels, label_rows
 
 Depth = ArrayLike | None  # as public functions accept it
-UsedDepth = Array | int | None  # as `check_depth` returns it
+UsedDepth = Array | int | None  # layers of the run, as `check_depth` returns them
 
 
 def check_params(net: Network, params: Pairs) -> Params:
@@ -103,11 +104,12 @@ def check_key(key: Any) -> Array:
 
 
 def check_depth(params: Params, depth: Depth, several: bool = False) -> UsedDepth:
-    """Return `depth` of the one run in the checked `params`; a traced one is clipped to the run.
+    """Return how many layers of the one run in the checked `params` a network of `depth` uses.
 
     Args:
         params: checked.
-        depth: an integer, or None.
+        depth: the number of hidden layers, those outside of the run too: an integer, or None. A
+            traced one is clipped to what there is.
         several: whether it may be a list of them too.
     """
     if depth is None:
@@ -118,19 +120,22 @@ def check_depth(params: Params, depth: Depth, several: bool = False) -> UsedDept
             f"depth: expected parameters with exactly one run, got {len(capacities)}; "
             "make it with jaxnn.init(..., stacked=True) or jaxnn.stack"
         )
+    outside = len(params) - 2  # hidden layers: all but the run and the output
     value = as_array("depth", depth)
     if value.ndim > several or not (value.size and jnp.issubdtype(value.dtype, jnp.integer)):
         wanted = "one integer, or a list of them" if several else "one integer"
         raise TypeError(f"depth: expected {wanted}, got {value.dtype} of shape {value.shape}")
     if isinstance(value, jax.core.Tracer):
         # A narrow or unsigned dtype could not hold the index arithmetic of the loops.
-        return jnp.clip(value.astype(int), 0, capacities[0])
-    for used in np.ravel(value):
-        if not 0 <= used <= capacities[0]:
+        return jnp.clip(value.astype(int) - outside, 0, capacities[0])
+    for hidden in np.ravel(value):
+        if not outside <= hidden <= outside + capacities[0]:
             raise ValueError(
-                f"depth: expected 0 … {capacities[0]}, the layers of the run, got {used}"
+                f"depth: expected {outside} … {outside + capacities[0]}, the hidden layers, got "
+                f"{hidden}"
             )
-    return jnp.asarray(value, int) if value.ndim else int(value)
+    used = np.asarray(value, int) - outside
+    return jnp.asarray(used) if value.ndim else int(used)
 
 
 def check_depth_as_data(params: Params, depth: Depth, several: bool = False) -> Any:

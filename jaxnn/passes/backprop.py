@@ -93,8 +93,8 @@ def deltas(
         params: L pairs (θ, b).
         x: one example, (n[0],).
         y: its label, as for `jaxnn.loss`.
-        depth: the number of layers used of the one run in `params`, an integer or a traced
-            integer; all of them by default.
+        depth: the number of hidden layers used, an integer or a traced integer; the last layers of
+            the one run in `params` are left out. All are used by default.
 
     Returns:
         Deltas: `z` holds Δz[1] … Δz[L], `a` holds Δa[0] … Δa[L], `theta` and `b` Δθ[0] … and
@@ -119,13 +119,13 @@ def deltas(
 
 
 @compiled
-def _deltas(net: Network, params: Layers, x: Numbers, y: Numbers, depth: UsedDepth) -> Deltas:
+def _deltas(net: Network, params: Layers, x: Numbers, y: Numbers, used: UsedDepth) -> Deltas:
     xs, ys = as_rows(net, params, x[None], y[None])
-    top, below = up(net, params, ScaledRows(xs), depth)
+    top, below = up(net, params, ScaledRows(xs), used)
     delta = ScaledRows(net.task.delta_z(top.m, ys))
-    _, records = down(net, params, below, delta, _every_delta, depth)
+    _, records = down(net, params, below, delta, _every_delta, used)
     delta_z, a, theta, b = zip(*records, strict=True)
-    above = at_outputs(params, list(a), net.task.delta_a(top.m, ys), depth)
+    above = at_outputs(params, list(a), net.task.delta_a(top.m, ys), used)
     return Deltas(one_example(delta_z), one_example((a[0], *above)), theta, b)
 
 
@@ -151,8 +151,8 @@ def backprop(
         xs: B examples, (B, n[0]).
         ys: their labels. Regression and binary: (B, n[L]), or (B,) if n[L] = 1. Multiclass:
             (B,) integer classes, or (B, n[L]) probabilities.
-        depth: the number of layers used of the one run in `params`, an integer or a traced
-            integer; all of them by default.
+        depth: the number of hidden layers used, an integer or a traced integer; the last layers of
+            the one run in `params` are left out. All are used by default.
         memory: "all" stores z of every layer; "sqrt" stores, of a run of k layers, the input of
             every √k-th and computes those between a second time, as `jaxnn.gradient_flow` does.
 
@@ -175,18 +175,18 @@ def backprop(
     layers = check_stored(net, params)
     used = check_depth_as_data(layers, depth)
     xs, ys = check_data(net, xs, ys)
-    value, gradient = _backprop(net, layers, xs, ys, used, check_memory(memory))
+    value, gradient = loss_and_gradient(net, layers, xs, ys, used, check_memory(memory))
     structure = jax.tree.structure(params)  # lists or plain pairs come back as they came
     return value, jax.tree.unflatten(structure, jax.tree.leaves(gradient))
 
 
 @compiled
-def _backprop(
-    net: Network, params: Layers, xs: Numbers, ys: Numbers, depth: UsedDepth, memory: Memory
+def loss_and_gradient(
+    net: Network, params: Layers, xs: Numbers, ys: Numbers, used: UsedDepth, memory: Memory
 ) -> tuple[Array, Layers]:
     xs, ys = as_rows(net, params, xs, ys)
-    top, below = up(net, params, ScaledRows(xs), depth, memory)
-    _, gradient = _gradient(net, params, below, mean_delta_z(net, top.m, ys), depth)
+    top, below = up(net, params, ScaledRows(xs), used, memory)
+    _, gradient = _gradient(net, params, below, mean_delta_z(net, top.m, ys), used)
     return _mean(net, top.m, ys), gradient
 
 
@@ -206,8 +206,8 @@ def mean_loss(
         params: L pairs (θ, b).
         xs: B examples, (B, n[0]).
         ys: their labels, as for `jaxnn.backprop`.
-        depth: the number of layers used of the one run in `params`, an integer or a traced
-            integer; all of them by default.
+        depth: the number of hidden layers used, an integer or a traced integer; the last layers of
+            the one run in `params` are left out. All are used by default.
         memory: "all" stores z of every layer; "sqrt" stores, of a run of k layers, the input of
             every √k-th and computes those between a second time, as `jaxnn.gradient_flow` does.
 
@@ -237,14 +237,14 @@ def mean_loss(
     used = check_depth_as_data(layers, depth)
     xs, ys = check_data(net, xs, ys)
     check_memory(memory)
-    return _mean_loss(net, layers, xs, ys, used, memory)
+    return loss_of_batch(net, layers, xs, ys, used, memory)
 
 
 @compiled
-def _mean_loss(
-    net: Network, params: Layers, xs: Numbers, ys: Numbers, depth: UsedDepth, memory: Memory
+def loss_of_batch(
+    net: Network, params: Layers, xs: Numbers, ys: Numbers, used: UsedDepth, memory: Memory
 ) -> Array:
-    return _mean_of_rows(net, params, *as_rows(net, params, xs, ys), depth, memory)
+    return _mean_of_rows(net, params, *as_rows(net, params, xs, ys), used, memory)
 
 
 def mean_delta_z(
@@ -259,22 +259,22 @@ def _mean(net: Network, z: Array, ys: Array) -> Array:
 
 
 def _gradient(
-    net: Network, params: Layers, below: list[AnySaved], delta_z: Array, depth: UsedDepth
+    net: Network, params: Layers, below: list[AnySaved], delta_z: Array, used: UsedDepth
 ) -> tuple[ScaledRows, Layers]:
     """Return Δx and the Δ(θ, b) of every Layer."""
 
     def keep(step: Step) -> Layer:
         return Layer(step.gradient.theta.m, step.gradient.b.m)
 
-    delta_x, layers = down(net, params, below, ScaledRows(delta_z), keep, depth)
+    delta_x, layers = down(net, params, below, ScaledRows(delta_z), keep, used)
     return delta_x, tuple(layers)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 5))
 def _mean_of_rows(
-    net: Network, params: Layers, xs: Array, ys: Array, depth: UsedDepth, memory: Memory
+    net: Network, params: Layers, xs: Array, ys: Array, used: UsedDepth, memory: Memory
 ) -> Array:
-    return _mean(net, up(net, params, ScaledRows(xs), depth, memory)[0].m, ys)
+    return _mean(net, up(net, params, ScaledRows(xs), used, memory)[0].m, ys)
 
 
 @partial(_mean_of_rows.defjvp, symbolic_zeros=True)
@@ -285,9 +285,9 @@ def _mean_of_rows_along(
 
     It is linear in v: JAX evaluates it in forward mode and transposes it in reverse mode, to Δ.
     """
-    params, xs, ys, depth = at
-    top, below = up(net, params, ScaledRows(xs), depth, memory)
-    delta_x, gradient = _gradient(net, params, below, mean_delta_z(net, top.m, ys), depth)
+    params, xs, ys, used = at
+    top, below = up(net, params, ScaledRows(xs), used, memory)
+    delta_x, gradient = _gradient(net, params, below, mean_delta_z(net, top.m, ys), used)
     deltas = gradient, delta_x.m, net.task.delta_y(top.m, ys) / len(ys)
     along = jnp.zeros((), top.m.dtype)
     for delta, v in zip(jax.tree.leaves(deltas), jax.tree.leaves(towards[:3]), strict=True):

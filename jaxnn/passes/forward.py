@@ -56,8 +56,8 @@ def trace(
         net: the network.
         params: L pairs (θ, b).
         x: one example, (n[0],).
-        depth: the number of layers used of the one run in `params`, an integer or a traced
-            integer; all of them by default.
+        depth: the number of hidden layers used, an integer or a traced integer; the last layers of
+            the one run in `params` are left out. All are used by default.
 
     Returns:
         Trace: `z` holds z[1] … z[L], `a` holds a[0] = x … a[L] = ŷ.
@@ -80,15 +80,15 @@ def trace(
 
 
 @compiled
-def _trace(net: Network, params: Params, x: Numbers, depth: UsedDepth) -> Trace:
+def _trace(net: Network, params: Params, x: Numbers, used: UsedDepth) -> Trace:
     def step(kind: BlockOp, layer: Layer, z: ScaledRows) -> tuple[ScaledRows, tuple[Array, Array]]:
         above, _ = kind.forward(layer, z)
         return above, (above.m, apply_activation(kind.sigma, kind.block.preactivation(z)).m)
 
     x = jnp.asarray(x, dtype_of(params))[None]
-    top, records = scan_up(net, params, ScaledRows(x), step, depth)
+    top, records = scan_up(net, params, ScaledRows(x), step, used)
     z, a = zip(*records, strict=True)
-    above = at_outputs(params, list(a), net.task.output(top.m), depth)
+    above = at_outputs(params, list(a), net.task.output(top.m), used)
     t: Trace = one_example(Trace(z, (a[0], *above)))
     return t
 
@@ -106,8 +106,8 @@ def forward(
         net: the network.
         params: L pairs (θ, b).
         x: one example, (n[0],).
-        depth: the number of layers used of the one run in `params`, an integer or a traced
-            integer; all of them by default.
+        depth: the number of hidden layers used, an integer or a traced integer; the last layers of
+            the one run in `params` are left out. All are used by default.
 
     Returns:
         ŷ of shape (n[L],): the value, the probability of label 1, or a probability for each class.
@@ -142,8 +142,8 @@ def loss(
         x: one example, (n[0],).
         y: its label. Regression: (n[L],) floats; binary: (n[L],) of 0 and 1; either may be a
             scalar if n[L] = 1. Multiclass: an integer class, or (n[L],) probabilities.
-        depth: the number of layers used of the one run in `params`, an integer or a traced
-            integer; all of them by default.
+        depth: the number of hidden layers used, an integer or a traced integer; the last layers of
+            the one run in `params` are left out. All are used by default.
 
     Returns:
         A scalar.
@@ -166,9 +166,9 @@ def loss(
 
 
 @compiled
-def _loss(net: Network, params: Params, x: Numbers, y: Numbers, depth: UsedDepth) -> Array:
+def _loss(net: Network, params: Params, x: Numbers, y: Numbers, used: UsedDepth) -> Array:
     xs, ys = as_rows(net, params, x[None], y[None])
-    top, _ = scan_up(net, params, ScaledRows(xs), _without_record, depth)
+    top, _ = scan_up(net, params, ScaledRows(xs), _without_record, used)
     return net.task.loss(top.m, ys)[0]
 
 

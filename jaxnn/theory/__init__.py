@@ -1,1 +1,6 @@
-"""Theory: infinite width, and its correction for finite width."""
+"""Theory: what random networks do in the limit of infinite width, and near it."""
+
+from . import meanfield
+from .ensemble import Ensemble
+
+__all__ = ["Ensemble", "meanfield"]

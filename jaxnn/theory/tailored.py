@@ -47,14 +47,14 @@ def tailored_relu(layers: int, eta: float = 0.9) -> Activation:
 
     Raises:
         ValueError: an argument out of range, or no such slope, as for η = 0.9 in fewer than 13
-            layers: see `jaxnn.meanfield.tailored_slope`.
+            layers: see `jaxnn.theory.meanfield.tailored_slope`.
         TypeError: eta is no real number.
 
     Example:
         >>> import jaxnn
         >>> sigma = jaxnn.tailored_relu(100)
         >>> net = jaxnn.Network((3, *[8] * 100, 1), sigma, "binary")
-        >>> round(float(jaxnn.meanfield.stationary_chi(sigma, 1.0)), 6)
+        >>> round(float(jaxnn.theory.meanfield.stationary_chi(sigma, 1.0)), 6)
         1.0
 
     Source: arXiv:2203.08120.

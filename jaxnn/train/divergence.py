@@ -9,7 +9,7 @@ Index legend: z[l] and Δz[l] are (B, n[l]), l = 1 … L; θ[l-1] and b[l-1] are
 
 import bisect
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,42 +18,15 @@ from jaxtyping import Array, Bool, Float
 
 from ..arrays.compiled import compiled
 from ..arrays.rows import ScaledRows
+from ..errors import NonFiniteError, Where
 from ..flow.flow import Flow
 from ..flow.measure import gradient_flow
 from ..flow.verdict import verdict
-from ..network.checks import UsedDepth
+from ..network.checks import Depth, check_depth
 from ..network.network import Network
 from ..network.params import Layers
 from ..passes.backprop import mean_delta_z
 from ..passes.walk import Step, at_outputs, down, up
-
-Where = Literal["signal", "loss", "gradient", "update"]
-
-
-class NonFiniteError(FloatingPointError):
-    """The loss or a parameter is no longer finite; the message names the origin.
-
-    No result is lost: see `state` and `history`.
-
-    Attributes:
-        step: the number of steps done, `State.step`, before the first loss that is nan or inf, or
-            before a parameter is, if earlier.
-        where: what left the range first: the signal z, the loss itself, the gradient Δ or, if all
-            three are finite, the update that the optimiser computed.
-        layer: the layer l = 1 … L of z[l], of Δz[l] or Δ(θ, b)[l-1], or of (θ, b)[l-1].
-        state: the last good State, with finite parameters and before a step whose loss was finite
-            (if any): training may be continued from it, with a smaller step size.
-        losses: of the steps since the last State that was yielded, (epochs, S).
-        history: of `jaxnn.fit`, up to that epoch.
-    """
-
-    def __init__(self, sentence: str, step: int, origin: "Origin", state: Any, losses: np.ndarray):
-        super().__init__(sentence)
-        self.step = step
-        self.where, self.layer = origin.where, origin.layer
-        self.state = state
-        self.losses = losses
-        self.history: Any = None
 
 
 class Origin(NamedTuple):
@@ -75,12 +48,13 @@ class _Finite(NamedTuple):
 
 
 @jax.jit
-def _finite(net: Network, params: Layers, xs: Array, ys: Array, depth: UsedDepth) -> _Finite:
-    top, saved = up(net, params, ScaledRows(xs), depth)
+def _finite(net: Network, params: Layers, xs: Array, ys: Array, depth: Depth) -> _Finite:
+    used = check_depth(params, depth)
+    top, saved = up(net, params, ScaledRows(xs), used)
     delta = ScaledRows(mean_delta_z(net, top.m, ys))
-    _, kept = down(net, params, saved, delta, _bad_numbers, depth)
+    _, kept = down(net, params, saved, delta, _bad_numbers, used)
     bad_z, bad_delta_z, bad_delta = zip(*kept, strict=True)
-    z = at_outputs(params, list(bad_z), _bad(top.m), depth)
+    z = at_outputs(params, list(bad_z), _bad(top.m), used)
     return _Finite(
         z=~_by_layer(z),
         loss=jnp.isfinite(jnp.mean(net.task.loss(top.m, ys))),
@@ -124,7 +98,7 @@ def diagnosis(
     after: Callable[[int], tuple[Any, Array, Array]],
     batch_of: Callable[[int], tuple[Array, Array]],
     losses: np.ndarray,
-    depth: UsedDepth,
+    depth: Depth,
 ) -> NonFiniteError:
     """Return the error to raise for epochs whose losses or last parameters are not finite.
 
@@ -148,7 +122,8 @@ def diagnosis(
     return NonFiniteError(
         f"step {count}, counted from 0: {value}; {first.clause}{since}. {advice(*step)}",
         count,
-        first,
+        first.where,
+        first.layer,
         before if broken else after(failed - 1)[0],
         losses[: reached // losses.shape[1] + 1],
     )
@@ -159,7 +134,7 @@ def origin(
     params: Layers,
     xs: Float[Array, "B n_in"],
     ys: Float[Array, "B n_out"],
-    depth: UsedDepth,
+    depth: Depth,
     after: Layers,
 ) -> Origin:
     """Find the first numbers of a step from `params` to `after` that leave the range."""
@@ -197,7 +172,7 @@ def advice(
     params: Layers,
     xs: Float[Array, "B n_in"],
     ys: Float[Array, "B n_out"],
-    depth: UsedDepth,
+    depth: Depth,
 ) -> str:
     """Return advice for a step from finite parameters, by its flow."""
     result = verdict(_finite(net, params, xs, ys, depth).flow)

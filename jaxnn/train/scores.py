@@ -54,7 +54,7 @@ def evaluate(
         params: L pairs (θ, b).
         xs: N examples, (N, n[0]).
         ys: their labels, as for `jaxnn.backprop`.
-        depth: the number of layers used of the one run in `params`; all of them by default.
+        depth: the number of hidden layers used, as for `jaxnn.backprop`; all by default.
 
     Returns:
         Scores, both scalars. A batch norm takes its statistics from the examples given here.
@@ -79,13 +79,13 @@ def evaluate(
 
 @jax.jit
 def scores_of(
-    net: Network, params: Params, sets: list[tuple[Array, Array]], depth: UsedDepth
+    net: Network, params: Params, sets: list[tuple[Array, Array]], used: UsedDepth
 ) -> list[Scores]:
     """The scores of several checked sets, as one program."""
 
     def score(xs: Array, ys: Array) -> Scores:
         xs, ys = as_rows(net, params, xs, ys)
-        z = up(net, params, ScaledRows(xs), depth)[0].m
+        z = up(net, params, ScaledRows(xs), used)[0].m
         return Scores(jnp.mean(net.task.loss(z, ys)), _metric(net, z, ys))
 
     return [score(xs, ys) for xs, ys in sets]

@@ -28,7 +28,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
-from ..arrays.compiled import Numbers, compiled
+from ..arrays.compiled import Numbers, as_array, compiled
 from ..arrays.loops import loop
 from ..network.checks import (
     Depth,
@@ -42,7 +42,7 @@ from ..network.checks import (
 )
 from ..network.network import Network
 from ..network.params import Layers, Pairs
-from ..passes.backprop import Batch, backprop, mean_loss
+from ..passes.backprop import Batch, loss_and_gradient, loss_of_batch
 from .divergence import check_finite, diagnosis, finite_layers
 
 ROOM = 64  # the most epochs of one call
@@ -77,13 +77,13 @@ class State(NamedTuple):
     step: Int[Array, ""]
 
 
-def start(net: Network, optimizer: Optimizer, params: Pairs, key: Key[Array, ""]) -> State:
+def start(net: Network, params: Pairs, optimizer: Optimizer, key: Key[Array, ""]) -> State:
     """Return the State before the first step.
 
     Args:
         net: the network.
-        optimizer: of optax, such as `optax.adam(1e-3)`.
         params: L pairs (θ, b), any of them runs.
+        optimizer: of optax, such as `optax.adam(1e-3)`.
         key: of the permutations.
 
     Returns:
@@ -97,14 +97,14 @@ def start(net: Network, optimizer: Optimizer, params: Pairs, key: Key[Array, ""]
         >>> import jax, jaxnn, optax
         >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
         >>> params = jaxnn.init(net, jax.random.key(0))
-        >>> int(jaxnn.start(net, optax.adam(1e-3), params, jax.random.key(1)).step)
+        >>> int(jaxnn.train.start(net, params, optax.adam(1e-3), jax.random.key(1)).step)
         0
     """
-    return _start(check_optimizer(optimizer), check_stored(net, params), check_key(key))
+    return _start(check_stored(net, params), check_optimizer(optimizer), check_key(key))
 
 
 @compiled
-def _start(optimizer: Optimizer, params: Layers, key: Array) -> State:
+def _start(params: Layers, optimizer: Optimizer, key: Array) -> State:
     def strongly_typed(leaf: Any) -> Any:  # a weak type would change in the first step
         return lax.convert_element_type(leaf, leaf.dtype) if jax.typeof(leaf).weak_type else leaf
 
@@ -114,22 +114,22 @@ def _start(optimizer: Optimizer, params: Layers, key: Array) -> State:
 
 def step(
     net: Network,
-    optimizer: Optimizer,
     state: State,
     xs: Batch,
     ys: ArrayLike,
+    optimizer: Optimizer,
     *,
     depth: Depth = None,
 ) -> tuple[State, Float[Array, ""]]:
-    """Take one step on one batch; a pure function, to be jitted with the optimiser bound.
+    """Take one step on one batch; a pure function, for `jax.jit(…, static_argnames="optimizer")`.
 
     Args:
         net: the network.
-        optimizer: of optax; `value`, `grad` and `value_fn` are passed to those that need them.
         state: the State before the step.
         xs: B examples, (B, n[0]).
         ys: their labels, as for `jaxnn.backprop`.
-        depth: the number of layers used of the one run in the parameters, as for `jaxnn.backprop`.
+        optimizer: of optax; `value`, `grad` and `value_fn` are passed to those that need them.
+        depth: the number of hidden layers used, as for `jaxnn.backprop`.
 
     Returns:
         The State after the step, and the mean loss of the batch before it.
@@ -141,35 +141,36 @@ def step(
         >>> import jax, jax.numpy as jnp, jaxnn, optax
         >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
         >>> adam = optax.adam(1e-3)
-        >>> state = jaxnn.start(net, adam, jaxnn.init(net, jax.random.key(0)), jax.random.key(1))
-        >>> state, loss = jaxnn.step(net, adam, state, jnp.ones((2, 3)), jnp.array([0, 1]))
+        >>> params = jaxnn.init(net, jax.random.key(0))
+        >>> state = jaxnn.train.start(net, params, adam, jax.random.key(1))
+        >>> state, loss = jaxnn.train.step(net, state, jnp.ones((2, 3)), jnp.array([0, 1]), adam)
         >>> int(state.step), loss.shape
         (1, ())
     """
-    layers = check_stored(net, state.params)
+    layers = check_state(net, state, optimizer)
     used = check_depth_as_data(layers, depth)
     xs, ys = check_data(net, xs, ys)
-    return _step(net, check_optimizer(optimizer), state, xs, ys, used)
+    return _step(net, state, xs, ys, optimizer, used)
 
 
 @compiled
 def _step(
     net: Network,
-    optimizer: Optimizer,
     state: State,
     xs: Numbers,
     ys: Numbers,
-    depth: UsedDepth,
+    optimizer: Optimizer,
+    used: UsedDepth,
 ) -> tuple[State, Array]:
     params = state.params
-    loss, gradient = backprop(net, params, xs, ys, depth=depth)
+    loss, gradient = loss_and_gradient(net, params, xs, ys, used, "all")
     # All of Δ before any update: else XLA copies, at every step, the weights still to be read.
     gradient = lax.optimization_barrier(gradient)  # type: ignore[no-untyped-call]
     extra: dict[str, Any] = {}
     kinds = {p.kind for p in inspect.signature(optimizer.update).parameters.values()}
     if inspect.Parameter.VAR_KEYWORD in kinds:  # as a line search or a plateau has it
         extra = {"value": loss, "grad": gradient}
-        extra["value_fn"] = lambda params: mean_loss(net, params, xs, ys, depth=depth)
+        extra["value_fn"] = lambda params: loss_of_batch(net, params, xs, ys, used, "all")
     updates, inner = optimizer.update(gradient, state.opt_state, params, **extra)
     moved = jax.tree.map(lambda p, u: (p + u).astype(p.dtype), params, updates)
     return State(moved, inner, state.key, state.step + 1), loss
@@ -213,11 +214,11 @@ Result = tuple[State, Float[Array, "epochs S"], Bool[Array, ""]]
 @partial(jax.jit, static_argnames=("optimizer", "batch"))
 def _program(
     net: Network,
-    optimizer: Optimizer,
     state: State,
     xs: Array,
     ys: Array,
-    depth: Depth,
+    optimizer: Optimizer,
+    used: UsedDepth,
     steps: Array | int,
     *,
     batch: int,
@@ -236,7 +237,7 @@ def _program(
         def one_step(j: Array | int, carry: tuple[State, Array], size: int = batch) -> Any:
             state, losses = carry
             chosen = lax.dynamic_slice_in_dim(rows, j * batch, size)
-            state, loss = step(net, optimizer, state, xs[chosen], ys[chosen], depth=depth)
+            state, loss = _step(net, state, xs[chosen], ys[chosen], optimizer, used)
             return state, losses.at[i, j].set(loss)
 
         steps_left = steps - i * per_epoch
@@ -253,10 +254,10 @@ def _program(
 
 def epoch(
     net: Network,
-    optimizer: Optimizer,
     state: State,
     xs: Batch,
     ys: ArrayLike,
+    optimizer: Optimizer,
     *,
     batch: int,
     depth: Depth = None,
@@ -265,12 +266,12 @@ def epoch(
 
     Args:
         net: the network.
-        optimizer: of optax.
         state: the State before the epoch.
         xs: N examples, (N, n[0]).
         ys: their labels, as for `jaxnn.backprop`.
+        optimizer: of optax.
         batch: B, the examples of a step; the last batch has those that remain.
-        depth: the number of layers used of the one run in the parameters, as for `jaxnn.backprop`.
+        depth: the number of hidden layers used, as for `jaxnn.backprop`.
 
     Returns:
         The State after the epoch, and the mean loss of each batch before its step. Both stay on
@@ -283,18 +284,20 @@ def epoch(
         >>> import jax, jax.numpy as jnp, jaxnn, optax
         >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
         >>> adam = optax.adam(1e-3)
-        >>> state = jaxnn.start(net, adam, jaxnn.init(net, jax.random.key(0)), jax.random.key(1))
+        >>> params = jaxnn.init(net, jax.random.key(0))
+        >>> state = jaxnn.train.start(net, params, adam, jax.random.key(1))
         >>> xs, ys = jnp.ones((10, 3)), jnp.arange(10) % 2
-        >>> state, losses = jaxnn.epoch(net, adam, state, xs, ys, batch=4)
+        >>> state, losses = jaxnn.train.epoch(net, state, xs, ys, adam, batch=4)
         >>> int(state.step), losses.shape  # batches of 4, 4 and 2
         (3, (3,))
     """
-    check_optimizer(optimizer)
-    checked = check_stored(net, state.params)
+    layers = check_state(net, state, optimizer)
+    xs, ys = as_array("x", xs), as_array("y", ys)
     # Without examples the error of the program is raised, so size must not be 0.
-    size = min(check_integer("batch", batch, 1), max(len(xs), 1))
-    steps, used = steps_per_epoch(len(xs), size), check_depth(checked, depth)
-    state, losses, _ = _program(net, optimizer, state, xs, ys, used, steps, batch=size)
+    count = xs.shape[0] if xs.ndim else 0
+    size = min(check_integer("batch", batch, 1), max(count, 1))
+    steps, used = steps_per_epoch(count, size), check_depth(layers, depth)
+    state, losses, _ = _program(net, state, xs, ys, optimizer, used, steps, batch=size)
     return state, _first(losses)
 
 
@@ -305,10 +308,10 @@ def _first(losses: Float[Array, "epochs S"]) -> Float[Array, " S"]:
 
 def each_epoch(
     net: Network,
-    optimizer: Optimizer,
     state: State,
     xs: Batch,
     ys: ArrayLike,
+    optimizer: Optimizer,
     *,
     epochs: int,
     batch: int,
@@ -318,20 +321,20 @@ def each_epoch(
 
     Args:
         net: the network.
-        optimizer: of optax.
         state: the State before the first epoch.
         xs: N examples, (N, n[0]).
         ys: their labels, as for `jaxnn.backprop`.
+        optimizer: of optax.
         epochs: the number of epochs.
         batch: B, the examples of a step; the last batch of an epoch has those that remain.
-        depth: the number of layers used of the one run in the parameters, as for `jaxnn.backprop`.
+        depth: the number of hidden layers used, as for `jaxnn.backprop`.
 
     Yields:
         After each epoch the State and the losses of its S steps. Another call from any of these
         States continues as this one does, to the last bit.
 
     Raises:
-        ValueError, TypeError: as `jaxnn.epoch`, before the first epoch; also epochs below 0.
+        ValueError, TypeError: as `jaxnn.train.epoch`, before the first epoch; also epochs below 0.
         NonFiniteError: a loss or a parameter is nan or inf after an epoch; the error has the step
             and the layer at which that began, and the last good State.
 
@@ -339,24 +342,26 @@ def each_epoch(
         >>> import jax, jax.numpy as jnp, jaxnn, optax
         >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
         >>> adam = optax.adam(1e-3)
-        >>> state = jaxnn.start(net, adam, jaxnn.init(net, jax.random.key(0)), jax.random.key(1))
+        >>> params = jaxnn.init(net, jax.random.key(0))
+        >>> state = jaxnn.train.start(net, params, adam, jax.random.key(1))
         >>> xs, ys = jnp.ones((10, 3)), jnp.arange(10) % 2
-        >>> for state, losses in jaxnn.each_epoch(net, adam, state, xs, ys, epochs=2, batch=4):
+        >>> epochs = jaxnn.train.each_epoch(net, state, xs, ys, adam, epochs=2, batch=4)
+        >>> for state, losses in epochs:
         ...     print(int(state.step), losses.shape)
         3 (3,)
         6 (3,)
     """
-    rows = check_batch(net, check_stored(net, state.params), xs, ys)  # once, onto the device
-    passes = several_epochs(net, optimizer, state, *rows, epochs, batch, depth, room=1)
+    rows = check_batch(net, check_state(net, state, optimizer), xs, ys)  # once, onto the device
+    passes = several_epochs(net, state, *rows, optimizer, epochs, batch, depth, room=1)
     return ((state, losses[0]) for state, losses in passes)
 
 
 def several_epochs(
     net: Network,
-    optimizer: Optimizer,
     state: State,
     xs: Array,
     ys: Array,
+    optimizer: Optimizer,
     epochs: int,
     batch: int,
     depth: Depth,
@@ -366,17 +371,16 @@ def several_epochs(
 
     xs and ys are rows, as `check_batch` returns them.
     """
-    check_optimizer(optimizer)
     epochs = check_integer("epochs", epochs, 0)
-    layers = check_stored(net, state.params)
+    layers = check_state(net, state, optimizer)
     size = min(check_integer("batch", batch, 1), len(xs))
-    passes = _Loop(net, optimizer, xs, ys, size, check_depth(layers, depth))
+    passes = _Loop(net, xs, ys, optimizer, size, depth, check_depth(layers, depth))
     result = passes.after(state, 0)  # 0 steps: only whether the parameters are finite
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(result)):
         raise TypeError(
             "fit, each_epoch: expected known values, got traced ones, since they look at the loss "
-            "after each epoch; call them outside jax.jit and jax.vmap, or train with jaxnn.epoch "
-            "inside"
+            "after each epoch; call them outside jax.jit and jax.vmap, or train with "
+            "jaxnn.train.epoch inside"
         )
     if not result[-1]:
         check_finite(layers)
@@ -387,16 +391,17 @@ class _Loop(NamedTuple):
     """The arguments of `_program` that stay the same from call to call."""
 
     net: Network
-    optimizer: Optimizer
     xs: Array
     ys: Array
+    optimizer: Optimizer
     batch: int
-    depth: UsedDepth
+    depth: Depth  # hidden layers
+    used: UsedDepth  # those of the run among them
 
     def after(self, state: State, steps: int) -> Result:
         """The result of `steps` steps from `state`."""
-        net, optimizer, *data, batch, depth = self
-        result: Result = _program(net, optimizer, state, *data, depth, steps, batch=batch)
+        net, *data, batch, _, used = self
+        result: Result = _program(net, state, *data, used, steps, batch=batch)
         return result
 
     @property
@@ -434,12 +439,23 @@ def _calls(
         yield state, losses
 
 
+def check_state(net: Network, state: State, optimizer: Optimizer) -> Layers:
+    """Return the parameters of a State; raise unless it is one that fits, or for no optimiser."""
+    if not isinstance(state, State):
+        raise TypeError(
+            "state: expected a State, as jaxnn.train.start returns it, got "
+            f"{type(state).__name__}; the order is net, state, xs, ys, optimizer"
+        )
+    check_optimizer(optimizer)
+    return check_stored(net, state.params)
+
+
 def check_optimizer(optimizer: Any) -> Optimizer:
     """Return an optimiser; raise unless it is one."""
     if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
-        raise TypeError(
-            f"optimizer: expected one of optax, such as optax.adam(1e-3), got {optimizer!r}"
-        )
+        kind = type(optimizer).__name__
+        got = repr(optimizer) if optimizer is None or np.isscalar(optimizer) else kind
+        raise TypeError(f"optimizer: expected one of optax, such as optax.adam(1e-3), got {got}")
     return optimizer  # type: ignore[no-any-return]
 
 

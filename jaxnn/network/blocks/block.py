@@ -29,7 +29,7 @@ class Block(Protocol):
     """A kind of block; one of your own is a class with these methods, frozen and hashable.
 
     A block whose rows meet, such as a batch norm, also has `rows_meet = True`; one with a theory of
-    infinite width, for `jaxnn.meanfield`, the methods of `theory.py`. In all methods sigma
+    infinite width, for `jaxnn.theory.meanfield`, the methods of `theory.py`. In all methods sigma
     is the activation, layer has the θ (n_in, n_out) and b (n_out,) of one layer, and z are the rows
     that go into it, (B, n_in).
     """

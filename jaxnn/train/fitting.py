@@ -14,17 +14,18 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
 from ..arrays.compiled import Numbers, compiled
+from ..errors import NonFiniteError
 from ..network.checks import Depth, as_rows, check_data, check_depth, check_key, check_stored
 from ..network.network import Network
 from ..network.params import Layers, Pairs
 from ..passes.backprop import Batch
-from .divergence import NonFiniteError
 from .scores import Scores, scores_of
 from .steps import (
     ROOM,
     Optimizer,
     State,
     check_integer,
+    check_optimizer,
     permutation_of_epoch,
     several_epochs,
     start,
@@ -84,7 +85,8 @@ def split(xs: Any, ys: Any, fraction: float, key: Key[Array, ""]) -> tuple[Set, 
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
-        >>> rest, held_out = jaxnn.split(jnp.ones((10, 3)), jnp.arange(10), 0.3, jax.random.key(0))
+        >>> key = jax.random.key(0)
+        >>> rest, held_out = jaxnn.train.split(jnp.ones((10, 3)), jnp.arange(10), 0.3, key)
         >>> rest[0].shape, held_out[1].shape
         ((7, 3), (3,))
     """
@@ -145,9 +147,9 @@ def fit(
         epochs: the number of epochs, at most.
         batch: B, the examples of a step; the last batch of an epoch has those that remain.
         key: of the permutations and of the validation split.
-        depth: the number of layers used of the one run in `params`; all of them by default.
+        depth: the number of hidden layers used, as for `jaxnn.backprop`; all by default.
         validation: examples and labels that are scored after each epoch and not trained on, or a
-            fraction of xs and ys to hold out, by `jaxnn.split`.
+            fraction of xs and ys to hold out, by `jaxnn.train.split`.
         patience: the number of epochs in a row without a lower validation loss to stop after.
         callback: called with the State after each epoch. Without it and without validation, several
             epochs are run in one call of a program.
@@ -180,6 +182,7 @@ def fit(
         check_integer("patience", patience, 1)
         if validation is None:
             raise ValueError("patience: expected validation too, a fraction or a set, got None")
+    check_optimizer(optimizer)
     first, key = _params_and_key(params, key)
     layers = check_stored(net, first)
     used = check_depth(layers, depth)
@@ -187,9 +190,9 @@ def fit(
     if isinstance(params, State):
         state, sets = params, _sets(net, layers, key, data, out)
     else:
-        state, sets = _start_and_sets(net, optimizer, layers, key, data, out)
+        state, sets = _start_and_sets(net, layers, optimizer, key, data, out)
     room = ROOM if len(sets) == 1 and callback is None else 1
-    calls = several_epochs(net, optimizer, state, *sets[0], epochs, batch, used, room)
+    calls = several_epochs(net, state, *sets[0], optimizer, epochs, batch, depth, room)
     record = _Record(state)
     try:
         for state, losses in calls:
@@ -273,14 +276,14 @@ def _sets(net: Network, params: Layers, key: Array, data: Given, out: int) -> Se
 @compiled
 def _start_and_sets(
     net: Network,
-    optimizer: Optimizer,
     params: Layers,
+    optimizer: Optimizer,
     key: Array,
     data: Given,
     out: int,
 ) -> tuple[State, Sets]:
     """Everything that training needs before its first step, as one program."""
-    return start(net, optimizer, params, key), _sets(net, params, key, data, out)
+    return start(net, params, optimizer, key), _sets(net, params, key, data, out)
 
 
 class _Record:

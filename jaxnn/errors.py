@@ -1,0 +1,44 @@
+"""Errors with a class of their own; any other bad input is a ValueError or a TypeError.
+
+Each is a subclass of a built-in error, whose message is one line.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+
+__all__ = ["NoTangentError", "NonFiniteError"]
+
+Where = Literal["signal", "loss", "gradient", "update"]
+
+
+class NonFiniteError(FloatingPointError):
+    """The loss or a parameter is no longer finite; the message names the origin.
+
+    No result is lost: see `state` and `history`.
+
+    Attributes:
+        step: the number of steps done, `State.step`, before the first loss that is nan or inf, or
+            before a parameter is, if earlier.
+        where: what left the range first: the signal z, the loss itself, the gradient Δ or, if all
+            three are finite, the update that the optimiser computed.
+        layer: the layer l = 1 … L of z[l], of Δz[l] or Δ(θ, b)[l-1], or of (θ, b)[l-1].
+        state: the last good State, with finite parameters and before a step whose loss was finite
+            (if any): training may be continued from it, with a smaller step size.
+        losses: of the steps since the last State that was yielded, (epochs, S).
+        history: of `jaxnn.fit`, up to that epoch.
+    """
+
+    def __init__(
+        self, sentence: str, step: int, where: Where, layer: int, state: Any, losses: np.ndarray
+    ):
+        super().__init__(sentence)
+        self.step = step
+        self.where, self.layer = where, layer
+        self.state = state
+        self.losses = losses
+        self.history: Any = None
+
+
+class NoTangentError(ValueError):
+    """A tangent was asked for, of layers of which one has a reverse rule alone."""
