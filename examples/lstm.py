@@ -33,7 +33,7 @@ def flows(steps: int = 1000, width: int = 64, examples: int = 16) -> dict:
             return jax.vmap(eqx.combine(arrays, static))(x, state)
 
         time = jaxnn.Run(step, arrays, steps, xs=inputs, tied=True)
-        net, params = jaxnn.chain({"step": time})
+        net, params = jaxnn.from_layers({"step": time})
         found[f"forget bias {bias:g}"] = jaxnn.gradient_flow(
             net, params, start, cotangent=cotangent, memory="sqrt"
         )

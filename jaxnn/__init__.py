@@ -14,7 +14,7 @@ from . import (
     theory,
     train,
 )
-from .adapters.layers import Chain, Run, chain
+from .adapters.layers import Chain, Run, from_function, from_layers
 from .adapters.torch.conversion import from_torch
 from .arrays.rows import log_norm
 from .flow.chart import chart
@@ -62,7 +62,6 @@ __all__ = [
     "Units",
     "Verdict",
     "backprop",
-    "chain",
     "chart",
     "deltas",
     "errors",
@@ -71,6 +70,8 @@ __all__ = [
     "find_task",
     "fit",
     "forward",
+    "from_function",
+    "from_layers",
     "from_torch",
     "gaussian",
     "gradient_flow",

@@ -97,7 +97,7 @@ def test_a_diagnosis(file, capsys):
     names = {}
     exec(CODE, names)
     given = names["layers"]()
-    net, params = jaxnn.chain(given["layers"])
+    net, params = jaxnn.from_layers(given["layers"])
     flow = jaxnn.gradient_flow(net, params, given["xs"], cotangent=given["cotangent"])
     first, *_, last = flow.table()
     head, *lines = (line.split() for line in table.splitlines())

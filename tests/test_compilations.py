@@ -40,13 +40,19 @@ def made():
         "vanishing": filled_flow(
             NET, np.ones(3), log_gain=np.full(3, -40.0), dead=np.zeros(3), saturated=np.zeros(3)
         ),
-        "chain": jaxnn.chain([(chained, np.eye(2, dtype=np.float32))]),
+        "chain": jaxnn.from_layers([(chained, np.eye(2, dtype=np.float32))]),
         "data": (jax.numpy.asarray(XS), jax.numpy.asarray(YS)),
     }
 
 
 def chained(p, z):
     return jax.numpy.tanh(z) @ p
+
+
+def looped(thetas, z):
+    for theta in thetas:
+        z = chained(theta, z)
+    return z
 
 
 def fit(made, **options):
@@ -67,7 +73,6 @@ def torch_flow():
 CASES = {
     "backprop": lambda made: jaxnn.backprop(NET, made["layers"], XS, YS),
     "backprop of NumPy's arrays": lambda made: jaxnn.backprop(NET, made["numpy"], XS, YS),
-    "chain": lambda made: jaxnn.chain([(chained, layer.theta) for layer in made["layers"][1:2]]),
     "chart": lambda made: jaxnn.chart(made["flow"]),
     "deltas": lambda made: jaxnn.deltas(NET, made["layers"], XS[0], 1),
     "each_epoch": lambda made: list(
@@ -83,6 +88,12 @@ CASES = {
     ),
     "forward": lambda made: jaxnn.forward(NET, made["layers"], XS[0]),
     "forward at a depth": lambda made: jaxnn.forward(NET, made["drawn"], XS[0], depth=1),
+    "from_function": lambda made: jaxnn.from_function(
+        looped, [layer.theta for layer in made["layers"]], XS
+    ),
+    "from_layers": lambda made: jaxnn.from_layers(
+        [(chained, layer.theta) for layer in made["layers"][1:2]]
+    ),
     "from_torch": lambda made: jaxnn.from_torch(
         torches.sequential(torches.linear(np.random.default_rng(0), 3, 1))
     ),

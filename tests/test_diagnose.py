@@ -97,7 +97,7 @@ def whole():
 
 
 def chained():
-    net, params = jaxnn.chain(made()["layers"])
+    net, params = jaxnn.from_layers(made()["layers"])
     return {"net": net, "params": params, "xs": data()[0], "cotangent": data()[1]}
 
 
@@ -299,7 +299,7 @@ def flow(folder):
     """The flow of the same network by the library alone."""
     with as_users_have_jax(), pytest.MonkeyPatch.context() as patch:
         given, _ = users(folder, "named", patch)
-        net, params = jaxnn.chain(given["layers"])
+        net, params = jaxnn.from_layers(given["layers"])
         return jaxnn.gradient_flow(net, params, given["xs"], given["ys"], loss=given["loss"])
 
 
@@ -350,9 +350,9 @@ def direct(name, given, names):
 
 def _net(given):
     if "layers" in given:
-        return jaxnn.chain(given["layers"])
+        return jaxnn.from_layers(given["layers"])
     if "f" in given:
-        return jaxnn.chain(given["f"], given["params"], given["xs"])
+        return jaxnn.from_function(given["f"], given["params"], given["xs"])
     return given["net"], given["params"]
 
 

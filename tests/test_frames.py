@@ -76,7 +76,7 @@ def test_a_folder_is_not_its_neighbour_whose_name_begins_alike():
 
 
 def test_a_model_that_is_installed_is_named_after_its_outermost_line():
-    """Not after a package that it uses, nor after the script that only calls `jaxnn.chain`."""
+    """Not after a package that it uses, nor after the script that cuts it."""
     folder = Path(os.__file__).parent / "site-packages"
     files = [folder / name for name in ("einops/einops.py", "model/dense.py", "model/net.py")]
     outside = (CHAIN, JAX, "/home/me/main.py")
@@ -113,7 +113,8 @@ def test_layers_have_the_user_s_lines_where_jax_is_on_the_path_elsewhere(tmp_pat
         "        z = jax.nn.sigmoid(z) @ theta\n"
         "    return z\n"
         "params = [np.float32(np.eye(3) * i) for i in range(3)]\n"
-        "print(jax.__file__, *jaxnn.chain(f, params, np.float32(np.eye(3)))[0].names, sep='; ')\n"
+        "net, _ = jaxnn.from_function(f, params, np.float32(np.eye(3)))\n"
+        "print(jax.__file__, *net.names, sep='; ')\n"
     )
     answer = subprocess.run(
         [sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True, check=True,

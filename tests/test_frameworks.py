@@ -37,7 +37,7 @@ def by_hand(weights, xs, nudges):
 def check(f, params, weights_of, batch):
     """Compare Δz with that of the network by hand, Δθ with that of the framework's own function."""
     xs, ys = batch
-    net, own = jaxnn.chain(f, params, xs)
+    net, own = jaxnn.from_function(f, params, xs)
     flow = jaxnn.gradient_flow(net, own, xs, ys, loss=loss)
     assert len(net.names) == LAYERS
 

@@ -215,7 +215,7 @@ def test_it_is_the_flow_of_a_chain_of_the_same_layers(torch):
     pairs = [(lambda p, z: z @ p.theta + p.b[None], params[0])]
     pairs += [(lambda p, z: jnp.tanh(z) @ p.theta + p.b[None], p) for p in params[1:]]
     cotangent = torch.randn(B, 3).double()
-    ours = jaxnn.gradient_flow(*jaxnn.chain(pairs), x.numpy(), cotangent=cotangent.numpy())
+    ours = jaxnn.gradient_flow(*jaxnn.from_layers(pairs), x.numpy(), cotangent=cotangent.numpy())
     flow = torch_flow(model, x, cotangent)
     assert flow.names == ("0", "2", "4")
     for name, value in vars(ours).items():

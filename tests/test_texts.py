@@ -76,7 +76,7 @@ def test_texts_that_differ_still_differ_and_are_renamed_wherever_they_stand():
 
 def flow_of(names):
     """The flow of a chain with layers of these names, whose examples are the same."""
-    net, params = jaxnn.chain(dict.fromkeys(names, jnp.tanh))
+    net, params = jaxnn.from_layers(dict.fromkeys(names, jnp.tanh))
     return jaxnn.gradient_flow(net, params, np.ones((3, 4)), cotangent=np.ones((3, 4)))
 
 
@@ -136,7 +136,7 @@ def test_a_name_does_not_end_the_script_of_a_saved_chart(flow, name):
 def test_a_diagnosis_prints_and_shows_clean_names(flow):
     shown = [*diagnosis.plain_table(flow.table()), *diagnosis.sentences(flow, "note\x1b")]
     shown += [str(jaxnn.verdict(flow)), diagnosis.subtitle(flow, "f() of a\x1b.py", "loss")]
-    net, _ = jaxnn.chain(dict.fromkeys(EVIL, jnp.tanh))
+    net, _ = jaxnn.from_layers(dict.fromkeys(EVIL, jnp.tanh))
     shown += [repr(net), flow._repr_html_(), jaxnn.verdict(flow)._repr_html_()]
     for text in shown:
         assert clean(text) == text
@@ -234,7 +234,7 @@ data = alt.Data(values=[{{"n": name, "v": 1}} for name in names])
 chart = alt.Chart(data).mark_bar().encode(x="n:N", y="v:Q").properties(title=names[0])
 picture = engine.begin("picture", chart.to_dict(), 1)()
 print(picture.svg.count("a�".encode()), picture.pdf[:4], picture.png[1:4])
-net, params = jaxnn.chain({{name: jnp.tanh for name in names}})
+net, params = jaxnn.from_layers({{name: jnp.tanh for name in names}})
 flow = jaxnn.gradient_flow(net, params, np.ones((2, 3)), cotangent=np.ones((2, 3)))
 chart = jaxnn.chart(*[flow] * len(names), names=names)
 for ending in ("svg", "png", "pdf"):

@@ -28,7 +28,7 @@ def network_flow(layers=20, lowest=-60.0):
 
 @pytest.fixture(scope="module")
 def chain_flow():
-    net, params = jaxnn.chain(
+    net, params = jaxnn.from_layers(
         {f"<{i}>": (lambda p, z: z @ p, np.float32(np.eye(3) / 2)) for i in range(3)}
     )
     xs = np.float32(np.random.default_rng(0).normal(size=(4, 3)))

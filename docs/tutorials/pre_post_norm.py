@@ -47,18 +47,18 @@ class Block(eqx.Module):
 # %% [markdown]
 # ## A chain of layers
 #
-# `jaxnn.chain` takes layers in their order, whatever they are made of. Between
-# two of them the gradient has an exponent of its own, so that nothing is lost
-# however small it gets; equal layers become one loop, so 256 blocks compile as
-# fast as eight. The gradient at the output is a random one, the same for all
-# three networks: we ask what the *network* does to it.
+# `jaxnn.from_layers` takes layers in their order, whatever they are made of.
+# Between two of them the gradient has an exponent of its own, so that nothing
+# is lost however small it gets; equal layers become one loop, so 256 blocks
+# compile as fast as eight. The gradient at the output is a random one, the same
+# for all three networks: we ask what the *network* does to it.
 
 # %%
 xs, cotangent = jax.random.normal(jax.random.key(1), (2, EXAMPLES, WIDTH))
 flows = {}
 for kind in ("pre-norm", "post-norm", "neither"):
     keys = jax.random.split(jax.random.key(0), BLOCKS)
-    net, params = jaxnn.chain(
+    net, params = jaxnn.from_layers(
         [Block(kind, key) for key in keys], each="example"
     )
     flows[kind] = jaxnn.gradient_flow(net, params, xs, cotangent=cotangent)

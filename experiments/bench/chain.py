@@ -20,7 +20,7 @@ def workload(
     """Return the flow from a cotangent of the output, with that memory ("all", "sqrt")."""
     drawn = transformer.draw(layers, width, tokens, batch)
     weights, x, c = transformer.parted(jax.tree.map(jax.numpy.asarray, drawn))
-    net, params = jaxnn.chain([jaxnn.Run(transformer.block, weights, layers)])
+    net, params = jaxnn.from_layers([jaxnn.Run(transformer.block, weights, layers)])
 
     def flow(params: Any, x: Any, c: Any) -> Any:
         return jaxnn.gradient_flow(net, params, x, cotangent=c, memory=memory)

@@ -1,4 +1,4 @@
-"""From a Flax module of many blocks to a verdict and a chart, by `jaxnn.chain`."""
+"""From a Flax module of many blocks to a verdict and a chart, by `jaxnn.from_layers`."""
 
 import tempfile
 from pathlib import Path
@@ -24,7 +24,7 @@ def workload(kind: str, layers: int, width: int, tokens: int, batch: int) -> Wor
     model, xs, ys = blocks_nnx.draw(kind, layers, width, tokens, batch)
 
     def flow() -> Any:
-        net, params = jaxnn.chain(list(model.blocks))
+        net, params = jaxnn.from_layers(list(model.blocks))
         return jaxnn.gradient_flow(net, params, xs, ys, loss=blocks_nnx.loss)
 
     def run() -> None:

@@ -1,6 +1,6 @@
 """Why do gradients vanish or explode in this network, which the user's own code makes?
 
-`FILE.py:NAME -> a dict -> jaxnn.chain, jaxnn.gradient_flow or jaxnn.torch_flow -> jaxnn.verdict`
+`FILE.py:NAME -> a dict -> jaxnn.gradient_flow or jaxnn.torch_flow -> jaxnn.verdict`
 
 The code that the user names is run while preparing, and so is the measurement: whatever is wrong
 with either is one sentence, and no file has been written then.
@@ -36,11 +36,11 @@ class Settings(runtime.Options):
 
     FILE.py:NAME is a function without arguments, which is run here, with all of its file: name only
     code that you trust. It returns a dict, with the names of the arguments of jaxnn's functions:
-    layers and xs (a list for jaxnn.chain); or f, params and xs, where f(params, xs) is cut into
-    layers by itself; or net, params and xs, a jaxnn.Network or what jaxnn.chain has returned; or
-    module and inputs, a module of PyTorch, and perhaps its cuts. Besides, where wanted: ys and
-    loss, where loss(output, ys) is one number for each example, or a cotangent; each="example", if
-    layers take one example. Without a loss the gradient is that of a random linear one.
+    layers and xs (a list for jaxnn.from_layers); or f, params and xs, where f(params, xs) is cut
+    into layers by itself; or net, params and xs, a jaxnn.Network or a chain; or module and inputs,
+    a module of PyTorch, and perhaps its cuts. Besides, where wanted: ys and loss, where
+    loss(output, ys) is one number for each example, or a cotangent; each="example", if layers take
+    one example. Without a loss the gradient is that of a random linear one.
     """
 
     network: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME")]] = (

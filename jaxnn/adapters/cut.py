@@ -27,10 +27,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from ..arrays.rows import is_float, is_narrow
+from .handover import Made, Rows, Source
 from .program import (
     Flat,
     Program,
@@ -53,30 +53,33 @@ class Piece(NamedTuple):
 
     name: of its module, or the file and line of its last product.
     program: (arrays, state) -> state.
-    own: its arrays; of a run (k, …), None where all layers share one.
-    tied: of a run what all layers share, None elsewhere.
+    own: the sources of its arrays; of a run (k, …), None where all layers share one.
+    tied: of a run the sources of what all layers share, None elsewhere.
     trained: for each array whether it is a parameter.
     k: the length of a run; 0 for a layer.
     """
 
     name: str
     program: Program
-    own: list[Any]
-    tied: list[Any]
+    own: tuple[Source | None, ...]
+    tied: tuple[Source | None, ...]
     trained: tuple[bool, ...]
     k: int
 
 
-def cut(f: Callable[[list[Any], Any], Any], params: list[Any], xs: Any) -> list[Piece]:
+def cut(
+    f: Callable[[list[Any], Any], Any], params: list[Any], xs: Any
+) -> tuple[list[Piece], tuple[Made, ...]]:
     """Take a function apart.
 
     Args:
         f: (params, xs) -> floats, a pytree of arrays.
-        params: arrays; those of a float type are its parameters.
-        xs: an example batch, a pytree of arrays with the examples first.
+        params: types of arrays; those of a float type are its parameters.
+        xs: types of an example batch, a pytree with the examples first.
 
     Returns:
-        At least two layers, or a run; applied in turn they are f, for xs of these shapes.
+        At least two layers, or a run; applied in turn they are f, for xs of these shapes. And what
+        is made of params for them beforehand.
 
     Raises:
         ValueError: an f that cannot be cut, with what to hand over instead.
@@ -92,7 +95,7 @@ def cut(f: Callable[[list[Any], Any], Any], params: list[Any], xs: Any) -> list[
     for (a, b), (scope, location) in zip(stretches, origins, strict=True):
         piece = _layer if network.run(a, b) is None else _run
         pieces.append(piece(network, "/".join(scope[root:]) or location, a, b))
-    return pieces
+    return pieces, tuple(_made(network, v) for v in network.made)
 
 
 def _origin(network: "_Network", a: int, b: int) -> tuple[tuple[str, ...], str]:
@@ -122,7 +125,7 @@ class _Network:
     flat: the program, of params and xs.
     into, out: the structures of xs and of the output.
     xs: the values of xs.
-    arrays: params by their values, and the entries of stacked ones.
+    sources: those of params by their values, and of the entries of stacked ones.
     entries: the steps that take those entries.
     main, prologue: the steps that depend on xs, and the others.
     dependent: the values that depend on xs.
@@ -130,13 +133,14 @@ class _Network:
     axes: the axis of the examples, of those that have one.
     alive: those values that are needed later, before each main step and after the last.
     places: the one value alive, by the number of the main step below which it is.
+    made: values of the prologue that layers are handed over.
     """
 
     flat: Flat
     into: Any
     out: Any
     xs: list[int]
-    arrays: dict[int, Any]
+    sources: dict[int, Source]
     entries: dict[int, Step] = field(default_factory=dict)
     main: list[Step] = field(default_factory=list)
     prologue: list[Step] = field(default_factory=list)
@@ -145,12 +149,13 @@ class _Network:
     axes: dict[int, int] = field(default_factory=dict)
     alive: list[set[int]] = field(default_factory=list)
     places: dict[int, int] = field(default_factory=dict)
+    made: list[int] = field(default_factory=list)
 
     def sort(self) -> None:
         """Tell main steps from the prologue, and entries of stacked parameters from both."""
         self.dependent.update(self.xs)
-        self.parameters.update(v for v in self.arrays if is_float(self.flat.types[v]))
-        stacks, same = {*self.arrays}, dict[int, int]()
+        self.parameters.update(v for v in self.sources if is_float(self.flat.types[v]))
+        stacks, same = {*self.sources}, dict[int, int]()
         entries: dict[tuple[int, int], int] = {}
         for step in self.flat.steps:
             step = step._replace(inputs=tuple(same.get(v, v) for v in step.inputs))
@@ -167,7 +172,7 @@ class _Network:
             (v,), stack = step.outputs, step.inputs[0]
             same[v] = entries.setdefault((stack, i), v)
             if same[v] == v:
-                self.arrays[v] = _entry(self.arrays[stack], i)
+                self.sources[v] = Source(self.sources[stack].value, (i,))
                 self.entries[v] = step
 
     def find_places(self) -> None:
@@ -187,6 +192,30 @@ class _Network:
                 self.places[i] = v
         if self.out != jax.tree.structure(0) or self.axes.get(self.places.get(end, -1)) != 0:
             self.places.pop(end, None)  # the output is what f returns, and no state
+
+    @property
+    def raw(self) -> dict[int, int]:
+        """The numbers of params by their values."""
+        return {v: s.value for v, s in self.sources.items() if v not in self.entries}
+
+    def is_of_params(self, v: int) -> bool:
+        """Tell whether a value of the prologue depends on params, of a float type or not."""
+        values = behind([v], [*self.entries.values(), *self.prologue])[1]
+        return not values.isdisjoint(self.raw)
+
+    def source(self, v: int, rows: Rows | None = None) -> Source:
+        """Return where a value of the prologue comes from, or entries of it."""
+        if v not in self.sources:
+            if v not in self.made:
+                self.made.append(v)
+            source = Source(len(self.raw) + self.made.index(v))
+        else:
+            source = self.sources[v]
+        if rows is None or rows == tuple(range(self.flat.types[v].shape[0])):
+            return source
+        return source._replace(
+            rows=rows if source.rows is None else tuple(source.rows[i] for i in rows)
+        )
 
     def is_product(self, step: Step) -> bool:
         """Tell products of a parameter and the state."""
@@ -213,13 +242,6 @@ class _Network:
         return scan if state and self.dependent.intersection(step.inputs) == {carry} else None
 
 
-def _entry(stack: Any, i: int) -> Any:
-    """Return stack[i : i + 1]; of JAX's arrays by one program for all i."""
-    if isinstance(stack, np.ndarray):
-        return stack[i : i + 1]
-    return jax.lax.dynamic_slice_in_dim(stack, np.int32(i), 1)
-
-
 def _network(f: Callable[..., Any], params: list[Any], xs: Any) -> _Network:
     """Trace a function twice, and find its places."""
     closed, shape = jax.make_jaxpr(f, return_shape=True)(params, xs)
@@ -228,9 +250,9 @@ def _network(f: Callable[..., Any], params: list[Any], xs: Any) -> _Network:
             f"f: expected f(params, xs) to return floats, got {typed(closed.out_avals) or 'none'}"
         )
     flat, count = Flat(closed), len(params)
-    arrays = dict(zip(flat.inputs[:count], params, strict=True))
+    sources = dict(zip(flat.inputs[:count], map(Source, range(count)), strict=True))
     structures = jax.tree.structure(xs), jax.tree.structure(shape)
-    network = _Network(flat, *structures, flat.inputs[count:], arrays)
+    network = _Network(flat, *structures, flat.inputs[count:], sources)
     network.sort()
     if network.dependent.isdisjoint(flat.outputs):
         raise ValueError("f: expected an output that depends on xs, got one that does not")
@@ -291,7 +313,7 @@ def _layer(network: _Network, name: str, a: int, b: int) -> Piece:
     out = flat.outputs if last else [network.places[b]]
     needs = {v for step in steps for v in step.inputs}.union(out)
     prologue, values = behind(needs, network.prologue)
-    used = [v for v in network.arrays if v in values]
+    used = [v for v in network.sources if v in values]
 
     def run(arrays: list[Array], state: Any) -> Any:
         given = jax.tree.leaves(state) if first else [_inside(network, into[0], state)]
@@ -299,19 +321,20 @@ def _layer(network: _Network, name: str, a: int, b: int) -> Piece:
         made = evaluated(out, [*prologue, *steps], known)
         return jax.tree.unflatten(network.out, made) if last else _state(network, *out, *made)
 
-    own = [network.arrays[v] for v in used]
+    own = tuple(map(network.source, used))
     if first:
         state = jax.tree.unflatten(network.into, [struct(flat.types[v]) for v in into])
     else:
         state = struct(flat.types[into[0]], network.axes[into[0]])
     program = Program.of(run, [struct(flat.types[v]) for v in used], state)
     trained = tuple(is_float(flat.types[v]) for v in used)
-    return Piece(name, program, own, [None] * len(own), trained, 0)
+    return Piece(name, program, own, (None,) * len(own), trained, 0)
 
 
 def _run(network: _Network, name: str, a: int, b: int) -> Piece:
     """Return the scan at main step a as a run of its body."""
     (step,), scan, carry = network.main[a:b], network.run(a, b), network.places[a]
+    flat = network.flat
     assert scan is not None
     rows = tuple(range(scan.k))[:: -1 if scan.reverse else 1]
     inputs = ScanInputs(step.inputs[: scan.consts], step.inputs[scan.consts + 1 :], rows)
@@ -319,37 +342,34 @@ def _run(network: _Network, name: str, a: int, b: int) -> Piece:
         network.flat,
         [*network.entries.values(), *network.prologue],
         network.parameters,
-        network.arrays.keys() - network.entries.keys(),
+        {*network.raw},
         inputs,
     )
 
+    # Of the size of the batch perhaps, such as a mask; a layer makes it again.
+    free = [v for v, rows in needs if rows is None and not network.is_of_params(v)]
+    steps, _ = behind(free, network.prologue)
+    handed = [need for need in needs if need.value not in free or need.rows is not None]
+
     def run(arrays: list[Array], state: Any) -> Any:
-        consts, entries = entry(arrays)
+        given = iter(arrays)
+        made = iter(evaluated(free, steps, flat.constants))
+        whole = [next(given) if need in handed else next(made) for need in needs]
+        consts, entries = entry(whole)
         out, *_ = function(scan.body)(*consts, _inside(network, carry, state), *entries)
         return _state(network, carry, out)
 
-    arrays = _values(network, [v for v, _ in needs])
-    own = [
-        None if need.rows is None else _selected(v, need.rows)
-        for v, need in zip(arrays, needs, strict=True)
-    ]
-    tied = [v if need.rows is None else None for v, need in zip(arrays, needs, strict=True)]
     types = [
-        struct(v) if need.rows is None else resized(v, v.shape[1:])
-        for v, need in zip(arrays, needs, strict=True)
+        struct(flat.types[v]) if rows is None else resized(flat.types[v], flat.types[v].shape[1:])
+        for v, rows in handed
     ]
+    own = tuple(None if rows is None else network.source(v, rows) for v, rows in handed)
+    tied = tuple(network.source(v) if rows is None else None for v, rows in handed)
     state = struct(scan.body.in_avals[scan.consts], network.axes[carry])
     trained = tuple(
-        v in network.parameters and is_float(t) for (v, _), t in zip(needs, types, strict=True)
+        v in network.parameters and is_float(t) for (v, _), t in zip(handed, types, strict=True)
     )
     return Piece(name, Program.of(run, types, state), own, tied, trained, scan.k)
-
-
-def _selected(stack: Any, rows: tuple[int, ...]) -> Any:
-    """Return entries of a stack, itself if they are all of them in their order."""
-    if rows == tuple(range(len(stack))):
-        return stack
-    return stack[::-1] if rows == tuple(range(len(stack)))[::-1] else stack[np.array(rows)]
 
 
 def _inside(network: _Network, v: int, state: Any) -> Any:
@@ -360,18 +380,17 @@ def _state(network: _Network, v: int, inside: Any) -> Any:
     return jnp.moveaxis(inside, network.axes[v], 0)
 
 
-def _values(network: _Network, values: list[Any]) -> list[Any]:
-    """Return values of the prologue as arrays; params are as they were given."""
-    made = [v for v in values if v not in network.arrays]
-    prologue, _ = behind(made, network.prologue)
+def _made(network: _Network, v: int) -> Made:
+    """Return a value of the prologue as it is made of params."""
+    flat, raw = network.flat, network.raw
+    steps, values = behind([v], [*network.entries.values(), *network.prologue])
+    used = [u for u in raw if u in values]
 
-    @jax.jit
-    def run(arrays: list[Array]) -> list[Any]:
-        known = dict(zip(network.arrays, arrays, strict=True))
-        return evaluated(made, prologue, network.flat.constants | known)
+    def run(arrays: list[Array], _: Any) -> list[Any]:
+        return evaluated([v], steps, flat.constants | dict(zip(used, arrays, strict=True)))
 
-    others = iter(run([*network.arrays.values()]) if made else ())
-    return [network.arrays[v] if v in network.arrays else next(others) for v in values]
+    program = Program.of(run, [struct(flat.types[u]) for u in used], ())
+    return Made(program, tuple(raw[u] for u in used))
 
 
 # What cannot be cut

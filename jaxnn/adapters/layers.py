@@ -11,9 +11,10 @@ A layer without parameters, such as an activation, joins the next one that has s
 is a z. Equal layers that follow each other, also in patterns of several, become runs.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from functools import partial
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 import jax
@@ -22,9 +23,20 @@ import numpy as np
 from jaxtyping import Array
 
 from ..arrays.rows import is_float
-from ..network.params import Stacked
 from ..texts import cleaned, label
 from .cut import cut
+from .handover import (
+    Handover,
+    Layout,
+    Made,
+    Pytree,
+    Source,
+    Sources,
+    Static,
+    is_array,
+    is_key,
+)
+from .program import resized, typed
 
 LONGEST_PATTERN = 8  # layers
 
@@ -46,30 +58,6 @@ class Run(NamedTuple):
     k: int
     xs: Any = None
     tied: bool = False
-
-
-class Static:
-    """A leaf that is no array: equal by value where it can be compared, else by identity."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-        try:
-            self.hash = hash(value)
-        except TypeError:
-            self.hash = id(value)
-
-    def __hash__(self) -> int:
-        return self.hash
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Static) or self.hash != other.hash:
-            return False
-        if self.value is other.value:
-            return True
-        try:
-            return type(self.value) is type(other.value) and bool(self.value == other.value)
-        except Exception:  # of a user's own comparison
-            return False
 
 
 @dataclass(frozen=True)
@@ -103,16 +91,6 @@ class Part:
         return jax.vmap(called)(state) if self.each else called(state)
 
 
-class Weights(NamedTuple):
-    """The arrays of one layer, for each of its links for each of its parts.
-
-    mixes: for each link whether its examples meet, (links,); None before that is known.
-    """
-
-    arrays: Any
-    mixes: Any = None
-
-
 @dataclass(frozen=True)
 class Link:
     """One layer: functions applied in turn, with the name that a user knows it by.
@@ -141,27 +119,136 @@ class Link:
         return tuple(part.trained for part in self.parts)
 
 
-@jax.tree_util.register_static
 @dataclass(frozen=True)
-class Chain:
-    """The static description of a network of the user's own; made by `jaxnn.chain`.
+class Lowered:
+    """What a chain computes with a batch of certain shapes, as a flow measures it.
 
     kinds: for each entry of its parameters what it computes, one layer or a pattern of several.
     lengths: for each entry the number of times that it is repeated; 0 for one that stands alone.
     given: for each entry whether it is a `jaxnn.Run` of the user's.
     names: of the layers, from the first to the last.
-
-    Hashable, and static under `jax.jit`: a pytree without leaves. Functions and whatever cannot be
-    compared count by identity: make a chain once, and it compiles once.
+    paths: for each layer, of each of its arrays the path in the user's pytree, as
+        `jax.tree_util.keystr` prints it, with the entry that it takes of a stack; "" for data that
+        is not in it. In the order of the arrays, which are those of `Link.trained`.
     """
 
-    kinds: tuple[Any, ...]
+    kinds: tuple["Pattern", ...]
     lengths: tuple[int, ...]
     given: tuple[bool, ...]
     names: tuple[str, ...]
+    paths: tuple[tuple[str, ...], ...]
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True, repr=False)
+class Chain(Lowered):
+    """The static description of a network of the user's own.
+
+    Made by `jaxnn.from_layers` and `jaxnn.from_function`. `names` are those of its layers, `paths`
+    those of their arrays in the user's pytree. Hashable, and static under `jax.jit`: a pytree
+    without leaves. Functions and whatever cannot be compared count by identity: make a chain once,
+    and it compiles once.
+    """
+
+    handover: Handover
+    of: "Layers | Function"
+    batches: dict[Any, Lowered] = field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
         return f"Chain of {len(self.names)} layers, {short(cleaned(self.names))}"
+
+    def params(self, user_params: Any) -> tuple[Any, ...]:
+        """Return the chain's parameters of other numbers in the user's pytree.
+
+        Pure, inside of `jit`, `grad` and `vmap` too: nothing is cut and compiled again.
+
+        Args:
+            user_params: what the chain was made of, the parameters of a function or the layers,
+                with other numbers in its arrays.
+
+        Raises:
+            ValueError: another structure, or arrays of other shapes or dtypes.
+
+        Example:
+            >>> import jax, jax.numpy as jnp, jaxnn
+            >>> f = lambda p, xs: jnp.tanh(xs @ p["a"]) @ p["b"]
+            >>> p, xs = {"a": jnp.eye(3), "b": jnp.eye(3)}, jnp.ones((5, 3))
+            >>> net, params = jaxnn.from_function(f, p, xs)
+            >>> trained = jax.tree.map(lambda v: v / 2, p)
+            >>> flow = jaxnn.gradient_flow(net, net.params(trained), xs, cotangent=xs)
+            >>> net.user(net.params(trained))["b"][0]
+            Array([0.5, 0. , 0. ], dtype=float32)
+        """
+        return self.handover.params(self._arrays(user_params, "params"))
+
+    def user(self, params: Any, like: Any = None) -> Any:
+        """Return the user's pytree of the chain's parameters.
+
+        What several layers share comes back once. While `jax.jit` traces, floats of which they have
+        different copies come back as nan.
+
+        Args:
+            params: the chain's parameters.
+            like: a pytree like the user's, for the arrays that no layer has; needed if there are
+                some, such as those that the function does not use.
+
+        Raises:
+            ValueError: parameters that are not this chain's, copies that differ, or no `like` where
+                it is needed.
+
+        Example:
+            >>> import jax.numpy as jnp, jaxnn
+            >>> layers = {"a": (jnp.matmul, jnp.eye(3)), "b": (jnp.matmul, jnp.ones((3, 3)))}
+            >>> net, params = jaxnn.from_layers(layers)
+            >>> net.user(params)["b"][1].shape
+            (3, 3)
+        """
+        others = None if like is None else self._arrays(like, "like")
+        tree = self.handover.pytree.filled(self.handover.arrays(params, others))
+        return self.of.restored(tree) if isinstance(self.of, Layers) else tree
+
+    def _arrays(self, tree: Any, name: str) -> list[Any]:
+        """Return the arrays of a pytree like the user's."""
+        if isinstance(self.of, Layers):
+            other, arrays = Pytree.of(self.of.listed(tree, name), self.of.keys)
+        else:
+            other, arrays = Pytree.of(tree)
+        self.handover.pytree.check(other, name)
+        return arrays
+
+    def for_batch(self, xs: Any) -> Lowered:
+        """Return what the chain computes with a batch; a function is traced again for new shapes.
+
+        Raises:
+            ValueError: a batch that the function does not take, or is another network with.
+        """
+        batch = _types(xs)
+        if isinstance(self.of, Layers) or batch == self.of.batch:
+            return _lowered(self)
+        if batch not in self.batches:
+            self.batches[batch] = self._cut_again(self.of, batch)
+        return self.batches[batch]
+
+    def _cut_again(self, of: "Function", batch: Any) -> Lowered:
+        was, now = (f"xs of {typed(types)}" for types in (of.batch[1], batch[1]))
+        try:
+            chain = _cut(replace(of, batch=batch), self.handover.pytree)
+        except Exception as error:
+            first = (str(error).splitlines() or [""])[0]
+            raise ValueError(
+                f"xs: expected a batch that f takes, as it took {was}, got {now}, with which it "
+                f"ends in {type(error).__name__}: {first}"
+            ) from error
+        if (chain.names, chain.handover) != (self.names, self.handover):
+            raise ValueError(
+                f"xs: expected a batch with which f has the layers that it has with {was}, got "
+                f"{now}, with which it has others; cut it again with these"
+            )
+        return _lowered(chain)
+
+
+def _lowered(chain: Chain) -> Lowered:
+    return Lowered(chain.kinds, chain.lengths, chain.given, chain.names, chain.paths)
 
 
 @dataclass(frozen=True)
@@ -171,156 +258,276 @@ class Pattern:
     links: tuple[Link, ...]
 
 
-def chain(
-    layers: Any, params: Any = None, xs: Any = None, *, each: str = "batch"
-) -> tuple[Chain, tuple[Any, ...]]:
+@dataclass(frozen=True)
+class Layers:
+    """How layers were handed over: in a list or a tuple, or by these keys in a dict."""
+
+    sequence: type
+    keys: tuple[Any, ...] | None
+
+    @classmethod
+    def of(cls, layers: Any) -> "Layers":
+        """Return how layers are handed over."""
+        keys = tuple(layers) if isinstance(layers, Mapping) else None
+        return cls(tuple if isinstance(layers, tuple) else list, keys)
+
+    def listed(self, layers: Any, name: str = "layers") -> list[Any]:
+        """Return layers in their order, each with a function as one leaf, whatever that holds.
+
+        Raises:
+            ValueError: something else than what was handed over.
+        """
+        if self.keys is None:
+            if isinstance(layers, Mapping) or not isinstance(layers, Iterable):
+                raise ValueError(f"{name}: expected the list of layers, got {_kind(layers)}")
+            return list(map(_with_leaf, layers))
+        if not isinstance(layers, Mapping) or {*layers} != {*self.keys}:
+            got = ", ".join(map(str, layers)) if isinstance(layers, Mapping) else _kind(layers)
+            raise ValueError(
+                f"{name}: expected the layers by name, {', '.join(map(str, self.keys))}, got {got}"
+            )
+        return [_with_leaf(layers[key]) for key in self.keys]
+
+    def restored(self, layers: list[Any]) -> Any:
+        """Return layers as they were handed over."""
+        if self.keys is None:
+            return self.sequence(layers)
+        return dict(zip(self.keys, layers, strict=True))
+
+
+def _with_leaf(layer: Any) -> Any:
+    """Return a layer with the function of a pair or of a run as one leaf."""
+    if isinstance(layer, Run):
+        leaf: Any = Static(layer.f)
+        return layer._replace(f=leaf, k=int(layer.k), tied=bool(layer.tied))
+    if not _is_pair(layer):
+        return layer
+    (f, params), structure = jax.tree.flatten(layer, is_leaf=lambda v: v is not layer)
+    return jax.tree.unflatten(structure, [Static(f), params])
+
+
+def _is_pair(layer: Any) -> bool:
+    return isinstance(layer, tuple | list) and len(layer) == 2 and callable(layer[0])
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function that a chain is cut from.
+
+    f: (params, xs) -> output.
+    each: whether it takes one example.
+    batch: structure and types of the xs that it is traced with.
+    """
+
+    f: Static
+    each: bool
+    batch: tuple[Any, tuple[Any, ...]]
+
+    def of(self, pytree: Pytree) -> Callable[[list[Any], Any], Any]:
+        """Return the function of the arrays of its parameters."""
+        f = self.f.value
+
+        def of(arrays: list[Any], xs: Any) -> Any:
+            whole = pytree.filled(arrays)
+            return jax.vmap(lambda x: f(whole, x))(xs) if self.each else f(whole, xs)
+
+        return of
+
+
+def _types(xs: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return structure and types of a batch."""
+    leaves, structure = jax.tree.flatten(jax.eval_shape(partial(jax.tree.map, jnp.asarray), xs))
+    return structure, tuple(resized(v, v.shape) for v in leaves)
+
+
+def from_layers(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, ...]]:
     """Make a network of layers of your own, for `jaxnn.gradient_flow` and `jaxnn.verdict`.
 
-    A function of parameters and examples is cut into layers by itself, where one array that depends
-    on xs is alive and a product with parameters follows; so an activation belongs to the product
-    above it. Equal layers become a run, and so does a scan over stacked parameters; parameters that
-    several layers use count into Δθ of each. Δθ is that of the parameters as they are handed over,
-    whatever the function makes of them first: a cast, a scale, a weight norm. Names are those of
-    modules, or the file and line.
+    Equal layers that follow each other become a run, also in patterns of several; an activation
+    belongs to the product above it.
 
     Args:
         layers: in their order, or by name: callable pytrees (modules of Equinox, or of Flax NNX),
             pairs (f, params) with f(params, state) -> state, `jaxnn.Run`s, and functions of the
-            state. The state is a pytree of arrays with the examples first. Or a function
-            f(params, xs), cut by itself.
-        params: of such a function, any pytree; its float arrays are the parameters.
-        xs: of such a function, an example batch. The chain takes xs of these shapes alone.
+            state. The state is a pytree of arrays with the examples first.
         each: "batch" if the layers take a batch, "example" if they take one example, as those of
             Equinox do; then they are mapped over the examples.
 
     Returns:
-        net: the static description, hashable.
+        net: the static description, hashable. `net.params(layers)` takes other numbers, such as
+            trained ones, `net.user(params)` gives layers back.
         params: its arrays, a pytree; equal layers that follow each other are stacked.
 
     Raises:
         TypeError: something that is no layer.
-        ValueError: no layers, an unknown `each`, or a function that cannot be cut.
+        ValueError: no layers, or an unknown `each`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
         >>> keys = jax.random.split(jax.random.key(0), 50)
         >>> dense = lambda theta, z: jnp.tanh(z) @ theta
         >>> layers = [(dense, jax.random.normal(key, (32, 32)) / 32**0.5) for key in keys]
-        >>> net, params = jaxnn.chain(layers)
+        >>> net, params = jaxnn.from_layers(layers)
         >>> net
         Chain of 50 layers, <lambda> … <lambda>
         >>> params[0].per_layer[0][0][0].shape  # one run
         (50, 32, 32)
-        >>> def network(stack, z):
-        ...     return jax.lax.scan(lambda z, theta: (dense(theta, z), None), z, stack)[0]
-        >>> jaxnn.chain(network, params[0].per_layer[0][0][0], jnp.ones((8, 32)))[0].lengths  # cut
-        (50,)
+        >>> net.paths[49]
+        ('[49][1]',)
     """
-    if each not in ("batch", "example"):
-        raise ValueError(f"each: expected 'batch' or 'example', got {each!r}")
-    if callable(layers) and xs is not None:
-        return _cut(layers, params, xs, each == "example")
-    if params is not None or xs is not None:
-        raise TypeError(
-            "params, xs: expected both, with a function f(params, xs) to cut, and none with a list "
-            f"of layers, got {_kind(layers)}"
-        )
+    _check_each(each)
     if not isinstance(layers, Mapping) and (callable(layers) or not isinstance(layers, Iterable)):
         raise TypeError(
             f"layers: expected a list of layers, or a dict by name, got {_kind(layers)}; of a "
-            "sequential module hand over its layers, of a function f(params, xs) all three"
+            "sequential module hand over its layers, a function goes to jaxnn.from_function"
         )
+    if not isinstance(layers, Mapping | Sequence):
+        layers = list(layers)
+    of = Layers.of(layers)
+    pytree, arrays = Pytree.of(of.listed(layers), of.keys)
     named = (
         layers.items()
         if isinstance(layers, Mapping)
         else ((name_of(layer), layer) for layer in layers)
     )
-    entries = _joined(
-        [
-            _entry(label(i, str(name)), str(name), layer, each == "example")
-            for i, (name, layer) in enumerate(named, 1)
-        ]
-    )
+    sources = iter(enumerate(pytree.types))
+    entries = [
+        _entry(label(i, str(name)), str(name), layer, each == "example", sources)
+        for i, (name, layer) in enumerate(named, 1)
+    ]
     if not entries:
         raise ValueError("layers: expected at least one layer, got none")
-    return _made(_repeated(entries))
+    chain = _made(_repeated(_joined(entries)), pytree, (), of)
+    return chain, chain.handover.params(arrays)
 
 
-def _cut(f: Any, params: Any, xs: Any, each: bool) -> tuple[Chain, tuple[Any, ...]]:
-    """Make a chain of a function of parameters and examples."""
+def from_function(
+    f: Any, params: Any, xs: Any, *, each: str = "batch"
+) -> tuple[Chain, tuple[Any, ...]]:
+    """Cut a function of parameters and examples into layers, for `jaxnn.gradient_flow`.
+
+    It is cut where one array that depends on xs is alive and a product with parameters follows; so
+    an activation belongs to the product above it. Equal layers become a run, and so does a scan
+    over stacked parameters; parameters that several layers use count into Δθ of each. Δθ is that of
+    the parameters as they are handed over, whatever the function makes of them first: a cast, a
+    scale, a weight norm. Names are those of modules, or the file and line.
+
+    Args:
+        f: (params, xs) -> floats, a pytree of arrays.
+        params: any pytree; its float arrays are the parameters.
+        xs: an example batch, a pytree of arrays with the examples first. For a batch of other
+            shapes f is traced again, with the same layers and parameters.
+        each: "batch" if f takes a batch, "example" if it takes one example; then it is mapped over
+            the examples.
+
+    Returns:
+        net: the static description, hashable. `net.params(params)` takes other numbers, such as
+            trained ones, `net.user(params)` gives your pytree back.
+        params: the arrays of its layers, a pytree; equal layers that follow each other are stacked.
+
+    Raises:
+        TypeError: an f that cannot be called.
+        ValueError: a function that cannot be cut, or an unknown `each`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> def network(stack, z):
+        ...     return jax.lax.scan(lambda z, theta: (jnp.tanh(z) @ theta, None), z, stack)[0]
+        >>> stack = jax.random.normal(jax.random.key(0), (50, 32, 32)) / 32**0.5
+        >>> net, params = jaxnn.from_function(network, stack, jnp.ones((8, 32)))
+        >>> net.lengths
+        (50,)
+    """
+    _check_each(each)
+    if not callable(f):
+        raise TypeError(f"f: expected f(params, xs) -> output, got {_kind(f)}")
     check_examples(xs)
-    leaves, structure = jax.tree.flatten(params)
+    pytree, arrays = Pytree.of(params)
+    chain = _cut(Function(Static(f), each == "example", _types(xs)), pytree)
+    return chain, chain.handover.params(arrays)
 
-    def of(arrays: list[Any], xs: Any) -> Any:
-        given = iter(arrays)
-        whole = jax.tree.unflatten(structure, [next(given) if is_array(v) else v for v in leaves])
-        return jax.vmap(lambda x: f(whole, x))(xs) if each else f(whole, xs)
 
-    pieces = cut(of, [v for v in leaves if is_array(v)], jax.tree.map(jnp.asarray, xs))
+def _check_each(each: str) -> None:
+    if each not in ("batch", "example"):
+        raise ValueError(f"each: expected 'batch' or 'example', got {each!r}")
+
+
+def _cut(function: Function, pytree: Pytree) -> Chain:
+    """Make a chain of a function of parameters and examples."""
+    structure, types = function.batch
+    xs = jax.tree.unflatten(structure, types)
+    pieces, made = cut(function.of(pytree), list(pytree.types), xs)
     entries = []
     for name, program, own, tied, trained, k in pieces:
         tree = Static(jax.tree.structure(([0] * len(own),)))
         part = Part(Static(program), tree, (None,) * len(own), trained, each=False)
         entries.append(Entry(Link(name, (part,)), (own,), (tied,) if k else (), k))
-    return _made(_repeated(entries))
+    return _made(_repeated(entries), pytree, made, function)
 
 
 class Entry(NamedTuple):
     """A layer before runs are found; k is 0 unless it is a run of the user's."""
 
     link: Link
-    own: tuple[list[Any], ...]
-    tied: tuple[list[Any], ...] = ()
+    own: Sources
+    tied: Sources = ()
     k: int = 0
+    types: tuple[Any, ...] = ()
 
     @property
     def signature(self) -> Any:
         """Equal for layers that compute the same function of arrays of the same types."""
-        types = tuple((v.shape, v.dtype) for part in self.own for v in part if v is not None)
-        return self.link.parts, types, self.k
+        return self.link.parts, self.types, self.k
 
 
-def _entry(place: str, name: str, layer: Any, each: bool) -> Entry:
+Numbered = Iterator[tuple[int, Any]]  # the numbers and types of arrays in the user's pytree
+
+
+def _entry(place: str, name: str, layer: Any, each: bool, numbered: Numbered) -> Entry:
     if isinstance(layer, Run):
-        return _entry_of_run(place, name, layer, each)
-    pair = isinstance(layer, tuple | list) and len(layer) == 2 and callable(layer[0])
+        return _entry_of_run(place, name, layer, each, numbered)
+    pair = _is_pair(layer)
     if not (pair or callable(layer)):
         raise TypeError(
             f"layer {place}: expected something to call, a pair (f, params) or a jaxnn.Run, got "
             f"{_kind(layer)}"
         )
     f, tree = (Static(layer[0]), (layer[1],)) if pair else (None, layer)
-    part, arrays = _part(f, tree, each)
-    return Entry(Link(name, (part,)), (arrays,))
+    part, sources, types = _part(f, tree, each, numbered)
+    return Entry(Link(name, (part,)), (sources,), types=types)
 
 
-def _entry_of_run(place: str, name: str, run: Run, each: bool) -> Entry:
+def _entry_of_run(place: str, name: str, run: Run, each: bool, numbered: Numbered) -> Entry:
     if each and run.xs is not None:
         raise ValueError(
             f"layer {place}: xs need each='batch', since they have no examples of ours"
         )
     xs = () if run.xs is None else (run.xs,)
-    part, arrays = _part(Static(run.f), (run.params, *xs), each, data=xs)
+    part, sources, types = _part(Static(run.f), (run.params, *xs), each, numbered, data=xs)
     params = len([v for v in jax.tree.leaves(run.params) if is_array(v)])
-    for v in arrays[params:] if run.tied else arrays:
+    for v in types[params:] if run.tied else types:
         if not v.ndim or v.shape[0] != run.k:
             raise ValueError(
                 f"layer {place}: expected arrays of {run.k} entries, one for each layer of the run,"
                 f" got shape {v.shape}; tied=True shares the parameters"
             )
-    own = [None if run.tied and i < params else v for i, v in enumerate(arrays)]
-    tied = [v if run.tied and i < params else None for i, v in enumerate(arrays)]
-    return Entry(Link(name, (part,)), (own,), (tied,), run.k)
+    own = tuple(None if run.tied and i < params else v for i, v in enumerate(sources))
+    tied = tuple(v if run.tied and i < params else None for i, v in enumerate(sources))
+    return Entry(Link(name, (part,)), (own,), (tied,), run.k, types)
 
 
-def _part(f: Static | None, tree: Any, each: bool, data: Any = ()) -> tuple[Part, list[Any]]:
-    """Return a function without its arrays, and its arrays; those of `data` are not trained."""
+def _part(
+    f: Static | None, tree: Any, each: bool, numbered: Numbered, data: Any = ()
+) -> tuple[Part, tuple[Source, ...], tuple[Any, ...]]:
+    """Return a function without its arrays, their sources and types; `data` is not trained."""
     leaves, structure = jax.tree.flatten(tree)
     arrays = [v for v in leaves if is_array(v)]
+    numbers, types = zip(*islice(numbered, len(arrays)), strict=True) if arrays else ((), ())
     parameters = len(arrays) - len([v for v in jax.tree.leaves(data) if is_array(v)])
-    trained = (is_float(v) and i < parameters for i, v in enumerate(arrays))
+    trained = (is_float(v) and i < parameters for i, v in enumerate(types))
     static = (None if is_array(v) else Static(v) for v in leaves)
-    return Part(f, Static(structure), tuple(static), tuple(trained), each), arrays
+    part = Part(f, Static(structure), tuple(static), tuple(trained), each)
+    return part, tuple(map(Source, numbers)), tuple(types)
 
 
 def _joined(entries: list[Entry]) -> list[Entry]:
@@ -366,70 +573,34 @@ def _repeated(entries: list[Entry]) -> Iterable[tuple[int, list[Entry]]]:
         i += p * k
 
 
-def _made(stretches: Iterable[tuple[int, list[Entry]]]) -> tuple[Chain, tuple[Any, ...]]:
-    """Return the chain of stretches, and its arrays, stacked for those that are repeated."""
+def _made(
+    stretches: Iterable[tuple[int, list[Entry]]],
+    pytree: Pytree,
+    made: tuple[Made, ...],
+    of: Layers | Function,
+) -> Chain:
+    """Return the chain of stretches; those that are repeated are runs."""
     kinds, lengths, given = [], [], []
     names: list[str] = []
-    params: list[Any] = []
-    links: tuple[Link, ...]
+    layouts: list[Layout] = []
     for p, stretch in stretches:
-        numbers = count(len(names) + 1)
-        stretch = [
-            e._replace(link=replace(e.link, number=n))
-            for e, n in zip(stretch, numbers, strict=False)
-        ]
         first = stretch[0]
+        links = tuple(
+            replace(e.link, number=number) for number, e in enumerate(stretch[:p], len(names) + 1)
+        )
+        own = tuple(e.own for e in stretch)
+        k = first.k or (len(stretch) // p if len(stretch) > 1 else 0)
+        layouts.append(Layout(own, first.tied if first.k else None, k))
         if first.k:
-            links, k = (first.link,), first.k
-            params.append(Stacked((first.own,), (first.tied,), merged, k))
             names += [first.link.name] * k
-        elif len(stretch) == 1:
-            links, k = (first.link,), 0
-            params.append(Weights((first.own,)))
-            names.append(first.link.name)
         else:
-            links, k = tuple(e.link for e in stretch[:p]), len(stretch) // p
-            own = tuple(stacked([e.own for e in stretch[i::p]]) for i in range(p))
-            params.append(Stacked(own, None, merged, k))
             names += [e.link.name for e in stretch]
         kinds.append(Pattern(links))
         lengths.append(k)
         given.append(bool(first.k))
-    return Chain(tuple(kinds), tuple(lengths), tuple(given), tuple(names)), tuple(params)
-
-
-def stacked(trees: list[Any]) -> Any:
-    """Stack the arrays of equal trees; NumPy's stay NumPy's, keys stay keys."""
-
-    def stack(*values: Any) -> Any:
-        if all(isinstance(v, np.ndarray) for v in values):
-            return np.stack(values)
-        if all(map(_is_in_host_memory, values)):  # where no program need be compiled for it
-            return jnp.asarray(np.stack([np.asarray(v) for v in values]))
-        return jnp.stack(values)
-
-    return jax.tree.map(stack, *trees)
-
-
-def _is_in_host_memory(v: Any) -> bool:
-    """Tell what NumPy reads in place: its own arrays, and JAX's where the device is a CPU."""
-    if not isinstance(v, jax.Array):
-        return True
-    if isinstance(v, jax.core.Tracer) or is_key(v):
-        return False
-    here = jax.devices()[0]
-    return here.platform == "cpu" and v.devices() == {here}
-
-
-def merged(own: Any, tied: Any) -> Weights:
-    """Put the arrays of one layer of a run together."""
-    if tied is None:
-        return Weights(own)
-    return Weights(
-        jax.tree.map(
-            lambda a, b: b if a is None else a, own, tied, is_leaf=lambda leaf: leaf is None
-        )
-    )
+    handover = Handover(pytree, made, tuple(layouts))
+    statics = tuple(kinds), tuple(lengths), tuple(given), tuple(names)
+    return Chain(*statics, handover.paths(), handover, of)
 
 
 @jax.tree_util.register_dataclass
@@ -470,16 +641,6 @@ def check_examples(xs: Any) -> None:
             f"xs: expected arrays with the same number of examples first, at least one, got "
             f"the shapes {', '.join(map(str, shapes)) or 'of no array'}"
         )
-
-
-def is_array(v: Any) -> bool:
-    """Tell arrays from what is static."""
-    return isinstance(v, jax.Array | np.ndarray | np.generic)
-
-
-def is_key(v: Any) -> bool:
-    """Tell typed random keys."""
-    return hasattr(v, "dtype") and bool(jnp.issubdtype(v.dtype, jax.dtypes.prng_key))
 
 
 def name_of(layer: Any) -> str:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.extend import core
 from jax.extend.core import primitives
 from jaxtyping import Array
@@ -145,7 +146,9 @@ class Flat:
 
         for eqn in jaxpr.eqns:
             given, names = tuple(map(read, eqn.invars)), (*scope, *_scope(eqn))
-            if eqn.primitive in CALLS:
+            if eqn.primitive.name == "unstack":
+                out = self._inlined(_slices(eqn), given, names)
+            elif eqn.primitive in CALLS:
                 inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
                 out = self._inlined(inner, given, names)
             else:
@@ -153,6 +156,14 @@ class Flat:
                 self.steps.append(Step(eqn, given, tuple(out), names))
             values.update(zip(eqn.outvars, out, strict=True))
         return list(map(read, jaxpr.outvars))
+
+
+def _slices(eqn: Any) -> Any:
+    """Return an equation that takes an array apart, as a program of slices."""
+    (v,), axis = eqn.invars, eqn.params["axis"]
+    return jax.make_jaxpr(
+        lambda v: [lax.index_in_dim(v, i, axis, keepdims=False) for i in range(v.shape[axis])]
+    )(struct(v.aval))
 
 
 def _scope(eqn: Any) -> tuple[str, ...]:
@@ -227,7 +238,7 @@ class Program:
         if [(v.shape, v.dtype) for v in given] != [(v.shape, v.dtype) for v in expected]:
             raise ValueError(
                 "xs: expected the shapes and dtypes that the network was cut for, in this layer "
-                f"{typed(expected)}, got {typed(given)}; cut it again with these xs"
+                f"{typed(expected)}, got {typed(given)}; take the layers of net.for_batch(xs)"
             )
         return jax.tree.unflatten(self.structure, function(self.closed)(*arrays, *given))
 

@@ -37,11 +37,11 @@ print the verdict and a table of the layers.
 
 FILE.py:NAME is a function without arguments, which is run here, with all of its file: name only
 code that you trust. It returns a dict, with the names of the arguments of jaxnn's functions: layers
-and xs (a list for jaxnn.chain); or f, params and xs, where f(params, xs) is cut into layers by
-itself; or net, params and xs, a jaxnn.Network or what jaxnn.chain has returned; or module and
-inputs, a module of PyTorch, and perhaps its cuts. Besides, if wanted: ys and loss, where
-loss(output, ys) is one number for each example, or a cotangent; each="example", if layers take one
-example. Without a loss the gradient is that of a random linear one.
+and xs (a list for jaxnn.from_layers); or f, params and xs, where f(params, xs) is cut into layers
+by itself; or net, params and xs, a jaxnn.Network or a chain; or module and inputs, a module of
+PyTorch, and perhaps its cuts. Besides, if wanted: ys and loss, where loss(output, ys) is one number
+for each example, or a cotangent; each="example", if layers take one example. Without a loss the
+gradient is that of a random linear one.
 """
 
 

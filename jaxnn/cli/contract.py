@@ -1,7 +1,7 @@
 """The contract: a dict whose names are those of the arguments of jaxnn's functions, measured.
 
-    layers, xs            layers in their order           jaxnn.chain(layers, each=each)
-    f, params, xs         f(params, xs) -> output         jaxnn.chain(f, params, xs, each=each)
+    layers, xs            layers in their order           jaxnn.from_layers(layers, each=each)
+    f, params, xs         f(params, xs) -> output         jaxnn.from_function(f, params, xs, …)
     net, params, xs       a Chain or a jaxnn.Network      as it is
     module, inputs        a torch.nn.Module               jaxnn.torch_flow(module, inputs, …, cuts)
 
@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..adapters.layers import Chain, chain
+from ..adapters.layers import Chain, from_function, from_layers
 from ..adapters.torch.hooks import first_tensor
 from ..arrays.rows import floats
 from ..errors import NoTangentError
@@ -176,11 +176,9 @@ def _top(given: Mapping[str, Any], seed: int, labels: bool) -> str:
 def _network(kind: str, given: Mapping[str, Any]) -> tuple[Any, Any]:
     each = given.get("each", "batch")
     if kind == "layers":
-        return chain(given["layers"], each=each)
+        return from_layers(given["layers"], each=each)
     if kind == "f":
-        if not callable(given["f"]):
-            raise TypeError(f"f: expected f(params, xs) -> output, got {type(given['f']).__name__}")
-        return chain(given["f"], given["params"], given["xs"], each=each)
+        return from_function(given["f"], given["params"], given["xs"], each=each)
     net = given["net"]
     if not isinstance(net, Chain | Network):
         raise TypeError(f"net: expected a jaxnn.Network or a Chain, got {type(net).__name__}")

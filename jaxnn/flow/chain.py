@@ -24,11 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ..adapters.handover import Weights
 from ..adapters.layers import (
     Chain,
     Link,
+    Lowered,
     Pattern,
-    Weights,
     check_examples,
     decoded,
     encoded,
@@ -345,7 +346,7 @@ def chain_flow(
     for v in filter(is_narrow, jax.tree.leaves(xs)):
         raise ValueError(f"xs: expected {in_bfloat16(v)}")
     try:
-        flow = _flow(net, params, xs, ys, cotangent, loss, memory, options)
+        flow = _flow(net.for_batch(xs), params, xs, ys, cotangent, loss, memory, options)
     except TypeError as error:  # where the program is compiled, which knows no layers
         if not options.tangent or "custom_vjp" not in str(error):
             raise
@@ -376,7 +377,7 @@ def _check_values(flow: Flow) -> None:
 
 @compiled
 def _flow(
-    net: Chain,
+    net: Lowered,
     params: Any,
     xs: Any,
     ys: Any,
@@ -416,24 +417,29 @@ def _flow(
 
 
 def _parameters(
-    net: Chain, ways: list[ChainOp], layers: list[Any], records: list[Any], dtype: Any
+    net: Lowered, ways: list[ChainOp], layers: list[Any], records: list[Any], dtype: Any
 ) -> Parameters:
     """Return the sizes of all parameter arrays and of their Δ, layer by layer."""
     logs, sizes = [], []
-    of: list[int] = []
+    trained: list[list[bool]] = []  # of each layer
     for way, layer, record in zip(ways, layers, records, strict=True):
         links = way.pattern.links
-        counts = [sum(map(sum, link.trained)) for link in links]
         logs.append(jnp.concatenate([each.parameters for each in record], axis=-1).ravel())
         sizes.append(_log_norms(links, layer, dtype).ravel())
-        of += counts * (layer.k if is_run(layer) else 1)
-    numbers = tuple(number for number, count in enumerate(of, 1) for _ in range(count))
-    return Parameters(jnp.concatenate(logs), jnp.concatenate(sizes), paths_of(net, of), numbers)
-
-
-def paths_of(net: Chain, counts: list[int]) -> tuple[str, ...]:
-    """Return the path of every parameter array, layer by layer."""
-    return tuple(f"[{layer}][{i}]" for layer, count in enumerate(counts) for i in range(count))
+        of_links = [[flag for part in link.trained for flag in part] for link in links]
+        trained += of_links * (layer.k if is_run(layer) else 1)
+    arrays = [
+        (number, path)
+        for number, (paths, flags) in enumerate(zip(net.paths, trained, strict=True), 1)
+        for path, is_parameter in zip(paths, flags, strict=True)
+        if is_parameter
+    ]
+    return Parameters(
+        jnp.concatenate(logs),
+        jnp.concatenate(sizes),
+        tuple(path for _, path in arrays),
+        tuple(number for number, _ in arrays),
+    )
 
 
 def _log_norms(links: tuple[Link, ...], layer: Any, dtype: Any) -> Float[Array, "*k p"]:
@@ -516,7 +522,7 @@ def _shapes(values: list[Any]) -> str:
     return ", ".join(str(v.shape) for v in values)
 
 
-def _unrolled(net: Chain, params: Any, x: Any) -> tuple[list[ChainOp], list[Any], list[Any]]:
+def _unrolled(net: Lowered, params: Any, x: Any) -> tuple[list[ChainOp], list[Any], list[Any]]:
     """Return ways and parameters, with runs that change their shapes taken apart; and the states.
 
     Raises:

@@ -59,7 +59,7 @@ def gradient_flow(
     If σ is homogeneous (relu, leaky_relu, identity), the signal may leave the range too.
 
     Args:
-        net: the network, or a chain of the user's own layers, made by `jaxnn.chain`.
+        net: the network, or a chain of the user's own layers, made by `jaxnn.from_layers`.
         params: pairs (θ, b), single layers or runs, stored or as a random key; those of a chain.
         xs: B examples, (B, n[0]); of a chain a pytree of arrays with the examples first.
         ys: their labels, as for `jaxnn.backprop`: the pass starts at the loss of the task. With a

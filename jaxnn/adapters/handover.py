@@ -1,0 +1,470 @@
+"""Handover: parameters between the user's own pytree and the layers of a chain.
+
+    params    an array of the pytree, or rows of it          -> an array of a layer, or of a run
+              moved: arrays of the pytree, stacked or turned -> rows of that -> an array of a run
+    user      the same ways back; what several layers have of one array comes back once
+
+A chain notes for each of its arrays where it comes from. So other numbers in the user's pytree are
+other numbers in its layers, without another cut.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import DictKey, keystr, tree_flatten_with_path
+
+from ..arrays.compiled import computed
+from ..arrays.rows import is_float
+from ..network.params import Stacked
+from .program import Program, function, typed
+
+Rows = tuple[int, ...]  # of an array: its entries along the first axis
+
+
+class Static:
+    """A leaf that is no array: equal by value where it can be compared, else by identity."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        try:
+            self.hash = hash(value)
+        except TypeError:
+            self.hash = id(value)
+
+    def __hash__(self) -> int:
+        return self.hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Static) or self.hash != other.hash:
+            return False
+        if self.value is other.value:
+            return True
+        try:
+            return type(self.value) is type(other.value) and bool(self.value == other.value)
+        except Exception:  # of a user's own comparison
+            return False
+
+
+class Weights(NamedTuple):
+    """The arrays of one layer, for each of its links for each of its parts.
+
+    mixes: for each link whether its examples meet, (links,); None before that is known.
+    """
+
+    arrays: Any
+    mixes: Any = None
+
+
+def is_array(v: Any) -> bool:
+    """Tell arrays from what is static."""
+    return isinstance(v, jax.Array | np.ndarray | np.generic)
+
+
+def is_key(v: Any) -> bool:
+    """Tell typed random keys."""
+    return hasattr(v, "dtype") and bool(jnp.issubdtype(v.dtype, jax.dtypes.prng_key))
+
+
+# The user's pytree
+
+
+@dataclass(frozen=True)
+class Pytree:
+    """A pytree without its arrays.
+
+    structure: its treedef.
+    statics: its other leaves, and None where an array goes.
+    types: of the arrays.
+    paths: of the arrays, such as `[3].attn.q.kernel`.
+    """
+
+    structure: Static
+    statics: tuple[Static | None, ...]
+    types: tuple[Any, ...]
+    paths: tuple[str, ...]
+
+    @classmethod
+    def of(cls, tree: Any, keys: Sequence[Any] | None = None) -> tuple["Pytree", list[Any]]:
+        """Take the arrays out of a pytree; keys name what is in a list."""
+        flat, structure = tree_flatten_with_path(tree)
+        if keys is not None:
+            flat = [((DictKey(keys[path[0].idx]), *path[1:]), v) for path, v in flat]
+        statics = tuple(
+            None if is_array(v) else v if isinstance(v, Static) else Static(v) for _, v in flat
+        )
+        paths = tuple(keystr(path) for path, v in flat if is_array(v))
+        arrays = [v for _, v in flat if is_array(v)]
+        types = jax.eval_shape(lambda arrays: arrays, arrays)
+        return cls(Static(structure), statics, tuple(types), paths), arrays
+
+    def check(self, other: "Pytree", name: str) -> None:
+        """Raise unless another pytree differs in no more than the numbers of its arrays."""
+        if self.structure != other.structure:
+            raise ValueError(f"{name}: {self._difference(other)}")
+        for ours, theirs in zip(self.statics, other.statics, strict=True):
+            if ours != theirs:
+                raise ValueError(
+                    f"{name}: expected {_worded(ours)} as when the chain was made, got "
+                    f"{_worded(theirs)}; make another chain of it"
+                )
+        for path, ours, theirs in zip(self.paths, self.types, other.types, strict=True):
+            if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
+                raise ValueError(
+                    f"{name}: expected {typed([ours])}{_at(path)}, as when the chain was made, got "
+                    f"{typed([theirs])}"
+                )
+
+    def _difference(self, other: "Pytree") -> str:
+        """Say how the structure of another pytree differs."""
+        ours, theirs = set(self.paths), set(other.paths)
+        for path in self.paths:
+            if path not in theirs:
+                return f"expected an array{_at(path)}, as when the chain was made, got none"
+        for path in other.paths:
+            if path not in ours:
+                return f"expected no array{_at(path)}, as when the chain was made, got one"
+        return (
+            "expected the pytree that the chain was made of, got one of other classes or other "
+            "static fields"
+        )
+
+    def filled(self, arrays: Sequence[Any]) -> Any:
+        """Return the pytree with these arrays."""
+        given = iter(arrays)
+        leaves = [next(given) if v is None else v.value for v in self.statics]
+        return jax.tree.unflatten(self.structure.value, leaves)
+
+
+def _worded(static: Static | None) -> str:
+    if static is None:
+        return "an array"
+    return getattr(static.value, "__name__", None) or repr(static.value)
+
+
+def _at(path: str) -> str:
+    return f" at {path}" if path else ""
+
+
+# Where the arrays of layers come from
+
+
+class Source(NamedTuple):
+    """Where an array of a layer, or of a run, comes from.
+
+    value: the number of an array of the pytree; beyond those, of one that is made of them.
+    rows: its entries along the first axis that are meant, in their order; None for all of it.
+    """
+
+    value: int
+    rows: Rows | None = None
+
+    def taken(self, values: Sequence[Any]) -> Any:
+        """Return the array; a slice of one of JAX's by one program for all rows."""
+        v, rows = values[self.value], self.rows
+        if rows is None:
+            return v
+        if rows == tuple(range(len(v)))[::-1]:
+            return v[::-1]
+        if len(rows) > 1:
+            return v[np.array(rows)]
+        if isinstance(v, np.ndarray):
+            return v[rows[0] : rows[0] + 1]
+        return jax.lax.dynamic_slice_in_dim(v, np.int32(rows[0]), 1)
+
+
+class Made(NamedTuple):
+    """A value that is made of arrays of the pytree: a parameter moved, or data.
+
+    program: (arrays, ()) -> [value].
+    arrays: the numbers of those that it is made of.
+    """
+
+    program: Program
+    arrays: tuple[int, ...]
+
+
+Sources = tuple[tuple[Source | None, ...], ...]  # for each part of a link, for each array
+
+
+class Layout(NamedTuple):
+    """Where the arrays of an entry of a chain's parameters come from.
+
+    links: for each link; of a pattern that is found equal those of all repetitions, in their order.
+    shared: of a run of the user's what all its layers share; None elsewhere.
+    k: the length of a run; 0 for a layer.
+    """
+
+    links: tuple[Sources, ...]
+    shared: Sources | None
+    k: int
+
+    def arrays(self, values: Sequence[Any]) -> Weights | Stacked:
+        """Return the parameters."""
+        links = [_taken(link, values) for link in self.links]
+        if not self.k:
+            return Weights(tuple(links))
+        if self.shared is not None:
+            return Stacked(tuple(links), (_taken(self.shared, values),), merged, self.k)
+        p = len(links) // self.k
+        return Stacked(tuple(stacked(links[i::p]) for i in range(p)), None, merged, self.k)
+
+    def layers(self) -> list[list[tuple[Source, int | None]]]:
+        """Return for each layer the sources of its arrays, of a run's with the entry it takes."""
+        layers: list[list[tuple[Source, int | None]]] = []
+        if self.shared is None:
+            layers += [[(s, None) for part in link for s in part if s] for link in self.links]
+            return layers
+        own = [s for part in self.links[0] for s in part]
+        tied = [s for part in self.shared for s in part]
+        for j in range(self.k):
+            both = [(s, j) if s else (t, None) for s, t in zip(own, tied, strict=True)]
+            layers.append([(s, j) for s, j in both if s is not None])
+        return layers
+
+    def uses(self, params: Any) -> Iterator[tuple[Source, Any]]:
+        """Yield the arrays of parameters, each with its source."""
+        if not self.k:
+            yield from _with_sources(self.links[0], params.arrays[0])
+        elif self.shared is not None:
+            yield from _with_sources(self.links[0], params.per_layer[0])
+            yield from _with_sources(self.shared, params.shared[0])
+        else:
+            p = len(self.links) // self.k
+            for i, link in enumerate(self.links):
+                for source, stack in _with_sources(link, params.per_layer[i % p]):
+                    yield source, stack[i // p]
+
+
+def _with_sources(link: Sources, arrays: Any) -> Iterator[tuple[Source, Any]]:
+    for part, own in zip(link, arrays, strict=True):
+        for source, v in zip(part, own, strict=True):
+            if source is not None:
+                yield source, v
+
+
+def _taken(link: Sources, values: Sequence[Any]) -> tuple[list[Any], ...]:
+    return tuple([None if s is None else s.taken(values) for s in part] for part in link)
+
+
+def merged(own: Any, tied: Any) -> Weights:
+    """Put the arrays of one layer of a run together."""
+    if tied is None:
+        return Weights(own)
+    return Weights(
+        jax.tree.map(
+            lambda a, b: b if a is None else a, own, tied, is_leaf=lambda leaf: leaf is None
+        )
+    )
+
+
+def stacked(trees: list[Any]) -> Any:
+    """Stack the arrays of equal trees; NumPy's stay NumPy's, keys stay keys."""
+
+    def stack(*values: Any) -> Any:
+        if all(isinstance(v, np.ndarray) for v in values):
+            return np.stack(values)
+        if all(map(_is_in_host_memory, values)):  # where no program need be compiled for it
+            return jnp.asarray(np.stack([np.asarray(v) for v in values]))
+        return jnp.stack(values)
+
+    return jax.tree.map(stack, *trees)
+
+
+def _is_in_host_memory(v: Any) -> bool:
+    """Tell what NumPy reads in place: its own arrays, and JAX's where the device is a CPU."""
+    if not isinstance(v, jax.Array):
+        return True
+    if isinstance(v, jax.core.Tracer) or is_key(v):
+        return False
+    here = jax.devices()[0]
+    return here.platform == "cpu" and v.devices() == {here}
+
+
+# Both ways
+
+
+@dataclass(frozen=True)
+class Handover:
+    """How the parameters of a chain come from the user's pytree.
+
+    pytree: as it was handed over.
+    made: the values that are made of its arrays.
+    layouts: of each entry of the chain's parameters.
+    """
+
+    pytree: Pytree
+    made: tuple[Made, ...]
+    layouts: tuple[Layout, ...]
+
+    def params(self, arrays: Sequence[Any]) -> tuple[Any, ...]:
+        """Return the chain's parameters of the arrays of a pytree."""
+        needed = {i: arrays[i] for made in self.made for i in made.arrays}
+        values = [*arrays, *(_evaluated(self.made, needed) if self.made else ())]
+        return tuple(layout.arrays(values) for layout in self.layouts)
+
+    def paths(self) -> tuple[tuple[str, ...], ...]:
+        """Return for each layer the paths of its arrays; of what is not in the pytree ""."""
+        numbers = self._numbers()
+        layers = [layer for layout in self.layouts for layer in layout.layers()]
+        return tuple(tuple(self._path(s, j, numbers) for s, j in layer) for layer in layers)
+
+    def _path(self, source: Source, j: int | None, numbers: dict[int, Any]) -> str:
+        rows = source.rows
+        row = j if rows is None else rows[j or 0]
+        if source.value < len(self.pytree.paths):
+            path = self.pytree.paths[source.value]
+            return path if row is None else f"{path}[{row}]"
+        if source.value not in numbers or row is None:
+            return ""
+        of, at = (v[row] for v in numbers[source.value])
+        return " + ".join(self._part(int(i), at[of == i]) for i in dict.fromkeys(of.flat))
+
+    def _part(self, i: int, at: Any) -> str:
+        """Return the path of some numbers of an array, such as `['w'][:, 3]`."""
+        path, shape = self.pytree.paths[i], self.pytree.types[i].shape
+        size = int(np.prod(shape))
+        if at.size == size:
+            return path
+        for axis, along in enumerate(np.unravel_index(at, shape)):
+            if at.size * shape[axis] == size and np.all(along == along.flat[0]):
+                return f"{path}[{':, ' * axis}{along.flat[0]}]"
+        return f"{path}[…]"
+
+    def _numbers(self) -> dict[int, Any]:
+        """Return, for each number of the parameters that are moved, its array and place there."""
+        count = len(self.pytree.types)
+        return {
+            count + i: made
+            for i, made in enumerate(_numbers(made, self.pytree.types) for made in self.made)
+            if made is not None
+        }
+
+    def arrays(self, params: Any, like: Sequence[Any] | None) -> list[Any]:
+        """Return the arrays of the pytree, of the chain's parameters.
+
+        Args:
+            params: the parameters.
+            like: the arrays of a pytree, for what no layer has.
+
+        Raises:
+            ValueError: other parameters, copies that differ, or nothing for what no layer has.
+        """
+        expected = jax.eval_shape(self.params, self.pytree.types)
+        if _described(params) != _described(expected):
+            raise ValueError(
+                "params: expected the chain's parameters, of the structure, shapes and dtypes that "
+                "net.params returns, got others"
+            )
+        count, numbers = len(self.pytree.types), self._numbers()
+        uses: list[list[_Use]] = [[] for _ in range(count)]
+        for layout, entry in zip(self.layouts, params, strict=True):
+            for (value, rows), v in layout.uses(entry):
+                if value < count:
+                    uses[value].append(_Use(v, rows))
+                elif value in numbers:
+                    of, at = (n if rows is None else n[np.array(rows)] for n in numbers[value])
+                    for i in np.unique(of):
+                        uses[i].append(_Use(v[of == i], None, at[of == i]))
+        others = [None] * count if like is None else like
+        of_arrays = zip(self.pytree.paths, self.pytree.types, uses, others, strict=True)
+        return [_united(*of_array) for of_array in of_arrays]
+
+
+def _described(params: Any) -> Any:
+    leaves, structure = jax.tree.flatten(jax.eval_shape(lambda params: params, params))
+    return structure, [(v.shape, v.dtype) for v in leaves]
+
+
+@partial(jax.jit, static_argnums=0)
+def _evaluated(made: tuple[Made, ...], arrays: dict[int, Any]) -> list[Any]:
+    return [one.program([arrays[i] for i in one.arrays], ())[0] for one in made]
+
+
+def _numbers(made: Made, types: Sequence[Any]) -> tuple[Any, Any] | None:
+    """Return the array that each number of a value is of, and its place there; None of data."""
+    if not made.arrays or not all(is_float(types[i]) for i in made.arrays):
+        return None
+    run = function(made.program.closed)
+    shapes = [types[i].shape for i in made.arrays]
+    of = [np.full(shape, i, np.int32) for i, shape in zip(made.arrays, shapes, strict=True)]
+    at = [np.arange(np.prod(shape), dtype=np.int32).reshape(shape) for shape in shapes]
+    both = computed(lambda *v: (run(*v[: len(of)])[0], run(*v[len(of) :])[0]), *of, *at)
+    return np.asarray(both[0]), np.asarray(both[1])
+
+
+class _Use(NamedTuple):
+    """An array of a layer that is of one array of the pytree.
+
+    v: the array.
+    rows: the entries of the pytree's array that it is; None for all of it.
+    places: instead, the places of its numbers there, which is flat then.
+    """
+
+    v: Any
+    rows: Rows | None
+    places: Any = None
+
+
+def _united(path: str, type_: Any, uses: list[_Use], like: Any) -> Any:
+    """Return an array of the pytree from all that layers have of it."""
+    if uses and all(use.rows is None and use.places is None for use in uses):
+        united = uses[0].v
+        for use in uses[1:]:
+            united = _checked(path, united, ..., use.v)
+        return united
+    by_rows = all(use.places is None for use in uses) and len(type_.shape) > 0
+    shape = type_.shape if by_rows else (int(np.prod(type_.shape)),)
+    every = np.arange(shape[0])
+    places = [_places(use, type_.shape, every, by_rows) for use in uses]
+    found, first, of_each = np.unique(
+        np.concatenate([every[:0], *places]), return_index=True, return_inverse=True
+    )
+    if len(found) < len(every) and like is None:
+        has = "the layers do not have all of" if uses else "no layer has"
+        raise ValueError(
+            f"like: expected the pytree that the parameters are of, since {has} "
+            f"{path or 'its array'}, got None"
+        )
+    if not uses:
+        return like
+    values = jnp.concatenate([jnp.reshape(use.v, (-1, *shape[1:])) for use in uses])
+    united = values[first]
+    if len(of_each) > len(found):
+        united = _checked(path, united, of_each, values)
+    if len(found) < len(every):
+        united = jnp.asarray(like).reshape(shape).at[found].set(united)
+    return jnp.reshape(united, type_.shape)
+
+
+def _places(use: _Use, shape: tuple[int, ...], every: Any, by_rows: bool) -> Any:
+    """Return the places of an array's rows, or of its numbers, in the flat array of the pytree."""
+    if use.places is not None:
+        return use.places.reshape(-1)
+    if by_rows:
+        return every if use.rows is None else np.array(use.rows)
+    whole = every.reshape(shape)
+    return whole.reshape(-1) if use.rows is None else whole[np.array(use.rows)].reshape(-1)
+
+
+def _checked(path: str, united: Any, at: Any, copies: Any) -> Any:
+    """Return an array that copies are of; nan where they differ and their numbers are not known.
+
+    Raises:
+        ValueError: copies that differ, where their numbers are known.
+    """
+    expected = united if at is ... else united[at]
+    same = (expected == copies) | ((expected != expected) & (copies != copies))
+    if isinstance(same, jax.core.Tracer):
+        off = jnp.where(same, 0, jnp.nan).astype(united.dtype) if is_float(united) else None
+        return united if off is None else jnp.asarray(united).at[at].add(off)
+    if not np.all(same):
+        raise ValueError(
+            f"params: expected equal copies of {path or 'an array'} in the layers that share it, "
+            "got some that differ; change the pytree that they are of, and hand it to net.params"
+        )
+    return united
