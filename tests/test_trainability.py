@@ -202,7 +202,7 @@ def test_the_table_has_a_line_a_depth_the_deepest_first():
         ["10", "60"],
     ]
     (compared,) = report.compare([rows])
-    assert compared.rows() == [("10", 1.0, 0.6), ("20", 2.0, 0.1)]
+    assert compared.select("name", "at", "value").rows() == [("10", 1.0, 0.6), ("20", 2.0, 0.1)]
 
 
 def test_the_run_is_whole_and_says_what_it_found(small_run):
