@@ -424,8 +424,14 @@ def test_keys_and_numbers_among_arrays(rng):
         (lambda p: p[:-1], r"^params: expected an array at \[1\]\[1\]\['b'\].*, got none"),
         (lambda p: [*p, p[0]], r"^params: expected no array at \[2\]\[1\]\['b'\].*, got one"),
         (lambda p: [p[0], (layer, p[1][1] | {"c": np.ones(2)})], r"no array at \[1\]\[1\]\['c'\]"),
-        (lambda p: [p[0], (layer, p[1][1] | {"b": 3.0})], "params: expected an array as .*got 3.0"),
-        (lambda p: [p[0], (jnp.dot, p[1][1])], "params: expected layer as when the .*, got dot"),
+        (
+            lambda p: [p[0], (layer, p[1][1] | {"b": 3.0})],
+            r"params: expected an array at \[1\]\[1\]\['b'\], as .*got 3.0",
+        ),
+        (
+            lambda p: [p[0], (jnp.dot, p[1][1])],
+            r"params: expected layer at \[1\]\[0\], .*, got dot",
+        ),
         (
             lambda p: [p[0], (layer, p[1][1] | {"w": np.ones((N, 2))})],
             r"params: expected float64\[4, 4\] at \[1\]\[1\]\['w'\], .*, got float64\[4, 2\]",

@@ -79,12 +79,13 @@ class Pytree:
 
     structure: its treedef.
     statics: its other leaves, and None where an array goes.
-    types: of the arrays.
-    paths: of the arrays, such as `[3].attn.q.kernel`.
+    places: the paths of all leaves, such as `[3].attn.q.kernel`.
+    types, paths: of the arrays.
     """
 
     structure: Static
     statics: tuple[Static | None, ...]
+    places: tuple[str, ...]
     types: tuple[Any, ...]
     paths: tuple[str, ...]
 
@@ -97,19 +98,20 @@ class Pytree:
         statics = tuple(
             None if is_array(v) else v if isinstance(v, Static) else Static(v) for _, v in flat
         )
-        paths = tuple(keystr(path) for path, v in flat if is_array(v))
+        places = tuple(keystr(path) for path, _ in flat)
+        paths = tuple(at for at, v in zip(places, statics, strict=True) if v is None)
         arrays = [v for _, v in flat if is_array(v)]
         types = jax.eval_shape(lambda arrays: arrays, arrays)
-        return cls(Static(structure), statics, tuple(types), paths), arrays
+        return cls(Static(structure), statics, places, tuple(types), paths), arrays
 
     def check(self, other: "Pytree", name: str) -> None:
         """Raise unless another pytree differs in no more than the numbers of its arrays."""
         if self.structure != other.structure:
             raise ValueError(f"{name}: {self._difference(other)}")
-        for ours, theirs in zip(self.statics, other.statics, strict=True):
+        for path, ours, theirs in zip(self.places, self.statics, other.statics, strict=True):
             if ours != theirs:
                 raise ValueError(
-                    f"{name}: expected {_worded(ours)} as when the chain was made, got "
+                    f"{name}: expected {_worded(ours)}{_at(path)}, as when the chain was made, got "
                     f"{_worded(theirs)}; make another chain of it"
                 )
         for path, ours, theirs in zip(self.paths, self.types, other.types, strict=True):
