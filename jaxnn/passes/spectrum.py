@@ -115,7 +115,7 @@ def spectrum(net: Network, params: Pairs, xs: Batch) -> Spectrum:
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
-        >>> from jaxnn.spectrum import spectrum
+        >>> from jaxnn.passes.spectrum import spectrum
         >>> net = jaxnn.Network(sizes=(3, *[8] * 100, 8), activation="tanh", task="regression")
         >>> params = jaxnn.init(net, jax.random.key(0), jaxnn.orthogonal(0.1), stacked=True)
         >>> s = spectrum(net, params, jnp.zeros((2, 3)))
