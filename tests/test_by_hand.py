@@ -85,7 +85,9 @@ def test_a_batch_and_a_step_are_the_library_s(script, problem):
     np.testing.assert_allclose(script.loss(params, xs, ys), value, rtol=1e-12)
     close(jax.tree.leaves(script.backprop(params, xs, ys)), jax.tree.leaves(gradient))
     sgd = optax.sgd(0.5)
-    state, _ = jaxnn.step(NET, sgd, jaxnn.start(NET, sgd, params, jax.random.key(0)), xs, ys)
+    state, _ = jaxnn.train.step(
+        NET, jaxnn.train.start(NET, params, sgd, jax.random.key(0)), xs, ys, sgd
+    )
     stepped = script.step(params, xs, ys, rate=0.5)
     close(jax.tree.leaves(stepped), jax.tree.leaves(state.params))
 
@@ -117,6 +119,6 @@ def test_it_prints_little_that_is_right(script):
     sizes = [float(line.split()[-1]) for line in lines if line.startswith("30 layers")]
     assert len(losses) + len(sizes) == len(lines) < 15
     assert sizes == sorted(sizes, reverse=True)
-    factor = jaxnn.meanfield.chi("sigmoid", 1.0, 0.29) ** 0.5  # q = E[σ(z)²] = 0.29
+    factor = jaxnn.theory.meanfield.chi("sigmoid", 1.0, 0.29) ** 0.5  # q = E[σ(z)²] = 0.29
     assert abs(float(re.search(r"leaves (\S+) of it", last)[1]) - factor) < 0.02
     assert max(map(len, script.printed)) < 80

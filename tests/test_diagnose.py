@@ -184,8 +184,8 @@ def loss_and_cotangent():
     return made(cotangent=1)
 
 
-def loss_of_the_mean():
-    return made(loss=lambda output, ys: jnp.mean((output - ys) ** 2))
+def loss_of_every_entry():
+    return made(loss=lambda output, ys: (output - ys) ** 2)
 
 
 def loss_that_raises():
@@ -379,7 +379,7 @@ def concluded(plan):
 
 def test_a_dead_network_has_a_page(folder):
     conclusion, page = concluded(prepared(folder, "dead"))
-    assert "From layer 2 relu down it is exactly zero" in page
+    assert "From layer 2 (relu) down it is exactly zero" in page
     assert "At the edge: ▼ zero" in page
     assert any("from layer 3 relu up" in sentence for sentence in conclusion.verdicts)
 
@@ -387,14 +387,14 @@ def test_a_dead_network_has_a_page(folder):
 @pytest.mark.slow
 def test_a_signal_that_overflows_has_a_page(folder):
     conclusion, page = concluded(prepared(folder, "overflowing"))
-    assert conclusion.verdicts[0].startswith("layer 1 relu: expected a state of finite numbers")
+    assert conclusion.verdicts[0].startswith("layer 1 (relu): expected a state of finite numbers")
     assert "no number" in page
 
 
 @pytest.mark.slow
 def test_a_gradient_that_is_no_number_has_a_page(folder):
     conclusion, page = concluded(prepared(folder, "no_number"))
-    assert "From layer 4 root down Δ is not a finite number" in " ".join(conclusion.verdicts)
+    assert "From layer 4 (root) down Δ is not a finite number" in " ".join(conclusion.verdicts)
     assert "+ not a number" in page
 
 
@@ -427,10 +427,10 @@ def line_of(text):
         ("without_xs", "net.py:without_xs(): expected with layers also xs"),
         ("labels_alone", "loss: expected loss(output, ys) with ys, got none"),
         ("loss_and_cotangent", "cotangent: expected it, or ys and loss, got both"),
-        ("loss_of_the_mean", "loss: expected loss(output, ys) to return one float for each"),
+        ("loss_of_every_entry", "loss: expected loss(output, ys) to return one float, or one"),
         ("loss_that_raises", f"network: net.py:{line_of('output - ys[:, :2]')}: TypeError: sub"),
         ("layer_that_raises", f"network: net.py:{line_of('z @ theta[:2]')}: TypeError: dot_gen"),
-        ("no_layer", "layer 0 int: expected something to call, a pair (f, params) or a jaxnn.Run"),
+        ("no_layer", "layer 1 (int): expected something to call, a pair (f, params) or a jaxnn.Run"),
         pytest.param("clipped", "reverse rule is not linear", marks=pytest.mark.slow),
         ("no_f", "f: expected f(params, xs) -> output, got int"),
         ("no_net", "net: expected a jaxnn.Network or a Chain, got int"),

@@ -202,7 +202,7 @@ def test_another_project_s_files_are_warned_of_before_they_are_read(tmp_path):
         warning,
     )
     assert answer.stderr.count("UserWarning") == 1
-    assert error.startswith("ModuleNotFoundError: No module named 'jaxnn.")
+    assert error.startswith("ImportError: cannot import name 'errors'")
 
 
 @pytest.mark.parametrize("record", [None, ["_editable_impl_jaxnn.pth", "../../../bin/jaxnn"]])

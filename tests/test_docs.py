@@ -229,7 +229,7 @@ def test_code_comes_as_it_stands_without_its_docstring():
     lines = text_of(ROOT / "jaxnn/network/blocks/dense.py").splitlines()
     assert lines[line - 1].strip() == code.splitlines()[0] == "def backward("
     assert '"""' not in code
-    assert "    delta_a = times(delta, layer.theta.T)  # (3)" in code.splitlines()
+    assert "    delta_a = matmul(delta, layer.theta.T)  # (3)" in code.splitlines()
     compile(code, "Dense.backward", "exec")
     with pytest.raises(LookupError, match=r"^dense.py has no backwards$"):
         hooks.source(ROOT / "jaxnn/network/blocks/dense.py", "Dense.backwards")

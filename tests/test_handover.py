@@ -376,7 +376,7 @@ def test_pairs_runs_and_names(rng):
         "head": (step, of_layer(rng)),
     }
     net, params = from_layers(layers)
-    assert net.names[1:4] == ("blocks 0", "blocks 1", "blocks 2")
+    assert net.names[1:4] == ("blocks",) * 3
     assert net.paths == (
         ("['stem'][1]",),
         *((f"['blocks'].params['w'][{j}]", f"['blocks'].xs[{j}]") for j in range(3)),

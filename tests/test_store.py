@@ -387,7 +387,7 @@ def test_nothing_is_unpickled_or_evaluated():
                 assert (node.module or "").split(".")[0] not in forbidden, path
             elif isinstance(node, ast.Call):
                 name = node.func.id if isinstance(node.func, ast.Name) else ""
-                run = path == SOURCES / "jaxnn" / "source.py"
+                run = path == SOURCES / "jaxnn" / "cli" / "source.py"
                 assert name not in {"eval", "exec", "compile", "__import__"} or run, path
                 called = ast.unparse(node.func)
                 assert "pickle" not in called, path

@@ -454,7 +454,7 @@ def test_drawn_networks(users_jax, key, block, rows):
 class Own:
     """A block without a theory, but for its length."""
 
-    forward = backward = argument = jaxnn.Dense.forward
+    forward = backward = preactivation = jaxnn.Dense.forward
 
     def length(self, field, q):
         """Return q."""

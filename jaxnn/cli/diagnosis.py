@@ -114,8 +114,8 @@ def plain_table(rows: Rows, printable: Callable[[str], str] = str) -> Iterator[s
     Example:
         >>> row = {"layer": 1, "name": "mine", "log10_delta_rms": -2.5, "log10_gain": -0.5}
         >>> print(*plain_table([row]), sep=chr(10))
-        layer   log₁₀ ‖Δ‖  factor
-        1 (mine)    -2.500  -0.500
+        layer     log₁₀ ‖Δ‖  factor
+        1 (mine)     -2.500  -0.500
     """
     rows, columns = cleaned(rows), known(rows, SHORT)
     table = [("layer", *(HEADS[name] for name in columns)), *lines(rows, columns, MOST_ROWS)]

@@ -457,6 +457,8 @@ def _log_norms(links: tuple[Link, ...], layer: Any, dtype: Any) -> Float[Array, 
 
     if not is_run(layer):
         return of(layer)
+    if not any(flag for link in links for part in link.trained for flag in part):
+        return jnp.zeros((layer.k, 0), dtype)
     return jax.vmap(lambda own: of(layer.rebuild(own, layer.shared)))(layer.per_layer)
 
 
