@@ -379,22 +379,22 @@ def concluded(plan):
 
 def test_a_dead_network_has_a_page(folder):
     conclusion, page = concluded(prepared(folder, "dead"))
-    assert "From layer 2 (relu) down it is exactly zero" in page
+    assert "From layer 3 (relu) down it is exactly zero" in page
     assert "At the edge: ▼ zero" in page
-    assert any("from layer 3 relu up" in sentence for sentence in conclusion.verdicts)
+    assert any("from layer 4 (relu) up" in sentence for sentence in conclusion.verdicts)
 
 
 @pytest.mark.slow
 def test_a_signal_that_overflows_has_a_page(folder):
     conclusion, page = concluded(prepared(folder, "overflowing"))
-    assert conclusion.verdicts[0].startswith("layer 1 (relu): expected a state of finite numbers")
+    assert conclusion.verdicts[0].startswith("layer 2 (relu): expected a state of finite numbers")
     assert "no number" in page
 
 
 @pytest.mark.slow
 def test_a_gradient_that_is_no_number_has_a_page(folder):
     conclusion, page = concluded(prepared(folder, "no_number"))
-    assert "From layer 4 (root) down Δ is not a finite number" in " ".join(conclusion.verdicts)
+    assert "From layer 5 (root) down Δ is not a finite number" in " ".join(conclusion.verdicts)
     assert "+ not a number" in page
 
 

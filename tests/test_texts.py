@@ -140,8 +140,8 @@ def test_a_diagnosis_prints_and_shows_clean_names(flow):
     shown += [repr(net), flow._repr_html_(), jaxnn.verdict(flow)._repr_html_()]
     for text in shown:
         assert clean(text) == text
-    assert "from layer c�[31mv (3) up" in str(jaxnn.verdict(flow))
-    assert all(any(line.startswith(f"{name} ") for line in shown) for name in NAMES)
+    assert " (c�[31mv (3)) up" in str(jaxnn.verdict(flow))
+    assert all(any(f"({name})" in line[:40] for line in shown) for name in NAMES)
     assert "<td>c�[31mv (2)</td>" in flow._repr_html_()
     assert [row["name"] for row in flow.table()] == [*EVIL]  # which are data
 
