@@ -422,10 +422,10 @@ def test_a_transformer_of_equinox(key, users_jax):
     assert net.lengths == (0, 4, 0)
     assert len(net.kinds[1].links) == 2
     assert net.names[:4] == (
-        "0 eqx.nn.Linear",
-        "1 eqx.nn.MultiheadAttention/eqx.nn.Linear",
-        "2 eqx.nn.MLP/eqx.nn.Linear",
-        "3 eqx.nn.MultiheadAttention/eqx.nn.Linear",
+        "eqx.nn.Linear",
+        "eqx.nn.MultiheadAttention/eqx.nn.Linear",
+        "eqx.nn.MLP/eqx.nn.Linear",
+        "eqx.nn.MultiheadAttention/eqx.nn.Linear",
     )
     _, (gradients, *_) = plain(lambda p, xs: jax.vmap(p)(xs), model, xs)
     assert float(flow.log_theta[0]) == pytest.approx(log_norm(gradients[:2]), abs=1e-5)

@@ -1,6 +1,6 @@
 """The flow of a module of PyTorch, which torch itself runs: `adapters/torch/hooks.py` has how."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -18,7 +18,7 @@ def torch_flow(
     inputs: Any,
     ys: Any = None,
     *,
-    loss: Callable[[Any, Any], Any] | None = None,
+    loss: Any = None,
     cotangent: Any = None,
     cuts: Any = None,
 ) -> Flow:
