@@ -430,7 +430,7 @@ def line_of(text):
         ("loss_of_every_entry", "loss: expected loss(output, ys) to return one float, or one"),
         ("loss_that_raises", f"network: net.py:{line_of('output - ys[:, :2]')}: TypeError: sub"),
         ("layer_that_raises", f"network: net.py:{line_of('z @ theta[:2]')}: TypeError: dot_gen"),
-        ("no_layer", "layer 1 (int): expected something to call, a pair (f, params) or a jaxnn.Run"),
+        ("no_layer", "layer 1 (int): expected something to call, a pair (f, params)"),
         pytest.param("clipped", "reverse rule is not linear", marks=pytest.mark.slow),
         ("no_f", "f: expected f(params, xs) -> output, got int"),
         ("no_net", "net: expected a jaxnn.Network or a Chain, got int"),
@@ -540,7 +540,7 @@ def test_mistakes_with_torch(folder):
     for name, sentence, more in (
         (
             "of_two_axes",
-            "to return a tensor with one number, or one for each example, got shape",
+            "with one number, or one for each example, got shape",
             {},
         ),
         ("unknown_cut", "cuts: expected modules of Sequential", {}),
