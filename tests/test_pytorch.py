@@ -819,7 +819,7 @@ def test_a_loss_takes_labels_and_gives_one_number_or_one_for_each_example(torch)
     for flow in flows[1:]:
         np.testing.assert_allclose(flow.log_delta, flows[0].log_delta, rtol=1e-5)
     for wrong in ({}, {"loss": of_each, "cotangent": x}):
-        with pytest.raises(TypeError, match="^loss, cotangent: expected one of them"):
+        with pytest.raises(TypeError, match=r"^loss, cotangent: expected one of them"):
             jaxnn.torch_flow(model, x, ys, **wrong)
 
 
