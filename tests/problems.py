@@ -6,6 +6,7 @@ here, and measure with the functions here, share it.
 
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, replace
+from functools import partial
 from itertools import groupby
 
 import jax
@@ -27,7 +28,11 @@ each_activation = pytest.mark.parametrize(
     ],
 )
 
-gradient_flow = jax.jit(jaxnn.gradient_flow, static_argnames=("memory", "examples", "tangent"))
+
+@partial(jax.jit, static_argnames=("memory", "examples", "tangent"))
+def gradient_flow(net, params, xs, ys=None, *, examples=False, **options):
+    """`jaxnn.gradient_flow`, without what is left of the examples unless it is asked for."""
+    return jaxnn.gradient_flow(net, params, xs, ys, examples=examples, **options)
 
 
 def filled_flow(net, values, **others):

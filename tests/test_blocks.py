@@ -362,7 +362,7 @@ class Halved:
         return z
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("activation", ["tanh", pytest.param("relu", marks=pytest.mark.slow)])
 def test_a_block_of_the_user_s_own(rng, activation):
     """½ in the block is ½ in the weights."""
     net, params, xs, ys = problem(rng, Halved(), activation, "binary")

@@ -184,8 +184,8 @@ def collapse(p, z):
     [
         ([300, 300, 1, 300, 300, 300], None),  # one that does nothing is no culprit
         ([1, 1, 30, 1, 1, 1], (3, np.log10(30))),
-        ([0.3, 0.3, 0.3, 0.3, 0.001, 0.3], (5, -3)),
-        ([0.3, 0.3, 0.3, 1.5, 0.3, 0.3], None),
+        pytest.param([0.3, 0.3, 0.3, 0.3, 0.001, 0.3], (5, -3), marks=pytest.mark.slow),
+        pytest.param([0.3, 0.3, 0.3, 1.5, 0.3, 0.3], None, marks=pytest.mark.slow),
     ],
 )
 def test_the_layer_that_changes_the_gradient_most_is_named(rng, gains, named):

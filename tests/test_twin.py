@@ -50,7 +50,7 @@ def by_hand(z):
 )
 def test_it_measures_spread_cosine_rank_and_tangent(rng, activation, memory):
     net, params, xs, ys = problem(rng, activation)
-    flow = gradient_flow(net, params, xs, ys, tangent=True, memory=memory)
+    flow = gradient_flow(net, params, xs, ys, examples=True, tangent=True, memory=memory)
     plain = gradient_flow(net, params, xs, ys, examples=False, memory=memory)
     np.testing.assert_allclose(flow.log_delta, plain.log_delta, rtol=1e-12)
     assert plain.log_spread is None
