@@ -17,6 +17,7 @@ from . import (
 from .adapters.layers import Chain, Run, from_function, from_layers
 from .adapters.torch.conversion import from_torch
 from .arrays.rows import log_norm
+from .cli.diagnose import Diagnosis, diagnose
 from .flow.chart import chart
 from .flow.flow import Flow, Parameters, Units
 from .flow.measure import gradient_flow
@@ -47,6 +48,7 @@ __all__ = [
     "Chain",
     "Deltas",
     "Dense",
+    "Diagnosis",
     "Flow",
     "Layer",
     "LayerNorm",
@@ -64,6 +66,7 @@ __all__ = [
     "backprop",
     "chart",
     "deltas",
+    "diagnose",
     "errors",
     "evaluate",
     "find_activation",

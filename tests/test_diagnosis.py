@@ -1,0 +1,83 @@
+"""One call for any network: what it takes, and that it is the flow of the calls behind it."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from peers import need
+from problems import draw_batch, draw_layers, gaussian
+
+import jaxnn
+
+N = 4
+
+
+def square(out, ys):
+    return jnp.sum(jnp.square(out - ys), axis=1)
+
+
+def assert_is(diagnosis, flow, words):
+    np.testing.assert_allclose(diagnosis.flow.log_delta, flow.log_delta, rtol=1e-6)
+    assert diagnosis.flow.names == flow.names
+    assert str(diagnosis) == f"{jaxnn.verdict(flow)}\nOf the {words}."
+    assert diagnosis.verdict.word == jaxnn.verdict(flow).word
+
+
+@pytest.mark.parametrize("each", ["batch", "example"])
+def test_a_function_and_layers(rng, each):
+    theta, xs, ys = rng.normal(size=(3, N, N)), *rng.normal(size=(2, 5, N))
+    layers = [(lambda p, z: jnp.tanh(z) @ p, v) for v in theta]
+
+    def f(params, z):
+        for p in params:
+            z = jnp.tanh(z) @ p
+        return z
+
+    for model, made in (
+        (layers, jaxnn.from_layers(layers, each=each)),
+        ((f, theta), jaxnn.from_function(f, theta, xs, each=each)),
+    ):
+        flow = jaxnn.gradient_flow(*made, xs, ys, loss=square)
+        found = jaxnn.diagnose(model, xs, ys, loss=square, each=each)
+        assert_is(found, flow, "loss as given")
+
+
+def test_a_network_with_labels_and_a_notebook(rng):
+    net = jaxnn.Network((N, N, N, 1), "tanh", "binary")
+    params, (xs, ys) = draw_layers(rng, net.sizes, gaussian(1.0)), draw_batch(rng, net, 5)
+    found = jaxnn.diagnose((net, params), xs, ys)
+    assert_is(found, jaxnn.gradient_flow(net, params, xs, ys), "loss of the task")
+    page = found._repr_html_()
+    assert "<p>" in page
+    assert "<svg" in page
+
+
+def test_modules_of_frameworks(rng, key, users_jax):
+    xs, ys = np.float32(rng.normal(size=(2, 5, N)))
+    model = eqx.nn.MLP(N, N, N, 3, jnp.tanh, key=jax.random.key(0))
+    found = jaxnn.diagnose(model, xs, ys, loss=square, each="example")
+    assert len(found.flow.names) == 4
+    assert found.flow.parameters.paths[:2] == (".layers[0].weight", ".layers[0].bias")
+    rngs = nnx.Rngs(0)
+    model = nnx.Sequential(nnx.Linear(N, N, rngs=rngs), jnp.tanh, nnx.Linear(N, 2, rngs=rngs))
+    assert "random linear one, of seed 3" in str(jaxnn.diagnose(model, xs, seed=3))
+
+
+@pytest.mark.slow
+def test_a_module_of_torch(rng):
+    need("torch")
+    import torch
+
+    model = torch.nn.Sequential(torch.nn.Linear(N, N), torch.nn.Tanh(), torch.nn.Linear(N, 2))
+    xs, ys = torch.randn(5, N), torch.randn(5, 2)
+    flow = jaxnn.torch_flow(model, xs, ys, loss=torch.nn.functional.mse_loss)
+    found = jaxnn.diagnose(model, xs, ys, loss=torch.nn.functional.mse_loss)
+    assert_is(found, flow, "loss as given")
+
+
+def test_what_is_no_network_is_one_sentence():
+    for model in (3, jnp.tanh, "a", np.ones(3)):
+        with pytest.raises(TypeError, match=r"^model: expected a module .* got "):
+            jaxnn.diagnose(model, np.ones((2, 3)))
