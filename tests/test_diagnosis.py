@@ -21,7 +21,7 @@ def square(out, ys):
 def assert_is(diagnosis, flow, words):
     np.testing.assert_allclose(diagnosis.flow.log_delta, flow.log_delta, rtol=1e-6)
     assert diagnosis.flow.names == flow.names
-    assert str(diagnosis) == f"{jaxnn.verdict(flow)}\nOf the {words}."
+    assert str(diagnosis) == f"{jaxnn.verdict(flow)}\n{words}."
     assert diagnosis.verdict.word == jaxnn.verdict(flow).word
 
 
@@ -41,14 +41,14 @@ def test_a_function_and_layers(rng, each):
     ):
         flow = jaxnn.gradient_flow(*made, xs, ys, loss=square)
         found = jaxnn.diagnose(model, xs, ys, loss=square, each=each)
-        assert_is(found, flow, "loss as given")
+        assert_is(found, flow, "Loss as given")
 
 
 def test_a_network_with_labels_and_a_notebook(rng):
     net = jaxnn.Network((N, N, N, 1), "tanh", "binary")
     params, (xs, ys) = draw_layers(rng, net.sizes, gaussian(1.0)), draw_batch(rng, net, 5)
     found = jaxnn.diagnose((net, params), xs, ys)
-    assert_is(found, jaxnn.gradient_flow(net, params, xs, ys), "loss of the task")
+    assert_is(found, jaxnn.gradient_flow(net, params, xs, ys), "Loss of the task")
     page = found._repr_html_()
     assert "<p>" in page
     assert "<svg" in page
@@ -74,7 +74,7 @@ def test_a_module_of_torch(rng):
     xs, ys = torch.randn(5, N), torch.randn(5, 2)
     flow = jaxnn.torch_flow(model, xs, ys, loss=torch.nn.functional.mse_loss)
     found = jaxnn.diagnose(model, xs, ys, loss=torch.nn.functional.mse_loss)
-    assert_is(found, flow, "loss as given")
+    assert_is(found, flow, "Loss as given")
 
 
 def test_what_is_no_network_is_one_sentence():

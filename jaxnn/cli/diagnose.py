@@ -33,7 +33,8 @@ class Diagnosis:
     note: str
 
     def __repr__(self) -> str:
-        return "\n".join(filter(None, (self.note, str(self.verdict), f"Of the {self.loss}.")))
+        said = (self.note, str(self.verdict), f"{self.loss[:1].upper()}{self.loss[1:]}.")
+        return "\n".join(filter(None, said))
 
     def _repr_html_(self) -> str:
         try:
