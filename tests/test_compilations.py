@@ -79,6 +79,7 @@ CASES = {
         jaxnn.train.each_epoch(NET, made["state"], XS, YS, SGD, epochs=1, batch=2)
     ),
     "epoch": lambda made: jaxnn.train.epoch(NET, made["state"], XS, YS, SGD, batch=2),
+    "diagnose": lambda made: jaxnn.diagnose(made["chain"], XS[:, :2], cotangent=XS[:, :2]),
     "evaluate": lambda made: jaxnn.evaluate(NET, made["layers"], XS, YS),
     "find_activation": lambda made: jaxnn.find_activation("tanh"),
     "find_task": lambda made: jaxnn.find_task("binary"),

@@ -44,6 +44,14 @@ def unit_of(v: Array) -> Float[Array, ""]:
     return jnp.where((most > 0) & jnp.isfinite(most), most, 1)
 
 
+def log_of_norm(v: Array) -> Float[Array, ""]:
+    """Return ln of the norm of all entries, in range whatever their squares are."""
+    v = at_least_float32(v)
+    unit = unit_of(v)
+    log: Array = 0.5 * jnp.log(jnp.sum(jnp.square(v / unit))) + jnp.log(unit)
+    return log
+
+
 def examples_of(rows: Float[Array, "B n"], eps: float) -> dict[str, Array]:
     """Return log_spread, cosine and rank of the rows of a state.
 

@@ -26,7 +26,6 @@ from ..arrays.rows import (
     alignment,
     at_least_float32,
     in_range,
-    log_norm,
     log_of,
     log_size,
     renormalised,
@@ -39,7 +38,7 @@ from ..network.checks import UsedDepth
 from ..network.network import Network
 from ..network.params import Layer, LazyRun, Params, is_run, length
 from ..passes.walk import BlockOp, Memory, Step, down, scan_up, up, up_to
-from .examples import Pushed, at_start, examples_of, log_tangent, pushed
+from .examples import Pushed, at_start, examples_of, log_of_norm, log_tangent, pushed
 from .flow import Flow, FlowOptions, Parameters, Units, gain_and_lost, sizes_of_delta
 
 SATURATED_BELOW = 0.01  # as a fraction of the largest slope
@@ -351,7 +350,7 @@ def _sizes(layers: Params) -> Float[Array, " P"]:
         if isinstance(layer, LazyRun):
             return jnp.full(2 * layer.k, jnp.nan)
         run = layer if is_run(layer) else Layer(layer.theta[None], layer.b[None])
-        each = [jax.vmap(log_norm)(v.reshape(len(v), -1)) for v in run]
+        each = [jax.vmap(log_of_norm)(v.reshape(len(v), -1)) for v in run]
         return jnp.stack(each, axis=1).ravel()
 
     return jnp.concatenate([of(layer) for layer in layers])
