@@ -346,7 +346,7 @@ MUTANTS = (
         "jaxnn/passes/walk.py",
         "jnp.minimum((i + 1) * size, used)",
         "jnp.minimum((i + 1) * size - 1, used)",
-        "tests/test_signal.py::test_less_memory_with_a_depth_that_is_known[6]",
+        "tests/test_signal.py::test_less_memory_with_a_depth_that_is_known[7]",
     ),
     # The forward twin
     Mutant(
