@@ -104,7 +104,7 @@ def _name(row: Row) -> str:
 
 
 def _verdict(cases: pl.DataFrame, row: Row, unmeasured: int) -> tuple[bool | None, str]:
-    """Whether a row meets its goal, None if that is not known, and the verdict in words."""
+    """Return whether a row meets its goal (None: not known), and one sentence that says so."""
     name, of_all = _name(row), ""
     if unmeasured:
         of_all = f" ({cases.height} of {cases.height + unmeasured} cases measured)"

@@ -10,10 +10,9 @@ of layers whose activation is not known. z[l] stands for what layer l returns.
 import dataclasses
 import itertools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -25,7 +24,6 @@ from experiments.learning.words import counted
 from experiments.runs import ahead, experiment, grid, own, runtime, sweep
 from experiments.runs.store import Store
 from jaxnn.cli import allocation, contract, source
-from jaxnn.cli.source import Source
 
 ARGUMENTS = ("depth", "width", "seed")
 # Columns of the rows, and of `flow.table()`; which of those a flow lacks are missing in the rows.
@@ -65,26 +63,15 @@ class Cell(sweep.Point):
 
 
 @dataclass(frozen=True)
-class Plan(experiment.Plan):
+class Plan(experiment.PlanOfUser):
     """The checked settings of a sweep over networks of the user's own.
 
     build: the user's function, and the module that it is in; None of a dry run.
     """
 
     settings: Settings
-    code: Source
     cells: tuple[Cell, ...]
     build: tuple[Callable[..., Any], ModuleType] | None = None
-
-    @property
-    def source(self) -> Mapping[str, object]:
-        """The checksum of the file; not of what it imports."""
-        return {"file_sha256": self.code.checksum}
-
-    @property
-    def users_file(self) -> Path:
-        """The file."""
-        return self.code.path
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""

@@ -7,7 +7,6 @@ with either is one sentence, and no file has been written then.
 """
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,6 @@ from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from jaxnn.cli import contract, diagnosis, source
 from jaxnn.cli.contract import Measured
-from jaxnn.cli.source import Source
 from jaxnn.passes.walk import Memory
 
 CHART = "gradients"
@@ -57,22 +55,11 @@ class Settings(runtime.Options):
 
 
 @dataclass(frozen=True)
-class Plan(experiment.Plan):
+class Plan(experiment.PlanOfUser):
     """The checked settings, and the flow of the network that they name; none of a dry run."""
 
     settings: Settings
-    code: Source
     measured: Measured | None
-
-    @property
-    def source(self) -> Mapping[str, object]:
-        """The checksum of the file; not of what it imports."""
-        return {"file_sha256": self.code.checksum}
-
-    @property
-    def users_file(self) -> Path:
-        """The file."""
-        return self.code.path
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""

@@ -156,7 +156,7 @@ def _at(path: str) -> str:
 
 
 class Source(NamedTuple):
-    """Where an array of a layer, or of a run, comes from.
+    """The source of one array of a layer or a run: an array of the user's pytree, or rows of it.
 
     value: the number of an array of the pytree; beyond those, of one that is made of them.
     rows: its entries along the first axis that are meant, in their order; None for all of it.
@@ -194,7 +194,7 @@ Sources = tuple[tuple[Source | None, ...], ...]  # for each part of a link, for 
 
 
 class Layout(NamedTuple):
-    """Where the arrays of an entry of a chain's parameters come from.
+    """The sources of the arrays of one layer, or of one run of equal layers.
 
     links: for each link; of a pattern that is found equal those of all repetitions, in their order.
     shared: of a run of the user's what all its layers share; None elsewhere.
@@ -292,7 +292,7 @@ def _is_in_host_memory(v: Any) -> bool:
 
 @dataclass(frozen=True)
 class Handover:
-    """How the parameters of a chain come from the user's pytree.
+    """The way from the user's pytree to the parameters of a chain.
 
     pytree: as it was handed over.
     made: the values that are made of its arrays.

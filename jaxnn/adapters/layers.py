@@ -121,7 +121,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Lowered:
-    """What a chain computes with a batch of certain shapes, as a flow measures it.
+    """A chain as it is measured, for batches of one shape: its layers, their names and arrays.
 
     kinds: for each entry of its parameters what it computes, one layer or a pattern of several.
     lengths: for each entry the number of times that it is repeated; 0 for one that stands alone.
@@ -260,7 +260,7 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Layers:
-    """How layers were handed over: in a list or a tuple, or by these keys in a dict."""
+    """The container in which the user handed the layers over: a list, a tuple, or a dict's keys."""
 
     sequence: type
     keys: tuple[Any, ...] | None
