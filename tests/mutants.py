@@ -707,10 +707,24 @@ MUTANTS = (
     ),
     Mutant(
         "the random loss of a diagnosis is that of one seed",
-        "jaxnn/cli/contract.py",
+        "jaxnn/cli/diagnose.py",
         "ys, loss = jax.random.key(seed), random_loss",
         "ys, loss = jax.random.key(0), random_loss",
         "tests/test_diagnose.py::test_every_form_has_the_rows_of_a_direct_call[without_loss]",
+    ),
+    Mutant(
+        "the options of a command go before what the user's function says",
+        "jaxnn/cli/contract.py",
+        '{"memory": memory, "seed": seed} | arguments(returned, of)',
+        'arguments(returned, of) | {"memory": memory, "seed": seed}',
+        "tests/test_diagnose.py::test_every_form_has_the_rows_of_a_direct_call[seeded]",
+    ),
+    Mutant(
+        "a setting of a diagnosis that does nothing is ignored",
+        "jaxnn/cli/diagnose.py",
+        '    if each != "batch":',
+        "    if False:",
+        "tests/test_diagnose.py::test_a_mistake_in_the_code_is_one_sentence",
     ),
     # Kinds of blocks
     Mutant(
@@ -2317,7 +2331,7 @@ MUTANTS = (
     Mutant(
         "what build returns is looked at when the folder is there",
         "experiments/depth/of_user.py",
-        '        contract.check(_built(plan, cells[0], settings.seed), f"{code}()")\n',
+        '        contract.arguments(_built(plan, cells[0], settings.seed), f"{code}()")\n',
         "",
         "tests/test_depth_of_user.py::test_a_mistake_is_one_sentence_before_anything_is_written",
     ),

@@ -35,7 +35,7 @@ def layers(n=20):
     rng = np.random.default_rng(0)
     thetas = rng.normal(0, 0.5, (n, 4, 4)).astype(np.float32)
     xs = rng.normal(size=(3, 4)).astype(np.float32)
-    return {"layers": [(dense, theta) for theta in thetas], "xs": xs, "cotangent": xs}
+    return {"model": [(dense, theta) for theta in thetas], "xs": xs, "cotangent": xs}
 
 
 def dense(theta, z):
@@ -97,7 +97,7 @@ def test_a_diagnosis(file, capsys):
     names = {}
     exec(CODE, names)
     given = names["layers"]()
-    net, params = jaxnn.from_layers(given["layers"])
+    net, params = jaxnn.from_layers(given["model"])
     flow = jaxnn.gradient_flow(net, params, given["xs"], cotangent=given["cotangent"])
     first, *_, last = flow.table()
     head, *lines = (line.split() for line in table.splitlines())

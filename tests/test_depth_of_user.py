@@ -47,7 +47,7 @@ def thetas(depth, width, seed, between=1):
 def build(depth, width, seed, between=1):
     layers = [(linear, theta) for theta in thetas(depth, width, seed, between)]
     xs = np.random.default_rng(seed + 100).normal(size=(4, 3)).astype(np.float32)
-    return {"layers": layers, "xs": xs, "cotangent": np.ones((4, 2), np.float32)}
+    return {"model": layers, "xs": xs, "cotangent": np.ones((4, 2), np.float32)}
 
 
 def longer(depth, width, seed):
@@ -69,7 +69,7 @@ def raising_at_three(depth, width, seed):
 
 
 def wrong_at_three(depth, width, seed):
-    return build(depth, width, seed) if depth < 3 else {"layers": []}
+    return build(depth, width, seed) if depth < 3 else {"model": []}
 
 
 def a_list(depth, width, seed):
@@ -86,8 +86,7 @@ import torch
 def build(depth, width, seed):
     torch.manual_seed(seed)
     layers = [torch.nn.Linear(width, width) for _ in range(depth)]
-    return {"module": torch.nn.Sequential(*layers, torch.nn.Linear(width, 2)),
-            "inputs": torch.randn(5, width)}
+    return torch.nn.Sequential(*layers, torch.nn.Linear(width, 2)), torch.randn(5, width)
 """
 
 
@@ -286,7 +285,7 @@ ONLY = "with --network expected only depths, width, seeds and seed; the rest is 
         ("of_two", [], "net.py:of_two to be a function of (depth, width, seed), got one with othe"),
         ("WIDTHS", [], "expected net.py:WIDTHS to be a function of (depth, width, seed), got list"),
         ("absent", [], "net.py has no absent; the functions in it are thetas, build, longer"),
-        ("a_list", [], "net.py:a_list(): expected it to return a dict with layers + xs"),
+        ("a_list", [], "net.py:a_list(): expected it to return (model, xs), (model, xs"),
         ("raising", [], f"network: net.py:{line_of('[][depth]')}: IndexError: list index out"),
     ],
 )
@@ -302,7 +301,7 @@ def test_a_mistake_is_one_sentence_before_anything_is_written(
     ("name", "sentence"),
     [
         ("raising_at_three", f"network: net.py:{line_of('else [][depth]')}: IndexError: list in"),
-        ("wrong_at_three", "net.py:wrong_at_three(): expected with layers also xs"),
+        ("wrong_at_three", "net.py:wrong_at_three(): expected a dict with model and xs, got no xs"),
         ("of_any_length", "network: expected net.py:of_any_length() to return as many layers for "),
     ],
 )
@@ -317,7 +316,7 @@ def test_memory_that_ends_is_one_sentence(file, tmp_path, capsys, monkeypatch):
     def exhausted(*_):
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8000000000 bytes")
 
-    monkeypatch.setattr(of_user.contract, "measured", exhausted)
+    monkeypatch.setattr(of_user.contract, "diagnosis_of", exhausted)
     assert swept(file, tmp_path / "run") == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == "error: memory: an allocation of 8 GB failed; make the run smaller"

@@ -73,17 +73,17 @@ def loss(output, ys):
 def made(f=dense, factors=(1,) * N, **more):
     xs, ys = data()
     layers = [(f, factor * theta) for factor, theta in zip(factors, thetas(), strict=True)]
-    return {"layers": layers, "xs": xs, "ys": ys, "loss": loss} | more
+    return {"model": layers, "xs": xs, "ys": ys, "loss": loss} | more
 
 
 def named():
     found = made()
     names = [f"<b>{i}</b>" for i in range(N)]
-    return found | {"layers": dict(zip(names, found["layers"], strict=True))}
+    return found | {"model": dict(zip(names, found["model"], strict=True))}
 
 
 def without_loss():
-    return {"layers": made()["layers"], "xs": data()[0]}
+    return made()["model"], data()[0]
 
 
 def whole():
@@ -97,7 +97,7 @@ def whole():
 
 
 def chained():
-    net, params = jaxnn.from_layers(made()["layers"])
+    net, params = jaxnn.from_layers(made()["model"])
     return {"net": net, "params": params, "xs": data()[0], "cotangent": data()[1]}
 
 
@@ -106,13 +106,19 @@ def own():
     biases = np.zeros(helper.WIDTH, np.float32)
     params = [(theta, biases) for theta in thetas()[:2]]
     params.append((thetas()[2][:, :2], biases[:2]))
-    return {"net": net, "params": params, "xs": data()[0], "ys": data()[1][:, :2]}
+    return (net, params), data()[0], data()[1][:, :2]
 
 
 def own_without_labels():
-    found = own()
-    del found["ys"]
-    return found
+    return own()[:2]
+
+
+def already():
+    return jaxnn.diagnose(made()["model"], data()[0], data()[1], loss=loss)
+
+
+def seeded():
+    return {"model": made()["model"], "xs": data()[0], "seed": 7, "memory": "sqrt"}
 
 
 def dead():
@@ -164,8 +170,28 @@ def nothing():
     return {}
 
 
-def both_kinds():
-    return made(f=dense) | {"f": dense}
+def two_models():
+    return made() | {"f": dense}
+
+
+def net_alone():
+    return {"net": own()[0][0], "xs": data()[0]}
+
+
+def of_four():
+    return (*own(), loss)
+
+
+def no_model():
+    return dense, data()[0], data()[1]
+
+
+def cuts_of_layers():
+    return made(cuts=["1"])
+
+
+def one_example_of_ours():
+    return {"model": own()[0], "xs": data()[0], "each": "example"}
 
 
 def misspelt():
@@ -173,7 +199,7 @@ def misspelt():
 
 
 def without_xs():
-    return {"layers": made()["layers"]}
+    return {"model": made()["model"]}
 
 
 def labels_alone():
@@ -201,7 +227,7 @@ def layer_of_a_library():
 
 
 def no_layer():
-    return made() | {"layers": [3]}
+    return made() | {"model": [3]}
 
 
 def clipped():
@@ -218,11 +244,11 @@ def no_f():
 
 
 def no_net():
-    return own() | {"net": 3}
+    return chained() | {"net": 3}
 
 
 def no_module():
-    return {"module": 3, "inputs": 1}
+    return 3, 1
 
 
 def in_many_lines():
@@ -236,7 +262,7 @@ def made():
     torch.manual_seed(0)
     modules = [torch.nn.Linear(4, 4) for _ in range(3)]
     xs, ys = torch.randn(2, 5, 4)
-    return {"module": torch.nn.Sequential(*modules), "inputs": xs, "ys": ys, "loss": loss}
+    return {"model": torch.nn.Sequential(*modules), "xs": xs, "ys": ys, "loss": loss}
 
 
 def loss(output, ys):
@@ -249,7 +275,7 @@ def of_the_mean():
 
 def without_loss():
     found = made()
-    return {"module": found["module"], "inputs": found["inputs"]}
+    return found["model"], found["xs"]
 
 
 def of_two_axes():
@@ -278,7 +304,7 @@ def prepared(folder, name, file="net.py", **settings):
 
 
 def users(folder, name, monkeypatch):
-    """Return the dict of a function of the file, and the file's names; imported by other means."""
+    """Return what a function of the file returns, and the file's names; imported by other means."""
     monkeypatch.syspath_prepend(folder)
     names = runpy.run_path(str(folder / "net.py"))
     return names[name](), names
@@ -299,7 +325,7 @@ def flow(folder):
     """The flow of the same network by the library alone."""
     with as_users_have_jax(), pytest.MonkeyPatch.context() as patch:
         given, _ = users(folder, "named", patch)
-        net, params = jaxnn.from_layers(given["layers"])
+        net, params = jaxnn.from_layers(given["model"])
         return jaxnn.gradient_flow(net, params, given["xs"], given["ys"], loss=given["loss"])
 
 
@@ -334,46 +360,45 @@ def test_a_diagnosis_is_shown(run, capsys):
     assert "Vanishing" in said
 
 
-def direct(name, given, names):
+def direct(name, returned, names):
     """The flow by the library alone."""
-    if name in ("without_loss", "own_without_labels"):
-        key = jax.random.split(jax.random.key(7), 1)[0] if "layers" in given else jax.random.key(7)
-        shape = (3, names["helper"].WIDTH if "layers" in given else 2)
-        c = jax.random.normal(key, shape) / 3
-        net, params = _net(given)
-        return jaxnn.gradient_flow(net, params, given["xs"], cotangent=c)
+    xs, ys = names["data"]()
+    if name == "already":
+        return returned.flow
+    if name == "whole":
+        net = jaxnn.from_function(returned["f"], returned["params"], xs)
+        return jaxnn.gradient_flow(*net, xs, ys, loss=returned["loss"])
     if name == "chained":
-        return jaxnn.gradient_flow(*_net(given), given["xs"], cotangent=given["cotangent"])
-    more = {"loss": given["loss"]} if "loss" in given else {}
-    return jaxnn.gradient_flow(*_net(given), given["xs"], given["ys"], **more)
-
-
-def _net(given):
-    if "layers" in given:
-        return jaxnn.from_layers(given["layers"])
-    if "f" in given:
-        return jaxnn.from_function(given["f"], given["params"], given["xs"])
-    return given["net"], given["params"]
+        net = returned["net"], returned["params"]
+        return jaxnn.gradient_flow(*net, xs, cotangent=returned["cotangent"])
+    if name == "own":
+        return jaxnn.gradient_flow(*returned[0], xs, ys[:, :2])
+    key, ours = jax.random.key(7), name == "own_without_labels"
+    key = key if ours else jax.random.split(key, 1)[0]
+    c = jax.random.normal(key, (3, 2 if ours else names["helper"].WIDTH)) / 3
+    net = returned[0] if ours else jaxnn.from_layers(names["made"]()["model"])
+    return jaxnn.gradient_flow(*net, xs, cotangent=c)
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        *("without_loss", "own"),
+        *("without_loss", "own", "already"),
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("whole", "chained", "own_without_labels")
+            for name in ("whole", "chained", "own_without_labels", "seeded")
         ),
     ],
 )
 def test_every_form_has_the_rows_of_a_direct_call(name, folder, monkeypatch):
-    plan = prepared(folder, name, seed=7, memory="sqrt" if name == "whole" else "all")
+    seed = 0 if name == "seeded" else 7
+    plan = prepared(folder, name, seed=seed, memory="sqrt" if name == "whole" else "all")
     given, names = users(folder, name, monkeypatch)
-    same_rows(report.rows_of(plan.measured.flow), direct(name, given, names))
+    same_rows(report.rows_of(plan.diagnosis.flow), direct(name, given, names))
 
 
 def concluded(plan):
-    conclusion = experiment.conclude(plan, [plan.measured])
+    conclusion = experiment.conclude(plan, [plan.diagnosis])
     return conclusion, pages.Html(conclusion.page).whole({"what": {"settings": {}}})
 
 
@@ -420,11 +445,16 @@ def line_of(text):
         ("nested", "network: helper_of_diagnose.py:5: LookupError: deep"),
         ("exiting", f"network: net.py:{line_of('sys.exit(3)')}: SystemExit: 3"),
         ("in_many_lines", r"RuntimeError: first�[31m"),
-        ("a_list", "net.py:a_list(): expected it to return a dict with layers + xs or f + "),
-        ("nothing", "module + inputs, got none"),
-        ("both_kinds", "module + inputs, got layers, xs, ys, loss, f"),
-        ("misspelt", "only layers, xs, ys, loss, cotangent, each, got 'losss'; loss is meant?"),
-        ("without_xs", "net.py:without_xs(): expected with layers also xs"),
+        ("a_list", "net.py:a_list(): expected it to return (model, xs), (model, xs, ys), a dict w"),
+        ("of_four", "or a jaxnn.Diagnosis, got tuple of 4"),
+        ("nothing", "net.py:nothing(): expected a dict with model and xs, got no model, xs"),
+        ("two_models", "with model, or instead with net and params, or f and params, got model, f"),
+        ("net_alone", "or instead with net and params, or f and params, got net"),
+        ("misspelt", "cuts, memory, seed alone, got 'losss'; loss is meant?"),
+        ("without_xs", "net.py:without_xs(): expected a dict with model and xs, got no xs"),
+        ("no_model", "model: expected a module of Equinox, NNX or PyTorch, a pair (f, params), a"),
+        ("cuts_of_layers", "cuts: expected none, for they belong to a module of PyTorch"),
+        ("one_example_of_ours", "each: expected batch with a pair (net, params), which takes one"),
         ("labels_alone", "loss: expected loss(output, ys) with ys, got none"),
         ("loss_and_cotangent", "cotangent: expected it, or ys and loss, got both"),
         ("loss_of_every_entry", "loss: expected loss(output, ys) to return one float, or one"),
@@ -433,8 +463,8 @@ def line_of(text):
         ("no_layer", "layer 1 (int): expected something to call, a pair (f, params)"),
         pytest.param("clipped", "reverse rule is not linear", marks=pytest.mark.slow),
         ("no_f", "f: expected f(params, xs) -> output, got int"),
-        ("no_net", "net: expected a jaxnn.Network or a Chain, got int"),
-        ("no_module", "module: expected a torch.nn.Module, got int"),
+        ("no_net", "f: expected f(params, xs) -> output, got int"),
+        ("no_module", "model: expected a module of Equinox, NNX or PyTorch"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_the_code_is_one_sentence(name, sentence, folder):
@@ -499,7 +529,7 @@ def test_a_disk_that_fails(folder, flow, monkeypatch, capsys):
         raise OSError("out: cannot write rows.parquet: full")
 
     monkeypatch.setattr(files, "parquet", full)
-    monkeypatch.setattr(contract, "measured", lambda *_: contract.Measured(flow, "as given"))
+    monkeypatch.setattr(contract, "diagnose", lambda **_: jaxnn.Diagnosis(flow, "as given"))
     assert asked(folder, "made", "--out", str(folder / "full")) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "error: out: cannot write rows.parquet: full"
 
@@ -519,7 +549,7 @@ def test_a_module_of_torch(name, folder):
 
     names = runpy.run_path(str(folder / "net_torch.py"))
     given = names["made"]()
-    xs, ys = given["inputs"], given["ys"]
+    xs, ys = given["xs"], given["ys"]
 
     def mean(output, _):
         if name == "without_loss":
@@ -527,9 +557,9 @@ def test_a_module_of_torch(name, folder):
             return (c * output).sum() / 5
         return (output - ys).square().sum() / 5
 
-    flow = jaxnn.torch_flow(given["module"], xs, loss=mean)
+    flow = jaxnn.torch_flow(given["model"], xs, loss=mean)
     plan = prepared(folder, name, "net_torch.py", seed=3)
-    same_rows(report.rows_of(plan.measured.flow), flow)
+    same_rows(report.rows_of(plan.diagnosis.flow), flow)
     _, page = concluded(plan)
     assert html.escape(jaxnn.verdict(flow).rate_text) in page
 

@@ -53,8 +53,8 @@ class Settings(runtime.Options, data.Options):
 
     network: Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME")] = None
     """A network of your own instead: a function build(depth, width, seed), which returns what
-    diagnose takes, and is run here, with all of its file: name only code that you trust. With it
-    apply depths, width, seeds and seed alone."""
+    jaxnn.diagnose takes, and is run here, with all of its file: name only code that you trust. With
+    it apply depths, width, seeds and seed alone."""
     depths: tuple[str, ...] = ("1:1024:*2",)
     """Numbers of hidden layers."""
     activations: tuple[str, ...] = ("sigmoid", "tanh", "relu")

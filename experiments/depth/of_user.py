@@ -1,7 +1,7 @@
 """The depth sweep over networks of the user's own: build(depth, width, seed) in a file.
 
-`FILE.py:build -> for each width and depth a cell -> for each seed a network, measured as jaxnn
-diagnose does -> rows like those of our networks`
+`FILE.py:build -> for each width and depth a cell -> for each seed a network, measured by
+jaxnn.diagnose -> rows like those of our networks`
 
 What the sweep of our networks knows and this one does not is missing there: σ_w, σ_b, and the units
 of layers whose activation is not known. z[l] stands for what layer l returns.
@@ -113,7 +113,7 @@ def prepare(settings: Any) -> Plan:
     with source.imported(code) as module, source.running(code, module):
         build = code.function(*ARGUMENTS)
         plan = dataclasses.replace(plan, build=(build, module))
-        contract.check(_built(plan, cells[0], settings.seed), f"{code}()")
+        contract.arguments(_built(plan, cells[0], settings.seed), f"{code}()")
     return plan
 
 
@@ -177,7 +177,7 @@ def _measured(plan: Plan, cell: Cell, seed: int) -> pl.DataFrame:
     code, failure = plan.code, None
     with source.running(code, plan.build[1]):
         try:
-            found = contract.measured(_built(plan, cell, seed), f"{code}()", "all", seed)
+            found = contract.diagnosis_of(_built(plan, cell, seed), f"{code}()", "all", seed)
         except (MemoryError, RuntimeError) as error:
             if not allocation.exhausted(error):
                 raise

@@ -1,6 +1,6 @@
 """Why do gradients vanish or explode in this network, which the user's own code makes?
 
-`FILE.py:NAME -> a dict -> jaxnn.gradient_flow or jaxnn.torch_flow -> jaxnn.verdict`
+`FILE.py:NAME -> what jaxnn.diagnose takes -> jaxnn.diagnose -> a Diagnosis -> rows and a page`
 
 The code that the user names is run while preparing, and so is the measurement: whatever is wrong
 with either is one sentence, and no file has been written then.
@@ -20,7 +20,7 @@ from experiments.runs import experiment, runtime
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from jaxnn.cli import contract, diagnosis, source
-from jaxnn.cli.contract import Measured
+from jaxnn.cli.diagnose import Diagnosis
 from jaxnn.passes.walk import Memory
 
 CHART = "gradients"
@@ -33,12 +33,12 @@ class Settings(runtime.Options):
     """Why gradients vanish or explode in a network of your own.
 
     FILE.py:NAME is a function without arguments, which is run here, with all of its file: name only
-    code that you trust. It returns a dict, with the names of the arguments of jaxnn's functions:
-    layers and xs (a list for jaxnn.from_layers); or f, params and xs, where f(params, xs) is cut
-    into layers by itself; or net, params and xs, a jaxnn.Network or a chain; or module and inputs,
-    a module of PyTorch, and perhaps its cuts. Besides, where wanted: ys and loss, where
-    loss(output, ys) is one number for each example, or a cotangent; each="example", if layers take
-    one example. Without a loss the gradient is that of a random linear one.
+    code that you trust. It returns what jaxnn.diagnose takes: (model, xs) or (model, xs, ys), or a
+    dict with the arguments of jaxnn.diagnose by their names, such as loss, or a diagnosis that it
+    has made. A model is a module of Equinox, Flax NNX or PyTorch, a pair (f, params) of
+    f(params, xs), a list of layers, or a pair (net, params) of ours; in the dict net and params may
+    stand for that pair, and so may f and params. loss(output, ys) is one number for each example,
+    or one. Without a loss the gradient is that of a random linear one.
     """
 
     network: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME")]] = (
@@ -56,10 +56,10 @@ class Settings(runtime.Options):
 
 @dataclass(frozen=True)
 class Plan(experiment.PlanOfUser):
-    """The checked settings, and the flow of the network that they name; none of a dry run."""
+    """The checked settings, and the diagnosis of the network that they name; none of a dry run."""
 
     settings: Settings
-    measured: Measured | None
+    diagnosis: Diagnosis | None
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
@@ -84,23 +84,23 @@ def prepare(settings: Settings) -> Plan:
     EXPERIMENT.check(plan)
     log.info("running %s() of %s", code.name, code.path)
     try:
-        return replace(plan, measured=contract.diagnosed(code, settings.memory, settings.seed))
+        return replace(plan, diagnosis=contract.diagnosed(code, settings.memory, settings.seed))
     except MemoryError as error:
         raise runtime.FailedError(str(error)) from None
 
 
-def measure(plan: Plan, store: Store | None) -> tuple[list[Measured], bool]:
+def measure(plan: Plan, store: Store | None) -> tuple[list[Diagnosis], bool]:
     """Return what was measured while preparing."""
-    assert plan.measured is not None
-    return [plan.measured], True
+    assert plan.diagnosis is not None
+    return [plan.diagnosis], True
 
 
-def conclude(plan: Plan, results: list[Measured]) -> Conclusion:
+def conclude(plan: Plan, results: list[Diagnosis]) -> Conclusion:
     """Judge the flow, in words and pictures."""
-    (measured,) = results
-    rows = report.rows_of(measured.flow)
-    verdicts = diagnosis.sentences(measured.flow, measured.note)
-    line = subtitle(plan, measured)
+    (result,) = results
+    rows = report.rows_of(result.flow)
+    verdicts = diagnosis.sentences(result)
+    line = diagnosis.subtitle(result, f"{plan.code.name}() of {plan.code.path.name}")
     figures = {CHART: page.figure(rows, str(plan.code), line)}
     settings = plan.settings
     command = (
@@ -111,15 +111,9 @@ def conclude(plan: Plan, results: list[Measured]) -> Conclusion:
         rows,
         verdicts,
         figures,
-        page=partial(page.page, rows, measured, str(plan.code), line, verdicts),
+        page=partial(page.page, rows, result, str(plan.code), line, verdicts),
         about={"command": command} | runtime.frameworks(),
     )
-
-
-def subtitle(plan: Plan, measured: Measured) -> str:
-    """Say in one line what was measured."""
-    code = f"{plan.code.name}() of {plan.code.path.name}"
-    return diagnosis.subtitle(measured.flow, code, measured.top)
 
 
 EXPERIMENT = Experiment(

@@ -7,9 +7,9 @@ import polars as pl
 
 from experiments.pages import charts, report
 from jaxnn.cli import diagnosis
-from jaxnn.cli.contract import Measured
+from jaxnn.cli.diagnose import Diagnosis
 from jaxnn.flow.chart import DRAWN, HEIGHT, WIDTH, Panel, panels
-from jaxnn.flow.flow import Flow
+from jaxnn.flow.verdict import Verdict
 
 TITLE = "Why do gradients vanish or explode in {}?"
 NAME, DATA = "network", "layers"
@@ -76,7 +76,7 @@ def _reading(panel: Panel, data: pl.DataFrame) -> str:
 
 
 def page(
-    rows: pl.DataFrame, measured: Measured, of: str, subtitle: str, verdicts: list[str]
+    rows: pl.DataFrame, result: Diagnosis, of: str, subtitle: str, verdicts: list[str]
 ) -> report.Page:
     """Return the page."""
     data = drawn(rows)
@@ -91,7 +91,7 @@ def page(
         ),
         data={DATA: data},
         numbers=report.Numbers(DATA, HEADS),
-        tables=(_layers(rows), _formats(measured.flow)),
+        tables=(_layers(rows), _formats(result.verdict)),
     )
 
 
@@ -102,6 +102,6 @@ def _layers(rows: pl.DataFrame) -> report.Table:
     return report.Table("Layers", head, tuple(diagnosis.lines(layers, columns, MOST_ROWS)))
 
 
-def _formats(flow: Flow) -> report.Table:
+def _formats(verdict: Verdict) -> report.Table:
     head: tuple[Any, ...] = ("number format", "loses Δ", "loses what differs between examples")
-    return report.Table("Where number formats end", head, tuple(diagnosis.formats(flow)))
+    return report.Table("Where number formats end", head, tuple(diagnosis.formats(verdict)))

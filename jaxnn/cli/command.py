@@ -21,7 +21,7 @@ from ..distribution import install_command
 from ..flow.chart import chart
 from ..texts import clean, clean_lines
 from . import contract, diagnosis, loading, platforms, printing, source
-from .contract import Measured
+from .diagnose import Diagnosis
 
 FAILED, USER_MISTAKE, INTERRUPTED = 1, loading.USER_MISTAKE, loading.INTERRUPTED
 # The experiments and what reads their results: they are run from a checkout.
@@ -36,11 +36,11 @@ Run a function of a file, measure the gradient of every layer of the network tha
 print the verdict and a table of the layers.
 
 FILE.py:NAME is a function without arguments, which is run here, with all of its file: name only
-code that you trust. It returns a dict, with the names of the arguments of jaxnn's functions: layers
-and xs (a list for jaxnn.from_layers); or f, params and xs, where f(params, xs) is cut into layers
-by itself; or net, params and xs, a jaxnn.Network or a chain; or module and inputs, a module of
-PyTorch, and perhaps its cuts. Besides, if wanted: ys and loss, where loss(output, ys) is one number
-for each example, or a cotangent; each="example", if layers take one example. Without a loss the
+code that you trust. It returns what jaxnn.diagnose takes: (model, xs) or (model, xs, ys), or a dict
+with the arguments of jaxnn.diagnose by their names, such as loss, or a diagnosis that it has made.
+A model is a module of Equinox, Flax NNX or PyTorch, a pair (f, params) of f(params, xs), a list of
+layers, or a pair (net, params) of ours; in the dict net and params may stand for that pair, and so
+may f and params. loss(output, ys) is one number for each example, or one. Without a loss the
 gradient is that of a random linear one.
 """
 
@@ -172,17 +172,17 @@ def _diagnose(settings: argparse.Namespace) -> int:
     code = source.read(settings.network)
     platforms.check_debugging()
     try:
-        measured = contract.diagnosed(code, settings.memory, settings.seed)
+        result = contract.diagnosed(code, settings.memory, settings.seed)
     except (ValueError, FloatingPointError):
         platforms.devices()  # the user's code may only be where it shows that there is none
         raise
-    _print(measured, f"{code.name}() of {code.path.name}")
+    _print(result, f"{code.name}() of {code.path.name}")
     if settings.chart is None:
         needed = "" if _can_draw() else f", after: {install_command('charts')}"
         print(f"\nA chart of the layers: --chart gradients.svg{needed}")
         return 0
     try:
-        chart(measured.flow).save(str(settings.chart), **_inline(settings.chart))
+        chart(result.flow).save(str(settings.chart), **_inline(settings.chart))
     except OSError as failure:
         failure = OSError(f"chart: cannot write {settings.chart}: {failure.strerror}")
         return _say(failure, FAILED)
@@ -190,11 +190,11 @@ def _diagnose(settings: argparse.Namespace) -> int:
     return 0
 
 
-def _print(measured: Measured, of: str) -> None:
-    print(diagnosis.subtitle(measured.flow, of, measured.top), end="\n\n")
-    table = diagnosis.plain_table(measured.flow.table(), printing.printable)
+def _print(result: Diagnosis, of: str) -> None:
+    print(diagnosis.subtitle(result, of), end="\n\n")
+    table = diagnosis.plain_table(result.flow.table(), printing.printable)
     print(*table, sep="\n", end="\n\n")
-    print(*diagnosis.sentences(measured.flow, measured.note), sep="\n")
+    print(*diagnosis.sentences(result), sep="\n")
 
 
 def _can_draw() -> bool:

@@ -1,20 +1,31 @@
-"""One call for any network: measured, judged, and shown in a notebook."""
+"""One call for any network: measured, judged, and shown in a notebook.
 
-from collections.abc import Mapping
+`model -> a Chain or Network with its params, or torch's module -> flow -> Diagnosis`
+"""
+
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from ..adapters.handover import is_array
-from ..adapters.layers import Chain
+from ..adapters.layers import Chain, from_function, from_layers
+from ..adapters.torch.hooks import first_tensor
+from ..arrays.rows import floats
+from ..errors import NoTangentError
 from ..flow.chart import chart, svg
 from ..flow.flow import Flow
+from ..flow.measure import gradient_flow
+from ..flow.of_torch import torch_flow
 from ..flow.table import sentences_as_html
 from ..flow.verdict import Verdict, verdict
 from ..network.network import Network
 from ..passes.walk import Memory
-from . import contract
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,9 +39,13 @@ class Diagnosis:
     """
 
     flow: Flow
-    verdict: Verdict
     loss: str
-    note: str
+    note: str = ""
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """The verdict on the flow."""
+        return verdict(self.flow)
 
     def __repr__(self) -> str:
         said = (self.note, str(self.verdict), f"{self.loss[:1].upper()}{self.loss[1:]}.")
@@ -90,24 +105,65 @@ def diagnose(
         >>> d.verdict.word, len(d.flow.names)
         ('vanishing', 20)
     """
-    more = {"ys": ys, "loss": loss, "cotangent": cotangent}
-    given = _named(model, xs, each, cuts) | {k: v for k, v in more.items() if v is not None}
-    found = contract.measured(given, "model", memory, seed)
-    return Diagnosis(found.flow, verdict(found.flow), found.top, found.note)
+    if cotangent is not None and (loss is not None or ys is not None):
+        raise ValueError("cotangent: expected it, or ys and loss, got both")
+    if _is_of_torch(model):
+        _refuse_each(each, "a module of PyTorch")
+        if memory != "all":
+            raise ValueError(f"memory: expected all for a module of PyTorch, got {memory}")
+        words = _loss_in_words(ys, loss, cotangent, seed, labels=False)
+        if loss is None and cotangent is None:
+            ys, loss = seed, _random_loss_of_torch
+        return Diagnosis(
+            torch_flow(model, xs, ys, loss=loss, cotangent=cotangent, cuts=cuts), words
+        )
+    if cuts is not None:
+        raise ValueError("cuts: expected none, for they belong to a module of PyTorch")
+    net, params = _network(model, xs, each)
+    words = _loss_in_words(ys, loss, cotangent, seed, labels=isinstance(net, Network))
+    if loss is None and cotangent is None:
+        if isinstance(net, Chain):
+            ys, loss = jax.random.key(seed), random_loss
+        elif ys is None:
+            shape = (*np.shape(xs)[:1], net.sizes[-1])
+            cotangent = jax.random.normal(jax.random.key(seed), shape) / shape[0]
+
+    def flow_of(params: Any, xs: Any, ys: Any, cotangent: Any) -> Any:
+        more: dict[str, Any] = {"loss": loss, "memory": memory, "cotangent": cotangent}
+        try:
+            return gradient_flow(net, params, xs, ys, tangent=True, **more)
+        except NoTangentError:  # of a layer with a reverse rule alone
+            return gradient_flow(net, params, xs, ys, **more)
+
+    flow, note = _with_note(flow_of, (params, xs, ys, cotangent))
+    return Diagnosis(flow, words, note)
 
 
-def _named(model: Any, xs: Any, each: str, cuts: Any) -> dict[str, Any]:
-    """Return a network as the names of `contract.NEEDS` have it."""
-    if hasattr(model, "register_forward_hook"):
-        return {"module": model, "inputs": xs, **({} if cuts is None else {"cuts": cuts})}
+def _is_of_torch(model: Any) -> bool:
+    return hasattr(model, "register_forward_hook")
+
+
+def _refuse_each(each: str, what: str) -> None:
+    """Raise a ValueError for an `each` that would do nothing."""
+    if each != "batch":
+        raise ValueError(f"each: expected batch with {what}, which takes one, got {each}")
+
+
+def _network(model: Any, xs: Any, each: Any) -> tuple[Any, Any]:
+    """Return a network that `gradient_flow` takes, and its parameters.
+
+    Raises:
+        TypeError: the model is none.
+    """
     if isinstance(model, tuple) and len(model) == 2:
         if isinstance(model[0], Chain | Network):
-            return {"net": model[0], "params": model[1], "xs": xs}
-        return {"f": model[0], "params": model[1], "xs": xs, "each": each}
+            _refuse_each(each, "a pair (net, params)")
+            return model
+        return from_function(*model, xs, each=each)
     if isinstance(model, Mapping | list):
-        return {"layers": model, "xs": xs, "each": each}
+        return from_layers(model, each=each)
     if callable(model) and any(map(is_array, jax.tree.leaves(model))):
-        return {"f": _called, "params": model, "xs": xs, "each": each}
+        return from_function(_called, model, xs, each=each)
     raise TypeError(
         "model: expected a module of Equinox, NNX or PyTorch, a pair (f, params), a list of layers "
         f"or a pair (net, params), got {type(model).__name__}; parameters that a function closes "
@@ -117,3 +173,58 @@ def _named(model: Any, xs: Any, each: str, cuts: Any) -> dict[str, Any]:
 
 def _called(module: Any, xs: Any) -> Any:
     return module(xs)
+
+
+def _loss_in_words(ys: Any, loss: Any, cotangent: Any, seed: int, labels: bool) -> str:
+    """Return the loss in words.
+
+    Args:
+        ys: as given.
+        loss: as given.
+        cotangent: as given.
+        seed: of a random loss.
+        labels: whether ys need no loss.
+
+    Raises:
+        ValueError: labels and no loss.
+    """
+    if loss is not None:
+        return "loss as given"
+    if cotangent is not None:
+        return "cotangent as given"
+    if ys is None:
+        return f"no loss given: a random linear one, of seed {seed}"
+    if not labels:
+        raise ValueError("loss: expected loss(output, ys) with ys, got none")
+    return "loss of the task"
+
+
+def random_loss(output: Any, key: jax.Array) -> jax.Array:
+    """Return ⟨c, output⟩ for each example, (B,), with c normal."""
+    rows = [
+        jnp.sum((jax.random.normal(k, v.shape).astype(v.dtype) * v).reshape(len(v), -1), axis=1)
+        for v, k in zip(floats(output), jax.random.split(key, len(floats(output))), strict=True)
+    ]
+    return sum(rows[1:], start=rows[0])
+
+
+def _random_loss_of_torch(output: Any, seed: int) -> Any:
+    torch, first = sys.modules["torch"], first_tensor(output)
+    generator = torch.Generator().manual_seed(seed)
+    c = torch.randn(first.shape, generator=generator).to(first)
+    return (c * first).sum() / len(first)
+
+
+def _with_note(flow_of: Callable[..., Flow], of: tuple[Any, ...]) -> tuple[Flow, str]:
+    """Return a flow and an empty note, or, if a state is no finite number, a note that says so."""
+    try:
+        return flow_of(*of), ""
+    except ValueError as error:
+        sentence = error
+    try:
+        flow = jax.jit(flow_of)(*of)  # which looks at no values
+    except Exception:
+        raise sentence from None
+    if np.all(np.asarray(flow.log_mean_square) < np.inf):
+        raise sentence
+    return flow, str(sentence)

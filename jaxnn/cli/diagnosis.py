@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..flow.flow import Flow
-from ..flow.verdict import Verdict, verdict
+from ..flow.verdict import Verdict
 from ..texts import clean, cleaned, label
+from .diagnose import Diagnosis
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -31,23 +31,22 @@ HEADS = {
 }
 
 
-def sentences(flow: Flow, note: str = "") -> list[str]:
+def sentences(result: Diagnosis) -> list[str]:
     """Return the verdict, one finding after the other; a note comes first."""
-    found = verdict(flow)
-    said = [*([note] if note else []), *found.sentences, *map(str, found.remedies)]
+    note = [result.note] if result.note else []
+    said = [*note, *result.verdict.sentences, *map(str, result.verdict.remedies)]
     return list(map(clean, said))
 
 
-def subtitle(flow: Flow, code: str, top: str) -> str:
+def subtitle(result: Diagnosis, code: str) -> str:
     """Say in one line what was measured.
 
     Args:
-        flow: the measurement.
+        result: the diagnosis.
         code: the function whose code was run.
-        top: the loss in words.
     """
-    layers, examples = flow.log_delta_example.shape
-    return clean(f"{code}, whose code was run: {layers} layers, {examples} examples, {top}")
+    layers, examples = result.flow.log_delta_example.shape
+    return clean(f"{code}, whose code was run: {layers} layers, {examples} examples, {result.loss}")
 
 
 def number(column: str, value: float | None) -> str:
@@ -86,22 +85,21 @@ def known(rows: Rows, columns: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def formats(flow: Flow) -> list[tuple[str, str, str]]:
+def formats(verdict: Verdict) -> list[tuple[str, str, str]]:
     """Return for each number format from which layer down it loses Δ, and up it loses examples."""
-    found = verdict(flow)
-    apart = found.indistinguishable
+    apart = verdict.indistinguishable
     return [
         (
             name,
-            "nowhere" if lost is None else f"from {found.label(lost)} down",
-            "–" if name not in apart else _up(found, apart[name]),
+            "nowhere" if lost is None else f"from {verdict.label(lost)} down",
+            "–" if name not in apart else _up(verdict, apart[name]),
         )
-        for name, lost in found.lost.items()
+        for name, lost in verdict.lost.items()
     ]
 
 
-def _up(found: Verdict, layer: int | None) -> str:
-    return "nowhere" if layer is None else f"from {found.label(layer)} up"
+def _up(verdict: Verdict, layer: int | None) -> str:
+    return "nowhere" if layer is None else f"from {verdict.label(layer)} up"
 
 
 def plain_table(rows: Rows, printable: Callable[[str], str] = str) -> Iterator[str]:
