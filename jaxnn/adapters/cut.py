@@ -423,7 +423,7 @@ def _obstacle(network: _Network, deepest: int, a: int, b: int) -> str:
     if deepest > 1:
         between = network.alive[network.main.index(first) + 1 : network.main.index(last) + 1]
         fewest = min(between, key=len)
-        types = typed(network.flat.types[v] for v in sorted(fewest))
+        types = typed([network.flat.types[v] for v in sorted(fewest)])
         several = "are alive together, as skips and masks are"
         why = several if len(fewest) > 1 else "has no examples along an axis"
         return (

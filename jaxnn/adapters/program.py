@@ -283,6 +283,6 @@ def resized(v: Any, shape: Sequence[int]) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(tuple(shape), v.dtype)  # type: ignore[no-untyped-call]
 
 
-def typed(values: Iterable[Any]) -> str:
-    """Return dtypes and shapes in words."""
-    return ", ".join(f"{v.dtype}{list(v.shape)}" for v in values)
+def typed(values: Any) -> str:
+    """Return the dtypes and shapes of a pytree of arrays in words."""
+    return ", ".join(f"{v.dtype}{list(v.shape)}" for v in jax.tree.leaves(values))

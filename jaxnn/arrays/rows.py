@@ -11,6 +11,8 @@ Exponents are read from and written to the float's bits: on a CPU `frexp` and `l
 the cost of the whole pass.
 """
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +35,7 @@ class ScaledRows(NamedTuple):
     """Rows of numbers m × 2^e, or m where e is None; of zeros e is ZERO_EXPONENT or 0.
 
     A sum over rows, such as Δθ, is one of these too, with one exponent for all its entries. In a
-    chain of a user's own layers m is a pytree, see `chain_flow.py`.
+    chain of a user's own layers m is a pytree, a state or a list.
     """
 
     m: Any  # Float[Array, "*k B n"]
@@ -56,13 +58,40 @@ def renormalised(v: ScaledRows) -> ScaledRows:
 
 def with_largest(v: ScaledRows) -> tuple[ScaledRows, Float[Array, "*k B"]]:
     """Like `renormalised`, with the largest |m| of every row; v has exponents."""
-    # Not max |v|: on a CPU a maximum and a minimum take a third of its time.
-    largest = jnp.maximum(jnp.max(v.m, axis=-1), -jnp.min(v.m, axis=-1))
-    up = exponent_of(largest)
-    scale = power_of_two(-up, v.m)
-    return ScaledRows(
-        v.m * scale[..., None], jnp.where(largest == 0, ZERO_EXPONENT, v.e + up)
-    ), largest * scale
+    arrays = jax.tree.leaves(v.m)
+    largest = largest_of(arrays, v.e.ndim)
+    up = exponent_of(largest, *arrays)
+    scale = power_of_two(-up, largest)
+    exponent = jnp.where(largest == 0, ZERO_EXPONENT, v.e + up)
+    return ScaledRows(by_rows(v.m, scale), exponent), largest * scale
+
+
+def largest_of(arrays: list[Array], axes: int = 1) -> Array:
+    """Return the largest |entry| of each row over all arrays; the first axes count rows."""
+    dtype = reduce(jnp.promote_types, (m.dtype for m in arrays))
+    # Not max |m|: on a CPU a maximum and a minimum take a third of its time.
+    ends = [
+        end.astype(dtype)
+        for m in arrays
+        for rows in [tuple(range(axes, m.ndim))]
+        for end in (jnp.max(m, axis=rows, initial=0.0), -jnp.min(m, axis=rows, initial=0.0))
+    ]
+    return reduce(jnp.maximum, ends)
+
+
+def by_rows(m: Any, factors: Float[Array, "*k B"]) -> Any:
+    """Return each row of an array, or of all arrays of a pytree, times its factor."""
+
+    def one(v: Array) -> Array:
+        return v * jnp.expand_dims(factors.astype(v.dtype), range(factors.ndim, v.ndim))
+
+    return jax.tree.map(one, m)
+
+
+def aligned(v: ScaledRows) -> ScaledRows:
+    """Return the rows on one exponent, the largest of theirs."""
+    scale, common = alignment(v.e, jax.tree.leaves(v.m)[0])
+    return ScaledRows(by_rows(v.m, scale), common)
 
 
 def matmul(v: ScaledRows, matrix: Float[Array, "n m"]) -> ScaledRows:
@@ -131,12 +160,16 @@ def sum_rows(delta: ScaledRows) -> ScaledRows:
     return ScaledRows(product(scale, delta.m), common)
 
 
-def exponent_of(x: Float[Array, "*s"]) -> Int[Array, "*s"]:
-    """The k with 2^k <= x < 2^(k+1), for x >= 0, clipped to the range of `power_of_two`."""
+def exponent_of(x: Float[Array, "*s"], *others: Array) -> Int[Array, "*s"]:
+    """The k with 2^k <= x < 2^(k+1), for x >= 0.
+
+    Clipped to the range of `power_of_two` in the dtype of x and of the others.
+    """
     digits, bias, integer = _format(x)
+    most = min([bias, *(_format(v)[1] for v in others)]) - 1
     bits = lax.bitcast_convert_type(x, integer)
     k = (bits >> digits).astype(jnp.int32) - bias
-    return jnp.where(x == 0, 0, jnp.clip(k, 1 - bias, bias - 1))
+    return jnp.where(x == 0, 0, jnp.clip(k, -most, most))
 
 
 def power_of_two(k: Int[Array, "*s"], like: Array) -> Float[Array, "*s"]:
@@ -188,39 +221,50 @@ def log_of(mantissa: Float[Array, " *s"], exponent: Int[Array, " *s"]) -> Float[
     return log + exponent.astype(log.dtype) * LN2
 
 
-def log_size(v: ScaledRows, axis: int | None = None) -> Float[Array, "*k"]:
-    """Return ln ‖v‖ of a sum over rows with an exponent, in at least float32; -inf for zero."""
-    square = jnp.sum(jnp.square(at_least_float32(v.m)), axis=axis)
+def squares(v: ScaledRows) -> Float[Array, "*k"]:
+    """Return Σ m² of each row over all its arrays, in at least float32."""
+    arrays = map(at_least_float32, jax.tree.leaves(v.m))
+    sums = (jnp.sum(jnp.square(m), axis=tuple(range(v.e.ndim, m.ndim))) for m in arrays)
+    return reduce(jnp.add, sums)
+
+
+def log_size(v: ScaledRows) -> Float[Array, "*k"]:
+    """Return ln ‖row‖ of each row over all its arrays, in at least float32; -inf for zero.
+
+    The squares of m have to be in range, as they are of renormalised rows.
+    """
+    square = squares(v)
     log: Array = 0.5 * jnp.log(square) + v.e.astype(square.dtype) * LN2
     return log
 
 
+def log_size_of_rows(v: ScaledRows) -> Float[Array, "*k"]:
+    """Return ln of the norm over all rows."""
+    return log_size(aligned(renormalised(v)))
+
+
+def log_size_together(logs: Sequence[Float[Array, "*k"]]) -> Float[Array, "*k"]:
+    """Return ln of the norm of arrays together, from those of each."""
+    return 0.5 * reduce(jnp.logaddexp, (2 * log for log in logs))
+
+
 @compiled
 def log_norm(v: Float[Array, "..."]) -> Float[Array, ""]:
-    """Return ln ‖v‖₂ over all entries, ln m + ½ ln Σ (v/m)² with m = max |v|.
+    """Return ln ‖v‖₂ over all entries, also where their squares leave the range of the dtype.
 
-    In float32 the square of 1e-23 is already zero; scaled by m nothing is lost. -inf for zero, inf
-    if an entry is infinite, nan if one is nan.
+    -inf for zero, inf if an entry is infinite, nan if one is nan.
 
     Example:
         >>> import jax.numpy as jnp
         >>> round(float(log_norm(jnp.array([3e-30, 4e-30])) / jnp.log(10)), 2)  # log10 of 5e-30
         -29.3
     """
-    v = at_least_float32(v)
-    info = jnp.finfo(v.dtype)  # type: ignore[no-untyped-call]
-    tiny = float(info.tiny)
+    return log_size(renormalised(as_one_row(v)))
 
-    def scaled(v: Array) -> Array:
-        # Clipped so that 1/m is a normal number too: XLA may divide by multiplying with it.
-        m = jnp.clip(jnp.max(jnp.abs(v)), tiny, 1 / tiny)
-        return jnp.log(m) + 0.5 * jnp.log(jnp.sum(jnp.square(v / m)))
 
-    # One pass is enough unless a square that counts has left the range, which is rare.
-    square = jnp.sum(jnp.square(v))
-    in_range = (square > tiny / float(info.eps) ** 2) & jnp.isfinite(square)
-    log: Array = lax.cond(in_range, lambda _: 0.5 * jnp.log(square), scaled, v)
-    return log
+def as_one_row(m: Any) -> ScaledRows:
+    """Return all entries of an array or of a pytree as one row, with an exponent."""
+    return ScaledRows(m, jnp.zeros((), jnp.int32))
 
 
 def lost_in_plain(

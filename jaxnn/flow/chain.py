@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from ..adapters.handover import Weights
 from ..adapters.layers import (
@@ -34,28 +34,34 @@ from ..adapters.layers import (
     decoded,
     encoded,
 )
+from ..adapters.program import typed
 from ..arrays.compiled import compiled
 from ..arrays.rows import (
-    LN2,
-    ZERO_EXPONENT,
     ScaledRows,
     alignment,
+    as_one_row,
     at_least_float32,
-    exponent_of,
+    by_rows,
     floats,
     in_bfloat16,
     is_narrow,
-    log_of,
-    power_of_two,
+    largest_of,
+    log_size,
+    log_size_of_rows,
+    log_size_together,
+    renormalised,
+    with_exponents,
     with_floats,
+    with_largest,
 )
 from ..errors import NoTangentError
 from ..network.params import Stacked, is_run
-from ..passes.walk import AnySaved, Keep, Memory, Saved, down, scan_up, up
+from ..passes.walk import AnySaved, Keep, Saved, down, up
 from ..texts import label
-from .examples import at_start, examples_of, flat, log_tangent, pushed, unit_of
-from .flow import Flow, FlowOptions, Parameters, gain_and_lost, sizes_of_delta
+from .examples import rows_of
+from .flow import Flow, FlowOptions, Parameters
 from .loss import Loss, delta_of_loss
+from .record import DeltaRecord, StateRecord, flow_of, in_order, log_tangents
 
 # Of a cotangent, to try whether it gives that part of the result; less has no room in float8.
 PART = 2.0**-3
@@ -64,45 +70,6 @@ TOLERANCE = 0.05  # between the two: wide enough for 16-bit floats, far less tha
 
 # What travels in a chain are Rows to the walk: going up their m is a state, a pytree; going down a
 # list of the float leaves' Δ, (B, …) each, with one exponent e for each example.
-
-
-def leaves(m: Any, e: Any = None) -> ScaledRows:
-    """Return a state, or a cotangent with its exponents, as the walk carries it."""
-    return ScaledRows(m, e)
-
-
-def by_rows(values: list[Array], factors: Float[Array, " B"]) -> list[Array]:
-    """Return each example times its factor."""
-    return [v * factors.astype(v.dtype).reshape(-1, *[1] * (v.ndim - 1)) for v in values]
-
-
-def largest_of(values: list[Array]) -> Float[Array, " B"]:
-    """Return the largest |entry| of each example."""
-    return _most([jnp.max(jnp.abs(flat(v)), axis=1, initial=0.0) for v in values])
-
-
-def _most(values: list[Array]) -> Array:
-    most = values[0]
-    for v in values[1:]:
-        wide = jnp.promote_types(most.dtype, v.dtype)
-        most = jnp.maximum(most.astype(wide), v.astype(wide))
-    return most
-
-
-def renormalised(delta: ScaledRows) -> tuple[ScaledRows, Float[Array, " B"]]:
-    """Bring the largest |entry| of each example into [1, 2), and return it too."""
-    largest = largest_of(delta.m)
-    infos = [jnp.finfo(v.dtype) for v in delta.m]  # type: ignore[no-untyped-call]
-    most = min(int(info.maxexp) for info in infos) - 2
-    by = jnp.clip(exponent_of(largest), -most, most)
-    m = by_rows_of_two(delta.m, -by)
-    exponent = jnp.where(largest == 0, ZERO_EXPONENT, delta.e + by)
-    return leaves(m, exponent), largest * power_of_two(-by, largest)
-
-
-def by_rows_of_two(values: list[Array], k: Int[Array, " B"]) -> list[Array]:
-    """Return each example times 2^k, exactly."""
-    return [v * power_of_two(k, v).reshape(-1, *[1] * (v.ndim - 1)) for v in values]
 
 
 # One layer
@@ -129,7 +96,7 @@ class ChainOp:
         state = z.m
         for link, arrays in zip(self.pattern.links, layer.arrays, strict=True):
             state = applied(link, arrays, state)
-        return leaves(state), None
+        return ScaledRows(state), None
 
     def down(self, layer: Weights, saved: Saved, delta: Any, keep: Keep) -> tuple[Any, Any]:
         """Return Δ of the state that went in, and what is recorded of each link."""
@@ -205,15 +172,15 @@ def _pulled(
 ) -> tuple[ScaledRows, ChainStep]:
     """Go down one link; delta is Δ of what came out of it."""
     out, pull = _vjp(link, arrays, state)
-    delta, largest = renormalised(delta)
-    scale, common = alignment(delta.e, largest)
+    delta, largest = with_largest(delta)
+    scale, common = alignment(delta.e, at_least_float32(largest))
     theta, aligned = pull(by_rows(delta.m, scale))
     # One vjp less where examples are alike: a tenth of the time of a flow.
     one = mixes | jnp.all((scale >= _room(delta.m)) | (largest == 0))
     below = jax.lax.cond(one, lambda: aligned, lambda: pull(delta.m)[1])
     exponent = jnp.where(one, jnp.full_like(delta.e, common), delta.e)
-    step = ChainStep(delta, largest, leaves(jax.tree.leaves(theta), common), out, mixes)
-    return leaves(below, exponent), step
+    step = ChainStep(delta, largest, ScaledRows(jax.tree.leaves(theta), common), out, mixes)
+    return ScaledRows(below, exponent), step
 
 
 def _room(delta: list[Array]) -> float:
@@ -240,7 +207,7 @@ def tried(link: Link, arrays: Any, state: Any) -> tuple[Array, Array]:
         return below
 
     both = jax.lax.map(pulled, jnp.array([1, PART], jnp.float32))  # a loop: compiled once
-    whole, part = ([flat(v[i]) for v in both] for i in (0, 1))
+    whole, part = ([at_least_float32(v[i]) for v in both] for i in (0, 1))
     mixes = jnp.any((largest_of(whole) > 0) & ~every_second)
     off = largest_of([p / PART - w for p, w in zip(part, whole, strict=True)])
     # nan is no number, which the flow says, and no sign of clipping.
@@ -251,65 +218,45 @@ def tried(link: Link, arrays: Any, state: Any) -> tuple[Array, Array]:
 
 
 class _Kept(NamedTuple):
-    exponent: Int[Array, " B"]
-    largest: Float[Array, " B"]
-    square: Float[Array, " B"]
+    """What is kept of a layer, in one dtype for all layers."""
+
+    delta: DeltaRecord
     log_theta: Float[Array, ""]
-    signal: dict[str, Array]
+    state: StateRecord
     mixes: Array
 
 
-class _KeptOfLayer(NamedTuple):
-    """What is kept of a layer, and ln of the norm of Δ of each of its parameter arrays."""
-
-    kept: _Kept
-    parameters: Float[Array, " p"]
-
-
-def _keep(dtype: Any, examples: bool, step: ChainStep) -> _KeptOfLayer:
-    """Return the numbers to keep of a layer, in one dtype for all layers."""
+def _keep(dtype: Any, examples: bool, step: ChainStep) -> tuple[_Kept, Float[Array, " p"]]:
+    """Return what is kept of a layer, and ln of the norm of Δ of each of its parameter arrays."""
+    logs = _log_sizes(step.theta.m, step.theta.e, dtype)
+    delta = step.delta._replace(m=[at_least_float32(v).astype(dtype) for v in step.delta.m])
     kept = _Kept(
-        step.delta.e,
-        step.largest.astype(dtype),
-        _squares(step.delta.m, dtype),
-        _log_size(step.theta, dtype),
-        signal_of(step.out, dtype, examples),
+        DeltaRecord.of(delta, step.largest.astype(dtype)),
+        log_size_together([*logs]) if len(logs) else jnp.array(-jnp.inf, dtype),
+        state_record(step.out, dtype, examples),
         step.mixes,
     )
-    return _KeptOfLayer(kept, _log_sizes(step.theta, dtype))
+    return kept, logs
 
 
-def _squares(values: list[Array], dtype: Any) -> Float[Array, " B"]:
-    """Return the sum of the squares of each example."""
-    return jnp.stack([jnp.sum(jnp.square(flat(v)).astype(dtype), axis=1) for v in values]).sum(0)
+def _log_sizes(arrays: list[Array], exponent: Array, dtype: Any) -> Float[Array, " p"]:
+    """Return ln of the norm of each array times 2^exponent."""
+    rows = [ScaledRows(at_least_float32(v).astype(dtype), exponent) for v in arrays]
+    logs = [log_size(renormalised(v)) for v in rows]
+    return jnp.stack(logs) if logs else jnp.zeros(0, dtype)
 
 
-def _log_size(theta: ScaledRows, dtype: Any) -> Float[Array, ""]:
-    """Return ln of the norm over all arrays, which share an exponent."""
-    leaves = [at_least_float32(v).astype(dtype) for v in theta.m]
-    if not leaves:
-        return jnp.array(-jnp.inf, dtype)
-    unit = unit_of(jnp.stack([jnp.max(jnp.abs(v), initial=0.0) for v in leaves]))
-    square = jnp.sum(jnp.stack([jnp.sum(jnp.square(v / unit)) for v in leaves]))
-    log: Array = 0.5 * jnp.log(square) + jnp.log(unit) + theta.e.astype(dtype) * LN2
-    return log
-
-
-def _log_sizes(theta: ScaledRows, dtype: Any) -> Float[Array, " p"]:
-    """Return ln of the norm of each array."""
-    each = [_log_size(ScaledRows([v], theta.e), dtype) for v in theta.m]
-    return jnp.stack(each) if each else jnp.zeros(0, dtype)
-
-
-def signal_of(out: list[Array], dtype: Any, examples: bool) -> dict[str, Array]:
-    """Return the size of a state, and what differs between its examples if that is asked for."""
-    rows = jnp.concatenate([flat(v).astype(dtype) for v in out], axis=1)
-    unit = unit_of(rows)
+def state_record(out: list[Array], dtype: Any, examples: bool) -> StateRecord:
+    """Return what is recorded of a state, given its floats, and between its examples if asked."""
+    rows = rows_of(ScaledRows(out), dtype)
     eps = max(float(jnp.finfo(v.dtype).eps) for v in out)  # type: ignore[no-untyped-call]
-    size = {"log_mean_square": jnp.log(jnp.mean(jnp.square(rows / unit))) + 2 * jnp.log(unit)}
+    record = StateRecord.of(
+        renormalised(with_exponents(ScaledRows(rows))), eps if examples else None
+    )
     if not examples:
-        return size
-    return size | {"log_spread_within": _within(out, dtype), **examples_of(rows, eps)}
+        return record
+    within = {"log_spread_within": _within(out, dtype)}
+    return record._replace(examples=record.examples | within)
 
 
 def _within(out: list[Array], dtype: Any) -> Float[Array, ""]:
@@ -317,8 +264,7 @@ def _within(out: list[Array], dtype: Any) -> Float[Array, ""]:
     if len(out) != 1 or out[0].ndim < 3:
         return jnp.array(jnp.nan, dtype)
     tokens = at_least_float32(out[0]).astype(dtype)
-    tokens = tokens.reshape(len(tokens), -1, tokens.shape[-1])
-    tokens = tokens / unit_of(tokens)
+    tokens = renormalised(as_one_row(tokens.reshape(len(tokens), -1, tokens.shape[-1]))).m
     deviation = tokens - jnp.mean(tokens, axis=1, keepdims=True)
     return 0.5 * jnp.log(jnp.mean(jnp.square(deviation)) / jnp.mean(jnp.square(tokens)))
 
@@ -333,7 +279,6 @@ def chain_flow(
     ys: Any,
     cotangent: Any,
     loss: Loss | None,
-    memory: Memory,
     options: FlowOptions,
 ) -> Flow:
     """Return the flow of a chain; see `jaxnn.gradient_flow`, which calls it."""
@@ -346,7 +291,7 @@ def chain_flow(
     for v in filter(is_narrow, jax.tree.leaves(xs)):
         raise ValueError(f"xs: expected {in_bfloat16(v)}")
     try:
-        flow = _flow(net.for_batch(xs), params, xs, ys, cotangent, loss, memory, options)
+        flow = _flow(net.for_batch(xs), params, xs, ys, cotangent, loss, options)
     except TypeError as error:  # where the program is compiled, which knows no layers
         if not options.tangent or "custom_vjp" not in str(error):
             raise
@@ -383,36 +328,32 @@ def _flow(
     ys: Any,
     cotangent: Any,
     loss: Any,
-    memory: Memory,
     options: FlowOptions,
 ) -> Flow:
     x = encoded(jax.tree.map(jnp.asarray, xs))
     ways, layers, shapes = _unrolled(net, params, x)
     dtypes = [v.dtype for state in shapes for v in floats(state)]
     dtype = jnp.dtype(jnp.float64 if any(d.itemsize == 8 for d in dtypes) else jnp.float32)
-    walked, entering = _Ops(tuple(ways)), leaves(x)
-    top, kept = up(walked, tuple(layers), entering, None, memory)
-    tries = [_tried(w, p, z) for w, p, z in zip(ways, layers, kept, strict=True)]
+    walked, entering = _Ops(tuple(ways)), ScaledRows(x)
+    top, saved = up(walked, tuple(layers), entering, None, options.memory)
+    tries = [_tried(w, p, z) for w, p, z in zip(ways, layers, saved, strict=True)]
     layers = [layer for layer, _ in tries]
     delta = _delta_of(top.m, ys, cotangent, loss)
     keep = partial(_keep, dtype, options.examples)
-    bottom, records = down(walked, tuple(layers), kept, delta, keep)
-    whole: _Kept = _in_order(layers, [[each.kept for each in record] for record in records])
-    exponent, largest, square, log_theta, signal, mixes = whole
-    sizes, smallest = sizes_of_delta(exponent, largest, square), smallest_of(dtypes)
-    fields: dict[str, Any] = {**sizes, **gain_and_lost(sizes, smallest), **signal}
+    bottom, records = down(walked, tuple(layers), saved, delta, keep)
+    kept = in_order(layers, [[each for each, _ in record] for record in records])
+    fields = kept.delta.fields() | kept.state.fields()
     if options.tangent:
-        fields["log_tangent"] = _log_tangent(walked, layers, entering, dtype)
-    return Flow(
-        **fields,
-        log_delta_input=_log_of_rows(bottom, dtype),
-        log_theta=log_theta,
-        mixes=mixes,
+        fields["log_tangent"] = log_tangents(walked, layers, entering, _forwards, dtype)
+    return flow_of(
+        fields | {"log_theta": kept.log_theta},
+        smallest_of(dtypes),
+        log_delta_input=_log_of_input(bottom, dtype),
+        mixes=kept.mixes,
         linear=jnp.concatenate([linear for _, linear in tries]),
         parameters=_parameters(net, ways, layers, records, dtype),
         names=net.names,
         sizes=tuple(sum(v.size // len(v) for v in floats(s)) for s in shapes),
-        dtype=smallest,
     )
 
 
@@ -424,7 +365,7 @@ def _parameters(
     trained: list[list[bool]] = []  # of each layer
     for way, layer, record in zip(ways, layers, records, strict=True):
         links = way.pattern.links
-        logs.append(jnp.concatenate([each.parameters for each in record], axis=-1).ravel())
+        logs.append(jnp.concatenate([each for _, each in record], axis=-1).ravel())
         sizes.append(_log_norms(links, layer, dtype).ravel())
         of_links = [[flag for part in link.trained for flag in part] for link in links]
         trained += of_links * (layer.k if is_run(layer) else 1)
@@ -453,7 +394,7 @@ def _log_norms(links: tuple[Link, ...], layer: Any, dtype: Any) -> Float[Array, 
             for v, trained in zip(part, flags, strict=True)
             if trained
         ]
-        return _log_sizes(ScaledRows(arrays, jnp.zeros((), jnp.int32)), dtype)
+        return _log_sizes(arrays, jnp.zeros((), jnp.int32), dtype)
 
     if not is_run(layer):
         return of(layer)
@@ -462,23 +403,14 @@ def _log_norms(links: tuple[Link, ...], layer: Any, dtype: Any) -> Float[Array, 
     return jax.vmap(lambda own: of(layer.rebuild(own, layer.shared)))(layer.per_layer)
 
 
-def _log_tangent(
-    walked: "_Ops", layers: list[Any], x: ScaledRows, dtype: Any
-) -> Float[Array, " L"]:
-    def step(way: ChainOp, layer: Weights, state: Any) -> tuple[Any, tuple[Array, ...]]:
-        records = []
-        for link, arrays in zip(way.pattern.links, layer.arrays, strict=True):
-            state = pushed(partial(_forward, link, arrays), state)
-            records.append(log_tangent(state, dtype))
-        return state, tuple(records)
+def _forwards(way: ChainOp, layer: Weights) -> list[Callable[[ScaledRows], ScaledRows]]:
+    """Return the functions of the links."""
 
-    _, records = scan_up(walked, tuple(layers), at_start(x), step)
-    logs: Array = _in_order(layers, records)
-    return logs
+    def forward(link: Link, arrays: Any, z: ScaledRows) -> ScaledRows:
+        return ScaledRows(applied(link, arrays, z.m))
 
-
-def _forward(link: Link, arrays: Any, z: ScaledRows) -> ScaledRows:
-    return leaves(applied(link, arrays, z.m))
+    links = zip(way.pattern.links, layer.arrays, strict=True)
+    return [partial(forward, link, arrays) for link, arrays in links]
 
 
 class _Ops(NamedTuple):
@@ -492,14 +424,9 @@ def smallest_of(dtypes: list[Any]) -> Any:
     return min(dtypes, key=lambda d: float(jnp.finfo(d).maxexp))  # type: ignore[no-untyped-call]
 
 
-def _log_of_rows(delta: ScaledRows, dtype: Any) -> Float[Array, ""]:
-    """Return ln of the norm over all examples; nan without floats."""
-    if not delta.m:
-        return jnp.array(jnp.nan, dtype)
-    delta, _ = renormalised(delta)
-    square = _squares(delta.m, dtype)
-    scale, common = alignment(delta.e, square)
-    return log_of(jnp.sqrt(jnp.sum(jnp.square(scale) * square)), common)
+def _log_of_input(delta: ScaledRows, dtype: Any) -> Float[Array, ""]:
+    """Return ln of the norm of Δx; nan without floats."""
+    return log_size_of_rows(delta).astype(dtype) if delta.m else jnp.array(jnp.nan, dtype)
 
 
 def _delta_of(state: Any, ys: Any, cotangent: Any, loss: Any) -> ScaledRows:
@@ -510,18 +437,13 @@ def _delta_of(state: Any, ys: Any, cotangent: Any, loss: Any) -> ScaledRows:
         given = floats(jax.tree.map(jnp.asarray, cotangent))
         if [v.shape for v in given] != [v.shape for v in out]:
             raise ValueError(
-                f"cotangent: expected the shapes of the output, {_shapes(out)}, got "
-                f"{_shapes(given)}"
+                f"cotangent: expected the shapes of the output, {typed(out)}, got {typed(given)}"
             )
         m = [v.astype(o.dtype) for v, o in zip(given, out, strict=True)]
-        return leaves(m, jnp.zeros(count, jnp.int32))
+        return ScaledRows(m, jnp.zeros(count, jnp.int32))
 
     delta = delta_of_loss(loss, ys, lambda top: decoded(with_floats(state, top)), out)
-    return leaves(delta, jnp.zeros(count, jnp.int32))
-
-
-def _shapes(values: list[Any]) -> str:
-    return ", ".join(str(v.shape) for v in values)
+    return ScaledRows(delta, jnp.zeros(count, jnp.int32))
 
 
 def _unrolled(net: Lowered, params: Any, x: Any) -> tuple[list[ChainOp], list[Any], list[Any]]:
@@ -544,7 +466,7 @@ def _unrolled(net: Lowered, params: Any, x: Any) -> tuple[list[ChainOp], list[An
                 if given:
                     raise ValueError(
                         f"layer {kind.links[0].label}: expected a run to keep the shapes and "
-                        f"dtypes of its state, got {_typed(state)} -> {_typed(after)}"
+                        f"dtypes of its state, got {typed(state)} -> {typed(after)}"
                     )
                 entries = [entry.at(j) for j in range(k)]
         for part in entries:
@@ -594,10 +516,6 @@ def _types(state: Any) -> Any:
     return jax.tree.structure(state), [(v.shape, v.dtype) for v in jax.tree.leaves(state)]
 
 
-def _typed(state: Any) -> str:
-    return ", ".join(f"{v.dtype}{list(v.shape)}" for v in jax.tree.leaves(state))
-
-
 def _tried(way: ChainOp, layer: Any, kept: AnySaved) -> tuple[Any, Array]:
     """Return a layer that knows where its examples meet, and whether its rules are linear."""
     run = is_run(layer)
@@ -620,16 +538,3 @@ def _tried(way: ChainOp, layer: Any, kept: AnySaved) -> tuple[Any, Array]:
 def _known(rebuild: Callable[[Any, Any], Weights], per_layer: Any, shared: Any) -> Weights:
     rest, mixes = shared
     return rebuild(per_layer, rest)._replace(mixes=mixes)
-
-
-def _in_order(layers: Any, records: list[Any]) -> Any:
-    """Return what was recorded of every layer, (L, …), from the first to the last."""
-    parts = []
-    for layer, kept in zip(layers, records, strict=True):
-        if is_run(layer):
-            # (k, …) for each link of the pattern -> (k · links, …)
-            together = jax.tree.map(lambda *v: jnp.stack(v, axis=1), *kept)
-            parts.append(jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), together))
-        else:
-            parts.append(jax.tree.map(lambda *v: jnp.stack(v), *kept))
-    return jax.tree.map(lambda *v: jnp.concatenate(v), *parts)

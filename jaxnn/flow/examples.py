@@ -21,11 +21,11 @@ from ..arrays.loops import gathered
 from ..arrays.rows import (
     LN2,
     ScaledRows,
-    alignment,
+    aligned,
     at_least_float32,
-    exponent_of,
     floats,
-    power_of_two,
+    log_norm,
+    renormalised,
     with_floats,
 )
 from .formats import NOISE
@@ -33,23 +33,11 @@ from .formats import NOISE
 RANK_OF = 64  # examples, at most, whose effective rank is taken
 
 
-def flat(v: Array) -> Float[Array, "B n"]:
-    """Return one row for each example, in at least float32."""
-    return at_least_float32(v).reshape(len(v), -1)
-
-
-def unit_of(v: Array) -> Float[Array, ""]:
-    """Return the largest |entry|, by which squares stay in range; 1 if there is none to divide."""
-    most = jnp.max(jnp.abs(v), initial=0.0)
-    return jnp.where((most > 0) & jnp.isfinite(most), most, 1)
-
-
-def log_of_norm(v: Array) -> Float[Array, ""]:
-    """Return ln of the norm of all entries, in range whatever their squares are."""
-    v = at_least_float32(v)
-    unit = unit_of(v)
-    log: Array = 0.5 * jnp.log(jnp.sum(jnp.square(v / unit))) + jnp.log(unit)
-    return log
+def rows_of(z: ScaledRows, dtype: Any) -> Float[Array, "B n"]:
+    """Return the floats of a state as one row for each example, on one common exponent."""
+    rows = [at_least_float32(v).astype(dtype).reshape(len(v), -1) for v in floats(z.m)]
+    together = rows[0] if len(rows) == 1 else jnp.concatenate(rows, axis=1)
+    return together if z.e is None else aligned(ScaledRows(together, z.e)).m
 
 
 def examples_of(rows: Float[Array, "B n"], eps: float) -> dict[str, Array]:
@@ -60,7 +48,8 @@ def examples_of(rows: Float[Array, "B n"], eps: float) -> dict[str, Array]:
         eps: of the dtype that they were computed in; the rank of mere rounding is nan.
     """
     count = len(rows)
-    rows = rows / unit_of(rows)
+    largest = jnp.max(jnp.abs(rows), initial=0.0)  # by which squares stay in range
+    rows = rows / jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
     deviation = rows - jnp.mean(rows, axis=0, keepdims=True)
     spread = jnp.sqrt(jnp.mean(jnp.square(deviation)) / jnp.mean(jnp.square(rows)))
     norms = jnp.sqrt(jnp.sum(jnp.square(rows), axis=1))
@@ -89,8 +78,8 @@ class Pushed(NamedTuple):
 def at_start(x: ScaledRows) -> Pushed:
     """Return x with a tangent towards the next example; without floats the first state has it."""
     if x.e is not None:  # then one exponent for all, since examples are subtracted
-        scale, common = alignment(x.e, x.m)
-        x = ScaledRows(x.m * scale[:, None], jnp.full_like(x.e, common))
+        m, common = aligned(x)
+        x = ScaledRows(m, jnp.full_like(x.e, common))
     apart = [(jnp.roll(v, -1, axis=0) - v) * 0.5**0.5 for v in floats(x.m)]
     return _renormalised(x, apart, jnp.zeros((), jnp.int32))
 
@@ -110,25 +99,11 @@ def pushed(forward: Callable[[ScaledRows], ScaledRows], below: Pushed) -> Pushed
 
 def log_tangent(state: Pushed, dtype: Any) -> Float[Array, ""]:
     """Return ln of the root mean square of a tangent, relative to that of its state."""
-    scale = jnp.ones(1, dtype)
-    if state.z.e is not None:
-        scale = alignment(state.z.e, scale)[0]
-
-    def log_size(values: list[Array]) -> Array:
-        rows = jnp.concatenate([flat(v).astype(dtype) for v in values], axis=1) * scale[:, None]
-        unit = unit_of(rows)
-        return 0.5 * jnp.log(jnp.mean(jnp.square(rows / unit))) + jnp.log(unit)
-
-    log: Array = log_size(state.t) - log_size(floats(state.z.m)) + state.e.astype(dtype) * LN2
-    return log
+    tangent = rows_of(ScaledRows(state.t, state.z.e), dtype)
+    log = log_norm(tangent) - log_norm(rows_of(state.z, dtype))
+    return log + state.e.astype(dtype) * LN2
 
 
 def _renormalised(z: ScaledRows, t: list[Array], e: Array) -> Pushed:
     """Bring the largest |entry| of a tangent into [1, 2)."""
-    if not t:
-        return Pushed(z, t, e)
-    most = jnp.max(jnp.stack([unit_of(at_least_float32(v)).astype(jnp.float32) for v in t]))
-    infos = [jnp.finfo(v.dtype) for v in t]  # type: ignore[no-untyped-call]
-    limit = min(int(info.maxexp) for info in infos) - 2
-    k = jnp.clip(exponent_of(most), -limit, limit)
-    return Pushed(z, [v * power_of_two(-k, v) for v in t], e + k)
+    return Pushed(z, *(renormalised(ScaledRows(t, e)) if t else (t, e)))

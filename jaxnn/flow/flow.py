@@ -12,18 +12,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from ..arrays.rows import alignment, at_least_float32, log_of, lost_in_plain
 from ..network.network import Network
+from ..passes.walk import Memory
 from .table import InWords
 
 
 class FlowOptions(NamedTuple):
-    """Options of a flow: measure what is left of the examples, and follow a tangent."""
+    """Options of a flow: measure what is left of the examples, follow a tangent; what is stored."""
 
     examples: bool
     tangent: bool
+    memory: Memory
 
 
 @jax.tree_util.register_dataclass
@@ -151,43 +152,3 @@ class Flow(InWords):
                 "flow: expected flows of several networks or depths, got that of one; its entries "
                 "are flow.log_delta[l - 1] and alike"
             )
-
-
-def sizes_of_delta(
-    exponent: Int[Array, "L B"], largest: Float[Array, "L B"], square: Float[Array, "L B"]
-) -> dict[str, Array]:
-    """Return the fields of a Flow on the size of Δ.
-
-    Args:
-        exponent: e of each example's Δ = m 2^e; `ZERO_EXPONENT` if it is zero.
-        largest: its largest |m|.
-        square: the sum of its m².
-    """
-    scale, common = alignment(exponent, square)
-    return {
-        "log_delta": log_of(jnp.sqrt(jnp.sum(jnp.square(scale) * square, axis=1)), common),
-        "log_delta_example": log_of(jnp.sqrt(square), exponent),
-        "log_largest": log_of(jnp.max(scale * at_least_float32(largest), axis=1), common),
-    }
-
-
-def gain_and_lost(
-    sizes: dict[str, Array],
-    dtype: Any,
-    above: Int[Array, " L"] | None = None,
-    used: Bool[Array, " L"] | bool = True,
-) -> dict[str, Array]:
-    """Return the fields of a Flow on what a layer does to Δ, and where plain numbers end.
-
-    Args:
-        sizes: of `sizes_of_delta`.
-        dtype: the float type of plain backpropagation.
-        above: of each layer the index of the one above it.
-        used: the layers that the network has.
-    """
-    log_delta = sizes["log_delta"]
-    places = jnp.arange(1, len(log_delta) + 1) if above is None else above
-    return {
-        "log_gain": log_delta - jnp.append(log_delta, jnp.nan)[places],
-        "lost": lost_in_plain(sizes["log_largest"], dtype, used),
-    }

@@ -98,26 +98,20 @@ def gradient_flow(
         >>> round(float(flow.log_delta[0] / jnp.log(10)) / 10)  # 10^-316 or so, in float32
         -32
     """
-    check_memory(memory)
-    options = FlowOptions(examples, tangent)
+    options = FlowOptions(examples, tangent, check_memory(memory))
     if isinstance(net, Chain):
         if depth is not None:
             raise ValueError("depth: expected none for a chain, whose layers are all used")
-        return chain_flow(net, params, xs, ys, cotangent, loss, memory, options)
+        return chain_flow(net, params, xs, ys, cotangent, loss, options)
     layers = check_params(net, params)
     used = check_depth_as_data(layers, depth, several=True)
     if (ys is None and loss is None) == (cotangent is None):
         raise ValueError("ys, cotangent: expected one of them, got both or none")
+    xs, ys = check_data(net, xs, ys) if loss is cotangent is None else (check_x(net, xs), ys)
     dtype = dtype_of(layers)
-    if loss is not None:
-        flow = _flow_of_own_loss(net, layers, check_x(net, xs), ys, loss, used, memory, options)
-    elif ys is not None:
-        xs, ys = check_data(net, xs, ys)
-        flow = _flow_of_task(net, layers, xs, ys, used, memory, options)
-    else:
-        xs = check_x(net, xs)
-        top = _check_cotangent(cotangent, (len(xs), net.sizes[-1]), dtype)
-        flow = _flow_of_cotangent(net, layers, xs, top, used, memory, options)
+    if cotangent is not None:
+        cotangent = _check_cotangent(cotangent, (len(xs), net.sizes[-1]), dtype)
+    flow = _flow(net, layers, xs, ys, cotangent, loss, used, options)
     _check_range(flow, dtype)
     return flow
 
@@ -150,56 +144,30 @@ def _check_range(flow: Flow, dtype: jnp.dtype) -> None:
 
 
 @compiled
-def _flow_of_task(
-    net: Network,
-    layers: Params,
-    xs: Numbers,
-    ys: Numbers,
-    depth: UsedDepth,
-    memory: Memory,
-    options: FlowOptions,
-) -> Flow:
-    rows, labels = as_rows(net, layers, xs, ys)
-    return flow_of_network(
-        net, layers, rows, lambda z: delta_of_task(net, z, labels), depth, memory, options
-    )
-
-
-@compiled
-def _flow_of_cotangent(
-    net: Network,
-    layers: Params,
-    xs: Numbers,
-    cotangent: Numbers,
-    depth: UsedDepth,
-    memory: Memory,
-    options: FlowOptions,
-) -> Flow:
-    rows, delta = (jnp.asarray(values, dtype_of(layers)) for values in (xs, cotangent))
-    return flow_of_network(
-        net, layers, rows, lambda z: with_exponents(ScaledRows(delta)), depth, memory, options
-    )
-
-
-@compiled
-def _flow_of_own_loss(
+def _flow(
     net: Network,
     layers: Params,
     xs: Numbers,
     ys: Any,
-    loss: Loss,
+    cotangent: Any,
+    loss: Loss | None,
     depth: UsedDepth,
-    memory: Memory,
     options: FlowOptions,
 ) -> Flow:
+    dtype = dtype_of(layers)
+
     def delta_of(z: ScaledRows) -> ScaledRows:
-        # Beyond the range the output is inf, and so is what a loss makes of it.
-        numbers = z.m if z.e is None else value_of(z.m, z.e[:, None])
-        (delta,) = delta_of_loss(loss, ys, lambda top: net.task.output(top[0]), [numbers])
+        if cotangent is not None:
+            delta = jnp.asarray(cotangent, dtype)
+        elif loss is None:
+            return delta_of_task(net, z, as_rows(net, layers, xs, ys)[1])
+        else:
+            # Beyond the range the output is inf, and so is what a loss makes of it.
+            top = z.m if z.e is None else value_of(z.m, z.e[:, None])
+            (delta,) = delta_of_loss(loss, ys, lambda top: net.task.output(top[0]), [top])
         return with_exponents(ScaledRows(delta))
 
-    rows = jnp.asarray(xs, dtype_of(layers))
-    return flow_of_network(net, layers, rows, delta_of, depth, memory, options)
+    return flow_of_network(net, layers, jnp.asarray(xs, dtype), delta_of, depth, options)
 
 
 def delta_of_task(net: Network, z: ScaledRows, ys: Float[Array, "B n"]) -> ScaledRows:

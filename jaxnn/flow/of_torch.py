@@ -9,8 +9,9 @@ import numpy as np
 
 from ..adapters.torch.module import measured
 from ..arrays.compiled import compiled
-from .chain import signal_of, smallest_of
-from .flow import Flow, Parameters, gain_and_lost, sizes_of_delta
+from .chain import smallest_of, state_record
+from .flow import Flow, Parameters
+from .record import DeltaRecord, StateRecord, flow_of
 
 
 def torch_flow(
@@ -84,45 +85,52 @@ def torch_flow(
     dtypes = [state.dtype for state in states]
     double = any(d.itemsize == 8 for d in dtypes)
     dtype = jax.dtypes.canonicalize_dtype(np.float64 if double else np.float32)
-    signal = {
-        name: np.stack([signals[i][name] for i in range(len(states))]).astype(dtype)
-        for name in signals[0]
-    }
-    rows = (
-        found.exponent.astype(np.int32),
-        found.largest.astype(dtype),
-        np.square(found.norm).astype(dtype),
-    )
-    return Flow(
-        **_fields(*rows, found.reached[0], signal, mixes, smallest_of(dtypes)),
-        names=tuple(state.cut for state in states),
-        sizes=tuple(int(np.prod(state.shape[1:])) for state in states),
-        dtype=smallest_of(dtypes),
+
+    def wide(v: np.ndarray) -> np.ndarray:
+        return v.astype(dtype) if np.issubdtype(v.dtype, np.floating) else v
+
+    every = [jax.tree.map(wide, signals[i]) for i in range(len(states))]
+    rows: Any = found.exponent.astype(np.int32), wide(found.largest), wide(np.square(found.norm))
+    return _flow(
+        DeltaRecord(*rows),
+        jax.tree.map(lambda *v: np.stack(v), *every),
+        found.reached[0],
+        mixes,
+        smallest_of(dtypes),
+        tuple(state.cut for state in states),
+        tuple(int(np.prod(state.shape[1:])) for state in states),
     )
 
 
 @compiled
-def _fields(
-    exponent: Any, largest: Any, square: Any, has_input: Any, signal: Any, mixes: Any, dtype: Any
-) -> dict[str, Any]:
-    """Return the arrays of a flow; row 0 of the first three is the input, if there is Δ of it."""
-    every = sizes_of_delta(exponent, largest, square)
-    sizes = {name: v[1:] for name, v in every.items()}
-    none = jnp.zeros(0, sizes["log_delta"].dtype)
-    return {
-        **sizes,
-        **gain_and_lost(sizes, dtype),
-        **signal,
-        "parameters": Parameters(none, none, (), ()),
-        "log_delta_input": jnp.where(has_input, every["log_delta"][0], jnp.nan),
-        "log_theta": jnp.full(len(mixes), jnp.nan, sizes["log_delta"].dtype),
-        "mixes": mixes,
-        "linear": jnp.ones(len(mixes), bool),
-    }
+def _flow(
+    delta: DeltaRecord,
+    state: StateRecord,
+    has_input: Any,
+    mixes: Any,
+    dtype: Any,
+    names: tuple[str, ...],
+    sizes: tuple[int, ...],
+) -> Flow:
+    """Return the flow; row 0 of Δ is the input, if there is Δ of it."""
+    every = delta.fields()
+    fields = {name: v[1:] for name, v in every.items()} | state.fields()
+    none = jnp.zeros(0, fields["log_delta"].dtype)
+    return flow_of(
+        fields,
+        dtype,
+        log_delta_input=jnp.where(has_input, every["log_delta"][0], jnp.nan),
+        log_theta=jnp.full(len(mixes), jnp.nan, none.dtype),
+        mixes=mixes,
+        linear=jnp.ones(len(mixes), bool),
+        parameters=Parameters(none, none, (), ()),
+        names=names,
+        sizes=sizes,
+    )
 
 
-def _signals(values: list[np.ndarray]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the index of each state and its `signal_of`, computed for states of one shape together.
+def _signals(values: list[np.ndarray]) -> Iterator[tuple[int, StateRecord]]:
+    """Yield the index of each state and its record, computed for states of one shape together.
 
     States without numbers are skipped: they raise an error later.
     """
@@ -132,13 +140,13 @@ def _signals(values: list[np.ndarray]) -> Iterator[tuple[int, dict[str, Any]]]:
             alike.setdefault((v.shape, v.dtype), []).append(i)
     for (_, dtype), numbers in alike.items():
         wide = jax.dtypes.canonicalize_dtype(np.float64 if dtype.itemsize == 8 else np.float32)
-        signals = jax.device_get(_signals_of(np.stack([values[i] for i in numbers]), wide))
+        records = jax.device_get(_records_of(np.stack([values[i] for i in numbers]), wide))
         for place, i in enumerate(numbers):
-            yield i, {name: v[place] for name, v in signals.items()}
+            yield i, jax.tree.map(lambda v, place=place: v[place], records)
 
 
 @compiled
-def _signals_of(values: Any, dtype: Any) -> dict[str, Any]:
-    """Return the signals of states of one shape, one after the other."""
-    signals: dict[str, Any] = jax.lax.map(lambda v: signal_of([v], dtype, True), values)
-    return signals
+def _records_of(values: Any, dtype: Any) -> StateRecord:
+    """Return the records of states of one shape, one after the other."""
+    records: StateRecord = jax.lax.map(lambda v: state_record([v], dtype, True), values)
+    return records

@@ -37,18 +37,25 @@ def tiny() -> float:
     return float(jnp.finfo(jnp.result_type(float)).tiny)  # type: ignore[no-untyped-call]
 
 
-def _panels(edges: Any) -> tuple[Any, Any]:
-    """Nodes g and weights w such that Σ w f(g) = E[f(g)] for f smooth between the edges.
+def panels(edges: Any, end: float) -> tuple[Any, Any]:
+    """Nodes and weights of Gauss-Legendre panels between edges, (…, p), within ±end.
 
     Edges that are known are NumPy's, and so are nodes and weights: there is nothing to compile.
     """
     xp: Any = np if isinstance(edges, np.ndarray) else jnp
-    edges = xp.sort(xp.clip(edges, -END, END))
+    edges = xp.sort(xp.clip(edges, -end, end), axis=-1)[..., None]
     x, w = (np.asarray(v, edges.dtype) for v in np.polynomial.legendre.leggauss(ORDER))
-    middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
-    g = (middle[:, None] + xp.outer(half, x)).ravel()
-    density = xp.exp(-xp.square(g) / 2) / math.sqrt(2 * math.pi)
-    return g, xp.outer(half, w).ravel() * density
+    low, high = edges[..., :-1, :], edges[..., 1:, :]
+    shape = (*edges.shape[:-2], -1)
+    nodes = (low + high) / 2 + (high - low) / 2 * x
+    return nodes.reshape(shape), ((high - low) / 2 * w).reshape(shape)
+
+
+def _gaussian(edges: Any) -> tuple[Any, Any]:
+    """Nodes g and weights w such that Σ w f(g) = E[f(g)] for f smooth between the edges."""
+    g, w = panels(edges, END)
+    xp: Any = np if isinstance(g, np.ndarray) else jnp
+    return g, w * (xp.exp(-xp.square(g) / 2) / math.sqrt(2 * math.pi))
 
 
 def _edges(panels: int, halvings: int) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +83,7 @@ def expectation(
     activation, root = find_activation(activation), root_of(q)
     kinks = np.asarray([kink for kink in activation.kinks if kink])  # at 0 there is an edge
     edges = _joined([*_edges(160, 18)], [jnp.asarray(kinks, float) / root] if kinks.size else [])
-    g, w = (jnp.asarray(v, float) for v in _panels(edges))
+    g, w = (jnp.asarray(v, float) for v in _gaussian(edges))
     # Panels between equal edges have weight 0, and 0 · inf must not count.
     return jnp.sum(jnp.where(w > 0, w * f(activation, root * g, g), 0))
 
@@ -89,11 +96,11 @@ def expectation_of_two(f: Elementwise, kinks: tuple[float, ...], q: Number, c: N
     cuts = jnp.asarray(kinks, float) / jnp.sqrt(q)
     places = sorted({*kinks, *(-kink for kink in kinks)} - {0.0})
     edges = _joined([even, fine], [place / jnp.sqrt(q) / shared + fine for place in places])
-    s, w = (jnp.asarray(v, float) for v in _panels(edges))
+    s, w = (jnp.asarray(v, float) for v in _gaussian(edges))
 
     def m(s: Scalar) -> Scalar:
         zero = -shared * s / own  # the t of z = 0
-        t, v = _panels(_joined([even], [zero + coarse, zero + cuts / own]))
+        t, v = _gaussian(_joined([even], [zero + coarse, zero + cuts / own]))
         return jnp.sum(v * f(jnp.sqrt(q) * (shared * s + own * t)))
 
     m_s = jax.vmap(m)(s)  # the nodes are symmetric about 0, so reversed they are those of -s

@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 from ..arrays.compiled import computed
 from ..network.activations import Activation
 from ..network.blocks import Moments
-from .quadrature import expectation
+from .quadrature import expectation, panels
 
 END = 12.0  # of the range of t and v
 PANELS = 20
 HALVINGS = 26  # of panels towards a root
-ORDER = 16  # nodes of each panel
 LEAST = 4  # rows: of three, the mean of 1/s² is infinite
 
 Nodes = NDArray[np.float64]
@@ -67,16 +66,6 @@ def _sums(
     return tuple(jnp.sum(w1 * v) for v in (jnp.square(f), product, kappa / (batch - 3)))
 
 
-def _panels(edges: Nodes, end: float) -> tuple[Nodes, Nodes]:
-    """Nodes and weights between the edges, (…, p), within ±end."""
-    edges = np.sort(np.clip(edges, -end, end), axis=-1)[..., None]
-    x, w = np.polynomial.legendre.leggauss(ORDER)
-    low, high = edges[..., :-1, :], edges[..., 1:, :]
-    shape = (*edges.shape[:-2], -1)
-    nodes = ((low + high) / 2 + (high - low) / 2 * x).reshape(shape)
-    return nodes, ((high - low) / 2 * w).reshape(shape)
-
-
 def _normalised(weights: Nodes) -> Nodes:
     return weights / weights.sum(axis=-1, keepdims=True)
 
@@ -96,7 +85,7 @@ def _nodes(batch: int, kinks: tuple[float, ...]) -> tuple[Nodes, Nodes, Nodes, N
     end = min(END, own * math.pi / 2)
     corners = own * _angle(roots / own)[:, None] + np.concatenate([-fine, [0.0], fine])
     cuts = [even * end, own * _angle(places / own), corners.ravel()]
-    t, w1 = _panels(np.concatenate(cuts), end)
+    t, w1 = panels(np.concatenate(cuts), end)
     z1 = own * np.sin(t / own)
     w1 = _normalised(w1 * np.cos(t / own) ** (batch - 3))
 
@@ -104,6 +93,6 @@ def _nodes(batch: int, kinks: tuple[float, ...]) -> tuple[Nodes, Nodes, Nodes, N
     middle = -z1[:, None] / own**2
     radius = math.sqrt(batch * others / own**2) * np.abs(np.cos(t / own))[:, None]
     cut = scale * _angle((places - middle) / np.maximum(radius, 1e-300))
-    v, w2 = _panels(np.concatenate([np.tile(even * end, (len(z1), 1)), cut], axis=1), end)
+    v, w2 = panels(np.concatenate([np.tile(even * end, (len(z1), 1)), cut], axis=1), end)
     z2 = middle + radius * np.sin(v / scale)
     return z1, w1, z2, _normalised(w2 * np.cos(v / scale) ** (batch - 4))

@@ -21,7 +21,14 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from ...arrays.compiled import Number, Scalar
-from ...arrays.rows import ScaledRows, alignment, exponent_of, power_of_two, rounded, with_exponents
+from ...arrays.rows import (
+    ScaledRows,
+    aligned,
+    exponent_of,
+    power_of_two,
+    rounded,
+    with_exponents,
+)
 from .dense import Dense
 from .norm import Norm, Normed, inverse_root, unscaled
 from .theory import Ensemble, Moments
@@ -54,8 +61,7 @@ class BatchNorm(Norm):
     def normalise(self, z: ScaledRows) -> Normed:
         """Return (z - μ) / s."""
         z = with_exponents(z)
-        scale, common = alignment(z.e, z.m)
-        m = z.m * scale[:, None]
+        m, common = aligned(z)
         centred = m - jnp.mean(m, axis=0, keepdims=True)
         unit = exponent_of(jnp.max(jnp.abs(centred), axis=0, keepdims=True))
         if self.eps:
@@ -70,8 +76,8 @@ class BatchNorm(Norm):
         """Return Δz from Δẑ."""
         z_hat, d, e = normed.z_hat, rounded(delta.m), delta.e
         if e is not None:
-            scale, common = alignment(e, d)
-            d, e = d * scale[:, None], jnp.broadcast_to(common, e.shape)
+            d, common = aligned(ScaledRows(d, e))
+            e = jnp.broadcast_to(common, e.shape)
         along = jnp.mean(d * z_hat, axis=0, keepdims=True)
         m = (d - jnp.mean(d, axis=0, keepdims=True) - z_hat * along) * normed.inverse
         return unscaled(ScaledRows(m, e), normed.e)

@@ -1,0 +1,177 @@
+"""The record of a walk: what it leaves of each layer on its way, and the Flow that comes of it.
+
+    on the way     of Δ of a state, and of a state, one number of each example with an exponent
+    after it       of all layers, (L, B): the fields of a Flow, their numbers of a batch
+
+The walk of a Network and that of a chain leave these, stacked for a run, and so does torch.
+Examples are brought together after the walk, for all layers at once: that is compiled once, where
+a loop over layers and each layer by itself would have it compiled again.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ..arrays.rows import (
+    ScaledRows,
+    aligned,
+    alignment,
+    at_least_float32,
+    log_of,
+    lost_in_plain,
+    squares,
+)
+from ..network.checks import UsedDepth
+from ..network.params import is_run
+from ..passes.walk import scan_up
+from .examples import Pushed, at_start, examples_of, log_tangent, pushed
+from .flow import Flow
+
+Fields = dict[str, Array]  # of a Flow
+
+
+class DeltaRecord(NamedTuple):
+    """Numbers of Δ = m 2^e of a state.
+
+    exponent: e of each example; `ZERO_EXPONENT` if its Δ is zero.
+    largest: its largest |m|.
+    square: the sum of its m².
+    """
+
+    exponent: Int[Array, "*k B"]
+    largest: Float[Array, "*k B"]
+    square: Float[Array, "*k B"]
+
+    @classmethod
+    def of(cls, delta: ScaledRows, largest: Float[Array, " B"]) -> "DeltaRecord":
+        """Return the numbers of Δ, which is renormalised."""
+        return cls(delta.e, largest, squares(delta))
+
+    def fields(self) -> Fields:
+        """Return the fields of a Flow on the size of Δ."""
+        scale, common = alignment(self.exponent, self.square)
+        square = jnp.sum(jnp.square(scale) * self.square, axis=1)
+        largest = jnp.max(scale * at_least_float32(self.largest), axis=1)
+        return {
+            "log_delta": log_of(jnp.sqrt(square), common),
+            "log_delta_example": log_of(jnp.sqrt(self.square), self.exponent),
+            "log_largest": log_of(largest, common),
+        }
+
+
+class StateRecord(NamedTuple):
+    """Numbers of a state z = m 2^e.
+
+    exponent: e of each example.
+    square: the mean of its m².
+    examples: of `examples_of`, if asked for, and other fields of a Flow.
+    """
+
+    exponent: Int[Array, "*k B"]
+    square: Float[Array, "*k B"]
+    examples: Fields
+
+    @classmethod
+    def of(cls, z: ScaledRows, eps: float | None) -> "StateRecord":
+        """Return the numbers of a state, (B, n), whose squares are in range.
+
+        eps is that of the dtype that it is computed in; None leaves out what differs between
+        examples.
+        """
+        z = z._replace(m=at_least_float32(z.m))
+        examples = {} if eps is None else examples_of(aligned(z).m, eps)
+        return cls(z.e, jnp.mean(jnp.square(z.m), axis=-1), examples)
+
+    def mean_square(self) -> ScaledRows:
+        """Return the mean over the examples too, with an exponent."""
+        scale, common = alignment(self.exponent, self.square)
+        return ScaledRows(jnp.mean(jnp.square(scale) * self.square, axis=1), 2 * common)
+
+    def fields(self) -> Fields:
+        """Return the fields of a Flow on states; a mean square of nan, of inf - inf, is inf."""
+        log = log_of(*self.mean_square())
+        return {"log_mean_square": jnp.where(jnp.isnan(log), jnp.inf, log), **self.examples}
+
+
+def in_order(entries: Sequence[Any], records: Sequence[Sequence[Any]]) -> Any:
+    """Return what is recorded of all layers, (L, …), from the first to the last.
+
+    Args:
+        entries: the parameters that the walk takes, some of them runs.
+        records: of each entry those of its layers: one, or the several of a pattern; of a run
+            stacked.
+    """
+    parts = []
+    for entry, of_layers in zip(entries, records, strict=True):
+        if is_run(entry):
+            # (k, …) of each layer of the pattern -> (k · layers, …)
+            together = jax.tree.map(lambda *v: jnp.stack(v, axis=1), *of_layers)
+            parts.append(jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), together))
+        else:
+            parts.append(jax.tree.map(lambda *v: jnp.stack(v), *of_layers))
+    return jax.tree.map(lambda *v: jnp.concatenate(v), *parts)
+
+
+def log_tangents(
+    net: Any,
+    entries: Sequence[Any],
+    x: ScaledRows,
+    forwards: Callable[[Any, Any], Sequence[Callable[[ScaledRows], ScaledRows]]],
+    dtype: Any,
+    depth: UsedDepth = None,
+) -> Float[Array, " L"]:
+    """Return log_tangent of every layer, from a second way up.
+
+    Args:
+        net: the network, or something with the kinds of its layers.
+        entries: its parameters.
+        x: what goes into it.
+        forwards: (kind, entry) -> the functions of its layers.
+        dtype: of the result.
+        depth: the layers used of the one run.
+    """
+
+    def step(kind: Any, entry: Any, state: Pushed) -> tuple[Pushed, list[Array]]:
+        logs = []
+        for forward in forwards(kind, entry):
+            state = pushed(forward, state)
+            logs.append(log_tangent(state, dtype))
+        return state, logs
+
+    _, records = scan_up(net, tuple(entries), at_start(x), step, depth)
+    logs: Array = in_order(entries, records)
+    return logs
+
+
+def flow_of(
+    fields: dict[str, Any],
+    dtype: Any,
+    used: Bool[Array, " L"] | None = None,
+    above: Int[Array, " L"] | None = None,
+    **others: Any,
+) -> Flow:
+    """Return a Flow, with what a layer does to Δ and where plain numbers end.
+
+    Args:
+        fields: those of its fields that have an entry for each layer, and some without.
+        dtype: the float type of plain backpropagation.
+        used: the layers that the network has; numbers of others become nan.
+        above: of each layer the index of the one above it.
+        others: further fields, which are not masked.
+    """
+    log_delta = fields["log_delta"]
+    with_end = jnp.append(log_delta, jnp.nan)
+    fields = fields | {
+        "log_gain": log_delta - (with_end[1:] if above is None else with_end[above]),
+        "lost": lost_in_plain(fields["log_largest"], dtype, True if used is None else used),
+    }
+
+    def masked(v: Array) -> Array:
+        if used is None or v.dtype == bool or not v.ndim:
+            return v
+        return jnp.where(jnp.expand_dims(used, range(1, v.ndim)), v, jnp.nan)
+
+    return Flow(**jax.tree.map(masked, fields), dtype=dtype, **others)
