@@ -56,7 +56,7 @@ def renormalised(v: ScaledRows) -> ScaledRows:
     return v if v.e is None else with_largest(v)[0]
 
 
-def with_largest(v: ScaledRows) -> tuple[ScaledRows, Float[Array, "*k B"]]:
+def with_largest(v: ScaledRows) -> tuple[ScaledRows, Float[Array, "*s"]]:
     """Like `renormalised`, with the largest |m| of every row; v has exponents."""
     arrays = jax.tree.leaves(v.m)
     largest = largest_of(arrays, v.e.ndim)
@@ -79,7 +79,7 @@ def largest_of(arrays: list[Array], axes: int = 1) -> Array:
     return reduce(jnp.maximum, ends)
 
 
-def by_rows(m: Any, factors: Float[Array, "*k B"]) -> Any:
+def by_rows(m: Any, factors: Float[Array, "*s"]) -> Any:
     """Return each row of an array, or of all arrays of a pytree, times its factor."""
 
     def one(v: Array) -> Array:
