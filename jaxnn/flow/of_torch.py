@@ -81,7 +81,6 @@ def torch_flow(
         ('layers.0', (4,))
     """
     states, values, found, mixes = measured(module, inputs, ys, loss, cotangent, cuts)
-    signals = dict(_signals(values))
     dtypes = [state.dtype for state in states]
     double = any(d.itemsize == 8 for d in dtypes)
     dtype = jax.dtypes.canonicalize_dtype(np.float64 if double else np.float32)
@@ -89,11 +88,11 @@ def torch_flow(
     def wide(v: np.ndarray) -> np.ndarray:
         return v.astype(dtype) if np.issubdtype(v.dtype, np.floating) else v
 
-    every = [jax.tree.map(wide, signals[i]) for i in range(len(states))]
-    rows: Any = found.exponent.astype(np.int32), wide(found.largest), wide(np.square(found.norm))
+    records = dict(_records(values))
+    delta: Any = found.exponent.astype(np.int32), wide(found.largest), wide(np.square(found.norm))
     return _flow(
-        DeltaRecord(*rows),
-        jax.tree.map(lambda *v: np.stack(v), *every),
+        DeltaRecord(*delta),
+        jax.tree.map(lambda *v: wide(np.stack(v)), *(records[i] for i in range(len(states)))),
         found.reached[0],
         mixes,
         smallest_of(dtypes),
@@ -129,7 +128,7 @@ def _flow(
     )
 
 
-def _signals(values: list[np.ndarray]) -> Iterator[tuple[int, StateRecord]]:
+def _records(values: list[np.ndarray]) -> Iterator[tuple[int, StateRecord]]:
     """Yield the index of each state and its record, computed for states of one shape together.
 
     States without numbers are skipped: they raise an error later.
@@ -140,9 +139,9 @@ def _signals(values: list[np.ndarray]) -> Iterator[tuple[int, StateRecord]]:
             alike.setdefault((v.shape, v.dtype), []).append(i)
     for (_, dtype), numbers in alike.items():
         wide = jax.dtypes.canonicalize_dtype(np.float64 if dtype.itemsize == 8 else np.float32)
-        records = jax.device_get(_records_of(np.stack([values[i] for i in numbers]), wide))
+        together = jax.device_get(_records_of(np.stack([values[i] for i in numbers]), wide))
         for place, i in enumerate(numbers):
-            yield i, jax.tree.map(lambda v, place=place: v[place], records)
+            yield i, jax.tree.map(lambda v, place=place: v[place], together)
 
 
 @compiled

@@ -43,12 +43,12 @@ def panels(edges: Any, end: float) -> tuple[Any, Any]:
     Edges that are known are NumPy's, and so are nodes and weights: there is nothing to compile.
     """
     xp: Any = np if isinstance(edges, np.ndarray) else jnp
-    edges = xp.sort(xp.clip(edges, -end, end), axis=-1)[..., None]
+    edges = xp.sort(xp.clip(edges, -end, end), axis=-1)
     x, w = (np.asarray(v, edges.dtype) for v in np.polynomial.legendre.leggauss(ORDER))
-    low, high = edges[..., :-1, :], edges[..., 1:, :]
-    shape = (*edges.shape[:-2], -1)
-    nodes = (low + high) / 2 + (high - low) / 2 * x
-    return nodes.reshape(shape), ((high - low) / 2 * w).reshape(shape)
+    middle, half = (edges[..., 1:] + edges[..., :-1]) / 2, (edges[..., 1:] - edges[..., :-1]) / 2
+    shape = (*edges.shape[:-1], -1)
+    nodes = middle[..., None] + xp.multiply.outer(half, x)
+    return nodes.reshape(shape), xp.multiply.outer(half, w).reshape(shape)
 
 
 def _gaussian(edges: Any) -> tuple[Any, Any]:
