@@ -9,6 +9,7 @@ from .cli import loading  # noqa: F401, comes before all that imports JAX
 
 # isort: split
 from . import (
+    blocks,
     distribution,  # noqa: F401, warns of what the rest may be mixed with
     errors,
     theory,
@@ -64,6 +65,7 @@ __all__ = [
     "Units",
     "Verdict",
     "backprop",
+    "blocks",
     "chart",
     "deltas",
     "diagnose",

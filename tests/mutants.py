@@ -728,6 +728,28 @@ MUTANTS = (
     ),
     # Kinds of blocks
     Mutant(
+        "a block on the way up leaves exponents behind that do not follow its numbers",
+        "jaxnn/passes/walk.py",
+        "return renormalised(with_exponents(above)), _with_exponents(saved)",
+        "return with_exponents(above), _with_exponents(saved)",
+        "tests/test_blocks.py::test_a_signal_that_shrinks_past_a_skip_is_measured",
+    ),
+    Mutant(
+        "the gate of the worked example lets all of the gradient past",
+        "examples/own_block.py",
+        "plus(scaled(delta, self.g), scaled(delta_a, slope(sigma, z)))",
+        "plus(delta, scaled(delta_a, slope(sigma, z)))",
+        "tests/test_own_block.py::test_the_gradient_and_the_flow_are_those_of_jax[tanh]",
+    ),
+    Mutant(
+        "the theory of the worked example forgets the weights",
+        "examples/own_block.py",
+        "return self.g**2 + (1 - self.g) ** 2 * ensemble.sigma_w**2 * ensemble.slope_square(q)",
+        "return self.g**2 + (1 - self.g) ** 2 * ensemble.slope_square(q)",
+        "tests/test_own_block.py"
+        "::test_its_theory_is_that_of_a_residual_block_of_another_scale[tanh]",
+    ),
+    Mutant(
         "nothing goes past the branch of a residual block on the way down",
         "jaxnn/network/blocks/residual.py",
         "return gradient, plus(delta, below)",

@@ -270,6 +270,27 @@ def test_a_residual_network_explodes_in_signal_and_gradient(rng):
     np.testing.assert_allclose(flow.log_delta, log_delta, rtol=1e-4, atol=1e-3)
 
 
+def test_a_signal_that_shrinks_past_a_skip_is_measured(rng):
+    """z′ = ½ z - ½ f(z): exponents have to follow. Against NumPy's float64, which holds it."""
+    halving = jaxnn.Residual(jaxnn.Residual(), scale=-0.5)
+    net = jaxnn.Network((4, *[8] * 300, 1), "relu", "regression", hidden=halving)
+    params = draw_layers(rng, net.sizes, gaussian(1.0), 0.0, jnp.float32, stacked=True)
+    xs, top = rng.normal(size=(2, 4)).astype(np.float32), np.ones((2, 1), np.float32)
+    flow = gradient_flow(net, params, xs, cotangent=top)
+    (theta, _), (run, _), (theta_l, _) = jax.tree.map(lambda v: np.asarray(v, float), params)
+    z, deltas = [xs @ theta], [top.astype(float)]
+    for weights in run:
+        z.append(z[-1] / 2 - np.maximum(z[-1], 0) @ weights / 2)
+    deltas.append((top @ theta_l.T) * (z[-1] > 0))
+    for weights, below in zip(run[::-1], z[-2::-1], strict=True):
+        deltas.append(deltas[-1] / 2 - (deltas[-1] @ weights.T / 2) * (below > 0))
+    signal = [2 * np.log(np.linalg.norm(v)) - np.log(v.size) for v in z]
+    log_delta = [np.log(np.linalg.norm(delta)) for delta in deltas[::-1]]
+    assert min(*signal, *log_delta) < -110, "float32 ends at 10^-45, e^-104"
+    np.testing.assert_allclose(flow.log_mean_square[:-1], signal, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(flow.log_delta, log_delta, rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.slow
 def test_float32_measures_what_only_float64_can_hold():
     net, run, xs, ys = deep(np.random.default_rng(2), jaxnn.RMSNorm(), "sigmoid")

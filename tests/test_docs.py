@@ -192,7 +192,7 @@ def test_every_export_is_in_the_reference_once():
     listed = [
         name for path in PAGES for name in re.findall(r"^::: jaxnn\.(\S+)$", text_of(path), re.M)
     ]
-    rooms = {"errors": jaxnn.errors, "theory": jaxnn.theory, "train": jaxnn.train}
+    rooms = {name: getattr(jaxnn, name) for name in ("blocks", "errors", "theory", "train")}
     of_rooms = {f"{room}.{name}" for room, module in rooms.items() for name in module.__all__}
     expected = {*jaxnn.__all__} - {*rooms, *jaxnn.train.__all__} | of_rooms
     assert sorted(listed) == sorted({*expected, "flow.drawing.draw"})

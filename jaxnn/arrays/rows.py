@@ -32,18 +32,34 @@ _INTEGER_OF_WIDTH = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}
 
 
 class ScaledRows(NamedTuple):
-    """Rows of numbers m × 2^e, or m where e is None; of zeros e is ZERO_EXPONENT or 0.
+    """Rows of numbers m × 2^e with an exponent for each row, or plain rows m where e is None.
 
-    A sum over rows, such as Δθ, is one of these too, with one exponent for all its entries. In a
-    chain of a user's own layers m is a pytree, a state or a list.
+    m: (B, n) floats, a row for each example.
+    e: (B,) int32, or None. Of a row of zeros it is -2^28 or 0.
+
+    A sum over rows, such as Δθ, is one of these too, with one exponent for all its entries. The
+    operations on rows take both forms and keep the exponents, so what is written with them reaches
+    far beyond the range of the float.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxnn.blocks import ScaledRows
+        >>> v = ScaledRows(jnp.array([[1.0, 1.5]]), jnp.array([-1000], jnp.int32))  # 2^-1000, ...
     """
 
-    m: Any  # Float[Array, "*k B n"]
+    m: Any  # Float[Array, "*k B n"]; a pytree of them in a chain of a user's own layers
     e: Any = None  # Int[Array, "*k B"], or None
 
 
 def with_exponents(v: ScaledRows) -> ScaledRows:
-    """Return the same numbers with exponents, 0 where there were none."""
+    """Return the same numbers with exponents, 0 if there were none.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxnn.blocks import ScaledRows, with_exponents
+        >>> print(with_exponents(ScaledRows(jnp.ones((2, 3)))).e)
+        [0 0]
+    """
     return v if v.e is not None else ScaledRows(v.m, jnp.zeros_like(v.m[..., 0], jnp.int32))
 
 
@@ -52,6 +68,13 @@ def renormalised(v: ScaledRows) -> ScaledRows:
 
     Plain rows stay as they are, and so do zeros, inf and nan. A row of subnormal numbers is
     multiplied by the largest power of two of the dtype, which leaves it below 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxnn.blocks import ScaledRows, renormalised
+        >>> v = renormalised(ScaledRows(jnp.array([[6.0, -3.0]]), jnp.array([0], jnp.int32)))
+        >>> print(v.m, v.e)
+        [[ 1.5  -0.75]] [2]
     """
     return v if v.e is None else with_largest(v)[0]
 
@@ -95,19 +118,44 @@ def aligned(v: ScaledRows) -> ScaledRows:
 
 
 def matmul(v: ScaledRows, matrix: Float[Array, "n m"]) -> ScaledRows:
-    """Return v times a matrix, row by row."""
+    """Return v M, row by row: (B, n) times (n, m) is (B, m), with the exponents of v.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxnn.blocks import ScaledRows, matmul
+        >>> print(matmul(ScaledRows(jnp.array([[1.0, 2.0]])), jnp.array([[3.0], [4.0]])).m)
+        [[11.]]
+    """
     return v._replace(m=v.m @ matrix)
 
 
 def scaled(v: ScaledRows, by: Float[Array, "*B n"] | float) -> ScaledRows:
-    """Return v times plain numbers, entry by entry."""
+    """Return v times plain numbers, entry by entry, with the exponents of v.
+
+    Args:
+        v: rows, (B, n).
+        by: one number, or (B, n), such as σ′(z).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxnn.blocks import ScaledRows, scaled
+        >>> print(scaled(ScaledRows(jnp.array([[1.0, 2.0]])), 0.5).m)
+        [[0.5 1. ]]
+    """
     return v._replace(m=v.m * by)
 
 
 def shifted(v: ScaledRows, b: Float[Array, " n"]) -> ScaledRows:
-    """Return every row plus b: with exponents p 2^f + b = (p 2^(f-c) + b 2^-c) 2^c.
+    """Return every row of v, (B, n), plus b, (n,): p 2^f + b = (p 2^(f-c) + b 2^-c) 2^c.
 
-    Here p 2^f is v renormalised, so that c = max(f, exponent of b) knows its size.
+    Here p 2^f is v renormalised, so that c = max(f, exponent of b) knows its size. Plain rows have
+    b added as it is.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxnn.blocks import ScaledRows, shifted
+        >>> print(shifted(ScaledRows(jnp.array([[1.0, 2.0]])), jnp.array([10.0, 20.0])).m)
+        [[11. 22.]]
     """
     if v.e is None:
         return ScaledRows(v.m + b[None, :])
@@ -120,7 +168,19 @@ def shifted(v: ScaledRows, b: Float[Array, " n"]) -> ScaledRows:
 
 
 def plus(v: ScaledRows, w: ScaledRows) -> ScaledRows:
-    """Return v + w, with exponents on the larger of the two of each row."""
+    """Return v + w, both (B, n): m 2^e + p 2^f = (m 2^(e-c) + p 2^(f-c)) 2^c, c = max(e, f).
+
+    What is smaller than the other row by more than the range of the float becomes zero, as it would
+    in any sum. Plain if both are.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxnn.blocks import ScaledRows, plus
+        >>> v = ScaledRows(jnp.array([[1.0]]), jnp.array([3], jnp.int32))
+        >>> total = plus(v, ScaledRows(jnp.array([[4.0]])))
+        >>> print(total.m, total.e)  # 1.5 × 2^3 = 8 + 4
+        [[1.5]] [3]
+    """
     v, w = v._replace(m=rounded(v.m)), w._replace(m=rounded(w.m))
     if v.e is None and w.e is None:
         return ScaledRows(v.m + w.m)
@@ -131,10 +191,17 @@ def plus(v: ScaledRows, w: ScaledRows) -> ScaledRows:
 
 
 def rounded(m: Array) -> Array:
-    """Return m, rounded before it is a term of a sum.
+    """Return an array m, rounded before it is a term of a sum.
 
     XLA contracts a product and a sum to one operation that rounds once. Scaling in between prevents
-    that, so that rows with exponents would differ from plain ones in the last bit.
+    that, so that rows with exponents would differ from plain ones in the last bit. `plus` does it;
+    a block that adds numbers itself does it for them.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxnn.blocks import rounded
+        >>> print(rounded(jnp.array([1.0, 2.0]) * 0.1) + 1)
+        [1.1 1.2]
     """
     return barrier(m)
 
@@ -144,6 +211,20 @@ def outer(a: ScaledRows, delta: ScaledRows) -> ScaledRows:
 
     With exponents the rows of a are renormalised like those of Δ, so that the largest entries of
     the sum are near 1, and no sum of their squares leaves the range.
+
+    Args:
+        a: what a weight matrix multiplies on the way up, (B, n).
+        delta: Δ of the product, (B, m).
+
+    Returns:
+        Δ of the matrix: m of shape (n, m) and one exponent, or plain if delta is.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxnn.blocks import ScaledRows, outer
+        >>> a, delta = ScaledRows(jnp.ones((2, 1))), ScaledRows(jnp.array([[1.0, 2.0], [3.0, 4.0]]))
+        >>> print(outer(a, delta).m)
+        [[4. 6.]]
     """
     if delta.e is None:
         return ScaledRows(transposed_matmul(a.m, delta.m))
@@ -153,7 +234,20 @@ def outer(a: ScaledRows, delta: ScaledRows) -> ScaledRows:
 
 
 def sum_rows(delta: ScaledRows) -> ScaledRows:
-    """Return the sum of the rows."""
+    """Return the sum of the rows, such as Δb: 2^c Σ 2^(e - c) Δ, c the largest exponent.
+
+    Args:
+        delta: (B, n).
+
+    Returns:
+        m of shape (n,) and one exponent, or plain if delta is.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxnn.blocks import ScaledRows, sum_rows
+        >>> print(sum_rows(ScaledRows(jnp.array([[1.0, 2.0], [3.0, 4.0]]))).m)
+        [4. 6.]
+    """
     if delta.e is None:
         return ScaledRows(jnp.sum(delta.m, axis=0))
     scale, common = alignment(delta.e, delta.m)
@@ -161,9 +255,16 @@ def sum_rows(delta: ScaledRows) -> ScaledRows:
 
 
 def exponent_of(x: Float[Array, "*s"], *others: Array) -> Int[Array, "*s"]:
-    """The k with 2^k <= x < 2^(k+1), for x >= 0.
+    """Return the integer k with 2^k <= x < 2^(k+1), for x >= 0, and 0 for 0.
 
-    Clipped to the range of `power_of_two` in the dtype of x and of the others.
+    It is read from the float's bits, and clipped to the range of `power_of_two` in the dtype of x
+    and of the others.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxnn.blocks import exponent_of
+        >>> print(exponent_of(jnp.array([0.3, 1.0, 9.0])))
+        [-2  0  3]
     """
     digits, bias, integer = _format(x)
     most = min([bias, *(_format(v)[1] for v in others)]) - 1
@@ -173,7 +274,16 @@ def exponent_of(x: Float[Array, "*s"], *others: Array) -> Int[Array, "*s"]:
 
 
 def power_of_two(k: Int[Array, "*s"], like: Array) -> Float[Array, "*s"]:
-    """2^k in the dtype of `like`: 0 below its normal numbers, its largest power of two above."""
+    """Return 2^k exactly, in the dtype of `like`, written to the float's bits.
+
+    It is 0 below the normal numbers of the dtype, and its largest power of two above them.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxnn.blocks import power_of_two
+        >>> print(power_of_two(jnp.array([-1, 3], jnp.int32), jnp.ones(1)))
+        [0.5 8. ]
+    """
     digits, bias, integer = _format(like)
     bits = jnp.clip(k + bias, 0, 2 * bias).astype(integer) << digits
     return lax.bitcast_convert_type(bits, like.dtype)
@@ -188,19 +298,35 @@ def _format(x: Array) -> tuple[int, int, Any]:
 def alignment(
     exponent: Int[Array, "*k B"], like: Array
 ) -> tuple[Float[Array, "*k B"], Int[Array, "*k"]]:
-    """Factors that bring rows to the largest of their exponents, and that exponent.
+    """Return factors that bring rows to the largest of their exponents, and that exponent.
 
     Exact, except that rows smaller than the largest by more than the range of the dtype become
-    zero, as they would in a sum.
+    zero, as they would in a sum. This is for blocks in which rows meet.
+
+    Args:
+        exponent: of each row, (B,).
+        like: an array of the dtype wanted.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxnn.blocks import alignment
+        >>> print(*alignment(jnp.array([3, 1], jnp.int32), jnp.ones(1)))
+        [1.   0.25] 3
     """
     common = jnp.max(exponent, axis=-1)
     return power_of_two(exponent - common[..., None], like), common
 
 
 def in_range(v: ScaledRows) -> Float[Array, "B n"]:
-    """Return the numbers as plain ones; rows beyond the range of the dtype come to its end.
+    """Return the numbers m 2^e of rows as an array (B, n).
 
-    Less a factor of 4, as room for a sum.
+    Rows beyond the range of the dtype come to its end, less a factor of 4, as room for a sum.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxnn.blocks import ScaledRows, in_range
+        >>> print(in_range(ScaledRows(jnp.array([[1.5]]), jnp.array([2], jnp.int32))))
+        [[6.]]
     """
     numbers: Array = v.m
     if v.e is None:

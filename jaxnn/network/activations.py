@@ -355,5 +355,15 @@ def find_activation(activation: str | Activation) -> Activation:
 
 
 def apply_activation(sigma: Activation, v: ScaledRows) -> ScaledRows:
-    """Return σ(v): with exponents σ(m) 2^e, so that σ has to be homogeneous."""
+    """Return σ(v) of rows, (B, n); with exponents σ(m) 2^e.
+
+    Only a homogeneous σ, such as relu, is given rows with exponents on the way up.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxnn
+        >>> from jaxnn.blocks import ScaledRows, apply_activation
+        >>> relu = jaxnn.find_activation("relu")
+        >>> print(apply_activation(relu, ScaledRows(jnp.array([[-1.0, 2.0]]))).m)
+        [[0. 2.]]
+    """
     return v._replace(m=sigma.sigma(v.m))

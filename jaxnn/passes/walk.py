@@ -70,9 +70,14 @@ class BlockOp(NamedTuple):
     takes_x: bool = False
 
     def forward(self, layer: Layer, z: ScaledRows) -> tuple[ScaledRows, Any]:
-        """Return the output of one layer, with exponents if z has them, and what is saved."""
-        result = self.block.forward(self.sigma, layer, z)
-        return result if z.e is None else _with_exponents(result)
+        """Return the output of one layer, renormalised if z has exponents, and what is saved.
+
+        Not every block does it: past a skip connection the exponents do not follow what shrinks.
+        """
+        above, saved = self.block.forward(self.sigma, layer, z)
+        if z.e is None:
+            return above, saved
+        return renormalised(with_exponents(above)), _with_exponents(saved)
 
     def down(
         self, layer: Layer, saved: "Saved", delta: ScaledRows, keep: "Keep"
@@ -356,8 +361,7 @@ def _up_by_segments(
 
     def segment(i: Array, z: ScaledRows) -> tuple[ScaledRows, ScaledRows]:
         end = jnp.minimum((i + 1) * size, used)
-        top = loop(i * size, end, lambda j, z: kind.forward(layer_of(run, j), z)[0], z)
-        return renormalised(top), z
+        return loop(i * size, end, lambda j, z: kind.forward(layer_of(run, j), z)[0], z), z
 
     count = -(-length(run) // size)
     top, starts = _through(segment, count, -(-used // size), renormalised(z))

@@ -17,7 +17,12 @@ from ..params import Layer
 
 
 class Gradient(NamedTuple):
-    """The Δ of a layer but Δz: of θ and b, summed over the rows, and of a, which θ multiplies."""
+    """The Δ of a layer but Δz: of θ and b, summed over the rows, and of a, which θ multiplies.
+
+    theta: Δθ, (n_in, n_out); of `outer`.
+    b: Δb, (n_out,); of `sum_rows`.
+    a: Δa, (B, n_in); a `matmul` with θᵀ.
+    """
 
     theta: ScaledRows
     b: ScaledRows
@@ -28,10 +33,11 @@ class Gradient(NamedTuple):
 class Block(Protocol):
     """A kind of block; one of your own is a class with these methods, frozen and hashable.
 
-    A block whose rows meet, such as a batch norm, also has `rows_meet = True`; one with a theory of
-    infinite width, for `jaxnn.theory.meanfield`, the methods of `theory.py`. In all methods sigma
-    is the activation, layer has the θ (n_in, n_out) and b (n_out,) of one layer, and z are the rows
-    that go into it, (B, n_in).
+    It calculates with the operations of `jaxnn.blocks`; examples/own_block.py writes one from
+    scratch. A block whose rows meet, such as a batch norm, also has `rows_meet = True`; one with a
+    theory of infinite width, for `jaxnn.theory.meanfield`, the methods of `jaxnn.blocks.Theory`. In
+    all methods sigma is the activation, layer has the θ (n_in, n_out) and b (n_out,) of one layer,
+    and z are the rows that go into it, (B, n_in).
     """
 
     def forward(self, sigma: Activation, layer: Layer, z: ScaledRows) -> tuple[ScaledRows, Any]:
@@ -58,7 +64,14 @@ class Block(Protocol):
 
 
 def slope(sigma: Activation, z: ScaledRows) -> Float[Array, "B n"]:
-    """Return σ′(z); of a homogeneous σ it does not depend on the exponents."""
+    """Return σ′(z) of rows as an array (B, n); of a homogeneous σ exponents do not matter to it.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxnn
+        >>> from jaxnn.blocks import ScaledRows, slope
+        >>> print(slope(jaxnn.find_activation("relu"), ScaledRows(jnp.array([[-1.0, 2.0]]))))
+        [[0. 1.]]
+    """
     return sigma.prime(z.m)
 
 

@@ -60,7 +60,12 @@ class Ensemble(Protocol):
 
 @runtime_checkable
 class Theory(Protocol):
-    """Infinite width, as a block has it; q is the mean square of z, c a correlation."""
+    """The theory of infinite width of a block: what its layers do to z and Δz, in methods.
+
+    q is the mean square E z² of what goes in, c the correlation of z and z̃ of two inputs or rows,
+    and ensemble the `jaxnn.theory.Ensemble` of the weights, which has the expectations over σ. With
+    these methods `jaxnn.theory.meanfield` takes the block as `hidden=`, and a verdict predicts it.
+    """
 
     def length(self, ensemble: Ensemble, q: Number) -> Scalar:
         """Return q′, the mean square of what comes out."""
@@ -79,10 +84,17 @@ class Theory(Protocol):
 
 
 def theory_of(block: Any) -> Theory:
-    """Return the block, whose theory is asked for.
+    """Return a block that has a theory, such as the inner one of a block around others.
 
     Raises:
-        ValueError: it lacks some of the methods; the message lists them.
+        ValueError: it lacks some of the methods of `Theory`; the message lists them.
+
+    Example:
+        >>> import jaxnn
+        >>> ensemble = jaxnn.theory.Ensemble(jaxnn.find_activation("relu"), 1.0, 0.0)
+        >>> theory = jaxnn.blocks.theory_of(jaxnn.Residual())
+        >>> round(float(theory.factor(ensemble, 1.0, 1.0)), 6)  # 1 + σ_w² E[σ′²]
+        1.5
     """
     if isinstance(block, Theory):
         return block
