@@ -801,8 +801,8 @@ MUTANTS = (
     Mutant(
         "rows that a block saved have no exponents where z has them",
         "jaxnn/passes/walk.py",
-        "result if z.e is None else _with_exponents(result)",
-        "result if z.e is None else (with_exponents(result[0]), result[1])",
+        "return renormalised(with_exponents(above)), _with_exponents(saved)",
+        "return renormalised(with_exponents(above)), saved",
         "tests/test_blocks.py::test_a_block_of_the_user_s_own[relu]",
     ),
     Mutant(
