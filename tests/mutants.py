@@ -1264,7 +1264,7 @@ MUTANTS = (
     Mutant(
         "the last layer of looks-linear weights is one between hidden layers",
         "jaxnn/network/initializers.py",
-        "replace(weights, first=i == 0, last=i == top)",
+        "replace(scheme, first=i == 0, last=i == top)",
         "replace(weights, first=i == 0)",
         "tests/test_initializers.py::test_looks_linear_weights_are_mirrored_and_pair_units",
     ),

@@ -18,6 +18,9 @@ import jaxnn
 ROOT = Path(__file__).parent.parent
 SINGLE = jaxnn.Network((3, 4, 2), "tanh", "multiclass")
 RUN = jaxnn.Network((3, 4, 4, 4, 1), "relu", "binary")
+MIXED = jaxnn.Network(
+    RUN.sizes, ["relu", "tanh", "relu"], "binary", hidden=[jaxnn.Dense(), jaxnn.PostNorm()]
+)
 AXES = ("examples", "networks")
 CALLS = {
     "backprop": jaxnn.backprop,
@@ -49,7 +52,7 @@ def mapped(f, params_spread):
 
 @pytest.mark.parametrize("params_spread", [False, True])
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("net", [SINGLE, RUN], ids=["single", "run"])
+@pytest.mark.parametrize("net", [SINGLE, RUN, MIXED], ids=["single", "run", "mixed"])
 def test_shard_map_with_its_checks(users_jax, net, call, params_spread):
     params = jax.eval_shape(partial(jaxnn.init, net, stacked=True), jax.random.key(0))
     f = partial(CALLS[call], net)

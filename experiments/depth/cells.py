@@ -39,7 +39,7 @@ class Cell:
     def key(self) -> str:
         """A name of its own among the cells of a sweep."""
         of = self.networks
-        kind = (self.data, of.dtype, of.batch, of.width, of.net.activation.name, of.weights.name)
+        kind = (self.data, of.dtype, of.batch, of.width, of.net.activation_name, of.weights.name)
         text = "-".join(map(str, (*kind, self.hidden, f"{of.sigma_b:g}", *of.depths)))
         short = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in text)
         # Paths may be long, and differ in what a file name cannot hold.
@@ -54,7 +54,7 @@ class Cell:
             "dtype": of.dtype,
             "batch": of.batch,
             "width": of.width,
-            "activation": of.net.activation.name,
+            "activation": of.net.activation_name,
             "weights": of.weights.name,
             "hidden": self.hidden,
             "sigma_b": of.sigma_b,
@@ -67,7 +67,7 @@ class Cell:
         of = self.networks
         first = "" if len(of.depths) == 1 else f"{of.depths[0]} to "
         depths = f"{first}{counted(of.depth, 'layer')}"
-        words = (of.net.activation.name, of.weights.name, self.hidden, depths)
+        words = (of.net.activation_name, of.weights.name, self.hidden, depths)
         return ", ".join(word for word in words if word != "dense")
 
 
@@ -117,7 +117,7 @@ def _rows(cell: Cell, depth: int, of_seeds: dict[str, np.ndarray]) -> pl.DataFra
         }
     )
     return frame.select(
-        pl.lit(of.net.activation.name).alias("activation"),
+        pl.lit(of.net.activation_name).alias("activation"),
         pl.lit(of.weights.name).alias("weights"),
         pl.lit(cell.hidden).alias("hidden"),
         pl.lit(sigma_w, pl.Float64).alias("sigma_w"),

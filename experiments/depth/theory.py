@@ -84,7 +84,7 @@ def prepare(networks: Networks, hidden: str) -> None:
     of = networks
     if not sigma_w(of.weights.name, of.weights.factor, of.width):
         return
-    names = (of.net.activation.name, of.width, hidden, of.batch, of.weights.name)
+    names = (of.net.activation_name, of.width, hidden, of.batch, of.weights.name)
     program, _ = _program(of.depth, *names)
     with jax.enable_x64(True):
         program.prepare(*[np.float64(1)] * 3)

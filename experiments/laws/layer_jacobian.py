@@ -131,7 +131,8 @@ def _means(key: jax.Array, n: int, layers: int, draw: Initializer) -> jax.Array:
     net = jaxnn.Network((n,) * (layers + 2), ACTIVATION, "regression")
     params = jaxnn.unstack(jaxnn.init(net, key_params, draw, stacked=True))
     z = jaxnn.trace(net, params, random_vector(key_x, n, 1.0)).z
-    slopes = jnp.stack([jnp.ones(n), *(net.activation.prime(z_l) for z_l in z[:layers])])
+    primes = [sigma.prime(z_l) for sigma, z_l in zip(net.activations, z[:layers], strict=True)]
+    slopes = jnp.stack([jnp.ones(n), *primes])
     thetas = jnp.stack([theta for theta, _ in params])
 
     def mean_of_layer(factors: tuple[jax.Array, jax.Array]) -> jax.Array:

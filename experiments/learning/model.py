@@ -86,7 +86,7 @@ def packed(model: Model, layout: str) -> bytes:
         "format": FORMAT,
         "layout": layout,
         "sizes": model.net.sizes,
-        "activation": model.net.activation.name,
+        "activation": model.net.activation_name,
         "task": model.net.task.name,
         "features": model.encoder.features,
         "columns": [_column_as_json(column) for column in model.encoder.columns],

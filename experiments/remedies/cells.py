@@ -141,7 +141,7 @@ def measuring(side_by_side: SideBySide, net: jaxnn.Network) -> Mapped:
 def last_hidden(net: jaxnn.Network, params: Any, xs: jax.Array, depth: Any) -> ScaledRows:
     """Return z of the last hidden layer of a batch, (B, n)."""
     x = ScaledRows(jnp.asarray(xs, params[0].theta.dtype))
-    if net.activation.homogeneous:  # z may leave the range of its dtype, as in gradient_flow
+    if net.homogeneous:  # z may leave the range of its dtype, as in gradient_flow
         x = renormalised(with_exponents(x))
     saved: Saved = up(net, params, x, check_depth(params, depth))[1][-1]
     return saved.z

@@ -57,11 +57,7 @@ def flow_of_network(
 
     For several depths once up, and down from each of them.
     """
-    x = (
-        renormalised(with_exponents(ScaledRows(xs)))
-        if net.activation.homogeneous
-        else ScaledRows(xs)
-    )
+    x = renormalised(with_exponents(ScaledRows(xs))) if net.homogeneous else ScaledRows(xs)
 
     def from_top(way_up: tuple[ScaledRows, list[Any]], used: UsedDepth) -> Flow:
         return _down_from(net, layers, x, way_up, delta_of, used, options)
@@ -290,7 +286,7 @@ def _flow(
         used,
         above,
         log_delta_input=log_delta_input,
-        mixes=jnp.full(count, rows_meet(net.hidden)).at[jnp.array([0, -1])].set(False),
+        mixes=jnp.array([rows_meet(block) for block in net.blocks]),
         linear=jnp.ones(count, bool),
         parameters=Parameters(logs, sizes, _paths(layers), layer_numbers),
         names=("",) * count,

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..network.activations import Activation
 from ..network.blocks import DENSE, BatchNorm, Block, LayerNorm, Residual, RMSNorm
+from ..network.lists import counted, one_if_equal
 from ..texts import cleaned, label
 from ..theory import meanfield
 from .flow import Flow
@@ -76,7 +77,8 @@ class Verdict:
         bits, the layer from which up what differs between examples is rounding, not input; or None.
         Empty unless the flow was measured with examples=True and has several.
     out: the first layer whose state is not a finite number; or None.
-    activation, hidden: of a Network; None for others, and what follows is nan or None too.
+    activation, hidden: of a Network; None for others, and what follows is nan or None too. Lists
+        where the layers that are used differ; what is said of σ_w at χ = 1 is then None.
     saturated, dead: fractions of the hidden units, as in `Units`.
     all_dead: the highest hidden layer whose units are all dead; or None.
     sigma_w: the effective σ_w of the weights, √((q[l+1] - σ_b²) / E[a[l]²]), geometric mean; nan
@@ -98,8 +100,8 @@ class Verdict:
     lost: dict[str, int | None]
     indistinguishable: dict[str, int | None]
     out: int | None
-    activation: Activation | None = None
-    hidden: Block | None = None
+    activation: Activation | tuple[Activation, ...] | None = None
+    hidden: Block | tuple[Block, ...] | None = None
     saturated: float = np.nan
     dead: float = np.nan
     all_dead: int | None = None
@@ -147,7 +149,7 @@ class Verdict:
         found = []
         if self.critical_sigma_w is not None:
             found.append(Remedy(f"weights with σ_w = {self.critical_sigma_w:.4g}", 0.0))
-        if isinstance(self.hidden, RMSNorm | LayerNorm):
+        if isinstance(self.hidden, RMSNorm | LayerNorm) and isinstance(self.activation, Activation):
             found.extend(self._critical_behind_norm)
         for block, name in (
             (Residual(scale=self.layers**-0.5), "Residual(scale=1 / √L)"),
@@ -158,14 +160,15 @@ class Verdict:
                 found.append(Remedy(f"hidden=jaxnn.{name}", rate))
         with contextlib.suppress(ValueError):  # too few layers for them
             meanfield.tailored_slope(self.layers)
-            found.append(Remedy(f"units of jaxnn.tailored_relu({self.layers}), σ_w = 1", 0.0))
+            if isinstance(self.hidden, Block):
+                found.append(Remedy(f"units of jaxnn.tailored_relu({self.layers}), σ_w = 1", 0.0))
         return tuple(sorted(found, key=lambda remedy: abs(remedy.decades)))
 
     @property
     def _critical_behind_norm(self) -> tuple["Remedy", ...]:
         """The remedy of the critical σ_w behind this norm; empty if none exists or it is in use."""
-        assert self.activation is not None
-        assert self.hidden is not None
+        assert isinstance(self.activation, Activation)
+        assert isinstance(self.hidden, Block)
         sigma_w = _critical(self.activation, self.sigma_b, self.hidden)
         if sigma_w is None or abs(self.sigma_w / sigma_w - 1) < CRITICAL_WITHIN:
             return ()
@@ -233,7 +236,6 @@ class Verdict:
             )
         if self.activation is None:
             return ""
-        name = self.activation.name
         if self.all_dead is not None:
             return (
                 f"Nothing passes layer {self.all_dead}: draw its weights again, make the layers "
@@ -253,11 +255,12 @@ class Verdict:
             )
         if self.word in ("steady", "unknown"):
             return self._advice_on_units or "Nothing needs to change."
-        if self.hidden != DENSE:
+        if self.hidden != DENSE or isinstance(self.activation, tuple):
             return (
-                f"With {self.hidden!r} between hidden layers the gradient has this rate; what "
-                "follows says how others would do."
+                f"With {self._kinds} the gradient has this rate; what follows says how others "
+                "would do."
             )
+        name = self.activation.name
         if self.critical_sigma_w is not None:
             if abs(self.sigma_w / self.critical_sigma_w - 1) < CRITICAL_WITHIN:
                 return (
@@ -276,6 +279,17 @@ class Verdict:
         if self.unbiased_sigma_w is not None and self.sigma_b > 0:
             return f"{none}set the biases to zero and σ_w = {self.unbiased_sigma_w:.4g}."
         return f"{none}choose another activation."
+
+    @property
+    def _kinds(self) -> str:
+        """The blocks between hidden layers, and the activations where they differ, in words."""
+        sigma, hidden = self.activation, self.hidden
+        kinds = [counted(one.name for one in sigma)] if isinstance(sigma, tuple) else []
+        if not isinstance(hidden, Block):
+            kinds.append(f"{counted(map(repr, hidden or ()))} between hidden layers")
+        elif hidden != DENSE:
+            kinds.append(f"{hidden!r} between hidden layers")
+        return " and ".join(kinds)
 
     @property
     def _blown_up(self) -> bool:
@@ -299,7 +313,8 @@ class Verdict:
 
     @property
     def _instead(self) -> str:
-        leaky = self.activation is not None and self.activation.name == "leaky_relu"
+        sigma = self.activation
+        leaky = isinstance(sigma, Activation) and sigma.name == "leaky_relu"
         return "" if leaky else ", such as leaky_relu"
 
 
@@ -369,19 +384,25 @@ def _of_network(flow: Flow, hidden: np.ndarray) -> dict[str, Any]:
     assert units is not None
     f = {name: np.asarray(v, np.float64) for name, v in vars(units).items()}
     sigma_b = float(np.sqrt(np.mean(f["mean_square_b"][hidden]))) if len(hidden) else 0.0
-    plain = net.hidden == DENSE
+    of_sigma, of_block = net.activations, net.blocks
+    sigmas = tuple(of_sigma[i] for i in hidden)  # of the layers that `depth` leaves
+    blocks = tuple(of_block[i] for i in hidden[1:])
     norms = (RMSNorm, LayerNorm, BatchNorm)
-    behind_norm = isinstance(net.hidden, norms) and net.hidden.inner == DENSE
+    sigma_w_counts = all(
+        block == DENSE or (isinstance(block, norms) and block.inner == DENSE) for block in blocks
+    )
+    sigma = one_if_equal(sigmas) if sigmas else net.activation
+    plain = sigma if all(block == DENSE for block in blocks) else None
     return {
-        "activation": net.activation,
-        "hidden": net.hidden,
+        "activation": sigma,
+        "hidden": one_if_equal(blocks) if blocks else net.hidden,
         "saturated": float(np.mean(f["saturated"][hidden])) if len(hidden) else 0.0,
         "dead": float(np.mean(f["dead"][hidden])) if len(hidden) else 0.0,
         "all_dead": highest(hidden, f["dead"][hidden] == 1),
-        "sigma_w": _effective_sigma_w(f, hidden) if plain or behind_norm else np.nan,
+        "sigma_w": _effective_sigma_w(f, hidden) if sigma_w_counts else np.nan,
         "sigma_b": sigma_b,
-        "critical_sigma_w": _critical(net.activation, sigma_b) if plain else None,
-        "unbiased_sigma_w": _critical(net.activation, 0.0) if plain else None,
+        "critical_sigma_w": _critical(plain, sigma_b),
+        "unbiased_sigma_w": _critical(plain, 0.0),
     }
 
 
@@ -404,7 +425,11 @@ def _steepest(decades: np.ndarray, layers: np.ndarray) -> tuple[int, float] | No
 
 
 def _predicted_rate(
-    activation: Activation, sigma_w: float, sigma_b: float, layers: int, hidden: Block
+    activation: Activation | tuple[Activation, ...],
+    sigma_w: float,
+    sigma_b: float,
+    layers: int,
+    hidden: Block,
 ) -> float:
     """Decades a layer by theory, towards the input."""
     log_delta = meanfield.log_delta(activation, sigma_w, sigma_b, 1.0, layers, hidden=hidden)
@@ -425,7 +450,10 @@ def _effective_sigma_w(f: dict[str, np.ndarray], hidden: np.ndarray) -> float:
     return float(np.exp(0.5 * np.mean(np.log(square)))) if len(square) else np.nan
 
 
-def _critical(activation: Activation, sigma_b: float, hidden: Block = DENSE) -> float | None:
+def _critical(activation: Any, sigma_b: float, hidden: Block = DENSE) -> float | None:
+    """Return the critical σ_w of an activation; None if there is none, or of none or several."""
+    if not isinstance(activation, Activation):
+        return None
     try:
         return float(meanfield.critical_sigma_w(activation, sigma_b, hidden=hidden))
     except ValueError:

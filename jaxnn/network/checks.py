@@ -150,9 +150,10 @@ def check_depth_as_data(params: Params, depth: Depth, several: bool = False) -> 
 
 def check_x(net: Network, x: ArrayLike, *, batch: bool = True) -> Numbers:
     """Return x as an array of real numbers, (n[0],) or as a batch (B, n[0])."""
-    if not batch and rows_meet(net.hidden):
+    meeting = next(filter(rows_meet, net.blocks), None)
+    if not batch and meeting is not None:
         raise ValueError(
-            f"hidden: {net.hidden!r} takes its statistics from a batch, got one example; pass a "
+            f"hidden: {meeting!r} takes its statistics from a batch, got one example; pass a "
             "batch to jaxnn.backprop, mean_loss, gradient_flow or evaluate"
         )
     values = as_array("x", x)

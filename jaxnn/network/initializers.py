@@ -8,10 +8,10 @@ a network.
 
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,9 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 from jaxtyping import Array, Key
 
-from ..arrays.compiled import compiled
+from ..arrays.compiled import Numbers, compiled
 from .checks import check_key
+from .lists import check_count, each, is_list
 from .network import Network
 from .params import Draw, Initializer, Layer, LazyRun, Params, unstack
 
@@ -44,6 +45,9 @@ _CONSTANTS = ("zeros", "ones")
 WEIGHTS = (*_FAN_SCHEMES, "orthogonal", *_PLAIN_SCHEMES, *_CONSTANTS)
 BIASES = (*_CONSTANTS, *_PLAIN_SCHEMES)
 
+Weights = str | Initializer
+Biases = str | float | int | Initializer
+
 _HINTS = {
     "constant": "; it needs a value: give the callable jax.nn.initializers.constant(value)",
     "variance_scaling": "; it needs arguments: give the callable "
@@ -55,8 +59,8 @@ _HINTS = {
 def init(
     net: Network,
     key: Key[Array, ""],
-    weights: str | Initializer = "glorot_uniform",
-    biases: str | float | int | Initializer = "zeros",
+    weights: Weights | Sequence[Weights] = "glorot_uniform",
+    biases: Biases | Sequence[Biases] | Numbers = "zeros",
     dtype: DTypeLike | None = None,
     *,
     stacked: bool = False,
@@ -70,20 +74,24 @@ def init(
             not depend on the number of layers.
         weights: the name of a scheme of `jax.nn.initializers`, a callable (key, shape, dtype) of
             that form, `jaxnn.gaussian(sigma_w)`, `jaxnn.orthogonal(sigma_w)` or
-            `jaxnn.looks_linear(sigma_w)`.
-        biases: a name, a callable, or a number: normal with that standard deviation σ_b.
+            `jaxnn.looks_linear(sigma_w)`; or a list of them, one for each of the L layers of
+            weights.
+        biases: a name, a callable, or a number: normal with that standard deviation σ_b; or a list
+            of L of them.
         dtype: floating dtype of all parameters, and so of the passes with them; by default
             JAX's default float. 16-bit parameters are drawn in float32 and rounded.
         stacked: return the same numbers as runs, see `jaxnn.stack`.
         lazy: True stores runs as a key, from which a layer is drawn again whenever it is used:
             for networks too deep for the memory. `forward`, `trace`, `loss` and `gradient_flow`
-            accept such parameters.
+            accept such parameters. Hidden layers of one width that are drawn from different
+            distributions are several runs then.
 
     Returns:
         A tuple of L Layers, θ[i] of shape (n[i], n[i+1]), b[i] of shape (n[i+1],).
 
     Raises:
-        ValueError: an unknown name, or a callable that returns another shape.
+        ValueError: an unknown name, a list of another length, or a callable that returns another
+            shape.
         TypeError: a dtype that is not floating, or a key that is none.
 
     Example:
@@ -97,7 +105,11 @@ def init(
         raise TypeError(
             f"dtype: expected a floating dtype of 16 bits or more, such as float32, got {dtype}"
         )
-    schemes = find_weights(weights), find_biases(biases)
+    layers = len(net.sizes) - 1
+    schemes = (
+        _each_scheme("weights", weights, find_weights, layers),
+        _each_scheme("biases", biases, find_biases, layers),
+    )
     runs = _draw_runs(net, check_key(key), *schemes, dtype, lazy)
     return runs if stacked or lazy else unstack(runs)
 
@@ -106,8 +118,8 @@ def init(
 def _draw_runs(
     net: Network,
     key: Array,
-    weights: Initializer,
-    biases: Initializer,
+    weights: tuple[Initializer, ...],
+    biases: tuple[Initializer, ...],
     dtype: jnp.dtype,
     lazy: bool,
 ) -> Params:
@@ -116,23 +128,39 @@ def _draw_runs(
     top = len(shapes) - 1
 
     def draw(i: int) -> Draw:
-        scheme = weights
-        if isinstance(weights, _LooksLinear):
-            scheme = replace(weights, first=i == 0, last=i == top)
-        return Draw(scheme, biases, shapes[i], dtype)
+        scheme = weights[i]
+        if isinstance(scheme, _LooksLinear):
+            scheme = replace(scheme, first=i == 0, last=i == top)
+        return Draw(scheme, biases[i], shapes[i], dtype)
 
     layers: list[Layer | LazyRun] = []
     for (_, square), stretch in groupby(
         range(top + 1),
         key=lambda i: (shapes[i], 0 < i < top and shapes[i][0] == shapes[i][1]),
     ):
-        first, *others = stretch
-        if square:
-            run = LazyRun(key, draw(first), first, 1 + len(others))
-            layers.append(run if lazy else run.stored())
+        if not square:
+            layers += [draw(i)(jax.random.fold_in(key, i)) for i in stretch]
+            continue
+        runs = []
+        for of_one_kind, places in groupby(stretch, key=draw):
+            first, *others = places
+            runs.append(LazyRun(key, of_one_kind, first, 1 + len(others)))
+        if lazy:
+            layers += runs
         else:
-            layers.append(draw(first)(jax.random.fold_in(key, first)))
+            stored = [run.stored() for run in runs]
+            layers.append(Layer(*map(jnp.concatenate, zip(*stored, strict=True))))
     return tuple(layers)
+
+
+def _each_scheme(
+    what: str, given: Any, find: Callable[[Any], Initializer], layers: int
+) -> tuple[Initializer, ...]:
+    """Return the initialiser of each layer of weights, given one for all or a list."""
+    if callable(given) or not is_list(given):
+        return (find(given),) * layers
+    check_count(what, given, layers, "layer of weights")
+    return each(what, given, find)
 
 
 def gaussian(sigma_w: float) -> Initializer:
@@ -205,7 +233,7 @@ def looks_linear(sigma_w: float = 1.0) -> Initializer:
     return _LooksLinear(_scale("sigma_w", sigma_w))
 
 
-def find_weights(weights: str | Initializer) -> Initializer:
+def find_weights(weights: Weights) -> Initializer:
     """Return the initialiser of θ of a name; a callable is returned as it is.
 
     Raises:
@@ -227,7 +255,7 @@ def find_weights(weights: str | Initializer) -> Initializer:
     return _by_name("weights", weights, WEIGHTS)
 
 
-def find_biases(biases: str | float | int | Initializer) -> Initializer:
+def find_biases(biases: Biases) -> Initializer:
     """Return the initialiser of b of a name or of σ_b; a callable is returned as it is.
 
     A number σ_b means a normal distribution with that standard deviation.

@@ -42,7 +42,7 @@ from ..arrays.rows import LN2, ScaledRows, at_least_float32
 from ..network.blocks import DENSE, rows_meet
 from ..network.checks import check_stored, check_x, dtype_of
 from ..network.network import Network
-from ..network.params import Layer, Layers, Pairs, is_run
+from ..network.params import Layer, Layers, Pairs, is_run, length
 from .backprop import Batch
 from .walk import BlockOp, kinds, layer_inputs, up
 
@@ -125,9 +125,10 @@ def spectrum(net: Network, params: Pairs, xs: Batch) -> Spectrum:
         -100.0
     """
     layers = check_stored(net, params)
-    if rows_meet(net.hidden):
+    meeting = next(filter(rows_meet, net.blocks), None)
+    if meeting is not None:
         raise ValueError(
-            f"hidden: {net.hidden!r} mixes the examples of a batch, so that one example has no "
+            f"hidden: {meeting!r} mixes the examples of a batch, so that one example has no "
             "Jacobian; expected a block that does not"
         )
     xs = check_x(net, xs)
@@ -142,6 +143,7 @@ def _factors(
     net: Network, params: Layers, xs: Numbers
 ) -> tuple[tuple[Factors, ...], Bool[Array, " L"]]:
     """The factors, and for each of z[1] … z[L-1] whether it is finite."""
+    params = _of_equal_layers(net, params)
     top, saved = up(net, params, ScaledRows(jnp.asarray(xs, dtype_of(params))))
     rows = layer_inputs(params, saved)[1:]
     finite = [jnp.isfinite(z.m).all(axis=(-2, -1)).reshape(-1) for z in rows]
@@ -152,7 +154,21 @@ def jacobian_factors(
     net: Network, params: Layers, xs: Float[Array, "B n_in"]
 ) -> tuple[Factors, ...]:
     """Return F[1], …, F[L-1] of each example; consecutive ones of equal shape are stacked."""
+    params = _of_equal_layers(net, params)
     return _factors_of(net, params, *up(net, params, ScaledRows(xs)))
+
+
+def _of_equal_layers(net: Network, params: Layers) -> Layers:
+    """Return the parameters with each run cut where the kind of its layers changes."""
+    each, cut, i = kinds(net), [], 0
+    for layer in params:
+        k, start = length(layer) if is_run(layer) else 1, 0
+        for _, same in groupby(each[i : i + k]):
+            part = slice(start, start + len(list(same)))
+            cut.append(layer if part == slice(0, k) else Layer(layer.theta[part], layer.b[part]))
+            start = part.stop
+        i += k
+    return tuple(cut)
 
 
 def _factors_of(
@@ -162,8 +178,10 @@ def _factors_of(
         identity = jnp.eye(net.sizes[1], dtype=top.m.dtype)
         return (Factors(jnp.ones_like(top.m)[None], identity[None]),)
     parts: list[Factors] = []
-    layers = zip(kinds(net, params), params, layer_inputs(params, saved), saved, strict=True)
-    for kind, layer, (z, _), (_, extra) in layers:
+    each, i = kinds(net), 0
+    for layer, (z, _), (_, extra) in zip(params, layer_inputs(params, saved), saved, strict=True):
+        kind = each[i]
+        i += length(layer) if is_run(layer) else 1
         if kind.takes_x:
             continue
         if kind.block == DENSE:

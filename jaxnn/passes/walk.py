@@ -11,6 +11,9 @@ and `gradient_flow` are one walk, with other rows and another `keep`.
 
 The device loops over the layers of a run. Their number may be data, `depth`. Of a run either every
 z[i] is kept, or every √k-th: those between are then computed a second time on the way down.
+
+Where the layers of a run differ in block or σ, each brings the number of its kind, and the device
+chooses: the program has each different kind once, however they alternate.
 """
 
 import math
@@ -34,7 +37,7 @@ from ..arrays.rows import (
     with_largest,
 )
 from ..network.activations import ACTIVATIONS, Activation
-from ..network.blocks import DENSE, Block, Gradient
+from ..network.blocks import Block, Gradient
 from ..network.checks import UsedDepth
 from ..network.network import Network
 from ..network.params import Layer, LazyRun, Params, Run, Stacked, is_run, layer_of, length
@@ -97,16 +100,135 @@ def _with_exponents(tree: Any) -> Any:
     )
 
 
-def kinds(net: Network, params: Params) -> list[BlockOp]:
-    """Return the kind of each Layer; x goes into the first as it is."""
-    first, last = BlockOp(DENSE, ACTIVATIONS["identity"], True), BlockOp(DENSE, net.activation)
-    between = BlockOp(net.hidden, net.activation)
-    return [first, *[between] * (len(params) - 2), last][: len(params)]
+class Numbered(NamedTuple):
+    """A layer, and the number of its kind in a `Mixed`."""
+
+    which: Any
+    layer: Any
 
 
-def _kinds(net: Any, params: tuple[Any, ...]) -> Sequence[LayerOp]:
-    """Return the kinds of a network's layers, or those that a chain brings with it."""
-    return kinds(net, params) if isinstance(net, Network) else net.kinds
+class Mixed(NamedTuple):
+    """The kind of a `Numbered`: one of several, of a run whose layers differ.
+
+    What is saved for the way down has a place for each shape that one of the kinds saves.
+    """
+
+    kinds: tuple[BlockOp, ...]
+
+    def choose(self, f: Callable[..., Any], layer: Numbered, *args: Any) -> Any:
+        """Return f(kind, layer, *args) of the kind of a layer, which is chosen on the device."""
+        return lax.switch(
+            layer.which, [partial(f, kind) for kind in self.kinds], layer.layer, *args
+        )
+
+    def forward(self, layer: Numbered, z: ScaledRows) -> tuple[ScaledRows, Any]:
+        """Return the output of one layer, and what is saved; zeros in the places of others."""
+        places = list(dict.fromkeys(_saved_by(kind, layer.layer, z) for kind in self.kinds))
+
+        def of(kind: BlockOp, layer: Layer, z: ScaledRows) -> tuple[ScaledRows, Any]:
+            above, extra = kind.forward(layer, z)
+            own = _Shapes.of(extra)
+            return above, tuple(extra if p == own else p.zeros() for p in places)
+
+        result: tuple[ScaledRows, Any] = self.choose(of, layer, z)
+        return result
+
+    def down(
+        self, layer: Numbered, saved: "Saved", delta: ScaledRows, keep: "Keep"
+    ) -> tuple[ScaledRows, Any]:
+        """Return Δ of the z that goes in, and what is recorded."""
+
+        def of(kind: BlockOp, layer: Layer, saved: Saved, delta: ScaledRows) -> Any:
+            own = _saved_by(kind, layer, saved.z)
+            extra = next(extra for extra in saved.extra if _Shapes.of(extra) == own)
+            return kind.down(layer, Saved(saved.z, extra), delta, keep)
+
+        result: tuple[ScaledRows, Any] = self.choose(of, layer, saved, delta)
+        return result
+
+
+class _Shapes(NamedTuple):
+    """The structure of a pytree of arrays, and their shapes and dtypes."""
+
+    structure: Any
+    leaves: tuple[tuple[tuple[int, ...], Any], ...]
+
+    @classmethod
+    def of(cls, tree: Any) -> "_Shapes":
+        """Return those of a tree of arrays."""
+        leaves, structure = jax.tree.flatten(tree)
+        return cls(structure, tuple((v.shape, v.dtype) for v in leaves))
+
+    def zeros(self) -> Any:
+        """Return such a tree of zeros."""
+        return jax.tree.unflatten(self.structure, [jnp.zeros(*leaf) for leaf in self.leaves])
+
+
+def _saved_by(kind: BlockOp, layer: Layer, z: ScaledRows) -> _Shapes:
+    """Return the shapes of what a kind saves of a layer."""
+    return _Shapes.of(jax.eval_shape(kind.forward, layer, z)[1])
+
+
+def kinds(net: Network) -> list[BlockOp]:
+    """Return the kind of each layer of weights; x goes into the first as it is."""
+    sigmas = (ACTIVATIONS["identity"], *net.activations)
+    return [
+        BlockOp(block, sigma, takes_x=i == 0)
+        for i, (block, sigma) in enumerate(zip(net.blocks, sigmas, strict=True))
+    ]
+
+
+def _with_kinds(net: Any, params: tuple[Any, ...], depth: UsedDepth) -> list[tuple[LayerOp, Any]]:
+    """Return each Layer with its kind, of a network or of a chain, which brings its kinds along.
+
+    The layer above a run takes in σ of the last layer used: with a depth that may be another.
+    """
+    if not isinstance(net, Network):
+        return list(zip(net.kinds, params, strict=True))
+    each, paired, i = kinds(net), [], 0
+    choices: list[BlockOp] = []  # the kinds that the next layer has for 0, 1, … layers of a run
+    for layer in params:
+        k = length(layer) if is_run(layer) else 1
+        if is_run(layer):
+            paired.append(_of_run(each[i : i + k], layer))
+            sigmas = (kind.sigma for kind in each[i : i + k + 1])
+            choices = [each[i + k]._replace(sigma=sigma) for sigma in sigmas]
+        elif choices and depth is not None:
+            paired.append(_of_depth(choices, layer, depth))
+            choices = []
+        else:
+            paired.append((each[i], layer))
+        i += k
+    return paired
+
+
+def _of_run(each: list[BlockOp], run: Run) -> tuple[LayerOp, Run]:
+    """Return the kind of a run, and the run; where its layers differ they are numbered."""
+    different = tuple(dict.fromkeys(each))
+    if len(different) == 1:
+        return each[0], run
+    which = jnp.asarray([different.index(kind) for kind in each])
+    if isinstance(run, Layer):
+        return Mixed(different), Stacked((which, run), None, _numbered, len(each))
+    return Mixed(different), Stacked((which, jnp.arange(len(each))), run, _drawn, len(each))
+
+
+def _numbered(per_layer: tuple[Any, Layer], shared: None) -> Numbered:
+    return Numbered(*per_layer)
+
+
+def _drawn(per_layer: tuple[Any, Any], run: Run) -> Numbered:
+    which, j = per_layer
+    return Numbered(which, layer_of(run, j))
+
+
+def _of_depth(choices: list[BlockOp], layer: Any, depth: Array | int) -> tuple[LayerOp, Any]:
+    """Return the kind of the layer above a run of which `depth` layers are used, and the layer."""
+    different = tuple(dict.fromkeys(choices))
+    if len(different) == 1 or isinstance(depth, int):
+        return choices[depth if isinstance(depth, int) else 0], layer
+    which = jnp.asarray([different.index(kind) for kind in choices])
+    return Mixed(different), Numbered(which[depth], layer)
 
 
 class Saved(NamedTuple):
@@ -155,19 +277,15 @@ def up(
     of the time of a narrow network and is seldom needed, and again with it if the signal comes near
     the ends of the range.
     """
-    return _up(_kinds(net, params), params, x, depth, memory)
+    return _up(_with_kinds(net, params, depth), x, depth, memory)
 
 
 def _up(
-    each_kind: Sequence[LayerOp],
-    params: tuple[Any, ...],
-    z: ScaledRows,
-    depth: UsedDepth,
-    memory: Memory,
+    layers: list[tuple[LayerOp, Any]], z: ScaledRows, depth: UsedDepth, memory: Memory
 ) -> tuple[ScaledRows, list[AnySaved]]:
     kept: list[AnySaved] = []
     saved: AnySaved
-    for kind, layer in zip(each_kind, params, strict=True):
+    for kind, layer in layers:
         if not is_run(layer):
             above, extra = kind.forward(layer, z)
             z, saved = above, Saved(z, extra)
@@ -192,8 +310,7 @@ def up_to(
     """
     run = next(i for i, layer in enumerate(params) if is_run(layer))
     z = renormalised(entry(kept[run].z, depth))
-    above = slice(run + 1, None)
-    top, kept_above = _up(kinds(net, params)[above], params[above], z, None, "all")
+    top, kept_above = _up(_with_kinds(net, params, depth)[run + 1 :], z, None, "all")
     return top, [*kept[: run + 1], *kept_above]
 
 
@@ -238,8 +355,8 @@ def scan_up(
         depth: the layers used of the one run; the records of others are zero.
     """
     records: list[Any] = []
-    for kind, layer in zip(_kinds(net, params), params, strict=True):
-        of_layer = partial(step, kind)
+    for kind, layer in _with_kinds(net, params, depth):
+        of_layer = partial(kind.choose, step) if isinstance(kind, Mixed) else partial(step, kind)
         if is_run(layer):
             state, record = _along_run(of_layer, layer, state, depth)
         else:
@@ -256,10 +373,13 @@ def _along_run(
     def layer(j: Any, state: Any) -> tuple[Any, Any]:
         return step(layer_of(run, j), state)
 
-    if depth is not None or not isinstance(run, Layer):
+    if depth is not None or not isinstance(run, Layer | Stacked):
         return _through(layer, length(run), length(run) if depth is None else depth, state)
     state = match_carry_type(lambda j, state: layer(j, state)[0], 0, state)
-    return lax.scan(lambda state, layer: step(layer, state), state, run)
+    if isinstance(run, Layer):
+        return lax.scan(lambda state, layer: step(layer, state), state, run)
+    rebuild, shared = run.rebuild, run.shared
+    return lax.scan(lambda state, own: step(rebuild(own, shared), state), state, run.per_layer)
 
 
 Part = Callable[[Array, Any], tuple[Any, Any]]  # number j and what goes in -> what goes on, record
@@ -344,8 +464,11 @@ def segment_of(run: Run, i: Array) -> Run:
     """Return the layers of segment i as a run; past the end, the last layer again."""
     k, size = length(run), segment_size(length(run))
     places = jnp.minimum(i * size + jnp.arange(size), k - 1)
-    if isinstance(run, LazyRun):  # it goes through them twice, and draws them once
+    # It goes through them twice, and draws them once.
+    if isinstance(run, LazyRun):
         return Layer(*lax.map(partial(layer_of, run), places))
+    if isinstance(run, Stacked) and isinstance(run.shared, LazyRun):
+        return Stacked(tuple(lax.map(partial(layer_of, run), places)), None, _numbered, size)
     return Stacked(places, run, _placed, size)  # without a copy of their numbers
 
 
@@ -414,8 +537,8 @@ def down(
         of_segment: what is done with the records of each segment of a run, stacked.
     """
     records: list[Any] = []
-    below = zip(_kinds(net, params), params, kept, strict=True)
-    for kind, layer, saved in reversed(list(below)):
+    below = zip(_with_kinds(net, params, depth), kept, strict=True)
+    for (kind, layer), saved in reversed(list(below)):
         if not is_run(layer):
             delta, record = kind.down(layer, saved, delta, keep)
         else:

@@ -16,16 +16,20 @@ Arguments: σ by name or an Activation, static under `jax.jit`; finite scalars �
 without unit, and c in [-1, 1], which may be traced; hidden, a block, Dense if none is given, and
 batch, the number of rows that a batch norm is over, None for many, are static. c is the correlation
 of two inputs, of any two rows for a batch norm. Results: scalars in JAX's default float.
-Raises: ValueError for an unknown name, for a block without what is asked for and, outside `jit`,
-for a number out of range; TypeError for anything but an activation, a block or a real scalar.
+`lengths`, `log_delta` and `log_delta_band`, which follow a network of `depth` hidden layers, take
+lists too: σ, σ_w and σ_b of each hidden layer, `depth` entries (σ_w and σ_b of the weights below
+it, σ of the z in it), and depth - 1 blocks, as in `jaxnn.Network`.
+Raises: ValueError for an unknown name, for a block without what is asked for, for a list of another
+length and, outside `jit`, for a number out of range; TypeError for anything but an activation, a
+block or a real scalar, and for a list where layers have to be alike.
 
 Expectations and fixed points are computed in `quadrature.py`, those of a batch in `sphere.py`.
 """
 
 import inspect
 import math
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
@@ -47,6 +51,7 @@ from ..network.blocks import (
     rows_meet,
     theory_of,
 )
+from ..network.lists import check_count, each, is_list, one_if_equal
 from .ensemble import Ensemble
 from .finite_width import from_the_top, has_band, skip_spread
 from .quadrature import (
@@ -61,10 +66,14 @@ from .quadrature import (
 P = ParamSpec("P")
 R = TypeVar("R")
 Name = str | Activation
+Names = Name | Sequence[Name]
+Numbers = Number | Sequence[Number] | Float[Array, " depth"]
+Blocks = Block | Sequence[Block]
 Distribution = tuple[Name, Number, Number]
 
 NEAR = 1e-6  # a c* nearer to 1 than this counts as 1
 STATIC = ("activation", "width", "depth", "hidden", "batch")
+OF_LAYERS = ("activation", "sigma_w", "sigma_b", "hidden")  # what a layer may have of its own
 
 
 class Band(NamedTuple):
@@ -100,8 +109,45 @@ def _argument(name: str, value: Any) -> Any:
     return as_array(name, np.asarray(number, np.float64))
 
 
-def _formula(f: Callable[P, R]) -> Callable[P, R]:
-    """Compile a formula; check its arguments and convert them to JAX's default float."""
+def _list(name: str, values: Any, depth: int) -> Any:
+    """Check a list with what each layer has, as `_argument` checks one for all."""
+    if name == "hidden":
+        check_count(name, values, depth - 1, "hidden layer after the first")
+        blocks = each(name, values, partial(_argument, name))
+        meeting = next(filter(rows_meet, blocks), None)
+        if meeting is not None and len(set(blocks)) > 1:
+            raise ValueError(
+                f"hidden: expected no {meeting!r} among other blocks: its formulas hold for a Δ "
+                "whose sum over the rows is 0, which others do not leave; give one block for all, "
+                "or measure with jaxnn.gradient_flow"
+            )
+        return one_if_equal(blocks) if blocks else DENSE
+    check_count(name, values, depth, "hidden layer")
+    if isinstance(values, jax.core.Tracer):
+        return values.astype(jnp.result_type(float))
+    checked = each(name, values, partial(_argument, name))
+    return one_if_equal(checked) if name == "activation" else jnp.stack(checked)
+
+
+def _one_for_all(name: str, value: Any) -> Any:
+    """Check an argument of a function that has no layers of several kinds."""
+    if name in OF_LAYERS and _is_list(name, value):
+        raise TypeError(
+            f"{name}: expected one for all layers, got a list: what is asked for belongs to layers "
+            "that are all alike; lengths, log_delta and log_delta_band take a list"
+        )
+    return _argument(name, value)
+
+
+def _is_list(name: str, value: Any) -> bool:
+    return is_list(value) and not (name == "hidden" and isinstance(value, Block))
+
+
+def _formula(f: Callable[P, R], lists: bool = False) -> Callable[P, R]:
+    """Compile a formula; check its arguments and convert them to JAX's default float.
+
+    With `lists` each layer may have what is `OF_LAYERS` of its own.
+    """
     signature = inspect.signature(f)
     static = [name for name in signature.parameters if name in STATIC]
     compiled = jax.jit(f, static_argnames=static)
@@ -110,11 +156,20 @@ def _formula(f: Callable[P, R]) -> Callable[P, R]:
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        arguments = {name: _argument(name, value) for name, value in bound.arguments.items()}
+        given = bound.arguments
+        arguments = {
+            name: _list(name, value, _argument("depth", given["depth"]))
+            if lists and name in OF_LAYERS and _is_list(name, value)
+            else _one_for_all(name, value)
+            for name, value in given.items()
+        }
         result: R = compiled(**arguments)
         return result
 
     return checked
+
+
+_path = partial(_formula, lists=True)
 
 
 def _ensemble(activation: Name, sigma_w: Number, sigma_b: Number, batch: int | None) -> Ensemble:
@@ -353,15 +408,72 @@ def xi_c(
     return _scale(jnp.where(c == 1, order, slope))
 
 
-@_formula
+class _Layers(NamedTuple):
+    """The layers above hidden layers 1 … depth; that of the last is one more like the one below it.
+
+    kinds: block and σ of those that differ.
+    which: the number of each layer's kind.
+    sigma_w, sigma_b: of each.
+    batch: the rows of a batch norm.
+    """
+
+    kinds: tuple[tuple[Block, Activation], ...]
+    which: Any  # Int[Array, "*depth"], and so are σ_w and σ_b
+    sigma_w: Any
+    sigma_b: Any
+    batch: int | None
+
+    def apply(self, f: Callable[..., R], *args: Any) -> R:
+        """Return f(block, ensemble, *args) of one layer."""
+
+        def of(kind: tuple[Block, Activation], sigma_w: Scalar, sigma_b: Scalar, *args: Any) -> R:
+            block, activation = kind
+            return f(theory_of(block), Ensemble(activation, sigma_w, sigma_b, self.batch), *args)
+
+        branches = [partial(of, kind) for kind in self.kinds]
+        result: R = lax.switch(self.which, branches, self.sigma_w, self.sigma_b, *args)
+        return result
+
+    def each(self, f: Callable[..., Scalar], *args: Array) -> Float[Array, " depth"]:
+        """Return f(block, ensemble, *args) of each layer; args have an entry for each."""
+
+        def one(at: tuple[Any, ...]) -> Scalar:
+            which, sigma_w, sigma_b, *of_layer = at
+            layer = self._replace(which=which, sigma_w=sigma_w, sigma_b=sigma_b)
+            return layer.apply(f, *of_layer)
+
+        every: Array = lax.map(one, (self.which, self.sigma_w, self.sigma_b, *args))
+        return every
+
+
+def _layers(
+    activation: Any, sigma_w: Any, sigma_b: Any, hidden: Any, batch: int | None, depth: int
+) -> _Layers:
+    """Return the layers above hidden layers 1 … depth, from checked arguments."""
+    sigmas = activation if isinstance(activation, tuple) else (activation,) * depth
+    given = DENSE if hidden is None else hidden
+    blocks = (given,) * depth if isinstance(given, Block) else given
+    above = list(zip(blocks, sigmas, strict=False))[: max(1, depth - 1)]
+    above += above[-1:] * (depth - len(above))
+    kinds = tuple(dict.fromkeys(above))
+    which = jnp.asarray([kinds.index(kind) for kind in above])
+    # Those above hidden layer l are entry l; above the last is the output, whose are not given.
+    w, b = (
+        jnp.append(v[1:], v[-1])
+        for v in (jnp.broadcast_to(jnp.asarray(v, float), depth) for v in (sigma_w, sigma_b))
+    )
+    return _Layers(kinds, which, w, b, batch)
+
+
+@_path
 def lengths(
-    activation: Name,
-    sigma_w: Number,
-    sigma_b: Number,
+    activation: Names,
+    sigma_w: Numbers,
+    sigma_b: Numbers,
     q0: Number,
     depth: int,
     *,
-    hidden: Block | None = None,
+    hidden: Blocks | None = None,
     batch: int | None = None,
 ) -> Float[Array, " depth"]:
     """q[1] = σ_w² q0 + σ_b², q[2], …, q[depth]: the mean square of z in each hidden layer.
@@ -372,37 +484,45 @@ def lengths(
     Example:
         >>> lengths("relu", 1.0, 0.0, 1.0, 3).round(4).tolist()
         [1.0, 0.5, 0.25]
+        >>> lengths(["identity", "relu", "relu"], [1.0, 2.0, 1.0], 0.0, 1.0, 3).round(4).tolist()
+        [1.0, 4.0, 2.0]
     """
-    return _along(hidden, _ensemble(activation, sigma_w, sigma_b, batch), q0, 0.0, depth)[0]
+    layers = _layers(activation, sigma_w, sigma_b, hidden, batch, depth)
+    return _along(layers, sigma_w, sigma_b, q0, 0.0)[0]
 
 
 def _along(
-    hidden: Block | None, ensemble: Ensemble, q0: Number, c0: Number, depth: int
+    layers: _Layers, sigma_w: Any, sigma_b: Any, q0: Number, c0: Number
 ) -> tuple[Float[Array, " depth"], Float[Array, " depth"]]:
     """q[l] of the hidden layers, and c[l] of rows that meet; the first layer is Dense."""
-    block, shared = _theory(hidden), ensemble.sigma_b**2
 
-    def layer(state: tuple[Scalar, Scalar], _: None) -> tuple[tuple[Scalar, Scalar], Any]:
-        q, c = state
+    def step(block: Theory, ensemble: Ensemble, q: Scalar, c: Scalar) -> tuple[Scalar, Scalar]:
         above = block.length(ensemble, q)
-        c_above = block.covariance(ensemble, q, c) / above if rows_meet(block) else c
-        return (above, c_above), state
+        return above, block.covariance(ensemble, q, c) / above if rows_meet(block) else c
 
-    q = jnp.asarray(ensemble.sigma_w**2 * q0 + shared, float)
-    c = jnp.asarray((ensemble.sigma_w**2 * q0 * c0 + shared) / jnp.maximum(q, tiny()), float)
-    along: tuple[Array, Array] = lax.scan(layer, (q, c), None, length=depth)[1]
+    def layer(state: tuple[Scalar, Scalar], at: Any) -> tuple[tuple[Scalar, Scalar], Any]:
+        which, sigma_w, sigma_b = at
+        one = layers._replace(which=which, sigma_w=sigma_w, sigma_b=sigma_b)
+        return one.apply(step, *state), state
+
+    first_w, first_b = (jnp.atleast_1d(jnp.asarray(v, float))[0] for v in (sigma_w, sigma_b))
+    shared = first_b**2
+    q = first_w**2 * q0 + shared
+    c = (first_w**2 * q0 * c0 + shared) / jnp.maximum(q, tiny())
+    each = (layers.which, layers.sigma_w, layers.sigma_b)
+    along: tuple[Array, Array] = lax.scan(layer, (q, c), each)[1]
     return along
 
 
-@_formula
+@_path
 def log_delta(
-    activation: Name,
-    sigma_w: Number,
-    sigma_b: Number,
+    activation: Names,
+    sigma_w: Numbers,
+    sigma_b: Numbers,
     q0: Number,
     depth: int,
     *,
-    hidden: Block | None = None,
+    hidden: Blocks | None = None,
     batch: int | None = None,
     c0: Number = 0.0,
 ) -> Float[Array, " depth"]:
@@ -414,24 +534,30 @@ def log_delta(
     Example:
         >>> log_delta("relu", 1.0, 0.0, 1.0, 3).round(3).tolist()  # ½ ln ½ a layer
         [-0.693..., -0.347..., 0.0]
+        >>> import jaxnn
+        >>> blocks = [jaxnn.Residual(scale=l**-0.5) for l in (1, 2)]  # ½ ln (1 + 1/2l)
+        >>> log_delta("relu", 1.0, 0.0, 1.0, 3, hidden=blocks).round(3).tolist()
+        [0.314..., 0.111..., 0.0]
     """
-    ensemble = _ensemble(activation, sigma_w, sigma_b, batch)
-    q, c = _along(hidden, ensemble, q0, c0, depth)
-    block = _theory(hidden)
-    factors = lax.map(lambda at: block.factor(ensemble, _bounded(at[0]), at[1]), (q, c))
-    return from_the_top(0.5 * jnp.log(factors))
+    layers = _layers(activation, sigma_w, sigma_b, hidden, batch, depth)
+    q, c = _along(layers, sigma_w, sigma_b, q0, c0)
+
+    def factor(block: Theory, ensemble: Ensemble, q: Scalar, c: Scalar) -> Scalar:
+        return block.factor(ensemble, _bounded(q), c)
+
+    return from_the_top(0.5 * jnp.log(layers.each(factor, q, c)))
 
 
-@_formula
+@_path
 def log_delta_band(
-    activation: Name,
-    sigma_w: Number,
-    sigma_b: Number,
+    activation: Names,
+    sigma_w: Numbers,
+    sigma_b: Numbers,
     q0: Number,
     width: int,
     depth: int,
     *,
-    hidden: Block | None = None,
+    hidden: Blocks | None = None,
 ) -> Band:
     """The bias and the standard deviation of `log_delta` at finite width n; (depth,) each.
 
@@ -442,7 +568,8 @@ def log_delta_band(
     their slopes: that of a Residual is a derivation, which `finite_width.py` has with its limits.
 
     Raises:
-        ValueError: also for every block but Dense and Residual(Dense()), whose band is not known.
+        ValueError: also for every block but Dense and Residual(Dense()), whose band is not known,
+            for both in one list, and for a list of activations with a Residual.
 
     Example:
         >>> band = log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51)
@@ -453,23 +580,36 @@ def log_delta_band(
         >>> round(float(log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51, hidden=block).sd[0]), 2)
         0.13
     """
-    if not has_band(hidden):
+    layers = _layers(activation, sigma_w, sigma_b, hidden, None, depth)
+    blocks = [block for block, _ in layers.kinds]
+    unknown = next((block for block in blocks if not has_band(block)), None)
+    if unknown is not None:
         raise ValueError(
             "hidden: the band of finite width is known for jaxnn.Dense() and jaxnn.Residual() "
-            f"around it, got {hidden!r}; what a norm divides by varies from draw to draw too, "
+            f"around it, got {unknown!r}; what a norm divides by varies from draw to draw too, "
             "which no formula has"
         )
-    if isinstance(hidden, Residual):
-        ensemble = _ensemble(activation, sigma_w, sigma_b, None)
-        q = jnp.clip(_along(hidden, ensemble, q0, 0.0, depth)[0], tiny() ** 0.5, tiny() ** -0.75)
-        growth = lax.map(lambda q: _theory(hidden).length(ensemble, q) / q, q)
-        log_q = jnp.log(q[0]) + jnp.append(0.0, jnp.cumsum(jnp.log(growth[:-1])))
-        s = jnp.full(depth, jnp.square(hidden.scale * sigma_w))
-        lag, variance = skip_spread(ensemble.activation, s, log_q, jnp.sqrt(q))
-        return Band(-lag / (4 * width), jnp.sqrt(variance / (4 * width)))
-    q = lengths(activation, sigma_w, sigma_b, q0, depth)
-    each = lax.map(lambda q: _spread(activation, _bounded(q)), q) / (4 * width)
-    return Band(-from_the_top(each), jnp.sqrt(from_the_top(each)))
+    skips = [block for block in blocks if isinstance(block, Residual)]
+    if skips and (len(skips) < len(blocks) or isinstance(activation, tuple)):
+        raise ValueError(
+            "hidden: the band of finite width is known for skip connections in all layers with one "
+            "activation, or in none, got a list that mixes them; log_delta takes it"
+        )
+    q = _along(layers, sigma_w, sigma_b, q0, 0.0)[0]
+    if not skips:
+
+        def spread(block: Theory, ensemble: Ensemble, q: Scalar) -> Scalar:
+            return _spread(ensemble.activation, _bounded(q))
+
+        each = layers.each(spread, q) / (4 * width)
+        return Band(-from_the_top(each), jnp.sqrt(from_the_top(each)))
+    q = jnp.clip(q, tiny() ** 0.5, tiny() ** -0.75)
+    growth = layers.each(lambda block, ensemble, q: block.length(ensemble, q) / q, q)
+    log_q = jnp.log(q[0]) + jnp.append(0.0, jnp.cumsum(jnp.log(growth[:-1])))
+    scales = jnp.asarray([block.scale for block in skips], float)[layers.which]
+    s = jnp.square(scales * layers.sigma_w)
+    lag, variance = skip_spread(layers.kinds[0][1], s, log_q, jnp.sqrt(q))
+    return Band(-lag / (4 * width), jnp.sqrt(variance / (4 * width)))
 
 
 @_formula
@@ -526,7 +666,7 @@ def critical_sigma_w(
         >>> round(float(critical_sigma_w("tanh", 0.1, hidden=jaxnn.RMSNorm())), 3)
         0.378
     """
-    hidden = _argument("hidden", hidden)
+    hidden = _one_for_all("hidden", hidden)
     _argument("batch", batch)
     _check_settling(hidden)
     inner = hidden.inner if isinstance(hidden, RMSNorm | LayerNorm) else hidden
@@ -536,7 +676,7 @@ def critical_sigma_w(
             "critical sigma_w of others is not known, or every sigma_w has one chi; see "
             "stationary_chi"
         )
-    activation = find_activation(activation)
+    activation = find_activation(_one_for_all("activation", activation))
     sigma_w = _critical(activation, sigma_b, hidden=hidden)
     if not isinstance(sigma_w, jax.core.Tracer) and math.isnan(float(sigma_w)):
         none = "there is no sigma_w with chi = 1 at a finite q* that q tends to"

@@ -183,5 +183,5 @@ def advice(
     now = f"; they act like σ_w = {result.sigma_w:.3g}" if np.isfinite(result.sigma_w) else ""
     return (
         f"{remedy}, or weights drawn with σ_w = {critical:.4g}, at which gradients of "
-        f"{net.activation.name} neither vanish nor explode{now}."
+        f"{net.activation_name} neither vanish nor explode{now}."
     )

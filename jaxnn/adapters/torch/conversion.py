@@ -37,12 +37,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def from_torch(module: Any, task: str | Task = "regression") -> tuple[Network, tuple[Layer, ...]]:
-    """Convert a Sequential of Linear modules with one activation between them.
+    """Convert a Sequential of Linear modules with activations between them.
 
     Args:
-        module: a torch.nn.Sequential of Linear, activation, Linear, …, Linear. The activation is
-            the same throughout, one of torch's that is in `jaxnn.ACTIVATIONS`; none at all is
-            the identity. What follows the last Linear belongs to the task.
+        module: a torch.nn.Sequential of Linear, activation, Linear, …, Linear. The activations are
+            those of torch that are in `jaxnn.ACTIVATIONS`; none at all is the identity. What
+            follows the last Linear belongs to the task.
         task: regression, binary or multiclass, see `jaxnn.TASKS`.
 
     Returns:
@@ -93,12 +93,6 @@ def from_torch(module: Any, task: str | Task = "regression") -> tuple[Network, t
             f"module: expected a Linear at the end, and it {last}; what follows the last Linear "
             "belongs to the task"
         )
-    for name, activation in activations:
-        if activation != activations[0][1]:
-            raise ValueError(
-                f"child {name}: expected {activations[0][1]} before it, the one activation of the "
-                f"network, got {activation}"
-            )
     for (_, below), (name, above) in pairwise(linears):
         if below.out_features != above.in_features:
             raise ValueError(
@@ -107,7 +101,7 @@ def from_torch(module: Any, task: str | Task = "regression") -> tuple[Network, t
             )
     params = tuple(_layer(linear) for _, linear in linears)
     sizes = (len(params[0].theta), *(len(layer.b) for layer in params))
-    return Network(sizes, activations[0][1] if activations else "identity", task), params
+    return Network(sizes, [activation for _, activation in activations], task), params
 
 
 def _activation_of(name: str, child: Any) -> str:

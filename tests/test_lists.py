@@ -1,0 +1,312 @@
+"""Networks whose layers differ in activation, block and distribution, in every way through them."""
+
+import pickle
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+from problems import draw_batch, draw_layers, gaussian, gradient_flow
+from test_blocks import apply
+
+import jaxnn
+
+DENSE, RMS, POST = jaxnn.Dense(), jaxnn.RMSNorm(), jaxnn.PostNorm()
+HALF = jaxnn.Residual(scale=0.5)
+# A run of three layers, each of another kind, of which one saves what others do not.
+ACTIVATIONS = ("tanh", "relu", "tanh", "sigmoid")
+BLOCKS = (HALF, POST, RMS)
+DEPTH = len(ACTIVATIONS)
+SIZES = (3, *[4] * DEPTH, 2)
+BATCH = 5
+
+
+@pytest.fixture
+def net():
+    return jaxnn.Network(SIZES, ACTIVATIONS, "binary", hidden=BLOCKS)
+
+
+@pytest.fixture
+def problem(net, rng):
+    return draw_layers(rng, SIZES, gaussian(1.3), 0.2), *draw_batch(rng, net, BATCH)
+
+
+# What a network is
+
+
+def test_a_list_of_equal_entries_is_the_network_given_once():
+    for activation, hidden in (("tanh", HALF), (jaxnn.ACTIVATIONS["relu"], DENSE)):
+        once = jaxnn.Network(SIZES, activation, "binary", hidden=hidden)
+        each = jaxnn.Network(SIZES, [activation] * DEPTH, "binary", hidden=(hidden,) * 3)
+        assert each == once
+        assert hash(each) == hash(once)
+        assert repr(each) == repr(once)
+        assert each.activation == once.activations[-1]
+
+
+def test_each_layer_has_its_own(net):
+    assert [sigma.name for sigma in net.activations] == list(ACTIVATIONS)
+    assert net.blocks == (DENSE, *BLOCKS, DENSE)
+    assert not net.homogeneous
+    assert jaxnn.Network((3, 4, 4, 1), ["relu", "identity"], "binary").homogeneous
+    assert pickle.loads(pickle.dumps(net)) == net
+    assert net != jaxnn.Network(SIZES, ACTIVATIONS, "binary", hidden=BLOCKS[::-1])
+    assert net != jaxnn.Network(SIZES, ACTIVATIONS[::-1], "binary", hidden=BLOCKS)
+
+
+def test_its_repr_is_short_and_builds_it_again():
+    sigmas = ["relu", *["tanh"] * 40]
+    blocks = [HALF] * 39 + [DENSE]
+    net = jaxnn.Network((3, *[4] * 41, 1), sigmas, "binary", hidden=blocks)
+    assert "activation=['relu', *['tanh'] * 40]" in repr(net)
+    names = {name: getattr(jaxnn, name) for name in ("Network", "Dense", "Residual")}
+    assert eval(repr(net), names) == net
+    many = [jaxnn.Residual(scale=1 / (i + 1)) for i in range(40)]
+    text = repr(jaxnn.Network(net.sizes, "relu", "binary", hidden=many)).split("hidden=")[1]
+    assert "…" in text
+    assert len(text) < 400
+
+
+def test_without_hidden_layers_a_list_is_empty():
+    assert jaxnn.Network((3, 1), [], "binary", hidden=[]).activation.name == "identity"
+    assert jaxnn.Network((3, 4, 1), ["relu"], "binary", hidden=[]).hidden == DENSE
+
+
+@pytest.mark.parametrize(
+    ("sizes", "activation", "hidden", "error", "message"),
+    [
+        (
+            (3, 4, 4, 1),
+            ["tanh"],
+            DENSE,
+            ValueError,
+            "^activation: expected one for all or a list with one entry for each hidden layer, 2 "
+            "here, got 1$",
+        ),
+        ((3, 4, 4, 1), ["tanh", "tan"], DENSE, ValueError, r"^activation\[1\]: there is no 'tan'"),
+        ((3, 4, 4, 1), ["tanh", 3], DENSE, TypeError, r"^activation\[1\]: expected a name or a"),
+        (
+            (3, 4, 4, 1),
+            "tanh",
+            [RMS, RMS],
+            ValueError,
+            "^hidden: .* for each hidden layer after the first, 1 here, got 2$",
+        ),
+        ((3, 4, 4, 1), "tanh", [jaxnn.RMSNorm], TypeError, r"^hidden\[0\]: expected a block"),
+        (
+            (3, 4, 4, 5, 1),
+            "tanh",
+            [RMS, HALF],
+            ValueError,
+            r"^hidden\[1\]: Residual\(.* of one width, got 4 and 5; .* put jaxnn.Dense\(\) there$",
+        ),
+    ],
+)
+def test_a_list_that_does_not_fit(unhooked, sizes, activation, hidden, error, message):
+    with pytest.raises(error, match=message):
+        jaxnn.Network(sizes, activation, "binary", hidden=hidden)
+
+
+def test_a_block_stands_where_the_widths_agree():
+    net = jaxnn.Network((3, 4, 4, 5, 1), "tanh", "binary", hidden=[RMS, DENSE])
+    assert net.blocks == (DENSE, RMS, DENSE, DENSE)
+    met = jaxnn.Network((3, 4, 4, 4, 1), "tanh", "binary", hidden=[RMS, jaxnn.BatchNorm()])
+    with pytest.raises(ValueError, match=r"^hidden: BatchNorm\(.* takes its statistics from a bat"):
+        jaxnn.forward(met, jaxnn.init(met, jax.random.key(0)), np.ones(3))
+
+
+# Passes, against a plain forward pass
+
+
+def of_rows(params, xs, shifts, depth=DEPTH):
+    """The output before the task's activation, with shifts added to z[1] … z[L]."""
+    (theta, b), *between, (theta_l, b_l) = params
+    z = xs @ theta + b[None] + shifts[0]
+    kinds = list(zip(ACTIVATIONS, BLOCKS, between, shifts[1:-1], strict=False))
+    for name, block, layer, shift in kinds[: depth - 1]:
+        z = apply(block, reference.SIGMA[name], *layer, z) + shift
+    return reference.SIGMA[ACTIVATIONS[depth - 1]](z) @ theta_l + b_l[None] + shifts[-1]
+
+
+@partial(jax.jit, static_argnames="depth")
+def by_jax(params, xs, ys, depth=DEPTH):
+    """The mean loss, Δ(θ, b), Δx and Δz[1] … Δz[L]."""
+
+    def loss(params, xs, shifts):
+        z = of_rows(params, xs, shifts, depth)
+        return jnp.mean(jax.vmap(reference.LOSS["binary"])(z, ys))
+
+    shifts = [jnp.zeros((len(xs), len(b)), xs.dtype) for _, b in params]
+    return jax.value_and_grad(loss, argnums=(0, 1, 2))(params, xs, shifts)
+
+
+def assert_close(ours, theirs):
+    for leaf, other in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True):
+        np.testing.assert_allclose(leaf, other, rtol=0, atol=1e-13)
+
+
+@jax.jit
+def by_hand(net, params, xs, ys):
+    run = jaxnn.stack(params)
+    ways = [jaxnn.backprop(net, run, xs, ys, memory=memory) for memory in ("all", "sqrt")]
+    by_rule = jax.grad(jaxnn.mean_loss, argnums=(1, 2))(net, run, xs, ys)
+    flows = [jaxnn.gradient_flow(net, of, xs, ys, examples=False) for of in (run, params)]
+    return [(v, jaxnn.unstack(g)) for v, g in ways], by_rule, flows
+
+
+def test_the_gradient_is_that_of_a_plain_pass(net, problem):
+    """Of a run, stored in each way, by rule, and as a flow; of single layers too."""
+    truth, (layers, delta_x, delta_z) = by_jax(*problem)
+    ways, (by_rule, of_x), (flow, of_single) = by_hand(net, *problem)
+    for value, gradient in ways:
+        np.testing.assert_allclose(value, truth, rtol=1e-13)
+        assert_close(gradient, layers)
+    assert_close(jaxnn.unstack(by_rule), layers)
+    assert_close(of_x, delta_x)
+    log_delta = [np.log(np.linalg.norm(delta)) for delta in delta_z]
+    np.testing.assert_allclose(flow.log_delta, log_delta, rtol=1e-11)
+    chex.assert_trees_all_close(flow.log_delta, of_single.log_delta, rtol=1e-12)
+    chex.assert_trees_all_close(flow.units, of_single.units, rtol=1e-11)
+
+
+def test_a_depth_takes_the_start_of_the_lists(net, problem):
+    """The output takes in σ of the last layer that is used, in one program for every depth."""
+    params, xs, ys = problem
+    run = jaxnn.stack(params)
+    backprop = jax.jit(partial(jaxnn.backprop, net))
+    for depth in (1, 2, 4):
+        truth, (layers, _, _) = by_jax(*problem, depth)
+        value, gradient = backprop(run, xs, ys, depth=jnp.array(depth))
+        np.testing.assert_allclose(value, truth, rtol=1e-13)
+        assert_close(jaxnn.unstack(gradient), layers)
+        np.testing.assert_allclose(jaxnn.mean_loss(net, run, xs, ys, depth=depth), truth)
+    several = gradient_flow(net, run, xs, ys, depth=jnp.array([1, 4, 2]))
+    used = np.array([0, 1, 4])
+    delta_z = by_jax(*problem, 2)[1][2]
+    log_delta = [np.log(np.linalg.norm(delta_z[i])) for i in used]
+    np.testing.assert_allclose(several[2].log_delta[used], log_delta, rtol=1e-11)
+    assert jaxnn.verdict(several[0]).activation == jaxnn.ACTIVATIONS["tanh"]
+
+
+def test_one_example_and_its_derivative_by_jax(problem):
+    """Forward, trace, loss, deltas of one example, and JAX's derivative through a run."""
+    params, xs, ys = problem
+    net = jaxnn.Network(SIZES, ACTIVATIONS, "binary", hidden=BLOCKS)
+    run = jaxnn.stack(params)
+
+    @jax.jit
+    def of_one(run):
+        loss = partial(jaxnn.loss, net)
+        return (
+            jaxnn.forward(net, run, xs[0]),
+            jax.value_and_grad(loss)(run, xs[0], ys[0]),
+            jaxnn.deltas(net, run, xs[0], ys[0]),
+            jaxnn.trace(net, run, xs[0]),
+        )
+
+    output, (value, by_derivative), deltas, trace = of_one(run)
+    truth, (layers, delta_x, delta_z) = by_jax(params, xs[:1], ys[:1])
+    shifts = [0.0] * (DEPTH + 1)
+    np.testing.assert_allclose(output, jax.nn.sigmoid(of_rows(params, xs[:1], shifts))[0])
+    np.testing.assert_allclose(value, truth, rtol=1e-13)
+    assert_close(jaxnn.unstack(by_derivative), layers)
+    assert_close(deltas.a[0], delta_x[0])
+    assert_close(deltas.z[1], jnp.concatenate(delta_z[1:-1]))
+    z2, z3, z4 = trace.z[1]
+    a = [np.maximum(z2, 0), np.tanh(z3 / np.sqrt(np.mean(z3**2))), jax.nn.sigmoid(z4)]
+    np.testing.assert_allclose(trace.a[2], a, rtol=1e-12)
+    np.testing.assert_allclose(trace.a[1], np.tanh(trace.z[0]), rtol=1e-12)
+
+
+def test_the_spectrum_of_a_run_is_that_of_its_layers(rng):
+    net = jaxnn.Network(SIZES, ["tanh", "tanh", "tanh", "sin"], "binary", [RMS, DENSE, DENSE])
+    params = draw_layers(rng, SIZES, gaussian(1.0), 0.2)
+    xs, _ = draw_batch(rng, net, 2)
+    single, run = (jaxnn.spectrum(net, of, xs) for of in (params, jaxnn.stack(params)))
+    chex.assert_trees_all_close(single, run, rtol=1e-9, atol=1e-9)
+    sigmas = [reference.SIGMA[s.name] for s in net.activations]
+
+    def from_z1(z):
+        for block, sigma, layer in zip(net.blocks[1:], sigmas, params[1:], strict=True):
+            z = apply(block, sigma, *layer, z)
+        return z[0]
+
+    z1 = xs[:1] @ params[0].theta + params[0].b[None]
+    s = np.linalg.svd(jax.jacobian(from_z1)(z1)[:, 0], compute_uv=False)
+    np.testing.assert_allclose(np.exp(run.log_singular_values[0]), s, rtol=1e-9)
+
+
+def test_units_are_judged_by_their_own_activation(rng):
+    """At z = ±6 a sigmoid is saturated and relu is not, where it is above 0."""
+    net = jaxnn.Network((2, 2, 2, 2, 1), ["relu", "sigmoid", "relu"], "binary")
+    one = jaxnn.Layer(np.eye(2), np.array([6.0, 6.0]))
+    off = jaxnn.Layer(np.zeros((2, 2)), np.array([6.0, -6.0]))
+    params = (off, one, off, jaxnn.Layer(np.ones((2, 1)), np.zeros(1)))
+    flow = gradient_flow(net, jaxnn.stack(params), np.ones((3, 2)), np.ones(3))
+    np.testing.assert_array_equal(flow.units.saturated, [0.5, 1, 0.5, 0])
+    np.testing.assert_array_equal(flow.units.dead, [0.5, 0, 0.5, 0])
+
+
+@pytest.mark.slow
+def test_lazy_layers_follow_their_lists(key, net, rng):
+    """With all options; stored layers have the same numbers."""
+    xs, ys = draw_batch(rng, net, BATCH)
+    lazy = jaxnn.init(net, key, jaxnn.gaussian(1.3), 0.2, lazy=True)
+    options = {"memory": "sqrt", "examples": True, "tangent": True}
+    ours = gradient_flow(net, lazy, xs, ys, **options)
+    stored = gradient_flow(net, jaxnn.unstack(jaxnn.stack(lazy)), xs, ys, **options)
+    for name in ("log_delta", "log_tangent", "cosine", "units"):
+        chex.assert_trees_all_close(getattr(ours, name), getattr(stored, name), rtol=1e-9)
+
+
+# Parameters
+
+
+def test_each_layer_is_drawn_from_its_own_distribution(key):
+    """Also as one stored run, and as a lazy run for each stretch of equal distributions."""
+    net = jaxnn.Network((4, 6, 6, 6, 6, 2), "relu", "binary")
+    wide, narrow = jaxnn.gaussian(2.0), jaxnn.gaussian(1.0)
+    weights, biases = [narrow, narrow, wide, wide, narrow], np.array([0.0, 0.0, 1.0, 1.0, 0.0])
+    params = jaxnn.init(net, key, weights, biases)
+    of_one = {sigma_b: jaxnn.init(net, key, w, sigma_b) for w, sigma_b in ((narrow, 0), (wide, 1))}
+    for i, sigma_b in enumerate(biases):
+        chex.assert_trees_all_equal(params[i], of_one[sigma_b][i])
+    stacked = jaxnn.init(net, key, weights, list(biases), stacked=True)
+    chex.assert_trees_all_equal(stacked, jaxnn.stack(params))
+    lazy = jaxnn.init(net, key, weights, biases, lazy=True)
+    assert [getattr(layer, "k", None) for layer in lazy] == [None, 1, 2, None]
+    chex.assert_trees_all_equal(jaxnn.stack(lazy), stacked)
+
+
+def test_looks_linear_weights_in_a_list(key):
+    net = jaxnn.Network((2, 4, 4, 1), "relu", "regression")
+    drawn = jaxnn.init(net, key, [jaxnn.looks_linear()] * 3)
+    chex.assert_trees_all_equal(drawn, jaxnn.init(net, key, jaxnn.looks_linear()))
+
+
+def test_a_network_of_one_width_with_one_hidden_layer_has_both_of_its_layers(key):
+    params = jaxnn.init(jaxnn.Network((4, 4, 4), "tanh", "regression"), key)
+    assert [theta.shape for theta, _ in params] == [(4, 4), (4, 4)]
+    assert not np.array_equal(params[0].theta, params[1].theta)
+
+
+@pytest.mark.parametrize(
+    ("weights", "biases", "error", "message"),
+    [
+        (
+            ["zeros"] * 2,
+            0.0,
+            ValueError,
+            "^weights: .* for each layer of weights, 3 here, got 2$",
+        ),
+        (["zeros", "zeros", "zero"], 0.0, ValueError, r"^weights\[2\]: there is no 'zero'"),
+        (["zeros", 1.0, "zeros"], 0.0, TypeError, r"^weights\[1\]: expected a name or a callable"),
+        ("zeros", [0.0, -1.0, 0.0], ValueError, r"^biases\[1\]: expected a finite standard"),
+    ],
+)
+def test_lists_that_nothing_can_be_drawn_from(unhooked, key, weights, biases, error, message):
+    with pytest.raises(error, match=message):
+        jaxnn.init(jaxnn.Network((3, 4, 4, 1), "tanh", "binary"), key, weights, biases)
