@@ -13,6 +13,7 @@ from problems import draw_batch, draw_layers, gaussian, gradient_flow
 from test_blocks import apply
 
 import jaxnn
+from jaxnn.theory import meanfield
 
 DENSE, RMS, POST = jaxnn.Dense(), jaxnn.RMSNorm(), jaxnn.PostNorm()
 HALF = jaxnn.Residual(scale=0.5)
@@ -251,6 +252,14 @@ def test_units_are_judged_by_their_own_activation(rng):
 
 
 @pytest.mark.slow
+def test_examples_meet_where_a_block_lets_them(rng):
+    net = jaxnn.Network((3, 4, 4, 4, 1), "tanh", "binary", hidden=[jaxnn.BatchNorm(), RMS])
+    params = draw_layers(rng, net.sizes, gaussian(1.3), 0.2, stacked=True)
+    flow = gradient_flow(net, params, *draw_batch(rng, net, BATCH))
+    np.testing.assert_array_equal(flow.mixes, [False, True, False, False])
+
+
+@pytest.mark.slow
 def test_lazy_layers_follow_their_lists(key, net, rng):
     """With all options; stored layers have the same numbers."""
     xs, ys = draw_batch(rng, net, BATCH)
@@ -310,3 +319,172 @@ def test_a_network_of_one_width_with_one_hidden_layer_has_both_of_its_layers(key
 def test_lists_that_nothing_can_be_drawn_from(unhooked, key, weights, biases, error, message):
     with pytest.raises(error, match=message):
         jaxnn.init(jaxnn.Network((3, 4, 4, 1), "tanh", "binary"), key, weights, biases)
+
+
+# Theory
+
+SIGMA_W, SIGMA_B = [1.0, 1.5, 0.7, 1.2], [0.3, 0.0, 0.2, 0.1]
+
+
+def test_theory_follows_the_layers_one_by_one():
+    """Against the maps of a single layer: σ of the z that goes in, σ_w and σ_b of its weights."""
+    blocks = (HALF, RMS, DENSE)
+    of = (ACTIVATIONS, SIGMA_W, SIGMA_B, 2.0, DEPTH)
+    q, steps = [1.0**2 * 2.0 + 0.3**2], []
+    each = zip(ACTIVATIONS[:-1], SIGMA_W[1:], SIGMA_B[1:], blocks, strict=True)
+    for name, sigma_w, sigma_b, hidden in each:
+        steps.append(meanfield.chi(name, sigma_w, q[-1], sigma_b=sigma_b, hidden=hidden))
+        q.append(meanfield.length_map(name, sigma_w, sigma_b, q[-1], hidden=hidden))
+    np.testing.assert_allclose(meanfield.lengths(*of, hidden=blocks), q, rtol=1e-12)
+    expected = [sum(0.5 * np.log(steps[i:])) for i in range(DEPTH)]
+    np.testing.assert_allclose(
+        meanfield.log_delta(*of, hidden=blocks), expected, rtol=1e-12, atol=1e-15
+    )
+
+
+def test_the_band_of_layers_that_differ():
+    """Of Dense layers the sum of what each adds; equal entries are one for all."""
+    band = meanfield.log_delta_band(ACTIVATIONS, SIGMA_W, 0.1, 1.0, 50, DEPTH)
+    q = meanfield.lengths(ACTIVATIONS, SIGMA_W, 0.1, 1.0, DEPTH)
+    each = [meanfield.slope_band(*at, 50, 1).bias for at in zip(ACTIVATIONS[:-1], q, strict=False)]
+    np.testing.assert_allclose(band.bias[0], sum(each), rtol=1e-12)
+    once = ("tanh", 1.2, 0.1, 1.0, 50, DEPTH)
+    listed = (["tanh"] * DEPTH, [1.2] * DEPTH, np.full(DEPTH, 0.1), 1.0, 50, DEPTH)
+    chex.assert_trees_all_equal(
+        meanfield.log_delta_band(*listed, hidden=[HALF] * 3),
+        meanfield.log_delta_band(*once, hidden=HALF),
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: meanfield.critical_sigma_w(["tanh", "relu"], 0.1),
+            TypeError,
+            "^activation: expected one for all layers, got a list: .* log_delta_band take a list$",
+        ),
+        (lambda: meanfield.fixed_point("tanh", [1.0, 2.0], 0.1), TypeError, "^sigma_w: expected o"),
+        (lambda: meanfield.critical_sigma_w("tanh", [0.1]), TypeError, "^sigma_b: expected one fo"),
+        (
+            lambda: meanfield.stationary_chi("tanh", 1.0, hidden=[RMS, DENSE]),
+            TypeError,
+            "^hidden: expected one for all layers",
+        ),
+        (lambda: meanfield.slope_band(["tanh"], 1.0, 9, 1), TypeError, "^activation: expected one"),
+        (
+            lambda: meanfield.lengths("tanh", [1.0, 2.0], 0.1, 1.0, 3),
+            ValueError,
+            "^sigma_w: .* for each hidden layer, 3 here, got 2$",
+        ),
+        (
+            lambda: meanfield.lengths("tanh", [1.0, -2.0], 0.1, 1.0, 2),
+            ValueError,
+            r"^sigma_w\[1\]: expected a finite number >= 0, got -2",
+        ),
+        (
+            lambda: meanfield.log_delta("tanh", 1.0, 0.1, 1.0, 3, hidden=[RMS]),
+            ValueError,
+            "^hidden: .* for each hidden layer after the first, 2 here, got 1$",
+        ),
+        (
+            lambda: meanfield.log_delta(
+                "tanh", 1.0, 0.1, 1.0, 3, hidden=[DENSE, jaxnn.BatchNorm()]
+            ),
+            ValueError,
+            r"^hidden: expected no BatchNorm\(.* among other blocks: .* measure with",
+        ),
+        (
+            lambda: meanfield.log_delta_band("tanh", 1.0, 0.1, 1.0, 9, 3, hidden=[HALF, DENSE]),
+            ValueError,
+            "^hidden: .* skip connections in all layers with one activation, or in none",
+        ),
+    ],
+)
+def test_where_theory_has_no_lists(unhooked, call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+LAYERS, WIDTH, DRAWS = 12, 256, 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("activation", "sigma_w", "hidden", "most"),
+    [
+        ("relu", 1.0, [jaxnn.Residual(scale=i**-0.5) for i in range(1, LAYERS)], 0.01),
+        ("tanh", 1.5, [jaxnn.LayerNorm(), DENSE] * 5 + [jaxnn.LayerNorm()], 0.04),
+        (["tanh", "relu"] * 6, 1.4, DENSE, 0.05),
+        ("tanh", list(np.linspace(0.8, 2.0, LAYERS)), DENSE, 0.04),
+    ],
+    ids=["1/√l", "alternating norms", "tanh and relu", "σ_w rises"],
+)
+def test_drawn_networks_have_the_predicted_gradient(
+    users_jax, key, activation, sigma_w, hidden, most
+):
+    """The mean over draws, within 4 standard errors and the bias of finite width.
+
+    That bias is at most `most`: that of `log_delta_band`, which norms do not have.
+    """
+    net = jaxnn.Network((WIDTH,) * (LAYERS + 2), activation, "regression", hidden=hidden)
+    weights = [jaxnn.gaussian(float(s)) for s in (*np.broadcast_to(sigma_w, LAYERS), 1.0)]
+
+    def size(key):
+        keys = jax.random.split(key, 3)
+        params = jaxnn.init(net, keys[0], weights, 0.1, stacked=True)
+        x, v = (jax.random.normal(k, (4, WIDTH)) for k in keys[1:])
+        x *= jax.lax.rsqrt(jnp.mean(x**2))
+        flow = jaxnn.gradient_flow(net, params, x, cotangent=v, examples=False)
+        return flow.log_delta[:LAYERS] - flow.log_delta[LAYERS - 1]
+
+    keys = jax.random.split(key, DRAWS)
+    measured = np.asarray(jax.jit(lambda keys: jax.lax.map(size, keys))(keys))
+    predicted = meanfield.log_delta(activation, sigma_w, 0.1, 1.0, LAYERS, hidden=net.hidden)
+    error = measured.std(axis=0, ddof=1) / np.sqrt(DRAWS)
+    off = np.abs(measured.mean(axis=0) - predicted)
+    assert np.all(off <= 4 * error + most + 1e-6)
+    assert np.ptp(predicted) > 5 * most  # there is something to predict
+
+
+# Verdicts
+
+
+def diagnosed(activation, hidden, sigma_w=0.3, count=16):
+    net = jaxnn.Network((8, *[16] * count, 2), activation, "regression", hidden=hidden)
+    rng = np.random.default_rng(0)
+    params = draw_layers(rng, net.sizes, gaussian(sigma_w), 0.0, stacked=True)
+    xs, ys = rng.normal(size=(4, 8)), rng.normal(size=(4, 2))
+    return jaxnn.verdict(gradient_flow(net, params, xs, ys))
+
+
+def test_a_verdict_says_of_lists_what_it_can():
+    """No σ_w makes χ = 1 in layers that differ; other blocks are predicted with their σ."""
+    names = ["tanh", "relu"] * 8
+    verdict = diagnosed(names, DENSE)
+    assert verdict.word == "vanishing"
+    assert verdict.critical_sigma_w is verdict.unbiased_sigma_w is None
+    assert verdict.sigma_w == pytest.approx(0.3, rel=0.2)
+    assert verdict.advice.startswith("With tanh in 8 layers, relu in 8 the gradient has this rate;")
+    rates = {remedy.change: remedy.decades for remedy in verdict.remedies}
+    block = jaxnn.Residual(scale=16**-0.5)
+    log_delta = meanfield.log_delta(names, verdict.sigma_w, 0.0, 1.0, 16, hidden=block)
+    assert rates["hidden=jaxnn.Residual(scale=1 / √L)"] == pytest.approx(
+        float(log_delta[0]) / np.log(10) / 15
+    )
+    assert not any("σ_w =" in change for change in rates if "tailored" not in change)
+
+
+@pytest.mark.slow
+def test_a_verdict_on_blocks_that_differ():
+    blocks = [RMS, *[DENSE] * 14]
+    verdict = diagnosed("tanh", blocks)
+    assert verdict.advice.startswith(
+        "With RMSNorm(inner=Dense(), eps=0.0) in 1 layer, Dense() in 14 between hidden layers the"
+    )
+    assert verdict.hidden == tuple(blocks)
+    assert verdict.critical_sigma_w is None
+    assert len(verdict.remedies) == 2
+    behind_norm = diagnosed(["tanh", "relu"] * 8, RMS, 3.0)
+    assert behind_norm.hidden == RMS
+    assert str(behind_norm)
