@@ -1278,8 +1278,8 @@ MUTANTS = (
     Mutant(
         "what a kind of layer saves in a run of several is lost",
         "jaxnn/passes/walk.py",
-        "tuple(extra if p == own else p.zeros() for p in places)",
-        "tuple(p.zeros() for p in places)",
+        "tuple(extra if p == own else _zeros(v) for p, v in places.items())",
+        "tuple(_zeros(v) for v in places.values())",
         "tests/test_lists.py::test_the_gradient_is_that_of_a_plain_pass",
     ),
     Mutant(

@@ -384,18 +384,16 @@ def _of_network(flow: Flow, hidden: np.ndarray) -> dict[str, Any]:
     assert units is not None
     f = {name: np.asarray(v, np.float64) for name, v in vars(units).items()}
     sigma_b = float(np.sqrt(np.mean(f["mean_square_b"][hidden]))) if len(hidden) else 0.0
-    of_sigma, of_block = net.activations, net.blocks
-    sigmas = tuple(of_sigma[i] for i in hidden)  # of the layers that `depth` leaves
-    blocks = tuple(of_block[i] for i in hidden[1:])
+    sigma, block = _of_used(net.activation, hidden), _of_used(net.hidden, hidden[1:] - 1)
     norms = (RMSNorm, LayerNorm, BatchNorm)
     sigma_w_counts = all(
-        block == DENSE or (isinstance(block, norms) and block.inner == DENSE) for block in blocks
+        one == DENSE or (isinstance(one, norms) and one.inner == DENSE)
+        for one in ([block] if isinstance(block, Block) else block)
     )
-    sigma = one_if_equal(sigmas) if sigmas else net.activation
-    plain = sigma if all(block == DENSE for block in blocks) else None
+    plain = sigma if block == DENSE else None
     return {
         "activation": sigma,
-        "hidden": one_if_equal(blocks) if blocks else net.hidden,
+        "hidden": block,
         "saturated": float(np.mean(f["saturated"][hidden])) if len(hidden) else 0.0,
         "dead": float(np.mean(f["dead"][hidden])) if len(hidden) else 0.0,
         "all_dead": highest(hidden, f["dead"][hidden] == 1),
@@ -404,6 +402,13 @@ def _of_network(flow: Flow, hidden: np.ndarray) -> dict[str, Any]:
         "critical_sigma_w": _critical(plain, sigma_b),
         "unbiased_sigma_w": _critical(plain, 0.0),
     }
+
+
+def _of_used(given: Any, places: np.ndarray) -> Any:
+    """Return what all layers have, or of a list what those at these places have."""
+    if isinstance(given, Activation | Block):
+        return given
+    return one_if_equal(tuple(given[i] for i in places)) if len(places) else given[0]
 
 
 def _steepest(decades: np.ndarray, layers: np.ndarray) -> tuple[int, float] | None:

@@ -26,7 +26,15 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ..arrays.loops import barrier, entry, loop, match_carry_type, with_entry, zeros
+from ..arrays.loops import (
+    barrier,
+    entry,
+    loop,
+    match_carry_type,
+    pcast_like,
+    with_entry,
+    zeros,
+)
 from ..arrays.rows import (
     ZERO_EXPONENT,
     ScaledRows,
@@ -123,12 +131,13 @@ class Mixed(NamedTuple):
 
     def forward(self, layer: Numbered, z: ScaledRows) -> tuple[ScaledRows, Any]:
         """Return the output of one layer, and what is saved; zeros in the places of others."""
-        places = list(dict.fromkeys(_saved_by(kind, layer.layer, z) for kind in self.kinds))
+        each = [_saved_by(kind, layer.layer, z) for kind in self.kinds]
+        places = {_shapes(saved): saved for saved in each}
 
         def of(kind: BlockOp, layer: Layer, z: ScaledRows) -> tuple[ScaledRows, Any]:
             above, extra = kind.forward(layer, z)
-            own = _Shapes.of(extra)
-            return above, tuple(extra if p == own else p.zeros() for p in places)
+            own = _shapes(extra)
+            return above, tuple(extra if p == own else _zeros(v) for p, v in places.items())
 
         result: tuple[ScaledRows, Any] = self.choose(of, layer, z)
         return result
@@ -139,34 +148,28 @@ class Mixed(NamedTuple):
         """Return Δ of the z that goes in, and what is recorded."""
 
         def of(kind: BlockOp, layer: Layer, saved: Saved, delta: ScaledRows) -> Any:
-            own = _saved_by(kind, layer, saved.z)
-            extra = next(extra for extra in saved.extra if _Shapes.of(extra) == own)
+            own = _shapes(_saved_by(kind, layer, saved.z))
+            extra = next(extra for extra in saved.extra if _shapes(extra) == own)
             return kind.down(layer, Saved(saved.z, extra), delta, keep)
 
         result: tuple[ScaledRows, Any] = self.choose(of, layer, saved, delta)
         return result
 
 
-class _Shapes(NamedTuple):
-    """The structure of a pytree of arrays, and their shapes and dtypes."""
-
-    structure: Any
-    leaves: tuple[tuple[tuple[int, ...], Any], ...]
-
-    @classmethod
-    def of(cls, tree: Any) -> "_Shapes":
-        """Return those of a tree of arrays."""
-        leaves, structure = jax.tree.flatten(tree)
-        return cls(structure, tuple((v.shape, v.dtype) for v in leaves))
-
-    def zeros(self) -> Any:
-        """Return such a tree of zeros."""
-        return jax.tree.unflatten(self.structure, [jnp.zeros(*leaf) for leaf in self.leaves])
+def _saved_by(kind: BlockOp, layer: Layer, z: ScaledRows) -> Any:
+    """Return the shapes of what a kind saves of a layer, in a pytree."""
+    return jax.eval_shape(kind.forward, layer, z)[1]
 
 
-def _saved_by(kind: BlockOp, layer: Layer, z: ScaledRows) -> _Shapes:
-    """Return the shapes of what a kind saves of a layer."""
-    return _Shapes.of(jax.eval_shape(kind.forward, layer, z)[1])
+def _shapes(tree: Any) -> Any:
+    """Return the structure, shapes and dtypes of a pytree, hashable."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((v.shape, v.dtype) for v in leaves)
+
+
+def _zeros(tree: Any) -> Any:
+    """Return zeros like a pytree of shapes."""
+    return jax.tree.map(lambda v: pcast_like(zeros(1, v)[0], v), tree)
 
 
 def kinds(net: Network) -> list[BlockOp]:
