@@ -77,7 +77,7 @@ def test_the_gradient_of_shared_parameters_is_shared(users_jax):
 
 
 @pytest.mark.parametrize("call", [name for name in CALLS if name not in ("loss", "spectrum")])
-@pytest.mark.parametrize("net", [SINGLE, RUN], ids=["single", "run"])
+@pytest.mark.parametrize("net", [SINGLE, RUN, MIXED], ids=["single", "run", "mixed"])
 def test_explicit_axes(users_jax, net, call):
     mesh = AbstractMesh((4,), ("examples",), axis_types=(AxisType.Explicit,))
     params = jax.eval_shape(partial(jaxnn.init, net, stacked=True), jax.random.key(0))
