@@ -350,6 +350,27 @@ MUTANTS = (
     ),
     # The forward twin
     Mutant(
+        "a log-norm of squares that leave the range",
+        "jaxnn/arrays/rows.py",
+        "log_size(renormalised(ScaledRows(v, jnp.zeros((), jnp.int32))))",
+        "log_size(ScaledRows(v, jnp.zeros((), jnp.int32)))",
+        "tests/test_flow.py::test_log_norm_over_the_whole_range_of_float32",
+    ),
+    Mutant(
+        "a narrow array next to a wide one leaves its range",
+        "jaxnn/arrays/rows.py",
+        "min([bias, *(_format(v)[1] for v in others)]) - 1",
+        "bias - 1",
+        "tests/test_numbers.py::test_arrays_of_several_widths_share_an_exponent",
+    ),
+    Mutant(
+        "the layers of a repeated pattern are recorded one kind after the other",
+        "jaxnn/flow/record.py",
+        "jnp.stack(v, axis=1), *of_layers",
+        "jnp.stack(v, axis=0), *of_layers",
+        "tests/test_chain.py::test_layers_of_many_kinds",
+    ),
+    Mutant(
         "a tangent loses its exponent",
         "jaxnn/flow/examples.py",
         "renormalised(ScaledRows(t, e)) if t",
@@ -828,9 +849,9 @@ MUTANTS = (
     ),
     Mutant(
         "a block's ε is added once more",
-        "jaxnn/network/blocks/rms_norm.py",
-        "square + self.eps *",
-        "square + 2 * self.eps *",
+        "jaxnn/network/blocks/norm.py",
+        "square + eps *",
+        "square + 2 * eps *",
         "tests/test_blocks.py::test_the_reverse_rule_is_right[hidden1-relu-multiclass]",
     ),
     # Activations and tasks
@@ -1137,8 +1158,8 @@ MUTANTS = (
     Mutant(
         "what differs between examples is taken between units",
         "jaxnn/flow/examples.py",
-        "deviation = rows - jnp.mean(rows, axis=0, keepdims=True)",
-        "deviation = rows - jnp.mean(rows, axis=1, keepdims=True)",
+        "rows, deviation, spread = _spread(rows, 0)",
+        "rows, deviation, spread = _spread(rows, 1)",
         "tests/test_chain.py::test_what_differs_between_examples",
     ),
     Mutant(

@@ -81,6 +81,16 @@ def test_renormalising_changes_the_form_and_not_the_number(key, dtype):
     np.testing.assert_array_equal(again.m, v.m)
 
 
+def test_arrays_of_several_widths_share_an_exponent(users_jax):
+    """By no more than the narrowest of them has a power of two for, and in all their axes."""
+    wide = np.array([[[2.0**60, 0.0]], [[3.0, 1.0]], [[0.0, 0.0]]], np.float32)
+    narrow = np.array([1.0, -8.0, 0.0], np.float16)
+    v = renormalised(ScaledRows([*map(jnp.asarray, (wide, narrow))], jnp.array([0, 7, 7])))
+    np.testing.assert_array_equal(v.e, [14, 10, ZERO_EXPONENT])
+    np.testing.assert_array_equal(v.m[0], wide * 2.0 ** -np.array([14, 3, 0])[:, None, None])
+    np.testing.assert_array_equal(v.m[1], [2.0**-14, -1, 0])
+
+
 def test_zero_inf_and_nan_stay_what_they_are():
     rows = jnp.array([[0.0, 0.0], [jnp.inf, 1.0], [jnp.nan, 1.0]])
     v = renormalised(with_exponents(ScaledRows(rows)))

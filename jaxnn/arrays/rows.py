@@ -385,12 +385,7 @@ def log_norm(v: Float[Array, "..."]) -> Float[Array, ""]:
         >>> round(float(log_norm(jnp.array([3e-30, 4e-30])) / jnp.log(10)), 2)  # log10 of 5e-30
         -29.3
     """
-    return log_size(renormalised(as_one_row(v)))
-
-
-def as_one_row(m: Any) -> ScaledRows:
-    """Return all entries of an array or of a pytree as one row, with an exponent."""
-    return ScaledRows(m, jnp.zeros((), jnp.int32))
+    return log_size(renormalised(ScaledRows(v, jnp.zeros((), jnp.int32))))  # all are one row
 
 
 def lost_in_plain(

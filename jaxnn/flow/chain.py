@@ -39,7 +39,6 @@ from ..arrays.compiled import compiled
 from ..arrays.rows import (
     ScaledRows,
     alignment,
-    as_one_row,
     at_least_float32,
     by_rows,
     floats,
@@ -58,7 +57,7 @@ from ..errors import NoTangentError
 from ..network.params import Stacked, is_run
 from ..passes.walk import AnySaved, Keep, Saved, down, up
 from ..texts import label
-from .examples import rows_of
+from .examples import log_spread_within, rows_of
 from .flow import Flow, FlowOptions, Parameters
 from .loss import Loss, delta_of_loss
 from .record import DeltaRecord, StateRecord, flow_of, in_order, log_tangents
@@ -250,23 +249,11 @@ def state_record(out: list[Array], dtype: Any, examples: bool) -> StateRecord:
     """Return what is recorded of a state, given its floats, and between its examples if asked."""
     rows = rows_of(ScaledRows(out), dtype)
     eps = max(float(jnp.finfo(v.dtype).eps) for v in out)  # type: ignore[no-untyped-call]
-    record = StateRecord.of(
-        renormalised(with_exponents(ScaledRows(rows))), eps if examples else None
-    )
-    if not examples:
-        return record
-    within = {"log_spread_within": _within(out, dtype)}
-    return record._replace(examples=record.examples | within)
-
-
-def _within(out: list[Array], dtype: Any) -> Float[Array, ""]:
-    """Return ln of the spread between the positions of an example; the last axis is no position."""
-    if len(out) != 1 or out[0].ndim < 3:
-        return jnp.array(jnp.nan, dtype)
-    tokens = at_least_float32(out[0]).astype(dtype)
-    tokens = renormalised(as_one_row(tokens.reshape(len(tokens), -1, tokens.shape[-1]))).m
-    deviation = tokens - jnp.mean(tokens, axis=1, keepdims=True)
-    return 0.5 * jnp.log(jnp.mean(jnp.square(deviation)) / jnp.mean(jnp.square(tokens)))
+    z = renormalised(with_exponents(ScaledRows(rows)))
+    record = StateRecord.of(z, eps if examples else None)
+    if examples:
+        record.examples["log_spread_within"] = log_spread_within(out, dtype)
+    return record
 
 
 # The whole flow

@@ -48,10 +48,7 @@ def examples_of(rows: Float[Array, "B n"], eps: float) -> dict[str, Array]:
         eps: of the dtype that they were computed in; the rank of mere rounding is nan.
     """
     count = len(rows)
-    largest = jnp.max(jnp.abs(rows), initial=0.0)  # by which squares stay in range
-    rows = rows / jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
-    deviation = rows - jnp.mean(rows, axis=0, keepdims=True)
-    spread = jnp.sqrt(jnp.mean(jnp.square(deviation)) / jnp.mean(jnp.square(rows)))
+    rows, deviation, spread = _spread(rows, 0)
     norms = jnp.sqrt(jnp.sum(jnp.square(rows), axis=1))
     units = rows / jnp.where(norms == 0, 1, norms)[:, None]
     total = jnp.sum(jnp.square(jnp.sum(units, axis=0)))
@@ -65,6 +62,26 @@ def examples_of(rows: Float[Array, "B n"], eps: float) -> dict[str, Array]:
         "cosine": (total - count) / (count * (count - 1.0)),
         "rank": jnp.where(spread > NOISE * eps, rank, jnp.nan),
     }
+
+
+def log_spread_within(states: list[Array], dtype: Any) -> Float[Array, ""]:
+    """Return ln of the spread between the positions of an example; the last axis is no position."""
+    if len(states) != 1 or states[0].ndim < 3:
+        return jnp.array(jnp.nan, dtype)
+    tokens = at_least_float32(states[0]).astype(dtype)
+    return jnp.log(_spread(tokens.reshape(len(tokens), -1, tokens.shape[-1]), 1)[2])
+
+
+def _spread(values: Array, axis: int) -> tuple[Array, Array, Array]:
+    """Return values whose squares are in range, their deviation from their mean, and its size.
+
+    The mean is along the axis; the size is the root mean square, relative to that of the values.
+    """
+    largest = jnp.max(jnp.abs(values), initial=0.0)
+    values = values / jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    deviation = values - jnp.mean(values, axis=axis, keepdims=True)
+    spread = jnp.sqrt(jnp.mean(jnp.square(deviation)) / jnp.mean(jnp.square(values)))
+    return values, deviation, spread
 
 
 class Pushed(NamedTuple):

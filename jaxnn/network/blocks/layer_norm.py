@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from ...arrays.rows import ScaledRows, power_of_two, rounded
-from .norm import Norm, Normed, inverse_root, sized, unscaled
+from ...arrays.rows import ScaledRows, rounded
+from .norm import Norm, Normed, over_units, sized, unscaled
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,7 @@ class LayerNorm(Norm):
     def normalise(self, z: ScaledRows) -> Normed:
         """Return (z - μ) / s."""
         m, e = sized(z, self.eps)
-        centred = m - jnp.mean(m, axis=1, keepdims=True)
-        square = jnp.mean(jnp.square(centred), axis=1, keepdims=True)
-        inverse = inverse_root(square + self.eps * power_of_two(-2 * e, m)[:, None])
-        return Normed(centred * inverse, inverse, e)
+        return over_units(m - jnp.mean(m, axis=1, keepdims=True), e, self.eps)
 
     def back(self, normed: Normed, delta: ScaledRows) -> ScaledRows:
         """Return Δz from Δẑ."""

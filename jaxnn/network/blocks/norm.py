@@ -48,6 +48,13 @@ def sized(z: ScaledRows, eps: float) -> ScaledRows:
     return ScaledRows(z.m * power_of_two(z.e - common, z.m)[:, None], common)
 
 
+def over_units(m: Float[Array, "B n"], e: Int[Array, " B"], eps: float) -> Normed:
+    """Return each row over the root of its mean square plus ε; m and e are of `sized` rows."""
+    square = jnp.mean(jnp.square(m), axis=1, keepdims=True)
+    inverse = inverse_root(square + eps * power_of_two(-2 * e, m)[:, None])
+    return Normed(m * inverse, inverse, e)
+
+
 def inverse_root(square: Float[Array, "..."]) -> Float[Array, "..."]:
     """Return 1/√x, and 0 for 0: a row of zeros stays one, and nothing comes back through it."""
     return jnp.where(square > 0, 1 / jnp.sqrt(jnp.where(square > 0, square, 1)), 0)

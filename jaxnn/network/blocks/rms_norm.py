@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from ...arrays.rows import ScaledRows, power_of_two, rounded
-from .norm import Norm, Normed, inverse_root, sized, unscaled
+from ...arrays.rows import ScaledRows, rounded
+from .norm import Norm, Normed, over_units, sized, unscaled
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,7 @@ class RMSNorm(Norm):
 
     def normalise(self, z: ScaledRows) -> Normed:
         """Return z / r."""
-        m, e = sized(z, self.eps)
-        square = jnp.mean(jnp.square(m), axis=1, keepdims=True)
-        inverse = inverse_root(square + self.eps * power_of_two(-2 * e, m)[:, None])
-        return Normed(m * inverse, inverse, e)
+        return over_units(*sized(z, self.eps), self.eps)
 
     def back(self, normed: Normed, delta: ScaledRows) -> ScaledRows:
         """Return Δz from Δẑ."""
