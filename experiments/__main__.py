@@ -191,7 +191,7 @@ def read(args: list[str]) -> tuple[str, Any]:
         any_of_them,
         prog=prog,
         description="Why do gradients vanish or explode in this network?\n\n"
-        "An experiment of your own: FILE.py:NAME in the place of a command's name.\n\n"
+        "An experiment of your own: name its file, FILE.py:NAME, instead of a command.\n\n"
         "Exit codes: 0 done, 1 failed while running, 2 a mistake in the command, 130 stopped.",
         args=args,
     )

@@ -348,7 +348,7 @@ MUTANTS = (
         "jnp.minimum((i + 1) * size - 1, used)",
         "tests/test_signal.py::test_less_memory_with_a_depth_that_is_known[7]",
     ),
-    # The forward twin
+    # What is left of the examples
     Mutant(
         "a log-norm of squares that leave the range",
         "jaxnn/arrays/rows.py",
@@ -375,14 +375,14 @@ MUTANTS = (
         "jaxnn/flow/examples.py",
         "renormalised(ScaledRows(t, e)) if t",
         "(renormalised(ScaledRows(t, e)).m, e) if t",
-        "tests/test_twin.py::test_it_measures_spread_cosine_rank_and_tangent[relu-sqrt]",
+        "tests/test_what_is_left.py::test_it_measures_spread_cosine_rank_and_tangent[relu-sqrt]",
     ),
     Mutant(
         "a rank counts rounding",
         "jaxnn/flow/examples.py",
         "spread > NOISE * eps, rank",
         "spread > 0, rank",
-        "tests/test_twin.py::test_where_examples_become_rounding_the_tangent_keeps_its_rate",
+        "tests/test_what_is_left.py::test_where_examples_become_rounding_the_tangent_keeps_its_rate",
     ),
     Mutant(
         "the theory of spread is that of its square",
@@ -396,7 +396,7 @@ MUTANTS = (
         "jaxnn/flow/chain.py",
         'if not options.tangent or "custom_vjp" not in str(error):',
         "if True:",
-        "tests/test_twin.py::test_a_layer_with_a_reverse_rule_alone_has_no_tangent",
+        "tests/test_what_is_left.py::test_a_layer_with_a_reverse_rule_alone_has_no_tangent",
     ),
     Mutant(
         "a ratio of bytes is upside down",

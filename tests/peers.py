@@ -7,7 +7,7 @@ import pytest
 
 
 def need(*packages):
-    """With JAXNN_PEERS set, a missing package fails a test in the place of skipping it."""
+    """With JAXNN_PEERS set, a missing package fails a test instead of skipping it."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if not missing:
         return

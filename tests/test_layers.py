@@ -1,4 +1,4 @@
-"""Drawn runs: a key in the place of numbers, and the same results."""
+"""Runs stored as a random key instead of numbers, and the same results."""
 
 import dataclasses
 from functools import partial

@@ -67,8 +67,8 @@ PART = 2.0**-3
 TOLERANCE = 0.05  # between the two: wide enough for 16-bit floats, far less than clipping makes
 
 
-# What travels in a chain are Rows to the walk: going up their m is a state, a pytree; going down a
-# list of the float leaves' Δ, (B, …) each, with one exponent e for each example.
+# What travels in a chain are ScaledRows to the walk: going up their m is a state, a pytree; going
+# down a list of the float leaves' Δ, (B, …) each, with one exponent e for each example.
 
 
 # One layer
@@ -91,7 +91,7 @@ class ChainOp:
     pattern: Pattern
 
     def forward(self, layer: Weights, z: Any) -> tuple[Any, None]:
-        """Return the state that comes out, as Rows; save nothing."""
+        """Return the state that comes out, as ScaledRows; save nothing."""
         state = z.m
         for link, arrays in zip(self.pattern.links, layer.arrays, strict=True):
             state = applied(link, arrays, state)

@@ -1,4 +1,4 @@
-"""The forward twin of a gradient: what is left of the examples on the way up.
+"""Examples on the way up: what is left of their differences, layer by layer.
 
     spread   s[l]² = mean (z[l] - mean over examples of z[l])² / mean z[l]²
     tangent  t[l] = (dz[l] / dz[l-1]) t[l-1],   t[0] = (x of the next example - x) / √2

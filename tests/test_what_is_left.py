@@ -1,4 +1,4 @@
-"""The forward twin: what is left of the examples on the way up, measured and followed."""
+"""What is left of the examples on the way up, measured and followed."""
 
 import jax
 import jax.numpy as jnp
