@@ -1,51 +1,29 @@
 """Cutting: a function f(params, xs) taken apart into layers, by the program that JAX traces of it.
 
-    main        the steps that depend on xs, in their order
-    prologue    the other steps: casts, masks, reshaped weights; a layer runs those that it needs
-    product     a main step of a parameter and the state: a matrix product, a convolution, a look-up
-                in a table, or a whole program (a scan, a custom rule) that takes a parameter
-    place       a point between main steps where one array that depends on xs is alive, a float
+    f(params, xs)    ->  what depends on what (`traced.py`)  ->  places (`places.py`)
+    between places   ->  layers, of a scan a run, each a program (arrays, state) -> state
 
-A network is cut at places between two products:
-
-    z = a @ θ      the first place after a product ends its layer,
-    z = z + b      and a bias or a scale moves that end up;
-    a = σ(z)       nothing else does, so that an activation belongs to the product above.
-
-A scan over stacked parameters with one carry is no step but a run, with its body as the layer. It
-needs a place at both ends. Layers are equal if their programs, traced once more each, print equal;
-of stacked parameters that a Python loop takes apart, each layer has its own entry.
-
-The axis of the examples is the one that grows in a second trace, with one example more. A state has
-it first.
+Layers are equal if their programs, traced once more each, print equal; of stacked parameters that a
+Python loop takes apart, each layer has its own entry. A state has the examples first.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jaxtyping import Array
 
-from ..arrays.rows import is_float, is_narrow
-from .handover import Made, Rows, Source
-from .program import (
-    Flat,
-    Program,
-    Scan,
-    Step,
-    behind,
-    evaluated,
-    function,
-    resized,
-    struct,
-    typed,
-)
-from .stacks import ScanInputs, prepared
-
-MOST_IN_A_ROW = 3  # products in a layer that holds more than half of the network's
+from ..arrays.rows import is_float
+from .handover import Made, Source
+from .places import MOST_STREAMS, Places, main_first
+from .program import Flat, Program, behind, evaluated, function, resized, struct
+from .scans import Scanned
+from .stacks import Need, ScanInputs, prepared
+from .states import State
+from .traced import Traced, traced
 
 
 class Piece(NamedTuple):
@@ -57,6 +35,7 @@ class Piece(NamedTuple):
     tied: of a run the sources of what all layers share, None elsewhere.
     trained: for each array whether it is a parameter.
     k: the length of a run; 0 for a layer.
+    between: no layer, but what turns one state into another, next to a run.
     """
 
     name: str
@@ -65,10 +44,11 @@ class Piece(NamedTuple):
     tied: tuple[Source | None, ...]
     trained: tuple[bool, ...]
     k: int
+    between: bool = False
 
 
 def cut(
-    f: Callable[[list[Any], Any], Any], params: list[Any], xs: Any
+    f: Callable[[list[Any], Any], Any], params: list[Any], xs: Any, most: int = MOST_STREAMS
 ) -> tuple[list[Piece], tuple[Made, ...]]:
     """Take a function apart.
 
@@ -76,6 +56,7 @@ def cut(
         f: (params, xs) -> floats, a pytree of arrays.
         params: types of arrays; those of a float type are its parameters.
         xs: types of an example batch, a pytree with the examples first.
+        most: the streams alive at a place, at most.
 
     Returns:
         At least two layers, or a run; applied in turn they are f, for xs of these shapes. And what
@@ -84,27 +65,51 @@ def cut(
     Raises:
         ValueError: an f that cannot be cut, with what to hand over instead.
     """
-    network = _network(f, params, xs)
-    stretches = list(pairwise(_ends(network)))
-    _check(network, stretches)
-    origins = [_origin(network, a, b) for a, b in stretches]
-    scopes = [scope for scope, _ in origins]
-    shared = _common(scopes)
-    root = max(0, len(shared) - all(scope == shared for scope in scopes))  # names all the same
-    pieces = []
-    for (a, b), (scope, location) in zip(stretches, origins, strict=True):
-        piece = _layer if network.run(a, b) is None else _run
-        pieces.append(piece(network, "/".join(scope[root:]) or location, a, b))
+    network = traced(f, params, xs)
+    places = Places(network, most)
+    stretches = places.stretches()
+    runs = [places.run(a, b) for a, b in stretches]
+    names = _names(network, stretches, runs)
+    knife = _Knife(network, _riding(network, stretches, runs))
+    pieces: list[Piece] = []
+    at: list[int] | None = None  # the values of the state; None for xs, and for the output
+    for i, ((a, b), run, name) in enumerate(zip(stretches, runs, names, strict=True)):
+        last = i == len(stretches) - 1
+        if run is None:
+            above = None if last else runs[i + 1]
+            out = None if last else main_first(network, b) if above is None else above.into
+            pieces.append(knife.layer(name, a, b, at, out))
+            at = out
+            continue
+        if not knife.is_same(at, run.into):
+            between = knife.layer(name, a, a, at, run.into)
+            pieces.append(between._replace(between=not any(between.trained)))
+        pieces.append(knife.run(name, run))
+        at = run.out
+        if last and not knife.is_same(None, at):
+            pieces.append(knife.layer(name, b, b, at, None)._replace(between=True))
     return pieces, tuple(_made(network, v) for v in network.made)
 
 
-def _origin(network: "_Network", a: int, b: int) -> tuple[tuple[str, ...], str]:
+def _names(
+    network: Traced, stretches: Sequence[tuple[int, int]], runs: Sequence[Scanned | None]
+) -> list[str]:
+    origins = [_origin(network, *of) for of in zip(stretches, runs, strict=True)]
+    scopes = [scope for scope, _ in origins]
+    shared = _common(scopes)
+    root = max(0, len(shared) - all(scope == shared for scope in scopes))  # names all the same
+    return ["/".join(scope[root:]) or location for scope, location in origins]
+
+
+def _origin(
+    network: Traced, stretch: tuple[int, int], run: Scanned | None
+) -> tuple[tuple[str, ...], str]:
     """Return the modules that all products of a layer are in, and the location of the last one."""
-    products, scan = network.products(a, b), network.run(a, b)
+    products = network.products(*stretch)
     scope = _common([step.scope for step in products])
-    if scan is None:
+    if run is None:
         return scope, products[-1].location
-    body = Flat(scan.body).steps
+    body = Flat(run.scan.body).steps
     inside = [step for step in body if step.is_product] or products
     return scope + _common([step.scope for step in body]), inside[-1].location
 
@@ -115,272 +120,215 @@ def _common(scopes: list[tuple[str, ...]]) -> tuple[str, ...]:
     return scopes[0][: [*equal, False].index(False)] if scopes else ()
 
 
-# What may be cut
-
-
-@dataclass
-class _Network:
-    """A flat program seen as a network.
-
-    flat: the program, of params and xs.
-    into, out: the structures of xs and of the output.
-    xs: the values of xs.
-    sources: those of params by their values, and of the entries of stacked ones.
-    entries: the steps that take those entries.
-    main, prologue: the steps that depend on xs, and the others.
-    dependent: the values that depend on xs.
-    parameters: those that depend on params of a float type, and not on xs.
-    axes: the axis of the examples, of those that have one.
-    alive: those values that are needed later, before each main step and after the last.
-    places: the one value alive, by the number of the main step below which it is.
-    made: values of the prologue that layers are handed over.
-    """
-
-    flat: Flat
-    into: Any
-    out: Any
-    xs: list[int]
-    sources: dict[int, Source]
-    entries: dict[int, Step] = field(default_factory=dict)
-    main: list[Step] = field(default_factory=list)
-    prologue: list[Step] = field(default_factory=list)
-    dependent: set[int] = field(default_factory=set)
-    parameters: set[int] = field(default_factory=set)
-    axes: dict[int, int] = field(default_factory=dict)
-    alive: list[set[int]] = field(default_factory=list)
-    places: dict[int, int] = field(default_factory=dict)
-    made: list[int] = field(default_factory=list)
-
-    def sort(self) -> None:
-        """Tell main steps from the prologue, and entries of stacked parameters from both."""
-        self.dependent.update(self.xs)
-        self.parameters.update(v for v in self.sources if is_float(self.flat.types[v]))
-        stacks, same = {*self.sources}, dict[int, int]()
-        entries: dict[tuple[int, int], int] = {}
-        for step in self.flat.steps:
-            step = step._replace(inputs=tuple(same.get(v, v) for v in step.inputs))
-            if not self.dependent.isdisjoint(step.inputs):
-                self.main.append(step)
-                self.dependent.update(step.outputs)
-                continue
-            if not self.parameters.isdisjoint(step.inputs):
-                self.parameters.update(step.outputs)
-            i = step.entry
-            if i is None or step.inputs[0] not in stacks:
-                self.prologue.append(step)
-                continue
-            (v,), stack = step.outputs, step.inputs[0]
-            same[v] = entries.setdefault((stack, i), v)
-            if same[v] == v:
-                self.sources[v] = Source(self.sources[stack].value, (i,))
-                self.entries[v] = step
-
-    def find_places(self) -> None:
-        """Walk over the main steps with the set of the values alive."""
-        end = len(self.main)
-        last = {v: i for i, step in enumerate(self.main) for v in step.inputs}
-        last |= dict.fromkeys(self.flat.outputs, end)
-        alive = {v for v in self.xs if v in last}
-        self.alive.append(alive)
-        for i, step in enumerate(self.main):
-            alive = {v for v in alive.union(step.outputs) if last.get(v, -1) > i}
-            self.alive.append(alive)
-        for i, values in enumerate(self.alive):
-            v = min(values)
-            type_ = self.flat.types[v]
-            if len(values) == 1 and v in self.axes and is_float(type_) and not is_narrow(type_):
-                self.places[i] = v
-        if self.out != jax.tree.structure(0) or self.axes.get(self.places.get(end, -1)) != 0:
-            self.places.pop(end, None)  # the output is what f returns, and no state
-
-    @property
-    def raw(self) -> dict[int, int]:
-        """The numbers of params by their values."""
-        return {v: s.value for v, s in self.sources.items() if v not in self.entries}
-
-    def is_of_params(self, v: int) -> bool:
-        """Tell whether a value of the prologue depends on params, of a float type or not."""
-        values = behind([v], [*self.entries.values(), *self.prologue])[1]
-        return not values.isdisjoint(self.raw)
-
-    def source(self, v: int, rows: Rows | None = None) -> Source:
-        """Return where a value of the prologue comes from, or entries of it."""
-        if v not in self.sources:
-            if v not in self.made:
-                self.made.append(v)
-            source = Source(len(self.raw) + self.made.index(v))
-        else:
-            source = self.sources[v]
-        if rows is None or rows == tuple(range(self.flat.types[v].shape[0])):
-            return source
-        return source._replace(
-            rows=rows if source.rows is None else tuple(source.rows[i] for i in rows)
-        )
-
-    def is_product(self, step: Step) -> bool:
-        """Tell products of a parameter and the state."""
-        return step.is_product and not self.parameters.isdisjoint(step.inputs)
-
-    def products(self, a: int, b: int) -> list[Step]:
-        """The products among main steps a … b; without any, the last step."""
-        return [step for step in self.main[a:b] if self.is_product(step)] or self.main[b - 1 : b]
-
-    def is_bias(self, steps: list[Step]) -> bool:
-        """Tell whether steps add a parameter to one value, or scale it."""
-        return any(not self.parameters.isdisjoint(step.inputs) for step in steps) and all(
-            step.is_affine and len(self.dependent.intersection(step.inputs)) == 1 for step in steps
-        )
-
-    def run(self, a: int, b: int) -> Scan | None:
-        """Return the scan that main steps a … b are, if it can be a run."""
-        step = self.main[a]
-        scan = step.scan if b == a + 1 else None
-        if scan is None or scan.carries != 1:
-            return None
-        carry = step.inputs[scan.consts]
-        state = self.places.get(a) == carry and self.places.get(b) == step.outputs[0]
-        return scan if state and self.dependent.intersection(step.inputs) == {carry} else None
-
-
-def _network(f: Callable[..., Any], params: list[Any], xs: Any) -> _Network:
-    """Trace a function twice, and find its places."""
-    closed, shape = jax.make_jaxpr(f, return_shape=True)(params, xs)
-    if not any(map(is_float, closed.out_avals)):
-        raise ValueError(
-            f"f: expected f(params, xs) to return floats, got {typed(closed.out_avals) or 'none'}"
-        )
-    flat, count = Flat(closed), len(params)
-    sources = dict(zip(flat.inputs[:count], map(Source, range(count)), strict=True))
-    structures = jax.tree.structure(xs), jax.tree.structure(shape)
-    network = _Network(flat, *structures, flat.inputs[count:], sources)
-    network.sort()
-    if network.dependent.isdisjoint(flat.outputs):
-        raise ValueError("f: expected an output that depends on xs, got one that does not")
-    network.axes.update(_axes(f, params, xs, flat))
-    network.find_places()
-    return network
-
-
-def _axes(f: Callable[..., Any], params: list[Any], xs: Any, flat: Flat) -> dict[int, int]:
-    """Return the axis of the examples of each value that has one.
-
-    Where f does not take one example more, or is another program then, it is the first axis, of
-    the values for which that has the right length.
-    """
-    count = len(jax.tree.leaves(xs)[0])
-    more = jax.tree.map(lambda v: resized(v, (count + 1, *v.shape[1:])), xs)
-    shapes = [getattr(t, "shape", ()) for t in flat.types]
-    try:
-        grown = [getattr(t, "shape", ()) for t in Flat(jax.make_jaxpr(f)(params, more)).types]
-        same = list(map(len, shapes)) == list(map(len, grown))
-    except Exception:  # of a user's own function, which need not take it
-        same = False
-    if not same:
-        return {v: 0 for v, shape in enumerate(shapes) if shape[:1] == (count,)}
-    axes = {}
-    for v, (shape, other) in enumerate(zip(shapes, grown, strict=True)):
-        differing = [i for i, (m, n) in enumerate(zip(shape, other, strict=True)) if m != n]
-        if [(shape[i], other[i]) for i in differing] == [(count, count + 1)]:
-            axes[v] = differing[0]
-    return axes
-
-
-def _ends(network: _Network) -> list[int]:
-    """Return where layers begin, in main steps, and where the last one ends."""
-    runs = [i for i in range(len(network.main)) if network.run(i, i + 1)]
-    bounds = sorted({0, len(network.main), *runs, *(i + 1 for i in runs)})
-    ends = [*bounds]
-    for a, b in pairwise(bounds):
-        end = None  # of the layer of the last product
-        for i in [*(i for i in sorted(network.places) if a < i < b), b]:
-            between = network.main[end or a : i]
-            if any(map(network.is_product, between)):
-                ends += [] if end is None else [end]
-                end = i
-            elif end is not None and network.is_bias(between):
-                end = i
-    return sorted(ends)
+def _riding(
+    network: Traced, stretches: Sequence[tuple[int, int]], runs: Sequence[Scanned | None]
+) -> list[int]:
+    """Return the riders: what layers above the first need of xs, or of what takes long to make."""
+    needs: set[int] = set()
+    for i, ((a, b), run) in enumerate(zip(stretches, runs, strict=True)):
+        if i or run is not None:
+            needs.update(v for step in network.main[a:b] for v in step.inputs)
+    if len(stretches) > 1 or runs[0] is not None:
+        needs.update(network.flat.outputs)
+    if runs[0] is not None:
+        needs.difference_update(runs[0].into)
+    short = [step for step in network.prologue if not network.takes_long(step)]
+    values = behind(needs, short)[1]
+    rest = (v for step in network.prologue if network.takes_long(step) for v in step.outputs)
+    return [v for v in (*network.xs, *rest) if v in values and v in network.dependent]
 
 
 # One layer
 
 
-def _layer(network: _Network, name: str, a: int, b: int) -> Piece:
-    """Return main steps a … b as a layer, which runs its prologue too."""
-    flat, steps = network.flat, network.main[a:b]
-    first, last = a == 0, b == len(network.main)
-    into = network.xs if first else [network.places[a]]
-    out = flat.outputs if last else [network.places[b]]
-    needs = {v for step in steps for v in step.inputs}.union(out)
-    prologue, values = behind(needs, network.prologue)
-    used = [v for v in network.sources if v in values]
+class _Knife:
+    """What cuts layers out of a network.
 
-    def run(arrays: list[Array], state: Any) -> Any:
-        given = jax.tree.leaves(state) if first else [_inside(network, into[0], state)]
-        known = flat.constants | dict(zip((*used, *into), (*arrays, *given), strict=True))
-        made = evaluated(out, [*prologue, *steps], known)
-        return jax.tree.unflatten(network.out, made) if last else _state(network, *out, *made)
+    network: the network.
+    riding: the riders, which every state has.
+    """
 
-    own = tuple(map(network.source, used))
-    if first:
-        state = jax.tree.unflatten(network.into, [struct(flat.types[v]) for v in into])
-    else:
-        state = struct(flat.types[into[0]], network.axes[into[0]])
-    program = Program.of(run, [struct(flat.types[v]) for v in used], state)
-    trained = tuple(is_float(flat.types[v]) for v in used)
-    return Piece(name, program, own, (None,) * len(own), trained, 0)
+    def __init__(self, network: Traced, riding: list[int]) -> None:
+        self.network, self.riding = network, riding
+        known = {*riding}
+        self.prologue = [s for s in network.prologue if known.isdisjoint(s.outputs)]
+
+    def is_same(self, at: list[int] | None, values: list[int]) -> bool:
+        """Tell whether a state is that of other values; None is xs, or the output."""
+        network = self.network
+        if at is not None:
+            return at == values
+        outside = [[*network.xs], [*network.flat.outputs]]
+        structures = [network.into, network.out]
+        leaf = jax.tree.structure(0)
+        return not self.riding and any(
+            structure == leaf and values == whole and network.axes.get(values[0]) == 0
+            for structure, whole in zip(structures, outside, strict=True)
+        )
+
+    def inside(self, v: int, array: Any) -> Any:
+        """Return an array of a state as the program has it."""
+        axis = self.network.axes.get(v, 0)
+        return jnp.moveaxis(array, 0, axis) if axis else array
+
+    def outside(self, v: int, array: Any) -> Any:
+        """Return an array of the program as a state has it, the examples first."""
+        axis = self.network.axes.get(v, 0)
+        return jnp.moveaxis(array, axis, 0) if axis else array
+
+    def packed(self, streams: Sequence[Any], riders: Sequence[Any]) -> Any:
+        """Return a state; of one stream alone that is the array."""
+        if len(streams) == 1 and not riders:
+            return streams[0]
+        return State(tuple(streams), tuple(riders))
+
+    def type_of(self, values: Sequence[int]) -> Any:
+        """Return the types of a state."""
+        types, axes = self.network.flat.types, self.network.axes
+        streams, riders = (
+            [struct(types[v], axes.get(v, 0)) for v in group] for group in (values, self.riding)
+        )
+        return self.packed(streams, riders)
+
+    def layer(
+        self, name: str, a: int, b: int, into: list[int] | None, out: list[int] | None
+    ) -> Piece:
+        """Return main steps a … b as a layer, which runs its prologue too.
+
+        Args:
+            name: of the layer.
+            a: its first step.
+            b: the step behind its last.
+            into: the values of the state that goes in; None for xs.
+            out: those of the state that comes out; None for the output.
+        """
+        network, flat, steps = self.network, self.network.flat, self.network.main[a:b]
+        taken = network.xs if into is None else [*into, *self.riding]
+        made = flat.outputs if out is None else [*out, *self.riding]
+        blank = {v for v in made if v in network.blank}
+        needs = {v for step in steps for v in step.inputs}.union(made) - blank
+        whole = network.prologue if into is None else self.prologue
+        prologue, values = behind(needs - {*taken}, [*whole])
+        used = [v for v in network.sources if v in values]
+
+        def run(arrays: list[Array], state: Any) -> Any:
+            leaves = dict(zip(taken, jax.tree.leaves(state), strict=True))
+            zeros = {v: jnp.zeros(flat.types[v].shape, flat.types[v].dtype) for v in blank}
+            given = {v: x if into is None else self.inside(v, x) for v, x in leaves.items()}
+            known = flat.constants | zeros | dict(zip(used, arrays, strict=True)) | given
+            values = evaluated(made, [*prologue, *steps], known)
+            if out is None:
+                return jax.tree.unflatten(network.out, values)
+            arrays = [
+                leaves[v] if v in leaves and into is not None else self.outside(v, x)
+                for v, x in zip(made, values, strict=True)
+            ]
+            return self.packed(arrays[: len(out)], arrays[len(out) :])
+
+        own = tuple(map(network.source, used))
+        if into is None:
+            state = jax.tree.unflatten(network.into, [struct(flat.types[v]) for v in taken])
+        else:
+            state = self.type_of(into)
+        program = Program.of(run, [struct(flat.types[v]) for v in used], state)
+        trained = tuple(is_float(flat.types[v]) for v in used)
+        return Piece(name, program, own, (None,) * len(own), trained, 0)
+
+    def run(self, name: str, run: Scanned) -> Piece:
+        """Return a scan as a run of its body."""
+        network, flat = self.network, self.network.flat
+        streams, riders = network.streams, network.dependent - network.streams
+        ridden = [v for v in run.stacks if v in riders]
+        inputs = ScanInputs(
+            [*(v for v in run.consts if v not in streams), *ridden],
+            [v for v in run.stacks if v not in network.dependent],
+            run.rows,
+        )
+        needs, entry = prepared(
+            flat,
+            [*network.entries.values(), *self.prologue],
+            network.parameters,
+            {*network.raw},
+            inputs,
+        )
+
+        # Of the size of the batch perhaps, such as a mask, or riders; a layer makes it again.
+        free = [
+            v for v, rows in needs if rows is None and (v in riders or not network.is_of_params(v))
+        ]
+        steps, values = behind({*free} - {*self.riding}, self.prologue)
+        handed = [need for need in needs if need.value not in free or need.rows is not None]
+        also = [Need(v, None) for v in network.sources if v in values]
+        handed += [need for need in also if need not in handed]
+        row = Need(flat.value(*_indices(run.scan.k)), run.rows)
+        if ridden or run.blank or not streams.isdisjoint(run.stacks):
+            handed.append(row)
+        carried, blank = len(run.order), len(run.blank)
+
+        def body(arrays: list[Array], state: Any) -> Any:
+            given = dict(zip(handed, arrays, strict=True))
+            leaves = jax.tree.leaves(state)
+            outputs, rest = leaves[carried : carried + blank], leaves[carried + blank :]
+            passing = dict(zip((*run.held, *self.riding), rest, strict=True))
+            known = {v: self.inside(v, x) for v, x in passing.items()}
+            known |= {need.value: given[need] for need in also} | flat.constants
+            made = dict(zip(free, evaluated(free, steps, known), strict=True))
+            whole = [given[need] if need in given else made[need.value] for need in needs]
+            consts, entries = map(iter, entry(whole))
+            at = given.get(row)
+
+            def entry_of(v: int) -> Any:
+                if v not in streams:
+                    return lax.dynamic_index_in_dim(made[v], at, 0, keepdims=False)
+                axis = network.axes.get(v, 0)
+                taken = lax.dynamic_index_in_dim(passing[v], at, min(axis, 1), keepdims=False)
+                return jnp.moveaxis(taken, 0, axis - 1) if axis > 1 else taken
+
+            carries = [None] * carried
+            for i, v, x in zip(run.order, run.carries(run.step.outputs), leaves, strict=False):
+                carries[i] = self.inside(v, x)
+            out = function(run.scan.body)(
+                *[known[v] if v in streams else next(consts) for v in run.consts],
+                *carries,
+                *[entry_of(v) if v in network.dependent else next(entries) for v in run.stacks],
+            )
+            ends = zip(run.carries(run.step.outputs), run.carries(out), strict=True)
+            filled = [
+                self.filled(v, whole, at, x)
+                for v, whole, x in zip(run.blank, outputs, out[carried:], strict=True)
+            ]
+            streams_out = [*(self.outside(v, x) for v, x in ends), *filled]
+            held = rest[: len(run.held)]
+            return self.packed([*streams_out, *held], rest[len(run.held) :])
+
+        types = [
+            struct(flat.types[v])
+            if rows is None
+            else resized(flat.types[v], flat.types[v].shape[1:])
+            for v, rows in handed
+        ]
+        own = tuple(None if rows is None else network.source(v, rows) for v, rows in handed)
+        tied = tuple(network.source(v) if rows is None else None for v, rows in handed)
+        program = Program.of(body, types, self.type_of(run.into))
+        trained = tuple(
+            v in network.parameters and is_float(t) for (v, _), t in zip(handed, types, strict=True)
+        )
+        return Piece(name, program, own, tied, trained, run.scan.k)
+
+    def filled(self, v: int, whole: Any, at: Any, x: Any) -> Any:
+        """Return the outputs of all steps with that of one."""
+        axis = self.network.axes.get(v, 0)
+        x = jnp.moveaxis(x, axis - 1, 0) if axis > 1 else x
+        return lax.dynamic_update_index_in_dim(whole, x, at, min(axis, 1))
 
 
-def _run(network: _Network, name: str, a: int, b: int) -> Piece:
-    """Return the scan at main step a as a run of its body."""
-    (step,), scan, carry = network.main[a:b], network.run(a, b), network.places[a]
-    flat = network.flat
-    assert scan is not None
-    rows = tuple(range(scan.k))[:: -1 if scan.reverse else 1]
-    inputs = ScanInputs(step.inputs[: scan.consts], step.inputs[scan.consts + 1 :], rows)
-    needs, entry = prepared(
-        network.flat,
-        [*network.entries.values(), *network.prologue],
-        network.parameters,
-        {*network.raw},
-        inputs,
-    )
-
-    # Of the size of the batch perhaps, such as a mask; a layer makes it again.
-    free = [v for v, rows in needs if rows is None and not network.is_of_params(v)]
-    steps, _ = behind(free, network.prologue)
-    handed = [need for need in needs if need.value not in free or need.rows is not None]
-
-    def run(arrays: list[Array], state: Any) -> Any:
-        given = iter(arrays)
-        made = iter(evaluated(free, steps, flat.constants))
-        whole = [next(given) if need in handed else next(made) for need in needs]
-        consts, entries = entry(whole)
-        out, *_ = function(scan.body)(*consts, _inside(network, carry, state), *entries)
-        return _state(network, carry, out)
-
-    types = [
-        struct(flat.types[v]) if rows is None else resized(flat.types[v], flat.types[v].shape[1:])
-        for v, rows in handed
-    ]
-    own = tuple(None if rows is None else network.source(v, rows) for v, rows in handed)
-    tied = tuple(network.source(v) if rows is None else None for v, rows in handed)
-    state = struct(scan.body.in_avals[scan.consts], network.axes[carry])
-    trained = tuple(
-        v in network.parameters and is_float(t) for (v, _), t in zip(handed, types, strict=True)
-    )
-    return Piece(name, Program.of(run, types, state), own, tied, trained, scan.k)
+def _indices(k: int) -> tuple[Any, Any]:
+    """Return 0 … k - 1, its type and its numbers."""
+    index = np.arange(k, dtype=np.int32)
+    return index, index
 
 
-def _inside(network: _Network, v: int, state: Any) -> Any:
-    return jnp.moveaxis(state, 0, network.axes[v])
-
-
-def _state(network: _Network, v: int, inside: Any) -> Any:
-    return jnp.moveaxis(inside, network.axes[v], 0)
-
-
-def _made(network: _Network, v: int) -> Made:
+def _made(network: Traced, v: int) -> Made:
     """Return a value of the prologue as it is made of params."""
     flat, raw = network.flat, network.raw
     steps, values = behind([v], [*network.entries.values(), *network.prologue])
@@ -391,76 +339,3 @@ def _made(network: _Network, v: int) -> Made:
 
     program = Program.of(run, [struct(flat.types[u]) for u in used], ())
     return Made(program, tuple(raw[u] for u in used))
-
-
-# What cannot be cut
-
-
-def _check(network: _Network, stretches: Sequence[tuple[int, int]]) -> None:
-    """Raise unless there are layers enough, none of them nearly the whole network."""
-    if not any(map(network.is_product, network.main)):
-        raise ValueError(
-            "f: found no product of xs with params; hand over the network's weights in params, "
-            "none of them closed over"
-        )
-    depths = [_in_a_row(network, a, b) for a, b in stretches]
-    deepest = max(depths)
-    a, b = stretches[depths.index(deepest)]
-    if len(stretches) == 1:
-        enough = network.run(a, b) is not None
-    elif _nested(network, a, b):
-        enough = 2 * deepest < sum(depths)
-    else:
-        enough = deepest <= MOST_IN_A_ROW or 2 * deepest <= sum(depths)
-    if not enough:
-        raise ValueError(f"f: {_obstacle(network, deepest, a, b)}")
-
-
-def _obstacle(network: _Network, deepest: int, a: int, b: int) -> str:
-    """Say why main steps a … b cannot be cut, and what to hand over instead."""
-    products = network.products(a, b)
-    first, last, scan = products[0], products[-1], products[0].scan
-    if deepest > 1:
-        between = network.alive[network.main.index(first) + 1 : network.main.index(last) + 1]
-        fewest = min(between, key=len)
-        types = typed([network.flat.types[v] for v in sorted(fewest)])
-        several = "are alive together, as skips and masks are"
-        why = several if len(fewest) > 1 else "has no examples along an axis"
-        return (
-            f"found no place to cut between {first.location} and {last.location}, {deepest} "
-            f"products in a row, where {types} {why}; hand over a list of layers whose state holds "
-            "what they need"
-        )
-    if scan is not None:
-        return (
-            f"found one layer, a scan of {scan.k} steps at {first.location} that carries "
-            f"{scan.carries} arrays, or takes or returns some at each step; hand over a list with "
-            "jaxnn.Run(body, params, k), whose state holds all that it carries"
-        )
-    return f"found one layer, at {first.location}; hand it over as a list, [(f, params)]"
-
-
-def _in_a_row(network: _Network, a: int, b: int) -> int:
-    """Return the length of the longest chain of products, each fed by the one before."""
-    return max(_heights(network, a, b).values(), default=0)
-
-
-def _heights(network: _Network, a: int, b: int) -> dict[int, int]:
-    """Return, for each value computed in main steps a … b, the longest chain of products below."""
-    heights: dict[int, int] = {}
-    for step in network.main[a:b]:
-        below = max(heights.get(v, 0) for v in step.inputs)
-        heights |= dict.fromkeys(step.outputs, below + network.is_product(step))
-    return heights
-
-
-def _nested(network: _Network, a: int, b: int) -> bool:
-    """Tell whether a skip over products lies within a longer one, as in a U-Net.
-
-    A residual block, whatever is in its branch, has a skip from its first product to its last.
-    """
-    heights, skips = _heights(network, a, b), set[tuple[int, int]]()
-    for step in network.main[a:b]:
-        ends = [heights.get(v, 0) for v in network.dependent.intersection(step.inputs)]
-        skips.add((min(ends), max(ends)))
-    return any(low < i < j < high for low, high in skips for i, j in skips)

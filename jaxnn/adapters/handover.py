@@ -199,11 +199,13 @@ class Layout(NamedTuple):
     links: for each link; of a pattern that is found equal those of all repetitions, in their order.
     shared: of a run of the user's what all its layers share; None elsewhere.
     k: the length of a run; 0 for a layer.
+    between: whether it is no layer, but turns one state into another.
     """
 
     links: tuple[Sources, ...]
     shared: Sources | None
     k: int
+    between: bool = False
 
     def arrays(self, values: Sequence[Any]) -> Weights | Stacked:
         """Return the parameters."""
@@ -218,6 +220,8 @@ class Layout(NamedTuple):
     def layers(self) -> list[list[tuple[Source, int | None]]]:
         """Return for each layer the sources of its arrays, of a run's with the entry it takes."""
         layers: list[list[tuple[Source, int | None]]] = []
+        if self.between:
+            return layers
         if self.shared is None:
             layers += [[(s, None) for part in link for s in part if s] for link in self.links]
             return layers

@@ -36,6 +36,7 @@ from .handover import (
     is_array,
     is_key,
 )
+from .places import MOST_STREAMS
 from .program import resized, typed
 
 LONGEST_PATTERN = 8  # layers
@@ -253,9 +254,13 @@ def _lowered(chain: Chain) -> Lowered:
 
 @dataclass(frozen=True)
 class Pattern:
-    """Links that follow each other, repeated as a whole."""
+    """Links that follow each other, repeated as a whole.
+
+    between: whether it is no layer, but turns one state into another, next to a run.
+    """
 
     links: tuple[Link, ...]
+    between: bool = False
 
 
 @dataclass(frozen=True)
@@ -317,11 +322,13 @@ class Function:
     f: (params, xs) -> output.
     each: whether it takes one example.
     batch: structure and types of the xs that it is traced with.
+    streams: at a place where it is cut, at most.
     """
 
     f: Static
     each: bool
     batch: tuple[Any, tuple[Any, ...]]
+    streams: int
 
     def of(self, pytree: Pytree) -> Callable[[list[Any], Any], Any]:
         """Return the function of the arrays of its parameters."""
@@ -402,15 +409,20 @@ def from_layers(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, 
 
 
 def from_function(
-    f: Any, params: Any, xs: Any, *, each: str = "batch"
+    f: Any, params: Any, xs: Any, *, each: str = "batch", streams: int = MOST_STREAMS
 ) -> tuple[Chain, tuple[Any, ...]]:
     """Cut a function of parameters and examples into layers, for `jaxnn.gradient_flow`.
 
-    It is cut where one array that depends on xs is alive and a product with parameters follows; so
-    an activation belongs to the product above it. Equal layers become a run, and so does a scan
-    over stacked parameters; parameters that several layers use count into Δθ of each. Δθ is that of
-    the parameters as they are handed over, whatever the function makes of them first: a cast, a
-    scale, a weight norm. Names are those of modules, or the file and line.
+    It is cut where one array is alive, a stream, and a product with parameters follows; so an
+    activation belongs to the product above it. What depends on xs alone, such as tokens, masks,
+    lengths, keys and noise levels, rides along and counts in no layer. Where one stream is not
+    enough to cut a network, as with the skips of a U-Net, the memory beside a decoder or the cell
+    of an LSTM, a state holds several, `flow.streams`.
+
+    Equal layers become a run, and so does a scan, whose steps are layers: over stacked parameters,
+    or over time. Parameters that several layers use count into Δθ of each. Δθ is that of the
+    parameters as they are handed over, whatever the function makes of them first: a cast, a scale,
+    a weight norm. Names are those of modules, or the file and line.
 
     Args:
         f: (params, xs) -> floats, a pytree of arrays.
@@ -419,6 +431,7 @@ def from_function(
             shapes f is traced again, with the same layers and parameters.
         each: "batch" if f takes a batch, "example" if it takes one example; then it is mapped over
             the examples.
+        streams: the most arrays with a Δ of their own that a state may hold.
 
     Returns:
         net: the static description, hashable. `net.params(params)` takes other numbers, such as
@@ -443,7 +456,9 @@ def from_function(
         raise TypeError(f"f: expected f(params, xs) -> output, got {_kind(f)}")
     check_examples(xs)
     pytree, arrays = Pytree.of(params)
-    chain = _cut(Function(Static(f), each == "example", _types(xs)), pytree)
+    if isinstance(streams, bool) or not isinstance(streams, int) or streams < 1:
+        raise ValueError(f"streams: expected an integer of at least 1, got {streams!r}")
+    chain = _cut(Function(Static(f), each == "example", _types(xs), streams), pytree)
     return chain, chain.handover.params(arrays)
 
 
@@ -456,28 +471,33 @@ def _cut(function: Function, pytree: Pytree) -> Chain:
     """Make a chain of a function of parameters and examples."""
     structure, types = function.batch
     xs = jax.tree.unflatten(structure, types)
-    pieces, made = cut(function.of(pytree), list(pytree.types), xs)
+    pieces, made = cut(function.of(pytree), list(pytree.types), xs, function.streams)
     entries = []
-    for name, program, own, tied, trained, k in pieces:
+    for name, program, own, tied, trained, k, between in pieces:
         tree = Static(jax.tree.structure(([0] * len(own),)))
         part = Part(Static(program), tree, (None,) * len(own), trained, each=False)
-        entries.append(Entry(Link(name, (part,)), (own,), (tied,) if k else (), k))
+        entry = Entry(Link(name, (part,)), (own,), (tied,) if k else (), k, between=between)
+        entries.append(entry)
     return _made(_repeated(entries), pytree, made, function)
 
 
 class Entry(NamedTuple):
-    """A layer before runs are found; k is 0 unless it is a run of the user's."""
+    """A layer before runs are found; k is 0 unless it is a run of the user's.
+
+    between: whether it is no layer, but turns one state into another.
+    """
 
     link: Link
     own: Sources
     tied: Sources = ()
     k: int = 0
     types: tuple[Any, ...] = ()
+    between: bool = False
 
     @property
     def signature(self) -> Any:
         """Equal for layers that compute the same function of arrays of the same types."""
-        return self.link.parts, self.types, self.k
+        return self.link.parts, self.types, self.k, self.between
 
 
 Numbered = Iterator[tuple[int, Any]]  # the numbers and types of arrays in the user's pytree
@@ -567,7 +587,7 @@ def _repeated(entries: list[Entry]) -> Iterable[tuple[int, list[Entry]]]:
             if k > 1 and k * p > best[0] * best[1]:
                 best = (p, k)
         p, k = best
-        if any(entry.k for entry in entries[i : i + p]):
+        if any(entry.k or entry.between for entry in entries[i : i + p]):
             p, k = 1, 1
         yield p, entries[i : i + p * k]
         i += p * k
@@ -590,12 +610,10 @@ def _made(
         )
         own = tuple(e.own for e in stretch)
         k = first.k or (len(stretch) // p if len(stretch) > 1 else 0)
-        layouts.append(Layout(own, first.tied if first.k else None, k))
-        if first.k:
-            names += [first.link.name] * k
-        else:
-            names += [e.link.name for e in stretch]
-        kinds.append(Pattern(links))
+        layouts.append(Layout(own, first.tied if first.k else None, k, first.between))
+        if not first.between:
+            names += [first.link.name] * k if first.k else [e.link.name for e in stretch]
+        kinds.append(Pattern(links, first.between))
         lengths.append(k)
         given.append(bool(first.k))
     handover = Handover(pytree, made, tuple(layouts))

@@ -4,7 +4,9 @@
     down    Δstate[l-1], Δparams[l] = vjp of f[l] at state[l-1], of Δstate[l]
 
 A cotangent is a list of arrays, those of the state's float leaves, times 2^e with one exponent e
-for each example. After every layer the largest entry of an example is brought into [1, 2).
+for each array and example. After every layer the largest entry of each is brought into [1, 2). So
+an array that passes a layer unchanged, such as a skip, takes no part in its vjp, however far the
+sizes are apart.
 
 Δparams sums over examples: for that sum their rows are brought to one common exponent. So they are
 for Δstate where a layer lets examples meet, such as batch norm in training, or where their sizes
@@ -16,7 +18,7 @@ cotangent gives twice the result, unless something in it clips gradients.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -35,8 +37,10 @@ from ..adapters.layers import (
     encoded,
 )
 from ..adapters.program import typed
+from ..adapters.states import counted, streams, with_main_first
 from ..arrays.compiled import compiled
 from ..arrays.rows import (
+    ZERO_EXPONENT,
     ScaledRows,
     alignment,
     at_least_float32,
@@ -48,6 +52,7 @@ from ..arrays.rows import (
     log_size,
     log_size_of_rows,
     log_size_together,
+    power_of_two,
     renormalised,
     with_exponents,
     with_floats,
@@ -58,7 +63,7 @@ from ..network.params import Stacked, is_run
 from ..passes.walk import AnySaved, Keep, Saved, down, up
 from ..texts import label
 from .examples import log_spread_within, rows_of
-from .flow import Flow, FlowOptions, Parameters
+from .flow import Flow, FlowOptions, Parameters, Streams
 from .loss import Loss, delta_of_loss
 from .record import DeltaRecord, StateRecord, flow_of, in_order, log_tangents
 
@@ -68,7 +73,24 @@ TOLERANCE = 0.05  # between the two: wide enough for 16-bit floats, far less tha
 
 
 # What travels in a chain are ScaledRows to the walk: going up their m is a state, a pytree; going
-# down a list of the float leaves' Δ, (B, …) each, with one exponent e for each example.
+# down a list of the float leaves' Δ, (B, …) each, with a list of exponents (B,).
+
+
+def arrays_of(delta: ScaledRows) -> list[ScaledRows]:
+    """Return the Δ of each array of a state."""
+    return [ScaledRows(m, e) for m, e in zip(delta.m, delta.e, strict=True)]
+
+
+def together(arrays: list[ScaledRows]) -> ScaledRows:
+    """Undo `arrays_of`."""
+    return ScaledRows([v.m for v in arrays], [v.e for v in arrays])
+
+
+def added(v: ScaledRows, w: ScaledRows) -> ScaledRows:
+    """Return the sum, each row on the larger of the two exponents."""
+    common = jnp.maximum(v.e, w.e)
+    left, right = (by_rows(u.m, power_of_two(u.e - common, u.m)) for u in (v, w))
+    return ScaledRows(left + right, common)
 
 
 # One layer
@@ -78,9 +100,9 @@ class ChainStep(NamedTuple):
     """One layer on the way down: Δ of what came out, renormalised, Δparams and what came out."""
 
     delta: ScaledRows
-    largest: Float[Array, " B"]
-    theta: ScaledRows  # one exponent for the sum over examples
-    out: list[Array]
+    largest: list[Float[Array, " B"]]
+    theta: ScaledRows  # one exponent for the sum over examples, or one for each array
+    out: Any  # the state
     mixes: Array
 
 
@@ -89,6 +111,11 @@ class ChainOp:
     """An entry of a chain as the walk uses it: up by its links, down by their `jax.vjp`."""
 
     pattern: Pattern
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether it is recorded, unlike what turns one state into another."""
+        return not self.pattern.between
 
     def forward(self, layer: Weights, z: Any) -> tuple[Any, None]:
         """Return the state that comes out, as ScaledRows; save nothing."""
@@ -101,10 +128,10 @@ class ChainOp:
         """Return Δ of the state that went in, and what is recorded of each link."""
         states = self.states(layer, saved.z.m)
         records = []
-        together = list(zip(self.pattern.links, layer.arrays, layer.mixes, states, strict=True))
-        for link, arrays, mixes, state in reversed(together):
+        upwards = list(zip(self.pattern.links, layer.arrays, layer.mixes, states, strict=True))
+        for link, arrays, mixes, state in reversed(upwards):
             delta, step = _pulled(link, arrays, mixes, state, delta)
-            records.append(keep(step))
+            records += [keep(step)] if self.is_layer else []
         return delta, tuple(records[::-1])
 
     def states(self, layer: Weights, state: Any) -> list[Any]:
@@ -124,28 +151,47 @@ def applied(link: Link, arrays: Any, state: Any) -> Any:
         raise
 
 
-def _vjp(link: Link, arrays: Any, state: Any) -> tuple[list[Array], Any]:
-    """Return the floats that come out, and Δ of them -> Δ(parameters, floats that go in)."""
+class _Vjp(NamedTuple):
+    """The reverse rule of one layer, at one state.
+
+    out: the state that comes out.
+    passed: for each float of it the number of the float that goes in and is it, unchanged; else
+        None.
+    made: the other floats.
+    pull: Δ of those -> Δ of the parameters, and of the floats that go in.
+    """
+
+    out: Any
+    passed: list[int | None]
+    made: list[Array]
+    pull: Callable[[list[Array]], Any]
+
+
+def _vjp(link: Link, arrays: Any, state: Any) -> _Vjp:
     trained = [
         [v for v, t in zip(vs, ts, strict=True) if t] for vs, ts in _with_flags(link, arrays)
     ]
+    passed: list[int | None] = []
 
-    def of(trained: list[list[Array]], entering: list[Array]) -> list[Array]:
+    def of(trained: list[list[Array]], entering: list[Array]) -> tuple[list[Array], Any]:
         given = [iter(vs) for vs in trained]
         whole = [
             [next(it) if t else v for v, t in zip(vs, ts, strict=True)]
             for it, (vs, ts) in zip(given, _with_flags(link, arrays), strict=True)
         ]
-        return floats(applied(link, whole, with_floats(state, entering)))
+        out = applied(link, whole, with_floats(state, entering))
+        numbers = {id(v): i for i, v in enumerate(entering)}
+        passed[:] = [numbers.get(id(v)) for v in floats(out)]
+        return [v for v, i in zip(floats(out), passed, strict=True) if i is None], out
 
     with _named(link):
-        out, pull = jax.vjp(of, trained, floats(state))
+        made, pull, out = jax.vjp(of, trained, floats(state), has_aux=True)
 
     def named(delta: list[Array]) -> Any:
         with _named(link):
             return pull(delta)
 
-    return out, named
+    return _Vjp(out, passed, made, named)
 
 
 @contextmanager
@@ -170,16 +216,83 @@ def _pulled(
     link: Link, arrays: Any, mixes: Array, state: Any, delta: ScaledRows
 ) -> tuple[ScaledRows, ChainStep]:
     """Go down one link; delta is Δ of what came out of it."""
-    out, pull = _vjp(link, arrays, state)
-    delta, largest = with_largest(delta)
-    scale, common = alignment(delta.e, at_least_float32(largest))
-    theta, aligned = pull(by_rows(delta.m, scale))
+    vjp = _vjp(link, arrays, state)
+    of_arrays = [with_largest(v) for v in arrays_of(delta)]
+    deltas, largest = [v for v, _ in of_arrays], [most for _, most in of_arrays]
+    made = [i for i, at in enumerate(vjp.passed) if at is None]
+    pull = _at_once if len(made) == 1 else _one_by_one if made else _of_none
+    theta, below = pull(vjp, [deltas[i] for i in made], [largest[i] for i in made], mixes)
+    if len(made) < len(deltas):
+        below = list(map(renormalised, below))
+        for i, v in zip(vjp.passed, deltas, strict=True):
+            if i is not None:
+                below[i] = added(below[i], v)
+    return together(below), ChainStep(together(deltas), largest, theta, vjp.out, mixes)
+
+
+_Pulled = tuple[ScaledRows, list[ScaledRows]]  # Δparams, and Δ of what goes in
+
+
+def _at_once(vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: Array) -> _Pulled:
+    """Pull arrays that share their exponents."""
+    m, e, most = [v.m for v in deltas], deltas[0].e, _most(largest)
+    scale, common = alignment(e, at_least_float32(most))
+    theta, aligned = vjp.pull(by_rows(m, scale))
     # One vjp less where examples are alike: a tenth of the time of a flow.
-    one = mixes | jnp.all((scale >= _room(delta.m)) | (largest == 0))
-    below = jax.lax.cond(one, lambda: aligned, lambda: pull(delta.m)[1])
-    exponent = jnp.where(one, jnp.full_like(delta.e, common), delta.e)
-    step = ChainStep(delta, largest, ScaledRows(jax.tree.leaves(theta), common), out, mixes)
-    return ScaledRows(below, exponent), step
+    one = mixes | jnp.all((scale >= _room(m)) | (most == 0))
+    below = jax.lax.cond(one, lambda: aligned, lambda: vjp.pull(m)[1])
+    exponent = jnp.where(one, jnp.full_like(e, common), e)
+    return ScaledRows(jax.tree.leaves(theta), common), [ScaledRows(v, exponent) for v in below]
+
+
+def _most(values: list[Array]) -> Array:
+    dtype = reduce(jnp.promote_types, (v.dtype for v in values))
+    return reduce(jnp.maximum, (v.astype(dtype) for v in values))
+
+
+def _one_by_one(vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: Array) -> _Pulled:
+    """Pull several arrays together where their sizes allow it, else each with the others zero."""
+    count = len(deltas)
+    exponents = jnp.stack([v.e for v in deltas])
+    joint = jnp.max(exponents, axis=0)
+    near = [
+        jnp.all((power_of_two(v.e - joint, size) >= _room([v.m])) | (size == 0))
+        for v, size in zip(deltas, largest, strict=True)
+    ]
+    alike = jnp.all(jnp.stack(near))
+
+    def part(i: Array) -> _Pulled:
+        chosen = [alike | (i == j) for j in range(count)]
+        e = jnp.where(alike, joint, exponents[i])
+        scales = [
+            jnp.where(choice, power_of_two(v.e - e, at_least_float32(size)), 0)
+            for v, size, choice in zip(deltas, largest, chosen, strict=True)
+        ]
+        rows = [ScaledRows(by_rows(v.m, scale), e) for v, scale in zip(deltas, scales, strict=True)]
+        sizes = [jnp.where(scale > 0, size, 0) for size, scale in zip(largest, scales, strict=True)]
+        theta, below = _at_once(vjp, rows, sizes, mixes)
+        zero = [jnp.all(v == 0) for v in theta.m]
+        of_arrays = [jnp.where(is_zero, ZERO_EXPONENT, theta.e) for is_zero in zero]
+        return ScaledRows(theta.m, of_arrays), list(map(renormalised, below))
+
+    def more(i: Array, total: _Pulled) -> _Pulled:
+        theta, below = part(i)
+        parameters = zip(arrays_of(total[0]), arrays_of(theta), strict=True)
+        whole = together([added(v, w) for v, w in parameters])
+        return whole, [added(v, w) for v, w in zip(total[1], below, strict=True)]
+
+    first = part(jnp.zeros((), jnp.int32))
+    pulled: _Pulled = jax.lax.fori_loop(1, jnp.where(alike, 1, count), more, first)
+    return pulled
+
+
+def _of_none(vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: Array) -> _Pulled:
+    """Return the zeros of a layer in which everything passes."""
+    del deltas, largest, mixes
+    theta, below = vjp.pull([])
+    zero = jnp.zeros((), jnp.int32)
+    rows = [ScaledRows(v, jnp.zeros(len(v), jnp.int32)) for v in below]
+    return ScaledRows(jax.tree.leaves(theta), zero), rows
 
 
 def _room(delta: list[Array]) -> float:
@@ -193,16 +306,18 @@ def tried(link: Link, arrays: Any, state: Any) -> tuple[Array, Array]:
     entering = floats(state)
     if not entering:
         return jnp.array(False), jnp.array(True)
-    out, pull = _vjp(link, arrays, state)
+    vjp = _vjp(link, arrays, state)
+    if not vjp.made:
+        return jnp.array(False), jnp.array(True)
     every_second = jnp.arange(len(entering[0])) % 2 == 0
     probe = [
         jnp.cos(jnp.arange(v.size, dtype=jnp.float32)).reshape(v.shape).astype(v.dtype)
         * every_second.astype(v.dtype).reshape(-1, *[1] * (v.ndim - 1))
-        for v in out
+        for v in vjp.made
     ]
 
     def pulled(size: Array) -> list[Array]:
-        below: list[Array] = pull([v * size.astype(v.dtype) for v in probe])[1]
+        below: list[Array] = vjp.pull([v * size.astype(v.dtype) for v in probe])[1]
         return below
 
     both = jax.lax.map(pulled, jnp.array([1, PART], jnp.float32))  # a loop: compiled once
@@ -217,30 +332,67 @@ def tried(link: Link, arrays: Any, state: Any) -> tuple[Array, Array]:
 
 
 class _Kept(NamedTuple):
-    """What is kept of a layer, in one dtype for all layers."""
+    """What is kept of a layer, in one dtype for all layers.
+
+    main: Δ of the main stream; None in a network whose states have one each.
+    """
 
     delta: DeltaRecord
+    main: DeltaRecord | None
     log_theta: Float[Array, ""]
     state: StateRecord
     mixes: Array
 
 
-def _keep(dtype: Any, examples: bool, step: ChainStep) -> tuple[_Kept, Float[Array, " p"]]:
-    """Return what is kept of a layer, and ln of the norm of Δ of each of its parameter arrays."""
-    logs = _log_sizes(step.theta.m, step.theta.e, dtype)
-    delta = step.delta._replace(m=[at_least_float32(v).astype(dtype) for v in step.delta.m])
+class _KeptOfLayer(NamedTuple):
+    """What is kept of a layer; ln of the norm of Δ of each parameter array, Δ of each stream."""
+
+    kept: _Kept
+    parameters: Float[Array, " p"]
+    streams: DeltaRecord | None  # (s, B)
+
+
+def _keep(dtype: Any, examples: bool, several: bool, step: ChainStep) -> _KeptOfLayer:
+    """Return what is kept of a layer, of a network with several streams or without."""
+    exponents = (
+        step.theta.e if isinstance(step.theta.e, list) else [step.theta.e] * len(step.theta.m)
+    )
+    logs = _log_sizes(step.theta.m, exponents, dtype)
+    each = [
+        DeltaRecord.of(v._replace(m=at_least_float32(v.m).astype(dtype)), largest.astype(dtype))
+        for v, largest, counts in zip(
+            arrays_of(step.delta), step.largest, counted(step.out), strict=True
+        )
+        if counts
+    ]
+    whole = DeltaRecord.together(each)
+    main = each[0] if with_main_first(step.out) else whole
     kept = _Kept(
-        DeltaRecord.of(delta, step.largest.astype(dtype)),
+        whole,
+        main if several else None,
         log_size_together([*logs]) if len(logs) else jnp.array(-jnp.inf, dtype),
-        state_record(step.out, dtype, examples),
+        _record_of(step.out, dtype, examples),
         step.mixes,
     )
-    return kept, logs
+    streams = jax.tree.map(lambda *v: jnp.stack(v), *each) if several else None
+    return _KeptOfLayer(kept, logs, streams)
 
 
-def _log_sizes(arrays: list[Array], exponent: Array, dtype: Any) -> Float[Array, " p"]:
+def _record_of(state: Any, dtype: Any, examples: bool) -> StateRecord:
+    """Return what is recorded of a state; of its main stream what differs between examples."""
+    out = floats(streams(state))
+    if not (examples and with_main_first(state)):
+        return state_record(out, dtype, examples)
+    of_main = state_record(out[:1], dtype, examples)
+    return state_record(out, dtype, examples=False)._replace(examples=of_main.examples)
+
+
+def _log_sizes(arrays: list[Array], exponents: list[Array], dtype: Any) -> Float[Array, " p"]:
     """Return ln of the norm of each array times 2^exponent."""
-    rows = [ScaledRows(at_least_float32(v).astype(dtype), exponent) for v in arrays]
+    rows = [
+        ScaledRows(at_least_float32(v).astype(dtype), e)
+        for v, e in zip(arrays, exponents, strict=True)
+    ]
     logs = [log_size(renormalised(v)) for v in rows]
     return jnp.stack(logs) if logs else jnp.zeros(0, dtype)
 
@@ -320,27 +472,51 @@ def _flow(
     x = encoded(jax.tree.map(jnp.asarray, xs))
     ways, layers, shapes = _unrolled(net, params, x)
     dtypes = [v.dtype for state in shapes for v in floats(state)]
+    several = any(map(with_main_first, shapes))
     dtype = jnp.dtype(jnp.float64 if any(d.itemsize == 8 for d in dtypes) else jnp.float32)
     walked, entering = _Ops(tuple(ways)), ScaledRows(x)
     top, saved = up(walked, tuple(layers), entering, None, options.memory)
     tries = [_tried(w, p, z) for w, p, z in zip(ways, layers, saved, strict=True)]
     layers = [layer for layer, _ in tries]
     delta = _delta_of(top.m, ys, cotangent, loss)
-    keep = partial(_keep, dtype, options.examples)
+    keep = partial(_keep, dtype, options.examples, several)
     bottom, records = down(walked, tuple(layers), saved, delta, keep)
-    kept = in_order(layers, [[each for each, _ in record] for record in records])
-    fields = kept.delta.fields() | kept.state.fields()
+    kept: _Kept = in_order(layers, [[each.kept for each in record] for record in records])
+    fields: dict[str, Any] = kept.delta.fields() | kept.state.fields()
+    if kept.main is not None:
+        of_main = kept.main.fields()
+        fields["log_largest"] = of_main["log_largest"]
+        fields["streams"] = _streams(layers, shapes, records)
     if options.tangent:
         fields["log_tangent"] = log_tangents(walked, layers, entering, _forwards, dtype)
     return flow_of(
         fields | {"log_theta": kept.log_theta},
         smallest_of(dtypes),
+        log_main=None if kept.main is None else of_main["log_delta"],
         log_delta_input=_log_of_input(bottom, dtype),
         mixes=kept.mixes,
-        linear=jnp.concatenate([linear for _, linear in tries]),
+        linear=jnp.concatenate(
+            [linear for way, (_, linear) in zip(ways, tries, strict=True) if way.is_layer]
+        ),
         parameters=_parameters(net, ways, layers, records, dtype),
         names=net.names,
-        sizes=tuple(sum(v.size // len(v) for v in floats(s)) for s in shapes),
+        sizes=tuple(sum(v.size // len(v) for v in floats(streams(s))) for s in shapes),
+    )
+
+
+def _streams(layers: list[Any], shapes: list[Any], records: list[Any]) -> Streams:
+    """Return the sizes of Δ of all arrays that go from layer to layer."""
+    by_layer: list[DeltaRecord] = []
+    for layer, record in zip(layers, records, strict=True):
+        each = [kept.streams for kept in record]
+        for j in range(layer.k) if is_run(layer) else [None]:
+            by_layer += each if j is None else [jax.tree.map(lambda v, j=j: v[j], s) for s in each]
+    whole: DeltaRecord = jax.tree.map(lambda *v: jnp.concatenate(v), *by_layer)
+    arrays = [floats(streams(state)) for state in shapes]
+    return Streams(
+        whole.fields()["log_delta"],
+        tuple(f"{v.dtype}{list(v.shape[1:])}" for vs in arrays for v in vs),
+        tuple(number for number, vs in enumerate(arrays, 1) for _ in vs),
     )
 
 
@@ -351,8 +527,10 @@ def _parameters(
     logs, sizes = [], []
     trained: list[list[bool]] = []  # of each layer
     for way, layer, record in zip(ways, layers, records, strict=True):
+        if not way.is_layer:
+            continue
         links = way.pattern.links
-        logs.append(jnp.concatenate([each for _, each in record], axis=-1).ravel())
+        logs.append(jnp.concatenate([each.parameters for each in record], axis=-1).ravel())
         sizes.append(_log_norms(links, layer, dtype).ravel())
         of_links = [[flag for part in link.trained for flag in part] for link in links]
         trained += of_links * (layer.k if is_run(layer) else 1)
@@ -381,7 +559,7 @@ def _log_norms(links: tuple[Link, ...], layer: Any, dtype: Any) -> Float[Array, 
             for v, trained in zip(part, flags, strict=True)
             if trained
         ]
-        return _log_sizes(arrays, jnp.zeros((), jnp.int32), dtype)
+        return _log_sizes(arrays, [jnp.zeros((), jnp.int32)] * len(arrays), dtype)
 
     if not is_run(layer):
         return of(layer)
@@ -413,7 +591,8 @@ def smallest_of(dtypes: list[Any]) -> Any:
 
 def _log_of_input(delta: ScaledRows, dtype: Any) -> Float[Array, ""]:
     """Return ln of the norm of Δx; nan without floats."""
-    return log_size_of_rows(delta).astype(dtype) if delta.m else jnp.array(jnp.nan, dtype)
+    logs = [log_size_of_rows(v).astype(dtype) for v in arrays_of(delta)]
+    return log_size_together(logs) if logs else jnp.array(jnp.nan, dtype)
 
 
 def _delta_of(state: Any, ys: Any, cotangent: Any, loss: Any) -> ScaledRows:
@@ -427,10 +606,10 @@ def _delta_of(state: Any, ys: Any, cotangent: Any, loss: Any) -> ScaledRows:
                 f"cotangent: expected the shapes of the output, {typed(out)}, got {typed(given)}"
             )
         m = [v.astype(o.dtype) for v, o in zip(given, out, strict=True)]
-        return ScaledRows(m, jnp.zeros(count, jnp.int32))
+        return ScaledRows(m, [jnp.zeros(count, jnp.int32)] * len(m))
 
     delta = delta_of_loss(loss, ys, lambda top: decoded(with_floats(state, top)), out)
-    return ScaledRows(delta, jnp.zeros(count, jnp.int32))
+    return ScaledRows(delta, [jnp.zeros(count, jnp.int32)] * len(delta))
 
 
 def _unrolled(net: Lowered, params: Any, x: Any) -> tuple[list[ChainOp], list[Any], list[Any]]:
@@ -459,7 +638,7 @@ def _unrolled(net: Lowered, params: Any, x: Any) -> tuple[list[ChainOp], list[An
         for part in entries:
             one = part.at(0) if is_run(part) else part
             after = _states(way, one, state, count)
-            shapes += after * (k if is_run(part) else 1)
+            shapes += after * (k if is_run(part) else 1) if way.is_layer else []
             state = after[-1]
             ways.append(way)
             layers.append(part)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ..adapters.states import counted, streams
 from ..arrays.loops import gathered
 from ..arrays.rows import (
     LN2,
@@ -116,8 +117,9 @@ def pushed(forward: Callable[[ScaledRows], ScaledRows], below: Pushed) -> Pushed
 
 def log_tangent(state: Pushed, dtype: Any) -> Float[Array, ""]:
     """Return ln of the root mean square of a tangent, relative to that of its state."""
-    tangent = rows_of(ScaledRows(state.t, state.z.e), dtype)
-    log = log_norm(tangent) - log_norm(rows_of(state.z, dtype))
+    t = [v for v, counts in zip(state.t, counted(state.z.m), strict=True) if counts]
+    tangent = rows_of(ScaledRows(t, state.z.e), dtype)
+    log = log_norm(tangent) - log_norm(rows_of(state.z._replace(m=streams(state.z.m)), dtype))
     return log + state.e.astype(dtype) * LN2
 
 

@@ -46,6 +46,23 @@ class Parameters:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
+class Streams:
+    """Sizes of Δ of the arrays of each state, where some states have several; layer 1 first.
+
+    The first array of a layer is its main one, which the next product takes.
+
+    log_delta: ln of the norm of Δ over the whole batch.
+    types: of the arrays, without the axis of examples; static.
+    layers: of each array the layer that returns it, counted from 1; static.
+    """
+
+    log_delta: Float[Array, "*v S"]
+    types: tuple[str, ...] = field(metadata={"static": True})
+    layers: tuple[int, ...] = field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
 class Units:
     """Means over the units of layers z = a θ + b whose activation is known, those of a Network.
 
@@ -80,6 +97,8 @@ class Flow(InWords):
     log_delta_input: ln of the norm of Δx; nan if x has no floats.
     log_theta: ln of the norm of Δ of all parameters of the layer; -inf if it has none.
     log_gain: ln ‖Δstate[l]‖ - ln ‖Δstate[l+1]‖, the effect of the layer above; nan for the last.
+        Of a function that is cut where several arrays are alive, log_gain, log_largest, lost and
+        what is said of examples are about the main one, see `Streams`.
     lost: whether plain backpropagation in this dtype has no number here: Δ has left the normal
         numbers at this layer or above, though in exact arithmetic it is neither zero nor inf. The
         largest entry decides; single entries of plain Δ may be lost a layer sooner or later.
@@ -98,6 +117,7 @@ class Flow(InWords):
     log_tangent: ln of the root mean square of a tangent relative to that of the state, which starts
         as the way from each example to the next over √2: log_spread to first order, also where that
         is rounding. Of integers it starts at the first state with floats. None unless asked for.
+    streams: of a function that is cut where several arrays are alive; None for others.
     units: of a Network; None for others.
     names: of the layers, as the user knows them; empty for a Network's. Static.
     sizes: entries of a state for each example; static.
@@ -124,6 +144,7 @@ class Flow(InWords):
     cosine: Float[Array, "*v L"] | None = None
     rank: Float[Array, "*v L"] | None = None
     log_tangent: Float[Array, "*v L"] | None = None
+    streams: Streams | None = None
     units: Units | None = None
     net: Network | None = field(default=None, metadata={"static": True})
 

@@ -22,6 +22,7 @@ from ..arrays.rows import (
     at_least_float32,
     log_of,
     lost_in_plain,
+    power_of_two,
     squares,
 )
 from ..network.checks import UsedDepth
@@ -49,6 +50,17 @@ class DeltaRecord(NamedTuple):
     def of(cls, delta: ScaledRows, largest: Float[Array, " B"]) -> "DeltaRecord":
         """Return the numbers of Δ, which is renormalised."""
         return cls(delta.e, largest, squares(delta))
+
+    @classmethod
+    def together(cls, each: Sequence["DeltaRecord"]) -> "DeltaRecord":
+        """Return the numbers of several arrays as those of one."""
+        if len(each) == 1:
+            return each[0]
+        common = jnp.max(jnp.stack([one.exponent for one in each]), axis=0)
+        scales = [power_of_two(one.exponent - common, one.square) for one in each]
+        largest = [scale * one.largest for scale, one in zip(scales, each, strict=True)]
+        sums = [jnp.square(scale) * one.square for scale, one in zip(scales, each, strict=True)]
+        return cls(common, jnp.max(jnp.stack(largest), axis=0), jnp.sum(jnp.stack(sums), axis=0))
 
     def fields(self) -> Fields:
         """Return the fields of a Flow on the size of Δ."""
@@ -101,11 +113,13 @@ def in_order(entries: Sequence[Any], records: Sequence[Sequence[Any]]) -> Any:
 
     Args:
         entries: the parameters that the walk takes, some of them runs.
-        records: of each entry those of its layers: one, or the several of a pattern; of a run
-            stacked.
+        records: of each entry those of its layers: one, or the several of a pattern, or none; of a
+            run stacked.
     """
     parts = []
     for entry, of_layers in zip(entries, records, strict=True):
+        if not of_layers:
+            continue
         if is_run(entry):
             # (k, …) of each layer of the pattern -> (k · layers, …)
             together = jax.tree.map(lambda *v: jnp.stack(v, axis=1), *of_layers)
@@ -139,7 +153,7 @@ def log_tangents(
         for forward in forwards(kind, entry):
             state = pushed(forward, state)
             logs.append(log_tangent(state, dtype))
-        return state, logs
+        return state, logs if getattr(kind, "is_layer", True) else []
 
     _, records = scan_up(net, tuple(entries), at_start(x), step, depth)
     logs: Array = in_order(entries, records)
@@ -151,6 +165,7 @@ def flow_of(
     dtype: Any,
     used: Bool[Array, " L"] | None = None,
     above: Int[Array, " L"] | None = None,
+    log_main: Float[Array, " L"] | None = None,
     **others: Any,
 ) -> Flow:
     """Return a Flow, with what a layer does to Δ and where plain numbers end.
@@ -160,9 +175,10 @@ def flow_of(
         dtype: the float type of plain backpropagation.
         used: the layers that the network has; numbers of others become nan.
         above: of each layer the index of the one above it.
+        log_main: log_delta of the main array of each state, if some have several.
         others: further fields, which are not masked.
     """
-    log_delta = fields["log_delta"]
+    log_delta = fields["log_delta"] if log_main is None else log_main
     with_end = jnp.append(log_delta, jnp.nan)
     fields = fields | {
         "log_gain": log_delta - (with_end[1:] if above is None else with_end[above]),

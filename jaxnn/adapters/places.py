@@ -1,0 +1,225 @@
+"""Places where a network is cut: points between main steps, with the streams alive there.
+
+A network is cut at places between two products, first of all where one stream is alive:
+
+    z = a @ θ      the first place after a product ends its layer,
+    z = z + b      and a bias or a scale moves that end up;
+    a = σ(z)       nothing else does, so that an activation belongs to the product above.
+
+A stretch that is nearly the whole network, or too long for one layer, is cut further where the
+fewest streams are alive in it, and so on: between the blocks of a U-Net, not within them.
+
+A scan that carries streams is no step but a run, with its body as the layer.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from .program import typed
+from .scans import Scanned, scanned
+from .traced import Traced
+
+MOST_IN_A_ROW = 3  # products in a layer that holds more than half of the network's
+LONGEST = 8  # products in a row that are one layer where it need not be
+MOST_STREAMS = 16  # alive at a place where it is cut, unless the user says otherwise
+
+Stretch = tuple[int, int]  # main steps a … b
+
+
+class Places:
+    """Where a network may be cut, and where it is.
+
+    scans: those that could be runs, by their main steps.
+    runs: those that are, with no more streams than may be.
+    most: the streams at a place, at most.
+    """
+
+    def __init__(self, network: Traced, most: int) -> None:
+        self.network, self.most = network, most
+        found = ((i, scanned(network, i)) for i in range(len(network.main)))
+        self.scans: dict[int, Scanned] = {i: run for i, run in found if run is not None}
+        self.runs = {i: run for i, run in self.scans.items() if self.streams(run.into) <= most}
+
+    def streams(self, values: Sequence[int]) -> int:
+        """The number of floats among values."""
+        return len(self.network.floats(values))
+
+    def run(self, a: int, b: int) -> Scanned | None:
+        """Return the scan that main steps a … b are, if it is a run."""
+        return self.runs.get(a) if b == a + 1 else None
+
+    def stretches(self) -> list[Stretch]:
+        """Cut, and return the stretches between the places.
+
+        Raises:
+            ValueError: a function that cannot be cut, with what to hand over instead.
+        """
+        network = self.network
+        if not any(map(network.is_product, network.main)):
+            raise ValueError(
+                "f: found no product of xs with params; hand over the network's weights in params, "
+                "none of them closed over"
+            )
+        bounds = sorted({0, len(network.main), *self.runs, *(i + 1 for i in self.runs)})
+        stretches = [part for a, b in pairwise(bounds) for part in self._parts(a, b, 1)]
+        whole = {*stretches}  # those that are not parts of longer ones
+        closed = set[Stretch]()
+        while True:
+            depths = {stretch: in_a_row(network, *stretch) for stretch in stretches}
+            too_long = [
+                stretch
+                for stretch in stretches
+                if stretch not in closed and self._is_long(stretch, depths, stretch not in whole)
+            ]
+            if not too_long:
+                break
+            for stretch in too_long:
+                parts = self._fewest(*stretch)
+                if len(parts) == 1:
+                    closed.add(stretch)
+                at = stretches.index(stretch)
+                stretches[at : at + 1] = parts
+        self._check(stretches, depths)
+        return stretches
+
+    def _parts(self, a: int, b: int, count: int) -> list[Stretch]:
+        """Cut main steps a … b between products, at the places with so many streams."""
+        network, ends = self.network, [a]
+        if self.run(a, b) is not None:
+            return [(a, b)]
+        end = None  # of the layer of the last product
+        for i in [*(i for i in range(a + 1, b) if self._is_place(i, count)), b]:
+            between = network.main[end or a : i]
+            if any(map(network.is_product, between)):
+                ends += [] if end is None else [end]
+                end = i
+            elif end is not None and network.is_bias(between):
+                end = i
+        return list(pairwise([*ends, b]))
+
+    def _is_place(self, i: int, count: int) -> bool:
+        """Tell a place with so many streams, but for outputs that no step takes."""
+        alive = self.network.alive[i]
+        needed = [v for v in alive if self.network.last[v] >= i]
+        return (
+            self.streams(needed) == count
+            and self.streams([*alive]) <= max(count, self.most)
+            and self.network.is_state(alive)
+        )
+
+    def _fewest(self, a: int, b: int) -> list[Stretch]:
+        """Cut main steps a … b where the fewest streams are alive, if they can be cut."""
+        for count in range(2, self.most + 1):
+            parts = self._parts(a, b, count)
+            if len(parts) > 1:
+                return parts
+        return [(a, b)]
+
+    def _is_long(self, stretch: Stretch, depths: dict[Stretch, int], is_part: bool) -> bool:
+        """Tell a stretch that has to be cut further; of what is cut already the parts are short."""
+        if self.run(*stretch) is not None:
+            return False
+        depth = depths[stretch]
+        if is_part:
+            return depth > MOST_IN_A_ROW
+        return depth > LONGEST or not self._is_enough(stretch, depths)
+
+    def _is_enough(self, stretch: Stretch, depths: dict[Stretch, int]) -> bool:
+        """Tell a stretch that may be a layer: not nearly the whole network."""
+        depth, total = depths[stretch], sum(depths.values())
+        if nested(self.network, *stretch):
+            return 2 * depth < total
+        return depth <= MOST_IN_A_ROW or 2 * depth <= total
+
+    def _check(self, stretches: list[Stretch], depths: dict[Stretch, int]) -> None:
+        """Raise unless there are layers enough, none of them nearly the whole network."""
+        deepest = max(stretches, key=lambda stretch: depths[stretch])
+        if len(stretches) == 1:
+            enough = self.run(*deepest) is not None
+        else:
+            enough = self._is_enough(deepest, depths)
+        if not enough:
+            raise ValueError(f"f: {self._obstacle(depths[deepest], *deepest)}")
+
+    def _obstacle(self, depth: int, a: int, b: int) -> str:
+        """Say why main steps a … b cannot be cut, and what to hand over instead."""
+        network = self.network
+        products = network.products(a, b)
+        first, last, scan = products[0], products[-1], products[0].scan
+        if depth > 1:
+            inside = range(network.main.index(first) + 1, network.main.index(last) + 1)
+            between = [network.alive[i] for i in inside]
+            fewest = min(between, key=len)
+            types = typed([network.flat.types[v] for v in sorted(fewest)])
+            found = (
+                f"found no place to cut between {first.location} and {last.location}, {depth} "
+                f"products in a row, where {types}"
+            )
+            states = [self.streams([*alive]) for alive in between if network.is_state(alive)]
+            if states:
+                least = min((n for n in states if n > self.most), default=self.most + 1)
+                return (
+                    f"{found} are alive together, as skips are; with streams={least} it is cut "
+                    "there, or hand over a list of layers whose state holds what they need"
+                )
+            return f"{found} has no examples along an axis; hand over a list of layers"
+        if scan is not None:
+            found = f"found one layer, a scan of {scan.k} steps at {first.location}"
+            run = self.scans.get(network.main.index(first))
+            if run is not None:
+                count = self.streams(run.into)
+                return (
+                    f"{found} whose state is of {count} arrays: what it carries, returns at each "
+                    f"step, and passes on; with streams={count} its steps are layers"
+                )
+            return (
+                f"{found}, which carries or returns what has no examples along an axis, or has "
+                "them along that of its steps; hand over a list with jaxnn.Run(body, params, k), "
+                "whose state holds all that it carries"
+            )
+        return f"found one layer, at {first.location}; hand it over as a list, [(f, params)]"
+
+
+def in_a_row(network: Traced, a: int, b: int) -> int:
+    """Return the length of the longest chain of products, each fed by the one before."""
+    return max(_heights(network, a, b).values(), default=0)
+
+
+def _heights(network: Traced, a: int, b: int) -> dict[int, int]:
+    """Return, for each value computed in main steps a … b, the longest chain of products below."""
+    heights: dict[int, int] = {}
+    for step in network.main[a:b]:
+        below = max(heights.get(v, 0) for v in step.inputs)
+        heights |= dict.fromkeys(step.outputs, below + network.is_product(step))
+    return heights
+
+
+def nested(network: Traced, a: int, b: int) -> bool:
+    """Tell whether a skip over products lies within a longer one, as in a U-Net.
+
+    A residual block, whatever is in its branch, has a skip from its first product to its last.
+    """
+    heights, skips = _heights(network, a, b), set[tuple[int, int]]()
+    for step in network.main[a:b]:
+        ends = [heights.get(v, 0) for v in network.dependent.intersection(step.inputs)]
+        skips.add((min(ends), max(ends)))
+    return any(low < i < j < high for low, high in skips for i, j in skips)
+
+
+def main_first(network: Traced, i: int) -> list[int]:
+    """Return the streams alive before main step i, the one that the next product takes first.
+
+    Of several that it takes that is the last made. What is no float comes last.
+    """
+    alive = network.floats(network.alive[i])
+    rest = sorted(network.alive[i] - {*alive})
+    if len(alive) > 1:
+        behind_it = {v: {v} for v in alive}
+        for step in network.main[i:]:
+            into = {u for v in step.inputs for u in behind_it.get(v, ())}
+            if into and network.is_product(step):
+                main = max(into)
+                alive = [main, *(v for v in alive if v != main)]
+                break
+            behind_it |= dict.fromkeys(step.outputs, into)
+    return [*alive, *rest]

@@ -1,0 +1,41 @@
+"""States of a network that is cut: the arrays that go from one layer to the next.
+
+    streams   depend on xs and on parameters: they have a Δ that layers below learn from
+    riders    depend on xs alone, such as tokens, masks and keys: they pass every layer unchanged
+
+Riders count in no number of a layer. Of those that are floats Δ is carried all the same, for Δx.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+
+from ..arrays.rows import floats, is_float
+
+
+class State(NamedTuple):
+    """What goes from one layer to the next.
+
+    streams: arrays, of which the first is the main one, that the next product takes.
+    riders: arrays of xs, or made of xs alone.
+    """
+
+    streams: tuple[Any, ...]
+    riders: tuple[Any, ...] = ()
+
+
+def streams(state: Any) -> Any:
+    """Return a state without its riders."""
+    return state.streams if isinstance(state, State) else state
+
+
+def counted(state: Any) -> tuple[bool, ...]:
+    """For each float leaf of a state whether it counts, as all but riders do."""
+    if not isinstance(state, State):
+        return (True,) * len(floats(state))
+    return (True,) * len(floats(state.streams)) + (False,) * len(floats(state.riders))
+
+
+def with_main_first(state: Any) -> bool:
+    """Tell a state of several streams, whose first is the main one."""
+    return isinstance(state, State) and sum(map(is_float, jax.tree.leaves(state.streams))) > 1

@@ -1,0 +1,202 @@
+"""A function as JAX traced it, seen as a network: what depends on xs, on parameters, on both.
+
+    main        the steps that depend on xs and on parameters, in their order; so do their results,
+                the streams
+    prologue    the other steps: casts, masks, reshaped weights, and riders, which depend on xs and
+                on no parameter; a layer runs those that it needs
+    product     a main step of a parameter and the state: a matrix product, a convolution, a look-up
+                in a table, or a whole program (a scan, a custom rule) that takes a parameter
+
+The axis of the examples is the one that grows in a second trace, with one example more.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..arrays.rows import is_float, is_narrow
+from .handover import Rows, Source
+from .program import Flat, Step, behind, resized, typed
+
+# Of riders, what takes long to make: made once, while others are made again where they are needed.
+LONG = ("dot_general", "conv_general_dilated", "scan", "while", "sort", "fft", "eigh", "svd")
+
+
+@dataclass
+class Traced:
+    """A flat program seen as a network.
+
+    flat: the program, of params and xs.
+    into, out: the structures of xs and of the output.
+    xs: the values of xs.
+    sources: those of params by their values, and of the entries of stacked ones.
+    entries: the steps that take those entries.
+    main, prologue: the steps that depend on xs and parameters, and the others.
+    dependent: the values that depend on xs.
+    parameters: those that depend on params of a float type, and not on xs.
+    streams: those that depend on both.
+    axes: the axis of the examples, of those that have one.
+    last: the main step that takes a value last; -1 of an output that none takes.
+    alive: the streams that are needed later, before each main step and after the last.
+    made: values of the prologue that layers are handed over.
+    blank: values of zeros, for what a scan fills.
+    """
+
+    flat: Flat
+    into: Any
+    out: Any
+    xs: list[int]
+    sources: dict[int, Source]
+    entries: dict[int, Step] = field(default_factory=dict)
+    main: list[Step] = field(default_factory=list)
+    prologue: list[Step] = field(default_factory=list)
+    dependent: set[int] = field(default_factory=set)
+    parameters: set[int] = field(default_factory=set)
+    streams: set[int] = field(default_factory=set)
+    axes: dict[int, int] = field(default_factory=dict)
+    last: dict[int, int] = field(default_factory=dict)
+    alive: list[set[int]] = field(default_factory=list)
+    made: list[int] = field(default_factory=list)
+    blank: set[int] = field(default_factory=set)
+
+    def sort(self) -> None:
+        """Tell main steps from the prologue, and entries of stacked parameters from both."""
+        self.dependent.update(self.xs)
+        self.parameters.update(v for v in self.sources if is_float(self.flat.types[v]))
+        stacks, same = {*self.sources}, dict[int, int]()
+        entries: dict[tuple[int, int], int] = {}
+        for step in self.flat.steps:
+            step = step._replace(inputs=tuple(same.get(v, v) for v in step.inputs))
+            learns = not (self.parameters | self.streams).isdisjoint(step.inputs)
+            if not self.dependent.isdisjoint(step.inputs):
+                self.dependent.update(step.outputs)
+                (self.main if learns else self.prologue).append(step)
+                self.streams.update(step.outputs if learns else ())
+                continue
+            if learns:
+                self.parameters.update(step.outputs)
+            i = step.entry
+            if i is None or step.inputs[0] not in stacks:
+                self.prologue.append(step)
+                continue
+            (v,), stack = step.outputs, step.inputs[0]
+            same[v] = entries.setdefault((stack, i), v)
+            if same[v] == v:
+                self.sources[v] = Source(self.sources[stack].value, (i,))
+                self.entries[v] = step
+
+    def find_alive(self) -> None:
+        """Walk over the main steps with the set of the streams alive."""
+        self.last.update((v, i) for i, step in enumerate(self.main) for v in step.inputs)
+        last = self.last | dict.fromkeys(self.flat.outputs, len(self.main))
+        self.last.update((v, -1) for v in self.flat.outputs if v not in self.last)
+        alive = set[int]()
+        self.alive.append(alive)
+        for i, step in enumerate(self.main):
+            alive = {v for v in alive.union(step.outputs) if last.get(v, -1) > i}
+            self.alive.append(alive)
+
+    def floats(self, values: Iterable[int]) -> list[int]:
+        """The values of a float type, in their order."""
+        return sorted(v for v in values if is_float(self.flat.types[v]))
+
+    def is_state(self, values: Iterable[int]) -> bool:
+        """Tell whether values can go from one layer to the next: examples along an axis of each."""
+        types = {v: self.flat.types[v] for v in values}
+        return any(map(is_float, types.values())) and not any(
+            (is_float(t) and (v not in self.axes or is_narrow(t)))
+            or jnp.issubdtype(t.dtype, jnp.complexfloating)
+            for v, t in types.items()
+        )
+
+    @property
+    def raw(self) -> dict[int, int]:
+        """The numbers of params by their values."""
+        return {v: s.value for v, s in self.sources.items() if v not in self.entries}
+
+    def is_of_params(self, v: int) -> bool:
+        """Tell whether a value of the prologue depends on params, of a float type or not."""
+        values = behind([v], [*self.entries.values(), *self.prologue])[1]
+        return not values.isdisjoint(self.raw)
+
+    def source(self, v: int, rows: Rows | None = None) -> Source:
+        """Return where a value of the prologue comes from, or entries of it."""
+        if v not in self.sources:
+            if v not in self.made:
+                self.made.append(v)
+            source = Source(len(self.raw) + self.made.index(v))
+        else:
+            source = self.sources[v]
+        if rows is None or rows == tuple(range(self.flat.types[v].shape[0])):
+            return source
+        return source._replace(
+            rows=rows if source.rows is None else tuple(source.rows[i] for i in rows)
+        )
+
+    def is_product(self, step: Step) -> bool:
+        """Tell products of a parameter and the state."""
+        return step.is_product and not self.parameters.isdisjoint(step.inputs)
+
+    def products(self, a: int, b: int) -> list[Step]:
+        """The products among main steps a … b; without any, the last step."""
+        return [step for step in self.main[a:b] if self.is_product(step)] or self.main[b - 1 : b]
+
+    def is_bias(self, steps: list[Step]) -> bool:
+        """Tell whether steps add a parameter to one value, or scale it."""
+        return any(not self.parameters.isdisjoint(step.inputs) for step in steps) and all(
+            step.is_affine and len(self.dependent.intersection(step.inputs)) == 1 for step in steps
+        )
+
+    def takes_long(self, step: Step) -> bool:
+        """Tell steps of riders whose results ride, rather than what they are made of."""
+        return step.eqn.primitive.name in LONG and self.is_state(step.outputs)
+
+
+def traced(f: Callable[..., Any], params: list[Any], xs: Any) -> Traced:
+    """Trace a function twice, and find what depends on what.
+
+    Raises:
+        ValueError: a function without floats that depend on xs.
+    """
+    closed, shape = jax.make_jaxpr(f, return_shape=True)(params, xs)
+    if not any(map(is_float, closed.out_avals)):
+        raise ValueError(
+            f"f: expected f(params, xs) to return floats, got {typed(closed.out_avals) or 'none'}"
+        )
+    flat, count = Flat(closed), len(params)
+    sources = dict(zip(flat.inputs[:count], map(Source, range(count)), strict=True))
+    structures = jax.tree.structure(xs), jax.tree.structure(shape)
+    network = Traced(flat, *structures, flat.inputs[count:], sources)
+    network.sort()
+    if network.dependent.isdisjoint(flat.outputs):
+        raise ValueError("f: expected an output that depends on xs, got one that does not")
+    network.axes.update(_axes(f, params, xs, flat))
+    network.find_alive()
+    return network
+
+
+def _axes(f: Callable[..., Any], params: list[Any], xs: Any, flat: Flat) -> dict[int, int]:
+    """Return the axis of the examples of each value that has one.
+
+    Where f does not take one example more, or is another program then, it is the first axis, of
+    the values for which that has the right length.
+    """
+    count = len(jax.tree.leaves(xs)[0])
+    more = jax.tree.map(lambda v: resized(v, (count + 1, *v.shape[1:])), xs)
+    shapes = [getattr(t, "shape", ()) for t in flat.types]
+    try:
+        grown = [getattr(t, "shape", ()) for t in Flat(jax.make_jaxpr(f)(params, more)).types]
+        same = list(map(len, shapes)) == list(map(len, grown))
+    except Exception:  # of a user's own function, which need not take it
+        same = False
+    if not same:
+        return {v: 0 for v, shape in enumerate(shapes) if shape[:1] == (count,)}
+    axes = {}
+    for v, (shape, other) in enumerate(zip(shapes, grown, strict=True)):
+        differing = [i for i, (m, n) in enumerate(zip(shape, other, strict=True)) if m != n]
+        if [(shape[i], other[i]) for i in differing] == [(count, count + 1)]:
+            axes[v] = differing[0]
+    return axes

@@ -1,0 +1,283 @@
+"""Cut functions whose states are more than one array: riders, streams, scans over data.
+
+Every Δ is compared with plain gradients of the function by hand, with a nudge at each cut.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import jaxnn
+from jaxnn import gradient_flow
+
+B, T, N = 3, 4, 5
+
+
+def drawn(rng, *shape):
+    return rng.normal(size=shape) / shape[-2 if len(shape) > 1 else 0] ** 0.5
+
+
+def log_norm(tree):
+    with np.errstate(divide="ignore"):
+        leaves = jax.tree.leaves(tree)
+        return 0.5 * np.log(sum(float(np.sum(np.square(np.float64(v)))) for v in leaves))
+
+
+def plain(f, params, xs, nudges, cotangent):
+    """Plain gradients of f(params, xs, nudges): of the parameters, of xs, of the nudges."""
+
+    def top(params, xs, nudges):
+        out = f(params, xs, nudges)
+        return sum(map(jnp.vdot, jax.tree.leaves(out), jax.tree.leaves(cotangent)))
+
+    return jax.jit(jax.grad(top, argnums=(0, 1, 2), allow_int=True))(params, xs, nudges)
+
+
+def floats(tree):
+    return [v for v in jax.tree.leaves(tree) if v.dtype != jax.dtypes.float0]
+
+
+def close(logs, trees):
+    np.testing.assert_allclose(logs, [*map(log_norm, trees)], rtol=1e-10, atol=1e-10)
+
+
+def test_riders_are_in_no_state(rng):
+    """A mask from tokens and a noise level, needed by each of four equal layers: one run."""
+
+    def network(p, xs, nudges):
+        mask, angle = (xs["tokens"] > 0)[..., None], xs["t"][:, None] * jnp.arange(1.0, N + 1)[None]
+        z = p["table"][xs["tokens"]] + nudges[0]
+        for theta, nudge in zip(p["layers"], nudges[1:], strict=False):
+            z = jnp.where(mask, jnp.tanh(z) + jnp.sin(angle)[:, None], 0) @ theta + nudge
+        return jnp.sum(z * xs["weight"][..., None], axis=1) @ p["head"] + nudges[5]
+
+    p = {"table": drawn(rng, 7, N), "layers": [*drawn(rng, 4, N, N)], "head": drawn(rng, N, 2)}
+    xs = {"tokens": rng.integers(0, 3, size=(B, T)), "t": rng.normal(size=B)}
+    xs["weight"] = rng.normal(size=(B, T))
+    nudges = [*np.zeros((5, B, T, N)), np.zeros((B, 2))]
+    net, own = jaxnn.from_function(lambda p, xs: network(p, xs, nudges), p, xs)
+    assert net.lengths == (0, 4, 0)
+    cotangent = rng.normal(size=(B, 2))
+    flow = gradient_flow(net, own, xs, cotangent=cotangent, tangent=True)
+    of_params, of_xs, of_nudges = plain(network, p, xs, nudges, cotangent)
+    close(flow.log_delta, of_nudges)
+    close(flow.log_theta, [of_params["table"], *of_params["layers"], of_params["head"]])
+    assert float(flow.log_delta_input) == pytest.approx(log_norm(floats(of_xs)), rel=1e-10)
+    assert flow.sizes == (*[T * N] * 5, 2)
+    assert flow.streams is None
+    z = p["table"][xs["tokens"]]
+    assert float(flow.log_mean_square[0]) == pytest.approx(np.log(np.mean(z**2)), rel=1e-10)
+    np.testing.assert_array_equal(np.isneginf(flow.log_tangent), [True, *[False] * 5])  # tokens
+
+
+def test_riders_beyond_the_range_of_a_float(rng):
+    """What is taken from x at the bottom has a Δ of 10^-60 here, what is taken at the top of 1."""
+    theta, xs = np.float32(drawn(rng, 20, N, N) / 1e3), np.float32(rng.normal(size=(B, N)))
+
+    def network(p, x):
+        z = x
+        for theta in p:
+            z = jnp.tanh(z + x * 1e-30) @ theta
+        return x - z
+
+    def wide(p, x, nudges):
+        z = x
+        for theta, nudge in zip(p, nudges, strict=True):
+            z = jnp.tanh(z + x * 1e-30) @ theta + nudge
+        return x - z
+
+    ones = np.ones((B, N), np.float32)
+    net, own = jaxnn.from_function(network, [*theta], xs)
+    flow = gradient_flow(net, own, xs, cotangent=ones)
+    nudges = [np.zeros((B, N))] * 20
+    of_params, of_xs, of_nudges = plain(
+        wide, [*np.float64(theta)], np.float64(xs), nudges, np.float64(ones)
+    )
+    assert float(flow.log_delta[0]) < np.log(1e-50)
+    # The last layer ends behind x - z: there Δ is that of the output.
+    np.testing.assert_allclose(flow.log_delta, [*map(log_norm, of_nudges)], rtol=1e-5)
+    np.testing.assert_allclose(flow.log_theta, [*map(log_norm, of_params)], rtol=1e-5)
+    assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), rel=1e-5)
+    assert flow.lost[0]
+
+
+def test_several_streams(rng):
+    """A memory beside a decoder, and a skip around both: Δ by array, and the rate of the main."""
+
+    def network(p, xs, nudges):
+        a = xs["source"] @ p["a"] + nudges[0]
+        memory = jnp.tanh(a) @ p["b"] + nudges[1]
+        z = xs["target"] @ p["c"] + nudges[2]
+        for i, theta in enumerate(p["layers"]):
+            z = z + jnp.sin(z) * jnp.tanh(memory) @ theta + nudges[3 + i]
+        return (z + a) @ p["head"] + nudges[8]
+
+    p = {name: drawn(rng, N, N) for name in ("a", "b", "c")}
+    p |= {"layers": [*drawn(rng, 5, N, N)], "head": drawn(rng, N, 2)}
+    xs = {"source": rng.normal(size=(B, N)), "target": rng.normal(size=(B, N))}
+    nudges = [*np.zeros((8, B, N)), np.zeros((B, 2))]
+    net, own = jaxnn.from_function(lambda p, xs: network(p, xs, nudges), p, xs)
+    assert net.lengths == (0, 0, 0, 4, 0, 0)
+    cotangent = rng.normal(size=(B, 2))
+    of_params, of_xs, of_nudges = plain(network, p, xs, nudges, cotangent)
+    flow = gradient_flow(net, own, xs, cotangent=cotangent)
+    of_layers = [of_params[name] for name in ("a", "b", "c")]
+    close(flow.log_theta, [*of_layers, *of_params["layers"], of_params["head"]])
+    assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), rel=1e-10)
+    by_layer = [
+        [v for v, layer in zip(flow.streams.log_delta, flow.streams.layers, strict=True)
+         if layer == number]
+        for number in range(1, 10)
+    ]  # fmt: skip
+    assert [len(logs) for logs in by_layer] == [1, 2, 3, 3, 3, 3, 3, 1, 1]
+    main = [logs[0] for logs in by_layer]
+    close(main, of_nudges)
+    np.testing.assert_allclose(flow.log_gain[:-1], -np.diff(main), rtol=1e-9, atol=1e-12)
+    together = [0.5 * np.logaddexp.reduce(2 * np.float64(logs)) for logs in by_layer]
+    np.testing.assert_allclose(flow.log_delta, together, rtol=1e-10)
+    assert flow.sizes == (N, 2 * N, *[3 * N] * 5, N, 2)
+    assert set(flow.streams.types) == {"float64[5]", "float64[2]"}
+
+
+@pytest.mark.slow
+def test_two_streams_made_by_one_layer(rng):
+    """Each has exponents of its own: here Δ of one falls by 10^10 a layer, in float32."""
+
+    def network(p, x, nudges):
+        a = x @ p["a"] + nudges[0][0]
+        b = jnp.tanh(a) @ p["b"] + nudges[1][1]
+        a = a + nudges[1][0]
+        for theta, nudge in zip(p["layers"], nudges[2:], strict=True):
+            a, b = jnp.tanh(a) @ theta + nudge[0], 1e-10 * jnp.sin(b) + jnp.cos(a) + nudge[1]
+        return (a + b) @ p["head"]
+
+    p = {"a": drawn(rng, N, N), "b": drawn(rng, N, N)}
+    p |= {"layers": [*drawn(rng, 6, N, N)], "head": drawn(rng, N, 2)}
+    xs, cotangent = rng.normal(size=(B, N)), rng.normal(size=(B, 2))
+    nudges = [[np.zeros((B, N))] * 2] * 8
+    narrow = jax.tree.map(np.float32, (p, xs, cotangent))
+    net, own = jaxnn.from_function(lambda p, x: network(p, x, [[0.0, 0.0]] * 8), *narrow[:2])
+    assert len(net.names) == 9
+    flow = gradient_flow(net, own, narrow[1], cotangent=narrow[2])
+    of_params, of_xs, of_nudges = plain(network, p, xs, nudges, cotangent)
+    layers = np.array(flow.streams.layers)
+    pairs = [np.sort(np.asarray(flow.streams.log_delta)[layers == i]) for i in range(2, 8)]
+    expected = [np.sort([*map(log_norm, nudge)]) for nudge in of_nudges[1:-1]]
+    assert expected[0][0] < np.log(1e-50)
+    np.testing.assert_allclose(pairs, expected, rtol=1e-4, atol=1e-4)
+    of_layers = [of_params["a"], of_params["b"], *of_params["layers"], of_params["head"]]
+    np.testing.assert_allclose(flow.log_theta, [*map(log_norm, of_layers)], rtol=1e-4, atol=1e-4)
+    assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_recurrent_network_as_a_loop(rng):
+    """The cell and the state of an LSTM: behind each product are z and the cell before it."""
+
+    def network(p, xs, nudges):
+        h = c = jnp.zeros((len(xs), N))
+        for t, (of_z, of_c) in enumerate(nudges):
+            z, c = xs[:, t] @ p["i"] + h @ p["h"] + of_z, c + of_c
+            i, g, f, o = jnp.split(z, 4, axis=-1)
+            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+            h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return h @ p["o"]
+
+    p = {"i": drawn(rng, 2, 4 * N), "h": drawn(rng, N, 4 * N), "o": drawn(rng, N, 2)}
+    steps = T + 2
+    xs, cotangent = rng.normal(size=(B, steps, 2)), rng.normal(size=(B, 2))
+    nudges = [(np.zeros((B, 4 * N)), np.zeros((B, N)))] * steps
+    net, own = jaxnn.from_function(lambda p, xs: network(p, xs, nudges), p, xs)
+    flow = gradient_flow(net, own, xs, cotangent=cotangent)
+    assert len(net.names) == steps + 1
+    of_params, of_xs, of_nudges = plain(network, p, xs, nudges, cotangent)
+    (of_first, _), *rest, _ = of_nudges
+    last = [cotangent @ p["o"].T, cotangent]  # one stream, the state behind the last step
+    close(flow.streams.log_delta, [of_first, *(v for pair in rest for v in pair), *last])
+    assert float(flow.log_theta[-1]) == pytest.approx(log_norm(of_params["o"]), rel=1e-10)
+    assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), rel=1e-10)
+
+
+def test_too_many_streams_are_refused(rng):
+    def network(p, x):
+        skips = []
+        for theta in p[:3]:
+            x = jnp.tanh(x) @ theta
+            skips.append(x)
+        for theta in p[3:]:
+            x = (jnp.tanh(x) + skips.pop()) @ theta
+        return x
+
+    p, xs = [*drawn(rng, 6, N, N)], rng.normal(size=(B, N))
+    with pytest.raises(ValueError, match=r"are alive together, as skips are; with streams=2 it is"):
+        jaxnn.from_function(network, p, xs, streams=1)
+    assert len(jaxnn.from_function(network, p, xs, streams=2)[0].names) > 3
+    with pytest.raises(ValueError, match="streams: expected an integer of at least 1, got 0"):
+        jaxnn.from_function(network, p, xs, streams=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reverse", [False, True])
+def test_scans_over_time(rng, reverse):
+    """Two recurrent layers, one above the other, with an output and a loss at every step."""
+
+    def step(p, carry, x):
+        h, c = carry
+        z = x @ p["i"] + h @ p["h"]
+        c = jax.nn.sigmoid(z) * c + jnp.tanh(z)
+        return (jnp.tanh(c), c), jnp.sin(c)
+
+    def network(p, xs):
+        z = jnp.swapaxes(xs, 0, 1)
+        for layer in p["layers"]:
+            start = (jnp.zeros((len(xs), N)),) * 2
+            z = lax.scan(lambda carry, x, p=layer: step(p, carry, x), start, z, reverse=reverse)[1]
+        return jnp.swapaxes(z, 0, 1) @ p["head"]
+
+    def by_hand(p, xs, nudges):
+        rows = [xs[:, t] for t in range(T)]
+        for layer, of_layer in zip(p["layers"], nudges, strict=True):
+            carry, out = (jnp.zeros((len(xs), N)),) * 2, [None] * T
+            for j, t in enumerate(range(T)[:: -1 if reverse else 1]):
+                own = jax.tree.map(lambda v, j=j: v[j], layer)
+                carry, out[t] = step(own, carry, rows[t])
+                carry = jax.tree.map(jnp.add, carry, tuple(of_layer[j]))
+            rows = out
+        return jnp.stack(rows, axis=1) @ p["head"]
+
+    layers = [{"i": drawn(rng, n, N), "h": drawn(rng, N, N)} for n in (2, N)]
+    p = {"layers": layers, "head": drawn(rng, N, 2)}
+    each = {"layers": jax.tree.map(lambda v: np.stack([v] * T), layers), "head": p["head"]}
+    xs, cotangent = rng.normal(size=(B, T, 2)), rng.normal(size=(B, T, 2))
+    net, own = jaxnn.from_function(network, p, xs)
+    assert len(net.names) == 2 * T + 1
+    flow = gradient_flow(net, own, xs, cotangent=cotangent, memory="sqrt")
+    nudges = np.zeros((2, T, 2, B, N))
+    of_params, of_xs, of_nudges = plain(by_hand, each, xs, nudges, cotangent)
+    steps = [jax.tree.map(lambda v, j=j: v[j], p) for p in of_params["layers"] for j in range(T)]
+    close(flow.log_theta, [*steps, of_params["head"]])
+    assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), rel=1e-10)
+    logs = [
+        [v for v, at in zip(flow.streams.log_delta, flow.streams.layers, strict=True) if at == i]
+        for i in range(1, 2 * T + 2)
+    ]
+    of_carries = of_nudges.reshape(2 * T, 2, B, N)
+    for i, (own_logs, deltas) in enumerate(zip(logs, of_carries, strict=False)):
+        close(own_logs[:2], deltas)
+        assert len(own_logs) == (3 if i < T else 4), i
+    assert len(logs[-1]) == 1
+
+
+def test_a_recurrent_network_with_a_head_is_a_layer_for_each_step(rng):
+    """Of one example, as in Equinox: a state of zeros is none of xs and of no parameter."""
+
+    def network(p, x):
+        h = lax.scan(lambda h, x: (jnp.tanh(x @ p["i"] + h @ p["h"]), None), jnp.zeros(N), x)[0]
+        return h @ p["head"]
+
+    p = {"i": drawn(rng, 2, N), "h": drawn(rng, N, N), "head": drawn(rng, N, 2)}
+    net, _ = jaxnn.from_function(network, p, rng.normal(size=(B, 16, 2)), each="example")
+    assert len(net.names) == 17
+    assert net.lengths == (0, 16, 0)
