@@ -477,6 +477,20 @@ MUTANTS = (
         "tests/test_states.py::test_scans_over_time[False]",
     ),
     Mutant(
+        "of complex parameters the real part alone counts",
+        "jaxnn/arrays/rows.py",
+        "jnp.stack([v.real, v.imag])",
+        "v.real",
+        "tests/test_states.py::test_complex_parameters",
+    ),
+    Mutant(
+        "the loss of a graph takes its output as a batch of one",
+        "jaxnn/flow/chain.py",
+        "self.loss(jax.tree.map(lambda v: v[0], output), ys)",
+        "self.loss(output, ys)",
+        "tests/test_states.py::test_a_graph_is_measured_as_one",
+    ),
+    Mutant(
         "layers are equal whatever their reverse rules",
         "jaxnn/adapters/program.py",
         "text += str(rules)",

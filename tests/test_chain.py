@@ -412,7 +412,6 @@ def endless(p, z):
             r"layer 2 \(<lambda>\): expected a state with floats",
         ),
         (endless, r"layer 2 \(endless\): .* got a lax.while_loop"),
-        (lambda p, z: jnp.exp(900 * (1 + z @ p) ** 2), r"layer 2 \(<lambda>\): .*got inf or nan"),
         (
             jaxnn.Run(lambda p, z: (z @ p).astype(jnp.float32), np.ones((3, N, N)), 3),
             r"layer 2 \(<lambda>\): expected a run to keep .* float64\[5, 4\] -> float32\[5, 4\]",
@@ -423,6 +422,20 @@ def test_what_cannot_be_measured_is_named(rng, layer, error):
     layer = layer if isinstance(layer, jaxnn.Run) else (layer, np.eye(N))
     with pytest.raises(ValueError, match=error):
         flow_of([(dense, drawn(rng)), layer], rng.normal(size=(B, N)), np.ones((B, N)))
+
+
+def test_a_signal_that_overflows_is_named(rng):
+    """Its flow is one, with inf from there on."""
+
+    def overflowing(p, z):
+        return jnp.exp(900 * (1 + z @ p) ** 2)
+
+    layers = [(dense, drawn(rng)), (overflowing, np.eye(N)), (lambda p, z: z @ p, np.eye(N))]
+    flow = flow_of(layers, rng.normal(size=(B, N)), np.ones((B, N)))
+    np.testing.assert_array_equal(np.isfinite(flow.log_mean_square), [True, False, False])
+    verdict = jaxnn.verdict(flow)
+    assert verdict.out == 2
+    assert "The signal is not a finite number from layer 2 (overflowing) on" in str(verdict)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float8_e5m2, jnp.float8_e4m3fn])
@@ -552,7 +565,7 @@ def test_names_of_a_dict_and_equality(rng):
         ([], {}, "layers: expected at least one layer"),
         (jnp.tanh, {}, "layers: expected a list of layers, or a dict by name"),
         ([3.0], {}, r"layer 1 \(float\): expected something to call"),
-        ([jnp.tanh], {"each": "row"}, "each: expected 'batch' or 'example', got 'row'"),
+        ([jnp.tanh], {"each": "row"}, "each: expected 'batch', 'example' or 'whole', got 'row'"),
         ([jaxnn.Run(dense, np.ones((2, 2)), 3)], {}, "expected arrays of 3 entries"),
     ],
 )

@@ -394,7 +394,7 @@ def test_what_does_not_go_with_a_cut(rng):
     p, xs = drawn(rng, N, N), drawn(rng, B, N)
     with pytest.raises(TypeError, match=r"f: expected f\(params, xs\) -> output, got list"):
         jaxnn.from_function([(dense, p)], p, xs)
-    with pytest.raises(ValueError, match="each: expected 'batch' or 'example', got 'row'"):
+    with pytest.raises(ValueError, match="each: expected 'batch', 'example' or 'whole', got 'row'"):
         jaxnn.from_function(dense, p, xs, each="row")
     with pytest.raises(ValueError, match="xs: expected arrays with the same number of examples"):
         jaxnn.from_function(dense, p, (xs, xs[1:]))

@@ -72,6 +72,7 @@ def test_riders_are_in_no_state(rng):
     np.testing.assert_array_equal(np.isneginf(flow.log_tangent), [True, *[False] * 5])  # tokens
 
 
+@pytest.mark.slow
 def test_riders_beyond_the_range_of_a_float(rng):
     """What is taken from x at the bottom has a Δ of 10^-60 here, what is taken at the top of 1."""
     theta, xs = np.float32(drawn(rng, 20, N, N) / 1e3), np.float32(rng.normal(size=(B, N)))
@@ -281,3 +282,57 @@ def test_a_recurrent_network_with_a_head_is_a_layer_for_each_step(rng):
     net, _ = jaxnn.from_function(network, p, rng.normal(size=(B, 16, 2)), each="example")
     assert len(net.names) == 17
     assert net.lengths == (0, 16, 0)
+
+
+@pytest.mark.slow
+def test_a_graph_is_measured_as_one(rng):
+    """No examples: nodes, and edges between them, of numbers of their own."""
+    ends, starts = rng.integers(0, 7, size=(2, 11))
+
+    def network(p, graph, nudges):
+        h = graph["nodes"] @ p["in"] + nudges[0]
+        for theta, nudge in zip(p["layers"], nudges[1:], strict=False):
+            messages = jnp.tanh(h[graph["starts"]] @ theta)
+            h = h + jax.ops.segment_sum(messages, graph["ends"], num_segments=7) + nudge
+        return jnp.mean(h, axis=0) @ p["out"] + nudges[-1]
+
+    p = {"in": drawn(rng, 2, N), "layers": [*drawn(rng, 4, N, N)], "out": drawn(rng, N, 3)}
+    graph = {"nodes": rng.normal(size=(7, 2)), "starts": starts, "ends": ends}
+    nudges = [*np.zeros((5, 7, N)), np.zeros(3)]
+    net, own = jaxnn.from_function(
+        lambda p, graph: network(p, graph, nudges), p, graph, each="whole"
+    )
+    assert len(net.names) == 6
+    ys = rng.normal(size=3)
+    flow = gradient_flow(net, own, graph, ys, loss=lambda out, ys: (out - ys) ** 2)
+    cotangent = 2 * (network(p, graph, nudges) - ys) / 3
+    of_params, of_xs, of_nudges = plain(network, p, graph, nudges, cotangent)
+    close(flow.log_delta, of_nudges)
+    close(flow.log_theta, [of_params["in"], *of_params["layers"], of_params["out"]])
+    assert float(flow.log_delta_input) == pytest.approx(log_norm(floats(of_xs)), rel=1e-10)
+    again = gradient_flow(net, own, graph, cotangent=cotangent)
+    np.testing.assert_allclose(again.log_delta, flow.log_delta, rtol=1e-12)
+
+
+def test_complex_parameters(rng):
+    """Weights of frequencies: the norm of Δθ is that of both parts, and the pytree comes back."""
+
+    def network(p, xs):
+        z = xs @ p["in"]
+        for theta in p["layers"]:
+            modes = jnp.einsum("bkn,nm->bkm", jnp.fft.rfft(z, axis=1), theta)
+            z = z + jnp.tanh(jnp.fft.irfft(modes, n=T, axis=1))
+        return z @ p["out"]
+
+    layers = [theta + 1j * theta.T for theta in drawn(rng, 3, N, N)]
+    p = {"in": drawn(rng, 2, N), "layers": layers, "out": drawn(rng, N, 2)}
+    xs, cotangent = rng.normal(size=(B, T, 2)), rng.normal(size=(B, T, 2))
+    net, own = jaxnn.from_function(network, p, xs)
+    assert net.lengths == (0, 3, 0)
+    flow = gradient_flow(net, own, xs, cotangent=cotangent)
+    delta = jax.jit(jax.grad(lambda p: jnp.vdot(network(p, xs), cotangent)))(p)
+    norms = [np.linalg.norm(v) for v in (delta["in"], *delta["layers"], delta["out"])]
+    np.testing.assert_allclose(flow.log_theta, np.log(norms), rtol=1e-10)
+    sizes = [np.linalg.norm(v) for v in (p["in"], *layers, p["out"])]
+    np.testing.assert_allclose(flow.parameters.log_size, np.log(sizes), rtol=1e-10)
+    np.testing.assert_array_equal(net.user(own)["layers"][1], layers[1])

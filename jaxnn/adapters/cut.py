@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from ..arrays.rows import is_float
+from ..arrays.rows import can_be_learned
 from .handover import Made, Source
 from .places import MOST_STREAMS, Places, main_first
 from .program import Flat, Program, behind, evaluated, function, resized, struct
@@ -54,7 +54,7 @@ def cut(
 
     Args:
         f: (params, xs) -> floats, a pytree of arrays.
-        params: types of arrays; those of a float type are its parameters.
+        params: types of arrays; those of a float or complex type are its parameters.
         xs: types of an example batch, a pytree with the examples first.
         most: the streams alive at a place, at most.
 
@@ -231,7 +231,7 @@ class _Knife:
         else:
             state = self.type_of(into)
         program = Program.of(run, [struct(flat.types[v]) for v in used], state)
-        trained = tuple(is_float(flat.types[v]) for v in used)
+        trained = tuple(can_be_learned(flat.types[v]) for v in used)
         return Piece(name, program, own, (None,) * len(own), trained, 0)
 
     def run(self, name: str, run: Scanned) -> Piece:
@@ -311,7 +311,8 @@ class _Knife:
         tied = tuple(network.source(v) if rows is None else None for v, rows in handed)
         program = Program.of(body, types, self.type_of(run.into))
         trained = tuple(
-            v in network.parameters and is_float(t) for (v, _), t in zip(handed, types, strict=True)
+            v in network.parameters and can_be_learned(t)
+            for (v, _), t in zip(handed, types, strict=True)
         )
         return Piece(name, program, own, tied, trained, run.scan.k)
 

@@ -19,7 +19,7 @@ import numpy as np
 from jax.tree_util import DictKey, keystr, tree_flatten_with_path
 
 from ..arrays.compiled import computed
-from ..arrays.rows import is_float
+from ..arrays.rows import can_be_learned
 from ..network.params import Stacked
 from .program import Program, function, typed
 
@@ -393,7 +393,7 @@ def _evaluated(made: tuple[Made, ...], arrays: dict[int, Any]) -> list[Any]:
 
 def _numbers(made: Made, types: Sequence[Any]) -> tuple[Any, Any] | None:
     """Return the array that each number of a value is of, and its place there; None of data."""
-    if not made.arrays or not all(is_float(types[i]) for i in made.arrays):
+    if not made.arrays or not all(can_be_learned(types[i]) for i in made.arrays):
         return None
     run = function(made.program.closed)
     shapes = [types[i].shape for i in made.arrays]
@@ -466,7 +466,7 @@ def _checked(path: str, united: Any, at: Any, copies: Any) -> Any:
     expected = united if at is ... else united[at]
     same = (expected == copies) | ((expected != expected) & (copies != copies))
     if isinstance(same, jax.core.Tracer):
-        off = jnp.where(same, 0, jnp.nan).astype(united.dtype) if is_float(united) else None
+        off = jnp.where(same, 0, jnp.nan).astype(united.dtype) if can_be_learned(united) else None
         return united if off is None else jnp.asarray(united).at[at].add(off)
     if not np.all(same):
         raise ValueError(

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ..arrays.rows import is_float
+from ..arrays.rows import can_be_learned
 from ..texts import cleaned, label
 from .cut import cut
 from .handover import (
@@ -68,7 +68,7 @@ class Part:
     f: (params, state, *xs) -> state, or None where the layer itself, rebuilt, is called.
     structure: of the pytree that the arrays and the static leaves are of.
     leaves: the static leaves, and None where an array goes.
-    trained: for each array, whether it is a parameter of a float type.
+    trained: for each array, whether it is a parameter of a float or complex type.
     each: whether the function takes one example.
     """
 
@@ -154,6 +154,11 @@ class Chain(Lowered):
     handover: Handover
     of: "Layers | Function"
     batches: dict[Any, Lowered] = field(default_factory=dict, compare=False)
+
+    @property
+    def whole(self) -> bool:
+        """Whether there are no examples, but one batch that is measured as one."""
+        return self.of.whole
 
     def __repr__(self) -> str:
         return f"Chain of {len(self.names)} layers, {short(cleaned(self.names))}"
@@ -265,16 +270,20 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Layers:
-    """The container in which the user handed the layers over: a list, a tuple, or a dict's keys."""
+    """The container in which the user handed the layers over: a list, a tuple, or a dict's keys.
+
+    whole: whether there are no examples, but one batch that they take as it is.
+    """
 
     sequence: type
     keys: tuple[Any, ...] | None
+    whole: bool
 
     @classmethod
-    def of(cls, layers: Any) -> "Layers":
+    def of(cls, layers: Any, whole: bool) -> "Layers":
         """Return how layers are handed over."""
         keys = tuple(layers) if isinstance(layers, Mapping) else None
-        return cls(tuple if isinstance(layers, tuple) else list, keys)
+        return cls(tuple if isinstance(layers, tuple) else list, keys, whole)
 
     def listed(self, layers: Any, name: str = "layers") -> list[Any]:
         """Return layers in their order, each with a function as one leaf, whatever that holds.
@@ -320,15 +329,17 @@ class Function:
     """A function that a chain is cut from.
 
     f: (params, xs) -> output.
-    each: whether it takes one example.
+    each: whether it takes one example, or all of xs as if it were one.
     batch: structure and types of the xs that it is traced with.
     streams: at a place where it is cut, at most.
+    whole: whether there are no examples.
     """
 
     f: Static
     each: bool
     batch: tuple[Any, tuple[Any, ...]]
     streams: int
+    whole: bool
 
     def of(self, pytree: Pytree) -> Callable[[list[Any], Any], Any]:
         """Return the function of the arrays of its parameters."""
@@ -347,6 +358,11 @@ def _types(xs: Any) -> tuple[Any, tuple[Any, ...]]:
     return structure, tuple(resized(v, v.shape) for v in leaves)
 
 
+def as_one_example(tree: Any) -> Any:
+    """Return arrays without examples as those of a batch of one."""
+    return jax.tree.map(lambda v: jnp.asarray(v)[None], tree)
+
+
 def from_layers(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, ...]]:
     """Make a network of layers of your own, for `jaxnn.gradient_flow` and `jaxnn.verdict`.
 
@@ -358,7 +374,8 @@ def from_layers(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, 
             pairs (f, params) with f(params, state) -> state, `jaxnn.Run`s, and functions of the
             state. The state is a pytree of arrays with the examples first.
         each: "batch" if the layers take a batch, "example" if they take one example, as those of
-            Equinox do; then they are mapped over the examples.
+            Equinox do; then they are mapped over the examples. "whole" if there are no examples, as
+            in a graph or in one long sequence: all of xs is measured as one.
 
     Returns:
         net: the static description, hashable. `net.params(layers)` takes other numbers, such as
@@ -390,7 +407,7 @@ def from_layers(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, 
         )
     if not isinstance(layers, Mapping | Sequence):
         layers = list(layers)
-    of = Layers.of(layers)
+    of = Layers.of(layers, each == "whole")
     pytree, arrays = Pytree.of(of.listed(layers), of.keys)
     named = (
         layers.items()
@@ -399,7 +416,7 @@ def from_layers(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, 
     )
     sources = iter(enumerate(pytree.types))
     entries = [
-        _entry(label(i, str(name)), str(name), layer, each == "example", sources)
+        _entry(label(i, str(name)), str(name), layer, each != "batch", sources)
         for i, (name, layer) in enumerate(named, 1)
     ]
     if not entries:
@@ -426,11 +443,12 @@ def from_function(
 
     Args:
         f: (params, xs) -> floats, a pytree of arrays.
-        params: any pytree; its float arrays are the parameters.
+        params: any pytree; its arrays of a float or complex type are the parameters.
         xs: an example batch, a pytree of arrays with the examples first. For a batch of other
             shapes f is traced again, with the same layers and parameters.
         each: "batch" if f takes a batch, "example" if it takes one example; then it is mapped over
-            the examples.
+            the examples. "whole" if there are no examples, as in a graph or in one long sequence:
+            all of xs is measured as one, and loss and cotangent are of the output as it is.
         streams: the most arrays with a Δ of their own that a state may hold.
 
     Returns:
@@ -454,17 +472,20 @@ def from_function(
     _check_each(each)
     if not callable(f):
         raise TypeError(f"f: expected f(params, xs) -> output, got {_kind(f)}")
+    if each == "whole":
+        xs = as_one_example(xs)
     check_examples(xs)
     pytree, arrays = Pytree.of(params)
     if isinstance(streams, bool) or not isinstance(streams, int) or streams < 1:
         raise ValueError(f"streams: expected an integer of at least 1, got {streams!r}")
-    chain = _cut(Function(Static(f), each == "example", _types(xs), streams), pytree)
+    of = Function(Static(f), each != "batch", _types(xs), streams, each == "whole")
+    chain = _cut(of, pytree)
     return chain, chain.handover.params(arrays)
 
 
 def _check_each(each: str) -> None:
-    if each not in ("batch", "example"):
-        raise ValueError(f"each: expected 'batch' or 'example', got {each!r}")
+    if each not in ("batch", "example", "whole"):
+        raise ValueError(f"each: expected 'batch', 'example' or 'whole', got {each!r}")
 
 
 def _cut(function: Function, pytree: Pytree) -> Chain:
@@ -544,7 +565,7 @@ def _part(
     arrays = [v for v in leaves if is_array(v)]
     numbers, types = zip(*islice(numbered, len(arrays)), strict=True) if arrays else ((), ())
     parameters = len(arrays) - len([v for v in jax.tree.leaves(data) if is_array(v)])
-    trained = (is_float(v) and i < parameters for i, v in enumerate(types))
+    trained = (can_be_learned(v) and i < parameters for i, v in enumerate(types))
     static = (None if is_array(v) else Static(v) for v in leaves)
     part = Part(f, Static(structure), tuple(static), tuple(trained), each)
     return part, tuple(map(Source, numbers)), tuple(types)

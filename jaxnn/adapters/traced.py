@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..arrays.rows import is_float, is_narrow
+from ..arrays.rows import can_be_learned, is_float, is_narrow
 from .handover import Rows, Source
 from .program import Flat, Step, behind, resized, typed
 
@@ -36,7 +36,7 @@ class Traced:
     entries: the steps that take those entries.
     main, prologue: the steps that depend on xs and parameters, and the others.
     dependent: the values that depend on xs.
-    parameters: those that depend on params of a float type, and not on xs.
+    parameters: those that depend on params of a float or complex type, and not on xs.
     streams: those that depend on both.
     axes: the axis of the examples, of those that have one.
     last: the main step that takes a value last; -1 of an output that none takes.
@@ -65,7 +65,7 @@ class Traced:
     def sort(self) -> None:
         """Tell main steps from the prologue, and entries of stacked parameters from both."""
         self.dependent.update(self.xs)
-        self.parameters.update(v for v in self.sources if is_float(self.flat.types[v]))
+        self.parameters.update(v for v in self.sources if can_be_learned(self.flat.types[v]))
         stacks, same = {*self.sources}, dict[int, int]()
         entries: dict[tuple[int, int], int] = {}
         for step in self.flat.steps:

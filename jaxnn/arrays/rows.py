@@ -423,6 +423,16 @@ def is_float(v: Any) -> bool:
     return hasattr(v, "dtype") and bool(jnp.issubdtype(v.dtype, jnp.floating))
 
 
+def can_be_learned(v: Any) -> bool:
+    """Tell arrays of a float or a complex type, and their types."""
+    return hasattr(v, "dtype") and bool(jnp.issubdtype(v.dtype, jnp.inexact))
+
+
+def as_reals(v: Array) -> Array:
+    """Return complex numbers as pairs of reals, of the same norm; others as they are."""
+    return jnp.stack([v.real, v.imag]) if jnp.iscomplexobj(v) else v
+
+
 def is_narrow(v: Any) -> bool:
     """Tell floats of 8 bits or fewer, whose range is too small for the recursion."""
     return is_float(v) and v.dtype.itemsize < 2

@@ -83,7 +83,8 @@ def diagnose(
         loss: (output, ys) -> a loss of each example, (B,), or one number. Without it and a
             cotangent, the loss of a Network's task if there are labels, else a random linear one.
         cotangent: instead, Δ of the output.
-        each: "example" if a module, function or layer takes one example instead of a batch.
+        each: "example" if a module, function or layer takes one example instead of a batch; "whole"
+            if there are no examples, as in a graph: all of xs is measured as one.
         cuts: of a module of PyTorch, as for `jaxnn.torch_flow`.
         memory: as for `jaxnn.gradient_flow`.
         seed: of the random loss.

@@ -32,6 +32,7 @@ from ..adapters.layers import (
     Link,
     Lowered,
     Pattern,
+    as_one_example,
     check_examples,
     decoded,
     encoded,
@@ -43,10 +44,12 @@ from ..arrays.rows import (
     ZERO_EXPONENT,
     ScaledRows,
     alignment,
+    as_reals,
     at_least_float32,
     by_rows,
     floats,
     in_bfloat16,
+    is_float,
     is_narrow,
     largest_of,
     log_size,
@@ -242,7 +245,9 @@ def _at_once(vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: A
     one = mixes | jnp.all((scale >= _room(m)) | (most == 0))
     below = jax.lax.cond(one, lambda: aligned, lambda: vjp.pull(m)[1])
     exponent = jnp.where(one, jnp.full_like(e, common), e)
-    return ScaledRows(jax.tree.leaves(theta), common), [ScaledRows(v, exponent) for v in below]
+    return ScaledRows(list(map(as_reals, jax.tree.leaves(theta))), common), [
+        ScaledRows(v, exponent) for v in below
+    ]
 
 
 def _most(values: list[Array]) -> Array:
@@ -292,7 +297,7 @@ def _of_none(vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: A
     theta, below = vjp.pull([])
     zero = jnp.zeros((), jnp.int32)
     rows = [ScaledRows(v, jnp.zeros(len(v), jnp.int32)) for v in below]
-    return ScaledRows(jax.tree.leaves(theta), zero), rows
+    return ScaledRows(list(map(as_reals, jax.tree.leaves(theta))), zero), rows
 
 
 def _room(delta: list[Array]) -> float:
@@ -426,6 +431,9 @@ def chain_flow(
             "loss, cotangent: expected one of them for a chain, loss(output, ys) -> (B,) or a "
             "cotangent like the output, got both or none"
         )
+    if net.whole:
+        xs, cotangent = map(as_one_example, (xs, cotangent))
+        loss = None if loss is None else _OfWhole(loss)
     check_examples(xs)
     for v in filter(is_narrow, jax.tree.leaves(xs)):
         raise ValueError(f"xs: expected {in_bfloat16(v)}")
@@ -443,13 +451,18 @@ def chain_flow(
     return flow
 
 
+@dataclass(frozen=True)
+class _OfWhole:
+    """The loss of an output that has no examples; of several numbers the mean."""
+
+    loss: Any
+
+    def __call__(self, output: Any, ys: Any) -> Any:
+        losses = self.loss(jax.tree.map(lambda v: v[0], output), ys)
+        return jnp.mean(losses) if is_float(losses) else losses
+
+
 def _check_values(flow: Flow) -> None:
-    out = np.flatnonzero(~(np.asarray(flow.log_mean_square) < np.inf))
-    if len(out):
-        raise ValueError(
-            f"layer {label(int(out[0]) + 1, flow.names[out[0]])}: expected a state of finite "
-            "numbers, got inf or nan; make the weights smaller or the float wider"
-        )
     broken = np.flatnonzero(~np.asarray(flow.linear))
     if len(broken):
         raise ValueError(
@@ -553,7 +566,7 @@ def _log_norms(links: tuple[Link, ...], layer: Any, dtype: Any) -> Float[Array, 
 
     def of(weights: Weights) -> Array:
         arrays = [
-            v
+            as_reals(v)
             for link, parts in zip(links, weights.arrays, strict=True)
             for part, flags in _with_flags(link, parts)
             for v, trained in zip(part, flags, strict=True)
