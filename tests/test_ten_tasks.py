@@ -186,6 +186,17 @@ def test_6_a_loss_of_one_s_own_on_a_network(given):
     assert_gradient(user.flow, jax.jit(jax.grad(of))(user.params))
 
 
+def test_7_an_activation_for_each_layer(given):
+    code = """
+        mixed = jaxnn.Network(SIZES, ["tanh", "sigmoid"], "regression")
+        flow = jaxnn.gradient_flow(mixed, params, xs, targets)
+    """
+    user = done(code, given)
+    sigmas = jnp.tanh, jax.nn.sigmoid
+    of = lambda p: half_square(plain(p, user.xs, sigmas), user.targets)  # noqa: E731
+    assert_gradient(user.flow, jax.jit(jax.grad(of))(user.params))
+
+
 def test_8_a_block_of_one_s_own(given):
     code = """
         class Halved(jaxnn.Dense):
