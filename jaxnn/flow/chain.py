@@ -57,7 +57,6 @@ from ..arrays.rows import (
     log_size_together,
     power_of_two,
     renormalised,
-    with_exponents,
     with_floats,
     with_largest,
 )
@@ -406,7 +405,7 @@ def state_record(out: list[Array], dtype: Any, examples: bool) -> StateRecord:
     """Return what is recorded of a state, given its floats, and between its examples if asked."""
     rows = rows_of(ScaledRows(out), dtype)
     eps = max(float(jnp.finfo(v.dtype).eps) for v in out)  # type: ignore[no-untyped-call]
-    z = renormalised(with_exponents(ScaledRows(rows)))
+    z = renormalised(ScaledRows(rows, jnp.zeros((), jnp.int32)))  # as one row
     record = StateRecord.of(z, eps if examples else None)
     if examples:
         record.examples["log_spread_within"] = log_spread_within(out, dtype)

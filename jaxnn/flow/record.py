@@ -88,14 +88,15 @@ class StateRecord(NamedTuple):
 
     @classmethod
     def of(cls, z: ScaledRows, eps: float | None) -> "StateRecord":
-        """Return the numbers of a state, (B, n), whose squares are in range.
+        """Return the numbers of a state, (B, n), whose squares are in range; e may be one for all.
 
         eps is that of the dtype that it is computed in; None leaves out what differs between
         examples.
         """
         z = z._replace(m=at_least_float32(z.m))
-        examples = {} if eps is None else examples_of(aligned(z).m, eps)
-        return cls(z.e, jnp.mean(jnp.square(z.m), axis=-1), examples)
+        examples = {} if eps is None else examples_of(aligned(z).m if z.e.ndim else z.m, eps)
+        square = jnp.mean(jnp.square(z.m), axis=-1)
+        return cls(jnp.broadcast_to(z.e, square.shape), square, examples)
 
     def mean_square(self) -> ScaledRows:
         """Return the mean over the examples too, with an exponent."""
