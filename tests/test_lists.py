@@ -149,28 +149,39 @@ def assert_close(ours, theirs):
         np.testing.assert_allclose(leaf, other, rtol=0, atol=1e-13)
 
 
-@jax.jit
-def by_hand(net, params, xs, ys):
-    run = jaxnn.stack(params)
-    ways = [jaxnn.backprop(net, run, xs, ys, memory=memory) for memory in ("all", "sqrt")]
-    by_rule = jax.grad(jaxnn.mean_loss, argnums=(1, 2))(net, run, xs, ys)
-    flows = [jaxnn.gradient_flow(net, of, xs, ys, examples=False) for of in (run, params)]
-    return [(v, jaxnn.unstack(g)) for v, g in ways], by_rule, flows
-
-
 def test_the_gradient_is_that_of_a_plain_pass(net, problem):
-    """Of a run, stored in each way, by rule, and as a flow; of single layers too."""
-    truth, (layers, delta_x, delta_z) = by_jax(*problem)
-    ways, (by_rule, of_x), (flow, of_single) = by_hand(net, *problem)
-    for value, gradient in ways:
-        np.testing.assert_allclose(value, truth, rtol=1e-13)
-        assert_close(gradient, layers)
+    """Of a run, whose layers are chosen on the device."""
+    params, xs, ys = problem
+    truth, (layers, _, _) = by_jax(*problem)
+    value, gradient = jaxnn.backprop(net, jaxnn.stack(params), xs, ys)
+    np.testing.assert_allclose(value, truth, rtol=1e-13)
+    assert_close(jaxnn.unstack(gradient), layers)
+
+
+@jax.jit
+def in_other_ways(net, params, xs, ys):
+    run = jaxnn.stack(params)
+    _, in_less_memory = jaxnn.backprop(net, run, xs, ys, memory="sqrt")
+    by_rule = jax.grad(jaxnn.mean_loss, argnums=(1, 2))(net, run, xs, ys)
+    flows = [
+        jaxnn.gradient_flow(net, of, xs, ys, memory=memory, examples=False)
+        for of, memory in ((run, "all"), (run, "sqrt"), (params, "all"))
+    ]
+    return in_less_memory, by_rule, flows
+
+
+@pytest.mark.slow
+def test_every_way_through_the_walk_has_the_same_gradient(net, problem):
+    """In less memory, by the rule of mean_loss, as a flow, and of single layers."""
+    _, (layers, delta_x, delta_z) = by_jax(*problem)
+    in_less_memory, (by_rule, of_x), flows = in_other_ways(net, *problem)
+    assert_close(jaxnn.unstack(in_less_memory), layers)
     assert_close(jaxnn.unstack(by_rule), layers)
     assert_close(of_x, delta_x)
     log_delta = [np.log(np.linalg.norm(delta)) for delta in delta_z]
-    np.testing.assert_allclose(flow.log_delta, log_delta, rtol=1e-11)
-    chex.assert_trees_all_close(flow.log_delta, of_single.log_delta, rtol=1e-12)
-    chex.assert_trees_all_close(flow.units, of_single.units, rtol=1e-11)
+    for flow in flows:
+        np.testing.assert_allclose(flow.log_delta, log_delta, rtol=1e-11)
+        chex.assert_trees_all_close(flow.units, flows[-1].units, rtol=1e-11)
 
 
 def test_a_depth_takes_the_start_of_the_lists(net, problem):
@@ -178,20 +189,32 @@ def test_a_depth_takes_the_start_of_the_lists(net, problem):
     params, xs, ys = problem
     run = jaxnn.stack(params)
     backprop = jax.jit(partial(jaxnn.backprop, net))
-    for depth in (1, 2, 4):
+    for depth in (2, 4):
         truth, (layers, _, _) = by_jax(*problem, depth)
         value, gradient = backprop(run, xs, ys, depth=jnp.array(depth))
         np.testing.assert_allclose(value, truth, rtol=1e-13)
         assert_close(jaxnn.unstack(gradient), layers)
+
+
+@pytest.mark.slow
+def test_several_depths_and_one_that_is_a_constant(net, problem):
+    params, xs, ys = problem
+    run = jaxnn.stack(params)
+    for depth in (1, 3):
+        truth, _ = by_jax(*problem, depth)
         np.testing.assert_allclose(jaxnn.mean_loss(net, run, xs, ys, depth=depth), truth)
-    several = gradient_flow(net, run, xs, ys, depth=jnp.array([1, 4, 2]))
+        one = jaxnn.loss(net, run, xs[0], ys[0], depth=depth)
+        np.testing.assert_allclose(one, by_jax(params, xs[:1], ys[:1], depth)[0], rtol=1e-13)
     used = np.array([0, 1, 4])
     delta_z = by_jax(*problem, 2)[1][2]
     log_delta = [np.log(np.linalg.norm(delta_z[i])) for i in used]
-    np.testing.assert_allclose(several[2].log_delta[used], log_delta, rtol=1e-11)
-    assert jaxnn.verdict(several[0]).activation == jaxnn.ACTIVATIONS["tanh"]
+    for memory in ("all", "sqrt"):
+        several = gradient_flow(net, run, xs, ys, depth=jnp.array([1, 4, 2]), memory=memory)
+        np.testing.assert_allclose(several[2].log_delta[used], log_delta, rtol=1e-11)
+        assert jaxnn.verdict(several[0]).activation == jaxnn.ACTIVATIONS["tanh"]
 
 
+@pytest.mark.slow
 def test_one_example_and_its_derivative_by_jax(problem):
     """Forward, trace, loss, deltas of one example, and JAX's derivative through a run."""
     params, xs, ys = problem
@@ -275,19 +298,31 @@ def test_lazy_layers_follow_their_lists(key, net, rng):
 
 
 def test_each_layer_is_drawn_from_its_own_distribution(key):
-    """Also as one stored run, and as a lazy run for each stretch of equal distributions."""
+    net = jaxnn.Network((4, 6, 6, 6, 6, 2), "relu", "binary")
+    weights, biases = ["ones", "ones", "zeros", "ones", "zeros"], ["zeros"] * 3 + ["ones"] * 2
+    first, run, last = jaxnn.init(net, key, weights, biases, stacked=True)
+    sums = [float(jnp.sum(theta)) for theta in (first.theta, *run.theta, last.theta)]
+    assert sums == [24, 36, 0, 36, 0]
+    assert [float(jnp.sum(b)) for b in (first.b, *run.b, last.b)] == [0, 0, 0, 6, 2]
+
+
+@pytest.mark.slow
+def test_lists_of_distributions_draw_the_same_numbers_in_every_form(key):
+    """In one stored run, and as a lazy run for each stretch of equal distributions."""
     net = jaxnn.Network((4, 6, 6, 6, 6, 2), "relu", "binary")
     wide, narrow = jaxnn.gaussian(2.0), jaxnn.gaussian(1.0)
     weights, biases = [narrow, narrow, wide, wide, narrow], np.array([0.0, 0.0, 1.0, 1.0, 0.0])
-    params = jaxnn.init(net, key, weights, biases)
-    of_one = {sigma_b: jaxnn.init(net, key, w, sigma_b) for w, sigma_b in ((narrow, 0), (wide, 1))}
-    for i, sigma_b in enumerate(biases):
-        chex.assert_trees_all_equal(params[i], of_one[sigma_b][i])
-    stacked = jaxnn.init(net, key, weights, list(biases), stacked=True)
-    chex.assert_trees_all_equal(stacked, jaxnn.stack(params))
-    lazy = jaxnn.init(net, key, weights, biases, lazy=True)
+    first, run, last = jaxnn.init(net, key, weights, biases, stacked=True)
+    of_wide, of_narrow = (
+        jaxnn.init(net, key, *of, stacked=True) for of in ((wide, 1.0), (narrow, 0.0))
+    )
+    chex.assert_trees_all_equal((first, last), (of_narrow[0], of_narrow[2]))
+    for j, other in enumerate((of_narrow, of_wide, of_wide)):
+        np.testing.assert_array_equal(run.theta[j], other[1].theta[j])
+        np.testing.assert_array_equal(run.b[j], other[1].b[j])
+    lazy = jaxnn.init(net, key, weights, list(biases), lazy=True)
     assert [getattr(layer, "k", None) for layer in lazy] == [None, 1, 2, None]
-    chex.assert_trees_all_equal(jaxnn.stack(lazy), stacked)
+    chex.assert_trees_all_equal(jaxnn.stack(lazy), (first, run, last))
 
 
 def test_looks_linear_weights_in_a_list(key):

@@ -537,7 +537,7 @@ def log_delta(
         >>> import jaxnn
         >>> blocks = [jaxnn.Residual(scale=l**-0.5) for l in (1, 2)]  # ½ ln (1 + 1/2l)
         >>> log_delta("relu", 1.0, 0.0, 1.0, 3, hidden=blocks).round(3).tolist()
-        [0.314..., 0.111..., 0.0]
+        [0.314..., 0.112..., 0.0]
     """
     layers = _layers(activation, sigma_w, sigma_b, hidden, batch, depth)
     q, c = _along(layers, sigma_w, sigma_b, q0, c0)
