@@ -4,7 +4,8 @@
 
 takes finished runs of `python -m experiments laws` and `bench` and writes what the pages show into
 `docs/data`: `laws.csv` and `bench.csv`, with `about.json` for the machine and versions. Building
-the site then needs neither the runs nor JAX; `docs/hooks.py` puts `markdown("laws")` where a page
+the site then needs neither the runs nor JAX; `verdicts.csv` is written by `tests/draws.py`.
+`docs/hooks.py` puts `markdown("laws")` where a page
 has `<!-- table: laws -->`. A comparison that does not hold and a ratio that misses its goal are
 bold.
 """
@@ -142,7 +143,9 @@ def _about(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict
 
 
 def markdown(name: str, data: Path = DATA) -> str:
-    """Return the tables of `laws` or `bench` for a page."""
+    """Return the tables of `laws`, `bench` or `verdicts` for a page."""
+    if name == "verdicts":
+        return "\n".join(verdicts(read(name, data)))
     about = json.loads((data / "about.json").read_text(encoding="utf-8"))[name]
     records = read(name, data)
     noun, verb = ("comparisons", "hold") if name == "laws" else ("cases", "meet their goals")
@@ -187,6 +190,17 @@ def _compared(record: Record) -> tuple[str, str]:
     if record["holds"] != "yes":
         measured = f"**{measured}**"
     return f"{sign}{_number(record['predicted'])}", measured
+
+
+def verdicts(records: Sequence[Record]) -> list[str]:
+    """Return a row for each kind of network, and how many verdicts are wrong."""
+    lines = [_line((*list(records[0])[:-1], "wrong")), _rule("l|l|r|r|r|l|r")]
+    lines += [_line(list(record.values())) for record in records]
+    for are, error in (("well", "called ill"), ("ill", "missed")):
+        of = [record for record in records if record["are"] == are]
+        wrong, drawn = (sum(int(record[name]) for record in of) for name in ("wrong", "drawn"))
+        lines += ["", f"**{wrong} of {drawn} networks that are {are} are {error}.**"]
+    return lines
 
 
 def bench(records: Sequence[Record]) -> list[str]:

@@ -6,6 +6,7 @@ UTF-8 cannot hold half of a pair; and some turn the text around them, or begin a
 are shown as �.
 """
 
+import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -32,6 +33,18 @@ def clean(text: str) -> str:
 def clean_lines(text: str) -> str:
     """Return a text whose lines are clean."""
     return "\n".join(map(clean, text.split("\n")))
+
+
+def head_and_rest(sentence: str) -> tuple[str, str]:
+    """Return a sentence up to its first comma, colon or end, and the rest of it.
+
+    Example:
+        >>> head_and_rest("Vanishing, -0.6 decades a layer.")
+        ('Vanishing', ', -0.6 decades a layer.')
+    """
+    end = re.search(r"[,:;.](?=\s|$)", sentence)
+    at = end.start() if end else len(sentence)
+    return sentence[:at], sentence[at:]
 
 
 def label(number: int, name: str) -> str:

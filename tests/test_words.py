@@ -11,6 +11,7 @@ import pytest
 from problems import filled_flow, replaced
 
 import jaxnn
+from jaxnn.cli import printing
 
 
 def network_flow(layers=20, lowest=-60.0):
@@ -69,14 +70,24 @@ def test_a_flow_and_a_verdict_in_a_notebook(chain_flow):
     assert "<1>" not in page
     long = network_flow()._repr_html_()
     assert long.count("<tr>") == 1 + 12 + 1
-    assert jaxnn.verdict(chain_flow)._repr_html_().startswith("<p>Vanishing, -0.301")
-    assert jaxnn.verdict(network_flow())._repr_html_().startswith("<p>Vanishing, -3.16")
+    assert jaxnn.verdict(chain_flow)._repr_html_().startswith("<p><b>Steady</b>, -0.301")
+    assert jaxnn.verdict(network_flow())._repr_html_().startswith("<p><b>Vanishing</b>, -3.16")
+
+
+def test_sentences_are_bold_and_coloured_in_a_terminal_alone(monkeypatch):
+    said = "Vanishing, -0.5 decades a layer."
+    assert printing.emphasised(said, "red") == said
+    monkeypatch.setattr(printing.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert printing.emphasised(said, "red") == "\x1b[1;31mVanishing\x1b[0m, -0.5 decades a layer."
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert printing.emphasised(said, "red") == said
 
 
 def test_a_single_example_has_none_to_be_told_from(chain_flow):
     one = dataclasses.replace(chain_flow, log_delta_example=chain_flow.log_delta_example[:, :1])
-    assert "examples" not in str(jaxnn.verdict(one))
-    assert "differs between examples" in str(jaxnn.verdict(chain_flow))
+    assert jaxnn.verdict(one).indistinguishable == {}
+    assert set(jaxnn.verdict(chain_flow).indistinguishable.values()) == {None}
 
 
 def test_a_traced_flow_has_a_line_and_no_table(chain_flow):

@@ -79,7 +79,7 @@ jaxnn.chart(*flows.values(), names=[*flows])
 #
 # With a skip both networks pass the gradient on. With the norm in front it
 # grows towards the input: over 256 blocks by a little more than a factor of
-# ten, so the verdict says "exploding". But this growth *fades*. The state is a
+# ten, which the verdict calls a power law of depth: it *fades*. The state is a
 # sum to which each block adds a branch of the same size, so its mean square
 # grows in proportion to the depth, and a new branch is an ever smaller part of
 # it: the factor of block $l$ is one plus something like $1/l$, and the product

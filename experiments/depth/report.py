@@ -14,7 +14,8 @@ from experiments.learning.words import counted
 from experiments.pages import tables
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
-from jaxnn.flow.formats import indistinguishable_in, word_of
+from jaxnn.flow.formats import indistinguishable_in
+from jaxnn.flow.rates import word_of
 from jaxnn.flow.table import LN10
 
 TITLE = "log₁₀ ‖Δz[1]‖, the first layer's gradient, by hidden layers (median over seeds)"
@@ -184,7 +185,7 @@ def rate_in_parts(rates: list[float], layers: int, theory: float | None) -> tupl
     rate = float(np.mean(rates))
     error = float(np.std(rates, ddof=1)) / math.sqrt(len(rates)) if len(rates) > 1 else None
     by_theory = "" if theory is None or not math.isfinite(theory) else f"{theory:+.3g}"
-    word = word_of(rate, layers, math.nan if error is None else error)
+    word = word_of(rate, rate * (layers - 1), math.nan if error is None else error)
     return word, _plus_minus(rate, error), by_theory
 
 

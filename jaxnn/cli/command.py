@@ -194,7 +194,9 @@ def _print(result: Diagnosis, of: str) -> None:
     print(diagnosis.subtitle(result, of), end="\n\n")
     table = diagnosis.plain_table(result.flow.table(), printing.printable)
     print(*table, sep="\n", end="\n\n")
-    print(*diagnosis.sentences(result), sep="\n")
+    wrong = diagnosis.wrong(result)
+    for sentence in diagnosis.sentences(result):
+        print(printing.emphasised(sentence, "red" if sentence in wrong else "green"))
 
 
 def _can_draw() -> bool:

@@ -56,7 +56,9 @@ class Diagnosis:
             picture = svg(chart(self.flow))
         except ImportError:  # without the extra `charts`
             picture = ""
-        return sentences_as_html(repr(self)) + picture
+        note, *_, loss = repr(self).split("\n")
+        before = sentences_as_html(note) if self.note else ""
+        return before + self.verdict._repr_html_() + sentences_as_html(loss) + picture
 
 
 def diagnose(

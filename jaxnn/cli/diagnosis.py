@@ -38,6 +38,13 @@ def sentences(result: Diagnosis) -> list[str]:
     return list(map(clean, said))
 
 
+def wrong(result: Diagnosis) -> set[str]:
+    """Return those of its sentences that say what is wrong, not how it is or what to change."""
+    found = result.verdict
+    texts = (f.text for f in found.findings if found.ill or f.kind not in ("rate", "once"))
+    return {clean(result.note), *map(clean, texts)}
+
+
 def subtitle(result: Diagnosis, code: str) -> str:
     """Say in one line what was measured.
 

@@ -9,12 +9,15 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
+from ..texts import head_and_rest
+
 SPELLED = "jaxnn.spelled"  # the error handler of a stream
 _SPELLINGS = """
 σ sigma  Σ sum  θ theta  Δ Delta  χ chi  ξ xi  μ mu  λ lambda  η eta  α alpha  π pi  Φ Phi  φ phi
 ∂ d  ± +-  − -  – -  — -  × x  · *  √ sqrt  ‖ ||  ≤ <=  ≥ >=  ≈ ~  → ->  ← <-  ∞ inf  ½ 1/2  ¼ 1/4
 ─ -  ━ -  ╸ -  ╺ -  │ |  ┃ |  • *  ′ '  ᵀ ^T  ╭ +  ╮ +  ╰ +  ╯ +  “ "  ” "  ’ '
 """
+COLOURS = {"red": 31, "green": 32}  # of ECMA-48
 _words = iter(_SPELLINGS.split())
 ASCII = dict(zip(_words, _words, strict=True))
 
@@ -84,6 +87,19 @@ def prepare() -> None:
             setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, SPELLED, None, buffering))
     if closed:
         raise OSError("stdout: expected an open stream, got a closed one; >/dev/null drops it")
+
+
+def emphasised(sentence: str, colour: str) -> str:
+    """Return a sentence whose beginning is bold and coloured if standard output is a terminal.
+
+    Args:
+        sentence: one line.
+        colour: red or green; neither if the environment has NO_COLOR.
+    """
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return sentence
+    head, rest = head_and_rest(sentence)
+    return f"\x1b[1;{COLOURS[colour]}m{head}\x1b[0m{rest}"
 
 
 def printable(text: str) -> str:

@@ -537,27 +537,33 @@ def _parameters(
 ) -> Parameters:
     """Return the sizes of all parameter arrays and of their Δ, layer by layer."""
     logs, sizes = [], []
-    trained: list[list[bool]] = []  # of each layer
+    shapes: list[list[Any]] = []  # of each layer; None of an array that is no parameter
     for way, layer, record in zip(ways, layers, records, strict=True):
         if not way.is_layer:
             continue
         links = way.pattern.links
         logs.append(jnp.concatenate([each.parameters for each in record], axis=-1).ravel())
         sizes.append(_log_norms(links, layer, dtype).ravel())
-        of_links = [[flag for part in link.trained for flag in part] for link in links]
-        trained += of_links * (layer.k if is_run(layer) else 1)
+        one = layer.at(0) if is_run(layer) else layer
+        of_links = [_shapes_of(*pair) for pair in zip(links, one.arrays, strict=True)]
+        shapes += of_links * (layer.k if is_run(layer) else 1)
     arrays = [
-        (number, path)
-        for number, (paths, flags) in enumerate(zip(net.paths, trained, strict=True), 1)
-        for path, is_parameter in zip(paths, flags, strict=True)
-        if is_parameter
+        (number, path, shape)
+        for number, (paths, of_layer) in enumerate(zip(net.paths, shapes, strict=True), 1)
+        for path, shape in zip(paths, of_layer, strict=True)
+        if shape is not None
     ]
-    return Parameters(
-        jnp.concatenate(logs),
-        jnp.concatenate(sizes),
-        tuple(path for _, path in arrays),
-        tuple(number for number, _ in arrays),
-    )
+    numbers, paths, kept = zip(*arrays, strict=True) if arrays else ((), (), ())
+    return Parameters(jnp.concatenate(logs), jnp.concatenate(sizes), paths, numbers, kept)
+
+
+def _shapes_of(link: Link, parts: Any) -> list[Any]:
+    """Return the shapes of a layer's arrays, None of those that are no parameters."""
+    return [
+        v.shape if trained else None
+        for part, flags in _with_flags(link, parts)
+        for v, trained in zip(part, flags, strict=True)
+    ]
 
 
 def _log_norms(links: tuple[Link, ...], layer: Any, dtype: Any) -> Float[Array, "*k p"]:
@@ -577,7 +583,12 @@ def _log_norms(links: tuple[Link, ...], layer: Any, dtype: Any) -> Float[Array, 
         return of(layer)
     if not any(flag for link in links for part in link.trained for flag in part):
         return jnp.zeros((layer.k, 0), dtype)
-    return jax.vmap(lambda own: of(layer.rebuild(own, layer.shared)))(layer.per_layer)
+
+    def each(own: Any) -> Array:
+        return of(layer.rebuild(own, layer.shared))
+
+    logs: Array = jax.vmap(each, axis_size=layer.k)(layer.per_layer)
+    return logs
 
 
 def _forwards(way: ChainOp, layer: Weights) -> list[Callable[[ScaledRows], ScaledRows]]:

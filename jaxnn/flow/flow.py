@@ -36,12 +36,14 @@ class Parameters:
     log_size: ln of its own norm; nan for a run that is stored as a random key.
     paths: of the arrays, in the pytree that was handed over; static.
     layers: of each array its layer, counted from 1; static.
+    shapes: of the arrays; of a run that of one layer's; static.
     """
 
     log_delta: Float[Array, "*v P"]
     log_size: Float[Array, "*v P"]
     paths: tuple[str, ...] = field(metadata={"static": True})
     layers: tuple[int, ...] = field(metadata={"static": True})
+    shapes: tuple[tuple[int, ...], ...] = field(metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass

@@ -1,5 +1,6 @@
-"""Rates and number formats in words: what verdicts on any network share."""
+"""Number formats: where a gradient leaves them, and where examples are no longer told apart."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,41 +10,13 @@ import numpy as np
 # Number formats in which networks are trained, the widest first.
 FORMATS = ("float64", "float32", "bfloat16", "float16", "float8_e5m2", "float8_e4m3fn")
 
-# Up to a factor of ten over 64 layers, or over all if there are more, is called steady.
-STEADY_LAYERS = 64
-
-# Below it, in standard errors, a rate is not told from zero.
-CLEAR = 2
-UNCLEAR = "not distinguishable from steady"
+# Those that a verdict speaks of without being asked: 8 bits have a scale for each tensor.
+COMMON = ("float32", "bfloat16", "float16")
 
 # Rounding alone keeps what differs between examples at 0.2 to 2 eps of the signal.
 NOISE = 4  # times eps
 
-
-def word_of(rate: float, layers: int, error: float) -> str:
-    """Return the word for a rate in decades per layer.
-
-    Args:
-        rate: in decades per layer.
-        layers: their number.
-        error: the standard error of the rate; nan if it is not known.
-    """
-    if np.isnan(rate):
-        return "unknown"
-    if abs(rate) * max(layers, STEADY_LAYERS) <= 1:
-        return "steady"
-    if abs(rate) < CLEAR * error:
-        return UNCLEAR
-    return "exploding" if rate > 0 else "vanishing"
-
-
-def rate_of(gain: np.ndarray) -> tuple[float, float]:
-    """Return the mean factor of a layer in decades, of gains in ln, and its standard error."""
-    factors = gain / np.log(10)
-    factors = factors[np.isfinite(factors)]
-    rate = float(np.mean(factors)) if len(factors) else np.nan
-    few = len(factors) < 2
-    return rate, np.nan if few else float(np.std(factors, ddof=1) / np.sqrt(len(factors)))
+Lost = dict[str, int | None]
 
 
 def highest(used: np.ndarray, where: np.ndarray) -> int | None:
@@ -51,14 +24,35 @@ def highest(used: np.ndarray, where: np.ndarray) -> int | None:
     return int(used[where].max()) + 1 if where.any() else None
 
 
+def range_of(name: str) -> tuple[float, float]:
+    """Return ln of the smallest normal number of a format, and of the largest."""
+    info = jnp.finfo(name)  # type: ignore[no-untyped-call]
+    return math.log(float(info.tiny)), math.log(float(info.max))
+
+
 def lost_in(name: str, used: np.ndarray, log_largest: np.ndarray) -> int | None:
     """Return the layer from which down a format has no number for Δ, if any.
 
     What is no finite number to begin with is not for a format to lose.
     """
-    info = jnp.finfo(name)  # type: ignore[no-untyped-call]
-    low, high = np.log(float(info.tiny)), np.log(float(info.max))
+    low, high = range_of(name)
     return highest(used, np.isfinite(log_largest) & ((log_largest < low) | (log_largest > high)))
+
+
+def loss_scales(name: str, log_largest: np.ndarray) -> tuple[int, int] | None:
+    """Return the least and the largest k for which a loss times 2^k loses no layer; or None.
+
+    Example:
+        >>> loss_scales("float16", np.log([1e-6, 1.0]))
+        (6, 15)
+    """
+    finite = log_largest[np.isfinite(log_largest)]
+    if not len(finite):
+        return None
+    low, high = range_of(name)
+    least = math.ceil((low - finite.min()) / math.log(2))
+    most = math.floor((high - finite.max()) / math.log(2))
+    return (least, most) if least <= most else None
 
 
 def not_finite(used: np.ndarray, log_largest: np.ndarray) -> int | None:
@@ -87,60 +81,68 @@ def indistinguishable_in(name: str, used: np.ndarray, log_spread: np.ndarray) ->
     return int(used[first]) + 1 if first < len(used) else None
 
 
+def spoken_of(dtype: Any, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the formats that a verdict speaks of: the flow's own, common ones, and those asked."""
+    return tuple(name for name in FORMATS if name in (*COMMON, *asked, jnp.dtype(dtype).name))
+
+
 def loss_in_words(
-    delta: str, lost: dict[str, str | None], zero: str | None, undefined: str | None
+    lost: Lost,
+    scales: dict[str, tuple[int, int] | None],
+    small: bool,
+    own: tuple[str, ...],
+    above: Callable[[int], str],
 ) -> str:
-    """Return the sentence on layers in which a gradient is zero or has no number.
+    """Return the sentence on formats that have no number for a gradient; empty if all have.
 
     Args:
-        delta: what is lost, Δz or Δ.
-        lost: for each format the layer from which down, in words, or None.
-        zero: the layer from which down it is exactly zero, in words, or None.
-        undefined: the layer from which down it is not a finite number, in words, or None.
+        lost: for each format to speak of the layer from which down it has none, or None.
+        scales: for each format the powers of two that the loss may be scaled by to keep all layers.
+        small: whether the gradient is too small there, rather than too large.
+        own: formats that are used here. Others are left out if a scaled loss keeps all layers.
+        above: the words for where a layer and all below it are.
     """
-    cut = f"From layer {zero} down it is exactly zero, every path being cut. " if zero else ""
-    if undefined:
-        cut += f"From layer {undefined} down {delta} is not a finite number, whatever the format. "
-    given_up = [f"{name} from layer {top} down" for name, top in lost.items() if top]
-    intact = [name for name, top in lost.items() if not top]
-    if not given_up and undefined:
-        return cut.strip()
-    if not given_up:
-        return f"{cut}Plain backpropagation has a number for {delta} everywhere in every format."
-    nowhere = f"; nowhere in {', '.join(intact)}" if intact else ""
-    return f"{cut}Plain backpropagation loses {delta} in {', in '.join(given_up)}{nowhere}."
+    by_place: dict[str, list[str]] = {}
+    for name, layer in lost.items():
+        scaled = scales[name]
+        if layer is None or (scaled is not None and name not in own):
+            continue
+        rescue = (
+            f", unless the loss is multiplied by 2^{scaled[0]} to 2^{scaled[1]}"
+            if scaled
+            else ", whatever the scale of the loss"
+            if name == "float16"
+            else ""
+        )
+        by_place.setdefault(above(layer) + rescue, []).append(name)
+    parts = [(" and ".join(names), place) for place, names in by_place.items()]
+    if not parts:
+        return ""
+    verb = "underflows" if small else "overflows"
+    first = f"In {parts[0][0]} the gradient {verb} {parts[0][1]}"
+    return "; ".join((first, *(f"in {names} {place}" for names, place in parts[1:]))) + "."
 
 
 def examples_in_words(
-    found: dict[str, int | None],
-    lost: dict[str, int | None],
-    name_of: Callable[[int], str],
-    layers: int,
+    found: Lost, own: tuple[str, ...], name_of: Callable[[int], str], layers: int
 ) -> str:
-    """Return the sentence on layers whose examples are no longer told apart; empty if not judged.
+    """Return the sentence on layers whose examples are no longer told apart; empty if they are.
 
     Args:
         found: for each format that is judged the layer from which up they are not, or None.
-        lost: for each format the layer from which down the gradient is lost, or None.
+        own: the formats that are used here.
         name_of: the name of a layer that is counted from 1.
         layers: their number.
     """
-    if not found:
-        return ""
     alike = {name: layer for name, layer in found.items() if layer}
-    if not alike:
-        return "What differs between examples is more than rounding in every layer."
-    where = ", ".join(f"in {name} from layer {name_of(i)} up" for name, i in alike.items())
-    name, first = next(iter(alike.items()))
-    top = lost[name]
-    lower = f", and its gradient is lost from layer {name_of(top)} down" if top else ""
-    apart = min(first, layers) - 1
-    above = (
-        "nothing above can learn to tell them apart"
-        if min(alike.values()) < layers
-        else ("the output is the same for all of them")
-    )
+    if not any(name in alike for name in own):
+        return ""
+    name, first = next((n, i) for n, i in alike.items() if n in own)
+    others = [f"{n} from layer {name_of(i)}" for n, i in alike.items() if i < first]
+    coarser = f" ({', '.join(others)})" if others else ""
+    if min(alike.values()) == layers:
+        return f"At the output, {name} cannot tell examples apart{coarser}: it is the same for all."
     return (
-        f"What differs between examples is rounding, not input, {where}: {above}. In {name} that "
-        f"leaves {apart} of {layers} layers with examples that differ{lower}."
+        f"From layer {name_of(first)} up, {name} can no longer tell examples apart{coarser}: "
+        "nothing above can learn to."
     )

@@ -10,7 +10,7 @@ leaky_relu, identity), z has exponents as well; for every other σ it can leave 
 
 from collections.abc import Callable, Iterable
 from functools import cache, partial
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -288,7 +288,13 @@ def _flow(
         log_delta_input=log_delta_input,
         mixes=jnp.array([rows_meet(block) for block in net.blocks]),
         linear=jnp.ones(count, bool),
-        parameters=Parameters(logs, sizes, _paths(layers), layer_numbers),
+        parameters=Parameters(
+            logs,
+            sizes,
+            _paths(layers),
+            layer_numbers,
+            tuple(shape for n, m in pairwise(net.sizes) for shape in ((n, m), (m,))),
+        ),
         names=("",) * count,
         sizes=net.sizes[1:],
         net=net,

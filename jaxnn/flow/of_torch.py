@@ -122,7 +122,7 @@ def _flow(
         log_theta=jnp.full(len(mixes), jnp.nan, none.dtype),
         mixes=mixes,
         linear=jnp.ones(len(mixes), bool),
-        parameters=Parameters(none, none, (), ()),
+        parameters=Parameters(none, none, (), (), ()),
         names=names,
         sizes=sizes,
     )

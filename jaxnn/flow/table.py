@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..texts import clean_lines, cleaned
+from ..texts import clean, clean_lines, cleaned, head_and_rest
 
 LN10 = float(np.log(10))
 MOST_ROWS = 12  # of a flow in a notebook; those in the middle are left out
@@ -106,6 +106,12 @@ def _cells(kind: str, values: Iterable[Any]) -> str:
 def sentences_as_html(text: str) -> str:
     """Return lines of text as paragraphs of HTML, escaped."""
     return "".join(f"<p>{html.escape(line)}</p>" for line in clean_lines(text).split("\n"))
+
+
+def findings_as_html(sentences: Iterable[str]) -> str:
+    """Return a paragraph of HTML for each sentence, escaped, with its beginning in bold."""
+    parts = (map(html.escape, head_and_rest(clean(sentence))) for sentence in sentences)
+    return "".join(f"<p><b>{head}</b>{rest}</p>" for head, rest in parts)
 
 
 class InWords:

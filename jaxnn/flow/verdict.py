@@ -1,334 +1,175 @@
-"""Verdict: a flow in words: vanishing, exploding or steady, where it is lost, what to change.
+"""Verdict: a flow in words: vanishing, exploding or steady, what stands out, and what to change.
 
-The gradient of an early layer is a product of one factor for each layer. The verdict is about these
-factors, g[l] = log₁₀ ‖Δ[l]‖ - log₁₀ ‖Δ[l+1]‖, of a Network those of the hidden layers. Their mean
-is the rate in decades per layer; since they are nearly independent, its standard error is
-sd(g) / √count.
+    flow -> rate, causes, formats, cures -> findings -> at most five sentences, the worst first
+
+`rates.py` has what the words mean and how they are tested, `causes.py` what is named in a layer,
+`formats.py` where numbers end, `cures.py` what to change. A sentence is there only if something
+stands out; the numbers behind it, and those of all else, are fields.
 """
 
-import contextlib
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from ..network.activations import Activation
-from ..network.blocks import DENSE, BatchNorm, Block, LayerNorm, Residual, RMSNorm
-from ..network.lists import counted, one_if_equal
 from ..texts import cleaned, label
-from ..theory import meanfield
+from .causes import (
+    Arrays,
+    Finding,
+    broken_arrays,
+    cut_at,
+    equal_positions,
+    other_sizes,
+    starved,
+    steps_out,
+)
+from .cures import Cures, of_network
 from .flow import Flow
 from .formats import (
     FORMATS,
-    UNCLEAR,
     examples_in_words,
     highest,
     indistinguishable_in,
     loss_in_words,
+    loss_scales,
     lost_in,
     not_finite,
-    rate_of,
+    range_of,
+    spoken_of,
     tells_apart,
-    word_of,
 )
-from .table import assert_one, sentences_as_html
+from .rates import ERRATIC, POWER_LAW, Change, Rate, rate_of
+from .table import assert_one, findings_as_html
 
-# Fractions of the hidden units from which on a verdict warns of them: a unit of relu is off for
-# half of the examples, so that only dead ones count there.
-MANY_DEAD, MANY_SATURATED = 0.1, 0.75
-CRITICAL_WITHIN = 0.02  # of the critical σ_w
-BLOWN_UP = 100  # times the critical σ_w: no scheme draws such weights
+MOST = 5  # sentences
 
 
-@dataclass(frozen=True)
-class Remedy:
-    """Another network, and the rate that theory says it would have.
-
-    change: what to change.
-    decades: the rate in decades a layer towards the input; 0 keeps the gradient.
-    """
-
-    change: str
-    decades: float
-
-    def __str__(self) -> str:
-        return f"In theory {self.decades:+.2g} decades a layer: {self.change}."
-
-
-@dataclass(frozen=True)
-class Verdict:
+@dataclass(frozen=True, kw_only=True)
+class Verdict(Cures):
     """The verdict on a flow; `str` returns it in sentences. Layers are counted from 1.
 
-    word: vanishing, exploding or steady; not distinguishable from steady where the rate is below
-        two of its standard errors; unknown without two layers, of a Network hidden ones, whose
-        gradients are neither zero nor infinite.
-    decades: the rate, in decades per layer towards the input, below 0 if gradients vanish.
+    word: vanishing or exploding: the rate is more than three of its standard errors from zero, and
+        all layers that repeat change the gradient by more than a factor of ten; steady if they
+        change it by less; not distinguishable from steady; a power law of depth; erratic if one or
+        two layers make the change; unknown without two layers whose gradients are neither zero nor
+        infinite.
+    decades: the rate, in decades per layer towards the input, below 0 if gradients vanish: of the
+        layers that repeat, of a Network the hidden ones, without `outliers`.
     standard_error: of the rate; nan for a single factor.
-    layers: the number of layers that the rate is over, of a Network the hidden ones.
+    total: the decades of all these layers together, `outliers` too.
+    exponent: of a power law of depth, ‖Δ[l]‖ ~ l^-exponent; else nan.
+    layers: the number of layers that the rate is over.
+    step: whether they share their parameters, as the steps of a recurrent network.
     names: of all layers.
-    steepest: the layer that changes the size of the gradient most, from what it returns to what
-        goes into it, and by how many decades; None unless one stands out.
+    outliers: the layers that stand out from those, at most two, and by how many decades each
+        changes the gradient, from what it returns to what goes into it.
+    once: the other layers, such as an embedding or a head, that change it by ten or more.
     zero: the layer from which down Δ is exactly zero, every path being cut; or None.
     undefined: the layer from which down Δ is not a finite number, whatever the format; or None.
     lost: for each of `FORMATS` the layer from which down plain backpropagation in that format has
         no number for Δ, its largest entry being outside the normal numbers; or None.
+    scales: for each of `FORMATS` the least and the largest k for which a loss times 2^k loses no
+        layer; or None.
     indistinguishable: for each of `FORMATS` as coarse as the states or coarser, but for those of 8
         bits, the layer from which up what differs between examples is rounding, not input; or None.
         Empty unless the flow was measured with examples=True and has several.
+    equal_positions: the layer from which up all positions (tokens, pixels) of an example are equal.
     out: the first layer whose state is not a finite number; or None.
+    findings: all that stands out, the worst first, each with its layer and parameter array.
     activation, hidden: of a Network; None for others, and what follows is nan or None too. Lists
         where the layers that are used differ; what is said of σ_w at χ = 1 is then None.
     saturated, dead: fractions of the hidden units, as in `Units`.
     all_dead: the highest hidden layer whose units are all dead; or None.
     sigma_w: the effective σ_w of the weights, √((q[l+1] - σ_b²) / E[a[l]²]), geometric mean; nan
         where the blocks are neither the article's nor that behind a norm.
+    sigma_w_error: its standard error over the layers.
     sigma_b: the root mean square of the hidden biases.
     critical_sigma_w: the σ_w at which χ = 1 for this σ and σ_b; None if there is none, or where the
         blocks are not the article's.
     unbiased_sigma_w: the σ_w at which χ = 1 for this σ and σ_b = 0; None likewise.
     """
 
-    word: str
     decades: float
     standard_error: float
-    layers: int
+    total: float
+    exponent: float
+    step: bool
     names: tuple[str, ...]
-    steepest: tuple[int, float] | None
+    outliers: tuple[Change, ...]
+    once: tuple[Change, ...]
     zero: int | None
     undefined: int | None
     lost: dict[str, int | None]
+    scales: dict[str, tuple[int, int] | None]
     indistinguishable: dict[str, int | None]
-    out: int | None
-    activation: Activation | tuple[Activation, ...] | None = None
-    hidden: Block | tuple[Block, ...] | None = None
-    saturated: float = np.nan
-    dead: float = np.nan
-    all_dead: int | None = None
-    sigma_w: float = np.nan
-    sigma_b: float = np.nan
-    critical_sigma_w: float | None = None
-    unbiased_sigma_w: float | None = None
+    equal_positions: int | None
+    findings: tuple[Finding, ...] = ()
 
     def _repr_html_(self) -> str:
-        return sentences_as_html(str(self))
+        return findings_as_html([*self.sentences, *map(str, self.remedies)])
 
     def __str__(self) -> str:
-        return "\n".join((" ".join(self.sentences), *map(str, self.remedies)))
+        return "\n".join((*self.sentences, *map(str, self.remedies)))
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The verdict, one finding after the other; the remedies are apart."""
-        found = (
-            *(self.rate_text, self.turn_text, self.loss_text),
-            *(self.examples_text, self.units_text, self.advice),
-        )
-        return tuple(filter(None, found))
+        """The worst findings, one after the other, and the advice; the remedies are apart."""
+        advice = (self.advice,) if self.advice else ()
+        told = [finding.text for finding in self.findings][: MOST - len(advice)]
+        well = all(f.kind in ("rate", "once") for f in self.findings) and not self.ill
+        return (*told, *(advice or (("Nothing needs to change.",) if well else ())))
+
+    @property
+    def ill(self) -> bool:
+        """Whether the word is vanishing, exploding or erratic."""
+        return self.word in ("vanishing", "exploding", ERRATIC)
 
     def label(self, layer: int) -> str:
         """Return a layer in words."""
         return label(layer, self.names[layer - 1])
 
-    def _label(self, layer: int | None) -> str | None:
-        return None if layer is None else self.label(layer)
-
-    @cached_property
-    def remedies(self) -> tuple["Remedy", ...]:
-        """Other networks that would keep the gradient where this one loses it, the best first.
-
-        Empty unless the word is vanishing or exploding, where weights have blown up or nothing
-        passes, and for what is no Network. Computed where it is first asked for: theory of infinite
-        width, for an input of mean square 1, and for the effective σ_w where that matters and is
-        known, else for σ_w = 1.
-        """
-        ill = self.out is not None or self.all_dead is not None or self._blown_up
-        if ill or self.word not in ("vanishing", "exploding") or self.activation is None:
-            return ()
-        known = np.isfinite(self.sigma_w) and self.sigma_w > 0
-        of = (self.activation, self.sigma_w if known else 1.0, self.sigma_b)
-        found = []
-        if self.critical_sigma_w is not None:
-            found.append(Remedy(f"weights with σ_w = {self.critical_sigma_w:.4g}", 0.0))
-        if isinstance(self.hidden, RMSNorm | LayerNorm) and isinstance(self.activation, Activation):
-            found.extend(self._critical_behind_norm)
-        for block, name in (
-            (Residual(scale=self.layers**-0.5), "Residual(scale=1 / √L)"),
-            (Residual(RMSNorm()), "Residual(RMSNorm())"),
-        ):
-            if block != self.hidden:
-                rate = _predicted_rate(*of, self.layers, block)
-                found.append(Remedy(f"hidden=jaxnn.{name}", rate))
-        with contextlib.suppress(ValueError):  # too few layers for them
-            meanfield.tailored_slope(self.layers)
-            if isinstance(self.hidden, Block):
-                found.append(Remedy(f"units of jaxnn.tailored_relu({self.layers}), σ_w = 1", 0.0))
-        return tuple(sorted(found, key=lambda remedy: abs(remedy.decades)))
-
-    @property
-    def _critical_behind_norm(self) -> tuple["Remedy", ...]:
-        """The remedy of the critical σ_w behind this norm; empty if none exists or it is in use."""
-        assert isinstance(self.activation, Activation)
-        assert isinstance(self.hidden, Block)
-        sigma_w = _critical(self.activation, self.sigma_b, self.hidden)
-        if sigma_w is None or abs(self.sigma_w / sigma_w - 1) < CRITICAL_WITHIN:
-            return ()
-        of = (self.activation, sigma_w, self.sigma_b)
-        rate = _predicted_rate(*of, self.layers, self.hidden)
-        return (Remedy(f"weights with σ_w = {sigma_w:.4g}, critical behind this norm", rate),)
-
     @property
     def rate_text(self) -> str:
         """The word and the rate."""
-        hidden = "" if self.activation is None else "hidden "
+        kind = "step" if self.step else "layer"
+        counted = kind if self.activation is None else f"hidden {kind}"
         if self.layers < 2:
             there = "there is one" if self.layers else "there are none"
-            return f"No rate: it takes two {hidden}layers, and {there}."
+            return f"No rate: it takes two {counted}s, and {there}."
         if self.word == "unknown":
-            return f"No rate: it takes two {hidden}layers with a gradient that is a number."
+            return f"No rate: it takes two {counted}s with a gradient that is a number."
+        whole = f"{self.total:+.3g} over all {self.layers} {counted}s"
+        if self.word == POWER_LAW:
+            way = "grows" if self.exponent > 0 else "falls"
+            return (
+                f"A power law of depth, no exponential: towards the input the gradient {way} like "
+                f"depth^{abs(self.exponent):.2g}, {self.total:+.3g} decades over {self.layers} "
+                f"{counted}s."
+            )
         error = "" if np.isnan(self.standard_error) else f" ± {self.standard_error:.1g}"
-        return (
-            f"{self.word.capitalize()}, {self.decades:+.3g}{error} decades a layer towards the "
-            f"input, over {self.layers} {hidden}layers."
-        )
-
-    @property
-    def turn_text(self) -> str:
-        """The layer that changes the gradient most, if one stands out."""
-        if self.steepest is None:
-            return ""
-        layer, decades = self.steepest
-        return f"Layer {self.label(layer)} changes it most, by {decades:+.2g} decades."
-
-    @property
-    def loss_text(self) -> str:
-        """The layers in which the gradient is zero or lost."""
-        lost = {name: self._label(layer) for name, layer in self.lost.items()}
-        delta = "Δ" if self.activation is None else "Δz"
-        return loss_in_words(delta, lost, self._label(self.zero), self._label(self.undefined))
-
-    @property
-    def examples_text(self) -> str:
-        """The layers in which examples are no longer told apart; empty if that is not known."""
-        return examples_in_words(self.indistinguishable, self.lost, self.label, self._count)
-
-    @property
-    def _count(self) -> int:
-        """The number of layers, of a Network the used ones."""
-        return self.layers + (self.activation is not None)
-
-    @property
-    def units_text(self) -> str:
-        """Saturated and dead units, and a layer that nothing passes; empty if not known."""
-        if self.activation is None:
-            return ""
-        units = f"Of the hidden units {self.saturated:.1%} are saturated, {self.dead:.1%} dead"
-        return units + ("." if self.all_dead is None else f", all of layer {self.all_dead}.")
-
-    @property
-    def advice(self) -> str:
-        """The change to make, if any."""
-        now = f"they act like σ_w = {self.sigma_w:.3g}"
-        blown_up = "Draw them again; if training made them so, train with a smaller step."
-        if self.out is not None:
+        rate = f"{self.decades:+.3g}{error} decades a {kind}"
+        if self.word == ERRATIC:
+            most = "one" if len(self.outliers) == 1 else "two"
             return (
-                f"The signal is not a finite number from layer {self.label(self.out)} on: weights "
-                f"or biases have blown up. {blown_up}"
+                f"Erratic, {self.total:+.3g} decades over all {self.layers} {counted}s, most of it "
+                f"by {most}; the others change the gradient by {rate} towards the input."
             )
-        if self.activation is None:
-            return ""
-        if self.all_dead is not None:
-            return (
-                f"Nothing passes layer {self.all_dead}: draw its weights again, make the layers "
-                f"wider, or choose an activation with a slope everywhere{self._instead}."
-            )
-        if self.word == "unknown" and (self.layers > 1 or self.zero or self.undefined):
-            return "Look for dead units, zero weights and signals out of range first."
-        if self._blown_up:
-            return (
-                f"The weights have blown up: {now}, and σ_w = {self.critical_sigma_w:.4g} makes "
-                f"χ = 1. {blown_up}"
-            )
-        if self.word == UNCLEAR:
-            return (
-                "The factors of the layers scatter more than they add up; other draws of the "
-                f"weights would tell. {self._advice_on_units}".strip()
-            )
-        if self.word in ("steady", "unknown"):
-            return self._advice_on_units or "Nothing needs to change."
-        if self.hidden != DENSE or isinstance(self.activation, tuple):
-            return (
-                f"With {self._kinds} the gradient has this rate; what follows says how others "
-                "would do."
-            )
-        name = self.activation.name
-        if self.critical_sigma_w is not None:
-            if abs(self.sigma_w / self.critical_sigma_w - 1) < CRITICAL_WITHIN:
-                return (
-                    f"The weights are critical already ({now}); what is left comes from the finite "
-                    "width: make the layers wider, or draw the weights orthogonal."
-                )
-            return (
-                f"Draw the weights with σ_w = {self.critical_sigma_w:.4g}, of variance "
-                f"σ_w²/fan_in: for {name} and σ_b = {self.sigma_b:.2g} that makes χ = 1; "
-                f"now {now}."
-            )
-        none = (
-            f"No σ_w makes χ = 1 at a finite signal for {name} and σ_b = {self.sigma_b:.2g} (now "
-            f"{now}): "
-        )
-        if self.unbiased_sigma_w is not None and self.sigma_b > 0:
-            return f"{none}set the biases to zero and σ_w = {self.unbiased_sigma_w:.4g}."
-        return f"{none}choose another activation."
-
-    @property
-    def _kinds(self) -> str:
-        """The blocks between hidden layers, and the activations where they differ, in words."""
-        sigma, hidden = self.activation, self.hidden
-        kinds = [counted(one.name for one in sigma)] if isinstance(sigma, tuple) else []
-        if not isinstance(hidden, Block):
-            kinds.append(f"{counted(map(repr, hidden or ()))} between hidden layers")
-        elif hidden != DENSE:
-            kinds.append(f"{hidden!r} between hidden layers")
-        return " and ".join(kinds)
-
-    @property
-    def _blown_up(self) -> bool:
-        return bool(self.critical_sigma_w and self.sigma_w > BLOWN_UP * self.critical_sigma_w)
-
-    @property
-    def _advice_on_units(self) -> str:
-        """The advice on units that pass little on; empty if none is needed."""
-        if self.dead >= MANY_DEAD:
-            return (
-                "The size of the gradient needs no change, but dead units pass nothing on and "
-                "learn nothing from this batch: look at more examples, and if they stay dead, "
-                f"choose an activation with a slope everywhere{self._instead}."
-            )
-        if self.saturated >= MANY_SATURATED:
-            return (
-                "The size of the gradient needs no change, but it reaches few units: the rest are "
-                "saturated, and smaller weights or biases would bring them back."
-            )
-        return ""
-
-    @property
-    def _instead(self) -> str:
-        sigma = self.activation
-        leaky = isinstance(sigma, Activation) and sigma.name == "leaky_relu"
-        return "" if leaky else ", such as leaky_relu"
+        return f"{self.word.capitalize()}, {rate} towards the input, {whole}."
 
 
-def verdict(flow: Flow) -> Verdict:
+def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
     """Judge the gradient of one network: its rate, where it is lost, and what to change.
 
     Args:
         flow: of `jaxnn.gradient_flow`, of one network, and with known values (outside `jit`).
+        formats: number formats to speak of in any case, such as "float8_e4m3fn". Without them it is
+            that of the flow, and float32, bfloat16 and float16 where scaling the loss is no help.
 
     Returns:
         Verdict; `print` it to read it in sentences.
 
     Raises:
         TypeError: a traced flow, or one of several networks.
+        ValueError: an unknown format.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -336,130 +177,131 @@ def verdict(flow: Flow) -> Verdict:
         >>> params = jaxnn.init(net, jax.random.key(0), stacked=True)
         >>> flow = jax.jit(jaxnn.gradient_flow)(net, params, jnp.ones((2, 64)), jnp.array([0, 1]))
         >>> print(verdict(flow))  # doctest: +ELLIPSIS
-        Vanishing, -0.6... ± 0.00... decades a layer towards the input, over 100 hidden layers. ...
+        Vanishing, -0.6... ± 0.00... decades a layer towards the input, -6... over all 100 ...
 
     Source: the formats' ranges are those of IEEE 754, bfloat16 and OCP's 8-bit floats.
     """
     assert_one(flow)
-    log_delta, log_gain, log_largest, log_mean_square = (
-        np.asarray(v, np.float64)
-        for v in (flow.log_delta, flow.log_gain, flow.log_largest, flow.log_mean_square)
+    formats = (formats,) if isinstance(formats, str) else formats
+    for name in formats:
+        if name not in FORMATS:
+            raise ValueError(f"formats: expected some of {', '.join(FORMATS)}, got {name!r}")
+    log_delta, log_largest, log_mean_square = (
+        np.asarray(v, np.float64) for v in (flow.log_delta, flow.log_largest, flow.log_mean_square)
     )
     out = ~(log_mean_square < np.inf)  # nan too
     used = np.arange(len(out))
     if flow.units is not None and not out[-1]:  # else a layer whose biases are nan counts too
         used = np.flatnonzero(~np.isnan(flow.units.mean_square_b))  # what `depth` leaves out is nan
     judged = used if flow.net is None else used[:-1]
-    rate, error = rate_of(log_gain[judged[:-1]])
+    rate = rate_of(flow, used)
     log_spread = np.asarray(flow.log_spread if known_apart(flow) else (), np.float64)
-    return Verdict(
-        word=word_of(rate, len(judged), error),
-        decades=rate,
-        standard_error=error,
-        layers=len(judged),
+    found = Verdict(
+        word=rate.word,
+        decades=rate.decades,
+        standard_error=rate.error,
+        total=rate.total,
+        exponent=rate.exponent,
+        layers=rate.layers,
+        step=_is_tied(flow),
         names=cleaned(flow.names),
-        steepest=_steepest(log_gain[judged[:-1]] / np.log(10), judged),
+        outliers=rate.outliers,
+        once=rate.once,
         zero=highest(used, np.isneginf(log_delta[used])),
         undefined=not_finite(used, log_largest[used]),
         lost={name: lost_in(name, used, log_largest[used]) for name in FORMATS},
+        scales={name: loss_scales(name, log_largest[used]) for name in FORMATS},
         indistinguishable={
             name: indistinguishable_in(name, used, log_spread)
             for name in FORMATS
             if len(log_spread) and tells_apart(name, flow.dtype)
         },
+        equal_positions=equal_positions(flow),
         out=int(used[np.argmax(out[used])]) + 1 if out[used].any() else None,
-        **({} if flow.net is None else _of_network(flow, judged)),
+        **({} if flow.net is None else of_network(flow, judged)),
     )
+    object.__setattr__(found, "findings", tuple(_findings(found, flow, rate, used, formats)))
+    return found
+
+
+def _findings(
+    found: Verdict, flow: Flow, rate: Rate, used: np.ndarray, formats: tuple[str, ...]
+) -> list[Finding]:
+    """Return all that stands out, the worst first."""
+    arrays = Arrays.of(flow)
+    broken = found.out is not None or found.undefined is not None
+    worst = broken_arrays(arrays) if broken else []
+    if found.out is not None:
+        text = f"From layer {found.label(found.out)} up the signal is not a finite number."
+        worst.append(Finding("signal", text, found.out))
+    if found.zero is not None:
+        above = used[used >= found.zero]  # counted from 0: the layers above it
+        worst.append(cut_at(flow, arrays, found.zero, int(above[0]) + 1 if len(above) else None))
+    if found.undefined is not None:
+        text = (
+            f"From layer {found.label(found.undefined)} down Δ is not a finite number, whatever "
+            "the format."
+        )
+        worst.append(Finding("undefined", text, found.undefined))
+    if found.word != "unknown" or not worst:
+        worst.append(Finding("rate", found.rate_text))
+    layers = steps_out(flow, arrays, rate.outliers, once=False)
+    named = {f.layer for f in layers if f.path and f.layer}
+    own = tuple(dict.fromkeys((np.dtype(flow.dtype).name, *formats)))
+    # What comes out of zero weights is alike anyway.
+    zero = [f.layer for f in worst if f.kind == "zero weights"]
+    alike = {n: i for n, i in found.indistinguishable.items() if i not in zero}
+    texts = (
+        ("examples", examples_in_words(alike, own, found.label, len(used))),
+        ("positions", _positions_text(found)),
+        ("format", _format_text(found, flow, used, own)),
+    )
+    less = [] if worst[0].kind != "rate" or found.equal_positions else starved(flow, arrays)
+    return [
+        *worst,
+        *layers,
+        *(Finding(kind, text) for kind, text in texts if text),
+        *less,
+        *([] if broken else other_sizes(flow, arrays, named)),
+        *steps_out(flow, arrays, rate.once, once=True),
+        *([Finding("units", found.units_text)] if found.units_text else []),
+    ]
+
+
+def _positions_text(found: Verdict) -> str:
+    layer = found.equal_positions
+    if layer is None:
+        return ""
+    name = found.label(layer)
+    return f"From layer {name} up all positions of an example are equal, but for rounding."
+
+
+def _format_text(found: Verdict, flow: Flow, used: np.ndarray, own: tuple[str, ...]) -> str:
+    spoken = spoken_of(flow.dtype, own)
+    lost = {name: found.lost[name] for name in spoken}
+    largest = np.asarray(flow.log_largest, np.float64)
+
+    def above(layer: int) -> str:
+        higher = used[used >= layer]
+        return f"below layer {found.label(int(higher[0]) + 1)}" if len(higher) else "in every layer"
+
+    texts = []
+    for small in (True, False):
+        these: dict[str, int | None] = {
+            name: layer
+            for name, layer in lost.items()
+            if layer is not None and (largest[layer - 1] < range_of(name)[0]) == small
+        }
+        texts.append(loss_in_words(these, found.scales, small, own, above))
+    return " ".join(filter(None, texts))
+
+
+def _is_tied(flow: Flow) -> bool:
+    """Whether layers share a parameter array, as the steps of a recurrent network do."""
+    paths = flow.parameters.paths
+    return len(paths) > 2 and 2 * len(set(paths)) <= len(paths)
 
 
 def known_apart(flow: Flow) -> bool:
     """Tell whether a flow says what is left of its examples."""
     return flow.log_spread is not None and flow.log_delta_example.shape[1] > 1
-
-
-def _of_network(flow: Flow, hidden: np.ndarray) -> dict[str, Any]:
-    """Return what only a Network has: its units and weights, of its hidden layers."""
-    net, units = flow.net, flow.units
-    assert net is not None
-    assert units is not None
-    f = {name: np.asarray(v, np.float64) for name, v in vars(units).items()}
-    sigma_b = float(np.sqrt(np.mean(f["mean_square_b"][hidden]))) if len(hidden) else 0.0
-    sigma, block = _of_used(net.activation, hidden), _of_used(net.hidden, hidden[1:] - 1)
-    norms = (RMSNorm, LayerNorm, BatchNorm)
-    sigma_w_counts = all(
-        one == DENSE or (isinstance(one, norms) and one.inner == DENSE)
-        for one in ([block] if isinstance(block, Block) else block)
-    )
-    plain = sigma if block == DENSE else None
-    return {
-        "activation": sigma,
-        "hidden": block,
-        "saturated": float(np.mean(f["saturated"][hidden])) if len(hidden) else 0.0,
-        "dead": float(np.mean(f["dead"][hidden])) if len(hidden) else 0.0,
-        "all_dead": highest(hidden, f["dead"][hidden] == 1),
-        "sigma_w": _effective_sigma_w(f, hidden) if sigma_w_counts else np.nan,
-        "sigma_b": sigma_b,
-        "critical_sigma_w": _critical(plain, sigma_b),
-        "unbiased_sigma_w": _critical(plain, 0.0),
-    }
-
-
-def _of_used(given: Any, places: np.ndarray) -> Any:
-    """Return what all layers have, or of a list what those at these places have."""
-    if isinstance(given, Activation | Block):
-        return given
-    return one_if_equal(tuple(given[i] for i in places)) if len(places) else given[0]
-
-
-def _steepest(decades: np.ndarray, layers: np.ndarray) -> tuple[int, float] | None:
-    """Return the layer that changes Δ most, and by how much, if it stands out from the others.
-
-    Args:
-        decades: the factors g of layers, but for the last.
-        layers: their places, and that of the last.
-    """
-    finite = np.flatnonzero(np.isfinite(decades))
-    if len(finite) < 3:
-        return None
-    off = np.abs(decades[finite] - np.median(decades[finite]))
-    most = np.argmax(np.abs(decades[finite]))  # not what is farthest from the others: that may be 1
-    if off[most] < max(0.5, 6 * np.median(off)):
-        return None
-    # The factor between two states is the effect of the layer above.
-    return int(layers[finite[most] + 1]) + 1, float(decades[finite[most]])
-
-
-def _predicted_rate(
-    activation: Activation | tuple[Activation, ...],
-    sigma_w: float,
-    sigma_b: float,
-    layers: int,
-    hidden: Block,
-) -> float:
-    """Decades a layer by theory, towards the input."""
-    log_delta = meanfield.log_delta(activation, sigma_w, sigma_b, 1.0, layers, hidden=hidden)
-    return float(log_delta[0] / np.log(10)) / (layers - 1)
-
-
-def _effective_sigma_w(f: dict[str, np.ndarray], hidden: np.ndarray) -> float:
-    """σ_w from the signal alone: q[l+1] = σ_w² E[a[l]²] + σ_b²; a is σ(N(z)) behind a norm."""
-    above, below = hidden[1:], hidden[:-1]
-    square_a = f["mean_a"][below] ** 2 + f["var_a"][below]
-    with np.errstate(all="ignore"):
-        square = (f["mean_square_z"][above] - f["mean_square_b"][above]) / square_a
-    tiny = float(
-        np.finfo(np.float32).tiny
-    )  # numbers below it, or above its inverse, have no digits
-    in_range = (square_a > tiny) & (square_a < 1 / tiny)
-    square = square[in_range & (square > 0) & np.isfinite(square)]
-    return float(np.exp(0.5 * np.mean(np.log(square)))) if len(square) else np.nan
-
-
-def _critical(activation: Any, sigma_b: float, hidden: Block = DENSE) -> float | None:
-    """Return the critical σ_w of an activation; None if there is none, or of none or several."""
-    if not isinstance(activation, Activation):
-        return None
-    try:
-        return float(meanfield.critical_sigma_w(activation, sigma_b, hidden=hidden))
-    except ValueError:
-        return None

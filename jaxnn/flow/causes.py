@@ -1,0 +1,308 @@
+"""Causes: the layers, parameter arrays and positions that stand out in a flow, by name.
+
+    flow, its rate -> findings, each a sentence on a layer and, where known, its array
+
+An array is compared by the root mean square of its entries and of those of its Δ: with the other
+weights of its layer, and with the same array of the other layers that repeat. Only weights count,
+arrays of two axes or more: what a bias gets may be zero for good reasons.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..texts import clean, label
+from .flow import Flow
+from .formats import NOISE
+from .rates import LN10, STANDS_OUT, Change, Stretch, kinds_of, repeated
+
+LARGE = 10.0  # times its like in other layers: an array of another size
+LARGE_ENTRIES, LARGEST_OF_ALL = 10.0, 30.0  # root mean square, and times the next largest
+STARVED = 4.0  # decades below the others' Δ / size: an array that does not learn
+STATE = 30.0  # root mean square of a state, or its inverse, that a change is blamed on
+FEW = 3  # names in a sentence
+
+
+class Finding(NamedTuple):
+    """One finding. Layers are counted from 1.
+
+    kind: what it is about: nan, signal, zero weights, cut, undefined, rate, layer, once, format,
+        examples, positions, starved, size, units or advice.
+    text: the sentence.
+    layer: the layer that it names; or None.
+    path: the parameter array that it names; or "".
+    """
+
+    kind: str
+    text: str
+    layer: int | None = None
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The parameter arrays of a flow; decades, of root mean squares of entries.
+
+    layer: of each array, from 1; path, shape as in `flow.parameters`.
+    place: its number in its layer.
+    delta, size: of its Δ and of itself; -inf if all entries are zero.
+    """
+
+    layer: np.ndarray
+    path: tuple[str, ...]
+    shape: tuple[tuple[int, ...], ...]
+    place: np.ndarray
+    delta: np.ndarray
+    size: np.ndarray
+
+    @classmethod
+    def of(cls, flow: Flow) -> "Arrays":
+        """Return those of a flow of one network."""
+        given = flow.parameters
+        entries = np.array([max(int(np.prod(s)), 1) for s in given.shapes], float)
+        delta, size = (
+            (np.asarray(v, np.float64) - 0.5 * np.log(entries)) / LN10
+            for v in (given.log_delta, given.log_size)
+        )
+        layer = np.array(given.layers, int)
+        first = np.searchsorted(layer, layer)  # of the layer of each array
+        place = np.arange(len(layer)) - first
+        return cls(layer, tuple(map(clean, given.paths)), given.shapes, place, delta, size)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Whether each array has two axes or more."""
+        return np.array([len(s) > 1 and max(s) > 1 for s in self.shape], bool)
+
+    @property
+    def ratio(self) -> np.ndarray:
+        """Δ / size of the weights that are not zero; nan of other arrays."""
+        known = self.weights & np.isfinite(self.size)
+        return np.where(known, self.delta - np.where(known, self.size, 0.0), np.nan)
+
+
+def broken_arrays(arrays: Arrays) -> list[Finding]:
+    """Name the arrays with entries that are nan or infinite."""
+    broken = np.flatnonzero(np.isnan(arrays.size) | np.isposinf(arrays.size))
+    if not len(broken):
+        return []
+    names = _named([arrays.path[i] for i in broken])
+    layer = int(arrays.layer[broken[0]])
+    what = "nan" if np.isnan(arrays.size[broken]).all() else "nan or infinite"
+    text = f"Parameters are {what}: {names}, from layer {layer} on."
+    return [Finding("nan", text, layer, arrays.path[broken[0]])]
+
+
+def zero_weights(arrays: Arrays, layer: int) -> list[int]:
+    """Return the weights of a layer that are zero; without weights the zero arrays with a Δ."""
+    own = arrays.layer == layer
+    zero = own & np.isneginf(arrays.size)
+    if (own & arrays.weights).any():
+        zero &= arrays.weights
+    else:  # a norm without gain
+        zero &= ~np.array([_is_bias(path) for path in arrays.path], bool)
+        zero &= ~np.isneginf(arrays.delta)
+    return np.flatnonzero(zero).tolist()
+
+
+def _is_bias(path: str) -> bool:
+    last = path.replace("]", "").replace("'", "").replace("[", ".").rsplit(".", 1)[-1].lower()
+    return last in ("b", "beta", "offset", "shift") or "bias" in last
+
+
+def cut_at(flow: Flow, arrays: Arrays, zero: int, above: int | None) -> Finding:
+    """Say why Δ is exactly zero from a layer down.
+
+    Args:
+        flow: the flow.
+        arrays: its arrays.
+        zero: the highest layer whose Δ is zero.
+        above: the layer above it, None at the top.
+    """
+    if above is None:
+        text = "The gradient is exactly zero from the output on: the loss does not depend on it."
+        return Finding("cut", text, zero)
+    name = _label(flow, above)
+    blamed = zero_weights(arrays, above)
+    if blamed:
+        names = _named([arrays.path[i] for i in blamed])
+        learn = not np.isneginf(arrays.delta[blamed]).all()
+        rest = (
+            ", but they get a gradient themselves: measure again after one step."
+            if learn
+            else ", and they get none themselves: draw them again."
+        )
+        down = f"From layer {_label(flow, zero)} down Δ is exactly zero"
+        text = f"The weights of layer {name} are zero: {names}. {down}{rest}"
+        return Finding("zero weights", text, above, arrays.path[blamed[0]])
+    text = (
+        f"Nothing passes layer {name}: from layer {_label(flow, zero)} down Δ is exactly zero, "
+        "every path being cut, as by units that are off for the whole batch."
+    )
+    return Finding("cut", text, above)
+
+
+def steps_out(flow: Flow, arrays: Arrays, changes: tuple[Change, ...], once: bool) -> list[Finding]:
+    """Name layers that change the gradient far more than others, and what in them is different."""
+    return [
+        Finding(
+            "once" if once else "layer",
+            f"Layer {_label(flow, change.layer)} changes the gradient "
+            f"{'once, ' if once else ''}by {change.decades:+.2g} decades"
+            f"{reason(flow, arrays, change.layer)}.",
+            change.layer,
+            next((arrays.path[i] for i, _ in resized(flow, arrays, change.layer)), ""),
+        )
+        for change in changes[:FEW]
+        if abs(change.decades) >= STANDS_OUT  # what does nothing among many that do is no culprit
+    ]
+
+
+def reason(flow: Flow, arrays: Arrays, layer: int) -> str:
+    """Return what is unlike other layers in one, as the end of a sentence; empty if nothing is."""
+    found = resized(flow, arrays, layer)
+    if found:
+        return "; " + _and(
+            [f"its {arrays.path[i]} is {_times(by)} others like it" for i, by in found]
+        )
+    if layer < 2:
+        return ""
+    root = float(flow.log_mean_square[layer - 2]) / LN10 / 2
+    if abs(root) < np.log10(STATE) or not np.isfinite(root):
+        return ""
+    return f"; what enters it has a root mean square of {10**root:.2g}"
+
+
+def resized(flow: Flow, arrays: Arrays, layer: int) -> list[tuple[int, float]]:
+    """Return the weights of a layer of another size than those of its like, by how many decades."""
+    return [(i, by) for i, by in _unlike(flow, arrays, arrays.size) if arrays.layer[i] == layer]
+
+
+def _unlike(flow: Flow, arrays: Arrays, values: np.ndarray) -> list[tuple[int, float]]:
+    """Return the weights whose values are far from the median of the same array in other layers."""
+    found = []
+    for like in _alike(flow, arrays):
+        known = like[np.isfinite(values[like])]
+        if len(known) < 3:
+            continue
+        off = values[known] - np.median(values[known])
+        far = np.flatnonzero(np.abs(off) >= np.log10(LARGE))
+        if len(far) <= max(1, len(known) // 4):
+            found += [(int(known[i]), float(off[i])) for i in far]
+    return sorted(found)
+
+
+def _alike(flow: Flow, arrays: Arrays) -> list[np.ndarray]:
+    """Return the same weights of the layers that repeat, an array of indices for each."""
+    by_layer: dict[tuple[int, int], int] = {
+        (int(layer), int(place)): i
+        for i, (layer, place) in enumerate(zip(arrays.layer, arrays.place, strict=True))
+        if arrays.weights[i]
+    }
+    groups: list[np.ndarray] = []
+    for stretch in _stretches(flow) if by_layer else ():
+        for phase in range(stretch.period):
+            layers = range(stretch.start + phase + 1, stretch.stop + 1, stretch.period)
+            places = sorted({place for layer, place in by_layer if layer == layers[0]})
+            for place in places:
+                keys = [(layer, place) for layer in layers if (layer, place) in by_layer]
+                groups.append(np.array([by_layer[key] for key in keys], int))
+    return groups
+
+
+def _stretches(flow: Flow) -> tuple[Stretch, ...]:
+    kinds = kinds_of(flow)
+    found = repeated(kinds)
+    if len(found) == 1 and any(
+        kinds[i] != kinds[i + found[0].period]
+        for i in range(found[0].start, found[0].stop - found[0].period)
+    ):
+        return ()  # of layers that do not repeat no array is like another
+    return found
+
+
+def other_sizes(flow: Flow, arrays: Arrays, named: set[int]) -> list[Finding]:
+    """Name weights of another size than their like, in layers that are not named already."""
+    found = [
+        Finding(
+            "size",
+            f"{arrays.path[i]} of layer {_label(flow, layer)} is {_times(by)} others like it.",
+            layer,
+            arrays.path[i],
+        )
+        for i, by in _unlike(flow, arrays, arrays.size)
+        for layer in [int(arrays.layer[i])]
+        if layer not in named
+    ]
+    entries = np.where(arrays.weights & np.isfinite(arrays.size), arrays.size, -np.inf)
+    if len(entries) > 1 and np.isfinite(np.sort(entries)[-2]):
+        next_largest, largest = np.sort(entries)[-2:]
+        i = int(np.argmax(entries))
+        far = largest - next_largest >= np.log10(LARGEST_OF_ALL)
+        if far and largest >= np.log10(LARGE_ENTRIES) and arrays.layer[i] not in named:
+            text = (
+                f"The entries of {arrays.path[i]}, layer {_label(flow, int(arrays.layer[i]))}, "
+                f"have a root mean square of {10**largest:.2g}, all other weights "
+                f"{10**next_largest:.2g} or less."
+            )
+            found.append(Finding("size", text, int(arrays.layer[i]), arrays.path[i]))
+    return list({f.path: f for f in found}.values())
+
+
+def starved(flow: Flow, arrays: Arrays) -> list[Finding]:
+    """Name weights with far less gradient, next to their size, than the others of their layer."""
+    found = []
+    for layer in dict.fromkeys(arrays.layer.tolist()):
+        own = np.flatnonzero((arrays.layer == layer) & arrays.weights)
+        ratio = arrays.ratio[own]
+        known = np.isfinite(ratio)
+        behind = zero_weights(arrays, layer)
+        for i in own[~np.isposinf(ratio) & ~np.isnan(ratio)]:
+            others = arrays.ratio[own[(own != i) & known]]
+            if not len(others):
+                continue
+            below = float(np.median(others) - arrays.ratio[i])
+            if below >= STARVED and not (behind and np.isposinf(below)):
+                less = "no gradient" if np.isposinf(below) else f"10^-{below:.0f} of the gradient"
+                text = (
+                    f"{arrays.path[i]} of layer {_label(flow, layer)} gets {less}"
+                    f"{'' if np.isposinf(below) else ' of the other weights there'}: it does not "
+                    "learn."
+                )
+                found.append(Finding("starved", text, layer, arrays.path[i]))
+    return found
+
+
+def equal_positions(flow: Flow) -> int | None:
+    """Return the layer from which up all positions of an example are equal; or None."""
+    if flow.log_spread_within is None:
+        return None
+    within = np.asarray(flow.log_spread_within, np.float64)
+    known = np.flatnonzero(~np.isnan(within))
+    if not len(known):
+        return None
+    noise = np.log(NOISE * float(jnp.finfo(flow.dtype).eps))  # type: ignore[no-untyped-call]
+    apart = np.flatnonzero(within[known] >= noise)
+    first = int(apart.max()) + 1 if len(apart) else 0
+    return int(known[first]) + 1 if first < len(known) else None
+
+
+def _label(flow: Flow, layer: int) -> str:
+    return clean(label(layer, flow.names[layer - 1]))
+
+
+def _times(decades: float) -> str:
+    factor = f"{10 ** abs(decades):.2g}"
+    return f"{factor} times as large as" if decades > 0 else f"{factor} times smaller than"
+
+
+def _named(paths: list[str]) -> str:
+    """Return the first few of many names."""
+    more = len(paths) - FEW
+    return _and(paths) if more <= 0 else f"{', '.join(paths[:FEW])} and {more} more"
+
+
+def _and(texts: list[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"

@@ -1,0 +1,247 @@
+"""Rates: what each of the repeated layers does to a gradient, and the word for all of them.
+
+    flow -> layers that repeat -> their factors g[l] = log₁₀ ‖Δ[l-1]‖ - log₁₀ ‖Δ[l]‖ -> a word
+
+Layers repeat where their parameter arrays, states and names are alike, alone or in patterns such as
+attention and MLP. A factor counts if the layers on both of its sides belong to one such stretch:
+what an embedding, a norm or a head does once is no rate. Of a Network they are the hidden layers.
+
+The rate is the mean of the factors without the one or two that stand out. Its standard error is
+sd(g) / √count, of what is left once each place of a pattern has its mean taken off. A word is a
+test: the rate differs from zero beyond its error, and all factors together make more than ten.
+A gradient that grows or falls as a power of depth, |Δ[l]| ~ (l + l₀)^-c, has factors that fade,
+c log₁₀ (1 + 1 / (l + l₀)): that is told from a constant rate if it leaves clearly smaller squares.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .flow import Flow
+
+LN10 = float(np.log(10))
+DECADES = 1.0  # what all layers together may change and still be called steady
+CLEAR = 3  # standard errors from which on a rate is told from zero
+UNCLEAR = "not distinguishable from steady"
+POWER_LAW = "a power law of depth"
+ERRATIC = "erratic"
+LONGEST_PATTERN = 8  # layers
+COVERED = 1 / 3  # of the layers repeat, or all count
+MOST_OUTLIERS = 2
+STANDS_OUT = 0.5  # decades, and 6 times the median deviation of the factors
+OFFSETS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)  # l₀ of a power law, those up to a quarter of the depth
+LARGEST_EXPONENT = 1.5  # of a skip connection ½, of a critical signal up to 1
+
+
+class Stretch(NamedTuple):
+    """Layers from start to before stop, counted from 0, that repeat in patterns of `period`."""
+
+    start: int
+    stop: int
+    period: int
+
+
+class Change(NamedTuple):
+    """What one layer does to the gradient on its way down. Layers are counted from 1."""
+
+    layer: int
+    decades: float
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What the repeated layers do to a gradient, and the word for it.
+
+    word: vanishing, exploding, steady, not distinguishable from steady, a power law of depth,
+        erratic, or unknown.
+    decades: the mean factor, in decades a layer towards the input, without `outliers`.
+    error: its standard error; nan for a single factor.
+    total: of all factors together, in decades.
+    exponent: of a power law, above 0 if the gradient grows towards the input; else nan.
+    layers: the number of layers that repeat.
+    outliers: the layers whose factors stand out, at most two.
+    once: the layers between and around them that change the gradient by ten or more.
+    """
+
+    word: str
+    decades: float
+    error: float
+    total: float
+    exponent: float
+    layers: int
+    outliers: tuple[Change, ...]
+    once: tuple[Change, ...]
+
+
+def word_of(rate: float, total: float, error: float) -> str:
+    """Return the word for a rate in decades a layer.
+
+    Args:
+        rate: the mean factor.
+        total: the decades of all layers together.
+        error: the standard error of the rate; nan if it is not known.
+    """
+    if np.isnan(rate):
+        return "unknown"
+    if abs(total) <= DECADES:
+        return "steady"
+    if abs(rate) < CLEAR * error:
+        return UNCLEAR
+    return "exploding" if rate > 0 else "vanishing"
+
+
+def rate_of(flow: Flow, used: np.ndarray) -> Rate:
+    """Judge the factors of a flow's repeated layers.
+
+    Args:
+        flow: of one network.
+        used: the indices of its layers, from 0; of a Network those within the depth in use.
+    """
+    gain = np.asarray(flow.log_gain, np.float64)[used[:-1]] / LN10
+    hidden = (Stretch(0, len(used) - 1, 1),)
+    stretches = repeated(kinds_of(flow)) if flow.net is None else hidden
+    return judge(gain, stretches, used)
+
+
+def kinds_of(flow: Flow) -> list[Any]:
+    """Return of each layer what tells it from others: name, size of its state, shapes of arrays."""
+    shapes: list[list[tuple[int, ...]]] = [[] for _ in flow.names]
+    for layer, shape in zip(flow.parameters.layers, flow.parameters.shapes, strict=True):
+        shapes[layer - 1].append(shape)
+    names = (re.sub(r"\d+", "", name) for name in flow.names)
+    return list(zip(names, flow.sizes, map(tuple, shapes), strict=True))
+
+
+def repeated(kinds: list[Any]) -> tuple[Stretch, ...]:
+    """Return the stretches of layers that repeat, the lowest first; all as one if few do."""
+    found: list[Stretch] = []
+    ranges = [(0, len(kinds))]
+    while ranges:
+        start, stop = ranges.pop()
+        longest = _longest(kinds, start, stop)
+        if longest is not None:
+            found.append(longest)
+            ranges += [(start, longest.start), (longest.stop, stop)]
+    if sum(s.stop - s.start for s in found) < COVERED * len(kinds):
+        return (Stretch(0, len(kinds), 1),)
+    return tuple(sorted(found))
+
+
+def _longest(kinds: list[Any], start: int, stop: int) -> Stretch | None:
+    """Return the longest stretch within a range, of the shortest pattern; None if none repeats."""
+    best = None
+    for period in range(1, min(LONGEST_PATTERN, (stop - start) // 2) + 1):
+        count = 0
+        for i in range(start, stop - period):
+            count = count + 1 if kinds[i] == kinds[i + period] else 0
+            length = count + period
+            if count >= period and (best is None or length > best.stop - best.start):
+                best = Stretch(i - count + 1, i + period + 1, period)
+    return best
+
+
+def judge(gain: np.ndarray, stretches: tuple[Stretch, ...], places: np.ndarray) -> Rate:
+    """Return the rate of the factors within stretches.
+
+    Args:
+        gain: in decades, entry i of what the layer at i + 1 does.
+        stretches: of layers, counted from 0.
+        places: for each layer its index in the flow.
+    """
+    inside = np.concatenate([np.arange(s.start, s.stop - 1) for s in stretches])
+    phase = np.concatenate(
+        [(np.arange(s.start, s.stop - 1) - s.start) % s.period for s in stretches]
+    )
+    finite = np.isfinite(gain[inside])
+    inside, phase = inside[finite], phase[finite]
+    factors = gain[inside]
+    out = outliers_of(factors - _means(factors, phase, np.median))
+    rest = np.delete(np.arange(len(factors)), out)
+    decades, error = mean_and_error(factors[rest], phase[rest])
+    total = float(np.sum(factors)) if len(factors) else np.nan
+    outliers = _changes(gain, inside[out], places)
+    word = word_of(decades, decades * len(rest), error)
+    exponent = np.nan
+    if word in ("vanishing", "exploding") and len(stretches) == 1:
+        exponent = power_of(factors[rest], inside[rest] - stretches[0].start, phase[rest])
+        word = word if np.isnan(exponent) else POWER_LAW
+    if word in ("steady", UNCLEAR) and any(abs(c.decades) >= DECADES for c in outliers):
+        word = ERRATIC
+    others = np.setdiff1d(np.flatnonzero(np.abs(gain) >= DECADES), inside)
+    return Rate(
+        word=word,
+        decades=decades,
+        error=error,
+        total=total,
+        exponent=exponent,
+        layers=sum(s.stop - s.start for s in stretches),
+        outliers=outliers,
+        once=_changes(gain, others[np.isfinite(gain[others])], places),
+    )
+
+
+def _changes(gain: np.ndarray, of: np.ndarray, places: np.ndarray) -> tuple[Change, ...]:
+    """Return the changes by the layers above the states at `of`, the largest first."""
+    order = sorted(of, key=lambda i: -abs(gain[i]))
+    return tuple(Change(int(places[i + 1]) + 1, float(gain[i])) for i in order)
+
+
+def _means(values: np.ndarray, phase: np.ndarray, mean: Any = np.mean) -> np.ndarray:
+    """Return for each value the mean of those at its place in the pattern."""
+    means = np.zeros_like(values)
+    for place in np.unique(phase):
+        means[phase == place] = mean(values[phase == place])
+    return means
+
+
+def mean_and_error(factors: np.ndarray, phase: np.ndarray) -> tuple[float, float]:
+    """Return the mean of factors and its standard error, differences within a pattern apart."""
+    if not len(factors):
+        return np.nan, np.nan
+    free = len(factors) - len(np.unique(phase))
+    off = factors - _means(factors, phase)
+    if free < 1:
+        free, off = len(factors) - 1, factors - np.mean(factors)
+    error = float(np.sqrt(np.sum(off**2) / free / len(factors))) if free else np.nan
+    return float(np.mean(factors)), error
+
+
+def outliers_of(off: np.ndarray) -> np.ndarray:
+    """Return the indices of the factors that stand out, if they are one or two of three or more.
+
+    Args:
+        off: the deviation of each factor from the median at its place.
+    """
+    if len(off) < 3:
+        return np.zeros(0, int)
+    off = np.abs(off)
+    found = np.flatnonzero(off >= max(STANDS_OUT, 6 * float(np.median(off))))
+    return found if len(found) <= min(MOST_OUTLIERS, len(off) // 3) else np.zeros(0, int)
+
+
+def power_of(factors: np.ndarray, places: np.ndarray, phase: np.ndarray) -> float:
+    """Return the exponent of a power law of depth; nan if a constant rate fits better.
+
+    Args:
+        factors: in decades.
+        places: of each the layer below it, counted from 0.
+        phase: its place in a pattern, whose mean is no deviation.
+    """
+    if len(factors) < 4:
+        return np.nan
+    pattern = _means(factors, phase) - np.mean(factors)
+    flat = factors - pattern
+    constant = float(np.sum((flat - np.mean(flat)) ** 2))
+    least, exponent = constant, np.nan
+    for offset in OFFSETS:
+        if offset > len(factors) / 4:
+            break
+        shape = np.log10(1 + 1 / (places + 1 + offset))
+        c = float(shape @ flat / (shape @ shape))
+        left = float(np.sum((flat - c * shape) ** 2))
+        if left < least and abs(c) <= LARGEST_EXPONENT:
+            least, exponent = left, c
+    clear = constant - least >= CLEAR**2 * least / (len(flat) - 2)
+    return exponent if clear else np.nan

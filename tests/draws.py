@@ -1,0 +1,288 @@
+"""Networks that are well or ill for known reasons, drawn in numbers, to count a verdict's errors.
+
+`family, width, depth -> networks of several seeds -> flows -> words -> docs/data/verdicts.csv`
+
+Well or ill is decided by many draws, never by a verdict: ill are networks that change the gradient
+of their equal layers by more than a factor of ten in the mean over draws, by four times as much as
+that differs from draw to draw. `python tests/draws.py` writes the table of the page on verdicts.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxnn
+
+SEEDS = 10  # of each width and depth
+ALARMS = ("vanishing", "exploding", "erratic")
+TABLE = Path(__file__).parents[1] / "docs" / "data" / "verdicts.csv"
+BATCH, TOKENS, HEADS, WORDS = 16, 8, 4, 50
+
+
+class Family(NamedTuple):
+    """Networks of one kind: `flows(width, depth, keys)` returns the flow of each key."""
+
+    name: str
+    ill: bool
+    of: tuple[tuple[int, int], ...]  # widths and depths
+    flows: Callable[[int, int, Any], Any]
+
+
+def mlp(activation: str, draw: Any, hidden: Any, width: int, depth: int, keys: Any) -> Any:
+    """Return the flows of Networks of `depth` hidden layers, with labels of two classes.
+
+    A draw is (key, shape) -> weights; a hidden block that is a function is one of the depth.
+    """
+    block = hidden(depth) if callable(hidden) else hidden
+    net = jaxnn.Network((width, *[width] * depth, 1), activation, "binary", hidden=block)
+
+    def flow(key: Any) -> Any:
+        k = jax.random.split(key, 5)
+        shapes = ((width, width), (depth - 1, width, width), (width, 1))
+        layers = [
+            jaxnn.Layer(draw(each, shape), jnp.zeros((*shape[:-2], shape[-1])))
+            for each, shape in zip(k[:3], shapes, strict=True)
+        ]
+        xs = jax.random.normal(k[3], (BATCH, width))
+        ys = jax.random.bernoulli(k[4], 0.5, (BATCH,)).astype(int)
+        return jaxnn.gradient_flow(net, tuple(layers), xs, ys)
+
+    return jax.jit(jax.vmap(flow))(keys)
+
+
+def gaussian(sigma_w: float) -> Any:
+    """Return a draw of weights of variance σ_w² / fan_in."""
+    return lambda key, shape: sigma_w * jax.random.normal(key, shape) / shape[-2] ** 0.5
+
+
+def orthogonal(key: Any, shape: tuple[int, ...]) -> Any:
+    """Return orthogonal weights, for each matrix its own."""
+    draw = partial(jax.nn.initializers.orthogonal(), shape=shape[-2:])
+    return draw(key) if len(shape) == 2 else jax.vmap(draw)(jax.random.split(key, shape[0]))
+
+
+def uniform(key: Any, shape: tuple[int, ...]) -> Any:
+    """Return the weights of torch.nn.Linear: uniform within ±1/√fan_in."""
+    limit = shape[-2] ** -0.5
+    return jax.random.uniform(key, shape, minval=-limit, maxval=limit)
+
+
+def norm(z: Any) -> Any:
+    """Return a layer norm without parameters."""
+    return jax.nn.standardize(z, axis=-1)
+
+
+def attention(p: Any, z: Any) -> Any:
+    """Return causal self-attention over tokens."""
+    examples, tokens, width = z.shape
+    q, k, v = (
+        (z @ p[name]).reshape(examples, tokens, HEADS, width // HEADS) for name in ("q", "k", "v")
+    )
+    out = jax.nn.dot_product_attention(q, k, v, is_causal=True)
+    return out.reshape(z.shape) @ p["out"]
+
+
+def block(p: Any, z: Any) -> Any:
+    """Return what comes out of a block with the norms in front."""
+    z = z + attention(p, norm(z))
+    return z + jax.nn.gelu(norm(z) @ p["up"]) @ p["down"]
+
+
+def of_block(rng: Any, width: int, std: Any = None) -> dict[str, Any]:
+    """Draw the parameters of a block, of a standard deviation or of 1/√fan_in."""
+    shapes = dict.fromkeys(("q", "k", "v", "out"), (width, width))
+    shapes |= {"up": (width, 4 * width), "down": (4 * width, width)}
+    return {name: normal(rng, shape, std or shape[0] ** -0.5) for name, shape in shapes.items()}
+
+
+def normal(rng: Any, shape: tuple[int, ...], std: float) -> Any:
+    """Draw normal numbers of a standard deviation."""
+    return np.float32(std * rng.normal(size=shape))
+
+
+def embed(p: Any, words: Any) -> Any:
+    """Return the embeddings of words and positions."""
+    return p["words"][words] + p["places"]
+
+
+def pre_norm(width: int, depth: int, keys: Any) -> Any:
+    """Return the flows of blocks with the norms in front, on standard normal tokens."""
+
+    def layers(rng: Any) -> list[Any]:
+        return [(block, of_block(rng, width)) for _ in range(depth)]
+
+    return _chains(layers, lambda rng: normal(rng, (BATCH, TOKENS, width), 1.0), width, keys)
+
+
+def gpt(width: int, depth: int, keys: Any) -> Any:
+    """Return the flows of GPT-2's shape and initialisation: embeddings, blocks, norm, head."""
+
+    def layers(rng: Any) -> list[Any]:
+        tables = {"words": (WORDS, width), "places": (TOKENS, width)}
+        return [
+            (embed, {name: normal(rng, shape, 0.02) for name, shape in tables.items()}),
+            *((block, of_block(rng, width, 0.02)) for _ in range(depth)),
+            (scaled_norm, np.ones(width, np.float32)),
+            (product, normal(rng, (width, WORDS), 0.02)),
+        ]
+
+    return _chains(layers, lambda rng: rng.integers(0, WORDS, (BATCH, TOKENS)), WORDS, keys)
+
+
+def scaled_norm(scale: Any, z: Any) -> Any:
+    """Return a layer norm times a scale for each channel."""
+    return norm(z) * scale
+
+
+def product(theta: Any, z: Any) -> Any:
+    """Return z θ."""
+    return z @ theta
+
+
+def linear(output: Any, ys: Any) -> Any:
+    """Return a loss whose gradient is ys, of the mean over the examples."""
+    return jnp.sum(output * ys, axis=(1, 2))
+
+
+def _chains(layers: Any, xs: Any, width: int, keys: Any) -> Any:
+    """Return the flow of each key: compiled once, then one after the other."""
+    rngs = [np.random.default_rng(numbers) for numbers in np.asarray(jax.random.key_data(keys))]
+    net, _ = jaxnn.from_layers(layers(np.random.default_rng(0)))
+
+    @jax.jit
+    def flow(params: Any, xs: Any, ys: Any) -> Any:
+        return jaxnn.gradient_flow(net, params, xs, ys, loss=linear)
+
+    flows = [
+        flow(net.params(layers(rng)), xs(rng), normal(rng, (BATCH, TOKENS, width), 1.0))
+        for rng in rngs
+    ]
+    return jax.tree.map(lambda *v: jnp.stack(v), *flows)
+
+
+def by_root_of_depth(depth: int) -> Any:
+    """Return a residual block whose branch is scaled by 1/√L."""
+    return jaxnn.Residual(scale=depth**-0.5)
+
+
+DENSE, HE = jaxnn.Dense(), gaussian(2**0.5)
+FAMILIES = (
+    Family(
+        "relu, He",
+        False,
+        ((64, 8), (64, 24), (128, 32), (256, 48)),
+        partial(mlp, "relu", HE, DENSE),
+    ),
+    Family(
+        "tanh, orthogonal",
+        False,
+        ((32, 10), (64, 30), (64, 60), (128, 100)),
+        partial(mlp, "tanh", orthogonal, DENSE),
+    ),
+    Family("pre-norm transformer", False, ((16, 4), (32, 12), (64, 48), (16, 200)), pre_norm),
+    Family(
+        "residual, branch / √L",
+        False,
+        ((32, 16), (64, 32), (64, 64), (128, 128)),
+        partial(mlp, "relu", HE, by_root_of_depth),
+    ),
+    Family("GPT-2's shape", False, ((16, 2), (32, 6), (32, 12), (64, 24)), gpt),
+    Family(
+        "sigmoid, Glorot",
+        True,
+        ((64, 5), (64, 12), (64, 30), (128, 60)),
+        partial(mlp, "sigmoid", gaussian(1.0), DENSE),
+    ),
+    Family(
+        "tanh, σ_w = 0.8",
+        True,
+        ((64, 20), (64, 32), (128, 32), (128, 64)),
+        partial(mlp, "tanh", gaussian(0.8), DENSE),
+    ),
+    Family(
+        "tanh, σ_w = 3",
+        True,
+        ((64, 12), (64, 24), (128, 32), (128, 64)),
+        partial(mlp, "tanh", gaussian(3.0), DENSE),
+    ),
+    Family(
+        "relu, torch.nn.Linear's",
+        True,
+        ((64, 5), (64, 8), (64, 16), (128, 40)),
+        partial(mlp, "relu", uniform, DENSE),
+    ),
+    Family(
+        "residual, branch × 1",
+        True,
+        ((32, 32), (32, 64), (64, 64), (128, 64)),
+        partial(mlp, "relu", HE, jaxnn.Residual()),
+    ),
+    Family(
+        "post-norm, tanh, σ_w = 3",
+        True,
+        ((64, 128), (64, 192), (128, 128), (128, 192)),
+        partial(mlp, "tanh", gaussian(3.0), jaxnn.PostNorm()),
+    ),
+)
+
+
+def totals(flows: Any) -> Any:
+    """Return log₁₀ of what the equal layers of each network multiply the gradient by."""
+    log = np.asarray(flows.log_delta, np.float64) / np.log(10)
+    if flows.net is not None:
+        return log[:, 0] - log[:, -2]  # the hidden layers
+    equal = [i for i, name in enumerate(flows.names) if name == block.__name__]
+    return log[:, equal[0]] - log[:, equal[-1]]
+
+
+def words(flows: Any) -> list[str]:
+    """Return the word for each network."""
+    return [jaxnn.verdict(flow).word for flow in flows]
+
+
+def row(family: Family, seeds: int = SEEDS) -> dict[str, Any]:
+    """Return a family's row of the table."""
+    found: Counter[str] = Counter()
+    means = []
+    for width, depth in family.of:
+        keys = jax.random.split(jax.random.key(width + depth), seeds)
+        flows = family.flows(width, depth, keys)
+        total = totals(flows)
+        mean, sd = float(np.mean(total)), float(np.std(total, ddof=1))
+        if family.ill and not abs(mean) > max(1, 4 * sd):
+            raise ValueError(f"{family.name}, {width} x {depth}: {mean:.2g} ± {sd:.2g} is not ill")
+        means.append(mean)
+        found.update(words(flows))
+    wrong = sum(n for word, n in found.items() if (word in ALARMS) != family.ill)
+    return {
+        "networks": family.name,
+        "are": "ill" if family.ill else "well",
+        "layers": f"{min(d for _, d in family.of)} to {max(d for _, d in family.of)}",
+        "decades": f"{min(means):+.2g} to {max(means):+.2g}",
+        "drawn": sum(found.values()),
+        "words": ", ".join(f"{word} {n}" for word, n in found.most_common()),
+        "wrong": wrong,
+    }
+
+
+def main() -> None:
+    """Write the table."""
+    rows = []
+    for family in FAMILIES:
+        rows.append(row(family))
+        print(*rows[-1].values(), sep=" | ", flush=True)
+    with TABLE.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""Causes: networks with one planted fault each, whose verdicts name it."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from draws import TOKENS, WORDS, embed, norm, scaled_norm
+from problems import as_users_have_jax
+
+import jaxnn
+
+BLOCKS, WIDTH, EXPERTS, BATCH = 6, 8, 2, 4
+
+
+def block(p, z):
+    """Attention, and two experts whose outputs a router weighs."""
+    h = norm(z)
+    scores = jnp.einsum("btn,bsn->bts", h @ p["q"], h @ p["k"]) / WIDTH**0.5
+    z = z + jax.nn.softmax(scores) @ (h @ p["v"]) @ p["out"]
+    h = norm(z)
+    share = jax.nn.softmax(h @ p["router"])
+    inside = jax.nn.relu(jnp.einsum("btn,enm->btem", h, p["up"]) + p["b"])
+    return z + jnp.einsum("btem,emn,bte->btn", inside, p["down"], share)
+
+
+def head(p, z):
+    return z @ p
+
+
+def healthy(seed=0):
+    rng = np.random.default_rng(seed)
+    wide = 4 * WIDTH
+
+    def draw(*shape):
+        return np.float32(rng.normal(size=shape) / shape[-2] ** 0.5)
+
+    def of_block():
+        square = {name: draw(WIDTH, WIDTH) for name in ("q", "k", "v", "out")}
+        up, down = draw(EXPERTS, WIDTH, wide), draw(EXPERTS, wide, WIDTH)
+        b = np.zeros(wide, np.float32)
+        return square | {"router": draw(WIDTH, EXPERTS), "up": up, "b": b, "down": down}
+
+    table = {"words": draw(WORDS, WIDTH) * WORDS**0.5, "places": 0.1 * draw(TOKENS, WIDTH)}
+    table = {name: np.float32(v) for name, v in table.items()}
+    return [
+        (embed, table),
+        *((block, of_block()) for _ in range(BLOCKS)),
+        (scaled_norm, np.ones(WIDTH, np.float32)),
+        (head, draw(WIDTH, WORDS)),
+    ]
+
+
+@pytest.fixture(scope="module")
+def measure():
+    """Layers like the healthy ones -> their flow; compiled once for all faults."""
+    with as_users_have_jax():
+        net, _ = jaxnn.from_layers(healthy())
+        rng = np.random.default_rng(9)
+        xs = rng.integers(0, WORDS, (BATCH, TOKENS))
+        ys = np.float32(rng.normal(size=(BATCH, TOKENS, WORDS)))
+        compiled = jax.jit(
+            lambda params, size: jaxnn.gradient_flow(
+                net, params, xs, cotangent=size * ys, examples=False
+            )
+        )
+
+        def flow(layers, size=1.0):
+            with as_users_have_jax():
+                return compiled(net.params(layers), np.float32(size))
+
+        yield flow
+
+
+def changed(layer, **arrays):
+    """The healthy network with other arrays in a layer, functions of those it has."""
+    layers = healthy()
+    f, p = layers[layer - 1]
+    if not isinstance(p, dict):
+        (new,) = arrays.values()
+        layers[layer - 1] = (f, np.float32(new(p)))
+    else:
+        layers[layer - 1] = (f, p | {k: np.float32(v(p[k])) for k, v in arrays.items()})
+    return layers
+
+
+def alarms(v):
+    """All findings but the rate."""
+    return [finding for finding in v.findings if finding.kind != "rate"]
+
+
+def test_healthy_networks_have_no_alarm(measure):
+    for seed in range(10):
+        v = jaxnn.verdict(measure(healthy(seed)))
+        assert (v.word, v.layers, alarms(v)) == ("steady", BLOCKS, [])
+        assert v.sentences[1:] == ("Nothing needs to change.",)
+
+
+def test_a_zero_head_is_to_be_measured_after_one_step(measure):
+    v = jaxnn.verdict(measure(changed(9, p=lambda p: 0 * p)))
+    assert v.zero == 8
+    assert v.sentences == (
+        "The weights of layer 9 (head) are zero: [8][1]. From layer 8 (scaled_norm) down Δ is "
+        "exactly zero, but they get a gradient themselves: measure again after one step.",
+    )
+    assert (v.findings[0].kind, v.findings[0].path) == ("zero weights", "[8][1]")
+
+
+def test_a_norm_without_gain_is_named(measure):
+    v = jaxnn.verdict(measure(changed(8, p=lambda p: 0 * p)))
+    assert v.sentences[0].startswith("The weights of layer 8 (scaled_norm) are zero: [7][1]. From")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "layer", "paths"),
+    [
+        (("q", "k"), 4, ["[3][1]['k']", "[3][1]['q']"]),
+        (("down",), 2, ["[1][1]['down']"]),
+    ],
+)
+def test_an_array_of_another_size_is_named(measure, arrays, layer, paths):
+    """Queries and keys of one block times 30, attention that is saturated; or one layer."""
+    layers = changed(layer, **dict.fromkeys(arrays, lambda p: 30 * p))
+    v = jaxnn.verdict(measure(layers))
+    named = [f for f in v.findings if f.path]
+    assert {f.layer for f in named} == {layer}
+    for path in paths:
+        assert any(
+            path in sentence and "as large as others" in sentence for sentence in v.sentences
+        )
+
+
+def test_an_embedding_times_100_is_named(measure):
+    v = jaxnn.verdict(measure(changed(1, words=lambda p: 100 * p)))
+    (size,) = (f for f in v.findings if f.kind == "size")
+    assert (size.layer, size.path) == (1, "[0][1]['words']")
+    assert size.text.startswith("The entries of [0][1]['words'], layer 1 (embed), have a root mean")
+
+
+def test_a_router_of_equal_experts_does_not_learn(measure):
+    equal = changed(3, up=lambda p: p[[0, 0]], down=lambda p: p[[0, 0]])
+    v = jaxnn.verdict(measure(equal))
+    (starved,) = alarms(v)
+    assert (starved.kind, starved.layer, starved.path) == ("starved", 3, "[2][1]['router']")
+    assert starved.text.startswith("[2][1]['router'] of layer 3 (block) gets ")
+    assert starved.text.endswith(" of the gradient of the other weights there: it does not learn.")
+
+
+def test_dead_units_beside_a_skip_connection_get_no_gradient(measure):
+    v = jaxnn.verdict(measure(changed(5, b=lambda p: p - 100)))
+    assert [f.path for f in alarms(v)] == ["[4][1]['down']", "[4][1]['router']", "[4][1]['up']"]
+    assert "[4][1]['up'] of layer 5 (block) gets no gradient: it does not learn." in v.sentences
+
+
+def test_a_gradient_too_small_for_float16_needs_a_scale_of_the_loss(measure):
+    flow = measure(healthy(), 1e-9)
+    assert jaxnn.verdict(flow).sentences[1:] == ("Nothing needs to change.",)
+    (asked,) = alarms(jaxnn.verdict(flow, formats="float16"))
+    assert asked.text.startswith("In float16 the gradient underflows in every layer, unless the ")
+    own = jaxnn.verdict(dataclasses.replace(flow, dtype=np.dtype("float16")))
+    assert any("unless the loss is multiplied by 2^" in sentence for sentence in own.sentences)
+
+
+def test_a_parameter_that_is_nan_is_named(measure):
+    v = jaxnn.verdict(measure(changed(3, up=lambda p: p * np.where(p == p.max(), np.nan, 1))))
+    assert v.sentences[0] == "Parameters are nan: [2][1]['up'], from layer 3 on."
+    assert v.sentences[1] == "From layer 3 (block) up the signal is not a finite number."
+    assert v.word == "unknown"
+
+
+def test_layers_that_average_all_tokens_make_them_equal():
+    keys = jax.random.split(jax.random.key(0), 6)
+    with as_users_have_jax():
+        net, params = jaxnn.from_layers(
+            [
+                (lambda p, z: jnp.mean(z @ p, axis=1, keepdims=True) + 0 * z,
+                 jax.random.normal(k, (8, 8)) / 8**0.5) for k in keys
+            ]
+        )  # fmt: skip
+        xs = jax.random.normal(jax.random.key(1), (4, 5, 8))
+        v = jaxnn.verdict(jaxnn.gradient_flow(net, params, xs, cotangent=xs))
+    assert v.equal_positions == 1
+    assert (
+        "From layer 1 (<lambda>) up all positions of an example are equal, but for rounding."
+        in (v.sentences)
+    )
+
+
+def test_steps_of_a_recurrent_network_are_no_layers():
+    theta = np.float32(0.3 * np.eye(4))
+    with as_users_have_jax():
+        run = jaxnn.Run(lambda p, z: jnp.tanh(z @ p), theta, 9, tied=True)
+        net, params = jaxnn.from_layers({"step": run})
+        v = jaxnn.verdict(jaxnn.gradient_flow(net, params, theta, cotangent=theta))
+    assert "decades a step towards the input" in v.sentences[0]
+    assert v.sentences[0].endswith("over all 9 steps.")
