@@ -1502,7 +1502,7 @@ MUTANTS = (
     ),
     Mutant(
         "activations that differ have one critical σ_w",
-        "jaxnn/flow/verdict.py",
+        "jaxnn/flow/cures.py",
         "if not isinstance(activation, Activation):\n        return None",
         "activation = activation[0] if isinstance(activation, tuple) else activation",
         "tests/test_lists.py::test_a_verdict_says_of_lists_what_it_can",
