@@ -491,6 +491,20 @@ MUTANTS = (
         "tests/test_states.py::test_a_graph_is_measured_as_one",
     ),
     Mutant(
+        "layers of one name are not told apart",
+        "jaxnn/adapters/names.py",
+        'name if counts[name] == 1 else f"{name}#{seen[name]}"',
+        "name",
+        "tests/test_states.py::test_names_are_those_of_the_weights",
+    ),
+    Mutant(
+        "a layer that cuts name begins where it should end",
+        "jaxnn/adapters/cut.py",
+        "ends = modules[i] is not None and [modules[i]] != following",
+        "ends = bool(following) and following[0] not in (None, modules[i])",
+        "tests/test_states.py::test_layers_end_with_the_modules_that_cuts_name",
+    ),
+    Mutant(
         "layers are equal whatever their reverse rules",
         "jaxnn/adapters/program.py",
         "text += str(rules)",

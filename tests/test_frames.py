@@ -122,4 +122,4 @@ def test_layers_have_the_user_s_lines_where_jax_is_on_the_path_elsewhere(tmp_pat
     )  # fmt: skip
     where, *names = answer.stdout.strip().split("; ")
     assert where.startswith(str(tmp_path))
-    assert names == ["mine.py:4"] * 3
+    assert names == [f"mine.py:4#{i}" for i in (1, 2, 3)]

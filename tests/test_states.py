@@ -336,3 +336,60 @@ def test_complex_parameters(rng):
     sizes = [np.linalg.norm(v) for v in (p["in"], *layers, p["out"])]
     np.testing.assert_allclose(flow.parameters.log_size, np.log(sizes), rtol=1e-10)
     np.testing.assert_array_equal(net.user(own)["layers"][1], layers[1])
+
+
+def blocks(rng, count):
+    one = {"norm": {"scale": np.ones(N)}}
+    return [one | {name: {"kernel": drawn(rng, N, N)} for name in "ab"} for _ in range(count)]
+
+
+def of_blocks(p, x):
+    x = x @ p["params"]["stem"]["kernel"]
+    for block in p["params"]["blocks"]:
+        h = x * block["norm"]["scale"][None]
+        x = x + jnp.tanh(h @ block["a"]["kernel"]) @ block["b"]["kernel"]
+        x = x + jnp.tanh(x) @ block["b"]["kernel"]
+    for theta in p["rest"]:
+        x = jnp.tanh(x) @ theta
+    return x
+
+
+def test_names_are_those_of_the_weights(rng):
+    """What the weights of a layer have in common, without norms; numbered where that is twice."""
+    p = {"stem": {"kernel": drawn(rng, N, N)}, "blocks": blocks(rng, 2)}
+    p = {"params": p, "rest": [*drawn(rng, 1, N, N)]}
+    xs = rng.normal(size=(B, N))
+    net, _ = jaxnn.from_function(of_blocks, p, xs)
+    of_block = [name for i in range(2) for name in (f"blocks[{i}]", f"blocks[{i}].b")]
+    assert net.names == ("stem", *of_block, "rest[0]")
+
+    def scanned(p, x):
+        x = lax.scan(lambda x, w: (jnp.tanh(x) @ w["kernel"] + w["b"][None], None), x, p["s"])[0]
+        for _ in range(2):
+            x = jnp.tanh(x) @ p["tied"]
+        return jnp.tanh(x) @ p["none"][0][1]
+
+    p = {"s": {"kernel": drawn(rng, 3, N, N), "b": drawn(rng, 3, N)}, "tied": drawn(rng, N, N)}
+    p["none"] = [(0, drawn(rng, N, N))]
+    names = jaxnn.from_function(scanned, p, xs)[0].names
+    assert names == ("s[0]", "s[1]", "s[2]", "tied#1", "tied#2", "none[0][1]")
+    net, _ = jaxnn.from_function(lambda p, x: scanned({"s": p[0], **p[1]}, x), [p["s"], p], xs)
+    assert net.names[3:5] == ("[1].tied#1", "[1].tied#2")
+
+
+def test_layers_end_with_the_modules_that_cuts_name(rng):
+    """By name, by a pattern, and by several; what is below the first joins it."""
+    p = {"stem": {"kernel": drawn(rng, N, N)}, "blocks": blocks(rng, 3)}
+    p = {"params": p, "rest": [*drawn(rng, 2, N, N)]}
+    xs = rng.normal(size=(B, N))
+    for cuts, layers in (("blocks.*", 4), ("blocks[*]", 4), (["stem", "blocks[1]"], 3)):
+        net, own = jaxnn.from_function(of_blocks, p, xs, cuts=cuts)
+        assert len(net.names) == layers
+    flow = gradient_flow(net, own, xs, cotangent=np.ones((B, N)))
+    delta = jax.grad(lambda p: jnp.sum(of_blocks(p, xs)))(p)
+    parts = delta["params"]["stem"], delta["params"]["blocks"][:2]
+    close(flow.log_theta, [*parts, (delta["params"]["blocks"][2], delta["rest"])])
+    with pytest.raises(ValueError, match=r"cuts: .* such as stem.kernel, .*, got 'encoder_\*'"):
+        jaxnn.from_function(of_blocks, p, xs, cuts="encoder_*")
+    with pytest.raises(ValueError, match="cuts: expected names of modules, or patterns"):
+        jaxnn.from_function(of_blocks, p, xs, cuts=[3])

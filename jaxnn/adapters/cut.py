@@ -18,7 +18,8 @@ from jaxtyping import Array
 
 from ..arrays.rows import can_be_learned
 from .handover import Made, Source
-from .places import MOST_STREAMS, Places, main_first
+from .names import Parts, common, joined, module_in, name_of_weights, numbered, parts_of
+from .places import Places, Stretch, main_first
 from .program import Flat, Program, behind, evaluated, function, resized, struct
 from .scans import Scanned
 from .stacks import Need, ScanInputs, prepared
@@ -29,7 +30,7 @@ from .traced import Traced, traced
 class Piece(NamedTuple):
     """A layer, or a run of k layers.
 
-    name: of its module, or the file and line of its last product.
+    names: of its layers.
     program: (arrays, state) -> state.
     own: the sources of its arrays; of a run (k, …), None where all layers share one.
     tied: of a run the sources of what all layers share, None elsewhere.
@@ -38,7 +39,7 @@ class Piece(NamedTuple):
     between: no layer, but what turns one state into another, next to a run.
     """
 
-    name: str
+    names: tuple[str, ...]
     program: Program
     own: tuple[Source | None, ...]
     tied: tuple[Source | None, ...]
@@ -48,7 +49,12 @@ class Piece(NamedTuple):
 
 
 def cut(
-    f: Callable[[list[Any], Any], Any], params: list[Any], xs: Any, most: int = MOST_STREAMS
+    f: Callable[[list[Any], Any], Any],
+    params: list[Any],
+    xs: Any,
+    paths: Sequence[str],
+    most: int,
+    cuts: tuple[str, ...] | None,
 ) -> tuple[list[Piece], tuple[Made, ...]]:
     """Take a function apart.
 
@@ -56,7 +62,9 @@ def cut(
         f: (params, xs) -> floats, a pytree of arrays.
         params: types of arrays; those of a float or complex type are its parameters.
         xs: types of an example batch, a pytree with the examples first.
+        paths: of params, in the user's pytree.
         most: the streams alive at a place, at most.
+        cuts: names of modules, or patterns of them, with which layers end; None for all places.
 
     Returns:
         At least two layers, or a run; applied in turn they are f, for xs of these shapes. And what
@@ -67,57 +75,113 @@ def cut(
     """
     network = traced(f, params, xs)
     places = Places(network, most)
-    stretches = places.stretches()
+    stretches = places.stretches(checked=cuts is None)
+    if cuts is not None:
+        stretches = _merged(network, places, stretches, cuts, paths)
     runs = [places.run(a, b) for a, b in stretches]
-    names = _names(network, stretches, runs)
+    names = _names(network, stretches, runs, paths)
     knife = _Knife(network, _riding(network, stretches, runs))
     pieces: list[Piece] = []
     at: list[int] | None = None  # the values of the state; None for xs, and for the output
-    for i, ((a, b), run, name) in enumerate(zip(stretches, runs, names, strict=True)):
+    for i, ((a, b), run, own) in enumerate(zip(stretches, runs, names, strict=True)):
         last = i == len(stretches) - 1
         if run is None:
             above = None if last else runs[i + 1]
             out = None if last else main_first(network, b) if above is None else above.into
-            pieces.append(knife.layer(name, a, b, at, out))
+            pieces.append(knife.layer(own, a, b, at, out))
             at = out
             continue
         if not knife.is_same(at, run.into):
-            between = knife.layer(name, a, a, at, run.into)
+            between = knife.layer(own[:1], a, a, at, run.into)
             pieces.append(between._replace(between=not any(between.trained)))
-        pieces.append(knife.run(name, run))
+        pieces.append(knife.run(own, run))
         at = run.out
         if last and not knife.is_same(None, at):
-            pieces.append(knife.layer(name, b, b, at, None)._replace(between=True))
+            pieces.append(knife.layer(own[:1], b, b, at, None)._replace(between=True))
     return pieces, tuple(_made(network, v) for v in network.made)
 
 
 def _names(
-    network: Traced, stretches: Sequence[tuple[int, int]], runs: Sequence[Scanned | None]
-) -> list[str]:
+    network: Traced,
+    stretches: Sequence[Stretch],
+    runs: Sequence[Scanned | None],
+    paths: Sequence[str],
+) -> list[list[str]]:
+    """Return the names of the layers of each stretch."""
     origins = [_origin(network, *of) for of in zip(stretches, runs, strict=True)]
     scopes = [scope for scope, _ in origins]
-    shared = _common(scopes)
+    shared = common(scopes)
     root = max(0, len(shared) - all(scope == shared for scope in scopes))  # names all the same
-    return ["/".join(scope[root:]) or location for scope, location in origins]
+    names: list[list[str]] = []
+    for stretch, run, (scope, location) in zip(stretches, runs, origins, strict=True):
+        own = name_of_weights(_weights(network, stretch, paths))
+        name = own or "/".join(scope[root:]) or location
+        if run is None:
+            names.append([name])
+        elif own and not network.parameters.isdisjoint(run.stacks):
+            names.append([f"{name}[{row}]" for row in run.rows])
+        else:
+            names.append([name] * run.scan.k)
+    unique = iter(numbered([name for of_stretch in names for name in of_stretch]))
+    return [[next(unique) for _ in of_stretch] for of_stretch in names]
 
 
-def _origin(
-    network: Traced, stretch: tuple[int, int], run: Scanned | None
-) -> tuple[tuple[str, ...], str]:
+def _weights(network: Traced, stretch: Stretch, paths: Sequence[str]) -> list[Parts]:
+    """Return the paths of the parameters that the products of a stretch take."""
+    taken = [
+        v
+        for step in network.main[slice(*stretch)]
+        if network.is_product(step)
+        for v in step.inputs
+        if v in network.parameters
+    ]
+    weights: dict[Parts, None] = {}
+    for v in taken:
+        values = behind([v], network.prologue)[1]
+        for u in (u for u in network.sources if u in values and u in network.parameters):
+            source = network.sources[u]
+            row = "" if source.rows is None else f"[{source.rows[0]}]"
+            weights[parts_of(paths[source.value] + row)] = None
+    return list(weights)
+
+
+def _origin(network: Traced, stretch: Stretch, run: Scanned | None) -> tuple[tuple[str, ...], str]:
     """Return the modules that all products of a layer are in, and the location of the last one."""
     products = network.products(*stretch)
-    scope = _common([step.scope for step in products])
+    scope = common([step.scope for step in products])
     if run is None:
         return scope, products[-1].location
     body = Flat(run.scan.body).steps
     inside = [step for step in body if step.is_product] or products
-    return scope + _common([step.scope for step in body]), inside[-1].location
+    return scope + common([step.scope for step in body]), inside[-1].location
 
 
-def _common(scopes: list[tuple[str, ...]]) -> tuple[str, ...]:
-    """Return what scopes begin with in common."""
-    equal = [len(set(names)) == 1 for names in zip(*scopes, strict=False)]
-    return scopes[0][: [*equal, False].index(False)] if scopes else ()
+def _merged(
+    network: Traced, places: Places, stretches: list[Stretch], cuts: Any, paths: Sequence[str]
+) -> list[Stretch]:
+    """Return longer stretches, each of which ends with one of the modules that cuts name.
+
+    Raises:
+        ValueError: cuts that name none.
+    """
+    modules = [module_in(_weights(network, stretch, paths), cuts) for stretch in stretches]
+    if not any(modules):
+        names = [joined(parts) for s in stretches for parts in _weights(network, s, paths)[-1:]]
+        raise ValueError(
+            f"cuts: expected names of modules that hold weights such as {', '.join(names[:3])}, or "
+            f"patterns such as 'block_*', got {', '.join(map(repr, cuts)) or 'none'}"
+        )
+    merged: list[Stretch] = []
+    begin = None
+    for i, (a, b) in enumerate(stretches):
+        run, following = places.run(a, b), modules[i + 1 : i + 2]
+        before_run = bool(following) and places.run(*stretches[i + 1]) is not None
+        begin = a if begin is None else begin
+        ends = modules[i] is not None and [modules[i]] != following
+        if ends or run is not None or before_run or not following:
+            merged.append((begin, b))
+            begin = None
+    return merged
 
 
 def _riding(
@@ -191,12 +255,12 @@ class _Knife:
         return self.packed(streams, riders)
 
     def layer(
-        self, name: str, a: int, b: int, into: list[int] | None, out: list[int] | None
+        self, names: Sequence[str], a: int, b: int, into: list[int] | None, out: list[int] | None
     ) -> Piece:
         """Return main steps a … b as a layer, which runs its prologue too.
 
         Args:
-            name: of the layer.
+            names: the name of the layer.
             a: its first step.
             b: the step behind its last.
             into: the values of the state that goes in; None for xs.
@@ -232,9 +296,9 @@ class _Knife:
             state = self.type_of(into)
         program = Program.of(run, [struct(flat.types[v]) for v in used], state)
         trained = tuple(can_be_learned(flat.types[v]) for v in used)
-        return Piece(name, program, own, (None,) * len(own), trained, 0)
+        return Piece(tuple(names), program, own, (None,) * len(own), trained, 0)
 
-    def run(self, name: str, run: Scanned) -> Piece:
+    def run(self, names: Sequence[str], run: Scanned) -> Piece:
         """Return a scan as a run of its body."""
         network, flat = self.network, self.network.flat
         streams, riders = network.streams, network.dependent - network.streams
@@ -314,7 +378,7 @@ class _Knife:
             v in network.parameters and can_be_learned(t)
             for (v, _), t in zip(handed, types, strict=True)
         )
-        return Piece(name, program, own, tied, trained, run.scan.k)
+        return Piece(tuple(names), program, own, tied, trained, run.scan.k)
 
     def filled(self, v: int, whole: Any, at: Any, x: Any) -> Any:
         """Return the outputs of all steps with that of one."""

@@ -333,6 +333,7 @@ class Function:
     batch: structure and types of the xs that it is traced with.
     streams: at a place where it is cut, at most.
     whole: whether there are no examples.
+    cuts: names of modules with which layers end; None for all places.
     """
 
     f: Static
@@ -340,6 +341,7 @@ class Function:
     batch: tuple[Any, tuple[Any, ...]]
     streams: int
     whole: bool
+    cuts: tuple[str, ...] | None
 
     def of(self, pytree: Pytree) -> Callable[[list[Any], Any], Any]:
         """Return the function of the arrays of its parameters."""
@@ -426,7 +428,13 @@ def from_layers(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, 
 
 
 def from_function(
-    f: Any, params: Any, xs: Any, *, each: str = "batch", streams: int = MOST_STREAMS
+    f: Any,
+    params: Any,
+    xs: Any,
+    *,
+    each: str = "batch",
+    cuts: Any = None,
+    streams: int = MOST_STREAMS,
 ) -> tuple[Chain, tuple[Any, ...]]:
     """Cut a function of parameters and examples into layers, for `jaxnn.gradient_flow`.
 
@@ -439,7 +447,10 @@ def from_function(
     Equal layers become a run, and so does a scan, whose steps are layers: over stacked parameters,
     or over time. Parameters that several layers use count into Δθ of each. Δθ is that of the
     parameters as they are handed over, whatever the function makes of them first: a cast, a scale,
-    a weight norm. Names are those of modules, or the file and line.
+    a weight norm.
+
+    A layer is named by what holds its weights in params, such as `blocks[2].linear2`, else by its
+    modules, else by the file and line; those of one name are numbered.
 
     Args:
         f: (params, xs) -> floats, a pytree of arrays.
@@ -449,6 +460,8 @@ def from_function(
         each: "batch" if f takes a batch, "example" if it takes one example; then it is mapped over
             the examples. "whole" if there are no examples, as in a graph or in one long sequence:
             all of xs is measured as one, and loss and cotangent are of the output as it is.
+        cuts: the name of a module, or a pattern such as "encoderblock_*", or several of them: then
+            each layer ends with one of these. All places where it can be cut by default.
         streams: the most arrays with a Δ of their own that a state may hold.
 
     Returns:
@@ -458,7 +471,7 @@ def from_function(
 
     Raises:
         TypeError: an f that cannot be called.
-        ValueError: a function that cannot be cut, or an unknown `each`.
+        ValueError: a function that cannot be cut, an unknown `each`, or cuts that name nothing.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -478,7 +491,11 @@ def from_function(
     pytree, arrays = Pytree.of(params)
     if isinstance(streams, bool) or not isinstance(streams, int) or streams < 1:
         raise ValueError(f"streams: expected an integer of at least 1, got {streams!r}")
-    of = Function(Static(f), each != "batch", _types(xs), streams, each == "whole")
+    if cuts is not None:
+        cuts = (cuts,) if isinstance(cuts, str) else tuple(cuts)
+        if not all(isinstance(name, str) for name in cuts):
+            raise ValueError(f"cuts: expected names of modules, or patterns of them, got {cuts!r}")
+    of = Function(Static(f), each != "batch", _types(xs), streams, each == "whole", cuts)
     chain = _cut(of, pytree)
     return chain, chain.handover.params(arrays)
 
@@ -492,13 +509,14 @@ def _cut(function: Function, pytree: Pytree) -> Chain:
     """Make a chain of a function of parameters and examples."""
     structure, types = function.batch
     xs = jax.tree.unflatten(structure, types)
-    pieces, made = cut(function.of(pytree), list(pytree.types), xs, function.streams)
+    of = function.of(pytree), list(pytree.types), xs, pytree.paths
+    pieces, made = cut(*of, function.streams, function.cuts)
     entries = []
-    for name, program, own, tied, trained, k, between in pieces:
+    for names, program, own, tied, trained, k, between in pieces:
         tree = Static(jax.tree.structure(([0] * len(own),)))
         part = Part(Static(program), tree, (None,) * len(own), trained, each=False)
-        entry = Entry(Link(name, (part,)), (own,), (tied,) if k else (), k, between=between)
-        entries.append(entry)
+        link = Link(names[0], (part,))
+        entries.append(Entry(link, (own,), (tied,) if k else (), k, (), between, names))
     return _made(_repeated(entries), pytree, made, function)
 
 
@@ -506,6 +524,7 @@ class Entry(NamedTuple):
     """A layer before runs are found; k is 0 unless it is a run of the user's.
 
     between: whether it is no layer, but turns one state into another.
+    names: of the layers of a run, if each has its own.
     """
 
     link: Link
@@ -514,6 +533,7 @@ class Entry(NamedTuple):
     k: int = 0
     types: tuple[Any, ...] = ()
     between: bool = False
+    names: tuple[str, ...] = ()
 
     @property
     def signature(self) -> Any:
@@ -633,7 +653,8 @@ def _made(
         k = first.k or (len(stretch) // p if len(stretch) > 1 else 0)
         layouts.append(Layout(own, first.tied if first.k else None, k, first.between))
         if not first.between:
-            names += [first.link.name] * k if first.k else [e.link.name for e in stretch]
+            of_run = first.names or [first.link.name] * k
+            names += of_run if first.k else [e.link.name for e in stretch]
         kinds.append(Pattern(links, first.between))
         lengths.append(k)
         given.append(bool(first.k))
