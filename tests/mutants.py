@@ -1260,6 +1260,27 @@ MUTANTS = (
         "tests/test_verdict.py::test_the_network_of_the_article_is_well",
     ),
     Mutant(
+        "half of the smallest number of a format becomes zero",
+        "jaxnn/flow/entries.py",
+        "exponent < least - 1",
+        "exponent < least",
+        "tests/test_entries.py::test_shares_are_those_of_a_conversion",
+    ),
+    Mutant(
+        "entries of examples are counted as if all had one exponent",
+        "jaxnn/flow/entries.py",
+        "clip(below - exponent_of(size)",
+        "clip(-exponent_of(size)",
+        "tests/test_entries.py::test_shares_are_those_of_a_conversion",
+    ),
+    Mutant(
+        "a histogram under a higher exponent stays where it was",
+        "jaxnn/flow/entries.py",
+        "jnp.arange(BINS, dtype=jnp.int32) - by",
+        "jnp.arange(BINS, dtype=jnp.int32)",
+        "tests/test_entries.py::test_histograms_of_several_arrays_are_one",
+    ),
+    Mutant(
         "steps of a recurrent network are layers",
         "jaxnn/flow/verdict.py",
         'kind = "step" if self.step else "layer"',

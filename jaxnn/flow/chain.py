@@ -356,14 +356,18 @@ class _KeptOfLayer(NamedTuple):
     streams: DeltaRecord | None  # (s, B)
 
 
-def _keep(dtype: Any, examples: bool, several: bool, step: ChainStep) -> _KeptOfLayer:
+def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _KeptOfLayer:
     """Return what is kept of a layer, of a network with several streams or without."""
     exponents = (
         step.theta.e if isinstance(step.theta.e, list) else [step.theta.e] * len(step.theta.m)
     )
     logs = _log_sizes(step.theta.m, exponents, dtype)
     each = [
-        DeltaRecord.of(v._replace(m=at_least_float32(v.m).astype(dtype)), largest.astype(dtype))
+        DeltaRecord.of(
+            v._replace(m=at_least_float32(v.m).astype(dtype)),
+            largest.astype(dtype),
+            options.formats,
+        )
         for v, largest, counts in zip(
             arrays_of(step.delta), step.largest, counted(step.out), strict=True
         )
@@ -375,7 +379,7 @@ def _keep(dtype: Any, examples: bool, several: bool, step: ChainStep) -> _KeptOf
         whole,
         main if several else None,
         log_size_together([*logs]) if len(logs) else jnp.array(-jnp.inf, dtype),
-        _record_of(step.out, dtype, examples),
+        _record_of(step.out, dtype, options.examples),
         step.mixes,
     )
     streams = jax.tree.map(lambda *v: jnp.stack(v), *each) if several else None
@@ -491,7 +495,7 @@ def _flow(
     tries = [_tried(w, p, z) for w, p, z in zip(ways, layers, saved, strict=True)]
     layers = [layer for layer, _ in tries]
     delta = _delta_of(top.m, ys, cotangent, loss)
-    keep = partial(_keep, dtype, options.examples, several)
+    keep = partial(_keep, dtype, options, several)
     bottom, records = down(walked, tuple(layers), saved, delta, keep)
     kept: _Kept = in_order(layers, [[each.kept for each in record] for record in records])
     fields: dict[str, Any] = kept.delta.fields() | kept.state.fields()

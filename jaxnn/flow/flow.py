@@ -16,15 +16,17 @@ from jaxtyping import Array, Bool, Float
 
 from ..network.network import Network
 from ..passes.walk import Memory
+from .entries import Entries
 from .table import InWords
 
 
 class FlowOptions(NamedTuple):
-    """Options of a flow: measure what is left of the examples, follow a tangent; what is stored."""
+    """Options of a flow: what is measured besides, examples, a tangent, entries; what is stored."""
 
     examples: bool
     tangent: bool
     memory: Memory
+    formats: bool = False
 
 
 @jax.tree_util.register_dataclass
@@ -120,6 +122,8 @@ class Flow(InWords):
         as the way from each example to the next over √2: log_spread to first order, also where that
         is rounding. Of integers it starts at the first state with floats. None unless asked for.
     streams: of a function that is cut where several arrays are alive; None for others.
+    entries: histograms of the exponents of Δ's entries, from which `flow.formats()` has what number
+        formats keep. None unless asked for.
     units: of a Network; None for others.
     names: of the layers, as the user knows them; empty for a Network's. Static.
     sizes: entries of a state for each example; static.
@@ -146,6 +150,7 @@ class Flow(InWords):
     cosine: Float[Array, "*v L"] | None = None
     rank: Float[Array, "*v L"] | None = None
     log_tangent: Float[Array, "*v L"] | None = None
+    entries: Entries | None = None
     streams: Streams | None = None
     units: Units | None = None
     net: Network | None = field(default=None, metadata={"static": True})

@@ -53,6 +53,7 @@ def gradient_flow(
     memory: Memory = "all",
     examples: bool = True,
     tangent: bool = False,
+    formats: bool = False,
 ) -> Flow:
     """Measure the size of every Δ, layer by layer, also far beyond the range of the dtype.
 
@@ -79,6 +80,8 @@ def gradient_flow(
             are the same, up to the order in which the compiler adds.
         examples: whether log_spread, cosine and rank are measured as well.
         tangent: whether log_tangent is measured as well: a second way up, by `jax.jvp`.
+        formats: whether the exponents of all entries of Δ are counted as well, for
+            `flow.formats()` and the verdict.
 
     Returns:
         Flow. For k depths its arrays have an axis of k in front; `flow[i]` is that of depth i.
@@ -98,7 +101,7 @@ def gradient_flow(
         >>> round(float(flow.log_delta[0] / jnp.log(10)) / 10)  # 10^-316 or so, in float32
         -32
     """
-    options = FlowOptions(examples, tangent, check_memory(memory))
+    options = FlowOptions(examples, tangent, check_memory(memory), formats)
     if isinstance(net, Chain):
         if depth is not None:
             raise ValueError("depth: expected none for a chain, whose layers are all used")

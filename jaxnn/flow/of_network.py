@@ -84,7 +84,7 @@ def _down_from(
     """Go down from z[L], the top of a way up from the rows x."""
     top, below = way_up
     delta = delta_of(top)
-    keep = partial(_kept, options.examples)
+    keep = partial(_kept, options)
     bottom, kept = down(net, layers, below, delta, keep, depth, of_segment=_fields)
     parts = [
         part if isinstance(part, _Done) else _summed(part if is_run(layer) else _one(part))
@@ -161,17 +161,18 @@ class _Done(NamedTuple):
     signal: Fields
 
 
-def _kept(examples: bool, step: Step) -> Kept:
+def _kept(options: FlowOptions, step: Step) -> Kept:
     """Return the numbers to keep of a layer; none of x."""
     (theta, b, _), sigma = step.gradient, step.kind.sigma
-    delta = _Delta(DeltaRecord.of(step.delta, step.largest), log_size(theta))
+    rows = DeltaRecord.of(step.delta, step.largest, options.formats)
+    delta = _Delta(rows, log_size(theta))
     if step.kind.takes_x:
         return delta, None, _Units(b, step.layer.b, None)
     argument = step.kind.block.preactivation(step.z)
     slope = sigma.prime(argument.m)
     size = slope if sigma.increasing else jnp.abs(slope)  # one pass over memory less
     flat = size < SATURATED_BELOW * _largest_slope(sigma)
-    signal = _signal(step.z, apply_activation(sigma, argument), examples)._replace(
+    signal = _signal(step.z, apply_activation(sigma, argument), options.examples)._replace(
         saturated=jnp.mean(at_least_float32(flat.astype(slope.dtype)))
     )
     return delta, signal, _Units(b, step.layer.b, jnp.max(size, axis=0))

@@ -28,10 +28,11 @@ from ..arrays.rows import (
 from ..network.checks import UsedDepth
 from ..network.params import is_run
 from ..passes.walk import scan_up
+from .entries import Entries
 from .examples import Pushed, at_start, examples_of, log_tangent, pushed
 from .flow import Flow
 
-Fields = dict[str, Array]  # of a Flow
+Fields = dict[str, Any]  # of a Flow
 
 
 class DeltaRecord(NamedTuple):
@@ -40,16 +41,20 @@ class DeltaRecord(NamedTuple):
     exponent: e of each example; `ZERO_EXPONENT` if its Δ is zero.
     largest: its largest |m|.
     square: the sum of its m².
+    entries: of all examples, if asked for.
     """
 
     exponent: Int[Array, "*k B"]
     largest: Float[Array, "*k B"]
     square: Float[Array, "*k B"]
+    entries: Entries | None = None
 
     @classmethod
-    def of(cls, delta: ScaledRows, largest: Float[Array, " B"]) -> "DeltaRecord":
+    def of(
+        cls, delta: ScaledRows, largest: Float[Array, " B"], formats: bool = False
+    ) -> "DeltaRecord":
         """Return the numbers of Δ, which is renormalised."""
-        return cls(delta.e, largest, squares(delta))
+        return cls(delta.e, largest, squares(delta), Entries.of(delta) if formats else None)
 
     @classmethod
     def together(cls, each: Sequence["DeltaRecord"]) -> "DeltaRecord":
@@ -60,7 +65,13 @@ class DeltaRecord(NamedTuple):
         scales = [power_of_two(one.exponent - common, one.square) for one in each]
         largest = [scale * one.largest for scale, one in zip(scales, each, strict=True)]
         sums = [jnp.square(scale) * one.square for scale, one in zip(scales, each, strict=True)]
-        return cls(common, jnp.max(jnp.stack(largest), axis=0), jnp.sum(jnp.stack(sums), axis=0))
+        entries = [one.entries for one in each if one.entries is not None]
+        return cls(
+            common,
+            jnp.max(jnp.stack(largest), axis=0),
+            jnp.sum(jnp.stack(sums), axis=0),
+            Entries.together(entries) if entries else None,
+        )
 
     def fields(self) -> Fields:
         """Return the fields of a Flow on the size of Δ."""
@@ -71,6 +82,7 @@ class DeltaRecord(NamedTuple):
             "log_delta": log_of(jnp.sqrt(square), common),
             "log_delta_example": log_of(jnp.sqrt(self.square), self.exponent),
             "log_largest": log_of(largest, common),
+            "entries": self.entries,
         }
 
 

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from ..texts import clean, clean_lines, cleaned, head_and_rest
+from .entries import rows_of
 
 LN10 = float(np.log(10))
 MOST_ROWS = 12  # of a flow in a notebook; those in the middle are left out
@@ -156,6 +157,39 @@ class InWords:
             }
             for layer, path, delta, size in zip(of.layers, of.paths, deltas, sizes, strict=True)
         ]
+
+    def formats(self, scale: int | None = None) -> list[dict[str, Any]]:
+        """Return what number formats keep of Δ: a row for each layer, format and scale.
+
+        Shares of the entries that are not zero which become zero, subnormal or overflow, and of
+        the square norm: zero_square, overflow_square. By entries, where `verdict.lost` goes by the
+        largest of each layer.
+
+        Args:
+            scale: the k of 2^k by which the loss is multiplied, next to 0; if None the largest for
+                which no layer's largest entry leaves the format.
+
+        Raises:
+            TypeError: a traced flow, or one of several networks.
+            ValueError: a flow that was measured without formats=True.
+
+        Example:
+            >>> import jax, jax.numpy as jnp, jaxnn
+            >>> net, params = jaxnn.from_layers([lambda z: 2 * z])
+            >>> c = jnp.array([[1e-9, 1.0]])
+            >>> flow = jaxnn.gradient_flow(net, params, c, cotangent=c, formats=True)
+            >>> plain, scaled, *_ = flow.formats()
+            >>> plain["format"], plain["zero"], scaled["scale"], scaled["zero"]
+            ('float16', 0.5, 15, 0.0)
+        """
+        flow: Any = self
+        assert_one(flow)
+        if flow.entries is None:
+            raise ValueError(
+                "formats: expected a flow with the exponents of its entries; measure it with "
+                "jaxnn.gradient_flow(..., formats=True)"
+            )
+        return rows_of(flow.entries, flow.names, scale)
 
     def scalars(self, prefix: str = "gradient/") -> dict[str, float]:
         """Return names and floats, a handful a layer, for TensorBoard, Weights & Biases, MLflow.

@@ -23,6 +23,7 @@ from .causes import (
     steps_out,
 )
 from .cures import Cures, of_network
+from .entries import NARROW, kept_in
 from .flow import Flow
 from .formats import (
     FORMATS,
@@ -41,6 +42,7 @@ from .rates import ERRATIC, POWER_LAW, Change, Rate, rate_of
 from .table import assert_one, findings_as_html
 
 MOST = 5  # sentences
+MANY_ZERO = 0.5  # of the entries of a layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +257,7 @@ def _findings(
         ("examples", examples_in_words(alike, own, found.label, len(used))),
         ("positions", _positions_text(found)),
         ("format", _format_text(found, flow, used, own)),
+        ("entries", _entries_text(found, flow, own)),
     )
     less = [] if worst[0].kind != "rate" or found.equal_positions else starved(flow, arrays)
     return [
@@ -294,6 +297,23 @@ def _format_text(found: Verdict, flow: Flow, used: np.ndarray, own: tuple[str, .
         }
         texts.append(loss_in_words(these, found.scales, small, own, above))
     return " ".join(filter(None, texts))
+
+
+def _entries_text(found: Verdict, flow: Flow, own: tuple[str, ...]) -> str:
+    """Say in which layer a 16-bit format, or one that is used, makes most entries zero."""
+    if flow.entries is None:
+        return ""
+    texts = []
+    for name in (name for name in spoken_of(flow.dtype, own) if name in NARROW):
+        kept = kept_in(name, flow.entries)
+        worst = int(np.argmax(kept.zero))
+        if kept.zero[worst] >= MANY_ZERO:
+            texts.append(
+                f"In {name} {kept.zero[worst]:.1%} of the entries of Δ become zero in layer "
+                f"{found.label(worst + 1)}, {kept.zero_square[worst]:.1%} of its square norm, also "
+                f"with the loss multiplied by 2^{kept.scale}."
+            )
+    return " ".join(texts)
 
 
 def _is_tied(flow: Flow) -> bool:
