@@ -140,6 +140,8 @@ def test_several_streams(rng):
     np.testing.assert_allclose(flow.log_delta, together, rtol=1e-10)
     assert flow.sizes == (N, 2 * N, *[3 * N] * 5, N, 2)
     assert set(flow.streams.types) == {"float64[5]", "float64[2]"}
+    text = "the main array of each state, which the next product takes; there are up to 3"
+    assert text in str(jaxnn.verdict(flow))
 
 
 @pytest.mark.slow
@@ -393,3 +395,23 @@ def test_layers_end_with_the_modules_that_cuts_name(rng):
         jaxnn.from_function(of_blocks, p, xs, cuts="encoder_*")
     with pytest.raises(ValueError, match="cuts: expected names of modules, or patterns"):
         jaxnn.from_function(of_blocks, p, xs, cuts=[3])
+
+
+def test_a_loop_that_is_not_taken_apart_is_said(rng):
+    """One number for all examples is carried: so its steps are no layers."""
+
+    def network(p, x):
+        def step(carry, theta):
+            z, total = carry
+            z = jnp.tanh(z) @ theta
+            return (z, total + jnp.sum(z)), None
+
+        (z, total), _ = lax.scan(step, (x @ p["in"], 0.0), p["steps"])
+        return jnp.tanh(z * total) @ p["out"]
+
+    p = {"in": drawn(rng, N, N), "steps": drawn(rng, 6, N, N), "out": drawn(rng, N, N)}
+    xs = rng.normal(size=(B, N))
+    net, own = jaxnn.from_function(network, p, xs)
+    assert net.names == ("in", "steps", "out")
+    verdict = jaxnn.verdict(gradient_flow(net, own, xs, cotangent=xs))
+    assert "Layer 2 (steps) holds most of the products, 6 in one loop or call" in str(verdict)

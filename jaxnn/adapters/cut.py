@@ -19,7 +19,7 @@ from jaxtyping import Array
 from ..arrays.rows import can_be_learned
 from .handover import Made, Source
 from .names import Parts, common, joined, module_in, name_of_weights, numbered, parts_of
-from .places import Places, Stretch, main_first
+from .places import MOST_IN_A_ROW, Places, Stretch, main_first
 from .program import Flat, Program, behind, evaluated, function, resized, struct
 from .scans import Scanned
 from .stacks import Need, ScanInputs, prepared
@@ -36,6 +36,7 @@ class Piece(NamedTuple):
     tied: of a run the sources of what all layers share, None elsewhere.
     trained: for each array whether it is a parameter.
     k: the length of a run; 0 for a layer.
+    closed: the products in programs within the layer that are not taken apart, if most are there.
     between: no layer, but what turns one state into another, next to a run.
     """
 
@@ -45,6 +46,7 @@ class Piece(NamedTuple):
     tied: tuple[Source | None, ...]
     trained: tuple[bool, ...]
     k: int
+    closed: int = 0
     between: bool = False
 
 
@@ -296,7 +298,8 @@ class _Knife:
             state = self.type_of(into)
         program = Program.of(run, [struct(flat.types[v]) for v in used], state)
         trained = tuple(can_be_learned(flat.types[v]) for v in used)
-        return Piece(tuple(names), program, own, (None,) * len(own), trained, 0)
+        closed = _closed(network, a, b)
+        return Piece(tuple(names), program, own, (None,) * len(own), trained, 0, closed)
 
     def run(self, names: Sequence[str], run: Scanned) -> Piece:
         """Return a scan as a run of its body."""
@@ -385,6 +388,13 @@ class _Knife:
         axis = self.network.axes.get(v, 0)
         x = jnp.moveaxis(x, axis - 1, 0) if axis > 1 else x
         return lax.dynamic_update_index_in_dim(whole, x, at, min(axis, 1))
+
+
+def _closed(network: Traced, a: int, b: int) -> int:
+    """Return the products within main steps that hold a program, if they are most of all."""
+    counts = [step.products for step in network.main]
+    closed = sum(count for count in counts[a:b] if count > MOST_IN_A_ROW)
+    return closed if 2 * closed > sum(counts) else 0
 
 
 def _indices(k: int) -> tuple[Any, Any]:

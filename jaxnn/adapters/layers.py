@@ -12,7 +12,7 @@ is a z. Equal layers that follow each other, also in patterns of several, become
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import count, islice
 from typing import Any, NamedTuple
@@ -131,6 +131,8 @@ class Lowered:
     paths: for each layer, of each of its arrays the path in the user's pytree, as
         `jax.tree_util.keystr` prints it, with the entry that it takes of a stack; "" for data that
         is not in it. In the order of the arrays, which are those of `Link.trained`.
+    closed: the layer that holds most products of a function in a program that is not taken apart,
+        such as a loop of unknown length, and how many; None if there is none.
     """
 
     kinds: tuple["Pattern", ...]
@@ -138,6 +140,7 @@ class Lowered:
     given: tuple[bool, ...]
     names: tuple[str, ...]
     paths: tuple[tuple[str, ...], ...]
+    closed: tuple[int, int] | None
 
 
 @jax.tree_util.register_static
@@ -254,7 +257,7 @@ class Chain(Lowered):
 
 
 def _lowered(chain: Chain) -> Lowered:
-    return Lowered(chain.kinds, chain.lengths, chain.given, chain.names, chain.paths)
+    return Lowered(**{each.name: getattr(chain, each.name) for each in fields(Lowered)})
 
 
 @dataclass(frozen=True)
@@ -512,12 +515,15 @@ def _cut(function: Function, pytree: Pytree) -> Chain:
     of = function.of(pytree), list(pytree.types), xs, pytree.paths
     pieces, made = cut(*of, function.streams, function.cuts)
     entries = []
-    for names, program, own, tied, trained, k, between in pieces:
+    closed, number = None, 1
+    for names, program, own, tied, trained, k, products, between in pieces:
+        closed = (number, products) if products else closed
+        number += 0 if between else max(k, 1)
         tree = Static(jax.tree.structure(([0] * len(own),)))
         part = Part(Static(program), tree, (None,) * len(own), trained, each=False)
         link = Link(names[0], (part,))
         entries.append(Entry(link, (own,), (tied,) if k else (), k, (), between, names))
-    return _made(_repeated(entries), pytree, made, function)
+    return replace(_made(_repeated(entries), pytree, made, function), closed=closed)
 
 
 class Entry(NamedTuple):
@@ -660,7 +666,7 @@ def _made(
         given.append(bool(first.k))
     handover = Handover(pytree, made, tuple(layouts))
     statics = tuple(kinds), tuple(lengths), tuple(given), tuple(names)
-    return Chain(*statics, handover.paths(), handover, of)
+    return Chain(*statics, handover.paths(), None, handover, of)
 
 
 @jax.tree_util.register_dataclass

@@ -30,6 +30,7 @@ AFFINE = (  # what a bias or a scale is made of
     *(primitives.reshape_p, primitives.squeeze_p, primitives.transpose_p, primitives.copy_p),
     *(primitives.broadcast_in_dim_p, primitives.convert_element_type_p),
 )
+MANY = 100  # steps of a loop whose length is data
 CALLER = str(Path(__file__).with_name("layers.py"))  # of the user's function
 
 
@@ -61,6 +62,20 @@ class Step(NamedTuple):
         if primitive in PRODUCTS or primitive.name.startswith("ragged_dot"):
             return True
         return any(True for _ in core.jaxprs_in_params(self.eqn.params))
+
+    @property
+    def products(self) -> int:
+        """The number of products in it, over all steps of a loop; of one without an end, many."""
+        primitive = self.eqn.primitive
+        if primitive in PRODUCTS or primitive.name.startswith("ragged_dot"):
+            return 1
+        inside = [
+            step.products
+            for program in core.jaxprs_in_params(self.eqn.params)
+            for step in Flat(program).steps
+        ]
+        times = MANY if primitive.name == "while" else self.eqn.params.get("length") or 1
+        return int(sum(inside) * times)
 
     @property
     def is_affine(self) -> bool:

@@ -28,8 +28,8 @@ FEW = 3  # names in a sentence
 class Finding(NamedTuple):
     """One finding. Layers are counted from 1.
 
-    kind: what it is about: nan, signal, zero weights, cut, undefined, rate, layer, once, format,
-        examples, positions, starved, size, units or advice.
+    kind: what it is about: nan, signal, zero weights, cut, undefined, rate, closed, layer, once,
+        format, examples, positions, starved, size, units or advice.
     text: the sentence.
     layer: the layer that it names; or None.
     path: the parameter array that it names; or "".

@@ -516,6 +516,7 @@ def _flow(
         ),
         parameters=_parameters(net, ways, layers, records, dtype),
         names=net.names,
+        closed=net.closed,
         sizes=tuple(sum(v.size // len(v) for v in floats(streams(s))) for s in shapes),
     )
 

@@ -129,6 +129,8 @@ class Flow(InWords):
     sizes: entries of a state for each example; static.
     dtype: the float type of the states with the smallest range; static.
     net: the Network; None for others. Static.
+    closed: of a function that is cut, the layer that holds most of its products in a program that
+        is not taken apart, and how many; None if there is none. Static.
     """
 
     log_delta: Float[Array, "*v L"]
@@ -154,6 +156,7 @@ class Flow(InWords):
     streams: Streams | None = None
     units: Units | None = None
     net: Network | None = field(default=None, metadata={"static": True})
+    closed: tuple[int, int] | None = field(default=None, metadata={"static": True})
 
     def __len__(self) -> int:
         """The number of flows, if this is one of several networks or depths."""

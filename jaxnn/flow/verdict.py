@@ -7,6 +7,7 @@
 stands out; the numbers behind it, and those of all else, are fields.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -246,7 +247,9 @@ def _findings(
         )
         worst.append(Finding("undefined", text, found.undefined))
     if found.word != "unknown" or not worst:
-        worst.append(Finding("rate", found.rate_text))
+        worst.append(Finding("rate", " ".join([found.rate_text, *_main_text(flow)])))
+    if flow.closed is not None:
+        worst.append(_closed_finding(found, *flow.closed))
     layers = steps_out(flow, arrays, rate.outliers, once=False)
     named = {f.layer for f in layers if f.path and f.layer}
     own = tuple(dict.fromkeys((np.dtype(flow.dtype).name, *formats)))
@@ -269,6 +272,25 @@ def _findings(
         *steps_out(flow, arrays, rate.once, once=True),
         *([Finding("units", found.units_text)] if found.units_text else []),
     ]
+
+
+def _main_text(flow: Flow) -> list[str]:
+    """Say of which array the rate is, where some states have several."""
+    if flow.streams is None:
+        return []
+    most = max(Counter(flow.streams.layers).values())
+    return [
+        f"That is of the main array of each state, which the next product takes; there are up to "
+        f"{most}, flow.streams."
+    ]
+
+
+def _closed_finding(found: Verdict, layer: int, products: int) -> Finding:
+    text = (
+        f"Layer {found.label(layer)} holds most of the products, {products} in one loop or call "
+        "that is not taken apart: write it as lax.scan, or hand over its layers as a list."
+    )
+    return Finding("closed", text, layer)
 
 
 def _positions_text(found: Verdict) -> str:
