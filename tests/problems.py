@@ -35,6 +35,10 @@ def gradient_flow(net, params, xs, ys=None, *, examples=False, **options):
     return jaxnn.gradient_flow(net, params, xs, ys, examples=examples, **options)
 
 
+# Of a chain, likewise; it takes a loss of the user's own, which is no array.
+chain_flow = partial(jaxnn.gradient_flow, examples=False)
+
+
 def filled_flow(net, values, **others):
     """Return a flow with one array in every field, and others where they are given."""
     values = jnp.asarray(values)

@@ -104,7 +104,7 @@ def by_hand(net, params, xs, ys):
     """The loss and Δ(θ, b), and the flow in less memory; of a run, which compiles quickly."""
     run = jaxnn.stack(params)
     value, gradient = jaxnn.backprop(net, run, xs, ys)
-    return value, jaxnn.unstack(gradient), jaxnn.gradient_flow(net, run, xs, ys, memory="sqrt")
+    return value, jaxnn.unstack(gradient), gradient_flow(net, run, xs, ys, memory="sqrt")
 
 
 @jax.jit
@@ -249,7 +249,7 @@ def deep(rng, hidden, activation):
 def test_a_residual_network_explodes_in_signal_and_gradient(rng):
     """Beyond float32; against the same in NumPy's float64, which holds it."""
     net, params, xs, ys = deep(rng, jaxnn.Residual(), "identity")
-    flow = jaxnn.gradient_flow(net, params, xs, ys)
+    flow = jaxnn.gradient_flow(net, params, xs, ys, examples=False)
     wide = jax.tree.map(lambda v: np.asarray(v, np.float64), (params, xs, ys))
     ((theta, b), run, (theta_l, b_l)), xs, ys = wide
     between, z = list(zip(*run, strict=True)), [xs @ theta + b]
@@ -295,7 +295,7 @@ def test_a_signal_that_shrinks_past_a_skip_is_measured(rng):
 def test_float32_measures_what_only_float64_can_hold():
     net, run, xs, ys = deep(np.random.default_rng(2), jaxnn.RMSNorm(), "sigmoid")
     wide = jax.tree.map(lambda v: v.astype(jnp.float64), (run, xs, ys))
-    exact, flow = jaxnn.gradient_flow(net, *wide), jaxnn.gradient_flow(net, run, xs, ys)
+    exact, flow = gradient_flow(net, *wide), gradient_flow(net, run, xs, ys)
     assert np.ptp(exact.log_delta) > np.log(float(np.finfo(np.float32).max))
     np.testing.assert_allclose(flow.log_delta, exact.log_delta, rtol=1e-4, atol=1e-3)
 
@@ -391,7 +391,7 @@ def test_a_block_of_the_user_s_own(rng, activation):
     first, run, last = params
     halved = (first, jaxnn.Layer(run.theta / 2, run.b / 2), last)
     dense = jaxnn.Network(net.sizes, activation, "binary")
-    flows = jaxnn.gradient_flow(net, params, xs, ys), jaxnn.gradient_flow(dense, halved, xs, ys)
+    flows = gradient_flow(net, params, xs, ys), gradient_flow(dense, halved, xs, ys)
     np.testing.assert_allclose(flows[0].log_delta, flows[1].log_delta, rtol=1e-12)
     of_half = of_theta(flows[1])[0].at[1:-1].add(-np.log(2))  # ∂loss/∂(θ/2) is 2 ∂loss/∂θ
     np.testing.assert_allclose(of_theta(flows[0])[0], of_half, rtol=1e-12)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax import lax
+from problems import chain_flow as gradient_flow
 from problems import draw_batch, draw_layers, gaussian
 
 import jaxnn
-from jaxnn import gradient_flow
 
 B, N = 5, 4
 
@@ -152,7 +152,7 @@ def test_what_differs_between_examples(rng):
     """Spread, cosine and rank of a state are those of NumPy."""
     p = drawn(rng)
     xs = rng.normal(size=(B, N))
-    flow = flow_of([(dense, p)], xs, np.ones((B, N)))
+    flow = flow_of([(dense, p)], xs, np.ones((B, N)), examples=True)
     z = np.tanh(xs) @ p["theta"] + p["b"]
     off = z - z.mean(axis=0)
     spread = np.sqrt(np.mean(off**2) / np.mean(z**2))
@@ -169,7 +169,7 @@ def test_what_differs_between_positions(rng):
     """All positions of an example are equal here, and examples differ."""
     numbers = rng.normal(size=(B, 1, N))
     xs = np.broadcast_to(numbers, (B, 3, N)).copy()
-    flow = flow_of([(lambda p, z: z * p, np.float64(2.0))], xs, np.ones(xs.shape))
+    flow = flow_of([(lambda p, z: z * p, np.float64(2.0))], xs, np.ones(xs.shape), examples=True)
     assert float(flow.log_spread_within[0]) < np.log(1e-15)
     assert float(flow.log_spread[0]) > np.log(0.1)
     assert np.isfinite(flow.rank[0])
@@ -205,7 +205,8 @@ def test_above_the_last_layer_is_nothing_that_could_learn(rng):
     """A head that takes nothing in; one of zeros, as some are drawn, is said to be that."""
     head = (lambda p, z: 0 * (z @ p), np.ones((N, 2)))
     layers = [*[(dense, drawn(rng)) for _ in range(3)], head]
-    v = jaxnn.verdict(flow_of(layers, rng.normal(size=(B, N)), np.ones((B, 2))))
+    flow = flow_of(layers, rng.normal(size=(B, N)), np.ones((B, 2)), examples=True)
+    v = jaxnn.verdict(flow)
     assert set(v.indistinguishable.values()) == {4}
     assert "At the output, float64 cannot tell examples apart: it is the same for all." in str(v)
 
@@ -227,6 +228,7 @@ def test_rounding_has_no_rank(rng):
         {str(i): (collapse, t) for i, t in enumerate(theta)},
         np.float32(rng.normal(size=(B, 16))),
         np.ones((B, 16), np.float32),
+        examples=True,
     )
     verdict = jaxnn.verdict(flow)
     first = verdict.indistinguishable["float32"]

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from problems import chain_flow as gradient_flow
 
 import jaxnn
-from jaxnn import gradient_flow
 from jaxnn.arrays.rows import is_float
 
 B, N = 3, 4

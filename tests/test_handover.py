@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax import lax, monitoring
+from problems import chain_flow as gradient_flow
 
 import jaxnn
-from jaxnn import from_function, from_layers, gradient_flow
+from jaxnn import from_function, from_layers
 
 B, N = 3, 4
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from problems import by_layer, draw_batch, draw_layers, orthogonal
+from problems import by_layer, draw_batch, draw_layers, gradient_flow, orthogonal
 
 import jaxnn
 
@@ -94,7 +94,7 @@ def test_depth_is_data(rng, activation):
         loss = jaxnn.loss(net, run, xs[0], ys[0], depth=depth)
         value, gradient = jaxnn.backprop(net, run, xs, ys, depth=depth)
         by_rule = jax.value_and_grad(jaxnn.mean_loss, argnums=1)(net, run, xs, ys, depth=depth)
-        flow = jaxnn.gradient_flow(net, run, xs, ys, depth=depth)
+        flow = gradient_flow(net, run, xs, ys, depth=depth)
         return trace, deltas, y_hat, loss, (value, gradient), by_rule, flow
 
     @jax.jit
@@ -103,7 +103,7 @@ def test_depth_is_data(rng, activation):
         return (
             *(jaxnn.forward(net, params, x), jaxnn.loss(net, params, x, y)),
             *(jaxnn.backprop(net, params, xs, ys), jaxnn.deltas(net, params, x, y)),
-            jaxnn.gradient_flow(net, params, xs, ys),
+            gradient_flow(net, params, xs, ys),
         )
 
     for depth in (1, 3):
