@@ -85,6 +85,7 @@ def test_what_cannot_be_compiled_fails_where_it_is_called():
             function(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_cell_calls_the_programs_that_were_prepared_for_it(dtype):
     dataset = data.load("iris")
@@ -104,6 +105,7 @@ def test_a_cell_calls_the_programs_that_were_prepared_for_it(dtype):
             np.testing.assert_array_equal(values, same[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_theory_calls_the_program_that_was_prepared_for_it():
     """The one of the deepest network, from numbers that are known when all is measured."""
     theory._mean_field.cache_clear()

@@ -383,7 +383,8 @@ class Halved:
         return z
 
 
-@pytest.mark.parametrize("activation", ["tanh", pytest.param("relu", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_a_block_of_the_user_s_own(rng, activation):
     """½ in the block is ½ in the weights."""
     net, params, xs, ys = problem(rng, Halved(), activation, "binary")

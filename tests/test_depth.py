@@ -136,6 +136,7 @@ class Compilations:
         return sum(name in compiled for compiled in self.names)
 
 
+@pytest.mark.slow
 def test_few_programs_serve_all_depths_seeds_and_initialisations():
     """As XLA counts them: a measuring program for each activation and room, a room for many depths.
 
@@ -213,6 +214,7 @@ def test_a_kept_draw_is_what_a_cell_would_draw_itself():
         assert sweep.measure(cell).equals(expected)
 
 
+@pytest.mark.slow
 def test_a_network_is_the_start_of_the_deepest_one():
     """With the output layer of that one, and less room."""
     dataset, hidden = data.load("iris"), 4
@@ -245,6 +247,7 @@ def test_a_kept_draw_is_not_that_of_another_table():
     assert np.array_equal(again, first)
 
 
+@pytest.mark.slow
 def test_depths_measured_apart_are_the_same_sweep(monkeypatch):
     """In cells of as many depths each, so that one more program is needed."""
     of = {"depths": (1, 2, 4, 6), "activations": ("relu",), "weights": ("he_normal",)}
@@ -766,6 +769,7 @@ def test_a_picture_that_cannot_be_drawn_takes_nothing_with_it(tmp_path, monkeypa
     assert '<p class="note">charts: two is not drawn: no font: for c�</p>' in report_page
 
 
+@pytest.mark.slow
 def test_what_is_left_of_the_examples(tmp_path):
     """As the library measures it, with theory next to it and a panel of its own."""
     plan = planned(
@@ -794,6 +798,7 @@ def test_what_is_left_of_the_examples(tmp_path):
     assert picture.SPREAD in picture.figure(drawn).chart.to_json()
 
 
+@pytest.mark.slow
 def test_kinds_of_blocks_are_an_axis():
     """A branch with c = 0 lets the gradient through to the bit; a plain network of relu loses it.
 

@@ -25,7 +25,7 @@ def assert_is(diagnosis, flow, words):
     assert diagnosis.verdict.word == jaxnn.verdict(flow).word
 
 
-@pytest.mark.parametrize("each", ["batch", "example"])
+@pytest.mark.parametrize("each", ["batch", pytest.param("example", marks=pytest.mark.slow)])
 def test_a_function_and_layers(rng, each):
     theta, xs, ys = rng.normal(size=(3, N, N)), *rng.normal(size=(2, 5, N))
     layers = [(lambda p, z: jnp.tanh(z) @ p, v) for v in theta]

@@ -202,6 +202,7 @@ def test_log_norm_at_the_edges():
     )
 
 
+@pytest.mark.slow
 def test_lost_on_the_way_is_lost_in_every_layer_below(rng):
     """Five decades a layer down to 10^-50, and up again: in range at the bottom, but gone."""
     net, params, xs, ys = network(rng, "identity", 40, dtype=jnp.float32, stacked=True)

@@ -34,12 +34,10 @@ def problem(key, rng, dtype=jnp.float64):
     return NET, *draw(key, dtype), *draw_batch(rng, NET, 4, dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weights", "dtype"),
-    [
-        ("he_normal", jnp.bfloat16),
-        pytest.param("orthogonal", jnp.float32, marks=pytest.mark.slow),
-    ],
+    [("he_normal", jnp.bfloat16), ("orthogonal", jnp.float32)],
 )
 def test_a_drawn_run_has_the_numbers_of_a_stored_one(key, weights, dtype):
     """Two runs, one of them of a single layer, and a layer before, between and after them."""
@@ -72,7 +70,8 @@ def upwards(net, params, x, y, depth):
     return jaxnn.trace(net, params, x, depth=depth), jaxnn.loss(net, params, x, y, depth=depth)
 
 
-@pytest.mark.parametrize("memory", ["sqrt", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", ["sqrt", "all"])
 def test_a_drawn_run_computes_what_a_stored_one_does(key, rng, memory):
     net, stored, drawn, xs, ys = problem(key, rng, jnp.float64)
     close = {"rtol": 4 * TOLERANCE, "atol": TOLERANCE}

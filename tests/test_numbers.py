@@ -57,7 +57,9 @@ def test_the_sum_over_rows_is_that_of_numpy(rng, columns, monkeypatch):
     np.testing.assert_allclose(many, [expected, -expected], rtol=1e-12)
 
 
-@pytest.mark.parametrize("function", [jaxnn.backprop, jaxnn.gradient_flow])
+@pytest.mark.parametrize(
+    "function", [jaxnn.backprop, pytest.param(jaxnn.gradient_flow, marks=pytest.mark.slow)]
+)
 def test_a_program_can_be_exported(rng, function):
     net = jaxnn.Network((3, 4, 4, 4, 2), "tanh", "multiclass")
     params = jaxnn.init(net, jax.random.key(0), stacked=True)

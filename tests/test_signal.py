@@ -501,6 +501,7 @@ def test_a_cotangent_that_is_no_number(rng, unhooked):
             jaxnn.gradient_flow(net, params, xs, cotangent=jnp.full((3, 2), value))
 
 
+@pytest.mark.slow
 def test_layers_that_depth_leaves_out_do_not_count(rng, unhooked):
     """Layer 6 of the run, z[8] of the network, is nan; 7 hidden layers use 0 … 5."""
     net, params, xs, ys = run_of(rng, 10, "tanh")

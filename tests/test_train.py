@@ -158,6 +158,7 @@ def test_what_the_rows_say_is_what_the_exported_network_does(whole):
         assert row["auc"] == pytest.approx(metrics.roc_auc_score(part.y, y_hat), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_flow_is_that_of_the_network_while_it_trains(whole):
     """Four looks, the last at the end: ‖Δz[l]‖ of the first batch, by NumPy, of the export."""
     flow = pl.read_parquet(whole / train.FLOW)

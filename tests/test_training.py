@@ -545,6 +545,7 @@ def test_a_failure_in_a_late_epoch_loses_nothing(key):
     assert run.history.losses[-1, -1] < 1e-20 * run.history.losses[0, 0]
 
 
+@pytest.mark.slow
 def test_a_divergence_is_that_of_the_depth_in_use(key):
     """Two hidden layers of five: the sentence of the network of two, up to the output's number."""
     net, params, xs, ys = problem(key, "regression", (4, *[6] * 5, 3))

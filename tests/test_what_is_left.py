@@ -82,6 +82,7 @@ def test_what_is_left_of_the_examples_is_measured_apart_from_the_gradient(rng):
     assert plain.log_spread is None
 
 
+@pytest.mark.slow
 def test_a_tangent_goes_on_beyond_rounding_and_range(rng):
     """Differences pass a linear network as they are; here z is 10^-60 and below in float32."""
     net, params, xs, ys = problem(rng, "identity", np.float32)
@@ -131,6 +132,7 @@ def test_one_example_has_nothing_to_be_told_from(rng):
     assert "examples" not in str(verdict)
 
 
+@pytest.mark.slow
 def test_a_chain_is_followed_like_the_network_of_its_layers(rng):
     net, params, xs, _ = problem(rng, "tanh")
     first, *hidden = jaxnn.unstack(params)
