@@ -253,9 +253,10 @@ def _findings(
     layers = steps_out(flow, arrays, rate.outliers, once=False)
     named = {f.layer for f in layers if f.path and f.layer}
     own = tuple(dict.fromkeys((np.dtype(flow.dtype).name, *formats)))
-    # What comes out of zero weights is alike anyway.
+    # What comes out of zero weights is alike anyway, and what is no number is neither.
     zero = [f.layer for f in worst if f.kind == "zero weights"]
-    alike = {n: i for n, i in found.indistinguishable.items() if i not in zero}
+    known = found.indistinguishable if found.out is None else {}
+    alike = {n: i for n, i in known.items() if i not in zero}
     texts = (
         ("examples", examples_in_words(alike, own, found.label, len(used))),
         ("positions", _positions_text(found)),
