@@ -15,7 +15,7 @@ import numpy as np
 
 from ..adapters.handover import is_array
 from ..adapters.layers import Chain, from_function, from_layers
-from ..adapters.torch.hooks import first_tensor
+from ..adapters.torch.module import own_loss, prediction_of
 from ..arrays.rows import floats
 from ..errors import NoTangentError
 from ..flow.chart import chart, svg
@@ -114,12 +114,19 @@ def diagnose(
         _refuse_each(each, "a module of PyTorch")
         if memory != "all":
             raise ValueError(f"memory: expected all for a module of PyTorch, got {memory}")
-        words = _loss_in_words(ys, loss, cotangent, seed, labels=False)
+        words = [_loss_in_words(ys, loss, cotangent, seed, labels=False)]
+
+        def own_or_random(output: Any, seed: int) -> Any:
+            value = own_loss(output)
+            if value is None:
+                return _random_loss_of_torch(output, seed)
+            words.append("loss of the module's own")
+            return value
+
         if loss is None and cotangent is None:
-            ys, loss = seed, _random_loss_of_torch
-        return Diagnosis(
-            torch_flow(model, xs, ys, loss=loss, cotangent=cotangent, cuts=cuts), words
-        )
+            ys, loss = seed, own_or_random
+        flow = torch_flow(model, xs, ys, loss=loss, cotangent=cotangent, cuts=cuts)
+        return Diagnosis(flow, words[-1])
     if cuts is not None:
         raise ValueError("cuts: expected none, for they belong to a module of PyTorch")
     net, params = _network(model, xs, each)
@@ -212,7 +219,7 @@ def random_loss(output: Any, key: jax.Array) -> jax.Array:
 
 
 def _random_loss_of_torch(output: Any, seed: int) -> Any:
-    torch, first = sys.modules["torch"], first_tensor(output)
+    torch, first = sys.modules["torch"], prediction_of(output)
     generator = torch.Generator().manual_seed(seed)
     c = torch.randn(first.shape, generator=generator).to(first)
     return (c * first).sum() / len(first)

@@ -290,7 +290,8 @@ def equal_positions(flow: Flow) -> int | None:
 
 
 def _label(flow: Flow, layer: int) -> str:
-    return clean(label(layer, flow.names[layer - 1]))
+    above = layer > len(flow.names)
+    return clean(label(layer, "above the last cut" if above else flow.names[layer - 1]))
 
 
 def _times(decades: float) -> str:

@@ -131,6 +131,8 @@ class Flow(InWords):
     net: the Network; None for others. Static.
     closed: of a function that is cut, the layer that holds most of its products in a program that
         is not taken apart, and how many; None if there is none. Static.
+    unmeasured: the number of the lowest layers whose Δ was not measured and is nan; static.
+    notes: sentences on how it was measured, and on why what is nan is so. Static.
     """
 
     log_delta: Float[Array, "*v L"]
@@ -157,6 +159,8 @@ class Flow(InWords):
     units: Units | None = None
     net: Network | None = field(default=None, metadata={"static": True})
     closed: tuple[int, int] | None = field(default=None, metadata={"static": True})
+    unmeasured: int = field(default=0, metadata={"static": True})
+    notes: tuple[str, ...] = field(default=(), metadata={"static": True})
 
     def __len__(self) -> int:
         """The number of flows, if this is one of several networks or depths."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..adapters.torch.module import measured
+from ..adapters.torch.tensors import log_norm
 from ..arrays.compiled import compiled
 from .chain import smallest_of, state_record
 from .flow import Flow, Parameters
@@ -80,25 +81,50 @@ def torch_flow(
         >>> flow.names[0], flow.log_delta.shape  # doctest: +SKIP
         ('layers.0', (4,))
     """
-    states, values, found, mixes = measured(module, inputs, ys, loss, cotangent, cuts)
-    dtypes = [state.dtype for state in states]
+    states, found, parameters, layers, notes = measured(module, inputs, ys, loss, cotangent, cuts)
+    dtypes = [part.dtype for state in states for part in state.parts]
     double = any(d.itemsize == 8 for d in dtypes)
     dtype = jax.dtypes.canonicalize_dtype(np.float64 if double else np.float32)
 
-    def wide(v: np.ndarray) -> np.ndarray:
+    def wide(v: Any) -> np.ndarray:
         return v.astype(dtype) if np.issubdtype(v.dtype, np.floating) else v
 
-    records = dict(_records(values))
+    records = dict(_records([[part.value for part in state.parts] for state in states]))
     delta: Any = found.exponent.astype(np.int32), wide(found.largest), wide(np.square(found.norm))
+    logs = found.parameters
+    paths = tuple(sorted(logs, key=lambda name: min(layers[name])))
+    sizes = [log_norm(parameters[name]) for name in paths]
     return _flow(
         DeltaRecord(*delta),
         jax.tree.map(lambda *v: wide(np.stack(v)), *(records[i] for i in range(len(states)))),
-        found.reached[0],
-        mixes,
+        found.has_input,
+        found.mixes,
+        np.array(_log_theta(logs, layers, len(states)), dtype),
+        Parameters(
+            np.array([logs[name] for name in paths], dtype),
+            np.array(sizes, dtype),
+            paths,
+            tuple(min(layers[name]) for name in paths),
+            tuple(tuple(parameters[name].shape) for name in paths),
+        ),
         smallest_of(dtypes),
         tuple(state.cut for state in states),
-        tuple(int(np.prod(state.shape[1:])) for state in states),
+        tuple(sum(int(np.prod(part.shape[1:])) for part in state.parts) for state in states),
+        found.unmeasured,
+        notes,
     )
+
+
+def _log_theta(logs: dict[str, float], layers: dict[str, set[int]], count: int) -> list[float]:
+    """Return ln ‖Δ‖ over the parameters of each layer; nan where it shares one with another."""
+    of_layers = []
+    for layer in range(1, count + 1):
+        own = [name for name, on in layers.items() if layer in on]
+        is_shared = any(len(layers[name]) > 1 for name in own)
+        several = np.array([2 * logs[name] for name in own] or [-np.inf])
+        is_known = not is_shared and not np.isnan(several).any()
+        of_layers.append(float(np.logaddexp.reduce(several)) / 2 if is_known else np.nan)
+    return of_layers
 
 
 @compiled
@@ -107,39 +133,49 @@ def _flow(
     state: StateRecord,
     has_input: Any,
     mixes: Any,
+    log_theta: Any,
+    parameters: Parameters,
     dtype: Any,
     names: tuple[str, ...],
     sizes: tuple[int, ...],
+    unmeasured: int,
+    notes: tuple[str, ...],
 ) -> Flow:
     """Return the flow; row 0 of Δ is the input, if there is Δ of it."""
     every = delta.fields()
-    fields = {name: v[1:] for name, v in every.items()} | state.fields()
-    none = jnp.zeros(0, fields["log_delta"].dtype)
+    is_measured = np.arange(len(names)) >= unmeasured
+    of_states = {
+        name: jnp.where(np.expand_dims(is_measured, tuple(range(1, v.ndim))), v[1:], jnp.nan)
+        for name, v in every.items()
+    }
     return flow_of(
-        fields,
+        of_states | state.fields(),
         dtype,
         log_delta_input=jnp.where(has_input, every["log_delta"][0], jnp.nan),
-        log_theta=jnp.full(len(mixes), jnp.nan, none.dtype),
+        log_theta=log_theta,
         mixes=mixes,
-        linear=jnp.ones(len(mixes), bool),
-        parameters=Parameters(none, none, (), (), ()),
+        linear=jnp.ones(len(names), bool),
+        parameters=parameters,
         names=names,
         sizes=sizes,
+        unmeasured=unmeasured,
+        notes=notes,
     )
 
 
-def _records(values: list[np.ndarray]) -> Iterator[tuple[int, StateRecord]]:
+def _records(values: list[list[np.ndarray]]) -> Iterator[tuple[int, StateRecord]]:
     """Yield the index of each state and its record, computed for states of one shape together.
 
-    States without numbers are skipped: they raise an error later.
+    A state is a list of arrays.
     """
     alike: dict[Any, list[int]] = {}
-    for i, v in enumerate(values):
-        if v.ndim and v.size:
-            alike.setdefault((v.shape, v.dtype), []).append(i)
-    for (_, dtype), numbers in alike.items():
-        wide = jax.dtypes.canonicalize_dtype(np.float64 if dtype.itemsize == 8 else np.float32)
-        together = jax.device_get(_records_of(np.stack([values[i] for i in numbers]), wide))
+    for i, parts in enumerate(values):
+        alike.setdefault(tuple((v.shape, v.dtype) for v in parts), []).append(i)
+    for kind, numbers in alike.items():
+        double = any(dtype.itemsize == 8 for _, dtype in kind)
+        wide = jax.dtypes.canonicalize_dtype(np.float64 if double else np.float32)
+        stacked = [np.stack([values[i][j] for i in numbers]) for j in range(len(kind))]
+        together = jax.device_get(_records_of(stacked, wide))
         for place, i in enumerate(numbers):
             yield i, jax.tree.map(lambda v, place=place: v[place], together)
 
@@ -147,5 +183,5 @@ def _records(values: list[np.ndarray]) -> Iterator[tuple[int, StateRecord]]:
 @compiled
 def _records_of(values: Any, dtype: Any) -> StateRecord:
     """Return the records of states of one shape, one after the other."""
-    records: StateRecord = jax.lax.map(lambda v: state_record([v], dtype, True), values)
+    records: StateRecord = jax.lax.map(lambda parts: state_record(parts, dtype, True), values)
     return records

@@ -101,7 +101,7 @@ def rate_of(flow: Flow, used: np.ndarray) -> Rate:
     """
     gain = np.asarray(flow.log_gain, np.float64)[used[:-1]] / LN10
     hidden = (Stretch(0, len(used) - 1, 1),)
-    stretches = repeated(kinds_of(flow)) if flow.net is None else hidden
+    stretches = repeated(kinds_of(flow)[flow.unmeasured :]) if flow.net is None else hidden
     return judge(gain, stretches, used)
 
 
@@ -109,7 +109,8 @@ def kinds_of(flow: Flow) -> list[Any]:
     """Return of each layer what tells it from others: name, size of its state, shapes of arrays."""
     shapes: list[list[tuple[int, ...]]] = [[] for _ in flow.names]
     for layer, shape in zip(flow.parameters.layers, flow.parameters.shapes, strict=True):
-        shapes[layer - 1].append(shape)
+        if layer <= len(shapes):  # not above the last cut of a module of PyTorch
+            shapes[layer - 1].append(shape)
     names = (re.sub(r"\d+", "", name) for name in flow.names)
     return list(zip(names, flow.sizes, map(tuple, shapes), strict=True))
 

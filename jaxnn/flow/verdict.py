@@ -89,6 +89,7 @@ class Verdict(Cures):
     critical_sigma_w: the σ_w at which χ = 1 for this σ and σ_b; None if there is none, or where the
         blocks are not the article's.
     unbiased_sigma_w: the σ_w at which χ = 1 for this σ and σ_b = 0; None likewise.
+    notes: sentences on how the flow was measured.
     """
 
     decades: float
@@ -106,6 +107,7 @@ class Verdict(Cures):
     indistinguishable: dict[str, int | None]
     equal_positions: int | None
     findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         return findings_as_html([*self.sentences, *map(str, self.remedies)])
@@ -119,7 +121,7 @@ class Verdict(Cures):
         advice = (self.advice,) if self.advice else ()
         told = [finding.text for finding in self.findings][: MOST - len(advice)]
         well = all(f.kind in ("rate", "once") for f in self.findings) and not self.ill
-        return (*told, *(advice or (("Nothing needs to change.",) if well else ())))
+        return (*told, *(advice or (("Nothing needs to change.",) if well else ())), *self.notes)
 
     @property
     def ill(self) -> bool:
@@ -193,7 +195,7 @@ def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
         np.asarray(v, np.float64) for v in (flow.log_delta, flow.log_largest, flow.log_mean_square)
     )
     out = ~(log_mean_square < np.inf)  # nan too
-    used = np.arange(len(out))
+    used = np.arange(flow.unmeasured, len(out))
     if flow.units is not None and not out[-1]:  # else a layer whose biases are nan counts too
         used = np.flatnonzero(~np.isnan(flow.units.mean_square_b))  # what `depth` leaves out is nan
     judged = used if flow.net is None else used[:-1]
@@ -221,6 +223,7 @@ def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
         },
         equal_positions=equal_positions(flow),
         out=int(used[np.argmax(out[used])]) + 1 if out[used].any() else None,
+        notes=flow.notes,
         **({} if flow.net is None else of_network(flow, judged)),
     )
     object.__setattr__(found, "findings", tuple(_findings(found, flow, rate, used, formats)))

@@ -9,7 +9,7 @@ import numpy as np
 from ...network.network import Network
 from ...network.params import Layer
 from ...network.tasks import Task
-from .hooks import is_a, name_of_dtype, numbers_of, of_torch
+from .tensors import is_a, name_of_dtype, numbers_of, of_torch
 
 ACTIVATIONS = {
     "Identity": "identity",

@@ -1,121 +1,135 @@
 """PyTorch: a module run as it is, with hooks on its cuts, and gone down from again and again.
 
-How that is measured stands in `hooks.py`. Torch is never imported: the user has done so.
+`inputs -> one pass up, which records what cuts return -> a survey of torch's graph -> passes down`
+
+Torch is never imported: the user has done so.
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .hooks import (
-    Pass,
-    Rule,
-    Run,
-    State,
-    agreed,
-    check_paths,
-    first_tensor,
-    is_a,
-    is_tensor,
-    tensors_in,
-)
+from ...texts import label
+from .agreement import Agreed, agreed
+from .cuts import COMPILED, Blocks, listed, lists_in, modules_of, named_cuts
+from .descent import Descent
+from .graph import Survey, survey
+from .hooks import Recorder, State, numbered
 from .restoring import unchanged
-
-NAMED = 8  # modules, at most, that an error message lists
+from .tensors import first_tensor, has_gradient, is_a, is_tensor, tensors_in
 
 
 class Measured(NamedTuple):
-    """A module's states, and the pass down that is right.
+    """A module's states, and what passes down agree on.
 
-    states: the outputs of its cuts.
-    values: their numbers.
-    found: Δ of each state and of the input.
-    mixes: for each state whether examples meet below it.
+    states: the outputs of its cuts, of each the parts that belong to it.
+    found: Δ of each state, of the input and of the parameters.
+    parameters: by name.
+    layers: of each parameter the layers that it is used in, L + 1 above the last cut.
+    notes: sentences on what was chosen, and on what has no number.
     """
 
     states: list[State]
-    values: list[np.ndarray]
-    found: Pass
-    mixes: np.ndarray
+    found: Agreed
+    parameters: dict[str, Any]
+    layers: dict[str, set[int]]
+    notes: tuple[str, ...]
 
 
 def measured(module: Any, inputs: Any, ys: Any, loss: Any, cotangent: Any, cuts: Any) -> Measured:
     """Measure a module of PyTorch, from cut to cut; see `jaxnn.torch_flow`."""
     if not hasattr(module, "register_forward_hook") or "torch" not in sys.modules:
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
-    if (loss is None) == (cotangent is None):
-        raise TypeError("loss, cotangent: expected one of them, got both or none")
+    if loss is not None and cotangent is not None:
+        raise TypeError("loss, cotangent: expected one of them, got both")
     torch = sys.modules["torch"]
-    chosen = _chosen(module, cuts)
-    run = Run()
-    with torch.enable_grad(), unchanged(torch, module, tensors_in(inputs)), run.hooked(chosen):
+    module = getattr(module, COMPILED, module)
+    _check_module(torch, module)
+    options, chosen, is_pattern = _options(module, cuts)
+    recorder = Recorder(strict=cuts is not None and not is_pattern)
+    with _recording(torch), unchanged(torch, module, tensors_in(inputs)):
         args, named, x = _entering(inputs)
-        output = module(*args, **named)
-        states = run.closed()
-        _check_states(run, chosen, x)
-        given, cotangent = _top(output, ys, loss, cotangent)
+        with recorder.hooked(chosen):
+            output = module(*args, **named)
+        states = recorder.closed()
+        _check_called(recorder, chosen, is_pattern or cuts is None)
+        given, cotangent = _top(output, ys, loss, cotangent, len(x))
         edge = torch.autograd.graph.get_gradient_edge
         bottom = edge(x) if x.requires_grad else None
-        is_whole = check_paths(edge(given), states, bottom)
-        targets = [states[0].edge, *([x] if bottom and is_whole else [])]
-
-        def down(rule: Rule | None = None, probe: bool = False) -> Pass:
-            with run.going_down(Pass(states, rule, probe)) as going:
-                _, *below = torch.autograd.grad(
-                    given, targets, cotangent, retain_graph=True, allow_unused=True
-                )
-            for grad in below:
-                if grad is not None:
-                    going.arrived(0, grad)
-            return going
-
-        found, mixes = agreed(down, states)
-    return Measured(states, run.values, found, mixes)
-
-
-def _chosen(module: Any, cuts: Any) -> dict[str, Any]:
-    """Return the cuts by name."""
-    if cuts is None:
-        return _default_cuts(module)
-    known = dict(module.named_modules())
-    names = {id(m): name for name, m in known.items()}
-    cuts = [cuts] if isinstance(cuts, str) or not isinstance(cuts, Iterable) else list(cuts)
-    if not cuts:
-        raise ValueError("cuts: expected at least one module, got none")
-    chosen = {}
-    for cut in cuts:
-        name = cut if isinstance(cut, str) else names.get(id(cut))
-        if name not in known:
-            got = repr(cut) if isinstance(cut, str) else f"a {type(cut).__name__}"
-            raise ValueError(
-                f"cuts: expected modules of {type(module).__name__}, or their names, such as "
-                f"{_listed(known)}, got {got}"
-            )
-        chosen[name or type(module).__name__] = known[name]
-    return chosen
-
-
-def _default_cuts(module: Any) -> dict[str, Any]:
-    children = dict(module.named_children())
-    if is_a(module, "Sequential") and children:
-        trained = [name for name, m in children.items() if next(m.parameters(), None) is not None]
-        names = list(children)
-        trailing = names[names.index(trained[-1]) + 1 :] if trained else names
-        return {name: children[name] for name in trained + trailing}
-    if is_a(getattr(module, "layers", None), "ModuleList"):
-        return {f"layers.{name}": layer for name, layer in module.layers.named_children()}
-    raise ValueError(
-        f"cuts: expected them for a {type(module).__name__}, which is no Sequential and has no "
-        f"ModuleList `layers`: modules that everything passes through, or their names; it has "
-        f"{_listed(children)}"
+        if cuts is None:
+            states, taken = _longest(module, options, states, x, edge(given), bottom)
+        else:
+            states, taken = _reached(states, x, edge(given), bottom, strict=recorder.strict)
+            _check_any(states, cuts)
+        states = numbered(states)
+        _check_states(states, taken, x)
+        entered = any(below == 0 for _, below in taken.links)
+        parameters = {
+            name: p
+            for name, p in module.named_parameters()
+            if p.requires_grad and id(p) in taken.parameters
+        }
+        descent = Descent(given, cotangent, x if entered else None, states, taken, parameters)
+        orders = _steps_first(states, modules_of(module))
+        found = agreed(descent, is_probed=bool(orders))
+        _check_order(states, found, orders)
+    notes = (
+        *_on_cuts(states, cuts, is_pattern),
+        *_on_gradients(states, taken, found),
+        *_on_input(x, found, entered),
+        *_on_parameters(module, taken),
     )
+    parts = [
+        state._replace(parts=tuple(state.parts[j] for j in on))
+        for state, on in zip(states, taken.parts, strict=True)
+    ]
+    layers = {_plain(name): descent.layers_of(p) for name, p in parameters.items()}
+    named_parameters = {_plain(name): p for name, p in parameters.items()}
+    logs = {_plain(name): log for name, log in found.parameters.items()}
+    return Measured(parts, found._replace(parameters=logs), named_parameters, layers, notes)
 
 
-def _listed(names: Iterable[str]) -> str:
-    names = [name for name in names if name]
-    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "") or "no modules in it"
+def _plain(name: str) -> str:
+    return name.replace(f"{COMPILED}.", "")
+
+
+# What is run
+
+
+@contextmanager
+def _recording(torch: Any) -> Iterator[None]:
+    """Let torch record its graph, and run what is compiled as it was before, so that hooks act."""
+    compiler = getattr(torch, "compiler", None)
+    stance = getattr(compiler, "set_stance", None)
+    eager = stance("force_eager") if stance is not None else nullcontext()
+    with torch.inference_mode(False), torch.enable_grad(), eager:
+        yield
+
+
+def _check_module(torch: Any, module: Any) -> None:
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if torch.nn.parameter.is_lazy(tensor):
+            raise ValueError(
+                f"module: expected parameters with numbers, and {name} of a lazy module has none "
+                "yet; call module(inputs) once before"
+            )
+        if tensor.is_inference():
+            raise ValueError(
+                f"module: expected parameters that torch can differentiate, and {name} was made in "
+                "torch.inference_mode; make or load the module outside it"
+            )
+
+
+def _options(module: Any, cuts: Any) -> tuple[list[Blocks], dict[str, Any], bool]:
+    """Return lists of blocks to choose the cuts from; all modules to look at; and if by pattern."""
+    if cuts is not None:
+        chosen, is_pattern = named_cuts(module, cuts)
+        return [], chosen, is_pattern
+    options = lists_in(module)
+    return options, {name: m for each in options for name, m in each.blocks.items()}, False
 
 
 def _entering(inputs: Any) -> tuple[list[Any], dict[str, Any], Any]:
@@ -130,7 +144,13 @@ def _entering(inputs: Any) -> tuple[list[Any], dict[str, Any], Any]:
             "inputs: expected a tensor, a tuple of arguments or a dict of them by name, with a "
             f"tensor among them, got {type(inputs).__name__}"
         )
+    for values in (args, by_name):  # what was made in inference mode cannot be differentiated
+        for key in range(len(values)) if isinstance(values, list) else values:
+            if is_tensor(values[key]) and values[key].is_inference():
+                values[key] = values[key].clone()
     key, x = place
+    if not x.ndim:
+        raise ValueError("inputs: expected the examples on the first axis, got a single number")
     if x.is_floating_point():
         x = x.detach().clone().requires_grad_()
         # A module may change what it is given in place, which torch forbids for a leaf.
@@ -138,50 +158,200 @@ def _entering(inputs: Any) -> tuple[list[Any], dict[str, Any], Any]:
     return args, by_name, x
 
 
-def _check_states(run: Run, chosen: dict[str, Any], x: Any) -> None:
-    states = run.states
-    called = {state.cut for state in states}
+# Cuts
+
+
+def _check_called(recorder: Recorder, chosen: dict[str, Any], some: bool) -> None:
+    """Check that cuts were called: each that was named, and one at least of a pattern."""
     for name in chosen:
-        if name not in called:
+        if name not in recorder.called and not some:
             raise ValueError(
                 f"cut {name}: expected it to be called when the module runs, and it is not; leave "
                 "it out of cuts"
             )
-    for state, value in zip(states, run.values, strict=True):
-        if state.shape[:1] != tuple(x.shape[:1]) or not state.shape or 0 in state.shape:
-            raise ValueError(
-                f"cut {state.name}: expected an output with the examples first, as in the inputs, "
-                f"{tuple(x.shape)}, got shape {state.shape}; transformers and recurrent networks "
-                "need batch_first=True"
-            )
-        if not np.isfinite(value).all():
+
+
+def _reached(
+    states: list[State], x: Any, top: Any, bottom: Any, strict: bool
+) -> tuple[list[State], Survey]:
+    """Return the states that the gradient comes to, and what lies where among them.
+
+    strict: whether another one is an error.
+    """
+    taken = survey(top, states, bottom)
+    if strict:
+        for state, is_reached in zip(numbered(states), taken.reached, strict=True):
+            if not is_reached:
+                raise ValueError(
+                    f"cut {state.name}: expected the gradient to pass through it, and it does not; "
+                    "leave it out of cuts"
+                )
+    else:
+        if not all(taken.reached):
+            states = [state for state, at in zip(states, taken.reached, strict=True) if at]
+            taken = survey(top, states, bottom)
+    return states, taken
+
+
+class _Chain(NamedTuple):
+    """Blocks that follow each other, and what lies where among them."""
+
+    names: tuple[str, ...]
+    states: list[State]
+    taken: Survey
+
+    @property
+    def gates(self) -> int:
+        return sum(self.taken.gates)
+
+    @property
+    def is_in_a_row(self) -> bool:
+        """Whether each state leads to the one before."""
+        return all((at, at - 1) in self.taken.links for at in range(2, len(self.states) + 1))
+
+
+def _longest(
+    module: Any, options: list[Blocks], states: list[State], x: Any, top: Any, bottom: Any
+) -> tuple[list[State], Survey]:
+    """Return the states of the longest list of blocks, with those of lists that it goes on in.
+
+    That is the list with the most equal blocks in which each leads to the one before: the heads or
+    experts of a layer lie side by side. If most of these are inside skip connections or branches,
+    the children of the module are taken instead where more of them are not.
+    """
+    unfit: list[State] = []
+
+    def chain(names: Iterable[str]) -> _Chain | None:
+        names = tuple(names)
+        own = [state for state in states if state.cut in names]
+        unfit.extend(state for state in own if not _is_batch(state, x))
+        if not own or not all(_is_batch(state, x) for state in own):
+            return None
+        own, taken = _reached(own, x, top, bottom, strict=False)
+        return _Chain(names, own, taken) if own else None
+
+    whole: _Chain | None = None
+    for option in options:
+        found = chain(option.blocks)
+        if found and len(found.states) > 1 and found.is_in_a_row:
+            whole = found
+            break
+    if whole is not None and option.kind is not None:
+        for other in options:
+            goes_on = other.kind == option.kind or other.equal > 1
+            if goes_on and other.are_leaves == option.are_leaves and other.is_apart(whole.names):
+                both = chain((*whole.names, *other.blocks))
+                if both and both.is_in_a_row and len(both.states) > len(whole.states):
+                    whole = both
+    if whole is None or 2 * whole.gates <= len(whole.states):
+        children = chain(options[-1].blocks) if options else None
+        if whole is None or (children is not None and children.gates > whole.gates):
+            whole = children
+    if whole is None and unfit:
+        _check_batch(unfit[0], x)
+    if whole is None:
+        raise ValueError(
+            f"cuts: expected them for a {type(module).__name__}, in which no list of blocks is "
+            "found that the gradient passes through: modules, or their names; it has "
+            f"{listed(dict(module.named_children()))}"
+        )
+    return whole.states, whole.taken
+
+
+def _is_batch(state: State, x: Any) -> bool:
+    shape = state.parts[0].shape
+    return bool(shape) and shape[0] == len(x) and 0 not in shape
+
+
+def _check_any(states: list[State], cuts: Any) -> None:
+    if not states:
+        raise ValueError(
+            f"cuts: expected modules that the gradient passes through, and of {cuts} it comes to "
+            "none"
+        )
+
+
+def _check_batch(state: State, x: Any) -> None:
+    if not _is_batch(state, x):
+        raise ValueError(
+            f"cut {state.name}: expected an output with the examples first, as in the inputs, "
+            f"{tuple(x.shape)}, got shape {state.parts[0].shape}; transformers and recurrent "
+            "networks need batch_first=True"
+        )
+
+
+def _check_states(states: list[State], taken: Survey, x: Any) -> None:
+    for state, on in zip(states, taken.parts, strict=True):
+        _check_batch(state, x)
+        if not all(np.isfinite(state.parts[j].value).all() for j in on):
             raise ValueError(
                 f"cut {state.name}: expected an output of finite numbers, got inf or nan; make the "
                 "weights smaller or the float wider"
             )
 
 
-def _top(output: Any, ys: Any, loss: Any, cotangent: Any) -> tuple[Any, Any]:
+def _steps_first(states: list[State], known: Mapping[str, Any]) -> dict[str, str]:
+    """Return the cuts that have steps before examples in them, and where."""
+    found: dict[str, str] = {}
+    for cut in {state.cut for state in states}:
+        inside = {cut: known[cut]} if cut in known else {}
+        inside |= {name: m for name, m in known.items() if name.startswith(f"{cut}.")}
+        for name, m in inside.items():
+            if getattr(m, "batch_first", True) is False and (
+                is_a(m, "MultiheadAttention") or is_a(m, "RNNBase")
+            ):
+                found.setdefault(cut, name)
+    return found
+
+
+def _check_order(states: list[State], found: Agreed, orders: Mapping[str, str]) -> None:
+    for state, mixes in zip(states, found.mixes, strict=True):
+        if mixes and state.cut in orders:
+            raise ValueError(
+                f"cut {state.name}: expected the examples first, but what is first meets in it, as "
+                f"steps do: {orders[state.cut]} has batch_first=False; make it with "
+                "batch_first=True, and hand over (examples, steps, …)"
+            )
+
+
+# The loss
+
+
+def prediction_of(output: Any) -> Any:
+    """Return what a criterion takes of an output: its logits, or the first tensor in it."""
+    logits = getattr(output, "logits", None)
+    return logits if is_tensor(logits) else first_tensor(output)
+
+
+def own_loss(output: Any) -> Any:
+    """Return the loss that a module computes itself, one number; None if it does not."""
+    value = getattr(output, "loss", None)
+    if value is None and isinstance(output, Mapping):
+        value = output.get("loss")
+    if value is None and isinstance(output, tuple | list) and len(output):
+        value = output[0]
+    if value is None:
+        value = output
+    return value if has_gradient(value) and value.numel() == 1 and value.ndim < 2 else None
+
+
+def _top(output: Any, ys: Any, loss: Any, cotangent: Any, examples: int) -> tuple[Any, Any]:
     """Return the tensor to go down from, and its cotangent; None for that of a number."""
     if cotangent is not None:
-        if not is_tensor(cotangent):
-            got = type(cotangent).__name__
-            raise TypeError(f"cotangent: expected a tensor like the output, got {got}")
-        out = first_tensor(output)
-        shape, given = None if out is None else tuple(out.shape), tuple(cotangent.shape)
-        if shape != given:
-            raise ValueError(f"cotangent: expected the shape of the output, {shape}, got {given}")
-        if not out.requires_grad:
-            raise ValueError(
-                "cotangent: expected an output with a gradient, got a tensor without one; leave "
-                "detach or item out of the module"
+        return _with_cotangent(output, cotangent)
+    if loss is None:
+        value = own_loss(output)
+        if value is None:
+            raise TypeError(
+                "loss, cotangent: expected one of them, got none, and the module returns no loss "
+                "of its own, one number, as models do that are given labels"
             )
-        return out, cotangent.detach().to(out)
+        return value, None
     if not callable(loss):
         got = type(loss).__name__
         raise TypeError(f"loss: expected a function loss(output, ys), got {got}")
-    value, first = loss(output, ys), first_tensor(output)
-    if is_tensor(value) and first is not None and tuple(value.shape) == tuple(first.shape[:1]):
+    value = loss(_for_criterion(loss, output), ys)
+    if is_tensor(value) and tuple(value.shape) == (examples,):
         value = value.mean()
     if not is_tensor(value) or value.numel() != 1:
         shape = getattr(value, "shape", None)
@@ -195,3 +365,70 @@ def _top(output: Any, ys: Any, loss: Any, cotangent: Any) -> tuple[Any, Any]:
             "it in torch, without detach or item"
         )
     return value, None
+
+
+def _for_criterion(loss: Any, output: Any) -> Any:
+    """Return the output as a loss takes it: torch's own ones take a tensor."""
+    of = getattr(loss, "__module__", None) or ""
+    is_own = of.startswith("torch.nn")
+    return prediction_of(output) if is_own and not is_tensor(output) else output
+
+
+def _with_cotangent(output: Any, cotangent: Any) -> tuple[Any, Any]:
+    if not is_tensor(cotangent):
+        got = type(cotangent).__name__
+        raise TypeError(f"cotangent: expected a tensor like the output, got {got}")
+    out = prediction_of(output)
+    shape, given = None if out is None else tuple(out.shape), tuple(cotangent.shape)
+    if shape != given:
+        raise ValueError(f"cotangent: expected the shape of the output, {shape}, got {given}")
+    if not out.requires_grad:
+        raise ValueError(
+            "cotangent: expected an output with a gradient, got a tensor without one; leave "
+            "detach or item out of the module"
+        )
+    return out, cotangent.detach().to(out)
+
+
+# Notes
+
+
+def _on_cuts(states: list[State], cuts: Any, is_pattern: bool) -> Iterable[str]:
+    if cuts is None or is_pattern:
+        names = list(dict.fromkeys(state.cut for state in states))
+        taken = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        how = f"as {cuts} says" if cuts is not None else "found by themselves; cuts= names others"
+        yield f"The layers are {taken}, {how}."
+
+
+def _on_gradients(states: list[State], taken: Survey, found: Agreed) -> Iterable[str]:
+    around = [s.name for s, gate in zip(states, taken.gates, strict=True) if not gate]
+    if found.unmeasured:
+        last = label(found.unmeasured, states[found.unmeasured - 1].name)
+        yield (
+            f"From layer {last} down Δ is not measured: it leaves the range of "
+            f"{states[0].parts[0].dtype}, and cannot be scaled, since paths lead around "
+            f"{listed(around)}; measure in a wider float, or leave these out of cuts."
+        )
+
+
+def _on_input(x: Any, found: Agreed, entered: bool) -> Iterable[str]:
+    if found.has_input:
+        return
+    if not x.is_floating_point():
+        why = "they are integers"
+    elif not entered:
+        why = "no gradient comes to them"
+    else:
+        why = "it leaves the range on the way to them"
+    yield f"Δ of the inputs has no number: {why}."
+
+
+def _on_parameters(module: Any, taken: Survey) -> Iterable[str]:
+    without = [
+        _plain(name)
+        for name, p in module.named_parameters()
+        if p.requires_grad and id(p) not in taken.parameters
+    ]
+    if without:
+        yield f"No gradient comes to {listed(without)}."

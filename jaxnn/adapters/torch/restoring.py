@@ -69,10 +69,11 @@ def same_buffers(torch: Any, module: Any) -> Iterator[None]:
 
 @contextmanager
 def no_backward_hooks(torch: Any, module: Any) -> Iterator[None]:
-    """Take off the hooks that modules have for the backward pass, those for all modules too."""
+    """Take off the hooks of modules and parameters for the backward pass, those for all too."""
     common = vars(torch.nn.modules.module)
     hooks = [getattr(m, name) for m in module.modules() for name in BACKWARD]
     hooks += [common[f"_global{name}"] for name in BACKWARD]
+    hooks += [p._backward_hooks for p in module.parameters()]
     taken = [(kept, kept.copy()) for kept in hooks if kept]
     try:
         for kept, _ in taken:

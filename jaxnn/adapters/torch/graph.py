@@ -1,0 +1,159 @@
+"""PyTorch: where the gradient passes, read from torch's graph alone, whatever the numbers are.
+
+A gate is a state that everything passes through: no path from above it leads to a state below it
+but through it. From gate to gate a gradient may be scaled, since all of it is there. At the other
+states, such as those inside a skip connection, it is recorded and goes on as it is. What leads
+around a state to the input or to parameters is no matter: they are added up, as in each step of a
+recurrent network.
+
+An edge of torch's graph is (node, number of its output). Of each node it is noted once what lies
+below it first, states and parameters, as the bits of an integer; so that many paths cost nothing.
+"""
+
+from typing import Any, NamedTuple
+
+from .hooks import State
+
+
+class Survey(NamedTuple):
+    """What lies where in torch's graph; states count from 1, the input is 0, the top L + 1.
+
+    reached: for each state whether the gradient comes to it.
+    parts: for each state the numbers of those of its parts that belong to it.
+    gates: for each state whether it is one.
+    links: pairs (state, a state below it) that a path with no other state between them joins.
+    parameters: for each leaf of the graph, by its id, the layers that it is used in.
+    """
+
+    reached: list[bool]
+    parts: list[tuple[int, ...]]
+    gates: list[bool]
+    links: set[tuple[int, int]]
+    parameters: dict[int, set[int]]
+
+
+def survey(top: Any, states: list[State], bottom: Any) -> Survey:
+    """Survey the graph below the loss, or an output with a cotangent.
+
+    top: the edge of it.
+    bottom: the edge of the input; None if it has no gradient.
+    """
+    main: list[tuple[int, ...]] = [(0,)] * len(states)
+    found = _walked(top, states, main, bottom)
+    needed = _needed(found, states)
+    if not needed:
+        return found
+    joined = [
+        (0, *(j for j in range(1, len(state.parts)) if (state.kind, j) in needed))
+        for state in states
+    ]
+    with_parts = _walked(top, states, joined, bottom)
+    return with_parts if sum(with_parts.gates) > sum(found.gates) else found
+
+
+def _needed(found: Survey, states: list[State]) -> set[tuple[type, int]]:
+    """Return the parts, by class and number, that a path goes through around the first part.
+
+    They belong to a state of each call of that class, so that all states are alike: an LSTMCell's
+    c goes around its h at every step but the first.
+    """
+    return {
+        (state.kind, j)
+        for at, state in enumerate(states)
+        if found.reached[at] and not found.gates[at]
+        for j in range(1, len(state.parts))
+        if state.parts[j].shape[:1] == state.parts[0].shape[:1]
+    }
+
+
+def _walked(top: Any, states: list[State], parts: list[tuple[int, ...]], bottom: Any) -> Survey:
+    count = len(states)
+    places: dict[Any, list[int]] = {}  # a cut may return what comes in, so that edges are shared
+    for at in range(count, 0, -1):
+        for j in parts[at - 1]:
+            places.setdefault(states[at - 1].parts[j].edge, []).append(at)
+    if bottom is not None:
+        places.setdefault(tuple(bottom[:2]), []).append(0)
+    below = _Below(places)
+    reached = [False] * (count + 1) + [True]
+    links: set[tuple[int, int]] = set()
+    parameters: dict[int, set[int]] = {}
+    for above in range(count + 1, 0, -1):
+        if not reached[above]:
+            continue
+        if above > count:
+            going = below.first([tuple(top[:2])])
+        else:
+            going = below.first(_next_edges(states[above - 1], parts[above - 1]))
+        seen: set[Any] = set()
+        while going:
+            edge = going.pop()
+            if edge in seen:
+                continue
+            seen.add(edge)
+            at = above
+            for state in places.get(edge, ()):
+                if state < at:
+                    links.add((at, state))
+                    reached[state] = True
+                    at = state
+            if at == above and hasattr(edge[0], "variable"):
+                parameters.setdefault(id(edge[0].variable), set()).add(above)
+            elif at == above:  # a state that is this one again, or one above it
+                going += below.first(edge[0].next_functions)
+    gates = [reached[at] and _passed(at, links) for at in range(1, count + 1)]
+    return Survey(reached[1 : count + 1], parts, gates, links, parameters)
+
+
+def _next_edges(state: State, parts: tuple[int, ...]) -> list[Any]:
+    return [edge for j in parts for edge in state.parts[j].edge[0].next_functions]
+
+
+def _passed(at: int, links: set[tuple[int, int]]) -> bool:
+    """Tell whether no path leads around a state to one below it."""
+    return not any(above > at > below > 0 for above, below in links)
+
+
+class _Below:
+    """For each node, as bits of an integer, the edges of states and leaves that are below first."""
+
+    def __init__(self, places: dict[Any, list[int]]) -> None:
+        self.places = places
+        self.ends: list[Any] = []
+        self.numbers: dict[Any, int] = {}
+        self.of_node: dict[Any, int] = {}
+
+    def first(self, edges: Any) -> list[Any]:
+        """Return the edges of states and leaves that paths through these edges meet first."""
+        bits = 0
+        for edge in edges:
+            if edge[0] is not None:
+                bits |= self._bits(edge)
+        return [end for i, end in enumerate(self.ends) if bits >> i & 1]
+
+    def _bits(self, edge: Any) -> int:
+        if self._is_end(edge):
+            return self._bit(edge)
+        going = [edge[0]]
+        while going:  # a stack, since graphs are deeper than Python may call
+            node = going[-1]
+            nexts = [e for e in node.next_functions if e[0] is not None]
+            missing = [e[0] for e in nexts if not self._is_end(e) and e[0] not in self.of_node]
+            if missing and node not in self.of_node:
+                going += missing
+                continue
+            going.pop()
+            bits = 0
+            for e in nexts:
+                bits |= self._bit(e) if self._is_end(e) else self.of_node[e[0]]
+            self.of_node[node] = bits
+        return self.of_node[edge[0]]
+
+    def _is_end(self, edge: Any) -> bool:
+        return edge in self.places or hasattr(edge[0], "variable")
+
+    def _bit(self, edge: Any) -> int:
+        if edge not in self.numbers:
+            self.numbers[edge] = len(self.ends)
+            self.ends.append(edge)
+        return 1 << self.numbers[edge]

@@ -1,0 +1,82 @@
+"""PyTorch: its tensors and modules, without importing it: the user has done so."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_tensor(value: Any) -> bool:
+    """Tell torch's tensors by a method of theirs."""
+    return hasattr(value, "register_hook")
+
+
+def tensors_in(value: Any) -> Iterator[Any]:
+    """Yield the tensors in a tuple, list or dict, or the one that is given."""
+    if is_tensor(value):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from tensors_in(list(value.values()))
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from tensors_in(part)
+
+
+def first_tensor(value: Any) -> Any:
+    """Return the first tensor in a tuple, list or dict; None if there is none."""
+    return next(tensors_in(value), None)
+
+
+def has_gradient(value: Any) -> bool:
+    """Tell tensors of floats that torch records a graph of."""
+    return bool(is_tensor(value) and value.is_floating_point() and value.requires_grad)
+
+
+def name_of_dtype(tensor: Any) -> str:
+    """Return the name that NumPy and JAX have for a dtype of torch."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def highest_exponent(dtype: Any) -> int:
+    """Return the exponent of the largest power of two."""
+    return int(jnp.finfo(dtype).maxexp) - 1  # type: ignore[no-untyped-call]
+
+
+def numbers_of(tensor: Any) -> np.ndarray:
+    """Return a tensor's numbers, in its memory where that can be; 16-bit floats as float32."""
+    tensor = tensor.detach()
+    if tensor.element_size() < 4:
+        tensor = tensor.float()
+    return np.asarray(tensor.cpu().numpy())
+
+
+def is_a(module: Any, name: str) -> bool:
+    """Tell a module of torch.nn, or of a subclass, by the name of its class."""
+    return any(c.__name__ == name and of_torch(c) for c in type(module).__mro__)
+
+
+def of_torch(kind: type) -> bool:
+    """Tell torch's own classes of modules."""
+    return kind.__module__.startswith("torch.nn.")
+
+
+def log_norm(tensor: Any) -> float:
+    """Return ln of the norm of a tensor, also where its squares leave the range; -inf of zeros."""
+    return size_of(tensor)[0]
+
+
+def size_of(tensor: Any) -> tuple[float, float]:
+    """Return ln of the norm, and the exponent of the largest |entry|; of zeros both are -inf."""
+    m = tensor.detach()
+    m = (m.abs() if m.is_complex() else m).flatten()
+    m = m.float() if m.element_size() < 4 else m
+    largest = float(m.abs().max()) if m.numel() else 0.0
+    if largest == 0:
+        return -np.inf, -np.inf
+    if not np.isfinite(largest):
+        return np.nan, np.inf
+    k = int(np.frexp(largest)[1]) - 1
+    half = k // 2  # 2^-k alone may be beyond the range
+    norm = float((m * 2.0**-half * 2.0 ** (half - k)).norm())
+    return float(np.log(norm)) + k * float(np.log(2)), float(k)
