@@ -31,42 +31,51 @@ def torch_flow(
     hooks and the random states of torch, NumPy and Python are left as they were, also after an
     error.
 
-    Backward hooks of modules are taken off meanwhile: the gradient is that without them. Hooks that
-    `forward` puts on tensors belong to the network, and see gradients scaled by powers of two, two
-    times or more. Not undone is what `forward` keeps in plain attributes, writes into parameters or
-    into inputs after the first, draws from a generator of its own, or assigns in TorchScript;
-    forward hooks are called as in any call.
+    Backward hooks of modules and parameters are taken off meanwhile: the gradient is that without
+    them. Hooks that `forward` puts on tensors belong to the network, and see gradients scaled by
+    powers of two, two times or more. Not undone is what `forward` keeps in plain attributes, writes
+    into parameters or into inputs after the first, draws from a generator of its own, or assigns in
+    TorchScript; forward hooks are called as in any call.
 
     Args:
-        module: a torch.nn.Module.
+        module: a torch.nn.Module; of a compiled one the module that was compiled is run.
         inputs: what it is called with: a tensor, a tuple of arguments, or a dict of them by name.
             The examples come first in the first tensor and in the output of each cut: transformers
             need `batch_first=True`.
         ys: what the loss takes next to the output, such as labels.
         loss: (output, ys) -> a loss of each example, (B,), whose mean is differentiated, or one
-            number; `torch.nn.functional.cross_entropy` is one.
-        cotangent: instead, a tensor like the output, or like the first tensor in it.
-        cuts: modules, or their names: those whose outputs are the states. Everything has to pass
-            through each of them in torch's graph: whole blocks, not what is inside a skip
-            connection. Of an output with several tensors the first one is the state. If None, the
-            children of a Sequential, where those without parameters, such as activations, join the
-            next one that has some; or the children of `module.layers`, as of a TransformerEncoder.
+            number; `torch.nn.functional.cross_entropy` is one. Torch's own ones are given the
+            `logits` of an output that has them, or the first tensor in it. None, as well as no
+            cotangent, for a module that returns its loss, alone, first, or as `loss` of the output.
+        cotangent: instead, a tensor like the output, or like its `logits` or first tensor.
+        cuts: modules, their names, or patterns such as "transformer.h.*", whose * stands for what
+            has no dot: those whose outputs are the states. If None, the longest ModuleList or
+            Sequential of equal blocks in which each leads to the next, wherever it lies, with lists
+            that go on in it, such as stages, or a decoder. Children of a Sequential without
+            parameters, such as activations, join the next one that has some. If there is no such
+            list, the children of the module. The flow's first note says what was taken.
 
     Returns:
-        Flow: a layer for each call of a cut, in their order. There are no `parameters`, and
-        `log_theta` is nan: Δθ is a sum over examples, which have different powers of two
-        here. `log_delta_input` belongs to the first tensor of the inputs; it is nan if that has no
-        floats, or enters at each step of a recurrent network. `mixes` is found where it matters,
-        where exponents of their own make examples wrong. `linear` is True: what is found not to be
-        linear is an error.
+        Flow: a layer for each call of a cut, in their order. `parameters` are all that a gradient
+        comes to, by their names, once each, in the lowest layer that uses them; those above the
+        last cut have the layer L + 1. `log_theta` is nan for a layer that shares one with another.
+        `log_delta_input` belongs to the first tensor of the inputs; it is nan if that has no
+        floats. `mixes` is found where it matters, where exponents of their own make examples wrong.
+        `linear` is True: what is found not to be linear is an error.
+
+        Of an output with several tensors the first is the state, and others too if the gradient
+        would go around it otherwise, such as the c of an LSTMCell. A state that paths lead around,
+        inside a skip connection or between the ends of a U-Net, has the gradient that torch has
+        there. It is not scaled until the next state that everything passes through; what leaves the
+        range before is nan in all layers from there down, `unmeasured`, which a note explains.
 
     Raises:
-        TypeError: something that is no module of PyTorch, or not one of a loss and a cotangent.
+        TypeError: something that is no module of PyTorch, both a loss and a cotangent, or none.
         ValueError: no cuts that could be chosen, or an unknown one; a cut that is not called, has
             an output without a gradient or without the examples first, or is not reached by the
-            gradient; one that something goes around, by name, whatever the numbers are; a gradient
-            that something clips; a state that is inf or nan; a loss that is not a number, or
-            one for each example, or a cotangent that does not fit.
+            gradient; a gradient that something clips; a state that is inf or nan; a loss that is
+            not a number, or one for each example; a cotangent that does not fit; parameters that
+            are uninitialised or were made in inference mode.
 
     Example (where torch is installed):
         >>> import jaxnn

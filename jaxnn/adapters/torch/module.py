@@ -237,7 +237,7 @@ def _longest(
             whole = found
             break
     if whole is not None and option.kind is not None:
-        for other in options:
+        for other in sorted(options, key=lambda each: each.kind != option.kind):
             goes_on = other.kind == option.kind or other.equal > 1
             if goes_on and other.are_leaves == option.are_leaves and other.is_apart(whole.names):
                 both = chain((*whole.names, *other.blocks))
