@@ -114,19 +114,19 @@ def diagnose(
         _refuse_each(each, "a module of PyTorch")
         if memory != "all":
             raise ValueError(f"memory: expected all for a module of PyTorch, got {memory}")
-        words = [_loss_in_words(ys, loss, cotangent, seed, labels=False)]
+        told = [_loss_in_words(ys, loss, cotangent, seed, labels=False)]
 
         def own_or_random(output: Any, seed: int) -> Any:
             value = own_loss(output)
             if value is None:
                 return _random_loss_of_torch(output, seed)
-            words.append("loss of the module's own")
+            told.append("loss of the module's own")
             return value
 
         if loss is None and cotangent is None:
             ys, loss = seed, own_or_random
         flow = torch_flow(model, xs, ys, loss=loss, cotangent=cotangent, cuts=cuts)
-        return Diagnosis(flow, words[-1])
+        return Diagnosis(flow, told[-1])
     if cuts is not None:
         raise ValueError("cuts: expected none, for they belong to a module of PyTorch")
     net, params = _network(model, xs, each)

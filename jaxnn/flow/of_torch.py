@@ -95,23 +95,25 @@ def torch_flow(
     double = any(d.itemsize == 8 for d in dtypes)
     dtype = jax.dtypes.canonicalize_dtype(np.float64 if double else np.float32)
 
-    def wide(v: Any) -> np.ndarray:
+    def wide(v: np.ndarray) -> np.ndarray:
         return v.astype(dtype) if np.issubdtype(v.dtype, np.floating) else v
 
     records = dict(_records([[part.value for part in state.parts] for state in states]))
     delta: Any = found.exponent.astype(np.int32), wide(found.largest), wide(np.square(found.norm))
     logs = found.parameters
     paths = tuple(sorted(logs, key=lambda name: min(layers[name])))
-    sizes = [log_norm(parameters[name]) for name in paths]
+    numbers = (
+        np.array([logs[name] for name in paths], dtype),
+        np.array([log_norm(parameters[name]) for name in paths], dtype),
+        np.array(_log_theta(logs, layers, len(states)), dtype),
+    )
     return _flow(
         DeltaRecord(*delta),
         jax.tree.map(lambda *v: wide(np.stack(v)), *(records[i] for i in range(len(states)))),
         found.has_input,
         found.mixes,
-        np.array(_log_theta(logs, layers, len(states)), dtype),
-        Parameters(
-            np.array([logs[name] for name in paths], dtype),
-            np.array(sizes, dtype),
+        numbers,
+        (
             paths,
             tuple(min(layers[name]) for name in paths),
             tuple(tuple(parameters[name].shape) for name in paths),
@@ -142,8 +144,8 @@ def _flow(
     state: StateRecord,
     has_input: Any,
     mixes: Any,
-    log_theta: Any,
-    parameters: Parameters,
+    numbers: Any,
+    of_parameters: Any,
     dtype: Any,
     names: tuple[str, ...],
     sizes: tuple[int, ...],
@@ -152,6 +154,7 @@ def _flow(
 ) -> Flow:
     """Return the flow; row 0 of Δ is the input, if there is Δ of it."""
     every = delta.fields()
+    log_delta, log_size, log_theta = numbers
     is_measured = np.arange(len(names)) >= unmeasured
     of_states = {
         name: jnp.where(np.expand_dims(is_measured, tuple(range(1, v.ndim))), v[1:], jnp.nan)
@@ -164,7 +167,7 @@ def _flow(
         log_theta=log_theta,
         mixes=mixes,
         linear=jnp.ones(len(names), bool),
-        parameters=parameters,
+        parameters=Parameters(log_delta, log_size, *of_parameters),
         names=names,
         sizes=sizes,
         unmeasured=unmeasured,
