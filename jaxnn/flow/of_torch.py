@@ -153,7 +153,7 @@ def _flow(
     notes: tuple[str, ...],
 ) -> Flow:
     """Return the flow; row 0 of Δ is the input, if there is Δ of it."""
-    every = delta.fields()
+    every = {name: v for name, v in delta.fields().items() if v is not None}
     log_delta, log_size, log_theta = numbers
     is_measured = np.arange(len(names)) >= unmeasured
     of_states = {
