@@ -505,6 +505,13 @@ MUTANTS = (
         "tests/test_states.py::test_layers_end_with_the_modules_that_cuts_name",
     ),
     Mutant(
+        "every layer takes the same entry of a rider",
+        "jaxnn/adapters/traced.py",
+        "number = np.asarray(start[cut[0]], np.int32)",
+        "number = np.asarray(0, np.int32)",
+        "tests/test_states.py::test_layers_that_take_entries_of_a_rider_are_equal",
+    ),
+    Mutant(
         "layers are equal whatever their reverse rules",
         "jaxnn/adapters/program.py",
         "text += str(rules)",

@@ -453,7 +453,7 @@ def line_of(text):
         ("misspelt", "cuts, memory, seed alone, got 'losss'; loss is meant?"),
         ("without_xs", "net.py:without_xs(): expected a dict with model and xs, got no xs"),
         ("no_model", "model: expected a module of Equinox, NNX or PyTorch, a pair (f, params), a"),
-        ("cuts_of_layers", "cuts: expected none, for they belong to a module of PyTorch"),
+        ("cuts_of_layers", "cuts: expected none with a list of layers or a pair"),
         ("one_example_of_ours", "each: expected batch with a pair (net, params), which takes one"),
         ("labels_alone", "loss: expected loss(output, ys) with ys, got none"),
         ("loss_and_cotangent", "cotangent: expected it, or ys and loss, got both"),

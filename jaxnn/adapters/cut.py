@@ -276,6 +276,8 @@ class _Knife:
         whole = network.prologue if into is None else self.prologue
         prologue, values = behind(needs - {*taken}, [*whole])
         used = [v for v in network.sources if v in values]
+        if into is not None:
+            used += sorted(network.indices & values)
 
         def run(arrays: list[Array], state: Any) -> Any:
             leaves = dict(zip(taken, jax.tree.leaves(state), strict=True))

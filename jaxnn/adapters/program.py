@@ -146,6 +146,14 @@ class Flat:
             self.constants[v] = constant
         return v
 
+    def instead(self, closed: Any, inputs: Sequence[int], step: Step) -> list[Step]:
+        """Return the steps of a program that makes what a step makes, one value."""
+        count = len(self.steps)
+        (out,) = self._inlined(closed, inputs, step.scope)
+        self.steps, steps = self.steps[:count], self.steps[count:]
+        same = {out: step.outputs[0]}
+        return [s._replace(outputs=tuple(same.get(v, v) for v in s.outputs)) for s in steps]
+
     def _inlined(self, closed: Any, inputs: Sequence[int], scope: tuple[str, ...]) -> list[int]:
         """Append the steps of a program; return what comes out."""
         jaxpr = getattr(closed, "jaxpr", closed)  # that of remat is an open one in JAX 0.10

@@ -16,10 +16,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
 from ..arrays.rows import can_be_learned, is_float, is_narrow
 from .handover import Rows, Source
-from .program import Flat, Step, behind, resized, typed
+from .program import Flat, Step, behind, resized, struct, typed
 
 # Of riders, what takes long to make: made once, while others are made again where they are needed.
 LONG = ("dot_general", "conv_general_dilated", "scan", "while", "sort", "fft", "eigh", "svd")
@@ -43,6 +45,8 @@ class Traced:
     alive: the streams that are needed later, before each main step and after the last.
     made: values of the prologue that layers are handed over.
     blank: values of zeros, for what a scan fills.
+    indices: values that are the number of an entry of a rider, such as a token's or a key's: each
+        layer is handed its own, so that layers are equal whichever entry they take.
     """
 
     flat: Flat
@@ -61,6 +65,7 @@ class Traced:
     alive: list[set[int]] = field(default_factory=list)
     made: list[int] = field(default_factory=list)
     blank: set[int] = field(default_factory=set)
+    indices: set[int] = field(default_factory=set)
 
     def sort(self) -> None:
         """Tell main steps from the prologue, and entries of stacked parameters from both."""
@@ -73,7 +78,10 @@ class Traced:
             learns = not (self.parameters | self.streams).isdisjoint(step.inputs)
             if not self.dependent.isdisjoint(step.inputs):
                 self.dependent.update(step.outputs)
-                (self.main if learns else self.prologue).append(step)
+                if learns:
+                    self.main.append(step)
+                else:
+                    self.prologue += self._by_index(step)
                 self.streams.update(step.outputs if learns else ())
                 continue
             if learns:
@@ -87,6 +95,24 @@ class Traced:
             if same[v] == v:
                 self.sources[v] = Source(self.sources[stack].value, (i,))
                 self.entries[v] = step
+
+    def _by_index(self, step: Step) -> list[Step]:
+        """Return a step of riders; what takes one entry along an axis does so by its number."""
+        if step.eqn.primitive.name != "slice":
+            return [step]
+        v, params = step.inputs[0], step.eqn.params
+        start, limit = params["start_indices"], params["limit_indices"]
+        shape = self.flat.types[v].shape
+        cut = [i for i, n in enumerate(shape) if limit[i] - start[i] < n]
+        if len(cut) != 1 or limit[cut[0]] - start[cut[0]] != 1:
+            return [step]
+        number = np.asarray(start[cut[0]], np.int32)
+        index = self.flat.value(number, number)
+        self.indices.add(index)
+        program = jax.make_jaxpr(lambda v, i: lax.dynamic_slice_in_dim(v, i, 1, cut[0]))(
+            struct(self.flat.types[v]), struct(number)
+        )
+        return self.flat.instead(program, [v, index], step)
 
     def find_alive(self) -> None:
         """Walk over the main steps with the set of the streams alive."""
@@ -170,10 +196,10 @@ def traced(f: Callable[..., Any], params: list[Any], xs: Any) -> Traced:
     sources = dict(zip(flat.inputs[:count], map(Source, range(count)), strict=True))
     structures = jax.tree.structure(xs), jax.tree.structure(shape)
     network = Traced(flat, *structures, flat.inputs[count:], sources)
+    network.axes.update(_axes(f, params, xs, flat))
     network.sort()
     if network.dependent.isdisjoint(flat.outputs):
         raise ValueError("f: expected an output that depends on xs, got one that does not")
-    network.axes.update(_axes(f, params, xs, flat))
     network.find_alive()
     return network
 

@@ -87,7 +87,8 @@ def diagnose(
         cotangent: instead, Δ of the output.
         each: "example" if a module, function or layer takes one example instead of a batch; "whole"
             if there are no examples, as in a graph: all of xs is measured as one.
-        cuts: of a module of PyTorch, as for `jaxnn.torch_flow`.
+        cuts: of a module of PyTorch, as for `jaxnn.torch_flow`; of a module or function of JAX, as
+            for `jaxnn.from_function`.
         memory: as for `jaxnn.gradient_flow`.
         seed: of the random loss.
 
@@ -127,9 +128,7 @@ def diagnose(
             ys, loss = seed, own_or_random
         flow = torch_flow(model, xs, ys, loss=loss, cotangent=cotangent, cuts=cuts)
         return Diagnosis(flow, told[-1])
-    if cuts is not None:
-        raise ValueError("cuts: expected none, for they belong to a module of PyTorch")
-    net, params = _network(model, xs, each)
+    net, params = _network(model, xs, each, cuts)
     words = _loss_in_words(ys, loss, cotangent, seed, labels=isinstance(net, Network))
     if loss is None and cotangent is None:
         if isinstance(net, Chain):
@@ -159,7 +158,13 @@ def _refuse_each(each: str, what: str) -> None:
         raise ValueError(f"each: expected batch with {what}, which takes one, got {each}")
 
 
-def _network(model: Any, xs: Any, each: Any) -> tuple[Any, Any]:
+def _refuse_cuts(cuts: Any) -> None:
+    """Raise a ValueError for cuts of what has its layers already."""
+    if cuts is not None:
+        raise ValueError("cuts: expected none with a list of layers or a pair (net, params)")
+
+
+def _network(model: Any, xs: Any, each: Any, cuts: Any) -> tuple[Any, Any]:
     """Return a network that `gradient_flow` takes, and its parameters.
 
     Raises:
@@ -168,12 +173,14 @@ def _network(model: Any, xs: Any, each: Any) -> tuple[Any, Any]:
     if isinstance(model, tuple) and len(model) == 2:
         if isinstance(model[0], Chain | Network):
             _refuse_each(each, "a pair (net, params)")
+            _refuse_cuts(cuts)
             return model
-        return from_function(*model, xs, each=each)
+        return from_function(*model, xs, each=each, cuts=cuts)
     if isinstance(model, Mapping | list):
+        _refuse_cuts(cuts)
         return from_layers(model, each=each)
     if callable(model) and any(map(is_array, jax.tree.leaves(model))):
-        return from_function(_called, model, xs, each=each)
+        return from_function(_called, model, xs, each=each, cuts=cuts)
     raise TypeError(
         "model: expected a module of Equinox, NNX or PyTorch, a pair (f, params), a list of layers "
         f"or a pair (net, params), got {type(model).__name__}; parameters that a function closes "
