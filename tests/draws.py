@@ -52,9 +52,9 @@ def mlp(activation: str, draw: Any, hidden: Any, width: int, depth: int, keys: A
         ]
         xs = jax.random.normal(k[3], (BATCH, width))
         ys = jax.random.bernoulli(k[4], 0.5, (BATCH,)).astype(int)
-        return jaxnn.gradient_flow(net, tuple(layers), xs, ys)
+        return jaxnn.gradient_flow(net, tuple(layers), xs, ys, examples=False)
 
-    return jax.jit(jax.vmap(flow))(keys)
+    return jax.jit(partial(jax.lax.map, flow))(keys)
 
 
 def gaussian(sigma_w: float) -> Any:
@@ -158,7 +158,7 @@ def _chains(layers: Any, xs: Any, width: int, keys: Any) -> Any:
 
     @jax.jit
     def flow(params: Any, xs: Any, ys: Any) -> Any:
-        return jaxnn.gradient_flow(net, params, xs, ys, loss=linear)
+        return jaxnn.gradient_flow(net, params, xs, ys, loss=linear, examples=False)
 
     flows = [
         flow(net.params(layers(rng)), xs(rng), normal(rng, (BATCH, TOKENS, width), 1.0))

@@ -1263,7 +1263,7 @@ MUTANTS = (
         "a bias of zeros is a layer of zero weights",
         "jaxnn/flow/causes.py",
         "        zero &= arrays.weights\n",
-        "",
+        "        zero &= own\n",
         "tests/test_verdict.py::test_the_network_of_the_article_is_well",
     ),
     Mutant(
@@ -1286,6 +1286,13 @@ MUTANTS = (
         "jnp.arange(BINS, dtype=jnp.int32) - by",
         "jnp.arange(BINS, dtype=jnp.int32)",
         "tests/test_entries.py::test_histograms_of_several_arrays_are_one",
+    ),
+    Mutant(
+        "a single position is equal to all others",
+        "jaxnn/flow/examples.py",
+        "or max(states[0].shape[1:-1]) < 2",
+        "or False",
+        "tests/test_causes.py::test_a_single_position_is_no_fault",
     ),
     Mutant(
         "steps of a recurrent network are layers",

@@ -170,21 +170,29 @@ def test_a_parameter_that_is_nan_is_named(measure):
 
 
 def test_layers_that_average_all_tokens_make_them_equal():
-    keys = jax.random.split(jax.random.key(0), 6)
+    rng = np.random.default_rng(0)
+
+    def mean(p, z):
+        return jnp.mean(z @ p, axis=1, keepdims=True) + 0 * z
+
+    theta = np.float32(rng.normal(size=(6, 8, 8)) / 8**0.5)
+    xs = np.float32(rng.normal(size=(4, 5, 8)))
     with as_users_have_jax():
-        net, params = jaxnn.from_layers(
-            [
-                (lambda p, z: jnp.mean(z @ p, axis=1, keepdims=True) + 0 * z,
-                 jax.random.normal(k, (8, 8)) / 8**0.5) for k in keys
-            ]
-        )  # fmt: skip
-        xs = jax.random.normal(jax.random.key(1), (4, 5, 8))
+        net, params = jaxnn.from_layers([(mean, t) for t in theta])
         v = jaxnn.verdict(jaxnn.gradient_flow(net, params, xs, cotangent=xs))
     assert v.equal_positions == 1
-    assert (
-        "From layer 1 (<lambda>) up all positions of an example are equal, but for rounding."
-        in (v.sentences)
+    assert "From layer 1 (mean) up all positions of an example are equal, but for rounding." in (
+        v.sentences
     )
+
+
+def test_a_single_position_is_no_fault():
+    with as_users_have_jax():
+        net, params = jaxnn.from_layers([lambda z: 2 * z])
+        xs = np.ones((4, 1, 8), np.float32) * np.float32(np.arange(1, 9))
+        flow = jaxnn.gradient_flow(net, params, xs, cotangent=xs)
+    assert np.isnan(flow.log_spread_within).all()
+    assert jaxnn.verdict(flow).equal_positions is None
 
 
 def test_steps_of_a_recurrent_network_are_no_layers():
