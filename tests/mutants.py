@@ -512,6 +512,13 @@ MUTANTS = (
         "tests/test_states.py::test_layers_that_take_entries_of_a_rider_are_equal",
     ),
     Mutant(
+        "what equal layers share is copied for each",
+        "jaxnn/adapters/handover.py",
+        "each[0] if len({*each}) == 1 else None",
+        "None",
+        "tests/test_states.py::test_what_equal_layers_share_is_not_copied",
+    ),
+    Mutant(
         "layers are equal whatever their reverse rules",
         "jaxnn/adapters/program.py",
         "text += str(rules)",
@@ -593,8 +600,8 @@ MUTANTS = (
     Mutant(
         "the layers of a pattern take each other's parameters",
         "jaxnn/adapters/handover.py",
-        "links[i::p]) for i in range(p)",
-        "links[i::p][::-1]) for i in range(p)",
+        "stacked(links[i::p]) for i in range(p)",
+        "stacked(links[i::p][::-1]) for i in range(p)",
         "tests/test_handover.py::test_the_flow_of_other_parameters_is_theirs",
     ),
     Mutant(

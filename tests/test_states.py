@@ -438,3 +438,32 @@ def test_a_loop_that_is_not_taken_apart_is_said(rng):
     assert net.names == ("in", "steps", "out")
     verdict = jaxnn.verdict(gradient_flow(net, own, xs, cotangent=xs))
     assert "Layer 2 (steps) holds most of the products, 6 in one loop or call" in str(verdict)
+
+
+@pytest.mark.slow
+def test_what_equal_layers_share_is_not_copied(rng):
+    """One matrix in all layers, and one of their own; Δθ of each use, and the pytree comes back."""
+    p = {"tied": drawn(rng, N, N), "own": [*drawn(rng, 5, N, N)]}
+    xs = rng.normal(size=(B, N))
+
+    def network(p, x, own_of_tied=None):
+        for i, own in enumerate(p["own"]):
+            x = jnp.tanh(x @ (p["tied"] if own_of_tied is None else own_of_tied[i])) @ own
+            x = x + jnp.sin(x)
+        return x
+
+    net, own = jaxnn.from_function(network, p, xs)
+    run = next(entry for entry in own if hasattr(entry, "k"))
+    assert [v.shape for v in jax.tree.leaves(run.shared)] == [(N, N)]
+    assert any(v is p["tied"] for v in jax.tree.leaves(run.shared))
+    flow = gradient_flow(net, own, xs, cotangent=np.ones((B, N)))
+    of_tied = jax.grad(lambda tied: jnp.sum(network(p, xs, tied)))([p["tied"]] * 5)
+    logs = [
+        log
+        for log, path in zip(flow.parameters.log_delta, flow.parameters.paths, strict=True)
+        if path == "['tied']"
+    ]
+    close(logs, of_tied)
+    back = net.user(net.params(jax.tree.map(lambda v: 2 * v, p)))
+    np.testing.assert_array_equal(back["tied"], 2 * p["tied"])
+    np.testing.assert_array_equal(back["own"][3], 2 * p["own"][3])

@@ -197,38 +197,51 @@ class Layout(NamedTuple):
     """The sources of the arrays of one layer, or of one run of equal layers.
 
     links: for each link; of a pattern that is found equal those of all repetitions, in their order.
-    shared: of a run of the user's what all its layers share; None elsewhere.
+    shared: of a run, for each link of its pattern, what all repetitions share, which is not copied;
+        None if that is nothing, and for a layer.
     k: the length of a run; 0 for a layer.
+    is_stacked: whether it is a run whose arrays have an entry for each layer already.
     between: whether it is no layer, but turns one state into another.
     """
 
     links: tuple[Sources, ...]
-    shared: Sources | None
+    shared: tuple[Sources, ...] | None
     k: int
+    is_stacked: bool = False
     between: bool = False
+
+    @classmethod
+    def found(cls, links: tuple[Sources, ...], k: int) -> "Layout":
+        """Return a run that is found, of the links of all repetitions of its pattern."""
+        p = len(links) // k
+        shared = tuple(_shared(links[i::p]) for i in range(p))
+        if not any(s for link in shared for part in link for s in part):
+            return cls(links, None, k)
+        own = tuple(_without(link, shared[i % p]) for i, link in enumerate(links))
+        return cls(own, shared, k)
 
     def arrays(self, values: Sequence[Any]) -> Weights | Stacked:
         """Return the parameters."""
         links = [_taken(link, values) for link in self.links]
         if not self.k:
             return Weights(tuple(links))
-        if self.shared is not None:
-            return Stacked(tuple(links), (_taken(self.shared, values),), merged, self.k)
+        shared = tuple(_taken(link, values) for link in self.shared or ()) or None
         p = len(links) // self.k
-        return Stacked(tuple(stacked(links[i::p]) for i in range(p)), None, merged, self.k)
+        own = links if self.is_stacked else [stacked(links[i::p]) for i in range(p)]
+        return Stacked(tuple(own), shared, merged, self.k)
 
     def layers(self) -> list[list[tuple[Source, int | None]]]:
         """Return for each layer the sources of its arrays, of a run's with the entry it takes."""
         layers: list[list[tuple[Source, int | None]]] = []
         if self.between:
             return layers
-        if self.shared is None:
-            layers += [[(s, None) for part in link for s in part if s] for link in self.links]
-            return layers
-        own = [s for part in self.links[0] for s in part]
-        tied = [s for part in self.shared for s in part]
-        for j in range(self.k):
-            both = [(s, j) if s else (t, None) for s, t in zip(own, tied, strict=True)]
+        shared = self.shared or self.links
+        for j in range(self.k if self.is_stacked else len(self.links)):
+            link = self.links[0 if self.is_stacked else j]
+            parts = zip(link, shared[j % len(shared)], strict=True)
+            pairs = [pair for part in parts for pair in zip(*part, strict=True)]
+            row = j if self.is_stacked else None
+            both = [(s, row) if s else (t, None) for s, t in pairs]
             layers.append([(s, j) for s, j in both if s is not None])
         return layers
 
@@ -236,14 +249,31 @@ class Layout(NamedTuple):
         """Yield the arrays of parameters, each with its source."""
         if not self.k:
             yield from _with_sources(self.links[0], params.arrays[0])
-        elif self.shared is not None:
+            return
+        for link, arrays in zip(self.shared or (), params.shared or (), strict=True):
+            yield from _with_sources(link, arrays)
+        if self.is_stacked:
             yield from _with_sources(self.links[0], params.per_layer[0])
-            yield from _with_sources(self.shared, params.shared[0])
-        else:
-            p = len(self.links) // self.k
-            for i, link in enumerate(self.links):
-                for source, stack in _with_sources(link, params.per_layer[i % p]):
-                    yield source, stack[i // p]
+            return
+        p = len(self.links) // self.k
+        for i, link in enumerate(self.links):
+            for source, stack in _with_sources(link, params.per_layer[i % p]):
+                yield source, stack[i // p]
+
+
+def _shared(links: Sequence[Sources]) -> Sources:
+    """Return the sources that several links have in the same place; None elsewhere."""
+    return tuple(
+        tuple(each[0] if len({*each}) == 1 else None for each in zip(*parts, strict=True))
+        for parts in zip(*links, strict=True)
+    )
+
+
+def _without(link: Sources, shared: Sources) -> Sources:
+    return tuple(
+        tuple(None if t else s for s, t in zip(*part, strict=True))
+        for part in zip(link, shared, strict=True)
+    )
 
 
 def _with_sources(link: Sources, arrays: Any) -> Iterator[tuple[Source, Any]]:

@@ -657,7 +657,12 @@ def _made(
         )
         own = tuple(e.own for e in stretch)
         k = first.k or (len(stretch) // p if len(stretch) > 1 else 0)
-        layouts.append(Layout(own, first.tied if first.k else None, k, first.between))
+        if first.k:
+            layouts.append(Layout(own, (first.tied,), k, is_stacked=True))
+        elif k:
+            layouts.append(Layout.found(own, k))
+        else:
+            layouts.append(Layout(own, None, 0, between=first.between))
         if not first.between:
             of_run = first.names or [first.link.name] * k
             names += of_run if first.k else [e.link.name for e in stretch]
