@@ -195,7 +195,7 @@ def test_the_layer_that_changes_the_gradient_most_is_named(rng, gains, named):
     if named is None:
         assert not told
     else:
-        assert v.outliers == ((named[0], pytest.approx(named[1])),)
+        assert v.outliers[0] == (named[0], pytest.approx(named[1]))
         (finding,) = told
         assert finding.layer == named[0]
         assert f"Layer {named[0]} (<lambda>) changes the gradient by " in str(v)
