@@ -1324,6 +1324,83 @@ def test_the_examples_run_with_torch(torch, function):
     assert doctest.DocTestRunner().run(example).failed == 0
 
 
+def of_transformers(torch, name, **sizes):
+    """A language model of transformers, and what it makes of tokens as their own labels."""
+    package = pytest.importorskip("transformers")
+    config = getattr(package, name.split("For")[0].removesuffix("LMHeadModel") + "Config")
+    model = getattr(package, name)(config(vocab_size=9, **sizes))
+    call = lambda self, x: self.model(input_ids=x, labels=x).loss  # noqa: E731
+    return of_parts(torch, call, model=model), torch.arange(1, 9).reshape(2, 4)
+
+
+def of_images(torch, package, name, size, **more):
+    package = pytest.importorskip(package)
+    make = getattr(package, "create_model", None)
+    model = make(name, **more) if make else getattr(package.models, name)(**more)
+    return model, torch.randn(2, 3, size, size).double()
+
+
+TINY = {
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 8,
+    "num_key_value_heads": 1,
+}
+GPT = {"n_embd": 8, "n_layer": 2, "n_head": 2, "bos_token_id": 0, "eos_token_id": 0}
+T5 = {
+    "d_model": 8,
+    "d_kv": 4,
+    "d_ff": 8,
+    "num_layers": 2,
+    "num_heads": 2,
+    "decoder_start_token_id": 0,
+}
+
+# A network of a public package, and the first and the last of its cuts, and their number.
+PUBLIC = {
+    "torchvision resnet18": (
+        lambda torch: of_images(torch, "torchvision", "resnet18", 32, num_classes=3),
+        ("layer1.0", "layer4.1", 8),
+    ),
+    "timm vit": (
+        lambda torch: of_images(
+            torch, "timm", "vit_tiny_patch16_224", 32, img_size=32, embed_dim=12, depth=3
+        ),
+        ("blocks.0", "blocks.2", 3),
+    ),
+    "transformers gpt2": (
+        lambda torch: of_transformers(torch, "GPT2LMHeadModel", **GPT),
+        ("model.transformer.h.0", "model.transformer.h.1", 2),
+    ),
+    "transformers llama": (
+        lambda torch: of_transformers(torch, "LlamaForCausalLM", **TINY),
+        ("model.model.layers.0", "model.model.layers.1", 2),
+    ),
+    "transformers t5": (
+        lambda torch: of_transformers(torch, "T5ForConditionalGeneration", **T5),
+        ("model.encoder.block.0", "model.decoder.block.1", 4),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", PUBLIC)
+def test_networks_of_public_packages(torch, name):
+    make, cuts = PUBLIC[name]
+    model, x = make(torch)
+    model = model.double().eval()
+
+    def loss(output):
+        return output if not output.ndim else mean_square(output)
+
+    flow = torch_flow(model, x, loss)
+    assert (flow.names[0], flow.names[-1], len(flow.names)) == cuts
+    assert "decades a layer" in str(jaxnn.verdict(flow))
+    check_torch(torch, flow, model, x, loss)
+
+
 # Networks
 
 
