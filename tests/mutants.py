@@ -2300,6 +2300,14 @@ MUTANTS = (
         needs="torch",
     ),
     Mutant(
+        "where examples of torch meet is not looked for on paths to the input",
+        "jaxnn/adapters/torch/descent.py",
+        "wanted = [*below_at, *([0] if at in descent.enters_at else [])]",
+        "wanted = below_at or [0]",
+        "tests/test_pytorch.py::test_batch_norm_below_and_inside_a_skip_connection[1]",
+        needs="torch",
+    ),
+    Mutant(
         "a short list of torch comes before a long one",
         "jaxnn/adapters/torch/cuts.py",
         "-each[0].equal",

@@ -544,6 +544,29 @@ def test_batch_norm_brings_examples_to_one_exponent(torch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("factor", [1, 1e-300])
+def test_batch_norm_below_and_inside_a_skip_connection(torch, factor):
+    """A path leads around the cut inside to the norm below, which no cut is beneath."""
+    nn = torch.nn
+    stem = nn.Sequential(nn.Linear(4, 4, bias=False), nn.BatchNorm1d(4))
+    block = of_parts(
+        torch,
+        lambda self, x: x + torch.tanh(self.norm(self.inner(x))),
+        inner=nn.Linear(4, 4, bias=False),  # a norm takes what it would add away
+        norm=nn.BatchNorm1d(4),
+    )
+    model = of_order(torch, stem=stem, block=block, head=nn.Linear(4, 4)).double()
+    x, weights = torch.randn(B, 4).double(), torch.logspace(-3, 3, B).double()[:, None]
+
+    def loss(output):
+        return factor * (output * weights).sin().sum()
+
+    flow = torch_flow(model, x, loss, ["block.inner", "block.norm", "block", "head"])
+    assert flow.mixes.tolist() == [True, True, True, False]
+    check_torch(torch, flow, model, x, loss)
+
+
+@pytest.mark.slow
 def test_batch_norm_beyond_the_range(torch):
     """In float32, against plain hooks in float64."""
     nn = torch.nn

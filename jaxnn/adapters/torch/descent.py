@@ -277,16 +277,17 @@ def mixing(descent: Descent, shifts: dict[int, int]) -> np.ndarray:
         wanted = [*descent.between(upper, lower), *([lower] if lower else [])]
         below = _gradients(descent, outputs, grads, wanted, [])[0] if wanted else {}
         for at in [*([upper] if upper <= count else []), *descent.between(upper, lower)]:
-            next_ones = [to for of, to in descent.survey.links if of == at and to]
-            next_ones = next_ones or ([0] if at in descent.enters_at else [])
+            below_at = [to for of, to in descent.survey.links if of == at and to]
+            wanted = [*below_at, *([0] if at in descent.enters_at else [])]
             given = grads if at == upper else [_of_unit(going, at, g) for g in below[at]]
-            handles = descent.handles(at)
+            handles = outputs if at == upper else descent.handles(at)
             pairs = [(h, g) for h, g in zip(handles, given, strict=True) if g is not None]
-            if not next_ones or not pairs:
+            if not wanted or not pairs:
                 continue
-            come, _ = _gradients(
-                descent, [h for h, _ in pairs], [_every_second(g) for _, g in pairs], next_ones, []
-            )
+            with _closed([handle for to in below_at for handle in descent.handles(to)]):
+                come, _ = _gradients(
+                    descent, [h for h, _ in pairs], [_every_second(g) for _, g in pairs], wanted, []
+                )
             mixes[at] = any(
                 bool((g[1::2] != 0).any())
                 for parts in come.values()
