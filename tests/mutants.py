@@ -2312,7 +2312,7 @@ MUTANTS = (
         "jaxnn/adapters/torch/cuts.py",
         "-each[0].equal",
         "each[0].equal",
-        "tests/test_pytorch.py::test_cuts_are_found[heads and experts]",
+        "tests/test_pytorch.py::test_cuts_are_found[heads-and-experts]",
         needs="torch",
     ),
     Mutant(
@@ -2320,7 +2320,7 @@ MUTANTS = (
         "jaxnn/adapters/torch/module.py",
         "        return all((at, at - 1)",
         "        return True or all((at, at - 1)",
-        "tests/test_pytorch.py::test_cuts_are_found[heads and experts]",
+        "tests/test_pytorch.py::test_cuts_are_found[heads-and-experts]",
         needs="torch",
     ),
     Mutant(
@@ -2336,7 +2336,7 @@ MUTANTS = (
         "jaxnn/adapters/torch/module.py",
         "if both and both.is_in_a_row and",
         "if both and",
-        "tests/test_pytorch.py::test_cuts_are_found[two towers]",
+        "tests/test_pytorch.py::test_cuts_are_found[two-towers]",
         needs="torch",
     ),
     Mutant(

@@ -280,19 +280,19 @@ def compiled(torch):
 
 # A network, and the cuts that are found in it.
 CUTS = {
-    "below other modules": (
+    "below-other-modules": (
         lambda torch: of_order(torch, body=of_order(torch, h=blocks(torch, 3))),
         ["body.h.0", "body.h.1", "body.h.2"],
     ),
     "stages": (stages, [f"layer{i}.{j}" for i in (1, 2, 3) for j in range(i)]),
-    "heads and experts": (heads_and_experts, ["layers.0", "layers.1", "layers.2"]),
-    "encoder and decoder": (
+    "heads-and-experts": (heads_and_experts, ["layers.0", "layers.1", "layers.2"]),
+    "encoder-and-decoder": (
         encoder_and_decoder,
         ["encoder.0", "encoder.1", "encoder.2", "decoder.0", "decoder.1"],
     ),
-    "two towers": (two_towers, ["left.0", "left.1", "left.2"]),
+    "two-towers": (two_towers, ["left.0", "left.1", "left.2"]),
     "branches": (branches, ["first", "mixed1", "mixed2", "last"]),
-    "frozen below": (frozen_below, ["1.h.1", "1.h.2"]),
+    "frozen-below": (frozen_below, ["1.h.1", "1.h.2"]),
     "compiled": (compiled, ["h.0", "h.1", "h.2"]),
 }
 
@@ -302,7 +302,7 @@ CUTS = {
 def test_cuts_are_found(torch, case):
     make, expected = CUTS[case]
     model = make(torch).double()
-    x = torch.arange(B) if case == "frozen below" else torch.randn(B, 4).double()
+    x = torch.arange(B) if case == "frozen-below" else torch.randn(B, 4).double()
     flow = torch_flow(model, x, mean_square)
     assert list(flow.names) == expected
     taken = f"{expected[0]} to {expected[-1]}"
@@ -1382,25 +1382,25 @@ T5 = {
 
 # A network of a public package, and the first and the last of its cuts, and their number.
 PUBLIC = {
-    "torchvision resnet18": (
+    "torchvision-resnet18": (
         lambda torch: of_images(torch, "torchvision", "resnet18", 32, num_classes=3),
         ("layer1.0", "layer4.1", 8),
     ),
-    "timm vit": (
+    "timm-vit": (
         lambda torch: of_images(
             torch, "timm", "vit_tiny_patch16_224", 32, img_size=32, embed_dim=12, depth=3
         ),
         ("blocks.0", "blocks.2", 3),
     ),
-    "transformers gpt2": (
+    "transformers-gpt2": (
         lambda torch: of_transformers(torch, "GPT2LMHeadModel", **GPT),
         ("model.transformer.h.0", "model.transformer.h.1", 2),
     ),
-    "transformers llama": (
+    "transformers-llama": (
         lambda torch: of_transformers(torch, "LlamaForCausalLM", **TINY),
         ("model.model.layers.0", "model.model.layers.1", 2),
     ),
-    "transformers t5": (
+    "transformers-t5": (
         lambda torch: of_transformers(torch, "T5ForConditionalGeneration", **T5),
         ("model.encoder.block.0", "model.decoder.block.1", 4),
     ),
