@@ -90,7 +90,9 @@ def cut(
         if run is None:
             above = None if last else runs[i + 1]
             out = None if last else main_first(network, b) if above is None else above.into
-            pieces.append(knife.layer(own, a, b, at, out))
+            piece = knife.layer(own, a, b, at, out)
+            turns = i > 0 and runs[i - 1] is not None and above is not None
+            pieces.append(piece._replace(between=turns and not any(piece.trained)))
             at = out
             continue
         if not knife.is_same(at, run.into):

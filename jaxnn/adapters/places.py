@@ -54,12 +54,20 @@ class Places:
         Raises:
             ValueError: a function that cannot be cut, with what to hand over instead.
         """
-        network = self.network
-        if not any(map(network.is_product, network.main)):
+        if not any(map(self.network.is_product, self.network.main)):
             raise ValueError(
                 "f: found no product of xs with params; hand over the network's weights in params, "
                 "none of them closed over"
             )
+        stretches, depths = self._cut()
+        if checked and not self._are_enough(stretches, depths):
+            deepest = max(stretches, key=lambda stretch: depths[stretch])
+            raise ValueError(f"f: {self._obstacle(depths[deepest], *deepest)}")
+        return stretches
+
+    def _cut(self) -> tuple[list[Stretch], dict[Stretch, int]]:
+        """Return the stretches between the places, with their products in a row."""
+        network = self.network
         bounds = sorted({0, len(network.main), *self.runs, *(i + 1 for i in self.runs)})
         stretches = [part for a, b in pairwise(bounds) for part in self._parts(a, b, 1)]
         whole = {*stretches}  # those that are not parts of longer ones
@@ -79,9 +87,7 @@ class Places:
                     closed.add(stretch)
                 at = stretches.index(stretch)
                 stretches[at : at + 1] = parts
-        if checked:
-            self._check(stretches, depths)
-        return stretches
+        return stretches, depths
 
     def _parts(self, a: int, b: int, count: int) -> list[Stretch]:
         """Cut main steps a … b between products, at the places with so many streams."""
@@ -132,15 +138,21 @@ class Places:
             return 2 * depth < total
         return depth <= MOST_IN_A_ROW or 2 * depth <= total
 
-    def _check(self, stretches: list[Stretch], depths: dict[Stretch, int]) -> None:
-        """Raise unless there are layers enough, none of them nearly the whole network."""
-        deepest = max(stretches, key=lambda stretch: depths[stretch])
+    def _are_enough(self, stretches: list[Stretch], depths: dict[Stretch, int]) -> bool:
+        """Tell layers of which none is nearly the whole network."""
         if len(stretches) == 1:
-            enough = self.run(*deepest) is not None
-        else:
-            enough = self._is_enough(deepest, depths)
-        if not enough:
-            raise ValueError(f"f: {self._obstacle(depths[deepest], *deepest)}")
+            return self.run(*stretches[0]) is not None
+        return self._is_enough(max(stretches, key=lambda stretch: depths[stretch]), depths)
+
+    def _enough(self) -> int | None:
+        """Return the least number of streams with which the network can be cut; None if none is."""
+        counts = {self.streams([*alive]) for alive in self.network.alive}
+        counts.update(self.streams(run.into) for run in self.scans.values())
+        for count in sorted(n for n in counts if n > self.most):
+            places = Places(self.network, count)
+            if places._are_enough(*places._cut()):
+                return count
+        return None
 
     def _obstacle(self, depth: int, a: int, b: int) -> str:
         """Say why main steps a … b cannot be cut, and what to hand over instead."""
@@ -156,14 +168,16 @@ class Places:
                 f"found no place to cut between {first.location} and {last.location}, {depth} "
                 f"products in a row, where {types}"
             )
-            states = [self.streams([*alive]) for alive in between if network.is_state(alive)]
-            if states:
-                least = min((n for n in states if n > self.most), default=self.most + 1)
+            enough = self._enough()
+            if enough is not None:
                 return (
-                    f"{found} are alive together, as skips are; with streams={least} it is cut "
+                    f"{found} are alive together, as skips are; with streams={enough} it is cut "
                     "there, or hand over a list of layers whose state holds what they need"
                 )
-            return f"{found} has no examples along an axis; hand over a list of layers"
+            return (
+                f"{found} has no examples along an axis; each='whole' measures the batch as one, "
+                "or hand over a list of layers whose states have them"
+            )
         if scan is not None:
             found = f"found one layer, a scan of {scan.k} steps at {first.location}"
             run = self.scans.get(network.main.index(first))
