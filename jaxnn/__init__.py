@@ -20,7 +20,7 @@ from .adapters.torch.conversion import from_torch
 from .arrays.rows import log_norm
 from .cli.diagnose import Diagnosis, diagnose
 from .flow.chart import chart
-from .flow.flow import Flow, Parameters, Units
+from .flow.flow import Flow, Parameters, Streams, Units
 from .flow.measure import gradient_flow
 from .flow.of_torch import torch_flow
 from .flow.verdict import Verdict, verdict
@@ -60,6 +60,7 @@ __all__ = [
     "Residual",
     "Run",
     "Spectrum",
+    "Streams",
     "Task",
     "Trace",
     "Units",
