@@ -203,3 +203,16 @@ def test_steps_of_a_recurrent_network_are_no_layers():
         v = jaxnn.verdict(jaxnn.gradient_flow(net, params, theta, cotangent=theta))
     assert "decades a step towards the input" in v.sentences[0]
     assert v.sentences[0].endswith("over all 9 steps.")
+
+
+def test_weights_that_steps_share_learn_from_any_of_them():
+    """The state before the first step is zero: there the weights that multiply it get nothing."""
+    rng = np.random.default_rng(3)
+    p = {name: np.float32(rng.normal(size=(4, 4)) / 2) for name in ("hh", "ih")}
+    ones = np.ones((3, 4), np.float32)
+    with as_users_have_jax():
+        run = jaxnn.Run(lambda p, z: jnp.tanh(z @ p["hh"] + ones @ p["ih"]), p, 5, tied=True)
+        net, params = jaxnn.from_layers({"step": run})
+        flow = jaxnn.gradient_flow(net, params, 0 * ones, cotangent=p["hh"][:3], examples=False)
+    assert np.isneginf(flow.parameters.log_delta[0])
+    assert not [finding for finding in jaxnn.verdict(flow).findings if finding.kind == "starved"]

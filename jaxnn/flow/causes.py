@@ -254,6 +254,9 @@ def other_sizes(flow: Flow, arrays: Arrays, named: set[int]) -> list[Finding]:
 def starved(flow: Flow, arrays: Arrays) -> list[Finding]:
     """Name weights with far less gradient, next to their size, than the others of their layer."""
     found = []
+    most: dict[str, float] = {}  # what steps share learns from each of them
+    for path, ratio in zip(arrays.path, arrays.ratio, strict=True):
+        most[path] = np.fmax(most.get(path, -np.inf), ratio)
     for layer in dict.fromkeys(arrays.layer.tolist()):
         own = np.flatnonzero((arrays.layer == layer) & arrays.weights)
         ratio = arrays.ratio[own]
@@ -263,7 +266,7 @@ def starved(flow: Flow, arrays: Arrays) -> list[Finding]:
             others = arrays.ratio[own[(own != i) & known]]
             if not len(others):
                 continue
-            below = float(np.median(others) - arrays.ratio[i])
+            below = float(np.median(others)) - most[arrays.path[i]]
             if below >= STARVED and not (behind and np.isposinf(below)):
                 less = "no gradient" if np.isposinf(below) else f"10^-{below:.0f} of the gradient"
                 text = (
