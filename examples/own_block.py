@@ -6,6 +6,7 @@ Read it from top to bottom. A block is a class that is frozen and has three meth
 if it shall have a theory; the rest of jaxnn then takes it like its own. Everything used here is in
 the reference. Examples are rows, Δv is the derivative of the loss with respect to v.
 
+    python -m pip install -e .
     python examples/own_block.py
 """
 

@@ -8,13 +8,10 @@ value, gradient = jax.jit(jaxnn.backprop)(net, params, xs, ys)
 from .cli import loading  # noqa: F401, comes before all that imports JAX
 
 # isort: split
-from . import (
-    blocks,
-    distribution,  # noqa: F401, warns of what the rest may be mixed with
-    errors,
-    theory,
-    train,
-)
+from . import distribution  # noqa: F401, warns of what the rest may be mixed with
+
+# isort: split
+from . import blocks, errors, theory, train
 from .adapters.layers import Chain, Run, from_function, from_layers
 from .adapters.torch.conversion import from_torch
 from .arrays.rows import log_norm

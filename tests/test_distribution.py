@@ -64,9 +64,11 @@ def test_extras_are_those_of_the_distribution_s_own_name():
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*.py")), ids=lambda path: path.name)
 def test_an_example_says_how_to_install(path):
-    lines = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).splitlines()
+    text = path.read_text(encoding="utf-8")
+    lines = ast.get_docstring(ast.parse(text)).splitlines()
     (i,) = [i for i, line in enumerate(lines) if "install" in line]
-    command = '-e ".[charts]"' if "import jaxnn" in path.read_text(encoding="utf-8") else "jax"
+    ours = '-e ".[charts]"' if "chart" in text else "-e ."
+    command = ours if "import jaxnn" in text else "jax"
     assert lines[i].startswith(f"    python -m pip install {command}")
     assert lines[i + 1] == f"    python examples/{path.name}"
 
@@ -202,7 +204,7 @@ def test_another_project_s_files_are_warned_of_before_they_are_read(tmp_path):
         warning,
     )
     assert answer.stderr.count("UserWarning") == 1
-    assert error.startswith("ImportError: cannot import name 'errors'")
+    assert error.startswith("ImportError: cannot import name 'blocks'")
 
 
 @pytest.mark.parametrize("record", [None, ["_editable_impl_jaxnn.pth", "../../../bin/jaxnn"]])
