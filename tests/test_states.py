@@ -408,9 +408,14 @@ def test_layers_end_with_the_modules_that_cuts_name(rng):
     p = {"stem": {"kernel": drawn(rng, N, N)}, "blocks": blocks(rng, 3)}
     p = {"params": p, "rest": [*drawn(rng, 2, N, N)]}
     xs = rng.normal(size=(B, N))
-    for cuts, layers in (("blocks.*", 4), ("blocks[*]", 4), (["stem", "blocks[1]"], 3)):
+    of_blocks_alone = (*(f"blocks[{i}]" for i in range(3)), "rest")
+    for cuts, names in (
+        ("blocks.*", of_blocks_alone),
+        ("blocks[*]", of_blocks_alone),
+        (["stem", "blocks[1]"], ("stem", "blocks[1]", "rest")),
+    ):
         net, own = jaxnn.from_function(of_blocks, p, xs, cuts=cuts)
-        assert len(net.names) == layers
+        assert net.names == names
     flow = gradient_flow(net, own, xs, cotangent=np.ones((B, N)))
     delta = jax.grad(lambda p: jnp.sum(of_blocks(p, xs)))(p)
     parts = delta["params"]["stem"], delta["params"]["blocks"][:2]

@@ -78,10 +78,12 @@ def cut(
     network = traced(f, params, xs)
     places = Places(network, most)
     stretches = places.stretches(checked=cuts is None)
+    ends: dict[Stretch, Parts | None] = {}
     if cuts is not None:
-        stretches = _merged(network, places, stretches, cuts, paths)
+        ends = _merged(network, places, stretches, cuts, paths)
+        stretches = [*ends]
     runs = [places.run(a, b) for a, b in stretches]
-    names = _names(network, stretches, runs, paths)
+    names = _names(network, stretches, runs, paths, ends)
     knife = _Knife(network, _riding(network, stretches, runs))
     pieces: list[Piece] = []
     at: list[int] | None = None  # the values of the state; None for xs, and for the output
@@ -110,15 +112,16 @@ def _names(
     stretches: Sequence[Stretch],
     runs: Sequence[Scanned | None],
     paths: Sequence[str],
+    ends: dict[Stretch, Parts | None],
 ) -> list[list[str]]:
-    """Return the names of the layers of each stretch."""
+    """Return the names of the layers of each stretch; of one that ends with a module, its name."""
     origins = [_origin(network, *of) for of in zip(stretches, runs, strict=True)]
     scopes = [scope for scope, _ in origins]
     shared = common(scopes)
     root = max(0, len(shared) - all(scope == shared for scope in scopes))  # names all the same
     names: list[list[str]] = []
     for stretch, run, (scope, location) in zip(stretches, runs, origins, strict=True):
-        own = name_of_weights(_weights(network, stretch, paths))
+        own = joined(ends.get(stretch) or ()) or name_of_weights(_weights(network, stretch, paths))
         name = own or "/".join(scope[root:]) or location
         if run is None:
             names.append([name])
@@ -162,8 +165,8 @@ def _origin(network: Traced, stretch: Stretch, run: Scanned | None) -> tuple[tup
 
 def _merged(
     network: Traced, places: Places, stretches: list[Stretch], cuts: Any, paths: Sequence[str]
-) -> list[Stretch]:
-    """Return longer stretches, each of which ends with one of the modules that cuts name.
+) -> dict[Stretch, Parts | None]:
+    """Return longer stretches, each with the module that it ends with, of those that cuts name.
 
     Raises:
         ValueError: cuts that name none.
@@ -175,7 +178,7 @@ def _merged(
             f"cuts: expected names of modules that hold weights such as {', '.join(names[:3])}, or "
             f"patterns such as 'block_*', got {', '.join(map(repr, cuts)) or 'none'}"
         )
-    merged: list[Stretch] = []
+    merged: dict[Stretch, Parts | None] = {}
     begin = None
     for i, (a, b) in enumerate(stretches):
         run, following = places.run(a, b), modules[i + 1 : i + 2]
@@ -183,7 +186,7 @@ def _merged(
         begin = a if begin is None else begin
         ends = modules[i] is not None and [modules[i]] != following
         if ends or run is not None or before_run or not following:
-            merged.append((begin, b))
+            merged[begin, b] = modules[i]
             begin = None
     return merged
 
