@@ -2178,7 +2178,7 @@ MUTANTS = (
         "jaxnn/adapters/torch/graph.py",
         "at > below > 0 for",
         "at > below >= 0 for",
-        "tests/test_pytorch.py::test_time_is_depth",
+        "tests/test_pytorch.py::test_the_state_of_an_lstm_is_its_output_and_its_memory[300]",
         needs="torch",
     ),
     Mutant(
@@ -2312,7 +2312,7 @@ MUTANTS = (
         "jaxnn/adapters/torch/cuts.py",
         "-each[0].equal",
         "each[0].equal",
-        "tests/test_pytorch.py::test_cuts_are_found[heads-and-experts]",
+        "tests/test_pytorch.py::test_cuts_are_found[two-towers]",
         needs="torch",
     ),
     Mutant(
@@ -2320,7 +2320,7 @@ MUTANTS = (
         "jaxnn/adapters/torch/module.py",
         "        return all((at, at - 1)",
         "        return True or all((at, at - 1)",
-        "tests/test_pytorch.py::test_cuts_are_found[heads-and-experts]",
+        "tests/test_pytorch.py::test_cuts_are_found[two-towers]",
         needs="torch",
     ),
     Mutant(
