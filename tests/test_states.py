@@ -412,7 +412,7 @@ def test_layers_end_with_the_modules_that_cuts_name(rng):
     for cuts, names in (
         ("blocks.*", of_blocks_alone),
         ("blocks[*]", of_blocks_alone),
-        (["stem", "blocks[1]"], ("stem", "blocks[1]", "rest")),
+        (["stem", "blocks[1]"], ("stem", "blocks[1]", "rest[1]")),
     ):
         net, own = jaxnn.from_function(of_blocks, p, xs, cuts=cuts)
         assert net.names == names
