@@ -122,6 +122,7 @@ def test_theory_calls_the_program_that_was_prepared_for_it():
     assert "jit(mean_field)" not in names
 
 
+@pytest.mark.slow
 def test_a_remedy_is_measured_by_the_program_that_was_prepared_for_it():
     sizes = remedies.Sizes(3, 7, (0, 1), {remedies.FLOW: 4}, steps=1, rate=0.1)
     sweep = remedies.Sweep(data.load("iris"), sizes)

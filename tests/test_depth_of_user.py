@@ -190,6 +190,7 @@ def test_each_depth_has_a_verdict_and_theory_is_absent(file, tmp_path):
     assert '"name":"theory"' not in page
 
 
+@pytest.mark.slow
 def test_layers_need_not_count_depths(file, longer):
     """Three layers a depth: the rate is that of all of them, and so is what is drawn."""
     rows = words.labelled(rows_of(longer))
@@ -229,6 +230,7 @@ def test_a_stopped_sweep_goes_on_with_what_is_missing(file, tmp_path, monkeypatc
     assert "not measured" not in (tmp_path / "run" / store.RUN).read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_two_networks_are_compared_whatever_their_names_are(file, tmp_path, capsys):
     runs = [tmp_path / name for name in ("build", "longer")]
     for run in runs:

@@ -55,6 +55,7 @@ def test_shares_are_those_of_a_conversion(flow, cotangent, name, scale):
         assert np.sum(square[out & ~edge]) == pytest.approx(kept.overflow_square[layer], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_network_has_the_entries_of_a_chain(cotangent):
     with as_users_have_jax():
         net = jaxnn.Network((3, 5, N), "tanh", "regression")

@@ -84,6 +84,7 @@ def test_biases_by_name_number_or_callable(key):
         assert not b.any()
 
 
+@pytest.mark.slow
 def test_layers_draw_apart_and_do_not_depend_on_the_depth(key):
     deep, shallow = (jaxnn.Network((5, *[5] * d, 5), "tanh", "regression") for d in (4, 2))
     params = jaxnn.init(deep, key, biases=1.0)

@@ -184,6 +184,7 @@ def test_every_way_through_the_walk_has_the_same_gradient(net, problem):
         chex.assert_trees_all_close(flow.units, flows[-1].units, rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_a_depth_takes_the_start_of_the_lists(net, problem):
     """The output takes in σ of the last layer that is used, in one program for every depth."""
     params, xs, ys = problem
@@ -245,6 +246,7 @@ def test_one_example_and_its_derivative_by_jax(problem):
     np.testing.assert_allclose(trace.a[1], np.tanh(trace.z[0]), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_spectrum_of_a_run_is_that_of_its_layers(rng):
     net = jaxnn.Network(SIZES, ["tanh", "tanh", "tanh", "sin"], "binary", [RMS, DENSE, DENSE])
     params = draw_layers(rng, SIZES, gaussian(1.0), 0.2)

@@ -57,7 +57,8 @@ def test_the_gradient_and_the_flow_are_those_of_jax(script, rng, activation):
     np.testing.assert_allclose(flow.parameters.log_delta, sizes, rtol=1e-11)
 
 
-@pytest.mark.parametrize("activation", ["tanh", pytest.param("relu", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_its_theory_is_that_of_a_residual_block_of_another_scale(script, activation):
     """z′ = g z + (1 - g) f(z) is g (z + c f(z)) with c = (1 - g) / g."""
     gate, residual = script.ConstantGate(G), jaxnn.Residual(scale=(1 - G) / G)
@@ -70,6 +71,7 @@ def test_its_theory_is_that_of_a_residual_block_of_another_scale(script, activat
     assert gate.skip_gain(of, q) == pytest.approx(G * residual.skip_gain(of, q))
 
 
+@pytest.mark.slow
 def test_a_wide_network_does_what_theory_says(script):
     """Of relu, without biases, it is the residual network, whose band of finite width is known."""
     g, width, depth, draws = 0.8, 64, 21, 8

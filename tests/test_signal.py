@@ -131,6 +131,7 @@ def test_float32_measures_what_only_float64_can_hold(rng, activation, task):
             assert not flow.units.mean_square_z[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma_w", [1e5, 1e-5])
 def test_moments_are_floats_as_far_as_there_are_any(rng, sigma_w):
     """Those of float64, rounded to float32: inf above its range, 0 below its normal numbers."""

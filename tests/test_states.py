@@ -340,6 +340,7 @@ def test_a_graph_is_measured_as_one(rng):
     np.testing.assert_allclose(again.log_delta, flow.log_delta, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_complex_parameters(rng):
     """Weights of frequencies: the norm of Δθ is that of both parts, and the pytree comes back."""
 
@@ -403,6 +404,7 @@ def test_names_are_those_of_the_weights(rng):
     assert net.names[3:5] == ("[1].tied#1", "[1].tied#2")
 
 
+@pytest.mark.slow
 def test_layers_end_with_the_modules_that_cuts_name(rng):
     """By name, by a pattern, and by several; what is below the first joins it."""
     p = {"stem": {"kernel": drawn(rng, N, N)}, "blocks": blocks(rng, 3)}

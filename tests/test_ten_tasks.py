@@ -129,6 +129,7 @@ def test_2_a_function_to_a_flow_and_on_with_trained_parameters(given):
     assert_gradient(user.later, of_blocks(user.trained, user.xs, user.ys))
 
 
+@pytest.mark.slow
 def test_3_a_list_of_blocks_to_a_flow(given):
     code = """
         net, params = jaxnn.from_layers([(block, theta) for theta in thetas])
@@ -139,6 +140,7 @@ def test_3_a_list_of_blocks_to_a_flow(given):
     assert len(user.flow.names) == 6
 
 
+@pytest.mark.slow
 def test_4_a_scalar_loss(given):
     code = """
         layers = [(block, theta) for theta in thetas]
@@ -177,6 +179,7 @@ def test_5_seeds_to_a_table_of_all(given):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_6_a_loss_of_one_s_own_on_a_network(given):
     code = """
         flow = jaxnn.gradient_flow(net, params, xs, targets, loss=lambda o, ys: abs(o - ys)[:, 0])
@@ -212,6 +215,7 @@ def test_8_a_block_of_one_s_own(given):
     assert_gradient(flow, jax.jit(jax.grad(of))(user.params))
 
 
+@pytest.mark.slow
 def test_9_a_compiled_step_with_optax(given):
     code = """
         adam = optax.adam(1e-2)

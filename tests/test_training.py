@@ -135,6 +135,7 @@ def test_every_example_has_its_turn_in_an_order_that_is_uniform():
     assert len({tuple(row) for row in np.asarray(orders).tolist()}) == 120
 
 
+@pytest.mark.slow
 def test_optimisers_that_ask_for_more_get_it(key):
     """`value`, `grad` and `value_fn` where keywords are taken, and nothing where they are not."""
     net, params, xs, ys = problem(key)
@@ -310,6 +311,7 @@ def test_a_wrong_order_is_one_sentence(key, sentence, calls, unhooked):
             call()  # what follows in a line of its own is JAX's note on frames
 
 
+@pytest.mark.slow
 def test_seeds_are_trained_together_under_vmap(key):
     net, params, xs, ys = problem(key)
 
