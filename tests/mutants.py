@@ -1,7 +1,7 @@
 """Mutants: faults put into copies of the source, each of which the tests must see.
 
     python tests/mutants.py                 # all
-    python tests/mutants.py --third         # those whose day it is; three days cover all
+    python tests/mutants.py --sixth         # those whose day it is; six days cover all
     python tests/mutants.py sigmoid lock    # those with one of these words in their name
     python tests/mutants.py --passed        # the suite has just passed
 
@@ -3064,14 +3064,14 @@ def die(
     return survivors
 
 
-def chosen(words: list[str], third: bool) -> list[Mutant]:
-    """The mutants with one of the words in their name, or all; of them, if asked, today's third."""
-    today = date.today().timetuple().tm_yday % 3
+def chosen(words: list[str], sixth: bool) -> list[Mutant]:
+    """The mutants with one of the words in their name, or all; of them, if asked, today's sixth."""
+    today = date.today().timetuple().tm_yday % 6
     mutants = [
         mutant
         for i, mutant in enumerate(MUTANTS)
         if (not words or any(word.lower() in mutant.name.lower() for word in words))
-        and (not third or i % 3 == today)
+        and (not sixth or i % 6 == today)
     ]
     if not mutants:
         raise ListError(f"no mutant has a name with {' or '.join(words) or 'any word'} in it")
@@ -3086,7 +3086,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="Put faults into copies of the source and check that the tests see them.",
     )
     parser.add_argument("words", nargs="*", help="only mutants with one of these in their name")
-    parser.add_argument("--third", action="store_true", help="only a third, chosen by today's date")
+    parser.add_argument("--sixth", action="store_true", help="only a sixth, chosen by today's date")
     parser.add_argument(
         "--passed", action="store_true", help="the suite has just passed on this tree"
     )
@@ -3105,7 +3105,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for mutant in MUTANTS:
             mutated(mutant)
-        mutants = chosen(options.words, options.third)
+        mutants = chosen(options.words, options.sixth)
         if options.list:
             print(*(mutant.name for mutant in mutants), sep="\n")
             return 0
