@@ -32,8 +32,8 @@ class Piece(NamedTuple):
 
     names: of its layers.
     program: (arrays, state) -> state.
-    own: the sources of its arrays; of a run (k, …), None where all layers share one.
-    tied: of a run the sources of what all layers share, None elsewhere.
+    per_layer: the sources of its arrays; of a run (k, …), None where all layers share one.
+    shared: of a run the sources of what all layers share, None elsewhere.
     trained: for each array whether it is a parameter.
     k: the length of a run; 0 for a layer.
     closed: the products in programs within the layer that are not taken apart, if most are there.
@@ -42,8 +42,8 @@ class Piece(NamedTuple):
 
     names: tuple[str, ...]
     program: Program
-    own: tuple[Source | None, ...]
-    tied: tuple[Source | None, ...]
+    per_layer: tuple[Source | None, ...]
+    shared: tuple[Source | None, ...]
     trained: tuple[bool, ...]
     k: int
     closed: int = 0
@@ -298,7 +298,7 @@ class _Knife:
             ]
             return self.packed(arrays[: len(out)], arrays[len(out) :])
 
-        own = tuple(map(network.source, used))
+        per_layer = tuple(map(network.source, used))
         if into is None:
             state = jax.tree.unflatten(network.into, [struct(flat.types[v]) for v in taken])
         else:
@@ -306,7 +306,7 @@ class _Knife:
         program = Program.of(run, [struct(flat.types[v]) for v in used], state)
         trained = tuple(can_be_learned(flat.types[v]) for v in used)
         closed = _closed(network, a, b)
-        return Piece(tuple(names), program, own, (None,) * len(own), trained, 0, closed)
+        return Piece(tuple(names), program, per_layer, (None,) * len(per_layer), trained, 0, closed)
 
     def run(self, names: Sequence[str], run: Scanned) -> Piece:
         """Return a scan as a run of its body."""
@@ -381,14 +381,14 @@ class _Knife:
             else resized(flat.types[v], flat.types[v].shape[1:])
             for v, rows in handed
         ]
-        own = tuple(None if rows is None else network.source(v, rows) for v, rows in handed)
-        tied = tuple(network.source(v) if rows is None else None for v, rows in handed)
+        per_layer = tuple(None if rows is None else network.source(v, rows) for v, rows in handed)
+        shared = tuple(network.source(v) if rows is None else None for v, rows in handed)
         program = Program.of(body, types, self.type_of(run.into))
         trained = tuple(
             v in network.parameters and can_be_learned(t)
             for (v, _), t in zip(handed, types, strict=True)
         )
-        return Piece(tuple(names), program, own, tied, trained, run.scan.k)
+        return Piece(tuple(names), program, per_layer, shared, trained, run.scan.k)
 
     def filled(self, v: int, whole: Any, at: Any, x: Any) -> Any:
         """Return the outputs of all steps with that of one."""

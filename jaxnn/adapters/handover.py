@@ -217,8 +217,8 @@ class Layout(NamedTuple):
         shared = tuple(_shared(links[i::p]) for i in range(p))
         if not any(s for link in shared for part in link for s in part):
             return cls(links, None, k)
-        own = tuple(_without(link, shared[i % p]) for i, link in enumerate(links))
-        return cls(own, shared, k)
+        per_layer = tuple(_without(link, shared[i % p]) for i, link in enumerate(links))
+        return cls(per_layer, shared, k)
 
     def arrays(self, values: Sequence[Any]) -> Weights | Stacked:
         """Return the parameters."""
@@ -227,8 +227,8 @@ class Layout(NamedTuple):
             return Weights(tuple(links))
         shared = tuple(_taken(link, values) for link in self.shared or ()) or None
         p = len(links) // self.k
-        own = links if self.is_stacked else [stacked(links[i::p]) for i in range(p)]
-        return Stacked(tuple(own), shared, merged, self.k)
+        per_layer = links if self.is_stacked else [stacked(links[i::p]) for i in range(p)]
+        return Stacked(tuple(per_layer), shared, merged, self.k)
 
     def layers(self) -> list[list[tuple[Source, int | None]]]:
         """Return for each layer the sources of its arrays, of a run's with the entry it takes."""
@@ -287,13 +287,13 @@ def _taken(link: Sources, values: Sequence[Any]) -> tuple[list[Any], ...]:
     return tuple([None if s is None else s.taken(values) for s in part] for part in link)
 
 
-def merged(own: Any, tied: Any) -> Weights:
+def merged(per_layer: Any, shared: Any) -> Weights:
     """Put the arrays of one layer of a run together."""
-    if tied is None:
-        return Weights(own)
+    if shared is None:
+        return Weights(per_layer)
     return Weights(
         jax.tree.map(
-            lambda a, b: b if a is None else a, own, tied, is_leaf=lambda leaf: leaf is None
+            lambda a, b: b if a is None else a, per_layer, shared, is_leaf=lambda leaf: leaf is None
         )
     )
 

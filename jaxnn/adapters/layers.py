@@ -516,13 +516,13 @@ def _cut(function: Function, pytree: Pytree) -> Chain:
     pieces, made = cut(*of, function.streams, function.cuts)
     entries = []
     closed, number = None, 1
-    for names, program, own, tied, trained, k, products, between in pieces:
+    for names, program, per_layer, shared, trained, k, products, between in pieces:
         closed = (number, products) if products else closed
         number += 0 if between else max(k, 1)
-        tree = Static(jax.tree.structure(([0] * len(own),)))
-        part = Part(Static(program), tree, (None,) * len(own), trained, each=False)
+        tree = Static(jax.tree.structure(([0] * len(per_layer),)))
+        part = Part(Static(program), tree, (None,) * len(per_layer), trained, each=False)
         link = Link(names[0], (part,))
-        entries.append(Entry(link, (own,), (tied,) if k else (), k, (), between, names))
+        entries.append(Entry(link, (per_layer,), (shared,) if k else (), k, (), between, names))
     return replace(_made(_repeated(entries), pytree, made, function), closed=closed)
 
 
@@ -534,8 +534,8 @@ class Entry(NamedTuple):
     """
 
     link: Link
-    own: Sources
-    tied: Sources = ()
+    per_layer: Sources
+    shared: Sources = ()
     k: int = 0
     types: tuple[Any, ...] = ()
     between: bool = False
@@ -578,9 +578,9 @@ def _entry_of_run(place: str, name: str, run: Run, each: bool, numbered: Numbere
                 f"layer {place}: expected arrays of {run.k} entries, one for each layer of the run,"
                 f" got shape {v.shape}; tied=True shares the parameters"
             )
-    own = tuple(None if run.tied and i < params else v for i, v in enumerate(sources))
-    tied = tuple(v if run.tied and i < params else None for i, v in enumerate(sources))
-    return Entry(Link(name, (part,)), (own,), (tied,), run.k, types)
+    per_layer = tuple(None if run.tied and i < params else v for i, v in enumerate(sources))
+    shared = tuple(v if run.tied and i < params else None for i, v in enumerate(sources))
+    return Entry(Link(name, (part,)), (per_layer,), (shared,), run.k, types)
 
 
 def _part(
@@ -602,13 +602,13 @@ def _joined(entries: list[Entry]) -> list[Entry]:
     joined: list[Entry] = []
     waiting: list[Entry] = []
     for entry in entries:
-        if not entry.k and not any(entry.own):
+        if not entry.k and not any(entry.per_layer):
             waiting.append(entry)
             continue
         if waiting and not entry.k:
             parts = (*(part for e in waiting for part in e.link.parts), *entry.link.parts)
-            own = (*(part for e in waiting for part in e.own), *entry.own)
-            entry = entry._replace(link=replace(entry.link, parts=parts), own=own)
+            per_layer = (*(part for e in waiting for part in e.per_layer), *entry.per_layer)
+            entry = entry._replace(link=replace(entry.link, parts=parts), per_layer=per_layer)
         else:
             joined += waiting
         joined.append(entry)
@@ -655,14 +655,14 @@ def _made(
         links = tuple(
             replace(e.link, number=number) for number, e in enumerate(stretch[:p], len(names) + 1)
         )
-        own = tuple(e.own for e in stretch)
+        per_layer = tuple(e.per_layer for e in stretch)
         k = first.k or (len(stretch) // p if len(stretch) > 1 else 0)
         if first.k:
-            layouts.append(Layout(own, (first.tied,), k, is_stacked=True))
+            layouts.append(Layout(per_layer, (first.shared,), k, is_stacked=True))
         elif k:
-            layouts.append(Layout.found(own, k))
+            layouts.append(Layout.found(per_layer, k))
         else:
-            layouts.append(Layout(own, None, 0, between=first.between))
+            layouts.append(Layout(per_layer, None, 0, between=first.between))
         if not first.between:
             of_run = first.names or [first.link.name] * k
             names += of_run if first.k else [e.link.name for e in stretch]

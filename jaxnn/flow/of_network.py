@@ -168,11 +168,11 @@ def _kept(options: FlowOptions, step: Step) -> Kept:
     delta = _Delta(rows, log_size(theta))
     if step.kind.takes_x:
         return delta, None, _Units(b, step.layer.b, None)
-    argument = step.kind.block.preactivation(step.z)
-    slope = sigma.prime(argument.m)
+    preactivation = step.kind.block.preactivation(step.z)
+    slope = sigma.prime(preactivation.m)
     size = slope if sigma.increasing else jnp.abs(slope)  # one pass over memory less
     flat = size < SATURATED_BELOW * _largest_slope(sigma)
-    signal = _signal(step.z, apply_activation(sigma, argument), options.examples)._replace(
+    signal = _signal(step.z, apply_activation(sigma, preactivation), options.examples)._replace(
         saturated=jnp.mean(at_least_float32(flat.astype(slope.dtype)))
     )
     return delta, signal, _Units(b, step.layer.b, jnp.max(size, axis=0))
