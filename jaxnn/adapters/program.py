@@ -58,24 +58,14 @@ class Step(NamedTuple):
     @property
     def is_product(self) -> bool:
         """A matrix product, a convolution, a look-up in a table, or what holds a program."""
-        primitive = self.eqn.primitive
-        if primitive in PRODUCTS or primitive.name.startswith("ragged_dot"):
+        if _multiplies(self.eqn):
             return True
         return any(True for _ in core.jaxprs_in_params(self.eqn.params))
 
     @property
     def products(self) -> int:
         """The number of products in it, over all steps of a loop; of one without an end, many."""
-        primitive = self.eqn.primitive
-        if primitive in PRODUCTS or primitive.name.startswith("ragged_dot"):
-            return 1
-        inside = [
-            step.products
-            for program in core.jaxprs_in_params(self.eqn.params)
-            for step in Flat(program).steps
-        ]
-        times = MANY if primitive.name == "while" else self.eqn.params.get("length") or 1
-        return int(sum(inside) * times)
+        return _products(self.eqn)
 
     @property
     def is_affine(self) -> bool:
@@ -119,6 +109,20 @@ class Step(NamedTuple):
         if frame is not None:
             return f"{Path(frame.file_name).name}:{frame.line_num}"
         return "/".join(self.scope) or str(self.eqn.primitive.name)
+
+
+def _multiplies(eqn: Any) -> bool:
+    return eqn.primitive in PRODUCTS or eqn.primitive.name.startswith("ragged_dot")
+
+
+def _products(eqn: Any) -> int:
+    if _multiplies(eqn):
+        return 1
+    # Programs come with their constants in later versions of JAX, and without in earlier ones.
+    programs = (getattr(v, "jaxpr", v) for v in core.jaxprs_in_params(eqn.params))
+    inside = sum(_products(inner) for program in programs for inner in program.eqns)
+    times = MANY if eqn.primitive.name == "while" else eqn.params.get("length") or 1
+    return int(inside * times)
 
 
 class Flat:
