@@ -1,0 +1,57 @@
+"""Networks of vit-pytorch."""
+
+from typing import Any
+
+import torch
+import vit_pytorch
+from vit_pytorch import cait, cct, deepvit, simple_vit, vit_for_small_dataset
+
+from experiments.menagerie import inputs
+
+
+SIZES: dict[str, Any] = {
+    "image_size": 32,
+    "patch_size": 8,
+    "num_classes": 10,
+    "dim": 16,
+    "heads": 2,
+    "mlp_dim": 32,
+}
+
+
+def _measured(model: Any) -> dict[str, Any]:
+    return {"model": model, "xs": torch.from_numpy(inputs.images_channels_first(32))}
+
+
+def vit() -> dict[str, Any]:
+    """ViT."""
+    return _measured(vit_pytorch.ViT(**SIZES, depth=4))
+
+
+def simple_vit_() -> dict[str, Any]:
+    """SimpleViT."""
+    return _measured(simple_vit.SimpleViT(**SIZES, depth=4))
+
+
+def deep_vit() -> dict[str, Any]:
+    """DeepViT."""
+    return _measured(deepvit.DeepViT(**SIZES, depth=4))
+
+
+def cait_() -> dict[str, Any]:
+    """CaiT."""
+    return _measured(cait.CaiT(**SIZES, depth=3, cls_depth=2))
+
+
+def small() -> dict[str, Any]:
+    """vit_for_small_dataset.ViT."""
+    return _measured(vit_for_small_dataset.ViT(**SIZES, depth=4))
+
+
+def cct_() -> dict[str, Any]:
+    """CCT."""
+    return _measured(
+        cct.CCT(
+            img_size=32, embedding_dim=16, num_layers=3, num_heads=2, mlp_ratio=2, num_classes=10
+        )
+    )

@@ -1,0 +1,132 @@
+"""A network of PyTorch: its flow, and the same numbers by torch's plain gradient.
+
+    arguments  ->  jaxnn.torch_flow                  ->  Δ of each parameter, of each state, Δx
+               ->  torch.autograd.grad of the loss   ->  Δ of each parameter, of each state, Δx
+
+The loss is the module's own if it returns one, else a random linear one of all of its outputs.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+import jaxnn
+from experiments.menagerie.of_jax import Comparison, ROUNDING
+
+
+def compared(arguments: dict[str, Any]) -> Comparison:
+    """Measure a network in float64, and compare it.
+
+    Args:
+        arguments: of `jaxnn.diagnose`.
+
+    Raises:
+        Exception: whatever the library, or the network itself, ends in.
+    """
+    torch.manual_seed(0)
+    model, inputs = arguments["model"].double(), _as_float64(arguments["xs"])
+    torch.manual_seed(1)
+    flow = jaxnn.torch_flow(model, inputs, 0, loss=linear_loss, cuts=arguments.get("cuts"))
+    torch.manual_seed(1)
+    states, of_parameters, of_input = _plain(model, inputs, flow.names)
+    differences: dict[str, float] = {}
+    own = dict(zip(flow.parameters.paths, np.asarray(flow.parameters.log_delta), strict=True))
+    largest = max(of_parameters.values(), default=0.0)
+    for name, norm in of_parameters.items():
+        ours = math.exp(own[name]) if name in own else 0.0
+        if ours != norm:
+            differences[name] = abs(ours - norm) / max(ours, norm, ROUNDING * largest)
+        else:
+            differences[name] = 0.0
+    count = len(differences)
+    unmeasured = int(np.isnan(np.asarray(flow.log_delta)).sum())
+    if len(states) == len(flow.names):
+        for name, size, ours, plain in zip(
+            flow.names, flow.sizes, np.asarray(flow.log_delta), states, strict=True
+        ):
+            if plain is not None and plain[0] == size and not np.isnan(ours):
+                differences[f"state {name}"] = _relative(math.exp(ours), plain[1])
+    else:
+        differences["states"] = math.inf
+    if of_input is not None and not np.isnan(flow.log_delta_input):
+        differences["input"] = _relative(math.exp(float(flow.log_delta_input)), of_input)
+    where = max(
+        differences, key=lambda k: differences[k] if differences[k] == differences[k] else math.inf
+    )
+    return Comparison(
+        len(flow.names), count, count, differences[where], where, "float64", unmeasured
+    )
+
+
+def _relative(ours: float, plain: float) -> float:
+    return 0.0 if ours == plain else abs(ours - plain) / max(ours, plain)
+
+
+def linear_loss(output: Any, _: Any = None) -> Any:
+    """Return the module's own loss, else Σ ⟨c, tensor⟩ / B over the tensors of an output."""
+    own = getattr(output, "loss", None)
+    if isinstance(own, torch.Tensor):
+        return own
+    found = [v for v in tensors(output) if v.requires_grad and v.is_floating_point()]
+    generator = torch.Generator().manual_seed(0)
+    return (
+        sum((torch.randn(v.shape, generator=generator, dtype=v.dtype) * v).sum() for v in found) / 4
+    )
+
+
+def tensors(output: Any) -> Iterator[Any]:
+    """Yield the tensors of an output."""
+    if isinstance(output, torch.Tensor):
+        yield output
+    elif isinstance(output, dict):
+        for value in output.values():
+            yield from tensors(value)
+    elif isinstance(output, tuple | list):
+        for value in output:
+            yield from tensors(value)
+
+
+def _plain(model: Any, inputs: Any, names: Any) -> tuple[list[Any], dict[str, float], float | None]:
+    module = getattr(model, "_orig_mod", model)
+    known, edges = dict(module.named_modules()), []
+
+    def stored(_: Any, __: Any, output: Any) -> None:
+        v = next(v for v in tensors(output) if v.is_floating_point() and v.requires_grad)
+        edges.append((v[0].numel(), torch.autograd.graph.get_gradient_edge(v)))
+
+    hooks = [known[n].register_forward_hook(stored) for n in dict.fromkeys(names) if n in known]
+    given = [inputs] if isinstance(inputs, torch.Tensor) else inputs
+    named = dict(given) if isinstance(given, dict) else {}
+    placed = [] if isinstance(given, dict) else list(given)
+    x = next(v for v in [*placed, *named.values()] if isinstance(v, torch.Tensor))
+    xs = []
+    if x.is_floating_point():
+        x = x.clone().requires_grad_()
+        xs = [x]
+        if placed:
+            placed[0] = x
+        else:
+            named[next(iter(named))] = x
+    loss = linear_loss(module(*placed, **named))
+    for hook in hooks:
+        hook.remove()
+    parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    wanted = [*(e for _, e in edges), *parameters.values(), *xs]
+    grads = torch.autograd.grad(loss, wanted, allow_unused=True)
+    states = [
+        None if g is None else (n, float(g.norm())) for (n, _), g in zip(edges, grads, strict=False)
+    ]
+    own = grads[len(edges) : len(edges) + len(parameters)]
+    norms = {n: float(g.norm()) for n, g in zip(parameters, own, strict=True) if g is not None}
+    return states, norms, float(grads[-1].norm()) if xs and grads[-1] is not None else None
+
+
+def _as_float64(inputs: Any) -> Any:
+    if isinstance(inputs, torch.Tensor):
+        return inputs.double() if inputs.is_floating_point() else inputs
+    if isinstance(inputs, dict):
+        return {name: _as_float64(v) for name, v in inputs.items()}
+    return tuple(map(_as_float64, inputs)) if isinstance(inputs, tuple) else inputs
