@@ -20,6 +20,7 @@ EXPERIMENTS = (
     "remedies",
     "laws",
     "peers",
+    "menagerie",
     "bench",
 )
 

@@ -8,9 +8,9 @@ Nothing is imported to make the list, so that a network is in it whose package i
 import ast
 import importlib
 import importlib.util
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,13 @@ class Entry:
     """A network.
 
     package: the name of its file, without of_.
-    function: the function of the file that returns it.
+    network: the function of the file that returns it.
     title: its docstring.
     lines: the statements of the function, and of the helpers of its file that it calls.
     """
 
     package: str
-    function: str
+    network: str
     title: str
     lines: int
 
@@ -60,25 +60,33 @@ class Entry:
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of `jaxnn.diagnose`."""
         module = importlib.import_module(f"experiments.menagerie.networks.of_{self.package}")
-        built: dict[str, Any] = getattr(module, self.function)()
+        built: dict[str, Any] = getattr(module, self.network)()
         return built
 
 
+def find(package: str, network: str) -> Entry:
+    """Return a network."""
+    return next(entry for entry in of_package(package) if entry.network == network)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that are installed."""
+    names = metadata.packages_distributions()
+    modules = [name for name in dict.fromkeys(PACKAGES.values()) if name in names]
+    return {name: metadata.version(names[name][0]) for name in modules}
+
+
 @cache
-def entries() -> tuple[Entry, ...]:
-    """Return all networks, package by package."""
-    return tuple(entry for package in PACKAGES for entry in _entries(package))
-
-
-def _entries(package: str) -> Iterator[Entry]:
+def of_package(package: str) -> tuple[Entry, ...]:
+    """Return the networks of a package, in the order of its file."""
     tree = ast.parse((FOLDER / f"of_{package}.py").read_text(encoding="utf-8"))
-    parts = {
-        part.name: part for part in tree.body if isinstance(part, ast.FunctionDef | ast.ClassDef)
-    }
-    for name, part in parts.items():
-        if not name.startswith("_"):
-            title = (ast.get_docstring(part) or name).rstrip(".")
-            yield Entry(package, name, title, _lines(name, parts))
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    parts = {part.name: part for part in tree.body if isinstance(part, kinds)}
+    return tuple(
+        Entry(package, name, (ast.get_docstring(part) or name).rstrip("."), _lines(name, parts))
+        for name, part in parts.items()
+        if not name.startswith("_")
+    )
 
 
 def _lines(name: str, parts: dict[str, Any]) -> int:

@@ -6,7 +6,6 @@
 The loss is a random linear one, so that whatever is wrong with an output's gradient shows.
 """
 
-import itertools
 import math
 import re
 from typing import Any, NamedTuple
@@ -17,10 +16,7 @@ import numpy as np
 
 import jaxnn
 
-
-ROUNDING = (
-    1e-9  # of Δθ of the layer: an array with less is compared with this, as a bias before a norm
-)
+TINY = 1e-300  # instead of a division by zero
 
 
 class Comparison(NamedTuple):
@@ -42,16 +38,17 @@ class Comparison(NamedTuple):
     unmeasured: int = 0
 
 
-def compared(arguments: dict[str, Any]) -> Comparison:
+def compared(arguments: dict[str, Any], seed: int) -> Comparison:
     """Measure a network in float64, and compare it.
 
     Args:
         arguments: of `jaxnn.diagnose`.
+        seed: of the loss.
 
     Raises:
         Exception: whatever the library, or the network itself, ends in.
     """
-    each, key = arguments.get("each", "batch"), jax.random.key(0)
+    each, key = arguments.get("each", "batch"), jax.random.key(seed)
     dtype, f, params, xs = _widest(arguments["model"], arguments["xs"], each)
     if isinstance(params, list) and f is _applied:
         net, chained = jaxnn.from_layers(params, each=each)
@@ -61,7 +58,7 @@ def compared(arguments: dict[str, Any]) -> Comparison:
         lambda p, xs: jaxnn.gradient_flow(net, p, xs, key, loss=linear_loss, examples=False)
     )(chained, xs)
     plain, plain_input = _plain(f, params, xs, each, key)
-    return _compared(flow, plain, plain_input)._replace(dtype=dtype)
+    return _compared(flow, plain, plain_input, dtype)
 
 
 def _widest(model: Any, xs: Any, each: str) -> tuple[str, Any, Any, Any]:
@@ -73,9 +70,7 @@ def _widest(model: Any, xs: Any, each: str) -> tuple[str, Any, Any, Any]:
         else:
             f, params = cast if isinstance(cast, tuple) else (_called, cast)
         try:
-            # A copy, since the state of Equinox is of one use.
-            copy = jax.tree.unflatten(*jax.tree.flatten(params)[::-1])
-            jax.eval_shape(lambda xs: _run(f, copy, xs, each), batch)  # noqa: B023
+            _check(f, params, batch, each)
         except Exception:
             if dtype == "float32":
                 raise
@@ -84,11 +79,24 @@ def _widest(model: Any, xs: Any, each: str) -> tuple[str, Any, Any, Any]:
     return dtype, f, params, batch
 
 
+def _check(f: Any, params: Any, xs: Any, each: str) -> None:
+    """Trace a network; its arrays are traced too, since modules of NNX write into theirs."""
+    leaves, structure = jax.tree.flatten(params)
+    at = [i for i, v in enumerate(leaves) if isinstance(v, jax.Array | np.ndarray)]
+
+    def traced(arrays: list[Any], xs: Any) -> Any:
+        given = dict(zip(at, arrays, strict=True))
+        filled = [given.get(i, v) for i, v in enumerate(leaves)]
+        return jax.tree.leaves(_run(f, jax.tree.unflatten(structure, filled), xs, each))
+
+    jax.eval_shape(traced, [leaves[i] for i in at], xs)
+
+
 def _run(f: Any, params: Any, xs: Any, each: str) -> Any:
     return jax.vmap(lambda x: f(params, x))(xs) if each == "example" else f(params, xs)
 
 
-def _compared(flow: Any, plain: dict[str, float], plain_input: float) -> Comparison:
+def _compared(flow: Any, plain: dict[str, float], plain_input: float, dtype: str) -> Comparison:
     parameters = flow.parameters
     parts: dict[str, list[tuple[float, int]]] = {}
     for path, layer, log_delta in zip(
@@ -111,18 +119,28 @@ def _compared(flow: Any, plain: dict[str, float], plain_input: float) -> Compari
             of_several += 1  # the parts of Δ are added as vectors, of which the flow has the norms
             continue
         ours = math.hypot(*(v[0][0] for v in own))
-        least = ROUNDING * max([float(of_layer[v[0][1] - 1]) for v in own], default=0.0)
-        differences[name] = abs(ours - norm) / max(norm, ours, least)
+        least = rounding(dtype) * max([float(of_layer[v[0][1] - 1]) for v in own], default=0.0)
+        differences[name] = abs(ours - norm) / max(norm, ours, least, TINY)
     compared = len(differences)
     if not math.isnan(plain_input):
         ours = math.exp(float(flow.log_delta_input))
-        differences["input"] = abs(ours - plain_input) / max(ours, plain_input, 1e-300)
+        differences["input"] = abs(ours - plain_input) / max(ours, plain_input, TINY)
     where = max(
         differences,
         key=lambda k: differences[k] if differences[k] == differences[k] else math.inf,
         default="",
     )
-    return Comparison(len(flow.names), used, compared, differences.get(where, math.nan), where)
+    return Comparison(
+        len(flow.names), used, compared, differences.get(where, math.nan), where, dtype
+    )
+
+
+def rounding(dtype: str) -> float:
+    """Return the part of a layer's Δθ below which an array's is rounding, as a bias before a norm.
+
+    Smaller norms are compared relative to this one, √eps.
+    """
+    return math.sqrt(np.finfo(dtype).eps)
 
 
 def _is_index(text: str) -> bool:
@@ -143,25 +161,26 @@ def linear_loss(output: Any, key: jax.Array) -> jax.Array:
 
 def _plain(f: Any, params: Any, xs: Any, each: str, key: Any) -> tuple[dict[str, float], float]:
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
-    floats = [i for i, (_, v) in enumerate(leaves) if _is_float(v)]
+    at = [i for i, (_, v) in enumerate(leaves) if isinstance(v, jax.Array | np.ndarray)]
+    floats = [i for i in at if _is_float(leaves[i][1])]
+    others = [i for i in at if not _is_float(leaves[i][1])]
     x_leaves, x_structure = jax.tree.flatten(xs)
     x_floats = [i for i, v in enumerate(x_leaves) if _is_float(v)]
 
-    def loss(arrays: list[Any], x_arrays: list[Any]) -> Any:
+    def loss(arrays: list[Any], x_arrays: list[Any], rest: list[Any]) -> Any:
         filled, x_filled = [v for _, v in leaves], list(x_leaves)
-        for i, v in zip(floats, arrays, strict=True):
+        for i, v in zip([*floats, *others], [*arrays, *rest], strict=True):
             filled[i] = v
         for i, v in zip(x_floats, x_arrays, strict=True):
             x_filled[i] = v
         p, x = jax.tree.unflatten(structure, filled), jax.tree.unflatten(x_structure, x_filled)
         return linear_loss(_run(f, p, x, each), key)
 
-    arrays, x_arrays = [leaves[i][1] for i in floats], [x_leaves[i] for i in x_floats]
-    grads, x_grads = jax.jit(jax.grad(loss, (0, 1)))(arrays, x_arrays)
-    norms = {
-        jax.tree_util.keystr(leaves[i][0]): float(np.linalg.norm(np.ravel(g)))
-        for i, g in zip(floats, grads, strict=True)
-    }
+    arrays, rest = ([leaves[i][1] for i in numbers] for numbers in (floats, others))
+    x_arrays = [x_leaves[i] for i in x_floats]
+    grads, x_grads = jax.jit(jax.grad(loss, (0, 1)))(arrays, x_arrays, rest)
+    names = [jax.tree_util.keystr(leaves[i][0]) for i in floats]
+    norms = {n: float(np.linalg.norm(np.ravel(g))) for n, g in zip(names, grads, strict=True)}
     total = math.sqrt(sum(float(np.sum(np.abs(g) ** 2)) for g in x_grads)) if x_grads else math.nan
     return norms, total
 

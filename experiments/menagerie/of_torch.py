@@ -14,14 +14,15 @@ import numpy as np
 import torch
 
 import jaxnn
-from experiments.menagerie.of_jax import Comparison, ROUNDING
+from experiments.menagerie.of_jax import Comparison, rounding
 
 
-def compared(arguments: dict[str, Any]) -> Comparison:
+def compared(arguments: dict[str, Any], seed: int) -> Comparison:
     """Measure a network in float64, and compare it.
 
     Args:
         arguments: of `jaxnn.diagnose`.
+        seed: of the loss.
 
     Raises:
         Exception: whatever the library, or the network itself, ends in.
@@ -29,16 +30,16 @@ def compared(arguments: dict[str, Any]) -> Comparison:
     torch.manual_seed(0)
     model, inputs = arguments["model"].double(), _as_float64(arguments["xs"])
     torch.manual_seed(1)
-    flow = jaxnn.torch_flow(model, inputs, 0, loss=linear_loss, cuts=arguments.get("cuts"))
+    flow = jaxnn.torch_flow(model, inputs, seed, loss=linear_loss, cuts=arguments.get("cuts"))
     torch.manual_seed(1)
-    states, of_parameters, of_input = _plain(model, inputs, flow.names)
+    states, of_parameters, of_input = _plain(model, inputs, flow.names, seed)
     differences: dict[str, float] = {}
     own = dict(zip(flow.parameters.paths, np.asarray(flow.parameters.log_delta), strict=True))
     largest = max(of_parameters.values(), default=0.0)
     for name, norm in of_parameters.items():
         ours = math.exp(own[name]) if name in own else 0.0
         if ours != norm:
-            differences[name] = abs(ours - norm) / max(ours, norm, ROUNDING * largest)
+            differences[name] = abs(ours - norm) / max(ours, norm, rounding("float64") * largest)
         else:
             differences[name] = 0.0
     count = len(differences)
@@ -65,7 +66,7 @@ def _relative(ours: float, plain: float) -> float:
     return 0.0 if ours == plain else abs(ours - plain) / max(ours, plain)
 
 
-def linear_loss(output: Any, _: Any = None) -> Any:
+def linear_loss(output: Any, seed: int) -> Any:
     """Return the module's own loss, else Σ ⟨c, tensor⟩ / B over the tensors of an output."""
     own = getattr(output, "loss", None)
     if isinstance(own, torch.Tensor):
@@ -89,7 +90,9 @@ def tensors(output: Any) -> Iterator[Any]:
             yield from tensors(value)
 
 
-def _plain(model: Any, inputs: Any, names: Any) -> tuple[list[Any], dict[str, float], float | None]:
+def _plain(
+    model: Any, inputs: Any, names: Any, seed: int
+) -> tuple[list[Any], dict[str, float], float | None]:
     module = getattr(model, "_orig_mod", model)
     known, edges = dict(module.named_modules()), []
 
@@ -110,7 +113,7 @@ def _plain(model: Any, inputs: Any, names: Any) -> tuple[list[Any], dict[str, fl
             placed[0] = x
         else:
             named[next(iter(named))] = x
-    loss = linear_loss(module(*placed, **named))
+    loss = linear_loss(module(*placed, **named), seed)
     for hook in hooks:
         hook.remove()
     parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}

@@ -21,32 +21,32 @@ def _solved(solver: Any, **more: Any) -> dict[str, Any]:
 
 
 def euler() -> dict[str, Any]:
-    """diffeqsolve with Euler, steps of one size."""
+    """Diffeqsolve with Euler, steps of one size."""
     return _solved(diffrax.Euler())
 
 
 def tsit5() -> dict[str, Any]:
-    """diffeqsolve with Tsit5, steps of one size."""
+    """Diffeqsolve with Tsit5, steps of one size."""
     return _solved(diffrax.Tsit5())
 
 
 def adaptive() -> dict[str, Any]:
-    """diffeqsolve with Tsit5, adaptive steps."""
+    """Diffeqsolve with Tsit5, adaptive steps."""
     return _solved(diffrax.Tsit5(), stepsize_controller=diffrax.PIDController(1e-3, 1e-6))
 
 
 def direct() -> dict[str, Any]:
-    """diffeqsolve with Heun and DirectAdjoint."""
+    """Diffeqsolve with Heun and DirectAdjoint."""
     return _solved(diffrax.Heun(), adjoint=diffrax.DirectAdjoint(), max_steps=16)
 
 
 def backsolve() -> dict[str, Any]:
-    """diffeqsolve with Tsit5 and BacksolveAdjoint."""
+    """Diffeqsolve with Tsit5 and BacksolveAdjoint."""
     return _solved(diffrax.Tsit5(), adjoint=diffrax.BacksolveAdjoint())
 
 
 def implicit() -> dict[str, Any]:
-    """diffeqsolve with Kvaerno3."""
+    """Diffeqsolve with Kvaerno3."""
     return _solved(diffrax.Kvaerno3(), stepsize_controller=diffrax.PIDController(1e-3, 1e-6))
 
 

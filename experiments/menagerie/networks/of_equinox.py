@@ -35,7 +35,7 @@ def sequential() -> dict[str, Any]:
 
 def convolutions() -> dict[str, Any]:
     """nn.Conv2d, GroupNorm, MaxPool2d and Linear."""
-    sizes = zip((3, 8, 8), (8, 8, 8), KEYS[:3])
+    sizes = zip((3, 8, 8), (8, 8, 8), KEYS[:3], strict=True)
     blocks = [
         eqx.nn.Sequential(
             [

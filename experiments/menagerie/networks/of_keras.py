@@ -4,9 +4,9 @@ import os
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
-import keras  # noqa: E402
+import keras
 
-from experiments.menagerie import inputs  # noqa: E402
+from experiments.menagerie import inputs
 
 
 def _stateless(model: Any, xs: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from vit_pytorch import cait, cct, deepvit, simple_vit, vit_for_small_dataset
 
 from experiments.menagerie import inputs
 
-
 SIZES: dict[str, Any] = {
     "image_size": 32,
     "patch_size": 8,

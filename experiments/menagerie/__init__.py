@@ -1,0 +1,1 @@
+"""Networks that packages on the index ship, measured as they are."""

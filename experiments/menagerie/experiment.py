@@ -1,0 +1,172 @@
+"""Are networks that packages on the index ship measured as they are, and right?
+
+Each network of `networks/` is built with random weights in a line or two, given to jaxnn without an
+edit, and its numbers are compared with plain gradients of the same function: Δ of every parameter
+array by `jax.grad` or `torch.autograd`, Δx, and in PyTorch Δ of every state. In float64, or in
+float32 where the package's own code does not take float64. What is refused is reported with the
+error message, and a network whose package is not installed as absent. A difference beyond the
+tolerance is reported with exit code 1.
+
+`settings -> cells (package, network) -> flow and plain gradients -> a row each -> table, verdicts`
+"""
+
+import time
+import warnings
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import polars as pl
+
+from experiments.menagerie import catalogue, report
+from experiments.menagerie.columns import ABSENT, COLUMNS, DIFFERS, MEASURED, REFUSED
+from experiments.runs import experiment, runtime, sweep
+from experiments.runs.experiment import Conclusion, Experiment
+from experiments.runs.store import Store
+
+TOLERANCE = {"float64": 1e-5, "float32": 1e-3}  # relative, of a norm
+MOST = 600  # characters of an error message
+
+
+@dataclass(frozen=True)
+class Settings(runtime.Options):
+    """Networks of packages on the index, measured as they are and compared with plain gradients."""
+
+    packages: tuple[str, ...] = tuple(catalogue.PACKAGES)
+    """Files of experiments/menagerie/networks, without of_."""
+    networks: tuple[str, ...] = ()
+    """Functions of these files; all of them if none is named."""
+    seed: int = 0
+    """Draws the random loss."""
+    out: Path = field(default=Path("runs/menagerie"), metadata=runtime.HOW)
+    """The folder for the results. The same command again goes on with a run that was stopped."""
+
+
+@dataclass(frozen=True)
+class Cell(sweep.Point):
+    """One network."""
+
+    package: str
+    network: str
+
+
+@dataclass(frozen=True)
+class Plan(experiment.Plan):
+    """Checked settings with the cells that they name."""
+
+    settings: Settings
+    cells: tuple[Cell, ...]
+
+    def estimate(self) -> str:
+        """Return the cost of the run in words."""
+        return f"{len(self.cells)} networks, each built and compiled, some seconds to a minute each"
+
+
+def prepare(settings: Settings) -> Plan:
+    """Check the settings.
+
+    Raises:
+        ValueError: one sentence; nothing has been written then.
+    """
+    runtime.check(settings, several=("packages",))
+    if settings.distributed:
+        raise ValueError("distributed: a network is measured by one process; leave it out")
+    packages = tuple(dict.fromkeys(settings.packages))
+    for name in packages:
+        if name not in catalogue.PACKAGES:
+            known = ", ".join(catalogue.PACKAGES)
+            raise ValueError(f"packages: expected some of {known}, got {name!r}")
+    listed = [entry for name in packages for entry in catalogue.of_package(name)]
+    for name in settings.networks:
+        if name not in {entry.network for entry in listed}:
+            known = ", ".join(dict.fromkeys(entry.network for entry in listed))
+            raise ValueError(f"networks: expected some of {known}, got {name!r}")
+    cells = tuple(
+        Cell(entry.package, entry.network)
+        for entry in listed
+        if not settings.networks or entry.network in settings.networks
+    )
+    return Plan(replace(settings, packages=packages), cells)
+
+
+def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
+    """Measure the networks that are missing."""
+    return sweep.measure(plan, store, partial(measured, seed=plan.settings.seed))
+
+
+def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
+    """Return the row of a network; what it ends in is part of it."""
+    entry = catalogue.find(cell.package, cell.network)
+    row: dict[str, Any] = {
+        "package": entry.package,
+        "network": entry.network,
+        "title": entry.title,
+        "lines": entry.lines,
+        "result": ABSENT,
+        "layers": 0,
+        "arrays": 0,
+        "compared": 0,
+        "difference": np.nan,
+        "where": "",
+        "dtype": "",
+        "unmeasured": 0,
+        "seconds": 0.0,
+        "message": "",
+    }
+    started = time.perf_counter()
+    if entry.is_installed:
+        with warnings.catch_warnings(), jax.enable_x64(True):
+            warnings.simplefilter("ignore")  # of the packages
+            row |= _compared(entry, seed)
+        row["seconds"] = time.perf_counter() - started
+        jax.clear_caches()
+    else:
+        row["message"] = f"{catalogue.PACKAGES[entry.package]} is not installed"
+    return pl.DataFrame([row], {name: column.dtype for name, column in COLUMNS.items()})
+
+
+def _compared(entry: catalogue.Entry, seed: int) -> dict[str, Any]:
+    try:
+        arguments = entry.arguments()
+        if hasattr(arguments["model"], "register_forward_hook"):
+            from experiments.menagerie import of_torch as framework
+        else:
+            from experiments.menagerie import of_jax as framework
+        comparison = framework.compared(arguments, seed)
+    except Exception as error:  # whatever code of others ends in
+        return {"result": REFUSED, "message": f"{type(error).__name__}: {error}"[:MOST]}
+    right = comparison.difference <= TOLERANCE[comparison.dtype]
+    return {"result": MEASURED if right else DIFFERS, **comparison._asdict()}
+
+
+def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
+    """Count what was measured, in words."""
+    rows, missing = sweep.gathered(plan, frames)
+    differ = [
+        f"{r['package']} {r['network']}" for r in rows.filter(result=DIFFERS).rows(named=True)
+    ]
+    return Conclusion(
+        rows,
+        verdicts=report.verdicts(rows),
+        figures={},
+        about=runtime.frameworks() | {"packages": catalogue.versions()},
+        failure=f"other than plain gradients: {', '.join(differ)}" if differ else None,
+        missing=missing,
+    )
+
+
+EXPERIMENT = Experiment(
+    name="menagerie",
+    settings=Settings,
+    columns=COLUMNS,
+    figures=(),
+    prepare=prepare,
+    measure=measure,
+    conclude=conclude,
+    table=report.table,
+    title=report.TITLE,
+    compare=report.compare,
+)

@@ -1,0 +1,73 @@
+"""The menagerie in words: how many networks are measured, a table, and two runs side by side."""
+
+import polars as pl
+from rich.table import Table
+from rich.text import Text
+
+from experiments.learning.words import counted
+from experiments.menagerie.columns import ABSENT, DIFFERS, MEASURED, REFUSED
+from experiments.pages import tables
+from experiments.runs.comparison import comparison
+from experiments.runs.missing import NOTHING, Missing
+
+TITLE = "networks as they are: layers, largest relative difference to plain gradients"
+
+
+def verdicts(rows: pl.DataFrame) -> list[str]:
+    """Return how many networks are measured, and a sentence on each that is not."""
+    tried = rows.filter(pl.col("result") != ABSENT)
+    measured = tried.filter(result=MEASURED)
+    sentences = [
+        f"{measured.height} of {counted(tried.height, 'network')} are measured as they are"
+    ]
+    if measured.height:
+        worst = measured["difference"].to_numpy().max()
+        sentences[0] += f", at most {worst:.0e} from plain gradients"
+    others = tried.filter(pl.col("result").is_in([REFUSED, DIFFERS])).rows(named=True)
+    sentences += [f"{row['package']} {row['network']}: {_what(row)}" for row in others]
+    absent = rows.filter(result=ABSENT)["package"].unique(maintain_order=True)
+    if len(absent):
+        sentences.append(f"not installed: {', '.join(absent)}")
+    return sentences
+
+
+def _what(row: dict[str, object]) -> str:
+    if row["result"] == DIFFERS:
+        return f"differs by {row['difference']:.1e} at {row['where']}"
+    return f"refused, {' '.join(str(row['message']).split())}"
+
+
+def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
+    """Return a line a network; it fits into 80 characters."""
+    heads = ("lines", "layers", "difference", "s", "result")
+    shown = tables.table(TITLE, "network", *heads, width=36)
+    for row in rows.rows(named=True):
+        has_flow = row["result"] in (MEASURED, DIFFERS)
+        shown.add_row(
+            Text(f"{row['package']} {row['network']}"),
+            str(row["lines"]),
+            str(row["layers"]) if has_flow else "–",
+            f"{row['difference']:.0e}" if has_flow else "–",
+            f"{row['seconds']:.1f}",
+            str(row["result"]),
+        )
+    for place in missing.rows(rows, "package", "network").rows(named=True):
+        name = Text(f"{place['package']} {place['network']}")
+        shown.add_row(name, *len(heads) * (tables.NOT_MEASURED,))
+    return shown
+
+
+def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Return for each run the layers and the seconds of each network."""
+    kinds = [pl.col("layers").cast(pl.Float64), "seconds"]
+    return [
+        comparison(
+            rows.select("package", "network", *kinds).unpivot(
+                ["layers", "seconds"], index=["package", "network"]
+            ),
+            ("package", "network"),
+            "variable",
+            "value",
+        )
+        for rows in runs
+    ]
