@@ -2,8 +2,9 @@
 
     python docs/tables.py runs/laws runs/bench
 
-takes finished runs of `python -m experiments laws` and `bench` and writes what the pages show into
-`docs/data`: `laws.csv` and `bench.csv`, with `about.json` for the machine and versions. Building
+takes finished runs of `python -m experiments laws`, `bench` and `menagerie` and writes what the
+pages show into `docs/data`: `laws.csv`, `bench.csv` and `menagerie.csv`, with `about.json` for the
+machine and versions. A run of some networks of the menagerie replaces the rows of these. Building
 the site then needs neither the runs nor JAX; `verdicts.csv` is written by `tests/draws.py`.
 `docs/hooks.py` puts `markdown("laws")` where a page
 has `<!-- table: laws -->`. A comparison that does not hold and a ratio that misses its goal are
@@ -45,6 +46,11 @@ BENCH = (
     "floor",
     "met",
 )
+MENAGERIE = (
+    *("package", "network", "title", "lines", "result", "layers", "arrays", "compared"),
+    *("difference", "dtype", "seconds", "message"),
+)
+COLUMNS = {"laws": LAWS, "bench": BENCH, "menagerie": MENAGERIE}
 MOST = 3  # comparisons of a law in the first table; the others are folded below it
 
 Record = Mapping[str, str]
@@ -62,14 +68,19 @@ def collect(folder: Path, data: Path = DATA) -> None:
     """Write the data of one run.
 
     Raises:
-        ValueError: the folder is not a finished run of `laws` or `bench`.
+        ValueError: the folder is not a finished run of `laws`, `bench` or `menagerie`.
     """
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     kind = run["what"].get("experiment", "")
-    if kind not in ("laws", "bench") or not run["finished"]:
-        raise ValueError(f"{folder}: expected a finished run of laws or bench, got {kind!r}")
-    records = _laws(folder) if kind == "laws" else _bench(folder)
-    write(data / f"{kind}.csv", LAWS if kind == "laws" else BENCH, records)
+    if kind not in COLUMNS or not run["finished"]:
+        raise ValueError(
+            f"{folder}: expected a finished run of laws, bench or menagerie, got {kind!r}"
+        )
+    if kind == "menagerie":
+        records = _menagerie(folder, data)
+    else:
+        records = _laws(folder) if kind == "laws" else _bench(folder)
+    write(data / f"{kind}.csv", COLUMNS[kind], records)
     about_file = data / "about.json"
     about = json.loads(about_file.read_text(encoding="utf-8")) if about_file.exists() else {}
     about[kind] = _about(run, records)
@@ -86,7 +97,7 @@ def write(path: Path, columns: Sequence[str], records: Iterable[Mapping[str, Any
 
 
 def read(name: str, data: Path = DATA) -> list[Record]:
-    """Return the records of `laws` or `bench`."""
+    """Return the records of a table."""
     with (data / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -115,6 +126,22 @@ def _bench(folder: Path) -> list[dict[str, str]]:
     return bench_records((folder / "bench.md").read_text(encoding="utf-8"))
 
 
+def _menagerie(folder: Path, data: Path) -> list[dict[str, str]]:
+    """One record a network, package by package; those of networks that were not run stay."""
+    import polars as pl
+
+    rows = pl.read_parquet(folder / "rows.parquet").rows(named=True)
+    there = read("menagerie", data) if (data / "menagerie.csv").exists() else []
+    records = {(record["package"], record["network"]): dict(record) for record in there}
+    for row in rows:
+        numbers = {"difference": f"{row['difference']:.1e}", "seconds": f"{row['seconds']:.1f}"}
+        record = {name: str(row[name]) for name in MENAGERIE} | numbers
+        record["message"] = " ".join(row["message"].split())
+        records[row["package"], row["network"]] = record
+    packages = dict.fromkeys(package for package, _ in records)
+    return [r for package in packages for r in records.values() if r["package"] == package]
+
+
 def bench_records(text: str) -> list[dict[str, str]]:
     """Return the records of a benchmark's table in Markdown."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
@@ -132,26 +159,30 @@ def _about(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict
     """Say on which machine, with which versions and when a run was measured."""
     machine = run.get("machine", {})
     versions = {**run["versions"], **machine.get("peers", {})}
+    versions |= run.get("packages", {})
     shown = ("python", "jax", "torch", "flax", "equinox", "scikit-learn")
     names = ", ".join(f"{name} {versions[name]}" for name in shown if name in versions)
     where = ", ".join(filter(None, (machine.get("processor"), *run["devices"][:1])))
     if "cores" in machine:
         where += f", {machine['cores']} cores"
     about: dict[str, Any] = {"measured": f"{run['started'][:10]}, {where}; {names}"}
+    if records and "result" in records[0]:
+        results = [record["result"] for record in records if record["result"] != "absent"]
+        return about | {"met": results.count("measured"), "of": len(results)}
     met = [record.get("holds") or record.get("met") for record in records]
     return about | {"met": met.count("yes"), "of": met.count("yes") + met.count("no")}
 
 
 def markdown(name: str, data: Path = DATA) -> str:
-    """Return the tables of `laws`, `bench` or `verdicts` for a page."""
+    """Return the tables of `laws`, `bench`, `menagerie` or `verdicts` for a page."""
     if name == "verdicts":
         return "\n".join(verdicts(read(name, data)))
     about = json.loads((data / "about.json").read_text(encoding="utf-8"))[name]
     records = read(name, data)
-    noun, verb = ("comparisons", "hold") if name == "laws" else ("cases", "meet their goals")
+    noun, verb = WORDS[name]
     lines = [f"**{about['met']} of {about['of']} {noun} {verb}.** Measured: {about['measured']}."]
     lines += [f"\n{note}" for note in about.get("notes", [])]
-    return "\n".join([*lines, "", *(laws(records) if name == "laws" else bench(records))])
+    return "\n".join([*lines, "", *LINES[name](records)])
 
 
 def laws(records: Sequence[Record]) -> list[str]:
@@ -220,6 +251,38 @@ def bench(records: Sequence[Record]) -> list[str]:
     return lines
 
 
+def menagerie(records: Sequence[Record]) -> list[str]:
+    """Return a section a package: its networks, and what was refused with the error message."""
+    lines: list[str] = []
+    columns = ("network", "lines of code", "layers", "difference", "seconds")
+    for package, group in groupby(records, key=lambda record: record["package"]):
+        networks = list(group)
+        lines += ["", f"## {package}", "", _line(columns), _rule("l|r|r|r|r")]
+        lines += [_line(_network(record)) for record in networks]
+        lines += [
+            f"\n{record['title']}: {_code(record['message'])}"
+            for record in networks
+            if record["result"] in ("refused", "absent")
+        ]
+    return lines
+
+
+def _network(record: Record) -> tuple[str, ...]:
+    title, lines, result = record["title"], record["lines"], record["result"]
+    if result in ("refused", "absent"):
+        return title, lines, "–", f"**{result}**", "–"
+    difference = record["difference"].replace("e-0", "e-").replace("-", "−")
+    if record["dtype"] != "float64":
+        difference += f", {record['dtype']}"
+    if result != "measured":
+        difference = f"**{difference}**"
+    return title, lines, record["layers"], difference, record["seconds"]
+
+
+def _code(text: str) -> str:
+    return f"`{text.replace('`', '')}`"
+
+
 def _number(text: str, digits: int = 4) -> str:
     if not text:
         return "–"
@@ -234,6 +297,14 @@ def _rule(columns: str) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+WORDS = {
+    "laws": ("comparisons", "hold"),
+    "bench": ("cases", "meet their goals"),
+    "menagerie": ("networks", "are measured as they are"),
+}
+LINES = {"laws": laws, "bench": bench, "menagerie": menagerie}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ DISTRIBUTIONS = {
     "orbax": "orbax-checkpoint",
     "sklearn": "scikit-learn",
     "tomli_w": "tomli-w",
+    "vit_pytorch": "vit-pytorch",
     "vl_convert": "vl-convert-python",
+    "x_transformers": "x-transformers",
 }
 # Used by tests that do not import it: the hook of types, workers, what pandas reads Parquet with.
 UNIMPORTED = {"beartype", "pytest-xdist", "pyarrow"}
@@ -68,7 +70,8 @@ def inside_functions(path):
 
 LIBRARY = [*(ROOT / "jaxnn").rglob("*.py")]
 EXPERIMENTS = [*(ROOT / "experiments").rglob("*.py")]
-PEER_FILES = [path for path in EXPERIMENTS if path.name.endswith(PEERS)]
+MENAGERIE = [*(ROOT / "experiments" / "menagerie").rglob("of_*.py")]
+PEER_FILES = [path for path in {*EXPERIMENTS} - {*MENAGERIE} if path.name.endswith(PEERS)]
 TESTS = [*(ROOT / "tests").glob("*.py")]
 
 
@@ -79,7 +82,7 @@ def test_the_library_needs_what_it_imports_and_nothing_else():
 
 
 def test_experiments_need_what_they_import_and_nothing_else():
-    own = imported(*{*EXPERIMENTS} - {*PEER_FILES})
+    own = imported(*{*EXPERIMENTS} - {*PEER_FILES} - {*MENAGERIE})
     assert PEER_FILES
     assert own - declared() == declared("experiments")
 
@@ -88,6 +91,11 @@ def test_the_benchmark_s_peers_are_its_extra():
     known = declared() | declared("experiments")
     of_tests = imported(*TESTS) - known - declared("test")  # skipped where they are not installed
     assert (imported(*PEER_FILES) - known) | of_tests == declared("bench")
+
+
+def test_the_menagerie_s_packages_are_its_extra():
+    known = declared() | declared("experiments")
+    assert imported(*MENAGERIE) - known == declared("menagerie")
 
 
 def test_tests_need_what_they_import_and_nothing_else():

@@ -25,6 +25,7 @@ from experiments.bench import report as bench_report
 from experiments.bench.rows import rows as bench_rows
 from experiments.laws.columns import COLUMNS as LAW_COLUMNS
 from experiments.laws.experiment import LAWS
+from experiments.menagerie.columns import COLUMNS as MENAGERIE_COLUMNS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -353,8 +354,30 @@ def test_a_run_of_the_benchmark_becomes_a_table(tmp_path):
     assert "**1 of 3 cases meet their goals.**" in text
 
 
+def test_runs_of_the_menagerie_become_one_table(tmp_path):
+    row = dict.fromkeys(("lines", "layers", "arrays", "compared"), 3) | {"title": "nn.X"}
+    row |= {"difference": 3e-16, "where": "a", "dtype": "float64", "unmeasured": 0, "seconds": 1.26}
+    kinds = {name: column.dtype for name, column in MENAGERIE_COLUMNS.items()}
+    for package, results in (("a", "refused"), ("b", "measured"), ("a", "measured absent")):
+        folder = run_of(tmp_path / f"{package} {results}", "menagerie")
+        named = {"package": package, "message": "Error:\n no `cut`"}
+        rows = [
+            row | named | {"network": str(i), "result": r} for i, r in enumerate(results.split())
+        ]
+        pl.DataFrame(rows, kinds).write_parquet(folder / "rows.parquet")
+        tables.collect(folder, tmp_path)
+    text = tables.markdown("menagerie", tmp_path)
+    assert "**2 of 2 networks are measured as they are.** Measured: 2026-01-02" in text
+    assert text.count("\n## a\n") == text.count("\n## b\n") == 1
+    assert "\n| nn.X | 3 | 3 | 3.0e−16 | 1.3 |\n" in text
+    assert "\n| nn.X | 3 | – | **absent** | – |\n" in text
+    assert "\nnn.X: `Error: no cut`" in text
+
+
 def test_a_run_of_something_else_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="expected a finished run of laws or bench, got 'depth'"):
+    with pytest.raises(
+        ValueError, match="expected a finished run of laws, bench or menagerie, got 'depth'"
+    ):
         tables.collect(run_of(tmp_path / "run", "depth"), tmp_path)
 
 

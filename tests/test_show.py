@@ -243,6 +243,12 @@ OTHERS = {
         "data": "iris", "seed": [0, 0], "library": ["jaxnn", "scikit-learn"],
         "metric": "accuracy", "value": [0.875, 0.75], "seconds": 1.0,
     },
+    "menagerie": {
+        "package": "[/b] one", "network": ["x", "y"], "title": "nn.X", "lines": 2,
+        "result": ["measured", "refused"], "layers": [17, 0], "arrays": 3, "compared": 3,
+        "difference": [3e-16, float("nan")], "where": "a", "dtype": "float64", "unmeasured": 0,
+        "seconds": 1.5, "message": "",
+    },
     "laws": {
         "law": "gradient-exponent", "case": ["[/b] one", "two"], "source": "s", "relation": "=",
         "predicted": 1.0, "measured": [1.125, 0.875], "standard_error": None, "tolerance": 0.5,
@@ -268,6 +274,7 @@ OTHERS = {
         ("laws", ("1.125", "0.875")),
         ("train", ("0.625", "0.75")),
         ("peers", ("0.875", "0.75")),
+        ("menagerie", ("17", "1.5")),
         ("bench", ("0.625", "1.12")),
     ],
 )

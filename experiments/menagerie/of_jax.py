@@ -97,42 +97,55 @@ def _run(f: Any, params: Any, xs: Any, each: str) -> Any:
 
 
 def _compared(flow: Any, plain: dict[str, float], plain_input: float, dtype: str) -> Comparison:
-    parameters = flow.parameters
-    parts: dict[str, list[tuple[float, int]]] = {}
-    for path, layer, log_delta in zip(
-        parameters.paths, parameters.layers, np.asarray(parameters.log_delta), strict=True
-    ):
-        for part in path.split(" + "):
-            parts.setdefault(part, []).append((math.exp(float(log_delta)), layer))
     of_layer = np.exp(np.asarray(flow.log_theta))
-    differences, used, of_several = {}, 0, 0
+    parts = _parts(flow.parameters)
+    differences, arrays = {}, 0
     for name, norm in plain.items():
-        own = [
-            v
-            for p, v in parts.items()
-            if p == name or (p.startswith(name) and _is_index(p[len(name) :]))
-        ]
+        own = [v for path, v in parts.items() if _is_of(path, name)]
         if not own and norm == 0.0:
-            continue
-        used += 1
-        if any(len(v) > 1 for v in own):
-            of_several += 1  # the parts of Δ are added as vectors, of which the flow has the norms
-            continue
-        ours = math.hypot(*(v[0][0] for v in own))
-        least = rounding(dtype) * max([float(of_layer[v[0][1] - 1]) for v in own], default=0.0)
-        differences[name] = abs(ours - norm) / max(norm, ours, least, TINY)
+            continue  # an array that is not used
+        arrays += 1
+        if all(len(layers) == 1 for layers in own):
+            (deltas, layers) = np.reshape([v[0] for v in own], (-1, 2)).T
+            least = max([TINY, *(rounding(dtype) * of_layer[layers.astype(int) - 1])])
+            differences[name] = relative(math.hypot(*deltas), norm, least)
     compared = len(differences)
     if not math.isnan(plain_input):
-        ours = math.exp(float(flow.log_delta_input))
-        differences["input"] = abs(ours - plain_input) / max(ours, plain_input, TINY)
-    where = max(
-        differences,
-        key=lambda k: differences[k] if differences[k] == differences[k] else math.inf,
-        default="",
+        differences["input"] = relative(math.exp(float(flow.log_delta_input)), plain_input)
+    where = largest(differences)
+    difference = differences.get(where, math.nan)
+    return Comparison(len(flow.names), arrays, compared, difference, where, dtype)
+
+
+def _parts(parameters: Any) -> dict[str, list[tuple[float, int]]]:
+    """Return for each path in the user's pytree the norms of its Δ, each with its layer.
+
+    An array that layers share has several: they are added as vectors, of which these are norms.
+    """
+    parts: dict[str, list[tuple[float, int]]] = {}
+    deltas = np.exp(np.asarray(parameters.log_delta))
+    for path, layer, delta in zip(parameters.paths, parameters.layers, deltas, strict=True):
+        for part in path.split(" + "):
+            parts.setdefault(part, []).append((float(delta), layer))
+    return parts
+
+
+def _is_of(path: str, name: str) -> bool:
+    """Tell whether a path is that of an array, or of entries of it such as `w[3]`."""
+    return (
+        path.startswith(name) and re.fullmatch(r"(\[[\d:, …]+\])?", path[len(name) :]) is not None
     )
-    return Comparison(
-        len(flow.names), used, compared, differences.get(where, math.nan), where, dtype
-    )
+
+
+def relative(ours: float, plain: float, least: float = TINY) -> float:
+    """Return a relative difference; of numbers below the least relative to that."""
+    return abs(ours - plain) / max(ours, plain, least)
+
+
+def largest(differences: dict[str, float]) -> str:
+    """Return the name of the largest difference; one that is nan is larger than all."""
+    numbers = {name: math.inf if math.isnan(v) else v for name, v in differences.items()}
+    return max(numbers, key=numbers.__getitem__, default="")
 
 
 def rounding(dtype: str) -> float:
@@ -141,10 +154,6 @@ def rounding(dtype: str) -> float:
     Smaller norms are compared relative to this one, √eps.
     """
     return math.sqrt(np.finfo(dtype).eps)
-
-
-def _is_index(text: str) -> bool:
-    return re.fullmatch(r"\[[\d:, …]+\]", text) is not None
 
 
 def linear_loss(output: Any, key: jax.Array) -> jax.Array:

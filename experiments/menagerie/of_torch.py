@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import jaxnn
-from experiments.menagerie.of_jax import Comparison, rounding
+from experiments.menagerie.of_jax import TINY, Comparison, largest, relative, rounding
 
 
 def compared(arguments: dict[str, Any], seed: int) -> Comparison:
@@ -33,37 +33,26 @@ def compared(arguments: dict[str, Any], seed: int) -> Comparison:
     flow = jaxnn.torch_flow(model, inputs, seed, loss=linear_loss, cuts=arguments.get("cuts"))
     torch.manual_seed(1)
     states, of_parameters, of_input = _plain(model, inputs, flow.names, seed)
-    differences: dict[str, float] = {}
-    own = dict(zip(flow.parameters.paths, np.asarray(flow.parameters.log_delta), strict=True))
-    largest = max(of_parameters.values(), default=0.0)
-    for name, norm in of_parameters.items():
-        ours = math.exp(own[name]) if name in own else 0.0
-        if ours != norm:
-            differences[name] = abs(ours - norm) / max(ours, norm, rounding("float64") * largest)
-        else:
-            differences[name] = 0.0
-    count = len(differences)
-    unmeasured = int(np.isnan(np.asarray(flow.log_delta)).sum())
-    if len(states) == len(flow.names):
-        for name, size, ours, plain in zip(
-            flow.names, flow.sizes, np.asarray(flow.log_delta), states, strict=True
-        ):
-            if plain is not None and plain[0] == size and not np.isnan(ours):
-                differences[f"state {name}"] = _relative(math.exp(ours), plain[1])
-    else:
-        differences["states"] = math.inf
+    parameters = flow.parameters
+    own = dict(zip(parameters.paths, np.exp(np.asarray(parameters.log_delta)), strict=True))
+    least = max([TINY, *(rounding("float64") * norm for norm in of_parameters.values())])
+    differences = {
+        name: relative(float(own.get(name, 0.0)), norm, least)
+        for name, norm in of_parameters.items()
+    }
+    deltas = np.exp(np.asarray(flow.log_delta))
+    if len(states) != len(deltas):
+        raise ValueError(f"expected {len(states)} states, as torch calls cuts, got {len(deltas)}")
+    for name, size, ours, state in zip(flow.names, flow.sizes, deltas, states, strict=True):
+        # Of several tensors the flow has all, and plain torch here the first.
+        if state is not None and state[0] == size and not np.isnan(ours):
+            differences[f"state {name}"] = relative(float(ours), state[1])
     if of_input is not None and not np.isnan(flow.log_delta_input):
-        differences["input"] = _relative(math.exp(float(flow.log_delta_input)), of_input)
-    where = max(
-        differences, key=lambda k: differences[k] if differences[k] == differences[k] else math.inf
-    )
-    return Comparison(
-        len(flow.names), count, count, differences[where], where, "float64", unmeasured
-    )
-
-
-def _relative(ours: float, plain: float) -> float:
-    return 0.0 if ours == plain else abs(ours - plain) / max(ours, plain)
+        differences["input"] = relative(math.exp(float(flow.log_delta_input)), of_input)
+    where = largest(differences)
+    unmeasured = int(np.isnan(deltas).sum())
+    count, layers = len(of_parameters), len(flow.names)
+    return Comparison(layers, count, count, differences[where], where, "float64", unmeasured)
 
 
 def linear_loss(output: Any, seed: int) -> Any:

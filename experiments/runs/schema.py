@@ -20,7 +20,7 @@ class Column(NamedTuple):
 
 
 TEXT, COUNT, REAL, FLAG = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
-FROM_ZERO = ("seed", "example", "epoch", "step")
+FROM_ZERO = ("seed", "example", "epoch", "step", "layers", "arrays", "compared", "unmeasured")
 
 
 def check(rows: pl.DataFrame, expected: dict[str, Column]) -> None:

@@ -41,7 +41,7 @@ def block_neural() -> dict[str, Any]:
 def planar() -> dict[str, Any]:
     """planar_flow."""
     return _log_density(
-        flows.planar_flow(KEY, base_dist=BASE, flow_layers=4, width_size=8, depth=1, invert=False)
+        flows.planar_flow(KEY, base_dist=BASE, flow_layers=4, width_size=8, depth=1)
     )
 
 

@@ -85,7 +85,7 @@ def deep_sets() -> dict[str, Any]:
 
     def network(graph: Any) -> Any:
         for _ in range(3):
-            graph = jraph.DeepSets(_update, lambda nodes, _: hk.nets.MLP([8, 8])(nodes))(graph)
+            graph = jraph.DeepSets(_update, lambda nodes: hk.nets.MLP([8, 8])(nodes))(graph)
         return graph.globals
 
     return _measured(network)

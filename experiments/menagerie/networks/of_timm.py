@@ -120,7 +120,7 @@ def repvgg_a0() -> dict[str, Any]:
 
 def convmixer_768_32() -> dict[str, Any]:
     """convmixer_768_32."""
-    return _measured("convmixer_768_32", 64, depth=4)
+    return _measured("convmixer_768_32", 64)
 
 
 def resnetv2_18() -> dict[str, Any]:

@@ -109,7 +109,7 @@ def googlenet() -> dict[str, Any]:
 
 def inception_v3() -> dict[str, Any]:
     """models.inception_v3, with an auxiliary head."""
-    return _measured(torchvision.models.inception_v3(num_classes=10, init_weights=False), 96)
+    return _measured(torchvision.models.inception_v3(num_classes=10, init_weights=False), 299)
 
 
 def vision_transformer() -> dict[str, Any]:

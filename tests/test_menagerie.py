@@ -1,0 +1,198 @@
+"""Networks of packages: the list, the comparison with plain gradients, and some of them whole."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+from peers import need
+
+from experiments.__main__ import main
+from experiments.menagerie import catalogue, columns, experiment, of_jax, report
+from experiments.runs import schema
+
+pytestmark = pytest.mark.usefixtures("users_jax")
+
+OF_TORCH = {"torch", "torchvision", "timm", "transformers", "vit_pytorch", "x_transformers"}
+FILE = '''
+"""A package."""
+
+CLASS = 3
+
+
+class _Net:
+    """A class."""
+
+    def __call__(self, x):
+        return x
+
+
+def _helper(x):
+    """A helper."""
+    y = x
+    return y
+
+
+def one():
+    """nn.One."""
+    return {"model": _Net()}
+
+
+def two():
+    """nn.Two."""
+    return _helper(one())
+'''
+
+
+@pytest.fixture
+def package(monkeypatch, tmp_path):
+    """A function that makes the list have networks of one package, that takes no import."""
+
+    def make(build=None, module="jax"):
+        (tmp_path / "of_mine.py").write_text(FILE, encoding="utf-8")
+        monkeypatch.setattr(catalogue, "FOLDER", tmp_path)
+        monkeypatch.setattr(catalogue, "PACKAGES", {"mine": module})
+        monkeypatch.setattr(catalogue.Entry, "arguments", lambda _: build())
+        return experiment.Cell("mine", "one")
+
+    catalogue.of_package.cache_clear()
+    yield make
+    catalogue.of_package.cache_clear()
+
+
+def chain():
+    """Two layers, the parameters of one of which are stacked."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    params = {"a": jax.random.normal(keys[0], (3, 4, 4)), "b": jax.random.normal(keys[1], (4, 2))}
+
+    def f(params, xs):
+        for theta in params["a"]:
+            xs = jnp.tanh(xs @ theta)
+        return xs @ params["b"]
+
+    return {"model": (f, params), "xs": jax.random.normal(keys[2], (5, 4))}
+
+
+def test_the_list_is_as_long_as_it_was_meant_to_be():
+    networks = [n for package in catalogue.PACKAGES for n in catalogue.of_package(package)]
+    of_torch = [n for n in networks if n.package in OF_TORCH]
+    assert len(of_torch) >= 40
+    assert len(networks) - len(of_torch) >= 60
+    assert len({(n.package, n.title) for n in networks}) == len(networks)
+    assert {path.stem for path in catalogue.FOLDER.glob("of_*.py")} == {
+        f"of_{package}" for package in catalogue.PACKAGES
+    }
+
+
+def test_lines_are_those_of_a_network_and_of_what_it_uses(package):
+    package()
+    assert [(n.network, n.title) for n in catalogue.of_package("mine")] == [
+        ("one", "nn.One"),
+        ("two", "nn.Two"),
+    ]
+    # One: its return; of the class the method and its return. Two: its own and two of the helper.
+    assert [n.lines for n in catalogue.of_package("mine")] == [4, 7]
+
+
+def test_a_network_without_its_package_says_so(package):
+    rows = experiment.measured(package(module="nowhere_to_be_found"))
+    schema.check(rows, columns.COLUMNS)
+    (row,) = rows.rows(named=True)
+    assert (row["result"], row["message"]) == ("absent", "nowhere_to_be_found is not installed")
+    assert report.verdicts(rows)[1] == "not installed: mine"
+
+
+def test_a_refusal_is_a_row_with_its_words(package):
+    def clipped():
+        f = lambda w, xs: jax.lax.while_loop(lambda _: False, lambda x: x @ w, xs)
+        return {"model": (f, jnp.eye(3)), "xs": jnp.ones((2, 3))}
+
+    rows = experiment.measured(package(clipped))
+    (row,) = rows.rows(named=True)
+    assert row["result"] == "refused"
+    assert row["message"].startswith("ValueError: f: found ")
+    assert report.verdicts(rows)[0] == "0 of 1 network are measured as they are"
+    assert "mine one: refused, ValueError: f: found" in report.verdicts(rows)[1]
+
+
+def test_every_array_is_compared(package):
+    rows = experiment.measured(package(chain))
+    schema.check(rows, columns.COLUMNS)
+    (row,) = rows.rows(named=True)
+    assert (row["result"], row["layers"], row["arrays"], row["compared"]) == ("measured", 4, 2, 2)
+    assert row["difference"] < 1e-12
+    assert row["dtype"] == "float64"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where"),
+    [
+        (lambda flow: {"parameters": flow.parameters}, "['a']"),
+        (lambda flow: {"log_delta_input": flow.log_delta_input + 1e-4}, "input"),
+    ],
+)
+def test_a_number_that_is_not_plain_gradients_is_a_failure(
+    wrong, where, package, monkeypatch, tmp_path, capsys
+):
+    right = of_jax.jaxnn.gradient_flow
+
+    def other(*arguments, **more):
+        flow = right(*arguments, **more)
+        changed = wrong(flow)
+        if "parameters" in changed:  # of the second layer, a third of an array
+            log_delta = flow.parameters.log_delta.at[1].add(1e-3)
+            changed = {"parameters": dataclasses.replace(flow.parameters, log_delta=log_delta)}
+        return dataclasses.replace(flow, **changed)
+
+    package(chain)
+    monkeypatch.setattr(of_jax.jaxnn, "gradient_flow", other)
+    command = ["menagerie", "--packages", "mine", "--networks", "one", "--quiet", "--no-cache"]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr()
+    assert "other than plain gradients: mine one" in error.err
+    assert f"at {where}" in " ".join(error.out.split())
+
+
+def test_arrays_that_layers_share_are_not_compared_by_norms(package):
+    def tied():
+        f = lambda w, xs: jnp.tanh(jnp.tanh(xs @ w["a"]) @ w["b"]) @ w["a"]
+        return {"model": (f, {"a": jnp.eye(3), "b": jnp.eye(3)}), "xs": jnp.ones((2, 3))}
+
+    (row,) = experiment.measured(package(tied)).rows(named=True)
+    assert (row["result"], row["arrays"], row["compared"]) == ("measured", 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--packages theano", "packages: expected some of jax, equinox"),
+        ("--packages jax --networks nothing", "networks: expected some of dense, convolutions"),
+        ("--packages", "packages: expected at least one, got none"),
+    ],
+)
+def test_a_user_s_mistake_is_one_sentence(arguments, sentence, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["menagerie", *arguments.split(), "--out", str(out)]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_several_processes_have_nothing_to_share():
+    with pytest.raises(ValueError, match=r"^distributed: a network is measured by one process"):
+        experiment.prepare(experiment.Settings(distributed=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("jax.residual", "equinox.mlp", "equinox.gru", "equinox.rotary", "equinox.batch_norm"),
+        *("linen.scanned", "linen.optimized_lstm", "linen.language_model", "nnx.decoder_dropout"),
+        *("torch.decoder", "torch.lstm_cells", "haiku.lstm", "keras.lstm"),
+    ],
+)
+def test_networks_of_packages_are_measured_as_they_are(name):
+    package, network = name.split(".")
+    need(catalogue.PACKAGES[package])
+    (row,) = experiment.measured(experiment.Cell(package, network)).rows(named=True)
+    assert row["result"] == "measured", row["message"]
