@@ -72,7 +72,7 @@ def collect(folder: Path, data: Path = DATA) -> None:
     """
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     kind = run["what"].get("experiment", "")
-    if kind not in COLUMNS or not run["finished"]:
+    if kind not in COLUMNS or not (run["finished"] or kind == "menagerie"):
         raise ValueError(
             f"{folder}: expected a finished run of laws, bench or menagerie, got {kind!r}"
         )

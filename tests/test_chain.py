@@ -264,6 +264,23 @@ def test_batch_statistics(rng):
     assert_flow_is(flow, by_jax(layers, xs, lambda out: jnp.vdot(out, cotangent)))
 
 
+@pytest.mark.parametrize("dropped", [(0, 2), (1, 3, 4), (0, 3), (1, 2, 4)])
+def test_batch_statistics_in_a_branch_that_some_examples_drop(dropped, rng):
+    """They meet in one direction: those that drop it still get the others' gradients."""
+    kept = np.ones((B, 1))
+    kept[list(dropped)] = 0
+
+    def branch(p, z):
+        return z + kept * batch_norm(p, z)
+
+    layers = [(dense, drawn(rng)), (branch, rng.normal(size=(N, N))), (dense, drawn(rng))]
+    xs, cotangent = rng.normal(size=(B, N)), rng.normal(size=(B, N))
+    cotangent *= 10.0 ** np.array([0, -30, 3, 12, -2])[:, None]
+    flow = flow_of(layers, xs, cotangent)
+    np.testing.assert_array_equal(flow.mixes, [False, True, False])
+    assert_flow_is(flow, by_jax(layers, xs, lambda out: jnp.vdot(out, cotangent)))
+
+
 def test_examples_far_apart(rng):
     """Each keeps its own exponent, where one exponent for all would make the smaller zero."""
     theta = np.float32(1e-6 * rng.normal(size=(2, N, N)))

@@ -567,6 +567,30 @@ def test_batch_norm_below_and_inside_a_skip_connection(torch, factor):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dropped", [(0, 2), (1, 3), (0, 3)])
+def test_batch_norm_in_a_branch_that_some_examples_drop(dropped, torch):
+    """They meet in one direction: those that drop it still get the others' gradients."""
+    nn = torch.nn
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.norm = nn.Linear(8, 8), nn.BatchNorm1d(8)
+
+        def forward(self, x):
+            kept = torch.ones(len(x), 1).double()
+            kept[list(dropped)] = 0
+            return x + kept * self.norm(self.inner(x))
+
+    model = nn.Sequential(*(Block() for _ in range(3)), nn.Linear(8, 2)).double()
+    x = torch.randn(4, 8).double()
+    cotangent = torch.logspace(-3, 3, 4).double()[:, None] * torch.randn(4, 2).double()
+    flow = torch_flow(model, x, cotangent)
+    assert flow.mixes.tolist() == [True, True, True, False]
+    check_plain(flow, *by_hooks(model, [*model], x, lambda output: (output * cotangent).sum()))
+
+
+@pytest.mark.slow
 def test_batch_norm_beyond_the_range(torch):
     """In float32, against plain hooks in float64."""
     nn = torch.nn

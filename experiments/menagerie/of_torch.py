@@ -18,7 +18,7 @@ from experiments.menagerie.of_jax import TINY, Comparison, largest, relative, ro
 
 
 def compared(arguments: dict[str, Any], seed: int) -> Comparison:
-    """Measure a network in float64, and compare it.
+    """Measure a network in float64 if it takes that, and compare it.
 
     Args:
         arguments: of `jaxnn.diagnose`.
@@ -28,14 +28,14 @@ def compared(arguments: dict[str, Any], seed: int) -> Comparison:
         Exception: whatever the library, or the network itself, ends in.
     """
     torch.manual_seed(0)
-    model, inputs = arguments["model"].double(), _as_float64(arguments["xs"])
+    dtype, model, inputs = _widest(arguments["model"], arguments["xs"])
     torch.manual_seed(1)
     flow = jaxnn.torch_flow(model, inputs, seed, loss=linear_loss, cuts=arguments.get("cuts"))
     torch.manual_seed(1)
     states, of_parameters, of_input = _plain(model, inputs, flow.names, seed)
     parameters = flow.parameters
     own = dict(zip(parameters.paths, np.exp(np.asarray(parameters.log_delta)), strict=True))
-    least = max([TINY, *(rounding("float64") * norm for norm in of_parameters.values())])
+    least = max([TINY, *(rounding(dtype) * norm for norm in of_parameters.values())])
     differences = {
         name: relative(float(own.get(name, 0.0)), norm, least)
         for name, norm in of_parameters.items()
@@ -52,7 +52,7 @@ def compared(arguments: dict[str, Any], seed: int) -> Comparison:
     where = largest(differences)
     unmeasured = int(np.isnan(deltas).sum())
     count, layers = len(of_parameters), len(flow.names)
-    return Comparison(layers, count, count, differences[where], where, "float64", unmeasured)
+    return Comparison(layers, count, count, differences[where], where, dtype, unmeasured)
 
 
 def linear_loss(output: Any, seed: int) -> Any:
@@ -116,9 +116,26 @@ def _plain(
     return states, norms, float(grads[-1].norm()) if xs and grads[-1] is not None else None
 
 
-def _as_float64(inputs: Any) -> Any:
-    if isinstance(inputs, torch.Tensor):
-        return inputs.double() if inputs.is_floating_point() else inputs
+def _widest(model: Any, inputs: Any) -> tuple[str, Any, Any]:
+    """Return a module and inputs in float64, or in float32 if its code does not take float64."""
+    try:
+        batch = _as_floats(inputs, torch.float64)
+        with torch.no_grad():
+            _called(model.double(), batch)
+    except RuntimeError:
+        return "float32", model.float(), _as_floats(inputs, torch.float32)
+    return "float64", model, batch
+
+
+def _called(model: Any, inputs: Any) -> Any:
     if isinstance(inputs, dict):
-        return {name: _as_float64(v) for name, v in inputs.items()}
-    return tuple(map(_as_float64, inputs)) if isinstance(inputs, tuple) else inputs
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+
+def _as_floats(inputs: Any, dtype: Any) -> Any:
+    if isinstance(inputs, torch.Tensor):
+        return inputs.to(dtype) if inputs.is_floating_point() else inputs
+    if isinstance(inputs, dict):
+        return {name: _as_floats(v, dtype) for name, v in inputs.items()}
+    return tuple(_as_floats(v, dtype) for v in inputs) if isinstance(inputs, tuple) else inputs

@@ -268,10 +268,13 @@ def scaled_pass(
 def mixing(descent: Descent, shifts: dict[int, int]) -> np.ndarray:
     """Return for each state whether examples meet below it, on the way to the next ones.
 
-    Every second example is made zero at it; where they meet, it comes back.
+    Half of the examples are made zero at it; where they meet, they come back. Then the others, for
+    examples may meet in one direction alone, as where a batch norm is in a branch that is dropped
+    for some of them.
     """
     mixes = np.zeros(len(descent.states) + 1, bool)
     going, count = Pass(descent), len(descent.states)
+    halves = _halves(going.exponent.shape[1])
     outputs, grads = [descent.top], [_times(descent.top, descent.cotangent, shifts)]
     for upper, lower in pairwise(descent.gates):
         wanted = [*descent.between(upper, lower), *([lower] if lower else [])]
@@ -285,15 +288,7 @@ def mixing(descent: Descent, shifts: dict[int, int]) -> np.ndarray:
             if not wanted or not pairs:
                 continue
             with _closed([handle for to in below_at for handle in descent.handles(to)]):
-                come, _ = _gradients(
-                    descent, [h for h, _ in pairs], [_every_second(g) for _, g in pairs], wanted, []
-                )
-            mixes[at] = any(
-                bool((g[1::2] != 0).any())
-                for parts in come.values()
-                for g in parts
-                if g is not None
-            )
+                mixes[at] = any(_come_back(descent, pairs, wanted, zero) for zero in halves)
         if lower == 0 or all(g is None for g in below[lower]):
             break
         outputs = descent.handles(lower)
@@ -310,10 +305,22 @@ def _of_unit(going: Pass, at: int, grad: Any) -> Any:
     return _multiplied(grad, -going.record(at, [grad], zero))
 
 
-def _every_second(grad: Any) -> Any:
-    grad = grad.clone()
-    grad[1::2] = 0
-    return grad
+def _halves(count: int) -> list[np.ndarray]:
+    """Return the numbers of the examples of each half, by the parity of ones in their bits."""
+    odd = np.array([i.bit_count() % 2 == 1 for i in range(count)])
+    return [np.flatnonzero(odd), np.flatnonzero(~odd)]
+
+
+def _come_back(
+    descent: Descent, pairs: list[tuple[Any, Any]], wanted: list[int], zero: np.ndarray
+) -> bool:
+    """Tell whether examples that are made zero in gradients come back below."""
+    grads = [grad.clone() for _, grad in pairs]
+    for grad in grads:
+        grad[zero] = 0
+    come, _ = _gradients(descent, [handle for handle, _ in pairs], grads, wanted, [])
+    below = (g for parts in come.values() for g in parts if g is not None)
+    return any(bool((g[zero] != 0).any()) for g in below)
 
 
 def _gradients(
