@@ -104,7 +104,7 @@ def test_a_network_without_its_package_says_so(package):
 
 def test_a_refusal_is_a_row_with_its_words(package):
     def clipped():
-        f = lambda w, xs: jax.lax.while_loop(lambda _: False, lambda x: x @ w, xs)
+        f = lambda w, xs: jax.lax.while_loop(lambda _: False, lambda x: x @ w, xs)  # noqa: E731
         return {"model": (f, jnp.eye(3)), "xs": jnp.ones((2, 3))}
 
     rows = experiment.measured(package(clipped))
@@ -155,7 +155,7 @@ def test_a_number_that_is_not_plain_gradients_is_a_failure(
 
 def test_arrays_that_layers_share_are_not_compared_by_norms(package):
     def tied():
-        f = lambda w, xs: jnp.tanh(jnp.tanh(xs @ w["a"]) @ w["b"]) @ w["a"]
+        f = lambda w, xs: jnp.tanh(jnp.tanh(xs @ w["a"]) @ w["b"]) @ w["a"]  # noqa: E731
         return {"model": (f, {"a": jnp.eye(3), "b": jnp.eye(3)}), "xs": jnp.ones((2, 3))}
 
     (row,) = experiment.measured(package(tied)).rows(named=True)

@@ -10,6 +10,7 @@ tolerance is reported with exit code 1.
 `settings -> cells (package, network) -> flow and plain gradients -> a row each -> table, verdicts`
 """
 
+import importlib
 import time
 import warnings
 from dataclasses import dataclass, field, replace
@@ -122,7 +123,7 @@ def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
             warnings.simplefilter("ignore")  # of the packages
             row |= _compared(entry, seed)
         row["seconds"] = time.perf_counter() - started
-        jax.clear_caches()
+        jax.clear_caches()  # type: ignore[no-untyped-call]
     else:
         row["message"] = f"{catalogue.PACKAGES[entry.package]} is not installed"
     return pl.DataFrame([row], {name: column.dtype for name, column in COLUMNS.items()})
@@ -131,11 +132,9 @@ def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
 def _compared(entry: catalogue.Entry, seed: int) -> dict[str, Any]:
     try:
         arguments = entry.arguments()
-        if hasattr(arguments["model"], "register_forward_hook"):
-            from experiments.menagerie import of_torch as framework
-        else:
-            from experiments.menagerie import of_jax as framework
-        comparison = framework.compared(arguments, seed)
+        is_of_torch = hasattr(arguments["model"], "register_forward_hook")
+        module = f"experiments.menagerie.of_{'torch' if is_of_torch else 'jax'}"
+        comparison = importlib.import_module(module).compared(arguments, seed)
     except Exception as error:  # whatever code of others ends in
         return {"result": REFUSED, "message": f"{type(error).__name__}: {error}"[:MOST]}
     right = comparison.difference <= TOLERANCE[comparison.dtype]

@@ -162,9 +162,13 @@ def linear_loss(output: Any, key: jax.Array) -> jax.Array:
         v for v in jax.tree.leaves(output) if jnp.issubdtype(jnp.result_type(v), jnp.floating)
     ]
     keys = jax.random.split(key, len(leaves))
-    return sum(
-        jnp.sum(jax.random.normal(k, v.shape, v.dtype) * v)
-        for k, v in zip(keys, leaves, strict=True)
+    return jnp.sum(
+        jnp.stack(
+            [
+                jnp.sum(jax.random.normal(k, v.shape, v.dtype) * v)
+                for k, v in zip(keys, leaves, strict=True)
+            ]
+        )
     )
 
 

@@ -59,10 +59,9 @@ def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
 
 def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
     """Return for each run the layers and the seconds of each network."""
-    kinds = [pl.col("layers").cast(pl.Float64), "seconds"]
     return [
         comparison(
-            rows.select("package", "network", *kinds).unpivot(
+            rows.select("package", "network", pl.col("layers").cast(pl.Float64), "seconds").unpivot(
                 ["layers", "seconds"], index=["package", "network"]
             ),
             ("package", "network"),

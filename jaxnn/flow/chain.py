@@ -320,8 +320,9 @@ def tried(link: Link, arrays: Any, state: Any) -> tuple[Array, Array]:
     ]
 
     def pulled(sizes: Array) -> list[Array]:
-        of_rows = jnp.where(half, *sizes)
-        return vjp.pull([by_rows(v, of_rows.astype(v.dtype)) for v in probe])[1]  # type: ignore[no-any-return]
+        of_rows = jnp.where(half, sizes[0], sizes[1])
+        below: list[Array] = vjp.pull([by_rows(v, of_rows) for v in probe])[1]
+        return below
 
     # A loop: compiled once. Examples may meet in one direction alone, as where a batch norm is in
     # a branch that is dropped for some of them.
@@ -334,13 +335,13 @@ def tried(link: Link, arrays: Any, state: Any) -> tuple[Array, Array]:
     return mixes, ~(jnp.max(off) > TOLERANCE * jnp.max(largest_of(whole)))
 
 
-def half_of(count: int) -> np.ndarray:
+def half_of(count: int) -> Any:
     """Return half of the examples: those with an even number of ones in their binary number.
 
     Unlike every second one, this half holds no example's neighbours at any fixed distance.
     """
     ones = [i.bit_count() for i in range(count)]
-    return np.array(ones) % 2 == 0
+    return np.equal(np.array(ones) % 2, 0)
 
 
 # What is recorded

@@ -27,20 +27,6 @@ def convnext() -> dict[str, Any]:
     )
 
 
-def mobilenet() -> dict[str, Any]:
-    """mobilenetv3_small."""
-    model, state = __import__("equinox").nn.make_with_state(models.mobilenetv3_small)(
-        num_classes=10, key=KEY
-    )
-    f = lambda both, x: both[0](x, both[1], key=KEY, inference=True)[0]
-    return {"model": (f, (model, state)), "xs": inputs.images_channels_first(32), "each": "example"}
-
-
-def attnet() -> dict[str, Any]:
-    """attnet_xxs."""
-    return _measured(models.attnet_xxs(num_classes=10, key=KEY), 64)
-
-
 def reduceformer() -> dict[str, Any]:
     """reduceformer_backbone_b1."""
     return _measured(models.reduceformer_backbone_b1(num_classes=10, key=KEY), 64)
