@@ -1331,6 +1331,20 @@ MUTANTS = (
         "tests/test_chain.py::test_batch_statistics",
     ),
     Mutant(
+        "whether examples meet in a run is tried in its first layer alone",
+        "jaxnn/flow/chain.py",
+        "mixes, linear = of(_average(layer), state)",
+        "mixes, linear = of(layer.at(0), state)",
+        "tests/test_chain.py::test_a_run_whose_first_layer_has_a_gate_that_is_closed[False]",
+    ),
+    Mutant(
+        "of the layers of a run with integers one alone is tried",
+        "jaxnn/flow/chain.py",
+        "jax.lax.map(lambda j: of(layer.at(j), state), jnp.arange(layer.k))",
+        "jax.lax.map(lambda j: of(layer.at(j), state), jnp.arange(1))",
+        "tests/test_chain.py::test_a_run_whose_first_layer_has_a_gate_that_is_closed[True]",
+    ),
+    Mutant(
         "examples of a chain that meet in one direction alone are not seen",
         "jaxnn/flow/chain.py",
         "jnp.any(jnp.where(half, largest_of(other), largest_of(whole)) > 0)",

@@ -281,6 +281,28 @@ def test_batch_statistics_in_a_branch_that_some_examples_drop(dropped, rng):
     assert_flow_is(flow, by_jax(layers, xs, lambda out: jnp.vdot(out, cotangent)))
 
 
+@pytest.mark.parametrize("numbered", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_run_whose_first_layer_has_a_gate_that_is_closed(rng, numbered):
+    """Examples meet in the others; also where the gate is the number of the layer, as data."""
+    theta, gates = rng.normal(size=(4, N, N)), np.array([0.0, 1, -1, 1])
+
+    def step(p, z, number=None):
+        gate = p[1] if number is None else jnp.minimum(number, 1).astype(z.dtype)
+        return z + gate * batch_norm(p[0], z)
+
+    numbers = np.arange(4) if numbered else None
+    run = jaxnn.Run(step, (theta, gates), 4, xs=numbers)
+    xs, cotangent = rng.normal(size=(B, N)), rng.normal(size=(B, N))
+    cotangent *= 10.0 ** np.array([0, -30, 3, 12, -2])[:, None]
+    flow = flow_of([run], xs, cotangent)
+    assert flow.mixes.all()
+    plain = [
+        (functools.partial(step, number=number), (w, gate))
+        for w, gate, number in zip(theta, gates, numbers if numbered else [None] * 4, strict=True)
+    ]
+    assert_flow_is(flow, by_jax(plain, xs, lambda out: jnp.vdot(out, cotangent)))
+
+
 def test_examples_far_apart(rng):
     """Each keeps its own exponent, where one exponent for all would make the smaller zero."""
     theta = np.float32(1e-6 * rng.normal(size=(2, N, N)))

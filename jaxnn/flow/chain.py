@@ -724,21 +724,40 @@ def _types(state: Any) -> Any:
 
 def _tried(way: ChainOp, layer: Any, kept: AnySaved) -> tuple[Any, Array]:
     """Return a layer that knows where its examples meet, and whether its rules are linear."""
-    run = is_run(layer)
-    one = layer.at(0) if run else layer
     z = kept.z if isinstance(kept, Saved) else kept.starts
-    state = jax.tree.map(lambda v: v[0], z.m) if run else z.m
-    found = [
-        tried(link, arrays, state)
-        for link, arrays, state in zip(
-            way.pattern.links, one.arrays, way.states(one, state), strict=True
-        )
-    ]
-    mixes, linear = (jnp.stack(flags) for flags in zip(*found, strict=True))
-    if not run:
+
+    def of(one: Weights, state: Any) -> tuple[Array, Array]:
+        links = zip(way.pattern.links, one.arrays, way.states(one, state), strict=True)
+        mixes, linear = zip(*(tried(*link) for link in links), strict=True)
+        return jnp.stack(mixes), jnp.stack(linear)
+
+    if not is_run(layer):
+        mixes, linear = of(layer, z.m)
         return Weights(layer.arrays, mixes), linear
+    state = jax.tree.map(lambda v: v[0], z.m)
+    if all(jnp.issubdtype(v.dtype, jnp.inexact) for v in jax.tree.leaves(layer.per_layer)):
+        mixes, linear = of(_average(layer), state)
+    else:  # integers, such as numbers of layers or keys, have no average: every layer is tried
+        mixes, linear = jax.lax.map(lambda j: of(layer.at(j), state), jnp.arange(layer.k))
+        mixes, linear = jnp.any(mixes, axis=0), jnp.all(linear, axis=0)
     known = Stacked(layer.per_layer, (layer.shared, mixes), partial(_known, layer.rebuild), layer.k)
     return known, jnp.tile(linear, layer.k)
+
+
+def _average(run: Stacked) -> Any:
+    """Return the parameters of a layer that does whatever some layer of a run does.
+
+    In one of them alone a branch may count nothing, as behind a gate that is 0. The weights of the
+    average differ, so that gates of 1 and -1 do not cancel; they are above 0, as variances are.
+    """
+    weights = 1 + 0.5 * np.cos(np.arange(run.k))
+    weights /= weights.sum()
+
+    def of(v: Array) -> Array:
+        wide = v.dtype if v.dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
+        return jnp.tensordot(jnp.asarray(weights, wide), v.astype(wide), 1).astype(v.dtype)
+
+    return run.rebuild(jax.tree.map(of, run.per_layer), run.shared)
 
 
 def _known(rebuild: Callable[[Any, Any], Weights], per_layer: Any, shared: Any) -> Weights:
