@@ -250,10 +250,16 @@ def _longest(
     if whole is None and unfit:
         _check_batch(unfit[0], x)
     if whole is None:
+        inside = dict(module.named_children())
+        out = (
+            f"; it has {listed(inside)}"
+            if inside
+            else ". It holds none: write it of layers that are modules, a recurrent network of "
+            "nn.LSTM(…, num_layers=1) one after the other, or of an nn.LSTMCell called in a loop"
+        )
         raise ValueError(
             f"cuts: expected them for a {type(module).__name__}, in which no list of blocks is "
-            "found that the gradient passes through: modules, or their names; it has "
-            f"{listed(dict(module.named_children()))}"
+            f"found that the gradient passes through: modules, or their names{out}"
         )
     return whole.states, whole.taken
 
