@@ -235,6 +235,7 @@ def test_arguments_stand_in_one_order():
 def test_a_step_under_jit_is_that_outside_and_compiled_once(key, static):
     net, params, xs, ys = problem(key)
     step = jax.jit(jaxnn.train.step, **static)
+    step.clear_cache()  # JAX has one for all that compile this function
     state = expected = jaxnn.train.start(net, params, INJECTED, key)
     for _ in range(2):
         state, loss = step(net, state, xs, ys, INJECTED)

@@ -248,7 +248,7 @@ def predicted_rate(
 ) -> float:
     """Decades a layer by theory, towards the input."""
     log_delta = meanfield.log_delta(activation, sigma_w, sigma_b, 1.0, layers, hidden=hidden)
-    return float(log_delta[0] / np.log(10)) / (layers - 1)
+    return float(np.asarray(log_delta)[0] / np.log(10)) / (layers - 1)
 
 
 def critical(activation: Any, sigma_b: float, hidden: Block = DENSE) -> float | None:
