@@ -1,4 +1,4 @@
-"""What a kind of block of your own is written with: rows, operations on them, and the protocols.
+"""The parts of a block of your own: rows, operations on them, and the protocols.
 
 A block is a class with the methods of `jaxnn.Block`, and for theory those of `Theory`. It computes
 with `ScaledRows`, which reach beyond the range of a float, by the operations here, so that it does

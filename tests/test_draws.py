@@ -11,7 +11,7 @@ from jaxnn.flow.rates import Stretch, judge
 
 
 def factors(rng, sigma_w, depth, width=64):
-    """What each layer of a relu network does to a gradient, in decades, by NumPy alone."""
+    """Return the factors of the layers of a relu network, in decades, by NumPy alone."""
     weights = sigma_w / width**0.5 * rng.normal(size=(depth, width, width))
     states = [rng.normal(size=(8, width))]
     for theta in weights:

@@ -382,7 +382,7 @@ def of_blocks(p, x):
 
 
 def test_names_are_those_of_the_weights(rng):
-    """What the weights of a layer have in common, without norms; numbered where that is twice."""
+    """The common path of the weights of a layer, without norms; repeated names are numbered."""
     p = {"stem": {"kernel": drawn(rng, N, N)}, "blocks": blocks(rng, 2)}
     p = {"params": p, "rest": [*drawn(rng, 1, N, N)]}
     xs = rng.normal(size=(B, N))

@@ -43,7 +43,7 @@ def mean_square(output, ys):
 
 @pytest.fixture
 def given(rng):
-    """What the users have: data, the matrices of six blocks, a network and its parameters."""
+    """The users' data, the matrices of six blocks, a network and its parameters."""
     xs, ys = rng.normal(size=(2, 5, 4)).astype(np.float32)
     net = jaxnn.Network(SIZES, "tanh", "regression")
     return {

@@ -213,7 +213,7 @@ def _riding(
 
 
 class _Knife:
-    """What cuts layers out of a network.
+    """Cuts a traced network into the programs of its layers.
 
     network: the network.
     riding: the riders, which every state has.

@@ -160,7 +160,7 @@ class Chain(Lowered):
 
     @property
     def whole(self) -> bool:
-        """Whether there are no examples, but one batch that is measured as one."""
+        """True if the batch is measured as one, without examples (`each="whole"`)."""
         return self.of.whole
 
     def __repr__(self) -> str:

@@ -27,7 +27,7 @@ Stretch = tuple[int, int]  # main steps a … b
 
 
 class Places:
-    """Where a network may be cut, and where it is.
+    """The places at which a network may be cut, and the choice among them.
 
     scans: those that could be runs, by their main steps.
     runs: those that are, with no more streams than may be.

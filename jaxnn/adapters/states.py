@@ -14,7 +14,7 @@ from ..arrays.rows import floats, is_float
 
 
 class State(NamedTuple):
-    """What goes from one layer to the next.
+    """The arrays that one layer hands to the next.
 
     streams: arrays, of which the first is the main one, that the next product takes.
     riders: arrays of xs, or made of xs alone.
@@ -30,7 +30,7 @@ def streams(state: Any) -> Any:
 
 
 def counted(state: Any) -> tuple[bool, ...]:
-    """For each float leaf of a state whether it counts, as all but riders do."""
+    """Return for each float leaf of a state whether it counts in the layer; riders do not."""
     if not isinstance(state, State):
         return (True,) * len(floats(state))
     return (True,) * len(floats(state.streams)) + (False,) * len(floats(state.riders))

@@ -73,7 +73,7 @@ class Arrays:
 
     @property
     def weights(self) -> np.ndarray:
-        """Whether each array has two axes or more."""
+        """True for arrays of two axes or more."""
         return np.array([len(s) > 1 and max(s) > 1 for s in self.shape], bool)
 
     @property

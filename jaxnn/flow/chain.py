@@ -116,7 +116,7 @@ class ChainOp:
 
     @property
     def is_layer(self) -> bool:
-        """Whether it is recorded, unlike what turns one state into another."""
+        """True if it is recorded; a conversion between two states is not."""
         return not self.pattern.between
 
     def forward(self, layer: Weights, z: Any) -> tuple[Any, None]:
@@ -348,7 +348,7 @@ def half_of(count: int) -> Any:
 
 
 class _Kept(NamedTuple):
-    """What is kept of a layer, in one dtype for all layers.
+    """The record of a layer, in one dtype for all layers.
 
     main: Δ of the main stream; None in a network whose states have one each.
     """
@@ -361,7 +361,7 @@ class _Kept(NamedTuple):
 
 
 class _KeptOfLayer(NamedTuple):
-    """What is kept of a layer; ln of the norm of Δ of each parameter array, Δ of each stream."""
+    """The record of a layer, with ln ‖Δ‖ of each parameter array and Δ of each stream."""
 
     kept: _Kept
     parameters: Float[Array, " p"]

@@ -101,7 +101,7 @@ class Cures:
         return (Remedy(f"weights with σ_w = {sigma_w:.4g}, critical behind this norm", rate),)
 
     def _is_at(self, sigma_w: float) -> bool:
-        """Whether the weights act like this σ_w, within the error with which that is known."""
+        """Tell whether the estimated σ_w equals this one within its error."""
         error = 0.0 if np.isnan(self.sigma_w_error) else self.sigma_w_error
         return abs(self.sigma_w / sigma_w - 1) < max(CRITICAL_WITHIN, CLEAR * error / sigma_w)
 

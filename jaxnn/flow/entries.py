@@ -72,7 +72,7 @@ class Entries(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What a format keeps of each layer's Δ: shares of its entries that are not zero, (L,) each.
+    """Shares of the nonzero entries of each layer's Δ that a format changes, (L,) each.
 
     scale: the k of 2^k by which the loss is multiplied.
     zero, subnormal, overflow: of the entries; subnormal are those below the normal numbers that do

@@ -44,7 +44,7 @@ class Stretch(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What one layer does to the gradient on its way down. Layers are counted from 1."""
+    """The factor by which one layer changes the gradient. Layers are counted from 1."""
 
     layer: int
     decades: float
@@ -52,7 +52,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Rate:
-    """What the repeated layers do to a gradient, and the word for it.
+    """The rate at which the repeated layers change a gradient, and the word for it.
 
     word: vanishing, exploding, steady, not distinguishable from steady, a power law of depth,
         erratic, or unknown.

@@ -125,7 +125,7 @@ class Verdict(Cures):
 
     @property
     def ill(self) -> bool:
-        """Whether the word is vanishing, exploding or erratic."""
+        """True if the word is vanishing, exploding or erratic."""
         return self.word in ("vanishing", "exploding", ERRATIC)
 
     def label(self, layer: int) -> str:
@@ -343,7 +343,7 @@ def _entries_text(found: Verdict, flow: Flow, own: tuple[str, ...]) -> str:
 
 
 def _is_tied(flow: Flow) -> bool:
-    """Whether layers share a parameter array, as the steps of a recurrent network do."""
+    """Tell whether layers share their parameters, as the steps of a recurrent network do."""
     paths = flow.parameters.paths
     return len(paths) > 2 and 2 * len(set(paths)) <= len(paths)
 

@@ -108,7 +108,7 @@ class Network:
 
     @property
     def homogeneous(self) -> bool:
-        """Whether σ(cz) = c σ(z) for every c > 0 in all layers."""
+        """True if σ(cz) = c σ(z) for every c > 0 in all layers."""
         given = self.activation
         return all(sigma.homogeneous for sigma in (given if isinstance(given, tuple) else [given]))
 

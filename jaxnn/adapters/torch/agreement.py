@@ -21,7 +21,7 @@ from .tensors import highest_exponent, name_of_dtype
 
 
 class Agreed(NamedTuple):
-    """What passes down agree on.
+    """The numbers on which the passes down agree.
 
     exponent, largest, norm: Δ of each state and example as m 2^exponent; row 0 is the input.
     mixes: for each state whether examples meet below it.
@@ -40,9 +40,9 @@ class Agreed(NamedTuple):
 
 
 class _Range(NamedTuple):
-    """Where numbers are taken: those smaller by an eps are normal too.
+    """Limits within which the numbers of a pass are used: smaller by an eps they are still normal.
 
-    lowest: the exponent from which on that is so.
+    lowest: the smallest exponent within them.
     tolerance: between two logarithms of the same number.
     room: the exponent at which gradients start that nothing scales on their way.
     """

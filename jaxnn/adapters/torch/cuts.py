@@ -25,7 +25,7 @@ class Blocks(NamedTuple):
 
     @property
     def are_leaves(self) -> bool:
-        """Whether they hold no modules themselves."""
+        """True if no block contains modules."""
         return all(not list(block.children()) for block in self.blocks.values())
 
     def is_apart(self, names: Iterable[str]) -> bool:

@@ -128,7 +128,7 @@ Rule = Callable[[int, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 class Pass:
-    """What one pass down has met. State 0 is the input; Δ of an example is m 2^exponent.
+    """The record of one pass down. State 0 is the input; Δ of an example is m 2^exponent.
 
     arrived: for each state and example the exponent of what came, whatever it had been scaled by.
     """

@@ -16,7 +16,7 @@ from .hooks import State
 
 
 class Survey(NamedTuple):
-    """What lies where in torch's graph; states count from 1, the input is 0, the top L + 1.
+    """States and parameters in torch's graph; states count from 1, the input is 0, the top L + 1.
 
     reached: for each state whether the gradient comes to it.
     parts: for each state the numbers of those of its parts that belong to it.

@@ -206,7 +206,7 @@ class _Chain(NamedTuple):
 
     @property
     def is_in_a_row(self) -> bool:
-        """Whether each state leads to the one before."""
+        """True if each state leads to the one below it without passing another."""
         return all((at, at - 1) in self.taken.links for at in range(2, len(self.states) + 1))
 
 
