@@ -54,7 +54,7 @@ class Entry:
 
     @property
     def is_installed(self) -> bool:
-        """Whether its package can be imported."""
+        """True if the package of the network can be imported."""
         return importlib.util.find_spec(PACKAGES[self.package]) is not None
 
     def arguments(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ TINY = 1e-300  # instead of a division by zero
 
 
 class Comparison(NamedTuple):
-    """A network's numbers beside plain gradients.
+    """The numbers of a network next to plain gradients.
 
     layers: of the flow.
     arrays: of the parameters that have a gradient.
@@ -157,7 +157,7 @@ def rounding(dtype: str) -> float:
 
 
 def linear_loss(output: Any, key: jax.Array) -> jax.Array:
-    """Return ⟨c, output⟩ / B with c normal."""
+    """Return ⟨c, output⟩ with c normal."""
     leaves = [
         v for v in jax.tree.leaves(output) if jnp.issubdtype(jnp.result_type(v), jnp.floating)
     ]

@@ -56,15 +56,13 @@ def compared(arguments: dict[str, Any], seed: int) -> Comparison:
 
 
 def linear_loss(output: Any, seed: int) -> Any:
-    """Return the module's own loss, else Σ ⟨c, tensor⟩ / B over the tensors of an output."""
+    """Return the module's own loss, else Σ ⟨c, tensor⟩ over the tensors of an output, c normal."""
     own = getattr(output, "loss", None)
     if isinstance(own, torch.Tensor):
         return own
     found = [v for v in tensors(output) if v.requires_grad and v.is_floating_point()]
-    generator = torch.Generator().manual_seed(0)
-    return (
-        sum((torch.randn(v.shape, generator=generator, dtype=v.dtype) * v).sum() for v in found) / 4
-    )
+    generator = torch.Generator().manual_seed(seed)
+    return sum((torch.randn(v.shape, generator=generator, dtype=v.dtype) * v).sum() for v in found)
 
 
 def tensors(output: Any) -> Iterator[Any]:
