@@ -414,7 +414,7 @@ MUTANTS = (
     ),
     Mutant(
         "whether a rule is linear is tried where float8 has no numbers",
-        "jaxnn/flow/chain.py",
+        "jaxnn/flow/links.py",
         "PART = 2.0**-3",
         "PART = 2.0**-10",
         "tests/test_chain.py::test_floats_of_8_bits_are_for_the_inside_of_layers",
@@ -443,14 +443,14 @@ MUTANTS = (
     ),
     Mutant(
         "riders have no Δ",
-        "jaxnn/flow/chain.py",
+        "jaxnn/flow/links.py",
         "            if i is not None:\n                below[i] = added",
         "            if False:\n                below[i] = added",
         "tests/test_states.py::test_riders_are_in_no_state",
     ),
     Mutant(
         "streams share an exponent however far apart they are",
-        "jaxnn/flow/chain.py",
+        "jaxnn/flow/links.py",
         "alike = jnp.all(jnp.stack(near))",
         "alike = jnp.array(True)",
         "tests/test_states.py::test_two_streams_made_by_one_layer",
@@ -1325,28 +1325,28 @@ MUTANTS = (
     # Chains
     Mutant(
         "where examples of a chain meet, each keeps an exponent of its own",
-        "jaxnn/flow/chain.py",
+        "jaxnn/flow/links.py",
         "one = mixes | jnp.all",
         "one = jnp.all",
         "tests/test_chain.py::test_batch_statistics",
     ),
     Mutant(
         "whether examples meet in a run is tried in its first layer alone",
-        "jaxnn/flow/chain.py",
+        "jaxnn/flow/links.py",
         "mixes, linear = of(_average(layer), state)",
         "mixes, linear = of(layer.at(0), state)",
         "tests/test_chain.py::test_a_run_whose_first_layer_has_a_gate_that_is_closed[False]",
     ),
     Mutant(
         "of the layers of a run with integers one alone is tried",
-        "jaxnn/flow/chain.py",
+        "jaxnn/flow/links.py",
         "jax.lax.map(lambda j: of(layer.at(j), state), jnp.arange(layer.k))",
         "jax.lax.map(lambda j: of(layer.at(j), state), jnp.arange(1))",
         "tests/test_chain.py::test_a_run_whose_first_layer_has_a_gate_that_is_closed[True]",
     ),
     Mutant(
         "examples of a chain that meet in one direction alone are not seen",
-        "jaxnn/flow/chain.py",
+        "jaxnn/flow/links.py",
         "jnp.any(jnp.where(half, largest_of(other), largest_of(whole)) > 0)",
         "jnp.any(jnp.where(half, 0, largest_of(whole)) > 0)",
         "tests/test_chain.py::test_batch_statistics_in_a_branch_that_some_examples_drop",
@@ -1374,7 +1374,7 @@ MUTANTS = (
     ),
     Mutant(
         "examples of a chain share an exponent however far apart they are",
-        "jaxnn/flow/chain.py",
+        "jaxnn/flow/links.py",
         "one = mixes | jnp.all((scale >= _room(m)) | (most == 0))",
         "one = jnp.array(True)",
         "tests/test_chain.py::test_examples_far_apart",

@@ -91,7 +91,7 @@ def test_the_library_imports_little():
 def test_the_reverse_pass_is_written_by_hand():
     """Nothing is differentiated but a user's own layers, and tangents on their way up."""
     by_jax = (
-        "flow/chain.py",
+        "flow/links.py",
         "flow/loss.py",
         "flow/examples.py",
         "adapters/program.py",
