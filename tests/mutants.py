@@ -3000,6 +3000,7 @@ def _run_pytest(
     os.environ["PYTHONPATH"] = str(folder)  # for the processes that tests start
     os.environ["PYTHONDONTWRITEBYTECODE"] = "" if bytecode else "1"
     os.environ["JAXNN_TEST_CACHE"] = "" if programs is None else str(programs)
+    # A mutant has to be seen by a test and not by a type.
     os.environ["JAXNN_TYPES"] = "no"
     if not bytecode:
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "inf"  # they are only read

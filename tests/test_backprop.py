@@ -117,6 +117,7 @@ def test_gradients_of_a_run_of_every_depth(rng):
         assert_right(all_by_hand(narrow), truth, jnp.float32)
 
 
+@pytest.mark.slow
 def test_gradients_of_several_networks_under_vmap(rng):
     """Two sets of parameters at once; the depth of a run is its length."""
     net, one, xs, ys = problem(rng, "tanh", "multiclass", 4, width=8)

@@ -115,6 +115,7 @@ def test_it_measures_what_gradient_flow_does(rng, memory):
     np.testing.assert_allclose(flow.log_gain[:-1], np.diff(-np.float64(flow.log_delta)), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_layers_of_many_kinds(rng):
     """A product, a pattern of two repeated, and a head; from a loss and from a cotangent."""
     wide = (lambda p, z: z + jnp.tanh(z @ p) @ p.T, rng.normal(size=(2, 3 * N, 8)) / 4)
@@ -640,6 +641,7 @@ def test_what_does_not_go_with_a_chain(rng):
         gradient_flow(net, params, (xs, np.ones(3)), cotangent=xs)
 
 
+@pytest.mark.slow
 def test_a_loss_is_of_each_example_or_one_number(rng):
     """For a chain and for a Network, whose output is ŷ; as plain gradients have it."""
     net = jaxnn.Network((N, N, N, 2), "tanh", "binary")

@@ -211,6 +211,7 @@ def test_a_gradient_that_is_lost_says_in_which_layer(longer):
     assert "; of 6 hidden layers, plain float32 backpropagation underflows from layer 5" in verdict
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_goes_on_with_what_is_missing(file, tmp_path, monkeypatch, capsys):
     measured, done = of_user._measured, []
 

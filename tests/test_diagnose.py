@@ -329,6 +329,7 @@ def flow(folder):
         return jaxnn.gradient_flow(net, params, given["xs"], given["ys"], loss=given["loss"])
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_diagnosis(run, flow):
     rows, verdict = pl.read_parquet(run / store.ROWS), jaxnn.verdict(flow)
     same_rows(rows, flow)

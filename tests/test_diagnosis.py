@@ -44,6 +44,7 @@ def test_a_function_and_layers(rng, each):
         assert_is(found, flow, "Loss as given")
 
 
+@pytest.mark.slow
 def test_a_network_with_labels_and_a_notebook(rng):
     net = jaxnn.Network((N, N, N, 1), "tanh", "binary")
     params, (xs, ys) = draw_layers(rng, net.sizes, gaussian(1.0)), draw_batch(rng, net, 5)

@@ -379,6 +379,7 @@ def test_theory_follows_the_layers_one_by_one():
     )
 
 
+@pytest.mark.slow
 def test_the_band_of_layers_that_differ():
     """Of Dense layers the sum of what each adds; equal entries are one for all."""
     band = meanfield.log_delta_band(ACTIVATIONS, SIGMA_W, 0.1, 1.0, 50, DEPTH)
@@ -495,6 +496,7 @@ def diagnosed(activation, hidden, sigma_w=0.3, count=16):
     return jaxnn.verdict(gradient_flow(net, params, xs, ys))
 
 
+@pytest.mark.slow
 def test_a_verdict_says_of_lists_what_it_can():
     """No σ_w makes χ = 1 in layers that differ; other blocks are predicted with their σ."""
     names = ["tanh", "relu"] * 8

@@ -21,6 +21,14 @@ RUN = jaxnn.Network((3, 4, 4, 4, 1), "relu", "binary")
 MIXED = jaxnn.Network(
     RUN.sizes, ["relu", "tanh", "relu"], "binary", hidden=[jaxnn.Dense(), jaxnn.PostNorm()]
 )
+each_network = pytest.mark.parametrize(
+    "net",
+    [
+        pytest.param(SINGLE, id="single"),
+        pytest.param(RUN, id="run"),
+        pytest.param(MIXED, id="mixed", marks=pytest.mark.slow),
+    ],
+)
 AXES = ("examples", "networks")
 CALLS = {
     "backprop": jaxnn.backprop,
@@ -52,7 +60,7 @@ def mapped(f, params_spread):
 
 @pytest.mark.parametrize("params_spread", [False, True])
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("net", [SINGLE, RUN, MIXED], ids=["single", "run", "mixed"])
+@each_network
 def test_shard_map_with_its_checks(users_jax, net, call, params_spread):
     params = jax.eval_shape(partial(jaxnn.init, net, stacked=True), jax.random.key(0))
     f = partial(CALLS[call], net)
@@ -77,7 +85,7 @@ def test_the_gradient_of_shared_parameters_is_shared(users_jax):
 
 
 @pytest.mark.parametrize("call", [name for name in CALLS if name not in ("loss", "spectrum")])
-@pytest.mark.parametrize("net", [SINGLE, RUN, MIXED], ids=["single", "run", "mixed"])
+@each_network
 def test_explicit_axes(users_jax, net, call):
     mesh = AbstractMesh((4,), ("examples",), axis_types=(AxisType.Explicit,))
     params = jax.eval_shape(partial(jaxnn.init, net, stacked=True), jax.random.key(0))

@@ -184,7 +184,9 @@ def mostly_positive(scale):
     return lambda rng, n, m: scale * rng.uniform(-0.25, 1.0, (n, m))
 
 
-@pytest.mark.parametrize(("scale", "sigma_b"), [(20.0, 1.0), (0.05, 0.0)])
+@pytest.mark.parametrize(
+    ("scale", "sigma_b"), [pytest.param(20.0, 1.0, marks=pytest.mark.slow), (0.05, 0.0)]
+)
 def test_two_thousand_layers_against_200_bits(rng, scale, sigma_b):
     """Log-norms of every Δz and Δθ and of z, where the last z is beyond 10^±1000."""
     activation, dtype = "relu", jnp.float32

@@ -199,6 +199,7 @@ def test_orthogonal_weights_keep_all_singular_values_at_one(dtype):
     assert 0 <= s.variance[0] < (400 * eps) ** 2
 
 
+@pytest.mark.slow
 def test_dead_units_give_exact_zeros():
     """J of a relu network has the rank of its narrowest layer of live units, if it is generic."""
     net, params, xs = network(0, "relu", (6, *[30] * 6), gaussian(2**0.5), batch=4)
@@ -242,6 +243,7 @@ def test_zero_weights_give_exact_zeros():
             np.testing.assert_array_equal(np.isneginf(of_example), np.arange(5) >= 5 - zeros)
 
 
+@pytest.mark.slow
 def test_products_that_come_in_the_wrong_order():
     """Small directions first, triangular factors, sizes that undo one another, uneven outputs."""
     rng = np.random.default_rng(1)

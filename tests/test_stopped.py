@@ -271,7 +271,13 @@ def header(path):
     return re.sub(r"<[^>]*>|\s+", " ", top)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "depth",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS if name != "depth"),
+    ],
+)
 def test_a_stopped_run_says_everywhere_what_is_missing(name, stopped, tmp_path, capsys):
     folder = stopped(name, 1)
     count = f"The run was stopped: 1 of {NUMBER[name]} cells measured. Not measured ({SIGN}): "

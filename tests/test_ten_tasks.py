@@ -189,6 +189,7 @@ def test_6_a_loss_of_one_s_own_on_a_network(given):
     assert_gradient(user.flow, jax.jit(jax.grad(of))(user.params))
 
 
+@pytest.mark.slow
 def test_7_an_activation_for_each_layer(given):
     code = """
         mixed = jaxnn.Network(SIZES, ["tanh", "sigmoid"], "regression")
@@ -200,6 +201,7 @@ def test_7_an_activation_for_each_layer(given):
     assert_gradient(user.flow, jax.jit(jax.grad(of))(user.params))
 
 
+@pytest.mark.slow
 def test_8_a_block_of_one_s_own(given):
     code = """
         class Halved(jaxnn.Dense):

@@ -151,6 +151,7 @@ def test_tiles_of_an_uneven_grid_touch_and_an_exploded_one_is_red():
     assert svg.count(f'fill="{palette.ALARM}"') == 3
 
 
+@pytest.mark.slow
 def test_one_program_trains_every_depth_up_to_a_power_of_two():
     descent.descending.cache_clear()
     squares = ("1", "2", "3")  # these cells are those of the small run

@@ -380,6 +380,7 @@ def test_a_validation_set_is_held_out(key):
     assert len({tuple(rows) for rows in others}) > 1
 
 
+@pytest.mark.slow
 def test_a_fraction_is_the_split_of_the_run_s_key(key):
     net, params, xs, ys = problem(key)
     options = {"epochs": 2, "batch": BATCH, "key": key}

@@ -139,6 +139,7 @@ def test_the_network_of_the_article_is_well(rng):
     )
 
 
+@pytest.mark.slow
 def test_what_is_no_number_is_not_lost_by_a_format(rng):
     flow = made([-0.1] * 9)
     log = np.where(np.arange(11) < 6, [np.nan, np.inf] * 5 + [0], flow.log_largest)
@@ -304,6 +305,7 @@ def test_a_layer_of_dead_units_is_named_and_no_weights_are_advised(rng):
     assert v.advice.startswith("Draw the weights of layer 2 again")
 
 
+@pytest.mark.slow
 def test_weights_that_have_blown_up_are_no_ground_for_advice(rng):
     """Too large for any scheme, or beyond the range: σ_w = … would be advice on accident."""
     flow = replaced(made([-0.5, -0.7, -0.6]), mean_square_z=np.full(5, 2e6))
