@@ -57,7 +57,7 @@ if STORED:
     keep_programs()
 
 # Linux allows a process 65,530 memory mappings, and a compiled program takes several.
-MOST_MAPPINGS = 20_000
+MOST_MAPPINGS = 40_000
 
 
 # Slow tests that start many processes come first: one of these files at the end would be alone.

@@ -199,6 +199,7 @@ def test_room_for_a_depth_does_not_change_what_is_measured():
     )
 
 
+@pytest.mark.slow
 def test_a_kept_draw_is_what_a_cell_would_draw_itself():
     """To the bit, whichever cell came before: one of another depth, other seeds or biases."""
     of = {"depths": (2, 9), "activations": ("relu",), "weights": ("he_normal",), **AS_SMALL}

@@ -204,6 +204,7 @@ def test_layers_need_not_count_depths(file, longer):
     assert drawn["gain"].is_not_null().to_list() == [True] * 5 + [False]
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_lost_says_in_which_layer(longer):
     lost = pl.when(pl.col("layer") <= 5).then(pl.lit("underflow")).otherwise("delta_z")
     rows = words.labelled(rows_of(longer).with_columns(delta_z=lost))

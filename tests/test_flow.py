@@ -91,6 +91,7 @@ def test_small_gradients_have_norms_in_float32(rng):
     assert float(flow.log_delta[0]) < np.log(1e-21)
 
 
+@pytest.mark.slow
 def test_underflow_is_lost_to_plain_backprop_and_not_to_the_flow(rng):
     """Sigmoid, 80 layers: 1e-50 is zero in float32; the flow has it, and says where it was lost."""
     problem = network(rng, "sigmoid", 80, dtype=jnp.float32, stacked=True)
@@ -112,7 +113,7 @@ FALLING = jaxnn.Activation("falling", lambda z: -RELU.sigma(z), lambda z: -RELU.
 
 @pytest.mark.parametrize(
     "activation",
-    ["sigmoid", "relu", pytest.param("hard_tanh", marks=pytest.mark.slow), FALLING],
+    ["sigmoid", "relu", *(pytest.param(a, marks=pytest.mark.slow) for a in ("hard_tanh", FALLING))],
     ids=lambda a: getattr(a, "name", a),
 )
 def test_saturated_and_dead_units_are_counted(rng, activation):

@@ -70,6 +70,7 @@ def other(rng, tree):
     )
 
 
+@pytest.mark.slow
 def test_the_flow_of_other_parameters_is_theirs(rng, tokens):
     """Δθ of every layer, of trained parameters in the chain cut with those at the start."""
     net, params = from_function(network, made(rng), tokens)

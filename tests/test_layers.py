@@ -218,6 +218,7 @@ def test_sixteen_bits(key, rng):
     assert float(exact.log_delta[0]) < -7
 
 
+@pytest.mark.slow
 def test_a_run_that_is_drawn_up_to_a_depth_has_the_same_numbers(key):
     net = jaxnn.Network((3, *[4] * 6, 1), "tanh", "binary")
     _, run, _ = jaxnn.init(net, key, "he_normal", 0.5, lazy=True)

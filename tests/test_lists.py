@@ -265,6 +265,7 @@ def test_the_spectrum_of_a_run_is_that_of_its_layers(rng):
     np.testing.assert_allclose(np.exp(run.log_singular_values[0]), s, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_units_are_judged_by_their_own_activation(rng):
     """At z = ±6 a sigmoid is saturated and relu is not, where it is above 0."""
     net = jaxnn.Network((2, 2, 2, 2, 1), ["relu", "sigmoid", "relu"], "binary")

@@ -102,6 +102,7 @@ def test_a_network_without_its_package_says_so(package):
     assert report.verdicts(rows)[1] == "not installed: mine"
 
 
+@pytest.mark.slow
 def test_a_refusal_is_a_row_with_its_words(package):
     def clipped():
         f = lambda w, xs: jax.lax.while_loop(lambda _: False, lambda x: x @ w, xs)  # noqa: E731
@@ -115,6 +116,7 @@ def test_a_refusal_is_a_row_with_its_words(package):
     assert "mine one: refused, ValueError: f: found" in report.verdicts(rows)[1]
 
 
+@pytest.mark.slow
 def test_every_array_is_compared(package):
     rows = experiment.measured(package(chain))
     schema.check(rows, columns.COLUMNS)
@@ -124,6 +126,7 @@ def test_every_array_is_compared(package):
     assert row["dtype"] == "float64"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "where"),
     [

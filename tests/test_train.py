@@ -176,6 +176,7 @@ def test_the_flow_is_that_of_the_network_while_it_trains(whole):
     np.testing.assert_allclose(last["log10_delta_z"], norms, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_held_out_rows_are_there_with_their_predictions(whole):
     test, part = pl.read_parquet(whole / train.TEST), planned().split.test
     table = data.table("breast_cancer")
@@ -578,6 +579,7 @@ def test_the_dry_run_is_a_config_file(tmp_path, capsys):
     assert capsys.readouterr().out == text
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_in_the_same_best_epoch():
     """From a checkpoint in memory; by a step size so large that the best epoch is an early one."""
     plan, trees = planned(epochs=4, batch=100, rate=0.1, looks=2, seed=3), {}

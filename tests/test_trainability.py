@@ -50,6 +50,7 @@ def planned(**settings):
 
 
 # iris has 4 features: of width 4 all hidden layers are one run.
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [4])
 def test_a_network_is_trained_as_a_plain_loop_of_jax_grad_trains_it(width):
     """SGD with momentum, written out, on the plain loss; the same draws and batches."""
