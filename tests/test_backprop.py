@@ -166,7 +166,7 @@ def test_the_cotangent_of_the_loss_scales_the_gradient(rng):
     reference.assert_close(scaled, jax.tree.map(lambda leaf: -3 * leaf, gradient), 1e-12)
 
 
-@pytest.mark.parametrize("depth", [None, 3])
+@pytest.mark.parametrize("depth", [None, pytest.param(3, marks=pytest.mark.slow)])
 def test_forward_mode_goes_through_the_rule_too(rng, depth):
     """Single layers and a run; in a run, derivatives of the hand-written gradient too."""
     net = jaxnn.Network((3, *[4] * 4, 2), "tanh", "binary")
@@ -207,6 +207,7 @@ def test_forward_mode_goes_through_the_rule_too(rng, depth):
     chex.assert_trees_all_close(mixed, central, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_second_derivatives_run_through_the_rule(rng):
     net, params, xs, ys = problem(rng, "silu", "binary", 1, width=3)
     of_ours = jax.jacfwd(jax.grad(jaxnn.mean_loss, argnums=1), argnums=1)

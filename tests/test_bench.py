@@ -97,6 +97,7 @@ def test_both_sides_compute_the_same_numbers(row, case, tmp_path):
     assert pairs.difference(case, ours, theirs) <= case.tolerance
 
 
+@pytest.mark.slow
 def test_numbers_of_a_sweep_are_those_of_numpy(tmp_path):
     """Δz of every layer, written out."""
     case = next(row for row in QUICK if row.name == "sweep-cold").cases[0]

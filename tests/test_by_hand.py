@@ -94,6 +94,7 @@ def test_a_batch_and_a_step_are_the_library_s(script, problem):
     close(jax.tree.leaves(stepped), jax.tree.leaves(state.params))
 
 
+@pytest.mark.slow
 def test_the_sizes_of_thirty_layers_are_the_library_s(script, strict_jax):
     """The norms of Δz in float64, from the parameters that the file draws."""
     deep, xs, ys = jax.tree.map(

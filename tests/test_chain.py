@@ -183,8 +183,9 @@ def collapse(p, z):
 @pytest.mark.parametrize(
     ("gains", "named"),
     [
-        ([300, 300, 1, 300, 300, 300], None),  # one that does nothing is no culprit
         ([1, 1, 30, 1, 1, 1], (3, np.log10(30))),
+        # One that does nothing is no culprit.
+        pytest.param([300, 300, 1, 300, 300, 300], None, marks=pytest.mark.slow),
         pytest.param([0.3, 0.3, 0.3, 0.3, 0.001, 0.3], (5, -3), marks=pytest.mark.slow),
         pytest.param([0.3, 0.3, 0.3, 1.5, 0.3, 0.3], None, marks=pytest.mark.slow),
     ],
@@ -202,6 +203,7 @@ def test_the_layer_that_changes_the_gradient_most_is_named(rng, gains, named):
         assert f"Layer {named[0]} (<lambda>) changes the gradient by " in str(v)
 
 
+@pytest.mark.slow
 def test_above_the_last_layer_is_nothing_that_could_learn(rng):
     """A head that takes nothing in; one of zeros, as some are drawn, is said to be that."""
     head = (lambda p, z: 0 * (z @ p), np.ones((N, 2)))
@@ -212,6 +214,7 @@ def test_above_the_last_layer_is_nothing_that_could_learn(rng):
     assert "At the output, float64 cannot tell examples apart: it is the same for all." in str(v)
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_no_number_is_not_lost_by_a_format(rng):
     """The slope of a root at 0 is infinite, and 0 times it is none."""
     layers = [(dense, drawn(rng)) for _ in range(4)]
@@ -222,6 +225,7 @@ def test_a_gradient_that_is_no_number_is_not_lost_by_a_format(rng):
     assert "From layer 2 (dense) down Δ is not a finite number, whatever the format." in str(v)
 
 
+@pytest.mark.slow
 def test_rounding_has_no_rank(rng):
     """Collapsed examples: the spread is rounding, the rank is nan, and the verdict says so."""
     theta = np.float32(rng.normal(size=(40, 16, 16)) / 16)
@@ -265,7 +269,10 @@ def test_batch_statistics(rng):
     assert_flow_is(flow, by_jax(layers, xs, lambda out: jnp.vdot(out, cotangent)))
 
 
-@pytest.mark.parametrize("dropped", [(0, 2), (1, 3, 4), (0, 3), (1, 2, 4)])
+@pytest.mark.parametrize(
+    "dropped",
+    [(0, 2), *(pytest.param(d, marks=pytest.mark.slow) for d in ((1, 3, 4), (0, 3), (1, 2, 4)))],
+)
 def test_batch_statistics_in_a_branch_that_some_examples_drop(dropped, rng):
     """They meet in one direction: those that drop it still get the others' gradients."""
     kept = np.ones((B, 1))
@@ -304,6 +311,7 @@ def test_a_run_whose_first_layer_has_a_gate_that_is_closed(rng, numbered):
     assert_flow_is(flow, by_jax(plain, xs, lambda out: jnp.vdot(out, cotangent)))
 
 
+@pytest.mark.slow
 def test_examples_far_apart(rng):
     """Each keeps its own exponent, where one exponent for all would make the smaller zero."""
     theta = np.float32(1e-6 * rng.normal(size=(2, N, N)))
@@ -323,6 +331,7 @@ def clipped(z):
 clipped.defvjp(lambda z: (z, None), lambda _, delta: (jnp.clip(delta, -1e-3, 1e-3),))
 
 
+@pytest.mark.slow
 def test_clipped_gradients(rng):
     layers = [(dense, drawn(rng)), (lambda p, z: clipped(z @ p), np.eye(N)), (dense, drawn(rng))]
     with pytest.raises(ValueError, match=r"layer 2 \(<lambda>\): its reverse rule is not linear"):
@@ -424,6 +433,7 @@ def test_skips_across_layers_are_a_state(rng):
     assert flow.sizes == (2 * N, 2 * N, N)
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_stopped(rng):
     layers = [(dense, drawn(rng)) for _ in range(3)]
     layers[1] = (lambda p, z: dense(p, lax.stop_gradient(z)), layers[1][1])
@@ -487,6 +497,7 @@ def test_a_signal_that_overflows_is_named(rng):
     assert "From layer 2 (overflowing) up the signal is not a finite number." in str(verdict)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float8_e5m2, jnp.float8_e4m3fn])
 def test_floats_of_8_bits_are_for_the_inside_of_layers(rng, dtype):
     """As bfloat16 they have the same numbers, and a flow."""

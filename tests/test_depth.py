@@ -235,6 +235,7 @@ def test_a_network_is_the_start_of_the_deepest_one():
     assert {networks.drawn_for(other) for other in others} == {networks.drawn_for(of)}
 
 
+@pytest.mark.slow
 def test_a_kept_draw_is_not_that_of_another_table():
     """Tables of one shape: the draw of the first does not serve the second."""
     plan = planned(depths=(2, 3), activations=("relu",), weights=("he_normal",), **AS_SMALL)
@@ -528,6 +529,7 @@ def picture_of(rows, predicted):
     return charts.rendered(picture.figure(drawn), "p")["p.svg"].decode()
 
 
+@pytest.mark.slow
 def test_zero_inf_and_nan_stand_at_the_edge():
     """A dead and an exploded network get marks and words, and their data hold what JSON has."""
     zero = case(-1, states=dict.fromkeys(range(1, 21), "zero"))

@@ -403,6 +403,7 @@ def concluded(plan):
     return conclusion, pages.Html(conclusion.page).whole({"what": {"settings": {}}})
 
 
+@pytest.mark.slow
 def test_a_dead_network_has_a_page(folder):
     conclusion, page = concluded(prepared(folder, "dead"))
     assert "The weights of layer 4 (relu) are zero: " in page
@@ -525,6 +526,7 @@ def test_a_run_of_another_network_is_refused_before_code_runs(run, folder, capsy
     assert "holds another run (settings.network net.py:named there" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_disk_that_fails(folder, flow, monkeypatch, capsys):
     def full(rows):
         raise OSError("out: cannot write rows.parquet: full")

@@ -55,6 +55,7 @@ def test_a_network_with_labels_and_a_notebook(rng):
     assert "<svg" in page
 
 
+@pytest.mark.slow
 def test_modules_of_frameworks(rng, key, users_jax):
     xs, ys = np.float32(rng.normal(size=(2, 5, N)))
     model = eqx.nn.MLP(N, N, N, 3, jnp.tanh, key=jax.random.key(0))

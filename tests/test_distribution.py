@@ -11,8 +11,10 @@ import sys
 import tomllib
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from conftest import is_due
 
 from jaxnn import distribution
 
@@ -223,11 +225,27 @@ def test_the_gate_comes_before_a_release():
     workflows = ROOT / ".github" / "workflows"
     gate = (workflows / "gate.yml").read_text(encoding="utf-8")
     assert re.search(r"^on:\n(?:  .*\n)*  workflow_call:", gate, re.MULTILINE)
-    assert re.search(r"^      - run: bash \.ci/run$", gate, re.MULTILINE)
+    assert re.search(r"^      - run: bash \.ci/run ", gate, re.MULTILINE)
     release = (workflows / "release.yml").read_text(encoding="utf-8").partition("\njobs:\n")[2]
     jobs = dict(re.findall(r"^  (\w+):\n((?:    .*\n|\n)+)", release, re.MULTILINE))
     assert {"gate", "build", "wheel", "site"} == jobs.keys()
-    assert jobs["gate"] == "    uses: ./.github/workflows/gate.yml\n\n"
+    called = "    uses: ./.github/workflows/gate.yml\n    with:\n      share: all\n\n"
+    assert jobs["gate"] == called
     for name in jobs.keys() - {"gate"}:
         while name != "gate":
             (name,) = re.findall(r"^    needs: (\w+)$", jobs[name], re.MULTILINE)
+
+
+def test_a_slow_test_is_due_on_each_third_day_and_any_other_daily():
+    """All cases of a function on the same day, which the three of them do not leave empty."""
+
+    def due(name, *marks):
+        marked = dict.fromkeys(marks, True)
+        item = SimpleNamespace(nodeid=f"tests/test_x.py::{name}", get_closest_marker=marked.get)
+        return [day for day in range(364, 370) if is_due(item, day)]
+
+    assert due("test_quick") == list(range(364, 370))
+    days = [due(f"test_{i}[{case}]", "slow") for i in range(9) for case in "ab"]
+    assert days[::2] == days[1::2]
+    assert all(second == first + 3 for first, second in days)
+    assert len({first % 3 for first, _ in days}) == 3

@@ -25,6 +25,7 @@ def process(monkeypatch):
         each._process.kill()
 
 
+@pytest.mark.slow
 def test_the_other_process_draws_the_same_and_is_done_without_once_it_has_gone(process):
     picture, library = engine.begin("picture", SPEC, 2), engine.begin("library", "6.1")
     broken = engine.begin("picture", {"mark": "no mark"}, 2)

@@ -552,6 +552,7 @@ def test_a_batch_that_a_function_does_not_take(rng, f, error):
         gradient_flow(net, params, drawn(rng, 7, N), cotangent=np.ones((7, N)))
 
 
+@pytest.mark.slow
 def test_data_of_the_size_of_the_batch(rng):
     """A mask that depends on the number of examples alone belongs to no parameters."""
     p, xs = drawn(rng, 3, N, N), drawn(rng, 7, N)

@@ -825,6 +825,7 @@ def test_files_of_the_chosen_laws_and_no_others(small_run):
     assert run["what"]["settings"]["law"] == list(CHEAP)
 
 
+@pytest.mark.slow
 def test_a_chart_alone_fits_a_phone_and_is_dark_in_the_dark(small_run):
     """Its panels stand below one another, its title is text, and Vega has nothing to say."""
     phone = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}

@@ -94,6 +94,7 @@ def test_a_drawn_run_computes_what_a_stored_one_does(key, rng, memory):
         assert not trace.z[1][int(depth) - 1 :].any()
 
 
+@pytest.mark.slow
 def test_a_drawn_run_outside_jit(key, rng):
     net, stored, drawn, xs, ys = problem(key, rng)
     y_hat = jaxnn.forward(net, drawn, xs[0], depth=3)
@@ -129,6 +130,7 @@ def test_another_draw_is_another_program(key):
     assert forms[0] == forms[1] != forms[2]
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_drawn_networks(key, rng, unhooked):
     """Keys are leaves: `init` and what follows map over them."""
     net, _, _, xs, _ = problem(key, rng)

@@ -197,6 +197,7 @@ def test_iteration_arrives_at_the_fixed_points_at_the_predicted_pace():
     )
 
 
+@pytest.mark.slow
 def test_order_chaos_and_what_diverges():
     assert meanfield.correlation_fixed_point("tanh", 1.0, 0.3) == 1
     assert 0 < meanfield.correlation_fixed_point("tanh", 2.5, 0.3) < 0.2

@@ -156,6 +156,7 @@ def test_a_number_that_is_not_plain_gradients_is_a_failure(
     assert f"at {where}" in " ".join(error.out.split())
 
 
+@pytest.mark.slow
 def test_arrays_that_layers_share_are_not_compared_by_norms(package):
     def tied():
         f = lambda w, xs: jnp.tanh(jnp.tanh(xs @ w["a"]) @ w["b"]) @ w["a"]  # noqa: E731

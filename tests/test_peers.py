@@ -37,6 +37,7 @@ def rows_of(ours, theirs, name="wine"):
     ).select(*columns.COLUMNS)
 
 
+@pytest.mark.slow
 def test_both_are_tested_on_the_rows_that_neither_has_seen(tmp_path, monkeypatch, capsys):
     seen = []
     fit, mlp = peers.jaxnn.fit, neural_network.MLPClassifier.fit

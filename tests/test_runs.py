@@ -80,6 +80,7 @@ def test_every_function_takes_both_forms(rng):
     chex.assert_trees_all_close(by_layer(of_run[5]), by_layer(of_layers[5]), **logs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["sigmoid"])
 def test_depth_is_data(rng, activation):
     """Depth = d is the network of d hidden layers, also with d traced."""
@@ -196,6 +197,7 @@ def test_bad_depths(rng, depth, error, sentence, unhooked):
             function(net, params, xs, ys, depth=2)
 
 
+@pytest.mark.slow
 def test_only_a_flow_takes_several_depths(rng, unhooked):
     net, params, xs, ys = problem(rng)
     of = (net, jaxnn.stack(params), xs, ys)

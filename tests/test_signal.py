@@ -184,9 +184,8 @@ def mostly_positive(scale):
     return lambda rng, n, m: scale * rng.uniform(-0.25, 1.0, (n, m))
 
 
-@pytest.mark.parametrize(
-    ("scale", "sigma_b"), [pytest.param(20.0, 1.0, marks=pytest.mark.slow), (0.05, 0.0)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("scale", "sigma_b"), [(20.0, 1.0), (0.05, 0.0)])
 def test_two_thousand_layers_against_200_bits(rng, scale, sigma_b):
     """Log-norms of every Δz and Δθ and of z, where the last z is beyond 10^±1000."""
     activation, dtype = "relu", jnp.float32
@@ -246,7 +245,7 @@ def _exact_flow(params, x, y, activation):
     ("activation", "dtype"),
     [
         ("relu", jnp.float32),
-        ("leaky_relu", jnp.float64),
+        pytest.param("leaky_relu", jnp.float64, marks=pytest.mark.slow),
     ],
 )
 def test_within_range_the_signal_is_the_plain_one_to_the_last_bit(rng, activation, dtype):
@@ -451,6 +450,7 @@ def test_less_memory_grows_with_the_root_of_the_depth():
 # Out of range
 
 
+@pytest.mark.slow
 def test_any_other_activation_may_leave_the_range(rng):
     """10⁶ a layer: the mean square of z is no float32 from layer 4 on, z itself from layer 7.
 
@@ -589,6 +589,7 @@ def test_a_path_that_is_cut_gives_minus_infinity(rng, theta, sigma_b):
     assert_agree(flow, *exact, **SINGLE)
 
 
+@pytest.mark.slow
 def test_a_cotangent_of_zero_stays_zero(rng):
     net, params, xs, ys = problem(rng, sigma_b=1.0)
     flow = gradient_flow(net, params, xs, cotangent=jnp.zeros_like(ys))

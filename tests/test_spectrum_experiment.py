@@ -258,6 +258,7 @@ def test_the_verdict_is_one_sentence(rows, verdict):
     assert page.page(drawn).verdicts == (f"relu, gaussian: {verdict}",)
 
 
+@pytest.mark.slow
 def test_cases_without_a_number_are_drawn():
     zeros = case([-np.inf, -np.inf], [None])
     rows = pl.concat([zeros, case([np.nan, np.nan], [None], activation="tanh")])

@@ -104,7 +104,10 @@ def test_epochs_equal_a_plain_loop_over_jax_grad(key, case):
     assert min(jax.tree.leaves(moved)) > 1e-3
 
 
-@pytest.mark.parametrize(("count", "batch"), [(5, 8), (16, 8), (3, 1)])
+@pytest.mark.parametrize(
+    ("count", "batch"),
+    [(5, 8), *(pytest.param(*few, marks=pytest.mark.slow) for few in ((16, 8), (3, 1)))],
+)
 def test_batches_that_fit_and_that_do_not(key, count, batch):
     net, params, xs, ys = problem(key, count=count)
     expected, losses = plain_loop(net, SGD, params, key, xs, ys, 1, batch)
@@ -156,6 +159,7 @@ def test_optimisers_that_ask_for_more_get_it(key):
     reference.assert_close(runs[0].params, runs[1].params, 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hidden", "depth"), [(5, 3)])
 def test_runs_and_depth_equal_single_layers(key, hidden, depth):
     """One hidden layer and a run of 4 with 2 of them used."""
@@ -174,6 +178,7 @@ def test_runs_and_depth_equal_single_layers(key, hidden, depth):
 # One program, and the same bits
 
 
+@pytest.mark.slow
 def test_everything_is_compiled_once(key):
     net, params, xs, ys = problem(key, sizes=(4, 6, 6, 6, 3))
     params = (*params[:3], jaxnn.Layer(params[3].theta, jnp.full(3, 0.1)))  # weakly typed
@@ -563,6 +568,7 @@ def test_a_divergence_is_that_of_the_depth_in_use(key):
     assert str(deep).replace("z[6]", "z[3]") == str(alone)
 
 
+@pytest.mark.slow
 def test_numbers_that_go_at_the_beginning_of_an_epoch(key):
     """The same from z = 2: step 62 is of 6 examples and passes, 63 is the first of epoch 21."""
     net = jaxnn.Network((1, 1), "identity", "regression")
@@ -576,6 +582,7 @@ def test_numbers_that_go_at_the_beginning_of_an_epoch(key):
 # What is said of wrong arguments
 
 
+@pytest.mark.slow
 def test_no_epochs_leave_everything_as_it_is(key):
     net, params, xs, ys = problem(key)
     run = jaxnn.fit(net, params, xs, ys, SGD, epochs=0, batch=BATCH, key=key, validation=0.2)

@@ -268,6 +268,7 @@ def test_a_format_is_spoken_of_where_scaling_the_loss_is_no_help():
         jaxnn.verdict(made([-1.0] * 6), formats=("half",))
 
 
+@pytest.mark.slow
 def test_zeros_and_layers_left_out(rng):
     net = jaxnn.Network((6, *[8] * 9, 1), "relu", "binary")
     params = draw_layers(rng, net.sizes, gaussian(2**0.5), 0.1, stacked=True)

@@ -148,6 +148,7 @@ def test_a_chain_is_followed_like_the_network_of_its_layers(rng):
     np.testing.assert_allclose(flow.log_tangent, expected.log_tangent[joined:], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_tangent_goes_through_layers_where_examples_meet(rng):
     """With integers for x it starts at the first state that has floats."""
     table, theta = rng.standard_normal((7, N)), rng.standard_normal((N, N))
@@ -170,6 +171,7 @@ def test_a_tangent_goes_through_layers_where_examples_meet(rng):
     assert float(flow.log_tangent[0]) == pytest.approx(start)
 
 
+@pytest.mark.slow
 def test_a_layer_with_a_reverse_rule_alone_has_no_tangent(rng):
     @jax.custom_vjp
     def own(z):
