@@ -399,6 +399,13 @@ MUTANTS = (
         "tests/test_what_is_left.py::test_a_layer_with_a_reverse_rule_alone_has_no_tangent",
     ),
     Mutant(
+        "a first repetition is one of a process that has compiled",
+        "experiments/bench/pairs.py",
+        'FRESH = {"cold": cold, "first": first}',
+        'FRESH = {"cold": cold}',
+        "tests/test_bench.py::test_a_first_repetition_is_that_of_a_process_of_its_own",
+    ),
+    Mutant(
         "a ratio of bytes is upside down",
         "experiments/bench/pairs.py",
         "summary([taken[0] / taken[1]])",
@@ -1363,6 +1370,20 @@ MUTANTS = (
         "experiments/menagerie/of_jax.py",
         "if not own and norm == 0.0:",
         "if not own or norm == 0.0 or name:",
+        "tests/test_menagerie.py::test_every_array_is_compared",
+    ),
+    Mutant(
+        "the menagerie compares no layer",
+        "experiments/menagerie/of_jax.py",
+        "differences |= _layer_by_layer(flow, norms, rounding(dtype))",
+        "_layer_by_layer(flow, norms, rounding(dtype))",
+        "tests/test_menagerie.py::test_each_wrong_number_of_a_layer_is_seen",
+    ),
+    Mutant(
+        "a plain gradient of the menagerie's ends at each layer",
+        "experiments/menagerie/of_layers.py",
+        "x = link(filled, x)",
+        "x = link(filled, jax.lax.stop_gradient(x))",
         "tests/test_menagerie.py::test_every_array_is_compared",
     ),
     Mutant(

@@ -49,7 +49,9 @@ OWN = {
     "first_command_torch": {"torch", "matplotlib"},
     "capture_nnx": {"jax", "optax", "flax", "matplotlib"},
     "encoder_hooks_torch": {"jax", "jaxnn", "torch"},
+    "gradient_words_jax": {"jax"},
 }
+KINDS = ("activation", "task", "hidden", "memory", "stacked")  # of networks
 LIBRARIES = {"jaxnn", "polars"}.union(*OWN.values())
 # Of the `bench` extra, which the gate installs for slow tests.
 PEERS = {"equinox", "flax", "matplotlib", "torch"}
@@ -73,7 +75,7 @@ def cases():
             of = case.ours.arguments
             kind = (case.ours.module, case.theirs.module)
             if kind[0] not in ("flow", "training"):  # hidden: widths
-                kind += tuple(str(of.get(k)) for k in ("activation", "task", "hidden", "memory"))
+                kind += tuple(str(of.get(k)) for k in KINDS)
             if kind not in kinds:
                 kinds.add(kind)
                 yield pytest.param(row, case, id=f"{row.name}: {case.name}")
@@ -215,6 +217,28 @@ def test_a_row_of_bytes_compares_what_programs_take(monkeypatch):
     assert measured["ratio"] == 0.25
 
 
+def test_a_first_repetition_is_that_of_a_process_of_its_own(monkeypatch):
+    class Made:
+        def __init__(self, seconds):
+            self.left = iter([seconds])
+
+        def ask(self, what):
+            return {"numbers": [1.0]} if what == "numbers" else {}
+
+        def seconds(self):
+            return next(self.left, 100.0)
+
+    times = {"ours": 1.0, "theirs": 4.0}
+    for module in (pairs, process):
+        monkeypatch.setattr(
+            module, "started", lambda side, _: nullcontext((Made(times[side.module]), 0.0))
+        )
+    case = Case("made", 1.0, Side("ours", {}), Side("theirs", {}))
+    row = Row("made", "made", "other", "first", (case,))
+    pair = pairs.measure(row, case, pairs=3, quick=True)
+    assert (pair["ratio"], pair["ours_seconds"], pair["theirs_seconds"]) == (0.25, 1.0, 4.0)
+
+
 def test_a_floor_adds_products_and_random_numbers():
     assert Floor(flops=6e9, flop_rate=2e9, randoms=1e6, random_rate=2e6).seconds == 3.5
 
@@ -336,6 +360,25 @@ def test_a_missing_peer_is_one_sentence(monkeypatch, capsys, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_transformer_whose_verdict_is_timed_has_the_sizes_that_are_asked_for():
+    settings = experiment.Settings(row=("verdict-warm",), blocks=24, width=64, words=30)
+    (row,) = experiment.prepare(settings).rows
+    assert [case.name for case in row.cases] == [
+        f"24 blocks of 64 in a {blocks}, 8 × 64 of 30 words" for blocks in ("loop", "scan")
+    ]
+    sizes = {"blocks": 24, "width": 64, "tokens": 64, "batch": 8, "words": 30}
+    for case in row.cases:
+        assert case.ours.arguments == case.theirs.arguments
+        assert sizes.items() <= case.ours.arguments.items()
+
+
+def test_heads_share_the_channels(capsys, tmp_path):
+    command = ["bench", "--row", "verdict-warm", "--width", "30", "--out", str(tmp_path / "run")]
+    assert main(command) == 2
+    assert capsys.readouterr().err == "error: width: expected a multiple of 4, got 30\n"
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_unknown_row_is_one_sentence(capsys, tmp_path):
     assert main(["bench", "--row", "x", "--out", str(tmp_path / "run")]) == 2
     sentence = "row: there is no 'x'; choose some of first, first-kept, chain-cold,"
@@ -359,7 +402,7 @@ def test_no_peer_is_imported_by_the_command_line():
     # Each is imported on top of those before it, whose libraries it has too; one of those that
     # import another one of them.
     [
-        ("sweep_jax",),
+        ("gradient_words_jax", "sweep_jax"),
         ("training_sklearn",),
         pytest.param(("sweep_equinox",), marks=pytest.mark.slow),
         pytest.param(("training_nnx", "capture_nnx"), marks=pytest.mark.slow),

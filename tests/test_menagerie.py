@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from peers import need
 
@@ -121,31 +122,81 @@ def test_every_array_is_compared(package):
     rows = experiment.measured(package(chain))
     schema.check(rows, columns.COLUMNS)
     (row,) = rows.rows(named=True)
-    assert (row["result"], row["layers"], row["arrays"], row["compared"]) == ("measured", 4, 2, 2)
+    counts = ("layers", "arrays", "compared", "states")
+    assert (row["result"], *(row[name] for name in counts)) == ("measured", 4, 2, 2, 4)
     assert row["difference"] < 1e-12
     assert row["dtype"] == "float64"
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    """What `of_jax.comparison` takes of a network with two streams: (flow, …)."""
+    given = []
+    with pytest.MonkeyPatch.context() as patch, jax.enable_x64(True):
+        patch.setattr(of_jax, "comparison", lambda *arguments: given.extend(arguments))
+        of_jax.compared(two_streams(), 0)
+    return [jax.tree.map(np.asarray, given[0]), *given[1:]]
+
+
+def two_streams():
+    """Of a scan with weights that all steps share: cell and hidden state."""
+
+    def f(params, xs):
+        def step(state, x):
+            hidden, cell = state
+            cell = cell + jnp.tanh(x @ params["in"] + hidden @ params["own"])
+            return (jnp.tanh(cell), cell), None
+
+        zero = jnp.zeros((len(xs), 3), xs.dtype)
+        return jax.lax.scan(step, (zero, zero), jnp.moveaxis(xs, 1, 0))[0][0] @ params["out"]
+
+    keys = jax.random.split(jax.random.key(0), 4)
+    shapes = {"in": (2, 3), "own": (3, 3), "out": (3, 2)}
+    params = {n: jax.random.normal(k, s) for k, (n, s) in zip(keys, shapes.items(), strict=False)}
+    return {"model": (f, params), "xs": jax.random.normal(keys[3], (5, 4, 2))}
+
+
+def changed(record, name, entry):
+    """Return a record with one entry of a field larger by a thousandth."""
+    values = getattr(record, name).copy()
+    values[entry] += 1e-3
+    return dataclasses.replace(record, **{name: values})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "where"),
     [
-        (lambda flow: {"parameters": flow.parameters}, "['a']"),
-        (lambda flow: {"log_delta_input": flow.log_delta_input + 1e-4}, "input"),
+        (lambda flow: {"log_delta": changed(flow, "log_delta", 1).log_delta}, "state 2 of"),
+        (lambda flow: {"streams": changed(flow.streams, "log_delta", 2)}, "stream 3 of"),
+        (lambda flow: {"parameters": changed(flow.parameters, "log_delta", 4)}, "array 5 of"),
+        (lambda flow: {"log_delta_input": flow.log_delta_input + 1e-3}, "input"),
     ],
 )
-def test_a_number_that_is_not_plain_gradients_is_a_failure(
-    wrong, where, package, monkeypatch, tmp_path, capsys
-):
+def test_each_wrong_number_of_a_layer_is_seen(wrong, where, comparison):
+    flow, *plain = comparison
+    right = of_jax.comparison(flow, *plain)
+    assert (right.layers, right.arrays, right.compared, right.states) == (5, 3, 1, 5)
+    assert right.difference < 1e-12
+    other = of_jax.comparison(dataclasses.replace(flow, **wrong(flow)), *plain)
+    assert other.difference == pytest.approx(1e-3, rel=0.01)
+    assert other.where.startswith(where)
+
+
+@pytest.mark.slow
+def test_a_wrong_number_of_a_whole_array_is_seen(comparison):
+    flow, arrays, *plain = comparison
+    other = of_jax.comparison(flow, arrays | {"['out']": arrays["['out']"] * 1.001}, *plain)
+    assert (other.where, other.difference) == ("['out']", pytest.approx(1e-3, rel=0.01))
+
+
+@pytest.mark.slow
+def test_a_number_that_is_not_plain_gradients_is_a_failure(package, monkeypatch, tmp_path, capsys):
     right = of_jax.jaxnn.gradient_flow
 
     def other(*arguments, **more):
         flow = right(*arguments, **more)
-        changed = wrong(flow)
-        if "parameters" in changed:  # of the second layer, a third of an array
-            log_delta = flow.parameters.log_delta.at[1].add(1e-3)
-            changed = {"parameters": dataclasses.replace(flow.parameters, log_delta=log_delta)}
-        return dataclasses.replace(flow, **changed)
+        return dataclasses.replace(flow, log_delta=flow.log_delta.at[1].add(1e-3))
 
     package(chain)
     monkeypatch.setattr(of_jax.jaxnn, "gradient_flow", other)
@@ -153,17 +204,7 @@ def test_a_number_that_is_not_plain_gradients_is_a_failure(
     assert main([*command, "--out", str(tmp_path / "run")]) == 1
     error = capsys.readouterr()
     assert "other than plain gradients: mine one" in error.err
-    assert f"at {where}" in " ".join(error.out.split())
-
-
-@pytest.mark.slow
-def test_arrays_that_layers_share_are_not_compared_by_norms(package):
-    def tied():
-        f = lambda w, xs: jnp.tanh(jnp.tanh(xs @ w["a"]) @ w["b"]) @ w["a"]  # noqa: E731
-        return {"model": (f, {"a": jnp.eye(3), "b": jnp.eye(3)}), "xs": jnp.ones((2, 3))}
-
-    (row,) = experiment.measured(package(tied)).rows(named=True)
-    assert (row["result"], row["arrays"], row["compared"]) == ("measured", 2, 1)
+    assert "at state 2 of a[1]" in " ".join(error.out.split())
 
 
 @pytest.mark.parametrize(

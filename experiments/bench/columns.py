@@ -2,7 +2,7 @@
 
 from experiments.runs.schema import COUNT, FLAG, REAL, TEXT, Column
 
-KINDS = ("warm", "cold", "bytes", "floor", "growth", "memory")
+KINDS = ("warm", "first", "cold", "bytes", "floor", "growth", "memory")
 
 COLUMNS = {
     "row": Column(TEXT, "name", "of the goal"),

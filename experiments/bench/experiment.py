@@ -3,8 +3,9 @@
 Every row compares one workload of ours with a peer: what a user of PyTorch, scikit-learn, Flax,
 Equinox or plain JAX would write for it, in their own idiom. Both run in processes of their own,
 with equally many threads, and must compute the same numbers before they are timed. Then they take
-turns. `warm` is the second and later runs of a process, `cold` a fresh process from its start to
-its last result, without programs that were compiled before.
+turns. `warm` is the second and later runs of a process, `first` the first one, with compiling and
+without imports, `cold` a fresh process from its start to its last result. Both of these find no
+programs that were compiled before.
 
 `settings -> rows of goals -> cases, one after the other -> ratios -> table, chart, verdicts`
 """
@@ -20,7 +21,8 @@ import polars as pl
 from experiments.bench import machine, pairs, picture, report
 from experiments.bench.columns import COLUMNS
 from experiments.bench.process import SideError
-from experiments.bench.rows import Case, Row, rows
+from experiments.bench.rows import DEFAULT, Case, Row, Sizes, rows
+from experiments.bench.transformer import HEADS
 from experiments.learning.words import counted
 from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
@@ -30,7 +32,15 @@ from jaxnn.distribution import install_command
 
 CHART, TABLE = "bench", "bench.md"
 PROCESS = 0.8e9  # bytes of the largest process, libraries and all, as measured
-PROCESSES = {"warm": 2, "bytes": 2, "floor": 1, "cold": 3, "growth": 3, "memory": 3}  # at a time
+PROCESSES = {
+    "warm": 2,
+    "first": 2,
+    "bytes": 2,
+    "floor": 1,
+    "cold": 3,
+    "growth": 3,
+    "memory": 3,
+}  # at a time
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,16 @@ class Settings(runtime.Options):
     """How often each side is timed, in turns."""
     quick: runtime.Flag = False
     """Tiny sizes, to see that everything runs: the ratios mean nothing."""
+    blocks: int = DEFAULT.blocks
+    """Blocks of the transformer of the rows verdict-…."""
+    width: int = DEFAULT.width
+    """Its channels, a multiple of its four heads."""
+    tokens: int = DEFAULT.tokens
+    """Its tokens of an example."""
+    batch: int = DEFAULT.batch
+    """Its examples."""
+    words: int = DEFAULT.words
+    """Its vocabulary."""
     seed: int = field(default=0, metadata=runtime.HOW)
     """Not used: weights and data are always the same."""
     out: Path = field(default=Path("runs/bench"), metadata=runtime.HOW)
@@ -104,7 +124,9 @@ def prepare(settings: Settings) -> Plan:
         ValueError: one sentence; nothing has been written then.
     """
     runtime.check(settings)
-    table = rows(settings.quick)
+    if settings.width % HEADS:
+        raise ValueError(f"width: expected a multiple of {HEADS}, got {settings.width}")
+    table = rows(settings.quick, Sizes(*(getattr(settings, name) for name in Sizes._fields)))
     names = [row.name for row in table]
     for name in settings.row:
         if name not in names:

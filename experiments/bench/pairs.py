@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.bench.process import Process, Side, SideError, cold, started
+from experiments.bench.process import Process, Side, SideError, cold, first, started
 from experiments.bench.rows import Case, Row
 from experiments.bench.workload import Floor
 
 LAYERS = (1_000, 10_000, 100_000)
 FEW_LAYERS = (16, 64, 256)
+FRESH = {"cold": cold, "first": first}  # kinds of rows with a process for each time
 
 
 def measure(row: Row, case: Case, pairs: int, quick: bool) -> dict[str, Any]:
@@ -45,20 +46,20 @@ def _compared(row: Row, case: Case, pairs: int, folder: Path) -> dict[str, Any]:
             measured["difference"] = difference(case, checked, theirs.ask("numbers")["numbers"])
             measured["theirs_first"] = theirs.seconds()
         measured["ours_first"] = ours.seconds()
-        if row.kind != "cold":
+        if row.kind not in FRESH:
             other = None if theirs is None else theirs.seconds
             times = [_times(ours.seconds, other, i) for i in range(pairs)]
         floor = _floor(ours)
         if row.kind == "bytes":
             assert theirs is not None
             taken = [float(side.ask("memory")["bytes"]) for side in (ours, theirs)]
-    if row.kind == "cold":
-        one, another = (partial(cold, side, folder) for side in _sides(case))
+    if row.kind in FRESH:
+        one, another = (partial(FRESH[row.kind], side, folder) for side in _sides(case))
         times = [_times(one, another, i) for i in range(pairs)]
     measured["ours_seconds"] = float(np.median([t for t, _ in times]))
     if case.theirs is not None:
         measured["theirs_seconds"] = float(np.median([t for _, t in times]))
-    if floor is not None and row.kind != "cold":
+    if floor is not None and row.kind not in FRESH:
         measured |= {"floor_seconds": floor, "over_floor": measured["ours_seconds"] / floor}
     if row.kind == "floor":
         assert floor is not None

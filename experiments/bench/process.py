@@ -139,3 +139,13 @@ def cold(side: Side, folder: Path) -> float:
         return time.perf_counter() - start
     finally:
         process.close()
+
+
+def first(side: Side, folder: Path) -> float:
+    """Return the seconds of the first repetition of a fresh process, without what prepares it.
+
+    Raises:
+        SideError: it has none.
+    """
+    with started(side, folder) as (process, _):
+        return process.seconds()

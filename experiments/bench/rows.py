@@ -1,11 +1,24 @@
 """The comparisons as data: workloads, their peers, cases, and the goal of each."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from experiments.bench.process import Side
 
-Kind = Literal["warm", "cold", "bytes", "floor", "growth", "memory"]
+Kind = Literal["warm", "first", "cold", "bytes", "floor", "growth", "memory"]
+
+
+class Sizes(NamedTuple):
+    """Of a transformer over words."""
+
+    blocks: int = 12
+    width: int = 256
+    tokens: int = 64
+    batch: int = 8
+    words: int = 1000
+
+
+DEFAULT = Sizes()
 
 
 @dataclass(frozen=True)
@@ -27,9 +40,9 @@ class Case:
 class Row:
     """A line of the goals.
 
-    kind: of the times compared: `warm`, the second and later runs of a process; `cold`, the life of
-        a fresh one; `floor`, ours with its floor; `growth`, the exponents of time and `memory`; or
-        `bytes`, the memory of both.
+    kind: of the times compared: `warm`, the second and later runs of a process; `first`, the first
+        one, with compiling; `cold`, the life of a fresh process; `floor`, ours with its floor;
+        `growth`, the exponents of time and `memory`; or `bytes`, the memory of both.
     overall: a goal for the geometric mean of all cases, besides that of each.
     needs: packages beyond those of the experiments.
     """
@@ -43,10 +56,16 @@ class Row:
     needs: tuple[str, ...] = ()
 
 
-def rows(quick: bool) -> tuple[Row, ...]:
-    """Return all rows; quick ones are tiny, to see that everything runs."""
+def rows(quick: bool, sizes: Sizes = DEFAULT) -> tuple[Row, ...]:
+    """Return all rows; quick ones are tiny, to see that everything runs.
+
+    Args:
+        quick: whether they are tiny.
+        sizes: of the network whose verdict is timed.
+    """
     return (
         *commands(quick),
+        *verdicts(quick, sizes),
         *gradient_steps(quick),
         *sweeps(quick),
         *own(quick),
@@ -99,6 +118,30 @@ def commands(quick: bool) -> tuple[Row, ...]:
             "nnx.perturb, nnx.capture, Matplotlib, cold", "cold",
             (chain("dense", 1, 128), chain("transformer", 16, 8)),
             needs=("flax", "matplotlib")),
+    )  # fmt: skip
+
+
+def verdicts(quick: bool, sizes: Sizes) -> tuple[Row, ...]:
+    """Return rows of a verdict on a function, next to the function's gradient alone."""
+
+    def case(blocks: str, goal: float, **more: bool) -> Case:
+        of = Sizes(2, 8, 3, 2, 11) if quick else sizes
+        arguments = {**of._asdict(), "stacked": blocks == "scan"}
+        name = f"{sizes.blocks} blocks of {sizes.width} in a {blocks}"
+        name += f", {sizes.batch} × {sizes.tokens} of {sizes.words} words"
+        name += ", with tangents" if more else ""
+        ours = Side("verdict_words", {**arguments, **more})
+        return Case(name, goal, ours, Side("gradient_words_jax", arguments))
+
+    def cases(goal: float) -> tuple[Case, ...]:
+        return tuple(case(blocks, goal) for blocks in ("loop", "scan"))
+
+    what, plain = "flow and verdict of a transformer", "jitted jax.value_and_grad"
+    return (
+        Row("verdict-first", what, f"{plain}, compiled anew", "first",
+            (*cases(2.5), case("loop", 2.5, tangent=True))),
+        Row("verdict-warm", what, plain, "warm", cases(1.35)),
+        Row("verdict-memory", what, plain, "bytes", cases(1.0)),
     )  # fmt: skip
 
 

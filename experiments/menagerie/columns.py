@@ -14,6 +14,7 @@ COLUMNS = {
     "layers": Column(COUNT, "layers", "that the flow has; 0 without one"),
     "arrays": Column(COUNT, "arrays", "of parameters with a gradient"),
     "compared": Column(COUNT, "arrays", "of them whose norms are compared"),
+    "states": Column(COUNT, "states", "whose Δ is compared"),
     "difference": Column(REAL, "1", "largest relative one to plain gradients; nan without a flow"),
     "where": Column(TEXT, "name", "the array with the largest difference"),
     "dtype": Column(TEXT, "name", "of the numbers; empty without a flow"),

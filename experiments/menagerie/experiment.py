@@ -2,7 +2,7 @@
 
 Each network of `networks/` is built with random weights in a line or two, given to jaxnn without an
 edit, and its numbers are compared with plain gradients of the same function: Δ of every parameter
-array by `jax.grad` or `torch.autograd`, Δx, and in PyTorch Δ of every state. In float64, or in
+array by `jax.grad` or `torch.autograd`, Δx, and Δ of every state. In float64, or in
 float32 where the package's own code does not take float64. What is refused is reported with the
 error message, and a network whose package is not installed as absent. A difference beyond the
 tolerance is reported with exit code 1.
@@ -110,6 +110,7 @@ def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
         "layers": 0,
         "arrays": 0,
         "compared": 0,
+        "states": 0,
         "difference": np.nan,
         "where": "",
         "dtype": "",

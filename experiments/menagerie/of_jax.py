@@ -1,7 +1,9 @@
 """A network of JAX: its flow, and the same numbers by `jax.grad` of the plain function.
 
-    arguments  ->  (f, params, xs)  ->  jaxnn.gradient_flow   ->  Δ of each array of params, Δx
-                                    ->  jax.grad of f itself  ->  Δ of each array of params, Δx
+    arguments  ->  (f, params, xs)  ->  jaxnn.gradient_flow      ->  Δ of arrays, states and x
+                                    ->  jax.grad of f itself     ->  Δ of each array of params, Δx
+                                    ->  jax.grad of its layers   ->  Δ of each state, and of each
+                                        one after the other          array in each layer
 
 The loss is a random linear one, so that whatever is wrong with an output's gradient shows.
 """
@@ -15,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
+from experiments.menagerie import of_layers
 
 TINY = 1e-300  # instead of a division by zero
 
@@ -25,6 +28,7 @@ class Comparison(NamedTuple):
     layers: of the flow.
     arrays: of the parameters that have a gradient.
     compared: those of them whose Δ is of one layer, so that norms can be compared.
+    states: those whose Δ is compared.
     difference: the largest relative one of a norm.
     where: the array with it.
     """
@@ -32,6 +36,7 @@ class Comparison(NamedTuple):
     layers: int
     arrays: int
     compared: int
+    states: int
     difference: float
     where: str = ""
     dtype: str = "float64"
@@ -57,8 +62,8 @@ def compared(arguments: dict[str, Any], seed: int) -> Comparison:
     flow = jax.jit(
         lambda p, xs: jaxnn.gradient_flow(net, p, xs, key, loss=linear_loss, examples=False)
     )(chained, xs)
-    plain, plain_input = _plain(f, params, xs, each, key)
-    return _compared(flow, plain, plain_input, dtype)
+    norms = of_layers.plain(net, chained, xs, lambda output: linear_loss(output, key))
+    return comparison(flow, *_plain(f, params, xs, each, key), norms, dtype)
 
 
 def _widest(model: Any, xs: Any, each: str) -> tuple[str, Any, Any, Any]:
@@ -96,7 +101,18 @@ def _run(f: Any, params: Any, xs: Any, each: str) -> Any:
     return jax.vmap(lambda x: f(params, x))(xs) if each == "example" else f(params, xs)
 
 
-def _compared(flow: Any, plain: dict[str, float], plain_input: float, dtype: str) -> Comparison:
+def comparison(
+    flow: Any, plain: dict[str, float], plain_input: float, norms: of_layers.Norms, dtype: str
+) -> Comparison:
+    """Compare a flow with plain gradients.
+
+    Args:
+        flow: the flow.
+        plain: the norm of Δ of each array of the user's pytree.
+        plain_input: that of Δx; nan without floats.
+        norms: of each layer.
+        dtype: of all of these.
+    """
     of_layer = np.exp(np.asarray(flow.log_theta))
     parts = _parts(flow.parameters)
     differences, arrays = {}, 0
@@ -112,9 +128,34 @@ def _compared(flow: Any, plain: dict[str, float], plain_input: float, dtype: str
     compared = len(differences)
     if not math.isnan(plain_input):
         differences["input"] = relative(math.exp(float(flow.log_delta_input)), plain_input)
-    where = largest(differences)
-    difference = differences.get(where, math.nan)
-    return Comparison(len(flow.names), arrays, compared, difference, where, dtype)
+    differences |= _layer_by_layer(flow, norms, rounding(dtype))
+    where, layers = largest(differences), len(flow.names)
+    return Comparison(layers, arrays, compared, layers, differences[where], where, dtype)
+
+
+def _layer_by_layer(flow: Any, norms: of_layers.Norms, part: float) -> dict[str, float]:
+    """Return the difference of each state, of each of its streams, and of each layer's arrays.
+
+    Those of streams and arrays below `part` of their layer's norm are relative to that.
+    """
+    names, differences = flow.names, {}
+
+    def compare(what: str, layers: Any, logs: Any, plain: Any, least: Any) -> None:
+        pairs = zip(layers, np.exp(np.asarray(logs)), plain, strict=True)
+        for i, (layer, ours, norm) in enumerate(pairs, 1):
+            name = f"{what} {i} of {names[layer - 1]}"
+            differences[name] = relative(ours, norm, max(TINY, least[layer - 1]))
+
+    layers = range(1, len(names) + 1)
+    compare("state", layers, flow.log_delta, norms.states, np.zeros(len(names)))
+    if flow.streams is not None:
+        streams = [norm for of_state in norms.streams for norm in of_state]
+        least = part * np.asarray(norms.states)
+        compare("stream", flow.streams.layers, flow.streams.log_delta, streams, least)
+    arrays = [norm for of_layer in norms.arrays for norm in of_layer]
+    least, of = part * np.exp(np.asarray(flow.log_theta)), flow.parameters
+    compare("array", of.layers, of.log_delta, arrays, least)
+    return differences
 
 
 def _parts(parameters: Any) -> dict[str, list[tuple[float, int]]]:

@@ -43,16 +43,18 @@ def compared(arguments: dict[str, Any], seed: int) -> Comparison:
     deltas = np.exp(np.asarray(flow.log_delta))
     if len(states) != len(deltas):
         raise ValueError(f"expected {len(states)} states, as torch calls cuts, got {len(deltas)}")
+    compared = 0
     for name, size, ours, state in zip(flow.names, flow.sizes, deltas, states, strict=True):
         # Of several tensors the flow has all, and plain torch here the first.
         if state is not None and state[0] == size and not np.isnan(ours):
             differences[f"state {name}"] = relative(float(ours), state[1])
+            compared += 1
     if of_input is not None and not np.isnan(flow.log_delta_input):
         differences["input"] = relative(math.exp(float(flow.log_delta_input)), of_input)
     where = largest(differences)
     unmeasured = int(np.isnan(deltas).sum())
     count, layers = len(of_parameters), len(flow.names)
-    return Comparison(layers, count, count, differences[where], where, dtype, unmeasured)
+    return Comparison(layers, count, count, compared, differences[where], where, dtype, unmeasured)
 
 
 def linear_loss(output: Any, seed: int) -> Any:
