@@ -23,7 +23,7 @@ def workload(
         return transformer.loss(transformer.logits(params, xs), ys).mean()
 
     def numbers(_: Path) -> list[float]:
-        norms = {}
+        norms: dict[str, float] = {}
         for path, v in jax.tree_util.tree_leaves_with_path(gradient(params, xs, ys)[1]):
             name, rows = jax.tree_util.keystr(path), np.asarray(v, np.float64)
             parts = {name: rows}

@@ -85,7 +85,8 @@ def logits(params: Any, xs: jax.Array) -> jax.Array:
     else:
         for p in params["blocks"]:
             z = block(p, z)
-    return normed(z) @ params["head"]
+    output: jax.Array = normed(z) @ params["head"]
+    return output
 
 
 def loss(output: jax.Array, ys: jax.Array) -> jax.Array:

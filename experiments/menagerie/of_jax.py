@@ -129,8 +129,8 @@ def comparison(
     if not math.isnan(plain_input):
         differences["input"] = relative(math.exp(float(flow.log_delta_input)), plain_input)
     differences |= _layer_by_layer(flow, norms, rounding(dtype))
-    where, layers = largest(differences), len(flow.names)
-    return Comparison(layers, arrays, compared, layers, differences[where], where, dtype)
+    where, states = largest(differences), len(flow.names)
+    return Comparison(states, arrays, compared, states, differences[where], where, dtype)
 
 
 def _layer_by_layer(flow: Any, norms: of_layers.Norms, part: float) -> dict[str, float]:

@@ -68,7 +68,12 @@ def plain(net: Any, params: Any, xs: Any, loss: Callable[[Any], jax.Array]) -> N
 
     def states(trained: Any, x: Any) -> list[list[Any]]:
         seen: list[list[Any]] = []
-        applied(trained, x, lambda streams: seen.append(streams) or streams)
+
+        def passed(streams: list[Any]) -> list[Any]:
+            seen.append(streams)
+            return streams
+
+        applied(trained, x, passed)
         return seen
 
     def lost(trained: Any, zeros: list[list[Any]], x: Any) -> jax.Array:
