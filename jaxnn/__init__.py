@@ -16,6 +16,7 @@ from .adapters.layers import Chain, Run, from_function, from_layers
 from .adapters.torch.conversion import from_torch
 from .arrays.rows import log_norm
 from .cli.diagnose import Diagnosis, diagnose
+from .flow.attention import AttentionHeads
 from .flow.chart import chart
 from .flow.flow import Flow, Parameters, Streams, Units
 from .flow.measure import gradient_flow
@@ -41,6 +42,7 @@ __all__ = [
     "TASKS",
     "WEIGHTS",
     "Activation",
+    "AttentionHeads",
     "BatchNorm",
     "Block",
     "Chain",

@@ -1,6 +1,7 @@
 """Causes: networks with one planted fault each, whose verdicts name it."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ from draws import TOKENS, WORDS, embed, norm, scaled_norm
 from problems import as_users_have_jax
 
 import jaxnn
+from jaxnn import AttentionHeads
+from jaxnn.flow.causes import saturated_attention
 
 BLOCKS, WIDTH, EXPERTS, BATCH = 6, 8, 2, 4
 
@@ -129,6 +132,44 @@ def test_an_array_of_another_size_is_named(measure, arrays, layer, paths):
         assert any(
             path in sentence and "as large as others" in sentence for sentence in v.sentences
         )
+
+
+def test_saturated_attention_is_named(measure):
+    """Its logits are 900 times as large; without a mask, of one head, so that is no word of it."""
+    flow = measure(changed(4, q=lambda p: 30 * p, k=lambda p: 30 * p))
+    v = jaxnn.verdict(flow)
+    (finding,) = (f for f in v.findings if f.kind == "attention")
+    assert finding.layer == 4
+    assert finding.text in v.sentences
+    (row,) = (row for row in flow.attention_table() if row["layer"] == 4)
+    assert (row["attention"], row["head"]) == (1, 1)
+    assert row["largest_logit"] > 300
+    assert 0 <= row["share"] < 0.05
+    assert row["share"] == pytest.approx(row["entropy"] / np.log(TOKENS))
+    assert finding.text.startswith(
+        f"Attention of layer 4 (block) is saturated: largest logit {row['largest_logit']:.3g}, "
+        f"entropy {row['entropy']:.2f} of 2.08; [3][1]['k'] and [3][1]['q'] get 10^-"
+    )
+    assert not [f for f in v.findings if f.kind == "starved"]
+
+
+def test_heads_that_are_saturated_are_numbered():
+    heads = AttentionHeads(
+        jnp.array([1.0, 2.0, 200.0, 7e4, 200.0, 200.0]),
+        jnp.array([1.0, 1.0, 0.001, 0.01, jnp.nan, 1.0]),
+        jnp.full(6, 2.0),
+        layers=(1, 1, 2, 2, 2, 2),
+        attentions=(1, 1, 1, 2, 2, 2),
+        heads=(1, 2, 1, 1, 2, 3),
+        paths=((),) * 6,
+    )
+    flow = types.SimpleNamespace(attention=heads, names=("a", "b"))
+    (first, second), _ = saturated_attention(flow, None, {})
+    assert (first.text, second.text) == (
+        "Attention 1 of layer 2 (b) is saturated: largest logit 200, entropy 0.00 of 2.00.",
+        "Attention 2 of layer 2 (b) is saturated in head 1 of 3: largest logit 7e+04, more than "
+        "float16 holds, entropy 0.01 of 2.00.",
+    )
 
 
 def test_an_embedding_times_100_is_named(measure):

@@ -126,7 +126,7 @@ def _products(eqn: Any) -> int:
 
 
 class Flat:
-    """A program without calls.
+    """A program without calls, and without what else is opened.
 
     types: of the values.
     constants: those of the values that are numbers already.
@@ -134,7 +134,8 @@ class Flat:
     inputs, outputs: the values that go in and come out.
     """
 
-    def __init__(self, closed: Any) -> None:
+    def __init__(self, closed: Any, opened: Sequence[Any] = CALLS) -> None:
+        self.opened = opened
         self.types: list[Any] = []
         self.constants: dict[int, Any] = {}
         self.steps: list[Step] = []
@@ -175,7 +176,7 @@ class Flat:
             given, names = tuple(map(read, eqn.invars)), (*scope, *_scope(eqn))
             if eqn.primitive.name == "unstack":
                 out = self._inlined(_slices(eqn), given, names)
-            elif eqn.primitive in CALLS:
+            elif eqn.primitive in self.opened:
                 inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
                 out = self._inlined(inner, given, names)
             else:

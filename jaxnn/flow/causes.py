@@ -23,13 +23,16 @@ LARGE_ENTRIES, LARGEST_OF_ALL = 10.0, 30.0  # root mean square, and times the ne
 STARVED = 4.0  # decades below the others' Δ / size: an array that does not learn
 STATE = 30.0  # root mean square of a state, or its inverse, that a change is blamed on
 FEW = 3  # names in a sentence
+Behind = dict[int, float]  # of arrays by their number, the decades that they are behind others
+SATURATED, LOGIT = 0.05, 100.0  # share of its largest entropy, and largest logit of a head
+LARGEST_FLOAT16 = 65504.0
 
 
 class Finding(NamedTuple):
     """One finding. Layers are counted from 1.
 
     kind: what it is about: nan, signal, zero weights, cut, undefined, rate, closed, layer, once,
-        format, examples, positions, starved, size, units or advice.
+        format, examples, positions, attention, starved, size, units or advice.
     text: the sentence.
     layer: the layer that it names; or None.
     path: the parameter array that it names; or "".
@@ -223,6 +226,53 @@ def _stretches(flow: Flow) -> tuple[Stretch, ...]:
     return found
 
 
+def saturated_attention(flow: Flow, arrays: Arrays, behind: Behind) -> tuple[list[Finding], Behind]:
+    """Name attentions with heads whose queries attend to one key, for their logits are large.
+
+    Returns:
+        findings, and the arrays that are behind others for another reason.
+    """
+    of = flow.attention
+    if of is None:
+        return [], behind
+    layers, attentions, heads = (np.array(v) for v in (of.layers, of.attentions, of.heads))
+    largest, entropy, most, share = (
+        np.asarray(v, np.float64) for v in (of.largest_logit, of.entropy, of.most_entropy, of.share)
+    )
+    findings = []
+    for layer, number in dict.fromkeys(zip(layers.tolist(), attentions.tolist(), strict=True)):
+        own = np.flatnonzero((layers == layer) & (attentions == number))
+        these = own[(share[own] < SATURATED) & (largest[own] > LOGIT)]
+        if not len(these):
+            continue
+        several = (attentions[layers == layer] > 1).any()
+        worst = these[np.argmax(largest[these])]
+        beyond = largest[worst] > LARGEST_FLOAT16
+        paths = [clean(path) for path in of.paths[worst]]
+        told = {i: below for i, below in behind.items() if arrays.path[i] in paths}
+        behind = {i: below for i, below in behind.items() if i not in told}
+        text = (
+            f"Attention {f'{number} ' if several else ''}of layer {_label(flow, layer)} is "
+            f"saturated{_of_heads(heads[these].tolist(), len(own))}: largest logit "
+            f"{largest[worst]:.3g}{', more than float16 holds' if beyond else ''}, entropy "
+            f"{entropy[worst]:.2f} of {most[worst]:.2f}."
+        )
+        if told:
+            get = "gets" if len(told) == 1 else "get"
+            names = _named([arrays.path[i] for i in told])
+            text = f"{text[:-1]}; {names} {get} {_less(min(told.values()))}."
+        findings.append(Finding("attention", text, layer, paths[0] if paths else ""))
+    return findings, behind
+
+
+def _of_heads(heads: list[int], count: int) -> str:
+    if count == 1:
+        return ""
+    if len(heads) == count:
+        return f" in all {count} heads"
+    return f" in head{'s' if len(heads) > 1 else ''} {_named(list(map(str, heads)))} of {count}"
+
+
 def other_sizes(flow: Flow, arrays: Arrays, named: set[int]) -> list[Finding]:
     """Name weights of another size than their like, in layers that are not named already."""
     found = [
@@ -251,9 +301,19 @@ def other_sizes(flow: Flow, arrays: Arrays, named: set[int]) -> list[Finding]:
     return list({f.path: f for f in found}.values())
 
 
-def starved(flow: Flow, arrays: Arrays) -> list[Finding]:
-    """Name weights with far less gradient, next to their size, than the others of their layer."""
-    found = []
+def starved(flow: Flow, arrays: Arrays, behind: Behind) -> list[Finding]:
+    """Name weights that get far less gradient than the others of their layer."""
+    findings = []
+    for i, below in behind.items():
+        layer, path = int(arrays.layer[i]), arrays.path[i]
+        text = f"{path} of layer {_label(flow, layer)} gets {_less(below)}: it does not learn."
+        findings.append(Finding("starved", text, layer, path))
+    return findings
+
+
+def far_behind(arrays: Arrays) -> Behind:
+    """Return the weights with far less gradient, next to their size, than others of their layer."""
+    behind: Behind = {}
     most: dict[str, float] = {}  # what steps share learns from each of them
     for path, ratio in zip(arrays.path, arrays.ratio, strict=True):
         most[path] = np.fmax(most.get(path, -np.inf), ratio)
@@ -261,21 +321,21 @@ def starved(flow: Flow, arrays: Arrays) -> list[Finding]:
         own = np.flatnonzero((arrays.layer == layer) & arrays.weights)
         ratio = arrays.ratio[own]
         known = np.isfinite(ratio)
-        behind = zero_weights(arrays, layer)
+        zero = zero_weights(arrays, layer)
         for i in own[~np.isposinf(ratio) & ~np.isnan(ratio)]:
             others = arrays.ratio[own[(own != i) & known]]
             if not len(others):
                 continue
             below = float(np.median(others)) - most[arrays.path[i]]
-            if below >= STARVED and not (behind and np.isposinf(below)):
-                less = "no gradient" if np.isposinf(below) else f"10^-{below:.0f} of the gradient"
-                text = (
-                    f"{arrays.path[i]} of layer {_label(flow, layer)} gets {less}"
-                    f"{'' if np.isposinf(below) else ' of the other weights there'}: it does not "
-                    "learn."
-                )
-                found.append(Finding("starved", text, layer, arrays.path[i]))
-    return found
+            if below >= STARVED and not (zero and np.isposinf(below)):
+                behind[int(i)] = below
+    return behind
+
+
+def _less(below: float) -> str:
+    if np.isposinf(below):
+        return "no gradient"
+    return f"10^-{below:.0f} of the gradient of the other weights there"
 
 
 def equal_positions(flow: Flow) -> int | None:

@@ -16,11 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..adapters.attention import Anatomy
 from ..adapters.handover import Weights
 from ..adapters.layers import (
     Chain,
     Link,
     Lowered,
+    Pattern,
     as_one_example,
     check_examples,
     decoded,
@@ -47,6 +49,7 @@ from ..errors import NoTangentError
 from ..network.params import is_run
 from ..passes.walk import down, up
 from ..texts import label
+from .attention import HeadRecord, OfEntry, attention_of
 from .examples import log_spread_within, rows_of
 from .flow import Flow, FlowOptions, Parameters, Streams
 from .links import ChainOp, ChainStep, applied, arrays_of, with_flags, with_mixes
@@ -70,11 +73,12 @@ class _Kept(NamedTuple):
 
 
 class _KeptOfLayer(NamedTuple):
-    """The record of a layer, with ln ‖Δ‖ of each parameter array and Δ of each stream."""
+    """The record of a layer, with ln ‖Δ‖ of each parameter array, Δ of each stream, and heads."""
 
     kept: _Kept
     parameters: Float[Array, " p"]
     streams: DeltaRecord | None  # (s, B)
+    attentions: tuple[HeadRecord, ...]
 
 
 def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _KeptOfLayer:
@@ -104,7 +108,8 @@ def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _
         step.mixes,
     )
     streams = jax.tree.map(lambda *v: jnp.stack(v), *each) if several else None
-    return _KeptOfLayer(kept, logs, streams)
+    heads = tuple(HeadRecord.of(logits, dtype) for logits in step.logits)
+    return _KeptOfLayer(kept, logs, streams, heads)
 
 
 def _record_of(state: Any, dtype: Any, examples: bool) -> StateRecord:
@@ -224,6 +229,18 @@ def _flow(
         of_main = kept.main.fields()
         fields["log_largest"] = of_main["log_largest"]
         fields["streams"] = _streams(layers, shapes, records)
+    fields["attention"] = attention_of(
+        [
+            OfEntry(
+                layer.k if is_run(layer) else 1,
+                [anatomy.attentions for anatomy in way.anatomies],
+                [each.attentions for each in record],
+            )
+            for way, layer, record in zip(ways, layers, records, strict=True)
+            if way.is_layer
+        ],
+        net.paths,
+    )
     if options.tangent:
         fields["log_tangent"] = log_tangents(walked, layers, entering, _forwards, dtype)
     return flow_of(
@@ -373,10 +390,9 @@ def _unrolled(net: Lowered, params: Any, x: Any) -> tuple[list[ChainOp], list[An
     state = jax.eval_shape(lambda x: x, x)
     count = len(jax.tree.leaves(state)[0])
     for kind, k, given, entry in zip(net.kinds, net.lengths, net.given, params, strict=True):
-        way = ChainOp(kind)
         entries = [entry]
         if k:
-            after = _states(way, entry.at(0), state, count)[-1]
+            after = _states(kind, entry.at(0), state, count)[-1].state
             if _types(after) != _types(state):
                 if given:
                     raise ValueError(
@@ -386,7 +402,9 @@ def _unrolled(net: Lowered, params: Any, x: Any) -> tuple[list[ChainOp], list[An
                 entries = [entry.at(j) for j in range(k)]
         for part in entries:
             one = part.at(0) if is_run(part) else part
-            after = _states(way, one, state, count)
+            traced = _states(kind, one, state, count)
+            after = [link.state for link in traced]
+            way = ChainOp(kind, tuple(link.anatomy for link in traced))
             shapes += after * (k if is_run(part) else 1) if way.is_layer else []
             state = after[-1]
             ways.append(way)
@@ -394,15 +412,23 @@ def _unrolled(net: Lowered, params: Any, x: Any) -> tuple[list[ChainOp], list[An
     return ways, layers, shapes
 
 
-def _states(way: ChainOp, layer: Weights, state: Any, count: int) -> list[Any]:
-    """Return the types of the states that come out of the links."""
+class _Traced(NamedTuple):
+    """A link as it is traced: the type of the state that comes out, and its program."""
+
+    state: Any
+    anatomy: Anatomy
+
+
+def _states(pattern: Pattern, layer: Weights, state: Any, count: int) -> list[_Traced]:
+    """Return the links, with the types of the states that come out of them."""
     states = []
-    for link, arrays in zip(way.pattern.links, layer.arrays, strict=True):
+    for link, arrays in zip(pattern.links, layer.arrays, strict=True):
         for part, flags in with_flags(link, arrays):
             for v, trained in zip(part, flags, strict=True):
                 if trained and is_narrow(v):
                     raise ValueError(f"layer {link.label}: expected parameters of {in_bfloat16(v)}")
-        state = jax.eval_shape(partial(applied, link), arrays, state)
+        given = state
+        closed, state = jax.make_jaxpr(partial(applied, link), return_shape=True)(arrays, given)
         for v in jax.tree.leaves(state):
             if jnp.issubdtype(v.dtype, jnp.complexfloating):
                 raise ValueError(
@@ -423,7 +449,7 @@ def _states(way: ChainOp, layer: Weights, state: Any, count: int) -> list[Any]:
                 )
         if not floats(state):
             raise ValueError(f"layer {link.label}: expected a state with floats, got none")
-        states.append(state)
+        states.append(_Traced(state, Anatomy.of(closed, given)))
     return states
 
 

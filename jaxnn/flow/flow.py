@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..network.network import Network
 from ..passes.walk import Memory
+from .attention import AttentionHeads
 from .entries import Entries
 from .table import InWords
 
@@ -124,6 +125,8 @@ class Flow(InWords):
     streams: of a function that is cut where several arrays are alive; None for others.
     entries: histograms of the exponents of Δ's entries, from which `flow.formats()` has what number
         formats keep. None unless asked for.
+    attention: the largest logit and the entropy of each head of every attention, a softmax between
+        two products of states, that is recognised in the program of a layer; None without any.
     units: of a Network; None for others.
     names: of the layers, as the user knows them; empty for a Network's. Static.
     sizes: entries of a state for each example; static.
@@ -156,6 +159,7 @@ class Flow(InWords):
     log_tangent: Float[Array, "*v L"] | None = None
     entries: Entries | None = None
     streams: Streams | None = None
+    attention: AttentionHeads | None = None
     units: Units | None = None
     net: Network | None = field(default=None, metadata={"static": True})
     closed: tuple[int, int] | None = field(default=None, metadata={"static": True})

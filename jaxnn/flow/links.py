@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..adapters.attention import Anatomy, Logits
 from ..adapters.handover import Weights
 from ..adapters.layers import Link, Pattern
 from ..arrays.rows import (
@@ -81,13 +82,18 @@ class ChainStep(NamedTuple):
     theta: ScaledRows  # one exponent for the sum over examples, or one for each array
     out: Any  # the state
     mixes: Array
+    logits: tuple[Logits, ...] = ()  # of its attentions
 
 
 @dataclass(frozen=True)
 class ChainOp:
-    """An entry of a chain as the walk uses it: up by its links, down by their `jax.vjp`."""
+    """An entry of a chain as the walk uses it: up by its links, down by their `jax.vjp`.
+
+    anatomies: of the links' programs.
+    """
 
     pattern: Pattern
+    anatomies: tuple[Anatomy, ...]
 
     @property
     def is_layer(self) -> bool:
@@ -105,9 +111,10 @@ class ChainOp:
         """Return Δ of the state that went in, and what is recorded of each link."""
         states = self.states(layer, saved.z.m)
         records = []
-        upwards = list(zip(self.pattern.links, layer.arrays, layer.mixes, states, strict=True))
-        for link, arrays, mixes, state in reversed(upwards):
+        of_links = self.pattern.links, layer.arrays, layer.mixes, states, self.anatomies
+        for link, arrays, mixes, state, anatomy in reversed([*zip(*of_links, strict=True)]):
             delta, step = _pulled(link, arrays, mixes, state, delta)
+            step = step._replace(logits=anatomy.logits(arrays, state))
             records += [keep(step)] if self.is_layer else []
         return delta, tuple(records[::-1])
 

@@ -134,6 +134,27 @@ class InWords:
         count = len(columns["layer"])
         return [{name: values[i] for name, values in columns.items()} for i in range(count)]
 
+    def attention_table(self) -> list[dict[str, Any]]:
+        """Return a row for each head of each attention: layer, attention, head, and its numbers.
+
+        These are largest_logit, entropy, most_entropy and share, as in `flow.attention`; no rows
+        without attention.
+
+        Raises:
+            TypeError: a traced flow, or one of several networks.
+        """
+        flow: Any = self
+        assert_one(flow)
+        of = flow.attention
+        if of is None:
+            return []
+        names = ("layers", "attentions", "heads")
+        places = [getattr(of, name) for name in names]
+        columns = dict(zip(("layer", "attention", "head"), places, strict=True))
+        for name in ("largest_logit", "entropy", "most_entropy", "share"):
+            columns[name] = np.asarray(getattr(of, name), np.float64).tolist()
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
     def parameter_table(self) -> list[dict[str, Any]]:
         """Return a row for each parameter array: layer, path, and logarithms to the base of ten.
 

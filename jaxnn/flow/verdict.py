@@ -19,7 +19,9 @@ from .causes import (
     broken_arrays,
     cut_at,
     equal_positions,
+    far_behind,
     other_sizes,
+    saturated_attention,
     starved,
     steps_out,
 )
@@ -266,12 +268,14 @@ def _findings(
         ("format", _format_text(found, flow, used, own)),
         ("entries", _entries_text(found, flow, own)),
     )
-    less = [] if worst[0].kind != "rate" or found.equal_positions else starved(flow, arrays)
+    behind = {} if worst[0].kind != "rate" or found.equal_positions else far_behind(arrays)
+    attention, behind = saturated_attention(flow, arrays, behind)
     return [
         *worst,
         *layers,
+        *attention,
         *(Finding(kind, text) for kind, text in texts if text),
-        *less,
+        *starved(flow, arrays, behind),
         *([] if broken else other_sizes(flow, arrays, named)),
         *steps_out(flow, arrays, rate.once, once=True),
         *([Finding("units", found.units_text)] if found.units_text else []),

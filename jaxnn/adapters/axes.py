@@ -1,0 +1,146 @@
+"""Axes of the values of a program: the examples, the positions, the features that each is made of.
+
+    (B, T, n) -> z q, (B, T, n) -> reshape, (B, T, H, n / H) -> q kᵀ, (B, H, T, T)
+    of the last one: examples, features (a head), positions, positions
+
+An axis is a list of factors, the outermost first: a reshape splits and joins them, all else hands
+them on. So the heads of an attention are known in whatever order its axes are written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from math import prod
+from typing import Any
+
+from jax.extend.core import primitives
+
+from ..arrays.rows import is_float
+from .program import Flat, Step
+
+EXAMPLES, POSITIONS, FEATURES = "examples", "positions", "features"
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """A factor of an axis: what it counts, and how many of them; one factor is equal to itself.
+
+    number: factors are numbered as they come up, of an axis that is split from the outermost on.
+    """
+
+    kind: str
+    size: int
+    number: int = field(default_factory=count().__next__)
+
+
+Axis = tuple[Factor, ...]  # none of an axis of size 1
+
+
+def axis_of(kind: str, size: int) -> Axis:
+    """Return an axis of one factor."""
+    return (Factor(kind, size),) if size != 1 else ()
+
+
+def axes_of_state(state: Any) -> tuple[Axis, ...]:
+    """Return the axes of a state: examples first, of floats features last, else positions."""
+    last = FEATURES if is_float(state) else POSITIONS
+    kinds = [EXAMPLES, *[POSITIONS] * (len(state.shape) - 2), last]
+    return tuple(axis_of(*pair) for pair in zip(kinds, state.shape, strict=False))
+
+
+def axes_of(flat: Flat, states: Sequence[int]) -> dict[int, tuple[Axis, ...]]:
+    """Return the axes of all values that depend on states."""
+    known = {v: axes_of_state(flat.types[v]) for v in states}
+    for step in flat.steps:
+        given = [v for v in step.inputs if v in known]
+        if given:
+            known |= {v: _axes(flat, step, given, v, known) for v in step.outputs}
+    return known
+
+
+def _axes(
+    flat: Flat, step: Step, given: list[int], out: int, known: dict[int, tuple[Axis, ...]]
+) -> tuple[Axis, ...]:
+    """Return the axes of an output, given the inputs that depend on states."""
+    shape, params = tuple(getattr(flat.types[out], "shape", ())), step.eqn.params
+    first, axes = step.inputs[0], known[given[0]]
+    match step.eqn.primitive:
+        case primitives.transpose_p:
+            return tuple(axes[i] for i in params["permutation"])
+        case primitives.reshape_p:
+            return _regrouped([factor for axis in axes for factor in axis], shape)
+        case primitives.squeeze_p:
+            return tuple(v for i, v in enumerate(axes) if i not in params["dimensions"])
+        case primitives.broadcast_in_dim_p:
+            at = {int(d): i for i, d in enumerate(params["broadcast_dimensions"])}
+            return tuple(
+                axes[at[d]] if d in at and _size(axes[at[d]]) == n else axis_of(FEATURES, n)
+                for d, n in enumerate(shape)
+            )
+        case primitives.dot_general_p:
+            return _of_product(flat, step, known)
+        case primitives.conv_general_dilated_p:
+            examples, features, *_ = params["dimension_numbers"].out_spec
+            kinds = {examples: EXAMPLES, features: FEATURES}
+            return tuple(axis_of(kinds.get(i, POSITIONS), n) for i, n in enumerate(shape))
+        case primitives.gather_p if first not in known:  # a look-up in a table
+            window = params["dimension_numbers"].offset_dims
+            rest = iter(axes[: len(shape) - len(window)])
+            return tuple(
+                axis_of(FEATURES, n) if i in window else next(rest) for i, n in enumerate(shape)
+            )
+    reduced = params.get("axes", ())
+    if len(shape) == len(axes) - len(reduced):
+        axes = tuple(v for i, v in enumerate(axes) if i not in reduced)
+    several = [axes, *(known[v] for v in given[1:])]
+    return tuple(
+        _merged([v[i] for v in several if len(v) == len(shape)], n) for i, n in enumerate(shape)
+    )
+
+
+def _merged(several: list[Axis], size: int) -> Axis:
+    """Return the axis that one of several operands has; of another size one of the same kind."""
+    same = [axis for axis in several if _size(axis) == size]
+    told = [axis for axis in same if any(factor.kind != FEATURES for factor in axis)]
+    if same:
+        return min(told or same, key=lambda axis: [factor.number for factor in axis])
+    kinds = [factor.kind for axis in several for factor in axis]
+    other = [kind for kind in kinds if kind != FEATURES]
+    return axis_of((other or [FEATURES])[0], size)
+
+
+def _of_product(flat: Flat, step: Step, known: dict[int, tuple[Axis, ...]]) -> tuple[Axis, ...]:
+    (contracted, batch) = step.eqn.params["dimension_numbers"]
+    sides = [
+        known.get(v) or tuple(axis_of(FEATURES, n) for n in flat.types[v].shape)
+        for v in step.inputs
+    ]
+    pairs = ([sides[0][i], sides[1][j]] for i, j in zip(*batch, strict=True))
+    axes = [_merged(pair, _size(pair[0])) for pair in pairs]
+    for side, used, of in zip(sides, contracted, batch, strict=True):
+        axes += [v for i, v in enumerate(side) if i not in used and i not in of]
+    return tuple(axes)
+
+
+def _size(axis: Axis) -> int:
+    return prod(factor.size for factor in axis)
+
+
+def _regrouped(factors: list[Factor], shape: Sequence[int]) -> tuple[Axis, ...]:
+    """Return the axes of a reshaped value; a factor that two axes share is split."""
+    waiting, axes = factors[::-1], []
+    for size in shape:
+        axis: list[Factor] = []
+        need = size
+        while need > 1 and waiting:
+            factor = waiting.pop()
+            if need % factor.size:
+                if factor.size % need:  # no product of whole factors
+                    return tuple(axis_of(FEATURES, n) for n in shape)
+                outer, inner = (Factor(factor.kind, n) for n in (need, factor.size // need))
+                waiting.append(inner)
+                factor = outer
+            axis.append(factor)
+            need //= factor.size
+        axes.append(tuple(axis))
+    return tuple(axes)

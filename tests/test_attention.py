@@ -1,0 +1,260 @@
+"""Attention: recognised however it is written, its logits and entropy as computed by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from problems import as_users_have_jax
+
+import jaxnn
+from jaxnn.adapters.attention import Anatomy
+from jaxnn.flow.attention import HeadRecord
+
+BATCH, TOKENS, HEADS, OF_HEAD = 2, 3, 4, 5
+WIDTH = HEADS * OF_HEAD
+CAUSAL = np.tril(np.ones((TOKENS, TOKENS), bool))
+ALL = np.ones((TOKENS, TOKENS), bool)
+
+
+@pytest.fixture(autouse=True)
+def as_usual():
+    with as_users_have_jax():
+        yield
+
+
+def heads_of(p, z, names="qkv", heads=HEADS):
+    return ((z @ p[name]).reshape(*z.shape[:-1], heads, OF_HEAD) for name in names)
+
+
+def by_einsum(p, z):
+    q, k, v = heads_of(p, z)
+    scores = jnp.einsum("bthd,bshd->bhts", q, k) / OF_HEAD**0.5
+    scores = jnp.where(CAUSAL, scores, -1e9)
+    return jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(scores), v).reshape(z.shape)
+
+
+def by_hand(p, z):
+    """Exp and sum, an added mask, divided after the product; heads and examples in one axis."""
+    q, k, v = (
+        x.transpose(0, 2, 1, 3).reshape(BATCH * HEADS, TOKENS, OF_HEAD) for x in heads_of(p, z)
+    )
+    scores = jnp.matmul(q, k.transpose(0, 2, 1)) / OF_HEAD**0.5
+    mask = jnp.where(CAUSAL, 0.0, -jnp.inf).astype(z.dtype)
+    scores = scores.reshape(BATCH, HEADS, TOKENS, TOKENS) + mask[None, None]
+    scores = scores.reshape(q.shape[0], TOKENS, TOKENS)
+    weights = jnp.exp(scores)
+    out = (weights @ v) / jnp.sum(weights, -1)[..., None]
+    return out.reshape(BATCH, HEADS, TOKENS, OF_HEAD).transpose(0, 2, 1, 3).reshape(z.shape)
+
+
+def by_jax(p, z):
+    q, k, v = heads_of(p, z)
+    return jax.nn.dot_product_attention(q, k, v, is_causal=True).reshape(z.shape)
+
+
+def grouped(p, z):
+    """Two heads of queries for each of keys and values."""
+    (q,) = heads_of(p, z, "q")
+    k, v = (x[:, :, ::2] for x in heads_of(p, z, "kv"))
+    return jax.nn.dot_product_attention(q, k, v, is_causal=True).reshape(z.shape)
+
+
+def of_one_example(p, z):
+    def one(z):
+        q, k, v = heads_of(p, z)
+        scores = jnp.einsum("thd,shd->hts", q, k) / OF_HEAD**0.5
+        weights = jax.nn.softmax(scores, where=CAUSAL)
+        return jnp.einsum("hts,shd->thd", weights, v).reshape(z.shape)
+
+    return jax.vmap(one)(z)
+
+
+@jax.custom_vjp
+def own_rule(q, k, v):
+    weights = jax.nn.softmax(jnp.einsum("bthd,bshd->bhts", q, k) / OF_HEAD**0.5)
+    return jnp.einsum("bhts,bshd->bthd", weights, v)
+
+
+own_rule.defvjp(lambda *args: (own_rule(*args), args), lambda args, delta: args)
+
+
+def with_own_rule(p, z):
+    return jax.checkpoint(own_rule)(*heads_of(p, z)).reshape(z.shape)
+
+
+def expected(q, k, seen, by=1):
+    """Largest logit, entropy, and the largest that it can be, of each head; in a loop."""
+    rows = []
+    for head in range(HEADS):
+        numbers = []
+        for b in range(BATCH):
+            for t in range(TOKENS):
+                keys = np.flatnonzero(seen[t])
+                logits = k[b, keys, head // by * by] @ q[b, t, head] / OF_HEAD**0.5
+                p = np.exp(logits) / np.exp(logits).sum()
+                numbers.append((logits.max(), -(p * np.log(p)).sum(), np.log(len(keys))))
+        largest, entropy, most = np.array(numbers).T
+        rows.append((largest.max(), entropy[most > 0].mean(), most[most > 0].mean()))
+    return np.array(rows).T
+
+
+def drawn(seed=0):
+    rng = np.random.default_rng(seed)
+    p = {name: np.float32(rng.normal(size=(WIDTH, WIDTH)) / WIDTH**0.5) for name in "qkv"}
+    return p, np.float32(rng.normal(size=(BATCH, TOKENS, WIDTH)))
+
+
+def anatomy(f, p, z):
+    return Anatomy.of(jax.make_jaxpr(f)(p, z), z)
+
+
+@pytest.mark.parametrize(
+    ("f", "seen", "by"),
+    [
+        (by_einsum, CAUSAL, 1),
+        (by_hand, CAUSAL, 1),
+        (by_jax, CAUSAL, 1),
+        (grouped, CAUSAL, 2),
+        (of_one_example, CAUSAL, 1),
+        (with_own_rule, ALL, 1),
+    ],
+)
+def test_attention_is_recognised(f, seen, by):
+    p, z = drawn()
+    (logits,) = anatomy(f, p, z).logits(p, z)
+    assert logits.values.shape == (HEADS, BATCH * TOKENS, TOKENS)
+    q, k = heads_of(p, z, "qk")
+    found = np.stack(HeadRecord.of(logits, np.dtype("float32")))
+    np.testing.assert_allclose(found, expected(q, k, seen, by), rtol=2e-5)
+
+
+def test_what_is_no_attention():
+    p, z = drawn()
+    for f in (
+        lambda p, z: jax.nn.softmax(z @ p["q"]) @ p["k"],  # a product of the state and weights
+        lambda p, z: jax.nn.softmax(jnp.einsum("btn,bsn->bts", z @ p["q"], z)),  # no product above
+        lambda p, z: jnp.einsum("btn,bsn->bts", z @ p["q"], z) @ z,  # linear
+        lambda p, z: jnp.exp(z @ p["q"]) @ p["k"],
+    ):
+        assert not anatomy(f, p, z).attentions
+
+
+def test_two_attentions_in_their_order():
+    p, z = drawn()
+    both = anatomy(lambda p, z: by_einsum(p, by_jax(p, z)), p, z)
+    first, second = both.logits(p, z)
+    (alone,) = anatomy(by_jax, p, z).logits(p, z)
+    np.testing.assert_array_equal(first.values, alone.values)
+    assert not np.allclose(second.values, alone.values)
+
+
+# Whole networks
+
+BLOCKS, PATCH, SIDE, CLASSES = 3, 4, 16, 10
+
+
+def rms(z):
+    return z * lax.rsqrt(jnp.mean(jnp.square(z), -1, keepdims=True) + 1e-6)
+
+
+def rotated(x):
+    """Rotary positions: pairs of features turned by an angle that grows with the position."""
+    left, right = jnp.split(x, 2, axis=-1)
+    rates = 10000.0 ** -(np.arange(left.shape[-1]) / left.shape[-1])
+    angles = np.float32(np.arange(x.shape[1])[:, None, None] * rates)
+    return jnp.concatenate(
+        [left * jnp.cos(angles) - right * jnp.sin(angles),
+         left * jnp.sin(angles) + right * jnp.cos(angles)],
+        axis=-1,
+    )  # fmt: skip
+
+
+def llama(p, tokens):
+    """Four heads of queries, two of keys and values; RMSNorm, rotary positions, SwiGLU."""
+    z = p["words"][tokens]
+    for of in p["blocks"]:
+        h = rms(z) * of["norm1"]
+        q, k, v = ((h @ of[n]).reshape(*h.shape[:2], -1, 4) for n in "qkv")
+        out = jax.nn.dot_product_attention(rotated(q), rotated(k), v, is_causal=True)
+        z = z + out.reshape(z.shape) @ of["out"]
+        h = rms(z) * of["norm2"]
+        z = z + (jax.nn.silu(h @ of["gate"]) * (h @ of["up"])) @ of["down"]
+    return (rms(z) * p["norm"]) @ p["head"]
+
+
+def vit(p, images):
+    """Patches and a token of the class; queries, keys and values of one product; GELU."""
+    count, side = len(images), SIDE // PATCH
+    patches = images.reshape(count, side, PATCH, side, PATCH, 3).transpose(0, 1, 3, 2, 4, 5)
+    z = patches.reshape(count, side * side, -1) @ p["patch"]
+    first = jnp.broadcast_to(p["class"], (count, 1, z.shape[-1]))
+    z = jnp.concatenate([first, z], axis=1) + p["places"]
+    for of in p["blocks"]:
+        h = jax.nn.standardize(z) * of["norm1"]
+        q, k, v = jnp.moveaxis((h @ of["qkv"]).reshape(*h.shape[:2], 3, 4, -1), (2, 3), (0, 2))
+        out = jax.nn.softmax(q @ k.swapaxes(-1, -2) / k.shape[-1] ** 0.5, axis=-1) @ v
+        z = z + out.swapaxes(1, 2).reshape(z.shape) @ of["out"]
+        h = jax.nn.standardize(z) * of["norm2"]
+        z = z + jax.nn.gelu(h @ of["up"]) @ of["down"]
+    return (jax.nn.standardize(z[:, 0]) * p["norm"]) @ p["head"]
+
+
+def whole(f, seed, head=1.0):
+    """Draw a network and a batch: weights of 1/√fan_in, gains of 1."""
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape):
+        return np.float32(rng.normal(size=shape) / shape[0] ** 0.5)
+
+    n, ones = 16, np.ones(16, np.float32)
+    rest = (
+        {"q": draw(n, n), "k": draw(n, 8), "v": draw(n, 8), "gate": draw(n, 32)}
+        if f is llama
+        else {"qkv": draw(n, 3 * n)}
+    )
+    blocks = [
+        {"norm1": ones, "norm2": ones, "out": draw(n, n), "up": draw(n, 32), "down": draw(32, n)}
+        | {name: draw(*v.shape) for name, v in rest.items()}
+        for _ in range(BLOCKS)
+    ]
+    p = {"blocks": blocks, "norm": ones, "head": np.float32(head) * draw(n, CLASSES)}
+    if f is llama:
+        xs = rng.integers(0, CLASSES, (4, 6))
+        p["words"] = np.float32(rng.normal(size=(CLASSES, n)))
+        return p, xs, np.float32(rng.normal(size=(4, 6, CLASSES)))
+    tokens = (SIDE // PATCH) ** 2 + 1
+    p |= {"patch": draw(PATCH * PATCH * 3, n), "class": draw(1, 1, n)}
+    p["places"] = np.float32(0.1 * rng.normal(size=(tokens, n)))
+    xs = np.float32(rng.normal(size=(4, SIDE, SIDE, 3)))
+    return p, xs, np.float32(rng.normal(size=(4, CLASSES)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("f", [llama, vit])
+def test_whole_networks(f):
+    """Thirty that are well have no alarm; then a head that is zero, and a saturated block."""
+    p, xs, delta = whole(f, 0)
+    net, _ = jaxnn.from_function(f, p, xs)
+    flow = jax.jit(
+        lambda p, xs, delta: jaxnn.gradient_flow(net, p, xs, cotangent=delta, examples=False)
+    )
+    for seed in range(30):
+        p, xs, delta = whole(f, seed)
+        found = flow(net.params(p), xs, delta)
+        assert [v.kind for v in jaxnn.verdict(found).findings if v.kind != "rate"] == []
+        assert found.attention.heads == (1, 2, 3, 4) * BLOCKS
+        assert len({*found.attention.layers}) == BLOCKS
+    p, xs, delta = whole(f, 0, head=0.0)
+    v = jaxnn.verdict(flow(net.params(p), xs, delta))
+    assert v.sentences[0].startswith("The weights of layer ")
+    assert v.sentences[0].endswith("measure again after one step.")
+    p, xs, delta = whole(f, 0)
+    for name in p["blocks"][1].keys() & {"q", "k"}:
+        p["blocks"][1][name] *= 30
+    if f is vit:
+        p["blocks"][1]["qkv"][:, :32] *= 30
+    found = jaxnn.verdict(flow(net.params(p), xs, delta)).findings
+    (saturated,) = (v for v in found if v.kind == "attention")
+    assert "is saturated in all 4 heads: largest logit" in saturated.text
+    assert saturated.path.startswith("['blocks'][1][")
