@@ -16,11 +16,11 @@ from .adapters.layers import Chain, Run, from_function, from_layers
 from .adapters.torch.conversion import from_torch
 from .arrays.rows import log_norm
 from .cli.diagnose import Diagnosis, diagnose
-from .flow.attention import AttentionHeads
 from .flow.chart import chart
 from .flow.flow import Flow, Parameters, Streams, Units
 from .flow.measure import gradient_flow
 from .flow.of_torch import torch_flow
+from .flow.recognised import AttentionHeads, Routers
 from .flow.verdict import Verdict, verdict
 from .network.activations import ACTIVATIONS, Activation, find_activation
 from .network.blocks import BatchNorm, Block, Dense, LayerNorm, PostNorm, Residual, RMSNorm
@@ -57,6 +57,7 @@ __all__ = [
     "PostNorm",
     "RMSNorm",
     "Residual",
+    "Routers",
     "Run",
     "Spectrum",
     "Streams",

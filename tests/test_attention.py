@@ -8,8 +8,8 @@ from jax import lax
 from problems import as_users_have_jax
 
 import jaxnn
-from jaxnn.adapters.attention import Anatomy
-from jaxnn.flow.attention import HeadRecord
+from jaxnn.adapters.anatomy import Anatomy
+from jaxnn.flow.recognised import HeadRecord
 
 BATCH, TOKENS, HEADS, OF_HEAD = 2, 3, 4, 5
 WIDTH = HEADS * OF_HEAD
@@ -122,7 +122,7 @@ def anatomy(f, p, z):
 )
 def test_attention_is_recognised(f, seen, by):
     p, z = drawn()
-    (logits,) = anatomy(f, p, z).logits(p, z)
+    (logits,) = anatomy(f, p, z).numbers(p, z).logits
     assert logits.values.shape == (HEADS, BATCH * TOKENS, TOKENS)
     q, k = heads_of(p, z, "qk")
     found = np.stack(HeadRecord.of(logits, np.dtype("float32")))
@@ -143,8 +143,8 @@ def test_what_is_no_attention():
 def test_two_attentions_in_their_order():
     p, z = drawn()
     both = anatomy(lambda p, z: by_einsum(p, by_jax(p, z)), p, z)
-    first, second = both.logits(p, z)
-    (alone,) = anatomy(by_jax, p, z).logits(p, z)
+    first, second = both.numbers(p, z).logits
+    (alone,) = anatomy(by_jax, p, z).numbers(p, z).logits
     np.testing.assert_array_equal(first.values, alone.values)
     assert not np.allclose(second.values, alone.values)
 

@@ -12,9 +12,10 @@ from problems import as_users_have_jax
 
 import jaxnn
 from jaxnn import AttentionHeads
-from jaxnn.flow.causes import saturated_attention
+from jaxnn.flow.causes import Arrays, failing_routers, saturated_attention
 
 BLOCKS, WIDTH, EXPERTS, BATCH = 6, 8, 2, 4
+NO_ARRAYS = Arrays(np.zeros(0, int), (), (), *np.zeros((3, 0)))
 
 
 def block(p, z):
@@ -153,6 +154,45 @@ def test_saturated_attention_is_named(measure):
     assert not [f for f in v.findings if f.kind == "starved"]
 
 
+def test_a_router_with_little_of_its_experts_gradient_is_named(measure):
+    """Experts that differ by 10^-6, so that the router gets that of their gradient or so."""
+    alike = {
+        name: lambda p: p[[0, 0]] * np.float32([1, 1 + 1e-6])[:, None, None]
+        for name in ("up", "down")
+    }
+    v = jaxnn.verdict(measure(changed(5, **alike)))
+    (finding,) = (f for f in v.findings if f.kind == "router")
+    assert finding.text in v.sentences
+    assert (finding.layer, finding.path) == (5, "[4][1]['router']")
+    assert any(f"gets 10^-{n} of the gradient of its experts" in finding.text for n in (5, 6, 7))
+
+
+@pytest.mark.parametrize(
+    ("load", "tokens", "selected", "text"),
+    [
+        ((0.0, 1.0, 0.0, 0.0), 32, 1, "expert 2"),
+        ((0.5, 0.0, 0.0, 0.5), 32, 2, "experts 1 and 4"),
+        ((0.001, 0.997, 0.001, 0.001), 32, 4, "expert 2"),
+        ((0.0, 0.9, 0.1, 0.0), 32, 1, ""),
+        ((0.5, 0.3, 0.1, 0.1), 32, 2, ""),
+        ((0.0, 1.0), 8, 1, ""),
+    ],
+)
+def test_experts_that_all_tokens_go_to(load, tokens, selected, text):
+    """Of a router that weighs, which has all, as of one that selects; and not of few tokens."""
+    count = len(load)
+    routers = jaxnn.Routers(
+        jnp.array(load), (2,) * count, (1,) * count, tuple(range(1, count + 1)),
+        (tokens,) * count, (selected,) * count, (("['r']",),) * count, ((),) * count,
+    )  # fmt: skip
+    flow = types.SimpleNamespace(routers=routers, names=("a", "b"))
+    findings, _ = failing_routers(flow, NO_ARRAYS, {})
+    said = [f.text for f in findings]
+    assert said == (
+        [f"Router ['r'] of layer 2 (b) sends all tokens to {text} of 4."] if text else []
+    )
+
+
 def test_heads_that_are_saturated_are_numbered():
     heads = AttentionHeads(
         jnp.array([1.0, 2.0, 200.0, 7e4, 200.0, 200.0]),
@@ -164,7 +204,7 @@ def test_heads_that_are_saturated_are_numbered():
         paths=((),) * 6,
     )
     flow = types.SimpleNamespace(attention=heads, names=("a", "b"))
-    (first, second), _ = saturated_attention(flow, None, {})
+    (first, second), _ = saturated_attention(flow, NO_ARRAYS, {})
     assert (first.text, second.text) == (
         "Attention 1 of layer 2 (b) is saturated: largest logit 200, entropy 0.00 of 2.00.",
         "Attention 2 of layer 2 (b) is saturated in head 1 of 3: largest logit 7e+04, more than "
@@ -183,9 +223,9 @@ def test_a_router_of_equal_experts_does_not_learn(measure):
     equal = changed(3, up=lambda p: p[[0, 0]], down=lambda p: p[[0, 0]])
     v = jaxnn.verdict(measure(equal))
     (starved,) = alarms(v)
-    assert (starved.kind, starved.layer, starved.path) == ("starved", 3, "[2][1]['router']")
-    assert starved.text.startswith("[2][1]['router'] of layer 3 (block) gets ")
-    assert starved.text.endswith(" of the gradient of the other weights there: it does not learn.")
+    assert (starved.kind, starved.layer, starved.path) == ("router", 3, "[2][1]['router']")
+    assert starved.text.startswith("Router [2][1]['router'] of layer 3 (block) gets 10^-")
+    assert starved.text.endswith(" of the gradient of its experts: it does not learn.")
 
 
 def test_dead_units_beside_a_skip_connection_get_no_gradient(measure):

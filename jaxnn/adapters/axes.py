@@ -9,7 +9,7 @@ them on. So the heads of an attention are known in whatever order its axes are w
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, pairwise
 from math import prod
 from typing import Any
 
@@ -48,78 +48,109 @@ def axes_of_state(state: Any) -> tuple[Axis, ...]:
     return tuple(axis_of(*pair) for pair in zip(kinds, state.shape, strict=False))
 
 
-def axes_of(flat: Flat, states: Sequence[int]) -> dict[int, tuple[Axis, ...]]:
-    """Return the axes of all values that depend on states."""
-    known = {v: axes_of_state(flat.types[v]) for v in states}
-    for step in flat.steps:
-        given = [v for v in step.inputs if v in known]
-        if given:
-            known |= {v: _axes(flat, step, given, v, known) for v in step.outputs}
-    return known
+@dataclass(frozen=True)
+class Axes:
+    """The axes of all values of a program that depend on the state, and of what multiplies them.
 
+    known: of the values.
+    others: of the other factors of their products, which do not depend on the state.
+    same: pairs of factors that count the same, since their axes meet entry by entry.
+    """
 
-def _axes(
-    flat: Flat, step: Step, given: list[int], out: int, known: dict[int, tuple[Axis, ...]]
-) -> tuple[Axis, ...]:
-    """Return the axes of an output, given the inputs that depend on states."""
-    shape, params = tuple(getattr(flat.types[out], "shape", ())), step.eqn.params
-    first, axes = step.inputs[0], known[given[0]]
-    match step.eqn.primitive:
-        case primitives.transpose_p:
-            return tuple(axes[i] for i in params["permutation"])
-        case primitives.reshape_p:
-            return _regrouped([factor for axis in axes for factor in axis], shape)
-        case primitives.squeeze_p:
-            return tuple(v for i, v in enumerate(axes) if i not in params["dimensions"])
-        case primitives.broadcast_in_dim_p:
-            at = {int(d): i for i, d in enumerate(params["broadcast_dimensions"])}
-            return tuple(
-                axes[at[d]] if d in at and _size(axes[at[d]]) == n else axis_of(FEATURES, n)
-                for d, n in enumerate(shape)
+    flat: Flat
+    known: dict[int, tuple[Axis, ...]]
+    others: dict[int, tuple[Axis, ...]] = field(default_factory=dict)
+    same: list[tuple[Factor, Factor]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, flat: Flat, states: Sequence[int]) -> "Axes":
+        """Return those of a program and the values of its state."""
+        axes = cls(flat, {v: axes_of_state(flat.types[v]) for v in states})
+        for step in flat.steps:
+            given = [v for v in step.inputs if v in axes.known]
+            if given:
+                axes.known.update({v: axes._of(step, given, v) for v in step.outputs})
+        return axes
+
+    def are_same(self, factor: Factor) -> set[Factor]:
+        """Return all factors that count the same."""
+        same, before = {factor}, 0
+        while len(same) > before:
+            before = len(same)
+            same.update(v for pair in self.same if not same.isdisjoint(pair) for v in pair)
+        return same
+
+    def _of(self, step: Step, given: list[int], out: int) -> tuple[Axis, ...]:
+        """Return the axes of an output, given the inputs that depend on the state."""
+        shape, params = tuple(getattr(self.flat.types[out], "shape", ())), step.eqn.params
+        first, axes = step.inputs[0], self.known[given[0]]
+        match step.eqn.primitive:
+            case primitives.transpose_p:
+                return tuple(axes[i] for i in params["permutation"])
+            case primitives.reshape_p:
+                return _regrouped([factor for axis in axes for factor in axis], shape)
+            case primitives.squeeze_p:
+                return tuple(v for i, v in enumerate(axes) if i not in params["dimensions"])
+            case primitives.broadcast_in_dim_p:
+                at = {int(d): i for i, d in enumerate(params["broadcast_dimensions"])}
+                return tuple(
+                    axes[at[d]] if d in at and _size(axes[at[d]]) == n else axis_of(FEATURES, n)
+                    for d, n in enumerate(shape)
+                )
+            case primitives.dot_general_p:
+                return self._of_product(step)
+            case primitives.conv_general_dilated_p:
+                examples, features, *_ = params["dimension_numbers"].out_spec
+                kinds = {examples: EXAMPLES, features: FEATURES}
+                return tuple(axis_of(kinds.get(i, POSITIONS), n) for i, n in enumerate(shape))
+            case primitives.gather_p if first not in self.known:  # a look-up in a table
+                window = params["dimension_numbers"].offset_dims
+                rest = iter(axes[: len(shape) - len(window)])
+                return tuple(
+                    axis_of(FEATURES, n) if i in window else next(rest) for i, n in enumerate(shape)
+                )
+        reduced = params.get("axes", ())
+        if len(shape) == len(axes) - len(reduced):
+            axes = tuple(v for i, v in enumerate(axes) if i not in reduced)
+        several = [axes, *(self.known[v] for v in given[1:])]
+        return tuple(
+            self._merged([v[i] for v in several if len(v) == len(shape)], n)
+            for i, n in enumerate(shape)
+        )
+
+    def _merged(self, several: list[Axis], size: int) -> Axis:
+        """Return the axis that one of several operands has; of another size one of its kind."""
+        same = [axis for axis in several if _size(axis) == size]
+        told = [axis for axis in same if any(factor.kind != FEATURES for factor in axis)]
+        if same:
+            self.same.extend(
+                (axis[0], other[0])
+                for axis, other in pairwise(same)
+                if len(axis) == len(other) == 1
             )
-        case primitives.dot_general_p:
-            return _of_product(flat, step, known)
-        case primitives.conv_general_dilated_p:
-            examples, features, *_ = params["dimension_numbers"].out_spec
-            kinds = {examples: EXAMPLES, features: FEATURES}
-            return tuple(axis_of(kinds.get(i, POSITIONS), n) for i, n in enumerate(shape))
-        case primitives.gather_p if first not in known:  # a look-up in a table
-            window = params["dimension_numbers"].offset_dims
-            rest = iter(axes[: len(shape) - len(window)])
-            return tuple(
-                axis_of(FEATURES, n) if i in window else next(rest) for i, n in enumerate(shape)
-            )
-    reduced = params.get("axes", ())
-    if len(shape) == len(axes) - len(reduced):
-        axes = tuple(v for i, v in enumerate(axes) if i not in reduced)
-    several = [axes, *(known[v] for v in given[1:])]
-    return tuple(
-        _merged([v[i] for v in several if len(v) == len(shape)], n) for i, n in enumerate(shape)
-    )
+            return min(told or same, key=lambda axis: [factor.number for factor in axis])
+        kinds = [factor.kind for axis in several for factor in axis]
+        other = [kind for kind in kinds if kind != FEATURES]
+        return axis_of((other or [FEATURES])[0], size)
 
+    def _of_product(self, step: Step) -> tuple[Axis, ...]:
+        contracted, batch = step.eqn.params["dimension_numbers"]
+        sides = [self._of_factor(v) for v in step.inputs]
+        if all(v in self.known for v in step.inputs):
+            for i, j in zip(*contracted, strict=True):
+                self._merged([sides[0][i], sides[1][j]], _size(sides[0][i]))
+        pairs = ([sides[0][i], sides[1][j]] for i, j in zip(*batch, strict=True))
+        axes = [self._merged(pair, _size(pair[0])) for pair in pairs]
+        for side, used, of in zip(sides, contracted, batch, strict=True):
+            axes += [v for i, v in enumerate(side) if i not in used and i not in of]
+        return tuple(axes)
 
-def _merged(several: list[Axis], size: int) -> Axis:
-    """Return the axis that one of several operands has; of another size one of the same kind."""
-    same = [axis for axis in several if _size(axis) == size]
-    told = [axis for axis in same if any(factor.kind != FEATURES for factor in axis)]
-    if same:
-        return min(told or same, key=lambda axis: [factor.number for factor in axis])
-    kinds = [factor.kind for axis in several for factor in axis]
-    other = [kind for kind in kinds if kind != FEATURES]
-    return axis_of((other or [FEATURES])[0], size)
-
-
-def _of_product(flat: Flat, step: Step, known: dict[int, tuple[Axis, ...]]) -> tuple[Axis, ...]:
-    (contracted, batch) = step.eqn.params["dimension_numbers"]
-    sides = [
-        known.get(v) or tuple(axis_of(FEATURES, n) for n in flat.types[v].shape)
-        for v in step.inputs
-    ]
-    pairs = ([sides[0][i], sides[1][j]] for i, j in zip(*batch, strict=True))
-    axes = [_merged(pair, _size(pair[0])) for pair in pairs]
-    for side, used, of in zip(sides, contracted, batch, strict=True):
-        axes += [v for i, v in enumerate(side) if i not in used and i not in of]
-    return tuple(axes)
+    def _of_factor(self, v: int) -> tuple[Axis, ...]:
+        if v in self.known:
+            return self.known[v]
+        if v not in self.others:
+            self.others[v] = tuple(axis_of(FEATURES, n) for n in self.flat.types[v].shape)
+        return self.others[v]
 
 
 def _size(axis: Axis) -> int:

@@ -25,6 +25,8 @@ STATE = 30.0  # root mean square of a state, or its inverse, that a change is bl
 FEW = 3  # names in a sentence
 Behind = dict[int, float]  # of arrays by their number, the decades that they are behind others
 SATURATED, LOGIT = 0.05, 100.0  # share of its largest entropy, and largest logit of a head
+OTHERS = "the other weights there"
+ALL, FEW_TOKENS = 0.99, 16  # share of the load of a router that stands out, with more tokens
 LARGEST_FLOAT16 = 65504.0
 
 
@@ -32,7 +34,7 @@ class Finding(NamedTuple):
     """One finding. Layers are counted from 1.
 
     kind: what it is about: nan, signal, zero weights, cut, undefined, rate, closed, layer, once,
-        format, examples, positions, attention, starved, size, units or advice.
+        format, examples, positions, attention, router, starved, size, units or advice.
     text: the sentence.
     layer: the layer that it names; or None.
     path: the parameter array that it names; or "".
@@ -73,6 +75,11 @@ class Arrays:
         first = np.searchsorted(layer, layer)  # of the layer of each array
         place = np.arange(len(layer)) - first
         return cls(layer, tuple(map(clean, given.paths)), given.shapes, place, delta, size)
+
+    def of_paths(self, layer: int, paths: tuple[str, ...]) -> list[int]:
+        """Return the numbers of arrays of a layer, given their paths."""
+        names = set(map(clean, paths))
+        return [i for i in np.flatnonzero(self.layer == layer).tolist() if self.path[i] in names]
 
     @property
     def weights(self) -> np.ndarray:
@@ -248,8 +255,8 @@ def saturated_attention(flow: Flow, arrays: Arrays, behind: Behind) -> tuple[lis
         several = (attentions[layers == layer] > 1).any()
         worst = these[np.argmax(largest[these])]
         beyond = largest[worst] > LARGEST_FLOAT16
-        paths = [clean(path) for path in of.paths[worst]]
-        told = {i: below for i, below in behind.items() if arrays.path[i] in paths}
+        blamed = arrays.of_paths(layer, of.paths[worst])
+        told = {i: below for i, below in behind.items() if i in blamed}
         behind = {i: below for i, below in behind.items() if i not in told}
         text = (
             f"Attention {f'{number} ' if several else ''}of layer {_label(flow, layer)} is "
@@ -261,7 +268,7 @@ def saturated_attention(flow: Flow, arrays: Arrays, behind: Behind) -> tuple[lis
             get = "gets" if len(told) == 1 else "get"
             names = _named([arrays.path[i] for i in told])
             text = f"{text[:-1]}; {names} {get} {_less(min(told.values()))}."
-        findings.append(Finding("attention", text, layer, paths[0] if paths else ""))
+        findings.append(Finding("attention", text, layer, arrays.path[blamed[0]] if blamed else ""))
     return findings, behind
 
 
@@ -314,9 +321,7 @@ def starved(flow: Flow, arrays: Arrays, behind: Behind) -> list[Finding]:
 def far_behind(arrays: Arrays) -> Behind:
     """Return the weights with far less gradient, next to their size, than others of their layer."""
     behind: Behind = {}
-    most: dict[str, float] = {}  # what steps share learns from each of them
-    for path, ratio in zip(arrays.path, arrays.ratio, strict=True):
-        most[path] = np.fmax(most.get(path, -np.inf), ratio)
+    most = _most(arrays)
     for layer in dict.fromkeys(arrays.layer.tolist()):
         own = np.flatnonzero((arrays.layer == layer) & arrays.weights)
         ratio = arrays.ratio[own]
@@ -332,10 +337,63 @@ def far_behind(arrays: Arrays) -> Behind:
     return behind
 
 
-def _less(below: float) -> str:
-    if np.isposinf(below):
-        return "no gradient"
-    return f"10^-{below:.0f} of the gradient of the other weights there"
+def failing_routers(flow: Flow, arrays: Arrays, behind: Behind) -> tuple[list[Finding], Behind]:
+    """Name routers that learn far less than their experts, or send all tokens to the same ones.
+
+    Returns:
+        findings, and the arrays that are behind others for another reason.
+    """
+    of = flow.routers
+    if of is None:
+        return [], behind
+    layers, numbers = np.array(of.layers), np.array(of.routers)
+    load = np.asarray(of.load, np.float64)
+    findings = []
+    for layer, number in dict.fromkeys(zip(of.layers, of.routers, strict=True)):
+        own = np.flatnonzero((layers == layer) & (numbers == number))
+        first = int(own[0])
+        router, experts = (
+            arrays.of_paths(layer, paths) for paths in (of.paths[first], of.paths_of_experts[first])
+        )
+        texts = []
+        learned = arrays.ratio[experts]
+        learned = learned[np.isfinite(learned)]
+        for i in router if len(learned) else ():
+            if i not in behind:
+                continue
+            below = float(np.median(learned)) - _most(arrays)[arrays.path[i]]
+            if below >= STARVED:
+                texts.append(f"gets {_less(below, 'its experts')}: it does not learn")
+                behind = {j: decades for j, decades in behind.items() if j != i}
+        to = _all_go_to(load[own], of.tokens[first], of.selected[first])
+        if to:
+            texts.append(f"sends all tokens to {to} of {len(own)}")
+        if texts:
+            name = f" {clean(of.paths[first][0])}" if of.paths[first] else ""
+            text = f"Router{name} of layer {_label(flow, layer)} {', and '.join(texts)}."
+            findings.append(Finding("router", text, layer, name.strip()))
+    return findings, behind
+
+
+def _all_go_to(load: np.ndarray, tokens: int, selected: int) -> str:
+    """Return the experts that all tokens go to, if no others have some; else nothing."""
+    count = 1 if selected == len(load) else selected
+    most = np.sort(np.argsort(load)[-count:])
+    if tokens < FEW_TOKENS or count == len(load) or not load[most].sum() > ALL:
+        return ""
+    return f"expert{'s' if count > 1 else ''} {_and([str(i + 1) for i in most])}"
+
+
+def _most(arrays: Arrays) -> dict[str, float]:
+    """Return the largest Δ / size of each array: what steps share learns from each of them."""
+    most: dict[str, float] = {}
+    for path, ratio in zip(arrays.path, arrays.ratio, strict=True):
+        most[path] = np.fmax(most.get(path, -np.inf), ratio)
+    return most
+
+
+def _less(below: float, others: str = OTHERS) -> str:
+    return "no gradient" if np.isposinf(below) else f"10^-{below:.0f} of the gradient of {others}"
 
 
 def equal_positions(flow: Flow) -> int | None:

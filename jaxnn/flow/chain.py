@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..adapters.attention import Anatomy
+from ..adapters.anatomy import Anatomy
 from ..adapters.handover import Weights
 from ..adapters.layers import (
     Chain,
@@ -49,11 +49,11 @@ from ..errors import NoTangentError
 from ..network.params import is_run
 from ..passes.walk import down, up
 from ..texts import label
-from .attention import HeadRecord, OfEntry, attention_of
 from .examples import log_spread_within, rows_of
 from .flow import Flow, FlowOptions, Parameters, Streams
 from .links import ChainOp, ChainStep, applied, arrays_of, with_flags, with_mixes
 from .loss import Loss, delta_of_loss
+from .recognised import OfEntry, Recognised, recognised_of
 from .record import DeltaRecord, StateRecord, flow_of, in_order, log_tangents
 
 # What is recorded
@@ -73,12 +73,12 @@ class _Kept(NamedTuple):
 
 
 class _KeptOfLayer(NamedTuple):
-    """The record of a layer, with ln ‖Δ‖ of each parameter array, Δ of each stream, and heads."""
+    """The record of a layer, with ln ‖Δ‖ of each parameter array, Δ of each stream, and more."""
 
     kept: _Kept
     parameters: Float[Array, " p"]
     streams: DeltaRecord | None  # (s, B)
-    attentions: tuple[HeadRecord, ...]
+    recognised: Recognised
 
 
 def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _KeptOfLayer:
@@ -108,8 +108,7 @@ def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _
         step.mixes,
     )
     streams = jax.tree.map(lambda *v: jnp.stack(v), *each) if several else None
-    heads = tuple(HeadRecord.of(logits, dtype) for logits in step.logits)
-    return _KeptOfLayer(kept, logs, streams, heads)
+    return _KeptOfLayer(kept, logs, streams, Recognised.of(step.recognised, dtype))
 
 
 def _record_of(state: Any, dtype: Any, examples: bool) -> StateRecord:
@@ -229,12 +228,12 @@ def _flow(
         of_main = kept.main.fields()
         fields["log_largest"] = of_main["log_largest"]
         fields["streams"] = _streams(layers, shapes, records)
-    fields["attention"] = attention_of(
+    fields |= recognised_of(
         [
             OfEntry(
                 layer.k if is_run(layer) else 1,
-                [anatomy.attentions for anatomy in way.anatomies],
-                [each.attentions for each in record],
+                way.anatomies,
+                [each.recognised for each in record],
             )
             for way, layer, record in zip(ways, layers, records, strict=True)
             if way.is_layer

@@ -16,8 +16,8 @@ from jaxtyping import Array, Bool, Float
 
 from ..network.network import Network
 from ..passes.walk import Memory
-from .attention import AttentionHeads
 from .entries import Entries
+from .recognised import AttentionHeads, Routers
 from .table import InWords
 
 
@@ -127,6 +127,7 @@ class Flow(InWords):
         formats keep. None unless asked for.
     attention: the largest logit and the entropy of each head of every attention, a softmax between
         two products of states, that is recognised in the program of a layer; None without any.
+    routers: the share of each expert in what routers select, or in their weights; None likewise.
     units: of a Network; None for others.
     names: of the layers, as the user knows them; empty for a Network's. Static.
     sizes: entries of a state for each example; static.
@@ -160,6 +161,7 @@ class Flow(InWords):
     entries: Entries | None = None
     streams: Streams | None = None
     attention: AttentionHeads | None = None
+    routers: Routers | None = None
     units: Units | None = None
     net: Network | None = field(default=None, metadata={"static": True})
     closed: tuple[int, int] | None = field(default=None, metadata={"static": True})

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..adapters.attention import Anatomy, Logits
+from ..adapters.anatomy import Anatomy, Numbers
 from ..adapters.handover import Weights
 from ..adapters.layers import Link, Pattern
 from ..arrays.rows import (
@@ -82,7 +82,7 @@ class ChainStep(NamedTuple):
     theta: ScaledRows  # one exponent for the sum over examples, or one for each array
     out: Any  # the state
     mixes: Array
-    logits: tuple[Logits, ...] = ()  # of its attentions
+    recognised: Numbers = Numbers()
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class ChainOp:
         of_links = self.pattern.links, layer.arrays, layer.mixes, states, self.anatomies
         for link, arrays, mixes, state, anatomy in reversed([*zip(*of_links, strict=True)]):
             delta, step = _pulled(link, arrays, mixes, state, delta)
-            step = step._replace(logits=anatomy.logits(arrays, state))
+            step = step._replace(recognised=anatomy.numbers(arrays, state))
             records += [keep(step)] if self.is_layer else []
         return delta, tuple(records[::-1])
 

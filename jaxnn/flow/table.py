@@ -144,16 +144,25 @@ class InWords:
             TypeError: a traced flow, or one of several networks.
         """
         flow: Any = self
-        assert_one(flow)
-        of = flow.attention
-        if of is None:
-            return []
-        names = ("layers", "attentions", "heads")
-        places = [getattr(of, name) for name in names]
-        columns = dict(zip(("layer", "attention", "head"), places, strict=True))
-        for name in ("largest_logit", "entropy", "most_entropy", "share"):
-            columns[name] = np.asarray(getattr(of, name), np.float64).tolist()
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return _recognised(
+            flow,
+            flow.attention,
+            {"layer": "layers", "attention": "attentions", "head": "heads"},
+            ("largest_logit", "entropy", "most_entropy", "share"),
+        )
+
+    def router_table(self) -> list[dict[str, Any]]:
+        """Return a row for each expert of each router: layer, router, expert, load.
+
+        The load is as in `flow.routers`; no rows without routers. What a router learns next to its
+        experts is in `parameter_table`.
+
+        Raises:
+            TypeError: a traced flow, or one of several networks.
+        """
+        flow: Any = self
+        places = {"layer": "layers", "router": "routers", "expert": "experts"}
+        return _recognised(flow, flow.routers, places, ("load",))
 
     def parameter_table(self) -> list[dict[str, Any]]:
         """Return a row for each parameter array: layer, path, and logarithms to the base of ten.
@@ -253,3 +262,16 @@ class InWords:
             return _as_html(line, self.table())
         except TypeError:
             return sentences_as_html(line)
+
+
+def _recognised(
+    flow: Any, of: Any, places: Mapping[str, str], numbers: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return rows of heads or experts; none of None."""
+    assert_one(flow)
+    if of is None:
+        return []
+    columns = {name: getattr(of, field) for name, field in places.items()}
+    for name in numbers:
+        columns[name] = np.asarray(getattr(of, name), np.float64).tolist()
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

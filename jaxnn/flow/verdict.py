@@ -19,6 +19,7 @@ from .causes import (
     broken_arrays,
     cut_at,
     equal_positions,
+    failing_routers,
     far_behind,
     other_sizes,
     saturated_attention,
@@ -270,10 +271,12 @@ def _findings(
     )
     behind = {} if worst[0].kind != "rate" or found.equal_positions else far_behind(arrays)
     attention, behind = saturated_attention(flow, arrays, behind)
+    routers, behind = failing_routers(flow, arrays, behind)
     return [
         *worst,
         *layers,
         *attention,
+        *routers,
         *(Finding(kind, text) for kind, text in texts if text),
         *starved(flow, arrays, behind),
         *([] if broken else other_sizes(flow, arrays, named)),

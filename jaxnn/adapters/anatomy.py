@@ -1,0 +1,47 @@
+"""Anatomy: what is recognised in the program of a layer, and its numbers for one state."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array
+
+from .attention import Attention, Logits, attentions_of, logits_of
+from .graph import Graph
+from .routers import Router, load_of, routers_of
+
+
+class Numbers(NamedTuple):
+    """Numbers of what is recognised: logits of attentions, and shares of the experts of routers."""
+
+    logits: tuple[Logits, ...] = ()
+    loads: tuple[Array, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """What is recognised in the program of a layer.
+
+    graph: the program.
+    attentions, routers: in their order.
+    """
+
+    graph: Graph
+    attentions: tuple[Attention, ...]
+    routers: tuple[Router, ...]
+
+    @classmethod
+    def of(cls, closed: Any, state: Any) -> "Anatomy":
+        """Return that of a jaxpr, (arrays, state) -> state."""
+        graph = Graph.of(closed, state)
+        return cls(graph, tuple(attentions_of(graph)), tuple(routers_of(graph)))
+
+    def numbers(self, arrays: Any, state: Any) -> Numbers:
+        """Return the numbers of all for the arrays and the state of the layer."""
+        flat = self.graph.flat
+        leaves = jax.tree.leaves((arrays, state))
+        known = flat.constants | dict(zip(flat.inputs, leaves, strict=True))
+        return Numbers(
+            tuple(logits_of(self.graph, each, known) for each in self.attentions),
+            tuple(load_of(self.graph, each, known) for each in self.routers),
+        )

@@ -1,0 +1,130 @@
+"""Routers, recognised in the program of a layer: what weighs or selects experts.
+
+    product of the state and a parameter  ->  softmax, sigmoid, top_k  ->  experts
+
+Experts are arrays of three axes or more, the first of which counts them. Either the router selects,
+by top_k or argmax, among as many as there are; or its weights meet that axis entry by entry.
+"""
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax.extend.core import primitives
+from jaxtyping import Array, Float
+
+from .axes import Axis, Factor
+from .graph import Graph, passes
+from .program import Step
+
+SELECTING = (primitives.top_k_p, primitives.argmax_p)
+
+
+class Router(NamedTuple):
+    """A router.
+
+    arrays: the numbers of the arrays of the layer that the state is a product with.
+    experts: those of its experts.
+    total: the number of experts.
+    tokens: the number of times that it routes.
+    selected: of how many experts each token has some; all without a selection.
+    value: the numbers of the experts that are selected, or the weights of all.
+    axis: of the experts in these weights; None of a selection.
+    """
+
+    arrays: tuple[int, ...]
+    experts: tuple[int, ...]
+    total: int
+    tokens: int
+    selected: int
+    value: int
+    axis: int | None
+
+    def load(self, value: Array) -> Float[Array, " experts"]:
+        """Return the share of each expert in what is selected, or in the weights."""
+        if self.axis is None:
+            numbers = jnp.arange(self.total, dtype=value.dtype)
+            return jnp.mean(value.ravel() == numbers[:, None], axis=1)
+        weights = jnp.moveaxis(value, self.axis, -1).reshape(-1, self.total)
+        return jnp.mean(weights / jnp.sum(weights, axis=1, keepdims=True), axis=0)
+
+
+def routers_of(graph: Graph) -> Iterator[Router]:
+    """Yield all routers of a layer, in their order."""
+    for step in graph.flat.steps:
+        if step.eqn.primitive is not primitives.dot_general_p:
+            continue
+        weights = [v for v in step.inputs if not graph.depends(v)]
+        (out,) = step.outputs
+        if len(weights) == 1 and graph.depends(out):
+            axes = graph.axes.known[out]
+            own = {v for axis in graph.axes.others[weights[0]] for v in axis}
+            for axis in axes:
+                if len(axis) == 1 and axis[0] in own:
+                    yield from _router(graph, weights[0], out, axis[0])
+
+
+def _router(graph: Graph, weight: int, out: int, expert: Factor) -> Iterator[Router]:
+    """Yield the router whose products are `out`, if it is one."""
+    arrays = range(len(graph.flat.inputs) - len(graph.states))
+    shapes = {i: graph.flat.types[graph.flat.inputs[i]].shape for i in arrays}
+    stacks = tuple(i for i, n in shapes.items() if len(n) > 2 and n[0] == expert.size)
+    if not stacks:
+        return
+    own, tokens = graph.arrays([weight]), prod(graph.flat.types[out].shape) // expert.size
+    softmaxes = {softmax.powers: softmax for softmax in graph.softmaxes()}
+    weighted: tuple[int, int] | None = None
+    for step in _steps_above(graph, out):
+        (v, *_) = step.outputs
+        (axis, *_) = (*_places(graph, step.inputs[0], expert), None)
+        if axis is None:
+            continue
+        if step.eqn.primitive in SELECTING and _along(step) == axis:
+            value = step.outputs[-1]
+            selected = graph.flat.types[value].shape[axis] if len(step.outputs) > 1 else 1
+            yield Router(own, stacks, expert.size, tokens, selected, value, None)
+            return
+        is_softmax = v in softmaxes and softmaxes[v].keys == (axis,)
+        if weighted is None and (is_softmax or step.eqn.primitive is primitives.logistic_p):
+            weighted = v, axis
+    same = graph.axes.are_same(expert)
+    met = [v for v, axes in graph.axes.others.items() if v != weight and _is_stack(axes, same)]
+    if weighted is not None and met:
+        total = expert.size
+        yield Router(own, graph.arrays(met), total, tokens, total, *weighted)
+
+
+def _is_stack(axes: tuple[Axis, ...], same: set[Factor]) -> bool:
+    return len(axes) > 2 and len(axes[0]) == 1 and axes[0][0] in same
+
+
+def _along(step: Step) -> int:
+    """Return the axis along which a step selects."""
+    params, last = step.eqn.params, len(step.eqn.invars[0].aval.shape) - 1
+    (axis,) = params.get("axes", (params.get("axis", last),))
+    return int(axis)
+
+
+def _places(graph: Graph, v: int, factor: Factor) -> list[int]:
+    """Return the axes of a value that count the same as a factor."""
+    same = graph.axes.are_same(factor)
+    axes = graph.axes.known.get(v, ())
+    return [i for i, axis in enumerate(axes) if len(axis) == 1 and axis[0] in same]
+
+
+def _steps_above(graph: Graph, v: int) -> list[Step]:
+    """Return the steps from a value to the next products or selections, and these selections."""
+    waiting, steps = [v], dict[int, Step]()
+    for u in waiting:
+        for step in graph.taken.get(u, ()):
+            if id(step) in steps or not (passes(step) or step.eqn.primitive in SELECTING):
+                continue
+            steps[id(step)] = step
+            waiting += step.outputs if passes(step) else ()
+    return [*steps.values()]
+
+
+def load_of(graph: Graph, router: Router, known: dict[int, Any]) -> Float[Array, " experts"]:
+    """Return the loads of a router; known are the constants and inputs of the program."""
+    return router.load(graph.value(router.value, known))
