@@ -484,6 +484,27 @@ MUTANTS = (
         "tests/test_states.py::test_scans_over_time[False]",
     ),
     Mutant(
+        "a layer has the time of the step after it",
+        "jaxnn/adapters/carries.py",
+        "return ends, ([*compress(carries, by_step)],",
+        "return ends, ([*compress(ends, by_step)],",
+        "tests/test_states.py::test_carries_without_a_gradient[False]",
+    ),
+    Mutant(
+        "a time of the batch's size is data of a layer",
+        "jaxnn/adapters/carries.py",
+        "(on_xs or v not in sized)",
+        "(on_xs or bool(sized))",
+        "tests/test_states.py::test_a_time_that_a_scan_carries_is_no_stream",
+    ),
+    Mutant(
+        "a time that a scan carries is a stream",
+        "jaxnn/adapters/carries.py",
+        "            if any(moved):",
+        "            if all(moved):",
+        "tests/test_states.py::test_a_time_that_a_scan_carries_is_no_stream",
+    ),
+    Mutant(
         "of complex parameters the real part alone counts",
         "jaxnn/arrays/rows.py",
         "jnp.stack([v.real, v.imag])",

@@ -310,6 +310,78 @@ def test_a_recurrent_network_with_a_head_is_a_layer_for_each_step(rng):
     assert net.lengths == (0, 16, 0)
 
 
+def test_a_time_that_a_scan_carries_is_no_stream(rng):
+    """Euler's method: the time depends on no parameter and on no xs, and its steps are layers."""
+
+    def network(p, x):
+        def step(carry, _):
+            x, t = carry
+            return (x + 0.1 * jnp.tanh(x @ p + t), t + 0.1), None
+
+        return lax.scan(step, (x, 0.0), length=6)[0][0]
+
+    net, _ = jaxnn.from_function(network, drawn(rng, N, N), rng.normal(size=(B, N)))
+    assert net.lengths == (6,)
+    assert len(net.kinds[0].links[0].parts[0].trained) == 2  # the matrix, and the time of a step
+
+    def of_each(p, x):  # a time of each example has the size of the batch: it is no data of a layer
+        def step(carry, _):
+            x, t = carry
+            return (jnp.tanh(x @ p + t), t + 0.1), None
+
+        return lax.scan(step, (x, jnp.zeros((len(x), 1))), length=6)[0][0]
+
+    net, _ = jaxnn.from_function(of_each, drawn(rng, N, N), rng.normal(size=(B, N)))
+    assert net.for_batch(np.zeros((B + 1, N))).names == net.names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reverse", [False, True])
+def test_carries_without_a_gradient(rng, key, reverse):
+    """A time, a constant, a key, a mean of xs, a branch and a scan in it, and times as outputs."""
+
+    def step(p, carry, entry, noise):
+        x, t, c, key, mean = carry
+        key, own = jax.random.split(key)
+        inner = lambda carry, _: ((jnp.sin(carry[0] + carry[1]), 1.5 * carry[1]), None)  # noqa: E731
+        late = lambda x, t: lax.scan(inner, (x, t), length=2)[0]  # noqa: E731
+        x, t = lax.cond(t > 0.3, late, lambda x, t: (x, t + c), x, t)
+        kept = jax.random.bernoulli(own, 0.8, (1, N)).astype(float)
+        mean = 0.5 * mean + entry
+        return (jnp.tanh(x + t + mean) * kept @ p["theta"] + noise, t, c, key, mean), (t, mean)
+
+    def start(p, xs):
+        return xs["x"] @ p["in"], 0.1, 0.05, key, jnp.zeros((len(xs["x"]), 1))
+
+    def network(p, xs):
+        body = lambda carry, entry: step(p, carry, entry, 0.0)  # noqa: E731
+        carry, (times, means) = lax.scan(body, start(p, xs), xs["u"].T[..., None], reverse=reverse)
+        return carry[0] * jnp.sum(times) + carry[4] + means[1]
+
+    def by_hand(p, xs, nudges):
+        carry, outputs = start(p["first"], xs), []
+        order = range(T)[:: -1 if reverse else 1]
+        for j, nudge in zip(order, nudges, strict=True):
+            carry, out = step(p["steps"][j], carry, xs["u"][:, j, None], nudge)
+            outputs.append(out)
+        times, means = zip(*outputs[:: -1 if reverse else 1], strict=True)
+        return carry[0] * sum(map(jnp.sum, times)) + carry[4] + means[1]
+
+    p, cotangent = {"theta": drawn(rng, N, N), "in": drawn(rng, N, N)}, rng.normal(size=(B, N))
+    xs = {"x": rng.normal(size=(B, N)), "u": rng.normal(size=(B, T))}
+    net, own = jaxnn.from_function(network, p, xs)
+    assert net.lengths == (0, T, 0)
+    flow = gradient_flow(net, own, xs, cotangent=cotangent)
+    assert flow.streams is None
+    each = {"first": p, "steps": [p] * T}
+    of_params, of_xs, of_nudges = plain(by_hand, each, xs, [np.zeros((B, N))] * T, cotangent)
+    steps = of_params["steps"] if not reverse else of_params["steps"][::-1]
+    close(flow.log_theta[1:-1], [of_step["theta"] for of_step in steps])
+    close(flow.log_delta[1:-1], of_nudges)
+    assert float(flow.log_theta[0]) == pytest.approx(log_norm(of_params["first"]["in"]), rel=1e-10)
+    assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), rel=1e-10)
+
+
 @pytest.mark.slow
 def test_a_graph_is_measured_as_one(rng):
     """No examples: nodes, and edges between them, of numbers of their own."""

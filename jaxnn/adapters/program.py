@@ -84,21 +84,8 @@ class Step(NamedTuple):
 
     @property
     def scan(self) -> Scan | None:
-        """The scan that it is; None for other steps.
-
-        The numbers of its parts are told by shapes, since parameters of primitives change between
-        versions: what is of each step has one axis more outside than inside.
-        """
-        if self.eqn.primitive is not primitives.scan_p:
-            return None
-        body = self.eqn.params["jaxpr"]
-
-        def whole(outside: Sequence[Any], inside: Sequence[Any]) -> int:
-            return sum(v.aval.shape == t.shape for v, t in zip(outside, inside, strict=True))
-
-        carries = whole(self.eqn.outvars, body.out_avals)
-        consts = whole(self.eqn.invars, body.in_avals) - carries
-        return Scan(body, consts, carries, self.eqn.params["length"], self.eqn.params["reverse"])
+        """The scan that it is; None for other steps."""
+        return scan_of(self.eqn) if self.eqn.primitive is primitives.scan_p else None
 
     @property
     def location(self) -> str:
@@ -109,6 +96,22 @@ class Step(NamedTuple):
         if frame is not None:
             return f"{Path(frame.file_name).name}:{frame.line_num}"
         return "/".join(self.scope) or str(self.eqn.primitive.name)
+
+
+def scan_of(eqn: Any) -> Scan:
+    """Return the parts of a scan.
+
+    Their numbers are told by shapes, since parameters of primitives change between versions: what
+    is of each step has one axis more outside than inside.
+    """
+    body = eqn.params["jaxpr"]
+
+    def whole(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+        return sum(v.aval.shape == t.shape for v, t in zip(outside, inside, strict=True))
+
+    carries = whole(eqn.outvars, body.out_avals)
+    consts = whole(eqn.invars, body.in_avals) - carries
+    return Scan(body, consts, carries, eqn.params["length"], eqn.params["reverse"])
 
 
 def _multiplies(eqn: Any) -> bool:
@@ -140,8 +143,8 @@ class Flat:
         self.constants: dict[int, Any] = {}
         self.steps: list[Step] = []
         self.inputs = [self.value(v.aval) for v in closed.jaxpr.invars]
-        self.outputs = self._inlined(closed, self.inputs, ())
-        self.steps, _ = behind(self.outputs, self.steps)
+        outputs = self._inlined(closed, self.inputs, ())
+        self.replace(self.steps, outputs)
 
     def value(self, aval: Any, constant: Any = None) -> int:
         """Return a new value."""
@@ -151,13 +154,20 @@ class Flat:
             self.constants[v] = constant
         return v
 
-    def instead(self, closed: Any, inputs: Sequence[int], step: Step) -> list[Step]:
-        """Return the steps of a program that makes what a step makes, one value."""
-        count = len(self.steps)
-        (out,) = self._inlined(closed, inputs, step.scope)
+    def instead(
+        self, closed: Any, inputs: Sequence[int], step: Step
+    ) -> tuple[list[Step], list[int]]:
+        """Return the steps of a program that makes what a step makes, and what comes out."""
+        count, source = len(self.steps), step.eqn.source_info
+        outputs = self._inlined(closed, inputs, step.scope)
         self.steps, steps = self.steps[:count], self.steps[count:]
-        same = {out: step.outputs[0]}
-        return [s._replace(outputs=tuple(same.get(v, v) for v in s.outputs)) for s in steps]
+        eqns = (s.eqn.replace(source_info=source) for s in steps)
+        named = zip(steps, eqns, strict=True)
+        return [s._replace(eqn=eqn, scope=step.scope) for s, eqn in named], outputs
+
+    def replace(self, steps: list[Step], outputs: list[int]) -> None:
+        """Make outputs by other steps, those of them that are needed."""
+        self.steps, self.outputs = behind(outputs, steps)[0], outputs
 
     def _inlined(self, closed: Any, inputs: Sequence[int], scope: tuple[str, ...]) -> list[int]:
         """Append the steps of a program; return what comes out."""
@@ -217,17 +227,25 @@ def behind(values: Iterable[int], steps: list[Step]) -> tuple[list[Step], set[in
 def evaluated(outputs: Sequence[int], steps: list[Step], values: dict[int, Any]) -> list[Any]:
     """Run steps from known values, and return outputs.
 
-    As `jax.core.eval_jaxpr` does. Of what it uses, `ctx`, `source_info` and `get_bind_params` are
-    in no documentation, though their classes are; they are the same in JAX 0.10 and 0.12.
+    As `jax.core.eval_jaxpr` does.
     """
     values = {**values}
     for step in steps:
-        primitive, given = step.eqn.primitive, [values[v] for v in step.inputs]
-        with step.eqn.ctx.manager:
-            out = primitive.bind(*given, **primitive.get_bind_params(step.eqn.params))
-        made = out if primitive.multiple_results else [out]
+        made = bound(step.eqn, [values[v] for v in step.inputs])
         values.update(zip(step.outputs, made, strict=True))
     return [values[v] for v in outputs]
+
+
+def bound(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
+    """Run an equation.
+
+    Of what it uses, `ctx`, `source_info` and `get_bind_params` are in no documentation, though
+    their classes are; they are the same in JAX 0.10 and 0.12.
+    """
+    primitive = eqn.primitive
+    with eqn.ctx.manager:
+        out = primitive.bind(*inputs, **primitive.get_bind_params(eqn.params))
+    return [*out] if primitive.multiple_results else [out]
 
 
 @dataclass(frozen=True)

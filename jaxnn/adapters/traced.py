@@ -20,6 +20,7 @@ import numpy as np
 from jax import lax
 
 from ..arrays.rows import can_be_learned, is_float, is_narrow
+from .carries import split
 from .handover import Rows, Source
 from .program import Flat, Step, behind, resized, struct, typed
 
@@ -112,7 +113,9 @@ class Traced:
         program = jax.make_jaxpr(lambda v, i: lax.dynamic_slice_in_dim(v, i, 1, cut[0]))(
             struct(self.flat.types[v]), struct(number)
         )
-        return self.flat.instead(program, [v, index], step)
+        steps, (out,) = self.flat.instead(program, [v, index], step)
+        same = {out: step.outputs[0]}
+        return [s._replace(outputs=tuple(same.get(v, v) for v in s.outputs)) for s in steps]
 
     def find_alive(self) -> None:
         """Walk over the main steps with the set of the streams alive."""
@@ -195,8 +198,8 @@ def traced(f: Callable[..., Any], params: list[Any], xs: Any) -> Traced:
     flat, count = Flat(closed), len(params)
     sources = dict(zip(flat.inputs[:count], map(Source, range(count)), strict=True))
     structures = jax.tree.structure(xs), jax.tree.structure(shape)
-    network = Traced(flat, *structures, flat.inputs[count:], sources)
-    network.axes.update(_axes(f, params, xs, flat))
+    axes = _axes(f, params, xs, flat)
+    network = Traced(flat, *structures, flat.inputs[count:], sources, axes=axes)
     network.sort()
     if network.dependent.isdisjoint(flat.outputs):
         raise ValueError("f: expected an output that depends on xs, got one that does not")
@@ -205,23 +208,32 @@ def traced(f: Callable[..., Any], params: list[Any], xs: Any) -> Traced:
 
 
 def _axes(f: Callable[..., Any], params: list[Any], xs: Any, flat: Flat) -> dict[int, int]:
-    """Return the axis of the examples of each value that has one.
+    """Return the axis of the examples of each value that has one, after scans are taken apart.
 
     Where f does not take one example more, or is another program then, it is the first axis, of
     the values for which that has the right length.
     """
     count = len(jax.tree.leaves(xs)[0])
     more = jax.tree.map(lambda v: resized(v, (count + 1, *v.shape[1:])), xs)
-    shapes = [getattr(t, "shape", ()) for t in flat.types]
     try:
-        grown = [getattr(t, "shape", ()) for t in Flat(jax.make_jaxpr(f)(params, more)).types]
-        same = list(map(len, shapes)) == list(map(len, grown))
+        grown: Flat | None = Flat(jax.make_jaxpr(f)(params, more))
     except Exception:  # of a user's own function, which need not take it
-        same = False
-    if not same:
+        grown = None
+    axes = _grown_axes(flat, grown, count)
+    for each in (flat,) if grown is None else (flat, grown):
+        learned = [v for v in each.inputs[: len(params)] if can_be_learned(each.types[v])]
+        split(each, learned, each.inputs[len(params) :], axes)
+    return _grown_axes(flat, grown, count)
+
+
+def _grown_axes(flat: Flat, grown: Flat | None, count: int) -> dict[int, int]:
+    """Return the axes along which values have one entry more in a program of one example more."""
+    shapes = [getattr(t, "shape", ()) for t in flat.types]
+    others = [getattr(t, "shape", ()) for t in grown.types] if grown else []
+    if list(map(len, shapes)) != list(map(len, others)):
         return {v: 0 for v, shape in enumerate(shapes) if shape[:1] == (count,)}
     axes = {}
-    for v, (shape, other) in enumerate(zip(shapes, grown, strict=True)):
+    for v, (shape, other) in enumerate(zip(shapes, others, strict=True)):
         differing = [i for i, (m, n) in enumerate(zip(shape, other, strict=True)) if m != n]
         if [(shape[i], other[i]) for i in differing] == [(count, count + 1)]:
             axes[v] = differing[0]
