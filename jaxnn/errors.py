@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["NoTangentError", "NonFiniteError"]
+__all__ = ["NoTangentError", "NoTwinError", "NonFiniteError"]
 
 Where = Literal["signal", "loss", "gradient", "update"]
 
@@ -42,3 +42,7 @@ class NonFiniteError(FloatingPointError):
 
 class NoTangentError(ValueError):
     """A tangent was asked for, of layers of which one has a reverse rule alone."""
+
+
+class NoTwinError(ValueError):
+    """The wide twin of a network was asked for, of which one layer has none."""

@@ -3003,6 +3003,56 @@ MUTANTS = (
         "plan.build[0](depth=cell.depth, width=cell.width, seed=0)",
         "tests/test_depth_of_user.py::test_the_rows_are_those_of_the_chain_rule",
     ),
+    # The wide twin
+    Mutant(
+        "a twin draws the same numbers up and down",
+        "jaxnn/theory/twin/draws.py",
+        "below = _by_root(fold_in(key, 1), axes",
+        "below = _by_root(fold_in(key, 0), axes",
+        "tests/test_twin.py::test_draws_on_the_way_down_are_new_ones[axes0]",
+    ),
+    Mutant(
+        "a twin sums the squares of weights instead of their mean",
+        "jaxnn/theory/twin/draws.py",
+        "mean = jnp.mean(squares, axis=(1, 2))[:, None]",
+        "mean = jnp.sum(squares, axis=(1, 2))[:, None]",
+        "tests/test_twin.py::test_a_draw_has_the_covariance_of_the_product_up_and_down[dense]",
+    ),
+    Mutant(
+        "replicas of a mixture are their own sources",
+        "jaxnn/theory/twin/draws.py",
+        "(jnp.arange(len(x), dtype=jnp.uint32) + start) % len(x)",
+        "(jnp.arange(len(x), dtype=jnp.uint32) + 0 * start) % len(x)",
+        "tests/test_twin.py::test_a_draw_has_the_covariance_of_the_product_up_and_down[mixture]",
+    ),
+    Mutant(
+        "replicas of a table have the same signs",
+        "jaxnn/theory/twin/draws.py",
+        "signs(hashed(fold_in(key, replica), gather",
+        "signs(hashed(fold_in(key, 0 * replica), gather",
+        "tests/test_twin.py::test_an_entry_of_a_table_has_one_sign_in_a_replica",
+    ),
+    Mutant(
+        "a flow parts from theory if it only touches it on the way",
+        "jaxnn/flow/parting.py",
+        "below = np.logical_and.accumulate(off | ~known)",
+        "below = off | ~known",
+        "tests/test_twin.py::test_a_sentence_says_where_theory_and_measurement_part",
+    ),
+    Mutant(
+        "a rate that is zero within its errors counts as a crossing",
+        "jaxnn/flow/critical.py",
+        "KNOWN = 3.0",
+        "KNOWN = 0.0",
+        "tests/test_critical.py::test_a_rate_that_crosses_zero_is_told_from_one_that_does_not",
+    ),
+    Mutant(
+        "a factor on the weights of one layer of a run is on those of all",
+        "jaxnn/flow/critical.py",
+        "by_layer = meant.reshape(-1, *[1] * (v.ndim - 1)) if stacked else meant[0]",
+        "by_layer = meant.any()",
+        "tests/test_critical.py::test_weights_are_multiplied_by_their_paths_and_nothing_else",
+    ),
 )
 
 

@@ -163,6 +163,11 @@ class Chain(Lowered):
         """True if the batch is measured as one, without examples (`each="whole"`)."""
         return self.of.whole
 
+    @property
+    def replicas(self) -> int:
+        """The number of replicas of its state, behind the examples; 0 but for a wide twin."""
+        return 0
+
     def __repr__(self) -> str:
         return f"Chain of {len(self.names)} layers, {short(cleaned(self.names))}"
 

@@ -10,16 +10,15 @@ from functools import cached_property
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..adapters.handover import is_array
 from ..adapters.layers import Chain, from_function, from_layers
 from ..adapters.torch.module import own_loss, prediction_of
-from ..arrays.rows import floats
 from ..errors import NoTangentError
 from ..flow.chart import chart, svg
 from ..flow.flow import Flow
+from ..flow.loss import random_loss
 from ..flow.measure import gradient_flow
 from ..flow.of_torch import torch_flow
 from ..flow.table import sentences_as_html
@@ -72,6 +71,7 @@ def diagnose(
     cuts: Any = None,
     memory: Memory = "all",
     seed: int = 0,
+    theory: bool | float = False,
 ) -> Diagnosis:
     """Measure the gradient of every layer of a network, whatever it is made of, and judge it.
 
@@ -91,6 +91,7 @@ def diagnose(
             for `jaxnn.from_function`.
         memory: as for `jaxnn.gradient_flow`.
         seed: of the random loss.
+        theory: as for `jaxnn.gradient_flow`: whether theory stands beside the measurement.
 
     Returns:
         Diagnosis: `.verdict`, `.flow`; it prints the verdict.
@@ -113,6 +114,8 @@ def diagnose(
         raise ValueError("cotangent: expected it, or ys and loss, got both")
     if _is_of_torch(model):
         _refuse_each(each, "a module of PyTorch")
+        if theory:
+            raise ValueError("theory: expected none for a module of PyTorch")
         if memory != "all":
             raise ValueError(f"memory: expected all for a module of PyTorch, got {memory}")
         told = [_loss_in_words(ys, loss, cotangent, seed, labels=False)]
@@ -138,7 +141,8 @@ def diagnose(
             cotangent = jax.random.normal(jax.random.key(seed), shape) / shape[0]
 
     def flow_of(params: Any, xs: Any, ys: Any, cotangent: Any) -> Any:
-        more: dict[str, Any] = {"loss": loss, "memory": memory, "cotangent": cotangent}
+        more: dict[str, Any]
+        more = {"loss": loss, "memory": memory, "cotangent": cotangent, "theory": theory}
         try:
             return gradient_flow(net, params, xs, ys, tangent=True, **more)
         except NoTangentError:  # of a layer with a reverse rule alone
@@ -214,15 +218,6 @@ def _loss_in_words(ys: Any, loss: Any, cotangent: Any, seed: int, labels: bool) 
     if not labels:
         raise ValueError("loss: expected loss(output, ys) with ys, got none")
     return "loss of the task"
-
-
-def random_loss(output: Any, key: jax.Array) -> jax.Array:
-    """Return ⟨c, output⟩ for each example, (B,), with c normal."""
-    rows = [
-        jnp.sum((jax.random.normal(k, v.shape).astype(v.dtype) * v).reshape(len(v), -1), axis=1)
-        for v, k in zip(floats(output), jax.random.split(key, len(floats(output))), strict=True)
-    ]
-    return sum(rows[1:], start=rows[0])
 
 
 def _random_loss_of_torch(output: Any, seed: int) -> Any:

@@ -34,7 +34,7 @@ class Finding(NamedTuple):
     """One finding. Layers are counted from 1.
 
     kind: what it is about: nan, signal, zero weights, cut, undefined, rate, closed, layer, once,
-        format, examples, positions, attention, router, starved, size, units or advice.
+        format, examples, positions, attention, router, starved, size, units, theory or advice.
     text: the sentence.
     layer: the layer that it names; or None.
     path: the parameter array that it names; or "".

@@ -7,7 +7,7 @@ How one layer goes up and down stands in `links.py`; here is what is recorded of
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -104,20 +104,28 @@ def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _
         whole,
         main if several else None,
         log_size_together([*logs]) if len(logs) else jnp.array(-jnp.inf, dtype),
-        _record_of(step.out, dtype, options.examples),
+        _record_of(step.out, dtype, options),
         step.mixes,
     )
     streams = jax.tree.map(lambda *v: jnp.stack(v), *each) if several else None
     return _KeptOfLayer(kept, logs, streams, Recognised.of(step.recognised, dtype))
 
 
-def _record_of(state: Any, dtype: Any, examples: bool) -> StateRecord:
+def _record_of(state: Any, dtype: Any, options: FlowOptions) -> StateRecord:
     """Return what is recorded of a state; of its main stream what differs between examples."""
-    out = floats(streams(state))
+    out, examples = floats(streams(state)), options.examples
+    if options.replicas:  # are as many more units
+        out = [_with_units(v) for v in out]
     if not (examples and with_main_first(state)):
         return state_record(out, dtype, examples)
     of_main = state_record(out[:1], dtype, examples)
     return state_record(out, dtype, examples=False)._replace(examples=of_main.examples)
+
+
+def _with_units(v: Array) -> Array:
+    """Return a state of replicas, (B, R, …, n), with their units side by side, (B, …, R n)."""
+    v = jnp.moveaxis(v, 1, -2) if v.ndim > 2 else v
+    return v.reshape(*v.shape[:-2], -1) if v.ndim > 2 else v
 
 
 def _log_sizes(arrays: list[Array], exponents: list[Array], dtype: Any) -> Float[Array, " p"]:
@@ -165,8 +173,13 @@ def chain_flow(
     check_examples(xs)
     for v in filter(is_narrow, jax.tree.leaves(xs)):
         raise ValueError(f"xs: expected {in_bfloat16(v)}")
+    lowered = net.for_batch(xs)
+    if net.replicas:
+        options = options._replace(replicas=net.replicas)
+        xs, cotangent = (_replicated(tree, net.replicas) for tree in (xs, cotangent))
+        loss = None if loss is None else _OfReplicas(loss)
     try:
-        flow = _flow(net.for_batch(xs), params, xs, ys, cotangent, loss, options)
+        flow = _flow(lowered, params, xs, ys, cotangent, loss, options)
     except TypeError as error:  # where the program is compiled, which knows no layers
         if not options.tangent or "custom_vjp" not in str(error):
             raise
@@ -188,6 +201,27 @@ class _OfWhole:
     def __call__(self, output: Any, ys: Any) -> Any:
         losses = self.loss(jax.tree.map(lambda v: v[0], output), ys)
         return jnp.mean(losses) if is_float(losses) else losses
+
+
+@dataclass(frozen=True)
+class _OfReplicas:
+    """The loss of the outputs of a wide twin, (B, R, …): a sum, so that Δ of each is its own."""
+
+    loss: Any
+
+    def __call__(self, output: Any, ys: Any) -> Any:
+        losses = jax.vmap(self.loss, in_axes=(1, None))(output, ys)
+        return jnp.sum(losses, axis=0) if is_float(losses) else losses
+
+
+def _replicated(tree: Any, count: int) -> Any:
+    """Return arrays with their examples once for every replica, (B, R, …)."""
+
+    def of(v: Any) -> Any:
+        v = jnp.asarray(v)
+        return jnp.broadcast_to(v[:, None], (len(v), count, *v.shape[1:]))
+
+    return jax.tree.map(of, tree)
 
 
 def _check_values(flow: Flow) -> None:
@@ -242,7 +276,7 @@ def _flow(
     )
     if options.tangent:
         fields["log_tangent"] = log_tangents(walked, layers, entering, _forwards, dtype)
-    return flow_of(
+    flow = flow_of(
         fields | {"log_theta": kept.log_theta},
         smallest_of(dtypes),
         log_main=None if kept.main is None else of_main["log_delta"],
@@ -255,6 +289,27 @@ def _flow(
         names=net.names,
         closed=net.closed,
         sizes=tuple(sum(v.size // len(v) for v in floats(streams(s))) for s in shapes),
+    )
+    return _of_one_replica(flow, options.replicas) if options.replicas else flow
+
+
+def _of_one_replica(flow: Flow, count: int) -> Flow:
+    """Return the root mean square over replicas of what is summed over them."""
+
+    def of(log: Any) -> Any:
+        return log - 0.5 * np.log(count).astype(log.dtype)
+
+    several = flow.streams
+    return replace(
+        flow,
+        log_delta=of(flow.log_delta),
+        log_delta_example=of(flow.log_delta_example),
+        log_delta_input=of(flow.log_delta_input),
+        log_theta=of(flow.log_theta),
+        parameters=replace(flow.parameters, log_delta=of(flow.parameters.log_delta)),
+        streams=None if several is None else replace(several, log_delta=of(several.log_delta)),
+        sizes=tuple(size // count for size in flow.sizes),
+        replicas=count,
     )
 
 

@@ -23,7 +23,7 @@ INK = "#010203"  # of text in `svg`, where the colour of the page takes its plac
 WIDTH, HEIGHT = 560, 200
 DRAWN = (
     *("log10_delta_rms", "log10_delta_smallest", "log10_delta_largest", "log10_gain"),
-    *("log10_spread", "log10_tangent"),
+    *("log10_spread", "log10_tangent", "log10_delta_theory"),
 )
 FEW = 60  # layers that are drawn as points too
 
@@ -43,10 +43,10 @@ class Panel(NamedTuple):
 def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
     """Draw flows: the gradient by layer, what each layer does to it, and what is left of examples.
 
-    The band is that of the examples, the line their root mean square. Dotted lines are the smallest
-    normal numbers of formats, where the gradient comes near them, and in the panel of examples
-    their rounding. That panel is there if a flow has a spread, and a dashed line in it if it has a
-    tangent.
+    The band is that of the examples, the line their root mean square, a dashed line what theory
+    says of it, if a flow has that. Dotted lines are the smallest normal numbers of formats, where
+    the gradient comes near them, and in the panel of examples their rounding. That panel is there
+    if a flow has a spread, and a dashed line in it if it has a tangent.
 
     Args:
         flows: of `jaxnn.gradient_flow`, each of one network, outside `jit`.
@@ -205,9 +205,14 @@ def _gradient(alt: Any, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -
         base.mark_area(opacity=0.18).encode(*ends),
         _line(alt, base, rows).encode(y),
     ]
-    values = [v for row in rows if (v := row["log10_delta_rms"]) is not None]
-    tiny = {n: float(np.log10(float(jnp.finfo(n).tiny))) for n in FORMATS}  # type: ignore[no-untyped-call]
+    columns = ("log10_delta_rms", "log10_delta_theory")
+    values = [v for row in rows for name in columns if (v := row.get(name)) is not None]
     title = "Gradient of an example: root mean square, and the smallest to the largest"
+    if any(row.get("log10_delta_theory") is not None for row in rows):
+        theory = alt.Y("log10_delta_theory:Q")
+        layers.append(base.mark_line(strokeDash=[5, 3]).encode(theory))
+        title += "; dashed: theory"
+    tiny = {n: float(np.log10(float(jnp.finfo(n).tiny))) for n in FORMATS}  # type: ignore[no-untyped-call]
     return Panel(title, "log10_delta_rms", layers + _limits(alt, tiny, values))
 
 

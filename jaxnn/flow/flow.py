@@ -28,6 +28,7 @@ class FlowOptions(NamedTuple):
     tangent: bool
     memory: Memory
     formats: bool = False
+    replicas: int = 0  # of the state of a wide twin
 
 
 @jax.tree_util.register_dataclass
@@ -129,6 +130,10 @@ class Flow(InWords):
         two products of states, that is recognised in the program of a layer; None without any.
     routers: the share of each expert in what routers select, or in their weights; None likewise.
     units: of a Network; None for others.
+    theory: the flow of the network's wide twin, see `jaxnn.theory.wide`: what theory says of random
+        weights of these sizes. None unless asked for.
+    errors: of such a theory the standard error of each of its numbers, another Flow; else None.
+    replicas: of a wide twin all its replicas together, in all draws; 0 for others. Static.
     names: of the layers, as the user knows them; empty for a Network's. Static.
     sizes: entries of a state for each example; static.
     dtype: the float type of the states with the smallest range; static.
@@ -163,8 +168,11 @@ class Flow(InWords):
     attention: AttentionHeads | None = None
     routers: Routers | None = None
     units: Units | None = None
+    theory: "Flow | None" = None
+    errors: "Flow | None" = None
     net: Network | None = field(default=None, metadata={"static": True})
     closed: tuple[int, int] | None = field(default=None, metadata={"static": True})
+    replicas: int = field(default=0, metadata={"static": True})
     unmeasured: int = field(default=0, metadata={"static": True})
     notes: tuple[str, ...] = field(default=(), metadata={"static": True})
 

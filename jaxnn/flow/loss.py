@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..arrays.rows import is_float
+from ..arrays.rows import floats, is_float
 
 Loss = Callable[[Any, Any], Array]
 
@@ -44,3 +44,12 @@ def delta_of_loss(
     value, pull = jax.vjp(mean, top)
     delta: list[Array] = pull(jnp.ones_like(value))[0]
     return delta
+
+
+def random_loss(output: Any, key: jax.Array) -> jax.Array:
+    """Return ⟨c, output⟩ for each example, (B,), with c normal."""
+    rows = [
+        jnp.sum((jax.random.normal(k, v.shape).astype(v.dtype) * v).reshape(len(v), -1), axis=1)
+        for v, k in zip(floats(output), jax.random.split(key, len(floats(output))), strict=True)
+    ]
+    return sum(rows[1:], start=rows[0])

@@ -4,6 +4,7 @@ A Network and a chain of the user's own layers take the same walk; what is recor
 on the way stands in `of_network.py` and `chain.py`. Torch fills the same record, `of_torch.py`.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -35,6 +36,8 @@ from ..network.checks import (
 from ..network.network import Network
 from ..network.params import Params
 from ..passes.walk import Memory, check_memory
+from ..theory.twin.wide import Wide
+from .beside import GOAL, theory_of
 from .chain import chain_flow
 from .flow import Flow, FlowOptions
 from .loss import Loss, delta_of_loss
@@ -54,6 +57,7 @@ def gradient_flow(
     examples: bool = True,
     tangent: bool = False,
     formats: bool = False,
+    theory: bool | float = False,
 ) -> Flow:
     """Measure the size of every Δ, layer by layer, also far beyond the range of the dtype.
 
@@ -82,6 +86,9 @@ def gradient_flow(
         tangent: whether log_tangent is measured as well: a second way up, by `jax.jvp`.
         formats: whether the exponents of all entries of Δ are counted as well, for
             `flow.formats()` and the verdict.
+        theory: whether `flow.theory` is measured as well, the flow of the network's wide twin for
+            the same cotangent or loss, see `jaxnn.theory.wide`. Its draws are repeated until the
+            gradient over the whole network is known to .02 decades, or to the number given here.
 
     Returns:
         Flow. For k depths its arrays have an axis of k in front; `flow[i]` is that of depth i.
@@ -102,10 +109,12 @@ def gradient_flow(
         -32
     """
     options = FlowOptions(examples, tangent, check_memory(memory), formats)
+    goal = _check_theory(theory, net, depth)
     if isinstance(net, Chain):
         if depth is not None:
             raise ValueError("depth: expected none for a chain, whose layers are all used")
-        return chain_flow(net, params, xs, ys, cotangent, loss, options)
+        flow = chain_flow(net, params, xs, ys, cotangent, loss, options)
+        return _with_theory(flow, goal, net, params, xs, ys, cotangent, loss, options)
     layers = check_params(net, params)
     used = check_depth_as_data(layers, depth, several=True)
     if (ys is None and loss is None) == (cotangent is None):
@@ -116,7 +125,29 @@ def gradient_flow(
         cotangent = _check_cotangent(cotangent, (len(xs), net.sizes[-1]), dtype)
     flow = _flow(net, layers, xs, ys, cotangent, loss, used, options)
     _check_range(flow, dtype)
-    return flow
+    return _with_theory(flow, goal, net, layers, xs, ys, cotangent, loss, options)
+
+
+def _check_theory(theory: bool | float, net: Network | Chain, depth: Depth) -> float | None:
+    """Return the error that theory may have, in decades; None if it is not asked for."""
+    if isinstance(theory, bool):
+        goal = GOAL if theory else None
+    else:
+        goal = float(theory)
+        if not goal > 0:
+            raise ValueError(f"theory: expected True, or an error above 0 in decades, got {theory}")
+    if goal is not None and depth is not None:
+        raise ValueError("theory: expected none with a depth; hand over the network of that depth")
+    if goal is not None and isinstance(net, Wide):
+        raise ValueError("theory: expected none of a wide twin, whose flow is theory itself")
+    return goal
+
+
+def _with_theory(flow: Flow, goal: float | None, *given: Any) -> Flow:
+    """Return a flow with theory beside it, if that is asked for."""
+    if goal is None:
+        return flow
+    return replace(flow, theory=replace(theory_of(goal, *given), names=flow.names))
 
 
 def _check_cotangent(

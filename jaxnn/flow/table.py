@@ -46,7 +46,8 @@ def assert_one(flow: Any) -> None:
 def _columns(flow: Any) -> dict[str, list[Any]]:
     """Return the columns of a flow's table.
 
-    Of the examples' ‖Δ‖ they have the root mean square, the smallest and the largest.
+    Of the examples' ‖Δ‖ they have the root mean square, the smallest and the largest, and the root
+    mean square in theory if that was asked for.
     """
     assert_one(flow)
     names = flow.names
@@ -60,6 +61,11 @@ def _columns(flow: Any) -> dict[str, list[Any]]:
     examples = np.asarray(flow.log_delta_example, np.float64) / LN10
     whole = np.asarray(flow.log_delta, np.float64) / LN10
     columns["log10_delta_rms"] = (whole - 0.5 * np.log10(examples.shape[1])).tolist()
+    if flow.theory is not None:
+        theory = np.asarray(flow.theory.log_delta, np.float64) / LN10
+        columns["log10_delta_theory"] = (theory - 0.5 * np.log10(examples.shape[1])).tolist()
+        error = np.asarray(flow.theory.errors.log_delta, np.float64) / LN10
+        columns["log10_delta_theory_error"] = error.tolist()
     columns["log10_delta_smallest"] = examples.min(axis=1).tolist()
     columns["log10_delta_largest"] = examples.max(axis=1).tolist()
     return columns

@@ -42,6 +42,7 @@ from .formats import (
     spoken_of,
     tells_apart,
 )
+from .parting import theory_text
 from .rates import ERRATIC, POWER_LAW, Change, Rate, rate_of
 from .table import assert_one, findings_as_html
 
@@ -264,6 +265,7 @@ def _findings(
     known = found.indistinguishable if found.out is None else {}
     alike = {n: i for n, i in known.items() if i not in zero}
     texts = (
+        ("theory", "" if broken else theory_text(flow, found.label)),
         ("examples", examples_in_words(alike, own, found.label, len(used))),
         ("positions", _positions_text(found)),
         ("format", _format_text(found, flow, used, own)),

@@ -2,5 +2,17 @@
 
 from . import meanfield
 from .ensemble import Ensemble
+from .twin.wide import Wide, wide
 
-__all__ = ["Ensemble", "meanfield"]
+# isort: split
+from ..flow.critical import CriticalScale, critical_scale, scale_weights  # measures, so last
+
+__all__ = [
+    "CriticalScale",
+    "Ensemble",
+    "Wide",
+    "critical_scale",
+    "meanfield",
+    "scale_weights",
+    "wide",
+]

@@ -1,0 +1,392 @@
+"""The wide twin: each product against its covariance, networks against theory and wide ones."""
+
+from functools import partial
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import jaxnn
+from jaxnn.flow.parting import parting, theory_text
+from jaxnn.theory import meanfield
+from jaxnn.theory.twin.draws import Axes, looked_up, product
+
+LN10 = np.log(10)
+KEY = jnp.array([3, 5], jnp.uint32)
+REPLICAS = 512
+
+
+def _dense(x, w):
+    return x @ w
+
+
+def _heads(x, w):  # (h, f, c), (h, c, o)
+    return jnp.einsum("hfc,hco->hfo", x, w)
+
+
+def _conv(x, w):
+    return lax.conv_general_dilated(
+        x,
+        w,
+        (2,),
+        "SAME",
+        rhs_dilation=(2,),
+        dimension_numbers=("NWC", "WIO", "NWC"),
+        feature_group_count=2,
+    )
+
+
+# A, the shapes of x and W, the axes; None is drawn by mixture.
+PRODUCTS = {
+    "dense": (_dense, (3, 6), (6, 8), Axes((1,), (0,), (), ())),
+    "heads": (_heads, (2, 3, 6), (2, 6, 8), Axes((2,), (1,), (0,), (0,))),
+    "mixture": (_dense, (3, 6), (6, 8), None),
+    "convolution": (_conv, (1, 6, 4), (3, 2, 6), None),
+}
+
+
+def _second_moments(values):
+    """Return the mean square of each entry over replicas, and of all sums of two rows."""
+    rows = np.asarray(values, np.float64)
+    return np.mean(rows**2, axis=0), np.mean((rows[..., :-1, :] + rows[..., 1:, :]) ** 2, axis=0)
+
+
+@pytest.mark.parametrize(
+    "name", ["dense", *(pytest.param(n, marks=pytest.mark.slow) for n in list(PRODUCTS)[1:])]
+)
+def test_a_draw_has_the_covariance_of_the_product_up_and_down(name):
+    operator, of_x, of_w, axes = PRODUCTS[name]
+    random = np.random.default_rng(0)
+    # Rows and columns of several sizes.
+    across, along = np.arange(of_w[-1]) % 2, np.arange(of_w[-2]) % 2
+    w = np.broadcast_to((1.0 + 2 * across[None]) * (0.5 + along[:, None]), of_w).astype(np.float32)
+    x = random.normal(1, size=of_x).astype(np.float32)
+    sizes = random.permutation(np.resize(np.float32([1, 3]), REPLICAS))  # of replicas
+    xs = sizes.reshape(-1, *[1] * len(of_x)) * x
+    y = jax.eval_shape(operator, x, w)
+    delta = random.normal(size=y.shape).astype(np.float32)
+    deltas = np.broadcast_to(delta, (REPLICAS, *y.shape))
+
+    @jax.jit
+    def drawn(xs, w, deltas):
+        up, pull = jax.vjp(lambda x, w: product(KEY, operator, x, w, axes, loops=False), xs, w)
+        return up, *pull(deltas)
+
+    @jax.jit
+    def expected(x, delta, keys):  # of random signs, the mean square of the replicas being 5
+        def of(key):
+            own = w * jax.random.rademacher(key, w.shape, w.dtype)
+            return operator(x, own) * 5**0.5, jax.vjp(lambda x: operator(x, own), x)[1](delta)[0]
+
+        return jax.vmap(of)(keys)
+
+    up, below, of_w = map(np.asarray, drawn(xs, w, deltas))
+    real_up, real_below = expected(x, delta, jax.random.split(jax.random.key(0), 4 * REPLICAS))
+    for ours, theirs in ((up, real_up), (below, real_below)):
+        for a, b in zip(_second_moments(ours), _second_moments(theirs), strict=True):
+            assert np.allclose(a, b, rtol=0.4, atol=0.1 * b.mean())
+            assert np.isclose(a.mean(), b.mean(), rtol=0.1)
+    # Half of the replicas went in three times smaller; what comes out is alike.
+    ratio = np.mean(up[sizes > 2] ** 2) / np.mean(up[sizes < 2] ** 2)
+    assert abs(ratio - 1) < (0.1 if axes else 0.3)
+    whole = sizes.sum() * np.asarray(jax.vjp(partial(operator, x), w)[1](delta)[0])
+    assert np.allclose(of_w, whole, rtol=1e-4, atol=1e-4 * np.abs(whole).max())
+
+
+@pytest.mark.parametrize("axes", [PRODUCTS["dense"][3], pytest.param(None, marks=pytest.mark.slow)])
+def test_draws_on_the_way_down_are_new_ones(axes):
+    x = np.random.default_rng(0).normal(size=(64, 3, 8)).astype(np.float32)
+    w = np.full((8, 8), 0.3, np.float32)
+
+    @jax.jit
+    def both(x):
+        y, pull = jax.vjp(lambda x: product(KEY, _dense, x, w, axes, loops=False), x)
+        return y, *pull(x)
+
+    y, below = map(np.asarray, both(x))
+    assert abs(np.sum(y * below)) < 0.15 * np.linalg.norm(y) * np.linalg.norm(below)
+
+
+def test_an_entry_of_a_table_has_one_sign_in_a_replica():
+    table = np.arange(1.0, 25, dtype=np.float32).reshape(4, 6)
+    places = np.broadcast_to(np.array([0, 2, 0]), (REPLICAS, 3))
+    draw = jax.jit(lambda places: looked_up(KEY, lambda v, i: v[i], jnp.asarray(table), places))
+    entries = np.asarray(draw(places))
+    assert np.array_equal(np.abs(entries[5]), table[places[5]])
+    assert np.array_equal(entries[:, 0], entries[:, 2])
+    assert abs(np.mean(np.sign(entries[:, 0] * entries[:, 1]))) < 0.05
+
+
+def _normal(key, *shape, fan):
+    return jax.random.normal(key, shape) / fan**0.5
+
+
+def _decades(flow):
+    return (np.asarray(flow.log_delta) - np.asarray(flow.log_delta)[-1]) / LN10
+
+
+def _tanh(w, z):
+    return jnp.tanh(z) @ w
+
+
+def _twins(net, params, xs, cotangent, count=4, replicas=8):
+    """Return the flows of several twins."""
+    twin, first = jaxnn.theory.wide(net, params, replicas=replicas)
+
+    def of(key):
+        own = twin.with_key(params, key)
+        return jaxnn.gradient_flow(twin, own, xs, cotangent=cotangent)
+
+    del first
+    return jax.jit(lambda keys: lax.map(of, keys))(jax.random.split(jax.random.key(7), count))
+
+
+@pytest.mark.slow
+def test_a_chain_has_the_rate_of_its_closed_form():
+    n, layers = 32, 20
+    keys = jax.random.split(jax.random.key(0), layers)
+    # Of one size exactly.
+    weights = [1.5 * n**-0.5 * jax.random.rademacher(k, (n, n), float) for k in keys]
+    net, params = jaxnn.from_layers([(_tanh, w) for w in weights])
+    xs = jax.random.normal(keys[0], (4, n))
+    flows = _twins(net, params, xs, jax.random.normal(keys[1], (4, n)), replicas=32)
+    rates = (flows.log_delta[:, 4] - flows.log_delta[:, -6]) / LN10 / (layers - 10)
+    chi = meanfield.stationary_chi("tanh", 1.5)
+    error = float(jnp.std(rates, ddof=1)) / 2
+    assert error < 0.004
+    assert abs(float(jnp.mean(rates)) - float(jnp.log10(chi)) / 2) < 3 * error + 0.0005
+    assert flows.sizes == (n,) * layers
+
+
+# Networks of several kinds: (width) -> f and its shapes, as (params, state) -> state.
+
+
+def _norm(z):
+    return (z - z.mean(-1, keepdims=True)) / jnp.sqrt(z.var(-1, keepdims=True) + 1e-6)
+
+
+def _attention(p, z):
+    q, k, v = jnp.moveaxis(jnp.einsum("btn,nshd->btshd", z, p["qkv"]), 2, 0)
+    scores = jnp.einsum("bthd,bshd->bhts", q, k) / q.shape[-1] ** 0.5
+    mask = jnp.tril(jnp.ones(scores.shape[-2:], bool))
+    weights = jax.nn.softmax(jnp.where(mask, scores, -1e9))
+    return jnp.einsum("bthd,hdn->btn", jnp.einsum("bhts,bshd->bthd", weights, v), p["o"])
+
+
+def _transformer(p, z):
+    z = z + _attention(p, _norm(z))
+    return z + jax.nn.gelu(_norm(z) @ p["a"]) @ p["b"]
+
+
+def _of_transformer(key, n):
+    keys, h = jax.random.split(key, 4), 4
+    return {
+        "qkv": _normal(keys[0], n, 3, h, n // h, fan=n),
+        "o": _normal(keys[1], h, n // h, n, fan=n),
+        "a": _normal(keys[2], n, 2 * n, fan=n / 2),
+        "b": _normal(keys[3], 2 * n, n, fan=2 * n),
+    }
+
+
+def _convolution(w, z):
+    z = lax.conv_general_dilated(
+        jnp.tanh(z), w, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
+    )
+    return z / jnp.sqrt(jnp.mean(z**2, axis=(0, 1)) + 1e-6) * 1.2  # a batch norm
+
+
+def _of_convolution(key, n):
+    return 1.5 * _normal(key, 3, n, n, fan=3 * n)
+
+
+def _gated(p, z):  # steps of a GRU, within a layer
+    def step(h, x):
+        r, u = jnp.split(jax.nn.sigmoid(x @ p["w"] + h @ p["u"]), 2, -1)
+        new = jnp.tanh(x @ p["v"] + (r * h) @ p["c"])
+        return (1 - u) * h + u * new, None
+
+    return lax.scan(step, jnp.zeros_like(z), jnp.stack([z, 0.5 * z, -z]))[0] * 2
+
+
+def _of_gated(key, n):
+    keys = jax.random.split(key, 4)
+    sizes = {"w": 2 * n, "u": 2 * n, "v": n, "c": n}
+    return {
+        name: 2 * _normal(k, n, m, fan=n) for k, (name, m) in zip(keys, sizes.items(), strict=True)
+    }
+
+
+def _experts(p, z):
+    share = jax.nn.softmax(4 * _norm(z) @ p["gate"])
+    hidden = jax.nn.gelu(jnp.einsum("bn,enf->bef", _norm(z), p["a"]))
+    return z + jnp.einsum("be,ben->bn", share, jnp.einsum("bef,efn->ben", hidden, p["b"]))
+
+
+def _of_experts(key, n):
+    keys, sizes = jax.random.split(key, 3), jnp.array([0.5, 1.0, 1.5, 2.0])[:, None, None]
+    return {
+        "gate": _normal(keys[0], n, 4, fan=n),
+        "a": _normal(keys[1], 4, n, n, fan=n),
+        "b": 2 * sizes * _normal(keys[2], 4, n, n, fan=n),
+    }
+
+
+NETWORKS = {
+    "transformer": (_transformer, _of_transformer, 256, 5, (2, 6)),
+    "convolution": (_convolution, _of_convolution, 256, 6, (4, 8)),
+    "gru": (_gated, _of_gated, 256, 4, (6,)),
+    "experts": (_experts, _of_experts, 256, 5, (8,)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_layer_is_that_of_wide_networks(name):
+    layer, params_of, n, count, batch = NETWORKS[name]
+
+    def network(key, n):
+        keys = jax.random.split(key, count + 2)
+        net, params = jaxnn.from_layers([(layer, params_of(k, n)) for k in keys[2:]])
+        xs, cotangent = (jax.random.normal(k, (*batch, n)) for k in keys[:2])
+        return net, params, xs, cotangent
+
+    real = []
+    for seed in range(3):
+        net, params, xs, cotangent = network(jax.random.key(seed), n)
+        real.append(_decades(jaxnn.gradient_flow(net, params, xs, cotangent=cotangent)))
+    twins = []
+    for seed in range(3):
+        net, params, xs, cotangent = network(jax.random.key(10 + seed), 64)
+        flows = _twins(net, params, xs, cotangent, count=2)
+        twins.append(np.mean([_decades(flow) for flow in flows], axis=0))
+    error = np.sqrt(sum(np.var(v, axis=0, ddof=1) / 3 for v in (real, twins)))
+    apart = np.abs(np.mean(real, axis=0) - np.mean(twins, axis=0))
+    assert (apart <= 3 * error + 0.01).all(), (np.mean(real, 0), np.mean(twins, 0), error)
+    assert error.max() < 0.1
+
+
+@pytest.mark.slow
+def test_programs_in_a_layer_are_opened():
+    n = 32
+
+    @jax.custom_vjp
+    def ruled(w, z):
+        return jnp.tanh(z) @ w
+
+    ruled.defvjp(
+        lambda w, z: (ruled(w, z), (w, z)),
+        lambda s, d: jax.vjp(lambda w, z: jnp.tanh(z) @ w, *s)[1](d),
+    )
+
+    def chosen(w, z):  # an index that is data, and one that the state chooses
+        z = lax.cond(w[0, 0] > 10, lambda z: z @ w, lambda z: jnp.tanh(z) @ w, z)
+        return lax.cond(jnp.sum(z**2) > -1, lambda z: z, lambda z: z @ w, z)
+
+    keys = jax.random.split(jax.random.key(0), 6)
+    weights = [1.5 * n**-0.5 * jax.random.rademacher(k, (n, n), float) for k in keys]
+    xs = jax.random.normal(keys[0], (4, n))
+    results = []
+    for f in (_tanh, ruled, jax.remat(_tanh), chosen):
+        net, params = jaxnn.from_layers([(f, w) for w in weights])
+        results.append(
+            np.asarray(
+                jaxnn.gradient_flow(*jaxnn.theory.wide(net, params), xs, cotangent=xs).log_delta
+            )
+        )
+        assert not np.allclose(
+            results[-1], jaxnn.gradient_flow(net, params, xs, cotangent=xs).log_delta, atol=1e-3
+        )
+    assert np.allclose(results[0], results[1:], atol=0.3)
+    assert np.allclose(results[0], results[1], atol=1e-3)
+
+
+def test_what_has_no_twin_is_refused_by_name():
+    def ragged(w, z):
+        return lax.ragged_dot(z, w, jnp.array([2, 2], jnp.int32))
+
+    net, params = jaxnn.from_layers({"mine": (ragged, jnp.ones((2, 3, 3)))})
+    twin = jaxnn.theory.wide(net, params)
+    xs = jnp.ones((4, 3))
+    with pytest.raises(
+        jaxnn.errors.NoTwinError, match=r"layer 1 \(mine\): expected products .* ragged_dot"
+    ):
+        jaxnn.gradient_flow(*twin, xs, cotangent=xs)
+    with pytest.raises(TypeError, match="got a wide twin"):
+        jaxnn.theory.wide(*twin)
+    with pytest.raises(ValueError, match="replicas: expected an integer"):
+        jaxnn.theory.wide(net, params, replicas=0)
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    """A chain of equal layers, its examples and a cotangent."""
+    keys = jax.random.split(jax.random.key(0), 14)
+    net, params = jaxnn.from_layers([(_tanh, _normal(k, 24, 24, fan=24)) for k in keys[2:]])
+    xs, cotangent = (jax.random.normal(k, (4, 24)) for k in keys[:2])
+    return net, params, xs, cotangent
+
+
+@pytest.mark.slow
+def test_theory_stands_beside_a_measurement(narrow):
+    net, params, xs, cotangent = narrow
+    flow = jaxnn.gradient_flow(net, params, xs, cotangent=cotangent, theory=0.04)
+    theory = flow.theory
+    assert float(theory.errors.log_delta[0]) / LN10 < 0.045
+    assert theory.errors.log_delta[-1] == 0
+    apart = np.abs(flow.log_delta - theory.log_delta)
+    one = np.asarray(theory.errors.log_delta) * theory.replicas**0.5  # of one network
+    assert (apart <= 3 * one + 1e-6).all()
+    assert one[0] > 0.05
+    assert theory.replicas >= 4 * 11
+    row = flow.table()[0]
+    assert np.isclose(
+        row["log10_delta_theory"], float(theory.log_delta[0]) / LN10 - np.log10(4) / 2
+    )
+    assert "parts" not in str(jaxnn.verdict(flow))
+    # Weights that are correlated: symmetric, near the identity.
+    layers = [(_tanh, w / 3 + jnp.eye(24) * 0.9) for _, w in net.user(params)]
+    trained = jaxnn.gradient_flow(net, net.params(layers), xs, cotangent=cotangent, theory=0.1)
+    assert " down the gradient parts from that of random weights" in str(jaxnn.verdict(trained))
+
+
+@pytest.mark.slow
+def test_theory_of_a_network_is_that_of_its_chain_and_its_task():
+    net = jaxnn.Network((5, 32, 32, 32, 2), "relu", "multiclass", hidden=jaxnn.LayerNorm())
+    params = jaxnn.init(net, jax.random.key(0), stacked=True)
+    xs, ys = jax.random.normal(jax.random.key(1), (6, 5)), jnp.arange(6) % 2
+    flow = jaxnn.gradient_flow(net, params, xs, ys, theory=0.05)
+    z = jaxnn.forward(net, params, xs)
+    delta = (z - jax.nn.one_hot(ys, 2)) / 6
+    other = jaxnn.gradient_flow(net, params, xs, cotangent=delta, theory=0.05)
+    for theory in (flow.theory, other.theory):
+        assert np.allclose(flow.log_delta, theory.log_delta, atol=0.7)
+    assert flow.theory.sizes == flow.sizes
+    with pytest.raises(ValueError, match="theory: expected none with a depth"):
+        jaxnn.gradient_flow(net, params, xs, ys, depth=2, theory=True)
+    with pytest.raises(ValueError, match="theory: expected True, or an error above 0"):
+        jaxnn.gradient_flow(net, params, xs, ys, theory=-1.0)
+
+
+def test_a_sentence_says_where_theory_and_measurement_part():
+    log_delta = np.linspace(3, 0, 12)
+    errors = SimpleNamespace(log_delta=np.array([0.02] * 11 + [0]))
+    theory = SimpleNamespace(log_delta=log_delta, errors=errors, replicas=16)
+
+    def of(apart):
+        return SimpleNamespace(
+            log_delta=log_delta + np.multiply(apart, LN10), theory=theory, names=("",) * 12
+        )
+
+    def label(layer):
+        return f"{layer} (mine)"
+
+    assert theory_text(of(np.zeros(12)), label) == ""
+    assert theory_text(of(np.full(12, 0.5)), label) == ""  # the loss alone
+    assert parting(of([*[0.12] * 6, *[0.0] * 6])) is None  # 3.5 deviations of one network
+    assert parting(of([0.0, -0.4, -0.3, *[0.0] * 9])) is None  # not for good
+    text = theory_text(of([-0.4, -0.5, -0.3, *[0.0] * 9]), label)
+    assert text.startswith("Follows theory down to layer 4 (mine); from layer 3 (mine) down the ")
+    assert "by up to -0.5 decades" in text
