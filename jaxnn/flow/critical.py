@@ -99,11 +99,11 @@ def critical_scale(
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
-        >>> keys = jax.random.split(jax.random.key(0), 20)
-        >>> layers = [(lambda w, z: jax.nn.relu(z @ w), jax.random.normal(k, (64, 64)) / 8)
-        ...           for k in keys]
+        >>> keys = jax.random.split(jax.random.key(0), 9)
+        >>> relu = lambda w, z: jax.nn.relu(z @ w)
+        >>> layers = [(relu, jax.random.normal(key, (32, 32)) / 32**0.5) for key in keys]
         >>> net, params = jaxnn.from_layers(layers)
-        >>> xs = jax.random.normal(keys[0], (4, 64))
+        >>> xs = jax.random.normal(keys[0], (4, 32))
         >>> found = jaxnn.theory.critical_scale(net, params, xs)
         >>> abs(found.factor - 2**0.5) < 0.1
         True
