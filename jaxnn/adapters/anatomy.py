@@ -22,13 +22,13 @@ class Numbers(NamedTuple):
 class Anatomy:
     """What is recognised in the program of a layer.
 
-    graph: the program.
+    graph: the program; None of a layer of which nothing is to be recognised.
     attentions, routers: in their order.
     """
 
-    graph: Graph
-    attentions: tuple[Attention, ...]
-    routers: tuple[Router, ...]
+    graph: Graph | None = None
+    attentions: tuple[Attention, ...] = ()
+    routers: tuple[Router, ...] = ()
 
     @classmethod
     def of(cls, closed: Any, state: Any) -> "Anatomy":
@@ -38,6 +38,8 @@ class Anatomy:
 
     def numbers(self, arrays: Any, state: Any) -> Numbers:
         """Return the numbers of all for the arrays and the state of the layer."""
+        if self.graph is None:
+            return Numbers()
         flat = self.graph.flat
         leaves = jax.tree.leaves((arrays, state))
         known = flat.constants | dict(zip(flat.inputs, leaves, strict=True))

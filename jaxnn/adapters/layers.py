@@ -115,6 +115,11 @@ class Link:
         return label(self.number, self.name)
 
     @property
+    def is_recognised(self) -> bool:
+        """True if attentions and routers in its program are; not of a layer of a wide twin."""
+        return True
+
+    @property
     def trained(self) -> tuple[tuple[bool, ...], ...]:
         """For each array of each part whether it is a parameter."""
         return tuple(part.trained for part in self.parts)

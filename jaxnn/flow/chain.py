@@ -503,7 +503,8 @@ def _states(pattern: Pattern, layer: Weights, state: Any, count: int) -> list[_T
                 )
         if not floats(state):
             raise ValueError(f"layer {link.label}: expected a state with floats, got none")
-        states.append(_Traced(state, Anatomy.of(closed, given)))
+        anatomy = Anatomy.of(closed, given) if link.is_recognised else Anatomy()
+        states.append(_Traced(state, anatomy))
     return states
 
 

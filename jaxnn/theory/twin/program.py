@@ -19,7 +19,7 @@ from jax.extend import core
 from jax.extend.core import primitives
 from jaxtyping import Array
 
-from ...adapters.program import CALLS, Step
+from ...adapters.program import CALLS, Step, scan_of
 from ...errors import NoTwinError
 from .draws import Axes, looked_up, product
 from .noise import fold_in
@@ -221,8 +221,7 @@ def _kinds_of(f: Callable[..., list[Value]], values: Sequence[Value]) -> list[in
 
 def _scanned(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
     """Return what a scan makes; each step has draws of its own, of shared weights too."""
-    scan = Step(eqn, (), (), ()).scan
-    assert scan is not None
+    scan = scan_of(eqn)
     consts, carries = given[: scan.consts], given[scan.consts : scan.consts + scan.carries]
     key, count = draws.next(), scan.carries
     # Of a step's entries the steps are in front, of a state the replicas behind them.

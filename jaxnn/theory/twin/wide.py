@@ -45,6 +45,11 @@ class WideLink(Link):
         return self.of
 
     @property
+    def is_recognised(self) -> bool:
+        """False: its program has replicas."""
+        return False
+
+    @property
     def trained(self) -> tuple[tuple[bool, ...], ...]:
         """For each array of each part whether it is a parameter."""
         return (*self.real.trained, (False, False))
