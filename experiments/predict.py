@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import tyro
 
-from experiments.learning import labels, measures, model, reading
+from experiments.learning import labels, leaks, measures, model, reading
 from experiments.learning.encoding import Texts
 from experiments.learning.words import listed, quoted, short
 from experiments.runs import files, runtime
@@ -72,13 +72,15 @@ def prepare(settings: Settings) -> Request:
             f"out: {out} exists; choose another file with --out, or replace it with --overwrite"
         )
     platforms.devices()
-    if file.suffix.lower() not in reading.ENDINGS:
-        endings = ", ".join(reading.ENDINGS)
-        raise ValueError(f"file: expected one that ends in {endings}, got {file}")
+    reading.check_kind(file, "file")
     known = model.read(settings.model)
     columns = known.encoder.columns
     texts = [column.name for column in columns if isinstance(column, Texts)]
-    rows, notes = reading.read(file, settings, texts)
+    needed = {*(column.name for column in columns), known.target}
+    needed |= {name.partition("[")[0] for name in needed}  # of arrays
+    read = reading.read(file, settings, texts, needed.__contains__)
+    rows, said = leaks.with_target(read.frame, known.target)
+    notes = [*read.notes, *said]
     missing = [column.name for column in columns if column.name not in rows.columns]
     if missing:
         raise ValueError(

@@ -208,7 +208,7 @@ def test_files_that_are_not_there_or_are_there_already(tmp_path, capsys):
     for arguments, sentence in (
         ([], "predict: expected two files, MODEL and FILE"),
         ([str(tmp_path), str(tmp_path / "none.csv")], "there is no file"),
-        ([str(tmp_path), str(tmp_path / "rows.xlsx")], "file: expected one that ends in .csv"),
+        ([str(tmp_path), str(tmp_path / "rows.xlsx")], "file: there is no '"),
         ([str(tmp_path / "none"), str(tmp_path / "rows.csv")], "model: there is no file"),
     ):
         assert main(["predict", *arguments, *out]) == 2
@@ -228,7 +228,7 @@ def test_files_that_are_not_there_or_are_there_already(tmp_path, capsys):
         assert error.startswith("error: out: ")
     arguments = [str(tmp_path), str(tmp_path / "folder.csv"), *out]
     assert main(["predict", *arguments]) == 2
-    assert "data: expected a file, got the folder" in capsys.readouterr().err
+    assert "file: expected a file, got the folder" in capsys.readouterr().err
 
 
 def test_a_failing_disk_is_one_sentence(tmp_path, capsys, monkeypatch):

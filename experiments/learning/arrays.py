@@ -2,6 +2,7 @@
 
 import math
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -10,19 +11,30 @@ import polars as pl
 
 from experiments.learning import limits
 from experiments.learning.limits import check_names, check_size, check_width
-from experiments.learning.words import listed, quoted
+from experiments.learning.words import argument, listed, quoted
 
 
-def read_npz(path: Path) -> pl.DataFrame:
-    """Return each one-dimensional array as a column, each two-dimensional one as several."""
-    _check_arrays(path)
+def read_npz(
+    path: Path, wanted: Callable[[str], bool]
+) -> tuple[pl.DataFrame, list[str], tuple[str, ...]]:
+    """Return each one-dimensional array as a column, each two-dimensional one as several.
+
+    Args:
+        path: of the archive.
+        wanted: tells whether an array of this name is; another one is not opened.
+
+    Returns:
+        The columns, nothing unusual, and the names of the arrays that were not opened.
+    """
+    left_out = _check_arrays(path, wanted)
     columns: dict[str, pl.Series] = {}
     with np.load(path, allow_pickle=False) as arrays:
         for name in arrays.files:
-            array = arrays[name]
-            for column, values in _split(name, array):
+            if name in left_out:
+                continue
+            for column, values in _split(name, arrays[name]):
                 columns[column] = _series(column, values)
-    return pl.DataFrame(list(columns.values()))
+    return pl.DataFrame(list(columns.values())), [], left_out
 
 
 def _split(name: str, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
@@ -37,25 +49,42 @@ def _series(name: str, values: np.ndarray) -> pl.Series:
     elif values.dtype.kind == "M":
         values = values.astype("datetime64[us]")
     elif values.dtype.kind == "S":
-        values = np.char.decode(values, "ascii")
+        try:
+            values = np.char.decode(values, "utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"array {quoted(name)} holds bytes such as {quoted(error.object)} that are no "
+                f"UTF-8; {_way_out(name)}"
+            ) from None
     native = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("="), copy=False))
     return pl.Series(name, native)
 
 
-def _check_arrays(path: Path) -> None:
-    """Check what the headers of an archive of arrays claim, before any data are read."""
+def _way_out(name: str) -> str:
+    return f"leave it out with --drop {argument(name.partition('[')[0])}"
+
+
+def _check_arrays(path: Path, wanted: Callable[[str], bool]) -> tuple[str, ...]:
+    """Check what the headers of an archive of arrays claim, before any data are read.
+
+    Returns:
+        The names of the arrays that are not wanted.
+    """
     with path.open("rb") as file:
         if file.read(6) == b"\x93NUMPY":
             raise ValueError(
                 "it is one array without a name, a .npy file; numpy.savez writes a table"
             )
     shapes: dict[str, tuple[int, ...]] = {}
-    size = 0
+    size, left_out = 0, []
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
             if name == info.filename:
                 raise ValueError(f"its member {quoted(name)} is no array")
+            if name in left_out or not wanted(name):
+                left_out.append(name)
+                continue
             if name in shapes:
                 raise ValueError(f"two of its arrays are called {quoted(name)}")
             with archive.open(info) as member:
@@ -76,7 +105,10 @@ def _check_arrays(path: Path) -> None:
     check_names(columns)
     if len(set(lengths.values())) > 1:
         words = listed([f"{name}: {length}" for name, length in lengths.items()])
-        raise ValueError(f"its arrays have different lengths: {words}")
+        raise ValueError(
+            f"its arrays have different lengths: {words}; leave out those of no column with --drop"
+        )
+    return tuple(left_out)
 
 
 def _claimed(name: str, member: IO[bytes], size: int) -> tuple[int, ...]:
@@ -92,11 +124,12 @@ def _claimed(name: str, member: IO[bytes], size: int) -> tuple[int, ...]:
     if dtype.kind not in "biufMUS":
         raise ValueError(
             f"array {quoted(name)} holds {quoted(dtype)}; expected numbers, texts, truth values "
-            "or dates, and no Python objects, which could run code"
+            f"or dates, and no Python objects, which could run code; {_way_out(name)}"
         )
     if len(shape) not in (1, 2) or min(shape) < 0:
         raise ValueError(
-            f"array {quoted(name)} has shape {quoted(shape)}; expected (rows,) or (rows, columns)"
+            f"array {quoted(name)} has shape {quoted(shape)}; expected (rows,) or (rows, "
+            f"columns); {_way_out(name)}"
         )
     claimed = math.prod(shape) * dtype.itemsize
     check_width(shape[-1] if len(shape) == 2 else 1)

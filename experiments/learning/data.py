@@ -16,19 +16,22 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import polars as pl
 
-from experiments.learning import bundled
-from experiments.learning.encoding import FILLING, MISSING, Encoder, floats
+from experiments.learning import bundled, leaks
+from experiments.learning.encoding import FILLING, MISSING, Encoder, as_texts, floats
 from experiments.learning.features import (
     check_categories,
     check_length,
     checked_column,
+    checked_feature,
     chosen,
+    in_digits,
     remarks,
     usable_rows,
 )
+from experiments.learning.header import NO_HEADER
 from experiments.learning.labels import few_integers, labelled
 from experiments.learning.limits import MOST_BYTES, MOST_COLUMNS
-from experiments.learning.reading import ENDINGS, Reading, read
+from experiments.learning.reading import OF_TEXT, Reading, check_kind, read
 from experiments.learning.words import listed, quoted
 from jaxnn import find_task
 
@@ -58,6 +61,8 @@ class Options(Reading):
     """Missing values: drop their rows, or fill in mean or median (texts: the most frequent)."""
     drop: tuple[str, ...] = ()
     """Columns to leave out."""
+    texts: tuple[str, ...] = ()
+    """Columns to take as texts, whatever they hold, such as codes of digits."""
     features: tuple[str, ...] = ()
     """Columns to take; by default all but the target."""
 
@@ -250,24 +255,44 @@ def table(data: str, options: Options | None = None) -> Table:
             got = quoted(getattr(o, name))
             raise ValueError(f"{name}: expected {listed(known)}, got {got}")
     if data in BUNDLED:
-        for name in ("target", "separator", "decimal", "encoding"):
+        for name in ("target", *OF_TEXT):
             if getattr(o, name) is not None:
                 raise ValueError(f"{name}: {data} brings its own; give --{name} with a file only")
         return _bundled(data, task, o)
     path = Path(data)
-    if path.suffix.lower() not in ENDINGS:
-        raise ValueError(
-            f"data: there is no {quoted(data)}; choose one of {', '.join(BUNDLED)}, "
-            f"or give a file that ends in {', '.join(ENDINGS)}"
+    check_kind(path, "data", f"choose one of {', '.join(BUNDLED)}, or ")
+
+    def wanted(column: str) -> bool:
+        array = column.partition("[")[0]
+        named = (*o.features, o.target)
+        if column != o.target and (column in o.drop or array in o.drop):
+            return False
+        return (
+            not o.features or column in named or column in {str(n).partition("[")[0] for n in named}
         )
-    frame, notes = read(path, o)
+
+    frame, notes, left_out = read(path, o, o.texts, wanted)
+    frame, of_target = leaks.with_target(frame, o.target)
+    frame, notes = _with_texts(path.name, frame, o.texts), [*notes, *of_target]
     if o.target is None or o.target not in frame.columns:
         missing = f"there is no column {quoted(o.target)}"
         what = "expected --target COLUMN" if o.target is None else missing
         said = "".join(f"; {note}" for note in notes)
-        raise ValueError(f"target: {what}; {path.name} holds {listed(frame.columns)}{said}")
-    made = _table(path.name, frame, o.target, task, o)
+        raise ValueError(
+            f"target: {what}; {path.name} holds {listed([*frame.columns, *left_out])}{said}"
+        )
+    made = _table(path.name, frame, o.target, task, o, left_out)
     return replace(made, notes=(*notes, *made.notes))
+
+
+def _with_texts(name: str, frame: pl.DataFrame, texts: Sequence[str]) -> pl.DataFrame:
+    """Return a table with some columns as texts."""
+    for column in texts:
+        if column not in frame.columns:
+            raise ValueError(
+                f"texts: there is no column {quoted(column)}; {name} holds {listed(frame.columns)}"
+            )
+    return frame.with_columns(as_texts(frame[column]) for column in texts)
 
 
 def _bundled(name: str, task: str | None, options: Options) -> Table:
@@ -281,12 +306,22 @@ def _bundled(name: str, task: str | None, options: Options) -> Table:
 
 
 def _table(
-    name: str, frame: pl.DataFrame, target: str, task: str | None, options: Options
+    name: str,
+    frame: pl.DataFrame,
+    target: str,
+    task: str | None,
+    options: Options,
+    left_out: Sequence[str] = (),
 ) -> Table:
-    columns = [
-        checked_column(c)
-        for c in frame.select(chosen(name, frame.columns, target, options.drop, options.features))
-    ]
+    all_columns = [*frame.columns, *left_out]
+    taken = chosen(name, all_columns, target, options.drop, options.features)
+    names = [column for column in taken if column in frame.columns]
+    unnamed, counting = leaks.index_columns(frame, names)
+    if options.features or options.header == NO_HEADER:
+        unnamed, counting = [], [*unnamed, *counting]
+    if len(unnamed) == len(names):
+        unnamed = []
+    columns = [checked_feature(c) for c in frame.select(n for n in names if n not in unnamed)]
     empty = [column.name for column in columns if column.null_count() == len(column)]
     columns = [column for column in columns if column.name not in empty]
     if not columns:
@@ -295,8 +330,10 @@ def _table(
     for column in texts:
         check_length(column)
     if options.encode is None:
-        check_categories(texts)
+        check_categories([column for column in texts if column.name not in options.texts])
     features, labels = pl.DataFrame(columns), checked_column(frame[target])
+    if labels.null_count() == len(labels):
+        raise ValueError(f"target: column {quoted(target)} has no values; name another --target")
     rows = usable_rows(features, labels, options.missing)
     features, labels = features[rows], labels[rows]
     n = sum(c.n_unique() if c.dtype == pl.String else 1 for c in features)
@@ -306,7 +343,9 @@ def _table(
             f"data: {n} features of {len(rows)} rows are {size / 1e9:.3g} GB; expected at most "
             f"{MOST_COLUMNS} and {MOST_BYTES / 1e9:.3g}; leave out columns with --drop"
         )
-    notes = remarks(features, empty)
+    notes = remarks(features, empty, unnamed, counting)
+    notes += in_digits([c for c in (*features, labels) if c.name not in options.texts])
+    notes += leaks.given_away(features, labels)
     if len(rows) < frame.height:
         lack = "a value" if options.missing == "drop" else "a label"
         out = frame.height - len(rows)

@@ -218,7 +218,7 @@ def floats(column: pl.Series) -> pl.Series:
     """
     dtype = column.dtype
     if dtype == pl.Date or isinstance(dtype, pl.Datetime):
-        return column.cast(pl.Datetime("us")).dt.epoch("us") / DAY
+        return column.dt.epoch("us") / DAY  # of a time with a zone in UTC
     if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
         raise ValueError(
             f"data: expected numbers in column {quoted(column.name)}, got {example(column)}"
@@ -228,7 +228,7 @@ def floats(column: pl.Series) -> pl.Series:
     if count:
         raise ValueError(
             f"data: column {quoted(column.name)} holds {counted(count, 'infinite number')} "
-            f"in {len(column)} rows; mend them, or leave it out with --drop"
+            f"in {len(column)} rows"
         )
     return values
 

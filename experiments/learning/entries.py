@@ -1,23 +1,34 @@
 """Entries of records as columns: numbers, truth values, dates or texts, if all of a column are."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import polars as pl
 
-from experiments.learning.words import quoted
+from experiments.learning.dates import dated
+from experiments.learning.words import listed, quoted
+from experiments.learning.written import Form, Written, remark, resolved, written
 
 FIRST = 1000  # rows that types are first read off
 MISSING = (
     *("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "NULL", "null"),
 )
-COMMA_NUMBER = r"^[+-]?(\d+(,\d*)?|,\d+)([eE][+-]?\d+)?$"
-THOUSANDS = r"^[+-]?[1-9]\d{0,2}(,\d{3})+$"
-DATES = ("%Y-%m-%d", "%Y/%m/%d")
-TIMES = (
-    *("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"),
-    *("%Y-%m-%dT%H:%M:%S%.fZ", "%Y-%m-%d %H:%M:%S%.fZ"),
-)
+LONG = r"^[+-]?\d{17,}$"  # an integer that no float holds
+COMMA = Form(",", None)
+
+
+@dataclass(frozen=True)
+class Signs:
+    """Signs of numbers and the order of dates in a .csv file, if the user says them."""
+
+    decimal: str | None = None
+    """Decimal sign in a .csv file, a point or a comma; recognised by default."""
+    thousands: str | None = None
+    """Between thousands in a .csv file: , . ' _ or space; recognised by default."""
+    dates: str | None = None
+    """Order of dates such as 03/04/2020 in a .csv file: day-first or month-first."""
 
 
 def columns_of(
@@ -32,10 +43,12 @@ def columns_of(
         null_values=list(MISSING),
         schema_overrides={str(i): pl.String for i, name in enumerate(names) if name in texts},
     )
-    try:
-        frame = read_csv(infer_schema_length=FIRST)
-    except pl.exceptions.ComputeError:  # a later row holds something else
-        frame = read_csv(infer_schema_length=None)
+    for rows in (FIRST, None, 0):  # a later row holds something else; an integer is too long
+        with contextlib.suppress(pl.exceptions.ComputeError):
+            frame = read_csv(infer_schema_length=rows)
+            break
+    else:
+        raise ValueError("its lines cannot be split into fields")
     frame.columns = names
     stripped = (c.str.strip_chars() if c.dtype == pl.String else c for c in frame)
     return [
@@ -44,67 +57,96 @@ def columns_of(
     ]
 
 
-def decimal_sign(columns: list[pl.Series]) -> str:
-    """Return the decimal sign of texts.
+def typed(
+    columns: list[pl.Series],
+    raw: Callable[[Sequence[str]], list[pl.Series]],
+    texts: Sequence[str],
+    how: Signs,
+) -> tuple[list[pl.Series], list[str]]:
+    """Return texts as numbers, truth values or dates, if all of a column are; and what is unusual.
+
+    Args:
+        columns: as `columns_of` returns them.
+        raw: returns columns of these names as texts.
+        texts: the names of those to leave as they are.
+        how: the signs that the user says.
 
     Raises:
-        ValueError: some columns have points and others commas, or 1,500 may be 1500 or 1.5.
+        ValueError: entries that may be read in two ways.
     """
-    commas, points, thousands = [], [], True
+    done, notes = {column.name: column for column in columns}, []
+    as_written: dict[str, Written] = {}
     for column in columns:
-        if column.dtype.is_float():
-            points.append(column.name)
-        if column.dtype != pl.String or column.null_count() == len(column):
+        if column.dtype != pl.String or column.name in texts:
             continue
-        if column.str.contains(COMMA_NUMBER).all():
-            with_comma = column.filter(column.str.contains(",", literal=True))
-            if len(with_comma):
-                commas.append(column.name)
-                thousands = thousands and bool(with_comma.str.contains(THOUSANDS).all())
-                example = with_comma.drop_nulls()[0]
-        elif column.cast(pl.Float64, strict=False).null_count() == column.null_count():
-            points.append(column.name)
-    if not commas:
-        return "."
-    if points or thousands:
-        other = f" and points in {quoted(points[0])}" if points else ""
-        raise ValueError(
-            f"column {quoted(commas[0])} has numbers such as {quoted(example)}{other}; say "
-            "--decimal , or --decimal ."
-        )
-    return ","
+        value = done[column.name] = plain(column)
+        if value.dtype == pl.Float64 and column.str.contains(LONG).fill_null(True).all():
+            notes.append(
+                f"integers of many digits in {quoted(column.name)}, such as "
+                f"{quoted(column.drop_nulls()[0])}, are rounded; identifiers? say --drop"
+            )
+        if value.dtype != pl.String:
+            continue
+        numbers = written(column, how.decimal, how.thousands)
+        if numbers is not None:
+            as_written[column.name] = numbers
+        elif (moments := dated(column, how.dates)) is not None:
+            done[column.name], said = moments
+            notes += [said] if said else []
+    told = (how.decimal, *(column.certain for column in as_written.values()))
+    signs = {sign for sign in told if sign is not None}
+    floats = [n for n, c in done.items() if c.dtype.is_float() and n not in texts]
+    if "," in signs or how.thousands == ".":  # 1.500 may be 1500 then
+        for column in raw(floats):
+            numbers = written(column, None, how.thousands)
+            if numbers is not None and any(form.thousands for form in numbers.forms):
+                as_written[column.name] = numbers
+    signs |= {"."} if any(name not in as_written for name in floats) else set()
+    read = [(c, form := resolved(c, signs), c.numbers(form)) for c in as_written.values()]
+    done |= {column.name: values for column, _, values in read}
+    if read and "." not in signs and all(c.usual and form == COMMA for c, form, _ in read):
+        notes.append("numbers have decimal commas")
+    else:
+        notes += remark([(column, values) for column, _, values in read])
+    return list(done.values()), notes + _zeros_first(raw, done, texts)
 
 
-def typed_column(text: pl.Series, decimal: str) -> pl.Series:
-    """Return texts as integers, floats, truth values or dates, if all of them are."""
-    if text.dtype != pl.String:
-        return text
+def _zeros_first(
+    raw: Callable[[Sequence[str]], list[pl.Series]],
+    done: dict[str, pl.Series],
+    texts: Sequence[str],
+) -> list[str]:
+    """Say of which integers the first digit is 0, as in postcodes."""
+    integers = [n for n, c in done.items() if c.dtype.is_integer() and n not in texts]
+    words = []
+    for column in raw(integers):
+        zeros = column.filter(column.str.contains(r"^0\d"))
+        if len(zeros):
+            words.append(f"{quoted(column.name)} {quoted(zeros[0])} as {int(zeros[0])}")
+    many = listed(words, 6)
+    return (
+        [f"integers that begin with 0 are read as numbers: {many}; codes? say --texts"]
+        if words
+        else []
+    )
+
+
+def plain(text: pl.Series) -> pl.Series:
+    """Return texts as numbers or truth values as programs write them, if all of them are."""
     if text.null_count() == len(text):
         return text.cast(pl.Null)
 
     def complete(column: pl.Series) -> bool:
         return column.null_count() == text.null_count()
 
-    plain = text
-    if decimal == ",":
-        is_number = text.str.contains(COMMA_NUMBER).fill_null(False)
-        plain = text.str.replace(",", ".", literal=True).set(~is_number, None)
-    numbers = plain.cast(pl.Float64, strict=False)
+    numbers = text.cast(pl.Float64, strict=False)
     if complete(numbers):
         for dtype in (pl.Int64, pl.Int128):
-            integers = plain.cast(dtype, strict=False)
+            integers = text.cast(dtype, strict=False)
             if complete(integers):
                 return integers
         return numbers
     lower = text.str.to_lowercase()
     if lower.drop_nulls().is_in(("true", "false")).all():
         return (lower == "true").alias(text.name)
-    for form in DATES:  # year first: of 03/04/2020 nobody knows the month
-        days = text.str.to_date(form, strict=False)
-        if complete(days):
-            return days
-    for form in TIMES:
-        times = text.str.to_datetime(form, strict=False, time_unit="us")
-        if complete(times):
-            return times
     return text

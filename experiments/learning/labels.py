@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from experiments.learning.encoding import example
-from experiments.learning.features import check_length, checked_column
+from experiments.learning.features import check_length, check_mixed, checked_column
 from experiments.learning.words import counted, listed, quoted
 
 MOST_CLASSES = 20  # integer targets of more distinct values than this are taken for regression
@@ -14,6 +14,8 @@ MOST_TEXTS = 50  # texts of more distinct values than this are classes only if t
 def labelled(target: pl.Series, task: str | None) -> tuple[str, tuple[str, ...], np.ndarray]:
     """Return the task, the names of the classes, and the labels in the form of the task."""
     values = labels_of(target)
+    if task is None and values.dtype == object:
+        check_mixed(target, "target", "or say --task multiclass")
     classes, codes = np.unique(values, return_inverse=True)
     is_text = values.dtype == object
     names = tuple(map(_named, classes))
@@ -23,7 +25,7 @@ def labelled(target: pl.Series, task: str | None) -> tuple[str, tuple[str, ...],
             f"target: column {column} holds one value, {quoted(names[0])}, in all {len(values)} "
             "rows; there is nothing to learn"
         )
-    _check_classes(column, len(classes), len(values), is_text, task)
+    _check_classes(column, names, len(values), is_text, task)
     if task is None:
         task = _task_of(classes, len(values), is_text)
     if task == "regression" and not is_text:
@@ -42,15 +44,18 @@ def labelled(target: pl.Series, task: str | None) -> tuple[str, tuple[str, ...],
     )
 
 
-def _check_classes(column: str, count: int, rows: int, is_text: bool, task: str | None) -> None:
+def _check_classes(
+    column: str, names: tuple[str, ...], rows: int, is_text: bool, task: str | None
+) -> None:
     if not is_text and task != "multiclass":
         return
+    count, example = len(names), quoted(names[0])
     different = count > MOST_CLASSES and count > rows / 2
     if different or (task is None and count > MOST_TEXTS):
         hint = "" if different else ", or say --task multiclass"
         raise ValueError(
-            f"target: {count} different {'texts' if is_text else 'numbers'} in {rows} rows of "
-            f"column {column}: not classes? name another --target{hint}"
+            f"target: {count} different {'texts' if is_text else 'numbers'} such as {example} in "
+            f"{rows} rows of column {column}: not classes? name another --target{hint}"
         )
 
 

@@ -8,16 +8,18 @@ quotes little of the file.
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
-from experiments.learning import limits
 from experiments.learning.arrays import read_npz
-from experiments.learning.entries import columns_of, decimal_sign, typed_column
+from experiments.learning.dates import ORDERS
+from experiments.learning.entries import Signs, columns_of, typed
+from experiments.learning.formats import ENDINGS, PACKED, TEXTS, ending_of, not_read, unpacked
+from experiments.learning.header import HEADERS, NO_HEADER, check_header
 from experiments.learning.limits import check_names, check_size
 from experiments.learning.records import (
     check_encoding,
@@ -29,11 +31,12 @@ from experiments.learning.records import (
     utf8,
     without_comments,
 )
-from experiments.learning.words import quoted, short
+from experiments.learning.words import argument, quoted, short
+from experiments.learning.written import THOUSANDS
 from experiments.runs import streams
 
-TEXTS = (".csv", ".tsv")
-ENDINGS = (*TEXTS, ".parquet", ".npz")
+OF_TEXT = ("separator", "decimal", "thousands", "dates", "header", "encoding")  # options
+SPACE = "space"  # a name of one, for a command line
 SEPARATOR_NAMES = {"tab": "\t", "\\t": "\t"}
 SEPARATOR_LINE = re.compile(rb"sep=([^\w\s]|\t)(?=\r?\n)")
 BROKEN = (
@@ -45,13 +48,13 @@ BROKEN = (
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(Signs):
     """Options of reading a text file."""
 
     separator: str | None = None
     """Between the columns of a .csv file: a character, or tab; recognised by default."""
-    decimal: str | None = None
-    """Decimal sign in a .csv file, a point or a comma; recognised by default."""
+    header: str | None = None
+    """The first line of a .csv file: first, if it has names, or none, if it is a row."""
     encoding: str | None = None
     """Encoding of a .csv file, such as cp1252; by default UTF-8, or what its first bytes say."""
 
@@ -60,19 +63,57 @@ class File(NamedTuple):
     """The columns of a file: numbers, truth values, dates and texts; and how it was read.
 
     notes: what is unusual about it, in a few words each.
+    left_out: the names of columns that are in the file, and were not read.
     """
 
     frame: pl.DataFrame
     notes: list[str]
+    left_out: tuple[str, ...] = ()
 
 
-def read(path: Path, how: Reading | None = None, texts: Sequence[str] = ()) -> File:
+def everything(_: str) -> bool:
+    """Tell that a column is wanted, whatever its name."""
+    return True
+
+
+def check_kind(path: Path, setting: str, known: str = "") -> None:
+    """Check that a file is of a kind that is read.
+
+    Args:
+        path: of the file.
+        setting: starts the error message.
+        known: what else there is besides files.
+
+    Raises:
+        ValueError: one sentence, on how to convert a file that is there.
+    """
+    if path.is_dir():
+        raise ValueError(f"{setting}: expected a file, got the folder {path}")
+    if ending_of(path):
+        return
+    endings = ", ".join(ENDINGS)
+    if path.is_file():
+        raise ValueError(
+            f"{setting}: {path} is of no kind that is read ({endings}); {not_read(path)}"
+        )
+    raise ValueError(
+        f"{setting}: there is no {quoted(path)}; {known}give a file that ends in {endings}"
+    )
+
+
+def read(
+    path: Path,
+    how: Reading | None = None,
+    texts: Sequence[str] = (),
+    wanted: Callable[[str], bool] = everything,
+) -> File:
     """Return the columns of a file.
 
     Args:
         path: of a file whose name ends as `ENDINGS` says.
-        how: separator, decimal sign and encoding of a .csv file.
+        how: separator, decimal sign and the like of a .csv file.
         texts: names of columns of a .csv file to leave as texts, whatever they hold.
+        wanted: tells by its name whether a column is needed; others are left as texts or left out.
 
     Raises:
         ValueError: the file does not exist, or it holds no table.
@@ -82,9 +123,10 @@ def read(path: Path, how: Reading | None = None, texts: Sequence[str] = ()) -> F
         raise ValueError(f"data: expected a file, got the folder {path}")
     if not path.is_file():
         raise ValueError(f"data: there is no file {path}")
-    ending = path.suffix.lower()
-    if ending not in TEXTS:
-        for name in ("separator", "decimal", "encoding"):
+    ending = ending_of(path)
+    is_text = ending in (*TEXTS, *PACKED)
+    if not is_text:
+        for name in OF_TEXT:
             if getattr(how, name) is not None:
                 raise ValueError(f"{name}: expected with a .csv file only, got {path.name}")
     how = _checked(how)
@@ -96,13 +138,13 @@ def read(path: Path, how: Reading | None = None, texts: Sequence[str] = ()) -> F
     try:
         if not first:
             raise ValueError("it is empty")
-        if ending in TEXTS:
-            read_in = _read_csv(path, how, texts)
+        if is_text:
+            read_in = _read_csv(path, how, texts, wanted)
         elif ending == ".parquet":
             with streams.without_panics(f"data: cannot use {path}"):
-                read_in = _read_parquet(path)
+                read_in = _read_parquet(path, wanted)
         else:
-            read_in = File(read_npz(path), [])
+            read_in = File(*read_npz(path, wanted))
         if read_in.frame.height == 0:
             raise ValueError("it holds no rows")
     except BROKEN as error:
@@ -122,19 +164,25 @@ def _checked(how: Reading) -> Reading:
         )
     if how.decimal not in (None, ".", ","):
         raise ValueError(f"decimal: expected '.' or ',', got {quoted(how.decimal)}")
+    thousands = " " if how.thousands == SPACE else how.thousands
+    if thousands not in (None, *THOUSANDS):
+        raise ValueError(f"thousands: expected , . ' _ or space, got {quoted(thousands)}")
+    if thousands is not None and thousands == how.decimal:
+        raise ValueError(f"thousands: {thousands} cannot separate thousands and decimals")
+    for name, known in (("dates", ORDERS), ("header", HEADERS)):
+        got = getattr(how, name)
+        if got not in (None, *known):
+            raise ValueError(f"{name}: expected {' or '.join(known)}, got {quoted(got)}")
     if how.encoding is not None:
         check_encoding(how.encoding)
-    return replace(how, separator=separator)
+    return replace(how, separator=separator, thousands=thousands)
 
 
-def _read_csv(path: Path, how: Reading, texts: Sequence[str]) -> File:
-    separator, decimal = how.separator, how.decimal
-    size = path.stat().st_size
-    if size > limits.MOST_BYTES:
-        raise ValueError(
-            f"it has {size / 1e9:.3g} GB; expected at most {limits.MOST_BYTES / 1e9:.3g}"
-        )
-    content, notes = path.read_bytes(), []
+def _read_csv(
+    path: Path, how: Reading, texts: Sequence[str], wanted: Callable[[str], bool]
+) -> File:
+    separator = how.separator
+    content, notes = unpacked(path), []
     content = utf8(content) if how.encoding is None else in_utf8(content, how.encoding)
     named = SEPARATOR_LINE.match(content)
     if named is not None:  # Excel's; the line stays, empty, for the numbers of those below
@@ -151,35 +199,61 @@ def _read_csv(path: Path, how: Reading, texts: Sequence[str]) -> File:
         if separator != ",":
             notes.append(f"columns are separated by {spoken(separator)}")
     header, body, count = records(content, separator, comments)
-    del content
     fields = fields_of(header, separator)
-    check_size(count, len(fields), path)
     names = [name.strip() or f"column {i}" for i, name in enumerate(fields, start=1)]
-    check_names(names)
+    if how.header == NO_HEADER:
+        names = [f"column {i}" for i in range(1, len(fields) + 1)]
+        body, count = b"".join((header, b"\n", body)), count + 1
+        notes.append(f"without a header; the columns are called {names[0]} to {names[-1]}")
+    del content
+    check_size(count, len(fields), path)
     if not body:
         raise ValueError("it holds no rows")
-    columns = columns_of(body, names, separator, texts)
+    if how.decimal == separator and b'"' not in body:
+        raise ValueError(f"{separator} cannot separate columns and decimals")
+    ids = [f"{i}" for i in range(len(names))]  # of names that may be there twice
+    as_texts = [i for i, name in zip(ids, names, strict=True) if name in texts]
+    columns = columns_of(body, ids, separator, as_texts)
     if len(columns[0]) != count:
         raise ValueError(f"its {count} lines would be read as {len(columns[0])} rows")
-    if decimal is None:
-        decimal = decimal_sign([c for c in columns if c.name not in texts])
-        if decimal == ",":
-            notes.append("numbers have decimal commas")
-    elif decimal == separator:
-        raise ValueError(f"{decimal} cannot separate columns and decimals")
-    typed = [c if c.name in texts else typed_column(c, decimal) for c in columns]
-    return File(pl.DataFrame(typed), notes)
+    if how.header is None:
+        notes += check_header([f.strip() for f in fields], columns)
+    check_names(names)
+    columns = [column.alias(name) for column, name in zip(columns, names, strict=True)]
+
+    def raw(of: Sequence[str]) -> list[pl.Series]:
+        if not of:
+            return []
+        return [c for c in columns_of(body, names, separator, of) if c.name in of]
+
+    as_they_are = [name for name in names if name in texts or not wanted(name)]
+    columns, said = typed(columns, raw, as_they_are, how)
+    return File(pl.DataFrame(columns), notes + said)
 
 
-def _read_parquet(path: Path) -> File:
+def _read_parquet(path: Path, wanted: Callable[[str], bool]) -> File:
     """Return the columns of a Parquet file but those of lists and the like, which it names."""
     lazy = pl.scan_parquet(path, glob=False, hive_partitioning=False)
     schema = lazy.collect_schema()
     check_size(lazy.select(pl.len()).collect().item(), len(schema), path)
-    flat = [name for name, dtype in schema.items() if not dtype.is_nested() and dtype != pl.Binary]
+    nested = [n for n, dtype in schema.items() if dtype.is_nested() or dtype == pl.Binary]
+    flat = [name for name in schema if name not in nested and wanted(name)]
     notes = [
-        f"column {quoted(name)} is left out, for it holds {short(str(dtype))}"
-        for name, dtype in schema.items()
-        if name not in flat
+        f"column {quoted(name)} is left out, for it holds {short(str(schema[name]))}"
+        for name in nested
+        if wanted(name)
     ]
-    return File(lazy.select(flat).collect(), notes)
+    left_out = tuple(name for name in schema if name not in flat)
+    try:
+        return File(lazy.select(flat).collect(), notes, left_out)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        for name in flat:
+            try:
+                lazy.select(name).collect()
+            except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+                kind = short(str(schema[name]))
+                raise ValueError(
+                    f"column {quoted(name)} cannot be read, which holds {kind}; it out "
+                    f"with --drop {argument(name)}"
+                ) from None
+        raise

@@ -1,5 +1,6 @@
 """Names and entries of a user's file in a sentence: short, printable, and on one line."""
 
+import shlex
 from collections.abc import Sequence
 
 from jaxnn.texts import clean, cleaned
@@ -20,6 +21,16 @@ def quoted(value: object) -> str:
         ("'island'", True)
     """
     return repr(short(str(value)))
+
+
+def argument(name: str) -> str:
+    """Return a name as it is typed in a command.
+
+    Example:
+        >>> argument("island"), argument("bill length")
+        ('island', "'bill length'")
+    """
+    return shlex.quote(short(name))
 
 
 def counted(count: int, noun: str) -> str:
