@@ -18,7 +18,7 @@ import tyro
 from experiments.learning import labels, leaks, measures, model, reading
 from experiments.learning.encoding import Texts
 from experiments.learning.words import listed, quoted, short
-from experiments.runs import files, runtime
+from experiments.runs import files, runtime, store
 from jaxnn.cli import platforms
 
 ENDINGS = (".csv", ".parquet")
@@ -74,6 +74,7 @@ def prepare(settings: Settings) -> Request:
     platforms.devices()
     reading.check_kind(file, "file")
     known = model.read(settings.model)
+    check_unchanged(settings.model)
     columns = known.encoder.columns
     texts = [column.name for column in columns if isinstance(column, Texts)]
     needed = {*(column.name for column in columns), known.target}
@@ -91,6 +92,24 @@ def prepare(settings: Settings) -> Request:
     if np.isnan(x).any(axis=1).all():
         raise ValueError(f"file: every row of {file} lacks a value; {_gaps(known, rows)}")
     return Request(known, rows, x, notes, settings)
+
+
+def check_unchanged(path: Path) -> None:
+    """Check that a model in the folder of a run is as the run wrote it.
+
+    Raises:
+        ValueError: one sentence that names the file.
+    """
+    path = path / model.TORCH if path.is_dir() else path
+    try:
+        run = store.read_run(path.parent) or {}
+    except OSError:  # of something else than a run
+        return
+    if path.name in store.changed(path.parent, run):
+        raise ValueError(
+            f"model: {store.not_as_written(path)}; the command of the run again writes it anew, "
+            "and a model that you changed yourself is read from another folder"
+        )
 
 
 def _exists(out: Path) -> bool:

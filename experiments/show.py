@@ -43,13 +43,17 @@ class Settings:
 
 
 class Run(NamedTuple):
-    """The checked run of a folder: the content of its run.json, its rows, and what is missing."""
+    """The checked run of a folder: the content of its run.json, its rows, and what is missing.
+
+    changed: the names of its other files that are not as the run wrote them.
+    """
 
     folder: Path
     experiment: Experiment[Any, Any]
     says: dict[str, Any]
     rows: pl.DataFrame
     missing: Missing
+    changed: tuple[str, ...] = ()
 
     @property
     def stopped(self) -> str:
@@ -61,7 +65,9 @@ class Run(NamedTuple):
     @property
     def notes(self) -> list[str]:
         """Sentences on what is to be known of it before its numbers."""
-        return [*filter(None, (self.stopped, own.changed(self.experiment, self.says)))]
+        changed = (store.not_as_written(self.folder / name) for name in self.changed)
+        others = (f"{sentence}." for sentence in changed)
+        return [*filter(None, (self.stopped, own.changed(self.experiment, self.says))), *others]
 
 
 def prepare(settings: Settings) -> tuple[Run, ...]:
@@ -89,6 +95,8 @@ def read(folder: Path, named: str | None = None) -> Run:
     Raises:
         ValueError: there is none, or a file of it is not one that this program writes.
     """
+    if folder.name == store.RUN and folder.is_file():
+        folder = folder.parent
     where = folder / store.RUN
     try:
         says = store.read_run(folder)
@@ -115,9 +123,15 @@ def read(folder: Path, named: str | None = None) -> Run:
         )
     except ValueError:
         raise ValueError(f"runs: {where} does not describe a run") from None
+    changed = store.changed(folder, says)
+    if store.ROWS in changed:
+        raise ValueError(
+            f"runs: {store.not_as_written(path)}; its command again writes it anew, from its parts"
+        )
     texts = cleaned(rows.select(pl.col(pl.String)).to_dict(as_series=False))
     shown = (pl.Series(name, column, pl.String) for name, column in texts.items())
-    return Run(folder, experiment, says, rows.with_columns(shown), unmeasured)
+    rows = rows.with_columns(shown)
+    return Run(folder, experiment, says, rows, unmeasured, tuple(changed))
 
 
 def _experiment(where: Path, says: dict[str, Any], named: str | None) -> Experiment[Any, Any]:

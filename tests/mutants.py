@@ -1968,8 +1968,8 @@ MUTANTS = (
     Mutant(
         "a first line of numbers has the names of columns",
         "experiments/learning/header.py",
-        "return kind.is_numeric() if column.dtype.is_numeric()",
-        "return False if column.dtype.is_numeric()",
+        "kind.is_numeric() if column.dtype.is_numeric()",
+        "False if column.dtype.is_numeric()",
         "tests/test_written.py::test_a_header_that_is_missing_is_refused_and_both_ways_out_work",
     ),
     Mutant(
@@ -1978,6 +1978,20 @@ MUTANTS = (
         "np.all(steps >= 0) or np.all(steps <= 0)",
         "np.all(steps >= 0)",
         "tests/test_written.py::test_a_feature_that_determines_the_target_is_said",
+    ),
+    Mutant(
+        "a file that was changed since the run wrote it is not seen",
+        "experiments/runs/store.py",
+        "            if not same:\n",
+        "            if name == RUN:\n",
+        "tests/test_store.py::test_a_file_that_was_changed_since_is_named_and_written_anew",
+    ),
+    Mutant(
+        "digests of before stay while files are written anew",
+        "experiments/runs/store.py",
+        "if self._described is not None and name != RUN:",
+        "if self._described is not None and name == RUN:",
+        "tests/test_store.py::test_a_file_that_was_changed_since_is_named_and_written_anew",
     ),
     Mutant(
         "each class is held out with as many rows",

@@ -12,6 +12,7 @@ from test_model import made, write
 import jaxnn
 from experiments.__main__ import main
 from experiments.learning import encoding, model
+from experiments.runs.store import Store
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -242,3 +243,21 @@ def test_a_failing_disk_is_one_sentence(tmp_path, capsys, monkeypatch):
     out = tmp_path / "more.csv"
     assert main(["predict", str(tmp_path), str(tmp_path / "rows.csv"), "--out", str(out)]) == 1
     assert capsys.readouterr().err == f"error: out: cannot write {out}: Input/output error\n"
+
+
+def test_a_flipped_byte_of_a_run_s_model_is_a_sentence(tmp_path, capsys):
+    run = Store(tmp_path / "run", {}, (model.TORCH,), overwrite=False)
+    known, (_, table) = made("regression", (3, 4, 1)), rows()
+    content = bytearray(model.packed(known, "torch"))
+    run.write(model.TORCH, bytes(content))
+    run.write_run({"finished": True})
+    run.close()
+    content[-1] ^= 1
+    path = tmp_path / "run" / model.TORCH
+    path.write_bytes(content)
+    table.write_csv(tmp_path / "rows.csv")
+    command = [str(tmp_path / "rows.csv"), "--out", str(tmp_path / "answers.csv")]
+    assert main(["predict", str(tmp_path / "run"), *command]) == 2
+    assert f"model: {path} is not as the run wrote it" in capsys.readouterr().err
+    path.rename(tmp_path / "mine.safetensors")  # the way out
+    assert main(["predict", str(tmp_path / "mine.safetensors"), *command]) == 0

@@ -395,7 +395,7 @@ def test_folders_that_do_not_fit_together(tmp_path, capsys):
         ((one, one, one), "runs: expected one folder or two, got 3"),
         ((), "runs: expected one folder or two, got none"),
         ((tmp_path / "nowhere",), "holds no run"),
-        ((one / store.RUN,), "does not describe a run"),
+        ((one / store.ROWS,), "does not describe a run"),
     ):
         assert sentence in shown(capsys, *folders, code=2).err
 
@@ -426,3 +426,15 @@ def test_the_site_lists_every_column_with_its_unit():
         for words in [(column.meaning, ", ".join(column.known))]
     ]
     assert listed[1].splitlines() == expected
+
+
+def test_rows_of_another_run_are_refused_and_other_files_are_named(tmp_path, capsys):
+    run = kept(tmp_path / "run", depth_rows())
+    content = json.loads((run / store.RUN).read_text())
+    content[store.DIGESTS]["depth.svg"] = "0"
+    (run / store.RUN).write_text(json.dumps(content))
+    (run / "depth.svg").write_text("<svg/>")
+    assert f"{run / 'depth.svg'} is not as the run wrote it: " in shown(capsys, run / store.RUN).out
+    files.write(run / store.ROWS, files.parquet(depth_rows(slope=-0.4)))
+    error = shown(capsys, run, code=2).err
+    assert f"{run / store.ROWS} is not as the run wrote it: its SHA-256 is another than" in error

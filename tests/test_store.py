@@ -1,6 +1,7 @@
 """A run's folder: what is whole, what is found broken, what is refused, and the lock."""
 
 import ast
+import hashlib
 import json
 import os
 import resource
@@ -412,3 +413,26 @@ def test_an_npz_file_with_a_pickle_is_refused_unopened(tmp_path):
     with pytest.raises(ValueError, match=r"data: cannot use .*table\.npz: .*no Python objects"):
         data.load(str(tmp_path / "table.npz"), data.Options(target="y"))
     assert not witness.exists()
+
+
+def test_a_file_that_was_changed_since_is_named_and_written_anew(folder):
+    def written(content):
+        run = opened(folder)
+        changed = run.changed
+        run.write("chart.png", content)
+        unsure = store.DIGESTS not in json.loads((folder / "run.json").read_text())
+        run.write_run({"finished": True})
+        run.close()
+        return changed, unsure
+
+    assert written(b"one") == ([], True)
+    assert written(b"two") == ([], True)  # a process killed here would leave no false digest
+    (folder / "chart.png").write_bytes(b"twp")
+    assert written(b"two") == (["chart.png"], True)
+    assert written(b"two") == ([], True)
+    (folder / "chart.png").unlink()
+    assert written(b"two") == ([], True)
+    said = json.loads((folder / "run.json").read_text())
+    assert said[store.DIGESTS] == {"chart.png": hashlib.sha256(b"two").hexdigest()}
+    said[store.DIGESTS] |= {"../run/chart.png": "0", "chart.png": 7}
+    assert store.changed(folder, said) == ["chart.png"]

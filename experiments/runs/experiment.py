@@ -9,6 +9,7 @@ the results, prints it, and knows nothing of the question.
 """
 
 import itertools
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,12 +25,14 @@ from experiments.pages import names
 from experiments.runs import commits, files, grid, runtime, streams
 from experiments.runs.missing import NOTHING, Missing
 from experiments.runs.schema import Column
-from experiments.runs.store import ROWS, RUN, Store, check_folder
+from experiments.runs.store import ROWS, RUN, Store, check_folder, not_as_written
 from experiments.runs.work import Work
 from jaxnn.cli.source import Source
 
 if TYPE_CHECKING:
     from experiments.pages import charts, report
+
+log = logging.getLogger("jaxnn.experiments")
 
 FILE = "experiment_file"  # the entry of run.json with the path of an experiment of the user's own
 
@@ -198,6 +201,9 @@ def run(experiment: Experiment[P, R], plan: P, store: Store | None) -> bool:
         OSError: the disk; the message names the file.
     """
     started = datetime.now(UTC)
+    for name in () if store is None else store.changed:
+        assert store is not None
+        log.warning("%s; it is written anew", not_as_written(store.folder / name))
     look_up = commits.begin(experiment.code_of(plan) if store is not None else {})
     results, finished = experiment.measure(plan, store)
     if store is None or all(result is None for result in results):

@@ -3,7 +3,8 @@
 One process at a time holds the folder's lock. The description of the run, `run.json`, is written
 first; a second start with other settings or another version is refused. Each finished cell is a
 file of its own in `parts`, written atomically, with a checksum in its name: it is whole or it is
-not there. At the end the parts become `rows.parquet`.
+not there. At the end the parts become `rows.parquet`, and `run.json` gets the SHA-256 of every file
+that the run has written, by which a file that was changed since is told.
 """
 
 import contextlib
@@ -26,6 +27,7 @@ ROWS, RUN, PARTS, LOCK = "rows.parquet", "run.json", "parts", ".lock"
 # The parts of a run: cells, and checkpoints, which are folders. Nothing else in `parts` is touched.
 CELL = re.compile(r".+\.[0-9a-f]{16}\.parquet")
 CHECKPOINT = re.compile(r"[0-9]{8,}\.[0-9a-f]{16}")
+DIGESTS = "sha256"  # the entry of run.json with the digests of the files
 SCHEMA_VERSION = 3
 
 
@@ -40,6 +42,7 @@ class Store:
 
     Attributes:
         broken: the names of parts that were found broken, and deleted.
+        changed: the names of files that were changed since the run wrote them.
 
     Raises:
         OSError: the folder cannot be written or another process holds it; or `overwrite` is false
@@ -52,6 +55,9 @@ class Store:
         self.folder = folder
         self.what = _identified(what)
         self.broken: list[str] = []
+        self.changed: list[str] = []
+        self._digests: dict[str, str] = {}
+        self._described: dict[str, Any] | None = None  # run.json, until a file is written anew
         self._names = names
         self._parts: dict[str, list[Path]] = {}
         self._schema: pl.Schema | None = None
@@ -91,6 +97,9 @@ class Store:
             self._parts.setdefault(part.name.rsplit(".", 2)[0], []).append(part)
         if stored is None:
             self.write_run({"finished": False})
+        elif DIGESTS in stored:
+            self.changed = changed(self.folder, stored)
+            self._described = {n: v for n, v in stored.items() if n not in ("what", DIGESTS)}
 
     def _clear(self) -> None:
         """Delete what a run has written, and nothing else."""
@@ -155,7 +164,11 @@ class Store:
         Raises:
             OSError: as `files.write`.
         """
+        if self._described is not None and name != RUN:  # which would not be true any more
+            described, self._described = self._described, None
+            self.write_run(described)
         files.write(self.folder / name, content)
+        self._digests[name] = hashlib.sha256(content).hexdigest()
 
     def remove(self, name: str) -> None:
         """Delete a file of the run that is of before, if there is one.
@@ -163,6 +176,7 @@ class Store:
         Raises:
             OSError: the message names the file and what the system said.
         """
+        self._digests.pop(name, None)
         try:
             (self.folder / name).unlink(missing_ok=True)
         except OSError as error:
@@ -170,6 +184,8 @@ class Store:
 
     def write_run(self, about: dict[str, Any]) -> None:
         """Write run.json: the run's identity, and `about` its machine and results."""
+        digests = {name: digest for name, digest in self._digests.items() if name != RUN}
+        about = {**about, **({DIGESTS: digests} if digests else {})}
         text = json.dumps({"what": self.what, **about}, indent=2, ensure_ascii=False, default=str)
         self.write(RUN, (text + "\n").encode("utf-8"))
 
@@ -257,6 +273,33 @@ def _differences(
 
 def _in_words(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) and value else str(value)
+
+
+def changed(folder: Path, run: dict[str, Any]) -> list[str]:
+    """Return the names of files in a folder that are not as the run wrote them.
+
+    Args:
+        folder: of the run; a file that is not in it is not named.
+        run: its run.json; of one that holds no digests nothing is told.
+    """
+    digests = run.get(DIGESTS)
+    found = []
+    for name, digest in (digests if isinstance(digests, dict) else {}).items():
+        path = folder / name
+        if Path(name).name == name and path.is_file():
+            try:
+                with path.open("rb") as file:
+                    same = hashlib.file_digest(file, "sha256").hexdigest() == digest
+            except OSError:  # as unreadable as it is, it is reported by what needs it
+                continue
+            if not same:
+                found.append(name)
+    return found
+
+
+def not_as_written(path: Path) -> str:
+    """Return the sentence on a file that was changed since a run wrote it."""
+    return f"{path} is not as the run wrote it: its SHA-256 is another than {RUN} has"
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
