@@ -105,7 +105,7 @@ def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _
         main if several else None,
         log_size_together([*logs]) if len(logs) else jnp.array(-jnp.inf, dtype),
         _record_of(step.out, dtype, options),
-        step.mixes,
+        jnp.array(True) if step.mixes is None else step.mixes,
     )
     streams = jax.tree.map(lambda *v: jnp.stack(v), *each) if several else None
     return _KeptOfLayer(kept, logs, streams, Recognised.of(step.recognised, dtype))
@@ -251,7 +251,11 @@ def _flow(
     dtype = jnp.dtype(jnp.float64 if any(d.itemsize == 8 for d in dtypes) else jnp.float32)
     walked, entering = _Ops(tuple(ways)), ScaledRows(x)
     top, saved = up(walked, tuple(layers), entering, None, options.memory)
-    tries = [with_mixes(w, p, z) for w, p, z in zip(ways, layers, saved, strict=True)]
+    if options.replicas:  # it is as in the real network, and not tried
+        counts = [len(w.pattern.links) * _times(p) for w, p in zip(ways, layers, strict=True)]
+        tries = [(p, jnp.ones(n, bool)) for p, n in zip(layers, counts, strict=True)]
+    else:
+        tries = [with_mixes(w, p, z) for w, p, z in zip(ways, layers, saved, strict=True)]
     layers = [layer for layer, _ in tries]
     delta = _delta_of(top.m, ys, cotangent, loss)
     keep = partial(_keep, dtype, options, several)
@@ -291,6 +295,11 @@ def _flow(
         sizes=tuple(sum(v.size // len(v) for v in floats(streams(s))) for s in shapes),
     )
     return _of_one_replica(flow, options.replicas) if options.replicas else flow
+
+
+def _times(layer: Any) -> int:
+    """Return how often the links of an entry are repeated."""
+    return layer.k if is_run(layer) else 1
 
 
 def _of_one_replica(flow: Flow, count: int) -> Flow:

@@ -81,7 +81,7 @@ class ChainStep(NamedTuple):
     largest: list[Float[Array, " B"]]
     theta: ScaledRows  # one exponent for the sum over examples, or one for each array
     out: Any  # the state
-    mixes: Array
+    mixes: Array | None  # None if it was not tried
     recognised: Numbers = Numbers()
 
 
@@ -111,7 +111,8 @@ class ChainOp:
         """Return Δ of the state that went in, and what is recorded of each link."""
         states = self.states(layer, saved.z.m)
         records = []
-        of_links = self.pattern.links, layer.arrays, layer.mixes, states, self.anatomies
+        known = [None] * len(layer.arrays) if layer.mixes is None else layer.mixes
+        of_links = self.pattern.links, layer.arrays, known, states, self.anatomies
         for link, arrays, mixes, state, anatomy in reversed([*zip(*of_links, strict=True)]):
             delta, step = _pulled(link, arrays, mixes, state, delta)
             step = step._replace(recognised=anatomy.numbers(arrays, state))
@@ -196,7 +197,7 @@ def with_flags(link: Link, arrays: Any) -> list[tuple[Any, Any]]:
 
 
 def _pulled(
-    link: Link, arrays: Any, mixes: Array, state: Any, delta: ScaledRows
+    link: Link, arrays: Any, mixes: Array | None, state: Any, delta: ScaledRows
 ) -> tuple[ScaledRows, ChainStep]:
     """Go down one link; delta is Δ of what came out of it."""
     vjp = _vjp(link, arrays, state)
@@ -216,11 +217,17 @@ def _pulled(
 _Pulled = tuple[ScaledRows, list[ScaledRows]]  # Δparams, and Δ of what goes in
 
 
-def _at_once(vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: Array) -> _Pulled:
+def _at_once(
+    vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: Array | None
+) -> _Pulled:
     """Pull arrays that share their exponents."""
     m, e, most = [v.m for v in deltas], deltas[0].e, _most(largest)
     scale, common = alignment(e, at_least_float32(most))
     theta, aligned = vjp.pull(by_rows(m, scale))
+    if mixes is None:  # not tried: all examples together
+        return ScaledRows(list(map(as_reals, jax.tree.leaves(theta))), common), [
+            ScaledRows(v, jnp.full_like(e, common)) for v in aligned
+        ]
     # One vjp less where examples are alike: a tenth of the time of a flow.
     one = mixes | jnp.all((scale >= _room(m)) | (most == 0))
     below = jax.lax.cond(one, lambda: aligned, lambda: vjp.pull(m)[1])
@@ -235,7 +242,9 @@ def _most(values: list[Array]) -> Array:
     return reduce(jnp.maximum, (v.astype(dtype) for v in values))
 
 
-def _one_by_one(vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: Array) -> _Pulled:
+def _one_by_one(
+    vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: Array | None
+) -> _Pulled:
     """Pull several arrays together where their sizes allow it, else each with the others zero."""
     count = len(deltas)
     exponents = jnp.stack([v.e for v in deltas])
@@ -271,7 +280,9 @@ def _one_by_one(vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes
     return pulled
 
 
-def _of_none(vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: Array) -> _Pulled:
+def _of_none(
+    vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: Array | None
+) -> _Pulled:
     """Return the zeros of a layer in which everything passes."""
     del deltas, largest, mixes
     theta, below = vjp.pull([])

@@ -147,7 +147,8 @@ def _with_theory(flow: Flow, goal: float | None, *given: Any) -> Flow:
     """Return a flow with theory beside it, if that is asked for."""
     if goal is None:
         return flow
-    return replace(flow, theory=replace(theory_of(goal, *given), names=flow.names))
+    theory = replace(theory_of(goal, *given), names=flow.names, mixes=flow.mixes)
+    return replace(flow, theory=theory)
 
 
 def _check_cotangent(

@@ -194,8 +194,9 @@ def wide(
     Returns:
         twin: a chain for `jaxnn.gradient_flow`, `jaxnn.verdict` and charts, which takes xs,
             cotangent and loss as the network does. Sizes of Δ are root mean squares over replicas;
-            `log_largest` is of all of them. `twin.with_key(params, key)` draws it anew, and
-            `twin.params(user_params, key)` takes other numbers in the user's pytree.
+            `log_largest` is of all of them, and `mixes` is true, since it is not tried.
+            `twin.with_key(params, key)` draws it anew, and `twin.params(user_params, key)` takes
+            other numbers in the user's pytree.
         params: its parameters.
 
     Raises:
