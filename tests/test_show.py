@@ -220,7 +220,8 @@ OTHERS = {
         "log10_spread": None, "log10_spread_within": None, "log10_tangent": None,
         "cosine": None, "rank": None,
         "saturated": 0.25, "dead": 0.0, "lost": False, "mixes": None,
-        "log10_delta_rms": [-1.625, -1.25], "log10_delta_smallest": -2.0,
+        "log10_delta_rms": [-1.625, -1.25], "log10_delta_theory": None,
+        "log10_delta_theory_error": None, "log10_delta_smallest": -2.0,
         "log10_delta_largest": -0.5,
     },
     "spectrum": {

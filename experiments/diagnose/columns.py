@@ -1,7 +1,7 @@
 """The columns of a diagnosis's rows.parquet: one row a layer, as `flow.table()` returns them.
 
 Columns with gaps belong to some kinds of networks: those on units to a `jaxnn.Network`, positions
-and meeting examples to a user's own layers, a tangent to all but modules of PyTorch.
+and meeting examples to a user's own layers, a tangent and theory to all but modules of PyTorch.
 """
 
 from experiments.runs.schema import COUNT, FLAG, REAL, TEXT, Column
@@ -24,6 +24,8 @@ COLUMNS = {
     "lost": Column(FLAG, "yes or no", "whether plain backpropagation has no number for Δ"),
     "mixes": Column(FLAG, "yes or no", "whether examples meet in the layer", True),
     "log10_delta_rms": Column(REAL, "decades", "log₁₀ of the root mean square of examples' ‖Δ‖"),
+    "log10_delta_theory": Column(REAL, "decades", "the same in theory, if asked for", True),
+    "log10_delta_theory_error": Column(REAL, "decades", "its standard error", True),
     "log10_delta_smallest": Column(REAL, "decades", "of the example with the smallest ‖Δ‖"),
     "log10_delta_largest": Column(REAL, "decades", "of the one with the largest"),
 }

@@ -17,7 +17,7 @@ AT_THE_EDGE = ("log10_delta_rms", "log10_spread")  # panels in which zero, inf a
 MOST_ROWS = 40  # of the table of layers; rows.parquet has all
 READING = {
     "log10_delta_rms": "Line: root mean square over the examples. Shaded: from the smallest to the "
-    "largest. Dotted: where a number format ends.",
+    "largest. Dotted: where a number format ends. Dashed, if asked for: theory.",
     "log10_gain": "log₁₀ ‖Δ[l]‖ / ‖Δ[l+1]‖: below 0 the layer above makes the gradient smaller.",
     "log10_spread": "Deviation of the states from their mean over the examples, relative to their "
     "size. Below a dotted line it is rounding, and examples are lost. Dashed: to first order, "
@@ -27,6 +27,7 @@ HEADS = {
     "layer": "layer",
     "name": "name",
     "log10_delta_rms": "log₁₀ ‖Δ‖",
+    "log10_delta_theory": "in theory",
     "log10_delta_smallest": "smallest",
     "log10_delta_largest": "largest",
     "log10_gain": "factor",

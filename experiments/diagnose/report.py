@@ -36,7 +36,7 @@ def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
     return [
         comparison(
             rows.filter(pl.col("layer").is_in(few))
-            .unpivot(list(SHORT), index="layer")
+            .unpivot(_shown(rows), index="layer")
             .with_columns(pl.col("variable").replace_strict(HEADS, default=None)),
             ("variable",),
             "layer",
@@ -44,3 +44,10 @@ def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
         )
         for rows in runs
     ]
+
+
+def _shown(rows: pl.DataFrame) -> list[str]:
+    """Return the columns that are compared; theory only where it was asked for."""
+    theory = "log10_delta_theory"
+    has = theory in rows.columns and rows[theory].null_count() < rows.height
+    return [name for name in SHORT if has or name != theory]

@@ -16,9 +16,10 @@ Rows = Sequence[Mapping[str, Any]]
 TITLE = "Layer by layer"
 WIDTH = 34  # most characters of a layer's name in a terminal
 MOST_ROWS = 12  # in a terminal; those in the middle are left out
-SHORT = ("log10_delta_rms", "log10_gain", "log10_theta", "log10_spread")
+SHORT = ("log10_delta_rms", "log10_delta_theory", "log10_gain", "log10_theta", "log10_spread")
 HEADS = {
     "log10_delta_rms": "log₁₀ ‖Δ‖",
+    "log10_delta_theory": "theory",
     "log10_gain": "factor",
     "log10_theta": "log₁₀ ‖Δθ‖",
     "log10_mean_square": "log₁₀ state²",
