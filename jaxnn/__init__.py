@@ -20,6 +20,7 @@ from .flow.chart import chart
 from .flow.flow import Flow, Parameters, Streams, Units
 from .flow.measure import gradient_flow
 from .flow.of_torch import torch_flow
+from .flow.plan import Plan, plan
 from .flow.recognised import AttentionHeads, Routers
 from .flow.verdict import Verdict, verdict
 from .network.activations import ACTIVATIONS, Activation, find_activation
@@ -54,6 +55,7 @@ __all__ = [
     "LayerNorm",
     "Network",
     "Parameters",
+    "Plan",
     "PostNorm",
     "RMSNorm",
     "Residual",
@@ -87,6 +89,7 @@ __all__ = [
     "loss",
     "mean_loss",
     "orthogonal",
+    "plan",
     "spectrum",
     "stack",
     "tailored_relu",

@@ -1,6 +1,7 @@
 """Compile once: how many programs an eager call of every public function compiles."""
 
 import inspect
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -13,6 +14,8 @@ from problems import filled_flow
 
 import jaxnn
 from jaxnn.flow import of_network
+from jaxnn.flow.entries import BINS, Entries, FlowEntries
+from jaxnn.flow.narrow import InBlocks
 from jaxnn.theory import meanfield, sphere
 
 COMPILED = "/jax/core/compile/backend_compile_duration"  # one event a program
@@ -40,9 +43,17 @@ def made():
         "vanishing": filled_flow(
             NET, np.ones(3), log_gain=np.full(3, -40.0), dead=np.zeros(3), saturated=np.zeros(3)
         ),
+        "counted": replace(filled_flow(NET, np.ones(3)), entries=of_zeros(3)),
         "chain": jaxnn.from_layers([(chained, np.eye(2, dtype=np.float32))]),
         "data": (jax.numpy.asarray(XS), jax.numpy.asarray(YS)),
     }
+
+
+def of_zeros(count):
+    """The entries of a flow whose arrays are all zeros."""
+    zero, blocks = np.zeros(count), InBlocks(*[np.zeros((count, 2))] * 5)
+    entries = Entries(zero, *[np.zeros((count, BINS))] * 2, zero, blocks)
+    return FlowEntries(entries, entries)
 
 
 def chained(p, z):
@@ -109,6 +120,7 @@ CASES = {
     "loss": lambda made: jaxnn.loss(NET, made["layers"], XS[0], 1),
     "mean_loss": lambda made: jaxnn.mean_loss(NET, made["layers"], XS, YS),
     "orthogonal": lambda made: jaxnn.orthogonal(1.5)(made["key"], (3, 4)),
+    "plan": lambda made: jaxnn.plan(made["counted"]),
     "spectrum": lambda made: jaxnn.spectrum(NET, made["layers"], XS),
     "split": lambda made: jaxnn.train.split(XS, YS, 0.4, made["key"]),
     "split on the device": lambda made: jaxnn.train.split(*made["data"], 0.4, made["key"]),

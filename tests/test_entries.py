@@ -1,4 +1,4 @@
-"""Entries of a gradient by their exponents: what formats keep, against conversions."""
+"""Entries by their exponents: what formats keep, against conversions of `ml_dtypes`."""
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +8,62 @@ import pytest
 from problems import as_users_have_jax
 
 import jaxnn
-from jaxnn.flow.entries import NARROW, Entries, kept_in
+from jaxnn.arrays.rows import ScaledRows, exponent_and_mantissa
+from jaxnn.flow.entries import OCTAVES, PARTS, Entries, bins_of, entries_of
+from jaxnn.flow.kept import Histogram, _begins, loss_scale
+from jaxnn.flow.narrow import BLOCKS, NARROW, in_e4m3
 
-B, N = 8, 4096
+B, N = 8, 4000  # the last block of 32, or of 16, is a shorter one of 125 or 250
+KINDS = {kind.name: kind for kind in (*NARROW, *BLOCKS)}
+
+
+def converted(name, x):
+    """Return what `ml_dtypes` makes of numbers, as float64; nan is what overflows in E4M3."""
+    dtype = np.float16 if name == "float16" else getattr(ml_dtypes, name)
+    with np.errstate(over="ignore"):
+        return np.float32(x).astype(dtype).astype(np.float64)
+
+
+def shares(x, y, small, over):
+    """Return the shares that `flow.formats()` has, of numbers x that became y."""
+    x, y, small, over = (v[x != 0] for v in (x, y, small, over))
+    square = np.square(x, dtype=np.float64)
+    square /= square.sum()
+    return {
+        "zero": np.mean(y == 0),
+        "subnormal": np.mean(small & (y != 0)),
+        "overflow": np.mean(over),
+        "zero_square": square[y == 0].sum(),
+        "overflow_square": square[over].sum(),
+    }
+
+
+def of_conversion(name, x, scale):
+    x = x.astype(np.float64) * 2.0**scale
+    y = converted(name, x)
+    return shares(x, y, np.abs(x) < float(jnp.finfo(name).tiny), ~np.isfinite(y))
+
+
+def in_mxfp8(x):
+    """Emulate MXFP8 as the specification of OCP has it, with a conversion that saturates."""
+    blocks = np.pad(x, [(0, 0), (0, -x.shape[1] % 32)]).reshape(len(x), -1, 32)
+    most = np.abs(blocks).max(axis=2, keepdims=True)
+    shared = np.where(most == 0, 0, np.frexp(most)[1] - 1 - 8)
+    y = np.ldexp(blocks, -shared)
+    made = converted("float8_e4m3fn", y)
+    return blocks, np.where(np.isnan(made), 448, made), np.abs(y) < 2.0**-6, np.isnan(made)
+
+
+def in_nvfp4(x):
+    """Emulate NVFP4 as NVIDIA's Transformer Engine has it, in float32."""
+    blocks = np.pad(x, [(0, 0), (0, -x.shape[1] % 16)]).reshape(len(x), -1, 16)
+    most = np.abs(blocks).max(axis=2, keepdims=True)
+    encode = np.float32(448 * 6) / np.abs(x).max()
+    scale = np.minimum(most * (encode * np.float32(1 / 6)), np.float32(448))
+    decode = converted("float8_e4m3fn", scale).astype(np.float32)
+    y = blocks * np.where(decode == 0, 0, encode / np.where(decode == 0, 1, decode))
+    made = y.astype(ml_dtypes.float4_e2m1fn).astype(np.float64)
+    return blocks, made, np.abs(y) < 1, np.abs(y) >= 7
 
 
 @pytest.fixture(scope="module")
@@ -20,75 +73,127 @@ def cotangent():
     c = rng.normal(size=(B, N)) * np.exp(4 * rng.normal(size=(B, N)))
     c[3] *= 2.0**-20
     c[:, ::7] = 0
+    c[:, 1:40] = 0  # a block, and a part of one
     return np.float32(c)
 
 
 @pytest.fixture(scope="module")
-def flow(cotangent):
+def arrays(cotangent):
+    """What a flow of two layers z w and z / 1024 should have counted, of x = 1."""
+    w = np.float32(1 + np.arange(N) % 5)
+    return {
+        "delta": [cotangent / 1024, cotangent],
+        "state": [np.tile(w, (B, 1)), np.tile(w / 1024, (B, 1))],
+        "delta_parameter": [(cotangent / 1024).sum(axis=0)[None]],
+        "parameter": [w[None]],
+    }
+
+
+@pytest.fixture(scope="module")
+def flow(cotangent, arrays):
     with as_users_have_jax():
-        net, params = jaxnn.from_layers([lambda z: z, lambda z: z / 1024])
+        layers = [(lambda w, z: z * w, arrays["parameter"][0][0]), lambda z: z / 1024]
+        net, params = jaxnn.from_layers(layers)
+        x = np.ones((B, N), np.float32)
         return jaxnn.gradient_flow(
-            net, params, cotangent, cotangent=cotangent, examples=False, formats=True
+            net, params, x, cotangent=cotangent, examples=False, formats=True
         )
 
 
-@pytest.mark.parametrize("scale", [0, 9, -6])
-@pytest.mark.parametrize("name", NARROW)
-def test_shares_are_those_of_a_conversion(flow, cotangent, name, scale):
-    """Layer 2 has the cotangent, layer 1 the same / 1024; to a tenth of a percent."""
-    kept = kept_in(name, flow.entries, scale)
-    dtype = np.float16 if name == "float16" else getattr(ml_dtypes, name)
-    tiny = float(jnp.finfo(name).tiny)
-    for layer, given in enumerate((cotangent / 1024, cotangent)):
-        x = given[given != 0].astype(np.float64) * 2.0**scale
-        with np.errstate(over="ignore"):
-            y = x.astype(np.float32).astype(dtype).astype(np.float64)
-        out = ~np.isfinite(y)
-        # All that is above the largest number but not twice: it counts as kept.
-        edge = np.abs(x) < 2.0 ** np.floor(np.log2(float(jnp.finfo(name).max)) + 1)
-        assert np.mean(y == 0) == pytest.approx(kept.zero[layer], abs=1e-3)
-        small = (y != 0) & (np.abs(x) < tiny)
-        assert np.mean(small) == pytest.approx(kept.subnormal[layer], abs=1e-3)
-        assert np.mean(out & ~edge) == pytest.approx(kept.overflow[layer], abs=1e-3)
-        square = x**2 / np.sum(x**2)
-        assert np.sum(square[y == 0]) == pytest.approx(kept.zero_square[layer], abs=1e-3)
-        assert np.sum(square[out & ~edge]) == pytest.approx(kept.overflow_square[layer], abs=1e-3)
+POSITIVE = np.arange(1, 0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
-@pytest.mark.slow
-def test_a_network_has_the_entries_of_a_chain(cotangent):
+@pytest.mark.parametrize("scale", [0, 3, -9])
+@pytest.mark.parametrize("kind", NARROW, ids=lambda kind: kind.name)
+def test_every_float16_goes_where_a_conversion_takes_it(kind, scale):
+    """All patterns, each of which is zero, subnormal, normal or too large, ties too."""
     with as_users_have_jax():
-        net = jaxnn.Network((3, 5, N), "tanh", "regression")
-        params = jaxnn.init(net, jax.random.key(0))
-        xs = np.ones((B, 3), np.float32)
-        flow = jaxnn.gradient_flow(
-            net, params, xs, cotangent=cotangent, examples=False, formats=True
-        )
-        assert flow.entries.counts.shape[0] == 2
-        given = cotangent[cotangent != 0]
-        np.testing.assert_allclose(np.sum(flow.entries.counts[1]), given.size)
-        assert flow.entries.zeros[1] == np.sum(cotangent == 0)
-        assert kept_in("float16", flow.entries, 0).zero[1] == pytest.approx(
-            np.mean(np.abs(given) <= 2.0**-25), abs=1e-3
-        )
+        k, mantissa = map(np.asarray, exponent_and_mantissa(POSITIVE))
+        place = np.asarray(bins_of(15 - k, mantissa))
+    np.testing.assert_array_equal(np.ldexp(mantissa, k), POSITIVE)
+    over, small, zero = _begins(kind, np.array(15 + scale))
+    x = POSITIVE.astype(np.float64) * 2.0**scale
+    y = converted(kind.name, x)
+    np.testing.assert_array_equal(place >= zero, y == 0)
+    np.testing.assert_array_equal(place < over, ~np.isfinite(y))
+    is_small = (x < float(jnp.finfo(kind.name).tiny)) & (y != 0)
+    np.testing.assert_array_equal((place >= small) & (place < zero), is_small)
+
+
+def test_scales_of_blocks_are_rounded_as_a_conversion_does():
+    x = np.append(POSITIVE, POSITIVE * np.float32(2.0**-9))
+    with as_users_have_jax():
+        rounded = np.asarray(in_e4m3(x))
+    y = converted("float8_e4m3fn", np.minimum(x, 448))
+    np.testing.assert_array_equal(rounded, y)
+
+
+@pytest.mark.parametrize("of", ["delta", "state", "delta_parameter", "parameter"])
+def test_shares_are_those_of_an_emulated_pass(flow, arrays, of):
+    """Plain, with the loss and each tensor scaled, and in blocks; counts to the last entry."""
+    for row in flow.formats(of):
+        x = arrays[of][row["layer"] - 1]
+        if row["scaling"] == "block":
+            expected = shares(*{"mxfp8": in_mxfp8, "nvfp4": in_nvfp4}[row["format"]](x))
+        else:
+            expected = of_conversion(row["format"], x, row["scale"])
+        found = {name: row[name] for name in expected}
+        # A sum over examples is not the same to the last bit.
+        assert found == pytest.approx(expected, abs=1e-3 if of == "delta_parameter" else 1e-6), row
+
+
+@pytest.mark.parametrize("scale", [9, -6])
+def test_the_scale_of_the_loss_may_be_given(flow, arrays, scale):
+    rows = [row for row in flow.formats(scale=scale) if row["scaling"] == "loss"]
+    assert len(rows) == 2 * len(NARROW)
+    for row in rows:
+        expected = of_conversion(row["format"], arrays["delta"][row["layer"] - 1], scale)
+        assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_window_of_scales_is_found_by_trying(flow, arrays):
+    """Of all Δ together, those of parameters too."""
+    found = [Histogram(flow.entries.delta), Histogram(flow.entries.delta_parameter)]
+    every = [v for of in ("delta", "delta_parameter") for v in arrays[of]]
+    for name in ("float16", "float8_e5m2"):
+        kept = {}
+        for k in range(-40, 40):
+            each = [of_conversion(name, x, k) for x in every]
+            kept[k] = min(1 - v["zero_square"] - v["overflow_square"] for v in each)
+        good = [k for k, share in kept.items() if share >= 0.99]
+        best, window = loss_scale(KINDS[name], found, 0.99)
+        assert window == (min(good), max(good))
+        assert kept[best] == pytest.approx(max(kept.values()), abs=1e-9)
+        assert loss_scale(KINDS["float8_e4m3fn"], found, 1.0).window is None
+
+
+@jax.jit
+def counted(m, e):
+    """Return the entries of each array, and of the first two together."""
+    each = entries_of([ScaledRows(*one) for one in zip(m, e, strict=True)])
+    return each, Entries.together([each.at(0), each.at(1)])
 
 
 def test_histograms_of_several_arrays_are_one():
-    def of(m, e):
-        return Entries.of(jaxnn.arrays.rows.ScaledRows(jnp.float32(m), jnp.int32(e)))
-
-    low, high = of([[1.5, 0.25]], [-3]), of([[1.0, 0.0]], [2])
-    both = Entries.together([low, high])
+    both = counted(np.float32([[[1.5, 0.25]], [[1, 0]], [[0, 0]]]), np.int32([[-3], [2], [0]]))[1]
     assert (float(both.top), float(both.zeros)) == (2, 1)
-    assert {int(k): float(both.counts[k]) for k in np.flatnonzero(both.counts)} == {
-        0: 1,
-        5: 1,
-        7: 1,
-    }
-    assert both.squares[5] == 1.5**2 / 4**5
+    octaves = np.asarray(both.counts).reshape(OCTAVES, PARTS).sum(axis=1)
+    assert {int(k): float(octaves[k]) for k in np.flatnonzero(octaves)} == {0: 1, 5: 1, 7: 1}
+    squares = np.asarray(both.squares).reshape(OCTAVES, PARTS).sum(axis=1)
+    assert squares[5] == 1.5**2 / 4**5
+    assert Histogram(jax.tree.map(lambda v: v[None], both)).by_exponent() == [{2: 1, -3: 1, -5: 1}]
 
 
-def test_most_entries_may_be_lost_though_the_largest_is_not(cotangent):
+def test_an_array_with_no_number_has_no_shares_and_zeros_lose_nothing():
+    given = np.float32([[[np.nan, 1]], [[0, 0]], [[1, 2]]])
+    found = Histogram(counted(given, np.zeros((3, 1), np.int32))[0])
+    kept = found.kept(KINDS["float16"], 0)
+    np.testing.assert_array_equal(kept.square, [np.nan, 1, 1])
+    np.testing.assert_array_equal(found.in_blocks(KINDS["mxfp8"]).square, [np.nan, 1, 1])
+    assert found.largest_scale(KINDS["float8_e4m3fn"]).tolist() == [0, 0, 7]
+
+
+def test_most_entries_may_be_lost_though_the_largest_is_not():
     """One entry of 1 in each thousand of 10^-13: 99.9 % of all become zero in float16."""
     c = np.full((2, 1000), 1e-13, np.float32)
     c[:, 0] = 1
@@ -106,6 +211,41 @@ def test_most_entries_may_be_lost_though_the_largest_is_not(cotangent):
     plain, scaled, *_ = flow.formats()
     assert (plain["format"], plain["scale"], scaled["scale"]) == ("float16", 0, 15)
     assert plain["zero"] == scaled["zero"] == pytest.approx(0.999)
-    assert {row["format"] for row in flow.formats()} == set(NARROW)
-    with pytest.raises(ValueError, match="formats: expected a flow with the exponents"):
-        without.formats()
+    assert {row["format"] for row in flow.formats()} == set(KINDS)
+    with pytest.raises(ValueError, match="of: expected one of delta, state, got 'parameter'"):
+        flow.formats("parameter")
+    for use in (without.formats, lambda: jaxnn.plan(without)):
+        with pytest.raises(ValueError, match="formats: expected a flow with the exponents"):
+            use()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_network_has_the_entries_of_a_chain(cotangent, lazy):
+    """Of a run, stored or drawn again; and nan beyond the depth that is used."""
+    with as_users_have_jax():
+        net = jaxnn.Network((3, *[5] * 4, N), "tanh", "regression")
+        given = jaxnn.init(
+            net, jax.random.key(0), **({"lazy": True} if lazy else {"stacked": True})
+        )
+        pairs = jaxnn.unstack(jaxnn.stack(given))
+        xs = np.ones((B, 3), np.float32)
+        more = {"cotangent": cotangent, "examples": False, "formats": True}
+        flow = jaxnn.gradient_flow(net, given, xs, **more)
+
+        def layer(p, z):
+            return z @ p[0] + p[1]
+
+        first, *rest = pairs
+        layers = [(layer, first), *((lambda p, z: layer(p, jnp.tanh(z)), p) for p in rest)]
+        chain = jaxnn.gradient_flow(*jaxnn.from_layers(layers), xs, **more)
+        shallow = jaxnn.gradient_flow(net, given, xs, depth=2, **more)
+    for of in ("delta", "state", "parameter", "delta_parameter"):
+        one, other = getattr(flow.entries, of), getattr(chain.entries, of)
+        assert one.counts.shape == other.counts.shape
+        ours, theirs = Histogram(one), Histogram(other)
+        for kind in NARROW:
+            a, b = ours.kept(kind, 3), theirs.kept(kind, 3)
+            np.testing.assert_allclose(a, b, atol=1e-3)  # b has zeros in another order
+        unused = np.isnan(Histogram(getattr(shallow.entries, of)).kept(NARROW[0], 0).zero)
+        assert unused.sum() == (4 if "parameter" in of else 2)

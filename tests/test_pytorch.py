@@ -1513,3 +1513,27 @@ def test_what_does_not_fit_a_network_is_named(rng):
     for children, message in cases:
         with pytest.raises(ValueError, match=message):
             jaxnn.from_torch(torches.sequential(*children))
+
+
+@pytest.mark.slow
+def test_entries_are_counted_beyond_the_range_too(torch, users_jax):
+    """Δ of layer 1 is 10^-42, zero in float32; in float64 plain numbers have it."""
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(*[torch.nn.Linear(48, 48) for _ in range(12)])
+    with torch.no_grad():
+        for p in module.parameters():
+            p.mul_(2e-4)
+    xs = torch.randn(8, 48)
+
+    def loss(output, ys):
+        return (output * torch.linspace(-1, 1, 48, dtype=output.dtype)).sum(1)
+
+    flow = jaxnn.torch_flow(module, xs, loss=loss, formats=True)
+    assert flow.log_delta[0] < -95
+    with jax.enable_x64(True):
+        wide = jaxnn.torch_flow(module.double(), xs.double(), loss=loss, formats=True)
+    for of in ("delta", "state"):
+        for ours, theirs in zip(flow.formats(of), wide.formats(of), strict=True):
+            assert ours == pytest.approx(theirs, abs=2e-3)
+    assert "Δ, layers 1 to 11: float8_e4m3fn with one scale a tensor" in str(jaxnn.plan(flow))
+    assert jaxnn.torch_flow(module, xs.double(), loss=loss).entries is None

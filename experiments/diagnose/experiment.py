@@ -50,6 +50,8 @@ class Settings(runtime.Options):
     computes those between again."""
     seed: int = 0
     """Draws the random loss, if the function returns none."""
+    formats: bool = False
+    """Count all entries as well, and say which number formats keep them."""
     out: Path = field(default=Path("runs/diagnose"), metadata=runtime.HOW)
     """The folder for the results."""
 
@@ -84,7 +86,10 @@ def prepare(settings: Settings) -> Plan:
     EXPERIMENT.check(plan)
     log.info("running %s() of %s", code.name, code.path)
     try:
-        return replace(plan, diagnosis=contract.diagnosed(code, settings.memory, settings.seed))
+        return replace(
+            plan,
+            diagnosis=contract.diagnosed(code, settings.memory, settings.seed, settings.formats),
+        )
     except MemoryError as error:
         raise runtime.FailedError(str(error)) from None
 
@@ -101,11 +106,11 @@ def conclude(plan: Plan, results: list[Diagnosis]) -> Conclusion:
     rows = report.rows_of(result.flow)
     verdicts = diagnosis.sentences(result)
     line = diagnosis.subtitle(result, f"{plan.code.name}() of {plan.code.path.name}")
-    figures = {CHART: page.figure(rows, str(plan.code), line)}
+    figures = {CHART: page.figure(rows, result.flow, str(plan.code), line)}
     settings = plan.settings
     command = (
         f"python -m experiments diagnose {settings.network} --memory {settings.memory} "
-        f"--seed {settings.seed}"
+        f"--seed {settings.seed}{' --formats' if settings.formats else ''}"
     )
     return Conclusion(
         rows,

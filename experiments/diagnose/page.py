@@ -8,7 +8,8 @@ import polars as pl
 from experiments.pages import charts, report
 from jaxnn.cli import diagnosis
 from jaxnn.cli.diagnose import Diagnosis
-from jaxnn.flow.chart import DRAWN, HEIGHT, WIDTH, Panel, panels
+from jaxnn.flow.chart import DRAWN, HEIGHT, WIDTH, Panel, exponents, panels
+from jaxnn.flow.flow import Flow
 from jaxnn.flow.verdict import Verdict
 
 TITLE = "Why do gradients vanish or explode in {}?"
@@ -23,6 +24,10 @@ READING = {
     "size. Below a dotted line it is rounding, and examples are lost. Dashed: to first order, "
     "without rounding.",
 }
+OF_EXPONENTS = (
+    "The darker, the more of the layer's entries have this size. Bars: numbers of a format, pale "
+    "where they are subnormal; what lies below a bar becomes zero, above it overflows."
+)
 HEADS = {
     "layer": "layer",
     "name": "name",
@@ -42,8 +47,11 @@ def drawn(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.select(pl.lit(NAME).alias("flow"), "layer", "name", *DRAWN, *kinds)
 
 
-def charts_of(data: pl.DataFrame) -> list[tuple[Panel, charts.Chart]]:
-    """Return the panels of `jaxnn.chart` over named data, what is no number at their edges."""
+def charts_of(data: pl.DataFrame, flow: Flow) -> list[tuple[Panel, charts.Chart]]:
+    """Return the panels of `jaxnn.chart`, those of layers over named data.
+
+    What is no number is at their edges.
+    """
     found = []
     for panel in panels(charts.records(data), [NAME]):
         edges: tuple[charts.Chart, ...] = ()
@@ -53,16 +61,17 @@ def charts_of(data: pl.DataFrame) -> list[tuple[Panel, charts.Chart]]:
             edges = charts.at_the_edge(alt.Chart(), kind, x, colour, tooltip)
         chart = alt.layer(*panel.layers, *edges, data=alt.NamedData(DATA))
         found.append((panel, chart.properties(height=HEIGHT)))
-    return found
+    counted = exponents(flow)
+    return found + [(each, alt.layer(*each.layers).properties(height=HEIGHT)) for each in counted]
 
 
-def figure(rows: pl.DataFrame, of: str, subtitle: str) -> charts.Figure:
+def figure(rows: pl.DataFrame, flow: Flow, of: str, subtitle: str) -> charts.Figure:
     """Return the picture: the panels below one another."""
     data = drawn(rows)
     edges = _edges(data, *AT_THE_EDGE)
     lines = [subtitle, *([f"at the edge: {edges}"] if edges else [])]
     title = alt.Title(TITLE.format(of), subtitle=lines, fontSize=16, offset=14)
-    below = [chart.properties(width=WIDTH, title=p.title) for p, chart in charts_of(data)]
+    below = [chart.properties(width=WIDTH, title=p.title) for p, chart in charts_of(data, flow)]
     return charts.Figure(alt.vconcat(*below, spacing=18, title=title), {DATA: data})
 
 
@@ -73,6 +82,8 @@ def _edges(data: pl.DataFrame, *columns: str) -> str:
 
 def _reading(panel: Panel, data: pl.DataFrame) -> str:
     edges = _edges(data, panel.column)
+    if panel.column not in READING:
+        return OF_EXPONENTS
     return READING[panel.column] + (f" At the edge: {edges}." if edges else "")
 
 
@@ -88,7 +99,7 @@ def page(
         choices=(),
         panels=tuple(
             report.Panel(panel.title, _reading(panel, data), chart)
-            for panel, chart in charts_of(data)
+            for panel, chart in charts_of(data, result.flow)
         ),
         data={DATA: data},
         numbers=report.Numbers(DATA, HEADS),

@@ -273,6 +273,22 @@ def exponent_of(x: Float[Array, "*s"], *others: Array) -> Int[Array, "*s"]:
     return jnp.where(x == 0, 0, jnp.clip(k, -most, most))
 
 
+def exponent_and_mantissa(
+    x: Float[Array, "*s"],
+) -> tuple[Int[Array, "*s"], Float[Array, "*s"]]:
+    """Return k and m of x = m 2^k, 1 <= m < 2, for x >= 0, from the float's bits.
+
+    m is 0 for 0 and subnormal numbers, and x itself where it is inf or nan.
+    """
+    digits, bias, integer = _format(x)
+    bits = lax.bitcast_convert_type(x, integer)
+    biased = bits >> digits
+    fraction = bits & ((1 << digits) - 1)
+    m = lax.bitcast_convert_type(fraction | (bias << digits), x.dtype)
+    m = jnp.where(biased == 2 * bias + 1, x, jnp.where(biased == 0, 0, m))
+    return biased.astype(jnp.int32) - bias, m
+
+
 def power_of_two(k: Int[Array, "*s"], like: Array) -> Float[Array, "*s"]:
     """Return 2^k exactly, in the dtype of `like`, written to the float's bits.
 

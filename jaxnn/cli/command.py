@@ -140,6 +140,11 @@ def _parser() -> argparse.ArgumentParser:
         help="draws the random loss, if the function returns none (default: 0)",
     )
     diagnose.add_argument(
+        "--formats",
+        action="store_true",
+        help="count all entries as well, and say which number formats keep them",
+    )
+    diagnose.add_argument(
         "--chart",
         type=Path,
         metavar="FILE",
@@ -172,7 +177,7 @@ def _diagnose(settings: argparse.Namespace) -> int:
     code = source.read(settings.network)
     platforms.check_debugging()
     try:
-        result = contract.diagnosed(code, settings.memory, settings.seed)
+        result = contract.diagnosed(code, settings.memory, settings.seed, settings.formats)
     except (ValueError, FloatingPointError):
         platforms.devices()  # the user's code may only be where it shows that there is none
         raise

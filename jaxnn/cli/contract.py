@@ -28,13 +28,14 @@ EXPECTED = (
 )
 
 
-def diagnosed(code: Source, memory: Memory, seed: int) -> Diagnosis:
+def diagnosed(code: Source, memory: Memory, seed: int, formats: bool = False) -> Diagnosis:
     """Run the user's code and diagnose the network that its function returns.
 
     Args:
         code: the function.
         memory: as in `jaxnn.diagnose`.
         seed: of the random loss, if the function returns none.
+        formats: as in `jaxnn.diagnose`.
 
     Raises:
         ValueError, TypeError: one sentence on a mistake, with the file and line of the user's code.
@@ -42,7 +43,7 @@ def diagnosed(code: Source, memory: Memory, seed: int) -> Diagnosis:
     """
     with source.running(code):
         try:
-            return diagnosis_of(code.function()(), f"{code}()", memory, seed)
+            return diagnosis_of(code.function()(), f"{code}()", memory, seed, formats)
         except (MemoryError, RuntimeError) as error:
             sentence = allocation.sentence(error, SMALLER)
             if sentence is None:
@@ -50,7 +51,9 @@ def diagnosed(code: Source, memory: Memory, seed: int) -> Diagnosis:
     raise MemoryError(sentence)
 
 
-def diagnosis_of(returned: Any, of: str, memory: Memory, seed: int) -> Diagnosis:
+def diagnosis_of(
+    returned: Any, of: str, memory: Memory, seed: int, formats: bool = False
+) -> Diagnosis:
     """Diagnose a network, or return the diagnosis that the user's function has made.
 
     Args:
@@ -58,13 +61,15 @@ def diagnosis_of(returned: Any, of: str, memory: Memory, seed: int) -> Diagnosis
         of: the name of that function.
         memory: as in `jaxnn.diagnose`, unless the function says another.
         seed: likewise.
+        formats: likewise.
 
     Raises:
         ValueError, TypeError: one sentence on what was returned, or what the user's code raises.
     """
     if isinstance(returned, Diagnosis):
         return returned
-    return diagnose(**{"memory": memory, "seed": seed} | arguments(returned, of))
+    options = {"memory": memory, "seed": seed, "formats": formats}
+    return diagnose(**options | arguments(returned, of))
 
 
 def arguments(returned: Any, of: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from ..flow.flow import Flow
 from ..flow.loss import random_loss
 from ..flow.measure import gradient_flow
 from ..flow.of_torch import torch_flow
+from ..flow.plan import Plan, plan
 from ..flow.table import sentences_as_html
 from ..flow.verdict import Verdict, verdict
 from ..network.network import Network
@@ -33,6 +34,7 @@ class Diagnosis:
 
     flow: the measurement.
     verdict: in words.
+    plan: the number formats, if it was measured with formats=True; else None.
     loss: what was differentiated, in words.
     note: a sentence on a state that is no finite number; empty if all are.
     """
@@ -46,8 +48,14 @@ class Diagnosis:
         """The verdict on the flow."""
         return verdict(self.flow)
 
+    @cached_property
+    def plan(self) -> Plan | None:
+        """The cheapest number formats of its layers, if their entries were counted."""
+        return None if self.flow.entries is None else plan(self.flow)
+
     def __repr__(self) -> str:
-        said = (self.note, str(self.verdict), f"{self.loss[:1].upper()}{self.loss[1:]}.")
+        formats = "" if self.plan is None else str(self.plan)
+        said = (self.note, str(self.verdict), formats, f"{self.loss[:1].upper()}{self.loss[1:]}.")
         return "\n".join(filter(None, said))
 
     def _repr_html_(self) -> str:
@@ -57,7 +65,8 @@ class Diagnosis:
             picture = ""
         note, *_, loss = repr(self).split("\n")
         before = sentences_as_html(note) if self.note else ""
-        return before + self.verdict._repr_html_() + sentences_as_html(loss) + picture
+        formats = "" if self.plan is None else self.plan._repr_html_()
+        return before + self.verdict._repr_html_() + formats + sentences_as_html(loss) + picture
 
 
 def diagnose(
@@ -72,6 +81,7 @@ def diagnose(
     memory: Memory = "all",
     seed: int = 0,
     theory: bool | float = False,
+    formats: bool = False,
 ) -> Diagnosis:
     """Measure the gradient of every layer of a network, whatever it is made of, and judge it.
 
@@ -92,6 +102,8 @@ def diagnose(
         memory: as for `jaxnn.gradient_flow`.
         seed: of the random loss.
         theory: as for `jaxnn.gradient_flow`: whether theory stands beside the measurement.
+        formats: whether entries are counted as well, as for `jaxnn.gradient_flow`: then there is a
+            `.plan` of number formats too.
 
     Returns:
         Diagnosis: `.verdict`, `.flow`; it prints the verdict.
@@ -129,7 +141,7 @@ def diagnose(
 
         if loss is None and cotangent is None:
             ys, loss = seed, own_or_random
-        flow = torch_flow(model, xs, ys, loss=loss, cotangent=cotangent, cuts=cuts)
+        flow = torch_flow(model, xs, ys, loss=loss, cotangent=cotangent, cuts=cuts, formats=formats)
         return Diagnosis(flow, told[-1])
     net, params = _network(model, xs, each, cuts)
     words = _loss_in_words(ys, loss, cotangent, seed, labels=isinstance(net, Network))
@@ -143,6 +155,7 @@ def diagnose(
     def flow_of(params: Any, xs: Any, ys: Any, cotangent: Any) -> Any:
         more: dict[str, Any]
         more = {"loss": loss, "memory": memory, "cotangent": cotangent, "theory": theory}
+        more["formats"] = formats
         try:
             return gradient_flow(net, params, xs, ys, tangent=True, **more)
         except NoTangentError:  # of a layer with a reverse rule alone

@@ -33,9 +33,10 @@ HEADS = {
 
 
 def sentences(result: Diagnosis) -> list[str]:
-    """Return the verdict, one finding after the other; a note comes first."""
+    """Return the verdict, one finding after the other; a note comes first, a plan last."""
     note = [result.note] if result.note else []
-    said = [*note, *result.verdict.sentences, *map(str, result.verdict.remedies)]
+    formats = [] if result.plan is None else str(result.plan).split("\n")
+    said = [*note, *result.verdict.sentences, *map(str, result.verdict.remedies), *formats]
     return list(map(clean, said))
 
 

@@ -49,6 +49,7 @@ from ..errors import NoTangentError
 from ..network.params import is_run
 from ..passes.walk import down, up
 from ..texts import label
+from .entries import Entries, FlowEntries, entries_of
 from .examples import log_spread_within, rows_of
 from .flow import Flow, FlowOptions, Parameters, Streams
 from .links import ChainOp, ChainStep, applied, arrays_of, with_flags, with_mixes
@@ -73,12 +74,17 @@ class _Kept(NamedTuple):
 
 
 class _KeptOfLayer(NamedTuple):
-    """The record of a layer, with ln ‖Δ‖ of each parameter array, Δ of each stream, and more."""
+    """The record of a layer, with Δ of each parameter array and of each stream, and more.
+
+    parameters: ln ‖Δ‖ of each array.
+    entries: of Δ of each array, if asked for.
+    """
 
     kept: _Kept
     parameters: Float[Array, " p"]
     streams: DeltaRecord | None  # (s, B)
     recognised: Recognised
+    entries: Entries | None  # (p,)
 
 
 def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _KeptOfLayer:
@@ -86,17 +92,23 @@ def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _
     exponents = (
         step.theta.e if isinstance(step.theta.e, list) else [step.theta.e] * len(step.theta.m)
     )
-    logs = _log_sizes(step.theta.m, exponents, dtype)
-    each = [
-        DeltaRecord.of(
-            v._replace(m=at_least_float32(v.m).astype(dtype)),
-            largest.astype(dtype),
-            options.formats,
-        )
+    theta = _rows_of(step.theta.m, exponents, dtype)
+    logs = _log_sizes(theta, dtype)
+    deltas = [
+        (v._replace(m=at_least_float32(v.m).astype(dtype)), largest.astype(dtype))
         for v, largest, counts in zip(
             arrays_of(step.delta), step.largest, counted(step.out), strict=True
         )
         if counts
+    ]
+    entries = (
+        _entries_of_step([v for v, _ in deltas], step.out, theta, dtype)
+        if options.formats
+        else None
+    )
+    each = [
+        DeltaRecord.of(v, largest, entries and entries.delta.at(i))
+        for i, (v, largest) in enumerate(deltas)
     ]
     whole = DeltaRecord.together(each)
     main = each[0] if with_main_first(step.out) else whole
@@ -104,11 +116,30 @@ def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _
         whole,
         main if several else None,
         log_size_together([*logs]) if len(logs) else jnp.array(-jnp.inf, dtype),
-        _record_of(step.out, dtype, options),
+        _record_of(step.out, dtype, options)._replace(entries=entries and entries.state),
         jnp.array(True) if step.mixes is None else step.mixes,
     )
     streams = jax.tree.map(lambda *v: jnp.stack(v), *each) if several else None
-    return _KeptOfLayer(kept, logs, streams, Recognised.of(step.recognised, dtype))
+    recognised = Recognised.of(step.recognised, dtype)
+    of_theta = entries and entries.delta_parameter
+    return _KeptOfLayer(kept, logs, streams, recognised, of_theta)
+
+
+def _entries_of_step(
+    deltas: list[ScaledRows], state: Any, theta: list[ScaledRows], dtype: Any
+) -> FlowEntries:
+    """Return the entries of one layer; delta of each array of its state."""
+    states = _rows_of_state(floats(streams(state)), dtype)
+    entries = entries_of([*deltas, *states, *theta])
+    ends = len(deltas), len(deltas) + len(states), len(deltas) + len(states) + len(theta)
+    of_state = Entries.together([entries.at(i) for i in range(*ends[:2])])
+    return FlowEntries(
+        entries.part(0, ends[0]), of_state, entries.part(*ends[1:]) if theta else None
+    )
+
+
+def _rows_of_state(out: list[Array], dtype: Any) -> list[ScaledRows]:
+    return _rows_of(out, [jnp.zeros(len(v), jnp.int32) for v in out], dtype)
 
 
 def _record_of(state: Any, dtype: Any, options: FlowOptions) -> StateRecord:
@@ -128,22 +159,39 @@ def _with_units(v: Array) -> Array:
     return v.reshape(*v.shape[:-2], -1) if v.ndim > 2 else v
 
 
-def _log_sizes(arrays: list[Array], exponents: list[Array], dtype: Any) -> Float[Array, " p"]:
-    """Return ln of the norm of each array times 2^exponent."""
-    rows = [
+def _rows_of(arrays: list[Array], exponents: list[Array], dtype: Any) -> list[ScaledRows]:
+    """Return arrays times 2^exponent, each as one row."""
+    return [
         ScaledRows(at_least_float32(v).astype(dtype), e)
         for v, e in zip(arrays, exponents, strict=True)
     ]
+
+
+def _log_sizes(rows: list[ScaledRows], dtype: Any) -> Float[Array, " p"]:
+    """Return ln of the norm of each array."""
     logs = [log_size(renormalised(v)) for v in rows]
     return jnp.stack(logs) if logs else jnp.zeros(0, dtype)
 
 
-def state_record(out: list[Array], dtype: Any, examples: bool) -> StateRecord:
-    """Return what is recorded of a state, given its floats, and between its examples if asked."""
+def state_record(
+    out: list[Array], dtype: Any, examples: bool, formats: bool = False
+) -> StateRecord:
+    """Return what is recorded of a state, given its floats.
+
+    Args:
+        out: its floats, the examples first.
+        dtype: of the record.
+        examples: whether what differs between them is wanted.
+        formats: whether its entries are.
+    """
     rows = rows_of(ScaledRows(out), dtype)
     eps = max(float(jnp.finfo(v.dtype).eps) for v in out)  # type: ignore[no-untyped-call]
     z = renormalised(ScaledRows(rows, jnp.zeros((), jnp.int32)))  # as one row
     record = StateRecord.of(z, eps if examples else None)
+    if formats:
+        entries = entries_of(_rows_of_state(out, dtype))
+        each = [entries.at(i) for i in range(len(out))]
+        record = record._replace(entries=Entries.together(each))
     if examples:
         record.examples["log_spread_within"] = log_spread_within(out, dtype)
     return record
@@ -290,6 +338,7 @@ def _flow(
             [linear for way, (_, linear) in zip(ways, tries, strict=True) if way.is_layer]
         ),
         parameters=_parameters(net, ways, layers, records, dtype),
+        of_parameters=_entries_of_parameters(ways, layers, records, dtype),
         names=net.names,
         closed=net.closed,
         sizes=tuple(sum(v.size // len(v) for v in floats(streams(s))) for s in shapes),
@@ -349,7 +398,9 @@ def _parameters(
             continue
         links = way.pattern.links
         logs.append(jnp.concatenate([each.parameters for each in record], axis=-1).ravel())
-        sizes.append(_log_norms(links, layer, dtype).ravel())
+        none = jnp.zeros((layer.k if is_run(layer) else 1, 0), dtype)
+        log_sizes = _of_parameters(links, layer, dtype, partial(_log_sizes, dtype=dtype))
+        sizes.append((none if log_sizes is None else log_sizes).ravel())
         one = layer.at(0) if is_run(layer) else layer
         of_links = [_shapes_of(*pair) for pair in zip(links, one.arrays, strict=True)]
         shapes += of_links * (layer.k if is_run(layer) else 1)
@@ -372,10 +423,20 @@ def _shapes_of(link: Link, parts: Any) -> list[Any]:
     ]
 
 
-def _log_norms(links: tuple[Link, ...], layer: Any, dtype: Any) -> Float[Array, "*k p"]:
-    """Return ln of the norms of a layer's parameter arrays; of a run (k, p)."""
+def _of_parameters(
+    links: tuple[Link, ...],
+    layer: Any,
+    dtype: Any,
+    of: Callable[[list[ScaledRows]], Any],
+    one_by_one: bool = False,
+) -> Any:
+    """Return what a function returns of a layer's parameter arrays; of a run stacked.
 
-    def of(weights: Weights) -> Array:
+    None of a layer that has no parameters. One layer by one where the function is no better with
+    all of them at once.
+    """
+
+    def of_one(weights: Weights) -> Any:
         arrays = [
             as_reals(v)
             for link, parts in zip(links, weights.arrays, strict=True)
@@ -383,18 +444,41 @@ def _log_norms(links: tuple[Link, ...], layer: Any, dtype: Any) -> Float[Array, 
             for v, trained in zip(part, flags, strict=True)
             if trained
         ]
-        return _log_sizes(arrays, [jnp.zeros((), jnp.int32)] * len(arrays), dtype)
+        return of(_rows_of(arrays, [jnp.zeros((), jnp.int32)] * len(arrays), dtype))
 
-    if not is_run(layer):
-        return of(layer)
     if not any(flag for link in links for part in link.trained for flag in part):
-        return jnp.zeros((layer.k, 0), dtype)
+        return None
+    if not is_run(layer):
+        return of_one(layer)
 
-    def each(own: Any) -> Array:
-        return of(layer.rebuild(own, layer.shared))
+    def each(own: Any) -> Any:
+        return of_one(layer.rebuild(own, layer.shared))
 
-    logs: Array = jax.vmap(each, axis_size=layer.k)(layer.per_layer)
-    return logs
+    if one_by_one:
+        return jax.lax.map(lambda j: of_one(layer.at(j)), jnp.arange(layer.k))
+    return jax.vmap(each, axis_size=layer.k)(layer.per_layer)
+
+
+def _entries_of_parameters(
+    ways: list[ChainOp], layers: list[Any], records: list[Any], dtype: Any
+) -> tuple[Entries, Entries] | tuple[None, None]:
+    """Return the entries of Δ of all parameter arrays, and of these, in the order of layers."""
+    deltas, values = [], []
+    for way, layer, record in zip(ways, layers, records, strict=True):
+        of_layers = [each.entries for each in record if each.entries is not None]
+        if not way.is_layer or not of_layers:
+            continue
+        axis = 1 if is_run(layer) else 0  # behind that of its layers
+        deltas.append(jax.tree.map(lambda *v, axis=axis: jnp.concatenate(v, axis), *of_layers))
+        values.append(_of_parameters(way.pattern.links, layer, dtype, entries_of, one_by_one=True))
+        if is_run(layer):
+            both = (deltas[-1], values[-1])
+            deltas[-1], values[-1] = jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), both)
+    if not deltas:
+        return None, None
+    joined = (jax.tree.map(lambda *v: jnp.concatenate(v), *each) for each in (deltas, values))
+    delta, value = joined
+    return delta, value
 
 
 def _forwards(way: ChainOp, layer: Weights) -> list[Callable[[ScaledRows], ScaledRows]]:

@@ -10,6 +10,8 @@ import numpy as np
 from ..distribution import install_command
 from ..texts import drawable
 from .formats import FORMATS, NOISE
+from .kept import histograms
+from .narrow import NARROW
 
 # Told apart on white and on black, and by most colour-blind readers in this order.
 CATEGORIES = (
@@ -26,6 +28,13 @@ DRAWN = (
     *("log10_spread", "log10_tangent", "log10_delta_theory"),
 )
 FEW = 60  # layers that are drawn as points too
+COLUMNS, ROWS = 120, 100  # of a picture of exponents, at most
+SEEN = 1e-3  # of the entries of a layer, at least, for an exponent to be drawn
+PICTURES = {
+    "delta": "Entries of Δ by exponent",
+    "state": "Entries of the states by exponent",
+    "parameter": "Entries of parameters by exponent",
+}
 
 
 class Panel(NamedTuple):
@@ -46,7 +55,10 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
     The band is that of the examples, the line their root mean square, a dashed line what theory
     says of it, if a flow has that. Dotted lines are the smallest normal numbers of formats, where
     the gradient comes near them, and in the panel of examples their rounding. That panel is there
-    if a flow has a spread, and a dashed line in it if it has a tangent.
+    if a flow has a spread, and a dashed line in it if it has a tangent. Of a
+    single flow that was measured with formats=True there are the entries of Δ, of the states and of
+    parameters by exponent too, with the range of each narrow format: solid where its numbers are
+    normal, pale where they are subnormal.
 
     Args:
         flows: of `jaxnn.gradient_flow`, each of one network, outside `jit`.
@@ -84,7 +96,7 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
     rows, labels = drawable(_in_script((rows, labels)))
     drawn = [
         alt.layer(*panel.layers).properties(width=WIDTH, height=HEIGHT, title=panel.title)
-        for panel in panels(rows, labels)
+        for panel in (*panels(rows, labels), *(exponents(flows[0]) if len(flows) == 1 else ()))
     ]
     return (
         alt.vconcat(*drawn, data=alt.Data(values=rows), spacing=18)
@@ -158,6 +170,110 @@ def panels(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Panel]
     if any(row.get("log10_spread") is not None for row in rows):
         found.append(_examples(alt, rows, labels))
     return found
+
+
+def exponents(flow: Any) -> list[Panel]:
+    """Return the panels of a flow's entries by exponent; none if they were not counted."""
+    alt = _altair()
+    if flow.entries is None:
+        return []
+    found = histograms(flow.entries)
+    panels = []
+    for of, title in PICTURES.items():
+        if of in found:
+            layers = flow.parameters.layers if of == "parameter" else range(1, len(flow.names) + 1)
+            counted: dict[int, dict[int, float]] = {}
+            for layer, counts in zip(layers, found[of].by_exponent(), strict=True):
+                own = counted.setdefault(layer, {})
+                for k, count in counts.items():
+                    own[k] = own.get(k, 0) + count
+            if any(counted.values()):
+                panels.append(Panel(f"{title}; bars: ranges of formats", of, _heat(alt, counted)))
+    return panels
+
+
+def _heat(alt: Any, counted: dict[int, dict[int, float]]) -> list[Any]:
+    """Return the layers of a chart of shares by layer and exponent, with the ranges of formats.
+
+    Of many layers or exponents several are one cell.
+    """
+    shares = {
+        layer: {k: count / sum(counts.values()) for k, count in counts.items()}
+        for layer, counts in counted.items()
+        if counts
+    }
+    seen = [k for each in shares.values() for k, share in each.items() if share >= SEEN]
+    last, low, high = max(shares), min(seen), max(seen) + 1
+    wide, tall = -(-last // COLUMNS), -(-(high - low) // ROWS)
+    cells: dict[tuple[int, int], list[float]] = {}
+    for layer, each in shares.items():
+        for k, share in each.items():
+            if k >= low:
+                cells.setdefault(((layer - 1) // wide, (k - low) // tall), []).append(share)
+    values = [
+        {
+            "left": column * wide + 0.5,
+            "right": min((column + 1) * wide, last) + 0.5,
+            "low": low + row * tall,
+            "high": low + (row + 1) * tall,
+            "share": round(sum(of_cell) / min(wide, last - column * wide), 5),
+        }
+        for (column, row), of_cell in cells.items()
+    ]
+    room = 0.4 * last
+    axis = alt.Axis(values=_ticks(last), format="d", grid=False)
+    scale = alt.Scale(nice=False, zero=False, domain=[0.5, last + 0.5 + room])
+    x = alt.X("left:Q", title="layer", axis=axis, scale=scale)
+    y = alt.Y("low:Q", title="log₂ |entry|", scale=alt.Scale(zero=False, nice=False))
+    most = max(each["share"] for each in values)
+    shade = alt.Scale(type="sqrt", domain=[0, most], range=[0.04, 1])
+    tips = [
+        alt.Tooltip("left:Q", title="layer after", format=".0f"),
+        alt.Tooltip("low:Q", title="log₂ |entry| from", format="d"),
+        alt.Tooltip("share:Q", title="of the entries", format=".2%"),
+    ]
+    rects = alt.Chart(alt.Data(values=values)).mark_rect(color=CATEGORIES[0])
+    opacity = alt.Opacity("share:Q", scale=shade, legend=None)
+    layers = [rects.encode(x, y, opacity, x2="right:Q", y2="high:Q", tooltip=tips)]
+    return layers + _bands(alt, x, y, (low, low + -(-(high - low) // tall) * tall), last, room)
+
+
+def _bands(alt: Any, x: Any, y: Any, ends: tuple[int, int], last: int, room: float) -> list[Any]:
+    """Return a bar with a name for the range of each narrow format, cut at the ends of the picture.
+
+    They stand to the right of the last layer, in a room as wide as so many layers.
+    """
+    bars, names = [], []
+    for i, kind in enumerate(NARROW):
+        left = last + 0.5 + room * (i + 0.2) / len(NARROW)
+        right = left + 0.35 * room / len(NARROW)
+        place = {"left": left, "right": right, "format": kind.name}
+        for start, end, opacity in (
+            (kind.lowest, kind.least, 0.3),  # subnormal
+            (kind.least, kind.highest + 1, 0.75),
+        ):
+            low, high = max(start, ends[0]), min(end, ends[1])
+            if low < high:
+                bars.append(place | {"low": low, "high": high, "opacity": opacity})
+        text = kind.name.removeprefix("float8_").removesuffix("fn")
+        names.append({"left": right + 0.2 * room / len(NARROW), "format": text})
+    base = alt.Chart(alt.Data(values=bars)).mark_rect(color=CATEGORIES[1])
+    opacity = alt.Opacity("opacity:Q", scale=None, legend=None)
+    text = alt.Chart(alt.Data(values=names)).mark_text(
+        angle=270, align="left", baseline="middle", color=MUTED, fontSize=11
+    )
+    return [
+        base.encode(x, y, opacity, x2="right:Q", y2="high:Q", tooltip=["format:N"]),
+        text.encode(x, y=alt.value(HEIGHT - 4), text="format:N"),
+    ]
+
+
+def _ticks(last: int) -> list[int]:
+    """Return some numbers of layers, evenly spaced."""
+    step = next(
+        each * 10**power for power in range(9) for each in (1, 2, 5) if last <= 8 * each * 10**power
+    )
+    return [1, *range(step, last + 1, step)] if step > 1 else [*range(1, last + 1)]
 
 
 def _altair() -> Any:

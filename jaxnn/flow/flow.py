@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..network.network import Network
 from ..passes.walk import Memory
-from .entries import Entries
+from .entries import FlowEntries
 from .recognised import AttentionHeads, Routers
 from .table import InWords
 
@@ -124,8 +124,8 @@ class Flow(InWords):
         as the way from each example to the next over √2: log_spread to first order, also where that
         is rounding. Of integers it starts at the first state with floats. None unless asked for.
     streams: of a function that is cut where several arrays are alive; None for others.
-    entries: histograms of the exponents of Δ's entries, from which `flow.formats()` has what number
-        formats keep. None unless asked for.
+    entries: histograms of the exponents of all entries, of Δ, of states, of parameters and of their
+        Δ, from which `flow.formats()` has what number formats keep. None unless asked for.
     attention: the largest logit and the entropy of each head of every attention, a softmax between
         two products of states, that is recognised in the program of a layer; None without any.
     routers: the share of each expert in what routers select, or in their weights; None likewise.
@@ -163,7 +163,7 @@ class Flow(InWords):
     cosine: Float[Array, "*v L"] | None = None
     rank: Float[Array, "*v L"] | None = None
     log_tangent: Float[Array, "*v L"] | None = None
-    entries: Entries | None = None
+    entries: FlowEntries | None = None
     streams: Streams | None = None
     attention: AttentionHeads | None = None
     routers: Routers | None = None

@@ -84,8 +84,8 @@ def gradient_flow(
             are the same, up to the order in which the compiler adds.
         examples: whether log_spread, cosine and rank are measured as well.
         tangent: whether log_tangent is measured as well: a second way up, by `jax.jvp`.
-        formats: whether the exponents of all entries of Δ are counted as well, for
-            `flow.formats()` and the verdict.
+        formats: whether the exponents of all entries of Δ, states, parameters and their Δ are
+            counted as well, for `flow.formats()`, `jaxnn.plan` and the verdict.
         theory: whether `flow.theory` is measured as well, the flow of the network's wide twin for
             the same cotangent or loss, see `jaxnn.theory.wide`. Its draws are repeated until the
             gradient over the whole network is known to .02 decades, or to the number given here.

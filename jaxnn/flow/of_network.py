@@ -37,8 +37,9 @@ from ..network.activations import Activation, apply_activation
 from ..network.blocks import rows_meet
 from ..network.checks import UsedDepth
 from ..network.network import Network
-from ..network.params import Layer, LazyRun, Params, is_run, length
+from ..network.params import Layer, LazyRun, Params, is_run, layer_of, length
 from ..passes.walk import BlockOp, Step, down, up, up_to
+from .entries import Entries, entries_of
 from .flow import Flow, FlowOptions, Parameters, Units
 from .record import DeltaRecord, Fields, StateRecord, flow_of, log_tangents
 
@@ -93,7 +94,7 @@ def _down_from(
     deltas, signals = zip(*parts, strict=True)
     used, above = _places(layers, depth)
     # What is kept of z[l] is kept by the layer above.
-    fields = _together([*signals[1:], _one(_signal_of_output(net, top, options.examples))])
+    fields = _together([*signals[1:], _one(_signal_of_output(net, top, options))])
     if above is not None:
         fields = jax.tree.map(lambda v: v[above - 1], fields)
     fields |= _together(deltas)
@@ -110,10 +111,11 @@ class _Delta(NamedTuple):
     log_theta: Float[Array, "*k"]
     log_b: Any = None  # Float[Array, "*k"]
     mean_square_b: Any = None  # Float[Array, "*k"]
+    entries: Entries | None = None  # (*k, 2), of Δθ and Δb, if asked for
 
     def fields(self) -> Fields:
-        """Return the fields of a Flow, and those of its units."""
-        names = ("log_theta", "log_b", "mean_square_b")
+        """Return the fields of a Flow, those of its units, and the entries of Δθ and Δb."""
+        names = ("log_theta", "log_b", "mean_square_b", "entries")
         return self.rows.fields() | {name: getattr(self, name) for name in names}
 
 
@@ -164,17 +166,24 @@ class _Done(NamedTuple):
 def _kept(options: FlowOptions, step: Step) -> Kept:
     """Return the numbers to keep of a layer; none of x."""
     (theta, b, _), sigma = step.gradient, step.kind.sigma
-    rows = DeltaRecord.of(step.delta, step.largest, options.formats)
-    delta = _Delta(rows, log_size(theta))
+    entries = None
+    if options.formats:
+        z = [] if step.kind.takes_x else [with_exponents(step.z)]
+        entries = entries_of([step.delta, theta, b, *z])
+    rows = DeltaRecord.of(step.delta, step.largest, entries and entries.at(0))
+    delta = _Delta(rows, log_size(theta), entries=entries and entries.part(1, 3))
     if step.kind.takes_x:
         return delta, None, _Units(b, step.layer.b, None)
     preactivation = step.kind.block.preactivation(step.z)
     slope = sigma.prime(preactivation.m)
     size = slope if sigma.increasing else jnp.abs(slope)  # one pass over memory less
     flat = size < SATURATED_BELOW * _largest_slope(sigma)
-    signal = _signal(step.z, apply_activation(sigma, preactivation), options.examples)._replace(
-        saturated=jnp.mean(at_least_float32(flat.astype(slope.dtype)))
-    )
+    signal = _signal(
+        step.z,
+        apply_activation(sigma, preactivation),
+        options.examples,
+        entries and entries.at(3),
+    )._replace(saturated=jnp.mean(at_least_float32(flat.astype(slope.dtype))))
     return delta, signal, _Units(b, step.layer.b, jnp.max(size, axis=0))
 
 
@@ -191,20 +200,21 @@ def _summed(kept: Kept) -> tuple[_Delta, Any]:
     return delta, signal._replace(dead=jnp.mean(off, axis=-1))
 
 
-def _signal_of_output(net: Network, z: ScaledRows, examples: bool) -> _Signal:
+def _signal_of_output(net: Network, z: ScaledRows, options: FlowOptions) -> _Signal:
     """Return the numbers of z[L]; a[L] is ŷ, and without g′ in the recursion the slope is 1."""
-    signal = _signal(z, output_of(net, z), examples)
+    entries = entries_of([with_exponents(z)]).at(0) if options.formats else None
+    signal = _signal(z, output_of(net, z), options.examples, entries)
     return signal._replace(dead=signal.saturated)
 
 
-def _signal(z: ScaledRows, a: ScaledRows, examples: bool) -> _Signal:
+def _signal(z: ScaledRows, a: ScaledRows, examples: bool, entries: Entries | None) -> _Signal:
     z, a = with_exponents(z), with_exponents(a)
     rows = at_least_float32(a.m)
     mean = jnp.mean(rows, axis=-1)
     spread = jnp.mean(jnp.square(rows - mean[:, None]), axis=-1)
     eps = float(jnp.finfo(z.m.dtype).eps)  # type: ignore[no-untyped-call]
     return _Signal(
-        state=StateRecord.of(z, eps if examples else None),
+        state=StateRecord.of(z, eps if examples else None)._replace(entries=entries),
         # Examples without an active unit have no size, so that sums over examples ignore them.
         a_exponent=jnp.where((mean == 0) & (spread == 0), ZERO_EXPONENT, a.e),
         a_mean=mean,
@@ -273,13 +283,20 @@ def _flow(
     above: Any,
 ) -> Flow:
     """Sort the fields into a Flow and its units."""
-    theta, b = fields["log_theta"], fields.pop("log_b")
+    theta, b, entries = fields["log_theta"], fields.pop("log_b"), fields.pop("entries")
     units = Units(**{name: fields.pop(name) for name in Units.__annotations__})
     count = len(theta)
     logs, sizes = jnp.stack([theta, b], axis=1).ravel(), _sizes(layers)
+    of_parameters: Any = (None, None)
+    if entries is not None:
+        flat = jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), entries)
+        of_parameters = (flat, _entries(layers))
     if used is not None:
         twice = jnp.repeat(used, 2)
-        logs, sizes = jnp.where(twice, logs, jnp.nan), jnp.where(twice, sizes, jnp.nan)
+        logs, sizes, of_parameters = jax.tree.map(
+            lambda v: jnp.where(jnp.expand_dims(twice, range(1, v.ndim)), v, jnp.nan),
+            (logs, sizes, of_parameters),
+        )
     layer_numbers = tuple(1 + i // 2 for i in range(2 * count))
     return flow_of(
         fields | {"log_theta": log_size_together([theta, b]), "units": units},
@@ -296,6 +313,7 @@ def _flow(
             layer_numbers,
             tuple(shape for n, m in pairwise(net.sizes) for shape in ((n, m), (m,))),
         ),
+        of_parameters=of_parameters,
         names=("",) * count,
         sizes=net.sizes[1:],
         net=net,
@@ -314,6 +332,23 @@ def _sizes(layers: Params) -> Float[Array, " P"]:
         return jnp.stack(each, axis=1).ravel()
 
     return jnp.concatenate([of(layer) for layer in layers])
+
+
+def _entries(layers: Params) -> Entries:
+    """Return the entries of all arrays: θ[0], b[0], θ[1] and so on."""
+
+    def of_one(layer: Any) -> Entries:
+        zero = jnp.zeros((), jnp.int32)
+        return entries_of([ScaledRows(v, zero) for v in layer])
+
+    def of(layer: Layer | LazyRun) -> Any:
+        if not is_run(layer):
+            return _one(of_one(layer))
+        return lax.map(lambda j: of_one(layer_of(layer, j)), jnp.arange(length(layer)))
+
+    each = _joined(map(of, layers))
+    entries: Entries = jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), each)
+    return entries
 
 
 def _paths(layers: Params) -> tuple[str, ...]:

@@ -10,7 +10,9 @@ import numpy as np
 from ..adapters.torch.module import measured
 from ..adapters.torch.tensors import log_norm
 from ..arrays.compiled import compiled
+from ..arrays.rows import ScaledRows
 from .chain import smallest_of, state_record
+from .entries import Entries, entries_of
 from .flow import Flow, Parameters
 from .record import DeltaRecord, StateRecord, flow_of
 
@@ -23,6 +25,7 @@ def torch_flow(
     loss: Any = None,
     cotangent: Any = None,
     cuts: Any = None,
+    formats: bool = False,
 ) -> Flow:
     """Return what happens to a gradient in a module of PyTorch, from cut to cut.
 
@@ -54,6 +57,8 @@ def torch_flow(
             that go on in it, such as stages, or a decoder. Children of a Sequential without
             parameters, such as activations, join the next one that has some. If there is no such
             list, the children of the module. The flow's first note says what was taken.
+        formats: whether the exponents of all entries of Δ and of the states are counted as well,
+            for `flow.formats()`, `jaxnn.plan` and the verdict.
 
     Returns:
         Flow: a layer for each call of a cut, in their order. `parameters` are all that a gradient
@@ -90,7 +95,8 @@ def torch_flow(
         >>> flow.names[0], flow.log_delta.shape  # doctest: +SKIP
         ('layers.0', (4,))
     """
-    states, found, parameters, layers, notes = measured(module, inputs, ys, loss, cotangent, cuts)
+    given = (module, inputs, ys, loss, cotangent, cuts)
+    states, found, parameters, layers, notes = measured(*given, _look if formats else None)
     dtypes = [part.dtype for state in states for part in state.parts]
     double = any(d.itemsize == 8 for d in dtypes)
     dtype = jax.dtypes.canonicalize_dtype(np.float64 if double else np.float32)
@@ -98,7 +104,13 @@ def torch_flow(
     def wide(v: np.ndarray) -> np.ndarray:
         return v.astype(dtype) if np.issubdtype(v.dtype, np.floating) else v
 
-    records = dict(_records([[part.value for part in state.parts] for state in states]))
+    values = [[part.value for part in state.parts] for state in states]
+    records = dict(_records(values, formats))
+    entries = None
+    if formats:
+        none = _look([np.zeros((1, 1), dtype)], np.zeros(1))
+        noted = [none if each is None else each for each in found.noted]
+        entries = jax.tree.map(lambda *v: wide(np.stack(v)), *noted)
     delta: Any = found.exponent.astype(np.int32), wide(found.largest), wide(np.square(found.norm))
     logs = found.parameters
     paths = tuple(sorted(logs, key=lambda name: min(layers[name])))
@@ -109,6 +121,7 @@ def torch_flow(
     )
     return _flow(
         DeltaRecord(*delta),
+        entries,
         jax.tree.map(lambda *v: wide(np.stack(v)), *(records[i] for i in range(len(states)))),
         found.has_input,
         found.mixes,
@@ -138,9 +151,22 @@ def _log_theta(logs: dict[str, float], layers: dict[str, set[int]], count: int) 
     return of_layers
 
 
+def _look(parts: list[np.ndarray], exponent: np.ndarray) -> Any:
+    """Return the entries of the parts of Δ of a state, with an exponent for each example."""
+    return jax.device_get(_counted(parts, exponent.astype(np.int32)))
+
+
+@compiled
+def _counted(parts: list[Any], exponent: Any) -> Entries:
+    widest = max((v.dtype for v in parts), key=lambda dtype: dtype.itemsize)
+    entries = entries_of([ScaledRows(jnp.asarray(v).astype(widest), exponent) for v in parts])
+    return Entries.together([entries.at(i) for i in range(len(parts))])
+
+
 @compiled
 def _flow(
     delta: DeltaRecord,
+    entries: Entries | None,
     state: StateRecord,
     has_input: Any,
     mixes: Any,
@@ -153,13 +179,13 @@ def _flow(
     notes: tuple[str, ...],
 ) -> Flow:
     """Return the flow; row 0 of Δ is the input, if there is Δ of it."""
-    every = {name: v for name, v in delta.fields().items() if v is not None}
+    every = delta.fields()
     log_delta, log_size, log_theta = numbers
     is_measured = np.arange(len(names)) >= unmeasured
-    of_states = {
-        name: jnp.where(np.expand_dims(is_measured, tuple(range(1, v.ndim))), v[1:], jnp.nan)
-        for name, v in every.items()
-    }
+    of_states = jax.tree.map(
+        lambda v: jnp.where(np.expand_dims(is_measured, tuple(range(1, v.ndim))), v, jnp.nan),
+        jax.tree.map(lambda v: v[1:], every) | {"entries_delta": entries},
+    )
     return flow_of(
         of_states | state.fields(),
         dtype,
@@ -175,10 +201,10 @@ def _flow(
     )
 
 
-def _records(values: list[list[np.ndarray]]) -> Iterator[tuple[int, StateRecord]]:
+def _records(values: list[list[np.ndarray]], formats: bool) -> Iterator[tuple[int, StateRecord]]:
     """Yield the index of each state and its record, computed for states of one shape together.
 
-    A state is a list of arrays.
+    A state is a list of arrays; of their entries if asked for.
     """
     alike: dict[Any, list[int]] = {}
     for i, parts in enumerate(values):
@@ -187,13 +213,15 @@ def _records(values: list[list[np.ndarray]]) -> Iterator[tuple[int, StateRecord]
         double = any(dtype.itemsize == 8 for _, dtype in kind)
         wide = jax.dtypes.canonicalize_dtype(np.float64 if double else np.float32)
         stacked = [np.stack([values[i][j] for i in numbers]) for j in range(len(kind))]
-        together = jax.device_get(_records_of(stacked, wide))
+        together = jax.device_get(_records_of(stacked, wide, formats))
         for place, i in enumerate(numbers):
             yield i, jax.tree.map(lambda v, place=place: v[place], together)
 
 
 @compiled
-def _records_of(values: Any, dtype: Any) -> StateRecord:
+def _records_of(values: Any, dtype: Any, formats: bool) -> StateRecord:
     """Return the records of states of one shape, one after the other."""
-    records: StateRecord = jax.lax.map(lambda parts: state_record(parts, dtype, True), values)
+    records: StateRecord = jax.lax.map(
+        lambda parts: state_record(parts, dtype, True, formats), values
+    )
     return records

@@ -28,7 +28,7 @@ from ..arrays.rows import (
 from ..network.checks import UsedDepth
 from ..network.params import is_run
 from ..passes.walk import scan_up
-from .entries import Entries
+from .entries import Entries, FlowEntries
 from .examples import Pushed, at_start, examples_of, log_tangent, pushed
 from .flow import Flow
 
@@ -51,10 +51,10 @@ class DeltaRecord(NamedTuple):
 
     @classmethod
     def of(
-        cls, delta: ScaledRows, largest: Float[Array, " B"], formats: bool = False
+        cls, delta: ScaledRows, largest: Float[Array, " B"], entries: Entries | None = None
     ) -> "DeltaRecord":
         """Return the numbers of Δ, which is renormalised."""
-        return cls(delta.e, largest, squares(delta), Entries.of(delta) if formats else None)
+        return cls(delta.e, largest, squares(delta), entries)
 
     @classmethod
     def together(cls, each: Sequence["DeltaRecord"]) -> "DeltaRecord":
@@ -82,7 +82,7 @@ class DeltaRecord(NamedTuple):
             "log_delta": log_of(jnp.sqrt(square), common),
             "log_delta_example": log_of(jnp.sqrt(self.square), self.exponent),
             "log_largest": log_of(largest, common),
-            "entries": self.entries,
+            "entries_delta": self.entries,
         }
 
 
@@ -92,11 +92,13 @@ class StateRecord(NamedTuple):
     exponent: e of each example.
     square: the mean of its m².
     examples: of `examples_of`, if asked for, and other fields of a Flow.
+    entries: of all examples, if asked for.
     """
 
     exponent: Int[Array, "*k B"]
     square: Float[Array, "*k B"]
     examples: Fields
+    entries: Entries | None = None
 
     @classmethod
     def of(cls, z: ScaledRows, eps: float | None) -> "StateRecord":
@@ -118,7 +120,8 @@ class StateRecord(NamedTuple):
     def fields(self) -> Fields:
         """Return the fields of a Flow on states; a mean square of nan, of inf - inf, is inf."""
         log = log_of(*self.mean_square())
-        return {"log_mean_square": jnp.where(jnp.isnan(log), jnp.inf, log), **self.examples}
+        log = jnp.where(jnp.isnan(log), jnp.inf, log)
+        return {"log_mean_square": log, "entries_state": self.entries, **self.examples}
 
 
 def in_order(entries: Sequence[Any], records: Sequence[Sequence[Any]]) -> Any:
@@ -179,6 +182,7 @@ def flow_of(
     used: Bool[Array, " L"] | None = None,
     above: Int[Array, " L"] | None = None,
     log_main: Float[Array, " L"] | None = None,
+    of_parameters: tuple[Entries | None, Entries | None] = (None, None),
     **others: Any,
 ) -> Flow:
     """Return a Flow, with what a layer does to Δ and where plain numbers end.
@@ -189,6 +193,7 @@ def flow_of(
         used: the layers that the network has; numbers of others become nan.
         above: of each layer the index of the one above it.
         log_main: log_delta of the main array of each state, if some have several.
+        of_parameters: entries of Δ of each parameter array, and of the array.
         others: further fields, which are not masked.
     """
     log_delta = fields["log_delta"] if log_main is None else log_main
@@ -203,4 +208,7 @@ def flow_of(
             return v
         return jnp.where(jnp.expand_dims(used, range(1, v.ndim)), v, jnp.nan)
 
-    return Flow(**jax.tree.map(masked, fields), dtype=dtype, **others)
+    fields = jax.tree.map(masked, fields)
+    delta, state = fields.pop("entries_delta"), fields.pop("entries_state")
+    entries = None if delta is None else FlowEntries(delta, state, *of_parameters)
+    return Flow(**fields, entries=entries, dtype=dtype, **others)

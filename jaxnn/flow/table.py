@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from ..texts import clean, clean_lines, cleaned, head_and_rest
-from .entries import rows_of
+from .kept import rows_of
 
 LN10 = float(np.log(10))
 MOST_ROWS = 12  # of a flow in a notebook; those in the middle are left out
@@ -40,6 +40,15 @@ def assert_one(flow: Any) -> None:
         raise TypeError(
             "flow: expected that of one network with its values known, got a traced one or several "
             "networks; outside jax.jit and jax.vmap, flow[i] is that of network i"
+        )
+
+
+def assert_counted(flow: Any) -> None:
+    """Raise unless the entries of a flow were counted."""
+    if flow.entries is None:
+        raise ValueError(
+            "formats: expected a flow with the exponents of its entries; measure it with "
+            "jaxnn.gradient_flow(..., formats=True)"
         )
 
 
@@ -194,20 +203,25 @@ class InWords:
             for layer, path, delta, size in zip(of.layers, of.paths, deltas, sizes, strict=True)
         ]
 
-    def formats(self, scale: int | None = None) -> list[dict[str, Any]]:
-        """Return what number formats keep of Δ: a row for each layer, format and scale.
+    def formats(self, of: str = "delta", scale: int | None = None) -> list[dict[str, Any]]:
+        """Return what number formats keep: a row for each array, format and kind of scale.
 
-        Shares of the entries that are not zero which become zero, subnormal or overflow, and of
-        the square norm: zero_square, overflow_square. By entries, where `verdict.lost` goes by the
-        largest of each layer.
+        zero, subnormal and overflow are shares of the entries that are not zero, zero_square and
+        overflow_square of their square norm. Shares are those of rounding to nearest, exactly, by
+        entries, where `verdict.lost` goes by the largest of each layer. scaling is none, loss (one
+        power of two for the whole network), tensor (one for each array, the largest with which
+        nothing overflows) or, of mxfp8 and nvfp4, block, along the last axis. What overflows
+        becomes the largest number in a block; elsewhere inf, or nan in float8_e4m3fn.
 
         Args:
-            scale: the k of 2^k by which the loss is multiplied, next to 0; if None the largest for
-                which no layer's largest entry leaves the format.
+            of: what is counted: delta (of the layers' states), state, parameter or delta_parameter,
+                these with a row for each array, and its path. Of several arrays of a state all.
+            scale: the k of 2^k by which the loss is multiplied; if None that which keeps most of
+                the square norm of the Δ that loses most, the largest of these.
 
         Raises:
             TypeError: a traced flow, or one of several networks.
-            ValueError: a flow that was measured without formats=True.
+            ValueError: a flow that was measured without formats=True; another `of` than it has.
 
         Example:
             >>> import jax, jax.numpy as jnp, jaxnn
@@ -217,15 +231,14 @@ class InWords:
             >>> plain, scaled, *_ = flow.formats()
             >>> plain["format"], plain["zero"], scaled["scale"], scaled["zero"]
             ('float16', 0.5, 15, 0.0)
+
+        Sources: IEEE 754; OCP 8-bit Floating Point Specification 1.0; OCP Microscaling Formats
+        Specification 1.0 (mxfp8: 32 of E4M3 and a power of two); NVIDIA, Pretraining Large Language
+        Models with NVFP4, 2025 (16 of E2M1 and a scale in E4M3, and one for the array).
         """
-        flow: Any = self
-        assert_one(flow)
-        if flow.entries is None:
-            raise ValueError(
-                "formats: expected a flow with the exponents of its entries; measure it with "
-                "jaxnn.gradient_flow(..., formats=True)"
-            )
-        return rows_of(flow.entries, flow.names, scale)
+        assert_one(self)
+        assert_counted(self)
+        return rows_of(self, of, scale)
 
     def scalars(self, prefix: str = "gradient/") -> dict[str, float]:
         """Return names and floats, a handful a layer, for TensorBoard, Weights & Biases, MLflow.

@@ -27,7 +27,6 @@ from .causes import (
     steps_out,
 )
 from .cures import Cures, of_network
-from .entries import NARROW, kept_in
 from .flow import Flow
 from .formats import (
     FORMATS,
@@ -42,6 +41,8 @@ from .formats import (
     spoken_of,
     tells_apart,
 )
+from .kept import Histogram, loss_scale
+from .narrow import NARROW
 from .parting import theory_text
 from .rates import ERRATIC, POWER_LAW, Change, Rate, rate_of
 from .table import assert_one, findings_as_html
@@ -338,15 +339,17 @@ def _entries_text(found: Verdict, flow: Flow, own: tuple[str, ...]) -> str:
     """Say in which layer a 16-bit format, or one that is used, makes most entries zero."""
     if flow.entries is None:
         return ""
-    texts = []
-    for name in (name for name in spoken_of(flow.dtype, own) if name in NARROW):
-        kept = kept_in(name, flow.entries)
-        worst = int(np.argmax(kept.zero))
-        if kept.zero[worst] >= MANY_ZERO:
+    texts, spoken, deltas = [], spoken_of(flow.dtype, own), Histogram(flow.entries.delta)
+    for kind in (kind for kind in NARROW if kind.name in spoken):
+        scale = loss_scale(kind, [deltas]).best
+        kept = deltas.kept(kind, scale)
+        zero = np.where(deltas.full, kept.zero, 0)
+        worst = int(np.argmax(zero))
+        if zero[worst] >= MANY_ZERO:
             texts.append(
-                f"In {name} {kept.zero[worst]:.1%} of the entries of Δ become zero in layer "
+                f"In {kind.name} {zero[worst]:.1%} of the entries of Δ become zero in layer "
                 f"{found.label(worst + 1)}, {kept.zero_square[worst]:.1%} of its square norm, also "
-                f"with the loss multiplied by 2^{kept.scale}."
+                f"with the loss multiplied by 2^{scale}."
             )
     return " ".join(texts)
 

@@ -9,6 +9,7 @@ import numpy as np
 from ...arrays.rows import ZERO_EXPONENT
 from .descent import (
     Descent,
+    Look,
     Pass,
     drawn_powers,
     mixing,
@@ -28,6 +29,7 @@ class Agreed(NamedTuple):
     unmeasured: the number of the lowest states without a number; their rows are of no use.
     has_input: whether Δ of the input has one.
     parameters: of each by name ln ‖Δ‖; nan without a number.
+    noted: for each state what was noted of its Δ; None if it is zero, or nothing is noted.
     """
 
     exponent: np.ndarray
@@ -37,6 +39,7 @@ class Agreed(NamedTuple):
     unmeasured: int
     has_input: bool
     parameters: dict[str, float]
+    noted: tuple[Any, ...]
 
 
 class _Range(NamedTuple):
@@ -52,16 +55,17 @@ class _Range(NamedTuple):
     room: int
 
 
-def agreed(descent: Descent, is_probed: bool) -> Agreed:
+def agreed(descent: Descent, is_probed: bool, look: Look | None = None) -> Agreed:
     """Return what is right, with plain backpropagation as the judge where it has normal numbers.
 
     is_probed: whether to look where examples meet even if nothing tells.
+    look: what is noted of Δ of each state besides.
 
     Raises:
         ValueError: no pass is right, with the name of the cut.
     """
     of = _range(descent.states)
-    plain = plain_pass(descent)
+    plain = plain_pass(descent, look)
     normal = (plain.exponent >= of.lowest) & np.isfinite(plain.norm)
     shifts = _shifts(descent, plain, of)
     mixes = np.zeros(len(descent.states) + 1, bool)
@@ -71,7 +75,10 @@ def agreed(descent: Descent, is_probed: bool) -> Agreed:
     def down(more: np.ndarray, at_top: int = 0) -> Pass:
         top = max(shifts)
         return scaled_pass(
-            descent, rescaled(meeting.__contains__, more), shifts | {top: shifts[top] + at_top}
+            descent,
+            rescaled(meeting.__contains__, more),
+            shifts | {top: shifts[top] + at_top},
+            look=look if more is none else None,
         )
 
     found = down(none)
@@ -219,6 +226,7 @@ def _taken(
         unmeasured,
         bool(measured[0] and not unmeasured and descent.x is not None),
         _of_parameters(descent, plain, all_known, trusted, shifts, of),
+        tuple((found if trusted[at] else plain).noted.get(at) for at in range(1, len(trusted))),
     )
 
 

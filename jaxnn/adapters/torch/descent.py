@@ -123,6 +123,9 @@ class Sums:
         return log + e * LN2, exponent
 
 
+# (the parts of Δ of a state, the exponent of each example) -> what a pass notes of them
+Look = Callable[[list[np.ndarray], np.ndarray], Any]
+
 # (state, the exponents of what has come, those to be had before it, those of Δ) -> to multiply by
 Rule = Callable[[int, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -131,11 +134,13 @@ class Pass:
     """The record of one pass down. State 0 is the input; Δ of an example is m 2^exponent.
 
     arrived: for each state and example the exponent of what came, whatever it had been scaled by.
+    look: what is noted of Δ of each state besides; noted: that, by state.
     """
 
-    def __init__(self, descent: Descent) -> None:
+    def __init__(self, descent: Descent, look: Look | None = None) -> None:
         of = (len(descent.states) + 1, descent.examples)
         self.descent = descent
+        self.look, self.noted = look, dict[int, Any]()
         self.exponent = np.full(of, ZERO_EXPONENT, np.int64)
         self.arrived = np.full(of, ZERO_EXPONENT, np.int64)
         self.largest, self.norm = np.zeros(of), np.zeros(of)
@@ -154,6 +159,9 @@ class Pass:
         parts = [_rows(grad) for grad in grads if grad is not None]
         if not parts:
             return np.zeros_like(total)
+        if self.look is not None and at:
+            shaped = (v for v in grads if v is not None)
+            self.noted[at] = self.look([numbers_of(v) for v in shaped], total)
         # Large temporaries cost more than what is computed, and abs() would be one.
         largest = np.max(
             [np.maximum(numbers_of(v.amax(1)), -numbers_of(v.amin(1))) for v in parts], axis=0
@@ -201,9 +209,9 @@ def _unit_rows(grad: Any, k: np.ndarray) -> Any:
     return rows * rows.new_tensor(np.ldexp(1.0, -k))[:, None]
 
 
-def plain_pass(descent: Descent) -> Pass:
+def plain_pass(descent: Descent, look: Look | None = None) -> Pass:
     """Go down once as torch does, to all states, the input and the parameters at the same time."""
-    going = Pass(descent)
+    going = Pass(descent, look)
     wanted = [*range(len(descent.states), 0, -1), *([0] if descent.x is not None else [])]
     grads, of = _gradients(
         descent, [descent.top], [descent.cotangent], wanted, list(descent.parameters)
@@ -217,7 +225,11 @@ def plain_pass(descent: Descent) -> Pass:
 
 
 def scaled_pass(
-    descent: Descent, rule: Rule, shifts: dict[int, int], with_parameters: bool = False
+    descent: Descent,
+    rule: Rule,
+    shifts: dict[int, int],
+    with_parameters: bool = False,
+    look: Look | None = None,
 ) -> Pass:
     """Go down from gate to gate.
 
@@ -225,8 +237,9 @@ def scaled_pass(
     shifts: of the top and each gate, the power of two by which all examples are more than that.
     with_parameters: whether the rule keeps one exponent for all examples, and Δ of the parameters
         is wanted, which is a sum over them.
+    look: what is noted of Δ of each state besides.
     """
-    going, gates = Pass(descent), descent.gates
+    going, gates = Pass(descent, look), descent.gates
     outputs, grads = [descent.top], [_times(descent.top, descent.cotangent, shifts)]
     total = np.full(descent.examples, -shifts[gates[0]], np.int64)
     for upper, lower in pairwise(gates):

@@ -15,7 +15,7 @@ import numpy as np
 from ...texts import label
 from .agreement import Agreed, agreed
 from .cuts import COMPILED, Blocks, listed, lists_in, modules_of, named_cuts
-from .descent import Descent
+from .descent import Descent, Look
 from .graph import Survey, survey
 from .hooks import Recorder, State, numbered
 from .restoring import unchanged
@@ -39,8 +39,19 @@ class Measured(NamedTuple):
     notes: tuple[str, ...]
 
 
-def measured(module: Any, inputs: Any, ys: Any, loss: Any, cotangent: Any, cuts: Any) -> Measured:
-    """Measure a module of PyTorch, from cut to cut; see `jaxnn.torch_flow`."""
+def measured(
+    module: Any,
+    inputs: Any,
+    ys: Any,
+    loss: Any,
+    cotangent: Any,
+    cuts: Any,
+    look: Look | None = None,
+) -> Measured:
+    """Measure a module of PyTorch, from cut to cut; see `jaxnn.torch_flow`.
+
+    look: what is noted of Δ of each state besides, in each pass whose numbers may be taken.
+    """
     if not hasattr(module, "register_forward_hook") or "torch" not in sys.modules:
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
     if loss is not None and cotangent is not None:
@@ -74,7 +85,7 @@ def measured(module: Any, inputs: Any, ys: Any, loss: Any, cotangent: Any, cuts:
         }
         descent = Descent(given, cotangent, x if entered else None, states, taken, parameters)
         orders = _steps_first(states, modules_of(module))
-        found = agreed(descent, is_probed=bool(orders))
+        found = agreed(descent, bool(orders), look)
         _check_order(states, found, orders)
     notes = (
         *_on_cuts(states, cuts, is_pattern),
