@@ -505,6 +505,27 @@ MUTANTS = (
         "tests/test_states.py::test_a_time_that_a_scan_carries_is_no_stream",
     ),
     Mutant(
+        "every step stores the outputs of all steps",
+        "jaxnn/flow/links.py",
+        "changes[i] and i < len(changes) - ridden and i not in filled",
+        "changes[i] and i < len(changes) - ridden",
+        "tests/test_states.py::test_what_steps_share_is_stored_once[all]",
+    ),
+    Mutant(
+        "every segment stores the riders",
+        "jaxnn/passes/walk.py",
+        "        return above, _of_layer(z, stored)",
+        "        return above, _of_layer(z, stored and (True,) * len(stored))",
+        "tests/test_states.py::test_what_steps_share_is_stored_once[sqrt]",
+    ),
+    Mutant(
+        "the outputs of later steps are in the state of an earlier one",
+        "jaxnn/flow/links.py",
+        "whole[leaf] = jnp.where(is_below.reshape(shape), whole[leaf], empty)",
+        "whole[leaf] = jnp.where(is_below.reshape(shape), whole[leaf], whole[leaf])",
+        "tests/test_states.py::test_scans_over_time[False]",
+    ),
+    Mutant(
         "of complex parameters the real part alone counts",
         "jaxnn/arrays/rows.py",
         "jnp.stack([v.real, v.imag])",

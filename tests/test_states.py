@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.extend import core
 
 import jaxnn
 from jaxnn import gradient_flow
@@ -295,6 +296,50 @@ def test_scans_over_time(rng, reverse):
         close(own_logs[:2], deltas)
         assert len(own_logs) == (3 if i < T else 4), i
     assert len(logs[-1]) == 1
+    carry, squares = (jnp.zeros((B, N)),) * 2, []
+    for t in range(T)[:: -1 if reverse else 1]:  # a state has the outputs of the steps so far
+        carry, out = step(layers[0], carry, xs[:, t])
+        squares.append(np.sum(np.square(out)))
+        of_state = (sum(np.sum(np.square(v)) for v in carry) + sum(squares)) / (B * (T + 2) * N)
+        log = flow.log_mean_square[len(squares) - 1]
+        assert float(log) == pytest.approx(np.log(of_state), rel=1e-10)
+
+
+def sizes(program):
+    """The sizes of all arrays in a program and in those that it holds."""
+    for eqn in program.eqns:
+        yield from (v.aval.size for v in eqn.outvars)
+        for inner in core.jaxprs_in_params(eqn.params):
+            yield from sizes(getattr(inner, "jaxpr", inner))
+
+
+@pytest.mark.parametrize("memory", ["all", pytest.param("sqrt", marks=pytest.mark.slow)])
+def test_what_steps_share_is_stored_once(rng, memory):
+    """Riders, what a scan takes at each step, its outputs: no array has a sequence for each step.
+
+    Two layers, so that the sequence that the upper one takes has a gradient.
+    """
+    steps = 50
+
+    def network(p, xs):
+        z, mask = jnp.swapaxes(xs["x"], 0, 1), (xs["tokens"] > 0).T[..., None]
+        for theta in p:
+
+            def step(h, entry, theta=theta):
+                x, kept = entry
+                h = jnp.where(kept, jnp.tanh(x + h) @ theta, h)
+                return h, h
+
+            z = lax.scan(step, jnp.zeros_like(z[0]), (z, mask))[1]
+        return z[-1]
+
+    p = [*drawn(rng, 2, 2, 2)]
+    xs = {"x": rng.normal(size=(B, steps, 2)), "tokens": rng.integers(0, 5, size=(B, steps))}
+    net, own = jaxnn.from_function(network, p, xs)
+    assert net.lengths == (0, steps, 0, steps, 0)
+    flow = lambda own, xs: gradient_flow(net, own, xs, cotangent=xs["x"][:, 0], memory=memory)  # noqa: E731
+    program = jax.make_jaxpr(lambda *of: flow(*of).log_delta)(own, xs)
+    assert max(sizes(program.jaxpr)) <= 3 * B * (steps + 1) * 2
 
 
 def test_a_recurrent_network_with_a_head_is_a_layer_for_each_step(rng):

@@ -23,7 +23,7 @@ from .places import MOST_IN_A_ROW, Places, Stretch, main_first
 from .program import Flat, Program, behind, evaluated, function, resized, struct
 from .scans import Scanned
 from .stacks import Need, ScanInputs, prepared
-from .states import State
+from .states import NOTHING_FILLED, Filled, State
 from .traced import Traced, traced
 
 
@@ -38,6 +38,7 @@ class Piece(NamedTuple):
     k: the length of a run; 0 for a layer.
     closed: the products in programs within the layer that are not taken apart, if most are there.
     between: no layer, but what turns one state into another, next to a run.
+    filled: of a run the outputs of its steps.
     """
 
     names: tuple[str, ...]
@@ -48,6 +49,7 @@ class Piece(NamedTuple):
     k: int
     closed: int = 0
     between: bool = False
+    filled: Filled = NOTHING_FILLED
 
 
 def cut(
@@ -388,7 +390,12 @@ class _Knife:
             v in network.parameters and can_be_learned(t)
             for (v, _), t in zip(handed, types, strict=True)
         )
-        return Piece(tuple(names), program, per_layer, shared, trained, run.scan.k)
+        leaves = ((carried + i, min(network.axes.get(v, 0), 1)) for i, v in enumerate(run.blank))
+        filled = (
+            Filled(tuple(leaves), handed.index(row), run.scan.reverse) if blank else NOTHING_FILLED
+        )
+        entries = (tuple(names), program, per_layer, shared, trained, run.scan.k)
+        return Piece(*entries, filled=filled)
 
     def filled(self, v: int, whole: Any, at: Any, x: Any) -> Any:
         """Return the outputs of all steps with that of one."""

@@ -38,6 +38,7 @@ from .handover import (
 )
 from .places import MOST_STREAMS
 from .program import resized, typed
+from .states import NOTHING_FILLED, Filled
 
 LONGEST_PATTERN = 8  # layers
 
@@ -97,11 +98,13 @@ class Link:
     """One layer: functions applied in turn, with the name that a user knows it by.
 
     number: of the layer, or of the first of those that are equal, counted from 1.
+    filled: what the layers of a run fill, a place each.
     """
 
     name: str
     parts: tuple[Part, ...]
     number: int = 0
+    filled: Filled = NOTHING_FILLED
 
     def __call__(self, arrays: Sequence[Sequence[Array]], state: Any) -> Any:
         state = decoded(state)
@@ -526,12 +529,12 @@ def _cut(function: Function, pytree: Pytree) -> Chain:
     pieces, made = cut(*of, function.streams, function.cuts)
     entries = []
     closed, number = None, 1
-    for names, program, per_layer, shared, trained, k, products, between in pieces:
+    for names, program, per_layer, shared, trained, k, products, between, filled in pieces:
         closed = (number, products) if products else closed
         number += 0 if between else max(k, 1)
         tree = Static(jax.tree.structure(([0] * len(per_layer),)))
         part = Part(Static(program), tree, (None,) * len(per_layer), trained, each=False)
-        link = Link(names[0], (part,))
+        link = Link(names[0], (part,), filled=filled)
         entries.append(Entry(link, (per_layer,), (shared,) if k else (), k, (), between, names))
     return replace(_made(_repeated(entries), pytree, made, function), closed=closed)
 

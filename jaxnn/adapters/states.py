@@ -29,6 +29,27 @@ def streams(state: Any) -> Any:
     return state.streams if isinstance(state, State) else state
 
 
+class Filled(NamedTuple):
+    """The arrays of a state of which each layer of a run fills one place, as a scan its outputs.
+
+    leaves: for each its number among the leaves of the state, and the axis of the places.
+    place: the number, among the arrays of a layer, of the one that is its place.
+    downwards: whether the first layer fills the last place.
+    """
+
+    leaves: tuple[tuple[int, int], ...] = ()
+    place: int = 0
+    downwards: bool = False
+
+
+NOTHING_FILLED = Filled()
+
+
+def riders(state: Any) -> Any:
+    """Return the riders of a state, which every layer hands on."""
+    return state.riders if isinstance(state, State) else ()
+
+
 def counted(state: Any) -> tuple[bool, ...]:
     """Return for each float leaf of a state whether it counts in the layer; riders do not."""
     if not isinstance(state, State):

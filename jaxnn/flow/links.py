@@ -28,6 +28,7 @@ from jaxtyping import Array, Float
 from ..adapters.anatomy import Anatomy, Numbers
 from ..adapters.handover import Weights
 from ..adapters.layers import Link, Pattern
+from ..adapters.states import riders
 from ..arrays.rows import (
     ZERO_EXPONENT,
     ScaledRows,
@@ -43,7 +44,7 @@ from ..arrays.rows import (
     with_largest,
 )
 from ..network.params import Stacked, is_run
-from ..passes.walk import AnySaved, Keep, Saved
+from ..passes.walk import AnySaved, Keep, Saved, saved_at
 
 # Of a cotangent, to try whether it gives that part of the result; less has no room in float8.
 PART = 2.0**-3
@@ -118,6 +119,48 @@ class ChainOp:
             step = step._replace(recognised=anatomy.numbers(arrays, state))
             records += [keep(step)] if self.is_layer else []
         return delta, tuple(records[::-1])
+
+    def stored(self, layer: Weights, z: ScaledRows) -> tuple[bool, ...] | None:
+        """Return for each leaf of a run's states whether each layer's is stored; None if all are.
+
+        Once for all layers are stored riders, what every layer hands on as it is, and arrays of
+        which every layer fills a place.
+        """
+        changes: list[bool] = []
+
+        def of(layer: Weights, z: ScaledRows) -> Any:
+            above, _ = self.forward(layer, z)
+            pairs = zip(jax.tree.leaves(z.m), jax.tree.leaves(above.m), strict=True)
+            changes[:] = [v is not w for v, w in pairs]
+            return above
+
+        jax.eval_shape(of, layer, z)
+        ridden = len(jax.tree.leaves(riders(z.m)))
+        filled = {leaf for link in self.pattern.links for leaf, _ in link.filled.leaves}
+        own = [
+            changes[i] and i < len(changes) - ridden and i not in filled
+            for i in range(len(changes))
+        ]
+        return None if all(own) else tuple(own)
+
+    def restored(self, layer: Weights, z: list[Any], top: ScaledRows) -> ScaledRows:
+        """Return the state that goes into a layer of a run, see `stored`.
+
+        z has the leaves that are stored for it, top is what comes out of the last layer. Of what
+        layers fill, the places of this one and of those above are still empty.
+        """
+        leaves, structure = jax.tree.flatten(top)
+        whole = [v if own is None else own for own, v in zip(z, leaves, strict=True)]
+        filled = self.pattern.links[0].filled
+        for leaf, axis in filled.leaves:
+            place = layer.arrays[0][0][filled.place]
+            at = jnp.arange(whole[leaf].shape[axis], dtype=place.dtype)
+            is_below = at > place if filled.downwards else at < place
+            shape = [-1 if i == axis else 1 for i in range(whole[leaf].ndim)]
+            empty = jnp.zeros_like(whole[leaf])
+            whole[leaf] = jnp.where(is_below.reshape(shape), whole[leaf], empty)
+        rows: ScaledRows = jax.tree.unflatten(structure, whole)
+        return rows
 
     def states(self, layer: Weights, state: Any) -> list[Any]:
         """Return the state that goes into each link."""
@@ -351,7 +394,8 @@ def with_mixes(way: ChainOp, layer: Any, kept: AnySaved) -> tuple[Any, Array]:
     if not is_run(layer):
         mixes, linear = of(layer, z.m)
         return Weights(layer.arrays, mixes), linear
-    state = jax.tree.map(lambda v: v[0], z.m)
+    first = jax.tree.map(lambda v: v[0], z)
+    state = saved_at(way, layer.at(0), first, kept.top).m
     if all(jnp.issubdtype(v.dtype, jnp.inexact) for v in jax.tree.leaves(layer.per_layer)):
         mixes, linear = of(_average(layer), state)
     else:  # integers, such as numbers of layers or keys, have no average: every layer is tried

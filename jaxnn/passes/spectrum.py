@@ -179,7 +179,8 @@ def _factors_of(
         return (Factors(jnp.ones_like(top.m)[None], identity[None]),)
     parts: list[Factors] = []
     each, i = kinds(net), 0
-    for layer, (z, _), (_, extra) in zip(params, layer_inputs(params, saved), saved, strict=True):
+    inputs = zip(params, layer_inputs(params, saved), saved, strict=True)
+    for layer, (z, _), (_, extra, _) in inputs:
         kind = each[i]
         i += length(layer) if is_run(layer) else 1
         if kind.takes_x:

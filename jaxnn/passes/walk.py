@@ -73,6 +73,17 @@ class LayerOp(Protocol):
         """Return Δ of what goes in, and what `keep` returns of the layer."""
 
 
+@runtime_checkable
+class StoresOnce(Protocol):
+    """A kind of layer that hands parts of its state on: of a run these are stored once."""
+
+    def stored(self, layer: Any, z: ScaledRows) -> tuple[bool, ...] | None:
+        """Return for each leaf whether it is stored for each layer; None if all are."""
+
+    def restored(self, layer: Any, z: list[Any], top: ScaledRows) -> ScaledRows:
+        """Return what goes into a layer, of what is stored for it and of the output of the run."""
+
+
 class BlockOp(NamedTuple):
     """The kind of a Layer: a block and its activation; the first takes x."""
 
@@ -95,7 +106,7 @@ class BlockOp(NamedTuple):
     ) -> tuple[ScaledRows, Any]:
         """Return Δ of the z that goes in, and what is recorded."""
         delta, largest = (delta, None) if delta.e is None else with_largest(delta)
-        gradient, below = self.block.backward(self.sigma, layer, *saved, delta)
+        gradient, below = self.block.backward(self.sigma, layer, saved.z, saved.extra, delta)
         return below, keep(Step(self, layer, saved.z, delta, largest, gradient))
 
 
@@ -239,16 +250,23 @@ class Saved(NamedTuple):
 
     z: its input, (B, n); of a run its k inputs and the last output, (k + 1, B, n).
     extra: the second result of its block's `forward`; of a run stacked, k in front.
+    top: the output of a run that stores parts of its states once; then z is a list of leaves, with
+        None for those parts. Else None.
     """
 
-    z: ScaledRows
+    z: Any
     extra: Any
+    top: ScaledRows | None = None
 
 
 class Segments(NamedTuple):
-    """A run saved in a memory of √k: the input of each segment of √k layers."""
+    """A run saved in a memory of √k: the input of each segment of √k layers.
 
-    starts: ScaledRows
+    starts, top: like z and top of `Saved`.
+    """
+
+    starts: Any
+    top: ScaledRows | None = None
 
 
 AnySaved = Any  # Saved, or Segments of a run
@@ -322,20 +340,57 @@ def _up_run(kind: LayerOp, run: Run, z: ScaledRows, depth: UsedDepth) -> tuple[S
     used = length(run) if depth is None else depth
     if z.e is not None:
         return _up_run_in_range(kind, run, z, used)
-    return _through(partial(_up_layer, kind, run), length(run), used, z, _buffers(kind, run, z))
+    stored = _stored(kind, run, z)
+    layer = partial(_up_layer, kind, run, stored)
+    top, saved = _through(layer, length(run), used, z, _buffers(kind, run, stored, z))
+    return top, saved if stored is None else saved._replace(top=top)
 
 
-def _up_layer(kind: LayerOp, run: Run, j: Array, z: ScaledRows) -> tuple[ScaledRows, Saved]:
+Flags = tuple[bool, ...] | None
+
+
+def _stored(kind: LayerOp, run: Run, z: ScaledRows) -> Flags:
+    """Return for each leaf of a run's states whether it is stored for each layer."""
+    if not isinstance(kind, StoresOnce):
+        return None
+    return kind.stored(jax.eval_shape(partial(layer_of, run), 0), z)
+
+
+def _of_layer(z: Any, stored: Flags) -> Any:
+    """Return what is stored of a state for each layer."""
+    if stored is None:
+        return z
+    return [v if own else None for v, own in zip(jax.tree.leaves(z), stored, strict=True)]
+
+
+def saved_at(kind: LayerOp, layer: Any, z: Any, top: ScaledRows | None) -> ScaledRows:
+    """Return what goes into a layer of a run.
+
+    Args:
+        kind: its kind.
+        layer: its parameters.
+        z: its entry of what is saved.
+        top: that of `Saved` or `Segments`.
+    """
+    if top is None or not isinstance(kind, StoresOnce):
+        rows: ScaledRows = z
+        return rows
+    return kind.restored(layer, z, top)
+
+
+def _up_layer(
+    kind: LayerOp, run: Run, stored: Flags, j: Array, z: ScaledRows
+) -> tuple[ScaledRows, Saved]:
     """Return the output of layer j of a run, and what is saved."""
     above, extra = kind.forward(layer_of(run, j), z)
     # The output, not z: XLA would copy z, which the loop overwrites. z is in the place before.
-    return above, Saved(above, extra)
+    return above, Saved(_of_layer(above, stored), extra)
 
 
-def _buffers(kind: LayerOp, run: Run, z: ScaledRows) -> Saved:
+def _buffers(kind: LayerOp, run: Run, stored: Flags, z: ScaledRows) -> Saved:
     """Return buffers for what is saved of a run; every place of z holds the input of the run."""
-    k, extra = length(run), jax.eval_shape(partial(_up_layer, kind, run), 0, z)[1].extra
-    places = jax.tree.map(lambda v: jnp.broadcast_to(v, (k + 1, *v.shape)), z)
+    k, extra = length(run), jax.eval_shape(partial(_up_layer, kind, run, stored), 0, z)[1].extra
+    places = jax.tree.map(lambda v: jnp.broadcast_to(v, (k + 1, *v.shape)), _of_layer(z, stored))
     return Saved(places, jax.tree.map(partial(zeros, k), extra))
 
 
@@ -431,17 +486,17 @@ def _up_run_in_range(
     k = length(run)
 
     def plain(j: Array, z: ScaledRows) -> tuple[ScaledRows, tuple[Saved, Array]]:
-        above, saved = _up_layer(kind, run, j, z)
+        above, saved = _up_layer(kind, run, None, j, z)
         return above, (saved, jnp.mean(jnp.square(at_least_float32(above.m)), axis=-1))
 
     start = ScaledRows(in_range(z))
     squares = zeros(k, jax.eval_shape(plain, 0, start)[1][1])
-    buffers = _buffers(kind, run, start), squares
+    buffers = _buffers(kind, run, None, start), squares
     top, (saved, squares) = _through(plain, k, used, start, buffers)
     fits = _fits(z, squares, used)
     saved = _with_exponents(saved)
     first = jax.tree.map(lambda places, v: with_entry(places, 0, v), saved.z, z)
-    wide = partial(_up_layer, kind, run)
+    wide = partial(_up_layer, kind, run, None)
     again, saved = _through(wide, k, jnp.where(fits, 0, used), z, saved._replace(z=first))
     top = jax.tree.map(partial(jnp.where, fits), with_exponents(top), again)
     return renormalised(top), saved
@@ -483,15 +538,16 @@ def _up_by_segments(
     kind: LayerOp, run: Run, z: ScaledRows, depth: UsedDepth
 ) -> tuple[ScaledRows, Segments]:
     used = length(run) if depth is None else depth
-    size = segment_size(length(run))
+    size, stored = segment_size(length(run)), _stored(kind, run, z)
 
-    def segment(i: Array, z: ScaledRows) -> tuple[ScaledRows, ScaledRows]:
+    def segment(i: Array, z: ScaledRows) -> tuple[ScaledRows, Any]:
         end = jnp.minimum((i + 1) * size, used)
-        return loop(i * size, end, lambda j, z: kind.forward(layer_of(run, j), z)[0], z), z
+        above = loop(i * size, end, lambda j, z: kind.forward(layer_of(run, j), z)[0], z)
+        return above, _of_layer(z, stored)
 
     count = -(-length(run) // size)
     top, starts = _through(segment, count, -(-used // size), renormalised(z))
-    return top, Segments(starts)
+    return top, Segments(starts, None if stored is None else top)
 
 
 class Step(NamedTuple):
@@ -566,10 +622,12 @@ def _down_run(
     """Go down a run from the last layer used."""
 
     def layer(j: Array, delta: ScaledRows) -> tuple[ScaledRows, Any]:
+        own = saved._replace(top=None)
         if delta.e is None:
-            return kind.down(layer_of(run, j), entry(saved, j), delta, keep)
+            return kind.down(layer_of(run, j), entry(own, j), delta, keep)
         j = barrier(j)  # in a flow, whose many small kernels wait for j, and for z
-        return kind.down(layer_of(run, j), barrier(entry(saved, j)), delta, keep)
+        one, own = layer_of(run, j), barrier(entry(own, j))
+        return kind.down(one, own._replace(z=saved_at(kind, one, own.z, saved.top)), delta, keep)
 
     return _through(layer, length(run), used, delta, downwards=True)
 
@@ -588,7 +646,8 @@ def _down_by_segments(
 
     def segment(i: Array, delta: ScaledRows) -> tuple[ScaledRows, Any]:
         part, count = segment_of(run, i), jnp.minimum(used - i * size, size)
-        _, saved = _up_run(kind, part, entry(kept.starts, i), count)
+        start = saved_at(kind, layer_of(run, i * size), entry(kept.starts, i), kept.top)
+        _, saved = _up_run(kind, part, start, count)
         delta, records = _down_run(kind, part, saved, count, delta, keep)
         return delta, of_segment(records)
 
