@@ -962,8 +962,8 @@ MUTANTS = (
     Mutant(
         "a layer gets what the block saved of the one above",
         "jaxnn/passes/walk.py",
-        "barrier(entry(saved, j))",
-        "barrier(Saved(entry(saved.z, j), entry(saved.extra, j + 1)))",
+        "barrier(entry(own, j))",
+        "barrier(Saved(entry(own.z, j), entry(own.extra, j + 1)))",
         "tests/test_blocks.py::test_a_block_of_the_user_s_own[relu]",
     ),
     Mutant(

@@ -144,7 +144,8 @@ def last_hidden(net: jaxnn.Network, params: Any, xs: jax.Array, depth: Any) -> S
     if net.homogeneous:  # z may leave the range of its dtype, as in gradient_flow
         x = renormalised(with_exponents(x))
     saved: Saved = up(net, params, x, check_depth(params, depth))[1][-1]
-    return saved.z
+    z: ScaledRows = saved.z
+    return z
 
 
 @jax.jit

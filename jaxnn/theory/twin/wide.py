@@ -157,7 +157,8 @@ def _widened(real: Lowered) -> Lowered:
     """Return a chain's layers as those of its twin."""
     kinds = tuple(
         Pattern(
-            tuple(WideLink(link.name, (), link.number, link) for link in kind.links), kind.between
+            tuple(WideLink(link.name, (), link.number, of=link) for link in kind.links),
+            kind.between,
         )
         for kind in real.kinds
     )
