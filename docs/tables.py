@@ -4,11 +4,12 @@
 
 takes finished runs of `python -m experiments laws`, `bench` and `menagerie` and writes what the
 pages show into `docs/data`: `laws.csv`, `bench.csv` and `menagerie.csv`, with `about.json` for the
-machine and versions. A run of some networks of the menagerie replaces the rows of these. Building
-the site then needs neither the runs nor JAX; `verdicts.csv` is written by `tests/draws.py`.
-`docs/hooks.py` puts `markdown("laws")` where a page
-has `<!-- table: laws -->`. A comparison that does not hold and a ratio that misses its goal are
-bold.
+machine and versions. A run of some networks of the menagerie, or of some rows of the benchmark
+(`--row`), replaces the rows of these. Building the site then needs neither the runs nor JAX;
+`verdicts.csv` is written by `tests/draws.py`.
+
+`docs/hooks.py` puts `markdown("laws")` where a page has `<!-- table: laws -->`. A comparison that
+does not hold and a ratio that misses its goal are bold.
 """
 
 import argparse
@@ -50,6 +51,7 @@ MENAGERIE = (
     *("package", "network", "title", "lines", "result", "layers", "arrays", "compared"),
     *("difference", "dtype", "seconds", "message"),
 )
+KEY = ("workload", "against", "case")  # of the bench
 COLUMNS = {"laws": LAWS, "bench": BENCH, "menagerie": MENAGERIE}
 MOST = 3  # comparisons of a law in the first table; the others are folded below it
 
@@ -78,8 +80,11 @@ def collect(folder: Path, data: Path = DATA) -> None:
         )
     if kind == "menagerie":
         records = _menagerie(folder, data)
+    elif kind == "bench":
+        of_some = bool(run["what"].get("settings", {}).get("row"))
+        records = _merged(_bench(folder), KEY, read(kind, data) if of_some else [])
     else:
-        records = _laws(folder) if kind == "laws" else _bench(folder)
+        records = _laws(folder)
     write(data / f"{kind}.csv", COLUMNS[kind], records)
     about_file = data / "about.json"
     about = json.loads(about_file.read_text(encoding="utf-8")) if about_file.exists() else {}
@@ -132,14 +137,23 @@ def _menagerie(folder: Path, data: Path) -> list[dict[str, str]]:
 
     rows = pl.read_parquet(folder / "rows.parquet").rows(named=True)
     there = read("menagerie", data) if (data / "menagerie.csv").exists() else []
-    records = {(record["package"], record["network"]): dict(record) for record in there}
+    measured = []
     for row in rows:
         numbers = {"difference": f"{row['difference']:.1e}", "seconds": f"{row['seconds']:.1f}"}
         record = {name: str(row[name]) for name in MENAGERIE} | numbers
         record["message"] = " ".join(row["message"].split())
-        records[row["package"], row["network"]] = record
-    packages = dict.fromkeys(package for package, _ in records)
-    return [r for package in packages for r in records.values() if r["package"] == package]
+        measured.append(record)
+    records = _merged(measured, ("package", "network"), there)
+    packages = dict.fromkeys(record["package"] for record in records)
+    return [r for package in packages for r in records if r["package"] == package]
+
+
+def _merged(
+    records: Iterable[Record], key: Sequence[str], there: Iterable[Record]
+) -> list[dict[str, str]]:
+    """Return records in the places of those of the same key, new ones at the end."""
+    of_key = {tuple(record[name] for name in key): record for record in (*there, *records)}
+    return [dict(record) for record in of_key.values()]
 
 
 def bench_records(text: str) -> list[dict[str, str]]:

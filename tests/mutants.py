@@ -448,6 +448,13 @@ MUTANTS = (
         "tests/test_apart.py",
     ),
     Mutant(
+        "a run of some rows of the benchmark drops the others from the page",
+        "docs/tables.py",
+        "read(kind, data) if of_some else []",
+        "[]",
+        "tests/test_docs.py::test_a_run_of_the_benchmark_becomes_a_table",
+    ),
+    Mutant(
         "a first repetition is one of a process that has compiled",
         "experiments/bench/pairs.py",
         'FRESH = {"cold": cold, "first": first}',

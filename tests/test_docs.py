@@ -352,6 +352,16 @@ def test_a_run_of_the_benchmark_becomes_a_table(tmp_path):
     assert "\n| two | 50 ms | – | **1.25** | 0.9–1.3 | 1 | – |\n" in text
     assert f"\n| all, geometric mean | – | – | **1.06** | – | {known.overall:g} | – |" in text
     assert "**1 of 3 cases meet their goals.**" in text
+    what = {"experiment": "bench", "settings": {"row": [known.name]}}
+    again = run_of(tmp_path / "again", "bench", what=what)
+    lines = (folder / "bench.md").read_text(encoding="utf-8").splitlines()
+    two = lines[3].replace("**1.25**", "0.75")
+    three = two.replace("| two |", "| three |")
+    (again / "bench.md").write_text("\n".join([*lines[:2], two, three]), encoding="utf-8")
+    tables.collect(again, tmp_path)
+    ratios = [(record["case"], record["ratio"]) for record in tables.read("bench", tmp_path)]
+    assert ratios[:2] == [("one", "0.9"), ("two", "0.75")]
+    assert [case for case, _ in ratios[2:]] == ["all, geometric mean", "three"]
 
 
 def test_runs_of_the_menagerie_become_one_table(tmp_path):

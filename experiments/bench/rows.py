@@ -141,7 +141,7 @@ def verdicts(quick: bool, sizes: Sizes) -> tuple[Row, ...]:
         Row("verdict-first", what, f"{plain}, compiled anew", "first",
             (*cases(2.5), case("loop", 2.5, tangent=True))),
         Row("verdict-warm", what, plain, "warm", cases(1.35)),
-        Row("verdict-memory", what, plain, "bytes", cases(1.0)),
+        Row("verdict-memory", what, f"{plain}, memory", "bytes", cases(1.0)),
     )  # fmt: skip
 
 
@@ -244,7 +244,7 @@ def own(quick: bool) -> tuple[Row, ...]:
         Row("twin", "gradient_flow with what is left of the examples", "without", "warm",
             tuple(twin(*kind, 1.1) for kind in kinds)),
         Row("chain-time", blocks, vjp, "warm", tuple(chain(m, 1.0) for m in ("all", "sqrt"))),
-        Row("chain-memory", blocks, vjp, "bytes", (chain("sqrt", 1 / 20),)),
+        Row("chain-memory", blocks, f"{vjp}, memory", "bytes", (chain("sqrt", 1 / 20),)),
         Row("torch-flow", "torch_flow of a TransformerEncoder", "plain hooks of PyTorch", "warm",
             (encoder(64, 16, 8, 4), encoder(256, 64, 8, 1)), needs=("torch",)),
         Row("growth-time", deep, "exponent of time", "growth", growth(1.05)),
