@@ -16,6 +16,7 @@ from .adapters.layers import Chain, Run, from_function, from_layers
 from .adapters.torch.conversion import from_torch
 from .arrays.rows import log_norm
 from .cli.diagnose import Diagnosis, diagnose
+from .curing.cures import Cure, Cures, cures, torch_cures
 from .flow.chart import chart
 from .flow.flow import Flow, Parameters, Streams, Units
 from .flow.measure import gradient_flow
@@ -47,6 +48,8 @@ __all__ = [
     "BatchNorm",
     "Block",
     "Chain",
+    "Cure",
+    "Cures",
     "Deltas",
     "Dense",
     "Diagnosis",
@@ -70,6 +73,7 @@ __all__ = [
     "backprop",
     "blocks",
     "chart",
+    "cures",
     "deltas",
     "diagnose",
     "errors",
@@ -94,6 +98,7 @@ __all__ = [
     "stack",
     "tailored_relu",
     "theory",
+    "torch_cures",
     "torch_flow",
     "trace",
     "train",

@@ -33,11 +33,11 @@ HEADS = {
 
 
 def sentences(result: Diagnosis) -> list[str]:
-    """Return the verdict, one finding after the other; a note comes first, a plan last."""
+    """Return the verdict, one finding after the other; a note comes first, then a plan."""
     note = [result.note] if result.note else []
-    formats = [] if result.plan is None else str(result.plan).split("\n")
-    said = [*note, *result.verdict.sentences, *map(str, result.verdict.remedies), *formats]
-    return list(map(clean, said))
+    formats = [] if result.plan is None else str(result.plan).split("
+")
+    return list(map(clean, (*note, *result.verdict.sentences, *formats, *result.verdict.closing)))
 
 
 def wrong(result: Diagnosis) -> set[str]:

@@ -48,6 +48,10 @@ from .rates import ERRATIC, POWER_LAW, Change, Rate, rate_of
 from .table import assert_one, findings_as_html
 
 MOST = 5  # sentences
+TRY = (
+    "Try what would help on this network: jaxnn.cures(net, params, xs, …), of a module of PyTorch "
+    "jaxnn.torch_cures."
+)
 MANY_ZERO = 0.5  # of the entries of a layer
 
 
@@ -115,10 +119,16 @@ class Verdict(Cures):
     notes: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
-        return findings_as_html([*self.sentences, *map(str, self.remedies)])
+        return findings_as_html([*self.sentences, *self.closing])
 
     def __str__(self) -> str:
-        return "\n".join((*self.sentences, *map(str, self.remedies)))
+        return "\n".join((*self.sentences, *self.closing))
+
+    @property
+    def closing(self) -> tuple[str, ...]:
+        """Where to go from here: remedies in theory, and the call that tries some in earnest."""
+        can_be_cured = self.ill or self.out is not None or self.undefined is not None
+        return (*map(str, self.remedies), *((TRY,) if can_be_cured else ()))
 
     @property
     def sentences(self) -> tuple[str, ...]:

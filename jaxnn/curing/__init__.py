@@ -1,0 +1,1 @@
+"""Cures: changes of a network, each made and measured on that network."""

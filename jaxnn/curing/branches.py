@@ -1,0 +1,116 @@
+"""Branches: where a layer adds something to a state, recognised in its program.
+
+    v = u + branch(u)       the state itself, or what a layer has made of it
+
+A sum is a skip if one of its terms is needed for the other one, with a product between the two. The
+last product of a branch is the first that is met on the way back from the sum; what is added
+between the two is its bias.
+"""
+
+from typing import Any
+
+import jax
+from jax.extend.core import primitives
+
+from ..adapters.layers import Chain, Link
+from ..adapters.program import PRODUCTS, Flat, Step
+from ..arrays.rows import is_float
+from ..network.params import is_run
+
+SUMS = ("add", "add_any")
+ALONG = (  # what leaves a state what it is
+    *(primitives.convert_element_type_p, primitives.copy_p, primitives.reshape_p),
+    *(primitives.squeeze_p, primitives.broadcast_in_dim_p, primitives.sharding_constraint_p),
+)
+
+
+def of_chain(net: Chain, params: Any, xs: Any) -> dict[int, list[set[int]]]:
+    """Return for each layer with branches, counted from 0, the arrays of their last products.
+
+    Args:
+        net: the chain.
+        params: its parameters.
+        xs: a batch.
+
+    Returns:
+        For each layer a set for each branch: the numbers of its arrays, in the order of
+        `net.paths[layer]`: the weights of the last product, and its bias.
+    """
+    found: dict[int, list[set[int]]] = {}
+    state, first = jax.eval_shape(lambda xs: xs, jax.tree.map(jax.numpy.asarray, xs)), 0
+    lowered = net.for_batch(xs)
+    for pattern, k, entry in zip(lowered.kinds, lowered.lengths, params, strict=True):
+        one = jax.eval_shape(lambda e: e.at(0), entry) if is_run(entry) else entry
+        p = len(pattern.links)
+        for j, (link, arrays) in enumerate(zip(pattern.links, one.arrays, strict=True)):
+            if not pattern.between:
+                branches = of_link(link, arrays, state)
+                for i in range(max(k, 1)) if branches else ():
+                    found[first + j + p * i] = branches
+            state = jax.eval_shape(link, arrays, state)
+        first += 0 if pattern.between else p * max(k, 1)
+    return found
+
+
+def of_link(link: Link, arrays: Any, state: Any) -> list[set[int]]:
+    """Return the arrays of the last product of each branch; empty if the layer has no skip.
+
+    Args:
+        link: the layer.
+        arrays: of each of its parts, or their types.
+        state: what goes into it, or its type.
+    """
+    flat = Flat(jax.make_jaxpr(link)(arrays, state))
+    own = flat.inputs[: len(jax.tree.leaves(arrays))]
+    makers = {v: step for step in flat.steps for v in step.outputs}
+    above = _needed(flat, set(own))
+    numbers = {v: i for i, v in enumerate(own)}
+    branches = []
+    for step in flat.steps:
+        if step.eqn.primitive.name not in SUMS or not is_float(flat.types[step.outputs[0]]):
+            continue
+        for u, v in (step.inputs, step.inputs[::-1]):
+            found = _last_product(v, u, makers, numbers) if u in above[v] else set()
+            if found:
+                branches.append(found)
+                break
+    return branches
+
+
+def _needed(flat: Flat, own: set[int]) -> dict[int, set[int]]:
+    """Return for each value those that it is made of, arrays apart."""
+    above: dict[int, set[int]] = {v: set() for v in range(len(flat.types))}
+    for step in flat.steps:
+        made_of = {u for u in step.inputs if u not in own}
+        made_of.update(*(above[u] for u in step.inputs))
+        for v in step.outputs:
+            above[v] = made_of
+    return above
+
+
+def _last_product(v: int, u: int, makers: dict[int, Step], numbers: dict[int, int]) -> set[int]:
+    """Return the numbers of the arrays of the last product before v and after u, and its bias."""
+    step = makers.get(v)
+    if step is None or v == u:
+        return set()
+    if step.eqn.primitive in PRODUCTS:
+        return {i for w in step.inputs for i in _array(w, makers, numbers)}
+    of_arrays = [(w, _array(w, makers, numbers)) for w in step.inputs]
+    bias: set[int] = set()
+    if step.eqn.primitive.name in SUMS:
+        bias = bias.union(*(arrays for _, arrays in of_arrays))
+    for w, arrays in of_arrays:
+        below = set() if arrays else _last_product(w, u, makers, numbers)
+        if below:
+            return bias | below
+    return set()
+
+
+def _array(v: int, makers: dict[int, Step], numbers: dict[int, int]) -> set[int]:
+    """Return the number of the array that a value is, but for its form; empty if it is none."""
+    while v not in numbers:
+        step = makers.get(v)
+        if step is None or step.eqn.primitive not in (*ALONG, primitives.transpose_p):
+            return set()
+        v = step.inputs[0]
+    return {numbers[v]}

@@ -1,0 +1,378 @@
+"""Cures: what would keep the gradient of a network, each change made and measured on it.
+
+flow -> the layers that repeat, ill -> changes of weights, branches, structure
+change -> flow -> rate, signal, what is left of the examples -> ranked
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..adapters.layers import Chain
+from ..flow.flow import Flow
+from ..flow.formats import indistinguishable_in
+from ..flow.rates import DECADES, LN10
+from ..flow.table import findings_as_html
+from ..flow.verdict import Verdict, verdict
+from ..network.network import Network
+from . import search
+from .patients import OfJax, OfTorch, Patient, Places
+
+SAME = 0.005  # decades a layer: rates are told apart by more
+SIGNAL = 1.0  # decades that the signal may change by over all repeated layers
+MOST_PATHS = 3  # that an advice names
+
+
+@dataclass(frozen=True, eq=False)
+class Cure:
+    """A change of a network, made and measured.
+
+    kind: scale, scale by layer, orthogonal, branch scale, skip or norm.
+    advice: what to write.
+    works: whether the gradient, the signal and the examples are kept.
+    reason: if not, why not; else empty.
+    decades: the rate of the changed network, in decades a layer towards the input.
+    total: of all layers that repeat, in decades.
+    signal: by how many decades the root mean square of the state varies over them.
+    spread: log₁₀ of what differs between the examples at the top of them, relative to the state;
+        nan of a single example.
+    factors: on the weights of each layer, (L,); None of a change of structure.
+    flow: as it was measured; None if it could not be.
+    net: of `flow`; the user's own but for a change of structure. None for PyTorch.
+    params: the parameters, in the user's own pytree, of PyTorch a state dict; of another structure
+        those of `net`.
+    """
+
+    kind: str
+    advice: str
+    works: bool
+    reason: str
+    decades: float
+    total: float
+    signal: float
+    spread: float
+    factors: np.ndarray | None = field(repr=False)
+    flow: Flow | None = field(repr=False)
+    net: Network | Chain | None = field(repr=False)
+    params: Any = field(repr=False)
+
+    def __str__(self) -> str:
+        if self.flow is None:
+            return f"{self.advice} No cure: {self.reason}."
+        rate = f"{self.decades:+.2g} decades a layer, {self.total:+.2g} in all"
+        return f"{self.advice} Measured: {rate}{'' if self.works else f'; no cure, {self.reason}'}."
+
+
+@dataclass(frozen=True, eq=False)
+class Cures:
+    """Changes of a network that were tried, the best first; those that work come before the rest.
+
+    verdict: on the network as it is.
+    tried: all of them.
+    """
+
+    verdict: Verdict
+    tried: tuple[Cure, ...]
+
+    def __getitem__(self, i: int) -> Cure:
+        return self.tried[i]
+
+    def __len__(self) -> int:
+        return len(self.tried)
+
+    def __bool__(self) -> bool:
+        return any(cure.works for cure in self.tried)
+
+    def __iter__(self) -> Iterator[Cure]:
+        return iter(self.tried)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What was found before, and what each change does."""
+        if not self.tried:
+            why = "there is no rate" if self.verdict.word == "unknown" else "no layer is ill"
+            return (self.verdict.rate_text, f"Nothing was tried, for {why}.")
+        none = () if self else ("No change that was tried keeps gradient, signal and examples.",)
+        return (self.verdict.rate_text, *none, *map(str, self.tried))
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences)
+
+    def _repr_html_(self) -> str:
+        return findings_as_html(list(self.sentences))
+
+
+def cures(
+    net: Network | Chain,
+    params: Any,
+    xs: Any,
+    ys: Any = None,
+    *,
+    loss: Any = None,
+    cotangent: Any = None,
+    like: Any = None,
+    seed: int = 0,
+) -> Cures:
+    """Try what would keep the gradient of a network, and measure each change on this network.
+
+    Tried are, on the layers that repeat: one factor on all weights, the root of the measured rate;
+    factors for each layer that keep the gradient, the signal (LSUV) or both; orthogonal matrices
+    with one factor. Where layers add to their state, factors 1/√(branches) and 0 on the last
+    product of each branch, as its program has it; elsewhere a skip around each layer, or a norm in
+    front. A change works if those layers change the gradient by less than ten and the signal by
+    less than ten, and bfloat16 tells the examples apart at the top of them.
+
+    Args:
+        net: the network, or a chain of the user's own layers.
+        params: its parameters.
+        xs: the examples.
+        ys: as for `jaxnn.gradient_flow`.
+        loss: likewise.
+        cotangent: likewise.
+        like: the user's pytree, if it holds arrays that no layer has; see `Chain.user`.
+        seed: of orthogonal matrices.
+
+    Returns:
+        Cures: `cures[0]` is the best, `cures[0].params` are its parameters in the user's pytree,
+        `print(cures)` says what each does. Empty if nothing vanishes or explodes.
+
+    Raises:
+        ValueError, TypeError: as `jaxnn.gradient_flow`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> keys = jax.random.split(jax.random.key(0), 20)
+        >>> layers = [(lambda w, z: jnp.tanh(z) @ w, jax.random.normal(k, (32, 32)) / 12)
+        ...           for k in keys]
+        >>> xs, c = jax.random.normal(jax.random.key(1), (2, 8, 32))
+        >>> net, params = jaxnn.from_layers(layers)
+        >>> found = jaxnn.cures(net, params, xs, cotangent=c)
+        >>> found.verdict.word, found[0].works, abs(found[0].decades) < 0.005
+        ('vanishing', True, True)
+        >>> found[0].params[0][1].shape
+        (32, 32)
+    """
+    options = {"loss": loss, "cotangent": cotangent}
+    return tried_on(OfJax(params, net, xs, ys, options, like), seed)
+
+
+def torch_cures(
+    module: Any,
+    inputs: Any,
+    ys: Any = None,
+    *,
+    loss: Any = None,
+    cotangent: Any = None,
+    cuts: Any = None,
+    seed: int = 0,
+) -> Cures:
+    """Try what would keep the gradient of a module of PyTorch, and measure each change on it.
+
+    As `jaxnn.cures`, but for changes of branches and of structure. Afterwards the module has its
+    own parameters again.
+
+    Args:
+        module: the module.
+        inputs: as for `jaxnn.torch_flow`.
+        ys: likewise.
+        loss: likewise.
+        cotangent: likewise.
+        cuts: likewise.
+        seed: of orthogonal matrices.
+
+    Returns:
+        Cures, the best first; `cures[0].params` is a state dict for `module.load_state_dict`.
+
+    Raises:
+        ValueError, TypeError: as `jaxnn.torch_flow`.
+
+    Example:
+        >>> import torch, jaxnn  # doctest: +SKIP
+        >>> layers = [torch.nn.Sequential(torch.nn.Linear(32, 32), torch.nn.Tanh())
+        ...           for _ in range(20)]  # doctest: +SKIP
+        >>> module = torch.nn.Sequential(*layers)  # doctest: +SKIP
+        >>> found = jaxnn.torch_cures(module, torch.randn(8, 32), cotangent=torch.randn(8, 32))
+        ... # doctest: +SKIP
+        >>> module.load_state_dict(found[0].params)  # doctest: +SKIP
+    """
+    options = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
+    own = dict(module.named_parameters())
+    return tried_on(OfTorch(own, module, inputs, ys, options), seed)
+
+
+def tried_on(patient: Patient, seed: int) -> Cures:
+    """Return what changes do to a patient that is ill; nothing is tried on others."""
+    before = verdict(patient.flow)
+    if not before.ill and before.out is None and before.undefined is None:
+        return Cures(before, ())
+    tried = [_judged(*change) for change in _changes(patient, seed)]
+    order = sorted(tried, key=lambda cure: (not cure.works, _rank(cure)))
+    return Cures(before, tuple(order))
+
+
+def _rank(cure: Cure) -> float:
+    """Rates within `SAME` of each other keep the order in which they were tried."""
+    return float("inf") if np.isnan(cure.decades) else round(abs(cure.decades) / SAME)
+
+
+# What is tried
+
+Changed = tuple[Patient, str, str, Any, np.ndarray | None]
+
+
+def _changes(patient: Patient, seed: int) -> Iterator[Changed]:
+    """Yield changes, the smallest first: the patient, kind, advice, parameters and factors."""
+    of_branches = patient.branches()
+    if of_branches:
+        yield from _of_branches(patient, of_branches)
+    factor = _root(patient, patient.params)
+    if factor is not None:
+        factors, advice = patient.factors(factor), _advice(patient, f"by {factor:.3g}", factor)
+        yield patient, "scale", advice, patient.multiplied(patient.params, factors), factors
+    yield from _by_layer(patient, patient.factors(factor or 1.0))
+    drawn = patient.orthogonal(seed)
+    if drawn is not None:
+        factor = _root(patient, drawn) or 1.0
+        advice = _advice(patient, f"by {factor:.3g} after drawing them orthogonal", factor)
+        changed = patient.multiplied(drawn, patient.factors(factor))
+        yield patient, "orthogonal", advice, changed, None
+    for kind, advice, other in () if of_branches else patient.restructured():
+        yield other, kind, advice, other.params, None
+
+
+def _root(patient: Patient, params: Any) -> float | None:
+    """Return the factor on all weights at which the rate is zero, or None."""
+    return search.root(lambda s: patient.rate(patient.multiplied(params, patient.factors(s))))
+
+
+def _by_layer(patient: Patient, start: np.ndarray) -> Iterator[Changed]:
+    """Yield a factor for each layer: by the gradient, by the signal, by both."""
+
+    def excess_of(gradient: float, signal: float) -> Callable[[np.ndarray], np.ndarray | None]:
+        def excess(factors: np.ndarray) -> np.ndarray | None:
+            flow = patient.measured(patient.multiplied(patient.params, factors))
+            if flow is None:
+                return None
+            of_gradient = np.asarray(flow.log_gain, np.float64)[:-1]
+            of_signal = np.diff(np.asarray(flow.log_mean_square, np.float64) / 2)
+            both = np.append(np.nan, gradient * of_gradient + signal * of_signal)
+            return np.where(patient.inside & np.isfinite(both), both, np.nan)
+
+        return excess
+
+    for gradient, signal, what in (
+        (1.0, 0.0, "that keep the gradient"),
+        (0.0, 1.0, "that keep the signal (as LSUV does)"),
+        (0.5, 0.5, "between those that keep gradient and signal"),
+    ):
+        factors = search.by_layer(excess_of(gradient, signal), start, patient.layers)
+        least, most = factors[patient.layers].min(), factors[patient.layers].max()
+        advice = _advice(patient, f"by {least:.3g} to {most:.3g}, factors for each layer {what}")
+        changed = patient.multiplied(patient.params, factors)
+        yield patient, "scale by layer", advice, changed, factors
+
+
+def _of_branches(patient: Patient, found: dict[int, list[set[int]]]) -> Iterator[Changed]:
+    only = {(layer, number) for layer, of in found.items() for one in of for number in one}
+    count = sum(map(len, found.values()))
+    named = _named(patient, only)
+    for factor, why in (
+        (count**-0.5, f"1/√{count}, of {count} branches"),
+        (0.0, "0, so that each branch starts closed (as ReZero, SkipInit and Fixup have it)"),
+    ):
+        factors = patient.factors(factor)
+        advice = f"Multiply what a branch adds, {named}, by {why}."
+        changed = patient.multiplied(patient.params, factors, only)
+        yield patient, "branch scale", advice, changed, factors
+
+
+# What a change did
+
+
+def _judged(
+    patient: Patient, kind: str, advice: str, params: Any, factors: np.ndarray | None
+) -> Cure:
+    flow, net = patient.measured(params), getattr(patient, "net", None)
+    if flow is None:
+        reason, none = "the signal leaves the range of its dtype", (np.nan,) * 4
+        return Cure(kind, advice, False, reason, *none, factors, None, net, None)
+    found = verdict(flow)
+    of_log = np.asarray(flow.log_mean_square, np.float64)[patient.layers] / 2 / LN10
+    signal = float(np.ptp(of_log))
+    top = int(np.flatnonzero(patient.layers)[-1])
+    spread = np.nan if flow.log_spread is None else float(flow.log_spread[top]) / LN10
+    reasons = []
+    repeated = found.decades * int(patient.inside.sum())
+    if not abs(repeated) < DECADES or not abs(found.total) < DECADES:
+        reasons.append("the gradient still changes")
+    if not signal < SIGNAL:
+        reasons.append(f"the signal changes by {signal:.2g} decades")
+    if _merged(flow, top):
+        reasons.append("bfloat16 cannot tell examples apart at the top")
+    return Cure(
+        kind,
+        advice,
+        not reasons,
+        " and ".join(reasons),
+        found.decades,
+        float(found.total),
+        signal,
+        spread,
+        factors,
+        flow,
+        net,
+        patient.user(params),
+    )
+
+
+def _merged(flow: Flow, top: int) -> bool:
+    """Tell whether bfloat16 has lost what differs between examples below or at a layer."""
+    if flow.log_spread is None or flow.log_delta_example.shape[-1] < 2:
+        return False
+    spread = np.asarray(flow.log_spread, np.float64)[: top + 1]
+    return indistinguishable_in("bfloat16", np.arange(top + 1), spread) is not None
+
+
+# In words
+
+
+def _advice(patient: Patient, by: str, factor: float | None = None) -> str:
+    """Return what to multiply, and of one factor what the weights are then."""
+    then = ""
+    std = np.nan if factor is None else _std(patient)
+    if factor is not None and np.isfinite(std):
+        then = f": std {std * factor:.3g}/√fan_in, now {std:.3g}/√fan_in"
+    return f"Multiply the weights {_named(patient, patient.weights)} {by}{then}."
+
+
+def _std(patient: Patient) -> float:
+    """Return √(fan_in) times the root mean square of weights that all are square; else nan."""
+    parameters, layers = patient.flow.parameters, {layer + 1 for layer, _ in patient.weights}
+    logs = np.asarray(parameters.log_size, np.float64)
+    of_layers = zip(logs, parameters.shapes, parameters.layers, strict=True)
+    sizes = [(log, shape) for log, shape, at in of_layers if at in layers and len(shape) > 1]
+    if not all(len(shape) == 2 and shape[0] == shape[1] for _, shape in sizes):
+        return np.nan
+    return float(np.sqrt(np.mean([np.exp(2 * log) / shape[0] for log, shape in sizes])))
+
+
+def _named(patient: Patient, meant: Places) -> str:
+    """Return the names of arrays, with * for what counts the layers."""
+    numbers = sorted({layer + 1 for layer, _ in meant})
+    several = f"of layers {numbers[0]} to {numbers[-1]}"
+    of = several if len(numbers) > 1 else f"of layer {numbers[0]}"
+    names = [patient.path(layer, number) for layer, number in sorted(meant)]
+    general = list(dict.fromkeys(_with_stars(names)))
+    if not general:
+        return of
+    more = "" if len(general) <= MOST_PATHS else f" and {len(general) - MOST_PATHS} more"
+    return f"{of} ({', '.join(f'`{name}`' for name in general[:MOST_PATHS])}{more})"
+
+
+def _with_stars(names: list[str]) -> Iterator[str]:
+    """Yield names with * in place of the first number, which counts the layers."""
+    for name in filter(None, names):
+        yield re.sub(r"\d+", "*", name, count=1)

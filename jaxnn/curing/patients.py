@@ -1,0 +1,272 @@
+"""Patients: a network with its data, measured with other parameters, of JAX and of PyTorch.
+
+parameters -> changed -> flow       the network, its data and its loss stay
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..adapters.layers import Chain
+from ..flow.flow import Flow
+from ..flow.measure import gradient_flow
+from ..flow.of_torch import torch_flow
+from ..flow.rates import Stretch, kinds_of, repeated
+from ..flow.verdict import verdict
+from ..network.network import Network
+from . import branches, structure, weights
+
+Places = set[tuple[int, int]]  # of arrays: the layer, counted from 0, and a number
+
+
+@dataclass(eq=False)
+class Patient(ABC):
+    """A network with its data.
+
+    params: as they are.
+    flow: with them.
+    """
+
+    params: Any
+    flow: Flow = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.flow = self._flow(self.params)
+        if np.ndim(self.flow.log_delta) != 1:
+            raise ValueError("params: expected those of one network, got those of several")
+
+    @abstractmethod
+    def _flow(self, params: Any) -> Flow:
+        """Return the flow with other parameters."""
+
+    @abstractmethod
+    def multiplied(self, params: Any, factors: np.ndarray, only: Places | None = None) -> Any:
+        """Return parameters whose weights, or some arrays, are multiplied by a number a layer."""
+
+    @abstractmethod
+    def orthogonal(self, seed: int) -> Any:
+        """Return parameters with orthogonal matrices in the layers that repeat, or None."""
+
+    @abstractmethod
+    def user(self, params: Any) -> Any:
+        """Return parameters as the user has them."""
+
+    @cached_property
+    @abstractmethod
+    def weights(self) -> Places:
+        """The weights of the layers that repeat."""
+
+    @abstractmethod
+    def path(self, layer: int, number: int) -> str:
+        """Return the name of an array; empty if it has none."""
+
+    def branches(self) -> dict[int, list[set[int]]]:
+        """Return the arrays of the last product of each branch by layer, of those that repeat."""
+        return {}
+
+    def restructured(self) -> Iterator[tuple[str, str, "Patient"]]:
+        """Yield the network with other layers: kind, advice and the patient that it then is."""
+        yield from ()
+
+    def measured(self, params: Any) -> Flow | None:
+        """Return the flow with other parameters; None where a signal leaves the range."""
+        try:
+            return self._flow(params)
+        except ValueError:
+            return None
+
+    def rate(self, params: Any) -> float:
+        """Return the rate with other parameters, in decades a layer; nan where there is none."""
+        flow = self.measured(params)
+        return np.nan if flow is None else float(verdict(flow).decades)
+
+    @cached_property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """The layers that repeat; of a Network the hidden ones."""
+        if self.flow.net is not None:
+            return (Stretch(0, len(self.flow.names) - 1, 1),)
+        found = repeated(kinds_of(self.flow)[self.flow.unmeasured :])
+        first = self.flow.unmeasured
+        return tuple(Stretch(s.start + first, s.stop + first, s.period) for s in found)
+
+    @cached_property
+    def layers(self) -> np.ndarray:
+        """Whether each layer is one that repeats: (L,)."""
+        return self._within(0)
+
+    @cached_property
+    def inside(self) -> np.ndarray:
+        """Whether each layer is between two that repeat, so that its factor makes the rate."""
+        return self._within(1)
+
+    def _within(self, after: int) -> np.ndarray:
+        meant = np.zeros(len(self.flow.names), bool)
+        for stretch in self.stretches:
+            meant[stretch.start + after : stretch.stop] = True
+        return meant
+
+    def factors(self, factor: float) -> np.ndarray:
+        """Return one factor for all layers that repeat, (L,)."""
+        return np.where(self.layers, factor, 1.0)
+
+
+@dataclass(eq=False)
+class OfJax(Patient):
+    """A Network or a chain with its data.
+
+    like: the user's pytree, for arrays that no layer has.
+    """
+
+    net: Network | Chain
+    xs: Any
+    ys: Any
+    options: dict[str, Any]
+    like: Any = None
+
+    def _flow(self, params: Any) -> Flow:
+        return gradient_flow(self.net, params, self.xs, self.ys, **self.options)
+
+    def multiplied(self, params: Any, factors: np.ndarray, only: Places | None = None) -> Any:
+        """Return parameters whose weights, or some arrays, are multiplied by a number a layer."""
+        return weights.multiplied(self.net, params, factors, only)
+
+    def orthogonal(self, seed: int) -> Any:
+        """Return parameters with orthogonal matrices in the layers that repeat, or None."""
+        return weights.orthogonal(self.net, self.params, self.layers, seed)
+
+    def user(self, params: Any) -> Any:
+        """Return the user's pytree."""
+        return self.net.user(params, self.like) if isinstance(self.net, Chain) else params
+
+    @cached_property
+    def weights(self) -> Places:
+        """The weights of the layers that repeat."""
+        return {at for at in weights.places(self.net, self.params) if self.layers[at[0]]}
+
+    def path(self, layer: int, number: int) -> str:
+        """Return the path of an array in the user's pytree; empty for a Network."""
+        return self.net.paths[layer][number] if isinstance(self.net, Chain) else ""
+
+    def branches(self) -> dict[int, list[set[int]]]:
+        """Return the arrays of the last product of each branch by layer, of those that repeat."""
+        if not isinstance(self.net, Chain):
+            return {}
+        found = branches.of_chain(self.net, self.params, self.xs)
+        return {layer: of for layer, of in found.items() if self.layers[layer]}
+
+    def restructured(self) -> Iterator[tuple[str, str, Patient]]:
+        """Yield the network with a skip around each layer that repeats, or a norm in front."""
+        if not isinstance(self.net, Chain):
+            return
+        count = int(self.layers.sum())
+        layers = f"of the {count} layers that repeat"
+        made: tuple[tuple[str, str, Callable[..., Any]], ...] = (
+            (
+                "skip",
+                f"Put a skip around each {layers}: z + f(z) / √{count}.",
+                lambda link: structure.WithSkip(link, count**-0.5),
+            ),
+            (
+                "norm",
+                f"Put a norm in front of each {layers}: f(z / rms(z)).",
+                structure.WithNorm,
+            ),
+        )
+        for kind, advice, form in made:
+            built = structure.rebuilt(self.net, self.params, self.xs, self.layers, form)
+            if built is None:
+                continue
+            try:
+                yield kind, advice, OfJax(built[1], built[0], self.xs, self.ys, self.options)
+            except ValueError:  # the signal leaves the range
+                continue
+
+
+@dataclass(eq=False)
+class OfTorch(Patient):
+    """A module of PyTorch with its data; params are its parameters by name."""
+
+    module: Any
+    inputs: Any
+    ys: Any
+    options: dict[str, Any]
+
+    def _flow(self, params: Any) -> Flow:
+        with self._holding(params):
+            return torch_flow(self.module, self.inputs, self.ys, **self.options)
+
+    @contextmanager
+    def _holding(self, params: Any) -> Iterator[None]:
+        """Give the module these parameters, and its own ones back at the end."""
+        own = dict(self.module.named_parameters())
+        before = {name: v.detach().clone() for name, v in own.items() if params[name] is not v}
+        self._put(own, params, before)
+        try:
+            yield
+        finally:
+            self._put(own, before, before)
+
+    @staticmethod
+    def _put(own: dict[str, Any], params: Any, names: Any) -> None:
+        for name in names:
+            own[name].data.copy_(params[name].data)
+
+    @cached_property
+    def _arrays(self) -> dict[tuple[int, int], str]:
+        """The names of arrays by layer, counted from 0, and number."""
+        parameters, names = self.flow.parameters, set(self.params)
+        return {
+            (layer - 1, number): path
+            for number, (layer, path) in enumerate(
+                zip(parameters.layers, parameters.paths, strict=True)
+            )
+            if path in names and layer <= len(self.flow.names)
+        }
+
+    def multiplied(self, params: Any, factors: np.ndarray, only: Places | None = None) -> Any:
+        """Return parameters whose weights, or some arrays, are multiplied by a number a layer."""
+        changed = dict(params)
+        for (layer, number), name in self._arrays.items():
+            meant = self._is_weight(name) if only is None else (layer, number) in only
+            if meant and factors[layer] != 1:
+                changed[name] = params[name].detach() * float(factors[layer])
+        return changed
+
+    def orthogonal(self, seed: int) -> Any:
+        """Return parameters with orthogonal matrices in the layers that repeat, or None."""
+        rng, changed = np.random.default_rng(seed), dict(self.params)
+        names = [
+            name
+            for (layer, _), name in self._arrays.items()
+            if self.layers[layer] and self.params[name].ndim == 2
+        ]
+        for name in names:
+            v = self.params[name].detach()
+            drawn = weights.orthogonal_like(rng, v.double().cpu().numpy())
+            changed[name] = v.new_tensor(drawn)
+        return changed if names else None
+
+    def user(self, params: Any) -> Any:
+        """Return a state dict of the module."""
+        state = {name: v.detach().clone() for name, v in self.module.state_dict().items()}
+        return state | {name: v.detach().clone() for name, v in params.items() if name in state}
+
+    @cached_property
+    def weights(self) -> Places:
+        """The weights of the layers that repeat."""
+        return {
+            at for at, name in self._arrays.items() if self.layers[at[0]] and self._is_weight(name)
+        }
+
+    def _is_weight(self, name: str) -> bool:
+        v = self.params[name]
+        return bool(v.ndim > 1 and v.is_floating_point())
+
+    def path(self, layer: int, number: int) -> str:
+        """Return the name of a parameter."""
+        return self._arrays[layer, number]

@@ -1,0 +1,95 @@
+"""Structure: the equal layers of a chain with a skip around each, or a norm in front.
+
+state + f(state) / √L          f(state / rms)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ..adapters.layers import Chain, Link, from_layers
+from ..arrays.rows import is_float
+from ..network.params import is_run
+
+EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A layer as it is, of its arrays."""
+
+    link: Link
+
+    def __call__(self, arrays: Any, state: Any) -> Any:
+        for part, own in zip(self.link.parts, arrays, strict=True):
+            state = part(own, state)
+        return state
+
+
+@dataclass(frozen=True)
+class WithSkip(Plain):
+    """A layer with a skip around it: state + scale · f(state)."""
+
+    scale: float = 1.0
+
+    def __call__(self, arrays: Any, state: Any) -> Any:
+        return state + jnp.asarray(self.scale, state.dtype) * super().__call__(arrays, state)
+
+
+@dataclass(frozen=True)
+class WithNorm(Plain):
+    """A layer with a norm in front of it: f(state / rms), over all axes but that of examples."""
+
+    def __call__(self, arrays: Any, state: Any) -> Any:
+        return super().__call__(arrays, rms_normed(state))
+
+
+def rms_normed(state: Array) -> Array:
+    """Return each example divided by its root mean square, (B, …)."""
+    square = jnp.mean(jnp.square(state), axis=tuple(range(1, state.ndim)), keepdims=True)
+    return state * jax.lax.rsqrt(square + jnp.asarray(EPS, state.dtype))
+
+
+def rebuilt(
+    net: Chain, params: Any, xs: Any, meant: Any, form: Callable[[Link], Plain]
+) -> tuple[Chain, Any] | None:
+    """Return (net, params) with some layers of a chain in another form; None if there are none.
+
+    A layer keeps its form unless its state is one float array, which it returns in the same shape.
+
+    Args:
+        net: the chain.
+        params: its parameters.
+        xs: a batch.
+        meant: the layers that are changed, truth values, (L,).
+        form: of a layer, what takes its place.
+    """
+    layers: list[Any] = []
+    state, changed, number = jax.eval_shape(lambda xs: xs, jax.tree.map(jnp.asarray, xs)), 0, 0
+    lowered = net.for_batch(xs)
+    for pattern, k, entry in zip(lowered.kinds, lowered.lengths, params, strict=True):
+        for i in range(max(k, 1)):
+            one = entry.at(i) if is_run(entry) else entry
+            for link, arrays in zip(pattern.links, one.arrays, strict=True):
+                above = jax.eval_shape(Plain(link), arrays, state)
+                keeps = _is_one_array(state) and (state.shape, state.dtype) == _type(above)
+                if keeps and not pattern.between and meant[number]:
+                    layers.append((form(link), arrays))
+                    changed += 1
+                else:
+                    layers.append((Plain(link), arrays))
+                number += not pattern.between
+                state = above
+    return from_layers(layers) if changed else None
+
+
+def _is_one_array(state: Any) -> bool:
+    return hasattr(state, "shape") and is_float(state)
+
+
+def _type(state: Any) -> Any:
+    return (state.shape, state.dtype) if _is_one_array(state) else None
