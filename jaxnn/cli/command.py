@@ -151,6 +151,12 @@ def _parser() -> argparse.ArgumentParser:
         help=f"draw the layers into a file that ends in {', '.join(PICTURES)}; needs the extra "
         "charts",
     )
+    diagnose.add_argument(
+        "--cures",
+        action="store_true",
+        help="try what would help on this network, and measure each change on it; takes some "
+        "dozens of measurements",
+    )
     diagnose.set_defaults(run=_diagnose)
     return parser
 
@@ -182,6 +188,8 @@ def _diagnose(settings: argparse.Namespace) -> int:
         platforms.devices()  # the user's code may only be where it shows that there is none
         raise
     _print(result, f"{code.name}() of {code.path.name}")
+    if settings.cures:
+        _print_cures(result)
     if settings.chart is None:
         needed = "" if _can_draw() else f", after: {install_command('charts')}"
         print(f"\nA chart of the layers: --chart gradients.svg{needed}")
@@ -202,6 +210,14 @@ def _print(result: Diagnosis, of: str) -> None:
     wrong = diagnosis.wrong(result)
     for sentence in diagnosis.sentences(result):
         print(printing.emphasised(sentence, "red" if sentence in wrong else "green"))
+
+
+def _print_cures(result: Diagnosis) -> None:
+    print()
+    for cure in result.cures:
+        print(printing.emphasised(clean(str(cure)), "green" if cure.works else "red"))
+    if not len(result.cures):
+        print(*result.cures.sentences[1:])
 
 
 def _can_draw() -> bool:

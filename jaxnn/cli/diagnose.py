@@ -5,7 +5,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,8 @@ import numpy as np
 from ..adapters.handover import is_array
 from ..adapters.layers import Chain, from_function, from_layers
 from ..adapters.torch.module import own_loss, prediction_of
+from ..curing.cures import Cures, tried_on
+from ..curing.patients import OfJax, OfTorch, Patient
 from ..errors import NoTangentError
 from ..flow.chart import chart, svg
 from ..flow.flow import Flow
@@ -37,11 +39,25 @@ class Diagnosis:
     plan: the number formats, if it was measured with formats=True; else None.
     loss: what was differentiated, in words.
     note: a sentence on a state that is no finite number; empty if all are.
+    cures: changes of the network, tried on it; made where it is first asked for, which takes some
+        dozens of flows.
     """
 
     flow: Flow
     loss: str
     note: str = ""
+    patient: Callable[[], Patient] | None = field(default=None, compare=False)
+    """The network with its data, from which `cures` are made; None if they are not known."""
+
+    @cached_property
+    def cures(self) -> Cures:
+        """Changes of the network that were tried on it, see `jaxnn.cures`."""
+        if self.patient is None:
+            raise ValueError(
+                "cures: expected a diagnosis of jaxnn.diagnose, which knows the network, got one "
+                "that was made of a flow; jaxnn.cures takes the network itself"
+            )
+        return tried_on(self.patient(), 0)
 
     @cached_property
     def verdict(self) -> Verdict:
@@ -106,7 +122,7 @@ def diagnose(
             `.plan` of number formats too.
 
     Returns:
-        Diagnosis: `.verdict`, `.flow`; it prints the verdict.
+        Diagnosis: `.verdict`, `.flow`, `.cures`; it prints the verdict.
 
     Raises:
         TypeError: something that is none of these.
@@ -141,8 +157,10 @@ def diagnose(
 
         if loss is None and cotangent is None:
             ys, loss = seed, own_or_random
-        flow = torch_flow(model, xs, ys, loss=loss, cotangent=cotangent, cuts=cuts, formats=formats)
-        return Diagnosis(flow, told[-1])
+        options = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
+        flow = torch_flow(model, xs, ys, formats=formats, **options)
+        own = dict(model.named_parameters())
+        return Diagnosis(flow, told[-1], patient=lambda: OfTorch(own, model, xs, ys, options))
     net, params = _network(model, xs, each, cuts)
     words = _loss_in_words(ys, loss, cotangent, seed, labels=isinstance(net, Network))
     if loss is None and cotangent is None:
@@ -162,7 +180,10 @@ def diagnose(
             return gradient_flow(net, params, xs, ys, **more)
 
     flow, note = _with_note(flow_of, (params, xs, ys, cotangent))
-    return Diagnosis(flow, words, note)
+    options = {"loss": loss, "cotangent": cotangent}
+    like = model[1] if isinstance(model, tuple) else model
+    like = None if like is params else like
+    return Diagnosis(flow, words, note, lambda: OfJax(params, net, xs, ys, options, like))
 
 
 def _is_of_torch(model: Any) -> bool:

@@ -257,8 +257,9 @@ def _by_layer(patient: Patient, start: np.ndarray) -> Iterator[Changed]:
             if flow is None:
                 return None
             of_gradient = np.asarray(flow.log_gain, np.float64)[:-1]
-            of_signal = np.diff(np.asarray(flow.log_mean_square, np.float64) / 2)
-            both = np.append(np.nan, gradient * of_gradient + signal * of_signal)
+            log = np.asarray(flow.log_mean_square, np.float64) / 2
+            with np.errstate(invalid="ignore"):  # a signal beyond its range
+                both = np.append(np.nan, gradient * of_gradient + signal * np.diff(log))
             return np.where(patient.inside & np.isfinite(both), both, np.nan)
 
         return excess
@@ -308,6 +309,8 @@ def _judged(
     repeated = found.decades * int(patient.inside.sum())
     if not abs(repeated) < DECADES or not abs(found.total) < DECADES:
         reasons.append("the gradient still changes")
+    if found.zero is not None:
+        reasons.append(f"the gradient is exactly zero from layer {found.label(found.zero)} down")
     if not signal < SIGNAL:
         reasons.append(f"the signal changes by {signal:.2g} decades")
     if _merged(flow, top):

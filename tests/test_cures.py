@@ -1,0 +1,244 @@
+"""Cures: each change against the plain network, changed by hand, with gradients of `jax.grad`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from peers import need
+
+import jaxnn
+from jaxnn.adapters.layers import from_layers
+from jaxnn.curing import branches, search
+
+N, B = 12, 6
+
+
+def dense(w, z):
+    return jnp.tanh(z) @ w
+
+
+def residual(p, z):
+    return z + (jnp.tanh(z @ p["in"]) @ p["out"] + p["b"][None])
+
+
+def drawn(rng, layers, sigma, n=N):
+    return [sigma / n**0.5 * rng.normal(size=(n, n)) for _ in range(layers)]
+
+
+def in_branches(rng, layers, sigma):
+    return [
+        {"in": w, "out": v, "b": np.zeros(N)}
+        for w, v in zip(drawn(rng, layers, sigma), drawn(rng, layers, sigma), strict=True)
+    ]
+
+
+def by_jax(functions, weights, xs, cotangent):
+    """log₁₀ ‖Δ‖ of every state, of the plain network."""
+
+    def loss(added):
+        state = jnp.asarray(xs)
+        for f, w, more in zip(functions, weights, added, strict=True):
+            state = f(w, state) + more
+        return jnp.vdot(state, cotangent)
+
+    zeros = [jnp.zeros((B, N)) for _ in functions]
+    with np.errstate(divide="ignore"):  # of a gradient that is exactly zero
+        return np.array([np.log10(np.linalg.norm(g)) for g in jax.grad(loss)(zeros)])
+
+
+def assert_promised(cure, logs):
+    """The rate and the whole change are those of the plain network."""
+    np.testing.assert_allclose(np.asarray(cure.flow.log_delta) / np.log(10), logs, atol=1e-9)
+    if np.isfinite(logs).all():
+        assert cure.total == pytest.approx(logs[0] - logs[-1], abs=1e-9)
+    else:
+        assert not cure.works
+
+
+def test_branches_that_explode(rng):
+    """Found in the program; the advice, followed by hand, has the rate that it promises."""
+    layers = in_branches(rng, 16, 4.0)
+    xs, c = rng.normal(size=(2, B, N))
+    net, params = from_layers([(residual, p) for p in layers])
+    found = jaxnn.cures(net, params, xs, cotangent=c)
+    assert found.verdict.word == "exploding"
+    assert bool(found)
+    kinds = [cure.kind for cure in found]
+    assert {*kinds} == {"branch scale", "scale", "scale by layer", "orthogonal"}
+    closed = found[kinds.index("branch scale")]
+    assert "`[*][1]['b']`, `[*][1]['out']`" in closed.advice
+    for cure in found:
+        if cure.factors is None:
+            ours = [p for _, p in cure.params]
+        elif cure.kind == "branch scale":
+            ours = [p | {"out": cure.factors[0] * p["out"]} for p in layers]
+        else:
+            ours = [
+                p | {"in": s * p["in"], "out": s * p["out"]}
+                for s, p in zip(cure.factors, layers, strict=True)
+            ]
+        assert_promised(cure, by_jax([residual] * 16, ours, xs, c))
+        for (f, theirs), p in zip(cure.params, ours, strict=True):
+            assert f is residual
+            np.testing.assert_allclose(theirs["out"], p["out"], rtol=1e-12)
+    works = [cure.works for cure in found]
+    assert works == sorted(works, reverse=True)
+    assert abs(found[0].decades) < search.GOOD
+
+
+ILL = {
+    "sigmoid": (jax.nn.sigmoid, 1.0, -0.5),
+    "tanh": (jnp.tanh, 0.5, -0.2),
+    "relu": (jax.nn.relu, 4.0, 0.2),
+    "gelu": (jax.nn.gelu, 0.6, -0.3),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ILL)
+def test_every_advice_followed_by_hand(rng, name):
+    sigma, size, rate = ILL[name]
+    f = lambda w, z: sigma(z) @ w  # noqa: E731
+    layers = drawn(rng, 16, size)
+    xs, c = rng.normal(size=(2, B, N))
+    net, params = from_layers([(f, w) for w in layers])
+    found = jaxnn.cures(net, params, xs, cotangent=c)
+    assert np.sign(rate) * found.verdict.decades > abs(rate)
+    assert [cure.works for cure in found].count(True) >= 2
+    best = found[0]
+    assert abs(best.decades) < 0.005
+    assert best.signal < 1
+    norm = lambda w, z: f(w, z / jnp.sqrt(jnp.mean(z**2, 1, keepdims=True) + 1e-6))  # noqa: E731
+    skip = lambda w, z: z + f(w, z) / 4  # noqa: E731
+    for cure in found:
+        g = {"norm": norm, "skip": skip}.get(cure.kind, f)
+        ours = [w for _, w in cure.params] if cure.kind == "orthogonal" else layers
+        if cure.factors is not None:
+            ours = [s * w for s, w in zip(cure.factors, layers, strict=True)]
+        assert_promised(cure, by_jax([g] * 16, ours, xs, c))
+
+
+@pytest.mark.slow
+def test_a_network_of_ours(key, rng):
+    """The factor takes σ_w to its critical value, but for the finite width."""
+    net = jaxnn.Network((N, *[64] * 40, 1), "relu", "binary")
+    params = jaxnn.init(net, key, jaxnn.gaussian(1.0), stacked=True)
+    xs = rng.normal(size=(B, N))
+    found = jaxnn.cures(net, params, xs, np.arange(B) % 2)
+    scale = next(cure for cure in found if cure.kind == "scale")
+    assert scale.works
+    assert float(scale.factors[0]) == pytest.approx(2**0.5, rel=0.05)
+    assert scale.factors[-1] == 1
+    np.testing.assert_allclose(scale.params[1].theta, scale.factors[0] * params[1].theta)
+    np.testing.assert_array_equal(scale.params[2].theta, params[2].theta)
+
+
+@pytest.mark.slow
+def test_a_signal_that_overflows_can_be_cured(rng):
+    layers = in_branches(rng, 30, 30.0)
+    for p in layers:
+        p["out"] = 1e12 * p["out"]
+    linear = lambda p, z: z + (z @ p["in"]) @ p["out"]  # noqa: E731
+    xs, c = rng.normal(size=(2, B, N))
+    net, params = from_layers([(linear, p) for p in layers])
+    found = jaxnn.cures(net, params, xs, cotangent=c)
+    assert found.verdict.out is not None
+    assert found[0].works
+
+
+def test_a_well_network_is_left_alone(rng):
+    net, params = from_layers([(dense, w) for w in drawn(rng, 3, 1.0)])
+    xs, c = rng.normal(size=(2, B, N))
+    found = jaxnn.cures(net, params, xs, cotangent=c)
+    assert len(found) == 0
+    assert str(found).endswith("Nothing was tried, for no layer is ill.")
+
+
+@pytest.mark.slow
+def test_a_module_of_torch(rng):
+    """Its state dict, loaded, has the rate; the module itself is left as it was."""
+    need("torch")
+    import torch
+
+    torch.manual_seed(0)
+    blocks = [torch.nn.Sequential(torch.nn.Linear(16, 16), torch.nn.Tanh()) for _ in range(16)]
+    module = torch.nn.Sequential(*blocks).double()
+    x, c = (torch.tensor(v) for v in rng.normal(size=(2, B, 16)))
+    before = {name: v.clone() for name, v in module.state_dict().items()}
+    found = jaxnn.torch_cures(module, x, cotangent=c)
+    assert found.verdict.word == "vanishing"
+    assert found[0].works
+    assert abs(found[0].decades) < 0.005
+    assert "`*.0.weight`" in found[0].advice
+    for name, v in module.state_dict().items():
+        assert torch.equal(v, before[name])
+    module.load_state_dict(found[0].params)
+    again = jaxnn.verdict(jaxnn.torch_flow(module, x, cotangent=c))
+    assert again.decades == pytest.approx(found[0].decades, abs=1e-12)
+    assert str(jaxnn.diagnose(module, x, cotangent=c).cures).endswith("no layer is ill.")
+
+
+# The program of a layer
+
+
+def normed(z):
+    return (z - z.mean(-1, keepdims=True)) / (z.std(-1, keepdims=True) + 1e-6)
+
+
+def pre_norm(p, z):
+    z = z + (jax.nn.relu(normed(z) @ p[0]) @ p[1] + p[2][None])
+    return z + jax.nn.gelu(normed(z) @ p[3]) @ p[4].T
+
+
+def post_norm(p, z):
+    z = normed(z + jnp.tanh(z @ p[0]) @ p[1])
+    return normed(z + jax.nn.gelu(z @ p[3], approximate=True) @ p[4])
+
+
+def gelu_of_a_product(p, z):
+    v = z @ p[0]
+    return 0.5 * v * (1 + jnp.tanh(0.8 * (v + 0.04 * v**3))) @ p[1] + p[2][None]
+
+
+@pytest.mark.parametrize(
+    ("f", "expected"),
+    [(pre_norm, [{1, 2}, {4}]), (post_norm, [{1}, {4}]), (gelu_of_a_product, [])],
+)
+def test_the_branches_of_a_layer(f, expected):
+    types = [jax.ShapeDtypeStruct((N, N) if i != 2 else (N,), jnp.float64) for i in range(5)]
+    state = np.zeros((B, N))
+    net, params = from_layers([(f, [np.zeros(t.shape) for t in types])])
+    assert branches.of_chain(net, params, state).get(0, []) == expected
+
+
+# The search
+
+
+@pytest.mark.parametrize("at", [0.02, 0.7, 1.0001, 17.8])
+def test_a_root_is_found_on_either_side(at):
+    factor = search.root(lambda s: float(np.tanh(np.log(s / at)) * 0.4))
+    assert factor == pytest.approx(at, rel=1e-3)
+
+
+def test_without_a_root_the_nearest_good_factor_is_taken():
+    """As with skip connections, where the rate falls with the square of the factor."""
+    factor = search.root(lambda s: 0.1 * s**2)
+    assert 0.1 * factor**2 < search.GOOD < 0.1 * (search.STEP * factor) ** 2
+
+
+def test_where_nothing_is_known_there_is_none_and_where_some_is_it_starts_there():
+    assert search.root(lambda s: np.nan) is None
+    assert search.root(lambda s: np.nan if s > 0.2 else s - 0.1) == pytest.approx(0.1, rel=1e-2)
+
+
+def test_factors_by_layer_are_corrected_one_by_one():
+    """Each does s times its own size, and its neighbour's half besides."""
+    own = np.array([0.3, 2.0, 5.0, 0.1])
+
+    def excess(factors):
+        return np.log(factors * own) + 0.3 * np.roll(np.log(factors * own), 1)
+
+    meant = np.array([True, True, True, False])
+    factors = search.by_layer(excess, np.array([1, 1, 1, 1 / 0.1]), meant)
+    np.testing.assert_allclose(factors[:3], 1 / own[:3], rtol=0.05)
+    assert factors[3] == 10
