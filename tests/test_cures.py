@@ -9,6 +9,7 @@ from peers import need
 import jaxnn
 from jaxnn.adapters.layers import from_layers
 from jaxnn.curing import branches, search
+from jaxnn.curing.weights import orthogonal_like
 
 N, B = 12, 6
 
@@ -207,6 +208,15 @@ def test_the_branches_of_a_layer(f, expected):
     state = np.zeros((B, N))
     net, params = from_layers([(f, [np.zeros(t.shape) for t in types])])
     assert branches.of_chain(net, params, state).get(0, []) == expected
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (3, 7), (7, 3)])
+def test_orthogonal_matrices_keep_their_mean_square(rng, shape):
+    v = 3 * rng.normal(size=shape)
+    drawn = orthogonal_like(rng, v)
+    assert np.sum(drawn**2) == pytest.approx(np.sum(v**2))
+    s = np.linalg.svd(drawn, compute_uv=False)
+    np.testing.assert_allclose(s, s[0], rtol=1e-12)
 
 
 # The search

@@ -39,6 +39,7 @@ class Cure:
     signal: by how many decades the root mean square of the state varies over them.
     spread: log₁₀ of what differs between the examples at the top of them, relative to the state;
         nan of a single example.
+    theory: the rate of the wide twin, in decades a layer; nan if it was not asked for.
     factors: on the weights of each layer, (L,); None of a change of structure.
     flow: as it was measured; None if it could not be.
     net: of `flow`; the user's own but for a change of structure. None for PyTorch.
@@ -54,6 +55,7 @@ class Cure:
     total: float
     signal: float
     spread: float
+    theory: float
     factors: np.ndarray | None = field(repr=False)
     flow: Flow | None = field(repr=False)
     net: Network | Chain | None = field(repr=False)
@@ -62,7 +64,8 @@ class Cure:
     def __str__(self) -> str:
         if self.flow is None:
             return f"{self.advice} No cure: {self.reason}."
-        rate = f"{self.decades:+.2g} decades a layer, {self.total:+.2g} in all"
+        theory = "" if np.isnan(self.theory) else f" (in theory {self.theory:+.2g})"
+        rate = f"{self.decades:+.2g} decades a layer{theory}, {self.total:+.2g} in all"
         return f"{self.advice} Measured: {rate}{'' if self.works else f'; no cure, {self.reason}'}."
 
 
@@ -115,6 +118,7 @@ def cures(
     cotangent: Any = None,
     like: Any = None,
     seed: int = 0,
+    theory: bool = False,
 ) -> Cures:
     """Try what would keep the gradient of a network, and measure each change on this network.
 
@@ -134,6 +138,8 @@ def cures(
         cotangent: likewise.
         like: the user's pytree, if it holds arrays that no layer has; see `Chain.user`.
         seed: of orthogonal matrices.
+        theory: whether the wide twin of each changed network is measured as well, see
+            `jaxnn.theory.wide`; that takes several times as long.
 
     Returns:
         Cures: `cures[0]` is the best, `cures[0].params` are its parameters in the user's pytree,
@@ -156,7 +162,7 @@ def cures(
         (32, 32)
     """
     options = {"loss": loss, "cotangent": cotangent}
-    return tried_on(OfJax(params, net, xs, ys, options, like), seed)
+    return tried_on(OfJax(params, net, xs, ys, options, like), seed, theory)
 
 
 def torch_cures(
@@ -203,12 +209,12 @@ def torch_cures(
     return tried_on(OfTorch(own, module, inputs, ys, options), seed)
 
 
-def tried_on(patient: Patient, seed: int) -> Cures:
+def tried_on(patient: Patient, seed: int, theory: bool = False) -> Cures:
     """Return what changes do to a patient that is ill; nothing is tried on others."""
     before = verdict(patient.flow)
     if not before.ill and before.out is None and before.undefined is None:
         return Cures(before, ())
-    tried = [_judged(*change) for change in _changes(patient, seed)]
+    tried = [_judged(*change, theory) for change in _changes(patient, seed)]
     order = sorted(tried, key=lambda cure: (not cure.works, _rank(cure)))
     return Cures(before, tuple(order))
 
@@ -294,11 +300,16 @@ def _of_branches(patient: Patient, found: dict[int, list[set[int]]]) -> Iterator
 
 
 def _judged(
-    patient: Patient, kind: str, advice: str, params: Any, factors: np.ndarray | None
+    patient: Patient,
+    kind: str,
+    advice: str,
+    params: Any,
+    factors: np.ndarray | None,
+    theory: bool,
 ) -> Cure:
-    flow, net = patient.measured(params), getattr(patient, "net", None)
+    flow, net = patient.measured(params, theory), getattr(patient, "net", None)
     if flow is None:
-        reason, none = "the signal leaves the range of its dtype", (np.nan,) * 4
+        reason, none = "the signal leaves the range of its dtype", (np.nan,) * 5
         return Cure(kind, advice, False, reason, *none, factors, None, net, None)
     found = verdict(flow)
     of_log = np.asarray(flow.log_mean_square, np.float64)[patient.layers] / 2 / LN10
@@ -324,6 +335,7 @@ def _judged(
         float(found.total),
         signal,
         spread,
+        np.nan if flow.theory is None else float(verdict(flow.theory).decades),
         factors,
         flow,
         net,

@@ -41,8 +41,8 @@ class Patient(ABC):
             raise ValueError("params: expected those of one network, got those of several")
 
     @abstractmethod
-    def _flow(self, params: Any) -> Flow:
-        """Return the flow with other parameters."""
+    def _flow(self, params: Any, theory: bool = False) -> Flow:
+        """Return the flow with other parameters, with theory beside it if asked for."""
 
     @abstractmethod
     def multiplied(self, params: Any, factors: np.ndarray, only: Places | None = None) -> Any:
@@ -73,10 +73,10 @@ class Patient(ABC):
         """Yield the network with other layers: kind, advice and the patient that it then is."""
         yield from ()
 
-    def measured(self, params: Any) -> Flow | None:
+    def measured(self, params: Any, theory: bool = False) -> Flow | None:
         """Return the flow with other parameters; None where a signal leaves the range."""
         try:
-            return self._flow(params)
+            return self._flow(params, theory)
         except ValueError:
             return None
 
@@ -128,8 +128,8 @@ class OfJax(Patient):
     options: dict[str, Any]
     like: Any = None
 
-    def _flow(self, params: Any) -> Flow:
-        return gradient_flow(self.net, params, self.xs, self.ys, **self.options)
+    def _flow(self, params: Any, theory: bool = False) -> Flow:
+        return gradient_flow(self.net, params, self.xs, self.ys, theory=theory, **self.options)
 
     def multiplied(self, params: Any, factors: np.ndarray, only: Places | None = None) -> Any:
         """Return parameters whose weights, or some arrays, are multiplied by a number a layer."""
@@ -196,7 +196,7 @@ class OfTorch(Patient):
     ys: Any
     options: dict[str, Any]
 
-    def _flow(self, params: Any) -> Flow:
+    def _flow(self, params: Any, theory: bool = False) -> Flow:
         with self._holding(params):
             return torch_flow(self.module, self.inputs, self.ys, **self.options)
 
