@@ -2134,6 +2134,20 @@ MUTANTS = (
         "tests/test_store.py::test_a_file_that_was_changed_since_is_named_and_written_anew",
     ),
     Mutant(
+        "code that ends the program has no sentence",
+        "jaxnn/cli/source.py",
+        "if isinstance(error, SystemExit):",
+        "if isinstance(error, SystemError):",
+        "tests/test_sentences.py::test_code_that_ends_is_a_sentence_with_an_end",
+    ),
+    Mutant(
+        "numbers of NumPy alone reach JAX",
+        "jaxnn/arrays/compiled.py",
+        'dtype.char in "gG"',
+        'dtype.char in "G"',
+        "tests/test_sentences.py::test_numbers_that_jax_has_not",
+    ),
+    Mutant(
         "each class is held out with as many rows",
         "experiments/learning/splits.py",
         "count = max(1, round(fraction * int(np.count_nonzero(labels == label))))",

@@ -63,7 +63,42 @@ def computed(function: Callable[..., R], *arrays: np.ndarray) -> R:
     return result
 
 
+def measuring(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a measurement work whatever JAX is set to stop at.
+
+    nan and inf are results here, and NumPy's arrays are handed to a device: `jax_debug_nans`,
+    `jax_debug_infs` and `transfer_guard` are off inside.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        stops = any(getattr(jax.config, name) for name in _STOPS)
+        if not stops and getattr(jax.config, _GUARD, None) in (None, "allow"):
+            return function(*args, **kwargs)
+        with jax.debug_nans(False), jax.debug_infs(False), jax.transfer_guard("allow"):
+            return function(*args, **kwargs)
+
+    return call
+
+
+_STOPS = ("jax_debug_nans", "jax_debug_infs")
+_GUARD = "jax_transfer_guard_host_to_device"
 _DATA = object()  # stands among the static leaves where an array goes
+
+
+def check_width(name: str, values: Any) -> None:
+    """Raise unless JAX has numbers of the width of each array of a pytree.
+
+    Raises:
+        TypeError: a longdouble of NumPy, which JAX has not.
+    """
+    for value in jax.tree.leaves(values):
+        dtype = getattr(value, "dtype", None)
+        if isinstance(value, np.ndarray | np.generic) and dtype is not None and dtype.char in "gG":
+            raise TypeError(
+                f"{name}: expected numbers that JAX has, got {dtype}; cast them, such as with "
+                ".astype(numpy.float64)"
+            )
 
 
 def as_array(name: str, value: ArrayLike, hint: str = "") -> Numbers:
@@ -79,6 +114,7 @@ def as_array(name: str, value: ArrayLike, hint: str = "") -> Numbers:
     Raises:
         TypeError: no numbers.
     """
+    check_width(name, value)
     try:
         if isinstance(value, np.ndarray | np.generic | int | float):
             dtype = jax.dtypes.canonicalize_dtype(np.asarray(value).dtype)

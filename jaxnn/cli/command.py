@@ -182,6 +182,7 @@ def _diagnose(settings: argparse.Namespace) -> int:
         raise ValueError(f"seed: expected an integer from 0 to 2^31 - 1, got {settings.seed}")
     code = source.read(settings.network)
     platforms.check_debugging()
+    platforms.check_flags()
     try:
         result = contract.diagnosed(code, settings.memory, settings.seed, settings.formats)
     except (ValueError, FloatingPointError):

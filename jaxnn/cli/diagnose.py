@@ -15,6 +15,7 @@ import numpy as np
 from ..adapters.handover import is_array
 from ..adapters.layers import Chain, from_function, from_layers
 from ..adapters.torch.module import own_loss, prediction_of
+from ..arrays.compiled import check_width, measuring
 from ..curing.cures import Cures, tried_on
 from ..curing.patients import OfJax, OfTorch, Patient
 from ..errors import NoTangentError
@@ -26,6 +27,7 @@ from ..flow.of_torch import torch_flow
 from ..flow.plan import Plan, plan
 from ..flow.table import sentences_as_html
 from ..flow.verdict import Verdict, verdict
+from ..network.checks import check_loss
 from ..network.network import Network
 from ..passes.walk import Memory
 
@@ -85,6 +87,7 @@ class Diagnosis:
         return before + self.verdict._repr_html_() + formats + sentences_as_html(loss) + picture
 
 
+@measuring
 def diagnose(
     model: Any,
     xs: Any,
@@ -138,6 +141,8 @@ def diagnose(
         >>> d.verdict.word, len(d.flow.names)
         ('vanishing', 20)
     """
+    check_loss(loss)
+    check_width("xs", xs)
     if cotangent is not None and (loss is not None or ys is not None):
         raise ValueError("cotangent: expected it, or ys and loss, got both")
     if _is_of_torch(model):

@@ -89,6 +89,32 @@ def prepare() -> None:
         raise OSError("stdout: expected an open stream, got a closed one; >/dev/null drops it")
 
 
+@contextlib.contextmanager
+def open_streams() -> Iterator[None]:
+    """Have the standard streams again as they were, whatever code inside closes or replaces."""
+    streams = {name: getattr(sys, name) for name in ("stdout", "stderr")}
+    copies = {}
+    for name, stream in streams.items():
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # no file, as in a notebook
+            fd = stream.fileno()
+            copies[name] = (fd, os.dup(fd))
+    try:
+        yield
+    finally:
+        for name, stream in streams.items():
+            replaced = getattr(sys, name)
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                replaced.flush()
+            if name in copies:
+                os.dup2(copies[name][1], copies[name][0])
+                os.close(copies[name][1])
+            if name in copies and stream.closed:
+                fd = copies[name][0]
+                raw = io.BufferedWriter(Pipe(fd, "w", closefd=False))
+                stream = io.TextIOWrapper(raw, stream.encoding, stream.errors)
+            setattr(sys, name, stream)
+
+
 def emphasised(sentence: str, colour: str) -> str:
     """Return a sentence whose beginning is bold and coloured if standard output is a terminal.
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ..adapters.frames import is_library
 from ..texts import clean
+from . import printing
 
 MODULE = "diagnosed"  # the __name__ of the file while it runs
 NETWORK = "network"  # the setting that names the file, unless it is another one
@@ -118,6 +119,11 @@ def read(
         ValueError: one sentence.
     """
     file, colon, name = (text or "").rpartition(":")
+    if file.endswith(".ipynb"):
+        raise ValueError(
+            f"{setting}: expected FILE.py:NAME, got a notebook; jupyter nbconvert --to script "
+            f"{file} makes a .py file of it"
+        )
     if not colon or not name.isidentifier() or not file.endswith(ENDING):
         raise ValueError(f"{setting}: expected FILE.py:NAME, {what}, got {text or 'none'}{more}")
     path = Path(file)
@@ -140,10 +146,12 @@ def running(source: Source, module: ModuleType | None = None) -> Iterator[None]:
             its text, and the file and line of the user's code. Those of jaxnn about its arguments
             stay as they are, and so do errors that are none of the user's.
     """
-    with imported(source, module):
+    with imported(source, module), printing.open_streams():
         try:
             yield
-        except (Exception, SystemExit) as error:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
             sentence = in_words(error, source)
             if sentence is None:
                 raise
@@ -156,7 +164,7 @@ def imported(source: Source, module: ModuleType | None = None) -> Iterator[Modul
     before, folder = sys.modules.get(MODULE), str(source.path.parent)
     if module is None:
         module = ModuleType(MODULE)
-        module.__file__ = str(source.path)
+        module.__file__, module.__package__ = str(source.path), ""
     sys.modules[MODULE] = module
     sys.path.insert(0, folder)
     try:
@@ -171,7 +179,7 @@ def imported(source: Source, module: ModuleType | None = None) -> Iterator[Modul
 
 def in_words(error: BaseException, source: Source) -> str | None:
     """Return the sentence on an error of the user's code; None if it is none of that."""
-    text = f"{type(error).__name__}: {_line(str(error))}"
+    text = _said(error)
     if isinstance(error, SyntaxError):  # of a file that did not begin to run
         where = f"{Path(error.filename or source.path).name}:{error.lineno or 1}"
         return f"{source.setting}: {where}: {type(error).__name__}: {_line(error.msg)}"
@@ -183,6 +191,16 @@ def in_words(error: BaseException, source: Source) -> str | None:
     if notes:
         return f"{source.setting}: {text} {' '.join(notes)}"
     return None if arose_in(error, source.ours) else f"{source.setting}: {text}"
+
+
+def _said(error: BaseException) -> str:
+    """Return the type and the text of an error, if it has one."""
+    said = ": ".join(filter(None, (type(error).__name__, _line(str(error)))))
+    if isinstance(error, SystemExit):
+        return f"{said}, which ends a program; leave it out"
+    if isinstance(error, ImportError) and "relative import" in said:
+        return f"{said}; the file is run as a script, whose folder is importable: leave out the dot"
+    return said
 
 
 def arose_in(error: BaseException, folders: tuple[Path, ...]) -> bool:

@@ -12,6 +12,7 @@ from ..texts import drawable
 from .formats import FORMATS, NOISE
 from .kept import histograms
 from .narrow import NARROW
+from .table import assert_one
 
 # Told apart on white and on black, and by most colour-blind readers in this order.
 CATEGORIES = (
@@ -79,6 +80,8 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
         >>> flow = jaxnn.gradient_flow(net, params, jnp.ones((2, 3)), jnp.array([0, 1]))
         >>> jaxnn.chart(flow).save("flow.png")  # doctest: +SKIP
     """
+    for flow in flows:
+        assert_one(flow)
     alt = _altair()
     if not flows:
         raise ValueError("flows: expected at least one, got none")

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..adapters.layers import Chain
-from ..arrays.compiled import Numbers, as_array, compiled
+from ..arrays.compiled import Numbers, as_array, compiled, measuring
 from ..arrays.rows import (
     ZERO_EXPONENT,
     ScaledRows,
@@ -29,6 +29,7 @@ from ..network.checks import (
     as_rows,
     check_data,
     check_depth_as_data,
+    check_loss,
     check_params,
     check_x,
     dtype_of,
@@ -44,6 +45,7 @@ from .loss import Loss, delta_of_loss
 from .of_network import flow_of_network
 
 
+@measuring
 def gradient_flow(
     net: Network | Chain,
     params: Any,
@@ -108,6 +110,7 @@ def gradient_flow(
         >>> round(float(flow.log_delta[0] / jnp.log(10)) / 10)  # 10^-316 or so, in float32
         -32
     """
+    check_loss(loss)
     options = FlowOptions(examples, tangent, check_memory(memory), formats)
     goal = _check_theory(theory, net, depth)
     if isinstance(net, Chain):

@@ -11,6 +11,7 @@ from ..adapters.torch.module import measured
 from ..adapters.torch.tensors import log_norm
 from ..arrays.compiled import compiled
 from ..arrays.rows import ScaledRows
+from ..network.checks import check_loss
 from .chain import smallest_of, state_record
 from .entries import Entries, entries_of
 from .flow import Flow, Parameters
@@ -95,6 +96,7 @@ def torch_flow(
         >>> flow.names[0], flow.log_delta.shape  # doctest: +SKIP
         ('layers.0', (4,))
     """
+    check_loss(loss)
     given = (module, inputs, ys, loss, cotangent, cuts)
     states, found, parameters, layers, notes = measured(*given, _look if formats else None)
     dtypes = [part.dtype for state in states for part in state.parts]

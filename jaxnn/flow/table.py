@@ -36,6 +36,10 @@ SCALARS = ("log10_delta", "log10_gain", "log10_theta", "log10_mean_square", "log
 
 def assert_one(flow: Any) -> None:
     """Raise unless a flow is that of one network, with known values."""
+    if not hasattr(flow, "log_delta"):
+        raise TypeError(
+            f"flow: expected a Flow, as jaxnn.gradient_flow returns it, got {type(flow).__name__}"
+        )
     if isinstance(flow.log_delta, jax.core.Tracer) or np.ndim(flow.log_delta) != 1:
         raise TypeError(
             "flow: expected that of one network with its values known, got a traced one or several "

@@ -91,6 +91,16 @@ def dtype_of(params: Params) -> jnp.dtype:
     return _dtypes(params[0])[0]
 
 
+def check_loss(loss: Any) -> None:
+    """Check that a loss is a function."""
+    if loss is not None and not callable(loss):
+        got = repr(loss) if isinstance(loss, str) else type(loss).__name__
+        raise TypeError(
+            "loss: expected a function of (output, ys), such as lambda output, ys: "
+            f"((output - ys) ** 2).mean(-1), got {got}"
+        )
+
+
 def check_key(key: Any) -> Array:
     """Return a random key; raise unless it is one."""
     if isinstance(key, jax.Array | np.ndarray):

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from ..arrays.compiled import Numbers, as_array, compiled
+from ..arrays.compiled import Numbers, as_array, check_width, compiled
 from ..arrays.loops import entry, loop, with_entry, zeros
 
 
@@ -246,6 +246,7 @@ def _layers_at(params: Params, j: Any) -> tuple[Layer, ...]:
 
 def as_layers(params: Pairs) -> Params:
     """Return `params` as a tuple of Layers of arrays."""
+    check_width("params", params)
     try:
         return tuple(entry if isinstance(entry, LazyRun) else _as_layer(entry) for entry in params)
     except (TypeError, ValueError):
