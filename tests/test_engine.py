@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import vl_convert
@@ -140,8 +142,8 @@ def test_a_death_is_told_by_its_signal_and_last_words(dying, number, words, said
     with pytest.raises(engine.NotDrawnError) as caught:
         engine.begin("picture", SPEC, 2)()
     remedy = (
-        "; for lack of memory, it seems: with more of it, or a higher limit (ulimit -v), the same "
-        "command again draws it"
+        "; a lack of memory looks like that: try the same command with more of it, or with a "
+        "higher limit (ulimit -v)"
     )
     assert str(caught.value) == f"the process that draws was {said}{remedy if memory else ''}"
     assert len(started) == 2
@@ -166,6 +168,43 @@ def test_another_process_that_cannot_start_is_said(dying, monkeypatch):
         engine.NotDrawnError, match=r"SIGSEGV, .*, and another cannot start: Cannot"
     ):
         engine.begin("picture", SPEC, 2)()
+
+
+@pytest.mark.slow
+def test_a_picture_without_marks_is_an_error_that_says_what_the_engine_said(process):
+    """Subnormal numbers on a scale for which the engine finds no ticks; and no rows at all."""
+    subnormal = [{"x": 0, "y": 1e-309}, {"x": 1, "y": 2e-309}]
+    axis = {**SPEC["encoding"]["y"], "scale": {"type": "log"}}
+    encoding = {**SPEC["encoding"], "y": axis}
+    spec = SPEC | {"data": {"values": subnormal}, "encoding": encoding}
+    with pytest.raises(engine.NotDrawnError, match="the engine said: ERROR RangeError: Invalid"):
+        engine.begin("picture", spec, 1)()
+    with pytest.raises(engine.NotDrawnError, match=r"^the picture holds no marks"):
+        engine.begin("picture", SPEC | {"data": {"values": []}}, 1)()
+    assert engine.MARKS.search(engine.begin("picture", SPEC, 1)().svg)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="by prctl")
+def test_the_process_that_draws_ends_with_its_parent():
+    child = (
+        "import os, time; from experiments.pages import engine; engine.end_with(os.getppid()); "
+        "print(os.getpid(), flush=True); time.sleep(600)"
+    )
+    code = f"""
+import os, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {child!r}], stdout=subprocess.PIPE)
+print(child.stdout.readline().decode(), flush=True)
+os._exit(1)
+"""
+    pid = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
+    stat = Path(f"/proc/{pid}/stat")
+    for _ in range(3000):
+        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    pytest.fail("it goes on")
 
 
 def test_a_page_without_the_library_says_why(monkeypatch):

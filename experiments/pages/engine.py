@@ -13,6 +13,7 @@ the pipes of a process of this program. The bytes of a picture are base64 there.
 
 import base64
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
@@ -36,6 +37,10 @@ ROOT = Path(__file__).parents[2]
 CALL = "import sys; sys.path.insert(0, sys.argv[1]); from experiments.pages import engine; "
 
 
+# Of an SVG by Vega: a group of marks that is not empty; one of axes has another role.
+MARKS = re.compile(rb'class="mark-\w+ role-mark[^>]*[^>/]>')
+
+
 class Picture(NamedTuple):
     """A chart as files."""
 
@@ -50,7 +55,17 @@ def picture(spec: dict[str, Any], scale: float) -> Picture:
     Args:
         spec: as Altair makes it.
         scale: pixels of the PNG for one of the chart.
+
+    Raises:
+        ValueError: there is none, or one that holds no marks.
     """
+    made = _drawn(spec, scale)
+    if MARKS.search(made.svg) is None:
+        raise ValueError("the picture holds no marks")
+    return made
+
+
+def _drawn(spec: dict[str, Any], scale: float) -> Picture:
     import vl_convert  # here and below, for the other process has to start before all imports
 
     _, _, version = spec.get("$schema", _newest()).rpartition("/")
@@ -112,6 +127,7 @@ def _newest() -> str:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {"picture": picture, "library": library}
+SET_DEATH_SIGNAL = 1  # of prctl
 EMPTY = {"mark": "point", "data": {"values": []}}  # drawn to start the engine
 
 
@@ -119,6 +135,7 @@ EMPTY = {"mark": "point", "data": {"values": []}}  # drawn to start the engine
 FRAMES = re.compile(
     r"\s*(#?\s*\d+: |at |/|#?$|=+ .*stack)|stack backtrace|note: |thread '.*' .*panicked"
 )
+MOST_SAID = 1 << 20  # bytes of what it prints that are read
 MOST_WORDS = 400  # characters of the rest, the last ones
 SHORT_OF_MEMORY = re.compile(r"out of memory|allocat", re.IGNORECASE)
 
@@ -155,10 +172,13 @@ class _Process:
     def __init__(self) -> None:
         # Not by -m: that imports this module twice. Signals are for this process; if it ends, so
         # do the pipe and the other one. What it prints is read if it dies.
+        # Linux takes the end of the thread that starts a process for that of its parent.
+        is_main = threading.current_thread() is threading.main_thread()
+        parent = os.getpid() if is_main else None
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115, as long as the process
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", CALL + "engine.serve()", str(ROOT)],
+                [sys.executable, "-c", CALL + f"engine.serve({parent})", str(ROOT)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._printed,
@@ -195,8 +215,8 @@ class _Process:
         )
         if by == "SIGKILL" or SHORT_OF_MEMORY.search(words):
             sentence += (
-                "; for lack of memory, it seems: with more of it, or a higher limit (ulimit -v), "
-                "the same command again draws it"
+                "; a lack of memory looks like that: try the same command with more of it, or with "
+                "a higher limit (ulimit -v)"
             )
         return sentence
 
@@ -293,21 +313,42 @@ def _another(process: _Process) -> _Process:
         return _process
 
 
-def serve() -> None:
-    """Answer the requests that come on stdin, until it ends."""
+def end_with(parent: int) -> None:
+    """Let Linux end this process with its parent; the engine hears nothing while it works."""
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended meanwhile
+        os._exit(0)
+
+
+def serve(parent: int | None = None) -> None:
+    """Answer the requests that come on stdin, until it ends.
+
+    Args:
+        parent: the number of the process with which this one ends at once, if it should.
+    """
+    if parent is not None:
+        end_with(parent)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed is no answer
     library(_newest())
-    picture(EMPTY, 1)
+    _drawn(EMPTY, 1)
     with contextlib.suppress(OSError):  # nobody waits any more
         for line in requests:
             name, arguments = json.loads(line)
+            begin = os.lseek(2, 0, os.SEEK_END)
             try:
                 result, error = FUNCTIONS[name](*arguments), None
             except Exception as failure:
-                result, error = None, str(failure)
+                said = last_words(os.pread(2, MOST_SAID, begin).decode(errors="replace"))
+                result, error = (
+                    None,
+                    f"{failure}\nthe engine said: {said}" if said else str(failure),
+                )
             if isinstance(result, Picture):
                 result = [base64.b64encode(content).decode() for content in result]
             answers.write(_line([result, error]))
