@@ -22,6 +22,7 @@ from .flow.flow import Flow, Parameters, Streams, Units
 from .flow.measure import gradient_flow
 from .flow.of_torch import torch_flow
 from .flow.plan import Plan, plan
+from .flow.positions import Positions
 from .flow.recognised import AttentionHeads, Routers
 from .flow.verdict import Verdict, verdict
 from .network.activations import ACTIVATIONS, Activation, find_activation
@@ -59,6 +60,7 @@ __all__ = [
     "Network",
     "Parameters",
     "Plan",
+    "Positions",
     "PostNorm",
     "RMSNorm",
     "Residual",

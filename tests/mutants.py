@@ -1449,6 +1449,20 @@ MUTANTS = (
         "tests/test_causes.py::test_experts_that_all_tokens_go_to",
     ),
     Mutant(
+        "Δ of a position is that of an example alone",
+        "jaxnn/flow/positions.py",
+        "squares = jnp.sum(jnp.square(m), axis=(0, m.ndim - 1))",
+        "squares = jnp.sum(jnp.square(m[:1]), axis=(0, m.ndim - 1))",
+        "tests/test_causes.py::test_layers_that_average_all_tokens_make_them_equal",
+    ),
+    Mutant(
+        "the largest of several positions is the only one",
+        "jaxnn/flow/causes.py",
+        "second - largest > np.log(ALONE)",
+        "second - largest > 0",
+        "tests/test_causes.py::test_the_only_position_that_gets_a_gradient",
+    ),
+    Mutant(
         "a bias of zeros is a layer of zero weights",
         "jaxnn/flow/causes.py",
         "        zero &= arrays.weights\n",
@@ -1541,9 +1555,9 @@ MUTANTS = (
     ),
     Mutant(
         "a single position is equal to all others",
-        "jaxnn/flow/examples.py",
-        "or max(states[0].shape[1:-1]) < 2",
-        "or False",
+        "jaxnn/flow/positions.py",
+        " and max(arrays[0].shape[1:-1]) > 1",
+        "",
         "tests/test_causes.py::test_a_single_position_is_no_fault",
     ),
     Mutant(

@@ -12,7 +12,7 @@ from problems import as_users_have_jax
 
 import jaxnn
 from jaxnn import AttentionHeads
-from jaxnn.flow.causes import Arrays, failing_routers, saturated_attention
+from jaxnn.flow.causes import Arrays, failing_routers, lone_position, saturated_attention
 
 BLOCKS, WIDTH, EXPERTS, BATCH = 6, 8, 2, 4
 NO_ARRAYS = Arrays(np.zeros(0, int), (), (), *np.zeros((3, 0)))
@@ -260,11 +260,41 @@ def test_layers_that_average_all_tokens_make_them_equal():
     xs = np.float32(rng.normal(size=(4, 5, 8)))
     with as_users_have_jax():
         net, params = jaxnn.from_layers([(mean, t) for t in theta])
-        v = jaxnn.verdict(jaxnn.gradient_flow(net, params, xs, cotangent=xs))
+        flow = jaxnn.gradient_flow(net, params, xs, cotangent=xs)
+        v = jaxnn.verdict(flow)
+
+        def above(z):
+            for p in theta[1:]:
+                z = mean(p, z)
+            return z
+
+        (delta,) = jax.vjp(above, mean(theta[0], xs))[1](xs)
+    by_position = np.log(np.sqrt(np.sum(np.square(delta), axis=(0, 2))))
+    np.testing.assert_allclose(flow.positions.of(1), by_position, rtol=1e-5)
+    assert flow.positions.counts == (5,) * 6
+    assert not [f for f in v.findings if "gets a gradient" in f.text]
     assert v.equal_positions == 1
     assert "From layer 1 (mean) up all positions of an example are equal, but for rounding." in (
         v.sentences
     )
+
+
+@pytest.mark.parametrize(
+    ("log_delta", "position"),
+    [
+        ((-np.inf, -np.inf, -200.0), 3),
+        ((-np.inf, 10.0, -20.0), 2),
+        ((0.0, -20.0, -np.inf), None),
+        ((-np.inf, -np.inf, -np.inf), None),
+        ((0.0, np.nan, np.nan), None),
+    ],
+)
+def test_the_only_position_that_gets_a_gradient(log_delta, position):
+    positions = jaxnn.Positions(jnp.array((0.0, *log_delta, *(3 * [0.0]))), (1, 3, 3))
+    flow = types.SimpleNamespace(positions=positions, names=("a", "b", "c"))
+    said = [finding.text for finding in lone_position(flow)]
+    text = f"Only position {position} of 3 gets a gradient in layer 2 (b): what the others"
+    assert [sentence[: len(text)] for sentence in said] == ([text] if position else [])
 
 
 def test_a_single_position_is_no_fault():
@@ -273,6 +303,7 @@ def test_a_single_position_is_no_fault():
         xs = np.ones((4, 1, 8), np.float32) * np.float32(np.arange(1, 9))
         flow = jaxnn.gradient_flow(net, params, xs, cotangent=xs)
     assert np.isnan(flow.log_spread_within).all()
+    assert flow.positions is None
     assert jaxnn.verdict(flow).equal_positions is None
 
 

@@ -25,6 +25,7 @@ STATE = 30.0  # root mean square of a state, or its inverse, that a change is bl
 FEW = 3  # names in a sentence
 Behind = dict[int, float]  # of arrays by their number, the decades that they are behind others
 SATURATED, LOGIT = 0.05, 100.0  # share of its largest entropy, and largest logit of a head
+ALONE = 1e-9  # of a position's Δ, all others have less
 OTHERS = "the other weights there"
 ALL, FEW_TOKENS = 0.99, 16  # share of the load of a router that stands out, with more tokens
 LARGEST_FLOAT16 = 65504.0
@@ -408,6 +409,24 @@ def equal_positions(flow: Flow) -> int | None:
     apart = np.flatnonzero(within[known] >= noise)
     first = int(apart.max()) + 1 if len(apart) else 0
     return int(known[first]) + 1 if first < len(known) else None
+
+
+def lone_position(flow: Flow) -> list[Finding]:
+    """Name the only position of the lowest state that Δ reaches, if there are others."""
+    of = flow.positions
+    layer = 0 if of is None else next((i for i, n in enumerate(of.counts, 1) if n > 1), 0)
+    if of is None or not layer:
+        return []
+    log = np.asarray(of.of(layer), np.float64)
+    *_, second, largest = np.sort(log)  # nan comes last
+    if not np.isfinite(largest) or second - largest > np.log(ALONE):
+        return []
+    text = (
+        f"Only position {int(np.argmax(log)) + 1} of {len(log)} gets a gradient in layer "
+        f"{_label(flow, layer)}: what the others hold reaches the loss nowhere above. If weights "
+        "between positions start at zero, measure again after one step."
+    )
+    return [Finding("positions", text, layer)]
 
 
 def _label(flow: Flow, layer: int) -> str:

@@ -54,7 +54,8 @@ from .examples import log_spread_within, rows_of
 from .flow import Flow, FlowOptions, Parameters, Streams
 from .links import ChainOp, ChainStep, applied, arrays_of, with_flags, with_mixes
 from .loss import Loss, delta_of_loss
-from .recognised import OfEntry, Recognised, recognised_of
+from .positions import Positions, count_of, log_delta_by_position, main_of
+from .recognised import OfEntry, Recognised, joined, recognised_of
 from .record import DeltaRecord, StateRecord, flow_of, in_order, log_tangents
 
 # What is recorded
@@ -85,6 +86,7 @@ class _KeptOfLayer(NamedTuple):
     streams: DeltaRecord | None  # (s, B)
     recognised: Recognised
     entries: Entries | None  # (p,)
+    positions: tuple[Float[Array, " t"], ...]
 
 
 def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _KeptOfLayer:
@@ -120,9 +122,11 @@ def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _
         jnp.array(True) if step.mixes is None else step.mixes,
     )
     streams = jax.tree.map(lambda *v: jnp.stack(v), *each) if several else None
+    positions = count_of(step.out) if options.examples and not options.replicas else 0
+    by_position = [log_delta_by_position(v, dtype) for v in arrays_of(step.delta)[: positions > 0]]
     recognised = Recognised.of(step.recognised, dtype)
     of_theta = entries and entries.delta_parameter
-    return _KeptOfLayer(kept, logs, streams, recognised, of_theta)
+    return _KeptOfLayer(kept, logs, streams, recognised, of_theta, tuple(by_position))
 
 
 def _entries_of_step(
@@ -149,7 +153,7 @@ def _record_of(state: Any, dtype: Any, options: FlowOptions) -> StateRecord:
         out = [_with_units(v) for v in out]
     if not (examples and with_main_first(state)):
         return state_record(out, dtype, examples)
-    of_main = state_record(out[:1], dtype, examples)
+    of_main = state_record(main_of(state), dtype, examples)
     return state_record(out, dtype, examples=False)._replace(examples=of_main.examples)
 
 
@@ -326,6 +330,9 @@ def _flow(
         ],
         net.paths,
     )
+    by_position = joined([[v for each in record for v in each.positions] for record in records])
+    if by_position is not None:
+        fields["positions"] = Positions(by_position, tuple(map(count_of, shapes)))
     if options.tangent:
         fields["log_tangent"] = log_tangents(walked, layers, entering, _forwards, dtype)
     flow = flow_of(

@@ -30,6 +30,7 @@ from ..arrays.rows import (
     with_floats,
 )
 from .formats import NOISE
+from .positions import has_positions
 
 RANK_OF = 64  # examples, at most, whose effective rank is taken
 
@@ -67,8 +68,7 @@ def examples_of(rows: Float[Array, "B n"], eps: float) -> dict[str, Array]:
 
 def log_spread_within(states: list[Array], dtype: Any) -> Float[Array, ""]:
     """Return ln of the spread between the positions of an example; the last axis is no position."""
-    one = len(states) != 1 or states[0].ndim < 3 or max(states[0].shape[1:-1]) < 2
-    if one:  # position, or nothing that could be one
+    if not has_positions(states):
         return jnp.array(jnp.nan, dtype)
     tokens = at_least_float32(states[0]).astype(dtype)
     return jnp.log(_spread(tokens.reshape(len(tokens), -1, tokens.shape[-1]), 1)[2])

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float
 from ..network.network import Network
 from ..passes.walk import Memory
 from .entries import FlowEntries
+from .positions import Positions
 from .recognised import AttentionHeads, Routers
 from .table import InWords
 
@@ -126,6 +127,8 @@ class Flow(InWords):
     streams: of a function that is cut where several arrays are alive; None for others.
     entries: histograms of the exponents of all entries, of Δ, of states, of parameters and of their
         Δ, from which `flow.formats()` has what number formats keep. None unless asked for.
+    positions: Δ at each position (token, pixel) of states that have some; None without any, and
+        with examples=False.
     attention: the largest logit and the entropy of each head of every attention, a softmax between
         two products of states, that is recognised in the program of a layer; None without any.
     routers: the share of each expert in what routers select, or in their weights; None likewise.
@@ -165,6 +168,7 @@ class Flow(InWords):
     log_tangent: Float[Array, "*v L"] | None = None
     entries: FlowEntries | None = None
     streams: Streams | None = None
+    positions: Positions | None = None
     attention: AttentionHeads | None = None
     routers: Routers | None = None
     units: Units | None = None

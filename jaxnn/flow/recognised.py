@@ -135,8 +135,8 @@ class OfEntry(NamedTuple):
 
 def recognised_of(entries: Sequence[OfEntry], paths: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Return the fields of a flow, None without any; paths are those of all layers."""
-    heads = _joined([[h for record in each.records for h in record.heads] for each in entries])
-    loads = _joined([[v for record in each.records for v in record.loads] for each in entries])
+    heads = joined([[h for record in each.records for h in record.heads] for each in entries])
+    loads = joined([[v for record in each.records for v in record.loads] for each in entries])
     layers = list(enumerate((v for each in entries for v in [*each.anatomies] * each.times), 1))
     fields: dict[str, Any] = {"attention": None, "routers": None}
 
@@ -170,7 +170,7 @@ def recognised_of(entries: Sequence[OfEntry], paths: Sequence[Sequence[str]]) ->
     return fields
 
 
-def _joined(of_entries: Sequence[Sequence[Any]]) -> Any:
+def joined(of_entries: Sequence[Sequence[Any]]) -> Any:
     """Return the records of all entries in the order of layers; None without any."""
     parts = [
         jax.tree.map(lambda *v: jnp.concatenate(v, axis=-1).ravel(), *part)

@@ -1,0 +1,71 @@
+"""Positions of a flow: the size of Δ at each token or pixel of a state.
+
+‖Δ at position t‖ = root of the sum over examples and features of Δ[b, t, i]²
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..adapters.states import streams, with_main_first
+from ..arrays.rows import ScaledRows, aligned, at_least_float32, floats, log_of
+
+MOST = 4096  # positions; states with more, such as large images, have no record of them
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Positions:
+    """Sizes of Δ at the positions of states (B, …, channels), those of layer 1 first.
+
+    log_delta: ln of the norm of Δ at each position, over the batch; of several axes the last one
+        counts fastest.
+    counts: of each layer the positions of its state; 0 without any, or with more than 4096; static.
+    """
+
+    log_delta: Float[Array, "*v T"]
+    counts: tuple[int, ...] = field(metadata={"static": True})
+
+    def of(self, layer: int) -> Float[Array, "*v t"]:
+        """Return log_delta at the positions of a layer, counted from 1.
+
+        Example:
+            >>> import jax.numpy as jnp, jaxnn
+            >>> net, params = jaxnn.from_layers([lambda z: 2 * z])
+            >>> xs = jnp.ones((1, 2, 3))
+            >>> flow = jaxnn.gradient_flow(net, params, xs, cotangent=xs.at[:, 0].set(0))
+            >>> flow.positions.of(1)
+            Array([     -inf, 0.5493061], dtype=float32)
+        """
+        start = sum(self.counts[: layer - 1])
+        return self.log_delta[..., start : start + self.counts[layer - 1]]
+
+
+def main_of(state: Any) -> list[Any]:
+    """Return the float arrays of a state that its positions are those of."""
+    out = floats(streams(state))
+    return out[:1] if with_main_first(state) else out
+
+
+def has_positions(arrays: Sequence[Any]) -> bool:
+    """Tell a state of one array with positions: axes between the examples and the channels."""
+    return len(arrays) == 1 and arrays[0].ndim > 2 and max(arrays[0].shape[1:-1]) > 1
+
+
+def count_of(state: Any) -> int:
+    """Return the number of positions of a state that are recorded."""
+    main = main_of(state)
+    count = prod(main[0].shape[1:-1]) if has_positions(main) else 0
+    return count if count <= MOST else 0
+
+
+def log_delta_by_position(delta: ScaledRows, dtype: Any) -> Float[Array, " t"]:
+    """Return ln of the norm of Δ, (B, …, channels), at each position."""
+    m, e = aligned(delta._replace(m=at_least_float32(delta.m).astype(dtype)))
+    squares = jnp.sum(jnp.square(m), axis=(0, m.ndim - 1)).ravel()
+    return log_of(jnp.sqrt(squares), e)
