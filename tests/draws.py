@@ -95,6 +95,58 @@ def block(p: Any, z: Any) -> Any:
     return z + jax.nn.gelu(norm(z) @ p["up"]) @ p["down"]
 
 
+def rms(z: Any) -> Any:
+    """Return an RMSNorm without parameters."""
+    return z * jax.lax.rsqrt(jnp.mean(jnp.square(z), axis=-1, keepdims=True) + 1e-6)
+
+
+def rotated(x: Any) -> Any:
+    """Return rotary positions: pairs of features turned by an angle that grows with the token."""
+    left, right = jnp.split(x, 2, axis=-1)
+    rates = 10000.0 ** -(np.arange(left.shape[-1]) / left.shape[-1])
+    angles = np.float32(np.arange(x.shape[1])[:, None, None] * rates)
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    return jnp.concatenate([left * cos - right * sin, left * sin + right * cos], axis=-1)
+
+
+def llama_block(p: Any, z: Any) -> Any:
+    """Return what comes out of a block of a llama: two heads of queries for one of keys."""
+    examples, tokens, width = z.shape
+    h = rms(z) * p["norm1"]
+    q, k, v = ((h @ p[name]).reshape(examples, tokens, -1, width // HEADS) for name in "qkv")
+    out = jax.nn.dot_product_attention(rotated(q), rotated(k), v, is_causal=True)
+    z = z + out.reshape(z.shape) @ p["out"]
+    h = rms(z) * p["norm2"]
+    return z + (jax.nn.silu(h @ p["gate"]) * (h @ p["up"])) @ p["down"]
+
+
+def vit_block(p: Any, z: Any) -> Any:
+    """Return what comes out of a block of a ViT: queries, keys and values of one product."""
+    h = norm(z) * p["norm1"]
+    q, k, v = jnp.moveaxis((h @ p["qkv"]).reshape(*h.shape[:2], 3, HEADS, -1), (2, 3), (0, 2))
+    out = jax.nn.softmax(q @ k.swapaxes(-1, -2) / k.shape[-1] ** 0.5, axis=-1) @ v
+    z = z + out.swapaxes(1, 2).reshape(z.shape) @ p["out"]
+    h = norm(z) * p["norm2"]
+    return z + jax.nn.gelu(h @ p["up"]) @ p["down"]
+
+
+def of_llama_block(rng: Any, width: int, std: Any = None) -> dict[str, Any]:
+    """Draw the parameters of a block of a llama."""
+    shapes = {"q": (width, width), "k": (width, width // 2), "v": (width, width // 2)}
+    return _of_block(rng, shapes | {"gate": (width, 2 * width)}, width, std)
+
+
+def of_vit_block(rng: Any, width: int, std: Any = None) -> dict[str, Any]:
+    """Draw the parameters of a block of a ViT."""
+    return _of_block(rng, {"qkv": (width, 3 * width)}, width, std)
+
+
+def _of_block(rng: Any, shapes: dict[str, Any], width: int, std: Any) -> dict[str, Any]:
+    shapes |= {"out": (width, width), "up": (width, 2 * width), "down": (2 * width, width)}
+    gains = dict.fromkeys(("norm1", "norm2"), np.ones(width, np.float32))
+    return gains | {name: normal(rng, n, std or n[0] ** -0.5) for name, n in shapes.items()}
+
+
 def of_block(rng: Any, width: int, std: Any = None) -> dict[str, Any]:
     """Draw the parameters of a block, of a standard deviation or of 1/√fan_in."""
     shapes = dict.fromkeys(("q", "k", "v", "out"), (width, width))
@@ -136,6 +188,60 @@ def gpt(width: int, depth: int, keys: Any) -> Any:
     return _chains(layers, lambda rng: rng.integers(0, WORDS, (BATCH, TOKENS)), WORDS, keys)
 
 
+def scaled_rms(scale: Any, z: Any) -> Any:
+    """Return an RMSNorm times a scale for each channel."""
+    return rms(z) * scale
+
+
+def patches(p: Any, z: Any) -> Any:
+    """Return the embeddings of patches, a token of the class in front of them."""
+    first = jnp.broadcast_to(p["class"], (len(z), 1, p["class"].shape[-1]))
+    return jnp.concatenate([first, z @ p["patch"]], axis=1) + p["places"]
+
+
+def of_class(theta: Any, z: Any) -> Any:
+    """Return z θ of the first token."""
+    return z[:, :1] @ theta
+
+
+def llama(width: int, depth: int, keys: Any) -> Any:
+    """Return the flows of the shape and initialisation of a llama."""
+
+    def layers(rng: Any) -> list[Any]:
+        return [
+            (words, normal(rng, (WORDS, width), 0.02)),
+            *((llama_block, of_llama_block(rng, width, 0.02)) for _ in range(depth)),
+            (scaled_rms, np.ones(width, np.float32)),
+            (product, normal(rng, (width, WORDS), 0.02)),
+        ]
+
+    return _chains(layers, lambda rng: rng.integers(0, WORDS, (BATCH, TOKENS)), WORDS, keys)
+
+
+def words(table: Any, xs: Any) -> Any:
+    """Return the embeddings of words."""
+    return table[xs]
+
+
+def vit(width: int, depth: int, keys: Any) -> Any:
+    """Return the flows of a ViT of drawn weights, on standard normal patches."""
+
+    def layers(rng: Any) -> list[Any]:
+        first = {
+            "class": normal(rng, (1, 1, width), 1.0),
+            "patch": normal(rng, (2 * width, width), (2 * width) ** -0.5),
+            "places": normal(rng, (TOKENS + 1, width), 0.1),
+        }
+        return [
+            (patches, first),
+            *((vit_block, of_vit_block(rng, width)) for _ in range(depth)),
+            (scaled_norm, np.ones(width, np.float32)),
+            (of_class, normal(rng, (width, width), width**-0.5)),
+        ]
+
+    return _chains(layers, lambda rng: normal(rng, (BATCH, TOKENS, 2 * width), 1.0), width, keys)
+
+
 def scaled_norm(scale: Any, z: Any) -> Any:
     """Return a layer norm times a scale for each channel."""
     return norm(z) * scale
@@ -147,7 +253,7 @@ def product(theta: Any, z: Any) -> Any:
 
 
 def linear(output: Any, ys: Any) -> Any:
-    """Return a loss whose gradient is ys, of the mean over the examples."""
+    """Return a loss whose gradient is ys, of the mean over the examples; of one token their sum."""
     return jnp.sum(output * ys, axis=(1, 2))
 
 
@@ -194,6 +300,8 @@ FAMILIES = (
         partial(mlp, "relu", HE, by_root_of_depth),
     ),
     Family("GPT-2's shape", False, ((16, 2), (32, 6), (32, 12), (64, 24)), gpt),
+    Family("llama-like", False, ((16, 2), (32, 6), (32, 12), (64, 24)), llama),
+    Family("ViT", False, ((16, 2), (32, 6), (32, 12), (64, 24)), vit),
     Family(
         "sigmoid, Glorot",
         True,
@@ -238,11 +346,11 @@ def totals(flows: Any) -> Any:
     log = np.asarray(flows.log_delta, np.float64) / np.log(10)
     if flows.net is not None:
         return log[:, 0] - log[:, -2]  # the hidden layers
-    equal = [i for i, name in enumerate(flows.names) if name == block.__name__]
+    equal = [i for i, name in enumerate(flows.names) if name.endswith(block.__name__)]
     return log[:, equal[0]] - log[:, equal[-1]]
 
 
-def words(flows: Any) -> list[str]:
+def words_of(flows: Any) -> list[str]:
     """Return the word for each network."""
     return [jaxnn.verdict(flow).word for flow in flows]
 
@@ -259,7 +367,7 @@ def row(family: Family, seeds: int = SEEDS) -> dict[str, Any]:
         if family.ill and not abs(mean) > max(1, 4 * sd):
             raise ValueError(f"{family.name}, {width} x {depth}: {mean:.2g} ± {sd:.2g} is not ill")
         means.append(mean)
-        found.update(words(flows))
+        found.update(words_of(flows))
     wrong = sum(n for word, n in found.items() if (word in ALARMS) != family.ill)
     return {
         "networks": family.name,

@@ -1,10 +1,10 @@
 """Attention: recognised however it is written, its logits and entropy as computed by hand."""
 
+import draws
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
 from problems import as_users_have_jax
 
 import jaxnn
@@ -151,83 +151,40 @@ def test_two_attentions_in_their_order():
 
 # Whole networks
 
-BLOCKS, PATCH, SIDE, CLASSES = 3, 4, 16, 10
-
-
-def rms(z):
-    return z * lax.rsqrt(jnp.mean(jnp.square(z), -1, keepdims=True) + 1e-6)
-
-
-def rotated(x):
-    """Rotary positions: pairs of features turned by an angle that grows with the position."""
-    left, right = jnp.split(x, 2, axis=-1)
-    rates = 10000.0 ** -(np.arange(left.shape[-1]) / left.shape[-1])
-    angles = np.float32(np.arange(x.shape[1])[:, None, None] * rates)
-    return jnp.concatenate(
-        [left * jnp.cos(angles) - right * jnp.sin(angles),
-         left * jnp.sin(angles) + right * jnp.cos(angles)],
-        axis=-1,
-    )  # fmt: skip
+BLOCKS, PATCH, SIDE, CLASSES, UNITS = 3, 4, 16, 10, 16
 
 
 def llama(p, tokens):
-    """Four heads of queries, two of keys and values; RMSNorm, rotary positions, SwiGLU."""
     z = p["words"][tokens]
     for of in p["blocks"]:
-        h = rms(z) * of["norm1"]
-        q, k, v = ((h @ of[n]).reshape(*h.shape[:2], -1, 4) for n in "qkv")
-        out = jax.nn.dot_product_attention(rotated(q), rotated(k), v, is_causal=True)
-        z = z + out.reshape(z.shape) @ of["out"]
-        h = rms(z) * of["norm2"]
-        z = z + (jax.nn.silu(h @ of["gate"]) * (h @ of["up"])) @ of["down"]
-    return (rms(z) * p["norm"]) @ p["head"]
+        z = draws.llama_block(of, z)
+    return (draws.rms(z) * p["norm"]) @ p["head"]
 
 
 def vit(p, images):
-    """Patches and a token of the class; queries, keys and values of one product; GELU."""
     count, side = len(images), SIDE // PATCH
     patches = images.reshape(count, side, PATCH, side, PATCH, 3).transpose(0, 1, 3, 2, 4, 5)
-    z = patches.reshape(count, side * side, -1) @ p["patch"]
-    first = jnp.broadcast_to(p["class"], (count, 1, z.shape[-1]))
-    z = jnp.concatenate([first, z], axis=1) + p["places"]
+    z = draws.patches(p, patches.reshape(count, side * side, -1))
     for of in p["blocks"]:
-        h = jax.nn.standardize(z) * of["norm1"]
-        q, k, v = jnp.moveaxis((h @ of["qkv"]).reshape(*h.shape[:2], 3, 4, -1), (2, 3), (0, 2))
-        out = jax.nn.softmax(q @ k.swapaxes(-1, -2) / k.shape[-1] ** 0.5, axis=-1) @ v
-        z = z + out.swapaxes(1, 2).reshape(z.shape) @ of["out"]
-        h = jax.nn.standardize(z) * of["norm2"]
-        z = z + jax.nn.gelu(h @ of["up"]) @ of["down"]
-    return (jax.nn.standardize(z[:, 0]) * p["norm"]) @ p["head"]
+        z = draws.vit_block(of, z)
+    return (draws.norm(z[:, 0]) * p["norm"]) @ p["head"]
 
 
 def whole(f, seed, head=1.0):
-    """Draw a network and a batch: weights of 1/√fan_in, gains of 1."""
-    rng = np.random.default_rng(seed)
-
-    def draw(*shape):
-        return np.float32(rng.normal(size=shape) / shape[0] ** 0.5)
-
-    n, ones = 16, np.ones(16, np.float32)
-    rest = (
-        {"q": draw(n, n), "k": draw(n, 8), "v": draw(n, 8), "gate": draw(n, 32)}
-        if f is llama
-        else {"qkv": draw(n, 3 * n)}
-    )
-    blocks = [
-        {"norm1": ones, "norm2": ones, "out": draw(n, n), "up": draw(n, 32), "down": draw(32, n)}
-        | {name: draw(*v.shape) for name, v in rest.items()}
-        for _ in range(BLOCKS)
-    ]
-    p = {"blocks": blocks, "norm": ones, "head": np.float32(head) * draw(n, CLASSES)}
+    """Draw a network of weights of 1/√fan_in, and a batch."""
+    rng, n = np.random.default_rng(seed), UNITS
+    draw = draws.of_llama_block if f is llama else draws.of_vit_block
+    p = {"blocks": [draw(rng, n) for _ in range(BLOCKS)], "norm": np.ones(n, np.float32)}
+    p["head"] = np.float32(head) * draws.normal(rng, (n, CLASSES), n**-0.5)
     if f is llama:
-        xs = rng.integers(0, CLASSES, (4, 6))
-        p["words"] = np.float32(rng.normal(size=(CLASSES, n)))
-        return p, xs, np.float32(rng.normal(size=(4, 6, CLASSES)))
-    tokens = (SIDE // PATCH) ** 2 + 1
-    p |= {"patch": draw(PATCH * PATCH * 3, n), "class": draw(1, 1, n)}
-    p["places"] = np.float32(0.1 * rng.normal(size=(tokens, n)))
-    xs = np.float32(rng.normal(size=(4, SIDE, SIDE, 3)))
-    return p, xs, np.float32(rng.normal(size=(4, CLASSES)))
+        p["words"] = draws.normal(rng, (CLASSES, n), 1.0)
+        shape = 4, 6, CLASSES
+        return p, rng.integers(0, CLASSES, shape[:2]), draws.normal(rng, shape, 1.0)
+    inputs = PATCH * PATCH * 3
+    p["class"] = draws.normal(rng, (1, 1, n), 1.0)
+    p["patch"] = draws.normal(rng, (inputs, n), inputs**-0.5)
+    p["places"] = draws.normal(rng, ((SIDE // PATCH) ** 2 + 1, n), 0.1)
+    return p, draws.normal(rng, (4, SIDE, SIDE, 3), 1.0), draws.normal(rng, (4, CLASSES), 1.0)
 
 
 @pytest.mark.slow
@@ -253,7 +210,7 @@ def test_whole_networks(f):
     for name in p["blocks"][1].keys() & {"q", "k"}:
         p["blocks"][1][name] *= 30
     if f is vit:
-        p["blocks"][1]["qkv"][:, :32] *= 30
+        p["blocks"][1]["qkv"][:, : 2 * UNITS] *= 30
     found = jaxnn.verdict(flow(net.params(p), xs, delta)).findings
     (saturated,) = (v for v in found if v.kind == "attention")
     assert "is saturated in all 4 heads: largest logit" in saturated.text

@@ -52,7 +52,10 @@ class Router(NamedTuple):
 
 def routers_of(graph: Graph) -> Iterator[Router]:
     """Yield all routers of a layer, in their order."""
-    for step in graph.flat.steps:
+    arrays = range(len(graph.flat.inputs) - len(graph.states))
+    shapes = {i: graph.flat.types[graph.flat.inputs[i]].shape for i in arrays}
+    stacks = {i: shape[0] for i, shape in shapes.items() if len(shape) > 2}
+    for step in graph.flat.steps if stacks else ():
         if step.eqn.primitive is not primitives.dot_general_p:
             continue
         weights = [v for v in step.inputs if not graph.depends(v)]
@@ -62,14 +65,14 @@ def routers_of(graph: Graph) -> Iterator[Router]:
             own = {v for axis in graph.axes.others[weights[0]] for v in axis}
             for axis in axes:
                 if len(axis) == 1 and axis[0] in own:
-                    yield from _router(graph, weights[0], out, axis[0])
+                    experts = tuple(i for i, size in stacks.items() if size == axis[0].size)
+                    yield from _router(graph, weights[0], out, axis[0], experts)
 
 
-def _router(graph: Graph, weight: int, out: int, expert: Factor) -> Iterator[Router]:
-    """Yield the router whose products are `out`, if it is one."""
-    arrays = range(len(graph.flat.inputs) - len(graph.states))
-    shapes = {i: graph.flat.types[graph.flat.inputs[i]].shape for i in arrays}
-    stacks = tuple(i for i, n in shapes.items() if len(n) > 2 and n[0] == expert.size)
+def _router(
+    graph: Graph, weight: int, out: int, expert: Factor, stacks: tuple[int, ...]
+) -> Iterator[Router]:
+    """Yield the router whose products are `out`, if it is one; stacks have as many entries."""
     if not stacks:
         return
     own, tokens = graph.arrays([weight]), prod(graph.flat.types[out].shape) // expert.size
