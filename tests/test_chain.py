@@ -1,6 +1,7 @@
 """Chains: a network of the user's own layers, against plain gradients and our own networks."""
 
 import functools
+from itertools import pairwise
 
 import chex
 import equinox as eqx
@@ -135,6 +136,33 @@ def test_layers_of_many_kinds(rng):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_unequal_layers_take_the_memory_of_plain_gradients(rng):
+    """What their reverse rules need is computed again, not stored, as in a run of equal ones."""
+    widths = [32, 30, 28, 26, 24]
+    shapes = [((m, 8 * m), (8 * m, n)) for m, n in pairwise(widths)]
+    layers = [tuple(rng.normal(size=s).astype(np.float32) for s in pair) for pair in shapes]
+    xs = rng.normal(size=(256, widths[0])).astype(np.float32)
+
+    def layer(p, x):
+        return jnp.sin(jax.nn.gelu(x @ p[0]) @ p[1])
+
+    def mean(layers, x):
+        for p in layers:
+            x = layer(p, x)
+        return jnp.mean(jnp.square(x))
+
+    def flow(params, x):
+        return gradient_flow(net, params, x, loss=lambda out, _: jnp.mean(jnp.square(out)))
+
+    net, params = jaxnn.from_layers([(layer, p) for p in layers])
+    ours, plain = (
+        jax.jit(f).lower(p, xs).compile().memory_analysis().temp_size_in_bytes
+        for f, p in ((flow, params), (jax.grad(mean), layers))
+    )
+    assert ours <= plain
+
+
 def test_less_memory_changes_nothing(rng):
     """A pattern of two, five times: segments of three and two."""
     layers = [

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
+import sharded
 from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -96,6 +98,147 @@ def test_explicit_axes(users_jax, net, call):
     )
     with jax.sharding.use_abstract_mesh(mesh):
         assert jax.eval_shape(lambda *args: arrays(CALLS[call](net, *args)), params, xs, ys)
+
+
+# Chains, networks whose parameters are spread, and training
+
+
+MESH = AbstractMesh((4, 2), ("data", "model"), axis_types=(AxisType.Explicit,) * 2)
+COLUMNS, ROWS = P(None, "model"), P("model")
+
+
+def typed(shape, *spec, dtype=jnp.float32):
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(MESH, P(*spec)))
+
+
+def residual(p, x):
+    inner = jnp.tanh(jnp.einsum("bi,ij->bj", x, p["in"], out_sharding=P("data", "model")))
+    return x + jnp.einsum("bi,ij->bj", inner, p["out"], out_sharding=P("data"))
+
+
+def in_a_loop(blocks, x):
+    for p in blocks:
+        x = residual(p, x)
+    return x
+
+
+BLOCK = {"in": typed((4, 8), *COLUMNS), "out": typed((8, 4), *ROWS)}
+LISTED = [BLOCK] * 3
+STACKED = {"in": typed((3, 4, 8), None, *COLUMNS), "out": typed((3, 8, 4), None, *ROWS)}
+MADE = {
+    "layers": (lambda p, xs: jaxnn.from_layers([(residual, q) for q in p]), LISTED),
+    "function": (partial(jaxnn.from_function, in_a_loop), LISTED),
+    "scan": (
+        partial(
+            jaxnn.from_function,
+            lambda p, x: jax.lax.scan(lambda x, q: (residual(q, x), None), x, p)[0],
+        ),
+        STACKED,
+    ),
+}
+
+
+def flow_of_all(made, xs, ys, **options):
+    loss = lambda out, ys: jnp.mean(jnp.square(out - ys), axis=1)  # noqa: E731
+    return jaxnn.gradient_flow(*made, xs, ys, loss=loss, **options)
+
+
+@pytest.mark.parametrize("made", MADE)
+def test_a_chain_on_explicit_axes(users_jax, made):
+    make, params = MADE[made]
+    data = typed((8, 4), "data")
+
+    def f(params, xs, ys):
+        net, own = make(params, xs)
+        assert len(net.names) == (4 if made == "function" else 3)  # x, a rider, cuts the first
+        specs = {jax.typeof(leaf).sharding.spec for leaf in jax.tree.leaves(own)}
+        assert all("model" in spec for spec in specs)  # none is gathered
+        return arrays(flow_of_all((net, own), xs, ys, tangent=True, formats=True))
+
+    with jax.sharding.use_abstract_mesh(MESH):
+        assert jax.eval_shape(f, params, data, data)
+
+
+def test_no_state_is_on_another_mesh(users_jax):
+    """A look-up with out_sharding is one on automatic axes, with a step back to explicit ones."""
+    params = {"table": typed((8, 4), *ROWS), "out": typed((4, 4))}
+
+    def f(params, tokens):
+        look = lambda p, tokens: p["table"].at[tokens].get(out_sharding=P("data")) @ p["out"]  # noqa: E731
+        net, own = jaxnn.from_function(look, params, tokens)
+        assert net.names == ("table", "out")
+        return arrays(flow_of_all((net, own), tokens, jnp.zeros((8, 4)), examples=False))
+
+    with jax.sharding.use_abstract_mesh(MESH):
+        assert jax.eval_shape(f, params, typed((8,), "data", dtype=jnp.int32))
+
+
+@pytest.mark.slow
+def test_a_language_model_on_explicit_axes(users_jax):
+    f, shapes = sharded.MODELS["gemma"]
+    params = jax.tree.map(
+        lambda v: typed(v[0], *v[1]), shapes, is_leaf=lambda v: isinstance(v, tuple)
+    )
+    tokens = typed((8, 6), "data", dtype=jnp.int32)
+
+    def flow(params, xs, ys):
+        net, own = jaxnn.from_function(f, params, xs)
+        assert net.lengths == (0, sharded.BLOCKS, 0)
+        return arrays(jaxnn.gradient_flow(net, own, xs, ys, loss=sharded.loss))
+
+    with jax.sharding.use_abstract_mesh(MESH):
+        assert jax.eval_shape(flow, params, tokens, tokens)
+
+
+def test_parameters_spread_later_than_the_cut(users_jax):
+    f = lambda p, x: jnp.tanh(x @ p) @ p.T  # noqa: E731
+    net, _ = jaxnn.from_function(f, jnp.ones((4, 8)), jnp.ones((8, 4)))
+    with (
+        jax.sharding.use_abstract_mesh(MESH),
+        pytest.raises(ValueError, match=r"spread over the mesh as when .* \(None, 'model'\); hand"),
+    ):
+        jax.eval_shape(
+            lambda p, xs: jaxnn.gradient_flow(net, net.params(p), xs, cotangent=xs),
+            *(BLOCK["in"], typed((8, 4), "data")),
+        )
+
+
+def test_a_chain_in_shard_map(users_jax):
+    """Its gradients are those of the device's own examples."""
+    layer = lambda p, x: jnp.tanh(x @ p["in"]) @ p["out"]  # noqa: E731
+
+    def network(p, x):
+        x, _ = jax.lax.scan(lambda x, _: (layer(p[0], x), None), x, None, length=2)
+        return layer(p[1], x)
+
+    def f(params, xs, ys):
+        flow = flow_of_all(jaxnn.from_function(network, params, xs), xs, ys)
+        assert jax.typeof(flow.log_theta).manual_axis_type.varying == {"examples"}
+        return flow
+
+    params = [{"in": jnp.ones((3, 4)), "out": jnp.ones((4, 3))}] * 2
+    shapes = jax.eval_shape(mapped(f, False), params, jnp.zeros((8, 3)), jnp.zeros((8, 3)))
+    assert {v.shape for v in shapes} == {(8,)}
+
+
+@pytest.mark.parametrize("spec", [COLUMNS, ROWS, P("data")], ids=["columns", "rows", "as batches"])
+def test_training_on_explicit_axes(users_jax, spec):
+    """Parameters and what the optimiser keeps of them stay spread as they were."""
+    net, adam = jaxnn.Network((8, 8, 8), "tanh", "regression"), optax.adam(0.1)
+    params = [(typed((8, 8), *spec), typed((8,)))] * 2
+
+    def f(params, xs, ys):
+        state = jaxnn.train.start(net, params, adam, jax.random.key(0))
+        after, _ = jaxnn.train.epoch(net, state, xs, ys, adam, batch=6)
+        specs = ([jax.typeof(v).sharding.spec for v in arrays(s)] for s in (state, after))
+        assert len({*map(tuple, specs)}) == 1
+        return after.params
+
+    with jax.sharding.use_abstract_mesh(MESH):
+        trained = jax.eval_shape(f, params, typed((8, 8), "data"), typed((8, 8), "data"))
+    assert {v.sharding.spec for v in jax.tree.leaves(trained) if v.ndim == 2} == {
+        P(*spec, *[None] * (2 - len(spec)))
+    }
 
 
 EIGHT = """

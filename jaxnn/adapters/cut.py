@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Array
 
 from ..arrays.rows import can_be_learned
+from ..arrays.spread import zeros
 from .handover import Made, Source
 from .names import Parts, common, joined, module_in, name_of_weights, numbered, parts_of
 from .places import MOST_IN_A_ROW, Places, Stretch, main_first
@@ -288,9 +289,9 @@ class _Knife:
 
         def run(arrays: list[Array], state: Any) -> Any:
             leaves = dict(zip(taken, jax.tree.leaves(state), strict=True))
-            zeros = {v: jnp.zeros(flat.types[v].shape, flat.types[v].dtype) for v in blank}
+            empty = {v: zeros(1, flat.types[v])[0] for v in blank}
             given = {v: x if into is None else self.inside(v, x) for v, x in leaves.items()}
-            known = flat.constants | zeros | dict(zip(used, arrays, strict=True)) | given
+            known = flat.constants | empty | dict(zip(used, arrays, strict=True)) | given
             values = evaluated(made, [*prologue, *steps], known)
             if out is None:
                 return jax.tree.unflatten(network.out, values)

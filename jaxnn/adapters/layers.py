@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ..arrays.rows import can_be_learned
+from ..arrays.spread import on_mesh_of, types_over, varying
 from ..texts import cleaned, label
 from .cut import cut
 from .handover import (
@@ -525,8 +526,11 @@ def _cut(function: Function, pytree: Pytree) -> Chain:
     """Make a chain of a function of parameters and examples."""
     structure, types = function.batch
     xs = jax.tree.unflatten(structure, types)
-    of = function.of(pytree), list(pytree.types), xs, pytree.paths
-    pieces, made = cut(*of, function.streams, function.cuts)
+    with on_mesh_of((pytree.types, xs)):
+        # Inside shard_map the flow takes parameters as the device's own, as its examples are.
+        params = types_over(pytree.types, frozenset[Any]().union(*map(varying, types)))
+        of = function.of(pytree), params, xs, pytree.paths
+        pieces, made = cut(*of, function.streams, function.cuts)
     entries = []
     closed, number = None, 1
     for names, program, per_layer, shared, trained, k, products, between, filled in pieces:

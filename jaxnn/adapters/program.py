@@ -21,6 +21,7 @@ from jax.extend.core import primitives
 from jaxtyping import Array
 
 from ..arrays.rows import is_float
+from ..arrays.spread import pcast_like, spec_of, spread_type
 from .frames import origin
 
 CALLS = (primitives.jit_p, primitives.remat_p, primitives.closed_call_p, primitives.call_p)
@@ -286,7 +287,15 @@ class Program:
                 "xs: expected the shapes and dtypes that the network was cut for, in this layer "
                 f"{typed(expected)}, got {typed(given)}; take the layers of net.for_batch(xs)"
             )
-        return jax.tree.unflatten(self.structure, function(self.closed)(*arrays, *given))
+        for v, own in zip(arrays, self.closed.in_avals, strict=False):
+            if spec_of(v) != spec_of(own):
+                raise ValueError(
+                    f"params: expected arrays spread over the mesh as when the network was cut, "
+                    f"{own.dtype}{list(own.shape)} over {spec_of(own)}, got one over {spec_of(v)}; "
+                    "hand jaxnn.from_function the parameters as they are spread now"
+                )
+        given = list(map(pcast_like, [*arrays, *given], self.closed.in_avals))
+        return jax.tree.unflatten(self.structure, function(self.closed)(*given))
 
 
 def function(closed: Any) -> Callable[..., list[Any]]:
@@ -320,13 +329,15 @@ def _bytes(v: Any) -> bytes:
 
 
 def struct(v: Any, axis: int = 0) -> jax.ShapeDtypeStruct:
-    """Return the type of an array, with one axis brought to the front."""
-    return resized(v, (v.shape[axis], *v.shape[:axis], *v.shape[axis + 1 :]) if axis else v.shape)
+    """Return the type of an array, with one axis brought to the front, spread as it is."""
+    shape, spec = ((*u[axis : axis + 1], *u[:axis], *u[axis + 1 :]) for u in (v.shape, spec_of(v)))
+    return spread_type(shape, v, spec)
 
 
 def resized(v: Any, shape: Sequence[int]) -> jax.ShapeDtypeStruct:
-    """Return the type of an array of another shape."""
-    return jax.ShapeDtypeStruct(tuple(shape), v.dtype)  # type: ignore[no-untyped-call]
+    """Return the type of an array of another shape, whose last axes are spread as they were."""
+    first = len(v.shape) - len(shape)
+    return spread_type(shape, v, spec_of(v)[first:] if first >= 0 else ())
 
 
 def typed(values: Any) -> str:

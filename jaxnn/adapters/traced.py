@@ -7,7 +7,7 @@
     product     a main step of a parameter and the state: a matrix product, a convolution, a look-up
                 in a table, or a whole program (a scan, a custom rule) that takes a parameter
 
-The axis of the examples is the one that grows in a second trace, with one example more.
+The axis of the examples is the one that grows in a second trace, with more of them.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,6 +20,7 @@ import numpy as np
 from jax import lax
 
 from ..arrays.rows import can_be_learned, is_float, is_narrow
+from ..arrays.spread import count_of_devices, is_on_mesh
 from .carries import split
 from .handover import Rows, Source
 from .program import Flat, Step, behind, resized, struct, typed
@@ -138,6 +139,7 @@ class Traced:
         return any(map(is_float, types.values())) and not any(
             (is_float(t) and (v not in self.axes or is_narrow(t)))
             or jnp.issubdtype(t.dtype, jnp.complexfloating)
+            or not is_on_mesh(t)
             for v, t in types.items()
         )
 
@@ -210,24 +212,25 @@ def traced(f: Callable[..., Any], params: list[Any], xs: Any) -> Traced:
 def _axes(f: Callable[..., Any], params: list[Any], xs: Any, flat: Flat) -> dict[int, int]:
     """Return the axis of the examples of each value that has one, after scans are taken apart.
 
-    Where f does not take one example more, or is another program then, it is the first axis, of
-    the values for which that has the right length.
+    The second trace has one example more, or one for each device, over which they may be spread.
+    Where f does not take that, or is another program then, it is the first axis, of the values for
+    which that has the right length.
     """
-    count = len(jax.tree.leaves(xs)[0])
-    more = jax.tree.map(lambda v: resized(v, (count + 1, *v.shape[1:])), xs)
+    count, more = len(jax.tree.leaves(xs)[0]), count_of_devices()
+    larger = jax.tree.map(lambda v: resized(v, (count + more, *v.shape[1:])), xs)
     try:
-        grown: Flat | None = Flat(jax.make_jaxpr(f)(params, more))
+        grown: Flat | None = Flat(jax.make_jaxpr(f)(params, larger))
     except Exception:  # of a user's own function, which need not take it
         grown = None
-    axes = _grown_axes(flat, grown, count)
+    axes = _grown_axes(flat, grown, count, more)
     for each in (flat,) if grown is None else (flat, grown):
         learned = [v for v in each.inputs[: len(params)] if can_be_learned(each.types[v])]
         split(each, learned, each.inputs[len(params) :], axes)
-    return _grown_axes(flat, grown, count)
+    return _grown_axes(flat, grown, count, more)
 
 
-def _grown_axes(flat: Flat, grown: Flat | None, count: int) -> dict[int, int]:
-    """Return the axes along which values have one entry more in a program of one example more."""
+def _grown_axes(flat: Flat, grown: Flat | None, count: int, more: int) -> dict[int, int]:
+    """Return the axes along which values have more entries in a program of more examples."""
     shapes = [getattr(t, "shape", ()) for t in flat.types]
     others = [getattr(t, "shape", ()) for t in grown.types] if grown else []
     if list(map(len, shapes)) != list(map(len, others)):
@@ -235,6 +238,6 @@ def _grown_axes(flat: Flat, grown: Flat | None, count: int) -> dict[int, int]:
     axes = {}
     for v, (shape, other) in enumerate(zip(shapes, others, strict=True)):
         differing = [i for i, (m, n) in enumerate(zip(shape, other, strict=True)) if m != n]
-        if [(shape[i], other[i]) for i in differing] == [(count, count + 1)]:
+        if [(shape[i], other[i]) for i in differing] == [(count, count + more)]:
             axes[v] = differing[0]
     return axes

@@ -16,6 +16,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from .spread import on_mesh_of, on_no_mesh
+
 Numbers = jax.Array | np.ndarray
 Scalar = Float[Array, ""]
 Number = float | Scalar
@@ -35,7 +37,8 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         given = iter(arrays)
         leaves = [next(given) if leaf is _DATA else leaf for leaf in others]
         args, kwargs = jax.tree.unflatten(structure, leaves)
-        return function(*args, **kwargs)
+        with on_mesh_of(arrays):
+            return function(*args, **kwargs)
 
     program.__name__ = function.__name__  # what logs and profiles call it
     jitted = jax.jit(program, static_argnums=0, inline=True)
@@ -56,9 +59,10 @@ def computed(function: Callable[..., R], *arrays: np.ndarray) -> R:
     """Return function(*arrays) in numbers, also while another program is traced.
 
     A call of a jitted function would be traced too there, and `ensure_compile_time_eval` compiles a
-    program for each of its constants.
+    program for each of its constants. On a mesh that is set it would be compiled for all devices,
+    of which there may be none yet.
     """
-    with jax.disable_jit(False):
+    with jax.disable_jit(False), on_no_mesh():
         result: R = jax.jit(function).lower(*arrays).compile()(*arrays)
     return result
 

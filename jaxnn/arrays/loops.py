@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
+
+from .spread import names, pcast_like, sharding_of, spec_of, spread, without
 
 C = TypeVar("C")
 
@@ -51,7 +52,8 @@ def entry(tree: Any, j: Array | int) -> Any:
 
 
 def with_entry(values: Array, j: Array | int, value: Array) -> Array:
-    """Return values with entry j >= 0 replaced."""
+    """Return values with entry j >= 0 replaced, spread over the mesh as the entry is."""
+    values = spread(values, (None, *spec_of(value)), value)
     changed: Array = lax.dynamic_update_index_in_dim(
         values, value, j, 0, allow_negative_indices=False
     )
@@ -68,50 +70,22 @@ def barrier(tree: C) -> C:
     return same
 
 
-def pcast_like(value: Any, like: Any) -> Any:
-    """Return a value that varies and is spread over the mesh as `like` is, and at least as before.
+def product(
+    left: Float[Array, "*n k"], right: Float[Array, "k m"], *, keep_right: bool = False
+) -> Float[Array, "*n m"]:
+    """Return left @ right, where axes of both may be spread over devices.
 
-    Args:
-        value: an array.
-        like: an array or `jax.ShapeDtypeStruct` of the same shape.
+    Along k both are spread alike, since each device multiplies what it has; and no two axes of the
+    result are spread over the same: then the right one is whole, or the left one if `keep_right`.
     """
-    apart = varying(like) - varying(value)
-    return lax.pcast(value, tuple(sorted(apart)), to="varying") if apart else value
-
-
-def varying(value: Any) -> frozenset[Any]:
-    """The axes of the mesh over which a value differs between devices, inside `jax.shard_map`."""
-    kind = value if isinstance(value, jax.ShapeDtypeStruct) else jax.typeof(value)
-    axes = kind.manual_axis_type
-    return frozenset() if axes is None else axes.varying
-
-
-def zeros(k: int, like: Any) -> Array:
-    """Return k times zeros like an array or a `jax.ShapeDtypeStruct`, spread as it is."""
-    of_one = _sharding(like)
-    shape, spec = (k, *like.shape), () if of_one is None else of_one.spec
-    if not any(spec):
-        return jnp.zeros(shape, like.dtype)
-    return jnp.zeros(shape, like.dtype, out_sharding=_spread(of_one.mesh, None, *spec))
-
-
-def product(left: Float[Array, "*n k"], right: Float[Array, "k m"]) -> Float[Array, "*n m"]:
-    """Return left @ right, where k may be spread over devices, as examples are."""
-    of_left, of_right = map(_sharding, (left, right))
-    if not (of_left.spec[-1] or of_right.spec[0]):
+    (*n, of_left), (of_right, *m) = map(spec_of, (left, right))
+    if of_left is of_right is None and not names(n) & names(m):
         return left @ right
-    spread = _spread(of_left.mesh, *of_left.spec[:-1], *of_right.spec[1:])
-    return jnp.matmul(left, right, out_sharding=spread)
-
-
-def gathered(value: Array) -> Array:
-    """Return an array that is whole on every device, where it may be spread over explicit axes."""
-    sharding = _sharding(value)
-    if not any(sharding.spec):
-        return value
-    spread = _spread(sharding.mesh, *[None] * value.ndim)
-    whole: Array = jax.sharding.reshard(value, spread)  # type: ignore[no-untyped-call]
-    return whole
+    n, m = (without(n, m), m) if keep_right else (n, without(m, n))
+    free = (axis for axis in (of_right, of_left) if axis and not names([axis]) & names([*n, *m]))
+    k, like = next(free, None), left if any(spec_of(left)) else right
+    factors = spread(left, (*n, k), like), spread(right, (k, *m), like)
+    return jnp.matmul(*factors, out_sharding=sharding_of((*n, *m), like))
 
 
 def transposed_matmul(a: Float[Array, "B n"], delta: Float[Array, "B m"]) -> Float[Array, "n m"]:
@@ -120,8 +94,8 @@ def transposed_matmul(a: Float[Array, "B n"], delta: Float[Array, "B m"]) -> Flo
     On a CPU XLA multiplies small matrices faster where aᵀ is an array of its own, row by row, and
     divides large ones among threads where it is not: docs/speed.md has the rates.
     """
-    if a.size * delta.shape[1] > SMALL_PRODUCT or any(_sharding(a).spec):
-        return product(a.T, delta)
+    if a.size * delta.shape[1] > SMALL_PRODUCT or any(spec_of(a)):
+        return product(a.T, delta, keep_right=True)
     transposed: Array = lax.platform_dependent(a, cpu=_by_rows, default=jnp.transpose)
     return transposed @ delta
 
@@ -134,11 +108,3 @@ def _by_rows(a: Float[Array, "B n"]) -> Float[Array, "n B"]:
     """
     flat = barrier(barrier(a).T.reshape(-1))
     return flat.reshape(a.shape[::-1])
-
-
-def _sharding(value: Any) -> Any:
-    return (value if isinstance(value, jax.ShapeDtypeStruct) else jax.typeof(value)).sharding
-
-
-def _spread(mesh: Any, *axes: Any) -> NamedSharding:
-    return NamedSharding(mesh, PartitionSpec(*axes))  # type: ignore[no-untyped-call]

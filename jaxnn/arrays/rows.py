@@ -60,7 +60,10 @@ def with_exponents(v: ScaledRows) -> ScaledRows:
         >>> print(with_exponents(ScaledRows(jnp.ones((2, 3)))).e)
         [0 0]
     """
-    return v if v.e is not None else ScaledRows(v.m, jnp.zeros_like(v.m[..., 0], jnp.int32))
+    if v.e is not None:
+        return v
+    a_row = jnp.sum(v.m, axis=-1)  # not v.m[..., 0]: that axis may be spread over devices
+    return ScaledRows(v.m, jnp.zeros_like(a_row, jnp.int32))
 
 
 def renormalised(v: ScaledRows) -> ScaledRows:
@@ -126,7 +129,7 @@ def matmul(v: ScaledRows, matrix: Float[Array, "n m"]) -> ScaledRows:
         >>> print(matmul(ScaledRows(jnp.array([[1.0, 2.0]])), jnp.array([[3.0], [4.0]])).m)
         [[11.]]
     """
-    return v._replace(m=v.m @ matrix)
+    return v._replace(m=product(v.m, matrix))
 
 
 def scaled(v: ScaledRows, by: Float[Array, "*B n"] | float) -> ScaledRows:

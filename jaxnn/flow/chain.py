@@ -563,6 +563,7 @@ def _unrolled(net: Lowered, params: Any, x: Any) -> tuple[list[ChainOp], list[An
             state = after[-1]
             ways.append(way)
             layers.append(part)
+    ways[-1] = replace(ways[-1], is_top=True)
     return ways, layers, shapes
 
 

@@ -24,6 +24,7 @@ from ..arrays.rows import (
     exponent_and_mantissa,
     power_of_two,
 )
+from ..arrays.spread import automatically
 from .narrow import EDGES, MXFP8, InBlocks, edges_passed
 
 OCTAVES = 160  # factors of two below the largest entry; the last has all that is smaller
@@ -107,6 +108,10 @@ def entries_of(arrays: Sequence[ScaledRows]) -> Entries:
     All arrays are cut into short rows along their last axis and counted in one go, which is
     compiled once; short axes are filled up with zeros to a power of two.
     """
+    return automatically(_entries_of, list(arrays))
+
+
+def _entries_of(arrays: list[ScaledRows]) -> Entries:
     by_width: dict[int, list[int]] = {}
     for i, v in enumerate(arrays):
         width = min(MXFP8, 1 << (_last(v) - 1).bit_length())

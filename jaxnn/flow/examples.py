@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..adapters.states import counted, streams
-from ..arrays.loops import gathered
+from ..arrays.loops import product
 from ..arrays.rows import (
     LN2,
     ScaledRows,
@@ -29,6 +29,7 @@ from ..arrays.rows import (
     renormalised,
     with_floats,
 )
+from ..arrays.spread import as_rows, beside, first_rows, pcast_like, whole
 from .formats import NOISE
 from .positions import has_positions
 
@@ -37,8 +38,7 @@ RANK_OF = 64  # examples, at most, whose effective rank is taken
 
 def rows_of(z: ScaledRows, dtype: Any) -> Float[Array, "B n"]:
     """Return the floats of a state as one row for each example, on one common exponent."""
-    rows = [at_least_float32(v).astype(dtype).reshape(len(v), -1) for v in floats(z.m)]
-    together = rows[0] if len(rows) == 1 else jnp.concatenate(rows, axis=1)
+    together = beside([as_rows(at_least_float32(v).astype(dtype)) for v in floats(z.m)])
     return together if z.e is None else aligned(ScaledRows(together, z.e)).m
 
 
@@ -54,8 +54,8 @@ def examples_of(rows: Float[Array, "B n"], eps: float) -> dict[str, Array]:
     norms = jnp.sqrt(jnp.sum(jnp.square(rows), axis=1))
     units = rows / jnp.where(norms == 0, 1, norms)[:, None]
     total = jnp.sum(jnp.square(jnp.sum(units, axis=0)))
-    some = gathered(deviation)[:RANK_OF]  # all with all
-    gram = some @ some.T
+    some = first_rows(deviation, RANK_OF)  # all with all
+    gram = product(some, some.T)
     rank = jnp.square(jnp.trace(gram)) / jnp.sum(jnp.square(gram))
     if count == 1:  # nothing to compare it with
         return dict.fromkeys(("log_spread", "cosine", "rank"), jnp.full_like(total, jnp.nan))
@@ -71,10 +71,10 @@ def log_spread_within(states: list[Array], dtype: Any) -> Float[Array, ""]:
     if not has_positions(states):
         return jnp.array(jnp.nan, dtype)
     tokens = at_least_float32(states[0]).astype(dtype)
-    return jnp.log(_spread(tokens.reshape(len(tokens), -1, tokens.shape[-1]), 1)[2])
+    return jnp.log(_spread(tokens, tuple(range(1, tokens.ndim - 1)))[2])
 
 
-def _spread(values: Array, axis: int) -> tuple[Array, Array, Array]:
+def _spread(values: Array, axis: int | tuple[int, ...]) -> tuple[Array, Array, Array]:
     """Return values whose squares are in range, their deviation from their mean, and its size.
 
     The mean is along the axis; the size is the root mean square, relative to that of the values.
@@ -99,8 +99,14 @@ def at_start(x: ScaledRows) -> Pushed:
     if x.e is not None:  # then one exponent for all, since examples are subtracted
         m, common = aligned(x)
         x = ScaledRows(m, jnp.full_like(x.e, common))
-    apart = [(jnp.roll(v, -1, axis=0) - v) * 0.5**0.5 for v in floats(x.m)]
+    apart = [(_following(v) - v) * 0.5**0.5 for v in floats(x.m)]
     return _renormalised(x, apart, jnp.zeros((), jnp.int32))
+
+
+def _following(v: Array) -> Array:
+    """Return for each example the next one, spread as they are."""
+    rolled: Array = pcast_like(jnp.roll(whole(v, 0), -1, axis=0), v)
+    return rolled
 
 
 def pushed(forward: Callable[[ScaledRows], ScaledRows], below: Pushed) -> Pushed:

@@ -31,10 +31,10 @@ from ..adapters.apart import keeps_apart
 from ..adapters.handover import Weights
 from ..adapters.layers import Link, Pattern
 from ..adapters.states import riders
+from ..arrays.loops import barrier, loop
 from ..arrays.rows import (
     ZERO_EXPONENT,
     ScaledRows,
-    alignment,
     as_reals,
     at_least_float32,
     by_rows,
@@ -45,6 +45,7 @@ from ..arrays.rows import (
     with_floats,
     with_largest,
 )
+from ..arrays.spread import everywhere, highest, iota, pcast_like, vary_over, varying
 from ..network.params import Stacked, is_run
 from ..passes.walk import AnySaved, Keep, Saved, saved_at
 
@@ -93,10 +94,12 @@ class ChainOp:
     """An entry of a chain as the walk uses it: up by its links, down by their `jax.vjp`.
 
     anatomies: of the links' programs.
+    is_top: whether it is the last one, where the way down begins.
     """
 
     pattern: Pattern
     anatomies: tuple[Anatomy, ...]
+    is_top: bool = False
 
     @property
     def is_layer(self) -> bool:
@@ -112,6 +115,9 @@ class ChainOp:
 
     def down(self, layer: Weights, saved: Saved, delta: Any, keep: Keep) -> tuple[Any, Any]:
         """Return Δ of the state that went in, and what is recorded of each link."""
+        if not self.is_top:
+            # Else XLA would keep, from the way up, what the reverse rules of all layers need.
+            saved, delta = barrier((saved, delta))
         states = self.states(layer, saved.z.m)
         records = []
         known = [None] * len(layer.arrays) if layer.mixes is None else layer.mixes
@@ -212,12 +218,16 @@ def _vjp(link: Link, arrays: Any, state: Any) -> _Vjp:
         passed[:] = [numbers.get(id(v)) for v in floats(out)]
         return [v for v, i in zip(floats(out), passed, strict=True) if i is None], out
 
+    # Inside shard_map Δparams is that of the device's examples, as of a Network; else JAX would add
+    # up those of all devices.
+    apart = frozenset[Any]().union(*map(varying, jax.tree.leaves(state)))
+    trained = [[vary_over(v, apart) for v in vs] for vs in trained]
     with _named(link):
         made, pull, out = jax.vjp(of, trained, floats(state), has_aux=True)
 
     def named(delta: list[Array]) -> Any:
         with _named(link):
-            return pull(delta)
+            return pull(list(map(pcast_like, delta, made)))
 
     return _Vjp(out, passed, made, named)
 
@@ -267,16 +277,17 @@ def _at_once(
 ) -> _Pulled:
     """Pull arrays that share their exponents."""
     m, e, most = [v.m for v in deltas], deltas[0].e, _most(largest)
-    scale, common = alignment(e, at_least_float32(most))
+    common = highest(jnp.max(e))
+    scale = power_of_two(e - common, at_least_float32(most))
     theta, aligned = vjp.pull(by_rows(m, scale))
     if mixes is None:  # not tried: all examples together
         return ScaledRows(list(map(as_reals, jax.tree.leaves(theta))), common), [
             ScaledRows(v, jnp.full_like(e, common)) for v in aligned
         ]
     # One vjp less where examples are alike: a tenth of the time of a flow.
-    one = mixes | jnp.all((scale >= _room(m)) | (most == 0))
+    one = mixes | everywhere(jnp.all((scale >= _room(m)) | (most == 0)))
     below = jax.lax.cond(one, lambda: aligned, lambda: vjp.pull(m)[1])
-    exponent = jnp.where(one, jnp.full_like(e, common), e)
+    exponent = jnp.where(one, common, e)
     return ScaledRows(list(map(as_reals, jax.tree.leaves(theta))), common), [
         ScaledRows(v, exponent) for v in below
     ]
@@ -291,17 +302,16 @@ def _one_by_one(
     vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: Array | None
 ) -> _Pulled:
     """Pull several arrays together where their sizes allow it, else each with the others zero."""
-    count = len(deltas)
     exponents = jnp.stack([v.e for v in deltas])
     joint = jnp.max(exponents, axis=0)
     near = [
         jnp.all((power_of_two(v.e - joint, size) >= _room([v.m])) | (size == 0))
         for v, size in zip(deltas, largest, strict=True)
     ]
-    alike = jnp.all(jnp.stack(near))
+    alike = everywhere(jnp.all(jnp.stack(near)))
 
     def part(i: Array) -> _Pulled:
-        chosen = [alike | (i == j) for j in range(count)]
+        chosen = [alike | (i == j) for j in range(len(deltas))]
         e = jnp.where(alike, joint, exponents[i])
         scales = [
             jnp.where(choice, power_of_two(v.e - e, at_least_float32(size)), 0)
@@ -321,8 +331,7 @@ def _one_by_one(
         return whole, [added(v, w) for v, w in zip(total[1], below, strict=True)]
 
     first = part(jnp.zeros((), jnp.int32))
-    pulled: _Pulled = jax.lax.fori_loop(1, jnp.where(alike, 1, count), more, first)
-    return pulled
+    return loop(1, jnp.where(alike, 1, len(deltas)), more, first)
 
 
 def _of_none(
@@ -355,10 +364,7 @@ def tried(link: Link, arrays: Any, state: Any) -> tuple[Array, Array]:
     if keeps_apart(lambda delta: vjp.pull(delta)[1], vjp.made):
         return jnp.array(False), jnp.array(True)
     half = half_of(len(entering[0]))
-    probe = [
-        jnp.cos(jnp.arange(v.size, dtype=jnp.float32)).reshape(v.shape).astype(v.dtype)
-        for v in vjp.made
-    ]
+    probe = [jnp.cos(_numbers(v)).astype(v.dtype) for v in vjp.made]
 
     def pulled(sizes: Array) -> list[Array]:
         of_rows = jnp.where(half, sizes[0], sizes[1])
@@ -370,10 +376,16 @@ def tried(link: Link, arrays: Any, state: Any) -> tuple[Array, Array]:
     sizes = jnp.array([[1, 0], [PART, 0], [0, 1]], jnp.float32)
     several = jax.lax.map(pulled, sizes)
     whole, part, other = ([at_least_float32(v[i]) for v in several] for i in range(3))
-    mixes = jnp.any(jnp.where(half, largest_of(other), largest_of(whole)) > 0)
+    mixes = ~everywhere(~jnp.any(jnp.where(half, largest_of(other), largest_of(whole)) > 0))
     off = largest_of([p / PART - w for p, w in zip(part, whole, strict=True)])
     # nan is no number, which the flow says, and no sign of clipping.
     return mixes, ~(jnp.max(off) > TOLERANCE * jnp.max(largest_of(whole)))
+
+
+def _numbers(like: Array) -> Array:
+    """Return 0, 1, … for the entries of an array, spread as it is."""
+    strides = np.cumprod([1, *like.shape[:0:-1]])[::-1]
+    return reduce(jnp.add, (iota(like, i) * float(s) for i, s in enumerate(strides)))
 
 
 def half_of(count: int) -> Any:

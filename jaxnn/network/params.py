@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from ..arrays.compiled import Numbers, as_array, check_width, compiled
-from ..arrays.loops import entry, loop, with_entry, zeros
+from ..arrays.loops import entry, loop, with_entry
+from ..arrays.spread import zeros
 
 
 class Layer(NamedTuple):

@@ -31,9 +31,7 @@ from ..arrays.loops import (
     entry,
     loop,
     match_carry_type,
-    pcast_like,
     with_entry,
-    zeros,
 )
 from ..arrays.rows import (
     ZERO_EXPONENT,
@@ -44,6 +42,7 @@ from ..arrays.rows import (
     with_exponents,
     with_largest,
 )
+from ..arrays.spread import pcast_like, zeros
 from ..network.activations import ACTIVATIONS, Activation
 from ..network.blocks import Block, Gradient
 from ..network.checks import UsedDepth

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
 from ..arrays.compiled import Numbers, compiled
+from ..arrays.spread import rows_at
 from ..errors import NonFiniteError
 from ..network.checks import Depth, as_rows, check_data, check_depth, check_key, check_stored
 from ..network.network import Network
@@ -115,7 +116,7 @@ def _count_held_out(count: int, ys: Any, fraction: float) -> int:
 
 def _part(values: Any, rows: Any, out: int) -> tuple[Any, Any]:
     """The rows of `values` without the first `out`, and those."""
-    return values[rows[out:]], values[rows[:out]]
+    return rows_at(values, rows[out:]), rows_at(values, rows[:out])
 
 
 _part_on_device = compiled(_part)

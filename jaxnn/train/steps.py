@@ -30,6 +30,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from ..arrays.compiled import Numbers, as_array, compiled
 from ..arrays.loops import loop
+from ..arrays.spread import on_mesh_of, pcast_like, rows_at
 from ..network.checks import (
     Depth,
     UsedDepth,
@@ -166,13 +167,14 @@ def _step(
     loss, gradient = loss_and_gradient(net, params, xs, ys, used, "all")
     # All of Δ before any update: else XLA copies, at every step, the weights still to be read.
     gradient = lax.optimization_barrier(gradient)  # type: ignore[no-untyped-call]
+    gradient = jax.tree.map(pcast_like, gradient, params)
     extra: dict[str, Any] = {}
     kinds = {p.kind for p in inspect.signature(optimizer.update).parameters.values()}
     if inspect.Parameter.VAR_KEYWORD in kinds:  # as a line search or a plateau has it
         extra = {"value": loss, "grad": gradient}
         extra["value_fn"] = lambda params: loss_of_batch(net, params, xs, ys, used, "all")
     updates, inner = optimizer.update(gradient, state.opt_state, params, **extra)
-    moved = jax.tree.map(lambda p, u: (p + u).astype(p.dtype), params, updates)
+    moved = jax.tree.map(lambda p, u: pcast_like((p + u).astype(p.dtype), p), params, updates)
     return State(moved, inner, state.key, state.step + 1), loss
 
 
@@ -237,7 +239,9 @@ def _program(
         def one_step(j: Array | int, carry: tuple[State, Array], size: int = batch) -> Any:
             state, losses = carry
             chosen = lax.dynamic_slice_in_dim(rows, j * batch, size)
-            state, loss = _step(net, state, xs[chosen], ys[chosen], optimizer, used)
+            state, loss = _step(
+                net, state, rows_at(xs, chosen), rows_at(ys, chosen), optimizer, used
+            )
             return state, losses.at[i, j].set(loss)
 
         steps_left = steps - i * per_epoch
@@ -248,7 +252,8 @@ def _program(
         return carry
 
     losses = jnp.full((ROOM, per_epoch), jnp.nan, state.params[0].b.dtype)
-    state, losses = loop(0, -(-steps // per_epoch), one_epoch, (state, losses))
+    with on_mesh_of((xs, ys, state)):
+        state, losses = loop(0, -(-steps // per_epoch), one_epoch, (state, losses))
     return state, losses, jnp.all(finite_layers(state.params))
 
 
@@ -413,7 +418,8 @@ class _Loop(NamedTuple):
         i, j = divmod(steps, self.per_epoch)
         rows = permutation_of_epoch(state.key, state.step + i * self.per_epoch, len(self.xs))
         rows = rows[j * self.batch : (j + 1) * self.batch]
-        return self.xs[rows], self.ys[rows]
+        with on_mesh_of((self.xs, self.ys)):
+            return rows_at(self.xs, rows), rows_at(self.ys, rows)
 
 
 def _calls(

@@ -1,0 +1,75 @@
+"""Networks on a mesh of eight devices: their numbers, memory, and what devices exchange."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODELS = ("llama", "qwen_moe")  # that of gemma is traced in test_mesh.py
+
+
+def on_eight_devices(*command):
+    """Return what a process with eight devices prints."""
+    environment = {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    answer = subprocess.run(
+        [sys.executable, *command],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert (answer.returncode, answer.stderr) == (0, "")
+    return answer.stdout
+
+
+@pytest.fixture(scope="module")
+def findings():
+    """What `tests/sharded.py` finds of each model."""
+    return json.loads(on_eight_devices(str(ROOT / "tests" / "sharded.py")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_a_language_model_runs_as_it_is(findings, name):
+    found = findings[name]
+    assert (found["layers"], found["paths"]) == {
+        "llama": (6, 21),
+        "qwen_moe": (4, 23),
+    }[name]
+    assert found["off"] < 1e-5  # of ln of the norm of every Δθ, from jax.grad
+    assert found["verdict"].startswith("Steady")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_stay_where_they_are(findings, name):
+    found = findings[name]
+    assert found["as they were"]
+    assert any("model" in spec for spec in found["spread"])
+    ours, plain = found["bytes"]  # of a device
+    assert ours <= 1.5 * plain
+    ours, plain = found["collectives"]
+    # Sums over examples, twice or so for each layer, and one more way up and down to try it; the
+    # examples themselves go from device to device once a layer, for their rank.
+    assert ours["all-reduce"] <= 6 * plain["all-reduce"]
+    assert ours["all-gather"] <= 3 * plain["all-gather"]  # none of parameters
+    assert ours["all-to-all"] <= found["layers"]
+    assert ours["reduce-scatter"] == ours["collective-permute"] == 0
+
+
+@pytest.mark.slow
+def test_a_batch_in_shard_map_is_that_of_the_device(findings):
+    """Nothing is added up over devices, but where layers let examples meet."""
+    assert findings["shard_map"]["off"] < 1e-6
+    assert findings["shard_map"]["mixes"] == [False, False, False, True]
+
+
+@pytest.mark.slow
+def test_training_with_a_spread_batch(findings):
+    assert findings["fit"]["off"] < 1e-6
+    assert findings["fit"]["as they were"]
