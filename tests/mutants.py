@@ -1423,8 +1423,8 @@ MUTANTS = (
     Mutant(
         "the load of experts is that of those before them, too",
         "jaxnn/adapters/routers.py",
-        "value.ravel() == numbers[:, None]",
-        "value.ravel() <= numbers[:, None]",
+        "value[None] == each",
+        "value[None] <= each",
         "tests/test_routers.py::test_routers_are_recognised[dispatches-1]",
     ),
     Mutant(

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from ..arrays.spread import merged, spec_of, zeros
 from .axes import EXAMPLES, FEATURES, POSITIONS, Axis
 from .graph import Graph, Softmax
 from .program import Step
@@ -45,7 +46,12 @@ class Attention(NamedTuple):
 
     def by_head(self, v: Array) -> Array:
         """Return logits, or what has their shape, as (heads, rows, keys)."""
-        return v.reshape(self.shape).transpose(self.order).reshape(self.heads, -1, self.keys)
+        v = v.reshape(self.shape).transpose(self.order)
+        sizes = [prod(v.shape[:i]) for i in range(v.ndim)]
+        v = merged(v, 0, sizes.index(self.heads))
+        spec = spec_of(v)  # rows come in any order: those that are spread over devices first
+        rows = sorted(range(1, v.ndim - 1), key=lambda i: spec[i] is None)
+        return merged(v.transpose(0, *rows, v.ndim - 1), 1, v.ndim - 1)
 
 
 class Logits(NamedTuple):
@@ -69,7 +75,7 @@ def logits_of(graph: Graph, attention: Attention, known: dict[int, Any]) -> Logi
     """Return the logits of an attention; known are the constants and inputs of the program."""
     softmax, types = attention.softmax, graph.flat.types
     values = attention.by_head(graph.value(softmax.logits, known))
-    zero = {v: jnp.zeros(types[v].shape, types[v].dtype) for v in attention.products}
+    zero = {v: zeros(1, types[v])[0] for v in attention.products}
     weights = attention.by_head(graph.value(softmax.numerators, known | zero))
     least = MASKED * jnp.max(weights, axis=-1, keepdims=True)
     return Logits(values, weights > least.astype(weights.dtype))

@@ -45,9 +45,11 @@ class Router(NamedTuple):
         """Return the share of each expert in what is selected, or in the weights."""
         if self.axis is None:
             numbers = jnp.arange(self.total, dtype=value.dtype)
-            return jnp.mean(value.ravel() == numbers[:, None], axis=1)
-        weights = jnp.moveaxis(value, self.axis, -1).reshape(-1, self.total)
-        return jnp.mean(weights / jnp.sum(weights, axis=1, keepdims=True), axis=0)
+            each = jnp.expand_dims(numbers, range(1, value.ndim + 1))
+            return jnp.mean(value[None] == each, axis=range(1, value.ndim + 1))
+        weights = jnp.moveaxis(value, self.axis, -1)
+        shares = weights / jnp.sum(weights, axis=-1, keepdims=True)
+        return jnp.mean(shares, axis=range(value.ndim - 1))
 
 
 def routers_of(graph: Graph) -> Iterator[Router]:

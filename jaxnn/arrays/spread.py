@@ -152,10 +152,19 @@ def iota(like: Array, axis: int) -> Array:
     return index
 
 
-def whole(value: Array, axis: int) -> Array:
-    """Return an array of which every device has all along an axis."""
+def whole(value: Array, *axes: int) -> Array:
+    """Return an array of which every device has all along some axes, or along every one."""
     spec = spec_of(value)
-    return spread(value, (*spec[:axis], None, *spec[axis + 1 :]), value)
+    at = axes or range(value.ndim)
+    return spread(value, tuple(None if i in at else v for i, v in enumerate(spec)), value)
+
+
+def merged(value: Array, a: int, b: int) -> Array:
+    """Return an array with axes a … b - 1 as one; those that are spread should be the first."""
+    spec = spec_of(value)
+    first = next((i for i in range(a, b) if not spec[i]), b)
+    value = whole(value, *range(first, b)) if any(spec[first:b]) else value
+    return value.reshape(*value.shape[:a], math.prod(value.shape[a:b]), *value.shape[b:])
 
 
 def rows_at(value: Any, places: Any) -> Any:
@@ -191,7 +200,7 @@ def as_rows(value: Array) -> Array:
     apart = [i for i in range(1, value.ndim) if spec[i]]
     if apart != [*range(1, len(apart) + 1)]:
         value = jnp.moveaxis(value, apart, range(1, len(apart) + 1))
-    return value.reshape(len(value), -1)
+    return merged(value, 1, value.ndim)
 
 
 def beside(arrays: Sequence[Array]) -> Array:
@@ -211,7 +220,7 @@ def automatically(f: Callable[[Any], T], tree: Any) -> T:
     for v in jax.tree.leaves(tree):
         if any(spec_of(v)):
             over = sharding_of((), v)
-            result: T = jax.sharding.auto_axes(f, out_sharding=over)(tree)  # type: ignore[no-untyped-call]
+            result: T = jax.sharding.auto_axes(f, out_sharding=over)(tree)
             return result
     return f(tree)
 

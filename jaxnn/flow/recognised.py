@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from ..adapters.anatomy import Anatomy, Numbers
 from ..adapters.attention import Logits
 from ..arrays.rows import at_least_float32
+from ..arrays.spread import whole
 
 
 @jax.tree_util.register_dataclass
@@ -117,7 +118,7 @@ class Recognised(NamedTuple):
         """Return that of the numbers of a layer."""
         heads = tuple(HeadRecord.of(logits, dtype) for logits in numbers.logits)
         loads = tuple(at_least_float32(load).astype(dtype) for load in numbers.loads)
-        return cls(heads, loads)
+        return cls(*jax.tree.map(whole, (heads, loads)))
 
 
 class OfEntry(NamedTuple):
