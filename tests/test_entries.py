@@ -79,12 +79,12 @@ def cotangent():
 
 @pytest.fixture(scope="module")
 def arrays(cotangent):
-    """What a flow of two layers z w and z / 1024 should have counted, of x = 1."""
+    """What a flow of two layers z w and z / 1024 should have counted, of x = 4096."""
     w = np.float32(1 + np.arange(N) % 5)
     return {
         "delta": [cotangent / 1024, cotangent],
-        "state": [np.tile(w, (B, 1)), np.tile(w / 1024, (B, 1))],
-        "delta_parameter": [(cotangent / 1024).sum(axis=0)[None]],
+        "state": [np.tile(4096 * w, (B, 1)), np.tile(4 * w, (B, 1))],
+        "delta_parameter": [(4 * cotangent).sum(axis=0)[None]],
         "parameter": [w[None]],
     }
 
@@ -94,7 +94,7 @@ def flow(cotangent, arrays):
     with as_users_have_jax():
         layers = [(lambda w, z: z * w, arrays["parameter"][0][0]), lambda z: z / 1024]
         net, params = jaxnn.from_layers(layers)
-        x = np.ones((B, N), np.float32)
+        x = np.full((B, N), 4096, np.float32)
         return jaxnn.gradient_flow(
             net, params, x, cotangent=cotangent, examples=False, formats=True
         )
@@ -175,8 +175,9 @@ def counted(m, e):
 
 
 def test_histograms_of_several_arrays_are_one():
-    both = counted(np.float32([[[1.5, 0.25]], [[1, 0]], [[0, 0]]]), np.int32([[-3], [2], [0]]))[1]
-    assert (float(both.top), float(both.zeros)) == (2, 1)
+    given = np.float32([[[1.5, 0.25], [0, 0]], [[1, 0], [0, 0]], [[0, 0]] * 2])
+    both = counted(given, np.int32([[-3, 0], [2, 2], [0, 0]]))[1]
+    assert (float(both.top), float(both.zeros)) == (2, 5)
     octaves = np.asarray(both.counts).reshape(OCTAVES, PARTS).sum(axis=1)
     assert {int(k): float(octaves[k]) for k in np.flatnonzero(octaves)} == {0: 1, 5: 1, 7: 1}
     squares = np.asarray(both.squares).reshape(OCTAVES, PARTS).sum(axis=1)
@@ -185,12 +186,16 @@ def test_histograms_of_several_arrays_are_one():
 
 
 def test_an_array_with_no_number_has_no_shares_and_zeros_lose_nothing():
-    given = np.float32([[[np.nan, 1]], [[0, 0]], [[1, 2]]])
-    found = Histogram(counted(given, np.zeros((3, 1), np.int32))[0])
+    given = np.float32([[[np.nan, 1]] * 2, [[0, 0]] * 2, [[1, 2]] * 2])
+    found = Histogram(counted(given, np.int32([[0, 0], [0, 0], [0, -300]]))[0])
     kept = found.kept(KINDS["float16"], 0)
     np.testing.assert_array_equal(kept.square, [np.nan, 1, 1])
     np.testing.assert_array_equal(found.in_blocks(KINDS["mxfp8"]).square, [np.nan, 1, 1])
     assert found.largest_scale(KINDS["float8_e4m3fn"]).tolist() == [0, 0, 7]
+    # Half of the entries are 2^-300 times as large as the others, beyond all that is counted.
+    assert (
+        found.in_blocks(KINDS["nvfp4"]).zero[2] == found.kept(KINDS["bfloat16"], 0).zero[2] == 0.5
+    )
 
 
 def test_most_entries_may_be_lost_though_the_largest_is_not():

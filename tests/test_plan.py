@@ -1,11 +1,15 @@
 """Plans: the cheapest format of each layer, in words and as rows, and the picture of exponents."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from problems import as_users_have_jax
 
 import jaxnn
+from experiments.diagnose import page, report
+from jaxnn.cli import diagnosis
 
 
 def times(w, z):
@@ -53,12 +57,14 @@ def test_rows_have_the_cheapest_format_that_keeps_enough(flow):
     assert (wide["format"], wide["scaling"]) == ("float16", "tensor")
 
 
-def test_one_scale_of_the_loss_serves_all_layers_or_none():
-    """Δ of 10^-9 everywhere: with the loss multiplied it fits, at a scale inside the window."""
-    c = np.random.default_rng(0).normal(size=(4, 64)).astype(np.float32) * 1e-9
-    with as_users_have_jax():
-        net, params = jaxnn.from_layers([lambda z: z, lambda z: 2 * z])
-        flow = jaxnn.gradient_flow(net, params, c, cotangent=c, examples=False, formats=True)
+def test_one_scale_of_the_loss_serves_all_layers_or_none(flow):
+    """Where every Δ is below 2^-30, the loss multiplied fits, at a scale inside the window."""
+    delta, of_parameters = (
+        each._replace(top=np.full(12, -30.0))
+        for each in (flow.entries.delta, flow.entries.delta_parameter)
+    )
+    entries = flow.entries._replace(delta=delta, delta_parameter=of_parameters)
+    flow = replace(flow, entries=entries)
     plan = jaxnn.plan(flow)
     low, high = plan.windows["float8_e4m3fn"]
     scales = {row["scale"] for row in plan.rows if row["of"] == "delta"}
@@ -98,3 +104,24 @@ def test_a_chart_of_one_flow_has_its_entries_and_the_ranges_of_formats(flow):
     assert low < -80
     assert [each["format"] for each in names] == ["float16", "bfloat16", "e4m3", "e5m2"]
     assert len(jaxnn.chart(flow, flow).to_dict()["vconcat"]) == len(titles) - 3
+
+
+def test_a_diagnosis_has_the_plan_and_its_page_the_picture(flow):
+    found = jaxnn.Diagnosis(flow, "loss as given")
+    lines = str(jaxnn.plan(flow)).split("\n")
+    assert repr(found).split("\n")[-len(lines) - 1 : -1] == lines
+    assert diagnosis.sentences(found)[-len(lines) :] == lines
+    rows = report.rows_of(flow)
+    panels = page.page(rows, found, "mine", "how", []).panels
+    assert [panel.title.split(" by")[0] for panel in panels[-3:]] == [
+        *("Entries of Δ", "Entries of the states", "Entries of parameters")
+    ]
+    assert "numbers of a format" in panels[-1].words
+
+
+@pytest.mark.slow
+def test_diagnose_counts_entries_if_asked():
+    with as_users_have_jax():
+        given = ([(times, jnp.ones(3))], np.ones((2, 3), np.float32))
+        assert str(jaxnn.diagnose(*given, formats=True).plan).startswith("Δ, layer 1")
+        assert jaxnn.diagnose(*given).plan is None

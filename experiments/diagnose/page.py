@@ -25,8 +25,8 @@ READING = {
     "without rounding.",
 }
 OF_EXPONENTS = (
-    "The darker, the more of the layer's entries have this size. Bars: numbers of a format, pale "
-    "where they are subnormal; what lies below a bar becomes zero, above it overflows."
+    "The stronger the colour, the more of the layer's entries have this size. Bars: numbers of a "
+    "format, pale where they are subnormal; what lies below a bar becomes zero, above it overflows."
 )
 HEADS = {
     "layer": "layer",

@@ -122,8 +122,8 @@ def _entries_of(arrays: list[ScaledRows]) -> Entries:
 
 
 def _last(v: ScaledRows) -> int:
-    """Return the length of the last axis, which is not that of rows."""
-    return int(v.m.shape[-1]) if v.m.ndim > v.e.ndim else 1
+    """Return the length of the last axis, which is not that of rows, at least 1."""
+    return max(int(v.m.shape[-1]), 1) if v.m.ndim > v.e.ndim else 1
 
 
 def _counted(arrays: Sequence[ScaledRows], width: int) -> Entries:
@@ -160,7 +160,7 @@ def _counted(arrays: Sequence[ScaledRows], width: int) -> Entries:
     place = (group[:, None] * (BINS + 1) + bins_of(below, mantissa)).ravel()
     counts = summed(jnp.ones(place.shape, jnp.int32), place, BINS + 1)[:, :-1].astype(size.dtype)
     squares = summed(jnp.square(size).ravel(), place, BINS + 1)[:, :-1]
-    blocks = summed(InBlocks.of_rows(size, largest[array]), group, 1)[:, 0]
+    blocks = summed(InBlocks.of_rows(size, mantissa != 0, largest[array]), group, 1)[:, 0]
     return Entries(
         top.astype(size.dtype),
         counts,

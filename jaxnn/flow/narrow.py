@@ -97,19 +97,22 @@ class InBlocks(NamedTuple):
     overflow_square: Float[Array, "*v 2"]
 
     @staticmethod
-    def of_rows(size: Float[Array, "R w"], largest: Float[Array, " R"]) -> Float[Array, "R 5 2"]:
+    def of_rows(
+        size: Float[Array, "R w"], full: Bool[Array, "R w"], largest: Float[Array, " R"]
+    ) -> Float[Array, "R 5 2"]:
         """Return the fields of each row of an array, as one array, to be summed over rows.
 
         A power of two that brings the largest entry of the array into [1, 2) changes nothing, as
         long as scales are in their range.
 
         Args:
-            size: absolute values, in rows of `MXFP8` or less; 0 beyond the end of an axis.
+            size: absolute values, in rows of `MXFP8` or less.
+            full: where the entry is not zero, though its size may be too small for a float.
             largest: of the whole array that a row is of, in [1, 2); or 0.
         """
         size, largest = size.astype(jnp.float32), largest.astype(jnp.float32)
-        each = [_sums(size, _in_mxfp8(size), E4M3), _sums(size, _in_nvfp4(size, largest), E2M1)]
-        return jnp.stack(each, axis=2)
+        made = (_in_mxfp8(size), E4M3), (_in_nvfp4(size, largest), E2M1)
+        return jnp.stack([_sums(size, full, *each) for each in made], axis=2)
 
 
 def _in_mxfp8(size: Float[Array, "R w"]) -> Float[Array, "R w"]:
@@ -127,7 +130,8 @@ def _in_nvfp4(size: Float[Array, "R w"], largest: Float[Array, " R"]) -> Float[A
 
     s = 6 · 448 / max |v| of the whole array; of a block d = E4M3(max |v| · s / 6).
     """
-    v = size.reshape(len(size), -1, min(NVFP4, size.shape[1]))
+    rows, width = size.shape
+    v = size.reshape(rows, -(-width // NVFP4), min(NVFP4, width))
     encode = E2M1.largest * E4M3.largest / jnp.where(largest == 0, 1, largest)[:, None, None]
     most = jnp.max(v, axis=2, keepdims=True)
     decode = in_e4m3(most * (encode * jnp.float32(1 / E2M1.largest)))
@@ -142,10 +146,12 @@ def in_e4m3(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
     return jnp.minimum(rounded, E4M3.largest)
 
 
-def _sums(v: Float[Array, "R w"], y: Float[Array, "R w"], kind: Format) -> Float[Array, "R 5"]:
+def _sums(
+    v: Float[Array, "R w"], full: Bool[Array, "R w"], y: Float[Array, "R w"], kind: Format
+) -> Float[Array, "R 5"]:
     """Return the fields of `InBlocks` of rows v, which are y before they are rounded."""
-    zero = (v > 0) & (y <= 2.0 ** (kind.lowest - 1))
-    small = (v > 0) & ~zero & (y < 2.0**kind.least)
+    zero = full & (y <= 2.0 ** (kind.lowest - 1))
+    small = full & ~zero & (y < 2.0**kind.least)
     over = kind.beyond(y)
     square = jnp.square(v)
     terms = [mask.astype(v.dtype) for mask in (zero, small, over)]
