@@ -17,7 +17,7 @@ import tyro
 
 from experiments.learning import labels, leaks, measures, model, reading
 from experiments.learning.encoding import Texts
-from experiments.learning.words import listed, quoted, short
+from experiments.learning.words import counted, listed, quoted, short
 from experiments.runs import files, runtime, store
 from jaxnn.cli import platforms
 
@@ -148,7 +148,9 @@ def run(request: Request) -> None:
     files.write(out, as_csv(frame).encode("utf-8") if is_csv else files.parquet(frame))
     if known.target in request.rows.columns:
         print(metric(known, request.rows[known.target].filter(whole), y_hat[whole]))
-    print(f"{frame.height} predictions in {out}")
+    count, rows = int(np.count_nonzero(whole)), len(whole)
+    of = "" if count == rows else f" of {counted(rows, 'row')}"
+    print(f"{counted(count, 'prediction')}{of} in {out}")
 
 
 def warnings(request: Request, whole: np.ndarray) -> list[str]:
@@ -208,7 +210,7 @@ def metric(known: model.Model, target: pl.Series, y_hat: np.ndarray) -> str:
     try:
         if not known.classes:
             r2 = metrics.r2_score(labels.numbers_of(target), y_hat[:, 0])
-            return f"R² {r2:.4g} of {len(target)} rows"
+            return f"R² {r2:.4g} of {counted(len(target), 'row')}"
         codes = labels.codes(target, known.classes)
     except ValueError as error:
         return f"no metric: {error}"
@@ -218,4 +220,4 @@ def metric(known: model.Model, target: pl.Series, y_hat: np.ndarray) -> str:
     )
     if y_hat.shape[1] == 1 and len(np.unique(codes)) == 2:
         words += f", AUC {metrics.roc_auc_score(codes, y_hat[:, 0]):.4g}"
-    return f"{words} of {len(target)} rows"
+    return f"{words} of {counted(len(target), 'row')}"

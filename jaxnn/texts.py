@@ -30,6 +30,32 @@ def clean(text: str) -> str:
     return "".join(c if _shows(c) else "�" for c in text)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun in the right number.
+
+    Example:
+        >>> counted(1, "row"), counted(2, "row"), counted(3, "class"), counted(0, "entry")
+        ('1 row', '2 rows', '3 classes', '0 entries')
+    """
+    if count == 1:
+        return f"1 {noun}"
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{count} {noun}es"
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{count} {noun[:-1]}ies"
+    return f"{count} {noun}s"
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent, to two digits or whole.
+
+    Example:
+        >>> percent(0.0123), percent(2.8), percent(0.00041), percent(1)
+        ('1.2 %', '280 %', '0.041 %', '100 %')
+    """
+    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
+
+
 def clean_lines(text: str) -> str:
     """Return a text whose lines are clean."""
     return "\n".join(map(clean, text.split("\n")))

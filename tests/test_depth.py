@@ -370,17 +370,17 @@ NO_THEORY = theory.predict(case(0).with_columns(sigma_w=None))
         (
             case(-1, states={1: "underflow", 2: "underflow"}),
             "vanishing, -1 decades a layer; of 20 hidden layers, plain float32 backpropagation "
-            "underflows from layer 2 down (1 of 1 seeds)",
+            "underflows from layer 2 down (1 of 1 seed)",
         ),
         (
             case(-1, states={1: "zero"}),
             "vanishing, -1 decades a layer; of 20 hidden layers, it is exactly zero, every path "
-            "cut by dead units or zero weights, from layer 1 down (1 of 1 seeds)",
+            "cut by dead units or zero weights, from layer 1 down (1 of 1 seed)",
         ),
         (
             case(1, states={1: "overflow"}),
             "exploding, +1 decades a layer; of 20 hidden layers, plain float32 backpropagation "
-            "overflows from layer 1 down (1 of 1 seeds)",
+            "overflows from layer 1 down (1 of 1 seed)",
         ),
         (
             case(1, log10_mean_square_z=[0.0] * 7 + [np.inf] * 14),
@@ -389,7 +389,7 @@ NO_THEORY = theory.predict(case(0).with_columns(sigma_w=None))
         (
             case(0, log10_spread=[-1.0] * 7 + [-7.0] * 14),
             "steady, +0 decades a layer; from layer 8 up what differs between examples is "
-            "rounding of float32, not input (1 of 1 seeds)",
+            "rounding of float32, not input (1 of 1 seed)",
         ),
         (
             pl.concat([case(-0.5), case(-0.6).with_columns(seed=1)]),

@@ -114,7 +114,7 @@ def test_each_part_has_its_share_of_each_class():
 
 
 def test_too_few_rows_of_a_class_for_a_split_are_a_sentence():
-    sentence = "expected rows of class 'b' on both sides, got 1 of 1 held out by the fraction"
+    sentence = "expected rows of class 'b' on both sides, got 1 held out by the fraction"
     for counts, part in (([50, 1], "test"), ([50, 2], "validation")):
         with pytest.raises(ValueError, match=f"{part}: {sentence}"):
             splits.split(labelled(counts), 0.15, 0.2, seed=0)

@@ -105,7 +105,7 @@ def test_rows_unlike_those_of_training_are_pointed_out(tmp_path, capsys):
     np.testing.assert_allclose(answers["probability_σ<b>"].to_list()[:3], p, rtol=1e-6)
     assert answers["prediction"].null_count() == answers["probability_no"].null_count() == 1
     said = capsys.readouterr()
-    assert "4 predictions in" in said.out
+    assert "3 predictions of 4 rows in" in said.out
     assert said.err.splitlines() == [
         "warning: column 'age': 1 of 4 rows lie far outside, such as 101; the model was trained "
         "on 20 to 60",

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from experiments.learning import data, formats
+from experiments.learning import data, formats, splits
 
 N = 24
 ROWS = range(N)
@@ -259,3 +259,10 @@ def test_files_of_other_kinds_are_named_with_a_way_to_convert_them(table, tmp_pa
     with pytest.raises(ValueError, match=r"^data: there is no '.*'; choose one of breast_cancer"):
         data.table(str(tmp_path / "none.csv.zip"), data.Options(target="y"))
     assert formats.ending_of(tmp_path / "A.CSV.GZ") == ".csv.gz"
+
+
+def test_rows_to_hold_out_that_are_not_there_are_counted_of_all(table):
+    with pytest.raises(
+        ValueError, match=r"got 18 held out by 0.75 of 24 rows, of which 12 are left"
+    ):
+        splits.split(table({"x": X, "y": X[::-1]}), validation=0.75, test=0.5, seed=0)

@@ -230,7 +230,7 @@ def loss_in_words(deepest: pl.DataFrame) -> str:
             first = np.median(affected.group_by("seed").agg(pl.col("layer").max())["layer"])
             parts.append(
                 f"; of {depth} hidden layers, {reason} from layer {first:.0f} down "
-                f"({affected['seed'].n_unique()} of {seeds} seeds)"
+                f"({affected['seed'].n_unique()} of {counted(seeds, 'seed')})"
             )
     return "".join(parts)
 
@@ -248,7 +248,7 @@ def examples_in_words(deepest: pl.DataFrame) -> str:
         return ""
     return (
         f"; from layer {np.median(alike):.0f} up what differs between examples is rounding of "
-        f"{deepest['dtype'][0]}, not input ({len(alike)} of {len(firsts)} seeds)"
+        f"{deepest['dtype'][0]}, not input ({len(alike)} of {counted(len(firsts), 'seed')})"
     )
 
 

@@ -32,7 +32,7 @@ from experiments.learning.header import NO_HEADER
 from experiments.learning.labels import few_integers, labelled
 from experiments.learning.limits import MOST_BYTES, MOST_COLUMNS
 from experiments.learning.reading import OF_TEXT, Reading, check_kind, read
-from experiments.learning.words import listed, quoted
+from experiments.learning.words import counted, listed, quoted
 from jaxnn import find_task
 
 log = logging.getLogger("jaxnn.experiments")
@@ -349,7 +349,7 @@ def _table(
     if len(rows) < frame.height:
         lack = "a value" if options.missing == "drop" else "a label"
         out = frame.height - len(rows)
-        notes.append(f"left out: {out} of {frame.height} rows, without {lack}")
+        notes.append(f"left out: {out} of {counted(frame.height, 'row')}, without {lack}")
     guessed, classes, y = labelled(labels, task)
     if guessed == "regression" and task is None and few_integers(y):
         notes.append(

@@ -122,16 +122,6 @@ def fixed(value: float, decimals: int) -> str:
     return f"{value:.{decimals}f}" if abs(value) < 1000 else f"{value:.{decimals}g}"
 
 
-def percent(share: float) -> str:
-    """Return a share in per cent, to two digits or whole.
-
-    Example:
-        >>> percent(0.0123), percent(2.8)
-        ('1.2 %', '280 %')
-    """
-    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
-
-
 def accuracy(truth: np.ndarray, decided: np.ndarray) -> float:
     """Return the fraction of classes that are right."""
     return float(np.mean(truth == decided))

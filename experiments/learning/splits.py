@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.learning.data import Scaler, Table
 from experiments.learning.encoding import Encoder
-from experiments.learning.words import quoted
+from experiments.learning.words import counted, quoted
 from jaxnn.train.steps import permutation_of_epoch
 
 
@@ -93,8 +93,8 @@ def _held_out(
     out = round(fraction * len(table.y))
     if not 0 < out < len(rows):
         raise ValueError(
-            f"{name}: expected rows on both sides, got {out} of {len(rows)} held out by the "
-            f"fraction {fraction:g}"
+            f"{name}: expected rows on both sides, got {out} held out by {fraction:g} of "
+            f"{counted(len(table.y), 'row')}, of which {len(rows)} are left"
         )
     mixed = rows[np.asarray(permutation_of_epoch(key, 0, len(rows)))]
     held = np.zeros(len(mixed), bool)
@@ -105,8 +105,8 @@ def _held_out(
         if count >= len(of_class):
             raise ValueError(
                 f"{name}: expected rows of class {quoted(table.classes[int(label)])} on both "
-                f"sides, got {count} of {len(of_class)} held out by the fraction {fraction:g}; "
-                "leave out rare classes, or hold out less"
+                f"sides, got {count} held out by the fraction {fraction:g} of {len(of_class)} that "
+                "are left; leave out rare classes, or hold out less"
             )
         held[of_class[:count]] = True
     return mixed[~held], mixed[held]

@@ -3,7 +3,9 @@
 import shlex
 from collections.abc import Sequence
 
-from jaxnn.texts import clean, cleaned
+from jaxnn.texts import clean, cleaned, counted
+
+__all__ = ["MOST", "argument", "counted", "listed", "quoted", "short"]
 
 MOST = 60  # characters of one name or entry
 
@@ -31,16 +33,6 @@ def argument(name: str) -> str:
         ('island', "'bill length'")
     """
     return shlex.quote(short(name))
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun.
-
-    Example:
-        >>> counted(1, "row"), counted(2, "row")
-        ('1 row', '2 rows')
-    """
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:

@@ -34,6 +34,7 @@ from experiments.runs import experiment, grid, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
+from jaxnn.texts import counted
 
 CHART = "peers"
 # scikit-learn's names by ours.
@@ -99,7 +100,8 @@ class Plan(experiment.Plan):
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
-        return f"{2 * len(self.cells)} networks of {self.settings.epochs} epochs, {self.work}"
+        epochs = counted(self.settings.epochs, "epoch")
+        return f"{2 * len(self.cells)} networks of {epochs}, {self.work}"
 
 
 def prepare(settings: Settings) -> Plan:
@@ -271,7 +273,8 @@ def subtitle(settings: Settings) -> str:
     s = settings
     return (
         f"hidden layers {' '.join(map(str, s.hidden))}, {s.activation}, adam {s.rate:g}, batch "
-        f"{s.batch}, {s.epochs} epochs, {100 * s.test:g} % held out; {s.seeds} seeds from {s.seed}"
+        f"{s.batch}, {counted(s.epochs, 'epoch')}, {100 * s.test:g} % held out; "
+        f"{counted(s.seeds, 'seed')} from {s.seed}"
     )
 
 

@@ -62,7 +62,8 @@ def verdicts(rows: pl.DataFrame, missing: Missing) -> list[str]:
     sentences = []
     for row in summary(rows).rows(named=True):
         measured, unmeasured = seeds[row["data"]], more.pop(row["data"], 0)
-        of_all = f"; {measured} of {measured + unmeasured} seeds measured" if unmeasured else ""
+        planned = counted(measured + unmeasured, "seed")
+        of_all = f"; {measured} of {planned} measured" if unmeasured else ""
         sentences.append(f"{sentence(row)}{of_all}")
     return [*sentences, *(f"{data}: not measured" for data in more)]
 
@@ -88,7 +89,7 @@ def _compared(row: dict[str, Any]) -> str:
     else:
         word = "higher" if row["difference"] > ERRORS * row["error"] else "no difference"
     return (
-        f"{row['data']}: {word}, {words}; {difference(row)} over {row['seeds']} seeds, "
+        f"{row['data']}: {word}, {words}; {difference(row)} over {counted(row['seeds'], 'seed')}, "
         f"{ERRORS} standard errors count"
     )
 

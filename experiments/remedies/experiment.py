@@ -28,6 +28,7 @@ from experiments.runs import experiment, grid, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
+from jaxnn.texts import counted
 
 CHART = "remedies"
 
@@ -88,7 +89,8 @@ class Plan(experiment.Plan):
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
-        return f"{len(self.cells)} cells of {self.settings.seeds} seeds, {self.work}"
+        seeds = counted(self.settings.seeds, "seed")
+        return f"{counted(len(self.cells), 'cell')} of {seeds}, {self.work}"
 
 
 def prepare(settings: Settings) -> Plan:
@@ -175,10 +177,10 @@ def predictions(plan: Plan, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
 def subtitle(plan: Plan) -> str:
     """Say in one line what was measured and trained."""
     s = plan.settings
-    seeds = f"{s.seeds} seed{'s' * (s.seeds > 1)} from {s.seed}"
+    seeds = f"{counted(s.seeds, 'seed')} from {s.seed}"
     return (
         f"{plan.dataset}, width {s.width}, batch {plan.sizes.batch}, no biases; trained by "
-        f"{s.steps} steps of SGD {s.rate:g}; {seeds}"
+        f"{counted(s.steps, 'step')} of SGD {s.rate:g}; {seeds}"
     )
 
 

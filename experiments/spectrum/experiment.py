@@ -43,6 +43,7 @@ from experiments.spectrum.columns import COLUMNS
 from experiments.spectrum.theory import slope_variance
 from jaxnn.network.params import Initializer
 from jaxnn.passes.spectrum import jacobian_factors, product_spectrum
+from jaxnn.texts import counted
 
 COMPARABLE = 1 / 4  # times the width: up to here a variance is compared with its prediction
 CHART = "spectrum"
@@ -125,7 +126,7 @@ class Plan(experiment.Plan):
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
-        return f"{len(self.cells)} cells, {self.work}"
+        return f"{counted(len(self.cells), 'cell')}, {self.work}"
 
 
 def prepare(settings: Settings) -> Plan:

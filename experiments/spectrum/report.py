@@ -12,6 +12,7 @@ from experiments.pages import tables
 from experiments.runs import runtime
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
+from jaxnn.texts import counted
 
 CASE = ("activation", "weights")
 NONE = "not measured"  # of the singular values of a case that a stopped run lacks
@@ -90,7 +91,7 @@ def case_of(rows: pl.DataFrame, more: int = 0) -> Case:
         variance = plus_minus(row["variance"], row["error"])
         numbers = (variance, f"{row['predicted']:.3g}", str(row["depth"]))
     seeds = rows["seed"].n_unique()
-    of_all = f"{seeds} of {seeds + more} seeds" if more else ""
+    of_all = f"{seeds} of {counted(seeds + more, 'seed')}" if more else ""
     return Case(rows["activation"][0], rows["weights"][0], *numbers, span(rows), of_all)
 
 

@@ -25,7 +25,7 @@ from experiments.learning import fields, measures
 from experiments.learning.measures import Tested
 from jaxnn.network.checks import check_batch
 from jaxnn.network.params import Layers
-from jaxnn.train.fitting import Best
+from jaxnn.train.fitting import Best, all_done
 from jaxnn.train.steps import Optimizer, steps_per_epoch
 
 SHARE = 0.05  # of the seconds of training may go into looks
@@ -258,7 +258,7 @@ def train(
 def ended(recipe: Recipe, progress: Progress) -> str | None:
     """Return why a run is over, None if it continues."""
     if progress.epoch >= recipe.epochs:
-        return f"All {recipe.epochs} epochs are done."
+        return all_done(recipe.epochs)
     return progress.best.stalled(recipe.patience)
 
 

@@ -16,6 +16,7 @@ from experiments.pages import tables
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 from experiments.train.loop import SHARE, Outcome
+from jaxnn.texts import percent
 
 SETS = ("training", "validation", "test")
 MEASURES = ("loss", "value", "auc")
@@ -185,7 +186,7 @@ def _result(table: Table, split: Split, rows: pl.DataFrame, outcome: Outcome) ->
         words += f", root mean square error {error:.4g} in the units of {table.target!r}"
     why = "of lowest validation loss" if split.validation is not None else "the last"
     why += "" if outcome.ended is not None else " so far"
-    words += f", loss {row['loss']:.4g}, of {count} examples"
+    words += f", loss {row['loss']:.4g}, of {counted(count, 'example')}"
     return f"{words}; parameters of epoch {outcome.best}, {why}"
 
 
@@ -244,8 +245,9 @@ def cost(outcome: Outcome) -> dict[str, float | int | None]:
 
 def _cost(outcome: Outcome) -> str:
     numbers = cost(outcome)
-    looks = "1 look" if numbers["count"] == 1 else f"{numbers['count']} looks"
-    words = f"{looks} at the gradient took {numbers['seconds']:.3g} s"
+    words = (
+        f"{counted(len(outcome.looked), 'look')} at the gradient took {numbers['seconds']:.3g} s"
+    )
     if numbers["share"] is None:
         return f"{words}; training took one epoch, and was compiled in it"
-    return f"{words}, {measures.percent(numbers['share'])} of the time of training"
+    return f"{words}, {percent(numbers['share'])} of the time of training"

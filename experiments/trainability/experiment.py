@@ -27,6 +27,7 @@ from experiments.runs.store import Store
 from experiments.runs.work import Work
 from experiments.trainability import picture, report, theory
 from experiments.trainability.columns import COLUMNS
+from jaxnn.texts import counted
 
 CHART = "trainability"
 
@@ -102,7 +103,8 @@ class Plan(experiment.Plan):
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
-        return f"{len(self.cells)} cells of {len(self.sigma_w)} networks, {self.work}"
+        networks = counted(len(self.sigma_w), "network")
+        return f"{counted(len(self.cells), 'cell')} of {networks}, {self.work}"
 
 
 def prepare(settings: Settings) -> Plan:
@@ -188,10 +190,10 @@ def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
 def subtitle(plan: Plan) -> str:
     """Say in one line what was trained, on what, for how long."""
     s = plan.settings
-    seeds = f"{s.seeds} seed{'s' * (s.seeds > 1)} from {s.seed}"
+    seeds = f"{counted(s.seeds, 'seed')} from {s.seed}"
     return (
         f"{plan.dataset}, width {s.width}, σ_b² = {s.sigma_b_squared:g}, SGD {s.rate:g} with "
-        f"momentum {s.momentum:g}, batch {s.batch}, {s.steps} steps; {seeds}"
+        f"momentum {s.momentum:g}, batch {s.batch}, {counted(s.steps, 'step')}; {seeds}"
     )
 
 

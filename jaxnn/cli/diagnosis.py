@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..flow.verdict import Verdict
-from ..texts import clean, cleaned, label
+from ..texts import clean, cleaned, counted, label
 from .diagnose import Diagnosis
 
 Rows = Sequence[Mapping[str, Any]]
@@ -54,7 +54,10 @@ def subtitle(result: Diagnosis, code: str) -> str:
         code: the function whose code was run.
     """
     layers, examples = result.flow.log_delta_example.shape
-    return clean(f"{code}, whose code was run: {layers} layers, {examples} examples, {result.loss}")
+    return clean(
+        f"{code}, whose code was run: {counted(layers, 'layer')}, "
+        f"{counted(examples, 'example')}, {result.loss}"
+    )
 
 
 def number(column: str, value: float | None) -> str:

@@ -20,6 +20,7 @@ from ..network.checks import Depth, as_rows, check_data, check_depth, check_key,
 from ..network.network import Network
 from ..network.params import Layers, Pairs
 from ..passes.backprop import Batch
+from ..texts import counted
 from .scores import Scores, scores_of
 from .steps import (
     ROOM,
@@ -122,6 +123,11 @@ def _part(values: Any, rows: Any, out: int) -> tuple[Any, Any]:
 _part_on_device = compiled(_part)
 
 
+def all_done(epochs: int) -> str:
+    """Return the sentence on a training that came to its end."""
+    return "The one epoch is done." if epochs == 1 else f"All {epochs} epochs are done."
+
+
 def fit(
     net: Network,
     params: Pairs | State,
@@ -206,7 +212,7 @@ def fit(
         record.losses.append(error.losses)
         error.history = record.history()
         raise
-    return record.fit(f"All {epochs} epochs are done.")
+    return record.fit(all_done(epochs))
 
 
 def _params_and_key(
@@ -261,7 +267,7 @@ class Best(NamedTuple):
         """Return why training stops after `patience` epochs in vain, None if it continues."""
         if patience is None or self.waited < patience:
             return None
-        return f"No lower validation loss for {patience} epochs."
+        return f"No lower validation loss for {counted(patience, 'epoch')}."
 
 
 @compiled
