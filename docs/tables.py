@@ -4,7 +4,8 @@
 
 takes finished runs of `python -m experiments laws`, `bench` and `menagerie` and writes what the
 pages show into `docs/data`: `laws.csv`, `bench.csv` and `menagerie.csv`, with `about.json` for the
-machine and versions. A run of some networks of the menagerie, or of some rows of the benchmark
+machine and versions. A run of `laws --quick` gives the table of what it sees, `power.csv`, and not
+the table of laws. A run of some networks of the menagerie, or of some rows of the benchmark
 (`--row`), replaces the rows of these. Building the site then needs neither the runs nor JAX;
 `verdicts.csv` is written by `tests/draws.py`.
 
@@ -34,7 +35,15 @@ LAWS = (
     "tolerance",
     "reason",
     "holds",
+    "chi_square",
+    "freedom",
+    "chance",
+    "factor",
+    "power",
 )
+POWER = ("number", "law", "factor", "power", "comparisons", "chi_square", "freedom", "chance")
+REALS = ("predicted", "measured", "standard_error", "tolerance")
+REALS += ("chi_square", "freedom", "chance", "power")
 BENCH = (
     "workload",
     "against",
@@ -52,7 +61,7 @@ MENAGERIE = (
     *("difference", "dtype", "seconds", "message"),
 )
 KEY = ("workload", "against", "case")  # of the bench
-COLUMNS = {"laws": LAWS, "bench": BENCH, "menagerie": MENAGERIE}
+COLUMNS = {"laws": LAWS, "power": POWER, "bench": BENCH, "menagerie": MENAGERIE}
 MOST = 3  # comparisons of a law in the first table; the others are folded below it
 
 Record = Mapping[str, str]
@@ -78,13 +87,15 @@ def collect(folder: Path, data: Path = DATA) -> None:
         raise ValueError(
             f"{folder}: expected a finished run of laws, bench or menagerie, got {kind!r}"
         )
+    if kind == "laws" and run["what"].get("settings", {}).get("quick"):
+        kind = "power"
     if kind == "menagerie":
         records = _menagerie(folder, data)
     elif kind == "bench":
         of_some = bool(run["what"].get("settings", {}).get("row"))
         records = _merged(_bench(folder), KEY, read(kind, data) if of_some else [])
     else:
-        records = _laws(folder)
+        records = _power(folder) if kind == "power" else _laws(folder)
     write(data / f"{kind}.csv", COLUMNS[kind], records)
     about_file = data / "about.json"
     about = json.loads(about_file.read_text(encoding="utf-8")) if about_file.exists() else {}
@@ -120,9 +131,21 @@ def _laws(folder: Path) -> list[dict[str, Any]]:
         for row in nearest(rows.filter(pl.col("law") == law.name)).rows(named=True):
             row |= {"number": law.number, "statement": law.statement}
             row["holds"] = "yes" if row["holds"] else "no"
-            for name in ("predicted", "measured", "standard_error", "tolerance"):
+            for name in REALS:
                 row[name] = "" if row[name] is None else f"{row[name]:.6g}"
             records.append({name: row[name] for name in LAWS})
+    return records
+
+
+def _power(folder: Path) -> list[dict[str, Any]]:
+    """One record a factor of a law: the smallest error of it that the run sees."""
+    records = []
+    for _, group in groupby(_laws(folder), key=lambda record: record["law"]):
+        comparisons = list(group)
+        factors = {record["factor"]: record for record in comparisons if record["factor"]}
+        for record in factors.values():
+            record |= {"comparisons": len(comparisons)}
+            records.append({name: record[name] for name in POWER})
     return records
 
 
@@ -188,11 +211,13 @@ def _about(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict
 
 
 def markdown(name: str, data: Path = DATA) -> str:
-    """Return the tables of `laws`, `bench`, `menagerie` or `verdicts` for a page."""
+    """Return the tables of `laws`, `power`, `bench`, `menagerie` or `verdicts` for a page."""
     if name == "verdicts":
         return "\n".join(verdicts(read(name, data)))
     about = json.loads((data / "about.json").read_text(encoding="utf-8"))[name]
     records = read(name, data)
+    if name == "power":
+        return "\n".join([f"Measured: {about['measured']}.", "", *power(records)])
     noun, verb = WORDS[name]
     lines = [f"**{about['met']} of {about['of']} {noun} {verb}.** Measured: {about['measured']}."]
     lines += [f"\n{note}" for note in about.get("notes", [])]
@@ -210,9 +235,41 @@ def laws(records: Sequence[Record]) -> list[str]:
         lines += ["", f"## {name}", "", f"{statement}. *{first['source']}.*", ""]
         lines += [_line(("case", "predicted", "measured")), _rule("l|r|r")]
         lines += [_line((r["case"], *_compared(r))) for r in comparisons[:MOST]]
+        if first.get("chance"):
+            lines += ["", f"{_together(first)} {_seen(comparisons)}"]
         if len(comparisons) > MOST:
             lines += ["", *_folded(comparisons)]
     return lines
+
+
+def power(records: Sequence[Record]) -> list[str]:
+    """Return a row a factor: the smallest error of it that a run sees, and the law's χ²."""
+    lines = [_line(("law", "factor", "smallest error seen", "χ²", "of", "chance"))]
+    lines.append(_rule("l|l|r|r|r|r"))
+    for record in records:
+        name = f"{record['number']}. {record['law'].replace('-', ' ')}"
+        numbers = (_number(record[v], 2) for v in ("chi_square", "freedom", "chance"))
+        lines.append(_line((name, record["factor"], _percent(record["power"]), *numbers)))
+    return lines
+
+
+def _together(record: Record) -> str:
+    chi_square, freedom, chance = (
+        _number(record[name], digits)
+        for name, digits in (("chi_square", 3), ("freedom", 3), ("chance", 2))
+    )
+    return f"Together: χ² {chi_square}, {freedom} comparisons of them independent, chance {chance}."
+
+
+def _seen(comparisons: Sequence[Record]) -> str:
+    """Say which errors of the law's factors the run would have seen."""
+    powers = {r["factor"]: _percent(r["power"]) for r in comparisons if r["factor"]}
+    errors = ", ".join(f"{power} of {factor}" for factor, power in powers.items())
+    return f"The smallest error that would be seen: {errors}." if errors else ""
+
+
+def _percent(part: str) -> str:
+    return f"{100 * float(part):.2g} %" if part else "–"
 
 
 def _folded(comparisons: Sequence[Record]) -> list[str]:

@@ -33,6 +33,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import pytest
+from five_per_cent import FACTORS
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = (ROOT, ROOT / "tests")
@@ -3409,6 +3410,95 @@ MUTANTS = (
         "np.sqrt(np.sum(np.square(v)) / np.sum(np.square(q)))",
         "1.0",
         "tests/test_cures.py::test_orthogonal_matrices_keep_their_mean_square",
+    ),
+    # The power of laws
+    Mutant(
+        "numbers of the same draws are independent",
+        "experiments/laws/power.py",
+        "np.square(samples @ samples.T)",
+        "np.eye(len(samples))",
+        "tests/test_power.py::test_comparisons_of_the_same_draws_are_one",
+    ),
+    Mutant(
+        "few repetitions have a normal error",
+        "experiments/laws/power.py",
+        "if freedom <= 0 or not t:",
+        "if freedom <= 1 or not t:",
+        "tests/test_power.py::test_a_normal_deviation_is_as_rare_as_student_s[1]",
+    ),
+    Mutant(
+        "the power is that of an error of one sign",
+        "experiments/laws/power.py",
+        "for sign in (1.0, -1.0)",
+        "for sign in (-1.0,)",
+        "tests/test_power.py::test_a_bound_is_seen_from_both_sides",
+    ),
+    Mutant(
+        "a bias that is allowed counts as noise in χ²",
+        "experiments/laws/power.py",
+        "max(0.0, abs(self.excess) - self.allowed)",
+        "abs(self.excess)",
+        "tests/test_power.py::test_the_power_is_the_smallest_error_that_is_seen",
+    ),
+    Mutant(
+        "a law holds whatever its χ² is",
+        "experiments/laws/law.py",
+        'bool(self.rows["holds"].all()) and self.together.holds',
+        'bool(self.rows["holds"].all())',
+        "tests/test_power.py::test_small_deviations_of_one_side_are_seen_together",
+    ),
+    Mutant(
+        "the logarithm of a mean is the mean of the logarithms",
+        "experiments/laws/law.py",
+        "of_mean._replace(value=top + math.log(mean))",
+        "of_mean._replace(value=float(np.mean(values)))",
+        "tests/test_power.py::test_the_logarithm_of_a_mean_has_the_error_of_the_mean",
+    ),
+    Mutant(
+        "an error of a formula moves no prediction",
+        "experiments/laws/power.py",
+        "excess=self.excess - self.gain * f",
+        "excess=self.excess",
+        "tests/test_power.py::test_the_power_is_the_smallest_error_that_is_seen",
+    ),
+    Mutant(
+        "steps of a finite size learn as late as in theory",
+        "experiments/laws/orthogonal_learning.py",
+        "return STEP / 2 * (",
+        "return 0 * (",
+        "tests/test_laws.py::test_steps_of_a_finite_size_learn_sooner",
+    ),
+    Mutant(
+        "the largest value of few units lies beyond the edge",
+        "experiments/laws/jacobian_spectrum.py",
+        "end + TRACY_WIDOM * (n * k)",
+        "end - TRACY_WIDOM * (n * k)",
+        "tests/test_laws.py::test_the_largest_value_of_a_wishart_matrix",
+    ),
+    Mutant(
+        "the spectrum of few units has the variance of many",
+        "experiments/laws/jacobian_spectrum.py",
+        "a + b + a / n, b + 2 * a / n**2",
+        "a + b, b",
+        "tests/test_laws.py::test_the_variance_of_a_spectrum_of_few_units",
+    ),
+    Mutant(
+        "the length of few units is biased by their variance alone",
+        "experiments/laws/finite.py",
+        "first[i] * biases[i] + second[i]",
+        "second[i]",
+        "tests/test_laws.py::test_the_bias_of_a_length_in_closed_form",
+    ),
+    # Factors of the theory
+    *(
+        Mutant(
+            f"5 % more of {factor.name}",
+            factor.path,
+            factor.old,
+            factor.new or f"1.05 * {factor.old}",
+            factor.tests,
+        )
+        for factor in FACTORS
     ),
 )
 

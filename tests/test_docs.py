@@ -312,6 +312,7 @@ def test_a_run_of_laws_becomes_a_table(tmp_path):
     folder = run_of(tmp_path / "run", "laws")
     row = {"law": "residual", "source": LAWS[12].source, "relation": "=", "reason": "because"}
     numbers = {"predicted": 1.0, "standard_error": 0.0123, "tolerance": 0.5}
+    row |= {"chi_square": 4.25, "freedom": 2.5, "chance": 0.31, "factor": "χ", "power": 0.034}
     rows = [
         row | numbers | {"case": f"case {i}", "measured": 1.0 + 0.2 * i, "holds": i < 3}
         for i in range(5)
@@ -327,6 +328,20 @@ def test_a_run_of_laws_becomes_a_table(tmp_path):
     assert "\n| case 4 | 1 | **1.8 ± 0.012** |\n| case 3 | 1 | **1.6 ± 0.012** |\n" in shown
     assert "case 0" not in shown
     assert "    | case 0 | 1 | 1 ± 0.012 | 0.5 | because |" in folded
+    assert (
+        "\nTogether: χ² 4.25, 2.5 comparisons of them independent, chance 0.31. "
+        "The smallest error that would be seen: 3.4 % of χ.\n" in shown
+    )
+    quick = {"experiment": "laws", "settings": {"quick": True}}
+    (folder / "run.json").write_text(
+        json.dumps(json.loads((folder / "run.json").read_text(encoding="utf-8")) | {"what": quick}),
+        encoding="utf-8",
+    )
+    tables.collect(folder, tmp_path)
+    assert tables.markdown("laws", tmp_path) == text
+    power = tables.markdown("power", tmp_path)
+    assert power.endswith("\n| 13. residual | χ | 3.4 % | 4.2 | 2.5 | 0.31 |")
+    assert power.startswith("Measured: 2026-01-02, cpu: cpu;")
 
 
 def test_a_run_of_the_benchmark_becomes_a_table(tmp_path):

@@ -20,6 +20,8 @@ from experiments.__main__ import main
 from experiments.laws import (
     batch_norm,
     columns,
+    draws,
+    finite,
     forgetting,
     gradient_exponent,
     he_xavier,
@@ -123,16 +125,19 @@ def measured_as_predicted(monkeypatch):
     monkeypatch.setattr(charts, "rendered", rendered)
 
 
+WIDE = 10**9  # units, of which finite width takes nothing off
+
+
 @functools.cache
-def prediction_of(law):
-    """The prediction of the full run."""
+def prediction_of(law, **changes):
+    """The prediction of the full run, or of one with changes."""
     with jax.enable_x64(True):
-        return law.predict(law.full)
+        return law.predict(law.full._replace(**changes))
 
 
-def predicted(module):
+def predicted(module, **changes):
     """Predicted values of a law by case, and its prediction."""
-    prediction = prediction_of(module.LAW)
+    prediction = prediction_of(module.LAW, **changes)
     return {e.case: e.value for e in prediction.numbers}, prediction
 
 
@@ -195,9 +200,12 @@ def test_gradient_exponents_in_closed_form():
 def test_the_tolerance_of_a_gradient_exponent_is_the_band_of_finite_width():
     _, prediction = predicted(gradient_exponent)
     relu = next(e for e in prediction.numbers if e.case == "relu, σ_w² = 1, n = 100")
-    # 4 · ½ √(1.2 · 5/(100 · 30)) over the root of ten seeds.
-    assert relu.allowed == pytest.approx(2 * math.sqrt(1.2 * 5 / 3000 / 10))
-    assert relu.errors == 0
+    # ½ √(1.2 · 5/(100 · 30)) over the root of ten seeds.
+    assert relu.deviation == pytest.approx(0.5 * math.sqrt(1.2 * 5 / 3000 / 10))
+    assert (relu.allowed, relu.errors) == (0, 4)
+    tanh = next(e for e in prediction.numbers if e.case == "tanh, σ_w² = 4, n = 100")
+    bias = tanh.value - gradient_exponent.kinds()["tanh, σ_w² = 4"].half_log_chi
+    assert tanh.allowed == pytest.approx(-bias / 2)
 
 
 # 2
@@ -270,6 +278,17 @@ def test_learning_times_are_those_of_the_differential_equation(factors):
     assert time == pytest.approx(factors * solved.t_events[0][0], rel=1e-6)
 
 
+def test_steps_of_a_finite_size_learn_sooner():
+    """A factor w of two, moved by h w (1 - w²) / 2, from w² = 0.1 to 0.99."""
+    w, steps, h, before = math.sqrt(0.1), 0, orthogonal_learning.STEP, 0.0
+    while w * w < 0.99:
+        before, w, steps = w * w, w + h / 2 * w * (1 - w * w), steps + 1
+    time = h * (steps - (w * w - 0.99) / (w * w - before))
+    added = time - orthogonal_learning.learning_time(2, 0.1, 0.99)
+    assert added < -0.01
+    assert orthogonal_learning.euler(2, 0.1, 0.99) == pytest.approx(added, rel=0.01)
+
+
 def test_two_matrices_learn_in_closed_form():
     expected = math.log(0.99 * 0.9 / (0.1 * 0.01))
     assert orthogonal_learning.learning_time(2, 0.1, 0.99) == pytest.approx(expected)
@@ -280,7 +299,7 @@ def test_two_matrices_learn_in_closed_form():
 
 @pytest.mark.slow
 def test_the_maps_of_length_and_correlation_by_brute_force():
-    values, prediction = predicted(length_correlation)
+    values, prediction = predicted(length_correlation, width=WIDE)
     late = {2.5: None, 4.0: None}
     for sigma_w in late:
         q = steady(math.tanh, sigma_w, 0.3)
@@ -299,12 +318,29 @@ def test_the_maps_of_length_and_correlation_by_brute_force():
     np.testing.assert_allclose(curves["predicted"][:10], path, rtol=1e-5)
 
 
+def test_the_bias_of_a_length_in_closed_form():
+    """sin: E[σ²] = (1 - e^-2q)/2, E[σ⁴] = 3/8 - e^-2q/2 + e^-8q/8."""
+    n, q, bias, variance = 100, 1.3, 0.0, 0.0
+    along, biases = [], []
+    for _ in range(4):
+        along.append(q)
+        biases.append(bias)
+        fourth = 3 / 8 - math.exp(-2 * q) / 2 + math.exp(-8 * q) / 8
+        square, slope = (1 - math.exp(-2 * q)) / 2, 4 * math.exp(-2 * q)
+        bias = slope * bias - slope * variance
+        variance = slope**2 * variance + 16 * (fourth - square**2) / n
+        q = 4 * square + 0.1
+    with jax.enable_x64(True):
+        spread = finite.spread(draws.Ensemble("sin", 2.0, 0.1**0.5), np.array(along), n)
+    np.testing.assert_allclose(spread.bias, biases, rtol=1e-4)
+
+
 @pytest.mark.slow
 def test_growth_and_the_edge_of_chaos():
-    values, _ = predicted(length_correlation)
+    values, _ = predicted(length_correlation, width=WIDE)
     q = steady(math.tanh, 4.0, 0.3)
     growth = 0.5 * math.log(chi(tanh_slope, 4.0, q))
-    assert values["σ_w = 4: growth of a tangent"] == pytest.approx(growth, abs=0.01)  # - c/4n
+    assert values["σ_w = 4: growth of a tangent"] == pytest.approx(growth, abs=1e-6)
     edge = values["σ_w where order becomes chaos"]
     assert chi(tanh_slope, edge, steady(math.tanh, edge, 0.3)) == pytest.approx(1, abs=1e-6)
 
@@ -343,7 +379,7 @@ def test_the_depth_that_trains_lies_between_two_measured_ones():
 
 
 def test_variance_and_edge_of_a_spectrum_by_free_probability():
-    values, _ = predicted(jacobian_spectrum)
+    values, _ = predicted(jacobian_spectrum, width=10**12)
     for factors in (1, 2, 4, 8):
         expected = {"linear, Gaussian": 1, "relu, Gaussian": 2, "relu, orthogonal": 1}
         for name, each in {**expected, "linear, orthogonal": 0}.items():
@@ -354,22 +390,50 @@ def test_variance_and_edge_of_a_spectrum_by_free_probability():
             lambda s, power=factors + 1: (1 + s) ** power / s, bounds=(1e-3, 10), method="bounded"
         )
         edge = values[f"linear, Gaussian, L = {factors}: edge"]
-        assert edge == pytest.approx(turn.fun, rel=1e-8)
+        assert edge == pytest.approx(turn.fun, rel=1e-7)
+
+
+@pytest.mark.parametrize("name", ["linear, Gaussian", "relu, Gaussian", "relu, orthogonal"])
+def test_the_variance_of_a_spectrum_of_few_units(name):
+    """Both means over many networks of five units and two factors; exact at any width."""
+    rng, n, draws = np.random.default_rng(0), 5, 10_000
+    kind = jacobian_spectrum.KINDS[name]
+    m = np.broadcast_to(np.eye(n), (draws, n, n))
+    for _ in range(2):
+        theta = rng.normal(size=(draws, n, n)) / math.sqrt(n)
+        if kind.variance == 0:
+            q, r = np.linalg.qr(theta)
+            theta = q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :]
+        if kind.activation == "relu":
+            theta = theta * (math.sqrt(2) * rng.integers(0, 2, size=(draws, n, 1)))
+        m = theta @ m @ np.swapaxes(theta, 1, 2)
+    square = np.einsum("dij,dij->d", m, m) / n
+    trace = np.einsum("dii->d", m) / n
+    expected = square.mean() / np.mean(trace**2) - 1
+    assert jacobian_spectrum.variance(kind, 2, n) == pytest.approx(expected, rel=0.04)
+
+
+def test_the_largest_value_of_a_wishart_matrix():
+    """Johnstone 2001: (√(n-1) + √n)² - 1.2065 (√(n-1) + √n) (1/√(n-1) + 1/√n)^⅓, over n."""
+    n = 4000
+    root, other = math.sqrt(n - 1), math.sqrt(n)
+    expected = (root + other) ** 2 - 1.2065336 * (root + other) * (1 / root + 1 / other) ** (1 / 3)
+    assert jacobian_spectrum.largest(1, n) == pytest.approx(expected / n, abs=2 / n)
+    assert 4 - jacobian_spectrum.largest(1, n) > 10 / n
 
 
 # 8
 
 
 def test_selu_s_fixed_point_in_closed_form():
-    values, _ = predicted(self_normalising)
-    assert values["mean of a[l], late layers"] == pytest.approx(0, abs=1e-9)
-    assert values["variance of a[l], late layers"] == pytest.approx(1, abs=1e-9)
+    values, _ = predicted(self_normalising, width=WIDE)
+    assert values["mean of a[l], late layers"] == pytest.approx(0, abs=1e-8)
+    assert values["variance of a[l], late layers"] == pytest.approx(1, abs=1e-7)
     below = SELU_ALPHA**2 * math.exp(2) * special.ndtr(-2)  # E[α² e^2g; g < 0]
     infinite_width = 0.5 * math.log(SELU_SCALE**2 * (0.5 + below))
     assert infinite_width > 0
     growth = values["growth of the gradient"]
-    assert growth == pytest.approx(infinite_width, abs=0.004)
-    assert growth < infinite_width  # by c/4n
+    assert growth == pytest.approx(infinite_width, abs=1e-7)
 
     def selu(z):
         return SELU_SCALE * (z if z > 0 else SELU_ALPHA * math.expm1(z))
@@ -404,15 +468,16 @@ def test_one_layer_s_moments_and_their_limit(name, each):
 
 def test_the_predicted_normal_and_what_a_finite_width_may_add():
     values, prediction = predicted(width_over_depth)
-    assert values["relu, n = 50, L = 25: mean"] == -1.25
-    assert values["relu, n = 50, L = 25: variance"] == 2.5
-    assert values["linear, n = 100, L = 50: variance"] == 1
+    assert values["relu, n = 50, L = 25: mean"] == pytest.approx(-1.25 * (1 + 1.74 / 50), rel=0.01)
+    variance = values["relu, n = 50, L = 25: variance"]
+    assert variance == pytest.approx(2.5 * (1 + 4.08 / 50), rel=0.01)
+    linear = special.polygamma(1, 50) * 50  # Var ln χ²_n of n = 100
+    assert values["linear, n = 100, L = 50: variance"] == pytest.approx(linear)
     curves = prediction.curves.filter(panel=width_over_depth.DENSITY.title, series="n = 50, L = 25")
     np.testing.assert_allclose(
         curves["predicted"], stats.norm.pdf(curves["x"], -1.25, math.sqrt(2.5)), rtol=1e-9
     )
-    allowed = {e.case: e.allowed for e in prediction.numbers}
-    assert allowed["relu, n = 50, L = 25: variance"] == pytest.approx(2.5 * 4.08 / 50, rel=0.01)
+    assert {e.allowed for e in prediction.numbers} == {0.0}
 
 
 def test_a_variance_and_its_standard_error():
@@ -429,7 +494,7 @@ def test_a_variance_and_its_standard_error():
 def test_ten_thousand_layers_in_closed_form():
     values, _ = predicted(ten_thousand_layers)
     assert values["linear, orthogonal"] == 0
-    assert values["tanh, orthogonal"] == pytest.approx(-0.5 * math.log(3), abs=2e-4)
+    assert values["tanh, orthogonal"] == pytest.approx(-0.5 * math.log(1 + 128 / 66), abs=2e-4)
     layer = 0.5 * (special.digamma(32) - math.log(32))
     assert values["linear, Gaussian"] == pytest.approx(9999 * layer)
     assert values["linear, Gaussian"] == pytest.approx(-10_000 / 128, rel=0.01)
@@ -473,14 +538,15 @@ def test_a_power_law_is_the_product_of_its_blocks():
 
 @pytest.mark.slow
 def test_the_power_law_is_the_library_s_path():
-    values, _ = predicted(norm_with_skip)
+    curves = predicted(norm_with_skip)[1].curves
     with jax.enable_x64(True):
         for panel, case in norm_with_skip.cases(norm_with_skip.LAW.full):
             block = jaxnn.Residual(case.norm)
             path = jaxnn.theory.meanfield.log_delta(
                 case.activation, 1.0, 0.0, case.growth, 32, hidden=block, batch=case.rows
             )
-            assert values[f"{case.name}: with skip"] == pytest.approx(2 * float(path[0])), panel
+            own = curves.filter(panel=panel.title, series=f"{case.name}: with skip")
+            assert own["predicted"][0] == pytest.approx(2 * float(path[0]))
 
 
 # 13
@@ -488,7 +554,11 @@ def test_the_power_law_is_the_library_s_path():
 
 @pytest.mark.slow
 def test_residual_blocks_in_closed_form():
-    values, _ = predicted(residual)
+    _, prediction = predicted(residual)
+    lag = {e.case: e.allowed / residual.LEFT_OUT for e in prediction.numbers if e.case[-1] != "c"}
+    values = {e.case: e.value + lag.get(e.case, 0) for e in prediction.numbers}
+    # relu, κ = 1: 4κ + 5κ² over (1+κ)² a block, half of it
+    assert lag["relu, α = 1, L = 20: length"] == pytest.approx(20 * 9 / 4 / 2 / 300)
     assert values["relu, α = 1, L = 20: gradient"] == pytest.approx(20 * math.log(2))
     for blocks in (10, 40, 100):
         expected = blocks * math.log1p(2 / blocks)
@@ -564,19 +634,22 @@ def test_norm_places_in_closed_form():
 def test_the_bias_of_a_linear_network_s_correlation():
     """Of n pairs with correlation c it is -c (1-c²)/2n, and the map neither bends nor shrinks."""
     c = np.full(3, 0.6)
-    bias = tailored.bias_of_c(c, np.ones(3), n=100, s=1.0)
+    bias, steps = tailored.bias_of_c(c, np.ones(3), n=100, s=1.0)
+    np.testing.assert_allclose(steps, bias[1], rtol=1e-9)
     np.testing.assert_allclose(bias, -0.6 * (1 - 0.36) / 200 * np.arange(3), rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.slow
 def test_a_tailored_network_ends_at_eta():
-    values, prediction = predicted(tailored)
+    values, _ = predicted(tailored, width=WIDE)
     assert values["tailored: c[100]"] == pytest.approx(0.9)
     assert values["tailored: c[50]"] == pytest.approx(0.7725, abs=1e-4)
+    values, prediction = predicted(tailored)
     gradient = next(e for e in prediction.numbers if e.case == "tailored: gradient")
     slope = 0.57044
     c = 3 * 2 * (1 + slope**4) / (1 + slope**2) ** 2 - 1
-    assert gradient.allowed == pytest.approx(99 * c / 800, rel=1e-3)
+    assert gradient.value == pytest.approx(-99 * c / 800, rel=1e-3)
+    assert gradient.deviation == pytest.approx(math.sqrt(99 * c / 400 / 12), rel=1e-3)
 
 
 # 18
@@ -611,16 +684,17 @@ def test_only_the_run_is_trained():
 # 19
 
 
-def test_the_first_layer_below_a_floor():
-    assert forgetting.first_below(np.array([1.0, 0.5, 0.1, 0.2]), 0.4) == 3
-    assert math.isnan(forgetting.first_below(np.array([1.0, 0.5]), 0.4))
-    z = np.array([[[3.0, 4.0], [0.0, 5.0]]])  # two rows of length 5
-    assert forgetting.distance(z)[0] == pytest.approx(math.sqrt(9 + 1) / 5)
+def test_the_layer_that_falls_through_a_floor():
+    assert forgetting.falls_through(np.array([1.0, 0.4, 0.1, 0.2]), 0.2) == pytest.approx(2.5)
+    assert math.isnan(forgetting.falls_through(np.array([1.0, 0.5]), 0.4))
+    z = np.array([[[3.0, 4.0], [0.0, 5.0], [3.0, 4.0]]])  # three rows of length 5
+    apart = math.sqrt(9 + 1) / 5
+    np.testing.assert_allclose(forgetting.distances(z)[:, 0], [apart, 0, apart])
 
 
 @pytest.mark.slow
 def test_forgetting_by_the_closed_form_of_erf():
-    values, _ = predicted(forgetting)
+    values, _ = predicted(forgetting, width=WIDE)
 
     def both(q, product):
         return 2 / math.pi * math.asin(2 * product / (1 + 2 * q)) + 0.05
@@ -630,7 +704,9 @@ def test_forgetting_by_the_closed_form_of_erf():
         apart.append(math.sqrt(2 * (1 - product / q)) if product < q else 0.0)
         q, product = both(q, q), both(q, product)
     for name, eps in (("bfloat16", 2.0**-7), ("float32", 2.0**-23)):
-        assert values[name] == 1 + next(i for i, d in enumerate(apart) if d < 8 * eps)
+        i = next(i for i, d in enumerate(apart) if d < 8 * eps)
+        part = math.log(apart[i - 1] / (8 * eps)) / math.log(apart[i - 1] / apart[i])
+        assert values[name] == pytest.approx(i + part, abs=0.05)  # of 1 - c, rounding
 
 
 # All laws
@@ -643,6 +719,9 @@ def perfect(prediction):
         {e.case: Measured(e.value * reach[e.relation], 0.0) for e in prediction.numbers},
         points(gradient_exponent.PROFILE, "none", [0.0], [[0.0]]),
     )
+
+
+COARSE = {"ξ_c": 2.0, "η√L": 0.15, "ratio of learning times": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -660,18 +739,24 @@ def perfect(prediction):
     ],
     ids=lambda law: law.name,
 )
-def test_a_law_that_is_off_by_a_fifth_does_not_hold(law):
-    """The tolerances of the full run have the power to tell; of bounds, a factor of three."""
+def test_a_law_whose_factor_is_wrong_does_not_hold(law):
+    """By five per cent, if there is no noise; of what few runs bound, by what they can tell."""
     prediction = prediction_of(law)
     measurement = perfect(prediction)
     assert compare(law, prediction, measurement)["holds"].all()
     cases = [number.case for number in prediction.numbers]
     assert len(set(cases)) == len(cases)  # or one measurement would serve two of them
     assert set(prediction.curves["panel"]) == {panel.title for panel in law.panels}
-    factor = 3.0 if law.name in ("trainability", "step-size") else 1.2
-    wrong = [e._replace(value=factor * e.value) for e in prediction.numbers]
-    rows = compare(law, prediction._replace(numbers=tuple(wrong)), measurement)
-    assert not rows["holds"].all()
+    factors = {e.factor for e in prediction.numbers} - {""}
+    assert factors
+    for factor in factors:
+        for f in (-COARSE.get(factor, 0.05), COARSE.get(factor, 0.05)):
+            wrong = [
+                e._replace(value=e.value + f * e.gain * (e.factor == factor))
+                for e in prediction.numbers
+            ]
+            rows = compare(law, prediction._replace(numbers=tuple(wrong)), measurement)
+            assert not rows["holds"].all(), factor
 
 
 @pytest.mark.parametrize(

@@ -82,10 +82,12 @@ def predict(setup: Setup) -> Prediction:
         case = f"{activation}, B = {rows}"
         allowed = 5 / (2 * n) + 0.03 * rows / n
         reason = "4 standard errors; 5/2n, the mean of a logarithm; 0.03 B/n, rows over units"
-        numbers.append(Predicted(f"{case}: ln λ", growth, allowed, reason))
-        c = jaxnn.theory.meanfield.correlation_fixed_point(*ensemble, hidden=BLOCK, batch=rows)
+        numbers.append(Predicted(f"{case}: ln λ", growth, allowed, reason).about("λ_B", 1.0))
+        c = float(
+            jaxnn.theory.meanfield.correlation_fixed_point(*ensemble, hidden=BLOCK, batch=rows)
+        )
         reason = "4 standard errors, and 2/n for the finite width"
-        numbers.append(Predicted(f"{case}: c*", float(c), 2 / n, reason))
+        numbers.append(Predicted(f"{case}: c*", c, 2 / n, reason).about("c*", c))
         curves.append(curve(PROFILE, case, layer, growth * (layer[-1] - layer)))
     for activation in dict.fromkeys(name for name, _, _ in cases(setup)):
         own = [rows for name, rows, _ in cases(setup) if name == activation]
@@ -132,6 +134,6 @@ LAW = Law(
         tanh=((16, 400),),
         gelu=((16, 400),),
     ),
-    quick=Setup(layers=21, seeds=5, relu=((16, 150),), identity=(), tanh=(), gelu=()),
+    quick=Setup(layers=21, seeds=10, relu=((16, 150),), identity=(), tanh=(), gelu=()),
     panels=(PROFILE, GROWTH),
 )

@@ -3,9 +3,11 @@
 d = √(2 (1-c)) is the distance of two signals over their length. In order (χ < 1) it falls by √χ a
 layer, ξ_c = -1/ln χ, and to the rounding eps of the float after 2 ξ_c ln(d₀/eps) layers: 31.9 ξ_c
 in float32, 9.7 in bfloat16. Rounding leaves a floor of one to six eps, so what is compared is the
-first layer with d < 8 eps, predicted by the correlation map from the true c₀. A derivation, made
-here, from the maps of Poole et al. 2016, arXiv:1606.05340, and Schoenholz et al. 2017,
-arXiv:1611.01232, who find that networks train to 6 ξ_c.
+layer at which d falls through 8 eps, on a line through ln d, predicted by the correlation map from
+the true c₀. At a finite width ln d falls by c/4n a layer more, as a gradient does, and by up to
+half as much again where units saturate. Each network takes several inputs, of which each pair
+counts. A derivation, made here, from the maps of Poole et al. 2016, arXiv:1606.05340, and
+Schoenholz et al. 2017, arXiv:1611.01232, who find that networks train to 6 ξ_c.
 """
 
 import math
@@ -16,7 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
+import jaxnn
 from experiments.laws.draws import Ensemble, square_network
+from experiments.laws.finite import SATURATED
 from experiments.laws.law import (
     Law,
     Measurement,
@@ -27,12 +31,12 @@ from experiments.laws.law import (
     mean_of,
     points,
 )
-from experiments.laws.passes import pair, path, signals
+from experiments.laws.passes import orthogonalised, path, random_rows, signals
 from jaxnn.network.blocks import DENSE
 
 ENSEMBLE = Ensemble("erf", 1.0, math.sqrt(0.05))
 C0, FLOOR = 0.0, 8.0  # correlation of the inputs; d in units of eps that counts as forgotten
-FINITE = 0.03  # of the number of layers
+INPUTS = 4  # of each network, orthogonal
 APART = Panel("Distance of two signals", "layer l", "d[l]", log_y=True)
 
 
@@ -62,44 +66,68 @@ def floor_of(name: str) -> float:
 
 
 def predict(setup: Setup) -> Prediction:
-    """Predict the first layer at which two signals are 8 eps apart or less."""
+    """Predict the layer at which two signals come to be 8 eps apart."""
     deepest = max(floats(setup).values())
     (c,) = path(ENSEMBLE, DENSE, 1.0, C0, deepest, ("c",))
     apart = np.sqrt(2 * (1 - c))
     numbers, curves = [], []
-    reason = "4 standard errors, and 3 % of the layers for the finite width"
+    reason = "4 standard errors; units saturate: as much bias as they may add"
+    with jax.enable_x64(True):
+        q = float(jaxnn.theory.meanfield.fixed_point(*ENSEMBLE))
+    bias = float(jaxnn.theory.meanfield.slope_band(ENSEMBLE.activation, q, setup.width, 2).bias)
+    every = np.arange(1, deepest + 1)
     for name, layers in floats(setup).items():
-        forgotten = first_below(apart, floor_of(name))
-        numbers.append(Predicted(name, forgotten, FINITE * forgotten, reason))
-        until = min(layers, int(forgotten) + 3)
+        forgotten, soonest = (
+            falls_through(apart * np.exp(part * bias * (every - 1)), floor_of(name))
+            for part in (1.0, SATURATED)
+        )
+        numbers.append(
+            Predicted(name, forgotten, forgotten - soonest, reason).about("ξ_c", forgotten)
+        )
+        until = min(layers, int(forgotten) + 5)
         curves.append(curve(APART, name, np.arange(1, until + 1), apart[:until]))
     return Prediction(tuple(numbers), pl.concat(curves))
 
 
-def first_below(apart: np.ndarray, floor: float) -> float:
-    """Return the first layer l, from 1, with d[l] below the floor; nan if there is none."""
+def falls_through(apart: np.ndarray, floor: float) -> float:
+    """Return the layer, from 1, at which d falls through the floor; nan if it does not.
+
+    Between the layer above the floor and the one below, ln d is a straight line.
+    """
     below = np.flatnonzero(apart < floor)
-    return float(below[0] + 1) if len(below) else math.nan
+    if not len(below) or not below[0]:
+        return math.nan
+    last, first = np.log(np.maximum(apart[below[0] - 1 : below[0] + 1], np.finfo(float).tiny))
+    return float(below[0] + (last - math.log(floor)) / (last - first))
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:
-    """Send two orthogonal inputs through each network, in each float."""
+    """Send orthogonal inputs through each network, in each float."""
     numbers, frames = {}, []
-    keys, x = jax.random.split(key, setup.seeds), pair(setup.width, C0)
+    keys = jax.random.split(key, setup.seeds)
+    x = orthogonalised(random_rows(key, INPUTS, setup.width, 1.0))
     for name, layers in floats(setup).items():
         net = square_network(setup.width, layers, ENSEMBLE.activation)
-        apart = np.stack([distance(z) for z in signals(keys, net, ENSEMBLE, x, name)])
-        forgotten = [first_below(by_layer, floor_of(name)) for by_layer in apart]
+        apart = np.stack([distances(z) for z in signals(keys, net, ENSEMBLE, x, name)])
+        forgotten = [
+            np.mean([falls_through(by_layer, floor_of(name)) for by_layer in pairs])
+            for pairs in apart
+        ]
         numbers[name] = mean_of(forgotten)
         layer = np.unique(np.linspace(1, layers, 15).astype(int))
-        frames.append(points(APART, name, layer, apart[:, layer - 1]))
+        frames.append(points(APART, name, layer, apart[:, 0, layer - 1]))
     return Measurement(numbers, pl.concat(frames))
 
 
-def distance(z: np.ndarray) -> np.ndarray:
-    """Return ‖z - z̃‖ over the root of the mean of both squares, for z (layers, 2, n)."""
-    difference = np.sum((z[:, 0] - z[:, 1]) ** 2, axis=-1)
-    apart: np.ndarray = np.sqrt(difference / (np.sum(z**2, axis=(1, 2)) / 2))
+def distances(z: np.ndarray) -> np.ndarray:
+    """Return ‖z - z̃‖ over the root of the mean of both squares of each pair of rows.
+
+    z (layers, rows, n) -> (pairs, layers).
+    """
+    one, other = np.triu_indices(z.shape[1], 1)
+    difference = np.sum((z[:, one] - z[:, other]) ** 2, axis=-1)
+    square = np.sum(z**2, axis=-1)
+    apart: np.ndarray = np.sqrt(2 * difference / (square[:, one] + square[:, other])).T
     return apart
 
 
@@ -111,6 +139,6 @@ LAW = Law(
     predict=predict,
     measure=measure,
     full=Setup(width=300, seeds=10, bfloat16=60, float32=240),
-    quick=Setup(width=150, seeds=8, bfloat16=70, float32=0),
+    quick=Setup(width=200, seeds=60, bfloat16=70, float32=0),
     panels=(APART,),
 )

@@ -3,9 +3,10 @@
     E‖Δz[l]‖² = χ E‖Δz[l+1]‖²,   χ = σ_w² E[σ′(√q* g)²],   so ln ‖Δz[l]‖ has the slope ½ ln χ
 
 a layer on the way down. A finite width n adds -c/4n to the slope of one network, and lets it vary
-by ½ √(1.2 c/(n · layers)) from draw to draw: `meanfield.slope_band`. Networks start at q*, so that
-χ is the same in every layer, and the gradient at a random cotangent: one from a loss depends on
-the forward pass. Source: Schoenholz et al. 2017, arXiv:1611.01232, section 5.
+by ½ √(1.2 c/(n · layers)) from draw to draw: `meanfield.slope_band`. Both are exact for relu; the
+variance of units that saturate is up to 1.5 times that, and so is their bias. Networks start at
+q*, so that χ is the same in every layer, and the gradient at a random cotangent: one from a loss
+depends on the forward pass. Source: Schoenholz et al. 2017, arXiv:1611.01232, section 5.
 """
 
 import math
@@ -18,8 +19,8 @@ import polars as pl
 
 import jaxnn
 from experiments.laws.draws import Ensemble, Start, fixed_point, flows, slope_down
+from experiments.laws.finite import slope
 from experiments.laws.law import (
-    ERRORS,
     Law,
     Measurement,
     Panel,
@@ -40,10 +41,8 @@ KINDS = (
     ("relu", 2.5, 0.0),
     ("selu", 1.0, 0.0),
 )
-SATURATING = ("sigmoid", "tanh", "selu")  # for these the band is a lower bound
 PROFILE = Panel("Gradient by layer, widest network", "layer l", "ln ‖Δz[l]‖ / ‖Δz[last]‖")
 SLOPES = Panel("Slope of every network", "½ ln χ", "slope of ln ‖Δz[l]‖, nats a layer")
-REASON = "4 sd of the finite-width band over √seeds"
 
 
 class Setup(NamedTuple):
@@ -80,18 +79,15 @@ def predict(setup: Setup) -> Prediction:
     numbers, curves = [], []
     layer = np.arange(1, setup.layers + 1)
     for name, kind in kinds().items():
-        slope = kind.half_log_chi
-        curves.append(curve(PROFILE, name, layer, slope * (setup.layers - layer)))
-        saturates = kind.ensemble.activation in SATURATING
-        reason = REASON + ", doubled: units saturate" * saturates
+        half = kind.half_log_chi
+        curves.append(curve(PROFILE, name, layer, half * (setup.layers - layer)))
         for n in setup.widths:
-            bias, sd = jaxnn.theory.meanfield.slope_band(
-                kind.ensemble.activation, kind.q, n, setup.layers
+            bias, allowed, deviation, reason = slope(
+                str(kind.ensemble.activation), kind.q, n, setup.layers, setup.seeds
             )
-            allowed = (1 + saturates) * ERRORS * float(sd) / math.sqrt(setup.seeds)
-            value = slope + float(bias)
-            numbers.append(Predicted(f"{name}, n = {n}", value, allowed, reason, errors=0))
-            curves.append(curve(SLOPES, f"n = {n}", slope, value))
+            case, value = f"{name}, n = {n}", half + bias
+            numbers.append(Predicted(case, value, allowed, reason).about("χ", 0.5, deviation))
+            curves.append(curve(SLOPES, f"n = {n}", half, value))
     return Prediction(tuple(numbers), pl.concat(curves))
 
 
@@ -119,6 +115,6 @@ LAW = Law(
     predict=predict,
     measure=measure,
     full=Setup(widths=(100, 300, 1000), layers=30, seeds=10),
-    quick=Setup(widths=(100,), layers=20, seeds=4),
+    quick=Setup(widths=(100,), layers=20, seeds=40),
     panels=(PROFILE, SLOPES),
 )

@@ -6,11 +6,12 @@ infinite width and at criticality the variance
     L (μ₂/μ₁² - 1 - s₁),   μ_k = E[σ′(√q* g)^2k],   s₁ = -1 for Gaussian, 0 for orthogonal weights:
 
 L for linear Gaussian networks, 2L for relu, L for relu with orthogonal weights, 0 for linear ones.
-The spectrum of a linear Gaussian network ends at (L+1)^(L+1) / L^L. A finite spectrum ends
-before its edge, the more so the larger the variance is compared with n. Source: Pennington,
+The spectrum of a linear Gaussian network ends at (L+1)^(L+1) / L^L. What a width of n units takes
+off both is derived in `variance` and `largest`. Source: Pennington,
 Schoenholz & Ganguli 2017, arXiv:1711.04735.
 """
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ import jaxnn
 from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, draw, random_vector, square_network
 from experiments.laws.law import (
     Law,
+    Measured,
     Measurement,
     Panel,
     Predicted,
@@ -37,7 +39,7 @@ from jaxnn.theory.quadrature import expectation
 
 VARIANCE = Panel("Variance of JJᵀ's spectrum", "factors L", "variance / mean²")
 EDGE = Panel("Largest value, linear Gaussian", "factors L", "largest / mean")
-FINITE_VARIANCE, FINITE_EDGE = 0.15, 0.20  # parts that a width of some hundred units takes off
+TRACY_WIDOM = -1.2065336  # the mean of the distribution of real matrices' largest values
 
 
 class Kind(NamedTuple):
@@ -75,19 +77,23 @@ def predict(setup: Setup) -> Prediction:
     numbers, curves = [], []
     dense = np.arange(min(setup.factors), max(setup.factors) + 1)
     rounding = float(np.finfo(np.float32).eps)
+    n = setup.width
     for name, kind in KINDS.items():
         each = _slopes(kind.activation) + kind.variance
         curves.append(curve(VARIANCE, name, dense, each * dense))
         for factors in setup.factors:
-            allowed = FINITE_VARIANCE * each * factors + factors * rounding
-            reason = "15 % for a finite width and a few networks" if each else "rounding, L · 2⁻²³"
-            case = f"{name}, L = {factors}: variance"
-            numbers.append(Predicted(case, each * factors, allowed, reason, errors=0))
+            case, value = f"{name}, L = {factors}: variance", variance(kind, factors, n)
+            if not each:
+                reason = "rounding, L · 2⁻²³"
+                numbers.append(Predicted(case, 0.0, factors * rounding, reason, errors=0))
+                continue
+            allowed, reason = value * factors / n**2, "4 standard errors, and L/n²"
+            numbers.append(Predicted(case, value, allowed, reason).about("variance", value))
     curves.append(curve(EDGE, WITH_EDGE, dense, [edge(int(d)) for d in dense]))
     for factors in setup.factors:
-        reason = "20 %: the largest of n values lies inside the edge"
-        case, value = f"{WITH_EDGE}, L = {factors}: edge", edge(factors)
-        numbers.append(Predicted(case, value, FINITE_EDGE * value, reason, errors=0))
+        case, value = f"{WITH_EDGE}, L = {factors}: edge", largest(factors, n)
+        reason = "4 standard errors, and the next order, L/n"
+        numbers.append(Predicted(case, value, value * factors / n, reason).about("edge", value))
     return Prediction(tuple(numbers), pl.concat(curves))
 
 
@@ -102,20 +108,66 @@ def edge(factors: int) -> float:
     return float((factors + 1) ** (factors + 1) / factors**factors)
 
 
+def largest(factors: int, n: int) -> float:
+    """Return the mean of the largest of n values, which lies inside the edge.
+
+    With ψ the moment function, z = (1+ψ)^(L+1)/ψ turns at ψ = 1/L, where z is the edge e. Below it
+    the density is k √(e-z)/π, k = √(2/z″)/e. So many values as an Airy spectrum has, of density
+    √x/π, lie there if x = (n k)^⅔ (e - z): the largest is at e - 1.2065 (n k)^-⅔, by the mean of
+    Tracy & Widom's distribution; the next order is one more value, 1/n.
+    """
+    end, psi = edge(factors), 1 / factors
+    # z″/z = (ln z)″ where z′ = 0
+    bend = end * (1 / psi**2 - (factors + 1) / (1 + psi) ** 2)
+    k = math.sqrt(2 / bend) / end
+    return float(end + TRACY_WIDOM * (n * k) ** (-2 / 3))
+
+
+def variance(kind: Kind, factors: int, n: int) -> float:
+    """Return E tr M²/n over E (tr M/n)², less 1, of M = JJᵀ with n units, exactly.
+
+    A factor θ takes M to A = θMθᵀ. With a = tr M²/n and b = (tr M/n)², of variance 1/n
+
+        a + b + a/n,  b + 2a/n²  (Gaussian)        a,  b  (orthogonal)
+
+    and Σ A_ii²/n = b + 2a/n, or (nb + 2a)/(n+2). Slopes of relu, 0 or √2 (with its σ_w) independent
+    of all else by the symmetry of signs, add Σ A_ii²/n to a and 1/n of that to b.
+    """
+    a = b = 1.0
+    for _ in range(factors):
+        gaussian = kind.variance > 0
+        square = b + 2 * a / n if gaussian else (n * b + 2 * a) / (n + 2)
+        if gaussian:
+            a, b = a + b + a / n, b + 2 * a / n**2
+        if kind.activation == "relu":
+            a, b = a + square, b + square / n
+    return a / b - 1
+
+
 def measure(setup: Setup, key: jax.Array) -> Measurement:
     """Measure variance and largest value of the squared singular values of J, over their mean."""
     keys, numbers, frames = jax.random.split(key, setup.seeds), {}, []
     for name, kind in KINDS.items():
         by_seed = [_spectra(setup, kind, key) for key in keys]
         variances = np.array([[s.variance[0] for s in spectra] for spectra in by_seed], float)
-        largest = np.array([[_largest(s) for s in spectra] for spectra in by_seed])
+        means = np.array([[jnp.exp(s.log_mean[0]) for s in spectra] for spectra in by_seed], float)
+        ends = np.array([[_largest(s) for s in spectra] for spectra in by_seed])
         for j, factors in enumerate(setup.factors):
-            numbers[f"{name}, L = {factors}: variance"] = mean_of(variances[:, j])
-            numbers[f"{name}, L = {factors}: edge"] = mean_of(largest[:, j])
+            case = f"{name}, L = {factors}: "
+            numbers[f"{case}variance"] = ratio_of(variances[:, j], means[:, j])
+            numbers[f"{case}edge"] = mean_of(ends[:, j])
         frames.append(points(VARIANCE, name, setup.factors, variances))
         if name == WITH_EDGE:
-            frames.append(points(EDGE, name, setup.factors, largest))
+            frames.append(points(EDGE, name, setup.factors, ends))
     return Measurement(numbers, pl.concat(frames))
+
+
+def ratio_of(variances: np.ndarray, means: np.ndarray) -> Measured:
+    """Return the mean of tr M²/n over that of (tr M/n)², less 1; both have exact expectations."""
+    below = np.square(means)
+    above = (1 + variances) * below
+    ratio = above.mean() / below.mean()
+    return mean_of(ratio - 1 + (above - ratio * below) / below.mean())
 
 
 def _largest(s: jaxnn.Spectrum) -> float:

@@ -6,10 +6,13 @@ A prediction never sees the measurement, nor the measurement the prediction. The
 
     |measured - predicted| <= tolerance = allowed + errors · (standard error of the measured)
 
-and for a bound (≥, ≤) only the one side counts. `allowed` is what theory says of a finite width, a
-finite step or rounding; nothing in it is fitted.
+and for a bound (≥, ≤) only the one side counts. `allowed` is what theory leaves open of a finite
+width, a finite step or rounding; nothing in it is fitted, and a bias that is known is part of the
+prediction. All comparisons of a law are tested together by a χ², and each names the factor of the
+formula that it tests: `power` says by how much that may be wrong without being seen.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
@@ -20,6 +23,7 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from experiments.laws.columns import COLUMNS
+from experiments.laws.power import ERRORS, Comparison, Joint, joint, power
 
 
 class Setup(Protocol):
@@ -32,10 +36,10 @@ class Setup(Protocol):
 
 S = TypeVar("S", bound=Setup)
 Relation = Literal["=", "≥", "≤"]
-ERRORS = 4.0  # standard errors: in the noise of 100 comparisons, one is outside once in 160 runs
 
 PLACE = {"panel": pl.String, "series": pl.String, "x": pl.Float64}
 CURVES = {**PLACE, "predicted": pl.Float64}
+REALS = ("deviation", "chi_square", "freedom", "chance", "power")  # without a number, null
 POINTS = {**PLACE, "measured": pl.Float64, "error": pl.Float64}
 
 
@@ -47,6 +51,9 @@ class Predicted(NamedTuple):
     reason: where the tolerance comes from, for the table.
     errors: how many standard errors of the measurement are added to the tolerance.
     relation: whether the value itself is predicted (=), or a lower (≥) or upper bound (≤).
+    factor: of the formula, which the case tests; empty for none.
+    gain: of the value, for a factor that is larger by a small part, over that part.
+    deviation: the standard error that theory gives the measurement, instead of the measured one.
     """
 
     case: str
@@ -55,13 +62,24 @@ class Predicted(NamedTuple):
     reason: str
     errors: float = ERRORS
     relation: Relation = "="
+    factor: str = ""
+    gain: float = 0.0
+    deviation: float | None = None
+
+    def about(self, factor: str, gain: float, deviation: float | None = None) -> "Predicted":
+        """Return the prediction with the factor that it tests, and the error that theory gives."""
+        return self._replace(factor=factor, gain=gain, deviation=deviation)
 
 
 class Measured(NamedTuple):
-    """A measured number, with its standard error if the measurement was repeated."""
+    """A measured number, with its standard error if the measurement was repeated.
+
+    samples: what each repetition adds to it, by which numbers of the same draws are compared.
+    """
 
     value: float
     error: float | None = None
+    samples: np.ndarray = np.zeros(0)
 
 
 class Prediction(NamedTuple):
@@ -130,9 +148,15 @@ class Outcome(NamedTuple):
     rows: pl.DataFrame
 
     @property
+    def together(self) -> Joint:
+        """The joint test of the comparisons."""
+        numbers = self.rows.select("chi_square", "freedom", "chance").row(0)
+        return Joint(*(math.nan if number is None else number for number in numbers))
+
+    @property
     def holds(self) -> bool:
-        """Tell whether every comparison does."""
-        return bool(self.rows["holds"].all())
+        """Tell whether every comparison does, and all together."""
+        return bool(self.rows["holds"].all()) and self.together.holds
 
 
 def examine(law: Law[Any], quick: bool, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -152,23 +176,40 @@ def examine(law: Law[Any], quick: bool, seed: int) -> tuple[pl.DataFrame, pl.Dat
 
 def compare(law: Law[Any], prediction: Prediction, measurement: Measurement) -> pl.DataFrame:
     """Return a row a comparison, with the columns of `laws.columns`."""
+    comparisons = [_comparison(p, measurement.numbers[p.case]) for p in prediction.numbers]
+    powers = {c.factor: power(comparisons, c.factor) for c in comparisons if c.factor}
+    together = joint(comparisons)
     rows = []
-    for predicted in prediction.numbers:
-        value, error = measurement.numbers[predicted.case]
-        tolerance = predicted.allowed + predicted.errors * (error or 0.0)
-        excess = value - predicted.value
-        low = predicted.relation == "≤" or excess >= -tolerance  # a nan is on neither side
-        high = predicted.relation == "≥" or excess <= tolerance
-        holds = bool(low and high and np.isfinite(value))
+    for predicted, of in zip(prediction.numbers, comparisons, strict=True):
+        value, error, _ = measurement.numbers[predicted.case]
+        tolerance = predicted.allowed + predicted.errors * of.error
         rows.append(
             (
                 *(law.name, predicted.case, law.source, predicted.relation),
-                *(predicted.value, value, error, tolerance),
-                *(predicted.reason, holds),
+                *(predicted.value, value, error, tolerance, of.deviation),
+                *(predicted.reason, of.holds, *together),
+                *(predicted.factor, powers.get(predicted.factor)),
             )
         )
     schema = {name: column.dtype for name, column in COLUMNS.items()}
-    return pl.DataFrame(rows, schema, orient="row")
+    return pl.DataFrame(rows, schema, orient="row").with_columns(pl.col(*REALS).fill_nan(None))
+
+
+def _comparison(predicted: Predicted, measured: Measured) -> Comparison:
+    value, error, samples = measured
+    errors = error or 0.0 if predicted.deviation is None else predicted.deviation
+    tolerance = predicted.allowed + predicted.errors * errors
+    return Comparison(
+        excess=value - predicted.value,
+        low=math.inf if predicted.relation == "≤" else tolerance,
+        high=math.inf if predicted.relation == "≥" else tolerance,
+        allowed=predicted.allowed,
+        error=errors if predicted.errors else 0.0,
+        freedom=len(samples) - 1 if predicted.deviation is None else 0,
+        samples=samples,
+        gain=predicted.gain,
+        factor=predicted.factor,
+    )
 
 
 def _joined(law: Law[Any], prediction: Prediction, measurement: Measurement) -> pl.DataFrame:
@@ -184,7 +225,20 @@ def mean_of(samples: ArrayLike) -> Measured:
     """Return the mean of repetitions with its standard error."""
     values = np.asarray(samples, np.float64).ravel()
     error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-    return Measured(float(np.mean(values)), error)
+    return Measured(float(np.mean(values)), error, values)
+
+
+def log_mean_of(logs: ArrayLike) -> Measured:
+    """Return the logarithm of the mean of repetitions, given theirs, with its standard error.
+
+    Theory predicts means of squares; the mean of a logarithm is lower, by half its variance.
+    """
+    values = np.asarray(logs, np.float64).ravel()
+    top = float(np.max(values))
+    shares = np.exp(values - top)
+    mean = float(np.mean(shares))
+    of_mean = mean_of(shares / mean)
+    return of_mean._replace(value=top + math.log(mean))
 
 
 def curve(panel: Panel, series: str, x: ArrayLike, predicted: ArrayLike) -> pl.DataFrame:
@@ -212,4 +266,4 @@ def points(panel: Panel, series: str, x: ArrayLike, samples: ArrayLike) -> pl.Da
 
 def point(panel: Panel, series: str, x: float, measured: Measured) -> pl.DataFrame:
     """Return a measured point of a panel, with the columns `POINTS`."""
-    return pl.DataFrame([(panel.title, series, x, *measured)], POINTS, orient="row")
+    return pl.DataFrame([(panel.title, series, x, *measured[:2])], POINTS, orient="row")

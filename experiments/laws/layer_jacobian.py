@@ -82,7 +82,11 @@ def predict(setup: Setup) -> Prediction:
         for layer, value in enumerate(means):
             allowed = value * (1 + layer) / setup.width
             reason = "4 standard errors, and (1 + l)/n of it for the finite width"
-            numbers.append(Predicted(_case(name, layer), float(value), float(allowed), reason))
+            numbers.append(
+                Predicted(_case(name, layer), float(value), float(allowed), reason).about(
+                    "mean singular value", float(value)
+                )
+            )
     return Prediction(tuple(numbers), pl.concat(curves))
 
 

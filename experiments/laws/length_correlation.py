@@ -4,7 +4,9 @@
 
 q tends to q*, c to 1 in order (χ < 1) and to c* < 1 in chaos (χ > 1); a tangent vector, which is
 the difference of two inputs very close to each other, grows by √χ a layer. Order becomes chaos
-where σ_w crosses the critical value. Source: Poole et al. 2016, arXiv:1606.05340, sections 2 and 3.
+where σ_w crosses the critical value. A finite width shifts q[l] by `finite.spread`, the growth by
+-c/4n, and so the critical σ_w by as much over the slope of ½ ln χ. Source: Poole et al. 2016,
+arXiv:1606.05340, sections 2 and 3.
 """
 
 import math
@@ -19,8 +21,8 @@ from jax import lax
 
 import jaxnn
 from experiments.laws.draws import Ensemble, draw, random_vector, square_network
+from experiments.laws.finite import Slope, slope, spread
 from experiments.laws.law import (
-    ERRORS,
     Law,
     Measurement,
     Panel,
@@ -39,6 +41,7 @@ Q0, C0 = 1.0, 0.6  # mean square and correlation of the two inputs
 LENGTH = Panel("Mean square", "layer l", "q[l]", log_y=True)
 CORRELATION = Panel("Correlation of two inputs", "layer l", "c[l]")
 GROWTH = Panel("Growth of a tangent vector", "σ_w", "nats a layer")
+LESS = 0.01  # of E[σ(z) σ(z̃)], for the change of c that it makes; with more, c stays 1 in order
 
 
 class Setup(NamedTuple):
@@ -69,45 +72,65 @@ def predict(setup: Setup) -> Prediction:
     finite = 2 / setup.width
     for sigma_w in SIGMA_W:
         series = f"σ_w = {sigma_w:g}"
-        q, c = (np.asarray(v) for v in _maps(sigma_w, setup.layers))
+        q, c = _maps(sigma_w, setup.layers)
         curves += [curve(LENGTH, series, layer, q), curve(CORRELATION, series, layer, c)]
-        late_q, late_c = float(q[half:].mean()), float(c[half:].mean())
-        reason = "4 standard errors, and 2/n for the finite width"
+        ensemble = Ensemble(ACTIVATION, sigma_w, SIGMA_B)
+        late_q = float((q + spread(ensemble, q, setup.width).bias)[half:].mean())
+        other_q, other_c = _maps(sigma_w, setup.layers, 1 - LESS)
+        less_q, late_c, less_c = (float(v[half:].mean()) for v in (other_q, c, other_c))
         numbers += [
-            Predicted(f"{series}: q*", late_q, finite * late_q, reason),
-            Predicted(f"{series}: c[l], late layers", late_c, finite, reason),
+            Predicted(f"{series}: q*", late_q, 0.0, "4 standard errors").about(
+                "E[σ(z)²]", (float(q[half:].mean()) - less_q) / LESS
+            ),
+            Predicted(
+                f"{series}: c[l], late layers",
+                late_c,
+                finite,
+                "4 standard errors, and 2/n for the finite width",
+            ).about("E[σ(z) σ(z̃)]", (late_c - less_c) / LESS),
         ]
-        growth, bias, sd = _growth(sigma_w, setup)
-        allowed = 2 * ERRORS * sd / math.sqrt(setup.seeds)
-        reason = "4 sd of the finite-width band over √seeds, doubled: units saturate"
-        case = f"{series}: growth of a tangent"
-        numbers.append(Predicted(case, growth + bias, allowed, reason, errors=0))
+        half_log_chi, finite_slope = _growth(sigma_w), _slope(sigma_w, setup)
+        numbers.append(
+            Predicted(
+                f"{series}: growth of a tangent",
+                half_log_chi + finite_slope.bias,
+                finite_slope.allowed,
+                finite_slope.reason,
+            ).about("χ", 0.5, finite_slope.deviation)
+        )
     at = np.linspace(min(SIGMA_W) - 0.2, max(SIGMA_W), 25)
     at = np.unique(np.concatenate([at, SIGMA_W, _near()]))
-    curves.append(curve(GROWTH, "½ ln χ(q*)", at, [_growth(s, setup)[0] for s in at]))
+    curves.append(curve(GROWTH, "½ ln χ(q*)", at, [_growth(s) for s in at]))
     return Prediction((*numbers, _edge(setup)), pl.concat(curves))
 
 
-def _maps(sigma_w: float, layers: int) -> tuple[jax.Array, jax.Array]:
-    """q[l] and c[l], each (layers,)."""
+def _maps(sigma_w: float, layers: int, part: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """q[l] and c[l], each (layers,); with `part` of E[σ(z)²] in q, of E[σ(z) σ(z̃)] in c."""
     ensemble = Ensemble(ACTIVATION, sigma_w, SIGMA_B)
     q = jaxnn.theory.meanfield.lengths(*ensemble, Q0, layers)
 
     def layer(c: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jaxnn.theory.meanfield.correlation_map(*ensemble, q, c), c
+        above, biases = jaxnn.theory.meanfield.correlation_map(*ensemble, q, c), SIGMA_B**2 / q
+        return jnp.minimum(biases + part * (above - biases), 1.0), c
 
     first = (sigma_w**2 * C0 * Q0 + SIGMA_B**2) / q[0]  # z[1] is linear in the input
-    return q, lax.scan(layer, first, q)[1]
-
-
-def _growth(sigma_w: float, setup: Setup) -> tuple[float, float, float]:
-    """½ ln χ(q*), with bias and deviation of a slope that is fitted to the late layers."""
-    q = jaxnn.theory.meanfield.fixed_point(ACTIVATION, sigma_w, SIGMA_B)
-    chi = jaxnn.theory.meanfield.chi(ACTIVATION, sigma_w, q)
-    band = jaxnn.theory.meanfield.slope_band(
-        ACTIVATION, q, setup.width, setup.layers - setup.layers // 2
+    c = lax.scan(layer, first, q)[1]
+    others = jaxnn.theory.meanfield.lengths(
+        ACTIVATION, sigma_w * math.sqrt(part), SIGMA_B, Q0, layers
     )
-    return 0.5 * math.log(float(chi)), float(band.bias), float(band.sd)
+    return np.asarray(others), np.asarray(c)
+
+
+def _growth(sigma_w: float) -> float:
+    """½ ln χ(q*)."""
+    q = jaxnn.theory.meanfield.fixed_point(ACTIVATION, sigma_w, SIGMA_B)
+    return 0.5 * math.log(float(jaxnn.theory.meanfield.chi(ACTIVATION, sigma_w, q)))
+
+
+def _slope(sigma_w: float, setup: Setup) -> Slope:
+    """Bias and deviation of a slope that is fitted to the late layers."""
+    q = float(jaxnn.theory.meanfield.fixed_point(ACTIVATION, sigma_w, SIGMA_B))
+    return slope(ACTIVATION, q, setup.width, setup.layers - setup.layers // 2, setup.seeds)
 
 
 def _near() -> np.ndarray:
@@ -117,12 +140,16 @@ def _near() -> np.ndarray:
 
 
 def _edge(setup: Setup) -> Predicted:
-    """Critical σ_w, at which a tangent neither grows nor shrinks; -c/4n moves it a little."""
+    """Critical σ_w, at which a tangent neither grows nor shrinks: where ½ ln χ = c/4n."""
     low, critical, high = _near()[[0, len(NEAR) // 2, -1]]
-    slope = (_growth(high, setup)[0] - _growth(low, setup)[0]) / (high - low)
-    shift = abs(_growth(critical, setup)[1]) / slope
-    reason = "4 standard errors, and the shift c/4n of the growth, doubled: units saturate"
-    return Predicted("σ_w where order becomes chaos", float(critical), 2 * shift, reason)
+    rise = (_growth(high) - _growth(low)) / (high - low)
+    finite_slope = _slope(critical, setup)
+    return Predicted(
+        "σ_w where order becomes chaos",
+        float(critical) - finite_slope.bias / rise,
+        finite_slope.allowed / rise,
+        "4 standard errors; as much bias of the growth as units that saturate may add",
+    ).about("χ", -0.5 / rise)
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:
@@ -187,6 +214,6 @@ LAW = Law(
     predict=predict,
     measure=measure,
     full=Setup(width=500, layers=40, seeds=20),
-    quick=Setup(width=300, layers=30, seeds=8),
+    quick=Setup(width=200, layers=30, seeds=20),
     panels=(LENGTH, CORRELATION, GROWTH),
 )

@@ -9,7 +9,9 @@ q[1] = v that is 1 + χ/l, and from layer l to L
 
 For a batch norm q (1-c), the variance over rows, takes the place of q, and λ_B of Yang et al. 2019,
 arXiv:1902.08129, that of χ. That gradients then follow a power law: Doshi, He & Gromov 2021,
-arXiv:2111.12143, and Labatie 2019, arXiv:1811.03087; the exponent χ is a derivation, made here.
+arXiv:2111.12143, and Labatie 2019, arXiv:1811.03087; the exponent χ is a derivation, made here. The
+mean of the logarithm is lower by half of what the layers of a finite width add to its variance, as
+in `finite_width.py`, which has q of every draw alike: that it varies may change half as much.
 """
 
 import math
@@ -33,12 +35,12 @@ from experiments.laws.law import (
     mean_of,
     points,
 )
-from experiments.laws.passes import gradients, log_variance
+from experiments.laws.passes import gradients, log_spread
 
 RMS = Panel("RMS norm", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²", log_x=True)
 BATCH = Panel("Batch norm", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²", log_x=True)
 SIGMA_W = 1.0
-REASON = "4 standard errors; ½ Var for the mean of a logarithm, half as much again for that of q"
+REASON = "4 standard errors, and ¼ Var, for q varies too"
 
 
 class Setup(NamedTuple):
@@ -109,9 +111,12 @@ def predict(setup: Setup) -> Prediction:
         )
         profile = power_law(chi, layer, last)
         s = SIGMA_W**2 / (case.growth * v)  # for a batch norm a bound: rows average out
-        spread = log_variance(case.activation, s, np.log(v), setup.width, normed=True)
+        lag, variance = log_spread(case.activation, s, np.log(v), setup.width, normed=True)
         label = f"{case.name}: with skip"
-        numbers.append(Predicted(label, float(profile[0]), 0.75 * spread, REASON))
+        # The mean of a logarithm is lower; not that of a sum over many rows, which average out.
+        value = float(profile[0]) - (0.0 if case.rows else lag / 2)
+        gain = float(np.sum(1 / (1 + v[:-1] / chi)))
+        numbers.append(Predicted(label, value, variance / 4, REASON).about("χ", gain))
         curves.append(curve(panel, label, layer, profile))
         curves.append(curve(panel, f"{case.name}: alone", layer, math.log(chi) * (last - layer)))
     return Prediction(tuple(numbers), pl.concat(curves))
@@ -148,6 +153,6 @@ LAW = Law(
     predict=predict,
     measure=measure,
     full=Setup(width=300, layers=32, seeds=12, rms="relu tanh", relu=(16, 64), tanh=(16,)),
-    quick=Setup(width=150, layers=21, seeds=8, rms="tanh", relu=(16,), tanh=()),
+    quick=Setup(width=150, layers=21, seeds=40, rms="tanh", relu=(16,), tanh=()),
     panels=(RMS, BATCH),
 )

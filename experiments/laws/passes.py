@@ -25,7 +25,7 @@ from jaxnn.theory import ensemble
 from jaxnn.theory.finite_width import skip_spread
 
 LOGS = ("log_delta", "log_mean_square")
-PADDED = 201  # layers of `log_variance`, at least
+PADDED = 201  # layers of `log_spread`, at least
 
 
 def gradients(
@@ -211,15 +211,17 @@ def _path(
     return along
 
 
-def log_variance(
+def log_spread(
     activation: str | jaxnn.Activation,
     s: np.ndarray | float,
     log_q: np.ndarray,
     n: int,
     *,
     normed: bool = False,
-) -> float:
-    """Return the variance of ln ‖Δz[1]‖²/‖Δz[L+1]‖² over L residual blocks; to be called in x64.
+) -> tuple[float, float]:
+    """Return lag and variance of ln ‖Δz[1]‖²/‖Δz[L+1]‖² over L residual blocks; called in x64.
+
+    Its mean is half the lag below the logarithm of infinite width; see `finite_width.py`.
 
     Args:
         activation: σ.
@@ -233,9 +235,10 @@ def log_variance(
     each = np.pad(np.broadcast_to(s, len(log_q)).astype(float), (idle, 0))
     log_q = np.pad(log_q, (idle, 0), "edge")
     root = np.ones(len(log_q)) if normed else np.exp(log_q / 2)
-    return float(_spread(find_activation(activation), each, log_q, root)) / n
+    lag, variance = _spread(find_activation(activation), each, log_q, root)
+    return float(lag[0]) / n, float(variance[0]) / n
 
 
 @partial(jax.jit, static_argnames="activation")
-def _spread(activation: jaxnn.Activation, *of_layers: jax.Array) -> jax.Array:
-    return skip_spread(activation, *of_layers)[1][0]
+def _spread(activation: jaxnn.Activation, *of_layers: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return skip_spread(activation, *of_layers)

@@ -1,5 +1,6 @@
 """The laws in words: a table of comparisons, a verdict on each law, and the closing sentence."""
 
+import math
 from collections.abc import Sequence
 
 import polars as pl
@@ -29,6 +30,9 @@ def table(outcomes: Sequence[Outcome], unmeasured: Sequence[str] = ()) -> Group:
         parts.append(_comparisons(outcome))
         reasons = outcome.rows["reason"].unique(maintain_order=True)
         parts += [Text(f" tolerance: {reason}", style="dim") for reason in reasons]
+        parts.append(Text(f" {together(outcome)}"))
+        if seen := powers(outcome):
+            parts.append(Text(f" sees an error of {seen}"))
         parts.append(Text())
     return Group(*parts, *(Text(f"{name}: not measured") for name in unmeasured))
 
@@ -52,6 +56,29 @@ def _comparisons(outcome: Outcome) -> Table:
     if more > 0:
         comparisons.add_row(Text(f"and {more} that use less of their tolerance", style="dim"))
     return comparisons
+
+
+def together(outcome: Outcome) -> str:
+    """Say what the joint test of the comparisons comes to."""
+    chi_square, freedom, chance = outcome.together
+    if math.isnan(chance):
+        return "together: no standard errors, so no χ²"
+    return f"together: χ² {chi_square:.3g}, {freedom:.3g} of them independent, chance {chance:.2g}"
+
+
+def powers(outcome: Outcome) -> str:
+    """Return the smallest error of each factor that the run sees, in words."""
+    factors = (
+        outcome.rows.filter(pl.col("factor") != "")
+        .select("factor", "power")
+        .unique(maintain_order=True)
+    )
+    return "; ".join(f"{percent(power)} of {factor}" for factor, power in factors.rows())
+
+
+def percent(power: float | None) -> str:
+    """Return a part of one in per cent; `any` size is what a law that does not hold has."""
+    return "any size" if power is None else f"{100 * power:.2g} %"
 
 
 def nearest(rows: pl.DataFrame) -> pl.DataFrame:
@@ -80,6 +107,9 @@ def sentence(outcome: Outcome) -> str:
     name = f"{law.number} {law.name}"
     if outcome.holds:
         return f"{name} holds: {rows.height} of {rows.height} comparisons"
+    if rows["holds"].all():
+        of = f"{rows.height} of {rows.height} comparisons"
+        return f"{name} does not hold: {of}, but {together(outcome)}"
     row = rows.row(0, named=True)
     return (
         f"{name} does not hold: {int(rows['holds'].sum())} of {rows.height} comparisons; "

@@ -9,6 +9,12 @@ at any depth, and α = 1/L to 1. tanh and erf, α = 1: q grows like l, w falls l
 logarithm grows like √L only. The correlation of two inputs follows q and q c alike. Source: Yang &
 Schoenholz 2017, arXiv:1712.08969, whose blocks have a second matrix: this is theirs with σ_w = 1
 and the library's σ_w for their σ_v. 1/√L: Hayou et al. 2021, arXiv:2010.12859.
+
+At a finite width the mean of ln ‖Δz‖² is lower by half of what each layer adds to its variance, the
+lag of `finite_width.py`. So is that of ln ‖z‖²: a block multiplies ‖z‖² by 1 + A on average, A =
+α² σ_w² E[σ²]/q, and given the mean m of σ² over the units by a factor of variance (4A + 2A²)/n
+over (1+A)². Given ‖z‖², m varies by (E[σ⁴] - E[σ²]² - 2q² f′²)/n, f(q) = E[σ²], for the covariance
+of σ² and z² is 2q² f′.
 """
 
 import math
@@ -20,6 +26,7 @@ import polars as pl
 
 import jaxnn
 from experiments.laws.draws import Ensemble, square_network
+from experiments.laws.finite import around, derivatives, moments
 from experiments.laws.law import (
     Law,
     Measurement,
@@ -30,14 +37,16 @@ from experiments.laws.law import (
     mean_of,
     points,
 )
-from experiments.laws.passes import correlation, gradients, log_variance, pair, path, signals
+from experiments.laws.passes import correlation, gradients, log_spread, pair, path, signals
 
 GRADIENT = Panel("Gradient over L blocks", "blocks L", "ln ‖Δz[1]‖² / ‖Δz[L+1]‖²")
 SIGNAL = Panel("Two inputs, erf, α = 1", "layer l", "c[l]")
 RELU, WIDE = Ensemble("relu", math.sqrt(2)), Ensemble("relu", 2.0)  # κ = 1 and 2
 PLAIN = Ensemble("relu", 1.0)
 C0 = 0.5
-REASON = "4 standard errors, and ½ Var for the mean of a logarithm"
+MORE = 0.01  # of α² σ_w², for the change of each number that it makes
+LEFT_OUT = 2 / 3  # of the bias, by which the derived one is off at most; see `finite_width.py`
+REASON = "4 standard errors, and ⅔ of the bias of a mean of logarithms"
 ROOT, INVERSE, NO_SKIP = "relu, α = 1/√L", "relu, α = 1/L", "relu, no skip, σ_w² = 1"
 
 
@@ -102,20 +111,36 @@ def predict(setup: Setup) -> Prediction:
     numbers, curves = [], []
     for name, case in cases(setup):
         along = (case.ensemble, case.block, 1.0, C0, case.blocks + 1)
-        q, factor = path(*along, ("q", "factor"))
+        of_two = case.ensemble.activation == "erf"
+        fields = ("q", "factor", "c") if of_two else ("q", "factor")
+        q, factor, *c = path(*along, fields)
+        # The same inputs to the first block, and its α² σ_w² larger.
+        more = case.ensemble._replace(sigma_w=case.ensemble.sigma_w * math.sqrt(1 + MORE))
+        others = path(more, case.block, 1 / (1 + MORE), *along[3:], fields)
         ratio = np.append(0.0, np.cumsum(np.log(factor[:-1])))
         s = (case.alpha * case.ensemble.sigma_w) ** 2
-        allowed = 0.5 * log_variance(case.ensemble.activation, s, np.log(q), setup.width)
+        lag = log_spread(case.ensemble.activation, s, np.log(q), setup.width)[0]
         label = f"{name}, L = {case.blocks}"
-        length = math.log(q[-1] / q[0])
-        numbers.append(Predicted(f"{label}: gradient", float(ratio[-1]), allowed, REASON))
-        numbers.append(Predicted(f"{label}: length", length, max(allowed, 2 / setup.width), REASON))
+        length, longer = (math.log(v[-1] / v[0]) for v in (q, others[0]))
+        of_length = lag_of_length(case, q, setup.width) / 2
+        for what, value, other, lower in (
+            ("gradient", float(ratio[-1]), float(np.sum(np.log(others[1][:-1]))), lag / 2),
+            ("length", length, longer, of_length),
+        ):
+            numbers.append(
+                Predicted(f"{label}: {what}", value - lower, LEFT_OUT * lower, REASON).about(
+                    "α² σ_w²", (other - value) / MORE
+                )
+            )
         if case.power == 0:
             curves.append(curve(GRADIENT, name, np.arange(case.blocks + 1), ratio))
-        if case.ensemble.activation == "erf":
-            (c,), reason = path(*along, ("c",)), "4 standard errors, and 2/n for the finite width"
-            numbers.append(Predicted(f"{label}: c", float(c[-1]), 2 / setup.width, reason))
-            curves.append(curve(SIGNAL, name, np.arange(1, case.blocks + 2), c))
+        if of_two:
+            value, reason = float(c[0][-1]), "4 standard errors, and 2/n for the finite width"
+            gain = float(others[2][-1] - value) / MORE
+            numbers.append(
+                Predicted(f"{label}: c", value, 2 / setup.width, reason).about("α² σ_w²", gain)
+            )
+            curves.append(curve(SIGNAL, name, np.arange(1, case.blocks + 2), c[0]))
     at = np.unique(np.append(np.geomspace(5, max(setup.root), 12).round(), setup.root))
     kappa = float(jaxnn.theory.meanfield.chi("relu", WIDE.sigma_w, 1.0))
     curves.append(curve(GRADIENT, ROOT, at, at * np.log1p(kappa / at)))
@@ -125,6 +150,18 @@ def predict(setup: Setup) -> Prediction:
     at = np.arange(max(setup.relu) + 1)
     curves.append(curve(GRADIENT, NO_SKIP, at, plain * at))
     return Prediction(tuple(numbers), pl.concat(curves))
+
+
+def lag_of_length(case: Case, q: np.ndarray, n: int) -> float:
+    """Return twice the bias of ln q[L+1]/q[1], positive; q[1] … q[L+1] of infinite width."""
+    q = q[:-1]
+    square, fourth = moments(case.ensemble.activation, around(q))
+    first, _ = derivatives(square, q)
+    own = fourth[0] - square[0] ** 2 - 2 * (q * first) ** 2
+    s = (case.alpha * case.ensemble.sigma_w) ** 2 / q
+    a = s * square[0]
+    alone = (4 * a + 2 * a**2 + s**2 * own) / (1 + a) ** 2
+    return float(np.sum(alone)) / n
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:
@@ -167,6 +204,6 @@ LAW = Law(
         inverse=(50,),
         erf=(100,),
     ),
-    quick=Setup(width=150, seeds=10, relu=(20,), tanh=(), root=(20,), inverse=(), erf=(20,)),
+    quick=Setup(width=150, seeds=60, relu=(20,), tanh=(), root=(20,), inverse=(), erf=(20,)),
     panels=(GRADIENT, SIGNAL),
 )

@@ -2,7 +2,9 @@
 
 With σ_w = 1 and σ_b = 0 the length map has the stable fixed point q* = 1, at which E[σ(g)] = 0 and
 E[σ(g)²] = 1: from any start the activations come to mean 0 and variance 1. But at that point
-χ = E[σ′(g)²] is above 1, so that ‖Δz‖ grows by √χ a layer. Source: Klambauer et al. 2017,
+χ = E[σ′(g)²] is above 1, so that ‖Δz‖ grows by √χ a layer. A finite width shifts the mean square of
+z and the mean of a by `finite.spread`, and the variance of a by 1/n, that of its mean over n units,
+in addition. Source: Klambauer et al. 2017,
 arXiv:1706.02515, theorems 1 and 2.
 """
 
@@ -15,8 +17,8 @@ import polars as pl
 
 import jaxnn
 from experiments.laws.draws import Ensemble, fixed_point, flows, slope_down
+from experiments.laws.finite import around, derivatives, slope, spread
 from experiments.laws.law import (
-    ERRORS,
     Law,
     Measurement,
     Panel,
@@ -34,6 +36,7 @@ EARLY = 5  # a layer on the way to the fixed point
 LENGTH = Panel("Variance of z[l]", "layer l", "mean square of z[l]")
 GRADIENT = Panel("Gradient, started at variance 1", "layer l", "ln ‖Δz[l]‖ / ‖Δz[last]‖")
 GROWTH = "growth of the gradient"
+MORE = 0.01  # of E[σ²], for the change of the length that it makes
 
 
 class Setup(NamedTuple):
@@ -52,31 +55,54 @@ class Setup(NamedTuple):
 def predict(setup: Setup) -> Prediction:
     """Predict by the length map from both starts, the moments at q = 1, ½ ln χ - c/4n, χ ≥ 1."""
     numbers, curves = [], []
-    layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
-    noise = "4 standard errors, and 3/n for the finite width"
-    finite = 3 / setup.width
+    layer, late = np.arange(1, setup.layers + 1), slice(setup.layers // 2, None)
+    noise, n = "4 standard errors", setup.width
     for q in STARTS:
         lengths = np.asarray(jaxnn.theory.meanfield.lengths(*SELU, q, setup.layers))
+        more = np.asarray(
+            jaxnn.theory.meanfield.lengths("selu", math.sqrt(1 + MORE), 0.0, q, setup.layers)
+        )
         curves.append(curve(LENGTH, f"from {q:g}", layer, lengths))
-        early = float(lengths[EARLY - 1])
-        numbers += [
-            Predicted(f"variance from {q:g}, layer {EARLY}", early, finite * early, noise),
-            Predicted(
-                f"variance from {q:g}, late layers", float(lengths[half:].mean()), finite, noise
-            ),
-        ]
-    mean_a = float(expectation("selu", 1.0, lambda f, z, g: f.sigma(z)))
-    var_a = float(expectation("selu", 1.0, lambda f, z, g: f.sigma(z) ** 2)) - mean_a**2
-    numbers.append(Predicted("mean of a[l], late layers", mean_a, finite, noise))
-    numbers.append(Predicted("variance of a[l], late layers", var_a, finite, noise))
-    slope = fixed_point(SELU).half_log_chi
-    band = jaxnn.theory.meanfield.slope_band("selu", 1.0, setup.width, setup.layers)
-    allowed = 2 * ERRORS * float(band.sd) / math.sqrt(setup.seeds)
-    reason = "4 sd of the finite-width band over √seeds, doubled: units saturate"
-    numbers.append(Predicted(GROWTH, slope + float(band.bias), allowed, reason, errors=0))
+        finite = lengths + spread(SELU, lengths, n).bias
+        for what, at in ((f"layer {EARLY}", slice(EARLY - 1, EARLY)), ("late layers", late)):
+            numbers.append(
+                Predicted(
+                    f"variance from {q:g}, {what}", float(finite[at].mean()), 0.0, noise
+                ).about("E[σ²]", float((more - lengths)[at].mean()) / MORE)
+            )
+    numbers += _moments_of_a(setup, noise)
+    half_log_chi = fixed_point(SELU).half_log_chi
+    bias, allowed, deviation, reason = slope("selu", 1.0, n, setup.layers, setup.seeds)
+    numbers.append(
+        Predicted(GROWTH, half_log_chi + bias, allowed, reason).about("χ", 0.5, deviation)
+    )
     numbers.append(Predicted(f"{GROWTH}: χ > 1", 0.0, 0.0, "a sign has no tolerance", 0, "≥"))
-    curves.append(curve(GRADIENT, "½ ln χ a layer", layer, slope * (setup.layers - layer)))
+    curves.append(curve(GRADIENT, "½ ln χ a layer", layer, half_log_chi * (setup.layers - layer)))
     return Prediction(tuple(numbers), pl.concat(curves))
+
+
+def _moments_of_a(setup: Setup, reason: str) -> list[Predicted]:
+    """Mean and variance of a[l] in the late layers of networks that start at q = 1."""
+    ones, late = np.ones(setup.layers), slice(setup.layers // 2, None)
+    finite = spread(SELU, ones, setup.width)
+    means = [float(expectation("selu", q, lambda f, z, g: f.sigma(z))) for q in around(ones)[:, 0]]
+    first, second = derivatives(np.array(means), 1.0)
+    mean = means[0] + float((first * finite.bias + second * finite.variance / 2)[late].mean())
+    square = float(expectation("selu", 1.0, lambda f, z, g: f.sigma(z) ** 2))
+    # E[a²] of a layer is the Q of the next one; late layers are alike.
+    variance = square - means[0] ** 2 + float(finite.bias[late].mean()) - square / setup.width
+    return [
+        Predicted("mean of a[l], late layers", mean, 0.0, reason),
+        Predicted("variance of a[l], late layers", variance, 0.0, reason).about(
+            "E[σ²]", 1 / (1 - _pull())
+        ),
+    ]
+
+
+def _pull() -> float:
+    """Return dq[l+1]/dq[l] at the fixed point."""
+    lengths = [float(jaxnn.theory.meanfield.length_map(*SELU, q)) for q in around(np.ones(1))[:, 0]]
+    return float(derivatives(np.array(lengths), 1.0)[0])
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:
@@ -107,6 +133,6 @@ LAW = Law(
     predict=predict,
     measure=measure,
     full=Setup(width=300, layers=50, seeds=160),
-    quick=Setup(width=200, layers=50, seeds=40),
+    quick=Setup(width=200, layers=50, seeds=60),
     panels=(LENGTH, GRADIENT),
 )

@@ -1,7 +1,7 @@
 """Law 15: gradients of two inputs come apart with depth, less with a skip, not at all with 1/√L.
 
-Two inputs with the correlation c = 0 and one cotangent. In each layer the correlation R of their
-Δz is multiplied, at the c[l] of the two signals there, by
+Inputs, two by two with the correlation c = 0, and one cotangent. In each layer the correlation R of
+their Δz is multiplied, at the c[l] of the two signals there, by
 
     ρ = E[σ′(z) σ′(z̃)] / E[σ′(z)²]  (plain),   (1 + w ρ) / (1 + w)  (z′ = z + α σ(z) θ)
 
@@ -33,6 +33,7 @@ from experiments.laws.passes import gradients, path
 from experiments.laws.skips import ENSEMBLE, FULL, PLAIN, ROOT, block_of, cases, weights
 
 FIELDS = ("log_delta_example", "log_delta_b")
+INPUTS = 8  # of a network: their pairs vary less together than one does
 CORRELATION = Panel("Gradients of two inputs", "blocks L", "correlation of Δz[1]")
 
 
@@ -64,7 +65,9 @@ def predict(setup: Setup) -> Prediction:
         values[ROOT][blocks] = float(predicted(block_of(ROOT, blocks), blocks)[-1])
     for name, blocks in cases(setup):
         value = values[name][blocks]
-        numbers.append(Predicted(f"{name}, L = {blocks}", value, 3 / setup.width, reason))
+        numbers.append(
+            Predicted(f"{name}, L = {blocks}", value, 3 / setup.width, reason).about("R", value)
+        )
     for name, by_depth in values.items():
         curves.append(curve(CORRELATION, name, list(by_depth), list(by_depth.values())))
     deepest = max(setup.plain)
@@ -83,13 +86,13 @@ def predicted(block: jaxnn.Block, most: int) -> np.ndarray:
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:
-    """Measure R of Δz[1]: Δb[0] is the sum of both, and its length tells how far they agree."""
+    """Measure R of Δz[1]: Δb[0] is the sum over inputs, and its length tells how far they agree."""
     numbers, frames = {}, []
     keys, room = jax.random.split(key, setup.seeds), max(*setup.plain, *setup.full)
     for name, blocks in cases(setup):
         net = square_network(setup.width, max(room, blocks) + 1, "relu", block_of(name, blocks))
         rows, both = gradients(
-            keys, net, ENSEMBLE, 1.0, rows=2, shared=True, depth=blocks + 1, fields=FIELDS
+            keys, net, ENSEMBLE, 1.0, rows=INPUTS, shared=True, depth=blocks + 1, fields=FIELDS
         )
         r = correlations(rows[:, 0], both[:, 0])
         numbers[f"{name}, L = {blocks}"] = mean_of(r)
@@ -98,9 +101,17 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
 
 
 def correlations(log_rows: np.ndarray, log_sum: np.ndarray) -> np.ndarray:
-    """Return (‖u+v‖² - ‖u‖² - ‖v‖²) / (2 ‖u‖ ‖v‖), given ln ‖u‖, ln ‖v‖ (seeds, 2) and ln ‖u+v‖."""
-    u, v, both = np.exp(log_rows[:, 0]), np.exp(log_rows[:, 1]), np.exp(log_sum)
-    shared: np.ndarray = (both**2 - u**2 - v**2) / (2 * u * v)
+    """Return the mean correlation of the rows, weighted by their lengths, of every seed.
+
+    (‖Σu‖² - Σ‖u‖²) / ((Σ‖u‖)² - Σ‖u‖²), of two rows u·v / ‖u‖ ‖v‖.
+
+    Args:
+        log_rows: ln ‖u‖ of each row, (seeds, rows).
+        log_sum: ln ‖Σu‖, (seeds,).
+    """
+    size = np.exp(log_rows)
+    own = np.sum(size**2, axis=1)
+    shared: np.ndarray = (np.exp(2 * log_sum) - own) / (np.sum(size, axis=1) ** 2 - own)
     return shared
 
 
@@ -112,6 +123,6 @@ LAW = Law(
     predict=predict,
     measure=measure,
     full=Setup(width=300, seeds=30, plain=(5, 20), full=(5, 20), root=(5, 20, 80)),
-    quick=Setup(width=150, seeds=12, plain=(4, 12), full=(12,), root=(12,)),
+    quick=Setup(width=220, seeds=50, plain=(4, 12), full=(12,), root=(12,)),
     panels=(CORRELATION,),
 )

@@ -2,9 +2,10 @@
 
 z′ = z + σ(z) θ/√L, of L blocks. A step of Adam moves every weight by η, whatever the gradient, so L
 blocks move z[L+1] by η√L · n in all: networks of any depth learn alike at equal η√L, and at equal η
-the deeper learns faster. Only the blocks are trained. At a finite L, q[L+1] is (1 + 1/L)^L in place
-of e, by which L = 4 may differ. Source: Bordelon et al. 2023, arXiv:2309.16620; Yang et al. 2023,
-arXiv:2310.02244.
+the deeper learns faster: by 1.5 nats and more where η√L is four times as large, so that an error of
+η√L moves ln of the loss by 1.5/ln 4 times as much, or more. Only the blocks are trained. At a
+finite L, q[L+1] is (1 + 1/L)^L in place of e, by which L = 4 may differ. Source: Bordelon et al.
+2023, arXiv:2309.16620; Yang et al. 2023, arXiv:2310.02244.
 """
 
 import math
@@ -70,7 +71,10 @@ def predict(setup: Setup) -> Prediction:
         allowed = abs(math.log(q[1] / q[0]))
         reason = "4 standard errors, and ln of the lengths that the finite L give z[L+1]"
         numbers += [
-            Predicted(f"L = {blocks}, η√L = 2^{rate}", 0.0, allowed, reason) for rate in COMPARED
+            Predicted(f"L = {blocks}, η√L = 2^{rate}", 0.0, allowed, reason).about(
+                "η√L", -FASTER / math.log(math.sqrt(deeper[-1] / few))
+            )
+            for rate in COMPARED
         ]
     most, shared = deeper[-1], same_rate(setup, deeper[-1])
     reason = "a bound: no tolerance"

@@ -12,7 +12,10 @@ c: from layer to layer, that of a sample of n
     V′ = C′(c)² V + v(c)/n    v = E[(x y - C (x² + y²)/2)²],  x = σ(z), y = σ(z̃) over their lengths
 
 so that c has a bias of order 1/n, B′ = C′ B + ½ C″ V + b(c)/n, with b/n that of the correlation of
-a sample; a derivation made here. Source: Zhang, Botev & Martens 2022, arXiv:2203.08120.
+a sample; a derivation made here. C pulls c towards its path, so that c[L] says little of k =
+(1-s)²/(1+s²). By its own c[l] a network says more: with C(c) = c + k h(c), k is (c[L] - c[0]) over
+Σ h(c[l]), but for Σ b/n. ln ‖Δz‖² of a network has the mean -cL/2n. Source: Zhang, Botev & Martens
+2022, arXiv:2203.08120.
 """
 
 import math
@@ -35,12 +38,14 @@ from experiments.laws.law import (
     mean_of,
     points,
 )
-from experiments.laws.passes import correlation, gradients, path, signals
+from experiments.laws.passes import gradients, path, signals
 from experiments.laws.training import accuracies, digits
 from experiments.learning.descent import Descent
 from jaxnn.network.blocks import DENSE
 
 ETA, INPUTS = 0.9, 8
+ALONG = "tailored: (1-s)²/(1+s²) along c"
+MORE = 0.01  # of (1-s)²/(1+s²), for the change of c that it makes
 WIDTH, DESCENT = 64, Descent(rate=0.01, momentum=0.0, batch=128)
 TRAINED, STALLED = 0.95, 0.5
 CORRELATION = Panel("Correlation of two inputs", "activations passed", "c")
@@ -70,15 +75,28 @@ def predict(setup: Setup) -> Prediction:
     # a[L] has the correlation that z of one layer more would have.
     along = (DENSE, 1.0, 0.0, setup.layers + 1)
     c, slope = path(Ensemble(sigma, 1.0), *along, ("c", "tangent"))
-    bias = bias_of_c(c, slope, n, jaxnn.theory.meanfield.tailored_slope(setup.layers, ETA))
-    reason = "4 standard errors, and the bias of c by the curvature of its map"
+    s = jaxnn.theory.meanfield.tailored_slope(setup.layers, ETA)
+    bias, steps = bias_of_c(c, slope, n, s)
+    reason = "4 standard errors, and a third of the bias of c for the next order"
+    k = (1 - s) ** 2 / (1 + s**2)
     numbers = [
-        Predicted(f"tailored: c[{at}]", float(c[at]), abs(float(bias[at])), reason)
+        Predicted(
+            f"tailored: c[{at}]", float(c[at] + bias[at]), abs(float(bias[at])) / 3, reason
+        ).about("curvature of C", (end(k * (1 + MORE), at) - end(k, at)) / MORE)
         for at in (setup.layers // 2, setup.layers)
     ]
+    along_path = k + float(np.sum(steps[:-1]) / np.sum(bend(c[:-1])))
+    reason = "4 standard errors, and 1/n of it for the noise in each c"
+    numbers.append(Predicted(ALONG, along_path, k / n, reason).about("curvature of C", along_path))
     band = jaxnn.theory.meanfield.log_delta_band(sigma, 1.0, 0.0, 1.0, n, setup.layers)
-    reason = "4 standard errors, and cL/2n for the mean of a logarithm"
-    numbers.append(Predicted("tailored: gradient", 0.0, -2 * float(band.bias[0]), reason))
+    numbers.append(
+        Predicted(
+            "tailored: gradient",
+            2 * float(band.bias[0]),
+            0.0,
+            "4 predicted deviations of one network over √draws",
+        ).about("χ", setup.layers - 1.0, 2 * float(band.sd[0]) / math.sqrt(setup.draws))
+    )
     reason = "a bound: no tolerance"
     ends = np.array([0, setup.steps])
     curves = [curve(CORRELATION, "tailored", np.arange(setup.layers + 1), c)]
@@ -91,8 +109,24 @@ def predict(setup: Setup) -> Prediction:
     return Prediction(tuple(numbers), pl.concat(curves))
 
 
-def bias_of_c(c: np.ndarray, slope: np.ndarray, n: int, s: float) -> np.ndarray:
-    """Return B in each layer: c[0] is that of the inputs' z, exact, and each step adds to V and B.
+def end(k: float, layers: int) -> float:
+    """Return C(…C(0)), for (1-s)²/(1+s²) = k."""
+    c = 0.0
+    for _ in range(layers):
+        c += k * float(bend(np.array(c)))
+    return c
+
+
+def bend(c: np.ndarray) -> np.ndarray:
+    """Return h(c), of C(c) = c + k h(c)."""
+    h: np.ndarray = (np.sqrt(1 - c**2) - c * np.arccos(c)) / math.pi
+    return h
+
+
+def bias_of_c(c: np.ndarray, slope: np.ndarray, n: int, s: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return B in each layer, and what a step adds to it, b/n.
+
+    c[0] is that of the inputs' z, exact, and each step adds to V and B.
 
     Args:
         c: the correlation in each layer.
@@ -101,7 +135,7 @@ def bias_of_c(c: np.ndarray, slope: np.ndarray, n: int, s: float) -> np.ndarray:
         s: the slope of the leaky relu.
     """
     angle = np.linspace(0, 2 * np.pi, 4001)[:-1]
-    bias, variance, biases = 0.0, 0.0, []
+    bias, variance, biases, steps = 0.0, 0.0, [], []
     for here, tangent in zip(c, slope, strict=True):
         biases.append(bias)
         root = math.sqrt(max(1 - here**2, 1e-12))
@@ -112,10 +146,11 @@ def bias_of_c(c: np.ndarray, slope: np.ndarray, n: int, s: float) -> np.ndarray:
         fourth, mixed, cubic = (8 * np.mean(v) for v in (x**4, x**2 * y**2, x**3 * y))
         # Of a quotient of means over n: -Cov(xy, x²) + C (¾ Var x² + ¼ Cov(x², y²)).
         sample = (above * (0.75 * fourth + 0.25 * mixed) - cubic) / n
+        steps.append(sample)
         curvature = (1 - s) ** 2 / (np.pi * (1 + s**2) * root)
         bias = tangent * bias + 0.5 * curvature * variance + sample
         variance = tangent**2 * variance + noise
-    return np.array(biases)
+    return np.array(biases), np.array(steps)
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:
@@ -129,10 +164,14 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
     ratio = 2 * (log_delta[:, 0] - log_delta[:, setup.layers - 1])
     orthonormal = np.linalg.qr(jax.random.normal(key_x, (setup.width, INPUTS)))[0].T
     x = jnp.asarray(math.sqrt(setup.width) * orthonormal)
-    c = np.stack([correlation(z) for z in signals(keys, net, ensemble, x)])
+    pairs = np.stack([_pairs(z) for z in signals(keys, net, ensemble, x)])
+    c = pairs.mean(axis=2)
     top, half = setup.layers, setup.layers // 2
     numbers = {f"tailored: c[{at}]": mean_of(c[:, at]) for at in (half, top)}
     numbers["tailored: gradient"] = mean_of(ratio)
+    rise, bends = c[:, top] - c[:, 0], np.sum(bend(pairs[:, :top]).mean(axis=2), axis=1)
+    k = rise.mean() / bends.mean()
+    numbers[ALONG] = mean_of(k + (rise - k * bends) / bends.mean())
     at = np.unique(np.linspace(0, top, 11).astype(int))
     frames = [points(CORRELATION, "tailored", at, c[:, at])]
     step = setup.steps * np.arange(1, setup.looks + 1) / setup.looks
@@ -142,6 +181,14 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
         numbers[f"{name}: accuracy"] = mean_of(accuracy.max(axis=1))
         frames.append(points(CURVE, name, step, accuracy))
     return Measurement(numbers, pl.concat(frames))
+
+
+def _pairs(z: np.ndarray) -> np.ndarray:
+    """Return the correlation of each two rows, z (layers, rows, n) -> (layers, pairs)."""
+    unit = z / np.linalg.norm(z, axis=-1, keepdims=True)
+    one, other = np.triu_indices(z.shape[1], 1)
+    c: np.ndarray = np.clip((unit @ np.swapaxes(unit, 1, 2))[:, one, other], -1, 1)
+    return c
 
 
 def _trained(setup: Setup, name: str, key: jax.Array) -> jax.Array:
@@ -168,6 +215,6 @@ LAW = Law(
     predict=predict,
     measure=measure,
     full=Setup(width=400, layers=100, draws=12, trained=100, steps=600, looks=12, seeds=3),
-    quick=Setup(width=150, layers=20, draws=8, trained=100, steps=300, looks=12, seeds=1),
+    quick=Setup(width=150, layers=20, draws=40, trained=100, steps=300, looks=12, seeds=1),
     panels=(CORRELATION, CURVE),
 )

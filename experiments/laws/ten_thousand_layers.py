@@ -4,7 +4,10 @@
     linear, Gaussian:    -L/2n ± √(L/2n), from E ln χ²_n/n = ψ(n/2) - ln(n/2) a layer, halved
     tanh, orthogonal:    q[l+1] = E[tanh(√q[l] g)²], so -½ ln 3 for q0 = 1/L: dq/dl = -2q²
 
-For n units that are spread on a sphere, E[z⁴] is 3 q² n/(n+2): a finite width slows tanh down.
+For n units that are spread on a sphere, E[z⁴] is 3 q² n/(n+2): a finite width slows tanh down, to
+-½ ln(1 + 2n/(n+2)). In a linear Gaussian network R = ‖z[l+1]‖²/‖z[l]‖² has the mean 1. So what is
+measured is the sum of ½ (ln R - (R - 1)), of the same mean and n times less variance, R = χ²_n/n:
+¼ (ψ′(n/2) - 2/n) a layer, as ln R and R have the covariance 2/n.
 Source: Xiao et al. 2018, arXiv:1806.05393, there with convolutions.
 """
 
@@ -19,7 +22,6 @@ from jax.scipy.special import digamma, polygamma
 import jaxnn
 from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, Ensemble, flows
 from experiments.laws.law import (
-    ERRORS,
     Law,
     Measurement,
     Panel,
@@ -55,7 +57,7 @@ def predict(setup: Setup) -> Prediction:
     n, layers, seeds = setup
     layer = plotted(layers)
     loss = 0.5 * (float(digamma(n / 2)) - math.log(n / 2))
-    sd = 0.5 * math.sqrt(float(polygamma(1, n / 2)) * (layers - 1))
+    sd = 0.5 * math.sqrt((float(polygamma(1, n / 2)) - 2 / n) * (layers - 1))
     q = np.asarray(jaxnn.theory.meanfield.lengths("tanh", 1.0, 0.0, 1 / layers, layers))
     path = 0.5 * np.log(q / q[0])
     slower = 0.5 * math.log((1 + 2 * layers * q[0]) / (1 + 2 * layers * q[0] * n / (n + 2)))
@@ -65,11 +67,15 @@ def predict(setup: Setup) -> Prediction:
         Predicted(
             NAMES[1],
             loss * (layers - 1),
-            ERRORS * sd / math.sqrt(seeds),
-            "4 of the predicted √(L/2n) over √seeds",
-            errors=0,
-        ),
-        Predicted(NAMES[2], float(path[-1]), slower, "4 standard errors, and n/(n+2) for E[z⁴]"),
+            rounding,
+            "4 of the predicted deviation over √seeds, and rounding, L · 2⁻²³",
+        ).about("loss of a layer", loss * (layers - 1), sd / math.sqrt(seeds)),
+        Predicted(
+            NAMES[2],
+            float(path[-1]) + slower,
+            rounding,
+            "4 standard errors, and rounding, L · 2⁻²³",
+        ).about("curvature of tanh", -1 / 3),
     )
     lines = (0 * layer, loss * (layer - 1), path[layer - 1])
     panels = (LINEAR, LINEAR, TANH)
@@ -96,7 +102,9 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
         flow = flows(keys, setup.width, setup.layers, Ensemble(activation, 1.0), q0, weights)
         log_z = 0.5 * np.asarray(flow.log_mean_square, np.float64)[:, : setup.layers]
         path = log_z - log_z[:, :1]
-        numbers[name] = mean_of(path[:, -1])
+        step = 2 * np.diff(log_z, axis=1)
+        paired = np.sum(step - np.expm1(step), axis=1) / 2
+        numbers[name] = mean_of(paired if weights is GAUSSIAN else path[:, -1])
         frames.append(points(panel, name, layer, path[:, layer - 1]))
     return Measurement(numbers, pl.concat(frames))
 

@@ -80,7 +80,11 @@ def predict(setup: Setup) -> Prediction:
     for variance in setup.variances:
         for multiple, relation in BOUNDS.items():
             layers = multiple * reach(variance)
-            numbers.append(Predicted(_case(variance, multiple), layers, 0.0, reason, 4, relation))
+            numbers.append(
+                Predicted(_case(variance, multiple), layers, 0.0, reason, 4, relation).about(
+                    "ξ_c", layers
+                )
+            )
     return Prediction(tuple(numbers), _curves(max(setup.reaches)))
 
 

@@ -4,9 +4,11 @@ z′ = z + σ(z) θ/√L, of L blocks. The variance of ln ‖Δz[1]‖²/‖Δz[
 depth; with α = 1 it grows like L/n, as in a plain network, of which it is 5 L/n. Source: Hanin &
 Rolnick 2018, arXiv:1803.01719, theorem 6, with the plain network of Hanin & Nica 2018,
 arXiv:1812.05994. The constant, of blocks with one matrix, is a derivation:
-`jaxnn/theory/finite_width.py`. The next order in 1/n adds 8 % to a plain layer of 50 units. With
-α = 1 it grows with L/n too, since Δz · z is one random number for all layers, so L is small there;
-with 1/√L it does not.
+`jaxnn/theory/finite_width.py`; of the plain network all orders in 1/n are known. With α = 1 the
+next order adds L/2n, since Δz · z is one random number for all layers; with 1/√L it does not grow.
+
+What each layer adds alone is the sum of the variances of the layers' own steps, which has an error
+√L times less: it tests the constant where the variance over draws shows how layers add up.
 """
 
 import math
@@ -26,12 +28,12 @@ from experiments.laws.law import (
     curve,
     point,
 )
-from experiments.laws.passes import gradients, log_variance
+from experiments.laws.passes import gradients, log_spread
 from experiments.laws.skips import ENSEMBLE, FULL, PLAIN, ROOT, block_of, cases, weights
-from experiments.laws.width_over_depth import one_layer, variance
+from experiments.laws.width_over_depth import BY_LAYER, one_layer, variance, variances_of
 
 VARIANCE = Panel("Variance over draws", "blocks L", "variance of ln ‖Δz[1]‖²", True, True)
-NEXT = 0.10  # of the variance, for the next order in 1/n; of plain layers of 50 units it is 8 %
+NEXT = 3.0  # over n: the next order in 1/n, of the variance; a plain layer has 3.9
 
 
 class Setup(NamedTuple):
@@ -52,23 +54,30 @@ class Setup(NamedTuple):
 def predict(setup: Setup) -> Prediction:
     """Predict the variance of each kind and depth."""
     numbers, curves = [], []
-    reason = "4 standard errors, and 10 % for the next order in 1/n"
     for name, blocks in cases(setup):
-        value = predicted_variance(name, blocks, setup.width)
-        numbers.append(Predicted(f"{name}, L = {blocks}", value, NEXT * value, reason))
+        exact, left = name == PLAIN, 0.0 if name == PLAIN else NEXT / setup.width
+        reason = "4 standard errors" + (not exact) * f", and {NEXT:g}/n for the next order in 1/n"
+        lag, variance = predicted_spread(name, blocks, setup.width)
+        more = blocks / (2 * setup.width) if name == FULL else 0.0
+        for case, value in (("", variance * (1 + more)), (f": {BY_LAYER}", lag)):
+            numbers.append(
+                Predicted(f"{name}, L = {blocks}{case}", value, left * value, reason).about(
+                    "variance", value
+                )
+            )
     at = np.unique(np.geomspace(5, max(setup.root), 12).round())
     for name in (ROOT, FULL, PLAIN):
-        values = [predicted_variance(name, int(blocks), setup.width) for blocks in at]
+        values = [predicted_spread(name, int(blocks), setup.width)[1] for blocks in at]
         curves.append(curve(VARIANCE, name, at, values))
     return Prediction(tuple(numbers), pl.concat(curves))
 
 
-def predicted_variance(name: str, blocks: int, n: int) -> float:
-    """Return the variance over draws of L blocks."""
+def predicted_spread(name: str, blocks: int, n: int) -> tuple[float, float]:
+    """Return the sum of the variances of L blocks alone, and their variance together."""
     if name == PLAIN:
-        return float(blocks * one_layer("relu", n)[1])
+        return (float(blocks * one_layer("relu", n)[1]),) * 2
     s = ENSEMBLE.sigma_w**2 / (blocks if name == ROOT else 1)
-    return log_variance("relu", s, np.arange(blocks + 1) * math.log1p(s / 2), n)
+    return log_spread("relu", s, np.arange(blocks + 1) * math.log1p(s / 2), n)
 
 
 def measure(setup: Setup, key: jax.Array) -> Measurement:
@@ -78,8 +87,10 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
         keys = jax.random.split(jax.random.fold_in(key, place), setup.draws)
         net = square_network(setup.width, blocks + 1, "relu", block_of(name, blocks))
         (log_delta,) = gradients(keys, net, ENSEMBLE, 1.0, fields=("log_delta",))
-        measured = variance(2 * (log_delta[:, 0] - log_delta[:, blocks]))
+        steps = 2 * (log_delta[:, :blocks] - log_delta[:, 1 : blocks + 1])
+        measured = variance(np.sum(steps, axis=1))
         numbers[f"{name}, L = {blocks}"] = measured
+        numbers[f"{name}, L = {blocks}: {BY_LAYER}"] = variances_of(steps)
         frames.append(point(VARIANCE, name, blocks, measured))
     return Measurement(numbers, pl.concat(frames))
 
@@ -92,6 +103,6 @@ LAW = Law(
     predict=predict,
     measure=measure,
     full=Setup(width=50, draws=600, root=(50, 200), full=(10,), plain=(50,)),
-    quick=Setup(width=50, draws=80, root=(10, 40), full=(10,), plain=(10,)),
+    quick=Setup(width=50, draws=320, root=(10, 40), full=(10,), plain=(10,)),
     panels=(VARIANCE,),
 )

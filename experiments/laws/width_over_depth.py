@@ -5,9 +5,12 @@ ln ‖J u‖², for a unit vector u and the Jacobian J of L layers of n units, i
     N(-β/2, β),   β = 5 L/n (relu with He weights),   β = 2 L/n (linear, σ_w = 1)
 
 so that networks of one L/n are alike, however wide. Measured is ‖uᵀJᵀ‖, a random unit cotangent
-carried down: J has the distribution of its transpose. A finite width is allowed what the next order
-in 1/n adds: for one layer, ‖J u‖² is exactly χ²_K/n with K = n units (linear), or 2 χ²_K/n with
-K ~ Bin(n, ½) of them (relu), whose logarithm has a mean and a variance in closed form. Source:
+carried down: J has the distribution of its transpose. With the next orders in 1/n: for one layer,
+R = ‖J u‖² is exactly χ²_K/n with K = n units (linear), or 2 χ²_K/n with K ~ Bin(n, ½) of them
+(relu), independent of the others, whose logarithm has a mean and a variance in closed form. R has
+the mean 1: so the mean of ln R is measured as that of ln R - (R - 1), which varies less by a factor
+of n/2 and more. And as layers are independent, the sum of the variances of their ln R is that of
+ln ‖J u‖², and its error is smaller by about √L. Source:
 Hanin & Nica 2018, arXiv:1812.05994, theorem 1.
 """
 
@@ -34,6 +37,7 @@ from experiments.laws.law import (
 )
 
 DENSITY = Panel("Density, relu", "ln ‖J u‖²", "density")
+BY_LAYER = "variances of its layers"
 VARIANCE = Panel("Variance over depth/width", "L/n", "variance of ln ‖J u‖²")
 
 
@@ -64,15 +68,17 @@ class Setup(NamedTuple):
 
 
 def predict(setup: Setup) -> Prediction:
-    """Predict mean -β/2 and variance β of each shape, and no difference between two of one L/n."""
+    """Predict mean and variance of each shape, -β/2 and β but for the next orders in 1/n."""
     numbers, curves = [], []
-    reason = "4 standard errors, and the next order in 1/n"
+    reason = "4 standard errors"
     for name, kind, n, layers in shapes(setup):
         beta = kind.each * layers / n
         exact = layers * one_layer(name, n)
         case = f"{name}, n = {n}, L = {layers}"
-        numbers.append(Predicted(f"{case}: mean", -beta / 2, abs(exact[0] + beta / 2), reason))
-        numbers.append(Predicted(f"{case}: variance", beta, abs(exact[1] - beta), reason))
+        numbers += [
+            Predicted(f"{case}: {what}", value, 0.0, reason).about("β", value)
+            for what, value in (("mean", exact[0]), ("variance", exact[1]), (BY_LAYER, exact[1]))
+        ]
         if name == "relu":
             x = np.unique([*_bins(beta), *_bins(beta, 71)])
             density = np.exp(-((x + beta / 2) ** 2) / (2 * beta)) / math.sqrt(2 * math.pi * beta)
@@ -81,9 +87,8 @@ def predict(setup: Setup) -> Prediction:
         x = np.unique([0.0, *(layers / n for each, _, n, layers in shapes(setup) if each == name)])
         curves.append(curve(VARIANCE, name, x, kind.each * x))
     two = [layers * one_layer("relu", n) for n, layers in setup.relu[:2]]
-    for what, finite in zip(("mean", "variance"), np.abs(two[0] - two[1]), strict=True):
-        case = f"relu, two of one L/n: {what}s apart"
-        numbers.append(Predicted(case, 0.0, float(finite), reason))
+    for what, apart in zip(("mean", "variance"), two[0] - two[1], strict=True):
+        numbers.append(Predicted(f"relu, two of one L/n: {what}s apart", apart, 0.0, reason))
     return Prediction(tuple(numbers), pl.concat(curves))
 
 
@@ -118,26 +123,39 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
     for place, (name, kind, n, layers) in enumerate(shapes(setup)):
         keys = jax.random.split(jax.random.fold_in(key, place), setup.draws)
         flow = flows(keys, n, layers, kind.ensemble, 1.0)
-        logs = 2 * np.asarray(flow.log_delta, np.float64)[:, 0]
+        log_delta = 2 * np.asarray(flow.log_delta, np.float64)
+        logs, steps = log_delta[:, 0], log_delta[:, :-1] - log_delta[:, 1:]
         case = f"{name}, n = {n}, L = {layers}"
-        numbers[f"{case}: mean"] = mean_of(logs)
+        numbers[f"{case}: mean"] = mean_of(np.sum(steps - np.expm1(steps), axis=1))
         numbers[f"{case}: variance"] = variance(logs)
+        numbers[f"{case}: {BY_LAYER}"] = variances_of(steps)
         frames.append(point(VARIANCE, name, layers / n, numbers[f"{case}: variance"]))
         if name == "relu":
             frames.append(_histogram(f"n = {n}, L = {layers}", logs, kind.each * layers / n))
     first, second = (f"relu, n = {n}, L = {layers}" for n, layers in setup.relu[:2])
     for what in ("mean", "variance"):
         a, b = numbers[f"{first}: {what}"], numbers[f"{second}: {what}"]
-        apart = Measured(a.value - b.value, math.hypot(a.error or 0, b.error or 0))
-        numbers[f"relu, two of one L/n: {what}s apart"] = apart
+        numbers[f"relu, two of one L/n: {what}s apart"] = difference(a, b)
     return Measurement(numbers, pl.concat(frames))
 
 
 def variance(values: np.ndarray) -> Measured:
     """Return a variance with its standard error, from the fourth moment."""
-    squares = (values - values.mean()) ** 2
-    spread = float(np.sqrt((np.mean(squares**2) - np.mean(squares) ** 2) / len(values)))
-    return Measured(float(values.var(ddof=1)), spread)
+    return variances_of(values[:, None])
+
+
+def variances_of(steps: np.ndarray) -> Measured:
+    """Return the sum of the variances of independent steps, (draws, steps), with its error."""
+    draws = len(steps)
+    squares = np.sum((steps - steps.mean(axis=0)) ** 2, axis=1) * draws / (draws - 1)
+    return mean_of(squares)
+
+
+def difference(a: Measured, b: Measured) -> Measured:
+    """Return a - b of independent measurements, each of as many draws."""
+    return Measured(
+        a.value - b.value, math.hypot(a.error or 0, b.error or 0), a.samples - b.samples
+    )
 
 
 def _bins(beta: float, count: int = 15) -> np.ndarray:
@@ -164,6 +182,6 @@ LAW = Law(
     full=Setup(
         relu=((100, 50), (50, 25), (50, 50), (200, 50)), linear=((50, 50), (100, 50)), draws=2000
     ),
-    quick=Setup(relu=((60, 30), (30, 15)), linear=((30, 15),), draws=400),
+    quick=Setup(relu=((60, 30), (30, 15)), linear=((30, 15),), draws=500),
     panels=(DENSITY, VARIANCE),
 )

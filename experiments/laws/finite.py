@@ -1,0 +1,105 @@
+"""Finite width: the bias of q[l], and the slope of a gradient, in plain networks of n units.
+
+Given the layers below, z[l] is Gaussian with the variance Q[l], and Q[l+1] = σ_w² mean σ(z)² + σ_b²
+is a mean over n units: it has the mean f(Q[l]), f the length map, and the variance v(Q[l])/n with
+v = σ_w⁴ (E[σ⁴] - E[σ²]²). So Q[1] is exact, and to first order in 1/n its variance V and its bias B
+
+    V[l+1] = f′² V[l] + v/n        B[l+1] = f′ B[l] + ½ f″ V[l]
+
+A derivation, made here. A function F of q, such as the mean of a, has the bias F′ B + ½ F″ V.
+"""
+
+import math
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+import jaxnn
+from experiments.laws.draws import Ensemble
+from jaxnn.network.activations import find_activation
+from jaxnn.theory.quadrature import expectation
+
+STEP = 1e-3  # of the differences that derivatives are, as a part of q
+# Where units saturate, the variance of ln ‖Δz‖ is from 1.2 to 1.5 times c/4n a layer, as drawn
+# networks show, and so is the bias, which is half the variance of ln ‖Δz‖².
+SATURATED = 1.5
+
+
+class Spread(NamedTuple):
+    """Bias and variance of Q in every hidden layer, (layers,) each."""
+
+    bias: np.ndarray
+    variance: np.ndarray
+
+
+def around(q: np.ndarray) -> np.ndarray:
+    """Return q and its neighbours below and above, (3, layers)."""
+    every: np.ndarray = np.multiply.outer([1.0, 1 - STEP, 1 + STEP], q)
+    return every
+
+
+def derivatives(values: np.ndarray, q: np.ndarray | float) -> tuple[Any, Any]:
+    """Return the first two derivatives of a function at q, from its values `around` q."""
+    here, below, above = values
+    return (above - below) / (2 * STEP * q), (above - 2 * here + below) / (STEP * q) ** 2
+
+
+def spread(ensemble: Ensemble, q: np.ndarray, n: int) -> Spread:
+    """Return bias and variance of Q along q[l], l = 1 …, of infinite width; to be called in x64."""
+    square, fourth = moments(ensemble.activation, around(q))
+    first, second = derivatives(ensemble.sigma_w**2 * square, q)
+    own = ensemble.sigma_w**4 * (fourth - square**2)[0] / n
+    biases, variances = np.zeros(len(q)), np.zeros(len(q))
+    for i in range(len(q) - 1):
+        biases[i + 1] = first[i] * biases[i] + second[i] * variances[i] / 2
+        variances[i + 1] = first[i] ** 2 * variances[i] + own[i]
+    return Spread(biases, variances)
+
+
+def moments(activation: str | jaxnn.Activation, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return E[σ²] and E[σ⁴] at every q."""
+    square, fourth = _moments(find_activation(activation), jnp.asarray(q.ravel()))
+    return np.asarray(square).reshape(q.shape), np.asarray(fourth).reshape(q.shape)
+
+
+@partial(jax.jit, static_argnames="sigma")
+def _moments(sigma: jaxnn.Activation, q: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def at(each: tuple[jax.Array, jax.Array]) -> jax.Array:
+        # One loop over both powers, for an expectation takes longer to compile than to run.
+        return expectation(sigma, each[0], lambda f, z, g: f.sigma(z) ** each[1])
+
+    powers = jnp.repeat(jnp.asarray([2, 4]), len(q))
+    both = lax.map(at, (jnp.tile(q, 2), powers)).reshape(2, -1)
+    return both[0], both[1]
+
+
+class Slope(NamedTuple):
+    """What a finite width does to the slope of ln ‖Δz‖ that is fitted in each of some networks.
+
+    bias: -c/4n.
+    allowed: what saturating units may add to it.
+    deviation: the standard error of the mean over networks.
+    reason: of both, in words.
+    """
+
+    bias: float
+    allowed: float
+    deviation: float
+    reason: str
+
+
+def slope(activation: str, q: float, n: int, layers: int, seeds: int) -> Slope:
+    """Return the bias and the standard error of the mean slope of `seeds` networks."""
+    band = jaxnn.theory.meanfield.slope_band(activation, q, n, layers)
+    saturates = not find_activation(activation).homogeneous
+    more = SATURATED if saturates else 1.0
+    reason = "4 sd of the finite-width band over √seeds"
+    if saturates:
+        reason += f"; units saturate: {SATURATED:g} times the variance, and as much bias"
+    bias = float(band.bias)
+    deviation = math.sqrt(more / seeds) * float(band.sd)
+    return Slope(bias, (more - 1) * abs(bias), deviation, reason)
