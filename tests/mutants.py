@@ -2079,9 +2079,9 @@ MUTANTS = (
     ),
     Mutant(
         "a law holds within twice its tolerance",
-        "experiments/laws/law.py",
-        "excess <= tolerance",
-        "excess <= 2 * tolerance",
+        "experiments/laws/power.py",
+        "self.excess <= self.high",
+        "self.excess <= 2 * self.high",
         "tests/test_laws.py::test_what_holds_is_within_the_tolerance",
     ),
     Mutant(

@@ -253,7 +253,8 @@ OTHERS = {
     "laws": {
         "law": "gradient-exponent", "case": ["[/b] one", "two"], "source": "s", "relation": "=",
         "predicted": 1.0, "measured": [1.125, 0.875], "standard_error": None, "tolerance": 0.5,
-        "reason": "r", "holds": True,
+        "deviation": 0.5, "reason": "r", "holds": True, "chi_square": 0.5, "freedom": 2.0,
+        "chance": 0.75, "factor": "χ", "power": 0.25,
     },
     "bench": {
         "row": "gradient", "workload": "w", "against": "a", "kind": "warm", "case": ["x", "y"],
