@@ -11,7 +11,7 @@ from jaxnn.theory import critical_scale, scale_weights
 
 
 def _relu(p, z):
-    return jax.nn.relu(z @ p["w"] + p["b"])
+    return jax.nn.relu(z @ p["w"] + p["b"][None])
 
 
 def _layers(count, n):

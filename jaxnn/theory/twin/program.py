@@ -31,10 +31,14 @@ WITH_RULES = ("custom_jvp_call", "custom_vjp_call")
 
 
 class Value(NamedTuple):
-    """An array, and what it is made of; a state has its replicas in front."""
+    """An array, and what it is made of; a state has its replicas in front.
+
+    fixed: whether it is the same in all steps of the scan that it is in.
+    """
 
     array: Any
     kind: int
+    fixed: bool = True
 
 
 class Draws:
@@ -42,24 +46,32 @@ class Draws:
 
     key: of `noise.py`.
     replicas: R.
+    scan: in a step of a scan its own key, which all steps share.
     """
 
-    def __init__(self, key: Array, replicas: int) -> None:
-        self.key, self.replicas, self.count = key, replicas, 0
+    def __init__(self, key: Array, replicas: int, scan: Array | None = None) -> None:
+        self.key, self.replicas, self.scan, self.count = key, replicas, scan, 0
 
     def next(self) -> Array:
         """Return the next key."""
         self.count += 1
         return fold_in(self.key, self.count)
 
+    def of_weight(self, weight: "Value") -> tuple[Array, bool]:
+        """Return the key of a product with a weight, and whether the steps of a scan share it."""
+        key = self.next()
+        if self.scan is None or not weight.fixed:
+            return key, False
+        return fold_in(self.scan, self.count), True
+
     def as_state(self, value: Value) -> Array:
         """Return an array for every replica."""
-        array, kind = value
+        array, kind, _ = value
         return array if kind == STATE else jnp.broadcast_to(array, (self.replicas, *array.shape))
 
     def of_kind(self, value: Value, kind: int) -> Value:
         """Return a value as one of a higher kind."""
-        return Value(self.as_state(value) if kind == STATE else value.array, kind)
+        return Value(self.as_state(value) if kind == STATE else value.array, kind, value.fixed)
 
 
 def evaluated(closed: Any, given: Sequence[Value], draws: Draws) -> list[Value]:
@@ -91,9 +103,10 @@ def evaluated(closed: Any, given: Sequence[Value], draws: Draws) -> list[Value]:
 
 def _made(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
     """Return what an equation makes."""
-    kinds = [kind for _, kind in given]
+    kinds = [value.kind for value in given]
     if STATE not in kinds:
-        return [Value(v, max(kinds, default=CONSTANT)) for v in _bound(eqn, *_arrays(given))]
+        kind, fixed = max(kinds, default=CONSTANT), all(value.fixed for value in given)
+        return [Value(v, kind, fixed) for v in _bound(eqn, *_arrays(given))]
     name = eqn.primitive.name
     if eqn.primitive in CALLS:
         return evaluated(eqn.params.get("jaxpr", eqn.params.get("call_jaxpr")), given, draws)
@@ -134,7 +147,7 @@ def _drawn(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
     Raises:
         NoTwinError: one that cannot be drawn.
     """
-    primitive, kinds = eqn.primitive, [kind for _, kind in given]
+    primitive, kinds = eqn.primitive, [value.kind for value in given]
     if any(True for _ in core.jaxprs_in_params(eqn.params)):
         raise NoTwinError(
             f"expected products in plain code, in lax.scan or in lax.cond, got some in "
@@ -157,7 +170,8 @@ def _drawn(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
             return _bound(eqn, *((w, x) if at == 0 else (x, w)))[0]  # type: ignore[no-any-return]
 
         x, w = given[1 - at].array, given[at].array
-        return product(draws.next(), operator, x, w, None, loops=True)
+        key, _ = draws.of_weight(given[at])
+        return product(key, operator, x, w, None, loops=True)
     raise NoTwinError(
         f"expected products that are matrix products, convolutions or look-ups, got "
         f"{primitive.name}, which has no wide twin; write it as one of these"
@@ -183,7 +197,8 @@ def _matrix_product(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
     def operator(x: Array, w: Array) -> Array:
         return x_first(_bound(eqn, *((w, x) if at == 0 else (x, w)))[0], count)
 
-    y = product(draws.next(), operator, x, w, axes, loops=False)
+    key, shared = draws.of_weight(given[at])
+    y = product(key, operator, x, w, None if shared else axes, loops=False)
     if at == 1:
         return y
     lead = 1 + count
@@ -193,14 +208,15 @@ def _matrix_product(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
 
 def _looked_up(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
     """Return a draw of a look-up in a table; None if the table is no weight."""
-    (table, kind), places = given
-    if kind != WEIGHT:
+    table, places = given
+    if table.kind != WEIGHT:
         return None
 
     def gather(table: Array, places: Any) -> Array:
         return _bound(eqn, table, places)[0]  # type: ignore[no-any-return]
 
-    return looked_up(draws.next(), gather, table, draws.as_state(places))
+    key, _ = draws.of_weight(table)
+    return looked_up(key, gather, table.array, draws.as_state(places))
 
 
 # Programs within a program
@@ -211,8 +227,8 @@ def _kinds_of(f: Callable[..., list[Value]], values: Sequence[Value]) -> list[in
     kinds: list[int] = []
 
     def of(arrays: list[Any]) -> list[Any]:
-        made = f([Value(v, kind) for v, (_, kind) in zip(arrays, values, strict=True)])
-        kinds[:] = [kind for _, kind in made]
+        made = f([value._replace(array=v) for v, value in zip(arrays, values, strict=True)])
+        kinds[:] = [value.kind for value in made]
         return _arrays(made)
 
     jax.eval_shape(of, _arrays(values))
@@ -220,20 +236,23 @@ def _kinds_of(f: Callable[..., list[Value]], values: Sequence[Value]) -> list[in
 
 
 def _scanned(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
-    """Return what a scan makes; each step has draws of its own, of shared weights too."""
+    """Return what a scan makes.
+
+    Weights that are the same in all steps are drawn once for all of them, by mixture, since inputs
+    of several steps may be alike; others are drawn anew in each step.
+    """
     scan = scan_of(eqn)
+    given = [value._replace(fixed=i < scan.consts) for i, value in enumerate(given)]
     consts, carries = given[: scan.consts], given[scan.consts : scan.consts + scan.carries]
     key, count = draws.next(), scan.carries
     # Of a step's entries the steps are in front, of a state the replicas behind them.
-    stacks = [
-        Value(jnp.moveaxis(v, 1, 0) if kind == STATE else v, kind)
-        for v, kind in given[scan.consts + count :]
-    ]
+    stacks = [_swapped(value) for value in given[scan.consts + count :]]
 
     def step(values: Sequence[Value], i: Any) -> list[Value]:
-        return evaluated(scan.body, values, Draws(fold_in(key, i), draws.replicas))
+        of_step = Draws(fold_in(fold_in(key, 0), i), draws.replicas, fold_in(key, 1))
+        return evaluated(scan.body, values, of_step)
 
-    first = [Value(jax.eval_shape(lambda v: v[0], v), kind) for v, kind in stacks]
+    first = [v._replace(array=jax.eval_shape(lambda v: v[0], v.array)) for v in stacks]
     while True:  # until every carry is of the kind that it comes out as
         kinds = _kinds_of(lambda values: step(values, 0), [*consts, *carries, *first])
         raised = [max(value.kind, kind) for value, kind in zip(carries, kinds, strict=False)]
@@ -244,19 +263,24 @@ def _scanned(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
 
     def body(carry: list[Any], entry: Any) -> tuple[list[Any], list[Any]]:
         i, entries = entry
-        own = [Value(v, kind) for v, kind in zip(carry, raised, strict=True)]
-        of_step = [Value(v, kind) for v, (_, kind) in zip(entries, stacks, strict=True)]
-        made = step([*consts, *own, *of_step], i)
-        whole = _arrays([draws.of_kind(*pair) for pair in zip(made, kinds, strict=True)])
-        return whole[:count], whole[count:]
+        whole = [*carries, *stacks]
+        own = [v._replace(array=a) for v, a in zip(whole, [*carry, *entries], strict=True)]
+        made = step([*consts, *own], i)
+        arrays = _arrays([draws.of_kind(*pair) for pair in zip(made, kinds, strict=True)])
+        return arrays[:count], arrays[count:]
 
     entries = jnp.arange(scan.k), _arrays(stacks)
     carry, out = jax.lax.scan(body, _arrays(carries), entries, scan.k, scan.reverse)
     ends = [Value(v, kind) for v, kind in zip(carry, raised, strict=True)]
-    return ends + [
-        Value(jnp.moveaxis(v, 1, 0) if kind == STATE else v, kind)
-        for v, kind in zip(out, kinds[count:], strict=True)
-    ]
+    of_steps = [Value(v, kind) for v, kind in zip(out, kinds[count:], strict=True)]
+    return ends + list(map(_swapped, of_steps))
+
+
+def _swapped(value: Value) -> Value:
+    """Return what is of several steps with the steps in front of replicas, or behind them."""
+    if value.kind != STATE:
+        return value
+    return value._replace(array=jnp.moveaxis(value.array, 1, 0))
 
 
 def _chosen(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
@@ -272,7 +296,7 @@ def _chosen(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
     kinds = [STATE if index.kind == STATE else kind for kind in kinds]
 
     def alike(branch: Callable[..., list[Value]], *arrays: Any) -> list[Any]:
-        made = branch([Value(v, kind) for v, (_, kind) in zip(arrays, operands, strict=True)])
+        made = branch([v._replace(array=a) for v, a in zip(operands, arrays, strict=True)])
         return _arrays([draws.of_kind(*pair) for pair in zip(made, kinds, strict=True)])
 
     functions = [partial(alike, branch) for branch in branches]

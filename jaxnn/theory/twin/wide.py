@@ -178,8 +178,9 @@ def wide(
     replicas of the state share each covariance, so the twin is like a network R times as wide.
 
     So the flow of the twin is what theory says of random weights of these sizes; of a trained
-    network it is what it would be if they were random. Weights used several times, as in a
-    recurrence, are drawn anew each time. The mean square of a weight is taken along each of its
+    network it is what it would be if they were random. Weights that several layers share, such as
+    those of time steps that are layers, are drawn anew in each; within a layer the steps of a scan
+    share them. The mean square of a weight is taken along each of its
     axes, so experts and stacked q, k, v of several sizes keep theirs. Arrays that a function closes
     over are no parameters, and products with them stay as they are.
 
