@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import re
 from functools import partial
 
@@ -194,8 +195,15 @@ def bytes_of(program):
 
 
 def collectives_of(program):
-    text = program.as_text()
-    return {name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in COLLECTIVES}
+    """Return, by name, the entries of what each collective of a program makes."""
+    found = {}
+    for name in COLLECTIVES:
+        types = re.findall(rf" = (.*) {name}(?:-start)?\(", program.as_text())
+        shapes = [re.findall(r"\[([\d,]*)\]", made) for made in types]
+        found[name] = [
+            sum(math.prod(map(int, filter(None, s.split(",")))) for s in each) for each in shapes
+        ]
+    return found
 
 
 def findings(name):

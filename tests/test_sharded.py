@@ -54,12 +54,17 @@ def test_parameters_stay_where_they_are(findings, name):
     ours, plain = found["bytes"]  # of a device
     assert ours <= 1.5 * plain
     ours, plain = found["collectives"]
-    # Sums over examples, twice or so for each layer, and one more way up and down to try it; the
-    # examples themselves go from device to device once a layer, for their rank.
-    assert ours["all-reduce"] <= 6 * plain["all-reduce"]
-    assert ours["all-gather"] <= 3 * plain["all-gather"]  # none of parameters
-    assert ours["all-to-all"] <= found["layers"]
-    assert ours["reduce-scatter"] == ours["collective-permute"] == 0
+    # Those of the layers, up, down, where examples are far apart and where it is tried whether they
+    # meet; and numbers of heads and experts. Nothing large is gathered that plain gradients do not:
+    # no parameter, no state. For their rank examples go from device to device once a layer.
+    large, many = (
+        {name: [n for n in sizes if n > least] for name, sizes in ours.items()} for least in (32, 0)
+    )
+    assert len(large["all-reduce"]) <= 3 * len(plain["all-reduce"])
+    assert len(many["all-reduce"]) <= 6 * len(plain["all-reduce"])
+    assert {*large["all-gather"]} <= {*plain["all-gather"]}
+    assert len(ours["all-to-all"]) <= found["layers"]
+    assert not ours["reduce-scatter"] + ours["collective-permute"]
 
 
 @pytest.mark.slow
