@@ -1665,7 +1665,7 @@ MUTANTS = (
         "jaxnn/arrays/spread.py",
         "return int(jax.sharding.get_abstract_mesh().size) or 1",
         "return 1",
-        "tests/test_mesh.py::test_a_chain_on_explicit_axes[scan]",
+        "tests/test_mesh.py::test_examples_along_another_axis",
     ),
     Mutant(
         "programs know nothing of what is spread over devices",
@@ -1679,7 +1679,7 @@ MUTANTS = (
         "jaxnn/arrays/loops.py",
         "    values = spread(values, (None, *spec_of(value)), value)\n",
         "",
-        "tests/test_mesh.py::test_a_chain_on_explicit_axes[scan]",
+        "tests/test_mesh.py::test_what_layers_spread_goes_on_spread",
     ),
     Mutant(
         "parameters may be spread in another way than when the network was cut",

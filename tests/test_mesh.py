@@ -159,6 +159,29 @@ def test_a_chain_on_explicit_axes(users_jax, made):
         assert jax.eval_shape(f, params, data, data)
 
 
+def test_what_layers_spread_goes_on_spread(users_jax):
+    """The layers of a run make states that are spread of one that is not."""
+    xs = typed((8, 4))
+
+    def f(params, xs):
+        net, own = jaxnn.from_layers([(residual, p) for p in params])
+        return flow_of_all((net, own), xs, xs).log_delta_example
+
+    with jax.sharding.use_abstract_mesh(MESH):
+        assert jax.eval_shape(f, LISTED, xs).sharding.spec == P(None, "data")
+
+
+def test_examples_along_another_axis(users_jax):
+    def f(params, xs):
+        network = lambda p, x: (p @ jnp.tanh(p @ x.T)).T  # noqa: E731
+        net, own = jaxnn.from_function(network, params, xs)
+        assert len(net.names) == 2
+        return arrays(flow_of_all((net, own), xs, xs, examples=False))
+
+    with jax.sharding.use_abstract_mesh(MESH):
+        assert jax.eval_shape(f, typed((4, 4)), typed((8, 4), "data"))
+
+
 def test_no_state_is_on_another_mesh(users_jax):
     """A look-up with out_sharding is one on automatic axes, with a step back to explicit ones."""
     params = {"table": typed((8, 4), *ROWS), "out": typed((4, 4))}
