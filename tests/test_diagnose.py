@@ -452,7 +452,7 @@ def line_of(text):
         ("nothing", "net.py:nothing(): expected a dict with model and xs, got no model, xs"),
         ("two_models", "with model, or instead with net and params, or f and params, got model, f"),
         ("net_alone", "or instead with net and params, or f and params, got net"),
-        ("misspelt", "cuts, memory, seed, theory alone, got 'losss'; loss is meant?"),
+        ("misspelt", "cuts, memory, seed, theory, formats alone, got 'losss'; loss is meant?"),
         ("without_xs", "net.py:without_xs(): expected a dict with model and xs, got no xs"),
         ("no_model", "model: expected a module of Equinox, NNX or PyTorch, a pair (f, params), a"),
         ("cuts_of_layers", "cuts: expected none with a list of layers or a pair"),
