@@ -3124,8 +3124,8 @@ MUTANTS = (
     Mutant(
         "a comparison of some seeds passes for all",
         "experiments/peers/report.py",
-        'seeds measured" if unmeasured else ""',
-        'seeds measured" if not measured else ""',
+        'of {planned} measured" if unmeasured else ""',
+        'of {planned} measured" if not measured else ""',
         "tests/test_stopped.py::test_peers_of_some_seeds_say_of_how_many",
     ),
     Mutant(
