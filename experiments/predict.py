@@ -73,8 +73,8 @@ def prepare(settings: Settings) -> Request:
         )
     platforms.devices()
     reading.check_kind(file, "file")
-    known = model.read(settings.model)
     check_unchanged(settings.model)
+    known = model.read(settings.model)
     columns = known.encoder.columns
     texts = [column.name for column in columns if isinstance(column, Texts)]
     needed = {*(column.name for column in columns), known.target}

@@ -2233,6 +2233,20 @@ MUTANTS = (
         "tests/test_sentences.py::test_numbers_that_jax_has_not",
     ),
     Mutant(
+        "a picture that is not laid out passes",
+        "experiments/pages/engine.py",
+        "min(float(size[1]), float(size[2])) < LEAST",
+        "min(float(size[1]), float(size[2])) < 1",
+        "tests/test_engine.py::test_what_the_engine_draws_is_checked",
+    ),
+    Mutant(
+        "a picture without marks passes",
+        "experiments/pages/engine.py",
+        "if MARKS.search(made.svg) is None:",
+        "if not made.svg:",
+        "tests/test_engine.py::test_what_the_engine_draws_is_checked",
+    ),
+    Mutant(
         "each class is held out with as many rows",
         "experiments/learning/splits.py",
         "count = max(1, round(fraction * int(np.count_nonzero(labels == label))))",

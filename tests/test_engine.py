@@ -184,6 +184,21 @@ def test_a_picture_without_marks_is_an_error_that_says_what_the_engine_said(proc
     assert engine.MARKS.search(engine.begin("picture", SPEC, 1)().svg)
 
 
+@pytest.mark.parametrize(
+    ("svg", "words"),
+    [
+        ('width="10" height="10"><g class="mark-rule role-mark marks"><line/></g>', "has no size"),
+        ('width="300" height="200"><g class="mark-line role-mark marks"/>', "holds no marks"),
+        ('width="300" height="200"><g class="mark-rule role-axis-grid"><line/>', "holds no marks"),
+    ],
+)
+def test_what_the_engine_draws_is_checked(monkeypatch, svg, words):
+    monkeypatch.setattr(engine, "_drawn", lambda *_: engine.Picture(b"", svg.encode(), b""))
+    svg = f'<svg xmlns="x" class="marks" {svg}</svg>'
+    with pytest.raises(engine.NotDrawnError, match=words):
+        engine.begin("picture", SPEC, 1)()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="by prctl")
 def test_the_process_that_draws_ends_with_its_parent():

@@ -38,6 +38,8 @@ CALL = "import sys; sys.path.insert(0, sys.argv[1]); from experiments.pages impo
 
 
 # Of an SVG by Vega: a group of marks that is not empty; one of axes has another role.
+SIZE = re.compile(rb'<svg [^>]*width="([0-9.]+)" height="([0-9.]+)"')
+LEAST = 40  # pixels; of a picture that is not laid out there are 10
 MARKS = re.compile(rb'class="mark-\w+ role-mark[^>]*[^>/]>')
 
 
@@ -62,6 +64,9 @@ def picture(spec: dict[str, Any], scale: float) -> Picture:
     made = _drawn(spec, scale)
     if MARKS.search(made.svg) is None:
         raise ValueError("the picture holds no marks")
+    size = SIZE.match(made.svg)
+    if size is None or min(float(size[1]), float(size[2])) < LEAST:
+        raise ValueError("the picture has no size: the engine ended before it had placed its parts")
     return made
 
 
@@ -340,11 +345,11 @@ def serve(parent: int | None = None) -> None:
     with contextlib.suppress(OSError):  # nobody waits any more
         for line in requests:
             name, arguments = json.loads(line)
-            begin = os.lseek(2, 0, os.SEEK_END)
+            before = os.lseek(2, 0, os.SEEK_END)
             try:
                 result, error = FUNCTIONS[name](*arguments), None
             except Exception as failure:
-                said = last_words(os.pread(2, MOST_SAID, begin).decode(errors="replace"))
+                said = last_words(os.pread(2, MOST_SAID, before).decode(errors="replace"))
                 result, error = (
                     None,
                     f"{failure}\nthe engine said: {said}" if said else str(failure),
