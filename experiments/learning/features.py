@@ -162,5 +162,6 @@ def remarks(
 
 def _is_day(column: pl.Series) -> bool:
     """Tell whether integers such as 20200131 end in a month and a day."""
-    month, day = column // 100 % 100, column % 100
+    days = column.cast(pl.Int64)  # polars has no remainder of an Int128
+    month, day = days // 100 % 100, days % 100
     return bool(month.is_between(1, 12).all() and day.is_between(1, 31).all())

@@ -1,10 +1,10 @@
 """Kinds of files: those that are read, by their endings, and what to do with others."""
 
 import gzip
+import shlex
 from pathlib import Path
 
 from experiments.learning import limits
-from experiments.learning.words import argument
 
 TEXTS = (".csv", ".tsv")
 PACKED = tuple(f"{ending}.gz" for ending in TEXTS)
@@ -35,13 +35,13 @@ def not_read(path: Path) -> str:
     """Return how a file that is there, of another kind, becomes one that is read."""
     last = path.suffix.lower()
     if last in BY_POLARS:
-        to = path.with_suffix(".parquet").name
-        call = f"polars.{BY_POLARS[last]}({path.name!r}).write_parquet({to!r})"
-        return f'convert it: python -c "import polars; {call}"'
+        to = str(path.with_suffix(".parquet"))
+        call = f"polars.{BY_POLARS[last]}({str(path)!r}).write_parquet({to!r})"
+        return f"convert it: python -c {shlex.quote(f'import polars; {call}')}"
     if last in SHEETS:
         return "save its sheet as CSV, in UTF-8"
     if last == ".zip":
-        return f"unpack it: python -m zipfile -e {argument(path.name)} ."
+        return f"unpack it: python -m zipfile -e {shlex.quote(str(path))} ."
     if last == ".npy":
         return "it is one array without a name; numpy.savez writes a table, a .npz file"
     return "if it is a text with a row a line, let its name end in .csv, else save its table as CSV"

@@ -253,7 +253,7 @@ def _read_parquet(path: Path, wanted: Callable[[str], bool]) -> File:
             except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
                 kind = short(str(schema[name]))
                 raise ValueError(
-                    f"column {quoted(name)} cannot be read, which holds {kind}; it out "
-                    f"with --drop {argument(name)}"
+                    f"column {quoted(name)} cannot be read, which holds {kind}; leave it "
+                    f"out with --drop {argument(name)}"
                 ) from None
         raise
