@@ -20,7 +20,17 @@ class Column(NamedTuple):
 
 
 TEXT, COUNT, REAL, FLAG = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
-FROM_ZERO = ("seed", "example", "epoch", "step", "layers", "arrays", "compared", "unmeasured")
+FROM_ZERO = (
+    "seed",
+    "example",
+    "epoch",
+    "step",
+    "layers",
+    "arrays",
+    "compared",
+    "states",
+    "unmeasured",
+)
 
 
 def check(rows: pl.DataFrame, expected: dict[str, Column]) -> None:
