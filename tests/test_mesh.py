@@ -139,11 +139,13 @@ MADE = {
 
 
 def flow_of_all(made, xs, ys, **options):
-    loss = lambda out, ys: jnp.mean(jnp.square(out - ys), axis=1)  # noqa: E731
+    loss = lambda out, ys: jnp.mean(jnp.square(out - ys))  # noqa: E731
     return jaxnn.gradient_flow(*made, xs, ys, loss=loss, **options)
 
 
-@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize(
+    "made", [pytest.param("layers", marks=pytest.mark.slow), "function", "scan"]
+)
 def test_a_chain_on_explicit_axes(users_jax, made):
     make, params = MADE[made]
     data = typed((8, 4), "data")
@@ -180,6 +182,36 @@ def test_examples_along_another_axis(users_jax):
 
     with jax.sharding.use_abstract_mesh(MESH):
         assert jax.eval_shape(f, typed((4, 4)), typed((8, 4), "data"))
+
+
+def test_positions_spread_over_devices(users_jax):
+    """States (batch, tokens, units) of which a device has some examples and some tokens."""
+    spec = P("data", "model")
+
+    def f(params, xs):
+        layer = lambda p, x: jnp.einsum("btd,de->bte", jnp.tanh(x), p, out_sharding=spec)  # noqa: E731
+        made = jaxnn.from_layers([(layer, p) for p in params])
+        return arrays(flow_of_all(made, xs, jnp.zeros((8, 6, 4)), tangent=True))
+
+    with jax.sharding.use_abstract_mesh(MESH):
+        assert jax.eval_shape(f, [typed((4, 4))] * 2, typed((8, 6, 4), *spec))
+
+
+def test_a_whole_network_in_shard_map(users_jax):
+    def f(params, xs):
+        def network(p, x):
+            return jnp.tanh(jnp.tanh(x @ p) @ p)
+
+        both = {"in_specs": (P(), P("data")), "out_specs": P("data")}
+        jaxnn.from_function(jax.shard_map(network, **both), params, xs)
+
+    with (
+        jax.sharding.use_abstract_mesh(MESH),
+        pytest.raises(
+            ValueError, match=r"one layer, jax.shard_map at .*; put shard_map around single"
+        ),
+    ):
+        jax.eval_shape(f, typed((4, 4)), typed((8, 4), "data"))
 
 
 def test_no_state_is_on_another_mesh(users_jax):

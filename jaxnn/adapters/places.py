@@ -192,6 +192,11 @@ class Places:
                 "them along that of its steps; hand over a list with jaxnn.Run(body, params, k), "
                 "whose state holds all that it carries"
             )
+        if first.eqn.primitive.name == "shard_map":
+            return (
+                f"found one layer, jax.shard_map at {first.location}; put shard_map around single "
+                "layers, or hand over the function within it and measure inside of shard_map"
+            )
         return f"found one layer, at {first.location}; hand it over as a list, [(f, params)]"
 
 

@@ -118,7 +118,7 @@ class Recognised(NamedTuple):
         """Return that of the numbers of a layer."""
         heads = tuple(HeadRecord.of(logits, dtype) for logits in numbers.logits)
         loads = tuple(at_least_float32(load).astype(dtype) for load in numbers.loads)
-        return cls(*jax.tree.map(whole, (heads, loads)))
+        return cls(heads, loads)
 
 
 class OfEntry(NamedTuple):
@@ -173,9 +173,9 @@ def recognised_of(entries: Sequence[OfEntry], paths: Sequence[Sequence[str]]) ->
 
 def joined(of_entries: Sequence[Sequence[Any]]) -> Any:
     """Return the records of all entries in the order of layers; None without any."""
-    parts = [
-        jax.tree.map(lambda *v: jnp.concatenate(v, axis=-1).ravel(), *part)
-        for part in of_entries
-        if part
-    ]
+
+    def beside(*v: Array) -> Array:
+        return jnp.concatenate([*map(whole, v)], axis=-1).ravel()
+
+    parts = [jax.tree.map(beside, *part) for part in of_entries if part]
     return jax.tree.map(lambda *v: jnp.concatenate(v), *parts) if parts else None
