@@ -9,14 +9,14 @@ import polars as pl
 from experiments.learning.words import argument, quoted
 
 ORDERS = ("day-first", "month-first")
-YEAR_FIRST = r"^(\d{4})([-/.])(\d{1,2})([-/.])(\d{1,2})(?:[ T]+(\S.*))?$"
-YEAR_LAST = r"^(\d{1,2})([-/.])(\d{1,2})([-/.])(\d{4}|\d{2})(?:,?[ T]+(\S.*))?$"
+YEAR_FIRST = r"^([0-9]{4})([-/.])([0-9]{1,2})([-/.])([0-9]{1,2})(?:[ T]+(\S.*))?$"
+YEAR_LAST = r"^([0-9]{1,2})([-/.])([0-9]{1,2})([-/.])([0-9]{4}|[0-9]{2})(?:,?[ T]+(\S.*))?$"
 WORDS = (
     *("%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d. %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y"),
     *("%d %b %y", "%d-%b-%y"),
 )
 CLOCKS = ("%H:%M:%S%.f", "%H:%M", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p")
-ZONE = r"^(.*\d)\s*(?:Z|UTC|GMT|([+-]\d\d)(?::?(\d\d))?)$"
+ZONE = r"^(.*[0-9])\s*(?:Z|UTC|GMT|([+-](?:0[0-9]|1[0-4]))(?::?([0-9][0-9]))?)$"
 PIVOT = 69  # of years of two digits, as POSIX has it: 69 is 1969, and 68 is 2068
 
 
@@ -86,8 +86,8 @@ def _moments(
         )
     ).to_series()
     days = iso.str.to_date("%Y-%m-%d", strict=False).alias(entries.name)
-    if days.null_count() != entries.null_count():
-        return None
+    if days.null_count() != entries.null_count() or bool((year.cast(pl.Int64) < 1).any()):
+        return None  # Python, too, counts years from 1
     if clock.null_count() == len(clock):
         return days, ""
     zones = clock.str.extract_groups(ZONE).struct.unnest()

@@ -22,8 +22,8 @@ MARK = rf"[A-Za-z]{{0,3}}\p{{Sc}}|(?:{'|'.join(CODES)})\b"
 # Of an entry: a bracket or a sign, a currency, digits, a unit, and the end of what was begun.
 ENTRY = (
     rf"^(?P<open>\()?\s*(?P<sign>[-+])?\s*(?P<before>{MARK})?\s*(?P<inner>[-+])?\s*"
-    r"(?P<digits>(?:\d[\d.,'_ ]*\d|\d)[.,]?(?:[eE][-+]?\d+)?|[.,]\d+(?:[eE][-+]?\d+)?)\s*"
-    r"(?P<after>[\p{L}%‰°\p{Sc}][^\d,;()]{0,14}[23]?)?\s*(?P<close>\))?(?P<minus>-)?$"
+    r"(?P<digits>(?:[0-9][0-9.,'_ ]*[0-9][.,]?|[0-9][.,]?|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?)\s*"
+    r"(?P<after>[\p{L}%‰°\p{Sc}][^0-9,;()]{0,14}[23]?)?\s*(?P<close>\))?(?P<minus>-)?$"
 )
 MINUS = "[\u2010-\u2013\u2212]"  # hyphens, the minus, and the dash that stands for it
 
@@ -54,7 +54,7 @@ class Written(NamedTuple):
     @property
     def usual(self) -> bool:
         """Tell whether programs write them so, too, but for the decimal sign."""
-        return bool(self.entries.str.contains(r"^[-+]?[\d.,eE+-]+$").fill_null(True).all())
+        return bool(self.entries.str.contains(r"^[-+]?[0-9.,eE+-]+$").fill_null(True).all())
 
     @property
     def certain(self) -> str | None:
@@ -135,15 +135,15 @@ def _forms(digits: pl.Series, decimal: str | None, thousands: str | None) -> tup
             ):
                 continue
             d = re.escape(sign)
-            plain = rf"^(?:\d+(?:{d}\d*)?|{d}\d+)(?:[eE][-+]?\d+)?$"
+            plain = rf"^(?:[0-9]+(?:{d}[0-9]*)?|{d}[0-9]+)(?:[eE][-+]?[0-9]+)?$"
             fits = digits.str.contains(plain)
             if separator is not None:
                 if not digits.str.contains(separator, literal=True).any():
                     continue
                 t = re.escape(separator)
-                lakhs = rf"[1-9]\d?(?:{t}\d\d)+{t}\d{{3}}"
+                lakhs = rf"[1-9][0-9]?(?:{t}[0-9][0-9])+{t}[0-9]{{3}}"
                 fits |= digits.str.contains(
-                    rf"^(?:[1-9]\d{{0,2}}(?:{t}\d{{3}})+|{lakhs})(?:{d}\d*)?$"
+                    rf"^(?:[1-9][0-9]{{0,2}}(?:{t}[0-9]{{3}})+|{lakhs})(?:{d}[0-9]*)?$"
                 )
             if fits.all():
                 used = digits.str.contains(sign, literal=True).any()
