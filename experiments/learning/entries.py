@@ -62,6 +62,7 @@ def typed(
     raw: Callable[[Sequence[str]], list[pl.Series]],
     texts: Sequence[str],
     how: Signs,
+    zeros_first: bool = False,
 ) -> tuple[list[pl.Series], list[str]]:
     """Return texts as numbers, truth values or dates, if all of a column are; and what is unusual.
 
@@ -70,6 +71,7 @@ def typed(
         raw: returns columns of these names as texts.
         texts: the names of those to leave as they are.
         how: the signs that the user says.
+        zeros_first: whether integers may begin with 0, as postcodes do.
 
     Raises:
         ValueError: entries that may be read in two ways.
@@ -108,7 +110,9 @@ def typed(
         notes.append("numbers have decimal commas")
     else:
         notes += remark([(column, values) for column, _, values in read])
-    return list(done.values()), notes + _zeros_first(raw, done, texts)
+    if zeros_first:
+        notes += _zeros_first(raw, done, texts)
+    return list(done.values()), notes
 
 
 def _zeros_first(

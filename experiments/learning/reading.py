@@ -36,6 +36,8 @@ from experiments.learning.written import THOUSANDS
 from experiments.runs import streams
 
 OF_TEXT = ("separator", "decimal", "thousands", "dates", "header", "encoding")  # options
+ZERO_FIRST = re.compile(rb"[^0-9.eE+-]0[0-9]+[^0-9.:/-]")  # an integer, as it seems
+HEAD = 1 << 20  # bytes that such ones are looked for in
 SPACE = "space"  # a name of one, for a command line
 SEPARATOR_NAMES = {"tab": "\t", "\\t": "\t"}
 SEPARATOR_LINE = re.compile(rb"sep=([^\w\s]|\t)(?=\r?\n)")
@@ -227,7 +229,8 @@ def _read_csv(
         return [c for c in columns_of(body, names, separator, of) if c.name in of]
 
     as_they_are = [name for name in names if name in texts or not wanted(name)]
-    columns, said = typed(columns, raw, as_they_are, how)
+    zeros = ZERO_FIRST.search(body, 0, HEAD) is not None
+    columns, said = typed(columns, raw, as_they_are, how, zeros)
     return File(pl.DataFrame(columns), notes + said)
 
 
