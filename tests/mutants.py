@@ -583,6 +583,20 @@ MUTANTS = (
         "tests/test_states.py::test_scans_over_time[False]",
     ),
     Mutant(
+        "a function that takes neither batch nor example is told each='example'",
+        "jaxnn/adapters/layers.py",
+        "        except Exception:\n            return None\n        said",
+        "        except Exception:\n            pass\n        said",
+        "tests/test_cut.py::test_what_takes_one_example_is_told_to_say_so",
+    ),
+    Mutant(
+        "a scan that cannot be a run is one layer without a word",
+        "jaxnn/adapters/places.py",
+        "return most.scan is None and MOST_IN_A_ROW",
+        "return MOST_IN_A_ROW",
+        "tests/test_cut.py::test_what_cannot_be_cut_says_what_to_hand_over",
+    ),
+    Mutant(
         "of complex parameters the real part alone counts",
         "jaxnn/arrays/rows.py",
         "jnp.stack([v.real, v.imag])",

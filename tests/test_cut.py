@@ -401,6 +401,22 @@ def test_what_does_not_go_with_a_cut(rng):
         jaxnn.from_function(dense, p, (xs, xs[1:]))
 
 
+def test_what_takes_one_example_is_told_to_say_so(rng):
+    """A module of one example ends in the shapes of its own product otherwise."""
+    theta, xs = drawn(rng, 2, N, N), drawn(rng, B, N)
+    one = lambda p, x: jnp.tanh(p[0] @ x) @ p[1].T  # noqa: E731
+    hint = (
+        r"takes a batch, float64\[3, 4\], got .*: dot_general .* one example, .*say each='example'"
+    )
+    with pytest.raises(ValueError, match=f"f: expected something that {hint}"):
+        jaxnn.from_function(one, theta, xs)
+    net, params = jaxnn.from_layers([(lambda p, x: p @ x, theta[0])])
+    with pytest.raises(ValueError, match=rf"layer 1 \(<lambda>\): expected something that {hint}"):
+        gradient_flow(net, params, xs, cotangent=xs)
+    with pytest.raises(TypeError, match="dot_general requires"):  # neither a batch nor an example
+        jaxnn.from_function(one, drawn(rng, 2, N + 1, N + 1), xs)
+
+
 # Networks of others
 
 

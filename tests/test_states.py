@@ -566,6 +566,31 @@ def test_a_loop_that_is_not_taken_apart_is_said(rng):
 
 
 @pytest.mark.slow
+def test_a_loop_with_a_rule_of_its_own_is_one_layer(rng):
+    """An ODE solver is one: a loop without an end that is known, though JAX differentiates it."""
+
+    def looped(p, z):
+        return lax.fori_loop(0, 6, lambda _, z: jnp.tanh(z @ p), z)
+
+    @jax.custom_vjp
+    def solved(p, z):
+        step = lambda carry: (jnp.tanh(carry[0] @ p), carry[1] + 1)  # noqa: E731
+        return lax.while_loop(lambda carry: carry[1] < 6, step, (z, 0))[0]
+
+    solved.defvjp(
+        lambda p, z: (solved(p, z), (p, z)),
+        lambda saved, delta: jax.vjp(looped, *saved)[1](delta),
+    )
+    p, xs, cotangent = drawn(rng, N, N), rng.normal(size=(B, N)), rng.normal(size=(B, N))
+    net, own = jaxnn.from_function(solved, p, xs)
+    flow = gradient_flow(net, own, xs, cotangent=cotangent)
+    of_p, of_xs = jax.grad(lambda *of: jnp.vdot(looped(*of), cotangent), (0, 1))(p, xs)
+    close(flow.log_theta, [of_p])
+    assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), rel=1e-10)
+    assert "holds most of the products, 100 in one loop or call" in str(jaxnn.verdict(flow))
+
+
+@pytest.mark.slow
 def test_what_equal_layers_share_is_not_copied(rng):
     """One matrix in all layers, and one of their own; Δθ of each use, and the pytree comes back."""
     p = {"tied": drawn(rng, N, N), "own": [*drawn(rng, 5, N, N)]}

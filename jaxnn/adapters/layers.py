@@ -513,8 +513,36 @@ def from_function(
         if not all(isinstance(name, str) for name in cuts):
             raise ValueError(f"cuts: expected names of modules, or patterns of them, got {cuts!r}")
     of = Function(Static(f), each != "batch", _types(xs), streams, each == "whole", cuts)
-    chain = _cut(of, pytree)
+    try:
+        chain = _cut(of, pytree)
+    except Exception as error:
+        batch = jax.tree.unflatten(*of.batch)
+        hint = None if of.each else hint_of_one(of.of(pytree), list(pytree.types), batch, error)
+        if hint is None:
+            raise
+        raise ValueError(f"f: {hint}") from error
     return chain, chain.handover.params(arrays)
+
+
+def hint_of_one(f: Any, arrays: Any, state: Any, error: Exception) -> str | None:
+    """Return a sentence on a function that fails with a batch and takes one example.
+
+    None of one that takes the batch, or takes neither.
+    """
+    try:
+        jax.eval_shape(f, arrays, state)
+    except Exception:
+        try:
+            jax.eval_shape(jax.vmap(f, (None, 0)), arrays, state)
+        except Exception:
+            return None
+        said = (str(error).splitlines() or [""])[0]
+        return (
+            f"expected something that takes a batch, {typed(state)}, got what ends in "
+            f"{type(error).__name__}: {said} It takes one example, as modules of Equinox do: say "
+            "each='example'"
+        )
+    return None
 
 
 def _check_each(each: str) -> None:

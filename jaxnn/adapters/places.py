@@ -62,8 +62,18 @@ class Places:
         stretches, depths = self._cut()
         if checked and not self._are_enough(stretches, depths):
             deepest = max(stretches, key=lambda stretch: depths[stretch])
-            raise ValueError(f"f: {self._obstacle(depths[deepest], *deepest)}")
+            if not self._is_closed(*deepest):
+                raise ValueError(f"f: {self._obstacle(depths[deepest], *deepest)}")
         return stretches
+
+    def _is_closed(self, a: int, b: int) -> bool:
+        """Tell main steps of which one loop or call, that is no scan, has most products of all.
+
+        An ODE solver is one. It is measured as one layer, which the flow says.
+        """
+        most = max(self.network.products(a, b), key=lambda step: step.products)
+        whole = sum(step.products for step in self.network.main)
+        return most.scan is None and MOST_IN_A_ROW < most.products > whole / 2
 
     def _cut(self) -> tuple[list[Stretch], dict[Stretch, int]]:
         """Return the stretches between the places, with their products in a row."""

@@ -29,7 +29,7 @@ from jaxtyping import Array, Float
 from ..adapters.anatomy import Anatomy, Numbers
 from ..adapters.apart import keeps_apart
 from ..adapters.handover import Weights
-from ..adapters.layers import Link, Pattern
+from ..adapters.layers import Link, Pattern, hint_of_one
 from ..adapters.states import riders
 from ..arrays.loops import barrier, loop
 from ..arrays.rows import (
@@ -183,8 +183,12 @@ def applied(link: Link, arrays: Any, state: Any) -> Any:
     try:
         return link(arrays, state)
     except Exception as error:
-        error.add_note(f"This is in layer {link.label} of the chain.")
-        raise
+        takes_batches = not any(part.each for part in link.parts)
+        hint = hint_of_one(link, arrays, state, error) if takes_batches else None
+        if hint is None:
+            error.add_note(f"This is in layer {link.label} of the chain.")
+            raise
+        raise ValueError(f"layer {link.label}: {hint}") from error
 
 
 class _Vjp(NamedTuple):

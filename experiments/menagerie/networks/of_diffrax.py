@@ -14,8 +14,8 @@ FIELD = eqx.nn.MLP(8, 8, 16, 2, jnp.tanh, key=jax.random.key(0))
 
 def _solved(solver: Any, **more: Any) -> dict[str, Any]:
     def f(field: Any, x: Any) -> Any:
-        term = diffrax.ODETerm(lambda t, y, args: field(y))
-        return diffrax.diffeqsolve(term, solver, 0.0, 1.0, 0.1, x, **more).ys[-1]
+        term = diffrax.ODETerm(lambda t, y, field: field(y))
+        return diffrax.diffeqsolve(term, solver, 0.0, 1.0, 0.1, x, args=field, **more).ys[-1]
 
     return {"model": (f, FIELD), "xs": inputs.vectors(), "each": "example"}
 
