@@ -34,12 +34,12 @@ def counted(count: int, noun: str) -> str:
     """Return a count with its noun in the right number.
 
     Example:
-        >>> counted(1, "row"), counted(2, "row"), counted(3, "class"), counted(0, "entry")
-        ('1 row', '2 rows', '3 classes', '0 entries')
+        >>> counted(1, "row"), counted(2, "epoch"), counted(3, "class"), counted(0, "entry")
+        ('1 row', '2 epochs', '3 classes', '0 entries')
     """
     if count == 1:
         return f"1 {noun}"
-    if noun.endswith(("s", "x", "ch", "sh")):
+    if noun.endswith(("s", "x", "ch", "sh")) and not noun.endswith("och"):
         return f"{count} {noun}es"
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return f"{count} {noun[:-1]}ies"
