@@ -77,13 +77,13 @@ FACTORS = (
         "what a skip connection keeps twice",
         RESIDUAL,
         "2 * self.scale * theory_of",
-        f"{FORMULAS}[residual of residuals]",
+        FORMULAS,
     ),
     Factor(
         "what an inner skip connection adds",
         RESIDUAL,
         "return 1 + self.scale",
-        f"{FORMULAS}[residual of residuals]",
+        FORMULAS,
         "return 1 + 1.05 * self.scale",
     ),
     *(
@@ -96,7 +96,7 @@ FACTORS = (
         "what a norm keeps of a skip connection",
         NORM,
         f"{_INNER}skip_gain(",
-        f"{FORMULAS}[residual of a normed residual]",
+        FORMULAS,
     ),
     Factor("ε of a norm over q", NORM, "self.eps / q)", f"{FORMULAS}[rms]"),
     *(
@@ -107,7 +107,7 @@ FACTORS = (
         "what a post norm keeps of a skip connection",
         POST,
         "inner.skip_gain(ensemble, q)",
-        f"{FORMULAS}[residual of a post norm]",
+        FORMULAS,
     ),
     Factor(
         "a batch norm's E[σ²]", BATCH, "ensemble.sigma_w**2 * self._moments(ensemble).square", OWN_C
