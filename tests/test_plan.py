@@ -53,7 +53,7 @@ def test_rows_have_the_cheapest_format_that_keeps_enough(flow):
         same = kept[layer, row["format"], row["scaling"]]
         assert row["kept"] == 1 - same["zero_square"] - same["overflow_square"] >= 0.99
     assert {row["format"] for row in jaxnn.plan(flow, formats=["nvfp4"]).rows} == {"nvfp4"}
-    (wide, *_) = jaxnn.plan(flow, formats=["float16"], keep=1).rows
+    (wide, *_) = jaxnn.plan(flow, formats=["float16"], keep=1.0).rows
     assert (wide["format"], wide["scaling"]) == ("float16", "tensor")
 
 
