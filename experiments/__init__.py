@@ -18,6 +18,7 @@ EXPERIMENTS = (
     "train",
     "trainability",
     "remedies",
+    "cures",
     "laws",
     "peers",
     "menagerie",

@@ -5,8 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from peers import need
+from problems import as_users_have_jax
 
 import jaxnn
+from experiments.cures import columns, report
+from experiments.cures.experiment import EXPERIMENT, Settings, measured, prepare
+from experiments.runs import schema
 from jaxnn.adapters.layers import from_layers
 from jaxnn.curing import branches, search
 from jaxnn.curing.weights import orthogonal_like
@@ -250,3 +254,32 @@ def test_factors_by_layer_are_corrected_one_by_one():
     factors = search.by_layer(excess, np.array([1, 1, 1, 1 / 0.1]), meant)
     np.testing.assert_allclose(factors[:3], 1 / own[:3], rtol=0.05)
     assert factors[3] == 10
+
+
+# The experiment
+
+
+@pytest.mark.slow
+def test_the_experiment_has_a_row_for_each_change(tmp_path):
+    plan = prepare(Settings(networks=("tanh",), depth=8, width=12, out=tmp_path))
+    with as_users_have_jax():
+        rows = measured(plan.cells[0], plan.settings)
+    schema.check(rows, columns.COLUMNS)
+    ours = rows.filter(rows["change"] != columns.RIVAL)
+    assert ours["change"][0] == columns.BEFORE
+    assert {*ours["change"][1:]} >= {"scale", "scale by layer", "orthogonal", "skip", "norm"}
+    assert report.verdicts(rows)[0].startswith("1 of 1 ill networks are cured, to at most 0.0")
+    assert EXPERIMENT.table(rows).row_count == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"networks": ("mine",)}, "networks: expected some of sigmoid, tanh"),
+        ({"width": 6}, "width: expected a multiple of 4, got 6"),
+        ({"depth": 2}, "depth: expected at least 4 layers, got 2"),
+    ],
+)
+def test_mistakes_in_settings_are_one_sentence(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        prepare(Settings(**settings))

@@ -244,6 +244,11 @@ OTHERS = {
         "data": "iris", "seed": [0, 0], "library": ["jaxnn", "scikit-learn"],
         "metric": "accuracy", "value": [0.875, 0.75], "seconds": 1.0,
     },
+    "cures": {
+        "network": "tanh", "change": ["as it is", "scale"], "advice": ["", "a"], "layers": 24,
+        "decades": [-0.25, -0.0625], "total": [-6.0, 0.5], "signal": 0.5, "log10_spread": -0.5,
+        "works": [False, True], "seconds": 1.5,
+    },
     "menagerie": {
         "package": "[/b] one", "network": ["x", "y"], "title": "nn.X", "lines": 2,
         "result": ["measured", "refused"], "layers": [17, 0], "arrays": 3, "compared": 3,
@@ -276,6 +281,7 @@ OTHERS = {
         ("laws", ("1.125", "0.875")),
         ("train", ("0.625", "0.75")),
         ("peers", ("0.875", "0.75")),
+        ("cures", ("-0.25", "-0.0625")),
         ("menagerie", ("17", "1.5")),
         ("bench", ("0.625", "1.12")),
     ],

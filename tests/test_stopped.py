@@ -154,6 +154,22 @@ def menagerie_cell(cell):
     )
 
 
+def cures_cell(cell):
+    return table_of(
+        "cures",
+        network=cell.network,
+        change=["as it is", "scale"],
+        advice=["", "a"],
+        layers=24,
+        decades=[-0.25, 0.001],
+        total=[-6.0, 0.02],
+        signal=0.5,
+        log10_spread=-0.5,
+        works=[False, True],
+        seconds=1.0,
+    )
+
+
 def bench_cell(cell):
     return table_of(
         "bench",
@@ -186,6 +202,7 @@ COMMANDS = {
     "laws": ("--law residual tailored step-size", laws_cell),
     "peers": ("--data iris wine --seeds 2", peers_cell),
     "menagerie": ("--packages jax linen --networks dense convolutions", menagerie_cell),
+    "cures": ("--networks tanh relu", cures_cell),
     "bench": ("--quick --row gradient products", bench_cell),
 }
 SIGN = "? in tables and maps"
@@ -197,6 +214,7 @@ NUMBER = {
     "laws": 3,
     "peers": 4,
     "menagerie": 4,
+    "cures": 2,
     "bench": 10,
 }
 

@@ -1,0 +1,1 @@
+"""What cures networks that people draw: each change, and what others offer, side by side."""
