@@ -27,6 +27,7 @@ from experiments.train import columns, loop, picture, view
 from experiments.train import experiment as train
 from experiments.train import page as train_page
 from experiments.train import report as train_report
+from jaxnn.texts import percent
 from jaxnn.train.fitting import Best
 
 pytestmark = pytest.mark.usefixtures("users_jax")
@@ -511,8 +512,8 @@ def test_momentum_is_for_those_that_have_one():
         ),
         ("--looks 1", "looks: expected integers from 2, got 1"),
         ("--test 1", "test: expected a fraction from 0 to below 1, got 1"),
-        ("--test 0.001", "test: expected rows on both sides, got 0 of 150"),
-        ("--test 0.6 --validation 0.5", "validation: expected rows on both sides, got 75 of 60"),
+        ("--test 0.001", "test: expected rows on both sides, got 0 held out by 0.001 of 150"),
+        ("--test 0.6 --validation 0.5", "validation: expected rows on both sides, got 75 held out by 0.5 of 150 rows, of which 60"),
         ("--data nowhere", "data: there is no 'nowhere'"),
         ("--distributed --processes 1 --process 0 --coordinator x", "distributed: "),
     ],
@@ -560,7 +561,7 @@ def test_an_r2_far_below_zero_and_a_long_look_are_short():
     assert view.words(recipe, progress) == "loss 4e+29, R² -8.1e+29"
     row = {"epoch": 0, "set": "test", "metric": "R²", "loss": 4e29, "value": -8.1e29, "auc": None}
     assert train_report.cells(pl.DataFrame([row]))[1] == [("test", "0", "4e+29", "-8.1e+29")]
-    assert (measures.percent(0.04), measures.percent(2.8)) == ("4 %", "280 %")
+    assert (percent(0.04), percent(2.8)) == ("4 %", "280 %")
 
 
 def test_layers_are_written_as_counts_and_widths():
