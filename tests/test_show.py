@@ -252,7 +252,8 @@ OTHERS = {
     "menagerie": {
         "package": "[/b] one", "network": ["x", "y"], "title": "nn.X", "lines": 2,
         "result": ["measured", "refused"], "layers": [17, 0], "arrays": 3, "compared": 3,
-        "states": 2, "unmeasured": 0, "difference": [3e-16, float("nan")], "where": "a", "dtype": "float64",
+        "states": 2, "unmeasured": 0, "difference": [3e-16, float("nan")], "where": "a",
+        "dtype": "float64",
         "seconds": 1.5, "message": "",
     },
     "laws": {
