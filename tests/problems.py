@@ -144,3 +144,15 @@ def draw_batch(rng, net, batch, dtype=jnp.float64):
 def as_dtype(tree, dtype):
     """Every leaf as an array of JAX's in this dtype; converted by NumPy, which compiles nothing."""
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf).astype(dtype)), tree)
+
+
+def barriers_stay():
+    """Tell whether XLA computes again what stands behind a barrier; that of JAX 0.10 does not.
+
+    On a CPU it drops the barriers there, and then one of two equal computations.
+    """
+
+    def twice(x):
+        return jnp.sin(x), jnp.sin(jax.lax.optimization_barrier(x))
+
+    return jax.jit(twice).lower(jnp.ones(8)).compile().as_text().count(" sine(") == 2
