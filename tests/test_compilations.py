@@ -81,10 +81,19 @@ def torch_flow():
     )
 
 
+def torch_cures():
+    need("torch")
+    import torch
+
+    module, ones = torch.nn.Linear(2, 2), torch.ones(5, 2)
+    return jaxnn.torch_cures(module, ones, cotangent=ones, cuts="")
+
+
 CASES = {
     "backprop": lambda made: jaxnn.backprop(NET, made["layers"], XS, YS),
     "backprop of NumPy's arrays": lambda made: jaxnn.backprop(NET, made["numpy"], XS, YS),
     "chart": lambda made: jaxnn.chart(made["flow"]),
+    "cures": lambda made: jaxnn.cures(*made["chain"], XS[:, :2], cotangent=XS[:, :2]),
     "deltas": lambda made: jaxnn.deltas(NET, made["layers"], XS[0], 1),
     "each_epoch": lambda made: list(
         jaxnn.train.each_epoch(NET, made["state"], XS, YS, SGD, epochs=1, batch=2)
@@ -128,6 +137,7 @@ CASES = {
     "start": lambda made: jaxnn.train.start(NET, made["layers"], SGD, made["key"]),
     "step": lambda made: jaxnn.train.step(NET, made["state"], XS, YS, SGD),
     "tailored_relu": lambda made: jaxnn.tailored_relu(20),
+    "torch_cures": lambda made: torch_cures(),
     "torch_flow": lambda made: torch_flow(),
     "trace": lambda made: jaxnn.trace(NET, made["layers"], XS[0]),
     "unstack": lambda made: jaxnn.unstack(made["run"]),

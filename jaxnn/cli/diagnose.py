@@ -25,11 +25,15 @@ from ..flow.loss import random_loss
 from ..flow.measure import gradient_flow
 from ..flow.of_torch import torch_flow
 from ..flow.plan import Plan, plan
-from ..flow.table import sentences_as_html
+from ..flow.table import findings_as_html
 from ..flow.verdict import Verdict, verdict
 from ..network.checks import check_loss
 from ..network.network import Network
 from ..passes.walk import Memory
+
+TRY = (
+    "Try what would help on this network: `.cures` of this diagnosis, --cures on the command line."
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,20 +75,23 @@ class Diagnosis:
         """The cheapest number formats of its layers, if their entries were counted."""
         return None if self.flow.entries is None else plan(self.flow)
 
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The note, the verdict, the plan if there is one, and what may help."""
+        said, formats = self.verdict, [] if self.plan is None else str(self.plan).split("\n")
+        can_be_cured = said.can_be_cured and self.patient is not None
+        closing = (*map(str, said.remedies), TRY) if can_be_cured else said.closing
+        return (*filter(None, [self.note]), *said.sentences, *formats, *closing)
+
     def __repr__(self) -> str:
-        formats = "" if self.plan is None else str(self.plan)
-        said = (self.note, str(self.verdict), formats, f"{self.loss[:1].upper()}{self.loss[1:]}.")
-        return "\n".join(filter(None, said))
+        return "\n".join((*self.sentences, f"{self.loss[:1].upper()}{self.loss[1:]}."))
 
     def _repr_html_(self) -> str:
         try:
             picture = svg(chart(self.flow))
         except ImportError:  # without the extra `charts`
             picture = ""
-        note, *_, loss = repr(self).split("\n")
-        before = sentences_as_html(note) if self.note else ""
-        formats = "" if self.plan is None else self.plan._repr_html_()
-        return before + self.verdict._repr_html_() + formats + sentences_as_html(loss) + picture
+        return findings_as_html(repr(self).split("\n")) + picture
 
 
 @measuring

@@ -34,9 +34,7 @@ HEADS = {
 
 def sentences(result: Diagnosis) -> list[str]:
     """Return the verdict, one finding after the other; a note comes first, then a plan."""
-    note = [result.note] if result.note else []
-    formats = [] if result.plan is None else str(result.plan).split("\n")
-    return list(map(clean, (*note, *result.verdict.sentences, *formats, *result.verdict.closing)))
+    return list(map(clean, result.sentences))
 
 
 def wrong(result: Diagnosis) -> set[str]:

@@ -128,8 +128,12 @@ class Verdict(Cures):
     @property
     def closing(self) -> tuple[str, ...]:
         """Where to go from here: remedies in theory, and the call that tries some in earnest."""
-        can_be_cured = self.ill or self.out is not None or self.undefined is not None
-        return (*map(str, self.remedies), *((TRY,) if can_be_cured else ()))
+        return (*map(str, self.remedies), *((TRY,) if self.can_be_cured else ()))
+
+    @property
+    def can_be_cured(self) -> bool:
+        """True if there is something to try: the network is ill, or not finite."""
+        return self.ill or self.out is not None or self.undefined is not None
 
     @property
     def sentences(self) -> tuple[str, ...]:
