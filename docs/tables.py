@@ -269,7 +269,9 @@ def _seen(comparisons: Sequence[Record]) -> str:
 
 
 def _percent(part: str) -> str:
-    return f"{100 * float(part):.2g} %" if part else "–"
+    if not part:
+        return "–"
+    return f"{100 * float(part):.2g} %" if float(part) < 1 else f"{100 * float(part):.0f} %"
 
 
 def _folded(comparisons: Sequence[Record]) -> list[str]:

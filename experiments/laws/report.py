@@ -78,7 +78,9 @@ def powers(outcome: Outcome) -> str:
 
 def percent(power: float | None) -> str:
     """Return a part of one in per cent; `any` size is what a law that does not hold has."""
-    return "any size" if power is None else f"{100 * power:.2g} %"
+    if power is None:
+        return "any size"
+    return f"{100 * power:.2g} %" if power < 1 else f"{100 * power:.0f} %"
 
 
 def nearest(rows: pl.DataFrame) -> pl.DataFrame:
