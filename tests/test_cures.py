@@ -1,11 +1,15 @@
 """Cures: each change against the plain network, changed by hand, with gradients of `jax.grad`."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import nnx
 from peers import need
 from problems import as_users_have_jax
+from sklearn.datasets import load_digits
 
 import jaxnn
 from experiments.cures import columns, report
@@ -283,3 +287,56 @@ def test_the_experiment_has_a_row_for_each_change(tmp_path):
 def test_mistakes_in_settings_are_one_sentence(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         prepare(Settings(**settings))
+
+
+# Training what was cured, by the user's own loop
+
+
+def trained(forward, model, xs, ys, steps=150):
+    """Return the accuracy after some steps of Adam on all rows."""
+    optimiser = optax.adam(1e-3)
+    arrays, static = eqx.partition(model, eqx.is_inexact_array)
+
+    def logits(arrays):
+        return forward(eqx.combine(arrays, static), xs)
+
+    def loss(arrays):
+        return optax.softmax_cross_entropy_with_integer_labels(logits(arrays), ys).mean()
+
+    @jax.jit
+    def step(arrays, state):
+        updates, state = optimiser.update(jax.grad(loss)(arrays), state)
+        return optax.apply_updates(arrays, updates), state
+
+    state = optimiser.init(arrays)
+    for _ in range(steps):
+        arrays, state = step(arrays, state)
+    return float(jnp.mean(jnp.argmax(logits(arrays), 1) == ys))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", ["equinox", "flax"])
+def test_a_cured_model_trains_in_the_user_s_own_loop(framework, key, users_jax):
+    """Sigmoid layers on the digits: a tenth is right before, as their frameworks draw them."""
+    digits = load_digits()
+    xs = jnp.asarray(digits.data / 16 - digits.data.mean() / 16, jnp.float32)
+    ys = jnp.asarray(digits.target)
+    if framework == "equinox":
+        layers = [eqx.nn.Linear(64, 64, key=k) for k in jax.random.split(key, 24)]
+        called = lambda layer, z: jax.vmap(layer)(z)  # noqa: E731
+    else:
+        rngs = nnx.Rngs(0)
+        layers = [nnx.Linear(64, 64, rngs=rngs) for _ in range(24)]
+        called = lambda layer, z: layer(z)  # noqa: E731
+
+    def forward(model, xs):
+        for layer in model[:-1]:
+            xs = jax.nn.sigmoid(called(layer, xs))
+        return called(model[-1], xs)[:, :10]
+
+    net, params = jaxnn.from_function(forward, layers, xs[:64])
+    loss = optax.softmax_cross_entropy_with_integer_labels
+    found = jaxnn.cures(net, params, xs[:64], ys[:64], loss=loss)
+    assert found[0].works
+    assert trained(forward, layers, xs, ys) < 0.2
+    assert trained(forward, found[0].params, xs, ys) > 0.8
