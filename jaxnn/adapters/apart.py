@@ -117,7 +117,7 @@ def _broadcast(given: _Inputs) -> int | None:
     axis, params = given.only, given.params
     if axis is None:
         return None
-    at: int = params["broadcast_dimensions"][axis]
+    at = int(params["broadcast_dimensions"][axis])
     return at if params["shape"][at] == given.shapes[0][axis] else None
 
 

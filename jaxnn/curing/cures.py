@@ -221,7 +221,7 @@ def tried_on(patient: Patient, seed: int, theory: bool = False) -> Cures:
 
 def _rank(cure: Cure) -> float:
     """Rates within `SAME` of each other keep the order in which they were tried."""
-    return float("inf") if np.isnan(cure.decades) else round(abs(cure.decades) / SAME)
+    return float("inf") if np.isnan(cure.decades) else float(round(abs(cure.decades) / SAME))
 
 
 # What is tried

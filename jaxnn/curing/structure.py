@@ -73,7 +73,7 @@ def rebuilt(
     lowered = net.for_batch(xs)
     for pattern, k, entry in zip(lowered.kinds, lowered.lengths, params, strict=True):
         for i in range(max(k, 1)):
-            one = entry.at(i) if is_run(entry) else entry
+            one = jax.tree.map(jnp.asarray, entry).at(i) if is_run(entry) else entry
             for link, arrays in zip(pattern.links, one.arrays, strict=True):
                 above = jax.eval_shape(Plain(link), arrays, state)
                 keeps = _is_one_array(state) and (state.shape, state.dtype) == _type(above)

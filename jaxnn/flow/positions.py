@@ -68,4 +68,4 @@ def log_delta_by_position(delta: ScaledRows, dtype: Any) -> Float[Array, " t"]:
     """Return ln of the norm of Δ, (B, …, channels), at each position."""
     m, e = aligned(delta._replace(m=at_least_float32(delta.m).astype(dtype)))
     squares = jnp.sum(jnp.square(m), axis=(0, m.ndim - 1)).ravel()
-    return log_of(jnp.sqrt(squares), e)
+    return log_of(jnp.sqrt(squares), jnp.broadcast_to(e, squares.shape))
