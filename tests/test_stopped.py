@@ -115,6 +115,7 @@ def laws_cell(law):
         tolerance=0.5,
         reason="r",
         holds=True,
+        factor="",
     )
     point = {"law": law.name, "panel": law.panels[0].title, "series": "s", "x": 1.0}
     points = pl.DataFrame([{**point, "measured": 1.0, "error": 0.1, "predicted": 1.0}])
@@ -145,6 +146,7 @@ def menagerie_cell(cell):
         layers=8,
         arrays=2,
         compared=2,
+        states=3,
         difference=1e-15,
         where="a",
         dtype="float64",
