@@ -99,7 +99,7 @@ def test_a_draw_has_the_covariance_of_the_product_up_and_down(name):
 @pytest.mark.parametrize("axes", [PRODUCTS["dense"][3], pytest.param(None, marks=pytest.mark.slow)])
 def test_draws_on_the_way_down_are_new_ones(axes):
     x = np.random.default_rng(0).normal(size=(64, 3, 8)).astype(np.float32)
-    w = np.full((8, 8), 0.3, np.float32)
+    w = jnp.full((8, 8), 0.3, jnp.float32)
 
     @jax.jit
     def both(x):
