@@ -1,14 +1,13 @@
 """Causes: networks with one planted fault each, whose verdicts name it."""
 
 import dataclasses
-import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from draws import TOKENS, WORDS, embed, norm, scaled_norm
-from problems import as_users_have_jax
+from problems import as_users_have_jax, filled_flow
 
 import jaxnn
 from jaxnn import AttentionHeads
@@ -167,6 +166,13 @@ def test_a_router_with_little_of_its_experts_gradient_is_named(measure):
     assert any(f"gets 10^-{n} of the gradient of its experts" in finding.text for n in (5, 6, 7))
 
 
+def flow_with(names, **fields):
+    """Return a flow of layers with these names, ones everywhere else."""
+    net = jaxnn.Network((2,) * (len(names) + 1), "tanh", "regression")
+    flow = filled_flow(net, np.ones(len(names)))
+    return dataclasses.replace(flow, net=None, names=tuple(names), **fields)
+
+
 @pytest.mark.parametrize(
     ("load", "tokens", "selected", "text"),
     [
@@ -185,7 +191,7 @@ def test_experts_that_all_tokens_go_to(load, tokens, selected, text):
         jnp.array(load), (2,) * count, (1,) * count, tuple(range(1, count + 1)),
         (tokens,) * count, (selected,) * count, (("['r']",),) * count, ((),) * count,
     )  # fmt: skip
-    flow = types.SimpleNamespace(routers=routers, names=("a", "b"))
+    flow = flow_with("ab", routers=routers)
     findings, _ = failing_routers(flow, NO_ARRAYS, {})
     said = [f.text for f in findings]
     assert said == (
@@ -203,7 +209,7 @@ def test_heads_that_are_saturated_are_numbered():
         heads=(1, 2, 1, 1, 2, 3),
         paths=((),) * 6,
     )
-    flow = types.SimpleNamespace(attention=heads, names=("a", "b"))
+    flow = flow_with("ab", attention=heads)
     (first, second), _ = saturated_attention(flow, NO_ARRAYS, {})
     assert (first.text, second.text) == (
         "Attention 1 of layer 2 (b) is saturated: largest logit 200, entropy 0.00 of 2.00.",
@@ -291,7 +297,7 @@ def test_layers_that_average_all_tokens_make_them_equal():
 )
 def test_the_only_position_that_gets_a_gradient(log_delta, position):
     positions = jaxnn.Positions(jnp.array((0.0, *log_delta, *(3 * [0.0]))), (1, 3, 3))
-    flow = types.SimpleNamespace(positions=positions, names=("a", "b", "c"))
+    flow = flow_with("abc", positions=positions)
     said = [finding.text for finding in lone_position(flow)]
     text = f"Only position {position} of 3 gets a gradient in layer 2 (b): what the others"
     assert [sentence[: len(text)] for sentence in said] == ([text] if position else [])
