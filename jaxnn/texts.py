@@ -50,7 +50,7 @@ def percent(share: float) -> str:
     """Return a share in per cent, to two digits or whole.
 
     Example:
-        >>> percent(0.0123), percent(2.8), percent(0.00041), percent(1)
+        >>> percent(0.0123), percent(2.8), percent(0.00041), percent(1.0)
         ('1.2 %', '280 %', '0.041 %', '100 %')
     """
     return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"

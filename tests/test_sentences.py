@@ -21,7 +21,7 @@ def squares(output, ys):
 
 
 @pytest.mark.parametrize("loss", ["mse", 3, []])
-def test_a_loss_that_is_no_function(loss):
+def test_a_loss_that_is_no_function(loss, unhooked):
     got = "'mse'" if loss == "mse" else type(loss).__name__
     for call in (
         lambda: jaxnn.diagnose(LAYERS, XS, XS, loss=loss),
@@ -33,7 +33,7 @@ def test_a_loss_that_is_no_function(loss):
 
 @pytest.mark.parametrize("flow", [None, 3, NET])
 @pytest.mark.parametrize("function", [jaxnn.verdict, jaxnn.chart])
-def test_what_is_no_flow(function, flow):
+def test_what_is_no_flow(function, flow, unhooked):
     with pytest.raises(TypeError, match=rf"^flow: expected a Flow, .* got {type(flow).__name__}$"):
         function(flow)
 

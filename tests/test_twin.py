@@ -308,7 +308,7 @@ def test_theory_of_a_network_is_that_of_its_task():
         jaxnn.gradient_flow(net, params, xs, ys, theory=-1.0)
 
 
-def test_a_sentence_says_where_theory_and_measurement_part():
+def test_a_sentence_says_where_theory_and_measurement_part(unhooked):
     log_delta = np.linspace(3, 0, 12)
     errors = SimpleNamespace(log_delta=np.array([0.02] * 11 + [0]))
     theory = SimpleNamespace(log_delta=log_delta, errors=errors, replicas=16)

@@ -195,7 +195,7 @@ def records(content: bytes, separator: str, comments: dict[int, bytes]) -> tuple
         i = ragged[0]
         line = content.count(b"\n", 0, int(begins[i])) + 1
         raise ValueError(
-            f"line {line} has {counted(counts[i] + 1, 'field')}, and the header "
+            f"line {line} has {counted(int(counts[i]) + 1, 'field')}, and the header "
             f"{counts[first] + 1}, separated by {spoken(separator)}; mend the line, or name the "
             "right --separator"
         )
