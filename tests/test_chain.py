@@ -541,7 +541,11 @@ def test_floats_of_8_bits_are_for_the_inside_of_layers(rng, dtype):
     ):
         with pytest.raises(ValueError, match=f"^{error}.*, got {dtype.__name__}; cast to bfloat16"):
             flow_of([(rounded, p) for p in given], xs if len(given) == 1 else np.ones((B, N)), ones)
-    layers = [(rounded, p.astype(jnp.bfloat16)) for p in thetas]
+
+    def looped(p, z):  # of a loop nothing is known, so that its rule is tried
+        return jax.lax.scan(lambda z, _: (rounded(p, z), None), z, None, length=1)[0]
+
+    layers = [(looped, p.astype(jnp.bfloat16)) for p in thetas]
     wide = xs.astype(jnp.float32)
     flow = flow_of(layers, wide, ones)
     plain = by_jax(layers, wide, lambda out: jnp.sum(out))
