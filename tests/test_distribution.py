@@ -236,16 +236,16 @@ def test_the_gate_comes_before_a_release():
             (name,) = re.findall(r"^    needs: (\w+)$", jobs[name], re.MULTILINE)
 
 
-def test_a_slow_test_is_due_on_each_third_day_and_any_other_daily():
-    """All cases of a function on the same day, which the three of them do not leave empty."""
+def test_a_slow_test_is_due_on_each_sixth_day_and_any_other_daily():
+    """All cases of a function on the same day; no day is left empty."""
 
     def due(name, *marks):
         marked = dict.fromkeys(marks, True)
         item = SimpleNamespace(nodeid=f"tests/test_x.py::{name}", get_closest_marker=marked.get)
-        return [day for day in range(364, 370) if is_due(item, day)]
+        return [day for day in range(360, 372) if is_due(item, day)]
 
-    assert due("test_quick") == list(range(364, 370))
-    days = [due(f"test_{i}[{case}]", "slow") for i in range(9) for case in "ab"]
+    assert due("test_quick") == list(range(360, 372))
+    days = [due(f"test_{i}[{case}]", "slow") for i in range(30) for case in "ab"]
     assert days[::2] == days[1::2]
-    assert all(second == first + 3 for first, second in days)
-    assert len({first % 3 for first, _ in days}) == 3
+    assert all(second == first + 6 for first, second in days)
+    assert len({first % 6 for first, _ in days}) == 6
