@@ -3372,7 +3372,7 @@ MUTANTS = (
     Mutant(
         "a factor on the weights of one layer of a run is on those of all",
         "jaxnn/flow/critical.py",
-        "by_layer = meant.reshape(-1, *[1] * (v.ndim - 1)) if stacked else meant[0]",
+        "by_layer = meant.reshape(-1, *[1] * (v.ndim - 1)) if place.of_run else meant[0]",
         "by_layer = meant.any()",
         "tests/test_critical.py::test_weights_are_multiplied_by_their_paths_and_nothing_else",
     ),

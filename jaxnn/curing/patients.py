@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..adapters.layers import Chain
+from ..adapters.weights import places
 from ..flow.flow import Flow
 from ..flow.measure import gradient_flow
 from ..flow.of_torch import torch_flow
@@ -96,12 +97,12 @@ class Patient(ABC):
 
     @cached_property
     def layers(self) -> np.ndarray:
-        """Whether each layer is one that repeats: (L,)."""
+        """A mask of the layers that repeat, (L,)."""
         return self._within(0)
 
     @cached_property
     def inside(self) -> np.ndarray:
-        """Whether each layer is between two that repeat, so that its factor makes the rate."""
+        """A mask of the layers whose factors make the rate: not the first of a stretch, (L,)."""
         return self._within(1)
 
     def _within(self, after: int) -> np.ndarray:
@@ -146,7 +147,7 @@ class OfJax(Patient):
     @cached_property
     def weights(self) -> Places:
         """The weights of the layers that repeat."""
-        return {at for at in weights.places(self.net, self.params) if self.layers[at[0]]}
+        return {at for at in places(self.net, self.params) if self.layers[at[0]]}
 
     def path(self, layer: int, number: int) -> str:
         """Return the path of an array in the user's pytree; empty for a Network."""

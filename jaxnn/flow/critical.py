@@ -18,19 +18,17 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from ..adapters.handover import Weights
-from ..adapters.layers import Chain, Link
+from ..adapters.layers import Chain
 from ..adapters.names import joined, parts_of
 from ..adapters.of_network import as_chain
+from ..adapters.weights import Place, changed
 from ..arrays.compiled import compiled
 from ..network.checks import check_params, check_x, dtype_of
 from ..network.network import Network
-from ..network.params import Layer, LazyRun, Stacked, is_run
 from ..theory.twin.wide import Wide, wide
 from .beside import DRAWS, LN10, replicas_of
 from .chain import chain_flow
 from .flow import FlowOptions
-from .links import with_flags
 from .loss import random_loss
 
 GRID = np.logspace(-1.5, 1.5, 19)
@@ -238,8 +236,7 @@ def scale_weights(
     if isinstance(net, Network):
         if weights is not None:
             raise ValueError("weights: expected none for a Network, of which every θ is meant")
-        stored = [v.stored() if isinstance(v, LazyRun) else v for v in check_params(net, params)]
-        return tuple(Layer(_times(v.theta, factor), v.b) for v in stored)
+        return changed(net, check_params(net, params), lambda v, _: _times(v, factor))
     patterns = None if weights is None else _patterns(weights)
     _matched(net, params, patterns)
     return _scaled(net, params, factor, patterns)
@@ -293,53 +290,16 @@ def _multiplied(
     net: Chain, params: Any, factor: Any, patterns: tuple[str, ...] | None
 ) -> tuple[tuple[Any, ...], list[str]]:
     """Return parameters with those that are meant multiplied, and the paths of these."""
-    entries: list[Any] = []
     paths: list[str] = []
-    first = 0  # the number of a layer, from 0
-    for kind, entry in zip(net.kinds, params, strict=True):
-        if kind.between:
-            entries.append(entry)
-            continue
-        count = len(kind.links)
-        k = entry.k if is_run(entry) else 1
-        names = [net.paths[first + i : first + k * count : count] for i in range(count)]
-        first += k * count
 
-        def of(links: Any, stacked: bool, kind: Any = kind, names: Any = names) -> tuple[Any, ...]:
-            each = zip(kind.links, links, names, strict=True)
-            return tuple(_link(*link, factor, patterns, stacked, paths) for link in each)
+    def change(v: Any, place: Place) -> Any:
+        own = [net.paths[layer][place.number] for layer in place.layers]
+        own = own if place.of_run else own[:1]
+        meant = np.array([_is_meant(path, v.ndim - place.of_run, patterns) for path in own])
+        paths.extend(path for path, flag in zip(own, meant, strict=True) if flag)
+        if not meant.any():
+            return v
+        by_layer = meant.reshape(-1, *[1] * (v.ndim - 1)) if place.of_run else meant[0]
+        return jnp.where(by_layer, _times(v, factor), v)
 
-        if not is_run(entry):
-            entries.append(Weights(of(entry.arrays, False), entry.mixes))
-            continue
-        shared = None if entry.shared is None else of(entry.shared, False)
-        entries.append(Stacked(of(entry.per_layer, True), shared, entry.rebuild, entry.k))
-    return tuple(entries), paths
-
-
-def _link(
-    link: Link,
-    parts: Any,
-    names: Sequence[Sequence[str]],
-    factor: Any,
-    patterns: tuple[str, ...] | None,
-    stacked: bool,
-    paths: list[str],
-) -> Any:
-    """Return the arrays of a layer, or of a run stacked, given the paths in each of its layers."""
-    made, of_array = [], iter(zip(*names, strict=True))
-    for part, flags in with_flags(link, parts):
-        arrays: list[Any] = []
-        for v, trained in zip(part, flags, strict=True):
-            own = next(of_array) if stacked else next(of_array)[:1]
-            if v is None or not trained:
-                arrays.append(v)
-                continue
-            meant = np.array([_is_meant(path, v.ndim - stacked, patterns) for path in own])
-            paths += [path for path, flag in zip(own, meant, strict=True) if flag]
-            if meant.any():
-                by_layer = meant.reshape(-1, *[1] * (v.ndim - 1)) if stacked else meant[0]
-                v = jnp.where(by_layer, _times(v, factor), v)
-            arrays.append(v)
-        made.append(arrays)
-    return tuple(made)
+    return changed(net, params, change, least=0), paths
