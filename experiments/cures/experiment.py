@@ -1,4 +1,4 @@
-"""What cures networks that people draw, each change made and measured on the network?
+"""Which changes keep the gradient of networks with default weights? Each is made and measured.
 
 Plain networks of five activations, residual and normed ones, transformers, convolutions and an
 LSTM, drawn as PyTorch draws by default, are given to `jaxnn.cures`; of the plain ones what anyinit
@@ -73,13 +73,10 @@ def prepare(settings: Settings) -> Plan:
     if settings.distributed:
         raise ValueError("distributed: a network is cured by one process; leave it out")
     names = tuple(dict.fromkeys(settings.networks))
-    for name in names:
-        if name not in networks.NETWORKS:
-            known = ", ".join(networks.NETWORKS)
-            raise ValueError(f"networks: expected some of {known}, got {name!r}")
+    runtime.check_known("networks", names, networks.NETWORKS)
     if settings.depth < 4:
         raise ValueError(f"depth: expected at least 4 layers, got {settings.depth}")
-    if settings.width < 4 or settings.width % 4:
+    if settings.width % networks.HEADS:
         raise ValueError(f"width: expected a multiple of 4, got {settings.width}")
     return Plan(replace(settings, networks=names), tuple(map(Cell, names)))
 

@@ -76,15 +76,9 @@ def prepare(settings: Settings) -> Plan:
     if settings.distributed:
         raise ValueError("distributed: a network is measured by one process; leave it out")
     packages = tuple(dict.fromkeys(settings.packages))
-    for name in packages:
-        if name not in catalogue.PACKAGES:
-            known = ", ".join(catalogue.PACKAGES)
-            raise ValueError(f"packages: expected some of {known}, got {name!r}")
+    runtime.check_known("packages", packages, catalogue.PACKAGES)
     listed = [entry for name in packages for entry in catalogue.of_package(name)]
-    for name in settings.networks:
-        if name not in {entry.network for entry in listed}:
-            known = ", ".join(dict.fromkeys(entry.network for entry in listed))
-            raise ValueError(f"networks: expected some of {known}, got {name!r}")
+    runtime.check_known("networks", settings.networks, (entry.network for entry in listed))
     cells = tuple(
         Cell(entry.package, entry.network)
         for entry in listed

@@ -211,6 +211,18 @@ def check(settings: Any, several: Sequence[str] = ()) -> None:
         )
 
 
+def check_known(name: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Check that names are among those that are known.
+
+    Raises:
+        ValueError: a one-line error with all that are known.
+    """
+    listed = dict.fromkeys(known)
+    for value in given:
+        if value not in listed:
+            raise ValueError(f"{name}: expected some of {', '.join(listed)}, got {value!r}")
+
+
 def check_range(name: str, values: Iterable[float], dtype: str | None = None) -> None:
     """Check that a dtype holds finite numbers, by default the one that experiments compute in.
 
