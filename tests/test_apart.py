@@ -1,4 +1,4 @@
-"""What a program tells of examples that meet, and of rules that are not linear."""
+"""Programs of reverse rules: examples that meet, and rules that are not linear."""
 
 import jax
 import jax.numpy as jnp

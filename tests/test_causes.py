@@ -185,7 +185,7 @@ def flow_with(names, **fields):
     ],
 )
 def test_experts_that_all_tokens_go_to(load, tokens, selected, text):
-    """Of a router that weighs, which has all, as of one that selects; and not of few tokens."""
+    """Routers that weigh all experts and those that select some; too few tokens say nothing."""
     count = len(load)
     routers = jaxnn.Routers(
         jnp.array(load), (2,) * count, (1,) * count, tuple(range(1, count + 1)),

@@ -138,7 +138,7 @@ def test_layers_of_many_kinds(rng):
 @pytest.mark.slow
 @pytest.mark.slow
 def test_unequal_layers_take_the_memory_of_plain_gradients(rng):
-    """What their reverse rules need is computed again, not stored, as in a run of equal ones."""
+    """Residuals of their reverse rules are recomputed instead of stored, as in a run."""
     widths = [32, 30, 28, 26, 24]
     shapes = [((m, 8 * m), (8 * m, n)) for m, n in pairwise(widths)]
     layers = [tuple(rng.normal(size=s).astype(np.float32) for s in pair) for pair in shapes]

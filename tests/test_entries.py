@@ -79,7 +79,7 @@ def cotangent():
 
 @pytest.fixture(scope="module")
 def arrays(cotangent):
-    """What a flow of two layers z w and z / 1024 should have counted, of x = 4096."""
+    """The counts that a flow of two layers, z w and z / 1024, should have for x = 4096."""
     w = np.float32(1 + np.arange(N) % 5)
     return {
         "delta": [cotangent / 1024, cotangent],
@@ -152,7 +152,7 @@ def test_the_scale_of_the_loss_may_be_given(flow, arrays, scale):
 
 
 def test_a_window_of_scales_is_found_by_trying(flow, arrays):
-    """Of all Δ together, those of parameters too."""
+    """One scale for all Δ together, those of parameters too."""
     found = [Histogram(flow.entries.delta), Histogram(flow.entries.delta_parameter)]
     every = [v for of in ("delta", "delta_parameter") for v in arrays[of]]
     for name in ("float16", "float8_e5m2"):
@@ -234,7 +234,7 @@ def hidden(p, z):
 
 @pytest.mark.slow
 def test_a_network_has_the_entries_of_a_chain(cotangent):
-    """Of a run that is drawn again, and nan beyond the depth that is used."""
+    """Counts of a run stored as a key; nan beyond the depth in use."""
     with as_users_have_jax():
         net = jaxnn.Network((3, *[5] * 4, N), "tanh", "regression")
         given = jaxnn.init(net, jax.random.key(0), lazy=True)

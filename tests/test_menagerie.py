@@ -131,7 +131,7 @@ def test_every_array_is_compared(package):
 
 @pytest.fixture(scope="module")
 def comparison():
-    """What `of_jax.comparison` takes of a network with two streams: (flow, …)."""
+    """The arguments of `of_jax.comparison` for a network with two streams: (flow, …)."""
     given = []
     with pytest.MonkeyPatch.context() as patch, jax.enable_x64(True):
         patch.setattr(of_jax, "comparison", lambda *arguments: given.extend(arguments))
@@ -140,7 +140,7 @@ def comparison():
 
 
 def two_streams():
-    """Of a scan with weights that all steps share: cell and hidden state."""
+    """A scan whose steps share their weights, with a cell and a hidden state."""
 
     def f(params, xs):
         def step(state, x):

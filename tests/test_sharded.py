@@ -30,7 +30,7 @@ def on_eight_devices(*command):
 
 @pytest.fixture(scope="module")
 def findings():
-    """What `tests/sharded.py` finds of each model."""
+    """The measurements of each model by `tests/sharded.py`."""
     return json.loads(on_eight_devices(str(ROOT / "tests" / "sharded.py")))
 
 

@@ -9,7 +9,7 @@ Kind = Literal["warm", "first", "cold", "bytes", "floor", "growth", "memory"]
 
 
 class Sizes(NamedTuple):
-    """Of a transformer over words."""
+    """Sizes of a transformer over words."""
 
     blocks: int = 12
     width: int = 256

@@ -1,4 +1,4 @@
-"""What anyinit makes of a plain network of PyTorch, measured by jaxnn."""
+"""Plain networks of PyTorch with the weights of anyinit, measured by jaxnn."""
 
 from typing import Any
 

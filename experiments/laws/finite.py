@@ -78,7 +78,7 @@ def _moments(sigma: jaxnn.Activation, q: jax.Array) -> tuple[jax.Array, jax.Arra
 
 
 class Slope(NamedTuple):
-    """What a finite width does to the slope of ln ‖Δz‖ that is fitted in each of some networks.
+    """The bias of a fitted slope of ln ‖Δz‖ at finite width.
 
     bias: -c/4n.
     allowed: what saturating units may add to it.

@@ -20,7 +20,7 @@ class Numbers(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """What is recognised in the program of a layer.
+    """The attention and the routers in the program of a layer.
 
     graph: the program; None of a layer of which nothing is to be recognised.
     attentions, routers: in their order.

@@ -1,4 +1,4 @@
-"""Whether a reverse rule keeps examples apart, told from its program.
+"""A proof, from the program of a reverse rule, that it keeps examples apart.
 
     Δ of what comes out, (B, …)  ->  a linear program  ->  Δ of what goes in, (B, …)
 
@@ -21,7 +21,7 @@ from .program import Flat, Step
 
 
 class _Inputs(NamedTuple):
-    """What is known of the inputs of a step.
+    """Facts about the inputs of a step.
 
     axes: of those that depend on Δ the axis of the examples; None of others.
     zero: whether they are zero.
@@ -103,7 +103,7 @@ def _along_another(given: _Inputs) -> int | None:
 
 
 def _factor(given: _Inputs) -> int | None:
-    """Of a product: one of both depends on Δ."""
+    """Return the axis of a product of which one factor depends on Δ, the other not."""
     first, second = given.axes
     return second if first is None else None if second is not None else first
 

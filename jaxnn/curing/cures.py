@@ -94,7 +94,7 @@ class Cures:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What was found before, and what each change does."""
+        """The rate before, then a sentence for each change, the best first."""
         if not self.tried:
             why = "there is no rate" if self.verdict.word == "unknown" else "no layer is ill"
             return (self.verdict.rate_text, f"Nothing was tried, for {why}.")

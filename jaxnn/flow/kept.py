@@ -1,4 +1,4 @@
-"""What number formats keep of the entries of a flow: shares, scales, and rows of a table.
+"""Shares of the entries of a flow that number formats keep, with scales and a table.
 
     bins, from the largest entries down     overflow | kept, normal | subnormal | zero
 

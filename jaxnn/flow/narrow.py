@@ -83,7 +83,7 @@ def edges_passed(mantissa: Float[Array, "*s"]) -> Int[Array, "*s"]:
 
 
 class InBlocks(NamedTuple):
-    """What the formats in `BLOCKS` do to the entries of an array, each of the two.
+    """Counts of zeros and overflows of an array in the two formats of `BLOCKS`.
 
     zero, subnormal, overflow: numbers of entries that are not zero; what overflows is the largest
         number of the format then.

@@ -1,4 +1,4 @@
-"""Where a measurement parts from theory, and by how much: in a sentence.
+"""The layer from which a measurement differs from theory, in a sentence.
 
     d[l] = ln ‖Δ[l]‖ / ‖Δ[L]‖ - that of theory
     s[l] = its standard deviation over networks of this width

@@ -1,4 +1,4 @@
-"""What is recognised in the layers of a flow: the heads of attentions, the experts of routers.
+"""Heads of attention and experts of routers in the layers of a flow.
 
     logits s[i, j] of query i and key j,   p[i] = softmax s[i] over the keys that are not masked
     entropy   mean over i of - sum over j of p[i, j] ln p[i, j],   at most ln (number of keys)
@@ -122,7 +122,7 @@ class Recognised(NamedTuple):
 
 
 class OfEntry(NamedTuple):
-    """What is recognised in an entry of the parameters of a chain.
+    """The heads and experts of one entry of the parameters of a chain.
 
     times: the number of times that its pattern of layers is repeated.
     anatomies: of the layers of the pattern.

@@ -127,7 +127,7 @@ class Verdict(Cures):
 
     @property
     def closing(self) -> tuple[str, ...]:
-        """Where to go from here: remedies in theory, and the call that tries some in earnest."""
+        """Last lines: remedies with their rate in theory, and the call that measures cures."""
         return (*map(str, self.remedies), *((TRY,) if self.can_be_cured else ()))
 
     @property
