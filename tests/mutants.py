@@ -1466,9 +1466,23 @@ MUTANTS = (
     Mutant(
         "Δ of a position is that of an example alone",
         "jaxnn/flow/positions.py",
-        "squares = jnp.sum(jnp.square(m), axis=(0, m.ndim - 1))",
-        "squares = jnp.sum(jnp.square(m[:1]), axis=(0, m.ndim - 1))",
+        "jnp.sum(jnp.square(m / scale), axis=over)",
+        "jnp.sum(jnp.square(m / scale)[:1], axis=over)",
         "tests/test_causes.py::test_layers_that_average_all_tokens_make_them_equal",
+    ),
+    Mutant(
+        "what differs at a position is next to the largest of all positions",
+        "jaxnn/flow/examples.py",
+        "jnp.max(jnp.abs(values), axis=over, keepdims=True, initial=0.0)",
+        "jnp.max(jnp.abs(values), keepdims=True, initial=0.0)",
+        "tests/test_causes.py::test_layers_that_average_all_tokens_make_them_equal",
+    ),
+    Mutant(
+        "what differs is not read where some of it is",
+        "jaxnn/flow/causes.py",
+        "apart[read].any() or not apart.any()",
+        "apart[read].all() or not apart.any()",
+        "tests/test_causes.py::test_what_differs_between_examples_is_not_read",
     ),
     Mutant(
         "the largest of several positions is the only one",

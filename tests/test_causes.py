@@ -11,7 +11,13 @@ from problems import as_users_have_jax, filled_flow
 
 import jaxnn
 from jaxnn import AttentionHeads
-from jaxnn.flow.causes import Arrays, failing_routers, lone_position, saturated_attention
+from jaxnn.flow.causes import (
+    Arrays,
+    alike_where_read,
+    failing_routers,
+    lone_position,
+    saturated_attention,
+)
 
 BLOCKS, WIDTH, EXPERTS, BATCH = 6, 8, 2, 4
 NO_ARRAYS = Arrays(np.zeros(0, int), (), (), *np.zeros((3, 0)))
@@ -259,13 +265,19 @@ def test_a_parameter_that_is_nan_is_named(measure):
 def test_layers_that_average_all_tokens_make_them_equal():
     rng = np.random.default_rng(0)
 
+    def scale(p, z):
+        return p * z
+
     def mean(p, z):
         return jnp.mean(z @ p, axis=1, keepdims=True) + 0 * z
 
+    ones = np.ones(8, np.float32)
     theta = np.float32(rng.normal(size=(6, 8, 8)) / 8**0.5)
     xs = np.float32(rng.normal(size=(4, 5, 8)))
+    xs[:, 1] *= 1e-25  # its squares are out of range
+    xs[:, 2] = xs[0, 2]
     with as_users_have_jax():
-        net, params = jaxnn.from_layers([(mean, t) for t in theta])
+        net, params = jaxnn.from_layers([(scale, ones), *((mean, t) for t in theta)])
         flow = jaxnn.gradient_flow(net, params, xs, cotangent=xs)
         v = jaxnn.verdict(flow)
 
@@ -276,11 +288,20 @@ def test_layers_that_average_all_tokens_make_them_equal():
 
         (delta,) = jax.vjp(above, mean(theta[0], xs))[1](xs)
     by_position = np.log(np.sqrt(np.sum(np.square(delta), axis=(0, 2))))
-    np.testing.assert_allclose(flow.positions.of(1), by_position, rtol=1e-5)
-    assert flow.positions.counts == (5,) * 6
+    np.testing.assert_allclose(flow.positions.of(2).log_delta, by_position, rtol=1e-5)
+    x = np.float64(xs)
+    by_position = np.log(np.sqrt(np.sum(np.square(x), axis=(0, 2))))
+    np.testing.assert_allclose(flow.positions.of(7).log_delta, by_position, rtol=1e-5)
+    apart = np.sqrt(np.mean(np.square(x - x.mean(axis=0)), axis=(0, 2)))
+    spread = flow.positions.of(1).log_spread
+    some = np.array([0, 1, 3, 4])
+    root = np.sqrt(np.mean(np.square(x), axis=(0, 2)))
+    np.testing.assert_allclose(spread[some], np.log((apart / root)[some]), rtol=1e-5)
+    assert float(spread[2]) < np.log(1e-6)
+    assert flow.positions.counts == (5,) * 7
     assert not [f for f in v.findings if "gets a gradient" in f.text]
-    assert v.equal_positions == 1
-    assert "From layer 1 (mean) up all positions of an example are equal, but for rounding." in (
+    assert v.equal_positions == 2
+    assert "From layer 2 (mean) up all positions of an example are equal, but for rounding." in (
         v.sentences
     )
 
@@ -296,11 +317,37 @@ def test_layers_that_average_all_tokens_make_them_equal():
     ],
 )
 def test_the_only_position_that_gets_a_gradient(log_delta, position):
-    positions = jaxnn.Positions(jnp.array((0.0, *log_delta, *(3 * [0.0]))), (1, 3, 3))
+    log_delta = jnp.array((0.0, *log_delta, *(3 * [0.0])))
+    positions = jaxnn.Positions(log_delta, jnp.zeros(7), (1, 3, 3))
     flow = flow_with("abc", positions=positions)
     said = [finding.text for finding in lone_position(flow)]
     text = f"Only position {position} of 3 gets a gradient in layer 2 (b): what the others"
     assert [sentence[: len(text)] for sentence in said] == ([text] if position else [])
+
+
+@pytest.mark.parametrize(
+    ("log_delta", "log_spread", "text"),
+    [
+        ((0.0, -np.inf, -np.inf), (-20.0, -1.0, -1.0), "position 1 of 3, which alone gets"),
+        ((0.0, -30.0, 1.0), (-20.0, -1.0, np.nan), "positions 1 and 3 of 3, which alone get"),
+        ((0.0, -19.0, -np.inf), (-20.0, -1.0, -1.0), None),  # some of what differs is read
+        ((0.0, -np.inf, -np.inf), (-1.0, -20.0, -20.0), None),
+        ((0.0, -np.inf, -np.inf), (-20.0, -20.0, -20.0), None),  # all examples are alike
+        ((0.0, -np.inf, -np.inf), (np.nan, np.nan, np.nan), None),  # a single example
+        ((-np.inf, -np.inf, -np.inf), (-20.0, -1.0, -1.0), None),
+        ((0.0, np.nan, np.nan), (-20.0, -1.0, -1.0), None),
+    ],
+)
+def test_what_differs_between_examples_is_not_read(log_delta, log_spread, text):
+    """As of tokens that see those before them, where a network is read at the first."""
+    log_delta, log_spread = (jnp.array((*v, 0.0)) for v in (log_delta, log_spread))
+    flow = flow_with("ab", positions=jaxnn.Positions(log_delta, log_spread, (3, 1)))
+    said = [finding.text for finding in alike_where_read(flow)]
+    assert said == (
+        [f"Examples differ in layer 1 (a), but not at {text} a gradient: what differs is not read."]
+        if text
+        else []
+    )
 
 
 def test_a_single_position_is_no_fault():

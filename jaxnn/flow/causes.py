@@ -405,8 +405,7 @@ def equal_positions(flow: Flow) -> int | None:
     known = np.flatnonzero(~np.isnan(within))
     if not len(known):
         return None
-    noise = np.log(NOISE * float(jnp.finfo(flow.dtype).eps))  # type: ignore[no-untyped-call]
-    apart = np.flatnonzero(within[known] >= noise)
+    apart = np.flatnonzero(within[known] >= np.log(NOISE * _eps(flow)))
     first = int(apart.max()) + 1 if len(apart) else 0
     return int(known[first]) + 1 if first < len(known) else None
 
@@ -417,7 +416,7 @@ def lone_position(flow: Flow) -> list[Finding]:
     layer = 0 if of is None else next((i for i, n in enumerate(of.counts, 1) if n > 1), 0)
     if of is None or not layer:
         return []
-    log = np.asarray(of.of(layer), np.float64)
+    log = np.asarray(of.of(layer).log_delta, np.float64)
     *_, second, largest = np.sort(log)  # nan comes last
     if not np.isfinite(largest) or second - largest > np.log(ALONE):
         return []
@@ -427,6 +426,35 @@ def lone_position(flow: Flow) -> list[Finding]:
         "between positions start at zero, measure again after one step."
     )
     return [Finding("positions", text, layer)]
+
+
+def alike_where_read(flow: Flow) -> list[Finding]:
+    """Name the highest state with positions, if Δ reaches only those where examples are alike.
+
+    As where a network whose tokens see those before them alone is read at the first one.
+    """
+    of = flow.positions
+    layer = 0 if of is None else max((i for i, n in enumerate(of.counts, 1) if n > 1), default=0)
+    if of is None or not layer or (flow.streams and flow.streams.layers.count(layer) > 1):
+        return []  # another array may tell examples apart
+    there = of.of(layer)
+    log_delta, log_spread = (np.asarray(v, np.float64) for v in (there.log_delta, there.log_spread))
+    read = np.flatnonzero(log_delta > np.max(log_delta) + np.log(ALONE))
+    apart = log_spread >= np.log(NOISE * _eps(flow))
+    if not len(read) or apart[read].any() or not apart.any():
+        return []
+    places = _named([str(i + 1) for i in read])
+    several = f"positions {places} of {len(apart)}, which alone get"
+    where = several if len(read) > 1 else f"position {places} of {len(apart)}, which alone gets"
+    text = (
+        f"Examples differ in layer {_label(flow, layer)}, but not at {where} a gradient: what "
+        "differs is not read."
+    )
+    return [Finding("positions", text, layer)]
+
+
+def _eps(flow: Flow) -> float:
+    return float(jnp.finfo(flow.dtype).eps)  # type: ignore[no-untyped-call]
 
 
 def _label(flow: Flow, layer: int) -> str:

@@ -54,9 +54,9 @@ from .examples import log_spread_within, rows_of
 from .flow import Flow, FlowOptions, Parameters, Streams
 from .links import ChainOp, ChainStep, applied, arrays_of, with_flags, with_mixes
 from .loss import Loss, delta_of_loss
-from .positions import Positions, count_of, log_delta_by_position, main_of
+from .positions import Positions, count_of, main_of
 from .recognised import OfEntry, Recognised, joined, recognised_of
-from .record import DeltaRecord, StateRecord, flow_of, in_order, log_tangents
+from .record import DeltaRecord, PositionRecord, StateRecord, flow_of, in_order, log_tangents
 
 # What is recorded
 
@@ -86,7 +86,7 @@ class _KeptOfLayer(NamedTuple):
     streams: DeltaRecord | None  # (s, B)
     recognised: Recognised
     entries: Entries | None  # (p,)
-    positions: tuple[Float[Array, " t"], ...]
+    positions: tuple[PositionRecord, ...]
 
 
 def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _KeptOfLayer:
@@ -122,11 +122,13 @@ def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _
         jnp.array(True) if step.mixes is None else step.mixes,
     )
     streams = jax.tree.map(lambda *v: jnp.stack(v), *each) if several else None
-    positions = count_of(step.out) if options.examples and not options.replicas else 0
-    by_position = [log_delta_by_position(v, dtype) for v in arrays_of(step.delta)[: positions > 0]]
     recognised = Recognised.of(step.recognised, dtype)
     of_theta = entries and entries.delta_parameter
-    return _KeptOfLayer(kept, logs, streams, recognised, of_theta, tuple(by_position))
+    positions = []
+    if options.examples and not options.replicas and count_of(step.out):
+        state, delta = main_of(step.out)[0], arrays_of(step.delta)[0]
+        positions.append(PositionRecord.of(state, delta, dtype))
+    return _KeptOfLayer(kept, logs, streams, recognised, of_theta, tuple(positions))
 
 
 def _entries_of_step(
@@ -332,7 +334,9 @@ def _flow(
     )
     by_position = joined([[v for each in record for v in each.positions] for record in records])
     if by_position is not None:
-        fields["positions"] = Positions(by_position, tuple(map(count_of, shapes)))
+        fields["positions"] = Positions(
+            **by_position._asdict(), counts=tuple(map(count_of, shapes))
+        )
     if options.tangent:
         fields["log_tangent"] = log_tangents(walked, layers, entering, _forwards, dtype)
     flow = flow_of(

@@ -74,16 +74,26 @@ def log_spread_within(states: list[Array], dtype: Any) -> Float[Array, ""]:
     return jnp.log(_spread(tokens, tuple(range(1, tokens.ndim - 1)))[2])
 
 
-def _spread(values: Array, axis: int | tuple[int, ...]) -> tuple[Array, Array, Array]:
+def log_spread_by_position(state: Array, dtype: Any) -> Float[Array, " t"]:
+    """Return log_spread of each position of a state, (B, …, channels); nan of a single example."""
+    values = at_least_float32(state).astype(dtype)
+    spread = _spread(values, 0, (0, values.ndim - 1))[2].ravel()
+    return jnp.log(spread) if len(values) > 1 else jnp.full_like(spread, jnp.nan)
+
+
+def _spread(
+    values: Array, axis: int | tuple[int, ...], over: tuple[int, ...] | None = None
+) -> tuple[Array, Array, Array]:
     """Return values whose squares are in range, their deviation from their mean, and its size.
 
-    The mean is along the axis; the size is the root mean square, relative to that of the values.
+    The mean is along the axis; the size is the root mean square over some axes or all, relative to
+    that of the values.
     """
-    largest = jnp.max(jnp.abs(values), initial=0.0)
+    largest = jnp.max(jnp.abs(values), axis=over, keepdims=True, initial=0.0)
     values = values / jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
     deviation = values - jnp.mean(values, axis=axis, keepdims=True)
-    spread = jnp.sqrt(jnp.mean(jnp.square(deviation)) / jnp.mean(jnp.square(values)))
-    return values, deviation, spread
+    of_deviation, of_values = (jnp.mean(jnp.square(v), axis=over) for v in (deviation, values))
+    return values, deviation, jnp.sqrt(of_deviation / of_values)
 
 
 class Pushed(NamedTuple):

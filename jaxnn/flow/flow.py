@@ -127,8 +127,8 @@ class Flow(InWords):
     streams: of a function that is cut where several arrays are alive; None for others.
     entries: histograms of the exponents of all entries, of Δ, of states, of parameters and of their
         Δ, from which `flow.formats()` has what number formats keep. None unless asked for.
-    positions: Δ at each position (token, pixel) of states that have some; None without any, and
-        with examples=False.
+    positions: Δ, and what differs between examples, at each position (token, pixel) of states that
+        have some; None without any, and with examples=False.
     attention: the largest logit and the entropy of each head of every attention, a softmax between
         two products of states, that is recognised in the program of a layer; None without any.
     routers: the share of each expert in what routers select, or in their weights; None likewise.

@@ -1,6 +1,7 @@
-"""Positions of a flow: the size of Δ at each token or pixel of a state.
+"""Positions of a flow: Δ, and what differs between examples, at each token or pixel of a state.
 
 ‖Δ at position t‖ = root of the sum over examples and features of Δ[b, t, i]²
+spread[t]² = mean (z[b, t] - mean over examples of z[b, t])² / mean z[b, t]²
 """
 
 from collections.abc import Sequence
@@ -21,29 +22,35 @@ MOST = 4096  # positions; states with more, such as large images, have no record
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Positions:
-    """Sizes of Δ at the positions of states (B, …, channels), those of layer 1 first.
+    """Numbers of the positions of states (B, …, channels), those of layer 1 first.
 
-    log_delta: ln of the norm of Δ at each position, over the batch; of several axes the last one
-        counts fastest.
+    Of several axes of positions the last one counts fastest.
+
+    log_delta: ln of the norm of Δ at each position, over the batch.
+    log_spread: ln of the root mean square of what differs between examples there, the deviation
+        from their mean, relative to that of the state there. Below a few eps of the dtype it is
+        rounding; nan of a single example, and where the state is zero.
     counts: of each layer the positions of its state; 0 without any, or with more than 4096; static.
     """
 
     log_delta: Float[Array, "*v T"]
+    log_spread: Float[Array, "*v T"]
     counts: tuple[int, ...] = field(metadata={"static": True})
 
-    def of(self, layer: int) -> Float[Array, "*v t"]:
-        """Return log_delta at the positions of a layer, counted from 1.
+    def of(self, layer: int) -> "Positions":
+        """Return the positions of one layer, counted from 1.
 
         Example:
             >>> import jax.numpy as jnp, jaxnn
             >>> net, params = jaxnn.from_layers([lambda z: 2 * z])
             >>> xs = jnp.ones((1, 2, 3))
             >>> flow = jaxnn.gradient_flow(net, params, xs, cotangent=xs.at[:, 0].set(0))
-            >>> print(flow.positions.of(1).round(2))
+            >>> print(flow.positions.of(1).log_delta.round(2))
             [-inf 0.55]
         """
-        start = sum(self.counts[: layer - 1])
-        return self.log_delta[..., start : start + self.counts[layer - 1]]
+        start, count = sum(self.counts[: layer - 1]), self.counts[layer - 1]
+        own = slice(start, start + count)
+        return Positions(self.log_delta[..., own], self.log_spread[..., own], (count,))
 
 
 def main_of(state: Any) -> list[Any]:
@@ -67,5 +74,8 @@ def count_of(state: Any) -> int:
 def log_delta_by_position(delta: ScaledRows, dtype: Any) -> Float[Array, " t"]:
     """Return ln of the norm of Δ, (B, …, channels), at each position."""
     m, e = aligned(delta._replace(m=at_least_float32(delta.m).astype(dtype)))
-    squares = jnp.sum(jnp.square(m), axis=(0, m.ndim - 1)).ravel()
-    return log_of(jnp.sqrt(squares), jnp.broadcast_to(e, squares.shape))
+    over = (0, m.ndim - 1)
+    largest = jnp.max(jnp.abs(m), axis=over, keepdims=True)
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    norm = jnp.sqrt(jnp.sum(jnp.square(m / scale), axis=over)).ravel()
+    return log_of(norm, jnp.broadcast_to(e, norm.shape)) + jnp.log(scale.ravel())

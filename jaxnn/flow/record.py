@@ -29,8 +29,16 @@ from ..network.checks import UsedDepth
 from ..network.params import is_run
 from ..passes.walk import scan_up
 from .entries import Entries, FlowEntries
-from .examples import Pushed, at_start, examples_of, log_tangent, pushed
+from .examples import (
+    Pushed,
+    at_start,
+    examples_of,
+    log_spread_by_position,
+    log_tangent,
+    pushed,
+)
 from .flow import Flow
+from .positions import log_delta_by_position
 
 Fields = dict[str, Any]  # of a Flow
 
@@ -122,6 +130,18 @@ class StateRecord(NamedTuple):
         log = log_of(*self.mean_square())
         log = jnp.where(jnp.isnan(log), jnp.inf, log)
         return {"log_mean_square": log, "entries_state": self.entries, **self.examples}
+
+
+class PositionRecord(NamedTuple):
+    """Numbers of the positions of one state, as in `Positions`."""
+
+    log_delta: Float[Array, "*k t"]
+    log_spread: Float[Array, "*k t"]
+
+    @classmethod
+    def of(cls, state: Array, delta: ScaledRows, dtype: Any) -> "PositionRecord":
+        """Return those of a state (B, …, channels) and of its Δ."""
+        return cls(log_delta_by_position(delta, dtype), log_spread_by_position(state, dtype))
 
 
 def in_order(entries: Sequence[Any], records: Sequence[Sequence[Any]]) -> Any:

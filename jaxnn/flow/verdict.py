@@ -16,6 +16,7 @@ from ..texts import cleaned, label
 from .causes import (
     Arrays,
     Finding,
+    alike_where_read,
     broken_arrays,
     cut_at,
     equal_positions,
@@ -296,7 +297,7 @@ def _findings(
         *attention,
         *routers,
         *(Finding(kind, text) for kind, text in texts if text),
-        *([] if broken else lone_position(flow)),
+        *([] if broken else alike_where_read(flow) + lone_position(flow)),
         *starved(flow, arrays, behind),
         *([] if broken else other_sizes(flow, arrays, named)),
         *steps_out(flow, arrays, rate.once, once=True),
