@@ -98,8 +98,10 @@ def prepare(settings: Any) -> Plan:
     Raises:
         ValueError, TypeError: one sentence; nothing has been written then.
     """
-    _refuse_others(settings)
     names = [each.name for each in dataclasses.fields(Settings)]
+    runtime.check_only(settings, names, ONLY)
+    if settings.distributed:
+        raise ValueError("distributed: networks of your own are measured by one process")
     runtime.check(settings, several=("depths", "width"))
     depths, widths = (sorted(grid.integers(n, getattr(settings, n))) for n in ("depths", "width"))
     grid.check_cells(len(depths), len(widths))
@@ -117,28 +119,10 @@ def prepare(settings: Any) -> Plan:
     return plan
 
 
+ONLY = (
+    "with --network expected only depths, width, seeds and seed; the rest is in the network itself"
+)
 _MORE = "; it is called with depth, width and seed, see depth --help"
-
-
-def _refuse_others(settings: Any) -> None:
-    """Check that no other setting is given.
-
-    Raises:
-        ValueError: one that has another value than by default.
-    """
-    names = {each.name for each in dataclasses.fields(Settings)}
-    others = [
-        each.name
-        for each in dataclasses.fields(settings)
-        if each.name not in names and getattr(settings, each.name) != each.default
-    ]
-    if others:
-        raise ValueError(
-            f"{', '.join(others)}: with --network expected only depths, width, seeds and seed; the "
-            "rest is in the network itself"
-        )
-    if settings.distributed:
-        raise ValueError("distributed: networks of your own are measured by one process")
 
 
 def _built(plan: Plan, cell: Cell, seed: int) -> Any:

@@ -15,7 +15,7 @@ from experiments.learning import descent, networks
 from experiments.learning.data import Dataset
 from experiments.learning.descent import Descent
 from experiments.learning.networks import Draws, Networks
-from experiments.remedies.columns import ACCURACY, DISTANCE, GRADIENT
+from experiments.remedies.columns import ACCURACY, DISTANCE, DTYPES, GRADIENT
 from experiments.remedies.table import REMEDIES
 from experiments.runs import sweep
 from experiments.runs.devices import Mapped, SideBySide
@@ -83,8 +83,12 @@ class Sweep:
                     "depth": [cell.depth] * len(seeds),
                     "seed": seeds,
                     "quantity": [quantity] * len(seeds),
+                    "layer": None,
+                    "step": self._sizes.steps if quantity == ACCURACY else None,
+                    "rate": self._sizes.rate if quantity == ACCURACY else None,
                     "value": np.asarray(of_seeds, np.float64),
-                }
+                },
+                DTYPES,
             )
             for quantity, of_seeds in values.items()
         )

@@ -7,20 +7,24 @@ network trains only while both are right. Networks of some depths are then train
 number of steps, which shows what cures what; next to it all stands mean-field theory.
 
 `settings -> cells (remedy, depth) -> flows, trainings -> rows; rows, theory -> verdicts, picture`
+
+With FILE.py:NAME the network is the user's own, and the remedies are its cures (`of_user.py`).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import polars as pl
+import tyro
 
 from experiments.learning import data
 from experiments.learning.measures import base_rate
 from experiments.learning.networks import work
-from experiments.remedies import page, picture, report, theory
+from experiments.remedies import of_user, page, picture, report, theory
 from experiments.remedies.cells import FLOW, TRAINING, Cell, Sizes, Sweep, distance, networks_of
 from experiments.remedies.columns import COLUMNS
 from experiments.remedies.table import REMEDIES
@@ -35,8 +39,20 @@ CHART = "remedies"
 
 @dataclass(frozen=True)
 class Settings(runtime.Options, data.Options):
-    """Remedies against vanishing and exploding gradients: skips, norms, units and weights."""
+    """Remedies against vanishing and exploding gradients: skips, norms, units and weights.
 
+    Or with FILE.py:NAME, a function without arguments, or with a seed that has a default, which is
+    run here, with all of its file: name only code that you trust. It returns what jaxnn.diagnose
+    takes: (model, xs), or a dict with model, xs, ys, loss, each and cuts. The network is trained as
+    it is and as its best cures make it, each with the best of some step sizes: by your data and
+    loss, or without a loss by `data`, if it fits. Then apply data, optimizer, rates, batch, steps,
+    cures, seeds and seed alone.
+    """
+
+    network: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME")]] = (
+        None
+    )
+    """FILE.py:NAME, the function that returns a network of your own."""
     remedies: tuple[str, ...] = tuple(REMEDIES)
     """Some of sigmoid, relu, layer_norm, batch_norm, residual, residual_sqrt, pre_norm, tailored,
     orthogonal."""
@@ -54,6 +70,12 @@ class Settings(runtime.Options, data.Options):
     """Steps of training."""
     rate: float = 1e-2
     """Step size of SGD."""
+    rates: tuple[str, ...] = ("0.0003:0.3:*10",)
+    """Step sizes that are tried on a network of your own; numbers or ranges."""
+    optimizer: str = "adam"
+    """adam or sgd, of a network of your own."""
+    cures: int = 2
+    """How many of the best cures of a network of your own are trained."""
     seeds: int = 2
     """Number of seeds; each draws its own weights and batches."""
     seed: int = 0
@@ -93,12 +115,16 @@ class Plan(experiment.Plan):
         return f"{counted(len(self.cells), 'cell')} of {seeds}, {self.work}"
 
 
-def prepare(settings: Settings) -> Plan:
-    """Check the settings and load the data.
+def prepare(settings: Settings) -> Plan | of_user.Plan:
+    """Check the settings and load the data, or run the user's code.
 
     Raises:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
     """
+    if settings.network is not None:
+        return of_user.prepare(settings)
+    given = {each.name for each in fields(Settings)} - {"rates", "optimizer", "cures"}
+    runtime.check_only(settings, given, "expected with FILE.py:NAME alone, a network of your own")
     runtime.check(settings, several=("remedies", "depths", "train_depths"))
     for name in settings.remedies:
         if name not in REMEDIES:
@@ -136,15 +162,21 @@ def _cells(remedies: tuple[str, ...], depths: dict[str, list[int]]) -> Iterator[
             yield from (Cell(what, remedy, depth) for depth in within)
 
 
-def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
+def measure(
+    plan: Plan | of_user.Plan, store: Store | None
+) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure and train the networks of the cells that are missing."""
+    if isinstance(plan, of_user.Plan):
+        return of_user.measure(plan, store)
     data.say([plan.dataset.table])
     cells = Sweep(plan.dataset, plan.sizes)
     return sweep.measure(plan, store, cells.measure, cells.prepare)
 
 
-def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
+def conclude(plan: Plan | of_user.Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the measurements with theory, in words and a picture."""
+    if isinstance(plan, of_user.Plan):
+        return of_user.conclude(plan, frames)
     rows, missing = sweep.gathered(plan, frames)
     found = report.cases(rows, predictions(plan, rows), missing)
     verdicts = [report.sentence(case) for case in found]

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from experiments.learning.words import counted
 from experiments.pages import tables
+from experiments.remedies import own_report
 from experiments.remedies.columns import ACCURACY, DISTANCE, GRADIENT, QUANTITIES
 from experiments.remedies.table import REMEDIES
 from experiments.runs.comparison import comparison
@@ -211,7 +212,12 @@ def ailment(case: Case, depth: int) -> str:
 
 
 def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
-    """Return gradient and correlation of the deepest networks, and accuracy by depth."""
+    """Return gradient and correlation of the deepest networks, and accuracy by depth.
+
+    Of a network of the user's own, what `own_report.table` returns.
+    """
+    if own_report.is_own(rows):
+        return own_report.table(rows, missing)
     middle, unmeasured = medians(rows), gaps(rows, missing)
     trained = set(rows.filter(pl.col("quantity") == ACCURACY)["depth"])
     trained |= {d for (_, q), found in unmeasured.items() if q == ACCURACY for d in found}
@@ -250,6 +256,11 @@ def _decades(value: float) -> str:
 
 
 def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Return the medians of each run, by remedy and quantity, and depth."""
+    """Return the medians of each run, by remedy and quantity, and depth.
+
+    Of networks of the user's own, what `own_report.compare` returns.
+    """
+    if all(map(own_report.is_own, runs)):
+        return own_report.compare(runs)
     names = ("remedy", "quantity")
     return [comparison(medians(rows), names, "depth", "value", rows) for rows in runs]

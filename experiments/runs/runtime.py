@@ -223,6 +223,22 @@ def check_known(name: str, given: Iterable[str], known: Iterable[str]) -> None:
             raise ValueError(f"{name}: expected some of {', '.join(listed)}, got {value!r}")
 
 
+def check_only(settings: Any, names: Iterable[str], sentence: str) -> None:
+    """Check that no other setting than these has another value than by default.
+
+    Raises:
+        ValueError: a one-line error that names those that have, and ends in the sentence.
+    """
+    applying = {*names}
+    others = [
+        each.name
+        for each in dataclasses.fields(settings)
+        if each.name not in applying and getattr(settings, each.name) != each.default
+    ]
+    if others:
+        raise ValueError(f"{', '.join(others)}: {sentence}")
+
+
 def check_range(name: str, values: Iterable[float], dtype: str | None = None) -> None:
     """Check that a dtype holds finite numbers, by default the one that experiments compute in.
 

@@ -152,7 +152,7 @@ def diagnose(
     check_width("xs", xs)
     if cotangent is not None and (loss is not None or ys is not None):
         raise ValueError("cotangent: expected it, or ys and loss, got both")
-    if _is_of_torch(model):
+    if is_of_torch(model):
         _refuse_each(each, "a module of PyTorch")
         if theory:
             raise ValueError("theory: expected none for a module of PyTorch")
@@ -173,7 +173,7 @@ def diagnose(
         flow = torch_flow(model, xs, ys, formats=formats, **options)
         own = dict(model.named_parameters())
         return Diagnosis(flow, told[-1], patient=lambda: OfTorch(own, model, xs, ys, options))
-    net, params = _network(model, xs, each, cuts)
+    net, params = network_of(model, xs, each, cuts)
     words = _loss_in_words(ys, loss, cotangent, seed, labels=isinstance(net, Network))
     if loss is None and cotangent is None:
         if isinstance(net, Chain):
@@ -198,7 +198,8 @@ def diagnose(
     return Diagnosis(flow, words, note, lambda: OfJax(params, net, xs, ys, options, like))
 
 
-def _is_of_torch(model: Any) -> bool:
+def is_of_torch(model: Any) -> bool:
+    """Tell whether a model is a module of PyTorch."""
     return hasattr(model, "register_forward_hook")
 
 
@@ -214,7 +215,7 @@ def _refuse_cuts(cuts: Any) -> None:
         raise ValueError("cuts: expected none with a list of layers or a pair (net, params)")
 
 
-def _network(model: Any, xs: Any, each: Any, cuts: Any) -> tuple[Any, Any]:
+def network_of(model: Any, xs: Any, each: Any, cuts: Any) -> tuple[Any, Any]:
     """Return a network that `gradient_flow` takes, and its parameters.
 
     Raises:

@@ -367,7 +367,7 @@ def _top(output: Any, ys: Any, loss: Any, cotangent: Any, examples: int) -> tupl
     if not callable(loss):
         got = type(loss).__name__
         raise TypeError(f"loss: expected a function loss(output, ys), got {got}")
-    value = loss(_for_criterion(loss, output), ys)
+    value = loss(for_criterion(loss, output), ys)
     if is_tensor(value) and tuple(value.shape) == (examples,):
         value = value.mean()
     if not is_tensor(value) or value.numel() != 1:
@@ -384,7 +384,7 @@ def _top(output: Any, ys: Any, loss: Any, cotangent: Any, examples: int) -> tupl
     return value, None
 
 
-def _for_criterion(loss: Any, output: Any) -> Any:
+def for_criterion(loss: Any, output: Any) -> Any:
     """Return the output as a loss takes it: torch's own ones take a tensor."""
     of = getattr(loss, "__module__", None) or ""
     is_own = of.startswith("torch.nn")

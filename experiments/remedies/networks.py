@@ -1,0 +1,252 @@
+"""The user's own networks, as they are and cured: made by a function of theirs, one for each seed.
+
+`what the function returns -> the data to train by -> jaxnn.cures on its first batch -> variants`
+
+The data are the user's if there is a loss with them; else those of the setting `data`, by cross
+entropy, if inputs and outputs have room for them.
+"""
+
+import copy
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxnn
+from experiments.learning.data import Dataset
+from experiments.remedies.columns import BEFORE
+from experiments.remedies.training import (
+    Data,
+    Loss,
+    OfJax,
+    OfTorch,
+    Rule,
+    Training,
+    called,
+    named,
+    output_of,
+    taken,
+)
+from jaxnn.adapters.layers import Chain
+from jaxnn.adapters.of_network import as_chain
+from jaxnn.adapters.torch.module import own_loss, prediction_of
+from jaxnn.cli.diagnose import is_of_torch, network_of
+from jaxnn.curing import patients
+from jaxnn.curing.cures import Cures, tried_on
+from jaxnn.flow.flow import Flow
+from jaxnn.network.checks import as_rows
+
+OWN = "data of its own"
+TRAINED_BY = (
+    "(model, xs, ys) with a loss to train by, or inputs of {} numbers and outputs of {} or more, "
+    "for {}"
+)
+
+
+class Variant(NamedTuple):
+    """A network as it is, or cured.
+
+    name: `BEFORE`, or the kind of the cure.
+    advice: what was changed; empty before any cure.
+    flow: before training.
+    params: in the user's pytree, or a state dict.
+    training: of this network; of those of one structure the same.
+    """
+
+    name: str
+    advice: str
+    flow: Flow
+    params: Any
+    training: Training
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """A network of one seed, with its cures.
+
+    cures: all that were tried.
+    words: the data that it is trained by.
+    patient: the network as it is.
+    data: all of it.
+    rule: of the training.
+    """
+
+    cures: Cures
+    words: str
+    patient: patients.Patient
+    data: Data
+    rule: Rule
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is trained by data of the user's own."""
+        return self.words == OWN
+
+    def best(self, most: int) -> list[str]:
+        """Return the kinds of the best cures that work."""
+        return list(dict.fromkeys(cure.kind for cure in self.cures if cure.works))[:most]
+
+    def variants(self, kinds: list[str]) -> dict[str, Variant]:
+        """Return the network as it is and its best cure of each kind, if there is one."""
+        patient, own = self.patient, self.patient.user(self.patient.params)
+        training = self._training(patient, own)
+        made = [Variant(BEFORE, "", patient.flow, own, training)]
+        for kind in kinds:
+            cure = next((c for c in self.cures if c.kind == kind and c.works), None)
+            if cure is None or cure.flow is None:
+                continue
+            is_other = cure.net is not None and cure.net is not getattr(patient, "net", None)
+            of = self._of_chain(cure.net, cure.params) if is_other else training
+            made.append(Variant(kind, cure.advice, cure.flow, cure.params, of))
+        return {variant.name: variant for variant in made}
+
+    def _training(self, patient: patients.Patient, params: Any) -> Training:
+        if isinstance(patient, patients.OfTorch):
+            return OfTorch(self.data, self.rule, patient.module)
+        assert isinstance(patient, patients.OfJax)
+        return self._of_chain(patient.net, params)
+
+    def _of_chain(self, net: Any, params: Any) -> Training:
+        assert isinstance(net, Chain)
+        return OfJax(self.data, self.rule, net, params)
+
+
+def networks(given: dict[str, Any], dataset: Dataset, rule: Rule, of: str) -> Networks:
+    """Return the network that a function has returned, with its data and its cures.
+
+    Args:
+        given: arguments of `jaxnn.diagnose`.
+        dataset: to train by, without a loss of the user's own.
+        rule: of the training; a batch of its size is what cures are tried on.
+        of: the name of the function, in error messages.
+
+    Raises:
+        ValueError, TypeError: one sentence.
+    """
+    for name in given:
+        if name not in ("model", "xs", "ys", "loss", "each", "cuts"):
+            raise ValueError(
+                f"{of}: expected model, xs, ys, loss, each and cuts alone, as a network to train "
+                f"has them, got {name}"
+            )
+    made = _of_torch if is_of_torch(given["model"]) else _of_jax
+    patient_of, data, words = made(given, dataset, of)
+    rule = rule._replace(batch=min(rule.batch, data.size or 1))
+    patient = patient_of(slice(0, rule.batch) if data.size else None)
+    return Networks(tried_on(patient, 0), words, patient, data, rule)
+
+
+Made = tuple[Callable[[Any], patients.Patient], Data, str]
+
+
+def _of_jax(given: dict[str, Any], dataset: Dataset, of: str) -> Made:
+    """Return a patient, given rows, and all of the data with its name."""
+    model, xs, ys, loss = (given.get(name) for name in ("model", "xs", "ys", "loss"))
+    net, params = network_of(model, xs, given.get("each", "batch"), given.get("cuts"))
+    like = model[1] if isinstance(model, tuple) else model
+    like = None if like is params else like
+    accuracy: Loss = named
+    if isinstance(net, jaxnn.Network):
+        if loss is not None or ys is None:
+            raise ValueError(
+                f"{of}: expected ys and no loss with a jaxnn.Network, whose task has it"
+            )
+        ys, loss = (
+            np.asarray(as_rows(net, params, np.asarray(xs), np.asarray(ys))[1]),
+            net.task.loss,
+        )
+        accuracy = partial(_right, net.task.name)
+        net, params = as_chain(net, params)
+        like = None
+    words, count = OWN, len(jax.tree.leaves(xs)[0])
+    if loss is None:
+        out = jax.eval_shape(partial(output_of, net, net.user(params, like)), xs)
+        shape = tuple(getattr(xs, "shape", ()))
+        classes = _classes(dataset, shape, getattr(out, "shape", ()), of)
+        dtype = jnp.asarray(xs).dtype
+        xs = dataset.x.reshape(-1, *shape[1:]).astype(dtype)
+        ys, loss = dataset.y.astype(np.int32), partial(_cross_entropy, classes)
+        words, count = str(dataset), len(dataset.x)
+    xs, ys = jax.tree.map(jnp.asarray, (xs, ys))
+    data = Data(xs, ys, loss, 0 if net.whole else count, accuracy)
+
+    def patient(rows: Any) -> patients.Patient:
+        x, y = jax.tree.map(lambda v: v[rows], (xs, ys)) if rows is not None else (xs, ys)
+        options = {"loss": loss, "cotangent": None}
+        return patients.OfJax(params, net, x, y, options, like)
+
+    return patient, data, words
+
+
+def _right(task: str, z: Any, ys: Any) -> Any:
+    """Return the fraction of rows that a Network's last layer names; None of a regression."""
+    if task == "regression":
+        return None
+    if task == "binary":
+        return jnp.mean(jnp.all((z > 0) == (ys > 0.5), axis=1))
+    return jnp.mean(jnp.argmax(z, axis=1) == jnp.argmax(ys, axis=1))
+
+
+def _cross_entropy(classes: int, output: Any, ys: Any) -> Any:
+    """Return the cross entropy of each example; outputs beyond the classes are left out."""
+    return optax.softmax_cross_entropy_with_integer_labels(output[:, :classes], ys)
+
+
+def _classes(dataset: Dataset, xs: tuple[int, ...], out: tuple[int, ...], of: str) -> int:
+    """Return the number of classes of data that fit a network.
+
+    Raises:
+        ValueError: they do not.
+    """
+    features, classes = dataset.x.shape[1], max(dataset.n_out, 2)
+    if math.prod(xs[1:]) != features or len(xs) < 2 or len(out) != 2 or out[1] < classes:
+        expected = TRAINED_BY.format(features, classes, dataset.name)
+        got = f"no loss, inputs {xs} and outputs {out}"
+        raise ValueError(f"{of}: expected it to return {expected}; got {got}")
+    return classes
+
+
+def _of_torch(given: dict[str, Any], dataset: Dataset, of: str) -> Made:
+    """Return a patient, given rows, and all of the data with its name; of PyTorch."""
+    torch = sys.modules["torch"]
+    module, xs, ys, loss = given["model"], given["xs"], given.get("ys"), given.get("loss")
+    words = OWN
+    if loss is None:
+        out = called(copy.deepcopy(module), xs)
+        if own_loss(out) is not None:
+            loss = _own_loss
+        else:
+            first, shape = prediction_of(out), tuple(getattr(xs, "shape", ()))
+            classes = _classes(dataset, shape, tuple(getattr(first, "shape", ())), of)
+            xs = torch.as_tensor(dataset.x).to(xs).reshape(-1, *shape[1:])
+            ys = torch.as_tensor(dataset.y.astype(np.int64), device=xs.device)
+            loss, words = partial(_cross_entropy_of_torch, classes), str(dataset)
+    data = Data(xs, ys, loss, len(_tensors(xs)[0]))
+
+    def patient(rows: Any) -> patients.Patient:
+        options = {"loss": loss, "cotangent": None, "cuts": given.get("cuts")}
+        own = dict(module.named_parameters())
+        return patients.OfTorch(own, module, taken(xs, rows), taken(ys, rows), options)
+
+    return patient, data, words
+
+
+def _own_loss(output: Any, ys: Any) -> Any:
+    del ys
+    return own_loss(output)
+
+
+def _cross_entropy_of_torch(classes: int, output: Any, ys: Any) -> Any:
+    cross_entropy = sys.modules["torch"].nn.functional.cross_entropy
+    return cross_entropy(prediction_of(output)[:, :classes], ys, reduction="none")
+
+
+def _tensors(tree: Any) -> list[Any]:
+    return [v for v in jax.tree.leaves(tree) if hasattr(v, "index_select")]
