@@ -11,10 +11,13 @@ import jaxnn
 from jaxnn.adapters.anatomy import Anatomy
 from jaxnn.flow.recognised import HeadRecord
 
-BATCH, TOKENS, HEADS, OF_HEAD = 2, 3, 4, 5
+BATCH, TOKENS, HEADS, OF_HEAD = 2, 6, 4, 5
 WIDTH = HEADS * OF_HEAD
 CAUSAL = np.tril(np.ones((TOKENS, TOKENS), bool))
 ALL = np.ones((TOKENS, TOKENS), bool)
+ODD = (
+    np.array([[*2 * "110"], [*"111000"], [*"000111"], [*"000101"], [*"010010"], [*"111111"]]) == "1"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -83,13 +86,44 @@ def with_own_rule(p, z):
     return jax.checkpoint(own_rule)(*heads_of(p, z)).reshape(z.shape)
 
 
+def learned(p, z):
+    """Queries are parameters, of which all examples have the same."""
+    q = (p["latents"] @ p["q"]).reshape(TOKENS, HEADS, OF_HEAD)
+    k, v = heads_of(p, z, "kv")
+    weights = jax.nn.softmax(jnp.einsum("thd,bshd->bhts", q, k) / OF_HEAD**0.5)
+    return jnp.einsum("bhts,bshd->bthd", weights, v).reshape(z.shape)
+
+
+def in_blocks(p, z):
+    """Two blocks of keys in a scan, of which a query sees the first, the second or both."""
+    q, k, v = heads_of(p, z)
+    k, v, mask = (
+        jnp.moveaxis(x.reshape(*x.shape[:1], 2, TOKENS // 2, *x.shape[2:]), 1, 0)
+        for x in (k, v, jnp.where(ODD, 0.0, -1e9).astype(z.dtype))
+    )
+
+    def step(carry, block):
+        most, total, out = carry
+        k, v, mask = block
+        scores = jnp.einsum("bthd,bshd->bhts", q, k) / OF_HEAD**0.5 + mask
+        above = jnp.maximum(most, jnp.max(scores, axis=-1))
+        weights, scale = jnp.exp(scores - above[..., None]), jnp.exp(most - above)
+        out = scale[..., None] * out + jnp.einsum("bhts,bshd->bhtd", weights, v)
+        return (above, scale * total + weights.sum(-1), out), None
+
+    zero = jnp.zeros((BATCH, HEADS, TOKENS), z.dtype)
+    start = zero - jnp.inf, zero, jnp.zeros((*zero.shape, OF_HEAD), z.dtype)
+    (_, total, out), _ = jax.lax.scan(step, start, (k, v, mask))
+    return (out / total[..., None]).swapaxes(1, 2).reshape(z.shape)
+
+
 def expected(q, k, seen, by=1):
     """Largest logit, entropy, and the largest that it can be, of each head; in a loop."""
     rows = []
     for head in range(HEADS):
         numbers = []
         for b in range(BATCH):
-            for t in range(TOKENS):
+            for t in range(q.shape[1]):
                 keys = np.flatnonzero(seen[t])
                 logits = k[b, keys, head // by * by] @ q[b, t, head] / OF_HEAD**0.5
                 p = np.exp(logits) / np.exp(logits).sum()
@@ -102,6 +136,7 @@ def expected(q, k, seen, by=1):
 def drawn(seed=0):
     rng = np.random.default_rng(seed)
     p = {name: np.float32(rng.normal(size=(WIDTH, WIDTH)) / WIDTH**0.5) for name in "qkv"}
+    p["latents"] = np.float32(rng.normal(size=(TOKENS, WIDTH)))
     return p, np.float32(rng.normal(size=(BATCH, TOKENS, WIDTH)))
 
 
@@ -118,15 +153,45 @@ def anatomy(f, p, z):
         (grouped, CAUSAL, 2),
         (of_one_example, CAUSAL, 1),
         (with_own_rule, ALL, 1),
+        (learned, ALL, 1),
+        (in_blocks, ODD, 1),
     ],
 )
 def test_attention_is_recognised(f, seen, by):
     p, z = drawn()
     (logits,) = anatomy(f, p, z).numbers(p, z).logits
     assert logits.values.shape == (HEADS, BATCH * TOKENS, TOKENS)
-    q, k = heads_of(p, z, "qk")
+    queries = np.broadcast_to(p["latents"], z.shape) if f is learned else z
+    (q,), (k,) = heads_of(p, queries, "q"), heads_of(p, z, "k")
     found = np.stack(HeadRecord.of(logits, np.dtype("float32")))
     np.testing.assert_allclose(found, expected(q, k, seen, by), rtol=2e-5)
+
+
+@pytest.mark.slow
+def test_blocks_of_queries_are_attentions_of_their_own():
+    p, z = drawn()
+
+    def of_queries(p, z):
+        q, k, v = heads_of(p, z)
+        own = jnp.moveaxis(q.reshape(BATCH, 2, TOKENS // 2, HEADS, OF_HEAD), 1, 0)
+        out = jax.lax.map(lambda q: jax.nn.dot_product_attention(q, k, v), own)
+        return jnp.moveaxis(out, 0, 1).reshape(z.shape)
+
+    q, k = heads_of(p, z, "qk")
+    several = anatomy(of_queries, p, z).numbers(p, z).logits
+    for i, logits in enumerate(several):
+        half = slice(i * TOKENS // 2, (i + 1) * TOKENS // 2)
+        found = np.stack(HeadRecord.of(logits, np.dtype("float32")))
+        np.testing.assert_allclose(found, expected(q[:, half], k, ALL), rtol=2e-5)
+    assert len(several) == 2
+
+
+def test_tokens_are_pooled_by_a_learned_query():
+    p, z = drawn()
+    one = anatomy(lambda p, z: jnp.einsum("bt,btn->bn", jax.nn.softmax(z @ p["q"][0]), z), p, z)
+    (attention,), (logits,) = one.attentions, one.numbers(p, z).logits
+    assert [sorted(p)[i] for i in attention.arrays] == ["q"]
+    np.testing.assert_allclose(logits.values[0], z @ p["q"][0], rtol=1e-5)
 
 
 def test_what_is_no_attention():

@@ -66,6 +66,32 @@ def sorts(p, z):
     return z + (out * jax.nn.sigmoid(weights)).reshape(z.shape)
 
 
+def expert(p, z, i):
+    return jax.nn.relu(z @ p["up"][i]) @ p["down"][i]
+
+
+def listed(p, z):
+    share = jax.nn.softmax(z @ p["router"])
+    return z + sum(share[..., i : i + 1] * expert(p, z, i) for i in range(EXPERTS))
+
+
+def listed_and_stacked(p, z):
+    share = jax.nn.sigmoid(z @ p["router"])
+    out = jnp.stack([expert(p, z, i) for i in range(EXPERTS)], axis=-1)
+    return z + jnp.einsum("btne,bte->btn", out, share)
+
+
+def listed_and_selected(p, z):
+    """All experts, with a weight of zero where a token has not selected one."""
+    weights, chosen = jax.lax.top_k(z @ p["router"], 2)
+    weights = jax.nn.softmax(weights)
+    out = z
+    for i in range(EXPERTS):
+        weight = jnp.sum(jnp.where(chosen == i, weights, 0), axis=-1, keepdims=True)
+        out = out + weight * expert(p, z, i)
+    return out
+
+
 def share_of(p, z, chosen):
     """Loads by hand: of how many of the largest logits, or of the weights."""
     logits = (z @ p["router"]).reshape(-1, EXPERTS)
@@ -99,10 +125,31 @@ def test_routers_are_recognised(f, chosen):
     np.testing.assert_allclose(load, share_of(p, z, chosen), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("f", "chosen"),
+    [(listed, "softmax"), (listed_and_stacked, "sigmoid"), (listed_and_selected, 2)],
+)
+def test_experts_may_be_a_list(f, chosen):
+    p, z = drawn()
+    of_list = p | {name: list(p[name]) for name in ("up", "down")}
+    anatomy = Anatomy.of(jax.make_jaxpr(f)(of_list, z), z)
+    (router,) = anatomy.routers
+    assert (router.total, router.selected) == (EXPERTS, chosen if chosen == 2 else EXPERTS)
+    paths = [path[0].key for path, _ in jax.tree_util.tree_leaves_with_path(of_list)]
+    assert [paths[i] for i in router.arrays] == ["router"]
+    assert [paths[i] for i in router.experts] == ["down"] * EXPERTS + ["up"] * EXPERTS
+    (load,) = anatomy.numbers(of_list, z).loads
+    np.testing.assert_allclose(load, share_of(p, z, chosen), rtol=1e-5)
+
+
 def test_what_is_no_router():
     """A gate of units, one of heads, attention to a codebook, and the classes of a head."""
     p, z = drawn()
     heads, out = np.moveaxis(p["up"], 1, 0)[:, :, :2], p["down"][:, :2]
+
+    def scales_inputs(p, z):
+        scales = jax.nn.softmax(z @ p["router"])
+        return sum(expert(p, z * scales[..., i : i + 1], i) for i in range(EXPERTS))
 
     def of_heads(p, z):
         inside = jnp.einsum("btn,nhd->bthd", z, heads) * jax.nn.sigmoid(z @ p["router"])[..., None]
@@ -113,5 +160,7 @@ def test_what_is_no_router():
         of_heads,
         lambda p, z: jax.nn.softmax(z @ p["router"]) @ p["router"].T,
         lambda p, z: jax.nn.softmax(z @ p["router"]),
+        scales_inputs,
+        lambda p, z: jax.nn.softmax(z @ p["router"])[..., :1] * expert(p, z, 0),
     ):
         assert not Anatomy.of(jax.make_jaxpr(f)(p | {"out": out}, z), z).routers

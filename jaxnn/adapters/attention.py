@@ -3,13 +3,15 @@
     product of two states  ->  masks, scales, biases  ->  softmax  ->  product with a state
 
 A softmax is exp, its sum over some axes, and a way from exp to a product. What depends on the state
-is known from the steps alone, and so are the axes: examples, positions, heads.
+is known from the steps alone, and so are the axes: examples, positions, heads. Queries may be
+parameters, if the softmax is over positions of the state. A softmax may be computed in blocks of
+keys, whose sums are added up before anything is divided by them.
 
 A key is masked for a query if the softmax would give it nothing though all products were zero: that
 is so of where(mask, logits, -inf), of an added -1e9, and of what a softmax leaves out itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any, NamedTuple
 
@@ -21,28 +23,22 @@ from .axes import EXAMPLES, FEATURES, POSITIONS, Axis
 from .graph import Graph, Softmax
 from .program import Step
 
-MASKED = 1e-20  # of the largest numerator of a row, with zero products: such a key gets nothing
+MASKED = -46.0  # below the largest logit of a row, with zero products: such a key gets nothing
 
 
-class Attention(NamedTuple):
-    """A softmax between two products of states.
+class Block(NamedTuple):
+    """The logits of a softmax, or of one block of its keys.
 
     softmax: the softmax.
-    products: the values that its logits are made of.
     shape: of the logits, each axis in its factors.
     order: of these, the heads first, then what else there is of rows, the keys last.
     heads: the number of heads.
-    keys: the number of keys.
-    arrays: the numbers of the arrays of the layer that queries and keys are products with.
     """
 
     softmax: Softmax
-    products: tuple[int, ...]
     shape: tuple[int, ...]
     order: tuple[int, ...]
     heads: int
-    keys: int
-    arrays: tuple[int, ...]
 
     def by_head(self, v: Array) -> Array:
         """Return logits, or what has their shape, as (heads, rows, keys)."""
@@ -54,6 +50,25 @@ class Attention(NamedTuple):
         return merged(v.transpose(0, *rows, v.ndim - 1), 1, v.ndim - 1)
 
 
+class Attention(NamedTuple):
+    """A softmax between a product of states, or of one and parameters, and one of states.
+
+    blocks: of its keys.
+    products: the values that its logits are made of.
+    arrays: the numbers of the arrays of the layer that queries and keys are products with, and of
+        those that queries are made of alone.
+    """
+
+    blocks: tuple[Block, ...]
+    products: tuple[int, ...]
+    arrays: tuple[int, ...]
+
+    @property
+    def heads(self) -> int:
+        """The number of heads."""
+        return self.blocks[0].heads
+
+
 class Logits(NamedTuple):
     """Logits of one attention, and for each whether its key is not masked."""
 
@@ -63,22 +78,47 @@ class Logits(NamedTuple):
 
 def attentions_of(graph: Graph) -> Iterator[Attention]:
     """Yield all attentions of a layer, in their order."""
+    blocks: dict[Any, list[Softmax]] = {}
+    behind: dict[Any, list[Step]] = {}
+    taken: dict[Any, list[Step]] = {}
     for softmax in graph.softmaxes():
+        if not any(_is_of_states(graph, s) for s in graph.products_above(softmax.powers)):
+            continue
         products = graph.products_behind([softmax.logits])
-        if any(_is_of_states(graph, step) for step in products) and any(
-            _is_of_states(graph, step) for step in graph.products_above(softmax.powers)
-        ):
-            yield _by_heads(graph, softmax, products)
+        of_states = [step for step in products if _is_of_states(graph, step)]
+        if not of_states and _is_over_positions(graph, softmax):
+            of_states = [step for step in products if any(map(graph.depends, step.inputs))]
+        if of_states:
+            key = graph.divisions(softmax.total) or softmax
+            blocks.setdefault(key, []).append(softmax)
+            behind.setdefault(key, []).extend(products)
+            taken.setdefault(key, []).extend(of_states)
+    for key, several in blocks.items():
+        yield Attention(
+            tuple(_by_heads(graph, softmax, taken[key]) for softmax in several),
+            tuple({v for step in behind[key] for v in step.outputs}),
+            _arrays(graph, taken[key]),
+        )
 
 
 def logits_of(graph: Graph, attention: Attention, known: dict[int, Any]) -> Logits:
     """Return the logits of an attention; known are the constants and inputs of the program."""
-    softmax, types = attention.softmax, graph.flat.types
-    values = attention.by_head(graph.value(softmax.logits, known))
-    zero = {v: zeros(1, types[v])[0] for v in attention.products}
-    weights = attention.by_head(graph.value(softmax.numerators, known | zero))
-    least = MASKED * jnp.max(weights, axis=-1, keepdims=True)
-    return Logits(values, weights > least.astype(weights.dtype))
+    types = graph.flat.types
+    without = known | {v: zeros(1, types[v])[0] for v in attention.products}
+
+    def together(of: Callable[[Softmax], int], known: dict[int, Any]) -> Array:
+        values = [b.by_head(graph.value(of(b.softmax), known)) for b in attention.blocks]
+        return jnp.concatenate(values, axis=-1) if len(values) > 1 else values[0]
+
+    logits = together(lambda softmax: softmax.logits, without)
+    counts = together(lambda softmax: softmax.numerators, without) > 0
+    least = jnp.max(jnp.where(counts, logits, -jnp.inf), axis=-1, keepdims=True) + MASKED
+    return Logits(together(lambda softmax: softmax.logits, known), counts & (logits > least))
+
+
+def _is_over_positions(graph: Graph, softmax: Softmax) -> bool:
+    axes = graph.axes.known.get(softmax.logits, ())
+    return bool(axes and softmax.keys) and all(_holds(axes[i], POSITIONS) for i in softmax.keys)
 
 
 def _is_of_states(graph: Graph, step: Step) -> bool:
@@ -88,16 +128,23 @@ def _is_of_states(graph: Graph, step: Step) -> bool:
 def _arrays(graph: Graph, products: list[Step]) -> tuple[int, ...]:
     """Return the numbers of the arrays that the factors of products are products with."""
     factors = [v for step in products for v in step.inputs]
-    products = graph.products_behind(factors)
-    return graph.arrays([v for step in products for v in step.inputs if not graph.depends(v)])
+    behind_it = [v for step in graph.products_behind(factors) for v in step.inputs]
+    return graph.arrays([v for v in (*factors, *behind_it) if not graph.depends(v)])
 
 
-def _by_heads(graph: Graph, softmax: Softmax, products: list[Step]) -> Attention:
-    """Return an attention, with its axes told apart."""
+def _by_heads(graph: Graph, softmax: Softmax, products: list[Step]) -> Block:
+    """Return the logits of a softmax, with their axes told apart."""
     axes = graph.axes.known[softmax.logits]
     rows = [i for i in range(len(axes)) if i not in softmax.keys]
-    queries = [i for i in rows if _holds(axes[i], POSITIONS)]
-    if not queries:  # positions as features: then the queries are next to the keys
+    learned = {
+        factor
+        for step in products
+        for v in step.inputs
+        for axis in graph.axes.others.get(v, ())
+        for factor in axis
+    }
+    queries = [i for i in rows if _holds(axes[i], POSITIONS) or not learned.isdisjoint(axes[i])]
+    if not queries and not learned:  # positions as features: then queries are next to the keys
         queries = [i for i in rows if axes[i] and not _holds(axes[i], EXAMPLES)][-1:]
     shape, numbers = list[int](), list[int]()
     heads, others, keys = list[int](), list[int](), list[int]()
@@ -109,16 +156,8 @@ def _by_heads(graph: Graph, softmax: Softmax, products: list[Step]) -> Attention
             shape.append(factor.size)
             numbers.append(factor.number)
     heads.sort(key=numbers.__getitem__)
-    count, width = (prod(shape[i] for i in group) for group in (heads, keys))
-    return Attention(
-        softmax,
-        tuple(v for step in products for v in step.outputs),
-        tuple(shape),
-        (*heads, *others, *keys),
-        count,
-        width,
-        _arrays(graph, [step for step in products if _is_of_states(graph, step)]),
-    )
+    count = prod(shape[i] for i in heads)
+    return Block(softmax, tuple(shape), (*heads, *others, *keys), count)
 
 
 def _holds(axis: Axis, kind: str) -> bool:

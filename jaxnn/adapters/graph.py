@@ -16,7 +16,18 @@ from .axes import Axes
 from .program import CALLS, Flat, Step, behind, evaluated
 
 # A reverse rule of the user's own is no matter here, where nothing is differentiated.
-OPENED = (*CALLS, primitives.custom_jvp_call_p, primitives.custom_vjp_call_p)
+OPENED = (
+    *CALLS,
+    primitives.custom_jvp_call_p,
+    primitives.custom_vjp_call_p,
+    primitives.scan_p,
+)
+# Steps from the sum of a block of keys to that of all.
+ADDING = (
+    *(primitives.add_p, primitives.mul_p, primitives.convert_element_type_p, primitives.squeeze_p),
+    *(primitives.reshape_p, primitives.broadcast_in_dim_p, primitives.select_n_p),
+    *(primitives.transpose_p, primitives.slice_p),
+)
 # Steps that end a way from one product to the next.
 GATHERING = ("reduce", "arg", "cum", "sort", "top_k", "approx_top_k", "gather", "scatter")
 
@@ -27,12 +38,14 @@ class Softmax(NamedTuple):
     logits: the value that it is of.
     powers: exp(logits - their largest).
     numerators: these without those that it leaves out.
-    keys: the axes of their sum.
+    total: their sum.
+    keys: its axes.
     """
 
     logits: int
     powers: int
     numerators: int
+    total: int
     keys: tuple[int, ...]
 
 
@@ -66,6 +79,16 @@ class Graph:
         """The axes of all values that depend on the state."""
         return Axes.of(self.flat, self.states)
 
+    @cached_property
+    def made_of(self) -> dict[int, frozenset[int]]:
+        """For each value that is made of arrays their numbers."""
+        arrays = self.flat.inputs[: len(self.flat.inputs) - len(self.states)]
+        made = {v: frozenset({i}) for i, v in enumerate(arrays)}
+        for step in self.flat.steps:
+            own = frozenset[int]().union(*(made.get(v, ()) for v in step.inputs))
+            made.update(dict.fromkeys(step.outputs, own) if own else {})
+        return made
+
     def depends(self, v: int) -> bool:
         """Tell whether a value depends on the state."""
         return v in self.axes.known
@@ -79,9 +102,7 @@ class Graph:
 
     def arrays(self, values: Sequence[int]) -> tuple[int, ...]:
         """Return the numbers of the arrays that values are made of."""
-        _, taken = behind(values, self.flat.steps)
-        arrays = self.flat.inputs[: len(self.flat.inputs) - len(self.states)]
-        return tuple(i for i, v in enumerate(arrays) if v in taken)
+        return tuple(sorted(frozenset().union(*(self.made_of.get(v, ()) for v in values))))
 
     # Softmaxes
 
@@ -95,15 +116,28 @@ class Graph:
             if total is not None and logits is not None:
                 yield Softmax(logits, v, *total)
 
-    def _sum_of(self, v: int) -> tuple[int, tuple[int, ...]] | None:
-        """Return the value whose sum the numerators v are divided by, and its axes."""
+    def divisions(self, total: int) -> frozenset[int]:
+        """Return the steps that divide by a sum, to which others may be added before."""
+        waiting, divisions = [total], set[int]()
+        seen = {total}
+        for u in waiting:
+            for step in self.taken.get(u, ()):
+                if step.eqn.primitive is primitives.div_p:
+                    divisions.add(id(step))
+                elif step.eqn.primitive in ADDING:
+                    waiting += [w for w in step.outputs if w not in seen]
+                    seen.update(step.outputs)
+        return frozenset(divisions)
+
+    def _sum_of(self, v: int) -> tuple[int, int, tuple[int, ...]] | None:
+        """Return the value whose sum the numerators v are divided by, their sum, and its axes."""
         shape, waiting = self.flat.types[v].shape, [v]
         passing = (primitives.convert_element_type_p, primitives.select_n_p, primitives.mul_p)
         for u in waiting:
             for step in self.taken.get(u, ()):
-                if step.eqn.primitive is primitives.reduce_sum_p:
-                    return u, tuple(int(i) for i in step.eqn.params["axes"])
                 (out, *_) = step.outputs
+                if step.eqn.primitive is primitives.reduce_sum_p:
+                    return u, out, tuple(int(i) for i in step.eqn.params["axes"])
                 if step.eqn.primitive in passing and self.flat.types[out].shape == shape:
                     waiting.append(out)
         return None

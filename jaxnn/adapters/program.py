@@ -32,6 +32,7 @@ AFFINE = (  # what a bias or a scale is made of
     *(primitives.broadcast_in_dim_p, primitives.convert_element_type_p),
 )
 MANY = 100  # steps of a loop whose length is data
+SHORT = 16  # steps of a scan that are written one after the other, if it is opened
 CALLER = str(Path(__file__).with_name("layers.py"))  # of the user's function
 
 
@@ -187,9 +188,11 @@ class Flat:
             given, names = tuple(map(read, eqn.invars)), (*scope, *_scope(eqn))
             if eqn.primitive.name == "unstack":
                 out = self._inlined(_slices(eqn), given, names)
-            elif eqn.primitive in self.opened:
+            elif eqn.primitive in self.opened and eqn.primitive is not primitives.scan_p:
                 inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
                 out = self._inlined(inner, given, names)
+            elif eqn.primitive in self.opened and _has_short_softmax(eqn):
+                out = self._inlined(_unrolled(eqn), given, names)
             else:
                 out = [self.value(v.aval) for v in eqn.outvars]
                 self.steps.append(Step(eqn, given, tuple(out), names))
@@ -203,6 +206,36 @@ def _slices(eqn: Any) -> Any:
     return jax.make_jaxpr(
         lambda v: [lax.index_in_dim(v, i, axis, keepdims=False) for i in range(v.shape[axis])]
     )(struct(v.aval))
+
+
+def _has_short_softmax(eqn: Any) -> bool:
+    """Tell a scan of few steps in which exp is taken."""
+    return 0 < eqn.params["length"] <= SHORT and _takes_exp(eqn)
+
+
+def _takes_exp(eqn: Any) -> bool:
+    programs = (getattr(v, "jaxpr", v) for v in core.jaxprs_in_params(eqn.params))
+    return eqn.primitive is primitives.exp_p or any(
+        _takes_exp(inner) for program in programs for inner in program.eqns
+    )
+
+
+def _unrolled(eqn: Any) -> Any:
+    """Return a scan as a program of its steps, one after the other."""
+    scan = scan_of(eqn)
+
+    def of(*values: Any) -> Any:
+        consts, carries = values[: scan.consts], [*values[scan.consts :][: scan.carries]]
+        outputs: dict[int, Any] = {}
+        for i in range(scan.k)[:: -1 if scan.reverse else 1]:
+            stacks = values[scan.consts + scan.carries :]
+            entries = (lax.index_in_dim(v, i, keepdims=False) for v in stacks)
+            out = function(scan.body)(*consts, *carries, *entries)
+            carries, outputs[i] = out[: scan.carries], out[scan.carries :]
+        of_steps = zip(*(outputs[i] for i in range(scan.k)), strict=True)
+        return [*carries, *map(jnp.stack, of_steps)]
+
+    return jax.make_jaxpr(of)(*(struct(v.aval) for v in eqn.invars))
 
 
 def _scope(eqn: Any) -> tuple[str, ...]:

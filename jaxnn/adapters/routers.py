@@ -3,7 +3,9 @@
     product of the state and a parameter  ->  softmax, sigmoid, top_k  ->  experts
 
 Experts are arrays of three axes or more, the first of which counts them. Either the router selects,
-by top_k or argmax, among as many as there are; or its weights meet that axis entry by entry.
+by top_k or argmax, among as many as there are; or its weights meet that axis entry by entry. Or
+they are a list: as many values, each made with arrays of its own, are multiplied by what comes from
+the router.
 """
 
 from collections.abc import Iterator
@@ -19,6 +21,10 @@ from .graph import Graph, passes
 from .program import Step
 
 SELECTING = (primitives.top_k_p, primitives.argmax_p)
+SHAPING = (
+    *(primitives.reshape_p, primitives.transpose_p, primitives.squeeze_p),
+    *(primitives.broadcast_in_dim_p, primitives.convert_element_type_p),
+)
 
 
 class Router(NamedTuple):
@@ -57,7 +63,8 @@ def routers_of(graph: Graph) -> Iterator[Router]:
     arrays = range(len(graph.flat.inputs) - len(graph.states))
     shapes = {i: graph.flat.types[graph.flat.inputs[i]].shape for i in arrays}
     stacks = {i: shape[0] for i, shape in shapes.items() if len(shape) > 2}
-    for step in graph.flat.steps if stacks else ():
+    matrices = sum(len(shape) > 1 for shape in shapes.values())
+    for step in graph.flat.steps:
         if step.eqn.primitive is not primitives.dot_general_p:
             continue
         weights = [v for v in step.inputs if not graph.depends(v)]
@@ -68,15 +75,14 @@ def routers_of(graph: Graph) -> Iterator[Router]:
             for axis in axes:
                 if len(axis) == 1 and axis[0] in own:
                     experts = tuple(i for i, size in stacks.items() if size == axis[0].size)
-                    yield from _router(graph, weights[0], out, axis[0], experts)
+                    if experts or axis[0].size < matrices:
+                        yield from _router(graph, weights[0], out, axis[0], experts)
 
 
 def _router(
     graph: Graph, weight: int, out: int, expert: Factor, stacks: tuple[int, ...]
 ) -> Iterator[Router]:
     """Yield the router whose products are `out`, if it is one; stacks have as many entries."""
-    if not stacks:
-        return
     own, tokens = graph.arrays([weight]), prod(graph.flat.types[out].shape) // expert.size
     softmaxes = {softmax.powers: softmax for softmax in graph.softmaxes()}
     weighted: tuple[int, int] | None = None
@@ -88,16 +94,58 @@ def _router(
         if step.eqn.primitive in SELECTING and _along(step) == axis:
             value = step.outputs[-1]
             selected = graph.flat.types[value].shape[axis] if len(step.outputs) > 1 else 1
-            yield Router(own, stacks, expert.size, tokens, selected, value, None)
+            experts = stacks or _listed(graph, out, expert.size)
+            if experts:
+                yield Router(own, experts, expert.size, tokens, selected, value, None)
             return
         is_softmax = v in softmaxes and softmaxes[v].keys == (axis,)
         if weighted is None and (is_softmax or step.eqn.primitive is primitives.logistic_p):
             weighted = v, axis
     same = graph.axes.are_same(expert)
     met = [v for v, axes in graph.axes.others.items() if v != weight and _is_stack(axes, same)]
-    if weighted is not None and met:
-        total = expert.size
-        yield Router(own, graph.arrays(met), total, tokens, total, *weighted)
+    total = expert.size
+    if weighted is not None:
+        experts = graph.arrays(met) if met else _listed(graph, out, total)
+        if experts:
+            yield Router(own, experts, total, tokens, total, *weighted)
+
+
+def _listed(graph: Graph, out: int, count: int) -> tuple[int, ...]:
+    """Return the arrays of experts that are a list of so many; none without one.
+
+    Each makes a value with arrays of its own that is multiplied by what comes from the router, by
+    itself or stacked with the others.
+    """
+    before, waiting, seen = graph.made_of[out], [out], {out}
+    experts = dict[frozenset[int], None]()
+    for u in waiting:
+        for step in graph.taken.get(u, ()):
+            others = [v for v in step.inputs if v not in seen and graph.depends(v)]
+            new = [v for v in others if graph.made_of.get(v, before) - before]
+            for piece in (w for v in new for w in _pieces(graph, v, count)):
+                experts[graph.made_of.get(piece, frozenset()) - before] = None
+            if not new and not step.is_product:
+                waiting += [w for w in step.outputs if w not in seen]
+                seen.update(step.outputs)
+    shapes: dict[Any, list[frozenset[int]]] = {}
+    for own in experts:
+        types = (graph.flat.types[graph.flat.inputs[i]].shape for i in sorted(own))
+        shapes.setdefault(tuple(types), []).append(own)
+    for several in shapes.values():
+        together = frozenset[int]().union(*several)
+        if len(several) == count and len(together) == sum(map(len, several)) > 0:
+            return tuple(sorted(together))
+    return ()
+
+
+def _pieces(graph: Graph, v: int, count: int) -> tuple[int, ...]:
+    """Return the values that one is a stack of, if it is one of so many; else itself."""
+    made = graph.made.get(v)
+    while made is not None and made.eqn.primitive in SHAPING:
+        made = graph.made.get(made.inputs[0])
+    if made is None or made.eqn.primitive.name not in ("concatenate", "stack"):
+        return (v,)
+    return made.inputs if len(made.inputs) == count else (v,)
 
 
 def _is_stack(axes: tuple[Axis, ...], same: set[Factor]) -> bool:
