@@ -100,6 +100,7 @@ def _run(args: list[str]) -> int:
         if command in READERS:
             return _read(_reader(command), settings)
         _log(settings.quiet)
+        _check_drawable()
         experiment = find(command)
         runtime.start(settings)
         plan = experiment.prepare(settings)
@@ -136,6 +137,13 @@ def _run(args: list[str]) -> int:
     if not finished and store is not None:
         print(signals.GOES_ON, file=sys.stderr)
     return 0 if finished else signals.INTERRUPTED
+
+
+def _check_drawable() -> None:
+    """Raise before the measurement if a package is missing that is imported after it."""
+    for name in ("altair", "jinja2", "vl_convert"):
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(name=name)
 
 
 def _of_own_code(error: Exception) -> str:

@@ -47,13 +47,21 @@ def counted(count: int, noun: str) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share in per cent, to two digits or whole.
+    """Return a share in per cent, rounded; 0 % is none of it, and 100 % is all.
 
     Example:
         >>> percent(0.0123), percent(2.8), percent(0.00041), percent(1.0)
         ('1.2 %', '280 %', '0.041 %', '100 %')
+        >>> percent(0.999), percent(0.99999), percent(1e-9), percent(0.0)
+        ('99.9 %', 'over 99.9 %', 'under 0.001 %', '0 %')
     """
-    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
+    if share >= 1:
+        return f"{100 * share:.0f} %"
+    if share >= 0.9995:
+        return "over 99.9 %"
+    if 0 < share < 1e-5:
+        return "under 0.001 %"
+    return f"{100 * share:.{3 if share > 0.99 else 2}g} %"
 
 
 def clean_lines(text: str) -> str:

@@ -1825,9 +1825,16 @@ MUTANTS = (
     Mutant(
         "entries that only fill the devices count as results",
         "experiments/runs/devices.py",
-        "np.concatenate(on_host)[: self.count]",
-        "np.concatenate(on_host)",
+        "lambda values: values[first], self.get_entries",
+        "lambda values: values, self.get_entries",
         "tests/test_depth.py::test_entries_that_only_fill_the_devices_are_dropped",
+    ),
+    Mutant(
+        "a seed that two devices have is measured by the first alone",
+        "experiments/learning/networks.py",
+        "lambda values: values[entries, columns], results",
+        "lambda values: values[entries[:, :1], columns], results",
+        "tests/test_depth.py::test_devices_divide_the_depths_of_a_seed_that_both_have",
     ),
     Mutant(
         "a kept draw serves a deeper network",
@@ -2535,6 +2542,34 @@ MUTANTS = (
         "(clean(c) if isinstance(c, str) else c for c in cells)",
         "cells",
         "tests/test_texts.py::test_tables_sentences_and_logs_of_experiments_steer_no_terminal",
+    ),
+    Mutant(
+        "a table is wider than a narrow terminal",
+        "experiments/runs/streams.py",
+        "if chosen and excess([*chosen, column]) > 0:",
+        "if chosen and excess([column]) > 0:",
+        "tests/test_texts.py::test_a_table_comes_in_parts_where_the_terminal_is_narrow",
+    ),
+    Mutant(
+        "the layers are wider than a narrow terminal",
+        "jaxnn/cli/diagnosis.py",
+        "_width(names, *part, column) > width",
+        "_width(*part, column) > width",
+        "tests/test_texts.py::test_the_layers_come_in_parts_where_the_terminal_is_narrow",
+    ),
+    Mutant(
+        "a bar is wider than a narrow terminal",
+        "experiments/runs/progress.py",
+        "if console.width < BAR_FROM:",
+        "if console.width < 0:",
+        "tests/test_sweep.py::test_a_narrow_terminal_has_the_bar_and_the_time",
+    ),
+    Mutant(
+        "a share that is small is spelled as none",
+        "jaxnn/texts.py",
+        "if 0 < share < 1e-5:",
+        "if share == 1e-5:",
+        "jaxnn/texts.py::jaxnn.texts.percent",
     ),
     Mutant(
         "a sentence steers the terminal",

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib
+import importlib.util
 import json
 import math
 import subprocess
@@ -351,7 +352,8 @@ def test_a_process_that_fails_says_why(module, tmp_path):
 
 
 def test_a_missing_peer_is_one_sentence(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(experiment.importlib.util, "find_spec", lambda name: None)
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "torch" else there(n))
     assert main(["bench", "--row", "train-torch", "--out", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err == (
         f"error: row: the peers need torch, which is not installed; {install_command('bench')}, or "

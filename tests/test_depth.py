@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from operator import itemgetter
+from types import SimpleNamespace
 
 import altair as alt
 import jax
@@ -702,13 +703,51 @@ def test_measurements_are_one_round_or_each_one_of_its_own(apart, rounds):
     np.testing.assert_array_equal(side_by_side.get(program(values, np.float32(2))), [2, 10, 18])
 
 
+def on_devices(count, devices, apart=False):
+    """Measurements side by side on devices that need not be there."""
+    return SideBySide(count, SimpleNamespace(devices=np.arange(devices)), apart)
+
+
+@pytest.mark.parametrize(
+    ("count", "devices", "by_round", "by_device"),
+    [
+        (5, 2, [0, 1, 2, 3, 4, 4], [0, 2, 4, 1, 3, 4]),
+        (4, 2, [0, 1, 2, 3], [0, 2, 1, 3]),
+        (3, 8, [0, 0, 0, 1, 1, 1, 2, 2], [0, 0, 0, 1, 1, 1, 2, 2]),
+    ],
+)
+def test_what_is_left_over_is_on_several_devices(count, devices, by_round, by_device):
+    assert on_devices(count, devices, apart=True).entries.tolist() == by_round
+    assert on_devices(count, devices).entries.tolist() == by_device
+
+
 def test_entries_that_only_fill_the_devices_are_dropped():
-    """Three measurements on two devices: the fourth entry repeats the first."""
+    """Three measurements on two devices: the last one is on both."""
     one, two = np.arange(4), np.arange(8).reshape(4, 2)
     rounds = tuple({"one": one[part], "two": two[part]} for part in (slice(2), slice(2, 4)))
-    results = SideBySide(3, SideBySide.over_devices(1).mesh).get(rounds)
+    results = on_devices(3, 2, apart=True).get(rounds)
     np.testing.assert_array_equal(results["one"], [0, 1, 2])
     np.testing.assert_array_equal(results["two"], [[0, 1], [2, 3], [4, 5]])
+
+
+def test_devices_divide_the_depths_of_a_seed_that_both_have(monkeypatch):
+    """Each entry measures 100 times its seed plus the depth, of all depths that it is given."""
+    plan = planned(depths=(1, 2, 4, 8), activations=("tanh",), weights=("he_normal",), seeds=3)
+    of, given = plan.cells[0].networks, []
+    monkeypatch.setattr(SideBySide, "entries", np.array([0, 2, 1, 2]))
+
+    def program(side_by_side, net):
+        def run(params, xs, ys, depths):
+            given.append(np.asarray(depths[0]))
+            return ({"number": 100 * np.asarray(params[0])[:, None] + given[0]},)
+
+        return run
+
+    seeds = SideBySide.over_devices(3).put(np.arange(3))
+    draws = SimpleNamespace(of=lambda dataset, of: (seeds, (), ()))
+    numbers = networks.measured(draws, None, of, program)["number"]
+    np.testing.assert_array_equal(numbers, 100 * np.arange(3)[:, None] + [1, 2, 4, 8])
+    assert given[0].tolist() == [[1, 2, 4, 8], [1, 1, 1, 8], [1, 2, 4, 8], [1, 2, 4, 1]]
 
 
 def test_a_failure_is_raised_when_the_folder_is_filled(tmp_path, capsys):

@@ -210,8 +210,8 @@ def test_most_entries_may_be_lost_though_the_largest_is_not():
     assert verdict.lost["float16"] is None
     (found,) = (f for f in verdict.findings if f.kind == "entries")
     assert found.text == (
-        "In float16 99.9% of the entries of Δ become zero in layer 1 (<lambda>), 0.0% of its "
-        "square norm, also with the loss multiplied by 2^15."
+        "In float16 99.9 % of the entries of Δ become zero in layer 1 (<lambda>), under 0.001 % of "
+        "its square norm, also with the loss multiplied by 2^15."
     )
     plain, scaled, *_ = flow.formats()
     assert (plain["format"], plain["scale"], scaled["scale"]) == ("float16", 0, 15)

@@ -105,7 +105,7 @@ def test_small_deviations_of_one_side_are_seen_together():
     well = laws.Outcome(LAW, compared(of, [Measured(1.0)] * 8))
     assert well.holds
     assert report.powers(well) == "4.1 % of χ"
-    percents = [report.percent(power) for power in (0.00012, 1.554, None)]
+    percents = [report.size(power) for power in (0.00012, 1.554, None)]
     assert percents == ["0.012 %", "155 %", "any size"]
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from experiments import __main__
 from experiments.depth import experiment as depth
-from experiments.runs import runtime, signals, sweep
+from experiments.runs import progress, runtime, signals, sweep
 from experiments.runs.store import PARTS, Store
 
 
@@ -207,7 +207,7 @@ def test_a_sweep_in_a_thread_hears_no_signals(kept):
 
 @pytest.mark.parametrize("finishes", [True, False])
 def test_plain_lines_where_there_is_no_terminal(kept, capsys, monkeypatch, finishes):
-    monkeypatch.setattr(sweep, "LINE_EVERY", 0.0 if finishes else 1e9)
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0 if finishes else 1e9)
     measure(kept(), CELLS, Measured(), quiet=False)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == (6 if finishes else 2)  # the first, and the last
@@ -230,8 +230,8 @@ def test_a_bar_where_there_is_a_terminal(kept, capsys, monkeypatch):
     def terminal(**options):
         return sweep_console(**options, force_terminal=True, width=120)
 
-    sweep_console = sweep.Console
-    monkeypatch.setattr(sweep, "Console", terminal)
+    sweep_console = progress.Console
+    monkeypatch.setattr(progress, "Console", terminal)
     with pytest.raises(OSError, match="No space left"):
         measure(kept(), CELLS, Measured(2, failing), quiet=True)
     assert not capsys.readouterr().err
@@ -241,15 +241,22 @@ def test_a_bar_where_there_is_a_terminal(kept, capsys, monkeypatch):
     assert re.search(r"━━━━━━╸━+ 2/6 0 cells/min, 0 s of it compiling, left -:--:--", text)
 
 
-def test_a_narrow_terminal_has_the_bar_and_the_time(kept, capsys, monkeypatch):
-    monkeypatch.setattr(Cell, "label", "a long name of a cell, " * 4)
-    options = {"force_terminal": True, "width": 80}
-    monkeypatch.setattr(sweep, "Console", partial(sweep.Console, **options))
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (80, r"a \[/long\] name of .*… ━+ 6/6 left 0:00:00"),
+        (40, r"a \[/long\] name of a cell, a… 6/6 0:00:00"),
+    ],
+)
+def test_a_narrow_terminal_has_the_bar_and_the_time(kept, capsys, monkeypatch, width, shown):
+    monkeypatch.setattr(Cell, "label", "a [/long] name of a cell, " * 4)
+    options = {"force_terminal": True, "width": width}
+    monkeypatch.setattr(progress, "Console", partial(progress.Console, **options))
     measure(kept(), CELLS, Measured(), quiet=False)
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
     lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
-    assert re.fullmatch(r"a long name of .*… ━+ 6/6 left 0:00:00", lines[-1].strip())
-    assert max(map(len, lines)) <= 80
+    assert re.fullmatch(shown, lines[-1].strip())
+    assert max(map(len, lines)) <= width
 
 
 @dataclass(frozen=True)
@@ -269,7 +276,7 @@ def test_quiet_says_nothing(kept, capfd):
 
 
 def test_the_time_for_compiling_is_apart(kept, capsys):
-    clock = sweep.Clock()
+    clock = progress.Clock()
     clock("/jax/core/compile/backend_compile_duration", 90.0, fun_name="f")
     clock("/jax/core/compile/jaxpr_trace_duration", 31.0)
     clock("/jax/compilation_cache/cache_retrieval_time_sec", 1000.0)
@@ -281,10 +288,10 @@ def test_the_time_for_compiling_is_apart(kept, capsys):
         jax.jit(lambda x: x + cell.number)(0.0)
         return rows_of(cell)
 
-    spied = sweep.Clock.rate
+    spied = progress.Clock.rate
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(
-            sweep.Clock, "rate", lambda c, n: seen.append((c, c.compiling)) or spied(c, n)
+            progress.Clock, "rate", lambda c, n: seen.append((c, c.compiling)) or spied(c, n)
         )
         measure(kept(), CELLS, compiles, quiet=False)
     own, seconds = seen[-1]

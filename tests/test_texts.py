@@ -1,5 +1,6 @@
 """Names that a terminal obeys, XML forbids or UTF-8 cannot hold, wherever they are shown."""
 
+import io
 import json
 import logging
 import subprocess
@@ -15,6 +16,7 @@ import polars as pl
 import pytest
 import vl_convert
 from markupsafe import Markup
+from rich.console import Console, Group
 
 import jaxnn
 from experiments import __main__ as main
@@ -49,6 +51,41 @@ def test_every_clean_character_has_a_place_in_xml():
     element = ElementTree.Element("a")
     element.text = text
     assert ElementTree.fromstring(ElementTree.tostring(element, "utf-8")).text == text
+
+
+def test_a_table_comes_in_parts_where_the_terminal_is_narrow():
+    """Each with the names again, which are cut before a number is; no line is too long."""
+    name = "a name that is longer than a terminal"
+    printed = tables.table("in per cent", "layers", *map(str, range(1000, 1014)))
+    printed.add_row(name, *(str(111 * i) for i in range(14)))
+    lines = {}
+    for width in (40, 60, 200):
+        console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+        streams.table(Group(printed), console)
+        lines[width] = [line.strip() for line in console.file.getvalue().splitlines()]
+        assert max(map(len, lines[width])) <= width
+        assert lines[width].count("in per cent") == 1
+        of_name = [line.split("  ") for line in lines[width] if line.startswith("a name")]
+        numbers = [int(cell) for _, *cells in of_name for cell in cells if cell]
+        assert numbers == [111 * i for i in range(14)]
+    assert [len([line for line in lines[w] if line.startswith("layers")]) for w in lines] == [
+        7,
+        4,
+        1,
+    ]
+    assert any(line.startswith(name) for line in lines[200])
+
+
+def test_the_layers_come_in_parts_where_the_terminal_is_narrow():
+    row = {"layer": 1, "name": "blocks.dense.kernel", "log10_delta_rms": -2.5, "log10_gain": -0.5}
+    rows = [row | {"log10_theta": -3.0, "log10_spread": -1.0}]
+    lines = [*diagnosis.plain_table(rows, width=40)]
+    assert max(map(len, lines)) <= 40
+    assert lines[1::3] == [
+        "1 (blocks.d…     -2.500  -0.500",
+        "1 (blocks.d…      -3.000        -1.000",
+    ]
+    assert len([*diagnosis.plain_table(rows)]) == 2
 
 
 def test_lines_stay_lines():

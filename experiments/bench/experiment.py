@@ -11,6 +11,8 @@ programs that were compiled before.
 """
 
 import importlib.util
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any
 
 import polars as pl
 
-from experiments.bench import machine, pairs, picture, report
+from experiments.bench import machine, pairs, report
 from experiments.bench.columns import COLUMNS
 from experiments.bench.process import SideError
 from experiments.bench.rows import DEFAULT, Case, Row, Sizes, rows
@@ -30,7 +32,10 @@ from experiments.runs.store import Store
 from experiments.runs.work import Work
 from jaxnn.distribution import install_command
 
+log = logging.getLogger("jaxnn.experiments")
+
 CHART, TABLE = "bench", "bench.md"
+START = 10  # seconds that both sides of a case take to start and to show their numbers
 PROCESS = 0.8e9  # bytes of the largest process, libraries and all, as measured
 PROCESSES = {
     "warm": 2,
@@ -114,7 +119,26 @@ class Plan(experiment.Plan):
     def estimate(self) -> str:
         """Return the cost of the run in words."""
         cases = f"{counted(len(self.cells), 'case')}, each {counted(self.settings.pairs, 'time')}"
-        return f"{cases}; all take about an hour, {self.work}"
+        return f"{cases}: {self.duration}, {self.work}"
+
+    @property
+    def duration(self) -> str:
+        """How long it takes in words, and which options make it shorter."""
+        if self.settings.quick:
+            return "some seconds a case"
+        words = f"about {_minutes(self.rows, self.settings.pairs)} on two cores"
+        longest = max(self.rows, key=lambda row: row.seconds)
+        if len(self.rows) > 1:
+            words += f", {_minutes([longest], self.settings.pairs)} of them for {longest.name}"
+        if self.settings.pairs > 1:
+            words += f"; {_minutes(self.rows, 1)} with --pairs 1"
+        return words + ("; --row measures some rows" if len(self.rows) > 1 else "")
+
+
+def _minutes(rows: Iterable[Row], pairs: int) -> str:
+    """Return how long rows take: both sides start, show their numbers, and are timed in turns."""
+    seconds = sum(len(row.cases) * START + (pairs + 1) * row.seconds for row in rows)
+    return counted(max(1, round(seconds / 60)), "minute")
 
 
 def prepare(settings: Settings) -> Plan:
@@ -145,6 +169,7 @@ def prepare(settings: Settings) -> Plan:
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the cases that are missing."""
+    log.info("%s", plan.duration)
     return sweep.measure(plan, store, partial(measure_case, plan.settings))
 
 
@@ -175,6 +200,8 @@ def measure_case(settings: Settings, cell: Cell) -> pl.DataFrame:
 
 def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the ratios with their goals, in words, a picture and Markdown."""
+    from experiments.bench import picture  # here, for it imports Altair
+
     table, missing = sweep.gathered(plan, frames)
     return Conclusion(
         table,

@@ -28,8 +28,8 @@ def products(batch: int, n: int, m: int, at_once: int = 1) -> float:
     theta = np.linalg.qr(generator.normal(size=(max(n, m), min(n, m))))[0].astype(np.float32)
     theta = theta if n >= m else theta.T  # of singular values 1, so that nothing grows or shrinks
     a = generator.normal(size=(batch, n)).astype(np.float32)
-    devices = SideBySide.over_devices(at_once)
-    count = devices.mesh.devices.size  # a layer each
+    count = min(at_once, jax.device_count())
+    devices = SideBySide.over_devices(count)  # a layer each
 
     def layers(_: Any, a: Any, theta: Any, passes: Any) -> Any:
         def layer(_: Any, carry: Any) -> Any:
@@ -50,8 +50,8 @@ def products(batch: int, n: int, m: int, at_once: int = 1) -> float:
 
 def randoms(draw: Callable[[Any], Any], at_once: int = 1) -> float:
     """Return numbers a second of drawing them, key -> array, one array after the other."""
-    devices = SideBySide.over_devices(at_once)
-    count = devices.mesh.devices.size
+    count = min(at_once, jax.device_count())
+    devices = SideBySide.over_devices(count)
     size = jax.eval_shape(draw, jax.random.key(0)).size
 
     def arrays(seed: Any, passes: Any) -> Any:

@@ -45,6 +45,7 @@ class Row:
         `growth`, the exponents of time and `memory`; or `bytes`, the memory of both.
     overall: a goal for the geometric mean of all cases, besides that of each.
     needs: packages beyond those of the experiments.
+    seconds: of both sides, for a pair of each case, on two cores; to tell how long a run takes.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Row:
     cases: tuple[Case, ...]
     overall: float | None = None
     needs: tuple[str, ...] = ()
+    seconds: float = 2.0
 
 
 def rows(quick: bool, sizes: Sizes = DEFAULT) -> tuple[Row, ...]:
@@ -111,13 +113,13 @@ def commands(quick: bool) -> tuple[Row, ...]:
     return (
         Row("first", what, "PyTorch eager with hooks, Matplotlib, cold", "cold",
             (Case("the README's first command", 1 / 2, ours, theirs),),
-            needs=("torch", "matplotlib")),
+            needs=("torch", "matplotlib"), seconds=35),
         Row("first-kept", f"{what}, with programs kept", "without", "cold",
-            (Case("the README's first command", 1 / 3, kept, ours),)),
+            (Case("the README's first command", 1 / 3, kept, ours),), seconds=19),
         Row("chain-cold", "a Flax module, to verdict and chart",
             "nnx.perturb, nnx.capture, Matplotlib, cold", "cold",
             (chain("dense", 1, 128), chain("transformer", 16, 8)),
-            needs=("flax", "matplotlib")),
+            needs=("flax", "matplotlib"), seconds=37),
     )  # fmt: skip
 
 
@@ -139,9 +141,9 @@ def verdicts(quick: bool, sizes: Sizes) -> tuple[Row, ...]:
     what, plain = "flow and verdict of a transformer", "jitted jax.value_and_grad"
     return (
         Row("verdict-first", what, f"{plain}, compiled anew", "first",
-            (*cases(2.5), case("loop", 2.5, tangent=True))),
-        Row("verdict-warm", what, plain, "warm", cases(1.35)),
-        Row("verdict-memory", what, f"{plain}, memory", "bytes", cases(1.0)),
+            (*cases(2.5), case("loop", 2.5, tangent=True)), seconds=62),
+        Row("verdict-warm", what, plain, "warm", cases(1.35), seconds=4),
+        Row("verdict-memory", what, f"{plain}, memory", "bytes", cases(1.0), seconds=14),
     )  # fmt: skip
 
 
@@ -192,14 +194,16 @@ def sweeps(quick: bool) -> tuple[Row, ...]:
 
     eager, what = "PyTorch eager with hooks", "depth sweep 1 … 64"
     return (
-        Row("sweep-64", what, eager, "warm", cases(64, 8, 1 / 7, "sweep_torch"), needs=torch),
-        Row("sweep-256", what, eager, "warm", cases(256, 2, 0.6, "sweep_torch"), needs=torch),
+        Row("sweep-64", what, eager, "warm", cases(64, 8, 1 / 7, "sweep_torch"), needs=torch,
+            seconds=13),
+        Row("sweep-256", what, eager, "warm", cases(256, 2, 0.6, "sweep_torch"), needs=torch,
+            seconds=10),
         Row("sweep-cold", what, f"{eager}, cold", "cold", cases(64, 1, 1.0, "sweep_torch"),
-            needs=torch),
+            needs=torch, seconds=9),
         Row("sweep-cold-jax", what, "jitted jax.grad a depth, cold", "cold",
-            (case("sigmoid", 64, 1, 1 / 25, "sweep_jax"),)),
+            (case("sigmoid", 64, 1, 1 / 25, "sweep_jax"),), seconds=110),
         Row("sweep-cold-equinox", what, "Equinox MLP(scan=True), cold", "cold",
-            (case("sigmoid", 64, 1, 1 / 25, "sweep_equinox"),), needs=("equinox",)),
+            (case("sigmoid", 64, 1, 1 / 25, "sweep_equinox"),), needs=("equinox",), seconds=55),
         Row("sweep-floor", what, "its floor", "floor", cases(256, 2, 2.5, None)),
     )  # fmt: skip
 
@@ -247,8 +251,8 @@ def own(quick: bool) -> tuple[Row, ...]:
         Row("chain-memory", blocks, f"{vjp}, memory", "bytes", (chain("sqrt", 1 / 20),)),
         Row("torch-flow", "torch_flow of a TransformerEncoder", "plain hooks of PyTorch", "warm",
             (encoder(64, 16, 8, 4), encoder(256, 64, 8, 1)), needs=("torch",)),
-        Row("growth-time", deep, "exponent of time", "growth", growth(1.05)),
-        Row("growth-memory", deep, "exponent of memory", "memory", growth(0.55)),
+        Row("growth-time", deep, "exponent of time", "growth", growth(1.05), seconds=5),
+        Row("growth-memory", deep, "exponent of memory", "memory", growth(0.55), seconds=5),
         Row("import", "import jaxnn", "import jax", "cold",
             (Case("fresh process", 1.2, Side("import_jaxnn", {}), Side("import_jax", {})),)),
     )  # fmt: skip
@@ -285,17 +289,18 @@ def trainings(quick: bool) -> tuple[Row, ...]:
     what = "training on digits, Adam, 100 epochs"
     return (
         Row("train-sklearn", what, "scikit-learn MLPClassifier", "warm",
-            cases("training_sklearn", 1 / 3, 1 / 2)),
+            cases("training_sklearn", 1 / 3, 1 / 2), seconds=5),
         Row("train-cold", what, "scikit-learn MLPClassifier, cold", "cold",
-            cases("training_sklearn", 1.0, 1.0)),
+            cases("training_sklearn", 1.0, 1.0), seconds=11),
         Row("train-torch", what, "PyTorch eager", "warm",
-            cases("training_torch", 1.0, 1.0), needs=("torch",)),
+            cases("training_torch", 1.0, 1.0), needs=("torch",), seconds=4),
         Row("train-nnx", what, "Flax NNX, nnx.jit of a step, optax", "warm",
-            cases("training_nnx", 1 / 6, 1 / 2), needs=("flax",)),
+            cases("training_nnx", 1 / 6, 1 / 2), needs=("flax",), seconds=6),
         Row("trainability", "cell of the trainability map, 300 steps", "PyTorch eager SGD loop",
-            "warm", tuple(cell(depth, 1.0) for depth in (10, 50, 150)), needs=("torch",)),
+            "warm", tuple(cell(depth, 1.0) for depth in (10, 50, 150)), needs=("torch",),
+            seconds=22),
         Row("train-floor", what, "its floor", "floor",
             tuple(alone(case) for case in cases("training_torch", 1.8, 1.3))),
         Row("trainability-floor", "cell of the trainability map, 300 steps", "its floor", "floor",
-            tuple(alone(cell(depth, 1.3)) for depth in (50, 150))),
+            tuple(alone(cell(depth, 1.3)) for depth in (50, 150)), seconds=9),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments.diagnose import page, report
+from experiments.diagnose import report
 from experiments.diagnose.columns import COLUMNS
 from experiments.runs import experiment, runtime
 from experiments.runs.experiment import Conclusion, Experiment
@@ -102,6 +102,8 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[Diagnosis], bool]:
 
 def conclude(plan: Plan, results: list[Diagnosis]) -> Conclusion:
     """Judge the flow, in words and pictures."""
+    from experiments.diagnose import page  # here, for it imports Altair
+
     (result,) = results
     rows = report.rows_of(result.flow)
     verdicts = diagnosis.sentences(result)

@@ -28,7 +28,6 @@ from experiments.laws import (
     norm_place,
     norm_with_skip,
     orthogonal_learning,
-    picture,
     report,
     residual,
     self_normalising,
@@ -42,7 +41,6 @@ from experiments.laws import (
 )
 from experiments.laws.columns import COLUMNS
 from experiments.laws.law import Law, Outcome, examine
-from experiments.pages import charts
 from experiments.runs import experiment, files, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.missing import NOTHING, Missing
@@ -157,7 +155,9 @@ def _stem(law: Law[Any]) -> str:
     return f"law-{law.name}"
 
 
-def _figure(settings: Settings, outcome: Outcome, points: pl.DataFrame) -> charts.Figure:
+def _figure(settings: Settings, outcome: Outcome, points: pl.DataFrame) -> Any:
+    from experiments.laws import picture  # here, for it imports Altair
+
     law = outcome.law
     own = points.filter(pl.col("law") == law.name)
     return picture.figure(outcome, own, subtitle(settings, law))

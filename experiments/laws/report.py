@@ -12,6 +12,7 @@ from experiments.laws.law import Outcome
 from experiments.pages import tables
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
+from jaxnn.texts import percent
 
 TITLE = "what was measured, by law and comparison"
 MOST = 8  # comparisons of a law in the table; those that do not hold are all there
@@ -73,14 +74,12 @@ def powers(outcome: Outcome) -> str:
         .select("factor", "power")
         .unique(maintain_order=True)
     )
-    return "; ".join(f"{percent(power)} of {factor}" for factor, power in factors.rows())
+    return "; ".join(f"{size(power)} of {factor}" for factor, power in factors.rows())
 
 
-def percent(power: float | None) -> str:
-    """Return a part of one in per cent; `any` size is what a law that does not hold has."""
-    if power is None:
-        return "any size"
-    return f"{100 * power:.2g} %" if power < 1 else f"{100 * power:.0f} %"
+def size(power: float | None) -> str:
+    """Return the size of an error in per cent; `any` size is what a law that does not hold has."""
+    return "any size" if power is None else percent(power)
 
 
 def nearest(rows: pl.DataFrame) -> pl.DataFrame:

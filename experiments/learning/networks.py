@@ -7,7 +7,7 @@ one compiled program and one draw serve every depth up to the room, and networks
 share their way up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import pairwise
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int, Int32
 
 import jaxnn
 from experiments.learning.data import Dataset
@@ -235,13 +236,8 @@ def prepare(dataset: Dataset, networks: Networks, program: Program | None = None
         draw.prepare(like(count), *map(of_all, (number, number, count)))
         rows = (np.broadcast_to(v[:1], (drawn.batch, *v.shape[1:])) for v in (dataset.x, dataset.y))
         params = jax.tree.map(like, _shapes(drawn.net, drawn.dtype))
-        depths = of_all(_depths(networks))
-        program(side_by_side, networks.net).prepare(params, *map(like, rows), depths)
-
-
-def _depths(networks: Networks) -> np.ndarray:
-    """Return the depths as data of a program."""
-    return np.asarray(networks.depths, np.int32)
+        depths = np.asarray(networks.depths, np.int32)
+        program(side_by_side, networks.net).prepare(params, *map(like, (*rows, depths)))
 
 
 @cache
@@ -278,13 +274,51 @@ def measured(draws: Draws, dataset: Dataset, networks: Networks, program: Progra
         draws: of the networks.
         dataset: with the batches.
         networks: of one kind.
-        program: compiles, as `measuring` does, for networks side by side.
+        program: compiles, as `measuring` does, for networks side by side; of several depths its
+            results have an axis of depths in front.
     """
     with jax.enable_x64(networks.dtype == "float64"):
         params, xs, ys = draws.of(dataset, networks)
         side_by_side = _side_by_side(drawn_for(networks))
-        results = program(side_by_side, networks.net)(params, xs, ys, _depths(networks))
-        return side_by_side.get(results)
+        depths, entries = shared_depths(side_by_side.entries, networks.depths)
+        of_entries = side_by_side.put_entries(depths)
+        results = program(side_by_side, networks.net)(params, xs, ys, of_entries)
+        results = side_by_side.get_entries(results)
+        if len(networks.depths) == 1:
+            return jax.tree.map(lambda values: values[entries[:, 0]], results)
+        columns = np.arange(len(networks.depths))
+        return jax.tree.map(lambda values: values[entries, columns], results)
+
+
+def shared_depths(
+    seeds: np.ndarray, depths: Sequence[int]
+) -> tuple[Int32[np.ndarray, "entries k"], Int[np.ndarray, "seeds k"]]:
+    """Divide the depths of each seed among the entries that it has.
+
+    Args:
+        seeds: the number of each entry's seed.
+        depths: k of them, ascending.
+
+    Returns:
+        The depths of each entry, with the least in the place of those that it leaves to another
+        one; and for each seed the entry that measures each depth.
+
+    Example:
+        >>> depths, entries = shared_depths(np.array([0, 1, 1]), [1, 2, 4, 8])
+        >>> depths.tolist(), entries.tolist()
+        ([[1, 2, 4, 8], [1, 1, 1, 8], [1, 2, 4, 1]], [[0, 0, 0, 0], [2, 2, 2, 1]])
+    """
+    of_entries = np.full((len(seeds), len(depths)), depths[0], np.int32)
+    measured_by = np.empty((seeds.max() + 1, len(depths)), int)
+    for seed in range(len(measured_by)):
+        layers = dict.fromkeys(np.flatnonzero(seeds == seed).tolist(), 0)
+        for i in reversed(range(len(depths))):
+            entry = min(layers, key=lambda each: layers[each])
+            # Up to its deepest network, and two products a layer down each.
+            layers[entry] += depths[i] * (2 if layers[entry] else 3)
+            of_entries[entry, i] = depths[i]
+            measured_by[seed, i] = entry
+    return of_entries, measured_by
 
 
 def start_of(params: Any, net: jaxnn.Network) -> Any:
@@ -325,4 +359,4 @@ def measuring(side_by_side: SideBySide, net: jaxnn.Network, examples: bool = Fal
         fields = (*FIELDS, *EXAMPLES) if examples else FIELDS
         return {name: field(flow, name) for name in fields}
 
-    return side_by_side.map(gradient_flow, spread=3, shared=1)
+    return side_by_side.map(gradient_flow, spread=4, shared=0)

@@ -27,7 +27,7 @@ import polars as pl
 import jaxnn
 from experiments.learning import data, model, optimizers, splits
 from experiments.learning.measures import METRIC
-from experiments.peers import picture, report
+from experiments.peers import report
 from experiments.peers.columns import COLUMNS
 from experiments.peers.report import OURS, THEIRS
 from experiments.runs import experiment, grid, runtime, sweep
@@ -256,6 +256,8 @@ def _held_out(parts: splits.Split) -> splits.Part:
 
 def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the libraries, in words and a picture."""
+    from experiments.peers import picture  # here, for it imports Altair
+
     rows, missing = sweep.gathered(plan, frames)
     tables = report.summary(rows).rows(named=True)
     lower = [report.sentence(row) for row in tables if report.is_lower(row)]

@@ -139,7 +139,7 @@ def measuring(side_by_side: SideBySide, net: jaxnn.Network) -> Mapped:
         ratio = log_delta[0] - lax.dynamic_index_in_dim(log_delta, depth - 1, keepdims=False)
         return ratio, distance(last_hidden(net, params, xs, depth).m)
 
-    return side_by_side.map(remedy_flow, spread=3, shared=1)
+    return side_by_side.map(remedy_flow, spread=4, shared=0)
 
 
 def last_hidden(net: jaxnn.Network, params: Any, xs: jax.Array, depth: Any) -> ScaledRows:

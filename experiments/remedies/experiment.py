@@ -24,7 +24,7 @@ import tyro
 from experiments.learning import data
 from experiments.learning.measures import base_rate
 from experiments.learning.networks import work
-from experiments.remedies import of_user, page, picture, report, theory
+from experiments.remedies import of_user, report, theory
 from experiments.remedies.cells import FLOW, TRAINING, Cell, Sizes, Sweep, distance, networks_of
 from experiments.remedies.columns import COLUMNS
 from experiments.remedies.table import REMEDIES
@@ -175,6 +175,8 @@ def measure(
 
 def conclude(plan: Plan | of_user.Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the measurements with theory, in words and a picture."""
+    from experiments.remedies import page, picture  # here, for they import Altair
+
     if isinstance(plan, of_user.Plan):
         return of_user.conclude(plan, frames)
     rows, missing = sweep.gathered(plan, frames)

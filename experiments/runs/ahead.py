@@ -20,7 +20,7 @@ import jax
 
 THREADS = 2
 PENDING = 4  # programs ahead: what is prepared and then not needed, for a run was stopped, is lost
-AWAITED = "/jax/core/compile/awaited"  # the duration of waiting for a program, for `sweep.Clock`
+AWAITED = "/jax/core/compile/awaited"  # the duration of waiting for a program, for `progress.Clock`
 
 C = TypeVar("C")
 
@@ -89,6 +89,14 @@ def load(module: str) -> None:
     """Begin to import a module that is needed at the end, if this is inside `coming`."""
     if _pool is not None:
         _pool.submit(partial(importlib.import_module, module))
+
+
+@contextlib.contextmanager
+def loading(module: str) -> Iterator[None]:
+    """Import a module that is needed at the end, while the inside computes."""
+    with coming([module], load) as go_on:
+        go_on()
+        yield
 
 
 def _like(arguments: Any) -> Any:

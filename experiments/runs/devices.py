@@ -66,23 +66,39 @@ class SideBySide:
         used = len(devices) if jax.process_count() > 1 else min(count, len(devices))
         return cls(count, Mesh(np.asarray(devices[:used]), (AXIS,)), apart)
 
-    def _a_round(self, count: int) -> int:
-        """The entries of a round of `count` measurements, as many for every device."""
-        devices = self.mesh.devices.size
-        return devices if self.apart else -(-count // devices) * devices
+    @property
+    def entries(self) -> np.ndarray:
+        """The measurement that each entry is of, round by round.
+
+        Every device has as many entries; where measurements are left over, several devices have the
+        same one.
+        """
+        devices = np.arange(self.mesh.devices.size)
+        each, left = divmod(self.count, len(devices))
+        rounds = [first + devices for first in range(0, each * len(devices), len(devices))]
+        if left:
+            rounds.append(each * len(devices) + devices * left // len(devices))
+        by_device = np.stack(rounds)
+        return by_device.ravel() if self.apart else by_device.T.ravel()
 
     def put(self, values: np.ndarray) -> Rounds:
-        """Spread values, an entry a measurement, over the devices, round by round.
+        """Spread values, one a measurement, over the devices, round by round."""
+        return self.put_entries(values[self.entries])
 
-        In the last round entries are repeated from the first until every device has as many.
-        """
-        sharding, size = NamedSharding(self.mesh, SPREAD), self._a_round(len(values))
+    def put_entries(self, values: np.ndarray) -> Rounds:
+        """Spread values, one for each of the `entries`, over the devices, round by round."""
+        sharding, size = NamedSharding(self.mesh, SPREAD), self._a_round
 
         def of_round(first: int) -> jax.Array:
-            chosen = values[np.arange(first, first + size) % len(values)]
+            chosen = values[first : first + size]
             return jax.make_array_from_callback(chosen.shape, sharding, lambda i: chosen[i])
 
         return tuple(of_round(first) for first in range(0, len(values), size))
+
+    @property
+    def _a_round(self) -> int:
+        """The entries of a round."""
+        return self.mesh.devices.size if self.apart else len(self.entries)
 
     def like(self, shape: Any, spread: bool = True) -> jax.ShapeDtypeStruct:
         """Return what an argument of a round is like, before there is one.
@@ -95,7 +111,7 @@ class SideBySide:
         if not spread:
             return jax.ShapeDtypeStruct(shape.shape, dtype)  # type: ignore[no-untyped-call]
         sharding = NamedSharding(self.mesh, SPREAD)
-        whole = (self._a_round(self.count), *shape.shape)
+        whole = (self._a_round, *shape.shape)
         return jax.ShapeDtypeStruct(whole, dtype, sharding=sharding)  # type: ignore[no-untyped-call]
 
     def map(self, f: Callable[..., Any], spread: int, shared: int) -> Mapped:
@@ -122,13 +138,18 @@ class SideBySide:
         return Mapped(Ahead(jax.jit(mapped)), spread)
 
     def get(self, rounds: Rounds) -> Any:
-        """Return results as a pytree of NumPy arrays, an entry a measurement, in all processes."""
+        """Return results as a pytree of NumPy arrays, one a measurement, in all processes."""
+        first = np.unique(self.entries, return_index=True)[1]
+        return jax.tree.map(lambda values: values[first], self.get_entries(rounds))
+
+    def get_entries(self, rounds: Rounds) -> Any:
+        """Return results as a pytree of NumPy arrays, one for each of the `entries`."""
 
         def gathered(*of_rounds: jax.Array) -> np.ndarray:
             if jax.process_count() > 1:
                 on_host = [multihost_utils.process_allgather(v, tiled=True) for v in of_rounds]
             else:
                 on_host = jax.device_get(list(of_rounds))
-            return np.concatenate(on_host)[: self.count]
+            return np.concatenate(on_host)
 
         return jax.tree.map(gathered, *rounds)

@@ -6,16 +6,19 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
+from copy import copy
+from dataclasses import replace
 
 import polars as pl
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.measure import Measurement
 from rich.table import Column, Table
-from rich.text import Text
+from rich.text import Text, TextType
 
 from jaxnn.texts import clean
 
 WIDE = 10_000  # characters, more than any table has
+SHORT = 12  # characters of a line's name that are there in the narrowest terminal
 DAMAGED = "its data are damaged"
 USER_MISTAKE = 2  # the exit code
 
@@ -98,28 +101,60 @@ def console() -> Console:
 
 
 def table(renderable: RenderableType, on: Console) -> None:
-    """Print a table; a line is longer than the terminal rather than a number or a word cut.
+    """Print a table, in a terminal that is too narrow in parts, each with the first column.
 
-    Outside a terminal no line is wrapped.
+    A line is longer than the terminal rather than a number cut. Outside a terminal no line is
+    wrapped.
     """
-    options = on.options.update(max_width=WIDE)
-    for column in _columns(renderable):
-        if column.no_wrap:  # rich would cut it before a line is too long
-            cells = (column.header, *column.cells)
-            widest = max(Measurement.get(on, options, cell).maximum for cell in cells)
-            column.min_width = min(widest, column.max_width or widest)
-    least, most = Measurement.get(on, options, renderable)
-    before, on.width = on.width, max(on.width, least if on.is_terminal else most)
-    on.print(renderable)
-    on.width = before
-
-
-def _columns(renderable: RenderableType) -> Iterator[Column]:
-    if isinstance(renderable, Table):
-        yield from renderable.columns
-    elif isinstance(renderable, Group):
+    if isinstance(renderable, Group):
         for part in renderable.renderables:
-            yield from _columns(part)
+            table(part, on)
+        return
+    options = on.options.update(max_width=WIDE)
+    if isinstance(renderable, Table):
+        for column in renderable.columns:
+            if column.no_wrap:  # rich would cut it before a line is too long
+                cells = (column.header, *column.cells)
+                widest = max(Measurement.get(on, options, cell).maximum for cell in cells)
+                column.min_width = min(widest, column.max_width or widest)
+    least, most = Measurement.get(on, options, renderable)
+    parts: Iterable[RenderableType] = (renderable,)
+    if on.is_terminal and least > on.width and isinstance(renderable, Table):
+        parts = _parts(renderable, on, options)
+    before = on.width
+    for part in parts:
+        least = Measurement.get(on, options, part).minimum
+        on.width = max(before, least if on.is_terminal else most)
+        on.print(part)
+        on.width = before
+
+
+def _parts(whole: Table, on: Console, options: ConsoleOptions) -> Iterator[Table]:
+    """Yield a table in parts, each with the first column and as many others as fit."""
+    first, *others = whole.columns
+    title: TextType | None = whole.title
+
+    def part(columns: list[Column]) -> Table:
+        made = copy(whole)
+        made.title = title
+        made.columns = [replace(column, _index=i) for i, column in enumerate([first, *columns])]
+        return made
+
+    def excess(columns: list[Column]) -> int:
+        return Measurement.get(on, options, part(columns)).minimum - on.width
+
+    if first.min_width is not None:  # a long name is cut rather than a line too long
+        most = max([0, *(excess([column]) for column in others)])
+        room = min(first.min_width - most, on.width // 2)
+        width = max(room, min(SHORT, first.min_width))
+        first = replace(first, min_width=width, max_width=width)
+    chosen: list[Column] = []
+    for column in others:
+        if chosen and excess([*chosen, column]) > 0:
+            yield part(chosen)
+            chosen, title = [], None
+        chosen.append(column)
+    yield part(chosen)
 
 
 def sentences(lines: Iterable[str], on: Console) -> None:

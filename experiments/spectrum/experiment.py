@@ -38,7 +38,7 @@ from experiments.runs import experiment, grid, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
-from experiments.spectrum import page, picture, report
+from experiments.spectrum import report
 from experiments.spectrum.columns import COLUMNS
 from experiments.spectrum.theory import slope_variance
 from jaxnn.network.params import Initializer
@@ -240,6 +240,8 @@ def _rows(plan: Plan, cell: Cell, depth: int, s: jaxnn.Spectrum) -> pl.DataFrame
 
 def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the spectra with theory, in words and pictures."""
+    from experiments.spectrum import page, picture  # here, for they import Altair
+
     rows, missing = sweep.gathered(plan, frames)
     drawn = picture.Drawn.of(rows, subtitle(plan), missing)
     return Conclusion(

@@ -22,15 +22,14 @@ import numpy as np
 
 import jaxnn
 from experiments.learning import data, model, optimizers, splits
-from experiments.runs import experiment, files, runtime, signals
+from experiments.runs import ahead, experiment, files, runtime, signals
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import PARTS, Store
 from experiments.runs.work import Work
-from experiments.train import loop, page, picture, report, view
+from experiments.train import loop, report, view
 from experiments.train.checkpoints import Checkpoints
 from experiments.train.columns import COLUMNS
 from experiments.train.loop import Outcome, Progress, Recipe, Saver
-from experiments.train.picture import Drawn
 from jaxnn.network.initializers import find_weights
 from jaxnn.train.steps import Optimizer
 
@@ -227,7 +226,8 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[Outcome], bool]:
         log.warning("resumed from epoch %d, for checkpoints are corrupt: %s", progress.epoch, names)
     saver = Saver(checkpoints.save, settings.checkpoint, progress.epoch)
     showing = view.view(recipe, progress.epoch, settings.quiet)
-    with signals.interruptible(STOPPING) as stopped, showing as tell:
+    pictures = ahead.loading("experiments.train.page")
+    with signals.interruptible(STOPPING) as stopped, showing as tell, pictures:
         outcome = loop.train(recipe, progress, saver, stopped, tell)
         return [outcome], outcome.ended is not None
     return [], False  # Ctrl-C outside the loop; the last epoch is saved
@@ -235,13 +235,15 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[Outcome], bool]:
 
 def conclude(plan: Plan, outcomes: list[Outcome]) -> Conclusion:
     """Compare the network before, while and after it was trained, in words, tables and pictures."""
+    from experiments.train import page, picture  # here, for they import Altair
+
     (outcome,) = outcomes
     table, split, recipe = plan.table, plan.split, plan.recipe
     rows = report.rows(table.task, recipe.steps, outcome)
     flow = report.flow(recipe.steps, outcome)
     test = report.test(table, split, outcome)
     verdicts = report.verdicts(table, split, rows, flow, outcome, recipe.epochs)
-    drawn = Drawn.of(table, rows, flow, test, outcome.best, verdicts, subtitle(plan))
+    drawn = picture.Drawn.of(table, rows, flow, test, outcome.best, verdicts, subtitle(plan))
     tables = {FLOW: flow} if test is None else {FLOW: flow, TEST: test}
     trained = model.Model(
         plan.net,

@@ -25,7 +25,7 @@ from experiments.runs import experiment, grid, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
-from experiments.trainability import picture, report, theory
+from experiments.trainability import report, theory
 from experiments.trainability.columns import COLUMNS
 from jaxnn.texts import counted
 
@@ -173,6 +173,8 @@ def training(plan: Plan, cell: Cell) -> Training:
 
 def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the map with theory, in words and a picture."""
+    from experiments.trainability import picture  # here, for it imports Altair
+
     rows, missing = sweep.gathered(plan, frames)
     kind = (plan.settings.activation, plan.settings.sigma_b_squared)
     trains = report.ridge(rows, base_rate(plan.dataset.y), missing)

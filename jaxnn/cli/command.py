@@ -206,7 +206,7 @@ def _diagnose(settings: argparse.Namespace) -> int:
 
 def _print(result: Diagnosis, of: str) -> None:
     print(diagnosis.subtitle(result, of), end="\n\n")
-    table = diagnosis.plain_table(result.flow.table(), printing.printable)
+    table = diagnosis.plain_table(result.flow.table(), printing.printable, printing.width())
     print(*table, sep="\n", end="\n\n")
     wrong = diagnosis.wrong(result)
     for sentence in diagnosis.sentences(result):

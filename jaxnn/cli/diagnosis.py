@@ -4,7 +4,7 @@ Rows are those of `flow.table()`; a column that a kind of network has not may be
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..flow.verdict import Verdict
@@ -12,9 +12,11 @@ from ..texts import clean, cleaned, counted, label
 from .diagnose import Diagnosis
 
 Rows = Sequence[Mapping[str, Any]]
+Column = tuple[str, ...]
 
 TITLE = "Layer by layer"
-WIDTH = 34  # most characters of a layer's name in a terminal
+WIDTH, SHORTEST = 34, 8  # characters of a layer's name in a terminal, at most, and in the narrowest
+GAP = "  "  # between columns
 MOST_ROWS = 12  # in a terminal; those in the middle are left out
 SHORT = ("log10_delta_rms", "log10_delta_theory", "log10_gain", "log10_theta", "log10_spread")
 HEADS = {
@@ -111,28 +113,64 @@ def _up(verdict: Verdict, layer: int | None) -> str:
     return "nowhere" if layer is None else f"from {verdict.label(layer)} up"
 
 
-def plain_table(rows: Rows, printable: Callable[[str], str] = str) -> Iterator[str]:
-    """Yield the lines of a table of the layers, narrow enough for 80 characters.
+def plain_table(
+    rows: Rows, printable: Callable[[str], str] = str, width: int | None = None
+) -> Iterator[str]:
+    """Yield the lines of a table of the layers, most often narrow enough for 80 characters.
 
     Args:
         rows: of `flow.table()`.
         printable: returns a cell as it will be printed, perhaps longer: Delta for Δ.
+        width: characters of a line at most: columns that do not fit stand below, next to the names
+            again. No limit by default.
 
     Example:
         >>> row = {"layer": 1, "name": "mine", "log10_delta_rms": -2.5, "log10_gain": -0.5}
         >>> print(*plain_table([row]), sep=chr(10))
         layer     log₁₀ ‖Δ‖  factor
         1 (mine)     -2.500  -0.500
+        >>> print(*plain_table([row], width=20), sep=chr(10))
+        layer     log₁₀ ‖Δ‖
+        1 (mine)     -2.500
+        <BLANKLINE>
+        layer     factor
+        1 (mine)  -0.500
     """
     rows, columns = cleaned(rows), known(rows, SHORT)
     table = [("layer", *(HEADS[name] for name in columns)), *lines(rows, columns, MOST_ROWS)]
-    table = [tuple(map(printable, (_fitting(name), *numbers))) for name, *numbers in table]
-    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
-    for name, *numbers in table:
-        cells = (cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True))
-        yield "  ".join((name.ljust(widths[0]), *cells))
+    names, *columns_of_cells = zip(*table, strict=True)
+    numbers = [_aligned(map(printable, cells), str.rjust) for cells in columns_of_cells]
+    room = WIDTH
+    if width is not None:  # of two columns at least
+        widest = max(map(_width, numbers))
+        room = max(SHORTEST, min(WIDTH, width - 2 * (widest + len(GAP))))
+    names = _aligned((printable(_fitting(name, room)) for name in names), str.ljust)
+    for i, part in enumerate(_parts(numbers, names, width)):
+        yield from [""] * (i > 0)
+        yield from map(GAP.join, zip(names, *part, strict=True))
 
 
-def _fitting(name: str) -> str:
+def _aligned(cells: Iterable[str], justify: Callable[[str, int], str]) -> tuple[str, ...]:
+    cells = tuple(cells)
+    widest = max(map(len, cells))
+    return tuple(justify(cell, widest) for cell in cells)
+
+
+def _parts(columns: Sequence[Column], names: Column, width: int | None) -> Iterator[list[Column]]:
+    """Yield columns in parts that fit next to the names."""
+    part: list[Column] = []
+    for column in columns:
+        if part and width is not None and _width(names, *part, column) > width:
+            yield part
+            part = []
+        part.append(column)
+    yield part
+
+
+def _width(*columns: Column) -> int:
+    return sum(len(column[0]) + len(GAP) for column in columns) - len(GAP)
+
+
+def _fitting(name: str, room: int) -> str:
     """Return a layer's name, cut if it is too long."""
-    return name if len(name) <= WIDTH else name[: WIDTH - 1] + "…"
+    return name if len(name) <= room else name[: room - 1] + "…"

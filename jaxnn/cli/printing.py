@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import io
 import os
+import shutil
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -126,6 +127,11 @@ def emphasised(sentence: str, colour: str) -> str:
         return sentence
     head, rest = head_and_rest(sentence)
     return f"\x1b[1;{COLOURS[colour]}m{head}\x1b[0m{rest}"
+
+
+def width() -> int | None:
+    """Return the characters of a line of standard output; None if it is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def printable(text: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from ..network.activations import Activation
 from ..network.blocks import DENSE, BatchNorm, Block, LayerNorm, Residual, RMSNorm
 from ..network.lists import counted, one_if_equal
+from ..texts import percent
 from ..theory import meanfield
 from .flow import Flow
 from .formats import highest
@@ -174,10 +175,11 @@ class Cures:
     @property
     def units_text(self) -> str:
         """Saturated and dead units, if there are many; empty if not, or if not known."""
-        parts = [
-            *([f"{self.saturated:.1%} are saturated"] if self.saturated >= MANY_SATURATED else []),
-            *([f"{self.dead:.1%} are dead"] if self.dead >= MANY_DEAD else []),
-        ]
+        shares = (
+            (self.saturated, MANY_SATURATED, "saturated"),
+            (self.dead, MANY_DEAD, "dead"),
+        )
+        parts = [f"{percent(share)} are {what}" for share, many, what in shares if share >= many]
         return f"Of the hidden units {' and '.join(parts)}." if parts else ""
 
     @property

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..texts import cleaned, label
+from ..texts import cleaned, label, percent
 from .causes import (
     Arrays,
     Finding,
@@ -363,10 +363,11 @@ def _entries_text(found: Verdict, flow: Flow, own: tuple[str, ...]) -> str:
         zero = np.where(deltas.full, kept.zero, 0)
         worst = int(np.argmax(zero))
         if zero[worst] >= MANY_ZERO:
+            of_square = max(kept.zero_square[worst], np.finfo(float).tiny)  # none of them was zero
             texts.append(
-                f"In {kind.name} {zero[worst]:.1%} of the entries of Δ become zero in layer "
-                f"{found.label(worst + 1)}, {kept.zero_square[worst]:.1%} of its square norm, also "
-                f"with the loss multiplied by 2^{scale}."
+                f"In {kind.name} {percent(zero[worst])} of the entries of Δ become zero in layer "
+                f"{found.label(worst + 1)}, {percent(of_square)} of its square norm, also with the "
+                f"loss multiplied by 2^{scale}."
             )
     return " ".join(texts)
 
