@@ -21,7 +21,7 @@ import polars as pl
 
 from experiments.depth.columns import COLUMNS, ITS_OWN
 from experiments.learning.words import counted
-from experiments.runs import experiment, grid, own, runtime, sweep
+from experiments.runs import ahead, experiment, grid, own, runtime, sweep
 from experiments.runs.store import Store
 from jaxnn.cli import allocation, contract, source
 
@@ -137,13 +137,9 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None],
         FailedError: one sentence on a mistake in the user's code that only a larger network shows.
     """
     try:
-        return sweep.measure(plan, store, partial(_rows_of, plan), prepare_last=_nothing)
+        return sweep.measure(plan, store, partial(_rows_of, plan), prepare_last=ahead.nothing)
     except (ValueError, TypeError) as mistake:
         raise runtime.FailedError(str(mistake)) from None
-
-
-def _nothing() -> None:
-    """Import nothing in between: the user's folder is importable there, and comes first."""
 
 
 def _rows_of(plan: Plan, cell: Cell) -> pl.DataFrame:

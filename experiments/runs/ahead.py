@@ -91,6 +91,10 @@ def load(module: str) -> None:
         _pool.submit(partial(importlib.import_module, module))
 
 
+def nothing() -> None:
+    """Import nothing ahead: while the user's code runs, the user's folder is searched first."""
+
+
 @contextlib.contextmanager
 def loading(module: str) -> Iterator[None]:
     """Import a module that is needed at the end, while the inside computes."""
