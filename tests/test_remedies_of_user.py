@@ -58,7 +58,7 @@ def narrow():
 
 
 def made():
-    return jaxnn.Diagnosis(None, "")
+    return object.__new__(jaxnn.Diagnosis)  # as one that is already made
 
 
 def with_theory():
@@ -175,7 +175,8 @@ def test_a_mistake_is_one_sentence(name, more, sentence, file, tmp_path, capsys,
     named = [] if name is None else [f"{file}:{name}"]
     out = tmp_path / "run"
     assert main(["remedies", *named, *more, "--no-cache", "--out", str(out)]) == 2
-    assert sentence in capsys.readouterr().err.splitlines()[-1]
+    err = capsys.readouterr().err
+    assert sentence in err.splitlines()[-1], err
     assert not out.exists()
 
 

@@ -185,7 +185,8 @@ def output_of(net: Chain, params: Any, xs: Any) -> Any:
     lowered, state = net.for_batch(xs), jax.tree.map(jnp.asarray, xs)
     if net.whole:
         state = as_one_example(state)
-    for pattern, entry in zip(lowered.kinds, net.params(params), strict=True):
+    entries = jax.tree.map(jnp.asarray, net.params(params))
+    for pattern, entry in zip(lowered.kinds, entries, strict=True):
 
         def once(state: Any, weights: Any, links: Any = pattern.links) -> Any:
             for link, arrays in zip(links, weights.arrays, strict=True):
