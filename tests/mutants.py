@@ -3410,6 +3410,20 @@ MUTANTS = (
         "plan.build[0](depth=cell.depth, width=cell.width, seed=0)",
         "tests/test_depth_of_user.py::test_the_rows_are_those_of_the_chain_rule",
     ),
+    Mutant(
+        "the verdict on a network of the user's own has the theory of another depth",
+        "experiments/depth/report.py",
+        'pl.col("depth") == deepest["depth"][0]',
+        'pl.col("depth") == theory["depth"].min()',
+        "tests/test_depth_of_user.py::test_theory_stands_next_to_every_depth",
+    ),
+    Mutant(
+        "the band of a user's network is that of the mean of all draws",
+        "experiments/depth/of_user.py",
+        "error * theory.replicas**0.5,",
+        "error,",
+        "tests/test_depth_of_user.py::test_theory_stands_next_to_every_depth",
+    ),
     # The wide twin
     Mutant(
         "a twin draws the same numbers up and down",

@@ -596,6 +596,7 @@ def test_a_signal_that_leaves_the_range_is_said_and_drawn():
         ("--seeds 0", "seeds: expected positive integers, got 0"),
         ("--dtype float8", "dtype: expected some of float64, float32, bfloat16, float16, got"),
         ("--seed -1", "seed: expected an integer from 0 to 2^31 - 1, got -1"),
+        ("--theory", "theory: expected it with --network only; networks of ours have theory next"),
     ],
 )
 def test_a_user_s_mistake_is_one_sentence(arguments, sentence, tmp_path, capsys, unhooked):

@@ -14,7 +14,7 @@ from problems import as_users_have_jax
 
 from experiments import find
 from experiments.__main__ import main
-from experiments.depth import lines, of_user, theory
+from experiments.depth import lines, of_user, picture, theory
 from experiments.depth import report as words
 from experiments.depth.columns import COLUMNS
 from experiments.pages import charts, names, web
@@ -182,12 +182,55 @@ def test_each_depth_has_a_verdict_and_theory_is_absent(file, tmp_path):
     assert second.startswith("net.py:build, its own, depth 3: ")
     assert f", {np.mean(rates):+.2f}"[:-1] in second
     assert says["what"]["settings"] == {
-        "network": "net.py:build", "depths": ["1", "3"], "width": ["4"], "seeds": 2, "seed": 0
+        "network": "net.py:build", "theory": False, "depths": ["1", "3"], "width": ["4"],
+        "seeds": 2, "seed": 0,
     }  # fmt: skip
     page = (tmp_path / "run" / names.REPORT).read_text("utf-8")
     assert second in page
     assert "mean-field theory" not in page
     assert '"name":"theory"' not in page
+
+
+def sizes_in_theory(thetas):
+    """Log₁₀ of the root mean square ‖Δ‖ over random weights with the mean squares of these."""
+    of_units, logs = np.full(2, 4.0), []  # over 4 examples
+    for theta in reversed(thetas):
+        logs.append(0.5 * math.log10(of_units.sum()))
+        squares = theta.astype(float) ** 2
+        below, above = squares.mean(1), squares.mean(0)
+        of_units = below * (above @ of_units) / squares.mean()
+    return logs[::-1]
+
+
+@pytest.mark.slow
+def test_theory_stands_next_to_every_depth(file, tmp_path):
+    assert swept(file, tmp_path / "run", "--theory") == 0
+    rows = words.labelled(rows_of(tmp_path / "run"))
+    of_seeds = {1: [], 3: []}
+    for depth, seed in ((1, 0), (1, 1), (3, 0), (3, 1)):
+        of = rows.filter(depth=depth, seed=seed)
+        scope = runpy.run_path(str(file))
+        expected = sizes_in_theory(scope["thetas"](depth, 4, seed))
+        apart = of["log10_delta_z_theory"].to_numpy() - expected
+        error = of["log10_delta_z_theory_error"].to_numpy()
+        assert (np.abs(apart) < 4 * error + 1e-5).all()
+        assert 0 < error[0] < 0.025
+        sd = of["log10_delta_z_theory_sd"].to_numpy()
+        assert (sd[:-1] > 5 * error[:-1]).all()
+        of_seeds[depth].append(expected)
+    expected = np.median(of_seeds[3], axis=0)
+    rate = (expected[0] - expected[2]) / 2
+    verdict = json.loads((tmp_path / "run" / store.RUN).read_text("utf-8"))["verdicts"][1]
+    assert abs(float(verdict.rpartition("theory ")[2]) - rate) < 0.04
+    predicted = theory.of_twins(rows)
+    drawn = picture.Drawn.of(rows, predicted, [words.case_of(rows, predicted)], "")
+    assert drawn.has_theory
+    (deep,) = drawn.data["layers"].filter(depth=3, layer=1).to_dicts()
+    assert abs(deep["size_theory"] - expected[0]) < 0.06
+    assert deep["theory_low"] < deep["size_theory"] < deep["theory_high"]
+    assert deep["spread_theory"] is not None
+    page = (tmp_path / "run" / names.REPORT).read_text("utf-8")
+    assert '"name":"theory"' in page
 
 
 @pytest.mark.slow
@@ -199,7 +242,7 @@ def test_layers_need_not_count_depths(file, longer):
     np.testing.assert_allclose(words.decades_a_layer(rows), rates, atol=1e-5)
     (verdict,) = json.loads((longer / store.RUN).read_text("utf-8"))["verdicts"]
     assert verdict.startswith("net.py:longer, its own, depth 2: ")
-    drawn = lines.together(rows, theory.predict(rows))
+    drawn = lines.together(rows, theory.of_twins(rows))
     assert drawn["layer"].to_list() == [1, 2, 3, 4, 5, 6]
     assert drawn["gain"].is_not_null().to_list() == [True] * 5 + [False]
 
@@ -274,7 +317,7 @@ def line_of(text):
     return CODE[: CODE.index(text)].count("\n") + 1
 
 
-ONLY = "with --network expected only depths, width, seeds and seed; the rest is in the network"
+ONLY = "with --network expected only theory, depths, width, seeds and seed; the rest is in the"
 
 
 @pytest.mark.parametrize(
@@ -317,7 +360,7 @@ def test_a_mistake_that_a_larger_network_shows_is_one_sentence(
 
 
 def test_memory_that_ends_is_one_sentence(file, tmp_path, capsys, monkeypatch):
-    def exhausted(*_):
+    def exhausted(*_, **__):
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8000000000 bytes")
 
     monkeypatch.setattr(of_user.contract, "diagnosis_of", exhausted)
@@ -330,7 +373,7 @@ def test_a_dry_run_runs_nothing_and_names_what_applies(file, tmp_path, capsys):
     assert swept(file, tmp_path / "run", "--dry-run", name="raising") == 0
     said = capsys.readouterr().out
     assert "activations" not in said
-    assert 'net.py:raising"\ndepths = [' in said
+    assert 'net.py:raising"\ntheory = false\ndepths = [' in said
     assert "# 2 cells of 2 seeds; raising() of net.py has the costs" in said
 
 

@@ -30,10 +30,10 @@ def depth_rows(slope=-0.5, depths=(1, 4), **axes):
             "width": 8, "depth": depth_, "batch": 16, "dtype": "float32", "data": "iris",
             "seed": 0, "layer": layers, "log10_delta_z": slope * (depth_ + 1 - layers),
             "log10_delta_theta": 0.0, "log10_gain": slope, "log10_mean_square_z": 0.0,
-            "log10_spread": None, "cosine": None, "rank": None,
             "saturated_fraction": 0.0, "dead_fraction": 0.0, "delta_z": "number",
         }  # fmt: skip
-        frames.append(pl.DataFrame({**frame, **axes}, schema_of(find("depth").columns)))
+        known = schema_of(find("depth").columns)
+        frames.append(pl.DataFrame({**dict.fromkeys(known), **frame, **axes}, known))
     return pl.concat(frames)
 
 

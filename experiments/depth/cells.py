@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from experiments.depth import theory
+from experiments.depth.columns import COLUMNS
 from experiments.learning import networks
 from experiments.learning.data import Dataset
 from experiments.learning.networks import Networks
@@ -25,6 +26,7 @@ LOGS = {
 # If they are measured.
 EXAMPLES = {"log_spread": "log10_spread", "cosine": "cosine", "rank": "rank"}
 FRACTIONS = {"saturated": "saturated_fraction", "dead": "dead_fraction"}
+OF_TWINS = [name for name in COLUMNS if "_theory" in name]  # of networks of the user's own
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def _rows(cell: Cell, depth: int, of_seeds: dict[str, np.ndarray]) -> pl.DataFra
             **{column: flow[field] / np.log(10) for field, column in LOGS.items()},
             **_examples(flow, layers * len(of.seeds)),
             **{column: flow[field] for field, column in FRACTIONS.items()},
+            **{column: _missing(layers * len(of.seeds)) for column in OF_TWINS},
             "delta_z": np.select(states, ["zero", "underflow", "overflow"], "number"),
         }
     )
@@ -133,10 +136,13 @@ def _rows(cell: Cell, depth: int, of_seeds: dict[str, np.ndarray]) -> pl.DataFra
 
 def _examples(flow: dict[str, np.ndarray], count: int) -> dict[str, pl.Series]:
     """Return the columns of what is left of the examples; null if it was not measured."""
-    missing = pl.Series([None] * count, dtype=pl.Float64)
     return {
         column: pl.Series(flow[field] / (np.log(10) if column.startswith("log10") else 1))
         if field in flow
-        else missing
+        else _missing(count)
         for field, column in EXAMPLES.items()
     }
+
+
+def _missing(count: int) -> pl.Series:
+    return pl.Series([None] * count, dtype=pl.Float64)

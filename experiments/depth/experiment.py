@@ -54,7 +54,10 @@ class Settings(runtime.Options, data.Options):
     network: Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME")] = None
     """A network of your own instead: a function build(depth, width, seed), which returns what
     jaxnn.diagnose takes, and is run here, with all of its file: name only code that you trust. With
-    it apply depths, width, seeds and seed alone."""
+    it apply theory, depths, width, seeds and seed alone."""
+    theory: runtime.Flag = False
+    """With network, also measure its wide twin at every depth: what theory of infinite width says
+    of random weights of these sizes. Other networks have theory next to them anyway."""
     depths: tuple[str, ...] = ("1:1024:*2",)
     """Numbers of hidden layers."""
     activations: tuple[str, ...] = ("sigmoid", "tanh", "relu")
@@ -127,6 +130,11 @@ def prepare(settings: Settings) -> Plan | of_user.Plan:
     """
     if settings.network is not None:
         return of_user.prepare(settings)
+    if settings.theory:
+        raise ValueError(
+            "theory: expected it with --network only; networks of ours have theory next to them "
+            "anyway"
+        )
     axes = ("depths", "activations", "hidden", "scale", "sigma_b", "width", "batch", "dtype")
     runtime.check(settings, several=(*axes, "data"))
     for dtype in settings.dtype:
@@ -240,11 +248,13 @@ def conclude(plan: Plan | of_user.Plan, frames: list[pl.DataFrame | None]) -> Co
 
     rows, missing = sweep.gathered(plan, frames)
     labelled, gaps = report.with_gaps(rows, missing)
-    predicted = theory.predict(labelled)
+    is_own = isinstance(plan, of_user.Plan)
+    predicted = theory.of_twins(labelled) if is_own else theory.predict(labelled)
     cases = [report.case_of(case, predicted, gaps) for case in report.by_case(labelled)]
     drawn = picture.Drawn.of(labelled, predicted, cases, subtitle(plan))
-    if isinstance(plan, of_user.Plan):
-        verdicts, about = report.verdicts_by_depth(labelled, gaps), runtime.frameworks()
+    if is_own:
+        about = runtime.frameworks()
+        verdicts = report.verdicts_by_depth(labelled, predicted, gaps)
     else:
         verdicts, about = report.verdicts(cases, gaps), {}
     return Conclusion(

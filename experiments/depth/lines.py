@@ -71,6 +71,8 @@ def named(frame: pl.DataFrame) -> pl.DataFrame:
 def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
     """Return one row a case, depth and layer: medians over seeds, theory next to them.
 
+    Theory is of the deepest network of each case, or with a column depth of every network.
+
     Columns: activation, label, case, depth, layer; size, the median of log₁₀ ‖Δz[l]‖, with least
     and most over seeds; size_theory, and the range of 95 % of draws, theory_low to theory_high;
     gain and signal, and spread if it was measured, with theirs; plain, the commonest state of Δz[l]
@@ -95,7 +97,8 @@ def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
             pl.col("last").first(),
         )
     )
-    by_theory = predicted(rows, theory, points).select(
+    by_depth = theory if "depth" in theory.columns else predicted(rows, theory, points)
+    by_theory = by_depth.select(
         *at,
         size.alias("size_theory"),
         pl.col("low").alias("theory_low"),

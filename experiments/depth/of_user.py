@@ -19,11 +19,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from experiments.depth.cells import OF_TWINS
 from experiments.depth.columns import COLUMNS, ITS_OWN
 from experiments.learning.words import counted
 from experiments.runs import ahead, experiment, grid, own, runtime, sweep
 from experiments.runs.store import Store
 from jaxnn.cli import allocation, contract, source
+from jaxnn.flow.flow import Flow
+from jaxnn.flow.table import LN10
 
 ARGUMENTS = ("depth", "width", "seed")
 # Columns of the rows, and of `flow.table()`; which of those a flow lacks are missing in the rows.
@@ -48,6 +51,7 @@ class Settings(runtime.Options):
     """The settings of the depth sweep that apply to networks of the user's own."""
 
     network: str = ""
+    theory: bool = False
     depths: tuple[str, ...] = ()
     width: tuple[str, ...] = ()
     seeds: int = 1
@@ -120,7 +124,8 @@ def prepare(settings: Any) -> Plan:
 
 
 ONLY = (
-    "with --network expected only depths, width, seeds and seed; the rest is in the network itself"
+    "with --network expected only theory, depths, width, seeds and seed; the rest is in the network "
+    "itself"
 )
 _MORE = "; it is called with depth, width and seed, see depth --help"
 
@@ -160,7 +165,8 @@ def _measured(plan: Plan, cell: Cell, seed: int) -> pl.DataFrame:
     code, failure = plan.code, None
     with source.running(code, plan.build[1]):
         try:
-            found = contract.diagnosis_of(_built(plan, cell, seed), f"{code}()", "all", seed)
+            returned, theory = _built(plan, cell, seed), plan.settings.theory
+            found = contract.diagnosis_of(returned, f"{code}()", "all", seed, theory=theory)
         except (MemoryError, RuntimeError) as error:
             if not allocation.exhausted(error):
                 raise
@@ -168,6 +174,11 @@ def _measured(plan: Plan, cell: Cell, seed: int) -> pl.DataFrame:
     if failure is not None:
         raise failure
     flow = found.flow
+    if plan.settings.theory and flow.theory is None:
+        raise ValueError(
+            f"theory: expected {code}() to return a network, got a diagnosis that was made without "
+            "theory; make it with theory=True"
+        )
     table = pl.DataFrame(flow.table())
     delta, lost = table["log10_delta"].to_numpy(), table["lost"].to_numpy()
     states = [np.isneginf(delta), lost & (delta < 0), lost]
@@ -187,7 +198,24 @@ def _measured(plan: Plan, cell: Cell, seed: int) -> pl.DataFrame:
     }
     values |= {name: table[column] if column in table.columns else None
                for name, column in FROM_TABLE.items()}  # fmt: skip
+    values |= _of_theory(flow.theory)
     return pl.DataFrame(
         {name: values[name] for name in COLUMNS},
         {name: column.dtype for name, column in COLUMNS.items()},
     )
+
+
+def _of_theory(theory: Flow | None) -> dict[str, Any]:
+    """Return the columns of a wide twin; missing ones without it."""
+    if theory is None or theory.errors is None:
+        return dict.fromkeys(OF_TWINS)
+    error = np.asarray(theory.errors.log_delta, float) / LN10
+    columns = (
+        np.asarray(theory.log_delta, float) / LN10,
+        error,
+        error * theory.replicas**0.5,
+        np.asarray(theory.log_gain, float) / LN10,
+        np.asarray(theory.log_mean_square, float) / LN10,
+        None if theory.log_spread is None else np.asarray(theory.log_spread, float) / LN10,
+    )
+    return dict(zip(OF_TWINS, columns, strict=True))

@@ -94,7 +94,7 @@ def case_of(case: pl.DataFrame, theory: pl.DataFrame, gaps: pl.DataFrame | None 
 
     Args:
         case: the rows.
-        theory: of all cases.
+        theory: of all cases; with a column depth of all depths too.
         gaps: activation, label and depth of what was not measured.
     """
     activation, label, dtype = (case[name][0] for name in (*CASE, "dtype"))
@@ -102,8 +102,10 @@ def case_of(case: pl.DataFrame, theory: pl.DataFrame, gaps: pl.DataFrame | None 
     theory_of_case = theory.filter(
         pl.col("activation") == activation,
         pl.col("label") == label,
-        pl.col("layer") <= deepest["depth"][0],
+        pl.col("layer") <= last_hidden(deepest),
     )
+    if "depth" in theory.columns:
+        theory_of_case = theory_of_case.filter(pl.col("depth") == deepest["depth"][0])
     parts = rate_in_parts(decades_a_layer(deepest), last_hidden(deepest), predicted(theory_of_case))
     rate = rate_in_words(*parts)
     lost = _layers_with_numbers(deepest)
@@ -126,11 +128,10 @@ def verdicts(cases: list[Case], gaps: pl.DataFrame) -> list[str]:
     return [*map(sentence, cases), *(f"{name}: not measured" for name in unmeasured(cases, gaps))]
 
 
-def verdicts_by_depth(rows: pl.DataFrame, gaps: pl.DataFrame) -> list[str]:
-    """Return a sentence on each network of each depth, without theory."""
-    none = pl.DataFrame(schema={**dict.fromkeys(CASE, pl.String), "layer": pl.Int64})
+def verdicts_by_depth(rows: pl.DataFrame, theory: pl.DataFrame, gaps: pl.DataFrame) -> list[str]:
+    """Return a sentence on each network of each depth."""
     of_depths = rows.partition_by(*CASE, "depth", maintain_order=True)
-    cases = [(case_of(of, none), of["depth"][0]) for of in of_depths]
+    cases = [(case_of(of, theory), of["depth"][0]) for of in of_depths]
     unmeasured = gaps.unique(maintain_order=True).iter_rows()
     return [
         *(f"{case.name}, depth {depth}: {case.rate}{case.loss}" for case, depth in cases),
@@ -174,8 +175,9 @@ def predicted(theory: pl.DataFrame) -> float | None:
     """Return the rate in theory, including the effect of finite width if that is known."""
     if theory.height < 2:
         return None
-    size = theory["log10_delta_z"] + theory["bias"].fill_null(0.0)
-    return float(size[0] - size[-1]) / (theory.height - 1)
+    bias = theory["bias"].fill_null(0.0)
+    whole = theory["log10_gain"][:-1].sum() + bias[0] - bias[-1]
+    return float(whole) / (theory.height - 1)
 
 
 def rate_in_parts(rates: list[float], layers: int, theory: float | None) -> tuple[str, str, str]:

@@ -52,7 +52,12 @@ def diagnosed(code: Source, memory: Memory, seed: int, formats: bool = False) ->
 
 
 def diagnosis_of(
-    returned: Any, of: str, memory: Memory, seed: int, formats: bool = False
+    returned: Any,
+    of: str,
+    memory: Memory,
+    seed: int,
+    formats: bool = False,
+    theory: bool = False,
 ) -> Diagnosis:
     """Diagnose a network, or return the diagnosis that the user's function has made.
 
@@ -62,13 +67,14 @@ def diagnosis_of(
         memory: as in `jaxnn.diagnose`, unless the function says another.
         seed: likewise.
         formats: likewise.
+        theory: likewise.
 
     Raises:
         ValueError, TypeError: one sentence on what was returned, or what the user's code raises.
     """
     if isinstance(returned, Diagnosis):
         return returned
-    options = {"memory": memory, "seed": seed, "formats": formats}
+    options = {"memory": memory, "seed": seed, "formats": formats, "theory": theory}
     return diagnose(**options | arguments(returned, of))
 
 
