@@ -3461,6 +3461,20 @@ MUTANTS = (
         "tests/test_twin.py::test_a_sentence_says_where_theory_and_measurement_part",
     ),
     Mutant(
+        "a correlation length is the mean of lengths that draws have one by one",
+        "jaxnn/flow/correlation.py",
+        "np.log(of[:, end].sum() / of[:, 0].sum())",
+        "np.log(of[:, end] / of[:, 0]).mean()",
+        "tests/test_correlation.py::test_a_length_is_that_of_what_two_paths_differ_by",
+    ),
+    Mutant(
+        "twins whose draws differ below have other draws above too",
+        "jaxnn/theory/twin/wide.py",
+        "(below + order < apart)",
+        "(0 * order < apart)",
+        "tests/test_correlation.py::test_a_length_is_that_of_mean_field_theory",
+    ),
+    Mutant(
         "a rate that is zero within its errors counts as a crossing",
         "jaxnn/flow/critical.py",
         "KNOWN = 3.0",

@@ -87,10 +87,10 @@ class _OfTask:
         return task.loss(z, ys) if self.loss is None else self.loss(task.output(z), ys)
 
 
-def replicas_of(params: Any) -> int:
-    """Return how many replicas have enough units together, in a layer of the usual width."""
+def replicas_of(params: Any, units: int = UNITS) -> int:
+    """Return how many replicas have so many units together, in a layer of the usual width."""
     widths = [v.shape[-1] for v in jax.tree.leaves(params) if jnp.ndim(v) > 1]
-    return int(np.clip(-(-UNITS // int(np.median(widths or [1]))), FEWEST, MOST))
+    return int(np.clip(-(-units // int(np.median(widths or [1]))), FEWEST, MOST))
 
 
 @compiled

@@ -5,12 +5,15 @@ from .ensemble import Ensemble
 from .twin.wide import Wide, wide
 
 # isort: split
+from ..flow.correlation import CorrelationLength, correlation_length
 from ..flow.critical import CriticalScale, critical_scale, scale_weights  # measures, so last
 
 __all__ = [
+    "CorrelationLength",
     "CriticalScale",
     "Ensemble",
     "Wide",
+    "correlation_length",
     "critical_scale",
     "meanfield",
     "scale_weights",

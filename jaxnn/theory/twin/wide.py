@@ -26,6 +26,7 @@ from .noise import fold_in
 from .program import CONSTANT, STATE, WEIGHT, Draws, Value, evaluated
 
 REPLICAS = 16
+ANEW = 2**20  # added to the numbers of layers that are drawn anew; a float32 has them exactly
 
 
 @dataclass(frozen=True)
@@ -121,22 +122,32 @@ class Wide(Chain):
         """
         return self.with_key(self.real.params(user_params), key)
 
-    def with_key(self, params: Sequence[Any], key: Any = None) -> tuple[Any, ...]:
-        """Return the twin's parameters, given those of the real chain."""
+    def with_key(self, params: Sequence[Any], key: Any = None, apart: Any = 0) -> tuple[Any, ...]:
+        """Return the twin's parameters, given those of the real chain.
+
+        Args:
+            params: those of the real chain.
+            key: a random key, of seed 0 by default.
+            apart: so many of the lowest layers get other draws than without it; a number, or a
+                traced one.
+        """
         key = jax.random.key(0) if key is None else key
-        numbers, first = jax.random.bits(key, (2,), jnp.uint32), 0
+        numbers, first, below = jax.random.bits(key, (2,), jnp.uint32), 0, 0
         entries: list[Any] = []
         for kind, entry in zip(self.real.kinds, params, strict=True):
             count = len(kind.links)
+            k = entry.k if is_run(entry) else 1
+            order = np.arange(k * count, dtype=np.int32)
+            anew = (below + order < apart).astype(np.int32)
+            at = (first + order + ANEW * anew).astype(np.float32)
             if is_run(entry):
-                at = np.arange(first, first + entry.k * count, dtype=np.float32)
-                entries.append(_run_with_key(entry, numbers, at.reshape(entry.k, count)))
-                first += entry.k * count
+                entries.append(_run_with_key(entry, numbers, at.reshape(k, count)))
             else:
-                each = zip(entry.arrays, range(first, first + count), strict=True)
-                arrays = tuple((*link, [numbers, np.float32(i)]) for link, i in each)
+                each = zip(entry.arrays, at, strict=True)
+                arrays = tuple((*link, [numbers, number]) for link, number in each)
                 entries.append(Weights(arrays, entry.mixes))
-                first += count
+            first += k * count
+            below += 0 if kind.between else k * count
         return tuple(entries)
 
 
