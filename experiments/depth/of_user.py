@@ -124,8 +124,8 @@ def prepare(settings: Any) -> Plan:
 
 
 ONLY = (
-    "with --network expected only theory, depths, width, seeds and seed; the rest is in the network "
-    "itself"
+    "with --network expected only theory, depths, width, seeds and seed; the rest is in the "
+    "network itself"
 )
 _MORE = "; it is called with depth, width and seed, see depth --help"
 
