@@ -118,7 +118,8 @@ def correlation_length(
         raise ValueError(f"net: expected at least {FEWEST} layers, got {len(net.names)}")
     twin, _ = wide(net, params, replicas=replicas_of(params, UNITS))
     key = jax.random.key(0) if key is None else key
-    eps = max(float(jnp.finfo(v.dtype).eps) for v in filter(is_float, jax.tree.leaves(params)))
+    floats = filter(is_float, jax.tree.leaves(params))
+    eps = max(float(jnp.finfo(v.dtype).eps) for v in floats)  # type: ignore[no-untyped-call]
     first, last = len(net.names) // 3, len(net.names) - 2  # counted from 0
     paths = _paths(twin, params, xs, jax.random.split(key, DRAWS), first + 1)
     of_examples, of_tokens = (
