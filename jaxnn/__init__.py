@@ -36,6 +36,7 @@ from .passes.forward import Trace, forward, loss, trace
 from .passes.spectrum import Spectrum, spectrum
 from .theory.tailored import tailored_relu
 from .train import evaluate, fit
+from .train.watch import Watch, watch
 
 __version__ = "0.2.0"
 
@@ -72,6 +73,7 @@ __all__ = [
     "Trace",
     "Units",
     "Verdict",
+    "Watch",
     "backprop",
     "blocks",
     "chart",
@@ -106,4 +108,5 @@ __all__ = [
     "train",
     "unstack",
     "verdict",
+    "watch",
 ]

@@ -28,9 +28,10 @@ SGD = optax.sgd(0.1)
 
 
 @pytest.fixture(scope="module")
-def made():
+def made(tmp_path_factory):
     """Arguments that JAX makes, before anything is counted."""
-    key = jax.random.key(0)
+    key, folder = jax.random.key(0), tmp_path_factory.mktemp("watch")
+    (folder / "watch.jsonl").touch()
     layers = jaxnn.init(NET, key)
     return {
         "key": key,
@@ -46,6 +47,8 @@ def made():
         "counted": replace(filled_flow(NET, np.ones(3)), entries=of_zeros(3)),
         "chain": jaxnn.from_layers([(chained, np.eye(2, dtype=np.float32))]),
         "data": (jax.numpy.asarray(XS), jax.numpy.asarray(YS)),
+        "folder": folder,
+        "watch": jaxnn.watch(NET),
     }
 
 
@@ -130,6 +133,7 @@ CASES = {
     "mean_loss": lambda made: jaxnn.mean_loss(NET, made["layers"], XS, YS),
     "orthogonal": lambda made: jaxnn.orthogonal(1.5)(made["key"], (3, 4)),
     "plan": lambda made: jaxnn.plan(made["counted"]),
+    "read_watch": lambda made: jaxnn.train.read_watch(made["folder"]),
     "spectrum": lambda made: jaxnn.spectrum(NET, made["layers"], XS),
     "split": lambda made: jaxnn.train.split(XS, YS, 0.4, made["key"]),
     "split on the device": lambda made: jaxnn.train.split(*made["data"], 0.4, made["key"]),
@@ -142,6 +146,7 @@ CASES = {
     "trace": lambda made: jaxnn.trace(NET, made["layers"], XS[0]),
     "unstack": lambda made: jaxnn.unstack(made["run"]),
     "verdict": lambda made: jaxnn.verdict(made["flow"]),
+    "watch of a step": lambda made: made["watch"](0, made["layers"], XS, YS),
     "meanfield.chi": lambda made: meanfield.chi("relu", 1.0, 0.5),
     "meanfield.correlation_fixed_point": lambda made: meanfield.correlation_fixed_point(
         "relu", 1.5, 0.1

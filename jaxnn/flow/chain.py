@@ -409,9 +409,7 @@ def _parameters(
             continue
         links = way.pattern.links
         logs.append(jnp.concatenate([each.parameters for each in record], axis=-1).ravel())
-        none = jnp.zeros((layer.k if is_run(layer) else 1, 0), dtype)
-        log_sizes = _of_parameters(links, layer, dtype, partial(_log_sizes, dtype=dtype))
-        sizes.append((none if log_sizes is None else log_sizes).ravel())
+        sizes.append(_log_sizes_of_entry(links, layer, dtype))
         one = layer.at(0) if is_run(layer) else layer
         of_links = [_shapes_of(*pair) for pair in zip(links, one.arrays, strict=True)]
         shapes += of_links * (layer.k if is_run(layer) else 1)
@@ -423,6 +421,19 @@ def _parameters(
     ]
     numbers, paths, kept = zip(*arrays, strict=True) if arrays else ((), (), ())
     return Parameters(jnp.concatenate(logs), jnp.concatenate(sizes), paths, numbers, kept)
+
+
+def log_sizes_of_chain(net: Lowered, params: Any, dtype: Any) -> Float[Array, " P"]:
+    """Return ln of the norm of each parameter array, in the order of `flow.parameters`."""
+    entries = zip(net.kinds, params, strict=True)
+    logs = [_log_sizes_of_entry(kind.links, v, dtype) for kind, v in entries if not kind.between]
+    return jnp.concatenate(logs)
+
+
+def _log_sizes_of_entry(links: tuple[Link, ...], layer: Any, dtype: Any) -> Float[Array, " p"]:
+    """Return ln of the norm of each parameter array of a layer; of a run layer by layer."""
+    logs = _of_parameters(links, layer, dtype, partial(_log_sizes, dtype=dtype))
+    return jnp.zeros(0, dtype) if logs is None else logs.ravel()
 
 
 def _shapes_of(link: Link, parts: Any) -> list[Any]:

@@ -286,7 +286,7 @@ def _flow(
     theta, b, entries = fields["log_theta"], fields.pop("log_b"), fields.pop("entries")
     units = Units(**{name: fields.pop(name) for name in Units.__annotations__})
     count = len(theta)
-    logs, sizes = jnp.stack([theta, b], axis=1).ravel(), _sizes(layers)
+    logs, sizes = jnp.stack([theta, b], axis=1).ravel(), log_sizes_of_network(layers)
     of_parameters: Any = (None, None)
     if entries is not None:
         flat = jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), entries)
@@ -320,7 +320,7 @@ def _flow(
     )
 
 
-def _sizes(layers: Params) -> Float[Array, " P"]:
+def log_sizes_of_network(layers: Params) -> Float[Array, " P"]:
     """Return ln of the norms of θ[0], b[0], θ[1], …; nan of a run that is stored as a key."""
 
     def of(layer: Layer | LazyRun) -> Array:

@@ -6,16 +6,20 @@ All take (net, params or state, xs, ys, optimizer).
 from .fitting import Fit, History, fit, split
 from .scores import Scores, evaluate
 from .steps import State, each_epoch, epoch, start, step
+from .watched import Alarm, Watched, read_watch
 
 __all__ = [
+    "Alarm",
     "Fit",
     "History",
     "Scores",
     "State",
+    "Watched",
     "each_epoch",
     "epoch",
     "evaluate",
     "fit",
+    "read_watch",
     "split",
     "start",
     "step",

@@ -1,0 +1,253 @@
+"""A watch of a training: the flow of its gradient every so many steps, from inside its program.
+
+    step, θ, x, y, θ after, loss -> every N steps the flow and the update of each array -> a line
+    lines -> memory and the file of a folder; rules -> alarms
+
+The measurement is a branch of the user's own program, so nothing is cut or compiled a second time,
+and nothing leaves the device in the steps between. It takes copies of what the step has anyway, its
+parameters before and after, behind a barrier of the compiler: the step itself is compiled as it
+would be without, and its parameters are the same to the last bit. An update that was handed over
+instead of the parameters after it would have to be stored where the compiler adds it at once.
+"""
+
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool
+
+from ..adapters.handover import is_array
+from ..adapters.layers import Chain
+from ..arrays.compiled import compiled
+from ..arrays.loops import barrier
+from ..arrays.rows import at_least_float32, can_be_learned, is_float
+from ..flow.flow import Flow
+from ..flow.loss import Loss
+from ..flow.measure import gradient_flow
+from ..flow.updates import log_updates
+from ..network.checks import check_loss
+from ..network.network import Network
+from .steps import check_integer
+from .watched import FILE, Line, Watched, encoded, measurement_of, read_watch, start_of
+
+
+class Watch:
+    """A watch of one training; made by `jaxnn.watch`, and called in each of its steps.
+
+    flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
+    """
+
+    def __init__(self, net: Network | Chain, loss: Loss | None, every: int, folder: Path | None):
+        self.net, self.loss, self.every, self.folder = net, loss, every, folder
+        self.flow: Flow | None = None
+        self._watched = Watched()
+        self._is_described = False  # by a start line of this process
+        self._lock = threading.Lock()
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            if (folder / FILE).exists():
+                self._watched = read_watch(folder)
+                _check_same(self._watched.start, net, folder)
+
+    def __call__(
+        self,
+        step: Any,
+        params: Any,
+        xs: Any,
+        ys: Any = None,
+        *,
+        after: Any = None,
+        value: Any = None,
+    ) -> None:
+        """Watch one step; inside `jax.jit`, in the body of a `scan` over steps, or outside.
+
+        Args:
+            step: the number of the step, an integer or a traced one.
+            params: the parameters before the step: of a chain the user's own pytree, such as a
+                module; of a Network its pairs.
+            xs: the examples of the step.
+            ys: their labels, as for `jaxnn.gradient_flow`.
+            after: the parameters after the step, for the size of the update.
+            value: the loss of the step.
+
+        Raises:
+            ValueError, TypeError: as `jaxnn.gradient_flow`.
+        """
+        step = step if is_array(step) else np.asarray(check_integer("step", step, 0))
+        value = value if value is None or is_array(value) else np.asarray(value)
+        _watch(self, step, params, xs, ys, after, value)
+
+    def flush(self) -> None:
+        """Wait until all steps that were started are done and their measurements are recorded."""
+        jax.effects_barrier()  # type: ignore[no-untyped-call]
+
+    @property
+    def watched(self) -> Watched:
+        """All that was recorded so far, of a folder with what was recorded before."""
+        self.flush()
+        return self._watched
+
+    def _receive(self, layout: "_Layout", step: Any, numbers: Any) -> None:
+        """Record a measurement; called by JAX, in a thread of its own."""
+        flow, log_update, value = layout.restored(np.asarray(numbers))
+        loss = np.nan if value is None else float(value)
+        with self._lock:
+            self.flow, now = flow, time.time_ns() // 10**6
+            lines = [] if self._is_described else [start_of(flow, self.every, now)]
+            lines.append(measurement_of(int(step), flow, log_update, loss, now))
+            self._is_described = True
+            self._record(lines)
+
+    def _record(self, lines: list[Line]) -> None:
+        if self.folder is not None and jax.process_index() == 0:
+            with (self.folder / FILE).open("a", encoding="utf-8") as file:
+                # A line that a kill cut short ends here.
+                file.write("\n" * (lines[0]["kind"] == "start") + "".join(map(encoded, lines)))
+        for line in lines:
+            self._watched.add(line)
+
+
+class _Layout(NamedTuple):
+    """A measurement as one vector of numbers: its structure, and shapes and dtypes of its arrays.
+
+    One array is handed to the host, since each costs some time.
+    """
+
+    structure: Any
+    types: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, tree: Any) -> tuple["_Layout", Array]:
+        """Return the layout of a tree, and its numbers."""
+        leaves, structure = jax.tree.flatten(tree)
+        widest = np.result_type(*(v.dtype for v in leaves if is_float(v)))
+        numbers = jnp.concatenate([v.astype(widest).ravel() for v in leaves])
+        return cls(structure, tuple((v.shape, v.dtype) for v in leaves)), numbers
+
+    def restored(self, numbers: np.ndarray) -> Any:
+        """Return the tree."""
+        sizes = [int(np.prod(shape)) for shape, _ in self.types]
+        parts = np.split(numbers, np.cumsum(sizes)[:-1])
+        leaves = [
+            part.reshape(shape).astype(dtype)
+            for part, (shape, dtype) in zip(parts, self.types, strict=True)
+        ]
+        return jax.tree.unflatten(self.structure, jax.device_put(leaves))
+
+
+def watch(
+    net: Any,
+    *,
+    loss: Loss | None = None,
+    every: int = 100,
+    folder: Path | str | None = None,
+) -> Watch:
+    """Watch a training: measure the flow of its gradient every so many steps, and record it.
+
+    One line in the loop, after the update, inside of `jit` and of a `scan` over steps or outside:
+
+        watch(step, params, xs, ys, after=new_params, value=loss_of_the_step)
+
+    Parameters and the optimiser's state are the same with and without it, to the last bit (a loss
+    that is handed over may be added up in another order). A measurement costs about as much
+    as another gradient; the steps between cost a look at whether all numbers are finite. The first
+    step after which they are not is measured too, whatever its number.
+
+    Args:
+        net: the network, or the chain of `jaxnn.from_function` or `jaxnn.from_layers`.
+        loss: as for `jaxnn.gradient_flow`: (output, ys) -> a loss of each example, or one number.
+        every: the number of steps from one measurement to the next; the first is at step 0.
+        folder: for `watch.jsonl`, see `jaxnn.train.watched`; without it all is kept in memory. A
+            training that goes on in the same folder adds to it.
+
+    Returns:
+        Watch.
+
+    Raises:
+        ValueError: an `every` below 1; a folder with the watch of another network.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> def f(p, xs):
+        ...     return jnp.tanh(xs @ p["a"]) @ p["b"]
+        >>> def loss(output, ys):
+        ...     return jnp.mean((output - ys) ** 2, axis=-1)
+        >>> p, xs = {"a": jnp.eye(3), "b": jnp.eye(3)}, jnp.linspace(-1, 1, 15).reshape(5, 3)
+        >>> net, _ = jaxnn.from_function(f, p, xs)
+        >>> watch = jaxnn.watch(net, loss=loss, every=2)
+        >>> @jax.jit
+        ... def train_step(step, p, xs, ys):
+        ...     value, grads = jax.value_and_grad(lambda p: jnp.mean(loss(f(p, xs), ys)))(p)
+        ...     new = jax.tree.map(lambda v, g: v - 0.1 * g, p, grads)
+        ...     watch(step, p, xs, ys, after=new, value=value)
+        ...     return new
+        >>> for step in range(5):
+        ...     p = train_step(step, p, xs, jnp.sin(xs))
+        >>> [line["step"] for line in watch.watched.measurements]
+        [0, 2, 4]
+    """
+    check_loss(loss)
+    if isinstance(net, Chain) and loss is None:
+        raise ValueError(
+            "loss: expected loss(output, ys) -> (B,) or a number for a chain, got None"
+        )
+    if not isinstance(net, Chain | Network):
+        raise TypeError(
+            "net: expected a Network, or the chain of jaxnn.from_function or jaxnn.from_layers, "
+            f"got {type(net).__name__}"
+        )
+    path = None if folder is None else Path(folder)
+    return Watch(net, loss, check_integer("every", every, 1), path)
+
+
+def _check_same(start: Line, net: Network | Chain, folder: Path) -> None:
+    """Raise if a folder has the watch of a network with other layers."""
+    names = list(net.names) if isinstance(net, Chain) else [""] * (len(net.sizes) - 1)
+    there = [layer["name"] for layer in start.get("layers", [])]
+    if start and there != names:
+        raise ValueError(
+            f"folder: expected a new one, or one with the watch of this network, got {folder}, "
+            f"which has that of another, of {len(there)} layers; choose another folder"
+        )
+
+
+@compiled
+def _watch(watch: Watch, step: Any, params: Any, xs: Any, ys: Any, after: Any, value: Any) -> None:
+    """Measure and hand to the host, every so many steps and where numbers cease to be finite."""
+    step, params, xs, ys, after, value = _behind_barrier((step, params, xs, ys, after, value))
+    is_due = step % watch.every == 0
+    if after is not None or value is not None:
+        is_due |= _is_finite(params) & ~_is_finite((after, value))
+
+    def measure() -> None:
+        chain = watch.net if isinstance(watch.net, Chain) else None
+        before = params if chain is None else chain.params(params)
+        flow = gradient_flow(watch.net, before, xs, ys, loss=watch.loss)
+        log_update = None
+        if after is not None:
+            moved = after if chain is None else chain.params(after)
+            log_update = log_updates(watch.net, before, moved, flow.log_delta.dtype)
+        number = None if value is None else at_least_float32(value)
+        layout, numbers = _Layout.of((flow, log_update, number))
+        jax.debug.callback(partial(watch._receive, layout), step, numbers)
+
+    lax.cond(is_due, measure, lambda: None)
+
+
+def _behind_barrier(tree: Any) -> Any:
+    """Return a tree whose arrays the compiler computes as if nothing were made of them."""
+    leaves, structure = jax.tree.flatten(tree)
+    arrays = iter(barrier([jnp.asarray(v) for v in leaves if is_array(v)]))
+    return jax.tree.unflatten(structure, [next(arrays) if is_array(v) else v for v in leaves])
+
+
+def _is_finite(tree: Any) -> Bool[Array, ""]:
+    """Tell whether all floats of a tree are finite."""
+    flags = [jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves(tree) if can_be_learned(v)]
+    return jnp.all(jnp.stack(flags)) if flags else jnp.array(True)

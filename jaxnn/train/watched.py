@@ -1,0 +1,269 @@
+"""The record of a watched training, in memory and in a file that a page can be made of.
+
+`watch.jsonl` in the folder of a watch has one JSON object a line, appended at each measurement: a
+training that is killed leaves all lines but the one being written, which is skipped. A number that
+is nan is null, an infinite one is the string "Infinity" or "-Infinity". Layers, heads and experts
+count from 1; log10_… are logarithms to the base of ten, of Euclidean norms unless said otherwise.
+
+    {"kind": "start", "schema": 1, "time": milliseconds since 1970, "every": steps,
+     "dtype": "float32",
+     "layers":     [{"layer": 1, "name": "blocks[0]", "size": entries of its state}, …],
+     "parameters": [{"layer": 1, "path": "['blocks'][0]", "shape": [64, 64]}, …],
+     "heads":      [{"layer": 1, "attention": 1, "head": 1}, …],
+     "experts":    [{"layer": 1, "router": 1, "expert": 1}, …]}
+    {"kind": "measurement", "step": 100, "time": …, "loss": …, "word": "steady", "decades": …,
+     "total": …,
+     "layers":     {"log10_delta": [one number a layer], …},
+     "parameters": {"log10_delta": [one number an array], "log10_size": …, "log10_update": …},
+     "heads":      {"largest_logit": […], "entropy": […], "most_entropy": […], "share": […]},
+     "experts":    {"load": […]}}
+    {"kind": "alarm", "step": 100, "time": …, "rule": "update", "layer": 3 or null,
+     "path": "['blocks'][2]" or "", "text": "Step 100: …"}
+
+The lists of a measurement are in the order of those of the last start. What they mean:
+
+    loss                  of the step, if it was handed over; else null
+    word, decades, total  the verdict on the gradient: vanishing, steady …, its rate a layer, and
+                          the change over all repeated layers; decades, below 0 if it vanishes
+    layers                the columns of `flow.table()`: log10_delta of Δ of the state, log10_theta
+                          of Δ of its parameters, log10_mean_square of the state, log10_spread of
+                          what differs between examples relative to the state, and so on
+    parameters            log10_delta of the array's Δ, log10_size of itself, log10_update of its
+                          change in this step (null unless the parameters after it are handed over)
+    heads, experts        as in `flow.attention` and `flow.routers`; entropy in nats, share of the
+                          largest, load of 1
+    rule                  the kind of an alarm, see `jaxnn.train.alarms`
+
+A training that is stopped and goes on adds another start. If its first measurement is at a step
+that was there already, as when it goes on from a checkpoint, the lines of before from that step on
+do not count.
+"""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..flow.flow import Flow
+from ..flow.rates import rate_of
+
+FILE = "watch.jsonl"
+SCHEMA = 1
+LN10 = math.log(10)
+
+Line = dict[str, Any]  # of the file, with numbers that are nan or infinite as such
+
+
+class Alarm(NamedTuple):
+    """What went wrong in a watched training.
+
+    step: of the measurement that showed it.
+    rule: the kind, such as "update" or "attention".
+    text: the sentence.
+    layer: counted from 1; None if it is about the whole network.
+    path: of the parameter array; or "".
+    """
+
+    step: int
+    rule: str
+    text: str
+    layer: int | None = None
+    path: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass
+class Watched:
+    """A watched training so far.
+
+    start: the line that describes the network, see the module; empty before the first measurement.
+    measurements: a line each.
+    alarms: in their order.
+    """
+
+    start: Line = field(default_factory=dict)
+    measurements: list[Line] = field(default_factory=list)
+    alarms: list[Alarm] = field(default_factory=list)
+    _goes_on: bool = False  # after a start, before its first measurement
+
+    def add(self, line: Line) -> None:
+        """Add a line of the file."""
+        if line["kind"] == "start":
+            self.start, self._goes_on = line, True
+        elif line["kind"] == "measurement":
+            if self._goes_on:
+                step, self._goes_on = line["step"], False
+                self.measurements = [v for v in self.measurements if v["step"] < step]
+                self.alarms = [v for v in self.alarms if v.step < step]
+            self.measurements.append(line)
+        elif line["kind"] == "alarm":
+            self.alarms.append(Alarm(*(line[name] for name in Alarm._fields)))
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return a row for each step and layer: step, loss, layer, name, and `flow.table()`'s."""
+        return self._rows("layers", ("layer", "name"))
+
+    def parameter_table(self) -> list[dict[str, Any]]:
+        """Return a row for each step and parameter array: layer, path, and logarithms of norms."""
+        return self._rows("parameters", ("layer", "path"))
+
+    def attention_table(self) -> list[dict[str, Any]]:
+        """Return a row for each step and head of an attention."""
+        return self._rows("heads", ("layer", "attention", "head"))
+
+    def router_table(self) -> list[dict[str, Any]]:
+        """Return a row for each step and expert of a router."""
+        return self._rows("experts", ("layer", "router", "expert"))
+
+    def _rows(self, part: str, places: tuple[str, ...]) -> list[dict[str, Any]]:
+        return [
+            {"step": line["step"], "loss": line["loss"]}
+            | {name: place[name] for name in places}
+            | {name: values[i] for name, values in line[part].items()}
+            for line in self.measurements
+            for i, place in enumerate(self.start[part])
+        ]
+
+
+def read_watch(folder: Path | str) -> Watched:
+    """Return the record of a watched training from its folder, also while it goes on.
+
+    Raises:
+        FileNotFoundError: a folder without one.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn, tempfile
+        >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
+        >>> params = jaxnn.init(net, jax.random.key(0))
+        >>> folder = tempfile.mkdtemp()
+        >>> watch = jaxnn.watch(net, every=10, folder=folder)
+        >>> watch(0, params, jnp.ones((2, 3)), jnp.array([0, 1]))
+        >>> watch.flush()
+        >>> jaxnn.train.read_watch(folder).measurements[0]["step"]
+        0
+    """
+    path = Path(folder) / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"folder: expected that of a watched training, got {folder}, which has no {FILE}"
+        ) from None
+    watched = Watched()
+    for line in filter(None, map(_decoded, text.split("\n"))):
+        watched.add(line)
+    return watched
+
+
+def encoded(line: Line) -> str:
+    """Return a line of the file."""
+    return json.dumps(_plain(line), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it; numbers to six digits."""
+    if isinstance(value, dict):
+        return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if not isinstance(value, float):
+        return value
+    if math.isnan(value):
+        return None
+    return float(f"{value:.6g}") if math.isfinite(value) else f"{'-' * (value < 0)}Infinity"
+
+
+def _decoded(row: str) -> Line | None:
+    """Return a line of the file, None of one that was cut short."""
+    try:
+        line = json.loads(row)
+    except ValueError:
+        return None
+    if not isinstance(line, dict) or "kind" not in line:
+        return None
+    if line["kind"] == "measurement":
+        parts = ("layers", "parameters", "heads", "experts")
+        numbers = ("loss", "decades", "total")
+        line |= {name: _number(line[name]) for name in numbers}
+        line |= {
+            part: {name: [*map(_number, values)] for name, values in line[part].items()}
+            for part in parts
+        }
+    return line
+
+
+def _number(value: Any) -> Any:
+    if value is None:
+        return math.nan
+    return float(value) if isinstance(value, str) else value
+
+
+def start_of(flow: Flow, every: int, time: int) -> Line:
+    """Return the line that describes a network."""
+    of = flow.parameters
+    return {
+        "kind": "start",
+        "schema": SCHEMA,
+        "time": time,
+        "every": every,
+        "dtype": np.dtype(flow.dtype).name,
+        "layers": [
+            {"layer": i, "name": name, "size": size}
+            for i, (name, size) in enumerate(zip(flow.names, flow.sizes, strict=True), 1)
+        ],
+        "parameters": [
+            {"layer": layer, "path": path, "shape": [*shape]}
+            for layer, path, shape in zip(of.layers, of.paths, of.shapes, strict=True)
+        ],
+        "heads": _chosen(flow.attention_table(), ("layer", "attention", "head")),
+        "experts": _chosen(flow.router_table(), ("layer", "router", "expert")),
+    }
+
+
+def _chosen(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in names} for row in rows]
+
+
+def measurement_of(step: int, flow: Flow, log_update: Any, loss: float, time: int) -> Line:
+    """Return the line of a measurement.
+
+    Args:
+        step: the number of the step.
+        flow: of one network.
+        log_update: ln of the norm of each parameter array's change; None if it is not known.
+        loss: of the step; nan if it is not known.
+        time: milliseconds since 1970.
+    """
+    rate = rate_of(flow, np.arange(flow.unmeasured, len(flow.names)))
+    parameters = _columns(flow.parameter_table(), ("log10_delta", "log10_size"))
+    update = np.full(len(flow.parameters.paths), np.nan) if log_update is None else log_update
+    parameters["log10_update"] = (np.asarray(update, np.float64) / LN10).tolist()
+    layers = flow.table()
+    is_finite = bool(np.all(np.asarray(flow.log_mean_square) < np.inf))
+    return {
+        "kind": "measurement",
+        "step": step,
+        "time": time,
+        "loss": loss,
+        "word": rate.word if is_finite else "unknown",
+        "decades": float(rate.decades),
+        "total": float(rate.total),
+        "layers": _columns(layers, tuple(name for name in layers[0] if name not in _PLACES)),
+        "parameters": parameters,
+        "heads": _columns(
+            flow.attention_table(), ("largest_logit", "entropy", "most_entropy", "share")
+        ),
+        "experts": _columns(flow.router_table(), ("load",)),
+    }
+
+
+_PLACES = ("layer", "name")
+
+
+def _columns(rows: list[dict[str, Any]], names: tuple[str, ...]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in names}

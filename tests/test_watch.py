@@ -1,0 +1,193 @@
+"""The watch of a training: what it records, and that the training is the same without it."""
+
+import copy
+import json
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import as_users_have_jax, optimised
+
+import jaxnn
+from jaxnn.train import read_watch
+from jaxnn.train.watched import FILE
+
+pytestmark = pytest.mark.usefixtures("users_jax")
+STEPS, EVERY = 6, 2
+
+
+def network(p, xs):
+    return jnp.tanh(jnp.tanh(xs @ p["a"]) @ p["b"]) @ p["c"]
+
+
+def loss(output, ys):
+    return jnp.sum((output - ys) ** 2, axis=-1)
+
+
+def mean_loss(p, xs, ys):
+    return jnp.mean(loss(network(p, xs), ys))
+
+
+def drawn(rng, n=3):
+    arrays = {name: rng.normal(size=(n, n)) / n**0.5 for name in "abc"}
+    return jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), arrays)
+
+
+def training(optimizer, watch=None):
+    """A function of the start, its data, and a factor of each step's update: a scan over steps."""
+
+    def train_step(carry, given):
+        params, opt_state = carry
+        step, xs, ys, factor = given
+        value, gradient = jax.value_and_grad(mean_loss)(params, xs, ys)
+        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        updates = jax.tree.map(lambda u: factor * u, updates)
+        after = optax.apply_updates(params, updates)
+        if watch is not None:
+            watch(step, params, xs, ys, after=after, value=value)
+        return (after, opt_state), (params, value)
+
+    def train(params, xs, ys, factors):
+        steps = jnp.arange(len(xs))
+        return jax.lax.scan(train_step, (params, optimizer.init(params)), (steps, xs, ys, factors))
+
+    return train
+
+
+class Trained(NamedTuple):
+    """A watched training: the function that trains, parameters before each step and at the end."""
+
+    watch: jaxnn.Watch
+    params: Any
+    train: Any
+    before: Any
+    last: Any
+    values: Any
+    record: jaxnn.train.Watched
+    text: str
+
+
+@pytest.fixture(scope="module")
+def batches():
+    return np.random.default_rng(0).normal(size=(2, STEPS, 4, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def trained(batches, tmp_path_factory):
+    with as_users_have_jax():
+        params = drawn(np.random.default_rng(1))
+        net, _ = jaxnn.from_function(network, params, batches[0, 0])
+        folder = tmp_path_factory.mktemp("watch")
+        watch = jaxnn.watch(net, loss=loss, every=EVERY, folder=folder)
+        train = jax.jit(training(optax.sgd(0.1), watch))
+        (last, _), (before, values) = train(params, *batches, np.ones(STEPS, np.float32))
+        record = copy.deepcopy(watch.watched)  # a test adds to it
+        text = (folder / FILE).read_text("utf-8")
+        return Trained(watch, params, train, before, last, values, record, text)
+
+
+def test_a_line_has_the_gradient_and_the_update_of_its_step(trained, batches):
+    lines = trained.record.measurements
+    assert [line["step"] for line in lines] == [0, 2, 4]
+    paths = [array["path"] for array in trained.record.start["parameters"]]
+    assert paths == ["['a']", "['b']", "['c']"]
+    every = jax.tree.map(lambda v, last: [*v, last], trained.before, trained.last)
+    for line in lines:
+        i = line["step"]
+        now, after = ({name: v[j] for name, v in every.items()} for j in (i, i + 1))
+        gradient = jax.grad(mean_loss)(now, *batches[:, i])
+        assert line["loss"] == pytest.approx(float(trained.values[i]))
+        for k, name in enumerate("abc"):
+            of = {"delta": gradient[name], "size": now[name], "update": after[name] - now[name]}
+            for what, v in of.items():
+                expected = np.log10(np.linalg.norm(np.asarray(v, np.float64)))
+                got = line["parameters"][f"log10_{what}"][k]
+                assert got == pytest.approx(expected, abs=1e-5)
+    assert trained.watch.flow.names == ("a", "b", "c")
+
+
+def test_the_file_says_what_memory_says(trained, tmp_path):
+    (tmp_path / FILE).write_text(trained.text, "utf-8")
+    there = read_watch(tmp_path)
+    assert there.start == trained.record.start
+    rows, ours = there.table(), trained.record.table()
+    assert [row["name"] for row in rows] == ["a", "b", "c"] * 3
+    for row, our in zip(rows, ours, strict=True):
+        assert row.pop("name") == our.pop("name")
+        assert row == pytest.approx(our, rel=1e-5, nan_ok=True)
+    assert len(there.parameter_table()) == 9
+    assert there.attention_table() == there.router_table() == []
+
+
+def test_a_line_cut_short_is_skipped_and_a_training_goes_on_from_a_checkpoint(trained, tmp_path):
+    text = trained.text
+    (tmp_path / FILE).write_text(text[:-40], "utf-8")  # killed while it wrote the last
+    assert [line["step"] for line in read_watch(tmp_path).measurements] == [0, 2]
+    again = jaxnn.watch(trained.watch.net, loss=loss, every=EVERY, folder=tmp_path)
+    start, _, second, third = text.strip().split("\n")
+    again._record([json.loads(start), {**json.loads(second), "loss": 7.0}])  # from step 2 on
+    again._record([json.loads(third)])
+    lines = read_watch(tmp_path).measurements
+    assert [line["step"] for line in lines] == [0, 2, 4]
+    assert lines[1]["loss"] == 7.0
+    assert [line["step"] for line in again.watched.measurements] == [0, 2, 4]
+
+
+def test_the_first_step_whose_numbers_are_not_finite_is_measured_and_none_after_it(
+    trained, batches
+):
+    watch = trained.watch
+    count = len(watch.watched.measurements)
+    factors = np.ones(STEPS, np.float32)
+    factors[3] = np.inf
+    trained.train(trained.params, *batches, factors)
+    steps = [line["step"] for line in watch.watched.measurements[count:]]
+    assert steps == [0, 2, 3, 4]  # 4 is due
+    broken = watch.watched.measurements[-2]
+    assert np.isfinite(broken["layers"]["log10_delta"]).all()
+    assert not np.isfinite(broken["parameters"]["log10_update"]).any()
+
+
+def test_a_watch_outside_of_jit_measures_a_network_of_ours():
+    net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
+    params = jaxnn.Layer(np.ones((3, 4)), np.ones(4)), jaxnn.Layer(np.ones((4, 1)), np.ones(1))
+    watch = jaxnn.watch(net, every=3)
+    for step in range(4):
+        half = jax.tree.map(lambda v: v / 2, params)
+        watch(step, params, np.ones((2, 3)), np.array([0, 1]), after=half)
+    lines = watch.watched.measurements
+    assert [line["step"] for line in lines] == [0, 3]
+    arrays = lines[0]["parameters"]
+    assert np.subtract(arrays["log10_size"], arrays["log10_update"]) == pytest.approx(np.log10(2))
+
+
+def test_what_is_wrong_is_said_in_one_sentence(trained, tmp_path):
+    net = trained.watch.net
+    with pytest.raises(ValueError, match=r"^every: expected at least 1, got 0$"):
+        jaxnn.watch(net, loss=loss, every=0)
+    with pytest.raises(ValueError, match=r"^loss: expected loss"):
+        jaxnn.watch(net)
+    with pytest.raises(TypeError, match=r"^net: expected a Network, or the chain"):
+        jaxnn.watch(network)
+    with pytest.raises(FileNotFoundError, match=r"^folder: expected .* has no watch.jsonl$"):
+        read_watch(tmp_path)
+    other = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
+    with pytest.raises(ValueError, match=r"^folder: expected a new one, or .* of 3 layers"):
+        jaxnn.watch(other, folder=trained.watch.folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", [optax.adam(1e-2), optax.sgd(0.1)], ids=["adam", "sgd"])
+def test_a_training_is_the_same_to_the_last_bit_without_its_watch(batches, optimizer):
+    params = drawn(np.random.default_rng(1))
+    net, _ = jaxnn.from_function(network, params, batches[0, 0])
+    given = params, *batches, np.ones(STEPS, np.float32)
+    watch = jaxnn.watch(net, loss=loss, every=EVERY)
+    watched, _ = optimised(training(optimizer, watch))(*given)
+    plain, _ = optimised(training(optimizer))(*given)
+    assert len(watch.watched.measurements) == 3
+    for ours, theirs in zip(*map(jax.tree.leaves, (watched, plain)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
