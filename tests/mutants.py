@@ -2572,6 +2572,13 @@ MUTANTS = (
         "jaxnn/texts.py::jaxnn.texts.percent",
     ),
     Mutant(
+        "a guard against transfers stops what hands over NumPy's arrays",
+        "jaxnn/arrays/compiled.py",
+        'if getattr(jax.config, _GUARD, None) in (None, "allow"):',
+        "if True:",
+        "tests/test_compilations.py::test_a_guard_against_transfers_by_mistake_stops_no_call[forward]",
+    ),
+    Mutant(
         "a sentence steers the terminal",
         "experiments/runs/streams.py",
         "Text(clean(line))",

@@ -177,6 +177,7 @@ OFTEN = (
     "trace",
     "meanfield.chi",
 )
+GUARDED = ("forward", "meanfield.chi")  # of each way in which numbers reach a device
 
 
 def test_every_public_function_has_a_case():
@@ -225,6 +226,19 @@ def test_a_first_call_compiles_three_programs_at_most_and_a_second_none(made, pr
     programs.clear()
     call(made)
     assert not programs
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(call, id=name, marks=[] if name in GUARDED else pytest.mark.slow)
+        for name, call in CASES.items()
+        if "torch" not in name
+    ],
+)
+def test_a_guard_against_transfers_by_mistake_stops_no_call(made, call):
+    with jax.transfer_guard("disallow"):
+        call(made)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ Python code would have made.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -49,7 +50,8 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         is_data = [isinstance(leaf, jax.Array | np.ndarray | np.generic) for leaf in leaves]
         others = (_DATA if data else leaf for leaf, data in zip(leaves, is_data, strict=True))
         arrays = [leaf for leaf, data in zip(leaves, is_data, strict=True) if data]
-        result: R = jitted((structure, tuple(others)), arrays)
+        with transfers():
+            result: R = jitted((structure, tuple(others)), arrays)
         return result
 
     return call
@@ -62,9 +64,30 @@ def computed(function: Callable[..., R], *arrays: np.ndarray) -> R:
     program for each of its constants. On a mesh that is set it would be compiled for all devices,
     of which there may be none yet.
     """
-    with jax.disable_jit(False), on_no_mesh():
+    with jax.disable_jit(False), on_no_mesh(), transfers():
         result: R = jax.jit(function).lower(*arrays).compile()(*arrays)
     return result
+
+
+def transfers() -> AbstractContextManager[None]:
+    """Return a context in which NumPy's arrays are handed to a device, as `compiled` does.
+
+    Whoever sets `jax.transfer_guard` looks for transfers by mistake, and these are none.
+    """
+    if getattr(jax.config, _GUARD, None) in (None, "allow"):
+        return nullcontext()
+    return jax.transfer_guard("allow")
+
+
+def transferring(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function, such as a jitted one, take NumPy's arrays whatever the guard is."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with transfers():
+            return function(*args, **kwargs)
+
+    return call
 
 
 def measuring(function: Callable[P, R]) -> Callable[P, R]:
@@ -73,14 +96,14 @@ def measuring(function: Callable[P, R]) -> Callable[P, R]:
     nan and inf are results here, and NumPy's arrays are handed to a device: `jax_debug_nans`,
     `jax_debug_infs` and `transfer_guard` are off inside.
     """
+    of_guard = transferring(function)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        stops = any(getattr(jax.config, name) for name in _STOPS)
-        if not stops and getattr(jax.config, _GUARD, None) in (None, "allow"):
-            return function(*args, **kwargs)
-        with jax.debug_nans(False), jax.debug_infs(False), jax.transfer_guard("allow"):
-            return function(*args, **kwargs)
+        if not any(getattr(jax.config, name) for name in _STOPS):
+            return of_guard(*args, **kwargs)
+        with jax.debug_nans(False), jax.debug_infs(False):
+            return of_guard(*args, **kwargs)
 
     return call
 

@@ -38,7 +38,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from ..arrays.compiled import Number, Scalar, as_array
+from ..arrays.compiled import Number, Scalar, as_array, transfers
 from ..network.activations import Activation, find_activation
 from ..network.blocks import (
     DENSE,
@@ -163,7 +163,8 @@ def _formula(f: Callable[P, R], lists: bool = False) -> Callable[P, R]:
             else _one_for_all(name, value)
             for name, value in given.items()
         }
-        result: R = compiled(**arguments)
+        with transfers():
+            result: R = compiled(**arguments)
         return result
 
     return checked

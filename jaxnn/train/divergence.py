@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ..arrays.compiled import compiled
+from ..arrays.compiled import compiled, transferring
 from ..arrays.rows import ScaledRows
 from ..errors import NonFiniteError, Where
 from ..flow.flow import Flow
@@ -47,6 +47,7 @@ class _Finite(NamedTuple):
     flow: Flow
 
 
+@transferring
 @jax.jit
 def _finite(net: Network, params: Layers, xs: Array, ys: Array, depth: Depth) -> _Finite:
     used = check_depth(params, depth)

@@ -18,6 +18,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from ..arrays.compiled import transferring
 from ..arrays.rows import ScaledRows
 from ..network.checks import (
     Depth,
@@ -77,6 +78,7 @@ def evaluate(
     return scores
 
 
+@transferring
 @jax.jit
 def scores_of(
     net: Network, params: Params, sets: list[tuple[Array, Array]], used: UsedDepth

@@ -28,7 +28,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
-from ..arrays.compiled import Numbers, as_array, compiled
+from ..arrays.compiled import Numbers, as_array, compiled, transferring, transfers
 from ..arrays.loops import loop
 from ..arrays.spread import on_mesh_of, pcast_like, rows_at
 from ..network.checks import (
@@ -178,6 +178,7 @@ def _step(
     return State(moved, inner, state.key, state.step + 1), loss
 
 
+@transferring
 @partial(jax.jit, static_argnames="count", inline=True)
 def permutation_of_epoch(
     key: Key[Array, ""], step: Int[Array, ""] | int, count: int
@@ -302,7 +303,8 @@ def epoch(
     count = xs.shape[0] if xs.ndim else 0
     size = min(check_integer("batch", batch, 1), max(count, 1))
     steps, used = steps_per_epoch(count, size), check_depth(layers, depth)
-    state, losses, _ = _program(net, state, xs, ys, optimizer, used, steps, batch=size)
+    with transfers():
+        state, losses, _ = _program(net, state, xs, ys, optimizer, used, steps, batch=size)
     return state, _first(losses)
 
 
@@ -406,13 +408,15 @@ class _Loop(NamedTuple):
     def after(self, state: State, steps: int) -> Result:
         """The result of `steps` steps from `state`."""
         net, *data, batch, _, used = self
-        result: Result = _program(net, state, *data, used, steps, batch=batch)
+        with transfers():
+            result: Result = _program(net, state, *data, used, steps, batch=batch)
         return result
 
     @property
     def per_epoch(self) -> int:
         return steps_per_epoch(len(self.xs), self.batch)
 
+    @transferring
     def batch_of(self, state: State, steps: int) -> tuple[Array, Array]:
         """The batch of the step after `steps` steps from `state`, where an epoch begins."""
         i, j = divmod(steps, self.per_epoch)
