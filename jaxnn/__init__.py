@@ -5,38 +5,84 @@ params = jaxnn.init(net, jax.random.key(0))
 value, gradient = jax.jit(jaxnn.backprop)(net, params, xs, ys)
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .cli import loading  # noqa: F401, comes before all that imports JAX
 
 # isort: split
 from . import distribution  # noqa: F401, warns of what the rest may be mixed with
 
-# isort: split
-from . import blocks, errors, theory, train
-from .adapters.layers import Chain, Run, from_function, from_layers
-from .adapters.torch.conversion import from_torch
-from .arrays.rows import log_norm
-from .cli.diagnose import Diagnosis, diagnose
-from .curing.cures import Cure, Cures, cures, torch_cures
-from .flow.chart import chart
-from .flow.flow import Flow, Parameters, Streams, Units
-from .flow.measure import gradient_flow
-from .flow.of_torch import torch_flow
-from .flow.plan import Plan, plan
-from .flow.positions import Positions
-from .flow.recognised import AttentionHeads, Routers
-from .flow.verdict import Verdict, verdict
-from .network.activations import ACTIVATIONS, Activation, find_activation
-from .network.blocks import BatchNorm, Block, Dense, LayerNorm, PostNorm, Residual, RMSNorm
-from .network.initializers import BIASES, WEIGHTS, gaussian, init, looks_linear, orthogonal
-from .network.network import Network
-from .network.params import Layer, stack, unstack
-from .network.tasks import TASKS, Task, find_task
-from .passes.backprop import Deltas, backprop, deltas, mean_loss
-from .passes.forward import Trace, forward, loss, trace
-from .passes.spectrum import Spectrum, spectrum
-from .theory.tailored import tailored_relu
-from .train import evaluate, fit
-from .train.watch import Watch, watch
+# Each name is imported where it is first asked for: all of them take a third as long as JAX, of
+# which few need much. Type checkers and the reference read the first list, Python the second.
+if TYPE_CHECKING:
+    from . import blocks, errors, theory, train
+    from .adapters.layers import Chain, Run, from_function, from_layers
+    from .adapters.torch.conversion import from_torch
+    from .arrays.rows import log_norm
+    from .cli.diagnose import Diagnosis, diagnose
+    from .curing.cures import Cure, Cures, cures, torch_cures
+    from .flow.chart import chart
+    from .flow.flow import Flow, Parameters, Streams, Units
+    from .flow.measure import gradient_flow
+    from .flow.of_torch import torch_flow
+    from .flow.plan import Plan, plan
+    from .flow.positions import Positions
+    from .flow.recognised import AttentionHeads, Routers
+    from .flow.verdict import Verdict, verdict
+    from .network.activations import ACTIVATIONS, Activation, find_activation
+    from .network.blocks import BatchNorm, Block, Dense, LayerNorm, PostNorm, Residual, RMSNorm
+    from .network.initializers import BIASES, WEIGHTS, gaussian, init, looks_linear, orthogonal
+    from .network.network import Network
+    from .network.params import Layer, stack, unstack
+    from .network.tasks import TASKS, Task, find_task
+    from .passes.backprop import Deltas, backprop, deltas, mean_loss
+    from .passes.forward import Trace, forward, loss, trace
+    from .passes.spectrum import Spectrum, spectrum
+    from .theory.tailored import tailored_relu
+    from .train import evaluate, fit
+    from .train.watch import Watch, watch
+else:
+    _MODULES = {
+        "adapters.layers": "Chain Run from_function from_layers",
+        "adapters.torch.conversion": "from_torch",
+        "arrays.rows": "log_norm",
+        "cli.diagnose": "Diagnosis diagnose",
+        "curing.cures": "Cure Cures cures torch_cures",
+        "flow.chart": "chart",
+        "flow.flow": "Flow Parameters Streams Units",
+        "flow.measure": "gradient_flow",
+        "flow.of_torch": "torch_flow",
+        "flow.plan": "Plan plan",
+        "flow.positions": "Positions",
+        "flow.recognised": "AttentionHeads Routers",
+        "flow.verdict": "Verdict verdict",
+        "network.activations": "ACTIVATIONS Activation find_activation",
+        "network.blocks": "BatchNorm Block Dense LayerNorm PostNorm Residual RMSNorm",
+        "network.initializers": "BIASES WEIGHTS gaussian init looks_linear orthogonal",
+        "network.network": "Network",
+        "network.params": "Layer stack unstack",
+        "network.tasks": "TASKS Task find_task",
+        "passes.backprop": "Deltas backprop deltas mean_loss",
+        "passes.forward": "Trace forward loss trace",
+        "passes.spectrum": "Spectrum spectrum",
+        "theory.tailored": "tailored_relu",
+        "train": "evaluate fit",
+        "train.watch": "Watch watch",
+    }
+    _PLACES = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+    def __getattr__(name):
+        if name in ("blocks", "errors", "theory", "train"):
+            return import_module(f".{name}", __name__)
+        if name not in _PLACES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f".{_PLACES[name]}", __name__), name)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
+
 
 __version__ = "0.2.0"
 

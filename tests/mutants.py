@@ -2572,6 +2572,13 @@ MUTANTS = (
         "jaxnn/texts.py::jaxnn.texts.percent",
     ),
     Mutant(
+        "an export is found by type checkers alone",
+        "jaxnn/__init__.py",
+        '        "flow.chart": "chart",\n',
+        "",
+        "tests/test_package.py::test_python_finds_each_export_where_type_checkers_do",
+    ),
+    Mutant(
         "a guard against transfers stops what hands over NumPy's arrays",
         "jaxnn/arrays/compiled.py",
         'if getattr(jax.config, _GUARD, None) in (None, "allow"):',

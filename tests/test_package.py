@@ -1,6 +1,7 @@
 """The package as a whole: exports, and what it imports."""
 
 import ast
+import importlib
 import inspect
 import pkgutil
 import subprocess
@@ -13,7 +14,7 @@ import jaxnn
 
 ROOT = Path(__file__).parent.parent
 PLACES = ("jaxnn", "jaxnn.blocks", "jaxnn.errors", "jaxnn.theory", "jaxnn.train")
-EXPORTS = [(place, name) for place in PLACES for name in sys.modules[place].__all__]
+EXPORTS = [(place, name) for place in PLACES for name in importlib.import_module(place).__all__]
 
 
 @pytest.mark.parametrize(("place", "name"), EXPORTS)
@@ -31,6 +32,21 @@ def test_every_export_has_a_docstring(place, name):
 MODULES = {"jaxnn": {"blocks", "errors", "theory", "train"}, "jaxnn.theory": {"meanfield"}}
 
 
+def for_type_checkers():
+    """Each export of the package with its module, as type checkers and the reference read it."""
+    tree = ast.parse((ROOT / "jaxnn" / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    return {alias.name: node.module for node in block.body for alias in node.names}
+
+
+def test_python_finds_each_export_where_type_checkers_do():
+    places = {name: module for name, module in for_type_checkers().items() if module is not None}
+    assert places == jaxnn._PLACES
+    with pytest.raises(AttributeError, match=r"^module 'jaxnn' has no attribute 'nothing'$"):
+        jaxnn.nothing  # noqa: B018
+    assert {*jaxnn.__all__, "__version__"} <= {*dir(jaxnn)}
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_the_list_of_exports_is_complete(place):
     exports, names = sys.modules[place].__all__, vars(sys.modules[place])
@@ -38,6 +54,8 @@ def test_the_list_of_exports_is_complete(place):
     public = {n for n, v in names.items() if not n.startswith("_") and not inspect.ismodule(v)}
     if place == "jaxnn.errors":  # a module with imports of its own
         public = {n for n in public if isinstance(names[n], type) and n.endswith("Error")}
+    if place == "jaxnn":
+        public = {*for_type_checkers()}
     assert public | MODULES.get(place, set()) == set(exports)
     assert (ROOT / "jaxnn" / "py.typed").exists()
 
@@ -105,9 +123,31 @@ def test_the_reverse_pass_is_written_by_hand():
 
 
 def test_importing_jaxnn_imports_no_more_than_it_needs():
-    others = {"optax", "chex", "sklearn", "polars", "torch"}
-    code = f"import sys, jaxnn; print({others} & set(sys.modules))"
+    """What is not asked for stays on the disk: JAX itself, and then what only measurements need."""
+    code = """
+import sys, jaxnn
+rooms = {"jax", "jaxnn.network", "jaxnn.flow", "jaxnn.adapters", "jaxnn.curing", "jaxnn.theory"}
+rooms |= {"optax", "chex", "sklearn", "polars", "torch"}
+print(rooms & {*sys.modules})
+jaxnn.backprop
+print(sorted(rooms & {*sys.modules}))
+"""
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert answer.stdout.strip() == "set()"
+    assert answer.stdout.splitlines() == ["set()", "['jax', 'jaxnn.network']"]
+
+
+@pytest.mark.slow
+def test_any_module_of_the_library_can_be_imported_first():
+    code = """
+import importlib, sys
+import jaxnn
+for module in [*jaxnn._MODULES, *jaxnn.__all__]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "jaxnn"]:
+        del sys.modules[name]
+    importlib.import_module("jaxnn")
+    if "." in module or module in ("blocks", "errors", "theory", "train"):
+        importlib.import_module(f"jaxnn.{module}")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

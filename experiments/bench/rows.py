@@ -254,7 +254,7 @@ def own(quick: bool) -> tuple[Row, ...]:
         Row("growth-time", deep, "exponent of time", "growth", growth(1.05), seconds=5),
         Row("growth-memory", deep, "exponent of memory", "memory", growth(0.55), seconds=5),
         Row("import", "import jaxnn", "import jax", "cold",
-            (Case("fresh process", 1.2, Side("import_jaxnn", {}), Side("import_jax", {})),)),
+            (Case("fresh process", 1.05, Side("import_jaxnn", {}), Side("import_jax", {})),)),
     )  # fmt: skip
 
 
