@@ -205,7 +205,7 @@ def said(measured, theory):
     decades, expected = float(measured[0]), float(theory[0])
     rate = decades / (len(measured) - 1)
     if np.isnan(decades):
-        return "On its way up the signal leaves float32, so that there is no gradient to measure."
+        return "Going forward the signal leaves float32, so that there is no gradient to measure."
     if np.isinf(decades):
         return "The gradient of the first layer is exactly zero."
     word = "is steady" if abs(decades) < 1 else "vanishes" if decades < 0 else "explodes"

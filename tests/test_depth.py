@@ -785,7 +785,11 @@ def test_a_picture_that_cannot_be_drawn_takes_nothing_with_it(tmp_path, monkeypa
     monkeypatch.setattr(web, "library", lambda: "")
     rows = pl.DataFrame({"number": [1.5]})
     alone = charts.Figure(alt.Chart(alt.NamedData("d")).mark_point(), {"d": rows})
-    page = pages.Page("Title", "", (), (), (), {"d": rows}, pages.Numbers("d", {}), ())
+    panel = pages.Panel("One", "", alt.Chart(alt.NamedData("d")).mark_point())
+    page = pages.Page(
+        *("Title", "", pages.Answer("One."), (), (), (panel,), {"d": rows}),
+        *(pages.Numbers("d", {}), ()),
+    )
     conclusion = experiment.Conclusion(
         rows, [], {"one": alone, "two": alone}, page=lambda: page, failure="It is off."
     )

@@ -18,7 +18,7 @@ from experiments.depth import page as depth_page
 from experiments.depth import picture as depth_picture
 from experiments.depth import report as depth_report
 from experiments.depth import theory as depth_theory
-from experiments.pages import names, report, web
+from experiments.pages import charts, names, report, web
 from experiments.runs import store
 from experiments.spectrum import page as spectrum_page
 from experiments.spectrum.columns import COLUMNS as SPECTRUM
@@ -90,8 +90,14 @@ def test_the_page_opens_without_a_word_and_asks_for_nothing(tab, run):
     assert tab.said == []
     assert tab.asked == [(run / names.REPORT).as_uri()]
     assert (run / names.REPORT).stat().st_size < 1_100_000  # Vega, which every page carries, is 0.9
-    for verdict in json.loads((run / store.RUN).read_text())["verdicts"]:
-        assert verdict in tab.page.locator("main section").first.inner_text()
+    answer = tab.page.locator("#answer")
+    assert answer.inner_text().startswith("The gradient ")
+    assert answer.bounding_box()["y"] + answer.bounding_box()["height"] < 300
+    shown = tab.page.locator("main").inner_text()
+    verdicts = json.loads((run / store.RUN).read_text())["verdicts"]
+    assert verdicts
+    assert all(verdict.partition(": ")[0] in shown for verdict in verdicts)
+    assert shown.count(" ± ") == len(verdicts) + 1  # each rate once, in the table; ± in its caption
 
 
 def test_a_choice_changes_the_charts_and_the_numbers(tab, run):
@@ -99,9 +105,9 @@ def test_a_choice_changes_the_charts_and_the_numbers(tab, run):
     labels = rows["label"].unique(maintain_order=True)
     choices = {"activation": "relu", "label": labels[1], "depth": "3", "scale": "linear"}
     for name, value in choices.items():
-        before = tab.drawn(0)
+        before = tab.drawn(1)
         tab.choose(name, value)
-        assert tab.drawn(0) != before, name
+        assert tab.drawn(1) != before, name
     chosen = rows.filter(
         pl.col("activation") == "relu", pl.col("label") == labels[1], pl.col("depth") == 3
     )
@@ -120,8 +126,8 @@ def test_the_scale_is_logarithmic_or_linear(tab, scale):
     if scale == "linear":
         tab.choose("scale", scale)
     title = "‖Δz[l]‖" if scale == "linear" else "log₁₀ ‖Δz[l]‖"
-    assert title in tab.chart(0).locator("text").all_text_contents()
-    shown = tab.chart(0).locator("[aria-label^='Y-axis'] text").all_text_contents()
+    assert title in tab.chart(1).locator("text").all_text_contents()
+    shown = tab.chart(1).locator("[aria-label^='Y-axis'] text").all_text_contents()
     ticks = [float(tick.replace("−", "-")) for tick in shown]
     sizes = np.array([[float(v) for v in row[2:4]] for row in tab.numbers()])
     sizes = 10**sizes if scale == "linear" else sizes
@@ -131,7 +137,7 @@ def test_the_scale_is_logarithmic_or_linear(tab, scale):
 
 
 def test_theory_is_shown_or_not(tab):
-    dashed = tab.chart(0).locator("path[stroke-dasharray='5,4']")
+    dashed = tab.chart(1).locator("path[stroke-dasharray='5,4']")
     assert dashed.count() == 1
     tab.choose("theory", False)
     assert dashed.count() == 0
@@ -150,7 +156,7 @@ def hover(tab, i, x):
 def test_a_layer_under_the_pointer_says_what_it_is(tab):
     tab.choose("depth", "3")
     for x, row in ((0.01, 0), (0.99, 2)):
-        shown = hover(tab, 0, x)
+        shown = hover(tab, 1, x)
         assert re.search(rf"layer\s+{row + 1}\b", shown)
         number = float(tab.numbers()[row][1])
         assert f"{number:.4g}".replace("-", "−") in shown
@@ -165,11 +171,11 @@ def test_what_came_from_a_file_is_text(tab, run):
     assert FILE in page.locator("header").inner_text()
     assert FILE in text
     assert f"{FOLDER}/{FILE}" not in text  # of a path only the file's name
-    assert TARGET in text  # the column, among the settings
+    assert TARGET in page.locator("#facts").text_content()  # the column, among the settings
     options = page.locator("#choice-label option").all_text_contents()
     tab.choose("label", next(option for option in options if FILE not in option))
     tab.choose("label", next(option for option in options if FILE in option))
-    points = tab.chart(3).locator(".mark-symbol.role-mark path")
+    points = tab.chart(0).locator(".mark-symbol.role-mark path")
     tips = set()
     for point in points.all():
         point.hover(force=True, timeout=5000)
@@ -205,7 +211,8 @@ def test_the_page_runs_no_script_but_its_own(chromium, run, tmp_path):
 
 
 def test_every_choice_is_reached_and_made_with_the_keyboard(chromium, run):
-    tab, order = browser.Tab(chromium, run / names.REPORT).wait(), []  # where nothing has the focus
+    tab, order = browser.Tab(chromium, run / names.REPORT).wait(), []
+    tab.page.locator("#chart-0 summary").focus()  # of the first chart's menu, which comes before
     for _ in range(5):
         tab.page.keyboard.press("Tab")
         order.append(tab.page.evaluate("document.activeElement.id"))
@@ -215,10 +222,10 @@ def test_every_choice_is_reached_and_made_with_the_keyboard(chromium, run):
         assert tab.page.evaluate(outline) == "solid"
     choices = ("activation", "label", "depth", "scale", "theory")
     assert order == [f"choice-{name}" for name in choices]
-    before = tab.drawn(0)
+    before = tab.drawn(1)
     tab.page.keyboard.press("Space")
     assert "theory: off" in tab.page.locator("#shown").inner_text()
-    assert tab.drawn(0) != before
+    assert tab.drawn(1) != before
     tab.page.locator("#choice-activation").focus()
     tab.page.keyboard.press("ArrowDown")
     tab.page.wait_for_function("document.getElementById('shown').innerText.includes('relu')")
@@ -284,8 +291,7 @@ def page_of(rows):
     theory = depth_theory.predict(rows)
     cases = [depth_report.case_of(case, theory) for case in depth_report.by_case(rows)]
     gaps = rows.clear().select("activation", "label", "depth")
-    verdicts = depth_report.verdicts(cases, gaps)
-    return depth_page.page(depth_picture.Drawn.of(rows, theory, cases, ""), rows, gaps, verdicts)
+    return depth_page.page(depth_picture.Drawn.of(rows, theory, cases, ""), rows, gaps)
 
 
 def spectra(seeds=2):
@@ -315,7 +321,7 @@ def test_the_spectrum_has_its_page(chromium, tmp_path):
         tab.choose(name, value)
         assert [tab.drawn(i) for i in range(2)] != before, name
     assert (tab.said, len(tab.asked)) == ([], 1)
-    assert "relu, gaussian: variance 2.50 ± 0.50 of 2 predicted" in tab.page.inner_text("main")
+    assert "relu, gaussian\t2.50 ± 0.50\t2\t" in tab.page.inner_text("main")
     tab.page.close()
 
 
@@ -344,9 +350,12 @@ def test_every_text_of_the_page_is_escaped():
     page = report.Page(
         title=SCRIPT,
         subtitle=SCRIPT,
+        answer=report.Answer(SCRIPT, more=SCRIPT),
         verdicts=(SCRIPT,),
         choices=(report.Choice("a", SCRIPT, (SCRIPT,), SCRIPT),),
-        panels=(),
+        panels=(
+            report.Panel(SCRIPT, SCRIPT, charts.alt.Chart(charts.alt.NamedData("d")).mark_point()),
+        ),
         data={"d": pl.DataFrame({"a": [SCRIPT]})},
         numbers=report.Numbers("d", {"a": SCRIPT}),
         tables=(report.Table(SCRIPT, (SCRIPT,), ((SCRIPT, SCRIPT),)),),
@@ -354,4 +363,4 @@ def test_every_text_of_the_page_is_escaped():
     run = {"what": {"settings": {SCRIPT: SCRIPT}, "data": SCRIPT}, "versions": {SCRIPT: SCRIPT}}
     html = report.Html(lambda: page).whole(run)
     assert SCRIPT not in html
-    assert html.count(str(escape(SCRIPT))) == 17
+    assert html.count(str(escape(SCRIPT))) == 21

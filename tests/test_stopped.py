@@ -440,7 +440,7 @@ def test_a_rate_says_which_depth_it_is_of(stopped, tmp_path):
     assert ["tanh,", "glorot_uniform", "-0.5", "-2.0", "?"] in folder.lines
     assert ["tanh,", "he_normal", "?", "?", "?"] in folder.lines
     (name,) = folder.charts["gradients"]["datasets"]["names"]
-    assert name["text"] == "−0.5 tanh, glorot_uniform (at 4)"
+    assert name["text"] == "−0.500 tanh, glorot_uniform (at 4)"
     page = page_of(tmp_path)
     assert '<td class="long">vanishing; measured up to 4 hidden layers, not at 16</td>' in page
     assert "<td>not measured</td>" in page

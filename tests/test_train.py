@@ -223,7 +223,7 @@ def test_a_table_with_texts_and_missing_values(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(loop, "train", train_nothing)
     monkeypatch.setattr(charts, "rendered", lambda *_: {})
-    monkeypatch.setattr(report.Html, "whole", lambda self, run: pages.append(run) or "")
+    monkeypatch.setattr(report.Html, "whole", lambda self, run, _: pages.append(run) or "")
     rng, path, out = np.random.default_rng(0), tmp_path / "t.csv", tmp_path / "run"
     x = rng.normal(size=80)
     frame = pl.DataFrame(

@@ -5,7 +5,7 @@
 # normalisation somewhere. It may stand *in front of* the branch, $x +
 # f(N(x))$, or *behind* the sum, $N(x + f(x))$. Deep networks of the first kind
 # are known to be the easier ones to train. We measure what the two do to the
-# signal on its way up and to the gradient on its way down, in blocks that are
+# signal going forward and to the gradient going back, in blocks that are
 # modules of Equinox and know nothing of `jaxnn`.
 
 # %%

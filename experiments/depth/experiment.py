@@ -254,14 +254,14 @@ def conclude(plan: Plan | of_user.Plan, frames: list[pl.DataFrame | None]) -> Co
     drawn = picture.Drawn.of(labelled, predicted, cases, subtitle(plan))
     if is_own:
         about = runtime.frameworks()
-        verdicts = report.verdicts_by_depth(labelled, predicted, gaps)
-    else:
-        verdicts, about = report.verdicts(cases, gaps), {}
+        verdicts = of_page = report.verdicts_by_depth(labelled, predicted, gaps)
+    else:  # the page has them in a table
+        verdicts, about, of_page = report.verdicts(cases, gaps), {}, []
     return Conclusion(
         rows,
         verdicts,
         {CHART: picture.figure(drawn)},
-        page=partial(page.page, drawn, labelled, gaps, verdicts),
+        page=partial(page.page, drawn, labelled, gaps, of_page),
         about=about,
         missing=missing,
     )

@@ -1,5 +1,7 @@
 """The depth sweep's report: one case at a time, layer by layer, and all of them against depth."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from experiments.depth import picture
@@ -8,7 +10,7 @@ from experiments.depth.picture import Drawn
 from experiments.depth.report import Case
 from experiments.pages import charts, report
 
-HEIGHT = 220
+HEIGHT, FIRST = 220, 300
 CHOSEN = "datum.activation == activation && datum.label == label"
 # How to read each panel: the measurement, theory if there is any, and the measurement again.
 READING = {
@@ -36,18 +38,21 @@ def _in_words(reading: tuple[str, ...], has_theory: bool) -> str:
     return " ".join((measured, *([theory] if has_theory else []), *more))
 
 
-def page(drawn: Drawn, rows: pl.DataFrame, gaps: pl.DataFrame, verdicts: list[str]) -> report.Page:
+def page(
+    drawn: Drawn, rows: pl.DataFrame, gaps: pl.DataFrame, verdicts: Sequence[str] = ()
+) -> report.Page:
     """Return the page.
 
     Args:
         drawn: the data of the picture.
         rows: the `labelled` rows.
         gaps: activation, label and depth of what was not measured.
-        verdicts: sentences.
+        verdicts: sentences on what the tables lack.
     """
     return report.Page(
         title="How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?",
         subtitle=drawn.subtitle,
+        answer=report.Answer(*words.answer(drawn.cases, rows)),
         verdicts=tuple(verdicts),
         choices=_choices(rows, drawn.has_theory),
         panels=_panels(drawn),
@@ -83,13 +88,13 @@ def _panels(drawn: Drawn) -> tuple[report.Panel, ...]:
         "All activations and weights, the chosen one bold. Hollow: no number in plain "
         "backpropagation, which starts at the red point; a gradient that is zero (▼) or not "
         "finite stands at the edge.",
-        _high(picture.named(picture.first_layer(drawn, CHOSEN), "‖Δz[1]‖")),
+        _high(picture.named(picture.first_layer(drawn, CHOSEN), "‖Δz[1]‖"), FIRST),
     )
-    return (*panels, against_depth)
+    return (against_depth, *panels)
 
 
-def _high(chart: charts.Chart) -> charts.Chart:
-    return chart.properties(height=HEIGHT)
+def _high(chart: charts.Chart, height: int = HEIGHT) -> charts.Chart:
+    return chart.properties(height=height)
 
 
 def _verdicts(cases: list[Case], gaps: pl.DataFrame) -> report.Table:

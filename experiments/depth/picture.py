@@ -5,6 +5,7 @@ the page those of the reader's choices, in the file all cases of the deepest net
 """
 
 import itertools
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from experiments.depth import lines
-from experiments.depth.report import Case
+from experiments.depth.report import Case, digits
 from experiments.pages import charts, palette
 from experiments.runs import runtime
 
@@ -119,18 +120,22 @@ class Drawn(NamedTuple):
 def _lost(cases: list[Case], least: int) -> pl.DataFrame:
     """The number of layers, from the output down, for which plain backpropagation has numbers.
 
-    The first depth without a number has a place y if it is at least `least`, one that is drawn. The
-    texts of such depths that are close stand one above the other, on lines from 0.
+    The first depth without a number has a place y if it is at least `least`, one that is drawn. A
+    text stands above its point; of points that are close the first has it on its left, the others
+    on their right, one above the other, on lines from 0.
     """
-    lost = [(case.lost, case) for case in cases if case.lost is not None]
-    rows, before, line = [], -float("inf"), 0
-    for layers, case in sorted(lost, key=lambda pair: pair[0]):
-        line = line + 1 if layers + 1 < CLOSE * before else 0
-        before = layers + 1
-        end = runtime.log10_range(case.dtype)["exploding" in case.rate] if before >= least else None
+    lost = sorted((case.lost + 1, case.name, case) for case in cases if case.lost is not None)
+    before = [0.0, *(depth for depth, *_ in lost)]
+    after = [*before[2:], math.inf]
+    rows, line = [], 0
+    for (depth, name, case), last, following in zip(lost, before, after, strict=False):
+        is_close = depth < CLOSE * last
+        line = line + 1 if is_close else -1
+        side = "left" if is_close else "right" if following < CLOSE * depth else "center"
+        end = runtime.log10_range(case.dtype)["exploding" in case.rate] if depth >= least else None
         text = f"← no number in {case.dtype}"
-        of_case = (case.activation, case.label, case.name)
-        rows.append((*of_case, layers, before, line, end, text))
+        of_case = (case.activation, case.label, name)
+        rows.append((*of_case, depth - 1, depth, max(line, 0), side, end, text))
     schema = {
         "activation": pl.String,
         "label": pl.String,
@@ -138,6 +143,7 @@ def _lost(cases: list[Case], least: int) -> pl.DataFrame:
         "layers": pl.Int64,
         "first_depth": pl.Int64,
         "line": pl.Int64,
+        "side": pl.String,
         "y": pl.Float64,
         "text": pl.String,
     }
@@ -178,7 +184,12 @@ def figure(drawn: Drawn) -> charts.Figure:
     below = in_rows(
         *panels,
         spacing=GAP,
-        title=alt.Title(f"Layer by layer, {deepest} hidden layers", offset=6),
+        title=alt.Title(
+            f"Layer by layer, {deepest} hidden layers{_every(layers, deepest)}",
+            subtitle="lines: median over seeds, shaded: all seeds"
+            + (THEORY_IN_WORDS if drawn.has_theory else ""),
+            offset=6,
+        ),
     )
     kinds = (layers[name] for name in layers.columns if name.endswith("_is"))
     edges = charts.edges_in_words([drawn.data["depths"]["y_is"], *kinds])
@@ -186,8 +197,6 @@ def figure(drawn: Drawn) -> charts.Figure:
         "How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?",
         subtitle=[
             drawn.subtitle,
-            "lines: median over seeds, shaded: all seeds"
-            + (THEORY_IN_WORDS if drawn.has_theory else ""),
             *([f"at the edge: {edges}"] if edges else []),
         ],
         fontSize=16,
@@ -200,6 +209,13 @@ def figure(drawn: Drawn) -> charts.Figure:
     }
     choices: dict[str, str | int] = {"scale": "logarithmic", "theory": True, "depth": deepest}
     return charts.Figure(alt.vconcat(headline, below, spacing=28, title=title), data, choices)
+
+
+def _every(layers: pl.DataFrame, depth: int) -> str:
+    """Say how many layers lie between two that are drawn; nothing if each is drawn."""
+    drawn = layers.filter(pl.col("depth") == depth)["layer"].unique().sort()
+    step = int(drawn[1] - drawn[0]) if drawn.len() > 1 else 1
+    return f", every {step}th drawn" if step > 1 else ""
 
 
 def _domain(drawn: Drawn) -> tuple[float, float]:
@@ -220,7 +236,7 @@ def _ends_of_lines(drawn: Drawn, domain: tuple[float, float]) -> pl.DataFrame:
     kinds = dict(deepest.select("case", "y_is").iter_rows())
     depths = dict(deepest.select("case", "depth").iter_rows())
     at = {c.name: f" (at {depths[c.name]})" if c.deeper else "" for c in cases}
-    texts = [f"{_short(c.value) or kinds[c.name]} {c.name}{at[c.name]}" for c in cases]
+    texts = [f"{_short(c) or kinds[c.name]} {c.name}{at[c.name]}" for c in cases]
     gap = LINE * (high - low) / _height(drawn)
     frame = {
         "case": [c.name for c in cases],
@@ -235,10 +251,9 @@ def _height(drawn: Drawn) -> int:
     return max(PLOT[1], LINE * min(len(drawn.cases), MOST_LABELS))
 
 
-def _short(rate: str) -> str:
-    """A rate without its error, in three digits and with a minus sign."""
-    number = rate.partition(" ±")[0]
-    return f"{float(number):+.3g}".replace("-", "−") if number else ""
+def _short(case: Case) -> str:
+    """The rate of a case without its error; empty if there is none."""
+    return digits(case.decades) if case.value else ""
 
 
 def _names() -> charts.Chart:
@@ -426,10 +441,10 @@ def first_depths() -> charts.Chart:
     return (
         _limits()
         .mark_text(
-            align="left",
+            align=alt.ExprRef("datum.side"),
             baseline="bottom",
-            dx=4,
-            dy=alt.ExprRef("-4 - 14 * datum.line"),
+            dx=alt.ExprRef("datum.side == 'right' ? -3 : datum.side == 'left' ? 3 : 0"),
+            dy=alt.ExprRef("-5 - 14 * datum.line"),
             fontSize=12,
             color=palette.ALARM,
             aria=False,

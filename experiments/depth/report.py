@@ -23,6 +23,7 @@ TITLE = "log₁₀ ‖Δz[1]‖, the first layer's gradient, by hidden layers (m
 # Besides activation, weights and depth.
 AXES = ("hidden", "data", "dtype", "batch", "width", "sigma_b")
 CASE, SIZE = ("activation", "label"), "log10_delta_z"
+VERBS = {"vanishing": "vanishes", "exploding": "explodes"}
 
 
 def varied(rows: pl.DataFrame) -> list[str]:
@@ -77,6 +78,11 @@ class Case:
     def name(self) -> str:
         """Activation and label."""
         return name_of(self.activation, self.label)
+
+    @property
+    def decades(self) -> float:
+        """The rate as a number; nan if there is none."""
+        return float(self.value.partition(" ±")[0] or "nan")
 
 
 def name_of(activation: str, label: str) -> str:
@@ -137,6 +143,57 @@ def verdicts_by_depth(rows: pl.DataFrame, theory: pl.DataFrame, gaps: pl.DataFra
         *(f"{case.name}, depth {depth}: {case.rate}{case.loss}" for case, depth in cases),
         *(f"{name_of(a, label)}, depth {depth}: not measured" for a, label, depth in unmeasured),
     ]
+
+
+def answer(cases: list[Case], rows: pl.DataFrame) -> tuple[str, str, str]:
+    """Return what a sweep found, its mood, and a second sentence (see `report.Answer`).
+
+    Args:
+        cases: the verdicts.
+        rows: the `labelled` rows.
+    """
+    rated = [case for case in cases if case.word]
+    if not rated:
+        return "No rate: it takes two hidden layers with a gradient.", "plain", ""
+    if len(rated) == 1 and rated[0].word in VERBS:
+        return f"The gradient {VERBS[rated[0].word]}: {_down_to_layer_1(*rated, rows)}.", "ill", ""
+    sentences = []
+    for word, verb in VERBS.items():
+        group = [case for case in rated if case.word == word]
+        if group:
+            most = max(group, key=lambda case: abs(case.decades))
+            subject = "It" if sentences else "The gradient"
+            where = f"{len(group)} of {len(rated)} networks,{' fastest with' * (len(group) > 1)}"
+            size = _down_to_layer_1(most, rows)
+            sentences.append(f"{subject} {verb} in {where} {most.name}: {size}.")
+    if not sentences:
+        total = counted(len(rated), "network")
+        return f"The gradient is steady in {'all ' * (len(rated) > 1)}{total}.", "well", ""
+    return sentences[0], "ill", "".join(sentences[1:])
+
+
+def _down_to_layer_1(case: Case, rows: pl.DataFrame) -> str:
+    """Return the rate of a case, and how large its first layer's gradient is at the end."""
+    first = first_layer(rows.filter(activation=case.activation, label=case.label))
+    deepest = first.sort("depth").row(-1, named=True)
+    size, depth = deepest[SIZE], deepest["depth"]
+    power = f", {power_of_ten(size)} at layer 1 of {depth}" if math.isfinite(size) else ""
+    return f"{digits(case.decades)} decades a layer{power}"
+
+
+def power_of_ten(log10: float) -> str:
+    """Return a whole power of ten as people write it.
+
+    Example:
+        >>> power_of_ten(-647.3)
+        '10⁻⁶⁴⁷'
+    """
+    return "10" + f"{log10:.0f}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def digits(rate: float) -> str:
+    """Return a rate in three digits, those that are zero as well, with a minus sign."""
+    return f"{rate:+#.3g}".replace("-", "−")
 
 
 def unmeasured(cases: list[Case], gaps: pl.DataFrame) -> list[str]:

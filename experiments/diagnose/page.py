@@ -91,11 +91,12 @@ def page(
     rows: pl.DataFrame, result: Diagnosis, of: str, subtitle: str, verdicts: list[str]
 ) -> report.Page:
     """Return the page."""
-    data = drawn(rows)
+    data, well = drawn(rows), result.verdict.well and not result.note
     return report.Page(
         title=TITLE.format(of),
         subtitle=subtitle,
-        verdicts=tuple(verdicts),
+        answer=report.Answer(verdicts[0], "well" if well else "ill"),
+        verdicts=tuple(verdicts[1:]),
         choices=(),
         panels=tuple(
             report.Panel(panel.title, _reading(panel, data), chart)

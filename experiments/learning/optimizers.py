@@ -1,4 +1,4 @@
-"""Optimisers by name: those of optax whose step treats every number of a parameter alike.
+"""Optimisers by name: those of optax that treat every entry of a parameter by itself.
 
 Left out are optimisers that look at a parameter as a whole (lamb, lars, fromage, novograd, sm3,
 adafactor): a run of equal layers is one parameter here, and their steps would differ from those of

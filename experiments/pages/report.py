@@ -1,15 +1,17 @@
 """report.html: one page on a run that stands alone, without a network or a folder.
 
-Verdicts in words, charts with choices, the numbers behind them, and how they were made. The choices
+First the answer in a sentence and one large chart, for a reader of ten seconds; then charts with
+choices, sentences and tables, and, folded, the numbers drawn and how they were made. The choices
 are parameters of the charts (`charts.py`) by their names; the page writes every choice into every
 chart.
 """
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -34,6 +36,19 @@ SCALE_AND_THEORY = (
 )
 
 
+class Answer(NamedTuple):
+    """What a run found.
+
+    text: one sentence.
+    mood: `ill`, `well`, or `plain` if it is neither; the colour that it has.
+    more: another sentence, in plain letters.
+    """
+
+    text: str
+    mood: str = "plain"
+    more: str = ""
+
+
 class Panel(NamedTuple):
     """A chart with a heading, and how to read it in words."""
 
@@ -50,6 +65,13 @@ class Table(NamedTuple):
     rows: tuple[tuple[str, ...], ...]
 
 
+DECADE = (
+    "decade",
+    "a factor of ten: -0.5 decades a layer divides the gradient by 10^0.5 = 3.2 in each layer, "
+    "on its way from the loss to the input",
+)
+
+
 class Numbers(NamedTuple):
     """Data that are also shown as a table, the chosen rows, under these heads."""
 
@@ -58,16 +80,24 @@ class Numbers(NamedTuple):
 
 
 class Page(NamedTuple):
-    """The part of a report that is particular to an experiment."""
+    """The part of a report that is particular to an experiment.
+
+    answer: at the top.
+    verdicts: what there is to say besides, and stands in no table.
+    panels: the first one is large, and stands right below the answer.
+    terms: words of the page and what they mean.
+    """
 
     title: str
     subtitle: str
+    answer: Answer
     verdicts: tuple[str, ...]
     choices: tuple[Choice, ...]
     panels: tuple[Panel, ...]
     data: dict[str, pl.DataFrame]
     numbers: Numbers
     tables: tuple[Table, ...]
+    terms: tuple[tuple[str, str], ...] = (DECADE,)
 
 
 @dataclass(frozen=True)
@@ -104,13 +134,15 @@ class Html:
         """Return the page with the charts alone."""
         return self._written(facts=None, not_drawn=[])
 
-    def whole(self, run: dict[str, Any]) -> str:
+    def whole(self, run: dict[str, Any], defaults: Mapping[str, Any] = MappingProxyType({})) -> str:
         """Return the page of a run.
 
         Args:
             run: the content of `run.json`.
+            defaults: settings that need no word.
         """
-        return self._written(facts=(settings(run), made(run)), not_drawn=run.get("not_drawn", []))
+        facts = (settings(run, defaults), made(run))
+        return self._written(facts=facts, not_drawn=run.get("not_drawn", []))
 
     def _written(self, **more: Any) -> str:
         return web.render(
@@ -134,12 +166,15 @@ def _columns(frame: pl.DataFrame) -> dict[str, list[Any]]:
     return charts.jsonable(frame).to_dict(as_series=False)
 
 
-def settings(run: dict[str, Any]) -> Table:
-    """Return the settings of a run, and the data that they name, as a table."""
+def settings(run: dict[str, Any], defaults: Mapping[str, Any] = MappingProxyType({})) -> Table:
+    """Return the settings of a run that differ from the default ones, and its data, as a table."""
     what = run["what"]
     named = {"data set": what["data"]} if "data" in what else {}
-    rows = itertools.chain(_flat(what["settings"]), _flat(named))
-    return Table("Settings", ("setting", "value"), tuple(rows))
+    usual = dict(_flat(dict(defaults)))
+    own = [(name, text) for name, text in _flat(what["settings"]) if usual.get(name) != text]
+    left = "; all others are the default" if defaults and len(own) < len(usual) else ""
+    rows = itertools.chain(own, _flat(named))
+    return Table(f"Settings{left}", ("setting", "value"), tuple(rows))
 
 
 def made(run: dict[str, Any]) -> Table:

@@ -26,7 +26,8 @@ def page(drawn: Drawn, cases: Sequence[Case], verdicts: tuple[str, ...]) -> repo
     return report.Page(
         title=picture.TITLE,
         subtitle=drawn.subtitle,
-        verdicts=verdicts,
+        answer=report.Answer(verdicts[-1]),
+        verdicts=verdicts[:-1],
         choices=(report.Choice("name", "remedy", names, names[0]), *report.SCALE_AND_THEORY),
         panels=_panels(drawn),
         data=drawn.data,

@@ -12,7 +12,7 @@ import itertools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -156,6 +156,12 @@ class Experiment(Generic[P, R]):
         return {"experiment": self.name, **code, "settings": settings, **plan.source}
 
     @property
+    def defaults(self) -> dict[str, Any]:
+        """The settings that have a default, each with it, as in `identity`."""
+        known = (f for f in fields(self.settings) if f.default is not MISSING)
+        return {f.name: f.default for f in known}
+
+    @property
     def file_of_run(self) -> dict[str, str]:
         """The entry of run.json by which `show` finds an experiment of the user's own again."""
         return {} if self.own is None else {FILE: str(self.own.path)}
@@ -213,7 +219,7 @@ def run(experiment: Experiment[P, R], plan: P, store: Store | None) -> bool:
     if git := look_up():
         about["git"] = git
     conclusion = conclusion._replace(about=about)
-    not_drawn = write(store, conclusion, started, finished)
+    not_drawn = write(store, conclusion, started, finished, experiment.defaults)
     console = streams.console()
     streams.table(experiment.table(conclusion.rows, conclusion.missing), console)
     where = f"in {store.folder}: {_listed(conclusion, not_drawn)}"
@@ -228,9 +234,20 @@ def run(experiment: Experiment[P, R], plan: P, store: Store | None) -> bool:
 
 
 def write(
-    store: Store, conclusion: Conclusion, started: datetime, finished: bool
+    store: Store,
+    conclusion: Conclusion,
+    started: datetime,
+    finished: bool,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Fill the folder of a run.
+
+    Args:
+        store: the open folder.
+        conclusion: what is written.
+        started: when.
+        finished: whether the run is.
+        defaults: settings that the report need not name.
 
     Returns:
         For each figure that could not be drawn, by its stem, a sentence on it.
@@ -267,7 +284,8 @@ def write(
     if not_drawn:
         about["not_drawn"] = [*not_drawn.values()]
     if html is not None:
-        store.write(names.REPORT, html.whole({"what": store.what, **about}).encode("utf-8"))
+        page = html.whole({"what": store.what, **about}, defaults)
+        store.write(names.REPORT, page.encode("utf-8"))
     store.write_run(about)
     return not_drawn
 

@@ -20,7 +20,8 @@ def page(drawn: Drawn) -> report.Page:
     return report.Page(
         title=picture.TITLE,
         subtitle=drawn.subtitle,
-        verdicts=tuple(map(words.sentence, drawn.cases)),
+        answer=report.Answer(words.answer(drawn.cases)),
+        verdicts=(),
         choices=_choices(drawn),
         panels=_panels(drawn),
         data=drawn.data,

@@ -35,7 +35,8 @@ def page(drawn: Drawn, rows: pl.DataFrame) -> report.Page:
     return report.Page(
         title=f"Training on {drawn.table.name}",
         subtitle=drawn.subtitle,
-        verdicts=tuple(drawn.verdicts),
+        answer=report.Answer(drawn.verdicts[0]),
+        verdicts=tuple(drawn.verdicts[1:]),
         choices=(
             *curve_choices,
             report.Choice("quantity", "by layer", quantities, quantities[0]),

@@ -141,8 +141,13 @@ class Verdict(Cures):
         """The worst findings, one after the other, and the advice; the remedies are apart."""
         advice = (self.advice,) if self.advice else ()
         told = [finding.text for finding in self.findings][: MOST - len(advice)]
-        well = all(f.kind in ("rate", "once") for f in self.findings) and not self.ill
-        return (*told, *(advice or (("Nothing needs to change.",) if well else ())), *self.notes)
+        closing = ("Nothing needs to change.",) if self.well else ()
+        return (*told, *(advice or closing), *self.notes)
+
+    @property
+    def well(self) -> bool:
+        """True if the network is not ill, and nothing else stands out."""
+        return all(f.kind in ("rate", "once") for f in self.findings) and not self.ill
 
     @property
     def ill(self) -> bool:
