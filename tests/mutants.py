@@ -2376,10 +2376,10 @@ MUTANTS = (
     Mutant(
         "a run that fails leaves an empty folder",
         "experiments/runs/experiment.py",
-        "    not_drawn = write(store, conclusion, started, finished)\n",
+        "    not_drawn = write(store, conclusion, started, finished, experiment.defaults)\n",
         "    if conclusion.failure is not None:\n"
         "        raise runtime.FailedError(conclusion.failure)\n"
-        "    not_drawn = write(store, conclusion, started, finished)\n",
+        "    not_drawn = write(store, conclusion, started, finished, experiment.defaults)\n",
         "tests/test_depth.py::test_a_failure_is_raised_when_the_folder_is_filled",
     ),
     Mutant(
@@ -3688,6 +3688,20 @@ MUTANTS = (
             factor.tests,
         )
         for factor in FACTORS
+    ),
+    Mutant(
+        "a sweep is answered by the slowest of its networks",
+        "experiments/depth/report.py",
+        "            most = max(group, key=lambda case: abs(case.decades))",
+        "            most = min(group, key=lambda case: abs(case.decades))",
+        "tests/test_depth.py::test_a_sweep_is_answered_in_two_sentences",
+    ),
+    Mutant(
+        "an exploding network of a sweep is not in the answer",
+        "experiments/depth/report.py",
+        '    return sentences[0], "ill", "".join(sentences[1:])',
+        '    return sentences[0], "ill", ""',
+        "tests/test_depth.py::test_a_sweep_is_answered_in_two_sentences",
     ),
 )
 

@@ -875,3 +875,27 @@ def test_residual_blocks_have_a_band_and_norms_have_none():
     assert norm["sd"].null_count() == norm["bias"].null_count() == norm.height > 0
     assert min(residual["sd"][:-1].to_list()) > 0
     assert max(residual["bias"][:-1].to_list()) < 0
+
+
+def judged(activation, rate, word):
+    return report.Case(activation, "he", "float32", "", word, f"{rate:+.3f} ± 0.001", "", "", None)
+
+
+def test_a_sweep_is_answered_in_two_sentences():
+    cases = [judged("a", -0.1, "vanishing"), judged("b", -0.5, "vanishing")]
+    cases += [judged("c", 0.2, "exploding"), judged("d", 0.0, "steady")]
+    rows = pl.DataFrame(
+        [(name, "he", 30, 1, size, "number") for name, size in zip("abcd", (-3, -15, 6, 0))],
+        schema={"activation": pl.String, "label": pl.String, "depth": pl.Int64, "layer": pl.Int64,
+                "log10_delta_z": pl.Float64, "delta_z": pl.String},
+        orient="row",
+    )  # fmt: skip
+    assert report.answer(cases, rows) == (
+        "The gradient vanishes in 2 of 4 networks, fastest with b, he: "
+        "−0.500 decades a layer, 10⁻¹⁵ at layer 1 of 30.",
+        "ill",
+        "It explodes in 1 of 4 networks, c, he: +0.200 decades a layer, 10⁶ at layer 1 of 30.",
+    )
+    one = report.answer(cases[:1], rows)
+    assert one[0] == "The gradient vanishes: −0.100 decades a layer, 10⁻³ at layer 1 of 30."
+    assert report.answer(cases[3:], rows)[:2] == ("The gradient is steady in 1 network.", "well")

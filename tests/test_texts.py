@@ -222,7 +222,8 @@ def test_pages_are_clean_in_their_words_and_in_their_data(monkeypatch):
     table = report.Table("caption\x1b", names, (names,))
     numbers = report.Numbers("d", {"name": names[-1]})
     verdicts = tuple(name for name in names)
-    of_run = report.Page("t", names[-1], verdicts, (), (), {"d": frame}, numbers, (table,))
+    answer = report.Answer(names[-1])
+    of_run = report.Page("t", names[-1], answer, verdicts, (), (), {"d": frame}, numbers, (table,))
     about = {"what": {"settings": {"data": names[-1]}}, "not_drawn": ["it said \x1b"]}
     pages = {
         "p": charts._page(spec, "stem", ""),

@@ -182,7 +182,8 @@ def page(drawn: Drawn, cases: Sequence[Case], verdicts: tuple[str, ...]) -> repo
     return report.Page(
         title=TITLE.format(drawn.of),
         subtitle=drawn.subtitle,
-        verdicts=verdicts,
+        answer=report.Answer(verdicts[-1]),
+        verdicts=verdicts[:-1],
         choices=(),
         panels=tuple(
             report.Panel(title, words, chart.properties(height=HEIGHT))
