@@ -885,7 +885,8 @@ def test_a_sweep_is_answered_in_two_sentences():
     cases = [judged("a", -0.1, "vanishing"), judged("b", -0.5, "vanishing")]
     cases += [judged("c", 0.2, "exploding"), judged("d", 0.0, "steady")]
     rows = pl.DataFrame(
-        [(name, "he", 30, 1, size, "number") for name, size in zip("abcd", (-3, -15, 6, 0))],
+        [("a", "he", 30, 1, -3, "number"), ("b", "he", 30, 1, -15, "number"),
+         ("c", "he", 30, 1, 6, "number"), ("d", "he", 30, 1, 0, "number")],
         schema={"activation": pl.String, "label": pl.String, "depth": pl.Int64, "layer": pl.Int64,
                 "log10_delta_z": pl.Float64, "delta_z": pl.String},
         orient="row",
