@@ -156,8 +156,12 @@ def answer(cases: list[Case], rows: pl.DataFrame) -> tuple[str, str, str]:
     if not rated:
         return "No rate: it takes two hidden layers with a gradient.", "plain", ""
     if len(rated) == 1 and rated[0].word in VERBS:
-        return f"The gradient {VERBS[rated[0].word]}: {_down_to_layer_1(*rated, rows)}.", "ill", ""
-    sentences = []
+        return (
+            f"The gradient {VERBS[rated[0].word]}: {_down_to_layer_1(rated[0], rows)}.",
+            "ill",
+            "",
+        )
+    sentences = list[str]()
     for word, verb in VERBS.items():
         group = [case for case in rated if case.word == word]
         if group:
