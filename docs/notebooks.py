@@ -24,13 +24,16 @@ import ast
 import contextlib
 import io
 import json
+import logging
 import os
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
+
+log = logging.getLogger("mkdocs.hooks.notebooks")  # as MkDocs shows it
 
 FOLDER = "tutorials"
 CELL = re.compile(r"^# %%(.*)$", re.MULTILINE)
@@ -209,7 +212,11 @@ def on_files(files: Any, config: Any) -> Any:
     paths = sorted(Path(config.docs_dir, FOLDER).glob("*.py"))
     try:
         with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-            all_results = [*pool.map(_results, paths)]
+            running = {pool.submit(_results, path): path for path in paths}
+            for i, done in enumerate(as_completed(running), 1):
+                done.result()
+                log.info("Tutorial %s has run, %d of %d", running[done].stem, i, len(paths))
+            all_results = [future.result() for future in running]
     except RuntimeError as error:
         raise PluginError(f"a tutorial does not run: {error}") from None
     for path, results in zip(paths, all_results, strict=True):

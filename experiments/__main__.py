@@ -84,9 +84,12 @@ READERS = ("show", "predict")
 
 def main(args: list[str] | None = None) -> int:
     """Run one command and return the exit code."""
+    code = FAILED
     try:
-        return _run(sys.argv[1:] if args is None else args)
+        code = _run(sys.argv[1:] if args is None else args)
+        return code
     finally:
+        runtime.leave_partners(code)
         own.close()
 
 
@@ -251,4 +254,4 @@ def command() -> int:
 
 
 if __name__ == "__main__":
-    runtime.leave(command())
+    sys.exit(command())

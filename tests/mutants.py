@@ -1782,7 +1782,7 @@ MUTANTS = (
     Mutant(
         "numbers that are of no mesh are computed on the one that is set",
         "jaxnn/arrays/compiled.py",
-        "with jax.disable_jit(False), on_no_mesh():",
+        "with jax.disable_jit(False), on_no_mesh(), transfers():",
         "with jax.disable_jit(False):",
         "tests/test_mesh.py::test_explicit_axes[run-gradient_flow]",
     ),
@@ -2546,8 +2546,8 @@ MUTANTS = (
     Mutant(
         "a table is wider than a narrow terminal",
         "experiments/runs/streams.py",
-        "if chosen and excess([*chosen, column]) > 0:",
-        "if chosen and excess([column]) > 0:",
+        "len(columns[-1]) > 1 and excess([*columns[-1], column]) > 0",
+        "len(columns[-1]) > 1 and excess([first, column]) > 0",
         "tests/test_texts.py::test_a_table_comes_in_parts_where_the_terminal_is_narrow",
     ),
     Mutant(

@@ -1,6 +1,8 @@
 """The command `jaxnn`: what it prints, every mistake in one sentence, and its exit codes."""
 
 import importlib
+import io
+import logging
 import os
 import platform
 import signal
@@ -18,7 +20,7 @@ import jaxnn
 from experiments.__main__ import READERS, main
 from experiments.__main__ import command as experiments_command
 from experiments.runs import runtime
-from jaxnn.cli import command, contract, diagnosis, loading
+from jaxnn.cli import command, contract, diagnosis, loading, printing
 from jaxnn.distribution import install_command
 
 pytestmark = pytest.mark.usefixtures("users_jax")
@@ -387,6 +389,22 @@ def test_a_table_fits_into_a_terminal():
     assert len(lines[0]) <= 80
     assert "\x1b" not in "".join(lines)
     assert len(list(diagnosis.plain_table(rows[:13]))) == 14
+
+
+def test_a_terminal_shows_in_one_line_what_the_library_is_at(monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "20")
+    log = logging.getLogger("jaxnn.curing")
+    with printing.live():
+        log.debug("trying what would help: measurement %d", 3)
+    log.debug("afterwards")
+    assert terminal.getvalue() == "\r\x1b[Ktrying what would h\r\x1b[K"
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with printing.live():
+        log.debug("not on a terminal")
+    assert sys.stderr.getvalue() == ""
 
 
 def test_the_console_command_is_this_one():

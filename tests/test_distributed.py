@@ -104,11 +104,12 @@ def test_processes_share_a_sweep(tmp_path, environment, expected):
         assert [line for line in stdout.splitlines() if not line.startswith("[Gloo] ")] == []
 
 
-def test_a_killed_worker_ends_the_others_and_the_sweep_goes_on(tmp_path, environment):
+@pytest.mark.parametrize("program", [["-m", "experiments"], ["-c", UNDRAWN]], ids=["-m", "-c"])
+def test_a_killed_worker_ends_the_others_and_the_sweep_goes_on(tmp_path, environment, program):
     out = tmp_path / "run"
     cells = ("--depths", "2", "--sigma-w", "1:2.15:0.05", "--activations", "tanh")
     sweep = [*SWEEP, *cells, "--out", str(out)]
-    one, other = start(["-m", "experiments"], sweep, 2, environment)
+    one, other = start(program, sweep, 2, environment)
     deadline = time.monotonic() + 240
     while len(list(out.glob("parts/*.parquet"))) < 3:
         assert time.monotonic() < deadline

@@ -270,6 +270,21 @@ def test_a_cell_of_named_values_has_key_and_label():
     assert (point.key, point.label) == ("he_normal-3", "he_normal, depth 3")
 
 
+def test_what_has_no_cells_says_that_it_goes_on(capsys, monkeypatch):
+    def said(quiet=False):
+        with progress.waiting("theory", quiet) as tell:
+            tell("of relu")
+        return capsys.readouterr().err
+
+    assert said() == "theory …\n"
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    assert said() == "theory …\ntheory: of relu …\n"
+    assert said(quiet=True) == ""
+    options = {"force_terminal": True, "width": 40}
+    monkeypatch.setattr(progress, "Console", partial(progress.Console, **options))
+    assert "theory: of relu 0:00:00" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said())
+
+
 def test_quiet_says_nothing(kept, capfd):
     measure(kept(), CELLS, Measured(), quiet=True)
     assert capfd.readouterr() == ("", "")

@@ -28,7 +28,7 @@ from experiments.remedies import of_user, report, theory
 from experiments.remedies.cells import FLOW, TRAINING, Cell, Sizes, Sweep, distance, networks_of
 from experiments.remedies.columns import COLUMNS
 from experiments.remedies.table import REMEDIES
-from experiments.runs import experiment, grid, runtime, sweep
+from experiments.runs import experiment, grid, progress, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
@@ -204,8 +204,12 @@ def predictions(plan: Plan, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
         q0=float(np.mean(np.square(x))),
         c0=1 - float(distance(np.asarray(x, np.float32))),
     )
-    names = report.remedies_of(rows)
-    return {name: theory.predict(REMEDIES[name], depths, inputs) for name in names}
+    predicted, names = {}, report.remedies_of(rows)
+    with progress.waiting("theory of infinite width", plan.settings.quiet) as tell:
+        for i, name in enumerate(names, 1):
+            tell(f"{REMEDIES[name].name}, {i} of {len(names)}")
+            predicted[name] = theory.predict(REMEDIES[name], depths, inputs)
+    return predicted
 
 
 def subtitle(plan: Plan) -> str:

@@ -14,7 +14,9 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    SpinnerColumn,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
@@ -127,3 +129,33 @@ class _Lines:
             file=sys.stderr,
             flush=True,
         )
+
+
+@contextlib.contextmanager
+def waiting(words: str, quiet: bool) -> Iterator[Tell]:
+    """Yield a function that says what is computed next, while something without cells takes long.
+
+    Args:
+        words: what is computed.
+        quiet: whether nothing is shown.
+    """
+    console = Console(stderr=True)
+    if quiet:
+        yield lambda _: None
+    elif console.is_terminal:
+        text = TextColumn("{task.description}", markup=False)
+        columns = (SpinnerColumn(), text, TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as line:
+            task = line.add_task(words)
+            yield lambda label: line.update(task, description=f"{words}: {clean(label or '')}")
+    else:
+        print(f"{words} …", file=sys.stderr, flush=True)
+        last = time.perf_counter()
+
+        def tell(label: str | None) -> None:
+            nonlocal last
+            if time.perf_counter() - last >= LINE_EVERY:
+                last = time.perf_counter()
+                print(f"{words}: {clean(label or '')} …", file=sys.stderr, flush=True)
+
+        yield tell

@@ -1,5 +1,6 @@
 """The ground that experiments run on: common options, devices, processes, versions."""
 
+import atexit
 import contextlib
 import dataclasses
 import logging
@@ -173,12 +174,20 @@ def together() -> Iterator[None]:
         ) from error
 
 
-def leave(code: int) -> NoReturn:
-    """End the process; a failed one does not wait minutes for partners that are gone."""
-    sys.stderr.flush()
+def leave_partners(code: int) -> None:
+    """Let this process end with a code when it ends, without waiting for partners.
+
+    JAX waits for minutes at the end until all processes have arrived, also if one of them is gone.
+    """
     if code and jax.distributed.is_initialized() and jax.process_count() > 1:
-        os._exit(code)
-    sys.exit(code)
+        atexit.register(_end, code)  # what is registered last comes first
+
+
+def _end(code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def check(settings: Any, several: Sequence[str] = ()) -> None:

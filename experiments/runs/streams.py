@@ -129,32 +129,40 @@ def table(renderable: RenderableType, on: Console) -> None:
         on.width = before
 
 
-def _parts(whole: Table, on: Console, options: ConsoleOptions) -> Iterator[Table]:
-    """Yield a table in parts, each with the first column and as many others as fit."""
-    first, *others = whole.columns
-    title: TextType | None = whole.title
+def _parts(whole: Table, on: Console, options: ConsoleOptions) -> list[Table]:
+    """Return a table in parts, each with the first column and as many others as fit.
 
-    def part(columns: list[Column]) -> Table:
+    Names are cut where one number has no room next to them, or where that makes fewer parts.
+    """
+    first, *others = whole.columns
+
+    def part(columns: list[Column], title: TextType | None = None) -> Table:
         made = copy(whole)
         made.title = title
-        made.columns = [replace(column, _index=i) for i, column in enumerate([first, *columns])]
+        made.columns = [replace(column, _index=i) for i, column in enumerate(columns)]
         return made
 
     def excess(columns: list[Column]) -> int:
         return Measurement.get(on, options, part(columns)).minimum - on.width
 
-    if first.min_width is not None:  # a long name is cut rather than a line too long
-        most = max([0, *(excess([column]) for column in others)])
-        room = min(first.min_width - most, on.width // 2)
-        width = max(room, min(SHORT, first.min_width))
-        first = replace(first, min_width=width, max_width=width)
-    chosen: list[Column] = []
-    for column in others:
-        if chosen and excess([*chosen, column]) > 0:
-            yield part(chosen)
-            chosen, title = [], None
-        chosen.append(column)
-    yield part(chosen)
+    def divided(first: Column) -> list[Table]:
+        columns = [[first]]
+        for column in others:
+            if len(columns[-1]) > 1 and excess([*columns[-1], column]) > 0:
+                columns.append([first])
+            columns[-1].append(column)
+        titles = [whole.title, *[None] * (len(columns) - 1)]
+        return [part(each, title) for each, title in zip(columns, titles, strict=True)]
+
+    if first.min_width is None:
+        return divided(first)
+    most = max([0, *(excess([first, column]) for column in others)])
+    wide = max(first.min_width - most, min(SHORT, first.min_width))
+    found = [
+        divided(replace(first, min_width=width, max_width=width))
+        for width in (wide, min(wide, max(SHORT, on.width // 2)))
+    ]
+    return min(found, key=len)
 
 
 def sentences(lines: Iterable[str], on: Console) -> None:

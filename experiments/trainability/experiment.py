@@ -21,7 +21,7 @@ from experiments.learning import data, descent
 from experiments.learning.descent import Descent, Training
 from experiments.learning.kinds import Kind, kinds
 from experiments.learning.measures import base_rate
-from experiments.runs import experiment, grid, runtime, sweep
+from experiments.runs import experiment, grid, progress, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
@@ -29,7 +29,7 @@ from experiments.trainability import report, theory
 from experiments.trainability.columns import COLUMNS
 from jaxnn.texts import counted
 
-CHART = "trainability"
+CHART, THEORY = "trainability", "theory of infinite width"
 
 
 @dataclass(frozen=True)
@@ -178,9 +178,11 @@ def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     rows, missing = sweep.gathered(plan, frames)
     kind = (plan.settings.activation, plan.settings.sigma_b_squared)
     trains = report.ridge(rows, base_rate(plan.dataset.y), missing)
-    depth_scale = theory.depth_scale(*kind, plan.sigma_w[0] ** 2, plan.sigma_w[-1] ** 2)
+    with progress.waiting(THEORY, plan.settings.quiet):
+        depth_scale = theory.depth_scale(*kind, plan.sigma_w[0] ** 2, plan.sigma_w[-1] ** 2)
+        critical = theory.critical(*kind)
     if plan.hidden.name == "dense":
-        verdict = report.sentence(*kind, trains, report.critical(theory.critical(*kind)))
+        verdict = report.sentence(*kind, trains, report.critical(critical))
     else:  # the depth scale is that of plain networks
         depth_scale = depth_scale.clear()
         name = f"{plan.settings.activation}, {plan.hidden.text}"

@@ -184,7 +184,8 @@ def _diagnose(settings: argparse.Namespace) -> int:
     platforms.check_debugging()
     platforms.check_flags()
     try:
-        result = contract.diagnosed(code, settings.memory, settings.seed, settings.formats)
+        with printing.live():
+            result = contract.diagnosed(code, settings.memory, settings.seed, settings.formats)
     except (ValueError, FloatingPointError):
         platforms.devices()  # the user's code may only be where it shows that there is none
         raise
@@ -208,17 +209,20 @@ def _print(result: Diagnosis, of: str) -> None:
     print(diagnosis.subtitle(result, of), end="\n\n")
     table = diagnosis.plain_table(result.flow.table(), printing.printable, printing.width())
     print(*table, sep="\n", end="\n\n")
-    wrong = diagnosis.wrong(result)
-    for sentence in diagnosis.sentences(result):
+    with printing.live():
+        sentences, wrong = diagnosis.sentences(result), diagnosis.wrong(result)
+    for sentence in sentences:
         print(printing.emphasised(sentence, "red" if sentence in wrong else "green"))
 
 
 def _print_cures(result: Diagnosis) -> None:
     print()
-    for cure in result.cures:
+    with printing.live():
+        tried = result.cures
+    for cure in tried:
         print(printing.emphasised(clean(str(cure)), "green" if cure.works else "red"))
-    if not len(result.cures):
-        print(*result.cures.sentences[1:])
+    if not len(tried):
+        print(*tried.sentences[1:])
 
 
 def _can_draw() -> bool:

@@ -3,6 +3,7 @@
 `model -> a Chain or Network with its params, or torch's module -> flow -> Diagnosis`
 """
 
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ from ..flow.verdict import Verdict, verdict
 from ..network.checks import check_loss
 from ..network.network import Network
 from ..passes.walk import Memory
+
+log = logging.getLogger("jaxnn.cli")
 
 TRY = (
     "Try what would help on this network: `.cures` of this diagnosis, --cures on the command line."
@@ -148,6 +151,7 @@ def diagnose(
         >>> d.verdict.word, len(d.flow.names)
         ('vanishing', 20)
     """
+    log.debug("measuring the gradient of every layer")
     check_loss(loss)
     check_width("xs", xs)
     if cotangent is not None and (loss is not None or ys is not None):

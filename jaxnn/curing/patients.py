@@ -3,6 +3,7 @@
 parameters -> changed -> flow       the network, its data and its loss stay
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from ..flow.verdict import verdict
 from ..network.network import Network
 from . import branches, structure, weights
 
+log = logging.getLogger("jaxnn.curing")
+
 Places = set[tuple[int, int]]  # of arrays: the layer, counted from 0, and a number
 
 
@@ -31,10 +34,12 @@ class Patient(ABC):
 
     params: as they are.
     flow: with them.
+    measurements: how often it was measured with others.
     """
 
     params: Any
     flow: Flow = field(init=False)
+    measurements: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.flow = self._flow(self.params)
@@ -76,6 +81,8 @@ class Patient(ABC):
 
     def measured(self, params: Any, theory: bool = False) -> Flow | None:
         """Return the flow with other parameters; None where a signal leaves the range."""
+        self.measurements += 1
+        log.debug("trying what would help: measurement %d", self.measurements)
         try:
             return self._flow(params, theory)
         except ValueError:

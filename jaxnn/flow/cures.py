@@ -1,6 +1,7 @@
 """Cures: what to change in a Network whose gradient vanishes or explodes, with theory's rate."""
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +16,8 @@ from ..theory import meanfield
 from .flow import Flow
 from .formats import highest
 from .rates import CLEAR, UNCLEAR
+
+log = logging.getLogger("jaxnn.flow")
 
 # Fractions of the hidden units from which on a verdict warns of them. A unit of relu is off for
 # half of the examples; with depth these grow alike, so that up to half are off for a whole batch.
@@ -69,6 +72,7 @@ class Cures:
         ill = self.out is not None or self.all_dead is not None or self._blown_up
         if ill or self.word not in ("vanishing", "exploding") or self.activation is None:
             return ()
+        log.debug("theory of what would help")
         known = np.isfinite(self.sigma_w) and self.sigma_w > 0
         of = (self.activation, self.sigma_w if known else 1.0, self.sigma_b)
         found = []
