@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import jaxnn
+from jaxnn.flow.formats import lost_in
 
 FOLDER = Path(__file__).parent.parent / "docs" / "play"
 PAGE = FOLDER / "index.html"
@@ -217,7 +218,8 @@ MEASURED = """(settings, name) => {
     const { xs, ys } = drawPoints(name, 8, settings.seed);
     const network = drawNetwork(settings);
     const { way, changes, ...flow } = measure(network, xs, ys);
-    return { xs, ys, ...flow };
+    const lost = FORMATS.map((format) => lostIn(format, flow.largest));
+    return { xs, ys, lost, ...flow };
 }"""
 
 
@@ -268,6 +270,10 @@ def test_the_flow_of_fifty_random_settings_is_the_library_s(tab):
             expected = np.asarray(theirs)[layers] / LN10
             np.testing.assert_allclose(numbers(found[ours]), expected, rtol=0, atol=SIX_DIGITS,
                                        err_msg=f"{ours} of {settings}")  # fmt: skip
+        largest = np.asarray(flow.log_largest)[layers]
+        formats = ("float16", "bfloat16", "float32")
+        lost = [lost_in(name, np.arange(len(layers)), largest) or 0 for name in formats]
+        assert found["lost"] == lost
         # Of what differs between examples that is left which rounding does not make.
         expected = np.asarray(flow.log_spread)[layers] / LN10
         clear = expected > -8
@@ -357,7 +363,7 @@ def test_a_network_is_judged_cured_and_trained(chromium):
     page.wait_for_function("document.querySelectorAll('.cures .good').length > 0")
     sick = ask(tab, "() => deep.flow.gradient")
     page.click("#one-step")
-    assert "After 1 steps" in page.inner_text("#train-text")
+    assert "After 1 step " in page.inner_text("#train-text")
 
     page.click(".cures button:has-text('Orthogonal weights')")
     page.wait_for_selector(".verdict.steady")
@@ -397,6 +403,21 @@ def test_training_follows_the_gradient(tab):
         for activation in ("tanh", "elu"):
             slope, square = ask(tab, step, block, activation)
             assert slope == pytest.approx(-square, rel=1e-3), (block, activation)
+
+
+@pytest.mark.slow
+def test_adam_takes_the_steps_of_its_paper(tab):
+    slopes = np.random.default_rng(0).normal(size=(4, 5)) * 10.0 ** np.arange(-4, 1)
+    found = ask(tab, """(slopes) => {
+        const [values, layer] = [new Float64Array(5), {}];
+        slopes.forEach((slope, i) => adam(values, slope, layer, "b", { rate: 0.1, steps: i + 1 }));
+        return values;
+    }""", slopes.tolist())  # fmt: skip
+    values, mean, square = np.zeros((3, 5))
+    for t, slope in enumerate(slopes, start=1):
+        mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
+        values = values - 0.1 * mean / (1 - 0.9**t) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
+    np.testing.assert_allclose(found, values, rtol=1e-10)
 
 
 # Screens and readers

@@ -19,17 +19,21 @@ function make(name, attributes = {}, ...children) {
 const MINUS = "−";
 const RAISED = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
 
-// A number of three digits, with a true minus sign.
-function asText(value) {
+// A number of three digits, with a true minus sign; `most` limits those after the point.
+function asText(value, most = 4) {
   const size = Math.abs(value);
   if (Number.isNaN(value)) return "no number";
   if (size === Infinity) return value > 0 ? "∞" : `${MINUS}∞`;
   if (size !== 0 && (size < 0.001 || size >= 10000)) {
     return (value < 0 ? MINUS : "") + powerText(Math.log10(size));
   }
-  const digits = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3;
-  return value.toFixed(digits).replace("-", MINUS);
+  if (size === 0) return "0";
+  const digits = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : size >= 0.1 ? 3 : 4;
+  return value.toFixed(Math.min(digits, most)).replace("-", MINUS);
 }
+
+// A number for a small place.
+const shortText = (value) => asText(value, 3);
 
 function signed(value, digits) {
   return (value > 0 ? "+" : "") + value.toFixed(digits).replace("-", MINUS);

@@ -37,6 +37,7 @@ function showDeep(trained = false) {
   const { flow, theory, settings } = deep;
   const verdict = verdictOf(flow, trained ? null : theory);
   part("verdict").className = `verdict ${verdict.word}`;
+  part("verdict").setAttribute("aria-live", trained ? "off" : "polite"); // not at every step
   part("verdict").replaceChildren(
     make("p", { class: "headline" }, verdict.subject, make("strong", {}, verdict.verb), verdict.rest),
     ...verdict.more.map((text) => make("p", {}, text)));
@@ -104,9 +105,9 @@ function showUnits() {
   context.textAlign = "right";
   context.fillText(asText(ends[1]), left - 7, 11);
   context.fillText(asText(ends[0]), left - 7, height - 3);
-  part("units-legend").textContent = `outputs of the units${unit}, each column a layer: the darker, the more`;
-  const part_ = deep.flow.saturated[deep.layer - 1];
-  canvas.setAttribute("aria-label", `Histograms of what the units of each layer send up. In layer ${deep.layer} ${percent(part_)} are saturated.`);
+  part("units-legend").textContent = `outputs of the units${unit}, each column a layer: the stronger its colour, the more`;
+  const saturated = percent(deep.flow.saturated[deep.layer - 1]);
+  canvas.setAttribute("aria-label", `Histograms of what the units of each layer send up. In layer ${deep.layer} ${saturated} are saturated.`);
   showLayer();
 }
 
@@ -131,9 +132,11 @@ function showLayer() {
   place.replaceChildren(drawn);
   part("layer").value = layer;
   part("layer-out").textContent = `${layer} of ${settings.depth}`;
-  part("layer-text").textContent =
+  const text =
     `Layer ${layer}: gradient ${sizeText(flow.gradient[layer - 1])}, signal ${sizeText(flow.signal[layer - 1])}, ` +
     `examples differ by ${sizeText(flow.spread[layer - 1])} of it, ${percent(flow.saturated[layer - 1])} of the units saturated.`;
+  part("layer-text").textContent = text;
+  part("layer").setAttribute("aria-valuetext", text);
 }
 
 function lookAt(layer) {
@@ -167,8 +170,12 @@ function verdictOf(flow, theory) {
   const more = [];
   const lost = FORMATS.map((format) => ({ name: format.name, layer: lostIn(format, flow.largest) })).filter(({ layer }) => layer);
   if (lost.length) {
-    const named = lost.map(({ name, layer }) => `${name} from layer ${layer} down`).join(", ");
-    more.push(`Number formats without a number for it: ${named}.`);
+    const layers = [...new Set(lost.map(({ layer }) => layer))];
+    const named = layers.map((layer) => {
+      const names = lost.filter((format) => format.layer === layer).map(({ name }) => name);
+      return `${names.join(" and ")} from layer ${layer} down`;
+    });
+    more.push(`There is no number for it in ${named.join(", and in ")}.`);
   } else if (word !== "undefined") more.push("Every format down to float16 has numbers for all of it.");
   if (theory && depth > 1 && word !== "undefined") {
     more.push(`Theory of infinite width says ${sizeText(theory.gradient[0])} instead of ${sizeText(total)}.`);
@@ -205,9 +212,9 @@ function showCures() {
     const flow = measure(drawNetwork({ ...deep.settings, ...open[i][1] }), deep.data.xs, deep.data.ys);
     const { word, total, depth } = judge(flow);
     const alike = flow.spread[depth - 1] < -2;
-    const result = word === "vanishing" || word === "exploding" ? `${word}, ${sizeText(total)}` : word;
+    const result = word === "cut" || word === "undefined" ? "no gradient" : `${word}: layer 1 gets ${sizeText(total)}`;
     buttons[i].className = word === "steady" && !alike ? "good" : "bad";
-    buttons[i].lastChild.textContent = result + (alike ? ", but the examples become alike" : word === "steady" ? `, ${sizeText(total)}` : "");
+    buttons[i].lastChild.textContent = result + (alike ? ", but the examples become alike" : "");
     setTimeout(tryOne, 30, i + 1);
   };
   setTimeout(tryOne, 150, 0);

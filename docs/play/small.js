@@ -72,7 +72,7 @@ function drawSmall(numbers, open) {
   const width = Math.max(place.clientWidth, 280);
   const radius = width < 480 ? 25 : 29;
   const height = 384;
-  const column = [radius + 4, width / 2, width - radius - 4];
+  const column = [radius + 4, width / 2, width - Math.max(radius + 4, 42)]; // room for its Δz
   const at = {};
   [0, 1, 2].forEach((i) => (at[`x.${i}`] = [column[0], 72 + 112 * i]));
   [0, 1, 2, 3].forEach((j) => (at[`z1.${j}`] = [column[1], 40 + 96 * j]));
@@ -81,7 +81,7 @@ function drawSmall(numbers, open) {
   const { x, y, theta0, theta1 } = small.state;
   const label = `The network: prediction ${asText(numbers.yHat)} for the label ${y}. All of its numbers are in the tables below.`;
   const drawn = make("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label, class: "faded" });
-  const labels = [];
+  const labels = []; // each above a patch of paper, so that no edge runs through it
   const edge = (key, from, to, value) => {
     const [[x1, y1], [x2, y2]] = [at[from], at[to]];
     const chosen = path.includes(key);
@@ -92,9 +92,10 @@ function drawSmall(numbers, open) {
     drawn.append(make("line", { ...line, class: kind, "stroke-width": Math.min(9, 1 + 3 * Math.abs(value)) }), hit);
     if (chosen) {
       const share = from.startsWith("x") ? 0.45 : 0.52;
-      labels.push(make("text", {
-        class: `edge-label ${inkOf(value)}`, x: x1 + share * (x2 - x1), y: y1 + share * (y2 - y1) + 4, "text-anchor": "middle",
-      }, width < 480 ? asText(value) : `${symbolOf(key)} ${asText(value)}`));
+      const text = width < 480 ? asText(value) : `${symbolOf(key)} ${asText(value)}`;
+      const [x, y, half] = [x1 + share * (x2 - x1), y1 + share * (y2 - y1), 3.7 * text.length];
+      labels.push(make("rect", { class: "patch", x: x - half, y: y - 9, width: 2 * half, height: 18, rx: 4 }),
+        make("text", { class: `edge-label ${inkOf(value)}`, x, y: y + 4, "text-anchor": "middle" }, text));
     }
   };
   theta0.forEach((row, i) => row.forEach((value, j) => edge(`theta0.${i}.${j}`, `x.${i}`, `z1.${j}`, value)));
@@ -107,10 +108,10 @@ function drawSmall(numbers, open) {
       make("title", {}, `${name} = ${asText(value)}`),
       make("circle", { cx, cy, r: radius }),
       make("text", { class: "name", x: cx, y: cy - 5, "text-anchor": "middle" }, name),
-      make("text", { class: "value", x: cx, y: cy + 12, "text-anchor": "middle" }, asText(value)));
+      make("text", { class: "value", x: cx, y: cy + 12, "text-anchor": "middle" }, shortText(value)));
     if (delta !== undefined) {
       group.append(make("text", { class: hidden ? "name" : inkOf(delta), x: cx, y: cy + radius + 14, "text-anchor": "middle" },
-        `${symbol} ${hidden ? "?" : asText(delta)}`));
+        `${symbol} ${hidden ? "?" : shortText(delta)}`));
     }
     drawn.append(group);
   };
@@ -155,8 +156,8 @@ function showTables(numbers, open) {
     const value = kind === "z1" ? numbers.z1[i] : kind === "a1" ? numbers.a1[i] : kind === "z2" ? numbers.z2 : valueAt(small.state, key);
     const delta = chainOf(key, numbers, small.state).value;
     const hidden = key === small.key && !open;
-    const text = hidden ? "?" : asText(delta);
-    button.replaceChildren(make("span", {}, asText(value)), make("span", { class: hidden ? "" : inkOf(delta) }, `Δ ${text}`));
+    const text = hidden ? "?" : shortText(delta);
+    button.replaceChildren(make("span", {}, shortText(value)), make("span", { class: hidden ? "" : inkOf(delta) }, `Δ ${text}`));
     button.setAttribute("aria-pressed", key === small.key);
     button.setAttribute("aria-label", `${symbolOf(key)} = ${asText(value)}, Δ ${hidden ? "not shown yet" : asText(delta)}`);
   }

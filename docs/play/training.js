@@ -3,6 +3,7 @@
 
 const training = { running: false };
 
+// Training starts over, with the network as `rebuild` has just drawn it.
 function restart() {
   Object.assign(training, {
     running: false,
@@ -10,8 +11,6 @@ function restart() {
     history: [],
     shown: 0,
   });
-  deep.network = drawNetwork(deep.settings);
-  deep.flow = measure(deep.network, deep.data.xs, deep.data.ys);
   note(deep.flow);
   showTraining();
 }
@@ -58,9 +57,10 @@ function showTraining() {
   part("run").textContent = running ? "Pause" : optimiser.steps ? "Go on" : "Train";
   part("rate-out").textContent = asText(rateOf());
   const lost = !Number.isFinite(latest.loss);
+  const after = `After ${optimiser.steps} step${optimiser.steps === 1 ? "" : "s"}`;
   part("train-text").textContent = lost
-    ? `After ${optimiser.steps} steps the loss is no number any more: the steps were too large for this gradient. Start over with a smaller learning rate, or cure the network first.`
-    : `After ${optimiser.steps} steps ${percent(latest.accuracy)} of the points are right, loss ${latest.loss.toFixed(3)}. ` +
+    ? `${after} the loss is no number any more: the steps were too large for this gradient. Start over with a smaller learning rate, or cure the network first.`
+    : `${after} ${percent(latest.accuracy)} of the points are right, loss ${latest.loss.toFixed(3)}. ` +
       `Layer 1 has a gradient of ${sizeText(latest.first)}, the last hidden layer ${sizeText(latest.last)}.`;
   const steps = Math.max(optimiser.steps, 10);
   const axis = (every) => ({ from: 0, to: steps / every, bottom: every > 1 ? `step / ${every}` : "step", height: 240 });
@@ -101,7 +101,9 @@ function showMap() {
     const certain = Math.abs(2 * sigmoid(z[i]) - 1);
     context.globalAlpha = Number.isNaN(certain) ? 0 : 0.06 + 0.4 * certain;
     context.fillStyle = z[i] > 0 ? one : zero;
-    context.fillRect(((i % cells) * size) / cells, (Math.floor(i / cells) * size) / cells, size / cells + 0.5, size / cells + 0.5);
+    const [x, y] = [i % cells, Math.floor(i / cells)].map((at) => Math.round((at * size) / cells));
+    const [right, low] = [(i % cells) + 1, Math.floor(i / cells) + 1].map((at) => Math.round((at * size) / cells));
+    context.fillRect(x, y, right - x, low - y);
   }
   context.globalAlpha = 1;
   const { xs, ys } = deep.data;
@@ -127,7 +129,7 @@ function startTraining() {
   part("restart").addEventListener("click", rebuild);
   part("optimiser").addEventListener("change", () => {
     part("rate").value = part("optimiser").value === "adam" ? -8 : -2;
-    restart();
+    rebuild();
   });
   part("points").addEventListener("change", (e) => { deep.points.name = e.target.value; rebuild(); });
   part("rate").addEventListener("input", () => {
