@@ -84,7 +84,7 @@ function lineChart(place, { lines, ends = [], from, to, title, bottom, height, c
     drawn.append(
       make("rect", { class: "beyond", x: left, y: top, width: inner.width, height: bottomEdge - top }),
       make("line", { class: "end", x1: left, x2: left + inner.width, y1: y(at), y2: y(at) }),
-      make("text", { class: "end-name", x: left + 6, y: y(at) + (isLeast ? 14 : -5) }, name),
+      make("text", { class: "end-name", x: left + 6, y: y(at) + (isLeast || y(at) < above + 18 ? 14 : -5) }, name),
     );
   }
   const ticks = plain ? [plain[0], (plain[0] + plain[1]) / 2, plain[1]] : ticksOf(low, high, Math.max(3, inner.height / 34));

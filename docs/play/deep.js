@@ -105,7 +105,7 @@ function showUnits() {
   context.textAlign = "right";
   context.fillText(asText(ends[1]), left - 7, 11);
   context.fillText(asText(ends[0]), left - 7, height - 3);
-  part("units-legend").textContent = `outputs of the units${unit}, each column a layer: the stronger its colour, the more`;
+  part("units-legend").textContent = `what the units send up${unit}, each column a layer`;
   const saturated = percent(deep.flow.saturated[deep.layer - 1]);
   canvas.setAttribute("aria-label", `Histograms of what the units of each layer send up. In layer ${deep.layer} ${saturated} are saturated.`);
   showLayer();

@@ -9,7 +9,8 @@ function restart() {
     running: false,
     optimiser: { name: part("optimiser").value, rate: rateOf(), steps: 0 },
     history: [],
-    shown: 0,
+    shown: 0, // when charts and map were drawn last, in milliseconds
+    mapped: 0,
   });
   note(deep.flow);
   showTraining();
@@ -78,6 +79,9 @@ function showTraining() {
     ],
     label: `Gradient by step: now ${sizeText(latest.first)} in layer 1, ${sizeText(latest.last)} in the last hidden layer`,
   });
+  const now = performance.now();
+  if (running && now - training.mapped < 400) return; // it takes longer than the charts
+  training.mapped = now;
   showMap();
 }
 
@@ -88,7 +92,7 @@ function showMap() {
   canvas.style.width = `${size}px`;
   const context = pen(canvas, size, size);
   const weights = deep.network.layers.reduce((sum, layer) => sum + layer.theta.length, 0);
-  const cells = Math.round(Math.min(50, Math.max(10, Math.sqrt(1.2e7 / weights))));
+  const cells = Math.round(Math.min(50, Math.max(10, Math.sqrt(4e7 / weights))));
   const reach = 2.3;
   const grid = new Float64Array(2 * cells * cells);
   for (let i = 0; i < cells * cells; i++) {
