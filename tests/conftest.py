@@ -74,6 +74,10 @@ MOST_MAPPINGS = 40_000
 FIRST = ("test_faults.py", "test_train_faults.py", "test_distributed.py", "test_laws.py")
 
 
+# A gate runs those slow tests whose day it is; a weekly one runs all of them.
+DAYS = 14
+
+
 def pytest_collection_modifyitems(config, items):
     """Order the files; leave out the slow tests whose day it is not, if there is a day."""
     items.sort(key=lambda item: item.path.name not in FIRST)
@@ -84,12 +88,12 @@ def pytest_collection_modifyitems(config, items):
 
 
 def is_due(item, day):
-    """Tell whether a test runs on a day: a slow one on each sixth, all cases of a function at once.
+    """Tell whether a test runs on a day: a slow one once in `DAYS`, all cases of a function at once.
 
     By its name, so that the same commit runs the same tests on the same day everywhere.
     """
     function = item.nodeid.partition("[")[0].encode()
-    return item.get_closest_marker("slow") is None or zlib.crc32(function) % 6 == day % 6
+    return item.get_closest_marker("slow") is None or zlib.crc32(function) % DAYS == day % DAYS
 
 
 def pytest_collection_finish():

@@ -13,8 +13,9 @@ import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
+import mutants
 import pytest
-from conftest import is_due
+from conftest import DAYS, is_due
 
 from jaxnn import distribution
 
@@ -236,16 +237,16 @@ def test_the_gate_comes_before_a_release():
             (name,) = re.findall(r"^    needs: (\w+)$", jobs[name], re.MULTILINE)
 
 
-def test_a_slow_test_is_due_on_each_sixth_day_and_any_other_daily():
+def test_a_slow_test_is_due_once_in_a_fortnight_and_any_other_daily():
     """All cases of a function on the same day; no day is left empty."""
 
     def due(name, *marks):
         marked = dict.fromkeys(marks, True)
         item = SimpleNamespace(nodeid=f"tests/test_x.py::{name}", get_closest_marker=marked.get)
-        return [day for day in range(360, 372) if is_due(item, day)]
+        return [day for day in range(338, 366) if is_due(item, day)]
 
-    assert due("test_quick") == list(range(360, 372))
-    days = [due(f"test_{i}[{case}]", "slow") for i in range(30) for case in "ab"]
+    assert due("test_quick") == list(range(338, 366))
+    days = [due(f"test_{i}[{case}]", "slow") for i in range(90) for case in "ab"]
     assert days[::2] == days[1::2]
-    assert all(second == first + 6 for first, second in days)
-    assert len({first % 6 for first, _ in days}) == 6
+    assert all(second == first + DAYS for first, second in days)
+    assert len({first % DAYS for first, _ in days}) == DAYS == mutants.DAYS
