@@ -88,7 +88,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def is_due(item, day):
-    """Tell whether a test runs on a day: a slow one once in `DAYS`, all cases of a function at once.
+    """Tell whether a test runs on a day: a slow one once in `DAYS`, with all cases of its function.
 
     By its name, so that the same commit runs the same tests on the same day everywhere.
     """
