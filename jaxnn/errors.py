@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["NoTangentError", "NoTwinError", "NonFiniteError"]
+__all__ = ["NoTangentError", "NoTwinError", "NonFiniteError", "TrainingWarning"]
 
 Where = Literal["signal", "loss", "gradient", "update"]
 
@@ -46,3 +46,7 @@ class NoTangentError(ValueError):
 
 class NoTwinError(ValueError):
     """The wide twin of a network was asked for, of which one layer has none."""
+
+
+class TrainingWarning(UserWarning):
+    """Something goes wrong in a watched training; the message is that of the alarm."""

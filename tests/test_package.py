@@ -53,7 +53,9 @@ def test_the_list_of_exports_is_complete(place):
     assert sorted(exports, key=lambda n: (not n.isupper(), not n[0].isupper(), n)) == exports
     public = {n for n, v in names.items() if not n.startswith("_") and not inspect.ismodule(v)}
     if place == "jaxnn.errors":  # a module with imports of its own
-        public = {n for n in public if isinstance(names[n], type) and n.endswith("Error")}
+        public = {
+            n for n in public if isinstance(names[n], type) and n.endswith(("Error", "Warning"))
+        }
     if place == "jaxnn":
         public = {*for_type_checkers()}
     assert public | MODULES.get(place, set()) == set(exports)
@@ -83,7 +85,7 @@ def test_errors_stand_in_one_place():
                 assert not node.name.endswith("Error"), f"{path}: {node.name}"
     for name in jaxnn.errors.__all__:
         error = getattr(jaxnn.errors, name)
-        assert issubclass(error, ValueError | ArithmeticError)
+        assert issubclass(error, ValueError | ArithmeticError | UserWarning)
 
 
 def imported(path):

@@ -12,6 +12,7 @@ import pytest
 from problems import as_users_have_jax, optimised
 
 import jaxnn
+from jaxnn.errors import TrainingWarning
 from jaxnn.train import read_watch
 from jaxnn.train.watched import FILE
 
@@ -68,6 +69,7 @@ class Trained(NamedTuple):
     values: Any
     record: jaxnn.train.Watched
     text: str
+    alarms: list[jaxnn.train.Alarm]
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +83,13 @@ def trained(batches, tmp_path_factory):
         params = drawn(np.random.default_rng(1))
         net, _ = jaxnn.from_function(network, params, batches[0, 0])
         folder = tmp_path_factory.mktemp("watch")
-        watch = jaxnn.watch(net, loss=loss, every=EVERY, folder=folder)
-        train = jax.jit(training(optax.sgd(0.1), watch))
+        alarms = []
+        watch = jaxnn.watch(net, loss=loss, every=EVERY, folder=folder, callback=alarms.append)
+        train = jax.jit(training(optax.sgd(0.01), watch))
         (last, _), (before, values) = train(params, *batches, np.ones(STEPS, np.float32))
         record = copy.deepcopy(watch.watched)  # a test adds to it
         text = (folder / FILE).read_text("utf-8")
-        return Trained(watch, params, train, before, last, values, record, text)
+        return Trained(watch, params, train, before, last, values, record, text, alarms)
 
 
 def test_a_line_has_the_gradient_and_the_update_of_its_step(trained, batches):
@@ -143,7 +146,13 @@ def test_the_first_step_whose_numbers_are_not_finite_is_measured_and_none_after_
     count = len(watch.watched.measurements)
     factors = np.ones(STEPS, np.float32)
     factors[3] = np.inf
-    trained.train(trained.params, *batches, factors)
+    with pytest.warns(TrainingWarning, match=r"^Step 3: the update of \['c'\] in layer 3 "):
+        jax.block_until_ready(trained.train(trained.params, *batches, factors))
+    watch.flush()
+    (alarm,) = trained.alarms
+    assert (alarm.rule, alarm.step, alarm.path) == ("nonfinite", 3, "['c']")
+    assert watch.watched.alarms == [alarm]
+    assert read_watch(watch.folder).alarms == [alarm]
     steps = [line["step"] for line in watch.watched.measurements[count:]]
     assert steps == [0, 2, 3, 4]  # 4 is due
     broken = watch.watched.measurements[-2]
@@ -154,10 +163,10 @@ def test_the_first_step_whose_numbers_are_not_finite_is_measured_and_none_after_
 def test_a_watch_outside_of_jit_measures_a_network_of_ours():
     net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
     params = jaxnn.Layer(np.ones((3, 4)), np.ones(4)), jaxnn.Layer(np.ones((4, 1)), np.ones(1))
-    watch = jaxnn.watch(net, every=3)
+    watch = jaxnn.watch(net, every=3, ignore=("update",))
     for step in range(4):
         half = jax.tree.map(lambda v: v / 2, params)
-        watch(step, params, np.ones((2, 3)), np.array([0, 1]), after=half)
+        watch(step, params, np.arange(6.0).reshape(2, 3), np.array([0, 1]), after=half)
     lines = watch.watched.measurements
     assert [line["step"] for line in lines] == [0, 3]
     arrays = lines[0]["parameters"]
@@ -174,6 +183,8 @@ def test_what_is_wrong_is_said_in_one_sentence(trained, tmp_path):
         jaxnn.watch(network)
     with pytest.raises(FileNotFoundError, match=r"^folder: expected .* has no watch.jsonl$"):
         read_watch(tmp_path)
+    with pytest.raises(ValueError, match=r"^ignore: expected some of nonfinite, .*, got 'loss'$"):
+        jaxnn.watch(net, loss=loss, ignore=("loss",))
     other = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
     with pytest.raises(ValueError, match=r"^folder: expected a new one, or .* of 3 layers"):
         jaxnn.watch(other, folder=trained.watch.folder)

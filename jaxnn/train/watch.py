@@ -12,6 +12,8 @@ instead of the parameters after it would have to be stored where the compiler ad
 
 import threading
 import time
+import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,14 +29,16 @@ from ..adapters.layers import Chain
 from ..arrays.compiled import compiled
 from ..arrays.loops import barrier
 from ..arrays.rows import at_least_float32, can_be_learned, is_float
+from ..errors import TrainingWarning
 from ..flow.flow import Flow
 from ..flow.loss import Loss
 from ..flow.measure import gradient_flow
 from ..flow.updates import log_updates
 from ..network.checks import check_loss
 from ..network.network import Network
+from .alarms import RULES, alarms_of, line_of
 from .steps import check_integer
-from .watched import FILE, Line, Watched, encoded, measurement_of, read_watch, start_of
+from .watched import FILE, Alarm, Line, Watched, encoded, measurement_of, read_watch, start_of
 
 
 class Watch:
@@ -43,8 +47,17 @@ class Watch:
     flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
     """
 
-    def __init__(self, net: Network | Chain, loss: Loss | None, every: int, folder: Path | None):
+    def __init__(
+        self,
+        net: Network | Chain,
+        loss: Loss | None,
+        every: int,
+        folder: Path | None,
+        callback: Callable[[Alarm], Any] | None,
+        ignore: tuple[str, ...],
+    ):
         self.net, self.loss, self.every, self.folder = net, loss, every, folder
+        self.callback, self.ignore = callback, ignore
         self.flow: Flow | None = None
         self._watched = Watched()
         self._is_described = False  # by a start line of this process
@@ -100,17 +113,23 @@ class Watch:
         with self._lock:
             self.flow, now = flow, time.time_ns() // 10**6
             lines = [] if self._is_described else [start_of(flow, self.every, now)]
-            lines.append(measurement_of(int(step), flow, log_update, loss, now))
             self._is_described = True
-            self._record(lines)
+            self._record([*lines, measurement_of(int(step), flow, log_update, loss, now)])
+            alarms = alarms_of(self._watched, self.ignore)
+            self._record([line_of(alarm, now) for alarm in alarms])
+        for alarm in alarms:
+            if self.callback is not None:
+                self.callback(alarm)
+            warnings.warn(alarm.text, TrainingWarning, stacklevel=1)
 
     def _record(self, lines: list[Line]) -> None:
-        if self.folder is not None and jax.process_index() == 0:
+        """Add lines to memory and to the file."""
+        for line in lines:
+            self._watched.add(line)
+        if lines and self.folder is not None and jax.process_index() == 0:
             with (self.folder / FILE).open("a", encoding="utf-8") as file:
                 # A line that a kill cut short ends here.
                 file.write("\n" * (lines[0]["kind"] == "start") + "".join(map(encoded, lines)))
-        for line in lines:
-            self._watched.add(line)
 
 
 class _Layout(NamedTuple):
@@ -147,6 +166,8 @@ def watch(
     loss: Loss | None = None,
     every: int = 100,
     folder: Path | str | None = None,
+    callback: Callable[[Alarm], Any] | None = None,
+    ignore: tuple[str, ...] = (),
 ) -> Watch:
     """Watch a training: measure the flow of its gradient every so many steps, and record it.
 
@@ -165,12 +186,15 @@ def watch(
         every: the number of steps from one measurement to the next; the first is at step 0.
         folder: for `watch.jsonl`, see `jaxnn.train.watched`; without it all is kept in memory. A
             training that goes on in the same folder adds to it.
+        callback: takes each `jaxnn.train.Alarm`, which is also a Python warning, of the category
+            `jaxnn.errors.TrainingWarning`. It is called in a thread of JAX's and must not use JAX.
+        ignore: rules that give no alarm, see `jaxnn.train.alarms`.
 
     Returns:
         Watch.
 
     Raises:
-        ValueError: an `every` below 1; a folder with the watch of another network.
+        ValueError: an `every` below 1; an unknown rule; a folder with the watch of another network.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -202,8 +226,11 @@ def watch(
             "net: expected a Network, or the chain of jaxnn.from_function or jaxnn.from_layers, "
             f"got {type(net).__name__}"
         )
+    for rule in ignore:
+        if rule not in RULES:
+            raise ValueError(f"ignore: expected some of {', '.join(RULES)}, got {rule!r}")
     path = None if folder is None else Path(folder)
-    return Watch(net, loss, check_integer("every", every, 1), path)
+    return Watch(net, loss, check_integer("every", every, 1), path, callback, ignore)
 
 
 def _check_same(start: Line, net: Network | Chain, folder: Path) -> None:

@@ -142,7 +142,7 @@ def read_watch(folder: Path | str) -> Watched:
         >>> params = jaxnn.init(net, jax.random.key(0))
         >>> folder = tempfile.mkdtemp()
         >>> watch = jaxnn.watch(net, every=10, folder=folder)
-        >>> watch(0, params, jnp.ones((2, 3)), jnp.array([0, 1]))
+        >>> watch(0, params, jnp.eye(2, 3), jnp.array([0, 1]))
         >>> watch.flush()
         >>> jaxnn.train.read_watch(folder).measurements[0]["step"]
         0

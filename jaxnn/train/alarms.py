@@ -1,0 +1,370 @@
+"""Alarms: what goes wrong in a training, told from the measurements of its watch.
+
+    measurements so far -> a rule -> an alarm, or None; of each rule one in a training
+
+A rule speaks where it is clear, and else is silent. Sizes are Euclidean norms; a weight is a
+parameter array of two axes or more. What it takes, by name:
+
+    nonfinite   a number that is nan or infinite: the first of state, loss, Δ and update
+    format      Δ of a layer has left the dtype of the states, and its weights do not move
+    rounding    a weight that moved stays as it is, though it has a Δ and others move: its dtype
+                rounds the update away; in two measurements
+    update      ‖update‖ / ‖θ‖ is .1 or more in half of the weights, or .3 in one of them twice
+    decay       half of the weights have lost 30 % of their size, and halve within 1000 steps
+    clip        the update is the gradient times one factor, and always of the same size, which
+                that of the gradient is not: it is clipped in every step; in three measurements
+    state       the root mean square of a state is 1000 or more, at which float16 is near its end,
+                or 30 and has doubled within four measurements
+    attention   the largest logit of an attention is 30 or more and has doubled within four
+                measurements, or it is 100 and the entropy below 5 % of its largest
+    router      half of the experts of a router have a tenth of their share or less, in two
+                measurements
+    examples    the states of all examples are equal but for rounding, from a layer up
+    gradient    it vanishes or explodes by six decades or more over the layers that repeat
+    cut         Δ of a weight is exactly zero, in two measurements: nothing that it does counts
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ..flow.formats import indistinguishable_in, range_of
+from ..texts import clean, label
+from .watched import LN10, Alarm, Line, Watched
+
+LARGE_UPDATE, LARGEST_UPDATE = 0.1, 0.3  # of the weight
+LOST_SIZE, HALF_LIFE = 0.3, 1000  # of weights, and steps
+SAME, OTHER = 1e-3, 0.05  # of decades: one factor for all arrays; sizes that differ
+LARGE_STATE, LARGEST_STATE = 30.0, 1000.0  # root mean square
+LARGE_LOGIT, SATURATED_LOGIT, SATURATED = 30.0, 100.0, 0.05
+STARVED = 0.1  # of the share of an expert
+CHANGE = 6.0  # decades over all layers
+GROWING = 4  # measurements, from the first of which to the last a number doubles
+LOG2 = float(np.log10(2))
+LARGEST_FLOAT16 = 65504.0
+
+
+class _Seen:
+    """The measurements of a watch as arrays."""
+
+    def __init__(self, watched: Watched):
+        self.start, self.lines = watched.start, watched.measurements
+        self.step: int = self.lines[-1]["step"]
+        self.weights = np.array(
+            [len(p["shape"]) > 1 and max(p["shape"]) > 1 for p in self.start["parameters"]], bool
+        )
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def get(self, part: str, name: str, back: int = 0) -> np.ndarray:
+        """Return a number of all layers, arrays, heads or experts; `back` measurements ago."""
+        return _array(self.lines[-1 - back], part, name)
+
+    def last(self, part: str, name: str, count: int) -> np.ndarray:
+        """Return it of the last measurements, (count, …)."""
+        return np.stack([_array(line, part, name) for line in self.lines[-count:]])
+
+    def steps(self, count: int) -> int:
+        """Return the number of steps from the first of the last measurements to this one."""
+        return int(self.step - self.lines[-count]["step"])
+
+    def name(self, layer: int) -> str:
+        """Return a layer in words."""
+        return label(layer, clean(self.start["layers"][layer - 1]["name"]))
+
+    def alarm(self, rule: str, text: str, layer: int | None = None, path: str = "") -> Alarm:
+        """Return an alarm of this step."""
+        return Alarm(self.step, rule, f"Step {self.step}: {text}.", layer, path)
+
+    def of_array(self, rule: str, i: int, text: str) -> Alarm:
+        """Return an alarm on a parameter array, which {} in the text stands for."""
+        array = self.start["parameters"][i]
+        where = f"{clean(array['path'])} in layer {self.name(array['layer'])}"
+        return self.alarm(rule, text.format(where), array["layer"], array["path"])
+
+
+def _array(line: Line, part: str, name: str) -> np.ndarray:
+    return np.array(line[part].get(name, ()), float)
+
+
+def _nonfinite(seen: _Seen) -> Alarm | None:
+    dtype = seen.start["dtype"]
+    square = seen.get("layers", "log10_mean_square")
+    update, size = (seen.get("parameters", f"log10_{name}") for name in ("update", "size"))
+    loss = seen.lines[-1]["loss"]
+    broken = np.flatnonzero(np.isnan(size) | np.isposinf(size))
+    if len(broken) and np.isinf(loss if loss is not None else 0):
+        return seen.of_array("nonfinite", int(broken[0]), "{} is nan or infinite before the step")
+    out = np.flatnonzero(~(square < np.inf))
+    if len(out):
+        layer = int(out[0]) + 1
+        text = f"the state of layer {seen.name(layer)} is the first that has no number in {dtype}"
+        return seen.alarm("nonfinite", text, layer)
+    return _nonfinite_on_the_way_down(seen, dtype, update)
+
+
+def _nonfinite_on_the_way_down(seen: _Seen, dtype: str, update: np.ndarray) -> Alarm | None:
+    largest = seen.get("layers", "log10_largest")
+    most = range_of(dtype)[1] / LN10
+    over = np.flatnonzero(np.isnan(largest) | (largest > most))
+    if len(over):
+        layer = int(over[-1]) + 1
+        text = (
+            f"Δ of the state of layer {seen.name(layer)} is the first beyond the range of {dtype}"
+        )
+        return seen.alarm("nonfinite", text, layer)
+    known = ~np.isnan(update).all() if len(update) else False
+    bad = np.flatnonzero(np.isnan(update) | np.isposinf(update)) if known else []
+    if len(bad):
+        text = "the update of {} is nan or infinite, with finite states and a finite Δ"
+        return seen.of_array("nonfinite", int(bad[-1]), text)
+    return None
+
+
+def _format(seen: _Seen) -> Alarm | None:
+    lost, delta = (seen.get("layers", name) for name in ("lost", "log10_largest"))
+    below = np.flatnonzero((lost > 0) & (delta < 0))
+    if not len(below):
+        return None
+    layer, update = int(below[-1]) + 1, seen.get("parameters", "log10_update")
+    layers = np.array([p["layer"] for p in seen.start["parameters"]])
+    own = seen.weights & (layers <= layer)
+    if not np.isnan(update[own]).all() and not np.isneginf(update[own]).any():
+        return None
+    text = (
+        f"Δ is 10^{delta[layer - 1]:.0f} in layer {seen.name(layer)}, for which "
+        f"{seen.start['dtype']} has no number: it and all below get nothing; scale the loss"
+    )
+    return seen.alarm("format", text, layer)
+
+
+def _rounding(seen: _Seen) -> Alarm | None:
+    if len(seen) < 3:
+        return None
+    update, delta = (seen.last("parameters", f"log10_{v}", 2) for v in ("update", "delta"))
+    earlier = np.stack([_array(line, "parameters", "log10_update") for line in seen.lines[:-2]])
+    still = np.isneginf(update).all(axis=0) & (delta > -np.inf).all(axis=0)
+    still &= seen.weights & np.isfinite(earlier).any(axis=0)
+    if not still.any() or not np.isfinite(update[:, seen.weights]).any(axis=1).all():
+        return None
+    text = "{} stays as it is, though it has a Δ: its dtype rounds the update away"
+    return seen.of_array("rounding", int(np.flatnonzero(still)[0]), text)
+
+
+def _ratio(line: Line) -> np.ndarray:
+    """Return log₁₀ ‖update‖ / ‖θ‖ of each array; nan of one that was zero."""
+    size, update = (_array(line, "parameters", f"log10_{v}") for v in ("size", "update"))
+    return np.where(np.isfinite(size), update - np.where(np.isfinite(size), size, 0), np.nan)
+
+
+def _update(seen: _Seen) -> Alarm | None:
+    ratio = np.where(seen.weights, _ratio(seen.lines[-1]), np.nan)
+    known = ratio[~np.isnan(ratio)]
+    if not len(known):
+        return None
+    worst = int(np.nanargmax(ratio))
+    text = f"‖update‖ / ‖θ‖ of {{}} is {10 ** ratio[worst]:.2g}"
+    if np.median(known) >= np.log10(LARGE_UPDATE):
+        text += f", and {10 ** np.median(known):.2g} in half of all weights: the step is too large"
+        return seen.of_array("update", worst, text)
+    if len(seen) > 1:
+        both = np.fmin(ratio, _ratio(seen.lines[-2]))
+        if both[worst] >= np.log10(LARGEST_UPDATE):
+            return seen.of_array("update", worst, text + ", for the second time")
+    return None
+
+
+def _decay(seen: _Seen) -> Alarm | None:
+    if len(seen) < 3:
+        return None
+    size = seen.last("parameters", "log10_size", 3)[:, seen.weights]
+    first = _array(seen.lines[0], "parameters", "log10_size")[seen.weights]
+    if not len(first):
+        return None
+    with np.errstate(invalid="ignore"):
+        rate = (size[-1] - size[0]) / seen.steps(3)
+        falls = (np.diff(size, axis=0) < 0).all(axis=0) & (-rate * HALF_LIFE > LOG2)
+        lost = size[-1] - first < np.log10(1 - LOST_SIZE)
+    if np.mean(falls & lost) < 0.5:
+        return None
+    worst = int(np.argmin(np.where(falls & lost, rate, 0)))
+    text = f"weights shrink; {{}} halves every {-LOG2 / rate[worst]:.0f} steps"
+    return seen.of_array("decay", int(np.flatnonzero(seen.weights)[worst]), text)
+
+
+def _clip(seen: _Seen) -> Alarm | None:
+    count = 3
+    if len(seen) < count:
+        return None
+    update, delta = (seen.last("parameters", f"log10_{v}", count) for v in ("update", "delta"))
+    own = np.isfinite(update).all(axis=0) & np.isfinite(delta).all(axis=0)
+    if np.sum(own) < 3:
+        return None
+    factor = (update - delta)[:, own]
+    is_one = (np.ptp(factor, axis=1) < SAME).all()
+    sizes, gradients = (
+        np.log10(np.sum(10 ** (2 * v[:, own]), axis=1)) / 2 for v in (update, delta)
+    )
+    if not (is_one and np.ptp(sizes) < SAME and np.ptp(gradients) > OTHER):
+        return None
+    text = (
+        f"every step is clipped: ‖update‖ is {10 ** sizes[-1]:.3g} each time, of gradients from "
+        f"{10 ** gradients.min():.2g} to {10 ** gradients.max():.2g}"
+    )
+    return seen.alarm("clip", text)
+
+
+def _growing(seen: _Seen, log10: np.ndarray, least: float) -> Iterator[tuple[int, float]]:
+    """Yield numbers that double steadily, those that do so fastest first, with the steps it takes.
+
+    Args:
+        seen: the measurements.
+        log10: of the last ones, (GROWING, …).
+        least: log₁₀ of the smallest that counts.
+    """
+    with np.errstate(invalid="ignore"):
+        steady = (np.diff(log10, axis=0) > 0).all(axis=0)
+        growth = log10[-1] - log10[0]
+        found = np.flatnonzero(steady & (growth > LOG2) & (log10[-1] >= least))
+    for i in found[np.argsort(-growth[found])]:
+        yield int(i), seen.steps(GROWING) * LOG2 / float(growth[i])
+
+
+def _forecast(log10: float, doubling: float) -> str:
+    left = max(np.log10(LARGEST_FLOAT16) - log10, 0) / LOG2 * doubling
+    return f"double every {_rounded(doubling)} steps; float16 ends in about {_rounded(left)}"
+
+
+def _rounded(value: float) -> str:
+    """Return a number to two digits, without an exponent."""
+    return f"{float(f'{value:.2g}'):,.0f}"
+
+
+def _state(seen: _Seen) -> Alarm | None:
+    rms = seen.get("layers", "log10_mean_square") / 2
+    with np.errstate(invalid="ignore"):
+        large = np.flatnonzero(np.isfinite(rms) & (rms >= np.log10(LARGEST_STATE)))
+    if len(large):
+        layer = int(large[0]) + 1
+        text = f"the state of layer {seen.name(layer)} has a root mean square of "
+        return seen.alarm("state", text + _rounded(10 ** rms[layer - 1]), layer)
+    if len(seen) < GROWING:
+        return None
+    series = seen.last("layers", "log10_mean_square", GROWING) / 2
+    for i, doubling in _growing(seen, series, np.log10(LARGE_STATE)):
+        text = f"states of layer {seen.name(i + 1)} {_forecast(rms[i], doubling)}"
+        return seen.alarm("state", text, i + 1)
+    return None
+
+
+def _attention(seen: _Seen) -> Alarm | None:
+    heads = seen.start["heads"]
+    if not heads:
+        return None
+    logit, share = (seen.get("heads", name) for name in ("largest_logit", "share"))
+    sharp = np.flatnonzero((logit >= SATURATED_LOGIT) & (share < SATURATED))
+    if len(sharp):
+        head = heads[sharp[0]]
+        text = (
+            f"head {head['head']} of layer {seen.name(head['layer'])} attends to one key each, "
+            f"with logits up to {logit[sharp[0]]:.3g}: softmax hands down little"
+        )
+        return seen.alarm("attention", text, head["layer"])
+    if len(seen) < GROWING:
+        return None
+    series = np.log10(np.maximum(seen.last("heads", "largest_logit", GROWING), 1e-30))
+    for i, doubling in _growing(seen, series, np.log10(LARGE_LOGIT)):
+        layer = heads[i]["layer"]
+        text = f"attention logits of layer {seen.name(layer)} {_forecast(series[-1, i], doubling)}"
+        return seen.alarm("attention", text, layer)
+    return None
+
+
+def _router(seen: _Seen) -> Alarm | None:
+    experts = seen.start["experts"]
+    if not experts or len(seen) < 2:
+        return None
+    load = seen.last("experts", "load", 2)
+    routers: dict[tuple[int, int], list[int]] = {}
+    for i, expert in enumerate(experts):
+        routers.setdefault((expert["layer"], expert["router"]), []).append(i)
+    for (layer, _), own in routers.items():
+        few = (load[:, own] <= STARVED / len(own)).all(axis=0)
+        if len(own) > 1 and 2 * few.sum() >= len(own):
+            text = (
+                f"the router of layer {seen.name(layer)} leaves {few.sum()} of {len(own)} experts "
+                "without work"
+            )
+            return seen.alarm("router", text, layer)
+    return None
+
+
+def _examples(seen: _Seen) -> Alarm | None:
+    log_spread = seen.get("layers", "log10_spread") * LN10
+    if np.isnan(log_spread).all():  # of a single example
+        return None
+    every = np.arange(len(log_spread))
+    layer = indistinguishable_in(seen.start["dtype"], every, log_spread)
+    if layer is None:
+        return None
+    text = f"all examples are equal but for rounding, from layer {seen.name(layer)} up"
+    return seen.alarm("examples", text, layer)
+
+
+def _gradient(seen: _Seen) -> Alarm | None:
+    line = seen.lines[-1]
+    if line["word"] not in ("vanishing", "exploding") or abs(line["total"]) < CHANGE:
+        return None
+    layer = 1 if line["word"] == "vanishing" else None
+    text = f"{line['word']} gradient, {line['total']:.2g} decades over all layers that repeat"
+    return seen.alarm("gradient", text, layer)
+
+
+def _cut(seen: _Seen) -> Alarm | None:
+    if len(seen) < 2:
+        return None
+    delta = seen.last("parameters", "log10_delta", 2)
+    zero = np.isneginf(delta).all(axis=0) & seen.weights
+    if not zero.any() or np.isneginf(delta[-1]).all():
+        return None
+    text = "Δ of {} is exactly zero: every path from it to the loss is cut"
+    return seen.of_array("cut", int(np.flatnonzero(zero)[-1]), text)
+
+
+RULES: dict[str, Callable[[_Seen], Alarm | None]] = {
+    "nonfinite": _nonfinite,
+    "format": _format,
+    "rounding": _rounding,
+    "update": _update,
+    "decay": _decay,
+    "clip": _clip,
+    "state": _state,
+    "attention": _attention,
+    "router": _router,
+    "examples": _examples,
+    "gradient": _gradient,
+    "cut": _cut,
+}
+
+
+def alarms_of(watched: Watched, ignore: tuple[str, ...] = ()) -> list[Alarm]:
+    """Return the alarms that the last measurement gives rise to, of rules that were silent."""
+    seen, spoken = _Seen(watched), {alarm.rule for alarm in watched.alarms}
+    alarms = []
+    with np.errstate(invalid="ignore"):  # of inf and nan, which no rule takes for large or small
+        for name, rule in RULES.items():
+            if "nonfinite" in spoken:  # all else follows from that
+                break
+            if name in spoken or name in ignore:
+                continue
+            alarm = rule(seen)
+            if alarm is not None:
+                alarms.append(alarm)
+                spoken.add(name)
+    return alarms
+
+
+def line_of(alarm: Alarm, time: int) -> Line:
+    """Return the line of an alarm."""
+    return {"kind": "alarm", "time": time, **alarm._asdict()}
