@@ -53,7 +53,7 @@ def series(*changes):
     lines = []
     for i, change in enumerate(changes):
         line = copy.deepcopy(HEALTHY) | {"kind": "measurement", "step": i * EVERY, "loss": 1.0}
-        line |= {"word": "steady", "decades": 0.0, "total": 0.2}
+        line |= {"after": True, "word": "steady", "decades": 0.0, "total": 0.2}
         for name, value in change.items():
             if isinstance(name, str):
                 line[name] = value
@@ -109,6 +109,12 @@ CASES = {
         10,
         "layer 2 .*float16",
     ),
+    "a parameter": (
+        [{("layers", "log10_mean_square", 1): math.nan, ("parameters", "log10_size", 2): math.nan}],
+        "nonfinite",
+        0,
+        r"\['2'\].w in layer 2 .* before the step",
+    ),
     "Δ": (
         [{("layers", "log10_largest", 0): 6.0, ("layers", "log10_largest", 1): 5.0}],
         "nonfinite",
@@ -160,6 +166,10 @@ CASES = {
 # What is no fault, though it is near one.
 SILENT = {
     "healthy": [{}] * 5,
+    "without parameters after it": [
+        {"after": False} | {("parameters", "log10_update", i): math.nan for i in range(6)}
+    ]
+    * 4,
     "a batch of one": [{("layers", "log10_spread", i): math.nan for i in range(3)}] * 2,
     "a loss that is not handed over": [{"loss": math.nan}] * 3,
     "a branch that starts at zero": [weights("log10_delta", -1, -math.inf, -1), {}],

@@ -90,21 +90,20 @@ def _array(line: Line, part: str, name: str) -> np.ndarray:
 
 def _nonfinite(seen: _Seen) -> Alarm | None:
     dtype = seen.start["dtype"]
-    square = seen.get("layers", "log10_mean_square")
-    update, size = (seen.get("parameters", f"log10_{name}") for name in ("update", "size"))
-    loss = seen.lines[-1]["loss"]
-    broken = np.flatnonzero(np.isnan(size) | np.isposinf(size))
-    if len(broken) and np.isinf(loss if loss is not None else 0):
-        return seen.of_array("nonfinite", int(broken[0]), "{} is nan or infinite before the step")
+    square, size = seen.get("layers", "log10_mean_square"), seen.get("parameters", "log10_size")
     out = np.flatnonzero(~(square < np.inf))
-    if len(out):
-        layer = int(out[0]) + 1
-        text = f"the state of layer {seen.name(layer)} is the first that has no number in {dtype}"
-        return seen.alarm("nonfinite", text, layer)
-    return _nonfinite_on_the_way_down(seen, dtype, update)
+    if not len(out):
+        return _nonfinite_on_the_way_down(seen, dtype)
+    layer = int(out[0]) + 1
+    layers = np.array([p["layer"] for p in seen.start["parameters"]])
+    broken = np.flatnonzero(~(size < np.inf) & (layers == layer))
+    if len(broken):
+        return seen.of_array("nonfinite", int(broken[0]), "{} is nan or infinite before the step")
+    text = f"the state of layer {seen.name(layer)} is the first that has no number in {dtype}"
+    return seen.alarm("nonfinite", text, layer)
 
 
-def _nonfinite_on_the_way_down(seen: _Seen, dtype: str, update: np.ndarray) -> Alarm | None:
+def _nonfinite_on_the_way_down(seen: _Seen, dtype: str) -> Alarm | None:
     largest = seen.get("layers", "log10_largest")
     most = range_of(dtype)[1] / LN10
     over = np.flatnonzero(np.isnan(largest) | (largest > most))
@@ -114,9 +113,8 @@ def _nonfinite_on_the_way_down(seen: _Seen, dtype: str, update: np.ndarray) -> A
             f"Δ of the state of layer {seen.name(layer)} is the first beyond the range of {dtype}"
         )
         return seen.alarm("nonfinite", text, layer)
-    known = ~np.isnan(update).all() if len(update) else False
-    bad = np.flatnonzero(np.isnan(update) | np.isposinf(update)) if known else []
-    if len(bad):
+    bad = np.flatnonzero(~(seen.get("parameters", "log10_update") < np.inf))
+    if len(bad) and seen.lines[-1]["after"]:
         text = "the update of {} is nan or infinite, with finite states and a finite Δ"
         return seen.of_array("nonfinite", int(bad[-1]), text)
     return None

@@ -12,7 +12,7 @@ count from 1; log10_… are logarithms to the base of ten, of Euclidean norms un
      "heads":      [{"layer": 1, "attention": 1, "head": 1}, …],
      "experts":    [{"layer": 1, "router": 1, "expert": 1}, …]}
     {"kind": "measurement", "step": 100, "time": …, "loss": …, "word": "steady", "decades": …,
-     "total": …,
+     "total": …, "after": true,
      "layers":     {"log10_delta": [one number a layer], …},
      "parameters": {"log10_delta": [one number an array], "log10_size": …, "log10_update": …},
      "heads":      {"largest_logit": […], "entropy": […], "most_entropy": […], "share": […]},
@@ -25,11 +25,12 @@ The lists of a measurement are in the order of those of the last start. What the
     loss                  of the step, if it was handed over; else null
     word, decades, total  the verdict on the gradient: vanishing, steady …, its rate a layer, and
                           the change over all repeated layers; decades, below 0 if it vanishes
+    after                 whether the parameters after the step were handed over
     layers                the columns of `flow.table()`: log10_delta of Δ of the state, log10_theta
                           of Δ of its parameters, log10_mean_square of the state, log10_spread of
                           what differs between examples relative to the state, and so on
     parameters            log10_delta of the array's Δ, log10_size of itself, log10_update of its
-                          change in this step (null unless the parameters after it are handed over)
+                          change in this step (null without the parameters after it)
     heads, experts        as in `flow.attention` and `flow.routers`; entropy in nats, share of the
                           largest, load of 1
     rule                  the kind of an alarm, see `jaxnn.train.alarms`
@@ -253,6 +254,7 @@ def measurement_of(step: int, flow: Flow, log_update: Any, loss: float, time: in
         "word": rate.word if is_finite else "unknown",
         "decades": float(rate.decades),
         "total": float(rate.total),
+        "after": log_update is not None,
         "layers": _columns(layers, tuple(name for name in layers[0] if name not in _PLACES)),
         "parameters": parameters,
         "heads": _columns(
