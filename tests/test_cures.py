@@ -16,8 +16,8 @@ from experiments.cures import columns, report
 from experiments.cures.experiment import EXPERIMENT, Settings, measured, prepare
 from experiments.runs import schema
 from jaxnn.adapters.layers import from_layers
-from jaxnn.curing import branches, search
-from jaxnn.curing.weights import orthogonal_like
+from jaxnn.curing import branches, kernels, search, units
+from jaxnn.curing.weights import looks_linear, mirrored, orthogonal, orthogonal_like
 
 N, B = 12, 6
 
@@ -117,9 +117,17 @@ def test_every_advice_followed_by_hand(rng, name):
     assert best.signal < 1
     norm = lambda w, z: f(w, z / jnp.sqrt(jnp.mean(z**2, 1, keepdims=True) + 1e-6))  # noqa: E731
     skip = lambda w, z: z + f(w, z) / 4  # noqa: E731
+    tailored = lambda w, z: jaxnn.tailored_relu(16).sigma(z) @ w  # noqa: E731
+    kinds = {cure.kind for cure in found}
+    assert kinds >= {"norm", "skip", "units", "orthogonal"}
+    assert ("looks-linear" in kinds) == (name == "relu")
     for cure in found:
-        g = {"norm": norm, "skip": skip}.get(cure.kind, f)
-        ours = [w for _, w in cure.params] if cure.kind == "orthogonal" else layers
+        g = {"norm": norm, "skip": skip, "units": tailored}.get(cure.kind, f)
+        ours = layers
+        if cure.kind in ("orthogonal", "looks-linear"):
+            ours = [w for _, w in cure.params]
+        if cure.kind == "units":
+            ours = [arrays[0][0] for _, arrays in cure.params]
         if cure.factors is not None:
             ours = [s * w for s, w in zip(cure.factors, layers, strict=True)]
         assert_promised(cure, by_jax([g] * 16, ours, xs, c))
@@ -216,6 +224,86 @@ def test_the_branches_of_a_layer(f, expected):
     state = np.zeros((B, N))
     net, params = from_layers([(f, [np.zeros(t.shape) for t in types])])
     assert branches.of_chain(net, params, state).get(0, []) == expected
+
+
+@pytest.mark.parametrize(
+    ("f", "expected"), [(pre_norm, False), (post_norm, True), (gelu_of_a_product, False)]
+)
+def test_a_norm_behind_a_sum_is_found(f, expected):
+    arrays = [np.zeros((N, N) if i != 2 else (N,)) for i in range(5)]
+    net, params = from_layers([(f, arrays)])
+    ((_, *link),) = branches.links(net, params, np.zeros((B, N)))
+    assert branches.is_post_norm(*link) == expected
+
+
+FUNCTIONS = {
+    "relu": (jax.nn.relu, True),
+    "maximum": (lambda z: jnp.maximum(z, 0), True),
+    "leaky_relu": (jax.nn.leaky_relu, False),
+    "gelu": (jax.nn.gelu, False),
+    "silu": (jax.nn.silu, False),
+    "tanh": (jnp.tanh, False),
+}
+NONE = {
+    "linear": lambda z: 2 * z + 1,
+    "softmax": jax.nn.softmax,
+    "norm": lambda z: (z - z.mean(-1, keepdims=True)) / jnp.sqrt(z.var(-1, keepdims=True) + 1e-5),
+    "gate": lambda z: jax.nn.sigmoid(z) * z[:, ::-1],
+}
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *NONE])
+@pytest.mark.parametrize("after", [False, True])
+def test_the_units_of_a_layer(name, after, rng):
+    """Found in the program, before a product or behind one, and replaced by another function."""
+    sigma, is_relu = FUNCTIONS.get(name) or (NONE[name], None)
+    f = (lambda w, z: sigma(z @ w)) if after else (lambda w, z: sigma(z) @ w)
+    w, z = rng.normal(size=(N, N)), rng.normal(size=(B, N))
+    net, params = from_layers([(f, w)])
+    ((_, link, arrays, state),) = branches.links(net, params, z)
+    if is_relu is None:
+        assert units.of_link(link, arrays, state) == 0
+        return
+    assert units.are_relu(link, arrays, state) == [is_relu]
+    if name == "gelu":
+        replaced = units.WithUnits(link, jnp.sin)(([jnp.asarray(w)],), jnp.asarray(z))
+        np.testing.assert_allclose(replaced, np.sin(z @ w) if after else np.sin(z) @ w)
+
+
+def test_mirrored_matrices_make_relu_linear(rng):
+    first, second = (mirrored(rng, np.ones((8, 8))) for _ in range(2))
+    u = rng.normal(size=(3, 4))
+    out = np.maximum(np.concatenate([u, -u], axis=1), 0) @ first
+    out = np.maximum(out, 0) @ second
+    np.testing.assert_allclose(out[:, :4], u @ first[:4, :4] @ second[:4, :4], atol=1e-12)
+    np.testing.assert_allclose(out[:, 4:], -out[:, :4])
+    np.testing.assert_allclose(np.linalg.norm(out[:, :4], axis=1), np.linalg.norm(u, axis=1))
+    np.testing.assert_array_equal(mirrored(rng, np.array([1.0, 2, 3, 4])), [1, 2, -1, -2])
+
+
+@pytest.mark.parametrize(("n", "there"), [(4, True), (5, False)])
+def test_units_come_in_pairs_only_where_the_width_is_even(n, there, rng):
+    net, params = from_layers([(dense, w) for w in drawn(rng, 3, 1.0, n)])
+    made = looks_linear(net, params, np.array([False, True, True]), 0)
+    assert (made is not None) == there
+    if there:
+        (_, first), (_, second), _ = net.user(made)
+        np.testing.assert_array_equal(first, net.user(params)[0][1])
+        np.testing.assert_array_equal(second[:2], -second[2:])
+
+
+def test_delta_orthogonal_kernels_are_found_and_keep_every_picture(rng):
+    """Of the kernel's axes the last two are units; a convolution by it is a rotation."""
+    of = ("NHWC", "HWIO", "NHWC")
+    f = lambda w, z: jax.lax.conv_general_dilated(z, w, (1, 1), "SAME", dimension_numbers=of)  # noqa: E731
+    z = rng.normal(size=(2, 4, 4, 5))
+    net, params = from_layers([(f, rng.normal(size=(3, 3, 5, 5)))])
+    assert kernels.of_chain(net, params, z) == {(0, 0): (2, 3)}
+    drawn = orthogonal(net, params, np.array([True]), 0, {(0, 0): (2, 3)})
+    w = net.user(drawn)[0][1]
+    assert np.sum(w**2) == pytest.approx(np.sum(net.user(params)[0][1] ** 2))
+    norms = np.linalg.norm(f(w, z), axis=-1) / np.linalg.norm(z, axis=-1)
+    np.testing.assert_allclose(norms, norms[0, 0, 0])
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (3, 7), (7, 3)])

@@ -7,6 +7,7 @@ last product of a branch is the first that is met on the way back from the sum; 
 between the two is its bias.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from ..arrays.rows import is_float
 from ..network.params import is_run
 
 SUMS = ("add", "add_any")
+NORMS = ("rsqrt", "sqrt")  # which a norm divides by
 ALONG = (  # what leaves a state what it is
     *(primitives.convert_element_type_p, primitives.copy_p, primitives.reshape_p),
     *(primitives.squeeze_p, primitives.broadcast_in_dim_p, primitives.sharding_constraint_p),
@@ -37,6 +39,17 @@ def of_chain(net: Chain, params: Any, xs: Any) -> dict[int, list[set[int]]]:
         `net.paths[layer]`: the weights of the last product, and its bias.
     """
     found: dict[int, list[set[int]]] = {}
+    for layers, link, arrays, state in links(net, params, xs):
+        branches = of_link(link, arrays, state)
+        found.update(dict.fromkeys(layers if branches else (), branches))
+    return found
+
+
+def links(net: Chain, params: Any, xs: Any) -> Iterator[tuple[list[int], Link, Any, Any]]:
+    """Yield each different layer of a chain: the layers, counted from 0, its arrays and state.
+
+    Of the arrays and of the state that goes in the types alone.
+    """
     state, first = jax.eval_shape(lambda xs: xs, jax.tree.map(jax.numpy.asarray, xs)), 0
     lowered = net.for_batch(xs)
     for pattern, k, entry in zip(lowered.kinds, lowered.lengths, params, strict=True):
@@ -44,12 +57,9 @@ def of_chain(net: Chain, params: Any, xs: Any) -> dict[int, list[set[int]]]:
         p = len(pattern.links)
         for j, (link, arrays) in enumerate(zip(pattern.links, one.arrays, strict=True)):
             if not pattern.between:
-                branches = of_link(link, arrays, state)
-                for i in range(max(k, 1)) if branches else ():
-                    found[first + j + p * i] = branches
+                yield [first + j + p * i for i in range(max(k, 1))], link, arrays, state
             state = jax.eval_shape(link, arrays, state)
         first += 0 if pattern.between else p * max(k, 1)
-    return found
 
 
 def of_link(link: Link, arrays: Any, state: Any) -> list[set[int]]:
@@ -60,21 +70,47 @@ def of_link(link: Link, arrays: Any, state: Any) -> list[set[int]]:
         arrays: of each of its parts, or their types.
         state: what goes into it, or its type.
     """
+    return [arrays for _, _, arrays in _skips(*_above(link, arrays, state))]
+
+
+def is_post_norm(link: Link, arrays: Any, state: Any) -> bool:
+    """Tell whether a norm follows what a branch adds: below the first sum, or above the last.
+
+    Args:
+        link: the layer.
+        arrays: of each of its parts, or their types.
+        state: what goes into it, or its type.
+    """
+    flat, own, above = _above(link, arrays, state)
+    skips = list(_skips(flat, own, above))
+    norms = [v for step in flat.steps if step.eqn.primitive.name in NORMS for v in step.outputs]
+    if not skips:
+        return False
+    (_, first, _), (last, _, _) = skips[0], skips[-1]
+    return any(v in above[first] or last in above[v] for v in norms)
+
+
+def _above(link: Link, arrays: Any, state: Any) -> tuple[Flat, list[int], dict[int, set[int]]]:
+    """Return the program of a layer, its arrays, and of each value those that it is made of."""
     flat = Flat(jax.make_jaxpr(link)(arrays, state))
     own = flat.inputs[: len(jax.tree.leaves(arrays))]
+    return flat, own, _needed(flat, set(own))
+
+
+def _skips(
+    flat: Flat, own: list[int], above: dict[int, set[int]]
+) -> Iterator[tuple[int, int, set[int]]]:
+    """Yield of each sum that is a skip its value, what it adds to, and the arrays of a branch."""
     makers = {v: step for step in flat.steps for v in step.outputs}
-    above = _needed(flat, set(own))
     numbers = {v: i for i, v in enumerate(own)}
-    branches = []
     for step in flat.steps:
         if step.eqn.primitive.name not in SUMS or not is_float(flat.types[step.outputs[0]]):
             continue
         for u, v in (step.inputs, step.inputs[::-1]):
             found = _last_product(v, u, makers, numbers) if u in above[v] else set()
             if found:
-                branches.append(found)
+                yield step.outputs[0], u, found
                 break
-    return branches
 
 
 def _needed(flat: Flat, own: set[int]) -> dict[int, set[int]]:

@@ -6,21 +6,23 @@ change -> flow -> rate, signal, what is left of the examples -> ranked
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from ..adapters.layers import Chain
 from ..flow.flow import Flow
-from ..flow.formats import indistinguishable_in
+from ..flow.formats import COMMON, indistinguishable_in
+from ..flow.plan import plan
 from ..flow.rates import DECADES, LN10
 from ..flow.table import findings_as_html
 from ..flow.verdict import Verdict, verdict
 from ..network.network import Network
 from . import search
-from .patients import OfJax, OfTorch, Patient, Places
+from .patients import OddError, OfJax, OfTorch, Patient, Places
 
+ODD = object()  # parameters that there are not
 SAME = 0.005  # decades a layer: rates are told apart by more
 SIGNAL = 1.0  # decades that the signal may change by over all repeated layers
 MOST_PATHS = 3  # that an advice names
@@ -30,7 +32,8 @@ MOST_PATHS = 3  # that an advice names
 class Cure:
     """A change of a network, made and measured.
 
-    kind: scale, scale by layer, orthogonal, branch scale, skip or norm.
+    kind: scale, scale by layer, orthogonal, looks-linear, branch scale, skip, norm, units or
+        numbers.
     advice: what to write.
     works: whether the gradient, the signal and the examples are kept.
     reason: if not, why not; else empty.
@@ -124,9 +127,12 @@ def cures(
 
     Tried are, on the layers that repeat: one factor on all weights, the root of the measured rate;
     factors for each layer that keep the gradient, the signal (LSUV) or both; orthogonal matrices
-    with one factor. Where layers add to their state, factors 1/√(branches) and 0 on the last
-    product of each branch, as its program has it; elsewhere a skip around each layer, or a norm in
-    front. A change works if those layers change the gradient by less than ten and the signal by
+    and delta-orthogonal kernels with one factor. Where layers add to their state, factors
+    1/√(branches) and 0 on the last product of each branch, as its program has it, and DeepNorm's
+    where a norm follows the sum; elsewhere looks-linear weights where the activation is relu, a
+    skip around each layer, a norm in front, or `jaxnn.tailored_relu` in place of the activation.
+    Where a number format loses the gradient, the formats that hold it are said too, which is no
+    cure. A change works if those layers change the gradient by less than ten and the signal by
     less than ten, and bfloat16 tells the examples apart at the top of them.
 
     Args:
@@ -214,7 +220,11 @@ def tried_on(patient: Patient, seed: int, theory: bool = False) -> Cures:
     before = verdict(patient.flow)
     if not before.ill and before.out is None and before.undefined is None:
         return Cures(before, ())
-    tried = [_judged(*change, theory) for change in _changes(patient, seed)]
+    tried = [
+        _refused(*change[1:3]) if change[3] is ODD else _judged(*change, theory)
+        for change in _changes(patient, seed)
+    ]
+    tried += _numbers(patient, before)
     order = sorted(tried, key=lambda cure: (not cure.works, _rank(cure)))
     return Cures(before, tuple(order))
 
@@ -242,11 +252,37 @@ def _changes(patient: Patient, seed: int) -> Iterator[Changed]:
     drawn = patient.orthogonal(seed)
     if drawn is not None:
         factor = _root(patient, drawn) or 1.0
-        advice = _advice(patient, f"by {factor:.3g} after drawing them orthogonal", factor)
+        advice = _advice(
+            patient, f"by {factor:.3g} after drawing them {patient.orthogonal_words}", factor
+        )
         changed = patient.multiplied(drawn, patient.factors(factor))
         yield patient, "orthogonal", advice, changed, None
-    for kind, advice, other in () if of_branches else patient.restructured():
-        yield other, kind, advice, other.params, None
+    if not of_branches:
+        yield from _looks_linear(patient, seed)
+        yield from _restructured(patient)
+
+
+def _looks_linear(patient: Patient, seed: int) -> Iterator[Changed]:
+    """Yield mirrored weights, where layers are of relu; without parameters if widths are odd."""
+    try:
+        made = patient.looks_linear(seed)
+    except OddError:
+        made = ODD
+    if made is not None:
+        named = _named(patient, patient.weights)
+        mirrored = "[[W, -W], [-W, W]] with orthogonal W, and biases [b, -b]"
+        yield patient, "looks-linear", f"Draw the weights {named} as {mirrored}.", made, None
+
+
+def _restructured(patient: Patient) -> Iterator[Changed]:
+    """Yield other structures; of other units with the factor on the weights that they need."""
+    for kind, advice, other in patient.restructured():
+        if kind != "units":
+            yield other, kind, advice, other.params, None
+            continue
+        factor = _root(other, other.params) or 1.0
+        changed = other.multiplied(other.params, other.factors(factor))
+        yield other, kind, advice.format(f"{factor:.3g}"), changed, None
 
 
 def _root(patient: Patient, params: Any) -> float | None:
@@ -286,10 +322,14 @@ def _of_branches(patient: Patient, found: dict[int, list[set[int]]]) -> Iterator
     only = {(layer, number) for layer, of in found.items() for one in of for number in one}
     count = sum(map(len, found.values()))
     named = _named(patient, only)
-    for factor, why in (
+    tried = [
         (count**-0.5, f"1/√{count}, of {count} branches"),
         (0.0, "0, so that each branch starts closed (as ReZero, SkipInit and Fixup have it)"),
-    ):
+    ]
+    if patient.is_post_norm:  # with N layers of two branches α = (2N)^¼ and β = (8N)^-¼
+        why = f"{count**-0.75 / 2:.3g}, which is β²/α of DeepNorm for {count} branches"
+        tried.insert(1, (count**-0.75 / 2, why))
+    for factor, why in tried:
         factors = patient.factors(factor)
         advice = f"Multiply what a branch adds, {named}, by {why}."
         changed = patient.multiplied(patient.params, factors, only)
@@ -349,6 +389,25 @@ def _merged(flow: Flow, top: int) -> bool:
         return False
     spread = np.asarray(flow.log_spread, np.float64)[: top + 1]
     return indistinguishable_in("bfloat16", np.arange(top + 1), spread) is not None
+
+
+def _refused(kind: str, advice: str) -> Cure:
+    """Return a change that there is not, of units in pairs whose number is odd."""
+    reason = "its units are pairs, and a width is odd"
+    return Cure(kind, advice, False, reason, *(np.nan,) * 5, None, None, None, None)
+
+
+def _numbers(patient: Patient, before: Verdict) -> list[Cure]:
+    """Return the formats that hold the gradient as it is, if a common one loses it."""
+    out_of_range = before.out is not None or before.undefined is not None
+    if out_of_range or all(before.lost[name] is None for name in COMMON):
+        return []
+    flow = patient.counted()
+    of_delta = [line for line in plan(flow).lines if line.startswith("Δ,")]
+    advice = f"Keep the weights, and take formats that hold what is left: {'; '.join(of_delta)}."
+    kept = _judged(patient, "numbers", advice, patient.params, None, False)
+    reason = "numbers are kept, and the gradient is as it was"
+    return [replace(kept, works=False, reason=reason)]
 
 
 # In words

@@ -21,7 +21,11 @@ from ..flow.of_torch import torch_flow
 from ..flow.rates import Stretch, kinds_of, repeated
 from ..flow.verdict import verdict
 from ..network.network import Network
-from . import branches, structure, weights
+from ..theory.meanfield import tailored_slope
+from ..theory.tailored import tailored_relu
+from . import branches, kernels, structure, units, weights
+
+ETA = 0.9  # the correlation that tailored units leave
 
 log = logging.getLogger("jaxnn.curing")
 
@@ -47,8 +51,8 @@ class Patient(ABC):
             raise ValueError("params: expected those of one network, got those of several")
 
     @abstractmethod
-    def _flow(self, params: Any, theory: bool = False) -> Flow:
-        """Return the flow with other parameters, with theory beside it if asked for."""
+    def _flow(self, params: Any, theory: bool = False, formats: bool = False) -> Flow:
+        """Return the flow with other parameters, with theory or entries counted if asked for."""
 
     @abstractmethod
     def multiplied(self, params: Any, factors: np.ndarray, only: Places | None = None) -> Any:
@@ -57,6 +61,11 @@ class Patient(ABC):
     @abstractmethod
     def orthogonal(self, seed: int) -> Any:
         """Return parameters with orthogonal matrices in the layers that repeat, or None."""
+
+    @property
+    def orthogonal_words(self) -> str:
+        """What is drawn, in words."""
+        return "orthogonal"
 
     @abstractmethod
     def user(self, params: Any) -> Any:
@@ -79,6 +88,19 @@ class Patient(ABC):
         """Yield the network with other layers: kind, advice and the patient that it then is."""
         yield from ()
 
+    @property
+    def is_post_norm(self) -> bool:
+        """Whether a norm follows what a branch adds."""
+        return False
+
+    def looks_linear(self, seed: int) -> Any:
+        """Return parameters that make layers of relu linear; None if it is not for them.
+
+        Raises:
+            OddError: their widths are odd.
+        """
+        return None
+
     def measured(self, params: Any, theory: bool = False) -> Flow | None:
         """Return the flow with other parameters; None where a signal leaves the range."""
         self.measurements += 1
@@ -87,6 +109,10 @@ class Patient(ABC):
             return self._flow(params, theory)
         except ValueError:
             return None
+
+    def counted(self) -> Flow:
+        """Return the flow as it is with its entries counted, for a plan of formats."""
+        return self._flow(self.params, formats=True)
 
     def rate(self, params: Any) -> float:
         """Return the rate with other parameters, in decades a layer; nan where there is none."""
@@ -136,8 +162,9 @@ class OfJax(Patient):
     options: dict[str, Any]
     like: Any = None
 
-    def _flow(self, params: Any, theory: bool = False) -> Flow:
-        return gradient_flow(self.net, params, self.xs, self.ys, theory=theory, **self.options)
+    def _flow(self, params: Any, theory: bool = False, formats: bool = False) -> Flow:
+        more = self.options | {"theory": theory, "formats": formats}
+        return gradient_flow(self.net, params, self.xs, self.ys, **more)
 
     def multiplied(self, params: Any, factors: np.ndarray, only: Places | None = None) -> Any:
         """Return parameters whose weights, or some arrays, are multiplied by a number a layer."""
@@ -145,7 +172,45 @@ class OfJax(Patient):
 
     def orthogonal(self, seed: int) -> Any:
         """Return parameters with orthogonal matrices in the layers that repeat, or None."""
-        return weights.orthogonal(self.net, self.params, self.layers, seed)
+        return weights.orthogonal(self.net, self.params, self.layers, seed, self._kernels)
+
+    @property
+    def orthogonal_words(self) -> str:
+        """What is drawn."""
+        if any(self.layers[layer] for layer, _ in self._kernels):
+            return "delta-orthogonal (an orthogonal matrix in a kernel's centre, 0 elsewhere)"
+        return super().orthogonal_words
+
+    @cached_property
+    def _kernels(self) -> dict[tuple[int, int], weights.Axes]:
+        if not isinstance(self.net, Chain):
+            return {}
+        return kernels.of_chain(self.net, self.params, self.xs)
+
+    def looks_linear(self, seed: int) -> Any:
+        """Return parameters that make layers of relu linear; None if it is not for them."""
+        if not isinstance(self.net, Chain) or len(self.weights) != int(self.layers.sum()):
+            return None
+        for layers, link, arrays, state in self._links():
+            if units.are_relu(link, arrays, state) != [True] and self.layers[layers].all():
+                return None
+        made = weights.looks_linear(self.net, self.params, self.layers, seed)
+        if made is None:
+            raise OddError
+        return made
+
+    def _links(self) -> Iterator[tuple[list[int], Any, Any, Any]]:
+        assert isinstance(self.net, Chain)
+        for layers, *link in branches.links(self.net, self.params, self.xs):
+            if self.layers[layers].any():
+                yield layers, *link
+
+    @property
+    def is_post_norm(self) -> bool:
+        """Whether a norm follows what a branch adds."""
+        if not isinstance(self.net, Chain):
+            return False
+        return any(branches.is_post_norm(*link) for _, *link in self._links())
 
     def user(self, params: Any) -> Any:
         """Return the user's pytree."""
@@ -168,7 +233,7 @@ class OfJax(Patient):
         return {layer: of for layer, of in found.items() if self.layers[layer]}
 
     def restructured(self) -> Iterator[tuple[str, str, Patient]]:
-        """Yield the network with a skip around each layer that repeats, or a norm in front."""
+        """Yield the network with other units, a skip around each layer, or a norm in front."""
         if not isinstance(self.net, Chain):
             return
         count = int(self.layers.sum())
@@ -185,6 +250,8 @@ class OfJax(Patient):
                 structure.WithNorm,
             ),
         )
+        if all(units.of_link(*link) for _, *link in self._links()):
+            made += _tailored(count)
         for kind, advice, form in made:
             built = structure.rebuilt(self.net, self.params, self.xs, self.layers, form)
             if built is None:
@@ -193,6 +260,23 @@ class OfJax(Patient):
                 yield kind, advice, OfJax(built[1], built[0], self.xs, self.ys, self.options)
             except ValueError:  # the signal leaves the range
                 continue
+
+
+def _tailored(count: int) -> tuple[tuple[str, str, Callable[..., Any]], ...]:
+    """Return the units that are tailored to a number of layers, if there are such."""
+    try:
+        sigma = tailored_relu(count)
+    except ValueError:  # too few layers
+        return ()
+    advice = (
+        f"Put `jaxnn.tailored_relu({count})` in place of the activation, a leaky relu of slope "
+        f"{tailored_slope(count, ETA):.3g}, and multiply the weights by {{}}."
+    )
+    return (("units", advice, lambda link: units.WithUnits(link, sigma.sigma)),)
+
+
+class OddError(ValueError):
+    """Widths that are odd, of which there are no pairs."""
 
 
 @dataclass(eq=False)
@@ -204,9 +288,9 @@ class OfTorch(Patient):
     ys: Any
     options: dict[str, Any]
 
-    def _flow(self, params: Any, theory: bool = False) -> Flow:
+    def _flow(self, params: Any, theory: bool = False, formats: bool = False) -> Flow:
         with self._holding(params):
-            return torch_flow(self.module, self.inputs, self.ys, **self.options)
+            return torch_flow(self.module, self.inputs, self.ys, formats=formats, **self.options)
 
     @contextmanager
     def _holding(self, params: Any) -> Iterator[None]:

@@ -63,13 +63,14 @@ class Plan:
     names: tuple[str, ...]
 
     def __str__(self) -> str:
-        return "\n".join((*self._lines(), *self._windows_text()))
+        return "\n".join((*self.lines, *self._windows_text()))
 
     def _repr_html_(self) -> str:
         return sentences_as_html(str(self))
 
-    def _lines(self) -> Iterator[str]:
-        """Yield a line for each stretch of equal layers."""
+    @property
+    def lines(self) -> Iterator[str]:
+        """A line for each stretch of equal layers."""
         for of, head in HEADS.items():
             rows = [row for row in self.rows if row["of"] == of]
             for words, each in groupby(rows, _in_words):

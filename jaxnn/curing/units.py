@@ -1,0 +1,122 @@
+"""Units: the elementwise functions of a layer, found in its program and replaced by another.
+
+    … product -> z -> σ(z) -> product …
+
+σ is whatever steps make of one array z, entry by entry, without another array or a parameter, that
+are not linear, if what comes out goes into a product, into a sum or out of the layer. So a gate,
+which goes into a product of entries, is none; nor are the squares and exponentials inside a norm or
+a softmax, which go into a reduction.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import primitives
+
+from ..adapters.layers import Link
+from ..adapters.program import CALLS, PRODUCTS, Flat, Step, bound, evaluated
+from ..adapters.stacks import ELEMENTWISE
+from .branches import SUMS
+from .structure import Plain
+
+OPENED = (*CALLS, primitives.custom_jvp_call_p)
+LINEAR = ("neg", "mul", "div", "add", "sub", "convert_element_type", "copy", "copy_p")
+MOVES = ("reshape", "transpose", "squeeze", "broadcast_in_dim", "convert_element_type", "copy")
+SOME = 257  # numbers that a function is compared at
+
+
+@dataclass(frozen=True)
+class WithUnits(Plain):
+    """A layer with another function in place of its elementwise ones."""
+
+    sigma: Callable[[Any], Any] = jnp.tanh
+
+    def __call__(self, arrays: Any, state: Any) -> Any:
+        flat, structure = _traced(self.link, arrays, state)
+        functions = dict(_functions(flat))
+        values = flat.constants | dict(
+            zip(flat.inputs, jax.tree.leaves((arrays, state)), strict=True)
+        )
+        for step in flat.steps:
+            values.update(
+                zip(step.outputs, bound(step.eqn, [*map(values.get, step.inputs)]), strict=True)
+            )
+            for v in step.outputs:
+                if v in functions:
+                    values[v] = self.sigma(values[functions[v]]).astype(flat.types[v].dtype)
+        return jax.tree.unflatten(structure, [values[v] for v in flat.outputs])  # fmt: skip
+
+
+def of_link(link: Link, arrays: Any, state: Any) -> int:
+    """Return the number of elementwise functions of a layer."""
+    return len(_functions(_traced(link, arrays, state)[0]))
+
+
+def are_relu(link: Link, arrays: Any, state: Any) -> list[bool]:
+    """Return for each elementwise function of a layer whether it is relu."""
+    flat, _ = _traced(link, arrays, state)
+    found = []
+    for v, z in _functions(flat):
+        some = np.linspace(-3, 3, SOME)
+        entries = np.resize(some, flat.types[z].shape).astype(flat.types[z].dtype)
+        (made,) = evaluated([v], _between(flat, v, z), flat.constants | {z: jnp.asarray(entries)})
+        found.append(bool(np.array_equal(made, np.maximum(entries, 0))))
+    return found
+
+
+def _traced(link: Link, arrays: Any, state: Any) -> tuple[Flat, Any]:
+    closed, shape = jax.make_jaxpr(link, return_shape=True)(arrays, state)
+    return Flat(closed, OPENED), jax.tree.structure(shape)
+
+
+def _between(flat: Flat, v: int, z: int) -> list[Step]:
+    """Return the steps that make v of z and of constants."""
+    needed, steps = {v}, []
+    for step in reversed(flat.steps):
+        if not needed.isdisjoint(step.outputs):
+            steps.append(step)
+            needed.update(u for u in step.inputs if u != z)
+    return steps[::-1]
+
+
+def _functions(flat: Flat) -> list[tuple[int, int]]:
+    """Return (what comes out, what goes in) of each elementwise function that is not linear."""
+    fixed, of, curved = {*flat.constants}, dict[int, int](), set[int]()
+    users: dict[int, list[Step]] = {}
+    for step in flat.steps:
+        for u in step.inputs:
+            users.setdefault(u, []).append(step)
+        free = [u for u in step.inputs if u not in fixed]
+        if not free:
+            fixed.update(step.outputs)
+            continue
+        sources = {of.get(u, u) for u in free}
+        name, (v, *more) = step.eqn.primitive.name, step.outputs
+        alone = len(sources) == 1 and not more and name in ELEMENTWISE
+        (source, *_) = sources
+        if not alone or flat.types[v].shape != flat.types[source].shape:
+            continue
+        of[v] = source
+        is_linear = name in LINEAR and (len(free) == 1 or name in ("add", "sub"))
+        if not is_linear or any(u in curved for u in free):
+            curved.add(v)
+    ends = (v for v in of if v in curved and _leaves(flat, v, users, of))
+    return [(v, of[v]) for v in ends]
+
+
+def _leaves(flat: Flat, v: int, users: dict[int, list[Step]], of: dict[int, int]) -> bool:
+    """Tell whether all that uses a value is a product, a sum of other things, or the output."""
+
+    def ends(u: int) -> bool:
+        return all(map(is_end, users.get(u, []))) and (u in users or u in flat.outputs)
+
+    def is_end(step: Step) -> bool:
+        eqn = step.eqn.primitive
+        return eqn in PRODUCTS or eqn.name in SUMS or (eqn.name in MOVES and ends(step.outputs[0]))
+
+    goes_on = any(of.get(w) == of[v] for step in users.get(v, []) for w in step.outputs)
+    return not goes_on and ends(v)
