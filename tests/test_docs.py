@@ -470,6 +470,8 @@ def test_the_site_is_read_on_a_phone_without_any_other_host(site):
             page.goto(f"{site}/{place}")
             wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
             assert page.evaluate(wider) == 0, name
+            cut = "all => all.filter(e => e.scrollHeight > e.clientHeight).length"
+            assert page.locator(".formula").evaluate_all(cut) == 0, name
         page.goto(f"{site}/article/")
         assert page.locator("math").count() > 40
         assert not page.locator("merror, .arithmatex").count()

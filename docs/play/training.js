@@ -16,6 +16,8 @@ function restart() {
   showTraining();
 }
 
+// Learning rates to begin with, as the slider has them: 10^(value / 4).
+const RATES = { sgd: -4, adam: -10 };
 const rateOf = () => 10 ** (part("rate").value / 4);
 
 function note(flow) {
@@ -132,7 +134,7 @@ function startTraining() {
   part("one-step").addEventListener("click", () => { training.running = false; learn(true); });
   part("restart").addEventListener("click", rebuild);
   part("optimiser").addEventListener("change", () => {
-    part("rate").value = part("optimiser").value === "adam" ? -8 : -2;
+    part("rate").value = RATES[part("optimiser").value];
     rebuild();
   });
   part("points").addEventListener("change", (e) => { deep.points.name = e.target.value; rebuild(); });
@@ -140,7 +142,7 @@ function startTraining() {
     training.optimiser.rate = rateOf();
     part("rate-out").textContent = asText(rateOf());
   });
-  part("rate").value = -2;
+  part("rate").value = RATES.sgd;
   restart();
 }
 
