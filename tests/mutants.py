@@ -3539,6 +3539,13 @@ MUTANTS = (
         "tests/test_remedies_of_user.py::test_the_best_step_size_is_that_of_the_mean_over_seeds",
     ),
     Mutant(
+        "the picture before and after has its first layer on the right",
+        "docs/before_after.py",
+        "return LEFT + (layer - 1)",
+        "return LEFT + (count - layer)",
+        "tests/test_docs.py::test_the_picture_before_and_after_is_that_of_its_numbers",
+    ),
+    Mutant(
         "cures: what goes into a reduction is a unit",
         "jaxnn/curing/units.py",
         "return not goes_on and ends(v)",

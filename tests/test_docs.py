@@ -13,6 +13,7 @@ import sys
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from xml.etree import ElementTree
 
 import browser
 import polars as pl
@@ -45,6 +46,7 @@ def loaded(name):
 
 
 tables = loaded("tables")
+before_after = loaded("before_after")
 hooks = loaded("hooks")
 
 
@@ -480,3 +482,14 @@ def test_the_site_is_read_on_a_phone_without_any_other_host(site):
         page.locator(".md-search-result__link").first.wait_for(timeout=20_000)
     assert {url.split("/")[2] for url in asked if url.startswith("http")} == {site.split("/")[2]}
     assert said == []
+
+
+def test_the_picture_before_and_after_is_that_of_its_numbers():
+    sizes = before_after.read()
+    assert before_after.PICTURE.read_text(encoding="utf-8") == before_after.drawn(sizes)
+    assert sizes.before[0] < -10
+    assert all(abs(v) < 1.5 for v in sizes.after)
+    assert sizes.before[-1] == sizes.after[-1] == 0
+    page = (before_after.DOCS / "cures.md").read_text(encoding="utf-8")
+    assert "10^-16 at the input" in page
+    ElementTree.fromstring(before_after.drawn(sizes))
