@@ -3476,6 +3476,13 @@ MUTANTS = (
         "tests/test_twin.py::test_a_sentence_says_where_theory_and_measurement_part",
     ),
     Mutant(
+        "a tall matrix has the factor of its first part alone",
+        "jaxnn/theory/twin/draws.py",
+        "return triangular(halves.reshape(n, -1, f))",
+        "return halves[:n]",
+        "tests/test_twin.py::test_a_tall_matrix_has_the_triangular_factor_of_its_parts",
+    ),
+    Mutant(
         "a correlation length is the mean of lengths that draws have one by one",
         "jaxnn/flow/correlation.py",
         "np.log(of[:, end].sum() / of[:, 0].sum())",

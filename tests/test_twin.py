@@ -12,7 +12,7 @@ from jax import lax
 import jaxnn
 from jaxnn.flow.parting import parting, theory_text
 from jaxnn.theory import meanfield
-from jaxnn.theory.twin.draws import Axes, looked_up, product
+from jaxnn.theory.twin.draws import Axes, looked_up, product, triangular
 
 LN10 = np.log(10)
 KEY = jnp.array([3, 5], jnp.uint32)
@@ -94,6 +94,20 @@ def test_a_draw_has_the_covariance_of_the_product_up_and_down(name):
     assert abs(ratio - 1) < (0.1 if axes else 0.3)
     whole = sizes.sum() * np.asarray(jax.vjp(partial(operator, x), w)[1](delta)[0])
     assert np.allclose(of_w, whole, rtol=1e-4, atol=1e-4 * np.abs(whole).max())
+
+
+def test_a_tall_matrix_has_the_triangular_factor_of_its_parts():
+    random = np.random.default_rng(0)
+    tall = random.normal(size=(2, 700, 24)).astype(np.float32)
+    tall[..., 1] = tall[..., 0] + 1e-5 * tall[..., 1]  # columns that are nearly equal
+    factor = np.asarray(jax.jit(triangular)(tall), np.float64)
+    expected = np.linalg.qr(tall.astype(np.float64), mode="r")
+    assert factor.shape == (2, 24, 24)
+    for ours, theirs in zip(factor, expected, strict=True):
+        assert np.array_equal(ours, np.triu(ours))
+        assert np.allclose(ours.T @ ours, theirs.T @ theirs, rtol=1e-5, atol=0.002)
+        # Of the Gram matrix in float32 this would be rounding.
+        assert np.isclose(abs(ours[1, 1]), abs(theirs[1, 1]), rtol=0.05)
 
 
 @pytest.mark.parametrize("axes", [PRODUCTS["dense"][3], pytest.param(None, marks=pytest.mark.slow)])
