@@ -130,7 +130,8 @@ def diagnose(
             for `jaxnn.from_function`.
         memory: as for `jaxnn.gradient_flow`.
         seed: of the random loss.
-        theory: as for `jaxnn.gradient_flow`: whether theory stands beside the measurement.
+        theory: as for `jaxnn.gradient_flow`: whether theory stands beside the measurement; of a
+            module of PyTorch none, unless `jaxnn.from_torch` takes it.
         formats: whether entries are counted as well, as for `jaxnn.gradient_flow`: then there is a
             `.plan` of number formats too.
 
@@ -159,7 +160,11 @@ def diagnose(
     if is_of_torch(model):
         _refuse_each(each, "a module of PyTorch")
         if theory:
-            raise ValueError("theory: expected none for a module of PyTorch")
+            raise ValueError(
+                "theory: expected none for a module of PyTorch, whose program has no wide twin; a "
+                "Sequential of Linear and activations has one as jaxnn.diagnose(jaxnn.from_torch("
+                "module), xs.numpy(), theory=True)"
+            )
         if memory != "all":
             raise ValueError(f"memory: expected all for a module of PyTorch, got {memory}")
         told = [_loss_in_words(ys, loss, cotangent, seed, labels=False)]
