@@ -93,7 +93,7 @@ def test_an_error_in_a_cell_has_its_line(notebooks, file):
 
 
 def test_every_tutorial_begins_with_its_title(notebooks):
-    assert len(TUTORIALS) == 5
+    assert len(TUTORIALS) == 6
     for path in TUTORIALS:
         text = path.read_text(encoding="utf-8")
         prose, *_ = notebooks.cells(text)
