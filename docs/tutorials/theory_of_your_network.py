@@ -5,7 +5,7 @@
 # does, layer by layer. On paper it exists for some kinds of blocks. Here we
 # take a transformer that nobody has worked out and put its theory next to the
 # measurement. Then we make some weights depend on others, as training does, and
-# see in which block the two part. At the end theory tells us by how much to
+# see from which layer down the two part. At the end theory says by how much to
 # scale the weights of a network that vanishes.
 
 # %%
@@ -135,4 +135,4 @@ assert decades[0] < -5 < -0.5 < decades[1] < 0.5
 # %% [markdown]
 # The factor was found on the twin, and it holds for the network. Where there is
 # no such factor, as behind norms, `critical_scale` says why. More on the twin,
-# and what has none: [your own network](../your-network.md#theory-beside-it).
+# and what has none: [your own network](../your-network.md).
