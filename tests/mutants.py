@@ -1556,6 +1556,28 @@ MUTANTS = (
         "tests/test_entries.py::test_shares_are_those_of_an_emulated_pass",
     ),
     Mutant(
+        "layers of a run are counted one behind the other, not in turn with their arrays",
+        "jaxnn/flow/counted.py",
+        "            parts.append(jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), own))\n",
+        "            parts.append(jax.tree.map(\n"
+        "                lambda v: v.swapaxes(0, 1).reshape(-1, *v.shape[2:]), own))\n",
+        "tests/test_entries.py::test_arrays_of_a_state_are_counted_together",
+    ),
+    Mutant(
+        "layers with more arrays come last",
+        "jaxnn/flow/counted.py",
+        "[np.argsort(order)]",
+        "",
+        "tests/test_entries.py::test_arrays_of_a_state_are_counted_together",
+    ),
+    Mutant(
+        "a number that is smaller next to a larger one is the largest",
+        "jaxnn/flow/entries.py",
+        "(a[0] > b[0]) | ((a[0] == b[0]) & (a[1] >= b[1]))",
+        "a[1] >= b[1]",
+        "tests/test_entries.py::test_arrays_of_a_state_are_counted_together",
+    ),
+    Mutant(
         "a histogram under a higher exponent stays where it was",
         "jaxnn/flow/entries.py",
         "jnp.arange(OCTAVES, dtype=jnp.int32) + by",

@@ -177,12 +177,46 @@ def counted(m, e):
 def test_histograms_of_several_arrays_are_one():
     given = np.float32([[[1.5, 0.25], [0, 0]], [[1, 0], [0, 0]], [[0, 0]] * 2])
     both = counted(given, np.int32([[-3, 0], [2, 2], [0, 0]]))[1]
-    assert (float(both.top), float(both.zeros)) == (2, 5)
-    octaves = np.asarray(both.counts).reshape(OCTAVES, PARTS).sum(axis=1)
+    assert float(both.top) == 2
+    octaves, squares = np.asarray(both.sums).reshape(OCTAVES, PARTS, 2).sum(axis=1).T
     assert {int(k): float(octaves[k]) for k in np.flatnonzero(octaves)} == {0: 1, 5: 1, 7: 1}
-    squares = np.asarray(both.squares).reshape(OCTAVES, PARTS).sum(axis=1)
     assert squares[5] == 1.5**2 / 4**5
     assert Histogram(jax.tree.map(lambda v: v[None], both)).by_exponent() == [{2: 1, -3: 1, -5: 1}]
+
+
+def by_exponent(*arrays):
+    """Return the number of entries by exponent, counted by NumPy."""
+    k = np.frexp(np.concatenate([np.ravel(v) for v in arrays]))[1] - 1
+    return {int(i): float(n) for i, n in zip(*np.unique(k, return_counts=True), strict=True)}
+
+
+def test_arrays_of_a_state_are_counted_together():
+    """Layers with one array and with two, alone and in a run, each with parameters of its own."""
+    rng = np.random.default_rng(1)
+    x, c = (2.0 ** rng.integers(-9, 9, (2, 5)).astype(np.float32) for _ in range(2))
+    p = 2.0 ** rng.integers(-9, 9, (4, 5)).astype(np.float32)
+    layers = [
+        (lambda p, z: (p * z, 512 * z), p[0]),
+        jaxnn.Run(lambda p, v: (p * v[0], v[1] / 2), p[1:3], 2),
+        (lambda p, v: p * (v[0] + v[1]), p[3]),
+    ]
+    with as_users_have_jax():
+        net, params = jaxnn.from_layers(layers)
+        flow = jaxnn.gradient_flow(net, params, x, cotangent=c, examples=False, formats=True)
+    left, right = np.cumprod(p[:3], axis=0)[:, None] * x, [512 * x, 256 * x, 128 * x]
+    states = [*zip(left, right, strict=True), (p[3] * (left[2] + right[2]),)]
+    above = p[3] * c
+    deltas = [(p[1] * p[2] * above, above / 4), (p[2] * above, above / 2), (above, above), (c,)]
+    entering = [x, left[0], left[1], left[2] + right[2]]
+    of_p = [np.sum(d[0] * z, axis=0) for d, z in zip(deltas, entering, strict=True)]
+    for of, arrays in (
+        ("state", states),
+        ("delta", deltas),
+        ("parameter", [(v,) for v in p]),
+        ("delta_parameter", [(v,) for v in of_p]),
+    ):
+        found = Histogram(getattr(flow.entries, of)).by_exponent()
+        assert found == [by_exponent(*each) for each in arrays], of
 
 
 def test_an_array_with_no_number_has_no_shares_and_zeros_lose_nothing():

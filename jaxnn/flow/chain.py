@@ -6,6 +6,7 @@
 How one layer goes up and down stands in `links.py`; here is what is recorded of it, and the Flow.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -49,10 +50,19 @@ from ..errors import NoTangentError
 from ..network.params import is_run
 from ..passes.walk import down, up
 from ..texts import label
-from .entries import Entries, FlowEntries, entries_of
+from .counted import sorted_entries
+from .entries import Entries, entries_of
 from .examples import log_spread_within, rows_of
 from .flow import Flow, FlowOptions, Parameters, Streams
-from .links import ChainOp, ChainStep, applied, arrays_of, with_flags, with_mixes
+from .links import (
+    ChainOp,
+    ChainStep,
+    applied,
+    arrays_of,
+    trained_of,
+    with_flags,
+    with_mixes,
+)
 from .loss import Loss, delta_of_loss
 from .positions import Positions, count_of, main_of
 from .recognised import OfEntry, Recognised, joined, recognised_of
@@ -78,14 +88,14 @@ class _KeptOfLayer(NamedTuple):
     """The record of a layer, with Δ of each parameter array and of each stream, and more.
 
     parameters: ln ‖Δ‖ of each array.
-    entries: of Δ of each array, if asked for.
+    entries: of all arrays, see `_entries_of_step`, if asked for.
     """
 
     kept: _Kept
     parameters: Float[Array, " p"]
     streams: DeltaRecord | None  # (s, B)
     recognised: Recognised
-    entries: Entries | None  # (p,)
+    entries: Entries | None
     positions: tuple[PositionRecord, ...]
 
 
@@ -103,45 +113,33 @@ def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _
         )
         if counts
     ]
-    entries = (
-        _entries_of_step([v for v, _ in deltas], step.out, theta, dtype)
-        if options.formats
-        else None
-    )
-    each = [
-        DeltaRecord.of(v, largest, entries and entries.delta.at(i))
-        for i, (v, largest) in enumerate(deltas)
-    ]
+    each = [DeltaRecord.of(v, largest) for v, largest in deltas]
     whole = DeltaRecord.together(each)
     main = each[0] if with_main_first(step.out) else whole
     kept = _Kept(
         whole,
         main if several else None,
         log_size_together([*logs]) if len(logs) else jnp.array(-jnp.inf, dtype),
-        _record_of(step.out, dtype, options)._replace(entries=entries and entries.state),
+        _record_of(step.out, dtype, options),
         jnp.array(True) if step.mixes is None else step.mixes,
     )
     streams = jax.tree.map(lambda *v: jnp.stack(v), *each) if several else None
     recognised = Recognised.of(step.recognised, dtype)
-    of_theta = entries and entries.delta_parameter
-    positions = []
+    entries, positions = None, []
+    if options.formats:
+        entries = _entries_of_step([v for v, _ in deltas], step, theta, dtype)
     if options.examples and not options.replicas and count_of(step.out):
         state, delta = main_of(step.out)[0], arrays_of(step.delta)[0]
         positions.append(PositionRecord.of(state, delta, dtype))
-    return _KeptOfLayer(kept, logs, streams, recognised, of_theta, tuple(positions))
+    return _KeptOfLayer(kept, logs, streams, recognised, entries, tuple(positions))
 
 
 def _entries_of_step(
-    deltas: list[ScaledRows], state: Any, theta: list[ScaledRows], dtype: Any
-) -> FlowEntries:
-    """Return the entries of one layer; delta of each array of its state."""
-    states = _rows_of_state(floats(streams(state)), dtype)
-    entries = entries_of([*deltas, *states, *theta])
-    ends = len(deltas), len(deltas) + len(states), len(deltas) + len(states) + len(theta)
-    of_state = Entries.together([entries.at(i) for i in range(*ends[:2])])
-    return FlowEntries(
-        entries.part(0, ends[0]), of_state, entries.part(*ends[1:]) if theta else None
-    )
+    deltas: list[ScaledRows], step: ChainStep, theta: list[ScaledRows], dtype: Any
+) -> Entries:
+    """Return the entries of Δ of the arrays of a state, of these, of Δ of parameters and these."""
+    states = _rows_of_state(floats(streams(step.out)), dtype)
+    return entries_of([*deltas, *states, *theta, *_rows_of_arrays(step.trained, dtype)])
 
 
 def _rows_of_state(out: list[Array], dtype: Any) -> list[ScaledRows]:
@@ -163,6 +161,11 @@ def _with_units(v: Array) -> Array:
     """Return a state of replicas, (B, R, …, n), with their units side by side, (B, …, R n)."""
     v = jnp.moveaxis(v, 1, -2) if v.ndim > 2 else v
     return v.reshape(*v.shape[:-2], -1) if v.ndim > 2 else v
+
+
+def _rows_of_arrays(arrays: list[Array], dtype: Any) -> list[ScaledRows]:
+    """Return parameter arrays, each as one row."""
+    return _rows_of(list(map(as_reals, arrays)), [jnp.zeros((), jnp.int32)] * len(arrays), dtype)
 
 
 def _rows_of(arrays: list[Array], exponents: list[Array], dtype: Any) -> list[ScaledRows]:
@@ -337,6 +340,16 @@ def _flow(
         fields["positions"] = Positions(
             **by_position._asdict(), counts=tuple(map(count_of, shapes))
         )
+    parameters = _parameters(net, ways, layers, records, dtype)
+    entries = None
+    if options.formats:
+        arrays = Counter(parameters.layers)
+        entries = sorted_entries(
+            layers,
+            [[each.entries for each in record] for record in records],
+            [len(floats(streams(state))) for state in shapes],
+            [arrays[number] for number in range(1, len(shapes) + 1)],
+        )
     if options.tangent:
         fields["log_tangent"] = log_tangents(walked, layers, entering, _forwards, dtype)
     flow = flow_of(
@@ -348,8 +361,8 @@ def _flow(
         linear=jnp.concatenate(
             [linear for way, (_, linear) in zip(ways, tries, strict=True) if way.is_layer]
         ),
-        parameters=_parameters(net, ways, layers, records, dtype),
-        of_parameters=_entries_of_parameters(ways, layers, records, dtype),
+        parameters=parameters,
+        entries=entries,
         names=net.names,
         closed=net.closed,
         sizes=tuple(sum(v.size // len(v) for v in floats(streams(s))) for s in shapes),
@@ -432,8 +445,21 @@ def log_sizes_of_chain(net: Lowered, params: Any, dtype: Any) -> Float[Array, " 
 
 def _log_sizes_of_entry(links: tuple[Link, ...], layer: Any, dtype: Any) -> Float[Array, " p"]:
     """Return ln of the norm of each parameter array of a layer; of a run layer by layer."""
-    logs = _of_parameters(links, layer, dtype, partial(_log_sizes, dtype=dtype))
-    return jnp.zeros(0, dtype) if logs is None else logs.ravel()
+
+    def of_one(weights: Weights) -> Any:
+        pairs = zip(links, weights.arrays, strict=True)
+        return _log_sizes(_rows_of_arrays([v for p in pairs for v in trained_of(*p)], dtype), dtype)
+
+    if not any(flag for link in links for part in link.trained for flag in part):
+        return jnp.zeros(0, dtype)
+    if not is_run(layer):
+        return of_one(layer)  # type: ignore[no-any-return]
+
+    def each(own: Any) -> Any:
+        return of_one(layer.rebuild(own, layer.shared))
+
+    logs: Array = jax.vmap(each, axis_size=layer.k)(layer.per_layer)
+    return logs.ravel()
 
 
 def _shapes_of(link: Link, parts: Any) -> list[Any]:
@@ -443,64 +469,6 @@ def _shapes_of(link: Link, parts: Any) -> list[Any]:
         for part, flags in with_flags(link, parts)
         for v, trained in zip(part, flags, strict=True)
     ]
-
-
-def _of_parameters(
-    links: tuple[Link, ...],
-    layer: Any,
-    dtype: Any,
-    of: Callable[[list[ScaledRows]], Any],
-    one_by_one: bool = False,
-) -> Any:
-    """Return what a function returns of a layer's parameter arrays; of a run stacked.
-
-    None of a layer that has no parameters. One layer by one where the function is no better with
-    all of them at once.
-    """
-
-    def of_one(weights: Weights) -> Any:
-        arrays = [
-            as_reals(v)
-            for link, parts in zip(links, weights.arrays, strict=True)
-            for part, flags in with_flags(link, parts)
-            for v, trained in zip(part, flags, strict=True)
-            if trained
-        ]
-        return of(_rows_of(arrays, [jnp.zeros((), jnp.int32)] * len(arrays), dtype))
-
-    if not any(flag for link in links for part in link.trained for flag in part):
-        return None
-    if not is_run(layer):
-        return of_one(layer)
-
-    def each(own: Any) -> Any:
-        return of_one(layer.rebuild(own, layer.shared))
-
-    if one_by_one:
-        return jax.lax.map(lambda j: of_one(layer.at(j)), jnp.arange(layer.k))
-    return jax.vmap(each, axis_size=layer.k)(layer.per_layer)
-
-
-def _entries_of_parameters(
-    ways: list[ChainOp], layers: list[Any], records: list[Any], dtype: Any
-) -> tuple[Entries, Entries] | tuple[None, None]:
-    """Return the entries of Δ of all parameter arrays, and of these, in the order of layers."""
-    deltas, values = [], []
-    for way, layer, record in zip(ways, layers, records, strict=True):
-        of_layers = [each.entries for each in record if each.entries is not None]
-        if not way.is_layer or not of_layers:
-            continue
-        axis = 1 if is_run(layer) else 0  # behind that of its layers
-        deltas.append(jax.tree.map(lambda *v, axis=axis: jnp.concatenate(v, axis), *of_layers))
-        values.append(_of_parameters(way.pattern.links, layer, dtype, entries_of, one_by_one=True))
-        if is_run(layer):
-            both = (deltas[-1], values[-1])
-            deltas[-1], values[-1] = jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), both)
-    if not deltas:
-        return None, None
-    joined = (jax.tree.map(lambda *v: jnp.concatenate(v), *each) for each in (deltas, values))
-    delta, value = joined
-    return delta, value
 
 
 def _forwards(way: ChainOp, layer: Weights) -> list[Callable[[ScaledRows], ScaledRows]]:

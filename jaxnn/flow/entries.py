@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ..arrays.loops import reduced
 from ..arrays.rows import (
     ZERO_EXPONENT,
     ScaledRows,
@@ -25,17 +26,18 @@ from ..arrays.rows import (
     power_of_two,
 )
 from ..arrays.spread import automatically
-from .narrow import EDGES, MXFP8, InBlocks, edges_passed
+from .narrow import BLOCKS, EDGES, FIRST_SQUARE, MXFP8, edges_passed, sums_in_blocks
 
 OCTAVES = 160  # factors of two below the largest entry; the last has all that is smaller
 PARTS = len(EDGES) + 1  # bins of each, the one with the largest entries first
 BINS = OCTAVES * PARTS
 LOWEST = 2**20  # factors of two below which nothing counts
-GROUPS = 4  # of entries that are summed apart, so that no sum outgrows its float's digits
+GROUPS = 4  # of entries that are summed apart, at least, so that sums keep their digits
+MOST_COUNTED = 2**24  # of these in a group: more ones than that a float32 cannot count
 
 
 def bins_of(below: Int[Array, "*s"], mantissa: Float[Array, "*s"]) -> Int[Array, "*s"]:
-    """Return the bin of each entry, `BINS` of a zero.
+    """Return the bin of each entry; the last one of a zero.
 
     Args:
         below: how far its exponent is below that of bin 0.
@@ -43,29 +45,28 @@ def bins_of(below: Int[Array, "*s"], mantissa: Float[Array, "*s"]) -> Int[Array,
     """
     octave = jnp.clip(below, 0, OCTAVES - 1)
     place = octave * PARTS + (PARTS - 1 - edges_passed(mantissa))
-    return jnp.where(mantissa == 0, BINS, place)
+    return jnp.where(mantissa == 0, BINS - 1, place)
 
 
 class Entries(NamedTuple):
-    """Histograms of the entries of arrays, one for each.
+    """Histograms of the entries of arrays, one for each; what is zero counts in no bin.
+
+    So is what is subnormal in the array's own type. Bin `PARTS` k + p has part p of octave k,
+    2^(top-k) <= |x| < 2^(top-k+1).
 
     top: the exponent of the largest entry.
-    counts: the number of entries in each bin; bin `PARTS` k + p has part p of octave k, 2^(top-k)
-        <= |x| < 2^(top-k+1).
-    squares: the sum of their squares, over 2^(2 top).
-    zeros: the number of entries that are zero, or subnormal in the array's own type.
-    blocks: what formats in blocks do to them.
+    sums: of the entries in each bin the number, and the sum of the squares over 2^(2 top).
+    blocks: what formats in blocks do to them, see `sums_in_blocks`; squares over 2^(2 top).
     """
 
     top: Float[Array, "*v"]
-    counts: Float[Array, "*v K"]
-    squares: Float[Array, "*v K"]
-    zeros: Float[Array, "*v"]
-    blocks: InBlocks
+    sums: Float[Array, "*v K 2"]
+    blocks: Float[Array, "*v 5 2"]
 
-    def at(self, i: int) -> "Entries":
-        """Return that of array i of several."""
-        return jax.tree.map(lambda v: v[i], self)  # type: ignore[no-any-return]
+    def at(self, places: Any) -> "Entries":
+        """Return that of array i of several, or those at several places."""
+        places = places if isinstance(places, int) else np.array(places)
+        return jax.tree.map(lambda v: v[places], self)  # type: ignore[no-any-return]
 
     def part(self, start: int, end: int) -> "Entries":
         """Return those of some of several arrays."""
@@ -83,23 +84,21 @@ class Entries(NamedTuple):
         """Return the same histogram under a higher exponent."""
         by = jnp.minimum(top - self.top, LOWEST).astype(jnp.int32)
         places = jnp.minimum(jnp.arange(OCTAVES, dtype=jnp.int32) + by, OCTAVES - 1)
-
-        def moved(v: Array) -> Array:
-            octaves = v.reshape(OCTAVES, PARTS)
-            return jnp.zeros_like(octaves).at[places].add(octaves).ravel()
-
-        scale = jnp.square(power_of_two(-by, self.squares))
-        blocks = self.blocks._replace(
-            zero_square=scale * self.blocks.zero_square,
-            overflow_square=scale * self.blocks.overflow_square,
+        octaves = self.sums.reshape(OCTAVES, PARTS, 2)
+        moved = jnp.zeros_like(octaves).at[places].add(octaves).reshape(self.sums.shape)
+        scale = jnp.square(power_of_two(-by, self.sums))
+        one = jnp.ones_like(scale)
+        squares = jnp.arange(len(self.blocks)) >= FIRST_SQUARE
+        return Entries(
+            top,
+            moved * jnp.stack([one, scale])[None],
+            self.blocks * jnp.where(squares, scale, one)[:, None],
         )
-        return Entries(top, moved(self.counts), scale * moved(self.squares), self.zeros, blocks)
 
 
 def _sum(a: Entries, b: Entries) -> Entries:
     """Return that of both, which have one top."""
-    both: Entries = jax.tree.map(jnp.add, a, b)
-    return both._replace(top=a.top)
+    return Entries(a.top, a.sums + b.sums, a.blocks + b.blocks)
 
 
 def entries_of(arrays: Sequence[ScaledRows]) -> Entries:
@@ -117,6 +116,8 @@ def _entries_of(arrays: list[ScaledRows]) -> Entries:
         width = min(MXFP8, 1 << (_last(v) - 1).bit_length())
         by_width.setdefault(width, []).append(i)
     each = [_counted([arrays[i] for i in own], width) for width, own in by_width.items()]
+    if len(each) == 1:
+        return each[0]
     order = np.argsort([i for own in by_width.values() for i in own])
     return jax.tree.map(lambda *v: jnp.concatenate(v)[order], *each)  # type: ignore[no-any-return]
 
@@ -128,7 +129,7 @@ def _last(v: ScaledRows) -> int:
 
 def _counted(arrays: Sequence[ScaledRows], width: int) -> Entries:
     """Return the entries of arrays, stacked, in rows of a power of two, `MXFP8` at most."""
-    rows, exponents, lengths, sizes = [], [], [], []
+    rows, exponents, lengths = [], [], []
     for v in arrays:
         m = at_least_float32(v.m)
         m = jnp.expand_dims(m, -1) if m.ndim == v.e.ndim else m
@@ -137,37 +138,44 @@ def _counted(arrays: Sequence[ScaledRows], width: int) -> Entries:
         rows.append(m.reshape(-1, width))
         exponents.append(jnp.repeat(e.ravel(), m.shape[-1] // width))
         lengths.append(len(rows[-1]))
-        sizes.append(v.m.size)
-    count = len(arrays)
-    number = jnp.arange(sum(lengths), dtype=jnp.int32)  # of the row
+    count, number = len(arrays), jnp.arange(sum(lengths), dtype=jnp.int32)  # of the row
     ends = np.cumsum(lengths)[:-1].astype(np.int32)
     array = jnp.sum(number[:, None] >= ends[None], axis=1, dtype=jnp.int32)  # that it belongs to
+    own = array[None] == jnp.arange(count, dtype=jnp.int32)[:, None]
     k, mantissa = exponent_and_mantissa(jnp.abs(jnp.concatenate(rows)))
     exponent = jnp.where(mantissa == 0, ZERO_EXPONENT, k + jnp.concatenate(exponents)[:, None])
-    top = jax.ops.segment_max(jnp.max(exponent, axis=1), array, count)
+    top, largest = _largest(*_largest(exponent, mantissa), own)
     below = top[array][:, None] - exponent
     size = mantissa * power_of_two(-jnp.minimum(below, LOWEST), mantissa)
-    largest = jax.ops.segment_max(jnp.max(size, axis=1), array, count)
 
-    # Into `GROUPS` buffers, row by row in turn.
-    group = (number % GROUPS) * count + array
-
-    def summed(values: Any, place: Any, length: int) -> Array:
-        zero = jnp.zeros((GROUPS * count * length, *values.shape[1:]), values.dtype)
-        total = zero.at[place].add(values, mode="promise_in_bounds")
-        return jnp.sum(total.reshape(GROUPS, count, length, *values.shape[1:]), axis=0)
-
-    place = (group[:, None] * (BINS + 1) + bins_of(below, mantissa)).ravel()
-    counts = summed(jnp.ones(place.shape, jnp.int32), place, BINS + 1)[:, :-1].astype(size.dtype)
-    squares = summed(jnp.square(size).ravel(), place, BINS + 1)[:, :-1]
-    blocks = summed(InBlocks.of_rows(size, mantissa != 0, largest[array]), group, 1)[:, 0]
+    # Counts and squares side by side, into several buffers, row by row in turn.
+    groups = max(GROUPS, -(-len(number) * width // MOST_COUNTED))
+    place = ((number % groups) * count + array)[:, None] * BINS + bins_of(below, mantissa)
+    full = mantissa != 0
+    pairs = jnp.stack([full.astype(size.dtype), jnp.square(size)], axis=-1)
+    zero = jnp.zeros((groups * count * BINS, 2), size.dtype)
+    sums = zero.at[place].add(pairs, mode="promise_in_bounds").reshape(groups, count, BINS, 2)
+    in_blocks = sums_in_blocks(size, full, largest[array])
+    blocks = jnp.matmul(own.astype(in_blocks.dtype), in_blocks, precision="highest")
     return Entries(
         top.astype(size.dtype),
-        counts,
-        squares,
-        jnp.array(sizes, size.dtype) - jnp.sum(counts, axis=1),
-        InBlocks(*jnp.moveaxis(blocks, 1, 0).astype(size.dtype)),
+        jnp.sum(sums, axis=0),
+        blocks.reshape(count, -1, len(BLOCKS)).astype(size.dtype),
     )
+
+
+def _largest(
+    exponent: Int[Array, "*s n"], mantissa: Float[Array, "*s n"], own: Any = True
+) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
+    """Return the largest number along the last axis; of each of several arrays, own (arrays, n)."""
+
+    def larger(a: Any, b: Any) -> Any:
+        is_first = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] >= b[1]))
+        return tuple(jnp.where(is_first, *pair) for pair in zip(a, b, strict=True))
+
+    pair = jnp.where(own, exponent, ZERO_EXPONENT), jnp.where(own, mantissa, 0)
+    most, of_most = reduced(pair, larger, (ZERO_EXPONENT, 0))
+    return most, of_most
 
 
 class FlowEntries(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .entries import BINS, OCTAVES, PARTS, Entries
-from .narrow import BLOCKS, EDGES, NARROW, Format
+from .narrow import BLOCKS, EDGES, FIRST_SQUARE, NARROW, Format
 
 KEEP = 0.999  # of the square norm
 # By name: what is counted.
@@ -52,7 +52,8 @@ class Histogram:
 
     def __init__(self, entries: Entries) -> None:
         top, self.counts, squares = (
-            np.asarray(v, np.float64) for v in (entries.top, entries.counts, entries.squares)
+            np.asarray(v, np.float64)
+            for v in (entries.top, entries.sums[..., 0], entries.sums[..., 1])
         )
         self.known = np.isfinite(top) & np.isfinite(squares).all(axis=1)
         self.top = np.where(self.known, top, 0).astype(int)
@@ -60,8 +61,8 @@ class Histogram:
         self.of_entries, self.of_square = (_running(v) for v in (self.counts, squares))
         totals = (v.sum(axis=1, keepdims=True) for v in (self.counts, squares))
         whole, square = (np.where(total == 0, 1, total) for total in totals)
-        blocks = [np.asarray(v, np.float64) for v in entries.blocks]
-        self.blocks = [v / whole for v in blocks[:3]] + [v / square for v in blocks[3:]]
+        blocks = np.moveaxis(np.asarray(entries.blocks, np.float64), -2, 0)
+        self.blocks = [v / (whole if i < FIRST_SQUARE else square) for i, v in enumerate(blocks)]
 
     def kept(self, kind: Format, scale: Any) -> Kept:
         """Return what a format keeps of each array.

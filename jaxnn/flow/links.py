@@ -86,6 +86,7 @@ class ChainStep(NamedTuple):
     theta: ScaledRows  # one exponent for the sum over examples, or one for each array
     out: Any  # the state
     mixes: Array | None  # None if it was not tried
+    trained: list[Array]  # the parameters
     recognised: Numbers = Numbers()
 
 
@@ -255,6 +256,16 @@ def with_flags(link: Link, arrays: Any) -> list[tuple[Any, Any]]:
     return list(zip(arrays, link.trained, strict=True))
 
 
+def trained_of(link: Link, arrays: Any) -> list[Array]:
+    """Return the arrays of a link that are parameters."""
+    return [
+        v
+        for part, flags in with_flags(link, arrays)
+        for v, is_trained in zip(part, flags, strict=True)
+        if is_trained
+    ]
+
+
 def _pulled(
     link: Link, arrays: Any, mixes: Array | None, state: Any, delta: ScaledRows
 ) -> tuple[ScaledRows, ChainStep]:
@@ -270,7 +281,8 @@ def _pulled(
         for i, v in zip(vjp.passed, deltas, strict=True):
             if i is not None:
                 below[i] = added(below[i], v)
-    return together(below), ChainStep(together(deltas), largest, theta, vjp.out, mixes)
+    parameters = trained_of(link, arrays)
+    return together(below), ChainStep(together(deltas), largest, theta, vjp.out, mixes, parameters)
 
 
 _Pulled = tuple[ScaledRows, list[ScaledRows]]  # Δparams, and Δ of what goes in

@@ -13,11 +13,13 @@ sections 5.2, 5.4 and 6.3; NVIDIA, Pretraining Large Language Models with NVFP4,
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from ..arrays.loops import reduced
 from ..arrays.rows import exponent_of, power_of_two
 
 
@@ -82,37 +84,35 @@ def edges_passed(mantissa: Float[Array, "*s"]) -> Int[Array, "*s"]:
     return sum((each.astype(jnp.int32) for each in passed[1:]), passed[0].astype(jnp.int32))
 
 
-class InBlocks(NamedTuple):
-    """Counts of zeros and overflows of an array in the two formats of `BLOCKS`.
+FIRST_SQUARE = 3  # of what `sums_in_blocks` has
 
-    zero, subnormal, overflow: numbers of entries that are not zero; what overflows is the largest
-        number of the format then.
-    zero_square, overflow_square: the sums of their squares, over 2^(2 top).
+
+def sums_in_blocks(
+    size: Float[Array, "R w"], full: Bool[Array, "R w"], largest: Float[Array, " R"]
+) -> Float[Array, "R k"]:
+    """Return sums over the entries of each row, for each of five a pair, of both `BLOCKS`.
+
+    These are the numbers of entries that are not zero, and become zero, subnormal, or overflow; and
+    the sums of the squares of those that become zero, and of those that overflow. What overflows is
+    the largest number of the format then. Squares that are no number do not count.
+
+    A power of two that brings the largest entry of the array into [1, 2) changes nothing, as long
+    as scales are in their range.
+
+    Args:
+        size: absolute values, in rows of `MXFP8` or less.
+        full: where the entry is not zero, though its size may be too small for a float.
+        largest: of the whole array that a row is of, in [1, 2); or 0.
     """
+    size, largest = size.astype(jnp.float32), largest.astype(jnp.float32)
+    made = (_in_mxfp8(size), E4M3), (_in_nvfp4(size, largest), E2M1)
+    pairs = zip(*(_terms(size, full, *each) for each in made), strict=True)
+    terms = [term for pair in pairs for term in pair]
 
-    zero: Float[Array, "*v 2"]
-    subnormal: Float[Array, "*v 2"]
-    overflow: Float[Array, "*v 2"]
-    zero_square: Float[Array, "*v 2"]
-    overflow_square: Float[Array, "*v 2"]
+    def add(a: Sequence[Array], b: Sequence[Array]) -> list[Array]:
+        return [v + w for v, w in zip(a, b, strict=True)]
 
-    @staticmethod
-    def of_rows(
-        size: Float[Array, "R w"], full: Bool[Array, "R w"], largest: Float[Array, " R"]
-    ) -> Float[Array, "R 5 2"]:
-        """Return the fields of each row of an array, as one array, to be summed over rows.
-
-        A power of two that brings the largest entry of the array into [1, 2) changes nothing, as
-        long as scales are in their range.
-
-        Args:
-            size: absolute values, in rows of `MXFP8` or less.
-            full: where the entry is not zero, though its size may be too small for a float.
-            largest: of the whole array that a row is of, in [1, 2); or 0.
-        """
-        size, largest = size.astype(jnp.float32), largest.astype(jnp.float32)
-        made = (_in_mxfp8(size), E4M3), (_in_nvfp4(size, largest), E2M1)
-        return jnp.stack([_sums(size, full, *each) for each in made], axis=2)
+    return jnp.stack(reduced(terms, add, [0] * len(terms)), axis=1)
 
 
 def _in_mxfp8(size: Float[Array, "R w"]) -> Float[Array, "R w"]:
@@ -146,14 +146,13 @@ def in_e4m3(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
     return jnp.minimum(rounded, E4M3.largest)
 
 
-def _sums(
+def _terms(
     v: Float[Array, "R w"], full: Bool[Array, "R w"], y: Float[Array, "R w"], kind: Format
-) -> Float[Array, "R 5"]:
-    """Return the fields of `InBlocks` of rows v, which are y before they are rounded."""
+) -> list[Float[Array, "R w"]]:
+    """Return what sums up to `sums_in_blocks` of v, which are y before they are rounded."""
     zero = full & (y <= 2.0 ** (kind.lowest - 1))
     small = full & ~zero & (y < 2.0**kind.least)
     over = kind.beyond(y)
-    square = jnp.square(v)
+    square = jnp.where(jnp.isfinite(v), jnp.square(v), 0)
     terms = [mask.astype(v.dtype) for mask in (zero, small, over)]
-    terms += [jnp.where(mask, square, 0) for mask in (zero, over)]
-    return jnp.stack([jnp.sum(term, axis=1) for term in terms], axis=1)
+    return terms + [jnp.where(mask, square, 0) for mask in (zero, over)]

@@ -203,6 +203,7 @@ def flow_of(
     above: Int[Array, " L"] | None = None,
     log_main: Float[Array, " L"] | None = None,
     of_parameters: tuple[Entries | None, Entries | None] = (None, None),
+    entries: FlowEntries | None = None,
     **others: Any,
 ) -> Flow:
     """Return a Flow, with what a layer does to Δ and where plain numbers end.
@@ -214,6 +215,7 @@ def flow_of(
         above: of each layer the index of the one above it.
         log_main: log_delta of the main array of each state, if some have several.
         of_parameters: entries of Δ of each parameter array, and of the array.
+        entries: of all, if they are not among the fields.
         others: further fields, which are not masked.
     """
     log_delta = fields["log_delta"] if log_main is None else log_main
@@ -230,5 +232,6 @@ def flow_of(
 
     fields = jax.tree.map(masked, fields)
     delta, state = fields.pop("entries_delta"), fields.pop("entries_state")
-    entries = None if delta is None else FlowEntries(delta, state, *of_parameters)
+    if delta is not None:
+        entries = FlowEntries(delta, state, *of_parameters)
     return Flow(**fields, entries=entries, dtype=dtype, **others)
