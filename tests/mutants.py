@@ -3775,6 +3775,13 @@ MUTANTS = (
         '    return sentences[0], "ill", ""',
         "tests/test_depth.py::test_a_sweep_is_answered_in_two_sentences",
     ),
+    Mutant(
+        "a subtitle is paler than can be read",
+        "jaxnn/flow/chart.py",
+        '"subtitleColor": INK',
+        '"subtitleColor": MUTED',
+        "tests/test_drawing.py::test_charts_stand_on_one_page",
+    ),
     # The page to play with
     Mutant(
         "play: a sigmoid's slope has one factor too few",

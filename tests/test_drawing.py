@@ -88,7 +88,7 @@ def test_a_value_that_is_no_number_is_drawn_as_such():
 def test_charts_stand_on_one_page():
     def chart(size):
         data = alt.Data(values=[{"x": 1, "y": size}])
-        marks = alt.Chart(data, title="a title").mark_line(clip=True)
+        marks = alt.Chart(data, title=alt.Title("a title", subtitle="more")).mark_line(clip=True)
         return svg(marks.encode(alt.X("x:Q"), alt.Y("y:Q")))
 
     one, other = chart(1), chart(2)
@@ -96,7 +96,7 @@ def test_charts_stand_on_one_page():
     assert ids[0]
     assert not ids[0] & ids[1]
     assert set(re.findall(r"url\(#([^)]+)\)", one)) <= ids[0]
-    assert "currentColor" in one
+    assert {*re.findall(r'<text[^>]* fill="([^"]+)"', one)} == {"currentColor"}
     assert "010203" not in one
     assert "<script" not in one
     assert "\n" not in one

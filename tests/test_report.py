@@ -250,6 +250,13 @@ def test_a_phone_in_light_and_in_dark(chromium, run, scheme):
     tab.page.close()
 
 
+def test_no_letters_are_paler_than_the_ink():
+    look = charts.look("black", "white")
+    parts = [look[name] for name in ("axis", "title", "legend")]
+    colours = {v for part in parts for k, v in part.items() if re.fullmatch("(.+C|c)olor", k)}
+    assert colours == {"black", charts.palette.FAINT}
+
+
 def test_a_print_is_dark_on_white_with_the_choices_in_words(chromium, run):
     tab = browser.Tab(chromium, run / names.REPORT, color_scheme="dark").wait()
     document = tab.page.pdf(format="A4")

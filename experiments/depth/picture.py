@@ -270,7 +270,7 @@ def _names() -> charts.Chart:
             dx=10,
             dy=-6,
             fontSize=12,
-            color=palette.MUTED,
+            color=palette.INK,
             aria=False,
         ).encode(text=alt.value("decades a layer"), x=alt.value("width"), y=alt.value(0)),
     )

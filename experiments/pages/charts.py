@@ -129,7 +129,7 @@ def look(ink: str, paper: str) -> dict[str, Any]:
             "fontWeight": "normal",
             "limit": MOST_OF_A_LINE,
             "subtitleFontSize": 12,
-            "subtitleColor": palette.MUTED,
+            "subtitleColor": ink,
         },
         "legend": {
             "orient": "top",

@@ -317,7 +317,7 @@ def accuracies(drawn: Drawn, chosen: str | None = None) -> list[charts.Chart]:
         .encode(y, _colour(), x=alt.value(-10))
     )
     frames = unmeasured.mark_rect(filled=False, stroke=palette.MUTED, strokeDash=[3, 3], aria=False)
-    signs = unmeasured.mark_text(fontSize=12, color=palette.MUTED, aria=False)
+    signs = unmeasured.mark_text(fontSize=12, color=palette.INK, aria=False)
     gaps = (frames.encode(depths, y), signs.encode(depths, y, text="text:N"))
     layers = [tiles, text, *gaps, keys]
     if chosen is not None:
@@ -384,7 +384,7 @@ def _labels(drawn: Drawn) -> list[charts.Chart]:
             dx=10,
             dy=-6,
             fontSize=12,
-            color=palette.MUTED,
+            color=palette.INK,
             aria=False,
         ).encode(
             text=alt.value(f"decades at {counted(deepest, 'layer')}"),

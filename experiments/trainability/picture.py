@@ -132,7 +132,7 @@ def _gaps(unmeasured: charts.Chart, x: alt.Scale, y: alt.Scale) -> tuple[charts.
         alt.Chart(alt.NamedData("map"))
         .transform_filter("!datum.measured")
         .transform_calculate(x="(datum.left + datum.right) / 2", y="(datum.low + datum.high) / 2")
-        .mark_text(fontSize=12, color=palette.MUTED, aria=False)
+        .mark_text(fontSize=12, color=palette.INK, aria=False)
         .encode(alt.X("x:Q", scale=x), alt.Y("y:Q", scale=y), text=alt.value(NOT_MEASURED))
     )
     return frames, signs

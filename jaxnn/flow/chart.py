@@ -149,7 +149,7 @@ def svg(chart: Any) -> str:
     lines["titleFontWeight"] = "normal"
     for name, of in (("axis", lines), ("legend", {}), ("header", {})):
         config[name] = {"labelColor": INK, "titleColor": INK} | of | config.get(name, {})
-    title = {"color": INK, "subtitleColor": MUTED, "anchor": "start", "fontWeight": "normal"}
+    title = {"color": INK, "subtitleColor": INK, "anchor": "start", "fontWeight": "normal"}
     config["title"] = title | config.get("title", {})
     version = ".".join(_altair().SCHEMA_VERSION.lstrip("v").split(".")[:2])
     text: str = vl_convert.vegalite_to_svg(spec, vl_version=version)
@@ -263,7 +263,7 @@ def _bands(alt: Any, x: Any, y: Any, ends: tuple[int, int], last: int, room: flo
     base = alt.Chart(alt.Data(values=bars)).mark_rect(color=CATEGORIES[1])
     opacity = alt.Opacity("opacity:Q", scale=None, legend=None)
     text = alt.Chart(alt.Data(values=names)).mark_text(
-        angle=270, align="left", baseline="middle", color=MUTED, fontSize=11
+        angle=270, align="left", baseline="middle", color=INK, fontSize=11
     )
     return [
         base.encode(x, y, opacity, x2="right:Q", y2="high:Q", tooltip=["format:N"]),
@@ -380,5 +380,5 @@ def _limits(alt: Any, levels: dict[str, float], values: list[float]) -> list[Any
     base = alt.Chart(alt.Data(values=near))
     y = alt.Y("level:Q")
     rule = base.mark_rule(strokeDash=[2, 3], color=MUTED).encode(y)
-    text = base.mark_text(align="left", baseline="bottom", dx=4, color=MUTED, fontSize=11)
+    text = base.mark_text(align="left", baseline="bottom", dx=4, color=INK, fontSize=11)
     return [rule, text.encode(y, x=alt.value(0), text="format:N")]
