@@ -165,14 +165,17 @@ def warnings(request: Request, whole: np.ndarray) -> list[str]:
         count, words = column.strange(rows[column.name])
         if count:
             name = quoted(column.name)
-            sentences.append(f"column {name}: {count} of {rows.height} rows {words}")
+            sentences.append(f"column {name}: {count} of {counted(rows.height, 'row')} {words}")
     filled = known.encoder.filled(rows)
     if filled:
         counts = listed([f"{quoted(name)} {count}" for name, count in filled.items()])
         sentences.append(f"missing values are filled in as in training: {counts}")
     if not whole.all():
         count = int(np.count_nonzero(~whole))
-        sentences.append(f"{count} of {len(whole)} rows are not predicted; {_gaps(known, rows)}")
+        of_all = f"{count} of {counted(len(whole), 'row')}"
+        sentences.append(
+            f"{of_all} {'is' if count == 1 else 'are'} not predicted; {_gaps(known, rows)}"
+        )
     return sentences
 
 

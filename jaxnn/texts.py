@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats, halves of pairs, ends of lines
+MOST_TOLD = 80  # characters of a value in an error message
 SHORT = 5  # characters of a text that no chart cuts
 JOINERS = "\u200c\u200d"  # formats that Persian, Hindi and emoji are written with
 
@@ -62,6 +63,21 @@ def percent(share: float) -> str:
     if 0 < share < 1e-5:
         return "under 0.001 %"
     return f"{100 * share:.{3 if share > 0.99 else 2}g} %"
+
+
+def told(value: object) -> str:
+    """Return what was given in an error message: on one line, an array by its type and shape.
+
+    Example:
+        >>> import numpy as np
+        >>> told("x"), told(np.ones((2, 2))), len(told([1.5] * 100))
+        ("'x'", 'an array of float64 of shape (2, 2)', 80)
+    """
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", ())
+    if dtype is not None and isinstance(shape, tuple) and shape:
+        return f"an array of {dtype} of shape {shape}"
+    text = clean(" ".join(repr(value).split()))
+    return text if len(text) <= MOST_TOLD else f"{text[: MOST_TOLD - 1]}…"
 
 
 def clean_lines(text: str) -> str:

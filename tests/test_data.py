@@ -138,9 +138,9 @@ def words(count, each=1):
         (["a", "b", "c", "a"], "regression", "expected numbers .*got a, b, c"),
         (["a", "b", "c", "a"], "binary", "expected two different values .*got a, b, c"),
         ([0, 1, 2, 2], "binary", "expected two different values .*got 0, 1, 2"),
-        ([1, 1, 1, 1], None, "'ill' holds one value, '1', in all 4 rows; there is nothing to le"),
-        (["a"] * 4, "multiclass", "'ill' holds one value, 'a', in all 4 rows"),
-        ([2.5] * 4, "regression", "'ill' holds one value, '2.5', in all 4 rows"),
+        ([1, 1, 1, 1], None, "'ill' holds one value, '1', in all of 4 rows; there is nothing"),
+        (["a"] * 4, "multiclass", "'ill' holds one value, 'a', in all of 4 rows"),
+        ([2.5] * 4, "regression", "'ill' holds one value, '2.5', in all of 4 rows"),
         (
             words(300),
             None,

@@ -111,7 +111,7 @@ def test_rows_unlike_those_of_training_are_pointed_out(tmp_path, capsys):
         "on 20 to 60",
         "warning: column 'sex': 1 of 4 rows are unknown, such as 'm'; the model was trained on f",
         "warning: missing values are filled in as in training: 'size' 1",
-        "warning: 1 of 4 rows are not predicted; missing values: 'age' 1; a model trained with "
+        "warning: 1 of 4 rows is not predicted; missing values: 'age' 1; a model trained with "
         "--missing mean or median fills them in",
     ]
 

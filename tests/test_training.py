@@ -653,7 +653,7 @@ def test_a_key_beside_a_state_and_uneven_lengths_are_refused(key):
     state = jaxnn.train.start(net, params, SGD, key)
     with pytest.raises(ValueError, match="key: expected none beside a State"):
         jaxnn.fit(net, state, xs, ys, SGD, epochs=1, batch=BATCH, key=key)
-    with pytest.raises(ValueError, match="y: expected 22 labels for 22 examples, got 21"):
+    with pytest.raises(ValueError, match="y: expected 22 labels for as many examples, got 21"):
         jaxnn.train.split(xs, ys[1:], 0.5, key)
     with pytest.raises(ValueError, match=r"x: expected shape .* got \(0, 4\)"):
         jaxnn.train.epoch(net, state, xs[:0], ys[:0], SGD, batch=BATCH)

@@ -276,7 +276,7 @@ def subtitle(plan: Plan | of_user.Plan) -> str:
     return (
         f"{datasets}, batch {' '.join(settings.batch)}, width {' '.join(settings.width)}, "
         f"σ_b = {' '.join(settings.sigma_b)}, {' '.join(settings.dtype)}, untrained; "
-        f"{settings.seeds} seeds from {settings.seed}"
+        f"{counted(settings.seeds, 'seed')} from {settings.seed}"
     )
 
 

@@ -61,7 +61,8 @@ def _series(name: str, values: np.ndarray) -> pl.Series:
 
 
 def _way_out(name: str) -> str:
-    return f"leave it out with --drop {argument(name.partition('[')[0])}"
+    array = argument(name.partition("[")[0])
+    return f"unless it is the target, --drop {array} leaves it out"
 
 
 def _check_arrays(path: Path, wanted: Callable[[str], bool]) -> tuple[str, ...]:

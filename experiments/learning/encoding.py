@@ -228,7 +228,7 @@ def floats(column: pl.Series) -> pl.Series:
     if count:
         raise ValueError(
             f"data: column {quoted(column.name)} holds {counted(count, 'infinite number')} "
-            f"in {len(column)} rows"
+            f"in {counted(len(column), 'row')}"
         )
     return values
 

@@ -129,8 +129,8 @@ def usable_rows(features: pl.DataFrame, labels: pl.Series, missing: str | None) 
     if counts and missing is None:
         words = listed([f"{quoted(name)} {count}" for name, count in counts.items()])
         raise ValueError(
-            f"data: missing values in {len(labels)} rows: {words}; say --missing drop, mean or "
-            "median, or leave out columns with --drop"
+            f"data: missing values in {counted(len(labels), 'row')}: {words}; say --missing drop, "
+            "mean or median, or leave out columns with --drop"
         )
     usable = labels.is_not_null().to_numpy()
     if missing == "drop":

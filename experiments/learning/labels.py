@@ -22,8 +22,8 @@ def labelled(target: pl.Series, task: str | None) -> tuple[str, tuple[str, ...],
     column = quoted(target.name)
     if len(classes) == 1:
         raise ValueError(
-            f"target: column {column} holds one value, {quoted(names[0])}, in all {len(values)} "
-            "rows; there is nothing to learn"
+            f"target: column {column} holds one value, {quoted(names[0])}, in all of "
+            f"{counted(len(values), 'row')}; there is nothing to learn"
         )
     _check_classes(column, names, len(values), is_text, task)
     if task is None:

@@ -31,7 +31,7 @@ from experiments.learning.records import (
     utf8,
     without_comments,
 )
-from experiments.learning.words import argument, quoted, short
+from experiments.learning.words import argument, counted, quoted, short
 from experiments.learning.written import THOUSANDS
 from experiments.runs import streams
 
@@ -217,7 +217,9 @@ def _read_csv(
     as_texts = [i for i, name in zip(ids, names, strict=True) if name in texts]
     columns = columns_of(body, ids, separator, as_texts)
     if len(columns[0]) != count:
-        raise ValueError(f"its {count} lines would be read as {len(columns[0])} rows")
+        raise ValueError(
+            f"its {counted(count, 'line')} would be read as {counted(len(columns[0]), 'row')}"
+        )
     if how.header is None:
         notes += check_header([f.strip() for f in fields], columns)
     check_names(names)

@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.text import Text
 
 from experiments.runs import ahead
-from jaxnn.texts import clean
+from jaxnn.texts import clean, counted
 
 COMPILING = "/jax/core/compile/"  # what JAX calls the durations of tracing, lowering and compiling
 LINE_EVERY = 5.0  # seconds, if the progress is plain lines
@@ -125,7 +125,8 @@ class _Lines:
         left = (now - self.clock.started) / self.measured * (self.total - done)
         rate = self.clock.rate(self.measured)
         print(
-            f"{done} of {self.total} cells, {rate}, {left:.0f} s left; last {clean(self.label)}",
+            f"{done} of {counted(self.total, 'cell')}, {rate}, {left:.0f} s left; last "
+            f"{clean(self.label)}",
             file=sys.stderr,
             flush=True,
         )

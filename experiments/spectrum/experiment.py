@@ -260,8 +260,9 @@ def subtitle(plan: Plan) -> str:
     sigma_w = ", ".join(f"{value:.4g} ({name})" for name, value in plan.sigma_w.items())
     return (
         f"width {settings.width}, σ_w {sigma_w}, σ_b {settings.sigma_b:g}, inputs of mean square "
-        f"{settings.q0:g}, {runtime.dtype_name()}, untrained; {settings.seeds} seeds from "
-        f"{settings.seed}, {settings.examples} inputs each"
+        f"{settings.q0:g}, {runtime.dtype_name()}, untrained; "
+        f"{counted(settings.seeds, 'seed')} from {settings.seed}, "
+        f"{counted(settings.examples, 'input')} each"
     )
 
 

@@ -24,7 +24,7 @@ from jaxtyping import Array
 
 from ..arrays.rows import can_be_learned
 from ..arrays.spread import on_mesh_of, types_over, varying
-from ..texts import cleaned, label
+from ..texts import cleaned, counted, label, told
 from .cut import cut
 from .handover import (
     Handover,
@@ -178,7 +178,7 @@ class Chain(Lowered):
         return 0
 
     def __repr__(self) -> str:
-        return f"Chain of {len(self.names)} layers, {short(cleaned(self.names))}"
+        return f"Chain of {counted(len(self.names), 'layer')}, {short(cleaned(self.names))}"
 
     def params(self, user_params: Any) -> tuple[Any, ...]:
         """Return the chain's parameters of other numbers in the user's pytree.
@@ -507,11 +507,13 @@ def from_function(
     check_examples(xs)
     pytree, arrays = Pytree.of(params)
     if isinstance(streams, bool) or not isinstance(streams, int) or streams < 1:
-        raise ValueError(f"streams: expected an integer of at least 1, got {streams!r}")
+        raise ValueError(f"streams: expected an integer of at least 1, got {told(streams)}")
     if cuts is not None:
         cuts = (cuts,) if isinstance(cuts, str) else tuple(cuts)
         if not all(isinstance(name, str) for name in cuts):
-            raise ValueError(f"cuts: expected names of modules, or patterns of them, got {cuts!r}")
+            raise ValueError(
+                f"cuts: expected names of modules, or patterns of them, got {told(cuts)}"
+            )
     of = Function(Static(f), each != "batch", _types(xs), streams, each == "whole", cuts)
     try:
         chain = _cut(of, pytree)
@@ -547,7 +549,7 @@ def hint_of_one(f: Any, arrays: Any, state: Any, error: Exception) -> str | None
 
 def _check_each(each: str) -> None:
     if each not in ("batch", "example", "whole"):
-        raise ValueError(f"each: expected 'batch', 'example' or 'whole', got {each!r}")
+        raise ValueError(f"each: expected 'batch', 'example' or 'whole', got {told(each)}")
 
 
 def _cut(function: Function, pytree: Pytree) -> Chain:

@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
-from .compiled import compiled
+from .compiled import as_array, compiled
 from .loops import barrier, product, transposed_matmul
 
 LN2 = 0.6931471805599453
@@ -393,18 +394,27 @@ def log_size_together(logs: Sequence[Float[Array, "*k"]]) -> Float[Array, "*k"]:
     return 0.5 * reduce(jnp.logaddexp, (2 * log for log in logs))
 
 
-@compiled
-def log_norm(v: Float[Array, "..."]) -> Float[Array, ""]:
+def log_norm(v: ArrayLike) -> Float[Array, ""]:
     """Return ln ‖v‖₂ over all entries, also where their squares leave the range of the dtype.
 
     -inf for zero, inf if an entry is infinite, nan if one is nan.
+
+    Raises:
+        TypeError: no numbers.
 
     Example:
         >>> import jax.numpy as jnp
         >>> round(float(log_norm(jnp.array([3e-30, 4e-30])) / jnp.log(10)), 2)  # log10 of 5e-30
         -29.3
     """
-    return log_size(renormalised(ScaledRows(v, jnp.zeros((), jnp.int32))))  # all are one row
+    return _log_norm(as_array("v", v))
+
+
+@compiled
+def _log_norm(v: Array) -> Float[Array, ""]:
+    floats = v if jnp.issubdtype(v.dtype, jnp.inexact) else jnp.asarray(v, float)
+    rows = ScaledRows(floats, jnp.zeros((), jnp.int32))  # all are one row
+    return log_size(renormalised(rows))
 
 
 def lost_in_plain(

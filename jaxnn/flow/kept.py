@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..texts import told
 from .entries import BINS, OCTAVES, PARTS, Entries
 from .narrow import BLOCKS, EDGES, FIRST_SQUARE, NARROW, Format
 
@@ -193,7 +194,7 @@ def rows_of(flow: Any, of: str, scale: int | None) -> list[dict[str, Any]]:
     """Return a row for each array, format and kind of scale; see `flow.formats`."""
     found = histograms(flow.entries)
     if of not in found:
-        raise ValueError(f"of: expected one of {', '.join(found)}, got {of!r}")
+        raise ValueError(f"of: expected one of {', '.join(found)}, got {told(of)}")
     layers, paths = range(1, len(flow.names) + 1), None
     if "parameter" in of:
         layers, paths = flow.parameters.layers, flow.parameters.paths

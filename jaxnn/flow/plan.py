@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..texts import clean, label
+from ..texts import clean, label, told
 from .flow import Flow
 from .kept import (
     FORMATS_OF_ENTRIES,
@@ -138,7 +138,9 @@ def plan(flow: Flow, keep: float = KEEP, formats: Sequence[str] = CHOICES) -> Pl
     unknown = [name for name in formats if name not in FORMATS_OF_ENTRIES]
     if unknown or not formats or isinstance(formats, str):
         got = formats if isinstance(formats, str) or not unknown else unknown[0]
-        raise ValueError(f"formats: expected some of {', '.join(FORMATS_OF_ENTRIES)}, got {got!r}")
+        raise ValueError(
+            f"formats: expected some of {', '.join(FORMATS_OF_ENTRIES)}, got {told(got)}"
+        )
     if not 0 < keep <= 1:
         raise ValueError(f"keep: expected a share above 0, at most 1, got {keep}")
     found = histograms(flow.entries)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..texts import clean, clean_lines, cleaned, head_and_rest
+from ..texts import clean, clean_lines, cleaned, counted, head_and_rest
 from .kept import rows_of
 
 LN10 = float(np.log(10))
@@ -89,14 +89,15 @@ def _short(flow: Any) -> str:
     if isinstance(flow.log_delta, jax.core.Tracer):
         return "Flow that is traced"
     if np.ndim(flow.log_delta) != 1:
-        return f"{len(flow.log_delta)} flows of {len(flow.names)} layers; flow[i] is one of them"
+        count = counted(len(flow.log_delta), "flow")
+        return f"{count} of {counted(len(flow.names), 'layer')}; flow[i] is one of them"
     log10 = np.asarray(flow.log_delta, np.float64) / LN10
     used = log10[~np.isnan(log10)]
     if not len(used):
-        return f"Flow of {len(log10)} layers, none of them a number"
+        return f"Flow of {counted(len(log10), 'layer')}, none of them a number"
     return (
-        f"Flow of {len(used)} layers: log10 ‖Δ‖ {used[0]:.3g} at the first, {used[-1]:.3g} at "
-        "the last; print(jaxnn.verdict(flow)) says more"
+        f"Flow of {counted(len(used), 'layer')}: log10 ‖Δ‖ {used[0]:.3g} at the first, "
+        f"{used[-1]:.3g} at the last; print(jaxnn.verdict(flow)) says more"
     )
 
 

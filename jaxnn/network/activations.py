@@ -24,6 +24,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ..arrays.rows import ScaledRows
+from ..texts import told
 
 Elementwise = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 
@@ -344,7 +345,7 @@ def find_activation(activation: str | Activation) -> Activation:
         return activation
     if not isinstance(activation, str):
         raise TypeError(
-            f"activation: expected a name or a jaxnn.Activation, got {activation!r}; "
+            f"activation: expected a name or a jaxnn.Activation, got {told(activation)}; "
             "make one with jaxnn.Activation(name, sigma, prime)"
         )
     if activation not in ACTIVATIONS:

@@ -20,6 +20,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Key
 
 from ..arrays.compiled import Numbers, compiled
+from ..texts import told
 from .checks import check_key
 from .lists import check_count, each, is_list
 from .network import Network
@@ -250,7 +251,7 @@ def find_weights(weights: Weights) -> Initializer:
     if not isinstance(weights, str):
         raise TypeError(
             "weights: expected a name or a callable (key, shape, dtype) -> array, such as "
-            f"jaxnn.gaussian(1.5), got {weights!r}"
+            f"jaxnn.gaussian(1.5), got {told(weights)}"
         )
     return _by_name("weights", weights, WEIGHTS)
 
@@ -276,7 +277,7 @@ def find_biases(biases: Biases) -> Initializer:
     if not isinstance(biases, str):
         raise TypeError(
             "biases: expected a name, a number (the standard deviation σ_b) or a callable "
-            f"(key, shape, dtype) -> array, got {biases!r}"
+            f"(key, shape, dtype) -> array, got {told(biases)}"
         )
     return _by_name("biases", biases, BIASES)
 

@@ -16,6 +16,7 @@ from typing import Any, SupportsIndex
 
 import jax
 
+from ..texts import told
 from .activations import ACTIVATIONS, Activation, find_activation
 from .blocks import DENSE, Block
 from .lists import check_count, each, grouped, is_list, one_if_equal
@@ -158,7 +159,7 @@ def _check_hidden(
 
 def _check_block(hidden: Any) -> Block:
     if isinstance(hidden, type) or not isinstance(hidden, Block):
-        raise TypeError(f"hidden: expected a block such as jaxnn.Residual(), got {hidden!r}")
+        raise TypeError(f"hidden: expected a block such as jaxnn.Residual(), got {told(hidden)}")
     hash(hidden)  # as a part of what is static
     return hidden
 
@@ -168,7 +169,7 @@ def _check_sizes(sizes: Sequence[SupportsIndex]) -> tuple[int, ...]:
     try:
         checked = tuple(operator.index(n) for n in sizes)
     except TypeError:
-        raise TypeError(f"{what}, got {sizes!r}") from None
+        raise TypeError(f"{what}, got {told(sizes)}") from None
     if len(checked) < 2 or min(checked) < 1 or any(isinstance(n, bool) for n in sizes):
-        raise ValueError(f"{what}, got {sizes!r}")
+        raise ValueError(f"{what}, got {told(sizes)}")
     return checked

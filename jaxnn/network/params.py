@@ -178,6 +178,7 @@ def stack(params: Pairs) -> tuple[Layer, ...]:
 
     Raises:
         TypeError: something other than pairs of arrays.
+        ValueError: no pair.
 
     Example:
         >>> import jax, jaxnn
@@ -186,7 +187,10 @@ def stack(params: Pairs) -> tuple[Layer, ...]:
         >>> [theta.shape for theta, b in jaxnn.stack(params)]
         [(3, 4), (2, 4, 4), (4, 1)]
     """
-    return _stack(as_layers(params))
+    layers = as_layers(params)
+    if not layers:
+        raise ValueError("params: expected at least one pair (theta, b), got none")
+    return _stack(layers)
 
 
 @compiled

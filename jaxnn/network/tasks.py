@@ -24,6 +24,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
 from ..arrays.compiled import Numbers, as_array
+from ..texts import counted, told
 
 Rows = Float[Array, "B n"]
 
@@ -171,7 +172,7 @@ def find_task(task: str | Task) -> Task:
     if isinstance(task, Task):
         return task
     if not isinstance(task, str):
-        raise TypeError(f"task: expected one of {', '.join(TASKS)}, got {task!r}")
+        raise TypeError(f"task: expected one of {', '.join(TASKS)}, got {told(task)}")
     if task not in TASKS:
         raise ValueError(f"task: there is no {task!r}; choose one of {', '.join(TASKS)}")
     return TASKS[task]
@@ -260,5 +261,5 @@ def _check_values(task: str, y: np.ndarray, n_out: int) -> None:
     if np.any(bad):
         raise ValueError(
             f"y: expected {expected} for a {task} network, got {y[bad][0]:g} "
-            f"({np.count_nonzero(bad)} of {y.size} entries are wrong)"
+            f"({np.count_nonzero(bad)} wrong of {counted(y.size, 'entry')})"
         )

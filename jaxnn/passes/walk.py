@@ -48,6 +48,7 @@ from ..network.blocks import Block, Gradient
 from ..network.checks import UsedDepth
 from ..network.network import Network
 from ..network.params import Layer, LazyRun, Params, Run, Stacked, is_run, layer_of, length
+from ..texts import told
 
 Memory = Literal["all", "sqrt"]
 
@@ -55,7 +56,7 @@ Memory = Literal["all", "sqrt"]
 def check_memory(memory: Memory) -> Memory:
     """Return what is kept on the way up; raise unless it is known."""
     if memory not in ("all", "sqrt"):
-        raise ValueError(f"memory: expected 'all' or 'sqrt', got {memory!r}")
+        raise ValueError(f"memory: expected 'all' or 'sqrt', got {told(memory)}")
     return memory
 
 

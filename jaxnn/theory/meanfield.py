@@ -52,6 +52,7 @@ from ..network.blocks import (
     theory_of,
 )
 from ..network.lists import check_count, each, is_list, one_if_equal
+from ..texts import told
 from .ensemble import Ensemble
 from .finite_width import from_the_top, has_band, skip_spread
 from .quadrature import (
@@ -89,17 +90,17 @@ def _argument(name: str, value: Any) -> Any:
         return find_activation(value)
     if name == "hidden":
         if value is not None and (isinstance(value, type) or not isinstance(value, Block)):
-            raise TypeError(f"hidden: expected a block such as jaxnn.Residual(), got {value!r}")
+            raise TypeError(f"hidden: expected a block such as jaxnn.Residual(), got {told(value)}")
         return DENSE if value is None else value
     if name == "batch" and value is None:
         return None
     if name in ("depth", "width", "batch", "layers"):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
+            raise ValueError(f"{name}: expected an integer >= 1, got {told(value)}")
         return value
     number: Any = value if isinstance(value, jax.Array) else np.asarray(value)
     if number.shape or not (np.isrealobj(number) and jnp.issubdtype(number.dtype, jnp.number)):
-        raise TypeError(f"{name}: expected one real number, got {value!r}")
+        raise TypeError(f"{name}: expected one real number, got {told(value)}")
     if isinstance(number, jax.core.Tracer):
         return number.astype(jnp.result_type(float))
     low, high = (-1.0, 1.0) if name in ("c", "c0") else (0.0, math.inf)

@@ -27,6 +27,7 @@ from ..network.network import Network
 from ..network.params import Layers
 from ..passes.backprop import mean_delta_z
 from ..passes.walk import Step, at_outputs, down, up
+from ..texts import counted
 
 
 class Origin(NamedTuple):
@@ -143,10 +144,11 @@ def origin(
     signal, largest = map(np.asarray, (step.flow.log_mean_square, step.flow.log_largest))
     step = jax.tree.map(np.asarray, step._replace(flow=None))
     count, dtype = len(step.z), params[0].b.dtype
+    layers = counted(count, "layer")
     if not step.z.all():
         layer = int(np.argmin(step.z)) + 1
         size = _power("root mean square", signal[layer - 1] / 2)
-        what = f"the signal left the range of {dtype} first, at z[{layer}] of {count} layers{size}"
+        what = f"the signal left the range of {dtype} first, at z[{layer}] of {layers}{size}"
         return Origin("signal", layer, what)
     if not step.loss:
         size = _power("root mean square", signal[-1] / 2)
@@ -157,7 +159,7 @@ def origin(
             layer = count - int(np.argmin(finite[::-1]))
             size = _power("largest |Δz|", largest[layer - 1])
             what = f"the gradient left the range of {dtype} first, at {name.format(layer)}"
-            return Origin("gradient", layer, f"{what} of {count} layers{size}")
+            return Origin("gradient", layer, f"{what} of {layers}{size}")
     layer = count - int(np.argmin(np.asarray(finite_layers(after))[::-1]))
     what = f"the update of theta[{layer - 1}] and b[{layer - 1}] left the range of {dtype} first"
     return Origin("update", layer, f"{what}, signal and gradient being finite")

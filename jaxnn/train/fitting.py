@@ -103,7 +103,9 @@ def split(xs: Any, ys: Any, fraction: float, key: Key[Array, ""]) -> tuple[Set, 
 def _count_held_out(count: int, ys: Any, fraction: float) -> int:
     """The number of examples to hold out of `count`."""
     if len(ys) != count:
-        raise ValueError(f"y: expected {count} labels for {count} examples, got {len(ys)}")
+        raise ValueError(
+            f"y: expected {counted(count, 'label')} for as many examples, got {len(ys)}"
+        )
     if not 0 < fraction < 1:
         raise ValueError(f"validation: expected a fraction above 0 and below 1, got {fraction}")
     out = round(fraction * count)

@@ -44,6 +44,7 @@ from ..network.checks import (
 from ..network.network import Network
 from ..network.params import Layers, Pairs
 from ..passes.backprop import Batch, loss_and_gradient, loss_of_batch
+from ..texts import told
 from .divergence import check_finite, diagnosis, finite_layers
 
 ROOM = 64  # the most epochs of one call
@@ -474,7 +475,7 @@ def check_integer(name: str, value: Any, least: int) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+        raise TypeError(f"{name}: expected an integer, got {told(value)}") from None
     if number < least:
         raise ValueError(f"{name}: expected at least {least}, got {number}")
     return number

@@ -36,6 +36,7 @@ from ..flow.measure import gradient_flow
 from ..flow.updates import log_updates
 from ..network.checks import check_loss
 from ..network.network import Network
+from ..texts import counted, told
 from .alarms import RULES, alarms_of, line_of
 from .steps import check_integer
 from .watched import FILE, Alarm, Line, Watched, encoded, measurement_of, read_watch, start_of
@@ -228,7 +229,7 @@ def watch(
         )
     for rule in ignore:
         if rule not in RULES:
-            raise ValueError(f"ignore: expected some of {', '.join(RULES)}, got {rule!r}")
+            raise ValueError(f"ignore: expected some of {', '.join(RULES)}, got {told(rule)}")
     path = None if folder is None else Path(folder)
     return Watch(net, loss, check_integer("every", every, 1), path, callback, ignore)
 
@@ -240,7 +241,7 @@ def _check_same(start: Line, net: Network | Chain, folder: Path) -> None:
     if start and there != names:
         raise ValueError(
             f"folder: expected a new one, or one with the watch of this network, got {folder}, "
-            f"which has that of another, of {len(there)} layers; choose another folder"
+            f"which has that of another, of {counted(len(there), 'layer')}; choose another folder"
         )
 
 

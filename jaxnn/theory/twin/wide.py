@@ -22,6 +22,7 @@ from ...errors import NoTwinError
 from ...network.checks import check_params
 from ...network.network import Network
 from ...network.params import Stacked, is_run
+from ...texts import told
 from .noise import fold_in
 from .program import CONSTANT, STATE, WEIGHT, Draws, Value, evaluated
 
@@ -238,7 +239,7 @@ def wide(
             f"{'a wide twin' if isinstance(net, Wide) else type(net).__name__}"
         )
     if isinstance(replicas, bool) or not isinstance(replicas, int) or replicas < 1:
-        raise ValueError(f"replicas: expected an integer of at least 1, got {replicas!r}")
+        raise ValueError(f"replicas: expected an integer of at least 1, got {told(replicas)}")
     if isinstance(net, Network):
         net, params = as_chain(net, check_params(net, params))
     layers = _widened(net)
