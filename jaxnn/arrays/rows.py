@@ -22,7 +22,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
-from .compiled import as_array, compiled
+from .compiled import Numbers, as_array, compiled
 from .loops import barrier, product, transposed_matmul
 
 LN2 = 0.6931471805599453
@@ -411,7 +411,7 @@ def log_norm(v: ArrayLike) -> Float[Array, ""]:
 
 
 @compiled
-def _log_norm(v: Array) -> Float[Array, ""]:
+def _log_norm(v: Numbers) -> Float[Array, ""]:
     floats = v if jnp.issubdtype(v.dtype, jnp.inexact) else jnp.asarray(v, float)
     rows = ScaledRows(floats, jnp.zeros((), jnp.int32))  # all are one row
     return log_size(renormalised(rows))
