@@ -31,9 +31,8 @@ params = jaxnn.init(shallow, jax.random.key(0), stacked=True)
 first, others, last = jaxnn.deltas(
     shallow, params, xs[0], jnp.zeros(1)
 ).z  # 1, 99 and 1 layers
-plain = np.linalg.norm(
-    np.float64([first, *others]), axis=1
-)  # ‖Δz[1]‖ … ‖Δz[100]‖
+# ‖Δz[1]‖ … ‖Δz[100]‖
+plain = np.linalg.norm(np.float64([first, *others]), axis=1)
 zeros = np.count_nonzero(plain == 0)
 print(
     f"{zeros} of {len(plain)} layers have a gradient of exactly zero in float32"

@@ -15,9 +15,8 @@ import numpy as np
 import jaxnn
 from jaxnn.flow.drawing import draw
 
-jax.config.update(
-    "jax_enable_x64", True
-)  # so that we may compare to the last digits
+# In double precision we may compare to the last digits.
+jax.config.update("jax_enable_x64", True)
 
 x, y = np.array([0.5, -1.0, 2.0]), 1
 theta = [
@@ -49,9 +48,8 @@ z1 = x @ theta[0] + b[0]
 a1 = sigma(z1)
 print("z[1] =", z1.round(4))
 print("a[1] =", a1.round(4))
-assert np.isclose(
-    z1[0], 0.5 * 0.2 - 1.0 * 0.7 + 2.0 * -0.5 + 0.1
-)  # the first one in full
+# The first one in full:
+assert np.isclose(z1[0], 0.5 * 0.2 - 1.0 * 0.7 + 2.0 * -0.5 + 0.1)
 
 # %% [markdown]
 # The second layer does the same with $a^{[1]}$. Its one output is the

@@ -14,9 +14,8 @@ import optax
 import jaxnn
 
 xs = jax.random.normal(jax.random.key(1), (1024, 2))
-ys = (xs[:, 0] * xs[:, 1] > 0).astype(
-    int
-)  # are the signs equal? No line divides the two classes
+# Are the signs equal? No line divides the two classes.
+ys = (xs[:, 0] * xs[:, 1] > 0).astype(int)
 net = jaxnn.Network(
     sizes=(2, *[32] * 24, 1), activation="sigmoid", task="binary"
 )

@@ -42,9 +42,8 @@ def draw(key):
 
 keys = jax.random.split(jax.random.key(0), BLOCKS)
 net, params = jaxnn.from_layers([(block, draw(key)) for key in keys])
-xs, cotangent = jax.random.normal(
-    jax.random.key(1), (2, 4, TOKENS, WIDTH)
-)  # 4 examples
+# 4 examples
+xs, cotangent = jax.random.normal(jax.random.key(1), (2, 4, TOKENS, WIDTH))
 
 # %% [markdown]
 # ## One rule
