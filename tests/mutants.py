@@ -354,8 +354,8 @@ MUTANTS = (
     Mutant(
         "a log-norm of squares that leave the range",
         "jaxnn/arrays/rows.py",
-        "log_size(renormalised(ScaledRows(v, jnp.zeros((), jnp.int32))))",
-        "log_size(ScaledRows(v, jnp.zeros((), jnp.int32)))",
+        "log_size(renormalised(rows))",
+        "log_size(rows)",
         "tests/test_flow.py::test_log_norm_over_the_whole_range_of_float32",
     ),
     Mutant(
@@ -2593,6 +2593,13 @@ MUTANTS = (
         "if 0 < share < 1e-5:",
         "if share == 1e-5:",
         "jaxnn/texts.py::jaxnn.texts.percent",
+    ),
+    Mutant(
+        "an array is told entry by entry",
+        "jaxnn/texts.py",
+        "if dtype is not None and isinstance(shape, tuple) and shape:",
+        "if dtype == 0:",
+        "tests/test_sentences.py::test_what_was_given_is_told_on_one_line",
     ),
     Mutant(
         "an export is found by type checkers alone",

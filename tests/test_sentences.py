@@ -69,6 +69,25 @@ def test_a_measurement_works_whatever_jax_stops_at(setting):
     np.testing.assert_array_equal(again.flow.log_delta, plain.flow.log_delta)
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: jaxnn.Network((3, 1), XS, "binary"), r"got an array of float32 of shape \(2, 3\)"),
+        (lambda: jaxnn.Network((3, 1), "tanh", "binary", {"a": "b" * 99}), r"got \{'a': 'b+…$"),
+        (lambda: jaxnn.log_norm("x"), "^v: expected numbers of one shape, got str$"),
+        (lambda: jaxnn.stack([]), r"^params: expected at least one pair \(theta, b\), got none$"),
+        (
+            lambda: jaxnn.from_function(lambda p, x: x, {"w": np.array(["a"])}, XS),
+            r"numbers, got an array of <U1 of shape \(1,\) at \['w'\]; leave it out$",
+        ),
+    ],
+)
+def test_what_was_given_is_told_on_one_line(call, said):
+    with pytest.raises((TypeError, ValueError), match=said) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
 CODE = """
 import os, sys
 

@@ -21,6 +21,7 @@ from jax.tree_util import DictKey, keystr, tree_flatten_with_path
 from ..arrays.compiled import computed
 from ..arrays.rows import can_be_learned
 from ..network.params import Stacked
+from ..texts import told
 from .program import Program, function, typed
 
 Rows = tuple[int, ...]  # of an array: its entries along the first axis
@@ -99,6 +100,11 @@ class Pytree:
             None if is_array(v) else v if isinstance(v, Static) else Static(v) for _, v in flat
         )
         places = tuple(keystr(path) for path, _ in flat)
+        for place, (_, v) in zip(places, flat, strict=True):
+            if isinstance(v, np.ndarray | np.generic) and v.dtype.kind in "OUSMm":
+                raise TypeError(
+                    f"params: expected arrays of numbers, got {told(v)} at {place}; leave it out"
+                )
         paths = tuple(at for at, v in zip(places, statics, strict=True) if v is None)
         arrays = [v for _, v in flat if is_array(v)]
         types = jax.eval_shape(lambda arrays: arrays, arrays)
