@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .cli.diagnose import Diagnosis, diagnose
     from .curing.cures import Cure, Cures, cures, torch_cures
     from .flow.chart import chart
+    from .flow.compared import Comparison, compare
     from .flow.flow import Flow, Parameters, Streams, Units
     from .flow.measure import gradient_flow
     from .flow.of_torch import torch_flow
@@ -50,6 +51,7 @@ else:
         "cli.diagnose": "Diagnosis diagnose",
         "curing.cures": "Cure Cures cures torch_cures",
         "flow.chart": "chart",
+        "flow.compared": "Comparison compare",
         "flow.flow": "Flow Parameters Streams Units",
         "flow.measure": "gradient_flow",
         "flow.of_torch": "torch_flow",
@@ -96,6 +98,7 @@ __all__ = [
     "BatchNorm",
     "Block",
     "Chain",
+    "Comparison",
     "Cure",
     "Cures",
     "Deltas",
@@ -123,6 +126,7 @@ __all__ = [
     "backprop",
     "blocks",
     "chart",
+    "compare",
     "cures",
     "deltas",
     "diagnose",

@@ -72,6 +72,7 @@ def rows(quick: bool, sizes: Sizes = DEFAULT) -> tuple[Row, ...]:
         *sweeps(quick),
         *own(quick),
         *trainings(quick),
+        *watches(quick, sizes),
     )
 
 
@@ -303,4 +304,19 @@ def trainings(quick: bool) -> tuple[Row, ...]:
             tuple(alone(case) for case in cases("training_torch", 1.8, 1.3))),
         Row("trainability-floor", "cell of the trainability map, 300 steps", "its floor", "floor",
             tuple(alone(cell(depth, 1.3)) for depth in (50, 150)), seconds=9),
+    )  # fmt: skip
+
+
+def watches(quick: bool, sizes: Sizes) -> tuple[Row, ...]:
+    """Return rows of a training that is watched, next to the same without."""
+
+    def case(name: str, goal: float, steps: int, every: int) -> Case:
+        of = (Sizes(2, 8, 3, 2, 11) if quick else sizes)._asdict() | {"steps": steps}
+        ours, theirs = (Side("training_words", {**of, "every": n}) for n in (every, 0))
+        return Case(name, goal, ours, theirs)
+
+    many, few = (4, 2) if quick else (100, 4)
+    return (
+        Row("watch", "training of a decoder in a scan, watched", "the same without a watch", "warm",
+            (case(f"every {many} steps", 1.02, many, many), case("every step", 2.35, few, 1))),
     )  # fmt: skip
