@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .passes.spectrum import Spectrum, spectrum
     from .theory.tailored import tailored_relu
     from .train import evaluate, fit
+    from .train.torch_watch import TorchWatch, torch_watch
     from .train.watch import Watch, watch
 else:
     _MODULES = {
@@ -70,6 +71,7 @@ else:
         "passes.spectrum": "Spectrum spectrum",
         "theory.tailored": "tailored_relu",
         "train": "evaluate fit",
+        "train.torch_watch": "TorchWatch torch_watch",
         "train.watch": "Watch watch",
     }
     _PLACES = {name: module for module, names in _MODULES.items() for name in names.split()}
@@ -119,6 +121,7 @@ __all__ = [
     "Spectrum",
     "Streams",
     "Task",
+    "TorchWatch",
     "Trace",
     "Units",
     "Verdict",
@@ -154,6 +157,7 @@ __all__ = [
     "theory",
     "torch_cures",
     "torch_flow",
+    "torch_watch",
     "trace",
     "train",
     "unstack",

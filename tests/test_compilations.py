@@ -84,6 +84,13 @@ def torch_flow():
     )
 
 
+def torch_watch():
+    need("torch")
+    import torch
+
+    return jaxnn.torch_watch(torch.nn.Linear(2, 2))
+
+
 def torch_cures():
     need("torch")
     import torch
@@ -144,6 +151,7 @@ CASES = {
     "tailored_relu": lambda made: jaxnn.tailored_relu(20),
     "torch_cures": lambda made: torch_cures(),
     "torch_flow": lambda made: torch_flow(),
+    "torch_watch": lambda made: torch_watch(),
     "trace": lambda made: jaxnn.trace(NET, made["layers"], XS[0]),
     "unstack": lambda made: jaxnn.unstack(made["run"]),
     "verdict": lambda made: jaxnn.verdict(made["flow"]),

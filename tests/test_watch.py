@@ -2,6 +2,7 @@
 
 import copy
 import json
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from peers import need
 from problems import as_users_have_jax, optimised
 
 import jaxnn
@@ -202,3 +204,35 @@ def test_a_training_is_the_same_to_the_last_bit_without_its_watch(batches, optim
     assert len(watch.watched.measurements) == 3
     for ours, theirs in zip(*map(jax.tree.leaves, (watched, plain)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_a_watch_of_a_module_of_torch_has_the_update_and_leaves_the_training_as_it_is():
+    need("torch")
+    import torch
+
+    def trained(with_watch):
+        torch.manual_seed(0)
+        parts = torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)
+        model, mse = torch.nn.Sequential(*parts), torch.nn.MSELoss()
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+        watch = jaxnn.torch_watch(model, loss=mse, every=2)
+        updates = []
+        for step in range(3):
+            xs, ys = torch.randn(4, 3), torch.randn(4, 1)
+            value = mse(model(xs), ys)
+            optimizer.zero_grad()
+            value.backward()
+            before = [v.detach().clone() for v in model.parameters()]
+            with watch(step, xs, ys, value=value) if with_watch else nullcontext():
+                optimizer.step()
+            pairs = zip(model.parameters(), before, strict=True)
+            updates.append([float((v.detach() - b).norm().log10()) for v, b in pairs])
+        return watch, updates, [v.detach().numpy() for v in model.parameters()]
+
+    watch, updates, params = trained(with_watch=True)
+    lines = watch.watched.measurements
+    assert [line["step"] for line in lines] == [0, 2]
+    assert lines[1]["parameters"]["log10_update"] == pytest.approx(updates[2], abs=1e-4)
+    for ours, plain in zip(params, trained(with_watch=False)[2], strict=True):
+        np.testing.assert_array_equal(ours, plain)

@@ -42,32 +42,74 @@ from .steps import check_integer
 from .watched import FILE, Alarm, Line, Watched, encoded, measurement_of, read_watch, start_of
 
 
-class Watch:
-    """A watch of one training; made by `jaxnn.watch`, and called in each of its steps.
+class Recorder:
+    """The record of one training: its measurements and alarms, in memory and in a folder.
 
     flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
     """
 
     def __init__(
         self,
-        net: Network | Chain,
-        loss: Loss | None,
         every: int,
-        folder: Path | None,
+        folder: Path | str | None,
         callback: Callable[[Alarm], Any] | None,
         ignore: tuple[str, ...],
     ):
-        self.net, self.loss, self.every, self.folder = net, loss, every, folder
+        for rule in ignore:
+            if rule not in RULES:
+                raise ValueError(f"ignore: expected some of {', '.join(RULES)}, got {rule!r}")
+        self.every = check_integer("every", every, 1)
+        self.folder = None if folder is None else Path(folder)
         self.callback, self.ignore = callback, ignore
         self.flow: Flow | None = None
         self._watched = Watched()
         self._is_described = False  # by a start line of this process
         self._lock = threading.Lock()
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            if (folder / FILE).exists():
-                self._watched = read_watch(folder)
-                _check_same(self._watched.start, net, folder)
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if (self.folder / FILE).exists():
+                self._watched = read_watch(self.folder)
+
+    @property
+    def watched(self) -> Watched:
+        """All that was recorded so far, of a folder with what was recorded before."""
+        return self._watched
+
+    def measured(self, step: int, flow: Flow, log_update: Any, loss: float) -> None:
+        """Record a measurement, and the alarms that it gives rise to."""
+        with self._lock:
+            self.flow, now = flow, time.time_ns() // 10**6
+            lines = [] if self._is_described else [start_of(flow, self.every, now)]
+            self._is_described = True
+            self._record([*lines, measurement_of(step, flow, log_update, loss, now)])
+            alarms = alarms_of(self._watched, self.ignore)
+            self._record([line_of(alarm, now) for alarm in alarms])
+        for alarm in alarms:
+            if self.callback is not None:
+                self.callback(alarm)
+            warnings.warn(alarm.text, TrainingWarning, stacklevel=1)
+
+    def _record(self, lines: list[Line]) -> None:
+        """Add lines to memory and to the file."""
+        for line in lines:
+            self._watched.add(line)
+        if lines and self.folder is not None and jax.process_index() == 0:
+            with (self.folder / FILE).open("a", encoding="utf-8") as file:
+                # A line that a kill cut short ends here.
+                file.write("\n" * (lines[0]["kind"] == "start") + "".join(map(encoded, lines)))
+
+
+class Watch(Recorder):
+    """A watch of one training; made by `jaxnn.watch`, and called in each of its steps.
+
+    flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
+    """
+
+    def __init__(self, net: Network | Chain, loss: Loss | None, *options: Any):
+        super().__init__(*options)
+        self.net, self.loss = net, loss
+        if self.folder is not None:
+            _check_same(self._watched.start, net, self.folder)
 
     def __call__(
         self,
@@ -110,27 +152,7 @@ class Watch:
     def _receive(self, layout: "_Layout", step: Any, numbers: Any) -> None:
         """Record a measurement; called by JAX, in a thread of its own."""
         flow, log_update, value = layout.restored(np.asarray(numbers))
-        loss = np.nan if value is None else float(value)
-        with self._lock:
-            self.flow, now = flow, time.time_ns() // 10**6
-            lines = [] if self._is_described else [start_of(flow, self.every, now)]
-            self._is_described = True
-            self._record([*lines, measurement_of(int(step), flow, log_update, loss, now)])
-            alarms = alarms_of(self._watched, self.ignore)
-            self._record([line_of(alarm, now) for alarm in alarms])
-        for alarm in alarms:
-            if self.callback is not None:
-                self.callback(alarm)
-            warnings.warn(alarm.text, TrainingWarning, stacklevel=1)
-
-    def _record(self, lines: list[Line]) -> None:
-        """Add lines to memory and to the file."""
-        for line in lines:
-            self._watched.add(line)
-        if lines and self.folder is not None and jax.process_index() == 0:
-            with (self.folder / FILE).open("a", encoding="utf-8") as file:
-                # A line that a kill cut short ends here.
-                file.write("\n" * (lines[0]["kind"] == "start") + "".join(map(encoded, lines)))
+        self.measured(int(step), flow, log_update, np.nan if value is None else float(value))
 
 
 class _Layout(NamedTuple):
@@ -227,11 +249,15 @@ def watch(
             "net: expected a Network, or the chain of jaxnn.from_function or jaxnn.from_layers, "
             f"got {type(net).__name__}"
         )
+<<<<<<< HEAD
     for rule in ignore:
         if rule not in RULES:
             raise ValueError(f"ignore: expected some of {', '.join(RULES)}, got {told(rule)}")
     path = None if folder is None else Path(folder)
     return Watch(net, loss, check_integer("every", every, 1), path, callback, ignore)
+=======
+    return Watch(net, loss, every, folder, callback, ignore)
+>>>>>>> e6a9766 (A watch of a training in PyTorch, around the step of its optimiser)
 
 
 def _check_same(start: Line, net: Network | Chain, folder: Path) -> None:

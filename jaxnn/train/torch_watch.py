@@ -1,0 +1,101 @@
+"""A watch of a training in PyTorch: `torch_flow` before the optimiser's step, the update after it.
+
+Torch is never imported: the user has done so.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..adapters.torch.tensors import log_norm
+from ..flow.of_torch import torch_flow
+from ..network.checks import check_loss
+from .steps import check_integer
+from .watch import Recorder
+from .watched import Alarm
+
+
+class TorchWatch(Recorder):
+    """A watch of one training in PyTorch; made by `jaxnn.torch_watch`, called in each of its steps.
+
+    flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
+    """
+
+    def __init__(self, module: Any, loss: Any, cuts: Any, *options: Any):
+        super().__init__(*options)
+        self.module, self.loss, self.cuts = module, loss, cuts
+
+    @contextmanager
+    def __call__(
+        self, step: int, inputs: Any, ys: Any = None, *, value: Any = None
+    ) -> Iterator[None]:
+        """Watch one step of the optimiser, which is taken inside of the `with`.
+
+        Args:
+            step: its number.
+            inputs: what the module was called with.
+            ys: what the loss takes next to the output.
+            value: the loss of the step, a number or a tensor.
+        """
+        if check_integer("step", step, 0) % self.every:
+            yield
+            return
+        flow = torch_flow(self.module, inputs, ys, loss=self.loss, cuts=self.cuts)
+        own = dict(self.module.named_parameters())
+        before = {path: own[path].detach().clone() for path in flow.parameters.paths}
+        yield
+        log_update = [log_norm(own[path].detach() - v) for path, v in before.items()]
+        loss = np.nan if value is None else float(getattr(value, "detach", lambda: value)())
+        self.measured(step, flow, np.array(log_update), loss)
+
+
+def torch_watch(
+    module: Any,
+    *,
+    loss: Any = None,
+    cuts: Any = None,
+    every: int = 100,
+    folder: Path | str | None = None,
+    callback: Callable[[Alarm], Any] | None = None,
+    ignore: tuple[str, ...] = (),
+) -> TorchWatch:
+    """Watch a training in PyTorch: measure the flow of its gradient every so many steps.
+
+    Around the optimiser's step, after `backward`:
+
+        with watch(step, xs, ys, value=loss):
+            optimizer.step()
+
+    A training goes on as if nothing had been measured, see `jaxnn.torch_flow`; between measurements
+    nothing is done.
+
+    Args:
+        module: a torch.nn.Module.
+        loss: as for `jaxnn.torch_flow`: (output, ys) -> a loss of each example, or one number.
+        cuts: likewise.
+        every: the number of steps from one measurement to the next; the first is at step 0.
+        folder: as for `jaxnn.watch`.
+        callback: takes each `jaxnn.train.Alarm`, which is also a Python warning, of the category
+            `jaxnn.errors.TrainingWarning`.
+        ignore: rules that give no alarm, see `jaxnn.train.alarms`.
+
+    Returns:
+        TorchWatch.
+
+    Raises:
+        TypeError: something that is no module of PyTorch.
+        ValueError: an `every` below 1; an unknown rule.
+
+    Example (where torch is installed):
+        >>> import jaxnn
+        >>> import torch  # doctest: +SKIP
+        >>> model, mse = torch.nn.Linear(8, 1), torch.nn.MSELoss()  # doctest: +SKIP
+        >>> watch = jaxnn.torch_watch(model, loss=mse)  # doctest: +SKIP
+    """
+    check_loss(loss)
+    if not hasattr(module, "register_forward_hook"):
+        raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
+    return TorchWatch(module, loss, cuts, every, folder, callback, ignore)
