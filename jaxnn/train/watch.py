@@ -57,7 +57,7 @@ class Recorder:
     ):
         for rule in ignore:
             if rule not in RULES:
-                raise ValueError(f"ignore: expected some of {', '.join(RULES)}, got {rule!r}")
+                raise ValueError(f"ignore: expected some of {', '.join(RULES)}, got {told(rule)}")
         self.every = check_integer("every", every, 1)
         self.folder = None if folder is None else Path(folder)
         self.callback, self.ignore = callback, ignore
@@ -249,15 +249,7 @@ def watch(
             "net: expected a Network, or the chain of jaxnn.from_function or jaxnn.from_layers, "
             f"got {type(net).__name__}"
         )
-<<<<<<< HEAD
-    for rule in ignore:
-        if rule not in RULES:
-            raise ValueError(f"ignore: expected some of {', '.join(RULES)}, got {told(rule)}")
-    path = None if folder is None else Path(folder)
-    return Watch(net, loss, check_integer("every", every, 1), path, callback, ignore)
-=======
     return Watch(net, loss, every, folder, callback, ignore)
->>>>>>> e6a9766 (A watch of a training in PyTorch, around the step of its optimiser)
 
 
 def _check_same(start: Line, net: Network | Chain, folder: Path) -> None:
