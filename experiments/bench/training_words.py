@@ -59,6 +59,6 @@ def workload(
             watch.flush()
 
     def numbers(_: Path) -> list[float]:
-        return np.asarray(train(params), np.float64).tolist()
+        return [float(value) for value in np.asarray(train(params))]
 
     return Workload(run, numbers)
