@@ -89,17 +89,19 @@ def collect(folder: Path, data: Path = DATA) -> None:
         )
     if kind == "laws" and run["what"].get("settings", {}).get("quick"):
         kind = "power"
+    settings = run["what"].get("settings", {})
+    about_file = data / "about.json"
+    about = json.loads(about_file.read_text(encoding="utf-8")) if about_file.exists() else {}
+    of_some = bool(settings.get("law")) and kind in about
     if kind == "menagerie":
         records = _menagerie(folder, data)
     elif kind == "bench":
-        of_some = bool(run["what"].get("settings", {}).get("row"))
-        records = _merged(_bench(folder), KEY, read(kind, data) if of_some else [])
+        records = _merged(_bench(folder), KEY, read(kind, data) if settings.get("row") else [])
     else:
         records = _power(folder) if kind == "power" else _laws(folder)
+        records = _with_other_laws(records, read(kind, data)) if of_some else records
     write(data / f"{kind}.csv", COLUMNS[kind], records)
-    about_file = data / "about.json"
-    about = json.loads(about_file.read_text(encoding="utf-8")) if about_file.exists() else {}
-    about[kind] = _about(run, records)
+    about[kind] = _about(run, records) | (_of_laws(about[kind], run) if of_some else {})
     text = json.dumps(about, indent=2, ensure_ascii=False)
     about_file.write_text(text + "\n", encoding="utf-8")
 
@@ -147,6 +149,23 @@ def _power(folder: Path) -> list[dict[str, Any]]:
             record |= {"comparisons": len(comparisons)}
             records.append({name: record[name] for name in POWER})
     return records
+
+
+def _with_other_laws(
+    records: list[dict[str, Any]], there: Sequence[Record]
+) -> list[dict[str, Any]]:
+    """Return records in the order of the laws, with those that are there of laws not measured."""
+    measured = {record["law"] for record in records}
+    others = [dict(record) for record in there if record["law"] not in measured]
+    return sorted([*others, *records], key=lambda record: int(record["number"]))
+
+
+def _of_laws(about: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
+    """Say what was said before, and when some laws were measured anew."""
+    *laws, last = (name.replace("-", " ") for name in run["what"]["settings"]["law"])
+    names = f"{', '.join(laws)} and {last}" if laws else last
+    note = f"Measured {run['started'][:10]}: {names}."
+    return {"measured": about["measured"], "notes": [*about.get("notes", []), note]}
 
 
 def _bench(folder: Path) -> list[dict[str, str]]:
@@ -216,12 +235,13 @@ def markdown(name: str, data: Path = DATA) -> str:
         return "\n".join(verdicts(read(name, data)))
     about = json.loads((data / "about.json").read_text(encoding="utf-8"))[name]
     records = read(name, data)
+    measured = f"Measured: {about['measured']}."
+    notes = [f"\n{note}" for note in about.get("notes", [])]
     if name == "power":
-        return "\n".join([f"Measured: {about['measured']}.", "", *power(records)])
+        return "\n".join([measured, *notes, "", *power(records)])
     noun, verb = WORDS[name]
-    lines = [f"**{about['met']} of {about['of']} {noun} {verb}.** Measured: {about['measured']}."]
-    lines += [f"\n{note}" for note in about.get("notes", [])]
-    return "\n".join([*lines, "", *LINES[name](records)])
+    first = f"**{about['met']} of {about['of']} {noun} {verb}.** {measured}"
+    return "\n".join([first, *notes, "", *LINES[name](records)])
 
 
 def laws(records: Sequence[Record]) -> list[str]:

@@ -45,15 +45,19 @@ DENSE, RESIDUAL, NORM = (f"{BLOCKS}{name}.py" for name in ("dense", "residual", 
 POST, BATCH = (f"{BLOCKS}{name}.py" for name in ("post_norm", "batch_norm"))
 
 _GAUSSIAN = "expectation(self.activation, q, lambda f, z, g: f."
-_OF_TWO = "expectation_of_two(self.activation."
 _INNER = "theory_of(self.inner)."
 
 FACTORS = (
     Factor("E[σ²]", ENSEMBLE, f"{_GAUSSIAN}sigma(z) ** 2)", KERNELS),
     Factor("E[σ′²]", ENSEMBLE, f"{_GAUSSIAN}prime(z) ** 2)", KERNELS),
-    Factor("E[σ σ̃]", ENSEMBLE, f"{_OF_TWO}sigma, self.activation.kinks, q, c)", KERNELS),
     Factor(
-        "E[σ′ σ̃′]", ENSEMBLE, f"{_OF_TWO}prime, self.activation.kinks, q, c)", f"{FORMULAS}[dense]"
+        "E[σ σ̃]", ENSEMBLE, "expectation_of_two(activation.sigma, activation.kinks, q, at,", KERNELS
+    ),
+    Factor(
+        "E[σ′ σ̃′]",
+        ENSEMBLE,
+        "expectation_of_two(self.activation.prime, self.activation.kinks, q, c,",
+        f"{FORMULAS}[dense]",
     ),
     Factor("σ_w² in q", DENSE, "ensemble.sigma_w**2 * ensemble.square(q)", KERNELS),
     Factor("σ_w² in q c", DENSE, "ensemble.sigma_w**2 * ensemble.product(q, c)", KERNELS),

@@ -367,6 +367,36 @@ def test_a_run_of_laws_becomes_a_table(tmp_path):
     assert power.startswith("Measured: 2026-01-02, cpu: cpu;")
 
 
+def test_a_run_of_some_laws_replaces_theirs(tmp_path):
+    """Rows of other laws stay, in the order of the laws, and the page says which are newer."""
+    kinds = {name: column.dtype for name, column in LAW_COLUMNS.items()}
+    row = {"source": "s", "relation": "=", "predicted": 1.0, "tolerance": 0.5, "reason": "because"}
+
+    def run(name, laws, measured, of_some=()):
+        folder = run_of(tmp_path / name, "laws")
+        about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        about["what"]["settings"] = {"law": list(of_some), "quick": False}
+        (folder / "run.json").write_text(json.dumps(about), encoding="utf-8")
+        rows = [
+            row | {"law": law, "case": "a", "measured": measured, "holds": measured < 1.5}
+            for law in laws
+        ]
+        pl.DataFrame(rows, schema=kinds).write_parquet(folder / "rows.parquet")
+        tables.collect(folder, tmp_path)
+
+    run("all", ["residual", "shattered-gradients"], 1.0)
+    run("some", ["width-alone", "residual"], 2.0, ["width-alone", "residual"])
+    records = tables.read("laws", tmp_path)
+    assert [(r["number"], r["holds"]) for r in records] == [
+        ("13", "no"),
+        ("14", "no"),
+        ("15", "yes"),
+    ]
+    text = tables.markdown("laws", tmp_path)
+    assert text.startswith("**1 of 3 comparisons hold.** Measured: 2026-01-02")
+    assert "\nMeasured 2026-01-02: width alone and residual.\n" in text
+
+
 def test_a_run_of_the_benchmark_becomes_a_table(tmp_path):
     folder = run_of(
         tmp_path / "run", "bench", machine={"processor": "a processor", "cores": 2, "peers": {}}

@@ -405,10 +405,18 @@ def test_in_float32():
         (lambda: meanfield.chi("tanh", 1.0, math.inf), ValueError, "q: .* >= 0, got inf"),
         (lambda: meanfield.fixed_point("tanh", 1.0, math.nan), ValueError, "sigma_b: .* got nan"),
         (lambda: meanfield.critical_sigma_w("tanh", -0.1), ValueError, "sigma_b: .* got -0.1"),
-        (lambda: meanfield.chi("tanh", jnp.eye(2), 1.0), TypeError, "sigma_w: expected one real"),
-        (lambda: meanfield.chi("tanh", "big", 1.0), TypeError, "expected one real number, got 'b"),
-        (lambda: meanfield.chi("tanh", 1j, 1.0), TypeError, "expected one real number, got 1j"),
-        (lambda: meanfield.chi("tanh", True, 1.0), TypeError, "expected one real number, got True"),
+        (
+            lambda: meanfield.log_delta("tanh", jnp.eye(2), 0, 1, 2),
+            TypeError,
+            "sigma_w: .* one real",
+        ),
+        (
+            lambda: meanfield.chi("tanh", "big", 1.0),
+            TypeError,
+            "sigma_w: expected real numbers, got 'b",
+        ),
+        (lambda: meanfield.chi("tanh", 1j, 1.0), TypeError, "expected real numbers, got 1j"),
+        (lambda: meanfield.chi("tanh", True, 1.0), TypeError, "expected real numbers, got True"),
         (
             lambda: meanfield.correlation_map("tanh", 1.0, 0.0, 1.0, 1.1),
             ValueError,

@@ -29,7 +29,10 @@ def test_every_export_has_a_docstring(place, name):
         assert "Raises:" in text or name == "log_norm" or place == "jaxnn.blocks"
 
 
-MODULES = {"jaxnn": {"blocks", "errors", "theory", "train"}, "jaxnn.theory": {"meanfield"}}
+MODULES = {
+    "jaxnn": {"blocks", "errors", "theory", "train"},
+    "jaxnn.theory": {"meanfield", "pairs"},
+}
 
 
 def for_type_checkers():

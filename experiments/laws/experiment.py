@@ -1,4 +1,4 @@
-"""Do nineteen laws of vanishing and exploding gradients hold in this library?
+"""Do twenty-five laws of vanishing and exploding gradients hold in this library?
 
 Laws are published; what is derived here instead is said to be, in its source. Each law is a module
 with a pair of functions: `predict`, which computes what the law says from its formula, and
@@ -18,7 +18,11 @@ import polars as pl
 from rich.console import Group
 
 from experiments.laws import (
+    attention_length,
     batch_norm,
+    delta_orthogonal,
+    dropout,
+    dynamic_tanh,
     forgetting,
     gradient_exponent,
     he_xavier,
@@ -28,10 +32,12 @@ from experiments.laws import (
     norm_place,
     norm_with_skip,
     orthogonal_learning,
+    recurrence,
     report,
     residual,
     self_normalising,
     shattered_gradients,
+    skip_init,
     step_size,
     tailored,
     ten_thousand_layers,
@@ -67,16 +73,22 @@ LAWS: tuple[Law[Any], ...] = (
     tailored.LAW,
     step_size.LAW,
     forgetting.LAW,
+    attention_length.LAW,
+    dropout.LAW,
+    skip_init.LAW,
+    delta_orthogonal.LAW,
+    recurrence.LAW,
+    dynamic_tanh.LAW,
 )
 POINTS = "points.parquet"
 
 
 @dataclass(frozen=True)
 class Settings(runtime.Options):
-    """Nineteen laws of vanishing and exploding gradients, predicted and measured."""
+    """Twenty-five laws of vanishing and exploding gradients, predicted and measured."""
 
     law: tuple[str, ...] = ()
-    """Only these laws, by name; all nineteen by default."""
+    """Only these laws, by name; all of them by default."""
     quick: runtime.Flag = False
     """Smaller networks and fewer seeds: less precise, under four minutes."""
     seed: int = 0

@@ -48,9 +48,17 @@ def derivatives(values: np.ndarray, q: np.ndarray | float) -> tuple[Any, Any]:
     return (above - below) / (2 * STEP * q), (above - 2 * here + below) / (STEP * q) ** 2
 
 
-def spread(ensemble: Ensemble, q: np.ndarray, n: int) -> Spread:
-    """Return bias and variance of Q along q[l], l = 1 …, of infinite width; to be called in x64."""
+def spread(ensemble: Ensemble, q: np.ndarray, n: int, keep: float = 1.0) -> Spread:
+    """Return bias and variance of Q along q[l], l = 1 …, of infinite width; to be called in x64.
+
+    Args:
+        ensemble: its activation, σ_w and σ_b.
+        q: of every hidden layer.
+        n: the width.
+        keep: the part of the units that dropout keeps, whose σ is divided by it.
+    """
     square, fourth = moments(ensemble.activation, around(q))
+    square, fourth = square / keep, fourth / keep**3
     first, second = derivatives(ensemble.sigma_w**2 * square, q)
     own = ensemble.sigma_w**4 * (fourth - square**2)[0] / n
     biases, variances = np.zeros(len(q)), np.zeros(len(q))
@@ -92,14 +100,19 @@ class Slope(NamedTuple):
     reason: str
 
 
-def slope(activation: str, q: float, n: int, layers: int, seeds: int) -> Slope:
-    """Return the bias and the standard error of the mean slope of `seeds` networks."""
+def slope(activation: str, q: float, n: int, layers: int, seeds: int, keep: float = 1.0) -> Slope:
+    """Return the bias and the standard error of the mean slope of `seeds` networks.
+
+    With dropout μ₂/μ₁² is over the part that is kept.
+    """
     band = jaxnn.theory.meanfield.slope_band(activation, q, n, layers)
+    c = -4 * n * float(band.bias)  # 3 μ₂/μ₁² - 1
+    larger = ((c + 1) / keep - 1) / c
     saturates = not find_activation(activation).homogeneous
     more = SATURATED if saturates else 1.0
     reason = "4 sd of the finite-width band over √seeds"
     if saturates:
         reason += f"; units saturate: {SATURATED:g} times the variance, and as much bias"
-    bias = float(band.bias)
-    deviation = math.sqrt(more / seeds) * float(band.sd)
+    bias = larger * float(band.bias)
+    deviation = math.sqrt(larger * more / seeds) * float(band.sd)
     return Slope(bias, (more - 1) * abs(bias), deviation, reason)

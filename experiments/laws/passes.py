@@ -7,7 +7,7 @@ in a third of the time of one.
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,17 @@ LOGS = ("log_delta", "log_mean_square")
 PADDED = 201  # layers of `log_spread`, at least
 
 
+class Dropout(NamedTuple):
+    """Units above the first layer's input that are dropped.
+
+    keep: the probability of an entry of a to be kept, and then divided by it.
+    number: of the masks; another number, other masks in the same network.
+    """
+
+    keep: float
+    number: int = 0
+
+
 def gradients(
     keys: jax.Array,
     net: jaxnn.Network,
@@ -38,6 +49,7 @@ def gradients(
     shared: bool = False,
     depth: int | None = None,
     fields: tuple[str, ...] = LOGS,
+    dropout: Dropout | None = None,
 ) -> tuple[np.ndarray, ...]:
     """Return the flow of a network of blocks for each key, from random cotangents at z[L].
 
@@ -50,6 +62,7 @@ def gradients(
         shared: one cotangent for all rows, instead of independent ones whose sum is 0.
         depth: hidden layers in use, as data; None for all.
         fields: of `jaxnn.Flow`.
+        dropout: if given, units are dropped, the same ones for all rows.
 
     Returns:
         The fields, (seeds, hidden + 1, …) each, the output layer last.
@@ -59,6 +72,7 @@ def gradients(
     by_seed = []
     for key in keys:
         params, x, u = _draw(key, like, rows, shared)
+        params = params if dropout is None else _dropped(key, params, *dropout)
         flow = _flow(net, params, (*ensemble[1:], q0), x, u, used, fields)
         by_seed.append([np.asarray(values, np.float64) for values in flow])
     return tuple(map(np.stack, zip(*by_seed, strict=True)))
@@ -78,6 +92,20 @@ def _draw(
     elif rows > 1:  # a batch norm passes on what the rows differ by, and a skip the rest too
         u = u - jnp.mean(u, axis=0)
     return draw(net, key_params, 1.0, 1.0), x, u
+
+
+@jax.jit
+def _dropped(key: jax.Array, params: Params, keep: jax.Array, number: jax.Array) -> Params:
+    """Dropout of a, as rows of θ that are 0 or over the part kept."""
+    first, *above = params
+    keys = jax.random.split(jax.random.fold_in(key, number), len(above))
+
+    def masked(key: jax.Array, layer: jaxnn.Layer) -> jaxnn.Layer:
+        rows = layer.theta.shape[:-1]
+        mask = jax.random.bernoulli(key, keep, rows).astype(layer.theta.dtype) / keep
+        return jaxnn.Layer(mask[..., None] * layer.theta, layer.b)
+
+    return (first, *(masked(k, layer) for k, layer in zip(keys, above, strict=True)))
 
 
 @partial(jax.jit, static_argnames="fields")
@@ -115,7 +143,13 @@ def orthogonalised(x: jax.Array) -> jax.Array:
 
 
 def signals(
-    keys: jax.Array, net: jaxnn.Network, ensemble: Ensemble, x: jax.Array, dtype: str = "float32"
+    keys: jax.Array,
+    net: jaxnn.Network,
+    ensemble: Ensemble,
+    x: jax.Array,
+    dtype: str = "float32",
+    *,
+    dropout: Dropout | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield z of every hidden layer for each key, (hidden, rows, n), as it is on the way up.
 
@@ -125,10 +159,12 @@ def signals(
         ensemble: its σ_w and σ_b; the activation is that of net.
         x: the inputs, (rows, n).
         dtype: in which all is computed.
+        dropout: if given, units are dropped, the same ones for all rows.
     """
     like = square_network(net.sizes[0], len(net.sizes) - 2, "identity")
     for key in keys:
         params, _, _ = _draw(key, like, 1, False)  # the program of one row of `gradients`
+        params = params if dropout is None else _dropped(key, params, *dropout)
         yield np.asarray(_signals(net, params, ensemble[1:], x, dtype), np.float64)
 
 

@@ -1,6 +1,6 @@
 """Theory: what random networks do in the limit of infinite width, and near it."""
 
-from . import meanfield
+from . import meanfield, pairs
 from .ensemble import Ensemble
 from .twin.wide import Wide, wide
 
@@ -16,6 +16,7 @@ __all__ = [
     "correlation_length",
     "critical_scale",
     "meanfield",
+    "pairs",
     "scale_weights",
     "wide",
 ]

@@ -1,6 +1,11 @@
 """An ensemble of random layers of infinite width, as blocks ask for its expectations."""
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
 
 from ..arrays.compiled import Number, Scalar
 from ..network.activations import Activation
@@ -15,40 +20,69 @@ class Ensemble(NamedTuple):
     activation: σ.
     sigma_w, sigma_b: finite, >= 0.
     batch: B, the number of rows; None for many.
+    keep: the probability with which dropout keeps an entry of σ(z), then divided by it.
 
-    The expectations are over a Gaussian z of mean square q, or two of correlation c.
+    The expectations are over a Gaussian z of mean square q, or two of correlation c, of which each
+    has a mask of its own; `other` is the mean square of the second, if it is not that of the first.
     """
 
     activation: Activation
     sigma_w: Number
     sigma_b: Number
     batch: int | None = None
+    keep: Number = 1.0
 
     def square(self, q: Number) -> Scalar:
-        """Return E[σ(z)²]."""
-        return expectation(self.activation, q, lambda f, z, g: f.sigma(z) ** 2)
+        """Return E[σ(z)²], over `keep`."""
+        return expectation(self.activation, q, lambda f, z, g: f.sigma(z) ** 2) / self.keep
 
-    def product(self, q: Number, c: Number) -> Scalar:
+    def product(self, q: Number, c: Number, other: Number | None = None) -> Scalar:
         """Return E[σ(z) σ(z̃)]."""
-        return expectation_of_two(self.activation.sigma, self.activation.kinks, q, c)
+        return _product(self.activation, q, c, other)
 
     def slope_square(self, q: Number) -> Scalar:
-        """Return E[σ′(z)²]."""
-        return expectation(self.activation, q, lambda f, z, g: f.prime(z) ** 2)
+        """Return E[σ′(z)²], over `keep`."""
+        return expectation(self.activation, q, lambda f, z, g: f.prime(z) ** 2) / self.keep
 
-    def slope_product(self, q: Number, c: Number) -> Scalar:
+    def slope_product(self, q: Number, c: Number, other: Number | None = None) -> Scalar:
         """Return E[σ′(z) σ′(z̃)]."""
-        return expectation_of_two(self.activation.prime, self.activation.kinks, q, c)
+        return expectation_of_two(self.activation.prime, self.activation.kinks, q, c, other)
 
     def moments(self) -> Moments:
         """Return the moments of σ over the rows of a unit that a batch norm has normalised.
 
         Raises:
             ValueError: fewer than four rows.
+
+        nan with dropout, for which there is no formula.
         """
         if self.batch is not None and self.batch < LEAST:
             raise ValueError(
                 f"batch: expected at least {LEAST} rows, or None for many, got {self.batch}; of "
                 "fewer the mean of 1/s² is infinite"
             )
-        return moments(self.activation, self.batch)
+        known = jnp.where(self.keep == 1, 1.0, jnp.nan)
+        return Moments(*(known * moment for moment in moments(self.activation, self.batch)))
+
+
+def _product(activation: Activation, q: Number, c: Number, other: Number | None) -> Scalar:
+    """E[σ σ̃], differentiated by q at nodes that stand still, and by c in closed form."""
+    at = lax.stop_gradient(c)
+    product = expectation_of_two(activation.sigma, activation.kinks, q, at, other)
+    return product + _by_correlation(activation, q, c, other)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _by_correlation(activation: Activation, q: Number, c: Number, other: Number | None) -> Scalar:
+    """0, whose derivative by c is that of E[σ σ̃], √(q q̃) E[σ′ σ̃′] (Price 1958), also at c = ±1."""
+    return jnp.zeros((), float)
+
+
+@_by_correlation.defjvp
+def _by_correlation_rule(
+    activation: Activation, primals: Any, tangents: Any
+) -> tuple[Scalar, Scalar]:
+    q, c, other = primals
+    size = q if other is None else jnp.sqrt(q * other)
+    slope = expectation_of_two(activation.prime, activation.kinks, q, c, other)
+    return jnp.zeros((), float), size * slope * tangents[1]

@@ -12,34 +12,37 @@ a norm, one in another. Each kind has its formulas in its own file (`blocks`), i
 
     q[l+1], c[l+1] q[l+1], E‖Δz[l]‖² / E‖Δz[l+1]‖²      `length`, `covariance`, `factor` of a block
 
-Arguments: σ by name or an Activation, static under `jax.jit`; finite scalars σ_w, σ_b, q >= 0
-without unit, and c in [-1, 1], which may be traced; hidden, a block, Dense if none is given, and
-batch, the number of rows that a batch norm is over, None for many, are static. c is the correlation
-of two inputs, of any two rows for a batch norm. Results: scalars in JAX's default float.
+Dropout keeps each entry of a = σ(z) with the probability `keep`, and divides it by that: E[σ²] and
+E[σ′²] are then over `keep`, and E[σ σ̃] of two masks is as it was. So one input with two masks has
+c* < 1 for every σ_w, and there is no critical one: Schoenholz et al., section 5.
+
+Arguments: σ by name or an Activation, static under `jax.jit`; finite numbers σ_w, σ_b, q >= 0
+without unit, c in [-1, 1] and keep in (0, 1], which may be traced; hidden, a block, Dense if none
+is given, and batch, the number of rows that a batch norm is over, None for many, are static. c is
+the correlation of two inputs, of any two rows for a batch norm. Results: JAX's default float,
+scalars, or of arrays, which are broadcast together, one for each entry.
+`jax.grad` differentiates all of them, fixed points by the implicit function theorem; the derivative
+is not finite where there is none, as at a transition.
 `lengths`, `log_delta` and `log_delta_band`, which follow a network of `depth` hidden layers, take
 lists too: σ, σ_w and σ_b of each hidden layer, `depth` entries (σ_w and σ_b of the weights below
 it, σ of the z in it), and depth - 1 blocks, as in `jaxnn.Network`.
 Raises: ValueError for an unknown name, for a block without what is asked for, for a list of another
 length and, outside `jit`, for a number out of range; TypeError for anything but an activation, a
-block or a real scalar, and for a list where layers have to be alike.
+block or real numbers, and for a list where layers have to be alike.
 
 Expectations and fixed points are computed in `quadrature.py`, those of a batch in `sphere.py`.
 """
 
-import inspect
 import math
-from collections.abc import Callable, Sequence
-from functools import partial, wraps
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from ..arrays.compiled import Number, Scalar, as_array, transfers
-from ..network.activations import Activation, find_activation
+from ..arrays.compiled import Number, Scalar
+from ..network.activations import find_activation
 from ..network.blocks import (
     DENSE,
     Block,
@@ -51,10 +54,19 @@ from ..network.blocks import (
     rows_meet,
     theory_of,
 )
-from ..network.lists import check_count, each, is_list, one_if_equal
-from ..texts import told
+from .arguments import (
+    Blocks,
+    Name,
+    Names,
+    Numbers,
+    check_argument,
+    formula,
+    one_for_all,
+    path_formula,
+)
 from .ensemble import Ensemble
 from .finite_width import from_the_top, has_band, skip_spread
+from .layers import LayersAbove, layers_above
 from .quadrature import (
     attracting_fixed_point,
     eps,
@@ -64,17 +76,9 @@ from .quadrature import (
     tiny,
 )
 
-P = ParamSpec("P")
-R = TypeVar("R")
-Name = str | Activation
-Names = Name | Sequence[Name]
-Numbers = Number | Sequence[Number] | Float[Array, " depth"]
-Blocks = Block | Sequence[Block]
 Distribution = tuple[Name, Number, Number]
 
 NEAR = 1e-6  # a c* nearer to 1 than this counts as 1
-STATIC = ("activation", "width", "depth", "hidden", "batch")
-OF_LAYERS = ("activation", "sigma_w", "sigma_b", "hidden")  # what a layer may have of its own
 
 
 class Band(NamedTuple):
@@ -84,98 +88,10 @@ class Band(NamedTuple):
     sd: Array
 
 
-def _argument(name: str, value: Any) -> Any:
-    """Check an argument and convert it to the type that the formulas use."""
-    if name == "activation":
-        return find_activation(value)
-    if name == "hidden":
-        if value is not None and (isinstance(value, type) or not isinstance(value, Block)):
-            raise TypeError(f"hidden: expected a block such as jaxnn.Residual(), got {told(value)}")
-        return DENSE if value is None else value
-    if name == "batch" and value is None:
-        return None
-    if name in ("depth", "width", "batch", "layers"):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}: expected an integer >= 1, got {told(value)}")
-        return value
-    number: Any = value if isinstance(value, jax.Array) else np.asarray(value)
-    if number.shape or not (np.isrealobj(number) and jnp.issubdtype(number.dtype, jnp.number)):
-        raise TypeError(f"{name}: expected one real number, got {told(value)}")
-    if isinstance(number, jax.core.Tracer):
-        return number.astype(jnp.result_type(float))
-    low, high = (-1.0, 1.0) if name in ("c", "c0") else (0.0, math.inf)
-    if not (low <= float(number) <= high and math.isfinite(float(number))):
-        wanted = "a correlation from -1 to 1" if name in ("c", "c0") else "a finite number >= 0"
-        raise ValueError(f"{name}: expected {wanted}, got {float(number):g}")
-    return as_array(name, np.asarray(number, np.float64))
-
-
-def _list(name: str, values: Any, depth: int) -> Any:
-    """Check a list with what each layer has, as `_argument` checks one for all."""
-    if name == "hidden":
-        check_count(name, values, depth - 1, "hidden layer after the first")
-        blocks = each(name, values, partial(_argument, name))
-        meeting = next(filter(rows_meet, blocks), None)
-        if meeting is not None and len(set(blocks)) > 1:
-            raise ValueError(
-                f"hidden: expected no {meeting!r} among other blocks: its formulas hold for a Δ "
-                "whose sum over the rows is 0, which others do not leave; give one block for all, "
-                "or measure with jaxnn.gradient_flow"
-            )
-        return one_if_equal(blocks) if blocks else DENSE
-    check_count(name, values, depth, "hidden layer")
-    if isinstance(values, jax.core.Tracer):
-        return values.astype(jnp.result_type(float))
-    checked = each(name, values, partial(_argument, name))
-    return one_if_equal(checked) if name == "activation" else jnp.stack(checked)
-
-
-def _one_for_all(name: str, value: Any) -> Any:
-    """Check an argument of a function that has no layers of several kinds."""
-    if name in OF_LAYERS and _is_list(name, value):
-        raise TypeError(
-            f"{name}: expected one for all layers, got a list: what is asked for belongs to layers "
-            "that are all alike; lengths, log_delta and log_delta_band take a list"
-        )
-    return _argument(name, value)
-
-
-def _is_list(name: str, value: Any) -> bool:
-    return is_list(value) and not (name == "hidden" and isinstance(value, Block))
-
-
-def _formula(f: Callable[P, R], lists: bool = False) -> Callable[P, R]:
-    """Compile a formula; check its arguments and convert them to JAX's default float.
-
-    With `lists` each layer may have what is `OF_LAYERS` of its own.
-    """
-    signature = inspect.signature(f)
-    static = [name for name in signature.parameters if name in STATIC]
-    compiled = jax.jit(f, static_argnames=static)
-
-    @wraps(f)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        given = bound.arguments
-        arguments = {
-            name: _list(name, value, _argument("depth", given["depth"]))
-            if lists and name in OF_LAYERS and _is_list(name, value)
-            else _one_for_all(name, value)
-            for name, value in given.items()
-        }
-        with transfers():
-            result: R = compiled(**arguments)
-        return result
-
-    return checked
-
-
-_path = partial(_formula, lists=True)
-
-
-def _ensemble(activation: Name, sigma_w: Number, sigma_b: Number, batch: int | None) -> Ensemble:
-    return Ensemble(find_activation(activation), sigma_w, sigma_b, batch)
+def _ensemble(
+    activation: Name, sigma_w: Number, sigma_b: Number, batch: int | None, keep: Number
+) -> Ensemble:
+    return Ensemble(find_activation(activation), sigma_w, sigma_b, batch, keep)
 
 
 def _theory(hidden: Block | None) -> Theory:
@@ -191,7 +107,7 @@ def _check_settling(hidden: Block | None) -> None:
         )
 
 
-@_formula
+@formula
 def length_map(
     activation: Name,
     sigma_w: Number,
@@ -200,6 +116,7 @@ def length_map(
     *,
     hidden: Block | None = None,
     batch: int | None = None,
+    keep: Number = 1.0,
 ) -> Scalar:
     """The mean square of the next layer's z, from this one's q: σ_w² E[σ(√q g)²] + σ_b² of Dense.
 
@@ -210,10 +127,10 @@ def length_map(
         >>> round(float(length_map("relu", 2.0, 0.5, 3.0, hidden=jaxnn.Residual())), 4)
         9.25
     """
-    return _theory(hidden).length(_ensemble(activation, sigma_w, sigma_b, batch), q)
+    return _theory(hidden).length(_ensemble(activation, sigma_w, sigma_b, batch, keep), q)
 
 
-@_formula
+@formula
 def chi(
     activation: Name,
     sigma_w: Number,
@@ -222,6 +139,7 @@ def chi(
     sigma_b: Number = 0.0,
     hidden: Block | None = None,
     batch: int | None = None,
+    keep: Number = 1.0,
     c: Number = 0.0,
 ) -> Scalar:
     """χ = E‖Δz[l]‖² / E‖Δz[l+1]‖², the factor of a layer: σ_w² E[σ′(√q g)²] of Dense.
@@ -237,10 +155,10 @@ def chi(
         >>> round(float(chi("relu", 1.0, 1.0, hidden=jaxnn.Residual())), 4)  # 1 + 1/2
         1.5
     """
-    return _theory(hidden).factor(_ensemble(activation, sigma_w, sigma_b, batch), q, c)
+    return _theory(hidden).factor(_ensemble(activation, sigma_w, sigma_b, batch, keep), q, c)
 
 
-@_formula
+@formula
 def fixed_point(
     activation: Name,
     sigma_w: Number,
@@ -248,6 +166,7 @@ def fixed_point(
     *,
     hidden: Block | None = None,
     batch: int | None = None,
+    keep: Number = 1.0,
 ) -> Scalar:
     """q* = length_map(q*), the fixed point that q[l] tends to from q = 1.
 
@@ -264,11 +183,11 @@ def fixed_point(
     """
     _check_settling(hidden)
     return attracting_fixed_point(
-        lambda q: length_map(activation, sigma_w, sigma_b, q, hidden=hidden, batch=batch)
+        lambda q: length_map(activation, sigma_w, sigma_b, q, hidden=hidden, batch=batch, keep=keep)
     )
 
 
-@_formula
+@formula
 def stationary_chi(
     activation: Name,
     sigma_w: Number,
@@ -276,6 +195,7 @@ def stationary_chi(
     *,
     hidden: Block | None = None,
     batch: int | None = None,
+    keep: Number = 1.0,
 ) -> Scalar:
     """The factor χ of a layer far from the ends, at q* and, of a batch norm, c*.
 
@@ -292,14 +212,23 @@ def stationary_chi(
         1.46694
     """
     ensemble: Distribution = (activation, sigma_w, sigma_b)
-    q = fixed_point(*ensemble, hidden=hidden, batch=batch)
+    q = fixed_point(*ensemble, hidden=hidden, batch=batch, keep=keep)
     c: Number = 0.0
     if rows_meet(hidden):
-        c = correlation_fixed_point(*ensemble, hidden=hidden, batch=batch)
-    return chi(activation, sigma_w, _bounded(q), sigma_b=sigma_b, hidden=hidden, batch=batch, c=c)
+        c = correlation_fixed_point(*ensemble, hidden=hidden, batch=batch, keep=keep)
+    return chi(
+        activation,
+        sigma_w,
+        _bounded(q),
+        sigma_b=sigma_b,
+        hidden=hidden,
+        batch=batch,
+        keep=keep,
+        c=c,
+    )
 
 
-@_formula
+@formula
 def correlation_map(
     activation: Name,
     sigma_w: Number,
@@ -309,6 +238,7 @@ def correlation_map(
     *,
     hidden: Block | None = None,
     batch: int | None = None,
+    keep: Number = 1.0,
 ) -> Scalar:
     """The correlation of two inputs in the next layer, (σ_w² E[σ(z) σ(z̃)] + σ_b²) / length_map(q).
 
@@ -319,12 +249,12 @@ def correlation_map(
         >>> round(float(correlation_map("relu", 2**0.5, 0.0, 1.0, 0.0)), 4)  # 1/π
         0.3183
     """
-    block, ensemble = _theory(hidden), _ensemble(activation, sigma_w, sigma_b, batch)
+    block, ensemble = _theory(hidden), _ensemble(activation, sigma_w, sigma_b, batch, keep)
     q = jnp.maximum(q, tiny() ** 0.5)
     return block.covariance(ensemble, q, c) / block.length(ensemble, q)
 
 
-@_formula
+@formula
 def correlation_fixed_point(
     activation: Name,
     sigma_w: Number,
@@ -332,6 +262,7 @@ def correlation_fixed_point(
     *,
     hidden: Block | None = None,
     batch: int | None = None,
+    keep: Number = 1.0,
 ) -> Scalar:
     """c* = correlation_map(c*) at q*, the stable fixed point in [0, 1].
 
@@ -346,16 +277,16 @@ def correlation_fixed_point(
         [1.0, 0.122]
     """
     ensemble: Distribution = (activation, sigma_w, sigma_b)
-    q = fixed_point(*ensemble, hidden=hidden, batch=batch)
+    q = fixed_point(*ensemble, hidden=hidden, batch=batch, keep=keep)
     top = jnp.asarray(1 - max(NEAR, 1e4 * eps()), float)
 
     def excess(c: Scalar) -> Scalar:
-        return correlation_map(*ensemble, q, c, hidden=hidden, batch=batch) - c
+        return correlation_map(*ensemble, q, c, hidden=hidden, batch=batch, keep=keep) - c
 
     if rows_meet(hidden):  # c[l+1] is then linear in c[l], and may be negative
         return solve(excess, jnp.asarray(-1.0, float), jnp.ones((), float))
-    factor = chi(activation, sigma_w, q, sigma_b=sigma_b, hidden=hidden)
-    chaos = (factor > 1) & (excess(top) < 0)
+    factor = chi(activation, sigma_w, q, sigma_b=sigma_b, hidden=hidden, keep=keep)
+    chaos = ((factor > 1) | (keep < 1)) & (excess(top) < 0)
     bottom = jnp.zeros((), float)
     inside = jnp.where(excess(bottom) > 8 * eps(), solve(excess, bottom, top), 0)
     return jnp.where(jnp.isinf(q), jnp.nan, jnp.where(chaos, inside, 1))
@@ -366,7 +297,7 @@ def _scale(slope: Scalar) -> Scalar:
     return jnp.where(slope >= 1, jnp.inf, -1 / jnp.log(jnp.abs(slope)))
 
 
-@_formula
+@formula
 def xi_q(activation: Name, sigma_w: Number, sigma_b: Number) -> Scalar:
     """ξ_q, in layers: q[l] - q* ~ e^(-l/ξ_q), so ξ_q = -1/ln(dq[l+1]/dq[l]) at q*.
 
@@ -381,7 +312,7 @@ def xi_q(activation: Name, sigma_w: Number, sigma_b: Number) -> Scalar:
     return _scale(sigma_w**2 * slope)
 
 
-@_formula
+@formula
 def xi_c(
     activation: Name,
     sigma_w: Number,
@@ -389,6 +320,7 @@ def xi_c(
     *,
     hidden: Block | None = None,
     batch: int | None = None,
+    keep: Number = 1.0,
 ) -> Scalar:
     """ξ_c, in layers: c[l] - c* ~ e^(-l/ξ_c), so ξ_c = -1/ln(σ_w² E[σ′(z) σ′(z̃)]) at q* and c*.
 
@@ -403,71 +335,15 @@ def xi_c(
         1.4427
     """
     ensemble: Distribution = (activation, sigma_w, sigma_b)
-    q = fixed_point(*ensemble, hidden=hidden, batch=batch)
-    c = correlation_fixed_point(*ensemble, hidden=hidden, batch=batch)
-    slope = _theory(hidden).tangent(_ensemble(*ensemble, batch), q, c)
-    order = chi(activation, sigma_w, q, sigma_b=sigma_b, hidden=hidden, batch=batch)
+    q = fixed_point(*ensemble, hidden=hidden, batch=batch, keep=keep)
+    c = correlation_fixed_point(*ensemble, hidden=hidden, batch=batch, keep=keep)
+    inside = jnp.where(c == 1, 0.5, c)  # at 1 the derivative of the tangent by c is not finite
+    slope = _theory(hidden).tangent(_ensemble(*ensemble, batch, keep), q, inside)
+    order = chi(activation, sigma_w, q, sigma_b=sigma_b, hidden=hidden, batch=batch, keep=keep)
     return _scale(jnp.where(c == 1, order, slope))
 
 
-class _Layers(NamedTuple):
-    """The layers above hidden layers 1 … depth; that of the last is one more like the one below it.
-
-    kinds: block and σ of those that differ.
-    which: the number of each layer's kind.
-    sigma_w, sigma_b: of each.
-    batch: the rows of a batch norm.
-    """
-
-    kinds: tuple[tuple[Block, Activation], ...]
-    which: Any  # Int[Array, "*depth"], and so are σ_w and σ_b
-    sigma_w: Any
-    sigma_b: Any
-    batch: int | None
-
-    def apply(self, f: Callable[..., R], *args: Any) -> R:
-        """Return f(block, ensemble, *args) of one layer."""
-
-        def of(kind: tuple[Block, Activation], sigma_w: Scalar, sigma_b: Scalar, *args: Any) -> R:
-            block, activation = kind
-            return f(theory_of(block), Ensemble(activation, sigma_w, sigma_b, self.batch), *args)
-
-        branches = [partial(of, kind) for kind in self.kinds]
-        result: R = lax.switch(self.which, branches, self.sigma_w, self.sigma_b, *args)
-        return result
-
-    def each(self, f: Callable[..., Scalar], *args: Array) -> Float[Array, " depth"]:
-        """Return f(block, ensemble, *args) of each layer; args have an entry for each."""
-
-        def one(at: tuple[Any, ...]) -> Scalar:
-            which, sigma_w, sigma_b, *of_layer = at
-            layer = self._replace(which=which, sigma_w=sigma_w, sigma_b=sigma_b)
-            return layer.apply(f, *of_layer)
-
-        every: Array = lax.map(one, (self.which, self.sigma_w, self.sigma_b, *args))
-        return every
-
-
-def _layers(
-    activation: Any, sigma_w: Any, sigma_b: Any, hidden: Any, batch: int | None, depth: int
-) -> _Layers:
-    """Return the layers above hidden layers 1 … depth, from checked arguments."""
-    sigmas = activation if isinstance(activation, tuple) else (activation,) * depth
-    given = DENSE if hidden is None else hidden
-    blocks = (given,) * depth if isinstance(given, Block) else given
-    above = list(zip(blocks, sigmas, strict=False))[: max(1, depth - 1)]
-    above += above[-1:] * (depth - len(above))
-    kinds = tuple(dict.fromkeys(above))
-    which = jnp.asarray([kinds.index(kind) for kind in above])
-    # Those above hidden layer l are entry l; above the last is the output, whose are not given.
-    w, b = (
-        jnp.append(v[1:], v[-1])
-        for v in (jnp.broadcast_to(jnp.asarray(v, float), depth) for v in (sigma_w, sigma_b))
-    )
-    return _Layers(kinds, which, w, b, batch)
-
-
-@_path
+@path_formula
 def lengths(
     activation: Names,
     sigma_w: Numbers,
@@ -477,6 +353,7 @@ def lengths(
     *,
     hidden: Blocks | None = None,
     batch: int | None = None,
+    keep: Number = 1.0,
 ) -> Float[Array, " depth"]:
     """q[1] = σ_w² q0 + σ_b², q[2], …, q[depth]: the mean square of z in each hidden layer.
 
@@ -489,12 +366,12 @@ def lengths(
         >>> lengths(["identity", "relu", "relu"], [1.0, 2.0, 1.0], 0.0, 1.0, 3).round(4).tolist()
         [1.0, 4.0, 2.0]
     """
-    layers = _layers(activation, sigma_w, sigma_b, hidden, batch, depth)
+    layers = layers_above(activation, sigma_w, sigma_b, hidden, batch, depth, keep)
     return _along(layers, sigma_w, sigma_b, q0, 0.0)[0]
 
 
 def _along(
-    layers: _Layers, sigma_w: Any, sigma_b: Any, q0: Number, c0: Number
+    layers: LayersAbove, sigma_w: Any, sigma_b: Any, q0: Number, c0: Number
 ) -> tuple[Float[Array, " depth"], Float[Array, " depth"]]:
     """q[l] of the hidden layers, and c[l] of rows that meet; the first layer is Dense."""
 
@@ -516,7 +393,7 @@ def _along(
     return along
 
 
-@_path
+@path_formula
 def log_delta(
     activation: Names,
     sigma_w: Numbers,
@@ -526,6 +403,7 @@ def log_delta(
     *,
     hidden: Blocks | None = None,
     batch: int | None = None,
+    keep: Number = 1.0,
     c0: Number = 0.0,
 ) -> Float[Array, " depth"]:
     """Predicted ln ‖Δz[l]‖ - ln ‖Δz[depth]‖ of the hidden layers l = 1 … depth, in nats.
@@ -541,7 +419,7 @@ def log_delta(
         >>> log_delta("relu", 1.0, 0.0, 1.0, 3, hidden=blocks).round(3).tolist()
         [0.314..., 0.112..., 0.0]
     """
-    layers = _layers(activation, sigma_w, sigma_b, hidden, batch, depth)
+    layers = layers_above(activation, sigma_w, sigma_b, hidden, batch, depth, keep)
     q, c = _along(layers, sigma_w, sigma_b, q0, c0)
 
     def factor(block: Theory, ensemble: Ensemble, q: Scalar, c: Scalar) -> Scalar:
@@ -550,7 +428,7 @@ def log_delta(
     return from_the_top(0.5 * jnp.log(layers.each(factor, q, c)))
 
 
-@_path
+@path_formula
 def log_delta_band(
     activation: Names,
     sigma_w: Numbers,
@@ -582,7 +460,7 @@ def log_delta_band(
         >>> round(float(log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51, hidden=block).sd[0]), 2)
         0.13
     """
-    layers = _layers(activation, sigma_w, sigma_b, hidden, None, depth)
+    layers = layers_above(activation, sigma_w, sigma_b, hidden, None, depth)
     blocks = [block for block, _ in layers.kinds]
     unknown = next((block for block in blocks if not has_band(block)), None)
     if unknown is not None:
@@ -614,7 +492,7 @@ def log_delta_band(
     return Band(-lag / (4 * width), jnp.sqrt(variance / (4 * width)))
 
 
-@_formula
+@formula
 def slope_band(activation: Name, q: Number, width: int, depth: int) -> Band:
     """The bias -c/4n and sd ½ √(1.2 c/(n depth)) of a slope of ln ‖Δz[l]‖ at finite width n.
 
@@ -658,8 +536,8 @@ def critical_sigma_w(
 
     Raises:
         ValueError: no σ_w has a finite q* with χ = 1, as for relu with σ_b > 0, and behind a norm
-            without biases and ε, which takes σ_w out; under `jit` the result is nan. Also for every
-            other kind of block.
+            without biases and ε, which takes σ_w out; under `jit`, and for an array of σ_b, the
+            result is nan. Also for every other kind of block.
 
     Example:
         >>> [round(float(critical_sigma_w("tanh", sigma_b)), 3) for sigma_b in (0.0, 0.05**0.5)]
@@ -668,8 +546,8 @@ def critical_sigma_w(
         >>> round(float(critical_sigma_w("tanh", 0.1, hidden=jaxnn.RMSNorm())), 3)
         0.378
     """
-    hidden = _one_for_all("hidden", hidden)
-    _argument("batch", batch)
+    hidden = one_for_all("hidden", hidden)
+    check_argument("batch", batch)
     _check_settling(hidden)
     inner = hidden.inner if isinstance(hidden, RMSNorm | LayerNorm) else hidden
     if not isinstance(inner, Dense):
@@ -678,9 +556,10 @@ def critical_sigma_w(
             "critical sigma_w of others is not known, or every sigma_w has one chi; see "
             "stationary_chi"
         )
-    activation = find_activation(_one_for_all("activation", activation))
+    activation = find_activation(one_for_all("activation", activation))
     sigma_w = _critical(activation, sigma_b, hidden=hidden)
-    if not isinstance(sigma_w, jax.core.Tracer) and math.isnan(float(sigma_w)):
+    known = sigma_w.ndim == 0 and not isinstance(sigma_w, jax.core.Tracer)
+    if known and math.isnan(float(sigma_w)):
         none = "there is no sigma_w with chi = 1 at a finite q* that q tends to"
         given = f"critical_sigma_w: for {activation.name} and sigma_b = {float(sigma_b):g}"
         if hidden is inner:
@@ -692,7 +571,7 @@ def critical_sigma_w(
     return sigma_w
 
 
-@_formula
+@formula
 def _critical(activation: Name, sigma_b: Number, *, hidden: Block | None) -> Scalar:
     """Like `critical_sigma_w`, but nan instead of an error."""
 
@@ -730,9 +609,7 @@ def tailored_slope(layers: int, eta: Number = 0.9) -> float:
         >>> round(tailored_slope(100), 5)
         0.57044
     """
-    layers, eta = _argument("layers", layers), float(_argument("eta", eta))
-    if not 0 < eta < 1:
-        raise ValueError(f"eta: expected a correlation between 0 and 1, got {eta:g}")
+    layers, eta = check_argument("layers", layers), float(check_argument("eta", eta))
     most, enough = _tailored_end(1.0, layers), layers
     if most < eta:
         while _tailored_end(1.0, enough) < eta:

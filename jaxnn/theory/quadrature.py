@@ -10,6 +10,7 @@ Relative errors, measured in float64 over the library's activations and q from 1
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -88,27 +89,48 @@ def expectation(
     return jnp.sum(jnp.where(w > 0, w * f(activation, root * g, g), 0))
 
 
-def expectation_of_two(f: Elementwise, kinks: tuple[float, ...], q: Number, c: Number) -> Scalar:
-    """E[f(z) f(z̃)] for z and z̃ of mean square q > 0 and correlation c."""
+def expectation_of_two(
+    f: Elementwise, kinks: tuple[float, ...], q: Number, c: Number, other: Number | None = None
+) -> Scalar:
+    """E[f(z) f(z̃)] for z and z̃ of correlation c and mean squares q > 0 and `other`, or both q."""
     shared = jnp.sqrt(jnp.maximum(jnp.abs(c), tiny()))
     own = jnp.sqrt(jnp.maximum(1 - jnp.abs(c), tiny()))
     (even, fine), (_, coarse) = _edges(20, 20), _edges(20, 10)
-    cuts = jnp.asarray(kinks, float) / jnp.sqrt(q)
+    roots = [jnp.sqrt(v) for v in (q, other) if v is not None]
     places = sorted({*kinks, *(-kink for kink in kinks)} - {0.0})
-    edges = _joined([even, fine], [place / jnp.sqrt(q) / shared + fine for place in places])
+    inner = [place / root / shared + fine for place in places for root in roots]
+    edges = _joined([even, fine], inner)
     s, w = (jnp.asarray(v, float) for v in _gaussian(edges))
 
-    def m(s: Scalar) -> Scalar:
+    def mean(root: Scalar, s: Scalar) -> Scalar:
         zero = -shared * s / own  # the t of z = 0
+        cuts = jnp.asarray(kinks, float) / root
         t, v = _gaussian(_joined([even], [zero + coarse, zero + cuts / own]))
-        return jnp.sum(v * f(jnp.sqrt(q) * (shared * s + own * t)))
+        return jnp.sum(v * f(root * (shared * s + own * t)))
 
-    m_s = jax.vmap(m)(s)  # the nodes are symmetric about 0, so reversed they are those of -s
-    return jnp.sum(w * m_s * jnp.where(c < 0, m_s[::-1], m_s))
+    m, *others = (jax.vmap(partial(mean, root))(s) for root in roots)
+    m_other = others[0] if others else m
+    # The nodes are symmetric about 0, so reversed they are those of -s.
+    return jnp.sum(w * m * jnp.where(c < 0, m_other[::-1], m_other))
 
 
 def solve(f: Callable[[Scalar], Scalar], low: Scalar, high: Scalar) -> Scalar:
-    """A root between two points at which f differs in sign, by Chandrupatla's method of 1997.
+    """A root between two points at which f differs in sign; differentiated as implicit function."""
+    return implicit(f, lambda f: _root_between(f, low, high))
+
+
+def implicit(
+    f: Callable[[Scalar], Scalar], root: Callable[[Callable[[Scalar], Scalar]], Scalar]
+) -> Scalar:
+    """Return the root of f that `root` finds, with dx = -df/f′(x) for what f depends on."""
+    x: Scalar = lax.custom_root(
+        f, jnp.ones((), float), lambda f, _: root(f), lambda slope, y: y / slope(jnp.ones_like(y))
+    )
+    return x
+
+
+def _root_between(f: Callable[[Scalar], Scalar], low: Scalar, high: Scalar) -> Scalar:
+    """A root by Chandrupatla's method of 1997.
 
     Inverse quadratic interpolation if the last three points allow it, else bisection.
     """
@@ -142,7 +164,10 @@ def attracting_fixed_point(advance: Callable[[Scalar], Scalar]) -> Scalar:
 
     0 if q dies out, inf if it grows for ever, 1 if it stays the same up to rounding.
     """
+    return implicit(lambda q: advance(q) - q, lambda excess: _settled(advance, excess))
 
+
+def _settled(advance: Callable[[Scalar], Scalar], excess: Callable[[Scalar], Scalar]) -> Scalar:
     def gain(q: Scalar) -> Scalar:
         rate = advance(q) / q - 1
         return jnp.where(jnp.abs(rate) > 32 * eps(), jnp.sign(rate), 0)
@@ -156,5 +181,5 @@ def attracting_fixed_point(advance: Callable[[Scalar], Scalar]) -> Scalar:
         one * factor,
     )
     ends = jnp.where(q > smallest, q, 0), jnp.where(q > smallest, q / factor, 1)
-    inside = solve(lambda q: advance(q) - q, *ends)
+    inside = _root_between(excess, *ends)
     return jnp.where(start == 0, 1, jnp.where(q < smallest**-2, inside, jnp.inf))

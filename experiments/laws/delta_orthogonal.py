@@ -1,0 +1,216 @@
+"""Law 23: a convolution of 1000 layers carries a signal if its kernel is orthogonal at one place.
+
+A delta-orthogonal kernel is zero but for its central tap, an orthogonal matrix. Each position then
+has a plain orthogonal network of its own: ln ‖z[L]‖/‖z[0]‖ is 0 of a linear one, and of tanh with
+q[0] = 1/L it is ½ ln q[L]/q[0], q′ = E[tanh(√q g)²], about -½ ln 3; so is that of the gradient,
+½ Σ ln E[tanh′²] = -∫ q dl. n channels lie on a sphere, E z⁴ = 3 q² r with r = n/(n+2), and so q
+falls by 2 r q² a layer: q[L]/q[0] = 1/(1 + 2r). What Δ has along z falls by 3 r q a layer, what it
+has across by r q, and 1/n of a random Δ² is along: together (1 - 1/n)/(1+2r) + (1/n)/(1+2r)³.
+
+A Gaussian kernel whose variance is spread evenly over 2k+1 taps mixes positions: what differs
+between them, as a wave of frequency f of N in the mean square, is multiplied in each layer by
+
+    λ = (1 + 2 Σ_{j ≤ k} cos(2π f j/N)) / (2k+1)
+
+for E‖z′[α]‖² is the mean over α-k … α+k: exact for linear layers at any width. So depth keeps only
+what is alike at all positions. Source: Xiao et al. 2018, arXiv:1806.05393.
+"""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+from jax import lax
+
+import jaxnn
+from experiments.laws.law import (
+    Law,
+    Measurement,
+    Panel,
+    Predicted,
+    Prediction,
+    curve,
+    mean_of,
+    points,
+)
+from jaxnn.theory import meanfield
+
+LENGTH = Panel("Delta-orthogonal kernel", "layer l", "ln ‖z[l]‖ / ‖z[0]‖")
+WAVE = Panel("A wave over positions, linear layers", "layer l", "its part of the mean square")
+LINEAR, TANH = "linear", "tanh, q[0] = 1/L"
+SPREAD, DELTA = "Gaussian, spread evenly", "delta-orthogonal"
+PART = 0.8  # of the mean square, that the wave is at first
+PLOTTED = 21
+TAPS = 3
+
+
+class Setup(NamedTuple):
+    """Channels, positions, layers, networks; and channels, layers and networks of the wave."""
+
+    width: int
+    positions: int
+    layers: int
+    seeds: int
+    wave: tuple[int, int, int]
+
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network, drawn layer by layer but saved for the way down."""
+        return TAPS * self.width**2 * self.layers
+
+
+def slower(n: int) -> tuple[float, float]:
+    """Return what n channels add to ln of length and of gradient: q falls more slowly."""
+    across = 1 / (1 + 2 * n / (n + 2))
+    gradient = (1 - 1 / n) * across + across**3 / n
+    return 0.5 * math.log(3 * across), 0.5 * math.log(3 * gradient)
+
+
+def faded(positions: int) -> float:
+    """Return λ of the lowest frequency and three taps."""
+    return (1 + 2 * math.cos(2 * math.pi / positions)) / TAPS
+
+
+def predict(setup: Setup) -> Prediction:
+    """Predict lengths and gradients over L layers, and what is left of a wave."""
+    n, positions, layers, _, (_, deep, _) = setup
+    q = np.asarray(meanfield.lengths("tanh", 1.0, 0.0, 1 / layers, layers + 1))
+    gradient = float(meanfield.log_delta("tanh", 1.0, 0.0, 1 / layers, layers + 1)[0])
+    path = 0.5 * np.log(q / q[0])
+    more_length, more_gradient = slower(n)
+    rounding = layers * float(np.finfo(np.float32).eps)
+    reason = "4 standard errors, 2/L of the steps, and rounding, L · 2⁻²³"
+    allowed, curvature = 2 / layers + rounding, "curvature of tanh"
+    fade = faded(positions)
+    left = PART * fade**deep
+    numbers = (
+        Predicted(f"{LINEAR}: signal", 0.0, rounding, "rounding, L · 2⁻²³", errors=0),
+        Predicted(f"{LINEAR}: gradient", 0.0, rounding, "rounding, L · 2⁻²³", errors=0),
+        Predicted(f"{TANH}: signal", float(path[-1]) + more_length, allowed, reason).about(
+            curvature, -1 / 3
+        ),
+        Predicted(f"{TANH}: gradient", gradient + more_gradient, allowed, reason).about(
+            curvature, -1 / 3
+        ),
+        Predicted(f"{SPREAD}: wave", left, 0.0, "4 standard errors").about("λ", deep * left),
+        Predicted(f"{DELTA}: wave", PART, 1e-4, "rounding", errors=0),
+    )
+    layer, of_wave = plotted(layers), np.arange(deep + 1)
+    curves = [
+        curve(LENGTH, LINEAR, layer, 0 * layer),
+        curve(LENGTH, TANH, layer, path[layer]),
+        curve(WAVE, SPREAD, of_wave, PART * fade**of_wave),
+        curve(WAVE, DELTA, of_wave, 0 * of_wave + PART),
+    ]
+    return Prediction(numbers, pl.concat(curves))
+
+
+def plotted(layers: int) -> np.ndarray:
+    """Return the layers that the chart has, from 0."""
+    return np.unique(np.linspace(0, layers, PLOTTED).astype(int))
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """Send signals and cotangents through convolutions of JAX, on a ring of positions."""
+    n, positions, layers, seeds, (channels, deep, networks) = setup
+    keys, layer = jax.random.split(key, seeds), plotted(layers)
+    numbers, frames = {}, []
+    for name, activation, q0 in ((LINEAR, "identity", 1.0), (TANH, "tanh", 1 / layers)):
+        square, log_gradient = _through(keys, n, positions, layers, activation, q0)
+        log_z = 0.5 * np.log(np.asarray(square, np.float64).mean(axis=2))
+        along = log_z - log_z[:, :1]
+        numbers[f"{name}: signal"] = mean_of(along[:, -1])
+        numbers[f"{name}: gradient"] = mean_of(log_gradient)
+        frames.append(points(LENGTH, name, layer, along[:, layer]))
+    of_wave, keys = np.arange(deep + 1), jax.random.split(key, networks)
+    for name, orthogonal in ((SPREAD, False), (DELTA, True)):
+        square = np.asarray(_waves(keys, channels, positions, deep, orthogonal), np.float64)
+        wave = np.cos(2 * np.pi * np.arange(positions) / positions)
+        part = 2 * np.mean(square * wave, axis=2)
+        numbers[f"{name}: wave"] = mean_of(part[:, -1])
+        frames.append(points(WAVE, name, of_wave, part))
+    return Measurement(numbers, pl.concat(frames))
+
+
+def convolved(a: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Return a, (positions, n), convolved on a ring with a kernel, (taps, n, n)."""
+    around = jnp.concatenate([a[-1:], a, a[:1]])
+    out: jax.Array = lax.conv_general_dilated(
+        around[None], kernel, (1,), "VALID", dimension_numbers=("NWC", "WIO", "NWC")
+    )[0]
+    return out
+
+
+def kernel_of(key: jax.Array, n: int, orthogonal: bool) -> jax.Array:
+    """Draw a kernel, (taps, n, n): zero but for an orthogonal central tap, or Gaussian."""
+    if not orthogonal:
+        return jax.random.normal(key, (TAPS, n, n)) / math.sqrt(TAPS * n)
+    tap = jaxnn.orthogonal(1.0)(key, (n, n))
+    return jnp.zeros((TAPS, n, n)).at[TAPS // 2].set(tap)
+
+
+@partial(jax.jit, static_argnames=("n", "positions", "layers", "activation"))
+def _through(
+    keys: jax.Array, n: int, positions: int, layers: int, activation: str, q0: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """z² by layer and position, (seeds, L + 1, N), and ln ‖Δz[0]‖/‖Δz[L]‖, (seeds,)."""
+    sigma = jaxnn.find_activation(activation).sigma
+
+    def one(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        of_kernels, of_input, of_delta = jax.random.split(key, 3)
+        z = jax.random.normal(of_input, (positions, n))
+        z = z * jnp.sqrt(q0 / jnp.mean(jnp.square(z), axis=1, keepdims=True))
+
+        def layer(z: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+            above = convolved(sigma(z), kernel_of(key, n, True))
+            return above, jnp.mean(jnp.square(above), axis=1)
+
+        def up(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return lax.scan(layer, z, jax.random.split(of_kernels, layers))
+
+        _, down, square = jax.vjp(up, z, has_aux=True)
+        delta = jax.random.normal(of_delta, z.shape)
+        gradient = jnp.log(jnp.linalg.norm(down(delta)[0]) / jnp.linalg.norm(delta))
+        first = jnp.mean(jnp.square(z), axis=1)
+        return jnp.concatenate([first[None], square]), gradient
+
+    both: tuple[jax.Array, jax.Array] = lax.map(one, keys)
+    return both
+
+
+@partial(jax.jit, static_argnames=("n", "positions", "layers", "orthogonal"))
+def _waves(keys: jax.Array, n: int, positions: int, layers: int, orthogonal: bool) -> jax.Array:
+    """z² by layer and position, (seeds, L + 1, N), of linear layers and a wave in the input."""
+    wave = 1 + PART * jnp.cos(2 * jnp.pi * jnp.arange(positions) / positions)
+
+    def one(key: jax.Array) -> jax.Array:
+        of_kernels, of_input = jax.random.split(key)
+        z = jax.random.normal(of_input, (positions, n))
+        z = z * jnp.sqrt(wave[:, None] / jnp.mean(jnp.square(z), axis=1, keepdims=True))
+
+        def layer(z: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+            above = convolved(z, kernel_of(key, n, orthogonal))
+            return above, jnp.mean(jnp.square(above), axis=1)
+
+        square = lax.scan(layer, z, jax.random.split(of_kernels, layers))[1]
+        return jnp.concatenate([wave[None], square])
+
+    by_seed: jax.Array = lax.map(one, keys)
+    return by_seed
+
+
+LAW = Law(
+    number=23,
+    name="delta-orthogonal",
+    source="Xiao et al. 2018",
+    statement="1000 delta-orthogonal convolutions keep a signal and its place; Gaussian ones blur",
+    predict=predict,
+    measure=measure,
+    full=Setup(width=48, positions=8, layers=1000, seeds=8, wave=(96, 12, 200)),
+    quick=Setup(width=32, positions=8, layers=1000, seeds=4, wave=(48, 8, 150)),
+    panels=(LENGTH, WAVE),
+)

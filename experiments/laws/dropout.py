@@ -1,0 +1,160 @@
+"""Law 21: with dropout one input and two masks come apart, and no σ_w is critical.
+
+Each entry of a = σ(z) is kept with the probability ϱ and then divided by it:
+
+    q′ = σ_w² E[σ²]/ϱ + σ_b²    q′ c′ = σ_w² E[σ σ̃] + σ_b²    E‖Δz‖² = σ_w² E[σ′²]/ϱ E‖Δz′‖²
+
+for the masks of two passes are independent, and the mask of one is the same up and down. c = 1 is
+no fixed point then, at any σ_w, so what two inputs have in common is forgotten in as many layers as
+ξ_c is long, also where gradients neither grow nor shrink. Source: Schoenholz et al. 2017,
+arXiv:1611.01232, section 5.
+
+Dropout of a is dropout of rows of θ, so the library's plain layers measure it. At a finite width q
+has the bias of `finite.spread`, and a slope of ln ‖Δz‖ that of `finite.slope`, with moments of
+entries that are kept: E[σ⁴]/ϱ³, and μ₂/ϱ³ over (μ₁/ϱ)².
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import polars as pl
+
+from experiments.laws.draws import Ensemble, slope_down, square_network
+from experiments.laws.finite import slope, spread
+from experiments.laws.law import (
+    Law,
+    Measurement,
+    Panel,
+    Predicted,
+    Prediction,
+    curve,
+    mean_of,
+    points,
+)
+from experiments.laws.passes import Dropout, gradients, signals
+from jaxnn.theory import meanfield, pairs
+
+CORRELATION = Panel("One input, two masks", "layer l", "c[l]")
+GRADIENT = Panel("Gradient, ½ ln χ", "part of the units kept", "nats a layer")
+ACTIVATION = "tanh"
+ENSEMBLE = Ensemble(ACTIVATION, 1.327, math.sqrt(0.05))  # χ = 1 without dropout
+MORE = 0.01  # of a factor, for the change of each number that it makes
+PLOTTED = np.linspace(0.5, 1.0, 11)
+
+
+class Setup(NamedTuple):
+    """Networks of one width, and the parts that are kept; means are over the upper half."""
+
+    width: int
+    layers: int
+    seeds: int
+    keep: tuple[float, ...]
+
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return self.width**2 * (self.layers + 1)
+
+
+def start(keep: float) -> tuple[float, float]:
+    """Return q*, and the mean square of inputs with which the first layer has it."""
+    q = float(meanfield.fixed_point(*ENSEMBLE, keep=keep))
+    return q, (q - ENSEMBLE.sigma_b**2) / ENSEMBLE.sigma_w**2
+
+
+def half_log_chi(keep: float) -> float:
+    """Return ½ ln χ at q*."""
+    return 0.5 * math.log(float(meanfield.stationary_chi(*ENSEMBLE, keep=keep)))
+
+
+def predict(setup: Setup) -> Prediction:
+    """Predict q*, c* and the slope of ln ‖Δz‖."""
+    numbers, curves = [], []
+    layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
+    for keep in setup.keep:
+        q, q0 = start(keep)
+        more = float(meanfield.fixed_point(*ENSEMBLE, keep=keep / (1 + MORE)))
+        along = np.full(setup.layers, q)
+        bias = float(spread(ENSEMBLE, along, setup.width, keep).bias[half:].mean())
+        name = f"kept {keep:g}"
+        numbers.append(
+            Predicted(f"{name}: q*", q + bias, 0.0, "4 standard errors").about(
+                "E[σ²]/ϱ", (more - q) / MORE
+            )
+        )
+        c = np.asarray(pairs.paths(*ENSEMBLE, q0, q0, 1.0, setup.layers, keep=keep).c)
+        curves.append(curve(CORRELATION, name, layer, c))
+        late = float(c[half:].mean())
+        finite = "4 standard errors, and 2/n for the finite width"
+        # E[σ σ̃] larger by a part: as if more were kept at the same q.
+        apart = (
+            float(meanfield.correlation_map(*ENSEMBLE, q, late, keep=keep))
+            - ENSEMBLE.sigma_b**2 / q
+        )
+        steep = math.exp(-1 / float(meanfield.xi_c(*ENSEMBLE, keep=keep)))
+        numbers.append(
+            Predicted(f"{name}: c*", late, 2 / setup.width, finite).about(
+                "E[σ σ̃]", apart / (1 - steep)
+            )
+        )
+        finite_slope = slope(ACTIVATION, q, setup.width, setup.layers + 1, setup.seeds, keep)
+        numbers.append(
+            Predicted(
+                f"{name}: slope of ln ‖Δz‖",
+                half_log_chi(keep) + finite_slope.bias,
+                finite_slope.allowed,
+                finite_slope.reason,
+            ).about("χ", 0.5, finite_slope.deviation)
+        )
+    every = [half_log_chi(float(keep)) for keep in PLOTTED]
+    curves.append(curve(GRADIENT, "½ ln χ", PLOTTED, every))
+    return Prediction(tuple(numbers), pl.concat(curves))
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """Send one input through each network with two masks, and a random cotangent down."""
+    numbers, frames = {}, []
+    keys, n = jax.random.split(key, setup.seeds), setup.width
+    layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
+    net = square_network(n, setup.layers, ENSEMBLE.activation)
+    for keep in setup.keep:
+        with jax.enable_x64(True):
+            q0 = start(keep)[1]
+        name, x = f"kept {keep:g}", np.sqrt(q0) * one_input(n)
+        masks = (Dropout(keep, number) for number in (0, 1))
+        one, other = (
+            np.stack([z[:, 0] for z in signals(keys, net, ENSEMBLE, x, dropout=mask)])
+            for mask in masks
+        )
+        square = [np.mean(z**2, axis=-1) for z in (one, other)]
+        c = np.mean(one * other, axis=-1) / np.sqrt(square[0] * square[1])
+        numbers[f"{name}: q*"] = mean_of((square[0] + square[1])[:, half:].mean(axis=1) / 2)
+        numbers[f"{name}: c*"] = mean_of(c[:, half:].mean(axis=1))
+        frames.append(points(CORRELATION, name, layer, c))
+        (log_delta,) = gradients(
+            keys, net, ENSEMBLE, q0, fields=("log_delta",), dropout=Dropout(keep)
+        )
+        slopes = slope_down(log_delta)
+        numbers[f"{name}: slope of ln ‖Δz‖"] = mean_of(slopes)
+        frames.append(points(GRADIENT, "½ ln χ", keep, slopes[:, None]))
+    return Measurement(numbers, pl.concat(frames))
+
+
+def one_input(n: int) -> jax.Array:
+    """Return an input of mean square 1, (1, n)."""
+    return jax.numpy.ones((1, n))
+
+
+LAW = Law(
+    number=21,
+    name="dropout",
+    source="Schoenholz et al. 2017",
+    statement="with dropout one input and two masks come apart to c* < 1; χ is over the part kept",
+    predict=predict,
+    measure=measure,
+    full=Setup(width=300, layers=40, seeds=20, keep=(0.5, 0.7, 0.9)),
+    quick=Setup(width=150, layers=24, seeds=40, keep=(0.7,)),
+    panels=(CORRELATION, GRADIENT),
+)

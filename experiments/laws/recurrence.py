@@ -1,0 +1,220 @@
+"""Law 24: a gradient through time changes by √χ a step, and gates bring χ close to 1.
+
+z′ = tanh(z) θ + ξ, with inputs ξ of variance σ_x² that are new in each step, has the q* and χ of a
+plain network whose σ_b is σ_x: at the critical σ_w a gradient survives. With a gate u = sigmoid(k)
+before each unit, h′ = u h + (1-u) x, k = h θ + ξ + b and x of variance 1,
+
+    q = E[u²] q + E[(1-u)²]    k ~ N(b, σ_w² q + σ_x²)    χ = E[u²] + σ_w² E[(u (1-u))²] (q + 1)
+
+so that b moves χ towards 1 for every σ_w. Theory draws θ anew in each step. That makes no
+difference without gates, where what goes down is independent of the slopes; nor with gates that see
+the inputs alone (σ_w = 0), where E‖Δ‖² is exact at any width. Gates that see h remember: k of
+neighbouring steps is alike, and so is u. There one θ for all steps, which is shown and not
+compared, decays more slowly than theory says. Source: Chen, Pennington & Schoenholz 2018,
+arXiv:1806.05394.
+
+Without gates the mean of ln ‖Δ‖ has the bias of `finite.slope`; with gates ln E‖Δ‖² is compared.
+"""
+
+import math
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+from jax import lax
+
+from experiments.laws.draws import Ensemble, random_vector
+from experiments.laws.finite import slope
+from experiments.laws.law import (
+    Law,
+    Measurement,
+    Panel,
+    Predicted,
+    Prediction,
+    curve,
+    log_mean_of,
+    mean_of,
+    points,
+)
+from jaxnn.theory import meanfield
+
+TANH = Panel("tanh, no gates", "steps back", "ln ‖Δ‖")
+GATED = Panel("Gates", "steps back", "ln ‖Δ‖²")
+SIGMA_X = math.sqrt(0.05)
+ORDER, CRITICAL, CHAOS = "σ_w = 1", "critical σ_w", "σ_w = 1.8"
+GATES = {  # σ_w, b
+    "gates see inputs, b = 2": (0.0, 2.0),
+    "gates see h too, b = 2": (1.5, 2.0),
+    "gates see h too, b = 0": (1.5, 0.0),
+}
+SAME = ", one θ"  # for all steps
+SIGMA_GATE = 1.0  # σ_x in k
+NODES = np.linspace(-8, 8, 401)  # of a Gaussian, for smooth functions exact
+DENSITY = np.exp(-(NODES**2) / 2) / np.sum(np.exp(-(NODES**2) / 2))
+
+
+class Setup(NamedTuple):
+    """Width, steps in time, and networks of each kind."""
+
+    width: int
+    steps: int
+    seeds: int
+
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network, which has θ of each step."""
+        return self.width**2 * (self.steps + 1)
+
+
+class Gate(NamedTuple):
+    """A recurrent network with gates: σ_w, b, its fixed point q, and χ."""
+
+    sigma_w: float
+    b: float
+    q: float
+    chi: float
+
+
+def ensembles() -> dict[str, Ensemble]:
+    """Return networks without gates, as plain ones whose σ_b is σ_x; called in x64."""
+    critical = float(meanfield.critical_sigma_w("tanh", SIGMA_X))
+    sigmas = {ORDER: 1.0, CRITICAL: critical, CHAOS: 1.8}
+    return {name: Ensemble("tanh", sigma_w, SIGMA_X) for name, sigma_w in sigmas.items()}
+
+
+def gate(sigma_w: float, b: float) -> Gate:
+    """Return a gated network at its fixed point."""
+    q, before = 1.0, 0.0
+    while abs(q - before) > 1e-13:
+        u = 1 / (1 + np.exp(-b - math.sqrt(sigma_w**2 * q + SIGMA_GATE**2) * NODES))
+        before, q = q, float((DENSITY @ (1 - u) ** 2) / (1 - DENSITY @ u**2))
+    moved = sigma_w**2 * (DENSITY @ (u * (1 - u)) ** 2) * (q + 1)
+    return Gate(sigma_w, b, q, float(DENSITY @ u**2 + moved))
+
+
+def predict(setup: Setup) -> Prediction:
+    """Predict ½ ln χ without gates, and T ln χ with them."""
+    numbers, curves = [], []
+    n, steps, seeds = setup
+    back = np.arange(steps + 1)
+    for name, ensemble in ensembles().items():
+        q = float(meanfield.fixed_point(*ensemble))
+        rate = 0.5 * math.log(float(meanfield.stationary_chi(*ensemble)))
+        finite = slope("tanh", q, n, steps, seeds)
+        reason = "4 standard errors; units saturate: as much bias as they may add"
+        numbers.append(
+            Predicted(f"{name}: nats a step", rate + finite.bias, finite.allowed, reason).about(
+                "χ", 0.5
+            )
+        )
+        curves.append(curve(TANH, name, back, back * rate))
+    for name, (sigma_w, b) in GATES.items():
+        log_chi = math.log(gate(sigma_w, b).chi)
+        allowed = steps / n if sigma_w else 0.0
+        reason = "4 standard errors, and 1/n a step where gates see h"
+        numbers.append(
+            Predicted(f"{name}: ln E‖Δ‖²", steps * log_chi, allowed, reason).about(
+                "χ of gates", float(steps)
+            )
+        )
+        curves.append(curve(GATED, name, back, back * log_chi))
+    return Prediction(tuple(numbers), pl.concat(curves))
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """Run networks forward from q*, and a random cotangent back through time."""
+    numbers, frames = {}, []
+    n, steps, seeds = setup
+    keys = jax.random.split(key, seeds)
+    shown = np.unique(np.linspace(0, steps, 9).astype(int))
+    with jax.enable_x64(True):
+        kinds = ensembles()
+        starts = {name: float(meanfield.fixed_point(*kind)) for name, kind in kinds.items()}
+    for name, ensemble in kinds.items():
+        of_kind = (ensemble.sigma_w, 0.0, starts[name])
+        log_delta = _through_time(keys, n, steps, _tanh, of_kind, same=True)
+        numbers[f"{name}: nats a step"] = mean_of(log_delta[:, -1] / steps)
+        frames.append(points(TANH, name, shown, log_delta[:, shown]))
+    for name, (sigma_w, b) in GATES.items():
+        of_kind = (sigma_w, b, gate(sigma_w, b).q)
+        log_square = 2 * _through_time(keys, n, steps, _gated, of_kind, same=not sigma_w)
+        numbers[f"{name}: ln E‖Δ‖²"] = log_mean_of(log_square[:, -1])
+        frames.append(points(GATED, name, shown, _of_means(log_square[:, shown])))
+        if sigma_w:
+            log_square = 2 * _through_time(keys, n, steps, _gated, of_kind, same=True)
+            frames.append(points(GATED, name + SAME, shown, _of_means(log_square[:, shown])))
+    return Measurement(numbers, pl.concat(frames))
+
+
+def _of_means(logs: np.ndarray) -> np.ndarray:
+    """Shift the logarithms of each place, so that their mean is that of the mean."""
+    means = np.array([log_mean_of(column).value for column in logs.T])
+    shifted: np.ndarray = logs - logs.mean(axis=0) + means
+    return shifted
+
+
+def _tanh(z: jax.Array, theta: jax.Array, b: jax.Array, key: jax.Array) -> jax.Array:
+    return jnp.tanh(z) @ theta + b + SIGMA_X * jax.random.normal(key, z.shape)
+
+
+def _gated(h: jax.Array, theta: jax.Array, b: jax.Array, key: jax.Array) -> jax.Array:
+    of_gate, of_input = jax.random.normal(key, (2, *h.shape))
+    u = jax.nn.sigmoid(h @ theta + SIGMA_GATE * of_gate + b)
+    return u * h + (1 - u) * of_input
+
+
+def _through_time(
+    keys: jax.Array, n: int, steps: int, step: Any, of_kind: tuple[float, ...], *, same: bool
+) -> np.ndarray:
+    """Ln ‖Δ‖ after so many steps back, of every network."""
+    return np.asarray(_passes(keys, n, steps, step, of_kind, same), np.float64)
+
+
+@partial(jax.jit, static_argnames=("n", "steps", "step", "same"))
+def _passes(
+    keys: jax.Array, n: int, steps: int, step: Any, of_kind: tuple[jax.Array, ...], same: bool
+) -> jax.Array:
+    sigma_w, b, q = of_kind
+
+    def one(key: jax.Array) -> jax.Array:
+        of_weights, of_inputs, of_start, of_delta = jax.random.split(key, 4)
+        inputs = jax.random.split(of_inputs, steps)
+
+        def after(z: jax.Array, t: jax.Array) -> jax.Array:
+            of_step = jax.random.fold_in(of_weights, 0 if same else t)
+            theta = sigma_w / math.sqrt(n) * jax.random.normal(of_step, (n, n))
+            following: jax.Array = step(z, theta, b, inputs[t])
+            return following
+
+        def forward(z: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return after(z, t), z
+
+        def back(delta: jax.Array, at: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            z, t = at
+            below = jax.vjp(partial(after, t=t), z)[1](delta)[0]
+            return below, jnp.log(jnp.linalg.norm(below))
+
+        time = jnp.arange(steps)
+        zs = lax.scan(forward, jnp.sqrt(q) * jax.random.normal(of_start, (n,)), time)[1]
+        delta = random_vector(of_delta, n, 1 / n)
+        logs = lax.scan(back, delta, (zs, time), reverse=True)[1]
+        return jnp.append(logs, 0.0)[::-1]
+
+    by_seed: jax.Array = lax.map(one, keys)
+    return by_seed
+
+
+LAW = Law(
+    number=24,
+    name="recurrence",
+    source="Chen, Pennington & Schoenholz 2018",
+    statement="a gradient changes by √χ a step in time; a gate's bias brings χ towards 1",
+    predict=predict,
+    measure=measure,
+    full=Setup(width=300, steps=40, seeds=40),
+    quick=Setup(width=150, steps=20, seeds=40),
+    panels=(TANH, GATED),
+)

@@ -1,0 +1,179 @@
+"""Law 22: what the first step of training does to L blocks, by how their branches begin.
+
+A branch of unit mean square on a skip connection: after L of them z has the mean square 1 + L, so
+the last is 1/(1+L) of it, and the network behaves as a shallow one (De & Smith 2020,
+arXiv:2002.10444): the mean square behind a batch norm in each branch is 1 + L. Without it each
+block doubles it, and each branch is half of z. SkipInit has one number α a branch, 0 at first:
+
+    α = 0: Δz is the same in all layers, and Δα[l] = Δ·f_l is a random number of its own in each:
+    a step of gradient descent takes η Σ Δα² = η L from the loss, for ‖Δ‖ = 1 and E f² = 1.
+
+Fixup (Zhang, Dauphin & Ma 2019, arXiv:1901.09321) has B = 0 in a branch h B, h = relu(z A), and A
+of variance 2/n L^-1: a step moves z[L] by η Σ ‖h_l‖² Δ = η n Δ at any depth, and by L times as much
+without L^-1. Both are exact at any width, in the mean.
+"""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+from jax import lax
+
+import jaxnn
+from experiments.laws.draws import Ensemble, square_network
+from experiments.laws.law import (
+    Law,
+    Measured,
+    Measurement,
+    Panel,
+    Predicted,
+    Prediction,
+    curve,
+    log_mean_of,
+    points,
+)
+from experiments.laws.passes import gradients, random_rows
+
+LENGTH = Panel("Mean square behind L blocks", "blocks L", "q[L+1] / q[1]", log_x=True, log_y=True)
+STEP = Panel("The first step, over η", "blocks L", "of the loss, or of z", log_x=True, log_y=True)
+RELU = Ensemble("relu", math.sqrt(2))
+ROWS = 32  # of a batch norm
+NORMED, SKIP = "batch norm in the branch", "SkipInit, α = 0"
+FIXUP, UNSCALED = "Fixup", "Fixup without its 1/√L"
+REASON, ROUNDING = "4 standard errors", "rounding"
+
+
+class Setup(NamedTuple):
+    """Width, networks of each kind, and numbers L of blocks."""
+
+    width: int
+    seeds: int
+    blocks: tuple[int, ...]
+
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network, which has two matrices a block."""
+        return 2 * self.width**2 * (max(self.blocks) + 1)
+
+
+def predict(setup: Setup) -> Prediction:
+    """Predict logarithms of means: of 1 + L, of L and of 1; and Δz[1] = Δz[L+1] for α = 0."""
+    numbers, curves = [], []
+    for blocks in setup.blocks:
+        sizes = {NORMED: 1 + blocks, SKIP: blocks, FIXUP: 1, UNSCALED: blocks}
+        factors = {NORMED: "E f² of a normed branch", SKIP: "Δα²"}
+        gains = {NORMED: blocks / (1 + blocks)}
+        for name, size in sizes.items():
+            numbers.append(
+                Predicted(f"{name}, L = {blocks}", math.log(size), 0.0, REASON).about(
+                    factors.get(name, "Σ ‖h‖²"), gains.get(name, 1.0)
+                )
+            )
+    closed = Predicted("α = 0: ln ‖Δz[1]‖ / ‖Δz[L+1]‖", 0.0, 1e-6, ROUNDING, errors=0)
+    at = np.unique(np.geomspace(1, max(setup.blocks), 12).round())
+    lines = {SKIP: at, FIXUP: 0 * at + 1, UNSCALED: at}
+    curves = [curve(LENGTH, NORMED, at, 1 + at)]
+    curves += [curve(STEP, name, at, line) for name, line in lines.items()]
+    return Prediction((*numbers, closed), pl.concat(curves))
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """Measure lengths by the library's blocks, and first steps by JAX's derivatives."""
+    numbers: dict[str, Measured] = {}
+    frames: list[pl.DataFrame] = []
+    keys, n = jax.random.split(key, setup.seeds), setup.width
+    deepest = max(setup.blocks)
+    normed = square_network(n, deepest + 1, "relu", jaxnn.Residual(jaxnn.BatchNorm()))
+    for blocks in setup.blocks:
+        square = gradients(keys, normed, RELU, 0.5, ROWS, depth=blocks + 1)[1]
+        _note(numbers, frames, LENGTH, NORMED, blocks, square[:, blocks] - square[:, 0])
+        for name, step, power in (
+            (SKIP, _skip_init, 0.0),
+            (FIXUP, _fixup, 1.0),
+            (UNSCALED, _fixup, 0.0),
+        ):
+            logs = np.log(np.asarray(step(keys, n, blocks, blocks**-power), np.float64))
+            _note(numbers, frames, STEP, name, blocks, logs)
+    closed = square_network(n, deepest + 1, "relu", jaxnn.Residual(scale=0.0))
+    log_delta = gradients(keys[:1], closed, RELU, 1.0)[0]
+    ratio = log_mean_of(log_delta[:, 0] - log_delta[:, deepest])
+    return Measurement({**numbers, "α = 0: ln ‖Δz[1]‖ / ‖Δz[L+1]‖": ratio}, pl.concat(frames))
+
+
+def _note(
+    numbers: dict[str, Measured],
+    frames: list[pl.DataFrame],
+    panel: Panel,
+    name: str,
+    blocks: int,
+    logs: np.ndarray,
+) -> None:
+    numbers[f"{name}, L = {blocks}"] = log_mean_of(logs)
+    frames.append(points(panel, name, blocks, np.exp(logs)[:, None]))
+
+
+@partial(jax.jit, static_argnames=("n", "blocks"))
+def _skip_init(keys: jax.Array, n: int, blocks: int, _: jax.Array) -> jax.Array:
+    """Σ Δα² of every network, the loss being u·z with ‖u‖ = 1."""
+
+    def taken(key: jax.Array) -> jax.Array:
+        of_weights, of_input, of_cotangent = jax.random.split(key, 3)
+        z, u = random_rows(of_input, 1, n, 1.0)[0], random_rows(of_cotangent, 1, n, 1 / n)[0]
+
+        def loss(alphas: jax.Array) -> jax.Array:
+            def block(z: jax.Array, at: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+                alpha, key = at
+                theta = jax.random.normal(key, (n, n)) * math.sqrt(2 / n)
+                return z + alpha * (jax.nn.relu(z) @ theta), None
+
+            last: jax.Array = lax.scan(block, z, (alphas, jax.random.split(of_weights, blocks)))[0]
+            return jnp.vdot(u, last)
+
+        gradient: jax.Array = jax.grad(loss)(jnp.zeros(blocks))
+        return jnp.sum(jnp.square(gradient))
+
+    each: jax.Array = lax.map(taken, keys)
+    return each
+
+
+@partial(jax.jit, static_argnames=("n", "blocks"))
+def _fixup(keys: jax.Array, n: int, blocks: int, variance: jax.Array) -> jax.Array:
+    """‖dz[L]/dη‖ / n of every network along the step of its gradient, for ‖Δ‖ = 1."""
+
+    def moved(key: jax.Array) -> jax.Array:
+        of_weights, of_input, of_cotangent = jax.random.split(key, 3)
+        x, u = random_rows(of_input, 1, n, 1.0)[0], random_rows(of_cotangent, 1, n, 1 / n)[0]
+        a = jax.random.normal(of_weights, (blocks, n, n)) * jnp.sqrt(2 * variance / n)
+
+        def output(params: tuple[jax.Array, jax.Array]) -> jax.Array:
+            def block(z: jax.Array, at: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+                return z + jax.nn.relu(z @ at[0]) @ at[1], None
+
+            z: jax.Array = lax.scan(block, x, params)[0]
+            return z
+
+        params = (a, jnp.zeros_like(a))
+        gradient = jax.vjp(output, params)[1](u)[0]
+        step = jax.tree.map(jnp.negative, gradient)
+        along: jax.Array = jax.jvp(output, (params,), (step,))[1]
+        return jnp.sqrt(jnp.sum(jnp.square(along))) / n
+
+    each: jax.Array = lax.map(moved, keys)
+    return each
+
+
+LAW = Law(
+    number=22,
+    name="skip-init",
+    source="De & Smith 2020; Zhang, Dauphin & Ma 2019",
+    statement="a first step moves L blocks L times as far as one, and as far with Fixup",
+    predict=predict,
+    measure=measure,
+    full=Setup(width=128, seeds=60, blocks=(4, 16, 64)),
+    quick=Setup(width=64, seeds=60, blocks=(4, 32)),
+    panels=(LENGTH, STEP),
+)

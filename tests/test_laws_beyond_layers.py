@@ -1,0 +1,196 @@
+"""Laws 20 to 25, of attention, dropout, first steps, convolutions, recurrence, tanh for a norm.
+
+Against scipy's integrals, direct draws, plain recursions and matrices.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import integrate, linalg, optimize, special
+
+from experiments.laws import (
+    attention_length,
+    delta_orthogonal,
+    dropout,
+    dynamic_tanh,
+    recurrence,
+    skip_init,
+)
+from experiments.laws.law import examine
+
+pytestmark = pytest.mark.usefixtures("users_jax")
+
+
+def gaussian(f):
+    """E[f(g)]."""
+    value, _ = integrate.quad(lambda g: f(g) * math.exp(-g * g / 2), -12, 12, limit=400)
+    return value / math.sqrt(2 * math.pi)
+
+
+# 20
+
+
+def test_two_tokens_share_attention_by_a_sigmoid():
+    """A = sigmoid(d) of one, and the difference d of two logits has twice their variance."""
+    for beta in (0.7, 3.0):
+        sd = beta * math.sqrt(2 * math.log(2))
+        exact = gaussian(lambda g, sd=sd: 1 - 2 * special.expit(sd * g) * special.expit(-sd * g))
+        assert attention_length.concentration(beta, 2) == pytest.approx(exact, rel=1e-7)
+
+
+def test_many_tokens_by_draws_and_in_the_limit():
+    rng, tokens, beta = np.random.default_rng(0), 64, 2.0
+    w = np.exp(beta * math.sqrt(math.log(tokens)) * rng.normal(size=(4_000, tokens)))
+    drawn = np.sum(w**2, axis=1) / np.sum(w, axis=1) ** 2
+    error = drawn.std() / math.sqrt(len(drawn))
+    assert abs(attention_length.concentration(beta, tokens) - drawn.mean()) < 4 * error
+    left = [attention_length.concentration(4.0, 10**k) - (1 - math.sqrt(2) / 4) for k in (2, 4, 8)]
+    assert left[0] > left[1] > left[2] > 0
+    assert left[2] < 0.03
+
+
+def test_the_variance_of_logits_varies_from_row_to_row():
+    """Of d dimensions by that of three χ² over d."""
+    rng, width = np.random.default_rng(0), 64
+    factors = np.prod(rng.chisquare(width, size=(100, 3)) / width, axis=1)
+    each = [attention_length.concentration(2.0 * math.sqrt(v), 32) for v in factors]
+    measured = attention_length.in_dimensions(2.0, 32, width)
+    assert measured == pytest.approx(np.mean(each), abs=4 * np.std(each) / 10)
+    infinite = attention_length.concentration(2.0, 32)
+    assert attention_length.in_dimensions(2.0, 32, 10**9) == pytest.approx(infinite, rel=1e-6)
+
+
+# 21
+
+
+@pytest.mark.slow
+def test_dropout_at_the_published_point():
+    """Schoenholz et al. 2017: q* .694 and c* .356 at .9, on the critical line without dropout."""
+    with jax.enable_x64(True):
+        prediction = dropout.predict(dropout.Setup(10**9, layers=60, seeds=1, keep=(0.9,)))
+    values = {number.case: number.value for number in prediction.numbers}
+    assert values["kept 0.9: q*"] == pytest.approx(0.694, abs=1.5e-3)
+    assert values["kept 0.9: c*"] == pytest.approx(0.356, abs=1.5e-3)
+    assert values["kept 0.9: slope of ln ‖Δz‖"] == pytest.approx(0.0212, abs=2e-3)
+
+
+# 23
+
+
+@pytest.mark.slow
+def test_few_channels_slow_tanh_down():
+    """Length and gradient of drawn orthogonal networks, against those of infinite width."""
+    rng, n, layers, draws = np.random.default_rng(0), 8, 200, 400
+    z, saved = rng.normal(size=(draws, n)), []
+    z *= np.sqrt(n / layers) / np.linalg.norm(z, axis=1, keepdims=True)
+    for _ in range(layers):
+        q, r = np.linalg.qr(rng.normal(size=(draws, n, n)))
+        theta = q * np.sign(np.einsum("dii->di", r))[:, None, :]
+        saved.append((z, theta))
+        z = np.einsum("di,dij->dj", np.tanh(z), theta)
+    delta = rng.normal(size=(draws, n))
+    delta /= np.linalg.norm(delta, axis=1, keepdims=True)
+    for below, theta in reversed(saved):
+        delta = np.einsum("dij,dj->di", theta, delta) / np.cosh(below) ** 2
+    length = np.log(np.mean(z**2, axis=1) * layers) / 2
+    gradient = np.mean(delta**2, axis=1) * n
+    infinite = -0.5 * math.log(3)
+    expected = delta_orthogonal.slower(n)
+    assert np.mean(length) - infinite == pytest.approx(expected[0], abs=4e-3)
+    error = np.std(gradient) / np.mean(gradient) / math.sqrt(draws) / 2
+    measured = 0.5 * math.log(np.mean(gradient)) - infinite
+    assert measured == pytest.approx(expected[1], abs=4 * error + 2 / layers)
+
+
+def test_a_wave_fades_by_the_eigenvalue_of_a_mean_over_neighbours():
+    first = np.zeros(8)
+    first[[0, 1, -1]] = 1 / 3
+    values = np.sort(linalg.eigvalsh(linalg.circulant(first)))
+    assert delta_orthogonal.faded(8) == pytest.approx(values[-2])
+
+
+@pytest.mark.slow
+def test_a_kernel_s_taps_are_neighbours():
+    a = np.arange(24.0).reshape(8, 3)
+    kernel = np.zeros((3, 3, 3))
+    kernel[0] = np.eye(3)  # what is before each position
+    moved = delta_orthogonal.convolved(
+        jnp.asarray(a, jnp.float32), jnp.asarray(kernel, jnp.float32)
+    )
+    np.testing.assert_allclose(moved, np.roll(a, 1, axis=0))
+    tap = np.asarray(delta_orthogonal.kernel_of(jax.random.key(0), 5, True))
+    assert not tap[[0, 2]].any()
+    np.testing.assert_allclose(tap[1] @ tap[1].T, np.eye(5), atol=1e-6)
+
+
+# 24
+
+
+def test_gates_by_scipy_s_integrals():
+    sigma_w, b = 1.5, 0.7
+    here = recurrence.gate(sigma_w, b)
+
+    def u(q):
+        return lambda g: special.expit(b + math.sqrt(sigma_w**2 * q + 1) * g)
+
+    def left(q):
+        gate = u(q)
+        return gaussian(lambda g: gate(g) ** 2 * q + (1 - gate(g)) ** 2) - q
+
+    q = optimize.brentq(left, 0.01, 2)
+    gate = u(q)
+    assert here.q == pytest.approx(q, rel=1e-9)
+    slope = gaussian(lambda g: (gate(g) * (1 - gate(g))) ** 2)
+    chi = gaussian(lambda g: gate(g) ** 2) + sigma_w**2 * slope * (q + 1)
+    assert here.chi == pytest.approx(chi, rel=1e-9)
+    rates = [-math.log(recurrence.gate(sigma_w, bias).chi) for bias in (0.0, 2.0, 4.0)]
+    assert rates[0] > rates[1] > rates[2] > 0
+
+
+# 25
+
+
+@pytest.mark.slow
+def test_a_stretched_exponential_and_a_power():
+    """Ln (1 + L) behind a norm; behind tanh(αz) the slope over √L tends to (8/3) α/√(2π)."""
+    setup = dynamic_tanh.Setup(10**9, seeds=1, blocks=400, alpha=(2.0,))
+    with jax.enable_x64(True):
+        prediction = dynamic_tanh.predict(setup)
+    values = [number.value for number in prediction.numbers]
+    assert values[0] == pytest.approx(math.log(401), rel=1e-6)
+    q, logs = 1.0, [0.0]
+    g = np.linspace(-8, 8, 20_001)
+    density = np.exp(-(g**2) / 2) / np.sum(np.exp(-(g**2) / 2))
+    for _ in range(400):
+        z = 2 * math.sqrt(q) * g
+        slopes = density @ (2 / np.cosh(np.clip(z, -300, 300)) ** 2) ** 2
+        logs.append(logs[-1] + math.log(1 + slopes))
+        q += density @ np.tanh(z) ** 2
+    assert values[1] == pytest.approx(logs[-1], rel=1e-6)
+    rate = (logs[400] - logs[100]) / 10
+    assert rate == pytest.approx(2 * 8 / 3 / math.sqrt(2 * math.pi), rel=0.1)
+
+
+# All of them
+
+
+SMALL = {
+    attention_length: attention_length.Setup(
+        64, 96, 20, beta=(1.0, 3.0), overlap=0.5, beta_overlap=(3.0,)
+    ),
+    skip_init: skip_init.Setup(width=32, seeds=24, blocks=(4, 8)),
+    delta_orthogonal: delta_orthogonal.Setup(
+        width=16, positions=8, layers=100, seeds=4, wave=(32, 6, 80)
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", SMALL, ids=lambda module: module.LAW.name)
+def test_a_law_holds_in_a_run_that_is_quicker_than_quick(module):
+    law = module.LAW
+    small = type(law)(**{**vars(law), "quick": SMALL[module]})
+    assert examine(small, quick=True, seed=0)[0]["holds"].all()

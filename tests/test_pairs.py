@@ -1,0 +1,333 @@
+"""Two inputs at infinite width, dropout, arrays and derivatives of the theory.
+
+Against closed forms of erf and relu (Williams 1997), recursions and integrals by scipy, and finite
+differences.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import integrate, optimize
+
+import jaxnn
+from jaxnn.theory import meanfield, pairs
+
+W, B = 1.3, 0.4  # σ_w and σ_b
+
+
+# erf: E σσ̃ and E σ′σ̃′ of a Dense layer, for E z² = q, E z̃² = p and E z z̃ = s
+
+
+def product(q, p, s):
+    return W**2 * 2 / math.pi * math.asin(2 * s / math.sqrt((1 + 2 * q) * (1 + 2 * p))) + B**2
+
+
+def slopes(q, p, s):
+    return W**2 * 4 / math.pi / math.sqrt((1 + 2 * q) * (1 + 2 * p) - 4 * s * s)
+
+
+def dense(q, p, s):
+    return product(q, p, s), slopes(q, p, s)
+
+
+def residual(q, p, s):
+    inner, slope = dense(q, p, s)
+    return s + inner / 4, 1 + slope / 4
+
+
+def rms(q, p, s):
+    size = math.sqrt((q + 0.3) * (p + 0.3))
+    inner, slope = dense(q / (q + 0.3), p / (p + 0.3), s / size)
+    return inner, slope / size
+
+
+def post(q, p, s):
+    size = math.sqrt((q + product(q, q, q)) * (p + product(p, p, p)))
+    return (s + product(q, p, s)) / size, (1 + slopes(q, p, s)) / size
+
+
+def of_a_normed_residual(q, p, s):
+    """Z + ẑ + f(ẑ)."""
+    gain = (1 + q**-0.5) * (1 + p**-0.5)
+    inner, slope = dense(1, 1, s / math.sqrt(q * p))
+    return s * gain + inner, gain + slope / math.sqrt(q * p)
+
+
+BLOCKS = [
+    (jaxnn.Residual(scale=0.5), residual),
+    (jaxnn.RMSNorm(eps=0.3), rms),
+    (jaxnn.PostNorm(), post),
+    (jaxnn.Residual(jaxnn.RMSNorm(jaxnn.Residual())), of_a_normed_residual),
+]
+
+
+def written_out(blocks, q0, p0, c0, keep=1.0):
+    """Lengths, correlations, and the correlation of gradients, by closed forms of erf.
+
+    Of dropout, in Dense alone, what stands over `keep` is a product with itself.
+    """
+    q, p = (W**2 * v + B**2 for v in (q0, p0))
+    s, along, factors = W**2 * math.sqrt(q0 * p0) * c0 + B**2, [], []
+    for f in [*blocks, None]:
+        along.append((q, p, s / math.sqrt(q * p)))
+        if f is None:
+            break
+        (q_next, own), (p_next, others) = f(q, q, q), f(p, p, p)
+        s_next, shared = f(q, p, s)
+        if keep < 1:
+            q_next, p_next = ((v - B**2) / keep + B**2 for v in (q_next, p_next))
+        factors.append(shared * keep / math.sqrt(own * others))
+        q, p, s = q_next, p_next, s_next
+    gradient = [math.prod(factors[i:]) for i in range(len(along))]
+    return [*zip(*along, strict=True), gradient]
+
+
+def agree(measured, exact):
+    for of, expected in zip(measured, exact, strict=True):
+        np.testing.assert_allclose(of, expected, rtol=1e-11)
+
+
+def test_two_lengths_and_two_masks():
+    """Also c < 0, at which z and z̃ are of opposite sign; and one input that dropout parts."""
+    for p0, c0, keep in ((2.5, -0.9, 1.0), (0.7, 1.0, 0.8)):
+        measured = pairs.paths("erf", W, B, 0.7, p0, c0, 5, keep=keep)
+        agree(measured, written_out([dense] * 4, 0.7, p0, c0, keep))
+    assert measured.c[0] == 1 > measured.c[1]
+
+
+@pytest.mark.slow
+def test_two_lengths_in_every_block():
+    blocks, formulas = zip(*BLOCKS, strict=True)
+    measured = pairs.paths("erf", W, B, 0.7, 2.5, 0.3, 1 + len(blocks), hidden=list(blocks))
+    agree(measured, written_out(formulas, 0.7, 2.5, 0.3))
+
+
+@pytest.mark.slow
+def test_dropout_has_a_fixed_point_of_its_own():
+    """Below 1 in order too: q* and c* by scipy's roots of the closed forms."""
+    keep = 0.9
+
+    def own(q):
+        return (product(q, q, q) - B**2) / keep + B**2 - q
+
+    q = optimize.brentq(own, 0.1, 20)
+    c = optimize.brentq(lambda c: product(q, q, q * c) / q - c, 0, 1)
+    np.testing.assert_allclose(meanfield.fixed_point("erf", W, B, keep=keep), q, rtol=1e-10)
+    measured = meanfield.correlation_fixed_point("erf", W, B, keep=keep)
+    np.testing.assert_allclose(measured, c, rtol=1e-10)
+
+
+@pytest.mark.slow
+def test_dropout_as_published():
+    """Schoenholz et al. 2017: c* .356 and q* .694 at a rate of .9, critical without dropout."""
+    sigma_b = math.sqrt(0.05)
+    sigma_w = meanfield.critical_sigma_w("tanh", sigma_b)
+    q = meanfield.fixed_point("tanh", sigma_w, sigma_b, keep=0.9)
+    c = meanfield.correlation_fixed_point("tanh", sigma_w, sigma_b, keep=0.9)
+    assert (round(float(q), 3), round(float(c), 3)) == (0.694, 0.356)
+    xi = meanfield.xi_c("tanh", sigma_w, sigma_b, keep=0.9)
+    above, below = (
+        float(meanfield.correlation_map("tanh", sigma_w, sigma_b, q, c + h, keep=0.9))
+        for h in (1e-5, -1e-5)
+    )
+    assert xi == pytest.approx(-1 / math.log((above - below) / 2e-5), rel=1e-6)
+    chi = float(meanfield.chi("tanh", sigma_w, q)) / 0.9
+    factors = meanfield.log_delta("tanh", sigma_w, sigma_b, 0.4, 60, keep=0.9)
+    assert factors[-2] == pytest.approx(0.5 * math.log(chi))
+
+
+# Residual networks
+
+
+def follow(block, added, c0, layers):
+    """C of a growing product over a growing length, q[1] = 1."""
+    q, s, along = 1.0, c0, []
+    for _ in range(layers):
+        q, s = q + block(1.0) / added, s + block(s / q) / added
+        along.append(s / q)
+    return np.array(along)
+
+
+@pytest.mark.parametrize("sigma_b", [0.0, 0.5])
+def test_where_a_residual_network_leaves_two_inputs(sigma_b):
+    """Saturated tanh: two starts come together as l^-δ, at c*."""
+    limit = pairs.residual_limit("tanh", 1.2, sigma_b)
+
+    def block(c):
+        return 1.44 * 2 / math.pi * math.asin(min(c, 1.0)) + sigma_b**2
+
+    one, other = (follow(block, 1.0, c0, 100_000) for c0 in (0.9, 0.6))
+    apart = np.log(one - other)
+    exponent = (apart[9_999] - apart[-1]) / math.log(10)
+    assert limit.exponent == pytest.approx(exponent, rel=2e-2)
+    assert block(float(limit.c)) == pytest.approx(float(limit.c) * block(1.0), abs=1e-9)
+    assert limit.c < one[-1] < one[-2]
+    sigmoid = pairs.residual_limit("sigmoid", 2.4, sigma_b)  # half a mean, and half of tanh
+    shared = optimize.brentq(
+        lambda c: 1.44 * 2 / math.pi * math.asin(c) + 1.44 + sigma_b**2 - c * (2.88 + sigma_b**2),
+        0,
+        1 - 1e-9,
+    )
+    assert sigmoid.c == pytest.approx(shared, rel=1e-6)
+    relu = pairs.residual_limit("relu", 1.0, sigma_b)
+    assert (relu.c, relu.exponent) == (1, 2)
+
+
+def test_relu_forgets_as_the_square_of_depth():
+    c, apart = 0.0, []
+    for _ in range(40_000):
+        kernel = (math.sqrt(1 - c * c) + c * (math.pi - math.acos(c))) / math.pi
+        c = (c + 0.5 * kernel) / 1.5
+        apart.append(1 - c)
+    exponent = math.log(apart[19_999] / apart[39_999]) / math.log(2)
+    assert pairs.residual_limit("relu", 1.0, 0.4).exponent == pytest.approx(exponent, rel=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sigma_w", "sigma_b"), [(3.0, 0.3), (0.8, 0.5)])
+def test_where_a_norm_in_the_branch_leaves_two_inputs(sigma_w, sigma_b):
+    """In chaos c* < 1, in order 1; by the recursion of the closed form of erf."""
+    limit = pairs.residual_limit("erf", sigma_w, sigma_b, hidden=jaxnn.Residual(jaxnn.RMSNorm()))
+
+    def block(c):
+        return sigma_w**2 * 2 / math.pi * math.asin(2 * min(c, 1.0) / 3) + sigma_b**2
+
+    starts = (float(limit.c) + part * (0.02 if limit.c < 0.5 else -0.02) for part in (2, 1))
+    one, other = (follow(block, block(1.0), c0, 100_000) for c0 in starts)
+    apart = np.log(np.abs(one - other))
+    exponent = (apart[9_999] - apart[-1]) / math.log(10)
+    assert limit.exponent == pytest.approx(exponent, rel=3e-2)
+    assert block(float(limit.c)) == pytest.approx(float(limit.c) * block(1.0), abs=1e-9)
+    assert (limit.c == 1) == (sigma_w < 1)
+
+
+def test_the_curvature_that_takes_two_inputs_together():
+    def each(c):
+        return math.pi / (math.sqrt(1 - c * c) - c * math.acos(c))
+
+    eta = np.array([0.2, 0.9, 0.999])
+    exact = [integrate.quad(each, 0, v, epsrel=1e-12)[0] for v in eta]
+    np.testing.assert_allclose(pairs.curvature_to(eta), exact, rtol=1e-9)
+    slope = meanfield.tailored_slope(20_000)
+    curvature = 20_000 * (1 - slope) ** 2 / (1 + slope**2)
+    assert pairs.curvature_to(0.9) == pytest.approx(curvature, rel=1e-3)
+
+
+# Arrays
+
+
+def test_arrays_are_broadcast():
+    sigma_w, q = np.array([0.5, 2.0]), jnp.array([[0.3], [4.0], [60.0]])
+    measured = meanfield.length_map("erf", sigma_w, 0.1, q)
+    exact = sigma_w**2 * 2 / math.pi * np.arcsin(2 * q / (1 + 2 * q)) + 0.01
+    np.testing.assert_allclose(measured, exact, rtol=1e-12)
+    assert measured.shape == (3, 2)
+
+
+# Derivatives
+
+
+def difference(f, x, h=1e-5):
+    return (float(f(x + h)) - float(f(x - h))) / (2 * h)
+
+
+def fixed_q(sigma_w):
+    return meanfield.fixed_point("erf", sigma_w, B)
+
+
+def test_a_fixed_point_is_differentiated_as_an_implicit_function():
+    derivative, second = jax.grad(fixed_q)(W), jax.jvp(fixed_q, (W,), (1.0,))[1]
+    assert derivative == pytest.approx(difference(fixed_q, W), rel=1e-7)
+    assert second == pytest.approx(float(derivative))
+
+
+@pytest.mark.slow
+def test_the_derivative_of_a_correlation_at_its_end():
+    """At c = 1, where nodes of the quadrature stand still: E[σ′²] over E[σ²]."""
+
+    def after(c):
+        return meanfield.correlation_map("erf", W, B, 2.0, c)
+
+    for c in (1.0, 0.3):
+        exact = 2.0 * slopes(2.0, 2.0, 2.0 * c) / product(2.0, 2.0, 2.0)
+        assert jax.grad(after)(c) == pytest.approx(exact, rel=1e-10)
+
+
+CHAOS = 2.0
+DERIVED = {
+    "c*": (lambda s: meanfield.correlation_fixed_point("tanh", s, 0.3), CHAOS),
+    "the critical σ_w": (lambda b: meanfield.critical_sigma_w("tanh", b), 0.3),
+    "keep": (lambda k: meanfield.log_delta("tanh", 1.5, 0.3, 1.0, 6, keep=k)[0], 0.8),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DERIVED)
+def test_theory_is_differentiated(name):
+    f, x = DERIVED[name]
+    assert jax.grad(f)(x) == pytest.approx(difference(f, x), rel=1e-5, abs=1e-9)
+
+
+# Messages
+
+
+NORMED = {"hidden": jaxnn.BatchNorm()}
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: meanfield.length_map("erf", np.ones(2), 0.0, np.ones(3)),
+            ValueError,
+            r"sigma_w: expected arrays whose shapes broadcast, got sigma_w \(2,\), q \(3,\)",
+        ),
+        (
+            lambda: meanfield.chi("erf", [1.0, 2.0], 1.0),
+            TypeError,
+            "sigma_w: expected one for all layers, got a list.*an array is computed entry by entry",
+        ),
+        (
+            lambda: meanfield.lengths("erf", 1.0, 0.0, np.ones(3), 2),
+            TypeError,
+            r"q0: expected one real number, got an array of shape \(3,\); use jax.vmap",
+        ),
+        (
+            lambda: meanfield.chi("erf", np.array([1.0, -2.0]), 1.0),
+            ValueError,
+            "sigma_w: expected a finite number >= 0, got -2",
+        ),
+        (
+            lambda: meanfield.chi("erf", 1.0, 1.0, keep=0.0),
+            ValueError,
+            "keep: expected a probability above 0, up to 1, got 0",
+        ),
+        (
+            lambda: meanfield.chi("erf", 1.0, 1.0, keep=0.5, **NORMED),
+            ValueError,
+            r"keep: expected 1 with BatchNorm\(.*\), got 0.5: dropout and a norm over rows",
+        ),
+        (
+            lambda: pairs.paths("erf", 1.0, 0.0, 1.0, 2.0, 0.0, 3, **NORMED),
+            ValueError,
+            r"hidden: expected Dense, or Residual, .* got BatchNorm\(.* of different lengths",
+        ),
+        (
+            lambda: pairs.residual_limit("erf", 1.0, 0.0, hidden=jaxnn.RMSNorm()),
+            ValueError,
+            r"hidden: expected jaxnn.Residual\(\) around Dense, .* got RMSNorm",
+        ),
+        (
+            lambda: pairs.residual_limit("identity", 1.0, 0.0),
+            ValueError,
+            "activation: identity has neither two values nor two slopes at ±∞",
+        ),
+        (lambda: pairs.curvature_to(1.0), ValueError, "eta: expected a correlation between 0 and"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(unhooked, call, error, message):
+    with pytest.raises(error, match=message):
+        call()
