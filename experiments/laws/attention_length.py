@@ -105,8 +105,8 @@ def concentration(beta: float, tokens: int) -> float:
     s, most = beta * root, math.sqrt(2) * root + REACH  # of a logit; of g
     log_w = np.arange(-REACH * s, most * s, STEP)
     density = np.exp(-((log_w / s) ** 2) / 2) * STEP / s / math.sqrt(2 * math.pi)
-    u = np.arange(-most * s, REACH * s + 4.0, STEP)  # beyond, e^-tw is 0
-    tw = np.exp(np.minimum(u[:, None] + log_w, 700.0))
+    u = np.arange(-most * s - 12.0, REACH * s + 4.0, STEP)  # t w from e^-12 to where e^-tw is 0
+    tw = np.exp(np.minimum(u[:, None] + log_w, 300.0))
     square = (tw**2 * np.exp(-tw)) @ density  # E t² w² e^-tw
     gone = -np.expm1(-tw) @ density  # 1 - E e^-tw, without cancellation
     each = square * np.exp((tokens - 1) * np.log1p(-np.minimum(gone, 1 - 1e-16)))
