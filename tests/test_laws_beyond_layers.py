@@ -14,10 +14,8 @@ from scipy import integrate, linalg, optimize, special
 from experiments.laws import (
     attention_length,
     delta_orthogonal,
-    dropout,
     dynamic_tanh,
     recurrence,
-    skip_init,
 )
 from experiments.laws.law import examine
 
@@ -61,20 +59,6 @@ def test_the_variance_of_logits_varies_from_row_to_row():
     assert measured == pytest.approx(np.mean(each), abs=4 * np.std(each) / 10)
     infinite = attention_length.concentration(2.0, 32)
     assert attention_length.in_dimensions(2.0, 32, 10**9) == pytest.approx(infinite, rel=1e-6)
-
-
-# 21
-
-
-@pytest.mark.slow
-def test_dropout_at_the_published_point():
-    """Schoenholz et al. 2017: q* .694 and c* .356 at .9, on the critical line without dropout."""
-    with jax.enable_x64(True):
-        prediction = dropout.predict(dropout.Setup(10**9, layers=60, seeds=1, keep=(0.9,)))
-    values = {number.case: number.value for number in prediction.numbers}
-    assert values["kept 0.9: q*"] == pytest.approx(0.694, abs=1.5e-3)
-    assert values["kept 0.9: c*"] == pytest.approx(0.356, abs=1.5e-3)
-    assert values["kept 0.9: slope of ln ‖Δz‖"] == pytest.approx(0.0212, abs=2e-3)
 
 
 # 23
@@ -156,22 +140,22 @@ def test_gates_by_scipy_s_integrals():
 @pytest.mark.slow
 def test_a_stretched_exponential_and_a_power():
     """Ln (1 + L) behind a norm; behind tanh(αz) the slope over √L tends to (8/3) α/√(2π)."""
-    setup = dynamic_tanh.Setup(10**9, seeds=1, blocks=400, alpha=(2.0,))
+    setup = dynamic_tanh.Setup(10**9, seeds=1, blocks=64, alpha=(2.0,))
     with jax.enable_x64(True):
         prediction = dynamic_tanh.predict(setup)
     values = [number.value for number in prediction.numbers]
-    assert values[0] == pytest.approx(math.log(401), rel=1e-6)
+    assert values[0] == pytest.approx(math.log(65), rel=1e-6)
     q, logs = 1.0, [0.0]
-    g = np.linspace(-8, 8, 20_001)
+    g = np.linspace(-8, 8, 4_001)
     density = np.exp(-(g**2) / 2) / np.sum(np.exp(-(g**2) / 2))
-    for _ in range(400):
+    for _ in range(64):
         z = 2 * math.sqrt(q) * g
         slopes = density @ (2 / np.cosh(np.clip(z, -300, 300)) ** 2) ** 2
         logs.append(logs[-1] + math.log(1 + slopes))
         q += density @ np.tanh(z) ** 2
     assert values[1] == pytest.approx(logs[-1], rel=1e-6)
-    rate = (logs[400] - logs[100]) / 10
-    assert rate == pytest.approx(2 * 8 / 3 / math.sqrt(2 * math.pi), rel=0.1)
+    rate = (logs[64] - logs[16]) / 4
+    assert rate == pytest.approx(2 * 8 / 3 / math.sqrt(2 * math.pi), rel=0.15)
 
 
 # All of them
@@ -181,7 +165,6 @@ SMALL = {
     attention_length: attention_length.Setup(
         64, 96, 20, beta=(1.0, 3.0), overlap=0.5, beta_overlap=(3.0,)
     ),
-    skip_init: skip_init.Setup(width=32, seeds=24, blocks=(4, 8)),
     delta_orthogonal: delta_orthogonal.Setup(
         width=16, positions=8, layers=100, seeds=4, wave=(32, 6, 80)
     ),
