@@ -391,6 +391,16 @@ def test_a_table_fits_into_a_terminal():
     assert len(list(diagnosis.plain_table(rows[:13]))) == 14
 
 
+def test_sentences_wrap_between_words_where_there_is_a_terminal(monkeypatch):
+    sentence = "Vanishing, -0.607 ± 0.0003 decades a layer towards the input."
+    assert printing.wrapped(sentence) == sentence
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    lines = printing.wrapped(sentence).split("\n")
+    assert " ".join(lines) == sentence
+    assert max(map(len, lines)) <= 20
+
+
 def test_a_terminal_shows_in_one_line_what_the_library_is_at(monkeypatch):
     terminal = io.StringIO()
     monkeypatch.setattr(terminal, "isatty", lambda: True)

@@ -206,13 +206,14 @@ def _diagnose(settings: argparse.Namespace) -> int:
 
 
 def _print(result: Diagnosis, of: str) -> None:
-    print(diagnosis.subtitle(result, of), end="\n\n")
+    print(printing.wrapped(diagnosis.subtitle(result, of)), end="\n\n")
     table = diagnosis.plain_table(result.flow.table(), printing.printable, printing.width())
     print(*table, sep="\n", end="\n\n")
     with printing.live():
         sentences, wrong = diagnosis.sentences(result), diagnosis.wrong(result)
     for sentence in sentences:
-        print(printing.emphasised(sentence, "red" if sentence in wrong else "green"))
+        colour = "red" if sentence in wrong else "green"
+        print(printing.emphasised(printing.wrapped(sentence), colour))
 
 
 def _print_cures(result: Diagnosis) -> None:
@@ -220,7 +221,8 @@ def _print_cures(result: Diagnosis) -> None:
     with printing.live():
         tried = result.cures
     for cure in tried:
-        print(printing.emphasised(clean(str(cure)), "green" if cure.works else "red"))
+        colour = "green" if cure.works else "red"
+        print(printing.emphasised(printing.wrapped(clean(str(cure))), colour))
     if not len(tried):
         print(*tried.sentences[1:])
 

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
@@ -164,6 +165,15 @@ def emphasised(sentence: str, colour: str) -> str:
 def width() -> int | None:
     """Return the characters of a line of standard output; None if it is no terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def wrapped(text: str) -> str:
+    """Return a text whose lines a terminal has room for, cut between words; elsewhere as it is."""
+    room = width()
+    if room is None:
+        return text
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 def printable(text: str) -> str:
