@@ -3582,6 +3582,22 @@ MUTANTS = (
         "tests/test_docs.py::test_the_picture_before_and_after_is_that_of_its_numbers",
     ),
     Mutant(
+        "cures: of torch the bias of a branch is left",
+        "jaxnn/adapters/torch/branches.py",
+        "    if node.name() in PRODUCTS:\n        return own",
+        "    if node.name() in PRODUCTS:\n        return set(sorted(own)[-1:])",
+        "tests/test_cures.py::test_the_branches_of_a_module_of_torch",
+        needs="torch",
+    ),
+    Mutant(
+        "cures: of torch a skip is closed",
+        "jaxnn/curing/hooks.py",
+        "return args[0] + scale * output",
+        "return scale * output",
+        "tests/test_cures.py::test_blocks_of_torch_with_a_skip_or_a_norm",
+        needs="torch",
+    ),
+    Mutant(
         "cures: what goes into a reduction is a unit",
         "jaxnn/curing/units.py",
         "return not goes_on and ends(v)",

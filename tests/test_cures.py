@@ -16,7 +16,8 @@ from experiments.cures import columns, report
 from experiments.cures.experiment import EXPERIMENT, Settings, measured, prepare
 from experiments.runs import schema
 from jaxnn.adapters.layers import from_layers
-from jaxnn.curing import branches, kernels, search, units
+from jaxnn.adapters.torch.branches import branches_of
+from jaxnn.curing import branches, hooks, kernels, search, units
 from jaxnn.curing.weights import looks_linear, mirrored, orthogonal, orthogonal_like
 
 N, B = 12, 6
@@ -191,6 +192,51 @@ def test_a_module_of_torch(rng):
     again = jaxnn.verdict(jaxnn.torch_flow(module, x, cotangent=c))
     assert again.decades == pytest.approx(found[0].decades, abs=1e-12)
     assert str(jaxnn.diagnose(module, x, cotangent=c).cures).endswith("no layer is ill.")
+
+
+def of_torch(residual, rng, layers=8):
+    """A module of torch of some blocks, and its inputs."""
+    need("torch")
+    import torch
+
+    class Block(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = torch.nn.LayerNorm(8)
+            self.up, self.down = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+
+        def forward(self, x):
+            out = self.down(torch.tanh(self.up(self.norm(x) if residual else x)))
+            return x + out if residual else out - 1  # which is no skip
+
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(*(Block() for _ in range(layers))).double()
+    return module, torch.tensor(rng.normal(size=(B, 8)))
+
+
+def test_the_branches_of_a_module_of_torch(rng):
+    """The last product and its bias, of blocks with a skip; blocks without one have none."""
+    found = branches_of(*of_torch(True, rng, 3))
+    assert found == [{f"{i}.down.weight", f"{i}.down.bias"} for i in range(3)]
+    assert branches_of(*of_torch(False, rng, 3)) == []
+
+
+@pytest.mark.parametrize("kind", ["skip", "norm"])
+def test_blocks_of_torch_with_a_skip_or_a_norm(kind, rng):
+    """Hooks do what a block that has it does; the module itself stays as it was."""
+    module, x = of_torch(False, rng, 4)
+    names = [str(i) for i in range(4)]
+    assert hooks.follow(module, names, x)
+    assert not hooks.follow(module, names[::2], x)
+    made = hooks.with_skips(module, names, 0.5) if kind == "skip" else None
+    made = made or hooks.with_norms(module, names)
+    z = x
+    for block in module:
+        rms = (z.square().mean(1, keepdim=True) + 1e-6).sqrt()
+        z = z + 0.5 * block(z) if kind == "skip" else block(z / rms)
+    np.testing.assert_allclose(made(x).detach(), z.detach(), rtol=1e-12)
+    assert not module[0]._forward_hooks
+    assert not module[0]._forward_pre_hooks
 
 
 # The program of a layer

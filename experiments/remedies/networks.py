@@ -96,26 +96,21 @@ class Networks:
     def variants(self, kinds: list[str]) -> dict[str, Variant]:
         """Return the network as it is and its best cure of each kind, if there is one."""
         patient, own = self.patient, self.patient.user(self.patient.params)
-        training = self._training(patient, own)
+        training = self._training(patient.network, own)
         made = [Variant(BEFORE, "", patient.flow, own, training)]
         for kind in kinds:
             cure = next((c for c in self.cures if c.kind == kind and c.works), None)
             if cure is None or cure.flow is None:
                 continue
-            is_other = cure.net is not None and cure.net is not getattr(patient, "net", None)
-            of = self._of_chain(cure.net, cure.params) if is_other else training
+            same = cure.net is patient.network
+            of = training if same else self._training(cure.net, cure.params)
             made.append(Variant(kind, cure.advice, cure.flow, cure.params, of))
         return {variant.name: variant for variant in made}
 
-    def _training(self, patient: patients.Patient, params: Any) -> Training:
-        if isinstance(patient, patients.OfTorch):
-            return OfTorch(self.data, self.rule, patient.module)
-        assert isinstance(patient, patients.OfJax)
-        return self._of_chain(patient.net, params)
-
-    def _of_chain(self, net: Any, params: Any) -> Training:
-        assert isinstance(net, Chain)
-        return OfJax(self.data, self.rule, net, params)
+    def _training(self, net: Any, params: Any) -> Training:
+        if isinstance(net, Chain):
+            return OfJax(self.data, self.rule, net, params)
+        return OfTorch(self.data, self.rule, net)
 
 
 def networks(given: dict[str, Any], dataset: Dataset, rule: Rule, of: str) -> Networks:

@@ -45,7 +45,8 @@ class Cure:
     theory: the rate of the wide twin, in decades a layer; nan if it was not asked for.
     factors: on the weights of each layer, (L,); None of a change of structure.
     flow: as it was measured; None if it could not be.
-    net: of `flow`; the user's own but for a change of structure. None for PyTorch.
+    net: of `flow`; the user's own but for a change of structure, of a module of PyTorch then a copy
+        with hooks.
     params: the parameters, in the user's own pytree, of PyTorch a state dict; of another structure
         those of `net`.
     """
@@ -61,7 +62,7 @@ class Cure:
     theory: float
     factors: np.ndarray | None = field(repr=False)
     flow: Flow | None = field(repr=False)
-    net: Network | Chain | None = field(repr=False)
+    net: Any = field(repr=False)
     params: Any = field(repr=False)
 
     def __str__(self) -> str:
@@ -183,8 +184,9 @@ def torch_cures(
 ) -> Cures:
     """Try what would keep the gradient of a module of PyTorch, and measure each change on it.
 
-    As `jaxnn.cures`, but for changes of branches and of structure. Afterwards the module has its
-    own parameters again.
+    As `jaxnn.cures`, with branches recognised in torch's graph, but for delta-orthogonal kernels,
+    looks-linear weights, DeepNorm's factor and other units. Afterwards the module has its own
+    parameters again.
 
     Args:
         module: the module.
@@ -347,7 +349,7 @@ def _judged(
     factors: np.ndarray | None,
     theory: bool,
 ) -> Cure:
-    flow, net = patient.measured(params, theory), getattr(patient, "net", None)
+    flow, net = patient.measured(params, theory), patient.network
     if flow is None:
         reason, none = "the signal leaves the range of its dtype", (np.nan,) * 5
         return Cure(kind, advice, False, reason, *none, factors, None, net, None)

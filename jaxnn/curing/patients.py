@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..adapters.layers import Chain
+from ..adapters.torch.branches import branches_of
 from ..adapters.weights import places
 from ..flow.flow import Flow
 from ..flow.measure import gradient_flow
@@ -23,7 +24,7 @@ from ..flow.verdict import verdict
 from ..network.network import Network
 from ..theory.meanfield import tailored_slope
 from ..theory.tailored import tailored_relu
-from . import branches, kernels, structure, units, weights
+from . import branches, hooks, kernels, structure, units, weights
 
 ETA = 0.9  # the correlation that tailored units leave
 
@@ -61,6 +62,11 @@ class Patient(ABC):
     @abstractmethod
     def orthogonal(self, seed: int) -> Any:
         """Return parameters with orthogonal matrices in the layers that repeat, or None."""
+
+    @property
+    @abstractmethod
+    def network(self) -> Any:
+        """The network, or the module."""
 
     @property
     def orthogonal_words(self) -> str:
@@ -161,6 +167,11 @@ class OfJax(Patient):
     ys: Any
     options: dict[str, Any]
     like: Any = None
+
+    @property
+    def network(self) -> Network | Chain:
+        """The network."""
+        return self.net
 
     def _flow(self, params: Any, theory: bool = False, formats: bool = False) -> Flow:
         more = self.options | {"theory": theory, "formats": formats}
@@ -288,6 +299,11 @@ class OfTorch(Patient):
     ys: Any
     options: dict[str, Any]
 
+    @property
+    def network(self) -> Any:
+        """The module."""
+        return self.module
+
     def _flow(self, params: Any, theory: bool = False, formats: bool = False) -> Flow:
         with self._holding(params):
             return torch_flow(self.module, self.inputs, self.ys, formats=formats, **self.options)
@@ -328,6 +344,41 @@ class OfTorch(Patient):
             if meant and factors[layer] != 1:
                 changed[name] = params[name].detach() * float(factors[layer])
         return changed
+
+    def branches(self) -> dict[int, list[set[int]]]:
+        """Return the arrays of the last product of each branch by layer, of those that repeat."""
+        places = {name: at for at, name in self._arrays.items()}
+        found: dict[int, list[set[int]]] = {}
+        for names in branches_of(self.module, self.inputs):
+            of = sorted(places[name] for name in names if name in places)
+            if of and self.layers[of[0][0]]:
+                found.setdefault(of[0][0], []).append({number for _, number in of})
+        return found
+
+    def restructured(self) -> Iterator[tuple[str, str, Patient]]:
+        """Yield copies with a skip around each layer that repeats, or a norm in front."""
+        names = [n for n, meant in zip(self.flow.names, self.layers, strict=True) if meant]
+        if not hooks.follow(self.module, names, self.inputs):
+            return
+        of, count = f"of the {len(names)} modules that repeat", len(names)
+        made = (
+            (
+                "skip",
+                f"Put a skip around each {of}: z + f(z) / √{count}.",
+                hooks.with_skips(self.module, names, count**-0.5),
+            ),
+            (
+                "norm",
+                f"Put a norm in front of each {of}: f(z / rms(z)).",
+                hooks.with_norms(self.module, names),
+            ),
+        )
+        for kind, advice, module in made:
+            own = dict(module.named_parameters())
+            try:
+                yield kind, advice, OfTorch(own, module, self.inputs, self.ys, self.options)
+            except ValueError:  # the signal leaves the range
+                continue
 
     def orthogonal(self, seed: int) -> Any:
         """Return parameters with orthogonal matrices in the layers that repeat, or None."""

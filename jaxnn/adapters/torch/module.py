@@ -61,8 +61,8 @@ def measured(
     _check_module(torch, module)
     options, chosen, is_pattern = _options(module, cuts)
     recorder = Recorder(strict=cuts is not None and not is_pattern)
-    with _recording(torch), unchanged(torch, module, tensors_in(inputs)):
-        args, named, x = _entering(inputs)
+    with recording(torch), unchanged(torch, module, tensors_in(inputs)):
+        args, named, x = entering(inputs)
         with recorder.hooked(chosen):
             output = module(*args, **named)
         states = recorder.closed()
@@ -111,7 +111,7 @@ def _plain(name: str) -> str:
 
 
 @contextmanager
-def _recording(torch: Any) -> Iterator[None]:
+def recording(torch: Any) -> Iterator[None]:
     """Let torch record its graph, and run what is compiled as it was before, so that hooks act."""
     compiler = getattr(torch, "compiler", None)
     stance = getattr(compiler, "set_stance", None)
@@ -143,7 +143,7 @@ def _options(module: Any, cuts: Any) -> tuple[list[Blocks], dict[str, Any], bool
     return options, {name: m for each in options for name, m in each.blocks.items()}, False
 
 
-def _entering(inputs: Any) -> tuple[list[Any], dict[str, Any], Any]:
+def entering(inputs: Any) -> tuple[list[Any], dict[str, Any], Any]:
     """Return what the module is called with, and the first tensor of it, as a leaf."""
     by_name = dict(inputs) if isinstance(inputs, Mapping) else {}
     args = list(inputs) if isinstance(inputs, tuple | list) else [] if by_name else [inputs]

@@ -1,0 +1,61 @@
+"""Hooks: modules of PyTorch with a skip around each of some, or a norm in front, as copies.
+
+state + f(state) / √L          f(state / rms)
+"""
+
+import copy
+import itertools
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from .structure import EPS
+
+
+def with_skips(module: Any, names: Sequence[str], scale: float) -> Any:
+    """Return a copy whose modules of these names return state + scale · f(state)."""
+
+    def hook(_: Any, args: Any, output: Any) -> Any:
+        return args[0] + scale * output
+
+    made = copy.deepcopy(module)
+    for name in names:
+        made.get_submodule(name).register_forward_hook(hook)
+    return made
+
+
+def with_norms(module: Any, names: Sequence[str]) -> Any:
+    """Return a copy whose modules of these names take their state over its root mean square."""
+
+    def hook(_: Any, args: Any) -> Any:
+        state, *more = args
+        square = state.square().mean(dim=tuple(range(1, state.ndim)), keepdim=True)
+        return (state * (square + EPS).rsqrt(), *more)
+
+    made = copy.deepcopy(module)
+    for name in names:
+        made.get_submodule(name).register_forward_pre_hook(hook)
+    return made
+
+
+def follow(module: Any, names: Sequence[str], inputs: Any) -> bool:
+    """Tell whether modules keep the shape of their state, each called once, with that below's."""
+    states: list[tuple[Any, Any]] = []
+
+    def look(_: Any, args: Any, output: Any) -> None:
+        states.append((args[0] if args else None, output))
+
+    made = copy.deepcopy(module)
+    known = dict(made.named_modules())
+    if not all(name in known for name in names):
+        return False
+    for name in names:
+        known[name].register_forward_hook(look)
+    torch = sys.modules["torch"]
+    with torch.no_grad(), torch.random.fork_rng():
+        named = inputs if isinstance(inputs, dict) else {}
+        args = inputs if isinstance(inputs, tuple | list) else () if named else (inputs,)
+        made(*args, **named)
+    keep = all(getattr(x, "shape", 0) == getattr(y, "shape", None) for x, y in states)
+    links = itertools.pairwise(states)
+    return keep and len(states) == len(names) and all(below[1] is x for below, (x, _) in links)
