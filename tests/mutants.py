@@ -2595,6 +2595,13 @@ MUTANTS = (
         "jaxnn/texts.py::jaxnn.texts.percent",
     ),
     Mutant(
+        "one is counted as several",
+        "jaxnn/texts.py",
+        "    if count == 1:",
+        "    if count == 0:",
+        "tests/test_texts.py::test_one_is_no_plural",
+    ),
+    Mutant(
         "an array is told entry by entry",
         "jaxnn/texts.py",
         "if dtype is not None and isinstance(shape, tuple) and shape:",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
@@ -20,10 +21,11 @@ from rich.console import Console, Group
 
 import jaxnn
 from experiments import __main__ as main
+from experiments.learning import labels
 from experiments.pages import charts, report, tables, web
 from experiments.peers import picture as peers
 from experiments.peers.columns import COLUMNS as OF_PEERS
-from experiments.runs import streams
+from experiments.runs import progress, streams
 from jaxnn.cli import command, diagnosis
 from jaxnn.flow.chart import svg
 from jaxnn.texts import clean, clean_lines, cleaned
@@ -51,6 +53,20 @@ def test_every_clean_character_has_a_place_in_xml():
     element = ElementTree.Element("a")
     element.text = text
     assert ElementTree.fromstring(ElementTree.tostring(element, "utf-8")).text == text
+
+
+def test_one_is_no_plural(capsys):
+    with progress.view(["one"], 0, quiet=False) as tell:
+        tell("one")
+        tell(None)
+    assert capsys.readouterr().err.startswith("1 of 1 cell, ")
+    (net, _), (several, _) = map(jaxnn.from_layers, ([jnp.tanh], [jnp.tanh] * 2))
+    assert repr(net).startswith("Chain of 1 layer, ")
+    assert repr(several).startswith("Chain of 2 layers, ")
+    with pytest.raises(ValueError, match=r"y: expected 1 label for as many examples, got 2"):
+        jaxnn.train.split(np.ones((1, 2)), np.ones(2), 0.5, jax.random.key(0))
+    with pytest.raises(ValueError, match=r"holds one value, 'p', in all of 1 row; there is"):
+        labels.labelled(pl.Series("y", ["p"]), None)
 
 
 def test_a_table_comes_in_parts_where_the_terminal_is_narrow():
