@@ -1641,6 +1641,13 @@ MUTANTS = (
         "tests/test_plan.py::test_equal_neighbours_are_one_line",
     ),
     Mutant(
+        "a module of PyTorch has no attention",
+        "jaxnn/flow/table.py",
+        "    if not flow.is_read:\n",
+        "    if False:\n",
+        "tests/test_causes.py::test_a_flow_without_programs_has_no_tables_of_what_is_recognised_in_them",
+    ),
+    Mutant(
         "a single position is equal to all others",
         "jaxnn/flow/positions.py",
         " and max(arrays[0].shape[1:-1]) > 1",

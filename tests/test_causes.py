@@ -350,6 +350,14 @@ def test_what_differs_between_examples_is_not_read(log_delta, log_spread, text):
     )
 
 
+def test_a_flow_without_programs_has_no_tables_of_what_is_recognised_in_them():
+    read = flow_with("ab")
+    assert read.attention_table() == read.router_table() == []
+    for table in ("attention_table", "router_table"):
+        with pytest.raises(ValueError, match="recognised in programs of JAX, and a module of PyT"):
+            getattr(dataclasses.replace(read, is_read=False), table)()
+
+
 def test_a_single_position_is_no_fault():
     with as_users_have_jax():
         net, params = jaxnn.from_layers([lambda z: 2 * z])

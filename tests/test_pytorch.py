@@ -21,6 +21,7 @@ from peers import need
 import jaxnn
 from jaxnn.adapters.torch import conversion as pytorch
 from jaxnn.adapters.torch import descent, restoring
+from jaxnn.flow.kept import Histogram
 
 B = 6
 gaussian = np.random.standard_normal
@@ -1542,8 +1543,17 @@ def test_entries_are_counted_beyond_the_range_too(torch, users_jax):
     assert flow.log_delta[0] < -95
     with jax.enable_x64(True):
         wide = jaxnn.torch_flow(module.double(), xs.double(), loss=loss, formats=True)
-    for of in ("delta", "state"):
+    for of in ("delta", "state", "parameter"):
         for ours, theirs in zip(flow.formats(of), wide.formats(of), strict=True):
             assert ours == pytest.approx(theirs, abs=2e-3)
+    assert not flow.is_read
+    with pytest.raises(ValueError, match=r"^of: .*, got 'delta_parameter'; of PyTorch Δ of param"):
+        flow.formats("delta_parameter")
+    found = Histogram(flow.entries.parameter).by_exponent()
+    for path, counts in zip(flow.parameters.paths, found, strict=True):
+        k = np.frexp(module.get_parameter(path).detach().numpy())[1] - 1
+        assert counts == {
+            int(i): float(n) for i, n in zip(*np.unique(k, return_counts=True), strict=True)
+        }
     assert "Δ, layers 1 to 11: float8_e4m3fn with one scale a tensor" in str(jaxnn.plan(flow))
     assert jaxnn.torch_flow(module, xs.double(), loss=loss).entries is None

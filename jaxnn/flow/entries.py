@@ -179,7 +179,7 @@ def _largest(
 
 
 class FlowEntries(NamedTuple):
-    """Histograms of the entries of a flow; of PyTorch only those of Δ and of states.
+    """Histograms of the entries of a flow; of PyTorch without those of Δ of parameters.
 
     delta, state: of Δ of each state and of the state itself, one for each layer.
     delta_parameter, parameter: of Δ of each parameter array and of the array itself, in the order

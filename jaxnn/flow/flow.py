@@ -144,6 +144,8 @@ class Flow(InWords):
     closed: of a function that is cut, the layer that holds most of its products in a program that
         is not taken apart, and how many; None if there is none. Static.
     unmeasured: the number of the lowest layers whose Δ was not measured and is nan; static.
+    is_read: whether the programs of the layers are known. Those of PyTorch are not: attention,
+        routers and positions are None there, whatever the module computes. Static.
     notes: sentences on how it was measured, and on why what is nan is so. Static.
     """
 
@@ -178,6 +180,7 @@ class Flow(InWords):
     closed: tuple[int, int] | None = field(default=None, metadata={"static": True})
     replicas: int = field(default=0, metadata={"static": True})
     unmeasured: int = field(default=0, metadata={"static": True})
+    is_read: bool = field(default=True, metadata={"static": True})
     notes: tuple[str, ...] = field(default=(), metadata={"static": True})
 
     def __len__(self) -> int:

@@ -194,7 +194,8 @@ def rows_of(flow: Any, of: str, scale: int | None) -> list[dict[str, Any]]:
     """Return a row for each array, format and kind of scale; see `flow.formats`."""
     found = histograms(flow.entries)
     if of not in found:
-        raise ValueError(f"of: expected one of {', '.join(found)}, got {told(of)}")
+        hint = "" if flow.is_read else "; of PyTorch Δ of parameters is not counted by entries"
+        raise ValueError(f"of: expected one of {', '.join(found)}, got {told(of)}{hint}")
     layers, paths = range(1, len(flow.names) + 1), None
     if "parameter" in of:
         layers, paths = flow.parameters.layers, flow.parameters.paths

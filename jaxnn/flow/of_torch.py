@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..adapters.torch.module import measured
-from ..adapters.torch.tensors import log_norm
+from ..adapters.torch.tensors import log_norm, numbers_of
 from ..arrays.compiled import compiled
 from ..arrays.rows import ScaledRows
 from ..network.checks import check_loss
 from .chain import smallest_of, state_record
 from .entries import Entries, entries_of
 from .flow import Flow, Parameters
+from .narrow import MXFP8
 from .record import DeltaRecord, StateRecord, flow_of
 
 
@@ -58,8 +59,9 @@ def torch_flow(
             that go on in it, such as stages, or a decoder. Children of a Sequential without
             parameters, such as activations, join the next one that has some. If there is no such
             list, the children of the module. The flow's first note says what was taken.
-        formats: whether the exponents of all entries of Δ and of the states are counted as well,
-            for `flow.formats()`, `jaxnn.plan` and the verdict.
+        formats: whether the exponents of all entries of Δ, of the states and of the parameters are
+            counted as well, for `flow.formats()`, `jaxnn.plan` and the verdict. Δ of parameters is
+            not.
 
     Returns:
         Flow: a layer for each call of a cut, in their order. `parameters` are all that a gradient
@@ -67,7 +69,8 @@ def torch_flow(
         last cut have the layer L + 1. `log_theta` is nan for a layer that shares one with another.
         `log_delta_input` belongs to the first tensor of the inputs; it is nan if that has no
         floats. `mixes` is found where it matters, where exponents of their own make examples wrong.
-        `linear` is True: what is found not to be linear is an error.
+        `linear` is True: what is found not to be linear is an error. Hooks see no programs: what
+        attention and routers do, and positions, is not known, `is_read`.
 
         Of an output with several tensors the first is the state, and others too if the gradient
         would go around it otherwise, such as the c of an LSTMCell. A state that paths lead around,
@@ -108,7 +111,7 @@ def torch_flow(
 
     values = [[part.value for part in state.parts] for state in states]
     records = dict(_records(values, formats))
-    entries = None
+    entries = of_parameters = None
     if formats:
         none = _look([np.zeros((1, 1), dtype)], np.zeros(1))
         noted = [none if each is None else each for each in found.noted]
@@ -116,6 +119,9 @@ def torch_flow(
     delta: Any = found.exponent.astype(np.int32), wide(found.largest), wide(np.square(found.norm))
     logs = found.parameters
     paths = tuple(sorted(logs, key=lambda name: min(layers[name])))
+    if formats and paths:
+        each = [_entries_of_tensor(parameters[name], dtype) for name in paths]
+        of_parameters = jax.tree.map(lambda *v: wide(np.stack(v)), *each)
     numbers = (
         np.array([logs[name] for name in paths], dtype),
         np.array([log_norm(parameters[name]) for name in paths], dtype),
@@ -124,6 +130,7 @@ def torch_flow(
     return _flow(
         DeltaRecord(*delta),
         entries,
+        of_parameters,
         jax.tree.map(lambda *v: wide(np.stack(v)), *(records[i] for i in range(len(states)))),
         found.has_input,
         found.mixes,
@@ -153,6 +160,21 @@ def _log_theta(logs: dict[str, float], layers: dict[str, set[int]], count: int) 
     return of_layers
 
 
+def _entries_of_tensor(tensor: Any, dtype: Any) -> Entries:
+    """Return the entries of a parameter.
+
+    Its last axis is cut into short rows, and zeros fill them up to a power of two, so that few
+    shapes are compiled.
+    """
+    v = numbers_of(tensor)
+    v = np.stack([v.real, v.imag]) if np.iscomplexobj(v) else v
+    v = v.reshape(-1, v.shape[-1] if v.ndim and v.size else 1).astype(dtype)
+    v = np.pad(v, [(0, 0), (0, -v.shape[1] % MXFP8)]).reshape(-1, MXFP8)
+    v = np.pad(v, [(0, (1 << (len(v) - 1).bit_length()) - len(v)), (0, 0)])
+    entries: Entries = _look([v], np.zeros(len(v)))
+    return entries
+
+
 def _look(parts: list[np.ndarray], exponent: np.ndarray) -> Any:
     """Return the entries of the parts of Δ of a state, with an exponent for each example."""
     return jax.device_get(_counted(parts, exponent.astype(np.int32)))
@@ -169,6 +191,7 @@ def _counted(parts: list[Any], exponent: Any) -> Entries:
 def _flow(
     delta: DeltaRecord,
     entries: Entries | None,
+    entries_of_parameters: Entries | None,
     state: StateRecord,
     has_input: Any,
     mixes: Any,
@@ -196,9 +219,11 @@ def _flow(
         mixes=mixes,
         linear=jnp.ones(len(names), bool),
         parameters=Parameters(log_delta, log_size, *of_parameters),
+        of_parameters=(None, entries_of_parameters),
         names=names,
         sizes=sizes,
         unmeasured=unmeasured,
+        is_read=False,
         notes=notes,
     )
 

@@ -162,6 +162,7 @@ class InWords:
 
         Raises:
             TypeError: a traced flow, or one of several networks.
+            ValueError: a flow of a module of PyTorch, in whose layers nothing is recognised.
         """
         flow: Any = self
         return _recognised(
@@ -179,6 +180,7 @@ class InWords:
 
         Raises:
             TypeError: a traced flow, or one of several networks.
+            ValueError: a flow of a module of PyTorch, in whose layers nothing is recognised.
         """
         flow: Any = self
         places = {"layer": "layers", "router": "routers", "expert": "experts"}
@@ -293,6 +295,12 @@ def _recognised(
 ) -> list[dict[str, Any]]:
     """Return rows of heads or experts; none of None."""
     assert_one(flow)
+    if not flow.is_read:
+        raise ValueError(
+            "flow: attention and routers are recognised in programs of JAX, and a module of "
+            "PyTorch is measured by hooks, which see what its layers return and no more; hand over "
+            "the same network in JAX, or look at flow.parameter_table()"
+        )
     if of is None:
         return []
     columns = {name: getattr(of, field) for name, field in places.items()}
