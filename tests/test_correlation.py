@@ -51,6 +51,8 @@ def test_a_network_of_few_layers_is_refused():
     net, params = jaxnn.from_layers([(jnp.matmul, jnp.eye(3))] * 5)
     with pytest.raises(ValueError, match="net: expected at least 6 layers, got 5"):
         correlation_length(net, params, jnp.ones((2, 3)))
+    with pytest.raises(TypeError, match=r"net: expected a Network or a chain .* got function"):
+        correlation_length(lambda z: z, params, jnp.ones((2, 3)))
 
 
 def _layer(p, z):

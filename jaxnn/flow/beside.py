@@ -21,7 +21,7 @@ from ..adapters.of_network import as_chain
 from ..arrays.compiled import compiled
 from ..network.checks import as_rows, dtype_of
 from ..network.network import Network
-from ..theory.twin.wide import Wide, wide
+from ..theory.twin.wide import Wide, twin_of
 from .chain import chain_flow
 from .flow import Flow, FlowOptions
 from .loss import Loss
@@ -63,16 +63,21 @@ def theory_of(
         loss = None if cotangent is not None else _OfTask(net, loss)
         xs = jnp.asarray(xs, dtype_of(params))
         net, params = as_chain(net, params)
-    twin, _ = wide(net, params, replicas=replicas_of(params))
+    twin = twin_of(net, replicas_of(params))
     options = options._replace(tangent=False, formats=False)
     given = twin, params, xs, ys, cotangent, loss, options
     key = jax.random.key(0)
     several = _draws(*given, jax.random.split(key, DRAWS))
-    while not isinstance(several.log_delta, jax.core.Tracer) and _is_off(several, goal):
+    if isinstance(several.log_delta, jax.core.Tracer):
+        return _mean(several, twin.replicas, jnp)
+    # From here on NumPy: of JAX each operation on each shape would be a program to compile.
+    several = jax.tree.map(np.asarray, several)
+    while _is_off(several, goal):
         count = len(several.log_delta)
         more = _draws(*given, jax.random.split(jax.random.fold_in(key, count), DRAWS))
-        several = jax.tree.map(lambda *v: jnp.concatenate(v), several, more)
-    return _mean(several, twin.replicas)
+        several = jax.tree.map(lambda *v: np.concatenate(v), several, more)
+    with np.errstate(all="ignore"):  # of sizes that are zero or not finite
+        return jax.tree.map(jnp.asarray, _mean(several, twin.replicas, np))
 
 
 @dataclass(frozen=True)
@@ -121,24 +126,32 @@ def _is_off(several: Flow, goal: float) -> bool:
     return bool(np.std(whole, ddof=1) / len(whole) ** 0.5 > goal * LN10)
 
 
-def _mean(several: Flow, replicas: int) -> Flow:
-    """Return the mean of flows, of logarithms that of what they are of, with its errors."""
+def _mean(several: Flow, replicas: int, xp: Any) -> Flow:
+    """Return the mean of flows, of logarithms that of what they are of, with its errors.
+
+    Args:
+        several: the flows.
+        replicas: of each.
+        xp: NumPy, or that of JAX where the flows are traced.
+    """
     count = len(several.log_delta)
 
-    def of(path: Any, v: Array) -> Array:
+    def of(path: Any, v: Any) -> Any:
         name = path[-1].name
         power = AS_SQUARES.get(name, 2) if name.startswith("log_") else 0
         if v.dtype == bool:
-            return jnp.any(v, axis=0)
+            return xp.any(v, axis=0)
         if not power:
-            return jnp.mean(v, axis=0).astype(v.dtype)
-        total = jax.scipy.special.logsumexp(power * v, axis=0)
-        return jnp.asarray((total - np.log(count).astype(v.dtype)) / power)
+            return xp.mean(v, axis=0).astype(v.dtype)
+        top = xp.max(v, axis=0)
+        top = xp.where(xp.isfinite(top), top, 0).astype(v.dtype)
+        mean = xp.mean(xp.exp(power * (v - top)), axis=0)
+        return (top + xp.log(mean) / power).astype(v.dtype)
 
-    def error(v: Array) -> Array:
+    def error(v: Any) -> Any:
         if v.dtype == bool:
-            return jnp.any(v != v[:1], axis=0)
-        spread: Array = jnp.std(v, axis=0, ddof=1) / count**0.5
+            return xp.any(v != v[:1], axis=0)
+        spread = xp.std(v, axis=0, ddof=1) / count**0.5
         return spread.astype(v.dtype)
 
     mean: Flow = jax.tree_util.tree_map_with_path(of, several)

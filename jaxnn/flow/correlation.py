@@ -29,7 +29,7 @@ from ..arrays.compiled import compiled
 from ..arrays.rows import is_float
 from ..network.checks import check_params, check_x, dtype_of
 from ..network.network import Network
-from ..theory.twin.wide import Wide, wide
+from ..theory.twin.wide import Wide, check_net, twin_of
 from .beside import replicas_of
 from .chain import chain_flow
 from .flow import FlowOptions
@@ -110,13 +110,14 @@ def correlation_length(
 
     Source: Schoenholz et al. 2017, arXiv:1611.01232.
     """
+    check_net(net)
     if isinstance(net, Network):
         layers = check_params(net, params)
         xs = jnp.asarray(check_x(net, xs), dtype_of(layers))
         net, params = as_chain(net, layers)
-    if isinstance(net, Chain) and len(net.names) < FEWEST:
+    if len(net.names) < FEWEST:
         raise ValueError(f"net: expected at least {FEWEST} layers, got {len(net.names)}")
-    twin, _ = wide(net, params, replicas=replicas_of(params, UNITS))
+    twin = twin_of(net, replicas_of(params, UNITS))
     key = jax.random.key(0) if key is None else key
     floats = filter(is_float, jax.tree.leaves(params))
     eps = max(float(jnp.finfo(v.dtype).eps) for v in floats)  # type: ignore[no-untyped-call]

@@ -25,7 +25,7 @@ from ..adapters.weights import Place, changed
 from ..arrays.compiled import compiled
 from ..network.checks import check_params, check_x, dtype_of
 from ..network.network import Network
-from ..theory.twin.wide import Wide, wide
+from ..theory.twin.wide import Wide, check_net, twin_of
 from .beside import DRAWS, LN10, replicas_of
 from .chain import chain_flow
 from .flow import FlowOptions
@@ -107,6 +107,7 @@ def critical_scale(
         True
         >>> better = jaxnn.theory.scale_weights(net, params, found.factor)
     """
+    check_net(net)
     if isinstance(net, Network):
         layers = check_params(net, params)
         xs = jnp.asarray(check_x(net, xs), dtype_of(layers))
@@ -118,10 +119,10 @@ def critical_scale(
     else:
         patterns = None if weights is None else _patterns(weights)
         paths = _matched(net, params, patterns)
-    if isinstance(net, Chain) and len(net.names) < 3:
+    if len(net.names) < 3:
         raise ValueError(f"net: expected at least three layers, got {len(net.names)}")
     key = jax.random.key(0) if key is None else key
-    twin, _ = wide(net, params, replicas=replicas_of(params))
+    twin = twin_of(net, replicas_of(params))
     keys = jax.random.split(key, DRAWS)
 
     def rates(factor: float) -> tuple[float, float]:

@@ -233,16 +233,26 @@ def wide(
 
     Source: Yang 2019, arXiv:1910.12478, and 2020, arXiv:2006.14548 (tensor programs).
     """
+    check_net(net)
+    if isinstance(replicas, bool) or not isinstance(replicas, int) or replicas < 1:
+        raise ValueError(f"replicas: expected an integer of at least 1, got {told(replicas)}")
+    if isinstance(net, Network):
+        net, params = as_chain(net, check_params(net, params))
+    twin = twin_of(net, replicas)
+    return twin, twin.with_key(params, key)
+
+
+def check_net(net: Any) -> None:
+    """Raise a TypeError for what has no wide twin."""
     if isinstance(net, Wide) or not isinstance(net, Network | Chain):
         raise TypeError(
             "net: expected a Network or a chain of jaxnn.from_layers or jaxnn.from_function, got "
             f"{'a wide twin' if isinstance(net, Wide) else type(net).__name__}"
         )
-    if isinstance(replicas, bool) or not isinstance(replicas, int) or replicas < 1:
-        raise ValueError(f"replicas: expected an integer of at least 1, got {told(replicas)}")
-    if isinstance(net, Network):
-        net, params = as_chain(net, check_params(net, params))
+
+
+def twin_of(net: Chain, replicas: int) -> Wide:
+    """Return the wide twin of a chain, without parameters."""
     layers = _widened(net)
     fields = {name: getattr(layers, name) for name in Lowered.__dataclass_fields__}
-    twin = Wide(**fields, handover=net.handover, of=net.of, real=net, replicas=replicas)
-    return twin, twin.with_key(params, key)
+    return Wide(**fields, handover=net.handover, of=net.of, real=net, replicas=replicas)
