@@ -240,6 +240,12 @@ def own(quick: bool) -> tuple[Row, ...]:
         of = {"activation": "sigmoid", "width": 64 if not quick else 8, "batch": 8}
         return (Case("sigmoid, width 64, batch 8", goal, Side("growth", of)),)
 
+    def theory(goal: float) -> tuple[Case, ...]:
+        of: dict[str, Any] = {"layers": 12, "width": 64, "tokens": 16, "batch": 8, "calls": 1}
+        of |= {"layers": 3, "width": 8, "tokens": 2, "batch": 2} if quick else {}
+        ours, theirs = (Side("chain_theory", {**of, "theory": on}) for on in (True, False))
+        return (Case("12 blocks of 64, 8 × 16 tokens", goal, ours, theirs),)
+
     kinds = (("sigmoid", 64, 60), ("relu", 64, 60), ("sigmoid", 256, 6), ("relu", 256, 6))
     deep = "1,000 → 10,000 → 100,000 layers"
     blocks, vjp = "chain of 256 transformer blocks, flow with Δθ", "plain jax.vjp of a scan"
@@ -250,6 +256,9 @@ def own(quick: bool) -> tuple[Row, ...]:
             tuple(twin(*kind, 1.1) for kind in kinds)),
         Row("chain-time", blocks, vjp, "warm", tuple(chain(m, 1.0) for m in ("all", "sqrt"))),
         Row("chain-memory", blocks, f"{vjp}, memory", "bytes", (chain("sqrt", 1 / 20),)),
+        Row("theory-cold", "flow of a transformer with theory", "without, cold", "cold",
+            theory(2.5)),
+        Row("theory-warm", "flow of a transformer with theory", "without", "warm", theory(20.0)),
         Row("torch-flow", "torch_flow of a TransformerEncoder", "plain hooks of PyTorch", "warm",
             (encoder(64, 16, 8, 4), encoder(256, 64, 8, 1)), needs=("torch",)),
         Row("growth-time", deep, "exponent of time", "growth", growth(1.05), seconds=5),
