@@ -77,7 +77,8 @@ def theory_of(
         more = _draws(*given, jax.random.split(jax.random.fold_in(key, count), DRAWS))
         several = jax.tree.map(lambda *v: np.concatenate(v), several, more)
     with np.errstate(all="ignore"):  # of sizes that are zero or not finite
-        return jax.tree.map(jnp.asarray, _mean(several, twin.replicas, np))
+        theory: Flow = jax.tree.map(jnp.asarray, _mean(several, twin.replicas, np))
+    return theory
 
 
 @dataclass(frozen=True)
