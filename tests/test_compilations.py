@@ -15,7 +15,6 @@ from problems import filled_flow
 import jaxnn
 from jaxnn.flow import of_network
 from jaxnn.flow.entries import BINS, Entries, FlowEntries
-from jaxnn.flow.narrow import InBlocks
 from jaxnn.theory import meanfield, sphere
 
 COMPILED = "/jax/core/compile/backend_compile_duration"  # one event a program
@@ -54,8 +53,7 @@ def made(tmp_path_factory):
 
 def of_zeros(count):
     """The entries of a flow whose arrays are all zeros."""
-    zero, blocks = np.zeros(count), InBlocks(*[np.zeros((count, 2))] * 5)
-    entries = Entries(zero, *[np.zeros((count, BINS))] * 2, zero, blocks)
+    entries = Entries(np.zeros(count), np.zeros((count, BINS, 2)), np.zeros((count, 5, 2)))
     return FlowEntries(entries, entries)
 
 
