@@ -161,11 +161,19 @@ def _with_other_laws(
 
 
 def _of_laws(about: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
-    """Say what was said before, and when some laws were measured anew."""
-    *laws, last = (name.replace("-", " ") for name in run["what"]["settings"]["law"])
-    names = f"{', '.join(laws)} and {last}" if laws else last
-    note = f"Measured {run['started'][:10]}: {names}."
-    return {"measured": about["measured"], "notes": [*about.get("notes", []), note]}
+    """Say what was said before, and when each of some laws was measured anew."""
+    anew = dict.fromkeys(run["what"]["settings"]["law"], run["started"][:10])
+    return {"measured": about["measured"], "anew": about.get("anew", {}) | anew}
+
+
+def _anew(days: Mapping[str, str]) -> list[str]:
+    """Return a sentence a day with the laws that were measured on it."""
+    sentences = []
+    for day in sorted(set(days.values())):
+        *laws, last = (law.replace("-", " ") for law, on in days.items() if on == day)
+        names = f"{', '.join(laws)} and {last}" if laws else last
+        sentences.append(f"Measured {day}: {names}.")
+    return sentences
 
 
 def _bench(folder: Path) -> list[dict[str, str]]:
@@ -236,7 +244,7 @@ def markdown(name: str, data: Path = DATA) -> str:
     about = json.loads((data / "about.json").read_text(encoding="utf-8"))[name]
     records = read(name, data)
     measured = f"Measured: {about['measured']}."
-    notes = [f"\n{note}" for note in about.get("notes", [])]
+    notes = [f"\n{note}" for note in [*about.get("notes", []), *_anew(about.get("anew", {}))]]
     if name == "power":
         return "\n".join([measured, *notes, "", *power(records)])
     noun, verb = WORDS[name]

@@ -155,6 +155,6 @@ LAW = Law(
     predict=predict,
     measure=measure,
     full=Setup(width=300, layers=40, seeds=20, keep=(0.5, 0.7, 0.9)),
-    quick=Setup(width=150, layers=24, seeds=40, keep=(0.7,)),
+    quick=Setup(width=200, layers=24, seeds=40, keep=(0.9,)),
     panels=(CORRELATION, GRADIENT),
 )

@@ -1,4 +1,4 @@
-"""Do twenty-five laws of vanishing and exploding gradients hold in this library?
+"""Do twenty-six laws of vanishing and exploding gradients hold in this library?
 
 Laws are published; what is derived here instead is said to be, in its source. Each law is a module
 with a pair of functions: `predict`, which computes what the law says from its formula, and
@@ -20,6 +20,7 @@ from rich.console import Group
 from experiments.laws import (
     attention_length,
     batch_norm,
+    deep_norm,
     delta_orthogonal,
     dropout,
     dynamic_tanh,
@@ -79,13 +80,14 @@ LAWS: tuple[Law[Any], ...] = (
     delta_orthogonal.LAW,
     recurrence.LAW,
     dynamic_tanh.LAW,
+    deep_norm.LAW,
 )
 POINTS = "points.parquet"
 
 
 @dataclass(frozen=True)
 class Settings(runtime.Options):
-    """Twenty-five laws of vanishing and exploding gradients, predicted and measured."""
+    """Twenty-six laws of vanishing and exploding gradients, predicted and measured."""
 
     law: tuple[str, ...] = ()
     """Only these laws, by name; all of them by default."""
