@@ -3519,6 +3519,13 @@ MUTANTS = (
         "tests/test_twin.py::test_a_sentence_says_where_theory_and_measurement_part",
     ),
     Mutant(
+        "a flow that crosses its theory follows it down to there",
+        "jaxnn/flow/parting.py",
+        "= signs[low] != signs[high]",
+        "= False",
+        "tests/test_twin.py::test_a_sentence_says_where_theory_and_measurement_part",
+    ),
+    Mutant(
         "a tall matrix has the factor of its first part alone",
         "jaxnn/theory/twin/draws.py",
         "return triangular(halves.reshape(n, -1, f))",

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax import lax
+from sklearn.datasets import load_digits
 
 import jaxnn
 from jaxnn.flow.parting import parting, theory_text
@@ -322,6 +324,22 @@ def test_theory_of_a_network_is_that_of_its_task():
         jaxnn.gradient_flow(net, params, xs, ys, theory=-1.0)
 
 
+@pytest.mark.slow
+def test_a_trained_network_of_the_digits_parts_from_its_theory(users_jax):
+    digits, labels = load_digits(return_X_y=True)
+    digits = ((digits - digits.mean()) / digits.std()).astype(np.float32)
+    net = jaxnn.Network((64, *[48] * 6, 10), "tanh", "multiclass")
+    start = jaxnn.init(net, jax.random.key(0), stacked=True)
+    of_training = {"epochs": 30, "batch": 128, "key": jax.random.key(1)}
+    trained = jaxnn.fit(net, start, digits, labels, optax.adam(3e-3), **of_training).params
+    xs, cotangent = digits[:16], jax.random.normal(jax.random.key(2), (16, 10), jnp.float32)
+    given = {"cotangent": cotangent, "theory": 0.1}
+    assert parting(jaxnn.gradient_flow(net, start, xs, **given)) is None
+    layer, decades = parting(jaxnn.gradient_flow(net, trained, xs, **given))
+    assert layer == 6
+    assert -0.5 < decades < -0.2
+
+
 def test_a_sentence_says_where_theory_and_measurement_part(unhooked):
     log_delta = np.linspace(3, 0, 12)
     errors = SimpleNamespace(log_delta=np.array([0.02] * 11 + [0]))
@@ -340,6 +358,7 @@ def test_a_sentence_says_where_theory_and_measurement_part(unhooked):
     assert parting(of([*[0.12] * 6, *[0.0] * 6])) is None  # 3.5 deviations of one network
     assert parting(of([0.0, -0.4, -0.3, *[0.0] * 9])) is None  # not for good
     assert parting(of([-0.5, 0.0, -0.3, *[0.0] * 9]))[0] == 1
+    assert parting(of([0.5, 0.0, -0.3, -0.6, *[0.0] * 8])) == pytest.approx((4, -0.6))  # crosses it
     text = theory_text(of([-0.4, -0.5, -0.3, *[0.0] * 9]), label)
     assert text.startswith("Follows theory down to layer 4 (mine); from layer 3 (mine) down the ")
     assert "by up to -0.5 decades" in text

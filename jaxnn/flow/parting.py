@@ -7,6 +7,7 @@ The s of one network is √R times the error of a twin with R replicas.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,12 +32,21 @@ def parting(flow: Flow) -> tuple[int, float] | None:
     apart = measured - expected
     known = np.isfinite(apart) & np.isfinite(error)
     off = known & (np.abs(apart) > np.maximum(ERRORS * error, LEAST * LN10))
-    below = np.logical_and.accumulate(off | ~known)  # from the first layer up
+    below = np.logical_and.accumulate(off | ~known | _crosses(apart, off))  # from layer 1 up
     if not off.any() or not below[0]:
         return None
     highest = int(np.flatnonzero(below & off)[-1])
     worst = int(np.argmax(np.abs(np.where(off & below, apart, 0))))
     return highest + 1, float(apart[worst]) / LN10
+
+
+def _crosses(apart: np.ndarray, off: np.ndarray) -> np.ndarray:
+    """Return the layers where a flow only crosses theory, from one side of it to the other."""
+    signs = np.where(off, np.sign(apart), 0)
+    crosses = np.zeros(len(off), bool)
+    for low, high in pairwise(np.flatnonzero(off)):
+        crosses[low + 1 : high] = signs[low] != signs[high]
+    return crosses
 
 
 def _below_the_last(log_delta: Any) -> np.ndarray:
