@@ -335,7 +335,7 @@ FAMILIES = (
     Family(
         "post-norm, tanh, σ_w = 3",
         True,
-        ((64, 128), (64, 192), (128, 128), (128, 192)),
+        ((64, 64), (64, 128), (64, 192), (128, 128)),
         partial(mlp, "tanh", gaussian(3.0), jaxnn.PostNorm()),
     ),
 )
@@ -345,7 +345,8 @@ def totals(flows: Any) -> Any:
     """Return log₁₀ of what the equal layers of each network multiply the gradient by."""
     log = np.asarray(flows.log_delta, np.float64) / np.log(10)
     if flows.net is not None:
-        return log[:, 0] - log[:, -2]  # the hidden layers
+        first = int(flows.net.blocks[1] == jaxnn.PostNorm())  # layer 1 is behind no norm
+        return log[:, first] - log[:, -2]  # the hidden layers
     equal = [i for i, name in enumerate(flows.names) if name.endswith(block.__name__)]
     return log[:, equal[0]] - log[:, equal[-1]]
 

@@ -1641,6 +1641,13 @@ MUTANTS = (
         "tests/test_plan.py::test_equal_neighbours_are_one_line",
     ),
     Mutant(
+        "layer 1 of a post-norm network is like the others",
+        "jaxnn/flow/rates.py",
+        "return int(normed and len(used) > FEW_LAYERS)",
+        "return 0",
+        "tests/test_draws.py::test_the_first_layer_is_not_like_those_behind_a_norm",
+    ),
+    Mutant(
         "a module of PyTorch has no attention",
         "jaxnn/flow/table.py",
         "    if not flow.is_read:\n",

@@ -5,9 +5,10 @@ import csv
 import numpy as np
 import pytest
 from draws import ALARMS, FAMILIES, TABLE, row
-from problems import as_users_have_jax
+from problems import as_users_have_jax, filled_flow
 
-from jaxnn.flow.rates import Stretch, judge
+import jaxnn
+from jaxnn.flow.rates import Stretch, judge, rate_of
 
 
 def factors(rng, sigma_w, depth, width=64):
@@ -31,6 +32,24 @@ def test_two_in_a_hundred_verdicts_on_a_relu_network_are_wrong_at_most(rng, sigm
     words = [judge(factors(rng, sigma_w, 24), stretch, np.arange(24)).word for _ in range(100)]
     wrong = sum((word in ALARMS) != ill for word in words)
     assert wrong <= 2
+
+
+@pytest.mark.parametrize(
+    ("block", "depth", "word", "layers"),
+    [
+        (jaxnn.PostNorm(), 12, "exploding", 11),
+        (jaxnn.RMSNorm(), 12, "not distinguishable from steady", 12),
+        (jaxnn.PostNorm(), 4, "steady", 4),
+    ],
+)
+def test_the_first_layer_is_not_like_those_behind_a_norm(block, depth, word, layers):
+    """Factors of 0.15 decades, but for that between the first layer and the next."""
+    net = jaxnn.Network((3, *[4] * depth, 1), "tanh", "binary", hidden=block)
+    gain = 0.15 + 0.01 * (-1.0) ** np.arange(depth + 1)
+    gain[0] = -0.3
+    flow = filled_flow(net, np.zeros(depth + 1), log_gain=gain * np.log(10))
+    rate = rate_of(flow, np.arange(depth + 1))
+    assert (rate.word, rate.layers) == (word, layers)
 
 
 @pytest.mark.slow

@@ -4,7 +4,8 @@
 
 Layers repeat where their parameter arrays, states and names are alike, alone or in patterns such as
 attention and MLP. A factor counts if the layers on both of its sides belong to one such stretch:
-what an embedding, a norm or a head does once is no rate. Of a Network they are the hidden layers.
+what an embedding, a norm or a head does once is no rate. Of a Network they are the hidden layers,
+without the first one where the states of all others are normalised.
 
 The rate is the mean of the factors without the one or two that stand out. Its standard error is
 sd(g) / √count, of what is left once each place of a pattern has its mean taken off. A word is a
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..network.blocks import PostNorm
 from .flow import Flow
 
 LN10 = float(np.log(10))
@@ -31,6 +33,7 @@ LONGEST_PATTERN = 8  # layers
 COVERED = 1 / 3  # of the layers repeat, or all count
 MOST_OUTLIERS = 2
 STANDS_OUT = 0.5  # decades, and 6 times the median deviation of the factors
+FEW_LAYERS = 5  # of a Network: then all hidden layers count
 OFFSETS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)  # l₀ of a power law, those up to a quarter of the depth
 LARGEST_EXPONENT = 1.5  # of a skip connection ½, of a critical signal up to 1
 
@@ -100,9 +103,19 @@ def rate_of(flow: Flow, used: np.ndarray) -> Rate:
         used: the indices of its layers, from 0; of a Network those within the depth in use.
     """
     gain = np.asarray(flow.log_gain, np.float64)[used[:-1]] / LN10
-    hidden = (Stretch(0, len(used) - 1, 1),)
+    hidden = (Stretch(_first_alike(flow, used), len(used) - 1, 1),)
     stretches = repeated(kinds_of(flow)[flow.unmeasured :]) if flow.net is None else hidden
     return judge(gain, stretches, used)
+
+
+def _first_alike(flow: Flow, used: np.ndarray) -> int:
+    """Return the first hidden layer of a Network whose state is like those above, from 0.
+
+    Behind layer 1 is no norm: where all others have one, Δ there is on another scale.
+    """
+    hidden = () if flow.net is None else flow.net.blocks[1:-1]
+    normed = bool(hidden) and all(isinstance(block, PostNorm) for block in hidden)
+    return int(normed and len(used) > FEW_LAYERS)
 
 
 def kinds_of(flow: Flow) -> list[Any]:
