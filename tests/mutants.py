@@ -3521,8 +3521,8 @@ MUTANTS = (
     Mutant(
         "a flow parts from theory if it only touches it on the way",
         "jaxnn/flow/parting.py",
-        "below = np.logical_and.accumulate(off | ~known)",
-        "below = off | ~known",
+        "np.logical_and.accumulate(off | ~known | _crosses(apart, off))",
+        "off | ~known | _crosses(apart, off)",
         "tests/test_twin.py::test_a_sentence_says_where_theory_and_measurement_part",
     ),
     Mutant(
