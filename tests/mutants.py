@@ -3526,6 +3526,13 @@ MUTANTS = (
         "tests/test_twin.py::test_a_sentence_says_where_theory_and_measurement_part",
     ),
     Mutant(
+        "a mean over draws of a twin compiles a program for each of its operations",
+        "jaxnn/flow/beside.py",
+        "_mean(several, twin.replicas, np))",
+        "_mean(several, twin.replicas, jnp))",
+        "tests/test_compilations.py::test_theory_compiles_few_programs_whatever_its_flow_has",
+    ),
+    Mutant(
         "a flow that crosses its theory follows it down to there",
         "jaxnn/flow/parting.py",
         "= signs[low] != signs[high]",

@@ -235,6 +235,16 @@ def test_a_first_call_compiles_three_programs_at_most_and_a_second_none(made, pr
     assert not programs
 
 
+@pytest.mark.slow
+def test_theory_compiles_few_programs_whatever_its_flow_has(made, programs):
+    """The flow, the draws, and JAX's own of random keys; a mean over draws compiles none."""
+    (net, params), xs = made["chain"], np.eye(2, dtype=np.float32)
+    for most in (MOST + 7, 0):
+        jaxnn.gradient_flow(net, params, xs, cotangent=xs, theory=1e-4)  # as many draws as it takes
+        assert len(programs) <= most
+        programs.clear()
+
+
 @pytest.mark.parametrize(
     "call",
     [
