@@ -1,8 +1,8 @@
 """The command line: python -m experiments NAME [OPTIONS].
 
-NAME is an experiment (`experiments/__init__.py`) or FILE.py:NAME, one of the user's own, or `show`
-or `predict`, which read what a run has left. A user's mistake shows while preparing, before any
-file is written, and becomes one sentence and exit code 2; a disk or a partner that fails while
+NAME is an experiment (`experiments/__init__.py`) or FILE.py:NAME, one of the user's own, or `show`,
+`predict` or `watch`, which read what a run has left. A user's mistake shows while preparing, before
+any file is written, and becomes one sentence and exit code 2; a disk or a partner that fails while
 running, memory that ends, or a result that is not as it should be, becomes one sentence and exit
 code 1; Ctrl-C is exit code 130. An error in an experiment of the user's own is one sentence too,
 with its file and line. Anything else is a fault of ours and keeps its traceback.
@@ -79,7 +79,7 @@ except ModuleNotFoundError as missing:
     print(_missing(missing), file=sys.stderr)
     sys.exit(USER_MISTAKE)
 
-READERS = ("show", "predict")
+READERS = ("show", "predict", "watch")
 
 
 def main(args: list[str] | None = None) -> int:

@@ -2709,8 +2709,8 @@ MUTANTS = (
     Mutant(
         "a report says nothing of a picture that is not drawn",
         "experiments/pages/report.py",
-        'not_drawn=run.get("not_drawn", [])',
-        "not_drawn=[]",
+        'run.get("not_drawn", [])',
+        "[]",
         "tests/test_depth.py::test_a_picture_that_cannot_be_drawn_takes_nothing_with_it",
     ),
     # Dead and exploded networks, and noise
@@ -4023,6 +4023,34 @@ MUTANTS = (
         "--quiet: #57606a;",
         "--quiet: #98a0a8;",
         "tests/test_play.py::test_it_can_be_read[390-light]",
+    ),
+    Mutant(
+        "the live page's difference is the first training less the second",
+        "experiments/watch/page.py",
+        '        moved = [(pl.col(f"{c}_2") - pl.col(c)).alias(c) for c in quantities]',
+        '        moved = [(pl.col(c) - pl.col(f"{c}_2")).alias(c) for c in quantities]',
+        "tests/test_live_page.py::test_two_trainings_have_a_map_of_their_difference",
+    ),
+    Mutant(
+        "a thinned live page leaves out the last measurement",
+        "experiments/watch/page.py",
+        "        if (steps - 1 - i // places) % every == 0",
+        "        if (i // places) % every == 0",
+        "tests/test_live_page.py::test_of_many_measurements_some_are_drawn_with_the_last_one",
+    ),
+    Mutant(
+        "the live page is for other sites too",
+        "experiments/watch/server.py",
+        '        if self.headers.get("Host") not in self.server.hosts:',
+        '        if self.headers.get("Host") is None:',
+        "tests/test_live_page.py::test_the_server_answers_with_what_is_new",
+    ),
+    Mutant(
+        "the live page's state does not see what is added",
+        "experiments/watch/server.py",
+        '    return "-".join(f"{file.st_size}.{file.st_mtime_ns}" for file in files)',
+        '    return "-".join(f"{file.st_ino}" for file in files)',
+        "tests/test_live_page.py::test_the_server_answers_with_what_is_new",
     ),
 )
 

@@ -7,7 +7,7 @@ const rowsOf = (columns) => {
   const names = Object.keys(columns);
   return columns[names[0]].map((_, i) => Object.fromEntries(names.map((n) => [n, columns[n][i]])));
 };
-const data = Object.fromEntries(Object.entries(inside.data).map(([n, c]) => [n, rowsOf(c)]));
+let data = Object.fromEntries(Object.entries(inside.data).map(([n, c]) => [n, rowsOf(c)]));
 
 const control = (choice) => document.getElementById(`choice-${choice.name}`);
 
@@ -69,6 +69,50 @@ async function show(views) {
   say(rows.length ? "" : "Nothing was measured for this choice.");
 }
 
+// A live page: what its server has recorded since, every two seconds.
+const PAUSE = 2000;
+let known = "";
+
+function tell(fresh) {
+  document.getElementById("subtitle").textContent = fresh.subtitle;
+  const answer = document.getElementById("answer");
+  answer.className = fresh.answer.mood;
+  const strong = document.createElement("strong");
+  strong.textContent = fresh.answer.text;
+  answer.replaceChildren(strong, ` ${fresh.answer.more}`);
+  const lines = fresh.verdicts.map((text) => cell("li", text));
+  document.getElementById("verdicts").replaceChildren(...lines);
+}
+
+function draw(view, fresh) {
+  for (const [name, rows] of Object.entries(fresh)) {
+    if (name in view.getState({ data: () => true, signals: () => false }).data) {
+      view.data(name, rows.map((row) => ({ ...row })));
+    }
+  }
+}
+
+async function follow(views) {
+  try {
+    const answer = await fetch(`now?${known}`, { cache: "no-store" });
+    const fresh = await answer.json();
+    if (fresh.state !== known && fresh.data) {
+      known = fresh.state;
+      data = Object.fromEntries(Object.entries(fresh.data).map(([n, c]) => [n, rowsOf(c)]));
+      tell(fresh);
+      for (const view of views) draw(view, data);
+      await show(views);
+      document.documentElement.dataset.state = known;
+    }
+    if (document.documentElement.dataset.live === "no") say("");
+    document.documentElement.dataset.live = "yes";
+  } catch {
+    document.documentElement.dataset.live = "no";
+    say("The page's server has ended: what is shown is the last that it knew.");
+  }
+  setTimeout(() => follow(views), PAUSE);
+}
+
 async function start() {
   const embedded = await Promise.all(
     inside.charts.map((spec, i) =>
@@ -87,6 +131,7 @@ async function start() {
   }
   await show(views);
   document.documentElement.dataset.ready = "yes";
+  if (inside.live) follow(views);
 }
 
 start().catch((error) => {

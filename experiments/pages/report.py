@@ -8,7 +8,7 @@ chart.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -106,10 +106,12 @@ class Html:
 
     make: returns the page, when it is needed.
     note: a sentence at the top, on what the page lacks.
+    is_live: whether the page asks its server for what is new.
     """
 
     make: Callable[[], Page]
     note: str = ""
+    is_live: bool = False
 
     @cached_property
     def page(self) -> Page:
@@ -124,15 +126,32 @@ class Html:
             {
                 "choices": [choice._asdict() for choice in page.choices],
                 "charts": [_spec(panel, choices) for panel in page.panels],
-                "data": {name: _columns(frame) for name, frame in page.data.items()},
+                "data": self._data,
                 "numbers": page.numbers._asdict(),
+                "live": self.is_live,
             }
         )
         return web.in_script(inside)
 
+    @property
+    def _data(self) -> dict[str, dict[str, list[Any]]]:
+        return {name: _columns(frame) for name, frame in self.page.data.items()}
+
+    def fresh(self) -> dict[str, Any]:
+        """Return what changes on a live page: its answer, its sentences and its data."""
+        page = self.page
+        answer = page.answer._asdict()
+        said = {"subtitle": page.subtitle, "answer": answer, "verdicts": page.verdicts}
+        changing: dict[str, Any] = cleaned(said | {"data": self._data})
+        return changing
+
     def charts(self) -> str:
-        """Return the page with the charts alone."""
-        return self._written(facts=None, not_drawn=[])
+        """Return the page without tables, settings and versions."""
+        return self._written()
+
+    def without_run(self) -> str:
+        """Return the page in whole, of what is no run with settings."""
+        return self._written(has_words=True)
 
     def whole(self, run: dict[str, Any], defaults: Mapping[str, Any] = MappingProxyType({})) -> str:
         """Return the page of a run.
@@ -142,16 +161,21 @@ class Html:
             defaults: settings that need no word.
         """
         facts = (settings(run, defaults), made(run))
-        return self._written(facts=facts, not_drawn=run.get("not_drawn", []))
+        return self._written(True, facts, run.get("not_drawn", []))
 
-    def _written(self, **more: Any) -> str:
+    def _written(
+        self, has_words: bool = False, facts: Sequence[Table] = (), not_drawn: Sequence[str] = ()
+    ) -> str:
         return web.render(
             "report.html.jinja",
             "report.js",
             page=self.page,
             inside=self._inside,
             note=self.note,
-            **more,
+            is_live=self.is_live,
+            has_words=has_words,
+            facts=facts,
+            not_drawn=not_drawn,
         )
 
 

@@ -4,7 +4,6 @@ A panel is defined once, over named data; an expression names the curve or quant
 on the page the reader's choice, in the file a constant.
 """
 
-import itertools
 import json
 import math
 from typing import NamedTuple
@@ -15,12 +14,12 @@ import polars as pl
 
 from experiments.learning.data import Table
 from experiments.pages import charts, palette
+from experiments.pages import heat as heat_maps
 
 WIDTH, HEIGHT = 300, 220  # of a panel in the file
 COLOURS = {"training": palette.TRAINING, "validation": palette.VALIDATION}
 MOST_EPOCHS = 500  # of a curve that is drawn
 MOST_DOTS = 60  # epochs of a curve with a dot at each
-MOST_LAYERS = 64  # of a heat map
 MOST_CLASSES = 20  # of a confusion matrix with numbers in it
 MOST_LETTERS = 40  # of the classes' names side by side
 MOST_POINTS = 2000  # of a parity plot
@@ -70,7 +69,7 @@ class Drawn(NamedTuple):
         subtitle: str,
     ) -> "Drawn":
         """Thin out the tables of a run."""
-        data = {"curves": curves(rows), "flow": rectangles(flow)}
+        data = {"curves": curves(rows), "flow": heat_maps.rectangles(flow, QUANTITIES)}
         if test is not None and table.classes:
             data["confusion"] = confusion(table.classes, test)
         elif test is not None:
@@ -120,38 +119,6 @@ def curves(rows: pl.DataFrame) -> pl.DataFrame:
         )
         for column, name in names.items()
     ).drop_nulls("value")
-
-
-def rectangles(flow: pl.DataFrame) -> pl.DataFrame:
-    """Return a flow as rectangles, each look reaching to the next, one quantity under the other.
-
-    Columns: layer, step; left, right in steps; low, high in layers; quantity, size; size_is, which
-    is zero, inf or nan if a logarithm has no place.
-    """
-    steps = flow["step"].unique().sort().to_numpy()
-    gaps = np.diff(steps)
-    ends = np.append(steps[1:], steps[-1] + (np.median(gaps) if len(gaps) else 1))
-    every = -(-int(flow["layer"].to_numpy().max()) // MOST_LAYERS)
-    reach = pl.DataFrame({"step": steps, "right": ends.astype(np.float64)})
-    placed = (
-        flow.filter((pl.col("layer") - 1) % every == 0)
-        .join(reach, on="step", how="left", maintain_order="left")
-        .with_columns(
-            left=pl.col("step").cast(pl.Float64),
-            low=pl.col("layer") - 0.5,
-            high=pl.col("layer") - 0.5 + every,
-        )
-    )
-    at = ("layer", "step", "left", "right", "low", "high")
-    return pl.concat(
-        placed.select(
-            *at,
-            pl.lit(name).alias("quantity"),
-            pl.col(column).alias("size"),
-            charts.kind(column).alias("size_is"),
-        )
-        for column, name in QUANTITIES.items()
-    )
 
 
 def confusion(classes: tuple[str, ...], test: pl.DataFrame) -> pl.DataFrame:
@@ -207,7 +174,7 @@ def curve(drawn: Drawn, name: str) -> charts.Chart:
     base = charts.switched(base, "y", "datum.value", logarithm)
     scale = alt.Scale(zero=False, nice=False, padding=6)
     y = alt.Y("y:Q", title=None, scale=scale, axis=_loss_axis(drawn, name))
-    x = alt.X("epoch:Q", title="epoch", axis=_counts(drawn.epochs))
+    x = alt.X("epoch:Q", title="epoch", axis=heat_maps.counts(drawn.epochs))
     sets = [s for s in COLOURS if (drawn.data["curves"]["set"] == s).any()]
     colours = alt.Scale(domain=sets, range=[COLOURS[s] for s in sets])
     tooltip = ["set:N", "epoch:Q", alt.Tooltip("value:Q", format=".4g")]
@@ -233,12 +200,6 @@ def _edges(kinds: pl.Series) -> list[str]:
     return [f"at the edge: {words}"] if words else []
 
 
-def _counts(last: int) -> alt.Axis:
-    """An axis of integers; by itself Vega draws ticks between them, whatever `tickMinStep` is."""
-    step = next(s * 10**p for p in itertools.count() for s in (1, 2, 5) if s * 10**p * 8 >= last)
-    return alt.Axis(values=list(range(0, last + 1, step)), format="d")
-
-
 def _loss_axis(drawn: Drawn, name: str) -> alt.Axis:
     """An axis of a curve's values, or of the logarithms of the loss."""
     logs = np.log10(drawn.losses) if len(drawn.losses) else np.zeros(1)
@@ -262,49 +223,11 @@ def heat(drawn: Drawn, name: str) -> charts.Chart:
         name: an expression, the name of the quantity.
     """
     flow = drawn.data["flow"]
-    places = [
-        alt.X(
-            "left:Q",
-            title="step",
-            scale=alt.Scale(nice=False),
-            axis=_counts(int(flow["right"].to_numpy().max())),
-        ),
-        alt.X2("right:Q"),
-        alt.Y(
-            "low:Q",
-            title="layer l",
-            scale=alt.Scale(nice=False, zero=False),
-            axis=_counts(int(flow["layer"].to_numpy().max())),
-        ),
-        alt.Y2("high:Q"),
-    ]
-    # Each reaches under its neighbours, or the paper shines through between them.
-    cells = (
-        alt.Chart(alt.NamedData("flow"))
-        .transform_filter(f"datum.quantity == {name}")
-        .mark_rect(clip=True, x2Offset=1, y2Offset=-1)
-    )
-    colour = alt.Color(
-        "size:Q",
-        title=None,
-        scale=alt.Scale(scheme=palette.SEQUENTIAL, zero=False),
-        legend=alt.Legend(orient="right"),
-    )
-    numbers = cells.transform_filter("isValid(datum.size)").encode(
-        *places, colour, tooltip=["layer:Q", "step:Q", alt.Tooltip("size:Q", format=".3~g")]
-    )
-    others = cells.transform_filter("!isValid(datum.size)").encode(
-        *places,
-        color=alt.condition(
-            "datum.size_is == 'zero'", alt.value(palette.MUTED), alt.value(palette.ALARM)
-        ),
-        tooltip=["layer:Q", "step:Q", alt.Tooltip("size_is:N", title="size")],
-    )
-    words = {"zero": "grey: zero", "inf": "red: infinite", "nan": "red: not a number"}
-    kinds = [text for kind, text in words.items() if kind in flow["size_is"]]
-    subtitle = ", ".join(["of one batch, while the network trains", *kinds])
-    title = alt.Title(alt.ExprRef(name), subtitle=subtitle)
-    return alt.layer(numbers, others).properties(title=title)
+    steps, layers = (int(flow[column].to_numpy().max()) for column in ("right", "layer"))
+    axes = heat_maps.counts(steps), heat_maps.counts(layers)
+    chart = heat_maps.heat("flow", f"datum.quantity == {name}", axes, "layer l", "layer:Q")
+    subtitle = ", ".join(["of one batch, while the network trains", *heat_maps.kinds(flow)])
+    return chart.properties(title=alt.Title(alt.ExprRef(name), subtitle=subtitle))
 
 
 def held_out(drawn: Drawn) -> list[charts.Chart]:

@@ -1,0 +1,118 @@
+"""A map of numbers over steps and places, such as layers: rectangles of a colour.
+
+`rows of step, place and quantities -> rectangles, one quantity under the other -> the chosen one`
+"""
+
+import itertools
+from collections.abc import Mapping
+
+import altair as alt
+import numpy as np
+import polars as pl
+
+from experiments.pages import charts, palette
+
+MOST_PLACES = 64  # of a map
+KINDS = {"zero": "grey: zero", "inf": "red: infinite", "nan": "red: not a number"}
+
+
+def rectangles(
+    frame: pl.DataFrame, quantities: Mapping[str, str], place: str = "layer", *more: str
+) -> pl.DataFrame:
+    """Return measurements as rectangles, each reaching to the next, one quantity under the other.
+
+    Args:
+        frame: of measurements, a row a step and place.
+        quantities: names by column.
+        place: the column of places, which count from 1; of many only some are taken.
+        *more: columns that are kept.
+
+    Returns:
+        Columns: place, step, and those kept; left, right in steps; low, high in places; quantity,
+        size; size_is, which is zero, inf or nan if a logarithm has no place.
+    """
+    steps = frame["step"].unique().sort().to_numpy()
+    gaps = np.diff(steps)
+    ends = np.append(steps[1:], steps[-1] + (np.median(gaps) if len(gaps) else 1))
+    every = -(-int(frame[place].to_numpy().max()) // MOST_PLACES)
+    reach = pl.DataFrame({"step": steps, "right": ends.astype(np.float64)})
+    placed = (
+        frame.filter((pl.col(place) - 1) % every == 0)
+        .join(reach, on="step", how="left", maintain_order="left")
+        .with_columns(
+            left=pl.col("step").cast(pl.Float64),
+            low=pl.col(place) - 0.5,
+            high=pl.col(place) - 0.5 + every,
+        )
+    )
+    at = (place, *more, "step", "left", "right", "low", "high")
+    return pl.concat(
+        placed.select(
+            *at,
+            pl.lit(name).alias("quantity"),
+            pl.col(column).alias("size"),
+            charts.kind(column).alias("size_is"),
+        )
+        for column, name in quantities.items()
+    )
+
+
+def kinds(cells: pl.DataFrame) -> list[str]:
+    """Return what the colours of cells without a number mean, in words."""
+    return [text for kind, text in KINDS.items() if kind in cells["size_is"]]
+
+
+def heat(
+    data: str,
+    chosen: str,
+    axes: tuple[alt.Axis, alt.Axis],
+    title: str,
+    *tooltip: str,
+    scheme: str = palette.SEQUENTIAL,
+) -> charts.Chart:
+    """Return a map of a quantity, over steps to the right and places upwards.
+
+    Args:
+        data: the name of `rectangles`.
+        chosen: an expression that selects those of one quantity.
+        axes: of steps and of places.
+        title: of the places.
+        *tooltip: columns of what stands under the pointer, besides the step and the number.
+        scheme: of colours.
+    """
+    places = [
+        alt.X("left:Q", title="step", scale=alt.Scale(nice=False), axis=axes[0]),
+        alt.X2("right:Q"),
+        alt.Y("low:Q", title=title, scale=alt.Scale(nice=False, zero=False), axis=axes[1]),
+        alt.Y2("high:Q"),
+    ]
+    # Each reaches under its neighbours, or the paper shines through between them.
+    cells = (
+        alt.Chart(alt.NamedData(data))
+        .transform_filter(chosen)
+        .mark_rect(clip=True, x2Offset=1, y2Offset=-1)
+    )
+    colour = alt.Color(
+        "size:Q",
+        title=None,
+        scale=alt.Scale(scheme=scheme, zero=False),  # type: ignore[arg-type]
+        legend=alt.Legend(orient="right"),
+    )
+    under = [*tooltip, "step:Q"]
+    numbers = cells.transform_filter("isValid(datum.size)").encode(
+        *places, colour, tooltip=[*under, alt.Tooltip("size:Q", format=".3~g")]
+    )
+    others = cells.transform_filter("!isValid(datum.size)").encode(
+        *places,
+        color=alt.condition(
+            "datum.size_is == 'zero'", alt.value(palette.MUTED), alt.value(palette.ALARM)
+        ),
+        tooltip=[*under, alt.Tooltip("size_is:N", title="size")],
+    )
+    return alt.layer(numbers, others)
+
+
+def counts(last: int) -> alt.Axis:
+    """An axis of integers; by itself Vega draws ticks between them, whatever `tickMinStep` is."""
+    step = next(s * 10**p for p in itertools.count() for s in (1, 2, 5) if s * 10**p * 8 >= last)
+    return alt.Axis(values=list(range(0, last + 1, step)), format="d")

@@ -1,0 +1,115 @@
+"""A server of the live page, for this machine alone."""
+
+import json
+import socketserver
+from collections.abc import Sequence
+from functools import cached_property
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+from experiments.pages import report
+from experiments.watch.page import page
+from jaxnn.texts import clean
+from jaxnn.train import read_watch
+from jaxnn.train.watched import FILE
+
+HOST = "127.0.0.1"
+
+
+def html(folders: Sequence[Path], is_live: bool) -> report.Html:
+    """Return the page as it is now."""
+    watches = [read_watch(folder) for folder in folders]
+    return report.Html(lambda: page(folders, watches), is_live=is_live)
+
+
+def written(folders: Sequence[Path]) -> str:
+    """Return the page as a text that stands alone."""
+    return html(folders, is_live=False).without_run()
+
+
+def state(folders: Sequence[Path]) -> str:
+    """Return a text that changes whenever a training records something."""
+    files = [(folder / FILE).stat() for folder in folders]
+    return "-".join(f"{file.st_size}.{file.st_mtime_ns}" for file in files)
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Serves the page of folders at / and what it draws at /now, to this machine alone."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, folders: Sequence[Path], port: int):
+        self.folders = folders
+        super().__init__((HOST, port), Handler)
+
+    @cached_property
+    def hosts(self) -> tuple[str, ...]:
+        """The names under which a browser of this machine asks; a page of another site has none."""
+        port = self.server_address[1]
+        return (f"{HOST}:{port}", f"localhost:{port}")
+
+    @property
+    def address(self) -> str:
+        """The address of the page."""
+        return f"http://{HOST}:{self.server_address[1]}/"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one request."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        """Answer with the page, or with what is new since the state that the page knows."""
+        try:
+            self._get(*self.path.split("?", 1))
+        except (OSError, ValueError) as error:  # of a folder that is gone
+            self._answer(503, "text/plain", str(error))
+
+    def _get(self, path: str, known: str = "") -> None:
+        folders = self.server.folders
+        if self.headers.get("Host") not in self.server.hosts:
+            self._answer(403, "text/plain", "this page is for this machine alone")
+        elif path == "/":
+            self._answer(200, "text/html", html(folders, is_live=True).without_run())
+        elif path == "/now" and known == (now := state(folders)):
+            self._answer(200, "application/json", json.dumps({"state": now}))
+        elif path == "/now":
+            fresh = html(folders, is_live=True).fresh() | {"state": now}
+            self._answer(200, "application/json", json.dumps(fresh, allow_nan=False))
+        else:
+            self._answer(404, "text/plain", "there is nothing here")
+
+    def _answer(self, code: int, kind: str, text: str) -> None:
+        content = text.encode()
+        self.send_response(code)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, the library's name
+        """Print nothing: a page that is open asks every two seconds."""
+
+
+def serve(folders: Sequence[Path], port: int) -> None:
+    """Serve the page until Ctrl-C.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    try:
+        server = Server(folders, port)
+    except OSError as error:
+        raise OSError(
+            f"port: {port} cannot be used ({clean(str(error.strerror))}); choose another, or 0"
+        ) from None
+    with server:
+        print(f"{server.address} shows it while it trains; Ctrl-C ends the page, not the training")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()

@@ -1,0 +1,204 @@
+"""The live page of a watched training: its numbers, its server, and itself in a browser."""
+
+import http.client
+import json
+import threading
+from contextlib import closing
+
+import browser
+import pytest
+
+from experiments import watch
+from experiments.__main__ import main
+from experiments.watch import server
+from experiments.watch.page import DIFFERENCE, LAYERS, page
+from jaxnn.train import read_watch
+from jaxnn.train.watched import FILE
+
+START = {
+    "kind": "start", "schema": 1, "time": 0, "every": 10, "dtype": "float32",
+    "layers": [{"layer": i, "name": name, "size": 4} for i, name in ((1, "a<b>"), (2, "head"))],
+    "parameters": [{"layer": 1, "path": "['w']", "shape": [4, 4]}],
+    "heads": [], "experts": [],
+}  # fmt: skip
+
+
+def measured(step, delta, loss=1.0):
+    return {
+        "kind": "measurement", "step": step, "time": 0, "loss": loss, "word": "steady",
+        "decades": 0.1, "total": 0.2, "after": True,
+        "layers": {"log10_delta": [delta, "-Infinity"], "log10_mean_square": [0.5, None]},
+        "parameters": {"log10_delta": [-1.0], "log10_size": [1.0], "log10_update": [-2.0]},
+        "heads": {}, "experts": {},
+    }  # fmt: skip
+
+
+def alarm(step, text):
+    return {"kind": "alarm", "step": step, "time": 0, "rule": "update", "layer": 1,
+            "path": "['w']", "text": text}  # fmt: skip
+
+
+def record(folder, *lines):
+    folder.mkdir(exist_ok=True)
+    with (folder / FILE).open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    return folder
+
+
+def page_of(*folders):
+    return page(folders, [read_watch(folder) for folder in folders])
+
+
+def cells(made, name, **wanted):
+    frame = made.data[name]
+    for column, value in wanted.items():
+        frame = frame.filter(frame[column] == value)
+    return frame
+
+
+def test_a_map_has_each_number_at_its_layer_and_step(tmp_path):
+    made = page_of(record(tmp_path / "one", START, measured(0, -3.0), measured(10, -4.0)))
+    gradient = cells(made, "layers", quantity=LAYERS["log10_delta"])
+    assert gradient.select("place", "name", "left", "right", "size", "size_is").rows() == [
+        (1, "1 (a<b>)", 0.0, 10.0, -3.0, "number"),
+        (2, "2 (head)", 0.0, 10.0, -float("inf"), "zero"),
+        (1, "1 (a<b>)", 10.0, 20.0, -4.0, "number"),
+        (2, "2 (head)", 10.0, 20.0, -float("inf"), "zero"),
+    ]
+    ratio = cells(made, "arrays", quantity="update / size: log₁₀")
+    assert ratio.select("name", "size").rows() == 2 * [("['w']", -3.0)]
+    assert made.answer[:2] == ("No alarm.", "well")
+    assert [choice.name for choice in made.choices] == ["layers", "arrays"]
+
+
+def test_two_trainings_have_a_map_of_their_difference(tmp_path):
+    one = record(tmp_path / "one", START, measured(0, -3.0), measured(10, -4.0))
+    two = record(tmp_path / "two", START, measured(10, -1.5), measured(20, -2.0))
+    made = page_of(one, two)
+    gradient = cells(made, "layers", quantity=LAYERS["log10_delta"], run=DIFFERENCE, place=1)
+    assert gradient.select("step", "size").rows() == [(10, 2.5)]
+    assert made.choices[0].options == ("one", "two", DIFFERENCE)
+    assert made.data["steps"]["run"].to_list() == ["one", "one", "two", "two"]
+
+
+def test_the_last_alarm_is_the_answer_and_the_first_of_all(tmp_path):
+    lines = (START, measured(0, -3.0), alarm(0, "Step 0: early."), measured(10, -4.0))
+    made = page_of(record(tmp_path / "one", *lines, alarm(10, "Step 10: late.")))
+    assert made.answer == (
+        "Step 10: late.", "ill", "The gradient is steady at step 10; 2 alarms so far.",
+    )  # fmt: skip
+    assert made.verdicts == ("Step 10: late.", "Step 0: early.")
+
+
+def test_of_many_measurements_some_are_drawn_with_the_last_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.watch.page.MOST_CELLS", 4)
+    lines = (measured(step, -3.0) for step in range(9))
+    made = page_of(record(tmp_path / "one", START, *lines))
+    assert cells(made, "layers")["step"].unique().sort().to_list() == [3, 8]
+
+
+def test_nothing_is_measured_yet(tmp_path):
+    made = page_of(record(tmp_path / "one", START))
+    assert made.answer.text == "Nothing is measured yet."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "folders: expected one folder or two, got none"),
+        (["{tmp}/none"], "has no watch.jsonl"),
+        (["{tmp}/one", "{tmp}/one"], "folders: expected two, got"),
+        (["{tmp}/one", "--port", "70000"], "port: expected a number from 0 to 65535, got 70000"),
+        (["{tmp}/one", "--out", "{tmp}/one/watch.jsonl"], "add --overwrite"),
+        (["{tmp}/one", "--out", "{tmp}/no/page.html"], "No such file"),
+    ],
+)
+def test_a_mistake_is_one_sentence(tmp_path, capsys, arguments, sentence):
+    record(tmp_path / "one", START, measured(0, -3.0))
+    code = main(["watch", *(argument.format(tmp=tmp_path) for argument in arguments)])
+    said = capsys.readouterr().err
+    assert code in (1, 2)
+    assert said.startswith("error: ")
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+def test_a_page_is_written_that_asks_nobody(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("experiments.pages.web.library", lambda: "")
+    record(tmp_path / "one", START, measured(0, -3.0))
+    assert main(["watch", str(tmp_path / "one"), "--out", str(tmp_path / "page.html")]) == 0
+    text = (tmp_path / "page.html").read_text()
+    assert "connect-src" not in text
+    assert "<b>" not in text  # of the layer's name
+    assert "No alarm." in text
+
+
+@pytest.fixture
+def serving(tmp_path):
+    folder = record(tmp_path / "one", START, measured(0, -3.0))
+    with server.Server((folder,), 0) as served:
+        threading.Thread(target=served.serve_forever, args=(0.05,), daemon=True).start()
+        yield folder, served
+        served.shutdown()
+
+
+def ask(served, path, host=None):
+    with closing(http.client.HTTPConnection("127.0.0.1", served.server_address[1])) as connection:
+        connection.request("GET", path, headers={"Host": host or served.hosts[0]})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+
+def test_the_server_answers_with_what_is_new(serving, monkeypatch):
+    monkeypatch.setattr("experiments.pages.web.library", lambda: "")
+    folder, served = serving
+    status, text = ask(served, "/")
+    assert (status, "connect-src" in text) == (200, True)
+    fresh = json.loads(ask(served, "/now?")[1])
+    assert fresh["answer"]["text"] == "No alarm."
+    assert json.loads(ask(served, f"/now?{fresh['state']}")[1]) == {"state": fresh["state"]}
+    record(folder, measured(10, -4.0), alarm(10, "Step 10: late."))
+    again = json.loads(ask(served, f"/now?{fresh['state']}")[1])
+    assert again["answer"]["text"] == "Step 10: late."
+    assert again["data"]["steps"]["step"] == [0, 10]
+    assert ask(served, "/watch.jsonl")[0] == 404
+    # A name that leads here from elsewhere.
+    assert ask(served, "/", host="example.org:80")[0] == 403
+    (folder / FILE).unlink()
+    assert ask(served, "/now?")[0] == 503
+
+
+def test_a_port_that_is_taken_is_said(serving):
+    _, served = serving
+    port = served.server_address[1]
+    with pytest.raises(OSError, match=f"port: {port} cannot be used .* choose another, or 0"):
+        watch.run(watch.Request((), port, None))
+
+
+@pytest.mark.slow
+def test_the_page_follows_the_training(serving):
+    """In a browser: a new measurement and an alarm show without a reload, on a phone too."""
+    folder, served = serving
+    with browser.launched() as chromium:
+        tab = chromium.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+        said = []
+        tab.on("console", lambda message: said.append(message.text))
+        tab.goto(served.address)
+        tab.wait_for_selector("html[data-state]", state="attached")
+        before = tab.get_attribute("html", "data-state")
+        assert tab.inner_text("#answer").startswith("No alarm.")
+        drawn = "#chart-0 .mark-rect.role-mark path"
+        assert tab.locator(drawn).count() == 2
+        tab.evaluate("window.same = true")
+        record(folder, measured(10, -4.0), alarm(10, "Step 10: <i>late</i>."))
+        tab.wait_for_selector(f"html:not([data-state='{before}'])", state="attached")
+        assert tab.evaluate("window.same")
+        assert tab.inner_text("#answer").startswith("Step 10: <i>late</i>.")
+        assert tab.inner_text("#verdicts") == "Step 10: <i>late</i>."
+        assert tab.locator(drawn).count() == 4
+        assert tab.evaluate("document.documentElement.scrollWidth") == 390
+        served.shutdown()
+        served.server_close()
+        tab.wait_for_selector("html[data-live='no']", state="attached")
+        assert "server has ended" in tab.inner_text("#note")
+        assert [text for text in said if "ERR_CONNECTION" not in text] == []
