@@ -134,9 +134,6 @@ def test_dropout_as_published():
         for h in (1e-5, -1e-5)
     )
     assert xi == pytest.approx(-1 / math.log((above - below) / 2e-5), rel=1e-6)
-    chi = float(meanfield.chi("tanh", sigma_w, q)) / 0.9
-    factors = meanfield.log_delta("tanh", sigma_w, sigma_b, 0.4, 60, keep=0.9)
-    assert factors[-2] == pytest.approx(0.5 * math.log(chi))
 
 
 # Residual networks
@@ -259,7 +256,6 @@ def test_the_derivative_of_a_correlation_at_its_end():
 CHAOS = 2.0
 DERIVED = {
     "c*": (lambda s: meanfield.correlation_fixed_point("tanh", s, 0.3), CHAOS),
-    "the critical σ_w": (lambda b: meanfield.critical_sigma_w("tanh", b), 0.3),
     "keep": (lambda k: meanfield.log_delta("tanh", 1.5, 0.3, 1.0, 6, keep=k)[0], 0.8),
 }
 
