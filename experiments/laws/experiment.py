@@ -92,7 +92,7 @@ class Settings(runtime.Options):
     law: tuple[str, ...] = ()
     """Only these laws, by name; all of them by default."""
     quick: runtime.Flag = False
-    """Smaller networks and fewer seeds: less precise, under four minutes."""
+    """Smaller networks and fewer seeds: less precise, under six minutes."""
     seed: int = 0
     """The seed of all random numbers."""
     out: Path = field(default=Path("runs/laws"), metadata=runtime.HOW)
@@ -114,7 +114,7 @@ class Plan(experiment.Plan):
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
-        most = "four minutes" if self.settings.quick else "twenty minutes"
+        most = "six minutes" if self.settings.quick else "twenty-five minutes"
         laws = f"{len(self.cells)} of {len(LAWS)} laws"
         return f"{laws}; all take less than {most} on two cores, {self.work}"
 
