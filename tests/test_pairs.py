@@ -107,17 +107,18 @@ def test_two_lengths_in_every_block():
 
 @pytest.mark.slow
 def test_dropout_has_a_fixed_point_of_its_own():
-    """Below 1 in order too: q* and c* by scipy's roots of the closed forms."""
-    keep = 0.9
+    """c* < 1 in order too: q* and c* by scipy's roots of the closed forms, at σ_w = 0.7."""
+    keep, square = 0.9, 0.49
 
-    def own(q):
-        return (product(q, q, q) - B**2) / keep + B**2 - q
+    def kernel(q, c):
+        return square * 2 / math.pi * math.asin(2 * q * c / (1 + 2 * q))
 
-    q = optimize.brentq(own, 0.1, 20)
-    c = optimize.brentq(lambda c: product(q, q, q * c) / q - c, 0, 1)
-    np.testing.assert_allclose(meanfield.fixed_point("erf", W, B, keep=keep), q, rtol=1e-10)
-    measured = meanfield.correlation_fixed_point("erf", W, B, keep=keep)
+    q = optimize.brentq(lambda q: kernel(q, 1) / keep + B**2 - q, 0.01, 20)
+    c = optimize.brentq(lambda c: (kernel(q, c) + B**2) / q - c, 0, 1)
+    np.testing.assert_allclose(meanfield.fixed_point("erf", 0.7, B, keep=keep), q, rtol=1e-10)
+    measured = meanfield.correlation_fixed_point("erf", 0.7, B, keep=keep)
     np.testing.assert_allclose(measured, c, rtol=1e-10)
+    assert meanfield.stationary_chi("erf", 0.7, B, keep=keep) < 1
 
 
 @pytest.mark.slow
