@@ -354,8 +354,8 @@ MUTANTS = (
     Mutant(
         "a log-norm of squares that leave the range",
         "jaxnn/arrays/rows.py",
-        "log_size(renormalised(rows))",
-        "log_size(rows)",
+        "log_size(as_one_row(floats))",
+        "log_size(ScaledRows(floats, jnp.zeros((), jnp.int32)))",
         "tests/test_flow.py::test_log_norm_over_the_whole_range_of_float32",
     ),
     Mutant(
@@ -1670,7 +1670,7 @@ MUTANTS = (
     ),
     Mutant(
         "a run that shares its parameters and has no data is not measured",
-        "jaxnn/flow/chain.py",
+        "jaxnn/flow/sizes.py",
         ", axis_size=layer.k)",
         ")",
         "tests/test_causes.py::test_steps_of_a_recurrent_network_are_no_layers",
@@ -1803,6 +1803,41 @@ MUTANTS = (
         "tests/test_sharded.py::test_a_batch_in_shard_map_is_that_of_the_device",
     ),
     Mutant(
+        "the head of a network is computed up twice",
+        "jaxnn/flow/links.py",
+        "return self.is_top and self.is_alone",
+        "return False and self.is_alone",
+        "tests/test_costs.py::test_a_head_is_computed_up_once",
+    ),
+    Mutant(
+        "the largest number of an array is that of all arrays measured with it",
+        "jaxnn/arrays/rows.py",
+        "total(jnp.where(is_of, of_strips[None], 0), axis=1)",
+        "total(jnp.where(True, jnp.broadcast_to(of_strips, is_of.shape), 0), axis=1)",
+        "tests/test_numbers.py::test_arrays_whose_norms_are_taken_together",
+    ),
+    Mutant(
+        "the reverse rule of a small layer is compiled for each place that calls it",
+        "jaxnn/flow/links.py",
+        "delta, self.is_alone and vjp.is_small)",
+        "delta, False)",
+        "tests/test_costs.py::test_the_reverse_rule_of_a_layer_is_compiled_once",
+    ),
+    Mutant(
+        "where examples are far apart, Δ of a small layer's parameters is that of all exponents",
+        "jaxnn/flow/links.py",
+        "return [jnp.where(i == 0, v, first) for v, first in chosen], below",
+        "return [v for v, first in chosen], below",
+        "tests/test_chain.py::test_examples_far_apart",
+    ),
+    Mutant(
+        "each number of a state has a copy of the state",
+        "jaxnn/flow/chain.py",
+        "arrays, e = barrier(as_one_row(",
+        "arrays, e = (as_one_row(",
+        "tests/test_costs.py::test_a_head_takes_no_more_memory_than_a_plain_gradient",
+    ),
+    Mutant(
         "what the reverse rules of all layers need is stored on the way up",
         "jaxnn/flow/links.py",
         "if not self.is_top:",
@@ -1826,8 +1861,8 @@ MUTANTS = (
     Mutant(
         "what differs between examples is taken between units",
         "jaxnn/flow/examples.py",
-        "rows, deviation, spread = _spread(rows, 0)",
-        "rows, deviation, spread = _spread(rows, 1)",
+        "_spread(rows, 0, ",
+        "_spread(rows, 1, ",
         "tests/test_chain.py::test_what_differs_between_examples",
     ),
     Mutant(

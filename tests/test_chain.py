@@ -349,6 +349,8 @@ def test_examples_far_apart(rng):
     below = np.float64(cotangent) @ theta[1].T.astype(float) @ theta[0].T.astype(float)
     expected = np.log(np.linalg.norm(below, axis=1))
     np.testing.assert_allclose(flow.log_delta_example[0], expected, rtol=1e-6)
+    of_factor = np.log(abs(np.sum(below)))  # the examples together
+    np.testing.assert_allclose(flow.parameters.log_delta[0], of_factor, rtol=1e-5)
 
 
 @jax.custom_vjp

@@ -12,11 +12,14 @@ from problems import draw_batch, draw_layers, gaussian, of_theta, optimised
 import jaxnn
 from jaxnn.arrays import loops
 from jaxnn.arrays.rows import (
+    FEW,
+    STRIP,
     ZERO_EXPONENT,
     ScaledRows,
     alignment,
     exponent_of,
     log_of,
+    log_sizes,
     power_of_two,
     renormalised,
     with_exponents,
@@ -91,6 +94,24 @@ def test_arrays_of_several_widths_share_an_exponent(users_jax):
     np.testing.assert_array_equal(v.e, [14, 10, ZERO_EXPONENT])
     np.testing.assert_array_equal(v.m[0], wide * 2.0 ** -np.array([14, 3, 0])[:, None, None])
     np.testing.assert_array_equal(v.m[1], [2.0**-14, -1, 0])
+
+
+def test_arrays_whose_norms_are_taken_together(rng):
+    """Each is beyond the range of squares in its own way; those of nan, inf and zeros know it."""
+    sizes = [1, STRIP - 1, STRIP, 0, STRIP + 1, 3 * STRIP, 2, FEW + 1, 5, 4]
+    powers = [90, -115, 0, 0, 100, -110, 7, -115, 0, 0]  # of two
+    arrays = [rng.normal(size=n) * 2.0**k for n, k in zip(sizes, powers, strict=True)]
+    arrays[6][0], arrays[8][1], arrays[9][:] = np.nan, np.inf, 0
+    rows = [
+        ScaledRows(v.astype(np.float32).reshape(1, -1), np.int32(1000 - 300 * i))
+        for i, v in enumerate(arrays)
+    ]
+    with np.errstate(divide="ignore"):
+        expected = [
+            np.log(np.linalg.norm(m.astype(np.float64))) + e * np.log(2) if m.any() else -np.inf
+            for m, e in rows
+        ]
+    np.testing.assert_allclose(jax.jit(log_sizes)(rows), expected, rtol=1e-6)
 
 
 def test_zero_inf_and_nan_stay_what_they_are():

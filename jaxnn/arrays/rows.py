@@ -11,7 +11,7 @@ Exponents are read from and written to the float's bits: on a CPU `frexp` and `l
 the cost of the whole pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -26,6 +26,10 @@ from .compiled import Numbers, as_array, compiled
 from .loops import barrier, product, transposed_matmul
 
 LN2 = 0.6931471805599453
+
+FEW = 2**16  # numbers of an array that is measured together with others
+STRIP = 2**10  # of its numbers
+FEW_AT_ONCE = 2**13  # numbers that take no longer than a kernel to start
 
 ZERO_EXPONENT = -(2**28)  # the exponent of a row of zeros: below every other
 
@@ -83,6 +87,11 @@ def renormalised(v: ScaledRows) -> ScaledRows:
     return v if v.e is None else with_largest(v)[0]
 
 
+def as_one_row(m: Any) -> ScaledRows:
+    """Return an array, or all arrays of a pytree, renormalised with one exponent."""
+    return renormalised(ScaledRows(m, jnp.zeros((), jnp.int32)))
+
+
 def with_largest(v: ScaledRows) -> tuple[ScaledRows, Float[Array, "*s"]]:
     """Like `renormalised`, with the largest |m| of every row; v has exponents."""
     arrays = jax.tree.leaves(v.m)
@@ -96,14 +105,15 @@ def with_largest(v: ScaledRows) -> tuple[ScaledRows, Float[Array, "*s"]]:
 def largest_of(arrays: list[Array], axes: int = 1) -> Array:
     """Return the largest |entry| of each row over all arrays; the first axes count rows."""
     dtype = reduce(jnp.promote_types, (m.dtype for m in arrays))
-    # Not max |m|: on a CPU a maximum and a minimum take a third of its time.
-    ends = [
-        end.astype(dtype)
-        for m in arrays
-        for rows in [tuple(range(axes, m.ndim))]
-        for end in (jnp.max(m, axis=rows, initial=0.0), -jnp.min(m, axis=rows, initial=0.0))
-    ]
-    return reduce(jnp.maximum, ends)
+
+    def of(m: Array) -> list[Array]:
+        rows = tuple(range(axes, m.ndim))
+        if m.size <= FEW_AT_ONCE:  # one kernel to compile
+            return [jnp.max(jnp.abs(m), axis=rows, initial=0.0)]
+        # On a CPU a maximum and a minimum take a third of the time of max |m|.
+        return [jnp.max(m, axis=rows, initial=0.0), -jnp.min(m, axis=rows, initial=0.0)]
+
+    return reduce(jnp.maximum, (end.astype(dtype) for m in arrays for end in of(m)))
 
 
 def by_rows(m: Any, factors: Float[Array, "*s"]) -> Any:
@@ -384,6 +394,39 @@ def log_size(v: ScaledRows) -> Float[Array, "*k"]:
     return log
 
 
+def log_sizes(arrays: Sequence[ScaledRows]) -> list[Float[Array, ""]]:
+    """Return ln of the norm of each array, which is one row.
+
+    Those of few numbers are taken together, in strips of one array on another: a program for each
+    of them would take long to compile.
+    """
+    on_mesh = not jax.sharding.get_abstract_mesh().empty
+    few = [i for i, v in enumerate(arrays) if 0 < v.m.size <= FEW and not on_mesh]
+    logs = {i: log_size(renormalised(v)) for i, v in enumerate(arrays) if i not in few}
+    if few:
+        logs |= dict(zip(few, _log_sizes_together([arrays[i] for i in few]), strict=True))
+    return [logs[i] for i in range(len(arrays))]
+
+
+def _log_sizes_together(arrays: list[ScaledRows]) -> Float[Array, " p"]:
+    """Return ln of the norm of each array; zeros fill its last strip."""
+    parts: list[Array] = []
+    for v in arrays:
+        parts += [v.m.reshape(-1), jnp.zeros(-v.m.size % STRIP, v.m.dtype)]
+    strips = jnp.concatenate(parts).reshape(-1, STRIP)
+    owner = np.repeat(np.arange(len(arrays)), [-(-v.m.size // STRIP) for v in arrays])
+    is_of = owner == np.arange(len(arrays))[:, None]
+
+    def of_arrays(of_strips: Array, total: Callable[..., Array]) -> Array:
+        return total(jnp.where(is_of, of_strips[None], 0), axis=1)
+
+    largest = of_arrays(jnp.max(jnp.abs(strips), axis=1), jnp.max)
+    up = exponent_of(largest)
+    scaled = by_rows(strips, power_of_two(-up, largest)[owner])
+    square = of_arrays(jnp.sum(jnp.square(scaled), axis=1), jnp.sum)
+    return 0.5 * log_of(square, 2 * (jnp.stack([v.e for v in arrays]) + up))
+
+
 def log_size_of_rows(v: ScaledRows) -> Float[Array, "*k"]:
     """Return ln of the norm over all rows."""
     return log_size(aligned(renormalised(v)))
@@ -413,8 +456,7 @@ def log_norm(v: ArrayLike) -> Float[Array, ""]:
 @compiled
 def _log_norm(v: Numbers) -> Float[Array, ""]:
     floats = v if jnp.issubdtype(v.dtype, jnp.inexact) else jnp.asarray(v, float)
-    rows = ScaledRows(floats, jnp.zeros((), jnp.int32))  # all are one row
-    return log_size(renormalised(rows))
+    return log_size(as_one_row(floats))
 
 
 def lost_in_plain(

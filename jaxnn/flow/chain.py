@@ -32,9 +32,11 @@ from ..adapters.layers import (
 from ..adapters.program import typed
 from ..adapters.states import counted, streams, with_main_first
 from ..arrays.compiled import compiled
+from ..arrays.loops import barrier
 from ..arrays.rows import (
+    FEW,
     ScaledRows,
-    as_reals,
+    as_one_row,
     at_least_float32,
     floats,
     in_bfloat16,
@@ -53,13 +55,12 @@ from ..texts import label
 from .counted import sorted_entries
 from .entries import Entries, entries_of
 from .examples import log_spread_within, rows_of
-from .flow import Flow, FlowOptions, Parameters, Streams
+from .flow import Flow, FlowOptions, Streams
 from .links import (
     ChainOp,
     ChainStep,
     applied,
     arrays_of,
-    trained_of,
     with_flags,
     with_mixes,
 )
@@ -67,6 +68,7 @@ from .loss import Loss, delta_of_loss
 from .positions import Positions, count_of, main_of
 from .recognised import OfEntry, Recognised, joined, recognised_of
 from .record import DeltaRecord, PositionRecord, StateRecord, flow_of, in_order, log_tangents
+from .sizes import as_rows, log_sizes_of, log_thetas, parameters_of, rows_of_arrays
 
 # What is recorded
 
@@ -79,7 +81,6 @@ class _Kept(NamedTuple):
 
     delta: DeltaRecord
     main: DeltaRecord | None
-    log_theta: Float[Array, ""]
     state: StateRecord
     mixes: Array
 
@@ -87,12 +88,12 @@ class _Kept(NamedTuple):
 class _KeptOfLayer(NamedTuple):
     """The record of a layer, with Δ of each parameter array and of each stream, and more.
 
-    parameters: ln ‖Δ‖ of each array.
+    parameters: ln ‖Δ‖ of each array; Δ itself of one that is measured together with others.
     entries: of all arrays, see `_entries_of_step`, if asked for.
     """
 
     kept: _Kept
-    parameters: Float[Array, " p"]
+    parameters: list[Any]
     streams: DeltaRecord | None  # (s, B)
     recognised: Recognised
     entries: Entries | None
@@ -104,8 +105,8 @@ def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _
     exponents = (
         step.theta.e if isinstance(step.theta.e, list) else [step.theta.e] * len(step.theta.m)
     )
-    theta = _rows_of(step.theta.m, exponents, dtype)
-    logs = _log_sizes(theta, dtype)
+    theta = as_rows(step.theta.m, exponents, dtype)
+    logs = [log_size(renormalised(v)) if v.m.size > FEW or not step.is_alone else v for v in theta]
     deltas = [
         (v._replace(m=at_least_float32(v.m).astype(dtype)), largest.astype(dtype))
         for v, largest, counts in zip(
@@ -119,7 +120,6 @@ def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _
     kept = _Kept(
         whole,
         main if several else None,
-        log_size_together([*logs]) if len(logs) else jnp.array(-jnp.inf, dtype),
         _record_of(step.out, dtype, options),
         jnp.array(True) if step.mixes is None else step.mixes,
     )
@@ -139,11 +139,11 @@ def _entries_of_step(
 ) -> Entries:
     """Return the entries of Δ of the arrays of a state, of these, of Δ of parameters and these."""
     states = _rows_of_state(floats(streams(step.out)), dtype)
-    return entries_of([*deltas, *states, *theta, *_rows_of_arrays(step.trained, dtype)])
+    return entries_of([*deltas, *states, *theta, *rows_of_arrays(step.trained, dtype)])
 
 
 def _rows_of_state(out: list[Array], dtype: Any) -> list[ScaledRows]:
-    return _rows_of(out, [jnp.zeros(len(v), jnp.int32) for v in out], dtype)
+    return as_rows(out, [jnp.zeros(len(v), jnp.int32) for v in out], dtype)
 
 
 def _record_of(state: Any, dtype: Any, options: FlowOptions) -> StateRecord:
@@ -163,25 +163,6 @@ def _with_units(v: Array) -> Array:
     return v.reshape(*v.shape[:-2], -1) if v.ndim > 2 else v
 
 
-def _rows_of_arrays(arrays: list[Array], dtype: Any) -> list[ScaledRows]:
-    """Return parameter arrays, each as one row."""
-    return _rows_of(list(map(as_reals, arrays)), [jnp.zeros((), jnp.int32)] * len(arrays), dtype)
-
-
-def _rows_of(arrays: list[Array], exponents: list[Array], dtype: Any) -> list[ScaledRows]:
-    """Return arrays times 2^exponent, each as one row."""
-    return [
-        ScaledRows(at_least_float32(v).astype(dtype), e)
-        for v, e in zip(arrays, exponents, strict=True)
-    ]
-
-
-def _log_sizes(rows: list[ScaledRows], dtype: Any) -> Float[Array, " p"]:
-    """Return ln of the norm of each array."""
-    logs = [log_size(renormalised(v)) for v in rows]
-    return jnp.stack(logs) if logs else jnp.zeros(0, dtype)
-
-
 def state_record(
     out: list[Array], dtype: Any, examples: bool, formats: bool = False
 ) -> StateRecord:
@@ -193,16 +174,17 @@ def state_record(
         examples: whether what differs between them is wanted.
         formats: whether its entries are.
     """
-    rows = rows_of(ScaledRows(out), dtype)
     eps = max(float(jnp.finfo(v.dtype).eps) for v in out)  # type: ignore[no-untyped-call]
-    z = renormalised(ScaledRows(rows, jnp.zeros((), jnp.int32)))  # as one row
+    # Stored once: XLA would scale a state in each kernel that takes it, and store it as often.
+    arrays, e = barrier(as_one_row([at_least_float32(v).astype(dtype) for v in out]))
+    z = ScaledRows(rows_of(ScaledRows(arrays), dtype), e)
     record = StateRecord.of(z, eps if examples else None)
     if formats:
         entries = entries_of(_rows_of_state(out, dtype))
         each = [entries.at(i) for i in range(len(out))]
         record = record._replace(entries=Entries.together(each))
     if examples:
-        record.examples["log_spread_within"] = log_spread_within(out, dtype)
+        record.examples["log_spread_within"] = log_spread_within(arrays, jnp.mean(record.square))
     return record
 
 
@@ -318,6 +300,10 @@ def _flow(
     keep = partial(_keep, dtype, options, several)
     bottom, records = down(walked, tuple(layers), saved, delta, keep)
     kept: _Kept = in_order(layers, [[each.kept for each in record] for record in records])
+    of_delta, of_values = log_sizes_of(ways, layers, records, dtype)
+    log_theta = in_order(
+        layers, [log_thetas(*of, dtype) for of in zip(layers, of_delta, strict=True)]
+    )
     fields: dict[str, Any] = kept.delta.fields() | kept.state.fields()
     if kept.main is not None:
         of_main = kept.main.fields()
@@ -340,7 +326,7 @@ def _flow(
         fields["positions"] = Positions(
             **by_position._asdict(), counts=tuple(map(count_of, shapes))
         )
-    parameters = _parameters(net, ways, layers, records, dtype)
+    parameters = parameters_of(net, ways, layers, of_delta, of_values, dtype)
     entries = None
     if options.formats:
         arrays = Counter(parameters.layers)
@@ -353,7 +339,7 @@ def _flow(
     if options.tangent:
         fields["log_tangent"] = log_tangents(walked, layers, entering, _forwards, dtype)
     flow = flow_of(
-        fields | {"log_theta": kept.log_theta},
+        fields | {"log_theta": log_theta},
         smallest_of(dtypes),
         log_main=None if kept.main is None else of_main["log_delta"],
         log_delta_input=_log_of_input(bottom, dtype),
@@ -409,66 +395,6 @@ def _streams(layers: list[Any], shapes: list[Any], records: list[Any]) -> Stream
         tuple(f"{v.dtype}{list(v.shape[1:])}" for vs in arrays for v in vs),
         tuple(number for number, vs in enumerate(arrays, 1) for _ in vs),
     )
-
-
-def _parameters(
-    net: Lowered, ways: list[ChainOp], layers: list[Any], records: list[Any], dtype: Any
-) -> Parameters:
-    """Return the sizes of all parameter arrays and of their Δ, layer by layer."""
-    logs, sizes = [], []
-    shapes: list[list[Any]] = []  # of each layer; None of an array that is no parameter
-    for way, layer, record in zip(ways, layers, records, strict=True):
-        if not way.is_layer:
-            continue
-        links = way.pattern.links
-        logs.append(jnp.concatenate([each.parameters for each in record], axis=-1).ravel())
-        sizes.append(_log_sizes_of_entry(links, layer, dtype))
-        one = layer.at(0) if is_run(layer) else layer
-        of_links = [_shapes_of(*pair) for pair in zip(links, one.arrays, strict=True)]
-        shapes += of_links * (layer.k if is_run(layer) else 1)
-    arrays = [
-        (number, path, shape)
-        for number, (paths, of_layer) in enumerate(zip(net.paths, shapes, strict=True), 1)
-        for path, shape in zip(paths, of_layer, strict=True)
-        if shape is not None
-    ]
-    numbers, paths, kept = zip(*arrays, strict=True) if arrays else ((), (), ())
-    return Parameters(jnp.concatenate(logs), jnp.concatenate(sizes), paths, numbers, kept)
-
-
-def log_sizes_of_chain(net: Lowered, params: Any, dtype: Any) -> Float[Array, " P"]:
-    """Return ln of the norm of each parameter array, in the order of `flow.parameters`."""
-    entries = zip(net.kinds, params, strict=True)
-    logs = [_log_sizes_of_entry(kind.links, v, dtype) for kind, v in entries if not kind.between]
-    return jnp.concatenate(logs)
-
-
-def _log_sizes_of_entry(links: tuple[Link, ...], layer: Any, dtype: Any) -> Float[Array, " p"]:
-    """Return ln of the norm of each parameter array of a layer; of a run layer by layer."""
-
-    def of_one(weights: Weights) -> Any:
-        pairs = zip(links, weights.arrays, strict=True)
-        return _log_sizes(_rows_of_arrays([v for p in pairs for v in trained_of(*p)], dtype), dtype)
-
-    if not any(flag for link in links for part in link.trained for flag in part):
-        return jnp.zeros(0, dtype)
-    if not is_run(layer):
-        return of_one(layer)  # type: ignore[no-any-return]
-
-    def each(own: Any) -> Any:
-        return of_one(layer.rebuild(own, layer.shared))
-
-    logs: Array = jax.vmap(each, axis_size=layer.k)(layer.per_layer)
-    return logs.ravel()
-
-
-def _shapes_of(link: Link, parts: Any) -> list[Any]:
-    """Return the shapes of a layer's arrays, None of those that are no parameters."""
-    return [
-        v.shape if trained else None
-        for part, flags in with_flags(link, parts)
-        for v, trained in zip(part, flags, strict=True)
-    ]
 
 
 def _forwards(way: ChainOp, layer: Weights) -> list[Callable[[ScaledRows], ScaledRows]]:
@@ -541,7 +467,8 @@ def _unrolled(net: Lowered, params: Any, x: Any) -> tuple[list[ChainOp], list[An
             one = part.at(0) if is_run(part) else part
             traced = _states(kind, one, state, count)
             after = [link.state for link in traced]
-            way = ChainOp(kind, tuple(link.anatomy for link in traced))
+            anatomies = tuple(link.anatomy for link in traced)
+            way = ChainOp(kind, anatomies, is_alone=not is_run(part))
             shapes += after * (k if is_run(part) else 1) if way.is_layer else []
             state = after[-1]
             ways.append(way)

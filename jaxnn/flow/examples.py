@@ -46,12 +46,13 @@ def examples_of(rows: Float[Array, "B n"], eps: float) -> dict[str, Array]:
     """Return log_spread, cosine and rank of the rows of a state.
 
     Args:
-        rows: an example each.
+        rows: an example each; their squares are in range.
         eps: of the dtype that they were computed in; the rank of mere rounding is nan.
     """
     count = len(rows)
-    rows, deviation, spread = _spread(rows, 0)
-    norms = jnp.sqrt(jnp.sum(jnp.square(rows), axis=1))
+    square = jnp.mean(jnp.square(rows), axis=1)
+    deviation, spread = _spread(rows, 0, jnp.mean(square))
+    norms = jnp.sqrt(square * rows.shape[1])
     units = rows / jnp.where(norms == 0, 1, norms)[:, None]
     total = jnp.sum(jnp.square(jnp.sum(units, axis=0)))
     some = first_rows(deviation, RANK_OF)  # all with all
@@ -66,34 +67,41 @@ def examples_of(rows: Float[Array, "B n"], eps: float) -> dict[str, Array]:
     }
 
 
-def log_spread_within(states: list[Array], dtype: Any) -> Float[Array, ""]:
-    """Return ln of the spread between the positions of an example; the last axis is no position."""
+def log_spread_within(states: list[Array], mean_square: Float[Array, ""]) -> Float[Array, ""]:
+    """Return ln of the spread between the positions of an example; the last axis is no position.
+
+    Args:
+        states: the arrays of a state; their squares are in range.
+        mean_square: of all of their numbers.
+    """
     if not has_positions(states):
-        return jnp.array(jnp.nan, dtype)
-    tokens = at_least_float32(states[0]).astype(dtype)
-    return jnp.log(_spread(tokens, tuple(range(1, tokens.ndim - 1)))[2])
+        return jnp.full_like(mean_square, jnp.nan)
+    positions = tuple(range(1, states[0].ndim - 1))
+    return jnp.log(_spread(states[0], positions, mean_square)[1])
 
 
 def log_spread_by_position(state: Array, dtype: Any) -> Float[Array, " t"]:
     """Return log_spread of each position of a state, (B, …, channels); nan of a single example."""
     values = at_least_float32(state).astype(dtype)
-    spread = _spread(values, 0, (0, values.ndim - 1))[2].ravel()
+    over = (0, values.ndim - 1)
+    largest = jnp.max(jnp.abs(values), axis=over, keepdims=True, initial=0.0)
+    values = values / jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    spread = _spread(values, 0, jnp.mean(jnp.square(values), axis=over), over)[1].ravel()
     return jnp.log(spread) if len(values) > 1 else jnp.full_like(spread, jnp.nan)
 
 
 def _spread(
-    values: Array, axis: int | tuple[int, ...], over: tuple[int, ...] | None = None
-) -> tuple[Array, Array, Array]:
-    """Return values whose squares are in range, their deviation from their mean, and its size.
+    values: Array,
+    axis: int | tuple[int, ...],
+    mean_square: Float[Array, "*t"],
+    over: tuple[int, ...] | None = None,
+) -> tuple[Array, Array]:
+    """Return the deviation of values from their mean along an axis, and its relative size.
 
-    The mean is along the axis; the size is the root mean square over some axes or all, relative to
-    that of the values.
+    That is its root mean square over some axes or all, relative to that of the values.
     """
-    largest = jnp.max(jnp.abs(values), axis=over, keepdims=True, initial=0.0)
-    values = values / jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
     deviation = values - jnp.mean(values, axis=axis, keepdims=True)
-    of_deviation, of_values = (jnp.mean(jnp.square(v), axis=over) for v in (deviation, values))
-    return values, deviation, jnp.sqrt(of_deviation / of_values)
+    return deviation, jnp.sqrt(jnp.mean(jnp.square(deviation), axis=over) / mean_square)
 
 
 class Pushed(NamedTuple):

@@ -45,12 +45,13 @@ from ..arrays.rows import (
     with_floats,
     with_largest,
 )
-from ..arrays.spread import everywhere, highest, iota, pcast_like, vary_over, varying
+from ..arrays.spread import everywhere, highest, iota, pcast_like, vary_over, varying, zeros
 from ..network.params import Stacked, is_run
 from ..passes.walk import AnySaved, Keep, Saved, saved_at
 
 # Of a cotangent, to try whether it gives that part of the result; less has no room in float8.
 PART = 2.0**-3
+SMALL = 2**20  # numbers
 TOLERANCE = 0.05  # between the two: wide enough for 16-bit floats, far less than clipping makes
 
 
@@ -86,8 +87,9 @@ class ChainStep(NamedTuple):
     theta: ScaledRows  # one exponent for the sum over examples, or one for each array
     out: Any  # the state
     mixes: Array | None  # None if it was not tried
-    trained: list[Array]  # the parameters
+    trained: list[Array]  # the parameters, complex ones as pairs of reals
     recognised: Numbers = Numbers()
+    is_alone: bool = False  # of its layer
 
 
 @dataclass(frozen=True)
@@ -96,19 +98,32 @@ class ChainOp:
 
     anatomies: of the links' programs.
     is_top: whether it is the last one, where the way down begins.
+    is_alone: whether it is in no run, so that its program serves it alone.
     """
 
     pattern: Pattern
     anatomies: tuple[Anatomy, ...]
     is_top: bool = False
+    is_alone: bool = False
 
     @property
     def is_layer(self) -> bool:
         """True if it is recorded; a conversion between two states is not."""
         return not self.pattern.between
 
-    def forward(self, layer: Weights, z: Any) -> tuple[Any, None]:
-        """Return the state that comes out, as ScaledRows; save nothing."""
+    @property
+    def keeps_rule(self) -> bool:
+        """True if its reverse rule is saved on the way up, with what that needs.
+
+        That is a single layer where the way turns: else it would be computed up twice.
+        """
+        return self.is_top and self.is_alone and len(self.pattern.links) == 1
+
+    def forward(self, layer: Weights, z: Any) -> tuple[Any, "_Vjp | None"]:
+        """Return the state that comes out, as ScaledRows, and its reverse rule if that is saved."""
+        if self.keeps_rule:
+            vjp = _vjp(self.pattern.links[0], layer.arrays[0], z.m)
+            return ScaledRows(vjp.out), vjp
         state = z.m
         for link, arrays in zip(self.pattern.links, layer.arrays, strict=True):
             state = applied(link, arrays, state)
@@ -124,8 +139,9 @@ class ChainOp:
         known = [None] * len(layer.arrays) if layer.mixes is None else layer.mixes
         of_links = self.pattern.links, layer.arrays, known, states, self.anatomies
         for link, arrays, mixes, state, anatomy in reversed([*zip(*of_links, strict=True)]):
-            delta, step = _pulled(link, arrays, mixes, state, delta)
-            step = step._replace(recognised=anatomy.numbers(arrays, state))
+            vjp = saved.extra if self.keeps_rule else _vjp(link, arrays, state)
+            delta, step = _pulled(vjp, mixes, delta, self.is_alone and vjp.is_small)
+            step = step._replace(recognised=anatomy.numbers(arrays, state), is_alone=self.is_alone)
             records += [keep(step)] if self.is_layer else []
         return delta, tuple(records[::-1])
 
@@ -200,12 +216,25 @@ class _Vjp(NamedTuple):
         None.
     made: the other floats.
     pull: Δ of those -> Δ of the parameters, and of the floats that go in.
+    trained, entering: the parameters, and the floats that go in.
     """
 
     out: Any
     passed: list[int | None]
     made: list[Array]
-    pull: Callable[[list[Array]], Any]
+    pull: Callable[[list[Array]], tuple[list[Array], list[Array]]]
+    trained: list[Array]
+    entering: list[Array]
+
+    @property
+    def is_small(self) -> bool:
+        """True if adding up Δ of the parameters takes less than compiling a program does."""
+        return sum(v.size for v in self.trained) <= SMALL
+
+    def zeros(self) -> tuple[list[Array], list[Array]]:
+        """Return what `pull` returns, of zeros."""
+        trained, entering = ([zeros(1, v)[0] for v in vs] for vs in (self.trained, self.entering))
+        return trained, entering
 
 
 def _vjp(link: Link, arrays: Any, state: Any) -> _Vjp:
@@ -230,11 +259,13 @@ def _vjp(link: Link, arrays: Any, state: Any) -> _Vjp:
     with _named(link):
         made, pull, out = jax.vjp(of, trained, floats(state), has_aux=True)
 
-    def named(delta: list[Array]) -> Any:
+    def named(delta: list[Array]) -> tuple[list[Array], list[Array]]:
         with _named(link):
-            return pull(list(map(pcast_like, delta, made)))
+            of_trained, below = pull(list(map(pcast_like, delta, made)))
+        return list(map(as_reals, jax.tree.leaves(of_trained))), below
 
-    return _Vjp(out, passed, made, named)
+    reals = list(map(as_reals, jax.tree.leaves(trained)))
+    return _Vjp(out, passed, made, named, reals, floats(state))
 
 
 @contextmanager
@@ -267,46 +298,56 @@ def trained_of(link: Link, arrays: Any) -> list[Array]:
 
 
 def _pulled(
-    link: Link, arrays: Any, mixes: Array | None, state: Any, delta: ScaledRows
+    vjp: _Vjp, mixes: Array | None, delta: ScaledRows, compact: bool
 ) -> tuple[ScaledRows, ChainStep]:
-    """Go down one link; delta is Δ of what came out of it."""
-    vjp = _vjp(link, arrays, state)
-    of_arrays = [with_largest(v) for v in arrays_of(delta)]
+    """Go down one link; delta is Δ of what came out of it.
+
+    compact: whether the reverse rule is compiled once, in a loop that adds up what it returns, and
+        not once for each place that calls it.
+    """
+    of_arrays = [barrier(with_largest(v)) for v in arrays_of(delta)]
     deltas, largest = [v for v, _ in of_arrays], [most for _, most in of_arrays]
     made = [i for i, at in enumerate(vjp.passed) if at is None]
     pull = _at_once if len(made) == 1 else _one_by_one if made else _of_none
-    theta, below = pull(vjp, [deltas[i] for i in made], [largest[i] for i in made], mixes)
+    theta, below = pull(vjp, [deltas[i] for i in made], [largest[i] for i in made], mixes, compact)
     if len(made) < len(deltas):
         below = list(map(renormalised, below))
         for i, v in zip(vjp.passed, deltas, strict=True):
             if i is not None:
                 below[i] = added(below[i], v)
-    parameters = trained_of(link, arrays)
-    return together(below), ChainStep(together(deltas), largest, theta, vjp.out, mixes, parameters)
+    parts = (together(deltas), largest, theta, vjp.out, mixes, vjp.trained)
+    return together(below), ChainStep(*parts)
 
 
 _Pulled = tuple[ScaledRows, list[ScaledRows]]  # Δparams, and Δ of what goes in
 
 
 def _at_once(
-    vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: Array | None
+    vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: Array | None, compact: bool
 ) -> _Pulled:
     """Pull arrays that share their exponents."""
     m, e, most = [v.m for v in deltas], deltas[0].e, _most(largest)
     common = highest(jnp.max(e))
     scale = power_of_two(e - common, at_least_float32(most))
-    theta, aligned = vjp.pull(by_rows(m, scale))
     if mixes is None:  # not tried: all examples together
-        return ScaledRows(list(map(as_reals, jax.tree.leaves(theta))), common), [
-            ScaledRows(v, jnp.full_like(e, common)) for v in aligned
-        ]
+        theta, below = vjp.pull(by_rows(m, scale))
+        exponent = jnp.full_like(e, common)
+        return ScaledRows(theta, common), [ScaledRows(v, exponent) for v in below]
     # One vjp less where examples are alike: a tenth of the time of a flow.
     one = mixes | everywhere(jnp.all((scale >= _room(m)) | (most == 0)))
-    below = jax.lax.cond(one, lambda: aligned, lambda: vjp.pull(m)[1])
+    if compact:
+
+        def pull(i: Array, before: Any) -> tuple[list[Array], list[Array]]:
+            theta, below = vjp.pull(by_rows(m, jnp.where(i == 0, scale, 1)))
+            chosen = zip(theta, before[0], strict=True)
+            return [jnp.where(i == 0, v, first) for v, first in chosen], below
+
+        theta, below = loop(0, jnp.where(one, 1, 2), pull, vjp.zeros())
+    else:
+        theta, aligned = vjp.pull(by_rows(m, scale))
+        below = jax.lax.cond(one, lambda: aligned, lambda: vjp.pull(m)[1])
     exponent = jnp.where(one, common, e)
-    return ScaledRows(list(map(as_reals, jax.tree.leaves(theta))), common), [
-        ScaledRows(v, exponent) for v in below
-    ]
+    return ScaledRows(theta, common), [ScaledRows(v, exponent) for v in below]
 
 
 def _most(values: list[Array]) -> Array:
@@ -315,7 +356,7 @@ def _most(values: list[Array]) -> Array:
 
 
 def _one_by_one(
-    vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: Array | None
+    vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: Array | None, compact: bool
 ) -> _Pulled:
     """Pull several arrays together where their sizes allow it, else each with the others zero."""
     exponents = jnp.stack([v.e for v in deltas])
@@ -335,7 +376,7 @@ def _one_by_one(
         ]
         rows = [ScaledRows(by_rows(v.m, scale), e) for v, scale in zip(deltas, scales, strict=True)]
         sizes = [jnp.where(scale > 0, size, 0) for size, scale in zip(largest, scales, strict=True)]
-        theta, below = _at_once(vjp, rows, sizes, mixes)
+        theta, below = _at_once(vjp, rows, sizes, mixes, compact)
         zero = [jnp.all(v == 0) for v in theta.m]
         of_arrays = [jnp.where(is_zero, ZERO_EXPONENT, theta.e) for is_zero in zero]
         return ScaledRows(theta.m, of_arrays), list(map(renormalised, below))
@@ -346,19 +387,24 @@ def _one_by_one(
         whole = together([added(v, w) for v, w in parameters])
         return whole, [added(v, w) for v, w in zip(total[1], below, strict=True)]
 
-    first = part(jnp.zeros((), jnp.int32))
-    return loop(1, jnp.where(alike, 1, len(deltas)), more, first)
+    stop = jnp.where(alike, 1, len(deltas))
+    if not compact:
+        return loop(1, stop, more, part(jnp.zeros((), jnp.int32)))
+    theta, below = vjp.zeros()
+    none = together([ScaledRows(v, jnp.array(ZERO_EXPONENT, jnp.int32)) for v in theta])
+    return loop(
+        0, stop, more, (none, [ScaledRows(v, jnp.full_like(joint, ZERO_EXPONENT)) for v in below])
+    )
 
 
 def _of_none(
-    vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: Array | None
+    vjp: _Vjp, deltas: list[ScaledRows], largest: list[Array], mixes: Array | None, compact: bool
 ) -> _Pulled:
     """Return the zeros of a layer in which everything passes."""
-    del deltas, largest, mixes
-    theta, below = vjp.pull([])
-    zero = jnp.zeros((), jnp.int32)
+    del deltas, largest, mixes, compact
+    theta, below = vjp.zeros()
     rows = [ScaledRows(v, jnp.zeros(len(v), jnp.int32)) for v in below]
-    return ScaledRows(list(map(as_reals, jax.tree.leaves(theta))), zero), rows
+    return ScaledRows(theta, jnp.zeros((), jnp.int32)), rows
 
 
 def _room(delta: list[Array]) -> float:
@@ -367,8 +413,8 @@ def _room(delta: list[Array]) -> float:
     return 2.0 ** int(max(int(info.minexp) for info in infos) / 16)
 
 
-def tried(link: Link, arrays: Any, state: Any) -> tuple[Array, Array]:
-    """Return whether examples meet in a link, and whether its reverse rule is linear.
+def tried(vjp: _Vjp, state: Any) -> tuple[Array, Array]:
+    """Return whether examples meet in a link, and whether its reverse rule at a state is linear.
 
     Three vjps tell, which is a third of the time of a layer by itself; so they are left out where
     its program tells.
@@ -376,7 +422,6 @@ def tried(link: Link, arrays: Any, state: Any) -> tuple[Array, Array]:
     entering = floats(state)
     if not entering:
         return jnp.array(False), jnp.array(True)
-    vjp = _vjp(link, arrays, state)
     if keeps_apart(lambda delta: vjp.pull(delta)[1], vjp.made):
         return jnp.array(False), jnp.array(True)
     half = half_of(len(entering[0]))
@@ -420,13 +465,14 @@ def with_mixes(way: ChainOp, layer: Any, kept: AnySaved) -> tuple[Any, Array]:
     """Return a layer that knows where its examples meet, and whether its rules are linear."""
     z = kept.z if isinstance(kept, Saved) else kept.starts
 
-    def of(one: Weights, state: Any) -> tuple[Array, Array]:
+    def of(one: Weights, state: Any, vjp: _Vjp | None = None) -> tuple[Array, Array]:
         links = zip(way.pattern.links, one.arrays, way.states(one, state), strict=True)
-        mixes, linear = zip(*(tried(*link) for link in links), strict=True)
+        each = [(vjp or _vjp(*link), link[-1]) for link in links]
+        mixes, linear = zip(*(tried(*rule) for rule in each), strict=True)
         return jnp.stack(mixes), jnp.stack(linear)
 
     if not is_run(layer):
-        mixes, linear = of(layer, z.m)
+        mixes, linear = of(layer, z.m, kept.extra)
         return Weights(layer.arrays, mixes), linear
     first = jax.tree.map(lambda v: v[0], z)
     state = saved_at(way, layer.at(0), first, kept.top).m

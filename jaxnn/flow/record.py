@@ -19,6 +19,7 @@ from ..arrays.rows import (
     ScaledRows,
     aligned,
     alignment,
+    as_one_row,
     at_least_float32,
     log_of,
     lost_in_plain,
@@ -112,11 +113,12 @@ class StateRecord(NamedTuple):
     def of(cls, z: ScaledRows, eps: float | None) -> "StateRecord":
         """Return the numbers of a state, (B, n), whose squares are in range; e may be one for all.
 
-        eps is that of the dtype that it is computed in; None leaves out what differs between
-        examples.
+        That is of a state which is renormalised. eps is that of the dtype that it is computed in;
+        None leaves out what differs between examples.
         """
         z = z._replace(m=at_least_float32(z.m))
-        examples = {} if eps is None else examples_of(aligned(z).m if z.e.ndim else z.m, eps)
+        rows = as_one_row(aligned(z).m).m if z.e.ndim else z.m
+        examples = {} if eps is None else examples_of(rows, eps)
         square = jnp.mean(jnp.square(z.m), axis=-1)
         return cls(jnp.broadcast_to(z.e, square.shape), square, examples)
 

@@ -15,8 +15,8 @@ from ..adapters.layers import Chain
 from ..arrays.rows import at_least_float32, can_be_learned, is_float
 from ..network.checks import check_params
 from ..network.network import Network
-from .chain import log_sizes_of_chain
 from .of_network import log_sizes_of_network
+from .sizes import log_sizes_of_chain
 
 
 def log_updates(net: Network | Chain, before: Any, after: Any, dtype: Any) -> Float[Array, " P"]:

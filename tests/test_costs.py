@@ -1,0 +1,86 @@
+"""What a flow computes and stores, counted in its program, next to that of a plain gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend import core
+from problems import barriers_stay
+
+import jaxnn
+
+WORDS = 512
+
+
+def plain(params, xs):
+    """The network over words: most of it is its head."""
+    return jnp.tanh(xs @ params["layer"]) @ params["head"]
+
+
+def loss(output, ys):
+    """The mean cross-entropy of each example."""
+    log_p = jax.nn.log_softmax(output)
+    return -jnp.take_along_axis(log_p, ys[..., None], axis=-1).mean(axis=(1, 2))
+
+
+@pytest.fixture(scope="module")
+def over_words():
+    """The flow and the gradient of the network over words, each with its arguments."""
+    rng = np.random.default_rng(0)
+    params = {"layer": rng.normal(size=(8, 8)), "head": rng.normal(size=(8, WORDS))}
+    params, xs = jax.tree.map(np.float32, (params, rng.normal(size=(32, 4, 8))))
+    net, chained = jaxnn.from_function(plain, params, xs)
+    ys = rng.integers(0, WORDS, (32, 4))
+
+    def flow(params, xs, ys):
+        return jaxnn.gradient_flow(net, params, xs, ys, loss=loss)
+
+    def gradient(params, xs, ys):
+        return jax.grad(lambda params: loss(plain(params, xs), ys).mean())(params)
+
+    return (flow, chained, xs, ys), (gradient, params, xs, ys)
+
+
+def products(program, size):
+    """The number of products in a program that make an array of so many numbers."""
+    own = (e for e in program.eqns if e.primitive.name == "dot_general")
+    inner = (p for e in program.eqns for p in core.jaxprs_in_params(e.params))
+    return sum(e.outvars[0].aval.size == size for e in own) + sum(
+        products(getattr(p, "jaxpr", p), size) for p in inner
+    )
+
+
+def test_a_head_is_computed_up_once(over_words):
+    for f, *arguments in over_words:
+        assert products(jax.make_jaxpr(f)(*arguments).jaxpr, 32 * 4 * WORDS) == 1
+
+
+def test_the_reverse_rule_of_a_layer_is_compiled_once(rng):
+    """Where it is called twice, as for examples or streams far apart, it is in a loop."""
+
+    def f(params, xs):
+        first = xs @ params["first"]
+        second = jnp.tanh(first) @ params["second"]
+        return jnp.concatenate([jnp.sin(second), first], axis=1) @ params["head"]
+
+    def flow(params, xs):
+        return jaxnn.gradient_flow(net, params, xs, cotangent=np.ones((4, 3)), examples=False)
+
+    shapes = {"first": (6, 5), "second": (5, 4), "head": (9, 3)}
+    params = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    xs = rng.normal(size=(4, 6))
+    net, chained = jaxnn.from_function(f, params, xs)
+    assert len(net.names) == 3
+    # Up three, on the way down the two below the top again, and two products of each rule.
+    program = jax.jit(flow).lower(chained, xs).as_text()
+    assert program.count("stablehlo.dot_general") == 3 + 2 + 2 * 3
+
+
+@pytest.mark.slow
+def test_a_head_takes_no_more_memory_than_a_plain_gradient(over_words):
+    ours, theirs = (
+        sizes.temp_size_in_bytes + sizes.output_size_in_bytes
+        for f, *arguments in over_words
+        for sizes in [jax.jit(f).lower(*arguments).compile().memory_analysis()]
+    )
+    assert ours <= theirs or not barriers_stay()
