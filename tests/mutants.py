@@ -1502,8 +1502,8 @@ MUTANTS = (
     Mutant(
         "Δ of a position is that of an example alone",
         "jaxnn/flow/positions.py",
-        "jnp.sum(jnp.square(m / scale), axis=over)",
-        "jnp.sum(jnp.square(m / scale)[:1], axis=over)",
+        "jnp.sum(jnp.square(m * factor), axis=",
+        "jnp.sum(jnp.square(m * factor)[:1], axis=",
         "tests/test_causes.py::test_layers_that_average_all_tokens_make_them_equal",
     ),
     Mutant(

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..adapters.states import counted, streams
-from ..arrays.loops import product
+from ..arrays.loops import barrier, product
 from ..arrays.rows import (
     LN2,
     ScaledRows,
@@ -85,7 +85,7 @@ def log_spread_by_position(state: Array, dtype: Any) -> Float[Array, " t"]:
     values = at_least_float32(state).astype(dtype)
     over = (0, values.ndim - 1)
     largest = jnp.max(jnp.abs(values), axis=over, keepdims=True, initial=0.0)
-    values = values / jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    values = barrier(values / jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1))
     spread = _spread(values, 0, jnp.mean(jnp.square(values), axis=over), over)[1].ravel()
     return jnp.log(spread) if len(values) > 1 else jnp.full_like(spread, jnp.nan)
 

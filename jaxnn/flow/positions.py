@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..adapters.states import streams, with_main_first
-from ..arrays.rows import ScaledRows, aligned, at_least_float32, floats, log_of
+from ..arrays.rows import ScaledRows, alignment, at_least_float32, floats, largest_of, log_of
 
 MOST = 4096  # positions; states with more, such as large images, have no record of them
 
@@ -73,9 +73,13 @@ def count_of(state: Any) -> int:
 
 def log_delta_by_position(delta: ScaledRows, dtype: Any) -> Float[Array, " t"]:
     """Return ln of the norm of Δ, (B, …, channels), at each position."""
-    m, e = aligned(delta._replace(m=at_least_float32(delta.m).astype(dtype)))
-    over = (0, m.ndim - 1)
-    largest = jnp.max(jnp.abs(m), axis=over, keepdims=True)
-    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
-    norm = jnp.sqrt(jnp.sum(jnp.square(m / scale), axis=over)).ravel()
-    return log_of(norm, jnp.broadcast_to(e, norm.shape)) + jnp.log(scale.ravel())
+    m = at_least_float32(delta.m).astype(dtype)
+    # Each example on one exponent and each position next to its largest number, in one factor.
+    scale, common = alignment(delta.e, m)
+    scale = jnp.expand_dims(scale, range(1, m.ndim - 1))
+    largest = jnp.max(scale * largest_of([m], m.ndim - 1), axis=0)
+    unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    factor = jnp.expand_dims(scale / unit[None], -1)
+    norm = jnp.sqrt(jnp.sum(jnp.square(m * factor), axis=(0, m.ndim - 1)))
+    log = log_of(norm, jnp.broadcast_to(common, norm.shape)) + jnp.log(unit)
+    return log.ravel()
