@@ -3668,6 +3668,13 @@ MUTANTS = (
         needs="torch",
     ),
     Mutant(
+        "cures: steps of a recurrent network are layers with weights of their own",
+        "jaxnn/adapters/weights.py",
+        "len(place.layers) > 1 and not place.of_run",
+        "len(place.layers) > 1 and place.of_run",
+        "tests/test_cures.py::test_steps_that_share_their_weights_are_told_from_layers",
+    ),
+    Mutant(
         "cures: what goes into a reduction is a unit",
         "jaxnn/curing/units.py",
         "return not goes_on and ends(v)",

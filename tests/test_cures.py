@@ -17,6 +17,7 @@ from experiments.cures.experiment import EXPERIMENT, Settings, measured, prepare
 from experiments.runs import schema
 from jaxnn.adapters.layers import from_layers
 from jaxnn.adapters.torch.branches import branches_of
+from jaxnn.adapters.weights import are_shared
 from jaxnn.curing import branches, hooks, kernels, search, units
 from jaxnn.curing.weights import looks_linear, mirrored, orthogonal, orthogonal_like
 
@@ -160,6 +161,29 @@ def test_a_signal_that_overflows_can_be_cured(rng):
     found = jaxnn.cures(net, params, xs, cotangent=c)
     assert found.verdict.out is not None
     assert found[0].works
+
+
+def test_steps_that_share_their_weights_are_told_from_layers(rng):
+    step = lambda w, z, x: jnp.tanh(z @ w + x)  # noqa: E731
+    w, xs = rng.normal(size=(N, N)), rng.normal(size=(4, B, N))
+    tied = from_layers([jaxnn.Run(step, w, 4, xs, tied=True)])
+    own = from_layers([(dense, v) for v in drawn(rng, 4, 1.0)])
+    assert [are_shared(*made) for made in (tied, own)] == [True, False]
+
+
+@pytest.mark.slow
+def test_a_recurrent_network_has_no_factors_for_each_step(rng):
+    """Its cure is one factor on the weights that all steps share."""
+    w, xs = rng.normal(size=(N, N)) / 3 / N**0.5, rng.normal(size=(B, 30, N)) / 100
+    f = lambda w, xs: jax.lax.scan(  # noqa: E731
+        lambda z, x: (jnp.tanh(z @ w + x), None), jnp.zeros((len(xs), N)), xs.swapaxes(0, 1)
+    )[0]
+    net, params = jaxnn.from_function(f, w, xs)
+    found = jaxnn.cures(net, params, xs, cotangent=rng.normal(size=(B, N)))
+    assert {cure.kind for cure in found} <= {"scale", "orthogonal", "numbers"}
+    assert found.verdict.word == "vanishing"
+    scale = next(cure for cure in found if cure.kind == "scale")
+    np.testing.assert_allclose(scale.params, np.max(scale.factors) * w, rtol=1e-12)
 
 
 def test_a_well_network_is_left_alone(rng):

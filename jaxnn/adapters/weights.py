@@ -60,6 +60,18 @@ def places(net: Network | Chain, params: Any) -> set[tuple[int, int]]:
     return found
 
 
+def are_shared(net: Network | Chain, params: Any) -> bool:
+    """Tell whether several layers have one weight, as the steps of a recurrent network do."""
+    found = []
+
+    def noted(v: Any, place: Place) -> Any:
+        found.append(len(place.layers) > 1 and not place.of_run)
+        return v
+
+    jax.eval_shape(lambda params: changed(net, params, noted), params)
+    return any(found)
+
+
 def _network(params: Any, change: Change) -> Iterator[Any]:
     first = 0
     for entry in as_layers(params):

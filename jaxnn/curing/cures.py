@@ -131,7 +131,9 @@ def cures(
     and delta-orthogonal kernels with one factor. Where layers add to their state, factors
     1/√(branches) and 0 on the last product of each branch, as its program has it, and DeepNorm's
     where a norm follows the sum; elsewhere looks-linear weights where the activation is relu, a
-    skip around each layer, a norm in front, or `jaxnn.tailored_relu` in place of the activation.
+    skip around each layer, a norm in front, or `jaxnn.tailored_relu` in place of the activation;
+    nothing of that, and no factors for each layer, where layers share their weights, as the steps
+    of a recurrent network do.
     Where a number format loses the gradient, the formats that hold it are said too, which is no
     cure. A change works if those layers change the gradient by less than ten and the signal by
     less than ten, and bfloat16 tells the examples apart at the top of them.
@@ -250,7 +252,8 @@ def _changes(patient: Patient, seed: int) -> Iterator[Changed]:
     if factor is not None:
         factors, advice = patient.factors(factor), _advice(patient, f"by {factor:.3g}", factor)
         yield patient, "scale", advice, patient.multiplied(patient.params, factors), factors
-    yield from _by_layer(patient, patient.factors(factor or 1.0))
+    if not patient.is_tied:
+        yield from _by_layer(patient, patient.factors(factor or 1.0))
     drawn = patient.orthogonal(seed)
     if drawn is not None:
         factor = _root(patient, drawn) or 1.0
@@ -259,7 +262,7 @@ def _changes(patient: Patient, seed: int) -> Iterator[Changed]:
         )
         changed = patient.multiplied(drawn, patient.factors(factor))
         yield patient, "orthogonal", advice, changed, None
-    if not of_branches:
+    if not of_branches and not patient.is_tied:
         yield from _looks_linear(patient, seed)
         yield from _restructured(patient)
 

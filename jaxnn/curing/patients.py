@@ -15,7 +15,7 @@ import numpy as np
 
 from ..adapters.layers import Chain
 from ..adapters.torch.branches import branches_of
-from ..adapters.weights import places
+from ..adapters.weights import are_shared, places
 from ..flow.flow import Flow
 from ..flow.measure import gradient_flow
 from ..flow.of_torch import torch_flow
@@ -95,6 +95,11 @@ class Patient(ABC):
         yield from ()
 
     @property
+    def is_tied(self) -> bool:
+        """Whether layers share weights: then there is no factor for each, nor another layer."""
+        return False
+
+    @property
     def is_post_norm(self) -> bool:
         """Whether a norm follows what a branch adds."""
         return False
@@ -167,6 +172,11 @@ class OfJax(Patient):
     ys: Any
     options: dict[str, Any]
     like: Any = None
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether layers share weights."""
+        return are_shared(self.net, self.params)
 
     @property
     def network(self) -> Network | Chain:
