@@ -8,6 +8,7 @@ arrays of two axes or more: what a bias gets may be zero for good reasons.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -82,12 +83,12 @@ class Arrays:
         names = set(map(clean, paths))
         return [i for i in np.flatnonzero(self.layer == layer).tolist() if self.path[i] in names]
 
-    @property
+    @cached_property
     def weights(self) -> np.ndarray:
         """True for arrays of two axes or more."""
         return np.array([len(s) > 1 and max(s) > 1 for s in self.shape], bool)
 
-    @property
+    @cached_property
     def ratio(self) -> np.ndarray:
         """Δ / size of the weights that are not zero; nan of other arrays."""
         known = self.weights & np.isfinite(self.size)
