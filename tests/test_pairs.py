@@ -56,11 +56,11 @@ def of_a_normed_residual(q, p, s):
     return s * gain + inner, gain + slope / math.sqrt(q * p)
 
 
-BLOCKS = [
+BLOCKS = [  # the post norm last, behind which both lengths are 1
+    (jaxnn.Residual(jaxnn.RMSNorm(jaxnn.Residual())), of_a_normed_residual),
     (jaxnn.Residual(scale=0.5), residual),
     (jaxnn.RMSNorm(eps=0.3), rms),
     (jaxnn.PostNorm(), post),
-    (jaxnn.Residual(jaxnn.RMSNorm(jaxnn.Residual())), of_a_normed_residual),
 ]
 
 
