@@ -2,6 +2,8 @@
 
 import json
 import math
+import runpy
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -255,3 +257,14 @@ def test_a_module_of_torch_is_trained_by_digits_and_left_as_it_was():
     assert before.training is cured.training
     for name, v in module.state_dict().items():
         assert torch.equal(v, state[name])
+
+
+def test_the_lsuv_of_the_example_has_outputs_of_unit_deviation():
+    names = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "a_hundred_layers.py"))
+    layers, z = names["tanh_lsuv"](seed=1)
+    for i, (_, p) in enumerate(layers[:3]):
+        z = (np.tanh(z) if i else z) @ p["w"] + p["b"]
+        assert np.std(z) == pytest.approx(1, rel=1e-5)
+        gram = p["w"].T @ p["w"]
+        np.testing.assert_allclose(gram, gram[0, 0] * np.eye(64), atol=1e-5)
+    assert len(layers) == len(names["tanh"]()[0]) == 101

@@ -1,0 +1,109 @@
+"""Networks of 100 layers on the digits, as PyTorch draws them, and initialised by two rivals.
+
+    python -m experiments remedies examples/a_hundred_layers.py:tanh
+    python -m experiments remedies examples/a_hundred_layers.py:tanh_anyinit
+
+Each function returns a network for `jaxnn.diagnose`: 100 layers of 64 units, the first of which
+takes the digits, and a readout of 10. Of `tanh` the command trains what PyTorch draws by default,
+and what cures it; of `tanh_lsuv` and `tanh_anyinit` what the rivals make of it.
+
+LSUV (Mishkin & Matas 2016): orthogonal matrices, each divided by the deviation of its outputs, from
+the first layer to the last. anyinit 0.4.0: https://pypi.org/project/anyinit.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+DEPTH, WIDTH, PIXELS, CLASSES, BATCH = 100, 64, 64, 10, 128
+ACTIVATIONS: dict[str, Callable[..., Any]] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "sigmoid": jax.nn.sigmoid,
+}
+
+
+def first(p: Any, x: Any) -> Any:
+    """Return z of the first layer."""
+    return x @ p["w"] + p["b"][None]
+
+
+def dense(sigma: Callable[..., Any], p: Any, z: Any) -> Any:
+    """Return z of a layer, of that below."""
+    return sigma(z) @ p["w"] + p["b"][None]
+
+
+# One function for each activation, so that equal layers are known to be equal.
+LAYERS = {name: partial(dense, sigma) for name, sigma in ACTIVATIONS.items()}
+SIZES = [(PIXELS, WIDTH), *[(WIDTH, WIDTH)] * (DEPTH - 1), (WIDTH, CLASSES)]
+
+
+def weights(seed: int) -> list[dict[str, np.ndarray]]:
+    """Return weights and biases uniform in ±1/√fan_in, as PyTorch draws them by default."""
+    rng = np.random.default_rng(seed)
+    return [
+        {
+            "w": (rng.uniform(-1, 1, (n, m)) / n**0.5).astype(np.float32),
+            "b": (rng.uniform(-1, 1, m) / n**0.5).astype(np.float32),
+        }
+        for n, m in SIZES
+    ]
+
+
+def examples(seed: int) -> np.ndarray:
+    """Return a batch of normal inputs."""
+    x = np.random.default_rng(seed).normal(size=(BATCH, PIXELS))
+    return x.astype(np.float32)
+
+
+def network(name: str, params: list[Any], seed: int) -> tuple[Any, Any]:
+    """Return layers and a batch."""
+    functions = [first, *[LAYERS[name]] * DEPTH]
+    return list(zip(functions, params, strict=True)), examples(seed)
+
+
+def by_default(name: str, seed: int = 0) -> tuple[Any, Any]:
+    """Return the network that PyTorch draws."""
+    return network(name, weights(seed), seed)
+
+
+def by_lsuv(name: str, seed: int = 0) -> tuple[Any, Any]:
+    """Return the network of LSUV."""
+    rng, z, made = np.random.default_rng(seed), examples(seed), []
+    for i, (n, m) in enumerate(SIZES):
+        q = np.linalg.qr(rng.normal(size=(max(n, m), min(n, m))))[0]
+        below = z if i == 0 else np.asarray(ACTIVATIONS[name](z))
+        out = below @ (q if n >= m else q.T)
+        made.append({"w": (q if n >= m else q.T) / out.std(), "b": np.zeros(m)})
+        z = out / out.std()
+    return network(name, jax.tree.map(np.float32, made), seed)
+
+
+def by_anyinit(name: str, seed: int = 0) -> tuple[Any, Any]:
+    """Return the network of anyinit, which measures a module of PyTorch."""
+    import anyinit
+    import torch
+
+    torch.manual_seed(seed)
+    units = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
+    units |= {"gelu": torch.nn.GELU, "sigmoid": torch.nn.Sigmoid}
+    modules = [torch.nn.Linear(n, m) for n, m in SIZES]
+    between = [module for one in modules[1:] for module in (units[name](), one)]
+    module = torch.nn.Sequential(modules[0], *between)
+    anyinit.initialize(module, "empirical", torch.tensor(examples(seed)))
+    params = [
+        {"w": one.weight.detach().numpy().T.copy(), "b": one.bias.detach().numpy().copy()}
+        for one in modules
+    ]
+    return network(name, params, seed)
+
+
+for activation in ACTIVATIONS:
+    globals()[activation] = partial(by_default, activation)
+    globals()[f"{activation}_lsuv"] = partial(by_lsuv, activation)
+    globals()[f"{activation}_anyinit"] = partial(by_anyinit, activation)
