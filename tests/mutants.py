@@ -1189,6 +1189,75 @@ MUTANTS = (
         "xs, ys, depth=used, examples=False)",
         "tests/test_training.py::test_a_divergence_is_that_of_the_depth_in_use",
     ),
+    # A watch of a training
+    Mutant(
+        "a watch measures every step once parameters are nan",
+        "jaxnn/train/watch.py",
+        "is_due |= _is_finite(params) & ~_is_finite((after, value))",
+        "is_due |= ~_is_finite((after, value))",
+        "tests/test_watch.py"
+        "::test_the_first_step_whose_numbers_are_not_finite_is_measured_and_none_after_it",
+    ),
+    Mutant(
+        "the update of a watch is the parameter after the step",
+        "jaxnn/flow/updates.py",
+        "return after - before",
+        "return after",
+        "tests/test_watch.py::test_a_line_has_the_gradient_and_the_update_of_its_step",
+    ),
+    Mutant(
+        "a training that goes on keeps lines that it repeats",
+        "jaxnn/train/watched.py",
+        'if v["step"] < step]',
+        'if v["step"] <= step]',
+        "tests/test_watch.py"
+        "::test_a_line_cut_short_is_skipped_and_a_training_goes_on_from_a_checkpoint",
+    ),
+    Mutant(
+        "what follows from nan gives alarms too",
+        "jaxnn/train/alarms.py",
+        'if "nonfinite" in spoken:',
+        'if "nothing" in spoken:',
+        "tests/test_watch.py"
+        "::test_the_first_step_whose_numbers_are_not_finite_is_measured_and_none_after_it",
+    ),
+    Mutant(
+        "a branch that starts at zero gives an alarm",
+        "jaxnn/train/alarms.py",
+        "zero = np.isneginf(delta).all(axis=0)",
+        "zero = np.isneginf(delta).any(axis=0)",
+        "tests/test_alarms.py::test_what_is_no_fault_gives_no_alarm",
+    ),
+    Mutant(
+        "a frozen weight counts as rounded away",
+        "jaxnn/train/alarms.py",
+        "still &= seen.weights & np.isfinite(earlier).any(axis=0)",
+        "still &= seen.weights",
+        "tests/test_alarms.py::test_what_is_no_fault_gives_no_alarm",
+    ),
+    Mutant(
+        "a jump counts as steady growth",
+        "jaxnn/train/alarms.py",
+        "(rest <= 0.1 * growth)",
+        "(rest <= growth)",
+        "tests/test_alarms.py::test_what_is_no_fault_gives_no_alarm",
+    ),
+    Mutant(
+        "a comparison has the change the wrong way round",
+        "jaxnn/flow/compared.py",
+        "other[column] - v",
+        "v - other[column]",
+        "tests/test_compared.py::test_what_changed_is_named_with_its_layer_and_its_decades",
+    ),
+    Mutant(
+        "a watch of torch compares parameters with themselves",
+        "jaxnn/train/torch_watch.py",
+        "own[path].detach().clone()",
+        "own[path].detach()",
+        "tests/test_watch.py"
+        "::test_a_watch_of_a_module_of_torch_has_the_update_and_leaves_the_training_as_it_is",
+        "torch",
+    ),
     # Training
     Mutant(
         "an optimiser is taken for a State",

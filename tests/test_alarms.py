@@ -4,6 +4,7 @@ import copy
 import math
 import re
 
+import planted
 import pytest
 
 from jaxnn.train import Watched
@@ -91,7 +92,7 @@ GONE = weights("log10_update", -math.inf, -math.inf, -2.9)
 LOST = {("layers", "lost", 0): True, ("layers", "log10_largest", 0): -9.0}
 CLIPPED = [
     weights("log10_delta", *values)
-    | weights("log10_update", *(v - values[0] - 3.0 for v in values))
+    | weights("log10_update", *(v - values[0] - 4.0 for v in values))
     | {
         ("parameters", f"log10_{name}", i): -math.inf
         for name in ("delta", "update")
@@ -123,11 +124,17 @@ CASES = {
     ),
     "an update": ([{}, {}, update(math.nan)], "nonfinite", 20, r"update of \['2'\].w in layer 2 "),
     "lost": ([LOST | GONE], "format", 0, r"10\^-9 in layer 1 .*float16"),
+    "a loss below float16": (
+        [{("layers", "log10_largest", i): -math.inf for i in range(3)}],
+        "format",
+        0,
+        "Δ of the output is zero in float16",
+    ),
     "rounded": ([{}, update(-math.inf), update(-math.inf)], "rounding", 20, r"\['2'\].w .*stays"),
     "half of the updates": ([weights("log10_update", -0.2, -0.3, -2.0)], "update", 0, "is 0.2"),
     "one update": ([{}, update(0.1), update(0.2)], "update", 20, r"\['2'\].w .* second time"),
     "decay": (SHRINKING, "decay", 20, "halves every 30 steps"),
-    "clip": (CLIPPED, "clip", 20, "every step is clipped"),
+    "clip": (CLIPPED, "clip", 10, "every step is clipped"),
     "a large state": ([{("layers", "log10_mean_square", 1): 6.5}], "state", 0, "layer 2 .*1,800"),
     "a growing state": (
         [{("layers", "log10_mean_square", 2): 2.6 + 0.3 * i} for i in range(4)],
@@ -177,6 +184,7 @@ SILENT = {
     "a weight at zero": [weights("log10_size", 0.5, -math.inf, 0.4)],
     "frozen from the start": [update(-math.inf)] * 4,
     "a learning rate of zero at the end": [{}, *[weights("log10_update", *[-math.inf] * 3)] * 3],
+    "logits that jump": [logits(v) for v in (20, 20, 20, 20, 20, 45, 42, 44)],
     "logits that settle": [logits(v) for v in (10, 20, 34, 33)],
     "logits that are small": [logits(v) for v in (1, 2, 4, 8)],
     "an expert that rests": [{("experts", "load", 0): 0.0}] * 3,
@@ -184,6 +192,10 @@ SILENT = {
         weights("log10_size", 0.5 - i / 1e5, 0.6, 0.4) for i in range(4)
     ],
     "lost where Adam moves": [LOST] * 3,
+    "clipped by a little": [
+        {place: v + 2 * (place[1] == "log10_update") for place, v in change.items()}
+        for change in CLIPPED
+    ],
     "updates of one size": [weights("log10_delta", -1.0 + i / 3, -1.3, -1.1) for i in range(4)],
     "steady states of 100": [{("layers", "log10_mean_square", 1): 4.0}] * 5,
 }
@@ -200,6 +212,17 @@ def test_an_alarm_has_its_rule_step_and_reason_and_comes_once(changes, rule, ste
 @pytest.mark.parametrize("changes", SILENT.values(), ids=SILENT)
 def test_what_is_no_fault_gives_no_alarm(changes):
     assert alarms(series(*changes)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("users_jax")
+def test_growing_logits_are_told_before_the_loss_shows_them_and_healthy_ones_are_not():
+    faulty, twin = planted.FAULTS["growing logits"]
+    losses, record = planted.trained(faulty, steps=200)
+    twins, of_twin = planted.trained(twin, steps=200)
+    assert record.alarms[0].rule == "attention"
+    assert planted.is_before(record.alarms[0], planted.shown_at(losses, twins))
+    assert of_twin.alarms == []
 
 
 def test_every_rule_has_a_case():

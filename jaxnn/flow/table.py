@@ -199,15 +199,19 @@ class InWords:
         assert_one(flow)
         of = flow.parameters
         deltas, sizes = (np.asarray(v, np.float64) / LN10 for v in (of.log_delta, of.log_size))
+        with np.errstate(invalid="ignore"):  # of zeros without a Δ
+            ratios = deltas - sizes
         return [
             {
                 "layer": layer,
                 "path": path,
                 "log10_delta": float(delta),
                 "log10_size": float(size),
-                "log10_ratio": float(delta - size),
+                "log10_ratio": float(ratio),
             }
-            for layer, path, delta, size in zip(of.layers, of.paths, deltas, sizes, strict=True)
+            for layer, path, delta, size, ratio in zip(
+                of.layers, of.paths, deltas, sizes, ratios, strict=True
+            )
         ]
 
     def formats(self, of: str = "delta", scale: int | None = None) -> list[dict[str, Any]]:

@@ -6,17 +6,18 @@ A rule speaks where it is clear, and else is silent. Sizes are Euclidean norms; 
 parameter array of two axes or more. What it takes, by name:
 
     nonfinite   a number that is nan or infinite: the first of state, loss, Δ and update
-    format      Δ of a layer has left the dtype of the states, and its weights do not move
+    format      Δ of a layer has left the dtype of the states, and its weights do not move; or Δ of
+                the output is zero in float16
     rounding    a weight that moved stays as it is, though it has a Δ and others move: its dtype
                 rounds the update away; in two measurements
     update      ‖update‖ / ‖θ‖ is .1 or more in half of the weights, or .3 in one of them twice
     decay       half of the weights have lost 30 % of their size, and halve within 1000 steps
-    clip        the update is the gradient times one factor, and always of the same size, which
-                that of the gradient is not: it is clipped in every step; in three measurements
+    clip        the update is the gradient times one factor, and of the same size twice, which the
+                gradient is not: every step is clipped; and it is below .001 of the weights
     state       the root mean square of a state is 1000 or more, at which float16 is near its end,
-                or 30 and has doubled within four measurements
-    attention   the largest logit of an attention is 30 or more and has doubled within four
-                measurements, or it is 100 and the entropy below 5 % of its largest
+                or 30 and has doubled within four or eight measurements, steadily
+    attention   the largest logit of an attention is 30 or more and has doubled likewise, or it is
+                100 and the entropy below 5 % of its largest
     router      half of the experts of a router have a tenth of their share or less, in two
                 measurements
     examples    the states of all examples are equal but for rounding, from a layer up
@@ -32,14 +33,14 @@ from ..flow.formats import indistinguishable_in, range_of
 from ..texts import clean, label
 from .watched import LN10, Alarm, Line, Watched
 
-LARGE_UPDATE, LARGEST_UPDATE = 0.1, 0.3  # of the weight
+LARGE_UPDATE, LARGEST_UPDATE, SMALL_UPDATE = 0.1, 0.3, 1e-3  # of the weight
 LOST_SIZE, HALF_LIFE = 0.3, 1000  # of weights, and steps
-SAME, OTHER = 1e-3, 0.05  # of decades: one factor for all arrays; sizes that differ
+SAME, OTHER = 1e-3, 1e-2  # of decades: one factor for all arrays; sizes that differ
 LARGE_STATE, LARGEST_STATE = 30.0, 1000.0  # root mean square
 LARGE_LOGIT, SATURATED_LOGIT, SATURATED = 30.0, 100.0, 0.05
 STARVED = 0.1  # of the share of an expert
 CHANGE = 6.0  # decades over all layers
-GROWING = 4  # measurements, from the first of which to the last a number doubles
+GROWING = (4, 8)  # measurements, from the first of which to the last a number doubles
 LOG2 = float(np.log10(2))
 LARGEST_FLOAT16 = 65504.0
 
@@ -122,6 +123,8 @@ def _nonfinite_on_the_way_down(seen: _Seen, dtype: str) -> Alarm | None:
 
 def _format(seen: _Seen) -> Alarm | None:
     lost, delta = (seen.get("layers", name) for name in ("lost", "log10_largest"))
+    if seen.start["dtype"] == "float16" and np.isneginf(delta).all():
+        return seen.alarm("format", "Δ of the output is zero in float16; scale the loss")
     below = np.flatnonzero((lost > 0) & (delta < 0))
     if not len(below):
         return None
@@ -192,10 +195,9 @@ def _decay(seen: _Seen) -> Alarm | None:
 
 
 def _clip(seen: _Seen) -> Alarm | None:
-    count = 3
-    if len(seen) < count:
+    if len(seen) < 2:
         return None
-    update, delta = (seen.last("parameters", f"log10_{v}", count) for v in ("update", "delta"))
+    update, delta = (seen.last("parameters", f"log10_{v}", 2) for v in ("update", "delta"))
     own = np.isfinite(update).all(axis=0) & np.isfinite(delta).all(axis=0)
     if np.sum(own) < 3:
         return None
@@ -204,7 +206,9 @@ def _clip(seen: _Seen) -> Alarm | None:
     sizes, gradients = (
         np.log10(np.sum(10 ** (2 * v[:, own]), axis=1)) / 2 for v in (update, delta)
     )
-    if not (is_one and np.ptp(sizes) < SAME and np.ptp(gradients) > OTHER):
+    weights = np.log10(np.sum(10 ** (2 * seen.get("parameters", "log10_size")))) / 2
+    is_small = sizes[-1] - weights < np.log10(SMALL_UPDATE)
+    if not (is_one and is_small and np.ptp(sizes) < SAME and np.ptp(gradients) > OTHER):
         return None
     text = (
         f"every step is clipped: ‖update‖ is {10 ** sizes[-1]:.3g} each time, of gradients from "
@@ -213,20 +217,35 @@ def _clip(seen: _Seen) -> Alarm | None:
     return seen.alarm("clip", text)
 
 
-def _growing(seen: _Seen, log10: np.ndarray, least: float) -> Iterator[tuple[int, float]]:
-    """Yield numbers that double steadily, those that do so fastest first, with the steps it takes.
+def _growing(
+    seen: _Seen, part: str, name: str, power: float, least: float
+) -> Iterator[tuple[int, float, float]]:
+    """Yield numbers that double steadily: place, log₁₀ of the last, and the steps of a doubling.
+
+    A line through the logarithms of the last four or eight measurements, against their steps, has
+    to rise by a factor of two, and to leave a tenth of that.
 
     Args:
         seen: the measurements.
-        log10: of the last ones, (GROWING, …).
-        least: log₁₀ of the smallest that counts.
+        part: of the numbers, which are positive.
+        name: likewise.
+        power: of log₁₀ of the numbers in what is recorded; 0 if they are recorded themselves.
+        least: the smallest that counts.
     """
-    with np.errstate(invalid="ignore"):
-        steady = (np.diff(log10, axis=0) > 0).all(axis=0)
-        growth = log10[-1] - log10[0]
-        found = np.flatnonzero(steady & (growth > LOG2) & (log10[-1] >= least))
-    for i in found[np.argsort(-growth[found])]:
-        yield int(i), seen.steps(GROWING) * LOG2 / float(growth[i])
+    for count in GROWING:
+        if len(seen) < count:
+            return
+        values = seen.last(part, name, count)
+        log10 = values / power if power else np.log10(np.maximum(values, 1e-30))
+        known = np.isfinite(log10).all(axis=0) & (log10[-1] >= np.log10(least))
+        log10 = np.where(known, log10, 0)
+        steps = np.array([line["step"] for line in seen.lines[-count:]], float)
+        slope, start = np.polyfit(steps, log10, 1) if np.ptp(steps) else np.zeros((2, len(known)))
+        growth = slope * np.ptp(steps)
+        rest = np.std(log10 - slope * steps[:, None] - start, axis=0)
+        rises = known & (growth >= LOG2) & (rest <= 0.1 * growth) & (log10[-1] > log10[-2])
+        for i in np.flatnonzero(rises)[np.argsort(-growth[rises])]:
+            yield int(i), float(log10[-1, i]), float(LOG2 / slope[i])
 
 
 def _forecast(log10: float, doubling: float) -> str:
@@ -247,11 +266,8 @@ def _state(seen: _Seen) -> Alarm | None:
         layer = int(large[0]) + 1
         text = f"the state of layer {seen.name(layer)} has a root mean square of "
         return seen.alarm("state", text + _rounded(10 ** rms[layer - 1]), layer)
-    if len(seen) < GROWING:
-        return None
-    series = seen.last("layers", "log10_mean_square", GROWING) / 2
-    for i, doubling in _growing(seen, series, np.log10(LARGE_STATE)):
-        text = f"states of layer {seen.name(i + 1)} {_forecast(rms[i], doubling)}"
+    for i, log10, doubling in _growing(seen, "layers", "log10_mean_square", 2, LARGE_STATE):
+        text = f"states of layer {seen.name(i + 1)} {_forecast(log10, doubling)}"
         return seen.alarm("state", text, i + 1)
     return None
 
@@ -269,12 +285,9 @@ def _attention(seen: _Seen) -> Alarm | None:
             f"with logits up to {logit[sharp[0]]:.3g}: softmax hands down little"
         )
         return seen.alarm("attention", text, head["layer"])
-    if len(seen) < GROWING:
-        return None
-    series = np.log10(np.maximum(seen.last("heads", "largest_logit", GROWING), 1e-30))
-    for i, doubling in _growing(seen, series, np.log10(LARGE_LOGIT)):
+    for i, log10, doubling in _growing(seen, "heads", "largest_logit", 0, LARGE_LOGIT):
         layer = heads[i]["layer"]
-        text = f"attention logits of layer {seen.name(layer)} {_forecast(series[-1, i], doubling)}"
+        text = f"attention logits of layer {seen.name(layer)} {_forecast(log10, doubling)}"
         return seen.alarm("attention", text, layer)
     return None
 
@@ -350,7 +363,7 @@ def alarms_of(watched: Watched, ignore: tuple[str, ...] = ()) -> list[Alarm]:
     """Return the alarms that the last measurement gives rise to, of rules that were silent."""
     seen, spoken = _Seen(watched), {alarm.rule for alarm in watched.alarms}
     alarms = []
-    with np.errstate(invalid="ignore"):  # of inf and nan, which no rule takes for large or small
+    with np.errstate(all="ignore"):  # inf and nan are numbers here, neither large nor small
         for name, rule in RULES.items():
             if "nonfinite" in spoken:  # all else follows from that
                 break
