@@ -4,7 +4,6 @@ import copy
 import math
 import re
 
-import planted
 import pytest
 
 from jaxnn.train import Watched
@@ -212,17 +211,6 @@ def test_an_alarm_has_its_rule_step_and_reason_and_comes_once(changes, rule, ste
 @pytest.mark.parametrize("changes", SILENT.values(), ids=SILENT)
 def test_what_is_no_fault_gives_no_alarm(changes):
     assert alarms(series(*changes)) == []
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("users_jax")
-def test_growing_logits_are_told_before_the_loss_shows_them_and_healthy_ones_are_not():
-    faulty, twin = planted.FAULTS["growing logits"]
-    losses, record = planted.trained(faulty, steps=200)
-    twins, of_twin = planted.trained(twin, steps=200)
-    assert record.alarms[0].rule == "attention"
-    assert planted.is_before(record.alarms[0], planted.shown_at(losses, twins))
-    assert of_twin.alarms == []
 
 
 def test_every_rule_has_a_case():
