@@ -221,9 +221,17 @@ def start_of(flow: Flow, every: int, time: int) -> Line:
             {"layer": layer, "path": path, "shape": [*shape]}
             for layer, path, shape in zip(of.layers, of.paths, of.shapes, strict=True)
         ],
-        "heads": _chosen(flow.attention_table(), ("layer", "attention", "head")),
-        "experts": _chosen(flow.router_table(), ("layer", "router", "expert")),
+        "heads": _chosen(_heads(flow), ("layer", "attention", "head")),
+        "experts": _chosen(_experts(flow), ("layer", "router", "expert")),
     }
+
+
+def _heads(flow: Flow) -> list[dict[str, Any]]:
+    return [] if flow.attention is None else flow.attention_table()
+
+
+def _experts(flow: Flow) -> list[dict[str, Any]]:
+    return [] if flow.routers is None else flow.router_table()
 
 
 def _chosen(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -257,10 +265,8 @@ def measurement_of(step: int, flow: Flow, log_update: Any, loss: float, time: in
         "after": log_update is not None,
         "layers": _columns(layers, tuple(name for name in layers[0] if name not in _PLACES)),
         "parameters": parameters,
-        "heads": _columns(
-            flow.attention_table(), ("largest_logit", "entropy", "most_entropy", "share")
-        ),
-        "experts": _columns(flow.router_table(), ("load",)),
+        "heads": _columns(_heads(flow), ("largest_logit", "entropy", "most_entropy", "share")),
+        "experts": _columns(_experts(flow), ("load",)),
     }
 
 
