@@ -8,7 +8,8 @@ takes the digits, and a readout of 10. Of `tanh` the command trains what PyTorch
 and what cures it; of `tanh_lsuv` and `tanh_anyinit` what the rivals make of it.
 
 LSUV (Mishkin & Matas 2016): orthogonal matrices, each divided by the deviation of its outputs, from
-the first layer to the last. anyinit 0.4.0: https://pypi.org/project/anyinit.
+the first layer to the last. The other rival is
+the package anyinit, 0.4.0.
 """
 
 from collections.abc import Callable
