@@ -1,5 +1,6 @@
 """Networks of 100 layers on the digits, as PyTorch draws them, and initialised by two rivals.
 
+    python -m pip install -e ".[experiments]"
     python -m experiments remedies examples/a_hundred_layers.py:tanh
     python -m experiments remedies examples/a_hundred_layers.py:tanh_anyinit
 
@@ -8,8 +9,7 @@ takes the digits, and a readout of 10. Of `tanh` the command trains what PyTorch
 and what cures it; of `tanh_lsuv` and `tanh_anyinit` what the rivals make of it.
 
 LSUV (Mishkin & Matas 2016): orthogonal matrices, each divided by the deviation of its outputs, from
-the first layer to the last. The other rival is
-the package anyinit, 0.4.0.
+the first layer to the last. The other rival is the package anyinit, 0.4.0.
 """
 
 from collections.abc import Callable

@@ -2813,8 +2813,8 @@ MUTANTS = (
     Mutant(
         "a report says nothing of a picture that is not drawn",
         "experiments/pages/report.py",
-        'run.get("not_drawn", [])',
-        "[]",
+        'not_drawn = run.get("not_drawn", [])',
+        "not_drawn = []",
         "tests/test_depth.py::test_a_picture_that_cannot_be_drawn_takes_nothing_with_it",
     ),
     # Dead and exploded networks, and noise

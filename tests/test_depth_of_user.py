@@ -251,7 +251,8 @@ def test_layers_need_not_count_depths(file, longer):
 def test_a_gradient_that_is_lost_says_in_which_layer(longer):
     lost = pl.when(pl.col("layer") <= 5).then(pl.lit("underflow")).otherwise("delta_z")
     rows = words.labelled(rows_of(longer).with_columns(delta_z=lost))
-    (verdict,) = words.verdicts_by_depth(rows, rows.clear().select("activation", "label", "depth"))
+    gaps = rows.clear().select("activation", "label", "depth")
+    (verdict,) = words.verdicts_by_depth(rows, theory.of_twins(rows), gaps)
     assert "; of 6 hidden layers, plain float32 backpropagation underflows from layer 5" in verdict
 
 

@@ -71,9 +71,11 @@ def test_an_example_says_how_to_install(path):
     lines = ast.get_docstring(ast.parse(text)).splitlines()
     (i,) = [i for i, line in enumerate(lines) if "install" in line]
     ours = '-e ".[charts]"' if "chart" in text else "-e ."
-    command = ours if "import jaxnn" in text else "jax"
+    command, runs = (ours if "import jaxnn" in text else "jax"), f"examples/{path.name}"
+    if "python -m experiments" in text:  # with networks of a file
+        command, runs = '-e ".[experiments]"', f"-m experiments remedies {runs}:tanh"
     assert lines[i].startswith(f"    python -m pip install {command}")
-    assert lines[i + 1] == f"    python examples/{path.name}"
+    assert lines[i + 1] == f"    python {runs}"
 
 
 # The command that adds an extra

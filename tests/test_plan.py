@@ -112,7 +112,7 @@ def test_a_diagnosis_has_the_plan_and_its_page_the_picture(flow):
     assert repr(found).split("\n")[-len(lines) - 1 : -1] == lines
     assert diagnosis.sentences(found)[-len(lines) :] == lines
     rows = report.rows_of(flow)
-    panels = page.page(rows, found, "mine", "how", []).panels
+    panels = page.page(rows, found, "mine", "how", lines).panels
     assert [panel.title.split(" by")[0] for panel in panels[-3:]] == [
         *("Entries of Δ", "Entries of the states", "Entries of parameters")
     ]

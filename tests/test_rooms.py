@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments import EXPERIMENTS, find
+from experiments.__main__ import READERS
 
 ROOT = Path(__file__).parent.parent
 # What each shared room may import; an experiment may import all of them, and itself.
@@ -32,13 +33,13 @@ def imported(path):
 
 def test_every_folder_is_an_experiment_or_is_shared():
     folders = {path.parent.name for path in ROOT.glob("experiments/*/__init__.py")}
-    assert folders == {*EXPERIMENTS, *BELOW}
-    files = {path.name for path in ROOT.glob("experiments/*.py")}
-    assert files == {"__init__.py", "__main__.py", "show.py", "predict.py"}
+    files = {path.stem for path in ROOT.glob("experiments/*.py")}
+    assert folders | files == {*EXPERIMENTS, *BELOW, *READERS, "__init__", "__main__"}
+    assert not folders & files
     assert [find(name).name for name in EXPERIMENTS] == list(EXPERIMENTS)
 
 
-@pytest.mark.parametrize("room", [*EXPERIMENTS, *BELOW])
+@pytest.mark.parametrize("room", [*EXPERIMENTS, *BELOW, "watch"])
 def test_imports_run_downwards_and_no_experiment_imports_another(room):
     allowed = BELOW.get(room, {*BELOW, room})
     for path in ROOT.glob(f"experiments/{room}/**/*.py"):

@@ -161,10 +161,11 @@ class Html:
             defaults: settings that need no word.
         """
         facts = (settings(run, defaults), made(run))
-        return self._written(True, facts, run.get("not_drawn", []))
+        not_drawn = run.get("not_drawn", [])
+        return self._written(has_words=True, facts=facts, not_drawn=not_drawn)
 
     def _written(
-        self, has_words: bool = False, facts: Sequence[Table] = (), not_drawn: Sequence[str] = ()
+        self, *, has_words: bool = False, facts: Sequence[Table] = (), not_drawn: Sequence[str] = ()
     ) -> str:
         return web.render(
             "report.html.jinja",

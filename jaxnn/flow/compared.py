@@ -86,7 +86,7 @@ def compare(flow: Flow, other: Flow) -> Comparison:
         >>> data = jnp.eye(2, 3), jnp.array([0, 1])
         >>> flow = jaxnn.gradient_flow(net, params, *data)
         >>> half = jax.tree.map(lambda v: v / 8, params)
-        >>> print(jaxnn.compare(flow, jaxnn.gradient_flow(net, half, *data)).sentences[1][:30])
+        >>> print(jaxnn.compare(flow, jaxnn.gradient_flow(net, half, *data)).sentences[1][:29])
         Changed, in decades: Δ of the
     """
     assert_one(flow)
