@@ -1218,8 +1218,7 @@ MUTANTS = (
         "jaxnn/train/alarms.py",
         'if "nonfinite" in spoken:',
         'if "nothing" in spoken:',
-        "tests/test_watch.py"
-        "::test_the_first_step_whose_numbers_are_not_finite_is_measured_and_none_after_it",
+        "tests/test_alarms.py::test_what_is_not_finite_is_the_last_alarm",
     ),
     Mutant(
         "a branch that starts at zero gives an alarm",

@@ -208,6 +208,14 @@ def test_an_alarm_has_its_rule_step_and_reason_and_comes_once(changes, rule, ste
     assert alarm.text.startswith(f"Step {step}: ")
 
 
+def test_what_is_not_finite_is_the_last_alarm():
+    """Whatever else stands out in that measurement, and in those after it."""
+    large = {("layers", "log10_mean_square", 1): 6.5}
+    found = alarms(series({}, large | {("layers", "log10_mean_square", 2): math.nan}, large))
+    assert [alarm.rule for alarm in found] == ["nonfinite"]
+    assert [alarm.rule for alarm in alarms(series({}, large))] == ["state"]
+
+
 @pytest.mark.parametrize("changes", SILENT.values(), ids=SILENT)
 def test_what_is_no_fault_gives_no_alarm(changes):
     assert alarms(series(*changes)) == []
