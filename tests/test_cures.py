@@ -238,6 +238,7 @@ def of_torch(residual, rng, layers=8):
     return module, torch.tensor(rng.normal(size=(B, 8)))
 
 
+@pytest.mark.slow
 def test_the_branches_of_a_module_of_torch(rng):
     """The last product and its bias, of blocks with a skip; blocks without one have none."""
     found = branches_of(*of_torch(True, rng, 3))

@@ -190,6 +190,7 @@ def by_exponent(*arrays):
     return {int(i): float(n) for i, n in zip(*np.unique(k, return_counts=True), strict=True)}
 
 
+@pytest.mark.slow
 def test_arrays_of_a_state_are_counted_together():
     """Layers with one array and with two, alone and in a run, each with parameters of its own."""
     rng = np.random.default_rng(1)

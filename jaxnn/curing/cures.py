@@ -160,8 +160,9 @@ def cures(
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
         >>> keys = jax.random.split(jax.random.key(0), 20)
-        >>> layers = [(lambda w, z: jnp.tanh(z) @ w, jax.random.normal(k, (32, 32)) / 12)
-        ...           for k in keys]
+        >>> def block(w, z):
+        ...     return jnp.tanh(z) @ w
+        >>> layers = [(block, jax.random.normal(key, (32, 32)) / 12) for key in keys]
         >>> xs, c = jax.random.normal(jax.random.key(1), (2, 8, 32))
         >>> net, params = jaxnn.from_layers(layers)
         >>> found = jaxnn.cures(net, params, xs, cotangent=c)
