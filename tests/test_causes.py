@@ -339,7 +339,7 @@ def test_the_only_position_that_gets_a_gradient(log_delta, position):
     ],
 )
 def test_what_differs_between_examples_is_not_read(log_delta, log_spread, text):
-    """As of tokens that see those before them, where a network is read at the first."""
+    """Causal attention read at the first token, which sees no other."""
     log_delta, log_spread = (jnp.array((*v, 0.0)) for v in (log_delta, log_spread))
     flow = flow_with("ab", positions=jaxnn.Positions(log_delta, log_spread, (3, 1)))
     said = [finding.text for finding in alike_where_read(flow)]

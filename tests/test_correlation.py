@@ -61,7 +61,7 @@ def _layer(p, z):
 
 @pytest.mark.slow
 def test_a_length_is_that_of_mean_field_theory():
-    """Of order and of chaos; tokens go through dense layers as examples do."""
+    """In order and in chaos; tokens go through dense layers as examples do."""
     signs = np.random.default_rng(0).choice([-1.0, 1.0], (LAYERS, WIDTH, WIDTH)) / WIDTH**0.5
     # Of a Gaussian, exactly.
     gaussian = norm.ppf((np.arange(WIDTH) + 0.5) / WIDTH)

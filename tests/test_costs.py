@@ -56,7 +56,7 @@ def test_a_head_is_computed_up_once(over_words):
 
 
 def test_the_reverse_rule_of_a_layer_is_compiled_once(rng):
-    """Where it is called twice, as for examples or streams far apart, it is in a loop."""
+    """Called twice, as for examples or streams far apart, it is in a loop."""
 
     def f(params, xs):
         first = xs @ params["first"]

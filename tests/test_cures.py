@@ -364,7 +364,7 @@ def test_units_come_in_pairs_only_where_the_width_is_even(n, there, rng):
 
 
 def test_delta_orthogonal_kernels_are_found_and_keep_every_picture(rng):
-    """Of the kernel's axes the last two are units; a convolution by it is a rotation."""
+    """The last two axes of the kernel are units; a convolution by it is a rotation."""
     of = ("NHWC", "HWIO", "NHWC")
     f = lambda w, z: jax.lax.conv_general_dilated(z, w, (1, 1), "SAME", dimension_numbers=of)  # noqa: E731
     z = rng.normal(size=(2, 4, 4, 5))

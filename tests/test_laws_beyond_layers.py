@@ -51,7 +51,7 @@ def test_many_tokens_by_draws_and_in_the_limit():
 
 
 def test_the_variance_of_logits_varies_from_row_to_row():
-    """Of d dimensions by that of three χ² over d."""
+    """In d dimensions, by the distribution of three χ² over d."""
     rng, width = np.random.default_rng(0), 64
     factors = np.prod(rng.chisquare(width, size=(100, 3)) / width, axis=1)
     each = [attention_length.concentration(2.0 * math.sqrt(v), 32) for v in factors]

@@ -129,7 +129,7 @@ def test_the_reverse_pass_is_written_by_hand():
 
 
 def test_importing_jaxnn_imports_no_more_than_it_needs():
-    """What is not asked for stays on the disk: JAX itself, and then what only measurements need."""
+    """Modules load on demand: neither JAX itself, nor later what only measurements need."""
     code = """
 import sys, jaxnn
 rooms = {"jax", "jaxnn.network", "jaxnn.flow", "jaxnn.adapters", "jaxnn.curing", "jaxnn.theory"}

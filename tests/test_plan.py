@@ -58,7 +58,7 @@ def test_rows_have_the_cheapest_format_that_keeps_enough(flow):
 
 
 def test_one_scale_of_the_loss_serves_all_layers_or_none(flow):
-    """If every Δ is below 2^-30, a scaled loss fits, and its scale lies in the window."""
+    """A scaled loss fits where every Δ is below 2^-30, and its scale lies in the window."""
     delta, of_parameters = (
         each._replace(top=np.full(12, -30.0))
         for each in (flow.entries.delta, flow.entries.delta_parameter)

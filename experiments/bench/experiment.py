@@ -123,7 +123,7 @@ class Plan(experiment.Plan):
 
     @property
     def duration(self) -> str:
-        """How long it takes in words, and which options make it shorter."""
+        """The expected time of the run in words, with the options that shorten it."""
         if self.settings.quick:
             return "some seconds a case"
         words = f"about {_minutes(self.rows, self.settings.pairs)} on two cores"

@@ -1,4 +1,4 @@
-"""Which changes keep the gradient of networks with default weights? Each is made and measured.
+"""Changes that keep the gradient of networks with default weights, each made and measured.
 
 Plain networks of five activations, residual and normed ones, transformers, convolutions and an
 LSTM, drawn as PyTorch draws by default, are given to `jaxnn.cures`; of the plain ones what anyinit

@@ -300,8 +300,8 @@ def shared_depths(
         depths: k of them, ascending.
 
     Returns:
-        The depths of each entry, with the least in the place of those that it leaves to another
-        one; and for each seed the entry that measures each depth.
+        The depths of each entry, (entries, k): the least depth instead of each that another entry
+        of the seed measures. And the entry that measures each depth, (seeds, k).
 
     Example:
         >>> depths, entries = shared_depths(np.array([0, 1, 1]), [1, 2, 4, 8])

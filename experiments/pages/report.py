@@ -37,7 +37,7 @@ SCALE_AND_THEORY = (
 
 
 class Answer(NamedTuple):
-    """What a run found.
+    """The result of a run, at the top of its page.
 
     text: one sentence.
     mood: `ill`, `well`, or `plain` if it is neither; the colour that it has.

@@ -75,7 +75,7 @@ class Settings(runtime.Options, data.Options):
     optimizer: str = "adam"
     """adam or sgd, of a network of your own."""
     cures: int = 2
-    """How many of the best cures of a network of your own are trained."""
+    """Number of the best cures that are trained, of a network of your own."""
     seeds: int = 2
     """Number of seeds; each draws its own weights and batches."""
     seed: int = 0

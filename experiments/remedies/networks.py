@@ -86,7 +86,7 @@ class Networks:
 
     @property
     def is_own(self) -> bool:
-        """Whether it is trained by data of the user's own."""
+        """True if it is trained on the user's own data."""
         return self.words == OWN
 
     def best(self, most: int) -> list[str]:

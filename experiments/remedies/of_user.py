@@ -78,7 +78,7 @@ class Maker:
 
     @property
     def takes_seed(self) -> bool:
-        """Whether seeds draw networks; else they draw batches alone."""
+        """True if a seed draws the network; otherwise it draws the batches alone."""
         return "seed" in inspect.signature(self.make).parameters
 
     def of(self, seed: int, most: int) -> tuple[Networks, dict[str, Variant]]:

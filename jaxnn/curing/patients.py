@@ -70,7 +70,7 @@ class Patient(ABC):
 
     @property
     def orthogonal_words(self) -> str:
-        """What is drawn, in words."""
+        """Name of the matrices that `orthogonal` draws."""
         return "orthogonal"
 
     @abstractmethod
@@ -96,12 +96,12 @@ class Patient(ABC):
 
     @property
     def is_tied(self) -> bool:
-        """Whether layers share weights: then there is no factor for each, nor another layer."""
+        """True if layers share weights; they then have one factor in common and stay as they are."""
         return False
 
     @property
     def is_post_norm(self) -> bool:
-        """Whether a norm follows what a branch adds."""
+        """True if a norm follows the sum of a branch and its skip connection."""
         return False
 
     def looks_linear(self, seed: int) -> Any:
@@ -175,7 +175,7 @@ class OfJax(Patient):
 
     @property
     def is_tied(self) -> bool:
-        """Whether layers share weights."""
+        """True if layers share weights."""
         return are_shared(self.net, self.params)
 
     @property
@@ -197,7 +197,7 @@ class OfJax(Patient):
 
     @property
     def orthogonal_words(self) -> str:
-        """What is drawn."""
+        """Name of the matrices that `orthogonal` draws."""
         if any(self.layers[layer] for layer, _ in self._kernels):
             return "delta-orthogonal (an orthogonal matrix in a kernel's centre, 0 elsewhere)"
         return super().orthogonal_words
@@ -228,7 +228,7 @@ class OfJax(Patient):
 
     @property
     def is_post_norm(self) -> bool:
-        """Whether a norm follows what a branch adds."""
+        """True if a norm follows the sum of a branch and its skip connection."""
         if not isinstance(self.net, Chain):
             return False
         return any(branches.is_post_norm(*link) for _, *link in self._links())

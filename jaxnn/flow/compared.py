@@ -21,7 +21,7 @@ SPOKEN = {
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """What changed from one flow to another; `print` it, or see its tables.
+    """The changes from one flow to another; `print` it, or see its tables.
 
     rows: for each layer its number, its name, and for each number of `flow.table()` a column with
         the number in the first flow, and one with the change, `…_change`.

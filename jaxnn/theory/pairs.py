@@ -49,7 +49,7 @@ class Paths(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """Where a deep residual network leaves the correlation of two inputs, and how slowly.
+    """The correlation of two inputs in the limit of a deep residual network, and its approach.
 
     c: c*.
     exponent: δ: two networks that differ in c[1] come together as l^-δ.

@@ -1,4 +1,4 @@
-"""Alarms: what goes wrong in a training, told from the measurements of its watch.
+"""Alarms: faults of a training, recognised in the measurements of its watch.
 
     measurements so far -> a rule -> an alarm, or None; of each rule one in a training
 

@@ -59,7 +59,7 @@ Line = dict[str, Any]  # of the file, with numbers that are nan or infinite as s
 
 
 class Alarm(NamedTuple):
-    """What went wrong in a watched training.
+    """A fault in a watched training.
 
     step: of the measurement that showed it.
     rule: the kind, such as "update" or "attention".
