@@ -57,7 +57,7 @@ def of_run(folder: Path) -> Sizes:
     """Return the numbers of a run: of the network as it is, and of its first cure."""
     import polars as pl
 
-    from experiments.remedies.own_report import shapes
+    from experiments.remedies.of_user.report import shapes
 
     found = shapes(pl.read_parquet(folder / "rows.parquet")).sort("layer")
     names = [BEFORE, next(n for n in found["remedy"].unique(maintain_order=True) if n != BEFORE)]

@@ -18,8 +18,9 @@ from experiments.__main__ import main
 from experiments.learning import data
 from experiments.learning.descent import rows_of_steps
 from experiments.pages import charts, web
-from experiments.remedies import columns, networks, own_report
-from experiments.remedies.training import Data, OfJax, Rule, output_of
+from experiments.remedies import columns
+from experiments.remedies.of_user import networks, report
+from experiments.remedies.of_user.training import Data, OfJax, Rule, output_of
 from experiments.runs import schema, store
 from jaxnn.adapters.layers import from_layers
 from jaxnn.curing import cures
@@ -134,12 +135,12 @@ ROWS = pl.DataFrame(
 
 
 def test_the_best_step_size_is_that_of_the_mean_over_seeds():
-    before, cured = own_report.cases(ROWS)
+    before, cured = report.cases(ROWS)
     assert (before.decades, before.rate, cured.rate) == (-5.0, 0.1, 0.1)
     reached = cured.reached[columns.ACCURACY]
     assert reached.mean == pytest.approx(0.8)
     assert reached.error == pytest.approx(0.1)  # (0.9 - 0.7) / √2 / √2
-    said = own_report.sentences([before, cured], {"scale": "Multiply."})
+    said = report.sentences([before, cured], {"scale": "Multiply."})
     assert said == [
         "as it is: the gradient changes by -5.0 decades over 2 layers; training reaches accuracy "
         "0.1, loss 2.5 with step size 0.1.",
@@ -147,15 +148,15 @@ def test_the_best_step_size_is_that_of_the_mean_over_seeds():
         "After training, accuracy 0.8 ± 0.1 cured by scale, 0.1 as it is.",
     ]
     without = ROWS.filter(pl.col("quantity") != columns.ACCURACY)
-    assert own_report.best_rates(without)["scale"] == 1.0
+    assert report.best_rates(without)["scale"] == 1.0
     is_one = (pl.col("rate") == 1.0) & (pl.col("seed") == 1)
     lost = without.with_columns(pl.when(is_one).then(math.nan).otherwise("value").alias("value"))
-    assert own_report.best_rates(lost)["scale"] == 0.1
+    assert report.best_rates(lost)["scale"] == 0.1
 
 
 def test_the_table_is_whole_at_80_columns():
     console = Console(width=80, record=True)
-    console.print(own_report.table(ROWS))
+    console.print(report.table(ROWS))
     text = console.export_text()
     assert "0.8 ± 0.1" in text
     assert "…" not in text
@@ -207,7 +208,7 @@ def test_a_network_is_trained_as_it_is_and_cured(file, tmp_path, capsys, monkeyp
     schema.check(rows, columns.COLUMNS)
     assert rows["remedy"].unique(maintain_order=True)[0] == BEFORE
     assert rows.height == 2 * 2 * (9 + 2 * 2 * 21)  # changes, seeds; layers; rates, quantities
-    before, cured = own_report.cases(rows)
+    before, cured = report.cases(rows)
     assert before.decades < -2
     assert abs(cured.decades) < 1
     assert cured.reached[columns.ACCURACY].mean > before.reached[columns.ACCURACY].mean

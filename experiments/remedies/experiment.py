@@ -24,9 +24,10 @@ import tyro
 from experiments.learning import data
 from experiments.learning.measures import base_rate
 from experiments.learning.networks import work
-from experiments.remedies import of_user, report, theory
+from experiments.remedies import report, theory
 from experiments.remedies.cells import FLOW, TRAINING, Cell, Sizes, Sweep, distance, networks_of
 from experiments.remedies.columns import COLUMNS
+from experiments.remedies.of_user import plan as of_user
 from experiments.remedies.table import REMEDIES
 from experiments.runs import experiment, grid, progress, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment

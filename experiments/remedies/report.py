@@ -9,8 +9,8 @@ from rich.table import Table
 
 from experiments.learning.words import counted
 from experiments.pages import tables
-from experiments.remedies import own_report
 from experiments.remedies.columns import ACCURACY, DISTANCE, GRADIENT, QUANTITIES
+from experiments.remedies.of_user import report as report_of_user
 from experiments.remedies.table import REMEDIES
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
@@ -214,10 +214,10 @@ def ailment(case: Case, depth: int) -> str:
 def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
     """Return gradient and correlation of the deepest networks, and accuracy by depth.
 
-    Of a network of the user's own, what `own_report.table` returns.
+    Of a network of the user's own, what `report_of_user.table` returns.
     """
-    if own_report.is_own(rows):
-        return own_report.table(rows, missing)
+    if report_of_user.is_own(rows):
+        return report_of_user.table(rows, missing)
     middle, unmeasured = medians(rows), gaps(rows, missing)
     trained = set(rows.filter(pl.col("quantity") == ACCURACY)["depth"])
     trained |= {d for (_, q), found in unmeasured.items() if q == ACCURACY for d in found}
@@ -258,9 +258,9 @@ def _decades(value: float) -> str:
 def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
     """Return the medians of each run, by remedy and quantity, and depth.
 
-    Of networks of the user's own, what `own_report.compare` returns.
+    Of networks of the user's own, what `report_of_user.compare` returns.
     """
-    if all(map(own_report.is_own, runs)):
-        return own_report.compare(runs)
+    if all(map(report_of_user.is_own, runs)):
+        return report_of_user.compare(runs)
     names = ("remedy", "quantity")
     return [comparison(medians(rows), names, "depth", "value", rows) for rows in runs]

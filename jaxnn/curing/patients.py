@@ -96,7 +96,7 @@ class Patient(ABC):
 
     @property
     def is_tied(self) -> bool:
-        """True if layers share weights; they then have one factor in common and stay as they are."""
+        """True if layers share weights, which then have one factor and stay as they are."""
         return False
 
     @property

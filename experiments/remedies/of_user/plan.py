@@ -20,10 +20,10 @@ import polars as pl
 
 from experiments.learning import data
 from experiments.learning.words import counted
-from experiments.remedies import own_report
 from experiments.remedies.columns import ACCURACY, DELTA, DTYPES, LOSS
-from experiments.remedies.networks import Networks, Variant, networks
-from experiments.remedies.training import OPTIMIZERS, Rule
+from experiments.remedies.of_user import report
+from experiments.remedies.of_user.networks import Networks, Variant, networks
+from experiments.remedies.of_user.training import OPTIMIZERS, Rule
 from experiments.runs import ahead, experiment, grid, own, runtime, sweep
 from experiments.runs.experiment import Conclusion
 from experiments.runs.store import Store
@@ -253,22 +253,22 @@ def _rows_of(plan: Plan, cell: Cell) -> pl.DataFrame:
 
 def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the network as it is with what cures have made of it."""
-    from experiments.remedies import own_page  # here, for it imports Altair
     from experiments.remedies.experiment import CHART
+    from experiments.remedies.of_user import page  # here, for it imports Altair
 
     assert plan.first is not None
     rows, missing = sweep.gathered(plan, frames)
-    cases = own_report.cases(rows, missing)
+    cases = report.cases(rows, missing)
     advice = {name: variant.advice for name, variant in plan.variants.items()}
-    verdicts = own_report.sentences(cases, advice)
+    verdicts = report.sentences(cases, advice)
     if len(plan.variants) == 1:
         verdicts += plan.first.cures.sentences
-    drawn = own_page.Drawn.of_rows(rows, cases, str(plan.code), plan.subtitle)
+    drawn = page.Drawn.of_rows(rows, cases, str(plan.code), plan.subtitle)
     return Conclusion(
         rows,
         verdicts,
-        {CHART: own_page.figure(drawn)},
-        page=partial(own_page.page, drawn, cases, tuple(verdicts)),
+        {CHART: page.figure(drawn)},
+        page=partial(page.page, drawn, cases, tuple(verdicts)),
         about=runtime.frameworks(),
         missing=missing,
     )

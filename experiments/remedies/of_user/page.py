@@ -11,9 +11,9 @@ import altair as alt
 import polars as pl
 
 from experiments.pages import charts, palette, report
-from experiments.remedies import own_report
 from experiments.remedies.columns import ACCURACY, BEFORE
-from experiments.remedies.own_report import Case
+from experiments.remedies.of_user import report as words
+from experiments.remedies.of_user.report import Case
 
 TITLE = "Does {} train, as it is and cured?"
 PLOT, PANEL, GAP = (500, 240), (225, 180), 50  # of the file, which is legible at 800 pixels
@@ -55,14 +55,12 @@ class Drawn(NamedTuple):
     @classmethod
     def of_rows(cls, rows: pl.DataFrame, cases: Sequence[Case], of: str, subtitle: str) -> "Drawn":
         """Take the rows that are drawn, with their means and ranges over seeds."""
-        aim = own_report.aim(rows)
+        aim = words.aim(rows)
         aimed = rows.filter(pl.col("quantity") == aim)
         data = {
-            "layers": own_report.shapes(rows).select(
-                pl.col("remedy").alias("name"), "layer", "value"
-            ),
-            "curves": _over_seeds(own_report.at_best(aimed), "step"),
-            "rates": _over_seeds(own_report.ends(aimed), "rate"),
+            "layers": words.shapes(rows).select(pl.col("remedy").alias("name"), "layer", "value"),
+            "curves": _over_seeds(words.at_best(aimed), "step"),
+            "rates": _over_seeds(words.ends(aimed), "rate"),
         }
         return cls(data, [case.name for case in cases], aim, of, subtitle)
 
@@ -186,8 +184,8 @@ def page(drawn: Drawn, cases: Sequence[Case], verdicts: tuple[str, ...]) -> repo
         verdicts=verdicts[:-1],
         choices=(),
         panels=tuple(
-            report.Panel(title, words, chart.properties(height=HEIGHT))
-            for title, words, chart in each
+            report.Panel(title, reading, chart.properties(height=HEIGHT))
+            for title, reading, chart in each
         ),
         data=drawn.data,
         numbers=report.Numbers("curves", HEAD),
@@ -195,7 +193,7 @@ def page(drawn: Drawn, cases: Sequence[Case], verdicts: tuple[str, ...]) -> repo
             report.Table(
                 "After training; ± standard error over seeds",
                 heads,
-                tuple(own_report.lines(list(cases))),
+                tuple(words.lines(list(cases))),
             ),
         ),
     )

@@ -22,7 +22,7 @@ import optax
 import jaxnn
 from experiments.learning.data import Dataset
 from experiments.remedies.columns import BEFORE
-from experiments.remedies.training import (
+from experiments.remedies.of_user.training import (
     Data,
     Loss,
     OfJax,
