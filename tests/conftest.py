@@ -137,6 +137,15 @@ def few_programs():
         jax.clear_caches()
 
 
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless browser, for the tests of a file that look at pages."""
+    import browser  # here, for most files need no browser
+
+    with browser.launched() as launched:
+        yield launched
+
+
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch, tmp_path_factory):
     """A cache of compiled programs for commands run in this process, apart from the user's."""

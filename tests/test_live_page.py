@@ -5,7 +5,6 @@ import json
 import threading
 from contextlib import closing
 
-import browser
 import pytest
 
 from experiments import watch
@@ -176,29 +175,28 @@ def test_a_port_that_is_taken_is_said(serving):
 
 
 @pytest.mark.slow
-def test_the_page_follows_the_training(serving):
+def test_the_page_follows_the_training(serving, chromium):
     """In a browser: a new measurement and an alarm show without a reload, on a phone too."""
     folder, served = serving
-    with browser.launched() as chromium:
-        tab = chromium.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
-        said = []
-        tab.on("console", lambda message: said.append(message.text))
-        tab.goto(served.address)
-        tab.wait_for_selector("html[data-state]", state="attached")
-        before = tab.get_attribute("html", "data-state")
-        assert tab.inner_text("#answer").startswith("No alarm.")
-        drawn = "#chart-0 .mark-rect.role-mark path"
-        assert tab.locator(drawn).count() == 2
-        tab.evaluate("window.same = true")
-        record(folder, measured(10, -4.0), alarm(10, "Step 10: <i>late</i>."))
-        tab.wait_for_selector(f"html:not([data-state='{before}'])", state="attached")
-        assert tab.evaluate("window.same")
-        assert tab.inner_text("#answer").startswith("Step 10: <i>late</i>.")
-        assert tab.inner_text("#verdicts") == "Step 10: <i>late</i>."
-        assert tab.locator(drawn).count() == 4
-        assert tab.evaluate("document.documentElement.scrollWidth") == 390
-        served.shutdown()
-        served.server_close()
-        tab.wait_for_selector("html[data-live='no']", state="attached")
-        assert "server has ended" in tab.inner_text("#note")
-        assert [text for text in said if "ERR_CONNECTION" not in text] == []
+    tab = chromium.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    said = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.goto(served.address)
+    tab.wait_for_selector("html[data-state]", state="attached")
+    before = tab.get_attribute("html", "data-state")
+    assert tab.inner_text("#answer").startswith("No alarm.")
+    drawn = "#chart-0 .mark-rect.role-mark path"
+    assert tab.locator(drawn).count() == 2
+    tab.evaluate("window.same = true")
+    record(folder, measured(10, -4.0), alarm(10, "Step 10: <i>late</i>."))
+    tab.wait_for_selector(f"html:not([data-state='{before}'])", state="attached")
+    assert tab.evaluate("window.same")
+    assert tab.inner_text("#answer").startswith("Step 10: <i>late</i>.")
+    assert tab.inner_text("#verdicts") == "Step 10: <i>late</i>."
+    assert tab.locator(drawn).count() == 4
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    served.shutdown()
+    served.server_close()
+    tab.wait_for_selector("html[data-live='no']", state="attached")
+    assert "server has ended" in tab.inner_text("#note")
+    assert [text for text in said if "ERR_CONNECTION" not in text] == []

@@ -40,12 +40,6 @@ def test_it_needs_no_building_and_no_other_host():
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    with browser.launched() as chromium:
-        yield chromium
-
-
-@pytest.fixture(scope="module")
 def tab(chromium):
     """The page as it is opened from a disk."""
     return opened(chromium, viewport={"width": 1280, "height": 900})

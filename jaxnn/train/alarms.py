@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ..flow.causes import LOGIT, SATURATED
 from ..flow.formats import indistinguishable_in, range_of
 from ..texts import clean, label
 from .watched import LN10, Alarm, Line, Watched
@@ -37,7 +38,7 @@ LARGE_UPDATE, LARGEST_UPDATE, SMALL_UPDATE = 0.1, 0.3, 1e-3  # of the weight
 LOST_SIZE, HALF_LIFE = 0.3, 1000  # of weights, and steps
 SAME, OTHER = 1e-3, 1e-2  # of decades: one factor for all arrays; sizes that differ
 LARGE_STATE, LARGEST_STATE = 30.0, 1000.0  # root mean square
-LARGE_LOGIT, SATURATED_LOGIT, SATURATED = 30.0, 100.0, 0.05
+LARGE_LOGIT = 30.0
 STARVED = 0.1  # of the share of an expert
 CHANGE = 6.0  # decades over all layers
 GROWING = (4, 8)  # measurements, from the first of which to the last a number doubles
@@ -277,7 +278,7 @@ def _attention(seen: _Seen) -> Alarm | None:
     if not heads:
         return None
     logit, share = (seen.get("heads", name) for name in ("largest_logit", "share"))
-    sharp = np.flatnonzero((logit >= SATURATED_LOGIT) & (share < SATURATED))
+    sharp = np.flatnonzero((logit >= LOGIT) & (share < SATURATED))
     if len(sharp):
         head = heads[sharp[0]]
         text = (
