@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .flow.positions import Positions
     from .flow.recognised import AttentionHeads, Routers
     from .flow.verdict import Verdict, verdict
+    from .limits.tailored import tailored_relu
     from .network.activations import ACTIVATIONS, Activation, find_activation
     from .network.blocks import BatchNorm, Block, Dense, LayerNorm, PostNorm, Residual, RMSNorm
     from .network.initializers import BIASES, WEIGHTS, gaussian, init, looks_linear, orthogonal
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from .passes.backprop import Deltas, backprop, deltas, mean_loss
     from .passes.forward import Trace, forward, loss, trace
     from .passes.spectrum import Spectrum, spectrum
-    from .theory.tailored import tailored_relu
     from .train import evaluate, fit
     from .train.torch_watch import TorchWatch, torch_watch
     from .train.watch import Watch, watch
@@ -69,7 +69,7 @@ else:
         "passes.backprop": "Deltas backprop deltas mean_loss",
         "passes.forward": "Trace forward loss trace",
         "passes.spectrum": "Spectrum spectrum",
-        "theory.tailored": "tailored_relu",
+        "limits.tailored": "tailored_relu",
         "train": "evaluate fit",
         "train.torch_watch": "TorchWatch torch_watch",
         "train.watch": "Watch watch",

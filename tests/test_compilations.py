@@ -15,7 +15,7 @@ from problems import filled_flow
 import jaxnn
 from jaxnn.flow import of_network
 from jaxnn.flow.entries import BINS, Entries, FlowEntries
-from jaxnn.theory import meanfield, sphere
+from jaxnn.limits import meanfield, sphere
 
 COMPILED = "/jax/core/compile/backend_compile_duration"  # one event a program
 MOST = 3

@@ -74,7 +74,7 @@ def test_users_find_a_name_at_one_place():
 
 def test_no_export_shadows_a_module():
     """Else `import jaxnn.fit` gives a function or a module, by what was imported before."""
-    for place in (jaxnn, jaxnn.theory, jaxnn.train):
+    for place in (jaxnn, jaxnn.train):
         modules = {m.name for m in pkgutil.iter_modules(place.__path__)}
         for name in modules & {*place.__all__}:
             assert inspect.ismodule(getattr(place, name)), f"{place.__name__}.{name}"
@@ -132,7 +132,7 @@ def test_importing_jaxnn_imports_no_more_than_it_needs():
     """Modules load on demand: neither JAX itself, nor later what only measurements need."""
     code = """
 import sys, jaxnn
-rooms = {"jax", "jaxnn.network", "jaxnn.flow", "jaxnn.adapters", "jaxnn.curing", "jaxnn.theory"}
+rooms = {"jax", "jaxnn.network", "jaxnn.flow", "jaxnn.adapters", "jaxnn.curing", "jaxnn.limits"}
 rooms |= {"optax", "chex", "sklearn", "polars", "torch"}
 print(rooms & {*sys.modules})
 jaxnn.backprop

@@ -13,8 +13,8 @@ from sklearn.datasets import load_digits
 
 import jaxnn
 from jaxnn.flow.parting import parting, theory_text
+from jaxnn.limits.twin.draws import Axes, looked_up, product, triangular
 from jaxnn.theory import meanfield
-from jaxnn.theory.twin.draws import Axes, looked_up, product, triangular
 
 LN10 = np.log(10)
 KEY = jnp.array([3, 5], jnp.uint32)

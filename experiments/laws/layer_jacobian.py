@@ -34,8 +34,8 @@ from experiments.laws.law import (
     mean_of,
     points,
 )
+from jaxnn.limits.quadrature import expectation, solve
 from jaxnn.network.params import Initializer
-from jaxnn.theory.quadrature import expectation, solve
 
 NODES = 48  # of the Gauss-Legendre rule for the integral over u: good to 1e-7
 ACTIVATION = "tanh"

@@ -28,7 +28,7 @@ from experiments.laws.law import (
     mean_of,
     points,
 )
-from jaxnn.theory.quadrature import expectation
+from jaxnn.limits.quadrature import expectation
 
 SELU = Ensemble("selu", 1.0)
 STARTS = (0.5, 3.0)

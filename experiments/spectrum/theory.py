@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 import jaxnn
-from jaxnn.theory.quadrature import expectation
+from jaxnn.limits.quadrature import expectation
 
 
 @partial(jax.jit, static_argnames=("activation", "depth"))

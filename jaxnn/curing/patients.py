@@ -21,9 +21,9 @@ from ..flow.measure import gradient_flow
 from ..flow.of_torch import torch_flow
 from ..flow.rates import Stretch, kinds_of, repeated
 from ..flow.verdict import verdict
+from ..limits.meanfield import tailored_slope
+from ..limits.tailored import tailored_relu
 from ..network.network import Network
-from ..theory.meanfield import tailored_slope
-from ..theory.tailored import tailored_relu
 from . import branches, hooks, kernels, structure, units, weights
 
 ETA = 0.9  # the correlation that tailored units leave

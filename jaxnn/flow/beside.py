@@ -19,9 +19,9 @@ from jaxtyping import Array
 from ..adapters.layers import Chain
 from ..adapters.of_network import as_chain
 from ..arrays.compiled import compiled
+from ..limits.twin.wide import Wide, twin_of
 from ..network.checks import as_rows, dtype_of
 from ..network.network import Network
-from ..theory.twin.wide import Wide, twin_of
 from .chain import chain_flow
 from .flow import Flow, FlowOptions
 from .loss import Loss

@@ -27,9 +27,9 @@ from ..adapters.layers import Chain
 from ..adapters.of_network import as_chain
 from ..arrays.compiled import compiled
 from ..arrays.rows import is_float
+from ..limits.twin.wide import Wide, check_net, twin_of
 from ..network.checks import check_params, check_x, dtype_of
 from ..network.network import Network
-from ..theory.twin.wide import Wide, check_net, twin_of
 from .beside import replicas_of
 from .chain import chain_flow
 from .flow import FlowOptions

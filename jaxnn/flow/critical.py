@@ -23,9 +23,9 @@ from ..adapters.names import joined, parts_of
 from ..adapters.of_network import as_chain
 from ..adapters.weights import Place, changed
 from ..arrays.compiled import compiled
+from ..limits.twin.wide import Wide, check_net, twin_of
 from ..network.checks import check_params, check_x, dtype_of
 from ..network.network import Network
-from ..theory.twin.wide import Wide, check_net, twin_of
 from .beside import DRAWS, LN10, replicas_of
 from .chain import chain_flow
 from .flow import FlowOptions

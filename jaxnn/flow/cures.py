@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ..limits import meanfield
 from ..network.activations import Activation
 from ..network.blocks import DENSE, BatchNorm, Block, LayerNorm, Residual, RMSNorm
 from ..network.lists import counted, one_if_equal
 from ..texts import percent
-from ..theory import meanfield
 from .flow import Flow
 from .formats import highest
 from .rates import CLEAR, UNCLEAR

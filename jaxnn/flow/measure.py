@@ -23,6 +23,7 @@ from ..arrays.rows import (
     value_of,
     with_exponents,
 )
+from ..limits.twin.wide import Wide
 from ..network.checks import (
     Depth,
     UsedDepth,
@@ -37,7 +38,6 @@ from ..network.checks import (
 from ..network.network import Network
 from ..network.params import Params
 from ..passes.walk import Memory, check_memory
-from ..theory.twin.wide import Wide
 from .beside import GOAL, theory_of
 from .chain import chain_flow
 from .flow import Flow, FlowOptions

@@ -1,12 +1,10 @@
 """Theory: what random networks do in the limit of infinite width, and near it."""
 
-from . import meanfield, pairs
-from .ensemble import Ensemble
-from .twin.wide import Wide, wide
-
-# isort: split
-from ..flow.correlation import CorrelationLength, correlation_length
-from ..flow.critical import CriticalScale, critical_scale, scale_weights  # measures, so last
+from .flow.correlation import CorrelationLength, correlation_length
+from .flow.critical import CriticalScale, critical_scale, scale_weights
+from .limits import meanfield, pairs
+from .limits.ensemble import Ensemble
+from .limits.twin.wide import Wide, wide
 
 __all__ = [
     "CorrelationLength",

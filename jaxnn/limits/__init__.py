@@ -1,0 +1,1 @@
+"""Random networks in the limit of infinite width, and near it."""
