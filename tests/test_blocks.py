@@ -152,6 +152,7 @@ def test_every_way_through_the_walk_has_the_same_gradient(rng, hidden, activatio
     assert_close(by_rule, delta_x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hidden", "activation", "task"), CASES)
 def test_finite_differences(rng, hidden, activation, task):
     """The slope of the loss along a random direction of all parameters, in float64."""
@@ -322,6 +323,7 @@ def test_a_norm_knows_no_size(rng, hidden):
         np.testing.assert_allclose(other.log_delta[0], plain.log_delta[0] - np.log(size), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hidden",
     [

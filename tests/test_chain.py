@@ -600,6 +600,7 @@ def test_modules_of_equinox(rng, key):
     assert_flow_is(flow, by_jax(layers, xs, lambda out: jnp.vdot(out, cotangent)))
 
 
+@pytest.mark.slow
 def test_modules_of_flax(rng, users_jax):
     """Modules with batch statistics, which they update: in copies that are dropped."""
     rngs = nnx.Rngs(0)

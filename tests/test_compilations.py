@@ -268,6 +268,7 @@ def test_a_printed_verdict_compiles_six_programs_at_most_and_a_second_none(made,
     assert not programs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [jaxnn.backprop, jaxnn.gradient_flow, jaxnn.mean_loss])
 def test_one_program_serves_every_depth(made, programs, function):
     for depth in (1, 2, 1):

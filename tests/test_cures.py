@@ -66,6 +66,7 @@ def assert_promised(cure, logs):
         assert not cure.works
 
 
+@pytest.mark.slow
 def test_branches_that_explode(rng):
     """Found in the program; the advice, followed by hand, has the rate that it promises."""
     layers = in_branches(rng, 16, 4.0)

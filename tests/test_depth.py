@@ -629,6 +629,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     assert "out: cannot write into" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_was_measured_survives_an_interrupt(tmp_path, capsys, monkeypatch):
     measure, calls = cells.Sweep.measure, []
     monkeypatch.setattr(charts, "rendered", lambda figure, stem, page: {})  # which takes seconds

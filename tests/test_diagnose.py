@@ -386,6 +386,7 @@ def direct(name, returned, names):
 FORMS = ("without_loss", "already", "whole", "chained", "own_without_labels", "seeded")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

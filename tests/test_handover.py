@@ -467,6 +467,7 @@ def test_what_does_not_fit_by_name(rng):
 # Batches
 
 
+@pytest.mark.slow
 def test_a_function_takes_any_batch(rng, tokens):
     """Traced again for other shapes and dtypes, once each; Δ is that of plain gradients."""
     calls = []

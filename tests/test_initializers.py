@@ -60,6 +60,7 @@ OF_JAX = {
 OF_JAX[jaxnn.gaussian(1.7)] = jax.nn.initializers.variance_scaling(1.7**2, "fan_in", "normal")
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_jax(key):
     net = jaxnn.Network((7, 10), "tanh", "regression")
     ours, theirs = (

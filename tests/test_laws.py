@@ -877,6 +877,7 @@ def test_the_fewest_steps_are_those_of_the_best_rate():
 # The experiment
 
 
+@pytest.mark.slow
 def test_two_laws_hold_when_measured(small_run):
     rows = pl.read_parquet(small_run / store.ROWS)
     schema.check(rows, columns.COLUMNS)

@@ -38,6 +38,7 @@ def live():
     del sys.modules["article_live"]
 
 
+@pytest.mark.slow
 def test_the_weights_are_those_of_the_sliders(live):
     one, twice = live.parameters(3, 1.0), live.parameters(3, 2.0)
     assert [theta.shape for theta, _ in one] == [(3, 4), (4, 1)]

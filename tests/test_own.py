@@ -106,6 +106,7 @@ def said(capsys):
     return capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_the_experiment_of_the_guide_from_start_to_show(tmp_path, monkeypatch, capsys):
     path, run = written(tmp_path, SPARSE, "sparse.py"), tmp_path / "run"
     command = [f"{path}:EXPERIMENT", "--shares", "1", "0.5", *SMALL, "--out", str(run)]

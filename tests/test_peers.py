@@ -88,6 +88,7 @@ def test_both_start_from_the_same_distribution(activation, name, key):
         assert np.std(layer.b) == pytest.approx(np.std(b), rel=0.3)
 
 
+@pytest.mark.slow
 def test_the_run_is_whole_and_goes_by_paired_differences(tmp_path, capsys):
     out = tmp_path / "run"
     code = main([*SMALL, "--out", str(out)])

@@ -77,6 +77,7 @@ def file(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_training_is_that_of_a_plain_loop(rng, users_jax):
     """Steps of SGD by hand, with `jax.grad` of the plain network; two layers share a matrix."""
     f = lambda w, z: jnp.tanh(z @ w)  # noqa: E731

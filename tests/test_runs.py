@@ -43,6 +43,7 @@ def test_stack_and_unstack_undo_each_other(key, stacked):
     chex.assert_trees_all_equal(jaxnn.unstack(runs), layers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["glorot_uniform", "orthogonal"])
 def test_a_run_is_drawn_as_its_layers_are(key, weights):
     net = jaxnn.Network((5, *[8] * 7, 3), "tanh", "binary")
@@ -215,6 +216,7 @@ def test_only_a_flow_takes_several_depths(rng, unhooked):
         jaxnn.gradient_flow(net, (first, nan, last), xs, ys, depth=[2, 5])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("activation", "memory", "scale", "more"),
     [

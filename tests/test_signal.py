@@ -165,6 +165,7 @@ def test_an_error_that_is_the_vanished_prediction_itself(rng):
     assert_agree(gradient_flow(net, params, xs, zero), *exact, **SINGLE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e25, 1e-25])
 def test_the_first_product_may_leave_the_range(rng, scale):
     """The entries of x and of θ[0] are float32s, those of x θ[0] are none."""

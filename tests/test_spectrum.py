@@ -300,6 +300,7 @@ def test_moments_survive_underflow():
     )
 
 
+@pytest.mark.slow
 def test_batches_and_vmap():
     """An example has the spectrum that it has among copies of itself."""
     net, params, xs = network(0, "tanh", SIZES[0], batch=3)

@@ -105,6 +105,7 @@ def test_riders_beyond_the_range_of_a_float(rng):
     assert flow.lost[0]
 
 
+@pytest.mark.slow
 def test_several_streams(rng):
     """A memory beside a decoder, and a skip around both: Δ by array, and the rate of the main."""
 

@@ -192,6 +192,7 @@ def test_everything_is_compiled_once(key):
     assert _program._cache_size() == before + 1
 
 
+@pytest.mark.slow
 def test_a_seed_decides_every_bit(key):
     net, params, xs, ys = problem(key, dtype=jnp.float32)
     options = {"epochs": 5, "batch": BATCH, "validation": 0.3}
@@ -493,6 +494,7 @@ def diverged(net, params, xs, ys, size, key, **options):
     return raised.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "stacked"),
     [

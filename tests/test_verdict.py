@@ -340,6 +340,7 @@ def test_it_wants_one_flow_with_values():
         jaxnn.verdict(several)
 
 
+@pytest.mark.slow
 def test_remedies_are_those_of_theory_best_first(rng):
     """A network of relu that is drawn too small, and what it would be with other blocks."""
     v = judged(rng, "relu", 1.0, 0.0)
