@@ -177,15 +177,16 @@ def test_mistakes_are_one_sentence(args, code, sentence, file, capsys):
 
 
 def test_the_settings_reach_the_measurement(file, monkeypatch):
-    def diagnosed(code, memory, seed, formats):
-        raise ValueError(f"{code} {memory} {seed} {formats}")
+    def diagnosed(code, memory, seed, formats, theory):
+        raise ValueError(f"{code} {memory} {seed} {formats} {theory}")
 
     monkeypatch.setattr(contract, "diagnosed", diagnosed)
     said = []
     monkeypatch.setattr(command, "_say", lambda error, code: said.append(str(error)))
-    options = ["--memory", "sqrt", "--seed", "5", "--formats"]
-    command.main(["diagnose", f"{file}:layers", *options])
-    assert said == ["mine.py:layers sqrt 5 True"]
+    options = ["--memory", "sqrt", "--seed", "5"]
+    for flag in ("--formats", "--theory"):
+        command.main(["diagnose", f"{file}:layers", *options, flag])
+    assert said == ["mine.py:layers sqrt 5 True False", "mine.py:layers sqrt 5 False True"]
 
 
 def test_a_machine_without_its_device_is_one_sentence(monkeypatch, capsys):

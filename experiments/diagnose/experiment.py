@@ -50,8 +50,11 @@ class Settings(runtime.Options):
     computes those between again."""
     seed: int = 0
     """Draws the random loss, if the function returns none."""
-    formats: bool = False
+    formats: runtime.Flag = False
     """Count all entries as well, and say which number formats keep them."""
+    theory: runtime.Flag = False
+    """Put theory beside the measurement: the network of the same layers, infinitely wide, with
+    random weights."""
     out: Path = field(default=Path("runs/diagnose"), metadata=runtime.HOW)
     """The folder for the results."""
 
@@ -88,7 +91,9 @@ def prepare(settings: Settings) -> Plan:
     try:
         return replace(
             plan,
-            diagnosis=contract.diagnosed(code, settings.memory, settings.seed, settings.formats),
+            diagnosis=contract.diagnosed(
+                code, settings.memory, settings.seed, settings.formats, settings.theory
+            ),
         )
     except MemoryError as error:
         raise runtime.FailedError(str(error)) from None
@@ -110,9 +115,10 @@ def conclude(plan: Plan, results: list[Diagnosis]) -> Conclusion:
     line = diagnosis.subtitle(result, f"{plan.code.name}() of {plan.code.path.name}")
     figures = {CHART: page.figure(rows, result.flow, str(plan.code), line)}
     settings = plan.settings
+    flags = [f" --{name}" for name in ("formats", "theory") if getattr(settings, name)]
     command = (
         f"python -m experiments diagnose {settings.network} --memory {settings.memory} "
-        f"--seed {settings.seed}{' --formats' if settings.formats else ''}"
+        f"--seed {settings.seed}{''.join(flags)}"
     )
     return Conclusion(
         rows,

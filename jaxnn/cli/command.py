@@ -145,6 +145,12 @@ def _parser() -> argparse.ArgumentParser:
         help="count all entries as well, and say which number formats keep them",
     )
     diagnose.add_argument(
+        "--theory",
+        action="store_true",
+        help="put theory beside the measurement: the network of the same layers, infinitely wide, "
+        "with random weights",
+    )
+    diagnose.add_argument(
         "--chart",
         type=Path,
         metavar="FILE",
@@ -185,7 +191,9 @@ def _diagnose(settings: argparse.Namespace) -> int:
     platforms.check_flags()
     try:
         with printing.live():
-            result = contract.diagnosed(code, settings.memory, settings.seed, settings.formats)
+            result = contract.diagnosed(
+                code, settings.memory, settings.seed, settings.formats, settings.theory
+            )
     except (ValueError, FloatingPointError):
         platforms.devices()  # the user's code may only be where it shows that there is none
         raise

@@ -28,7 +28,9 @@ EXPECTED = (
 )
 
 
-def diagnosed(code: Source, memory: Memory, seed: int, formats: bool = False) -> Diagnosis:
+def diagnosed(
+    code: Source, memory: Memory, seed: int, formats: bool = False, theory: bool = False
+) -> Diagnosis:
     """Run the user's code and diagnose the network that its function returns.
 
     Args:
@@ -36,6 +38,7 @@ def diagnosed(code: Source, memory: Memory, seed: int, formats: bool = False) ->
         memory: as in `jaxnn.diagnose`.
         seed: of the random loss, if the function returns none.
         formats: as in `jaxnn.diagnose`.
+        theory: as in `jaxnn.diagnose`.
 
     Raises:
         ValueError, TypeError: one sentence on a mistake, with the file and line of the user's code.
@@ -43,7 +46,7 @@ def diagnosed(code: Source, memory: Memory, seed: int, formats: bool = False) ->
     """
     with source.running(code):
         try:
-            return diagnosis_of(code.function()(), f"{code}()", memory, seed, formats)
+            return diagnosis_of(code.function()(), f"{code}()", memory, seed, formats, theory)
         except (MemoryError, RuntimeError) as error:
             sentence = allocation.sentence(error, SMALLER)
             if sentence is None:
