@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: code and tables from their files, formulas as MathML, no request to other hosts.
+"""Hooks of MkDocs: code, tables and pictures from their files, formulas as MathML, no other host.
 
 In a page,
 
@@ -8,6 +8,8 @@ In a page,
 
 each on a line of its own. Formulas between dollars become MathML while the site is built: browsers
 draw it themselves, without a script and without fonts from anywhere, and a screen reader reads it.
+A picture in a `<figure class="picture">` becomes part of the page, in its ink, with the narrow one
+for phones that `docs/pictures.py` draws.
 After the build every page and style sheet is searched for what a browser would load from another
 host; the build fails if there is any.
 """
@@ -16,15 +18,21 @@ import ast
 import html
 import re
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(DOCS))
+import found_and_cured  # noqa: E402
 import tables  # noqa: E402
 
 MARKER = re.compile(r"^<!-- (code|table|include): (.+?) -->$", re.MULTILINE)
+PICTURE = re.compile(
+    r'<figure class="picture">\s*<p><img alt="(?P<alt>[^"]*)" src="(?P<name>[^"]+)\.svg" ?/?></p>'
+    r"\s*</figure>"
+)
 FORMULA = re.compile(
     r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>',
     re.DOTALL,
@@ -48,6 +56,31 @@ def on_page_content(html: str, **kwargs: Any) -> str:
     return FORMULA.sub(_as_mathml, html)
 
 
+def on_post_page(output: str, **kwargs: Any) -> str:
+    """Put pictures into the page, when its text has been taken for the search already."""
+    return PICTURE.sub(_inlined, output)
+
+
+def _inlined(match: re.Match[str]) -> str:
+    """Return a picture as parts of a page, wide and narrow, black in the page's ink."""
+    alt, name = match["alt"], Path(match["name"]).name
+    if not (DOCS / f"{name}-narrow.svg").exists():
+        return match[0]
+    versions = (("wide", f"{name}.svg"), ("narrow", f"{name}-narrow.svg"))
+    drawn = (_part(alt, kind, (DOCS / file).read_text(encoding="utf-8")) for kind, file in versions)
+    return f'<figure class="picture">{"".join(drawn)}</figure>'
+
+
+def _part(alt: str, kind: str, svg: str) -> str:
+    # Ids are of this picture alone on its page.
+    own = f"{zlib.crc32(svg.encode()):08x}"
+    svg = re.sub(r'(\bid="|url\(#)', rf"\g<1>{own}-", svg)
+    svg = re.sub(r'<rect width="\d+" height="\d+" fill="white"/>', "", svg, count=1)
+    svg = re.sub(r'(fill|stroke)="(?:black|#000)"', r'\1="currentColor"', svg)
+    label = f'role="img" aria-label="{alt}"'
+    return svg.replace("<svg ", f"<svg {label} ", 1).replace('class="marks"', f'class="{kind}"', 1)
+
+
 def on_post_build(config: Any, **kwargs: Any) -> None:
     """Search what was built for anything from another host.
 
@@ -62,7 +95,8 @@ def on_post_build(config: Any, **kwargs: Any) -> None:
 def filled(kind: str, argument: str) -> str:
     """Return the text that takes the place of a marker."""
     if kind == "table":
-        return tables.markdown(argument)
+        of, _, name = argument.partition(" ")
+        return found_and_cured.markdown(name) if of == "found" else tables.markdown(argument)
     if kind == "include":
         text = (ROOT / argument).read_text(encoding="utf-8")
         return text.replace("](docs/", "](")

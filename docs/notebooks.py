@@ -14,8 +14,9 @@ Python runs as it is:
 
 Each is run in a process of its own and becomes a page of Markdown, which goes through the same
 extensions as every other page, and a notebook `.ipynb` with its results, for the reader to take
-along. Charts are drawn as SVG, in the ink of the page; no page needs a script. An error in a cell
-ends the build. A build with `JAXNN_TUTORIALS=no` shows the cells and runs nothing.
+along. Charts are drawn as SVG, in the ink of the page, and once more for the width of a phone; no
+page needs a script. An error in a cell ends the build. A build with `JAXNN_TUTORIALS=no` shows the
+cells and runs nothing.
 
     python docs/notebooks.py docs/tutorials/by_hand.py      # runs one, and prints its results
 """
@@ -29,6 +30,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +38,8 @@ from typing import Any, NamedTuple
 log = logging.getLogger("mkdocs.hooks.notebooks")  # as MkDocs shows it
 
 FOLDER = "tutorials"
+SVG, NARROW = "image/svg+xml", "narrow image/svg+xml"  # the latter for a phone, on pages alone
+PLOT, LINE = 270, 44  # pixels of a plot there, and characters of a title's line
 CELL = re.compile(r"^# %%(.*)$", re.MULTILINE)
 ABOUT = """\
 !!! tip "This page is a notebook"
@@ -109,15 +113,49 @@ def run(path: Path) -> list[Result]:
 
 
 def shown(value: Any) -> dict[str, str]:
-    """Return a value by the type of its content, the richest first: SVG, HTML or text."""
+    """Return a value by the type of its content, the richest first: SVG, HTML or text.
+
+    With SVG comes that for a phone, if there is one.
+    """
     if type(value).__module__.startswith("altair."):
+        import altair as alt
+
         from jaxnn.flow.chart import svg
 
-        return {"image/svg+xml": svg(value)}
+        return {SVG: svg(value), NARROW: svg(alt.Chart.from_dict(narrowed(value.to_dict())))}
+    if hasattr(value, "narrow") and hasattr(value, "_repr_svg_"):
+        return {SVG: value._repr_svg_(), NARROW: value.narrow}
     for method, kind in (("_repr_svg_", "image/svg+xml"), ("_repr_html_", "text/html")):
         if hasattr(value, method):
             return {kind: getattr(value, method)()}
     return {"text/plain": repr(value)}
+
+
+def narrowed(spec: Any) -> Any:
+    """Return a chart in Vega-Lite for the width of a phone: narrow plots, broken lines."""
+    if isinstance(spec, list):
+        return [narrowed(part) for part in spec]
+    if not isinstance(spec, dict):
+        return spec
+    made = {name: narrowed(part) for name, part in spec.items() if name not in ("data", "title")}
+    if isinstance(spec.get("width"), int | float):
+        made["width"] = min(spec["width"], PLOT)
+    if made.get("legend"):
+        made["legend"] |= {"columns": 1, "direction": "vertical"}
+    if "data" in spec:
+        made["data"] = spec["data"]
+    if "title" in spec:
+        is_plot = "width" in spec or "vconcat" in spec
+        made["title"] = _broken(spec["title"]) if is_plot else spec["title"]
+    return made
+
+
+def _broken(title: Any) -> Any:
+    if isinstance(title, str):
+        return textwrap.wrap(title, LINE)
+    if isinstance(title, dict):
+        return {k: _broken(v) if k in ("text", "subtitle") else v for k, v in title.items()}
+    return title
 
 
 def executed(path: Path) -> list[Result]:
@@ -156,9 +194,10 @@ def _made(result: Result) -> list[str]:
     if result.printed.strip():
         parts.append(f"```text\n{result.printed.rstrip()}\n```")
     for kind, text in result.shown.items():
-        if kind == "image/svg+xml":
+        if kind in (SVG, NARROW):
             one_line = re.sub(r"\s*\n\s*", " ", text)
-            parts.append(f'<div class="drawn" style="overflow-x:auto">{one_line}</div>')
+            size = "narrow" if kind == NARROW else "wide" if NARROW in result.shown else "any"
+            parts.append(f'<div class="drawn {size}" style="overflow-x:auto">{one_line}</div>')
         elif kind == "text/html":
             one_line = re.sub(r"\s*\n\s*", " ", text)
             parts.append(f'<div class="made">{one_line}</div>')
@@ -193,7 +232,8 @@ def _outputs(result: Result, count: int) -> list[dict[str, Any]]:
         lines = result.printed.splitlines(keepends=True)
         outputs.append({"output_type": "stream", "name": "stdout", "text": lines})
     if result.shown:
-        data = {kind: text.splitlines(keepends=True) for kind, text in result.shown.items()}
+        shown = ((kind, text) for kind, text in result.shown.items() if kind != NARROW)
+        data = {kind: text.splitlines(keepends=True) for kind, text in shown}
         made = {"output_type": "execute_result", "execution_count": count, "metadata": {}}
         outputs.append(made | {"data": data})
     return outputs

@@ -63,6 +63,61 @@ MENAGERIE = (
 KEY = ("workload", "against", "case")  # of the bench
 COLUMNS = {"laws": LAWS, "power": POWER, "bench": BENCH, "menagerie": MENAGERIE}
 MOST = 3  # comparisons of a law in the first table; the others are folded below it
+QUICK = "with `--quick` "
+# Of the laws, and the papers that they are from.
+TITLES = {
+    "gradient-exponent": "Each layer multiplies the gradient by √χ",
+    "layer-jacobian": "How much one layer stretches",
+    "he-xavier": "Thirty relu layers need He's weights",
+    "orthogonal-learning": "Deep linear networks learn at one speed if they are orthogonal",
+    "length-correlation": "How lengths and correlations travel",
+    "trainability": "How deep a network trains",
+    "jacobian-spectrum": "Singular values of the whole network",
+    "self-normalising": "selu normalises the signal, not the gradient",
+    "width-over-depth": "Gradients scatter by depth over width",
+    "ten-thousand-layers": "A signal survives ten thousand orthogonal layers",
+    "batch-norm": "Batch norm makes gradients explode",
+    "norm-with-skip": "A norm inside a skip connection turns exponentials into powers",
+    "residual": "A residual branch needs the scale 1/√L",
+    "width-alone": "With scaled branches only the width makes gradients scatter",
+    "shattered-gradients": "Deep plain networks shatter gradients",
+    "norm-place": "Pre-norm and post-norm give the last block different gradients",
+    "tailored": "A hundred plain layers train with tailored units",
+    "step-size": "One step size for all depths",
+    "forgetting": "After how many layers a float forgets the input",
+    "attention-length": "How many tokens a random softmax sees",
+    "dropout": "Dropout limits how well two passes agree",
+    "skip-init": "The first step of many blocks",
+    "delta-orthogonal": "A thousand convolutions keep a signal in its place",
+    "recurrence": "Gradients through time, with gates and without",
+    "dynamic-tanh": "tanh instead of a norm",
+    "deep-norm": "Post-norm at a thousand layers",
+}
+PAPERS = {
+    "Alekseev 2026": "https://arxiv.org/abs/2604.11890",
+    "Balduzzi et al. 2017": "https://arxiv.org/abs/1702.08591",
+    "Bordelon et al. 2023": "https://arxiv.org/abs/2309.16620",
+    "Chen, Pennington & Schoenholz 2018": "https://arxiv.org/abs/1806.05394",
+    "De & Smith 2020": "https://arxiv.org/abs/2002.10444",
+    "Doshi et al. 2021": "https://arxiv.org/abs/2111.12143",
+    "Giorlandino & Goldt 2025": "https://arxiv.org/abs/2505.24333",
+    "Glorot & Bengio 2010": "https://proceedings.mlr.press/v9/glorot10a.html",
+    "Hanin & Nica 2018": "https://arxiv.org/abs/1812.05994",
+    "Hanin & Rolnick 2018": "https://arxiv.org/abs/1803.01719",
+    "He et al. 2015": "https://arxiv.org/abs/1502.01852",
+    "Klambauer et al. 2017": "https://arxiv.org/abs/1706.02515",
+    "Pennington et al. 2017": "https://arxiv.org/abs/1711.04735",
+    "Poole et al. 2016": "https://arxiv.org/abs/1606.05340",
+    "Saxe et al. 2014": "https://arxiv.org/abs/1312.6120",
+    "Schoenholz et al. 2017": "https://arxiv.org/abs/1611.01232",
+    "Wang et al. 2022": "https://arxiv.org/abs/2203.00555",
+    "Xiao et al. 2018": "https://arxiv.org/abs/1806.05393",
+    "Xiong et al. 2020": "https://arxiv.org/abs/2002.04745",
+    "Yang & Schoenholz 2017": "https://arxiv.org/abs/1712.08969",
+    "Yang et al. 2019": "https://arxiv.org/abs/1902.08129",
+    "Zhang et al. 2022": "https://arxiv.org/abs/2203.08120",
+    "Zhang, Dauphin & Ma 2019": "https://arxiv.org/abs/1901.09321",
+}
 
 Record = Mapping[str, str]
 
@@ -249,22 +304,32 @@ def markdown(name: str, data: Path = DATA) -> str:
         return "\n".join([measured, *notes, "", *power(records)])
     noun, verb = WORDS[name]
     first = f"**{about['met']} of {about['of']} {noun} {verb}.** {measured}"
-    return "\n".join([first, *notes, "", *LINES[name](records)])
+    quick = [read("power", data)] if name == "laws" and (data / "power.csv").exists() else []
+    return "\n".join([first, *notes, "", *LINES[name](records, *quick)])
 
 
-def laws(records: Sequence[Record]) -> list[str]:
-    """Return a section a law: what it says, some comparisons, and the others folded."""
+def laws(records: Sequence[Record], quick: Sequence[Record] = ()) -> list[str]:
+    """Return a section a law: what it says, some comparisons, and the others folded.
+
+    Args:
+        records: of a full run.
+        quick: of the power of a quick run, for laws whose full run has none.
+    """
     lines = []
     for _, group in groupby(records, key=lambda record: record["law"]):
         comparisons = list(group)
         first = comparisons[0]
-        name = f"{first['number']}. {first['law'].replace('-', ' ')}"
         statement = first["statement"][0].upper() + first["statement"][1:]
-        lines += ["", f"## {name}", "", f"{statement}. *{first['source']}.*", ""]
-        lines += [_line(("case", "predicted", "measured")), _rule("l|r|r")]
-        lines += [_line((r["case"], *_compared(r))) for r in comparisons[:MOST]]
-        if first.get("chance"):
-            lines += ["", f"{_together(first)} {_seen(comparisons)}"]
+        lines += ["", f"## {_title(first)}", ""]
+        lines += [f"{statement}. *{_linked(first['source'])}.*", ""]
+        lines += [_line(("case", "predicted", "measured", "tolerance")), _rule("l|r|r|r")]
+        lines += [
+            _line((r["case"], *_compared(r), _number(r["tolerance"], 2)))
+            for r in comparisons[:MOST]
+        ]
+        together = [_together(first)] if first.get("chance") else []
+        seen = _seen(comparisons) or _seen([r for r in quick if r["law"] == first["law"]], QUICK)
+        lines += ["", " ".join([*together, *filter(None, [seen])])]
         if len(comparisons) > MOST:
             lines += ["", *_folded(comparisons)]
     return lines
@@ -275,7 +340,7 @@ def power(records: Sequence[Record]) -> list[str]:
     lines = [_line(("law", "factor", "smallest error seen", "χ²", "of", "chance"))]
     lines.append(_rule("l|l|r|r|r|r"))
     for record in records:
-        name = f"{record['number']}. {record['law'].replace('-', ' ')}"
+        name = _title(record)
         numbers = (_number(record[v], 2) for v in ("chi_square", "freedom", "chance"))
         lines.append(_line((name, record["factor"], _percent(record["power"]), *numbers)))
     return lines
@@ -289,11 +354,22 @@ def _together(record: Record) -> str:
     return f"Together: χ² {chi_square}, {freedom} comparisons of them independent, chance {chance}."
 
 
-def _seen(comparisons: Sequence[Record]) -> str:
+def _linked(source: str) -> str:
+    """Return a source with each paper that it names as a link."""
+    for name, address in PAPERS.items():
+        source = source.replace(name, f"[{name}]({address})")
+    return source
+
+
+def _title(record: Record) -> str:
+    return f"{record['number']}. {TITLES[record['law']]}"
+
+
+def _seen(comparisons: Sequence[Record], of: str = "") -> str:
     """Say which errors of the law's factors the run would have seen."""
     powers = {r["factor"]: _percent(r["power"]) for r in comparisons if r["factor"]}
     errors = ", ".join(f"{power} of {factor}" for factor, power in powers.items())
-    return f"The smallest error that would be seen: {errors}." if errors else ""
+    return f"The smallest error that {of}would be seen: {errors}." if errors else ""
 
 
 def _percent(part: str) -> str:
@@ -403,7 +479,7 @@ def _line(cells: Sequence[str]) -> str:
 WORDS = {
     "laws": ("comparisons", "hold"),
     "bench": ("cases", "meet their goals"),
-    "menagerie": ("networks", "are measured as they are"),
+    "menagerie": ("networks", "are measured unchanged"),
 }
 LINES = {"laws": laws, "bench": bench, "menagerie": menagerie}
 

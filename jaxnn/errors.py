@@ -41,12 +41,12 @@ class NonFiniteError(FloatingPointError):
 
 
 class NoTangentError(ValueError):
-    """A tangent was asked for, of layers of which one has a reverse rule alone."""
+    """A tangent was requested, but one layer can only be differentiated in reverse."""
 
 
 class NoTwinError(ValueError):
-    """The wide twin of a network was asked for, of which one layer has none."""
+    """The wide twin of a network was requested, but one of its layers has none."""
 
 
 class TrainingWarning(UserWarning):
-    """Something goes wrong in a watched training; the message is that of the alarm."""
+    """A fault in a watched training; the message is that of the alarm."""

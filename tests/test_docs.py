@@ -46,6 +46,7 @@ def loaded(name):
 
 
 tables = loaded("tables")
+found_and_cured = loaded("found_and_cured")
 before_after = loaded("before_after")
 hooks = loaded("hooks")
 
@@ -226,16 +227,36 @@ def test_every_export_is_in_the_reference_once():
 
 
 def test_every_picture_of_a_page_can_be_read_on_a_phone():
-    """A picture stands in a frame that scrolls, or is made for a phone: then it is a small one."""
+    """It has a narrow version, or is made for a phone itself: then it is a small one."""
     for path in PAGES:
         pictures = re.findall(r"^!\[(.*)\]\(.*\.svg\)$", text_of(path), re.MULTILINE)
         framed = re.findall(
-            r'^<figure class="(?:small )?picture" markdown>\n!\[.+\]\(\S+\)\n</figure>$',
+            r'^<figure class="((?:small )?)picture" markdown>\n!\[.+\]\((\S+)\)\n</figure>$',
             text_of(path),
             re.MULTILINE,
         )
         assert len(pictures) == len(framed), path
         assert all(pictures), "what it shows, for those who do not see it"
+        for small, name in framed:
+            if not small and "trainability" not in name:
+                narrow = text_of(path.parent / f"{name.removesuffix('.svg')}-narrow.svg")
+                assert int(re.search(r'<svg[^>]* width="(\d+)"', narrow)[1]) <= 358, name
+
+
+def test_a_picture_is_part_of_its_page_in_the_ink_of_the_page():
+    image = '<figure class="picture">\n<p><img alt="a &amp; b" src="../gradients.svg" /></p>\n'
+    page = hooks.on_post_page(f"<p>before</p>{image}</figure><p>after</p>")
+    parts = re.findall(r'<svg role="img" aria-label="a &amp; b"[^>]*class="(\w+)"', page)
+    assert parts == ["wide", "narrow"]
+    assert "<img" not in page
+    assert 'fill="white"/><g' not in page
+    assert 'fill="black"' not in page
+    assert page.count('fill="currentColor"') > 20
+    own = re.findall(r'\bid="([^"]+)"', page)
+    assert len(own) == len({*own})
+    assert {*re.findall(r"url\(#([^)]+)\)", page)} <= {*own}
+    small = image.replace("picture", "small picture")
+    assert hooks.on_post_page(small) == small
 
 
 # What is included
@@ -324,6 +345,17 @@ def test_the_laws_are_all_in_the_table():
     known = {str(law.number): (law.name, law.statement, law.source) for law in LAWS}
     listed = {r["number"]: (r["law"], r["statement"], r["source"]) for r in records}
     assert listed == known
+    assert [*tables.TITLES] == [law.name for law in LAWS]
+
+
+def test_every_law_says_its_papers_and_what_it_would_see():
+    """Of laws whose full run has no power, that of a quick one."""
+    sections = tables.markdown("laws").split("\n## ")[1:]
+    assert len(sections) == len(LAWS)
+    for section in sections:
+        assert re.search(r"\[[^]]+ 20\d\d\]\(https://\S+\)", section), section[:60]
+        assert "| case | predicted | measured | tolerance |" in section
+        assert "The smallest error that " in section, section[:60]
 
 
 def run_of(folder, experiment, **more):
@@ -349,9 +381,10 @@ def test_a_run_of_laws_becomes_a_table(tmp_path):
     text = tables.markdown("laws", tmp_path)
     assert "**3 of 5 comparisons hold.** Measured: 2026-01-02, cpu: cpu; python 3.13.1" in text
     law = LAWS[12]
-    assert f"## 13. residual\n\nW{law.statement[1:]}. *{law.source}.*\n" in text
+    source = "[Yang & Schoenholz 2017](https://arxiv.org/abs/1712.08969)"
+    assert f"## 13. {tables.TITLES[law.name]}\n\nW{law.statement[1:]}. *{source}.*\n" in text
     shown, folded = text.split('??? note "3 of 5 comparisons hold"')
-    assert "\n| case 4 | 1 | **1.8 ± 0.012** |\n| case 3 | 1 | **1.6 ± 0.012** |\n" in shown
+    assert "\n| case 4 | 1 | **1.8 ± 0.012** | 0.5 |\n| case 3 | 1 | **1.6 ± 0.012** |" in shown
     assert "case 0" not in shown
     assert "    | case 0 | 1 | 1 ± 0.012 | 0.5 | because |" in folded
     assert (
@@ -366,7 +399,7 @@ def test_a_run_of_laws_becomes_a_table(tmp_path):
     tables.collect(folder, tmp_path)
     assert tables.markdown("laws", tmp_path) == text
     power = tables.markdown("power", tmp_path)
-    assert power.endswith("\n| 13. residual | χ | 3.4 % | 4.2 | 2.5 | 0.31 |")
+    assert power.endswith(f"\n| 13. {tables.TITLES[law.name]} | χ | 3.4 % | 4.2 | 2.5 | 0.31 |")
     assert power.startswith("Measured: 2026-01-02, cpu: cpu;")
 
 
@@ -448,7 +481,7 @@ def test_runs_of_the_menagerie_become_one_table(tmp_path):
         pl.DataFrame(rows, kinds).write_parquet(folder / "rows.parquet")
         tables.collect(folder, tmp_path)
     text = tables.markdown("menagerie", tmp_path)
-    assert "**2 of 2 networks are measured as they are.** Measured: 2026-01-02" in text
+    assert "**2 of 2 networks are measured unchanged.** Measured: 2026-01-02" in text
     assert text.count("\n## a\n") == text.count("\n## b\n") == 1
     assert "\n| nn.X | 3 | 3 | 3.0e−16 | 1.3 |\n" in text
     assert "\n| nn.X | 3 | – | **absent** | – |\n" in text
@@ -515,6 +548,21 @@ def test_the_site_is_read_on_a_phone_without_any_other_host(site):
         page.locator(".md-search-result__link").first.wait_for(timeout=20_000)
     assert {url.split("/")[2] for url in asked if url.startswith("http")} == {site.split("/")[2]}
     assert said == []
+
+
+def test_what_was_printed_of_networks_of_packages_is_on_its_page():
+    stored = json.loads(text_of(DOCS / "data" / "found_and_cured.json"))
+    text = text_of(DOCS / "found-and-cured.md")
+    page, names = hooks.on_page_markdown(text), re.findall(r"<!-- table: found (\w+) -->", text)
+    assert names
+    for name in names:
+        record = stored[name]
+        for when in ("before", "after"):
+            assert "\n```text\n{}\n```\n".format("\n".join(record[when])) in page
+        assert record["before"][0].startswith(("Exploding", "Vanishing"))
+        assert record["after"][0].startswith("Steady")
+        assert record["changes"][0]["works"]
+        assert record["changes"][0]["advice"] in page
 
 
 def test_the_picture_before_and_after_is_that_of_its_numbers():

@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 
 import altair as alt
 import jax.numpy as jnp
@@ -61,6 +62,22 @@ def test_the_labels_of_a_layer_do_not_touch(params):
         )
         assert len(heights) == (12, 4)[layer]
         assert np.diff(heights).min() > 30
+
+
+def test_a_label_names_its_edge_and_stands_in_front_of_its_unit(params):
+    """θ₂₁ leads from unit 2 to unit 1, and the three labels of a unit are a group."""
+    nodes = [*ElementTree.fromstring(drawing.draw(NET, params, X, Y).svg).iter()]
+    labels = {node.get("data-name"): node for node in nodes if node.get("data-name")}
+    assert labels["theta 0 1 0"].text.startswith("θ₂₁ ")
+    assert labels["delta_theta 0 2 3"].text.startswith("Δθ₃₄ ")
+    assert labels["a 0 1"].text.startswith("x₂ ")
+    heights = [[float(labels[f"theta 0 {j} {k}"].get("y")) for j in range(3)] for k in range(4)]
+    units = [float(labels[f"a 1 {k}"].get("y")) for k in range(4)]
+    inside = max(max(group) - min(group) for group in heights) / 2
+    between = min(min(b) - max(a) for a, b in pairwise(heights))
+    assert between > 1.5 * inside
+    nearest = [min(range(4), key=lambda k: abs(np.median(g) - units[k])) for g in heights]
+    assert nearest == [0, 1, 2, 3]
 
 
 def test_a_run_is_drawn_as_its_layers(key):

@@ -50,3 +50,14 @@ def test_sigmoid_loses_examples_before_the_gradient():
     layers = len(verdict.names)
     assert 3 * verdict.indistinguishable["float32"] < layers - verdict.lost["float32"]
     assert jaxnn.verdict(flows["tanh"]).indistinguishable["float32"] is None
+
+
+def test_an_lstm_that_forgets_is_found_and_cured():
+    need("flax")
+    network = runpy.run_path(str(EXAMPLES / "found_and_cured.py"))["lstm"]
+    diagnosis = jaxnn.diagnose(**network(steps=16))
+    assert diagnosis.verdict.word == "vanishing"
+    assert diagnosis.verdict.total < -2
+    best = diagnosis.cures[0]
+    assert (best.kind, best.works) == ("scale", True)
+    assert abs(best.total) < 0.2

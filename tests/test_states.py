@@ -142,7 +142,7 @@ def test_several_streams(rng):
     np.testing.assert_allclose(flow.log_delta, together, rtol=1e-10)
     assert flow.sizes == (N, 2 * N, *[3 * N] * 5, N, 2)
     assert set(flow.streams.types) == {"float64[5]", "float64[2]"}
-    text = "the main array of each state, which the next product takes; there are up to 3"
+    text = "the main array of each state, the one that enters the next product; states have up to 3"
     assert text in str(jaxnn.verdict(flow))
 
 

@@ -25,7 +25,7 @@ x + 1
 y = x  # shows nothing
 
 # %%
-alt.Chart({"values": [{"x": 1}]}).mark_point().encode(alt.X("x:Q"))
+alt.Chart({"values": [{"x": 1}]}, width=520).mark_point().encode(alt.X("x:Q"))
 
 # %%
 type("Made", (), {"_repr_html_": lambda self: "<p>a\\n\\nb</p>"})()
@@ -71,8 +71,13 @@ def test_a_page(notebooks, file):
     assert page.count("```python\n") == 4
     assert "```text\nthree\n```\n\n```text\n4\n```" in page
     assert '<div class="made"><p>a b</p></div>' in page
-    (drawn,) = re.findall(r'^<div class="drawn".*</div>$', page, re.MULTILINE)
-    assert drawn.endswith("</svg></div>")
+    wide, narrow = re.findall(r'^<div class="drawn \w+".*</div>$', page, re.MULTILINE)
+    for part, kind in ((wide, "wide"), (narrow, "narrow")):
+        assert part.startswith(f'<div class="drawn {kind}"')
+        assert part.endswith("</svg></div>")
+    widths = [float(re.search(r'width="([\d.]+)"', part)[1]) for part in (wide, narrow)]
+    assert widths[0] > 500
+    assert widths[1] < 358
 
 
 def test_a_notebook(notebooks, file):
@@ -102,5 +107,8 @@ def test_every_tutorial_begins_with_its_title(notebooks):
         assert "\nassert " in text or "\n    assert " in text, path
         for target in re.findall(r"\]\(([^)]+)\)", text):  # pages of other tutorials are made
             name = Path(target)
+            if name.suffix == ".html":
+                assert (path.parent / name).exists(), target
+                continue
             assert name.suffix == ".md", target
             assert name.parent != Path() or (path.parent / name.with_suffix(".py")).exists(), target

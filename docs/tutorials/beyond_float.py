@@ -3,8 +3,8 @@
 #
 # The smallest normal number of float32 is about $10^{-38}$, of float64 about
 # $10^{-308}$. In a sigmoid network of 10,000 layers the gradient of the first
-# layer is some six thousand decades below one. This tutorial measures it, in
-# float32, and compares it with theory.
+# layer is some six thousand decades (factors of ten) below one. This tutorial
+# measures it, in float32, and compares it with theory.
 
 # %%
 import altair as alt
@@ -20,8 +20,8 @@ xs = jax.random.normal(jax.random.key(1), (8, 10))
 # %% [markdown]
 # ## Where plain floats end
 #
-# First a network of 100 layers, the ordinary way. We send a gradient of
-# ordinary size in at the top, and look at what arrives at each layer.
+# First a network of 100 layers, the ordinary way. A gradient of ordinary size
+# enters at the top; what arrives at each layer?
 
 # %%
 shallow = jaxnn.Network(
@@ -40,18 +40,18 @@ print(
 assert 20 < zeros < 60
 
 # %% [markdown]
-# They are not dead: their gradient is a number, which float32 cannot write.
-# Training such a layer does *nothing*, and no message says so.
+# These layers are not dead: their gradient is a number, but float32 cannot
+# represent it. Training such a layer does *nothing*, and no message says so.
 #
 # ## One exponent for each example
 #
-# The way down is linear: if the gradient at the top is doubled, so is every
-# gradient below. So it may be multiplied by any power of two on the way, as
-# long as somebody keeps the books. That is all `jaxnn.gradient_flow` does:
-# after each layer the row of an example is brought back to a size near one,
-# and an integer counts the powers of two that were taken out. Powers of two
-# are exact, so within the range of the float the result is that of plain
-# backpropagation to the last bit.
+# The backward pass is linear: double the gradient at the top, and every
+# gradient below doubles too. So it may be multiplied by any power of two at
+# any layer, as long as the powers are counted. That is all that
+# `jaxnn.gradient_flow` does: after each layer it brings the row of an example
+# back to a size near one, and an integer counts the powers of two that were
+# taken out. Multiplying by powers of two is exact, so within the range of the
+# float the result is that of plain backpropagation to the last bit.
 
 # %%
 flow = jaxnn.gradient_flow(shallow, params, xs[:1], jnp.zeros((1, 1)))
@@ -92,11 +92,12 @@ assert lost > 9900
 # %% [markdown]
 # ## What theory says
 #
+# Let the weights have variance $\sigma_w^2/n$, with $n$ inputs to each unit.
 # In the limit of infinite width every layer multiplies $\mathrm{E}\|\Delta
 # z\|^2$ by $\chi = \sigma_w^2\, \mathrm{E}[\sigma'(z)^2]$, with $z$ Gaussian
-# (Schoenholz et al. 2017). A network of finite width $n$ loses a little more,
+# (Schoenholz et al. 2017). A network of finite width loses a little more,
 # because a product of random numbers is typically smaller than its mean;
-# `log_delta_band` has this bias.
+# `log_delta_band` computes this bias.
 
 # %%
 ensemble = ("sigmoid", 1.0, 0.0, 1.0)  # σ, σ_w, σ_b, mean square of the input
@@ -138,7 +139,7 @@ alt.layer(
 )
 
 # %% [markdown]
-# One straight line over six thousand decades: a product with one factor a
-# layer, every factor the same. The dotted line at the top is where float32
-# ends. What you would see of this network by plain backpropagation is the
-# little that lies above it.
+# One straight line over six thousand decades: a product with one factor for
+# each layer, all factors equal. The dotted line at the top is where float32
+# ends. Plain backpropagation would show you only the little that lies above
+# it.

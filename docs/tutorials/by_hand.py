@@ -2,9 +2,10 @@
 # # The 3-4-1 network by hand, number by number
 #
 # Three inputs, four hidden units, one output: small enough to follow every
-# number from the input to the loss and back. We compute each formula of the
-# article with NumPy, in its order and under its name, and look at the end at
-# what `jaxnn` says.
+# number from the input to the loss and back. We compute each formula of [the
+# article](../article.md) with NumPy, in the same order and with the same names,
+# and compare with `jaxnn` at the end. [The page to play
+# with](../play/index.html) shows a network of this shape.
 
 # %%
 from itertools import pairwise
@@ -131,12 +132,13 @@ draw(net, params, x, y)
 # %% [markdown]
 # In the picture, blue weights are positive and orange ones negative; the
 # thicker the line, the larger the weight. Each edge carries $\theta$ and below
-# it $\Delta\theta$.
+# it $\Delta\theta$, with the two units that it joins: $\theta_{21}$ leads from
+# the second input to the first hidden unit.
 #
 # ## Is it true?
 #
-# A gradient can be checked without any theory: change one weight by a little,
-# and see what the loss does.
+# A gradient can be checked without any theory: change one weight a little,
+# and see how the loss changes.
 
 # %%
 little = 1e-6
@@ -156,11 +158,11 @@ assert abs(slope_seen - delta_theta0[2, 3]) < 1e-8
 # %% [markdown]
 # ## One factor a layer
 #
-# Look again at the way down: each layer has multiplied the error by a weight
-# and by a slope. In a deeper network this happens once a layer, so the
-# gradient of the first layer is a *product* with one factor a layer. The slope
-# of a sigmoid is at most 1/4. Let us count what is left of the error after
-# eight hidden layers of four units.
+# Look again at the backward pass: each layer has multiplied the error by a
+# weight and by a slope. In a deeper network this happens at every layer, so
+# the gradient of the first layer is a *product* with one factor for each. The
+# slope of a sigmoid is at most 1/4. How much of the error is left after eight
+# hidden layers of four units?
 
 # %%
 deep = jaxnn.Network(

@@ -2,8 +2,8 @@
 # # Why does my MLP not train?
 #
 # A network of 24 hidden sigmoid layers, a common initialisation, a good
-# optimiser, and the loss does not move. Is it the step size? The data? In this
-# tutorial the network itself is asked.
+# optimiser, and the loss does not move. Is it the step size? The data? This
+# tutorial asks the network itself.
 
 # %%
 import altair as alt
@@ -46,8 +46,8 @@ assert abs(before[-1] - jnp.log(2)) < 0.01  # it says ½ for every example
 assert accuracy < 0.6
 
 # %% [markdown]
-# A loss of ln 2 = 0.693 is that of a coin. The usual advice is to try other
-# step sizes for a day.
+# A loss of ln 2 = 0.693 is that of a coin toss. The usual advice is to try
+# other step sizes for a day.
 #
 # ## Ask for the gradient of every layer
 #
@@ -63,11 +63,11 @@ assert verdict.critical_sigma_w > 10
 verdict
 
 # %% [markdown]
-# Two things are wrong at once. On the way *down*, each layer takes more than
-# half a decade off the gradient, so the first layer learns $10^{14}$ times
-# more slowly than the last. On the way *up*, what differs between two examples
-# shrinks too, until all of them look alike: then there is nothing to learn at
-# the top either.
+# A decade is a factor of ten. Two things are wrong at once. In the *backward*
+# pass, each layer takes more than half a decade off the gradient, so the first
+# layer learns $10^{14}$ times more slowly than the last. In the *forward* pass,
+# the difference between two examples shrinks too, until all of them look alike:
+# then there is nothing to learn at the top either.
 
 # %%
 first, last = float(flow.log_delta[0]), float(flow.log_delta[-2])
@@ -78,12 +78,12 @@ jaxnn.chart(flow)
 # %% [markdown]
 # ## Change one thing
 #
-# The verdict ends with remedies, the best first, and with the rate that theory
-# gives each. There are two kinds. A *critical* initialisation chooses the
-# scale of the weights so that a layer's factor is one: for a sigmoid
-# $\sigma_w = 10$, with which its units are little more than switches, but for
-# a tanh $\sigma_w = 1$. And a *skip* leaves a way past each layer, whatever
-# the layer does.
+# The verdict ends with remedies, best first, each with the rate that theory
+# predicts. There are two kinds. A *critical* initialisation chooses the size
+# of the weights (of variance $\sigma_w^2$ / fan-in) so that the factor of a
+# layer is one. For a sigmoid that is $\sigma_w = 10$, which makes its units
+# little more than switches; for a tanh it is $\sigma_w = 1$. A *skip* lets
+# signal and gradient pass each layer, whatever the layer does.
 
 # %%
 cured = {
@@ -120,9 +120,8 @@ for name, (other, weights) in cured.items():
 jaxnn.chart(*flows.values(), names=[*flows])
 
 # %% [markdown]
-# The gradient of all layers is now of one size, and the examples stay apart.
-# The same data, the same optimiser and the same step size then do what they
-# could not do before:
+# The gradient now has the same size in all layers, and the examples stay
+# different. With the same data, optimiser and step size the networks now learn:
 
 # %%
 rows = [
@@ -145,6 +144,7 @@ alt.Chart(alt.Data(values=rows), width=520, height=220).mark_line(
 )
 
 # %% [markdown]
-# For a network that is not made of `jaxnn.Network` the questions are the same,
-# and so is the verdict: [pre-norm against post-norm](pre_post_norm.md) asks
-# them of blocks of Equinox.
+# For a network that is not a `jaxnn.Network` the questions and the verdict are
+# the same: [pre-norm against post-norm](pre_post_norm.md) asks them of Equinox
+# modules, and [found and cured](../found-and-cured.md) of a ResNet, a GPT and
+# an LSTM.

@@ -1,12 +1,11 @@
 # %% [markdown]
 # # Pre-norm or post-norm?
 #
-# A transformer has a skip connection past each of its branches and a
-# normalisation somewhere. It may stand *in front of* the branch, $x +
-# f(N(x))$, or *behind* the sum, $N(x + f(x))$. Deep networks of the first kind
-# are known to be the easier ones to train. We measure what the two do to the
-# signal going forward and to the gradient going back, in blocks that are
-# modules of Equinox and know nothing of `jaxnn`.
+# A transformer has a skip connection around each of its branches, and a
+# normalisation either *before* the branch, $x + f(N(x))$, or *after* the sum,
+# $N(x + f(x))$. Deep networks of the first kind are known to be easier to
+# train. We measure what the two do to the signal going forward and to the
+# gradient going back, in Equinox modules that know nothing of `jaxnn`.
 
 # %%
 import equinox as eqx
@@ -47,11 +46,12 @@ class Block(eqx.Module):
 # %% [markdown]
 # ## A chain of layers
 #
-# `jaxnn.from_layers` takes layers in their order, whatever they are made of.
-# Between two of them the gradient has an exponent of its own, so that nothing
-# is lost however small it gets; equal layers become one loop, so 256 blocks
-# compile as fast as eight. The gradient at the output is a random one, the same
-# for all three networks: we ask what the *network* does to it.
+# `jaxnn.from_layers` takes a list of layers, whatever they are made of. Between
+# two of them the gradient carries an exponent, so that nothing is lost however
+# small it gets; equal layers become one loop, so 256 blocks compile as fast as
+# eight. The gradient that enters at the output is random, and the same for all
+# three networks: we ask what the *network* does to it. A decade, in the
+# verdicts, is a factor of ten.
 
 # %%
 xs, cotangent = jax.random.normal(jax.random.key(1), (2, EXAMPLES, WIDTH))
@@ -65,9 +65,9 @@ for kind in ("pre-norm", "post-norm", "neither"):
     print(f"{kind}: {jaxnn.verdict(flows[kind]).sentences[0]}")
 
 # %% [markdown]
-# Without a skip each block multiplies the gradient by a small factor: a plain
-# product, and it is gone. We leave it out of the picture, in which nothing
-# else could be seen.
+# Without a skip each block multiplies the gradient by a small factor, and the
+# product of these factors vanishes. We leave that network out of the picture,
+# since its curve would hide the others.
 
 # %%
 assert jaxnn.verdict(flows["neither"]).decades < -0.2
@@ -77,11 +77,11 @@ jaxnn.chart(*flows.values(), names=[*flows])
 # %% [markdown]
 # ## The gradient: a power of the depth, not an exponential
 #
-# With a skip both networks pass the gradient on. With the norm in front it
-# grows towards the input: over 256 blocks by a little more than a factor of
-# ten, which the verdict calls a power law of depth: it *fades*. The state is a
-# sum to which each block adds a branch of the same size, so its mean square
-# grows in proportion to the depth, and a new branch is an ever smaller part of
+# With a skip both networks pass the gradient on. With the norm before the
+# branch it grows towards the input, over 256 blocks by a little more than a
+# factor of ten, which the verdict calls a power law of depth. The state is a
+# sum to which each block adds a branch of the same size. So its mean square
+# grows in proportion to the depth, and each new branch is a smaller part of
 # it: the factor of block $l$ is one plus something like $1/l$, and the product
 # of such factors is a power of the depth.
 
@@ -103,8 +103,8 @@ print(f"from block 64 to 256 the mean square grows {jnp.exp(growth):.1f} times")
 assert 2 < jnp.exp(growth) < 6
 
 # %% [markdown]
-# With the norm behind the sum the state has one size for ever. Each block
-# counts as much as the one before; whatever its factor is, it does not fade.
+# With the norm after the sum the state keeps one size. Each block counts as
+# much as the one before; whatever its factor is, it does not approach one.
 #
 # ## The examples: what post-norm forgets
 #
@@ -126,9 +126,9 @@ assert pre.rank[-1] > 4 > 2 > post.rank[-1]
 assert pre.log_spread[-1] > post.log_spread[-1] + 0.5
 
 # %% [markdown]
-# So in blocks like these the place of the norm matters less for the size of
-# the gradient at the start than for what arrives at the top to be learnt from.
-# What holds here holds for your network only after you have looked: put your
-# own modules into the list. The folder `examples/` has the same question for
-# attention, convolutions and an LSTM, and [your own
-# network](../your-network.md) has a recipe for each library.
+# So in blocks like these the place of the norm matters less for the initial
+# size of the gradient than for how much of the input arrives at the top. Your
+# network may differ, so measure it: put your own modules into the list. The
+# folder `examples/` asks the same question of attention, convolutions and an
+# LSTM, and [your own network](../your-network.md) has a recipe for each
+# library.

@@ -39,11 +39,11 @@ def experiments(*words):
 
 
 # %% [markdown]
-# ## Say what, and see what it costs
+# ## Choose the settings and see the cost
 #
-# Every setting that takes several values is an axis of the grid: `4:64:*4` is
-# 4, 16, 64. With `--dry-run` the command prints the sweep as a config file,
-# and at its end what it will take.
+# Every setting that takes several values is an axis of the grid: `4:64:*4`
+# means 4, 16, 64. With `--dry-run` the command prints the sweep as a config
+# file, and at its end what it will cost.
 
 # %%
 sweep = [
@@ -57,24 +57,23 @@ print(experiments(*sweep, "--dry-run").splitlines()[-1])
 # ## Run it
 #
 # The command prints a table and one verdict for each network: the rate in
-# decades a layer with its standard error over the seeds, and the rate that
-# mean-field theory predicts for it.
+# decades (factors of ten) a layer with its standard error over the seeds, and
+# the rate that mean-field theory predicts.
 
 # %%
 print(experiments(*sweep, "--out", str(out)).replace(str(out), "the folder"))
 
 # %% [markdown]
-# Each cell of the grid is stored as soon as it is measured. Give the same
-# command again after a crash or Ctrl-C, and it goes on where it stopped; now
-# that all is done, it measures nothing.
+# Each cell of the grid is stored as soon as it is measured. After a crash or
+# Ctrl-C, give the same command again, and it continues where it stopped.
 #
 # ## What is in the folder
 #
-# `report.html` is a page to send to somebody: charts in which activation,
-# weights and depth are chosen from menus, a table of all numbers, and how they
-# were made. It needs no network. `gradients.png`, `.svg` and `.pdf` are the
-# picture alone. `rows.parquet` has every number, and `run.json` the settings,
-# the versions and the devices.
+# `report.html` is a page that you can send to somebody: charts with menus for
+# activation, weights and depth, a table of all numbers, and the settings. It
+# works offline. `gradients.png`, `.svg` and `.pdf` are the picture alone.
+# `rows.parquet` has every number, and `run.json` the settings, versions and
+# devices.
 
 # %%
 for path in sorted(out.iterdir()):

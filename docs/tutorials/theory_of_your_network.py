@@ -1,12 +1,13 @@
 # %% [markdown]
 # # Theory of your own network
 #
-# Mean-field theory says what the gradient of a *random, very wide* network
-# does, layer by layer. On paper it exists for some kinds of blocks. Here we
-# take a transformer that nobody has worked out and put its theory next to the
-# measurement. Then we make some weights depend on others, as training does, and
-# see from which layer down the two part. At the end theory says by how much to
-# scale the weights of a network that vanishes.
+# Mean-field theory predicts the gradient of a *random, very wide* network,
+# layer by layer. On paper it exists only for some kinds of blocks. Here we take
+# a transformer for which nobody has worked it out, and compare its theory with
+# a measurement. Then we make some weights depend on others, as training does,
+# and see below which layer the two disagree. Finally, for a network whose
+# gradient vanishes, theory tells by which factor to scale the weights. A decade
+# is a factor of ten.
 
 # %%
 import jax
@@ -48,12 +49,13 @@ xs, cotangent = jax.random.normal(jax.random.key(1), (2, 4, TOKENS, WIDTH))
 # %% [markdown]
 # ## One rule
 #
-# Theory of infinite width is one rule: the result of a product with random
-# weights is Gaussian, the same for every unit, with the covariance between
-# examples and tokens that such a product has on average; and the way down uses
-# draws of its own. All else, the norms, the softmax, the skips, acts on these
-# Gaussians as it stands. `jaxnn` applies the rule to the program of *your*
-# network. The result is its *wide twin*, and theory is the twin's gradient.
+# The theory of infinite width is one rule: the result of a product with random
+# weights is Gaussian, with the same distribution for every unit, and with the
+# covariance between examples and tokens that such a product has on average; the
+# backward pass uses draws of its own. Everything else, such as norms, softmax
+# and skips, acts on these Gaussians unchanged. `jaxnn` applies the rule to the
+# program of *your* network. The result is its *wide twin*, and the theory is
+# the gradient of the twin.
 
 # %%
 flow = jaxnn.gradient_flow(net, params, xs, cotangent=cotangent, theory=True)
@@ -72,16 +74,15 @@ assert apart < 0.15
 jaxnn.chart(flow)
 
 # %% [markdown]
-# The dashed line is theory. One network of 48 units is off by some hundredths
-# of a decade. Another one, drawn again, would be off in another direction.
+# The dashed line is theory. A network of 48 units deviates by some hundredths
+# of a decade; another draw would deviate in another direction.
 #
 # ## What is not random
 #
-# Theory knows of the weights only how large they are. We take twelve layers of
-# gelu, with weights as PyTorch draws them by default. Then, among the lower
-# eight, every second layer gets the transpose of the weights below it. All
-# sizes stay as they were, but pairs of layers are now correlated. Training
-# correlates weights, too.
+# Of the weights, theory knows only how large they are. We take twelve layers
+# of gelu with PyTorch's default weights. Then, among the lower eight, every
+# second layer gets the transpose of the weights below it. All sizes stay the
+# same, but pairs of layers are now correlated, as they also become in training.
 
 
 # %%
@@ -107,18 +108,17 @@ assert "Follows theory down to layer 7" in str(jaxnn.verdict(correlated))
 jaxnn.chart(correlated)
 
 # %% [markdown]
-# The upper layers follow their theory. Below them the gradient shrinks less
-# than theory says: a matrix and its transpose send it back into its direction.
-# For a trained network of your own the same sentence says from which layer
-# down, and by how much, training has made it differ from random weights of its
-# sizes.
+# The upper layers follow the theory. Below them the gradient shrinks less than
+# predicted, because a transpose partly undoes what the matrix did. For a
+# trained network the same sentence says below which layer, and by how much,
+# training has made it differ from random weights of the same sizes.
 #
 # ## A factor on the weights
 #
-# With its first weights the network loses half a decade in each layer. The rate
-# of the twin is a function of the size of the weights. Its root is the size at
-# which gradients neither grow nor vanish. No formula is needed for that, only
-# the twin.
+# With its original weights the network loses half a decade in each layer. The
+# rate of the twin is a function of the size of the weights, and its root is the
+# size at which gradients neither grow nor vanish. Finding it needs no formula,
+# only the twin.
 
 # %%
 found = jaxnn.theory.critical_scale(plain_net, plain_params, rows)
@@ -132,6 +132,7 @@ print(f"over all layers {decades[0]:+.2f} decades, then {decades[1]:+.2f}")
 assert decades[0] < -5 < -0.5 < decades[1] < 0.5
 
 # %% [markdown]
-# The factor was found on the twin, and it holds for the network. Where there is
-# no such factor, as behind norms, `critical_scale` says why. More on the twin,
-# and what has none: [your own network](../your-network.md).
+# The factor was found on the twin, and it works for the network. If no such
+# factor exists, as behind norms, `critical_scale` says why. More on the twin,
+# and on programs that have none: [your own
+# network](../your-network.md).

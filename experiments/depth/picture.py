@@ -5,6 +5,7 @@ the page those of the reader's choices, in the file all cases of the deepest net
 """
 
 import itertools
+import json
 import math
 from functools import partial
 from typing import NamedTuple
@@ -166,49 +167,59 @@ def figure(drawn: Drawn) -> charts.Figure:
     layers = drawn.data["layers"]
     deepest = int(layers["depth"].to_numpy().max())
     domain = _domain(drawn)
-    headline = alt.layer(*first_layer(drawn, domain=domain), first_depths(), _names()).properties(
-        width=PLOT[0],
-        height=_height(drawn),
-        title=alt.Title(
-            "log₁₀ ‖Δz[1]‖, the first layer's gradient, against depth",
-            subtitle="linear near 0, logarithmic beyond ±1; hollow: no number in plain "
-            "backpropagation, red: where that starts",
-        ),
-    )
-    by_layer = panels_by_layer(drawn, "true").items()
-    width = PAIR if drawn.has_spread else PANEL[0]
-    panels = [
-        named(layers, what).properties(width=width, height=PANEL[1]) for what, layers in by_layer
-    ]
-    in_rows = partial(alt.concat, columns=2) if drawn.has_spread else alt.hconcat
-    below = in_rows(
-        *panels,
-        spacing=GAP,
-        title=alt.Title(
-            f"Layer by layer, {deepest} hidden layers{_every(layers, deepest)}",
-            subtitle="lines: median over seeds, shaded: all seeds"
-            + (THEORY_IN_WORDS if drawn.has_theory else ""),
-            offset=6,
-        ),
-    )
-    kinds = (layers[name] for name in layers.columns if name.endswith("_is"))
-    edges = charts.edges_in_words([drawn.data["depths"]["y_is"], *kinds])
-    title = alt.Title(
-        "How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?",
-        subtitle=[
-            drawn.subtitle,
-            *([f"at the edge: {edges}"] if edges else []),
-        ],
-        fontSize=16,
-        fontWeight="bold",
-        offset=14,
-    )
     data = drawn.data | {
         "layers": layers.filter(pl.col("depth") == deepest),
         "names": _ends_of_lines(drawn, domain),
     }
     choices: dict[str, str | int] = {"scale": "logarithmic", "theory": True, "depth": deepest}
-    return charts.Figure(alt.vconcat(headline, below, spacing=28, title=title), data, choices)
+    made = partial(_chart, drawn, domain, deepest)
+    return charts.Figure(made(narrow=False), data, choices, narrow=partial(made, narrow=True))
+
+
+def _chart(drawn: Drawn, domain: tuple[float, float], deepest: int, narrow: bool) -> charts.Chart:
+    """Return the picture; the narrow one has all panels in a column, and a legend on top."""
+    layers = drawn.data["layers"]
+    legend = _legend_with_rates(drawn) if narrow else None
+    pixels = charts.NARROW + 10 if narrow else None
+    texts = [first_depths()] if narrow else [first_depths(), *_names()]
+    headline = alt.layer(*first_layer(drawn, domain=domain, legend=legend), *texts).properties(
+        width=charts.NARROW if narrow else PLOT[0],
+        height=_height(drawn),
+        title=charts.titled(
+            "log₁₀ ‖Δz[1]‖, the first layer's gradient, against depth",
+            "linear near 0, logarithmic beyond ±1; hollow: no number in plain "
+            "backpropagation, red: where that starts",
+            pixels,
+        ),
+    )
+    by_layer = panels_by_layer(drawn, "true").items()
+    width = charts.NARROW if narrow else PAIR if drawn.has_spread else PANEL[0]
+    panels = [
+        named(layers, what).properties(width=width, height=PANEL[1]) for what, layers in by_layer
+    ]
+    in_rows = partial(alt.concat, columns=1 if narrow else 2 if drawn.has_spread else len(panels))
+    below = in_rows(
+        *panels,
+        spacing=GAP,
+        title=charts.titled(
+            f"Layer by layer, {deepest} hidden layers{_every(layers, deepest)}",
+            "lines: median over seeds, shaded: all seeds"
+            + (THEORY_IN_WORDS if drawn.has_theory else ""),
+            pixels,
+            offset=6,
+        ),
+    )
+    kinds = (layers[name] for name in layers.columns if name.endswith("_is"))
+    edges = charts.edges_in_words([drawn.data["depths"]["y_is"], *kinds])
+    title = charts.titled(
+        "How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?",
+        [drawn.subtitle, *([f"at the edge: {edges}"] if edges else [])],
+        pixels,
+        fontSize=16,
+        fontWeight="bold",
+        offset=14,
+    )
+    return alt.vconcat(headline, below, spacing=28, title=title)
 
 
 def _every(layers: pl.DataFrame, depth: int) -> str:
@@ -233,17 +244,35 @@ def _ends_of_lines(drawn: Drawn, domain: tuple[float, float]) -> pl.DataFrame:
     cases = drawn.cases[:MOST_LABELS]
     low, high = domain
     wanted = [low if y[c.name] is None else charts.squeezed_places([y[c.name]])[0] for c in cases]
-    kinds = dict(deepest.select("case", "y_is").iter_rows())
-    depths = dict(deepest.select("case", "depth").iter_rows())
-    at = {c.name: f" (at {depths[c.name]})" if c.deeper else "" for c in cases}
-    texts = [f"{_short(c) or kinds[c.name]} {c.name}{at[c.name]}" for c in cases]
     gap = LINE * (high - low) / _height(drawn)
+    texts = _rates_and_names(drawn)
     frame = {
         "case": [c.name for c in cases],
-        "text": texts,
+        "text": [texts[c.name] for c in cases],
         "place": charts.apart(wanted, gap, high),
     }
     return pl.DataFrame(frame, {"case": pl.String, "text": pl.String, "place": pl.Float64})
+
+
+def _rates_and_names(drawn: Drawn) -> dict[str, str]:
+    """The rate and the name of each case, and the depth if its lines end before the deepest."""
+    deepest = drawn.data["depths"].sort("depth").group_by("case", maintain_order=True).last()
+    kinds = dict(deepest.select("case", "y_is").iter_rows())
+    depths = dict(deepest.select("case", "depth").iter_rows())
+    at = {c.name: f" (at {depths[c.name]})" if c.deeper else "" for c in drawn.cases}
+    return {c.name: f"{_short(c) or kinds[c.name]} {c.name}{at[c.name]}" for c in drawn.cases}
+
+
+def _legend_with_rates(drawn: Drawn) -> alt.Legend:
+    """A legend of one column, whose entries have the rates in front of the names."""
+    texts = json.dumps(_rates_and_names(drawn), ensure_ascii=False)
+    return alt.Legend(
+        title="decades a layer",
+        orient="top",
+        columns=1,
+        labelExpr=f"({texts})[datum.label]",
+        titleFontWeight="normal",
+    )
 
 
 def _height(drawn: Drawn) -> int:
@@ -256,14 +285,12 @@ def _short(case: Case) -> str:
     return digits(case.decades) if case.value else ""
 
 
-def _names() -> charts.Chart:
+def _names() -> list[charts.Chart]:
     """The names of the lines and their rates, right of the plot."""
     names = alt.Chart(alt.NamedData("names"))
     heading = names.transform_window(place="row_number()").transform_filter("datum.place == 1")
-    return alt.layer(
-        names.mark_text(align="left", dx=10, fontSize=12, aria=False).encode(
-            alt.Y("place:Q"), alt.Color("case:N", legend=None), text="text:N", x=alt.value("width")
-        ),
+    return [
+        *charts.name_lines("names", alt.Y("place:Q"), alt.Color("case:N", legend=None)),
         heading.mark_text(
             align="left",
             baseline="bottom",
@@ -273,7 +300,7 @@ def _names() -> charts.Chart:
             color=palette.INK,
             aria=False,
         ).encode(text=alt.value("decades a layer"), x=alt.value("width"), y=alt.value(0)),
-    )
+    ]
 
 
 def panels_by_layer(drawn: Drawn, chosen: str) -> dict[str, list[charts.Chart]]:
@@ -371,14 +398,17 @@ def _lost_from(chosen: str) -> list[charts.Chart]:
         dx=alt.ExprRef("datum.layer > depth / 2 ? -4 : 4"),
         dy=-2,
         fontSize=12,
-        color=palette.ALARM,
+        color=palette.INK,
         aria=False,
     )
     return [rule, words.encode(text="text:N", y=alt.value("height"))]
 
 
 def first_layer(
-    drawn: Drawn, chosen: str | None = None, domain: tuple[float, float] | None = None
+    drawn: Drawn,
+    chosen: str | None = None,
+    domain: tuple[float, float] | None = None,
+    legend: alt.Legend | None = None,
 ) -> list[charts.Chart]:
     """Return ‖Δz[1]‖ of all cases against depth.
 
@@ -389,6 +419,7 @@ def first_layer(
         drawn: the data.
         chosen: an expression for the case that is bold, its depth a rule; with it comes a legend.
         domain: of the vertical axis, if it is fixed.
+        legend: of the colours, where no case is bold.
     """
     base = _placed("depths")
     ends_of_axis = alt.Undefined if domain is None else list(domain)
@@ -402,7 +433,7 @@ def first_layer(
             format="d", values=charts.doublings(drawn.data["depths"]["depth"].unique().to_list())
         ),
     )
-    colour = _colour(drawn, LEGEND if chosen else None)
+    colour = _colour(drawn, LEGEND if chosen else legend)
     cases = base.encode(x, y, colour)
     tooltip = [
         alt.Tooltip("case:N", title="activation, weights"),
@@ -417,7 +448,7 @@ def first_layer(
     under = [
         ends.mark_rule(strokeDash=[4, 3], color=palette.ALARM, aria=False),
         ends.mark_text(
-            align="left", baseline="bottom", dx=4, dy=-2, color=palette.ALARM, aria=False
+            align="left", baseline="bottom", dx=4, dy=-2, color=palette.INK, aria=False
         ).encode(text="text:N", x=alt.value(0)),
         cases.mark_line(strokeWidth=1.5, opacity=0.7, aria=False),
     ]
@@ -446,7 +477,7 @@ def first_depths() -> charts.Chart:
             dx=alt.ExprRef("datum.side == 'right' ? -3 : datum.side == 'left' ? 3 : 0"),
             dy=alt.ExprRef("-5 - 14 * datum.line"),
             fontSize=12,
-            color=palette.ALARM,
+            color=palette.INK,
             aria=False,
         )
         .encode(text="first_depth:Q")

@@ -30,6 +30,8 @@ SCALE = 2  # pixels of a PNG for one of the chart
 MOST_OF_A_TITLE, MOST_OF_A_LINE = 300, 3000  # pixels; a user's name may have any length
 DIGITS = 6  # of a number in a chart
 NOTE = 100  # characters of a line of a note
+NARROW = 290  # pixels of a plot on a phone
+LETTER, HEAD_LETTER = 5.6, 8.4  # pixels of a letter in the mean, and of one of a large title
 TICKS_APART = 1.4  # the least ratio of two depths with a tick
 EDGES: dict[str, tuple[str, Any]] = {
     "zero": ("triangle-down", "height"),
@@ -46,12 +48,14 @@ class Figure(NamedTuple):
     data: what its named data are.
     choices: what the parameters are that a reader of a page would choose.
     note: a sentence under the title, on what the picture lacks.
+    narrow: returns the chart for the width of a phone, for the pages of the site.
     """
 
     chart: Chart
     data: dict[str, pl.DataFrame]
     choices: Mapping[str, str | int | bool] = MappingProxyType({})
     note: str = ""
+    narrow: Callable[[], Chart] | None = None
 
 
 def rendered(figure: Figure, stem: str, page: Callable[[], str] | None = None) -> dict[str, bytes]:
@@ -140,6 +144,38 @@ def look(ink: str, paper: str) -> dict[str, Any]:
         },
         "range": {"category": list(palette.CATEGORIES)},
     }
+
+
+def titled(
+    text: str, subtitle: str | Sequence[str] = (), pixels: int | None = None, **more: Any
+) -> Any:
+    """Return a title, its lines broken where they would leave a narrow picture.
+
+    Args:
+        text: the title.
+        subtitle: lines below it.
+        pixels: for a line; None of a picture that is wide.
+        more: as for `alt.Title`.
+    """
+    lines = [subtitle] if isinstance(subtitle, str) else [*subtitle]
+    if pixels is None:
+        return alt.Title(text, subtitle=lines, **more)
+    title = textwrap.wrap(text, int(pixels / (LETTER if "fontSize" not in more else HEAD_LETTER)))
+    lines = [part for line in lines for part in textwrap.wrap(line, int(pixels / LETTER))]
+    return alt.Title(title, subtitle=lines, **more)
+
+
+def name_lines(data: str, place: alt.Y, colour: alt.Color) -> list[Chart]:
+    """Return the names of lines to the right of a plot: text in ink behind a mark of the colour.
+
+    Ink has the contrast that text needs, which not every colour of a line has.
+    """
+    base = alt.Chart(alt.NamedData(data)).encode(place, x=alt.value("width"))
+    mark = base.mark_point(
+        shape="square", filled=True, size=70, opacity=1, xOffset=14, aria=False
+    ).encode(colour)
+    text = base.mark_text(align="left", dx=24, fontSize=12, color=palette.INK, aria=False)
+    return [mark, text.encode(text="text:N")]
 
 
 def records(frame: pl.DataFrame) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ without one. A remedy has one colour everywhere, whichever others there are.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import altair as alt
@@ -26,6 +27,7 @@ PLOT, PANEL = (
     (250, 150),
 )  # width and height of the first plot, and of that below it, at least
 CELL = (46, 22)  # of the map of accuracies
+NARROW, NARROW_CELL = 230, 34  # the widths on a phone, where the names of the map stand on the left
 GAP, LINE = 34, 15  # between panels, and the height of a line's name
 FLOOR = 1e-6  # of 1 - correlation: what is less stands here
 DARK = 0.6  # an accuracy whose tile is light, with dark text
@@ -128,44 +130,54 @@ def figure(drawn: Drawn) -> charts.Figure:
     """Return the gradient against depth; below it correlation against depth, and accuracies."""
     domain = _domain(drawn)
     height = max(PLOT[1], LINE * len(drawn.names))
-    headline = alt.layer(*gradients(drawn, domain=domain), *_labels(drawn)).properties(
-        width=PLOT[0],
+    data = drawn.data | {"ends": _ends(drawn, domain, height)}
+    made = partial(_chart, drawn, domain, height)
+    choices: dict[str, str | bool] = {"scale": "logarithmic", "theory": True}
+    return charts.Figure(made(narrow=False), data, choices, narrow=partial(made, narrow=True))
+
+
+def _chart(drawn: Drawn, domain: tuple[float, float], height: int, narrow: bool) -> charts.Chart:
+    """Return the picture; the narrow one has all panels in a column, and a legend on top."""
+    legend = alt.Legend(orient="top", columns=1, values=drawn.names) if narrow else None
+    pixels = NARROW if narrow else None
+    layers = [*gradients(drawn, domain=domain, legend=legend), *([] if narrow else _labels(drawn))]
+    headline = alt.layer(*layers).properties(
+        width=NARROW if narrow else PLOT[0],
         height=height,
-        title=alt.Title(
+        title=charts.titled(
             "log₁₀ ‖Δz[1]‖ / ‖Δz[L]‖: the first layer's gradient over the last hidden layer's",
-            subtitle="flat is cured; linear near 0, logarithmic beyond ±1",
+            "flat is cured; linear near 0, logarithmic beyond ±1",
+            pixels,
         ),
     )
-    below = alt.hconcat(
+    below = (alt.vconcat if narrow else alt.hconcat)(
         alt.layer(*distances(drawn)).properties(
-            width=PANEL[0],
+            width=NARROW if narrow else PANEL[0],
             height=max(PANEL[1], CELL[1] * len(drawn.names)),
-            title=alt.Title(
-                "1 - correlation of two examples' z[L]",
-                subtitle="down: all examples look alike",
+            title=charts.titled(
+                "1 - correlation of two examples' z[L]", "down: all examples look alike", pixels
             ),
         ),
         alt.layer(*accuracies(drawn)).properties(
-            width=CELL[0] * max(len(drawn.trained_depths), 1),
+            width=(NARROW_CELL if narrow else CELL[0]) * max(len(drawn.trained_depths), 1),
             height=CELL[1] * len(drawn.names),
-            title=alt.Title("Training accuracy", subtitle=drawn.trained),
+            title=charts.titled("Training accuracy", drawn.trained, pixels),
         ),
         spacing=GAP,
     )
-    title = alt.Title(
+    title = charts.titled(
         TITLE,
-        subtitle=[
+        [
             drawn.subtitle,
             "points: median over seeds, with their range; dashed: mean-field theory, which takes "
             "the width to be far above L",
         ],
+        pixels,
         fontSize=16,
         fontWeight="bold",
         offset=14,
     )
-    chart = alt.vconcat(headline, below, spacing=28, title=title)
-    data = drawn.data | {"ends": _ends(drawn, domain, height)}
-    return charts.Figure(chart, data, {"scale": "logarithmic", "theory": True})
+    return alt.vconcat(headline, below, spacing=28, title=title)
 
 
 def _colour(legend: alt.Legend | None = None) -> alt.Color:
@@ -210,7 +222,10 @@ def _tooltip(*fields: str) -> list[alt.Tooltip]:
 
 
 def gradients(
-    drawn: Drawn, chosen: str | None = None, domain: tuple[float, float] | None = None
+    drawn: Drawn,
+    chosen: str | None = None,
+    domain: tuple[float, float] | None = None,
+    legend: alt.Legend | None = None,
 ) -> list[charts.Chart]:
     """Return the gradient's ratio against depth, theory dashed.
 
@@ -218,13 +233,14 @@ def gradients(
         drawn: the data.
         chosen: an expression for the remedy that is bold.
         domain: of the vertical axis, if it is fixed.
+        legend: of the colours, where no remedy is bold.
     """
     range_of_y = {"padding": 10} if domain is None else {"domain": list(domain)}
     axis = charts.squeezed_axis(max(map(abs, _sizes(drawn)), default=1.0))
     y = alt.Y(
         "place:Q", title=None, scale=alt.Scale(zero=False, nice=False, **range_of_y), axis=axis
     )
-    x, colour = _depth(drawn), _colour(key(drawn) if chosen else None)
+    x, colour = _depth(drawn), _colour(key(drawn) if chosen else legend)
 
     def placed(column: str) -> charts.Chart:
         base = _lines().transform_filter(f"isValid(datum.{column})")
@@ -375,9 +391,7 @@ def _labels(drawn: Drawn) -> list[charts.Chart]:
     heading = names.transform_window(row="row_number()").transform_filter("datum.row == 1")
     deepest = drawn.depths[-1] if drawn.depths else 0
     return [
-        names.mark_text(align="left", dx=10, fontSize=12, aria=False).encode(
-            alt.Y("place:Q"), _colour(), text="text:N", x=alt.value("width")
-        ),
+        *charts.name_lines("ends", alt.Y("place:Q"), _colour()),
         heading.mark_text(
             align="left",
             baseline="bottom",

@@ -181,7 +181,7 @@ def _resolved(base: charts.Chart) -> list[charts.Chart]:
     return [
         crossed.mark_line(color=palette.ALARM, strokeDash=[4, 3], aria=False),
         first.mark_text(
-            align="left", baseline="top", dx=4, dy=4, color=palette.ALARM, aria=False
+            align="left", baseline="top", dx=4, dy=4, color=palette.INK, aria=False
         ).encode(text=alt.value(words)),
     ]
 

@@ -34,17 +34,22 @@ def figure(
     exploded = [] if finite else ["red: the loss is not a finite number"]
     x = alt.Scale(domain=_range(tiles, "left", "right"), nice=False, zero=False)
     y = alt.Scale(domain=_range(tiles, "low", "high"), nice=False, zero=False)
-    title = alt.Title(
-        "Up to which depth does the network train?",
-        subtitle=[verdict, subtitle, *exploded],
-        fontSize=16,
-        fontWeight="bold",
-        offset=14,
-    )
-    chart = alt.layer(_accuracy(x, y), *_lines(x, y)).properties(
-        width=WIDTH, height=HEIGHT, title=title
-    )
-    return charts.Figure(chart, {"map": tiles, "curves": _curves(depth_scale)})
+
+    def made(narrow: bool) -> charts.Chart:
+        title = charts.titled(
+            "Up to which depth does the network train?",
+            [verdict, subtitle, *exploded],
+            charts.NARROW if narrow else None,
+            fontSize=16,
+            fontWeight="bold",
+            offset=14,
+        )
+        width = charts.NARROW if narrow else WIDTH
+        plot = alt.layer(_accuracy(x, y), *_lines(x, y))
+        return plot.properties(width=width, height=HEIGHT, title=title)
+
+    data = {"map": tiles, "curves": _curves(depth_scale)}
+    return charts.Figure(made(False), data, narrow=lambda: made(True))
 
 
 def _tiles(rows: pl.DataFrame, missing: Missing) -> pl.DataFrame:

@@ -438,7 +438,7 @@ def log_size_together(logs: Sequence[Float[Array, "*k"]]) -> Float[Array, "*k"]:
 
 
 def log_norm(v: ArrayLike) -> Float[Array, ""]:
-    """Return ln ‖v‖₂ over all entries, also where their squares leave the range of the dtype.
+    """Return ln ‖v‖₂ over all entries, even if their squares leave the range of the dtype.
 
     -inf for zero, inf if an entry is infinite, nan if one is nan.
 

@@ -124,7 +124,7 @@ def cures(
     seed: int = 0,
     theory: bool = False,
 ) -> Cures:
-    """Try what would keep the gradient of a network, and measure each change on this network.
+    """Try changes that could keep the gradient of a network, and measure each of them on it.
 
     Tried are, on the layers that repeat: one factor on all weights, the root of the measured rate;
     factors for each layer that keep the gradient, the signal (LSUV) or both; orthogonal matrices
@@ -185,7 +185,7 @@ def torch_cures(
     cuts: Any = None,
     seed: int = 0,
 ) -> Cures:
-    """Try what would keep the gradient of a module of PyTorch, and measure each change on it.
+    """Try changes that could keep the gradient of a PyTorch module, and measure each on it.
 
     As `jaxnn.cures`, with branches recognised in torch's graph, but for delta-orthogonal kernels,
     looks-linear weights, DeepNorm's factor and other units. Afterwards the module has its own

@@ -215,7 +215,7 @@ def scale_weights(
     factor: Any,
     weights: str | Sequence[str] | None = None,
 ) -> Any:
-    """Return parameters whose weights are multiplied by a factor, the others as they are.
+    """Return parameters with all weights multiplied by a factor and the others unchanged.
 
     Pure, inside of `jit` and `grad` too. `net.user(...)` gives the user's pytree of a chain back.
 

@@ -1,10 +1,10 @@
 """A small network drawn with all of its numbers: x, θ, b, z, a, and every Δ of the derivation.
 
 It is SVG without a script, whose ink is that of the page it stands in, light or dark. Units are
-circles; on each edge stands θ[i]_jk, and below it Δθ[i]_jk. The edges of a layer are labelled where
-their labels are evenly spaced: with units a distance S apart, a label at the fraction f of its edge
-from unit j to unit k stands at height S ((1 - f) j + f k) but for a constant, and these heights are
-S/(n + 1) apart for n units below if f = n/(n + 1).
+circles; on each edge stands θ[i]_jk, and below it Δθ[i]_jk. With units a distance S apart, a label
+at the fraction f of its edge from unit j to unit k stands at height S ((1 - f) j + f k) but for a
+constant. The labels of the n edges that lead to a unit stand in a group in front of it: with
+f = (n + 1)/(n + 2) they are S/(n + 2) apart, and groups twice as far.
 """
 
 import zlib
@@ -23,15 +23,17 @@ POSITIVE, NEGATIVE = "#3b82c4", "#d9662b"
 MOST_UNITS, MOST_LAYERS = 6, 4
 RADIUS = 47
 LABEL = 34  # pixels for the two lines of an edge's label
-COLUMN = 312  # pixels between two layers
+EDGE, REACH = 218, 52  # the least pixels between two columns of circles; half a label, and a bit
+SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉"
 NARROW, ROW = 380, 150  # the width for a phone, and the pixels between two layers there
 STYLE = "font-family:system-ui,sans-serif;font-size:13px;font-variant-numeric:tabular-nums"
 
 
 class Drawing(NamedTuple):
-    """A picture: `svg` is its text; notebooks show it by themselves."""
+    """A picture: `svg` is its text, `narrow` that for a phone; notebooks show it by themselves."""
 
     svg: str
+    narrow: str
 
     def _repr_svg_(self) -> str:
         return self.svg
@@ -84,7 +86,8 @@ def draw(net: Network, params: Pairs, x: Any, y: Any, *, narrow: bool = False) -
             f"and one output to draw, got {sizes}"
         )
     numbers = _numbers(net, params, x, y)
-    return Drawing(_narrow(sizes, numbers) if narrow else _wide(sizes, numbers))
+    of_phone = _narrow(sizes, numbers)
+    return Drawing(of_phone if narrow else _wide(sizes, numbers), of_phone)
 
 
 def _numbers(net: Network, params: Pairs, x: Any, y: Any) -> _Numbers:
@@ -140,10 +143,10 @@ def _unit(numbers: _Numbers, layer: int, k: int, at: _Place) -> Iterator[str]:
     for i, (letter, value, name) in enumerate(lines):
         place = _Place(at.x, at.y + 5 + 17 * (i - (len(lines) - 1) / 2))
         weight = "600" if letter in ("x", "a") else "400"
-        words = f"{letter} {number(float(value))}"
+        words = f"{letter}{SUBSCRIPTS[k + 1]} {number(float(value))}"
         yield _text(place, words, f"{name} {layer} {k}", font_weight=weight)
     if layer:
-        words = f"b {number(float(numbers.b[layer - 1][k]))}"
+        words = f"b{SUBSCRIPTS[k + 1]} {number(float(numbers.b[layer - 1][k]))}"
         place = _Place(at.x, at.y + RADIUS + 15)
         yield _text(place, words, f"b {layer - 1} {k}", fill_opacity="0.75")
 
@@ -189,25 +192,30 @@ def _ending(numbers: _Numbers) -> str:
 
 
 def _wide(sizes: Sequence[int], numbers: _Numbers) -> str:
-    labelled = [LABEL * (n + 1) for n, above in pairwise(sizes) if above > 1]
+    labelled = [LABEL * (n + 2) for n, above in pairwise(sizes) if above > 1]
     apart = max([*labelled, 2.6 * RADIUS])
     height = apart * (max(sizes) - 1) + 2 * RADIUS + 76
-    width = COLUMN * (len(sizes) - 1) + 2 * RADIUS + 90
+    columns = [RADIUS + 45.0]
+    for n, above in pairwise(sizes):
+        edge = max(EDGE, REACH * (n + 2)) if above > 1 else EDGE
+        columns.append(columns[-1] + edge + 2 * RADIUS)
+    width = columns[-1] + RADIUS + 45
     middle = height / 2 - 4
     places = [
-        [_Place(RADIUS + 45 + COLUMN * i, middle + apart * (j - (n - 1) / 2)) for j in range(n)]
-        for i, n in enumerate(sizes)
+        [_Place(x, middle + apart * (j - (n - 1) / 2)) for j in range(n)]
+        for x, n in zip(columns, sizes, strict=True)
     ]
     edges, labels, holes = [], [], []
     for line, i, j, k, start, end in _edges(numbers, places, down=False):
-        f = sizes[i] / (sizes[i] + 1) if sizes[i + 1] > 1 else 0.6
+        f = (sizes[i] + 1) / (sizes[i] + 2) if sizes[i + 1] > 1 else 0.6
         at = _Place(start.x + f * (end.x - start.x), start.y + f * (end.y - start.y))
         edges.append(line)
-        holes.append(f'<rect x="{at.x - 42:.0f}" y="{at.y - 17:.0f}" width="84" height="35"/>')
+        holes.append(f'<rect x="{at.x - 44:.0f}" y="{at.y - 17:.0f}" width="88" height="34"/>')
         theta, change = float(numbers.theta[i][j, k]), float(numbers.deltas.theta[i][j, k])
         up, below = _Place(at.x, at.y - 2), _Place(at.x, at.y + 13)
-        labels.append(_text(up, f"θ {number(theta)}", f"theta {i} {j} {k}"))
-        labels.append(_text(below, f"Δθ {number(change)}", f"delta_theta {i} {j} {k}"))
+        ends = SUBSCRIPTS[j + 1] + SUBSCRIPTS[k + 1]
+        labels.append(_text(up, f"θ{ends} {number(theta)}", f"theta {i} {j} {k}"))
+        labels.append(_text(below, f"Δθ{ends} {number(change)}", f"delta_theta {i} {j} {k}"))
     own = f"labels-{zlib.crc32(''.join(labels).encode()):08x}"  # of this picture on its page
     mask = (
         f'<mask id="{own}" maskUnits="userSpaceOnUse" x="0" y="0" width="{width}" '
@@ -248,7 +256,7 @@ def _narrow(sizes: Sequence[int], numbers: _Numbers) -> str:
     parts = [*edges, *units, _text(_Place(NARROW / 2, y), _ending(numbers), "loss")]
     for i, theta in enumerate(numbers.theta):
         y += 36
-        head = f"θ[{i}], and below it Δθ[{i}]; row: from this unit, column: to this one"
+        head = f"θ[{i}], and below it Δθ[{i}]; row j leads from unit j, column k to unit k"
         parts.append(_text(_Place(NARROW / 2, y), head, font_size="11px"))
         for j, k in np.ndindex(theta.shape):
             at = _Place(NARROW * (k + 0.5) / theta.shape[1], y + 24 + 44 * j)

@@ -71,7 +71,7 @@ class Streams:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Units:
-    """Means over the units of layers z = a θ + b whose activation is known, those of a Network.
+    """Means over the units of layers z = a θ + b with a known activation, as in a Network.
 
     mean_square_z, mean_a, var_a: of z[l] and a[l] over the batch and the units; inf and 0 beyond
         the range of the dtype.

@@ -61,7 +61,7 @@ def gradient_flow(
     formats: bool = False,
     theory: bool | float = False,
 ) -> Flow:
-    """Measure the size of every Δ, layer by layer, also far beyond the range of the dtype.
+    """Measure the size of every Δ, layer by layer, even far outside the range of the dtype.
 
     If σ is homogeneous (relu, leaky_relu, identity), the signal may leave the range too.
 

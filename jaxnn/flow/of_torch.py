@@ -29,7 +29,7 @@ def torch_flow(
     cuts: Any = None,
     formats: bool = False,
 ) -> Flow:
-    """Return what happens to a gradient in a module of PyTorch, from cut to cut.
+    """Measure the gradient of a PyTorch module at every cut between its blocks.
 
     Torch runs the module as it is, once, in the mode that it is in, and goes back two times or
     more. A training goes on as if nothing had been measured: parameters, their `.grad`, buffers,

@@ -51,7 +51,7 @@ from .table import assert_one, findings_as_html
 
 MOST = 5  # sentences
 TRY = (
-    "Try what would help on this network: jaxnn.cures(net, params, xs, …), of a module of PyTorch "
+    "Try what would help on this network: jaxnn.cures(net, params, xs, …), for a PyTorch module "
     "jaxnn.torch_cures."
 )
 MANY_ZERO = 0.5  # of the entries of a layer
@@ -316,8 +316,8 @@ def _main_text(flow: Flow) -> list[str]:
         return []
     most = max(Counter(flow.streams.layers).values())
     return [
-        f"That is of the main array of each state, which the next product takes; there are up to "
-        f"{most}, flow.streams."
+        "That is the rate of the main array of each state, the one that enters the next product; "
+        f"states have up to {most} arrays (flow.streams)."
     ]
 
 

@@ -34,7 +34,7 @@ class _LeakyPrime:
 
 
 def tailored_relu(layers: int, eta: float = 0.9) -> Activation:
-    """Return the activation of Zhang et al. 2022 for a plain network of so many activations.
+    """Return the activation of Zhang et al. 2022 for a plain network of a given depth.
 
     σ(z) = √(2/(1 + s²)) (max(z, 0) + s min(z, 0)). With σ_w = 1 (`jaxnn.gaussian(1.0)` or
     `jaxnn.orthogonal(1.0)`) and no biases it keeps signal and gradient at any depth, and s makes

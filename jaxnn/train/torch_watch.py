@@ -19,7 +19,7 @@ from .watched import Alarm
 
 
 class TorchWatch(Recorder):
-    """A watch of one training in PyTorch; made by `jaxnn.torch_watch`, called in each of its steps.
+    """The watch of one training in PyTorch; made by `jaxnn.torch_watch`, called in every step.
 
     flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
     """

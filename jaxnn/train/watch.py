@@ -100,7 +100,7 @@ class Recorder:
 
 
 class Watch(Recorder):
-    """A watch of one training; made by `jaxnn.watch`, and called in each of its steps.
+    """The watch of one training; made by `jaxnn.watch`, and called in every step.
 
     flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
     """

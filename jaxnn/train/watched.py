@@ -132,7 +132,7 @@ class Watched:
 
 
 def read_watch(folder: Path | str) -> Watched:
-    """Return the record of a watched training from its folder, also while it goes on.
+    """Return the record of a watched training from its folder, even while it is running.
 
     Raises:
         FileNotFoundError: a folder without one.

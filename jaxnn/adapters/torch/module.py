@@ -414,7 +414,7 @@ def _on_cuts(states: list[State], cuts: Any, is_pattern: bool) -> Iterable[str]:
     if cuts is None or is_pattern:
         names = list(dict.fromkeys(state.cut for state in states))
         taken = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
-        how = f"as {cuts} says" if cuts is not None else "found by themselves; cuts= names others"
+        how = f"as {cuts} says" if cuts is not None else "found automatically; cuts= chooses others"
         yield f"The layers are {taken}, {how}."
 
 

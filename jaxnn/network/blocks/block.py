@@ -17,7 +17,7 @@ from ..params import Layer
 
 
 class Gradient(NamedTuple):
-    """The Δ of a layer but Δz: of θ and b, summed over the rows, and of a, which θ multiplies.
+    """Δθ and Δb of a layer, summed over the rows, and Δa, the Δ of what θ multiplies.
 
     theta: Δθ, (n_in, n_out); of `outer`.
     b: Δb, (n_out,); of `sum_rows`.

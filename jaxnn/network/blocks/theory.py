@@ -16,7 +16,7 @@ METHODS = ("length", "covariance", "factor", "tangent", "skip_gain")
 
 
 class Moments(NamedTuple):
-    """E σ(z₁)², E σ(z₁) σ(z₂), and κ/(B-3), the factor of Δz but for σ_w² and the variance of z.
+    """E σ(z₁)², E σ(z₁) σ(z₂), and κ/(B-3), the factor of Δz without σ_w² and the variance of z.
 
     Of two rows of a normalised unit; κ = E[(B - 1 - z₁²) σ′(z₁)²] + E[(1 + z₁ z₂) σ′(z₁) σ′(z₂)].
     Of many rows κ/(B-3) = E σ′(z₁)².

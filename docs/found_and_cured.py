@@ -1,0 +1,137 @@
+"""The numbers of the page "found and cured": what jaxnn says of the networks of an example.
+
+    python docs/found_and_cured.py                  measures the three networks
+    python docs/found_and_cured.py resnet           one of them
+    python docs/found_and_cured.py runs/lstm        takes accuracies of a run of `remedies`
+
+They are stored in `docs/data/found_and_cured.json`. `docs/hooks.py` puts them into the page where
+it has `<!-- table: found resnet -->`, as text that was printed and as a table.
+"""
+
+import importlib.metadata
+import json
+import runpy
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parent
+DATA = DOCS / "data" / "found_and_cured.json"
+EXAMPLE = DOCS.parent / "examples" / "found_and_cured.py"
+PACKAGES = {"resnet": "torchvision", "gpt": "transformers", "lstm": "flax"}
+KINDS = {
+    "scale": "one factor on all weights",
+    "scale by layer": "a factor for each layer",
+    "orthogonal": "orthogonal matrices, with one factor",
+    "branch scale": "a factor on what branches add",
+    "numbers": "other number formats",
+}
+
+Record = Mapping[str, Any]
+
+
+def main() -> None:
+    """Measure the networks, or take the runs, that the command line names."""
+    stored = json.loads(DATA.read_text(encoding="utf-8")) if DATA.exists() else {}
+    for name in sys.argv[1:] or PACKAGES:
+        if name in PACKAGES:
+            stored[name] = measured(name)
+        else:
+            stored.setdefault("trained", {}).update(trained(Path(name)))
+    DATA.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def network(name: str, **size: Any) -> dict[str, Any]:
+    """Return a network of the example."""
+    made: dict[str, Any] = runpy.run_path(str(EXAMPLE))[name](**size)
+    return made
+
+
+def measured(name: str) -> Record:
+    """Return the verdict before, all changes, and the verdict after the best one."""
+    import jaxnn
+
+    diagnosis = jaxnn.diagnose(**network(name))
+    cures = diagnosis.cures
+    package = PACKAGES[name]
+    return {
+        "versions": [f"{package} {importlib.metadata.version(package)}"],
+        "before": str(diagnosis.verdict).splitlines(),
+        "changes": [
+            {
+                "kind": cure.kind,
+                "advice": cure.advice,
+                "decades": float(f"{cure.decades:.3g}"),
+                "total": float(f"{cure.total:.3g}"),
+                "signal": float(f"{cure.signal:.3g}"),
+                "works": cure.works,
+                "reason": cure.reason,
+            }
+            for cure in cures
+        ],
+        "after": str(jaxnn.verdict(cures[0].flow)).splitlines(),
+    }
+
+
+def trained(folder: Path) -> dict[str, Any]:
+    """Return what training reaches, by the network of a run and the change."""
+    import polars as pl
+
+    from experiments.remedies.of_user import report
+
+    what = json.loads((folder / "run.json").read_text(encoding="utf-8"))["what"]
+    name = what["settings"]["network"].partition(":")[2]
+    cases = report.cases(pl.read_parquet(folder / "rows.parquet"))
+    return {
+        name: [
+            {
+                "change": case.name,
+                "decades": float(f"{case.decades:.3g}"),
+                "rate": case.rate,
+                **{
+                    k: [float(f"{v:.3g}") for v in (a.mean, a.error)]
+                    for k, a in case.reached.items()
+                },
+            }
+            for case in cases
+        ]
+    }
+
+
+def markdown(name: str) -> str:
+    """Return what was printed of a network before and after, and the table of changes."""
+    record = json.loads(DATA.read_text(encoding="utf-8"))[name]
+    return "\n".join(
+        [
+            *_printed(record["before"]),
+            "",
+            "| change | decades a layer | in all | |",
+            "|:---|---:|---:|:---|",
+            *map(_row, record["changes"]),
+            "",
+            f"The first one in full: *{record['changes'][0]['advice']}* After it:",
+            "",
+            *_printed(record["after"]),
+        ]
+    )
+
+
+def _printed(lines: list[str]) -> Iterator[str]:
+    yield from ("```text", *lines, "```")
+
+
+def _row(change: Record) -> str:
+    works = "" if change["works"] else f"no cure: {change['reason']}"
+    of = change["advice"].partition(" by ")[2].rstrip(".") if change["kind"] != "numbers" else ""
+    numbers = " | ".join(_number(change[name]) for name in ("decades", "total"))
+    kind = KINDS.get(change["kind"], change["kind"])
+    return f"| {kind}{': ' if of else ''}{of} | {numbers} | {works} |"
+
+
+def _number(value: float) -> str:
+    return "0" if abs(value) < 5e-5 else f"{value:+.2g}".replace("-", "−")
+
+
+if __name__ == "__main__":
+    main()
