@@ -642,6 +642,27 @@ def test_a_program_does_not_grow_with_equal_layers(rng):
     assert size(8) == size(64)
 
 
+@pytest.mark.slow
+def test_a_program_does_not_grow_with_steps_of_two_states(rng):
+    w = rng.normal(size=(N, N))
+
+    def last(w, xs):
+        def step(carry, x):
+            h, c = carry
+            return (jnp.tanh((c + x) @ w), c + h), None
+
+        zero = jnp.zeros((B, N))
+        return jax.lax.scan(step, (zero, zero), xs.swapaxes(0, 1))[0][0]
+
+    def size(k):
+        xs, c = np.ones((B, k, N)), np.ones((B, N))
+        net, params = jaxnn.from_function(last, w, xs)
+        flow = jax.make_jaxpr(gradient_flow, static_argnums=0)(net, params, xs, cotangent=c)
+        return str(flow).count(" = ")
+
+    assert size(6) == size(20)
+
+
 def test_names_of_a_dict_and_equality(rng):
     layers = {"stem": (dense, drawn(rng)), "blocks.0": (dense, drawn(rng))}
     (net, params), (other, _) = jaxnn.from_layers(layers), jaxnn.from_layers(layers)

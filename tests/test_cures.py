@@ -1,5 +1,7 @@
 """Cures: each change against the plain network, changed by hand, with gradients of `jax.grad`."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -16,10 +18,10 @@ from experiments.cures import columns, report
 from experiments.cures.experiment import EXPERIMENT, Settings, measured, prepare
 from experiments.runs import schema
 from jaxnn.adapters.layers import from_layers
-from jaxnn.adapters.torch.branches import branches_of
+from jaxnn.adapters.torch import recognised
 from jaxnn.adapters.weights import are_shared
-from jaxnn.curing import branches, hooks, kernels, search, units
-from jaxnn.curing.weights import looks_linear, mirrored, orthogonal, orthogonal_like
+from jaxnn.curing import branches, cures, hooks, kernels, patients, search, units
+from jaxnn.curing.weights import OddError, looks_linear, mirrored, orthogonal, orthogonal_like
 
 N, B = 12, 6
 
@@ -52,7 +54,7 @@ def by_jax(functions, weights, xs, cotangent):
             state = f(w, state) + more
         return jnp.vdot(state, cotangent)
 
-    zeros = [jnp.zeros((B, N)) for _ in functions]
+    zeros = [jnp.zeros(xs.shape) for _ in functions]
     with np.errstate(divide="ignore"):  # of a gradient that is exactly zero
         return np.array([np.log10(np.linalg.norm(g)) for g in jax.grad(loss)(zeros)])
 
@@ -134,6 +136,58 @@ def test_every_advice_followed_by_hand(rng, name):
         if cure.factors is not None:
             ours = [s * w for s, w in zip(cure.factors, layers, strict=True)]
         assert_promised(cure, by_jax([g] * 16, ours, xs, c))
+
+
+def convolution(w, z):
+    of = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(z, w, (1, 1), "SAME", dimension_numbers=of)
+
+
+def convolution_and_relu(w, z):
+    return jax.nn.relu(convolution(w, z))
+
+
+@pytest.mark.slow
+def test_advice_on_kernels_followed_by_hand(rng):
+    """Orthogonal and mirrored matrices stand in the centre; the rate is the plain layers'."""
+    layers = [rng.normal(size=(3, 3, 4, 4)) for _ in range(6)]
+    xs, c = rng.normal(size=(2, B, 5, 5, 4))
+    net, params = from_layers([(convolution_and_relu, w) for w in layers])
+    patient = patients.OfJax(params, net, xs, None, {"loss": None, "cotangent": c})
+    for kind in ("orthogonal", "looks-linear"):
+        made = patient.orthogonal(0) if kind == "orthogonal" else patient.looks_linear(0)
+        cure = cures.judged(patient, kind, "", made, None, False)
+        ours = [w for _, w in cure.params]
+        assert_promised(cure, by_jax([convolution_and_relu] * 6, ours, xs, c))
+        for w, before in zip(ours, layers, strict=True):
+            centre = w[1, 1]
+            assert np.sum(w**2) == pytest.approx(np.sum(centre**2))
+            if kind == "orthogonal":
+                assert np.sum(w**2) == pytest.approx(np.sum(before**2))
+                half = centre / np.sqrt(np.sum(centre**2) / 4)
+            else:
+                half = centre[:2, :2]
+                np.testing.assert_allclose(centre, np.block([[half, -half], [-half, half]]))
+            np.testing.assert_allclose(half.T @ half, np.eye(len(half)), atol=1e-12)
+    assert abs(cure.decades) < 0.05  # mirrored layers are linear, but for the edges of pictures
+
+
+@pytest.mark.slow
+def test_advice_on_branches_behind_norms_followed_by_hand(rng):
+    """1/√8, DeepNorm's β²/α of 4 layers of two branches, and 0."""
+    layers = drawn(rng, 8, 1.0)
+    rms = lambda z: z / jnp.sqrt(jnp.mean(z**2, 1, keepdims=True))  # noqa: E731
+    f = lambda w, z: rms(z + jnp.tanh(z) @ w)  # noqa: E731
+    xs, c = rng.normal(size=(2, B, N))
+    net, params = from_layers([(f, w) for w in layers])
+    patient = patients.OfJax(params, net, xs, None, {"loss": None, "cotangent": c})
+    alpha, beta = 8**0.25, 32**-0.25
+    factors = [8**-0.5, beta**2 / alpha, 0.0]
+    changes = cures._of_branches(patient, patient.branches())
+    for factor, change in zip(factors, changes, strict=True):
+        cure = cures.judged(*change, False)
+        assert f"by {factor:.3g}" in cure.advice or "by 1/√8" in cure.advice
+        assert_promised(cure, by_jax([f] * 8, [factor * w for w in layers], xs, c))
 
 
 @pytest.mark.slow
@@ -242,9 +296,79 @@ def of_torch(residual, rng, layers=8):
 @pytest.mark.slow
 def test_the_branches_of_a_module_of_torch(rng):
     """The last product and its bias, of blocks with a skip; blocks without one have none."""
-    found = branches_of(*of_torch(True, rng, 3))
+    found = recognised.branches_of(*of_torch(True, rng, 3))
     assert found == [{f"{i}.down.weight", f"{i}.down.bias"} for i in range(3)]
-    assert branches_of(*of_torch(False, rng, 3)) == []
+    assert recognised.branches_of(*of_torch(False, rng, 3)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_post", [True, False])
+def test_a_norm_behind_a_sum_of_torch_is_found(is_post):
+    need("torch")
+    from torch import nn, randn
+
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, norm_first=not is_post)
+    module = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+    assert recognised.is_post_norm(module, randn(3, 2, 8)) == is_post
+
+
+@pytest.mark.slow
+def test_kernels_and_relu_of_torch_are_found():
+    """Of a grouped convolution there is no kernel; a transposed one has its inputs first."""
+    need("torch")
+    from torch import nn, randn
+
+    module = nn.Sequential(
+        nn.Conv2d(4, 6, 3), nn.ReLU(inplace=True), nn.Conv2d(6, 4, 3, groups=2), nn.ReLU(),
+        nn.ConvTranspose2d(4, 2, 3), nn.Tanh(),
+    )  # fmt: skip
+    x = randn(2, 4, 8, 8)
+    assert recognised.kernels_of(module, x) == {"0.weight": (1, 0), "4.weight": (0, 1)}
+    assert recognised.count_of_relu(module, ["0", "1", "2", "3"], x) == 2
+    assert recognised.count_of_relu(module, ["4", "5"], x) is None
+    assert not module[0]._forward_hooks
+
+
+def kept(states, _, args, output):
+    """A hook that notes what a module returns."""
+    states.append(output)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("of", ["dense", "convolutions"])
+def test_every_advice_on_a_module_of_torch_has_the_rate_that_it_promises(of, rng):
+    """By torch's own gradients of the module that has the cured parameters."""
+    need("torch")
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    shape = (8,) if of == "dense" else (8, 3, 3)
+    made = (lambda: nn.Linear(8, 8)) if of == "dense" else (lambda: nn.Conv2d(8, 8, 3, padding=1))
+    module = nn.Sequential(*(nn.Sequential(made(), nn.ReLU()) for _ in range(8))).double()
+    x, c = (torch.tensor(v) for v in rng.normal(size=(2, B, *shape)))
+    found = jaxnn.torch_cures(module, x, cotangent=c)
+    kinds = {cure.kind for cure in found}
+    assert kinds >= {"scale", "scale by layer", "orthogonal", "looks-linear", "skip", "norm"}
+    for cure in found:
+        cure.net.load_state_dict(cure.params)
+        states, handles = [], []
+        for block in cure.net:
+            handles.append(block.register_forward_hook(partial(kept, states)))
+        top = cure.net(x.requires_grad_())
+        grads = torch.autograd.grad(top, states, c)
+        for handle in handles:
+            handle.remove()
+        logs = np.log10([float(g.norm()) for g in grads])
+        np.testing.assert_allclose(np.asarray(cure.flow.log_delta) / np.log(10), logs, atol=1e-9)
+        if cure.kind == "looks-linear":
+            w = cure.params["3.0.weight"].numpy()
+            w = w if of == "dense" else w[:, :, 1, 1]
+            half = w[:4, :4]
+            np.testing.assert_allclose(w, np.block([[half, -half], [-half, half]]))
+            np.testing.assert_allclose(half @ half.T, np.eye(4), atol=1e-12)
+            b = cure.params["3.0.bias"].numpy()
+            np.testing.assert_array_equal(b[:4], -b[4:])
 
 
 @pytest.mark.parametrize("kind", ["skip", "norm"])
@@ -356,18 +480,19 @@ def test_mirrored_matrices_make_relu_linear(rng):
 @pytest.mark.parametrize(("n", "there"), [(4, True), (5, False)])
 def test_units_come_in_pairs_only_where_the_width_is_even(n, there, rng):
     net, params = from_layers([(dense, w) for w in drawn(rng, 3, 1.0, n)])
+    if not there:
+        with pytest.raises(OddError):
+            looks_linear(net, params, np.array([False, True, True]), 0)
+        return
     made = looks_linear(net, params, np.array([False, True, True]), 0)
-    assert (made is not None) == there
-    if there:
-        (_, first), (_, second), _ = net.user(made)
-        np.testing.assert_array_equal(first, net.user(params)[0][1])
-        np.testing.assert_array_equal(second[:2], -second[2:])
+    (_, first), (_, second), _ = net.user(made)
+    np.testing.assert_array_equal(first, net.user(params)[0][1])
+    np.testing.assert_array_equal(second[:2], -second[2:])
 
 
 def test_delta_orthogonal_kernels_are_found_and_keep_every_picture(rng):
     """The last two axes of the kernel are units; a convolution by it is a rotation."""
-    of = ("NHWC", "HWIO", "NHWC")
-    f = lambda w, z: jax.lax.conv_general_dilated(z, w, (1, 1), "SAME", dimension_numbers=of)  # noqa: E731
+    f = convolution
     z = rng.normal(size=(2, 4, 4, 5))
     net, params = from_layers([(f, rng.normal(size=(3, 3, 5, 5)))])
     assert kernels.of_chain(net, params, z) == {(0, 0): (2, 3)}
@@ -429,7 +554,10 @@ def test_the_experiment_has_a_row_for_each_change(tmp_path):
     with as_users_have_jax():
         rows = measured(plan.cells[0], plan.settings)
     schema.check(rows, columns.COLUMNS)
-    ours = rows.filter(rows["change"] != columns.RIVAL)
+    ours = rows.filter(~rows["change"].is_in(columns.RIVALS))
+    lsuv = rows.filter(change=columns.LSUV)
+    assert abs(lsuv["decades"][0]) < abs(rows["decades"][0])
+    assert not np.isnan(lsuv["signal"][0])
     assert ours["change"][0] == columns.BEFORE
     assert {*ours["change"][1:]} >= {"scale", "scale by layer", "orthogonal", "skip", "norm"}
     assert report.verdicts(rows)[0].startswith("1 of 1 ill networks are cured, to at most 0.0")

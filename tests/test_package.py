@@ -81,7 +81,7 @@ def test_no_export_shadows_a_module():
 
 
 def test_errors_stand_in_one_place():
-    # Of `adapters.stacks` and `curing.patients`, each caught in the same room.
+    # Of `adapters.stacks` and `curing.weights`, each caught in the same room.
     inside = {"MixedLayersError", "OddError"}
     for path in {*(ROOT / "jaxnn").rglob("*.py")} - {ROOT / "jaxnn" / "errors.py"}:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -23,6 +23,7 @@ from experiments.runs import schema, store
 SMALL = [
     *("remedies", "--remedies", "batch_norm", "--depths", "1", "3", "--train-depths", "3"),
     *("--width", "8", "--steps", "5", "--data", "iris", "--batch", "32", "--no-cache", "--quiet"),
+    *("--rates", "0.01", "0.3"),
 ]
 INPUTS = theory.Inputs(width=64, batch=128, q0=1.0, c0=0.0)
 
@@ -124,7 +125,7 @@ def test_the_distance_is_one_minus_the_mean_correlation_of_pairs(rng):
 def test_what_is_measured_is_the_plain_recursion(small_run):
     """Of the small run's network of three batch-normed layers, written out for `jax.grad`."""
     dataset = data.load("iris")
-    sizes = cells.Sizes(8, 32, (0, 1), {cells.FLOW: 3, cells.TRAINING: 3}, 5, 0.01)
+    sizes = cells.Sizes(8, 32, (0, 1), {cells.FLOW: 3, cells.TRAINING: 3}, 5)
     of = cells.networks_of(dataset, sizes, cells.Cell(cells.FLOW, "batch_norm", 3))
     first_round, *_ = zip(*networks.Draws().of(dataset, of), strict=True)
     layers, x, y = jax.tree.map(lambda v: np.asarray(v)[0], first_round)  # of seed 0
@@ -150,9 +151,11 @@ def test_what_is_measured_is_the_plain_recursion(small_run):
     assert measured[columns.DISTANCE] == pytest.approx(float(cells.distance(z)), rel=1e-3)
 
 
-def row(remedy, depth, quantity, value, seed=0):
+def row(remedy, depth, quantity, value, seed=0, rate=0.01):
+    is_trained = quantity == columns.ACCURACY
     return {
         "remedy": remedy, "depth": depth, "seed": seed, "quantity": quantity, "value": value,
+        "step": 9 if is_trained else None, "rate": rate if is_trained else None,
     }  # fmt: skip
 
 
@@ -161,12 +164,13 @@ ROWS = pl.DataFrame(
         *(row("sigmoid", 8, columns.GRADIENT, value, s) for s, value in enumerate((-4.0, -5.0))),
         row("sigmoid", 8, columns.DISTANCE, 1e-15),
         row("sigmoid", 10, columns.ACCURACY, 0.1),
+        row("sigmoid", 10, columns.ACCURACY, math.nan, rate=1.0),
         row("layer_norm", 8, columns.GRADIENT, -0.1),
         row("layer_norm", 8, columns.DISTANCE, 0.01),
         row("layer_norm", 10, columns.ACCURACY, 0.2),
         row("pre_norm", 8, columns.GRADIENT, 0.004),
         row("pre_norm", 8, columns.DISTANCE, 0.5),
-        row("pre_norm", 10, columns.ACCURACY, 1.0),
+        *(row("pre_norm", 10, columns.ACCURACY, v, rate=r) for r, v in ((0.1, 0.3), (0.001, 1.0))),
         row("residual", 8, columns.GRADIENT, math.nan),
         row("residual", 8, columns.DISTANCE, math.nan),
     ]
@@ -183,8 +187,10 @@ def test_the_verdicts_name_gradient_correlation_and_accuracy():
     sentences = {case.remedy: report.sentence(case) for case in found()}
     assert sentences["sigmoid"] == (
         "plain sigmoid: vanishing gradient, -4.5 decades over 8 layers, theory -4.2, -0.64 a layer;"
-        " examples alike, 1 - correlation below 1e-12; training accuracy 0.10 at 10 layers"
+        " examples alike, 1 - correlation below 1e-12; training accuracy 0.10 at 10 layers, "
+        "with step size 0.01"
     )
+    assert sentences["pre_norm"].endswith("accuracy 1.00 at 10 layers, with step size 0.001")
     assert "steady gradient, +0.004 decades" in sentences["pre_norm"]
     assert sentences["residual"] == (
         "residual: no finite gradient over 8 layers; no correlation of examples, which are zero in "
@@ -237,7 +243,7 @@ def test_names_at_the_ends_of_lines_have_a_sign_unless_they_are_zero():
 def test_the_run_is_whole_and_says_what_it_found(small_run):
     rows = pl.read_parquet(small_run / store.ROWS)
     schema.check(rows, columns.COLUMNS)
-    assert rows.height == 2 * (2 * 2 + 1)  # two seeds; two numbers at two depths, and an accuracy
+    assert rows.height == 2 * (2 * 2 + 2)  # two seeds; two numbers at two depths, two trainings
     at_one = rows.filter(pl.col("depth") == 1, pl.col("quantity") == columns.GRADIENT)
     assert at_one["value"].to_list() == [0.0] * 2
     run = json.loads((small_run / store.RUN).read_text())
@@ -257,7 +263,7 @@ def test_what_cures_what():
     """Digits, 40 layers of 32 units: theory holds, and the norm alone is no cure."""
     cured, ill = ("residual_sqrt",), ("batch_norm",)
     size = {"depths": ("40",), "train_depths": ("40",), "width": 32, "batch": 32}
-    settings = remedies.Settings(remedies=(*cured, *ill), steps=300, rate=0.02, **size)
+    settings = remedies.Settings(remedies=(*cured, *ill), steps=300, rates=("0.02",), **size)
     plan = remedies.prepare(settings)
     sweep = cells.Sweep(plan.dataset, plan.sizes)
     rows = pl.concat(map(sweep.measure, plan.cells))
@@ -298,7 +304,7 @@ def test_networks_that_are_drawn_are_trained_as_those_of_the_map_are():
     ("arguments", "sentence"),
     [
         ("--remedies dropout", "remedies: there is no 'dropout'; choose some of sigmoid, relu"),
-        ("--rate nan", "rate: expected a finite number >= 0, got nan"),
+        ("--rates 0", "rates: expected finite numbers > 0, got 0"),
         ("--data diabetes", "data: expected classes to tell apart, got diabetes"),
         ("--steps 0", "steps: expected positive integers, got 0"),
         ("--remedies tailored --depths 4 --train-depths 12", "depths: expected some at which"),

@@ -18,7 +18,7 @@ from experiments.__main__ import main
 from experiments.learning import data
 from experiments.learning.descent import rows_of_steps
 from experiments.pages import charts, web
-from experiments.remedies import columns
+from experiments.remedies import columns, rates
 from experiments.remedies.of_user import networks, report
 from experiments.remedies.of_user.training import Data, OfJax, Rule, output_of
 from experiments.runs import schema, store
@@ -149,10 +149,16 @@ def test_the_best_step_size_is_that_of_the_mean_over_seeds():
         "After training, accuracy 0.8 ± 0.1 cured by scale, 0.1 as it is.",
     ]
     without = ROWS.filter(pl.col("quantity") != columns.ACCURACY)
-    assert report.best_rates(without)["scale"] == 1.0
+    assert best_of(without) == 1.0
     is_one = (pl.col("rate") == 1.0) & (pl.col("seed") == 1)
     lost = without.with_columns(pl.when(is_one).then(math.nan).otherwise("value").alias("value"))
-    assert report.best_rates(lost)["scale"] == 0.1
+    assert best_of(lost) == 0.1
+
+
+def best_of(rows):
+    """The step size with which the cured network counts."""
+    ((rate,),) = rates.best(rows).filter(remedy="scale", depth=2).select("rate").rows()
+    return rate
 
 
 def test_the_table_is_whole_at_80_columns():
@@ -169,7 +175,7 @@ def test_the_table_is_whole_at_80_columns():
         ("vanishing", ["--depths", "3"], "depths: expected without FILE.py:NAME alone"),
         ("vanishing", ["--optimizer", "lion"], "optimizer: expected some of sgd, adam, got 'lion'"),
         ("vanishing", ["--rates", "0"], "rates: expected finite numbers > 0, got 0"),
-        (None, ["--rates", "1"], "rates: expected with FILE.py:NAME alone"),
+        (None, ["--cures", "1"], "cures: expected with FILE.py:NAME alone"),
         ("narrow", [], "inputs of 64 numbers and outputs of 10 or more, for digits; got no loss"),
         ("made", [], "expected it to return a network with its data, got a Diagnosis"),
         ("with_theory", [], "expected model, xs, ys, loss, each and cuts alone"),
@@ -192,7 +198,7 @@ def one_cure(monkeypatch):
         factors = patient.factors(2.0)
         params = patient.multiplied(patient.params, factors)
         given = ("scale", "Multiply the weights by 2.", params, factors, False)
-        return cures.Cures(verdict(patient.flow), (cures._judged(patient, *given),))
+        return cures.Cures(verdict(patient.flow), (cures.judged(patient, *given),))
 
     monkeypatch.setattr(networks, "tried_on", tried_on)
 
@@ -252,6 +258,8 @@ def test_a_module_of_torch_is_trained_by_digits_and_left_as_it_was():
     state = {name: v.clone() for name, v in module.state_dict().items()}
     given = {"model": module, "xs": torch.randn(4, 64)}
     made = networks.networks(given, digits, rule, "net()")
+    assert [*made.variants(made.best(0))] == [BEFORE]
+    assert "cures" not in vars(made)  # nothing is tried that is not asked for
     before, cured = made.variants(made.best(1)).values()
     of_before, of_cured = (v.training.trained(v.params, 0.01, 0) for v in (before, cured))
     assert of_before.accuracy[-1] < of_cured.accuracy[-1]

@@ -235,7 +235,7 @@ OTHERS = {
     "remedies": {
         "remedy": "relu", "depth": [2, 4, 4], "seed": 0,
         "quantity": ["accuracy", "log10_gradient", "distance"], "value": [0.75, -4.5, 0.5],
-        "layer": None, "step": None, "rate": None,
+        "layer": None, "step": [600, None, None], "rate": [0.01, None, None],
     },
     "train": {
         "epoch": [0, 1, 1], "step": [0, 5, 5], "set": ["training", "training", "test"],

@@ -1,13 +1,12 @@
 """Changes that keep the gradient of networks with default weights, each made and measured.
 
 Plain networks of five activations, residual and normed ones, transformers, convolutions and an
-LSTM, drawn as PyTorch draws by default, are given to `jaxnn.cures`; of the plain ones what anyinit
-makes of the same module of PyTorch stands beside, where both are installed.
+LSTM, drawn as PyTorch draws by default, are given to `jaxnn.cures`; of the plain ones what LSUV
+makes of them stands beside, and anyinit of the same module of PyTorch, where both are installed.
 
 `settings -> cells (network) -> changes tried -> a row each -> table, verdicts`
 """
 
-import importlib.util
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,8 +18,8 @@ import numpy as np
 import polars as pl
 
 import jaxnn
-from experiments.cures import networks, report
-from experiments.cures.columns import BEFORE, COLUMNS, RIVAL
+from experiments.cures import networks, report, rivals
+from experiments.cures.columns import BEFORE, COLUMNS
 from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
@@ -87,7 +86,7 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None],
 
 
 def measured(cell: Cell, settings: Settings) -> pl.DataFrame:
-    """Return the rows of a network: before, each change that was tried, and anyinit's."""
+    """Return the rows of a network: before, each change that was tried, and the rivals'."""
     key = jax.random.key(settings.seed)
     depth = settings.depth * (STEPS if cell.network == "lstm" else 1)
     made = networks.NETWORKS[cell.network](depth, settings.width, key)
@@ -111,37 +110,23 @@ def measured(cell: Cell, settings: Settings) -> pl.DataFrame:
         "works": not found.tried,
         "seconds": time.perf_counter() - started,
     }
-    rows = [
-        before,
-        *(
-            before
-            | {
-                "change": cure.kind,
-                "advice": cure.advice,
-                "decades": cure.decades,
-                "total": cure.total,
-                "signal": cure.signal,
-                "log10_spread": cure.spread,
-                "works": cure.works,
-            }
-            for cure in found
-        ),
-    ]
-    rows += [before | rival for rival in _rivals(cell.network, settings)]
+    changes = [(cure.kind, cure) for cure in found]
+    changes += rivals.measured(cell.network, settings)
+    rows = [before, *(before | _row(change, cure) for change, cure in changes)]
     jax.clear_caches()  # type: ignore[no-untyped-call]
     return pl.DataFrame(rows, {name: column.dtype for name, column in COLUMNS.items()})
 
 
-def _rivals(name: str, settings: Settings) -> list[dict[str, Any]]:
-    """Return what anyinit makes of the same network in PyTorch, by theory and by measuring."""
-    packages = ("anyinit", "torch")
-    if name not in networks.ACTIVATIONS or not all(map(importlib.util.find_spec, packages)):
-        return []
-    rivals = importlib.import_module("experiments.cures.rivals_torch")
-    return [
-        {"change": RIVAL, "advice": mode, "decades": decades, "total": total, "works": False}
-        for mode, decades, total in rivals.measured(name, settings)
-    ]
+def _row(change: str, cure: jaxnn.Cure) -> dict[str, Any]:
+    return {
+        "change": change,
+        "advice": cure.advice,
+        "decades": cure.decades,
+        "total": cure.total,
+        "signal": cure.signal,
+        "log10_spread": cure.spread,
+        "works": cure.works,
+    }
 
 
 def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 from rich.table import Table
 
-from experiments.cures.columns import BEFORE, RIVAL
+from experiments.cures.columns import BEFORE, RIVALS
 from experiments.pages import tables
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
@@ -14,14 +14,17 @@ TITLE = "cures: decades a layer, before and after"
 
 
 def best(rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return for each network its row before, and that of the best change; None if none works."""
+    """Return for each network its row before, that of the best change, and the rivals' rates.
+
+    The best is None if no change works.
+    """
     found = []
     for (network,), group in rows.group_by("network", maintain_order=True):
         before = group.filter(change=BEFORE).row(0, named=True)
-        ours = group.filter(~pl.col("change").is_in([BEFORE, RIVAL]), pl.col("works"))
-        rivals = group.filter(change=RIVAL)["decades"].to_list()
-        first = ours.row(0, named=True) if ours.height else None
-        tried = group.height > 1
+        ours = group.filter(~pl.col("change").is_in([BEFORE, *RIVALS]))
+        rivals = {rival: group.filter(change=rival)["decades"].to_list() for rival in RIVALS}
+        works, tried = ours.filter("works"), ours.height > 0
+        first = works.row(0, named=True) if works.height else None
         found.append(
             {"network": network, "before": before, "best": first, "rivals": rivals, "tried": tried}
         )
@@ -33,7 +36,9 @@ def verdicts(rows: pl.DataFrame) -> list[str]:
     ill = [one for one in best(rows) if one["tried"]]
     cured = [one for one in ill if one["best"] is not None]
     rates = [abs(one["best"]["decades"]) for one in cured]
-    most = f", to at most {max(rates):.4f} decades a layer" if rates else ""
+    seconds = max((one["before"]["seconds"] for one in ill), default=0.0)
+    most = f", to at most {max(rates):.4f} decades a layer, in {seconds:.0f} s or less"
+    most = most if rates else ""
     well = [one["network"] for one in best(rows) if not one["tried"]]
     said = [f"{len(cured)} of {len(ill)} ill networks are cured{most}"]
     said += [f"{one['network']}: no change helps" for one in ill if one["best"] is None]
@@ -42,20 +47,20 @@ def verdicts(rows: pl.DataFrame) -> list[str]:
 
 def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
     """Return a line a network; it fits into 80 characters."""
-    shown = tables.table(TITLE, "network", "before", "after", "by", RIVAL, "s", width=14)
+    shown = tables.table(TITLE, "network", "before", "after", "by", *RIVALS, "s", width=14)
     for one in best(rows):
         after = one["best"]
-        rivals = " ".join(f"{v:+.3f}" for v in one["rivals"]) or "–"
+        rivals = (" ".join(f"{v:+.3f}" for v in one["rivals"][name]) or "–" for name in RIVALS)
         shown.add_row(
             one["network"],
             f"{one['before']['decades']:+.4f}",
             "–" if after is None else f"{after['decades']:+.4f}",
             ("none" if one["tried"] else "not ill") if after is None else after["change"],
-            rivals,
+            *rivals,
             f"{one['before']['seconds']:.1f}",
         )
     for place in missing.rows(rows, "network").rows(named=True):
-        shown.add_row(place["network"], *5 * (tables.NOT_MEASURED,))
+        shown.add_row(place["network"], *6 * (tables.NOT_MEASURED,))
     return shown
 
 

@@ -28,11 +28,18 @@ FLOW, TRAINING = "flow", "training"
 
 @dataclass(frozen=True)
 class Cell(sweep.Point):
-    """All seeds of a remedy at a depth: their flow, or their training."""
+    """All seeds of a remedy at a depth: their flow, or their training with a step size of SGD."""
 
     what: str
     remedy: str
     depth: int
+    rate: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """A few words for the view."""
+        rate = f", step size {self.rate:g}" if self.what == TRAINING else ""
+        return f"{self.what}, {self.remedy}, depth {self.depth}{rate}"
 
     @property
     def place(self) -> dict[str, Any]:
@@ -50,7 +57,6 @@ class Sizes:
     seeds: one for each network.
     rooms: the most hidden layers of a cell of each kind: one program serves every depth up to it.
     steps: of training.
-    rate: η of SGD.
     """
 
     width: int
@@ -58,7 +64,6 @@ class Sizes:
     seeds: tuple[int, ...]
     rooms: dict[str, int]
     steps: int
-    rate: float
 
 
 class Sweep:
@@ -74,7 +79,7 @@ class Sweep:
             gradient, distance = networks.measured(self._draws, self._dataset, drawn, measuring)
             values = {GRADIENT: gradient / np.log(10), DISTANCE: distance}
         else:
-            values = {ACCURACY: self._trained(drawn)}
+            values = {ACCURACY: self._trained(drawn, cell.rate)}
         seeds = list(self._sizes.seeds)
         return pl.concat(
             pl.DataFrame(
@@ -85,7 +90,7 @@ class Sweep:
                     "quantity": [quantity] * len(seeds),
                     "layer": None,
                     "step": self._sizes.steps if quantity == ACCURACY else None,
-                    "rate": self._sizes.rate if quantity == ACCURACY else None,
+                    "rate": cell.rate if quantity == ACCURACY else None,
                     "value": np.asarray(of_seeds, np.float64),
                 },
                 DTYPES,
@@ -99,10 +104,10 @@ class Sweep:
             drawn = networks_of(self._dataset, self._sizes, cell)
             networks.prepare(self._dataset, drawn, measuring)
 
-    def _trained(self, drawn: Networks) -> np.ndarray:
+    def _trained(self, drawn: Networks, rate: float) -> np.ndarray:
         params = self._draws.of(self._dataset, drawn).params
         sizes = self._sizes
-        rule = Descent(sizes.rate, 0.0, sizes.batch)
+        rule = Descent(rate, 0.0, sizes.batch)
         scores = descent.trained_from(
             self._dataset, drawn.net, params, drawn.depth, sizes.seeds, rule, sizes.steps
         )

@@ -4,9 +4,11 @@ Plain networks, and those with a remedy (a skip connection, a norm, a tailored a
 at the edge of chaos) are drawn at many depths. Recorded is by how much the gradient shrinks or
 grows from the last hidden layer to the first, and how alike all examples have become at the top: a
 network trains only while both are right. Networks of some depths are then trained for a fixed
-number of steps, which shows what cures what; next to it all stands mean-field theory.
+number of steps, each with the best of some step sizes, which shows what cures what; next to it all
+stands mean-field theory.
 
-`settings -> cells (remedy, depth) -> flows, trainings -> rows; rows, theory -> verdicts, picture`
+`settings -> cells (remedy, depth, step size) -> flows, trainings -> rows
+rows -> the best step size of each network; with theory -> verdicts, picture`
 
 With FILE.py:NAME the network is the user's own, and the remedies are its cures (`of_user.py`).
 """
@@ -24,7 +26,7 @@ import tyro
 from experiments.learning import data
 from experiments.learning.measures import base_rate
 from experiments.learning.networks import work
-from experiments.remedies import report, theory
+from experiments.remedies import rates, report, theory
 from experiments.remedies.cells import FLOW, TRAINING, Cell, Sizes, Sweep, distance, networks_of
 from experiments.remedies.columns import COLUMNS
 from experiments.remedies.of_user import plan as of_user
@@ -69,14 +71,12 @@ class Settings(runtime.Options, data.Options):
     """Examples in a batch."""
     steps: int = 600
     """Steps of training."""
-    rate: float = 1e-2
-    """Step size of SGD."""
     rates: tuple[str, ...] = ("0.0003:0.3:*10",)
-    """Step sizes that are tried on a network of your own; numbers or ranges."""
+    """Step sizes that are tried on each network, which counts with its best; numbers or ranges."""
     optimizer: str = "adam"
-    """adam or sgd, of a network of your own."""
-    cures: int = 2
-    """Number of the best cures that are trained, of a network of your own."""
+    """adam or sgd, of a network of your own; the others are trained by sgd."""
+    cures: int = field(default=2, metadata={"least": 0})
+    """Number of the best cures that are trained, of a network of your own; of 0 none are tried."""
     seeds: int = 2
     """Number of seeds; each draws its own weights and batches."""
     seed: int = 0
@@ -124,15 +124,14 @@ def prepare(settings: Settings) -> Plan | of_user.Plan:
     """
     if settings.network is not None:
         return of_user.prepare(settings)
-    given = {each.name for each in fields(Settings)} - {"rates", "optimizer", "cures"}
+    given = {each.name for each in fields(Settings)} - {"optimizer", "cures"}
     runtime.check_only(settings, given, "expected with FILE.py:NAME alone, a network of your own")
-    runtime.check(settings, several=("remedies", "depths", "train_depths"))
+    runtime.check(settings, several=("remedies", "depths", "train_depths", "rates"))
     for name in settings.remedies:
         if name not in REMEDIES:
             known = ", ".join(REMEDIES)
             raise ValueError(f"remedies: there is no {name!r}; choose some of {known}")
-    if not 0 <= settings.rate < np.inf:
-        raise ValueError(f"rate: expected a finite number >= 0, got {settings.rate:g}")
+    tried = rates.check(settings.rates)
     dataset = data.load(settings.data, settings)
     if dataset.task == "regression":
         raise ValueError(f"data: expected classes to tell apart, got {dataset}")
@@ -140,27 +139,30 @@ def prepare(settings: Settings) -> Plan | of_user.Plan:
         FLOW: sorted(grid.integers("depths", settings.depths)),
         TRAINING: sorted(grid.integers("train_depths", settings.train_depths)),
     }
-    grid.check_cells(len(REMEDIES), sum(map(len, depths.values())))
+    each = {FLOW: (0.0,), TRAINING: tried}
+    grid.check_cells(len(REMEDIES), sum(len(depths[what]) * len(each[what]) for what in depths))
     sizes = Sizes(
         width=settings.width,
         batch=min(settings.batch, len(dataset.x)),
         seeds=tuple(range(settings.seed, settings.seed + settings.seeds)),
         rooms={what: max(of_kind) for what, of_kind in depths.items()},
         steps=settings.steps,
-        rate=settings.rate,
     )
-    cells = tuple(_cells(settings.remedies, depths))
+    cells = tuple(_cells(settings.remedies, depths, each))
     if not cells:
         raise ValueError("depths: expected some at which the remedies exist; tailored needs 13")
     return Plan(replace(settings, data=dataset.name), dataset, sizes, cells)
 
 
-def _cells(remedies: tuple[str, ...], depths: dict[str, list[int]]) -> Iterator[Cell]:
-    """Yield the cells: those that share a compiled program come together."""
+def _cells(
+    remedies: tuple[str, ...], depths: dict[str, list[int]], each: dict[str, tuple[float, ...]]
+) -> Iterator[Cell]:
+    """Yield the cells, for each step size of a kind: those that share a program come together."""
     for what, of_kind in depths.items():
         for remedy in dict.fromkeys(remedies):
-            within = (depth for depth in of_kind if depth >= REMEDIES[remedy].least)
-            yield from (Cell(what, remedy, depth) for depth in within)
+            for depth in of_kind:
+                if depth >= REMEDIES[remedy].least:
+                    yield from (Cell(what, remedy, depth, rate) for rate in each[what])
 
 
 def measure(
@@ -216,10 +218,11 @@ def predictions(plan: Plan, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
 def subtitle(plan: Plan) -> str:
     """Say in one line what was measured and trained."""
     s = plan.settings
-    seeds = f"{counted(s.seeds, 'seed')} from {s.seed}"
+    tried = rates.check(s.rates)
+    best = f"the best of {len(tried)} step sizes" if len(tried) > 1 else f"step size {tried[0]:g}"
     return (
-        f"{plan.dataset}, width {s.width}, batch {plan.sizes.batch}, no biases; trained by "
-        f"{counted(s.steps, 'step')} of SGD {s.rate:g}; {seeds}"
+        f"{plan.dataset}, width {s.width}, batch {plan.sizes.batch}, no biases; "
+        f"{counted(s.seeds, 'seed')} from {s.seed}; {counted(s.steps, 'step')} of SGD with {best}"
     )
 
 

@@ -72,5 +72,5 @@ def _gradients(cases: Sequence[Case]) -> report.Table:
 def _accuracies(drawn: Drawn, cases: Sequence[Case]) -> report.Table:
     depths = list(map(int, drawn.trained_depths))
     rows = ((case.name, *(case.cell(ACCURACY, d, ".3f") for d in depths)) for case in cases)
-    caption = "Training accuracy by hidden layers, median over seeds"
+    caption = "Training accuracy by hidden layers, median over seeds (the best step size)"
     return report.Table(caption, ("remedy", *map(str, depths)), tuple(rows))

@@ -61,13 +61,13 @@ class Drawn(NamedTuple):
     @classmethod
     def of(cls, rows: pl.DataFrame, cases: Sequence[Case], subtitle: str, steps: int) -> "Drawn":
         """Put theory next to the medians of the rows."""
-        middle = report.medians(rows)
+        middle = report.medians(rows.filter(pl.col("quantity") == GRADIENT))
         spread = {
             (remedy, quantity, depth): (least, most)
             for remedy, quantity, depth, _, least, most in middle.iter_rows()
         }
         lines: list[tuple[Any, ...]] = []
-        trained: list[tuple[str, str, float | None, str, bool]] = []
+        trained: list[tuple[str, str, float | None, float | None, str, bool]] = []
         for case in cases:
             for depth in sorted({*case.gradient, *case.accuracy}):
                 least, most = spread.get((case.remedy, GRADIENT, depth), (None, None))
@@ -79,20 +79,21 @@ class Drawn(NamedTuple):
                 )
                 lines.append(line)
             trained += [
-                (case.name, str(depth), value, f"{value:.2f}".removeprefix("0"), True)
+                (case.name, str(depth), value, case.rates[depth], text(value), True)
                 for depth, value in case.accuracy.items()
             ]
             trained += [
-                (case.name, str(depth), None, NOT_MEASURED, False)
+                (case.name, str(depth), None, None, NOT_MEASURED, False)
                 for depth in sorted(case.missing.get(ACCURACY, ()))
             ]
-        number, text = pl.Float64, pl.String
+        number, words = pl.Float64, pl.String
         names = (
             *("gradient", "least", "most", "gradient_theory"),
             *("distance", "distance_drawn", "distance_theory", "accuracy"),
         )
-        schema = {"name": text, "depth": pl.Int64, **dict.fromkeys(names, number)}
-        of_trained = {"name": text, "depth": text, "accuracy": number, "text": text}
+        schema = {"name": words, "depth": pl.Int64, **dict.fromkeys(names, number)}
+        of_trained = {"name": words, "depth": words, "accuracy": number, "rate": number}
+        of_trained["text"] = words
         of_trained["measured"] = pl.Boolean
         frames = (
             pl.DataFrame(lines, schema, orient="row"),
@@ -113,12 +114,17 @@ class Drawn(NamedTuple):
         count, tiles = len(self.names) * len(self.trained_depths), self.data["trained"]
         blank = "; blank: there is none" if tiles.height < count else ""
         unmeasured = "" if tiles["measured"].all() else f"; {NOT_MEASURED}: not measured"
-        return f"after {self.steps} steps{unmeasured}{blank}"
+        return f"after {self.steps} steps, with the best step size{unmeasured}{blank}"
 
     @property
     def trained_depths(self) -> list[str]:
         """The depths of the networks that were trained."""
         return sorted(self.data["trained"]["depth"].unique(), key=int)
+
+
+def text(accuracy: float) -> str:
+    """Return the text on the tile of an accuracy."""
+    return f"{accuracy:.2f}".removeprefix("0")
 
 
 def _floored(distance: float | None) -> float | None:
@@ -320,6 +326,7 @@ def accuracies(drawn: Drawn, chosen: str | None = None) -> list[charts.Chart]:
             alt.Tooltip("name:N", title=HEAD["name"]),
             alt.Tooltip("depth:O", title=HEAD["depth"]),
             alt.Tooltip("accuracy:Q", title=HEAD["accuracy"], format=".3f"),
+            alt.Tooltip("rate:Q", title="step size", format="~g"),
         ],
     )
     ink = alt.condition(

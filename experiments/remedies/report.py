@@ -9,6 +9,7 @@ from rich.table import Table
 
 from experiments.learning.words import counted
 from experiments.pages import tables
+from experiments.remedies import rates
 from experiments.remedies.columns import ACCURACY, DISTANCE, GRADIENT, QUANTITIES
 from experiments.remedies.of_user import report as report_of_user
 from experiments.remedies.table import REMEDIES
@@ -72,6 +73,7 @@ class Case:
     """A remedy in numbers, each by depth: medians over seeds, and predictions.
 
     missing: the depths at which a quantity was not measured.
+    rates: the best step size by depth.
     """
 
     remedy: str
@@ -81,6 +83,7 @@ class Case:
     gradient_theory: dict[int, float]
     distance_theory: dict[int, float]
     missing: dict[str, set[int]] = field(default_factory=dict)
+    rates: dict[int, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -88,10 +91,14 @@ class Case:
         return name_of(self.remedy)
 
     def cell(self, quantity: str, depth: int, text: str) -> str:
-        """Return the text of a number, or the sign of one that was not measured, or nothing."""
+        """Return the text of a number, or the sign of one that was not measured, or nothing.
+
+        Of an accuracy with the step size that it takes.
+        """
         measured = self.accuracy if quantity == ACCURACY else self.gradient
         if depth in measured:
-            return format(measured[depth], text)
+            rate = f" ({self.rates[depth]:g})" if quantity == ACCURACY else ""
+            return format(measured[depth], text) + rate
         return tables.NOT_MEASURED if depth in self.missing.get(quantity, ()) else ""
 
 
@@ -105,7 +112,8 @@ def cases(
         theory: for each remedy what `theory.predict` returns.
         missing: what was not measured.
     """
-    middle, found, unmeasured = medians(rows), [], gaps(rows, missing)
+    searched, found, unmeasured = rates.searched(rows, missing), [], gaps(rows, missing)
+    middle = medians(searched)
     for remedy in remedies_of(rows, missing):
         gradient, distance, accuracy = (numbers(middle, remedy, q) for q in QUANTITIES)
         gradient_theory, distance_theory = (
@@ -113,9 +121,10 @@ def cases(
             for q in (GRADIENT, DISTANCE)
         )
         without = {q: unmeasured[remedy, q] for q in QUANTITIES if (remedy, q) in unmeasured}
-        found.append(
-            Case(remedy, gradient, distance, accuracy, gradient_theory, distance_theory, without)
-        )
+        of = searched.filter(pl.col("remedy") == remedy, pl.col("quantity") == ACCURACY)
+        best = dict(of.select("depth", "rate").iter_rows())
+        theories = gradient_theory, distance_theory
+        found.append(Case(remedy, gradient, distance, accuracy, *theories, without, best))
     return found
 
 
@@ -126,8 +135,12 @@ def sentence(case: Case) -> str:
         depth = max(case.gradient)
         parts += [_gradient(case, depth), _correlation(case, depth)]
     if case.accuracy:
-        by_depth = (f"{value:.2f} at {depth}" for depth, value in case.accuracy.items())
-        parts.append(f"training accuracy {', '.join(by_depth)} layers")
+        by_depth = [f"{value:.2f} at {depth}" for depth, value in case.accuracy.items()]
+        steps = [f"{case.rates[depth]:g}" for depth in case.accuracy]
+        sizes = "step sizes" if len(steps) > 1 else "step size"
+        parts.append(
+            f"training accuracy {', '.join(by_depth)} layers, with {sizes} {', '.join(steps)}"
+        )
     for quantity, depths in case.missing.items():
         if quantity != DISTANCE:  # which is measured with the gradient
             what = "accuracy" if quantity == ACCURACY else "gradient and correlation"
@@ -218,7 +231,7 @@ def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
     """
     if report_of_user.is_own(rows):
         return report_of_user.table(rows, missing)
-    middle, unmeasured = medians(rows), gaps(rows, missing)
+    middle, unmeasured = medians(rates.searched(rows, missing)), gaps(rows, missing)
     trained = set(rows.filter(pl.col("quantity") == ACCURACY)["depth"])
     trained |= {d for (_, q), found in unmeasured.items() if q == ACCURACY for d in found}
     depths = sorted(trained)
@@ -262,5 +275,5 @@ def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
     """
     if all(map(report_of_user.is_own, runs)):
         return report_of_user.compare(runs)
-    names = ("remedy", "quantity")
-    return [comparison(medians(rows), names, "depth", "value", rows) for rows in runs]
+    names, best = ("remedy", "quantity"), (rates.searched(rows, NOTHING) for rows in runs)
+    return [comparison(medians(rows), names, "depth", "value", rows) for rows in best]

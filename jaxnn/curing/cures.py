@@ -20,7 +20,8 @@ from ..flow.table import findings_as_html
 from ..flow.verdict import Verdict, verdict
 from ..network.network import Network
 from . import search
-from .patients import OddError, OfJax, OfTorch, Patient, Places
+from .patients import OfJax, OfTorch, Patient, Places
+from .weights import OddError
 
 ODD = object()  # parameters that there are not
 SAME = 0.005  # decades a layer: rates are told apart by more
@@ -187,9 +188,8 @@ def torch_cures(
 ) -> Cures:
     """Try changes that could keep the gradient of a PyTorch module, and measure each on it.
 
-    As `jaxnn.cures`, with branches recognised in torch's graph, but for delta-orthogonal kernels,
-    looks-linear weights, DeepNorm's factor and other units. Afterwards the module has its own
-    parameters again.
+    As `jaxnn.cures`, with branches, norms, kernels and relu recognised in torch's graph, but for
+    other units. Afterwards the module has its own parameters again.
 
     Args:
         module: the module.
@@ -226,7 +226,7 @@ def tried_on(patient: Patient, seed: int, theory: bool = False) -> Cures:
     if not before.ill and before.out is None and before.undefined is None:
         return Cures(before, ())
     tried = [
-        _refused(*change[1:3]) if change[3] is ODD else _judged(*change, theory)
+        _refused(*change[1:3]) if change[3] is ODD else judged(*change, theory)
         for change in _changes(patient, seed)
     ]
     tried += _numbers(patient, before)
@@ -345,7 +345,7 @@ def _of_branches(patient: Patient, found: dict[int, list[set[int]]]) -> Iterator
 # What a change did
 
 
-def _judged(
+def judged(
     patient: Patient,
     kind: str,
     advice: str,
@@ -353,6 +353,16 @@ def _judged(
     factors: np.ndarray | None,
     theory: bool,
 ) -> Cure:
+    """Return a change as it is measured.
+
+    Args:
+        patient: the network, of the structure that the change gives it.
+        kind: of the change.
+        advice: what to write.
+        params: the changed ones.
+        factors: on the weights of each layer, (L,), if it is that.
+        theory: whether the wide twin is measured as well.
+    """
     flow, net = patient.measured(params, theory), patient.network
     if flow is None:
         reason, none = "the signal leaves the range of its dtype", (np.nan,) * 5
@@ -411,7 +421,7 @@ def _numbers(patient: Patient, before: Verdict) -> list[Cure]:
     flow = patient.counted()
     of_delta = [line for line in plan(flow).lines if line.startswith("Δ,")]
     advice = f"Keep the weights, and take formats that hold what is left: {'; '.join(of_delta)}."
-    kept = _judged(patient, "numbers", advice, patient.params, None, False)
+    kept = judged(patient, "numbers", advice, patient.params, None, False)
     reason = "numbers are kept, and the gradient is as it was"
     return [replace(kept, works=False, reason=reason)]
 

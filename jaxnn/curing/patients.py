@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..adapters.layers import Chain
-from ..adapters.torch.branches import branches_of
+from ..adapters.torch import recognised
 from ..adapters.weights import are_shared, places
 from ..flow.flow import Flow
 from ..flow.measure import gradient_flow
@@ -71,7 +71,14 @@ class Patient(ABC):
     @property
     def orthogonal_words(self) -> str:
         """Name of the matrices that `orthogonal` draws."""
+        if any(self.layers[layer] for layer, _ in self.kernels):
+            return "delta-orthogonal (an orthogonal matrix in a kernel's centre, 0 elsewhere)"
         return "orthogonal"
+
+    @cached_property
+    def kernels(self) -> weights.Kernels:
+        """The axes of inputs and outputs of each kernel, by layer and number."""
+        return {}
 
     @abstractmethod
     def user(self, params: Any) -> Any:
@@ -193,17 +200,11 @@ class OfJax(Patient):
 
     def orthogonal(self, seed: int) -> Any:
         """Return parameters with orthogonal matrices in the layers that repeat, or None."""
-        return weights.orthogonal(self.net, self.params, self.layers, seed, self._kernels)
-
-    @property
-    def orthogonal_words(self) -> str:
-        """Name of the matrices that `orthogonal` draws."""
-        if any(self.layers[layer] for layer, _ in self._kernels):
-            return "delta-orthogonal (an orthogonal matrix in a kernel's centre, 0 elsewhere)"
-        return super().orthogonal_words
+        return weights.orthogonal(self.net, self.params, self.layers, seed, self.kernels)
 
     @cached_property
-    def _kernels(self) -> dict[tuple[int, int], weights.Axes]:
+    def kernels(self) -> weights.Kernels:
+        """The axes of inputs and outputs of each kernel, by layer and number."""
         if not isinstance(self.net, Chain):
             return {}
         return kernels.of_chain(self.net, self.params, self.xs)
@@ -215,10 +216,7 @@ class OfJax(Patient):
         for layers, link, arrays, state in self._links():
             if units.are_relu(link, arrays, state) != [True] and self.layers[layers].all():
                 return None
-        made = weights.looks_linear(self.net, self.params, self.layers, seed)
-        if made is None:
-            raise OddError
-        return made
+        return weights.looks_linear(self.net, self.params, self.layers, seed, self.kernels)
 
     def _links(self) -> Iterator[tuple[list[int], Any, Any, Any]]:
         assert isinstance(self.net, Chain)
@@ -296,10 +294,6 @@ def _tailored(count: int) -> tuple[tuple[str, str, Callable[..., Any]], ...]:
     return (("units", advice, lambda link: units.WithUnits(link, sigma.sigma)),)
 
 
-class OddError(ValueError):
-    """Widths that are odd, of which there are no pairs."""
-
-
 @dataclass(eq=False)
 class OfTorch(Patient):
     """A module of PyTorch with its data; params are its parameters by name."""
@@ -359,7 +353,7 @@ class OfTorch(Patient):
         """Return the arrays of the last product of each branch by layer, of those that repeat."""
         places = {name: at for at, name in self._arrays.items()}
         found: dict[int, list[set[int]]] = {}
-        for names in branches_of(self.module, self.inputs):
+        for names in recognised.branches_of(self.module, self.inputs):
             of = sorted(places[name] for name in names if name in places)
             if of and self.layers[of[0][0]]:
                 found.setdefault(of[0][0], []).append({number for _, number in of})
@@ -367,7 +361,7 @@ class OfTorch(Patient):
 
     def restructured(self) -> Iterator[tuple[str, str, Patient]]:
         """Yield copies with a skip around each layer that repeats, or a norm in front."""
-        names = [n for n, meant in zip(self.flow.names, self.layers, strict=True) if meant]
+        names = self._repeated
         if not hooks.follow(self.module, names, self.inputs):
             return
         of, count = f"of the {len(names)} modules that repeat", len(names)
@@ -392,17 +386,49 @@ class OfTorch(Patient):
 
     def orthogonal(self, seed: int) -> Any:
         """Return parameters with orthogonal matrices in the layers that repeat, or None."""
-        rng, changed = np.random.default_rng(seed), dict(self.params)
-        names = [
-            name
-            for (layer, _), name in self._arrays.items()
-            if self.layers[layer] and self.params[name].ndim == 2
-        ]
+        rng = np.random.default_rng(seed)
+        axes = {
+            name: self.kernels.get(at, weights.MATRIX)
+            for at, name in self._arrays.items()
+            if self.layers[at[0]] and (self.params[name].ndim == 2 or at in self.kernels)
+        }
+        return self._redrawn(lambda v, name: weights.delta_like(rng, v, axes[name]), axes)
+
+    def _redrawn(self, drawn: Callable[[np.ndarray, str], np.ndarray], names: Any) -> Any:
+        """Return parameters some of which are drawn again, or None if there are none of these."""
+        changed = dict(self.params)
         for name in names:
             v = self.params[name].detach()
-            drawn = weights.orthogonal_like(rng, v.double().cpu().numpy())
-            changed[name] = v.new_tensor(drawn)
+            changed[name] = v.new_tensor(drawn(v.double().cpu().numpy(), name))
         return changed if names else None
+
+    @cached_property
+    def kernels(self) -> weights.Kernels:
+        """The axes of inputs and outputs of each kernel, by layer and number."""
+        axes = recognised.kernels_of(self.module, self.inputs)
+        return {at: axes[name] for at, name in self._arrays.items() if name in axes}
+
+    @property
+    def is_post_norm(self) -> bool:
+        """True if a norm follows the sum of a branch and its skip connection."""
+        return recognised.is_post_norm(self.module, self.inputs)
+
+    def looks_linear(self, seed: int) -> Any:
+        """Return parameters that make layers of relu linear; None if it is not for them."""
+        if recognised.count_of_relu(self.module, self._repeated, self.inputs) != len(self.weights):
+            return None
+        rng = np.random.default_rng(seed)
+        axes = {
+            name: self.kernels.get(at, weights.MATRIX)
+            for at, name in self._arrays.items()
+            if self.layers[at[0]]
+        }
+        return self._redrawn(lambda v, name: weights.mirrored(rng, v, axes[name]), axes)
+
+    @property
+    def _repeated(self) -> list[str]:
+        """The names of the modules that repeat."""
+        return [n for n, meant in zip(self.flow.names, self.layers, strict=True) if meant]
 
     def user(self, params: Any) -> Any:
         """Return a state dict of the module."""

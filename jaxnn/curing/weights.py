@@ -1,6 +1,6 @@
 """Weights multiplied by a number for each layer, or drawn again as orthogonal matrices."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +12,13 @@ from ..adapters.weights import Place, changed
 from ..network.network import Network
 
 Axes = tuple[int, int]  # of a kernel: that of its inputs and that of its outputs
+MATRIX: Axes = (0, 1)
+Kernels = Mapping[tuple[int, int], Axes]  # by layer, counted from 0, and number
+NONE: Kernels = MappingProxyType({})
+
+
+class OddError(ValueError):
+    """Widths that are odd, of which there are no pairs."""
 
 
 def multiplied(net: Network | Chain, params: Any, factors: np.ndarray, only: Any = None) -> Any:
@@ -50,7 +57,7 @@ def orthogonal(
     params: Any,
     layers: np.ndarray,
     seed: int,
-    kernels: Mapping[tuple[int, int], Axes] = MappingProxyType({}),
+    kernels: Kernels = NONE,
 ) -> Any:
     """Return parameters with orthogonal matrices of the same mean square in some layers, or None.
 
@@ -77,66 +84,82 @@ def orthogonal(
             return v
         count += 1
 
-        def drawn(one: np.ndarray) -> np.ndarray:
-            return orthogonal_like(rng, one) if axes is None else delta_like(rng, one, axes)
-
-        values = np.asarray(v, np.float64)
-        if place.of_run:
-            pairs = zip(values, layers[place.layers], strict=True)
-            values = np.stack([drawn(one) if meant else one for one, meant in pairs])
-        else:
-            values = drawn(values)
-        return jnp.asarray(values, v.dtype)
+        return _each(v, place, layers, lambda one: delta_like(rng, one, axes or MATRIX))
 
     drawn_again = changed(net, params, change)
     return drawn_again if count else None
 
 
-def looks_linear(net: Network | Chain, params: Any, layers: np.ndarray, seed: int) -> Any:
+def _each(v: Any, place: Place, layers: np.ndarray, drawn: Callable[[np.ndarray], Any]) -> Any:
+    """Return an array drawn again, of a run those of the layers that are meant."""
+    values = np.asarray(v, np.float64)
+    if place.of_run:
+        pairs = zip(values, layers[place.layers], strict=True)
+        values = np.stack([drawn(one) if meant else one for one, meant in pairs])
+    else:
+        values = drawn(values)
+    return jnp.asarray(values, v.dtype)
+
+
+def looks_linear(
+    net: Network | Chain,
+    params: Any,
+    layers: np.ndarray,
+    seed: int,
+    kernels: Kernels = NONE,
+) -> Any:
     """Return parameters with mirrored orthogonal matrices in some layers, [[W, -W], [-W, W]].
 
-    Then relu(z) - relu(-z) = z makes the layers linear; their vectors are mirrored likewise. None
-    if a matrix has an odd side.
+    Then relu(z) - relu(-z) = z makes the layers linear; their vectors are mirrored likewise, and
+    kernels of convolutions in their centre.
 
     Args:
         net: the network.
         params: its parameters.
         layers: whose arrays are changed, a truth value for each, (L,).
         seed: of the draws.
+        kernels: the axes of inputs and of outputs of each kernel.
+
+    Raises:
+        OddError: a width is odd.
 
     Source: Balduzzi et al. 2017, arXiv:1702.08591.
     """
-    rng, odd = np.random.default_rng(seed), False
+    rng = np.random.default_rng(seed)
 
     def change(v: Any, place: Place) -> Any:
-        nonlocal odd
+        axes = kernels.get((int(place.layers[0]), place.number), MATRIX)
         if not layers[place.layers].any():
             return v
-        values = np.asarray(v, np.float64)
-        each = values if place.of_run else values[None]
-        meant = layers[place.layers] if place.of_run else [True]
-        odd = odd or any(n % 2 for n in each.shape[1:])
-        if odd:
-            return v
-        made = [mirrored(rng, one) if m else one for one, m in zip(each, meant, strict=True)]
-        return jnp.asarray(np.stack(made) if place.of_run else made[0], v.dtype)
+        return _each(v, place, layers, lambda one: mirrored(rng, one, axes))
 
-    made = changed(net, params, change, 1)
-    return None if odd else made
+    return changed(net, params, change, 1)
 
 
-def mirrored(rng: np.random.Generator, v: np.ndarray) -> np.ndarray:
-    """Return a mirrored orthogonal matrix, or the first half of a vector and its opposite."""
-    half = v[tuple(slice(n // 2) for n in v.shape)]
+def mirrored(rng: np.random.Generator, v: np.ndarray, axes: Axes = MATRIX) -> np.ndarray:
+    """Return a mirrored orthogonal matrix or kernel, or half of a vector and its opposite.
+
+    Raises:
+        OddError: a width is odd.
+    """
+    along = (0,) if v.ndim == 1 else axes
+    if any(v.shape[i] % 2 for i in along):
+        raise OddError
+    half = v[tuple(slice(n // 2) if i in along else slice(n) for i, n in enumerate(v.shape))]
     if v.ndim == 1:
         return np.concatenate([half, -half])
-    w = orthogonal_like(rng, half)
-    w = w / np.sqrt(np.sum(np.square(w)) / min(w.shape))  # all singular values are 1
-    return np.block([[w, -w], [-w, w]])
+    w = delta_like(rng, half, axes)
+    w = w / np.sqrt(np.sum(np.square(w)) / min(half.shape[i] for i in axes))  # singular values 1
+    into, out = axes
+    rows = np.concatenate([w, -w], out)
+    return np.concatenate([rows, -rows], into)
 
 
-def delta_like(rng: np.random.Generator, v: np.ndarray, axes: Axes) -> np.ndarray:
-    """Return a kernel with an orthogonal matrix in its centre, 0 elsewhere, of the same square."""
+def delta_like(rng: np.random.Generator, v: np.ndarray, axes: Axes = MATRIX) -> np.ndarray:
+    """Return a kernel with an orthogonal matrix in its centre, 0 elsewhere, of the same square.
+
+    Of a matrix, an orthogonal one.
+    """
     at = tuple(slice(None) if i in axes else (n - 1) // 2 for i, n in enumerate(v.shape))
     centre = orthogonal_like(rng, v[at])
     drawn = np.zeros_like(v)

@@ -383,18 +383,25 @@ def _of_one_replica(flow: Flow, count: int) -> Flow:
 
 def _streams(layers: list[Any], shapes: list[Any], records: list[Any]) -> Streams:
     """Return the sizes of Δ of all arrays that go from layer to layer."""
-    by_layer: list[DeltaRecord] = []
+    by_entry: list[DeltaRecord] = []
     for layer, record in zip(layers, records, strict=True):
-        each = [kept.streams for kept in record]
-        for j in range(layer.k) if is_run(layer) else [None]:
-            by_layer += each if j is None else [jax.tree.map(lambda v, j=j: v[j], s) for s in each]
-    whole: DeltaRecord = jax.tree.map(lambda *v: jnp.concatenate(v), *by_layer)
+        axis = 1 if is_run(layer) else 0  # behind that of the layers
+        of_links = [kept.streams for kept in record]
+        if of_links:  # of layers, not what is between them
+            by_entry.append(jax.tree.map(lambda *v, axis=axis: _in_a_row(v, axis), *of_links))
+    whole: DeltaRecord = jax.tree.map(lambda *v: jnp.concatenate(v), *by_entry)
     arrays = [floats(streams(state)) for state in shapes]
     return Streams(
         whole.fields()["log_delta"],
         tuple(f"{v.dtype}{list(v.shape[1:])}" for vs in arrays for v in vs),
         tuple(number for number, vs in enumerate(arrays, 1) for _ in vs),
     )
+
+
+def _in_a_row(values: tuple[Array, ...], axis: int) -> Array:
+    """Return the arrays of links one after the other, of a run those of its first layer first."""
+    together = jnp.concatenate(values, axis)
+    return together.reshape(-1, *together.shape[axis + 1 :])
 
 
 def _forwards(way: ChainOp, layer: Weights) -> list[Callable[[ScaledRows], ScaledRows]]:

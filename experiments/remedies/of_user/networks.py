@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -71,18 +71,21 @@ class Variant(NamedTuple):
 class Networks:
     """A network of one seed, with its cures.
 
-    cures: all that were tried.
     words: the data that it is trained by.
     patient: the network as it is.
     data: all of it.
     rule: of the training.
     """
 
-    cures: Cures
     words: str
     patient: patients.Patient
     data: Data
     rule: Rule
+
+    @cached_property
+    def cures(self) -> Cures:
+        """All that are tried, where they are first asked for."""
+        return tried_on(self.patient, 0)
 
     @property
     def is_own(self) -> bool:
@@ -90,7 +93,9 @@ class Networks:
         return self.words == OWN
 
     def best(self, most: int) -> list[str]:
-        """Return the kinds of the best cures that work."""
+        """Return the kinds of the best cures that work; of none nothing is tried."""
+        if not most:
+            return []
         return list(dict.fromkeys(cure.kind for cure in self.cures if cure.works))[:most]
 
     def variants(self, kinds: list[str]) -> dict[str, Variant]:
@@ -114,7 +119,7 @@ class Networks:
 
 
 def networks(given: dict[str, Any], dataset: Dataset, rule: Rule, of: str) -> Networks:
-    """Return the network that a function has returned, with its data and its cures.
+    """Return the network that a function has returned, with its data.
 
     Args:
         given: arguments of `jaxnn.diagnose`.
@@ -135,7 +140,7 @@ def networks(given: dict[str, Any], dataset: Dataset, rule: Rule, of: str) -> Ne
     patient_of, data, words = made(given, dataset, of)
     rule = rule._replace(batch=min(rule.batch, data.size or 1))
     patient = patient_of(slice(0, rule.batch) if data.size else None)
-    return Networks(tried_on(patient, 0), words, patient, data, rule)
+    return Networks(words, patient, data, rule)
 
 
 Made = tuple[Callable[[Any], patients.Patient], Data, str]

@@ -11,6 +11,7 @@ import altair as alt
 import polars as pl
 
 from experiments.pages import charts, palette, report
+from experiments.remedies import rates
 from experiments.remedies.columns import ACCURACY, BEFORE
 from experiments.remedies.of_user import report as words
 from experiments.remedies.of_user.report import Case
@@ -55,12 +56,12 @@ class Drawn(NamedTuple):
     @classmethod
     def of_rows(cls, rows: pl.DataFrame, cases: Sequence[Case], of: str, subtitle: str) -> "Drawn":
         """Take the rows that are drawn, with their means and ranges over seeds."""
-        aim = words.aim(rows)
+        aim = rates.aim(rows)
         aimed = rows.filter(pl.col("quantity") == aim)
         data = {
             "layers": words.shapes(rows).select(pl.col("remedy").alias("name"), "layer", "value"),
-            "curves": _over_seeds(words.at_best(aimed), "step"),
-            "rates": _over_seeds(words.ends(aimed), "rate"),
+            "curves": _over_seeds(rates.at_best(aimed), "step"),
+            "rates": _over_seeds(rates.ends(aimed), "rate"),
         }
         return cls(data, [case.name for case in cases], aim, of, subtitle)
 

@@ -20,6 +20,7 @@ import polars as pl
 
 from experiments.learning import data
 from experiments.learning.words import counted
+from experiments.remedies import rates as step_sizes
 from experiments.remedies.columns import ACCURACY, DELTA, DTYPES, LOSS
 from experiments.remedies.of_user import report
 from experiments.remedies.of_user.networks import Networks, Variant, networks
@@ -156,7 +157,7 @@ def prepare(settings: Any) -> Plan:
         raise ValueError("distributed: a network of your own is trained by one process")
     runtime.check(settings, several=("rates",))
     runtime.check_known("optimizer", (settings.optimizer,), OPTIMIZERS)
-    rates = check_rates(settings.rates)
+    rates = step_sizes.check(settings.rates)
     dataset = data.load(settings.data, settings)
     if dataset.task == "regression":
         raise ValueError(f"data: expected classes to tell apart, got {dataset}")
@@ -180,19 +181,6 @@ def prepare(settings: Any) -> Plan:
 
 
 _MORE = "; see diagnose --help"
-
-
-def check_rates(texts: tuple[str, ...]) -> tuple[float, ...]:
-    """Return step sizes.
-
-    Raises:
-        ValueError: one sentence.
-    """
-    rates = grid.numbers("rates", texts)
-    for rate in rates:
-        if not 0 < rate < np.inf:
-            raise ValueError(f"rates: expected finite numbers > 0, got {rate:g}")
-    return rates
 
 
 def _cells(plan: Plan, names: list[str], rates: tuple[float, ...]) -> Iterator[Cell]:
@@ -261,7 +249,7 @@ def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     cases = report.cases(rows, missing)
     advice = {name: variant.advice for name, variant in plan.variants.items()}
     verdicts = report.sentences(cases, advice)
-    if len(plan.variants) == 1:
+    if len(plan.variants) == 1 and plan.settings.cures:
         verdicts += plan.first.cures.sentences
     drawn = page.Drawn.of_rows(rows, cases, str(plan.code), plan.subtitle)
     return Conclusion(

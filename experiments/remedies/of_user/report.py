@@ -10,6 +10,7 @@ from rich.table import Table
 
 from experiments.learning.words import counted
 from experiments.pages import tables
+from experiments.remedies import rates
 from experiments.remedies.columns import ACCURACY, BEFORE, DELTA, LOSS
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
@@ -55,41 +56,6 @@ def is_own(rows: pl.DataFrame) -> bool:
     return not rows.filter(pl.col("quantity").is_in([DELTA, LOSS])).is_empty()
 
 
-def ends(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the last loss and accuracy of each training."""
-    trained = rows.filter(pl.col("step").is_not_null())
-    return trained.filter(pl.col("step") == pl.col("step").max())
-
-
-def aim(rows: pl.DataFrame) -> str:
-    """Return what step sizes are chosen by: accuracy, or loss where there is none."""
-    return ACCURACY if ACCURACY in rows["quantity"].to_list() else LOSS
-
-
-def best_rates(rows: pl.DataFrame) -> dict[str, float]:
-    """Return the step size of each change that reaches most, on the mean over seeds."""
-    what = aim(rows)
-    sign = 1 if what == ACCURACY else -1
-    value = pl.when(pl.col("value").is_finite()).then(sign * pl.col("value")).otherwise(-math.inf)
-    means = (
-        ends(rows)
-        .filter(pl.col("quantity") == what)
-        .group_by("remedy", "rate")
-        .agg(value.mean().alias("value"))
-        .sort("value", "rate", descending=[True, False])
-    )
-    return dict(means.unique("remedy", keep="first", maintain_order=True)["remedy", "rate"].rows())
-
-
-def at_best(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows of the trainings with the best step size of each change."""
-    best = best_rates(rows)
-    chosen = pl.DataFrame(
-        {"remedy": [*best], "rate": [*best.values()]}, {"remedy": pl.String, "rate": pl.Float64}
-    )
-    return rows.filter(pl.col("step").is_not_null()).join(chosen, on=["remedy", "rate"], how="semi")
-
-
 def shapes(rows: pl.DataFrame) -> pl.DataFrame:
     """Return for each change and layer log₁₀ ‖Δ[l]‖ / ‖Δ[L]‖, the median over seeds."""
     value = pl.col("value") - pl.col("value").sort_by("layer").last().over("remedy", "seed")
@@ -102,13 +68,13 @@ def cases(rows: pl.DataFrame, missing: Missing = NOTHING) -> list[Case]:
     """Return the changes of a run in numbers, the network as it is first."""
     unmeasured = set(missing.rows(rows, "remedy")["remedy"])
     names = list(dict.fromkeys([*rows["remedy"], *sorted(unmeasured)]))
-    flows, rates, last = shapes(rows), best_rates(rows), ends(at_best(rows))
+    flows, last = shapes(rows), rates.ends(rates.at_best(rows))
     found = []
     for name in sorted(names, key=lambda name: name != BEFORE):
         flow = flows.filter(pl.col("remedy") == name, pl.col("layer") == 1)
-        reached = {}
+        own, reached = last.filter(pl.col("remedy") == name), {}
         for quantity in (LOSS, ACCURACY):
-            of = last.filter(pl.col("remedy") == name, pl.col("quantity") == quantity)["value"]
+            of = own.filter(pl.col("quantity") == quantity)["value"]
             if of.len():
                 values = of.to_numpy()
                 spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
@@ -119,7 +85,7 @@ def cases(rows: pl.DataFrame, missing: Missing = NOTHING) -> list[Case]:
                 name,
                 int(flow["depth"][0]) if flow.height else 0,
                 float(flow["value"][0]) if flow.height else math.nan,
-                rates.get(name),
+                float(own["rate"][0]) if own.height else None,
                 reached,
                 name in unmeasured,
             )
@@ -197,7 +163,7 @@ def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
     """Return for each run what its changes reach with their best step sizes."""
     made = []
     for rows in runs:
-        last = ends(at_best(rows))
+        last = rates.ends(rates.at_best(rows))
         of = ("remedy", "quantity", "step")
         means = last.group_by(*of, maintain_order=True).agg(pl.col("value").mean())
         made.append(comparison(means, of[:2], "step", "value", last, "mean"))
