@@ -352,9 +352,9 @@ def test_every_advice_on_a_module_of_torch_has_the_rate_that_it_promises(of, rng
     assert kinds >= {"scale", "scale by layer", "orthogonal", "looks-linear", "skip", "norm"}
     for cure in found:
         cure.net.load_state_dict(cure.params)
-        states, handles = [], []
-        for block in cure.net:
-            handles.append(block.register_forward_hook(partial(kept, states)))
+        states = []
+        hook = partial(kept, states)
+        handles = [block.register_forward_hook(hook) for block in cure.net]
         top = cure.net(x.requires_grad_())
         grads = torch.autograd.grad(top, states, c)
         for handle in handles:
