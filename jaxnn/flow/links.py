@@ -379,7 +379,7 @@ def _one_by_one(
         theta, below = _at_once(vjp, rows, sizes, mixes, compact)
         zero = [jnp.all(v == 0) for v in theta.m]
         of_arrays = [jnp.where(is_zero, ZERO_EXPONENT, theta.e) for is_zero in zero]
-        # Stored: XLA takes seconds to fold the largest entry of zeros, as of a state that is not used.
+        # Stored, for XLA takes seconds to fold the largest entry of zeros, of what is not used.
         return ScaledRows(theta.m, of_arrays), list(map(renormalised, barrier(below)))
 
     def more(i: Array, total: _Pulled) -> _Pulled:
