@@ -79,7 +79,7 @@ def kernels_of(module: Any, inputs: Any) -> dict[str, Axes]:
         module: a torch.nn.Module.
         inputs: as for `jaxnn.torch_flow`.
     """
-    found = {}
+    found: dict[str, Axes] = {}
     with _graph(module, inputs) as (below, names):
         for node in below:
             if node.name() == CONVOLUTION and node._saved_groups == 1:
