@@ -1,4 +1,4 @@
-"""Laws 20 and 23 to 25, of attention, convolutions, recurrence and tanh instead of a norm.
+"""Laws 20, 23 to 25, 27 and 28, of attention, convolutions, recurrence and transformers.
 
 Against scipy's integrals, direct draws, plain recursions and matrices.
 """
@@ -15,7 +15,9 @@ from experiments.laws import (
     attention_length,
     delta_orthogonal,
     dynamic_tanh,
+    rank_collapse,
     recurrence,
+    transformer_moments,
 )
 from experiments.laws.law import examine
 
@@ -158,6 +160,73 @@ def test_a_stretched_exponential_and_a_power():
     assert rate == pytest.approx(2 * 8 / 3 / math.sqrt(2 * math.pi), rel=0.15)
 
 
+# 27
+
+
+def test_queries_of_tokens_that_are_alike_by_hand():
+    """ΔQ of drawn tokens, by the derivative of a softmax of equal logits."""
+    n, t, draws, c, grown = 6, 4, 60_000, 0.5, 2.0
+    rng = np.random.default_rng(0)
+    own, common = rng.normal(size=(draws, t, n)), rng.normal(size=(draws, 1, n))
+    z = math.sqrt(c) * common + math.sqrt(1 - c) * own
+    apart = z - z.mean(axis=1, keepdims=True)
+    z = apart + math.sqrt(grown) * (z - apart)
+    k, v = rng.normal(size=(2, draws, n, n)) / math.sqrt(n)
+    delta = rng.normal(size=(draws, t, n))
+    of_shares = delta @ np.swapaxes(z @ v, 1, 2)
+    of_logits = (of_shares - of_shares.mean(axis=2, keepdims=True)) / t
+    of_queries = np.swapaxes(z, 1, 2) @ of_logits @ (z @ k) / math.sqrt(n)
+    squares = np.sum(of_queries**2, axis=(1, 2))
+    setup = rank_collapse.Setup(n, t, inputs=1, layers=1, seeds=1, beta=0.1, correlations=())
+    error = 4 * squares.std() / math.sqrt(draws)
+    assert rank_collapse.of_queries(setup, c, grown) == pytest.approx(squares.mean(), abs=error)
+    assert error < 0.06 * squares.mean()
+
+
+def test_attention_takes_what_tokens_differ_by_to_its_cube():
+    n, t, beta, draws = 6, 4, 0.01, 20_000
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=(draws, t, n))
+    q, k, v = rng.normal(size=(3, draws, n, n)) / math.sqrt(n)
+    logits = beta * (z @ q) @ np.swapaxes(z @ k, 1, 2) / math.sqrt(n)
+    shares = special.softmax(logits, axis=2)
+    above = shares @ z @ v
+    squares = np.mean((above - above.mean(axis=1, keepdims=True)) ** 2, axis=(1, 2))
+    setup = rank_collapse.Setup(n, t, 1, layers=1, seeds=1, beta=beta, correlations=())
+    numbers = {number.case: number.value for number in rank_collapse.predict(setup).numbers}
+    predicted = math.exp(numbers["without skip connections: ‖ρ′‖², β = 0.01"])
+    error = 4 * squares.std() / math.sqrt(draws)
+    assert squares.mean() == pytest.approx(predicted, abs=error + 0.01 * predicted)
+    assert error < 0.1 * predicted
+
+
+# 28
+
+
+def test_errors_are_parts_of_what_is_measured(monkeypatch):
+    setup = transformer_moments.LAW.quick
+    parts = np.array([0.5, -0.1, 0.02, 0.01])  # of the measured number, by which theory is off
+    of_groups = np.repeat(-np.log1p(-parts)[:, None], 16, axis=1)
+    monkeypatch.setattr(transformer_moments, "feed_forward", lambda *_: of_groups)
+    monkeypatch.setattr(transformer_moments, "attention", lambda *_: of_groups[2:])
+    numbers = transformer_moments.measure(setup, jax.random.key(0)).numbers
+    assert {number.case for number in transformer_moments.predict(setup).numbers} == set(numbers)
+    of_feed_forward = [v.value for name, v in numbers.items() if name.startswith("feed")]
+    assert of_feed_forward == pytest.approx([np.mean(of_groups), 10.0, 50.0, 50.0])
+    of_attention = [v.value for name, v in numbers.items() if name.startswith("att")]
+    assert of_attention == pytest.approx([np.mean(of_groups[2:]), 2.0, 2.0, 2.0])
+
+
+@pytest.mark.slow
+def test_attention_of_a_small_set_up_has_the_gradients_of_its_twin():
+    of = {"correlations": (0.5,), "sizes": (0.6,), "gradients": (0.0,), "kept": (0.5,)}
+    setup = transformer_moments.Setup(32, 16, 8, networks=512, feed_forward=0, **of)
+    by_group = transformer_moments.attention(setup, jax.random.key(0))
+    error = by_group.std(ddof=1) / 4
+    assert abs(by_group.mean()) < 4 * error + 1 / 16
+    assert error < 0.04
+
+
 # All of them
 
 
@@ -167,6 +236,9 @@ SMALL = {
     ),
     delta_orthogonal: delta_orthogonal.Setup(
         width=16, positions=8, layers=100, seeds=2, wave=(16, 6, 60)
+    ),
+    rank_collapse: rank_collapse.Setup(
+        32, 6, 2, layers=4, seeds=12, beta=0.02, correlations=(0.99,)
     ),
 }
 

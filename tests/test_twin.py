@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 import jaxnn
 from jaxnn.flow.parting import parting, theory_text
 from jaxnn.limits.twin.draws import Axes, looked_up, product, triangular
+from jaxnn.limits.twin.program import STATE, WEIGHT, Draws, Value, evaluated
 from jaxnn.theory import meanfield
 
 LN10 = np.log(10)
@@ -137,6 +138,42 @@ def test_an_entry_of_a_table_has_one_sign_in_a_replica():
     assert np.abs(np.mean(np.sign(entries[:, 0] * entries[:, 1]), axis=0)).max() < 0.2
 
 
+@pytest.mark.parametrize("by_state", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_rows_have_the_draw_of_their_expert(by_state):
+    """Two experts, the second of weights three times as large, and rows 0, 1 and 3 alike."""
+    tokens, n = 4, 8
+
+    def experts(w, x, first):
+        return lax.ragged_dot(x, w, jnp.stack([first, tokens - first]))
+
+    x = np.random.default_rng(0).normal(size=(tokens, n)).astype(np.float32)
+    x[[1, 3]] = x[0]
+    w = np.stack([np.full((n, n), size, np.float32) for size in (0.3, 0.9)])
+    first = np.full(REPLICAS, 2, np.int32)
+    first[REPLICAS // 2 :] += by_state  # of the other half three rows go to the first expert
+    closed = jax.make_jaxpr(experts)(w, x, first[0])
+
+    @jax.jit
+    def drawn(xs, first):
+        def of(xs):
+            sizes = Value(first, STATE) if by_state else Value(first[0], WEIGHT)
+            given = [Value(w, WEIGHT), Value(xs, STATE), sizes]
+            (made,) = evaluated(closed, given, Draws(KEY, REPLICAS))
+            return made.array
+
+        y, pull = jax.vjp(of, xs)
+        return y, *pull(jnp.ones_like(y))
+
+    y, below = map(np.asarray, drawn(np.broadcast_to(x, (REPLICAS, *x.shape)), first))
+    assert np.allclose(y[:, 0], y[:, 1], rtol=1e-4, atol=1e-4)
+    assert abs(np.mean(y[:, 0] * y[:, 3])) < 0.1 * np.mean(y[:, 0] ** 2 + y[:, 3] ** 2)
+    sizes = np.where(np.arange(tokens) < first[:, None], 0.3, 0.9) ** 2
+    for made, expected in ((y, np.sum(x**2, axis=1) * sizes), (below, n * sizes)):
+        ratio = np.mean(made**2, axis=2) / expected
+        for half in (slice(0, REPLICAS // 2), slice(REPLICAS // 2, None)):
+            assert np.allclose(np.mean(ratio[half], axis=0), 1, atol=0.15)
+
+
 def _normal(key, *shape, fan):
     return jax.random.normal(key, shape) / fan**0.5
 
@@ -172,6 +209,95 @@ def test_a_chain_has_the_rate_of_its_closed_form():
     assert error < 0.004
     assert abs(np.mean(rates) - float(jnp.log10(chi)) / 2) < 3 * error + 0.0005
     assert flows[0].sizes == (n,) * layers
+
+
+def _two(p, z):
+    return z + jnp.tanh(z @ p[0]) @ p[1]
+
+
+def _gated(p, z):
+    gate = jax.nn.sigmoid(z @ p[0] - 1)
+    return gate * jnp.tanh(z @ p[1]) + (1 - gate) * z
+
+
+def _recurrent(w, z):
+    return jnp.tanh(z @ w)
+
+
+NODES = np.linspace(-8, 8, 1601)
+OF_NODE = np.exp(-(NODES**2) / 2)
+
+
+def _mean(f, q):
+    """E f(√q g)."""
+    return OF_NODE @ f(q**0.5 * NODES) / OF_NODE.sum()
+
+
+def _slope(z):
+    return np.cosh(z) ** -2.0
+
+
+def _recurrent_in_theory(p, size):
+    """Return the mean square behind a layer, and E‖Δz‖²/E‖Δz′‖²."""
+    q = size**2 * p
+    return _mean(lambda z: np.tanh(z) ** 2, q), size**2 * _mean(lambda z: _slope(z) ** 2, q)
+
+
+def _two_in_theory(p, size):
+    q = size**2 * p
+    square, slope = _mean(lambda z: np.tanh(z) ** 2, q), _mean(lambda z: _slope(z) ** 2, q)
+    return p + size**2 * square, 1 + size**4 * slope
+
+
+def _gated_in_theory(p, size):
+    q = size**2 * p
+    square, slope = _mean(lambda z: np.tanh(z) ** 2, q), _mean(lambda z: _slope(z) ** 2, q)
+
+    def of_gate(f):
+        return _mean(lambda k: f(1 / (1 + np.exp(1 - k))), q)
+
+    opened, closed = of_gate(lambda t: t**2), of_gate(lambda t: (1 - t) ** 2)
+    of_slope = of_gate(lambda t: (t * (1 - t)) ** 2)
+    above = opened * square + closed * p
+    return above, closed + size**2 * (opened * slope + of_slope * (square + p))
+
+
+CLOSED = {  # layer, matrices of each, of what size, one for all layers, theory
+    "two matrices": (_two, 2, 1.2, False, _two_in_theory),
+    "gates": (_gated, 2, 1.5, False, _gated_in_theory),
+    "tied weights": (_recurrent, 1, 1.5, True, _recurrent_in_theory),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLOSED)
+def test_gates_two_matrices_and_tied_weights_have_their_closed_form(name):
+    layer, matrices, size, tied, theory = CLOSED[name]
+    n, layers = 32, 12
+    keys = jax.random.split(jax.random.key(0), layers)
+
+    def weights(key):  # of one size exactly
+        w = size * n**-0.5 * jax.random.rademacher(key, (matrices, n, n), float)
+        return w[0] if matrices == 1 else w
+
+    each = [weights(keys[0] if tied else k) for k in keys]
+    if tied:
+        each = each[:1] * layers
+    net, params = jaxnn.from_layers([(layer, w) for w in each])
+    xs = jax.random.rademacher(keys[0], (4, n), float)
+    flows = _twins(net, params, xs, jax.random.normal(keys[1], (4, n)), replicas=32)
+    square, down, p = [], 0.0, 1.0
+    for i in range(layers):
+        p, factor = theory(p, size)
+        square.append(np.log(p))
+        down += np.log(factor) if i else 0.0  # Δ behind layer 1 is the first
+    for logs, expected in (
+        ([flow.log_mean_square[-1] for flow in flows], square[-1]),
+        ([2 * (flow.log_delta[0] - flow.log_delta[-1]) for flow in flows], down),
+    ):
+        error = np.std(logs, ddof=1) / 2
+        assert error < 0.1
+        assert abs(np.mean(logs) - expected) < 3 * error + 0.02
 
 
 def _norm(z):
@@ -260,14 +386,16 @@ def test_programs_in_a_layer_are_opened():
 
 
 def test_what_has_no_twin_is_refused_by_name():
-    def ragged(w, z):
-        return lax.ragged_dot(z, w, jnp.array([2, 2], jnp.int32))
+    def turned(w, z):  # sums over the rows of each expert
+        numbers = lax.RaggedDotDimensionNumbers((((0,), (0,)), ((), ())), (0,), ())
+        sums = lax.ragged_dot_general(z, w, jnp.array([2, 2], jnp.int32), numbers)
+        return z + jnp.sum(sums)
 
-    net, params = jaxnn.from_layers({"mine": (ragged, jnp.ones((2, 3, 3)))})
+    net, params = jaxnn.from_layers({"mine": (turned, jnp.ones((4, 3)))})
     twin = jaxnn.theory.wide(net, params)
     xs = jnp.ones((4, 3))
     with pytest.raises(
-        jaxnn.errors.NoTwinError, match=r"layer 1 \(mine\): expected products .* ragged_dot"
+        jaxnn.errors.NoTwinError, match=r"layer 1 \(mine\): expected .* got another ragged_dot"
     ):
         jaxnn.gradient_flow(*twin, xs, cotangent=xs)
     with pytest.raises(TypeError, match="got a wide twin"):
@@ -362,3 +490,38 @@ def test_a_sentence_says_where_theory_and_measurement_part(unhooked):
     text = theory_text(of([-0.4, -0.5, -0.3, *[0.0] * 9]), label)
     assert text.startswith("Follows theory down to layer 4 (mine); from layer 3 (mine) down the ")
     assert "by up to -0.5 decades" in text
+
+
+@pytest.mark.slow
+def test_the_band_of_draws_is_that_of_its_closed_form_and_of_new_networks():
+    def relu(w, z):
+        return jax.nn.relu(z) @ w
+
+    n, layers, draws = 32, 12, 40
+    keys = jax.random.split(jax.random.key(0), layers)
+    weights = [(2 / n) ** 0.5 * jax.random.rademacher(k, (n, n), float) for k in keys]
+    net, params = jaxnn.from_layers([(relu, w) for w in weights])
+    xs = jax.random.normal(keys[0], (1, n))
+    band = jaxnn.theory.drawn_band(net, params, xs, cotangent=xs, draws=draws)
+    variance = (layers - 1) * 5 / (4 * n)
+    assert band.sd[0] == pytest.approx(variance**0.5, rel=0.35)
+    assert np.allclose(band.error, band.sd / draws**0.5)
+    assert abs(band.log_delta[0] + variance) < 4 * band.error[0]
+
+    net = jaxnn.Network((16,) * 14, "tanh", "regression", hidden=jaxnn.PostNorm())
+    several = jax.vmap(lambda key: jaxnn.init(net, key, jaxnn.gaussian(1.0), stacked=True))
+    many = jax.tree.map(np.asarray, several(jax.random.split(keys[1], draws)))
+    cotangent = xs[:, :16]
+    xs = xs[:, 16:]
+    each = [
+        jaxnn.gradient_flow(net, jax.tree.map(lambda v, i=i: v[i], many), xs, cotangent=cotangent)
+        for i in range(draws)
+    ]
+    logs = np.array([flow.log_delta - flow.log_delta[-1] for flow in each])
+    one = jax.tree.map(lambda v: v[0], many)
+    band = jaxnn.theory.drawn_band(net, one, xs, cotangent=cotangent, draws=draws)
+    apart = np.abs(band.log_delta - logs.mean(axis=0))
+    assert (apart <= 4 * band.error * 2**0.5 + 1e-9).all()
+    assert band.sd[0] == pytest.approx(logs.std(axis=0, ddof=1)[0], rel=0.5)
+    with pytest.raises(ValueError, match="draws: expected an integer of at least 2, got 1"):
+        jaxnn.theory.drawn_band(net, one, xs, cotangent=cotangent, draws=1)

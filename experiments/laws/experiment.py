@@ -1,4 +1,4 @@
-"""Do twenty-six laws of vanishing and exploding gradients hold in this library?
+"""Do twenty-eight laws of vanishing and exploding gradients hold in this library?
 
 Laws are published; what is derived here instead is said to be, in its source. Each law is a module
 with a pair of functions: `predict`, which computes what the law says from its formula, and
@@ -33,6 +33,7 @@ from experiments.laws import (
     norm_place,
     norm_with_skip,
     orthogonal_learning,
+    rank_collapse,
     recurrence,
     report,
     residual,
@@ -43,6 +44,7 @@ from experiments.laws import (
     tailored,
     ten_thousand_layers,
     trainability,
+    transformer_moments,
     width_alone,
     width_over_depth,
 )
@@ -81,13 +83,15 @@ LAWS: tuple[Law[Any], ...] = (
     recurrence.LAW,
     dynamic_tanh.LAW,
     deep_norm.LAW,
+    rank_collapse.LAW,
+    transformer_moments.LAW,
 )
 POINTS = "points.parquet"
 
 
 @dataclass(frozen=True)
 class Settings(runtime.Options):
-    """Twenty-six laws of vanishing and exploding gradients, predicted and measured."""
+    """Twenty-eight laws of vanishing and exploding gradients, predicted and measured."""
 
     law: tuple[str, ...] = ()
     """Only these laws, by name; all of them by default."""

@@ -448,8 +448,9 @@ def log_delta_band(
     their slopes: that of a Residual is a derivation, which `finite_width.py` has with its limits.
 
     Raises:
-        ValueError: also for every block but Dense and Residual(Dense()), whose band is not known,
-            for both in one list, and for a list of activations with a Residual.
+        ValueError: also for every block but Dense and Residual(Dense()), of which
+            `jaxnn.theory.drawn_band` measures the band, for both in one list, and for a list of
+            activations with a Residual.
 
     Example:
         >>> band = log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51)
@@ -466,8 +467,8 @@ def log_delta_band(
     if unknown is not None:
         raise ValueError(
             "hidden: the band of finite width is known for jaxnn.Dense() and jaxnn.Residual() "
-            f"around it, got {unknown!r}; what a norm divides by varies from draw to draw too, "
-            "which no formula has"
+            f"around it, got {unknown!r}; what a norm divides by varies from draw to draw too: "
+            "jaxnn.theory.drawn_band measures it"
         )
     skips = [block for block in blocks if isinstance(block, Residual)]
     if skips and (len(skips) < len(blocks) or isinstance(activation, tuple)):

@@ -16,6 +16,9 @@ over the states of other replicas π,
 
     y[r] = S^-½ Σ_s A(x[π_s(r)]; W ∘ ±[s, r]).
 
+Where rows are chosen in each replica, such as tokens sorted by their expert, those of another one
+stand elsewhere: there π is the replica itself, and S = 1.
+
 Index legend: R replicas, F rows, C and O units below and above, N slices along batch axes.
 """
 
@@ -65,6 +68,7 @@ def product(
     w: Array,
     axes: Axes | None,
     loops: bool,
+    alone: bool = False,
 ) -> Array:
     """Return a draw of A(x; W) for every replica, whose reverse rule is a draw too.
 
@@ -75,6 +79,7 @@ def product(
         w: W, of which the sizes count; its Δ is that of the product, summed over the replicas.
         axes: of a matrix product; None of another operator.
         loops: whether replicas are taken one after the other, as is quick for convolutions.
+        alone: whether no replica takes what is of others, by mixture.
     """
     each = _in_turn if loops else jax.vmap
 
@@ -82,7 +87,7 @@ def product(
         if axes is not None and _root_is_quick(axes, x, w):
             made = jax.eval_shape(operator, x[0], w)
             return _by_root(key, axes, x, w, down=False).astype(made.dtype)
-        return _by_mixture(key, operator, x, w, each)
+        return _by_mixture(key, operator, x, w, each, alone)
 
     @jax.custom_vjp
     def drawn(key: Array, x: Array, w: Array) -> Array:
@@ -102,7 +107,7 @@ def product(
                 (result,) = jax.linear_transpose(lambda x: operator(x, w), one)(delta)
                 return result  # type: ignore[no-any-return]
 
-            below = _by_mixture(fold_in(key, 1), transposed, delta, w, each)
+            below = _by_mixture(fold_in(key, 1), transposed, delta, w, each, alone)
         of_w = jax.linear_transpose(lambda w: each(lambda x: operator(x, w))(x), w)
         return np.zeros(key.shape, jax.dtypes.float0), below, of_w(delta)[0]
 
@@ -215,16 +220,21 @@ def _restored(axes: Axes, y: Array, like: Array) -> Array:
 
 
 def _by_mixture(
-    key: Array, operator: Operator, x: Array, w: Array, each: Callable[..., Any]
+    key: Array, operator: Operator, x: Array, w: Array, each: Callable[..., Any], alone: bool
 ) -> Array:
     """Return the sum of the operator over other replicas, with fresh signs of W each time."""
 
     def one(i: Array | int) -> Array:
         own = fold_in(key, i)
+        fresh = signs(bits(fold_in(own, 1), (len(x), *w.shape)), w.dtype) * w[None]
+        if alone:
+            return each(operator)(x, fresh)  # type: ignore[no-any-return]
         start = bits(fold_in(own, 0), (1,)) % len(x)
         others = (jnp.arange(len(x), dtype=jnp.uint32) + start) % len(x)
-        fresh = signs(bits(fold_in(own, 1), (len(x), *w.shape)), w.dtype) * w[None]
         return each(operator)(x[others], fresh)  # type: ignore[no-any-return]
+
+    if alone:
+        return one(0)
 
     total: Array = jax.lax.fori_loop(1, MIXED, lambda i, total: total + one(i), one(0))
     return total * jnp.asarray(MIXED**-0.5, total.dtype)

@@ -163,6 +163,8 @@ def _drawn(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
         )
     if primitive is primitives.dot_general_p:
         return _matrix_product(eqn, given, draws)
+    if primitive.name.startswith("ragged_dot") and _is_plain_ragged(eqn, kinds):
+        return _ragged_product(eqn, given, draws)
     if primitive is primitives.conv_general_dilated_p:
         at = kinds.index(WEIGHT)
 
@@ -173,8 +175,9 @@ def _drawn(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
         key, _ = draws.of_weight(given[at])
         return product(key, operator, x, w, None, loops=True)
     raise NoTwinError(
-        f"expected products that are matrix products, convolutions or look-ups, got "
-        f"{primitive.name}, which has no wide twin; write it as one of these"
+        f"expected products that are matrix products, convolutions, look-ups or "
+        f"lax.ragged_dot(state, weights, sizes), got another {primitive.name}, which has no wide "
+        "twin; write it as one of these"
     )
 
 
@@ -204,6 +207,39 @@ def _matrix_product(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
     lead = 1 + count
     order = [*range(lead), *range(lead + free_x, y.ndim), *range(lead, lead + free_x)]
     return jnp.transpose(y, order)
+
+
+def _is_plain_ragged(eqn: Any, kinds: list[int]) -> bool:
+    """Tell whether a product is `lax.ragged_dot` of a state, (M, K), and weights, (G, K, N)."""
+    numbers = eqn.params.get("ragged_dot_dimension_numbers")
+    plain = numbers is None or (
+        numbers.dot_dimension_numbers == (((1,), (1,)), ((), ()))
+        and numbers.lhs_ragged_dimensions == numbers.rhs_group_dimensions == (0,)
+    )
+    return plain and len(kinds) == 3 and kinds[:2] == [STATE, WEIGHT]
+
+
+def _ragged_product(eqn: Any, given: list[Value], draws: Draws) -> Array:
+    """Return a draw of a product of each row with the matrix of its group.
+
+    Rows that a replica has sorted by itself stand elsewhere in others, so that it takes its own.
+    """
+    x, w, sizes = given
+
+    def by_group(x: Array, sizes: Array) -> Array:  # (M, G, K), 0 in other groups
+        ends, sizes = jnp.cumsum(sizes)[None], sizes[None]
+        row = jnp.arange(len(x), dtype=sizes.dtype)[:, None]
+        return jnp.where(((row >= ends - sizes) & (row < ends))[..., None], x[:, None], 0)
+
+    def operator(x: Array, w: Array) -> Array:
+        return jnp.einsum("mgk,gkn->mn", x, w)
+
+    key, shared = draws.of_weight(w)
+    grouped = jax.vmap(by_group)(x.array, draws.as_state(sizes))
+    alone = sizes.kind == STATE
+    axes = None if shared or alone else Axes((1, 2), (0, 1), (), ())
+    y = product(key, operator, grouped, w.array, axes, loops=False, alone=alone)
+    return y.astype(eqn.outvars[0].aval.dtype)
 
 
 def _looked_up(eqn: Any, given: list[Value], draws: Draws) -> Array | None:

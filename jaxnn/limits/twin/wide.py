@@ -8,7 +8,7 @@ which its draws come. Its state has the replicas behind the examples, (B, R, …
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -57,25 +57,29 @@ class WideLink(Link):
         return (*self.real.trained, (False, False))
 
     def __call__(self, arrays: Sequence[Sequence[Any]], state: Any) -> Any:
-        *own, (key, number) = arrays
-        leaves, structure = jax.tree.flatten(state)
-        types = tuple((v.shape[:1] + v.shape[2:], v.dtype) for v in leaves)
-        closed, out = _program(self.real, _types(own), structure, types)
-        weights = [v for part in own for v in part]
-        trained = [flag for part in self.real.trained for flag in part]
-        given = [
-            *(
-                Value(v, WEIGHT if flag else CONSTANT)
-                for v, flag in zip(weights, trained, strict=True)
-            ),
-            *(Value(jnp.moveaxis(v, 1, 0), STATE) for v in leaves),
-        ]
-        draws = Draws(fold_in(key, number.astype(jnp.uint32)), leaves[0].shape[1])
-        try:
-            made = evaluated(closed, given, draws)
-        except NoTwinError as error:
-            raise NoTwinError(f"layer {self.label}: {error}") from None
-        return jax.tree.unflatten(out, [jnp.moveaxis(draws.as_state(v), 0, 1) for v in made])
+        return _evaluated(self, arrays, state)
+
+
+@partial(jax.jit, static_argnums=0)  # one trace for all places that a flow evaluates a layer at
+def _evaluated(link: WideLink, arrays: Sequence[Sequence[Any]], state: Any) -> Any:
+    """Return what a layer of the twin makes."""
+    real = link.real
+    *own, (key, number) = arrays
+    leaves, structure = jax.tree.flatten(state)
+    types = tuple((v.shape[:1] + v.shape[2:], v.dtype) for v in leaves)
+    closed, out = _program(real, _types(own), structure, types)
+    weights = [v for part in own for v in part]
+    trained = [flag for part in real.trained for flag in part]
+    given = [
+        *(Value(v, WEIGHT if flag else CONSTANT) for v, flag in zip(weights, trained, strict=True)),
+        *(Value(jnp.moveaxis(v, 1, 0), STATE) for v in leaves),
+    ]
+    draws = Draws(fold_in(key, number.astype(jnp.uint32)), leaves[0].shape[1])
+    try:
+        made = evaluated(closed, given, draws)
+    except NoTwinError as error:
+        raise NoTwinError(f"layer {link.label}: {error}") from None
+    return jax.tree.unflatten(out, [jnp.moveaxis(draws.as_state(v), 0, 1) for v in made])
 
 
 def _types(arrays: Any) -> Any:
@@ -192,9 +196,12 @@ def wide(
     So the flow of the twin is what theory says of random weights of these sizes; of a trained
     network it is what it would be if they were random. Weights that several layers share, such as
     those of time steps that are layers, are drawn anew in each; within a layer the steps of a scan
-    share them. The mean square of a weight is taken along each of its
-    axes, so experts and stacked q, k, v of several sizes keep theirs. Arrays that a function closes
-    over are no parameters, and products with them stay as they are.
+    share them. The mean square of a weight is taken along each of its axes, so experts and stacked
+    q, k, v of several sizes keep theirs. Arrays that a function closes over are no parameters, and
+    products with them stay as they are.
+
+    `jaxnn.theory.meanfield` has no formula of gates, of branches with two matrices and of layers
+    that share a weight: their theory is the twin, which has the closed form of each.
 
     The way down holds for a cotangent that does not depend on the weights below, such as a random
     one, or the loss of a network at its initialisation, with a last layer that is used once.

@@ -1,0 +1,258 @@
+"""Law 27: attention makes tokens alike; a skip connection keeps what they differ by.
+
+z′ = s z + A z V over T tokens of n numbers, A = softmax(z Q (z K)ᵀ/√n), V = α W, with W and K of
+variance 1/n. ρ_i = z_i - z̄ is what tokens differ by, p = T - 1, and G = ρ ρᵀ.
+
+With a skip connection, s = 1, and Q = 0 all of A is 1/T, as Noci et al. 2022, arXiv:2206.03126,
+assume: every token gets the same, z̄ V. So ρ stays as it is and z̄ grows, on average over V by
+
+    E‖z̄′‖² = (1 + α²) ‖z̄‖²,   on the way down E‖Σ Δz_i‖² = (1 + α²) E‖Σ Δz′_i‖²
+
+With α = 1 tokens become alike exponentially, with α = 1/√L they do not. Of independent tokens z̄ and
+ρ are so as well: E T ‖z̄‖²/Σ‖ρ_i‖² = 1/(p - 2/Bn) over B inputs, and of a random Δ the mean has the
+share 1/T. Δ of the queries of the top layer is Δ_i Vᵀ ρᵀ ρ Kᵀ/(T√n) of each token i: it vanishes
+where tokens are alike. Of tokens of correlation c, with u = 1 - c,
+
+    E‖ΔQ‖² = B α² / (n T²) · E[(tr G + T ‖z̄‖²) tr G²]
+    E tr G² = u² p n (n + p + 1),    E[tr G tr G²] = u (p n + 4) E tr G²       (Wishart)
+
+Without one, s = 0, a small Q with variance β²/n has A = (1 + l)/T, where only l_ij = ρ_i M ρ_jᵀ,
+M = Q Kᵀ/√n, tells the rows of A apart: ρ′_i = Σ_j l_ij ρ_j V/T, the cube of ρ. Hence the doubly
+exponential collapse of Dong et al. 2021, arXiv:2103.03404: ρ ~ β^e after l layers, e = (3^l - 1)/2,
+and after one, of independent tokens,
+
+    E Σ_i ‖ρ′_i‖² = β² / (n² T²) · E[tr G tr G²]
+
+All of these expectations are exact at any n and T, those in β to its first order. Bounds and
+assumptions are of the papers; the constants are derived here.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+
+import jaxnn
+from experiments.laws.law import (
+    Law,
+    Measured,
+    Measurement,
+    Panel,
+    Predicted,
+    Prediction,
+    curve,
+    log_mean_of,
+    mean_of,
+    points,
+)
+
+ALIKE = Panel("Tokens become alike", "layers", "Σ ‖z_i - z̄‖² / Σ ‖z_i‖²", log_y=True)
+REASON = "4 standard errors"
+SMALL = "4 standard errors, and the next order in β"
+NEXT = 10.0  # times β², a part of what is predicted
+BELOW = "without skip connections"
+
+
+class Setup(NamedTuple):
+    """Numbers of a token, tokens, inputs, layers, networks; β, and correlations of tokens."""
+
+    width: int
+    tokens: int
+    inputs: int
+    layers: int
+    seeds: int
+    beta: float
+    correlations: tuple[float, ...]
+
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network: Q, K and V."""
+        return 3 * self.layers * self.width**2
+
+
+def alphas(setup: Setup) -> dict[str, float]:
+    """Return α of each kind of network with skip connections."""
+    return {"α = 1": 1.0, "α = 1/√L": setup.layers**-0.5}
+
+
+def predict(setup: Setup) -> Prediction:
+    """Predict logarithms of means, and the exponents of β."""
+    n, t, count, inputs = setup.width, setup.tokens, setup.layers, setup.inputs
+    numbers, curves = [], []
+    at = np.arange(count + 1)
+    for name, alpha in alphas(setup).items():
+        growth = math.log1p(alpha**2)
+        apart = t - 1 - 2 / (inputs * n)  # Σ‖ρ_i‖² over T ‖z̄‖² of the input
+        total = (1 + math.expm1(count * growth) / t, math.exp(count * growth) / t)
+        numbers += [
+            Predicted(
+                f"{name}: T ‖z̄‖² / Σ ‖ρ‖²", count * growth - math.log(apart), 0, REASON
+            ).about("α²", count * alpha**2 / (1 + alpha**2)),
+            Predicted(f"{name}: ‖Δz[0]‖² / ‖Δz[L]‖²", math.log(total[0]), 0, REASON).about(
+                "α²", total[1] / total[0] * count * alpha**2 / (1 + alpha**2)
+            ),
+        ]
+        ratio = np.exp(at * growth) / (t - 1)
+        curves.append(curve(ALIKE, name, at, 1 / (1 + ratio)))
+        for c in setup.correlations:
+            square = alpha**2 * of_queries(setup, c, (1 + alpha**2) ** (count - 1))
+            numbers.append(
+                Predicted(f"{name}, tokens of c = {c:g}: ‖ΔQ‖²", math.log(square), 0, REASON).about(
+                    "ΔQ", 1.0
+                )
+            )
+    beta = setup.beta
+    square = beta**2 / (n**2 * t**2) * cubes(n, t) / (t * n)
+    left = NEXT * beta**2
+    numbers.append(
+        Predicted(f"{BELOW}: ‖ρ′‖², β = {beta:g}", math.log(square), left, SMALL).about("ρ′", 1.0)
+    )
+    for layer in (1, 2):
+        exponent = (3**layer - 1) / 2
+        numbers.append(
+            Predicted(exponent_case(layer), exponent, left * exponent, SMALL).about(
+                "the exponent", exponent
+            )
+        )
+    return Prediction(tuple(numbers), pl.concat(curves))
+
+
+def exponent_case(layer: int) -> str:
+    """Return the name of the exponent of β after so many layers."""
+    return f"{BELOW}: exponent of β, layer {layer}"
+
+
+def squares(n: int, tokens: int) -> float:
+    """Return E tr G² of independent tokens of mean square 1."""
+    p = tokens - 1
+    return p * n * (n + p + 1.0)
+
+
+def cubes(n: int, tokens: int) -> float:
+    """Return E[tr G tr G²] of independent tokens of mean square 1."""
+    return ((tokens - 1) * n + 4.0) * squares(n, tokens)
+
+
+def of_queries(setup: Setup, c: float, grown: float) -> float:
+    """Return E‖ΔQ‖² for α = 1 in a layer whose ‖z̄‖² has grown by a factor; Δ of variance 1."""
+    n, t, u = setup.width, setup.tokens, 1 - c
+    mean = n * (c * t + u) * grown  # T E‖z̄‖²
+    both = u**3 * cubes(n, t) + mean * u**2 * squares(n, t)
+    return setup.inputs / (n * t**2) * both
+
+
+class Weights(NamedTuple):
+    """The parameters of a layer."""
+
+    skip: Any
+    queries: Any
+    keys: Any
+    values: Any
+
+
+def attention(p: Weights, z: jax.Array) -> jax.Array:
+    """Return s z + softmax(z Q (z K)ᵀ/√n) z V of (B, T, n) tokens."""
+    scores = jnp.einsum("btn,bsn->bts", z @ p.queries, z @ p.keys) / z.shape[-1] ** 0.5
+    mixed: jax.Array = p.skip * z + jax.nn.softmax(scores) @ (z @ p.values)
+    return mixed
+
+
+def draw(key: jax.Array, setup: Setup, alpha: float, beta: float, skip: float) -> Weights:
+    """Return the stacked weights of all layers."""
+    n, count = setup.width, setup.layers
+    q, k, v = (
+        scale * jax.random.normal(key, (count, n, n)) / math.sqrt(n)
+        for scale, key in zip((beta, 1.0, alpha), jax.random.split(key, 3), strict=True)
+    )
+    return Weights(jnp.full(count, skip), q, k, v)
+
+
+def tokens(key: jax.Array, setup: Setup, c: float) -> jax.Array:
+    """Return inputs of tokens of correlation c, (B, T, n)."""
+    of_common, of_own = jax.random.split(key)
+    shape = (setup.inputs, setup.tokens, setup.width)
+    common = jax.random.normal(of_common, (setup.inputs, 1, setup.width))
+    return math.sqrt(c) * common + math.sqrt(1 - c) * jax.random.normal(of_own, shape)
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """Measure the flow of the library's chains, from random cotangents."""
+    keys = jax.random.split(key, setup.seeds)
+    numbers: dict[str, Measured] = {}
+    frames = []
+    for name, alpha in alphas(setup).items():
+        logs: dict[str, list[float]] = {}
+        shares = []
+        for c in (0.0, *setup.correlations):
+            for of_seed in keys:
+                flow = _flow(of_seed, setup, alpha, 0.0, 1.0, c)
+                queries = _of_queries(flow)
+                logs.setdefault(f"{name}, tokens of c = {c:g}: ‖ΔQ‖²", []).append(queries)
+                if c:
+                    continue
+                share = np.exp(2 * np.asarray(flow.log_spread_within, np.float64))
+                shares.append(share)
+                alike = math.log(1 / share[-1] - 1)
+                down = 2 * float(flow.log_delta_input - flow.log_delta[-1])
+                logs.setdefault(f"{name}: T ‖z̄‖² / Σ ‖ρ‖²", []).append(alike)
+                logs.setdefault(f"{name}: ‖Δz[0]‖² / ‖Δz[L]‖²", []).append(down)
+        numbers |= {case: log_mean_of(each) for case, each in logs.items()}
+        frames.append(points(ALIKE, name, np.arange(1, setup.layers + 1), shares))
+    with jax.enable_x64(True):  # ρ of the second layer is β⁴
+        logs_of = [np.array([_apart(k, setup, beta) for k in keys]) for beta in _betas(setup.beta)]
+    numbers[f"{BELOW}: ‖ρ′‖², β = {setup.beta:g}"] = log_mean_of(logs_of[0][:, 0])
+    for layer in (1, 2):
+        less = logs_of[0][:, layer - 1] - logs_of[1][:, layer - 1]
+        numbers[exponent_case(layer)] = mean_of(less / (2 * math.log(2)))
+    return Measurement(numbers, pl.concat(frames))
+
+
+def _betas(beta: float) -> tuple[float, float]:
+    return beta, beta / 2
+
+
+def _flow(
+    key: jax.Array, setup: Setup, alpha: float, beta: float, skip: float, c: float
+) -> jaxnn.Flow:
+    """Return the flow of a network, from a cotangent of variance 1."""
+    of_weights, of_tokens, of_cotangent = jax.random.split(key, 3)
+    weights = draw(of_weights, setup, alpha, beta, skip)
+    net, params = jaxnn.from_layers([jaxnn.Run(attention, weights, setup.layers)])
+    xs = tokens(of_tokens, setup, c)
+    cotangent = jax.random.normal(of_cotangent, xs.shape, xs.dtype)
+    return jaxnn.gradient_flow(net, params, xs, cotangent=cotangent)
+
+
+def _of_queries(flow: jaxnn.Flow) -> float:
+    """Return ln ‖ΔQ‖² of the top layer."""
+    of = flow.parameters
+    last = max(of.layers)
+    (i,) = [
+        i
+        for i, (path, layer) in enumerate(zip(of.paths, of.layers, strict=True))
+        if layer == last and "queries" in path
+    ]
+    return 2 * float(of.log_delta[i])
+
+
+def _apart(key: jax.Array, setup: Setup, beta: float) -> list[float]:
+    """Return ln of the mean square of ρ behind the first two layers, without skip connections."""
+    flow = _flow(key, setup._replace(layers=2), 1.0, beta, 0.0, 0.0)
+    each = 2 * np.asarray(flow.log_spread_within) + np.asarray(flow.log_mean_square)
+    return [float(v) for v in each]
+
+
+LAW = Law(
+    number=27,
+    name="rank-collapse",
+    source="Dong et al. 2021; Noci et al. 2022; constants derived here",
+    statement="attention takes what tokens differ by to its cube; a skip connection keeps it",
+    predict=predict,
+    measure=measure,
+    full=Setup(128, 8, 2, layers=16, seeds=64, beta=0.02, correlations=(0.9, 0.99)),
+    quick=Setup(64, 8, 2, layers=8, seeds=32, beta=0.02, correlations=(0.99,)),
+    panels=(ALIKE,),
+)

@@ -1,0 +1,303 @@
+"""Law 28: the variance behind a transformer's parts, and of their gradients, nearer than published.
+
+Kedia et al. 2024, arXiv:2403.09635, give formulas for what each part of a transformer makes of
+variances, and the errors that these have in drawn networks, in percent, over all their set-ups:
+
+                                      median   90 %   99 %
+    feed-forward, variance of z          .4     1.4    2.8
+    attention, variance of Δz           2.2    13.3   44.5
+
+Here are the same parts in set-ups like theirs: tokens of correlation c, W_Q and W_K of standard
+deviation σ/√d, gradients of correlation c′, dropout of what is attended to or of the output, which
+keeps a part of it. A theory counts as nearer if its errors are at most half of these.
+
+Feed-forward, z = relu(x A) B: E z² = ½ σ_A² σ_B² E x² over the part kept, by
+`jaxnn.theory.meanfield.length_map`; exact in expectation at any width, so that what is left is the
+number of draws. Weights are ± their standard deviation.
+
+Attention, z = softmax(x W_Q (x W_K)ᵀ/√d) x W_V: their formula leaves out that the weights of tokens
+are unequal, and what comes back through them. Theory here is the wide twin of the library, which is
+given the layer and nothing else. It is right up to a part of 1/d, since logits of d numbers are not
+quite Gaussian.
+"""
+
+import math
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+from jax import lax
+
+import jaxnn
+from experiments.laws.law import (
+    Law,
+    Measured,
+    Measurement,
+    Panel,
+    Predicted,
+    Prediction,
+    curve,
+    mean_of,
+    point,
+)
+
+PERCENTILES = (50, 90, 99)
+FEED_FORWARD, ATTENTION = "feed-forward, variance of z", "attention, variance of Δz"
+PUBLISHED = {FEED_FORWARD: (0.4, 1.4, 2.8), ATTENTION: (2.2, 13.3, 44.5)}
+FACTORS = {FEED_FORWARD: "E relu²", ATTENTION: "the twin's ‖Δz‖²"}
+ERRORS = Panel("Errors of a theory of transformers", "percentile of set-ups", "%", log_y=True)
+HALF = "half of the published error"
+GROUPS = 16  # of draws, whose means give the standard error
+REPLICAS = 16
+HIDDEN = 4  # times as many units as channels
+FEW = 2  # tokens of a feed-forward network
+
+
+class Setup(NamedTuple):
+    """Channels and tokens of attention, and its set-ups; draws of each.
+
+    networks: of attention in a set-up, a multiple of 16; half as many twins of 16 replicas.
+    feed_forward: networks of 64 channels, a multiple of 16.
+    """
+
+    width: int
+    head: int
+    tokens: int
+    networks: int
+    feed_forward: int
+    correlations: tuple[float, ...]
+    sizes: tuple[float, ...]
+    gradients: tuple[float, ...]
+    kept: tuple[float, ...]
+
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network."""
+        return 3 * self.width * self.head
+
+
+CHANNELS = 64  # of a feed-forward network
+
+
+def predict(setup: Setup) -> Prediction:
+    """Predict no bias, and errors of at most half of the published ones."""
+    numbers, curves = [], []
+    for name, published in PUBLISHED.items():
+        left = 1 / setup.head if name == ATTENTION else 0.0
+        reason = "4 standard errors" + (", and the next order in 1/d" if left else "")
+        numbers.append(
+            Predicted(f"{name}: ln of measured over theory", 0.0, left, reason).about(
+                FACTORS[name], 1.0
+            )
+        )
+        numbers += [
+            Predicted(percentile(name, p), error / 2, 0.0, HALF, errors=0, relation="≤")
+            for p, error in zip(PERCENTILES, published, strict=True)
+        ]
+        curves.append(curve(ERRORS, f"{name}, published", PERCENTILES, published))
+    return Prediction(tuple(numbers), pl.concat(curves))
+
+
+def percentile(name: str, p: int) -> str:
+    """Return the name of a percentile of the errors."""
+    return f"{name}: error in %, {p} of 100 set-ups"
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """Measure drawn parts, and how far theory is from them."""
+    numbers: dict[str, Measured] = {}
+    frames = []
+    logs = {FEED_FORWARD: feed_forward(setup, key), ATTENTION: attention(setup, key)}
+    for name, by_group in logs.items():
+        numbers[f"{name}: ln of measured over theory"] = mean_of(by_group.mean(axis=0))
+        errors = np.sort(100 * np.abs(np.expm1(-by_group.mean(axis=1))))
+        for p in PERCENTILES:
+            error = Measured(float(errors[len(errors) * p // 100]))
+            numbers[percentile(name, p)] = error
+            frames.append(point(ERRORS, f"{name}, here", p, error))
+    return Measurement(numbers, pl.concat(frames))
+
+
+def normals(key: jax.Array, *shapes: tuple[int, ...]) -> list[jax.Array]:
+    """Return Gaussian arrays, by one call: each takes half a second to compile."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    parts = jnp.split(jax.random.normal(key, (int(ends[-1]),)), ends[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def alike(common: jax.Array, own: jax.Array, c: jax.Array) -> jax.Array:
+    """Return tokens, (T, n), of correlation c."""
+    return jnp.sqrt(c) * common + jnp.sqrt(1 - c) * own
+
+
+def kept_of(normal: jax.Array, keep: jax.Array) -> jax.Array:
+    """Return a mask of dropout, 0 or over the part kept, from Gaussian numbers."""
+    return (jax.scipy.special.ndtr(normal) < keep) / keep
+
+
+def grouped(values: np.ndarray) -> np.ndarray:
+    """Return means of groups of draws, (set-ups, draws) -> (set-ups, groups)."""
+    means: np.ndarray = values.reshape(len(values), GROUPS, -1).mean(axis=-1)
+    return means
+
+
+# Feed-forward
+
+
+def feed_forward(setup: Setup, key: jax.Array) -> np.ndarray:
+    """Return ln of the variance of z, measured over theory, (set-ups, groups)."""
+    given = jnp.array(list(product(setup.correlations, setup.kept)))
+    keys = jax.random.split(key, setup.feed_forward)
+    drawn = np.asarray(_of_feed_forward(keys, given), np.float64).T
+    theory = [
+        float(jaxnn.theory.meanfield.length_map("relu", 1.0, 0.0, 1.0, keep=float(keep)))
+        for _, keep in given
+    ]
+    logs: np.ndarray = np.log(grouped(drawn) / np.array(theory)[:, None])
+    return logs
+
+
+@jax.jit
+def _of_feed_forward(keys: jax.Array, given: jax.Array) -> jax.Array:
+    """Mean squares of z, (draws, set-ups)."""
+
+    def drawn(key: jax.Array) -> jax.Array:
+        units, rows = (CHANNELS, HIDDEN * CHANNELS), (FEW, CHANNELS)
+        a, b, common, own, mask = normals(key, units, units[::-1], (CHANNELS,), rows, rows)
+        a, b = jnp.sign(a) / math.sqrt(units[0]), jnp.sign(b) / math.sqrt(units[1])
+
+        def mean_square(of: jax.Array) -> jax.Array:
+            c, keep = of
+            z = jax.nn.relu(alike(common, own, c) @ a) @ b * kept_of(mask, keep)
+            return jnp.mean(jnp.square(z))
+
+        each: jax.Array = jax.vmap(mean_square)(given)
+        return each
+
+    by_draw: jax.Array = lax.map(drawn, keys, batch_size=GROUPS)
+    return by_draw
+
+
+# Attention
+
+
+class Weights(NamedTuple):
+    """W_Q, W_K, W_V, and the mask of dropout, 0 or over the part kept."""
+
+    queries: Any
+    keys: Any
+    values: Any
+    mask: Any
+
+
+def attend(p: Weights, x: jax.Array) -> jax.Array:
+    """Return what one head makes of (B, T, n) tokens."""
+    scores = jnp.einsum("btd,bsd->bts", x @ p.queries, x @ p.keys) / p.queries.shape[-1] ** 0.5
+    attended: jax.Array = (jax.nn.softmax(scores) * p.mask) @ (x @ p.values)
+    return attended
+
+
+class Case(NamedTuple):
+    """A set-up: correlation of tokens, σ, correlation of Δ, and the part kept."""
+
+    c: jax.Array
+    sigma: jax.Array
+    of_delta: jax.Array
+    keep: jax.Array
+
+
+def attention(setup: Setup, key: jax.Array) -> np.ndarray:
+    """Return ln of the variance of Δz, measured over theory, (set-ups, groups)."""
+    given = product(setup.correlations, setup.sizes, setup.gradients, setup.kept)
+    cases = Case(*jnp.array(list(given)).T)
+    of_real, of_twin = jax.random.split(key)
+    real = _drawn(jax.random.split(of_real, setup.networks), cases, setup)
+    theory = _of_twins(jax.random.split(of_twin, setup.networks // 2), cases, setup)
+    logs: np.ndarray = np.log(
+        grouped(np.asarray(real, np.float64)) / grouped(np.asarray(theory, np.float64))
+    )
+    return logs
+
+
+def _draw(key: jax.Array, case: Case, setup: Setup) -> tuple[Weights, jax.Array, jax.Array]:
+    """Weights, tokens and Δ of a set-up, the last two with an axis of one input."""
+    n, head, t = setup.width, setup.head, setup.tokens
+    q, k, v, mask, x, of_x, delta, of_delta = normals(
+        key, *[(n, head)] * 3, (t, t), (t, n), (n,), (t, head), (head,)
+    )
+    of_logits = case.sigma / math.sqrt(n)
+    weights = Weights(of_logits * q, of_logits * k, v / math.sqrt(n), kept_of(mask, case.keep))
+    return weights, alike(of_x, x, case.c)[None], alike(of_delta, delta, case.of_delta)[None]
+
+
+@partial(jax.jit, static_argnames="setup")
+def _drawn(keys: jax.Array, cases: Case, setup: Setup) -> jax.Array:
+    """Mean squares of Δx of drawn networks, by JAX's derivatives, (set-ups, draws)."""
+
+    def of_case(case: Case) -> jax.Array:
+        def of(key: jax.Array) -> jax.Array:
+            weights, x, delta = _draw(key, case, setup)
+            below = jax.vjp(partial(attend, weights), x)[1](delta)[0]
+            return jnp.mean(jnp.square(below))
+
+        return lax.map(of, keys, batch_size=GROUPS)
+
+    every: jax.Array = lax.map(of_case, cases)
+    return every
+
+
+@partial(jax.jit, static_argnames="setup")
+def _of_twins(keys: jax.Array, cases: Case, setup: Setup) -> jax.Array:
+    """Mean squares of Δx of wide twins, (set-ups, draws)."""
+
+    def of_case(case: Case) -> jax.Array:
+        def of(key: jax.Array) -> jax.Array:
+            weights, x, delta = _draw(key, case, setup)
+            net, params = jaxnn.from_layers([(attend, weights)])
+            twin, own = jaxnn.theory.wide(net, params, replicas=REPLICAS, key=key)
+            flow = jaxnn.gradient_flow(twin, own, x, cotangent=delta, examples=False)
+            return jnp.exp(2 * flow.log_delta_input) / x.size
+
+        return lax.map(of, keys)
+
+    every: jax.Array = lax.map(of_case, cases)
+    return every
+
+
+THIRDS = (0.0, 1 / 3, 2 / 3)
+
+LAW = Law(
+    number=28,
+    name="transformer-moments",
+    source="Kedia et al. 2024, their table of errors; theory: Yang 2019, by the wide twin",
+    statement="variances behind a transformer's parts, to half of the errors of published formulas",
+    predict=predict,
+    measure=measure,
+    full=Setup(
+        128,
+        64,
+        tokens=32,
+        networks=512,
+        feed_forward=2**17,
+        correlations=THIRDS,
+        sizes=(0.1, 0.245, 0.6),
+        gradients=THIRDS,
+        kept=(1.0, 1 / 3),
+    ),
+    quick=Setup(
+        128,
+        64,
+        tokens=16,
+        networks=256,
+        feed_forward=2**16,
+        correlations=(0.0, 2 / 3),
+        sizes=(0.1, 0.6),
+        gradients=(0.0, 2 / 3),
+        kept=(1.0, 1 / 3),
+    ),
+    panels=(ERRORS,),
+)
