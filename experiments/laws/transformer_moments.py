@@ -244,7 +244,8 @@ def _drawn(keys: jax.Array, cases: Case, setup: Setup) -> jax.Array:
             below = jax.vjp(partial(attend, weights), x)[1](delta)[0]
             return jnp.mean(jnp.square(below))
 
-        return lax.map(of, keys, batch_size=GROUPS)
+        each: jax.Array = lax.map(of, keys, batch_size=GROUPS)
+        return each
 
     every: jax.Array = lax.map(of_case, cases)
     return every
@@ -262,7 +263,8 @@ def _of_twins(keys: jax.Array, cases: Case, setup: Setup) -> jax.Array:
             flow = jaxnn.gradient_flow(twin, own, x, cotangent=delta, examples=False)
             return jnp.exp(2 * flow.log_delta_input) / x.size
 
-        return lax.map(of, keys)
+        each: jax.Array = lax.map(of, keys)
+        return each
 
     every: jax.Array = lax.map(of_case, cases)
     return every
