@@ -507,7 +507,7 @@ class Own:
         (
             lambda: meanfield.log_delta_band("tanh", 1.0, 0.0, 1.0, 8, 3, hidden=jaxnn.RMSNorm()),
             ValueError,
-            r"known for jaxnn.Dense\(\) and jaxnn.Residual\(\) around it, got RMSNorm.*theory.drawn_band",
+            r"known for jaxnn.Dense\(\) and jaxnn.Residual\(\) around it, got RMSNorm.*drawn_band",
         ),
         (
             lambda: meanfield.log_delta_band("tanh", 1, 0, 1, 8, 3, hidden=jaxnn.Residual(Own())),
