@@ -3629,6 +3629,13 @@ MUTANTS = (
         "tests/test_twin.py::test_rows_have_the_draw_of_their_expert[True]",
     ),
     Mutant(
+        "a norm divides by a length that does not vary",
+        "jaxnn/limits/meanfield.py",
+        "variance = variance + norm_variance(growth)",
+        "variance = variance + 0 * norm_variance(growth)",
+        "tests/test_theory.py::test_the_band_behind_a_norm_has_its_variance_on_top",
+    ),
+    Mutant(
         "draws of a band have the signs of the network",
         "jaxnn/flow/drawn.py",
         "jnp.asarray(v) * jax.random.rademacher(own, jnp.shape(v), v.dtype)",

@@ -358,6 +358,21 @@ def test_the_band_of_residual_blocks_is_that_of_drawn_ones():
 
 
 @pytest.mark.slow
+def test_the_band_behind_a_norm_has_its_variance_on_top():
+    """Of relu, whose slopes do not see lengths, the rest is that of the block without a norm."""
+    of, width, blocks = ("relu", 1.0, 0.0, 1.0), 50, 9
+    skip = jaxnn.Residual(scale=0.5)
+    alone, behind = (
+        meanfield.log_delta_band(*of, width, blocks + 1, hidden=block)
+        for block in (skip, jaxnn.PostNorm(skip))
+    )
+    np.testing.assert_allclose(behind.bias, alone.bias, rtol=1e-6, atol=1e-12)
+    v = 0.25 / 2
+    on_top = (4 * v + 2 * v**2) / (1 + v) ** 2 / (4 * width) * np.arange(blocks, -1, -1)
+    np.testing.assert_allclose(behind.sd**2, alone.sd**2 + on_top, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.slow
 def test_slopes_by_quadrature_are_those_of_the_closed_form():
     """Relu's own formula against the quadrature of another activation with the same σ.
 
@@ -507,12 +522,12 @@ class Own:
         (
             lambda: meanfield.log_delta_band("tanh", 1.0, 0.0, 1.0, 8, 3, hidden=jaxnn.RMSNorm()),
             ValueError,
-            r"known for jaxnn.Dense\(\) and jaxnn.Residual\(\) around it, got RMSNorm.*drawn_band",
+            r"Residual\(\) around it and jaxnn.PostNorm\(\) around that, got RMSNorm.*drawn_band",
         ),
         (
             lambda: meanfield.log_delta_band("tanh", 1, 0, 1, 8, 3, hidden=jaxnn.Residual(Own())),
             ValueError,
-            r"around it, got Residual\(inner=Own",
+            r"around that, got Residual\(inner=Own",
         ),
         (
             lambda: meanfield.length_map("tanh", 1.0, 0.0, 1.0, hidden=jaxnn.BatchNorm(), batch=3),

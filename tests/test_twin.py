@@ -523,5 +523,12 @@ def test_the_band_of_draws_is_that_of_its_closed_form_and_of_new_networks():
     apart = np.abs(band.log_delta - logs.mean(axis=0))
     assert (apart <= 4 * band.error * 2**0.5 + 1e-9).all()
     assert band.sd[0] == pytest.approx(logs.std(axis=0, ddof=1)[0], rel=0.5)
+    hidden = logs[:, 0] - logs[:, -2]
+    of = ("tanh", 1.0, 0.0, 1.0)
+    formula = meanfield.log_delta_band(*of, 16, 12, hidden=net.hidden)
+    mean = meanfield.log_delta(*of, 12, hidden=net.hidden)[0] + formula.bias[0]
+    sd = float(formula.sd[0])
+    assert abs(hidden.mean() - mean) < (4 / draws**0.5 + 0.2) * sd
+    assert hidden.std(ddof=1) == pytest.approx(sd, rel=4 / (2 * draws) ** 0.5 + 0.1)
     with pytest.raises(ValueError, match="draws: expected an integer of at least 2, got 1"):
         jaxnn.theory.drawn_band(net, one, xs, cotangent=cotangent, draws=1)

@@ -53,6 +53,7 @@ ERRORS = Panel("Errors of a theory of transformers", "percentile of set-ups", "%
 HALF = "half of the published error"
 GROUPS = 16  # of draws, whose means give the standard error
 REPLICAS = 16
+NETWORKS = 4  # with an input each
 HIDDEN = 4  # times as many units as channels
 FEW = 2  # tokens of a feed-forward network
 
@@ -60,14 +61,14 @@ FEW = 2  # tokens of a feed-forward network
 class Setup(NamedTuple):
     """Channels and tokens of attention, and its set-ups; draws of each.
 
-    networks: of attention in a set-up, a multiple of 16; half as many twins of 16 replicas.
+    inputs: of attention in a set-up, a multiple of 16; each of four networks and of one twin.
     feed_forward: networks of 64 channels, a multiple of 16.
     """
 
     width: int
     head: int
     tokens: int
-    networks: int
+    inputs: int
     feed_forward: int
     correlations: tuple[float, ...]
     sizes: tuple[float, ...]
@@ -214,37 +215,44 @@ def attention(setup: Setup, key: jax.Array) -> np.ndarray:
     """Return ln of the variance of Δz, measured over theory, (set-ups, groups)."""
     given = product(setup.correlations, setup.sizes, setup.gradients, setup.kept)
     cases = Case(*jnp.array(list(given)).T)
-    of_real, of_twin = jax.random.split(key)
-    real = _drawn(jax.random.split(of_real, setup.networks), cases, setup)
-    theory = _of_twins(jax.random.split(of_twin, setup.networks // 2), cases, setup)
-    logs: np.ndarray = np.log(
-        grouped(np.asarray(real, np.float64)) / grouped(np.asarray(theory, np.float64))
+    keys = jax.random.split(key, setup.inputs)
+    real, theory = (
+        grouped(np.asarray(of(keys, cases, setup), np.float64)) for of in (_drawn, _of_twins)
     )
+    logs: np.ndarray = np.log(real / theory)
     return logs
 
 
-def _draw(key: jax.Array, case: Case, setup: Setup) -> tuple[Weights, jax.Array, jax.Array]:
-    """Weights, tokens and Δ of a set-up, the last two with an axis of one input."""
+def _given(key: jax.Array, case: Case, setup: Setup) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Tokens and Δ of a set-up, with an axis of one input, and the mask of dropout."""
     n, head, t = setup.width, setup.head, setup.tokens
-    q, k, v, mask, x, of_x, delta, of_delta = normals(
-        key, *[(n, head)] * 3, (t, t), (t, n), (n,), (t, head), (head,)
-    )
-    of_logits = case.sigma / math.sqrt(n)
-    weights = Weights(of_logits * q, of_logits * k, v / math.sqrt(n), kept_of(mask, case.keep))
-    return weights, alike(of_x, x, case.c)[None], alike(of_delta, delta, case.of_delta)[None]
+    x, of_x, delta, of_delta, mask = normals(key, (t, n), (n,), (t, head), (head,), (t, t))
+    x, delta = alike(of_x, x, case.c), alike(of_delta, delta, case.of_delta)
+    return x[None], delta[None], kept_of(mask, case.keep)
+
+
+def _weights(key: jax.Array, case: Case, setup: Setup, mask: jax.Array) -> Weights:
+    """Weights of variance σ²/n and 1/n."""
+    q, k, v = jax.random.normal(key, (3, setup.width, setup.head)) / math.sqrt(setup.width)
+    return Weights(case.sigma * q, case.sigma * k, v, mask)
 
 
 @partial(jax.jit, static_argnames="setup")
 def _drawn(keys: jax.Array, cases: Case, setup: Setup) -> jax.Array:
-    """Mean squares of Δx of drawn networks, by JAX's derivatives, (set-ups, draws)."""
+    """Mean squares of Δx of drawn networks, by JAX's derivatives, (set-ups, inputs)."""
 
     def of_case(case: Case) -> jax.Array:
         def of(key: jax.Array) -> jax.Array:
-            weights, x, delta = _draw(key, case, setup)
-            below = jax.vjp(partial(attend, weights), x)[1](delta)[0]
-            return jnp.mean(jnp.square(below))
+            x, delta, mask = _given(key, case, setup)
 
-        each: jax.Array = lax.map(of, keys, batch_size=GROUPS)
+            def below(key: jax.Array) -> jax.Array:
+                weights = _weights(key, case, setup, mask)
+                result: jax.Array = jax.vjp(partial(attend, weights), x)[1](delta)[0]
+                return result
+
+            return jnp.mean(jnp.square(jax.vmap(below)(jax.random.split(key, NETWORKS))))
+
+        each: jax.Array = lax.map(of, keys)
         return each
 
     every: jax.Array = lax.map(of_case, cases)
@@ -253,11 +261,12 @@ def _drawn(keys: jax.Array, cases: Case, setup: Setup) -> jax.Array:
 
 @partial(jax.jit, static_argnames="setup")
 def _of_twins(keys: jax.Array, cases: Case, setup: Setup) -> jax.Array:
-    """Mean squares of Δx of wide twins, (set-ups, draws)."""
+    """Mean squares of Δx of wide twins for the same inputs, (set-ups, inputs)."""
 
     def of_case(case: Case) -> jax.Array:
         def of(key: jax.Array) -> jax.Array:
-            weights, x, delta = _draw(key, case, setup)
+            x, delta, mask = _given(key, case, setup)
+            weights = _weights(key, case, setup, mask)
             net, params = jaxnn.from_layers([(attend, weights)])
             twin, own = jaxnn.theory.wide(net, params, replicas=REPLICAS, key=key)
             flow = jaxnn.gradient_flow(twin, own, x, cotangent=delta, examples=False)
@@ -283,7 +292,7 @@ LAW = Law(
         128,
         64,
         tokens=32,
-        networks=512,
+        inputs=384,
         feed_forward=2**17,
         correlations=THIRDS,
         sizes=(0.1, 0.245, 0.6),
@@ -294,7 +303,7 @@ LAW = Law(
         128,
         64,
         tokens=16,
-        networks=256,
+        inputs=256,
         feed_forward=2**16,
         correlations=(0.0, 2 / 3),
         sizes=(0.1, 0.6),

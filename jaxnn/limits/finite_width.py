@@ -24,9 +24,19 @@ add to the mean, to order 1/n. Of drawn networks of 32 to 96 units, relu, tanh, 
 to 24 blocks, the variance is within 6 %, but for relu with c = 1, where the next order adds L/2n of
 it. The bias is within 16 % with c = 1, 5 % over 24 blocks. With c = 1/√L, where it is small, it is
 off by up to two thirds, which is less than a tenth of the deviation of one network.
+
+A norm behind the block, z′ = N(z + c σ(z) θ), takes the growth of q out, and divides by a length
+that varies too: of 1 + v, with v = c² σ_w² E[σ²], the logarithm has n times the variance
+
+    (4v + 2v²) / (1+v)²
+
+a layer. Its mean and that of the slopes, which the same units have, are left out. Of drawn networks
+of 48 and 64 units, tanh, relu and gelu, 50 to 400 blocks, the deviation is within a tenth, and what
+the bias is off by is less than a fifth of the deviation of one network.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +45,7 @@ from jaxtyping import Array, Float, Int
 
 from ..arrays.compiled import Scalar
 from ..network.activations import Activation
-from ..network.blocks import Block, Dense, Residual
+from ..network.blocks import Block, Dense, PostNorm, Residual
 from .quadrature import expectation
 
 Index = Int[Array, ""]
@@ -50,10 +60,27 @@ def has_band(block: Block | None) -> bool:
 
     Example:
         >>> import jaxnn
-        >>> has_band(jaxnn.Residual()), has_band(jaxnn.RMSNorm())
-        (True, False)
+        >>> has_band(jaxnn.Residual()), has_band(jaxnn.PostNorm()), has_band(jaxnn.RMSNorm())
+        (True, True, False)
     """
-    return isinstance(block.inner if isinstance(block, Residual) else block, Dense)
+    skip = without_norm(block)
+    inner = skip.inner if isinstance(skip, Residual) else skip
+    return isinstance(inner, Dense) and (skip is block or isinstance(skip, Residual))
+
+
+def without_norm(block: Any) -> Any:
+    """Return what a PostNorm is around; another block as it is."""
+    return block.inner if isinstance(block, PostNorm) else block
+
+
+def norm_variance(growth: Float[Array, " depth"]) -> Float[Array, " depth"]:
+    """Return n times the variance of the logarithm of a norm's squared size, summed from the top.
+
+    Args:
+        growth: 1 + v of the block above each layer.
+    """
+    v = growth - 1
+    return from_the_top((4 * v + 2 * v**2) / growth**2)
 
 
 def skip_spread(

@@ -48,6 +48,7 @@ from ..network.blocks import (
     Block,
     Dense,
     LayerNorm,
+    PostNorm,
     Residual,
     RMSNorm,
     Theory,
@@ -65,7 +66,7 @@ from .arguments import (
     path_formula,
 )
 from .ensemble import Ensemble
-from .finite_width import from_the_top, has_band, skip_spread
+from .finite_width import from_the_top, has_band, norm_variance, skip_spread, without_norm
 from .layers import LayersAbove, layers_above
 from .quadrature import (
     attracting_fixed_point,
@@ -445,12 +446,13 @@ def log_delta_band(
     different layers are independent. c = 3 μ₂/μ₁² - 1, μ_k = E[σ′(√q g)^2k]. Exact to this order
     for Gaussian weights and relu or linear units, a lower bound for units that saturate. Source:
     Hanin & Nica 2018, arXiv:1812.05994. With a skip connection z[l] resembles z[l+1], and so do
-    their slopes: that of a Residual is a derivation, which `finite_width.py` has with its limits.
+    their slopes: that of a Residual, and of a PostNorm around it, is a derivation, which
+    `finite_width.py` has with its limits.
 
     Raises:
-        ValueError: also for every block but Dense and Residual(Dense()), of which
-            `jaxnn.theory.drawn_band` measures the band, for both in one list, and for a list of
-            activations with a Residual.
+        ValueError: also for every block but Dense, Residual(Dense()) and a PostNorm around that,
+            of which `jaxnn.theory.drawn_band` measures the band, for several of these in one list,
+            and for a list of activations with a Residual.
 
     Example:
         >>> band = log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51)
@@ -466,12 +468,12 @@ def log_delta_band(
     unknown = next((block for block in blocks if not has_band(block)), None)
     if unknown is not None:
         raise ValueError(
-            "hidden: the band of finite width is known for jaxnn.Dense() and jaxnn.Residual() "
-            f"around it, got {unknown!r}; what a norm divides by varies from draw to draw too: "
-            "jaxnn.theory.drawn_band measures it"
+            "hidden: the band of finite width is known for jaxnn.Dense(), jaxnn.Residual() around "
+            f"it and jaxnn.PostNorm() around that, got {unknown!r}; what a norm divides by varies "
+            "from draw to draw too: jaxnn.theory.drawn_band measures it"
         )
-    skips = [block for block in blocks if isinstance(block, Residual)]
-    if skips and (len(skips) < len(blocks) or isinstance(activation, tuple)):
+    skips = [skip for skip in map(without_norm, blocks) if isinstance(skip, Residual)]
+    if skips and (len({*map(type, blocks)}) > 1 or isinstance(activation, tuple)):
         raise ValueError(
             "hidden: the band of finite width is known for skip connections in all layers with one "
             "activation, or in none, got a list that mixes them; log_delta takes it"
@@ -485,11 +487,13 @@ def log_delta_band(
         each = layers.each(spread, q) / (4 * width)
         return Band(-from_the_top(each), jnp.sqrt(from_the_top(each)))
     q = jnp.clip(q, tiny() ** 0.5, tiny() ** -0.75)
-    growth = layers.each(lambda block, ensemble, q: block.length(ensemble, q) / q, q)
+    growth = layers.each(lambda block, ensemble, q: without_norm(block).length(ensemble, q) / q, q)
     log_q = jnp.log(q[0]) + jnp.append(0.0, jnp.cumsum(jnp.log(growth[:-1])))
     scales = jnp.asarray([block.scale for block in skips], float)[layers.which]
     s = jnp.square(scales * layers.sigma_w)
     lag, variance = skip_spread(layers.kinds[0][1], s, log_q, jnp.sqrt(q))
+    if isinstance(blocks[0], PostNorm):
+        variance = variance + norm_variance(growth)
     return Band(-lag / (4 * width), jnp.sqrt(variance / (4 * width)))
 
 
