@@ -10,6 +10,7 @@ it has `<!-- table: found resnet -->`, as text that was printed and as a table.
 
 import importlib.metadata
 import json
+import re
 import runpy
 import sys
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ KINDS = {
     "branch scale": "a factor on what branches add",
     "numbers": "other number formats",
 }
+
+MARKS = re.compile(r"[*_`\[\]<>]")  # that Markdown would take for its own
 
 Record = Mapping[str, Any]
 
@@ -118,7 +121,9 @@ def markdown(name: str) -> str:
 
 
 def _printed(lines: list[str]) -> Iterator[str]:
-    yield from ("```text", *lines, "```")
+    """Yield what was printed as a quotation, whose lines a phone can break."""
+    for line in lines:
+        yield f"> {MARKS.sub(lambda mark: chr(92) + mark[0], line)}  "
 
 
 def _row(change: Record) -> str:

@@ -339,8 +339,10 @@ def power(records: Sequence[Record]) -> list[str]:
     """Return a row a factor: the smallest error of it that a run sees, and the law's χ²."""
     lines = [_line(("law", "factor", "smallest error seen", "χ²", "of", "chance"))]
     lines.append(_rule("l|l|r|r|r|r"))
+    last = ""
     for record in records:
-        name = _title(record)
+        name = _title(record) if record["law"] != last else ""
+        last = record["law"]
         numbers = (_number(record[v], 2) for v in ("chi_square", "freedom", "chance"))
         lines.append(_line((name, record["factor"], _percent(record["power"]), *numbers)))
     return lines

@@ -558,7 +558,8 @@ def test_what_was_printed_of_networks_of_packages_is_on_its_page():
     for name in names:
         record = stored[name]
         for when in ("before", "after"):
-            assert "\n```text\n{}\n```\n".format("\n".join(record[when])) in page
+            printed = "".join(f"> {line}  \n" for line in record[when])
+            assert f"\n{printed}\n" in re.sub(r"\\([*_`<>])", r"\1", page)
         assert record["before"][0].startswith(("Exploding", "Vanishing"))
         assert record["after"][0].startswith("Steady")
         assert record["changes"][0]["works"]
