@@ -268,7 +268,7 @@ def _(example):
                 """
                 ## A product of factors
 
-                On its way down the error Δz[2] = ŷ − y is multiplied by a weight and by the slope
+                On its way back the error Δz[2] = ŷ − y is multiplied by a weight and by the slope
                 of a unit. Each row is one hidden unit. A sigmoid's slope is at most ¼: make the
                 weights larger, and it is smaller still, because the unit saturates.
                 """

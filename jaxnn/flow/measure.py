@@ -79,13 +79,13 @@ def gradient_flow(
             chain instead of loss, a pytree like the output.
         depth: the number of hidden layers used, an integer or a traced integer; the last layers of
             the one run in `params` are left out. All are used by default. Or a list of k of them:
-            a flow of each, with one way up for all where memory is "all", since a network is the
-            start of a deeper one.
+            a flow of each, with one forward pass for all if memory is "all", since each network is
+            the start of a deeper one.
         memory: "all" stores z of every layer, 4 B n bytes in float32; "sqrt" stores, of a run of k
             layers, the input of every √k-th and computes those between a second time. The results
             are the same, up to the order in which the compiler adds.
         examples: whether log_spread, cosine and rank are measured as well.
-        tangent: whether log_tangent is measured as well: a second way up, by `jax.jvp`.
+        tangent: whether log_tangent is measured as well: a second forward pass, by `jax.jvp`.
         formats: whether the exponents of all entries of Δ, states, parameters and their Δ are
             counted as well, for `flow.formats()`, `jaxnn.plan` and the verdict.
         theory: whether `flow.theory` is measured as well, the flow of the network's wide twin for

@@ -189,9 +189,9 @@ def wide(
 
     The twin is the same program, in which the result of each product of parameters with the state
     is a Gaussian draw that has, on average over random weights, the covariance of the product
-    between examples and positions; on the way down draws are new ones, independent of those of the
-    way up. Biases, gains, norms, skips, attention, masks and pooling act on these as they stand. R
-    replicas of the state share each covariance, so the twin is like a network R times as wide.
+    between examples and positions; the backward pass uses draws of its own. Biases, gains, norms,
+    skips, attention, masks and pooling act on these unchanged. R replicas of the state share each
+    covariance, so the twin is like a network R times as wide.
 
     So the flow of the twin is what theory says of random weights of these sizes; of a trained
     network it is what it would be if they were random. Weights that several layers share, such as
@@ -203,7 +203,7 @@ def wide(
     `jaxnn.theory.meanfield` has no formula of gates, of branches with two matrices and of layers
     that share a weight: their theory is the twin, which has the closed form of each.
 
-    The way down holds for a cotangent that does not depend on the weights below, such as a random
+    The gradient holds for a cotangent that does not depend on the weights below, such as a random
     one, or the loss of a network at its initialisation, with a last layer that is used once.
 
     Args:
