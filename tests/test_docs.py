@@ -351,7 +351,7 @@ def test_the_laws_are_all_in_the_table():
 def test_every_law_says_its_papers_and_what_it_would_see():
     """Of laws whose full run has no power, that of a quick one."""
     sections = tables.markdown("laws").split("\n## ")[1:]
-    assert len(sections) == len(LAWS)
+    assert len(sections) == len({record["law"] for record in tables.read("laws")})
     for section in sections:
         assert re.search(r"\[[^]]+ 20\d\d\]\(https://\S+\)", section), section[:60]
         assert "| case | predicted | measured | tolerance |" in section
