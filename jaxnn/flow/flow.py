@@ -144,8 +144,8 @@ class Flow(InWords):
     closed: of a function that is cut, the layer that holds most of its products in a program that
         is not taken apart, and how many; None if there is none. Static.
     unmeasured: the number of the lowest layers whose Δ was not measured and is nan; static.
-    is_read: whether the programs of the layers are known. Those of PyTorch are not: attention,
-        routers and positions are None there, whatever the module computes. Static.
+    is_read: whether attention and routers were looked for. They were not in a module of PyTorch
+        whose operations cannot be followed, such as on tensors of a class of its own. Static.
     notes: sentences on how it was measured, and on why what is nan is so. Static.
     """
 

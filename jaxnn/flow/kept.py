@@ -194,7 +194,8 @@ def rows_of(flow: Any, of: str, scale: int | None) -> list[dict[str, Any]]:
     """Return a row for each array, format and kind of scale; see `flow.formats`."""
     found = histograms(flow.entries)
     if of not in found:
-        hint = "" if flow.is_read else "; of PyTorch Δ of parameters is not counted by entries"
+        is_left = of == "delta_parameter"
+        hint = "; of PyTorch Δ of parameters is not counted by entries" if is_left else ""
         raise ValueError(f"of: expected one of {', '.join(found)}, got {told(of)}{hint}")
     layers, paths = range(1, len(flow.names) + 1), None
     if "parameter" in of:

@@ -1,21 +1,31 @@
 """The flow of a module of PyTorch, which torch itself runs: `adapters/torch/hooks.py` has how."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import reduce
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..adapters.attention import Logits
+from ..adapters.torch.descent import Look
+from ..adapters.torch.hooks import State
 from ..adapters.torch.module import measured
+from ..adapters.torch.operations import Recognised
 from ..adapters.torch.tensors import log_norm, numbers_of
 from ..arrays.compiled import compiled
-from ..arrays.rows import ScaledRows
+from ..arrays.rows import ZERO_EXPONENT, ScaledRows
 from ..network.checks import check_loss
 from .chain import smallest_of, state_record
 from .entries import Entries, entries_of
+from .examples import log_spread_by_position
 from .flow import Flow, Parameters
 from .narrow import MXFP8
+from .positions import Positions, count_of, log_delta_by_position
+from .recognised import HeadRecord, HeadSums, NamedExperts, NamedHeads, fields_of
 from .record import DeltaRecord, StateRecord, flow_of
 
 
@@ -69,8 +79,10 @@ def torch_flow(
         last cut have the layer L + 1. `log_theta` is nan for a layer that shares one with another.
         `log_delta_input` belongs to the first tensor of the inputs; it is nan if that has no
         floats. `mixes` is found where it matters, where exponents of their own make examples wrong.
-        `linear` is True: what is found not to be linear is an error. Hooks see no programs: what
-        attention and routers do, and positions, is not known, `is_read`.
+        `linear` is True: what is found not to be linear is an error. Attention and routers are
+        recognised in the operations of the pass up; a note names kernels that hand out no logits.
+        Channels are on the last axis of a state, or on the first after the examples if its cut has
+        convolutions, or norms of images, of as many channels.
 
         Of an output with several tensors the first is the state, and others too if the gradient
         would go around it otherwise, such as the c of an LSTMCell. A state that paths lead around,
@@ -101,7 +113,7 @@ def torch_flow(
     """
     check_loss(loss)
     given = (module, inputs, ys, loss, cotangent, cuts)
-    states, found, parameters, layers, notes = measured(*given, _look if formats else None)
+    states, found, parameters, layers, recognised, notes = measured(*given, _look(formats), _heads)
     dtypes = [part.dtype for state in states for part in state.parts]
     double = any(d.itemsize == 8 for d in dtypes)
     dtype = jax.dtypes.canonicalize_dtype(np.float64 if double else np.float32)
@@ -109,29 +121,30 @@ def torch_flow(
     def wide(v: np.ndarray) -> np.ndarray:
         return v.astype(dtype) if np.issubdtype(v.dtype, np.floating) else v
 
-    values = [[part.value for part in state.parts] for state in states]
+    values = [[_channels_last(part.value, state) for part in state.parts] for state in states]
     records = dict(_records(values, formats))
     entries = of_parameters = None
     if formats:
-        none = _look([np.zeros((1, 1), dtype)], np.zeros(1))
-        noted = [none if each is None else each for each in found.noted]
-        entries = jax.tree.map(lambda *v: wide(np.stack(v)), *noted)
+        none = _entries([np.zeros((1, 1), dtype)], np.zeros(1))
+        of_delta = [none if each is None else each.entries for each in found.noted]
+        entries = jax.tree.map(lambda *v: wide(np.stack(v)), *of_delta)
     delta: Any = found.exponent.astype(np.int32), wide(found.largest), wide(np.square(found.norm))
     logs = found.parameters
     paths = tuple(sorted(logs, key=lambda name: min(layers[name])))
     if formats and paths:
-        each = [_entries_of_tensor(parameters[name], dtype) for name in paths]
-        of_parameters = jax.tree.map(lambda *v: wide(np.stack(v)), *each)
+        own = [_entries_of_tensor(parameters[name], dtype) for name in paths]
+        of_parameters = jax.tree.map(lambda *v: wide(np.stack(v)), *own)
     numbers = (
         np.array([logs[name] for name in paths], dtype),
         np.array([log_norm(parameters[name]) for name in paths], dtype),
         np.array(_log_theta(logs, layers, len(states)), dtype),
     )
-    return _flow(
+    of_states = [records[i] for i in range(len(states))]
+    flow = _flow(
         DeltaRecord(*delta),
         entries,
         of_parameters,
-        jax.tree.map(lambda *v: wide(np.stack(v)), *(records[i] for i in range(len(states)))),
+        jax.tree.map(lambda *v: wide(np.stack(v)), *(state for state, _ in of_states)),
         found.has_input,
         found.mixes,
         numbers,
@@ -146,6 +159,57 @@ def torch_flow(
         found.unmeasured,
         notes,
     )
+    counts = tuple(map(count_of, values))
+    by_position = [
+        (np.full(count, -np.inf if i >= found.unmeasured else np.nan), spread)
+        if noted is None or i < found.unmeasured
+        else (noted.positions, spread)
+        for i, (count, noted, (_, spread)) in enumerate(
+            zip(counts, found.noted, of_states, strict=True)
+        )
+        if count
+    ]
+    positions = None
+    if by_position:
+        log_delta, log_spread = zip(*by_position, strict=True)
+        numbers_of_all = (jnp.asarray(np.concatenate(v), dtype) for v in (log_delta, log_spread))
+        positions = Positions(*numbers_of_all, counts=counts)
+    is_read = not recognised.failure
+    return replace(flow, positions=positions, is_read=is_read, **_fields(recognised, dtype))
+
+
+def _fields(recognised: Recognised, dtype: Any) -> dict[str, Any]:
+    """Return the heads and the experts of a flow."""
+    attentions = [
+        NamedHeads(each.at, i, each.heads, each.arrays)
+        for i, each in _numbered(recognised.attentions)
+    ]
+    routers = [
+        NamedExperts(
+            *(each.at, i, len(each.load), each.tokens, each.selected), each.arrays, each.experts
+        )
+        for i, each in _numbered(recognised.routers)
+    ]
+    heads = [each.record for each in recognised.attentions]
+    loads = [each.load for each in recognised.routers]
+    return fields_of(
+        jax.tree.map(lambda *v: jnp.asarray(np.concatenate(v), dtype), *heads) if heads else None,
+        attentions,
+        jnp.asarray(np.concatenate(loads), dtype) if loads else None,
+        routers,
+    )
+
+
+def _numbered(several: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """Yield what is recognised with its number in its layer, counted from 1."""
+    so_far = Counter[int]()
+    for each in several:
+        so_far[each.at] += 1
+        yield so_far[each.at], each
+
+
+def _channels_last(values: np.ndarray, state: State) -> np.ndarray:
+    return np.moveaxis(values, state.channels, -1) if values.ndim > 2 else values
 
 
 def _log_theta(logs: dict[str, float], layers: dict[str, set[int]], count: int) -> list[float]:
@@ -171,13 +235,71 @@ def _entries_of_tensor(tensor: Any, dtype: Any) -> Entries:
     v = v.reshape(-1, v.shape[-1] if v.ndim and v.size else 1).astype(dtype)
     v = np.pad(v, [(0, 0), (0, -v.shape[1] % MXFP8)]).reshape(-1, MXFP8)
     v = np.pad(v, [(0, (1 << (len(v) - 1).bit_length()) - len(v)), (0, 0)])
-    entries: Entries = _look([v], np.zeros(len(v)))
+    entries: Entries = _entries([v], np.zeros(len(v)))
     return entries
 
 
-def _look(parts: list[np.ndarray], exponent: np.ndarray) -> Any:
+class _Noted(NamedTuple):
+    """What is noted of Δ of a state: its entries, if asked for, and ln ‖Δ‖ by position."""
+
+    entries: Any
+    positions: Any
+
+
+def _look(formats: bool) -> Callable[[list[State]], Look]:
+    """Return what notes Δ of states, given these: its parts and the exponents of its examples."""
+
+    def of_states(states: list[State]) -> Look:
+        def look(at: int, parts: list[Any], exponent: np.ndarray) -> _Noted:
+            state = states[at - 1]
+            with_positions = count_of([_channels_last(np.empty(v.shape), state) for v in parts])
+            if not formats and not with_positions:
+                return _Noted(None, None)
+            values = [_channels_last(numbers_of(v), state) for v in parts]
+            return _Noted(
+                _entries(values, exponent) if formats else None,
+                _by_position(values[0], exponent) if with_positions else None,
+            )
+
+        return look
+
+    return of_states
+
+
+def _entries(parts: list[np.ndarray], exponent: np.ndarray) -> Any:
     """Return the entries of the parts of Δ of a state, with an exponent for each example."""
     return jax.device_get(_counted(parts, exponent.astype(np.int32)))
+
+
+def _by_position(m: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+    """Return ln ‖Δ‖ at each position of Δ = m 2^exponent."""
+    if m.dtype.itemsize == 8:  # which JAX may take in float32
+        axes = tuple(range(1, m.ndim))
+        k = np.frexp(np.max(np.abs(m), axis=axes))[1]
+        m, exponent = np.ldexp(m, -np.expand_dims(k, axes)), exponent + k
+    return np.asarray(_log_by_position(m, exponent.astype(np.int32)))
+
+
+@compiled
+def _log_by_position(m: Any, exponent: Any) -> Any:
+    dtype = jax.dtypes.canonicalize_dtype(jnp.promote_types(m.dtype, jnp.float32))
+    is_zero = jnp.all(m == 0, axis=tuple(range(1, m.ndim)))
+    rows = ScaledRows(m, jnp.where(is_zero, ZERO_EXPONENT, exponent))
+    return log_delta_by_position(rows, dtype)
+
+
+def _heads(pieces: Iterator[tuple[np.ndarray, np.ndarray]]) -> HeadRecord:
+    """Return the record of an attention, given its logits and which keys are seen."""
+    sums = reduce(HeadSums.plus, (jax.device_get(_sums(*piece)) for piece in pieces))
+    with np.errstate(invalid="ignore"):  # without a query that sees two keys
+        record: HeadRecord = sums.record()
+    return record
+
+
+@compiled
+def _sums(values: Any, seen: Any) -> HeadSums:
+    dtype = jnp.promote_types(values.dtype, jnp.float32)
+    return HeadSums.of(Logits(values, seen), dtype)
 
 
 @compiled
@@ -223,15 +345,15 @@ def _flow(
         names=names,
         sizes=sizes,
         unmeasured=unmeasured,
-        is_read=False,
         notes=notes,
     )
 
 
-def _records(values: list[list[np.ndarray]], formats: bool) -> Iterator[tuple[int, StateRecord]]:
-    """Yield the index of each state and its record, computed for states of one shape together.
+def _records(values: list[list[np.ndarray]], formats: bool) -> Iterator[tuple[int, Any]]:
+    """Yield the index of each state, and its record and spread by position.
 
-    A state is a list of arrays; of their entries if asked for.
+    They are computed for states of one shape together. A state is a list of arrays, whose entries
+    are counted if asked for.
     """
     alike: dict[Any, list[int]] = {}
     for i, parts in enumerate(values):
@@ -246,9 +368,11 @@ def _records(values: list[list[np.ndarray]], formats: bool) -> Iterator[tuple[in
 
 
 @compiled
-def _records_of(values: Any, dtype: Any, formats: bool) -> StateRecord:
+def _records_of(values: Any, dtype: Any, formats: bool) -> Any:
     """Return the records of states of one shape, one after the other."""
-    records: StateRecord = jax.lax.map(
-        lambda parts: state_record(parts, dtype, True, formats), values
-    )
-    return records
+
+    def record(parts: Any) -> Any:
+        spread = log_spread_by_position(parts[0], dtype) if count_of(parts) else None
+        return state_record(parts, dtype, True, formats), spread
+
+    return jax.lax.map(record, values)

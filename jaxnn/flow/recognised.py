@@ -88,6 +88,20 @@ class HeadRecord(NamedTuple):
     @classmethod
     def of(cls, logits: Logits, dtype: Any) -> "HeadRecord":
         """Return those of logits, (heads, rows, keys)."""
+        return HeadSums.of(logits, dtype).record()
+
+
+class HeadSums(NamedTuple):
+    """Sums over the rows of logits whose queries see two keys or more, and their number."""
+
+    largest_logit: Float[Array, " heads"]
+    entropy: Float[Array, " heads"]
+    most_entropy: Float[Array, " heads"]
+    rows: Float[Array, " heads"]
+
+    @classmethod
+    def of(cls, logits: Logits, dtype: Any) -> "HeadSums":
+        """Return those of logits, (heads, rows, keys)."""
         seen = logits.seen
         values = jnp.where(seen, at_least_float32(logits.values).astype(dtype), -jnp.inf)
         largest = jnp.max(values, axis=-1, keepdims=True)
@@ -99,12 +113,24 @@ class HeadRecord(NamedTuple):
         entropy = jnp.maximum(entropy, 0)  # the largest weight is 1 but for rounding
         count = jnp.sum(seen, axis=-1)
         choice = count > 1
+
+        def total_of(v: Array) -> Array:
+            return jnp.sum(jnp.where(choice, v, 0), axis=-1)
+
         rows = jnp.sum(choice, axis=-1).astype(dtype)
+        most = total_of(jnp.log(count.astype(dtype)))
+        return cls(jnp.max(largest, axis=(1, 2)), total_of(entropy), most, rows)
 
-        def mean(v: Array) -> Array:
-            return jnp.sum(jnp.where(choice, v, 0), axis=-1) / rows
+    def plus(self, other: "HeadSums") -> "HeadSums":
+        """Return those of the rows of both."""
+        largest = jnp.maximum(self.largest_logit, other.largest_logit)
+        return HeadSums(largest, *(a + b for a, b in zip(self[1:], other[1:], strict=True)))
 
-        return cls(jnp.max(largest, axis=(1, 2)), mean(entropy), mean(jnp.log(count.astype(dtype))))
+    def record(self) -> HeadRecord:
+        """Return the means."""
+        return HeadRecord(
+            self.largest_logit, self.entropy / self.rows, self.most_entropy / self.rows
+        )
 
 
 class Recognised(NamedTuple):
@@ -134,38 +160,72 @@ class OfEntry(NamedTuple):
     records: Sequence[Recognised]
 
 
+class NamedHeads(NamedTuple):
+    """The heads of an attention: its layer, its number there, how many, and its arrays' paths."""
+
+    layer: int
+    number: int
+    heads: int
+    paths: tuple[str, ...]
+
+
+class NamedExperts(NamedTuple):
+    """The experts of a router: its layer, its number there, and more as in `Routers`."""
+
+    layer: int
+    number: int
+    experts: int
+    tokens: int
+    selected: int
+    paths: tuple[str, ...]
+    paths_of_experts: tuple[str, ...]
+
+
 def recognised_of(entries: Sequence[OfEntry], paths: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Return the fields of a flow, None without any; paths are those of all layers."""
     heads = joined([[h for record in each.records for h in record.heads] for each in entries])
     loads = joined([[v for record in each.records for v in record.loads] for each in entries])
     layers = list(enumerate((v for each in entries for v in [*each.anatomies] * each.times), 1))
-    fields: dict[str, Any] = {"attention": None, "routers": None}
 
     def named(layer: int, arrays: Sequence[int]) -> tuple[str, ...]:
         return tuple(filter(None, (paths[layer - 1][i] for i in arrays)))
 
+    attentions = [
+        NamedHeads(layer, i, each.heads, named(layer, each.arrays))
+        for layer, anatomy in layers
+        for i, each in enumerate(anatomy.attentions, 1)
+    ]
+    routers = [
+        NamedExperts(
+            *(layer, i, each.total, each.tokens, each.selected),
+            *(named(layer, arrays) for arrays in (each.arrays, each.experts)),
+        )
+        for layer, anatomy in layers
+        for i, each in enumerate(anatomy.routers, 1)
+    ]
+    return fields_of(heads, attentions, loads, routers)
+
+
+def fields_of(
+    heads: HeadRecord | None,
+    attentions: Sequence[NamedHeads],
+    loads: Float[Array, " E"] | None,
+    routers: Sequence[NamedExperts],
+) -> dict[str, Any]:
+    """Return the fields of a flow, None without any: numbers of all heads and experts in a row."""
+    fields: dict[str, Any] = {"attention": None, "routers": None}
     if heads is not None:
         of_heads = [
-            (layer, i, head, named(layer, attention.arrays))
-            for layer, anatomy in layers
-            for i, attention in enumerate(anatomy.attentions, 1)
-            for head in range(1, attention.heads + 1)
+            (each.layer, each.number, head, each.paths)
+            for each in attentions
+            for head in range(1, each.heads + 1)
         ]
         fields["attention"] = AttentionHeads(*heads, *zip(*of_heads, strict=True))
     if loads is not None:
         of_experts = [
-            (
-                layer,
-                i,
-                expert,
-                r.tokens,
-                r.selected,
-                named(layer, r.arrays),
-                named(layer, r.experts),
-            )
-            for layer, anatomy in layers
-            for i, r in enumerate(anatomy.routers, 1)
-            for expert in range(1, r.total + 1)
+            (*each[:2], expert, *each[3:])
+            for each in routers
+            for expert in range(1, each.experts + 1)
         ]
         fields["routers"] = Routers(loads, *zip(*of_experts, strict=True))
     return fields

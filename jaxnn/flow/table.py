@@ -162,7 +162,7 @@ class InWords:
 
         Raises:
             TypeError: a traced flow, or one of several networks.
-            ValueError: a flow of a module of PyTorch, in whose layers nothing is recognised.
+            ValueError: a flow of a module of PyTorch that computes what cannot be followed.
         """
         flow: Any = self
         return _recognised(
@@ -180,7 +180,7 @@ class InWords:
 
         Raises:
             TypeError: a traced flow, or one of several networks.
-            ValueError: a flow of a module of PyTorch, in whose layers nothing is recognised.
+            ValueError: a flow of a module of PyTorch that computes what cannot be followed.
         """
         flow: Any = self
         places = {"layer": "layers", "router": "routers", "expert": "experts"}
@@ -301,9 +301,8 @@ def _recognised(
     assert_one(flow)
     if not flow.is_read:
         raise ValueError(
-            "flow: attention and routers are recognised in programs of JAX, and a module of "
-            "PyTorch is measured by hooks, which see what its layers return and no more; hand over "
-            "the same network in JAX, or look at flow.parameter_table()"
+            "flow: attention and routers are not known, since what this module of PyTorch computes "
+            "cannot be followed; flow.notes has why, and flow.parameter_table() what its arrays get"
         )
     if of is None:
         return []

@@ -123,8 +123,8 @@ class Sums:
         return log + e * LN2, exponent
 
 
-# (the parts of Δ of a state, the exponent of each example) -> what a pass notes of them
-Look = Callable[[list[np.ndarray], np.ndarray], Any]
+# (the state, the parts of its Δ, the exponent of each example) -> what a pass notes of them
+Look = Callable[[int, list[Any], np.ndarray], Any]
 
 # (state, the exponents of what has come, those to be had before it, those of Δ) -> to multiply by
 Rule = Callable[[int, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -160,8 +160,7 @@ class Pass:
         if not parts:
             return np.zeros_like(total)
         if self.look is not None and at:
-            shaped = (v for v in grads if v is not None)
-            self.noted[at] = self.look([numbers_of(v) for v in shaped], total)
+            self.noted[at] = self.look(at, [v for v in grads if v is not None], total)
         # Large temporaries cost more than what is computed, and abs() would be one.
         largest = np.max(
             [np.maximum(numbers_of(v.amax(1)), -numbers_of(v.amin(1))) for v in parts], axis=0

@@ -41,12 +41,14 @@ class State(NamedTuple):
     name: that, with a number if it is called several times.
     kind: the class of the module.
     parts: the first is the state; others belong to it if they are needed, see `graph.py`.
+    channels: the axis of the channels, 1 of a convolution's output and -1 of others.
     """
 
     cut: str
     name: str
     kind: type
     parts: tuple[Part, ...]
+    channels: int = -1
 
 
 class Recorder:
@@ -99,12 +101,30 @@ class Recorder:
             changed = _copied(output)
             tensors = [t for t in tensors_in(changed) if has_gradient(t)]
         parts = tuple(map(_part, tensors))
-        self.states.append(State(name, name, type(module), parts))
+        self.states.append(State(name, name, type(module), parts, channels_of(module, parts[0])))
         return changed
 
     def _refused(self, sentence: str) -> None:
         if self.strict:
             raise ValueError(sentence)
+
+
+def channels_of(module: Any, part: Part) -> int:
+    """Return the axis of the channels of what a module returns, told by its layers and their sizes.
+
+    It is 1 if convolutions or norms of images have as many channels, and no other layer has as many
+    features as the last axis.
+    """
+    if len(part.shape) < 3:
+        return -1
+    first, last = set[int](), set[int]()
+    for m in module.modules():
+        for name in ("out_channels", "num_features", "num_channels"):
+            first.add(getattr(m, name, 0))
+        last.add(getattr(m, "out_features", 0))
+        last.update(tuple(getattr(m, "normalized_shape", ()))[-1:])
+    is_first, is_last = part.shape[1] in first, part.shape[-1] in last
+    return 1 if is_first and not (is_last and part.shape[1] not in last) else -1
 
 
 def numbered(states: list[State]) -> list[State]:

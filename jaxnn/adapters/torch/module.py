@@ -6,7 +6,8 @@ Torch is never imported: the user has done so.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from .cuts import COMPILED, Blocks, listed, lists_in, modules_of, named_cuts
 from .descent import Descent, Look
 from .graph import Survey, survey
 from .hooks import Recorder, State, numbered
+from .operations import Heads, Operations, Recognised
 from .restoring import unchanged
 from .tensors import first_tensor, has_gradient, is_a, is_tensor, tensors_in
 
@@ -29,6 +31,7 @@ class Measured(NamedTuple):
     found: Δ of each state, of the input and of the parameters.
     parameters: by name.
     layers: of each parameter the layers that it is used in, L + 1 above the last cut.
+    recognised: attention and routers, by these layers.
     notes: sentences on what was chosen, and on what has no number.
     """
 
@@ -36,6 +39,7 @@ class Measured(NamedTuple):
     found: Agreed
     parameters: dict[str, Any]
     layers: dict[str, set[int]]
+    recognised: Recognised
     notes: tuple[str, ...]
 
 
@@ -46,11 +50,13 @@ def measured(
     loss: Any,
     cotangent: Any,
     cuts: Any,
-    look: Look | None = None,
+    look: Callable[[list[State]], Look],
+    heads: Heads,
 ) -> Measured:
     """Measure a module of PyTorch, from cut to cut; see `jaxnn.torch_flow`.
 
-    look: what is noted of Δ of each state besides, in each pass whose numbers may be taken.
+    look: returns what is noted of Δ of each state besides, in each pass whose numbers may be taken.
+    heads: what is kept of the logits of an attention.
     """
     if not hasattr(module, "register_forward_hook") or "torch" not in sys.modules:
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
@@ -63,7 +69,15 @@ def measured(
     recorder = Recorder(strict=cuts is not None and not is_pattern)
     with recording(torch), unchanged(torch, module, tensors_in(inputs)):
         args, named, x = entering(inputs)
-        with recorder.hooked(chosen):
+        entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
+        operations = Operations(
+            torch,
+            {_plain(name): p for name, p in module.named_parameters()},
+            entered_by,
+            lambda: len(recorder.states),
+            heads,
+        )
+        with recorder.hooked(chosen), operations.seen():
             output = module(*args, **named)
         states = recorder.closed()
         _check_called(recorder, chosen, is_pattern or cuts is None)
@@ -75,6 +89,7 @@ def measured(
         else:
             states, taken = _reached(states, x, edge(given), bottom, strict=recorder.strict)
             _check_any(states, cuts)
+        places = [i for i, s in enumerate(recorder.states) if any(s is each for each in states)]
         states = numbered(states)
         _check_states(states, taken, x)
         entered = any(below == 0 for _, below in taken.links)
@@ -85,13 +100,15 @@ def measured(
         }
         descent = Descent(given, cotangent, x if entered else None, states, taken, parameters)
         orders = _steps_first(states, modules_of(module))
-        found = agreed(descent, bool(orders), look)
+        found = agreed(descent, bool(orders), look(states))
         _check_order(states, found, orders)
+    recognised = operations.recognised(lambda at: bisect_left(places, at) + 1)
     notes = (
         *_on_cuts(states, cuts, is_pattern),
         *_on_gradients(states, taken, found),
         *_on_input(x, found, entered),
         *_on_parameters(module, taken),
+        *_on_operations(recognised, states),
     )
     parts = [
         state._replace(parts=tuple(state.parts[j] for j in on))
@@ -100,7 +117,8 @@ def measured(
     layers = {_plain(name): descent.layers_of(p) for name, p in parameters.items()}
     named_parameters = {_plain(name): p for name, p in parameters.items()}
     logs = {_plain(name): log for name, log in found.parameters.items()}
-    return Measured(parts, found._replace(parameters=logs), named_parameters, layers, notes)
+    found = found._replace(parameters=logs)
+    return Measured(parts, found, named_parameters, layers, recognised, notes)
 
 
 def _plain(name: str) -> str:
@@ -449,3 +467,18 @@ def _on_parameters(module: Any, taken: Survey) -> Iterable[str]:
     ]
     if without:
         yield f"No gradient comes to {listed(without)}."
+
+
+def _on_operations(found: Recognised, states: list[State]) -> Iterable[str]:
+    if found.failure:
+        yield (
+            "Attention and routers are not looked for: what the module computes cannot be followed "
+            f"({found.failure})."
+        )
+    for name in dict.fromkeys(name for _, name in found.unread):
+        layers = sorted({layer for layer, each in found.unread if each == name})
+        where = f"Layer{'s' if len(layers) > 1 else ''} {listed(map(str, layers))}"
+        yield (
+            f"{where} may attend in {name}, whose logits are not read: it is not in "
+            "flow.attention_table()."
+        )

@@ -1,0 +1,106 @@
+"""PyTorch: what a value is made of, told by the memory that holds it.
+
+    x (B, T, n) -> x W -> q, of W;   q kᵀ -> logits, of the arrays that q and k are of
+    without its products: logits if q kᵀ were zero, which are those of masks and biases alone
+
+Tensors come and go, and views and changes in place are others in the same memory. So a value is the
+memory of its numbers, and an axis is known by its stride.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+MANY = 256  # values that are noted before those whose memory is free again are dropped
+
+BATCH, LEFT, RIGHT = "batch", "left", "right"
+
+
+class Axis(NamedTuple):
+    """An axis of memory: its stride, its size, and the axis of the last product that it is.
+
+    kind: batch, left or right: (batch, left, n) times (batch, n, right).
+    """
+
+    stride: int
+    size: int
+    kind: str
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """What a value is made of.
+
+    depends: whether it is made of the inputs.
+    arrays: if so, the parameters that its last products are with, else those that it is made of.
+    axes: of its memory, from the last product.
+    given: the axes of these, left and right, that come from a factor that depends on the inputs.
+    factors: of a product of two such factors the arrays that they are made of.
+    without: of such a product, with what was done to it since, its numbers if it were zero.
+    softmaxes: the numbers of those that it is made of.
+    """
+
+    depends: bool = False
+    arrays: frozenset[str] = frozenset()
+    axes: tuple[Axis, ...] = ()
+    given: frozenset[str] = frozenset()
+    factors: frozenset[str] = frozenset()
+    without: Any = None
+    softmaxes: frozenset[int] = frozenset()
+
+    def kinds(self, tensor: Any) -> tuple[str | None, ...]:
+        """Return for each axis of a tensor in this memory which one of the product it is."""
+        return tuple(
+            next((a.kind for a in self.axes if a.stride <= stride < a.stride * a.size), None)
+            if size > 1
+            else None
+            for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
+        )
+
+    def without_product(self, tensor: Any) -> Any:
+        """Return the numbers that a tensor in this memory would have if the product were zero."""
+        place = tuple(tensor.shape), tensor.stride(), tensor.storage_offset()
+        return self.without.as_strided(*place)
+
+
+NOTHING = Origin()
+
+
+def axes_of(tensor: Any, kinds: Sequence[str | None]) -> tuple[Axis, ...]:
+    """Return the axes of a tensor, given which ones of a product they are."""
+    places = zip(tensor.stride(), tensor.shape, kinds, strict=True)
+    return tuple(Axis(*each) for each in places if each[2] is not None)  # type: ignore[arg-type]
+
+
+def together(origins: Sequence[Origin]) -> Origin:
+    """Return the origin of what is made of values, entry by entry or in another shape."""
+    several = [each for each in origins if each.depends] or [*origins]
+    first = next((each for each in several if each.given), NOTHING)
+    return replace(
+        first,
+        depends=several[0].depends,
+        arrays=frozenset[str]().union(*(each.arrays for each in several)),
+        factors=frozenset[str]().union(*(each.factors for each in several)),
+        softmaxes=frozenset[int]().union(*(each.softmaxes for each in several)),
+        without=None,
+    )
+
+
+class Origins:
+    """The origins of all values, by their memory."""
+
+    def __init__(self, torch: Any) -> None:
+        self.reference = torch.multiprocessing.reductions.StorageWeakRef
+        self.known: dict[int, tuple[Any, Origin]] = {}
+
+    def of(self, tensor: Any) -> Origin:
+        """Return the origin of a tensor; `NOTHING` of one that nothing is known of."""
+        # A weak reference keeps the address of its memory from being used again.
+        return self.known.get(tensor.untyped_storage()._cdata, (None, NOTHING))[1]
+
+    def set(self, tensor: Any, origin: Origin) -> None:
+        """Note the origin of a tensor."""
+        storage = tensor.untyped_storage()
+        if origin.without is not None or len(self.known) % MANY == 0:
+            self.known = {k: v for k, v in self.known.items() if not v[0].expired()}
+        self.known[storage._cdata] = self.reference(storage), origin
