@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import pallas
 from problems import as_users_have_jax
 
 import jaxnn
@@ -203,6 +204,60 @@ def test_what_is_no_attention():
         lambda p, z: jnp.exp(z @ p["q"]) @ p["k"],
     ):
         assert not anatomy(f, p, z).attentions
+
+
+def kernel(q_ref, k_ref, out_ref):
+    scores = q_ref[...] @ k_ref[...].T
+    out_ref[...] = jnp.exp(scores) @ k_ref[...]
+
+
+def test_loops_and_kernels_that_may_attend_are_named():
+    """Longer loops than are opened, and kernels; a recurrence is none, nor are short loops."""
+    p, z = drawn()
+
+    def in_a_loop(p, z):
+        def of_one(q):
+            return jax.nn.softmax(q @ z[0].T) @ z[0]
+
+        rows = jax.lax.map(of_one, jnp.concatenate([z @ p["q"]] * 9))
+        return rows[: len(z)]
+
+    def in_a_kernel(p, z):
+        out = jax.ShapeDtypeStruct(z.shape[1:], z.dtype)
+        return z + pallas.pallas_call(kernel, out, interpret=True, name="mine")(z[0] @ p["q"], z[0])
+
+    def recurrence(p, z):
+        def step(h, x):
+            h = jax.nn.sigmoid(h @ p["q"] + x @ p["k"])
+            return h, jnp.tanh(h)
+
+        return jax.lax.scan(step, z[:, 0], jnp.concatenate([z.swapaxes(0, 1)] * 9))[1][: len(z)]
+
+    for f, names in (
+        (in_a_loop, ("a loop of 18 steps",)),
+        (in_a_kernel, ("the kernel mine",)),
+        (recurrence, ()),
+        (in_blocks, ()),
+    ):
+        assert anatomy(f, p, z).unread == names
+
+
+@pytest.mark.slow
+def test_a_flow_says_where_it_may_attend_without_being_read():
+    p, z = drawn()
+
+    def loop(p, z):
+        states = jnp.concatenate([z @ p] * 9)
+        return z + jax.lax.map(lambda q: jax.nn.softmax(q @ z[0].T) @ z[0], states)[: len(z)]
+
+    net, params = jaxnn.from_layers([(loop, p["q"]), (loop, p["k"])])
+    flow = jaxnn.gradient_flow(net, params, z, cotangent=z)
+    assert flow.attention is None
+    assert flow.notes == (
+        "Layers 1, 2 may attend in a loop of 18 steps, whose logits are not read: it is not in "
+        "flow.attention_table().",
+    )
+    assert flow.notes[0] in jaxnn.verdict(flow).sentences
 
 
 def test_two_attentions_in_their_order():

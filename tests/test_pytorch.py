@@ -1446,6 +1446,9 @@ def test_networks_of_public_packages(torch, name):
     flow = torch_flow(model, x, loss)
     assert (flow.names[0], flow.names[-1], len(flow.names)) == cuts
     assert "decades a layer" in str(jaxnn.verdict(flow))
+    attended = [] if flow.attention is None else sorted({*flow.attention.layers})
+    assert attended == ([] if "resnet" in name else list(range(1, cuts[-1] + 1)))
+    assert not any("attend" in note or "followed" in note for note in flow.notes)
     check_torch(torch, flow, model, x, loss)
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array
 
-from .attention import Attention, Logits, attentions_of, logits_of
+from .attention import Attention, Logits, attentions_of, logits_of, unread_of
 from .graph import Graph
 from .routers import Router, load_of, routers_of
 
@@ -24,17 +24,20 @@ class Anatomy:
 
     graph: the program; None of a layer of which nothing is to be recognised.
     attentions, routers: in their order.
+    unread: the names of loops and kernels that may be attention, of which no numbers are read.
     """
 
     graph: Graph | None = None
     attentions: tuple[Attention, ...] = ()
     routers: tuple[Router, ...] = ()
+    unread: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, closed: Any, state: Any) -> "Anatomy":
         """Return that of a jaxpr, (arrays, state) -> state."""
         graph = Graph.of(closed, state)
-        return cls(graph, tuple(attentions_of(graph)), tuple(routers_of(graph)))
+        unread = dict.fromkeys(unread_of(graph))
+        return cls(graph, tuple(attentions_of(graph)), tuple(routers_of(graph)), tuple(unread))
 
     def numbers(self, arrays: Any, state: Any) -> Numbers:
         """Return the numbers of all for the arrays and the state of the layer."""

@@ -11,6 +11,7 @@ A key is masked for a query if the softmax would give it nothing though all prod
 is so of where(mask, logits, -inf), of an added -1e9, and of what a softmax leaves out itself.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any, NamedTuple
@@ -21,8 +22,11 @@ from jaxtyping import Array, Bool, Float
 from ..arrays.spread import merged, spec_of, zeros
 from .axes import EXAMPLES, FEATURES, POSITIONS, Axis
 from .graph import Graph, Softmax
-from .program import Step
+from .program import Step, primitives_in
 
+WORDS = ("attention", "attn")  # in the names of kernels
+NAMES = ("target_name", "call_target_name", "name")  # parameters of a kernel that has one
+LOOPS = ("scan", "while", "cond")
 MASKED = -46.0  # below the largest logit of a row, with zero products: such a key gets nothing
 
 
@@ -99,6 +103,25 @@ def attentions_of(graph: Graph) -> Iterator[Attention]:
             tuple({v for step in behind[key] for v in step.outputs}),
             _arrays(graph, taken[key]),
         )
+
+
+def unread_of(graph: Graph) -> Iterator[str]:
+    """Yield the names of loops and kernels that take the state and may attend in a closed program.
+
+    Those are kernels by their names, and programs with two products and exp in them.
+    """
+    for step in graph.flat.steps:
+        if not any(map(graph.depends, step.inputs)):
+            continue
+        eqn = step.eqn
+        names = (eqn.primitive.name, *(str(eqn.params.get(key, "")) for key in NAMES))
+        is_attention = any(word in name.lower() for name in names for word in WORDS)
+        counts = Counter(primitives_in(eqn))
+        if is_attention or (counts["dot_general"] > 1 and counts["exp"]):
+            length = eqn.params.get("length")
+            loop = "a loop" if length is None else f"a loop of {length} steps"
+            is_loop = eqn.primitive.name in LOOPS
+            yield loop if is_loop else f"the kernel {next(filter(None, names[::-1]))}"
 
 
 def logits_of(graph: Graph, attention: Attention, known: dict[int, Any]) -> Logits:

@@ -6,7 +6,7 @@ dropped. Steps can be run again in parts, which then are traced to programs of t
 All that jaxnn knows about JAX's own programs is in this room.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -210,14 +210,15 @@ def _slices(eqn: Any) -> Any:
 
 def _has_short_softmax(eqn: Any) -> bool:
     """Tell a scan of few steps in which exp is taken."""
-    return 0 < eqn.params["length"] <= SHORT and _takes_exp(eqn)
+    return 0 < eqn.params["length"] <= SHORT and "exp" in primitives_in(eqn)
 
 
-def _takes_exp(eqn: Any) -> bool:
-    programs = (getattr(v, "jaxpr", v) for v in core.jaxprs_in_params(eqn.params))
-    return eqn.primitive is primitives.exp_p or any(
-        _takes_exp(inner) for program in programs for inner in program.eqns
-    )
+def primitives_in(eqn: Any) -> Iterator[str]:
+    """Yield the names of the primitives of an equation: its own, and those in its programs."""
+    yield str(eqn.primitive.name)
+    for program in core.jaxprs_in_params(eqn.params):
+        for inner in getattr(program, "jaxpr", program).eqns:
+            yield from primitives_in(inner)
 
 
 def _unrolled(eqn: Any) -> Any:

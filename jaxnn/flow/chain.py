@@ -66,7 +66,7 @@ from .links import (
 )
 from .loss import Loss, delta_of_loss
 from .positions import Positions, count_of, main_of
-from .recognised import OfEntry, Recognised, joined, recognised_of
+from .recognised import OfEntry, Recognised, joined, recognised_of, unread_notes
 from .record import DeltaRecord, PositionRecord, StateRecord, flow_of, in_order, log_tangents
 from .sizes import as_rows, log_sizes_of, log_thetas, parameters_of, rows_of_arrays
 
@@ -338,6 +338,13 @@ def _flow(
         )
     if options.tangent:
         fields["log_tangent"] = log_tangents(walked, layers, entering, _forwards, dtype)
+    anatomies = (
+        anatomy
+        for way, layer in zip(ways, layers, strict=True)
+        if way.is_layer
+        for anatomy in way.anatomies * _times(layer)
+    )
+    unread = [(i, name) for i, anatomy in enumerate(anatomies, 1) for name in anatomy.unread]
     flow = flow_of(
         fields | {"log_theta": log_theta},
         smallest_of(dtypes),
@@ -351,6 +358,7 @@ def _flow(
         entries=entries,
         names=net.names,
         closed=net.closed,
+        notes=unread_notes(unread),
         sizes=tuple(sum(v.size // len(v) for v in floats(streams(s))) for s in shapes),
     )
     return _of_one_replica(flow, options.replicas) if options.replicas else flow

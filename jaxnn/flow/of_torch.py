@@ -25,7 +25,7 @@ from .examples import log_spread_by_position
 from .flow import Flow, Parameters
 from .narrow import MXFP8
 from .positions import Positions, count_of, log_delta_by_position
-from .recognised import HeadRecord, HeadSums, NamedExperts, NamedHeads, fields_of
+from .recognised import HeadRecord, HeadSums, NamedExperts, NamedHeads, fields_of, unread_notes
 from .record import DeltaRecord, StateRecord, flow_of
 
 
@@ -157,7 +157,7 @@ def torch_flow(
         tuple(state.cut for state in states),
         tuple(sum(int(np.prod(part.shape[1:])) for part in state.parts) for state in states),
         found.unmeasured,
-        notes,
+        (*notes, *unread_notes(recognised.unread)),
     )
     counts = tuple(map(count_of, values))
     by_position = [
@@ -282,10 +282,9 @@ def _by_position(m: np.ndarray, exponent: np.ndarray) -> np.ndarray:
 
 @compiled
 def _log_by_position(m: Any, exponent: Any) -> Any:
-    dtype = jax.dtypes.canonicalize_dtype(jnp.promote_types(m.dtype, jnp.float32))
     is_zero = jnp.all(m == 0, axis=tuple(range(1, m.ndim)))
     rows = ScaledRows(m, jnp.where(is_zero, ZERO_EXPONENT, exponent))
-    return log_delta_by_position(rows, dtype)
+    return log_delta_by_position(rows, m.dtype)
 
 
 def _heads(pieces: Iterator[tuple[np.ndarray, np.ndarray]]) -> HeadRecord:
@@ -298,8 +297,7 @@ def _heads(pieces: Iterator[tuple[np.ndarray, np.ndarray]]) -> HeadRecord:
 
 @compiled
 def _sums(values: Any, seen: Any) -> HeadSums:
-    dtype = jnp.promote_types(values.dtype, jnp.float32)
-    return HeadSums.of(Logits(values, seen), dtype)
+    return HeadSums.of(Logits(values, seen), values.dtype)
 
 
 @compiled

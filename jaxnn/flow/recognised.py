@@ -9,7 +9,7 @@ mask, has no choice and does not count. An expert's load is its share in what th
 in its weights if it selects none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -147,6 +147,9 @@ class Recognised(NamedTuple):
         return cls(heads, loads)
 
 
+MOST = 6  # layers that a note counts
+
+
 class OfEntry(NamedTuple):
     """The heads and experts of one entry of the parameters of a chain.
 
@@ -158,6 +161,28 @@ class OfEntry(NamedTuple):
     times: int
     anatomies: Sequence[Anatomy]
     records: Sequence[Recognised]
+
+
+def unread_notes(unread: Iterable[tuple[int, str]]) -> tuple[str, ...]:
+    """Say of kernels and loops that may be attention that their logits are not read.
+
+    Args:
+        unread: the layer of each, and its name.
+    """
+    layers: dict[str, dict[int, None]] = {}
+    for layer, name in unread:
+        layers.setdefault(name, {})[layer] = None
+    return tuple(
+        f"{counted_layers(list(on))} may attend in {name}, whose logits are not read: it is not in "
+        "flow.attention_table()."
+        for name, on in layers.items()
+    )
+
+
+def counted_layers(layers: list[int]) -> str:
+    """Return the numbers of layers in words: Layer 3, or Layers 1, 2, 4 and more."""
+    numbers = ", ".join(map(str, layers[:MOST])) + (" and more" if len(layers) > MOST else "")
+    return f"Layer{'s' if len(layers) > 1 else ''} {numbers}"
 
 
 class NamedHeads(NamedTuple):

@@ -108,7 +108,7 @@ def measured(
         *_on_gradients(states, taken, found),
         *_on_input(x, found, entered),
         *_on_parameters(module, taken),
-        *_on_operations(recognised, states),
+        *_on_operations(recognised),
     )
     parts = [
         state._replace(parts=tuple(state.parts[j] for j in on))
@@ -469,16 +469,9 @@ def _on_parameters(module: Any, taken: Survey) -> Iterable[str]:
         yield f"No gradient comes to {listed(without)}."
 
 
-def _on_operations(found: Recognised, states: list[State]) -> Iterable[str]:
+def _on_operations(found: Recognised) -> Iterable[str]:
     if found.failure:
         yield (
             "Attention and routers are not looked for: what the module computes cannot be followed "
             f"({found.failure})."
-        )
-    for name in dict.fromkeys(name for _, name in found.unread):
-        layers = sorted({layer for layer, each in found.unread if each == name})
-        where = f"Layer{'s' if len(layers) > 1 else ''} {listed(map(str, layers))}"
-        yield (
-            f"{where} may attend in {name}, whose logits are not read: it is not in "
-            "flow.attention_table()."
         )
