@@ -42,6 +42,7 @@ LAWS = (
     "power",
 )
 POWER = ("number", "law", "factor", "power", "comparisons", "chi_square", "freedom", "chance")
+POWER += ("why",)
 REALS = ("predicted", "measured", "standard_error", "tolerance")
 REALS += ("chi_square", "freedom", "chance", "power")
 BENCH = (
@@ -202,12 +203,15 @@ def _laws(folder: Path) -> list[dict[str, Any]]:
 
 def _power(folder: Path) -> list[dict[str, Any]]:
     """One record a factor of a law: the smallest error of it that the run sees."""
+    from experiments.laws.experiment import LAWS as KNOWN
+
+    why = {law.name: dict(law.coarse) for law in KNOWN}
     records = []
-    for _, group in groupby(_laws(folder), key=lambda record: record["law"]):
+    for name, group in groupby(_laws(folder), key=lambda record: record["law"]):
         comparisons = list(group)
         factors = {record["factor"]: record for record in comparisons if record["factor"]}
-        for record in factors.values():
-            record |= {"comparisons": len(comparisons)}
+        for factor, record in factors.items():
+            record |= {"comparisons": len(comparisons), "why": why[name].get(factor, "")}
             records.append({name: record[name] for name in POWER})
     return records
 
@@ -343,14 +347,16 @@ def laws(records: Sequence[Record], quick: Sequence[Record] = ()) -> list[str]:
 
 def power(records: Sequence[Record]) -> list[str]:
     """Return a row a factor: the smallest error of it that a run sees, and the law's χ²."""
-    lines = [_line(("law", "factor", "smallest error seen", "χ²", "of", "chance"))]
-    lines.append(_rule("l|l|r|r|r|r"))
+    lines = [_line(("law", "factor", "smallest error seen", "χ²", "of", "chance", "why no less"))]
+    lines.append(_rule("l|l|r|r|r|r|l"))
     last = ""
     for record in records:
         name = _title(record) if record["law"] != last else ""
         last = record["law"]
         numbers = (_number(record[v], 2) for v in ("chi_square", "freedom", "chance"))
-        lines.append(_line((name, record["factor"], _percent(record["power"]), *numbers)))
+        lines.append(
+            _line((name, record["factor"], _percent(record["power"]), *numbers, record["why"]))
+        )
     return lines
 
 

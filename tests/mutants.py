@@ -1748,7 +1748,7 @@ MUTANTS = (
         "jaxnn/adapters/torch/operations.py",
         "(len(of.given) == 1 and kinds[axis] in of.given)",
         "(len(of.given) == 1)",
-        "tests/test_torch_attention.py::test_routers_are_recognised[stacked]",
+        "tests/test_torch_attention.py::test_learned_queries",
     ),
     Mutant(
         "examples and heads in one axis are heads",

@@ -346,6 +346,9 @@ def test_the_laws_are_all_in_the_table():
     listed = {r["number"]: (r["law"], r["statement"], r["source"]) for r in records}
     assert listed == known
     assert [*tables.TITLES] == [law.name for law in LAWS]
+    why = {(law.name, factor): words for law in LAWS for factor, words in law.coarse}
+    told = {(r["law"], r["factor"]): r["why"] for r in tables.read("power") if r["why"]}
+    assert told == why
 
 
 def test_every_law_says_its_papers_and_what_it_would_see():
@@ -399,7 +402,7 @@ def test_a_run_of_laws_becomes_a_table(tmp_path):
     tables.collect(folder, tmp_path)
     assert tables.markdown("laws", tmp_path) == text
     power = tables.markdown("power", tmp_path)
-    assert power.endswith(f"\n| 13. {tables.TITLES[law.name]} | χ | 3.4 % | 4.2 | 2.5 | 0.31 |")
+    assert power.endswith(f"\n| 13. {tables.TITLES[law.name]} | χ | 3.4 % | 4.2 | 2.5 | 0.31 |  |")
     assert power.startswith("Measured: 2026-01-02, cpu: cpu;")
 
 

@@ -109,7 +109,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Law(Generic[S]):
-    """A published law with the pair of functions that test it; a cell of a run."""
+    """A published law with the pair of functions that test it; a cell of a run.
+
+    coarse: pairs of a factor, and why its power is no smaller, for those that no formula settles.
+    """
 
     number: int
     name: str
@@ -120,6 +123,7 @@ class Law(Generic[S]):
     full: S
     quick: S
     panels: tuple[Panel, ...]
+    coarse: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> str:

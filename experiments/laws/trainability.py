@@ -151,4 +151,11 @@ LAW = Law(
     full=Setup(variances=(1.0, 1.25, 3.0, 4.0), reaches=(3, 6, 9, 12, 16), seeds=3),
     quick=Setup(variances=(4.0,), reaches=(3, 6, 12), seeds=1),
     panels=(ACCURACY, DEPTH),
+    coarse=(
+        (
+            "ξ_c",
+            "the constant 6 is observed, moves with the steps of training, and may be 3 "
+            "to 12; law 19 tests ξ_c itself",
+        ),
+    ),
 )
