@@ -171,9 +171,10 @@ def torch_flow(
     ]
     positions = None
     if by_position:
-        log_delta, log_spread = zip(*by_position, strict=True)
-        numbers_of_all = (jnp.asarray(np.concatenate(v), dtype) for v in (log_delta, log_spread))
-        positions = Positions(*numbers_of_all, counts=counts)
+        log_delta, log_spread = (
+            jnp.asarray(np.concatenate(v), dtype) for v in zip(*by_position, strict=True)
+        )
+        positions = Positions(log_delta, log_spread, counts)
     is_read = not recognised.failure
     return replace(flow, positions=positions, is_read=is_read, **_fields(recognised, dtype))
 
