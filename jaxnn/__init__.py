@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .train import evaluate, fit
     from .train.torch_watch import TorchWatch, torch_watch
     from .train.watch import Watch, watch
+    from .train.widths import WidthCheck, width_check
 else:
     _MODULES = {
         "adapters.layers": "Chain Run from_function from_layers",
@@ -73,6 +74,7 @@ else:
         "train": "evaluate fit",
         "train.torch_watch": "TorchWatch torch_watch",
         "train.watch": "Watch watch",
+        "train.widths": "WidthCheck width_check",
     }
     _PLACES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
@@ -126,6 +128,7 @@ __all__ = [
     "Units",
     "Verdict",
     "Watch",
+    "WidthCheck",
     "backprop",
     "blocks",
     "chart",
@@ -163,4 +166,5 @@ __all__ = [
     "unstack",
     "verdict",
     "watch",
+    "width_check",
 ]

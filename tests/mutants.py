@@ -947,7 +947,7 @@ MUTANTS = (
     ),
     Mutant(
         "a setting of a diagnosis that does nothing is ignored",
-        "jaxnn/cli/diagnose.py",
+        "jaxnn/adapters/models.py",
         '    if each != "batch":',
         "    if False:",
         "tests/test_diagnose.py::test_a_mistake_in_the_code_is_one_sentence",
@@ -1256,6 +1256,73 @@ MUTANTS = (
         "tests/test_watch.py"
         "::test_a_watch_of_a_module_of_torch_has_the_update_and_leaves_the_training_as_it_is",
         "torch",
+    ),
+    Mutant(
+        "a watch that goes on forgets the theory of the start",
+        "jaxnn/train/watch.py",
+        "if besides.theory is None:",
+        "if False:",
+        "tests/test_watch.py::test_what_is_recorded_besides_is_that_of_the_states",
+    ),
+    Mutant(
+        "exponents of entries are those above a share",
+        "jaxnn/flow/kept.py",
+        "exponents = np.array(sorted(counts), float)",
+        "exponents = np.array(sorted(counts, reverse=True), float)",
+        "tests/test_watch.py::test_what_is_recorded_besides_is_that_of_the_states",
+    ),
+    Mutant(
+        "a training that goes on begins its file again",
+        "jaxnn/train/watch.py",
+        '.open("a", encoding="utf-8") as file',
+        '.open("w", encoding="utf-8") as file',
+        "tests/test_watch.py"
+        "::test_a_training_that_is_killed_goes_on_from_its_checkpoint_with_all_rows",
+    ),
+    Mutant(
+        "a trainer's watch takes the inputs of an evaluation",
+        "jaxnn/train/callbacks.py",
+        "if self.is_heard and module.training:",
+        "if self.is_heard:",
+        "tests/test_trainers.py"
+        "::test_the_events_of_hugging_face_s_trainer_make_the_record_of_a_watch",
+        "torch",
+    ),
+    # Coordinate checks
+    Mutant(
+        "no state changes in a width check",
+        "jaxnn/train/widths.py",
+        "for both in ((states, before.states), (now, before.learned))",
+        "for both in ((states, states), (now, before.learned))",
+        "tests/test_widths.py::test_sizes_and_changes_are_those_of_a_plain_loop",
+    ),
+    Mutant(
+        "the error of an exponent counts its line as a number more",
+        "jaxnn/train/widths.py",
+        "(y.size - 2)",
+        "(y.size - 1)",
+        "tests/test_widths.py::test_exponents_and_words_are_those_of_the_parametrisation",
+    ),
+    Mutant(
+        "a state that grows before the first step is called steady",
+        "jaxnn/train/widths.py",
+        'if start.word == "growing"\n            else change.word',
+        "if False\n            else change.word",
+        "tests/test_widths.py::test_words_of_what_can_come",
+    ),
+    Mutant(
+        "a width that leaves the range counts in the line",
+        "jaxnn/train/widths.py",
+        "known = ~np.array(self._out_of_range)",
+        "known = np.ones(len(self.widths), bool)",
+        "tests/test_widths.py::test_words_of_what_can_come",
+    ),
+    Mutant(
+        "layers of a run that change their state are one loop",
+        "jaxnn/adapters/applied.py",
+        "if types_of(after) == types_of(state):",
+        "if True:",
+        "tests/test_widths.py::test_equal_layers_that_change_the_shape_of_a_state_are_no_loop",
     ),
     # Training
     Mutant(
@@ -2693,8 +2760,8 @@ MUTANTS = (
     Mutant(
         "a name in a chart ends the process of its user",
         "jaxnn/flow/chart.py",
-        "rows, labels = drawable(_in_script((rows, labels)))",
-        "rows, labels = _in_script((rows, labels))",
+        "return drawable(_in_script(rows))",
+        "return _in_script(rows)",
         "tests/test_texts.py::test_a_chart_holds_no_text_that_ends_the_process",
     ),
     Mutant(

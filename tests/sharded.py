@@ -6,7 +6,9 @@
 import json
 import math
 import re
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -276,6 +278,67 @@ def of_fit():
     }
 
 
+def of_watch(folder):
+    """Train a spread network under a watch, without one, and on one device under another."""
+    rng = np.random.default_rng(4)
+    start = {name: rng.standard_normal((8, 8)).astype(np.float32) / 3 for name in "abc"}
+    xs = rng.standard_normal((6, 16, 8)).astype(np.float32)
+    mesh = jax.make_mesh((4, 2), ("data", "model"))
+    specs = {"a": P(None, "model"), "b": P("model", None), "c": P()}
+    sgd = optax.sgd(0.01)
+
+    def network(p, xs, spread):
+        inner, outer = (P("data", "model"), P("data")) if spread else (None, None)
+        xs = jnp.tanh(jnp.dot(xs, p["a"], out_sharding=inner))
+        return jnp.tanh(jnp.dot(xs, p["b"], out_sharding=outer)) @ p["c"]
+
+    def square(output, ys):
+        return jnp.sum(jnp.square(output - ys), axis=-1)
+
+    def train(params, xs, spread, watch):
+        def mean_loss(p, xs):
+            return jnp.mean(square(network(p, xs, spread), jnp.sin(xs)))
+
+        def step(carry, given):
+            (params, state), (i, xs) = carry, given
+            value, gradient = jax.value_and_grad(mean_loss)(params, xs)
+            updates, state = sgd.update(gradient, state, params)
+            after = optax.apply_updates(params, updates)
+            if watch is not None:
+                watch(i, params, xs, jnp.sin(xs), after=after, value=value)
+            return (after, state), value
+
+        steps = jnp.arange(len(xs)), xs
+        return jax.lax.scan(step, (params, sgd.init(params)), steps)[0][0]
+
+    def watched(params, xs, spread):
+        net, _ = jaxnn.from_function(partial(network, spread=spread), params, xs[0])
+        name = "spread" if spread else "alone"
+        watch = jaxnn.watch(net, loss=square, every=2, folder=f"{folder}/{name}")
+        after = jax.jit(train, static_argnums=(2, 3))(params, xs, spread, watch)
+        return after, watch.watched
+
+    _, alone = watched(start, xs, False)
+    with jax.set_mesh(mesh):
+        params = {n: jax.device_put(v, NamedSharding(mesh, specs[n])) for n, v in start.items()}
+        batches = jax.device_put(xs, NamedSharding(mesh, P(None, "data")))
+        after, ours = watched(params, batches, True)
+        plain = jax.jit(train, static_argnums=(2, 3))(params, batches, True, None)
+    numbers = [
+        [row[name] for row in record.parameter_table() for name in row if name[:5] == "log10"]
+        for record in (ours, alone)
+    ]
+    return {
+        "steps": [line["step"] for line in ours.measurements],
+        "lines": Path(f"{folder}/spread/watch.jsonl").read_text("utf-8").count("\n"),
+        "off": float(np.max(np.abs(np.subtract(*numbers)))),
+        "as they were": all(
+            after[n].sharding.is_equivalent_to(params[n].sharding, 2) for n in start
+        ),
+        "the same": all(np.array_equal(after[n], plain[n]) for n in start),
+    }
+
+
 def of_shard_map():
     """Measure a batch in shard_map, whose examples are of very different sizes, and by devices.
 
@@ -318,4 +381,6 @@ def of_shard_map():
 if __name__ == "__main__":
     found = {name: findings(name) for name in ("llama", "qwen_moe")}
     found |= {"fit": of_fit(), "shard_map": of_shard_map()}
+    with tempfile.TemporaryDirectory() as folder:
+        found["watch"] = of_watch(folder)
     print(json.dumps(found, default=float))

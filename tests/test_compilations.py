@@ -1,7 +1,10 @@
 """Compile once: how many programs an eager call of every public function compiles."""
 
 import inspect
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
+from unittest import mock
 
 import jax
 import numpy as np
@@ -67,6 +70,14 @@ def looped(thetas, z):
     return z
 
 
+def of_width(width, seed):
+    return (looped, [np.ones((2, width), np.float32), np.ones((width, 1), np.float32)]), SGD
+
+
+def of_output(output, ys):
+    return output[:, 0] ** 2
+
+
 def fit(made, **options):
     return jaxnn.fit(
         NET, made["layers"], XS, YS, SGD, epochs=1, batch=2, key=made["key"], **options
@@ -87,6 +98,14 @@ def torch_watch():
     import torch
 
     return jaxnn.torch_watch(torch.nn.Linear(2, 2))
+
+
+def callback_of(trainer, package, **options):
+    """A callback of a trainer whose package is not installed here, or not loaded."""
+    base = SimpleNamespace(TrainerCallback=object, Callback=object)
+    packages = {package.partition(".")[0]: base, package: base}
+    with mock.patch.dict(sys.modules, packages):
+        return getattr(jaxnn.train, f"{trainer}_callback")(**options)
 
 
 def torch_cures():
@@ -130,9 +149,11 @@ CASES = {
     "gaussian": lambda made: jaxnn.gaussian(1.5)(made["key"], (3, 4)),
     "gradient_flow": lambda made: jaxnn.gradient_flow(NET, made["layers"], XS, YS),
     "gradient_flow of a chain": lambda made: jaxnn.gradient_flow(*made["chain"], XS, cotangent=XS),
+    "hugging_face_callback": lambda made: callback_of("hugging_face", "transformers"),
     "init": lambda made: jaxnn.init(NET, made["key"]),
     "init of a run": lambda made: jaxnn.init(NET, made["key"], stacked=True),
     "init without numbers": lambda made: jaxnn.init(NET, made["key"], lazy=True),
+    "lightning_callback": lambda made: callback_of("lightning", "lightning.pytorch", loss=abs),
     "log_norm": lambda made: jaxnn.log_norm(made["data"][0]),
     "looks_linear": lambda made: jaxnn.looks_linear(1.5)(made["key"], (4, 4)),
     "loss": lambda made: jaxnn.loss(NET, made["layers"], XS[0], 1),
@@ -154,6 +175,9 @@ CASES = {
     "unstack": lambda made: jaxnn.unstack(made["run"]),
     "verdict": lambda made: jaxnn.verdict(made["flow"]),
     "watch of a step": lambda made: made["watch"](0, made["layers"], XS, YS),
+    "width_check": lambda made: jaxnn.width_check(
+        of_width, (2, 3, 4), XS, YS, loss=of_output, steps=1, seeds=1
+    ),
     "meanfield.chi": lambda made: meanfield.chi("relu", 1.0, 0.5),
     "meanfield.correlation_fixed_point": lambda made: meanfield.correlation_fixed_point(
         "relu", 1.5, 0.1

@@ -79,3 +79,13 @@ def test_a_batch_in_shard_map_is_that_of_the_device(findings):
 def test_training_with_a_spread_batch(findings):
     assert findings["fit"]["off"] < 1e-6
     assert findings["fit"]["as they were"]
+
+
+@pytest.mark.slow
+def test_a_watch_of_a_spread_training(findings):
+    """Each measurement once, with the numbers of one device, and parameters as without a watch."""
+    found = findings["watch"]
+    assert (found["steps"], found["lines"]) == ([0, 2, 4], 4)
+    assert found["off"] < 1e-5
+    assert found["as they were"]
+    assert found["the same"]

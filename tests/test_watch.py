@@ -2,7 +2,11 @@
 
 import copy
 import json
+import signal
+import subprocess
+import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -205,6 +209,142 @@ def test_a_training_is_the_same_to_the_last_bit_without_its_watch(batches):
     assert len(watch.watched.measurements) == 3
     for ours, theirs in zip(*map(jax.tree.leaves, (watched, plain)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_what_is_recorded_besides_is_that_of_the_states(rng, tmp_path):
+    """Exponents and positions of one step, from states and Δ by hand; theory from its own flow."""
+    params = drawn(rng)
+    xs = rng.normal(size=(5, 4, 3)).astype(np.float32)
+    ys = np.zeros_like(xs)
+
+    def square(output, ys):
+        return jnp.sum((output - ys) ** 2, axis=(1, 2))
+
+    net, own = jaxnn.from_function(network, params, xs)
+    flow = jaxnn.gradient_flow(net, own, xs, ys, loss=square)
+    twin = jaxnn.gradient_flow(net, own, xs[::-1] / 2, ys, loss=square)  # in the place of theory
+    flow = replace(flow, theory=replace(twin, errors=twin))
+    options = {"positions": True, "formats": True, "theory": flow, "folder": tmp_path}
+    watch = jaxnn.watch(net, loss=square, **options)
+    watch(0, params, xs, ys, after=jax.tree.map(lambda v: 1.5 * v, params))
+    assert read_watch(tmp_path).start == pytest.approx(watch.watched.start)
+    record = read_watch(tmp_path)
+
+    def of_output(z):
+        return jnp.mean(square(z, ys))
+
+    first = jnp.asarray(xs) @ params["a"]
+    second = jnp.tanh(first) @ params["b"]
+    last = jnp.tanh(second) @ params["c"]
+    delta = jax.grad(lambda z: of_output(jnp.tanh(z) @ params["c"]))(second)
+    rows = [row for row in record.position_table() if row["layer"] == 2]
+    assert [row["position"] for row in rows] == [1, 2, 3, 4]
+    expected = np.log10(np.linalg.norm(np.moveaxis(delta, 1, 0).reshape(4, -1), axis=1))
+    assert [row["log10_delta"] for row in rows] == pytest.approx(expected, abs=1e-4)
+
+    def exponents(values):
+        of = np.sort(np.frexp(np.abs(np.asarray(values).ravel()))[1] - 1)
+        return [of[np.ceil(share * of.size).astype(int) - 1] for share in (0.01, 0.5, 0.99)]
+
+    layers, arrays = record.table(), record.parameter_table()
+    names = ("state_exponent", "delta_exponent")
+    for row, values in (
+        (layers[1], (second, delta)),
+        (layers[2], (last, jax.grad(of_output)(last))),
+    ):
+        for name, of in zip(names, values, strict=True):
+            assert [row[f"{name}_{q}"] for q in (1, 50, 99)] == exponents(of)
+    assert [arrays[1][f"exponent_{q}"] for q in (1, 50, 99)] == exponents(params["b"])
+    assert arrays[1]["log10_update_ratio"] == pytest.approx(np.log10(0.5), abs=1e-5)
+    ratio = arrays[1]["log10_delta"] - arrays[1]["log10_size"]
+    assert arrays[1]["log10_delta_ratio"] == pytest.approx(ratio)
+    for name in ("log10_gain", "log10_mean_square"):
+        ours, theory = (of.table()[0][name] for of in (flow, twin))
+        assert layers[0][f"{name}_from_theory"] == pytest.approx(ours - theory, abs=1e-4)
+    again = jaxnn.watch(net, loss=square, folder=tmp_path)  # goes on with the same theory
+    assert again.besides.theory == pytest.approx(record.start["theory"])
+    with pytest.raises(ValueError, match=r"^theory: expected the flow of the start with theory"):
+        jaxnn.watch(net, loss=square, theory=watch.flow)
+
+
+KILLED = """
+import os, pathlib, signal, sys, tempfile
+import jax, jax.numpy as jnp, numpy as np, jaxnn
+
+folder, end = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+xs = np.random.default_rng(0).normal(size=(60, 8, 3)).astype(np.float32)
+params = {name: np.random.default_rng(i).normal(size=(3, 3)).astype(np.float32) / 2
+          for i, name in enumerate("abc")}
+
+
+def network(p, xs):
+    return jnp.tanh(jnp.tanh(xs @ p["a"]) @ p["b"]) @ p["c"]
+
+
+def loss(output, ys):
+    return jnp.sum((output - ys) ** 2, axis=-1)
+
+
+net, _ = jaxnn.from_function(network, params, xs[0])
+watch = jaxnn.watch(net, loss=loss, every=2, folder=folder, ignore=("update",))
+
+
+@jax.jit
+def train_step(step, params, xs):
+    mean = lambda p: jnp.mean(loss(network(p, xs), jnp.sin(xs)))
+    value, gradient = jax.value_and_grad(mean)(params)
+    after = jax.tree.map(lambda v, g: v - 0.02 * g, params, gradient)
+    watch(step, params, xs, jnp.sin(xs), after=after, value=value)
+    return after
+
+
+saved = folder / "params.npz"
+begin = 0
+if saved.exists():
+    params = dict(np.load(saved))
+    begin = int(params.pop("step"))
+for step in range(begin, len(xs)):
+    if step % 10 == 0:
+        with open(folder / "new.npz", "wb") as file:
+            np.savez(file, step=step, **params)
+        os.replace(folder / "new.npz", saved)
+    if step == end:
+        os.kill(os.getpid(), signal.SIGKILL)  # with measurements on their way
+    params = train_step(np.int32(step), params, xs[step])
+watch.flush()
+"""
+
+
+@pytest.mark.slow
+def test_a_training_that_is_killed_goes_on_from_its_checkpoint_with_all_rows(tmp_path):
+    """Killed at step 37, after a checkpoint of step 30: it ends with the rows of one not killed."""
+    script = tmp_path / "train.py"
+    script.write_text(KILLED)
+
+    def run(name, end):
+        (tmp_path / name).mkdir(exist_ok=True)
+        command = [sys.executable, str(script), str(tmp_path / name), str(end)]
+        return subprocess.run(command, check=False, timeout=300, capture_output=True, text=True)
+
+    first = run("killed", 37)
+    assert first.returncode == -signal.SIGKILL, first.stderr
+    written = (tmp_path / "killed" / FILE).read_bytes()
+    before = read_watch(tmp_path / "killed")
+    there = [line["step"] for line in before.measurements]
+    assert there == [*range(0, 2 * len(there), 2)]
+    assert len(there) >= 15  # those of steps that were done long before
+    (whole := run("whole", -1)).check_returncode()
+    (second := run("killed", -1)).check_returncode()
+    assert whole.stderr == second.stderr == ""
+    after, plain = (read_watch(tmp_path / name) for name in ("killed", "whole"))
+    assert [line["step"] for line in after.measurements] == [*range(0, 60, 2)]
+    for ours, theirs in zip(after.measurements, plain.measurements, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        for part in ("layers", "parameters"):
+            for name, values in theirs[part].items():
+                assert ours[part][name] == pytest.approx(values, abs=1e-4, nan_ok=True), name
+    assert (tmp_path / "killed" / FILE).read_bytes().startswith(written)  # nothing is written over
 
 
 @pytest.mark.slow

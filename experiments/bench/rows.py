@@ -318,14 +318,22 @@ def trainings(quick: bool) -> tuple[Row, ...]:
 
 def watches(quick: bool, sizes: Sizes) -> tuple[Row, ...]:
     """Return rows of a training that is watched, next to the same without."""
+    decoder: dict[str, Any] = (Sizes(2, 8, 3, 2, 11) if quick else sizes)._asdict()
+    resnet = {"blocks": 2, "width": 32, "size": 16, "batch": 16}
+    resnet |= {"blocks": 1, "width": 4, "size": 8, "batch": 4} if quick else {}
+    networks = {"training_words": ("decoder", decoder), "training_resnet": ("ResNet", resnet)}
 
-    def case(name: str, goal: float, steps: int, every: int) -> Case:
-        of = (Sizes(2, 8, 3, 2, 11) if quick else sizes)._asdict() | {"steps": steps}
-        ours, theirs = (Side("training_words", {**of, "every": n}) for n in (every, 0))
-        return Case(name, goal, ours, theirs)
+    def case(module: str, name: str, goal: float, steps: int, every: int) -> Case:
+        what, of = networks[module]
+        ours, theirs = (Side(module, {**of, "steps": steps, "every": n}) for n in (every, 0))
+        return Case(f"{what}, {name}", goal, ours, theirs)
 
     many, few = (4, 2) if quick else (100, 4)
     return (
-        Row("watch", "training of a decoder in a scan, watched", "the same without a watch", "warm",
-            (case("every 100 steps", 1.02, many, many), case("every step", 2.35, few, 1))),
+        Row("watch", "training in a scan, watched", "the same without a watch", "warm",
+            tuple(
+                case(module, *of)
+                for module in networks
+                for of in (("every 100 steps", 1.02, many, many), ("every step", 2.35, few, 1))
+            )),
     )  # fmt: skip

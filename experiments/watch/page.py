@@ -26,6 +26,10 @@ LAYERS = {
     "log10_spread": "what differs between examples: log₁₀",
     "saturated": "saturated units",
     "dead": "dead units",
+    "log10_gain_from_theory": "factor of each layer, less theory of the start: log₁₀",
+    "log10_mean_square_from_theory": "signal, less theory of the start: log₁₀",
+    "delta_exponent_50": "exponent of the median |entry| of Δ: log₂",
+    "state_exponent_50": "exponent of the median |entry| of the state: log₂",
 }
 ARRAYS = {
     "log10_ratio": "update / size: log₁₀",

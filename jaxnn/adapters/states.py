@@ -60,3 +60,8 @@ def counted(state: Any) -> tuple[bool, ...]:
 def with_main_first(state: Any) -> bool:
     """Tell a state of several streams, whose first is the main one."""
     return isinstance(state, State) and sum(map(is_float, jax.tree.leaves(state.streams))) > 1
+
+
+def types_of(state: Any) -> Any:
+    """Return the structure of a state, and shapes and dtypes of its arrays, to be compared."""
+    return jax.tree.structure(state), [(v.shape, v.dtype) for v in jax.tree.leaves(state)]

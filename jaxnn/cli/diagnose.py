@@ -5,7 +5,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..adapters.handover import is_array
-from ..adapters.layers import Chain, from_function, from_layers
+from ..adapters.layers import Chain
+from ..adapters.models import is_of_torch, network_of, refuse_each
 from ..adapters.torch.module import own_loss, prediction_of
 from ..arrays.compiled import check_width, measuring
 from ..curing.cures import Cures, tried_on
@@ -158,7 +158,7 @@ def diagnose(
     if cotangent is not None and (loss is not None or ys is not None):
         raise ValueError("cotangent: expected it, or ys and loss, got both")
     if is_of_torch(model):
-        _refuse_each(each, "a module of PyTorch")
+        refuse_each(each, "a module of PyTorch")
         if theory:
             raise ValueError(
                 "theory: expected none for a module of PyTorch, whose program has no wide twin; a "
@@ -205,51 +205,6 @@ def diagnose(
     like = model[1] if isinstance(model, tuple) else model
     like = None if like is params else like
     return Diagnosis(flow, words, note, lambda: OfJax(params, net, xs, ys, options, like))
-
-
-def is_of_torch(model: Any) -> bool:
-    """Tell whether a model is a module of PyTorch."""
-    return hasattr(model, "register_forward_hook")
-
-
-def _refuse_each(each: str, what: str) -> None:
-    """Raise a ValueError for an `each` that would do nothing."""
-    if each != "batch":
-        raise ValueError(f"each: expected batch with {what}, which takes one, got {each}")
-
-
-def _refuse_cuts(cuts: Any) -> None:
-    """Raise a ValueError for cuts of what has its layers already."""
-    if cuts is not None:
-        raise ValueError("cuts: expected none with a list of layers or a pair (net, params)")
-
-
-def network_of(model: Any, xs: Any, each: Any, cuts: Any) -> tuple[Any, Any]:
-    """Return a network that `gradient_flow` takes, and its parameters.
-
-    Raises:
-        TypeError: the model is none.
-    """
-    if isinstance(model, tuple) and len(model) == 2:
-        if isinstance(model[0], Chain | Network):
-            _refuse_each(each, "a pair (net, params)")
-            _refuse_cuts(cuts)
-            return model
-        return from_function(*model, xs, each=each, cuts=cuts)
-    if isinstance(model, Mapping | list):
-        _refuse_cuts(cuts)
-        return from_layers(model, each=each)
-    if callable(model) and any(map(is_array, jax.tree.leaves(model))):
-        return from_function(_called, model, xs, each=each, cuts=cuts)
-    raise TypeError(
-        "model: expected a module of Equinox, NNX or PyTorch, a pair (f, params), a list of layers "
-        f"or a pair (net, params), got {type(model).__name__}; parameters that a function closes "
-        "over have to be handed over with it"
-    )
-
-
-def _called(module: Any, xs: Any) -> Any:
-    return module(xs)
 
 
 def _loss_in_words(ys: Any, loss: Any, cotangent: Any, seed: int, labels: bool) -> str:

@@ -30,7 +30,7 @@ from ..adapters.layers import (
     encoded,
 )
 from ..adapters.program import typed
-from ..adapters.states import counted, streams, with_main_first
+from ..adapters.states import counted, streams, types_of, with_main_first
 from ..arrays.compiled import compiled
 from ..arrays.loops import barrier
 from ..arrays.rows import (
@@ -471,7 +471,7 @@ def _unrolled(net: Lowered, params: Any, x: Any) -> tuple[list[ChainOp], list[An
         entries = [entry]
         if k:
             after = _states(kind, entry.at(0), state, count)[-1].state
-            if _types(after) != _types(state):
+            if types_of(after) != types_of(state):
                 if given:
                     raise ValueError(
                         f"layer {kind.links[0].label}: expected a run to keep the shapes and "
@@ -532,7 +532,3 @@ def _states(pattern: Pattern, layer: Weights, state: Any, count: int) -> list[_T
         anatomy = Anatomy.of(closed, given) if link.is_recognised else Anatomy()
         states.append(_Traced(state, anatomy))
     return states
-
-
-def _types(state: Any) -> Any:
-    return jax.tree.structure(state), [(v.shape, v.dtype) for v in jax.tree.leaves(state)]

@@ -82,7 +82,7 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
     """
     for flow in flows:
         assert_one(flow)
-    alt = _altair()
+    alt = load_altair()
     if not flows:
         raise ValueError("flows: expected at least one, got none")
     labels = [str(i + 1) for i in range(len(flows))] if names is None else list(map(str, names))
@@ -95,18 +95,29 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
         for label, flow in zip(labels, flows, strict=True)
         for row in flow.table()
     ]
-    # No other text is a user's. Altair draws in this process, which would end with the engine.
-    rows, labels = drawable(_in_script((rows, labels)))
+    rows, labels = drawable_rows((rows, labels))  # no other text is a user's
     drawn = [
         alt.layer(*panel.layers).properties(width=WIDTH, height=HEIGHT, title=panel.title)
         for panel in (*panels(rows, labels), *(exponents(flows[0]) if len(flows) == 1 else ()))
     ]
+    return styled(alt.vconcat(*drawn, data=alt.Data(values=rows), spacing=18))
+
+
+def styled(chart: Any) -> Any:
+    """Return a chart in the house's style."""
     return (
-        alt.vconcat(*drawn, data=alt.Data(values=rows), spacing=18)
-        .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
+        chart.configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
         .configure_title(anchor="start", fontSize=13, fontWeight="normal", frame="group")
         .configure_legend(labelFontSize=12, title=None, orient="top", symbolOpacity=1)
     )
+
+
+def drawable_rows(rows: Any) -> Any:
+    """Return what a chart shows, with texts that end neither the engine nor a page's script.
+
+    Altair draws in this process, which would end with the engine.
+    """
+    return drawable(_in_script(rows))
 
 
 def _in_script(value: Any) -> Any:
@@ -151,7 +162,7 @@ def svg(chart: Any) -> str:
         config[name] = {"labelColor": INK, "titleColor": INK} | of | config.get(name, {})
     title = {"color": INK, "subtitleColor": INK, "anchor": "start", "fontWeight": "normal"}
     config["title"] = title | config.get("title", {})
-    version = ".".join(_altair().SCHEMA_VERSION.lstrip("v").split(".")[:2])
+    version = ".".join(load_altair().SCHEMA_VERSION.lstrip("v").split(".")[:2])
     text: str = vl_convert.vegalite_to_svg(spec, vl_version=version)
     # In less than four fifths of its width it is moved sideways instead of becoming too small.
     least = 0.8 * float(re.findall(r'width="([\d.]+)"', text)[0])
@@ -168,7 +179,7 @@ def panels(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Panel]
             number or None where there is none to draw.
         labels: of the flows.
     """
-    alt = _altair()
+    alt = load_altair()
     found = [_gradient(alt, rows, labels), _factors(alt, rows, labels)]
     if any(row.get("log10_spread") is not None for row in rows):
         found.append(_examples(alt, rows, labels))
@@ -177,7 +188,7 @@ def panels(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Panel]
 
 def exponents(flow: Any) -> list[Panel]:
     """Return the panels of a flow's entries by exponent; none if they were not counted."""
-    alt = _altair()
+    alt = load_altair()
     if flow.entries is None:
         return []
     found = histograms(flow.entries)
@@ -279,7 +290,12 @@ def _ticks(last: int) -> list[int]:
     return [1, *range(step, last + 1, step)] if step > 1 else [*range(1, last + 1)]
 
 
-def _altair() -> Any:
+def load_altair() -> Any:
+    """Return Altair.
+
+    Raises:
+        ImportError: it is not installed.
+    """
     try:
         import altair
     except ImportError:

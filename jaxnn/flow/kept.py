@@ -6,7 +6,7 @@ Where these begin follows from the format, the exponent of bin 0 and the scale; 
 counts and squares each share is the difference of two.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,6 +104,21 @@ class Histogram:
             {int(top) - octave: float(each[octave]) for octave in np.flatnonzero(each > 0).tolist()}
             for top, each in zip(self.top, counts, strict=True)
         ]
+
+    def exponents(self, shares: Sequence[float]) -> np.ndarray:
+        """Return the exponents k below or at which so large a share of the entries lies, (N, S).
+
+        Of entries that are not zero; nan of an array without any, or without known numbers.
+        """
+        rows = []
+        for counts, known in zip(self.by_exponent(), self.known, strict=True):
+            exponents = np.array(sorted(counts), float)
+            total = np.cumsum([counts[int(k)] for k in exponents])
+            if not known or not len(total):
+                rows.append(np.full(len(shares), np.nan))
+                continue
+            rows.append(exponents[np.searchsorted(total, np.array(shares) * total[-1])])
+        return np.array(rows).reshape(-1, len(shares))
 
     def largest_scale(self, kind: Format) -> np.ndarray:
         """Return the largest k for which nothing of each array overflows; 0 of zeros."""

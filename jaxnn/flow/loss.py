@@ -27,23 +27,37 @@ def delta_of_loss(
         top: the arrays, the examples first.
 
     Raises:
-        ValueError: a loss of another shape or dtype.
+        ValueError: as `mean_of`.
     """
 
     def mean(values: list[Array]) -> Array:
-        losses = loss(output_of(values), ys)
-        count = len(top[0])
-        if jnp.shape(losses) not in ((), (count,)) or not is_float(losses):
-            raise ValueError(
-                f"loss: expected loss(output, ys) to return one float, or one for each example, "
-                f"({count},), got {getattr(losses, 'dtype', type(losses).__name__)} of shape "
-                f"{jnp.shape(losses)}"
-            )
-        return jnp.mean(losses)
+        return mean_of(loss, output_of(values), ys, len(top[0]))
 
     value, pull = jax.vjp(mean, top)
     delta: list[Array] = pull(jnp.ones_like(value))[0]
     return delta
+
+
+def mean_of(loss: Loss, output: Any, ys: Any, count: int) -> Array:
+    """Return the mean loss of a batch.
+
+    Args:
+        loss: the user's function.
+        output: of the network.
+        ys: what the loss takes next to it.
+        count: the number of examples.
+
+    Raises:
+        ValueError: a loss of another shape or dtype.
+    """
+    losses = loss(output, ys)
+    if jnp.shape(losses) not in ((), (count,)) or not is_float(losses):
+        raise ValueError(
+            f"loss: expected loss(output, ys) to return one float, or one for each example, "
+            f"({count},), got {getattr(losses, 'dtype', type(losses).__name__)} of shape "
+            f"{jnp.shape(losses)}"
+        )
+    return jnp.mean(losses)
 
 
 def random_loss(output: Any, key: jax.Array) -> jax.Array:

@@ -3,6 +3,7 @@
 All take (net, params or state, xs, ys, optimizer).
 """
 
+from .callbacks import hugging_face_callback, lightning_callback
 from .fitting import Fit, History, fit, split
 from .scores import Scores, evaluate
 from .steps import State, each_epoch, epoch, start, step
@@ -19,6 +20,8 @@ __all__ = [
     "epoch",
     "evaluate",
     "fit",
+    "hugging_face_callback",
+    "lightning_callback",
     "read_watch",
     "split",
     "start",

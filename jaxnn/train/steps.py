@@ -107,11 +107,17 @@ def start(net: Network, params: Pairs, optimizer: Optimizer, key: Key[Array, ""]
 
 @compiled
 def _start(params: Layers, optimizer: Optimizer, key: Array) -> State:
-    def strongly_typed(leaf: Any) -> Any:  # a weak type would change in the first step
+    params, inner = strongly_typed((params, optimizer.init(params)))
+    return State(params, inner, key, jnp.zeros((), jnp.int32))
+
+
+def strongly_typed(tree: Any) -> Any:
+    """Return a pytree of arrays without weak types, which would change in the first step."""
+
+    def of(leaf: Any) -> Any:
         return lax.convert_element_type(leaf, leaf.dtype) if jax.typeof(leaf).weak_type else leaf
 
-    params, inner = jax.tree.map(strongly_typed, (params, optimizer.init(params)))
-    return State(params, inner, key, jnp.zeros((), jnp.int32))
+    return jax.tree.map(of, tree)
 
 
 def step(
@@ -169,14 +175,42 @@ def _step(
     # All of Δ before any update: else XLA copies, at every step, the weights still to be read.
     gradient = lax.optimization_barrier(gradient)  # type: ignore[no-untyped-call]
     gradient = jax.tree.map(pcast_like, gradient, params)
+    moved, inner = moved_by(
+        optimizer,
+        gradient,
+        state.opt_state,
+        params,
+        loss,
+        lambda params: loss_of_batch(net, params, xs, ys, used, "all"),
+    )
+    return State(moved, inner, state.key, state.step + 1), loss
+
+
+def moved_by(
+    optimizer: Optimizer,
+    gradient: Any,
+    opt_state: Any,
+    params: Any,
+    value: Any,
+    value_fn: Callable[[Any], Any],
+) -> tuple[Any, Any]:
+    """Return the parameters after a step of an optimiser, and its state.
+
+    Args:
+        optimizer: the optimiser.
+        gradient: of the parameters.
+        opt_state: its state before the step.
+        params: the parameters before it.
+        value: the loss, for optimisers that take it, such as a line search or a plateau.
+        value_fn: params -> loss, likewise.
+    """
     extra: dict[str, Any] = {}
     kinds = {p.kind for p in inspect.signature(optimizer.update).parameters.values()}
-    if inspect.Parameter.VAR_KEYWORD in kinds:  # as a line search or a plateau has it
-        extra = {"value": loss, "grad": gradient}
-        extra["value_fn"] = lambda params: loss_of_batch(net, params, xs, ys, used, "all")
-    updates, inner = optimizer.update(gradient, state.opt_state, params, **extra)
+    if inspect.Parameter.VAR_KEYWORD in kinds:
+        extra = {"value": value, "grad": gradient, "value_fn": value_fn}
+    updates, inner = optimizer.update(gradient, opt_state, params, **extra)
     moved = jax.tree.map(lambda p, u: pcast_like((p + u).astype(p.dtype), p), params, updates)
-    return State(moved, inner, state.key, state.step + 1), loss
+    return moved, inner
 
 
 @transferring

@@ -6,11 +6,12 @@ Torch is never imported: the user has done so.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..adapters.torch.tensors import log_norm
+from ..flow.flow import Flow
 from ..flow.of_torch import torch_flow
 from ..network.checks import check_loss
 from .steps import check_integer
@@ -24,9 +25,9 @@ class TorchWatch(Recorder):
     flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
     """
 
-    def __init__(self, module: Any, loss: Any, cuts: Any, *options: Any):
+    def __init__(self, module: Any, loss: Any, cuts: Any, formats: bool, *options: Any):
         super().__init__(*options)
-        self.module, self.loss, self.cuts = module, loss, cuts
+        self.module, self.loss, self.cuts, self.formats = module, loss, cuts, formats
 
     @contextmanager
     def __call__(
@@ -40,16 +41,36 @@ class TorchWatch(Recorder):
             ys: what the loss takes next to the output.
             value: the loss of the step, a number or a tensor.
         """
+        begun = self.begin(step, inputs, ys)
+        yield
+        self.end(begun, value)
+
+    def begin(self, step: int, inputs: Any, ys: Any = None) -> "_Begun | None":
+        """Measure before a step of the optimiser, if its number is due; else return None."""
         if check_integer("step", step, 0) % self.every:
-            yield
-            return
-        flow = torch_flow(self.module, inputs, ys, loss=self.loss, cuts=self.cuts)
+            return None
+        options = {"loss": self.loss, "cuts": self.cuts, "formats": self.formats}
+        flow = torch_flow(self.module, inputs, ys, **options)
         own = dict(self.module.named_parameters())
         before = {path: own[path].detach().clone() for path in flow.parameters.paths}
-        yield
-        log_update = [log_norm(own[path].detach() - v) for path, v in before.items()]
+        return _Begun(step, flow, before)
+
+    def end(self, begun: "_Begun | None", value: Any = None) -> None:
+        """Record what was measured before a step, and its update, after it."""
+        if begun is None:
+            return
+        own = dict(self.module.named_parameters())
+        log_update = [log_norm(own[path].detach() - v) for path, v in begun.before.items()]
         loss = np.nan if value is None else float(getattr(value, "detach", lambda: value)())
-        self.measured(step, flow, np.array(log_update), loss)
+        self.measured(begun.step, begun.flow, np.array(log_update), loss)
+
+
+class _Begun(NamedTuple):
+    """A measurement before a step: its number, the flow, and the parameters by their paths."""
+
+    step: int
+    flow: Flow
+    before: dict[str, Any]
 
 
 def torch_watch(
@@ -61,6 +82,7 @@ def torch_watch(
     folder: Path | str | None = None,
     callback: Callable[[Alarm], Any] | None = None,
     ignore: tuple[str, ...] = (),
+    formats: bool = False,
 ) -> TorchWatch:
     """Watch a training in PyTorch: measure the flow of its gradient every so many steps.
 
@@ -81,6 +103,7 @@ def torch_watch(
         callback: takes each `jaxnn.train.Alarm`, which is also a Python warning, of the category
             `jaxnn.errors.TrainingWarning`.
         ignore: rules that give no alarm, see `jaxnn.train.alarms`.
+        formats: whether exponents of entries are recorded too, as for `jaxnn.torch_flow`.
 
     Returns:
         TorchWatch.
@@ -98,4 +121,4 @@ def torch_watch(
     check_loss(loss)
     if not hasattr(module, "register_forward_hook"):
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
-    return TorchWatch(module, loss, cuts, every, folder, callback, ignore)
+    return TorchWatch(module, loss, cuts, formats, every, folder, callback, ignore)

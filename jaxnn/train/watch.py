@@ -39,7 +39,19 @@ from ..network.network import Network
 from ..texts import counted, told
 from .alarms import RULES, alarms_of, line_of
 from .steps import check_integer
-from .watched import FILE, Alarm, Line, Watched, encoded, measurement_of, read_watch, start_of
+from .watched import (
+    FILE,
+    NOTHING,
+    Alarm,
+    Besides,
+    Line,
+    Watched,
+    encoded,
+    measurement_of,
+    read_watch,
+    start_of,
+    theory_of_start,
+)
 
 
 class Recorder:
@@ -54,13 +66,14 @@ class Recorder:
         folder: Path | str | None,
         callback: Callable[[Alarm], Any] | None,
         ignore: tuple[str, ...],
+        besides: Besides = NOTHING,
     ):
         for rule in ignore:
             if rule not in RULES:
                 raise ValueError(f"ignore: expected some of {', '.join(RULES)}, got {told(rule)}")
         self.every = check_integer("every", every, 1)
         self.folder = None if folder is None else Path(folder)
-        self.callback, self.ignore = callback, ignore
+        self.callback, self.ignore, self.besides = callback, ignore, besides
         self.flow: Flow | None = None
         self._watched = Watched()
         self._is_described = False  # by a start line of this process
@@ -69,6 +82,8 @@ class Recorder:
             self.folder.mkdir(parents=True, exist_ok=True)
             if (self.folder / FILE).exists():
                 self._watched = read_watch(self.folder)
+        if besides.theory is None:  # of the start, also where a training goes on
+            self.besides = besides._replace(theory=self._watched.start.get("theory"))
 
     @property
     def watched(self) -> Watched:
@@ -79,9 +94,10 @@ class Recorder:
         """Record a measurement, and the alarms that it gives rise to."""
         with self._lock:
             self.flow, now = flow, time.time_ns() // 10**6
-            lines = [] if self._is_described else [start_of(flow, self.every, now)]
+            lines = [] if self._is_described else [start_of(flow, self.every, now, self.besides)]
             self._is_described = True
-            self._record([*lines, measurement_of(step, flow, log_update, loss, now)])
+            line = measurement_of(step, flow, log_update, loss, now, self.besides)
+            self._record([*lines, line])
             alarms = alarms_of(self._watched, self.ignore)
             self._record([line_of(alarm, now) for alarm in alarms])
         for alarm in alarms:
@@ -105,9 +121,9 @@ class Watch(Recorder):
     flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
     """
 
-    def __init__(self, net: Network | Chain, loss: Loss | None, *options: Any):
+    def __init__(self, net: Network | Chain, loss: Loss | None, formats: bool, *options: Any):
         super().__init__(*options)
-        self.net, self.loss = net, loss
+        self.net, self.loss, self.formats = net, loss, formats
         if self.folder is not None:
             _check_same(self._watched.start, net, self.folder)
 
@@ -191,6 +207,9 @@ def watch(
     folder: Path | str | None = None,
     callback: Callable[[Alarm], Any] | None = None,
     ignore: tuple[str, ...] = (),
+    positions: bool = False,
+    formats: bool = False,
+    theory: Flow | None = None,
 ) -> Watch:
     """Watch a training: measure the flow of its gradient every so many steps, and record it.
 
@@ -212,12 +231,16 @@ def watch(
         callback: takes each `jaxnn.train.Alarm`, which is also a Python warning, of the category
             `jaxnn.errors.TrainingWarning`. It is called in a thread of JAX's and must not use JAX.
         ignore: rules that give no alarm, see `jaxnn.train.alarms`.
+        positions: whether Δ and what differs between examples are recorded at each position too.
+        formats: whether exponents of entries are recorded too, as for `jaxnn.gradient_flow`.
+        theory: the flow of the start, measured with theory=True: what training moves away from.
 
     Returns:
         Watch.
 
     Raises:
-        ValueError: an `every` below 1; an unknown rule; a folder with the watch of another network.
+        ValueError: an `every` below 1; an unknown rule; a folder with the watch of another network;
+            a theory of another network, or a flow without any.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -249,12 +272,23 @@ def watch(
             "net: expected a Network, or the chain of jaxnn.from_function or jaxnn.from_layers, "
             f"got {type(net).__name__}"
         )
-    return Watch(net, loss, every, folder, callback, ignore)
+    besides = Besides(positions, theory_of_start(theory))
+    if theory is not None and [*theory.names] != _names(net):
+        raise ValueError(
+            f"theory: expected a flow of this network, of {counted(len(_names(net)), 'layer')}, got"
+            f" one of {counted(len(theory.names), 'layer')}, or with other names"
+        )
+    return Watch(net, loss, formats, every, folder, callback, ignore, besides)
+
+
+def _names(net: Network | Chain) -> list[str]:
+    """Return the names of the layers of a network."""
+    return list(net.names) if isinstance(net, Chain) else [""] * (len(net.sizes) - 1)
 
 
 def _check_same(start: Line, net: Network | Chain, folder: Path) -> None:
     """Raise if a folder has the watch of a network with other layers."""
-    names = list(net.names) if isinstance(net, Chain) else [""] * (len(net.sizes) - 1)
+    names = _names(net)
     there = [layer["name"] for layer in start.get("layers", [])]
     if start and there != names:
         raise ValueError(
@@ -274,7 +308,7 @@ def _watch(watch: Watch, step: Any, params: Any, xs: Any, ys: Any, after: Any, v
     def measure() -> None:
         chain = watch.net if isinstance(watch.net, Chain) else None
         before = params if chain is None else chain.params(params)
-        flow = gradient_flow(watch.net, before, xs, ys, loss=watch.loss)
+        flow = gradient_flow(watch.net, before, xs, ys, loss=watch.loss, formats=watch.formats)
         log_update = None
         if after is not None:
             moved = after if chain is None else chain.params(after)

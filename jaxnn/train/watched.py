@@ -10,13 +10,16 @@ count from 1; log10_… are logarithms to the base of ten, of Euclidean norms un
      "layers":     [{"layer": 1, "name": "blocks[0]", "size": entries of its state}, …],
      "parameters": [{"layer": 1, "path": "['blocks'][0]", "shape": [64, 64]}, …],
      "heads":      [{"layer": 1, "attention": 1, "head": 1}, …],
-     "experts":    [{"layer": 1, "router": 1, "expert": 1}, …]}
+     "experts":    [{"layer": 1, "router": 1, "expert": 1}, …],
+     "positions":  [positions of the state of each layer, …],
+     "theory":     {"log10_delta": [one number a layer], …}}
     {"kind": "measurement", "step": 100, "time": …, "loss": …, "word": "steady", "decades": …,
      "total": …, "after": true,
      "layers":     {"log10_delta": [one number a layer], …},
      "parameters": {"log10_delta": [one number an array], "log10_size": …, "log10_update": …},
      "heads":      {"largest_logit": […], "entropy": […], "most_entropy": […], "share": […]},
-     "experts":    {"load": […]}}
+     "experts":    {"load": […]},
+     "positions":  {"log10_delta": [one number a layer and position], "log10_spread": […]}}
     {"kind": "alarm", "step": 100, "time": …, "rule": "update", "layer": 3 or null,
      "path": "['blocks'][2]" or "", "text": "Step 100: …"}
 
@@ -31,6 +34,13 @@ The lists of a measurement are in the order of those of the last start. What the
                           what differs between examples relative to the state, and so on
     parameters            log10_delta of the array's Δ, log10_size of itself, log10_update of its
                           change in this step (null without the parameters after it)
+    …exponent_1, _50, _99 with formats=True, of layers and of parameters: the k at or below which
+                          1 %, 50 % and 99 % of the entries are, of 2^k <= |entry| < 2^(k+1): of Δ
+                          delta_exponent_50 and so on, of a state state_exponent_50, of an array
+                          exponent_50
+    positions             with positions=True, as in `flow.positions`; else without entries
+    theory                of the start, with theory=flow: what the wide twin has for log10_delta,
+                          log10_gain, log10_mean_square and log10_spread; else {}
     heads, experts        as in `flow.attention` and `flow.routers`; entropy in nats, share of the
                           largest, load of 1
     rule                  the kind of an alarm, see `jaxnn.train.alarms`
@@ -49,11 +59,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..flow.flow import Flow
+from ..flow.kept import Histogram, histograms
 from ..flow.rates import rate_of
+from ..flow.table import assert_one
 
 FILE = "watch.jsonl"
 SCHEMA = 1
 LN10 = math.log(10)
+SHARES = (0.01, 0.5, 0.99)  # of the entries, at which their exponents are recorded
+THEORY = ("log10_delta", "log10_gain", "log10_mean_square", "log10_spread")  # of the wide twin
 
 Line = dict[str, Any]  # of the file, with numbers that are nan or infinite as such
 
@@ -106,12 +120,33 @@ class Watched:
             self.alarms.append(Alarm(*(line[name] for name in Alarm._fields)))
 
     def table(self) -> list[dict[str, Any]]:
-        """Return a row for each step and layer: step, loss, layer, name, and `flow.table()`'s."""
-        return self._rows("layers", ("layer", "name"))
+        """Return a row for each step and layer: step, loss, layer, name, and `flow.table()`'s.
+
+        With theory of the start, log10_gain_from_theory and alike are differences from it.
+        """
+        theory = self.start.get("theory", {})
+        rows = self._rows("layers", ("layer", "name"))
+        return [
+            row
+            | {
+                f"{name}_from_theory": row[name] - values[row["layer"] - 1]
+                for name, values in theory.items()
+                if name in row
+            }
+            for row in rows
+        ]
 
     def parameter_table(self) -> list[dict[str, Any]]:
-        """Return a row for each step and parameter array: layer, path, and logarithms of norms."""
-        return self._rows("parameters", ("layer", "path"))
+        """Return a row for each step and parameter array: layer, path, and logarithms of norms.
+
+        log10_delta_ratio is ‖Δθ‖ / ‖θ‖, and log10_update_ratio ‖update‖ / ‖θ‖; nan of zeros.
+        """
+        rows = self._rows("parameters", ("layer", "path"))
+        return [row | _ratios(row) for row in rows]
+
+    def position_table(self) -> list[dict[str, Any]]:
+        """Return a row for each step, layer and position (token, pixel), which count from 1."""
+        return self._rows("positions", ("layer", "position"))
 
     def attention_table(self) -> list[dict[str, Any]]:
         """Return a row for each step and head of an attention."""
@@ -121,14 +156,30 @@ class Watched:
         """Return a row for each step and expert of a router."""
         return self._rows("experts", ("layer", "router", "expert"))
 
-    def _rows(self, part: str, places: tuple[str, ...]) -> list[dict[str, Any]]:
+    def _rows(self, part: str, names: tuple[str, ...]) -> list[dict[str, Any]]:
+        places = self.start.get(part, [])
+        if part == "positions":
+            places = [
+                {"layer": layer, "position": position}
+                for layer, count in enumerate(places, 1)
+                for position in range(1, count + 1)
+            ]
         return [
             {"step": line["step"], "loss": line["loss"]}
-            | {name: place[name] for name in places}
+            | {name: place[name] for name in names}
             | {name: values[i] for name, values in line[part].items()}
             for line in self.measurements
-            for i, place in enumerate(self.start[part])
+            for i, place in enumerate(places)
         ]
+
+
+def _ratios(row: dict[str, Any]) -> dict[str, float]:
+    """Return the ratios of an array's Δ and of its update to its size."""
+    size = row["log10_size"]
+    return {
+        f"log10_{name}_ratio": row[f"log10_{name}"] - size if np.isfinite(size) else np.nan
+        for name in ("delta", "update")
+    }
 
 
 def read_watch(folder: Path | str) -> Watched:
@@ -187,14 +238,15 @@ def _decoded(row: str) -> Line | None:
         return None
     if not isinstance(line, dict) or "kind" not in line:
         return None
+    parts: tuple[str, ...] = ()
+    if line["kind"] == "start":
+        parts = ("theory",)
     if line["kind"] == "measurement":
-        parts = ("layers", "parameters", "heads", "experts")
-        numbers = ("loss", "decades", "total")
-        line |= {name: _number(line[name]) for name in numbers}
-        line |= {
-            part: {name: [*map(_number, values)] for name, values in line[part].items()}
-            for part in parts
-        }
+        parts = ("layers", "parameters", "heads", "experts", "positions")
+        line |= {name: _number(line[name]) for name in ("loss", "decades", "total")}
+    for part in parts:
+        columns = line.get(part, {})
+        line[part] = {name: [*map(_number, values)] for name, values in columns.items()}
     return line
 
 
@@ -204,7 +256,39 @@ def _number(value: Any) -> Any:
     return float(value) if isinstance(value, str) else value
 
 
-def start_of(flow: Flow, every: int, time: int) -> Line:
+class Besides(NamedTuple):
+    """What is recorded besides.
+
+    positions: whether numbers by position are.
+    theory: of the start, a list for each column; None without.
+    """
+
+    positions: bool = False
+    theory: dict[str, list[float]] | None = None
+
+
+NOTHING = Besides()
+
+
+def theory_of_start(flow: Flow | None) -> dict[str, list[float]] | None:
+    """Return what the wide twin of a flow has for each layer; None of None.
+
+    Raises:
+        TypeError, ValueError: no flow, or one that was measured without theory.
+    """
+    if flow is None:
+        return None
+    assert_one(flow)
+    if flow.theory is None:
+        raise ValueError(
+            "theory: expected the flow of the start with theory, as jaxnn.gradient_flow(..., "
+            "theory=True) returns it, got one without"
+        )
+    rows = flow.theory.table()
+    return _columns(rows, tuple(name for name in THEORY if name in rows[0]))
+
+
+def start_of(flow: Flow, every: int, time: int, besides: Besides = NOTHING) -> Line:
     """Return the line that describes a network."""
     of = flow.parameters
     return {
@@ -223,6 +307,8 @@ def start_of(flow: Flow, every: int, time: int) -> Line:
         ],
         "heads": _chosen(_heads(flow), ("layer", "attention", "head")),
         "experts": _chosen(_experts(flow), ("layer", "router", "expert")),
+        "positions": [*flow.positions.counts] if besides.positions and flow.positions else [],
+        "theory": besides.theory or {},
     }
 
 
@@ -238,7 +324,9 @@ def _chosen(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str
     return [{name: row[name] for name in names} for row in rows]
 
 
-def measurement_of(step: int, flow: Flow, log_update: Any, loss: float, time: int) -> Line:
+def measurement_of(
+    step: int, flow: Flow, log_update: Any, loss: float, time: int, besides: Besides = NOTHING
+) -> Line:
     """Return the line of a measurement.
 
     Args:
@@ -247,12 +335,20 @@ def measurement_of(step: int, flow: Flow, log_update: Any, loss: float, time: in
         log_update: ln of the norm of each parameter array's change; None if it is not known.
         loss: of the step; nan if it is not known.
         time: milliseconds since 1970.
+        besides: what is recorded besides.
     """
     rate = rate_of(flow, np.arange(flow.unmeasured, len(flow.names)))
     parameters = _columns(flow.parameter_table(), ("log10_delta", "log10_size"))
     update = np.full(len(flow.parameters.paths), np.nan) if log_update is None else log_update
     parameters["log10_update"] = (np.asarray(update, np.float64) / LN10).tolist()
-    layers = flow.table()
+    rows = flow.table()
+    layers = _columns(rows, tuple(name for name in rows[0] if name not in _PLACES))
+    if flow.entries is not None:
+        found = histograms(flow.entries)
+        layers |= _exponents(found, {"delta": "delta_exponent", "state": "state_exponent"})
+        parameters |= _exponents(
+            found, {"delta_parameter": "delta_exponent", "parameter": "exponent"}
+        )
     is_finite = bool(np.all(np.asarray(flow.log_mean_square) < np.inf))
     return {
         "kind": "measurement",
@@ -263,10 +359,34 @@ def measurement_of(step: int, flow: Flow, log_update: Any, loss: float, time: in
         "decades": float(rate.decades),
         "total": float(rate.total),
         "after": log_update is not None,
-        "layers": _columns(layers, tuple(name for name in layers[0] if name not in _PLACES)),
+        "layers": layers,
         "parameters": parameters,
         "heads": _columns(_heads(flow), ("largest_logit", "entropy", "most_entropy", "share")),
         "experts": _columns(_experts(flow), ("load",)),
+        "positions": _positions(flow) if besides.positions else {},
+    }
+
+
+def _exponents(found: dict[str, Histogram], names: dict[str, str]) -> dict[str, list[float]]:
+    """Return columns of the exponents of entries, at 1 %, 50 % and 99 % of them."""
+    return {
+        f"{name}_{round(100 * share)}": values
+        for of, name in names.items()
+        if of in found
+        for share, values in zip(SHARES, found[of].exponents(SHARES).T.tolist(), strict=True)
+    }
+
+
+def _positions(flow: Flow) -> dict[str, list[float]]:
+    """Return Δ and what differs between examples at each position of each layer."""
+    if flow.positions is None:
+        return {}
+    return {
+        name: (np.asarray(values, np.float64) / LN10).tolist()
+        for name, values in (
+            ("log10_delta", flow.positions.log_delta),
+            ("log10_spread", flow.positions.log_spread),
+        )
     }
 
 

@@ -35,9 +35,9 @@ from experiments.remedies.of_user.training import (
     taken,
 )
 from jaxnn.adapters.layers import Chain
+from jaxnn.adapters.models import is_of_torch, network_of
 from jaxnn.adapters.of_network import as_chain
 from jaxnn.adapters.torch.module import own_loss, prediction_of
-from jaxnn.cli.diagnose import is_of_torch, network_of
 from jaxnn.curing import patients
 from jaxnn.curing.cures import Cures, tried_on
 from jaxnn.flow.flow import Flow

@@ -21,11 +21,11 @@ import optax
 from jax import lax
 
 from experiments.learning.descent import rows_of_steps
+from jaxnn.adapters.applied import applied
 from jaxnn.adapters.handover import is_array
-from jaxnn.adapters.layers import Chain, as_one_example
+from jaxnn.adapters.layers import Chain
 from jaxnn.adapters.torch.module import for_criterion, prediction_of
 from jaxnn.arrays.rows import can_be_learned
-from jaxnn.network.params import is_run
 
 POINTS = 20  # of a curve, after its first
 OPTIMIZERS = ("sgd", "adam")
@@ -175,33 +175,14 @@ class OfJax(Training):
 
 
 def output_of(net: Chain, params: Any, xs: Any) -> Any:
-    """Return the output of a chain, differentiable; `jaxnn.adapters.layers` has what its parts are.
+    """Return the output of a chain, differentiable.
 
     Args:
         net: the chain.
         params: in the user's pytree.
         xs: a batch.
     """
-    lowered, state = net.for_batch(xs), jax.tree.map(jnp.asarray, xs)
-    if net.whole:
-        state = as_one_example(state)
-    entries = jax.tree.map(jnp.asarray, net.params(params))
-    for pattern, entry in zip(lowered.kinds, entries, strict=True):
-
-        def once(state: Any, weights: Any, links: Any = pattern.links) -> Any:
-            for link, arrays in zip(links, weights.arrays, strict=True):
-                state = link(arrays, state)
-            return state
-
-        if is_run(entry):
-
-            def of_run(state: Any, own: Any, entry: Any = entry, once: Any = once) -> Any:
-                return once(state, entry.rebuild(own, entry.shared)), None
-
-            state = lax.scan(of_run, state, entry.per_layer, length=entry.k)[0]
-        else:
-            state = once(state, entry)
-    return jax.tree.map(lambda v: v[0], state) if net.whole else state
+    return applied(net, net.params(params), xs)[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,75 @@
+"""A training of a ResNet with Adam, with a watch or without; plain JAX."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.bench.watched import training
+from experiments.bench.workload import Workload
+
+STAGES, CLASSES = 3, 10
+
+
+def workload(blocks: int, width: int, size: int, batch: int, steps: int, every: int) -> Workload:
+    """Return a training of so many steps.
+
+    Args:
+        blocks: of each of three stages.
+        width: channels of the first stage; each next one has twice as many, and half of the pixels.
+        size: pixels along an edge.
+        batch: examples.
+        steps: of a repetition.
+        every: steps from one measurement to the next; 0 without a watch.
+    """
+    rng = np.random.default_rng(0)
+
+    def kernel(edge: int, before: int, after: int) -> jax.Array:
+        values = rng.standard_normal((edge, edge, before, after))
+        return jnp.asarray(values * (2 / (edge**2 * before)) ** 0.5, jnp.float32)
+
+    params: dict[str, Any] = {"stem": kernel(3, 3, width), "stages": []}
+    for stage in range(STAGES):
+        after = width * 2**stage
+        before = after if stage == 0 else after // 2
+        stack = [
+            {
+                "first": kernel(3, before if i == 0 else after, after),
+                "second": kernel(3, after, after),
+            }
+            for i in range(blocks)
+        ]
+        skip = {"skip": kernel(1, before, after)} if stage else {}
+        params["stages"].append({"blocks": stack, **skip})
+    params["head"] = jnp.asarray(rng.standard_normal((after, CLASSES)) / after**0.5, jnp.float32)
+    xs = jnp.asarray(rng.standard_normal((batch, size, size, 3)), jnp.float32)
+    return training(logits, loss, (params, xs, jnp.arange(batch) % CLASSES), steps, every)
+
+
+def convolved(z: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
+    """Return a convolution, normalised over the batch."""
+    out: jax.Array = jax.lax.conv_general_dilated(
+        z, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    mean, variance = out.mean(axis=(0, 1, 2)), out.var(axis=(0, 1, 2))
+    normed: jax.Array = (out - mean) * jax.lax.rsqrt(variance + 1e-5)
+    return normed
+
+
+def logits(params: Any, xs: jax.Array) -> jax.Array:
+    """Return what a ResNet makes of images, (B, classes)."""
+    z = jax.nn.relu(convolved(xs, params["stem"]))
+    for i, stage in enumerate(params["stages"]):
+        for j, block in enumerate(stage["blocks"]):
+            stride = 2 if i and not j else 1
+            inner = jax.nn.relu(convolved(z, block["first"], stride))
+            skip = convolved(z, stage["skip"], stride) if i and not j else z
+            z = jax.nn.relu(skip + convolved(inner, block["second"]))
+    output: jax.Array = z.mean(axis=(1, 2)) @ params["head"]
+    return output
+
+
+def loss(output: jax.Array, ys: jax.Array) -> jax.Array:
+    """Return the cross-entropy of each example."""
+    return -jnp.take_along_axis(jax.nn.log_softmax(output), ys[:, None], axis=1)[:, 0]

@@ -1,0 +1,63 @@
+"""Steps of a network with Adam, in one scan, with a watch or without."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxnn
+from experiments.bench.waiting import waited
+from experiments.bench.workload import Workload
+from jaxnn.train.alarms import RULES
+
+ADAM = optax.adam(1e-3)
+
+
+def training(
+    network: Callable[[Any, Any], Any],
+    loss: Callable[[Any, Any], Any],
+    given: tuple[Any, Any, Any],
+    steps: int,
+    every: int,
+) -> Workload:
+    """Return a training of so many steps, all on one batch.
+
+    Args:
+        network: (params, xs) -> output.
+        loss: (output, ys) -> a loss of each example.
+        given: params, xs and ys.
+        steps: of a repetition.
+        every: steps from one measurement to the next; 0 without a watch.
+    """
+    params, xs, ys = given
+    watch = None
+    if every:
+        net, _ = jaxnn.from_function(network, params, xs)
+        watch = jaxnn.watch(net, loss=loss, every=every, ignore=tuple(RULES))
+
+    def train_step(carry: Any, step: Any) -> Any:
+        params, opt_state = carry
+        value, gradient = jax.value_and_grad(lambda p: loss(network(p, xs), ys).mean())(params)
+        updates, opt_state = ADAM.update(gradient, opt_state, params)
+        after = optax.apply_updates(params, updates)
+        if watch is not None:
+            watch(step, params, xs, ys, after=after)
+        return (after, opt_state), value
+
+    @jax.jit
+    def train(params: Any) -> Any:
+        return jax.lax.scan(train_step, (params, ADAM.init(params)), jnp.arange(steps))[1]
+
+    def run() -> None:
+        waited(train(params))
+        if watch is not None:
+            watch.flush()
+
+    def numbers(_: Path) -> list[float]:
+        return [float(value) for value in np.asarray(train(params))]
+
+    return Workload(run, numbers)

@@ -1,0 +1,240 @@
+"""Callbacks of trainers of PyTorch, which watch every step of an optimiser without a line in it.
+
+    the module's last forward pass in training -> its inputs -> torch_watch around the step
+
+The trainers' packages are imported where a callback is made.
+"""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..adapters.torch.module import own_loss
+from .torch_watch import TorchWatch, torch_watch
+from .watched import Alarm
+
+
+class _Calls:
+    """The last forward pass of a module in training: its inputs and the loss that it returned."""
+
+    def __init__(self, module: Any):
+        self.inputs: Any = None
+        self.value: Any = None
+        self.is_heard = True  # not while jaxnn calls it
+        self.hook = module.register_forward_hook(self._keep, with_kwargs=True)
+
+    def _keep(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        if self.is_heard and module.training:
+            self.inputs = kwargs if kwargs and not args else args
+            value = own_loss(output)
+            self.value = None if value is None else value.detach()
+
+
+class _Watching:
+    """A watch between the events of a trainer."""
+
+    def __init__(self, options: dict[str, Any]):
+        self.options = options
+        self.watch: TorchWatch | None = None
+        self.calls: _Calls | None = None
+        self.begun: Any = None
+
+    def start(self, module: Any) -> None:
+        """Watch a module, from the start of a training on."""
+        if self.watch is None or self.watch.module is not module:
+            self.watch = torch_watch(module, **self.options)
+        self.stop()
+        self.calls = _Calls(module)
+
+    def before(self, step: int, ys: Any = None) -> None:
+        """Measure before a step of the optimiser.
+
+        Raises:
+            ValueError: the module was not called.
+        """
+        watch, calls = self.watch, self.calls
+        if watch is None or calls is None or step % watch.every:
+            return
+        if calls.inputs is None:
+            raise ValueError(
+                "module: expected the module that is called in each step, got one that is not; "
+                "hand over module=lambda whole: whole.model, or whatever training_step calls"
+            )
+        calls.is_heard = False
+        try:
+            self.begun = watch.begin(step, calls.inputs, ys)
+        finally:
+            calls.is_heard = True
+
+    def after(self, value: Any = None) -> None:
+        """Record what was measured, after the step."""
+        if self.watch is None or self.calls is None:
+            return
+        begun, self.begun = self.begun, None
+        self.watch.end(begun, self.calls.value if value is None else value)
+        self.calls.inputs = self.calls.value = None
+
+    def stop(self) -> None:
+        """Leave the module as it was."""
+        if self.calls is not None:
+            self.calls.hook.remove()
+        self.calls = None
+
+
+def hugging_face_callback(
+    *,
+    cuts: Any = None,
+    every: int = 100,
+    folder: Path | str | None = None,
+    callback: Callable[[Alarm], Any] | None = None,
+    ignore: tuple[str, ...] = (),
+    formats: bool = False,
+) -> Any:
+    """Return a `TrainerCallback` that watches a training of Hugging Face's `Trainer`.
+
+    The model returns its own loss, as those of transformers do with labels. Of steps that
+    accumulate gradients the last batch is measured.
+
+    Args:
+        cuts: as for `jaxnn.torch_watch`, like all others.
+        every: the number of steps of the optimiser from one measurement to the next.
+        folder: of the record.
+        callback: takes each alarm.
+        ignore: rules that give no alarm.
+        formats: whether exponents of entries are recorded too.
+
+    Returns:
+        The callback, for `Trainer(..., callbacks=[…])`; its `watch` is the TorchWatch, None before
+        the training begins.
+
+    Raises:
+        ImportError: transformers is not installed.
+
+    Example (where transformers is installed):
+        >>> import jaxnn
+        >>> watching = jaxnn.train.hugging_face_callback(folder="runs/mine")  # doctest: +SKIP
+        >>> trainer = Trainer(model, args, callbacks=[watching])  # doctest: +SKIP
+    """
+    base = _imported("hugging_face_callback", "transformers").TrainerCallback
+    watching = _Watching(
+        {"cuts": cuts, "every": every, "folder": folder, "callback": callback, "ignore": ignore}
+        | {"formats": formats}
+    )
+
+    class WatchCallback(base):  # type: ignore[misc, valid-type]
+        @property
+        def watch(self) -> TorchWatch | None:
+            return watching.watch
+
+        def on_train_begin(
+            self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
+        ) -> None:
+            watching.start(model)
+
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            watching.before(state.global_step)
+
+        def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            watching.after()
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            watching.stop()
+
+    return WatchCallback()
+
+
+def _second(batch: Any) -> Any:
+    return batch[1]
+
+
+def _whole(module: Any) -> Any:
+    return module
+
+
+def lightning_callback(
+    *,
+    loss: Any,
+    module: Callable[[Any], Any] = _whole,
+    labels: Callable[[Any], Any] = _second,
+    cuts: Any = None,
+    every: int = 100,
+    folder: Path | str | None = None,
+    callback: Callable[[Alarm], Any] | None = None,
+    ignore: tuple[str, ...] = (),
+    formats: bool = False,
+) -> Any:
+    """Return a `Callback` that watches a training of Lightning.
+
+    Args:
+        loss: as for `jaxnn.torch_watch`: (output, labels) -> a loss.
+        module: (LightningModule) -> the module that training_step calls; itself by default.
+        labels: (batch) -> what the loss takes; the second entry of the batch by default.
+        cuts: as for `jaxnn.torch_watch`, like all others.
+        every: the number of steps of the optimiser from one measurement to the next.
+        folder: of the record.
+        callback: takes each alarm.
+        ignore: rules that give no alarm.
+        formats: whether exponents of entries are recorded too.
+
+    Returns:
+        The callback, for `Trainer(callbacks=[…])`; its `watch` is the TorchWatch, None before the
+        training begins.
+
+    Raises:
+        ImportError: Lightning is not installed.
+
+    Example (where lightning is installed):
+        >>> import jaxnn
+        >>> watching = jaxnn.train.lightning_callback(loss=mse)  # doctest: +SKIP
+        >>> trainer = Trainer(callbacks=[watching])  # doctest: +SKIP
+    """
+    base = _imported("lightning_callback", "lightning.pytorch", "pytorch_lightning").Callback
+    watching = _Watching(
+        {"loss": loss, "cuts": cuts, "every": every, "folder": folder, "callback": callback}
+        | {"ignore": ignore, "formats": formats}
+    )
+    batches: list[Any] = []
+
+    class WatchCallback(base):  # type: ignore[misc, valid-type]
+        @property
+        def watch(self) -> TorchWatch | None:
+            return watching.watch
+
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            watching.start(module(pl_module))
+
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, _: int) -> None:
+            batches[:] = [batch]
+
+        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, _: Any) -> None:
+            watching.before(trainer.global_step, labels(batches[0]))
+
+        def on_train_batch_end(
+            self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, _: int
+        ) -> None:
+            watching.after(outputs["loss"] if isinstance(outputs, dict) else outputs)
+
+        def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+            watching.stop()
+
+    return WatchCallback()
+
+
+def _imported(function: str, *names: str) -> Any:
+    """Return the first package of these that is installed.
+
+    Raises:
+        ImportError: none is.
+    """
+    for name in names:
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            if error.name is None or not name.startswith(error.name):  # broken, not missing
+                raise
+    package = names[0].partition(".")[0]
+    raise ImportError(
+        f"jaxnn.train.{function}: expected {package} to be installed; "
+        f"python -m pip install {package}"
+    )

@@ -1,0 +1,202 @@
+"""A watch in the trainers of PyTorch: Hugging Face's and Lightning's, by their events and for real.
+
+By their events: what a trainer calls, in its order, around a training in plain PyTorch.
+"""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from peers import need
+
+import jaxnn
+from jaxnn.train import hugging_face_callback, lightning_callback, read_watch
+
+pytestmark = pytest.mark.usefixtures("users_jax")
+EVERY, STEPS = 2, 5
+
+
+@pytest.mark.parametrize(
+    ("make", "package"),
+    [(hugging_face_callback, "transformers"), (lightning_callback, "lightning")],
+)
+def test_a_package_that_is_missing_is_said_in_one_sentence(make, package, monkeypatch):
+    for name in ("transformers", "lightning", "lightning.pytorch", "pytorch_lightning"):
+        monkeypatch.setitem(sys.modules, name, None)
+    options = {"loss": abs} if package == "lightning" else {}
+    with pytest.raises(ImportError, match=rf"^jaxnn.train.{package[:5]}.*: expected {package} to"):
+        make(**options)
+
+
+def model_of(seed=0):
+    """A module that returns its loss where it is given labels, as those of transformers do."""
+    import torch
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            parts = torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)
+            self.layers = torch.nn.Sequential(*parts)
+
+        def forward(self, xs, labels=None):
+            out = self.layers(xs)
+            if labels is None:
+                return out
+            return {"loss": torch.nn.functional.mse_loss(out, labels), "logits": out}
+
+    torch.manual_seed(seed)
+    return Model()
+
+
+def batches():
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    return [
+        (torch.randn(4, 3, generator=generator), torch.randn(4, 1, generator=generator))
+        for _ in range(STEPS)
+    ]
+
+
+def watched_by_hand():
+    """The record of the same training by `jaxnn.torch_watch`."""
+    import torch
+
+    model = model_of()
+    mse = torch.nn.functional.mse_loss
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    watch = jaxnn.torch_watch(model, loss=mse, every=EVERY, cuts="layers.*")
+    for step, (xs, ys) in enumerate(batches()):
+        value = mse(model(xs), ys)
+        optimizer.zero_grad()
+        value.backward()
+        with watch(step, xs, ys, value=value):
+            optimizer.step()
+    return watch.watched
+
+
+def assert_same(record, expected):
+    assert [line["step"] for line in record.measurements] == [0, 2, 4]
+    for ours, theirs in zip(record.measurements, expected.measurements, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        for part in ("layers", "parameters"):
+            for name, values in theirs[part].items():
+                assert ours[part][name] == pytest.approx(values, abs=1e-4, nan_ok=True), name
+
+
+@pytest.mark.slow
+def test_the_events_of_hugging_face_s_trainer_make_the_record_of_a_watch(monkeypatch, tmp_path):
+    need("torch")
+    import torch
+
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(TrainerCallback=object))
+    made = hugging_face_callback(every=EVERY, folder=tmp_path, cuts="layers.*")
+    model = model_of()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    state = SimpleNamespace(global_step=0)
+    made.on_train_begin(None, state, None, model=model, optimizer=optimizer)
+    for xs, ys in batches():
+        optimizer.zero_grad()
+        model(xs=xs, labels=ys)["loss"].backward()
+        with torch.no_grad():  # not a step of the training
+            model.eval()(torch.ones(2, 3))
+        model.train()
+        made.on_pre_optimizer_step(None, state, None, model=model)
+        optimizer.step()
+        made.on_optimizer_step(None, state, None, model=model)
+        state.global_step += 1
+    made.on_train_end(None, state, None)
+    assert not model._forward_hooks
+    assert_same(read_watch(tmp_path), watched_by_hand())
+
+
+@pytest.mark.slow
+def test_the_events_of_lightning_make_the_record_of_a_watch(monkeypatch):
+    need("torch")
+    import torch
+
+    monkeypatch.setitem(sys.modules, "lightning", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "lightning.pytorch", SimpleNamespace(Callback=object))
+    mse = torch.nn.functional.mse_loss
+    whole = SimpleNamespace(model=model_of())
+    made = lightning_callback(
+        loss=mse, module=lambda whole: whole.model, every=EVERY, cuts="layers.*"
+    )
+    optimizer = torch.optim.SGD(whole.model.parameters(), 0.01)
+    trainer = SimpleNamespace(global_step=0)
+    made.on_train_start(trainer, whole)
+    for i, batch in enumerate(batches()):
+        made.on_train_batch_start(trainer, whole, batch, i)
+        loss = mse(whole.model(batch[0]), batch[1])
+        optimizer.zero_grad()
+        loss.backward()
+        made.on_before_optimizer_step(trainer, whole, optimizer)
+        optimizer.step()
+        trainer.global_step += 1
+        made.on_train_batch_end(trainer, whole, {"loss": loss.detach()}, batch, i)
+    made.on_train_end(trainer, whole)
+    assert not whole.model._forward_hooks
+    assert_same(made.watch.watched, watched_by_hand())
+    made.on_train_start(trainer, SimpleNamespace(model=model_of()))
+    made.on_train_batch_start(trainer, whole, batches()[0], 0)
+    with pytest.raises(ValueError, match=r"^module: expected the module that is called"):
+        made.on_before_optimizer_step(SimpleNamespace(global_step=6), whole, optimizer)
+
+
+@pytest.mark.slow
+def test_a_training_of_hugging_face_s_trainer_is_watched(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    made = hugging_face_callback(every=EVERY, folder=tmp_path / "watch", cuts="layers.*")
+    rows = [{"xs": x, "labels": y} for xs, ys in batches() for x, y in zip(xs, ys, strict=True)]
+    args = transformers.TrainingArguments(
+        str(tmp_path),
+        max_steps=STEPS,
+        per_device_train_batch_size=4,
+        report_to=[],
+        save_strategy="no",
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    trainer = transformers.Trainer(model_of(), args, train_dataset=rows, callbacks=[made])
+    trainer.train()
+    record = read_watch(tmp_path / "watch")
+    assert [line["step"] for line in record.measurements] == [0, 2, 4]
+    arrays = record.parameter_table()
+    assert np.isfinite([row["log10_update"] for row in arrays]).all()
+    assert np.isfinite([line["loss"] for line in record.measurements]).all()
+
+
+@pytest.mark.slow
+def test_a_training_of_lightning_is_watched(tmp_path):
+    lightning = pytest.importorskip("lightning.pytorch")
+    import torch
+
+    class Whole(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model = model_of()
+
+        def training_step(self, batch, i):
+            return torch.nn.functional.mse_loss(self.model(batch[0]), batch[1])
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.01)
+
+    mse = torch.nn.functional.mse_loss
+    made = lightning_callback(
+        loss=mse, module=lambda whole: whole.model, every=EVERY, cuts="layers.*"
+    )
+    trainer = lightning.Trainer(
+        max_steps=STEPS,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+        callbacks=[made],
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(Whole(), batches())
+    assert_same(made.watch.watched, watched_by_hand())

@@ -1,0 +1,416 @@
+"""Coordinate checks: sizes of states and of their changes, under two parametrisations.
+
+In SGD a factor c on an array, which is drawn c times smaller, makes its step size c² times larger.
+So one program trains both parametrisations, with factors that are integers, which nothing learns.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import as_users_have_jax
+
+import jaxnn
+from jaxnn.adapters.applied import applied
+from jaxnn.train.widths import WidthCheck
+
+WIDTHS, STEPS, SEEDS, RATE = (16, 64, 256), 2, 2, 0.01
+SGD = optax.sgd(RATE)
+XS, YS = (np.random.default_rng(1).normal(size=(6, n)) for n in (4, 2))
+STANDARD, MAXIMAL = "standard", "maximal update"
+
+
+def network(p, xs):
+    for theta, power in zip(p["thetas"], p["powers"], strict=True):
+        xs = jnp.tanh(xs) @ (theta * jnp.exp2(power.astype(theta.dtype)))
+    return xs
+
+
+def square(output, ys):
+    return jnp.sum((output - ys) ** 2, axis=-1)
+
+
+def drawn(kind, width, seed):
+    """Weights, of which entries are drawn, and the powers of two in front of them."""
+    rng, root = np.random.default_rng(seed), int(np.log2(width)) // 2
+    powers = (0, 0, 0) if kind == STANDARD else (root, 0, -root)
+    scales = (0.5, width**-0.5, width ** (-0.5 if kind == STANDARD else -1))
+    shapes = ((4, width), (width, width), (width, 2))
+    thetas = [
+        rng.normal(size=shape) * scale / 2.0**power
+        for shape, scale, power in zip(shapes, scales, powers, strict=True)
+    ]
+    return {"thetas": thetas, "powers": np.array(powers)}
+
+
+def build(kind, width, seed):
+    return (network, drawn(kind, width, seed)), SGD
+
+
+@pytest.fixture(scope="module")
+def checks():
+    with jax.enable_x64(True):
+        options = {"loss": square, "steps": STEPS, "seeds": SEEDS}
+        return {
+            kind: jaxnn.width_check(partial(build, kind), WIDTHS, XS, YS, **options)
+            for kind in (STANDARD, MAXIMAL)
+        }
+
+
+def by_hand(kind, width, seed):
+    """States before each step and after the last, and weights, with gradients by hand."""
+    p = drawn(kind, width, seed)
+    factors = 2.0 ** p["powers"]
+    weights, course = p["thetas"], []
+    for _ in range(STEPS + 1):
+        states, inputs = [], []
+        z = XS
+        for theta, factor in zip(weights, factors, strict=True):
+            inputs.append(np.tanh(z))
+            z = inputs[-1] @ (theta * factor)
+            states.append(z)
+        course.append((states, weights))
+        delta, moved = 2 * (z - YS) / len(XS), []
+        for theta, factor, a in zip(weights[::-1], factors[::-1], inputs[::-1], strict=True):
+            moved.insert(0, theta - RATE * factor * a.T @ delta)
+            delta = (delta @ (theta * factor).T) * (1 - a**2)
+        weights = moved
+    return course
+
+
+def log_rms(values):
+    with np.errstate(divide="ignore"):
+        return [float(np.log(np.mean(v**2))) / 2 for v in values]
+
+
+@pytest.mark.parametrize("kind", [STANDARD, MAXIMAL])
+def test_sizes_and_changes_are_those_of_a_plain_loop(checks, kind):
+    check = checks[kind]
+    assert check.log_size.shape == (3, SEEDS, STEPS + 1, 3)
+    course = by_hand(kind, 64, 1)
+    for step, (states, weights) in enumerate(course):
+        before = course[max(step - 1, 0)]
+        apart, moved = (
+            [v - u for v, u in zip(now, then, strict=True)]
+            for now, then in zip((states, weights), before, strict=True)
+        )
+        for record, values in (
+            (check.log_size, states),
+            (check.log_change, apart),
+            (check.log_update, moved),
+        ):
+            np.testing.assert_allclose(record[1, 1, step], log_rms(values), rtol=1e-9)
+    assert check.paths == ("['thetas'][0]", "['thetas'][1]", "['thetas'][2]")
+
+
+def _mean(log):
+    """Ln of the root mean square over steps."""
+    return np.log(np.mean(np.exp(2 * log), axis=2)).ravel() / 2
+
+
+def test_exponents_and_words_are_those_of_the_parametrisation(checks):
+    standard, maximal = (checks[kind].table() for kind in (STANDARD, MAXIMAL))
+    changes = [row["change"] for row in standard]
+    assert changes == pytest.approx([-0.5, 0.5, 1.0], abs=0.2)  # of SGD, in theory
+    assert [row["word"] for row in standard] == ["falling", "growing", "growing"]
+    assert [row["word"] for row in maximal] == ["steady"] * 3
+    assert maximal[-1]["start"] == pytest.approx(-0.5, abs=0.2)  # a sum of n of size 1/n
+    assert (checks[STANDARD].word, checks[MAXIMAL].word) == ("growing", "steady")
+    first, other = checks[STANDARD].sentences
+    assert first.startswith("Growing with width: what a step changes in layer 2 (thetas[1]) goes")
+    assert "the lowest of 2 layers that grow" in first
+    assert "in layer 1 (thetas[0])" in other
+    assert str(checks[MAXIMAL]).startswith("Steady: no state")
+    row = standard[1]
+    x, y = np.log(np.repeat(WIDTHS, SEEDS)), _mean(checks[STANDARD].log_change[:, :, 1:, 1])
+    (slope, _), cov = np.polyfit(x, y, 1, cov="unscaled")
+    rest = y - np.polyval(np.polyfit(x, y, 1), x)
+    assert row["change"] == pytest.approx(slope)
+    assert row["change_error"] == pytest.approx((cov[0, 0] * rest @ rest / (len(x) - 2)) ** 0.5)
+
+
+def test_rows_and_the_chart_have_every_layer_at_every_width(checks):
+    pytest.importorskip("altair")
+    check = checks[STANDARD]
+    rows = check.rows()
+    assert len(rows) == 3 * SEEDS * (STEPS + 1) * 3
+    sizes, changes = check.chart().to_dict()["vconcat"]
+    assert [len(panel["data"]["values"]) for panel in (sizes, changes)] == [9, 9]
+    last = {"width": 256, "layer": 3}
+    (value,) = (v["value"] for v in changes["data"]["values"] if last.items() <= v.items())
+    assert value == pytest.approx(check.log_change[2, :, -1, 2].mean() / np.log(10))
+
+
+class Record(NamedTuple):
+    """Numbers of three widths of a network of one layer, to make a check of."""
+
+    start: tuple[float, float, float]
+    change: tuple[float, float, float]
+
+
+@pytest.mark.parametrize(
+    ("record", "word", "said"),
+    [
+        (Record((0, 0, 0), (-2, -2, -2)), "steady", "Steady: "),
+        (Record((0, 0.5, 1), (-2, -2, -2)), "growing", "before the first step"),
+        (Record((0, 0, 0), (0, -0.5, -1)), "falling", "Falling with width: "),
+        (Record((0, 0, 0), (0, 1, 0)), "unclear", "+0.00 ± 0.58 in layer 1"),
+        (Record((0, 0, np.nan), (0, 0, np.nan)), "growing", "at 4 numbers leave the range"),
+        (Record((0, np.inf, 0), (0, 0, 0)), "unclear", "not known"),
+        (Record((0, 0, 0), (-np.inf,) * 3), "unclear", "the steps change nothing"),
+        (Record((0, 0, 0), (-np.inf, 0, 0)), "unclear", "not known in layer 1 (w)"),
+    ],
+)
+def test_words_of_what_can_come(record, word, said):
+    log = np.log(2) * np.array(record)[:, :, None, None]  # of widths that double
+    size = np.stack([log[0], log[0]], axis=2).reshape(3, 1, 2, 1)
+    change = np.stack([np.full((3, 1, 1), -np.inf), log[1]], axis=2).reshape(3, 1, 2, 1)
+    check = WidthCheck((1, 2, 4), 1, ("w",), (), "float32", size, change, np.zeros((3, 1, 2, 0)))
+    assert check.word == word
+    assert said in str(check)
+
+
+def of_two(made, *_):
+    return made
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "change"),
+    [
+        (ValueError, r"^widths: expected at least 3 different ones, got \(8, 8, 16\)$",
+         {"widths": (8, 8, 16)}),
+        (ValueError, r"^widths: expected at least 1, got 0$", {"widths": (0, 1, 2)}),
+        (ValueError, r"^steps: expected at least 1, got 0$", {"steps": 0}),
+        (ValueError, r"^loss: expected loss\(output, ys\)", {"loss": None}),
+        (TypeError, r"^build: expected build\(width, seed\), got 3$", {"build": 3}),
+        (TypeError, r"^build: .* a pair \(model, optimizer\), .* got 3 values$",
+         {"build": partial(of_two, (network, {}, SGD))}),
+        (TypeError, r"^optimizer: expected one of optax", {"build": partial(of_two, (network, 1))}),
+        (ValueError, r"^build: expected the same layers .* got 2 layers at 1 and 3 at 2",
+         {"build": lambda width, seed: (
+             (network, {"thetas": [np.eye(4)] * (1 + width), "powers": np.arange(1 + width)}), SGD
+         ), "widths": (1, 2, 3)}),
+        (ValueError, r"^build: expected arrays of the same shapes for every seed, .* width 1 ",
+         {"build": lambda width, seed: (
+             (network, {"thetas": [np.ones((4, 1 + seed)), np.ones((1 + seed, 2))],
+                        "powers": np.zeros(2, int)}), SGD
+         ), "widths": (1, 2, 3)}),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_one_sentence(error, said, change, monkeypatch):
+    monkeypatch.setattr("jaxnn.train.widths._course", lambda *_: (np.zeros((3, 3)),) * 3)
+    given = {"build": partial(build, STANDARD), "widths": WIDTHS, "xs": XS, "ys": YS}
+    with pytest.raises(error, match=said):
+        jaxnn.width_check(**(given | {"loss": square} | change))
+
+
+def test_equal_layers_that_change_the_shape_of_a_state_are_no_loop():
+    def halved(weight, z):
+        return weight * (z[:, ::2] + z[:, 1::2])
+
+    net, params = jaxnn.from_layers([(halved, np.ones(())) for _ in range(3)])
+    assert net.lengths == (3,)
+    out, kept = jax.eval_shape(
+        lambda params, xs: applied(net, params, xs, lambda state: state), params, np.ones((2, 8))
+    )
+    assert out.shape == (2, 1)
+    assert [state.shape for (state,) in kept] == [(1, 2, 4), (1, 2, 2), (1, 2, 1)]
+
+
+# Ten networks
+
+
+def adam(kind, width, hidden=(), output=()):
+    """Adam with the step sizes of a parametrisation.
+
+    hidden, output: ends of the paths of arrays whose fan-in is the width.
+    """
+    names = (*hidden, *output)
+
+    def scale(updates, state, params=None):
+        def of(path, u):
+            is_wide = kind == MAXIMAL and jax.tree_util.keystr(path).endswith(names)
+            return -0.003 / (width if is_wide else 1) * u
+
+        return jax.tree_util.tree_map_with_path(of, updates), state
+
+    steps = optax.GradientTransformation(lambda p: optax.EmptyState(), scale)
+    return optax.chain(optax.scale_by_adam(), steps)
+
+
+def normal(rng, *shape, fan_in):
+    return (rng.normal(size=shape) / fan_in**0.5).astype(np.float32)
+
+
+def head(rng, kind, width):
+    return normal(rng, width, 3, fan_in=width if kind == STANDARD else width**2)
+
+
+def mlp(p, xs):
+    xs = xs @ p["in"]
+    for theta in p["thetas"]:
+        xs = jax.nn.relu(xs) @ theta
+    return jax.nn.relu(xs) @ p["out"]
+
+
+def build_mlp(kind, width, seed):
+    rng = np.random.default_rng(seed)
+    thetas = [normal(rng, width, width, fan_in=width / 2) for _ in range(2)]
+    p = {"in": normal(rng, 4, width, fan_in=4), "thetas": thetas, "out": head(rng, kind, width)}
+    return (mlp, p), adam(kind, width, ("['thetas'][0]", "['thetas'][1]"), ("['out']",))
+
+
+def build_momentum(kind, width, seed):
+    """SGD with momentum, whose step sizes go as n, 1 and 1/n under maximal-update."""
+    (f, p), _ = build_mlp(kind, width, seed)
+    powers = {"in": width, "thetas": [1, 1], "out": 1 / width}
+
+    def scale(updates, state, params=None):
+        factor = powers if kind == MAXIMAL else jax.tree.map(lambda _: 1, powers)
+        return jax.tree.map(lambda u, by: -0.003 * by * u, updates, factor), state
+
+    steps = optax.GradientTransformation(lambda p: optax.EmptyState(), scale)
+    return (f, p), optax.chain(optax.trace(0.9), steps)
+
+
+def norm(z):
+    return z * jax.lax.rsqrt(jnp.mean(z**2, axis=-1, keepdims=True) + 1e-6)
+
+
+def residual(p, xs):
+    z = xs @ p["in"]
+    for block in p["blocks"]:
+        z = z + jax.nn.relu(norm(z) @ block["up"]) @ block["down"]
+    return norm(z) @ p["out"]
+
+
+def build_residual(kind, width, seed):
+    rng = np.random.default_rng(seed)
+    square = partial(normal, rng, width, width, fan_in=width)
+    blocks = [{"up": square(), "down": square()} for _ in range(2)]
+    p = {"in": normal(rng, 4, width, fan_in=4), "blocks": blocks, "out": head(rng, kind, width)}
+    return (residual, p), adam(kind, width, ("['up']", "['down']"), ("['out']",))
+
+
+def convolutional(p, xs):
+    z = xs.reshape(-1, 4, 1)
+    for kernel in p["kernels"]:
+        z = jax.nn.relu(
+            jax.lax.conv_general_dilated(
+                z, kernel, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
+            )
+        )
+    return jnp.mean(z, axis=1) @ p["out"]
+
+
+def build_convolutional(kind, width, seed):
+    rng = np.random.default_rng(seed)
+    kernels = [
+        normal(rng, 3, 1, width, fan_in=1.5),
+        normal(rng, 3, width, width, fan_in=1.5 * width),
+    ]
+    p = {"kernels": kernels, "out": head(rng, kind, width)}
+    return (convolutional, p), adam(kind, width, ("['kernels'][1]",), ("['out']",))
+
+
+def transformer(power, p, xs):
+    z = xs.reshape(-1, 4, 1) * p["in"] + p["place"]
+    for block in p["blocks"]:
+        n = norm(z)
+        q, k, v = (n @ block[name] for name in "qkv")
+        weight = jax.nn.softmax(jnp.einsum("bqd,bkd->bqk", q, k) / q.shape[-1] ** power, axis=-1)
+        z = z + jnp.einsum("bqk,bkd->bqd", weight, v) @ block["o"]
+        z = z + jax.nn.relu(norm(z) @ block["up"]) @ block["down"]
+    return jnp.mean(norm(z), axis=1) @ p["out"]
+
+
+def build_transformer(kind, width, seed):
+    rng = np.random.default_rng(seed)
+    names = ("q", "k", "v", "o", "up", "down")
+    block = {name: normal(rng, width, width, fan_in=width) for name in names}
+    p = {
+        "in": normal(rng, 1, width, fan_in=1),
+        "place": normal(rng, 4, width, fan_in=1),
+        "blocks": [block],
+        "out": head(rng, kind, width),
+    }
+    f = partial(transformer, 0.5 if kind == STANDARD else 1.0)
+    return (f, p), adam(kind, width, tuple(f"['{name}']" for name in names), ("['out']",))
+
+
+TEN = {
+    "mlp": build_mlp,
+    "mlp, momentum": build_momentum,
+    "residual": build_residual,
+    "convolutional": build_convolutional,
+    "transformer": build_transformer,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [STANDARD, MAXIMAL])
+@pytest.mark.parametrize("name", TEN)
+def test_ten_networks_of_both_kinds_are_told_apart(users_jax, name, kind):
+    xs = np.random.default_rng(2).normal(size=(16, 4)).astype(np.float32)
+    ys = np.arange(16) % 3
+
+    def loss(output, ys):
+        return optax.softmax_cross_entropy_with_integer_labels(output, ys)
+
+    # Exponents of narrow networks are not yet those of wide ones; convolutions take long.
+    widths = (16, 64, 256) if name in ("convolutional", "transformer") else (64, 256, 1024)
+    check = jaxnn.width_check(partial(TEN[name], kind), widths, xs, ys, loss=loss, seeds=2)
+    assert check.word == ("steady" if kind == MAXIMAL else "growing"), (check, check.table())
+
+
+@pytest.mark.slow
+def test_a_module_a_network_of_ours_and_a_list_of_layers_are_taken():
+    """Three forms of the same weights, two hidden layers of tanh, and their changes in a step."""
+    with as_users_have_jax():
+        xs = np.random.default_rng(3).normal(size=(6, 4)).astype(np.float32)
+        ys = xs[:, :2]
+
+        def arrays(width, seed):
+            rng = np.random.default_rng(seed)
+            shapes = ((4, width), (width, width), (width, 2))
+            return [normal(rng, *shape, fan_in=shape[0]) for shape in shapes]
+
+        def half(output, ys):
+            return jnp.sum((output - ys) ** 2, axis=-1) / 2
+
+        def of_equinox(width, seed):
+            model = eqx.nn.MLP(4, 2, width, 2, jnp.tanh, key=jax.random.key(0))
+            where = lambda m: [layer.weight for layer in m.layers]  # noqa: E731
+            model = eqx.tree_at(where, model, [v.T for v in arrays(width, seed)])
+            where = lambda m: [layer.bias for layer in m.layers]  # noqa: E731
+            return eqx.tree_at(where, model, replace_fn=jnp.zeros_like), SGD
+
+        def of_list(width, seed):
+            first, *others = ((v, np.zeros(v.shape[1], v.dtype)) for v in arrays(width, seed))
+            dense = lambda layer, z: jnp.tanh(z) @ layer[0] + layer[1]  # noqa: E731
+            return [
+                (lambda layer, z: z @ layer[0] + layer[1], first),
+                *((dense, layer) for layer in others),
+            ], SGD
+
+        def of_ours(width, seed):
+            net = jaxnn.Network((4, width, width, 2), "tanh", "regression")
+            layers = [(v, np.zeros(v.shape[1], v.dtype)) for v in arrays(width, seed)]
+            return (net, layers), SGD
+
+        options = {"steps": 1, "seeds": 2}
+        equinox = jaxnn.width_check(
+            of_equinox, (4, 8, 16), xs, ys, loss=half, each="example", **options
+        )
+        listed = jaxnn.width_check(of_list, (4, 8, 16), xs, ys, loss=half, **options)
+        ours = jaxnn.width_check(of_ours, (4, 8, 16), xs, ys, **options)
+        for other in (listed, ours):
+            np.testing.assert_allclose(other.log_size, equinox.log_size, atol=1e-5)
+            np.testing.assert_allclose(
+                other.log_change[:, :, 1], equinox.log_change[:, :, 1], atol=1e-3
+            )
