@@ -1265,6 +1265,13 @@ MUTANTS = (
         "tests/test_watch.py::test_what_is_recorded_besides_is_that_of_the_states",
     ),
     Mutant(
+        "a watch takes numbers that are spread over devices as they lie",
+        "jaxnn/train/watch.py",
+        "whole(v).astype(widest)",
+        "v.astype(widest)",
+        "tests/test_sharded.py::test_a_watch_of_a_spread_training",
+    ),
+    Mutant(
         "exponents of entries are those above a share",
         "jaxnn/flow/kept.py",
         "exponents = np.array(sorted(counts), float)",

@@ -18,6 +18,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxnn
+from jaxnn.train.alarms import RULES
 
 VOCABULARY, WIDTH, HEADS, GROUPS, OF_HEAD, INNER, EXPERTS = 32, 32, 4, 2, 8, 64, 4
 TOKENS, BLOCKS, BATCH = 16, 2, 16
@@ -314,7 +315,8 @@ def of_watch(folder):
     def watched(params, xs, spread):
         net, _ = jaxnn.from_function(partial(network, spread=spread), params, xs[0])
         name = "spread" if spread else "alone"
-        watch = jaxnn.watch(net, loss=square, every=2, folder=f"{folder}/{name}")
+        options = {"every": 2, "ignore": tuple(RULES)}
+        watch = jaxnn.watch(net, loss=square, folder=f"{folder}/{name}", **options)
         after = jax.jit(train, static_argnums=(2, 3))(params, xs, spread, watch)
         return after, watch.watched
 

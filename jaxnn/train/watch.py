@@ -29,6 +29,7 @@ from ..adapters.layers import Chain
 from ..arrays.compiled import compiled
 from ..arrays.loops import barrier
 from ..arrays.rows import at_least_float32, can_be_learned, is_float
+from ..arrays.spread import whole
 from ..errors import TrainingWarning
 from ..flow.flow import Flow
 from ..flow.loss import Loss
@@ -185,7 +186,7 @@ class _Layout(NamedTuple):
         """Return the layout of a tree, and its numbers."""
         leaves, structure = jax.tree.flatten(tree)
         widest = np.result_type(*(v.dtype for v in leaves if is_float(v)))
-        numbers = jnp.concatenate([v.astype(widest).ravel() for v in leaves])
+        numbers = jnp.concatenate([whole(v).astype(widest).ravel() for v in leaves])
         return cls(structure, tuple((v.shape, v.dtype) for v in leaves)), numbers
 
     def restored(self, numbers: np.ndarray) -> Any:

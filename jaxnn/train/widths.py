@@ -37,6 +37,7 @@ from ..adapters.models import is_of_torch, network_of
 from ..adapters.of_network import as_chain
 from ..arrays.compiled import compiled, measuring
 from ..arrays.rows import at_least_float32, can_be_learned, log_norm
+from ..arrays.spread import whole
 from ..flow.chart import svg
 from ..flow.loss import Loss, mean_of
 from ..flow.positions import main_of
@@ -554,7 +555,9 @@ def _log_sizes(kept: list[Kept]) -> Float[Array, " L"]:
 
     def of_pattern(links: Kept) -> Array:
         each = [
-            jax.vmap(_log_rms)(jnp.concatenate([v.reshape(len(v), -1) for v in arrays], axis=1))
+            jax.vmap(_log_rms)(
+                jnp.concatenate([whole(v).reshape(len(v), -1) for v in arrays], axis=1)
+            )
             for arrays in links
         ]
         return jnp.stack(each, axis=1).ravel()
@@ -564,7 +567,7 @@ def _log_sizes(kept: list[Kept]) -> Float[Array, " L"]:
 
 def _log_sizes_of_arrays(tree: Any) -> Float[Array, " P"]:
     """Return ln of the root mean square of each array."""
-    return jnp.stack([_log_rms(at_least_float32(v)) for v in jax.tree.leaves(tree)])
+    return jnp.stack([_log_rms(whole(at_least_float32(v))) for v in jax.tree.leaves(tree)])
 
 
 def _log_rms(v: Array) -> Float[Array, ""]:
