@@ -1,6 +1,7 @@
 """Flows as rows, scalars and words, for tables, trackers of experiments and notebooks."""
 
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -254,7 +255,8 @@ class InWords:
     def scalars(self, prefix: str = "gradient/") -> dict[str, float]:
         """Return names and floats, a handful a layer, for TensorBoard, Weights & Biases, MLflow.
 
-        What is no number is left out.
+        What is no number is left out. The name of a layer has "." for brackets and "_" for what
+        MLflow refuses in a name: `blocks[0]` is `blocks.0`.
 
         Args:
             prefix: of every name.
@@ -275,9 +277,8 @@ class InWords:
         digits = len(str(len(rows)))
         return {
             # Numbers have zeros in front, so that they are in order where names are sorted.
-            f"{prefix}{row['layer']:0{digits}d}{' ' if row['name'] else ''}{row['name']}/{name}": (
-                float(row[name])
-            )
+            f"{prefix}{row['layer']:0{digits}d}{' ' if row['name'] else ''}{_plain(row['name'])}"
+            f"/{name}": float(row[name])
             for row in rows
             for name in SCALARS
             if name in row and not np.isnan(row[name])
@@ -292,6 +293,11 @@ class InWords:
             return _as_html(line, self.table())
         except TypeError:
             return sentences_as_html(line)
+
+
+def _plain(name: str) -> str:
+    """Return the name of a layer with no characters but those that trackers take in a name."""
+    return re.sub(r"[^\w. -]", "_", re.sub(r"\[(\w+)\]", r".\1", name))
 
 
 def _recognised(

@@ -16,7 +16,7 @@ from ..flow.of_torch import torch_flow
 from ..network.checks import check_loss
 from .steps import check_integer
 from .watch import Recorder
-from .watched import Alarm
+from .watched import Alarm, Besides
 
 
 class TorchWatch(Recorder):
@@ -82,6 +82,7 @@ def torch_watch(
     folder: Path | str | None = None,
     callback: Callable[[Alarm], Any] | None = None,
     ignore: tuple[str, ...] = (),
+    positions: bool = False,
     formats: bool = False,
 ) -> TorchWatch:
     """Watch a training in PyTorch: measure the flow of its gradient every so many steps.
@@ -103,6 +104,7 @@ def torch_watch(
         callback: takes each `jaxnn.train.Alarm`, which is also a Python warning, of the category
             `jaxnn.errors.TrainingWarning`.
         ignore: rules that give no alarm, see `jaxnn.train.alarms`.
+        positions: whether Δ and what differs between examples are recorded at each position too.
         formats: whether exponents of entries are recorded too, as for `jaxnn.torch_flow`.
 
     Returns:
@@ -121,4 +123,5 @@ def torch_watch(
     check_loss(loss)
     if not hasattr(module, "register_forward_hook"):
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
-    return TorchWatch(module, loss, cuts, formats, every, folder, callback, ignore)
+    besides = Besides(positions)
+    return TorchWatch(module, loss, cuts, formats, every, folder, callback, ignore, besides)
