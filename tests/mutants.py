@@ -544,8 +544,8 @@ MUTANTS = (
     Mutant(
         "a layer has the time of the step after it",
         "jaxnn/adapters/carries.py",
-        "return ends, ([*compress(carries, by_step)],",
-        "return ends, ([*compress(ends, by_step)],",
+        "return ends, (_only(carries, by_step),",
+        "return ends, (_only(ends, by_step),",
         "tests/test_states.py::test_carries_without_a_gradient[False]",
     ),
     Mutant(
@@ -561,6 +561,27 @@ MUTANTS = (
         "            if any(moved):",
         "            if all(moved):",
         "tests/test_states.py::test_a_time_that_a_scan_carries_is_no_stream",
+    ),
+    Mutant(
+        "a time of learned steps is a stream",
+        "jaxnn/adapters/carries.py",
+        "for absent in (0, 1):",
+        "for absent in (0,):",
+        "tests/test_states.py::test_a_step_size_that_is_learned",
+    ),
+    Mutant(
+        "what a scan makes of a parameter takes the weights of all layers",
+        "jaxnn/adapters/stacks.py",
+        "apart = {v for v in inputs.stacks if",
+        "apart = {v for v in () if",
+        "tests/test_states.py::test_a_step_size_that_is_learned",
+    ),
+    Mutant(
+        "the first of two scans takes what it does not need",
+        "jaxnn/adapters/carries.py",
+        "flags.append(not (itself or any(compress(out, made))))",
+        "flags.append(False)",
+        "tests/test_states.py::test_a_step_size_that_is_learned",
     ),
     Mutant(
         "every step stores the outputs of all steps",
@@ -598,9 +619,16 @@ MUTANTS = (
         "tests/test_cut.py::test_what_cannot_be_cut_says_what_to_hand_over",
     ),
     Mutant(
+        "the squares of a large array are taken for in range",
+        "jaxnn/arrays/rows.py",
+        "fits = jnp.all((square > least) & (square < jnp.inf))",
+        "fits = jnp.all(square < jnp.inf)",
+        "tests/test_numbers.py::test_sizes_of_large_arrays_beyond_their_squares",
+    ),
+    Mutant(
         "of complex parameters the real part alone counts",
         "jaxnn/arrays/rows.py",
-        "jnp.stack([v.real, v.imag])",
+        "jnp.stack([v.real, v.imag], axis=-1)",
         "v.real",
         "tests/test_states.py::test_complex_parameters",
     ),
@@ -677,8 +705,8 @@ MUTANTS = (
     Mutant(
         "a layer is named after the line that hands the function over",
         "jaxnn/adapters/program.py",
-        "origin(takewhile(lambda frame: frame.file_name != CALLER, frames))",
-        "origin(frames)",
+        "takewhile(lambda frame: frame.file_name != CALLER, frames)",
+        "frames",
         "tests/test_frames.py::test_a_model_that_is_installed_is_named_after_its_outermost_line",
     ),
     Mutant(
@@ -1883,8 +1911,8 @@ MUTANTS = (
     Mutant(
         "a run that shares its parameters and has no data is not measured",
         "jaxnn/flow/sizes.py",
-        ", axis_size=layer.k)",
-        ")",
+        "v if v.m.ndim == one.m.ndim else v._replace(e=every)",
+        "v._replace(e=every)",
         "tests/test_causes.py::test_steps_of_a_recurrent_network_are_no_layers",
     ),
     Mutant(

@@ -19,6 +19,7 @@ from jaxnn.arrays.rows import (
     alignment,
     exponent_of,
     log_of,
+    log_size_of,
     log_sizes,
     power_of_two,
     renormalised,
@@ -112,6 +113,22 @@ def test_arrays_whose_norms_are_taken_together(rng):
             for m, e in rows
         ]
     np.testing.assert_allclose(jax.jit(log_sizes)(rows), expected, rtol=1e-6)
+
+
+def test_sizes_of_large_arrays_beyond_their_squares(rng):
+    """Their squares leave float32 at either end, or are zeros, or what comes of an infinite sum."""
+    m = rng.normal(size=(5, FEW // 4)) * np.array([1e-30, 1e-25, 0.0, 1e30, 1.0])[:, None]
+    exponents = np.array([3, 0, 0, 0, -40], np.int32)
+    with np.errstate(divide="ignore"):
+        expected = np.log(np.linalg.norm(m, axis=1)) + exponents * np.log(2)
+    of = jax.jit(log_size_of)
+    m = np.float32(m)
+    # All rows of an array together, then those whose squares are in range with what is not.
+    np.testing.assert_allclose(of(ScaledRows(m, exponents)), expected, rtol=1e-6)
+    for i, j in ((4, 4), (0, 4), (4, 3)):
+        pair = np.concatenate([m[[i]]] * 3 + [m[[j]]] * 2)
+        both = ScaledRows(pair, exponents[[i, i, i, j, j]])
+        np.testing.assert_allclose(of(both), expected[[i, i, i, j, j]], rtol=1e-6)
 
 
 def test_zero_inf_and_nan_stay_what_they_are():

@@ -428,6 +428,46 @@ def test_carries_without_a_gradient(rng, key, reverse):
     assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), rel=1e-10)
 
 
+def test_a_step_size_that_is_learned(rng):
+    """The times of all steps are made of it in each layer, next to weights of the layer's own."""
+
+    def step(p, x, t):
+        return x + p["dt"] * jnp.tanh(x @ p["theta"] + t)
+
+    def network(p, x):
+        def body(carry, theta):
+            x, t = carry
+            x = step({"theta": theta, "dt": p["dt"]}, x, t)
+            return (x, t + p["dt"]), jnp.sum(theta**2)
+
+        (x, t), squares = lax.scan(body, (x, 0.5), p["steps"])
+        return x * t + jnp.sum(squares)
+
+    def by_hand(p, x, nudges):  # each layer with a step size of its own, j of which are its time
+        for j, (own, nudge) in enumerate(zip(p["layers"], nudges[:-1], strict=True)):
+            x = step(own, x, 0.5 + j * own["dt"]) + nudge
+        return x * (0.5 + T * p["dt"]) + jnp.sum(p["steps"] ** 2) + nudges[-1]
+
+    p = {"steps": drawn(rng, T, N, N), "dt": np.float64(0.3)}
+    xs, cotangent = rng.normal(size=(2, B, N))
+    net, own = jaxnn.from_function(network, p, xs)
+    assert net.lengths == (T, 0)
+    assert [path for layer in net.paths[1:3] for path in layer if "steps" in path] == [
+        "['steps'][1]",
+        "['steps'][2]",
+    ]
+    flow = gradient_flow(net, own, xs, cotangent=cotangent)
+    assert flow.streams is None
+    layers = {"layers": [{"theta": theta, "dt": p["dt"]} for theta in p["steps"]], **p}
+    of_params, of_xs, of_nudges = plain(
+        by_hand, layers, xs, [np.zeros((B, N))] * (T + 1), cotangent
+    )
+    close(flow.log_delta, of_nudges)
+    top = {"steps": of_params["steps"], "dt": of_params["dt"]}
+    close(flow.log_theta, [*of_params["layers"], top])
+    assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), rel=1e-10)
+
+
 @pytest.mark.slow
 def test_a_graph_is_measured_as_one(rng):
     """No examples: nodes, and edges between them, of numbers of their own."""

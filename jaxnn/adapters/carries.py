@@ -1,16 +1,17 @@
-"""Carries without a gradient: a scan as two, first of the floats that depend on no parameter.
+"""Carries that are no state: a scan as two, first of the floats that need no parameter, or no xs.
 
     (x, t), _ = scan(step, (x, t))    ->    t[j] of every step j, by a scan of its own
                                             x, _ = scan(step that takes t[j], x)
 
-So a time or a step size is data of its layer, or rides along where it depends on xs, and the state
-of a layer has the floats that learn. Where part of a program (a branch, a scan in a scan) makes
-values that depend on parameters and others that do not, each is told by itself.
+So a time is data of its layer, or rides along where it depends on xs; with a step size that is a
+parameter it is made of that in each layer. The state of a layer has the other floats. Where part of
+a program (a branch, a scan in a scan) makes values that depend on parameters and others that do
+not, each is told by itself.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
@@ -24,7 +25,7 @@ Flags = Sequence[bool]  # for each value whether it depends on some values, such
 
 
 def split(flat: Flat, learned: Iterable[int], xs: Iterable[int], sized: Iterable[int]) -> None:
-    """Take apart the scans of a program that carry or return floats without a gradient.
+    """Take apart the scans of a program that carry or return floats which are no state.
 
     Args:
         flat: the program, which is changed.
@@ -32,80 +33,144 @@ def split(flat: Flat, learned: Iterable[int], xs: Iterable[int], sized: Iterable
         xs: the examples.
         sized: the values whose shapes depend on the number of examples.
     """
-    learned, dependent, sized = {*learned}, {*xs}, {*sized}
+    sized = {*sized}
+    for absent in (0, 1):  # what needs no parameter, then what needs no xs
+        _split(flat, ({*learned}, {*xs}), absent, sized)
+
+
+def _split(flat: Flat, sources: tuple[set[int], set[int]], absent: int, sized: set[int]) -> None:
+    """Take apart the scans that carry or return floats which do not need some values.
+
+    Args:
+        flat: the program, which is changed.
+        sources: the parameters and the examples, to which is added what depends on them.
+        absent: the number, among these two, of those that are not needed.
+        sized: as in `split`; the values that are new are added.
+    """
     steps, same = list[Step](), dict[int, int]()
     for given in [*flat.steps]:
         step = given._replace(inputs=tuple(same.get(v, v) for v in given.inputs))
         parts = [step]
-        if step.scan and not (learned.isdisjoint(step.inputs) or dependent.isdisjoint(step.inputs)):
-            learns, depends = (
-                _reached(step.eqn, [v in values for v in step.inputs])
-                for values in (learned, dependent)
-            )
+        if step.scan and not any(values.isdisjoint(step.inputs) for values in sources):
+            reached = [_reached(step.eqn, [v in values for v in step.inputs]) for values in sources]
             # What has the size of the batch, though it is not of xs, is no data of a layer.
             moved = [
-                is_float(flat.types[v]) and not learning and (on_xs or v not in sized)
-                for v, learning, on_xs in zip(step.outputs, learns, depends, strict=True)
+                is_float(flat.types[v]) and not needs and (on_xs or v not in sized)
+                for v, needs, on_xs in zip(step.outputs, reached[absent], reached[1], strict=True)
             ]
             if any(moved):
                 types = [struct(flat.types[v]) for v in step.inputs]
-                both = _both(step.scan, [v in learned for v in step.inputs], learns, moved)
+                both = _both(step.scan, _ahead(step.eqn, moved, apart=absent == 1), moved)
                 parts, outputs = flat.instead(jax.make_jaxpr(both)(*types), step.inputs, step)
                 same.update(zip(step.outputs, outputs, strict=True))
+                sized.update(same[v] for v in step.outputs if v in sized)
         for part in parts:
-            for values in (learned, dependent):
+            for values in sources:
                 values.update(() if values.isdisjoint(part.inputs) else part.outputs)
         steps += parts
     flat.replace(steps, [same.get(v, v) for v in flat.outputs])
 
 
-def _both(scan: Scan, flags: Flags, learns: Flags, moved: Flags) -> Callable[..., list[Any]]:
-    """Return a scan as two scans, a function of its inputs.
+class _Ahead(NamedTuple):
+    """A scan that goes ahead: the outputs that it makes, and the inputs that it is without."""
+
+    made: Flags
+    unknown: Flags
+
+
+def _ahead(eqn: Any, moved: Flags, *, apart: bool) -> list[_Ahead]:
+    """Return the scans that make some outputs of a scan.
+
+    Args:
+        eqn: the scan.
+        moved: for each output whether it is one of these.
+        apart: the carries by one scan and what is returned at each step by another, so that what
+            is made of a carry in each layer takes no parameter that it does not need.
+    """
+    carries = scan_of(eqn).carries
+    groups: list[Flags] = [moved]
+    if apart:
+        of_carries = [flag and i < carries for i, flag in enumerate(moved)]
+        of_steps = [flag and i >= carries for i, flag in enumerate(moved)]
+        groups = [flags for flags in (of_carries, of_steps) if any(flags)]
+    return [_Ahead(made, _without(eqn, made)) for made in groups]
+
+
+def _without(eqn: Any, made: Flags) -> list[bool]:
+    """Return for each input of a scan whether none of some outputs needs it.
+
+    A carry that is one of these outputs is needed for itself.
+    """
+    scan, flags = scan_of(eqn), list[bool]()
+    for i in range(len(eqn.invars)):
+        carry = i - scan.consts
+        itself = 0 <= carry < scan.carries and made[carry]
+        out = _reached(eqn, [i == j for j in range(len(eqn.invars))])
+        flags.append(not (itself or any(compress(out, made))))
+    return flags
+
+
+def _both(scan: Scan, ahead: Sequence[_Ahead], moved: Flags) -> Callable[..., list[Any]]:
+    """Return a scan as several scans, a function of its inputs.
 
     Args:
         scan: the scan.
-        flags: for each input whether it depends on a parameter.
-        learns: the same for each output.
-        moved: for each output whether it is one of the first scan.
+        ahead: those that go ahead of the others.
+        moved: for each output whether it is one of these.
     """
     body, c, s = scan.body, scan.consts, scan.consts + scan.carries
-    (learn, _), (moved_carries, moved_outputs) = (
-        (v[: scan.carries], v[scan.carries :]) for v in (learns, moved)
-    )
     pairs = zip(body.jaxpr.invars[c:s], body.jaxpr.outvars, strict=False)
     passes = [u is v for u, v in pairs]  # what never changes is no array of all steps
-    by_step = [is_moved and not same for is_moved, same in zip(moved_carries, passes, strict=True)]
     options: dict[str, Any] = {"length": scan.k, "reverse": scan.reverse}
+
+    def first(inputs: Sequence[Any], made: Flags, unknown: Flags) -> tuple[list[Any], list[Any]]:
+        """Return the outputs that are made, and the carries before each step; else None."""
+        consts, carries, stacks = inputs[:c], inputs[c:s], inputs[s:]
+        by_step = [flag and not same for flag, same in zip(made, passes, strict=False)]
+
+        def step(carries: Any, entries: Any) -> Any:
+            out = _known(body, [*_but(consts, unknown[:c]), *carries, *entries])
+            ends, outputs = _but(out[: scan.carries], unknown[c:s]), out[scan.carries :]
+            return ends, (_only(carries, by_step), _only(outputs, made[scan.carries :]))
+
+        start = _but(carries, unknown[c:s])
+        ends, (before, outputs) = lax.scan(step, start, _but(stacks, unknown[s:]), **options)
+        return _only([*ends, *outputs], made), before
 
     def both(*inputs: Any) -> list[Any]:
         consts, carries, stacks = inputs[:c], inputs[c:s], inputs[s:]
-
-        def first(carries: Any, entries: Any) -> Any:
-            out = _known(body, [*_but(consts, flags[:c]), *carries, *entries])
-            ends, outputs = _but(out[: scan.carries], learn), out[scan.carries :]
-            return ends, ([*compress(carries, by_step)], [*compress(outputs, moved_outputs)])
-
-        start = _but(carries, learn)
-        ends, (before, outputs) = lax.scan(first, start, _but(stacks, flags[s:]), **options)
+        made, before = _merged([first(inputs, *each) for each in ahead])
 
         def second(own: Any, entries: Any) -> Any:
             entries, before = entries
-            at_step, rest = iter(before), iter(own)
+            rest = iter(own)
             whole = [
-                next(at_step) if new else v if is_moved else next(rest)
-                for v, is_moved, new in zip(carries, moved_carries, by_step, strict=True)
+                next(rest) if not is_moved else v if same else at_step
+                for v, at_step, is_moved, same in zip(carries, before, moved, passes, strict=False)
             ]
             out = function(body)(*consts, *whole, *entries)
-            ends, outputs = out[: scan.carries], out[scan.carries :]
-            return _others(ends, moved_carries), _others(outputs, moved_outputs)
+            return _others(out[: scan.carries], moved), _others(out[scan.carries :], moved_outputs)
 
-        own = _others(carries, moved_carries)
-        rest, others = lax.scan(second, own, (list(stacks), before), **options)
-        of_first = iter([*compress(ends, moved_carries), *outputs])
+        moved_outputs = moved[scan.carries :]
+        rest, others = lax.scan(second, _others(carries, moved), (list(stacks), before), **options)
         of_second = iter([*rest, *others])
-        return [next(of_first if is_moved else of_second) for is_moved in moved]
+        return [v if flag else next(of_second) for v, flag in zip(made, moved, strict=True)]
 
     return both
+
+
+def _merged(results: Sequence[tuple[list[Any], list[Any]]]) -> tuple[list[Any], list[Any]]:
+    """Return lists of several scans as one, in which each has what another has as None."""
+    made, before = (
+        [next((v for v in each if v is not None), None) for each in zip(*lists, strict=True)]
+        for lists in zip(*results, strict=True)
+    )
+    return made, before
+
+
+def _only(values: Sequence[Any], flags: Flags) -> list[Any]:
+    """Return values with None in the place of those without a flag."""
+    return [v if flag else None for v, flag in zip(values, flags, strict=False)]
 
 
 def _but(values: Sequence[Any], flags: Flags) -> list[Any]:
@@ -114,7 +179,7 @@ def _but(values: Sequence[Any], flags: Flags) -> list[Any]:
 
 
 def _others(values: Sequence[Any], flags: Flags) -> list[Any]:
-    return [v for v, flag in zip(values, flags, strict=True) if not flag]
+    return [v for v, flag in zip(values, flags, strict=False) if not flag]
 
 
 # What depends on what within a program

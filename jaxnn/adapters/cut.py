@@ -21,7 +21,7 @@ from ..arrays.spread import zeros
 from .handover import Made, Source
 from .names import Parts, common, joined, module_in, name_of_weights, numbered, parts_of
 from .places import MOST_IN_A_ROW, Places, Stretch, main_first
-from .program import Flat, Program, behind, evaluated, function, resized, struct
+from .program import Closed, Flat, Program, behind, evaluated, function, resized, struct
 from .scans import Scanned
 from .stacks import Need, ScanInputs, prepared
 from .states import NOTHING_FILLED, Filled, State
@@ -37,7 +37,8 @@ class Piece(NamedTuple):
     shared: of a run the sources of what all layers share, None elsewhere.
     trained: for each array whether it is a parameter.
     k: the length of a run; 0 for a layer.
-    closed: the products in programs within the layer that are not taken apart, if most are there.
+    closed: the products in programs within the layer that are not taken apart, if most are there;
+        its layer is not numbered yet.
     between: no layer, but what turns one state into another, next to a run.
     filled: of a run the outputs of its steps.
     """
@@ -48,7 +49,7 @@ class Piece(NamedTuple):
     shared: tuple[Source | None, ...]
     trained: tuple[bool, ...]
     k: int
-    closed: int = 0
+    closed: Closed | None = None
     between: bool = False
     filled: Filled = NOTHING_FILLED
 
@@ -405,11 +406,16 @@ class _Knife:
         return lax.dynamic_update_index_in_dim(whole, x, at, min(axis, 1))
 
 
-def _closed(network: Traced, a: int, b: int) -> int:
+def _closed(network: Traced, a: int, b: int) -> Closed | None:
     """Return the products within main steps that hold a program, if they are most of all."""
     counts = [step.products for step in network.main]
-    closed = sum(count for count in counts[a:b] if count > MOST_IN_A_ROW)
-    return closed if 2 * closed > sum(counts) else 0
+    closed = [step for step in network.main[a:b] if step.products > MOST_IN_A_ROW]
+    products = sum(step.products for step in closed)
+    if 2 * products <= sum(counts):
+        return None
+    most = max(closed, key=lambda step: step.products)
+    usual = "write it as lax.scan, or hand over its layers as a list"
+    return Closed(0, products, most.way_out(usual))
 
 
 def _indices(k: int) -> tuple[Any, Any]:

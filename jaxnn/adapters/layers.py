@@ -38,7 +38,7 @@ from .handover import (
     is_key,
 )
 from .places import MOST_STREAMS
-from .program import resized, typed
+from .program import Closed, resized, typed
 from .states import NOTHING_FILLED, Filled
 
 LONGEST_PATTERN = 8  # layers
@@ -141,7 +141,7 @@ class Lowered:
         `jax.tree_util.keystr` prints it, with the entry that it takes of a stack; "" for data that
         is not in it. In the order of the arrays, which are those of `Link.trained`.
     closed: the layer that holds most products of a function in a program that is not taken apart,
-        such as a loop of unknown length, and how many; None if there is none.
+        such as a loop of unknown length; None if there is none.
     """
 
     kinds: tuple["Pattern", ...]
@@ -149,7 +149,7 @@ class Lowered:
     given: tuple[bool, ...]
     names: tuple[str, ...]
     paths: tuple[tuple[str, ...], ...]
-    closed: tuple[int, int] | None
+    closed: Closed | None
 
 
 @jax.tree_util.register_static
@@ -562,9 +562,10 @@ def _cut(function: Function, pytree: Pytree) -> Chain:
         of = function.of(pytree), params, xs, pytree.paths
         pieces, made = cut(*of, function.streams, function.cuts)
     entries = []
-    closed, number = None, 1
-    for names, program, per_layer, shared, trained, k, products, between, filled in pieces:
-        closed = (number, products) if products else closed
+    closed: Closed | None = None
+    number = 1
+    for names, program, per_layer, shared, trained, k, of_piece, between, filled in pieces:
+        closed = of_piece._replace(layer=number) if of_piece else closed
         number += 0 if between else max(k, 1)
         tree = Static(jax.tree.structure(([0] * len(per_layer),)))
         part = Part(Static(program), tree, (None,) * len(per_layer), trained, each=False)

@@ -197,10 +197,13 @@ class Places:
                     f"{found} whose state is of {count} arrays: what it carries, returns at each "
                     f"step, and passes on; with streams={count} its steps are layers"
                 )
+            usual = (
+                "each='whole' measures the batch as one, or hand over a list with "
+                "jaxnn.Run(body, params, k), whose state holds all that it carries"
+            )
             return (
                 f"{found}, which carries or returns what has no examples along an axis, or has "
-                "them along that of its steps; hand over a list with jaxnn.Run(body, params, k), "
-                "whose state holds all that it carries"
+                f"them along that of its steps; {first.way_out(usual)}"
             )
         if first.eqn.primitive.name == "shard_map":
             return (

@@ -33,6 +33,11 @@ AFFINE = (  # what a bias or a scale is made of
 )
 MANY = 100  # steps of a loop whose length is data
 SHORT = 16  # steps of a scan that are written one after the other, if it is opened
+# With other adjoints a solver is a loop without a known end, which has a reverse rule of its own.
+OF_DIFFRAX = (
+    "with adjoint=diffrax.DirectAdjoint(), max_steps=, and steps of one size or at given times, "
+    "stepsize_controller=diffrax.StepTo(ts), each step of Diffrax is a layer"
+)
 CALLER = str(Path(__file__).with_name("layers.py"))  # of the user's function
 
 
@@ -90,14 +95,37 @@ class Step(NamedTuple):
         return scan_of(self.eqn) if self.eqn.primitive is primitives.scan_p else None
 
     @property
-    def location(self) -> str:
-        """The file and line of the user's code that made it; else the modules it is in."""
+    def frames(self) -> list[Any]:
+        """The frames of the traceback that made it, the innermost first, within the function."""
         traceback = self.eqn.source_info.traceback
         frames = traceback.frames if traceback else ()
-        frame = origin(takewhile(lambda frame: frame.file_name != CALLER, frames))
+        return [*takewhile(lambda frame: frame.file_name != CALLER, frames)]
+
+    def way_out(self, usual: str) -> str:
+        """Return what to write instead of a program that is not taken apart, in words."""
+        of_diffrax = any("diffrax" in Path(frame.file_name).parts for frame in self.frames)
+        return OF_DIFFRAX if of_diffrax else usual
+
+    @property
+    def location(self) -> str:
+        """The file and line of the user's code that made it; else the modules it is in."""
+        frame = origin(self.frames)
         if frame is not None:
             return f"{Path(frame.file_name).name}:{frame.line_num}"
         return "/".join(self.scope) or str(self.eqn.primitive.name)
+
+
+class Closed(NamedTuple):
+    """The layer that holds most products of a function in a program that is not taken apart.
+
+    layer: its number.
+    products: how many.
+    way_out: what to write instead, in words.
+    """
+
+    layer: int
+    products: int
+    way_out: str
 
 
 def scan_of(eqn: Any) -> Scan:

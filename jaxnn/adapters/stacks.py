@@ -2,8 +2,8 @@
 
     T(W)[j] = t(W[j])    where every step of T keeps the layers apart, such as a cast, a scale or a
                          weight norm: t is those steps, on stacks of one entry
-    T(W)[j]              where one does not, such as a mean over layers: all of T in every layer,
-                         which takes its entry of the result
+    T(W)[j]              where one does not, such as a mean over layers, or the times that a scan
+                         makes of a step size: all of T in every layer, which takes its entry
 
 So the Δ of a layer belongs to the parameters that were handed over, not to what is made of them; it
 is what a Python loop over T(W)[0], T(W)[1], … gives. What moves numbers and no more (a stack of
@@ -78,10 +78,12 @@ def prepared(
         raw: the values that were handed over.
         inputs: what goes into the scan.
     """
+    given = flat, prologue, parameters, raw
     try:
-        return _by_entries(_Plan(flat, prologue, parameters, raw), inputs)
+        return _by_entries(_Plan(*given), inputs)
     except MixedLayersError:
-        return _by_index(_Plan(flat, prologue, parameters, raw), inputs)
+        apart = {v for v in inputs.stacks if _Plan(*given).keeps_apart(v, inputs)}
+        return _by_index(_Plan(*given), inputs, apart)
 
 
 def _by_entries(plan: "_Plan", inputs: ScanInputs) -> Prepared:
@@ -98,9 +100,15 @@ def _by_entries(plan: "_Plan", inputs: ScanInputs) -> Prepared:
     return Prepared(list(plan.leaves), entry)
 
 
-def _by_index(plan: "_Plan", inputs: ScanInputs) -> Prepared:
-    """Prepare whole stacks in each layer, which takes its entry; data comes by entries."""
-    whole = [v in plan.parameters for v in inputs.stacks]
+def _by_index(plan: "_Plan", inputs: ScanInputs, apart: set[int]) -> Prepared:
+    """Prepare whole stacks in each layer, which takes its entry; data and others by entries.
+
+    Args:
+        plan: makes them.
+        inputs: the stacks.
+        apart: those of parameters that can be prepared by entries.
+    """
+    whole = [v in plan.parameters and v not in apart for v in inputs.stacks]
     needs = [Need(v, None) for v in inputs.consts]
     needs += [
         Need(v, None if is_whole else inputs.rows)
@@ -283,6 +291,19 @@ class _Plan:
                 if seen & behind_leaf:
                     raise MixedLayersError
                 seen |= behind_leaf
+
+    def keeps_apart(self, v: int, inputs: ScanInputs) -> bool:
+        """Tell a stack that can be prepared by entries, of parameters that no other input has."""
+        others = {u for u in (*inputs.consts, *inputs.stacks) if u != v}
+        own, theirs = (behind(of, self.prologue)[1] & self.raw for of in ({v}, others))
+        if own & theirs & self.parameters:
+            return False
+        try:
+            self.place(Need(v, inputs.rows))
+            self.check_apart()
+        except MixedLayersError:
+            return False
+        return True
 
     def indices(self, rows: Rows) -> int:
         """Return a value that holds 0, 1, …, as many as there are entries."""

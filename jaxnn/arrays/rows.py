@@ -389,8 +389,30 @@ def log_size(v: ScaledRows) -> Float[Array, "*k"]:
 
     The squares of m have to be in range, as they are of renormalised rows.
     """
+    return log_of_square(squares(v), v.e)
+
+
+def log_of_square(square: Float[Array, "*k"], exponent: Int[Array, "*k"]) -> Float[Array, "*k"]:
+    """Return ln of the root of square × 4^exponent."""
+    log: Array = 0.5 * jnp.log(square) + exponent.astype(square.dtype) * LN2
+    return log
+
+
+def log_size_of(v: ScaledRows) -> Float[Array, "*k"]:
+    """Return ln ‖row‖ like `log_size`, also where the squares of m leave the range of the dtype.
+
+    A large array is read once, if the sums of its squares show that they are in range: finite, and
+    far above what may have become zero. Else it is renormalised first, which takes two passes.
+    """
+    if v.m.size <= FEW or not jax.sharding.get_abstract_mesh().empty:
+        return log_size(renormalised(v))
     square = squares(v)
-    log: Array = 0.5 * jnp.log(square) + v.e.astype(square.dtype) * LN2
+    info = jnp.finfo(square.dtype)  # type: ignore[no-untyped-call]
+    least = v.m.size * float(info.tiny) / float(info.eps)
+    fits = jnp.all((square > least) & (square < jnp.inf))
+    log: Array = lax.cond(
+        fits, lambda: log_of_square(square, v.e), lambda: log_size(renormalised(v))
+    )
     return log
 
 
@@ -402,7 +424,7 @@ def log_sizes(arrays: Sequence[ScaledRows]) -> list[Float[Array, ""]]:
     """
     on_mesh = not jax.sharding.get_abstract_mesh().empty
     few = [i for i, v in enumerate(arrays) if 0 < v.m.size <= FEW and not on_mesh]
-    logs = {i: log_size(renormalised(v)) for i, v in enumerate(arrays) if i not in few}
+    logs = {i: log_size_of(v) for i, v in enumerate(arrays) if i not in few}
     if few:
         logs |= dict(zip(few, _log_sizes_together([arrays[i] for i in few]), strict=True))
     return [logs[i] for i in range(len(arrays))]
@@ -501,7 +523,7 @@ def can_be_learned(v: Any) -> bool:
 
 def as_reals(v: Array) -> Array:
     """Return complex numbers as pairs of reals, of the same norm; others as they are."""
-    return jnp.stack([v.real, v.imag]) if jnp.iscomplexobj(v) else v
+    return jnp.stack([v.real, v.imag], axis=-1) if jnp.iscomplexobj(v) else v
 
 
 def is_narrow(v: Any) -> bool:

@@ -42,10 +42,9 @@ from ..arrays.rows import (
     in_bfloat16,
     is_float,
     is_narrow,
-    log_size,
+    log_size_of,
     log_size_of_rows,
     log_size_together,
-    renormalised,
     with_floats,
 )
 from ..errors import NoTangentError
@@ -106,7 +105,7 @@ def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _
         step.theta.e if isinstance(step.theta.e, list) else [step.theta.e] * len(step.theta.m)
     )
     theta = as_rows(step.theta.m, exponents, dtype)
-    logs = [log_size(renormalised(v)) if v.m.size > FEW or not step.is_alone else v for v in theta]
+    logs = [log_size_of(v) if v.m.size > FEW or not step.is_alone else v for v in theta]
     deltas = [
         (v._replace(m=at_least_float32(v.m).astype(dtype)), largest.astype(dtype))
         for v, largest, counts in zip(

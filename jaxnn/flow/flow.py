@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from ..adapters.program import Closed
 from ..network.network import Network
 from ..passes.walk import Memory
 from .entries import FlowEntries
@@ -142,7 +143,7 @@ class Flow(InWords):
     dtype: the float type of the states with the smallest range; static.
     net: the Network; None for others. Static.
     closed: of a function that is cut, the layer that holds most of its products in a program that
-        is not taken apart, and how many; None if there is none. Static.
+        is not taken apart, how many, and what to write instead; None if there is none. Static.
     unmeasured: the number of the lowest layers whose Δ was not measured and is nan; static.
     is_read: whether attention and routers were looked for. They were not in a module of PyTorch
         whose operations cannot be followed, such as on tensors of a class of its own. Static.
@@ -177,7 +178,7 @@ class Flow(InWords):
     theory: "Flow | None" = None
     errors: "Flow | None" = None
     net: Network | None = field(default=None, metadata={"static": True})
-    closed: tuple[int, int] | None = field(default=None, metadata={"static": True})
+    closed: Closed | None = field(default=None, metadata={"static": True})
     replicas: int = field(default=0, metadata={"static": True})
     unmeasured: int = field(default=0, metadata={"static": True})
     is_read: bool = field(default=True, metadata={"static": True})

@@ -17,10 +17,9 @@ from ..arrays.rows import (
     ScaledRows,
     as_reals,
     at_least_float32,
-    log_size,
+    log_size_of,
     log_size_together,
     log_sizes,
-    renormalised,
 )
 from ..network.params import is_run
 from .flow import Parameters
@@ -67,20 +66,21 @@ def _values(patterns: Sequence[Pattern], layers: Sequence[Any], dtype: Any) -> l
 
 
 def _values_of_entry(links: tuple[Link, ...], layer: Any, dtype: Any) -> list[Any]:
-    def of_one(weights: Weights) -> list[ScaledRows]:
+    def of(weights: Weights) -> list[ScaledRows]:
         pairs = zip(links, weights.arrays, strict=True)
         return rows_of_arrays([v for pair in pairs for v in trained_of(*pair)], dtype)
 
     if not any(flag for link in links for part in link.trained for flag in part):
         return []
     if not is_run(layer):
-        return of_one(layer)
-
-    def each(own: Any) -> list[Array]:
-        return [log_size(renormalised(v)) for v in of_one(layer.rebuild(own, layer.shared))]
-
-    logs: list[Array] = jax.vmap(each, axis_size=layer.k)(layer.per_layer)
-    return logs
+        return of(layer)
+    of_one = jax.eval_shape(lambda: of(layer.at(0)))
+    of_all = of(layer.rebuild(layer.per_layer, layer.shared))  # shared ones without an axis of k
+    every = jnp.zeros(layer.k, jnp.int32)
+    return [
+        jnp.broadcast_to(log_size_of(v if v.m.ndim == one.m.ndim else v._replace(e=every)), layer.k)
+        for v, one in zip(of_all, of_one, strict=True)
+    ]
 
 
 def _measured(tree: Any) -> Any:

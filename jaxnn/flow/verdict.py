@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..adapters.program import Closed
 from ..texts import cleaned, label, percent
 from .causes import (
     Arrays,
@@ -278,7 +279,7 @@ def _findings(
     if found.word != "unknown" or not worst:
         worst.append(Finding("rate", " ".join([found.rate_text, *_main_text(flow)])))
     if flow.closed is not None:
-        worst.append(_closed_finding(found, *flow.closed))
+        worst.append(_closed_finding(found, flow.closed))
     layers = steps_out(flow, arrays, rate.outliers, once=False)
     named = {f.layer for f in layers if f.path and f.layer}
     own = tuple(dict.fromkeys((np.dtype(flow.dtype).name, *formats)))
@@ -321,12 +322,12 @@ def _main_text(flow: Flow) -> list[str]:
     ]
 
 
-def _closed_finding(found: Verdict, layer: int, products: int) -> Finding:
+def _closed_finding(found: Verdict, closed: Closed) -> Finding:
     text = (
-        f"Layer {found.label(layer)} holds most of the products, {products} in one loop or call "
-        "that is not taken apart: write it as lax.scan, or hand over its layers as a list."
+        f"Layer {found.label(closed.layer)} holds most of the products, {closed.products} in one "
+        f"loop or call that is not taken apart: {closed.way_out}."
     )
-    return Finding("closed", text, layer)
+    return Finding("closed", text, closed.layer)
 
 
 def _positions_text(found: Verdict) -> str:

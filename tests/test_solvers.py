@@ -1,0 +1,66 @@
+"""Solvers of Diffrax: one layer by its own adjoints, and a layer for each step by the way out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from peers import need
+
+import jaxnn
+
+pytestmark = pytest.mark.slow
+
+TIMES = np.array([0.0, 0.1, 0.4, 0.6, 1.0])
+N = 3
+
+
+def field(theta, x):
+    """The vector field of an example."""
+    return jnp.tanh(x @ theta)
+
+
+def solved(**more):
+    """The solution of an example by Euler's method, as a function of the field's matrix."""
+    need("diffrax")
+    import diffrax
+
+    def f(theta, x):
+        term = diffrax.ODETerm(lambda t, y, theta: field(theta, y))
+        times = diffrax.StepTo(TIMES)
+        return diffrax.diffeqsolve(
+            term, diffrax.Euler(), 0.0, 1.0, None, x, theta, stepsize_controller=times, **more
+        ).ys[-1]
+
+    return f
+
+
+def test_the_verdict_on_a_solver_names_the_way_out(rng):
+    theta, xs = rng.normal(size=(N, N)), rng.normal(size=(2, N))
+    net, own = jaxnn.from_function(solved(), theta, xs, each="example")
+    flow = jaxnn.gradient_flow(net, own, xs, cotangent=xs, examples=False)
+    assert len(net.names) == 1
+    assert "not taken apart: with adjoint=diffrax.DirectAdjoint(), max_steps=" in str(
+        jaxnn.verdict(flow)
+    )
+
+
+def test_the_way_out_makes_each_step_a_layer(rng):
+    """Next to plain gradients of Euler's method by hand, each step with a matrix of its own."""
+    theta, xs = rng.normal(size=(N, N)), rng.normal(size=(2, N))
+    need("diffrax")
+    import diffrax
+
+    f = solved(adjoint=diffrax.DirectAdjoint(), max_steps=len(TIMES) - 1)
+    net, own = jaxnn.from_function(f, theta, xs, each="example")
+    flow = jaxnn.gradient_flow(net, own, xs, cotangent=xs, examples=False)
+    assert net.closed is None
+
+    def by_hand(matrices, x):
+        for matrix, step in zip(matrices, np.diff(TIMES), strict=True):
+            x = x + step * field(matrix, x)
+        return jnp.vdot(x, xs)
+
+    of_steps, of_xs = jax.grad(by_hand, (0, 1))([theta] * (len(TIMES) - 1), xs)
+    logs = [log for log in flow.log_theta if np.isfinite(log)]
+    np.testing.assert_allclose(np.exp(logs), [*map(np.linalg.norm, of_steps)], rtol=1e-10)
+    assert np.exp(flow.log_delta_input) == pytest.approx(np.linalg.norm(of_xs), rel=1e-10)
