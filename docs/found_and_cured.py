@@ -29,6 +29,11 @@ KINDS = {
     "numbers": "other number formats",
 }
 
+TRAINED = {
+    ("recall", "as it is"): "as Flax draws it",
+    ("recall", "scale"): "its weights × 5.8, by `jaxnn.cures`",
+    ("recall_with_bias", "as it is"): "a forget bias of 3, by hand",
+}
 MARKS = re.compile(r"[*_`\[\]<>]")  # that Markdown would take for its own
 
 Record = Mapping[str, Any]
@@ -42,7 +47,7 @@ def main() -> None:
             stored[name] = measured(name)
         else:
             stored.setdefault("trained", {}).update(trained(Path(name)))
-    DATA.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        DATA.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def network(name: str, **size: Any) -> dict[str, Any]:
@@ -103,7 +108,12 @@ def trained(folder: Path) -> dict[str, Any]:
 
 
 def markdown(name: str) -> str:
-    """Return what was printed of a network before and after, and the table of changes."""
+    """Return what was printed of a network before and after, and the table of changes.
+
+    Of `training` the table of what is reached by it.
+    """
+    if name == "training":
+        return "\n".join(_training(json.loads(DATA.read_text(encoding="utf-8"))["trained"]))
     record = json.loads(DATA.read_text(encoding="utf-8"))[name]
     return "\n".join(
         [
@@ -132,6 +142,17 @@ def _row(change: Record) -> str:
     numbers = " | ".join(_number(change[name]) for name in ("decades", "total"))
     kind = KINDS.get(change["kind"], change["kind"])
     return f"| {kind}{': ' if of else ''}{of} | {numbers} | {works} |"
+
+
+def _training(networks: Mapping[str, list[Record]]) -> Iterator[str]:
+    yield "| LSTM | gradient, decades over 65 layers | step size | loss | accuracy |"
+    yield "|:---|---:|---:|---:|---:|"
+    for name, cases in networks.items():
+        for case in cases:
+            words = TRAINED[name, case["change"]]
+            numbers = (" ± ".join(f"{v:.2g}" for v in case[of]) for of in ("loss", "accuracy"))
+            decades = _number(case["decades"])
+            yield f"| {words} | {decades} | {case['rate']:g} | {' | '.join(numbers)} |"
 
 
 def _number(value: float) -> str:

@@ -64,8 +64,6 @@ def on_post_page(output: str, **kwargs: Any) -> str:
 def _inlined(match: re.Match[str]) -> str:
     """Return a picture as parts of a page, wide and narrow, black in the page's ink."""
     alt, name = match["alt"], Path(match["name"]).name
-    if not (DOCS / f"{name}-narrow.svg").exists():
-        return match[0]
     versions = (("wide", f"{name}.svg"), ("narrow", f"{name}-narrow.svg"))
     drawn = (_part(alt, kind, (DOCS / file).read_text(encoding="utf-8")) for kind, file in versions)
     return f'<figure class="picture">{"".join(drawn)}</figure>'

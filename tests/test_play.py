@@ -36,6 +36,14 @@ def test_it_needs_no_building_and_no_other_host():
         assert not re.findall(r"(?:url\(|fetch\(|import[ (]|https?://(?!www\.w3\.org))", text)
 
 
+def test_each_slider_has_its_label():
+    """A label without `for` is that of its first output: the slider behind it would have none."""
+    html = PAGE.read_text(encoding="utf-8")
+    sliders = re.findall(r'<input type="range" id="([^"]+)"', html)
+    assert len(sliders) == 9
+    assert sorted(re.findall(r'<label for="([^"]+)">', html)) == sorted(sliders)
+
+
 # The page, open
 
 

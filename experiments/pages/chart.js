@@ -27,6 +27,7 @@ vegaEmbed(place, fitted(spec), {
   tooltip: { disableDefaultStyle: true },
 })
   .then(() => {
+    document.querySelector(".vega-embed summary")?.setAttribute("aria-label", "Save this chart");
     document.documentElement.dataset.ready = "yes";
   })
   .catch(console.error);

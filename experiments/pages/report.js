@@ -126,6 +126,10 @@ async function start() {
     )
   );
   const views = embedded.map((result) => result.view);
+  // The menu of a chart has a picture alone.
+  for (const menu of document.querySelectorAll(".vega-embed summary")) {
+    menu.setAttribute("aria-label", "Save this chart");
+  }
   for (const choice of inside.choices) {
     control(choice).addEventListener("change", () => show(views));
   }
