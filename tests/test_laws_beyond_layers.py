@@ -208,7 +208,8 @@ def test_errors_are_parts_of_what_is_measured(monkeypatch):
     parts = np.array([0.5, -0.1, 0.02, 0.01])  # of the measured number, by which theory is off
     of_groups = np.repeat(-np.log1p(-parts)[:, None], 16, axis=1)
     monkeypatch.setattr(transformer_moments, "feed_forward", lambda *_: of_groups)
-    monkeypatch.setattr(transformer_moments, "attention", lambda *_: of_groups[2:])
+    both = transformer_moments.Attention(of_groups[2:], of_groups)
+    monkeypatch.setattr(transformer_moments, "attention", lambda *_: both)
     numbers = transformer_moments.measure(setup, jax.random.key(0)).numbers
     assert {number.case for number in transformer_moments.predict(setup).numbers} == set(numbers)
     of_feed_forward = [v.value for name, v in numbers.items() if name.startswith("feed")]
@@ -221,7 +222,7 @@ def test_errors_are_parts_of_what_is_measured(monkeypatch):
 def test_attention_of_a_small_set_up_has_the_gradients_of_its_twin():
     of = {"correlations": (0.5,), "sizes": (0.6,), "gradients": (0.0,), "kept": (0.5,)}
     setup = transformer_moments.Setup(32, 16, 8, inputs=256, feed_forward=0, **of)
-    by_group = transformer_moments.attention(setup, jax.random.key(0))
+    by_group = transformer_moments.attention(setup, jax.random.key(0)).theory
     error = by_group.std(ddof=1) / 4
     assert abs(by_group.mean()) < 4 * error + 1 / 16
     assert error < 0.04
