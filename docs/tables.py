@@ -64,7 +64,7 @@ MENAGERIE = (
 KEY = ("workload", "against", "case")  # of the bench
 COLUMNS = {"laws": LAWS, "power": POWER, "bench": BENCH, "menagerie": MENAGERIE}
 MOST = 3  # comparisons of a law in the first table; the others are folded below it
-QUICK = "with `--quick` "
+QUICK = " by a `--quick` run"
 # Of the laws, and the papers that they are from.
 TITLES = {
     "gradient-exponent": "Each layer multiplies the gradient by √χ",
@@ -329,7 +329,8 @@ def laws(records: Sequence[Record], quick: Sequence[Record] = ()) -> list[str]:
     for _, group in groupby(records, key=lambda record: record["law"]):
         comparisons = list(group)
         first = comparisons[0]
-        statement = first["statement"][0].upper() + first["statement"][1:]
+        begin = first["statement"][0]  # a Greek letter is a symbol
+        statement = (begin.upper() if begin.isascii() else begin) + first["statement"][1:]
         lines += ["", f"## {_title(first)}", ""]
         lines += [f"{statement}. *{_linked(first['source'])}.*", ""]
         lines += [_line(("case", "predicted", "measured", "tolerance")), _rule("l|r|r|r")]
@@ -382,8 +383,8 @@ def _title(record: Record) -> str:
 def _seen(comparisons: Sequence[Record], of: str = "") -> str:
     """Say which errors of the law's factors the run would have seen."""
     powers = {r["factor"]: _percent(r["power"]) for r in comparisons if r["factor"]}
-    errors = ", ".join(f"{power} of {factor}" for factor, power in powers.items())
-    return f"The smallest error that {of}would be seen: {errors}." if errors else ""
+    errors = ", ".join(f"{power} in {factor}" for factor, power in powers.items())
+    return f"An error of {errors} would be seen{of}." if errors else ""
 
 
 def _percent(part: str) -> str:
