@@ -8,10 +8,9 @@ import numpy as np
 from ..flow.chart import HEIGHT, WIDTH, drawable_rows, load_altair, styled
 from ..texts import counted
 
-TITLES = {
-    "log10_size": "Root mean square of the state of each layer, after {}",
-    "log10_change": "What the last of {} changes in it; level: the width does not matter",
-}
+FEW = 12  # layers that have an entry each in the legend
+SIZES = "Root mean square of the state of each layer, after {}"
+CHANGES = "Root mean square of what a step changes in it; level: the width does not matter"
 
 
 def width_chart(rows: Sequence[dict[str, Any]], steps: int) -> Any:
@@ -19,34 +18,54 @@ def width_chart(rows: Sequence[dict[str, Any]], steps: int) -> Any:
 
     Args:
         rows: of `WidthCheck.rows`.
-        steps: of the training, after which sizes and changes are drawn, the mean over seeds.
+        steps: of the training; sizes are those after the last, changes those of all.
     """
     alt = load_altair()
+    last = [row for row in rows if row["step"] == steps]
+    drawn = [
+        (SIZES.format(counted(steps, "step")), _over_seeds(last, "log10_size")),
+        (CHANGES, _over_seeds([row for row in rows if row["step"]], "log10_change")),
+    ]
+    axis = alt.Axis(values=sorted({row["width"] for row in rows}), format="d")
+    kind = "O" if max(row["layer"] for row in rows) <= FEW else "Q"
     panels = []
-    for column, title in TITLES.items():
-        values = drawable_rows(_means([row for row in rows if row["step"] == steps], column))
-        axis = alt.Axis(values=sorted({row["width"] for row in rows}), format="d")
-        scale = alt.Scale(type="log", base=2, nice=False)
-        line = alt.Chart(alt.Data(values=values)).mark_line(point=alt.OverlayMarkDef(size=25))
-        panels.append(
-            line.encode(
-                alt.X("width:Q", title="width", scale=scale, axis=axis),
+    for title, means in drawn:
+        values = alt.Data(values=drawable_rows(means))
+        line = (
+            alt.Chart(values)
+            .mark_line(point=alt.OverlayMarkDef(size=25))
+            .encode(
+                alt.X(
+                    "width:Q",
+                    title="width",
+                    scale=alt.Scale(type="log", base=2, nice=False),
+                    axis=axis,
+                ),
                 alt.Y("value:Q", title="log₁₀", scale=alt.Scale(zero=False)),
-                alt.Color("layer:O", title="layer", scale=alt.Scale(scheme="viridis")),
+                alt.Color(f"layer:{kind}", title="layer", scale=alt.Scale(scheme="viridis")),
                 alt.Detail("layer:O"),
                 tooltip=["layer:O", "name:N", "width:Q", alt.Tooltip("value:Q", format=".3f")],
-            ).properties(width=WIDTH, height=HEIGHT, title=title.format(counted(steps, "step")))
+            )
         )
+        panels.append(line.properties(width=WIDTH, height=HEIGHT, title=title))
     return styled(alt.vconcat(*panels, spacing=18))
 
 
-def _means(rows: Sequence[dict[str, Any]], column: str) -> list[dict[str, Any]]:
-    """Return a row for each width and layer, with the mean over seeds; None if it is no number."""
-    seeds: dict[tuple[int, int, str], list[float]] = {}
+def _over_seeds(rows: Sequence[dict[str, Any]], column: str) -> list[dict[str, Any]]:
+    """Return a row for each width and layer, the mean over seeds of the rms over steps.
+
+    None stands for what is no number.
+    """
+    logs: dict[tuple[int, int, str], dict[int, list[float]]] = {}
     for row in rows:
-        seeds.setdefault((row["width"], row["layer"], row["name"]), []).append(row[column])
-    return [
-        {"width": width, "layer": layer, "name": name}
-        | {"value": float(np.mean(values)) if np.isfinite(values).all() else None}
-        for (width, layer, name), values in seeds.items()
-    ]
+        place = row["width"], row["layer"], row["name"]
+        logs.setdefault(place, {}).setdefault(row["seed"], []).append(row[column])
+    means = []
+    for (width, layer, name), seeds in logs.items():
+        with np.errstate(divide="ignore", over="ignore"):
+            each = [
+                np.log10(np.mean(10 ** (2 * np.array(values)))) / 2 for values in seeds.values()
+            ]
+        value = float(np.mean(each)) if np.isfinite(each).all() else None
+        means.append({"width": width, "layer": layer, "name": name, "value": value})
+    return means
