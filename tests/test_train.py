@@ -28,7 +28,9 @@ from experiments.train import experiment as train
 from experiments.train import page as train_page
 from experiments.train import report as train_report
 from jaxnn.texts import percent
+from jaxnn.train import read_watch
 from jaxnn.train.fitting import Best
+from jaxnn.train.watched import FILE
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -178,6 +180,22 @@ def test_the_flow_is_that_of_the_network_while_it_trains(whole):
 
 
 @pytest.mark.slow
+def test_each_look_is_recorded_for_the_live_page(tmp_path, undrawn):
+    out = tmp_path / "run"
+    assert main([*SMALL, "--watch", "--out", str(out)]) == 0
+    flow, record = pl.read_parquet(out / train.FLOW), read_watch(out)
+    assert [line["step"] for line in record.measurements] == flow["step"].unique().to_list()
+    ours = [row["log10_delta"] for row in record.table()]
+    np.testing.assert_allclose(ours, flow.sort("step", "layer")["log10_delta_z"], atol=1e-4)
+    losses = pl.read_parquet(out / store.ROWS).filter(
+        pl.col("set") == "training", pl.col("epoch") == 6
+    )
+    assert record.measurements[-1]["loss"] == pytest.approx(losses["loss"][0], rel=1e-4)
+    assert main(["watch", str(out), "--out", str(tmp_path / "page.html")]) == 0
+    assert FILE in train.EXPERIMENT.files  # --overwrite begins it again
+
+
+@pytest.mark.slow
 def test_held_out_rows_are_there_with_their_predictions(whole):
     test, part = pl.read_parquet(whole / train.TEST), planned().split.test
     table = data.table("breast_cancer")
@@ -201,7 +219,7 @@ def test_the_run_says_how_it_was_made_and_what_the_looks_took(whole):
     )
     assert any(v.startswith("test: accuracy 0.") for v in says["verdicts"])
     assert {"optax", "orbax-checkpoint", "safetensors"} <= set(says["versions"])
-    for name in (*train.EXPERIMENT.leaves, store.ROWS):
+    for name in {*train.EXPERIMENT.leaves, store.ROWS} - {FILE}:  # without --watch
         assert (whole / name).stat().st_size > 0
     assert "log₁₀ ‖Δz[l]‖" in (whole / "training.svg").read_text()
 
@@ -213,7 +231,7 @@ def test_a_table_with_texts_and_missing_values(tmp_path, monkeypatch, capsys):
     """
     pages = []
 
-    def train_nothing(recipe, progress, saver, stopped, tell):
+    def train_nothing(recipe, progress, saver, stopped, tell, recorder):
         y_hat = model.outputs(recipe.net, progress.params, recipe.test[0])
         flows = np.full((1, len(loop.FLOW), len(recipe.net.sizes) - 1), np.nan)
         return loop.Outcome(
@@ -279,7 +297,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     out, whole_loop = tmp_path / "run", loop.train
 
     def stopped_after(count, raised=None):
-        def stop(recipe, progress, saver, stopped, tell):
+        def stop(recipe, progress, saver, stopped, tell, recorder):
             def after(p):
                 if p.epoch == count:
                     stopped.append(2)

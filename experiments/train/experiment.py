@@ -11,6 +11,7 @@ nothing else has seen, and written as a file that PyTorch, Flax and `predict` re
 import logging
 import math
 import re
+import shlex
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -32,6 +33,8 @@ from experiments.train.columns import COLUMNS
 from experiments.train.loop import Outcome, Progress, Recipe, Saver
 from jaxnn.network.initializers import find_weights
 from jaxnn.train.steps import Optimizer
+from jaxnn.train.watch import Recorder
+from jaxnn.train.watched import FILE
 
 log = logging.getLogger("jaxnn.experiments")
 
@@ -78,6 +81,8 @@ class Settings(runtime.Options, data.Options):
     looks: int | None = field(default=None, metadata={"least": 2})
     """The number of looks at the gradient, evenly spaced; by default as many as should take 5 % of
     the time, two at least."""
+    watch: runtime.Flag = field(default=False, metadata=runtime.HOW)
+    """Record each look for a live page, which `python -m experiments watch FOLDER` shows."""
     checkpoint: float = field(default=10.0, metadata=runtime.HOW)
     """Seconds between checkpoints; 0 makes one after each epoch."""
     out: Path = field(default=Path("runs/train"), metadata=runtime.HOW)
@@ -225,12 +230,20 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[Outcome], bool]:
         names = ", ".join(checkpoints.broken)
         log.warning("resumed from epoch %d, for checkpoints are corrupt: %s", progress.epoch, names)
     saver = Saver(checkpoints.save, settings.checkpoint, progress.epoch)
+    recorder = _recorder(recipe, store.folder) if settings.watch else None
     showing = view.view(recipe, progress.epoch, settings.quiet)
     pictures = ahead.loading("experiments.train.page")
     with signals.interruptible(STOPPING) as stopped, showing as tell, pictures:
-        outcome = loop.train(recipe, progress, saver, stopped, tell)
+        outcome = loop.train(recipe, progress, saver, stopped, tell, recorder)
         return [outcome], outcome.ended is not None
     return [], False  # Ctrl-C outside the loop; the last epoch is saved
+
+
+def _recorder(recipe: Recipe, folder: Path) -> Recorder:
+    """Return what records the looks for the live page, and say where that is."""
+    log.info("live page: python -m experiments watch %s", shlex.quote(str(folder)))
+    # Updates are not known between looks.
+    return Recorder(recipe.apart, folder, lambda alarm: log.warning("%s", alarm), ())
 
 
 def conclude(plan: Plan, outcomes: list[Outcome]) -> Conclusion:
@@ -285,7 +298,7 @@ EXPERIMENT = Experiment(
     settings=Settings,
     columns=COLUMNS,
     figures=(CHART,),
-    files=(FLOW, TEST, *model.FILES.values()),
+    files=(FLOW, TEST, FILE, *model.FILES.values()),
     report=True,
     prepare=prepare,
     measure=measure,

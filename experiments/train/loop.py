@@ -10,9 +10,10 @@ reckoned beforehand from operations, so that the same settings look at the same 
 """
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from jaxnn.network.checks import check_batch
 from jaxnn.network.params import Layers
 from jaxnn.train.fitting import Best, all_done
 from jaxnn.train.steps import Optimizer, steps_per_epoch
+from jaxnn.train.watch import Recorder
 
 SHARE = 0.05  # of the seconds of training may go into looks
 MOST_LOOKS = 50  # if their number is not given
@@ -67,6 +69,11 @@ class Recipe:
         """The epochs after which a look is taken, if the run gets there."""
         looks = self._affordable if self.looks is None else self.looks
         return frozenset(np.linspace(0, self.epochs, looks).round().astype(int).tolist())
+
+    @property
+    def apart(self) -> int:
+        """Steps from one look to the next, roughly."""
+        return max(self.epochs * self.steps // max(len(self.looks_at) - 1, 1), 1)
 
     @property
     def room(self) -> int:
@@ -221,6 +228,7 @@ def train(
     saver: Saver,
     stopped: list[int],
     tell: Callable[[Progress], None],
+    recorder: Recorder | None = None,
 ) -> Outcome:
     """Train until the run is over or is stopped, and test; the last epoch done is always saved.
 
@@ -230,6 +238,7 @@ def train(
         saver: saves checkpoints.
         stopped: no longer empty if the run is to stop.
         tell: called after each epoch.
+        recorder: records each look, for the live page; None without one.
 
     Returns:
         Outcome; if the loss is not finite, that of the epoch before.
@@ -239,7 +248,7 @@ def train(
     """
     failure = None
     try:
-        _epochs(recipe, progress, saver, stopped, tell)
+        _epochs(recipe, progress, saver, stopped, tell, recorder)
     except jaxnn.errors.NonFiniteError as error:
         failure = f"epoch {progress.epoch + 1}, {error}"
     return Outcome(
@@ -268,9 +277,10 @@ def _epochs(
     saver: Saver,
     stopped: list[int],
     tell: Callable[[Progress], None],
+    recorder: Recorder | None,
 ) -> None:
     sets = [check_batch(recipe.net, progress.state.params, *each) for each in recipe.sets]
-    look = _looking(recipe, progress, *sets[0])
+    look = _looking(recipe, progress, *sets[0], recorder)
     if progress.epoch == 0:
         _measure(recipe, progress, sets)
         look()
@@ -325,24 +335,35 @@ def _test(recipe: Recipe, params: Layers) -> Tested | None:
     return tested
 
 
-def _looking(recipe: Recipe, progress: Progress, xs: Any, ys: Any) -> Callable[[], None]:
+def _looking(
+    recipe: Recipe, progress: Progress, xs: Any, ys: Any, recorder: Recorder | None
+) -> Callable[[], None]:
     """Return a function that looks at the network as it is, compiled already."""
     batch = xs[: recipe.batch], ys[: recipe.batch]
-    compiled = _flow.lower(recipe.net, progress.state.params, *batch).compile()
-    # The first call loads the program.
-    np.asarray(compiled(recipe.net, progress.state.params, *batch))
+    given, whole = (recipe.net, progress.state.params, *batch), recorder is not None
+    compiled = _flow.lower(*given, whole=whole).compile()
+    jax.block_until_ready(compiled(*given))  # the first call loads the program
 
     def look() -> None:
         begun = time.perf_counter()
         place = progress.looks
-        progress.flows[place] = compiled(recipe.net, progress.state.params, *batch)
+        fields, flow = compiled(recipe.net, progress.state.params, *batch)
+        progress.flows[place] = fields
         progress.looked[place] = progress.epoch
+        if recorder is not None:
+            loss = float(progress.measured[progress.epoch, 0, 0])
+            with warnings.catch_warnings():  # an alarm is the recorder's callback
+                warnings.simplefilter("ignore", jaxnn.errors.TrainingWarning)
+                recorder.measured(progress.epoch * recipe.steps, flow, None, loss)
         progress.seconds[1] += time.perf_counter() - begun
 
     return look
 
 
-@jax.jit
-def _flow(net: jaxnn.Network, params: Layers, xs: Any, ys: Any) -> jax.Array:
-    flow = jaxnn.gradient_flow(net, params, xs, ys, examples=False)
-    return jnp.stack([fields.field(flow, name) for name in FLOW])
+@partial(jax.jit, static_argnames="whole")
+def _flow(
+    net: jaxnn.Network, params: Layers, xs: Any, ys: Any, whole: bool
+) -> tuple[jax.Array, jaxnn.Flow | None]:
+    """Return the fields of a look, and all of the flow if that is recorded."""
+    flow = jaxnn.gradient_flow(net, params, xs, ys, examples=whole)
+    return jnp.stack([fields.field(flow, name) for name in FLOW]), flow if whole else None
