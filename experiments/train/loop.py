@@ -342,7 +342,7 @@ def _looking(
     batch = xs[: recipe.batch], ys[: recipe.batch]
     given, whole = (recipe.net, progress.state.params, *batch), recorder is not None
     compiled = _flow.lower(*given, whole=whole).compile()
-    jax.block_until_ready(compiled(*given))  # the first call loads the program
+    np.asarray(compiled(*given)[0])  # the first call loads the program
 
     def look() -> None:
         begun = time.perf_counter()
