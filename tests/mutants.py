@@ -2071,8 +2071,22 @@ MUTANTS = (
         "tests/test_chain.py::test_examples_far_apart",
     ),
     Mutant(
+        "zeros behind a small state count in its size",
+        "jaxnn/flow/state_records.py",
+        "(counts.max() / counts)",
+        "(counts / counts)",
+        "tests/test_state_records.py::test_states_together_are_each_by_itself",
+    ),
+    Mutant(
+        "what differs between the examples of a small state is that of all its arrays",
+        "jaxnn/flow/state_records.py",
+        "of_all[i] = of_all[i]._replace(examples=record.examples)",
+        "of_all[i] = of_all[i]._replace(entries=record.entries)",
+        "tests/test_state_records.py::test_states_together_have_the_numbers_of_numpy",
+    ),
+    Mutant(
         "each number of a state has a copy of the state",
-        "jaxnn/flow/chain.py",
+        "jaxnn/flow/state_records.py",
         "arrays, e = barrier(as_one_row(",
         "arrays, e = (as_one_row(",
         "tests/test_costs.py::test_a_head_takes_little_memory",

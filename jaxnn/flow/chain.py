@@ -32,11 +32,9 @@ from ..adapters.layers import (
 from ..adapters.program import typed
 from ..adapters.states import counted, streams, types_of, with_main_first
 from ..arrays.compiled import compiled
-from ..arrays.loops import barrier
 from ..arrays.rows import (
     FEW,
     ScaledRows,
-    as_one_row,
     at_least_float32,
     floats,
     in_bfloat16,
@@ -53,7 +51,6 @@ from ..passes.walk import down, up
 from ..texts import label
 from .counted import sorted_entries
 from .entries import Entries, entries_of
-from .examples import log_spread_within, rows_of
 from .flow import Flow, FlowOptions, Streams
 from .links import (
     ChainOp,
@@ -64,10 +61,19 @@ from .links import (
     with_mixes,
 )
 from .loss import Loss, delta_of_loss
-from .positions import Positions, count_of, main_of
+from .positions import Positions, count_of
 from .recognised import OfEntry, Recognised, joined, recognised_of, unread_notes
-from .record import DeltaRecord, PositionRecord, StateRecord, flow_of, in_order, log_tangents
+from .record import DeltaRecord, StateRecord, flow_of, in_order, log_tangents
 from .sizes import as_rows, log_sizes_of, log_thetas, parameters_of, rows_of_arrays
+from .state_records import (
+    OfState,
+    Small,
+    are_together,
+    is_small,
+    record_of,
+    records_of_small,
+    rows_of_state,
+)
 
 # What is recorded
 
@@ -80,27 +86,32 @@ class _Kept(NamedTuple):
 
     delta: DeltaRecord
     main: DeltaRecord | None
-    state: StateRecord
     mixes: Array
 
 
 class _KeptOfLayer(NamedTuple):
     """The record of a layer, with Δ of each parameter array and of each stream, and more.
 
+    of_state: what is recorded of the state; the state itself of one that is left for the end.
     parameters: ln ‖Δ‖ of each array; Δ itself of one that is measured together with others.
     entries: of all arrays, see `_entries_of_step`, if asked for.
     """
 
     kept: _Kept
+    of_state: OfState | Small
     parameters: list[Any]
     streams: DeltaRecord | None  # (s, B)
     recognised: Recognised
     entries: Entries | None
-    positions: tuple[PositionRecord, ...]
 
 
-def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _KeptOfLayer:
-    """Return what is kept of a layer, of a network with several streams or without."""
+def _keep(
+    dtype: Any, options: FlowOptions, several: bool, together: bool, step: ChainStep
+) -> _KeptOfLayer:
+    """Return what is kept of a layer, of a network with several streams or without.
+
+    Small states are left for the end if they are recorded together.
+    """
     exponents = (
         step.theta.e if isinstance(step.theta.e, list) else [step.theta.e] * len(step.theta.m)
     )
@@ -119,72 +130,41 @@ def _keep(dtype: Any, options: FlowOptions, several: bool, step: ChainStep) -> _
     kept = _Kept(
         whole,
         main if several else None,
-        _record_of(step.out, dtype, options),
         jnp.array(True) if step.mixes is None else step.mixes,
     )
     streams = jax.tree.map(lambda *v: jnp.stack(v), *each) if several else None
     recognised = Recognised.of(step.recognised, dtype)
-    entries, positions = None, []
+    entries = None
     if options.formats:
         entries = _entries_of_step([v for v, _ in deltas], step, theta, dtype)
-    if options.examples and not options.replicas and count_of(step.out):
-        state, delta = main_of(step.out)[0], arrays_of(step.delta)[0]
-        positions.append(PositionRecord.of(state, delta, dtype))
-    return _KeptOfLayer(kept, logs, streams, recognised, entries, tuple(positions))
+    delta = arrays_of(step.delta)[0]
+    of_state: OfState | Small = (
+        Small(step.out, delta)
+        if together and step.is_alone and is_small(step.out)
+        else record_of(step.out, delta, dtype, options)
+    )
+    return _KeptOfLayer(kept, of_state, logs, streams, recognised, entries)
 
 
 def _entries_of_step(
     deltas: list[ScaledRows], step: ChainStep, theta: list[ScaledRows], dtype: Any
 ) -> Entries:
     """Return the entries of Δ of the arrays of a state, of these, of Δ of parameters and these."""
-    states = _rows_of_state(floats(streams(step.out)), dtype)
+    states = rows_of_state(floats(streams(step.out)), dtype)
     return entries_of([*deltas, *states, *theta, *rows_of_arrays(step.trained, dtype)])
 
 
-def _rows_of_state(out: list[Array], dtype: Any) -> list[ScaledRows]:
-    return as_rows(out, [jnp.zeros(len(v), jnp.int32) for v in out], dtype)
+def _with_small(records: list[Any], dtype: Any, examples: bool) -> list[Any]:
+    """Return the records of all entries, with those of the states that were left for the end."""
+    small = [each.of_state for record in records for each in record]
+    left = [of for of in small if isinstance(of, Small)]
+    found = iter(records_of_small(left, dtype, examples))
 
+    def recorded(each: _KeptOfLayer) -> _KeptOfLayer:
+        of = next(found) if isinstance(each.of_state, Small) else each.of_state
+        return each._replace(of_state=of)
 
-def _record_of(state: Any, dtype: Any, options: FlowOptions) -> StateRecord:
-    """Return what is recorded of a state; of its main stream what differs between examples."""
-    out, examples = floats(streams(state)), options.examples
-    if options.replicas:  # are as many more units
-        out = [_with_units(v) for v in out]
-    if not (examples and with_main_first(state)):
-        return state_record(out, dtype, examples)
-    of_main = state_record(main_of(state), dtype, examples)
-    return state_record(out, dtype, examples=False)._replace(examples=of_main.examples)
-
-
-def _with_units(v: Array) -> Array:
-    """Return a state of replicas, (B, R, …, n), with their units side by side, (B, …, R n)."""
-    v = jnp.moveaxis(v, 1, -2) if v.ndim > 2 else v
-    return v.reshape(*v.shape[:-2], -1) if v.ndim > 2 else v
-
-
-def state_record(
-    out: list[Array], dtype: Any, examples: bool, formats: bool = False
-) -> StateRecord:
-    """Return what is recorded of a state, given its floats.
-
-    Args:
-        out: its floats, the examples first.
-        dtype: of the record.
-        examples: whether what differs between them is wanted.
-        formats: whether its entries are.
-    """
-    eps = max(float(jnp.finfo(v.dtype).eps) for v in out)  # type: ignore[no-untyped-call]
-    # Stored once: XLA would scale a state in each kernel that takes it, and store it as often.
-    arrays, e = barrier(as_one_row([at_least_float32(v).astype(dtype) for v in out]))
-    z = ScaledRows(rows_of(ScaledRows(arrays), dtype), e)
-    record = StateRecord.of(z, eps if examples else None)
-    if formats:
-        entries = entries_of(_rows_of_state(out, dtype))
-        each = [entries.at(i) for i in range(len(out))]
-        record = record._replace(entries=Entries.together(each))
-    if examples:
-        record.examples["log_spread_within"] = log_spread_within(arrays, jnp.mean(record.square))
-    return record
+    return [[recorded(each) for each in record] for record in records]
 
 
 # The whole flow
@@ -296,14 +276,21 @@ def _flow(
         tries = [with_mixes(w, p, z) for w, p, z in zip(ways, layers, saved, strict=True)]
     layers = [layer for layer, _ in tries]
     delta = _delta_of(top.m, ys, cotangent, loss)
-    keep = partial(_keep, dtype, options, several)
+    alone = [
+        state for state, is_alone in zip(shapes, _are_alone(ways, layers), strict=True) if is_alone
+    ]
+    keep = partial(_keep, dtype, options, several, are_together(alone, options))
     bottom, records = down(walked, tuple(layers), saved, delta, keep)
+    records = _with_small(records, dtype, options.examples)
     kept: _Kept = in_order(layers, [[each.kept for each in record] for record in records])
+    state: StateRecord = in_order(
+        layers, [[each.of_state.state for each in record] for record in records]
+    )
     of_delta, of_values = log_sizes_of(ways, layers, records, dtype)
     log_theta = in_order(
         layers, [log_thetas(*of, dtype) for of in zip(layers, of_delta, strict=True)]
     )
-    fields: dict[str, Any] = kept.delta.fields() | kept.state.fields()
+    fields: dict[str, Any] = kept.delta.fields() | state.fields()
     if kept.main is not None:
         of_main = kept.main.fields()
         fields["log_largest"] = of_main["log_largest"]
@@ -320,7 +307,9 @@ def _flow(
         ],
         net.paths,
     )
-    by_position = joined([[v for each in record for v in each.positions] for record in records])
+    by_position = joined(
+        [[v for each in record for v in each.of_state.positions] for record in records]
+    )
     if by_position is not None:
         fields["positions"] = Positions(
             **by_position._asdict(), counts=tuple(map(count_of, shapes))
@@ -361,6 +350,15 @@ def _flow(
         sizes=tuple(sum(v.size // len(v) for v in floats(streams(s))) for s in shapes),
     )
     return _of_one_replica(flow, options.replicas) if options.replicas else flow
+
+
+def _are_alone(ways: list[ChainOp], layers: list[Any]) -> list[bool]:
+    """Return for each layer whether it is in no run."""
+    return [
+        not is_run(layer)
+        for way, layer in zip(ways, layers, strict=True)
+        for _ in range(way.is_layer * len(way.pattern.links) * _times(layer))
+    ]
 
 
 def _times(layer: Any) -> int:

@@ -42,7 +42,7 @@ def rows_of(z: ScaledRows, dtype: Any) -> Float[Array, "B n"]:
     return together if z.e is None else aligned(ScaledRows(together, z.e)).m
 
 
-def examples_of(rows: Float[Array, "B n"], eps: float) -> dict[str, Array]:
+def examples_of(rows: Float[Array, "B n"], eps: float | Array) -> dict[str, Array]:
     """Return log_spread, cosine and rank of the rows of a state.
 
     Args:

@@ -19,7 +19,7 @@ from ..adapters.torch.tensors import log_norm, numbers_of
 from ..arrays.compiled import compiled
 from ..arrays.rows import ZERO_EXPONENT, ScaledRows
 from ..network.checks import check_loss
-from .chain import smallest_of, state_record
+from .chain import smallest_of
 from .entries import Entries, entries_of
 from .examples import log_spread_by_position
 from .flow import Flow, Parameters
@@ -27,6 +27,7 @@ from .narrow import MXFP8
 from .positions import Positions, count_of, log_delta_by_position
 from .recognised import HeadRecord, HeadSums, NamedExperts, NamedHeads, fields_of, unread_notes
 from .record import DeltaRecord, StateRecord, flow_of
+from .state_records import state_record
 
 
 def torch_flow(

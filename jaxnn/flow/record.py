@@ -110,7 +110,7 @@ class StateRecord(NamedTuple):
     entries: Entries | None = None
 
     @classmethod
-    def of(cls, z: ScaledRows, eps: float | None) -> "StateRecord":
+    def of(cls, z: ScaledRows, eps: float | Array | None) -> "StateRecord":
         """Return the numbers of a state, (B, n), whose squares are in range; e may be one for all.
 
         That is of a state which is renormalised. eps is that of the dtype that it is computed in;
