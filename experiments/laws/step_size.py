@@ -141,7 +141,8 @@ LAW = Law(
         (
             "η√L",
             "how the loss falls with η√L is not derived, 1.5 nats for four times as "
-            "much is a bound; and four blocks are 10 % off the limit of many",
+            "much is a bound; four blocks are 10 % off the limit of many, and twice "
+            "as many seeds see no less",
         ),
     ),
 )
