@@ -216,6 +216,17 @@ def test_parameters_that_are_moved(rng, name):
         net.user(params)
 
 
+def test_a_stack_is_used_as_it_is(rng):
+    """In a run of one's own and in a scan; a list is copied."""
+    stack, z = jnp.asarray(drawn(rng, 3, N, N)), drawn(rng, B, N)
+    layer = lambda w, z: jnp.tanh(z) @ w  # noqa: E731
+    _, run = jaxnn.from_layers([jaxnn.Run(layer, stack, 3)])
+    _, scan = from_function(
+        lambda p, z: lax.scan(lambda z, w: (layer(w, z), None), z, p)[0], stack, z
+    )
+    assert all(v is stack for params in (run, scan) for v in jax.tree.leaves(params))
+
+
 def test_a_scan_downwards(rng):
     """Its first layer has the last entry, also of a stack that is moved."""
     p, xs = drawn(rng, 3, N, N), drawn(rng, B, N)
