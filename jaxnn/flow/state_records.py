@@ -32,9 +32,9 @@ from .positions import count_of, has_positions, main_of
 from .record import PositionRecord, StateRecord
 from .sizes import as_rows
 
-FEW = 2**18  # numbers of a small state
+FEW = 2**16  # numbers of a small state
 SEVERAL = 4  # small states for which it pays to compile them together
-MOST_ZEROS = 8  # times FEW, in a state with zeros behind it
+MOST = 2**20  # numbers of all of them, with the zeros behind each: they are copied
 
 
 class Small(NamedTuple):
@@ -53,14 +53,20 @@ class OfState(NamedTuple):
 
 def are_together(states: Sequence[Any], options: FlowOptions) -> bool:
     """Tell whether the small ones of states, each of a layer in no run, are recorded together."""
+    numbers = [_numbers(state) for state in states if is_small(state)]
     on_mesh = not jax.sharding.get_abstract_mesh().empty
-    return sum(map(is_small, states)) >= SEVERAL and not on_mesh and not options.replicas
+    if len(numbers) < SEVERAL or on_mesh or options.replicas:
+        return False
+    return len(numbers) * max(numbers) <= MOST
 
 
 def is_small(state: Any) -> bool:
     """Tell a state of few numbers."""
-    numbers = sum(int(v.size) for v in floats(streams(state)))
-    return 0 < numbers <= FEW
+    return 0 < _numbers(state) <= FEW
+
+
+def _numbers(state: Any) -> int:
+    return sum(int(v.size) for v in floats(streams(state)))
 
 
 def record_of(state: Any, delta: ScaledRows, dtype: Any, options: FlowOptions) -> OfState:
@@ -182,7 +188,7 @@ def _positions(small: Sequence[Small], dtype: Any) -> list[PositionRecord]:
     """Return the records of positions, of those together for which that takes few zeros."""
     mains = [main_of(of.state)[0] for of in small]
     shapes = [(len(v), prod(v.shape[1:-1]), v.shape[-1]) for v in mains]
-    if not small or prod(map(max, zip(*shapes, strict=True))) > MOST_ZEROS * FEW:
+    if not small or len(small) * prod(map(max, zip(*shapes, strict=True))) > MOST:
         pairs = zip(mains, small, strict=True)
         return [PositionRecord.of(main, of.delta, dtype) for main, of in pairs]
     states, deltas = (
