@@ -4034,6 +4034,14 @@ MUTANTS = (
         "tests/test_states.py::test_several_streams",
     ),
     Mutant(
+        "cures: that which leaves fewer directions is the better",
+        "jaxnn/curing/cures.py",
+        "cure.net is not net, -steps",
+        "cure.net is not net, steps",
+        "tests/test_cures.py"
+        "::test_of_equal_rates_that_which_leaves_more_directions_is_the_better_cure",
+    ),
+    Mutant(
         "cures: a mirrored kernel has its matrix everywhere",
         "jaxnn/curing/weights.py",
         "lambda one: mirrored(rng, one, axes)",
@@ -4130,8 +4138,8 @@ MUTANTS = (
     Mutant(
         "cures: those that fail come first",
         "jaxnn/curing/cures.py",
-        "(not cure.works, _rank(cure))",
-        "(cure.works, _rank(cure))",
+        "return not cure.works, max(",
+        "return cure.works, max(",
         "tests/test_cures.py::test_branches_that_explode",
     ),
     Mutant(

@@ -190,6 +190,29 @@ def test_advice_on_branches_behind_norms_followed_by_hand(rng):
         assert_promised(cure, by_jax([f] * 8, [factor * w for w in layers], xs, c))
 
 
+def test_of_equal_rates_that_which_leaves_more_directions_is_the_better_cure():
+    """Rates up to .005 are equal, then the next .005; √2 times as many directions are more."""
+
+    def cure(kind, decades, directions, works=True, net="own"):
+        numbers = (decades, 0.0, 0.0, 0.0, directions, np.nan)
+        return cures.Cure(kind, "", works, "", *numbers, None, None, net, None)
+
+    tried = [
+        cure("no cure", 0.0, 9.0, works=False),
+        cure("unknown", 0.0, np.nan),
+        cure("one factor", 1e-4, 2.0),
+        cure("another", -1e-3, 2.8),
+        cure("orthogonal", 0.0049, 2.9),
+        cure("skip", 0.0, 9.0, net="another"),
+        cure("far", 0.0051, 9.0),
+        cure("closed", np.nan, 9.0),
+    ]
+    assert [cure.kind for cure in cures.ranked(tried, "own")] == [
+        *("orthogonal", "one factor", "another", "unknown"),
+        *("skip", "far", "closed", "no cure"),
+    ]
+
+
 @pytest.mark.slow
 def test_a_network_of_ours(key, rng):
     """The factor takes σ_w to its critical value, but for the finite width."""

@@ -7,6 +7,7 @@ change -> flow -> rate, signal, what is left of the examples -> ranked
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from .weights import OddError
 
 ODD = object()  # parameters that there are not
 SAME = 0.005  # decades a layer: rates are told apart by more
+MORE = 2**0.5  # times as many directions are told apart
 SIGNAL = 1.0  # decades that the signal may change by over all repeated layers
 MOST_PATHS = 3  # that an advice names
 
@@ -43,6 +45,9 @@ class Cure:
     signal: by how many decades the root mean square of the state varies over them.
     spread: log₁₀ of what differs between the examples at the top of them, relative to the state;
         nan of a single example.
+    directions: in how many directions the examples differ at the top of them, `flow.rank`. Layers
+        with singular values of one size, as those of orthogonal matrices, keep them; those of other
+        matrices leave the few in which they are largest. nan of a single example.
     theory: the rate of the wide twin, in decades a layer; nan if it was not asked for.
     factors: on the weights of each layer, (L,); None of a change of structure.
     flow: as it was measured; None if it could not be.
@@ -60,6 +65,7 @@ class Cure:
     total: float
     signal: float
     spread: float
+    directions: float
     theory: float
     factors: np.ndarray | None = field(repr=False)
     flow: Flow | None = field(repr=False)
@@ -77,6 +83,10 @@ class Cure:
 @dataclass(frozen=True, eq=False)
 class Cures:
     """Changes of a network that were tried, the best first; those that work come before the rest.
+
+    Of those that keep the rate equally well, within .005 decades a layer, a change of parameters
+    comes before one of structure, and of each the one that leaves √2 times as many directions: the
+    same mean size in a few of them trains worse. Of equal ones the smaller change comes first.
 
     verdict: on the network as it is.
     tried: all of them.
@@ -230,13 +240,28 @@ def tried_on(patient: Patient, seed: int, theory: bool = False) -> Cures:
         for change in _changes(patient, seed)
     ]
     tried += _numbers(patient, before)
-    order = sorted(tried, key=lambda cure: (not cure.works, _rank(cure)))
-    return Cures(before, tuple(order))
+    return Cures(before, tuple(ranked(tried, patient.network)))
 
 
-def _rank(cure: Cure) -> float:
-    """Rates within `SAME` of each other keep the order in which they were tried."""
-    return float("inf") if np.isnan(cure.decades) else float(round(abs(cure.decades) / SAME))
+def ranked(tried: list[Cure], net: Any) -> list[Cure]:
+    """Return changes of a network, the best first; see `Cures`."""
+    smallest = (cure.directions for cure in tried if cure.works and cure.directions > 0)
+    return sorted(tried, key=partial(_place, net, next(smallest, np.nan)))
+
+
+def _place(net: Any, directions: float, cure: Cure) -> tuple[bool, float, bool, float]:
+    """Return what changes of a network are sorted by; equal ones stay as they were tried.
+
+    Args:
+        net: the network.
+        directions: that the smallest change leaves.
+        cure: the change.
+    """
+    rate = np.inf if np.isnan(cure.decades) else float(np.ceil(abs(cure.decades) / SAME))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = np.log(cure.directions / directions) / np.log(MORE)
+    steps = float(np.trunc(times)) if np.isfinite(times) else -np.inf
+    return not cure.works, max(rate, 1.0), cure.net is not net, -steps
 
 
 # What is tried
@@ -365,7 +390,7 @@ def judged(
     """
     flow, net = patient.measured(params, theory), patient.network
     if flow is None:
-        reason, none = "the signal leaves the range of its dtype", (np.nan,) * 5
+        reason, none = "the signal leaves the range of its dtype", (np.nan,) * 6
         return Cure(kind, advice, False, reason, *none, factors, None, net, None)
     found = verdict(flow)
     of_log = np.asarray(flow.log_mean_square, np.float64)[patient.layers] / 2 / LN10
@@ -391,6 +416,7 @@ def judged(
         float(found.total),
         signal,
         spread,
+        np.nan if flow.rank is None else float(flow.rank[top]),
         np.nan if flow.theory is None else float(verdict(flow.theory).decades),
         factors,
         flow,
@@ -410,7 +436,7 @@ def _merged(flow: Flow, top: int) -> bool:
 def _refused(kind: str, advice: str) -> Cure:
     """Return a change that there is not, of units in pairs whose number is odd."""
     reason = "its units are pairs, and a width is odd"
-    return Cure(kind, advice, False, reason, *(np.nan,) * 5, None, None, None, None)
+    return Cure(kind, advice, False, reason, *(np.nan,) * 6, None, None, None, None)
 
 
 def _numbers(patient: Patient, before: Verdict) -> list[Cure]:
