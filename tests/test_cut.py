@@ -357,6 +357,18 @@ def test_what_cannot_be_cut_says_what_to_hand_over(rng, f, error):
         jaxnn.from_function(f, drawn(rng, 4, N, N), drawn(rng, B, N))
 
 
+@pytest.mark.slow
+def test_what_is_carried_for_all_examples_is_measured_as_a_whole(rng):
+    """The way out that its refusal names, next to plain gradients of each step."""
+    p, xs, cotangent = drawn(rng, 4, N, N), drawn(rng, B, N), drawn(rng, B, N)
+    net, own = jaxnn.from_function(of_scalars, p, xs, each="whole")
+    flow = jaxnn.gradient_flow(net, own, xs, cotangent=cotangent)
+    assert net.lengths == (0, 4, 0)
+    of_p = jax.grad(lambda p: jnp.vdot(of_scalars(p, xs), cotangent))(p)
+    expected = [np.linalg.norm(v) for v in of_p]
+    np.testing.assert_allclose(np.exp(flow.log_theta[:4]), expected, rtol=1e-10)
+
+
 WITH_STREAMS = {  # how many each takes, and the layers that it then has
     u_net: (2, 10),
     shallow_u_net: (2, 5),
