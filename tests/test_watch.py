@@ -167,6 +167,7 @@ def test_the_first_step_whose_numbers_are_not_finite_is_measured_and_none_after_
     assert not np.isfinite(broken["parameters"]["log10_update"]).any()
 
 
+@pytest.mark.slow
 def test_a_watch_outside_of_jit_measures_a_network_of_ours():
     net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
     params = jaxnn.Layer(np.ones((3, 4)), np.ones(4)), jaxnn.Layer(np.ones((4, 1)), np.ones(1))

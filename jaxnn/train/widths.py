@@ -375,9 +375,9 @@ def width_check(
         >>> xs = np.linspace(-1, 1, 32, dtype="float32").reshape(8, 4)
         >>> def loss(output, ys):
         ...     return jnp.mean((output - ys) ** 2)
-        >>> check = jaxnn.width_check(build, (16, 64, 256), xs, xs[:, :1], loss=loss)
-        >>> [row["word"] for row in check.table()]
-        ['falling', 'growing']
+        >>> options = {"loss": loss, "steps": 1, "seeds": 1}
+        >>> jaxnn.width_check(build, (8, 64, 512), xs, xs[:, :1], **options).word
+        'growing'
 
     Sources: Yang and Hu 2021, arXiv:2011.14522; Yang et al. 2022, arXiv:2203.03466, Appendix D.
     """
