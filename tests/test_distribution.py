@@ -73,7 +73,8 @@ def test_an_example_says_how_to_install(path):
     ours = '-e ".[charts]"' if "chart" in text else "-e ."
     command, runs = (ours if "import jaxnn" in text else "jax"), f"examples/{path.name}"
     if "python -m experiments" in text:  # with networks of a file
-        command, runs = '-e ".[experiments]"', f"-m experiments remedies {runs}:tanh"
+        command = '-e ".[experiments]"'
+        runs = runs if "__main__" in text else f"-m experiments remedies {runs}:tanh"
     assert lines[i].startswith(f"    python -m pip install {command}")
     assert lines[i + 1] == f"    python {runs}"
 
