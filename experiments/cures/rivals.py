@@ -12,9 +12,9 @@ import numpy as np
 
 import jaxnn
 from experiments.cures.columns import ANYINIT, LSUV
-from experiments.cures.networks import ACTIVATIONS, BATCH, NETWORKS
+from experiments.cures.networks import ACTIVATIONS, NETWORKS
 from jaxnn.curing.cures import Cure, judged
-from jaxnn.curing.patients import OfJax, OfTorch, Patient
+from jaxnn.curing.patients import OfJax, Patient
 from jaxnn.curing.weights import orthogonal_like
 
 
@@ -24,8 +24,10 @@ def measured(name: str, settings: Any) -> Iterator[tuple[str, Cure]]:
         return
     yield LSUV, by_lsuv(name, settings)
     if all(map(importlib.util.find_spec, ("anyinit", "torch"))):
-        for mode in ("analytic", "empirical"):
-            yield ANYINIT, by_anyinit(name, settings, mode)
+        from experiments.cures import rivals_torch  # here, for the packages need not be there
+
+        for mode in rivals_torch.MODES:
+            yield ANYINIT, as_cure(rivals_torch.by_anyinit(name, settings, mode), mode)
 
 
 def by_lsuv(name: str, settings: Any) -> Cure:
@@ -44,27 +46,9 @@ def by_lsuv(name: str, settings: Any) -> Cure:
     net, params = jaxnn.from_layers(layers)
     cotangent = jax.random.normal(jax.random.fold_in(key, 2), made.xs.shape)
     options = {"loss": None, "cotangent": cotangent}
-    return _as_cure(OfJax(params, net, made.xs, None, options), "")
+    return as_cure(OfJax(params, net, made.xs, None, options), "")
 
 
-def by_anyinit(name: str, settings: Any, mode: str) -> Cure:
-    """Return what anyinit makes of the same network of PyTorch, by theory or by measuring."""
-    import anyinit
-    import torch
-
-    torch.manual_seed(settings.seed)
-    n, units = settings.width, {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "ReLU"}
-    units |= {"gelu": "GELU", "silu": "SiLU"}
-    blocks = (
-        torch.nn.Sequential(torch.nn.Linear(n, n), getattr(torch.nn, units[name])())
-        for _ in range(settings.depth)
-    )
-    module = torch.nn.Sequential(*blocks)
-    x, c = torch.randn(2, BATCH, n)
-    anyinit.initialize(module, mode, (BATCH, n) if mode == "analytic" else x)
-    options = {"loss": None, "cotangent": c, "cuts": None}
-    return _as_cure(OfTorch(dict(module.named_parameters()), module, x, None, options), mode)
-
-
-def _as_cure(patient: Patient, advice: str) -> Cure:
+def as_cure(patient: Patient, advice: str) -> Cure:
+    """Return a rival's network judged as a cure that leaves it as it is."""
     return judged(patient, "", advice, patient.params, None, theory=False)
