@@ -1221,8 +1221,8 @@ MUTANTS = (
     Mutant(
         "a watch measures every step once parameters are nan",
         "jaxnn/train/watch.py",
-        "is_due |= _is_finite(params) & ~_is_finite((after, value))",
-        "is_due |= ~_is_finite((after, value))",
+        "lambda: False, lambda: _is_finite(params))",
+        "lambda: False, lambda: ~is_sound)",
         "tests/test_watch.py"
         "::test_the_first_step_whose_numbers_are_not_finite_is_measured_and_none_after_it",
     ),

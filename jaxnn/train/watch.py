@@ -304,7 +304,8 @@ def _watch(watch: Watch, step: Any, params: Any, xs: Any, ys: Any, after: Any, v
     step, params, xs, ys, after, value = _behind_barrier((step, params, xs, ys, after, value))
     is_due = step % watch.every == 0
     if after is not None or value is not None:
-        is_due |= _is_finite(params) & ~_is_finite((after, value))
+        is_sound = _is_finite((after, value))  # else those before are looked at too
+        is_due |= lax.cond(is_sound, lambda: False, lambda: _is_finite(params))
 
     def measure() -> None:
         chain = watch.net if isinstance(watch.net, Chain) else None
