@@ -364,4 +364,4 @@ def test_every_text_of_the_page_is_escaped():
     run = {"what": {"settings": {SCRIPT: SCRIPT}, "data": SCRIPT}, "versions": {SCRIPT: SCRIPT}}
     html = report.Html(lambda: page).whole(run)
     assert SCRIPT not in html
-    assert html.count(str(escape(SCRIPT))) == 21
+    assert html.count(str(escape(SCRIPT))) == 22

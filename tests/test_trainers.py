@@ -145,7 +145,8 @@ def test_the_events_of_lightning_make_the_record_of_a_watch(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_training_of_hugging_face_s_trainer_is_watched(tmp_path):
+def test_a_training_of_hugging_face_s_trainer_is_watched(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "marimo", raising=False)  # it is taken for a notebook's
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
     made = hugging_face_callback(every=EVERY, folder=tmp_path / "watch", cuts="layers.*")
