@@ -384,5 +384,8 @@ if __name__ == "__main__":
     found = {name: findings(name) for name in ("llama", "qwen_moe")}
     found |= {"fit": of_fit(), "shard_map": of_shard_map()}
     with tempfile.TemporaryDirectory() as folder:
-        found["watch"] = of_watch(folder)
+        try:
+            found["watch"] = of_watch(folder)
+        except Exception as error:  # its test fails, and no other one
+            found["watch"] = {"failed": repr(error)}
     print(json.dumps(found, default=float))

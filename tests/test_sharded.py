@@ -85,6 +85,7 @@ def test_training_with_a_spread_batch(findings):
 def test_a_watch_of_a_spread_training(findings):
     """Each measurement once, with the numbers of one device, and parameters as without a watch."""
     found = findings["watch"]
+    assert "failed" not in found, found
     assert (found["steps"], found["lines"]) == ([0, 2, 4], 4)
     assert found["off"] < 1e-5
     assert found["as they were"]
