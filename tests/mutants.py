@@ -1288,7 +1288,7 @@ MUTANTS = (
     Mutant(
         "a watch that goes on forgets the theory of the start",
         "jaxnn/train/watch.py",
-        "if besides.theory is None:",
+        "if extras.theory is None:",
         "if False:",
         "tests/test_watch.py::test_what_is_recorded_besides_is_that_of_the_states",
     ),
@@ -3977,7 +3977,7 @@ MUTANTS = (
     ),
     Mutant(
         "cures: of torch the bias of a branch is left",
-        "jaxnn/adapters/torch/recognised.py",
+        "jaxnn/adapters/torch/graph_parts.py",
         "    if node.name() in PRODUCTS:\n        return own",
         "    if node.name() in PRODUCTS:\n        return set(sorted(own)[-1:])",
         "tests/test_cures.py::test_the_branches_of_a_module_of_torch",
@@ -4057,7 +4057,7 @@ MUTANTS = (
     ),
     Mutant(
         "cures: of torch a norm in a branch is one behind its sum",
-        "jaxnn/adapters/torch/recognised.py",
+        "jaxnn/adapters/torch/graph_parts.py",
         "below[u] & ~below[under[-1]] & norms",
         "below[u] & norms",
         "tests/test_cures.py::test_a_norm_behind_a_sum_of_torch_is_found",
@@ -4065,7 +4065,7 @@ MUTANTS = (
     ),
     Mutant(
         "cures: of torch a function other than relu is looked over",
-        "jaxnn/adapters/torch/recognised.py",
+        "jaxnn/adapters/torch/graph_parts.py",
         "return applied.count(RELU) if is_linear else None",
         "return applied.count(RELU)",
         "tests/test_cures.py::test_kernels_and_relu_of_torch_are_found",
@@ -4073,7 +4073,7 @@ MUTANTS = (
     ),
     Mutant(
         "cures: of torch a grouped convolution has a kernel",
-        "jaxnn/adapters/torch/recognised.py",
+        "jaxnn/adapters/torch/graph_parts.py",
         "node.name() == CONVOLUTION and node._saved_groups == 1",
         "node.name() == CONVOLUTION",
         "tests/test_cures.py::test_kernels_and_relu_of_torch_are_found",

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from problems import norm, residual
 from sklearn.datasets import load_digits
 
 import jaxnn
@@ -80,17 +81,6 @@ def init_residual(key, blocks=4, width=32):
         "blocks": [{"up": up, "down": down / 3} for up, down in inner],
         "out": weights(keys[-2], width, 10)[0] / 2,
     }
-
-
-def norm(z):
-    return z * jax.lax.rsqrt(jnp.mean(z**2, axis=-1, keepdims=True) + 1e-6)
-
-
-def residual(p, xs):
-    z = xs @ p["in"]
-    for block in p["blocks"]:
-        z = z + jax.nn.relu(norm(z) @ block["up"]) @ block["down"]
-    return norm(z) @ p["out"]
 
 
 def init_attention(key, blocks=2, width=32):

@@ -29,6 +29,20 @@ each_activation = pytest.mark.parametrize(
 )
 
 
+# A pre-norm network of a user's own
+
+
+def norm(z):
+    return z * jax.lax.rsqrt(jnp.mean(z**2, axis=-1, keepdims=True) + 1e-6)
+
+
+def residual(p, xs):
+    z = xs @ p["in"]
+    for block in p["blocks"]:
+        z = z + jax.nn.relu(norm(z) @ block["up"]) @ block["down"]
+    return norm(z) @ p["out"]
+
+
 @partial(jax.jit, static_argnames=("memory", "examples", "tangent"))
 def gradient_flow(net, params, xs, ys=None, *, examples=False, **options):
     """`jaxnn.gradient_flow`, without what is left of the examples unless it is asked for."""

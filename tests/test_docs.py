@@ -352,7 +352,7 @@ def test_the_laws_are_all_in_the_table():
 
 
 def test_every_law_says_its_papers_and_what_it_would_see():
-    """Of laws whose full run has no power, that of a quick one."""
+    """A law whose full run has no power shows that of a quick run."""
     sections = tables.markdown("laws").split("\n## ")[1:]
     assert len(sections) == len({record["law"] for record in tables.read("laws")})
     for section in sections:

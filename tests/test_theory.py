@@ -359,7 +359,7 @@ def test_the_band_of_residual_blocks_is_that_of_drawn_ones():
 
 @pytest.mark.slow
 def test_the_band_behind_a_norm_has_its_variance_on_top():
-    """Of relu, whose slopes do not see lengths, the rest is that of the block without a norm."""
+    """The slopes of relu do not depend on lengths, so the norm changes nothing else of the band."""
     of, width, blocks = ("relu", 1.0, 0.0, 1.0), 50, 9
     skip = jaxnn.Residual(scale=0.5)
     alone, behind = (

@@ -57,7 +57,7 @@ class Attention:
         return self.torch.einsum("bths,bshd->bthd", weights, v).flatten(2)
 
     def examples_and_heads_in_one(self, z):
-        """As an added mask of a product, scaled in place."""
+        """Attention with an added mask, its product scaled in place."""
         q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in self.heads(z))
         mask = self.torch.tensor(np.where(CAUSAL, 0.0, -np.inf)).to(z)
         scores = self.torch.baddbmm(mask * OF_HEAD**0.5, q, k.transpose(1, 2)).div_(OF_HEAD**0.5)

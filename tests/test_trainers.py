@@ -27,6 +27,8 @@ def test_a_package_that_is_missing_is_said_in_one_sentence(make, package, monkey
     options = {"loss": abs} if package == "lightning" else {}
     with pytest.raises(ImportError, match=rf"^jaxnn.train.{make.__name__}: expected {package} to"):
         make(**options)
+    with pytest.raises(TypeError, match=r"among cuts, every, folder, .*, got evry$"):
+        make(**options, evry=1)
 
 
 def model_of(seed=0):

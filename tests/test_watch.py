@@ -224,7 +224,7 @@ def test_what_is_recorded_besides_is_that_of_the_states(rng, tmp_path):
 
     net, own = jaxnn.from_function(network, params, xs)
     flow = jaxnn.gradient_flow(net, own, xs, ys, loss=square)
-    twin = jaxnn.gradient_flow(net, own, xs[::-1] / 2, ys, loss=square)  # in the place of theory
+    twin = jaxnn.gradient_flow(net, own, xs[::-1] / 2, ys, loss=square)  # stands for theory
     flow = replace(flow, theory=replace(twin, errors=twin))
     options = {"positions": True, "formats": True, "theory": flow, "ignore": ("update",)}
     watch = jaxnn.watch(net, loss=square, folder=tmp_path, **options)
@@ -266,7 +266,7 @@ def test_what_is_recorded_besides_is_that_of_the_states(rng, tmp_path):
         ours, theory = (of.table()[0][name] for of in (flow, twin))
         assert layers[0][f"{name}_from_theory"] == pytest.approx(ours - theory, abs=1e-4)
     again = jaxnn.watch(net, loss=square, folder=tmp_path)  # goes on with the same theory
-    assert again.besides.theory["log10_delta"] == record.start["theory"]["log10_delta"]
+    assert again.extras.theory["log10_delta"] == record.start["theory"]["log10_delta"]
     with pytest.raises(ValueError, match=r"^theory: expected the flow of the start with theory"):
         jaxnn.watch(net, loss=square, theory=watch.flow)
 

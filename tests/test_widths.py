@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import as_users_have_jax
+from problems import as_users_have_jax, norm, residual
 
 import jaxnn
 from jaxnn.adapters.applied import applied
@@ -276,17 +276,6 @@ def build_momentum(kind, width, seed):
 
     steps = optax.GradientTransformation(lambda p: optax.EmptyState(), scale)
     return (f, p), optax.chain(optax.trace(0.9), steps)
-
-
-def norm(z):
-    return z * jax.lax.rsqrt(jnp.mean(z**2, axis=-1, keepdims=True) + 1e-6)
-
-
-def residual(p, xs):
-    z = xs @ p["in"]
-    for block in p["blocks"]:
-        z = z + jax.nn.relu(norm(z) @ block["up"]) @ block["down"]
-    return norm(z) @ p["out"]
 
 
 def build_residual(kind, width, seed):

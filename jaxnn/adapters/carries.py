@@ -169,12 +169,12 @@ def _merged(results: Sequence[tuple[list[Any], list[Any]]]) -> tuple[list[Any], 
 
 
 def _only(values: Sequence[Any], flags: Flags) -> list[Any]:
-    """Return values with None in the place of those without a flag."""
+    """Return the values whose flag is set, None instead of each other one."""
     return [v if flag else None for v, flag in zip(values, flags, strict=False)]
 
 
 def _but(values: Sequence[Any], flags: Flags) -> list[Any]:
-    """Return values with None in the place of those with a flag."""
+    """Return the values whose flag is not set, None instead of each other one."""
     return [None if flag else v for v, flag in zip(values, flags, strict=True)]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..adapters.layers import Chain
-from ..adapters.torch import recognised
+from ..adapters.torch import graph_parts
 from ..adapters.weights import are_shared, places
 from ..flow.flow import Flow
 from ..flow.measure import gradient_flow
@@ -353,7 +353,7 @@ class OfTorch(Patient):
         """Return the arrays of the last product of each branch by layer, of those that repeat."""
         places = {name: at for at, name in self._arrays.items()}
         found: dict[int, list[set[int]]] = {}
-        for names in recognised.branches_of(self.module, self.inputs):
+        for names in graph_parts.branches_of(self.module, self.inputs):
             of = sorted(places[name] for name in names if name in places)
             if of and self.layers[of[0][0]]:
                 found.setdefault(of[0][0], []).append({number for _, number in of})
@@ -405,17 +405,17 @@ class OfTorch(Patient):
     @cached_property
     def kernels(self) -> weights.Kernels:
         """The axes of inputs and outputs of each kernel, by layer and number."""
-        axes = recognised.kernels_of(self.module, self.inputs)
+        axes = graph_parts.kernels_of(self.module, self.inputs)
         return {at: axes[name] for at, name in self._arrays.items() if name in axes}
 
     @property
     def is_post_norm(self) -> bool:
         """True if a norm follows the sum of a branch and its skip connection."""
-        return recognised.is_post_norm(self.module, self.inputs)
+        return graph_parts.is_post_norm(self.module, self.inputs)
 
     def looks_linear(self, seed: int) -> Any:
         """Return parameters that make layers of relu linear; None if it is not for them."""
-        if recognised.count_of_relu(self.module, self._repeated, self.inputs) != len(self.weights):
+        if graph_parts.count_of_relu(self.module, self._repeated, self.inputs) != len(self.weights):
             return None
         rng = np.random.default_rng(seed)
         axes = {

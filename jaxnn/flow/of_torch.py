@@ -242,14 +242,14 @@ def _entries_of_tensor(tensor: Any, dtype: Any) -> Entries:
 
 
 class _Noted(NamedTuple):
-    """What is noted of Δ of a state: its entries, if asked for, and ln ‖Δ‖ by position."""
+    """Δ of a state in numbers: its entries, if asked for, and ln ‖Δ‖ by position."""
 
     entries: Any
     positions: Any
 
 
 def _look(formats: bool) -> Callable[[list[State]], Look]:
-    """Return what notes Δ of states, given these: its parts and the exponents of its examples."""
+    """Return a function of states, which returns one that reads the numbers of Δ of any of them."""
 
     def of_states(states: list[State]) -> Look:
         def look(at: int, parts: list[Any], exponent: np.ndarray) -> _Noted:

@@ -6,13 +6,12 @@ The trainers' packages are imported where a callback is made.
 """
 
 import importlib
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import Any
 
 from ..adapters.torch.module import own_loss
 from .torch_watch import TorchWatch, torch_watch
-from .watched import Alarm
 
 
 class _Calls:
@@ -82,27 +81,14 @@ class _Watching:
         self.calls = None
 
 
-def hugging_face_callback(
-    *,
-    cuts: Any = None,
-    every: int = 100,
-    folder: Path | str | None = None,
-    callback: Callable[[Alarm], Any] | None = None,
-    ignore: tuple[str, ...] = (),
-    formats: bool = False,
-) -> Any:
+def hugging_face_callback(**options: Any) -> Any:
     """Return a `TrainerCallback` that watches a training of Hugging Face's `Trainer`.
 
     The model returns its own loss, as those of transformers do with labels. Of steps that
     accumulate gradients the last batch is measured.
 
     Args:
-        cuts: as for `jaxnn.torch_watch`, like all others.
-        every: the number of steps of the optimiser from one measurement to the next.
-        folder: of the record.
-        callback: takes each alarm.
-        ignore: rules that give no alarm.
-        formats: whether exponents of entries are recorded too.
+        options: of `jaxnn.torch_watch`, all but the loss, such as every, folder and cuts.
 
     Returns:
         The callback, for `Trainer(..., callbacks=[…])`; its `watch` is the TorchWatch, None before
@@ -110,17 +96,16 @@ def hugging_face_callback(
 
     Raises:
         ImportError: transformers is not installed.
+        TypeError: an option that there is not.
 
     Example (where transformers is installed):
         >>> import jaxnn
         >>> watching = jaxnn.train.hugging_face_callback(folder="runs/mine")  # doctest: +SKIP
         >>> trainer = Trainer(model, args, callbacks=[watching])  # doctest: +SKIP
     """
+    _check_options("hugging_face_callback", options)
     base = _imported("hugging_face_callback", "transformers").TrainerCallback
-    watching = _Watching(
-        {"cuts": cuts, "every": every, "folder": folder, "callback": callback, "ignore": ignore}
-        | {"formats": formats}
-    )
+    watching = _Watching(options)
 
     class WatchCallback(base):  # type: ignore[misc, valid-type]
         @property
@@ -157,12 +142,7 @@ def lightning_callback(
     loss: Any,
     module: Callable[[Any], Any] = _whole,
     labels: Callable[[Any], Any] = _second,
-    cuts: Any = None,
-    every: int = 100,
-    folder: Path | str | None = None,
-    callback: Callable[[Alarm], Any] | None = None,
-    ignore: tuple[str, ...] = (),
-    formats: bool = False,
+    **options: Any,
 ) -> Any:
     """Return a `Callback` that watches a training of Lightning.
 
@@ -170,12 +150,7 @@ def lightning_callback(
         loss: as for `jaxnn.torch_watch`: (output, labels) -> a loss.
         module: (LightningModule) -> the module that training_step calls; itself by default.
         labels: (batch) -> what the loss takes; the second entry of the batch by default.
-        cuts: as for `jaxnn.torch_watch`, like all others.
-        every: the number of steps of the optimiser from one measurement to the next.
-        folder: of the record.
-        callback: takes each alarm.
-        ignore: rules that give no alarm.
-        formats: whether exponents of entries are recorded too.
+        options: all others of `jaxnn.torch_watch`, such as every, folder and cuts.
 
     Returns:
         The callback, for `Trainer(callbacks=[…])`; its `watch` is the TorchWatch, None before the
@@ -183,17 +158,16 @@ def lightning_callback(
 
     Raises:
         ImportError: Lightning is not installed.
+        TypeError: an option that there is not.
 
     Example (where lightning is installed):
         >>> import jaxnn
         >>> watching = jaxnn.train.lightning_callback(loss=mse)  # doctest: +SKIP
         >>> trainer = Trainer(callbacks=[watching])  # doctest: +SKIP
     """
+    _check_options("lightning_callback", options)
     base = _imported("lightning_callback", "lightning.pytorch", "pytorch_lightning").Callback
-    watching = _Watching(
-        {"loss": loss, "cuts": cuts, "every": every, "folder": folder, "callback": callback}
-        | {"ignore": ignore, "formats": formats}
-    )
+    watching = _Watching({"loss": loss, **options})
     batches: list[Any] = []
 
     class WatchCallback(base):  # type: ignore[misc, valid-type]
@@ -219,6 +193,14 @@ def lightning_callback(
             watching.stop()
 
     return WatchCallback()
+
+
+def _check_options(function: str, options: Iterable[str]) -> None:
+    """Raise a TypeError for an option that a watch of a trainer has not."""
+    known = [*signature(torch_watch).parameters][2:]  # without module and loss
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{function}: expected options among {', '.join(known)}, got {name}")
 
 
 def _imported(function: str, *names: str) -> Any:

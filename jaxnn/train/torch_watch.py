@@ -16,7 +16,7 @@ from ..flow.of_torch import torch_flow
 from ..network.checks import check_loss
 from .steps import check_integer
 from .watch import Recorder
-from .watched import Alarm, Besides
+from .watched import Alarm, Extras
 
 
 class TorchWatch(Recorder):
@@ -123,5 +123,5 @@ def torch_watch(
     check_loss(loss)
     if not hasattr(module, "register_forward_hook"):
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
-    besides = Besides(positions)
-    return TorchWatch(module, loss, cuts, formats, every, folder, callback, ignore, besides)
+    extras = Extras(positions)
+    return TorchWatch(module, loss, cuts, formats, every, folder, callback, ignore, extras)

@@ -42,9 +42,9 @@ from .alarms import RULES, alarms_of, line_of
 from .steps import check_integer
 from .watched import (
     FILE,
-    NOTHING,
+    NO_EXTRAS,
     Alarm,
-    Besides,
+    Extras,
     Line,
     Watched,
     encoded,
@@ -67,14 +67,14 @@ class Recorder:
         folder: Path | str | None,
         callback: Callable[[Alarm], Any] | None,
         ignore: tuple[str, ...],
-        besides: Besides = NOTHING,
+        extras: Extras = NO_EXTRAS,
     ):
         for rule in ignore:
             if rule not in RULES:
                 raise ValueError(f"ignore: expected some of {', '.join(RULES)}, got {told(rule)}")
         self.every = check_integer("every", every, 1)
         self.folder = None if folder is None else Path(folder)
-        self.callback, self.ignore, self.besides = callback, ignore, besides
+        self.callback, self.ignore, self.extras = callback, ignore, extras
         self.flow: Flow | None = None
         self._watched = Watched()
         self._is_described = False  # by a start line of this process
@@ -83,8 +83,8 @@ class Recorder:
             self.folder.mkdir(parents=True, exist_ok=True)
             if (self.folder / FILE).exists():
                 self._watched = read_watch(self.folder)
-        if besides.theory is None:  # of the start, also where a training goes on
-            self.besides = besides._replace(theory=self._watched.start.get("theory"))
+        if extras.theory is None:  # of the start, also where a training goes on
+            self.extras = extras._replace(theory=self._watched.start.get("theory"))
 
     @property
     def watched(self) -> Watched:
@@ -95,9 +95,9 @@ class Recorder:
         """Record a measurement, and the alarms that it gives rise to."""
         with self._lock:
             self.flow, now = flow, time.time_ns() // 10**6
-            lines = [] if self._is_described else [start_of(flow, self.every, now, self.besides)]
+            lines = [] if self._is_described else [start_of(flow, self.every, now, self.extras)]
             self._is_described = True
-            line = measurement_of(step, flow, log_update, loss, now, self.besides)
+            line = measurement_of(step, flow, log_update, loss, now, self.extras)
             self._record([*lines, line])
             alarms = alarms_of(self._watched, self.ignore)
             self._record([line_of(alarm, now) for alarm in alarms])
@@ -273,13 +273,13 @@ def watch(
             "net: expected a Network, or the chain of jaxnn.from_function or jaxnn.from_layers, "
             f"got {type(net).__name__}"
         )
-    besides = Besides(positions, theory_of_start(theory))
+    extras = Extras(positions, theory_of_start(theory))
     if theory is not None and [*theory.names] != _names(net):
         raise ValueError(
             f"theory: expected a flow of this network, of {counted(len(_names(net)), 'layer')}, got"
             f" one of {counted(len(theory.names), 'layer')}, or with other names"
         )
-    return Watch(net, loss, formats, every, folder, callback, ignore, besides)
+    return Watch(net, loss, formats, every, folder, callback, ignore, extras)
 
 
 def _names(net: Network | Chain) -> list[str]:

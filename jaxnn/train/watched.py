@@ -256,18 +256,18 @@ def _number(value: Any) -> Any:
     return float(value) if isinstance(value, str) else value
 
 
-class Besides(NamedTuple):
-    """What is recorded besides.
+class Extras(NamedTuple):
+    """Optional columns of a record.
 
-    positions: whether numbers by position are.
-    theory: of the start, a list for each column; None without.
+    positions: whether there are numbers by position.
+    theory: columns of the start's theory, a number for each layer; None without.
     """
 
     positions: bool = False
     theory: dict[str, list[float]] | None = None
 
 
-NOTHING = Besides()
+NO_EXTRAS = Extras()
 
 
 def theory_of_start(flow: Flow | None) -> dict[str, list[float]] | None:
@@ -288,7 +288,7 @@ def theory_of_start(flow: Flow | None) -> dict[str, list[float]] | None:
     return _columns(rows, tuple(name for name in THEORY if name in rows[0]))
 
 
-def start_of(flow: Flow, every: int, time: int, besides: Besides = NOTHING) -> Line:
+def start_of(flow: Flow, every: int, time: int, extras: Extras = NO_EXTRAS) -> Line:
     """Return the line that describes a network."""
     of = flow.parameters
     return {
@@ -307,8 +307,8 @@ def start_of(flow: Flow, every: int, time: int, besides: Besides = NOTHING) -> L
         ],
         "heads": _chosen(_heads(flow), ("layer", "attention", "head")),
         "experts": _chosen(_experts(flow), ("layer", "router", "expert")),
-        "positions": [*flow.positions.counts] if besides.positions and flow.positions else [],
-        "theory": besides.theory or {},
+        "positions": [*flow.positions.counts] if extras.positions and flow.positions else [],
+        "theory": extras.theory or {},
     }
 
 
@@ -325,7 +325,7 @@ def _chosen(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str
 
 
 def measurement_of(
-    step: int, flow: Flow, log_update: Any, loss: float, time: int, besides: Besides = NOTHING
+    step: int, flow: Flow, log_update: Any, loss: float, time: int, extras: Extras = NO_EXTRAS
 ) -> Line:
     """Return the line of a measurement.
 
@@ -335,7 +335,7 @@ def measurement_of(
         log_update: ln of the norm of each parameter array's change; None if it is not known.
         loss: of the step; nan if it is not known.
         time: milliseconds since 1970.
-        besides: what is recorded besides.
+        extras: the optional columns.
     """
     rate = rate_of(flow, np.arange(flow.unmeasured, len(flow.names)))
     parameters = _columns(flow.parameter_table(), ("log10_delta", "log10_size"))
@@ -363,7 +363,7 @@ def measurement_of(
         "parameters": parameters,
         "heads": _columns(_heads(flow), ("largest_logit", "entropy", "most_entropy", "share")),
         "experts": _columns(_experts(flow), ("load",)),
-        "positions": _positions(flow) if besides.positions else {},
+        "positions": _positions(flow) if extras.positions else {},
     }
 
 

@@ -194,7 +194,7 @@ class WidthCheck:
 
     @cached_property
     def _out_of_range(self) -> list[bool]:
-        """For each width whether some number of it is nan or infinite."""
+        """A truth value for each width: some number of it is nan or infinite."""
         axes = (1, 2, 3)
         return [
             bool(v)
@@ -215,7 +215,7 @@ class WidthCheck:
 
     @cached_property
     def _exponents(self) -> list[tuple[Exponent, Exponent, Exponent]]:
-        """For each layer those of start, size and change."""
+        """The exponents of start, size and change, a triple for each layer."""
         return [
             (
                 self._exponent(self.log_size[:, :, 0, layer]),

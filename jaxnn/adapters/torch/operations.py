@@ -72,7 +72,7 @@ class Routed(NamedTuple):
 
 
 class Recognised(NamedTuple):
-    """What was recognised, each with its layer.
+    """Attention and routers of a module, each with its layer.
 
     unread: kernels that may be attention, of which nothing is known; (layer, name).
     failure: why nothing more was looked for; empty if all was.

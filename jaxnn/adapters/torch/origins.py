@@ -29,7 +29,7 @@ class Axis(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """What a value is made of.
+    """The inputs, parameters and products behind a value.
 
     depends: whether it is made of the inputs.
     arrays: if so, the parameters that its last products are with, else those that it is made of.

@@ -1,4 +1,4 @@
-"""PyTorch: what a module computes, recognised in torch's graph: its branches, kernels and units.
+"""PyTorch: parts of a module that cures change, found in torch's graph: branches, kernels, units.
 
     v = u + branch(u)       the state itself, or what a layer has made of it
 
