@@ -1558,6 +1558,27 @@ MUTANTS = (
         "tests/test_causes.py::test_a_router_of_equal_experts_does_not_learn",
     ),
     Mutant(
+        "an array that gets little in every layer is named",
+        "jaxnn/flow/causes.py",
+        "(below - usual >= UNUSUAL)",
+        "(below >= UNUSUAL)",
+        "tests/test_causes.py::test_what_gets_little_in_every_layer_is_named_if_it_is_next_to_nothing",
+    ),
+    Mutant(
+        "an array that gets next to nothing in every layer is not named",
+        "jaxnn/flow/causes.py",
+        "HOPELESS = 6.0",
+        "HOPELESS = 60.0",
+        "tests/test_causes.py::test_what_gets_little_in_every_layer_is_named_if_it_is_next_to_nothing",
+    ),
+    Mutant(
+        "weights of a branch that starts at zero are named",
+        "jaxnn/flow/causes.py",
+        "zero_weights(arrays, layer) or zero_gains(arrays, layer)",
+        "zero_weights(arrays, layer)",
+        "tests/test_causes.py::test_a_branch_that_starts_at_zero_leaves_its_weights_without_gradient",
+    ),
+    Mutant(
         "saturated attention is not named",
         "jaxnn/flow/causes.py",
         "(largest[own] > LOGIT)",

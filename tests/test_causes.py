@@ -15,6 +15,7 @@ from jaxnn.flow.causes import (
     Arrays,
     alike_where_read,
     failing_routers,
+    far_behind,
     lone_position,
     saturated_attention,
 )
@@ -177,6 +178,53 @@ def flow_with(names, **fields):
     net = jaxnn.Network((2,) * (len(names) + 1), "tanh", "regression")
     flow = filled_flow(net, np.ones(len(names)))
     return dataclasses.replace(flow, net=None, names=tuple(names), **fields)
+
+
+@pytest.mark.parametrize(
+    ("behind", "named"),
+    [
+        ((3.8, 4.1, 3.9, 4.0, 4.2, 3.7), []),  # as the decay rates of a Mamba are
+        ((0.1, 0.0, 4.5, 0.0, 0.2, 0.1), [3]),
+        ((7.0, 7.1, 6.9, 7.0, 7.0, 7.2), [1, 2, 3, 4, 5, 6]),
+        ((4.0, 3.9, 4.0, 5.9, np.inf, 4.1), [5]),
+    ],
+)
+def test_what_gets_little_in_every_layer_is_named_if_it_is_next_to_nothing(behind, named):
+    layers = np.repeat(np.arange(1, 7), 3)
+    delta = np.zeros(18)
+    delta[2::3] = -np.array(behind)
+    arrays = Arrays(
+        layers,
+        tuple(f"blocks.{layer}.{name}" for layer in range(6) for name in ("up", "down", "decay")),
+        ((4, 4),) * 18,
+        np.tile(np.arange(3), 6),
+        delta,
+        np.zeros(18),
+    )
+    found = far_behind(flow_with([f"blocks.{i}" for i in range(6)]), arrays)
+    assert {arrays.path[i]: below for i, below in found.items()} == {
+        f"blocks.{layer - 1}.decay": behind[layer - 1] for layer in named
+    }
+
+
+def test_a_branch_that_starts_at_zero_leaves_its_weights_without_gradient():
+    """A norm whose gain is zero at the end of a branch, as some packages draw residual networks."""
+    paths = ("conv.weight", "skip.weight", "norm.weight", "norm.bias")
+    shapes = ((4, 4), (4, 4), (4,), (4,))
+
+    def behind(sizes, deltas):
+        arrays = Arrays(
+            np.ones(4, int), paths, shapes, np.arange(4), np.array(deltas), np.array(sizes)
+        )
+        return {arrays.path[i] for i in far_behind(flow_with("a"), arrays)}
+
+    none = -np.inf
+    assert behind((0, 0, none, none), (none, 0, 0, 0)) == set()
+    for sizes, deltas in (
+        ((0, 0, 0, none), (none, 0, 0, 0)),  # a bias may be zero
+        ((0, 0, none, none), (none, 0, none, 0)),  # a gain that gets no gradient stays zero
+    ):
+        assert behind(sizes, deltas) == {"conv.weight"}
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,9 @@ from .rates import LN10, STANDS_OUT, Change, Stretch, kinds_of, repeated
 
 LARGE = 10.0  # times its like in other layers: an array of another size
 LARGE_ENTRIES, LARGEST_OF_ALL = 10.0, 30.0  # root mean square, and times the next largest
-STARVED = 4.0  # decades below the others' Δ / size: an array that does not learn
+STARVED = 4.0  # decades below the others' Δ / size: an array that does not learn, if its like in
+UNUSUAL = 2.0  # other layers are so much nearer to the others there, or in any case
+HOPELESS = 6.0
 STATE = 30.0  # root mean square of a state, or its inverse, that a change is blamed on
 FEW = 3  # names in a sentence
 Behind = dict[int, float]  # of arrays by their number, the decades that they are behind others
@@ -110,13 +112,16 @@ def broken_arrays(arrays: Arrays) -> list[Finding]:
 def zero_weights(arrays: Arrays, layer: int) -> list[int]:
     """Return the weights of a layer that are zero; without weights the zero arrays with a Δ."""
     own = arrays.layer == layer
-    zero = own & np.isneginf(arrays.size)
-    if (own & arrays.weights).any():
-        zero &= arrays.weights
-    else:  # a norm without gain
-        zero &= ~np.array([_is_bias(path) for path in arrays.path], bool)
-        zero &= ~np.isneginf(arrays.delta)
-    return np.flatnonzero(zero).tolist()
+    if not (own & arrays.weights).any():  # a norm without gain
+        return zero_gains(arrays, layer)
+    return np.flatnonzero(own & arrays.weights & np.isneginf(arrays.size)).tolist()
+
+
+def zero_gains(arrays: Arrays, layer: int) -> list[int]:
+    """Return the arrays of one axis of a layer that are zero and get a Δ, but for biases."""
+    zero = (arrays.layer == layer) & ~arrays.weights & np.isneginf(arrays.size)
+    zero &= ~np.array([_is_bias(path) for path in arrays.path], bool)
+    return np.flatnonzero(zero & ~np.isneginf(arrays.delta)).tolist()
 
 
 def _is_bias(path: str) -> bool:
@@ -320,23 +325,30 @@ def starved(flow: Flow, arrays: Arrays, behind: Behind) -> list[Finding]:
     return findings
 
 
-def far_behind(arrays: Arrays) -> Behind:
-    """Return the weights with far less gradient, next to their size, than others of their layer."""
-    behind: Behind = {}
+def far_behind(flow: Flow, arrays: Arrays) -> Behind:
+    """Return the weights with far less gradient, next to their size, than others of their layer.
+
+    Weights below a zero array, as at the end of a branch that starts at zero, get none at first.
+    Those that get little in every layer, as the logarithms of decay rates do, are no fault.
+    """
+    below = np.full(len(arrays.layer), np.nan)
     most = _most(arrays)
     for layer in dict.fromkeys(arrays.layer.tolist()):
         own = np.flatnonzero((arrays.layer == layer) & arrays.weights)
         ratio = arrays.ratio[own]
         known = np.isfinite(ratio)
-        zero = zero_weights(arrays, layer)
+        zero = zero_weights(arrays, layer) or zero_gains(arrays, layer)
         for i in own[~np.isposinf(ratio) & ~np.isnan(ratio)]:
             others = arrays.ratio[own[(own != i) & known]]
-            if not len(others):
-                continue
-            below = float(np.median(others)) - most[arrays.path[i]]
-            if below >= STARVED and not (zero and np.isposinf(below)):
-                behind[int(i)] = below
-    return behind
+            if len(others):
+                below[i] = np.median(others) - most[arrays.path[i]]
+                below[i] = np.nan if zero and np.isposinf(below[i]) else below[i]
+    usual = np.zeros(len(below))
+    for like in _alike(flow, arrays):
+        if np.isfinite(below[like]).sum() > 2:
+            usual[like] = np.median(below[like][np.isfinite(below[like])])
+    far = (below >= STARVED) & ((below - usual >= UNUSUAL) | (below >= HOPELESS))
+    return {int(i): float(below[i]) for i in np.flatnonzero(far)}
 
 
 def failing_routers(flow: Flow, arrays: Arrays, behind: Behind) -> tuple[list[Finding], Behind]:

@@ -294,7 +294,7 @@ def _findings(
         ("format", _format_text(found, flow, used, own)),
         ("entries", _entries_text(found, flow, own)),
     )
-    behind = {} if worst[0].kind != "rate" or found.equal_positions else far_behind(arrays)
+    behind = {} if worst[0].kind != "rate" or found.equal_positions else far_behind(flow, arrays)
     attention, behind = saturated_attention(flow, arrays, behind)
     routers, behind = failing_routers(flow, arrays, behind)
     return [
