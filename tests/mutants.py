@@ -1721,8 +1721,8 @@ MUTANTS = (
     Mutant(
         "a bias of zeros is a layer of zero weights",
         "jaxnn/flow/causes.py",
-        "        zero &= arrays.weights\n",
-        "        zero &= own\n",
+        "own & arrays.weights & np.isneginf(arrays.size)",
+        "own & np.isneginf(arrays.size)",
         "tests/test_verdict.py::test_the_network_of_the_article_is_well",
     ),
     Mutant(
