@@ -26,6 +26,7 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(DOCS))
 import found_and_cured  # noqa: E402
+import hundred_layers  # noqa: E402
 import tables  # noqa: E402
 
 MARKER = re.compile(r"^<!-- (code|table|include): (.+?) -->$", re.MULTILINE)
@@ -94,6 +95,8 @@ def filled(kind: str, argument: str) -> str:
     """Return the text that takes the place of a marker."""
     if kind == "table":
         of, _, name = argument.partition(" ")
+        if of == "hundred":
+            return hundred_layers.markdown()
         return found_and_cured.markdown(name) if of == "found" else tables.markdown(argument)
     if kind == "include":
         text = (ROOT / argument).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Networks of 100 layers on the digits, as PyTorch draws them, and initialised by two rivals.
+"""Networks of 100 layers on the digits, as PyTorch draws them, and initialised by three rivals.
 
     python -m pip install -e ".[experiments]"
     python -m experiments remedies examples/a_hundred_layers.py:tanh
@@ -6,10 +6,11 @@
 
 Each function returns a network for `jaxnn.diagnose`: 100 layers of 64 units, the first of which
 takes the digits, and a readout of 10. Of `tanh` the command trains what PyTorch draws by default,
-and what cures it; of `tanh_lsuv` and `tanh_anyinit` what the rivals make of it.
+and what cures it; of `tanh_orthogonal`, `tanh_lsuv` and `tanh_anyinit` what the rivals make of it.
 
-LSUV (Mishkin & Matas 2016): orthogonal matrices, each divided by the deviation of its outputs, from
-the first layer to the last. The other rival is the package anyinit, 0.4.0.
+Orthogonal: matrices times the gain that PyTorch recommends for the activation, that of relu for
+gelu. LSUV (Mishkin & Matas 2016): orthogonal matrices, each divided by the deviation of its
+outputs, from the first layer to the last. The third rival is the package anyinit, 0.4.0.
 """
 
 from collections.abc import Callable
@@ -39,6 +40,7 @@ def dense(sigma: Callable[..., Any], p: Any, z: Any) -> Any:
     return sigma(z) @ p["w"] + p["b"][None]
 
 
+GAINS = {"tanh": 5 / 3, "relu": 2**0.5, "gelu": 2**0.5, "sigmoid": 1.0}
 # One function for each activation, so that equal layers are known to be equal.
 LAYERS = {name: partial(dense, sigma) for name, sigma in ACTIVATIONS.items()}
 SIZES = [(PIXELS, WIDTH), *[(WIDTH, WIDTH)] * (DEPTH - 1), (WIDTH, CLASSES)]
@@ -73,14 +75,26 @@ def by_default(name: str, seed: int = 0) -> tuple[Any, Any]:
     return network(name, weights(seed), seed)
 
 
+def orthogonal(rng: np.random.Generator, n: int, m: int) -> np.ndarray:
+    """Return a random matrix with orthogonal columns, or rows, of length 1."""
+    q = np.linalg.qr(rng.normal(size=(max(n, m), min(n, m))))[0]
+    return q if n >= m else q.T
+
+
+def by_orthogonal(name: str, seed: int = 0) -> tuple[Any, Any]:
+    """Return the network of orthogonal matrices times a gain, without biases."""
+    rng = np.random.default_rng(seed)
+    made = [{"w": GAINS[name] * orthogonal(rng, n, m), "b": np.zeros(m)} for n, m in SIZES]
+    return network(name, jax.tree.map(np.float32, made), seed)
+
+
 def by_lsuv(name: str, seed: int = 0) -> tuple[Any, Any]:
     """Return the network of LSUV."""
     rng, z, made = np.random.default_rng(seed), examples(seed), []
     for i, (n, m) in enumerate(SIZES):
-        q = np.linalg.qr(rng.normal(size=(max(n, m), min(n, m))))[0]
-        below = z if i == 0 else np.asarray(ACTIVATIONS[name](z))
-        out = below @ (q if n >= m else q.T)
-        made.append({"w": (q if n >= m else q.T) / out.std(), "b": np.zeros(m)})
+        q = orthogonal(rng, n, m)
+        out = (z if i == 0 else np.asarray(ACTIVATIONS[name](z))) @ q
+        made.append({"w": q / out.std(), "b": np.zeros(m)})
         z = out / out.std()
     return network(name, jax.tree.map(np.float32, made), seed)
 
@@ -106,5 +120,6 @@ def by_anyinit(name: str, seed: int = 0) -> tuple[Any, Any]:
 
 for activation in ACTIVATIONS:
     globals()[activation] = partial(by_default, activation)
+    globals()[f"{activation}_orthogonal"] = partial(by_orthogonal, activation)
     globals()[f"{activation}_lsuv"] = partial(by_lsuv, activation)
     globals()[f"{activation}_anyinit"] = partial(by_anyinit, activation)

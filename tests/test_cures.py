@@ -1,6 +1,8 @@
 """Cures: each change against the plain network, changed by hand, with gradients of `jax.grad`."""
 
+import re
 from functools import partial
+from types import SimpleNamespace
 
 import equinox as eqx
 import jax
@@ -20,7 +22,7 @@ from experiments.runs import schema
 from jaxnn.adapters.layers import from_layers
 from jaxnn.adapters.torch import graph_parts
 from jaxnn.adapters.weights import are_shared
-from jaxnn.curing import branches, cures, hooks, kernels, patients, search, units
+from jaxnn.curing import branches, cures, hooks, kernels, numbers, patients, search, steps, units
 from jaxnn.curing.weights import OddError, looks_linear, mirrored, orthogonal, orthogonal_like
 
 N, B = 12, 6
@@ -45,8 +47,8 @@ def in_branches(rng, layers, sigma):
     ]
 
 
-def by_jax(functions, weights, xs, cotangent):
-    """log₁₀ ‖Δ‖ of every state, of the plain network."""
+def deltas_by_jax(functions, weights, xs, cotangent):
+    """Δ of every state, of the plain network."""
 
     def loss(added):
         state = jnp.asarray(xs)
@@ -55,8 +57,13 @@ def by_jax(functions, weights, xs, cotangent):
         return jnp.vdot(state, cotangent)
 
     zeros = [jnp.zeros(xs.shape) for _ in functions]
+    return [np.asarray(g) for g in jax.grad(loss)(zeros)]
+
+
+def by_jax(*given):
+    """log₁₀ ‖Δ‖ of every state, of the plain network."""
     with np.errstate(divide="ignore"):  # of a gradient that is exactly zero
-        return np.array([np.log10(np.linalg.norm(g)) for g in jax.grad(loss)(zeros)])
+        return np.array([np.log10(np.linalg.norm(g)) for g in deltas_by_jax(*given)])
 
 
 def assert_promised(cure, logs):
@@ -66,6 +73,53 @@ def assert_promised(cure, logs):
         assert cure.total == pytest.approx(logs[0] - logs[-1], abs=1e-9)
     else:
         assert not cure.works
+
+
+def number(pattern, advice):
+    """The number that an advice says, to three digits."""
+    return float(re.search(pattern + r" (\d[\d.e+-]*\d|\d)", advice)[1])
+
+
+def mean_square(weights):
+    return float(np.sqrt(np.mean([np.mean(np.square(w)) for w in weights])))
+
+
+def assert_says(cure, ours, layers):
+    """The words have the numbers by which weights are changed, to three digits."""
+    factors = [mean_square([w]) / mean_square([v]) for w, v in zip(ours, layers, strict=True)]
+    if cure.kind == "scale by layer":
+        least, most = re.search(r"by (\S+) to (\S+),", cure.advice).groups()
+        assert [float(least), float(most)] == pytest.approx([min(factors), max(factors)], rel=0.01)
+    elif cure.kind in ("scale", "orthogonal", "units"):
+        of = "weights by" if cure.kind == "units" else r"\) by"
+        np.testing.assert_allclose(factors, number(of, cure.advice), rtol=0.01)
+    elif cure.kind == "skip":
+        assert "z + f(z) / √16" in cure.advice
+    elif cure.kind == "units":
+        assert "`jaxnn.tailored_relu(16)`" in cure.advice
+
+
+def assert_keeps(advice, deltas):
+    """The formats of an advice hold Δ of each layer, which is cast to them by hand."""
+    advice = advice.replace("all layers", f"layers 1 to {len(deltas)}")
+    lines = re.findall(r"Δ, layers? (\d+)(?: to (\d+))?[^:]*: (\w+)( with [^;]*)?", advice)
+    assert sum(int(last or first) - int(first) + 1 for first, last, *_ in lines) == len(deltas)
+    for first, last, name, scaling in lines:
+        dtype = jnp.dtype(name)
+        for delta in deltas[int(first) - 1 : int(last or first)]:
+            scale = int((re.search(r"2\^(-?\d+)", scaling) or [0, 0])[1])
+            if "tensor" in scaling:
+                scale = -np.floor(np.log2(np.abs(delta).max()))
+            cast = (delta * 2.0**scale).astype(dtype).astype(float)
+            kept = (cast != 0) & np.isfinite(cast)
+            assert np.sum(delta[kept] ** 2) > 0.999 * np.sum(delta**2)
+
+
+def assert_taken(found, net, xs, c):
+    """The best change of parameters, which was made, is not advised again."""
+    cure = next(cure for cure in found if cure.works and cure.net is net)
+    again = jaxnn.cures(net, net.params(cure.params), xs, cotangent=c)
+    assert again.sentences[1:] == ("Nothing was tried, for no layer is ill.",)
 
 
 @pytest.mark.slow
@@ -95,9 +149,12 @@ def test_branches_that_explode(rng):
         for (f, theirs), p in zip(cure.params, ours, strict=True):
             assert f is residual
             np.testing.assert_allclose(theirs["out"], p["out"], rtol=1e-12)
+    says = [cure.advice for cure in found if cure.kind == "branch scale"]
+    assert {re.search(r"by (1/√16|0)\b", advice)[1] for advice in says} == {"1/√16", "0"}
     works = [cure.works for cure in found]
     assert works == sorted(works, reverse=True)
     assert abs(found[0].decades) < search.GOOD
+    assert_taken(found, net, xs, c)
 
 
 ILL = {
@@ -124,7 +181,7 @@ def test_every_advice_followed_by_hand(rng, name):
     skip = lambda w, z: z + f(w, z) / 4  # noqa: E731
     tailored = lambda w, z: jaxnn.tailored_relu(16).sigma(z) @ w  # noqa: E731
     kinds = {cure.kind for cure in found}
-    assert kinds >= {"norm", "skip", "units", "orthogonal"}
+    assert kinds >= {"norm", "skip", "units", "orthogonal", "numbers"}
     assert ("looks-linear" in kinds) == (name == "relu")
     for cure in found:
         g = {"norm": norm, "skip": skip, "units": tailored}.get(cure.kind, f)
@@ -136,6 +193,102 @@ def test_every_advice_followed_by_hand(rng, name):
         if cure.factors is not None:
             ours = [s * w for s, w in zip(cure.factors, layers, strict=True)]
         assert_promised(cure, by_jax([g] * 16, ours, xs, c))
+        assert_says(cure, ours, layers)
+        if cure.kind == "numbers":
+            assert_keeps(cure.advice, deltas_by_jax([f] * 16, layers, xs, c))
+    assert_taken(found, net, xs, c)
+
+
+@pytest.mark.slow
+def test_a_norm_that_is_there_is_not_advised_again(rng):
+    """It does not help, which is said once; in front of it another one changes nothing."""
+    f = lambda w, z: jax.nn.sigmoid(z) @ w  # noqa: E731
+    xs, c = rng.normal(size=(2, B, N))
+    net, params = from_layers([(f, w) for w in drawn(rng, 12, 1.0)])
+    options = {"loss": None, "cotangent": c}
+    (norm,) = cures.tried_on(patients.OfJax(params, net, xs, None, options), 0, kinds=("norm",))
+    assert not norm.works
+    taken = patients.OfJax(norm.net.params(norm.params), norm.net, xs, None, options)
+    assert len(cures.tried_on(taken, 0, kinds=("norm",))) == 0
+
+
+@pytest.mark.slow
+def test_two_hundred_sigmoid_layers_keep_the_gradient_and_lose_the_examples(rng):
+    """At the scale that keeps the gradient; that is no cure, and the reason is said."""
+    f = lambda w, z: jax.nn.sigmoid(z) @ w  # noqa: E731
+    layers = [np.float32(w) for w in drawn(rng, 200, 1.0, 32)]
+    xs, c = np.float32(rng.normal(size=(2, B, 32)))
+    net, params = from_layers([(f, w) for w in layers])
+    options = {"loss": None, "cotangent": c}
+    found = cures.tried_on(patients.OfJax(params, net, xs, None, options), 0, kinds=("scale",))
+    assert not found
+    assert abs(found[0].decades) < search.GOOD
+    assert found[0].reason == "bfloat16 cannot tell examples apart at the top"
+    assert str(found).splitlines()[1:] == [
+        "No change that was tried keeps gradient, signal and examples.",
+        str(found[0]),
+    ]
+
+
+def mixture(p, z):
+    share = jax.nn.softmax(z @ p["router"])
+    out = jnp.einsum("bem,emn->ben", jax.nn.relu(jnp.einsum("bn,enm->bem", z, p["up"])), p["down"])
+    return z + jnp.einsum("ben,be->bn", out, share) / 4
+
+
+@pytest.mark.slow
+def test_no_size_helps_a_router_whose_experts_are_equal(rng, users_jax):
+    """In a network that is well; what to do instead is said."""
+    shapes = {"router": (8, 2), "up": (2, 8, 8), "down": (2, 8, 8)}
+    layers = [{n: np.float32(rng.normal(size=s) / 3) for n, s in shapes.items()} for _ in range(4)]
+    near = np.float32([1, 1 + 1e-7])[:, None, None]
+    layers[2] |= {name: layers[2][name][:1] * near for name in ("up", "down")}
+    xs, c = np.float32(rng.normal(size=(2, B, 8)))
+    net, params = from_layers([(mixture, p) for p in layers])
+    found = jaxnn.cures(net, params, xs, cotangent=c)
+    assert found.verdict.word == "steady"
+    assert [cure.factors[2] for cure in found] == [0.1, 10.0]
+    assert not any(cure.works for cure in found)
+    first, *rest = found.sentences
+    assert first == found.verdict.rate_text
+    for text in rest:
+        assert text.startswith("Multiply the router `[2][1]['router']` of layer 3 (mixture) by")
+        assert text.endswith(
+            "take the softmax over all experts before some are selected, or draw them apart."
+        )
+
+
+@pytest.mark.slow
+def test_the_step_that_raises_the_loss(rng):
+    """By `jax.grad` of the plain network, all numbers by one size against its sign."""
+    layers = in_branches(rng, 5, 1.5)
+    xs, ys = rng.normal(size=(2, B, N))
+    loss = lambda output, ys: jnp.sum(jnp.square(output - ys), axis=1)  # noqa: E731
+    net, params = from_layers([(residual, p) for p in layers])
+
+    def mean(layers):
+        z = xs
+        for p in layers:
+            z = residual(p, z)
+        return loss(z, ys).mean()
+
+    gradient = jax.grad(mean)(layers)
+    stepped = jax.jit(
+        lambda eta: mean(jax.tree.map(lambda v, g: v - eta * jnp.sign(g), layers, gradient))
+    )
+    after = [float(stepped(eta)) for eta in steps.ETAS]
+    expected = next(eta for eta, v in zip(steps.ETAS, after, strict=True) if v >= mean(layers))
+    assert steps.ETAS[0] < expected < steps.ETAS[-1]
+    patient = patients.OfJax(params, net, xs, ys, {"loss": loss, "cotangent": None})
+    assert patient.step(params) == expected
+    cure = cures.judged(patient, "scale", "Do it.", params, None, False)
+    assert cure.works
+    assert cure.step == expected
+    if expected <= cures.SMALL_STEP:
+        assert (
+            f"Do it. Adam's first step raises the loss from a step size of {expected:.2g} on"
+            in (str(cure))
+        )
 
 
 def convolution(w, z):
@@ -185,7 +338,7 @@ def test_advice_on_branches_behind_norms_followed_by_hand(rng):
     factors = [8**-0.5, beta**2 / alpha, 0.0]
     changes = cures._of_branches(patient, patient.branches())
     for factor, change in zip(factors, changes, strict=True):
-        cure = cures.judged(*change, False)
+        cure = change.judged(False)
         assert f"by {factor:.3g}" in cure.advice or "by 1/√8" in cure.advice
         assert_promised(cure, by_jax([f] * 8, [factor * w for w in layers], xs, c))
 
@@ -194,7 +347,7 @@ def test_of_equal_rates_that_which_leaves_more_directions_is_the_better_cure():
     """Rates up to .005 are equal, then the next .005; √2 times as many directions are more."""
 
     def cure(kind, decades, directions, works=True, net="own"):
-        numbers = (decades, 0.0, 0.0, 0.0, directions, np.nan)
+        numbers = (decades, 0.0, 0.0, 0.0, directions, np.nan, np.nan)
         return cures.Cure(kind, "", works, "", *numbers, None, None, net, None)
 
     tried = [
@@ -538,21 +691,60 @@ def test_orthogonal_matrices_keep_their_mean_square(rng, shape):
 # The search
 
 
+def searched(rate, start=1.0):
+    """The factor of a search, and all that were tried."""
+    tried = []
+
+    def noted(factor):
+        tried.append(factor)
+        return float(rate(factor))
+
+    factor = search.root(noted, start)
+    assert factor is None or factor in tried  # so that its flow is known
+    return factor, tried
+
+
 @pytest.mark.parametrize("at", [0.02, 0.7, 1.0001, 17.8])
-def test_a_root_is_found_on_either_side(at):
-    factor = search.root(lambda s: float(np.tanh(np.log(s / at)) * 0.4))
+def test_a_root_is_found_on_either_side_with_few_measurements(at):
+    factor, tried = searched(lambda s: np.tanh(np.log(s / at)) * 0.4)
     assert factor == pytest.approx(at, rel=1e-3)
+    assert len(tried) <= 8
+
+
+def test_a_layer_of_one_product_says_where_its_root_is():
+    """Its rate is log₁₀ of the factor: one beyond the root, and the root."""
+    factor, tried = searched(lambda s: np.log10(s / 2.4))
+    assert factor == pytest.approx(2.4, rel=1e-3)
+    assert len(tried) == 3
+    factor, tried = searched(lambda s: np.log10(s / 2.4), 2.3)
+    assert factor == pytest.approx(2.4, rel=1e-3)
+    assert len(tried) <= 3
+
+
+def test_a_root_below_an_overflow_is_found():
+    """Steps are halved where the signal leaves the range."""
+    factor, _ = searched(lambda s: np.nan if s > 2.2 else 0.3 * np.log10(s / 2))
+    assert factor == pytest.approx(2, rel=1e-2)
+
+
+def test_a_rate_that_no_factor_changes_is_left_soon():
+    """As behind a batch norm; both ways are looked at."""
+    factor, tried = searched(lambda s: 0.06)
+    assert factor == 1
+    assert min(tried) < 0.01
+    assert max(tried) > 100
+    assert len(tried) <= 14
 
 
 def test_without_a_root_the_nearest_good_factor_is_taken():
     """As with skip connections, where the rate falls with the square of the factor."""
-    factor = search.root(lambda s: 0.1 * s**2)
+    factor, _ = searched(lambda s: 0.1 * s**2)
     assert 0.1 * factor**2 < search.GOOD < 0.1 * (search.STEP * factor) ** 2
 
 
 def test_where_nothing_is_known_there_is_none_and_where_some_is_it_starts_there():
-    assert search.root(lambda s: np.nan) is None
-    assert search.root(lambda s: np.nan if s > 0.2 else s - 0.1) == pytest.approx(0.1, rel=1e-2)
+    assert searched(lambda s: np.nan)[0] is None
+    assert searched(lambda s: np.nan if s > 0.2 else s - 0.1)[0] == pytest.approx(0.1, rel=1e-2)
 
 
 def test_factors_by_layer_are_corrected_one_by_one():
@@ -566,6 +758,61 @@ def test_factors_by_layer_are_corrected_one_by_one():
     factors = search.by_layer(excess, np.array([1, 1, 1, 1 / 0.1]), meant)
     np.testing.assert_allclose(factors[:3], 1 / own[:3], rtol=0.05)
     assert factors[3] == 10
+
+
+class Equal:
+    """A patient whose layers each multiply the gradient by their own factor."""
+
+    def __init__(self, own):
+        self.own, self.layers, self.weights = np.array(own), np.full(len(own), True), set()
+        self.inside, self.params = np.arange(len(own)) > 0, None
+
+    def multiplied(self, params, factors):
+        return factors
+
+    def measured(self, factors):
+        """Return what is read of a flow: ln of what each layer does, and of the signal."""
+        log = np.log(self.own * factors)
+        return SimpleNamespace(
+            log_gain=np.append(log[1:], np.nan), log_mean_square=2 * log.cumsum()
+        )
+
+
+@pytest.mark.parametrize(("own", "count"), [([0.5] * 6, 0), ([0.5, 0.5, 0.6, 0.4, 0.5, 0.5], 1)])
+def test_factors_by_layer_that_are_those_of_a_change_before_are_left_out(own, count, monkeypatch):
+    """Of equal layers they are the one factor; gradient and signal want the same ones."""
+    monkeypatch.setattr(cures, "_advice", lambda patient, by: by)
+    start = np.full(6, 2.0)
+    changes = list(cures._by_layer(Equal(own), start, True))
+    assert len(changes) == count
+    for change in changes:
+        np.testing.assert_allclose(change.factors[1:], 1 / np.array(own[1:]), rtol=0.01)
+    assert len(list(cures._by_layer(Equal(own), start, False))) == 1
+
+
+@pytest.mark.parametrize(
+    ("log2", "expected"),
+    [
+        ([-3, 0, 4], ["Δ, all layers: float16"]),
+        ([-30, -20], ["Δ, all layers: float16 with the loss multiplied by 2^26"]),
+        ([20, 30], ["Δ, all layers: float16 with the loss multiplied by 2^-15"]),
+        ([-100, 0], ["Δ, all layers: bfloat16"]),
+        ([-200, -100], ["Δ, all layers: bfloat16 with the loss multiplied by 2^84"]),
+        (
+            [-400, -300, -120, 0],
+            [
+                "Δ, layers 1 to 2: bfloat16 with one scale a tensor",
+                "Δ, layers 3 to 4: bfloat16 with the loss multiplied by 2^4",
+            ],
+        ),
+    ],
+)
+def test_formats_hold_the_norm_of_each_layer(log2, expected):
+    """Of 8 · 125 entries: one per mille of the square is 2^-20 of it each, 2^-10 of the norm."""
+    flow = SimpleNamespace(
+        log_delta=np.log(2) * np.array(log2), sizes=[125] * len(log2), log_delta_example=np.ones(8)
+    )
+    assert list(numbers.held_by(flow)) == expected
 
 
 # The experiment

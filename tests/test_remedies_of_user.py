@@ -23,7 +23,7 @@ from experiments.remedies.of_user import networks, report
 from experiments.remedies.of_user.training import Data, OfJax, Rule, output_of
 from experiments.runs import schema, store
 from jaxnn.adapters.layers import from_layers
-from jaxnn.curing import cures
+from jaxnn.curing import cures, patients
 from jaxnn.flow.verdict import verdict
 
 CODE = """
@@ -193,24 +193,28 @@ def test_a_mistake_is_one_sentence(name, more, sentence, file, tmp_path, capsys,
 @pytest.fixture
 def one_cure(monkeypatch):
     """One factor on the weights, for all cures together take dozens of flows and programs."""
+    tried = []
 
-    def tried_on(patient, seed):
+    def tried_on(patient, seed, kinds):
+        tried.append(kinds)
         factors = patient.factors(2.0)
         params = patient.multiplied(patient.params, factors)
         given = ("scale", "Multiply the weights by 2.", params, factors, False)
         return cures.Cures(verdict(patient.flow), (cures.judged(patient, *given),))
 
     monkeypatch.setattr(networks, "tried_on", tried_on)
+    return tried
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("users_jax", "one_cure")
-def test_a_network_is_trained_as_it_is_and_cured(file, tmp_path, capsys, monkeypatch):
+@pytest.mark.usefixtures("users_jax")
+def test_a_network_is_trained_as_it_is_and_cured(file, tmp_path, capsys, monkeypatch, one_cure):
     monkeypatch.setattr(charts, "rendered", lambda figure, stem, page: {})
     monkeypatch.setattr(web, "library", lambda: "")
     out = tmp_path / "run"
     command = ["remedies", f"{file}:vanishing", *SMALL, "--no-cache", "--out", str(out)]
     assert main(command) == 0
+    assert one_cure == [patients.KINDS, ["scale"]]  # of the second seed what the first one chose
     rows = pl.read_parquet(out / store.ROWS)
     schema.check(rows, columns.COLUMNS)
     assert rows["remedy"].unique(maintain_order=True)[0] == BEFORE
@@ -269,7 +273,8 @@ def test_a_module_of_torch_is_trained_by_digits_and_left_as_it_was():
         assert torch.equal(v, state[name])
 
 
-def test_the_lsuv_of_the_example_has_outputs_of_unit_deviation():
+def test_the_rivals_of_the_example_are_orthogonal_and_of_their_sizes():
+    """LSUV has outputs of unit deviation, the other one the gain that PyTorch recommends."""
     names = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "a_hundred_layers.py"))
     layers, z = names["tanh_lsuv"](seed=1)
     for i, (_, p) in enumerate(layers[:3]):
@@ -278,3 +283,6 @@ def test_the_lsuv_of_the_example_has_outputs_of_unit_deviation():
         gram = p["w"].T @ p["w"]
         np.testing.assert_allclose(gram, gram[0, 0] * np.eye(64), atol=1e-5)
     assert len(layers) == len(names["tanh"]()[0]) == 101
+    for name, gain in (("tanh", 5 / 3), ("relu", 2**0.5), ("sigmoid", 1)):
+        (_, p), *_ = names[f"{name}_orthogonal"](seed=1)[0]
+        np.testing.assert_allclose(p["w"].T @ p["w"], gain**2 * np.eye(64), atol=1e-5)

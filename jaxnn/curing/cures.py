@@ -5,29 +5,38 @@ change -> flow -> rate, signal, what is left of the examples -> ranked
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..adapters.layers import Chain
+from ..flow.causes import UNLEARNED
 from ..flow.flow import Flow
 from ..flow.formats import COMMON, indistinguishable_in
-from ..flow.plan import plan
 from ..flow.rates import DECADES, LN10
 from ..flow.table import findings_as_html
-from ..flow.verdict import Verdict, verdict
+from ..flow.verdict import Verdict, decades_of, verdict
 from ..network.network import Network
+from ..texts import clean
 from . import search
-from .patients import OfJax, OfTorch, Patient, Places
+from .numbers import held_by
+from .patients import KINDS, OfJax, OfTorch, Patient, Places
 from .weights import OddError
 
 ODD = object()  # parameters that there are not
 SAME = 0.005  # decades a layer: rates are told apart by more
 MORE = 2**0.5  # times as many directions are told apart
 SIGNAL = 1.0  # decades that the signal may change by over all repeated layers
+SMALL_STEP = 0.01  # from which on Adam's first step raises the loss; a fifth of it trains
+ROUTERS = 0.1, 10.0  # sizes that a router is tried with
+CANCELLED = (
+    "it learns no more, for what follows cancels its size, as weights over their sum or experts "
+    "that are equal do; take the softmax over all experts before some are selected, or draw them "
+    "apart"
+)
 MOST_PATHS = 3  # that an advice names
 
 
@@ -35,8 +44,8 @@ MOST_PATHS = 3  # that an advice names
 class Cure:
     """A change of a network, made and measured.
 
-    kind: scale, scale by layer, orthogonal, looks-linear, branch scale, skip, norm, units or
-        numbers.
+    kind: scale, scale by layer, orthogonal, looks-linear, branch scale, skip, norm, units, router
+        or numbers.
     advice: what to write.
     works: whether the gradient, the signal and the examples are kept.
     reason: if not, why not; else empty.
@@ -49,6 +58,9 @@ class Cure:
         with singular values of one size, as those of orthogonal matrices, keep them; those of other
         matrices leave the few in which they are largest. nan of a single example.
     theory: the rate of the wide twin, in decades a layer; nan if it was not asked for.
+    step: the step size from which on the first step of Adam raises the loss of the examples, to a
+        factor of two, up to .1; inf if none does. What trains best is a fifth of it or less. nan of
+        a change that does not work, without a loss, of a Network and of PyTorch.
     factors: on the weights of each layer, (L,); None of a change of structure.
     flow: as it was measured; None if it could not be.
     net: of `flow`; the user's own but for a change of structure, of a module of PyTorch then a copy
@@ -67,6 +79,7 @@ class Cure:
     spread: float
     directions: float
     theory: float
+    step: float
     factors: np.ndarray | None = field(repr=False)
     flow: Flow | None = field(repr=False)
     net: Any = field(repr=False)
@@ -113,8 +126,9 @@ class Cures:
         if not self.tried:
             why = "there is no rate" if self.verdict.word == "unknown" else "no layer is ill"
             return (self.verdict.rate_text, f"Nothing was tried, for {why}.")
-        none = () if self else ("No change that was tried keeps gradient, signal and examples.",)
-        return (self.verdict.rate_text, *none, *map(str, self.tried))
+        none = "No change that was tried keeps gradient, signal and examples."
+        first = (none,) if self.verdict.can_be_cured and not self else ()
+        return (self.verdict.rate_text, *first, *map(str, self.tried))
 
     def __str__(self) -> str:
         return "\n".join(self.sentences)
@@ -145,9 +159,11 @@ def cures(
     skip around each layer, a norm in front, or `jaxnn.tailored_relu` in place of the activation;
     nothing of that, and no factors for each layer, where layers share their weights, as the steps
     of a recurrent network do.
-    Where a number format loses the gradient, the formats that hold it are said too, which is no
-    cure. A change works if those layers change the gradient by less than ten and the signal by
-    less than ten, and bfloat16 tells the examples apart at the top of them.
+    A router that does not learn is tried with another size, in any network. Where a number format
+    loses the gradient, 16-bit formats that hold it are said too, which is no cure; `jaxnn.plan`
+    chooses by all entries, of 8 bits too. A change works if those layers change the gradient by
+    less than ten and the signal by less than ten, and bfloat16 tells the examples apart at the top
+    of them.
 
     Args:
         net: the network, or a chain of the user's own layers.
@@ -163,7 +179,8 @@ def cures(
 
     Returns:
         Cures: `cures[0]` is the best, `cures[0].params` are its parameters in the user's pytree,
-        `print(cures)` says what each does. Empty if nothing vanishes or explodes.
+        `print(cures)` says what each does. Empty if nothing vanishes or explodes and all routers
+        learn.
 
     Raises:
         ValueError, TypeError: as `jaxnn.gradient_flow`.
@@ -230,16 +247,20 @@ def torch_cures(
     return tried_on(OfTorch(own, module, inputs, ys, options), seed)
 
 
-def tried_on(patient: Patient, seed: int, theory: bool = False) -> Cures:
-    """Return what changes do to a patient that is ill; nothing is tried on others."""
+def tried_on(
+    patient: Patient, seed: int, theory: bool = False, kinds: Container[str] = KINDS
+) -> Cures:
+    """Return what changes of some kinds do to a patient that is ill; nothing is tried on others."""
     before = verdict(patient.flow)
-    if not before.ill and before.out is None and before.undefined is None:
-        return Cures(before, ())
-    tried = [
-        _refused(*change[1:3]) if change[3] is ODD else judged(*change, theory)
-        for change in _changes(patient, seed)
-    ]
-    tried += _numbers(patient, before)
+    routers = _routers(patient, before) if "router" in kinds else []
+    if not before.can_be_cured:
+        return Cures(before, tuple(routers))
+    changes = _changes(patient, seed, kinds)
+    each = (
+        _refused(change) if change.params is ODD else change.judged(theory) for change in changes
+    )
+    tried = [cure for cure in each if not _is_there(cure, patient)]
+    tried += routers + (_numbers(patient, before) if "numbers" in kinds else [])
     return Cures(before, tuple(ranked(tried, patient.network)))
 
 
@@ -266,31 +287,46 @@ def _place(net: Any, directions: float, cure: Cure) -> tuple[bool, float, bool, 
 
 # What is tried
 
-Changed = tuple[Patient, str, str, Any, np.ndarray | None]
+
+@dataclass(frozen=True)
+class Changed:
+    """A change: of which network, its kind, what to write, the parameters and their factors.
+
+    flow: if it was measured already.
+    """
+
+    patient: Patient
+    kind: str
+    advice: str
+    params: Any
+    factors: np.ndarray | None = None
+    flow: Flow | None = None
+
+    def judged(self, theory: bool) -> Cure:
+        """Return it as it is measured, with the wide twin if that is asked for."""
+        of = self.patient, self.kind, self.advice, self.params, self.factors
+        return judged(*of, theory, None if theory else self.flow)
 
 
-def _changes(patient: Patient, seed: int) -> Iterator[Changed]:
-    """Yield changes, the smallest first: the patient, kind, advice, parameters and factors."""
+def _changes(patient: Patient, seed: int, kinds: Container[str]) -> Iterator[Changed]:
+    """Yield changes, the smallest first."""
     of_branches = patient.branches()
-    if of_branches:
+    if of_branches and "branch scale" in kinds:
         yield from _of_branches(patient, of_branches)
-    factor = _root(patient, patient.params)
-    if factor is not None:
-        factors, advice = patient.factors(factor), _advice(patient, f"by {factor:.3g}", factor)
-        yield patient, "scale", advice, patient.multiplied(patient.params, factors), factors
-    if not patient.is_tied:
-        yield from _by_layer(patient, patient.factors(factor or 1.0))
-    drawn = patient.orthogonal(seed)
+    by_layer = "scale by layer" in kinds and not patient.is_tied
+    scaled = _root(patient, patient.params) if by_layer or "scale" in kinds else None
+    factor = 1.0 if scaled is None else scaled.factor
+    if scaled is not None and factor != 1 and "scale" in kinds:
+        advice = _advice(patient, f"by {factor:.3g}", factor)
+        yield Changed(patient, "scale", advice, scaled.params, scaled.factors, scaled.flow)
+    if by_layer:
+        yield from _by_layer(patient, patient.factors(factor), "scale" in kinds)
+    drawn = patient.orthogonal(seed) if "orthogonal" in kinds else None
     if drawn is not None:
-        factor = _root(patient, drawn) or 1.0
-        advice = _advice(
-            patient, f"by {factor:.3g} after drawing them {patient.orthogonal_words}", factor
-        )
-        changed = patient.multiplied(drawn, patient.factors(factor))
-        yield patient, "orthogonal", advice, changed, None
+        yield _orthogonal(patient, drawn, factor)
     if not of_branches and not patient.is_tied:
-        yield from _looks_linear(patient, seed)
-        yield from _restructured(patient)
+        yield from _looks_linear(patient, seed) if "looks-linear" in kinds else ()
+        yield from _restructured(patient, kinds)
 
 
 def _looks_linear(patient: Patient, seed: int) -> Iterator[Changed]:
@@ -302,27 +338,68 @@ def _looks_linear(patient: Patient, seed: int) -> Iterator[Changed]:
     if made is not None:
         named = _named(patient, patient.weights)
         mirrored = "[[W, -W], [-W, W]] with orthogonal W, and biases [b, -b]"
-        yield patient, "looks-linear", f"Draw the weights {named} as {mirrored}.", made, None
+        advice = f"Draw the weights {named} as {mirrored}."
+        yield Changed(patient, "looks-linear", advice, made)
 
 
-def _restructured(patient: Patient) -> Iterator[Changed]:
+def _orthogonal(patient: Patient, drawn: Any, start: float) -> Changed:
+    """Return orthogonal weights of the size at which the rate is zero, searched from a factor."""
+    scaled = _root(patient, drawn, start) or _Scaled(1.0, drawn)
+    advice = _advice(
+        patient,
+        f"by {scaled.factor:.3g} after drawing them {patient.orthogonal_words}",
+        scaled.factor,
+    )
+    return Changed(patient, "orthogonal", advice, scaled.params, None, scaled.flow)
+
+
+def _restructured(patient: Patient, kinds: Container[str]) -> Iterator[Changed]:
     """Yield other structures; of other units with the factor on the weights that they need."""
-    for kind, advice, other in patient.restructured():
+    for kind, advice, other in patient.restructured(kinds):
         if kind != "units":
-            yield other, kind, advice, other.params, None
+            yield Changed(other, kind, advice, other.params, None, other.flow)
             continue
-        factor = _root(other, other.params) or 1.0
-        changed = other.multiplied(other.params, other.factors(factor))
-        yield other, kind, advice.format(f"{factor:.3g}"), changed, None
+        scaled = _root(other, other.params) or _Scaled(1.0, other.params)
+        advice = advice.format(f"{scaled.factor:.3g}")
+        yield Changed(other, kind, advice, scaled.params, None, scaled.flow)
 
 
-def _root(patient: Patient, params: Any) -> float | None:
-    """Return the factor on all weights at which the rate is zero, or None."""
-    return search.root(lambda s: patient.rate(patient.multiplied(params, patient.factors(s))))
+class _Scaled(NamedTuple):
+    """Weights times one factor, with the factors on each layer, (L,), and their flow."""
+
+    factor: float
+    params: Any
+    factors: np.ndarray | None = None
+    flow: Flow | None = None
 
 
-def _by_layer(patient: Patient, start: np.ndarray) -> Iterator[Changed]:
-    """Yield a factor for each layer: by the gradient, by the signal, by both."""
+def _root(patient: Patient, params: Any, start: float = 1.0) -> _Scaled | None:
+    """Return weights times the factor at which the rate is zero; None if no rate is known."""
+    tried: dict[float, _Scaled] = {}
+
+    def rate(factor: float) -> float:
+        factors = patient.factors(factor)
+        changed = patient.multiplied(params, factors)
+        as_it_is = factor == 1 and params is patient.params
+        flow = patient.flow if as_it_is else patient.measured(changed)
+        tried[factor] = _Scaled(factor, changed, factors, flow)
+        return np.nan if flow is None else decades_of(flow)
+
+    factor = search.root(rate, start)
+    return None if factor is None else tried[factor]
+
+
+def _by_layer(patient: Patient, start: np.ndarray, is_tried: bool) -> Iterator[Changed]:
+    """Yield a factor for each layer: by the gradient, by the signal, by both.
+
+    Left out are factors that are those of a change before, to within what rates are told apart by.
+
+    Args:
+        patient: the network.
+        start: the one factor that the search begins at, on each layer, (L,).
+        is_tried: whether that is a change before.
+    """
+    before = [start] if is_tried else []
 
     def excess_of(gradient: float, signal: float) -> Callable[[np.ndarray], np.ndarray | None]:
         def excess(factors: np.ndarray) -> np.ndarray | None:
@@ -343,10 +420,13 @@ def _by_layer(patient: Patient, start: np.ndarray) -> Iterator[Changed]:
         (0.5, 0.5, "between those that keep gradient and signal"),
     ):
         factors = search.by_layer(excess_of(gradient, signal), start, patient.layers)
+        if any(np.abs(np.log10(factors / other)).max() < SAME for other in before):
+            continue
+        before.append(factors)
         least, most = factors[patient.layers].min(), factors[patient.layers].max()
         advice = _advice(patient, f"by {least:.3g} to {most:.3g}, factors for each layer {what}")
         changed = patient.multiplied(patient.params, factors)
-        yield patient, "scale by layer", advice, changed, factors
+        yield Changed(patient, "scale by layer", advice, changed, factors)
 
 
 def _of_branches(patient: Patient, found: dict[int, list[set[int]]]) -> Iterator[Changed]:
@@ -364,7 +444,7 @@ def _of_branches(patient: Patient, found: dict[int, list[set[int]]]) -> Iterator
         factors = patient.factors(factor)
         advice = f"Multiply what a branch adds, {named}, by {why}."
         changed = patient.multiplied(patient.params, factors, only)
-        yield patient, "branch scale", advice, changed, factors
+        yield Changed(patient, "branch scale", advice, changed, factors)
 
 
 # What a change did
@@ -377,6 +457,7 @@ def judged(
     params: Any,
     factors: np.ndarray | None,
     theory: bool,
+    flow: Flow | None = None,
 ) -> Cure:
     """Return a change as it is measured.
 
@@ -387,10 +468,11 @@ def judged(
         params: the changed ones.
         factors: on the weights of each layer, (L,), if it is that.
         theory: whether the wide twin is measured as well.
+        flow: if it was measured already.
     """
-    flow, net = patient.measured(params, theory), patient.network
+    flow, net = flow or patient.measured(params, theory), patient.network
     if flow is None:
-        reason, none = "the signal leaves the range of its dtype", (np.nan,) * 6
+        reason, none = "the signal leaves the range of its dtype", (np.nan,) * 7
         return Cure(kind, advice, False, reason, *none, factors, None, net, None)
     found = verdict(flow)
     of_log = np.asarray(flow.log_mean_square, np.float64)[patient.layers] / 2 / LN10
@@ -407,6 +489,12 @@ def judged(
         reasons.append(f"the signal changes by {signal:.2g} decades")
     if _merged(flow, top):
         reasons.append("bfloat16 cannot tell examples apart at the top")
+    step = np.nan if reasons else patient.step(params)
+    if step <= SMALL_STEP:
+        advice += (
+            f" Adam's first step raises the loss from a step size of {step:.2g} on: take a smaller "
+            f"one, such as {step / 5:.1g}."
+        )
     return Cure(
         kind,
         advice,
@@ -418,6 +506,7 @@ def judged(
         spread,
         np.nan if flow.rank is None else float(flow.rank[top]),
         np.nan if flow.theory is None else float(verdict(flow.theory).decades),
+        step,
         factors,
         flow,
         net,
@@ -433,10 +522,42 @@ def _merged(flow: Flow, top: int) -> bool:
     return indistinguishable_in("bfloat16", np.arange(top + 1), spread) is not None
 
 
-def _refused(kind: str, advice: str) -> Cure:
+def _is_there(cure: Cure, patient: Patient) -> bool:
+    """Tell whether a change of structure changes nothing, as a norm in front of another one."""
+    if cure.flow is None or cure.net is patient.network:
+        return False
+    now, before = (np.asarray(flow.log_gain, np.float64) for flow in (cure.flow, patient.flow))
+    return bool(np.allclose(now, before, rtol=0, atol=SAME * LN10 / 10, equal_nan=True))
+
+
+def _refused(change: Changed) -> Cure:
     """Return a change that there is not, of units in pairs whose number is odd."""
-    reason = "its units are pairs, and a width is odd"
-    return Cure(kind, advice, False, reason, *(np.nan,) * 6, None, None, None, None)
+    reason, none = "its units are pairs, and a width is odd", (np.nan,) * 7
+    return Cure(change.kind, change.advice, False, reason, *none, None, None, None, None)
+
+
+def _routers(patient: Patient, before: Verdict) -> list[Cure]:
+    """Return a tenth and ten times the size of each router that does not learn, as measured."""
+    found = []
+    for layer, path in _starved(before):
+        only = {
+            at for at in patient.weights if (at[0] + 1, clean(patient.path(*at))) == (layer, path)
+        }
+        for factor in ROUTERS if only else ():
+            factors = np.full(len(patient.flow.names), factor)
+            changed = patient.multiplied(patient.params, factors, only)
+            advice = f"Multiply the router `{path}` of layer {before.label(layer)} by {factor:g}."
+            cure = judged(patient, "router", advice, changed, factors, False)
+            if cure.flow is not None and (layer, path) in _starved(verdict(cure.flow)):
+                cure = replace(cure, works=False, reason=CANCELLED)
+            found.append(cure)
+    return found
+
+
+def _starved(of: Verdict) -> set[tuple[int, str]]:
+    """Return layer and path of each router that does not learn."""
+    routers = (f for f in of.findings if f.kind == "router" and UNLEARNED in f.text)
+    return {(f.layer, f.path) for f in routers if f.layer is not None}
 
 
 def _numbers(patient: Patient, before: Verdict) -> list[Cure]:
@@ -444,10 +565,9 @@ def _numbers(patient: Patient, before: Verdict) -> list[Cure]:
     out_of_range = before.out is not None or before.undefined is not None
     if out_of_range or all(before.lost[name] is None for name in COMMON):
         return []
-    flow = patient.counted()
-    of_delta = [line for line in plan(flow).lines if line.startswith("Δ,")]
-    advice = f"Keep the weights, and take formats that hold what is left: {'; '.join(of_delta)}."
-    kept = judged(patient, "numbers", advice, patient.params, None, False)
+    held = "; ".join(held_by(patient.flow))
+    advice = f"Keep the weights, and take formats that hold what is left: {held}."
+    kept = judged(patient, "numbers", advice, patient.params, None, False, patient.flow)
     reason = "numbers are kept, and the gradient is as it was"
     return [replace(kept, works=False, reason=reason)]
 

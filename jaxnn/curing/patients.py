@@ -5,7 +5,7 @@ parameters -> changed -> flow       the network, its data and its loss stay
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,13 +20,15 @@ from ..flow.flow import Flow
 from ..flow.measure import gradient_flow
 from ..flow.of_torch import torch_flow
 from ..flow.rates import Stretch, kinds_of, repeated
-from ..flow.verdict import verdict
 from ..limits.meanfield import tailored_slope
 from ..limits.tailored import tailored_relu
 from ..network.network import Network
-from . import branches, hooks, kernels, structure, units, weights
+from . import branches, hooks, kernels, steps, structure, units, weights
 
 ETA = 0.9  # the correlation that tailored units leave
+WEIGHTS = ("branch scale", "scale", "scale by layer", "orthogonal", "looks-linear")
+STRUCTURES = ("skip", "norm", "units")
+KINDS = (*WEIGHTS, *STRUCTURES, "router", "numbers")  # of changes
 
 log = logging.getLogger("jaxnn.curing")
 
@@ -52,8 +54,8 @@ class Patient(ABC):
             raise ValueError("params: expected those of one network, got those of several")
 
     @abstractmethod
-    def _flow(self, params: Any, theory: bool = False, formats: bool = False) -> Flow:
-        """Return the flow with other parameters, with theory or entries counted if asked for."""
+    def _flow(self, params: Any, theory: bool = False) -> Flow:
+        """Return the flow with other parameters, with theory if asked for."""
 
     @abstractmethod
     def multiplied(self, params: Any, factors: np.ndarray, only: Places | None = None) -> Any:
@@ -97,7 +99,9 @@ class Patient(ABC):
         """Return the arrays of the last product of each branch by layer, of those that repeat."""
         return {}
 
-    def restructured(self) -> Iterator[tuple[str, str, "Patient"]]:
+    def restructured(
+        self, kinds: Container[str] = STRUCTURES
+    ) -> Iterator[tuple[str, str, "Patient"]]:
         """Yield the network with other layers: kind, advice and the patient that it then is."""
         yield from ()
 
@@ -110,6 +114,10 @@ class Patient(ABC):
     def is_post_norm(self) -> bool:
         """True if a norm follows the sum of a branch and its skip connection."""
         return False
+
+    def step(self, params: Any) -> float:
+        """Return the step size from which on Adam's first step raises the loss; nan if unknown."""
+        return np.nan
 
     def looks_linear(self, seed: int) -> Any:
         """Return parameters that make layers of relu linear; None if it is not for them.
@@ -127,15 +135,6 @@ class Patient(ABC):
             return self._flow(params, theory)
         except ValueError:
             return None
-
-    def counted(self) -> Flow:
-        """Return the flow as it is with its entries counted, for a plan of formats."""
-        return self._flow(self.params, formats=True)
-
-    def rate(self, params: Any) -> float:
-        """Return the rate with other parameters, in decades a layer; nan where there is none."""
-        flow = self.measured(params)
-        return np.nan if flow is None else float(verdict(flow).decades)
 
     @cached_property
     def stretches(self) -> tuple[Stretch, ...]:
@@ -190,8 +189,8 @@ class OfJax(Patient):
         """The network."""
         return self.net
 
-    def _flow(self, params: Any, theory: bool = False, formats: bool = False) -> Flow:
-        more = self.options | {"theory": theory, "formats": formats}
+    def _flow(self, params: Any, theory: bool = False) -> Flow:
+        more = self.options | {"theory": theory}
         return gradient_flow(self.net, params, self.xs, self.ys, **more)
 
     def multiplied(self, params: Any, factors: np.ndarray, only: Places | None = None) -> Any:
@@ -208,6 +207,13 @@ class OfJax(Patient):
         if not isinstance(self.net, Chain):
             return {}
         return kernels.of_chain(self.net, self.params, self.xs)
+
+    def step(self, params: Any) -> float:
+        """Return the step size from which on Adam's first step raises the loss, of a chain."""
+        loss = self.options["loss"]
+        if loss is None or not isinstance(self.net, Chain):
+            return np.nan
+        return steps.largest(self.net, params, self.xs, self.ys, loss)
 
     def looks_linear(self, seed: int) -> Any:
         """Return parameters that make layers of relu linear; None if it is not for them."""
@@ -251,7 +257,9 @@ class OfJax(Patient):
         found = branches.of_chain(self.net, self.params, self.xs)
         return {layer: of for layer, of in found.items() if self.layers[layer]}
 
-    def restructured(self) -> Iterator[tuple[str, str, Patient]]:
+    def restructured(
+        self, kinds: Container[str] = STRUCTURES
+    ) -> Iterator[tuple[str, str, Patient]]:
         """Yield the network with other units, a skip around each layer, or a norm in front."""
         if not isinstance(self.net, Chain):
             return
@@ -269,9 +277,11 @@ class OfJax(Patient):
                 structure.WithNorm,
             ),
         )
-        if all(units.of_link(*link) for _, *link in self._links()):
+        if "units" in kinds and all(units.of_link(*link) for _, *link in self._links()):
             made += _tailored(count)
         for kind, advice, form in made:
+            if kind not in kinds:
+                continue
             built = structure.rebuilt(self.net, self.params, self.xs, self.layers, form)
             if built is None:
                 continue
@@ -308,9 +318,9 @@ class OfTorch(Patient):
         """The module."""
         return self.module
 
-    def _flow(self, params: Any, theory: bool = False, formats: bool = False) -> Flow:
+    def _flow(self, params: Any, theory: bool = False) -> Flow:
         with self._holding(params):
-            return torch_flow(self.module, self.inputs, self.ys, formats=formats, **self.options)
+            return torch_flow(self.module, self.inputs, self.ys, **self.options)
 
     @contextmanager
     def _holding(self, params: Any) -> Iterator[None]:
@@ -359,7 +369,9 @@ class OfTorch(Patient):
                 found.setdefault(of[0][0], []).append({number for _, number in of})
         return found
 
-    def restructured(self) -> Iterator[tuple[str, str, Patient]]:
+    def restructured(
+        self, kinds: Container[str] = STRUCTURES
+    ) -> Iterator[tuple[str, str, Patient]]:
         """Yield copies with a skip around each layer that repeats, or a norm in front."""
         names = self._repeated
         if not hooks.follow(self.module, names, self.inputs):
@@ -378,6 +390,8 @@ class OfTorch(Patient):
             ),
         )
         for kind, advice, module in made:
+            if kind not in kinds:
+                continue
             own = dict(module.named_parameters())
             try:
                 yield kind, advice, OfTorch(own, module, self.inputs, self.ys, self.options)

@@ -21,6 +21,7 @@ from .rates import LN10, STANDS_OUT, Change, Stretch, kinds_of, repeated
 
 LARGE = 10.0  # times its like in other layers: an array of another size
 LARGE_ENTRIES, LARGEST_OF_ALL = 10.0, 30.0  # root mean square, and times the next largest
+UNLEARNED = "it does not learn"  # of a router
 STARVED = 4.0  # decades below the others' Δ / size: an array that does not learn, if its like in
 UNUSUAL = 2.0  # other layers are so much nearer to the others there, or in any case
 HOPELESS = 6.0
@@ -377,7 +378,7 @@ def failing_routers(flow: Flow, arrays: Arrays, behind: Behind) -> tuple[list[Fi
                 continue
             below = float(np.median(learned)) - _most(arrays)[arrays.path[i]]
             if below >= STARVED:
-                texts.append(f"gets {_less(below, 'its experts')}: it does not learn")
+                texts.append(f"gets {_less(below, 'its experts')}: {UNLEARNED}")
                 behind = {j: decades for j, decades in behind.items() if j != i}
         to = _all_go_to(load[own], of.tokens[first], of.selected[first])
         if to:

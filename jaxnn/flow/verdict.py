@@ -218,13 +218,8 @@ def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
     for name in formats:
         if name not in FORMATS:
             raise ValueError(f"formats: expected some of {', '.join(FORMATS)}, got {name!r}")
-    log_delta, log_largest, log_mean_square = (
-        np.asarray(v, np.float64) for v in (flow.log_delta, flow.log_largest, flow.log_mean_square)
-    )
-    out = ~(log_mean_square < np.inf)  # nan too
-    used = np.arange(flow.unmeasured, len(out))
-    if flow.units is not None and not out[-1]:  # else a layer whose biases are nan counts too
-        used = np.flatnonzero(~np.isnan(flow.units.mean_square_b))  # what `depth` leaves out is nan
+    log_delta, log_largest = (np.asarray(v, np.float64) for v in (flow.log_delta, flow.log_largest))
+    out, used = _out(flow), _used(flow)
     judged = used if flow.net is None else used[:-1]
     rate = rate_of(flow, used)
     log_spread = np.asarray(flow.log_spread if known_apart(flow) else (), np.float64)
@@ -255,6 +250,24 @@ def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
     )
     object.__setattr__(found, "findings", tuple(_findings(found, flow, rate, used, formats)))
     return found
+
+
+def decades_of(flow: Flow) -> float:
+    """Return the rate of a verdict alone, in decades a layer; nan where there is none."""
+    return float(rate_of(flow, _used(flow)).decades)
+
+
+def _out(flow: Flow) -> np.ndarray:
+    """Return of each layer whether its signal is no finite number."""
+    return np.asarray(~(np.asarray(flow.log_mean_square, np.float64) < np.inf))  # nan too
+
+
+def _used(flow: Flow) -> np.ndarray:
+    """Return the layers that are judged, counted from 0."""
+    out = _out(flow)
+    if flow.units is not None and not out[-1]:  # else a layer whose biases are nan counts too
+        return np.flatnonzero(~np.isnan(flow.units.mean_square_b))  # what `depth` leaves out is nan
+    return np.arange(flow.unmeasured, len(out))
 
 
 def _findings(

@@ -9,7 +9,7 @@ entropy, if inputs and outputs have room for them.
 import copy
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -75,17 +75,19 @@ class Networks:
     patient: the network as it is.
     data: all of it.
     rule: of the training.
+    kinds: of changes that are tried.
     """
 
     words: str
     patient: patients.Patient
     data: Data
     rule: Rule
+    kinds: Collection[str]
 
     @cached_property
     def cures(self) -> Cures:
         """All that are tried, where they are first asked for."""
-        return tried_on(self.patient, 0)
+        return tried_on(self.patient, 0, kinds=self.kinds)
 
     @property
     def is_own(self) -> bool:
@@ -118,7 +120,13 @@ class Networks:
         return OfTorch(self.data, self.rule, net)
 
 
-def networks(given: dict[str, Any], dataset: Dataset, rule: Rule, of: str) -> Networks:
+def networks(
+    given: dict[str, Any],
+    dataset: Dataset,
+    rule: Rule,
+    of: str,
+    kinds: Collection[str] = patients.KINDS,
+) -> Networks:
     """Return the network that a function has returned, with its data.
 
     Args:
@@ -126,6 +134,7 @@ def networks(given: dict[str, Any], dataset: Dataset, rule: Rule, of: str) -> Ne
         dataset: to train by, without a loss of the user's own.
         rule: of the training; a batch of its size is what cures are tried on.
         of: the name of the function, in error messages.
+        kinds: of changes that are tried; all by default.
 
     Raises:
         ValueError, TypeError: one sentence.
@@ -140,7 +149,7 @@ def networks(given: dict[str, Any], dataset: Dataset, rule: Rule, of: str) -> Ne
     patient_of, data, words = made(given, dataset, of)
     rule = rule._replace(batch=min(rule.batch, data.size or 1))
     patient = patient_of(slice(0, rule.batch) if data.size else None)
-    return Networks(words, patient, data, rule)
+    return Networks(words, patient, data, rule, kinds)
 
 
 Made = tuple[Callable[[Any], patients.Patient], Data, str]
