@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -27,6 +28,7 @@ from experiments.bench.rows import rows as bench_rows
 from experiments.laws.columns import COLUMNS as LAW_COLUMNS
 from experiments.laws.experiment import LAWS
 from experiments.menagerie.columns import COLUMNS as MENAGERIE_COLUMNS
+from experiments.remedies import columns as remedies
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -48,6 +50,7 @@ def loaded(name):
 tables = loaded("tables")
 found_and_cured = loaded("found_and_cured")
 before_after = loaded("before_after")
+hundred_layers = loaded("hundred_layers")
 hooks = loaded("hooks")
 
 
@@ -571,6 +574,53 @@ def test_what_was_printed_of_networks_of_packages_is_on_its_page():
         assert record["after"][0].startswith("Steady")
         assert record["changes"][0]["works"]
         assert record["changes"][0]["advice"] in page
+
+
+def test_a_hundred_layers_train_cured_and_not_by_rivals():
+    """The table on the page is that of the stored runs, and says what the page says."""
+    rows = hundred_layers.read()
+    assert {row["activation"] for row in rows} <= {*hundred_layers.ACTIVATIONS}
+    of = dict[str, dict[bool, list[float]]]()
+    for row in rows:
+        cured = row["weights"].startswith("cured: ")
+        of.setdefault(row["activation"], {}).setdefault(cured, []).append(float(row["accuracy"]))
+        assert (row["seeds"], row["steps"]) == ("5", "300")
+        if not row["weights"]:
+            assert float(row["accuracy"]) < 0.2
+    assert {"tanh", "relu"} <= {*of}
+    for name, accuracies in of.items():
+        assert max(accuracies[True]) > max(accuracies[False]), name
+    page = hooks.on_page_markdown(text_of(DOCS / "cures.md"))
+    assert hundred_layers.markdown() in page
+    assert "| 100 layers of | weights |" in page
+
+
+def test_a_run_of_remedies_becomes_rows_of_the_table(tmp_path):
+    """The best step size of each change, with its advice; means with errors."""
+    says = [
+        "as it is: no.",
+        "scale: training reaches accuracy 1 with step size 0.1. Multiply by 2.",
+    ]
+    what = {"settings": {"network": "a.py:tanh_lsuv", "seeds": 2, "steps": 10}}
+    run = json.dumps({"what": what, "verdicts": [says[0] + " step size 0.1.", says[1]]})
+    (tmp_path / "run.json").write_text(run)
+    rows = []
+    for name, seed, rate in product(("as it is", "scale"), (0, 1), (0.1, 0.2)):
+        place = {"remedy": name, "depth": 2, "seed": seed, "rate": rate, "layer": None, "step": 10}
+        reached = {"accuracy": (name == "scale") * (1.1 - rate - 0.2 * seed), "loss": 2.0}
+        rows += [{**place, "quantity": what, "value": v} for what, v in reached.items()]
+        flow = {"rate": 0.0, "step": None, "quantity": "log10_delta"}
+        rows += [{**place, **flow, "layer": n, "value": 3.0 - n} for n in (1, 2) if rate == 0.1]
+    pl.DataFrame(rows, remedies.DTYPES).write_parquet(tmp_path / "rows.parquet")
+    before, cured = hundred_layers.of_run(tmp_path)
+    assert (before["activation"], before["weights"]) == ("tanh", "lsuv")
+    assert (cured["weights"], cured["advice"]) == ("cured: scale", "Multiply by 2.")
+    assert [cured[k] for k in ("decades", "rate", "accuracy", "error")] == [
+        "1",
+        "0.1",
+        "0.9",
+        "0.1",
+    ]
 
 
 def test_the_picture_before_and_after_is_that_of_its_numbers():
