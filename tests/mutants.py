@@ -1221,10 +1221,88 @@ MUTANTS = (
     Mutant(
         "a watch measures every step once parameters are nan",
         "jaxnn/train/watch.py",
-        "lambda: False, lambda: _is_finite(params))",
-        "lambda: False, lambda: ~is_sound)",
+        "lambda: _is_finite(params) & ~_is_finite((after, value)),",
+        "lambda: ~_is_finite((after, value)),",
         "tests/test_watch.py"
         "::test_the_first_step_whose_numbers_are_not_finite_is_measured_and_none_after_it",
+    ),
+    Mutant(
+        "a watch takes an infinite sum for a finite one",
+        "jaxnn/train/watch.py",
+        "jnp.sum(jnp.abs(at_least_float32(v))) < jnp.inf",
+        "jnp.sum(jnp.abs(at_least_float32(v))) <= jnp.inf",
+        "tests/test_watch.py"
+        "::test_the_first_step_whose_numbers_are_not_finite_is_measured_and_none_after_it",
+    ),
+    Mutant(
+        "a writer of CSV repeats the head",
+        "jaxnn/train/writers.py",
+        "            if is_new:",
+        "            if True:",
+        "tests/test_writers.py::test_a_csv_file_is_appended_to",
+    ),
+    Mutant(
+        "a writer is given the update in the place of its ratio",
+        "jaxnn/train/writers.py",
+        "for name, value in ratios(row).items():",
+        "for name, value in (ratios(row) | {'log10_update_ratio': row['log10_update']}).items():",
+        "tests/test_watch.py"
+        "::test_a_writer_is_given_the_numbers_of_each_measurement_by_their_names",
+    ),
+    Mutant(
+        "a factor of the stream is no matter to a skip connection",
+        "jaxnn/adapters/skips.py",
+        'SUMS = ("add", "add_any")',
+        'SUMS = ("add", "add_any", "mul")',
+        "tests/test_skips.py"
+        "::test_a_skip_is_a_sum_of_an_array_as_it_came_in_and_of_what_is_made_of_the_state"
+        "[a factor of the stream]",
+    ),
+    Mutant(
+        "either of two arrays of a state is the stream",
+        "jaxnn/adapters/skips.py",
+        "if len(streams) == 1 and others:",
+        "if streams and others:",
+        "tests/test_skips.py"
+        "::test_a_skip_is_a_sum_of_an_array_as_it_came_in_and_of_what_is_made_of_the_state"
+        "[either is the stream]",
+    ),
+    Mutant(
+        "what branches add is not relative to their stream",
+        "jaxnn/adapters/skips.py",
+        "return jnp.where(stream > -jnp.inf, branch - stream, jnp.nan)",
+        "return jnp.where(stream > -jnp.inf, branch, jnp.nan)",
+        "tests/test_skips.py::test_what_branches_add_is_that_of_the_states_in_a_list_and_in_a_scan",
+    ),
+    Mutant(
+        "a residual block of a Network is recorded at its neighbours too",
+        "jaxnn/flow/of_network.py",
+        "np.array([isinstance(next(blocks), Residual) for _ in range(k)])",
+        "np.array([next(blocks) is not None for _ in range(k)])",
+        "tests/test_skips.py::test_what_residual_blocks_add_is_that_of_their_states[tanh-False]",
+    ),
+    Mutant(
+        "a sum of torch with a factor is a skip connection",
+        "jaxnn/adapters/torch/skips.py",
+        "len(terms) > 1 and node._saved_alpha == 1",
+        "len(terms) > 1",
+        "tests/test_skips.py::test_what_branches_of_a_module_of_torch_add_is_that_of_its_states",
+    ),
+    Mutant(
+        "a branch that adds nothing once gives an alarm",
+        "jaxnn/train/alarms.py",
+        "np.flatnonzero((branch < least).all(axis=0))",
+        "np.flatnonzero((branch < least).any(axis=0))",
+        "tests/test_alarms.py::test_what_is_no_fault_gives_no_alarm"
+        "[a branch that adds nothing once]",
+    ),
+    Mutant(
+        "a branch that starts at zero gives an alarm",
+        "jaxnn/train/alarms.py",
+        "gone = np.flatnonzero(most >= least)",
+        "gone = np.flatnonzero(most < np.inf)",
+        "tests/test_alarms.py::test_what_is_no_fault_gives_no_alarm"
+        "[a branch that starts at zero, and grows]",
     ),
     Mutant(
         "the update of a watch is the parameter after the step",

@@ -211,6 +211,19 @@ def larger_steps(factor, names):
     return optax.chain(ADAM, optax.GradientTransformation(lambda p: optax.EmptyState(), scale))
 
 
+def dying():
+    """Adam, but for one block, both of whose weights lose a tenth in each step."""
+    block = jax.tree_util.SequenceKey(2)
+
+    def shrink(updates, state, params):
+        def of(path, update, value):
+            return -0.1 * value if block in path else update
+
+        return jax.tree_util.tree_map_with_path(of, updates, params), state
+
+    return optax.chain(ADAM, optax.GradientTransformation(lambda p: optax.EmptyState(), shrink))
+
+
 def shuffled(step, ys):
     """Labels of other examples, from step 200 on."""
     return jnp.where(step < 200, ys, jnp.roll(ys, 7))
@@ -231,6 +244,7 @@ FAULTS: dict[str, tuple[Training, Training]] = {
     "growing logits": (replace(ATTENTION, optimizer=larger_steps(10.0, "qk")), ATTENTION),
     "fp16 underflow": (replace(SMALL, network=half_mlp), SMALL),
     "zeroed branch": (replace(RESIDUAL, change=zeroed), RESIDUAL),
+    "a dying branch": (replace(RESIDUAL, optimizer=dying()), RESIDUAL),
     "labels shuffled at step 200": (replace(MLP, labels=shuffled), MLP),
     "batch norm with batch 1": (replace(NORMED, batch=1), replace(NORMED, batch=64)),
     "weight decay × 1000": (

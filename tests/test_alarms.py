@@ -27,6 +27,7 @@ HEALTHY = {
         "log10_largest": [-2.0, -2.1, -1.9],
         "log10_mean_square": [0.0, 0.3, -0.2],
         "log10_spread": [-0.2, -0.3, -0.1],
+        "log10_branch": [math.nan, -1.0, -1.1],
         "lost": [False, False, False],
     },
     "parameters": {
@@ -81,6 +82,10 @@ def update(value, place=2):
 
 def logits(value):
     return {("heads", "largest_logit", 1): value}
+
+
+def branch(value):
+    return {("layers", "log10_branch", 1): value}
 
 
 def weights(column, *values):
@@ -166,6 +171,13 @@ CASES = {
         "from layer 2 ",
     ),
     "vanished": ([{"word": "vanishing", "total": -7.0}], "gradient", 0, "-7 decades"),
+    "a branch": (
+        [branch(-1.0), branch(-6.5), branch(-8.6), branch(-9.0)],
+        "branch",
+        30,
+        r"layer 2 \(block2\) add 10\^-9 of it to their stream, and added 0.1 of it before",
+    ),
+    "a branch of zeros": ([branch(-1.0)] + [branch(-math.inf)] * 2, "branch", 20, "add nothing to"),
     "a cut": ([weights("log10_delta", -1, -math.inf, -1)] * 2, "cut", 10, r"\['2'\].w in layer 2 "),
 }
 
@@ -196,6 +208,10 @@ SILENT = {
         for change in CLIPPED
     ],
     "updates of one size": [weights("log10_delta", -1.0 + i / 3, -1.3, -1.1) for i in range(4)],
+    "a branch that starts at zero, and grows": [
+        branch(v) for v in (-math.inf, -math.inf, -math.inf, -8.0, -5.0)
+    ],
+    "a branch that adds nothing once": [branch(-1.0), branch(-math.inf), branch(-1.0), {}],
     "steady states of 100": [{("layers", "log10_mean_square", 1): 4.0}] * 5,
 }
 

@@ -217,8 +217,8 @@ OTHERS = {
     "diagnose": {
         "layer": [1, 2], "name": ["[/b] one", "two"], "log10_delta": -1.0, "log10_largest": -1.0,
         "log10_gain": [-0.375, float("nan")], "log10_theta": 0.5, "log10_mean_square": 0.0,
-        "log10_spread": None, "log10_spread_within": None, "log10_tangent": None,
-        "cosine": None, "rank": None,
+        "log10_spread": None, "log10_spread_within": None, "log10_branch": None,
+        "log10_tangent": None, "cosine": None, "rank": None,
         "saturated": 0.25, "dead": 0.0, "lost": False, "mixes": None,
         "log10_delta_rms": [-1.625, -1.25], "log10_delta_theory": None,
         "log10_delta_theory_error": None, "log10_delta_smallest": -2.0,

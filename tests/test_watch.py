@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import polars as pl
 import pytest
 from peers import need
 from problems import as_users_have_jax, optimised
@@ -76,6 +77,7 @@ class Trained(NamedTuple):
     record: jaxnn.train.Watched
     text: str
     alarms: list[jaxnn.train.Alarm]
+    written: list[tuple[int, dict[str, float]]]
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +91,15 @@ def trained(batches, tmp_path_factory):
         params = drawn(np.random.default_rng(1))
         net, _ = jaxnn.from_function(network, params, batches[0, 0])
         folder = tmp_path_factory.mktemp("watch")
-        alarms = []
+        alarms, written = [], []
         options = {"folder": folder, "callback": alarms.append, "ignore": ("update",)}
+        options["write"] = lambda *of: written.append(of)
         watch = jaxnn.watch(net, loss=loss, every=EVERY, **options)
         train = jax.jit(training(optax.sgd(0.01), watch))
         (last, _), (before, values) = train(params, *batches, np.ones(STEPS, np.float32))
         record = copy.deepcopy(watch.watched)  # a test adds to it
         text = (folder / FILE).read_text("utf-8")
-        return Trained(watch, params, train, before, last, values, record, text, alarms)
+        return Trained(watch, params, train, before, last, values, record, text, alarms, written)
 
 
 def test_a_line_has_the_gradient_and_the_update_of_its_step(trained, batches):
@@ -129,7 +132,21 @@ def test_the_file_says_what_memory_says(trained, tmp_path):
         assert row.pop("name") == our.pop("name")
         assert row == pytest.approx(our, rel=1e-5, nan_ok=True)
     assert len(there.parameter_table()) == 9
+    pl.DataFrame(there.table()).write_parquet(tmp_path / "layers.parquet")  # as the guide has it
+    written = pl.read_parquet(tmp_path / "layers.parquet").to_dicts()
+    assert str(written) == str(there.table())  # nan is nan
     assert there.attention_table() == there.router_table() == []
+
+
+def test_a_writer_is_given_the_numbers_of_each_measurement_by_their_names(trained):
+    record = trained.record
+    assert [step for step, _ in trained.written[:3]] == [0, 2, 4]
+    numbers, layer, array = trained.written[1][1], record.table()[3], record.parameter_table()[3]
+    assert numbers["watch/loss"] == pytest.approx(layer["loss"])
+    assert numbers["gradient/1 a/log10_delta"] == pytest.approx(layer["log10_delta"])
+    for name in ("log10_update_ratio", "log10_delta_ratio"):
+        assert numbers[f"parameters/a/{name}"] == pytest.approx(array[name])
+    assert np.isfinite([*numbers.values()]).all()
 
 
 def test_a_line_cut_short_is_skipped_and_a_training_goes_on_from_a_checkpoint(trained, tmp_path):

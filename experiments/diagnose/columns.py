@@ -16,6 +16,7 @@ COLUMNS = {
     "log10_mean_square": Column(REAL, "decades", "log₁₀ of the mean square of the state"),
     "log10_spread": Column(REAL, "decades", "what differs between examples, relative", True),
     "log10_spread_within": Column(REAL, "decades", "between positions of an example", True),
+    "log10_branch": Column(REAL, "decades", "what branches add, relative to their stream", True),
     "log10_tangent": Column(REAL, "decades", "log10_spread to first order, without rounding", True),
     "cosine": Column(REAL, "1", "mean cosine between examples", True),
     "rank": Column(REAL, "1", "effective rank of what differs between examples", True),

@@ -24,6 +24,7 @@ LAYERS = {
     "log10_theta": "gradient of the parameters: log₁₀ ‖Δθ‖",
     "log10_mean_square": "signal: log₁₀ of the mean square",
     "log10_spread": "what differs between examples: log₁₀",
+    "log10_branch": "what branches add to their stream, relative: log₁₀",
     "saturated": "saturated units",
     "dead": "dead units",
     "log10_gain_from_theory": "factor of each layer, less theory of the start: log₁₀",

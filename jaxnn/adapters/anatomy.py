@@ -9,6 +9,7 @@ from jaxtyping import Array
 from .attention import Attention, Logits, attentions_of, logits_of, unread_of
 from .graph import Graph
 from .routers import Router, load_of, routers_of
+from .skips import Skip, skip_of
 
 
 class Numbers(NamedTuple):
@@ -20,24 +21,27 @@ class Numbers(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """The attention and the routers in the program of a layer.
+    """The attention, the routers and the skip connection in the program of a layer.
 
     graph: the program; None of a layer of which nothing is to be recognised.
     attentions, routers: in their order.
     unread: the names of loops and kernels that may be attention, of which no numbers are read.
+    skip: the one around the layer; None without one.
     """
 
     graph: Graph | None = None
     attentions: tuple[Attention, ...] = ()
     routers: tuple[Router, ...] = ()
     unread: tuple[str, ...] = ()
+    skip: Skip | None = None
 
     @classmethod
     def of(cls, closed: Any, state: Any) -> "Anatomy":
         """Return that of a jaxpr, (arrays, state) -> state."""
         graph = Graph.of(closed, state)
         unread = dict.fromkeys(unread_of(graph))
-        return cls(graph, tuple(attentions_of(graph)), tuple(routers_of(graph)), tuple(unread))
+        recognised = tuple(attentions_of(graph)), tuple(routers_of(graph))
+        return cls(graph, *recognised, tuple(unread), skip_of(graph, state))
 
     def numbers(self, arrays: Any, state: Any) -> Numbers:
         """Return the numbers of all for the arrays and the state of the layer."""

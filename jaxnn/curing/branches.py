@@ -15,15 +15,11 @@ from jax.extend.core import primitives
 
 from ..adapters.layers import Chain, Link
 from ..adapters.program import PRODUCTS, Flat, Step
+from ..adapters.skips import ALONG, SUMS
 from ..arrays.rows import is_float
 from ..network.params import is_run
 
-SUMS = ("add", "add_any")
 NORMS = ("rsqrt", "sqrt")  # which a norm divides by
-ALONG = (  # what leaves a state what it is
-    *(primitives.convert_element_type_p, primitives.copy_p, primitives.reshape_p),
-    *(primitives.squeeze_p, primitives.broadcast_in_dim_p, primitives.sharding_constraint_p),
-)
 
 
 def of_chain(net: Chain, params: Any, xs: Any) -> dict[int, list[set[int]]]:

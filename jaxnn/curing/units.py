@@ -19,8 +19,8 @@ from jax.extend.core import primitives
 
 from ..adapters.layers import Link
 from ..adapters.program import CALLS, PRODUCTS, Flat, Step, bound, evaluated
+from ..adapters.skips import SUMS
 from ..adapters.stacks import ELEMENTWISE
-from .branches import SUMS
 from .structure import Plain
 
 OPENED = (*CALLS, primitives.custom_jvp_call_p)

@@ -30,6 +30,7 @@ from ..adapters.layers import (
     encoded,
 )
 from ..adapters.program import typed
+from ..adapters.skips import log_branch
 from ..adapters.states import counted, streams, types_of, with_main_first
 from ..arrays.compiled import compiled
 from ..arrays.rows import (
@@ -95,6 +96,7 @@ class _KeptOfLayer(NamedTuple):
     of_state: what is recorded of the state; the state itself of one that is left for the end.
     parameters: ln ‖Δ‖ of each array; Δ itself of one that is measured together with others.
     entries: of all arrays, see `_entries_of_step`, if asked for.
+    log_branch: ln of what is added to a stream, relative to it; nan without a skip connection.
     """
 
     kept: _Kept
@@ -103,6 +105,7 @@ class _KeptOfLayer(NamedTuple):
     streams: DeltaRecord | None  # (s, B)
     recognised: Recognised
     entries: Entries | None
+    log_branch: Array
 
 
 def _keep(
@@ -143,7 +146,10 @@ def _keep(
         if together and step.is_alone and is_small(step.out)
         else record_of(step.out, delta, dtype, options)
     )
-    return _KeptOfLayer(kept, of_state, logs, streams, recognised, entries)
+    branch = jnp.array(jnp.nan, dtype)
+    if step.skip is not None:
+        branch = log_branch(*step.skip, step.out, dtype)
+    return _KeptOfLayer(kept, of_state, logs, streams, recognised, entries, branch)
 
 
 def _entries_of_step(
@@ -307,6 +313,10 @@ def _flow(
         ],
         net.paths,
     )
+    if any(anatomy.skip for way in ways if way.is_layer for anatomy in way.anatomies):
+        fields["log_branch"] = in_order(
+            layers, [[each.log_branch for each in record] for record in records]
+        )
     by_position = joined(
         [[v for each in record for v in each.of_state.positions] for record in records]
     )

@@ -122,6 +122,10 @@ class Flow(InWords):
     cosine: the mean cosine between two examples.
     rank: the effective rank of the deviations, (tr C)² / tr C² of their Gram matrix C; nan where
         the spread is rounding. Of the first 64 examples.
+    log_branch: ln of the root mean square of what the branches of a layer add to the stream that
+        goes in, out = stream + branches, relative to that of the stream: -inf if they add nothing,
+        nan of a layer without a skip connection around it. None if there is no such layer, and of
+        a Network with examples=False, several depths or memory "sqrt".
     log_tangent: ln of the root mean square of a tangent relative to that of the state, which starts
         as the way from each example to the next over √2: log_spread to first order, also where that
         is rounding. Of integers it starts at the first state with floats. None unless asked for.
@@ -168,6 +172,7 @@ class Flow(InWords):
     log_spread_within: Float[Array, "*v L"] | None = None
     cosine: Float[Array, "*v L"] | None = None
     rank: Float[Array, "*v L"] | None = None
+    log_branch: Float[Array, "*v L"] | None = None
     log_tangent: Float[Array, "*v L"] | None = None
     entries: FlowEntries | None = None
     streams: Streams | None = None

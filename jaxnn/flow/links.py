@@ -30,6 +30,7 @@ from ..adapters.anatomy import Anatomy, Numbers
 from ..adapters.apart import keeps_apart
 from ..adapters.handover import Weights
 from ..adapters.layers import Link, Pattern, hint_of_one
+from ..adapters.skips import Skip
 from ..adapters.states import riders
 from ..arrays.loops import barrier, loop
 from ..arrays.rows import (
@@ -90,6 +91,7 @@ class ChainStep(NamedTuple):
     trained: list[Array]  # the parameters, complex ones as pairs of reals
     recognised: Numbers = Numbers()
     is_alone: bool = False  # of its layer
+    skip: tuple[Skip, Any] | None = None  # around it, and the state that went in
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,8 @@ class ChainOp:
             vjp = saved.extra if self.keeps_rule else _vjp(link, arrays, state)
             delta, step = _pulled(vjp, mixes, delta, self.is_alone and vjp.is_small)
             step = step._replace(recognised=anatomy.numbers(arrays, state), is_alone=self.is_alone)
+            if anatomy.skip is not None:
+                step = step._replace(skip=(anatomy.skip, state))
             records += [keep(step)] if self.is_layer else []
         return delta, tuple(records[::-1])
 

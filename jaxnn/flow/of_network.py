@@ -29,12 +29,14 @@ from ..arrays.rows import (
     log_size,
     log_size_of_rows,
     log_size_together,
+    plus,
     renormalised,
+    scaled,
     value_of,
     with_exponents,
 )
 from ..network.activations import Activation, apply_activation
-from ..network.blocks import rows_meet
+from ..network.blocks import Residual, rows_meet
 from ..network.checks import UsedDepth
 from ..network.network import Network
 from ..network.params import Layer, LazyRun, Params, is_run, layer_of, length
@@ -44,6 +46,7 @@ from .flow import Flow, FlowOptions, Parameters, Units
 from .record import DeltaRecord, Fields, StateRecord, flow_of, log_tangents
 
 SATURATED_BELOW = 0.01  # as a fraction of the largest slope
+_BELOW, _ABOVE = slice(None, -1), slice(1, None)
 
 
 def flow_of_network(
@@ -98,10 +101,40 @@ def _down_from(
     if above is not None:
         fields = jax.tree.map(lambda v: v[above - 1], fields)
     fields |= _together(deltas)
+    has_skips = any(isinstance(block, Residual) for block in net.blocks)
+    if has_skips and options.examples and options.memory == "all" and depth is None:
+        fields["log_branch"] = _log_branches(net, layers, below, top)
     if options.tangent:
         dtype = at_least_float32(x.m).dtype
         fields["log_tangent"] = log_tangents(net, layers, x, _forwards, dtype, depth)
     return _flow(net, layers, fields, log_size_of_rows(bottom), delta.m.dtype, used, above)
+
+
+def _log_branches(
+    net: Network, layers: Params, below: list[Any], top: ScaledRows
+) -> Float[Array, " L"]:
+    """Return ln ‖z[l+1] - z[l]‖ / ‖z[l]‖ of layers that are residual, nan of others."""
+
+    def of(z: ScaledRows, above: ScaledRows) -> Array:
+        z, above = with_exponents(z), with_exponents(above)
+        stream, branch = map(log_size_of_rows, (z, plus(above, scaled(z, -1.0))))
+        return jnp.where(stream > -jnp.inf, branch - stream, jnp.nan)
+
+    dtype = at_least_float32(top.m).dtype
+    pairs = zip(layers, below, strict=True)
+    inputs = [saved.z if is_run(layer) else _one(saved.z) for layer, saved in pairs]
+    outputs = [*(jax.tree.map(lambda v: v[:1], z) for z in inputs[1:]), _one(top)]
+    logs, blocks = list[Array](), iter(net.blocks)
+    for layer, z, above in zip(layers, inputs, outputs, strict=True):
+        k = length(layer) if is_run(layer) else 1
+        own = np.array([isinstance(next(blocks), Residual) for _ in range(k)])
+        log = jnp.full(k, jnp.nan, dtype)
+        if own.any():
+            if is_run(layer):  # which has its last output behind its inputs
+                z, above = (jax.tree.map(lambda v, at=at: v[at], z) for at in (_BELOW, _ABOVE))
+            log = jnp.where(own, jax.vmap(of)(z, above).astype(dtype), log)
+        logs.append(log)
+    return jnp.concatenate(logs)
 
 
 class _Delta(NamedTuple):

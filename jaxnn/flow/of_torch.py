@@ -15,6 +15,7 @@ from ..adapters.torch.descent import Look
 from ..adapters.torch.hooks import State
 from ..adapters.torch.module import measured
 from ..adapters.torch.operations import Recognised
+from ..adapters.torch.skips import log_branches
 from ..adapters.torch.tensors import log_norm, numbers_of
 from ..arrays.compiled import compiled
 from ..arrays.rows import ZERO_EXPONENT, ScaledRows
@@ -79,7 +80,8 @@ def torch_flow(
         comes to, by their names, once each, in the lowest layer that uses them; those above the
         last cut have the layer L + 1. `log_theta` is nan for a layer that shares one with another.
         `log_delta_input` belongs to the first tensor of the inputs; it is nan if that has no
-        floats. `mixes` is found where it matters, where exponents of their own make examples wrong.
+        floats. `log_branch` of the first layer is nan, since its stream is no state. `mixes` is
+        found where it matters, where exponents of their own make examples wrong.
         `linear` is True: what is found not to be linear is an error. Attention and routers are
         recognised in the operations of the pass up; a note names kernels that hand out no logits.
         Channels are on the last axis of a state, or on the first after the examples if its cut has
@@ -176,8 +178,10 @@ def torch_flow(
             jnp.asarray(np.concatenate(v), dtype) for v in zip(*by_position, strict=True)
         )
         positions = Positions(log_delta, log_spread, counts)
-    is_read = not recognised.failure
-    return replace(flow, positions=positions, is_read=is_read, **_fields(recognised, dtype))
+    others = _fields(recognised, dtype)
+    if (branches := log_branches(states)) is not None:
+        others["log_branch"] = jnp.asarray(branches, dtype)
+    return replace(flow, positions=positions, is_read=not recognised.failure, **others)
 
 
 def _fields(recognised: Recognised, dtype: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ COLUMNS: tuple[tuple[str, str, bool], ...] = (
     ("log10_mean_square", "log_mean_square", True),
     ("log10_spread", "log_spread", True),
     ("log10_spread_within", "log_spread_within", True),
+    ("log10_branch", "log_branch", True),
     ("log10_tangent", "log_tangent", True),
     ("cosine", "cosine", False),
     ("rank", "rank", False),
@@ -32,7 +33,10 @@ COLUMNS: tuple[tuple[str, str, bool], ...] = (
     ("lost", "lost", False),
     ("mixes", "mixes", False),
 )
-SCALARS = ("log10_delta", "log10_gain", "log10_theta", "log10_mean_square", "log10_spread", "rank")
+SCALARS = (
+    *("log10_delta", "log10_gain", "log10_theta", "log10_mean_square", "log10_spread", "rank"),
+    "log10_branch",
+)
 
 
 def assert_one(flow: Any) -> None:
@@ -277,7 +281,7 @@ class InWords:
         digits = len(str(len(rows)))
         return {
             # Numbers have zeros in front, so that they are in order where names are sorted.
-            f"{prefix}{row['layer']:0{digits}d}{' ' if row['name'] else ''}{_plain(row['name'])}"
+            f"{prefix}{row['layer']:0{digits}d}{' ' if row['name'] else ''}{plain(row['name'])}"
             f"/{name}": float(row[name])
             for row in rows
             for name in SCALARS
@@ -295,9 +299,10 @@ class InWords:
             return sentences_as_html(line)
 
 
-def _plain(name: str) -> str:
-    """Return the name of a layer with no characters but those that trackers take in a name."""
-    return re.sub(r"[^\w. -]", "_", re.sub(r"\[(\w+)\]", r".\1", name))
+def plain(name: str) -> str:
+    """Return the name of a layer or array with no characters but those that trackers take."""
+    dotted = re.sub(r"\[(['\"]?)(\w+)\1\]", r".\2", name).lstrip(".")
+    return re.sub(r"[^\w. -]", "_", dotted)
 
 
 def _recognised(

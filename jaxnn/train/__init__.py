@@ -8,6 +8,7 @@ from .fitting import Fit, History, fit, split
 from .scores import Scores, evaluate
 from .steps import State, each_epoch, epoch, start, step
 from .watched import Alarm, Watched, read_watch
+from .writers import to_csv, to_mlflow, to_tensorboard, to_wandb
 
 __all__ = [
     "Alarm",
@@ -26,4 +27,8 @@ __all__ = [
     "split",
     "start",
     "step",
+    "to_csv",
+    "to_mlflow",
+    "to_tensorboard",
+    "to_wandb",
 ]

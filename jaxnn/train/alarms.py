@@ -23,6 +23,8 @@ parameter array of two axes or more. What it takes, by name:
     examples    the states of all examples are equal but for rounding, from a layer up
     gradient    it vanishes or explodes by six decades or more over the layers that repeat
     cut         Δ of a weight is exactly zero, in two measurements: nothing that it does counts
+    branch      the branches of a layer add less than 10^-7 of their stream to it, in two
+                measurements, and added more before
 """
 
 from collections.abc import Callable, Iterator
@@ -40,6 +42,7 @@ SAME, OTHER = 1e-3, 1e-2  # of decades: one factor for all arrays; sizes that di
 LARGE_STATE, LARGEST_STATE = 30.0, 1000.0  # root mean square
 LARGE_LOGIT = 30.0
 STARVED = 0.1  # of the share of an expert
+SMALL_BRANCH = 1e-7  # of the stream
 CHANGE = 6.0  # decades over all layers
 GROWING = (4, 8)  # measurements, from the first of which to the last a number doubles
 LOG2 = float(np.log10(2))
@@ -145,10 +148,12 @@ def _rounding(seen: _Seen) -> Alarm | None:
     if len(seen) < 3:
         return None
     update, delta = (seen.last("parameters", f"log10_{v}", 2) for v in ("update", "delta"))
-    earlier = np.stack([_array(line, "parameters", "log10_update") for line in seen.lines[:-2]])
-    still = np.isneginf(update).all(axis=0) & (delta > -np.inf).all(axis=0)
-    still &= seen.weights & np.isfinite(earlier).any(axis=0)
+    still = np.isneginf(update).all(axis=0) & (delta > -np.inf).all(axis=0) & seen.weights
     if not still.any() or not np.isfinite(update[:, seen.weights]).any(axis=1).all():
+        return None
+    earlier = np.stack([_array(line, "parameters", "log10_update") for line in seen.lines[:-2]])
+    still &= np.isfinite(earlier).any(axis=0)
+    if not still.any():
         return None
     text = "{} stays as it is, though it has a Δ: its dtype rounds the update away"
     return seen.of_array("rounding", int(np.flatnonzero(still)[0]), text)
@@ -344,6 +349,28 @@ def _cut(seen: _Seen) -> Alarm | None:
     return seen.of_array("cut", int(np.flatnonzero(zero)[-1]), text)
 
 
+def _branch(seen: _Seen) -> Alarm | None:
+    if len(seen) < 3 or any("log10_branch" not in line["layers"] for line in seen.lines[-3:]):
+        return None
+    least, branch = np.log10(SMALL_BRANCH), seen.last("layers", "log10_branch", 2)
+    small = np.flatnonzero((branch < least).all(axis=0))
+    if not len(small):  # as usual: what was before is not looked at each time
+        return None
+    earlier = [_array(line, "layers", "log10_branch") for line in seen.lines[:-2]]
+    most = np.fmax.reduce([v[small] for v in earlier if len(v)])
+    gone = np.flatnonzero(most >= least)
+    if not len(gone):
+        return None
+    at, before = int(small[gone[0]]), most[gone[0]]
+    size = branch[-1, at]
+    share = "nothing" if np.isneginf(size) else f"10^{size:.0f} of it"
+    text = (
+        f"branches of layer {seen.name(at + 1)} add {share} to their stream, and added "
+        f"{10**before:.2g} of it before: the layer does nothing"
+    )
+    return seen.alarm("branch", text, at + 1)
+
+
 RULES: dict[str, Callable[[_Seen], Alarm | None]] = {
     "nonfinite": _nonfinite,
     "format": _format,
@@ -357,6 +384,7 @@ RULES: dict[str, Callable[[_Seen], Alarm | None]] = {
     "examples": _examples,
     "gradient": _gradient,
     "cut": _cut,
+    "branch": _branch,
 }
 
 

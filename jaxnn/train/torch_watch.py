@@ -17,6 +17,7 @@ from ..network.checks import check_loss
 from .steps import check_integer
 from .watch import Recorder
 from .watched import Alarm, Extras
+from .writers import Writer
 
 
 class TorchWatch(Recorder):
@@ -84,6 +85,7 @@ def torch_watch(
     ignore: tuple[str, ...] = (),
     positions: bool = False,
     formats: bool = False,
+    write: Writer | None = None,
 ) -> TorchWatch:
     """Watch a training in PyTorch: measure the flow of its gradient every so many steps.
 
@@ -106,6 +108,7 @@ def torch_watch(
         ignore: rules that give no alarm, see `jaxnn.train.alarms`.
         positions: whether Δ and what differs between examples are recorded at each position too.
         formats: whether exponents of entries are recorded too, as for `jaxnn.torch_flow`.
+        write: takes the step and the numbers of each measurement, as for `jaxnn.watch`.
 
     Returns:
         TorchWatch.
@@ -124,4 +127,4 @@ def torch_watch(
     if not hasattr(module, "register_forward_hook"):
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
     extras = Extras(positions)
-    return TorchWatch(module, loss, cuts, formats, every, folder, callback, ignore, extras)
+    return TorchWatch(module, loss, cuts, formats, every, folder, callback, ignore, extras, write)

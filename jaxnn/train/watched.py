@@ -31,7 +31,8 @@ The lists of a measurement are in the order of those of the last start. What the
     after                 whether the parameters after the step were handed over
     layers                the columns of `flow.table()`: log10_delta of Δ of the state, log10_theta
                           of Δ of its parameters, log10_mean_square of the state, log10_spread of
-                          what differs between examples relative to the state, and so on
+                          what differs between examples relative to the state, log10_branch of
+                          what branches add to their stream, relative to it, and so on
     parameters            log10_delta of the array's Δ, log10_size of itself, log10_update of its
                           change in this step (null without the parameters after it)
     …exponent_1, _50, _99 with formats=True, of layers and of parameters: the k at or below which
@@ -142,7 +143,7 @@ class Watched:
         log10_delta_ratio is ‖Δθ‖ / ‖θ‖, and log10_update_ratio ‖update‖ / ‖θ‖; nan of zeros.
         """
         rows = self._rows("parameters", ("layer", "path"))
-        return [row | _ratios(row) for row in rows]
+        return [row | ratios(row) for row in rows]
 
     def position_table(self) -> list[dict[str, Any]]:
         """Return a row for each step, layer and position (token, pixel), which count from 1."""
@@ -173,7 +174,7 @@ class Watched:
         ]
 
 
-def _ratios(row: dict[str, Any]) -> dict[str, float]:
+def ratios(row: dict[str, Any]) -> dict[str, float]:
     """Return the ratios of an array's Δ and of its update to its size."""
     size = row["log10_size"]
     return {

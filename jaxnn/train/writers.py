@@ -1,0 +1,161 @@
+"""Writers: the numbers of each measurement of a watch, for trackers of experiments and files.
+
+    step, names and floats -> a tracker, as the training goes on
+
+A writer is a function of both, and any function may be one. JAX calls it in a thread of its own, in
+which a tracker's "current run" is another one or none: so these hand over to a run by its name.
+"""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..flow.flow import Flow
+from ..flow.table import plain
+from .watched import Line, ratios
+
+Writer = Callable[[int, dict[str, float]], Any]
+
+
+def numbers_of(line: Line, flow: Flow) -> dict[str, float]:
+    """Return the numbers of a measurement by their names; what is no number is left out.
+
+    Args:
+        line: its line, see `jaxnn.train.watched`.
+        flow: that it was made of.
+
+    Returns:
+        watch/loss; watch/total, the decades over all layers that repeat; what `flow.scalars()` has
+        for each layer, under gradient/; and log10_update_ratio and log10_delta_ratio of each array,
+        under parameters/.
+    """
+    numbers = {"watch/loss": line["loss"], "watch/total": line["total"]} | flow.scalars()
+    for i, path in enumerate(flow.parameters.paths):
+        row = {name: values[i] for name, values in line["parameters"].items()}
+        for name, value in ratios(row).items():
+            numbers[f"parameters/{plain(path)}/{name}"] = value
+    return {name: float(v) for name, v in numbers.items() if np.isfinite(v)}
+
+
+def to_tensorboard(writer: Any) -> Writer:
+    """Return a writer for TensorBoard.
+
+    Args:
+        writer: a SummaryWriter of torch.utils.tensorboard, tensorboardX or flax.metrics, or any
+            object with `add_scalar(name, value, step)` or `scalar(name, value, step)`.
+
+    Raises:
+        TypeError: one with neither.
+
+    Example (where tensorboardX is installed):
+        >>> import jaxnn
+        >>> from tensorboardX import SummaryWriter  # doctest: +SKIP
+        >>> write = jaxnn.train.to_tensorboard(SummaryWriter("runs/mine"))  # doctest: +SKIP
+        >>> watch = jaxnn.watch(net, loss=loss, write=write)  # doctest: +SKIP
+    """
+    add = getattr(writer, "add_scalar", None) or getattr(writer, "scalar", None)
+    if add is None:
+        raise TypeError(
+            "writer: expected a SummaryWriter, with add_scalar(name, value, step), got "
+            f"{type(writer).__name__}"
+        )
+
+    def write(step: int, numbers: dict[str, float]) -> None:
+        for name, value in numbers.items():
+            add(name, value, step)
+        getattr(writer, "flush", lambda: None)()
+
+    return write
+
+
+def to_wandb(run: Any) -> Writer:
+    """Return a writer for Weights & Biases.
+
+    The axis of the charts is watch/step, the step of the training. The steps of a run itself go
+    upwards alone, and what comes later than the next one, as from a compiled step, would be lost.
+
+    Args:
+        run: what `wandb.init()` returns.
+
+    Raises:
+        TypeError: something else, without `log`.
+
+    Example (where wandb is installed):
+        >>> import jaxnn
+        >>> import wandb  # doctest: +SKIP
+        >>> write = jaxnn.train.to_wandb(wandb.init(project="mine"))  # doctest: +SKIP
+        >>> watch = jaxnn.watch(net, loss=loss, write=write)  # doctest: +SKIP
+    """
+    if not callable(getattr(run, "log", None)):
+        raise TypeError(f"run: expected that of wandb.init(), got {type(run).__name__}")
+
+    for names in ("watch/*", "gradient/*", "parameters/*"):
+        run.define_metric(names, step_metric="watch/step")
+
+    def write(step: int, numbers: dict[str, float]) -> None:
+        run.log({"watch/step": step, **numbers})
+
+    return write
+
+
+def to_mlflow(run: Any) -> Writer:
+    """Return a writer for MLflow.
+
+    Args:
+        run: what `mlflow.start_run()` returns; it may be over when the last steps are written.
+
+    Raises:
+        TypeError: something else, without `info.run_id`.
+        ImportError: MLflow is not installed.
+
+    Example (where mlflow is installed):
+        >>> import jaxnn
+        >>> import mlflow  # doctest: +SKIP
+        >>> write = jaxnn.train.to_mlflow(mlflow.start_run())  # doctest: +SKIP
+        >>> watch = jaxnn.watch(net, loss=loss, write=write)  # doctest: +SKIP
+    """
+    run_id = getattr(getattr(run, "info", None), "run_id", None)
+    if run_id is None:
+        raise TypeError(f"run: expected that of mlflow.start_run(), got {type(run).__name__}")
+    try:
+        import mlflow
+    except ImportError:
+        raise ImportError(
+            "jaxnn.train.to_mlflow: expected mlflow to be installed; python -m pip install mlflow"
+        ) from None
+
+    def write(step: int, numbers: dict[str, float]) -> None:
+        mlflow.log_metrics(numbers, step=step, run_id=run_id, synchronous=True)
+
+    return write
+
+
+def to_csv(path: Path | str) -> Writer:
+    """Return a writer of a CSV file with the columns step, name and value, which it appends to.
+
+    Args:
+        path: of the file.
+
+    Example:
+        >>> import jaxnn, tempfile
+        >>> path = tempfile.mkdtemp() + "/numbers.csv"
+        >>> jaxnn.train.to_csv(path)(100, {"loss": 0.5})
+        >>> print(open(path).read())
+        step,name,value
+        100,loss,0.5
+        <BLANKLINE>
+    """
+    path = Path(path)
+
+    def write(step: int, numbers: dict[str, float]) -> None:
+        is_new = not path.exists() or path.stat().st_size == 0
+        with path.open("a", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            if is_new:
+                rows.writerow(("step", "name", "value"))
+            rows.writerows((step, name, repr(value)) for name, value in numbers.items())
+
+    return write
