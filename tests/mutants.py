@@ -1297,7 +1297,7 @@ MUTANTS = (
         "[a branch that adds nothing once]",
     ),
     Mutant(
-        "a branch that starts at zero gives an alarm",
+        "a branch that was never there gives an alarm",
         "jaxnn/train/alarms.py",
         "gone = np.flatnonzero(most >= least)",
         "gone = np.flatnonzero(most < np.inf)",
@@ -1336,8 +1336,8 @@ MUTANTS = (
     Mutant(
         "a frozen weight counts as rounded away",
         "jaxnn/train/alarms.py",
-        "still &= seen.weights & np.isfinite(earlier).any(axis=0)",
-        "still &= seen.weights",
+        "still &= np.isfinite(earlier).any(axis=0)",
+        "still &= True",
         "tests/test_alarms.py::test_what_is_no_fault_gives_no_alarm",
     ),
     Mutant(
