@@ -175,9 +175,14 @@ CASES = {
         [branch(-1.0), branch(-6.5), branch(-8.6), branch(-9.0)],
         "branch",
         30,
-        r"layer 2 \(block2\) add 10\^-9 of it to their stream, and added 0.1 of it before",
+        r"layer 2 \(block2\) add is 10\^-9 of their stream, and was 0.1 of it",
     ),
-    "a branch of zeros": ([branch(-1.0)] + [branch(-math.inf)] * 2, "branch", 20, "add nothing to"),
+    "a branch of zeros": (
+        [branch(-1.0)] + [branch(-math.inf)] * 2,
+        "branch",
+        20,
+        "is 0 of their stream",
+    ),
     "a cut": ([weights("log10_delta", -1, -math.inf, -1)] * 2, "cut", 10, r"\['2'\].w in layer 2 "),
 }
 

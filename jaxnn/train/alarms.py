@@ -363,10 +363,10 @@ def _branch(seen: _Seen) -> Alarm | None:
         return None
     at, before = int(small[gone[0]]), most[gone[0]]
     size = branch[-1, at]
-    share = "nothing" if np.isneginf(size) else f"10^{size:.0f} of it"
+    share = "0" if np.isneginf(size) else f"10^{size:.0f}"
     text = (
-        f"branches of layer {seen.name(at + 1)} add {share} to their stream, and added "
-        f"{10**before:.2g} of it before: the layer does nothing"
+        f"what the branches of layer {seen.name(at + 1)} add is {share} of their stream, and was "
+        f"{10**before:.2g} of it: the layer does nothing now"
     )
     return seen.alarm("branch", text, at + 1)
 
