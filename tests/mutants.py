@@ -1255,8 +1255,7 @@ MUTANTS = (
         'SUMS = ("add", "add_any")',
         'SUMS = ("add", "add_any", "mul")',
         "tests/test_skips.py"
-        "::test_a_skip_is_a_sum_of_an_array_as_it_came_in_and_of_what_is_made_of_the_state"
-        "[a factor of the stream]",
+        "::test_a_skip_is_a_sum_of_an_array_as_it_came_in_and_of_what_is_made_of_the_state",
     ),
     Mutant(
         "either of two arrays of a state is the stream",
@@ -1264,8 +1263,7 @@ MUTANTS = (
         "if len(streams) == 1 and others:",
         "if streams and others:",
         "tests/test_skips.py"
-        "::test_a_skip_is_a_sum_of_an_array_as_it_came_in_and_of_what_is_made_of_the_state"
-        "[either is the stream]",
+        "::test_a_skip_is_a_sum_of_an_array_as_it_came_in_and_of_what_is_made_of_the_state",
     ),
     Mutant(
         "what branches add is not relative to their stream",
@@ -1293,16 +1291,14 @@ MUTANTS = (
         "jaxnn/train/alarms.py",
         "np.flatnonzero((branch < least).all(axis=0))",
         "np.flatnonzero((branch < least).any(axis=0))",
-        "tests/test_alarms.py::test_what_is_no_fault_gives_no_alarm"
-        "[a branch that adds nothing once]",
+        "tests/test_alarms.py::test_what_is_no_fault_gives_no_alarm",
     ),
     Mutant(
         "a branch that was never there gives an alarm",
         "jaxnn/train/alarms.py",
         "gone = np.flatnonzero(most >= least)",
         "gone = np.flatnonzero(most < np.inf)",
-        "tests/test_alarms.py::test_what_is_no_fault_gives_no_alarm"
-        "[a branch that starts at zero, and grows]",
+        "tests/test_alarms.py::test_what_is_no_fault_gives_no_alarm",
     ),
     Mutant(
         "the update of a watch is the parameter after the step",

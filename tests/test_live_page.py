@@ -70,6 +70,12 @@ def test_a_map_has_each_number_at_its_layer_and_step(tmp_path):
     assert [choice.name for choice in made.choices] == ["layers", "arrays"]
 
 
+def test_a_layer_without_a_number_is_left_out_of_a_map(tmp_path):
+    made = page_of(record(tmp_path / "one", START, measured(0, -3.0), measured(10, -4.0)))
+    signal = cells(made, "layers", quantity=LAYERS["log10_mean_square"])
+    assert signal.select("place", "step", "size").rows() == [(1, 0, 0.5), (1, 10, 0.5)]
+
+
 def test_two_trainings_have_a_map_of_their_difference(tmp_path):
     one = record(tmp_path / "one", START, measured(0, -3.0), measured(10, -4.0))
     two = record(tmp_path / "two", START, measured(10, -1.5), measured(20, -2.0))
@@ -77,7 +83,7 @@ def test_two_trainings_have_a_map_of_their_difference(tmp_path):
     gradient = cells(made, "layers", quantity=LAYERS["log10_delta"], run=DIFFERENCE, place=1)
     assert gradient.select("step", "size").rows() == [(10, 2.5)]
     assert made.choices[0].options == ("one", "two", DIFFERENCE)
-    assert made.data["steps"]["run"].to_list() == ["one", "one", "two", "two"]
+    assert made.data["steps"]["training"].to_list() == ["one", "one", "two", "two"]
 
 
 def test_the_last_alarm_is_the_answer_and_the_first_of_all(tmp_path):

@@ -39,7 +39,13 @@ ARRAYS = {
 }
 HEADS = {"largest_logit": "largest logit", "entropy_share": "entropy / largest possible"}
 EXPERTS = {"load": "load of each expert, 1 is its share"}
-HEAD = {"step": "step", "run": "training", "loss": "loss", "total": "decades", "word": "gradient"}
+HEAD = {
+    "step": "step",
+    "training": "training",
+    "loss": "loss",
+    "total": "decades",
+    "word": "gradient",
+}
 SPREAD = (
     "spread",
     "what differs between examples, relative to the state; where it is rounding alone, no layer "
@@ -82,7 +88,7 @@ def page(folders: Sequence[Path], watches: Sequence[Watched]) -> report.Page:
         texts = tuple(known.values())
         choices.append(report.Choice(name, f"of {name}", texts, texts[0]))
     steps = pl.concat([_steps(each) for each in seen])
-    runs = tuple(dict.fromkeys(steps["run"]))
+    runs = tuple(dict.fromkeys(steps["training"]))
     if len(runs) == 2:
         runs = (*runs, DIFFERENCE)
         choices.insert(0, report.Choice("run", "training", runs, runs[0]))
@@ -148,13 +154,16 @@ def _alarm_rows(seen: Sequence[Seen]) -> pl.DataFrame:
 
 
 def _steps(seen: Seen) -> pl.DataFrame:
-    """A row a measurement: loss, and the decades over the layers that repeat."""
+    """A row a measurement: loss, and the decades over the layers that repeat.
+
+    Those of both trainings are shown, whichever is chosen for the maps.
+    """
     lines = seen.watched.measurements
     frame = pl.DataFrame(
         {name: [line[name] for line in lines] for name in ("step", "loss", "total", "word")},
         {"step": pl.Int64, "loss": pl.Float64, "total": pl.Float64, "word": pl.String},
     )
-    return frame.with_columns(run=pl.lit(seen.name), loss_is=charts.kind("loss"))
+    return frame.with_columns(training=pl.lit(seen.name), loss_is=charts.kind("loss"))
 
 
 def _layers(seen: Seen) -> pl.DataFrame:
@@ -225,7 +234,22 @@ def _cells(frames: Sequence[pl.DataFrame], quantities: dict[str, str]) -> pl.Dat
         moved = [(pl.col(f"{c}_2") - pl.col(c)).alias(c) for c in quantities]
         if not both.is_empty():
             kept.append(both.select(*at, pl.lit(DIFFERENCE).alias("run"), *moved))
-    return pl.concat(heat.rectangles(frame, quantities, "place", "name", "run") for frame in kept)
+    cells = (heat.rectangles(frame, quantities, "place", "name", "run") for frame in kept)
+    return pl.concat(cells).join(
+        _known(kept, quantities), on=("place", "quantity"), how="semi", maintain_order="left"
+    )
+
+
+def _known(frames: Sequence[pl.DataFrame], quantities: dict[str, str]) -> pl.DataFrame:
+    """Return the places that have a number of a quantity at some time, or zero.
+
+    Others have none, as the factor of the last layer, or the branch of one without.
+    """
+    whole = pl.concat(frame.select("place", *quantities) for frame in frames)
+    return pl.concat(
+        whole.filter(pl.col(column).is_not_nan()).select("place", quantity=pl.lit(name)).unique()
+        for column, name in quantities.items()
+    )
 
 
 def _panels(data: dict[str, pl.DataFrame], has_runs: bool) -> tuple[report.Panel, ...]:
@@ -233,7 +257,7 @@ def _panels(data: dict[str, pl.DataFrame], has_runs: bool) -> tuple[report.Panel
         "layers": (
             "Layers",
             "Colour: the chosen number of each layer, at each measurement. Layer 1 is next to the "
-            "input. Grey: zero; red: no finite number.",
+            "input. Grey: zero; red: no finite number; empty: there is none.",
             "layer",
         ),
         "arrays": (
@@ -281,8 +305,8 @@ def _map(name: str, y: str, has_runs: bool, last: int) -> charts.Chart:
 def _line(column: str, title: str, has_runs: bool) -> charts.Chart:
     x = alt.X("step:Q", scale=alt.Scale(nice=False), axis=alt.Axis(format="d", tickCount=6))
     base = alt.Chart(alt.NamedData("steps")).transform_filter(f"isValid(datum.{column})")
-    colour = alt.Color("run:N", title=None, sort=None) if has_runs else alt.value(palette.OURS)
-    tooltip = ["run:N", "step:Q", alt.Tooltip(f"{column}:Q", format=".4g"), "word:N"]
+    colour = alt.Color("training:N", title=None, sort=None) if has_runs else alt.value(palette.OURS)
+    tooltip = ["training:N", "step:Q", alt.Tooltip(f"{column}:Q", format=".4g"), "word:N"]
     axis = alt.Axis(labelExpr=charts.LABEL, tickCount=5)
     y = alt.Y(f"{column}:Q", title=title, axis=axis, scale=alt.Scale(zero=column == "total"))
     line = base.mark_line(strokeWidth=1.6, point={"size": 14}).encode(
