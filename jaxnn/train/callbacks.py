@@ -5,12 +5,12 @@
 The trainers' packages are imported where a callback is made.
 """
 
-import importlib
 from collections.abc import Callable, Iterable
 from inspect import signature
 from typing import Any
 
 from ..adapters.torch.module import own_loss
+from .packages import imported
 from .torch_watch import TorchWatch, torch_watch
 
 
@@ -104,7 +104,7 @@ def hugging_face_callback(**options: Any) -> Any:
         >>> trainer = Trainer(model, args, callbacks=[watching])  # doctest: +SKIP
     """
     _check_options("hugging_face_callback", options)
-    base = _imported("hugging_face_callback", "transformers").TrainerCallback
+    base = imported("hugging_face_callback", "transformers").TrainerCallback
     watching = _Watching(options)
 
     class WatchCallback(base):  # type: ignore[misc, valid-type]
@@ -166,7 +166,7 @@ def lightning_callback(
         >>> trainer = Trainer(callbacks=[watching])  # doctest: +SKIP
     """
     _check_options("lightning_callback", options)
-    base = _imported("lightning_callback", "lightning.pytorch", "pytorch_lightning").Callback
+    base = imported("lightning_callback", "lightning.pytorch", "pytorch_lightning").Callback
     watching = _Watching({"loss": loss, **options})
     batches: list[Any] = []
 
@@ -201,22 +201,3 @@ def _check_options(function: str, options: Iterable[str]) -> None:
     for name in options:
         if name not in known:
             raise TypeError(f"{function}: expected options among {', '.join(known)}, got {name}")
-
-
-def _imported(function: str, *names: str) -> Any:
-    """Return the first package of these that is installed.
-
-    Raises:
-        ImportError: none is.
-    """
-    for name in names:
-        try:
-            return importlib.import_module(name)
-        except ImportError as error:
-            if error.name is None or not name.startswith(error.name):  # broken, not missing
-                raise
-    package = names[0].partition(".")[0]
-    raise ImportError(
-        f"jaxnn.train.{function}: expected {package} to be installed; "
-        f"python -m pip install {package}"
-    )

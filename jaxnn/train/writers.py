@@ -15,6 +15,7 @@ import numpy as np
 
 from ..flow.flow import Flow
 from ..flow.table import plain
+from .packages import imported
 from .watched import Line, ratios
 
 Writer = Callable[[int, dict[str, float]], Any]
@@ -120,12 +121,7 @@ def to_mlflow(run: Any) -> Writer:
     run_id = getattr(getattr(run, "info", None), "run_id", None)
     if run_id is None:
         raise TypeError(f"run: expected that of mlflow.start_run(), got {type(run).__name__}")
-    try:
-        import mlflow
-    except ImportError:
-        raise ImportError(
-            "jaxnn.train.to_mlflow: expected mlflow to be installed; python -m pip install mlflow"
-        ) from None
+    mlflow = imported("to_mlflow", "mlflow")
 
     def write(step: int, numbers: dict[str, float]) -> None:
         mlflow.log_metrics(numbers, step=step, run_id=run_id, synchronous=True)
@@ -137,18 +133,20 @@ def to_csv(path: Path | str) -> Writer:
     """Return a writer of a CSV file with the columns step, name and value, which it appends to.
 
     Args:
-        path: of the file.
+        path: of the file; its folder is made if there is none.
+
+    Raises:
+        OSError: the folder cannot be made.
 
     Example:
-        >>> import jaxnn, tempfile
-        >>> path = tempfile.mkdtemp() + "/numbers.csv"
+        >>> import jaxnn, pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "numbers.csv")
         >>> jaxnn.train.to_csv(path)(100, {"loss": 0.5})
-        >>> print(open(path).read())
-        step,name,value
-        100,loss,0.5
-        <BLANKLINE>
+        >>> path.read_text().split()
+        ['step,name,value', '100,loss,0.5']
     """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(step: int, numbers: dict[str, float]) -> None:
         is_new = not path.exists() or path.stat().st_size == 0
