@@ -108,6 +108,12 @@ def callback_of(trainer, package, **options):
         return getattr(jaxnn.train, f"{trainer}_callback")(**options)
 
 
+def to_mlflow():
+    run = SimpleNamespace(info=SimpleNamespace(run_id="1"))
+    with mock.patch.dict(sys.modules, {"mlflow": SimpleNamespace()}):
+        return jaxnn.train.to_mlflow(run)
+
+
 def torch_cures():
     need("torch")
     import torch
@@ -169,6 +175,10 @@ CASES = {
     "step": lambda made: jaxnn.train.step(NET, made["state"], XS, YS, SGD),
     "tailored_relu": lambda made: jaxnn.tailored_relu(20),
     "torch_cures": lambda made: torch_cures(),
+    "to_csv": lambda made: jaxnn.train.to_csv(made["folder"] / "numbers.csv"),
+    "to_mlflow": lambda made: to_mlflow(),
+    "to_tensorboard": lambda made: jaxnn.train.to_tensorboard(SimpleNamespace(scalar=print)),
+    "to_wandb": lambda made: jaxnn.train.to_wandb(mock.Mock()),
     "torch_flow": lambda made: torch_flow(),
     "torch_watch": lambda made: torch_watch(),
     "trace": lambda made: jaxnn.trace(NET, made["layers"], XS[0]),

@@ -30,8 +30,8 @@ def log_branches(states: Sequence[State]) -> np.ndarray | None:
     for at in skips:
         before, after = (state.parts[0].value for state in states[at - 1 : at + 1])
         wide = np.float64 if after.dtype.itemsize == 8 else np.float32
-        u, v = before.astype(wide), after.astype(wide)
-        stream, branch = (_norm(w) for w in (u, v - u))
+        stream = _norm(before.astype(wide))
+        branch = _norm(np.subtract(after.astype(wide), before.astype(wide)))
         with np.errstate(divide="ignore"):
             logs[at] = np.log(branch / stream) if stream else np.nan
     return logs if skips else None
