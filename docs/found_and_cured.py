@@ -71,7 +71,7 @@ def measured(name: str) -> Record:
                 "kind": cure.kind,
                 "advice": cure.advice,
                 "decades": float(f"{cure.decades:.3g}"),
-                "total": float(f"{cure.total:.3g}"),
+                "total": float(f"{cure.repeated:.3g}"),
                 "signal": float(f"{cure.signal:.3g}"),
                 "works": cure.works,
                 "reason": cure.reason,

@@ -11,6 +11,7 @@ import csv
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -273,6 +274,30 @@ def _chains(layers: Any, xs: Any, width: int, keys: Any) -> Any:
     return jax.tree.map(lambda *v: jnp.stack(v), *flows)
 
 
+def relu_layer(theta: Any, z: Any) -> Any:
+    """Return relu(z θ)."""
+    return jax.nn.relu(z @ theta)
+
+
+def pyramid(std: Any, width: int, depth: int, keys: Any) -> Any:
+    """Return the flows of relu layers of six widths, each 1.5 times the last, `depth` in all.
+
+    The weights are of a standard deviation, or He's. More than half of the layers repeat.
+    """
+    widths = [width, *np.repeat([round(width * 1.5**i) for i in range(6)], depth // 6)]
+
+    def layers(rng: Any) -> list[Any]:
+        return [
+            (relu_layer, normal(rng, (int(n), int(m)), std or (2 / n) ** 0.5))
+            for n, m in pairwise(widths)
+        ]
+
+    def xs(rng: Any) -> Any:
+        return normal(rng, (BATCH, TOKENS, width), 1.0)
+
+    return _chains(layers, xs, int(widths[-1]), keys)
+
+
 def by_root_of_depth(depth: int) -> Any:
     """Return a residual block whose branch is scaled by 1/√L."""
     return jaxnn.Residual(scale=depth**-0.5)
@@ -302,6 +327,18 @@ FAMILIES = (
     Family("GPT-2's shape", False, ((16, 2), (32, 6), (32, 12), (64, 24)), gpt),
     Family("llama-like", False, ((16, 2), (32, 6), (32, 12), (64, 24)), llama),
     Family("ViT", False, ((16, 2), (32, 6), (32, 12), (64, 24)), vit),
+    Family(
+        "relu, He, six widths",
+        False,
+        ((16, 18), (16, 24), (32, 18), (32, 30)),
+        partial(pyramid, None),
+    ),
+    Family(
+        "relu, six widths, std 0.1",
+        True,
+        ((16, 18), (16, 24), (32, 18), (32, 30)),
+        partial(pyramid, 0.1),
+    ),
     Family(
         "sigmoid, Glorot",
         True,
@@ -342,11 +379,16 @@ FAMILIES = (
 
 
 def totals(flows: Any) -> Any:
-    """Return log₁₀ of what the equal layers of each network multiply the gradient by."""
+    """Return log₁₀ of what the equal layers of each network multiply the gradient by.
+
+    Of layers of several widths all count.
+    """
     log = np.asarray(flows.log_delta, np.float64) / np.log(10)
     if flows.net is not None:
         first = int(flows.net.blocks[1] == jaxnn.PostNorm())  # layer 1 is behind no norm
         return log[:, first] - log[:, -2]  # the hidden layers
+    if all(name.endswith(relu_layer.__name__) for name in flows.names):
+        return log[:, 0] - log[:, -1]
     equal = [i for i, name in enumerate(flows.names) if name.endswith(block.__name__)]
     return log[:, equal[0]] - log[:, equal[-1]]
 

@@ -90,7 +90,10 @@ TINY = {
     jacobian_spectrum.LAW: jacobian_spectrum.Setup(width=20, factors=(2,), seeds=2),
     width_alone.LAW: width_alone.Setup(width=30, draws=4, root=(4,), full=(4,), plain=(4,)),
     tailored.LAW: tailored.Setup(10, layers=14, draws=2, trained=14, steps=4, looks=2, seeds=1),
-    step_size.LAW: step_size.Setup(blocks=(4, 16), steps=4, seeds=2),
+    step_size.LAW: step_size.Setup(blocks=(4, 16), steps=4, seeds=2, firsts=2),
+    orthogonal_learning.LAW: orthogonal_learning.Setup(
+        modes=(2, 4), orthogonal=(2, 8), gaussian=(8,), width=24, most=20_000, seeds=1
+    ),
 }
 
 
@@ -289,6 +292,35 @@ def test_steps_of_a_finite_size_learn_sooner():
     assert orthogonal_learning.euler(2, 0.1, 0.99) == pytest.approx(added, rel=0.01)
 
 
+def test_a_product_of_balanced_factors_moves_as_it_alone_says(rng):
+    """Factors U[j] diag(w) U[j+1]ᵀ, whose product moves by the sum of what each factor does."""
+    n, depth = 5, 3
+    w = rng.uniform(0.3, 1.2, n)
+    turns = np.linalg.qr(rng.normal(size=(depth + 1, n, n)))[0]
+    factors = [turns[j] * w @ turns[j + 1].T for j in range(depth)]
+    product = np.linalg.multi_dot(factors)
+    error = product - rng.normal(size=(n, n))
+    moved = np.zeros((n, n))
+    for j, factor in enumerate(factors):
+        before = np.linalg.multi_dot([np.eye(n), *factors[:j], np.eye(n)])
+        after = np.linalg.multi_dot([np.eye(n), *factors[j + 1 :], np.eye(n)])
+        moved += before @ (before.T @ error @ after.T) @ after
+        assert factor.shape == (n, n)
+    np.testing.assert_allclose(
+        orthogonal_learning.pull(product, error, depth), moved / depth, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("factors", [2, 8, 16])
+def test_what_is_not_in_the_target_falls_by_a_power_of_time(factors, monkeypatch):
+    """du/dt = -u^(3-2/D) from 1, until u² is 1 %."""
+    start = np.eye(3), np.zeros((3, 3))
+    monkeypatch.setattr(orthogonal_learning, "start_and_target", lambda _: start)
+    power = 2 - 2 / factors
+    time = orthogonal_learning.time_of_product.__wrapped__(3, factors)
+    assert time == pytest.approx((0.1**-power - 1) / power, rel=1e-4)
+
+
 def test_two_matrices_learn_in_closed_form():
     expected = math.log(0.99 * 0.9 / (0.1 * 0.01))
     assert orthogonal_learning.learning_time(2, 0.1, 0.99) == pytest.approx(expected)
@@ -366,6 +398,18 @@ def test_the_reach_of_a_signal():
     values, _ = predicted(trainability)
     assert values["σ_w² = 4: depth that trains, 3 ξ_c"] == 3 * trainability.reach(4.0)
     assert values["σ_w² = 4: depth that trains, 12 ξ_c"] == 12 * trainability.reach(4.0)
+
+
+def test_depths_are_compared_within_a_phase():
+    assert trainability.pairs((1.0, 1.25, 3.0, 4.0)) == [(1.0, 1.25), (3.0, 4.0)]
+    assert trainability.pairs((4.0, 1.7, 2.0, 3.0)) == [(2.0, 3.0), (3.0, 4.0)]
+
+
+@pytest.mark.slow
+def test_the_phases_meet_where_chi_is_one():
+    with jax.enable_x64(True):
+        critical = jaxnn.theory.meanfield.critical_sigma_w("tanh", trainability.SIGMA_B)
+    assert float(critical) ** 2 == pytest.approx(trainability.CRITICAL, abs=0.005)
 
 
 def test_the_depth_that_trains_lies_between_two_measured_ones():
@@ -663,6 +707,20 @@ def test_step_sizes_that_two_depths_share():
 
 
 @pytest.mark.slow
+def test_every_block_adds_the_same_to_the_first_step():
+    """‖Δθ[l]‖ is a length going up times one coming down, by the maps of mean-field theory."""
+    with jax.enable_x64(True):
+        hidden, q, sizes = jaxnn.Residual(scale=16**-0.5), 1.0, []
+        theory = jaxnn.theory.meanfield
+        up = float(theory.length_map("relu", step_size.SIGMA_W, 0.0, 1.0, hidden=hidden))
+        down = float(theory.chi("relu", step_size.SIGMA_W, 1.0, hidden=hidden))
+    for block in range(1, 17):
+        sizes.append(0.5 * (math.log(q) + (16 - block) * math.log(down)))
+        q *= up
+    assert sizes == pytest.approx([step_size.first_step(16)] * 16)
+
+
+@pytest.mark.slow
 def test_only_the_run_is_trained():
     """Adam's first step moves every weight of the run by the rate, and no other."""
     net = jaxnn.Network((4, *[6] * 4, 3), "tanh", "multiclass", hidden=jaxnn.Residual())
@@ -721,7 +779,7 @@ def perfect(prediction):
     )
 
 
-COARSE = {"ξ_c": 2.0, "η√L": 0.15, "ratio of learning times": 0.5}
+COARSE = {"ξ_c": 2.0}
 
 
 @pytest.mark.parametrize(
@@ -732,7 +790,8 @@ COARSE = {"ξ_c": 2.0, "η√L": 0.15, "ratio of learning times": 0.5}
             law,
             marks=[pytest.mark.slow]
             if law.number > 10
-            or law.name in ("gradient-exponent", "trainability", "length-correlation")
+            or law.name
+            in ("gradient-exponent", "trainability", "length-correlation", "orthogonal-learning")
             else [],
         )
         for law in laws.LAWS

@@ -1,5 +1,7 @@
 """Verdicts: on flows whose answer is known, and the words for them."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,16 @@ from problems import draw_batch, draw_layers, filled_flow, gaussian, gradient_fl
 
 import jaxnn
 from jaxnn.flow.formats import FORMATS
-from jaxnn.flow.rates import ERRATIC, POWER_LAW, UNCLEAR, judge, repeated, word_of
+from jaxnn.flow.rates import (
+    ERRATIC,
+    POWER_LAW,
+    UNCLEAR,
+    Stretch,
+    judge,
+    repeated,
+    to_change,
+    word_of,
+)
 
 
 def made(factors, biases=0.0, activation="tanh", top=-1.0, hidden=None):
@@ -66,7 +77,7 @@ def test_one_or_two_layers_are_no_rate():
     one = rate_of(factors)
     assert (one.word, one.outliers) == (ERRATIC, ((13, 1.5),))
     assert abs(one.decades) < 0.01
-    assert one.total == pytest.approx(np.sum(factors))
+    assert one.total == one.repeated == pytest.approx(np.sum(factors))
     factors[11] = 0.6  # less than ten, and steady
     assert (rate_of(factors).word, rate_of(factors).outliers) == ("steady", ((13, 0.6),))
     factors[[3, 11, 20]] = 1.5  # three are no accident
@@ -106,6 +117,109 @@ def test_layers_that_repeat_are_found_among_others():
     assert repeated([*"abcdefgh"]) == ((0, 8, 1),)  # none: all are taken
     assert repeated([*"abcdefgg"]) == ((0, 8, 1),)  # too few
     assert repeated([*"aaaa"]) == ((0, 4, 1),)
+
+
+def of_layers(gain, names):
+    """A flow of the user's own layers, whose factors in decades and whose names are given."""
+    log = np.append(np.cumsum(np.asarray(gain, float)[::-1])[::-1], 0.0) * np.log(10)
+    net = jaxnn.Network((3,) * (len(log) + 1), "tanh", "binary")
+    flow = filled_flow(
+        net, 0 * log, log_delta=log, log_gain=np.append(log[:-1] - log[1:], np.nan),
+        log_delta_example=log[:, None], log_largest=log,
+    )  # fmt: skip
+    return replace(flow, net=None, units=None, names=tuple(names), dtype=np.dtype("float64"))
+
+
+# torchvision's VGG-19 with weights of deviation 0.01, features.0 to features.36
+VGG = [
+    -0.15, -0.62, -0.03, 0, -0.63, -0.13, -0.48, -0.07, 0, -0.49, -0.15, -0.34, -0.13, -0.34, -0.14,
+    -0.34, -0.1, 0, -0.38, -0.16, -0.23, -0.16, -0.23, -0.15, -0.23, -0.06, 0, -0.34, -0.15, -0.34,
+    -0.15, -0.35, -0.15, -0.34, -0.03, 0,
+]  # fmt: skip
+LETTERS = "abcdefghijk" + "xy" * 3 + "xlm" + "uv" * 3 + "u" + "st" * 4 + "sn"
+
+
+def test_the_whole_network_is_told_and_what_the_rest_adds():
+    """Convolutions that repeat make 4.3 of 7.6 decades, changes of width and pooling the others."""
+    v = jaxnn.verdict(of_layers(VGG, LETTERS))
+    assert (v.word, v.layers, v.once) == ("vanishing", 23, ())
+    assert v.total == pytest.approx(sum(VGG))
+    assert v.repeated == pytest.approx(-4.3)
+    assert v.rest == pytest.approx(v.total - v.repeated)
+    assert v.rate_text == (
+        "Vanishing, -0.215 ± 0.01 decades a layer towards the input, -4.3 over the 23 layers that "
+        "repeat, -7.59 over the whole network; the rest adds -3.3, most at layer 6 (f), -0.63."
+    )
+
+
+def test_a_small_rest_is_not_spoken_of():
+    few = of_layers([-0.25, *[-0.1] * 12, 0.0], ["e", *"b" * 13, "h"])
+    assert jaxnn.verdict(few).rate_text.endswith("-1.2 over the 13 layers that repeat.")
+    tenth = of_layers([-0.9, *[-0.8] * 12, 0.0], ["e", *"b" * 13, "h"])
+    assert jaxnn.verdict(tenth).rate_text.endswith("-9.6 over the 13 layers that repeat.")
+    one = jaxnn.verdict(of_layers([*[-0.1] * 12, -0.4], [*"b" * 13, "h"]))
+    assert one.rate_text.endswith(
+        "-1.6 over the whole network; the rest adds -0.4, at layer 14 (h)."
+    )
+    both = jaxnn.verdict(of_layers([0.9, *[0.01] * 7, 0.8, -1.0], ["e", *"b" * 8, "g", "h"]))
+    assert both.rate_text.endswith("the rest adds +0.7, most at layer 2 (b), +0.9.")
+
+
+def test_what_is_done_once_is_steady_up_to_a_thousand_and_then_erratic():
+    """An embedding of deviation 0.02 and its norm make 1.7 decades in a healthy network."""
+    names = ["e", *"b" * 8, "h"]
+    embedding = jaxnn.verdict(of_layers([1.7, *[0.02, 0.01] * 3, 0.02, -0.2], names))
+    assert (embedding.word, embedding.well) == ("steady", True)
+    assert "+1.61 over the whole network; the rest adds +1.5, most at layer 2 (b), +1.7." in str(
+        embedding
+    )
+    head = jaxnn.verdict(of_layers([0.1, *[0.02, 0.01] * 3, 0.02, -5.0], names))
+    assert (head.word, head.well) == (ERRATIC, False)
+    assert head.rate_text == (
+        "Erratic, -4.79 decades over the whole network, most of it by one; the others change the "
+        "gradient by +0.0157 ± 0.002 decades a layer towards the input."
+    )
+    assert told(head)["once"].startswith("Layer 10 (h) changes the gradient once, by -5 decades")
+
+
+def test_a_rest_that_vanishes_between_steady_layers_is_no_steady_network():
+    rng = np.random.default_rng(3)
+    of_rest = -0.35 + 0.05 * rng.normal(size=6)
+    gain = [*of_rest[:3], *0.02 * rng.normal(size=20), *of_rest[3:]]
+    assert abs(np.mean(gain)) < 3 * np.std(gain) / 26**0.5  # the rest alone is told from zero
+    v = jaxnn.verdict(of_layers(gain, [*"abc", *"r" * 21, *"xyz"]))
+    assert (v.word, v.layers, v.others) == ("vanishing", 27, ())
+    assert v.repeated == v.total == pytest.approx(sum(gain))
+    assert v.rate_text.endswith(f"{sum(gain):.3g} over all 27 layers.")
+    # Neither the repeated layers nor the rest make ten, all together do.
+    both = np.full(25, -0.07) + 0.02 * rng.normal(size=25)
+    rate = judge(both, (Stretch(5, 18, 1),), np.arange(26))
+    assert (rate.word, rate.layers) == ("vanishing", 26)
+    # What scatters as much as it adds up is no verdict on steady layers.
+    scattered = judge(
+        np.array([0.9, -0.5, 0.8, *[0.01, -0.01] * 8, -0.3, 0.8]),
+        (Stretch(3, 20, 1),), np.arange(22),
+    )  # fmt: skip
+    assert scattered.word == "steady"
+
+
+def test_the_layers_to_change_are_all_if_the_rest_alone_is_ill():
+    gain = np.array(VGG)
+    rate = judge(gain, repeated(list(LETTERS)), np.arange(37))
+    assert to_change(gain, rate) == (Stretch(0, 37, 1),)
+    steady = np.where(np.isin(np.arange(36), [c.layer - 2 for c in rate.others]), 0.01, gain)
+    rate = judge(steady, rate.stretches, np.arange(37))
+    assert (rate.word, to_change(steady, rate)) == ("vanishing", rate.stretches)
+
+
+def test_one_hidden_layer_and_a_head_of_nearly_nothing_is_not_well():
+    net = jaxnn.Network((3, 4, 1), "tanh", "binary")
+    gain = np.array([-7.0 * np.log(10), np.nan])
+    v = jaxnn.verdict(filled_flow(net, np.zeros(2), log_gain=gain))
+    assert v.rate_text == (
+        "No rate: it takes two hidden layers, and there is one; -7 decades over the whole network."
+    )
+    assert not v.well
 
 
 def test_what_is_not_told_from_zero_is_no_verdict_on_the_weights():

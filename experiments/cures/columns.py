@@ -11,7 +11,7 @@ COLUMNS = {
     "advice": Column(TEXT, "words", "what was changed; empty before any"),
     "layers": Column(COUNT, "layers", "of the flow"),
     "decades": Column(REAL, "decades a layer", "the rate towards the input; nan if there is none"),
-    "total": Column(REAL, "decades", "of all layers that repeat"),
+    "total": Column(REAL, "decades", "of the whole network"),
     "signal": Column(REAL, "decades", "that the root mean square varies by; nan if not measured"),
     "log10_spread": Column(REAL, "1", "what differs between examples at the top, of the state"),
     "works": Column(FLAG, "1", "whether gradient, signal and examples are kept"),

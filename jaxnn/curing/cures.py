@@ -18,7 +18,7 @@ from ..flow.flow import Flow
 from ..flow.formats import COMMON, indistinguishable_in
 from ..flow.rates import DECADES, LN10
 from ..flow.table import findings_as_html
-from ..flow.verdict import Verdict, decades_of, verdict
+from ..flow.verdict import SPOKEN, Verdict, verdict
 from ..network.network import Network
 from ..texts import clean
 from . import search
@@ -50,7 +50,8 @@ class Cure:
     works: whether the gradient, the signal and the examples are kept.
     reason: if not, why not; else empty.
     decades: the rate of the changed network, in decades a layer towards the input.
-    total: of all layers that repeat, in decades.
+    repeated: of all layers that repeat, in decades.
+    total: of the whole network, in decades.
     signal: by how many decades the root mean square of the state varies over them.
     spread: log₁₀ of what differs between the examples at the top of them, relative to the state;
         nan of a single example.
@@ -74,6 +75,7 @@ class Cure:
     works: bool
     reason: str
     decades: float
+    repeated: float
     total: float
     signal: float
     spread: float
@@ -89,7 +91,9 @@ class Cure:
         if self.flow is None:
             return f"{self.advice} No cure: {self.reason}."
         theory = "" if np.isnan(self.theory) else f" (in theory {self.theory:+.2g})"
-        rate = f"{self.decades:+.2g} decades a layer{theory}, {self.total:+.2g} in all"
+        rate = f"{self.decades:+.2g} decades a layer{theory}, {self.repeated:+.2g} over all of them"
+        if abs(self.total - self.repeated) >= SPOKEN:
+            rate += f", {self.total:+.2g} over the whole network"
         return f"{self.advice} Measured: {rate}{'' if self.works else f'; no cure, {self.reason}'}."
 
 
@@ -383,7 +387,7 @@ def _root(patient: Patient, params: Any, start: float = 1.0) -> _Scaled | None:
         as_it_is = factor == 1 and params is patient.params
         flow = patient.flow if as_it_is else patient.measured(changed)
         tried[factor] = _Scaled(factor, changed, factors, flow)
-        return np.nan if flow is None else decades_of(flow)
+        return np.nan if flow is None else patient.decades(flow)
 
     factor = search.root(rate, start)
     return None if factor is None else tried[factor]
@@ -472,7 +476,7 @@ def judged(
     """
     flow, net = flow or patient.measured(params, theory), patient.network
     if flow is None:
-        reason, none = "the signal leaves the range of its dtype", (np.nan,) * 7
+        reason, none = "the signal leaves the range of its dtype", (np.nan,) * 8
         return Cure(kind, advice, False, reason, *none, factors, None, net, None)
     found = verdict(flow)
     of_log = np.asarray(flow.log_mean_square, np.float64)[patient.layers] / 2 / LN10
@@ -480,8 +484,9 @@ def judged(
     top = int(np.flatnonzero(patient.layers)[-1])
     spread = np.nan if flow.log_spread is None else float(flow.log_spread[top]) / LN10
     reasons = []
-    repeated = found.decades * int(patient.inside.sum())
-    if not abs(repeated) < DECADES or not abs(found.total) < DECADES:
+    whole = int(patient.inside.sum()) == len(found.names) - 1  # all layers were changed
+    changes = (found.decades * found.layers, found.repeated, *((found.total,) if whole else ()))
+    if found.ill or not all(abs(change) < DECADES for change in changes):
         reasons.append("the gradient still changes")
     if found.zero is not None:
         reasons.append(f"the gradient is exactly zero from layer {found.label(found.zero)} down")
@@ -501,6 +506,7 @@ def judged(
         not reasons,
         " and ".join(reasons),
         found.decades,
+        float(found.repeated),
         float(found.total),
         signal,
         spread,
@@ -532,7 +538,7 @@ def _is_there(cure: Cure, patient: Patient) -> bool:
 
 def _refused(change: Changed) -> Cure:
     """Return a change that there is not, of units in pairs whose number is odd."""
-    reason, none = "its units are pairs, and a width is odd", (np.nan,) * 7
+    reason, none = "its units are pairs, and a width is odd", (np.nan,) * 8
     return Cure(change.kind, change.advice, False, reason, *none, None, None, None, None)
 
 

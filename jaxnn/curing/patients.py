@@ -19,7 +19,8 @@ from ..adapters.weights import are_shared, places
 from ..flow.flow import Flow
 from ..flow.measure import gradient_flow
 from ..flow.of_torch import torch_flow
-from ..flow.rates import Stretch, kinds_of, repeated
+from ..flow.rates import Stretch, gain_of, rate_of, to_change, within
+from ..flow.verdict import decades_of
 from ..limits.meanfield import tailored_slope
 from ..limits.tailored import tailored_relu
 from ..network.network import Network
@@ -136,19 +137,44 @@ class Patient(ABC):
         except ValueError:
             return None
 
+    def decades(self, flow: Flow) -> float:
+        """Return the rate over the layers whose weights are changed, in decades a layer."""
+        if flow.net is not None:
+            return decades_of(flow)
+        return within(gain_of(flow, self._used), self._measured_stretches, self._used).decades
+
+    @property
+    def _used(self) -> np.ndarray:
+        return np.arange(self.flow.unmeasured, len(self.flow.names))
+
+    @cached_property
+    def _measured_stretches(self) -> tuple[Stretch, ...]:
+        return to_change(gain_of(self.flow, self._used), rate_of(self.flow, self._used))
+
     @cached_property
     def stretches(self) -> tuple[Stretch, ...]:
-        """The layers that repeat; of a Network the hidden ones."""
+        """The layers that repeat, or all if the rest alone is ill; of a Network the hidden ones."""
         if self.flow.net is not None:
             return (Stretch(0, len(self.flow.names) - 1, 1),)
-        found = repeated(kinds_of(self.flow)[self.flow.unmeasured :])
         first = self.flow.unmeasured
-        return tuple(Stretch(s.start + first, s.stop + first, s.period) for s in found)
+        return tuple(
+            Stretch(s.start + first, s.stop + first, s.period) for s in self._measured_stretches
+        )
 
     @cached_property
     def layers(self) -> np.ndarray:
-        """A mask of the layers that repeat, (L,)."""
+        """A mask of the layers whose weights are changed, those of `stretches`, (L,)."""
         return self._within(0)
+
+    @cached_property
+    def repeating(self) -> np.ndarray:
+        """A mask of the layers that repeat, whose structure may change, (L,)."""
+        if self.flow.net is not None:
+            return self.layers
+        meant, first = np.zeros(len(self.flow.names), bool), self.flow.unmeasured
+        for stretch in rate_of(self.flow, self._used).stretches:
+            meant[first + stretch.start : first + stretch.stop] = True
+        return meant
 
     @cached_property
     def inside(self) -> np.ndarray:
@@ -263,7 +289,7 @@ class OfJax(Patient):
         """Yield the network with other units, a skip around each layer, or a norm in front."""
         if not isinstance(self.net, Chain):
             return
-        count = int(self.layers.sum())
+        count = int(self.repeating.sum())
         layers = f"of the {count} layers that repeat"
         made: tuple[tuple[str, str, Callable[..., Any]], ...] = (
             (
@@ -282,7 +308,7 @@ class OfJax(Patient):
         for kind, advice, form in made:
             if kind not in kinds:
                 continue
-            built = structure.rebuilt(self.net, self.params, self.xs, self.layers, form)
+            built = structure.rebuilt(self.net, self.params, self.xs, self.repeating, form)
             if built is None:
                 continue
             try:
@@ -373,7 +399,7 @@ class OfTorch(Patient):
         self, kinds: Container[str] = STRUCTURES
     ) -> Iterator[tuple[str, str, Patient]]:
         """Yield copies with a skip around each layer that repeats, or a norm in front."""
-        names = self._repeated
+        names = [n for n, is_one in zip(self.flow.names, self.repeating, strict=True) if is_one]
         if not hooks.follow(self.module, names, self.inputs):
             return
         of, count = f"of the {len(names)} modules that repeat", len(names)

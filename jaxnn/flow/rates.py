@@ -1,6 +1,7 @@
 """Rates: what each of the repeated layers does to a gradient, and the word for all of them.
 
     flow -> layers that repeat -> their factors g[l] = log₁₀ ‖Δ[l-1]‖ - log₁₀ ‖Δ[l]‖ -> a word
+    flow -> all factors -> the whole network = the layers that repeat + the rest
 
 Layers repeat where their parameter arrays, states and names are alike, alone or in patterns such as
 attention and MLP. A factor counts if the layers on both of its sides belong to one such stretch:
@@ -12,10 +13,15 @@ sd(g) / √count, of what is left once each place of a pattern has its mean take
 test: the rate differs from zero beyond its error, and all factors together make more than ten.
 A gradient that grows or falls as a power of depth, |Δ[l]| ~ (l + l₀)^-c, has factors that fade,
 c log₁₀ (1 + 1 / (l + l₀)): that is told from a constant rate if it leaves clearly smaller squares.
+
+The rest may do what the repeated layers do not. If these are steady, but the rest, or all factors
+together, pass the test of vanishing or exploding, all of them count. If they do not, because a few
+layers make the change, it is erratic from a factor of a thousand on: an embedding or a head of a
+healthy network changes the gradient once by up to a hundred.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +31,8 @@ from .flow import Flow
 
 LN10 = float(np.log(10))
 DECADES = 1.0  # what all layers together may change and still be called steady
+MOST_ONCE = 3.0  # what the rest may change around steady layers: an embedding's norm makes 1 to 2
+MANY_OTHERS = 5  # factors of the rest, from which on it is tested like the layers that repeat
 CLEAR = 3  # standard errors from which on a rate is told from zero
 UNCLEAR = "not distinguishable from steady"
 POWER_LAW = "a power law of depth"
@@ -61,21 +69,25 @@ class Rate:
         erratic, or unknown.
     decades: the mean factor, in decades a layer towards the input, without `outliers`.
     error: its standard error; nan for a single factor.
-    total: of all factors together, in decades.
+    total: of the whole network, from the highest state to the lowest, in decades.
+    repeated: of the factors that the rate is over, `outliers` too.
     exponent: of a power law, above 0 if the gradient grows towards the input; else nan.
-    layers: the number of layers that repeat.
+    layers: the number of layers that the rate is over.
+    stretches: of these layers, counted from 0.
     outliers: the layers whose factors stand out, at most two.
-    once: the layers between and around them that change the gradient by ten or more.
+    others: the factors between and around the layers that repeat, the largest first.
     """
 
     word: str
     decades: float
     error: float
     total: float
+    repeated: float
     exponent: float
     layers: int
+    stretches: tuple[Stretch, ...]
     outliers: tuple[Change, ...]
-    once: tuple[Change, ...]
+    others: tuple[Change, ...]
 
 
 def word_of(rate: float, total: float, error: float) -> str:
@@ -83,7 +95,7 @@ def word_of(rate: float, total: float, error: float) -> str:
 
     Args:
         rate: the mean factor.
-        total: the decades of all layers together.
+        total: the decades of all these layers together.
         error: the standard error of the rate; nan if it is not known.
     """
     if np.isnan(rate):
@@ -102,10 +114,27 @@ def rate_of(flow: Flow, used: np.ndarray) -> Rate:
         flow: of one network.
         used: the indices of its layers, from 0; of a Network those within the depth in use.
     """
-    gain = np.asarray(flow.log_gain, np.float64)[used[:-1]] / LN10
     hidden = (Stretch(_first_alike(flow, used), len(used) - 1, 1),)
     stretches = repeated(kinds_of(flow)[flow.unmeasured :]) if flow.net is None else hidden
-    return judge(gain, stretches, used)
+    return judge(gain_of(flow, used), stretches, used)
+
+
+def gain_of(flow: Flow, used: np.ndarray) -> np.ndarray:
+    """Return the factors of all layers, entry i of what the layer at i + 1 does, in decades."""
+    return np.asarray(flow.log_gain, np.float64)[used[:-1]] / LN10
+
+
+def to_change(gain: np.ndarray, rate: Rate) -> tuple[Stretch, ...]:
+    """Return the layers whose weights decide the rate: all, if the rest alone were ill.
+
+    Args:
+        gain: the factors of all layers.
+        rate: of those that repeat.
+    """
+    rest = gain.copy()
+    for stretch in rate.stretches:
+        rest[stretch.start : stretch.stop - 1] = 0
+    return judge(rest, rate.stretches, np.arange(len(gain) + 1)).stretches
 
 
 def _first_alike(flow: Flow, used: np.ndarray) -> int:
@@ -157,13 +186,36 @@ def _longest(kinds: list[Any], start: int, stop: int) -> Stretch | None:
 
 
 def judge(gain: np.ndarray, stretches: tuple[Stretch, ...], places: np.ndarray) -> Rate:
-    """Return the rate of the factors within stretches.
+    """Return the rate of the layers that repeat, or of all if these are ill and those are not.
 
     Args:
         gain: in decades, entry i of what the layer at i + 1 does.
-        stretches: of layers, counted from 0.
+        stretches: of the layers that repeat, counted from 0.
         places: for each layer its index in the flow.
     """
+    rate = within(gain, stretches, places)
+    if rate.word not in ("steady", UNCLEAR):
+        return rate
+    if len(rate.others) >= MANY_OTHERS:
+        every = within(gain, (Stretch(0, len(gain) + 1, 1),), places)
+        for word in (every.word, _word_alone(np.array([c.decades for c in rate.others]))):
+            if word in ("vanishing", "exploding"):
+                return replace(every, word=word)
+    if abs(rate.total - rate.repeated) >= MOST_ONCE:
+        few = any(abs(change.decades) >= DECADES for change in rate.others)
+        return replace(rate, word=ERRATIC if few else UNCLEAR)
+    return rate
+
+
+def _word_alone(factors: np.ndarray) -> str:
+    """Return the word for factors without those that stand out, whatever their order."""
+    rest = np.delete(factors, outliers_of(factors - np.median(factors)))
+    decades, error = mean_and_error(rest, np.zeros(len(rest)))
+    return word_of(decades, decades * len(rest), error)
+
+
+def within(gain: np.ndarray, stretches: tuple[Stretch, ...], places: np.ndarray) -> Rate:
+    """Return the rate of the factors within stretches, whatever the rest does; see `judge`."""
     inside = np.concatenate([np.arange(s.start, s.stop - 1) for s in stretches])
     phase = np.concatenate(
         [(np.arange(s.start, s.stop - 1) - s.start) % s.period for s in stretches]
@@ -174,7 +226,7 @@ def judge(gain: np.ndarray, stretches: tuple[Stretch, ...], places: np.ndarray) 
     out = outliers_of(factors - _means(factors, phase, np.median))
     rest = np.delete(np.arange(len(factors)), out)
     decades, error = mean_and_error(factors[rest], phase[rest])
-    total = float(np.sum(factors)) if len(factors) else np.nan
+    others = np.setdiff1d(np.flatnonzero(np.isfinite(gain)), inside)
     outliers = _changes(gain, inside[out], places)
     word = word_of(decades, decades * len(rest), error)
     exponent = np.nan
@@ -183,17 +235,23 @@ def judge(gain: np.ndarray, stretches: tuple[Stretch, ...], places: np.ndarray) 
         word = word if np.isnan(exponent) else POWER_LAW
     if word in ("steady", UNCLEAR) and any(abs(c.decades) >= DECADES for c in outliers):
         word = ERRATIC
-    others = np.setdiff1d(np.flatnonzero(np.abs(gain) >= DECADES), inside)
     return Rate(
         word=word,
         decades=decades,
         error=error,
-        total=total,
+        total=_sum(gain[np.isfinite(gain)]),
+        repeated=_sum(factors),
         exponent=exponent,
         layers=sum(s.stop - s.start for s in stretches),
+        stretches=stretches,
         outliers=outliers,
-        once=_changes(gain, others[np.isfinite(gain[others])], places),
+        others=_changes(gain, others, places),
     )
+
+
+def _sum(factors: np.ndarray) -> float:
+    """Return the sum of factors; nan of none."""
+    return float(np.sum(factors)) if len(factors) else np.nan
 
 
 def _changes(gain: np.ndarray, of: np.ndarray, places: np.ndarray) -> tuple[Change, ...]:

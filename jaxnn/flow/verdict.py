@@ -47,7 +47,7 @@ from .formats import (
 from .kept import Histogram, loss_scale
 from .narrow import NARROW
 from .parting import theory_text
-from .rates import ERRATIC, POWER_LAW, Change, Rate, rate_of
+from .rates import DECADES, ERRATIC, MOST_ONCE, POWER_LAW, Change, Rate, rate_of
 from .table import assert_one, findings_as_html
 
 MOST = 5  # sentences
@@ -56,6 +56,8 @@ TRY = (
     "jaxnn.torch_cures."
 )
 MANY_ZERO = 0.5  # of the entries of a layer
+SPOKEN = 0.3  # decades: a factor of two, from which on the rest is spoken of
+SMALL_PART = 0.1  # of what the repeated layers do
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,21 +65,24 @@ class Verdict(Cures):
     """The verdict on a flow; `str` returns it in sentences. Layers are counted from 1.
 
     word: vanishing or exploding: the rate is more than three of its standard errors from zero, and
-        all layers that repeat change the gradient by more than a factor of ten; steady if they
-        change it by less; not distinguishable from steady; a power law of depth; erratic if one or
-        two layers make the change; unknown without two layers whose gradients are neither zero nor
-        infinite.
+        all layers that repeat change the gradient by more than a factor of ten, or if they do not,
+        all layers do; steady if they change it by less; not distinguishable from steady; a power
+        law of depth; erratic if a few layers make the change; unknown without two layers whose
+        gradients are neither zero nor infinite.
     decades: the rate, in decades per layer towards the input, below 0 if gradients vanish: of the
         layers that repeat, of a Network the hidden ones, without `outliers`.
     standard_error: of the rate; nan for a single factor.
-    total: the decades of all these layers together, `outliers` too.
+    total: the decades of the whole network, from the last state to the first; where Δ is zero or no
+        number, of the others.
+    repeated: those of the layers that the rate is over, `outliers` too.
     exponent: of a power law of depth, ‖Δ[l]‖ ~ l^-exponent; else nan.
     layers: the number of layers that the rate is over.
     step: whether they share their parameters, as the steps of a recurrent network.
     names: of all layers.
     outliers: the layers that stand out from those, at most two, and by how many decades each
         changes the gradient, from what it returns to what goes into it.
-    once: the other layers, such as an embedding or a head, that change it by ten or more.
+    others: the other layers, such as an embedding or a head, and by how many decades each changes
+        it, the largest first.
     zero: the layer from which down Δ is exactly zero, every path being cut; or None.
     undefined: the layer from which down Δ is not a finite number, whatever the format; or None.
     lost: for each of `FORMATS` the layer from which down plain backpropagation in that format has
@@ -107,11 +112,12 @@ class Verdict(Cures):
     decades: float
     standard_error: float
     total: float
+    repeated: float
     exponent: float
     step: bool
     names: tuple[str, ...]
     outliers: tuple[Change, ...]
-    once: tuple[Change, ...]
+    others: tuple[Change, ...]
     zero: int | None
     undefined: int | None
     lost: dict[str, int | None]
@@ -148,12 +154,23 @@ class Verdict(Cures):
     @property
     def well(self) -> bool:
         """True if the network is not ill, and nothing else stands out."""
-        return all(f.kind in ("rate", "once") for f in self.findings) and not self.ill
+        usual = all(f.kind in ("rate", "once") for f in self.findings)
+        return usual and not self.ill and not abs(self.rest) >= MOST_ONCE
 
     @property
     def ill(self) -> bool:
         """True if the word is vanishing, exploding or erratic."""
         return self.word in ("vanishing", "exploding", ERRATIC)
+
+    @property
+    def once(self) -> tuple[Change, ...]:
+        """Those of `others` that change the gradient by ten or more."""
+        return tuple(change for change in self.others if abs(change.decades) >= DECADES)
+
+    @property
+    def rest(self) -> float:
+        """The decades of `others` together."""
+        return sum((change.decades for change in self.others), 0.0)
 
     def label(self, layer: int) -> str:
         """Return a layer in words."""
@@ -161,31 +178,50 @@ class Verdict(Cures):
 
     @property
     def rate_text(self) -> str:
-        """The word and the rate."""
+        """The word, the rate, and what the whole network does to the gradient."""
         kind = "step" if self.step else "layer"
         counted = kind if self.activation is None else f"hidden {kind}"
         if self.layers < 2:
             there = "there is one" if self.layers else "there are none"
-            return f"No rate: it takes two {counted}s, and {there}."
+            large = abs(self.total) >= DECADES
+            whole = f"; {self.total:+.3g} decades over the whole network" if large else ""
+            return f"No rate: it takes two {counted}s, and {there}{whole}."
         if self.word == "unknown":
             return f"No rate: it takes two {counted}s with a gradient that is a number."
-        whole = f"{self.total:+.3g} over all {self.layers} {counted}s"
+        every = self.activation is not None or not self.others
+        of = f"over all {self.layers} {counted}s"
+        of = of if every else f"over the {self.layers} {counted}s that repeat"
+        together = f"{self.repeated:+.3g} {of}{self._whole_text}"
         if self.word == POWER_LAW:
             way = "grows" if self.exponent > 0 else "falls"
             return (
                 f"A power law of depth, no exponential: towards the input the gradient {way} like "
-                f"depth^{abs(self.exponent):.2g}, {self.total:+.3g} decades over {self.layers} "
-                f"{counted}s."
+                f"depth^{abs(self.exponent):.2g}, {together}."
             )
         error = "" if np.isnan(self.standard_error) else f" ± {self.standard_error:.1g}"
         rate = f"{self.decades:+.3g}{error} decades a {kind}"
         if self.word == ERRATIC:
-            most = "one" if len(self.outliers) == 1 else "two"
+            count = sum(abs(c.decades) >= DECADES for c in (*self.outliers, *self.others))
+            most = {1: "one", 2: "two"}.get(count, "a few")
             return (
-                f"Erratic, {self.total:+.3g} decades over all {self.layers} {counted}s, most of it "
-                f"by {most}; the others change the gradient by {rate} towards the input."
+                f"Erratic, {self.total:+.3g} decades over the whole network, most of it by {most}; "
+                f"the others change the gradient by {rate} towards the input."
             )
-        return f"{self.word.capitalize()}, {rate} towards the input, {whole}."
+        return f"{self.word.capitalize()}, {rate} towards the input, {together}."
+
+    @property
+    def _whole_text(self) -> str:
+        """The change over the whole network and what the rest has in it; empty if that is little.
+
+        Little is a factor of two, or a tenth of what the layers that repeat do.
+        """
+        rest = self.rest
+        if abs(rest) < max(SPOKEN, SMALL_PART * abs(np.nan_to_num(self.repeated))):
+            return ""
+        most = max(self.others, key=lambda change: change.decades * np.sign(rest))
+        at = f"at layer {self.label(most.layer)}"
+        where = at if len(self.others) == 1 else f"most {at}, {most.decades:+.2g}"
+        return f", {self.total:+.3g} over the whole network; the rest adds {rest:+.2g}, {where}"
 
 
 def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
@@ -228,12 +264,13 @@ def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
         decades=rate.decades,
         standard_error=rate.error,
         total=rate.total,
+        repeated=rate.repeated,
         exponent=rate.exponent,
         layers=rate.layers,
         step=_is_tied(flow),
         names=cleaned(flow.names),
         outliers=rate.outliers,
-        once=rate.once,
+        others=rate.others,
         zero=highest(used, np.isneginf(log_delta[used])),
         undefined=not_finite(used, log_largest[used]),
         lost={name: lost_in(name, used, log_largest[used]) for name in FORMATS},
@@ -319,7 +356,7 @@ def _findings(
         *([] if broken else alike_where_read(flow) + lone_position(flow)),
         *starved(flow, arrays, behind),
         *([] if broken else other_sizes(flow, arrays, named)),
-        *steps_out(flow, arrays, rate.once, once=True),
+        *steps_out(flow, arrays, found.once, once=True),
         *([Finding("units", found.units_text)] if found.units_text else []),
     ]
 

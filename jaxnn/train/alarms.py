@@ -21,7 +21,7 @@ parameter array of two axes or more. What it takes, by name:
     router      half of the experts of a router have a tenth of their share or less, in two
                 measurements
     examples    the states of all examples are equal but for rounding, from a layer up
-    gradient    it vanishes or explodes by six decades or more over the layers that repeat
+    gradient    it vanishes or explodes, by six decades or more over the whole network
     cut         Δ of a weight is exactly zero, in two measurements: nothing that it does counts
     branch      the branches of a layer add less than 10^-7 of their stream to it, in two
                 measurements, and added more before
@@ -334,7 +334,7 @@ def _gradient(seen: _Seen) -> Alarm | None:
     if line["word"] not in ("vanishing", "exploding") or abs(line["total"]) < CHANGE:
         return None
     layer = 1 if line["word"] == "vanishing" else None
-    text = f"{line['word']} gradient, {line['total']:.2g} decades over all layers that repeat"
+    text = f"{line['word']} gradient, {line['total']:.2g} decades over the whole network"
     return seen.alarm("gradient", text, layer)
 
 

@@ -27,7 +27,7 @@ The lists of a measurement are in the order of those of the last start. What the
 
     loss                  of the step, if it was handed over; else null
     word, decades, total  the verdict on the gradient: vanishing, steady …, its rate a layer, and
-                          the change over all repeated layers; decades, below 0 if it vanishes
+                          the change over the whole network; decades, below 0 if it vanishes
     after                 whether the parameters after the step were handed over
     layers                the columns of `flow.table()`: log10_delta of Δ of the state, log10_theta
                           of Δ of its parameters, log10_mean_square of the state, log10_spread of
