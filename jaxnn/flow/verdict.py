@@ -191,12 +191,12 @@ class Verdict(Cures):
         every = self.activation is not None or not self.others
         of = f"over all {self.layers} {counted}s"
         of = of if every else f"over the {self.layers} {counted}s that repeat"
-        together = f"{self.repeated:+.3g} {of}{self._whole_text}"
+        over = f"{of}{self._whole_text}"
         if self.word == POWER_LAW:
             way = "grows" if self.exponent > 0 else "falls"
             return (
                 f"A power law of depth, no exponential: towards the input the gradient {way} like "
-                f"depth^{abs(self.exponent):.2g}, {together}."
+                f"depth^{abs(self.exponent):.2g}, {self.repeated:+.3g} decades {over}."
             )
         error = "" if np.isnan(self.standard_error) else f" ± {self.standard_error:.1g}"
         rate = f"{self.decades:+.3g}{error} decades a {kind}"
@@ -207,7 +207,7 @@ class Verdict(Cures):
                 f"Erratic, {self.total:+.3g} decades over the whole network, most of it by {most}; "
                 f"the others change the gradient by {rate} towards the input."
             )
-        return f"{self.word.capitalize()}, {rate} towards the input, {together}."
+        return f"{self.word.capitalize()}, {rate} towards the input, {self.repeated:+.3g} {over}."
 
     @property
     def _whole_text(self) -> str:
