@@ -485,7 +485,11 @@ def judged(
     spread = np.nan if flow.log_spread is None else float(flow.log_spread[top]) / LN10
     reasons = []
     whole = int(patient.inside.sum()) == len(found.names) - 1  # all layers were changed
-    changes = (found.decades * found.layers, found.repeated, *((found.total,) if whole else ()))
+    changes = (
+        found.decades * patient.inside.sum(),
+        found.repeated,
+        *((found.total,) if whole else ()),
+    )
     if found.ill or not all(abs(change) < DECADES for change in changes):
         reasons.append("the gradient still changes")
     if found.zero is not None:
