@@ -85,8 +85,8 @@ def predict(setup: Setup) -> Prediction:
                 "D t", time
             )
         )
-        times = [learning_time(factors, MODE, float(v)) for v in u]
-        curves.append(curve(MODES, f"D = {factors}", times, u))
+        until = [learning_time(factors, MODE, float(v)) for v in u]
+        curves.append(curve(MODES, f"D = {factors}", until, u))
     times = {d: time_of_product(setup.width, d) for d in (*setup.orthogonal, setup.gaussian[-1])}
     ratios = {d: time / times[BASE] for d, time in times.items()}
     for factors in setup.orthogonal:
@@ -283,12 +283,12 @@ def _descended(
 
     def unfinished(state: Any) -> jax.Array:
         _, count, first, _, last = state
-        return (count * step < LONGEST) & ~(last <= LEFT * first)
+        return jnp.asarray((count * step < LONGEST) & ~(last <= LEFT * first))
 
     huge = jnp.asarray(1e30)
     start = (params, jnp.zeros((), jnp.int32), huge / 1e6, huge, huge)
-    _, count, first, before, last = lax.while_loop(unfinished, descend, start)
-    return count - 1, first, before, last  # the last loss is that before its step
+    _, count, *losses = lax.while_loop(unfinished, descend, start)
+    return count - 1, *losses  # the last loss is that before its step
 
 
 @partial(jax.jit, static_argnames="most")

@@ -121,7 +121,7 @@ def rate_of(flow: Flow, used: np.ndarray) -> Rate:
 
 def gain_of(flow: Flow, used: np.ndarray) -> np.ndarray:
     """Return the factors of all layers, entry i of what the layer at i + 1 does, in decades."""
-    return np.asarray(flow.log_gain, np.float64)[used[:-1]] / LN10
+    return np.asarray(np.asarray(flow.log_gain, np.float64)[used[:-1]] / LN10)
 
 
 def to_change(gain: np.ndarray, rate: Rate) -> tuple[Stretch, ...]:
