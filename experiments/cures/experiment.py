@@ -59,7 +59,7 @@ class Plan(experiment.Plan):
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
-        return f"{len(self.cells)} networks, each measured some 80 times, 5 to 30 seconds each"
+        return f"{len(self.cells)} networks, each measured some 40 times, 5 to 30 seconds each"
 
 
 def prepare(settings: Settings) -> Plan:
