@@ -1,1 +1,1 @@
-"""Cures of thirteen networks with default weights, next to those of another package."""
+"""Cures of thirteen networks with default weights, next to what other packages make of them."""

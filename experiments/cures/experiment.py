@@ -1,13 +1,17 @@
 """Changes that keep the gradient of networks with default weights, each made and measured.
 
 Plain networks of five activations, residual and normed ones, transformers, convolutions and an
-LSTM, drawn as PyTorch draws by default, are given to `jaxnn.cures`; of the plain ones what LSUV
-makes of them stands beside, and anyinit of the same module of PyTorch, where both are installed.
+LSTM are built in Flax, Equinox and PyTorch, drawn as PyTorch draws by default, and given to
+`jaxnn.diagnose`, whose cures are tried. Of a module of PyTorch stands beside what anyinit, LSUV and
+GradInit make of it, where their packages are installed.
 
-`settings -> cells (network) -> changes tried -> a row each -> table, verdicts`
+`settings -> cells (network, framework) -> changes tried -> a row each -> table, verdicts`
 """
 
+import importlib
+import importlib.util
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,23 +22,25 @@ import numpy as np
 import polars as pl
 
 import jaxnn
-from experiments.cures import networks, report, rivals
-from experiments.cures.columns import BEFORE, COLUMNS
+from experiments.cures import recipes, report
+from experiments.cures.columns import BEFORE, COLUMNS, FRAMEWORKS
 from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
-
-STEPS = 20  # times as many of a recurrent network as layers of others
+from jaxnn.curing.cures import judged
 
 
 @dataclass(frozen=True)
 class Settings(runtime.Options):
     """Ill networks as people draw them, and what each change does to their gradients."""
 
-    networks: tuple[str, ...] = tuple(networks.NETWORKS)
+    networks: tuple[str, ...] = recipes.NETWORKS
     """Names of the networks."""
-    depth: int = 24
-    """Their layers; an LSTM has 20 times as many steps."""
+    frameworks: tuple[str, ...] = ()
+    """Some of flax, equinox and torch; by default those that are installed."""
+    depth: int | None = None
+    """Their layers; by default 24, of attention alone 50, of residual layers 96; of an LSTM its
+    steps, by default 500."""
     width: int = 64
     """Their units, a multiple of 4."""
     seed: int = 0
@@ -45,9 +51,10 @@ class Settings(runtime.Options):
 
 @dataclass(frozen=True)
 class Cell(sweep.Point):
-    """One network."""
+    """One network in one framework."""
 
     network: str
+    framework: str
 
 
 @dataclass(frozen=True)
@@ -72,12 +79,23 @@ def prepare(settings: Settings) -> Plan:
     if settings.distributed:
         raise ValueError("distributed: a network is cured by one process; leave it out")
     names = tuple(dict.fromkeys(settings.networks))
-    runtime.check_known("networks", names, networks.NETWORKS)
-    if settings.depth < 4:
+    runtime.check_known("networks", names, recipes.NETWORKS)
+    runtime.check_known("frameworks", settings.frameworks, FRAMEWORKS)
+    there = [name for name in FRAMEWORKS if importlib.util.find_spec(name) is not None]
+    frameworks = tuple(dict.fromkeys(settings.frameworks or there))
+    missing = [name for name in frameworks if name not in there]
+    if missing or not frameworks:
+        lacking = ", ".join(missing) or "neither flax nor equinox nor torch"
+        raise ValueError(
+            f"frameworks: {lacking} {'is not' if missing else 'is'} installed; install it, or name "
+            f"others of {', '.join(FRAMEWORKS)}"
+        )
+    if settings.depth is not None and settings.depth < 4:
         raise ValueError(f"depth: expected at least 4 layers, got {settings.depth}")
-    if settings.width % networks.HEADS:
+    if settings.width % recipes.HEADS:
         raise ValueError(f"width: expected a multiple of 4, got {settings.width}")
-    return Plan(replace(settings, networks=names), tuple(map(Cell, names)))
+    cells = tuple(Cell(network, framework) for network in names for framework in frameworks)
+    return Plan(replace(settings, networks=names, frameworks=frameworks), cells)
 
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
@@ -87,37 +105,47 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None],
 
 def measured(cell: Cell, settings: Settings) -> pl.DataFrame:
     """Return the rows of a network: before, each change that was tried, and the rivals'."""
-    key = jax.random.key(settings.seed)
-    depth = settings.depth * (STEPS if cell.network == "lstm" else 1)
-    made = networks.NETWORKS[cell.network](depth, settings.width, key)
-    if made.layers is not None:
-        net, params = jaxnn.from_layers(made.layers)
-    else:
-        net, params = jaxnn.from_function(made.f, made.params, made.xs)
-    shape = made.xs.shape if made.layers is not None else (len(made.xs), settings.width)
-    cotangent = jax.random.normal(jax.random.fold_in(key, 2), shape)
-    started = time.perf_counter()
-    found = jaxnn.cures(net, params, made.xs, cotangent=cotangent)
-    before = {
-        "network": cell.network,
-        "change": BEFORE,
-        "advice": "",
-        "layers": len(net.names),
-        "decades": found.verdict.decades,
-        "total": found.verdict.total,
-        "signal": np.nan,
-        "log10_spread": np.nan,
-        "works": not found.tried,
-        "seconds": time.perf_counter() - started,
-    }
-    changes = [(cure.kind, cure) for cure in found]
-    changes += rivals.measured(cell.network, settings)
-    rows = [before, *(before | _row(change, cure) for change, cure in changes)]
+    made = recipes.recipe(cell.network, settings.depth, settings.width)
+    built = importlib.import_module(f"experiments.cures.{FRAMEWORKS[cell.framework]}")
+    arguments = built.arguments(made, settings.seed)
+    started = time.process_time()
+    diagnosis = jaxnn.diagnose(**arguments)
+    tried = diagnosis.cures
+    seconds = time.process_time() - started
+    assert diagnosis.patient is not None
+    patient = diagnosis.patient()
+    before = judged(patient, BEFORE, "", patient.params, None, theory=False)
+    ours = [(cure.kind, cure) for cure in (before, *tried)]
+    own = _structure(before.params)
+    rows = [
+        vars(cell)
+        | {"layers": len(diagnosis.flow.names), "seconds": seconds}
+        | _row(change, cure)
+        | {"own": not isinstance(cure, str) and _structure(cure.params) == own}
+        for change, cure in (*ours, *_rivals(cell, made, settings))
+    ]
+    rows[0]["works"] = not len(tried)
     jax.clear_caches()  # type: ignore[no-untyped-call]
     return pl.DataFrame(rows, {name: column.dtype for name, column in COLUMNS.items()})
 
 
-def _row(change: str, cure: jaxnn.Cure) -> dict[str, Any]:
+def _rivals(cell: Cell, made: recipes.Recipe, settings: Settings) -> Iterator[tuple[str, Any]]:
+    """Yield each rival's name with what it makes of a module of PyTorch, or its error message."""
+    if cell.framework == "torch":
+        from experiments.cures import rivals_torch  # here, for torch need not be installed
+
+        yield from rivals_torch.measured(made, settings.seed)
+
+
+def _structure(params: Any) -> Any:
+    """Return the structure of a pytree or state dict, with the shapes of its arrays."""
+    return jax.tree.structure(params), [np.shape(v) for v in jax.tree.leaves(params)]
+
+
+def _row(change: str, cure: jaxnn.Cure | str) -> dict[str, Any]:
+    if isinstance(cure, str):
+        none = dict.fromkeys(("decades", "total", "signal", "log10_spread"), np.nan)
+        return {"change": change, "advice": cure, "works": False, **none}
     return {
         "change": change,
         "advice": cure.advice,

@@ -1,6 +1,6 @@
 """The cures in words: the best change of each network, a table, and two runs side by side."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 from rich.table import Table
@@ -11,56 +11,83 @@ from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 
 TITLE = "cures: decades a layer, before and after"
+PLACE = ("network", "framework")
+BAR, TIME = 0.005, 30.0  # decades a layer, and seconds, that a cure is to take at most
 
 
-def best(rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return for each network its row before, that of the best change, and the rivals' rates.
+class Case(NamedTuple):
+    """The rows of a network in a framework.
 
-    The best is None if no change works.
+    before: as it is.
+    best: after the best change that works; None if none does, or none was tried.
+    is_ill: whether changes were tried.
+    rivals: what each rival makes of it.
     """
+
+    before: dict[str, Any]
+    best: dict[str, Any] | None
+    is_ill: bool
+    rivals: list[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """The network and its framework."""
+        return " in ".join(self.before[key] for key in PLACE)
+
+
+def cases(rows: pl.DataFrame) -> list[Case]:
+    """Return the networks, in the order of their rows, which has the best change first."""
     found = []
-    for (network,), group in rows.group_by("network", maintain_order=True):
+    for _, group in rows.group_by(PLACE, maintain_order=True):
         before = group.filter(change=BEFORE).row(0, named=True)
         ours = group.filter(~pl.col("change").is_in([BEFORE, *RIVALS]))
-        rivals = {rival: group.filter(change=rival)["decades"].to_list() for rival in RIVALS}
-        works, tried = ours.filter("works"), ours.height > 0
-        first = works.row(0, named=True) if works.height else None
-        found.append(
-            {"network": network, "before": before, "best": first, "rivals": rivals, "tried": tried}
-        )
+        works = ours.filter("works")
+        best = works.row(0, named=True) if works.height else None
+        rivals = group.filter(pl.col("change").is_in(RIVALS)).rows(named=True)
+        found.append(Case(before, best, ours.height > 0, rivals))
     return found
 
 
+def meets(case: Case) -> bool:
+    """Tell whether an ill network is cured: its rate, its signal and examples, and in time."""
+    is_cured = case.best is not None and abs(case.best["decades"]) <= BAR
+    return is_cured and case.before["seconds"] <= TIME
+
+
 def verdicts(rows: pl.DataFrame) -> list[str]:
-    """Return how many ill networks are cured, and a sentence on each that is not."""
-    ill = [one for one in best(rows) if one["tried"]]
-    cured = [one for one in ill if one["best"] is not None]
-    rates = [abs(one["best"]["decades"]) for one in cured]
-    seconds = max((one["before"]["seconds"] for one in ill), default=0.0)
+    """Return how many ill networks are cured, and a sentence on each that misses the bar."""
+    all_cases = cases(rows)
+    ill = [case for case in all_cases if case.is_ill]
+    cured = [case.best for case in ill if case.best is not None]
+    rates = [abs(best["decades"]) for best in cured]
+    seconds = max((case.before["seconds"] for case in ill), default=0.0)
     most = f", to at most {max(rates):.4f} decades a layer, in {seconds:.0f} s or less"
-    most = most if rates else ""
-    well = [one["network"] for one in best(rows) if not one["tried"]]
-    said = [f"{len(cured)} of {len(ill)} ill networks are cured{most}"]
-    said += [f"{one['network']}: no change helps" for one in ill if one["best"] is None]
+    said = [f"{len(cured)} of {len(ill)} ill networks are cured{most if rates else ''}"]
+    for case in ill:
+        if case.best is None:
+            said.append(f"{case.name}: no change helps")
+        elif not abs(case.best["decades"]) <= BAR:
+            said.append(f"{case.name}: {case.best['decades']:+.4f} decades a layer are left")
+        if case.before["seconds"] > TIME:
+            said.append(f"{case.name}: it takes {case.before['seconds']:.0f} s")
+    well = [case.name for case in all_cases if not case.is_ill]
     return [*said, *([f"not ill: {', '.join(well)}"] if well else [])]
 
 
 def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
-    """Return a line a network; it fits into 80 characters."""
-    shown = tables.table(TITLE, "network", "before", "after", "by", *RIVALS, "s", width=14)
-    for one in best(rows):
-        after = one["best"]
-        rivals = (" ".join(f"{v:+.3f}" for v in one["rivals"][name]) or "–" for name in RIVALS)
-        shown.add_row(
-            one["network"],
-            f"{one['before']['decades']:+.4f}",
-            "–" if after is None else f"{after['decades']:+.4f}",
-            ("none" if one["tried"] else "not ill") if after is None else after["change"],
-            *rivals,
-            f"{one['before']['seconds']:.1f}",
-        )
-    for place in missing.rows(rows, "network").rows(named=True):
-        shown.add_row(place["network"], *6 * (tables.NOT_MEASURED,))
+    """Return a line a network and a rival; it fits into 80 characters."""
+    shown = tables.table(TITLE, *PLACE, "before", "after", "by", "s", width=14)
+    for case in cases(rows):
+        place = [case.before[key] for key in PLACE]
+        after = "–" if case.best is None else f"{case.best['decades']:+.4f}"
+        by = ("none" if case.is_ill else "not ill") if case.best is None else case.best["change"]
+        before, seconds = f"{case.before['decades']:+.4f}", f"{case.before['seconds']:.1f}"
+        shown.add_row(*place, before, after, by, seconds)
+        for rival in case.rivals:
+            lost = "" if rival["works"] else ", lost"
+            shown.add_row(*place, before, f"{rival['decades']:+.4f}", f"{rival['change']}{lost}")
+    for place_of in missing.rows(rows, *PLACE).rows(named=True):
+        shown.add_row(*place_of.values(), *4 * (tables.NOT_MEASURED,))
     return shown
 
 
@@ -70,13 +97,13 @@ def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
         comparison(
             pl.DataFrame(
                 [
-                    {"network": one["network"], "when": when, "decades": row["decades"]}
-                    for one in best(rows)
-                    for when, row in (("before", one["before"]), ("after", one["best"]))
+                    {key: row[key] for key in PLACE} | {"when": when, "decades": row["decades"]}
+                    for case in cases(rows)
+                    for when, row in (("before", case.before), ("after", case.best))
                     if row is not None
                 ]
             ),
-            ("network",),
+            PLACE,
             "when",
             "decades",
         )

@@ -1,27 +1,81 @@
-"""anyinit's weights for the plain networks, of PyTorch as it takes them."""
+"""The rivals: what other packages make of a module of PyTorch, judged as cures are.
 
+`a module -> the rival's weights -> its flow -> rate, signal, what is left of the examples`
+
+anyinit and LSUV by the packages of these names. GradInit by a package of that name, which is not
+its authors': Adam learns a factor on each parameter, here for ten classes told at random. While the
+norm of the gradient is above 1, it lowers that, else the loss.
+"""
+
+import importlib.util
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import anyinit
 import torch
 
-from experiments.cures.networks import BATCH
+from experiments.cures.columns import RIVALS
+from experiments.cures.network_torch import arguments
+from experiments.cures.recipes import Recipe
+from jaxnn.curing.cures import Cure, judged
 from jaxnn.curing.patients import OfTorch
 
-MODES = "analytic", "empirical"
+STEPS, RATE, CLASSES = 200, 0.01, 10  # of GradInit
 
 
-def by_anyinit(name: str, settings: Any, mode: str) -> OfTorch:
-    """Return the same network of PyTorch as anyinit draws it, by theory or by measuring."""
-    torch.manual_seed(settings.seed)
-    n, units = settings.width, {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "ReLU"}
-    units |= {"gelu": "GELU", "silu": "SiLU"}
-    blocks = (
-        torch.nn.Sequential(torch.nn.Linear(n, n), getattr(torch.nn, units[name])())
-        for _ in range(settings.depth)
-    )
-    module = torch.nn.Sequential(*blocks)
-    x, c = torch.randn(2, BATCH, n)
-    anyinit.initialize(module, mode, (BATCH, n) if mode == "analytic" else x)
-    options = {"loss": None, "cotangent": c, "cuts": None}
-    return OfTorch(dict(module.named_parameters()), module, x, None, options)
+def measured(made: Recipe, seed: int) -> Iterator[tuple[str, Cure | str]]:
+    """Yield each rival's name with what it makes of a network, or with its error message."""
+    for name, change in zip(RIVALS, CHANGES, strict=True):
+        if importlib.util.find_spec(name.partition(" ")[0].lower()) is None:
+            continue
+        given = arguments(made, seed)
+        try:
+            change(given["model"], given["xs"])
+        except Exception as error:  # whatever code of others ends in
+            yield name, f"{type(error).__name__}: {error}".partition("\n")[0]
+            continue
+        options = {"loss": None, "cotangent": given["cotangent"], "cuts": given["cuts"]}
+        own = dict(given["model"].named_parameters())
+        patient = OfTorch(own, given["model"], given["xs"], None, options)
+        yield name, judged(patient, name, "", patient.params, None, theory=False)
+
+
+def _analytic(module: Any, xs: Any) -> None:
+    import anyinit
+
+    anyinit.initialize(module, "analytic", tuple(xs.shape))
+
+
+def _empirical(module: Any, xs: Any) -> None:
+    import anyinit
+
+    anyinit.initialize(module, "empirical", xs)
+
+
+def _lsuv(module: Any, xs: Any) -> None:
+    from lsuv import lsuv_with_singlebatch
+
+    lsuv_with_singlebatch(module, xs, verbose=False)
+
+
+def _gradinit(module: Any, xs: Any) -> None:
+    from gradinit import GradInitWrapper
+
+    labels = torch.arange(len(xs)) % CLASSES
+    with GradInitWrapper(module) as wrapper:
+        optimiser = torch.optim.Adam(module.parameters(), lr=RATE)
+        for _ in range(STEPS):
+            loss = torch.nn.functional.cross_entropy(_logits(module(xs)), labels)
+            optimiser.zero_grad()
+            wrapper.grad_loss(loss, norm=2).backward()
+            optimiser.step()
+            wrapper.clamp_scales()
+
+
+def _logits(out: Any) -> Any:
+    """Return means over tokens or pixels, of some units or channels."""
+    return (out.mean((2, 3)) if out.ndim == 4 else out.mean(1) if out.ndim == 3 else out)[
+        :, :CLASSES
+    ]
+
+
+CHANGES: tuple[Callable[[Any, Any], None], ...] = (_analytic, _empirical, _lsuv, _gradinit)
