@@ -1,7 +1,9 @@
 """Cures: each change against the plain network, changed by hand, with gradients of `jax.grad`."""
 
+import copy
 import re
 from functools import partial
+from itertools import islice
 from types import SimpleNamespace
 
 import equinox as eqx
@@ -16,7 +18,7 @@ from problems import as_users_have_jax
 from sklearn.datasets import load_digits
 
 import jaxnn
-from experiments.cures import columns, report
+from experiments.cures import columns, experiment, recipes, report
 from experiments.cures.experiment import EXPERIMENT, Settings, measured, prepare
 from experiments.runs import schema
 from jaxnn.adapters.layers import from_layers
@@ -521,11 +523,19 @@ def test_every_advice_on_a_module_of_torch_has_the_rate_that_it_promises(of, rng
     torch.manual_seed(0)
     shape = (8,) if of == "dense" else (8, 3, 3)
     made = (lambda: nn.Linear(8, 8)) if of == "dense" else (lambda: nn.Conv2d(8, 8, 3, padding=1))
-    module = nn.Sequential(*(nn.Sequential(made(), nn.ReLU()) for _ in range(8))).double()
+    module = nn.Sequential(*(nn.Sequential(made(), nn.ReLU()) for _ in range(13))).double()
     x, c = (torch.tensor(v) for v in rng.normal(size=(2, B, *shape)))
     found = jaxnn.torch_cures(module, x, cotangent=c)
     kinds = {cure.kind for cure in found}
-    assert kinds >= {"scale", "scale by layer", "orthogonal", "looks-linear", "skip", "norm"}
+    assert kinds >= {
+        "scale",
+        "scale by layer",
+        "orthogonal",
+        "looks-linear",
+        "skip",
+        "norm",
+        "units",
+    }
     for cure in found:
         cure.net.load_state_dict(cure.params)
         states = []
@@ -563,6 +573,27 @@ def test_blocks_of_torch_with_a_skip_or_a_norm(kind, rng):
     np.testing.assert_allclose(made(x).detach(), z.detach(), rtol=1e-12)
     assert not module[0]._forward_hooks
     assert not module[0]._forward_pre_hooks
+
+
+@pytest.mark.slow
+def test_modules_of_torch_with_other_units(rng):
+    """In place of activations that are modules, also of those that overwrite their input."""
+    need("torch")
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    kinds = (nn.Tanh(), nn.ReLU(inplace=True), nn.GELU())
+    module = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), sigma) for sigma in kinds)).double()
+    x = torch.tensor(rng.normal(size=(B, 4)))
+    before = module(x)
+    made = hooks.with_units(module, ["0", "1", "2"], 1.2, 0.3)
+    z = x
+    for layer, _ in module:
+        z = 1.2 * nn.functional.leaky_relu(layer(z), 0.3)
+    np.testing.assert_allclose(made(x).detach(), z.detach(), rtol=1e-12)
+    np.testing.assert_array_equal(module(x).detach(), before.detach())
+    assert hooks.with_units(nn.Sequential(module[0], nn.Linear(4, 4)), ["0", "1"], 1.2, 0.3) is None
 
 
 # The program of a layer
@@ -821,16 +852,16 @@ def test_formats_hold_the_norm_of_each_layer(log2, expected):
 
 @pytest.mark.slow
 def test_the_experiment_has_a_row_for_each_change(tmp_path):
-    plan = prepare(Settings(networks=("tanh",), depth=8, width=12, out=tmp_path))
+    settings = Settings(networks=("tanh",), frameworks=("equinox",), depth=6, width=8, out=tmp_path)
+    plan = prepare(settings)
     with as_users_have_jax():
         rows = measured(plan.cells[0], plan.settings)
     schema.check(rows, columns.COLUMNS)
-    ours = rows.filter(~rows["change"].is_in(columns.RIVALS))
-    lsuv = rows.filter(change=columns.LSUV)
-    assert abs(lsuv["decades"][0]) < abs(rows["decades"][0])
-    assert not np.isnan(lsuv["signal"][0])
-    assert ours["change"][0] == columns.BEFORE
-    assert {*ours["change"][1:]} >= {"scale", "scale by layer", "orthogonal", "skip", "norm"}
+    assert rows["change"][0] == columns.BEFORE
+    assert not np.isnan(rows["signal"][0])
+    assert {*rows["change"][1:]} >= {"scale", "scale by layer", "orthogonal", "skip", "norm"}
+    for change, own in zip(rows["change"], rows["own"], strict=True):
+        assert own == (change not in ("skip", "norm"))
     assert report.verdicts(rows)[0].startswith("1 of 1 ill networks are cured, to at most 0.0")
     assert EXPERIMENT.table(rows).row_count == 1
 
@@ -839,6 +870,7 @@ def test_the_experiment_has_a_row_for_each_change(tmp_path):
     ("settings", "sentence"),
     [
         ({"networks": ("mine",)}, "networks: expected some of sigmoid, tanh"),
+        ({"frameworks": ("mine",)}, "frameworks: expected some of flax, equinox, torch"),
         ({"width": 6}, "width: expected a multiple of 4, got 6"),
         ({"depth": 2}, "depth: expected at least 4 layers, got 2"),
     ],
@@ -846,6 +878,82 @@ def test_the_experiment_has_a_row_for_each_change(tmp_path):
 def test_mistakes_in_settings_are_one_sentence(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         prepare(Settings(**settings))
+
+
+def test_a_framework_that_is_not_installed_is_one_sentence(monkeypatch):
+    there = experiment.importlib.util.find_spec
+    monkeypatch.setattr(
+        experiment.importlib.util, "find_spec", lambda n: None if n == "equinox" else there(n)
+    )
+    with pytest.raises(ValueError, match=r"^frameworks: equinox is not installed; install it, or"):
+        prepare(Settings(frameworks=("equinox",)))
+    assert all(cell.framework != "equinox" for cell in prepare(Settings()).cells)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("users_jax")
+@pytest.mark.parametrize("name", recipes.NETWORKS)
+def test_a_recipe_is_one_network_in_all_frameworks(name):
+    """Weights of one size, so many of them, and what the layers make of the same examples."""
+    need("torch")
+    from experiments.cures import network_equinox, network_nnx, network_torch
+
+    made = recipes.recipe(name, 2, 64)
+    counts, sizes, outputs = [], [], []
+    for built in (network_torch, network_nnx, network_equinox):
+        given = built.arguments(made, 0)
+        model, xs = given["model"], given["xs"]
+        if built is network_torch:
+            arrays = [v.detach().numpy() for v in model.parameters()]
+            out = model(xs).detach().numpy()
+        else:
+            f, p = model if isinstance(model, tuple) else (lambda model, xs: model(xs), model)
+            state = nnx.state(p, nnx.Param) if built is network_nnx else p
+            arrays = jax.tree.leaves(eqx.filter(state, eqx.is_inexact_array))
+            out = (jax.vmap(f, (None, 0)) if "each" in given else f)(p, xs)
+        matrices = [np.ravel(v) for v in arrays if np.squeeze(v).ndim > 1 and np.std(v) > 0]
+        counts.append(sum(v.size for v in matrices))
+        sizes.append(np.std(np.concatenate(matrices)))
+        outputs.append(np.sqrt(np.mean(np.square(out))))
+        assert out.shape == given["cotangent"].shape
+    assert counts[1:] == counts[:1] * 2
+    np.testing.assert_allclose(sizes, sizes[0], rtol=0.02)
+    np.testing.assert_allclose(outputs, outputs[0], rtol=0.2)
+
+
+@pytest.mark.slow
+def test_rivals_are_judged_as_cures_are_or_their_error_is_told(monkeypatch):
+    need("torch", "anyinit", "lsuv", "gradinit")
+    from experiments.cures import network_torch, rivals_torch
+
+    def halve(module, xs):
+        for v in module.parameters():
+            v.data *= 0.5
+
+    def fail(module, xs):
+        raise RuntimeError("not for this\nmodule")
+
+    made = recipes.recipe("tanh", 4, 8)
+    monkeypatch.setattr(rivals_torch, "CHANGES", (halve, fail, *rivals_torch.CHANGES[2:]))
+    monkeypatch.setattr(rivals_torch, "STEPS", 2)
+    (_, first), (_, second), (_, lsuv), (_, gradinit) = rivals_torch.measured(made, 0)
+    given = network_torch.arguments(made, 0)
+    halve(given["model"], given["xs"])
+    assert first.decades == jaxnn.diagnose(**given).verdict.decades
+    assert second == "RuntimeError: not for this"
+    for layer in lsuv.net:
+        given["xs"] = layer[0](given["xs"])
+        assert float(given["xs"].detach().std()) == pytest.approx(1, abs=0.11)
+        given["xs"] = layer[1](given["xs"])
+    assert np.isfinite(gradinit.decades)
+
+
+def test_the_bar_is_a_rate_and_a_time():
+    row = {"network": "tanh", "framework": "flax", "seconds": 29.0, "decades": 0.0049}
+    assert report.meets(report.Case(row, row, True, []))
+    assert not report.meets(report.Case(row, row | {"decades": -0.0051}, True, []))
+    assert not report.meets(report.Case(row | {"seconds": 31.0}, row, True, []))
+    assert not report.meets(report.Case(row, None, True, []))
 
 
 # Training what was cured, by the user's own loop
@@ -899,3 +1007,36 @@ def test_a_cured_model_trains_in_the_user_s_own_loop(framework, key, users_jax):
     assert found[0].works
     assert trained(forward, layers, xs, ys) < 0.2
     assert trained(forward, found[0].params, xs, ys) > 0.8
+
+
+@pytest.mark.slow
+def test_a_cured_module_of_torch_trains_in_the_user_s_own_loop(monkeypatch):
+    """Sigmoid layers on the digits as PyTorch draws them, then with one factor, by its state."""
+    need("torch")
+    import torch
+    from torch import nn
+
+    every = cures._changes
+    monkeypatch.setattr(cures, "_changes", lambda *given: islice(every(*given), 1))  # the factor
+    monkeypatch.setattr(cures, "_numbers", lambda *given: [])
+    torch.manual_seed(0)
+    digits = load_digits()
+    xs = torch.tensor(digits.data / 16 - digits.data.mean() / 16, dtype=torch.float32)
+    xs, ys = xs[:500], torch.tensor(digits.target[:500])
+    blocks = [nn.Sequential(nn.Linear(64, 64), nn.Sigmoid()) for _ in range(12)]
+    module = nn.Sequential(*blocks, nn.Linear(64, 10))
+    loss = nn.functional.cross_entropy
+    found = jaxnn.torch_cures(module, xs[:64], ys[:64], loss=loss)
+    assert [(cure.kind, cure.works) for cure in found] == [("scale", True)]
+    reached = []
+    for state in (module.state_dict(), found[0].params):
+        model = copy.deepcopy(module)
+        model.load_state_dict(state)
+        optimiser = torch.optim.Adam(model.parameters(), 1e-3)
+        for _ in range(150):
+            optimiser.zero_grad()
+            loss(model(xs), ys).backward()
+            optimiser.step()
+        reached.append(float((model(xs).argmax(1) == ys).float().mean()))
+    assert reached[0] < 0.2
+    assert reached[1] > 0.8

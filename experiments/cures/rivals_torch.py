@@ -60,7 +60,7 @@ def _lsuv(module: Any, xs: Any) -> None:
 def _gradinit(module: Any, xs: Any) -> None:
     from gradinit import GradInitWrapper
 
-    labels = torch.arange(len(xs)) % CLASSES
+    labels = torch.arange(len(xs)) % min(CLASSES, _logits(module(xs)).shape[1])
     with GradInitWrapper(module) as wrapper:
         optimiser = torch.optim.Adam(module.parameters(), lr=RATE)
         for _ in range(STEPS):
@@ -73,9 +73,9 @@ def _gradinit(module: Any, xs: Any) -> None:
 
 def _logits(out: Any) -> Any:
     """Return means over tokens or pixels, of some units or channels."""
-    return (out.mean((2, 3)) if out.ndim == 4 else out.mean(1) if out.ndim == 3 else out)[
-        :, :CLASSES
-    ]
+    if out.ndim > 2:
+        out = out.mean(1) if out.ndim == 3 else out.mean((2, 3))
+    return out[:, :CLASSES]
 
 
 CHANGES: tuple[Callable[[Any, Any], None], ...] = (_analytic, _empirical, _lsuv, _gradinit)

@@ -219,8 +219,9 @@ def torch_cures(
 ) -> Cures:
     """Try changes that could keep the gradient of a PyTorch module, and measure each on it.
 
-    As `jaxnn.cures`, with branches, norms, kernels and relu recognised in torch's graph, but for
-    other units. Afterwards the module has its own parameters again.
+    As `jaxnn.cures`, with branches, norms, kernels and relu recognised in torch's graph; tailored
+    units take the place of activations that are modules of torch. Afterwards the module has its own
+    parameters again.
 
     Args:
         module: the module.

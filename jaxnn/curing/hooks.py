@@ -1,6 +1,8 @@
-"""Hooks: modules of PyTorch with a skip around each of some, or a norm in front, as copies.
+"""Hooks: modules of PyTorch with a skip around each of some, a norm in front, or other units.
 
-state + f(state) / √L          f(state / rms)
+state + f(state) / √L          f(state / rms)          σ in place of the activation
+
+All are copies.
 """
 
 import copy
@@ -10,6 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .structure import EPS
+
+# Modules of torch that apply a function to each entry, in the folder of its activations.
+ACTIVATIONS = "torch.nn.modules.activation"
+NONE = ("GLU", "MultiheadAttention", "PReLU", "Softmax", "Softmax2d", "LogSoftmax", "Softmin")
 
 
 def with_skips(module: Any, names: Sequence[str], scale: float) -> Any:
@@ -36,6 +42,36 @@ def with_norms(module: Any, names: Sequence[str]) -> Any:
     for name in names:
         made.get_submodule(name).register_forward_pre_hook(hook)
     return made
+
+
+def with_units(module: Any, names: Sequence[str], gain: float, slope: float) -> Any | None:
+    """Return a copy with g (max(z, 0) + s min(z, 0)) in place of activations; None without any.
+
+    Args:
+        module: a torch.nn.Module.
+        names: of modules in it, all of which have to hold activations that are modules of torch.
+        gain: g.
+        slope: s.
+    """
+
+    def hook(_: Any, args: Any, output: Any) -> Any:
+        del output
+        return gain * (args[0].clamp(min=0) + slope * args[0].clamp(max=0))
+
+    made = copy.deepcopy(module)
+    inside = [list(filter(_is_activation, made.get_submodule(n).modules())) for n in names]
+    if not all(inside):
+        return None
+    for activation in {id(each): each for of in inside for each in of}.values():
+        if hasattr(activation, "inplace"):  # else what goes in is overwritten before the hook
+            activation.inplace = False
+        activation.register_forward_hook(hook)
+    return made
+
+
+def _is_activation(module: Any) -> bool:
+    kind = type(module)
+    return kind.__module__ == ACTIVATIONS and kind.__name__ not in NONE
 
 
 def follow(module: Any, names: Sequence[str], inputs: Any) -> bool:

@@ -21,12 +21,10 @@ from ..flow.measure import gradient_flow
 from ..flow.of_torch import torch_flow
 from ..flow.rates import Stretch, gain_of, rate_of, to_change, within
 from ..flow.verdict import decades_of
-from ..limits.meanfield import tailored_slope
 from ..limits.tailored import tailored_relu
 from ..network.network import Network
 from . import branches, hooks, kernels, steps, structure, units, weights
 
-ETA = 0.9  # the correlation that tailored units leave
 WEIGHTS = ("branch scale", "scale", "scale by layer", "orthogonal", "looks-linear")
 STRUCTURES = ("skip", "norm", "units")
 KINDS = (*WEIGHTS, *STRUCTURES, "router", "numbers")  # of changes
@@ -291,7 +289,7 @@ class OfJax(Patient):
             return
         count = int(self.repeating.sum())
         layers = f"of the {count} layers that repeat"
-        made: tuple[tuple[str, str, Callable[..., Any]], ...] = (
+        made: list[tuple[str, str, Callable[..., Any]]] = [
             (
                 "skip",
                 f"Put a skip around each {layers}: z + f(z) / √{count}.",
@@ -302,9 +300,17 @@ class OfJax(Patient):
                 f"Put a norm in front of each {layers}: f(z / rms(z)).",
                 structure.WithNorm,
             ),
-        )
+        ]
         if "units" in kinds and all(units.of_link(*link) for _, *link in self._links()):
-            made += _tailored(count)
+            made += [
+                (
+                    "units",
+                    f"Put `jaxnn.tailored_relu({count})` in place of the activation, a leaky relu "
+                    f"of slope {leaky.slope:.3g}, and multiply the weights by {{}}.",
+                    lambda link: units.WithUnits(link, leaky),  # noqa: B023
+                )
+                for leaky in _tailored(count)
+            ]
         for kind, advice, form in made:
             if kind not in kinds:
                 continue
@@ -317,17 +323,12 @@ class OfJax(Patient):
                 continue
 
 
-def _tailored(count: int) -> tuple[tuple[str, str, Callable[..., Any]], ...]:
-    """Return the units that are tailored to a number of layers, if there are such."""
+def _tailored(count: int) -> list[Any]:
+    """Return the leaky relu that is tailored to a number of layers; none for too few of them."""
     try:
-        sigma = tailored_relu(count)
-    except ValueError:  # too few layers
-        return ()
-    advice = (
-        f"Put `jaxnn.tailored_relu({count})` in place of the activation, a leaky relu of slope "
-        f"{tailored_slope(count, ETA):.3g}, and multiply the weights by {{}}."
-    )
-    return (("units", advice, lambda link: units.WithUnits(link, sigma.sigma)),)
+        return [tailored_relu(count).sigma]
+    except ValueError:
+        return []
 
 
 @dataclass(eq=False)
@@ -398,7 +399,7 @@ class OfTorch(Patient):
     def restructured(
         self, kinds: Container[str] = STRUCTURES
     ) -> Iterator[tuple[str, str, Patient]]:
-        """Yield copies with a skip around each layer that repeats, or a norm in front."""
+        """Yield copies with a skip around each layer that repeats, a norm in front, or units."""
         names = [n for n, is_one in zip(self.flow.names, self.repeating, strict=True) if is_one]
         if not hooks.follow(self.module, names, self.inputs):
             return
@@ -414,6 +415,7 @@ class OfTorch(Patient):
                 f"Put a norm in front of each {of}: f(z / rms(z)).",
                 hooks.with_norms(self.module, names),
             ),
+            *self._with_units(names),
         )
         for kind, advice, module in made:
             if kind not in kinds:
@@ -423,6 +425,18 @@ class OfTorch(Patient):
                 yield kind, advice, OfTorch(own, module, self.inputs, self.ys, self.options)
             except ValueError:  # the signal leaves the range
                 continue
+
+    def _with_units(self, names: list[str]) -> Iterator[tuple[str, str, Any]]:
+        """Yield a copy with units that are tailored to the number of layers, if there are such."""
+        for leaky in _tailored(len(names)):
+            module = hooks.with_units(self.module, names, leaky.gain, leaky.slope)
+            if module is not None:
+                advice = (
+                    f"Put {leaky.gain:.4g} times torch.nn.LeakyReLU({leaky.slope:.3g}), tailored "
+                    f"to {len(names)} layers, in place of the activation, and multiply the weights "
+                    "by {}."
+                )
+                yield "units", advice, module
 
     def orthogonal(self, seed: int) -> Any:
         """Return parameters with orthogonal matrices in the layers that repeat, or None."""
