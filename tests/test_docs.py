@@ -25,6 +25,8 @@ from problems import as_users_have_jax
 import jaxnn
 from experiments.bench import report as bench_report
 from experiments.bench.rows import rows as bench_rows
+from experiments.cures.columns import BEFORE, RIVALS
+from experiments.cures.columns import COLUMNS as CURES_COLUMNS
 from experiments.laws.columns import COLUMNS as LAW_COLUMNS
 from experiments.laws.experiment import LAWS
 from experiments.menagerie.columns import COLUMNS as MENAGERIE_COLUMNS
@@ -494,9 +496,49 @@ def test_runs_of_the_menagerie_become_one_table(tmp_path):
     assert "\nnn.X: `Error: no cut`" in text
 
 
+def cures_of(network, framework, before, *changes, seconds=2.0):
+    """Rows of the cures: changes are (name, rate, works), none of a network that is well."""
+    numbers = {"total": 1.0, "signal": 0.1, "log10_spread": 0.0, "own": True, "seconds": seconds}
+    row = numbers | {"network": network, "framework": framework, "layers": 24, "advice": "do"}
+    changes = ((BEFORE, before, not changes), *changes)
+    return [
+        row | dict(zip(("change", "decades", "works"), change, strict=True)) for change in changes
+    ]
+
+
+def test_runs_of_cures_become_two_tables(tmp_path):
+    """Of two runs the later numbers of a network; a rival that loses something is in brackets."""
+    kinds = {name: column.dtype for name, column in CURES_COLUMNS.items()}
+    rivals = [(RIVALS[0], 0.05, True), (RIVALS[2], -0.4, False), (RIVALS[3], float("nan"), False)]
+    runs = [
+        [
+            *cures_of("tanh", "torch", -0.3, ("scale", 0.1, True)),
+            *cures_of("mixer", "flax", 0.01),
+            *cures_of("lstm", "flax", -0.2, ("scale", 0.001, True), seconds=40.0),
+        ],
+        [
+            *cures_of("tanh", "flax", -0.25, ("skip", 0.0, False), ("scale", -2e-4, True)),
+            *cures_of("tanh", "torch", -0.24, ("orthogonal", 1e-5, True), *rivals),
+            *cures_of("relu", "torch", -0.38, ("scale", 0.0, False), *rivals),
+        ],
+    ]
+    for i, rows in enumerate(runs):
+        folder = run_of(tmp_path / str(i), "cures")
+        pl.DataFrame(rows, kinds).write_parquet(folder / "rows.parquet")
+        tables.collect(folder, tmp_path)
+    text = tables.markdown("cures", tmp_path)
+    assert "**2 of 4 ill networks are cured within the bar.** Measured: 2026-01-02" in text
+    assert (
+        "| tanh | 24 | −.240 to −.250 | −.0002, one factor |  | +.0000, orthogonal | 2 |\n"
+        "| relu | 24 | −.380 |  |  | **no change helps** | 2 |\n"
+    ) in text
+    assert "\n| MLP-Mixer | 24 | +.010 | healthy |  |  | 2 |\n" in text
+    assert "\n| tanh | −.240 | +.0000, orthogonal | +.050 | (−.400) | – |\n" in text
+
+
 def test_a_run_of_something_else_is_refused(tmp_path):
     with pytest.raises(
-        ValueError, match="expected a finished run of laws, bench or menagerie, got 'depth'"
+        ValueError, match="expected a finished run of laws, bench, cures or menagerie, got 'depth'"
     ):
         tables.collect(run_of(tmp_path / "run", "depth"), tmp_path)
 
