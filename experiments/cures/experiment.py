@@ -114,7 +114,7 @@ def measured(cell: Cell, settings: Settings) -> pl.DataFrame:
     seconds = time.process_time() - started
     assert diagnosis.patient is not None
     patient = diagnosis.patient()
-    before = judged(patient, BEFORE, "", patient.params, None, theory=False)
+    before = judged(patient, BEFORE, "", patient.params, None, False, patient.flow)
     ours = [(cure.kind, cure) for cure in (before, *tried)]
     own = _structure(before.params)
     rows = [

@@ -36,7 +36,7 @@ def measured(made: Recipe, seed: int) -> Iterator[tuple[str, Cure | str]]:
         options = {"loss": None, "cotangent": given["cotangent"], "cuts": given["cuts"]}
         own = dict(given["model"].named_parameters())
         patient = OfTorch(own, given["model"], given["xs"], None, options)
-        yield name, judged(patient, name, "", patient.params, None, theory=False)
+        yield name, judged(patient, name, "", patient.params, None, False, patient.flow)
 
 
 def _analytic(module: Any, xs: Any) -> None:
