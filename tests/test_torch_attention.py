@@ -1,6 +1,7 @@
 """Attention, routers and positions of modules of PyTorch, against numbers computed by hand."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from problems import as_users_have_jax
 from test_pytorch import torch  # noqa: F401, a fixture
 
 import jaxnn
+from jaxnn.adapters.torch.descent import Sizes
 
 BATCH, TOKENS, HEADS, OF_HEAD, EXPERTS = 3, 6, 4, 5, 3
 WIDTH = HEADS * OF_HEAD
@@ -155,6 +157,83 @@ def test_attention_is_recognised(torch, way, seen, by, scale):  # noqa: F811
     assert flow.attention.paths[-1] == ("1.k.weight", "1.q.weight")
 
 
+class ByHand:
+    """Ways to write a softmax, (torch, logits, mask) -> weights; the mask has -inf, or 0."""
+
+    def of_torch(self, logits, mask):
+        return (logits + mask).softmax(-1)
+
+    def without_its_largest(self, logits, mask):
+        logits = logits.masked_fill(mask < 0, -np.inf)
+        powers = self.exp(logits - logits.amax(-1, keepdim=True))
+        return powers / powers.sum(-1, keepdim=True)
+
+    def as_it_is(self, logits, mask):
+        powers = self.exp(logits + mask.clamp_min(-1e9))
+        return powers / powers.sum(dim=-1, keepdim=True)
+
+    def times_a_mask(self, logits, mask):
+        largest = logits.max(dim=-1, keepdim=True).values.detach()
+        powers = (logits - largest).exp() * (mask == 0)
+        return powers.mul(1 / powers.sum(-1)[..., None])
+
+    def in_place(self, logits, mask):
+        logits = logits + mask
+        logits -= logits.detach().max(-1, keepdim=True)[0]
+        logits.exp_()
+        return logits / logits.sum(-1, keepdim=True)
+
+    def masked_behind(self, logits, mask):
+        shifted = logits - logits.amax(-1, keepdim=True)
+        powers = self.where(mask < 0, mask, shifted).double().exp()
+        return powers / self.sum(powers, -1, True)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_softmax_by_hand_is_read_as_torch_s_own(torch, causal):  # noqa: F811
+    ways = [way for name, way in vars(ByHand).items() if not name.startswith("_")]
+    xs, tables = torch.randn(BATCH, TOKENS, WIDTH).double(), {}
+    mask = torch.tensor(np.where(CAUSAL if causal else ALL, 0.0, -np.inf))
+
+    def of(way, self, z):
+        q, k, v = (x.transpose(1, 2) for x in self.heads(z))
+        return (way(torch, q @ k.mT * OF_HEAD**-0.5, mask) @ v).transpose(1, 2).flatten(2)
+
+    for way in ways:
+        torch.manual_seed(1)
+        flow = flow_of(attending(torch, functools.partial(of, way), scale=3.0), xs)
+        assert flow.notes == ("The layers are 0 to 1, found automatically; cuts= chooses others.",)
+        tables[way.__name__] = flow.attention_table()
+    own = tables.pop("of_torch")
+    assert len(own) == 2 * HEADS
+    for table in tables.values():
+        assert [(r["layer"], r["attention"], r["head"]) for r in table] == [
+            (r["layer"], r["attention"], r["head"]) for r in own
+        ]
+        for name in NUMBERS:
+            np.testing.assert_allclose(
+                [r[name] for r in table], [r[name] for r in own], rtol=1e-5, atol=1e-6
+            )
+
+
+def test_what_is_no_softmax_by_hand(torch):  # noqa: F811
+    """Powers whose sum is over another axis or of another shape, and those of features."""
+
+    class Block(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = torch.nn.Linear(WIDTH, WIDTH)
+
+        def forward(self, z):
+            gate = self.out(z).exp()
+            gate = gate / gate.sum(-1, keepdim=True)
+            return z + torch.bmm(gate.mT, z).mean(1, keepdim=True)
+
+    flow = flow_of(torch.nn.Sequential(Block(), Block()), torch.randn(BATCH, TOKENS, WIDTH) / 5)
+    assert len(flow.notes) == 1
+    assert flow.attention_table() == []
+
+
 @pytest.mark.parametrize("need_weights", [True, False])
 def test_multihead_attention(torch, need_weights):  # noqa: F811
     """Torch's own module, by bmm and softmax, or by its kernel, with padding."""
@@ -206,8 +285,15 @@ def test_a_saturated_transformer_gets_the_sentence_of_a_program(torch):  # noqa:
     assert finding.text in v.sentences
 
 
-def test_learned_queries(torch):  # noqa: F811
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_learned_queries(torch, by_hand):  # noqa: F811
     """Tokens are pooled by a query that is a parameter; a product of features is none."""
+
+    def softmax(logits):
+        if not by_hand:
+            return torch.softmax(logits, -1)
+        powers = torch.exp(logits - logits.amax(-1, keepdim=True))
+        return powers / powers.sum(-1, keepdim=True)
 
     class Pool(torch.nn.Module):
         def __init__(self):
@@ -216,7 +302,7 @@ def test_learned_queries(torch):  # noqa: F811
             self.out = torch.nn.Linear(WIDTH, WIDTH)
 
         def forward(self, z):
-            weights = torch.softmax(z @ self.query, -1)
+            weights = softmax(z @ self.query)
             pooled = torch.einsum("bt,btn->bn", weights, z)
             of_features = torch.softmax(self.out(z), -1)
             return z + self.out(torch.bmm(of_features.mT, z).mean(1) + pooled)[:, None]
@@ -253,7 +339,10 @@ def mixture(torch, form):  # noqa: F811
 
         def forward(self, z):
             share = torch.softmax(self.gate(z), -1)
-            if form == "stacked":
+            if form == "by hand":
+                share = self.gate(z).exp()
+                share = share / share.sum(-1, keepdim=True)
+            if form != "listed":
                 return z + torch.einsum("btn,enm,bte->btm", z, self.up, share).tanh()
             tokens, share = z.flatten(0, 1), share.flatten(0, 1)
             top, chosen = share.topk(2, dim=-1)
@@ -266,7 +355,7 @@ def mixture(torch, form):  # noqa: F811
     return torch.nn.Sequential(Block(), Block())
 
 
-@pytest.mark.parametrize("form", ["listed", "stacked"])
+@pytest.mark.parametrize("form", ["listed", "stacked", "by hand"])
 def test_routers_are_recognised(torch, form):  # noqa: F811
     module, xs = mixture(torch, form), torch.randn(BATCH, TOKENS, WIDTH)
     flow = flow_of(module, xs)
@@ -357,6 +446,18 @@ def test_positions(torch, kind):  # noqa: F811
         within = (value - value.mean(1, keepdim=True)).square().mean() / value.square().mean()
         assert flow.log_spread_within[i - 1] == pytest.approx(float(within.log()) / 2, rel=1e-4)
     assert flow.positions.counts == ((5, 5) if kind == "tokens" else (42, 20))
+
+
+def test_sizes_of_positions_far_apart(torch):  # noqa: F811
+    """Squares of some are below the range of float32."""
+    sizes = torch.tensor([1.0, 1e-25, 0.0, 3e-38])
+    grad = torch.randn(2, 4, 5) * sizes[:, None] * torch.tensor([1.0, 1e-3])[:, None, None]
+    exponent = np.array([3, -700])
+    log = Sizes.of(grad, -1).log_by_position(exponent)
+    terms = 2 * np.log(np.linalg.norm(grad.double().numpy()[:, [0, 1, 3]], axis=2))
+    expected = np.logaddexp.reduce(terms + 2 * np.log(2.0) * exponent[:, None], axis=0) / 2
+    np.testing.assert_allclose(log[[0, 1, 3]], expected, rtol=1e-5)
+    assert log[2] == -np.inf
 
 
 # What is not read

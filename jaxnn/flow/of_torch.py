@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,18 +14,18 @@ from ..adapters.attention import Logits
 from ..adapters.torch.descent import Look
 from ..adapters.torch.hooks import State
 from ..adapters.torch.module import measured
-from ..adapters.torch.operations import Recognised
+from ..adapters.torch.operations import ENTRIES, Pieces, Recognised
 from ..adapters.torch.skips import log_branches
-from ..adapters.torch.tensors import log_norm, numbers_of
+from ..adapters.torch.tensors import log_norms, numbers_of
 from ..arrays.compiled import compiled
-from ..arrays.rows import ZERO_EXPONENT, ScaledRows
+from ..arrays.rows import ScaledRows
 from ..network.checks import check_loss
 from .chain import smallest_of
 from .entries import Entries, entries_of
 from .examples import log_spread_by_position
 from .flow import Flow, Parameters
 from .narrow import MXFP8
-from .positions import Positions, count_of, log_delta_by_position
+from .positions import Positions, count_of
 from .recognised import HeadRecord, HeadSums, NamedExperts, NamedHeads, fields_of, unread_notes
 from .record import DeltaRecord, StateRecord, flow_of
 from .state_records import state_record
@@ -139,7 +139,7 @@ def torch_flow(
         of_parameters = jax.tree.map(lambda *v: wide(np.stack(v)), *own)
     numbers = (
         np.array([logs[name] for name in paths], dtype),
-        np.array([log_norm(parameters[name]) for name in paths], dtype),
+        np.array(log_norms([parameters[name] for name in paths]), dtype),
         np.array(_log_theta(logs, layers, len(states)), dtype),
     )
     of_states = [records[i] for i in range(len(states))]
@@ -245,31 +245,22 @@ def _entries_of_tensor(tensor: Any, dtype: Any) -> Entries:
     return entries
 
 
-class _Noted(NamedTuple):
-    """Δ of a state in numbers: its entries, if asked for, and ln ‖Δ‖ by position."""
-
-    entries: Any
-    positions: Any
-
-
 def _look(formats: bool) -> Callable[[list[State]], Look]:
-    """Return a function of states, which returns one that reads the numbers of Δ of any of them."""
+    """Return a function of states, which returns what is noted of Δ of each of them."""
 
     def of_states(states: list[State]) -> Look:
-        def look(at: int, parts: list[Any], exponent: np.ndarray) -> _Noted:
-            state = states[at - 1]
-            with_positions = count_of([_channels_last(np.empty(v.shape), state) for v in parts])
-            if not formats and not with_positions:
-                return _Noted(None, None)
-            values = [_channels_last(numbers_of(v), state) for v in parts]
-            return _Noted(
-                _entries(values, exponent) if formats else None,
-                _by_position(values[0], exponent) if with_positions else None,
-            )
+        def entries(at: int, parts: list[Any], exponent: np.ndarray) -> Any:
+            values = [_channels_last(numbers_of(v), states[at - 1]) for v in parts]
+            return _entries(values, exponent)
 
-        return look
+        return Look(tuple(map(_has_positions, states)), entries if formats else None)
 
     return of_states
+
+
+def _has_positions(state: State) -> bool:
+    """Tell whether positions of a state are recorded, by the shapes of its parts."""
+    return bool(count_of([_channels_last(np.empty(v.shape), state) for v in state.parts]))
 
 
 def _entries(parts: list[np.ndarray], exponent: np.ndarray) -> Any:
@@ -277,33 +268,37 @@ def _entries(parts: list[np.ndarray], exponent: np.ndarray) -> Any:
     return jax.device_get(_counted(parts, exponent.astype(np.int32)))
 
 
-def _by_position(m: np.ndarray, exponent: np.ndarray) -> np.ndarray:
-    """Return ln ‖Δ‖ at each position of Δ = m 2^exponent."""
-    if m.dtype.itemsize == 8:  # which JAX may take in float32
-        axes = tuple(range(1, m.ndim))
-        k = np.frexp(np.max(np.abs(m), axis=axes))[1]
-        m, exponent = np.ldexp(m, -np.expand_dims(k, axes)), exponent + k
-    return np.asarray(_log_by_position(m, exponent.astype(np.int32)))
+def _heads(attentions: Sequence[Pieces]) -> list[HeadRecord]:
+    """Return the record of each attention, given its logits and which keys are seen, in pieces.
 
+    Those of one shape are taken together, some at a time.
+    """
+    sums: list[list[HeadSums]] = [[] for _ in attentions]
+    alike: dict[Any, list[tuple[int, Any]]] = {}
 
-@compiled
-def _log_by_position(m: Any, exponent: Any) -> Any:
-    is_zero = jnp.all(m == 0, axis=tuple(range(1, m.ndim)))
-    rows = ScaledRows(m, jnp.where(is_zero, ZERO_EXPONENT, exponent))
-    return log_delta_by_position(rows, m.dtype)
+    def add(several: list[tuple[int, Any]]) -> None:
+        stacked = (np.stack(v) for v in zip(*(piece for _, piece in several), strict=True))
+        together = jax.device_get(_sums(*stacked))
+        for place, (i, _) in enumerate(several):
+            sums[i].append(HeadSums(*(v[place] for v in together)))
 
-
-def _heads(pieces: Iterator[tuple[np.ndarray, np.ndarray]]) -> HeadRecord:
-    """Return the record of an attention, given its logits and which keys are seen."""
-    sums = reduce(HeadSums.plus, (jax.device_get(_sums(*piece)) for piece in pieces))
+    for i, pieces in enumerate(attentions):
+        for values, seen in pieces:
+            several = alike.setdefault((values.shape, values.dtype), [])
+            several.append((i, (values, seen)))
+            if len(several) * values.size > ENTRIES:
+                add(several)
+                several.clear()
+    for several in filter(None, alike.values()):
+        add(several)
     with np.errstate(invalid="ignore"):  # without a query that sees two keys
-        record: HeadRecord = sums.record()
-    return record
+        return [reduce(HeadSums.plus, each).record() for each in sums]
 
 
 @compiled
 def _sums(values: Any, seen: Any) -> HeadSums:
-    return HeadSums.of(Logits(values, seen), values.dtype)
+    sums: HeadSums = jax.lax.map(lambda v: HeadSums.of(Logits(*v), v[0].dtype), (values, seen))
+    return sums
 
 
 @compiled

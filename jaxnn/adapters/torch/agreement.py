@@ -65,7 +65,7 @@ def agreed(descent: Descent, is_probed: bool, look: Look | None = None) -> Agree
         ValueError: no pass is right, with the name of the cut.
     """
     of = _range(descent.states)
-    plain = plain_pass(descent, look)
+    plain = plain_pass(descent)
     normal = (plain.exponent >= of.lowest) & np.isfinite(plain.norm)
     shifts = _shifts(descent, plain, of)
     mixes = np.zeros(len(descent.states) + 1, bool)
@@ -102,6 +102,9 @@ def agreed(descent: Descent, is_probed: bool, look: Look | None = None) -> Agree
             f"as if something clipped it, or it left the range of {_first_dtype(descent)} on the "
             "way; take clipping out, or measure in a wider float"
         )
+    own = known.all(axis=1) & ~trusted  # numbers of the plain pass are taken
+    if look is not None and own[1:].any():
+        plain = plain_pass(descent, look)
     return _taken(descent, plain, found, known, trusted, mixes, shifts, of)
 
 
@@ -242,7 +245,7 @@ def _of_parameters(
     top = len(descent.states) + 1
     known, trusted = np.append(known, True), np.append(trusted, True)
     layers = {name: descent.layers_of(p) for name, p in descent.parameters.items()}
-    sizes = {name: plain.sums.sizes(name) for name in layers}
+    sizes = plain.sums.all_sizes(layers, of.lowest)
     lost = [
         name
         for name, on in layers.items()

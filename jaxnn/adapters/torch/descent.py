@@ -19,7 +19,7 @@ plain backpropagation has none either, nothing is measured from there down.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ import numpy as np
 from ...arrays.rows import LN2, ZERO_EXPONENT
 from .graph import Survey
 from .hooks import State
-from .tensors import highest_exponent, name_of_dtype, numbers_of, size_of
+from .tensors import highest_exponent, log_norms, name_of_dtype, numbers_of, size_of
 
 POWERS = 3  # the second scaling is by 2, 4, …, 2^POWERS more: float16 has room for little else
 
@@ -96,17 +96,19 @@ class Descent(NamedTuple):
 class Sums:
     """Δ of parameters as m × 2^e: sums over examples, and over the layers that share one.
 
-    came: of each the gate above and the exponent of the largest entry, for each part of the sum.
+    came: of each the gate above and the exponent of the largest entry, for each part of a sum whose
+        gradients were scaled.
     """
 
     def __init__(self) -> None:
         self.parts: dict[str, tuple[Any, int]] = {}
         self.came: dict[str, list[tuple[int, float]]] = {}
 
-    def add(self, name: str, upper: int, grad: Any, exponent: int) -> None:
-        """Add what comes from the part of the pass below a gate."""
+    def add(self, name: str, upper: int | None, grad: Any, exponent: int) -> None:
+        """Add what comes from the part of the pass below a gate; None of a pass without gates."""
         grad = grad.detach().to_dense() if grad.is_sparse else grad.detach()
-        self.came.setdefault(name, []).append((upper, size_of(grad)[1]))
+        if upper is not None:
+            self.came.setdefault(name, []).append((upper, size_of(grad)[1]))
         if name in self.parts:
             m, e = self.parts[name]
             common = max(e, exponent)
@@ -122,9 +124,38 @@ class Sums:
         log, exponent = size_of(m)
         return log + e * LN2, exponent
 
+    def all_sizes(self, names: Iterable[str], lowest: int) -> dict[str, tuple[float, float]]:
+        """Return what `sizes` does of each, of most of them together.
 
-# (the state, the parts of its Δ, the exponent of each example) -> what a pass notes of them
-Look = Callable[[int, list[Any], np.ndarray], Any]
+        An exponent above the lowest may be less than it is: the largest of n entries is at least
+        norm / √n.
+        """
+        logs = log_norms([self.parts[name][0] for name in self.parts])
+        sizes = {}
+        for (name, (m, e)), log in zip(self.parts.items(), logs, strict=True):
+            least = log / LN2 - np.log2(max(m.numel(), 1)) / 2 - 1
+            sizes[name] = (log + e * LN2, least) if least >= lowest else self.sizes(name)
+        return {name: sizes[name] if name in sizes else self.sizes(name) for name in names}
+
+
+class Look(NamedTuple):
+    """What is noted of Δ of each state besides.
+
+    positions: for each state whether ln ‖Δ‖ at each of its positions is.
+    entries: (the state, the parts of its Δ, the exponent of each example) -> what is noted of its
+        entries; None if nothing is.
+    """
+
+    positions: tuple[bool, ...]
+    entries: Callable[[int, list[Any], np.ndarray], Any] | None
+
+
+class Noted(NamedTuple):
+    """Δ of a state in numbers: its entries and ln ‖Δ‖ by position, None of what is not wanted."""
+
+    entries: Any
+    positions: np.ndarray | None
+
 
 # (state, the exponents of what has come, those to be had before it, those of Δ) -> to multiply by
 Rule = Callable[[int, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -140,7 +171,7 @@ class Pass:
     def __init__(self, descent: Descent, look: Look | None = None) -> None:
         of = (len(descent.states) + 1, descent.examples)
         self.descent = descent
-        self.look, self.noted = look, dict[int, Any]()
+        self.look, self.noted = look, dict[int, Noted]()
         self.exponent = np.full(of, ZERO_EXPONENT, np.int64)
         self.arrived = np.full(of, ZERO_EXPONENT, np.int64)
         self.largest, self.norm = np.zeros(of), np.zeros(of)
@@ -156,26 +187,28 @@ class Pass:
 
     def record(self, at: int, grads: list[Any], total: np.ndarray) -> np.ndarray:
         """Record Δ = what arrives × 2^total of a state; return the exponents k of what arrives."""
-        parts = [_rows(grad) for grad in grads if grad is not None]
+        parts = [grad for grad in grads if grad is not None]
         if not parts:
             return np.zeros_like(total)
-        if self.look is not None and at:
-            self.noted[at] = self.look(at, [v for v in grads if v is not None], total)
-        # Large temporaries cost more than what is computed, and abs() would be one.
-        largest = np.max(
-            [np.maximum(numbers_of(v.amax(1)), -numbers_of(v.amin(1))) for v in parts], axis=0
-        ).astype(np.float64)
-        most = min(highest_exponent(name_of_dtype(v)) for v in parts)
+        look = self.look if at else None
+        with_positions = look is not None and look.positions[at - 1]
+        channels = self.descent.states[at - 1].channels if with_positions else None
+        sizes = [Sizes.of(grad, channels) for grad in parts]
+        largest = np.max([v.largest.max(axis=1) for v in sizes], axis=0)
+        most = min(highest_exponent(name_of_dtype(_wide(v))) for v in parts)
         most -= 1 + POWERS
         k = np.maximum(np.minimum(np.frexp(largest)[1] - 1, most), -most)
         k = np.where(np.isfinite(largest) & (largest > 0), k, 0).astype(np.int64)
-        unit = np.ldexp(1.0, -k)
-        norms = [numbers_of(_unit_rows(v, k).norm(dim=1)) for v in parts]
+        squares = [np.square(np.ldexp(v.norm, v.exponent - k[:, None])).sum(axis=1) for v in sizes]
         zero = largest == 0
         self.exponent[at] = np.where(zero, ZERO_EXPONENT, total + k)
         self.arrived[at] = np.where(zero, ZERO_EXPONENT, k)
-        self.largest[at] = largest * unit
-        self.norm[at] = norms[0] if len(norms) == 1 else np.sqrt(np.sum(np.square(norms), axis=0))
+        self.largest[at] = largest * np.ldexp(1.0, -k)
+        self.norm[at] = np.sqrt(np.sum(squares, axis=0))
+        if look is not None:
+            entries = None if look.entries is None else look.entries(at, parts, total)
+            of = None if channels is None else sizes[0].log_by_position(total)
+            self.noted[at] = Noted(entries, of)
         return k
 
     def enter(self, upper: int, grad: Any, total: np.ndarray) -> None:
@@ -199,8 +232,53 @@ class Pass:
         return bool(np.isfinite(self.norm).all())
 
 
+class Sizes(NamedTuple):
+    """The sizes of a gradient for each example and position, (examples, positions) each.
+
+    largest: the largest |entry|.
+    norm, exponent: the norm as m 2^e.
+    """
+
+    largest: np.ndarray
+    norm: np.ndarray
+    exponent: np.ndarray
+
+    @classmethod
+    def of(cls, grad: Any, channels: int | None) -> "Sizes":
+        """Return those at all positions, given the axis of the channels; None: at one for all."""
+        v = _rows(grad) if channels is None else _wide(grad)
+        axis = 1 if channels is None else channels
+
+        def flat(v: Any) -> np.ndarray:
+            return numbers_of(v).astype(np.float64).reshape(len(grad), -1)
+
+        # Large temporaries cost more than what is computed, and abs() would be one.
+        top, norm = v.amax(axis), sys.modules["torch"].linalg.vector_norm
+        largest = np.maximum(flat(top), -flat(v.amin(axis)))
+        most = highest_exponent(name_of_dtype(v)) - 1
+        is_number = np.isfinite(largest) & (largest > 0)
+        e = np.where(is_number, np.clip(np.frexp(largest)[1] - 1, -most, most), 0)
+        if np.abs(e).max(initial=0) <= most // 4:  # squares are far from the ends of the range
+            return cls(largest, flat(norm(v, dim=axis)), np.zeros_like(e))
+        by = v.new_tensor(np.ldexp(1.0, -e)).reshape(top.shape).unsqueeze(axis)
+        return cls(largest, flat(norm(v * by, dim=axis)), e)
+
+    def log_by_position(self, exponent: np.ndarray) -> np.ndarray:
+        """Return ln of the norm at each position over the examples, times 2^exponent each."""
+        zero = self.norm == 0
+        e = np.where(zero, ZERO_EXPONENT, self.exponent + exponent[:, None])
+        common = e.max(axis=0)
+        square = np.square(np.ldexp(self.norm, np.maximum(e - common, -2000))).sum(axis=0)
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(square) / 2 + np.where(zero.all(axis=0), 0, common) * LN2)
+
+
+def _wide(grad: Any) -> Any:
+    return grad.float() if grad.element_size() < 4 else grad
+
+
 def _rows(grad: Any) -> Any:
-    return (grad.float() if grad.element_size() < 4 else grad).reshape(len(grad), -1)
+    return _wide(grad).reshape(len(grad), -1)
 
 
 def _unit_rows(grad: Any, k: np.ndarray) -> Any:
@@ -215,11 +293,11 @@ def plain_pass(descent: Descent, look: Look | None = None) -> Pass:
     grads, of = _gradients(
         descent, [descent.top], [descent.cotangent], wanted, list(descent.parameters)
     )
-    total, top = np.zeros(descent.examples, np.int64), len(descent.states) + 1
+    total = np.zeros(descent.examples, np.int64)
     for at in wanted:
         going.record(at, grads[at], total)
     for name, grad in of.items():
-        going.sums.add(name, top, grad, 0)
+        going.sums.add(name, None, grad, 0)
     return going
 
 

@@ -64,7 +64,8 @@ def measured(
         raise TypeError("loss, cotangent: expected one of them, got both")
     torch = sys.modules["torch"]
     module = getattr(module, COMPILED, module)
-    _check_module(torch, module)
+    every = dict(module.named_parameters())
+    _check_module(torch, module, every)
     options, chosen, is_pattern = _options(module, cuts)
     recorder = Recorder(strict=cuts is not None and not is_pattern)
     with recording(torch), unchanged(torch, module, tensors_in(inputs)):
@@ -72,7 +73,7 @@ def measured(
         entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
         operations = Operations(
             torch,
-            {_plain(name): p for name, p in module.named_parameters()},
+            {_plain(name): p for name, p in every.items()},
             entered_by,
             lambda: len(recorder.states),
             heads,
@@ -94,26 +95,24 @@ def measured(
         _check_states(states, taken, x)
         entered = any(below == 0 for _, below in taken.links)
         parameters = {
-            name: p
-            for name, p in module.named_parameters()
-            if p.requires_grad and id(p) in taken.parameters
+            name: p for name, p in every.items() if p.requires_grad and id(p) in taken.parameters
         }
         descent = Descent(given, cotangent, x if entered else None, states, taken, parameters)
         orders = _steps_first(states, modules_of(module))
-        found = agreed(descent, bool(orders), look(states))
+        parts = [
+            state._replace(parts=tuple(state.parts[j] for j in on))
+            for state, on in zip(states, taken.parts, strict=True)
+        ]
+        found = agreed(descent, bool(orders), look(parts))
         _check_order(states, found, orders)
     recognised = operations.recognised(lambda at: bisect_left(places, at) + 1)
     notes = (
         *_on_cuts(states, cuts, is_pattern),
         *_on_gradients(states, taken, found),
         *_on_input(x, found, entered),
-        *_on_parameters(module, taken),
+        *_on_parameters(every, taken),
         *_on_operations(recognised),
     )
-    parts = [
-        state._replace(parts=tuple(state.parts[j] for j in on))
-        for state, on in zip(states, taken.parts, strict=True)
-    ]
     layers = {_plain(name): descent.layers_of(p) for name, p in parameters.items()}
     named_parameters = {_plain(name): p for name, p in parameters.items()}
     logs = {_plain(name): log for name, log in found.parameters.items()}
@@ -138,8 +137,8 @@ def recording(torch: Any) -> Iterator[None]:
         yield
 
 
-def _check_module(torch: Any, module: Any) -> None:
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+def _check_module(torch: Any, module: Any, parameters: Mapping[str, Any]) -> None:
+    for name, tensor in (*parameters.items(), *module.named_buffers()):
         if torch.nn.parameter.is_lazy(tensor):
             raise ValueError(
                 f"module: expected parameters with numbers, and {name} of a lazy module has none "
@@ -328,14 +327,13 @@ def _check_states(states: list[State], taken: Survey, x: Any) -> None:
 def _steps_first(states: list[State], known: Mapping[str, Any]) -> dict[str, str]:
     """Return the cuts that have steps before examples in them, and where."""
     found: dict[str, str] = {}
-    for cut in {state.cut for state in states}:
-        inside = {cut: known[cut]} if cut in known else {}
-        inside |= {name: m for name, m in known.items() if name.startswith(f"{cut}.")}
-        for name, m in inside.items():
-            if getattr(m, "batch_first", True) is False and (
-                is_a(m, "MultiheadAttention") or is_a(m, "RNNBase")
-            ):
-                found.setdefault(cut, name)
+    for name, m in known.items():
+        if getattr(m, "batch_first", True) is False and (
+            is_a(m, "MultiheadAttention") or is_a(m, "RNNBase")
+        ):
+            for cut in {state.cut for state in states}:
+                if name == cut or name.startswith(f"{cut}."):
+                    found.setdefault(cut, name)
     return found
 
 
@@ -459,10 +457,10 @@ def _on_input(x: Any, found: Agreed, entered: bool) -> Iterable[str]:
     yield f"Δ of the inputs has no number: {why}."
 
 
-def _on_parameters(module: Any, taken: Survey) -> Iterable[str]:
+def _on_parameters(parameters: Mapping[str, Any], taken: Survey) -> Iterable[str]:
     without = [
         _plain(name)
-        for name, p in module.named_parameters()
+        for name, p in parameters.items()
         if p.requires_grad and id(p) not in taken.parameters
     ]
     if without:

@@ -8,10 +8,9 @@ memory of its numbers, and an axis is known by its stride.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-MANY = 256  # values that are noted before those whose memory is free again are dropped
+MANY = 1024  # values that are noted before those whose memory is free again are dropped
 
 BATCH, LEFT, RIGHT = "batch", "left", "right"
 
@@ -27,8 +26,23 @@ class Axis(NamedTuple):
     kind: str
 
 
-@dataclass(frozen=True, eq=False)
-class Origin:
+class Shift(NamedTuple):
+    """What was subtracted from a value, the largest of some of its entries.
+
+    shape, stride: of the difference.
+    """
+
+    largest: Any
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def added_to(self, tensor: Any) -> Any:
+        """Return the value itself, given the difference; None of another view of it."""
+        is_same = (tensor.shape, tensor.stride()) == (self.shape, self.stride)
+        return tensor.detach() + self.largest.detach() if is_same else None
+
+
+class Origin(NamedTuple):
     """The inputs, parameters and products behind a value.
 
     depends: whether it is made of the inputs.
@@ -38,6 +52,9 @@ class Origin:
     factors: of a product of two such factors the arrays that they are made of.
     without: of such a product, with what was done to it since, its numbers if it were zero.
     softmaxes: the numbers of those that it is made of.
+    shift: of a value without its largest entry, which that is.
+    has_largest: whether it is made of a largest entry, in another way.
+    powers: of exp of logits, the number of its softmax.
     """
 
     depends: bool = False
@@ -47,6 +64,9 @@ class Origin:
     factors: frozenset[str] = frozenset()
     without: Any = None
     softmaxes: frozenset[int] = frozenset()
+    shift: Shift | None = None
+    has_largest: bool = False
+    powers: int | None = None
 
     def kinds(self, tensor: Any) -> tuple[str | None, ...]:
         """Return for each axis of a tensor in this memory which one of the product it is."""
@@ -64,6 +84,7 @@ class Origin:
 
 
 NOTHING = Origin()
+UNKNOWN: tuple[Any, Origin] = None, NOTHING
 
 
 def axes_of(tensor: Any, kinds: Sequence[str | None]) -> tuple[Axis, ...]:
@@ -74,33 +95,54 @@ def axes_of(tensor: Any, kinds: Sequence[str | None]) -> tuple[Axis, ...]:
 
 def together(origins: Sequence[Origin]) -> Origin:
     """Return the origin of what is made of values, entry by entry or in another shape."""
-    several = [each for each in origins if each.depends] or [*origins]
-    first = next((each for each in several if each.given), NOTHING)
-    return replace(
-        first,
-        depends=several[0].depends,
-        arrays=frozenset[str]().union(*(each.arrays for each in several)),
-        factors=frozenset[str]().union(*(each.factors for each in several)),
-        softmaxes=frozenset[int]().union(*(each.softmaxes for each in several)),
-        without=None,
+    several = [each for each in origins if each.depends] or origins
+    first = several[0]
+    if all(each is first for each in several):
+        arrays, factors, softmaxes = first.arrays, first.factors, first.softmaxes
+        given, has_largest = first.given, first.has_largest
+    else:
+        arrays = first.arrays.union(*(each.arrays for each in several))
+        factors = first.factors.union(*(each.factors for each in several))
+        softmaxes = first.softmaxes.union(*(each.softmaxes for each in several))
+        given = next((each.given for each in several if each.given), first.given)
+        has_largest = any(each.has_largest for each in several)
+    return Origin(
+        first.depends, arrays, (), given, factors, None, softmaxes, has_largest=has_largest
     )
 
 
 class Origins:
-    """The origins of all values, by their memory."""
+    """The origins of all values, by their memory.
+
+    with_zeros: the memory of those with numbers without their product.
+    """
 
     def __init__(self, torch: Any) -> None:
         self.reference = torch.multiprocessing.reductions.StorageWeakRef
         self.known: dict[int, tuple[Any, Origin]] = {}
+        self.with_zeros: set[int] = set()
+        self.most = MANY
 
     def of(self, tensor: Any) -> Origin:
         """Return the origin of a tensor; `NOTHING` of one that nothing is known of."""
         # A weak reference keeps the address of its memory from being used again.
-        return self.known.get(tensor.untyped_storage()._cdata, (None, NOTHING))[1]
+        return self.known.get(tensor.untyped_storage()._cdata, UNKNOWN)[1]
 
     def set(self, tensor: Any, origin: Origin) -> None:
         """Note the origin of a tensor."""
         storage = tensor.untyped_storage()
-        if origin.without is not None or len(self.known) % MANY == 0:
-            self.known = {k: v for k, v in self.known.items() if not v[0].expired()}
-        self.known[storage._cdata] = self.reference(storage), origin
+        place = storage._cdata
+        if origin.without is not None:
+            self._drop([each for each in self.with_zeros if each != place])
+            self.with_zeros.add(place)
+        elif len(self.known) > self.most:
+            self._drop([*self.known])
+            self.most = max(MANY, 2 * len(self.known))
+        self.known[place] = self.reference(storage), origin
+
+    def _drop(self, places: Sequence[int]) -> None:
+        """Forget those whose memory is free again."""
+        for place in places:
+            if self.known[place][0].expired():
+                del self.known[place]
+                self.with_zeros.discard(place)

@@ -16,11 +16,12 @@ BACKWARD = ("_backward_hooks", "_backward_pre_hooks")
 @contextmanager
 def unchanged(torch: Any, module: Any, inputs: Iterable[Any]) -> Iterator[None]:
     """Leave a module as it was, and all random states that a call with these tensors draws from."""
-    tensors = (*module.parameters(), *module.buffers(), *inputs)
+    modules, parameters = [*module.modules()], [*module.parameters()]
+    buffers = [*module.buffers()]
     with (
-        same_random_states(torch, tensors),
-        same_buffers(torch, module),
-        no_backward_hooks(torch, module),
+        same_random_states(torch, (*parameters, *buffers, *inputs)),
+        same_buffers(torch, modules, buffers),
+        no_backward_hooks(torch, modules, parameters),
     ):
         yield
 
@@ -46,15 +47,15 @@ def same_random_states(torch: Any, tensors: Iterable[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def same_buffers(torch: Any, module: Any) -> Iterator[None]:
+def same_buffers(torch: Any, modules: list[Any], buffers: list[Any]) -> Iterator[None]:
     """Put back buffers, such as running means, whether they are assigned or changed in place."""
     registered = [
         (kept, kept.copy())
-        for m in module.modules()
+        for m in modules
         for kept in (m._buffers, m._non_persistent_buffers_set)
         if isinstance(kept, dict | set)  # TorchScript has them elsewhere
     ]
-    values = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+    values = [(buffer, buffer.detach().clone()) for buffer in buffers]
     try:
         yield
     finally:
@@ -68,12 +69,12 @@ def same_buffers(torch: Any, module: Any) -> Iterator[None]:
 
 
 @contextmanager
-def no_backward_hooks(torch: Any, module: Any) -> Iterator[None]:
+def no_backward_hooks(torch: Any, modules: list[Any], parameters: list[Any]) -> Iterator[None]:
     """Take off the hooks of modules and parameters for the backward pass, those for all too."""
     common = vars(torch.nn.modules.module)
-    hooks = [getattr(m, name) for m in module.modules() for name in BACKWARD]
+    hooks = [getattr(m, name) for m in modules for name in BACKWARD]
     hooks += [common[f"_global{name}"] for name in BACKWARD]
-    hooks += [p._backward_hooks for p in module.parameters()]
+    hooks += [p._backward_hooks for p in parameters]
     taken = [(kept, kept.copy()) for kept in hooks if kept]
     try:
         for kept, _ in taken:

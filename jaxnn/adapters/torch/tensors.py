@@ -1,10 +1,15 @@
 """PyTorch: its tensors and modules, without importing it: the user has done so."""
 
-from collections.abc import Iterator, Mapping
+import math
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+
+PLAIN = (type(None), bool, int, float, str)  # in which there are no tensors
+SAFE = 30  # the exponent of norms whose squares are far from the ends of float32
 
 
 def is_tensor(value: Any) -> bool:
@@ -12,20 +17,26 @@ def is_tensor(value: Any) -> bool:
     return hasattr(value, "register_hook")
 
 
-def tensors_in(value: Any) -> Iterator[Any]:
-    """Yield the tensors in a tuple, list or dict, or the one that is given."""
+def tensors_in(value: Any) -> list[Any]:
+    """Return the tensors in a tuple, list or dict, or the one that is given."""
     if is_tensor(value):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from tensors_in(list(value.values()))
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from tensors_in(part)
+        return [value]
+    if not isinstance(value, tuple | list):
+        if not isinstance(value, Mapping):
+            return []
+        value = value.values()
+    tensors: list[Any] = []
+    for part in value:
+        if is_tensor(part):
+            tensors.append(part)
+        elif type(part) not in PLAIN:
+            tensors += tensors_in(part)
+    return tensors
 
 
 def first_tensor(value: Any) -> Any:
     """Return the first tensor in a tuple, list or dict; None if there is none."""
-    return next(tensors_in(value), None)
+    return next(iter(tensors_in(value)), None)
 
 
 def has_gradient(value: Any) -> bool:
@@ -80,3 +91,19 @@ def size_of(tensor: Any) -> tuple[float, float]:
     half = k // 2  # 2^-k alone may be beyond the range
     norm = float((m * 2.0**-half * 2.0 ** (half - k)).norm())
     return float(np.log(norm)) + k * float(np.log(2)), float(k)
+
+
+def log_norms(tensors: Sequence[Any]) -> list[float]:
+    """Return ln of the norm of each tensor, as `log_norm` does, of most of them together."""
+    torch = sys.modules["torch"]
+    alike: dict[Any, list[int]] = {}
+    for i, v in enumerate(tensors):
+        if v.layout == torch.strided and v.is_floating_point() and v.element_size() >= 4:
+            alike.setdefault((v.dtype, v.device), []).append(i)
+    logs: dict[int, float] = {}
+    for several in alike.values():
+        norms = torch.stack(torch._foreach_norm([tensors[i].detach() for i in several]))
+        for i, norm in zip(several, norms.tolist(), strict=True):
+            if 2.0**-SAFE < norm < 2.0**SAFE:
+                logs[i] = math.log(norm)
+    return [logs[i] if i in logs else log_norm(v) for i, v in enumerate(tensors)]
