@@ -4193,6 +4193,13 @@ MUTANTS = (
         needs="torch",
     ),
     Mutant(
+        "cures: the output of a network is a signal between its layers",
+        "jaxnn/curing/cures.py",
+        "< max(len(patient.layers) - 1, 1))",
+        "< len(patient.layers))",
+        "tests/test_cures.py::test_the_signal_is_that_between_layers",
+    ),
+    Mutant(
         "cures: a slow cure is within the bar",
         "experiments/cures/report.py",
         'is_cured and case.before["seconds"] <= TIME',

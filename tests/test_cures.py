@@ -956,6 +956,25 @@ def test_the_bar_is_a_rate_and_a_time():
     assert not report.meets(report.Case(row, None, True, []))
 
 
+@pytest.mark.slow
+def test_the_signal_is_that_between_layers(rng):
+    """The output of sigmoid lies between 0 and 1, other states are products by large weights."""
+
+    def f(layers, xs):
+        for w in layers:
+            xs = jax.nn.sigmoid(xs @ w)
+        return xs
+
+    xs, c = rng.normal(size=(2, B, N))
+    net, params = jaxnn.from_function(f, drawn(rng, 12, 14.0), xs)
+    patient = patients.OfJax(params, net, xs, None, {"loss": None, "cotangent": c})
+    cure = cures.judged(patient, "", "", params, None, False, patient.flow)
+    logs = np.asarray(cure.flow.log_mean_square) / 2 / np.log(10)
+    assert logs[-2] - logs[-1] > 1
+    assert cure.signal == pytest.approx(np.ptp(logs[:-1]))
+    assert "signal" not in cure.reason
+
+
 # Training what was cured, by the user's own loop
 
 

@@ -52,7 +52,8 @@ class Cure:
     decades: the rate of the changed network, in decades a layer towards the input.
     repeated: of all layers that repeat, in decades.
     total: of the whole network, in decades.
-    signal: by how many decades the root mean square of the state varies over them.
+    signal: by how many decades the root mean square of the state varies over them, but for the
+        output of the network.
     spread: log₁₀ of what differs between the examples at the top of them, relative to the state;
         nan of a single example.
     directions: in how many directions the examples differ at the top of them, `flow.rank`. Layers
@@ -480,9 +481,10 @@ def judged(
         reason, none = "the signal leaves the range of its dtype", (np.nan,) * 8
         return Cure(kind, advice, False, reason, *none, factors, None, net, None)
     found = verdict(flow)
-    of_log = np.asarray(flow.log_mean_square, np.float64)[patient.layers] / 2 / LN10
-    signal = float(np.ptp(of_log))
     top = int(np.flatnonzero(patient.layers)[-1])
+    # The network's output is no state between layers: it may have passed through σ, others not yet.
+    between = patient.layers & (np.arange(len(patient.layers)) < max(len(patient.layers) - 1, 1))
+    signal = float(np.ptp(np.asarray(flow.log_mean_square, np.float64)[between] / 2 / LN10))
     spread = np.nan if flow.log_spread is None else float(flow.log_spread[top]) / LN10
     reasons = []
     whole = int(patient.inside.sum()) == len(found.names) - 1  # all layers were changed
