@@ -556,6 +556,20 @@ MUTANTS = (
         "tests/test_states.py::test_a_time_that_a_scan_carries_is_no_stream",
     ),
     Mutant(
+        "a carry that one of two branches changes passes as unchanged",
+        "jaxnn/adapters/carries.py",
+        "if i is None or {i, *rest} != {i} else 1 + i",
+        "if i is None else 1 + i",
+        "tests/test_states.py::test_a_carry_that_every_branch_hands_on",
+    ),
+    Mutant(
+        "the main array of a solver's state is its last",
+        "jaxnn/adapters/scans.py",
+        "if is_program else max(into)]",
+        "if False else max(into)]",
+        "tests/test_solvers.py::test_the_steps_of_an_adaptive_solver_are_layers",
+    ),
+    Mutant(
         "a time that a scan carries is a stream",
         "jaxnn/adapters/carries.py",
         "            if any(moved):",

@@ -1,5 +1,7 @@
 """Solvers of Diffrax: one layer by its own adjoints, and a layer for each step by the way out."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,17 +21,17 @@ def field(theta, x):
     return jnp.tanh(x @ theta)
 
 
-def solved(**more):
+def solved(solver=None, **more):
     """The solution of an example by Euler's method, as a function of the field's matrix."""
     need("diffrax")
     import diffrax
 
+    more = {"stepsize_controller": diffrax.StepTo(TIMES)} | more
+    method = solver or diffrax.Euler()
+
     def f(theta, x):
         term = diffrax.ODETerm(lambda t, y, theta: field(theta, y))
-        times = diffrax.StepTo(TIMES)
-        return diffrax.diffeqsolve(
-            term, diffrax.Euler(), 0.0, 1.0, None, x, theta, stepsize_controller=times, **more
-        ).ys[-1]
+        return diffrax.diffeqsolve(term, method, 0.0, 1.0, None, x, theta, **more).ys[-1]
 
     return f
 
@@ -64,3 +66,22 @@ def test_the_way_out_makes_each_step_a_layer(rng):
     logs = [log for log in flow.log_theta if np.isfinite(log)]
     np.testing.assert_allclose(np.exp(logs), [*map(np.linalg.norm, of_steps)], rtol=1e-10)
     assert np.exp(flow.log_delta_input) == pytest.approx(np.linalg.norm(of_xs), rel=1e-10)
+
+
+def test_the_steps_of_an_adaptive_solver_are_layers(rng):
+    """Its step sizes are streams beside the solution, and what it would save is none."""
+    theta, xs, cotangent = rng.normal(size=(N, N)), *rng.normal(size=(2, 2, N))
+    need("diffrax")
+    import diffrax
+
+    steps = {"adjoint": diffrax.DirectAdjoint(), "max_steps": 16}
+    sizes = diffrax.PIDController(1e-2, 1e-3)
+    f = solved(diffrax.Heun(), stepsize_controller=sizes, **steps)
+    net, own = jaxnn.from_function(f, theta, xs, each="example")
+    assert net.lengths == (0, steps["max_steps"], 0)
+    flow = jaxnn.gradient_flow(net, own, xs, cotangent=cotangent, examples=False)
+    top = lambda x: jnp.vdot(jax.vmap(partial(f, theta))(x), cotangent)  # noqa: E731
+    of_xs = np.linalg.norm(jax.grad(top)(xs))
+    assert np.exp(flow.log_delta_input) == pytest.approx(of_xs, rel=1e-10)
+    # Steps after the end hand the solution on, which is the main array of a state.
+    np.testing.assert_allclose(np.exp(flow.log_delta[-4:]), np.linalg.norm(cotangent), rtol=1e-10)

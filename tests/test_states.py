@@ -3,6 +3,8 @@
 Every Δ is compared with plain gradients of the function by hand, with a nudge at each cut.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -426,6 +428,37 @@ def test_carries_without_a_gradient(rng, key, reverse):
     close(flow.log_delta[1:-1], of_nudges)
     assert float(flow.log_theta[0]) == pytest.approx(log_norm(of_params["first"]["in"]), rel=1e-10)
     assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), rel=1e-10)
+
+
+@pytest.mark.slow
+def test_a_carry_that_every_branch_hands_on(rng):
+    """As the buffer of an adaptive solver, without examples, and a copy of it in one branch."""
+
+    def step(theta, x, buffer, other=jnp.copy):
+        grow = lambda x, buffer: (jnp.tanh(x @ theta) + buffer, buffer)  # noqa: E731
+        rest = lambda x, buffer: (x @ theta, other(buffer))  # noqa: E731
+        return lax.cond(jnp.sum(x @ theta) > 0, grow, rest, x, buffer)
+
+    def network(other, theta, x):
+        body = lambda carry, _: (step(theta, *carry, other), None)  # noqa: E731
+        return lax.scan(body, (x, jnp.full((1, N), 0.1)), length=T)[0][0]
+
+    def by_hand(thetas, x, nudges):
+        for theta, nudge in zip(thetas, nudges, strict=True):
+            x = step(theta, x, jnp.full((1, N), 0.1))[0] + nudge
+        return x
+
+    theta, xs, cotangent = drawn(rng, N, N), *rng.normal(size=(2, B, N))
+    net, own = jaxnn.from_function(partial(network, jnp.copy), theta, xs)
+    assert net.lengths == (T,)
+    flow = gradient_flow(net, own, xs, cotangent=cotangent)
+    assert flow.streams is None
+    of_thetas, of_xs, of_nudges = plain(by_hand, [theta] * T, xs, [np.zeros((B, N))] * T, cotangent)
+    close(flow.log_theta, of_thetas)
+    close(flow.log_delta, of_nudges)
+    assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), rel=1e-10)
+    with pytest.raises(ValueError, match="carries or returns what has no examples"):
+        jaxnn.from_function(partial(network, lambda buffer: 2 * buffer), theta, xs)
 
 
 def test_a_step_size_that_is_learned(rng):

@@ -119,8 +119,8 @@ def _both(scan: Scan, ahead: Sequence[_Ahead], moved: Flags) -> Callable[..., li
         moved: for each output whether it is one of these.
     """
     body, c, s = scan.body, scan.consts, scan.consts + scan.carries
-    pairs = zip(body.jaxpr.invars[c:s], body.jaxpr.outvars, strict=False)
-    passes = [u is v for u, v in pairs]  # what never changes is no array of all steps
+    # What never changes is no array of all steps.
+    passes = [i == j for i, j in enumerate(_handed_on(body)[: scan.carries], c)]
     options: dict[str, Any] = {"length": scan.k, "reverse": scan.reverse}
 
     def first(inputs: Sequence[Any], made: Flags, unknown: Flags) -> tuple[list[Any], list[Any]]:
@@ -193,6 +193,8 @@ def _reached(eqn: Any, flags: Flags) -> list[bool]:
     if eqn.primitive is primitives.cond_p and not flags[0]:
         branches = [_reached_in(branch, flags[1:]) for branch in eqn.params["branches"]]
         return [any(each) for each in zip(*branches, strict=True)]
+    if eqn.primitive is primitives.cond_p:
+        return [True if i is None else flags[i] for i in _same(eqn)]
     if eqn.primitive is primitives.scan_p:
         scan = scan_of(eqn)
         flags = [*flags]
@@ -217,6 +219,37 @@ def _reached_in(program: Any, flags: Flags) -> list[bool]:
         out = _reached(eqn, [*map(is_reached, eqn.invars)])
         reached.update(zip(eqn.outvars, out, strict=True))
     return [*map(is_reached, jaxpr.outvars)]
+
+
+def _same(eqn: Any) -> list[int | None]:
+    """Return for each output of an equation the number of the input that it is, unchanged.
+
+    None of one that is made, or that is one input or another, as a condition has it.
+    """
+    if eqn.primitive in CALLS:
+        return _handed_on(eqn.params.get("jaxpr", eqn.params.get("call_jaxpr")))
+    if eqn.primitive is primitives.cond_p:
+        branches = zip(*map(_handed_on, eqn.params["branches"]), strict=True)
+        return [None if i is None or {i, *rest} != {i} else 1 + i for i, *rest in branches]
+    return [0 if eqn.primitive is primitives.copy_p else None] * len(eqn.outvars)
+
+
+def _handed_on(program: Any) -> list[int | None]:
+    """Return for each output of a program the number of the input that it is, unchanged."""
+    jaxpr = getattr(program, "jaxpr", program)
+    numbers = {v: i for i, v in enumerate(jaxpr.invars)}
+
+    def number(v: Any) -> int | None:
+        return None if isinstance(v, core.Literal) else numbers.get(v)
+
+    for eqn in jaxpr.eqns:
+        given = [*map(number, eqn.invars)]
+        same = (
+            (v, None if i is None else given[i])
+            for v, i in zip(eqn.outvars, _same(eqn), strict=True)
+        )
+        numbers.update((v, i) for v, i in same if i is not None)
+    return [*map(number, jaxpr.outvars)]
 
 
 def _known(program: Any, given: Sequence[Any]) -> list[Any]:
@@ -246,6 +279,8 @@ def _known_part(eqn: Any, inputs: list[Any], unknown: Flags) -> list[Any]:
     if eqn.primitive in CALLS:
         return _known(eqn.params.get("jaxpr", eqn.params.get("call_jaxpr")), inputs)
     lost = _reached(eqn, unknown)
+    if eqn.primitive is primitives.cond_p and inputs[0] is None:
+        return [None if i is None else inputs[i] for i in _same(eqn)]
     if eqn.primitive is primitives.cond_p:
         branches = [
             lambda inputs, branch=branch: _but(_known(branch, inputs), lost)

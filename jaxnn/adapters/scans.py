@@ -8,6 +8,8 @@ held      streams that the body takes, whole or an entry at each step, or that a
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from jax.extend import core
+
 from ..arrays.rows import is_float
 from .program import Flat, Scan, Step
 from .traced import Traced
@@ -94,7 +96,11 @@ def scanned(network: Traced, i: int) -> Scanned | None:
 
 
 def _main_first(scan: Scan) -> tuple[int, ...]:
-    """Return the carries with the one that the first product takes in front."""
+    """Return the carries with the one that the first product takes in front.
+
+    Of several that is the last. Of those that a whole program takes, such as both branches of a
+    condition, it is the first of the largest: a solver's state, not its time or step size.
+    """
     body = Flat(scan.body)
     carries = body.inputs[scan.consts : scan.consts + scan.carries]
     floats = [i for i, v in enumerate(carries) if is_float(body.types[v])]
@@ -103,7 +109,9 @@ def _main_first(scan: Scan) -> tuple[int, ...]:
     for step in body.steps:
         into = {i for v in step.inputs for i in behind_it.get(v, ())}
         if into and step.is_product:
-            main = [max(into)]
+            is_program = any(True for _ in core.jaxprs_in_params(step.eqn.params))
+            size = {i: body.types[carries[i]].size for i in into}
+            main = [max(into, key=lambda i: (size[i], -i)) if is_program else max(into)]
             break
         behind_it |= dict.fromkeys(step.outputs, into)
     first = [*main, *(i for i in floats if i not in main)]
