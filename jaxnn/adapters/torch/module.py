@@ -390,7 +390,9 @@ def _top(output: Any, ys: Any, loss: Any, cotangent: Any, examples: int) -> tupl
         shape = getattr(value, "shape", None)
         raise ValueError(
             "loss: expected loss(output, ys) to return a tensor with one number, or one for each "
-            f"example, got {type(value).__name__ if shape is None else f'shape {tuple(shape)}'}"
+            f"example, got {type(value).__name__ if shape is None else f'shape {tuple(shape)}'}; "
+            f"the first axis of the inputs, {examples} long, counts the examples, and modules with "
+            "steps first need batch_first=True"
         )
     if not value.requires_grad:
         raise ValueError(
