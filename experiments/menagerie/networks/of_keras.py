@@ -5,6 +5,7 @@ from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras
+from keras.src import applications  # which has them in any width and depth
 
 from experiments.menagerie import inputs
 
@@ -55,26 +56,38 @@ def resnet_v2() -> dict[str, Any]:
 
 
 def densenet() -> dict[str, Any]:
-    """applications.DenseNet121."""
-    model = keras.applications.DenseNet121(weights=None, input_shape=(32, 32, 3), classes=10)
+    """applications.densenet.DenseNet, four blocks of two."""
+    model = applications.densenet.DenseNet(
+        (2, 2, 2, 2), weights=None, input_shape=(32, 32, 3), classes=10
+    )
     return _stateless(model, inputs.images(32))
 
 
 def efficientnet() -> dict[str, Any]:
-    """applications.EfficientNetB0."""
-    model = keras.applications.EfficientNetB0(weights=None, input_shape=(32, 32, 3), classes=10)
+    """applications.efficientnet.EfficientNet, a quarter as wide and half as deep."""
+    model = applications.efficientnet.EfficientNet(
+        0.25, 0.5, 32, weights=None, input_shape=(32, 32, 3), classes=10
+    )
     return _stateless(model, inputs.images(32))
 
 
 def efficientnet_v2() -> dict[str, Any]:
-    """applications.EfficientNetV2B0."""
-    model = keras.applications.EfficientNetV2B0(weights=None, input_shape=(32, 32, 3), classes=10)
+    """applications.efficientnet_v2.EfficientNetV2, a quarter as wide and half as deep."""
+    model = applications.efficientnet_v2.EfficientNetV2(
+        *(0.25, 0.5, 32),
+        name="efficientnetv2-b0",
+        weights=None,
+        input_shape=(32, 32, 3),
+        classes=10,
+    )
     return _stateless(model, inputs.images(32))
 
 
 def nasnet() -> dict[str, Any]:
-    """applications.NASNetMobile."""
-    model = keras.applications.NASNetMobile((32, 32, 3), weights=None, classes=10)
+    """applications.nasnet.NASNet, a block of four filters between reductions."""
+    model = applications.nasnet.NASNet(
+        (32, 32, 3), 96, 1, 8, skip_reduction=False, weights=None, classes=10
+    )
     return _stateless(model, inputs.images(32))
 
 
@@ -88,6 +101,17 @@ def inception() -> dict[str, Any]:
     """applications.InceptionV3."""
     model = keras.applications.InceptionV3(weights=None, input_shape=(75, 75, 3), classes=10)
     return _stateless(model, inputs.images(75))
+
+
+def inception_resnet() -> dict[str, Any]:
+    """applications.inception_resnet_v2, two of each of its blocks."""
+    of = applications.inception_resnet_v2
+    first = keras.Input((32, 32, 3))
+    x = of.conv2d_bn(first, 32, 3, strides=2)
+    for kind in ("block35", "block17", "block8"):
+        for i in range(2):
+            x = of.inception_resnet_block(x, 0.17, kind, i)
+    return _stateless(keras.Model(first, keras.layers.GlobalMaxPooling2D()(x)), inputs.images(32))
 
 
 def convnext() -> dict[str, Any]:
