@@ -4807,6 +4807,20 @@ MUTANTS = (
         "tests/test_live_page.py::test_two_trainings_have_a_map_of_their_difference",
     ),
     Mutant(
+        "the live page draws a layer without a number in red",
+        "experiments/watch/page.py",
+        'how="semi", maintain_order="left"',
+        'how="left", maintain_order="left"',
+        "tests/test_live_page.py::test_a_layer_without_a_number_is_left_out_of_a_map",
+    ),
+    Mutant(
+        "a live page without any number has no map",
+        "experiments/watch/page.py",
+        "(whole if own.is_empty() else own)",
+        "own",
+        "tests/test_live_page.py::test_a_layer_without_a_number_is_left_out_of_a_map",
+    ),
+    Mutant(
         "a thinned live page leaves out the last measurement",
         "experiments/watch/page.py",
         "        if (steps - 1 - i // places) % every == 0",

@@ -74,6 +74,10 @@ def test_a_layer_without_a_number_is_left_out_of_a_map(tmp_path):
     made = page_of(record(tmp_path / "one", START, measured(0, -3.0), measured(10, -4.0)))
     signal = cells(made, "layers", quantity=LAYERS["log10_mean_square"])
     assert signal.select("place", "step", "size").rows() == [(1, 0, 0.5), (1, 10, 0.5)]
+    broken = measured(0, None)
+    broken["parameters"] = {name: [None] for name in broken["parameters"]}
+    made = page_of(record(tmp_path / "two", START, broken))  # no number from the first step on
+    assert set(cells(made, "arrays")["size_is"]) == {"nan"}
 
 
 def test_two_trainings_have_a_map_of_their_difference(tmp_path):

@@ -24,7 +24,7 @@ LAYERS = {
     "log10_theta": "gradient of the parameters: log₁₀ ‖Δθ‖",
     "log10_mean_square": "signal: log₁₀ of the mean square",
     "log10_spread": "what differs between examples: log₁₀",
-    "log10_branch": "what branches add to their stream, relative: log₁₀",
+    "log10_branch": "what branches add / stream: log₁₀",
     "saturated": "saturated units",
     "dead": "dead units",
     "log10_gain_from_theory": "factor of each layer, less theory of the start: log₁₀",
@@ -241,15 +241,17 @@ def _cells(frames: Sequence[pl.DataFrame], quantities: dict[str, str]) -> pl.Dat
 
 
 def _known(frames: Sequence[pl.DataFrame], quantities: dict[str, str]) -> pl.DataFrame:
-    """Return the places that have a number of a quantity at some time, or zero.
+    """Return the places of each quantity that have a number at some time; all if none has.
 
-    Others have none, as the factor of the last layer, or the branch of one without.
+    Others have none by their nature, as the factor of the last layer, or the branch of one without.
     """
     whole = pl.concat(frame.select("place", *quantities) for frame in frames)
-    return pl.concat(
-        whole.filter(pl.col(column).is_not_nan()).select("place", quantity=pl.lit(name)).unique()
-        for column, name in quantities.items()
-    )
+    known = []
+    for column, name in quantities.items():
+        own = whole.filter(pl.col(column).is_not_nan())
+        places = (whole if own.is_empty() else own).select("place").unique()
+        known.append(places.with_columns(quantity=pl.lit(name)))
+    return pl.concat(known)
 
 
 def _panels(data: dict[str, pl.DataFrame], has_runs: bool) -> tuple[report.Panel, ...]:
