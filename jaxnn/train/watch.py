@@ -78,7 +78,7 @@ class Recorder:
         self.folder = None if folder is None else Path(folder)
         self.callback, self.ignore, self.extras = callback, ignore, extras
         self.write = write
-        self.flow: Flow | None = None
+        self._flow: Flow | None = None
         self._watched = Watched()
         self._is_described = False  # by a start line of this process
         self._lock = threading.Lock()
@@ -90,6 +90,12 @@ class Recorder:
             self.extras = extras._replace(theory=self._watched.start.get("theory"))
 
     @property
+    def flow(self) -> Flow | None:
+        """The last flow measured; None before the first."""
+        flow: Flow | None = jax.tree.map(jnp.asarray, self._flow)
+        return flow
+
+    @property
     def watched(self) -> Watched:
         """All that was recorded so far, of a folder with what was recorded before."""
         return self._watched
@@ -97,7 +103,7 @@ class Recorder:
     def measured(self, step: int, flow: Flow, log_update: Any, loss: float) -> None:
         """Record a measurement, and the alarms that it gives rise to."""
         with self._lock:
-            self.flow, now = flow, time.time_ns() // 10**6
+            self._flow, now = flow, time.time_ns() // 10**6
             lines = [] if self._is_described else [start_of(flow, self.every, now, self.extras)]
             self._is_described = True
             line = measurement_of(step, flow, log_update, loss, now, self.extras)
@@ -195,14 +201,14 @@ class _Layout(NamedTuple):
         return cls(structure, tuple((v.shape, v.dtype) for v in leaves)), numbers
 
     def restored(self, numbers: np.ndarray) -> Any:
-        """Return the tree."""
+        """Return the tree, of arrays of NumPy: JAX would take longer for each of them."""
         sizes = [int(np.prod(shape)) for shape, _ in self.types]
         parts = np.split(numbers, np.cumsum(sizes)[:-1])
         leaves = [
             part.reshape(shape).astype(dtype)
             for part, (shape, dtype) in zip(parts, self.types, strict=True)
         ]
-        return jax.tree.unflatten(self.structure, jax.device_put(leaves))
+        return jax.tree.unflatten(self.structure, leaves)
 
 
 def watch(
