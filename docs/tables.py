@@ -167,6 +167,9 @@ def collect(folder: Path, data: Path = DATA) -> None:
     about_file = data / "about.json"
     about = json.loads(about_file.read_text(encoding="utf-8")) if about_file.exists() else {}
     of_some = bool(settings.get("law")) and kind in about
+    if kind == "cures":  # whose frameworks may have had a run each
+        known = about.get(kind, {}).get("frameworks", [])
+        run["frameworks"] = sorted({*known, *run.get("frameworks", [])})
     if kind in IN_PARTS:
         records = (_menagerie if kind == "menagerie" else _cures)(folder, data)
     elif kind == "bench":
@@ -327,13 +330,15 @@ def _about(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict
     """Say on which machine, with which versions and when a run was measured."""
     machine = run.get("machine", {})
     versions = {**run["versions"], **machine.get("peers", {})}
-    versions |= run.get("packages", {})
+    versions |= run.get("packages", {}) | dict(map(str.split, run.get("frameworks", ())))
     shown = ("python", "jax", "torch", "flax", "equinox", "scikit-learn")
     names = ", ".join(f"{name} {versions[name]}" for name in shown if name in versions)
     where = ", ".join(filter(None, (machine.get("processor"), *run["devices"][:1])))
     if "cores" in machine:
         where += f", {machine['cores']} cores"
     about: dict[str, Any] = {"measured": f"{run['started'][:10]}, {where}; {names}"}
+    if "frameworks" in run:
+        about["frameworks"] = run["frameworks"]
     if records and "result" in records[0]:
         results = [record["result"] for record in records if record["result"] != "absent"]
         return about | {"met": results.count("measured"), "of": len(results)}
@@ -535,6 +540,7 @@ def _rate(record: Record | None, by: str = "") -> str:
         return "–"
     value = float(record["decades"])
     text = f"{value:+.4f}" if abs(value) < 5e-3 else f"{value:+.3f}"
+    text = ".0000" if abs(value) < 5e-5 else text
     text = text.replace("+0.", "+.").replace("-0.", "−.")
     is_lost = record["works"] != "True" and record["change"] != AS_IT_IS
     return f"({text})" if is_lost else f"{text}, {WAYS.get(by, by)}" if by else text

@@ -523,17 +523,18 @@ def test_runs_of_cures_become_two_tables(tmp_path):
         ],
     ]
     for i, rows in enumerate(runs):
-        folder = run_of(tmp_path / str(i), "cures")
+        folder = run_of(tmp_path / str(i), "cures", frameworks=[f"{('flax', 'torch')[i]} 1.{i}"])
         pl.DataFrame(rows, kinds).write_parquet(folder / "rows.parquet")
         tables.collect(folder, tmp_path)
     text = tables.markdown("cures", tmp_path)
     assert "**2 of 4 ill networks are cured within the bar.** Measured: 2026-01-02" in text
+    assert "python 3.13.1, jax 0.10.2, torch 1.1, flax 1.0." in text
     assert (
-        "| tanh | 24 | −.240 to −.250 | −.0002, one factor |  | +.0000, orthogonal | 2 |\n"
+        "| tanh | 24 | −.240 to −.250 | −.0002, one factor |  | .0000, orthogonal | 2 |\n"
         "| relu | 24 | −.380 |  |  | **no change helps** | 2 |\n"
     ) in text
     assert "\n| MLP-Mixer | 24 | +.010 | healthy |  |  | 2 |\n" in text
-    assert "\n| tanh | −.240 | +.0000, orthogonal | +.050 | (−.400) | – |\n" in text
+    assert "\n| tanh | −.240 | .0000, orthogonal | +.050 | (−.400) | – |\n" in text
 
 
 def test_a_run_of_something_else_is_refused(tmp_path):
