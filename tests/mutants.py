@@ -4214,6 +4214,19 @@ MUTANTS = (
         "tests/test_cures.py::test_the_signal_is_that_between_layers",
     ),
     Mutant(
+        "cures: biases of zeros are drawn as a matrix that is no number",
+        "jaxnn/curing/weights.py",
+        """stays 0.
+    \"\"\"
+    if not v.any():
+""",
+        """stays 0.
+    \"\"\"
+    if v is None:
+""",
+        "tests/test_cures.py::test_arrays_of_zeros_stay_as_they_are",
+    ),
+    Mutant(
         "cures: a slow cure is within the bar",
         "experiments/cures/report.py",
         'is_cured and case.before["seconds"] <= TIME',

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import polars as pl
 import pytest
 from flax import nnx
 from peers import need
@@ -25,7 +26,14 @@ from jaxnn.adapters.layers import from_layers
 from jaxnn.adapters.torch import graph_parts
 from jaxnn.adapters.weights import are_shared
 from jaxnn.curing import branches, cures, hooks, kernels, numbers, patients, search, steps, units
-from jaxnn.curing.weights import OddError, looks_linear, mirrored, orthogonal, orthogonal_like
+from jaxnn.curing.weights import (
+    OddError,
+    delta_like,
+    looks_linear,
+    mirrored,
+    orthogonal,
+    orthogonal_like,
+)
 
 N, B = 12, 6
 
@@ -710,6 +718,12 @@ def test_delta_orthogonal_kernels_are_found_and_keep_every_picture(rng):
     np.testing.assert_allclose(norms, norms[0, 0, 0])
 
 
+@pytest.mark.parametrize("drawn", [delta_like, mirrored])
+def test_arrays_of_zeros_stay_as_they_are(drawn, rng):
+    """As the biases of several heads, (heads, units), which Flax draws as zeros."""
+    np.testing.assert_array_equal(drawn(rng, np.zeros((4, 6))), 0)
+
+
 @pytest.mark.parametrize("shape", [(5, 5), (3, 7), (7, 3)])
 def test_orthogonal_matrices_keep_their_mean_square(rng, shape):
     v = 3 * rng.normal(size=shape)
@@ -954,6 +968,20 @@ def test_the_bar_is_a_rate_and_a_time():
     assert not report.meets(report.Case(row, row | {"decades": -0.0051}, True, []))
     assert not report.meets(report.Case(row | {"seconds": 31.0}, row, True, []))
     assert not report.meets(report.Case(row, None, True, []))
+
+
+def test_networks_that_nothing_cures_are_named():
+    rows = pl.DataFrame(
+        [
+            dict.fromkeys(columns.COLUMNS, 0.0)
+            | {"network": "tanh", "framework": "flax", "change": change, "works": False}
+            for change in (columns.BEFORE, "scale")
+        ]
+    )
+    assert report.verdicts(rows) == [
+        "0 of 1 ill networks are cured",
+        "tanh in flax: no change helps",
+    ]
 
 
 @pytest.mark.slow

@@ -61,7 +61,7 @@ def verdicts(rows: pl.DataFrame) -> list[str]:
     cured = [case.best for case in ill if case.best is not None]
     rates = [abs(best["decades"]) for best in cured]
     seconds = max((case.before["seconds"] for case in ill), default=0.0)
-    most = f", to at most {max(rates):.4f} decades a layer, in {seconds:.0f} s or less"
+    most = f", to at most {max(rates, default=0.0):.4f} decades a layer, in {seconds:.0f} s or less"
     said = [f"{len(cured)} of {len(ill)} ill networks are cured{most if rates else ''}"]
     for case in ill:
         if case.best is None:

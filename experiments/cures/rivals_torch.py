@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from experiments.cures.columns import RIVALS
 from experiments.cures.network_torch import arguments
@@ -61,7 +62,8 @@ def _gradinit(module: Any, xs: Any) -> None:
     from gradinit import GradInitWrapper
 
     labels = torch.arange(len(xs)) % min(CLASSES, _logits(module(xs)).shape[1])
-    with GradInitWrapper(module) as wrapper:
+    # Only torch's plain attention has second derivatives.
+    with GradInitWrapper(module) as wrapper, sdpa_kernel(SDPBackend.MATH):
         optimiser = torch.optim.Adam(module.parameters(), lr=RATE)
         for _ in range(STEPS):
             loss = torch.nn.functional.cross_entropy(_logits(module(xs)), labels)

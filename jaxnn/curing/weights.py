@@ -145,6 +145,8 @@ def mirrored(rng: np.random.Generator, v: np.ndarray, axes: Axes = MATRIX) -> np
     along = (0,) if v.ndim == 1 else axes
     if any(v.shape[i] % 2 for i in along):
         raise OddError
+    if not v.any():
+        return v
     half = v[tuple(slice(n // 2) if i in along else slice(n) for i, n in enumerate(v.shape))]
     if v.ndim == 1:
         return np.concatenate([half, -half])
@@ -158,8 +160,10 @@ def mirrored(rng: np.random.Generator, v: np.ndarray, axes: Axes = MATRIX) -> np
 def delta_like(rng: np.random.Generator, v: np.ndarray, axes: Axes = MATRIX) -> np.ndarray:
     """Return a kernel with an orthogonal matrix in its centre, 0 elsewhere, of the same square.
 
-    Of a matrix, an orthogonal one.
+    Of a matrix, an orthogonal one; what is 0, as biases of several heads are drawn, stays 0.
     """
+    if not v.any():
+        return v
     at = tuple(slice(None) if i in axes else (n - 1) // 2 for i, n in enumerate(v.shape))
     centre = orthogonal_like(rng, v[at])
     drawn = np.zeros_like(v)
