@@ -1632,6 +1632,13 @@ MUTANTS = (
         "tests/test_verdict.py::test_what_is_done_once_is_steady_up_to_a_thousand_and_then_erratic",
     ),
     Mutant(
+        "a head above layers that all differ is an alarm",
+        "jaxnn/flow/rates.py",
+        "    if not alike:\n",
+        "    if False:\n",
+        "tests/test_verdict.py::test_a_head_above_layers_that_all_differ_is_no_alarm",
+    ),
+    Mutant(
         "a rest that vanishes between steady layers is steady",
         "jaxnn/flow/rates.py",
         "for word in (every.word, _word_alone(",

@@ -182,6 +182,21 @@ def test_what_is_done_once_is_steady_up_to_a_thousand_and_then_erratic():
     assert told(head)["once"].startswith("Layer 10 (h) changes the gradient once, by -5 decades")
 
 
+def test_a_head_above_layers_that_all_differ_is_no_alarm():
+    """As in a RegNet of timm, cut at its stages."""
+    stages = [0.1, 0.08, 0.1, 0.09, 0.1, 0.11, 0.1]
+    healthy = jaxnn.verdict(of_layers([*stages, -1.1], "abcdefghi"))
+    assert (healthy.word, healthy.well) == ("steady", True)
+    assert healthy.rate_text.endswith(
+        "+0.68 over all layers but one, -0.42 over the whole network; the rest adds -1.1, at layer "
+        "9 (i)."
+    )
+    assert jaxnn.verdict(of_layers([*stages, -1.1], "b" * 9)).word == ERRATIC
+    for gain in ([*stages, -3.1], [*stages[:4], -1.6, *stages[4:], -1.6]):
+        ill = jaxnn.verdict(of_layers(gain, "abcdefghij"[: len(gain) + 1]))
+        assert (ill.word, ill.well) == (ERRATIC, False)
+
+
 def test_a_rest_that_vanishes_between_steady_layers_is_no_steady_network():
     rng = np.random.default_rng(3)
     of_rest = -0.35 + 0.05 * rng.normal(size=6)

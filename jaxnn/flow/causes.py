@@ -17,7 +17,7 @@ import numpy as np
 from ..texts import clean, label
 from .flow import Flow
 from .formats import NOISE
-from .rates import LN10, STANDS_OUT, Change, Stretch, kinds_of, repeated
+from .rates import LN10, STANDS_OUT, Change, Stretch, are_alike, kinds_of, repeated
 
 LARGE = 10.0  # times its like in other layers: an array of another size
 LARGE_ENTRIES, LARGEST_OF_ALL = 10.0, 30.0  # root mean square, and times the next largest
@@ -233,12 +233,7 @@ def _alike(flow: Flow, arrays: Arrays) -> list[np.ndarray]:
 def _stretches(flow: Flow) -> tuple[Stretch, ...]:
     kinds = kinds_of(flow)
     found = repeated(kinds)
-    if len(found) == 1 and any(
-        kinds[i] != kinds[i + found[0].period]
-        for i in range(found[0].start, found[0].stop - found[0].period)
-    ):
-        return ()  # of layers that do not repeat no array is like another
-    return found
+    return found if are_alike(kinds, found) else ()  # else no array is like another
 
 
 def saturated_attention(flow: Flow, arrays: Arrays, behind: Behind) -> tuple[list[Finding], Behind]:

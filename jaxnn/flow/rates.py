@@ -114,9 +114,12 @@ def rate_of(flow: Flow, used: np.ndarray) -> Rate:
         flow: of one network.
         used: the indices of its layers, from 0; of a Network those within the depth in use.
     """
-    hidden = (Stretch(_first_alike(flow, used), len(used) - 1, 1),)
-    stretches = repeated(kinds_of(flow)[flow.unmeasured :]) if flow.net is None else hidden
-    return judge(gain_of(flow, used), stretches, used)
+    if flow.net is not None:
+        hidden = (Stretch(_first_alike(flow, used), len(used) - 1, 1),)
+        return judge(gain_of(flow, used), hidden, used)
+    kinds = kinds_of(flow)[flow.unmeasured :]
+    stretches = repeated(kinds)
+    return judge(gain_of(flow, used), stretches, used, are_alike(kinds, stretches))
 
 
 def gain_of(flow: Flow, used: np.ndarray) -> np.ndarray:
@@ -172,6 +175,12 @@ def repeated(kinds: list[Any]) -> tuple[Stretch, ...]:
     return tuple(sorted(found))
 
 
+def are_alike(kinds: list[Any], stretches: tuple[Stretch, ...]) -> bool:
+    """Tell stretches of layers that repeat from one of all layers, of which few do."""
+    (start, stop, period), *more = stretches
+    return bool(more) or kinds[start : stop - period] == kinds[start + period : stop]
+
+
 def _longest(kinds: list[Any], start: int, stop: int) -> Stretch | None:
     """Return the longest stretch within a range, of the shortest pattern; None if none repeats."""
     best = None
@@ -185,15 +194,18 @@ def _longest(kinds: list[Any], start: int, stop: int) -> Stretch | None:
     return best
 
 
-def judge(gain: np.ndarray, stretches: tuple[Stretch, ...], places: np.ndarray) -> Rate:
+def judge(
+    gain: np.ndarray, stretches: tuple[Stretch, ...], places: np.ndarray, alike: bool = True
+) -> Rate:
     """Return the rate of the layers that repeat, or of all if these are ill and those are not.
 
     Args:
         gain: in decades, entry i of what the layer at i + 1 does.
         stretches: of the layers that repeat, counted from 0.
         places: for each layer its index in the flow.
+        alike: False if few layers repeat, and all of them are one stretch.
     """
-    rate = within(gain, stretches, places)
+    rate = within(gain, stretches, places, alike)
     if rate.word not in ("steady", UNCLEAR):
         return rate
     if len(rate.others) >= MANY_OTHERS:
@@ -214,8 +226,16 @@ def _word_alone(factors: np.ndarray) -> str:
     return word_of(decades, decades * len(rest), error)
 
 
-def within(gain: np.ndarray, stretches: tuple[Stretch, ...], places: np.ndarray) -> Rate:
-    """Return the rate of the factors within stretches, whatever the rest does; see `judge`."""
+def within(
+    gain: np.ndarray,
+    stretches: tuple[Stretch, ...],
+    places: np.ndarray,
+    alike: bool = True,
+) -> Rate:
+    """Return the rate of the factors within stretches, whatever the rest does; see `judge`.
+
+    Of layers that are not alike those that stand out, such as a head, are a part of the rest.
+    """
     inside = np.concatenate([np.arange(s.start, s.stop - 1) for s in stretches])
     phase = np.concatenate(
         [(np.arange(s.start, s.stop - 1) - s.start) % s.period for s in stretches]
@@ -226,6 +246,9 @@ def within(gain: np.ndarray, stretches: tuple[Stretch, ...], places: np.ndarray)
     out = outliers_of(factors - _means(factors, phase, np.median))
     rest = np.delete(np.arange(len(factors)), out)
     decades, error = mean_and_error(factors[rest], phase[rest])
+    if not alike:
+        inside, phase, factors, out = inside[rest], phase[rest], factors[rest], out[:0]
+        rest = np.arange(len(factors))
     others = np.setdiff1d(np.flatnonzero(np.isfinite(gain)), inside)
     outliers = _changes(gain, inside[out], places)
     word = word_of(decades, decades * len(rest), error)

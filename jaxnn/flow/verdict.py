@@ -188,9 +188,12 @@ class Verdict(Cures):
             return f"No rate: it takes two {counted}s, and {there}{whole}."
         if self.word == "unknown":
             return f"No rate: it takes two {counted}s with a gradient that is a number."
-        every = self.activation is not None or not self.others
-        of = f"over all {self.layers} {counted}s"
-        of = of if every else f"over the {self.layers} {counted}s that repeat"
+        if self.activation is not None or not self.others:
+            of = f"over all {self.layers} {counted}s"
+        elif self.layers == len(self.names):
+            of = f"over all {counted}s but {('one', 'two')[len(self.others) - 1]}"
+        else:
+            of = f"over the {self.layers} {counted}s that repeat"
         over = f"{of}{self._whole_text}"
         if self.word == POWER_LAW:
             way = "grows" if self.exponent > 0 else "falls"
