@@ -357,7 +357,7 @@ def test_of_equal_rates_that_which_leaves_more_directions_is_the_better_cure():
     """Rates up to .005 are equal, then the next .005; √2 times as many directions are more."""
 
     def cure(kind, decades, directions, works=True, net="own"):
-        numbers = (decades, 0.0, 0.0, 0.0, directions, np.nan, np.nan)
+        numbers = (decades, *(0.0,) * 4, directions, np.nan, np.nan)
         return cures.Cure(kind, "", works, "", *numbers, None, None, net, None)
 
     tried = [
