@@ -3534,7 +3534,7 @@ MUTANTS = (
     Mutant(
         "hooks of a parameter of torch are called by a flow",
         "jaxnn/adapters/torch/restoring.py",
-        "hooks += [p._backward_hooks for p in module.parameters()]",
+        "hooks += [p._backward_hooks for p in parameters]",
         "",
         "tests/test_pytorch.py::test_the_user_s_backward_hooks_are_not_called_and_stay[False]",
         needs="torch",

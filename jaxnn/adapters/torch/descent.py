@@ -19,7 +19,7 @@ plain backpropagation has none either, nothing is measured from there down.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from .graph import Survey
 from .hooks import State
 from .tensors import highest_exponent, log_norms, name_of_dtype, numbers_of, size_of
 
+FEW = 2**16  # numbers of a small state
 POWERS = 3  # the second scaling is by 2, 4, …, 2^POWERS more: float16 has room for little else
 
 
@@ -194,8 +195,34 @@ class Pass:
         with_positions = look is not None and look.positions[at - 1]
         channels = self.descent.states[at - 1].channels if with_positions else None
         sizes = [Sizes.of(grad, channels) for grad in parts]
+        if look is not None:
+            entries = None if look.entries is None else look.entries(at, parts, total)
+            of = None if channels is None else sizes[0].log_by_position(total)
+            self.noted[at] = Noted(entries, of)
+        return self._take(at, parts, sizes, total)
+
+    def record_all(self, grads: Mapping[int, list[Any]], total: np.ndarray) -> None:
+        """Record Δ of several states that come with one power; small ones of a shape together."""
+        alike: dict[Any, list[int]] = {}
+        for at, parts in grads.items():
+            (grad, *others) = parts
+            if self.look is not None or others or grad is None or grad.numel() > FEW:
+                self.record(at, parts, total)
+            else:
+                alike.setdefault((grad.shape, grad.dtype, grad.device), []).append(at)
+        for several in alike.values():
+            stacked = sys.modules["torch"].stack([grads[at][0] for at in several])
+            together = Sizes.of(stacked.flatten(0, 1), None)
+            for i, at in enumerate(several):
+                own = slice(i * len(total), (i + 1) * len(total))
+                self._take(at, grads[at], [Sizes(*(v[own] for v in together))], total)
+
+    def _take(
+        self, at: int, parts: list[Any], sizes: list["Sizes"], total: np.ndarray
+    ) -> np.ndarray:
+        """Record the sizes of the parts of Δ of a state."""
         largest = np.max([v.largest.max(axis=1) for v in sizes], axis=0)
-        most = min(highest_exponent(name_of_dtype(_wide(v))) for v in parts)
+        most = min(highest_exponent(name_of_dtype(_wide(v[:0]))) for v in parts)
         most -= 1 + POWERS
         k = np.maximum(np.minimum(np.frexp(largest)[1] - 1, most), -most)
         k = np.where(np.isfinite(largest) & (largest > 0), k, 0).astype(np.int64)
@@ -205,10 +232,6 @@ class Pass:
         self.arrived[at] = np.where(zero, ZERO_EXPONENT, k)
         self.largest[at] = largest * np.ldexp(1.0, -k)
         self.norm[at] = np.sqrt(np.sum(squares, axis=0))
-        if look is not None:
-            entries = None if look.entries is None else look.entries(at, parts, total)
-            of = None if channels is None else sizes[0].log_by_position(total)
-            self.noted[at] = Noted(entries, of)
         return k
 
     def enter(self, upper: int, grad: Any, total: np.ndarray) -> None:
@@ -294,8 +317,7 @@ def plain_pass(descent: Descent, look: Look | None = None) -> Pass:
         descent, [descent.top], [descent.cotangent], wanted, list(descent.parameters)
     )
     total = np.zeros(descent.examples, np.int64)
-    for at in wanted:
-        going.record(at, grads[at], total)
+    going.record_all(grads, total)
     for name, grad in of.items():
         going.sums.add(name, None, grad, 0)
     return going

@@ -134,18 +134,29 @@ class _Below:
     def _bits(self, edge: Any) -> int:
         if self._is_end(edge):
             return self._bit(edge)
-        going = [edge[0]]
+        going: list[tuple[Any, Any]] = [(edge[0], None)]
         while going:  # a stack, since graphs are deeper than Python may call
-            node = going[-1]
-            nexts = [e for e in node.next_functions if e[0] is not None]
-            missing = [e[0] for e in nexts if not self._is_end(e) and e[0] not in self.of_node]
-            if missing and node not in self.of_node:
-                going += missing
+            node, entered = going.pop()
+            if entered is not None:
+                bits, inner = entered
+            elif node in self.of_node:
                 continue
-            going.pop()
-            bits = 0
-            for e in nexts:
-                bits |= self._bit(e) if self._is_end(e) else self.of_node[e[0]]
+            else:
+                bits, inner = 0, []
+                for e in node.next_functions:
+                    if e[0] is None:
+                        continue
+                    if self._is_end(e):
+                        bits |= self._bit(e)
+                    else:
+                        inner.append(e[0])
+                missing = [(each, None) for each in inner if each not in self.of_node]
+                if missing:
+                    going.append((node, (bits, inner)))
+                    going += missing
+                    continue
+            for each in inner:
+                bits |= self.of_node[each]
             self.of_node[node] = bits
         return self.of_node[edge[0]]
 
