@@ -4001,6 +4001,20 @@ MUTANTS = (
         "tests/test_twin.py::test_draws_on_the_way_down_are_new_ones[axes0]",
     ),
     Mutant(
+        "the mean square of a draw by the root is five per cent too large",
+        "jaxnn/limits/twin/draws.py",
+        "* jnp.sqrt(drawn)[:, None, None]",
+        "* jnp.sqrt(1.05 * drawn)[:, None, None]",
+        "tests/test_twin_closed.py::test_every_activation_has_its_closed_form[tanh]",
+    ),
+    Mutant(
+        "the mean square of a draw by mixture is five per cent too large",
+        "jaxnn/limits/twin/draws.py",
+        "jnp.asarray(MIXED**-0.5, total.dtype)",
+        "jnp.asarray((MIXED / 1.05) ** -0.5, total.dtype)",
+        "tests/test_twin_closed.py::test_convolutions_have_the_closed_form_of_dense_layers",
+    ),
+    Mutant(
         "a twin sums the squares of weights instead of their mean",
         "jaxnn/limits/twin/draws.py",
         "mean = jnp.mean(squares, axis=(1, 2))[:, None]",

@@ -1,4 +1,4 @@
-"""Do twenty-eight laws of vanishing and exploding gradients hold in this library?
+"""Do twenty-nine laws of vanishing and exploding gradients hold in this library?
 
 Laws are published; what is derived here instead is said to be, in its source. Each law is a module
 with a pair of functions: `predict`, which computes what the law says from its formula, and
@@ -45,6 +45,7 @@ from experiments.laws import (
     ten_thousand_layers,
     trainability,
     transformer_moments,
+    wide_twin,
     width_alone,
     width_over_depth,
 )
@@ -85,13 +86,14 @@ LAWS: tuple[Law[Any], ...] = (
     deep_norm.LAW,
     rank_collapse.LAW,
     transformer_moments.LAW,
+    wide_twin.LAW,
 )
 POINTS = "points.parquet"
 
 
 @dataclass(frozen=True)
 class Settings(runtime.Options):
-    """Twenty-eight laws of vanishing and exploding gradients, predicted and measured."""
+    """Twenty-nine laws of vanishing and exploding gradients, predicted and measured."""
 
     law: tuple[str, ...] = ()
     """Only these laws, by name; all of them by default."""
@@ -118,9 +120,11 @@ class Plan(experiment.Plan):
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
-        most = "six minutes" if self.settings.quick else "twenty-five minutes"
+        most = "six minutes" if self.settings.quick else "thirty minutes"
         laws = f"{len(self.cells)} of {len(LAWS)} laws"
-        return f"{laws}; all take less than {most} on two cores, {self.work}"
+        absent = [] if self.settings.law else [law for law in LAWS if law.lacking]
+        without = "".join(f"; without {_need(law)}" for law in absent)
+        return f"{laws}; all take less than {most} on two cores, {self.work}{without}"
 
 
 def prepare(settings: Settings) -> Plan:
@@ -134,8 +138,20 @@ def prepare(settings: Settings) -> Plan:
     for name in settings.law:
         if name not in names:
             raise ValueError(f"law: there is no {name!r}; choose one of {', '.join(names)}")
-    chosen = settings.law or names
+    absent = [law for law in LAWS if law.lacking]
+    for law in absent:
+        if law.name in settings.law:
+            raise ValueError(f"law: {_need(law)}")
+    chosen = settings.law or [law.name for law in LAWS if law not in absent]
     return Plan(settings, tuple(law for law in LAWS if law.name in chosen))
+
+
+def _need(law: Law[Any]) -> str:
+    """Say which packages a law needs that are not installed."""
+    return (
+        f"{law.name}, which needs {', '.join(law.lacking)}: "
+        "python -m pip install 'jaxnn-flow[bench]'"
+    )
 
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
@@ -205,7 +221,13 @@ def subtitle(settings: Settings, law: Law[Any]) -> str:
 def _in_words(value: Any) -> str:
     if not isinstance(value, tuple):
         return str(value)
-    return ", ".join("×".join(map(str, v)) if isinstance(v, tuple) else f"{v:g}" for v in value)
+    return ", ".join(map(_entry_in_words, value))
+
+
+def _entry_in_words(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "×".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}"
 
 
 EXPERIMENT = Experiment(

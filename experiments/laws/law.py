@@ -12,6 +12,7 @@ prediction. All comparisons of a law are tested together by a χ², and each nam
 formula that it tests: `power` says by how much that may be wrong without being seen.
 """
 
+import importlib.util
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ class Law(Generic[S]):
     """A published law with the pair of functions that test it; a cell of a run.
 
     coarse: pairs of a factor, and why its power is no smaller, for those that no formula settles.
+    needs: packages of its networks, which need not be installed.
     """
 
     number: int
@@ -124,6 +126,12 @@ class Law(Generic[S]):
     quick: S
     panels: tuple[Panel, ...]
     coarse: tuple[tuple[str, str], ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def lacking(self) -> list[str]:
+        """Packages that it needs and that are not installed."""
+        return [name for name in self.needs if importlib.util.find_spec(name) is None]
 
     @property
     def key(self) -> str:

@@ -1,0 +1,204 @@
+"""Law 29: layer by layer a wide network is what its wide twin says, whatever it is made of.
+
+Yang 2019, arXiv:1910.12478, and 2020, arXiv:2006.14548: at infinite width products with random
+weights are Gaussian, on the way down with draws independent of those of the way up, whatever else
+the network computes. `jaxnn.theory.wide` makes a network of that rule, the twin. Here it is told
+from drawn networks of eight kinds, whose layers are of Flax, Haiku, Equinox and Keras, as they are:
+the size of Δ at each layer relative to the last, and the size of each state, in decades,
+
+    log10 root E‖Δ[l]‖²/‖Δ[L]‖²,    log10 root E mean z[l]²
+
+with means over draws. The standard error is joint: S drawn networks differ from their mean as draws
+of a twin of R replicas do, whose effective width is R times theirs, so of D draws of the twin with
+standard deviation s it is
+
+    s √(R/S + 1/D)
+
+A rule whose mean squares are f times as large is the twin of weights √f times as large: the gain of
+each number is measured so, with the same draws.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import polars as pl
+
+import jaxnn
+from experiments.laws.law import (
+    Law,
+    Measured,
+    Measurement,
+    Panel,
+    Predicted,
+    Prediction,
+    curve,
+    point,
+)
+from experiments.laws.wide_networks import KINDS, Drawn
+
+GRADIENTS = Panel("Gradients of wide networks", "layer", "decades above the last")
+STATES = Panel("States of wide networks", "layer", "log10 of the root mean square")
+PANELS = (GRADIENTS, STATES)
+ERRORS = 3.0
+REASON = "3 joint standard errors"
+LARGER = 1.1  # mean squares, of which the gain is measured
+LN10 = float(np.log(10))
+OF_NETWORKS, OF_TWINS, OF_COTANGENT = range(3)  # by which keys differ
+
+
+class Setup(NamedTuple):
+    """Networks of a kind, and draws of their twin.
+
+    kinds: keys of `KINDS`.
+    blocks: of each network.
+    seeds: networks of each kind.
+    draws: of the twin.
+    replicas: in each draw.
+    gains: draws by which the gain is measured.
+    """
+
+    kinds: tuple[str, ...]
+    width: int
+    blocks: int
+    seeds: int
+    draws: int
+    replicas: int
+    gains: int
+
+    @property
+    def weights(self) -> int:
+        """Weights of the largest network, the convolutions."""
+        return 8 * 9 * self.width**2
+
+
+class Cut(NamedTuple):
+    """A drawn network as the library cuts it, with the Δ that enters at its end."""
+
+    drawn: Drawn
+    net: Any
+    params: Any
+    cotangent: jax.Array
+
+
+class Sizes(NamedTuple):
+    """Of several networks, in decades, (networks, layers): Δ relative to the last, and states."""
+
+    gradients: np.ndarray
+    states: np.ndarray
+
+
+def cut(kind: str, setup: Setup) -> Cut:
+    """Build a network, and cut it into layers."""
+    drawn = KINDS[kind].network(setup.width, setup.blocks)
+    of_user, apply = drawn.params(jax.random.key(0)), drawn.apply
+    if apply is None:
+        net, params = jaxnn.from_layers(of_user)
+    else:
+        net, params = jaxnn.from_function(apply, of_user, drawn.xs)
+
+    def output(xs: jax.Array) -> jax.Array:
+        if apply is not None:
+            return apply(of_user, xs)  # type: ignore[no-any-return]
+        for layer, own in of_user:
+            xs = layer(own, xs)
+        return xs
+
+    out = jax.eval_shape(output, drawn.xs)
+    cotangent = jax.random.normal(jax.random.key(OF_COTANGENT), out.shape, out.dtype)
+    return Cut(drawn, net, params, cotangent)
+
+
+def sizes_of(cut: Cut, net: Any, several: list[Any]) -> Sizes:
+    """Measure a chain with each of several parameters."""
+    gradients, states = [], []
+    for params in several:
+        flow = jaxnn.gradient_flow(net, params, cut.drawn.xs, cotangent=cut.cotangent)
+        log_delta = np.asarray(flow.log_delta, np.float64)
+        gradients.append((log_delta - log_delta[-1]) / LN10)
+        states.append(np.asarray(flow.log_mean_square, np.float64) / 2 / LN10)
+    return Sizes(np.array(gradients)[:, :-1], np.array(states))
+
+
+def mean_size(decades: np.ndarray) -> np.ndarray:
+    """Return the root mean square over networks, in decades."""
+    mean: np.ndarray = np.log10(np.mean(10.0 ** (2 * decades), axis=0)) / 2
+    return mean
+
+
+def cases(kind: str, sizes: Sizes) -> list[list[str]]:
+    """Return the names of what is compared, by panel and layer."""
+    return [
+        [f"{kind}: {of_panel} {layer + 1}" for layer in range(values.shape[1])]
+        for of_panel, values in zip(("Δ of layer", "state of layer"), sizes, strict=True)
+    ]
+
+
+def factor_of(kind: str) -> str:
+    """Return the name of the factor of the rule that a kind tests."""
+    return f"the mean squares of products, {kind}"
+
+
+def predict(setup: Setup) -> Prediction:
+    """Predict the sizes of a kind of network by draws of the twin of one."""
+    numbers: list[Predicted] = []
+    curves = []
+    with jax.enable_x64(False):  # the packages' own float
+        for kind in setup.kinds:
+            network = cut(kind, setup)
+            twin, _ = jaxnn.theory.wide(network.net, network.params, replicas=setup.replicas)
+            keys = jax.random.split(jax.random.key(OF_TWINS), setup.draws)
+            larger = jaxnn.theory.scale_weights(network.net, network.params, LARGER**0.5)
+            of_rule, of_larger = (
+                sizes_of(network, twin, [twin.with_key(params, key) for key in of_keys])
+                for params, of_keys in ((network.params, keys), (larger, keys[: setup.gains]))
+            )
+            names = cases(kind, of_rule)
+            for panel, of_panel, draws, scaled in zip(
+                PANELS, names, of_rule, of_larger, strict=True
+            ):
+                values = mean_size(draws)
+                gains = np.mean(scaled - draws[: setup.gains], axis=0) / np.log(LARGER)
+                parts = setup.replicas / setup.seeds + 1 / setup.draws
+                joint = np.std(draws, axis=0, ddof=1) * parts**0.5
+                numbers += [
+                    Predicted(case, float(value), 0.0, REASON, ERRORS).about(
+                        factor_of(kind), float(gain), float(error)
+                    )
+                    for case, value, gain, error in zip(of_panel, values, gains, joint, strict=True)
+                ]
+                curves.append(curve(panel, kind, 1 + np.arange(len(values)), values))
+    return Prediction(tuple(numbers), pl.concat(curves))
+
+
+def measure(setup: Setup, key: jax.Array) -> Measurement:
+    """Measure drawn networks of each kind."""
+    numbers: dict[str, Measured] = {}
+    frames = []
+    for kind in setup.kinds:
+        network = cut(kind, setup)
+        keys = jax.random.split(jax.random.fold_in(key, OF_NETWORKS), setup.seeds)
+        several = [network.net.params(network.drawn.params(key)) for key in keys]
+        of_kind = sizes_of(network, network.net, several)
+        for panel, of_panel, samples in zip(PANELS, cases(kind, of_kind), of_kind, strict=True):
+            means = mean_size(samples)
+            errors = np.std(samples, axis=0, ddof=1) / setup.seeds**0.5
+            for layer, case in enumerate(of_panel):
+                one = Measured(float(means[layer]), float(errors[layer]), samples[:, layer])
+                numbers[case] = one
+                frames.append(point(panel, kind, layer + 1.0, one))
+    return Measurement(numbers, pl.concat(frames))
+
+
+LAW = Law(
+    number=29,
+    name="wide-twin",
+    source="Yang 2019, 2020; the networks are of Flax, Haiku, Equinox and Keras",
+    statement="wide networks of any kind have, layer by layer, the gradients of their wide twin",
+    predict=predict,
+    measure=measure,
+    full=Setup(tuple(KINDS), 512, blocks=3, seeds=3, draws=16, replicas=4, gains=4),
+    quick=Setup(("mixer",), 128, blocks=2, seeds=6, draws=16, replicas=4, gains=4),
+    panels=PANELS,
+    needs=tuple(dict.fromkeys(kind.package for kind in KINDS.values())),
+)
