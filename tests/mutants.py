@@ -4015,6 +4015,13 @@ MUTANTS = (
         "tests/test_twin_closed.py::test_convolutions_have_the_closed_form_of_dense_layers",
     ),
     Mutant(
+        "theory is differentiated by parameters as its draws are",
+        "jaxnn/flow/chain.py",
+        "params, xs, cotangent = map(_without_derivative, (params, xs, cotangent))",
+        "xs, cotangent = map(_without_derivative, (xs, cotangent))",
+        "tests/test_twin.py::test_theory_has_no_derivative",
+    ),
+    Mutant(
         "a twin sums the squares of weights instead of their mean",
         "jaxnn/limits/twin/draws.py",
         "mean = jnp.mean(squares, axis=(1, 2))[:, None]",

@@ -322,6 +322,11 @@ NORMED = {"hidden": jaxnn.BatchNorm()}
             ValueError,
             "activation: identity has neither two values nor two slopes at ±∞",
         ),
+        (
+            lambda: jax.grad(lambda eta: meanfield.tailored_slope(20, eta))(0.9),
+            TypeError,
+            "eta: expected a number, got a traced one; the slope is found by bisection",
+        ),
         (lambda: pairs.curvature_to(1.0), ValueError, "eta: expected a correlation between 0 and"),
     ],
 )

@@ -404,6 +404,22 @@ def test_what_has_no_twin_is_refused_by_name():
         jaxnn.theory.wide(net, params, replicas=0)
 
 
+@pytest.mark.parametrize(
+    "of",
+    [
+        jaxnn.theory.critical_scale,
+        jaxnn.theory.correlation_length,
+        lambda *given: jaxnn.theory.drawn_band(*given, cotangent=given[-1]),
+    ],
+)
+def test_what_compares_numbers_is_no_function_of_traced_ones(of):
+    net, params = jaxnn.from_layers([(jnp.dot, jnp.eye(3))] * 6)
+    with pytest.raises(
+        TypeError, match=r"params, xs: expected arrays, got traced ones; .* outside"
+    ):
+        jax.eval_shape(lambda xs: of(net, params, xs), jnp.ones((2, 3)))
+
+
 @pytest.fixture(scope="module")
 def narrow():
     """A chain of equal layers, its examples and a cotangent."""
@@ -435,6 +451,20 @@ def test_theory_stands_beside_a_measurement(narrow):
     layers = [(_tanh, w.T if i % 2 else w) for i in range(12)]
     trained = jaxnn.gradient_flow(net, net.params(layers), xs, cotangent=cotangent, theory=0.1)
     assert " down the gradient parts from that of random weights" in str(jaxnn.verdict(trained))
+
+
+@pytest.mark.slow
+def test_theory_has_no_derivative(narrow):
+    """The reverse rule of a draw has other draws: differentiated it would be a wrong number."""
+    net, params, xs, cotangent = narrow
+
+    def first(factor, given):
+        own = jaxnn.theory.scale_weights(net, params, factor)
+        return jaxnn.gradient_flow(net, own, given * xs, cotangent=cotangent, theory=True).theory
+
+    for at in (0, 1):
+        with pytest.raises(ValueError, match="has no derivative: its backward pass has draws of"):
+            jax.grad(lambda *v: first(*v).log_delta[0], at)(1.0, 1.0)
 
 
 @pytest.mark.slow

@@ -200,6 +200,7 @@ def chain_flow(
     lowered = net.for_batch(xs)
     if net.replicas:
         options = options._replace(replicas=net.replicas)
+        params, xs, cotangent = map(_without_derivative, (params, xs, cotangent))
         xs, cotangent = (_replicated(tree, net.replicas) for tree in (xs, cotangent))
         loss = None if loss is None else _OfReplicas(loss)
     try:
@@ -236,6 +237,26 @@ class _OfReplicas:
     def __call__(self, output: Any, ys: Any) -> Any:
         losses = jax.vmap(self.loss, in_axes=(1, None))(output, ys)
         return jnp.sum(losses, axis=0) if is_float(losses) else losses
+
+
+def _without_derivative(tree: Any) -> Any:
+    """Return what goes into a twin, with floats of which the flow is not differentiated."""
+    return jax.tree.map(lambda v: _not_differentiated(v) if is_float(v) else v, tree)
+
+
+@jax.custom_jvp
+def _not_differentiated(v: Array) -> Array:
+    return v
+
+
+@_not_differentiated.defjvp
+def _refuse(primals: Any, tangents: Any) -> Any:
+    """Refuse to differentiate: the reverse rule of a draw is theory, not its derivative."""
+    raise ValueError(
+        "the flow of a wide twin, as theory=True measures it, has no derivative: its backward pass "
+        "has draws of its own; with one key it is a smooth function of its parameters, so take "
+        "finite differences, or differentiate a formula of jaxnn.theory.meanfield"
+    )
 
 
 def _replicated(tree: Any, count: int) -> Any:

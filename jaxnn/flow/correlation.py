@@ -27,7 +27,7 @@ from ..adapters.layers import Chain
 from ..adapters.of_network import as_chain
 from ..arrays.compiled import compiled
 from ..arrays.rows import is_float
-from ..limits.twin.wide import Wide, check_net, twin_of
+from ..limits.twin.wide import Wide, check_net, check_untraced, twin_of
 from ..network.checks import check_params, check_x, dtype_of
 from ..network.network import Network
 from .beside import replicas_of
@@ -98,7 +98,7 @@ def correlation_length(
         key: of the draws; that of seed 0 by default.
 
     Raises:
-        TypeError: something else than a network.
+        TypeError: something else than a network, or traced arrays.
         ValueError: fewer than six layers, or a layer without a twin.
 
     Example:
@@ -111,6 +111,7 @@ def correlation_length(
     Source: Schoenholz et al. 2017, arXiv:1611.01232.
     """
     check_net(net)
+    check_untraced("a correlation length", params, xs)
     if isinstance(net, Network):
         layers = check_params(net, params)
         xs = jnp.asarray(check_x(net, xs), dtype_of(layers))

@@ -23,7 +23,7 @@ from ..adapters.names import joined, parts_of
 from ..adapters.of_network import as_chain
 from ..adapters.weights import Place, changed
 from ..arrays.compiled import compiled
-from ..limits.twin.wide import Wide, check_net, twin_of
+from ..limits.twin.wide import Wide, check_net, check_untraced, twin_of
 from ..network.checks import check_params, check_x, dtype_of
 from ..network.network import Network
 from .beside import DRAWS, LN10, replicas_of
@@ -91,7 +91,7 @@ def critical_scale(
         key: of the draws and the cotangent; that of seed 0 by default.
 
     Raises:
-        TypeError: something else than a network.
+        TypeError: something else than a network, or traced arrays.
         ValueError: a pattern that matches nothing, fewer than three layers, or a layer without a
             twin.
 
@@ -108,6 +108,7 @@ def critical_scale(
         >>> better = jaxnn.theory.scale_weights(net, params, found.factor)
     """
     check_net(net)
+    check_untraced("a critical factor", params, xs)
     if isinstance(net, Network):
         layers = check_params(net, params)
         xs = jnp.asarray(check_x(net, xs), dtype_of(layers))

@@ -17,7 +17,7 @@ from jaxtyping import Array
 from ..adapters.layers import Chain
 from ..adapters.weights import Place, changed
 from ..arrays.compiled import compiled
-from ..limits.twin.wide import check_net
+from ..limits.twin.wide import check_net, check_untraced
 from ..network.network import Network
 from ..texts import told
 from .loss import Loss
@@ -68,7 +68,7 @@ def drawn_band(
         key: of the signs; that of seed 0 by default.
 
     Raises:
-        TypeError: something else than a network.
+        TypeError: something else than a network, or traced arrays.
         ValueError: draws that are no integer of at least 2; and as `jaxnn.gradient_flow`.
 
     Example:
@@ -83,6 +83,7 @@ def drawn_band(
         True
     """
     check_net(net)
+    check_untraced("the band of draws", params, xs)
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 2:
         raise ValueError(f"draws: expected an integer of at least 2, got {told(draws)}")
     logs = []

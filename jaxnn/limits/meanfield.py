@@ -21,8 +21,8 @@ without unit, c in [-1, 1] and keep in (0, 1], which may be traced; hidden, a bl
 is given, and batch, the number of rows that a batch norm is over, None for many, are static. c is
 the correlation of two inputs, of any two rows for a batch norm. Results: JAX's default float,
 scalars, or of arrays, which are broadcast together, one for each entry.
-`jax.grad` differentiates all of them, fixed points by the implicit function theorem; the derivative
-is not finite where there is none, as at a transition.
+`jax.grad` differentiates all of them but `tailored_slope`, fixed points by the implicit function
+theorem; the derivative is not finite where there is none, as at a transition.
 `lengths`, `log_delta` and `log_delta_band`, which follow a network of `depth` hidden layers, take
 lists too: σ, σ_w and σ_b of each hidden layer, `depth` entries (σ_w and σ_b of the weights below
 it, σ of the z in it), and depth - 1 blocks, as in `jaxnn.Network`.
@@ -609,11 +609,17 @@ def tailored_slope(layers: int, eta: Number = 0.9) -> float:
     Raises:
         ValueError: an argument out of range, or no such slope, as relu itself (s = 0) ends below η:
             for η = 0.9 in fewer than 13 layers.
+        TypeError: a traced η.
 
     Example:
         >>> round(tailored_slope(100), 5)
         0.57044
     """
+    if isinstance(eta, jax.core.Tracer):
+        raise TypeError(
+            "eta: expected a number, got a traced one; the slope is found by bisection before "
+            "anything is compiled: call tailored_slope outside of jax.jit and jax.grad"
+        )
     layers, eta = check_argument("layers", layers), float(check_argument("eta", eta))
     most, enough = _tailored_end(1.0, layers), layers
     if most < eta:

@@ -223,7 +223,8 @@ def wide(
     Raises:
         TypeError: something else than a network.
         ValueError: replicas that are no positive integer. When it is measured: a product that has
-            no twin, with the name of the layer.
+            no twin, with the name of the layer; `jax.grad` of what was measured, since draws have
+            no derivative.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -255,6 +256,15 @@ def check_net(net: Any) -> None:
         raise TypeError(
             "net: expected a Network or a chain of jaxnn.from_layers or jaxnn.from_function, got "
             f"{'a wide twin' if isinstance(net, Wide) else type(net).__name__}"
+        )
+
+
+def check_untraced(what: str, *trees: Any) -> None:
+    """Raise a TypeError for traced arrays, given what is looked for."""
+    if any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(trees)):
+        raise TypeError(
+            f"params, xs: expected arrays, got traced ones; {what} is found by comparing numbers, "
+            "so it has no derivative: call it outside of jax.jit and jax.grad"
         )
 
 
