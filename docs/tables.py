@@ -107,6 +107,7 @@ TITLES = {
     "deep-norm": "Post-norm at a thousand layers",
     "rank-collapse": "Attention alone makes all tokens alike",
     "transformer-moments": "Variances inside a transformer",
+    "wide-twin": "Wide networks of any kind follow their twins",
 }
 PAPERS = {
     "Alekseev 2026": "https://arxiv.org/abs/2604.11890",
@@ -347,9 +348,11 @@ def _about(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict
 
 
 def markdown(name: str, data: Path = DATA) -> str:
-    """Return the tables of what `COLUMNS` names, or of `verdicts`, for a page."""
+    """Return a table for a page: what `COLUMNS` names, `verdicts`, or `twins`."""
     if name == "verdicts":
         return "\n".join(verdicts(read(name, data)))
+    if name == "twins":
+        return "\n".join(twins(read("laws", data)))
     about = json.loads((data / "about.json").read_text(encoding="utf-8"))[name]
     records = read(name, data)
     measured = f"Measured: {about['measured']}."
@@ -403,6 +406,36 @@ def power(records: Sequence[Record]) -> list[str]:
             _line((name, record["factor"], _percent(record["power"]), *numbers, record["why"]))
         )
     return lines
+
+
+def twins(records: Sequence[Record]) -> list[str]:
+    """Return two rows a kind of wide network: Δ, and states, at the layer farthest from its twin.
+
+    Args:
+        records: of laws, of which those of wide twins are named KIND: SIZE of layer NUMBER.
+    """
+    head = ("network", "size", "layers", "worst layer", "measured", "twin", "z", "error seen")
+    lines = [_line(head), _rule("l|l|r|r|r|r|r|r")]
+    last = ""
+    of_twins = [record for record in records if record["law"] == "wide-twin"]
+    for pair in sorted({record["case"].rpartition(" of layer ")[0] for record in of_twins}):
+        group = [r for r in of_twins if r["case"].startswith(f"{pair} of layer ")]
+        worst = max(group, key=lambda record: abs(_joint_errors(record)))
+        kind, _, size = pair.rpartition(": ")
+        name = kind if kind != last else ""
+        last = kind
+        layer = worst["case"].rpartition(" ")[2]
+        numbers = (f"{float(worst[v]):+.3f}" for v in ("measured", "predicted"))
+        numbers = (v.replace("-", "−") for v in (*numbers, f"{_joint_errors(worst):+.1f}"))
+        seen = _percent(worst["power"]) if name else ""
+        lines.append(_line((name, size, str(len(group)), layer, *numbers, seen)))
+    return lines
+
+
+def _joint_errors(record: Record) -> float:
+    """Return by how many joint standard errors, of which the tolerance is three, a twin is off."""
+    apart = float(record["measured"]) - float(record["predicted"])
+    return 3 * apart / float(record["tolerance"]) if float(record["tolerance"]) else 0.0
 
 
 def _together(record: Record) -> str:

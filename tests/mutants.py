@@ -4015,6 +4015,13 @@ MUTANTS = (
         "tests/test_twin_closed.py::test_convolutions_have_the_closed_form_of_dense_layers",
     ),
     Mutant(
+        "replicas of a wide twin do not make it wider than a network",
+        "experiments/laws/wide_twin.py",
+        "parts = setup.replicas / setup.seeds + 1 / setup.draws",
+        "parts = 100 * setup.replicas / setup.seeds + 1 / setup.draws",
+        "tests/test_wide_twin.py::test_a_small_network_follows_its_twin_and_no_other[mixer]",
+    ),
+    Mutant(
         "theory is differentiated by parameters as its draws are",
         "jaxnn/flow/chain.py",
         "params, xs, cotangent = map(_without_derivative, (params, xs, cotangent))",

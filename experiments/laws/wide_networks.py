@@ -20,7 +20,7 @@ import numpy as np
 EXAMPLES, TOKENS, HEADS = 2, 8, 8
 PIXELS, CLASSES = 16, 10
 EXPERTS = 4
-PATCHES = 64  # of a mixer, whose units of some products they are
+PATCHES = 64  # of a mixer: units of half of its products, and rows of the others
 
 
 class Drawn(NamedTuple):
@@ -37,11 +37,15 @@ class Drawn(NamedTuple):
 class Kind(NamedTuple):
     """A kind of network, of a package that has its layers.
 
-    network: (units, blocks) -> the network.
+    network: (units, blocks) -> the network; blocks are of two layers, as of attention and an MLP.
+    weights: which parameters products are with, as for `jaxnn.theory.scale_weights`.
+    narrower: by how much the network of a twin is; 1 if inputs depend on the width.
     """
 
     package: str
     network: Callable[[int, int], Drawn]
+    weights: str | None = None
+    narrower: int = 1
 
 
 def _inputs(*shape: int) -> jax.Array:
@@ -86,7 +90,7 @@ def experts(n: int, blocks: int) -> Drawn:
                 variable_axes={"params": 0},
                 split_rngs={"params": True},
             )
-            for _ in range(blocks):
+            for _ in range(2 * blocks):
                 z = nn.LayerNorm()(x)
                 logits = nn.Dense(EXPERTS, use_bias=False)(z)
                 least = jax.lax.top_k(logits, 2)[0][..., -1:]
@@ -104,7 +108,7 @@ def gru(n: int, blocks: int) -> Drawn:
     model, xs = nn.RNN(nn.GRUCell(n)), _inputs(EXAMPLES, TOKENS, n)
 
     def params(key: jax.Array) -> Any:
-        return [(model.apply, model.init(key, xs)) for key in jax.random.split(key, blocks)]
+        return [(model.apply, model.init(key, xs)) for key in jax.random.split(key, 2 * blocks)]
 
     return Drawn(None, params, xs)
 
@@ -115,7 +119,13 @@ def batch_norm(n: int, blocks: int) -> Drawn:
 
     def network(xs: Any) -> Any:
         model = hk.nets.ResNet(
-            (1,) * 4, CLASSES, bottleneck=False, channels_per_group=(n,) * 4, strides=(1, 2, 1, 1)
+            (1,) * 4,
+            CLASSES,
+            bottleneck=False,
+            channels_per_group=(n,) * 4,
+            strides=(1, 2, 1, 1),
+            initial_conv_config={"output_channels": n},
+            logits_config={"w_init": hk.initializers.VarianceScaling()},  # instead of zeros
         )
         return model(xs, is_training=True)
 
@@ -175,7 +185,7 @@ def mixer(n: int, blocks: int) -> Drawn:
 
         return jax.vmap(one)(xs)
 
-    return Drawn(apply, params, _inputs(EXAMPLES, PATCHES, n))
+    return Drawn(apply, params, _inputs(1, PATCHES, n))
 
 
 def _of_keras(build: Callable[[Any], Any], n: int) -> Drawn:
@@ -240,7 +250,7 @@ KINDS = {
     "post-norm": Kind("keras", post_norm),
     "no norm": Kind("equinox", no_norm),
     "grouped queries": Kind("keras", grouped_queries),
-    "convolutions, batch norm": Kind("haiku", batch_norm),
+    "convolutions, batch norm": Kind("haiku", batch_norm, "*.w", narrower=4),
     "GRU": Kind("flax", gru),
     "mixer": Kind("equinox", mixer),
     "experts": Kind("flax", experts),

@@ -14,6 +14,9 @@ standard deviation s it is
 
     s √(R/S + 1/D)
 
+A twin of convolutions costs what they cost, R times. So theirs is of a network a quarter as wide,
+with four times as many replicas, which is the same: their images do not depend on the width.
+
 A rule whose mean squares are f times as large is the twin of weights √f times as large: the gain of
 each number is measured so, with the same draws.
 """
@@ -41,7 +44,8 @@ GRADIENTS = Panel("Gradients of wide networks", "layer", "decades above the last
 STATES = Panel("States of wide networks", "layer", "log10 of the root mean square")
 PANELS = (GRADIENTS, STATES)
 ERRORS = 3.0
-REASON = "3 joint standard errors"
+ROUNDING = 1e-5  # decades, of states that a norm makes equal
+REASON = "3 joint standard errors, and rounding"
 LARGER = 1.1  # mean squares, of which the gain is measured
 LN10 = float(np.log(10))
 OF_NETWORKS, OF_TWINS, OF_COTANGENT = range(3)  # by which keys differ
@@ -145,10 +149,14 @@ def predict(setup: Setup) -> Prediction:
     curves = []
     with jax.enable_x64(False):  # the packages' own float
         for kind in setup.kinds:
-            network = cut(kind, setup)
-            twin, _ = jaxnn.theory.wide(network.net, network.params, replicas=setup.replicas)
+            times = KINDS[kind].narrower
+            network = cut(kind, setup._replace(width=setup.width // times))
+            replicas = times * setup.replicas
+            twin, _ = jaxnn.theory.wide(network.net, network.params, replicas=replicas)
             keys = jax.random.split(jax.random.key(OF_TWINS), setup.draws)
-            larger = jaxnn.theory.scale_weights(network.net, network.params, LARGER**0.5)
+            larger = jaxnn.theory.scale_weights(
+                network.net, network.params, LARGER**0.5, KINDS[kind].weights
+            )
             of_rule, of_larger = (
                 sizes_of(network, twin, [twin.with_key(params, key) for key in of_keys])
                 for params, of_keys in ((network.params, keys), (larger, keys[: setup.gains]))
@@ -162,7 +170,7 @@ def predict(setup: Setup) -> Prediction:
                 parts = setup.replicas / setup.seeds + 1 / setup.draws
                 joint = np.std(draws, axis=0, ddof=1) * parts**0.5
                 numbers += [
-                    Predicted(case, float(value), 0.0, REASON, ERRORS).about(
+                    Predicted(case, float(value), ROUNDING, REASON, ERRORS).about(
                         factor_of(kind), float(gain), float(error)
                     )
                     for case, value, gain, error in zip(of_panel, values, gains, joint, strict=True)
@@ -197,8 +205,8 @@ LAW = Law(
     statement="wide networks of any kind have, layer by layer, the gradients of their wide twin",
     predict=predict,
     measure=measure,
-    full=Setup(tuple(KINDS), 512, blocks=3, seeds=3, draws=16, replicas=4, gains=4),
-    quick=Setup(("mixer",), 128, blocks=2, seeds=6, draws=16, replicas=4, gains=4),
+    full=Setup(tuple(KINDS), 512, blocks=2, seeds=3, draws=32, replicas=2, gains=2),
+    quick=Setup(("mixer",), 128, blocks=2, seeds=8, draws=16, replicas=4, gains=2),
     panels=PANELS,
     needs=tuple(dict.fromkeys(kind.package for kind in KINDS.values())),
 )

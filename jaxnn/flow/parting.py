@@ -67,5 +67,6 @@ def theory_text(flow: Flow, label: Callable[[int], str]) -> str:
     return (
         f"{follows}{'from' if follows else 'From'} layer {label(layer)} down the gradient parts "
         f"from that of random weights of these sizes, by up to {decades:+.2g} decades: the weights "
-        "are correlated, as trained ones are, or the network is narrow."
+        "are correlated, as those are that were trained or that several layers share, or the "
+        "network is narrow."
     )
