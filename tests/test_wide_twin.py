@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("users_jax")
 
 
 def setup_of(kind):
-    return wide_twin.Setup((kind,), 64, blocks=2, seeds=4, draws=8, replicas=4, gains=2)
+    return wide_twin.Setup((kind,), 64, blocks=2, seeds=4, draws=16, replicas=4, gains=2)
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def pre_norm(n: int, blocks: int) -> Drawn:
         @nn.compact
         def __call__(self, x: Any) -> Any:
             for _ in range(blocks):
-                x = x + nn.SelfAttention(HEADS)(nn.LayerNorm()(x))
+                x = x + nn.MultiHeadDotProductAttention(HEADS)(nn.LayerNorm()(x))
                 x = x + nn.Dense(n)(nn.gelu(nn.Dense(2 * n)(nn.LayerNorm()(x))))
             return x
 

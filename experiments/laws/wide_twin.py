@@ -21,6 +21,7 @@ A rule whose mean squares are f times as large is the twin of weights √f times
 each number is measured so, with the same draws.
 """
 
+from itertools import cycle
 from typing import Any, NamedTuple
 
 import jax
@@ -48,7 +49,7 @@ ROUNDING = 1e-5  # decades, of states that a norm makes equal
 REASON = "3 joint standard errors, and rounding"
 LARGER = 1.1  # mean squares, of which the gain is measured
 LN10 = float(np.log(10))
-OF_NETWORKS, OF_TWINS, OF_COTANGENT = range(3)  # by which keys differ
+OF_NETWORKS, OF_TWINS, OF_COTANGENT, OF_WEIGHTS = range(4)  # by which keys differ
 
 
 class Setup(NamedTuple):
@@ -56,10 +57,10 @@ class Setup(NamedTuple):
 
     kinds: keys of `KINDS`.
     blocks: of each network.
-    seeds: networks of each kind.
-    draws: of the twin.
+    seeds: networks of each kind, and as many others whose twins predict.
+    draws: of these twins together.
     replicas: in each draw.
-    gains: draws by which the gain is measured.
+    gains: draws by which the gain is measured, as many as seeds at most.
     """
 
     kinds: tuple[str, ...]
@@ -144,7 +145,7 @@ def factor_of(kind: str) -> str:
 
 
 def predict(setup: Setup) -> Prediction:
-    """Predict the sizes of a kind of network by draws of the twin of one."""
+    """Predict the sizes of a kind of network by draws of the twins of some."""
     numbers: list[Predicted] = []
     curves = []
     with jax.enable_x64(False):  # the packages' own float
@@ -154,12 +155,17 @@ def predict(setup: Setup) -> Prediction:
             replicas = times * setup.replicas
             twin, _ = jaxnn.theory.wide(network.net, network.params, replicas=replicas)
             keys = jax.random.split(jax.random.key(OF_TWINS), setup.draws)
-            larger = jaxnn.theory.scale_weights(
-                network.net, network.params, LARGER**0.5, KINDS[kind].weights
-            )
+            of_seeds = [
+                network.net.params(network.drawn.params(key))
+                for key in jax.random.split(jax.random.key(OF_WEIGHTS), setup.seeds)
+            ]
+            larger = [
+                jaxnn.theory.scale_weights(network.net, params, LARGER**0.5, KINDS[kind].weights)
+                for params in of_seeds[: setup.gains]
+            ]
             of_rule, of_larger = (
-                sizes_of(network, twin, [twin.with_key(params, key) for key in of_keys])
-                for params, of_keys in ((network.params, keys), (larger, keys[: setup.gains]))
+                sizes_of(network, twin, [*map(twin.with_key, cycle(several), of_draws)])
+                for several, of_draws in ((of_seeds, keys), (larger, keys[: setup.gains]))
             )
             names = cases(kind, of_rule)
             for panel, of_panel, draws, scaled in zip(
