@@ -418,14 +418,15 @@ def twins(records: Sequence[Record]) -> list[str]:
     lines = [_line(head), _rule("l|l|r|r|r|r|r|r")]
     last = ""
     of_twins = [record for record in records if record["law"] == "wide-twin"]
-    for pair in sorted({record["case"].rpartition(" of layer ")[0] for record in of_twins}):
+    pairs = {record["case"].rpartition(" of layer ")[0] for record in of_twins}
+    for pair in sorted(pairs, key=lambda pair: (pair.rpartition(":")[0], pair.endswith("state"))):
         group = [r for r in of_twins if r["case"].startswith(f"{pair} of layer ")]
         worst = max(group, key=lambda record: abs(_joint_errors(record)))
         kind, _, size = pair.rpartition(": ")
         name = kind if kind != last else ""
         last = kind
         layer = worst["case"].rpartition(" ")[2]
-        numbers = (f"{float(worst[v]):+.3f}" for v in ("measured", "predicted"))
+        numbers = (f"{float(worst[v]):+.4f}" for v in ("measured", "predicted"))
         numbers = (v.replace("-", "−") for v in (*numbers, f"{_joint_errors(worst):+.1f}"))
         seen = _percent(worst["power"]) if name else ""
         lines.append(_line((name, size, str(len(group)), layer, *numbers, seen)))

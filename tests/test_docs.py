@@ -441,6 +441,27 @@ def test_a_run_of_some_laws_replaces_theirs(tmp_path):
     assert "\nMeasured 2026-01-02: width alone and residual.\n" in text
 
 
+def test_a_kind_of_wide_network_shows_its_layer_that_is_farthest_off():
+    def record(case, measured, law="wide-twin"):
+        of = {"law": law, "case": case, "power": "0.031", "predicted": "-0.1", "tolerance": "0.03"}
+        return of | {"measured": str(measured)}
+
+    records = [
+        record("no norm: Δ of layer 1", -0.11),
+        record("no norm: Δ of layer 2", -0.125),
+        record("no norm: state of layer 1", -0.1),
+        record("no norm: state of layer 1", 5.0, law="other"),
+    ]
+    head, _, *rows = tables.twins(records)
+    assert head.startswith("| network | size | layers | worst layer |")
+    assert rows == [
+        "| no norm | Δ | 2 | 2 | −0.1250 | −0.1000 | −2.5 | 3.1 % |",
+        "|  | state | 1 | 1 | −0.1000 | −0.1000 | +0.0 |  |",
+    ]
+    written = tables.markdown("twins").splitlines()
+    assert len(written) == 2 + 16
+
+
 def test_a_run_of_the_benchmark_becomes_a_table(tmp_path):
     folder = run_of(
         tmp_path / "run", "bench", machine={"processor": "a processor", "cores": 2, "peers": {}}

@@ -211,7 +211,7 @@ LAW = Law(
     statement="wide networks of any kind have, layer by layer, the gradients of their wide twin",
     predict=predict,
     measure=measure,
-    full=Setup(tuple(KINDS), 512, blocks=2, seeds=3, draws=32, replicas=2, gains=2),
+    full=Setup(tuple(KINDS), 512, blocks=2, seeds=12, draws=32, replicas=2, gains=2),
     quick=Setup(("mixer",), 128, blocks=2, seeds=8, draws=16, replicas=4, gains=2),
     panels=PANELS,
     needs=tuple(dict.fromkeys(kind.package for kind in KINDS.values())),
