@@ -4015,6 +4015,13 @@ MUTANTS = (
         "tests/test_twin_closed.py::test_convolutions_have_the_closed_form_of_dense_layers",
     ),
     Mutant(
+        "the band of layers of several widths is that of the first",
+        "jaxnn/limits/meanfield.py",
+        "each = layers.each(spread, q) / (4 * n)",
+        "each = layers.each(spread, q) / (4 * n.ravel()[0])",
+        "tests/test_lists.py::test_the_band_of_layers_that_differ",
+    ),
+    Mutant(
         "replicas of a wide twin do not make it wider than a network",
         "experiments/laws/wide_twin.py",
         "parts = setup.replicas / setup.seeds + 1 / setup.draws",

@@ -387,6 +387,11 @@ def test_the_band_of_layers_that_differ():
     q = meanfield.lengths(ACTIVATIONS, SIGMA_W, 0.1, 1.0, DEPTH)
     each = [meanfield.slope_band(*at, 50, 1).bias for at in zip(ACTIVATIONS[:-1], q, strict=False)]
     np.testing.assert_allclose(band.bias[0], sum(each), rtol=1e-12)
+    widths = [*range(50, 50 + DEPTH)]
+    band = meanfield.log_delta_band(ACTIVATIONS, SIGMA_W, 0.1, 1.0, widths, DEPTH)
+    each = [bias * 50 / n for bias, n in zip(each, widths, strict=False)]
+    np.testing.assert_allclose(band.bias[0], sum(each), rtol=1e-12)
+    np.testing.assert_allclose(band.sd[0] ** 2, -sum(each), rtol=1e-12)
     once = ("tanh", 1.2, 0.1, 1.0, 50, DEPTH)
     listed = (["tanh"] * DEPTH, [1.2] * DEPTH, np.full(DEPTH, 0.1), 1.0, 50, DEPTH)
     chex.assert_trees_all_equal(
@@ -437,6 +442,16 @@ def test_the_band_of_layers_that_differ():
             lambda: meanfield.log_delta_band("tanh", 1.0, 0.1, 1.0, 9, 3, hidden=[HALF, DENSE]),
             ValueError,
             "^hidden: .* skip connections in all layers with one activation, or in none",
+        ),
+        (
+            lambda: meanfield.log_delta_band("tanh", 1, 0.1, 1, [9, 9, 8], 3, hidden=HALF),
+            ValueError,
+            "^width: expected one for all layers, whose states a skip connection adds, got",
+        ),
+        (
+            lambda: meanfield.log_delta_band("tanh", 1.0, 0.1, 1.0, [9, 8], 3),
+            ValueError,
+            "^width: expected one for all or a list with one entry for each hidden layer, 3 here",
         ),
     ],
 )

@@ -26,9 +26,16 @@ Name = str | Activation
 Names = Name | Sequence[Name]
 Numbers = Number | Sequence[Number] | Float[Array, " depth"]
 Blocks = Block | Sequence[Block]
+Widths = int | Sequence[int]
 
 STATIC = ("activation", "width", "depth", "hidden", "batch")
-OF_LAYERS = ("activation", "sigma_w", "sigma_b", "hidden")  # what a layer may have of its own
+OF_LAYERS = (
+    "activation",
+    "sigma_w",
+    "sigma_b",
+    "hidden",
+    "width",
+)  # what a layer may have of its own
 LEAST, LARGEST = float(np.finfo(float).tiny), float(np.finfo(float).max)
 BELOW_ONE = float(np.nextafter(1, 0))
 RANGES = {  # of numbers that are not any finite one >= 0
@@ -83,7 +90,7 @@ def _list(name: str, values: Any, depth: int) -> Any:
     if isinstance(values, jax.core.Tracer):
         return values.astype(jnp.result_type(float))
     checked = each(name, values, partial(check_argument, name))
-    return one_if_equal(checked) if name == "activation" else jnp.stack(checked)
+    return one_if_equal(checked) if name in ("activation", "width") else jnp.stack(checked)
 
 
 def one_for_all(name: str, value: Any) -> Any:

@@ -25,7 +25,7 @@ scalars, or of arrays, which are broadcast together, one for each entry.
 theorem; the derivative is not finite where there is none, as at a transition.
 `lengths`, `log_delta` and `log_delta_band`, which follow a network of `depth` hidden layers, take
 lists too: σ, σ_w and σ_b of each hidden layer, `depth` entries (σ_w and σ_b of the weights below
-it, σ of the z in it), and depth - 1 blocks, as in `jaxnn.Network`.
+it, σ of the z in it), its width where that counts, and depth - 1 blocks, as in `jaxnn.Network`.
 Raises: ValueError for an unknown name, for a block without what is asked for, for a list of another
 length and, outside `jit`, for a number out of range; TypeError for anything but an activation, a
 block or real numbers, and for a list where layers have to be alike.
@@ -55,11 +55,13 @@ from ..network.blocks import (
     rows_meet,
     theory_of,
 )
+from ..texts import told
 from .arguments import (
     Blocks,
     Name,
     Names,
     Numbers,
+    Widths,
     check_argument,
     formula,
     one_for_all,
@@ -435,24 +437,24 @@ def log_delta_band(
     sigma_w: Numbers,
     sigma_b: Numbers,
     q0: Number,
-    width: int,
+    width: Widths,
     depth: int,
     *,
     hidden: Blocks | None = None,
 ) -> Band:
     """The bias and the standard deviation of `log_delta` at finite width n; (depth,) each.
 
-    A Dense layer adds -c/4n to the bias and c/4n to the variance, as the steps of log ‖Δz‖ in
-    different layers are independent. c = 3 μ₂/μ₁² - 1, μ_k = E[σ′(√q g)^2k]. Exact to this order
-    for Gaussian weights and relu or linear units, a lower bound for units that saturate. Source:
-    Hanin & Nica 2018, arXiv:1812.05994. With a skip connection z[l] resembles z[l+1], and so do
-    their slopes: that of a Residual, and of a PostNorm around it, is a derivation, which
-    `finite_width.py` has with its limits.
+    n may be a list with the width of each hidden layer. Layer l adds -c/4n[l] to the bias and
+    c/4n[l] to the variance, as the steps of log ‖Δz‖ in different layers are independent. c =
+    3 μ₂/μ₁² - 1, μ_k = E[σ′(√q g)^2k]. Exact to this order for Gaussian weights and relu or linear
+    units, a lower bound for units that saturate. Source: Hanin & Nica 2018, arXiv:1812.05994. With
+    a skip connection z[l] resembles z[l+1], and so do their slopes: that of a Residual, and of a
+    PostNorm around it, is a derivation, which `finite_width.py` has with its limits.
 
     Raises:
         ValueError: also for every block but Dense, Residual(Dense()) and a PostNorm around that,
             of which `jaxnn.theory.drawn_band` measures the band, for several of these in one list,
-            and for a list of activations with a Residual.
+            and for a list of activations or widths with a Residual.
 
     Example:
         >>> band = log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51)
@@ -478,13 +480,19 @@ def log_delta_band(
             "hidden: the band of finite width is known for skip connections in all layers with one "
             "activation, or in none, got a list that mixes them; log_delta takes it"
         )
+    if skips and isinstance(width, tuple):
+        raise ValueError(
+            "width: expected one for all layers, whose states a skip connection adds, got "
+            f"{told(width)}"
+        )
+    n = jnp.asarray(width, float)
     q = _along(layers, sigma_w, sigma_b, q0, 0.0)[0]
     if not skips:
 
         def spread(block: Theory, ensemble: Ensemble, q: Scalar) -> Scalar:
             return _spread(ensemble.activation, _bounded(q))
 
-        each = layers.each(spread, q) / (4 * width)
+        each = layers.each(spread, q) / (4 * n)
         return Band(-from_the_top(each), jnp.sqrt(from_the_top(each)))
     q = jnp.clip(q, tiny() ** 0.5, tiny() ** -0.75)
     growth = layers.each(lambda block, ensemble, q: without_norm(block).length(ensemble, q) / q, q)
@@ -494,7 +502,7 @@ def log_delta_band(
     lag, variance = skip_spread(layers.kinds[0][1], s, log_q, jnp.sqrt(q))
     if isinstance(blocks[0], PostNorm):
         variance = variance + norm_variance(growth)
-    return Band(-lag / (4 * width), jnp.sqrt(variance / (4 * width)))
+    return Band(-lag / (4 * n), jnp.sqrt(variance / (4 * n)))
 
 
 @formula
