@@ -111,6 +111,7 @@ TITLES = {
 }
 PAPERS = {
     "Alekseev 2026": "https://arxiv.org/abs/2604.11890",
+    "Arora et al. 2018": "https://arxiv.org/abs/1802.06509",
     "Balduzzi et al. 2017": "https://arxiv.org/abs/1702.08591",
     "Bordelon et al. 2023": "https://arxiv.org/abs/2309.16620",
     "Chen, Pennington & Schoenholz 2018": "https://arxiv.org/abs/1806.05394",

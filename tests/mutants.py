@@ -4590,6 +4590,13 @@ MUTANTS = (
         "tests/test_laws.py::test_depths_are_compared_within_a_phase",
     ),
     Mutant(
+        "a ratio of depths is upside down",
+        "experiments/laws/trainability.py",
+        "mean_of(crossings[w] / crossings[v])",
+        "mean_of(crossings[v] / crossings[w])",
+        "tests/test_laws.py::test_depths_that_go_like_the_reach_have_its_ratio",
+    ),
+    Mutant(
         "steps of a finite size learn as late as in theory",
         "experiments/laws/orthogonal_learning.py",
         "return STEP / 2 * (",

@@ -412,6 +412,24 @@ def test_the_phases_meet_where_chi_is_one():
     assert float(critical) ** 2 == pytest.approx(trainability.CRITICAL, abs=0.005)
 
 
+def test_depths_that_go_like_the_reach_have_its_ratio(monkeypatch):
+    """Accuracies made by hand, that fall through half way at 7 reaches in every network."""
+
+    def trained(key, variance, layers):
+        return 1.0 - trainability.halfway() / 7 * layers / trainability.reach(variance) / 2
+
+    reaches = {1.0: 4.0, 1.25: 8.0, 3.0: 10.0, 4.0: 6.0}
+    monkeypatch.setattr(trainability, "reach", reaches.__getitem__)
+    monkeypatch.setattr(trainability, "depth", lambda v, multiple: multiple * reaches[v])
+    monkeypatch.setattr(trainability, "_trained", trained)
+    monkeypatch.setattr(trainability, "halfway", lambda: 2 / 3)
+    setup = trainability.LAW.full
+    numbers = trainability.measure(setup, jax.random.key(0)).numbers
+    assert numbers["depth that trains, σ_w² = 1.25 over 1"].value == pytest.approx(2)
+    assert numbers["depth that trains, σ_w² = 4 over 3"].value == pytest.approx(0.6)
+    assert "depth that trains, σ_w² = 3 over 1.25" not in numbers
+
+
 def test_the_depth_that_trains_lies_between_two_measured_ones():
     depths = np.array([10, 20, 40])
     assert trainability._crossing(depths, np.array([0.9, 0.7, 0.3]), 0.5) == pytest.approx(30)
