@@ -71,6 +71,7 @@ def inside_functions(path):
 LIBRARY = [*(ROOT / "jaxnn").rglob("*.py")]
 EXPERIMENTS = [*(ROOT / "experiments").rglob("*.py")]
 MENAGERIE = [*(ROOT / "experiments" / "menagerie").rglob("of_*.py")]
+OF_PACKAGES = ROOT / "experiments" / "laws" / "wide_networks.py"  # a law that may be left out
 PEER_FILES = [path for path in {*EXPERIMENTS} - {*MENAGERIE} if path.name.endswith(PEERS)]
 TESTS = [*(ROOT / "tests").glob("*.py")]
 
@@ -82,9 +83,10 @@ def test_the_library_needs_what_it_imports_and_nothing_else():
 
 
 def test_experiments_need_what_they_import_and_nothing_else():
-    own = imported(*{*EXPERIMENTS} - {*PEER_FILES} - {*MENAGERIE})
+    own = imported(*{*EXPERIMENTS} - {*PEER_FILES} - {*MENAGERIE} - {OF_PACKAGES})
     assert PEER_FILES
     assert own - declared() == declared("experiments")
+    assert imported(OF_PACKAGES) - declared() - declared("experiments") <= declared("bench")
 
 
 def test_the_benchmark_s_peers_are_its_extra():
