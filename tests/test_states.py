@@ -433,14 +433,15 @@ def test_carries_without_a_gradient(rng, key, reverse):
 @pytest.mark.slow
 def test_a_carry_that_every_branch_hands_on(rng):
     """As the buffer of an adaptive solver, without examples, and a copy of it in one branch."""
+    same, twice = (lambda buffer: buffer), (lambda buffer: 2 * buffer)
 
-    def step(theta, x, buffer, other=jnp.copy):
-        grow = lambda x, buffer: (jnp.tanh(x @ theta) + buffer, buffer)  # noqa: E731
-        rest = lambda x, buffer: (x @ theta, other(buffer))  # noqa: E731
+    def step(theta, x, buffer, of_grow=same, of_rest=jnp.copy):
+        grow = lambda x, buffer: (jnp.tanh(x @ theta) + buffer, of_grow(buffer))  # noqa: E731
+        rest = lambda x, buffer: (x @ theta, of_rest(buffer))  # noqa: E731
         return lax.cond(jnp.sum(x @ theta) > 0, grow, rest, x, buffer)
 
-    def network(other, theta, x):
-        body = lambda carry, _: (step(theta, *carry, other), None)  # noqa: E731
+    def network(changes, theta, x):
+        body = lambda carry, _: (step(theta, *carry, *changes), None)  # noqa: E731
         return lax.scan(body, (x, jnp.full((1, N), 0.1)), length=T)[0][0]
 
     def by_hand(thetas, x, nudges):
@@ -449,7 +450,7 @@ def test_a_carry_that_every_branch_hands_on(rng):
         return x
 
     theta, xs, cotangent = drawn(rng, N, N), *rng.normal(size=(2, B, N))
-    net, own = jaxnn.from_function(partial(network, jnp.copy), theta, xs)
+    net, own = jaxnn.from_function(partial(network, ()), theta, xs)
     assert net.lengths == (T,)
     flow = gradient_flow(net, own, xs, cotangent=cotangent)
     assert flow.streams is None
@@ -457,8 +458,9 @@ def test_a_carry_that_every_branch_hands_on(rng):
     close(flow.log_theta, of_thetas)
     close(flow.log_delta, of_nudges)
     assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), rel=1e-10)
-    with pytest.raises(ValueError, match="carries or returns what has no examples"):
-        jaxnn.from_function(partial(network, lambda buffer: 2 * buffer), theta, xs)
+    for changes in ((same, twice), (twice, same)):
+        with pytest.raises(ValueError, match="carries or returns what has no examples"):
+            jaxnn.from_function(partial(network, changes), theta, xs)
 
 
 def test_a_step_size_that_is_learned(rng):
