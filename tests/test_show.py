@@ -246,7 +246,8 @@ OTHERS = {
         "metric": "accuracy", "value": [0.875, 0.75], "seconds": 1.0,
     },
     "cures": {
-        "network": "tanh", "change": ["as it is", "scale"], "advice": ["", "a"], "layers": 24,
+        "network": "tanh", "framework": "flax", "change": ["as it is", "scale"],
+        "advice": ["", "a"], "layers": 24, "own": [True, True],
         "decades": [-0.25, -0.0625], "total": [-6.0, 0.5], "signal": 0.5, "log10_spread": -0.5,
         "works": [False, True], "seconds": 1.5,
     },
