@@ -560,12 +560,13 @@ def cures(records: Sequence[Record]) -> list[str]:
             f"{v:+.3f}".replace("+0.", "+.").replace("-0.", "−.") for v in rates
         )
         seconds = max(float(r["seconds"]) for r in before.values())
-        name, layers = CURED.get(network, network), next(iter(before.values()))["layers"]
+        first = before.get("torch") or next(iter(before.values()))
+        name, layers = CURED.get(network, network), first["layers"]
         between = " to ".join([*spanned][:: max(len(spanned) - 1, 1)])
         ours.append(_line((name, layers, between, *cells.values(), f"{seconds:.0f}")))
         if by_rival:
-            first = (_rate(before["torch"]), cells["torch"])
-            theirs.append(_line((name, *first, *(_rate(by_rival.get(r)) for r in rivals))))
+            own = (_rate(before["torch"]), cells["torch"])
+            theirs.append(_line((name, *own, *(_rate(by_rival.get(r)) for r in rivals))))
     return [*ours, "", *theirs]
 
 
