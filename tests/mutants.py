@@ -1737,6 +1737,13 @@ MUTANTS = (
         "tests/test_causes.py::test_what_gets_little_in_every_layer_is_named_if_it_is_next_to_nothing",
     ),
     Mutant(
+        "a head of zeros above the last cut is a loss that depends on nothing",
+        "jaxnn/flow/causes.py",
+        "        above = last\n",
+        "        above = None\n",
+        "tests/test_causes.py::test_a_head_of_zeros_above_the_last_cut_is_named",
+    ),
+    Mutant(
         "weights of a branch that starts at zero are named",
         "jaxnn/flow/causes.py",
         "zero_weights(arrays, layer) or zero_gains(arrays, layer)",

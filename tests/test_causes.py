@@ -14,6 +14,7 @@ from jaxnn import AttentionHeads
 from jaxnn.flow.causes import (
     Arrays,
     alike_where_read,
+    cut_at,
     failing_routers,
     far_behind,
     lone_position,
@@ -205,6 +206,28 @@ def test_what_gets_little_in_every_layer_is_named_if_it_is_next_to_nothing(behin
     assert {arrays.path[i]: below for i, below in found.items()} == {
         f"blocks.{layer - 1}.decay": behind[layer - 1] for layer in named
     }
+
+
+@pytest.mark.parametrize(
+    ("size", "delta", "text"),
+    [
+        (
+            (-np.inf, 0.0), (0.0, -np.inf),
+            "The weights of layer 3 (above the last cut) are zero: head.weight. From layer 2 (b) "
+            "down Δ is exactly zero, but they get a gradient themselves: measure again after one "
+            "step.",
+        ),
+        (
+            (0.0, 0.0), (-np.inf, -np.inf),
+            "The gradient is exactly zero from the output on: the loss does not depend on it.",
+        ),
+    ],
+)  # fmt: skip
+def test_a_head_of_zeros_above_the_last_cut_is_named(size, delta, text):
+    """As in a ViT of torchvision, whose cuts are the blocks of its encoder."""
+    paths, shapes = ("head.weight", "norm.weight"), ((4, 4), (4,))
+    arrays = Arrays(np.full(2, 3), paths, shapes, np.arange(2), np.array(delta), np.array(size))
+    assert cut_at(flow_with("ab"), arrays, 2, None).text == text
 
 
 def test_a_branch_that_starts_at_zero_leaves_its_weights_without_gradient():

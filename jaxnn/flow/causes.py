@@ -139,6 +139,9 @@ def cut_at(flow: Flow, arrays: Arrays, zero: int, above: int | None) -> Finding:
         zero: the highest layer whose Δ is zero.
         above: the layer above it, None at the top.
     """
+    last = len(flow.names) + 1  # of a module of PyTorch what is above the last cut
+    if above is None and not np.isneginf(arrays.delta[arrays.layer == last]).all():
+        above = last
     if above is None:
         text = "The gradient is exactly zero from the output on: the loss does not depend on it."
         return Finding("cut", text, zero)
