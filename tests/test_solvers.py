@@ -76,12 +76,14 @@ def test_the_steps_of_an_adaptive_solver_are_layers(rng):
 
     steps = {"adjoint": diffrax.DirectAdjoint(), "max_steps": 16}
     sizes = diffrax.PIDController(1e-2, 1e-3)
-    f = solved(diffrax.Heun(), stepsize_controller=sizes, **steps)
+    f = solved(diffrax.Tsit5(), stepsize_controller=sizes, **steps)
     net, own = jaxnn.from_function(f, theta, xs, each="example")
     assert net.lengths == (0, steps["max_steps"], 0)
     flow = jaxnn.gradient_flow(net, own, xs, cotangent=cotangent, examples=False)
     top = lambda x: jnp.vdot(jax.vmap(partial(f, theta))(x), cotangent)  # noqa: E731
     of_xs = np.linalg.norm(jax.grad(top)(xs))
     assert np.exp(flow.log_delta_input) == pytest.approx(of_xs, rel=1e-10)
-    # Steps after the end hand the solution on, which is the main array of a state.
+    # Steps after the end hand the solution on, and it is the main array of each state.
     np.testing.assert_allclose(np.exp(flow.log_delta[-4:]), np.linalg.norm(cotangent), rtol=1e-10)
+    first = dict(zip(flow.streams.layers[::-1], flow.streams.types[::-1], strict=True))
+    assert {*first.values()} == {f"float64[{N}]"}
