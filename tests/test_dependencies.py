@@ -11,6 +11,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # Distributions whose name is not that of their package.
 DISTRIBUTIONS = {
     "haiku": "dm-haiku",
+    "mlflow": "mlflow-skinny",
     "ml_dtypes": "ml-dtypes",
     "orbax": "orbax-checkpoint",
     "sklearn": "scikit-learn",

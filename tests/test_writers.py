@@ -7,6 +7,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from peers import need
 
 from jaxnn.train import to_csv, to_mlflow, to_tensorboard, to_wandb
 
@@ -73,8 +74,7 @@ def steps_of(values):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of other packages
 def test_tensorboard_reads_what_is_written(tmp_path):
-    pytest.importorskip("tensorboard")
-    pytest.importorskip("torch")
+    need("tensorboard", "torch")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from torch.utils.tensorboard import SummaryWriter
 
@@ -106,7 +106,8 @@ def records_of(data):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_weights_and_biases_reads_what_is_written(tmp_path, monkeypatch):
-    wandb = pytest.importorskip("wandb")
+    need("wandb")
+    import wandb
     from wandb.proto import wandb_internal_pb2
 
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -131,7 +132,9 @@ def test_weights_and_biases_reads_what_is_written(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_mlflow_reads_what_is_written(tmp_path, monkeypatch):
-    mlflow = pytest.importorskip("mlflow")
+    need("mlflow")
+    import mlflow
+
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow.set_tracking_uri(tmp_path.as_uri())
     experiment = mlflow.set_experiment("watched").experiment_id
