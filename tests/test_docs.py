@@ -640,7 +640,7 @@ def test_what_was_printed_of_networks_of_packages_is_on_its_page():
         assert record["changes"][0]["advice"] in page
 
 
-def test_a_hundred_layers_train_cured_and_not_by_rivals():
+def test_a_hundred_layers_train_cured_as_the_page_says():
     """The table on the page is that of the stored runs, and says what the page says."""
     rows = hundred_layers.read()
     assert {row["activation"] for row in rows} <= {*hundred_layers.ACTIVATIONS}
@@ -651,9 +651,9 @@ def test_a_hundred_layers_train_cured_and_not_by_rivals():
         assert (row["seeds"], row["steps"]) == ("5", "300")
         if not row["weights"]:
             assert float(row["accuracy"]) < 0.2
-    assert {"tanh", "relu"} <= {*of}
-    for name, accuracies in of.items():
-        assert max(accuracies[True]) > max(accuracies[False]), name
+    best = {name: (max(of[name][True]), max(of[name][False])) for name in of if True in of[name]}
+    assert {name for name, (cured, others) in best.items() if cured > others} >= {"tanh", "relu"}
+    assert best["gelu"] == pytest.approx((0.15, 0.46), abs=0.005)
     page = hooks.on_page_markdown(text_of(DOCS / "cures.md"))
     assert hundred_layers.markdown() in page
     assert "| 100 layers of | weights |" in page

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
+from peers import need
 
 from experiments import EXPERIMENTS, find
 from experiments.__main__ import main
@@ -159,7 +160,7 @@ def menagerie_cell(cell):
 def cures_cell(cell):
     return table_of(
         "cures",
-        network=cell.network,
+        **vars(cell),
         change=["as it is", "scale"],
         advice=["", "a"],
         layers=24,
@@ -169,6 +170,7 @@ def cures_cell(cell):
         log10_spread=-0.5,
         works=[False, True],
         seconds=1.0,
+        own=True,
     )
 
 
@@ -205,7 +207,7 @@ COMMANDS = {
     "laws": ("--law residual tailored step-size", laws_cell),
     "peers": ("--data iris wine --seeds 2", peers_cell),
     "menagerie": ("--packages jax linen --networks dense convolutions", menagerie_cell),
-    "cures": ("--networks tanh relu", cures_cell),
+    "cures": ("--networks tanh relu --frameworks flax", cures_cell),
     "bench": ("--quick --row gradient products", bench_cell),
 }
 SIGN = "? in tables and maps"
@@ -265,6 +267,8 @@ def stopped(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(spectrum, "slope_variance", slopes)
 
     def run(name, after):
+        if name == "cures":
+            need("flax")
         arguments, rows_of = COMMANDS[name]
         done = []
 
