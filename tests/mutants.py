@@ -1256,7 +1256,7 @@ MUTANTS = (
         "tests/test_writers.py::test_a_csv_file_is_appended_to",
     ),
     Mutant(
-        "a writer is given the update in the place of its ratio",
+        "a writer gets the size of an update instead of its ratio to the weights",
         "jaxnn/train/writers.py",
         "for name, value in ratios(row).items():",
         "for name, value in (ratios(row) | {'log10_update_ratio': row['log10_update']}).items():",
@@ -4472,7 +4472,7 @@ MUTANTS = (
     Mutant(
         "cures: a norm is put in front of a norm",
         "jaxnn/curing/cures.py",
-        "for cure in each if not _is_there(cure, patient)]",
+        "for cure in each if not _changes_nothing(cure, patient)]",
         "for cure in each]",
         "tests/test_cures.py::test_a_norm_that_is_there_is_not_advised_again",
     ),

@@ -826,7 +826,7 @@ class Equal:
 
 @pytest.mark.parametrize(("own", "count"), [([0.5] * 6, 0), ([0.5, 0.5, 0.6, 0.4, 0.5, 0.5], 1)])
 def test_factors_by_layer_that_are_those_of_a_change_before_are_left_out(own, count, monkeypatch):
-    """Of equal layers they are the one factor; gradient and signal want the same ones."""
+    """In equal layers every factor is the single factor, for the gradient and for the signal."""
     monkeypatch.setattr(cures, "_advice", lambda patient, by: by)
     start = np.full(6, 2.0)
     changes = list(cures._by_layer(Equal(own), start, True))
@@ -854,7 +854,7 @@ def test_factors_by_layer_that_are_those_of_a_change_before_are_left_out(own, co
     ],
 )
 def test_formats_hold_the_norm_of_each_layer(log2, expected):
-    """Of 8 · 125 entries: one per mille of the square is 2^-20 of it each, 2^-10 of the norm."""
+    """Among 8 · 125 entries, each may lose 2^-20 of the squared norm: 2^-10 of the norm."""
     flow = SimpleNamespace(
         log_delta=np.log(2) * np.array(log2), sizes=[125] * len(log2), log_delta_example=np.ones(8)
     )

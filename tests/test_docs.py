@@ -528,7 +528,7 @@ def cures_of(network, framework, before, *changes, seconds=2.0):
 
 
 def test_runs_of_cures_become_two_tables(tmp_path):
-    """Of two runs the later numbers of a network; a rival that loses something is in brackets."""
+    """The later of two runs counts; a rival that loses something is in brackets."""
     kinds = {name: column.dtype for name, column in CURES_COLUMNS.items()}
     rivals = [(RIVALS[0], 0.05, True), (RIVALS[2], -0.4, False), (RIVALS[3], float("nan"), False)]
     runs = [

@@ -33,7 +33,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Convolution:
-    """One of 3 × 3 pixels, which keeps size and channels."""
+    """A convolution of 3 × 3 pixels, which keeps size and channels."""
 
     channels: int
 
@@ -47,21 +47,21 @@ class Units:
 
 @dataclass(frozen=True)
 class LayerNorm:
-    """Of the last axis."""
+    """A layer norm over the last axis."""
 
     units: int
 
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """Of each channel of pictures."""
+    """A batch norm of each channel of pictures."""
 
     channels: int
 
 
 @dataclass(frozen=True)
 class Attention:
-    """Of several heads; queries, keys and values by Xavier's weights, without biases."""
+    """Attention of several heads, with Xavier's weights and no biases for q, k and v."""
 
     units: int
 
@@ -75,7 +75,7 @@ class AcrossTokens:
 
 @dataclass(frozen=True)
 class Residual:
-    """What parts make of the state, added to it."""
+    """A skip connection: the state plus the output of parts on it."""
 
     parts: "Parts"
 

@@ -87,7 +87,7 @@ class Cut(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Of several networks, in decades, (networks, layers): Δ relative to the last, and states."""
+    """Sizes in decades, (networks, layers): of Δ relative to the last layer's, and of states."""
 
     gradients: np.ndarray
     states: np.ndarray

@@ -265,7 +265,7 @@ def tried_on(
     each = (
         _refused(change) if change.params is ODD else change.judged(theory) for change in changes
     )
-    tried = [cure for cure in each if not _is_there(cure, patient)]
+    tried = [cure for cure in each if not _changes_nothing(cure, patient)]
     tried += routers + (_numbers(patient, before) if "numbers" in kinds else [])
     return Cures(before, tuple(ranked(tried, patient.network)))
 
@@ -535,7 +535,7 @@ def _merged(flow: Flow, top: int) -> bool:
     return indistinguishable_in("bfloat16", np.arange(top + 1), spread) is not None
 
 
-def _is_there(cure: Cure, patient: Patient) -> bool:
+def _changes_nothing(cure: Cure, patient: Patient) -> bool:
     """Tell whether a change of structure changes nothing, as a norm in front of another one."""
     if cure.flow is None or cure.net is patient.network:
         return False

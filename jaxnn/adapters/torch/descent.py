@@ -140,7 +140,7 @@ class Sums:
 
 
 class Look(NamedTuple):
-    """What is noted of Δ of each state besides.
+    """Quantities of Δ to note for each state, next to its norm.
 
     positions: for each state whether ln ‖Δ‖ at each of its positions is.
     entries: (the state, the parts of its Δ, the exponent of each example) -> what is noted of its

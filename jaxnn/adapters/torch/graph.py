@@ -115,7 +115,7 @@ def _passed(at: int, links: set[tuple[int, int]]) -> bool:
 
 
 class _Below:
-    """For each node, as bits of an integer, the edges of states and leaves that are below first."""
+    """The edges of states and leaves that come first below each node, as bits of an integer."""
 
     def __init__(self, places: dict[Any, list[int]]) -> None:
         self.places = places

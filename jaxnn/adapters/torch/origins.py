@@ -27,7 +27,7 @@ class Axis(NamedTuple):
 
 
 class Shift(NamedTuple):
-    """What was subtracted from a value, the largest of some of its entries.
+    """A subtraction from a value: of the largest of some of its entries.
 
     shape, stride: of the difference.
     """
