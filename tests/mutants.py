@@ -1660,6 +1660,13 @@ MUTANTS = (
         "tests/test_verdict.py::test_one_hidden_layer_and_a_head_of_nearly_nothing_is_not_well",
     ),
     Mutant(
+        "a gradient of zero needs no change",
+        "jaxnn/flow/verdict.py",
+        "usual and known and not self.unreached",
+        "usual and known",
+        "tests/test_verdict.py::test_a_gradient_of_zero_is_never_said_to_need_no_change",
+    ),
+    Mutant(
         "a rest that is ill is left out of a cure",
         "jaxnn/flow/rates.py",
         "return judge(rest, rate.stretches, np.arange(len(gain) + 1)).stretches",

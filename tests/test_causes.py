@@ -105,7 +105,7 @@ def test_healthy_networks_have_no_alarm(measure):
     for seed in range(10):
         v = jaxnn.verdict(measure(healthy(seed)))
         assert (v.word, v.layers, alarms(v)) == ("steady", BLOCKS, [])
-        assert v.sentences[1:] == ("Nothing needs to change.",)
+        assert v.sentences[1:] == ("The size of the gradient needs no change.",)
 
 
 def test_a_zero_head_is_to_be_measured_after_one_step(measure):
@@ -319,7 +319,7 @@ def test_dead_units_beside_a_skip_connection_get_no_gradient(measure):
 
 def test_a_gradient_too_small_for_float16_needs_a_scale_of_the_loss(measure):
     flow = measure(healthy(), 1e-9)
-    assert jaxnn.verdict(flow).sentences[1:] == ("Nothing needs to change.",)
+    assert jaxnn.verdict(flow).sentences[1:] == ("The size of the gradient needs no change.",)
     (asked,) = alarms(jaxnn.verdict(flow, formats="float16"))
     assert asked.text.startswith("In float16 the gradient underflows in every layer, unless the ")
     own = jaxnn.verdict(dataclasses.replace(flow, dtype=np.dtype("float16")))

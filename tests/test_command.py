@@ -111,6 +111,18 @@ def test_a_diagnosis(file, capsys):
     np.testing.assert_allclose(shown, rms, atol=5.1e-4)
     assert jaxnn.verdict(flow).sentences[0] in words
     assert "--chart gradients.svg" in words
+    said = f"Try what would help on this network: jaxnn diagnose {file}:layers --cures.\n"
+    assert said in words
+    assert "jaxnn.cures" not in words
+    assert ".cures" not in words
+
+
+def test_who_tries_cures_is_not_told_how(file, monkeypatch, capsys):
+    monkeypatch.setattr(command, "_print_cures", lambda result: None)
+    assert command.main(["diagnose", f"{file}:layers", "--cures"]) == 0
+    out = capsys.readouterr().out
+    assert "\nVanishing, " in out
+    assert "Try what" not in out
 
 
 @pytest.mark.slow

@@ -110,7 +110,7 @@ def test_a_diagnosis_has_the_plan_and_its_page_the_picture(flow):
     found = jaxnn.Diagnosis(flow, "loss as given")
     lines = str(jaxnn.plan(flow)).split("\n")
     assert repr(found).split("\n")[-len(lines) - 1 : -1] == lines
-    assert diagnosis.sentences(found)[-len(lines) :] == lines
+    assert diagnosis.sentences(found, "")[-len(lines) :] == lines
     rows = report.rows_of(flow)
     panels = page.page(rows, found, "mine", "how", lines).panels
     assert [panel.title.split(" by")[0] for panel in panels[-3:]] == [

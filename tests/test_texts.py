@@ -188,7 +188,7 @@ def test_a_name_does_not_end_the_script_of_a_saved_chart(flow, name):
 
 def test_a_diagnosis_prints_and_shows_clean_names(flow):
     result = jaxnn.Diagnosis(flow, "loss", "note\x1b")
-    shown = [*diagnosis.plain_table(flow.table()), *diagnosis.sentences(result)]
+    shown = [*diagnosis.plain_table(flow.table()), *diagnosis.sentences(result, "")]
     shown += [*str(jaxnn.verdict(flow)).split("\n"), diagnosis.subtitle(result, "f() of a\x1b.py")]
     net, _ = jaxnn.from_layers(dict.fromkeys(EVIL, jnp.tanh))
     shown += [repr(net), flow._repr_html_(), jaxnn.verdict(flow)._repr_html_()]

@@ -144,6 +144,7 @@ def test_attention_is_recognised(torch, way, seen, by, scale):  # noqa: F811
     module, xs = attending(torch, way, scale=scale), torch.randn(BATCH, TOKENS, WIDTH).double()
     flow = flow_of(module, xs)
     assert flow.is_read
+    assert flow.is_of_torch
     rows = flow.attention_table()
     assert [(r["layer"], r["attention"], r["head"]) for r in rows] == [
         (layer, 1, head + 1) for layer in (1, 2) for head in range(HEADS)

@@ -237,6 +237,33 @@ def test_one_hidden_layer_and_a_head_of_nearly_nothing_is_not_well():
     assert not v.well
 
 
+@pytest.mark.parametrize(
+    ("block", "path"),
+    [
+        (lambda w, z: z + jnp.tanh(z @ jax.lax.stop_gradient(w)), "[1][1]"),
+        (lambda w, z: z + 0 * (z @ w), "[1][1]"),
+        (lambda w, z: jnp.ones_like(z) + 0 * z @ w, "inputs"),
+    ],
+)
+def test_a_gradient_of_zero_is_never_said_to_need_no_change(rng, block, path):
+    """Weights that get none in a layer with no others to compare, and inputs that count nothing."""
+
+    def product(w, z):
+        return z @ w
+
+    z, eye = rng.normal(size=(3, 4)), np.eye(4)
+    layers = [(product, eye)] * 4
+    layers[path != "inputs"] = (block, eye)
+    net, params = jaxnn.from_layers(layers)
+    v = jaxnn.verdict(jaxnn.gradient_flow(net, params, z, cotangent=z))
+    assert path in v.unreached
+    assert not v.well
+    assert "needs no change" not in str(v)
+    net, params = jaxnn.from_layers([(product, eye)] * 4)
+    well = jaxnn.verdict(jaxnn.gradient_flow(net, params, z, cotangent=z))
+    assert (well.unreached, well.sentences[-1]) == ((), "The size of the gradient needs no change.")
+
+
 def test_what_is_not_told_from_zero_is_no_verdict_on_the_weights():
     flow = made([0.5, -1.4, -0.9, 0.6, -0.5])
     v = jaxnn.verdict(replaced(flow, dead=0 * flow.units.dead))
@@ -259,7 +286,7 @@ def test_the_network_of_the_article_is_well(rng):
     v = jaxnn.verdict(gradient_flow(net, params, *data))
     assert v.sentences == (
         "No rate: it takes two hidden layers, and there is one.",
-        "Nothing needs to change.",
+        "The size of the gradient needs no change.",
     )
     cut = jaxnn.verdict(gradient_flow(net, jax.tree.map(jnp.zeros_like, params), *data))
     assert cut.sentences == (
@@ -351,7 +378,7 @@ def test_following_the_advice_keeps_the_gradient(rng):
     assert (before.word, before.decades < -0.3) == ("vanishing", True)
     after = judged(rng, "tanh", before.critical_sigma_w, 0.2)
     assert after.word == "steady"
-    assert after.sentences[-1] == "Nothing needs to change."
+    assert after.sentences[-1] == "The size of the gradient needs no change."
 
 
 def test_critical_weights_are_told_that_width_is_what_is_left():
@@ -373,6 +400,8 @@ def test_it_is_sentences():
     assert said == [*v.sentences, *map(str, v.remedies)]
     assert last.startswith(tried)
     assert tried not in str(jaxnn.verdict(made([0.0] * 9)))
+    of_torch = replace(made([-0.5, -0.7, -0.6]), is_of_torch=True)
+    assert str(jaxnn.verdict(of_torch)).endswith("network: jaxnn.torch_cures(module, xs, …).")
     page = v._repr_html_()
     assert page.startswith("<p><b>Vanishing</b>, -0.6 ± 0.06 decades")
 
@@ -424,7 +453,7 @@ def test_zeros_and_layers_left_out(rng):
 def test_steady_gradients_through_few_units_are_no_good_network():
     flow = made([0.0] * 9)
     well = jaxnn.verdict(replaced(flow, dead=0 * flow.units.dead))
-    assert well.sentences[1:] == ("Nothing needs to change.",)
+    assert well.sentences[1:] == ("The size of the gradient needs no change.",)
     many = jaxnn.verdict(replaced(flow, dead=np.full(11, 0.65)))
     assert "dead units pass nothing on and learn nothing from this batch" in many.advice
     saturated = replaced(flow, dead=0 * flow.units.dead, saturated=np.full(11, 0.8))

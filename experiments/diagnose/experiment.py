@@ -20,7 +20,7 @@ from experiments.runs import experiment, runtime
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from jaxnn.cli import contract, diagnosis, source
-from jaxnn.cli.diagnose import Diagnosis
+from jaxnn.cli.diagnose import TRY, Diagnosis
 from jaxnn.passes.walk import Memory
 
 CHART = "gradients"
@@ -111,7 +111,7 @@ def conclude(plan: Plan, results: list[Diagnosis]) -> Conclusion:
 
     (result,) = results
     rows = report.rows_of(result.flow)
-    verdicts = diagnosis.sentences(result)
+    verdicts = diagnosis.sentences(result, f"{TRY}: jaxnn diagnose {plan.code} --cures.")
     line = diagnosis.subtitle(result, f"{plan.code.name}() of {plan.code.path.name}")
     figures = {CHART: page.figure(rows, result.flow, str(plan.code), line)}
     settings = plan.settings

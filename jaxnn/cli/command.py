@@ -21,7 +21,7 @@ from ..distribution import install_command
 from ..flow.chart import chart
 from ..texts import clean, clean_lines
 from . import contract, diagnosis, loading, platforms, printing, source
-from .diagnose import Diagnosis
+from .diagnose import TRY, Diagnosis
 
 FAILED, USER_MISTAKE, INTERRUPTED = 1, loading.USER_MISTAKE, loading.INTERRUPTED
 # The experiments and what reads their results: they are run from a checkout.
@@ -197,7 +197,8 @@ def _diagnose(settings: argparse.Namespace) -> int:
     except (ValueError, FloatingPointError):
         platforms.devices()  # the user's code may only be where it shows that there is none
         raise
-    _print(result, f"{code.name}() of {code.path.name}")
+    to_try = "" if settings.cures else f"{TRY}: jaxnn diagnose {settings.network} --cures."
+    _print(result, f"{code.name}() of {code.path.name}", to_try)
     if settings.cures:
         _print_cures(result)
     if settings.chart is None:
@@ -213,12 +214,12 @@ def _diagnose(settings: argparse.Namespace) -> int:
     return 0
 
 
-def _print(result: Diagnosis, of: str) -> None:
+def _print(result: Diagnosis, of: str, to_try: str) -> None:
     print(printing.wrapped(diagnosis.subtitle(result, of)), end="\n\n")
     table = diagnosis.plain_table(result.flow.table(), printing.printable, printing.width())
     print(*table, sep="\n", end="\n\n")
     with printing.live():
-        sentences, wrong = diagnosis.sentences(result), diagnosis.wrong(result)
+        sentences, wrong = diagnosis.sentences(result, to_try), diagnosis.wrong(result)
     for sentence in sentences:
         colour = "red" if sentence in wrong else "green"
         print(printing.emphasised(printing.wrapped(sentence), colour))

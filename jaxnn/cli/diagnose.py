@@ -34,9 +34,7 @@ from ..passes.walk import Memory
 
 log = logging.getLogger("jaxnn.cli")
 
-TRY = (
-    "Try what would help on this network: `.cures` of this diagnosis, --cures on the command line."
-)
+TRY = "Try what would help on this network"
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,10 +79,18 @@ class Diagnosis:
     @property
     def sentences(self) -> tuple[str, ...]:
         """The note, the verdict, the plan if there is one, and what may help."""
+        return self.ending(f"{TRY}: `.cures` of this diagnosis.")
+
+    def ending(self, to_try: str) -> tuple[str, ...]:
+        """Return the sentences, where something can be cured with another last one.
+
+        Args:
+            to_try: says how the reader has cures tried; "" for nothing.
+        """
         said, formats = self.verdict, [] if self.plan is None else str(self.plan).split("\n")
         can_be_cured = said.can_be_cured and self.patient is not None
-        closing = (*map(str, said.remedies), TRY) if can_be_cured else said.closing
-        return (*filter(None, [self.note]), *said.sentences, *formats, *closing)
+        closing = (*map(str, said.remedies), to_try) if can_be_cured else said.closing
+        return tuple(filter(None, (self.note, *said.sentences, *formats, *closing)))
 
     def __repr__(self) -> str:
         return "\n".join((*self.sentences, f"{self.loss[:1].upper()}{self.loss[1:]}."))

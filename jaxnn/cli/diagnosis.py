@@ -34,9 +34,14 @@ HEADS = {
 }
 
 
-def sentences(result: Diagnosis) -> list[str]:
-    """Return the verdict, one finding after the other; a note comes first, then a plan."""
-    return list(map(clean, result.sentences))
+def sentences(result: Diagnosis, to_try: str) -> list[str]:
+    """Return the verdict, one finding after the other; a note comes first, then a plan.
+
+    Args:
+        result: the diagnosis.
+        to_try: how cures are tried with this command; "" if they are.
+    """
+    return list(map(clean, result.ending(to_try)))
 
 
 def wrong(result: Diagnosis) -> set[str]:

@@ -324,6 +324,14 @@ def starved(flow: Flow, arrays: Arrays, behind: Behind) -> list[Finding]:
     return findings
 
 
+def unreached(flow: Flow) -> tuple[str, ...]:
+    """Return the paths of the weights whose Δ is exactly zero, and "inputs" if that of them is."""
+    arrays = Arrays.of(flow)
+    zero = np.flatnonzero(arrays.weights & np.isneginf(arrays.delta))
+    inputs = ("inputs",) if np.isneginf(flow.log_delta_input) else ()
+    return tuple(dict.fromkeys(arrays.path[i] for i in zero)) + inputs
+
+
 def far_behind(flow: Flow, arrays: Arrays) -> Behind:
     """Return the weights with far less gradient, next to their size, than others of their layer.
 

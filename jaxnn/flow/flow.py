@@ -151,6 +151,7 @@ class Flow(InWords):
     unmeasured: the number of the lowest layers whose Δ was not measured and is nan; static.
     is_read: whether attention and routers were looked for. They were not in a module of PyTorch
         whose operations cannot be followed, such as on tensors of a class of its own. Static.
+    is_of_torch: whether it is of a module of PyTorch. Static.
     notes: sentences on how it was measured, and on why what is nan is so. Static.
     """
 
@@ -187,6 +188,7 @@ class Flow(InWords):
     replicas: int = field(default=0, metadata={"static": True})
     unmeasured: int = field(default=0, metadata={"static": True})
     is_read: bool = field(default=True, metadata={"static": True})
+    is_of_torch: bool = field(default=False, metadata={"static": True})
     notes: tuple[str, ...] = field(default=(), metadata={"static": True})
 
     def __len__(self) -> int:

@@ -181,7 +181,8 @@ def torch_flow(
     others = _fields(recognised, dtype)
     if (branches := log_branches(states)) is not None:
         others["log_branch"] = jnp.asarray(branches, dtype)
-    return replace(flow, positions=positions, is_read=not recognised.failure, **others)
+    others |= {"is_read": not recognised.failure, "is_of_torch": True}
+    return replace(flow, positions=positions, **others)
 
 
 def _fields(recognised: Recognised, dtype: Any) -> dict[str, Any]:

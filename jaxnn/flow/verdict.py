@@ -28,6 +28,7 @@ from .causes import (
     saturated_attention,
     starved,
     steps_out,
+    unreached,
 )
 from .cures import Cures, of_network
 from .flow import Flow
@@ -51,10 +52,8 @@ from .rates import DECADES, ERRATIC, MOST_ONCE, POWER_LAW, Change, Rate, rate_of
 from .table import assert_one, findings_as_html
 
 MOST = 5  # sentences
-TRY = (
-    "Try what would help on this network: jaxnn.cures(net, params, xs, …), for a PyTorch module "
-    "jaxnn.torch_cures."
-)
+TRY = "Try what would help on this network: jaxnn.cures(net, params, xs, …)."
+TRY_TORCH = TRY.replace("cures(net, params,", "torch_cures(module,")
 MANY_ZERO = 0.5  # of the entries of a layer
 SPOKEN = 0.3  # decades: a factor of two, from which on the rest is spoken of
 SMALL_PART = 0.1  # of what the repeated layers do
@@ -106,6 +105,8 @@ class Verdict(Cures):
     critical_sigma_w: the σ_w at which χ = 1 for this σ and σ_b; None if there is none, or where the
         blocks are not the article's.
     unbiased_sigma_w: the σ_w at which χ = 1 for this σ and σ_b = 0; None likewise.
+    unreached: the paths of the weights whose Δ is exactly zero, and "inputs" if that of them is.
+    to_try: how cures are tried on this network.
     notes: sentences on how the flow was measured.
     """
 
@@ -125,6 +126,8 @@ class Verdict(Cures):
     indistinguishable: dict[str, int | None]
     equal_positions: int | None
     findings: tuple[Finding, ...] = ()
+    unreached: tuple[str, ...] = ()
+    to_try: str = TRY
     notes: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
@@ -136,7 +139,7 @@ class Verdict(Cures):
     @property
     def closing(self) -> tuple[str, ...]:
         """Last lines: remedies with their rate in theory, and the call that measures cures."""
-        return (*map(str, self.remedies), *((TRY,) if self.can_be_cured else ()))
+        return (*map(str, self.remedies), *((self.to_try,) if self.can_be_cured else ()))
 
     @property
     def can_be_cured(self) -> bool:
@@ -148,13 +151,15 @@ class Verdict(Cures):
         """The worst findings, one after the other, and the advice; the remedies are apart."""
         advice = (self.advice,) if self.advice else ()
         told = [finding.text for finding in self.findings][: MOST - len(advice)]
-        closing = ("Nothing needs to change.",) if self.well else ()
+        closing = ("The size of the gradient needs no change.",) if self.well else ()
         return (*told, *(advice or closing), *self.notes)
 
     @property
     def well(self) -> bool:
-        """True if the network is not ill, and nothing else stands out."""
+        """True if no gradient is ill, zero or without a number, and nothing else stands out."""
         usual = all(f.kind in ("rate", "once") for f in self.findings)
+        known = self.word != "unknown" or self.layers < 2
+        usual = usual and known and not self.unreached
         return usual and not self.ill and not abs(self.rest) >= MOST_ONCE
 
     @property
@@ -285,6 +290,8 @@ def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
         },
         equal_positions=equal_positions(flow),
         out=int(used[np.argmax(out[used])]) + 1 if out[used].any() else None,
+        unreached=unreached(flow),
+        to_try=TRY_TORCH if flow.is_of_torch else TRY,
         notes=flow.notes,
         **({} if flow.net is None else of_network(flow, judged)),
     )
