@@ -1772,6 +1772,13 @@ MUTANTS = (
         "tests/test_causes.py::test_saturated_attention_is_named",
     ),
     Mutant(
+        "the compiler works out the mask of a whole batch",
+        "jaxnn/adapters/attention.py",
+        "products = barrier({v: zeros(1, types[v])[0] for v in attention.products})",
+        "products = {v: zeros(1, types[v])[0] for v in attention.products}",
+        "tests/test_folding.py",
+    ),
+    Mutant(
         "masked keys count in the entropy of attention",
         "jaxnn/adapters/attention.py",
         "counts & (logits > least)",

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from ..arrays.loops import barrier
 from ..arrays.spread import merged, spec_of, zeros
 from .axes import EXAMPLES, FEATURES, POSITIONS, Axis
 from .graph import Graph, Softmax
@@ -127,14 +128,15 @@ def unread_of(graph: Graph) -> Iterator[str]:
 def logits_of(graph: Graph, attention: Attention, known: dict[int, Any]) -> Logits:
     """Return the logits of an attention; known are the constants and inputs of the program."""
     types = graph.flat.types
-    without = known | {v: zeros(1, types[v])[0] for v in attention.products}
+    # Behind a barrier: else XLA computes the softmax of these zeros, of all examples, as it compiles.
+    products = barrier({v: zeros(1, types[v])[0] for v in attention.products})
 
     def together(of: Callable[[Softmax], int], known: dict[int, Any]) -> Array:
         values = [b.by_head(graph.value(of(b.softmax), known)) for b in attention.blocks]
         return jnp.concatenate(values, axis=-1) if len(values) > 1 else values[0]
 
-    logits = together(lambda softmax: softmax.logits, without)
-    counts = together(lambda softmax: softmax.numerators, without) > 0
+    logits = together(lambda softmax: softmax.logits, known | products)
+    counts = together(lambda softmax: softmax.numerators, known | products) > 0
     least = jnp.max(jnp.where(counts, logits, -jnp.inf), axis=-1, keepdims=True) + MASKED
     return Logits(together(lambda softmax: softmax.logits, known), counts & (logits > least))
 
