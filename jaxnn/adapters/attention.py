@@ -128,7 +128,7 @@ def unread_of(graph: Graph) -> Iterator[str]:
 def logits_of(graph: Graph, attention: Attention, known: dict[int, Any]) -> Logits:
     """Return the logits of an attention; known are the constants and inputs of the program."""
     types = graph.flat.types
-    # Behind a barrier: else XLA computes the softmax of these zeros, of all examples, as it compiles.
+    # Behind a barrier: else XLA computes the softmax of these zeros while it compiles.
     products = barrier({v: zeros(1, types[v])[0] for v in attention.products})
 
     def together(of: Callable[[Softmax], int], known: dict[int, Any]) -> Array:
