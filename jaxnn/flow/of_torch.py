@@ -92,14 +92,15 @@ def torch_flow(
         inside a skip connection or between the ends of a U-Net, has the gradient that torch has
         there. It is not scaled until the next state that everything passes through; what leaves the
         range before is nan in all layers from there down, `unmeasured`, which a note explains.
+        Where states, the loss or Δ are nan or infinite, Δ is what plain backpropagation has.
 
     Raises:
         TypeError: something that is no module of PyTorch, both a loss and a cotangent, or none.
         ValueError: no cuts that could be chosen, or an unknown one; a cut that is not called, has
             an output without a gradient or without the examples first, or is not reached by the
-            gradient; a gradient that something clips; a state that is inf or nan; a loss that is
-            not a number, or one for each example; a cotangent that does not fit; parameters that
-            are uninitialised or were made in inference mode.
+            gradient; a gradient that something clips; a loss that is not a number, or one for each
+            example; a cotangent that does not fit; parameters that are uninitialised or were made
+            in inference mode.
 
     Example (where torch is installed):
         >>> import jaxnn

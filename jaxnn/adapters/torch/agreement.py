@@ -151,18 +151,25 @@ def _judged(
     """Return the highest state at which a scaled pass is wrong, and which numbers are good.
 
     wrong: the state; None if there is none.
-    known: for each state and example, whether plain backpropagation has a number here and above.
-    trusted: for each state, whether the scaled pass has.
+    known: for each state and example, whether what plain backpropagation has here and above is
+        taken: a number, or what is none in a scaled pass either.
+    trusted: for each state, whether the scaled pass has a number.
     """
     known = _from_above(normal | (plain.log == found.log))
-    trusted = _from_above(_in_range(descent, found, of)[:, None])[:, 0]
-    differs = _differ(plain.log, found.log, of.tolerance)
-    off = differs & known & trusted[:, None]
-    if not known.all():
-        second = down(drawn_powers(found.exponent.shape), 1)
-        off |= _differ(second.log, found.log, of.tolerance) & trusted[:, None]
-    where = np.flatnonzero(off.any(axis=1))
+    seconds = [] if known.all() else [down(drawn_powers(found.exponent.shape), 1)]
+    is_number = np.logical_and.reduce([_is_number(going) for going in (found, *seconds)])
+    known |= ~(is_number | _is_number(plain))[:, None]
+    trusted = _from_above(_in_range(descent, found, of)) & is_number
+    off = _differ(plain.log, found.log, of.tolerance) & known
+    for second in seconds:
+        off |= _differ(second.log, found.log, of.tolerance)
+    where = np.flatnonzero((off & trusted[:, None]).any(axis=1))
     return (int(where[-1]) if len(where) else None), known, trusted
+
+
+def _is_number(going: Pass) -> np.ndarray:
+    """Tell for each state whether Δ is a number for all examples, here and above."""
+    return _from_above(np.isfinite(going.norm).all(axis=1))
 
 
 def _from_above(good: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from .graph import Survey, survey
 from .hooks import Recorder, State, numbered
 from .operations import Heads, Operations, Recognised
 from .restoring import unchanged
-from .tensors import first_tensor, has_gradient, is_a, is_tensor, tensors_in
+from .tensors import first_tensor, has_gradient, is_a, is_broken, is_tensor, tensors_in
 
 
 class Measured(NamedTuple):
@@ -92,7 +92,8 @@ def measured(
             _check_any(states, cuts)
         places = [i for i, s in enumerate(recorder.states) if any(s is each for each in states)]
         states = numbered(states)
-        _check_states(states, taken, x)
+        for state in states:
+            _check_batch(state, x)
         entered = any(below == 0 for _, below in taken.links)
         parameters = {
             name: p for name, p in every.items() if p.requires_grad and id(p) in taken.parameters
@@ -111,6 +112,7 @@ def measured(
         *_on_gradients(states, taken, found),
         *_on_input(x, found, entered),
         *_on_parameters(every, taken),
+        *_on_numbers(states, found, _without_gradient(module, taken)),
         *_on_operations(recognised),
     )
     layers = {_plain(name): descent.layers_of(p) for name, p in parameters.items()}
@@ -314,16 +316,6 @@ def _check_batch(state: State, x: Any) -> None:
         )
 
 
-def _check_states(states: list[State], taken: Survey, x: Any) -> None:
-    for state, on in zip(states, taken.parts, strict=True):
-        _check_batch(state, x)
-        if not all(np.isfinite(state.parts[j].value).all() for j in on):
-            raise ValueError(
-                f"cut {state.name}: expected an output of finite numbers, got inf or nan; make the "
-                "weights smaller or the float wider"
-            )
-
-
 def _steps_first(states: list[State], known: Mapping[str, Any]) -> dict[str, str]:
     """Return the cuts that have steps before examples in them, and where."""
     found: dict[str, str] = {}
@@ -440,10 +432,13 @@ def _on_gradients(states: list[State], taken: Survey, found: Agreed) -> Iterable
     around = [s.name for s, gate in zip(states, taken.gates, strict=True) if not gate]
     if found.unmeasured:
         last = label(found.unmeasured, states[found.unmeasured - 1].name)
+        why, out = "", "measure in a wider float"
+        if around:
+            why = f", and cannot be scaled, since paths lead around {listed(around)}"
+            out = f"{out}, or leave these out of cuts"
         yield (
             f"From layer {last} down Δ is not measured: it leaves the range of "
-            f"{states[0].parts[0].dtype}, and cannot be scaled, since paths lead around "
-            f"{listed(around)}; measure in a wider float, or leave these out of cuts."
+            f"{states[0].parts[0].dtype}{why}; {out}."
         )
 
 
@@ -467,6 +462,21 @@ def _on_parameters(parameters: Mapping[str, Any], taken: Survey) -> Iterable[str
     ]
     if without:
         yield f"No gradient comes to {listed(without)}."
+
+
+def _without_gradient(module: Any, taken: Survey) -> dict[str, Any]:
+    """Return the buffers, and the parameters that no gradient comes to, by name."""
+    tensors = (*module.named_parameters(), *module.named_buffers())
+    return {_plain(name): v for name, v in tensors if id(v) not in taken.parameters}
+
+
+def _on_numbers(states: list[State], found: Agreed, without: Mapping[str, Any]) -> Iterable[str]:
+    """Name tensors without a gradient that hold nan or inf, if numbers of the network are such."""
+    values = [found.norm, *(part.value for state in states for part in state.parts)]
+    if not all(np.isfinite(v).all() for v in values):
+        broken = [name for name, v in without.items() if is_broken(v)]
+        if broken:
+            yield f"No gradient comes to these, which hold nan or inf: {listed(broken)}."
 
 
 def _on_operations(found: Recognised) -> Iterable[str]:

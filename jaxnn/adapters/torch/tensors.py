@@ -72,13 +72,22 @@ def of_torch(kind: type) -> bool:
     return kind.__module__.startswith("torch.nn.")
 
 
+def is_broken(tensor: Any) -> bool:
+    """Tell whether an entry is nan or inf; -inf stands in masks, and floats of 8 bits have none."""
+    is_whole = tensor.layout == sys.modules["torch"].strided and tensor.element_size() > 1
+    return is_whole and bool(((tensor != tensor) | (tensor == math.inf)).any())
+
+
 def log_norm(tensor: Any) -> float:
     """Return ln of the norm of a tensor, also where its squares leave the range; -inf of zeros."""
     return size_of(tensor)[0]
 
 
 def size_of(tensor: Any) -> tuple[float, float]:
-    """Return ln of the norm, and the exponent of the largest |entry|; of zeros both are -inf."""
+    """Return ln of the norm, and the exponent of the largest |entry|; of zeros both are -inf.
+
+    ln is nan if an entry is, and inf if one is infinite.
+    """
     m = tensor.detach()
     m = (m.abs() if m.is_complex() else m).flatten()
     m = m.float() if m.element_size() < 4 else m
@@ -86,7 +95,7 @@ def size_of(tensor: Any) -> tuple[float, float]:
     if largest == 0:
         return -np.inf, -np.inf
     if not np.isfinite(largest):
-        return np.nan, np.inf
+        return (np.nan if np.isnan(largest) else np.inf), np.inf
     k = int(np.frexp(largest)[1]) - 1
     half = k // 2  # 2^-k alone may be beyond the range
     norm = float((m * 2.0**-half * 2.0 ** (half - k)).norm())
