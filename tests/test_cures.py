@@ -1,8 +1,6 @@
-"""Cures: each change against the plain network, changed by hand, with gradients of `jax.grad`."""
+"""Cures: what is tried, judged and ranked; what advice says is followed in `test_advice.py`."""
 
 import copy
-import re
-from functools import partial
 from itertools import islice
 from types import SimpleNamespace
 
@@ -57,156 +55,23 @@ def in_branches(rng, layers, sigma):
     ]
 
 
-def deltas_by_jax(functions, weights, xs, cotangent):
-    """Δ of every state, of the plain network."""
-
-    def loss(added):
-        state = jnp.asarray(xs)
-        for f, w, more in zip(functions, weights, added, strict=True):
-            state = f(w, state) + more
-        return jnp.vdot(state, cotangent)
-
-    zeros = [jnp.zeros(xs.shape) for _ in functions]
-    return [np.asarray(g) for g in jax.grad(loss)(zeros)]
-
-
-def by_jax(*given):
-    """log₁₀ ‖Δ‖ of every state, of the plain network."""
-    with np.errstate(divide="ignore"):  # of a gradient that is exactly zero
-        return np.array([np.log10(np.linalg.norm(g)) for g in deltas_by_jax(*given)])
-
-
-def assert_promised(cure, logs):
-    """The rate and the whole change are those of the plain network."""
-    np.testing.assert_allclose(np.asarray(cure.flow.log_delta) / np.log(10), logs, atol=1e-9)
-    if np.isfinite(logs).all():
-        assert cure.total == pytest.approx(logs[0] - logs[-1], abs=1e-9)
-    else:
-        assert not cure.works
-
-
-def number(pattern, advice):
-    """The number that an advice says, to three digits."""
-    return float(re.search(pattern + r" (\d[\d.e+-]*\d|\d)", advice)[1])
-
-
-def mean_square(weights):
-    return float(np.sqrt(np.mean([np.mean(np.square(w)) for w in weights])))
-
-
-def assert_says(cure, ours, layers):
-    """The words have the numbers by which weights are changed, to three digits."""
-    factors = [mean_square([w]) / mean_square([v]) for w, v in zip(ours, layers, strict=True)]
-    if cure.kind == "scale by layer":
-        least, most = re.search(r"by (\S+) to (\S+),", cure.advice).groups()
-        assert [float(least), float(most)] == pytest.approx([min(factors), max(factors)], rel=0.01)
-    elif cure.kind in ("scale", "orthogonal", "units"):
-        of = "weights by" if cure.kind == "units" else r"\) by"
-        np.testing.assert_allclose(factors, number(of, cure.advice), rtol=0.01)
-    elif cure.kind == "skip":
-        assert "z + f(z) / √16" in cure.advice
-    elif cure.kind == "units":
-        assert "`jaxnn.tailored_relu(16)`" in cure.advice
-
-
-def assert_keeps(advice, deltas):
-    """The formats of an advice hold Δ of each layer, which is cast to them by hand."""
-    advice = advice.replace("all layers", f"layers 1 to {len(deltas)}")
-    lines = re.findall(r"Δ, layers? (\d+)(?: to (\d+))?[^:]*: (\w+)( with [^;]*)?", advice)
-    assert sum(int(last or first) - int(first) + 1 for first, last, *_ in lines) == len(deltas)
-    for first, last, name, scaling in lines:
-        dtype = jnp.dtype(name)
-        for delta in deltas[int(first) - 1 : int(last or first)]:
-            scale = int((re.search(r"2\^(-?\d+)", scaling) or [0, 0])[1])
-            if "tensor" in scaling:
-                scale = -np.floor(np.log2(np.abs(delta).max()))
-            cast = (delta * 2.0**scale).astype(dtype).astype(float)
-            kept = (cast != 0) & np.isfinite(cast)
-            assert np.sum(delta[kept] ** 2) > 0.999 * np.sum(delta**2)
-
-
-def assert_taken(found, net, xs, c):
-    """The best change of parameters, which was made, is not advised again."""
-    cure = next(cure for cure in found if cure.works and cure.net is net)
-    again = jaxnn.cures(net, net.params(cure.params), xs, cotangent=c)
-    assert again.sentences[1:] == ("Nothing was tried, for no layer is ill.",)
-
-
 @pytest.mark.slow
-def test_branches_that_explode(rng):
-    """Found in the program; the advice, followed by hand, has the rate that it promises."""
+def test_the_best_change_that_was_made_is_not_advised_again(rng):
+    """Of branches that explode; the parameters are the user's own, changed."""
     layers = in_branches(rng, 16, 4.0)
     xs, c = rng.normal(size=(2, B, N))
     net, params = from_layers([(residual, p) for p in layers])
     found = jaxnn.cures(net, params, xs, cotangent=c)
-    assert found.verdict.word == "exploding"
-    assert bool(found)
-    kinds = [cure.kind for cure in found]
-    assert {*kinds} == {"branch scale", "scale", "scale by layer", "orthogonal"}
-    closed = found[kinds.index("branch scale")]
-    assert "`[*][1]['b']`, `[*][1]['out']`" in closed.advice
-    for cure in found:
-        if cure.factors is None:
-            ours = [p for _, p in cure.params]
-        elif cure.kind == "branch scale":
-            ours = [p | {"out": cure.factors[0] * p["out"]} for p in layers]
-        else:
-            ours = [
-                p | {"in": s * p["in"], "out": s * p["out"]}
-                for s, p in zip(cure.factors, layers, strict=True)
-            ]
-        assert_promised(cure, by_jax([residual] * 16, ours, xs, c))
-        for (f, theirs), p in zip(cure.params, ours, strict=True):
-            assert f is residual
-            np.testing.assert_allclose(theirs["out"], p["out"], rtol=1e-12)
-    says = [cure.advice for cure in found if cure.kind == "branch scale"]
-    assert {re.search(r"by (1/√16|0)\b", advice)[1] for advice in says} == {"1/√16", "0"}
     works = [cure.works for cure in found]
     assert works == sorted(works, reverse=True)
     assert abs(found[0].decades) < search.GOOD
-    assert_taken(found, net, xs, c)
-
-
-ILL = {
-    "sigmoid": (jax.nn.sigmoid, 1.0, -0.5),
-    "relu": (jax.nn.relu, 4.0, 0.2),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ILL)
-def test_every_advice_followed_by_hand(rng, name):
-    sigma, size, rate = ILL[name]
-    f = lambda w, z: sigma(z) @ w  # noqa: E731
-    layers = drawn(rng, 16, size)
-    xs, c = rng.normal(size=(2, B, N))
-    net, params = from_layers([(f, w) for w in layers])
-    found = jaxnn.cures(net, params, xs, cotangent=c)
-    assert np.sign(rate) * found.verdict.decades > abs(rate)
-    assert [cure.works for cure in found].count(True) >= 2
-    best = found[0]
-    assert abs(best.decades) < 0.005
-    assert best.signal < 1
-    norm = lambda w, z: f(w, z / jnp.sqrt(jnp.mean(z**2, 1, keepdims=True) + 1e-6))  # noqa: E731
-    skip = lambda w, z: z + f(w, z) / 4  # noqa: E731
-    tailored = lambda w, z: jaxnn.tailored_relu(16).sigma(z) @ w  # noqa: E731
-    kinds = {cure.kind for cure in found}
-    assert kinds >= {"norm", "skip", "units", "orthogonal", "numbers"}
-    assert ("looks-linear" in kinds) == (name == "relu")
-    for cure in found:
-        g = {"norm": norm, "skip": skip, "units": tailored}.get(cure.kind, f)
-        ours = layers
-        if cure.kind in ("orthogonal", "looks-linear"):
-            ours = [w for _, w in cure.params]
-        if cure.kind == "units":
-            ours = [arrays[0][0] for _, arrays in cure.params]
-        if cure.factors is not None:
-            ours = [s * w for s, w in zip(cure.factors, layers, strict=True)]
-        assert_promised(cure, by_jax([g] * 16, ours, xs, c))
-        assert_says(cure, ours, layers)
-        if cure.kind == "numbers":
-            assert_keeps(cure.advice, deltas_by_jax([f] * 16, layers, xs, c))
-    assert_taken(found, net, xs, c)
+    cure = next(cure for cure in found if cure.kind == "scale")
+    for s, (f, theirs), p in zip(cure.factors, cure.params, layers, strict=True):
+        assert f is residual
+        for name in ("in", "out"):
+            np.testing.assert_allclose(theirs[name], s * p[name], rtol=1e-12)
+    again = jaxnn.cures(net, net.params(found[0].params), xs, cotangent=c)
+    assert again.sentences[1:] == ("Nothing was tried, for no layer is ill.",)
 
 
 @pytest.mark.slow
@@ -304,53 +169,6 @@ def test_the_step_that_raises_the_loss(rng):
 def convolution(w, z):
     of = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(z, w, (1, 1), "SAME", dimension_numbers=of)
-
-
-def convolution_and_relu(w, z):
-    return jax.nn.relu(convolution(w, z))
-
-
-@pytest.mark.slow
-def test_advice_on_kernels_followed_by_hand(rng):
-    """Orthogonal and mirrored matrices stand in the centre; the rate is the plain layers'."""
-    layers = [rng.normal(size=(3, 3, 4, 4)) for _ in range(6)]
-    xs, c = rng.normal(size=(2, B, 5, 5, 4))
-    net, params = from_layers([(convolution_and_relu, w) for w in layers])
-    patient = patients.OfJax(params, net, xs, None, {"loss": None, "cotangent": c})
-    for kind in ("orthogonal", "looks-linear"):
-        made = patient.orthogonal(0) if kind == "orthogonal" else patient.looks_linear(0)
-        cure = cures.judged(patient, kind, "", made, None, False)
-        ours = [w for _, w in cure.params]
-        assert_promised(cure, by_jax([convolution_and_relu] * 6, ours, xs, c))
-        for w, before in zip(ours, layers, strict=True):
-            centre = w[1, 1]
-            assert np.sum(w**2) == pytest.approx(np.sum(centre**2))
-            if kind == "orthogonal":
-                assert np.sum(w**2) == pytest.approx(np.sum(before**2))
-                half = centre / np.sqrt(np.sum(centre**2) / 4)
-            else:
-                half = centre[:2, :2]
-                np.testing.assert_allclose(centre, np.block([[half, -half], [-half, half]]))
-            np.testing.assert_allclose(half.T @ half, np.eye(len(half)), atol=1e-12)
-    assert abs(cure.decades) < 0.05  # mirrored layers are linear, but for the edges of pictures
-
-
-@pytest.mark.slow
-def test_advice_on_branches_behind_norms_followed_by_hand(rng):
-    """1/√8, DeepNorm's β²/α of 4 layers of two branches, and 0."""
-    layers = drawn(rng, 8, 1.0)
-    rms = lambda z: z / jnp.sqrt(jnp.mean(z**2, 1, keepdims=True))  # noqa: E731
-    f = lambda w, z: rms(z + jnp.tanh(z) @ w)  # noqa: E731
-    xs, c = rng.normal(size=(2, B, N))
-    net, params = from_layers([(f, w) for w in layers])
-    patient = patients.OfJax(params, net, xs, None, {"loss": None, "cotangent": c})
-    alpha, beta = 8**0.25, 32**-0.25
-    factors = [8**-0.5, beta**2 / alpha, 0.0]
-    changes = cures._of_branches(patient, patient.branches())
-    for factor, change in zip(factors, changes, strict=True):
-        cure = change.judged(False)
-        assert f"by {factor:.3g}" in cure.advice or "by 1/√8" in cure.advice
-        assert_promised(cure, by_jax([f] * 8, [factor * w for w in layers], xs, c))
 
 
 def test_of_equal_rates_that_which_leaves_more_directions_is_the_better_cure():
@@ -515,56 +333,6 @@ def test_kernels_and_relu_of_torch_are_found():
     assert not module[0]._forward_hooks
 
 
-def kept(states, _, args, output):
-    """A hook that notes what a module returns."""
-    states.append(output)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("of", ["dense", "convolutions"])
-def test_every_advice_on_a_module_of_torch_has_the_rate_that_it_promises(of, rng):
-    """By torch's own gradients of the module that has the cured parameters."""
-    need("torch")
-    import torch
-    from torch import nn
-
-    torch.manual_seed(0)
-    shape = (8,) if of == "dense" else (8, 3, 3)
-    made = (lambda: nn.Linear(8, 8)) if of == "dense" else (lambda: nn.Conv2d(8, 8, 3, padding=1))
-    module = nn.Sequential(*(nn.Sequential(made(), nn.ReLU()) for _ in range(13))).double()
-    x, c = (torch.tensor(v) for v in rng.normal(size=(2, B, *shape)))
-    found = jaxnn.torch_cures(module, x, cotangent=c)
-    kinds = {cure.kind for cure in found}
-    assert kinds >= {
-        "scale",
-        "scale by layer",
-        "orthogonal",
-        "looks-linear",
-        "skip",
-        "norm",
-        "units",
-    }
-    for cure in found:
-        cure.net.load_state_dict(cure.params)
-        states = []
-        hook = partial(kept, states)
-        handles = [block.register_forward_hook(hook) for block in cure.net]
-        top = cure.net(x.requires_grad_())
-        grads = torch.autograd.grad(top, states, c)
-        for handle in handles:
-            handle.remove()
-        logs = np.log10([float(g.norm()) for g in grads])
-        np.testing.assert_allclose(np.asarray(cure.flow.log_delta) / np.log(10), logs, atol=1e-9)
-        if cure.kind == "looks-linear":
-            w = cure.params["3.0.weight"].numpy()
-            w = w if of == "dense" else w[:, :, 1, 1]
-            half = w[:4, :4]
-            np.testing.assert_allclose(w, np.block([[half, -half], [-half, half]]))
-            np.testing.assert_allclose(half @ half.T, np.eye(4), atol=1e-12)
-            b = cure.params["3.0.bias"].numpy()
-            np.testing.assert_array_equal(b[:4], -b[4:])
-
-
 @pytest.mark.parametrize("kind", ["skip", "norm"])
 def test_blocks_of_torch_with_a_skip_or_a_norm(kind, rng):
     """Hooks do what a block that has it does; the module itself stays as it was."""
@@ -711,7 +479,7 @@ def test_delta_orthogonal_kernels_are_found_and_keep_every_picture(rng):
     z = rng.normal(size=(2, 4, 4, 5))
     net, params = from_layers([(f, rng.normal(size=(3, 3, 5, 5)))])
     assert kernels.of_chain(net, params, z) == {(0, 0): (2, 3)}
-    drawn = orthogonal(net, params, np.array([True]), 0, {(0, 0): (2, 3)})
+    drawn = orthogonal(net, params, {(0, 0)}, 0, {(0, 0): (2, 3)})
     w = net.user(drawn)[0][1]
     assert np.sum(w**2) == pytest.approx(np.sum(net.user(params)[0][1] ** 2))
     norms = np.linalg.norm(f(w, z), axis=-1) / np.linalg.norm(z, axis=-1)
@@ -827,7 +595,7 @@ class Equal:
 @pytest.mark.parametrize(("own", "count"), [([0.5] * 6, 0), ([0.5, 0.5, 0.6, 0.4, 0.5, 0.5], 1)])
 def test_factors_by_layer_that_are_those_of_a_change_before_are_left_out(own, count, monkeypatch):
     """In equal layers every factor is the single factor, for the gradient and for the signal."""
-    monkeypatch.setattr(cures, "_advice", lambda patient, by: by)
+    monkeypatch.setattr(cures, "_named", lambda *_: "")
     start = np.full(6, 2.0)
     changes = list(cures._by_layer(Equal(own), start, True))
     assert len(changes) == count

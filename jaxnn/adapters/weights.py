@@ -48,15 +48,15 @@ def changed(net: Network | Chain, params: Any, change: Change, least: int = 2) -
     return tuple(_chain(net, params, change, least))
 
 
-def places(net: Network | Chain, params: Any) -> set[tuple[int, int]]:
-    """Return the layer, counted from 0, and the number there of each weight."""
+def places(net: Network | Chain, params: Any, least: int = 2) -> set[tuple[int, int]]:
+    """Return the layer, counted from 0, and the number there of each weight; `least` its axes."""
     found: set[tuple[int, int]] = set()
 
     def noted(v: Any, place: Place) -> Any:
         found.update((int(layer), place.number) for layer in place.layers)
         return v
 
-    jax.eval_shape(lambda params: changed(net, params, noted), params)
+    jax.eval_shape(lambda params: changed(net, params, noted, least), params)
     return found
 
 

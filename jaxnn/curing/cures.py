@@ -4,7 +4,6 @@ flow -> the layers that repeat, ill -> changes of weights, branches, structure
 change -> flow -> rate, signal, what is left of the examples -> ranked
 """
 
-import re
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,8 +22,9 @@ from ..network.network import Network
 from ..texts import clean
 from . import search
 from .numbers import held_by
-from .patients import KINDS, OfJax, OfTorch, Patient, Places
+from .patients import KINDS, OfJax, OfTorch, Patient, Places, tailored
 from .weights import OddError
+from .words import listed, names_in_words, numbers_in_words, to_digits
 
 ODD = object()  # parameters that there are not
 SAME = 0.005  # decades a layer: rates are told apart by more
@@ -37,7 +37,7 @@ CANCELLED = (
     "that are equal do; take the softmax over all experts before some are selected, or draw them "
     "apart"
 )
-MOST_PATHS = 3  # that an advice names
+ONE_SIZE = 1.5  # times the smallest: weights that are drawn with one gain
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +89,20 @@ class Cure:
     params: Any = field(repr=False)
 
     def __str__(self) -> str:
-        if self.flow is None:
+        rate = self._rate_text
+        if not rate:
             return f"{self.advice} No cure: {self.reason}."
-        theory = "" if np.isnan(self.theory) else f" (in theory {self.theory:+.2g})"
-        rate = f"{self.decades:+.2g} decades a layer{theory}, {self.repeated:+.2g} over all of them"
-        if abs(self.total - self.repeated) >= SPOKEN:
-            rate += f", {self.total:+.2g} over the whole network"
         return f"{self.advice} Measured: {rate}{'' if self.works else f'; no cure, {self.reason}'}."
+
+    @property
+    def _rate_text(self) -> str:
+        """The rate and what the layers do together; empty if there is no rate."""
+        if not np.isfinite(self.decades):
+            return ""
+        theory = f" (in theory {self.theory:+.2g})" if np.isfinite(self.theory) else ""
+        text = f"{self.decades:+.2g} decades a layer{theory}, {self.repeated:+.2g} over all of them"
+        apart = abs(self.total - self.repeated) >= SPOKEN
+        return f"{text}, {self.total:+.2g} over the whole network" if apart else text
 
 
 @dataclass(frozen=True, eq=False)
@@ -323,13 +330,16 @@ def _changes(patient: Patient, seed: int, kinds: Container[str]) -> Iterator[Cha
     scaled = _root(patient, patient.params) if by_layer or "scale" in kinds else None
     factor = 1.0 if scaled is None else scaled.factor
     if scaled is not None and factor != 1 and "scale" in kinds:
-        advice = _advice(patient, f"by {factor:.3g}", factor)
-        yield Changed(patient, "scale", advice, scaled.params, scaled.factors, scaled.flow)
+        advice = f"Multiply the weights {_named(patient, patient.weights)} by {factor:g}"
+        std = _root_mean_square(patient.stds(patient.weights))
+        then = f": std {std * factor:.3g}/√fan_in, now {std:.3g}/√fan_in" if std == std else ""
+        yield Changed(
+            patient, "scale", f"{advice}{then}.", scaled.params, scaled.factors, scaled.flow
+        )
     if by_layer:
         yield from _by_layer(patient, patient.factors(factor), "scale" in kinds)
-    drawn = patient.orthogonal(seed) if "orthogonal" in kinds else None
-    if drawn is not None:
-        yield _orthogonal(patient, drawn, factor)
+    if "orthogonal" in kinds and patient.matrices:
+        yield _orthogonal(patient, seed, factor)
     if not of_branches and not patient.is_tied:
         yield from _looks_linear(patient, seed) if "looks-linear" in kinds else ()
         yield from _restructured(patient, kinds)
@@ -342,31 +352,63 @@ def _looks_linear(patient: Patient, seed: int) -> Iterator[Changed]:
     except OddError:
         made = ODD
     if made is not None:
-        named = _named(patient, patient.weights)
-        mirrored = "[[W, -W], [-W, W]] with orthogonal W, and biases [b, -b]"
-        advice = f"Draw the weights {named} as {mirrored}."
-        yield Changed(patient, "looks-linear", advice, made)
+        where = ", in the centre of kernels" if patient.kernels else ""
+        advice = (
+            f"Draw the weights {_named(patient, patient.weights)} as [[W, -W], [-W, W]]{where}, "
+            "with orthogonal W of gain 1"
+        )
+        if patient.vectors:
+            biases = _named(patient, patient.vectors)
+            advice += f", and make the biases {biases} [b, -b], where b is their first half"
+        yield Changed(patient, "looks-linear", f"{advice}.", made)
 
 
-def _orthogonal(patient: Patient, drawn: Any, start: float) -> Changed:
-    """Return orthogonal weights of the size at which the rate is zero, searched from a factor."""
-    scaled = _root(patient, drawn, start) or _Scaled(1.0, drawn)
-    advice = _advice(
-        patient,
-        f"by {scaled.factor:.3g} after drawing them {patient.orthogonal_words}",
-        scaled.factor,
+def _orthogonal(patient: Patient, seed: int, start: float) -> Changed:
+    """Return orthogonal weights of the size at which the rate is zero, searched from a factor.
+
+    They have one gain if they are square and of one size, else each as many times its own size.
+    """
+    meant = patient.matrices
+    stds = patient.stds(meant)
+    one_size = np.isfinite(stds).all() and stds.max() < ONE_SIZE * stds.min()
+    std = _root_mean_square(stds) if one_size else 1.0
+    drawn = patient.orthogonal(seed, std if one_size else None)
+    scaled = _root(patient, drawn, start, meant, std) or _Scaled(1.0, drawn)
+    gain = to_digits(scaled.factor * std)
+    kind = "orthogonal"
+    if meant & {*patient.kernels}:
+        kind = "delta-orthogonal, 0 but for an orthogonal matrix in a kernel's centre,"
+    advice = f"Draw the weights {_named(patient, meant)} {kind}" + (
+        f" with gain {gain:g} (std {gain:.3g}/√fan_in; now {std:.3g}/√fan_in)."
+        if one_size
+        else f" with {gain:g} times the root mean square that each of them has now."
     )
     return Changed(patient, "orthogonal", advice, scaled.params, None, scaled.flow)
 
 
+def _root_mean_square(stds: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(stds))))
+
+
 def _restructured(patient: Patient, kinds: Container[str]) -> Iterator[Changed]:
     """Yield other structures; of other units with the factor on the weights that they need."""
-    for kind, advice, other in patient.restructured(kinds):
-        if kind != "units":
+    for kind, where, changed, other, layers in patient.restructured(kinds):
+        advice = {
+            "skip": f"Put a skip around each of {where}: z + f(z) / √{changed}.",
+            "norm": f"Put a norm in front of each of {where}: f(z / rms(z)), with the root mean "
+            "square over all numbers of an example.",
+        }.get(kind)
+        if advice is not None:
             yield Changed(other, kind, advice, other.params, None, other.flow)
             continue
-        scaled = _root(other, other.params) or _Scaled(1.0, other.params)
-        advice = advice.format(f"{scaled.factor:.3g}")
+        only = {at for at in other.every_weight if patient.layers[layers[at[0]]]}
+        scaled = _root(other, other.params, only=only) or _Scaled(1.0, other.params)
+        (leaky,) = tailored(changed)
+        advice = (
+            f"Put `jaxnn.tailored_relu({changed})`, which is {leaky.gain:.6g} times "
+            f"leaky_relu(z, {leaky.slope:.6g}), in place of the activation in {where}, and "
+            f"multiply the weights {_named(patient, patient.weights)} by {scaled.factor:g}."
+        )
         yield Changed(other, kind, advice, scaled.params, None, scaled.flow)
 
 
@@ -379,20 +421,39 @@ class _Scaled(NamedTuple):
     flow: Flow | None = None
 
 
-def _root(patient: Patient, params: Any, start: float = 1.0) -> _Scaled | None:
-    """Return weights times the factor at which the rate is zero; None if no rate is known."""
+def _root(
+    patient: Patient,
+    params: Any,
+    start: float = 1.0,
+    only: Places | None = None,
+    unit: float = 1.0,
+) -> _Scaled | None:
+    """Return weights times the factor at which the rate is zero; None if no rate is known.
+
+    Args:
+        patient: the network.
+        params: those that are multiplied.
+        start: the first factor.
+        only: the arrays that are; by default the weights of the layers that repeat.
+        unit: what is said of a factor is the product with it, to so many digits that it is exact.
+    """
     tried: dict[float, _Scaled] = {}
 
     def rate(factor: float) -> float:
-        factors = patient.factors(factor)
-        changed = patient.multiplied(params, factors)
+        factors = patient.factors(factor) if only is None else np.full(len(patient.layers), factor)
+        changed = patient.multiplied(params, factors, only)
         as_it_is = factor == 1 and params is patient.params
         flow = patient.flow if as_it_is else patient.measured(changed)
         tried[factor] = _Scaled(factor, changed, factors, flow)
         return np.nan if flow is None else patient.decades(flow)
 
     factor = search.root(rate, start)
-    return None if factor is None else tried[factor]
+    if factor is None:
+        return None
+    factor = to_digits(factor * unit) / unit
+    if factor not in tried:
+        rate(factor)
+    return tried[factor]
 
 
 def _by_layer(patient: Patient, start: np.ndarray, is_tried: bool) -> Iterator[Changed]:
@@ -421,16 +482,20 @@ def _by_layer(patient: Patient, start: np.ndarray, is_tried: bool) -> Iterator[C
         return excess
 
     for gradient, signal, what in (
-        (1.0, 0.0, "that keep the gradient"),
-        (0.0, 1.0, "that keep the signal (as LSUV does)"),
+        (1.0, 0.0, "to keep the gradient"),
+        (0.0, 1.0, "to keep the signal (as LSUV does)"),
         (0.5, 0.5, "between those that keep gradient and signal"),
     ):
-        factors = search.by_layer(excess_of(gradient, signal), start, patient.layers)
+        exact = search.by_layer(excess_of(gradient, signal), start, patient.layers)
+        factors = np.array([to_digits(factor) for factor in exact])
         if any(np.abs(np.log10(factors / other)).max() < SAME for other in before):
             continue
         before.append(factors)
-        least, most = factors[patient.layers].min(), factors[patient.layers].max()
-        advice = _advice(patient, f"by {least:.3g} to {most:.3g}, factors for each layer {what}")
+        each = listed([f"{factor:g}" for factor in factors[patient.layers]])
+        advice = (
+            f"Multiply the weights {_named(patient, patient.weights)} by {each}, a factor for each "
+            f"layer from the lowest up, {what}."
+        )
         changed = patient.multiplied(patient.params, factors)
         yield Changed(patient, "scale by layer", advice, changed, factors)
 
@@ -440,15 +505,16 @@ def _of_branches(patient: Patient, found: dict[int, list[set[int]]]) -> Iterator
     count = sum(map(len, found.values()))
     named = _named(patient, only)
     tried = [
-        (count**-0.5, f"1/√{count}, of {count} branches"),
+        (count**-0.5, f"1/√{count}, for there are {count} branches"),
         (0.0, "0, so that each branch starts closed (as ReZero, SkipInit and Fixup have it)"),
     ]
     if patient.is_post_norm:  # with N layers of two branches α = (2N)^¼ and β = (8N)^-¼
-        why = f"{count**-0.75 / 2:.3g}, which is β²/α of DeepNorm for {count} branches"
-        tried.insert(1, (count**-0.75 / 2, why))
+        factor = to_digits(count**-0.75 / 2)
+        why = f"{factor:g}, which is β²/α of DeepNorm for {count} branches"
+        tried.insert(1, (factor, why))
     for factor, why in tried:
         factors = patient.factors(factor)
-        advice = f"Multiply what a branch adds, {named}, by {why}."
+        advice = f"Multiply the last arrays of each branch, {named}, by {why}."
         changed = patient.multiplied(patient.params, factors, only)
         yield Changed(patient, "branch scale", advice, changed, factors)
 
@@ -486,19 +552,7 @@ def judged(
     between = patient.layers & (np.arange(len(patient.layers)) < max(len(patient.layers) - 1, 1))
     signal = float(np.ptp(np.asarray(flow.log_mean_square, np.float64)[between] / 2 / LN10))
     spread = np.nan if flow.log_spread is None else float(flow.log_spread[top]) / LN10
-    reasons = []
-    whole = int(patient.inside.sum()) == len(found.names) - 1  # all layers were changed
-    changes = (
-        found.decades * patient.inside.sum(),
-        found.repeated,
-        *((found.total,) if whole else ()),
-    )
-    if found.ill or not all(abs(change) < DECADES for change in changes):
-        reasons.append("the gradient still changes")
-    if found.zero is not None:
-        reasons.append(f"the gradient is exactly zero from layer {found.label(found.zero)} down")
-    if not signal < SIGNAL:
-        reasons.append(f"the signal changes by {signal:.2g} decades")
+    reasons = [*filter(None, (_of_gradient(patient, found), _of_signal(signal)))]
     if _merged(flow, top):
         reasons.append("bfloat16 cannot tell examples apart at the top")
     step = np.nan if reasons else patient.step(params)
@@ -525,6 +579,30 @@ def judged(
         net,
         patient.user(params),
     )
+
+
+def _of_gradient(patient: Patient, found: Verdict) -> str:
+    """Return why a gradient is not kept; empty if it is."""
+    if found.zero is not None:
+        return f"the gradient is exactly zero from layer {found.label(found.zero)} down"
+    whole = int(patient.inside.sum()) == len(found.names) - 1  # all layers were changed
+    changes = np.array(
+        [
+            found.decades * patient.inside.sum(),
+            found.repeated,
+            *((found.total,) if whole else ()),
+        ]
+    )
+    if not np.isfinite(changes).all():
+        return "the gradient has no rate"
+    return "the gradient still changes" if found.ill or abs(changes).max() >= DECADES else ""
+
+
+def _of_signal(decades: float) -> str:
+    """Return why a signal is not kept; empty if it is."""
+    if not np.isfinite(decades):
+        return "a state is exactly zero"
+    return "" if decades < SIGNAL else f"the signal changes by {decades:.2g} decades"
 
 
 def _merged(flow: Flow, top: int) -> bool:
@@ -588,40 +666,9 @@ def _numbers(patient: Patient, before: Verdict) -> list[Cure]:
 # In words
 
 
-def _advice(patient: Patient, by: str, factor: float | None = None) -> str:
-    """Return what to multiply, and of one factor what the weights are then."""
-    then = ""
-    std = np.nan if factor is None else _std(patient)
-    if factor is not None and np.isfinite(std):
-        then = f": std {std * factor:.3g}/√fan_in, now {std:.3g}/√fan_in"
-    return f"Multiply the weights {_named(patient, patient.weights)} {by}{then}."
-
-
-def _std(patient: Patient) -> float:
-    """Return √(fan_in) times the root mean square of weights that all are square; else nan."""
-    parameters, layers = patient.flow.parameters, {layer + 1 for layer, _ in patient.weights}
-    logs = np.asarray(parameters.log_size, np.float64)
-    of_layers = zip(logs, parameters.shapes, parameters.layers, strict=True)
-    sizes = [(log, shape) for log, shape, at in of_layers if at in layers and len(shape) > 1]
-    if not all(len(shape) == 2 and shape[0] == shape[1] for _, shape in sizes):
-        return np.nan
-    return float(np.sqrt(np.mean([np.exp(2 * log) / shape[0] for log, shape in sizes])))
-
-
 def _named(patient: Patient, meant: Places) -> str:
-    """Return the names of arrays, with * for what counts the layers."""
-    numbers = sorted({layer + 1 for layer, _ in meant})
-    several = f"of layers {numbers[0]} to {numbers[-1]}"
-    of = several if len(numbers) > 1 else f"of layer {numbers[0]}"
-    names = [patient.path(layer, number) for layer, number in sorted(meant)]
-    general = list(dict.fromkeys(_with_stars(names)))
-    if not general:
-        return of
-    more = "" if len(general) <= MOST_PATHS else f" and {len(general) - MOST_PATHS} more"
-    return f"{of} ({', '.join(f'`{name}`' for name in general[:MOST_PATHS])}{more})"
-
-
-def _with_stars(names: list[str]) -> Iterator[str]:
-    """Yield names with * in place of the first number, which counts the layers."""
-    for name in filter(None, names):
-        yield re.sub(r"\d+", "*", name, count=1)
+    """Return some arrays by their layers and names; those of a Network by their layers."""
+    numbers = numbers_in_words(layer + 1 for layer, _ in meant)
+    of = f"of layers {numbers}" if len({layer for layer, _ in meant}) > 1 else f"of layer {numbers}"
+    names = [patient.path(*at) for at in sorted(meant)]
+    return f"{of} ({names_in_words(names, patient.flow.parameters.paths)})" if all(names) else of

@@ -5,11 +5,11 @@ parameters -> changed -> flow       the network, its data and its loss stay
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from ..flow.verdict import decades_of
 from ..limits.tailored import tailored_relu
 from ..network.network import Network
 from . import branches, hooks, kernels, steps, structure, units, weights
+from .words import names_in_words, numbers_in_words
 
 WEIGHTS = ("branch scale", "scale", "scale by layer", "orthogonal", "looks-linear")
 STRUCTURES = ("skip", "norm", "units")
@@ -32,6 +33,23 @@ KINDS = (*WEIGHTS, *STRUCTURES, "router", "numbers")  # of changes
 log = logging.getLogger("jaxnn.curing")
 
 Places = set[tuple[int, int]]  # of arrays: the layer, counted from 0, and a number
+
+
+class Restructured(NamedTuple):
+    """A network with other layers.
+
+    kind: of the change.
+    where: the layers or modules that are others, in words.
+    changed: the number of them.
+    patient: the network that it then is.
+    layers: the number of each of its layers before, counted from 0; -1 of one that was none.
+    """
+
+    kind: str
+    where: str
+    changed: int
+    patient: "Patient"
+    layers: np.ndarray
 
 
 @dataclass(eq=False)
@@ -61,20 +79,13 @@ class Patient(ABC):
         """Return parameters whose weights, or some arrays, are multiplied by a number a layer."""
 
     @abstractmethod
-    def orthogonal(self, seed: int) -> Any:
-        """Return parameters with orthogonal matrices in the layers that repeat, or None."""
+    def orthogonal(self, seed: int, gain: float | None) -> Any:
+        """Return parameters with orthogonal matrices, `matrices`, of a gain or of their own one."""
 
     @property
     @abstractmethod
     def network(self) -> Any:
         """The network, or the module."""
-
-    @property
-    def orthogonal_words(self) -> str:
-        """Name of the matrices that `orthogonal` draws."""
-        if any(self.layers[layer] for layer, _ in self.kernels):
-            return "delta-orthogonal (an orthogonal matrix in a kernel's centre, 0 elsewhere)"
-        return "orthogonal"
 
     @cached_property
     def kernels(self) -> weights.Kernels:
@@ -87,8 +98,44 @@ class Patient(ABC):
 
     @cached_property
     @abstractmethod
+    def every_weight(self) -> Places:
+        """The weights of all layers."""
+
+    @property
+    @abstractmethod
+    def vectors(self) -> Places:
+        """The arrays of one axis in the layers whose weights are changed."""
+
+    @abstractmethod
+    def arrays(self) -> Mapping[tuple[int, int], np.ndarray]:
+        """Return the weights of all layers as they are."""
+
+    @cached_property
     def weights(self) -> Places:
         """The weights of the layers that repeat."""
+        return {at for at in self.every_weight if self.layers[at[0]]}
+
+    @cached_property
+    def matrices(self) -> Places:
+        """Those of them that can be orthogonal: matrices, and kernels of convolutions."""
+        known = self.arrays()
+        return {
+            at
+            for at in self.weights
+            if (known[at].ndim == 2 or at in self.kernels) and not np.iscomplexobj(known[at])
+        }
+
+    def stds(self, meant: Places) -> np.ndarray:
+        """Return √fan_in times the root mean square of some weights; nan where that is no one."""
+        known = self.arrays()
+        return np.array(
+            [
+                weights.std(known[at], self.kernels.get(at, weights.MATRIX))
+                if known[at].ndim == 2 or at in self.kernels
+                else np.nan
+                for at in sorted(meant)
+            ]
+        )
 
     @abstractmethod
     def path(self, layer: int, number: int) -> str:
@@ -98,10 +145,8 @@ class Patient(ABC):
         """Return the arrays of the last product of each branch by layer, of those that repeat."""
         return {}
 
-    def restructured(
-        self, kinds: Container[str] = STRUCTURES
-    ) -> Iterator[tuple[str, str, "Patient"]]:
-        """Yield the network with other layers: kind, advice and the patient that it then is."""
+    def restructured(self, kinds: Container[str] = STRUCTURES) -> Iterator["Restructured"]:
+        """Yield the network with other layers."""
         yield from ()
 
     @property
@@ -221,9 +266,10 @@ class OfJax(Patient):
         """Return parameters whose weights, or some arrays, are multiplied by a number a layer."""
         return weights.multiplied(self.net, params, factors, only)
 
-    def orthogonal(self, seed: int) -> Any:
-        """Return parameters with orthogonal matrices in the layers that repeat, or None."""
-        return weights.orthogonal(self.net, self.params, self.layers, seed, self.kernels)
+    def orthogonal(self, seed: int, gain: float | None) -> Any:
+        """Return parameters with orthogonal matrices, `matrices`, of a gain or of their own one."""
+        of = self.net, self.params, self.matrices, seed, self.kernels
+        return weights.orthogonal(*of, gain)
 
     @cached_property
     def kernels(self) -> weights.Kernels:
@@ -266,9 +312,19 @@ class OfJax(Patient):
         return self.net.user(params, self.like) if isinstance(self.net, Chain) else params
 
     @cached_property
-    def weights(self) -> Places:
-        """The weights of the layers that repeat."""
-        return {at for at in places(self.net, self.params) if self.layers[at[0]]}
+    def every_weight(self) -> Places:
+        """The weights of all layers."""
+        return places(self.net, self.params)
+
+    @property
+    def vectors(self) -> Places:
+        """The arrays of one axis in the layers whose weights are changed."""
+        every = places(self.net, self.params, 1) - self.every_weight
+        return {at for at in every if self.layers[at[0]]}
+
+    def arrays(self) -> Mapping[tuple[int, int], np.ndarray]:
+        """Return the weights of all layers as they are."""
+        return weights.arrays(self.net, self.params)
 
     def path(self, layer: int, number: int) -> str:
         """Return the path of an array in the user's pytree; empty for a Network."""
@@ -281,54 +337,43 @@ class OfJax(Patient):
         found = branches.of_chain(self.net, self.params, self.xs)
         return {layer: of for layer, of in found.items() if self.layers[layer]}
 
-    def restructured(
-        self, kinds: Container[str] = STRUCTURES
-    ) -> Iterator[tuple[str, str, Patient]]:
+    def restructured(self, kinds: Container[str] = STRUCTURES) -> Iterator[Restructured]:
         """Yield the network with other units, a skip around each layer, or a norm in front."""
         if not isinstance(self.net, Chain):
             return
-        count = int(self.repeating.sum())
-        layers = f"of the {count} layers that repeat"
-        made: list[tuple[str, str, Callable[..., Any]]] = [
-            (
-                "skip",
-                f"Put a skip around each {layers}: z + f(z) / √{count}.",
-                lambda link: structure.WithSkip(link, count**-0.5),
-            ),
-            (
-                "norm",
-                f"Put a norm in front of each {layers}: f(z / rms(z)).",
-                structure.WithNorm,
-            ),
-        ]
+        meant = structure.keep_their_shape(self.net, self.params, self.xs) & self.repeating
+        count = int(meant.sum())
+        made: dict[str, Callable[[Any], Any]] = {
+            "skip": lambda link: structure.WithSkip(link, count**-0.5),
+            "norm": structure.WithNorm,
+        }
         if "units" in kinds and all(units.of_link(*link) for _, *link in self._links()):
-            made += [
-                (
-                    "units",
-                    f"Put `jaxnn.tailored_relu({count})` in place of the activation, a leaky relu "
-                    f"of slope {leaky.slope:.3g}, and multiply the weights by {{}}.",
-                    lambda link: units.WithUnits(link, leaky),  # noqa: B023
-                )
-                for leaky in _tailored(count)
-            ]
-        for kind, advice, form in made:
-            if kind not in kinds:
+            for leaky in tailored(count):
+                made["units"] = lambda link: units.WithUnits(link, leaky)  # noqa: B023
+        for kind, form in made.items():
+            if kind not in kinds or not count:
                 continue
-            built = structure.rebuilt(self.net, self.params, self.xs, self.repeating, form)
-            if built is None:
-                continue
+            net, params, layers = structure.rebuilt(self.net, self.params, self.xs, meant, form)
+            where = f"layers {numbers_in_words(np.flatnonzero(meant) + 1)}"
             try:
-                yield kind, advice, OfJax(built[1], built[0], self.xs, self.ys, self.options)
+                patient = OfJax(params, net, self.xs, self.ys, self.options)
             except ValueError:  # the signal leaves the range
                 continue
+            yield Restructured(kind, where, count, patient, layers)
 
 
-def _tailored(count: int) -> list[Any]:
+def tailored(count: int) -> list[Any]:
     """Return the leaky relu that is tailored to a number of layers; none for too few of them."""
     try:
         return [tailored_relu(count).sigma]
     except ValueError:
         return []
+
+
+def as_numpy(v: Any) -> np.ndarray:
+    """Return a tensor as an array, in float64 or complex128."""
+    v = v.detach().cpu()
+    return np.asarray((v if v.is_complex() else v.double()).numpy())
 
 
 @dataclass(eq=False)
@@ -396,65 +441,46 @@ class OfTorch(Patient):
                 found.setdefault(of[0][0], []).append({number for _, number in of})
         return found
 
-    def restructured(
-        self, kinds: Container[str] = STRUCTURES
-    ) -> Iterator[tuple[str, str, Patient]]:
+    def restructured(self, kinds: Container[str] = STRUCTURES) -> Iterator[Restructured]:
         """Yield copies with a skip around each layer that repeats, a norm in front, or units."""
         names = [n for n, is_one in zip(self.flow.names, self.repeating, strict=True) if is_one]
         if not hooks.follow(self.module, names, self.inputs):
             return
-        of, count = f"of the {len(names)} modules that repeat", len(names)
-        made = (
-            (
-                "skip",
-                f"Put a skip around each {of}: z + f(z) / √{count}.",
-                hooks.with_skips(self.module, names, count**-0.5),
-            ),
-            (
-                "norm",
-                f"Put a norm in front of each {of}: f(z / rms(z)).",
-                hooks.with_norms(self.module, names),
-            ),
-            *self._with_units(names),
-        )
-        for kind, advice, module in made:
-            if kind not in kinds:
+        count = len(names)
+        made: dict[str, Callable[[], Any]] = {
+            "skip": lambda: hooks.with_skips(self.module, names, count**-0.5),
+            "norm": lambda: hooks.with_norms(self.module, names),
+        }
+        for leaky in tailored(count):
+            made["units"] = lambda: hooks.with_units(self.module, names, leaky.gain, leaky.slope)  # noqa: B023
+        known = [name for name, _ in self.module.named_modules()]
+        where = f"the modules {names_in_words(names, known)}"
+        for kind, build in made.items():
+            module = build() if kind in kinds else None
+            if module is None:
                 continue
             own = dict(module.named_parameters())
             try:
-                yield kind, advice, OfTorch(own, module, self.inputs, self.ys, self.options)
+                patient = OfTorch(own, module, self.inputs, self.ys, self.options)
             except ValueError:  # the signal leaves the range
                 continue
+            yield Restructured(kind, where, count, patient, np.arange(len(self.flow.names)))
 
-    def _with_units(self, names: list[str]) -> Iterator[tuple[str, str, Any]]:
-        """Yield a copy with units that are tailored to the number of layers, if there are such."""
-        for leaky in _tailored(len(names)):
-            module = hooks.with_units(self.module, names, leaky.gain, leaky.slope)
-            if module is not None:
-                advice = (
-                    f"Put {leaky.gain:.4g} times torch.nn.LeakyReLU({leaky.slope:.3g}), tailored "
-                    f"to {len(names)} layers, in place of the activation, and multiply the weights "
-                    "by {}."
-                )
-                yield "units", advice, module
-
-    def orthogonal(self, seed: int) -> Any:
-        """Return parameters with orthogonal matrices in the layers that repeat, or None."""
+    def orthogonal(self, seed: int, gain: float | None) -> Any:
+        """Return parameters with orthogonal matrices, `matrices`, of a gain or of their own one."""
         rng = np.random.default_rng(seed)
         axes = {
-            name: self.kernels.get(at, weights.MATRIX)
-            for at, name in self._arrays.items()
-            if self.layers[at[0]] and (self.params[name].ndim == 2 or at in self.kernels)
+            self._arrays[at]: self.kernels.get(at, weights.MATRIX) for at in sorted(self.matrices)
         }
-        return self._redrawn(lambda v, name: weights.delta_like(rng, v, axes[name]), axes)
+        return self._redrawn(lambda v, name: weights.delta_like(rng, v, axes[name], gain), axes)
 
     def _redrawn(self, drawn: Callable[[np.ndarray, str], np.ndarray], names: Any) -> Any:
-        """Return parameters some of which are drawn again, or None if there are none of these."""
+        """Return parameters some of which are drawn again."""
         changed = dict(self.params)
         for name in names:
             v = self.params[name].detach()
-            changed[name] = v.new_tensor(drawn(v.double().cpu().numpy(), name))
-        return changed if names else None
+            changed[name] = v.new_tensor(drawn(as_numpy(v), name))
+        return changed
 
     @cached_property
     def kernels(self) -> weights.Kernels:
@@ -490,11 +516,19 @@ class OfTorch(Patient):
         return state | {name: v.detach().clone() for name, v in params.items() if name in state}
 
     @cached_property
-    def weights(self) -> Places:
-        """The weights of the layers that repeat."""
-        return {
-            at for at, name in self._arrays.items() if self.layers[at[0]] and self._is_weight(name)
-        }
+    def every_weight(self) -> Places:
+        """The weights of all layers."""
+        return {at for at, name in self._arrays.items() if self._is_weight(name)}
+
+    @property
+    def vectors(self) -> Places:
+        """The arrays of one axis in the layers whose weights are changed."""
+        own = {at: self.params[name].ndim for at, name in self._arrays.items()}
+        return {at for at, axes in own.items() if axes == 1 and self.layers[at[0]]}
+
+    def arrays(self) -> Mapping[tuple[int, int], np.ndarray]:
+        """Return the weights of all layers as they are."""
+        return {at: as_numpy(self.params[self._arrays[at]]) for at in self.every_weight}
 
     def _is_weight(self, name: str) -> bool:
         v = self.params[name]

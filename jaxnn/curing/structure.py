@@ -3,12 +3,13 @@
 state + f(state) / √L          f(state / rms)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from ..adapters.layers import Chain, Link, from_layers
@@ -54,12 +55,21 @@ def rms_normed(state: Array) -> Array:
     return state * jax.lax.rsqrt(square + jnp.asarray(EPS, state.dtype))
 
 
-def rebuilt(
-    net: Chain, params: Any, xs: Any, meant: Any, form: Callable[[Link], Plain]
-) -> tuple[Chain, Any] | None:
-    """Return (net, params) with some layers of a chain in another form; None if there are none.
+def keep_their_shape(net: Chain, params: Any, xs: Any) -> np.ndarray:
+    """Tell of each layer whether its state is one float array, which it returns in its shape."""
+    state, kept = jax.eval_shape(lambda xs: xs, jax.tree.map(jnp.asarray, xs)), []
+    for link, arrays, is_layer in _each(net, params, xs):
+        above = jax.eval_shape(Plain(link), arrays, state)
+        if is_layer:
+            kept.append(_is_one_array(state) and _type(state) == _type(above))
+        state = above
+    return np.array(kept)
 
-    A layer keeps its form unless its state is one float array, which it returns in the same shape.
+
+def rebuilt(
+    net: Chain, params: Any, xs: Any, meant: np.ndarray, form: Callable[[Link], Plain]
+) -> tuple[Chain, Any, np.ndarray]:
+    """Return (net, params, layers) with some layers of a chain in another form.
 
     Args:
         net: the chain.
@@ -67,24 +77,26 @@ def rebuilt(
         xs: a batch.
         meant: the layers that are changed, truth values, (L,).
         form: of a layer, what takes its place.
+
+    Returns:
+        The last are the numbers, from 0, that the layers had; -1 of what was none.
     """
-    layers: list[Any] = []
-    state, changed, number = jax.eval_shape(lambda xs: xs, jax.tree.map(jnp.asarray, xs)), 0, 0
+    layers, numbers, number = [], [], 0
+    for link, arrays, is_layer in _each(net, params, xs):
+        layers.append((form(link) if is_layer and meant[number] else Plain(link), arrays))
+        numbers.append(number if is_layer else -1)
+        number += is_layer
+    return *from_layers(layers), np.array(numbers)
+
+
+def _each(net: Chain, params: Any, xs: Any) -> Iterator[tuple[Link, Any, bool]]:
+    """Yield each link of a chain, its arrays, and whether it is a layer."""
     lowered = net.for_batch(xs)
     for pattern, k, entry in zip(lowered.kinds, lowered.lengths, params, strict=True):
         for i in range(max(k, 1)):
             one = jax.tree.map(jnp.asarray, entry).at(i) if is_run(entry) else entry
             for link, arrays in zip(pattern.links, one.arrays, strict=True):
-                above = jax.eval_shape(Plain(link), arrays, state)
-                keeps = _is_one_array(state) and (state.shape, state.dtype) == _type(above)
-                if keeps and not pattern.between and meant[number]:
-                    layers.append((form(link), arrays))
-                    changed += 1
-                else:
-                    layers.append((Plain(link), arrays))
-                number += not pattern.between
-                state = above
-    return from_layers(layers) if changed else None
+                yield link, arrays, not pattern.between
 
 
 def _is_one_array(state: Any) -> bool:

@@ -1,6 +1,6 @@
 """Weights multiplied by a number for each layer, or drawn again as orthogonal matrices."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -52,50 +52,65 @@ def multiplied(net: Network | Chain, params: Any, factors: np.ndarray, only: Any
     return changed(net, params, change, 2 if only is None else 0)
 
 
+def arrays(net: Network | Chain, params: Any) -> dict[tuple[int, int], np.ndarray]:
+    """Return each weight by its layer, counted from 0, and its number there."""
+    found: dict[tuple[int, int], np.ndarray] = {}
+
+    def note(v: Any, place: Place) -> Any:
+        of_layers = np.asarray(v) if place.of_run else [np.asarray(v)] * len(place.layers)
+        found.update(
+            ((int(layer), place.number), one)
+            for layer, one in zip(place.layers, of_layers, strict=True)
+        )
+        return v
+
+    changed(net, params, note)
+    return found
+
+
 def orthogonal(
     net: Network | Chain,
     params: Any,
-    layers: np.ndarray,
+    meant: Container[tuple[int, int]],
     seed: int,
     kernels: Kernels = NONE,
+    gain: float | None = None,
 ) -> Any:
-    """Return parameters with orthogonal matrices of the same mean square in some layers, or None.
+    """Return parameters some of whose matrices are drawn again as orthogonal ones.
 
-    Matrices are drawn again, from the QR decomposition of Gaussian ones; of a matrix with more rows
-    than columns the columns are orthogonal, else the rows. A kernel of a convolution becomes
-    delta-orthogonal: such a matrix in its centre, 0 elsewhere. None if there is neither.
+    They come from the QR decomposition of Gaussian ones; of a matrix with more rows than columns
+    the columns are orthogonal, else the rows. A kernel of a convolution becomes delta-orthogonal:
+    such a matrix in its centre, 0 elsewhere.
 
     Args:
         net: the network.
         params: its parameters.
-        layers: whose weights are drawn again, a truth value for each, (L,).
+        meant: (layer, number) of the arrays that are drawn again.
         seed: of the draws.
         kernels: the axes of inputs and of outputs of each kernel, by layer and number.
+        gain: the singular values; None for those that keep the mean square of each array.
 
     Source: delta-orthogonal kernels, Xiao et al. 2018, arXiv:1806.05393.
     """
-    rng, count = np.random.default_rng(seed), 0
+    rng = np.random.default_rng(seed)
 
     def change(v: Any, place: Place) -> Any:
-        nonlocal count
-        axes = kernels.get((int(place.layers[0]), place.number))
-        is_matrix = jnp.ndim(v) - place.of_run == 2 or axes is not None
-        if not is_matrix or jnp.iscomplexobj(v) or not layers[place.layers].any():
-            return v
-        count += 1
+        own = np.array([(int(layer), place.number) in meant for layer in place.layers])
+        axes = kernels.get((int(place.layers[0]), place.number), MATRIX)
+        return _each(v, place, own, lambda one: delta_like(rng, one, axes, gain))
 
-        return _each(v, place, layers, lambda one: delta_like(rng, one, axes or MATRIX))
-
-    drawn_again = changed(net, params, change)
-    return drawn_again if count else None
+    return changed(net, params, change)
 
 
-def _each(v: Any, place: Place, layers: np.ndarray, drawn: Callable[[np.ndarray], Any]) -> Any:
+def _each(v: Any, place: Place, meant: np.ndarray, drawn: Callable[[np.ndarray], Any]) -> Any:
     """Return an array drawn again, of a run those of the layers that are meant."""
+    if not meant.any():
+        return v
     values = np.asarray(v, np.float64)
     if place.of_run:
-        pairs = zip(values, layers[place.layers], strict=True)
-        values = np.stack([drawn(one) if meant else one for one, meant in pairs])
+        values = np.stack(
+            [drawn(one) if own else one for one, own in zip(values, meant, strict=True)]
+        )
     else:
         values = drawn(values)
     return jnp.asarray(values, v.dtype)
@@ -129,9 +144,7 @@ def looks_linear(
 
     def change(v: Any, place: Place) -> Any:
         axes = kernels.get((int(place.layers[0]), place.number), MATRIX)
-        if not layers[place.layers].any():
-            return v
-        return _each(v, place, layers, lambda one: mirrored(rng, one, axes))
+        return _each(v, place, layers[place.layers], lambda one: mirrored(rng, one, axes))
 
     return changed(net, params, change, 1)
 
@@ -157,18 +170,33 @@ def mirrored(rng: np.random.Generator, v: np.ndarray, axes: Axes = MATRIX) -> np
     return np.concatenate([rows, -rows], into)
 
 
-def delta_like(rng: np.random.Generator, v: np.ndarray, axes: Axes = MATRIX) -> np.ndarray:
-    """Return a kernel with an orthogonal matrix in its centre, 0 elsewhere, of the same square.
+def delta_like(
+    rng: np.random.Generator, v: np.ndarray, axes: Axes = MATRIX, gain: float | None = None
+) -> np.ndarray:
+    """Return a kernel with an orthogonal matrix in its centre, 0 elsewhere; a matrix is all centre.
 
-    Of a matrix, an orthogonal one; what is 0, as biases of several heads are drawn, stays 0.
+    Its singular values are the gain; without one it has the square norm of v. What is 0, as biases
+    of several heads are drawn, stays 0.
     """
     if not v.any():
         return v
     at = tuple(slice(None) if i in axes else (n - 1) // 2 for i, n in enumerate(v.shape))
-    centre = orthogonal_like(rng, v[at])
+    centre = orthogonal_like(rng, np.ones_like(v[at]))
+    square = np.sum(np.square(v)) if gain is None else gain**2 * min(centre.shape)
     drawn = np.zeros_like(v)
-    drawn[at] = centre * np.sqrt(np.sum(np.square(v)) / np.sum(np.square(centre)))
+    drawn[at] = centre * np.sqrt(square / np.sum(np.square(centre)))
     return drawn
+
+
+def std(v: np.ndarray, axes: Axes = MATRIX) -> float:
+    """Return √fan_in times the root mean square of an array, of orthogonal ones the gain.
+
+    nan of an array with other numbers of inputs and of outputs, which has two such numbers.
+    """
+    into, out = axes
+    if v.shape[into] != v.shape[out]:
+        return np.nan
+    return float(np.sqrt(np.sum(np.square(np.asarray(v, np.float64))) / v.shape[out]))
 
 
 def orthogonal_like(rng: np.random.Generator, v: np.ndarray) -> np.ndarray:

@@ -1,0 +1,115 @@
+"""Words: a change as a sentence that can be followed without this library, and only in one way.
+
+    arrays -> `layer[*].weight` for * = 1 to 7        layers -> 2 to 5 and 8
+
+A * stands for numbers; without any it stands for every number that an array of the network has at
+that place. Numbers are those that the change was made with, to all their digits.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+STAR = "*"
+DIGITS = 4  # of a number that a change is made with
+
+Values = tuple[str, ...]  # the numbers in a name
+
+
+def to_digits(value: float, digits: int = DIGITS) -> float:
+    """Return a number with so few digits that a sentence holds all of them.
+
+    Example:
+        >>> to_digits(5.6512), to_digits(0.000123456), to_digits(0.0)
+        (5.651, 0.0001235, 0.0)
+    """
+    return float(f"{value:.{digits}g}")
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Return a list in words.
+
+    Example:
+        >>> listed(["a"]), listed(["a", "b", "c"])
+        ('a', 'a, b and c')
+    """
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def numbers_in_words(numbers: Iterable[int]) -> str:
+    """Return increasing numbers in words, stretches by their ends.
+
+    Example:
+        >>> numbers_in_words([4]), numbers_in_words([2, 3, 4, 5]), numbers_in_words([0, 2, 4, 6])
+        ('4', '2 to 5', '0 to 6 in steps of 2')
+        >>> numbers_in_words([1, 2, 3, 7, 9, 10])
+        '1 to 3, 7, 9 and 10'
+    """
+    every = sorted(set(numbers))
+    steps = {b - a for a, b in pairwise(every)}
+    if len(every) > 2 and len(steps) == 1 and steps != {1}:
+        return f"{every[0]} to {every[-1]} in steps of {steps.pop()}"
+    return listed(list(_stretches(every)))
+
+
+def _stretches(numbers: list[int]) -> Iterator[str]:
+    """Yield the stretches of at least three numbers by their ends, and all other numbers."""
+    starts = [i for i, n in enumerate(numbers) if i == 0 or n != numbers[i - 1] + 1]
+    for start, stop in pairwise([*starts, len(numbers)]):
+        if stop - start > 2:
+            yield f"{numbers[start]} to {numbers[stop - 1]}"
+        else:
+            yield from map(str, numbers[start:stop])
+
+
+def names_in_words(names: Iterable[str], known: Iterable[str]) -> str:
+    """Return names in words, those that differ in a number as one with a *.
+
+    Args:
+        names: of some arrays or modules.
+        known: of all that the network has.
+
+    Example:
+        >>> known = [f"[{i}].{name}" for i in range(9) for name in "wb"]
+        >>> names_in_words([f"[{i}].w" for i in range(9)], known)
+        '`[*].w`'
+        >>> names_in_words([f"[{i}].w" for i in range(1, 9)], known)
+        '`[*].w` for * = 1 to 8'
+    """
+    groups = _by_template(names)
+    every = _by_template(known)
+    return ", ".join(
+        text
+        for template, values in groups.items()
+        for text in _group(template, values, every.get(template, values))
+    )
+
+
+def _by_template(names: Iterable[str]) -> dict[str, list[Values]]:
+    """Return the numbers in each name, by what is left of it."""
+    groups: dict[str, list[Values]] = {}
+    for name in dict.fromkeys(names):
+        groups.setdefault(re.sub(r"\d+", STAR, name), []).append(tuple(re.findall(r"\d+", name)))
+    return groups
+
+
+def _group(template: str, values: list[Values], known: list[Values]) -> Iterator[str]:
+    """Yield names of one template, with a * for the numbers in which they differ.
+
+    Names that differ in several places are written with a * for each if no others are known, else
+    one after the other but for the last place.
+    """
+    differing = [i for i, column in enumerate(zip(*values, strict=True)) if len({*column}) > 1]
+    (fixed, *_), stays = values, [i for i in range(len(values[0])) if i not in differing]
+    alike = [v for v in known if all(v[i] == fixed[i] for i in stays)]
+    if len(differing) > 1 and len(alike) > len(values):
+        first = differing[0]
+        for value in dict.fromkeys(v[first] for v in values):
+            yield from _group(template, [v for v in values if v[first] == value], known)
+        return
+    shown = [STAR if i in differing else v for i, v in enumerate(fixed)]
+    pieces = template.split(STAR)
+    name = pieces[0] + "".join(a + b for a, b in zip(shown, pieces[1:], strict=True))
+    own = differing and len(alike) > len(values)
+    numbers = numbers_in_words(int(v[differing[0]]) for v in values) if own else ""
+    yield f"`{name}`" + (f" for {STAR} = {numbers}" if own else "")

@@ -1,0 +1,628 @@
+"""Advice, followed by somebody who has its text and the network, and nothing of this library.
+
+    text -> grammar -> plain functions of JAX or PyTorch, changed -> their own gradients -> rate
+
+Each kind of change has a rule in `RULES` and a network in `CASES` on which it is tried.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from peers import need
+
+import jaxnn
+from jaxnn.curing import cures, patients
+from jaxnn.curing.words import names_in_words, numbers_in_words
+
+B = 6
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A network in plain functions.
+
+    arrays: the parameters, by the names that the user has for them.
+    layers: by the names that the report has for them, (arrays, z, σ) -> z.
+    sigma: σ.
+    top: the last state -> a number.
+    xs: the examples.
+    deltas: (loss of what is added to each state, number of states) -> Δ of each state.
+    skips, norms: the layers with a skip around them, by its factor, and with a norm in front.
+    sigmas: other σ of some layers.
+    formats: of Δ of each layer, with what it is multiplied by, if they are followed.
+    first: the place of the first layer that repeats.
+    """
+
+    arrays: dict[str, Any]
+    layers: dict[Any, Callable[..., Any]]
+    sigma: Callable[[Any], Any]
+    top: Callable[[Any], Any]
+    xs: Any
+    deltas: Callable[..., list[np.ndarray]]
+    leaky_relu: Callable[..., Any] = jax.nn.leaky_relu
+    skips: dict[Any, float] = field(default_factory=dict)
+    norms: tuple[Any, ...] = ()
+    sigmas: dict[Any, Callable[[Any], Any]] = field(default_factory=dict)
+    formats: dict[int, str] = field(default_factory=dict)
+    first: int = 0
+
+    def loss(self, added):
+        """The loss if something is added to each state."""
+        z = self.xs
+        for more, (name, layer) in zip(added, self.layers.items(), strict=True):
+            into = z
+            if name in self.norms:
+                into = (
+                    z / (z**2).reshape(len(z), -1).mean(1).reshape(-1, *[1] * (z.ndim - 1)) ** 0.5
+                )
+            out = layer(self.arrays, into, self.sigmas.get(name, self.sigma))
+            z = (z + self.skips[name] * out if name in self.skips else out) + more
+        return self.top(z)
+
+    def logs(self):
+        """log₁₀ of the norm of Δ of each state."""
+        with np.errstate(divide="ignore"):
+            return np.log10([np.linalg.norm(v) for v in self.deltas(self)])
+
+    def changed(self, names, change):
+        """The network with some arrays changed."""
+        return replace(self, arrays=self.arrays | {n: change(self.arrays[n]) for n in names})
+
+
+# The grammar
+
+
+def numbers(text):
+    """Numbers in words."""
+    steps = re.fullmatch(r"(\d+) to (\d+) in steps of (\d+)", text)
+    if steps:
+        first, last, step = map(int, steps.groups())
+        return [*range(first, last + 1, step)]
+    found = []
+    for part in re.split(", | and ", text):
+        first, _, last = part.partition(" to ")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def names(text, known):
+    """Names in words, a list for each that stands there, in the order of their numbers."""
+    found, parts = [], text.split("`")
+    for name, after in zip(parts[1::2], parts[2::2], strict=True):
+        form = re.compile(re.escape(name).replace(r"\*", r"(\d+)"))
+        matches = [match for k in known if (match := form.fullmatch(k))]
+        if after.startswith(" for * = "):
+            meant = numbers(after.removeprefix(" for * = ").removesuffix(", "))
+            matches = [match for match in matches if int(match[1]) in meant]
+        assert matches, name
+        found.append([m[0] for m in sorted(matches, key=lambda m: [*map(int, m.groups())])])
+    return found
+
+
+def every(text, plain):
+    """All arrays that are named in words."""
+    return [name for group in names(text, plain.arrays) for name in group]
+
+
+def layers(text, plain):
+    """The layers or modules that a text means."""
+    if text.startswith("layers "):
+        return numbers(text.removeprefix("layers "))
+    return [n for group in names(text.removeprefix("the modules "), plain.layers) for n in group]
+
+
+def multiplied(rng, plain, named, by, **_):
+    return plain.changed(every(named, plain), lambda v: v * float(by))
+
+
+def multiplied_each(rng, plain, named, by, **_):
+    factors = [float(v) for v in re.split(", | and ", by)]
+    for group in names(named, plain.arrays):
+        assert len(group) == len(factors)
+        for name, factor in zip(group, factors, strict=True):
+            plain = plain.changed([name], lambda v, factor=factor: v * factor)
+    return plain
+
+
+def of_branches(rng, plain, named, by, root, deep, **_):
+    if deep:  # N layers of two branches: α = (2N)^¼, β = (8N)^-¼
+        alpha, beta = int(deep) ** 0.25, (4 * int(deep)) ** -0.25
+        assert float(by) == pytest.approx(beta**2 / alpha, rel=1e-3)
+    return multiplied(rng, plain, named, float(root) ** -0.5 if root else by)
+
+
+def orthogonal_of(rng, n, m):
+    """A matrix with orthogonal columns or rows."""
+    q = np.linalg.qr(rng.normal(size=(max(n, m), min(n, m))))[0]
+    return q if n >= m else q.T
+
+
+def in_centre(like, matrix):
+    """A matrix, or a kernel of PyTorch's or of JAX's order with it in its centre."""
+    if like.ndim == 2:
+        return matrix
+    is_torch = "torch" in type(like).__module__
+    made = np.zeros(like.shape)
+    at = [(n - 1) // 2 for n in (like.shape[2:] if is_torch else like.shape[:-2])]
+    made[(..., *at) if is_torch else tuple(at)] = matrix
+    return made
+
+
+def as_in(like, value):
+    """An array of NumPy as one of JAX or PyTorch."""
+    return like.new_tensor(value) if "torch" in type(like).__module__ else jnp.asarray(value)
+
+
+def units_of(v):
+    """The numbers of units below and above of a matrix or a kernel."""
+    shape = v.shape[:2] if "torch" in type(v).__module__ else v.shape[-2:]
+    return [*shape]
+
+
+def drawn(rng, plain, named, gain, times, **_):
+    def draw(v):
+        made = in_centre(v, orthogonal_of(rng, *units_of(v)))
+        if gain:
+            return as_in(v, float(gain) * made)
+        size = np.sqrt(np.mean(np.asarray(v) ** 2) / np.mean(made**2))
+        return as_in(v, float(times) * size * made)
+
+    return plain.changed(every(named, plain), draw)
+
+
+def mirrored(rng, plain, named, biases, **_):
+    def draw(v):
+        w = orthogonal_of(rng, *(n // 2 for n in units_of(v)))
+        return as_in(v, in_centre(v, np.block([[w, -w], [-w, w]])))
+
+    def halved(b):
+        half = np.asarray(b)[: len(b) // 2]
+        return as_in(b, np.concatenate([half, -half]))
+
+    plain = plain.changed(every(named, plain), draw)
+    return plain.changed(every(biases, plain), halved) if biases else plain
+
+
+def with_skips(rng, plain, where, root, **_):
+    return replace(plain, skips=dict.fromkeys(layers(where, plain), float(root) ** -0.5))
+
+
+def with_norms(rng, plain, where, **_):
+    return replace(plain, norms=(*layers(where, plain),))
+
+
+def with_units(rng, plain, where, times, slope, named, by, **_):
+    sigma = lambda z: float(times) * plain.leaky_relu(z, float(slope))  # noqa: E731
+    made = replace(plain, sigmas=dict.fromkeys(layers(where, plain), sigma))
+    return multiplied(rng, made, named, by)
+
+
+def of_router(rng, plain, name, by, **_):
+    assert name in plain.arrays
+    return multiplied(rng, plain, f"`{name}`", by)
+
+
+def in_formats(rng, plain, held, **_):
+    last = len(plain.layers)
+    lines = re.findall(r"Δ, (all layers|layers? [^:]*): (\w+)( with [^;]*)?(?:; |$)", held)
+    for where, name, scaling in lines:
+        meant = numbers(re.sub("layers? ", "", where.replace("all layers", f"layers 1 to {last}")))
+        plain = replace(plain, formats=plain.formats | dict.fromkeys(meant, (name, scaling)))
+    assert [*plain.formats] == [*range(1, last + 1)]
+    return plain
+
+
+NUMBER = r"-?\d[\d.]*(?:e[+-]\d+)?"
+ARRAYS = r"of layers? [^(]*\((?P<named>.*?)\)"
+WHERE = r"(?P<where>(?:layers|the modules) .*?)"
+RULES = {
+    "scale": (
+        rf"Multiply the weights {ARRAYS} by (?P<by>{NUMBER})(: std [^,]*, now .*)?",
+        multiplied,
+    ),
+    "scale by layer": (
+        rf"Multiply the weights {ARRAYS} by (?P<by>[\d.e+\-, and]+), a factor for each layer from "
+        "the lowest up, .*",
+        multiplied_each,
+    ),
+    "orthogonal": (
+        rf"Draw the weights {ARRAYS} (?:orthogonal|delta-orthogonal, 0 but for an orthogonal "
+        rf"matrix in a kernel's centre,) with (?:gain (?P<gain>{NUMBER}) \(std [^;]*; now [^)]*\)|"
+        rf"(?P<times>{NUMBER}) times the root mean square that each of them has now)",
+        drawn,
+    ),
+    "looks-linear": (
+        rf"Draw the weights {ARRAYS} as \[\[W, -W\], \[-W, W\]\](?:, in the centre of kernels)?, "
+        r"with orthogonal W of gain 1(?:, and make the biases of layers? [^(]*\((?P<biases>.*?)\) "
+        r"\[b, -b\], where b is their first half)?",
+        mirrored,
+    ),
+    "branch scale": (
+        rf"Multiply the last arrays of each branch, {ARRAYS}, by (?:1/√(?P<root>\d+)|"
+        rf"(?P<by>{NUMBER})), "
+        r"(?:which is β²/α of DeepNorm for (?P<deep>\d+) branches|for there are .*|so that .*)",
+        of_branches,
+    ),
+    "skip": (rf"Put a skip around each of {WHERE}: z \+ f\(z\) / √(?P<root>\d+)", with_skips),
+    "norm": (
+        rf"Put a norm in front of each of {WHERE}: f\(z / rms\(z\)\), with the root mean square "
+        "over all numbers of an example",
+        with_norms,
+    ),
+    "units": (
+        rf"Put `jaxnn.tailored_relu\(\d+\)`, which is (?P<times>{NUMBER}) times leaky_relu\(z, "
+        rf"(?P<slope>{NUMBER})\), in place of the activation in {WHERE}, and multiply the weights "
+        rf"{ARRAYS} by (?P<by>{NUMBER})",
+        with_units,
+    ),
+    "router": (
+        rf"Multiply the router `(?P<name>.*)` of layer \d+ \([^)]*\) by (?P<by>{NUMBER})",
+        of_router,
+    ),
+    "numbers": (
+        "Keep the weights, and take formats that hold what is left: (?P<held>.*)",
+        in_formats,
+    ),
+}
+STEP = (
+    rf"(?: Adam's first step raises the loss from a step size of {NUMBER} on: take a smaller .*)?"
+)
+PROMISE = (
+    rf" (?:Measured: (?P<rate>[+-]{NUMBER}) decades a layer, (?P<over>[+-]{NUMBER}) over all of "
+    rf"them(?:, (?P<whole>[+-]{NUMBER}) over the whole network)?(?:; no cure, .*)?|No cure: .*)\."
+)
+
+
+def followed(rng, plain, text):
+    """The kind of a sentence, what becomes of a network, and what is promised of it."""
+    ((kind, match, follow),) = (
+        (kind, match, follow)
+        for kind, (rule, follow) in RULES.items()
+        if (match := re.fullmatch(rule + r"\." + STEP + PROMISE, text))
+    )
+    said = match.groupdict()
+    return kind, follow(rng, plain, **said), [said[key] for key in ("rate", "over", "whole")]
+
+
+# Networks
+
+
+def by_jax(plain):
+    """Δ of each state by `jax.grad` of the plain network."""
+    shapes = jax.eval_shape(partial(states, plain))
+    zeros = [jnp.zeros(s.shape, s.dtype) for s in shapes]
+    return [np.asarray(v) for v in jax.grad(plain.loss)(zeros)]
+
+
+def states(plain):
+    z, found = plain.xs, []
+    for layer in plain.layers.values():
+        z = layer(plain.arrays, z, plain.sigma)
+        found.append(z)
+    return found
+
+
+def by_torch(plain):
+    """Δ of each state by PyTorch's own gradients of the plain network."""
+    zeros = [v.new_zeros(v.shape).requires_grad_() for v in states(plain)]
+    return [g.numpy() for g in grads_of(plain.loss(zeros), zeros)]
+
+
+def grads_of(loss, tensors):
+    import torch
+
+    return torch.autograd.grad(loss, tensors)
+
+
+def normal(rng, *shape, std=1.0):
+    return std * rng.normal(size=shape)
+
+
+def chain(rng, f, params, xs, sigma, kinds=patients.KINDS):
+    """Cures of layers f(p, z, σ), which are in a list with their parameters, and them in plain."""
+    c, layer_of_user = jnp.asarray(normal(rng, *xs.shape)), lambda p, z: f(p, z, sigma)
+    net, own = jaxnn.from_layers([(layer_of_user, p) for p in params])
+    patient = patients.OfJax(own, net, xs, None, {"loss": None, "cotangent": c})
+    found = cures.tried_on(patient, 0, kinds=kinds)
+    arrays = {
+        f"[{i}][1]['{name}']": jnp.asarray(v) for i, p in enumerate(params) for name, v in p.items()
+    }
+
+    def layer(i, arrays, z, sigma):
+        return f({name: arrays[f"[{i}][1]['{name}']"] for name in params[i]}, z, sigma)
+
+    plain = Plain(
+        arrays,
+        {i + 1: partial(layer, i) for i in range(len(params))},
+        sigma,
+        lambda z: jnp.vdot(z, c),
+        jnp.asarray(xs),
+        by_jax,
+    )
+    return found, plain
+
+
+def linear(p, z, sigma):
+    return sigma(z) @ p["w"]
+
+
+def dense(p, z, sigma):
+    return sigma(z @ p["w"] + p["b"][None])
+
+
+def of_dense(rng):
+    """Fourteen layers of relu: the least for which there are tailored units."""
+    params = [
+        {"w": normal(rng, 16, 16, std=0.3 / 4), "b": normal(rng, 16, std=1e-4)} for _ in range(14)
+    ]
+    return chain(rng, dense, params, normal(rng, B, 16), jax.nn.relu)
+
+
+def branch(p, z, sigma):
+    return z @ p["emb"] if "emb" in p else z + sigma(z @ p["in"]) @ p["out"]
+
+
+def of_branches_of_jax(rng):
+    """Blocks that explode, whose matrices are wide and high, behind an embedding."""
+    params = [
+        {"emb": normal(rng, 12, 12)},
+        *(
+            {"in": normal(rng, 12, 24, std=12**-0.5), "out": normal(rng, 24, 12, std=2 * 24**-0.5)}
+            for _ in range(10)
+        ),
+    ]
+    found, plain = chain(rng, branch, params, normal(rng, B, 12), jax.nn.relu)
+    return found, replace(plain, first=1)
+
+
+def post_norm(p, z, sigma):
+    z = z + sigma(z) @ p["w"]
+    return z / jnp.sqrt(jnp.mean(z**2, 1, keepdims=True))
+
+
+def of_post_norm(rng):
+    params = [{"w": normal(rng, 12, 12, std=3 * 12**-0.5)} for _ in range(10)]
+    return chain(rng, post_norm, params, normal(rng, B, 12), jax.nn.sigmoid)
+
+
+def convolution(p, z, sigma):
+    of = ("NHWC", "HWIO", "NHWC")
+    return sigma(jax.lax.conv_general_dilated(z, p["w"], (1, 1), "SAME", dimension_numbers=of))
+
+
+def of_kernels(rng):
+    params = [{"w": normal(rng, 3, 3, 8, 8, std=0.02)} for _ in range(6)]
+    return chain(rng, convolution, params, normal(rng, 2, 5, 5, 8), jax.nn.relu)
+
+
+def mixture(p, z, sigma):
+    share = jax.nn.softmax(z @ p["router"])
+    out = jnp.einsum("bem,emn->ben", sigma(jnp.einsum("bn,enm->bem", z, p["up"])), p["down"])
+    return z + jnp.einsum("ben,be->bn", out, share) / 4
+
+
+def of_experts(rng):
+    """The experts of one layer are equal, so that its router does not learn."""
+    shapes = {"router": (8, 2), "up": (2, 8, 8), "down": (2, 8, 8)}
+    params = [{n: normal(rng, *s, std=1 / 3) for n, s in shapes.items()} for _ in range(4)]
+    near = np.array([1, 1 + 1e-9])[:, None, None]
+    params[2] |= {name: params[2][name][:1] * near for name in ("up", "down")}
+    return chain(rng, mixture, params, normal(rng, B, 8), jax.nn.relu)
+
+
+def of_steps(rng):
+    """A recurrent network, which has one matrix, of a scan."""
+    w, xs, c = normal(rng, 12, 12, std=0.3 * 12**-0.5), normal(rng, 20, B, 12), normal(rng, B, 12)
+
+    def f(p, xs):
+        step = lambda z, x: (jnp.tanh(z @ p["w"] + x), None)  # noqa: E731
+        return jax.lax.scan(step, jnp.zeros((B, 12)), xs.swapaxes(0, 1))[0]
+
+    by_example = xs.swapaxes(0, 1)
+    net, own = jaxnn.from_function(f, {"w": w}, by_example)
+    found = jaxnn.cures(net, own, by_example, cotangent=c)
+    steps = {
+        i + 1: lambda arrays, z, sigma, x=x: sigma(z @ arrays["['w']"] + x)
+        for i, x in enumerate(jnp.asarray(xs))
+    }
+    top = lambda z: jnp.vdot(z, c)  # noqa: E731
+    start = jnp.zeros((B, 12))
+    return found, Plain({"['w']": jnp.asarray(w)}, steps, jnp.tanh, top, start, by_jax)
+
+
+def modules(rng, blocks, layer, xs):
+    """Cures of a Sequential of PyTorch, and it in plain functions (arrays, i, z, σ) -> z."""
+    import torch
+    from torch import nn
+
+    module = nn.Sequential(*blocks).double()
+    x = torch.tensor(xs)
+    c = torch.tensor(normal(rng, *module(x).shape))
+    found = jaxnn.torch_cures(module, x, cotangent=c)
+    plain = Plain(
+        {name: v.detach().clone() for name, v in module.named_parameters()},
+        {str(i): partial(layer, i) for i in range(len(blocks))},
+        torch.relu,
+        lambda z: (z * c).sum(),
+        x,
+        by_torch,
+        nn.functional.leaky_relu,
+    )
+    return found, plain
+
+
+def of_dense_modules(rng):
+    need("torch")
+    from torch import manual_seed, nn
+
+    manual_seed(0)
+    blocks = [nn.Sequential(nn.Linear(16, 16), nn.ReLU()) for _ in range(14)]
+
+    def layer(i, arrays, z, sigma):
+        return sigma(nn.functional.linear(z, arrays[f"{i}.0.weight"], arrays[f"{i}.0.bias"]))
+
+    return modules(rng, blocks, layer, normal(rng, B, 16))
+
+
+def of_kernels_of_modules(rng):
+    need("torch")
+    from torch import manual_seed, nn
+
+    manual_seed(0)
+    blocks = [nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()) for _ in range(6)]
+
+    def layer(i, arrays, z, sigma):
+        of = arrays[f"{i}.0.weight"], arrays[f"{i}.0.bias"]
+        return sigma(nn.functional.conv2d(z, *of, padding=1))
+
+    return modules(rng, blocks, layer, normal(rng, 2, 8, 5, 5))
+
+
+def of_branches_of_modules(rng):
+    need("torch")
+    from torch import manual_seed, nn
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down = nn.Linear(8, 16), nn.Linear(16, 8)
+
+        def forward(self, x):
+            return x + self.down(nn.functional.relu(self.up(x)))
+
+    manual_seed(0)
+    blocks = [Block() for _ in range(10)]
+    for block in blocks:
+        block.down.weight.data *= 8
+
+    def layer(i, arrays, z, sigma):
+        linear = nn.functional.linear
+        up, b, down, c = (
+            arrays[f"{i}.{n}"] for n in ("up.weight", "up.bias", "down.weight", "down.bias")
+        )
+        return z + linear(sigma(linear(z, up, b)), down, c)
+
+    return modules(rng, blocks, layer, normal(rng, B, 8))
+
+
+BY_FACTORS = {"scale", "scale by layer", "orthogonal"}
+EACH = BY_FACTORS | {"looks-linear", "skip", "norm", "units", "numbers"}
+CASES = {
+    "dense": (of_dense, EACH),
+    "branches": (of_branches_of_jax, BY_FACTORS | {"branch scale"}),
+    "post-norm": (of_post_norm, BY_FACTORS | {"branch scale"}),
+    "kernels": (of_kernels, EACH - {"units"}),
+    "experts": (of_experts, {"router"}),
+    "steps": (of_steps, {"scale", "orthogonal", "numbers"}),
+    "modules": (of_dense_modules, EACH),
+    "kernels of modules": (of_kernels_of_modules, EACH - {"units", "numbers"}),
+    "branches of modules": (of_branches_of_modules, BY_FACTORS | {"branch scale"}),
+}
+AT_FIRST = "scale", "orthogonal"
+GAIN = rf"with gain ({NUMBER}) \(std ({NUMBER})/√fan_in; now ({NUMBER})/√fan_in\)"
+AT_RANDOM = ("orthogonal", "looks-linear")  # followed, it is another draw
+DRAWS = 8
+
+
+def test_names_and_numbers_in_words_are_read_as_they_were_meant(rng):
+    """Of two numbers in each name, some of which are meant."""
+    known = [f"stage{i}.{j}.{name}" for i in (1, 2, 10) for j in range(12) for name in "wb"]
+    for _ in range(30):
+        meant = {known[i] for i in rng.choice(len(known), rng.integers(1, 30), replace=False)}
+        assert {
+            n for group in names(names_in_words(sorted(meant), known), known) for n in group
+        } == meant
+        some = {*rng.choice(20, rng.integers(1, 12)).tolist()}
+        assert numbers(numbers_in_words(some)) == sorted(some)
+    of_one = [n for n in known if n.startswith("stage10.") and n.endswith("w")]
+    assert names_in_words(of_one, known) == "`stage10.*.w`"
+    assert names(names_in_words(of_one[2:9], known), known) == [of_one[2:9]]
+
+
+def test_orthogonal_weights_have_the_gain_that_is_said(rng):
+    """Draw them with it, and they do what is promised; so does the one factor, to two digits."""
+    params = [{"w": normal(rng, 8, 8, std=0.5 * 8**-0.5)} for _ in range(5)]
+    found, plain = chain(rng, linear, params, normal(rng, B, 8), jnp.tanh, AT_FIRST)
+    assert {cure.kind for cure in found} == {*AT_FIRST}
+    for cure in found:
+        kind, changed, promise = followed(rng, plain, str(cure))
+        if kind == "scale":
+            assert_rate(changed, promise)
+            continue
+        gain, std, before = map(float, re.search(GAIN, str(cure)).groups())
+        now = np.sqrt(np.mean([8 * np.mean(p["w"] ** 2) for p in params]))
+        assert (std, before) == pytest.approx((gain, now), rel=0.01)
+        for v in changed.arrays.values():
+            np.testing.assert_allclose(v.T @ v, gain**2 * np.eye(8), atol=1e-12)
+        for _, p in cure.params:
+            np.testing.assert_allclose(p["w"].T @ p["w"], gain**2 * np.eye(8), atol=1e-12)
+        assert abs(over(changed)) < 0.5  # as is read into "times 1.2 of what it is now" it is 3
+
+
+def test_every_kind_has_a_rule_and_a_network():
+    assert {*patients.KINDS} == {*RULES} == set().union(*(kinds for _, kinds in CASES.values()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_an_advice_that_is_followed_does_what_it_promises(name, rng):
+    build, kinds = CASES[name]
+    found, plain = build(rng)
+    tried = []
+    for cure in found:
+        kind, changed, promise = followed(rng, plain, str(cure))
+        assert kind == cure.kind
+        tried.append(kind)
+        if kind == "numbers":
+            assert_kept(changed)
+        if promise[0] is None:
+            assert not cure.works
+        elif kind in AT_RANDOM:
+            others = [followed(rng, plain, str(cure))[1] for _ in range(DRAWS - 1)]
+            assert_on_average([changed, *others], promise)
+        else:
+            assert_rate(changed, promise)
+    assert {*tried} == kinds
+
+
+def over(plain):
+    """The decades of all layers that repeat."""
+    logs = plain.logs()
+    return logs[plain.first] - logs[-1]
+
+
+def assert_rate(plain, promise):
+    """It is what two digits hold of it."""
+    rate, total, whole = (float(v or "nan") for v in promise)
+    assert over(plain) == pytest.approx(total, rel=0.06, abs=1e-3)
+    factors = len(plain.layers) - plain.first - 1
+    assert over(plain) / factors == pytest.approx(rate, rel=0.1, abs=0.02)
+    if np.isfinite(whole):
+        assert over(replace(plain, first=0)) == pytest.approx(whole, rel=0.06, abs=1e-3)
+
+
+def assert_on_average(drawn, promise):
+    """It is within errors, of which that of the one draw behind the promise is the largest."""
+    each = np.array([over(plain) for plain in drawn])
+    error = np.std(each, ddof=1) * (1 + 1 / len(each)) ** 0.5
+    assert abs(np.mean(each) - float(promise[1])) < 4 * error + 1e-3
+    assert error < 0.5
+
+
+def assert_kept(plain):
+    """The formats hold all but a thousandth of the square of Δ of each layer."""
+    for number, delta in enumerate(plain.deltas(plain), 1):
+        name, scaling = plain.formats[number]
+        scale = int((re.search(r"2\^(-?\d+)", scaling) or [0, 0])[1])
+        if "tensor" in scaling:
+            scale = -np.floor(np.log2(np.abs(delta).max()))
+        cast = (delta * 2.0**scale).astype(jnp.dtype(name)).astype(float)
+        kept = (cast != 0) & np.isfinite(cast)
+        assert np.sum(delta[kept] ** 2) > 0.999 * np.sum(delta**2)
