@@ -138,10 +138,20 @@ def _printed(lines: list[str]) -> Iterator[str]:
 
 def _row(change: Record) -> str:
     works = "" if change["works"] else f"no cure: {change['reason']}"
-    of = change["advice"].partition(" by ")[2].rstrip(".") if change["kind"] != "numbers" else ""
+    of = _by(change["advice"]) if change["kind"] != "numbers" else ""
     numbers = " | ".join(_number(change[name]) for name in ("decades", "total"))
     kind = KINDS.get(change["kind"], change["kind"])
     return f"| {kind}{': ' if of else ''}{of} | {numbers} | {works} |"
+
+
+def _by(advice: str) -> str:
+    """Return what an advice multiplies by, of a factor for each layer the least and the largest."""
+    text = advice.partition(" by ")[2].rstrip(".")
+    each, layers, what = text.partition(", a factor for each layer from the lowest up, ")
+    if not layers:
+        return text
+    factors = sorted(re.split(", | and ", each), key=float)
+    return f"{factors[0]} to {factors[-1]}, a factor for each layer {what}"
 
 
 def _training(networks: Mapping[str, list[Record]]) -> Iterator[str]:

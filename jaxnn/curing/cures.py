@@ -4,6 +4,7 @@ flow -> the layers that repeat, ill -> changes of weights, branches, structure
 change -> flow -> rate, signal, what is left of the examples -> ranked
 """
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -493,8 +494,8 @@ def _by_layer(patient: Patient, start: np.ndarray, is_tried: bool) -> Iterator[C
         before.append(factors)
         each = listed([f"{factor:g}" for factor in factors[patient.layers]])
         advice = (
-            f"Multiply the weights {_named(patient, patient.weights)} by {each}, a factor for each "
-            f"layer from the lowest up, {what}."
+            f"Multiply the weights {_named(patient, patient.weights, True)} by {each}, a factor "
+            f"for each layer from the lowest up, {what}."
         )
         changed = patient.multiplied(patient.params, factors)
         yield Changed(patient, "scale by layer", advice, changed, factors)
@@ -666,9 +667,22 @@ def _numbers(patient: Patient, before: Verdict) -> list[Cure]:
 # In words
 
 
-def _named(patient: Patient, meant: Places) -> str:
-    """Return some arrays by their layers and names; those of a Network by their layers."""
+def _named(patient: Patient, meant: Places, one_each: bool = False) -> str:
+    """Return some arrays by their layers and names; those of a Network by their layers.
+
+    Args:
+        patient: the network.
+        meant: the arrays.
+        one_each: whether a name with a * is to stand for one array of each layer.
+    """
     numbers = numbers_in_words(layer + 1 for layer, _ in meant)
     of = f"of layers {numbers}" if len({layer for layer, _ in meant}) > 1 else f"of layer {numbers}"
-    names = [patient.path(*at) for at in sorted(meant)]
-    return f"{of} ({names_in_words(names, patient.flow.parameters.paths)})" if all(names) else of
+    groups: dict[int, list[str]] = {}
+    before: Counter[int] = Counter()  # arrays of each layer
+    for at in sorted(meant):
+        groups.setdefault(before[at[0]] * one_each, []).append(patient.path(*at))
+        before[at[0]] += 1
+    if not all(map(all, groups.values())):
+        return of
+    known = patient.flow.parameters.paths
+    return f"{of} ({', '.join(names_in_words(names, known) for names in groups.values())})"
