@@ -3299,6 +3299,14 @@ MUTANTS = (
         needs="torch",
     ),
     Mutant(
+        "a loss of derivatives has another input of torch than its own",
+        "jaxnn/adapters/torch/inputs.py",
+        "x = x if x.requires_grad else x.detach()",
+        "x = x.detach()",
+        "tests/test_torch_inputs.py::test_a_loss_of_derivatives_by_the_input",
+        needs="torch",
+    ),
+    Mutant(
         "a buffer of torch that is nan is not named",
         "jaxnn/adapters/torch/module.py",
         "(*module.named_parameters(), *module.named_buffers())",

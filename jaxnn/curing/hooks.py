@@ -11,6 +11,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ..adapters.torch.inputs import called
+from ..adapters.torch.module import recording
+from ..adapters.torch.restoring import unchanged
+from ..adapters.torch.tensors import tensors_in
 from .structure import EPS
 
 # Modules of torch that apply a function to each entry, in the folder of its activations.
@@ -81,17 +85,17 @@ def follow(module: Any, names: Sequence[str], inputs: Any) -> bool:
     def look(_: Any, args: Any, output: Any) -> None:
         states.append((args[0] if args else None, output))
 
-    made = copy.deepcopy(module)
-    known = dict(made.named_modules())
+    known, handles = dict(module.named_modules()), []
     if not all(name in known for name in names):
         return False
-    for name in names:
-        known[name].register_forward_hook(look)
     torch = sys.modules["torch"]
-    with torch.no_grad(), torch.random.fork_rng():
-        named = inputs if isinstance(inputs, dict) else {}
-        args = inputs if isinstance(inputs, tuple | list) else () if named else (inputs,)
-        made(*args, **named)
+    with recording(torch), unchanged(torch, module, tensors_in(inputs)):
+        try:
+            handles += [known[name].register_forward_hook(look) for name in names]
+            called(module, inputs)
+        finally:
+            for handle in handles:
+                handle.remove()
     keep = all(getattr(x, "shape", 0) == getattr(y, "shape", None) for x, y in states)
     links = itertools.pairwise(states)
     return keep and len(states) == len(names) and all(below[1] is x for below, (x, _) in links)

@@ -464,7 +464,9 @@ class OfTorch(Patient):
                 patient = OfTorch(own, module, self.inputs, self.ys, self.options)
             except ValueError:  # the signal leaves the range
                 continue
-            yield Restructured(kind, where, count, patient, np.arange(len(self.flow.names)))
+            # A loss of derivatives passes fewer layers where units are linear in pieces.
+            if patient.flow.names == self.flow.names:
+                yield Restructured(kind, where, count, patient, np.arange(len(self.flow.names)))
 
     def orthogonal(self, seed: int, gain: float | None) -> Any:
         """Return parameters with orthogonal matrices, `matrices`, of a gain or of their own one."""

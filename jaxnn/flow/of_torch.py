@@ -56,9 +56,11 @@ def torch_flow(
 
     Args:
         module: a torch.nn.Module; of a compiled one the module that was compiled is run.
-        inputs: what it is called with: a tensor, a tuple of arguments, or a dict of them by name.
-            The examples come first in the first tensor and in the output of each cut: transformers
-            need `batch_first=True`.
+        inputs: what it is called with: a tensor, a tuple of arguments, or a dict of them by name,
+            each a tensor, a dict of tensors, or a Data or Batch of torch_geometric. The examples
+            come first in the first tensor, of a graph its nodes, and in the output of each cut:
+            transformers need `batch_first=True`. A tensor that requires a gradient goes in as it
+            is, so that a loss may take derivatives by it.
         ys: what the loss takes next to the output, such as labels.
         loss: (output, ys) -> a loss of each example, (B,), whose mean is differentiated, or one
             number; `torch.nn.functional.cross_entropy` is one. Torch's own ones are given the
@@ -95,7 +97,8 @@ def torch_flow(
         Where states, the loss or Δ are nan or infinite, Δ is what plain backpropagation has.
 
     Raises:
-        TypeError: something that is no module of PyTorch, both a loss and a cotangent, or none.
+        TypeError: something that is no module of PyTorch, or one of TorchScript; both a loss and a
+            cotangent, or none.
         ValueError: no cuts that could be chosen, or an unknown one; a cut that is not called, has
             an output without a gradient or without the examples first, or is not reached by the
             gradient; a gradient that something clips; a loss that is not a number, or one for each

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from .module import entering, recording
+from .inputs import called
+from .module import recording
 from .restoring import unchanged
 from .tensors import tensors_in
 
@@ -96,19 +97,21 @@ def count_of_relu(module: Any, names: Sequence[str], inputs: Any) -> int | None:
         names: of modules in it, in torch's sense.
         inputs: as for `jaxnn.torch_flow`.
     """
-    known, ends, handles = dict(module.named_modules()), list[list[Any]](), []
+    known, handles = dict(module.named_modules()), []
+    entered, ends = list[list[Any]](), list[tuple[list[Any], list[Any]]]()
     if not all(name in known for name in names):
         return None
 
     def enter(_: Any, args: Any, named: Any) -> None:
-        ends.append([[t.grad_fn for t in tensors_in((args, named))]])
+        entered.append([t.grad_fn for t in tensors_in((args, named))])
 
     def leave(_: Any, args: Any, output: Any) -> None:
         del args
-        ends[-1].append([t.grad_fn for t in tensors_in(output) if t.grad_fn is not None])
+        outs = [t.grad_fn for t in tensors_in(output) if t.grad_fn is not None]
+        ends.append((entered.pop(), outs))
 
     try:
-        for name in names:
+        for name in dict.fromkeys(names):  # a module that is called again has one name
             handles.append(known[name].register_forward_pre_hook(enter, with_kwargs=True))
             handles.append(known[name].register_forward_hook(leave))
         with _graph(module, inputs):
@@ -137,8 +140,7 @@ def _graph(module: Any, inputs: Any) -> Iterator[tuple[Below, dict[int, str]]]:
     """Run a module; give the nodes of its graph, as `_nodes` does, and its parameters' names."""
     torch = sys.modules["torch"]
     with recording(torch), unchanged(torch, module, tensors_in(inputs)):
-        args, named, _ = entering(inputs)
-        output = module(*args, **named)
+        output = called(module, inputs)
         below = _nodes([t.grad_fn for t in tensors_in(output) if t.grad_fn is not None])
         yield below, {id(p): name for name, p in module.named_parameters()}
 

@@ -69,6 +69,13 @@ class Recorder:
         handles = []
         try:
             for name, cut in chosen.items():
+                if hasattr(cut, "_c"):  # of torch.jit, which forbids or forgets hooks
+                    self._refused(
+                        f"cut {name}: expected a module that runs in Python, got one of "
+                        "TorchScript, which takes no hooks; put the module there that it was made "
+                        "of, or leave it out of cuts"
+                    )
+                    continue
                 handles.append(cut.register_forward_hook(partial(self._up, name)))
             yield
         finally:
@@ -120,11 +127,18 @@ def channels_of(module: Any, part: Part) -> int:
     first, last = set[int](), set[int]()
     for m in module.modules():
         for name in ("out_channels", "num_features", "num_channels"):
-            first.add(getattr(m, name, 0))
-        last.add(getattr(m, "out_features", 0))
-        last.update(tuple(getattr(m, "normalized_shape", ()))[-1:])
+            first.update(_sizes(m, name))
+        last.update(_sizes(m, "out_features"))
+        last.update(_sizes(m, "normalized_shape")[-1:])
     is_first, is_last = part.shape[1] in first, part.shape[-1] in last
     return 1 if is_first and not (is_last and part.shape[1] not in last) else -1
+
+
+def _sizes(module: Any, name: str) -> list[int]:
+    """Return the integers that an attribute is, or holds: a user's own may be anything."""
+    value = getattr(module, name, ())
+    several = value if isinstance(value, tuple | list) else (value,)
+    return [size for size in several if isinstance(size, int)]
 
 
 def numbered(states: list[State]) -> list[State]:

@@ -19,6 +19,7 @@ from .cuts import COMPILED, Blocks, listed, lists_in, modules_of, named_cuts
 from .descent import Descent, Look
 from .graph import Survey, survey
 from .hooks import Recorder, State, numbered
+from .inputs import entering, is_about_leaves
 from .operations import Heads, Operations, Recognised
 from .restoring import unchanged
 from .tensors import first_tensor, has_gradient, is_a, is_broken, is_tensor, tensors_in
@@ -43,7 +44,24 @@ class Measured(NamedTuple):
     notes: tuple[str, ...]
 
 
-def measured(
+def measured(*given: Any) -> Measured:
+    """Measure a module of PyTorch, from cut to cut; see `jaxnn.torch_flow`.
+
+    Args:
+        given: its arguments from the module to the cuts; look, which returns what is noted of Δ of
+            each state besides, in each pass whose numbers may be taken; and heads, which returns
+            what is kept of the logits of an attention.
+    """
+    try:
+        return _measured(False, *given)
+    except RuntimeError as error:
+        if not is_about_leaves(error):
+            raise
+    return _measured(True, *given)
+
+
+def _measured(
+    is_leaf: bool,
     module: Any,
     inputs: Any,
     ys: Any,
@@ -53,11 +71,6 @@ def measured(
     look: Callable[[list[State]], Look],
     heads: Heads,
 ) -> Measured:
-    """Measure a module of PyTorch, from cut to cut; see `jaxnn.torch_flow`.
-
-    look: returns what is noted of Δ of each state besides, in each pass whose numbers may be taken.
-    heads: what is kept of the logits of an attention.
-    """
     if not hasattr(module, "register_forward_hook") or "torch" not in sys.modules:
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
     if loss is not None and cotangent is not None:
@@ -69,7 +82,7 @@ def measured(
     options, chosen, is_pattern = _options(module, cuts)
     recorder = Recorder(strict=cuts is not None and not is_pattern)
     with recording(torch), unchanged(torch, module, tensors_in(inputs)):
-        args, named, x = entering(inputs)
+        args, named, x = entering(inputs, is_leaf)
         entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
         operations = Operations(
             torch,
@@ -140,6 +153,12 @@ def recording(torch: Any) -> Iterator[None]:
 
 
 def _check_module(torch: Any, module: Any, parameters: Mapping[str, Any]) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TypeError(
+            "module: expected a torch.nn.Module that runs in Python, got one of TorchScript, which "
+            "takes no hooks; hand over the module that it was made of, with the same numbers after "
+            "module.load_state_dict(scripted.state_dict())"
+        )
     for name, tensor in (*parameters.items(), *module.named_buffers()):
         if torch.nn.parameter.is_lazy(tensor):
             raise ValueError(
@@ -162,37 +181,17 @@ def _options(module: Any, cuts: Any) -> tuple[list[Blocks], dict[str, Any], bool
     return options, {name: m for each in options for name, m in each.blocks.items()}, False
 
 
-def entering(inputs: Any) -> tuple[list[Any], dict[str, Any], Any]:
-    """Return what the module is called with, and the first tensor of it, as a leaf."""
-    by_name = dict(inputs) if isinstance(inputs, Mapping) else {}
-    args = list(inputs) if isinstance(inputs, tuple | list) else [] if by_name else [inputs]
-    for place in (*enumerate(args), *by_name.items()):
-        if is_tensor(place[1]):
-            break
-    else:
-        raise TypeError(
-            "inputs: expected a tensor, a tuple of arguments or a dict of them by name, with a "
-            f"tensor among them, got {type(inputs).__name__}"
-        )
-    for values in (args, by_name):  # what was made in inference mode cannot be differentiated
-        for key in range(len(values)) if isinstance(values, list) else values:
-            if is_tensor(values[key]) and values[key].is_inference():
-                values[key] = values[key].clone()
-    key, x = place
-    if not x.ndim:
-        raise ValueError("inputs: expected the examples on the first axis, got a single number")
-    if x.is_floating_point():
-        x = x.detach().clone().requires_grad_()
-        # A module may change what it is given in place, which torch forbids for a leaf.
-        (by_name if isinstance(key, str) else args)[key] = x.clone()
-    return args, by_name, x
-
-
 # Cuts
 
 
 def _check_called(recorder: Recorder, chosen: dict[str, Any], some: bool) -> None:
-    """Check that cuts were called: each that was named, and one at least of a pattern."""
+    """Check that cuts were called: each that was named, and one at least of others."""
+    if chosen and not recorder.called:
+        raise ValueError(
+            f"cuts: expected modules that are called when the whole runs, and of {listed(chosen)} "
+            "none is; hand over a module that calls them: one that torch.export or torch.jit has "
+            "made calls none, but that of which it was made does"
+        )
     for name in chosen:
         if name not in recorder.called and not some:
             raise ValueError(

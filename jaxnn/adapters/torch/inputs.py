@@ -1,0 +1,91 @@
+"""PyTorch: what a module is called with, and the tensor of it whose Δ is that of the inputs.
+
+A tensor, a tuple of arguments or a dict of them by name; as one of them a dict of tensors, or an
+object that has them by name, such as a Data or a Batch of torch_geometric.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from .tensors import is_tensor
+
+LEAVES = "requires_grad flags of leaf variables"  # in what torch says of x.requires_grad = True
+
+
+def entering(inputs: Any, is_leaf: bool = False) -> tuple[list[Any], dict[str, Any], Any]:
+    """Return what the module is called with, and the first tensor of it, with a gradient.
+
+    That is the user's own tensor if it requires a gradient, so that a loss may close over it.
+
+    Args:
+        inputs: as for `jaxnn.torch_flow`.
+        is_leaf: whether the module is given this tensor itself, else a copy that it may change in
+            place, which torch forbids for a leaf.
+
+    Raises:
+        TypeError: there is no tensor among them.
+        ValueError: a tensor of one number, or steps of sequences that are packed.
+    """
+    by_name = dict(inputs) if isinstance(inputs, Mapping) else {}
+    args = list(inputs) if isinstance(inputs, tuple | list) else [] if by_name else [inputs]
+    if hasattr(inputs, "batch_sizes"):
+        raise ValueError(
+            "inputs: expected the examples on the first axis, got a PackedSequence, which has the "
+            "steps of all of them there; unpack it with torch.nn.utils.rnn.pad_packed_sequence("
+            "…, batch_first=True)"
+        )
+    values: Any = by_name or args
+    places = [*by_name] or [*range(len(args))]
+    for key in places:  # what was made in inference mode cannot be differentiated
+        if is_tensor(values[key]) and values[key].is_inference():
+            values[key] = values[key].clone()
+    holders = [(values, key) for key in places if is_tensor(values[key])]
+    for key in places if not holders else ():
+        if (name := _first_name(values[key])) is not None:
+            values[key] = copy.copy(values[key])
+            holders.append((values[key], name))
+    if not holders:
+        raise TypeError(
+            "inputs: expected a tensor, a tuple of arguments or a dict of them by name, with a "
+            f"tensor among them, got {type(inputs).__name__}"
+        )
+    holder, key = holders[0]
+    x = holder[key]
+    if not x.ndim:
+        raise ValueError("inputs: expected the examples on the first axis, got a single number")
+    if x.is_floating_point():
+        x = x if x.requires_grad else x.detach().clone().requires_grad_()
+        holder[key] = x if is_leaf else x.clone()
+    return args, by_name, x
+
+
+def _first_name(value: Any) -> Any:
+    """Return the name of the first tensor that a dict or an object with keys has; None without any.
+
+    Of a graph that is the first with a row for each node.
+    """
+    keys = getattr(value, "keys", None)
+    if keys is None or not hasattr(value, "__setitem__"):
+        return None
+    names = [name for name in (keys() if callable(keys) else keys) if is_tensor(value[name])]
+    nodes = getattr(value, "num_nodes", None)
+    of_nodes = [name for name in names if value[name].ndim and len(value[name]) == nodes]
+    return next(iter([*of_nodes, *names]), None)
+
+
+def called(module: Any, inputs: Any) -> Any:
+    """Return the output of a module."""
+    args, named, _ = entering(inputs)
+    try:
+        return module(*args, **named)
+    except RuntimeError as error:
+        if not is_about_leaves(error):
+            raise
+    args, named, _ = entering(inputs, is_leaf=True)
+    return module(*args, **named)
+
+
+def is_about_leaves(error: Exception) -> bool:
+    """Tell whether a module wants a leaf, as one does that sets x.requires_grad."""
+    return LEAVES in str(error)
