@@ -1655,15 +1655,29 @@ MUTANTS = (
     Mutant(
         "nothing needs to change in a network that takes ten million once",
         "jaxnn/flow/verdict.py",
-        "usual and not self.ill and not abs(self.rest) >= MOST_ONCE",
-        "usual and not self.ill",
+        "usual and steady and not self.unreached and not abs(self.rest) >= MOST_ONCE",
+        "usual and steady and not self.unreached",
         "tests/test_verdict.py::test_one_hidden_layer_and_a_head_of_nearly_nothing_is_not_well",
+    ),
+    Mutant(
+        "parameters are blamed for what the data did",
+        "jaxnn/flow/causes.py",
+        "        return Origin(data.name, (Finding(",
+        '        return Origin("", (Finding(',
+        "tests/test_given.py::test_data_are_named_and_nothing_that_follows_from_them",
+    ),
+    Mutant(
+        "a loss that is nan is not looked at",
+        "jaxnn/flow/given.py",
+        "if np.isfinite(loss) and not is_undefined:",
+        "if not is_undefined:",
+        "tests/test_given.py::test_the_first_that_is_broken_is_named",
     ),
     Mutant(
         "a gradient of zero needs no change",
         "jaxnn/flow/verdict.py",
-        "usual and known and not self.unreached",
-        "usual and known",
+        "usual and steady and not self.unreached and not",
+        "usual and steady and not",
         "tests/test_verdict.py::test_a_gradient_of_zero_is_never_said_to_need_no_change",
     ),
     Mutant(

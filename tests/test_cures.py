@@ -71,7 +71,7 @@ def test_the_best_change_that_was_made_is_not_advised_again(rng):
         for name in ("in", "out"):
             np.testing.assert_allclose(theirs[name], s * p[name], rtol=1e-12)
     again = jaxnn.cures(net, net.params(found[0].params), xs, cotangent=c)
-    assert again.sentences[1:] == ("Nothing was tried, for no layer is ill.",)
+    assert again.sentences[1:] == ("Nothing was tried, for the gradient neither vanishes nor explodes.",)
 
 
 @pytest.mark.slow
@@ -250,7 +250,7 @@ def test_a_well_network_is_left_alone(rng):
     xs, c = rng.normal(size=(2, B, N))
     found = jaxnn.cures(net, params, xs, cotangent=c)
     assert len(found) == 0
-    assert str(found).endswith("Nothing was tried, for no layer is ill.")
+    assert str(found).endswith("Nothing was tried, for the gradient neither vanishes nor explodes.")
 
 
 @pytest.mark.slow
@@ -274,7 +274,7 @@ def test_a_module_of_torch(rng):
     module.load_state_dict(found[0].params)
     again = jaxnn.verdict(jaxnn.torch_flow(module, x, cotangent=c))
     assert again.decades == pytest.approx(found[0].decades, abs=1e-12)
-    assert str(jaxnn.diagnose(module, x, cotangent=c).cures).endswith("no layer is ill.")
+    assert str(jaxnn.diagnose(module, x, cotangent=c).cures).endswith("neither vanishes nor explodes.")
 
 
 def of_torch(residual, rng, layers=8):

@@ -264,6 +264,17 @@ def test_a_gradient_of_zero_is_never_said_to_need_no_change(rng, block, path):
     assert (well.unreached, well.sentences[-1]) == ((), "The size of the gradient needs no change.")
 
 
+def test_layers_whose_delta_was_not_measured_have_no_rate_and_no_verdict():
+    flow = of_layers([0.1, 0.1], "abc")
+    for unmeasured, there in ((2, "there is one"), (3, "there are none")):
+        v = jaxnn.verdict(replace(flow, unmeasured=unmeasured))
+        assert (v.word, v.well) == ("unknown", False)
+        assert str(v) == f"No rate: it takes two layers whose Δ was measured, and {there}."
+    assert not jaxnn.verdict(replace(flow, unmeasured=1)).well
+    none = replace(flow, unmeasured=3)
+    assert jaxnn.compare(none, none).words == ("unknown", "unknown")
+
+
 def test_what_is_not_told_from_zero_is_no_verdict_on_the_weights():
     flow = made([0.5, -1.4, -0.9, 0.6, -0.5])
     v = jaxnn.verdict(replaced(flow, dead=0 * flow.units.dead))

@@ -90,7 +90,8 @@ class Diagnosis:
         said, formats = self.verdict, [] if self.plan is None else str(self.plan).split("\n")
         can_be_cured = said.can_be_cured and self.patient is not None
         closing = (*map(str, said.remedies), to_try) if can_be_cured else said.closing
-        return tuple(filter(None, (self.note, *said.sentences, *formats, *closing)))
+        note = "" if said.broken else self.note
+        return tuple(filter(None, (note, *said.sentences, *formats, *closing)))
 
     def __repr__(self) -> str:
         return "\n".join((*self.sentences, f"{self.loss[:1].upper()}{self.loss[1:]}."))

@@ -136,8 +136,11 @@ class Cures:
     @property
     def sentences(self) -> tuple[str, ...]:
         """The rate before, then a sentence for each change, the best first."""
+        if self.verdict.broken:
+            return (self.verdict.findings[0].text, "Nothing was tried.")
         if not self.tried:
-            why = "there is no rate" if self.verdict.word == "unknown" else "no layer is ill"
+            unknown = self.verdict.word == "unknown"
+            why = "there is no rate" if unknown else "the gradient neither vanishes nor explodes"
             return (self.verdict.rate_text, f"Nothing was tried, for {why}.")
         none = "No change that was tried keeps gradient, signal and examples."
         first = (none,) if self.verdict.can_be_cured and not self else ()

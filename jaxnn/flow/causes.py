@@ -26,6 +26,7 @@ STARVED = 4.0  # decades below the others' Δ / size: an array that does not lea
 UNUSUAL = 2.0  # other layers are so much nearer to the others there, or in any case
 HOPELESS = 6.0
 STATE = 30.0  # root mean square of a state, or its inverse, that a change is blamed on
+GROWN = 4.0  # decades of the root mean square of what a layer takes, for which it is no wonder
 FEW = 3  # names in a sentence
 Behind = dict[int, float]  # of arrays by their number, the decades that they are behind others
 SATURATED, LOGIT = 0.05, 100.0  # share of its largest entropy, and largest logit of a head
@@ -38,8 +39,8 @@ LARGEST_FLOAT16 = 65504.0
 class Finding(NamedTuple):
     """One finding. Layers are counted from 1.
 
-    kind: what it is about: nan, signal, zero weights, cut, undefined, rate, closed, layer, once,
-        format, examples, positions, attention, router, starved, size, units, theory or advice.
+    kind: what it is about: given, nan, signal, zero weights, cut, undefined, rate, closed, layer,
+        once, format, examples, positions, attention, router, starved, size, units, theory, advice.
     text: the sentence.
     layer: the layer that it names; or None.
     path: the parameter array that it names; or "".
@@ -96,6 +97,55 @@ class Arrays:
         """Δ / size of the weights that are not zero; nan of other arrays."""
         known = self.weights & np.isfinite(self.size)
         return np.where(known, self.delta - np.where(known, self.size, 0.0), np.nan)
+
+
+class Origin(NamedTuple):
+    """The first of data, loss and parameters that is broken.
+
+    name: xs, ys or cotangent, with the path of the array in it, loss or parameters; or "".
+    findings: that say so, one or none.
+    """
+
+    name: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_data(self) -> bool:
+        """True if it is what was handed over, which all else comes of."""
+        return self.name not in ("", "loss", "parameters")
+
+
+def origin_of(flow: Flow, out: int | None, undefined: int | None) -> Origin:
+    """Return what is broken to begin with, of data, loss and parameters, in this order.
+
+    Args:
+        flow: the flow.
+        out: the first layer whose state is no finite number; or None.
+        undefined: the layer from which down Δ is none; or None.
+    """
+    of, arrays = flow.given, Arrays.of(flow)
+    parameters = broken_arrays(arrays) if out or undefined else []
+    loss = ""
+    if of is not None and out is None:
+        loss = of.broken_loss(undefined == len(flow.names) and not parameters)
+    is_hurt = bool(out or undefined or loss or not (arrays.delta < np.inf).all())  # nan too
+    data = of and (
+        of.broken_data(is_hurt)
+        or (is_hurt and not (loss or parameters) and of.broken_data(True, with_masks=True))
+    )
+    if data:
+        return Origin(data.name, (Finding("given", data.text),))
+    if loss:
+        return Origin("loss", (Finding("given", loss),))
+    return Origin("parameters" if parameters else "", tuple(parameters))
+
+
+def has_grown(flow: Flow, out: int) -> bool:
+    """Tell whether what enters a layer, or its parameters, are so large that it may overflow."""
+    arrays = Arrays.of(flow)
+    sizes = arrays.size[arrays.layer == out]
+    below = np.asarray(flow.log_mean_square, np.float64)[out - 2 : out - 1] / 2 / LN10
+    return bool((np.concatenate([sizes, below]) > GROWN).any())
 
 
 def broken_arrays(arrays: Arrays) -> list[Finding]:

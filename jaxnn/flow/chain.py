@@ -53,6 +53,7 @@ from ..texts import label
 from .counted import sorted_entries
 from .entries import Entries, entries_of
 from .flow import Flow, FlowOptions, Streams
+from .given import Given
 from .links import (
     ChainOp,
     ChainStep,
@@ -290,6 +291,7 @@ def _flow(
     options: FlowOptions,
 ) -> Flow:
     x = encoded(jax.tree.map(jnp.asarray, xs))
+    handed = {"xs": xs, "ys": ys, "cotangent": cotangent}
     ways, layers, shapes = _unrolled(net, params, x)
     dtypes = [v.dtype for state in shapes for v in floats(state)]
     several = any(map(with_main_first, shapes))
@@ -302,7 +304,7 @@ def _flow(
     else:
         tries = [with_mixes(w, p, z) for w, p, z in zip(ways, layers, saved, strict=True)]
     layers = [layer for layer, _ in tries]
-    delta = _delta_of(top.m, ys, cotangent, loss)
+    value, delta = _delta_of(top.m, ys, cotangent, loss)
     alone = [
         state for state, is_alone in zip(shapes, _are_alone(ways, layers), strict=True) if is_alone
     ]
@@ -377,6 +379,7 @@ def _flow(
         entries=entries,
         names=net.names,
         closed=net.closed,
+        given=None if options.replicas else Given.of(handed, value),
         notes=unread_notes(unread),
         sizes=tuple(sum(v.size // len(v) for v in floats(streams(s))) for s in shapes),
     )
@@ -467,8 +470,8 @@ def _log_of_input(delta: ScaledRows, dtype: Any) -> Float[Array, ""]:
     return log_size_together(logs) if logs else jnp.array(jnp.nan, dtype)
 
 
-def _delta_of(state: Any, ys: Any, cotangent: Any, loss: Any) -> ScaledRows:
-    """Return Δ of the output, of the mean loss or as it is given."""
+def _delta_of(state: Any, ys: Any, cotangent: Any, loss: Any) -> tuple[Array | None, ScaledRows]:
+    """Return the mean loss and Δ of the output; None and a cotangent if one is given."""
     out = floats(state)
     count = len(out[0])
     if loss is None:
@@ -478,10 +481,10 @@ def _delta_of(state: Any, ys: Any, cotangent: Any, loss: Any) -> ScaledRows:
                 f"cotangent: expected the shapes of the output, {typed(out)}, got {typed(given)}"
             )
         m = [v.astype(o.dtype) for v, o in zip(given, out, strict=True)]
-        return ScaledRows(m, [jnp.zeros(count, jnp.int32)] * len(m))
+        return None, ScaledRows(m, [jnp.zeros(count, jnp.int32)] * len(m))
 
-    delta = delta_of_loss(loss, ys, lambda top: decoded(with_floats(state, top)), out)
-    return ScaledRows(delta, [jnp.zeros(count, jnp.int32)] * len(delta))
+    value, delta = delta_of_loss(loss, ys, lambda top: decoded(with_floats(state, top)), out)
+    return value, ScaledRows(delta, [jnp.zeros(count, jnp.int32)] * len(delta))
 
 
 def _unrolled(net: Lowered, params: Any, x: Any) -> tuple[list[ChainOp], list[Any], list[Any]]:

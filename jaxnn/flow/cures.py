@@ -49,6 +49,8 @@ class Cures:
     word: str
     layers: int
     out: int | None
+    broken: str = ""
+    has_grown: bool = False
     activation: Activation | tuple[Activation, ...] | None = None
     hidden: Block | tuple[Block, ...] | None = None
     saturated: float = np.nan
@@ -113,8 +115,15 @@ class Cures:
     @property
     def advice(self) -> str:
         """The change to make, if any."""
-        if self.out is not None:
+        if self.broken == "parameters" or self.has_grown:
             return f"Weights or biases have blown up. {DRAW_AGAIN}"
+        if self.broken:
+            return ""
+        if self.out is not None:
+            return (
+                f"Layer {self.out} makes them of finite numbers: look at what it computes, such as "
+                "0/0, an exponential of a large number, a logarithm or a root at 0 or below."
+            )
         if self.activation is None:
             return ""
         if self.all_dead is not None:

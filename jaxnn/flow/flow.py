@@ -18,6 +18,7 @@ from ..adapters.program import Closed
 from ..network.network import Network
 from ..passes.walk import Memory
 from .entries import FlowEntries
+from .given import Given
 from .positions import Positions
 from .recognised import AttentionHeads, Routers
 from .table import InWords
@@ -137,6 +138,7 @@ class Flow(InWords):
     attention: the largest logit and the entropy of each head of every attention, a softmax between
         two products of states, that is recognised in the program of a layer; None without any.
     routers: the share of each expert in what routers select, or in their weights; None likewise.
+    given: sizes of what was handed over, and the loss; None of theory.
     units: of a Network; None for others.
     theory: the flow of the network's wide twin, see `jaxnn.theory.wide`: what theory says of random
         weights of these sizes. None unless asked for.
@@ -180,6 +182,7 @@ class Flow(InWords):
     positions: Positions | None = None
     attention: AttentionHeads | None = None
     routers: Routers | None = None
+    given: Given | None = None
     units: Units | None = None
     theory: "Flow | None" = None
     errors: "Flow | None" = None

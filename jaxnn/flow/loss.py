@@ -17,8 +17,8 @@ Loss = Callable[[Any, Any], Array]
 
 def delta_of_loss(
     loss: Loss, ys: Any, output_of: Callable[[list[Array]], Any], top: list[Array]
-) -> list[Array]:
-    """Return Δ of the arrays that an output is made of, by `jax.vjp` of the loss alone.
+) -> tuple[Array, list[Array]]:
+    """Return the mean loss, and Δ of the arrays that an output is made of, by its `jax.vjp` alone.
 
     Args:
         loss: the user's function.
@@ -34,8 +34,7 @@ def delta_of_loss(
         return mean_of(loss, output_of(values), ys, len(top[0]))
 
     value, pull = jax.vjp(mean, top)
-    delta: list[Array] = pull(jnp.ones_like(value))[0]
-    return delta
+    return value, pull(jnp.ones_like(value))[0]
 
 
 def mean_of(loss: Loss, output: Any, ys: Any, count: int) -> Array:

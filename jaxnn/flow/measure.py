@@ -41,6 +41,7 @@ from ..passes.walk import Memory, check_memory
 from .beside import GOAL, theory_of
 from .chain import chain_flow
 from .flow import Flow, FlowOptions
+from .given import Given
 from .loss import Loss, delta_of_loss
 from .of_network import flow_of_network
 
@@ -173,6 +174,9 @@ def _check_range(flow: Flow, dtype: jnp.dtype) -> None:
     if not isinstance(flow.log_mean_square, jax.core.Tracer):
         out = np.isposinf(flow.log_mean_square)
         if out.any():
+            given = flow.given if flow.log_delta.ndim == 1 else flow[0].given
+            if given is not None and (data := given.broken_data(True, with_masks=True)):
+                raise ValueError(data.text)
             layer = int(np.argwhere(out)[0][-1]) + 1
             raise ValueError(
                 f"z[{layer}]: expected numbers whose mean square is in the range of {dtype}, got "
@@ -202,10 +206,14 @@ def _flow(
         else:
             # Beyond the range the output is inf, and so is what a loss makes of it.
             top = z.m if z.e is None else value_of(z.m, z.e[:, None])
-            (delta,) = delta_of_loss(loss, ys, lambda top: net.task.output(top[0]), [top])
+            _, (delta,) = delta_of_loss(loss, ys, lambda top: net.task.output(top[0]), [top])
         return with_exponents(ScaledRows(delta))
 
-    return flow_of_network(net, layers, jnp.asarray(xs, dtype), delta_of, depth, options)
+    xs = jnp.asarray(xs, dtype)
+    flow = flow_of_network(net, layers, xs, delta_of, depth, options)
+    given = Given.of({"xs": xs, "ys": ys, "cotangent": cotangent})
+    several = flow.log_delta.ndim > 1  # depths
+    return replace(flow, given=given.repeated(len(flow.log_delta)) if several else given)
 
 
 def delta_of_task(net: Network, z: ScaledRows, ys: Float[Array, "B n"]) -> ScaledRows:

@@ -16,7 +16,7 @@ from ..adapters.torch.hooks import State
 from ..adapters.torch.module import measured
 from ..adapters.torch.operations import ENTRIES, Pieces, Recognised
 from ..adapters.torch.skips import log_branches
-from ..adapters.torch.tensors import log_norms, numbers_of
+from ..adapters.torch.tensors import log_norms, numbers_of, tensors_in
 from ..arrays.compiled import compiled
 from ..arrays.rows import ScaledRows
 from ..network.checks import check_loss
@@ -24,6 +24,7 @@ from .chain import smallest_of
 from .entries import Entries, entries_of
 from .examples import log_spread_by_position
 from .flow import Flow, Parameters
+from .given import Given
 from .narrow import MXFP8
 from .positions import Positions, count_of
 from .recognised import HeadRecord, HeadSums, NamedExperts, NamedHeads, fields_of, unread_notes
@@ -120,7 +121,9 @@ def torch_flow(
     """
     check_loss(loss)
     given = (module, inputs, ys, loss, cotangent, cuts)
-    states, found, parameters, layers, recognised, notes = measured(*given, _look(formats), _heads)
+    states, found, parameters, layers, recognised, value, notes = measured(
+        *given, _look(formats), _heads
+    )
     dtypes = [part.dtype for state in states for part in state.parts]
     double = any(d.itemsize == 8 for d in dtypes)
     dtype = jax.dtypes.canonicalize_dtype(np.float64 if double else np.float32)
@@ -185,8 +188,16 @@ def torch_flow(
     others = _fields(recognised, dtype)
     if (branches := log_branches(states)) is not None:
         others["log_branch"] = jnp.asarray(branches, dtype)
+    handed = {"xs": _floats(inputs), "ys": _floats(ys), "cotangent": _floats(cotangent)}
     others |= {"is_read": not recognised.failure, "is_of_torch": True}
+    others["given"] = Given.of(handed, None if value is None else jnp.asarray(value, dtype), np)
     return replace(flow, positions=positions, **others)
+
+
+def _floats(given: Any) -> Any:
+    """Return the float tensors of what was handed over as arrays; one alone as itself."""
+    arrays = [numbers_of(v) for v in tensors_in(given) if v.is_floating_point()]
+    return arrays[0] if len(arrays) == 1 else arrays
 
 
 def _fields(recognised: Recognised, dtype: Any) -> dict[str, Any]:

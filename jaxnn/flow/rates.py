@@ -170,7 +170,7 @@ def repeated(kinds: list[Any]) -> tuple[Stretch, ...]:
         if longest is not None:
             found.append(longest)
             ranges += [(start, longest.start), (longest.stop, stop)]
-    if sum(s.stop - s.start for s in found) < COVERED * len(kinds):
+    if not kinds or sum(s.stop - s.start for s in found) < COVERED * len(kinds):
         return (Stretch(0, len(kinds), 1),)
     return tuple(sorted(found))
 

@@ -18,12 +18,13 @@ from .causes import (
     Arrays,
     Finding,
     alike_where_read,
-    broken_arrays,
     cut_at,
     equal_positions,
     failing_routers,
     far_behind,
+    has_grown,
     lone_position,
+    origin_of,
     other_sizes,
     saturated_attention,
     starved,
@@ -93,6 +94,7 @@ class Verdict(Cures):
         Empty unless the flow was measured with examples=True and has several.
     equal_positions: the layer from which up all positions (tokens, pixels) of an example are equal.
     out: the first layer whose state is not a finite number; or None.
+    has_grown: whether what enters that layer, or its parameters, are so large that it may overflow.
     findings: all that stands out, the worst first, each with its layer and parameter array.
     activation, hidden: of a Network; None for others, and what follows is nan or None too. Lists
         where the layers that are used differ; what is said of σ_w at χ = 1 is then None.
@@ -105,6 +107,9 @@ class Verdict(Cures):
     critical_sigma_w: the σ_w at which χ = 1 for this σ and σ_b; None if there is none, or where the
         blocks are not the article's.
     unbiased_sigma_w: the σ_w at which χ = 1 for this σ and σ_b = 0; None likewise.
+    broken: the first of xs, ys, cotangent, loss and parameters that is no finite number, or whose
+        square is none; or "".
+    unmeasured: the number of the lowest layers whose Δ was not measured.
     unreached: the paths of the weights whose Δ is exactly zero, and "inputs" if that of them is.
     to_try: how cures are tried on this network.
     notes: sentences on how the flow was measured.
@@ -126,6 +131,7 @@ class Verdict(Cures):
     indistinguishable: dict[str, int | None]
     equal_positions: int | None
     findings: tuple[Finding, ...] = ()
+    unmeasured: int = 0
     unreached: tuple[str, ...] = ()
     to_try: str = TRY
     notes: tuple[str, ...] = ()
@@ -143,8 +149,9 @@ class Verdict(Cures):
 
     @property
     def can_be_cured(self) -> bool:
-        """True if there is something to try: the network is ill, or not finite."""
-        return self.ill or self.out is not None or self.undefined is not None
+        """True if there is something to try: the network is ill, or not finite by itself."""
+        ill = self.ill or self.out is not None or self.undefined is not None
+        return ill and not self.broken
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -157,10 +164,10 @@ class Verdict(Cures):
     @property
     def well(self) -> bool:
         """True if no gradient is ill, zero or without a number, and nothing else stands out."""
-        usual = all(f.kind in ("rate", "once") for f in self.findings)
-        known = self.word != "unknown" or self.layers < 2
-        usual = usual and known and not self.unreached
-        return usual and not self.ill and not abs(self.rest) >= MOST_ONCE
+        usual = all(f.kind in ("rate", "once") for f in self.findings) and not self.unmeasured
+        steady = self.word == "steady" or (self.word == "unknown" and self.layers < 2)
+        steady |= self.word == POWER_LAW and abs(self.repeated) < MOST_ONCE
+        return usual and steady and not self.unreached and not abs(self.rest) >= MOST_ONCE
 
     @property
     def ill(self) -> bool:
@@ -190,7 +197,8 @@ class Verdict(Cures):
             there = "there is one" if self.layers else "there are none"
             large = abs(self.total) >= DECADES
             whole = f"; {self.total:+.3g} decades over the whole network" if large else ""
-            return f"No rate: it takes two {counted}s, and {there}{whole}."
+            measured = " whose Δ was measured" if self.unmeasured else ""
+            return f"No rate: it takes two {counted}s{measured}, and {there}{whole}."
         if self.word == "unknown":
             return f"No rate: it takes two {counted}s with a gradient that is a number."
         if self.activation is not None or not self.others:
@@ -267,8 +275,11 @@ def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
     judged = used if flow.net is None else used[:-1]
     rate = rate_of(flow, used)
     log_spread = np.asarray(flow.log_spread if known_apart(flow) else (), np.float64)
+    undefined = not_finite(used, log_largest[used])
+    first_out = int(used[np.argmax(out[used])]) + 1 if out[used].any() else None
+    origin = origin_of(flow, first_out, undefined)
     found = Verdict(
-        word="unknown" if out[used].any() else rate.word,  # of a loss that is no number
+        word="unknown" if first_out or origin.name not in ("", "loss") else rate.word,
         decades=rate.decades,
         standard_error=rate.error,
         total=rate.total,
@@ -280,7 +291,7 @@ def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
         outliers=rate.outliers,
         others=rate.others,
         zero=highest(used, np.isneginf(log_delta[used])),
-        undefined=not_finite(used, log_largest[used]),
+        undefined=undefined,
         lost={name: lost_in(name, used, log_largest[used]) for name in FORMATS},
         scales={name: loss_scales(name, log_largest[used]) for name in FORMATS},
         indistinguishable={
@@ -289,13 +300,17 @@ def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
             if len(log_spread) and tells_apart(name, flow.dtype)
         },
         equal_positions=equal_positions(flow),
-        out=int(used[np.argmax(out[used])]) + 1 if out[used].any() else None,
+        out=first_out,
+        broken=origin.name,
+        has_grown=not origin.name and first_out is not None and has_grown(flow, first_out),
+        unmeasured=flow.unmeasured,
         unreached=unreached(flow),
         to_try=TRY_TORCH if flow.is_of_torch else TRY,
         notes=flow.notes,
         **({} if flow.net is None else of_network(flow, judged)),
     )
-    object.__setattr__(found, "findings", tuple(_findings(found, flow, rate, used, formats)))
+    findings = _findings(found, flow, rate, used, formats, origin.findings)
+    object.__setattr__(found, "findings", tuple(origin.findings if origin.is_data else findings))
     return found
 
 
@@ -318,19 +333,24 @@ def _used(flow: Flow) -> np.ndarray:
 
 
 def _findings(
-    found: Verdict, flow: Flow, rate: Rate, used: np.ndarray, formats: tuple[str, ...]
+    found: Verdict,
+    flow: Flow,
+    rate: Rate,
+    used: np.ndarray,
+    formats: tuple[str, ...],
+    broken_first: tuple[Finding, ...],
 ) -> list[Finding]:
     """Return all that stands out, the worst first."""
     arrays = Arrays.of(flow)
     broken = found.out is not None or found.undefined is not None
-    worst = broken_arrays(arrays) if broken else []
+    worst = [*broken_first]
     if found.out is not None:
         text = f"From layer {found.label(found.out)} up the signal is not a finite number."
         worst.append(Finding("signal", text, found.out))
     if found.zero is not None:
         above = used[used >= found.zero]  # counted from 0: the layers above it
         worst.append(cut_at(flow, arrays, found.zero, int(above[0]) + 1 if len(above) else None))
-    if found.undefined is not None:
+    if found.undefined is not None and found.broken != "loss":
         text = (
             f"From layer {found.label(found.undefined)} down Δ is not a finite number, whatever "
             "the format."

@@ -33,6 +33,7 @@ class Measured(NamedTuple):
     parameters: by name.
     layers: of each parameter the layers that it is used in, L + 1 above the last cut.
     recognised: attention and routers, by these layers.
+    loss: its value; None of a cotangent.
     notes: sentences on what was chosen, and on what has no number.
     """
 
@@ -41,6 +42,7 @@ class Measured(NamedTuple):
     parameters: dict[str, Any]
     layers: dict[str, set[int]]
     recognised: Recognised
+    loss: float | None
     notes: tuple[str, ...]
 
 
@@ -132,7 +134,8 @@ def _measured(
     named_parameters = {_plain(name): p for name, p in parameters.items()}
     logs = {_plain(name): log for name, log in found.parameters.items()}
     found = found._replace(parameters=logs)
-    return Measured(parts, found, named_parameters, layers, recognised, notes)
+    value = None if cotangent is not None else float(given.detach())
+    return Measured(parts, found, named_parameters, layers, recognised, value, notes)
 
 
 def _plain(name: str) -> str:
