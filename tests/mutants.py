@@ -1667,6 +1667,13 @@ MUTANTS = (
         "tests/test_given.py::test_data_are_named_and_nothing_that_follows_from_them",
     ),
     Mutant(
+        "a loss below the range of float16 is computed in float16 again",
+        "jaxnn/flow/loss.py",
+        "    wide = _in_float32(top)\n    try:",
+        "    wide = top\n    try:",
+        "tests/test_given.py::test_independence_a_derivative_of_zero_and_the_range_of_a_format_are_told_apart",
+    ),
+    Mutant(
         "a loss that is nan is not looked at",
         "jaxnn/flow/given.py",
         "if np.isfinite(loss) and not is_undefined:",

@@ -8,6 +8,8 @@ from peers import need
 
 import jaxnn
 from jaxnn.curing.cures import Cures
+from jaxnn.flow.given import Given
+from jaxnn.flow.loss import delta_of_loss
 
 B, N, L = 3, 4, 5
 
@@ -82,6 +84,53 @@ def test_the_first_that_is_broken_is_named(handed):
         assert v.sentences[0] == f"Parameters are {what}: [2][1], from layer 3 on."
         assert (v.broken, v.word, v.can_be_cured) == ("parameters", "unknown", False)
         assert v.advice.startswith("Weights or biases have blown up.")
+
+
+def scaled(output, ys):
+    return 1e-12 * mean_square(output, ys)
+
+
+WHY_ZERO = (
+    (
+        "float16",
+        scaled,
+        "the derivative of the loss is below the range of float16; multiply the loss by a power of "
+        "two, or compute it in float32",
+    ),
+    ("float16", lambda output, ys: mean_square(ys, 0), "the loss does not depend on it"),
+    (
+        "float16",
+        lambda output, ys: 0 * mean_square(output, ys),
+        "the derivative of the loss is zero, or a constant in it is in float16",
+    ),
+    (
+        "float32",
+        lambda output, ys: 1e-60 * mean_square(output, ys),
+        "the derivative of the loss is zero, or too small for float32",
+    ),
+)
+
+
+@pytest.mark.parametrize(("dtype", "loss", "why"), WHY_ZERO)
+def test_independence_a_derivative_of_zero_and_the_range_of_a_format_are_told_apart(
+    handed, dtype, loss, why
+):
+    output, ys = (v.astype(dtype) for v in handed[1:])
+    of_loss = delta_of_loss(loss, ys, lambda top: top[0], [output])
+    assert not of_loss.delta[0].any()
+    assert Given.of({"ys": ys}, of_loss).why_zero(dtype) == why
+
+
+@pytest.mark.slow
+def test_a_verdict_says_why_the_gradient_is_zero_from_the_output_on(handed):
+    weights, xs, ys = jax.tree.map(lambda v: v.astype(np.float16), handed)
+    net, params = jaxnn.from_layers([(layer, w) for w in weights[:2]])
+    for pull, why in (
+        ({"ys": ys, "loss": scaled}, WHY_ZERO[0][2]),
+        ({"cotangent": 0 * ys}, "the cotangent is zero"),
+    ):
+        v = jaxnn.verdict(jaxnn.gradient_flow(net, params, xs, **pull))
+        assert v.sentences[0] == f"The gradient is exactly zero from the output on: {why}."
 
 
 @pytest.mark.slow

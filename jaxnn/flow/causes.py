@@ -193,7 +193,9 @@ def cut_at(flow: Flow, arrays: Arrays, zero: int, above: int | None) -> Finding:
     if above is None and not np.isneginf(arrays.delta[arrays.layer == last]).all():
         above = last
     if above is None:
-        text = "The gradient is exactly zero from the output on: the loss does not depend on it."
+        dtype = np.dtype(flow.dtype).name
+        why = "the loss does not depend on it" if flow.given is None else flow.given.why_zero(dtype)
+        text = f"The gradient is exactly zero from the output on: {why}."
         return Finding("cut", text, zero)
     name = _label(flow, above)
     blamed = zero_weights(arrays, above)

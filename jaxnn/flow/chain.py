@@ -62,7 +62,7 @@ from .links import (
     with_flags,
     with_mixes,
 )
-from .loss import Loss, delta_of_loss
+from .loss import Loss, OfLoss, delta_of_loss
 from .positions import Positions, count_of
 from .recognised import OfEntry, Recognised, joined, recognised_of, unread_notes
 from .record import DeltaRecord, StateRecord, flow_of, in_order, log_tangents
@@ -304,7 +304,7 @@ def _flow(
     else:
         tries = [with_mixes(w, p, z) for w, p, z in zip(ways, layers, saved, strict=True)]
     layers = [layer for layer, _ in tries]
-    value, delta = _delta_of(top.m, ys, cotangent, loss)
+    of_loss, delta = _delta_of(top.m, ys, cotangent, loss)
     alone = [
         state for state, is_alone in zip(shapes, _are_alone(ways, layers), strict=True) if is_alone
     ]
@@ -379,7 +379,7 @@ def _flow(
         entries=entries,
         names=net.names,
         closed=net.closed,
-        given=None if options.replicas else Given.of(handed, value),
+        given=None if options.replicas else Given.of(handed, of_loss),
         notes=unread_notes(unread),
         sizes=tuple(sum(v.size // len(v) for v in floats(streams(s))) for s in shapes),
     )
@@ -470,8 +470,8 @@ def _log_of_input(delta: ScaledRows, dtype: Any) -> Float[Array, ""]:
     return log_size_together(logs) if logs else jnp.array(jnp.nan, dtype)
 
 
-def _delta_of(state: Any, ys: Any, cotangent: Any, loss: Any) -> tuple[Array | None, ScaledRows]:
-    """Return the mean loss and Δ of the output; None and a cotangent if one is given."""
+def _delta_of(state: Any, ys: Any, cotangent: Any, loss: Any) -> tuple[OfLoss | None, ScaledRows]:
+    """Return what is known of the loss and Δ of the output; None and a cotangent if it is given."""
     out = floats(state)
     count = len(out[0])
     if loss is None:
@@ -483,8 +483,8 @@ def _delta_of(state: Any, ys: Any, cotangent: Any, loss: Any) -> tuple[Array | N
         m = [v.astype(o.dtype) for v, o in zip(given, out, strict=True)]
         return None, ScaledRows(m, [jnp.zeros(count, jnp.int32)] * len(m))
 
-    value, delta = delta_of_loss(loss, ys, lambda top: decoded(with_floats(state, top)), out)
-    return value, ScaledRows(delta, [jnp.zeros(count, jnp.int32)] * len(delta))
+    found = delta_of_loss(loss, ys, lambda top: decoded(with_floats(state, top)), out)
+    return found, ScaledRows(found.delta, [jnp.zeros(count, jnp.int32)] * len(found.delta))
 
 
 def _unrolled(net: Lowered, params: Any, x: Any) -> tuple[list[ChainOp], list[Any], list[Any]]:

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ..arrays.rows import at_least_float32, is_float
+from .loss import OfLoss
 
 MEND = "mend the data, then measure again"
 
@@ -39,27 +40,32 @@ class Given:
     largest: the largest |entry| of each array; nan if one is nan.
     highest: the largest entry.
     broken: how many of its entries are nan or infinite.
-    loss: the mean loss; None of a cotangent, of a Network and where it was not recorded.
+    loss: the mean loss; None of a cotangent and of a Network.
+    underflows: whether Δ of the output is zero only for the range of its 16-bit float; None where
+        that is not known.
     names: of the arrays, such as xs['image']; static.
     counts: of their entries; static.
     dtypes: of the arrays, float32 of narrower ones; static.
+    depends: whether the program of the loss leads from the output to its value; static.
     """
 
     largest: Float[Array, "*v G"]
     highest: Float[Array, "*v G"]
     broken: Int[Array, "*v G"]
     loss: Float[Array, "*v"] | None
+    underflows: Bool[Array, "*v"] | None
     names: tuple[str, ...] = field(metadata={"static": True})
     counts: tuple[int, ...] = field(metadata={"static": True})
     dtypes: tuple[str, ...] = field(metadata={"static": True})
+    depends: bool = field(default=True, metadata={"static": True})
 
     @classmethod
-    def of(cls, trees: Mapping[str, Any], loss: Any = None, xp: Any = jnp) -> "Given":
+    def of(cls, trees: Mapping[str, Any], loss: OfLoss | None = None, xp: Any = jnp) -> "Given":
         """Return the sizes of what was handed over.
 
         Args:
             trees: pytrees by their names, in the order in which they are looked at.
-            loss: the mean loss, if it is known.
+            loss: what is known of it.
             xp: NumPy for arrays that are no JAX arrays.
         """
         arrays = {
@@ -78,10 +84,12 @@ class Given:
             jnp.asarray(xp.stack(largest) if values else none),
             jnp.asarray(xp.stack(highest) if values else none),
             jnp.asarray(xp.stack(broken) if values else none.astype(int)),
-            loss,
+            None if loss is None else loss.value,
+            None if loss is None else loss.underflows,
             tuple(arrays),
             tuple(v.size for v in values),
             tuple(v.dtype.name for v in values),
+            loss is None or loss.depends,
         )
 
     def repeated(self, count: int) -> "Given":
@@ -113,6 +121,26 @@ class Given:
             return f"the largest of {count} entries is {size:.2g}, whose square leaves {dtype}"
         what = "nan or infinite" if np.isnan(size) else "infinite"
         return f"{broken} of {count} entries {'is' if broken == 1 else 'are'} {what}"
+
+    def why_zero(self, dtype: str) -> str:
+        """Say why Δ of the output is zero.
+
+        Args:
+            dtype: of the states with the smallest range.
+        """
+        cotangents = [i for i, name in enumerate(self.names) if name.startswith("cotangent")]
+        if cotangents and not np.asarray(self.largest)[cotangents].any():
+            return "the cotangent is zero"
+        if not self.depends:
+            return "the loss does not depend on it"
+        if self.underflows is None:
+            return f"the derivative of the loss is zero, or too small for {dtype}"
+        if not self.underflows:
+            return f"the derivative of the loss is zero, or a constant in it is in {dtype}"
+        return (
+            f"the derivative of the loss is below the range of {dtype}; multiply the loss by a "
+            "power of two, or compute it in float32"
+        )
 
     def broken_loss(self, is_undefined: bool) -> str:
         """Say that the loss of a finite output is no finite number, or its derivative; "" if not.

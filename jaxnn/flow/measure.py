@@ -206,7 +206,8 @@ def _flow(
         else:
             # Beyond the range the output is inf, and so is what a loss makes of it.
             top = z.m if z.e is None else value_of(z.m, z.e[:, None])
-            _, (delta,) = delta_of_loss(loss, ys, lambda top: net.task.output(top[0]), [top])
+            of_loss = delta_of_loss(loss, ys, lambda top: net.task.output(top[0]), [top])
+            (delta,) = of_loss.delta
         return with_exponents(ScaledRows(delta))
 
     xs = jnp.asarray(xs, dtype)

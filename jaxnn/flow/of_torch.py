@@ -25,6 +25,7 @@ from .entries import Entries, entries_of
 from .examples import log_spread_by_position
 from .flow import Flow, Parameters
 from .given import Given
+from .loss import OfLoss
 from .narrow import MXFP8
 from .positions import Positions, count_of
 from .recognised import HeadRecord, HeadSums, NamedExperts, NamedHeads, fields_of, unread_notes
@@ -190,7 +191,8 @@ def torch_flow(
         others["log_branch"] = jnp.asarray(branches, dtype)
     handed = {"xs": _floats(inputs), "ys": _floats(ys), "cotangent": _floats(cotangent)}
     others |= {"is_read": not recognised.failure, "is_of_torch": True}
-    others["given"] = Given.of(handed, None if value is None else jnp.asarray(value, dtype), np)
+    of_loss = None if value is None else OfLoss(jnp.asarray(value, dtype), [], True, None)
+    others["given"] = Given.of(handed, of_loss, np)
     return replace(flow, positions=positions, **others)
 
 
