@@ -96,7 +96,7 @@ def test_rates_are_those_of_mean_field_theory():
         rate = np.mean(report.decades_a_layer(case))
         assert rate == pytest.approx(expected, abs=0.015), (activation, weights)
         # The first layers are on their way to the fixed point; and a width of 160 adds its bias.
-        assert report.predicted(of_theory) == pytest.approx(expected, abs=0.005)
+        assert report.predicted(of_theory).rate == pytest.approx(expected, abs=0.005)
         assert of_theory["log10_gain"][20] == pytest.approx(expected, abs=1e-4)
 
 
@@ -355,6 +355,33 @@ def case(slope, depth_=20, states=(), **columns):
             **columns,
         }
     )
+
+
+@pytest.mark.parametrize(
+    ("activation", "about"),
+    [("tanh", "infinite width"), ("relu", "one example")],
+    ids=["tanh", "relu"],
+)
+def test_a_theory_that_is_more_than_three_errors_off_says_so(activation, about):
+    """Of a σ that is not homogeneous it is of infinite width: no bias of the width is known."""
+    predicted = report.predicted(
+        theory.predict(
+            case(0, 8, activation=activation, hidden="dense", sigma_b=0.0, width=16, batch=4)
+        )
+    )
+    assert predicted.about == about
+    at = jaxnn.theory.meanfield.log_delta(activation, 1.0, 0.0, 1.0, 8)
+    infinite = float(at[0]) / 7 / np.log(10)
+    assert (predicted.rate == pytest.approx(infinite)) == (about == "infinite width")
+    near, far = ([predicted.rate + by * 0.001 + d for d in (-0.001, 0.0, 0.001)] for by in (1, 2))
+    shown = f"{predicted.rate:+.3g}"
+    assert report.rate_in_parts(near, 8, predicted)[2] == shown
+    assert (
+        report.rate_in_parts(far, 8, predicted)[2] == f"{shown} (3.5 errors off: it is of {about})"
+    )
+    joint = predicted._replace(error=0.001)
+    assert report.rate_in_parts(far, 8, joint)[2] == shown
+    assert report.rate_in_parts(far[:1], 8, predicted)[2] == shown  # no error of one seed
 
 
 NO_THEORY = theory.predict(case(0).with_columns(sigma_w=None))

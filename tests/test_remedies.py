@@ -190,6 +190,13 @@ def test_the_verdicts_name_gradient_correlation_and_accuracy():
         " examples alike, 1 - correlation below 1e-12; training accuracy 0.10 at 10 layers, "
         "with step size 0.01"
     )
+    assert (
+        report.Case(
+            *("sigmoid", {8: -4.5}, {8: 0.5}, {}, {8: -4.2}, {8: 0.5}),
+            errors={("log10_gradient", 8): 0.05, ("distance", 8): 0.1},
+        ).by_theory("log10_gradient", 8, str)
+        == ", theory -4.2 (6 errors off)"
+    )
     assert sentences["pre_norm"].endswith("accuracy 1.00 at 10 layers, with step size 0.001")
     assert "steady gradient, +0.004 decades" in sentences["pre_norm"]
     assert sentences["residual"] == (

@@ -231,6 +231,11 @@ NONE = "no variance to compare with theory"
             "depth 4",
         ),
         (
+            case([0.0, -2.0], [3.8, 4.4], predicted=5.2),
+            "variance 4.10 ± 0.30 of 5.2 (3.7 errors off) predicted at depth 4; singular values "
+            "span 2.0 decades at depth 4",
+        ),
+        (
             case([0.0, -np.inf], [4.0]),
             "variance 4 of 4 predicted at depth 4; singular values span 0.0 decades at depth 4, "
             "1 of 2 are 0",

@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.depth.columns import ITS_OWN
-from experiments.learning.words import counted
+from experiments.learning.words import counted, errors_off
 from experiments.pages import tables
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
@@ -232,22 +233,46 @@ def decades_a_layer(deepest: pl.DataFrame) -> list[float]:
     ]
 
 
-def predicted(theory: pl.DataFrame) -> float | None:
-    """Return the rate in theory, including the effect of finite width if that is known."""
+class Predicted(NamedTuple):
+    """A rate in theory.
+
+    rate: including the effect of finite width if that is known.
+    error: its standard error.
+    about: what theory is of, in words.
+    """
+
+    rate: float
+    error: float
+    about: str
+
+
+def predicted(theory: pl.DataFrame) -> Predicted | None:
+    """Return the rate in theory."""
     if theory.height < 2:
         return None
     bias = theory["bias"].fill_null(0.0)
     whole = theory["log10_gain"][:-1].sum() + bias[0] - bias[-1]
-    return float(whole) / (theory.height - 1)
+    steps = theory.height - 1
+    about = "one example" if bias.abs().sum() else "infinite width"
+    return Predicted(float(whole) / steps, float(theory["error"][0] or 0) / steps, about)
 
 
-def rate_in_parts(rates: list[float], layers: int, theory: float | None) -> tuple[str, str, str]:
-    """Return the word (see `jaxnn.Verdict`), the rate a layer, and that of theory."""
+def rate_in_parts(
+    rates: list[float], layers: int, theory: Predicted | None
+) -> tuple[str, str, str]:
+    """Return the word (see `jaxnn.Verdict`), the rate a layer, and that of theory.
+
+    Where they differ by more than three standard errors, both taken together, theory says by how
+    many, and what it is of.
+    """
     if not rates:
         return "", "", ""
     rate = float(np.mean(rates))
     error = float(np.std(rates, ddof=1)) / math.sqrt(len(rates)) if len(rates) > 1 else None
-    by_theory = "" if theory is None or not math.isfinite(theory) else f"{theory:+.3g}"
+    by_theory = "" if theory is None or not math.isfinite(theory.rate) else f"{theory.rate:+.3g}"
+    if theory is not None and error is not None:
+        off = errors_off(rate, theory.rate, math.hypot(error, theory.error))
+        by_theory += f" ({off}: it is of {theory.about})" if off and by_theory else ""
     word = word_of(rate, rate * (layers - 1), math.nan if error is None else error)
     return word, _plus_minus(rate, error), by_theory
 

@@ -39,10 +39,11 @@ def predict(rows: pl.DataFrame) -> pl.DataFrame:
     """Return one row a hidden layer of the deepest network of each case that has a σ_w.
 
     Columns: activation, label, layer; log10_gain, log₁₀ √χ, null for the last one;
-    log10_delta_z, relative to the last hidden layer; bias, the effect of finite width on it, and
-    sd, its standard deviation over draws, both null if theory is silent; log10_mean_square_z;
-    log10_spread, null if it was not measured or theory is silent. The signal and its spread start
-    from the first layer's as measured.
+    log10_delta_z, relative to the last hidden layer; error, its standard error; bias, the effect of
+    finite width on it, and sd, its standard deviation over draws, both null if theory is silent;
+    log10_mean_square_z; log10_spread, null if it was not measured or theory is silent. The signal
+    and its spread start from the first layer's as measured. The bias is known of a σ with σ(cz) =
+    c σ(z), such as relu, and one example; it is 0 of others, whose theory is of infinite width.
 
     Args:
         rows: `labelled` ones of a sweep.
@@ -66,8 +67,9 @@ def of_twins(rows: pl.DataFrame) -> pl.DataFrame:
     """Return what the wide twins of networks of the user's own say, one row a depth and layer.
 
     Medians over seeds, down from the loss as it is, not from the last hidden layer. Columns:
-    activation, label, depth, layer; log10_delta_z with its bias, which is not known and 0 here, and
-    low and high, between which 95 % of networks of this width are; log10_gain, nan for the output;
+    activation, label, depth, layer; log10_delta_z with its error, its bias, which is not known and
+    0 here, and low and high, between which 95 % of networks of this width are; log10_gain, nan for
+    the output;
     log10_mean_square_z; log10_spread. No rows for networks without theory.
 
     Args:
@@ -75,11 +77,12 @@ def of_twins(rows: pl.DataFrame) -> pl.DataFrame:
     """
     at = ["activation", "label", "depth", "layer"]
     size, sd = pl.col("log10_delta_z"), pl.col("log10_delta_z_theory_sd").median()
+    error = pl.col("log10_delta_z_theory_error").median()
     median = (pl.col(f"{name}_theory").median().alias(name) for name in OF_TWINS)
     return (
         rows.filter(pl.col("log10_delta_z_theory").is_not_null())
         .group_by(at, maintain_order=True)
-        .agg(*median, sd.alias("sd"), pl.lit(0.0).alias("bias"))
+        .agg(*median, sd.alias("sd"), error.alias("error"), pl.lit(0.0).alias("bias"))
         .sort(at)
         .with_columns(
             (size - 2 * pl.col("sd")).alias("low"),
@@ -153,7 +156,8 @@ def _mean_field(
         if not banded:
             return _Theory(q, log_delta, jnp.zeros(depth), jnp.zeros(depth))
         band = jaxnn.theory.meanfield.log_delta_band(*of, width, depth, hidden=hidden)
-        return _Theory(q, log_delta, band.bias, band.sd)
+        known = jaxnn.find_activation(activation).homogeneous
+        return _Theory(q, log_delta, band.bias if known else jnp.zeros(depth), band.sd)
 
     return Ahead(jax.jit(mean_field))
 
@@ -168,6 +172,7 @@ def _rows(case: pl.DataFrame, theory: _Theory, banded: bool) -> pl.DataFrame:
                 "layer": np.arange(1, layers + 1),
                 "log10_gain": gain / decade,
                 "log10_delta_z": log_delta / decade,
+                "error": np.zeros(layers),
                 "bias": bias / decade,
                 "sd": sd / decade,
                 "log10_mean_square_z": np.log10(q),

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from jaxnn.texts import clean, cleaned, counted
 
-__all__ = ["MOST", "argument", "counted", "listed", "quoted", "short"]
+__all__ = ["MOST", "argument", "counted", "errors_off", "listed", "quoted", "short"]
 
 MOST = 60  # characters of one name or entry
+ERRORS = 3.0  # by which a measurement may be apart from its theory
 
 
 def short(text: str) -> str:
@@ -44,3 +45,20 @@ def listed(names: Sequence[str], most: int = 12) -> str:
     """
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(short, cleaned(names)[:most])) + more
+
+
+def errors_off(measured: float, theory: float, error: float) -> str:
+    """Say by how many standard errors a measurement is apart from its theory; "" up to three.
+
+    Args:
+        measured: a number.
+        theory: what theory says of it.
+        error: the standard error of their difference; nothing is said if it is not known.
+
+    Example:
+        >>> errors_off(0.0195, 0.0218, 0.0003), errors_off(0.0195, 0.0198, 0.0003)
+        ('7.7 errors off', '')
+    """
+    if not error > 0 or not abs(measured - theory) > ERRORS * error:
+        return ""
+    return f"{abs(measured - theory) / error:.2g} errors off"

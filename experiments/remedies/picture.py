@@ -64,7 +64,7 @@ class Drawn(NamedTuple):
         middle = report.medians(rows.filter(pl.col("quantity") == GRADIENT))
         spread = {
             (remedy, quantity, depth): (least, most)
-            for remedy, quantity, depth, _, least, most in middle.iter_rows()
+            for remedy, quantity, depth, _, least, most, _ in middle.iter_rows()
         }
         lines: list[tuple[Any, ...]] = []
         trained: list[tuple[str, str, float | None, float | None, str, bool]] = []

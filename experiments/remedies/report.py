@@ -1,13 +1,13 @@
 """The remedies in words: gradient, correlation and accuracy of each next to theory, and a table."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 from rich.table import Table
 
-from experiments.learning.words import counted
+from experiments.learning.words import counted, errors_off
 from experiments.pages import tables
 from experiments.remedies import rates
 from experiments.remedies.columns import ACCURACY, DISTANCE, GRADIENT, QUANTITIES
@@ -22,6 +22,7 @@ STEADY = 2.0  # decades: a first layer that is at most a hundred times the last,
 LEAST = 1e-12  # of 1 - correlation: below is rounding
 ALIKE = 0.05  # 1 - correlation below which examples are nearly the same
 ROUNDING = 1e-6  # decades
+OF_MEDIAN = math.sqrt(math.pi / 2)  # its standard error over that of the mean
 MOST_DEPTHS = 5  # of accuracies in the table
 
 
@@ -29,7 +30,7 @@ def medians(rows: pl.DataFrame) -> pl.DataFrame:
     """Return one row a remedy, quantity and depth: value, the median over seeds, least and most.
 
     The columns least and most are the smallest and the largest seed; a nan among the seeds is the
-    median.
+    median. Its standard error, in the column error, is √(π/2) of that of the mean; null of a seed.
     """
     value = pl.col("value")
     return (
@@ -38,6 +39,7 @@ def medians(rows: pl.DataFrame) -> pl.DataFrame:
             pl.when(value.is_nan().any()).then(math.nan).otherwise(value.median()).alias("value"),
             value.min().alias("least"),
             value.max().alias("most"),
+            (OF_MEDIAN * value.std() / value.count().sqrt()).alias("error"),
         )
         .sort("depth", maintain_order=True)
     )
@@ -74,6 +76,7 @@ class Case:
 
     missing: the depths at which a quantity was not measured.
     rates: the best step size by depth.
+    errors: of a quantity and depth the standard error; nan of one seed.
     """
 
     remedy: str
@@ -84,11 +87,22 @@ class Case:
     distance_theory: dict[int, float]
     missing: dict[str, set[int]] = field(default_factory=dict)
     rates: dict[int, float] = field(default_factory=dict)
+    errors: dict[tuple[str, int], float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The name of the remedy."""
         return name_of(self.remedy)
+
+    def by_theory(self, quantity: str, depth: int, text: Callable[[float], str]) -> str:
+        """Return what theory says of a quantity, and by how many errors it is off if it is."""
+        gradient = quantity == GRADIENT
+        theories = self.gradient_theory if gradient else self.distance_theory
+        measured, theory = (self.gradient if gradient else self.distance), theories.get(depth)
+        if theory is None or not math.isfinite(theory):
+            return ""
+        off = errors_off(measured[depth], theory, self.errors.get((quantity, depth), math.nan))
+        return f", theory {text(theory)}{f' ({off})' if off else ''}"
 
     def cell(self, quantity: str, depth: int, text: str) -> str:
         """Return the text of a number, or the sign of one that was not measured, or nothing.
@@ -124,7 +138,13 @@ def cases(
         of = searched.filter(pl.col("remedy") == remedy, pl.col("quantity") == ACCURACY)
         best = dict(of.select("depth", "rate").iter_rows())
         theories = gradient_theory, distance_theory
-        found.append(Case(remedy, gradient, distance, accuracy, *theories, without, best))
+        errors = {
+            (quantity, depth): math.nan if error is None else error
+            for quantity, depth, error in middle.filter(pl.col("remedy") == remedy)
+            .select("quantity", "depth", "error")
+            .iter_rows()
+        }
+        found.append(Case(remedy, gradient, distance, accuracy, *theories, without, best, errors))
     return found
 
 
@@ -150,14 +170,14 @@ def sentence(case: Case) -> str:
 
 
 def _gradient(case: Case, depth: int) -> str:
-    decades, theory = case.gradient[depth], case.gradient_theory.get(depth, math.nan)
+    decades = case.gradient[depth]
     if not math.isfinite(decades):
         return f"no finite gradient over {counted(depth, 'layer')}"
     word = "steady" if abs(decades) <= STEADY else "vanishing" if decades < 0 else "exploding"
     each = decades / max(depth - 1, 1)
-    said = f", theory {_signed(theory)}" if math.isfinite(theory) else ""
+    theory = case.by_theory(GRADIENT, depth, _signed)
     return (
-        f"{word} gradient, {_signed(decades)} decades over {counted(depth, 'layer')}{said}, "
+        f"{word} gradient, {_signed(decades)} decades over {counted(depth, 'layer')}{theory}, "
         f"{_signed(each)} a layer"
     )
 
@@ -170,11 +190,11 @@ def _signed(value: float) -> str:
 
 
 def _correlation(case: Case, depth: int) -> str:
-    far, theory = case.distance[depth], case.distance_theory.get(depth, math.nan)
+    far = case.distance[depth]
     if math.isnan(far):
         return "no correlation of examples, which are zero in a layer or leave the range"
-    said = f", theory {_small(theory)}" if math.isfinite(theory) else ""
-    return f"examples {'alike' if far < ALIKE else 'apart'}, 1 - correlation {_small(far)}{said}"
+    theory = case.by_theory(DISTANCE, depth, _small)
+    return f"examples {'alike' if far < ALIKE else 'apart'}, 1 - correlation {_small(far)}{theory}"
 
 
 def _small(value: float) -> str:

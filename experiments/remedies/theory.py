@@ -1,8 +1,9 @@
 """Mean-field theory of the remedies: gradient ratio and correlation, at infinite width.
 
-Of the gradient, `meanfield.log_delta` along the lengths q[l], and for plain Gaussian networks what
-a finite width adds to its mean. The correlation c[l] of two inputs follows from the same lengths:
-of a leaky relu of slope s, with κ of Cho & Saul 2009 (arc-cosine kernel),
+Of the gradient, `meanfield.log_delta` along the lengths q[l], and for plain Gaussian networks of a
+σ with σ(cz) = c σ(z), such as relu, what a finite width adds to its mean. The correlation c[l] of
+two inputs follows from the same lengths: of a leaky relu of slope s, with κ of Cho & Saul 2009
+(arc-cosine kernel),
 
     κ(c) = c + k/π (√(1-c²) - c arccos c),  k = (1-s)²/(1+s²)         s = 0 of relu
     q[l+1] c[l+1] = m q[l] c[l] + (q[l+1] - m q[l]) κ(c[l])           m = 1 with a skip, else 0
@@ -70,16 +71,17 @@ def _profiles(remedy: Remedy, depth: int, inputs: Inputs) -> tuple[np.ndarray, n
     """Return ln ‖Δz[l]‖ / ‖Δz[depth]‖ and 1 - c[l], for l = 1 … depth."""
     activation, block = remedy.activation(depth), remedy.kind.of(depth)
     batch = inputs.batch if rows_meet(block) else None
-    banded = remedy.kind.name == "dense" and remedy.weights.scheme == GAUSSIAN
+    sigma = jaxnn.find_activation(activation)
+    plain = remedy.kind.name == "dense" and remedy.weights.scheme == GAUSSIAN
     log_delta, q = _mean_field(
-        jaxnn.find_activation(activation),
+        sigma,
         remedy.weights.factor,
         inputs.q0,
         inputs.c0,
         depth,
         block,
         batch,
-        inputs.width if banded else None,
+        inputs.width if plain and sigma.homogeneous else None,
     )
     c = correlations(remedy, depth, np.asarray(q), inputs)
     with np.errstate(invalid="ignore"):

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from rich.table import Table
 
+from experiments.learning.words import errors_off
 from experiments.pages import tables
 from experiments.runs import runtime
 from experiments.runs.comparison import comparison
@@ -89,7 +90,9 @@ def case_of(rows: pl.DataFrame, more: int = 0) -> Case:
     numbers = ("", "", "")
     for row in compared:
         variance = plus_minus(row["variance"], row["error"])
-        numbers = (variance, f"{row['predicted']:.3g}", str(row["depth"]))
+        off = errors_off(row["variance"], row["predicted"], row["error"] or math.nan)
+        predicted = f"{row['predicted']:.3g}{f' ({off})' if off else ''}"
+        numbers = (variance, predicted, str(row["depth"]))
     seeds = rows["seed"].n_unique()
     of_all = f"{seeds} of {counted(seeds + more, 'seed')}" if more else ""
     return Case(rows["activation"][0], rows["weights"][0], *numbers, span(rows), of_all)
