@@ -4058,13 +4058,48 @@ MUTANTS = (
         "error,",
         "tests/test_depth_of_user.py::test_theory_stands_next_to_every_depth",
     ),
+    Mutant(
+        "a measurement five errors apart from its theory is not told so",
+        "experiments/learning/words.py",
+        "ERRORS = 3.0",
+        "ERRORS = 5.0",
+        "tests/test_depth.py::test_a_theory_that_is_more_than_three_errors_off_says_so[tanh]",
+    ),
+    Mutant(
+        "the theory of tanh has the bias of relu's width",
+        "experiments/depth/theory.py",
+        "band.bias if known else jnp.zeros(depth)",
+        "band.bias",
+        "tests/test_depth.py::test_a_theory_that_is_more_than_three_errors_off_says_so[tanh]",
+    ),
     # The wide twin
     Mutant(
         "a twin draws the same numbers up and down",
         "jaxnn/limits/twin/draws.py",
-        "below = _by_root(fold_in(key, 1), axes",
-        "below = _by_root(fold_in(key, 0), axes",
+        "return _by_root(fold_in(key, 1), axes",
+        "return _by_root(fold_in(key, 0), axes",
         "tests/test_twin.py::test_draws_on_the_way_down_are_new_ones[axes0]",
+    ),
+    Mutant(
+        "the transpose of a weight has other blocks than the weight",
+        "jaxnn/limits/twin/draws.py",
+        "block = source if self.turned else here",
+        "block = here",
+        "tests/test_twin.py::test_a_weight_has_one_draw_in_a_layer[names0]",
+    ),
+    Mutant(
+        "a weight that the steps of a scan share, or several products, is drawn for each",
+        "jaxnn/limits/twin/program.py",
+        "entries = self.entries.get(place)",
+        "entries = None",
+        "tests/test_twin.py::test_a_weight_has_one_draw_in_a_layer[names0]",
+    ),
+    Mutant(
+        "signals are not compared with theory",
+        "jaxnn/flow/parting.py",
+        "down, up = parting(flow), signal_parting(flow)",
+        "down, up = parting(flow), None",
+        "tests/test_twin.py::test_a_sentence_says_where_theory_and_measurement_part",
     ),
     Mutant(
         "the mean square of a draw by the root is five per cent too large",
@@ -4076,8 +4111,8 @@ MUTANTS = (
     Mutant(
         "the mean square of a draw by mixture is five per cent too large",
         "jaxnn/limits/twin/draws.py",
-        "jnp.asarray(MIXED**-0.5, total.dtype)",
-        "jnp.asarray((MIXED / 1.05) ** -0.5, total.dtype)",
+        "return _mean_of_blocks(one, MIXED)",
+        "return 1.05**0.5 * _mean_of_blocks(one, MIXED)",
         "tests/test_twin_closed.py::test_convolutions_have_the_closed_form_of_dense_layers",
     ),
     Mutant(
@@ -4146,8 +4181,8 @@ MUTANTS = (
     Mutant(
         "replicas of a table have the same signs",
         "jaxnn/limits/twin/draws.py",
-        "signs(hashed(fold_in(key, replica), gather",
-        "signs(hashed(fold_in(key, 0 * replica), gather",
+        "signs(hashed(fold_in(of_block, r), gather",
+        "signs(hashed(fold_in(of_block, 0 * r), gather",
         "tests/test_twin.py::test_an_entry_of_a_table_has_one_sign_in_a_replica",
     ),
     Mutant(

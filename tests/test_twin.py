@@ -12,9 +12,9 @@ from jax import lax
 from sklearn.datasets import load_digits
 
 import jaxnn
-from jaxnn.flow.parting import parting, theory_text
+from jaxnn.flow.parting import parting, signal_parting, theory_text
 from jaxnn.limits.twin.draws import Axes, looked_up, product, triangular
-from jaxnn.limits.twin.program import STATE, WEIGHT, Draws, Value, evaluated
+from jaxnn.limits.twin.program import STATE, WEIGHT, Draws, Value, evaluated, shared_weights
 from jaxnn.theory import meanfield
 
 LN10 = np.log(10)
@@ -172,6 +172,139 @@ def test_rows_have_the_draw_of_their_expert(by_state):
         ratio = np.mean(made**2, axis=2) / expected
         for half in (slice(0, REPLICAS // 2), slice(REPLICAS // 2, None)):
             assert np.allclose(np.mean(ratio[half], axis=0), 1, atol=0.15)
+
+
+def _in_layer(f, w, *states):
+    """Return what a layer makes, with one draw of each weight, for replicas of its states."""
+    given = [Value(w, WEIGHT), *(Value(v, STATE) for v in states)]
+    closed = jax.make_jaxpr(f)(w, *(v[0] for v in states))
+    draws = Draws(KEY, len(states[0]))
+    draws.entries = shared_weights(closed, given, len(states[0]))
+    return [value.array for value in evaluated(closed, given, draws)]
+
+
+def _in_steps(w, z, g):
+    """Return z W summed over two steps, and 2 z W."""
+    summed = lax.scan(lambda total, _: (total + z @ w, None), 0 * z, None, length=2)[0]
+    return summed - 2 * (z @ w)
+
+
+def _over_layers(w, z, g):
+    """Return g · (z W₁ …) - (g … W₁ᵀ) · z, of steps that go up and down a stack."""
+    stack, z, g = w.reshape(4, 3, 3), z[:, :3], g[:, :3]
+    up = lax.scan(lambda z, w: (z @ w, None), z, stack)[0]
+    down = lax.scan(lambda g, w: (g @ w.T, None), g, stack, reverse=True)[0]
+    return jnp.sum(g * up) - jnp.sum(down * z)
+
+
+def _of_own(z, w):
+    return z @ w - (2 * z) @ (w / 2)
+
+
+_called = jax.jit(_dense)
+
+# Functions of W, z and g that are 0, or of mean 0 over replicas, if W is one matrix.
+ONE_DRAW = {
+    "twice": lambda w, z, g: z @ w - 0.5 * (z @ (2 * w)),
+    "both signs": lambda w, z, g: jax.nn.relu(z @ w) - jax.nn.relu(-z @ w) - z @ w,
+    "slices": lambda w, z, g: (z @ w)[..., :3] - z @ w[:, :3],
+    "heads": lambda w, z, g: z @ w - jnp.einsum("fi,ihd->fhd", z, w.reshape(6, 2, 3)).reshape(2, 6),
+    "calls": lambda w, z, g: _called(z, w) - _called(z, w),
+    "choice": lambda w, z, g: lax.cond(z[0, 0] > 0, jnp.dot, lambda z, w: z @ w, z, w) - z @ w,
+    "steps": _in_steps,
+    "function": lambda w, z, g: _of_own(z, w - jnp.mean(w, keepdims=True)),
+    "transpose": lambda w, z, g: jnp.sum(g * (z @ w)) - jnp.sum((g @ w.T) * z),
+    "slices of the transpose": lambda w, z, g: (
+        jnp.sum(g[:, :2] * (z @ w[:, :2])) - jnp.sum((g[:, :2] @ w.T[:2]) * z)
+    ),
+    "stacks": _over_layers,
+    "look-up": lambda w, z, g: (
+        w[jnp.int32(z[:, 0])] - jax.nn.one_hot(jnp.int32(z[:, 0]), 6, dtype=z.dtype) @ w
+    ),
+}
+QUICK = ["transpose", "stacks", "look-up"]
+
+
+@pytest.mark.parametrize(
+    "names", [QUICK, pytest.param(sorted({*ONE_DRAW} - {*QUICK}), marks=pytest.mark.slow)]
+)
+def test_a_weight_has_one_draw_in_a_layer(names):
+    random = np.random.default_rng(0)
+    w = jnp.asarray(random.normal(size=(6, 6)), jnp.float32)
+    z, g = random.normal(size=(2, 5, 2, 6)).astype(np.float32)
+    z[..., 0] = [0, 3]  # rows that are looked up
+
+    @jax.jit
+    def every(w, z, g):
+        return {name: _in_layer(ONE_DRAW[name], w, z, g)[0] for name in names}
+
+    for name, made in every(w, z, g).items():
+        of_all = np.sum(made, axis=0) if np.ndim(made) == 1 else made
+        assert np.abs(of_all).max() < 2e-5, name
+
+
+TOGETHER = {
+    "several products or steps, whose entries are made of each other's": lambda w, z: lax.fori_loop(
+        0, 2, lambda _, z: jnp.tanh(z @ (w + w.T)), z
+    ),
+    "are made of one parameter": lambda w, z: z @ w + z @ jnp.abs(w),
+    "in both": lambda w, z: (z @ w) + z * w[:2],
+    "sum over other axes of it": lambda w, z: (
+        jnp.einsum("fi,ihd->fhd", z, w.reshape(6, 2, 3)).sum(2)
+        @ jnp.einsum("fhd,ihd->fih", z.reshape(2, 2, 3), w.reshape(6, 2, 3)).sum(0).T
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", TOGETHER)
+def test_products_that_have_no_twin_together_are_refused(reason):
+    w, z = jnp.eye(6), jnp.ones((2, 6))
+    net, params = jaxnn.from_layers({"mine": (TOGETHER[reason], w)})
+    with pytest.raises(jaxnn.errors.NoTwinError, match=rf"layer 1 \(mine\): .*{reason}.*; "):
+        jax.eval_shape(
+            lambda params: jaxnn.gradient_flow(*jaxnn.theory.wide(net, params), z, cotangent=z),
+            params,
+        )
+
+
+def test_a_weight_and_its_transpose_have_their_closed_form():
+    """Of relu(z W) Wᵀ half a layer's W Wᵀ is the unit matrix: q′ = σ⁴ (¼ + ½) q, Δ alike."""
+    n, size = 32, 1.2
+    w = size * n**-0.5 * jax.random.rademacher(jax.random.key(0), (n, n), jnp.float32)
+    z, g = np.random.default_rng(0).normal(size=(2, 32, 2, n)).astype(np.float32)
+
+    @jax.jit
+    def both(w, z, g):
+        y, pull = jax.vjp(lambda z: _in_layer(lambda w, z: jax.nn.relu(z @ w) @ w.T, w, z)[0], z)
+        return y, *pull(g)
+
+    y, below = both(w, z, g)
+    for made, given in ((y, z), (below, g)):
+        assert np.mean(made**2) / np.mean(given**2) == pytest.approx(0.75 * size**4, rel=0.06)
+        assert np.mean(made * given) / np.mean(given**2) == pytest.approx(size**2 / 2, rel=0.06)
+
+
+@pytest.mark.slow
+def test_layers_with_a_weight_and_its_transpose_are_those_of_wide_networks():
+    n, layers = 256, 6
+
+    def layer(w, z):
+        return z - 0.5 * jnp.tanh(z @ w) @ w.T
+
+    def chain(seed):
+        keys = jax.random.split(jax.random.key(seed), layers + 2)
+        weights = [1.2 * n**-0.5 * jax.random.rademacher(k, (n, n), float) for k in keys[2:]]
+        xs, cotangent = (jax.random.rademacher(k, (4, n), float) for k in keys[:2])
+        return *jaxnn.from_layers([(layer, w) for w in weights]), xs, cotangent
+
+    networks = [chain(seed) for seed in range(6)]
+    real = [jaxnn.gradient_flow(*network[:3], cotangent=network[3]) for network in networks]
+    twins = _twins(*networks[0], count=6, replicas=2)
+    for of in (lambda flow: flow.log_mean_square[-1] / 2, lambda flow: flow.log_delta_input):
+        ours, theirs = (np.array([of(flow) for flow in flows]) for flows in (twins, real))
+        joint = np.hypot(ours.std(ddof=1), theirs.std(ddof=1)) / 6**0.5
+        assert joint < 0.03
+        assert abs(ours.mean() - theirs.mean()) < 3 * joint
 
 
 def _normal(key, *shape, fan):
@@ -450,11 +583,18 @@ def test_a_trained_network_of_the_digits_parts_from_its_theory(users_jax):
 def test_a_sentence_says_where_theory_and_measurement_part(unhooked):
     log_delta = np.linspace(3, 0, 12)
     errors = SimpleNamespace(log_delta=np.array([0.02] * 11 + [0]))
-    theory = SimpleNamespace(log_delta=log_delta, errors=errors, replicas=16)
+    signal = np.linspace(0, 1, 12)
+    errors.log_mean_square = np.full(12, 0.02)
+    theory = SimpleNamespace(
+        log_delta=log_delta, log_mean_square=signal, errors=errors, replicas=16
+    )
 
-    def of(apart):
+    def of(apart, of_signal=0.0):
         return SimpleNamespace(
-            log_delta=log_delta + np.multiply(apart, LN10), theory=theory, names=("",) * 12
+            log_delta=log_delta + np.multiply(apart, LN10),
+            log_mean_square=signal + 2 * np.multiply(of_signal, LN10) * np.ones(12),
+            theory=theory,
+            names=("",) * 12,
         )
 
     def label(layer):
@@ -468,7 +608,17 @@ def test_a_sentence_says_where_theory_and_measurement_part(unhooked):
     assert parting(of([0.5, 0.0, -0.3, -0.6, *[0.0] * 8])) == pytest.approx((4, -0.6))  # crosses it
     text = theory_text(of([-0.4, -0.5, -0.3, *[0.0] * 9]), label)
     assert text.startswith("Follows theory down to layer 4 (mine); from layer 3 (mine) down the ")
-    assert "by up to -0.5 decades" in text
+    assert "by up to -0.5 decades: the weights" in text
+    assert "have a mean that is not zero" in text
+
+    up = [*[0.0] * 5, *[-0.5] * 3, *[-0.4] * 4]
+    assert signal_parting(of(np.zeros(12), up)) == pytest.approx((6, -0.5))
+    assert signal_parting(of(np.zeros(12), [0.3] * 11 + [0.0])) is None  # not for good
+    text = theory_text(of(np.zeros(12), up), label)
+    assert text.startswith("From layer 6 (mine) up the signal parts from that of random weights")
+    both = theory_text(of(np.r_[-0.5, np.zeros(11)], up), label)
+    assert "layer 1 (mine) down the gradient" in both
+    assert "; from layer 6 (mine) up the si" in both
 
 
 @pytest.mark.slow

@@ -19,11 +19,16 @@ over the states of other replicas π,
 Where rows are chosen in each replica, such as tokens sorted by their expert, those of another one
 stand elsewhere: there π is the replica itself, and S = 1.
 
+A weight that several products share (`origins.py`) is one random matrix of R times as many units,
+with a block W ∘ ±[s, r] from replica π_s(r) to replica r, whose signs are those of the entries of
+the parameter. A product with Wᵀ has its transpose, and so has the way down: where W and Wᵀ are both
+on the way up, what comes down is not independent of it.
+
 Index legend: R replicas, F rows, C and O units below and above, N slices along batch axes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -36,6 +41,7 @@ from ...arrays.rows import at_least_float32
 from .noise import bits, fold_in, hashed, normal, signs
 
 MIXED = 4  # S
+SHARED = 16  # S of a weight that several products share, at most R
 SMALL = 8192  # entries of a matrix, below which LAPACK's QR decomposition takes one thread
 ROOT_COST = 4  # of a product and addition in a QR decomposition, next to one in a matrix product
 
@@ -61,6 +67,31 @@ class Axes:
         return tuple(i for i in range(ndim) if i not in taken)
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """The blocks of a weight that several products share.
+
+    turned: whether this product has their transpose.
+    alone: whether each replica has one block, to itself.
+    """
+
+    turned: bool
+    alone: bool
+
+    def at(self, key: Array, s: Any, replicas: int) -> tuple[Array, Array, Array]:
+        """Return the s-th source of each replica, the block's own number, and its key."""
+        here = jnp.arange(replicas, dtype=jnp.uint32)
+        shift = jnp.uint32(s) if self.alone else (bits(fold_in(key, 0), (1,)) + jnp.uint32(s))
+        shift = shift % replicas
+        source = (here + (replicas - shift if self.turned else shift)) % replicas
+        block = source if self.turned else here
+        return source, block, fold_in(key, 1 + jnp.asarray(s, jnp.uint32))
+
+    def count(self, replicas: int) -> int:
+        """Return S."""
+        return 1 if self.alone else min(SHARED, replicas)
+
+
 def product(
     key: Array,
     operator: Operator,
@@ -83,36 +114,97 @@ def product(
     """
     each = _in_turn if loops else jax.vmap
 
-    def along(w: Array, x: Array, key: Array) -> Array:
+    def up(key: Array, x: Array, w: Array) -> Array:
         if axes is not None and _root_is_quick(axes, x, w):
             made = jax.eval_shape(operator, x[0], w)
-            return _by_root(key, axes, x, w, down=False).astype(made.dtype)
-        return _by_mixture(key, operator, x, w, each, alone)
+            return _by_root(fold_in(key, 0), axes, x, w, down=False).astype(made.dtype)
+        return _by_mixture(fold_in(key, 0), operator, x, w, each, alone)
+
+    def down(key: Array, x: Array, w: Array, delta: Array) -> Array:
+        if axes is not None and _root_is_quick(axes, x, w):
+            return _by_root(fold_in(key, 1), axes, delta, w, down=True, like=x)
+        return _by_mixture(fold_in(key, 1), _transposed(operator, x), delta, w, each, alone)
+
+    return _with_rule(operator, each, up, down)(key, x, w)
+
+
+def shared_product(
+    key: Array, places: Array, operator: Operator, x: Array, w: Array, loops: bool, blocks: Blocks
+) -> Array:
+    """Return a draw of A(x; W), given that other products have entries of W too.
+
+    Args:
+        key: of the array that W is a view of.
+        places: of the entries of W in that array.
+        operator: A, as for `product`.
+        x: of every replica, likewise.
+        w: W, likewise.
+        loops: likewise.
+        blocks: of the matrix for all replicas.
+    """
+    each = _in_turn if loops else jax.vmap
+
+    def of(random: tuple[Array, Array], f: Operator, x: Array, w: Array, own: Blocks) -> Array:
+        def one(s: Any) -> Array:
+            source, block, of_block = own.at(random[0], s, len(x))
+
+            def signed(r: Array) -> Array:
+                return signs(hashed(fold_in(of_block, r), random[1]), w.dtype) * w
+
+            return each(f)(x[source], jax.vmap(signed)(block))
+
+        return _mean_of_blocks(one, own.count(len(x)))
+
+    def up(random: Any, x: Array, w: Array) -> Array:
+        return of(random, operator, x, w, blocks)
+
+    def down(random: Any, x: Array, w: Array, delta: Array) -> Array:
+        own = replace(blocks, turned=not blocks.turned)
+        return of(random, _transposed(operator, x), delta, w, own)
+
+    return _with_rule(operator, each, up, down)((key, places), x, w)
+
+
+def _mean_of_blocks(one: Callable[[Any], Array], count: int) -> Array:
+    """Return S^-½ Σ_s of what a function of s makes."""
+    total: Array = jax.lax.fori_loop(1, count, lambda s, total: total + one(s), one(0))
+    return total * jnp.asarray(count**-0.5, total.dtype)
+
+
+def _transposed(operator: Operator, x: Array) -> Operator:
+    """Return (Δy, W) -> Δx of an operator, of one replica."""
+    one = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)  # type: ignore[no-untyped-call]
+
+    def transposed(delta: Array, w: Array) -> Array:
+        (result,) = jax.linear_transpose(lambda x: operator(x, w), one)(delta)
+        return result  # type: ignore[no-any-return]
+
+    return transposed
+
+
+def _with_rule(
+    operator: Operator,
+    each: Callable[..., Any],
+    up: Callable[[Any, Array, Array], Array],
+    down: Callable[[Any, Array, Array, Array], Array],
+) -> Callable[[Any, Array, Array], Array]:
+    """Return a draw, (what is random, x, W) -> y, with its reverse rule."""
 
     @jax.custom_vjp
-    def drawn(key: Array, x: Array, w: Array) -> Array:
-        return along(w, x, fold_in(key, 0))
+    def drawn(random: Any, x: Array, w: Array) -> Array:
+        return up(random, x, w)
 
-    def up(key: Array, x: Array, w: Array) -> tuple[Array, Any]:
-        return drawn(key, x, w), (key, x, w)
+    def forward(random: Any, x: Array, w: Array) -> tuple[Array, Any]:
+        return drawn(random, x, w), (random, x, w)
 
-    def down(saved: Any, delta: Array) -> tuple[Any, Array, Array]:
-        key, x, w = saved
-        if axes is not None and _root_is_quick(axes, x, w):
-            below = _by_root(fold_in(key, 1), axes, delta, w, down=True, like=x)
-        else:
-            one = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)  # type: ignore[no-untyped-call]
-
-            def transposed(delta: Array, w: Array) -> Array:
-                (result,) = jax.linear_transpose(lambda x: operator(x, w), one)(delta)
-                return result  # type: ignore[no-any-return]
-
-            below = _by_mixture(fold_in(key, 1), transposed, delta, w, each, alone)
+    def backward(saved: Any, delta: Array) -> tuple[Any, Array, Array]:
+        random, x, w = saved
         of_w = jax.linear_transpose(lambda w: each(lambda x: operator(x, w))(x), w)
-        return np.zeros(key.shape, jax.dtypes.float0), below, of_w(delta)[0]
+        without = jax.tree.map(lambda v: np.zeros(v.shape, jax.dtypes.float0), random)
+        return without, down(random, x, w, delta), of_w(delta)[0]
 
-    drawn.defvjp(up, down)
-    return drawn(key, x, w)
+    drawn.defvjp(forward, backward)
+    return drawn
 
 
 def _in_turn(f: Callable[..., Array]) -> Callable[..., Array]:
@@ -236,15 +328,19 @@ def _by_mixture(
     if alone:
         return one(0)
 
-    total: Array = jax.lax.fori_loop(1, MIXED, lambda i, total: total + one(i), one(0))
-    return total * jnp.asarray(MIXED**-0.5, total.dtype)
+    return _mean_of_blocks(one, MIXED)
 
 
 # Tables
 
 
 def looked_up(
-    key: Array, gather: Callable[[Array, Any], Array], table: Array, places: Any
+    key: Array,
+    gather: Callable[[Array, Any], Array],
+    table: Array,
+    places: Any,
+    numbers: Array | None = None,
+    blocks: Blocks | None = None,
 ) -> Array:
     """Return entries of a table of random numbers for every replica: its own with fresh signs.
 
@@ -255,11 +351,21 @@ def looked_up(
         gather: (table, places) -> entries, of one replica.
         table: the entries.
         places: of every replica, (R, …).
+        numbers: of the entries, by default from 0 on.
+        blocks: of a table that products share: a mean of several blocks takes the place of one.
     """
-    numbers = jnp.arange(table.size, dtype=jnp.int32).reshape(table.shape)
-    replicas = jnp.arange(len(places), dtype=jnp.uint32)
+    replicas = len(places)
+    blocks = Blocks(turned=False, alone=True) if blocks is None else blocks
+    if numbers is None:
+        numbers = jnp.arange(table.size, dtype=jnp.int32).reshape(table.shape)
 
-    def one(replica: Array, places: Any) -> Array:
-        return signs(hashed(fold_in(key, replica), gather(numbers, places)), table.dtype)
+    def one(s: Any) -> Array:
+        _, block, of_block = blocks.at(key, s, replicas)
 
-    return jax.vmap(one)(replicas, places) * jax.vmap(lambda places: gather(table, places))(places)
+        def signed(r: Array, places: Any) -> Array:
+            return signs(hashed(fold_in(of_block, r), gather(numbers, places)), table.dtype)
+
+        return jax.vmap(signed)(block, places)
+
+    entries: Array = jax.vmap(lambda places: gather(table, places))(places)
+    return entries * _mean_of_blocks(one, blocks.count(replicas))

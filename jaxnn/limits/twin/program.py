@@ -11,67 +11,168 @@ rule of the user's own where a product is inside: of that the plain reverse rule
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import prod
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 from jax.extend.core import primitives
 from jaxtyping import Array
 
 from ...adapters.program import CALLS, Step, scan_of
 from ...errors import NoTwinError
-from .draws import Axes, looked_up, product
+from .draws import Axes, Blocks, looked_up, product, shared_product
 from .noise import fold_in
+from .origins import OF_MANY, SCALES, VIEWS, Entries, Origin, Use, Uses, units
 
 # What a value is made of, the higher over the lower.
 CONSTANT, WEIGHT, STATE = range(3)
 
+ROOTS = 2**20  # added to the number of an array that products share, for its key
 WITH_RULES = ("custom_jvp_call", "custom_vjp_call")
 
 
 class Value(NamedTuple):
     """An array, and what it is made of; a state has its replicas in front.
 
-    fixed: whether it is the same in all steps of the scan that it is in.
+    varies: the scans in whose steps it differs, by how many there are around it.
+    origin: of a weight, which entries of which array it has; None where they are not looked for.
     """
 
     array: Any
     kind: int
-    fixed: bool = True
+    varies: frozenset[int] = frozenset()
+    origin: Origin | None = None
 
 
 class Draws:
     """The random keys of the products of a program, in their order.
 
-    key: of `noise.py`.
+    key: of `noise.py`; of a step of a scan, its own.
     replicas: R.
-    scan: in a step of a scan its own key, which all steps share.
     """
 
-    def __init__(self, key: Array, replicas: int, scan: Array | None = None) -> None:
-        self.key, self.replicas, self.scan, self.count = key, replicas, scan, 0
+    def __init__(self, key: Array, replicas: int) -> None:
+        self.key, self.replicas, self.count = key, replicas, 0
+        self.layer_key = key
+        # Where in the layer's program this one is, and which steps of scans.
+        self.path: tuple[int, ...] = ()
+        self.steps: tuple[Any, ...] = ()
+        self.uses: Uses | None = None  # if they are looked for
+        self.entries: dict[Any, Entries] = {}  # of the products that share a weight
+
+    def inside(self, key: Array, path: tuple[int, ...], steps: tuple[Any, ...] = ()) -> "Draws":
+        """Return the draws of a program in this one."""
+        draws = Draws(key, self.replicas)
+        draws.layer_key, draws.uses, draws.entries = self.layer_key, self.uses, self.entries
+        draws.path, draws.steps = (*self.path, *path), (*self.steps, *steps)
+        return draws
 
     def next(self) -> Array:
         """Return the next key."""
         self.count += 1
         return fold_in(self.key, self.count)
 
-    def of_weight(self, weight: "Value") -> tuple[Array, bool]:
-        """Return the key of a product with a weight, and whether the steps of a scan share it."""
-        key = self.next()
-        if self.scan is None or not weight.fixed:
-            return key, False
-        return fold_in(self.scan, self.count), True
+    def of_weight(
+        self,
+        weight: Value,
+        below: Callable[[], np.ndarray],
+        above: Callable[[], np.ndarray],
+        *,
+        alone: bool = False,
+        is_look_up: bool = False,
+    ) -> "tuple[Array, _Shared | None]":
+        """Return the key of a product, and how it shares its weight with other products.
+
+        Args:
+            weight: the weight.
+            below: of each of its entries, the unit below.
+            above: likewise, the unit above.
+            alone: whether no replica may take what is of others.
+            is_look_up: whether it is a look-up in a table.
+        """
+        key, place = self.next(), (*self.path, self.count)
+        if self.uses is not None:
+            origin = weight.origin or self.uses.root(weight.array.shape, weight.varies)
+            repeated = len(weight.varies) < len(self.steps)
+            self.uses.of_place[place] = Use(origin, below, above, repeated, alone, is_look_up)
+        entries = self.entries.get(place)
+        if entries is None:
+            return key, None
+        key = fold_in(self.layer_key, ROOTS + entries.root)
+        for scan in sorted(entries.varies):
+            key = fold_in(key, self.steps[scan - 1])
+        places = _iota(entries.places)
+        for scan, stride in entries.strides:
+            places = places + stride * jnp.asarray(self.steps[scan - 1], places.dtype)
+        return key, _Shared(places, Blocks(entries.turned, entries.alone))
 
     def as_state(self, value: Value) -> Array:
         """Return an array for every replica."""
-        array, kind, _ = value
-        return array if kind == STATE else jnp.broadcast_to(array, (self.replicas, *array.shape))
+        array: Array = value.array
+        if value.kind == STATE:
+            return array
+        return jnp.broadcast_to(array, (self.replicas, *array.shape))
 
     def of_kind(self, value: Value, kind: int) -> Value:
         """Return a value as one of a higher kind."""
-        return Value(self.as_state(value) if kind == STATE else value.array, kind, value.fixed)
+        array = self.as_state(value) if kind == STATE else value.array
+        return value._replace(array=array, kind=kind)
+
+
+class _Shared(NamedTuple):
+    """What `draws.shared_product` asks for."""
+
+    places: Array
+    blocks: Blocks
+
+
+def _iota(places: np.ndarray) -> Array:
+    """Return places as an array, and where they are in line along each axis, as no constant."""
+    first = int(places[(0,) * places.ndim])
+    next_ones = np.eye(places.ndim, dtype=int) * (np.array(places.shape, int) > 1)
+    strides = [int(places[tuple(at)] - first) for at in next_ones]
+    in_line = sum(
+        (stride * np.arange(n)).reshape([-1 if i == j else 1 for j in range(places.ndim)])
+        for i, (stride, n) in enumerate(zip(strides, places.shape, strict=True))
+    )
+    if not np.array_equal(first + in_line, places):
+        return jnp.asarray(places, jnp.int32)
+    along = (
+        stride * jax.lax.broadcasted_iota(jnp.int32, places.shape, i)
+        for i, stride in enumerate(strides)
+    )
+    return sum(along, jnp.full(places.shape, first, jnp.int32))
+
+
+def shared_weights(closed: Any, given: Sequence[Value], replicas: int) -> dict[Any, Entries]:
+    """Return what the products of a program share, as `Draws.entries`.
+
+    Args:
+        closed: its jaxpr.
+        given: what goes into it.
+        replicas: R.
+
+    Raises:
+        NoTwinError: weights that have no twin together.
+    """
+    if not any(Step(eqn, (), (), ()).products for eqn in closed.jaxpr.eqns):
+        return {}
+    draws = Draws(jnp.zeros(2, jnp.uint32), replicas)
+    draws.uses = uses = Uses()
+    given = [
+        value._replace(origin=uses.root(value.array.shape)) if value.kind == WEIGHT else value
+        for value in given
+    ]
+
+    def made(arrays: list[Any]) -> list[Any]:
+        whole = [v._replace(array=a) for v, a in zip(given, arrays, strict=True)]
+        return _arrays(evaluated(closed, whole, draws))
+
+    jax.eval_shape(made, _arrays(given))
+    return uses.entries()
 
 
 def evaluated(closed: Any, given: Sequence[Value], draws: Draws) -> list[Value]:
@@ -104,12 +205,14 @@ def evaluated(closed: Any, given: Sequence[Value], draws: Draws) -> list[Value]:
 def _made(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
     """Return what an equation makes."""
     kinds = [value.kind for value in given]
-    if STATE not in kinds:
-        kind, fixed = max(kinds, default=CONSTANT), all(value.fixed for value in given)
-        return [Value(v, kind, fixed) for v in _bound(eqn, *_arrays(given))]
-    name = eqn.primitive.name
-    if eqn.primitive in CALLS:
+    kind = max(kinds, default=CONSTANT)
+    if eqn.primitive in CALLS and kind > CONSTANT:
         return evaluated(eqn.params.get("jaxpr", eqn.params.get("call_jaxpr")), given, draws)
+    if kind < STATE:
+        arrays = _bound(eqn, *_arrays(given))
+        varies = frozenset[int]().union(*(value.varies for value in given))
+        return _with_origins(eqn, given, [Value(v, kind, varies) for v in arrays], draws)
+    name = eqn.primitive.name
     if WEIGHT in kinds and Step(eqn, (), (), ()).products:
         if eqn.primitive is primitives.scan_p:
             return _scanned(eqn, given, draws)
@@ -121,9 +224,29 @@ def _made(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
         drawn = _drawn(eqn, given, draws)
         if drawn is not None:
             return [Value(drawn, STATE)]
+    if draws.uses is not None:
+        origins = (value.origin for value in given if value.kind == WEIGHT and value.array.size > 1)
+        draws.uses.of_entries.extend(origin for origin in origins if origin is not None)
     axes = [0 if kind == STATE else None for kind in kinds]
     each = jax.vmap(partial(_bound, eqn), in_axes=axes, axis_size=draws.replicas)
     return [Value(v, STATE) for v in each(*_arrays(given))]
+
+
+def _with_origins(eqn: Any, given: list[Value], made: list[Value], draws: Draws) -> list[Value]:
+    """Return what is made of weights alone with its origin, if that is looked for."""
+    of = [value.origin for value in given if value.origin is not None]
+    if draws.uses is None or not of:
+        return made
+    name = eqn.primitive.name
+    if name in VIEWS:
+        return [v._replace(origin=of[0].view(name, eqn.params, i)) for i, v in enumerate(made)]
+    if name in SCALES:
+        sizes = [prod(origin.root.shape) for origin in of]
+        if sizes.count(max(sizes)) == 1:
+            return [made[0]._replace(origin=of[sizes.index(max(sizes))])]
+        of = []
+    parts = () if name.startswith(OF_MANY) else tuple(of)
+    return [v._replace(origin=draws.uses.root(v.array.shape, v.varies, parts)) for v in made]
 
 
 def _arrays(values: Sequence[Value]) -> list[Any]:
@@ -172,8 +295,16 @@ def _drawn(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
             return _bound(eqn, *((w, x) if at == 0 else (x, w)))[0]  # type: ignore[no-any-return]
 
         x, w = given[1 - at].array, given[at].array
-        key, _ = draws.of_weight(given[at])
-        return product(key, operator, x, w, None, loops=True)
+        # Of W the axis of the units above, that of those below in a group, and those of places.
+        above, below = eqn.params["dimension_numbers"].rhs_spec[:2]
+        groups = eqn.params["feature_group_count"]
+
+        def of_group() -> np.ndarray:
+            group = units(w.shape, (above,))() // (w.shape[above] // groups)
+            return np.asarray(group * w.shape[below] + units(w.shape, (below,))())
+
+        key, shared = draws.of_weight(given[at], of_group, units(w.shape, (above,)))
+        return _product(key, shared, operator, x, w, None, loops=True)
     raise NoTwinError(
         f"expected products that are matrix products, convolutions, look-ups or "
         f"lax.ragged_dot(state, weights, sizes), got another {primitive.name}, which has no wide "
@@ -200,13 +331,30 @@ def _matrix_product(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
     def operator(x: Array, w: Array) -> Array:
         return x_first(_bound(eqn, *((w, x) if at == 0 else (x, w)))[0], count)
 
-    key, shared = draws.of_weight(given[at])
-    y = product(key, operator, x, w, None if shared else axes, loops=False)
+    below = units(w.shape, (*axes.w, *axes.w_slices))
+    above = units(w.shape, (*axes.free(of_w, of_w=True), *axes.w_slices))
+    key, shared = draws.of_weight(given[at], below, above)
+    y = _product(key, shared, operator, x, w, axes)
     if at == 1:
         return y
     lead = 1 + count
     order = [*range(lead), *range(lead + free_x, y.ndim), *range(lead, lead + free_x)]
     return jnp.transpose(y, order)
+
+
+def _product(
+    key: Array,
+    shared: _Shared | None,
+    operator: Any,
+    x: Array,
+    w: Array,
+    axes: Axes | None,
+    loops: bool = False,
+    alone: bool = False,
+) -> Array:
+    if shared is not None:
+        return shared_product(key, shared.places, operator, x, w, loops, shared.blocks)
+    return product(key, operator, x, w, axes, loops, alone)
 
 
 def _is_plain_ragged(eqn: Any, kinds: list[int]) -> bool:
@@ -234,11 +382,12 @@ def _ragged_product(eqn: Any, given: list[Value], draws: Draws) -> Array:
     def operator(x: Array, w: Array) -> Array:
         return jnp.einsum("mgk,gkn->mn", x, w)
 
-    key, shared = draws.of_weight(w)
-    grouped = jax.vmap(by_group)(x.array, draws.as_state(sizes))
     alone = sizes.kind == STATE
-    axes = None if shared or alone else Axes((1, 2), (0, 1), (), ())
-    y = product(key, operator, grouped, w.array, axes, loops=False, alone=alone)
+    below, above = units(w.array.shape, (0, 1)), units(w.array.shape, (0, 2))
+    key, shared = draws.of_weight(w, below, above, alone=alone)
+    grouped = jax.vmap(by_group)(x.array, draws.as_state(sizes))
+    axes = None if alone else Axes((1, 2), (0, 1), (), ())
+    y = _product(key, shared, operator, grouped, w.array, axes, alone=alone)
     return y.astype(eqn.outvars[0].aval.dtype)
 
 
@@ -251,8 +400,10 @@ def _looked_up(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
     def gather(table: Array, places: Any) -> Array:
         return _bound(eqn, table, places)[0]  # type: ignore[no-any-return]
 
-    key, _ = draws.of_weight(table)
-    return looked_up(key, gather, table.array, draws.as_state(places))
+    indexed, shape = eqn.params["dimension_numbers"].start_index_map, table.array.shape
+    above = units(shape, [i for i in range(len(shape)) if i not in indexed])
+    key, shared = draws.of_weight(table, units(shape, indexed), above, is_look_up=True)
+    return looked_up(key, gather, table.array, draws.as_state(places), *(shared or ()))
 
 
 # Programs within a program
@@ -274,19 +425,20 @@ def _kinds_of(f: Callable[..., list[Value]], values: Sequence[Value]) -> list[in
 def _scanned(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
     """Return what a scan makes.
 
-    Weights that are the same in all steps are drawn once for all of them, by mixture, since inputs
-    of several steps may be alike; others are drawn anew in each step.
+    Weights that are the same in all steps are drawn once for all of them, as those that several
+    products share; others are drawn anew in each step.
     """
-    scan = scan_of(eqn)
-    given = [value._replace(fixed=i < scan.consts) for i, value in enumerate(given)]
+    scan, level = scan_of(eqn), len(draws.steps) + 1
     consts, carries = given[: scan.consts], given[scan.consts : scan.consts + scan.carries]
     key, count = draws.next(), scan.carries
+    path = (draws.count,)
+    around = frozenset[int]().union(*(value.varies for value in given))
+    carries = [v._replace(varies=around | {level}, origin=None) for v in carries]
     # Of a step's entries the steps are in front, of a state the replicas behind them.
-    stacks = [_swapped(value) for value in given[scan.consts + count :]]
+    stacks = [_of_step(_swapped(v), level) for v in given[scan.consts + count :]]
 
     def step(values: Sequence[Value], i: Any) -> list[Value]:
-        of_step = Draws(fold_in(fold_in(key, 0), i), draws.replicas, fold_in(key, 1))
-        return evaluated(scan.body, values, of_step)
+        return evaluated(scan.body, values, draws.inside(fold_in(key, i), path, (i,)))
 
     first = [v._replace(array=jax.eval_shape(lambda v: v[0], v.array)) for v in stacks]
     while True:  # until every carry is of the kind that it comes out as
@@ -307,9 +459,15 @@ def _scanned(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
 
     entries = jnp.arange(scan.k), _arrays(stacks)
     carry, out = jax.lax.scan(body, _arrays(carries), entries, scan.k, scan.reverse)
-    ends = [Value(v, kind) for v, kind in zip(carry, raised, strict=True)]
-    of_steps = [Value(v, kind) for v, kind in zip(out, kinds[count:], strict=True)]
+    ends = [Value(v, kind, around) for v, kind in zip(carry, raised, strict=True)]
+    of_steps = [Value(v, kind, around) for v, kind in zip(out, kinds[count:], strict=True)]
     return ends + list(map(_swapped, of_steps))
+
+
+def _of_step(value: Value, level: int) -> Value:
+    """Return what is of several steps with the origin of one."""
+    origin = None if value.origin is None else value.origin.at_step(level)
+    return value._replace(varies=value.varies | {level}, origin=origin)
 
 
 def _swapped(value: Value) -> Value:
@@ -324,9 +482,10 @@ def _chosen(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
     index, *operands = given
     key = draws.next()
     branches = [
-        partial(_branch, closed, fold_in(key, i), draws.replicas)
+        partial(_branch, closed, draws, fold_in(key, i), (draws.count, i))
         for i, closed in enumerate(eqn.params["branches"])
     ]
+    varies = frozenset[int]().union(*(value.varies for value in given))
     of_each = [_kinds_of(branch, operands) for branch in branches]
     kinds = [max(of_output) for of_output in zip(*of_each, strict=True)]
     kinds = [STATE if index.kind == STATE else kind for kind in kinds]
@@ -342,12 +501,14 @@ def _chosen(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
         several = [f(*_arrays(operands)) for f in functions]
         places = jnp.clip(index.array.astype(jnp.int32), 0, len(functions) - 1)
         chosen = [jax.vmap(_picked)(places, *cases) for cases in zip(*several, strict=True)]
-    return [Value(v, kind) for v, kind in zip(chosen, kinds, strict=True)]
+    return [Value(v, kind, varies) for v, kind in zip(chosen, kinds, strict=True)]
 
 
 def _picked(i: Array, *cases: Array) -> Array:
     return jax.lax.select_n(i, *cases)
 
 
-def _branch(closed: Any, key: Array, replicas: int, values: Sequence[Value]) -> list[Value]:
-    return evaluated(closed, values, Draws(key, replicas))
+def _branch(
+    closed: Any, draws: Draws, key: Array, path: tuple[int, ...], values: Sequence[Value]
+) -> list[Value]:
+    return evaluated(closed, values, draws.inside(key, path))

@@ -24,7 +24,7 @@ from ...network.network import Network
 from ...network.params import Stacked, is_run
 from ...texts import told
 from .noise import fold_in
-from .program import CONSTANT, STATE, WEIGHT, Draws, Value, evaluated
+from .program import CONSTANT, STATE, WEIGHT, Draws, Value, evaluated, shared_weights
 
 REPLICAS = 16
 ANEW = 2**20  # added to the numbers of layers that are drawn anew; a float32 has them exactly
@@ -76,6 +76,7 @@ def _evaluated(link: WideLink, arrays: Sequence[Sequence[Any]], state: Any) -> A
     ]
     draws = Draws(fold_in(key, number.astype(jnp.uint32)), leaves[0].shape[1])
     try:
+        draws.entries = shared_weights(closed, given, draws.replicas)
         made = evaluated(closed, given, draws)
     except NoTwinError as error:
         raise NoTwinError(f"layer {link.label}: {error}") from None
@@ -195,10 +196,12 @@ def wide(
 
     So the flow of the twin is what theory says of random weights of these sizes; of a trained
     network it is what it would be if they were random. Weights that several layers share, such as
-    those of time steps that are layers, are drawn anew in each; within a layer the steps of a scan
-    share them. The mean square of a weight is taken along each of its axes, so experts and stacked
-    q, k, v of several sizes keep theirs. Arrays that a function closes over are no parameters, and
-    products with them stay as they are.
+    those of time steps that are layers, are drawn anew in each. Within a layer a weight is drawn
+    once, for all products and steps of scans that it is in, as itself or transposed, and the
+    backward pass has that draw too. The mean square of a weight is taken along each of its axes, so
+    experts and stacked q, k, v of several sizes keep theirs; its entries are independent, whatever
+    those of an orthogonal or symmetric one are. Arrays that a function closes over are no
+    parameters, and products with them stay as they are.
 
     `jaxnn.theory.meanfield` has no formula of gates, of branches with two matrices and of layers
     that share a weight: their theory is the twin, which has the closed form of each.
