@@ -3328,6 +3328,22 @@ MUTANTS = (
         needs="torch",
     ),
     Mutant(
+        "what reversible blocks of torch add to a user's gradient stays there",
+        "jaxnn/adapters/torch/restoring.py",
+        "own_gradients((*parameters, *buffers, *inputs, *others))",
+        "own_gradients(())",
+        "tests/test_torch_functions.py::test_reversible_blocks",
+        needs="torch",
+    ),
+    Mutant(
+        "parameters of a reversible block of torch have no layer",
+        "jaxnn/adapters/torch/graph.py",
+        "functions.setdefault(edge[0], set()).add(above)",
+        "pass",
+        "tests/test_torch_functions.py::test_reversible_blocks",
+        needs="torch",
+    ),
+    Mutant(
         "a buffer of torch that is nan is not named",
         "jaxnn/adapters/torch/module.py",
         "(*module.named_parameters(), *module.named_buffers())",
@@ -3600,7 +3616,7 @@ MUTANTS = (
     Mutant(
         "hooks of a parameter of torch are called by a flow",
         "jaxnn/adapters/torch/restoring.py",
-        "hooks += [p._backward_hooks for p in parameters]",
+        "hooks += [getattr(p, name) for p in parameters for name in OF_TENSORS]",
         "",
         "tests/test_pytorch.py::test_the_user_s_backward_hooks_are_not_called_and_stay[False]",
         needs="torch",

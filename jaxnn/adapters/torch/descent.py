@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...arrays.rows import LN2, ZERO_EXPONENT
+from .functions import Inner, blamed, taken
 from .graph import Survey
 from .hooks import State
 from .tensors import highest_exponent, log_norms, name_of_dtype, numbers_of, size_of
@@ -42,6 +43,7 @@ class Descent(NamedTuple):
     cotangent: of it; None if it is one number.
     x: the input as a leaf; None if it has no gradient.
     parameters: those with a gradient, by name.
+    inner: those of them whose gradient, or a part of it, comes through the user's own functions.
     """
 
     top: Any
@@ -50,6 +52,7 @@ class Descent(NamedTuple):
     states: list[State]
     survey: Survey
     parameters: dict[str, Any]
+    inner: dict[str, Inner] = {}  # noqa: RUF012, which is never written into
 
     @property
     def examples(self) -> int:
@@ -441,20 +444,24 @@ def _gradients(
     """Return the gradients at the states that are wanted, part by part, and of the parameters."""
     places: dict[Any, int] = {}
     inputs: list[Any] = []
-    for at in wanted:
-        for handle in descent.handles(at):
-            if _key(handle) not in places:
-                places[_key(handle)] = len(inputs)
-                inputs.append(handle)
+    below = [edge for name in names if name in descent.inner for edge in descent.inner[name].edges]
+    for handle in (*(handle for at in wanted for handle in descent.handles(at)), *below):
+        if _key(handle) not in places:
+            places[_key(handle)] = len(inputs)
+            inputs.append(handle)
     leaves = [descent.parameters[name] for name in names]
-    come = sys.modules["torch"].autograd.grad(
-        outputs, [*inputs, *leaves], grads, retain_graph=True, allow_unused=True
-    )
+    with blamed(descent.survey.functions):
+        come = sys.modules["torch"].autograd.grad(
+            outputs, [*inputs, *leaves], grads, retain_graph=True, allow_unused=True
+        )
     at_states = {
         at: [come[places[_key(handle)]] for handle in descent.handles(at)] for at in wanted
     }
-    of = dict(zip(names, come[len(inputs) :], strict=True))
-    return at_states, {name: grad for name, grad in of.items() if grad is not None}
+    of = {n: grad for n, grad in zip(names, come[len(inputs) :], strict=True) if grad is not None}
+    inner = taken({name: descent.parameters[name] for name in descent.inner})
+    for name in inner.keys() & names:
+        of[name] = of[name] + inner[name] if name in of else inner[name]
+    return at_states, of
 
 
 def _key(handle: Any) -> Any:

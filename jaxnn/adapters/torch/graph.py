@@ -23,6 +23,7 @@ class Survey(NamedTuple):
     gates: for each state whether it is one.
     links: pairs (state, a state below it) that a path with no other state between them joins.
     parameters: for each leaf of the graph, by its id, the layers that it is used in.
+    functions: nodes of the user's own autograd.Function, each with the layers that it lies in.
     """
 
     reached: list[bool]
@@ -30,6 +31,7 @@ class Survey(NamedTuple):
     gates: list[bool]
     links: set[tuple[int, int]]
     parameters: dict[int, set[int]]
+    functions: dict[Any, set[int]]
 
 
 def survey(top: Any, states: list[State], bottom: Any) -> Survey:
@@ -78,12 +80,17 @@ def _walked(top: Any, states: list[State], parts: list[tuple[int, ...]], bottom:
     reached = [False] * (count + 1) + [True]
     links: set[tuple[int, int]] = set()
     parameters: dict[int, set[int]] = {}
+    functions: dict[Any, set[int]] = {}
     for above in range(count + 1, 0, -1):
         if not reached[above]:
             continue
         if above > count:
             going = below.first([tuple(top[:2])])
         else:
+            for j in parts[above - 1]:
+                node = states[above - 1].parts[j].edge[0]
+                if is_own_function(node):
+                    functions.setdefault(node, set()).add(above)
             going = below.first(_next_edges(states[above - 1], parts[above - 1]))
         seen: set[Any] = set()
         while going:
@@ -99,10 +106,17 @@ def _walked(top: Any, states: list[State], parts: list[tuple[int, ...]], bottom:
                     at = state
             if at == above and hasattr(edge[0], "variable"):
                 parameters.setdefault(id(edge[0].variable), set()).add(above)
-            elif at == above:  # a state that is this one again, or one above it
+            elif at == above:  # a function, a state that is this one again, or one above it
+                if is_own_function(edge[0]):
+                    functions.setdefault(edge[0], set()).add(above)
                 going += below.first(edge[0].next_functions)
     gates = [reached[at] and _passed(at, links) for at in range(1, count + 1)]
-    return Survey(reached[1 : count + 1], parts, gates, links, parameters)
+    return Survey(reached[1 : count + 1], parts, gates, links, parameters, functions)
+
+
+def is_own_function(node: Any) -> bool:
+    """Tell a node of a user's own autograd.Function, whose backward may be anything."""
+    return hasattr(node, "_forward_cls")
 
 
 def _next_edges(state: State, parts: tuple[int, ...]) -> list[Any]:
@@ -161,7 +175,8 @@ class _Below:
         return self.of_node[edge[0]]
 
     def _is_end(self, edge: Any) -> bool:
-        return edge in self.places or hasattr(edge[0], "variable")
+        node = edge[0]
+        return edge in self.places or hasattr(node, "variable") or is_own_function(node)
 
     def _bit(self, edge: Any) -> int:
         if edge not in self.numbers:

@@ -17,6 +17,7 @@ from ...texts import label
 from .agreement import Agreed, agreed
 from .cuts import COMPILED, Blocks, listed, lists_in, modules_of, named_cuts
 from .descent import Descent, Look
+from .functions import inner_parameters, no_checkpoints
 from .graph import Survey, survey
 from .hooks import Recorder, State, numbered
 from .inputs import entering, is_about_leaves
@@ -83,7 +84,7 @@ def _measured(
     _check_module(torch, module, every)
     options, chosen, is_pattern = _options(module, cuts)
     recorder = Recorder(strict=cuts is not None and not is_pattern)
-    with recording(torch), unchanged(torch, module, tensors_in(inputs)):
+    with recording(torch), unchanged(torch, module, tensors_in([inputs, ys])):
         args, named, x = entering(inputs, is_leaf)
         entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
         operations = Operations(
@@ -96,7 +97,7 @@ def _measured(
         with recorder.hooked(chosen), operations.seen():
             output = module(*args, **named)
         states = recorder.closed()
-        _check_called(recorder, chosen, is_pattern or cuts is None)
+        _check_called(recorder, chosen, cuts is None, is_pattern or cuts is None)
         given, cotangent = _top(output, ys, loss, cotangent, len(x))
         edge = torch.autograd.graph.get_gradient_edge
         bottom = edge(x) if x.requires_grad else None
@@ -110,10 +111,13 @@ def _measured(
         for state in states:
             _check_batch(state, x)
         entered = any(below == 0 for _, below in taken.links)
-        parameters = {
-            name: p for name, p in every.items() if p.requires_grad and id(p) in taken.parameters
-        }
-        descent = Descent(given, cotangent, x if entered else None, states, taken, parameters)
+        trained = {name: p for name, p in every.items() if p.requires_grad}
+        inner = inner_parameters(torch, given, cotangent, taken, trained)
+        for name, of in inner.items():
+            taken.parameters.setdefault(id(every[name]), set()).update(of.layers)
+        parameters = {name: p for name, p in trained.items() if id(p) in taken.parameters}
+        of_input = x if entered else None
+        descent = Descent(given, cotangent, of_input, states, taken, parameters, inner)
         orders = _steps_first(states, modules_of(module))
         parts = [
             state._replace(parts=tuple(state.parts[j] for j in on))
@@ -147,11 +151,14 @@ def _plain(name: str) -> str:
 
 @contextmanager
 def recording(torch: Any) -> Iterator[None]:
-    """Let torch record its graph, and run what is compiled as it was before, so that hooks act."""
+    """Let torch record its graph, and run what is compiled as it was before, so that hooks act.
+
+    Checkpoints that go down by themselves are plain calls.
+    """
     compiler = getattr(torch, "compiler", None)
     stance = getattr(compiler, "set_stance", None)
     eager = stance("force_eager") if stance is not None else nullcontext()
-    with torch.inference_mode(False), torch.enable_grad(), eager:
+    with torch.inference_mode(False), torch.enable_grad(), eager, no_checkpoints(torch):
         yield
 
 
@@ -187,9 +194,9 @@ def _options(module: Any, cuts: Any) -> tuple[list[Blocks], dict[str, Any], bool
 # Cuts
 
 
-def _check_called(recorder: Recorder, chosen: dict[str, Any], some: bool) -> None:
-    """Check that cuts were called: each that was named, and one at least of others."""
-    if chosen and not recorder.called:
+def _check_called(recorder: Recorder, chosen: dict[str, Any], are_found: bool, some: bool) -> None:
+    """Check that cuts were called: each that was named, and one at least of those found."""
+    if are_found and chosen and not recorder.called:
         raise ValueError(
             f"cuts: expected modules that are called when the whole runs, and of {listed(chosen)} "
             "none is; hand over a module that calls them: one that torch.export or torch.jit has "

@@ -1,4 +1,4 @@
-"""PyTorch: random states, buffers and hooks, which a measurement leaves as they were.
+"""PyTorch: random states, buffers, `.grad` and hooks, which a measurement leaves as they were.
 
 They are put back after an error too, so that a training goes on as if nothing had been measured.
 """
@@ -10,18 +10,24 @@ from typing import Any
 
 import numpy as np
 
+from .functions import own_gradients
+from .tensors import is_tensor
+
 BACKWARD = ("_backward_hooks", "_backward_pre_hooks")
+OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
 
 @contextmanager
 def unchanged(torch: Any, module: Any, inputs: Iterable[Any]) -> Iterator[None]:
     """Leave a module as it was, and all random states that a call with these tensors draws from."""
     modules, parameters = [*module.modules()], [*module.parameters()]
-    buffers = [*module.buffers()]
+    buffers, inputs = [*module.buffers()], [*inputs]
+    others = [v for m in modules for v in vars(m).values() if is_tensor(v)]
     with (
         same_random_states(torch, (*parameters, *buffers, *inputs)),
         same_buffers(torch, modules, buffers),
-        no_backward_hooks(torch, modules, parameters),
+        no_backward_hooks(torch, modules, [*parameters, *inputs]),
+        own_gradients((*parameters, *buffers, *inputs, *others)),
     ):
         yield
 
@@ -74,7 +80,7 @@ def no_backward_hooks(torch: Any, modules: list[Any], parameters: list[Any]) -> 
     common = vars(torch.nn.modules.module)
     hooks = [getattr(m, name) for m in modules for name in BACKWARD]
     hooks += [common[f"_global{name}"] for name in BACKWARD]
-    hooks += [p._backward_hooks for p in parameters]
+    hooks += [getattr(p, name) for p in parameters for name in OF_TENSORS]
     taken = [(kept, kept.copy()) for kept in hooks if kept]
     try:
         for kept, _ in taken:
