@@ -4486,6 +4486,21 @@ MUTANTS = (
         "tests/test_advice.py::test_names_and_numbers_in_words_are_read_as_they_were_meant",
     ),
     Mutant(
+        "widths: an array departs from others of any shape",
+        "jaxnn/train/widths.py",
+        "tuple(len({*axis}) > 1 for axis in zip(*of_widths, strict=True))",
+        "()",
+        "tests/test_widths.py::test_the_array_that_departs_from_others_like_it_is_named",
+    ),
+    Mutant(
+        "widths: a network that ignores the width is steady",
+        "jaxnn/train/widths.py",
+        "all(len({*of_widths}) == 1 for of_widths in self.shapes)",
+        "not any(len({*of_widths}) == 1 for of_widths in self.shapes)",
+        "tests/test_widths.py"
+        "::test_a_network_that_ignores_width_or_seed_is_no_sign_of_a_parametrisation",
+    ),
+    Mutant(
         "cures: of torch a norm in a branch is one behind its sum",
         "jaxnn/adapters/torch/graph_parts.py",
         "below[u] & ~below[under[-1]] & norms",

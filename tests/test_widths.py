@@ -4,6 +4,7 @@ In SGD a factor c on an array, which is drawn c times smaller, makes its step si
 So one program trains both parametrisations, with factors that are integers, which nothing learns.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from problems import as_users_have_jax, norm, residual
 
 import jaxnn
 from jaxnn.adapters.applied import applied
+from jaxnn.train.widths import MAXIMAL as WORDS
 from jaxnn.train.widths import WidthCheck
 
 WIDTHS, STEPS, SEEDS, RATE = (16, 64, 256), 2, 2, 0.01
@@ -170,9 +172,72 @@ def test_words_of_what_can_come(record, word, said):
     log = np.log(2) * np.array(record)[:, :, None, None]  # of widths that double
     size = np.stack([log[0], log[0]], axis=2).reshape(3, 1, 2, 1)
     change = np.stack([np.full((3, 1, 1), -np.inf), log[1]], axis=2).reshape(3, 1, 2, 1)
-    check = WidthCheck((1, 2, 4), 1, ("w",), (), "float32", size, change, np.zeros((3, 1, 2, 0)))
+    check = WidthCheck(
+        (1, 2, 4), 1, ("w",), (), (), "float32", size, change, np.zeros((3, 1, 2, 0))
+    )
     assert check.word == word
     assert said in str(check)
+
+
+def checked(shapes, updates, seeds=2):
+    """A check of widths 1, 2 and 4 with one layer, nothing of which depends on the width.
+
+    shapes: of each array at the three widths.
+    updates: the power of width with which each is changed, apart from a little noise.
+    """
+    noise = 1e-3 * np.random.default_rng(0).normal(size=(2, 3, seeds, 2, len(shapes)))
+    update = np.log([1.0, 2, 4])[:, None, None, None] * updates + noise[0]
+    state = noise[1][..., :1]
+    names = tuple("abcdef"[: len(shapes)])
+    return WidthCheck((1, 2, 4), 1, ("w",), names, shapes, "float64", state, state - 2, update)
+
+
+WIDE, NARROW, ROW = (tuple((w, *rest(w)) for w in (1, 2, 4)) for rest in (
+    lambda w: (w,), lambda w: (3,), lambda w: ()
+))  # fmt: skip
+SAME = ((3, 3),) * 3
+
+
+@pytest.mark.parametrize(
+    ("shapes", "updates", "departing"),
+    [
+        ((WIDE,) * 4, (-1, -1, 0, -1), {"c": 3}),
+        ((WIDE,) * 3, (-1, -1, -0.85), {"c": 2}),
+        ((WIDE,) * 2, (-1, 0), {"b": 1}),
+        ((WIDE,) * 3, (-1, -1, -1.05), {}),
+        ((WIDE, NARROW, ROW, SAME), (-1, 0, 0.5, 1), {}),
+        ((WIDE, ROW, WIDE, ROW, ROW), (-1, 0, -1, 0, -0.5), {"e": 2}),
+    ],
+)
+def test_the_array_that_departs_from_others_like_it_is_named(shapes, updates, departing):
+    check = checked(shapes, np.array(updates))
+    assert {d.path: d.others for d in check.departures} == departing
+    assert check.word == ("unclear" if departing else "steady")
+    for path, change, usual, _ in check.departures:
+        row = check.parameter_table()[check.paths.index(path)]
+        assert change == (row["change"], row["change_error"])
+        assert change.value == pytest.approx(updates[check.paths.index(path)], abs=0.01)
+        assert usual.value == pytest.approx(updates[0] if path != "e" else 0, abs=0.01)
+        by = usual.value - change.value
+        assert (
+            f"{path} departs: what a step changes in it goes as width to the power of {change}"
+            in (str(check))
+        )
+        assert f"multiply its step size by width^{by:.2f}." in str(check)
+
+
+def test_a_network_that_ignores_width_or_seed_is_no_sign_of_a_parametrisation():
+    check = checked((SAME, SAME), np.zeros(2))
+    assert check.word == "unclear"
+    assert str(check) == (
+        "Unclear: every parameter array has the same shape at all widths, from 1 to 4; let "
+        "build(width, seed) use the width."
+    )
+    of_one_seed = checked((WIDE,), np.array([-1]))
+    own = np.repeat(of_one_seed.log_size[:, :1], 2, axis=1)
+    assert "All seeds give the same network" in str(replace(of_one_seed, log_size=own))
+    assert "seed" not in str(of_one_seed)
+    assert "seed" not in str(checked((WIDE,), np.array([-1]), seeds=1))
 
 
 def of_two(made, *_):
@@ -354,7 +419,31 @@ def test_ten_networks_of_both_kinds_are_told_apart(users_jax, name, kind):
     # Exponents of narrow networks are not yet those of wide ones; convolutions take long.
     widths = (16, 64, 256) if name in ("convolutional", "transformer") else (64, 256, 1024)
     check = jaxnn.width_check(partial(TEN[name], kind), widths, xs, ys, loss=loss, seeds=2)
+    assert not check.departures
     assert check.word == ("steady" if kind == MAXIMAL else "growing"), (check, check.table())
+    if kind == STANDARD:  # what is said to keep it is what `MAXIMAL` of the same network does
+        assert check.sentences[0].endswith(WORDS)
+
+
+@pytest.mark.slow
+def test_an_array_of_a_network_of_one_step_size_that_was_not_scaled_is_named(users_jax):
+    """Under maximal-update but for one matrix; its advice, followed, makes it steady."""
+    xs = np.random.default_rng(2).normal(size=(16, 4)).astype(np.float32)
+    one, both = ("['thetas'][0]",), ("['thetas'][0]", "['thetas'][1]")
+
+    def loss(output, ys):
+        return optax.softmax_cross_entropy_with_integer_labels(output, ys)
+
+    def made(hidden, width, seed):
+        (f, p), _ = build_mlp(MAXIMAL, width, seed)
+        return (f, p), adam(MAXIMAL, width, hidden, ("['out']",))
+
+    for hidden, departing in ((one, ["['thetas'][1]"]), (both, [])):
+        check = jaxnn.width_check(
+            partial(made, hidden), (32, 64, 128), xs, np.arange(16) % 3, loss=loss, seeds=2
+        )
+        assert [d.path for d in check.departures] == departing
+    assert check.word == "steady"
 
 
 @pytest.mark.slow

@@ -52,7 +52,16 @@ LN10 = float(np.log(10))
 FEWEST = 3  # widths
 LIMIT = 0.25  # exponents come in halves: what is nearer to 0 than to ½ is taken for 0
 CLEAR = 3  # standard errors
+DEPARTS = 0.1  # of an exponent from that of other arrays
 MOST = 3  # layers that a sentence names
+
+MAXIMAL = (
+    "Under maximal-update parametrisation nothing grows: draw the output's weights of variance "
+    "1/width²; with Adam, divide the step size by the width where a weight's fan-in is the width; "
+    "with SGD, multiply it by the width for the input's weights and all biases, and divide it by "
+    "the width for the output's weights; divide the logits of attention by a head's size, not by "
+    "its root."
+)
 
 Build = Callable[[int, int], tuple[Any, Optimizer]]
 
@@ -75,6 +84,29 @@ class Exponent(NamedTuple):
         return "steady" if size + self.error <= LIMIT else "unclear"
 
 
+class Departure(NamedTuple):
+    """A parameter array whose change goes with another power of width than that of others like it.
+
+    path: in the pytree of the network.
+    change: the exponent of its change.
+    usual: the median of those of the others.
+    others: their number.
+    """
+
+    path: str
+    change: Exponent
+    usual: Exponent
+    others: int
+
+    def __str__(self) -> str:
+        those = f"{self.others} others like it" if self.others > 1 else "the other one like it"
+        return (
+            f"{clean(self.path)} departs: what a step changes in it goes as width to the power of "
+            f"{self.change}, in {those} as {self.usual}. If they are to learn alike, multiply its "
+            f"step size by width^{self.usual.value - self.change.value:.2f}."
+        )
+
+
 @dataclass(frozen=True, repr=False)
 class WidthCheck:
     """Sizes of states and of their changes at several widths; `print` it to read it.
@@ -83,6 +115,7 @@ class WidthCheck:
     steps: k, of the training.
     names: of the layers.
     paths: of the parameter arrays, in the pytree of the network.
+    shapes: theirs at each width, (P, W).
     dtype: of the record.
     log_size: ln of the root mean square of the state of each layer after 0 … k steps, of each width
         and seed, (W, seeds, k + 1, L).
@@ -95,6 +128,7 @@ class WidthCheck:
     steps: int
     names: tuple[str, ...]
     paths: tuple[str, ...]
+    shapes: tuple[tuple[tuple[int, ...], ...], ...]
     dtype: str
     log_size: Float[np.ndarray, "W S T L"]
     log_change: Float[np.ndarray, "W S T L"]
@@ -126,11 +160,9 @@ class WidthCheck:
 
         The change is what a step changes in it, in the root mean square over entries and steps.
         """
-        logs = _mean_over_steps(self.log_update)
-        exponents = (self._exponent(logs[:, :, i]) for i in range(len(self.paths)))
         return [
             {"path": path, "change": value, "change_error": error}
-            for path, (value, error) in zip(self.paths, exponents, strict=True)
+            for path, (value, error) in zip(self.paths, self._updates, strict=True)
         ]
 
     def rows(self) -> list[dict[str, Any]]:
@@ -151,18 +183,22 @@ class WidthCheck:
     def word(self) -> str:
         """The verdict: steady, growing, falling, or unclear.
 
-        steady: nothing depends on the width, as under maximal-update parametrisation.
+        steady: no size depends on the width, as under maximal-update parametrisation.
         growing: some layer grows, as under standard parametrisation, or leaves the dtype's range.
         falling: none grows, and some layer changes less and less, so that it stops learning.
-        unclear: an exponent has too large an error or no number, or nothing changes.
+        unclear: an exponent has too large an error or no number, or nothing changes, or no array
+            has another shape at another width, or one departs from others like it.
         """
+        if self._ignores_width:
+            return "unclear"
         out = self._out_of_range
         if any(out):
             return "growing" if out == sorted(out) and not out[0] else "unclear"
         words = {*self._words}
         if words == {""}:
             return "unclear"
-        return next((w for w in ("growing", "falling", "unclear") if w in words), "steady")
+        found = next((w for w in ("growing", "falling", "unclear") if w in words), "steady")
+        return "unclear" if found == "steady" and self.departures else found
 
     @cached_property
     def sentences(self) -> tuple[str, ...]:
@@ -191,6 +227,44 @@ class WidthCheck:
         return width_chart(self.rows(), self.steps)
 
     # Exponents
+
+    @cached_property
+    def departures(self) -> tuple[Departure, ...]:
+        """Arrays whose change goes with another power of width than that of others like them.
+
+        Alike are those of which the same axes grow with the width: under any parametrisation each
+        step changes them by one power of it. The change of an array departs if its exponent is off
+        their median by .1 or more, and by three standard errors; of two that of the larger one.
+        """
+        alike: dict[tuple[bool, ...], list[int]] = {}
+        for i, of_widths in enumerate(self.shapes):
+            grows = tuple(len({*axis}) > 1 for axis in zip(*of_widths, strict=True))
+            alike.setdefault(grows, []).append(i)
+        found = []
+        for group in alike.values():
+            known = [i for i in group if np.isfinite(self._updates[i].error)]
+            for i in known:
+                usual = sorted(self._updates[j] for j in known)[(len(known) - 1) // 2]
+                off = abs(self._updates[i].value - usual.value)
+                error = float(np.hypot(self._updates[i].error, usual.error))
+                if off >= max(DEPARTS, CLEAR * error):
+                    others = len(known) - 1
+                    found.append(Departure(self.paths[i], self._updates[i], usual, others))
+        return tuple(found)
+
+    @cached_property
+    def _updates(self) -> list[Exponent]:
+        """The exponent of what a step changes in each parameter array."""
+        logs = _mean_over_steps(self.log_update)
+        return [self._exponent(logs[:, :, i]) for i in range(len(self.paths))]
+
+    @property
+    def _ignores_width(self) -> bool:
+        return bool(self.shapes) and all(len({*of_widths}) == 1 for of_widths in self.shapes)
+
+    @property
+    def _ignores_seed(self) -> bool:
+        return self.log_size.shape[1] > 1 and bool((self.log_size == self.log_size[:, :1]).all())
 
     @cached_property
     def _out_of_range(self) -> list[bool]:
@@ -240,6 +314,11 @@ class WidthCheck:
 
     def _first_sentence(self) -> str:
         word, after = self.word, f"after {counted(self.steps, 'step')}"
+        if self._ignores_width:
+            return (
+                "Unclear: every parameter array has the same shape at all widths, from "
+                f"{self.widths[0]} to {self.widths[-1]}; let build(width, seed) use the width."
+            )
         if word == "steady":
             return (
                 f"Steady: no state {after}, and nothing that a step changes in one, depends on the "
@@ -254,6 +333,11 @@ class WidthCheck:
             )
         if word == "unclear":
             names = self._named("unclear")
+            if not names and {*self._words} != {""}:
+                return (
+                    f"Unclear: no state {after}, and nothing that a step changes in one, depends "
+                    "clearly on the width, but not all arrays go with it as those like them."
+                )
             if not names:
                 return "Unclear: the steps change nothing; look at the optimiser."
             return (
@@ -275,20 +359,30 @@ class WidthCheck:
         if start.word == "growing":
             return (
                 f"Growing with width: the state of layer {name} goes as width to the power of "
-                f"{start} before the first step{above}. Draw its weights by a factor of "
-                f"width^{-start.value:.2f} smaller."
+                f"{start} before the first step{above}. Multiply its weights by "
+                f"width^{-start.value:.2f}."
             )
-        return (
+        text = (
             f"Growing with width: what a step changes in layer {name} goes as width to the power "
-            f"of {change}{above}. So it is under standard parametrisation, with one step size for "
-            "all widths: let that of its weights fall with the width, and check again."
+            f"of {change}{above}."
         )
+        if self.departures:  # which say what to multiply
+            return text
+        return f"{text} So it is under standard parametrisation, with one step size. {MAXIMAL}"
 
     def _other_sentences(self) -> list[str]:
+        told = []
         if self.word == "growing" and "falling" in self._words:
             falling = self._named("falling")
-            return [f"Other layers change less with width, as width to the power of {falling}."]
-        return []
+            told.append(f"Other layers change less with width, as width to the power of {falling}.")
+        if not self._ignores_width:
+            told += map(str, self.departures[:MOST])
+        if self._ignores_seed:
+            told.append(
+                "All seeds give the same network, so that errors are too small; let build(width, "
+                "seed) use the seed."
+            )
+        return told
 
     def _name(self, layer: int) -> str:
         return label(layer + 1, clean(self.names[layer]))
@@ -389,10 +483,11 @@ def width_check(
     check_loss(loss)
     if not callable(build):
         raise TypeError(f"build: expected build(width, seed), got {told(build)}")
-    records, names, paths = [], None, None
+    records, names, paths, shapes = [], None, None, []
     for width in sizes:
         first, own_loss, own_ys = _built(build, width, 0, xs, ys, loss, each)
         own_paths = _paths(first.tree)
+        shapes.append([np.shape(v) for v in jax.tree.leaves(_learned(first.tree))])
         if names is None:
             names, paths = first.net.names, own_paths
         if (first.net.names, own_paths) != (names, paths):
@@ -421,7 +516,8 @@ def width_check(
         )
     by_field = (np.array([[r[i] for r in record] for record in records]) for i in range(3))
     dtype = np.dtype(jnp.result_type(float)).name
-    return WidthCheck(tuple(sizes), steps, names or (), paths or (), dtype, *by_field)
+    of_arrays = tuple(zip(*shapes, strict=True))
+    return WidthCheck(tuple(sizes), steps, names or (), paths or (), of_arrays, dtype, *by_field)
 
 
 def _built(
