@@ -5,6 +5,7 @@ params = jaxnn.init(net, jax.random.key(0))
 value, gradient = jax.jit(jaxnn.backprop)(net, params, xs, ys)
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -78,12 +79,22 @@ else:
     }
     _PLACES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
+    def _imported(module):
+        """Import a module; JAX draws random numbers of NumPy's then, and those are the user's."""
+        random = sys.modules.get("numpy.random") if "jax" not in sys.modules else None
+        state = random and random.get_state()
+        try:
+            return import_module(f".{module}", __name__)
+        finally:
+            if random:
+                random.set_state(state)
+
     def __getattr__(name):
         if name in ("blocks", "errors", "theory", "train"):
-            return import_module(f".{name}", __name__)
+            return _imported(name)
         if name not in _PLACES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(f".{_PLACES[name]}", __name__), name)
+        value = globals()[name] = getattr(_imported(_PLACES[name]), name)
         return value
 
     def __dir__():

@@ -1346,7 +1346,7 @@ MUTANTS = (
     Mutant(
         "a frozen weight counts as rounded away",
         "jaxnn/train/alarms.py",
-        "still &= np.isfinite(earlier).any(axis=0)",
+        'still &= np.isfinite(seen.earlier("parameters", "log10_update")).any(axis=0)',
         "still &= True",
         "tests/test_alarms.py::test_what_is_no_fault_gives_no_alarm",
     ),
@@ -1375,7 +1375,7 @@ MUTANTS = (
     ),
     Mutant(
         "a watch that goes on forgets the theory of the start",
-        "jaxnn/train/watch.py",
+        "jaxnn/train/recorder.py",
         "if extras.theory is None:",
         "if False:",
         "tests/test_watch.py::test_what_is_recorded_besides_is_that_of_the_states",
@@ -1396,9 +1396,9 @@ MUTANTS = (
     ),
     Mutant(
         "a training that goes on begins its file again",
-        "jaxnn/train/watch.py",
-        '.open("a", encoding="utf-8") as file',
-        '.open("w", encoding="utf-8") as file',
+        "jaxnn/train/journal.py",
+        '.open("ab", buffering=0)',
+        '.open("wb", buffering=0)',
         "tests/test_watch.py"
         "::test_a_training_that_is_killed_goes_on_from_its_checkpoint_with_all_rows",
     ),
@@ -1410,6 +1410,69 @@ MUTANTS = (
         "tests/test_trainers.py"
         "::test_the_events_of_hugging_face_s_trainer_make_the_record_of_a_watch",
         "torch",
+    ),
+    Mutant(
+        "a tracker that ends the program ends the training",
+        "jaxnn/train/recorder.py",
+        "FAULTS = (Exception, SystemExit)",
+        "FAULTS = (Exception,)",
+        "tests/test_survival.py::test_a_writer_and_a_callback_that_fail_are_said_once",
+    ),
+    Mutant(
+        "a watch says at each step that it failed",
+        "jaxnn/train/recorder.py",
+        "if self.failures[part] == 1 and",
+        "if self.failures[part] and",
+        "tests/test_survival.py::test_a_writer_and_a_callback_that_fail_are_said_once",
+    ),
+    Mutant(
+        "half of a line stays where there is no room for all",
+        "jaxnn/train/journal.py",
+        "            file.truncate(size)",
+        "            pass",
+        "tests/test_survival.py::test_lines_that_a_full_disk_has_no_room_for_are_written_later",
+    ),
+    Mutant(
+        "two processes write to one folder",
+        "jaxnn/train/journal.py",
+        "return error.errno not in HELD",
+        "return True",
+        "tests/test_survival.py::test_a_folder_is_that_of_one_process",
+    ),
+    Mutant(
+        "an earlier watch writes to the folder of a later one",
+        "jaxnn/train/journal.py",
+        "if _writers.get(self.folder) is not self:",
+        "if _writers.get(self.folder) is None:",
+        "tests/test_survival.py::test_a_later_watch_of_a_program_takes_the_folder",
+    ),
+    Mutant(
+        "an ensemble is measured as one training",
+        "jaxnn/train/watch.py",
+        "return jnp.zeros((), jnp.float32), False",
+        "return jnp.ones((), jnp.float32), False",
+        "tests/test_survival.py::test_members_of_an_ensemble_are_not_mixed",
+    ),
+    Mutant(
+        "an ensemble that is measured by nobody is not said",
+        "jaxnn/train/watch.py",
+        "step[0] if is_batched[0] else step,",
+        "1,",
+        "tests/test_survival.py::test_members_of_an_ensemble_are_not_mixed",
+    ),
+    Mutant(
+        "columns of a damaged line are not counted",
+        "jaxnn/train/reading.py",
+        'f"{part}: ")) != count:',
+        'f"{part}: ")) < 0:',
+        "tests/test_damaged_records.py::test_a_damaged_line_is_skipped_with_one_warning",
+    ),
+    Mutant(
+        "the address of the live page waits in a pipe",
+        "experiments/watch/server.py",
+        ", flush=True)  # now",
+        ")  # now",
+        "tests/test_live_page.py::test_the_address_is_printed_before_the_page_is_served",
     ),
     # Coordinate checks
     Mutant(

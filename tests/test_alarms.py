@@ -237,6 +237,16 @@ def test_what_is_not_finite_is_the_last_alarm():
     assert [alarm.rule for alarm in alarms(series({}, large))] == ["state"]
 
 
+def test_an_array_above_the_last_cut_of_a_module_is_named():
+    head = {"layer": 4, "path": "head.weight", "shape": [8, 8]}
+    (line,) = series({})
+    for values in line["parameters"].values():
+        values.append(0.0)
+    watched = Watched(START | {"parameters": [*START["parameters"], head]}, [line, line])
+    (alarm,) = alarms_of(watched)
+    assert alarm.text.startswith("Step 0: ‖update‖ / ‖θ‖ of head.weight in layer 4 is 1, for the")
+
+
 @pytest.mark.parametrize("changes", SILENT.values(), ids=SILENT)
 def test_what_is_no_fault_gives_no_alarm(changes):
     assert alarms(series(*changes)) == []

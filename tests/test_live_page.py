@@ -1,7 +1,9 @@
 """The live page of a watched training: its numbers, its server, and itself in a browser."""
 
 import http.client
+import io
 import json
+import sys
 import threading
 from contextlib import closing
 
@@ -12,7 +14,7 @@ from experiments.__main__ import main
 from experiments.watch import server
 from experiments.watch.page import DIFFERENCE, LAYERS, page
 from jaxnn.train import read_watch
-from jaxnn.train.watched import FILE
+from jaxnn.train.journal import FILE
 
 START = {
     "kind": "start", "schema": 1, "time": 0, "every": 10, "dtype": "float32",
@@ -107,8 +109,20 @@ def test_of_many_measurements_some_are_drawn_with_the_last_one(tmp_path, monkeyp
 
 
 def test_nothing_is_measured_yet(tmp_path):
-    made = page_of(record(tmp_path / "one", START))
-    assert made.answer.text == "Nothing is measured yet."
+    one = record(tmp_path / "one", START)
+    assert page_of(one).answer.text == "Nothing is measured yet."
+    record(one, alarm(0, "Step 0: the inputs are nan or infinite."))
+    assert page_of(one).answer == (
+        "Step 0: the inputs are nan or infinite.", "ill", "Nothing is measured yet.",
+    )  # fmt: skip
+
+
+def test_of_two_trainings_one_has_measured_nothing_yet(tmp_path):
+    one, two = record(tmp_path / "one", START, measured(0, -3.0)), record(tmp_path / "two", START)
+    for folders in ((one, two), (two, one)):
+        made = page_of(*folders)
+        gradient = cells(made, "layers", quantity=LAYERS["log10_delta"])
+        assert gradient.select("run", "step", "place").rows() == [("one", 0, 1), ("one", 0, 2)]
 
 
 @pytest.mark.parametrize(
@@ -175,6 +189,27 @@ def test_the_server_answers_with_what_is_new(serving, monkeypatch):
     assert ask(served, "/", host="example.org:80")[0] == 403
     (folder / FILE).unlink()
     assert ask(served, "/now?")[0] == 503
+
+
+def test_a_damaged_line_is_said_once_by_the_command(serving, capsys):
+    folder, served = serving
+    record(folder, alarm(10, None))
+    watch.prepare(watch.Settings(folders=(folder,)))
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: line 3 of {folder / FILE}: expected a text as text, got None")
+    assert ask(served, "/now?")[0] == 200
+    assert capsys.readouterr().err == ""
+
+
+def test_the_address_is_printed_before_the_page_is_served(tmp_path, monkeypatch):
+    folder, pipe = record(tmp_path / "one", START), io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe))
+    told = []
+    serving = "experiments.watch.server.Server.serve_forever"
+    monkeypatch.setattr(serving, lambda served: told.append((pipe.getvalue(), served.address)))
+    server.serve((folder,), 0)
+    ((printed, address),) = told
+    assert printed.decode().startswith(f"{address} shows it while it trains")
 
 
 def test_a_port_that_is_taken_is_said(serving):

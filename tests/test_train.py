@@ -30,7 +30,7 @@ from experiments.train import report as train_report
 from jaxnn.texts import percent
 from jaxnn.train import read_watch
 from jaxnn.train.fitting import Best
-from jaxnn.train.watched import FILE
+from jaxnn.train.journal import FILE
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 

@@ -11,6 +11,7 @@ import pytest
 from peers import need
 
 import jaxnn
+from jaxnn.errors import TrainingWarning
 from jaxnn.train import hugging_face_callback, lightning_callback, read_watch
 
 pytestmark = pytest.mark.usefixtures("users_jax")
@@ -29,6 +30,8 @@ def test_a_package_that_is_missing_is_said_in_one_sentence(make, package, monkey
         make(**options)
     with pytest.raises(TypeError, match=r"among cuts, every, folder, .*, got evry$"):
         make(**options, evry=1)
+    with pytest.raises(TypeError, match=r"^callback: expected a function of an alarm, got 3$"):
+        make(**options, callback=3)
 
 
 def model_of(seed=0):
@@ -142,8 +145,17 @@ def test_the_events_of_lightning_make_the_record_of_a_watch(monkeypatch):
     assert_same(made.watch.watched, watched_by_hand())
     made.on_train_start(trainer, SimpleNamespace(model=model_of()))
     made.on_train_batch_start(trainer, whole, batches()[0], 0)
-    with pytest.raises(ValueError, match=r"^module: expected the module that is called"):
+    with pytest.warns(TrainingWarning, match=r"^Step 6: .* expected the module that is called"):
         made.on_before_optimizer_step(SimpleNamespace(global_step=6), whole, optimizer)
+    made.on_train_batch_end(trainer, whole, None, batches()[0], 0)
+    assert made.watch.failures == {"measurement": 1}
+    made = lightning_callback(loss=mse, module=lambda whole: whole.model, labels=lambda b: b["y"])
+    made.on_train_start(trainer, whole)
+    made.on_train_batch_start(trainer, whole, batches()[0], 0)
+    whole.model(batches()[0][0])
+    with pytest.warns(TrainingWarning, match=r"^Step 0: the gradient could .* \(TypeError: "):
+        made.on_before_optimizer_step(SimpleNamespace(global_step=0), whole, optimizer)
+    made.on_train_batch_end(trainer, whole, {}, batches()[0], 0)
 
 
 @pytest.mark.slow

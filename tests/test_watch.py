@@ -21,7 +21,7 @@ from problems import as_users_have_jax, optimised
 import jaxnn
 from jaxnn.errors import TrainingWarning
 from jaxnn.train import read_watch
-from jaxnn.train.watched import FILE
+from jaxnn.train.journal import FILE
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 STEPS, EVERY = 6, 2
@@ -153,10 +153,11 @@ def test_a_line_cut_short_is_skipped_and_a_training_goes_on_from_a_checkpoint(tr
     text = trained.text
     (tmp_path / FILE).write_text(text[:-40], "utf-8")  # killed while it wrote the last
     assert [line["step"] for line in read_watch(tmp_path).measurements] == [0, 2]
-    again = jaxnn.watch(trained.watch.net, loss=loss, every=EVERY, folder=tmp_path)
+    again = jaxnn.watch(trained.watch.net, loss=loss, every=EVERY, folder=tmp_path)  # unwarned
     start, _, second, third = text.strip().split("\n")
-    again._record([json.loads(start), {**json.loads(second), "loss": 7.0}])  # from step 2 on
-    again._record([json.loads(third)])
+    for line in (json.loads(start), {**json.loads(second), "loss": 7.0}, json.loads(third)):
+        again._keep(line)  # from step 2 on
+    again._save(4)
     lines = read_watch(tmp_path).measurements
     assert [line["step"] for line in lines] == [0, 2, 4]
     assert lines[1]["loss"] == 7.0

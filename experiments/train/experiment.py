@@ -32,9 +32,9 @@ from experiments.train.checkpoints import Checkpoints
 from experiments.train.columns import COLUMNS
 from experiments.train.loop import Outcome, Progress, Recipe, Saver
 from jaxnn.network.initializers import find_weights
+from jaxnn.train.journal import FILE
+from jaxnn.train.recorder import Recorder
 from jaxnn.train.steps import Optimizer
-from jaxnn.train.watch import Recorder
-from jaxnn.train.watched import FILE
 
 log = logging.getLogger("jaxnn.experiments")
 

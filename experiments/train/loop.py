@@ -27,8 +27,8 @@ from experiments.learning.measures import Tested
 from jaxnn.network.checks import check_batch
 from jaxnn.network.params import Layers
 from jaxnn.train.fitting import Best, all_done
+from jaxnn.train.recorder import Recorder
 from jaxnn.train.steps import Optimizer, steps_per_epoch
-from jaxnn.train.watch import Recorder
 
 SHARE = 0.05  # of the seconds of training may go into looks
 MOST_LOOKS = 50  # if their number is not given

@@ -5,6 +5,7 @@ the server for what is new, so it can be left open while the network trains.
 """
 
 import logging
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -45,13 +46,15 @@ def prepare(settings: Settings) -> Request:
     Raises:
         ValueError, OSError: one sentence.
     """
-    from jaxnn.train import read_watch
+    from jaxnn.train.reading import record_of
 
     if len(settings.folders) not in (1, 2):
         got = len(settings.folders) or "none"
         raise ValueError(f"folders: expected one folder or two, got {got}")
     for folder in settings.folders:
-        read_watch(folder)
+        _, damage = record_of(folder)
+        if damage:
+            print(f"warning: {damage}", file=sys.stderr)
     if len(set(map(Path.resolve, settings.folders))) < len(settings.folders):
         raise ValueError(f"folders: expected two, got {clean(str(settings.folders[0]))} twice")
     if not 0 <= settings.port < 2**16:

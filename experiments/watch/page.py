@@ -82,8 +82,10 @@ def page(folders: Sequence[Path], watches: Sequence[Watched]) -> report.Page:
         known = {
             column: text
             for column, text in quantities.items()
-            if all(column in frame.columns for frame in frames)
+            if all(column in frame.columns for frame in frames if not frame.is_empty())
         }
+        if not known:
+            continue
         data[name] = _cells(frames, known)
         texts = tuple(known.values())
         choices.append(report.Choice(name, f"of {name}", texts, texts[0]))
@@ -123,12 +125,14 @@ def _subtitle(seen: Seen) -> str:
 def _answer(seen: Sequence[Seen]) -> report.Answer:
     """The last alarm, or that there is none, with the verdict on the last gradient."""
     last = seen[-1]
-    if not last.watched.measurements:
+    lines, alarms = last.watched.measurements, last.watched.alarms
+    if not lines and not alarms:
         return report.Answer("Nothing is measured yet.")
-    line = last.watched.measurements[-1]
-    said = f"The gradient is {line['word']} at step {line['step']}" if line["word"] else ""
+    said = "Nothing is measured yet"
+    if lines:
+        line = lines[-1]
+        said = f"The gradient is {line['word']} at step {line['step']}" if line["word"] else ""
     name = f"{last.name}: " if len(seen) > 1 else ""
-    alarms = last.watched.alarms
     if not alarms:
         return report.Answer(f"{name}No alarm.", "well", f"{said}.")
     more = f"; {counted(len(alarms), 'alarm')} so far" if len(alarms) > 1 else ""

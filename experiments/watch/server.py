@@ -11,15 +11,15 @@ from typing import Any
 from experiments.pages import report
 from experiments.watch.page import page
 from jaxnn.texts import clean
-from jaxnn.train import read_watch
-from jaxnn.train.watched import FILE
+from jaxnn.train.journal import FILE
+from jaxnn.train.reading import record_of
 
 HOST = "127.0.0.1"
 
 
 def html(folders: Sequence[Path], is_live: bool) -> report.Html:
     """Return the page as it is now."""
-    watches = [read_watch(folder) for folder in folders]
+    watches = [record_of(folder)[0] for folder in folders]
     return report.Html(lambda: page(folders, watches), is_live=is_live)
 
 
@@ -108,7 +108,8 @@ def serve(folders: Sequence[Path], port: int) -> None:
             f"port: {port} cannot be used ({clean(str(error.strerror))}); choose another, or 0"
         ) from None
     with server:
-        print(f"{server.address} shows it while it trains; Ctrl-C ends the page, not the training")
+        says = "shows it while it trains; Ctrl-C ends the page, not the training"
+        print(f"{server.address} {says}", flush=True)  # now, to a pipe too
         try:
             server.serve_forever()
         except KeyboardInterrupt:

@@ -5,9 +5,10 @@ All take (net, params or state, xs, ys, optimizer).
 
 from .callbacks import hugging_face_callback, lightning_callback
 from .fitting import Fit, History, fit, split
+from .reading import read_watch
 from .scores import Scores, evaluate
 from .steps import State, each_epoch, epoch, start, step
-from .watched import Alarm, Watched, read_watch
+from .watched import Alarm, Watched
 from .writers import to_csv, to_mlflow, to_tensorboard, to_wandb
 
 __all__ = [

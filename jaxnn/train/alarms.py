@@ -25,6 +25,9 @@ parameter array of two axes or more. What it takes, by name:
     cut         Δ of a weight is exactly zero, in two measurements: nothing that it does counts
     branch      the branches of a layer add less than 10^-7 of their stream to it, in two
                 measurements, and added more before
+
+Others are of the watch itself, whose failures end no training, each at its first failure:
+measurement, alarms, file, value, write and callback.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,7 +37,8 @@ import numpy as np
 from ..flow.causes import LOGIT, SATURATED
 from ..flow.formats import indistinguishable_in, range_of
 from ..texts import clean, label
-from .watched import LN10, Alarm, Line, Watched
+from .journal import FILE
+from .watched import LN10, Alarm, Line, Watched, column_of, count_of
 
 LARGE_UPDATE, LARGEST_UPDATE, SMALL_UPDATE = 0.1, 0.3, 1e-3  # of the weight
 LOST_SIZE, HALF_LIFE = 0.3, 1000  # of weights, and steps
@@ -64,11 +68,18 @@ class _Seen:
 
     def get(self, part: str, name: str, back: int = 0) -> np.ndarray:
         """Return a number of all layers, arrays, heads or experts; `back` measurements ago."""
-        return _array(self.lines[-1 - back], part, name)
+        return self._array(self.lines[-1 - back], part, name)
 
     def last(self, part: str, name: str, count: int) -> np.ndarray:
         """Return it of the last measurements, (count, …)."""
-        return np.stack([_array(line, part, name) for line in self.lines[-count:]])
+        return np.stack([self._array(line, part, name) for line in self.lines[-count:]])
+
+    def earlier(self, part: str, name: str) -> np.ndarray:
+        """Return it of all measurements but the last two, (count, …)."""
+        return np.stack([self._array(line, part, name) for line in self.lines[:-2]])
+
+    def _array(self, line: Line, part: str, name: str) -> np.ndarray:
+        return np.array(column_of(line, part, name, count_of(self.start, part)), float)
 
     def steps(self, count: int) -> int:
         """Return the number of steps from the first of the last measurements to this one."""
@@ -76,7 +87,8 @@ class _Seen:
 
     def name(self, layer: int) -> str:
         """Return a layer in words."""
-        return label(layer, clean(self.start["layers"][layer - 1]["name"]))
+        layers = self.start["layers"]  # a head above the last cut of a module is in none
+        return label(layer, clean(layers[layer - 1]["name"]) if layer <= len(layers) else "")
 
     def alarm(self, rule: str, text: str, layer: int | None = None, path: str = "") -> Alarm:
         """Return an alarm of this step."""
@@ -87,10 +99,6 @@ class _Seen:
         array = self.start["parameters"][i]
         where = f"{clean(array['path'])} in layer {self.name(array['layer'])}"
         return self.alarm(rule, text.format(where), array["layer"], array["path"])
-
-
-def _array(line: Line, part: str, name: str) -> np.ndarray:
-    return np.array(line[part].get(name, ()), float)
 
 
 def _nonfinite(seen: _Seen) -> Alarm | None:
@@ -151,22 +159,21 @@ def _rounding(seen: _Seen) -> Alarm | None:
     still = np.isneginf(update).all(axis=0) & (delta > -np.inf).all(axis=0) & seen.weights
     if not still.any() or not np.isfinite(update[:, seen.weights]).any(axis=1).all():
         return None
-    earlier = np.stack([_array(line, "parameters", "log10_update") for line in seen.lines[:-2]])
-    still &= np.isfinite(earlier).any(axis=0)
+    still &= np.isfinite(seen.earlier("parameters", "log10_update")).any(axis=0)
     if not still.any():
         return None
     text = "{} stays as it is, though it has a Δ: its dtype rounds the update away"
     return seen.of_array("rounding", int(np.flatnonzero(still)[0]), text)
 
 
-def _ratio(line: Line) -> np.ndarray:
+def _ratio(seen: _Seen, back: int = 0) -> np.ndarray:
     """Return log₁₀ ‖update‖ / ‖θ‖ of each array; nan of one that was zero."""
-    size, update = (_array(line, "parameters", f"log10_{v}") for v in ("size", "update"))
+    size, update = (seen.get("parameters", f"log10_{v}", back) for v in ("size", "update"))
     return np.where(np.isfinite(size), update - np.where(np.isfinite(size), size, 0), np.nan)
 
 
 def _update(seen: _Seen) -> Alarm | None:
-    ratio = np.where(seen.weights, _ratio(seen.lines[-1]), np.nan)
+    ratio = np.where(seen.weights, _ratio(seen), np.nan)
     known = ratio[~np.isnan(ratio)]
     if not len(known):
         return None
@@ -176,7 +183,7 @@ def _update(seen: _Seen) -> Alarm | None:
         text += f", and {10 ** np.median(known):.2g} in half of all weights: the step is too large"
         return seen.of_array("update", worst, text)
     if len(seen) > 1:
-        both = np.fmin(ratio, _ratio(seen.lines[-2]))
+        both = np.fmin(ratio, _ratio(seen, 1))
         if both[worst] >= np.log10(LARGEST_UPDATE):
             return seen.of_array("update", worst, text + ", for the second time")
     return None
@@ -186,7 +193,7 @@ def _decay(seen: _Seen) -> Alarm | None:
     if len(seen) < 3:
         return None
     size = seen.last("parameters", "log10_size", 3)[:, seen.weights]
-    first = _array(seen.lines[0], "parameters", "log10_size")[seen.weights]
+    first = seen.get("parameters", "log10_size", len(seen) - 1)[seen.weights]
     if not len(first):
         return None
     with np.errstate(invalid="ignore"):
@@ -356,8 +363,7 @@ def _branch(seen: _Seen) -> Alarm | None:
     small = np.flatnonzero((branch < least).all(axis=0))
     if not len(small):  # as usual: what was before is not looked at each time
         return None
-    earlier = [_array(line, "layers", "log10_branch") for line in seen.lines[:-2]]
-    most = np.fmax.reduce([v[small] for v in earlier if len(v)])
+    most = np.fmax.reduce(seen.earlier("layers", "log10_branch")[:, small])
     gone = np.flatnonzero(most >= least)
     if not len(gone):
         return None
@@ -385,6 +391,16 @@ RULES: dict[str, Callable[[_Seen], Alarm | None]] = {
     "gradient": _gradient,
     "cut": _cut,
     "branch": _branch,
+}
+
+
+FAILURES = {  # of a part of the watch, with its error
+    "measurement": "the gradient could not be measured ({})",
+    "alarms": "alarms could not be looked for ({})",
+    "file": "what was measured is not in " + FILE + " ({}), only in memory",
+    "value": "the loss of the step is not known ({})",
+    "write": "the function in write= failed ({})",
+    "callback": "the function in callback= failed ({})",
 }
 
 

@@ -5,19 +5,21 @@
 The trainers' packages are imported where a callback is made.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any
 
 from ..adapters.torch.module import own_loss
 from .packages import imported
+from .recorder import check_options
 from .torch_watch import TorchWatch, torch_watch
 
 
 class _Calls:
     """The last forward pass of a module in training: its inputs and the loss that it returned."""
 
-    def __init__(self, module: Any):
+    def __init__(self, module: Any, watch: TorchWatch):
+        self.watch = watch
         self.inputs: Any = None
         self.value: Any = None
         self.is_heard = True  # not while jaxnn calls it
@@ -26,8 +28,9 @@ class _Calls:
     def _keep(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
         if self.is_heard and module.training:
             self.inputs = kwargs if kwargs and not args else args
-            value = own_loss(output)
-            self.value = None if value is None else value.detach()
+            with self.watch.guarded("measurement", None):
+                value = own_loss(output)
+                self.value = None if value is None else value.detach()
 
 
 class _Watching:
@@ -44,27 +47,22 @@ class _Watching:
         if self.watch is None or self.watch.module is not module:
             self.watch = torch_watch(module, **self.options)
         self.stop()
-        self.calls = _Calls(module)
+        self.calls = _Calls(module, self.watch)
 
-    def before(self, step: int, ys: Any = None) -> None:
-        """Measure before a step of the optimiser.
-
-        Raises:
-            ValueError: the module was not called.
-        """
+    def before(self, step: int, labels: Callable[[], Any] = lambda: None) -> None:
+        """Measure before a step of the optimiser."""
         watch, calls = self.watch, self.calls
         if watch is None or calls is None or step % watch.every:
             return
-        if calls.inputs is None:
-            raise ValueError(
-                "module: expected the module that is called in each step, got one that is not; "
-                "hand over module=lambda whole: whole.model, or whatever training_step calls"
-            )
         calls.is_heard = False
-        try:
-            self.begun = watch.begin(step, calls.inputs, ys)
-        finally:
-            calls.is_heard = True
+        with watch.recording(step):
+            if calls.inputs is None:
+                raise ValueError(
+                    "module: expected the module that is called in each step, got one that is not; "
+                    "hand over module=lambda whole: whole.model, or whatever training_step calls"
+                )
+            self.begun = watch.begin(step, calls.inputs, labels())
+        calls.is_heard = True
 
     def after(self, value: Any = None) -> None:
         """Record what was measured, after the step."""
@@ -182,12 +180,12 @@ def lightning_callback(
             batches[:] = [batch]
 
         def on_before_optimizer_step(self, trainer: Any, pl_module: Any, _: Any) -> None:
-            watching.before(trainer.global_step, labels(batches[0]))
+            watching.before(trainer.global_step, lambda: labels(batches[0]))
 
         def on_train_batch_end(
             self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, _: int
         ) -> None:
-            watching.after(outputs["loss"] if isinstance(outputs, dict) else outputs)
+            watching.after(outputs.get("loss") if isinstance(outputs, dict) else outputs)
 
         def on_train_end(self, trainer: Any, pl_module: Any) -> None:
             watching.stop()
@@ -195,9 +193,16 @@ def lightning_callback(
     return WatchCallback()
 
 
-def _check_options(function: str, options: Iterable[str]) -> None:
-    """Raise a TypeError for an option that a watch of a trainer has not."""
+def _check_options(function: str, options: Mapping[str, Any]) -> None:
+    """Check the options of a watch of a trainer, before the training begins.
+
+    Raises:
+        ValueError, TypeError: one sentence.
+    """
     known = [*signature(torch_watch).parameters][2:]  # without module and loss
     for name in options:
         if name not in known:
             raise TypeError(f"{function}: expected options among {', '.join(known)}, got {name}")
+    given = signature(torch_watch).bind_partial(**options)
+    given.apply_defaults()
+    check_options(*(given.arguments[name] for name in ("every", "callback", "ignore", "write")))

@@ -3,6 +3,7 @@
 Torch is never imported: the user has done so.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,8 @@ from ..adapters.torch.tensors import log_norm
 from ..flow.flow import Flow
 from ..flow.of_torch import torch_flow
 from ..network.checks import check_loss
+from .recorder import Recorder
 from .steps import check_integer
-from .watch import Recorder
 from .watched import Alarm, Extras
 from .writers import Writer
 
@@ -47,9 +48,16 @@ class TorchWatch(Recorder):
         self.end(begun, value)
 
     def begin(self, step: int, inputs: Any, ys: Any = None) -> "_Begun | None":
-        """Measure before a step of the optimiser, if its number is due; else return None."""
-        if check_integer("step", step, 0) % self.every:
-            return None
+        """Measure before a step of the optimiser; None if its number is not due, or on failure."""
+        begun = None
+        if not isinstance(step, int) or step % self.every == 0:
+            with self.recording(step):
+                number = check_integer("step", step, 0)
+                if number % self.every == 0:
+                    begun = self._begun(number, inputs, ys)
+        return begun
+
+    def _begun(self, step: int, inputs: Any, ys: Any) -> "_Begun":
         options = {"loss": self.loss, "cuts": self.cuts, "formats": self.formats}
         flow = torch_flow(self.module, inputs, ys, **options)
         own = dict(self.module.named_parameters())
@@ -60,10 +68,16 @@ class TorchWatch(Recorder):
         """Record what was measured before a step, and its update, after it."""
         if begun is None:
             return
-        own = dict(self.module.named_parameters())
-        log_update = [log_norm(own[path].detach() - v) for path, v in begun.before.items()]
-        loss = np.nan if value is None else float(getattr(value, "detach", lambda: value)())
-        self.measured(begun.step, begun.flow, np.array(log_update), loss)
+        with self.recording(begun.step):
+            own = dict(self.module.named_parameters())
+            log_update = [log_norm(own[path].detach() - v) for path, v in begun.before.items()]
+            self.measured(begun.step, begun.flow, np.array(log_update), value)
+
+    def _writes(self) -> bool:
+        """Tell whether this process writes, if several train together."""
+        distributed = sys.modules["torch"].distributed
+        is_alone = not (distributed.is_available() and distributed.is_initialized())
+        return bool(is_alone or distributed.get_rank() == 0)
 
 
 class _Begun(NamedTuple):
@@ -95,7 +109,8 @@ def torch_watch(
             optimizer.step()
 
     A training goes on as if nothing had been measured, see `jaxnn.torch_flow`; between measurements
-    nothing is done.
+    nothing is done. Whatever fails, of the measurement, the file, `write` or `callback`, it goes on
+    too: the first failure of each is an alarm, and `TorchWatch.failures` counts them.
 
     Args:
         module: a torch.nn.Module.
@@ -114,8 +129,9 @@ def torch_watch(
         TorchWatch.
 
     Raises:
-        TypeError: something that is no module of PyTorch.
-        ValueError: an `every` below 1; an unknown rule.
+        TypeError: something that is no module of PyTorch; a callback or a writer that is no
+            function; no folder.
+        ValueError: an `every` below 1; an unknown rule; a folder to which another process writes.
 
     Example (where torch is installed):
         >>> import jaxnn

@@ -10,9 +10,6 @@ would be without, and its parameters are the same to the last bit. An update tha
 instead of the parameters after it would have to be stored where the compiler adds it at once.
 """
 
-import threading
-import time
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -30,101 +27,17 @@ from ..arrays.compiled import compiled
 from ..arrays.loops import barrier
 from ..arrays.rows import at_least_float32, can_be_learned, is_float
 from ..arrays.spread import whole
-from ..errors import TrainingWarning
 from ..flow.flow import Flow
 from ..flow.loss import Loss
 from ..flow.measure import gradient_flow
 from ..flow.updates import log_updates
 from ..network.checks import check_loss
 from ..network.network import Network
-from ..texts import counted, told
-from .alarms import RULES, alarms_of, line_of
+from ..texts import counted
+from .recorder import FAULTS, Recorder, in_words
 from .steps import check_integer
-from .watched import (
-    FILE,
-    NO_EXTRAS,
-    Alarm,
-    Extras,
-    Line,
-    Watched,
-    encoded,
-    measurement_of,
-    read_watch,
-    start_of,
-    theory_of_start,
-)
-from .writers import Writer, numbers_of
-
-
-class Recorder:
-    """The record of one training: its measurements and alarms, in memory and in a folder.
-
-    flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
-    """
-
-    def __init__(
-        self,
-        every: int,
-        folder: Path | str | None,
-        callback: Callable[[Alarm], Any] | None,
-        ignore: tuple[str, ...],
-        extras: Extras = NO_EXTRAS,
-        write: Writer | None = None,
-    ):
-        for rule in ignore:
-            if rule not in RULES:
-                raise ValueError(f"ignore: expected some of {', '.join(RULES)}, got {told(rule)}")
-        self.every = check_integer("every", every, 1)
-        self.folder = None if folder is None else Path(folder)
-        self.callback, self.ignore, self.extras = callback, ignore, extras
-        self.write = write
-        self._flow: Flow | None = None
-        self._watched = Watched()
-        self._is_described = False  # by a start line of this process
-        self._lock = threading.Lock()
-        if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if (self.folder / FILE).exists():
-                self._watched = read_watch(self.folder)
-        if extras.theory is None:  # of the start, also where a training goes on
-            self.extras = extras._replace(theory=self._watched.start.get("theory"))
-
-    @property
-    def flow(self) -> Flow | None:
-        """The last flow measured; None before the first."""
-        flow: Flow | None = jax.tree.map(jnp.asarray, self._flow)
-        return flow
-
-    @property
-    def watched(self) -> Watched:
-        """All that was recorded so far, of a folder with what was recorded before."""
-        return self._watched
-
-    def measured(self, step: int, flow: Flow, log_update: Any, loss: float) -> None:
-        """Record a measurement, and the alarms that it gives rise to."""
-        with self._lock:
-            self._flow, now = flow, time.time_ns() // 10**6
-            lines = [] if self._is_described else [start_of(flow, self.every, now, self.extras)]
-            self._is_described = True
-            line = measurement_of(step, flow, log_update, loss, now, self.extras)
-            self._record([*lines, line])
-            alarms = alarms_of(self._watched, self.ignore)
-            self._record([line_of(alarm, now) for alarm in alarms])
-            if self.write is not None and jax.process_index() == 0:
-                self.write(step, numbers_of(line, flow))
-        for alarm in alarms:
-            if self.callback is not None:
-                self.callback(alarm)
-            warnings.warn(alarm.text, TrainingWarning, stacklevel=1)
-
-    def _record(self, lines: list[Line]) -> None:
-        """Add lines to memory and to the file."""
-        for line in lines:
-            self._watched.add(line)
-        if lines and self.folder is not None and jax.process_index() == 0:
-            with (self.folder / FILE).open("a", encoding="utf-8") as file:
-                # A line that a kill cut short ends here.
-                file.write("\n" * (lines[0]["kind"] == "start") + "".join(map(encoded, lines)))
+from .watched import Alarm, Extras, Line, Watched, theory_of_start
+from .writers import Writer
 
 
 class Watch(Recorder):
@@ -136,6 +49,7 @@ class Watch(Recorder):
     def __init__(self, net: Network | Chain, loss: Loss | None, formats: bool, *options: Any):
         super().__init__(*options)
         self.net, self.loss, self.formats = net, loss, formats
+        self._is_interrupted = False  # by Ctrl-C in a thread of JAX's
         if self.folder is not None:
             _check_same(self._watched.start, net, self.folder)
 
@@ -160,12 +74,18 @@ class Watch(Recorder):
             after: the parameters after the step, for the size of the update.
             value: the loss of the step.
 
-        Raises:
-            ValueError, TypeError: as `jaxnn.gradient_flow`.
+        What cannot be measured is a warning and an alarm, and no error: the training goes on.
         """
-        step = step if is_array(step) else np.asarray(check_integer("step", step, 0))
-        value = value if value is None or is_array(value) else np.asarray(value)
-        _watch(self, step, params, xs, ys, after, value)
+        try:
+            step = step if is_array(step) else np.asarray(check_integer("step", step, 0))
+            value = value if value is None or is_array(value) else np.asarray(value)
+            _check_whole()
+            if not self._is_hopeless(step):
+                _watch(self, step, params, xs, ys, after, value)
+        except FAULTS as error:
+            if self._is_interrupted:
+                raise KeyboardInterrupt from error
+            self._unmeasured(step, in_words(error))
 
     def flush(self) -> None:
         """Wait until all steps that were started are done and their measurements are recorded."""
@@ -177,10 +97,32 @@ class Watch(Recorder):
         self.flush()
         return self._watched
 
+    def _is_hopeless(self, step: Any) -> bool:
+        """Tell whether a step is not due, after a failure: tracing it again would take long."""
+        is_known = not isinstance(step, jax.core.Tracer)
+        return bool(self.failures["measurement"] and is_known and int(step) % self.every)
+
     def _receive(self, layout: "_Layout", step: Any, numbers: Any) -> None:
         """Record a measurement; called by JAX, in a thread of its own."""
-        flow, log_update, value = layout.restored(np.asarray(numbers))
-        self.measured(int(step), flow, log_update, np.nan if value is None else float(value))
+        try:
+            with self.recording(int(step)):
+                flow, log_update, value = layout.restored(np.asarray(numbers))
+                self.measured(int(step), flow, log_update, value)
+        except KeyboardInterrupt:  # JAX makes another error of it
+            self._is_interrupted = True
+            raise
+
+    def _unmeasured(self, step: Any, error: str) -> None:
+        """Say that a step cannot be measured: now, or when a traced one is due."""
+
+        def say(step: Any) -> None:
+            with self.recording(int(step)):
+                self.failed("measurement", int(step), error)
+
+        if isinstance(step, jax.core.Tracer) and jnp.issubdtype(step.dtype, jnp.integer):
+            lax.cond(step % self.every == 0, lambda: jax.debug.callback(say, step), lambda: None)
+        else:
+            say(self._number_of(step))
 
 
 class _Layout(NamedTuple):
@@ -235,6 +177,9 @@ def watch(
     as another gradient; the steps between cost a look at whether all numbers are finite. The first
     step after which they are not is measured too, whatever its number.
 
+    Whatever fails, of the measurement, the file, `write` or `callback`, the training goes on: the
+    first failure of each is an alarm, and `Watch.failures` counts them.
+
     Args:
         net: the network, or the chain of `jaxnn.from_function` or `jaxnn.from_layers`.
         loss: as for `jaxnn.gradient_flow`: (output, ys) -> a loss of each example, or one number.
@@ -255,8 +200,9 @@ def watch(
         Watch.
 
     Raises:
-        ValueError: an `every` below 1; an unknown rule; a folder with the watch of another network;
-            a theory of another network, or a flow without any.
+        ValueError: an `every` below 1; an unknown rule; a folder with the watch of another network,
+            or to which another process writes; a theory of another network, or a flow without any.
+        TypeError: a callback or a writer that is no function; no network; no folder.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -316,7 +262,12 @@ def _check_same(start: Line, net: Network | Chain, folder: Path) -> None:
 @compiled
 def _watch(watch: Watch, step: Any, params: Any, xs: Any, ys: Any, after: Any, value: Any) -> None:
     """Measure and hand to the host, every so many steps and where numbers cease to be finite."""
-    step, params, xs, ys, after, value = _behind_barrier((step, params, xs, ys, after, value))
+    given = _behind_barrier((step, params, xs, ys, after, value))
+    lax.cond(_is_one(watch, given), lambda: _look(watch, *given), lambda: None)
+
+
+def _look(watch: Watch, step: Any, params: Any, xs: Any, ys: Any, after: Any, value: Any) -> None:
+    """Measure and hand to the host, if that is due."""
     is_due = step % watch.every == 0
     if after is not None or value is not None:
         is_due |= lax.cond(
@@ -338,6 +289,37 @@ def _watch(watch: Watch, step: Any, params: Any, xs: Any, ys: Any, after: Any, v
         jax.debug.callback(partial(watch._receive, layout), step, numbers)
 
     lax.cond(is_due, measure, lambda: None)
+
+
+def _check_whole() -> None:
+    """Raise inside `jax.shard_map`, where each device would record what it has of the batch."""
+    apart = jax.sharding.get_abstract_mesh().manual_axes
+    if apart:
+        raise ValueError(
+            "expected a call outside of jax.shard_map and jax.pmap, got one where devices are "
+            f"apart, along {', '.join(map(str, apart))}; call it after them, with the whole batch"
+        )
+
+
+def _is_one(watch: Watch, given: Any) -> Bool[Array, ""]:
+    """Return True for one training; under `jax.vmap` say that members would be mixed: False."""
+    step, *others = [lax.stop_gradient(v) for v in jax.tree.leaves(given) if is_array(v)]
+
+    @jax.custom_batching.custom_vmap
+    def one(step: Array, others: list[Array]) -> Array:
+        return jnp.ones((), jnp.float32)
+
+    @one.def_vmap
+    def _(size: int, is_batched: Any, step: Array, others: list[Array]) -> tuple[Array, bool]:
+        watch._unmeasured(
+            step[0] if is_batched[0] else step,
+            f"expected one training, got {size} under jax.vmap; watch one member of them after "
+            "jax.vmap, or each with a watch of its own",
+        )
+        return jnp.zeros((), jnp.float32), False
+
+    flag: Array = one(step, others)
+    return flag > 0
 
 
 def _behind_barrier(tree: Any) -> Any:

@@ -48,13 +48,13 @@ The lists of a measurement are in the order of those of the last start. What the
 
 A training that is stopped and goes on adds another start. If its first measurement is at a step
 that was there already, as when it goes on from a checkpoint, the lines of before from that step on
-do not count.
+do not count. Those of another network do not count either.
+
+The folder also has `watch.lock` with the number of the process that writes: another one may not.
 """
 
-import json
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,8 +64,8 @@ from ..flow.kept import Histogram, histograms
 from ..flow.rates import rate_of
 from ..flow.table import assert_one
 
-FILE = "watch.jsonl"
 SCHEMA = 1
+PARTS = ("layers", "parameters", "heads", "experts", "positions")  # of a measurement
 LN10 = math.log(10)
 SHARES = (0.01, 0.5, 0.99)  # of the entries, at which their exponents are recorded
 THEORY = ("log10_delta", "log10_gain", "log10_mean_square", "log10_spread")  # of the wide twin
@@ -110,7 +110,7 @@ class Watched:
     def add(self, line: Line) -> None:
         """Add a line of the file."""
         if line["kind"] == "start":
-            self.start, self._goes_on = line, True
+            self._begin(line)
         elif line["kind"] == "measurement":
             if self._goes_on:
                 step, self._goes_on = line["step"], False
@@ -119,6 +119,15 @@ class Watched:
             self.measurements.append(line)
         elif line["kind"] == "alarm":
             self.alarms.append(Alarm(*(line[name] for name in Alarm._fields)))
+
+    def _begin(self, start: Line) -> None:
+        """Go on with another start, and without the numbers of what it does not have."""
+        if not describes_same(self.start, start):
+            self.measurements, self.alarms = [], []
+        for part in PARTS:
+            if start.get(part) != self.start.get(part):
+                self.measurements = [{**line, part: {}} for line in self.measurements]
+        self.start, self._goes_on = start, True
 
     def table(self) -> list[dict[str, Any]]:
         """Return a row for each step and layer: step, loss, layer, name, and `flow.table()`'s.
@@ -165,13 +174,34 @@ class Watched:
                 for layer, count in enumerate(places, 1)
                 for position in range(1, count + 1)
             ]
-        return [
-            {"step": line["step"], "loss": line["loss"]}
-            | {name: place[name] for name in names}
-            | {name: values[i] for name, values in line[part].items()}
-            for line in self.measurements
-            for i, place in enumerate(places)
-        ]
+        columns = dict.fromkeys(name for line in self.measurements for name in line[part])
+        rows = []
+        for line in self.measurements:
+            numbers = {name: column_of(line, part, name, len(places)) for name in columns}
+            rows += [
+                {"step": line["step"], "loss": line["loss"]}
+                | {name: place[name] for name in names}
+                | {name: values[i] for name, values in numbers.items()}
+                for i, place in enumerate(places)
+            ]
+        return rows
+
+
+def describes_same(start: Line, other: Line) -> bool:
+    """Tell whether two starts are of the same layers and parameters; also if one is empty."""
+    return not (start and other) or all(start[v] == other[v] for v in ("layers", "parameters"))
+
+
+def count_of(start: Line, part: str) -> int:
+    """Return how many numbers a column of a measurement has, after this start."""
+    places = start.get(part, [])
+    return sum(places) if part == "positions" else len(places)
+
+
+def column_of(line: Line, part: str, name: str, count: int) -> list[Any]:
+    """Return a column of a measurement; nan if it was not recorded."""
+    column: list[Any] = line[part].get(name) or [math.nan] * count
+    return column
 
 
 def ratios(row: dict[str, Any]) -> dict[str, float]:
@@ -181,80 +211,6 @@ def ratios(row: dict[str, Any]) -> dict[str, float]:
         f"log10_{name}_ratio": row[f"log10_{name}"] - size if np.isfinite(size) else np.nan
         for name in ("delta", "update")
     }
-
-
-def read_watch(folder: Path | str) -> Watched:
-    """Return the record of a watched training from its folder, even while it is running.
-
-    Raises:
-        FileNotFoundError: a folder without one.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, jaxnn, tempfile
-        >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
-        >>> params = jaxnn.init(net, jax.random.key(0))
-        >>> folder = tempfile.mkdtemp()
-        >>> watch = jaxnn.watch(net, every=10, folder=folder)
-        >>> watch(0, params, jnp.eye(2, 3), jnp.array([0, 1]))
-        >>> watch.flush()
-        >>> jaxnn.train.read_watch(folder).measurements[0]["step"]
-        0
-    """
-    path = Path(folder) / FILE
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"folder: expected that of a watched training, got {folder}, which has no {FILE}"
-        ) from None
-    watched = Watched()
-    for line in filter(None, map(_decoded, text.split("\n"))):
-        watched.add(line)
-    return watched
-
-
-def encoded(line: Line) -> str:
-    """Return a line of the file."""
-    return json.dumps(_plain(line), ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it; numbers to six digits."""
-    if isinstance(value, dict):
-        return {name: _plain(v) for name, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if not isinstance(value, float):
-        return value
-    if math.isnan(value):
-        return None
-    return float(f"{value:.6g}") if math.isfinite(value) else f"{'-' * (value < 0)}Infinity"
-
-
-def _decoded(row: str) -> Line | None:
-    """Return a line of the file, None of one that was cut short."""
-    try:
-        line = json.loads(row)
-    except ValueError:
-        return None
-    if not isinstance(line, dict) or "kind" not in line:
-        return None
-    parts: tuple[str, ...] = ()
-    if line["kind"] == "start":
-        parts = ("theory",)
-    if line["kind"] == "measurement":
-        parts = ("layers", "parameters", "heads", "experts", "positions")
-        line |= {name: _number(line[name]) for name in ("loss", "decades", "total")}
-    for part in parts:
-        columns = line.get(part, {})
-        line[part] = {name: [*map(_number, values)] for name, values in columns.items()}
-    return line
-
-
-def _number(value: Any) -> Any:
-    if value is None:
-        return math.nan
-    return float(value) if isinstance(value, str) else value
 
 
 class Extras(NamedTuple):

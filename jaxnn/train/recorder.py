@@ -1,0 +1,253 @@
+"""The record of a training, which goes on whatever becomes of it.
+
+    a measurement -> memory -> alarms -> the file -> the writer, each guarded by itself
+
+What fails is counted, and is an alarm and one warning at its first failure. A user's Ctrl-C alone
+goes through.
+"""
+
+import sys
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import TrainingWarning
+from ..flow.flow import Flow
+from ..texts import clean, told
+from .alarms import FAILURES, RULES, alarms_of, line_of
+from .journal import FILE, Journal
+from .reading import folder_of, read_watch
+from .steps import check_integer
+from .watched import (
+    NO_EXTRAS,
+    Alarm,
+    Extras,
+    Line,
+    Watched,
+    describes_same,
+    measurement_of,
+    start_of,
+)
+from .writers import Writer, numbers_of
+
+FAULTS = (Exception, SystemExit)  # KeyboardInterrupt is none
+MOST_TOLD = 300  # characters of an error message
+
+
+class Recorder:
+    """The record of one training: its measurements and alarms, in memory and in a folder.
+
+    flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
+    failures: how often each part of the watch failed: measurement, alarms, file, value,
+        write and callback.
+    """
+
+    def __init__(
+        self,
+        every: int,
+        folder: Path | str | None,
+        callback: Callable[[Alarm], Any] | None,
+        ignore: tuple[str, ...],
+        extras: Extras = NO_EXTRAS,
+        write: Writer | None = None,
+    ):
+        check_options(every, callback, ignore, write)
+        self.every = check_integer("every", every, 1)
+        self.folder = None if folder is None else folder_of(folder)
+        self.callback, self.ignore, self.extras = callback, ignore, extras
+        self.write = write
+        self.failures: Counter[str] = Counter()
+        self._flow: Flow | None = None
+        self._watched = Watched()
+        self._is_described = False  # by a start line of this process
+        self._unwritten: list[Line] = []
+        self._lock = threading.RLock()
+        self._journal: Journal | None = None
+        if self.folder is not None:
+            self._open(self.folder)
+        if extras.theory is None:  # of the start, also where a training goes on
+            self.extras = extras._replace(theory=self._watched.start.get("theory"))
+
+    def _open(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise type(error)(
+                f"folder: expected one that is there or can be made, got {clean(str(folder))} "
+                f"({error.strerror}); choose another one"
+            ) from None
+        if (folder / FILE).exists():
+            self._watched = read_watch(folder)
+        self._journal = Journal(folder)
+
+    @property
+    def flow(self) -> Flow | None:
+        """The last flow measured; None before the first."""
+        flow: Flow | None = jax.tree.map(jnp.asarray, self._flow)
+        return flow
+
+    @property
+    def watched(self) -> Watched:
+        """All that was recorded so far, of a folder with what was recorded before."""
+        return self._watched
+
+    def measured(self, step: int, flow: Flow, log_update: Any, value: Any = None) -> None:
+        """Record a measurement, and the alarms that it gives rise to.
+
+        Args:
+            step: its number.
+            flow: of one network.
+            log_update: ln of the norm of each parameter array's change; None if it is not known.
+            value: the loss of the step, one number; None if it is not known.
+        """
+        with self.recording(step):
+            self._flow = flow
+            line = measurement_of(step, flow, log_update, np.nan, _now(), self.extras)
+            if not self._is_described:
+                self._describe(step, flow)
+            self._keep(line)
+            with self.guarded("value", step):
+                line["loss"] = one_number("value", value)
+            with self.guarded("alarms", step):
+                for alarm in alarms_of(self._watched, self.ignore):
+                    self.give(alarm)
+            self._save(step)
+            if self.write is not None and self._writes():
+                with self.guarded("write", step):
+                    self.write(step, numbers_of(line, flow))
+
+    @contextmanager
+    def recording(self, step: Any) -> Iterator[None]:
+        """Record something of a step; whatever fails, the training goes on."""
+        with self._lock, self.guarded("file", step):
+            with self.guarded("measurement", step):
+                yield
+            self._save(step)
+
+    @contextmanager
+    def guarded(self, part: str, step: Any) -> Iterator[None]:
+        """Let a failure of a part of the watch not reach the training."""
+        try:
+            yield
+        except FAULTS as error:
+            self.failed(part, step, in_words(error))
+
+    def failed(self, part: str, step: Any, error: str) -> None:
+        """Count a failure of a part of the watch, and give an alarm of the first."""
+        self.failures[part] += 1
+        if self.failures[part] == 1 and part not in self.ignore:
+            step = self._number_of(step)
+            text = FAILURES[part].format(error)
+            self.give(Alarm(step, part, f"Step {step}: {text}; the training goes on."))
+
+    def give(self, alarm: Alarm) -> None:
+        """Record an alarm, hand it over and warn."""
+        self._keep(line_of(alarm, _now()))
+        if self.callback is not None:
+            with self.guarded("callback", alarm.step):
+                self.callback(alarm)
+        _warn(alarm.text)
+
+    def _describe(self, step: int, flow: Flow) -> None:
+        """Record the start of this training, in the folder of no other network."""
+        start = start_of(flow, self.every, _now(), self.extras)
+        is_other = not describes_same(self._watched.start, start)
+        if is_other:
+            start["theory"] = {}
+        self._keep(start)
+        self._is_described = True
+        if is_other and self._journal is not None:
+            self._journal = None
+            there = f"{clean(str(self.folder))} has that of another network; choose another folder"
+            self.failed("file", step, there)
+
+    def _keep(self, line: Line) -> None:
+        """Add a line to memory, and to those that the file is to have."""
+        self._watched.add(line)
+        self._unwritten.append(line)
+
+    def _save(self, step: Any) -> None:
+        """Write what the file has not yet; that it failed waits for the next lines."""
+        if all(line.get("rule") == "file" for line in self._unwritten):
+            return
+        lines, self._unwritten = self._unwritten, []
+        if self._journal is not None and self._writes():
+            with self.guarded("file", step):
+                self._journal.append(lines)
+
+    def _writes(self) -> bool:
+        """Tell whether this process writes, if several train together."""
+        return jax.process_index() == 0
+
+    def _number_of(self, step: Any) -> int:
+        """Return the number of a step, of one that has none that of the last measurement."""
+        try:
+            return check_integer("step", step, 0)
+        except (TypeError, ValueError):
+            lines = self._watched.measurements
+            return int(lines[-1]["step"]) if lines else 0
+
+
+def check_options(every: Any, callback: Any, ignore: Any, write: Any) -> None:
+    """Check options of a watch.
+
+    Raises:
+        ValueError, TypeError: one sentence.
+    """
+    check_integer("every", every, 1)
+    if not isinstance(ignore, tuple | list | set | frozenset):
+        raise TypeError(f"ignore: expected a tuple of names of rules, got {told(ignore)}")
+    rules = (*RULES, *FAILURES)
+    for rule in ignore:
+        if rule not in rules:
+            raise ValueError(f"ignore: expected some of {', '.join(rules)}, got {told(rule)}")
+    for name, function, of in (
+        ("callback", callback, "an alarm"),
+        ("write", write, "a step and its numbers"),
+    ):
+        if function is not None and not callable(function):
+            raise TypeError(f"{name}: expected a function of {of}, got {told(function)}")
+
+
+def one_number(name: str, value: Any) -> float:
+    """Return a number of Python, NumPy, JAX or torch as a float; nan of None.
+
+    Raises:
+        TypeError: something else.
+    """
+    if value is None:
+        return np.nan
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name}: expected one number, got {told(value)}") from None
+
+
+def in_words(error: BaseException) -> str:
+    """Return an error on one line, its beginning if it is long."""
+    text = clean(" ".join(str(error).split()))
+    text = text if len(text) <= MOST_TOLD else f"{text[: MOST_TOLD - 1]}…"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _now() -> int:
+    """Return milliseconds since 1970."""
+    return time.time_ns() // 10**6
+
+
+def _warn(text: str) -> None:
+    """Warn; where warnings are errors, write to the terminal instead."""
+    try:
+        warnings.warn(text, TrainingWarning, stacklevel=1)
+    except FAULTS:
+        with suppress(*FAULTS):
+            print(text, file=sys.stderr)
