@@ -530,8 +530,8 @@ MUTANTS = (
     Mutant(
         "the main stream is the first made",
         "jaxnn/adapters/places.py",
-        "main = max(into)",
-        "main = min(into)",
+        "main = max(into, key=network.age)",
+        "main = min(into, key=network.age)",
         "tests/test_states.py::test_several_streams",
     ),
     Mutant(
@@ -673,6 +673,20 @@ MUTANTS = (
         "number = np.asarray(start[cut[0]], np.int32)",
         "number = np.asarray(0, np.int32)",
         "tests/test_states.py::test_layers_that_take_entries_of_a_rider_are_equal",
+    ),
+    Mutant(
+        "an input that a skip carries is no state",
+        "jaxnn/adapters/cut.py",
+        "places = Places(with_roots(network), most)",
+        "places = Places(network, most)",
+        "tests/test_roots.py::test_the_first_block_is_cut_like_the_others",
+    ),
+    Mutant(
+        "a bias of attention is the state below the second block",
+        "jaxnn/adapters/roots.py",
+        "common = own & products & ~met[operation]",
+        "common = own & products",
+        "tests/test_roots.py::test_what_is_no_state_rides",
     ),
     Mutant(
         "what equal layers share is copied for each",

@@ -152,7 +152,7 @@ def test_a_chain_on_explicit_axes(users_jax, made):
 
     def f(params, xs, ys):
         net, own = make(params, xs)
-        assert len(net.names) == (4 if made == "function" else 3)  # x, a rider, cuts the first
+        assert len(net.names) == 3
         specs = {jax.typeof(leaf).sharding.spec for leaf in jax.tree.leaves(own)}
         assert all("model" in spec for spec in specs)  # none is gathered
         return arrays(flow_of_all((net, own), xs, ys, tangent=True, formats=True))

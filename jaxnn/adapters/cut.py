@@ -22,6 +22,7 @@ from .handover import Made, Source
 from .names import Parts, common, joined, module_in, name_of_weights, numbered, parts_of
 from .places import MOST_IN_A_ROW, Places, Stretch, main_first
 from .program import Closed, Flat, Program, behind, evaluated, function, resized, struct
+from .roots import with_roots
 from .scans import Scanned
 from .stacks import Need, ScanInputs, prepared
 from .states import NOTHING_FILLED, Filled, State
@@ -79,8 +80,8 @@ def cut(
     Raises:
         ValueError: an f that cannot be cut, with what to hand over instead.
     """
-    network = traced(f, params, xs)
-    places = Places(network, most)
+    places = _places(traced(f, params, xs), most)
+    network = places.network
     stretches = places.stretches(checked=cuts is None)
     ends: dict[Stretch, Parts | None] = {}
     if cuts is not None:
@@ -93,9 +94,15 @@ def cut(
     at: list[int] | None = None  # the values of the state; None for xs, and for the output
     for i, ((a, b), run, own) in enumerate(zip(stretches, runs, names, strict=True)):
         last = i == len(stretches) - 1
+        roots = network.entering(a, b)
+        if roots and run is None:
+            into = main_first(network, a, roots)
+            if not knife.is_same(at, into):
+                pieces.append(knife.layer(own, a, a, at, into)._replace(between=True))
+            at = into
         if run is None:
             above = None if last else runs[i + 1]
-            out = None if last else main_first(network, b) if above is None else above.into
+            out = None if last else main_first(network, b, set()) if above is None else above.into
             piece = knife.layer(own, a, b, at, out)
             turns = i > 0 and runs[i - 1] is not None and above is not None
             pieces.append(piece._replace(between=turns and not any(piece.trained)))
@@ -109,6 +116,12 @@ def cut(
         if last and not knife.is_same(None, at):
             pieces.append(knife.layer(own[:1], b, b, at, None)._replace(between=True))
     return pieces, tuple(_made(network, v) for v in network.made)
+
+
+def _places(network: Traced, most: int) -> Places:
+    """Return the places of a network with its roots, or without if it cannot be cut with them."""
+    places = Places(with_roots(network), most)
+    return places if not places.network.roots or places.are_enough() else Places(network, most)
 
 
 def _names(
@@ -201,12 +214,16 @@ def _riding(
     """Return the riders: what layers above the first need of xs, or of what takes long to make."""
     needs: set[int] = set()
     for i, ((a, b), run) in enumerate(zip(stretches, runs, strict=True)):
-        if i or run is not None:
-            needs.update(v for step in network.main[a:b] for v in step.inputs)
-    if len(stretches) > 1 or runs[0] is not None:
+        roots = network.entering(a, b)
+        own = {v for step in network.main[a:b] for v in step.inputs} - network.roots.keys()
+        if i:
+            own.update(network.roots[v] for v in roots)
+        elif run is not None:
+            own.difference_update(run.into)
+        if i or run is not None or roots:
+            needs |= own
+    if len(stretches) > 1 or needs:
         needs.update(network.flat.outputs)
-    if runs[0] is not None:
-        needs.difference_update(runs[0].into)
     short = [step for step in network.prologue if not network.takes_long(step)]
     values = behind(needs, short)[1]
     rest = (v for step in network.prologue if network.takes_long(step) for v in step.outputs)
@@ -233,6 +250,7 @@ class _Knife:
         network = self.network
         if at is not None:
             return at == values
+        values = [network.roots.get(v, v) for v in values]
         outside = [[*network.xs], [*network.flat.outputs]]
         structures = [network.into, network.out]
         leaf = jax.tree.structure(0)

@@ -457,9 +457,10 @@ def from_function(
 
     It is cut where one array is alive, a stream, and a product with parameters follows; so an
     activation belongs to the product above it. What depends on xs alone, such as tokens, masks,
-    lengths, keys and noise levels, rides along and counts in no layer. Where one stream is not
-    enough to cut a network, as with the skips of a U-Net, the memory beside a decoder or the cell
-    of an LSTM, a state holds several, `flow.streams`.
+    lengths, keys and noise levels, rides along and counts in no layer; but a float that a skip
+    carries over the first block is the state below that block. Where one stream is not enough to
+    cut a network, as with the skips of a U-Net, the memory beside a decoder or the cell of an LSTM,
+    a state holds several, `flow.streams`.
 
     Equal layers become a run, and so does a scan, whose steps are layers: over stacked parameters,
     or over time. Parameters that several layers use count into Δθ of each. Δθ is that of the

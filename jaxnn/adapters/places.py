@@ -66,6 +66,10 @@ class Places:
                 raise ValueError(f"f: {self._obstacle(depths[deepest], *deepest)}")
         return stretches
 
+    def are_enough(self) -> bool:
+        """Tell whether the network can be cut."""
+        return self._are_enough(*self._cut())
+
     def _is_closed(self, a: int, b: int) -> bool:
         """Tell main steps of which one loop or call, that is no scan, has most products of all.
 
@@ -160,7 +164,7 @@ class Places:
         counts.update(self.streams(run.into) for run in self.scans.values())
         for count in sorted(n for n in counts if n > self.most):
             places = Places(self.network, count)
-            if places._are_enough(*places._cut()):
+            if places.are_enough():
                 return count
         return None
 
@@ -239,19 +243,24 @@ def nested(network: Traced, a: int, b: int) -> bool:
     return any(low < i < j < high for low, high in skips for i, j in skips)
 
 
-def main_first(network: Traced, i: int) -> list[int]:
+def main_first(network: Traced, i: int, entering: set[int]) -> list[int]:
     """Return the streams alive before main step i, the one that the next product takes first.
 
     Of several that it takes that is the last made. What is no float comes last.
+
+    Args:
+        network: the network.
+        i: the step.
+        entering: roots that are streams from there on.
     """
-    alive = network.floats(network.alive[i])
+    alive = network.floats(network.alive[i] | entering)
     rest = sorted(network.alive[i] - {*alive})
     if len(alive) > 1:
         behind_it = {v: {v} for v in alive}
         for step in network.main[i:]:
             into = {u for v in step.inputs for u in behind_it.get(v, ())}
             if into and network.is_product(step):
-                main = max(into)
+                main = max(into, key=network.age)
                 alive = [main, *(v for v in alive if v != main)]
                 break
             behind_it |= dict.fromkeys(step.outputs, into)

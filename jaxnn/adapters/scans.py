@@ -81,8 +81,9 @@ def scanned(network: Traced, i: int) -> Scanned | None:
     by_steps = [*outputs, *network.dependent.intersection(stacks)]
     if not same or any(axes.get(v) == 0 for v in by_steps):
         return None
-    passing = network.alive[i] & network.alive[i + 1]
-    taken = network.alive[i].intersection((*step.inputs[: scan.consts], *stacks))
+    alive = network.alive[i] | network.entering(i, i + 1)
+    passing = alive & network.alive[i + 1]
+    taken = alive.intersection((*step.inputs[: scan.consts], *stacks))
     held = tuple(sorted(passing | taken))
     if not network.is_state((*step.outputs, *held)):
         return None

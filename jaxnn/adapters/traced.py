@@ -4,6 +4,7 @@
                 the streams
     prologue    the other steps: casts, masks, reshaped weights, and riders, which depend on xs and
                 on no parameter; a layer runs those that it needs
+    roots       copies of riders that a skip carries over a block, which are streams (`roots.py`)
     product     a main step of a parameter and the state: a matrix product, a convolution, a look-up
                 in a table, or a whole program (a scan, a custom rule) that takes a parameter
 
@@ -41,9 +42,12 @@ class Traced:
     main, prologue: the steps that depend on xs and parameters, and the others.
     dependent: the values that depend on xs.
     parameters: those that depend on params of a float or complex type, and not on xs.
-    streams: those that depend on both.
+    streams: those that depend on both, and roots.
+    roots: copies of riders that a skip carries, each with its rider (`roots.py`).
     axes: the axis of the examples, of those that have one.
-    last: the main step that takes a value last; -1 of an output that none takes.
+    first, last: the main steps that take a value first and last; last is -1 of an output that none
+        takes.
+    made_at: a number for each stream that grows with the main steps that make them.
     alive: the streams that are needed later, before each main step and after the last.
     made: values of the prologue that layers are handed over.
     blank: values of zeros, for what a scan fills.
@@ -62,8 +66,11 @@ class Traced:
     dependent: set[int] = field(default_factory=set)
     parameters: set[int] = field(default_factory=set)
     streams: set[int] = field(default_factory=set)
+    roots: dict[int, int] = field(default_factory=dict)
     axes: dict[int, int] = field(default_factory=dict)
+    first: dict[int, int] = field(default_factory=dict)
     last: dict[int, int] = field(default_factory=dict)
+    made_at: dict[int, int] = field(default_factory=dict)
     alive: list[set[int]] = field(default_factory=list)
     made: list[int] = field(default_factory=list)
     blank: set[int] = field(default_factory=set)
@@ -71,7 +78,8 @@ class Traced:
 
     def sort(self) -> None:
         """Tell main steps from the prologue, and entries of stacked parameters from both."""
-        self.dependent.update(self.xs)
+        self.dependent.update(self.xs, self.roots)
+        self.streams.update(self.roots)
         self.parameters.update(v for v in self.sources if can_be_learned(self.flat.types[v]))
         stacks, same = {*self.sources}, dict[int, int]()
         entries: dict[tuple[int, int], int] = {}
@@ -119,19 +127,35 @@ class Traced:
         return [s._replace(outputs=tuple(same.get(v, v) for v in s.outputs)) for s in steps]
 
     def find_alive(self) -> None:
-        """Walk over the main steps with the set of the streams alive."""
-        self.last.update((v, i) for i, step in enumerate(self.main) for v in step.inputs)
+        """Walk over the main steps with the set of the streams alive.
+
+        A root is alive behind the first step that takes it: up to that it rides.
+        """
+        steps = [*enumerate(self.main)]
+        self.made_at.update((v, 2 * i + 2) for i, step in steps for v in step.outputs)
+        self.first.update((v, i) for i, step in reversed(steps) for v in step.inputs)
+        self.last.update((v, i) for i, step in steps for v in step.inputs)
+        self.made_at.update((v, 2 * self.first[v] + 1) for v in self.roots)
         last = self.last | dict.fromkeys(self.flat.outputs, len(self.main))
         self.last.update((v, -1) for v in self.flat.outputs if v not in self.last)
         alive = set[int]()
         self.alive.append(alive)
-        for i, step in enumerate(self.main):
-            alive = {v for v in alive.union(step.outputs) if last.get(v, -1) > i}
+        for i, step in steps:
+            alive = alive.union(step.outputs, self.roots.keys() & step.inputs)
+            alive = {v for v in alive if last.get(v, -1) > i}
             self.alive.append(alive)
+
+    def entering(self, a: int, b: int) -> set[int]:
+        """The roots that main steps a … b are the first to take."""
+        return {v for v in self.roots if a <= self.first[v] < b}
+
+    def age(self, v: int) -> tuple[int, int]:
+        """The order in which streams are made; a root is where the first step takes it."""
+        return self.made_at.get(v, 0), v
 
     def floats(self, values: Iterable[int]) -> list[int]:
         """The values of a float type, in their order."""
-        return sorted(v for v in values if is_float(self.flat.types[v]))
+        return sorted((v for v in values if is_float(self.flat.types[v])), key=self.age)
 
     def is_state(self, values: Iterable[int]) -> bool:
         """Tell whether values can go from one layer to the next: examples along an axis of each."""
