@@ -384,6 +384,24 @@ def test_a_theory_that_is_more_than_three_errors_off_says_so(activation, about):
     assert report.rate_in_parts(far[:1], 8, predicted)[2] == shown  # no error of one seed
 
 
+def test_a_signal_that_is_more_than_three_errors_off_theory_says_so():
+    rows = pl.concat(
+        case(0.0, 4, seed=seed, log10_mean_square_z=np.full(5, value))
+        for seed, value in enumerate((-0.1, 0.0, 0.1))
+    )
+    for expected, text in (
+        (0.1, ""),
+        (
+            1.0,
+            "; the signal of layer 4 is -0.5 decades from theory (17 errors off: it is of infinite "
+            "width)",
+        ),
+    ):
+        of_theory = pl.DataFrame({"layer": [4], "log10_mean_square_z": [expected]})
+        assert report.signal_in_words(rows, of_theory) == text
+    assert not report.signal_in_words(rows.filter(pl.col("seed") == 0), of_theory)
+
+
 NO_THEORY = theory.predict(case(0).with_columns(sigma_w=None))
 
 

@@ -209,6 +209,10 @@ ONE_DRAW = {
     "both signs": lambda w, z, g: jax.nn.relu(z @ w) - jax.nn.relu(-z @ w) - z @ w,
     "slices": lambda w, z, g: (z @ w)[..., :3] - z @ w[:, :3],
     "heads": lambda w, z, g: z @ w - jnp.einsum("fi,ihd->fhd", z, w.reshape(6, 2, 3)).reshape(2, 6),
+    "columns in another order": lambda w, z, g: (
+        (z @ w).reshape(2, 2, 3).swapaxes(1, 2).reshape(2, 6)
+        - z @ w.reshape(6, 2, 3).swapaxes(1, 2).reshape(6, 6)
+    ),
     "calls": lambda w, z, g: _called(z, w) - _called(z, w),
     "choice": lambda w, z, g: lax.cond(z[0, 0] > 0, jnp.dot, lambda z, w: z @ w, z, w) - z @ w,
     "steps": _in_steps,

@@ -57,8 +57,8 @@ class Case:
 
     rate: in words, with theory next to it.
     word, value, theory: the rate in its parts; empty if there is none.
-    loss: the loss of the gradient in plain backpropagation, and that of the examples, in words;
-        empty if there is none.
+    loss: the loss of the gradient in plain backpropagation, that of the examples, and a signal that
+        has left theory, in words; empty if there is none.
     lost: for how many layers of the deepest network, from the last hidden one down, it has numbers
         before they leave the range of the dtype; None if they do not leave it.
     deeper: that there are deeper networks which were not measured, in words; empty if not.
@@ -117,6 +117,7 @@ def case_of(case: pl.DataFrame, theory: pl.DataFrame, gaps: pl.DataFrame | None 
     rate = rate_in_words(*parts)
     lost = _layers_with_numbers(deepest)
     loss = loss_in_words(deepest) + examples_in_words(deepest)
+    loss += signal_in_words(deepest, theory_of_case)
     deeper = _deeper(case, gaps) if gaps is not None else ""
     return Case(activation, label, dtype, rate, *parts, loss, lost, deeper)
 
@@ -337,6 +338,24 @@ def examples_in_words(deepest: pl.DataFrame) -> str:
     return (
         f"; from layer {np.median(alike):.0f} up what differs between examples is rounding of "
         f"{deepest['dtype'][0]}, not input ({len(alike)} of {counted(len(firsts), 'seed')})"
+    )
+
+
+def signal_in_words(deepest: pl.DataFrame, theory: pl.DataFrame) -> str:
+    """Say how far the signal of the last hidden layer is from theory; "" within three errors."""
+    layer, name = last_hidden(deepest), "log10_mean_square_z"
+    said = theory.filter(pl.col("layer") == layer)[name].to_list()
+    values = deepest.filter(pl.col("layer") == layer)[name].to_numpy() / 2
+    if not said or len(values) < 2 or not np.isfinite(values).all():
+        return ""
+    expected, measured = said[0] / 2, float(np.mean(values))
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    off = errors_off(measured, expected, error)
+    return (
+        f"; the signal of layer {layer} is {measured - expected:+.2g} decades from theory ({off}: "
+        "it is of infinite width)"
+        if off and math.isfinite(expected)
+        else ""
     )
 
 

@@ -138,6 +138,7 @@ class Use:
     """A product of a weight.
 
     origin: of the weight.
+    varies: the scans in whose steps the weight differs.
     below: of each entry the unit below it, as a number; of the weight's shape.
     above: likewise.
     repeated: whether several steps of a scan have it.
@@ -146,6 +147,7 @@ class Use:
     """
 
     origin: Origin
+    varies: frozenset[int]
     below: Callable[[], np.ndarray]
     above: Callable[[], np.ndarray]
     repeated: bool
@@ -205,8 +207,8 @@ class Entries:
     """The draw of a product whose weight other products have too.
 
     root: number of the array.
-    varies: the scans in whose steps it differs.
-    places: of the entries, in step 0.
+    varies: the scans in whose steps its draw differs.
+    places: of the entries, in step 0; None of a product that only several steps share.
     strides: as of `Origin`.
     turned: whether it is the transpose.
     alone: whether no replica takes what is of others.
@@ -214,7 +216,7 @@ class Entries:
 
     root: int
     varies: frozenset[int]
-    places: np.ndarray
+    places: np.ndarray | None
     strides: tuple[tuple[int, int], ...]
     turned: bool
     alone: bool
@@ -267,6 +269,10 @@ class Uses:
                     "w - w.T are, which has no wide twin; use it once in a layer"
                 )
             alone = any(use.alone for use in several) or all(use.is_look_up for use in several)
+            if len(shared) == 1:
+                ((place, use),) = shared.items()
+                entries[place] = Entries(root.number, use.varies, None, (), False, alone)
+                continue
             for (place, use), turned in zip(shared.items(), _turns(several), strict=True):
                 of = use.origin
                 drawn = (root.number, root.varies, of.places, of.strides, turned, alone)

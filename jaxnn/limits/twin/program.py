@@ -97,14 +97,15 @@ class Draws:
         if self.uses is not None:
             origin = weight.origin or self.uses.root(weight.array.shape, weight.varies)
             repeated = len(weight.varies) < len(self.steps)
-            self.uses.of_place[place] = Use(origin, below, above, repeated, alone, is_look_up)
+            use = Use(origin, weight.varies, below, above, repeated, alone, is_look_up)
+            self.uses.of_place[place] = use
         entries = self.entries.get(place)
         if entries is None:
             return key, None
         key = fold_in(self.layer_key, ROOTS + entries.root)
         for scan in sorted(entries.varies):
             key = fold_in(key, self.steps[scan - 1])
-        places = _iota(entries.places)
+        places = _numbered(weight.array.shape, entries.places)
         for scan, stride in entries.strides:
             places = places + stride * jnp.asarray(self.steps[scan - 1], places.dtype)
         return key, _Shared(places, Blocks(entries.turned, entries.alone))
@@ -129,22 +130,25 @@ class _Shared(NamedTuple):
     blocks: Blocks
 
 
-def _iota(places: np.ndarray) -> Array:
-    """Return places as an array, and where they are in line along each axis, as no constant."""
-    first = int(places[(0,) * places.ndim])
-    next_ones = np.eye(places.ndim, dtype=int) * (np.array(places.shape, int) > 1)
-    strides = [int(places[tuple(at)] - first) for at in next_ones]
-    in_line = sum(
-        (stride * np.arange(n)).reshape([-1 if i == j else 1 for j in range(places.ndim)])
-        for i, (stride, n) in enumerate(zip(strides, places.shape, strict=True))
-    )
-    if not np.array_equal(first + in_line, places):
-        return jnp.asarray(places, jnp.int32)
-    along = (
-        stride * jax.lax.broadcasted_iota(jnp.int32, places.shape, i)
-        for i, stride in enumerate(strides)
-    )
-    return sum(along, jnp.full(places.shape, first, jnp.int32))
+def _numbered(shape: tuple[int, ...], places: np.ndarray | None) -> Array:
+    """Return the places of entries, and where they are in line along each axis, as no constant.
+
+    Without any, those of all entries of an array.
+    """
+    steps = np.array([prod(shape[i + 1 :]) for i in range(len(shape))], int)
+    first = 0
+    if places is not None:
+        first = int(places[(0,) * len(shape)])
+        next_ones = np.eye(len(shape), dtype=int) * (np.array(shape, int) > 1)
+        steps = np.array([places[tuple(at)] - first for at in next_ones], int)
+        ranges = np.ogrid[tuple(map(slice, shape))]
+        in_line = sum((step * i for step, i in zip(steps, ranges, strict=True)), first)
+        if not np.array_equal(np.broadcast_to(in_line, shape), places):
+            return jnp.asarray(places, jnp.int32)
+    numbers = jnp.full(shape, first, jnp.int32)
+    for i, step in enumerate(steps):
+        numbers = numbers + int(step) * jax.lax.broadcasted_iota(jnp.int32, shape, i)
+    return numbers
 
 
 def shared_weights(closed: Any, given: Sequence[Value], replicas: int) -> dict[Any, Entries]:
