@@ -3423,8 +3423,8 @@ MUTANTS = (
     Mutant(
         "a buffer of torch that is nan is not named",
         "jaxnn/adapters/torch/module.py",
-        "(*module.named_parameters(), *module.named_buffers())",
-        "(*module.named_parameters(),)",
+        "tensors = (*module.named_parameters(), *module.named_buffers())",
+        "tensors = (*module.named_parameters(),)",
         "tests/test_torch_broken.py::test_what_is_broken_is_named_and_the_rest_measured",
         needs="torch",
     ),

@@ -42,9 +42,9 @@ CASES = {  # what is broken, and the array that is named
     "a bias": (lambda m, x, y: plant(m[4].bias, NAN), "4.bias"),
     "a buffer": (lambda m, x, y: plant(m[2].running_var, NAN), "2.running_var"),
     "what is frozen": (lambda m, x, y: plant(m[0].weight.requires_grad_(False), NAN), "0.weight"),
-    "an input": (lambda m, x, y: plant(x, NAN), ""),
-    "an infinite input": (lambda m, x, y: plant(x, INF), ""),
-    "a label": (lambda m, x, y: plant(y, NAN), ""),
+    "an input": (lambda m, x, y: plant(x, NAN), "xs: 1 of 12"),
+    "an infinite input": (lambda m, x, y: plant(x, INF), "xs: 1 of 12"),
+    "a label": (lambda m, x, y: plant(y, NAN), "ys: 1 of 12"),
     "all weights": (lambda m, x, y: [p.data.mul_(3e37) for p in m.parameters()], ""),
     "weights near the end of the range": (lambda m, x, y: saturate(m), ""),
 }
@@ -71,6 +71,7 @@ def test_what_is_broken_is_named_and_the_rest_measured(torch, case):  # noqa: F8
     assert name in str(found)
     assert "weights smaller" not in str(found)
     assert "mask" not in str(found)
+    assert "makes them of finite numbers" not in str(found)
 
 
 def test_what_leaves_the_range_within_a_layer_is_not_measured(torch):  # noqa: F811

@@ -100,9 +100,10 @@ class Arrays:
 
 
 class Origin(NamedTuple):
-    """The first of data, loss and parameters that is broken.
+    """The first of data, loss, parameters and buffers that is broken.
 
-    name: xs, ys or cotangent, with the path of the array in it, loss or parameters; or "".
+    name: xs, ys or cotangent, with the path of the array in it, loss, parameters or, for what has
+        no gradient, buffers; or "".
     findings: that say so, one or none.
     """
 
@@ -112,11 +113,11 @@ class Origin(NamedTuple):
     @property
     def is_data(self) -> bool:
         """True if it is what was handed over, which all else comes of."""
-        return self.name not in ("", "loss", "parameters")
+        return self.name not in ("", "loss", "parameters", "buffers")
 
 
 def origin_of(flow: Flow, out: int | None, undefined: int | None) -> Origin:
-    """Return what is broken to begin with, of data, loss and parameters, in this order.
+    """Return what is broken to begin with, of data, loss, parameters and buffers, in this order.
 
     Args:
         flow: the flow.
@@ -131,13 +132,20 @@ def origin_of(flow: Flow, out: int | None, undefined: int | None) -> Origin:
     is_hurt = bool(out or undefined or loss or not (arrays.delta < np.inf).all())  # nan too
     data = of and (
         of.broken_data(is_hurt)
-        or (is_hurt and not (loss or parameters) and of.broken_data(True, with_masks=True))
+        or (
+            is_hurt
+            and not (loss or parameters or flow.broken)
+            and of.broken_data(True, with_masks=True)
+        )
     )
     if data:
         return Origin(data.name, (Finding("given", data.text),))
     if loss:
         return Origin("loss", (Finding("given", loss),))
-    return Origin("parameters" if parameters else "", tuple(parameters))
+    if parameters or not flow.broken:
+        return Origin("parameters" if parameters else "", tuple(parameters))
+    text = f"nan or inf in what gets no gradient: {_named(list(flow.broken))}; set it to numbers."
+    return Origin("buffers", (Finding("nan", text, path=flow.broken[0]),))
 
 
 def has_grown(flow: Flow, out: int) -> bool:

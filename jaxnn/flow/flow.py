@@ -154,6 +154,8 @@ class Flow(InWords):
     is_read: whether attention and routers were looked for. They were not in a module of PyTorch
         whose operations cannot be followed, such as on tensors of a class of its own. Static.
     is_of_torch: whether it is of a module of PyTorch. Static.
+    broken: names of parameters and buffers of a module of PyTorch that have no Δ and hold nan or
+        inf, where numbers of the network are not finite; static.
     notes: sentences on how it was measured, and on why what is nan is so. Static.
     """
 
@@ -192,6 +194,7 @@ class Flow(InWords):
     unmeasured: int = field(default=0, metadata={"static": True})
     is_read: bool = field(default=True, metadata={"static": True})
     is_of_torch: bool = field(default=False, metadata={"static": True})
+    broken: tuple[str, ...] = field(default=(), metadata={"static": True})
     notes: tuple[str, ...] = field(default=(), metadata={"static": True})
 
     def __len__(self) -> int:

@@ -122,7 +122,7 @@ def torch_flow(
     """
     check_loss(loss)
     given = (module, inputs, ys, loss, cotangent, cuts)
-    states, found, parameters, layers, recognised, value, notes = measured(
+    states, found, parameters, layers, recognised, value, broken, notes = measured(
         *given, _look(formats), _heads
     )
     dtypes = [part.dtype for state in states for part in state.parts]
@@ -193,7 +193,7 @@ def torch_flow(
     others |= {"is_read": not recognised.failure, "is_of_torch": True}
     of_loss = None if value is None else OfLoss(jnp.asarray(value, dtype), [], True, None)
     others["given"] = Given.of(handed, of_loss, np)
-    return replace(flow, positions=positions, **others)
+    return replace(flow, broken=broken, positions=positions, **others)
 
 
 def _floats(given: Any) -> Any:

@@ -35,6 +35,7 @@ class Measured(NamedTuple):
     layers: of each parameter the layers that it is used in, L + 1 above the last cut.
     recognised: attention and routers, by these layers.
     loss: its value; None of a cotangent.
+    broken: names of what holds nan or inf and has no Δ.
     notes: sentences on what was chosen, and on what has no number.
     """
 
@@ -44,6 +45,7 @@ class Measured(NamedTuple):
     layers: dict[str, set[int]]
     recognised: Recognised
     loss: float | None
+    broken: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -131,7 +133,6 @@ def _measured(
         *_on_gradients(states, taken, found),
         *_on_input(x, found, entered),
         *_on_parameters(every, taken),
-        *_on_numbers(states, found, _without_gradient(module, taken)),
         *_on_operations(recognised),
     )
     layers = {_plain(name): descent.layers_of(p) for name, p in parameters.items()}
@@ -139,7 +140,8 @@ def _measured(
     logs = {_plain(name): log for name, log in found.parameters.items()}
     found = found._replace(parameters=logs)
     value = None if cotangent is not None else float(given.detach())
-    return Measured(parts, found, named_parameters, layers, recognised, value, notes)
+    broken = _broken(module, states, found, given, taken)
+    return Measured(parts, found, named_parameters, layers, recognised, value, broken, notes)
 
 
 def _plain(name: str) -> str:
@@ -426,6 +428,23 @@ def _with_cotangent(output: Any, cotangent: Any) -> tuple[Any, Any]:
     return out, cotangent.detach().to(out)
 
 
+# Numbers
+
+
+def _broken(
+    module: Any, states: list[State], found: Agreed, given: Any, taken: Survey
+) -> tuple[str, ...]:
+    """Return the names of what holds nan or inf, and has no Δ, if numbers of the network are such.
+
+    Looked at are buffers, and parameters that no gradient comes to.
+    """
+    values = [found.norm, *(part.value for state in states for part in state.parts)]
+    if given.isfinite().all() and all(np.isfinite(v).all() for v in values):
+        return ()
+    tensors = (*module.named_parameters(), *module.named_buffers())
+    return tuple(_plain(n) for n, v in tensors if id(v) not in taken.parameters and is_broken(v))
+
+
 # Notes
 
 
@@ -471,21 +490,6 @@ def _on_parameters(parameters: Mapping[str, Any], taken: Survey) -> Iterable[str
     ]
     if without:
         yield f"No gradient comes to {listed(without)}."
-
-
-def _without_gradient(module: Any, taken: Survey) -> dict[str, Any]:
-    """Return the buffers, and the parameters that no gradient comes to, by name."""
-    tensors = (*module.named_parameters(), *module.named_buffers())
-    return {_plain(name): v for name, v in tensors if id(v) not in taken.parameters}
-
-
-def _on_numbers(states: list[State], found: Agreed, without: Mapping[str, Any]) -> Iterable[str]:
-    """Name tensors without a gradient that hold nan or inf, if numbers of the network are such."""
-    values = [found.norm, *(part.value for state in states for part in state.parts)]
-    if not all(np.isfinite(v).all() for v in values):
-        broken = [name for name, v in without.items() if is_broken(v)]
-        if broken:
-            yield f"No gradient comes to these, which hold nan or inf: {listed(broken)}."
 
 
 def _on_operations(found: Recognised) -> Iterable[str]:
