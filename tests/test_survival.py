@@ -170,7 +170,7 @@ sys.stdin.read()
 """
 
 
-def test_a_folder_is_that_of_one_process(flow, tmp_path):
+def test_a_folder_is_that_of_one_process(flow, tmp_path, monkeypatch):
     begun = Recorder(1, tmp_path, None, ())  # before the other one wrote
     command = [sys.executable, "-c", HOLDING, str(tmp_path / LOCK)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
@@ -179,6 +179,9 @@ def test_a_folder_is_that_of_one_process(flow, tmp_path):
             Recorder(1, tmp_path, None, ())
         with pytest.warns(TrainingWarning, match=rf"^Step 0: .* which process {other.pid} writes"):
             begun.measured(0, flow, None)
+        with monkeypatch.context() as second:  # one of this training, for which the first writes
+            second.setattr(jax, "process_index", lambda: 1)
+            Recorder(1, tmp_path, None, ()).measured(0, flow, None)
         other.stdin.close()
         other.wait()
     begun.measured(1, flow, None)  # not into what the other one wrote

@@ -36,9 +36,6 @@ class Journal:
 
     Args:
         folder: that it is in.
-
-    Raises:
-        ValueError: another process writes there.
     """
 
     def __init__(self, folder: Path):
@@ -46,6 +43,13 @@ class Journal:
         self._start = b""
         self._waiting: deque[bytes] = deque()
         self._refusal = ""
+
+    def check_free(self) -> None:
+        """Raise if another process writes to the folder.
+
+        Raises:
+            ValueError: it does.
+        """
         if not _is_free(self.folder / LOCK):
             raise ValueError(f"folder: expected one for this training alone, got {self._taken()}")
 

@@ -88,6 +88,8 @@ class Recorder:
         if (folder / FILE).exists():
             self._watched = read_watch(folder)
         self._journal = Journal(folder)
+        if self._writes():
+            self._journal.check_free()
 
     @property
     def flow(self) -> Flow | None:
