@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from problems import as_users_have_jax, optimised
 
 import jaxnn
 from jaxnn.errors import TrainingWarning
-from jaxnn.train import read_watch
+from jaxnn.train import Watched, read_watch
 from jaxnn.train.journal import FILE
 
 pytestmark = pytest.mark.usefixtures("users_jax")
@@ -183,6 +184,28 @@ def test_the_first_step_whose_numbers_are_not_finite_is_measured_and_none_after_
     broken = watch.watched.measurements[-2]
     assert np.isfinite(broken["layers"]["log10_delta"]).all()
     assert not np.isfinite(broken["parameters"]["log10_update"]).any()
+
+
+def test_a_training_whose_record_fails_is_the_same_to_the_last_bit(
+    trained, batches, monkeypatch, capsys
+):
+    """Whatever JAX's thread calls raises; the warnings are errors too."""
+
+    def fail(*_):
+        raise SystemExit(1)
+
+    watch = trained.watch
+    own = {"_watched": Watched(), "_unwritten": [], "failures": Counter()}
+    for name, value in {**own, "_is_described": False, "write": fail, "callback": fail}.items():
+        monkeypatch.setattr(watch, name, value)
+    monkeypatch.setattr(watch._journal, "append", fail)
+    (last, _), _ = trained.train(trained.params, *batches, np.ones(STEPS, np.float32))
+    for ours, theirs in zip(*map(jax.tree.leaves, (last, trained.last)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert [line["step"] for line in watch.watched.measurements] == [0, 2, 4]
+    assert watch.failures["write"] == 3
+    assert {alarm.rule for alarm in watch.watched.alarms} == {"write", "file", "callback"}
+    assert "the training goes on" in capsys.readouterr().err
 
 
 @pytest.mark.slow
