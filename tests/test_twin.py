@@ -213,6 +213,7 @@ ONE_DRAW = {
         (z @ w).reshape(2, 2, 3).swapaxes(1, 2).reshape(2, 6)
         - z @ w.reshape(6, 2, 3).swapaxes(1, 2).reshape(6, 6)
     ),
+    "without gradient": lambda w, z, g: z @ w - z @ lax.stop_gradient(w),
     "calls": lambda w, z, g: _called(z, w) - _called(z, w),
     "choice": lambda w, z, g: lax.cond(z[0, 0] > 0, jnp.dot, lambda z, w: z @ w, z, w) - z @ w,
     "steps": _in_steps,

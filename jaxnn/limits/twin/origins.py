@@ -21,9 +21,10 @@ import numpy as np
 
 from ...errors import NoTwinError
 
+SAME = ("copy", "neg", "convert_element_type", "reduce_precision", "stop_gradient")
 # Of the places of entries; what is not here makes a new array.
 VIEWS: dict[str, Callable[[np.ndarray, Any], Any]] = {
-    **dict.fromkeys(("copy", "copy_p", "convert_element_type", "neg"), lambda v, _: v),
+    **dict.fromkeys(SAME, lambda v, _: v),
     "transpose": lambda v, p: v.transpose(p["permutation"]),
     "reshape": lambda v, p: v.reshape(p["new_sizes"]),
     "squeeze": lambda v, p: v.squeeze(tuple(p["dimensions"])),
@@ -37,7 +38,7 @@ VIEWS: dict[str, Callable[[np.ndarray, Any], Any]] = {
 }
 SCALES = ("mul", "div")
 # What they make of a weight goes along with no entry of it.
-OF_MANY = ("dot_general", "conv_general_dilated", "reduce_", "argm", "cum")
+OF_MANY = ("dot_general", "conv_general_dilated", "reduce_")
 
 
 def _broadcast(v: np.ndarray, shape: Sequence[int], axes: Sequence[int]) -> np.ndarray:
