@@ -155,7 +155,6 @@ def flow_of(f, p, xs):
 
 
 X = drawn(7, B, T, N)
-DEFAULT = ("transformer", "graph")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -170,7 +169,7 @@ def test_the_first_block_is_cut_like_the_others(name):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=() if n in DEFAULT else pytest.mark.slow) for n in NETWORKS],
+    [pytest.param(n, marks=() if n == "residual" else pytest.mark.slow) for n in NETWORKS],
 )
 def test_delta_is_that_behind_the_identity(name):
     f, p = NETWORKS[name], params_for(name)
@@ -200,7 +199,8 @@ def fed(q, x, xs):
     return x + branch(q, x)
 
 
-@pytest.mark.parametrize("again", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("again", [False, True])
 def test_part_of_a_pytree(again):
     """Δ at each state is that of a nudge there; masks, biases and what x is above it ride."""
     count = 3
