@@ -58,6 +58,7 @@ KINDS = {
     "positions": (changed(0, positions=["a"]), [], "line 1 .* positions: expected an integer"),
     "theory": (changed(0, theory={"log10_delta": [1]}), [], "line 1 .* theory: expected 2 as"),
     "a dtype": (changed(0, dtype="float7"), [], "line 1 .* a dtype of floats, got 'float7'"),
+    "no dtype": (changed(0, dtype=...), [], "line 1 .* expected a text as dtype, got none"),
     "another schema": (changed(0, schema=2), [], "line 1 .* expected schema 1, got 2"),
     "no interval": (changed(0, every=...), [], "line 1 .* an integer as every, got none"),
     "no step": (changed(3, step=...), THIRD, "line 4 .* an integer as step, got none, skipped$"),

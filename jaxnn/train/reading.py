@@ -152,10 +152,11 @@ def _start(line: Line, before: Watched) -> None:
     if line.get("schema", SCHEMA) != SCHEMA:
         raise _DamagedError(f"expected schema {SCHEMA}, got {told(line['schema'])}")
     _check(line, "every", int)
+    dtype = _check(line, "dtype", str)
     try:
-        range_of(_check(line, "dtype", str))
+        range_of(dtype)
     except (TypeError, ValueError):
-        raise _DamagedError(f"expected a dtype of floats, got {told(line['dtype'])}") from None
+        raise _DamagedError(f"expected a dtype of floats, got {told(dtype)}") from None
     for part, names in PLACES.items():
         for place in _check(line, part, list):
             for name, kind in names.items():
