@@ -754,8 +754,8 @@ MUTANTS = (
     Mutant(
         "Δ of a scan belongs to what is made of its parameters",
         "jaxnn/adapters/stacks.py",
-        "return rows is not None and self.moved(self.selected(v)) is not None",
-        "return rows is not None",
+        "return self.moved(self.selected(v)) is not None or self.is_rearranged(v)",
+        "return True",
         "tests/test_cut.py::test_delta_of_a_scan_belongs_to_what_was_handed_over[scaled-False]",
     ),
     Mutant(

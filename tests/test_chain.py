@@ -702,8 +702,10 @@ def test_what_does_not_go_with_a_chain(rng):
         ValueError, match=r"cotangent: expected the shapes of the output, float64\[5, 4\]"
     ):
         of(cotangent=np.ones((B, 3)))
-    with pytest.raises(ValueError, match=r"loss: expected .* return one float, or one for each ex"):
-        of(xs, loss=lambda out, ys: out - ys)
+    with pytest.raises(
+        ValueError, match=r"loss: expected .* return one float, or for each example"
+    ):
+        of(xs, loss=lambda out, ys: jnp.sum(out - ys, axis=0))
     with pytest.raises(ValueError, match="xs: expected arrays with the same number of examples"):
         gradient_flow(net, params, (xs, np.ones(3)), cotangent=xs)
 

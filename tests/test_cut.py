@@ -336,6 +336,34 @@ def flattened(p, z):
     return (jnp.tanh(z @ p[0]) @ p[1])[:B]
 
 
+def complex_between(p, z):
+    for theta in p:
+        z = jnp.tanh(z.astype(complex) @ theta.astype(complex))
+    return jnp.abs(z)
+
+
+def complex_carry(p, z):
+    def step(z, theta):
+        return jnp.tanh(z @ theta.astype(complex)), None
+
+    return jnp.abs(lax.scan(step, z.astype(complex), p)[0])
+
+
+def complex_in_two_arrays(p, z):
+    pair = z, z
+    for theta in (*p, *p):
+        out = jnp.tanh(jax.lax.complex(*pair) @ theta.astype(complex))
+        pair = out.real, out.imag
+    return pair[0]
+
+
+def narrow_carry(p, z):
+    def step(z, theta):
+        return jnp.tanh(z.astype(float) @ theta).astype(jnp.float8_e4m3fn), None
+
+    return lax.scan(step, z.astype(jnp.float8_e4m3fn), p)[0].astype(float)
+
+
 def closed_over(p, z):
     return jnp.tanh(z @ np.ones((N, N))) + p[0, :1]
 
@@ -344,6 +372,15 @@ def closed_over(p, z):
     ("f", "error"),
     [
         (flattened, r"2 products in a row, where float64\[4, 4\] has no examples along an axis"),
+        (complex_between, r"4 products in a row: expected real numbers .* got complex128; carry"),
+        (
+            complex_carry,
+            r"a scan of 4 steps at .*: expected real numbers .*, got complex128; carry",
+        ),
+        (
+            narrow_carry,
+            r"a scan of 4 steps at .*: expected .*, got float8_e4m3fn; cast to bfloat16",
+        ),
         (of_scalars, r"f: found one layer, a scan of 4 steps at test_cut.py:\d+, which carries or"),
         (closed_over, "f: found no product of xs with params; hand over the network's weights in"),
         (lambda p, z: jnp.tanh(z @ p[0]), r"f: found one layer, at test_cut.py:\d+; hand it over"),
@@ -355,6 +392,12 @@ def closed_over(p, z):
 def test_what_cannot_be_cut_says_what_to_hand_over(rng, f, error):
     with pytest.raises(ValueError, match=error):
         jaxnn.from_function(f, drawn(rng, 4, N, N), drawn(rng, B, N))
+
+
+def test_a_complex_state_goes_as_two_arrays(rng):
+    """The way out that its refusal names."""
+    net, _ = jaxnn.from_function(complex_in_two_arrays, drawn(rng, 4, N, N), drawn(rng, B, N))
+    assert len(net.names) == 8
 
 
 @pytest.mark.slow

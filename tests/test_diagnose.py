@@ -210,8 +210,8 @@ def loss_and_cotangent():
     return made(cotangent=1)
 
 
-def loss_of_every_entry():
-    return made(loss=lambda output, ys: (output - ys) ** 2)
+def loss_of_every_column():
+    return made(loss=lambda output, ys: ((output - ys) ** 2).sum(0))
 
 
 def loss_that_raises():
@@ -279,7 +279,7 @@ def without_loss():
 
 
 def of_two_axes():
-    return made() | {"loss": lambda output, ys: (output - ys).square()}
+    return made() | {"loss": lambda output, ys: (output - ys).square().sum(0)}
 
 
 def unknown_cut():
@@ -462,7 +462,7 @@ def line_of(text):
         ("one_example_of_ours", "each: expected batch with a pair (net, params), which takes one"),
         ("labels_alone", "loss: expected loss(output, ys) with ys, got none"),
         ("loss_and_cotangent", "cotangent: expected it, or ys and loss, got both"),
-        ("loss_of_every_entry", "loss: expected loss(output, ys) to return one float, or one"),
+        ("loss_of_every_column", "loss: expected loss(output, ys) to return one float, or for"),
         ("loss_that_raises", f"network: net.py:{line_of('output - ys[:, :2]')}: TypeError: sub"),
         ("layer_that_raises", f"network: net.py:{line_of('z @ theta[:2]')}: TypeError: dot_gen"),
         ("no_layer", "layer 1 (int): expected something to call, a pair (f, params)"),
@@ -576,7 +576,7 @@ def test_mistakes_with_torch(folder):
     for name, sentence, more in (
         (
             "of_two_axes",
-            "with one number, or one for each example, got shape",
+            "with one number, or for each example one or several, got shape",
             {},
         ),
         ("unknown_cut", "cuts: expected modules of Sequential", {}),

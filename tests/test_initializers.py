@@ -228,3 +228,27 @@ def test_looks_linear_weights_are_mirrored_and_pair_units(key):
     np.testing.assert_array_equal(last, np.block([[w[2].T], [-w[2].T]]))
     with pytest.raises(ValueError, match=r"need an even width, got θ of shape \(6, 5\)"):
         jaxnn.init(jaxnn.Network((6, 5, 1), "relu", "regression"), key, jaxnn.looks_linear())
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        jaxnn.gaussian(0.2),
+        jaxnn.orthogonal(),
+        jaxnn.looks_linear(),
+        jax.nn.initializers.he_normal(),
+        jax.nn.initializers.orthogonal(),
+    ],
+)
+def test_schemes_of_matrices_draw_no_biases_and_the_way_out_does(scheme, key):
+    net = jaxnn.Network((2, 3, 1), "tanh", "regression")
+    with pytest.raises(
+        ValueError, match=r"^biases: expected an initialiser of vectors, \(3,\), .* biases=0.2"
+    ):
+        jaxnn.init(net, key, biases=scheme)
+    if type(scheme).__module__.startswith("jaxnn"):
+        with pytest.raises(
+            ValueError, match=r"^shape: expected \(…, fan_in, fan_out\), got \(3,\)"
+        ):
+            scheme(key, (3,), float)
+    assert jaxnn.init(net, key, biases=0.2)[0].b.any()

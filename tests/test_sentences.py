@@ -31,6 +31,25 @@ def test_a_loss_that_is_no_function(loss, unhooked):
             call()
 
 
+def test_a_pytree_of_the_user_s_where_the_chain_s_parameters_are_expected(unhooked):
+    layers = [(jnp.matmul, np.eye(3, dtype=np.float32))] * 2
+    chain, params = jaxnn.from_layers(layers)
+    for given in (layers, {"a": 1}, params[0]):
+        for call in (
+            lambda given=given: jaxnn.gradient_flow(chain, given, XS, cotangent=XS),
+            lambda given=given: jaxnn.cures(chain, given, XS, cotangent=XS),
+            lambda given=given: jaxnn.diagnose((chain, given), XS, cotangent=XS),
+        ):
+            with pytest.raises(ValueError, match=r"^params: .* hand over net\.params\(pytree\)$"):
+                call()
+    np.testing.assert_array_equal(chain.params(layers)[0].at(0).arrays[0][0][0], np.eye(3))
+    for function in (jaxnn.spectrum, jaxnn.forward):
+        with pytest.raises(
+            TypeError, match=r"^net: expected a Network, got Chain; .*gradient_flow"
+        ):
+            function(chain, params, XS)
+
+
 @pytest.mark.parametrize("flow", [None, 3, NET])
 @pytest.mark.parametrize("function", [jaxnn.verdict, jaxnn.chart])
 def test_what_is_no_flow(function, flow, unhooked):

@@ -160,12 +160,15 @@ def _weights(network: Traced, stretch: Stretch, paths: Sequence[str]) -> list[Pa
         if v in network.parameters
     ]
     weights: dict[Parts, None] = {}
+    raw = network.raw
     for v in taken:
         values = behind([v], network.prologue)[1]
         for u in (u for u in network.sources if u in values and u in network.parameters):
-            source = network.sources[u]
-            row = "" if source.rows is None else f"[{source.rows[0]}]"
-            weights[parts_of(paths[source.value] + row)] = None
+            rows = network.sources[u].rows
+            row = "" if rows is None else f"[{rows[0]}]"
+            of = [u] if u in raw else behind([u], network.before)[1]
+            for path in (paths[raw[w]] for w in of if w in raw):
+                weights[parts_of(path + row)] = None
     return list(weights)
 
 
@@ -320,7 +323,9 @@ class _Knife:
             ]
             return self.packed(arrays[: len(out)], arrays[len(out) :])
 
-        per_layer = tuple(map(network.source, used))
+        stacks = (s.inputs[0] for s in prologue if s.entry is not None)
+        apart = behind(network.parameters.intersection(stacks), prologue)[1]
+        per_layer = tuple(network.source(v)._replace(by_index=v in apart) for v in used)
         if into is None:
             state = jax.tree.unflatten(network.into, [struct(flat.types[v]) for v in taken])
         else:
@@ -340,9 +345,9 @@ class _Knife:
             [v for v in run.stacks if v not in network.dependent],
             run.rows,
         )
-        needs, entry = prepared(
+        needs, by_index, entry = prepared(
             flat,
-            [*network.entries.values(), *self.prologue],
+            [step for step in network.before if {*self.riding}.isdisjoint(step.outputs)],
             network.parameters,
             {*network.raw},
             inputs,
@@ -404,7 +409,12 @@ class _Knife:
             for v, rows in handed
         ]
         per_layer = tuple(None if rows is None else network.source(v, rows) for v, rows in handed)
-        shared = tuple(network.source(v) if rows is None else None for v, rows in handed)
+        shared = tuple(
+            network.source(need.value)._replace(by_index=need in by_index)
+            if need.rows is None
+            else None
+            for need in handed
+        )
         program = Program.of(body, types, self.type_of(run.into))
         trained = tuple(
             v in network.parameters and can_be_learned(t)
@@ -445,7 +455,7 @@ def _indices(k: int) -> tuple[Any, Any]:
 def _made(network: Traced, v: int) -> Made:
     """Return a value of the prologue as it is made of params."""
     flat, raw = network.flat, network.raw
-    steps, values = behind([v], [*network.entries.values(), *network.prologue])
+    steps, values = behind([v], network.before)
     used = [u for u in raw if u in values]
 
     def run(arrays: list[Array], _: Any) -> list[Any]:

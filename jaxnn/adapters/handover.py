@@ -166,10 +166,12 @@ class Source(NamedTuple):
 
     value: the number of an array of the pytree; beyond those, of one that is made of them.
     rows: its entries along the first axis that are meant, in their order; None for all of it.
+    by_index: whether the layer takes an entry of its own, of what it makes of all.
     """
 
     value: int
     rows: Rows | None = None
+    by_index: bool = False
 
     def taken(self, values: Sequence[Any]) -> Any:
         """Return the array; a slice of one of JAX's by one program for all rows."""
@@ -194,6 +196,17 @@ class Made(NamedTuple):
 
     program: Program
     arrays: tuple[int, ...]
+
+
+class Identity(NamedTuple):
+    """What tells an array of a layer from those of others, whatever it is called.
+
+    array: equal for layers that have one array, or one entry of it; None of what is no parameter.
+    entry: of what the layer makes of all of the array its own entry; None if it takes all.
+    """
+
+    array: Any
+    entry: int | None = None
 
 
 Sources = tuple[tuple[Source | None, ...], ...]  # for each part of a link, for each array
@@ -237,7 +250,7 @@ class Layout(NamedTuple):
         return Stacked(tuple(per_layer), shared, merged, self.k)
 
     def layers(self) -> list[list[tuple[Source, int | None]]]:
-        """Return for each layer the sources of its arrays, of a run's with the entry it takes."""
+        """Return for each layer the sources of its arrays, of a stack's with the layer's entry."""
         layers: list[list[tuple[Source, int | None]]] = []
         if self.between:
             return layers
@@ -349,11 +362,31 @@ class Handover:
         values = [*arrays, *(_evaluated(self.made, needed) if self.made else ())]
         return tuple(layout.arrays(values) for layout in self.layouts)
 
-    def paths(self) -> tuple[tuple[str, ...], ...]:
-        """Return for each layer the paths of its arrays; of what is not in the pytree ""."""
+    def origins(self) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[Identity, ...], ...]]:
+        """Return for each layer the paths of its arrays, and their identities."""
         numbers = self._numbers()
         layers = [layer for layout in self.layouts for layer in layout.layers()]
-        return tuple(tuple(self._path(s, j, numbers) for s, j in layer) for layer in layers)
+        paths = (tuple(self._path(s, j, numbers) for s, j in layer) for layer in layers)
+        identities = (
+            tuple(self._identity(s, j, i, numbers) for s, j in layer)
+            for i, layer in enumerate(layers)
+        )
+        return tuple(paths), tuple(identities)
+
+    def _identity(
+        self, source: Source, j: int | None, layer: int, numbers: dict[int, Any]
+    ) -> Identity:
+        rows, entry = source.rows, layer if source.by_index else None
+        row = j if rows is None else rows[j or 0]
+        if source.value < len(self.pytree.paths):
+            return Identity((source.value, row), entry)
+        if source.value not in numbers:
+            return Identity(None)
+        of, at = (v if row is None else v[row] for v in numbers[source.value])
+        first = int(of.flat[0])
+        if np.all(of == first) and at.size == np.prod(self.pytree.types[first].shape):
+            return Identity((first, None), entry)  # all of it, turned or reshaped
+        return Identity(hash((of.tobytes(), at.tobytes())), entry)
 
     def _path(self, source: Source, j: int | None, numbers: dict[int, Any]) -> str:
         rows = source.rows
@@ -367,15 +400,16 @@ class Handover:
         return " + ".join(self._part(int(i), at[of == i]) for i in dict.fromkeys(of.flat))
 
     def _part(self, i: int, at: Any) -> str:
-        """Return the path of some numbers of an array, such as `['w'][:, 3]`."""
+        """Return the path of some numbers of an array, such as `['w'][:, 3]`; […] of no block."""
         path, shape = self.pytree.paths[i], self.pytree.types[i].shape
-        size = int(np.prod(shape))
-        if at.size == size:
-            return path
-        for axis, along in enumerate(np.unravel_index(at, shape)):
-            if at.size * shape[axis] == size and np.all(along == along.flat[0]):
-                return f"{path}[{':, ' * axis}{along.flat[0]}]"
-        return f"{path}[…]"
+        places = list(map(np.unique, np.unravel_index(at, shape)))
+        blocks = [int(along[-1] - along[0] + 1) for along in places]
+        if np.prod([*blocks, 1]) != at.size:
+            return f"{path}[…]"
+        index = [_range(along, n) for along, n in zip(places, shape, strict=True)]
+        while index and index[-1] == ":":
+            index.pop()
+        return f"{path}[{', '.join(index)}]" if index else path
 
     def _numbers(self) -> dict[int, Any]:
         """Return, for each number of the parameters that are moved, its array and place there."""
@@ -405,7 +439,7 @@ class Handover:
         count, numbers = len(self.pytree.types), self._numbers()
         uses: list[list[_Use]] = [[] for _ in range(count)]
         for layout, entry in zip(self.layouts, params, strict=True):
-            for (value, rows), v in layout.uses(entry):
+            for (value, rows, _), v in layout.uses(entry):
                 if value < count:
                     uses[value].append(_Use(v, rows))
                 elif value in numbers:
@@ -415,6 +449,14 @@ class Handover:
         others = [None] * count if like is None else like
         of_arrays = zip(self.pytree.paths, self.pytree.types, uses, others, strict=True)
         return [_united(*of_array) for of_array in of_arrays]
+
+
+def _range(along: Any, n: int) -> str:
+    """Return the places first … last of an axis of n as an index."""
+    first, last = int(along[0]), int(along[-1])
+    if first == last and n > 1:
+        return str(first)
+    return f"{first or ''}:{last + 1 if last + 1 < n else ''}"
 
 
 def _described(params: Any) -> Any:

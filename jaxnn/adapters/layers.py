@@ -28,6 +28,7 @@ from ..texts import cleaned, counted, label, told
 from .cut import cut
 from .handover import (
     Handover,
+    Identity,
     Layout,
     Made,
     Pytree,
@@ -140,6 +141,7 @@ class Lowered:
     paths: for each layer, of each of its arrays the path in the user's pytree, as
         `jax.tree_util.keystr` prints it, with the entry that it takes of a stack; "" for data that
         is not in it. In the order of the arrays, which are those of `Link.trained`.
+    identities: likewise what tells arrays that layers share from others.
     closed: the layer that holds most products of a function in a program that is not taken apart,
         such as a loop of unknown length; None if there is none.
     """
@@ -149,6 +151,7 @@ class Lowered:
     given: tuple[bool, ...]
     names: tuple[str, ...]
     paths: tuple[tuple[str, ...], ...]
+    identities: tuple[tuple[Identity, ...], ...]
     closed: Closed | None
 
 
@@ -720,7 +723,7 @@ def _made(
         given.append(bool(first.k))
     handover = Handover(pytree, made, tuple(layouts))
     statics = tuple(kinds), tuple(lengths), tuple(given), tuple(names)
-    return Chain(*statics, handover.paths(), None, handover, of)
+    return Chain(*statics, *handover.origins(), None, handover, of)
 
 
 @jax.tree_util.register_dataclass

@@ -12,9 +12,12 @@ fewest streams are alive in it, and so on: between the blocks of a U-Net, not wi
 A scan that carries streams is no step but a run, with its body as the layer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+import jax.numpy as jnp
+
+from ..arrays.rows import in_bfloat16, is_float, is_narrow
 from .program import typed
 from .scans import Scanned, scanned
 from .traced import Traced
@@ -168,6 +171,19 @@ class Places:
                 return count
         return None
 
+    def _hindrance(self, values: Iterable[int]) -> str:
+        """Say which of some streams can be in no state for its type; "" if none."""
+        types = [self.network.flat.types[v] for v in values if v in self.network.streams]
+        for t in types:
+            if jnp.issubdtype(t.dtype, jnp.complexfloating):
+                return (
+                    f"expected real numbers between layers, got {t.dtype}; carry the real and the "
+                    "imaginary part as two arrays"
+                )
+            if is_float(t) and is_narrow(t):
+                return f"expected a state of {in_bfloat16(t)}, at the end of each layer"
+        return ""
+
     def _obstacle(self, depth: int, a: int, b: int) -> str:
         """Say why main steps a … b cannot be cut, and what to hand over instead."""
         network = self.network
@@ -180,8 +196,12 @@ class Places:
             types = typed([network.flat.types[v] for v in sorted(fewest)])
             found = (
                 f"found no place to cut between {first.location} and {last.location}, {depth} "
-                f"products in a row, where {types}"
+                "products in a row"
             )
+            hindrances = [self._hindrance(values) for values in between]
+            if all(hindrances):
+                return f"{found}: {hindrances[0]}"
+            found = f"{found}, where {types}"
             enough = self._enough()
             if enough is not None:
                 return (
@@ -194,6 +214,9 @@ class Places:
             )
         if scan is not None:
             found = f"found one layer, a scan of {scan.k} steps at {first.location}"
+            hindrance = self._hindrance((*first.inputs[scan.consts :], *first.outputs))
+            if hindrance:
+                return f"{found}: {hindrance}"
             run = self.scans.get(network.main.index(first))
             if run is not None:
                 count = self.streams(run.into)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax import lax
 
+from ..arrays.compiled import computed
 from .program import Flat, Step, behind, evaluated, resized
 
 # Names of primitives.
@@ -27,6 +28,11 @@ ELEMENTWISE = """
     stop_gradient sub tan tanh xor
 """.split()  # noqa: SIM905
 REDUCTIONS = ["reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin"]
+ALONG = ["cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp", "sort", "top_k"]  # one axis
+# Of each matrix, in the last two axes; those in front are only repeated.
+OF_MATRICES = """
+    cholesky eigh householder_product lu qr schur svd triangular_solve
+""".split()  # noqa: SIM905
 MOVES = ["concatenate", "copy", "copy_p", "reshape", "rev", "slice", "split", "squeeze", "stack"]
 MOVES += ["transpose"]
 
@@ -44,10 +50,12 @@ class Prepared(NamedTuple):
     """Arrays of a scan by layers.
 
     needs: the values to hand over; those with rows are the layers' own, others all of them share.
+    by_index: those of the latter of which each layer takes an entry of its own, of what it makes.
     entry: (an array for each need, without the axis of layers) -> (constants, entries) of a layer.
     """
 
     needs: list[Need]
+    by_index: set[Need]
     entry: Callable[[Sequence[Any]], tuple[list[Any], list[Any]]]
 
 
@@ -79,11 +87,41 @@ def prepared(
         inputs: what goes into the scan.
     """
     given = flat, prologue, parameters, raw
-    try:
-        return _by_entries(_Plan(*given), inputs)
-    except MixedLayersError:
-        apart = {v for v in inputs.stacks if _Plan(*given).keeps_apart(v, inputs)}
-        return _by_index(_Plan(*given), inputs, apart)
+    for moves in (True, False):
+        try:
+            return _by_entries(_Plan(*given, moves=moves), inputs)
+        except MixedLayersError:
+            continue
+    apart = {v for v in inputs.stacks if _Plan(*given).keeps_apart(v, inputs)}
+    return _by_index(_Plan(*given), inputs, apart)
+
+
+class Made(NamedTuple):
+    """An entry of a stack, made of entries.
+
+    value: the entry, with an axis of one in front.
+    leaves: the values that are handed over for it, and their needs.
+    steps: those that make it of these.
+    """
+
+    value: int
+    leaves: dict[int, Need]
+    steps: list[Step]
+
+
+def entry_of(
+    flat: Flat, prologue: list[Step], parameters: set[int], raw: set[int], v: int, i: int
+) -> Made | None:
+    """Return entry i of a stack made of the layer's own entries; None if it is of others too."""
+    for moves in (False, True):
+        plan = _Plan(flat, prologue, parameters, raw, moves=moves)
+        try:
+            value = plan.place(Need(v, (i,)))
+            plan.check_apart()
+        except MixedLayersError:
+            continue
+        return Made(value, {at: need for need, at in plan.leaves.items()}, plan.steps)
+    return None
 
 
 def _by_entries(plan: "_Plan", inputs: ScanInputs) -> Prepared:
@@ -97,7 +135,7 @@ def _by_entries(plan: "_Plan", inputs: ScanInputs) -> Prepared:
         made = plan.evaluated(values, arrays)
         return made[:count], made[count:]
 
-    return Prepared(list(plan.leaves), entry)
+    return Prepared(list(plan.leaves), set(), entry)
 
 
 def _by_index(plan: "_Plan", inputs: ScanInputs, apart: set[int]) -> Prepared:
@@ -114,8 +152,12 @@ def _by_index(plan: "_Plan", inputs: ScanInputs, apart: set[int]) -> Prepared:
         Need(v, None if is_whole else inputs.rows)
         for v, is_whole in zip(inputs.stacks, whole, strict=True)
     ]
-    values = list(map(plan.place, needs))
-    count, index = len(inputs.consts), Need(plan.indices(inputs.rows), inputs.rows)
+    count = len(inputs.consts)
+    values = list(map(plan.place, needs[:count]))
+    shared = {*plan.leaves}
+    values += map(plan.place, needs[count:])
+    by_index = {need for need in plan.leaves.keys() - shared if need.rows is None}
+    index = Need(plan.indices(inputs.rows), inputs.rows)
 
     def entry(arrays: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         *arrays, row = arrays
@@ -125,18 +167,26 @@ def _by_index(plan: "_Plan", inputs: ScanInputs, apart: set[int]) -> Prepared:
             for v, is_whole in zip(made[count:], whole, strict=True)
         ]
 
-    return Prepared([*plan.leaves, index], entry)
+    return Prepared([*plan.leaves, index], by_index, entry)
 
 
 class _Plan:
     """Steps that make values of what is handed over.
 
     leaves: what is handed over, and its value in the steps.
+    moves: whether parameters may be moved beforehand.
     """
 
     def __init__(
-        self, flat: Flat, prologue: list[Step], parameters: set[int], raw: set[int]
+        self,
+        flat: Flat,
+        prologue: list[Step],
+        parameters: set[int],
+        raw: set[int],
+        *,
+        moves: bool = True,
     ) -> None:
+        self.moves = moves
         self.flat, self.prologue = flat, prologue
         self.parameters, self.raw = parameters, raw
         self.maker = {v: step for step in prologue for v in step.outputs}
@@ -165,9 +215,34 @@ class _Plan:
     def is_leaf(self, need: Need) -> bool:
         """Tell what is handed over: data, and parameters with nothing but moves behind them."""
         v, rows = need
-        if v in self.raw or v in self.flat.constants or v not in self.parameters:
+        if v in self.raw or v in self.flat.constants:
             return True
-        return rows is not None and self.moved(self.selected(v)) is not None
+        if v not in self.parameters:
+            return self.moves or rows is None or v not in self.maker
+        if rows is None or not self.moves:
+            return False
+        return self.moved(self.selected(v)) is not None or self.is_rearranged(v)
+
+    def is_rearranged(self, v: int) -> bool:
+        """Tell entries whose numbers are parameters' own, moved, each once in an entry."""
+        steps, values = behind([v], self.prologue)
+        raw = sorted(values & self.raw)
+        names = {step.eqn.primitive.name for step in steps}
+        if not self.parameters.issuperset(raw) or not names <= {*MOVES, "broadcast_in_dim", "tile"}:
+            return False
+        shapes = [self.flat.types[u].shape for u in raw]
+        starts = np.cumsum([0, *map(np.prod, shapes)])
+        numbers = [
+            np.arange(start, start + np.prod(shape), dtype=np.int32).reshape(shape)
+            for start, shape in zip(starts, shapes, strict=False)
+        ]
+
+        def made(*numbers: Any) -> Any:
+            known = self.flat.constants | dict(zip(raw, numbers, strict=True))
+            return evaluated([v], steps, known)[0]
+
+        entries = np.asarray(computed(made, *numbers))
+        return all(len(np.unique(entry)) == entry.size for entry in entries)
 
     def selected(self, v: int) -> int:
         """Return what the entries of a stack are taken from, each of them once; else v itself."""
@@ -262,6 +337,16 @@ class _Plan:
             return params, [rows]
         if name in ("concatenate", "split", "stack") and _axis(params) != 0:
             return params, [rows] * len(shapes)
+        if name in ALONG and _axis(params) % len(shapes[0]) != 0:
+            return params, [rows] * len(shapes)
+        if name in OF_MATRICES and all(len(v) > 2 and v[:1] == out[:1] for v in shapes):
+            return params, [rows] * len(shapes)
+        if name == "fft" and len(out) > len(params["fft_lengths"]):
+            return params, [rows]
+        if name == "pad" and not any(params["padding_config"][0]):
+            return params, [rows, None]
+        if name == "gather" and self.keeps_first(step):
+            return params | {"slice_sizes": (1, *params["slice_sizes"][1:])}, [rows, None]
         if name == "rev":
             if 0 in params["dimensions"]:
                 rows = tuple(out[0] - 1 - i for i in rows)
@@ -282,12 +367,23 @@ class _Plan:
                 return params, [rows, None]
         raise MixedLayersError
 
+    def keeps_first(self, step: Step) -> bool:
+        """Tell a look-up along other axes than the first, which stays the first."""
+        numbers, shape = step.eqn.params["dimension_numbers"], self.flat.types[step.inputs[0]].shape
+        return bool(
+            step.eqn.params["slice_sizes"][0] == shape[0]
+            and numbers.offset_dims[:1] == (0,)
+            and 0 not in (*numbers.collapsed_slice_dims, *numbers.start_index_map)
+            and not numbers.operand_batching_dims
+        )
+
     def check_apart(self) -> None:
         """Raise if a parameter is behind two of the leaves: their Δ would have to be added."""
         seen: set[int] = set()
         for v, _ in self.leaves:
             if v in self.parameters:
-                behind_leaf = (behind([v], self.prologue)[1] | {v}) & self.raw & self.parameters
+                made_of = {v} if v in self.raw else behind([v], self.prologue)[1] | {v}
+                behind_leaf = made_of & self.raw & self.parameters
                 if seen & behind_leaf:
                     raise MixedLayersError
                 seen |= behind_leaf
@@ -323,6 +419,6 @@ class _Plan:
 
 
 def _axis(params: dict[str, Any]) -> int:
-    """Return the axis along which a step joins or divides arrays."""
+    """Return the axis along which a step joins, divides, adds up or sorts arrays."""
     axis: int = params["dimension"] if "dimension" in params else params["axis"]
     return axis

@@ -25,6 +25,7 @@ from ..arrays.spread import count_of_devices, is_on_mesh
 from .carries import split
 from .handover import Rows, Source
 from .program import Flat, Step, behind, resized, struct, typed
+from .stacks import entry_of
 
 # Of riders, what takes long to make: made once, while others are made again where they are needed.
 LONG = ("dot_general", "conv_general_dilated", "scan", "while", "sort", "fft", "eigh", "svd")
@@ -40,6 +41,7 @@ class Traced:
     sources: those of params by their values, and of the entries of stacked ones.
     entries: the steps that take those entries.
     main, prologue: the steps that depend on xs and parameters, and the others.
+    before: the prologue and those of the entries, in their order.
     dependent: the values that depend on xs.
     parameters: those that depend on params of a float or complex type, and not on xs.
     streams: those that depend on both, and roots.
@@ -63,6 +65,7 @@ class Traced:
     entries: dict[int, Step] = field(default_factory=dict)
     main: list[Step] = field(default_factory=list)
     prologue: list[Step] = field(default_factory=list)
+    before: list[Step] = field(default_factory=list)
     dependent: set[int] = field(default_factory=set)
     parameters: set[int] = field(default_factory=set)
     streams: set[int] = field(default_factory=set)
@@ -81,7 +84,7 @@ class Traced:
         self.dependent.update(self.xs, self.roots)
         self.streams.update(self.roots)
         self.parameters.update(v for v in self.sources if can_be_learned(self.flat.types[v]))
-        stacks, same = {*self.sources}, dict[int, int]()
+        same = dict[int, int]()
         entries: dict[tuple[int, int], int] = {}
         for step in self.flat.steps:
             step = step._replace(inputs=tuple(same.get(v, v) for v in step.inputs))
@@ -91,20 +94,67 @@ class Traced:
                 if learns:
                     self.main.append(step)
                 else:
-                    self.prologue += self._by_index(step)
+                    self._go_ahead(self._by_index(step))
                 self.streams.update(step.outputs if learns else ())
                 continue
             if learns:
                 self.parameters.update(step.outputs)
-            i = step.entry
-            if i is None or step.inputs[0] not in stacks:
-                self.prologue.append(step)
-                continue
-            (v,), stack = step.outputs, step.inputs[0]
-            same[v] = entries.setdefault((stack, i), v)
-            if same[v] == v:
-                self.sources[v] = Source(self.sources[stack].value, (i,))
-                self.entries[v] = step
+            entry = None if step.entry is None else self._entry(step, entries)
+            if entry is None:
+                self._go_ahead([step])
+            else:
+                same[step.outputs[0]] = entry
+
+    def _entry(self, step: Step, entries: dict[tuple[int, int], int]) -> int | None:
+        """Return the value of an entry that a step takes of parameters; None if it is not known."""
+        (stack,), (v,), i = step.inputs, step.outputs, step.entry
+        assert i is not None
+        if (stack, i) not in entries:
+            known = stack in self.sources and stack not in self.entries
+            made = self._taken(v, stack, i) if known else self._made_entry(stack, i, entries)
+            if made is None:
+                return None
+            entries[stack, i] = made
+        return entries[stack, i]
+
+    def _taken(self, v: int, stack: int, i: int) -> int:
+        """Return a value that is entry i of what is handed over."""
+        closed = jax.make_jaxpr(lambda v: lax.slice_in_dim(v, i, i + 1))(
+            struct(self.flat.types[stack])
+        )
+        (step,) = self.flat.instead(closed, [stack], self.flat.steps[0])[0]
+        self.sources[v] = self.source(stack, (i,))
+        self.entries[v] = step._replace(outputs=(v,))
+        self.before.append(self.entries[v])
+        return v
+
+    def _go_ahead(self, steps: list[Step]) -> None:
+        """Add steps to the prologue."""
+        self.prologue += steps
+        self.before += steps
+
+    def _made_entry(self, stack: int, i: int, entries: dict[tuple[int, int], int]) -> int | None:
+        """Return a value that is entry i of what is made of parameters; None of no such."""
+        if stack not in self.parameters:
+            return None
+        made = entry_of(self.flat, self.prologue, self.parameters, {*self.sources}, stack, i)
+        if made is None or any(
+            rows is not None and of not in self.parameters for of, rows in made.leaves.values()
+        ):
+            return None
+        same = dict[int, int]()
+        for v, (of, rows) in made.leaves.items():
+            if rows is not None:
+                (row,) = rows
+                if (of, row) not in entries:
+                    entries[of, row] = self._taken(v, of, row)
+                same[v] = entries[of, row]
+                self.parameters.update([same[v]] if of in self.parameters else [])
+        for step in made.steps:
+            inputs = tuple(same.get(v, v) for v in step.inputs)
+            self._go_ahead([step._replace(inputs=inputs)])
+            self.parameters.update(step.outputs)
+        return same.get(made.value, made.value)
 
     def _by_index(self, step: Step) -> list[Step]:
         """Return a step of riders; what takes one entry along an axis does so by its number."""
@@ -174,7 +224,7 @@ class Traced:
 
     def is_of_params(self, v: int) -> bool:
         """Tell whether a value of the prologue depends on params, of a float type or not."""
-        values = behind([v], [*self.entries.values(), *self.prologue])[1]
+        values = behind([v], self.before)[1]
         return not values.isdisjoint(self.raw)
 
     def source(self, v: int, rows: Rows | None = None) -> Source:

@@ -19,16 +19,20 @@ from ..network.params import Layer, LazyRun, Stacked, as_layers, is_run, length
 from .handover import Weights
 from .layers import Chain, Link, Lowered
 
+Uses = tuple[tuple[int, int], ...]
+
 
 class Place(NamedTuple):
     """The place of an array: its layers, counted from 0, and its number among those of a layer.
 
     of_run: whether it is stacked, with an entry for each of the layers.
+    uses: of each entry, else of the one array, all that have it in the network: (layer, number).
     """
 
     layers: np.ndarray
     number: int
     of_run: bool
+    uses: tuple[Uses, ...]
 
 
 Change = Callable[[Any, Place], Any]  # (array, its place) -> the array in its stead
@@ -62,14 +66,25 @@ def places(net: Network | Chain, params: Any, least: int = 2) -> set[tuple[int, 
 
 def are_shared(net: Network | Chain, params: Any) -> bool:
     """Tell whether several layers have one weight, as the steps of a recurrent network do."""
-    found = []
+    found: list[bool] = []
 
     def noted(v: Any, place: Place) -> Any:
-        found.append(len(place.layers) > 1 and not place.of_run)
+        found.extend(len(of_entry) > 1 for of_entry in place.uses)
         return v
 
     jax.eval_shape(lambda params: changed(net, params, noted), params)
     return any(found)
+
+
+def _uses(net: Lowered) -> dict[tuple[int, int], Uses]:
+    """Return for each array, by layer and number, all places that have it, its own among them."""
+    of_array: dict[Any, list[tuple[int, int]]] = {}
+    for layer, identities in enumerate(net.identities):
+        for number, identity in enumerate(identities):
+            at = layer, number
+            known = identity.array is not None
+            of_array.setdefault(identity.array if known else at, []).append(at)
+    return {at: tuple(every) for every in of_array.values() for at in every}
 
 
 def _network(params: Any, change: Change) -> Iterator[Any]:
@@ -77,13 +92,14 @@ def _network(params: Any, change: Change) -> Iterator[Any]:
     for entry in as_layers(params):
         layer = entry.stored() if isinstance(entry, LazyRun) else entry
         k = length(layer) if is_run(layer) else 1
-        place = Place(np.arange(first, first + k), 0, is_run(layer))
+        layers = np.arange(first, first + k)
+        place = Place(layers, 0, is_run(layer), tuple(((int(i), 0),) for i in layers))
         yield Layer(change(layer.theta, place), layer.b)
         first += k
 
 
 def _chain(net: Lowered, params: Any, change: Change, least: int) -> Iterator[Any]:
-    first = 0
+    first, uses = 0, _uses(net)
     for pattern, k, entry in zip(net.kinds, net.lengths, params, strict=True):
         if pattern.between:
             yield entry
@@ -93,7 +109,7 @@ def _chain(net: Lowered, params: Any, change: Change, least: int) -> Iterator[An
 
         def of(part_of: Any, stacked: bool, every: Any = every, pattern: Any = pattern) -> Any:
             return tuple(
-                _parts(link, parts, layers, stacked, change, least)
+                _parts(link, parts, layers, stacked, change, least, uses)
                 for link, parts, layers in zip(pattern.links, part_of, every, strict=True)
             )
 
@@ -106,7 +122,13 @@ def _chain(net: Lowered, params: Any, change: Change, least: int) -> Iterator[An
 
 
 def _parts(
-    link: Link, parts: Any, layers: np.ndarray, stacked: bool, change: Change, least: int
+    link: Link,
+    parts: Any,
+    layers: np.ndarray,
+    stacked: bool,
+    change: Change,
+    least: int,
+    uses: dict[tuple[int, int], Uses],
 ) -> tuple[list[Any], ...]:
     number = 0
     new = []
@@ -115,7 +137,11 @@ def _parts(
         for trained, v in zip(flags, arrays, strict=True):
             axes = jnp.ndim(v) - stacked if v is not None else 0
             meant = v is not None and trained and can_be_learned(v) and axes >= least
-            own.append(change(v, Place(layers, number, stacked)) if meant else v)
+            if meant:
+                of_entries = layers if stacked else layers[:1]
+                of = tuple(uses[int(layer), number] for layer in of_entries)
+                v = change(v, Place(layers, number, stacked, of))
+            own.append(v)
             number += 1
         new.append(own)
     return tuple(new)

@@ -128,7 +128,7 @@ def diagnose(
             module of PyTorch.
         xs: an example batch; of a module of PyTorch its inputs.
         ys: labels, or whatever the loss takes.
-        loss: (output, ys) -> a loss of each example, (B,), or one number. Without it and a
+        loss: as for `jaxnn.gradient_flow`, or `jaxnn.torch_flow`. Without it and a
             cotangent, the loss of a Network's task if there are labels, else a random linear one.
         cotangent: instead, Δ of the output.
         each: "example" if a module, function or layer takes one example instead of a batch; "whole"
@@ -160,7 +160,7 @@ def diagnose(
         ('vanishing', 20)
     """
     log.debug("measuring the gradient of every layer")
-    check_loss(loss)
+    loss = check_loss(loss)
     check_width("xs", xs)
     if cotangent is not None and (loss is not None or ys is not None):
         raise ValueError("cotangent: expected it, or ys and loss, got both")

@@ -18,6 +18,7 @@ from ..adapters.applied import applied
 from ..adapters.layers import Chain
 from ..adapters.weights import changed
 from ..arrays.compiled import compiled
+from ..network.checks import check_loss
 
 ETAS = 0.1 * 0.5 ** np.arange(9, -1, -1)  # from 0.0002 to 0.1
 
@@ -30,11 +31,11 @@ def largest(net: Chain, params: Any, xs: Any, ys: Any, loss: Callable[[Any, Any]
         params: its parameters.
         xs: a batch.
         ys: what the loss takes.
-        loss: (output, ys) -> (B,) or a number.
+        loss: as for `jaxnn.gradient_flow`.
 
     Source: the step, Kingma & Ba 2015, arXiv:1412.6980, whose first one is η Δ / (|Δ| + ε).
     """
-    before, after = _losses(net, params, xs, ys, loss, ETAS)
+    before, after = _losses(net, params, xs, ys, check_loss(loss), ETAS)
     too_large = ~(np.asarray(after) < float(before))  # nan too
     return float(ETAS[np.argmax(too_large)]) if too_large.any() else np.inf
 

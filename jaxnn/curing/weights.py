@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..adapters.layers import Chain
-from ..adapters.weights import Place, changed
+from ..adapters.weights import Place, Uses, changed
 from ..network.network import Network
 
 Axes = tuple[int, int]  # of a kernel: that of its inputs and that of its outputs
@@ -28,25 +28,21 @@ def multiplied(net: Network | Chain, params: Any, factors: np.ndarray, only: Any
         net: the network.
         params: its parameters.
         factors: one for each layer, (L,); 1 leaves it as it is. Weights that layers share are
-            multiplied by the geometric mean of theirs.
+            multiplied by the geometric mean of theirs that are not 1.
         only: (layer, number) of the arrays that are meant; None for all weights.
     """
 
+    def factor(uses: Uses) -> float:
+        each = [factors[at[0]] for at in uses if only is None or at in only]
+        with np.errstate(divide="ignore"):  # of a factor of zero
+            return float(np.exp(np.mean(np.log([v for v in each if v != 1] or [1.0]))))
+
     def change(v: Any, place: Place) -> Any:
-        of_layers = np.array(
-            [
-                factors[layer] if only is None or (int(layer), place.number) in only else 1.0
-                for layer in place.layers
-            ]
-        )
-        if np.all(of_layers == 1):
+        each = np.array(list(map(factor, place.uses)))
+        if np.all(each == 1):
             return v
-        if place.of_run:
-            of_layers = of_layers.reshape(-1, *[1] * (jnp.ndim(v) - 1))
-        else:
-            with np.errstate(divide="ignore"):  # of a factor of zero
-                of_layers = np.exp(np.mean(np.log(of_layers)))
-        return (jnp.asarray(v) * jnp.asarray(of_layers, v.dtype)).astype(v.dtype)
+        each = each.reshape(-1, *[1] * (jnp.ndim(v) - 1)) if place.of_run else each[0]
+        return (jnp.asarray(v) * jnp.asarray(each, v.dtype)).astype(v.dtype)
 
     # An array named in `only` may be a bias, which is no weight.
     return changed(net, params, change, 2 if only is None else 0)
@@ -92,28 +88,37 @@ def orthogonal(
 
     Source: delta-orthogonal kernels, Xiao et al. 2018, arXiv:1806.05393.
     """
-    rng = np.random.default_rng(seed)
+    rng, drawn = np.random.default_rng(seed), Drawn()
+
+    def is_meant(uses: Uses) -> bool:
+        return any(at in meant for at in uses)
 
     def change(v: Any, place: Place) -> Any:
-        own = np.array([(int(layer), place.number) in meant for layer in place.layers])
         axes = kernels.get((int(place.layers[0]), place.number), MATRIX)
-        return _each(v, place, own, lambda one: delta_like(rng, one, axes, gain))
+        return _each(v, place, is_meant, drawn, lambda one: delta_like(rng, one, axes, gain))
 
     return changed(net, params, change)
 
 
-def _each(v: Any, place: Place, meant: np.ndarray, drawn: Callable[[np.ndarray], Any]) -> Any:
+Drawn = dict[Uses, np.ndarray]  # arrays that were drawn again, once each
+
+
+def _each(
+    v: Any,
+    place: Place,
+    is_meant: Callable[[Uses], bool],
+    drawn: Drawn,
+    draw: Callable[[np.ndarray], np.ndarray],
+) -> Any:
     """Return an array drawn again, of a run those of the layers that are meant."""
-    if not meant.any():
+    if not any(map(is_meant, place.uses)):
         return v
-    values = np.asarray(v, np.float64)
-    if place.of_run:
-        values = np.stack(
-            [drawn(one) if own else one for one, own in zip(values, meant, strict=True)]
-        )
-    else:
-        values = drawn(values)
-    return jnp.asarray(values, v.dtype)
+    values, new = np.asarray(v, np.float64), []
+    for one, uses in zip(values if place.of_run else [values], place.uses, strict=True):
+        if is_meant(uses) and uses not in drawn:
+            drawn[uses] = draw(one)
+        new.append(drawn.get(uses, one))
+    return jnp.asarray(np.stack(new) if place.of_run else new[0], v.dtype)
 
 
 def looks_linear(
@@ -140,11 +145,14 @@ def looks_linear(
 
     Source: Balduzzi et al. 2017, arXiv:1702.08591.
     """
-    rng = np.random.default_rng(seed)
+    rng, drawn = np.random.default_rng(seed), Drawn()
+
+    def is_meant(uses: Uses) -> bool:
+        return any(layers[layer] for layer, _ in uses)
 
     def change(v: Any, place: Place) -> Any:
         axes = kernels.get((int(place.layers[0]), place.number), MATRIX)
-        return _each(v, place, layers[place.layers], lambda one: mirrored(rng, one, axes))
+        return _each(v, place, is_meant, drawn, lambda one: mirrored(rng, one, axes))
 
     return changed(net, params, change, 1)
 

@@ -47,7 +47,7 @@ from ..arrays.rows import (
     with_floats,
 )
 from ..errors import NoTangentError
-from ..network.params import is_run
+from ..network.params import Stacked, is_run
 from ..passes.walk import down, up
 from ..texts import label
 from .counted import sorted_entries
@@ -192,6 +192,7 @@ def chain_flow(
             "loss, cotangent: expected one of them for a chain, loss(output, ys) -> (B,) or a "
             "cotangent like the output, got both or none"
         )
+    _check_params(net, params)
     if net.whole:
         xs, cotangent = map(as_one_example, (xs, cotangent))
         loss = None if loss is None else _OfWhole(loss)
@@ -216,6 +217,18 @@ def chain_flow(
     if not isinstance(flow.log_delta, jax.core.Tracer):
         _check_values(flow)
     return flow
+
+
+def _check_params(net: Chain, params: Any) -> None:
+    """Raise unless parameters are a chain's, not the user's pytree that they are made of."""
+    kinds = [Stacked if k else Weights for k in net.lengths]
+    if isinstance(params, tuple | list) and list(map(type, params)) == kinds:
+        return
+    raise ValueError(
+        "params: expected the chain's parameters, as jaxnn.from_function, jaxnn.from_layers and "
+        f"net.params return them, got {type(params).__name__} of something else; of the pytree "
+        "that the chain was made of hand over net.params(pytree)"
+    )
 
 
 @dataclass(frozen=True)

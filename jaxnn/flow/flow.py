@@ -44,6 +44,7 @@ class Parameters:
     paths: of the arrays, in the pytree that was handed over; static.
     layers: of each array its layer, counted from 1; static.
     shapes: of the arrays; of a run that of one layer's; static.
+    tied: whether layers share most of them, as the steps of a recurrent network do; static.
     """
 
     log_delta: Float[Array, "*v P"]
@@ -51,6 +52,7 @@ class Parameters:
     paths: tuple[str, ...] = field(metadata={"static": True})
     layers: tuple[int, ...] = field(metadata={"static": True})
     shapes: tuple[tuple[int, ...], ...] = field(metadata={"static": True})
+    tied: bool = field(default=False, metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass

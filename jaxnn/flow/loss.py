@@ -1,6 +1,7 @@
 """Where the way down begins: Δ of the output, of a loss of the user's own.
 
-loss(output, ys) -> a loss of each example, (B,), whose mean is differentiated, or one number.
+loss(output, ys) -> a loss of each example, (B,), whose mean is differentiated, or one number. Of
+several for each example, (B, …), such as one for each token, the mean over all is taken.
 
 Δ of exactly zero has one of three reasons: the loss does not depend on the output, its derivative
 is zero there, or that is below the range of a 16-bit float, in which case it is a number if all is
@@ -17,6 +18,7 @@ from jax import lax
 from jax.extend.core import Var
 from jaxtyping import Array
 
+from ..adapters.pairs import refuse_pairs
 from ..arrays.rows import at_least_float32, floats, is_float
 
 Loss = Callable[[Any, Any], Array]
@@ -116,12 +118,13 @@ def mean_of(loss: Loss, output: Any, ys: Any, count: int) -> Array:
         ValueError: a loss of another shape or dtype.
     """
     losses = loss(output, ys)
-    if jnp.shape(losses) not in ((), (count,)) or not is_float(losses):
+    if jnp.shape(losses)[:1] not in ((), (count,)) or not is_float(losses):
         raise ValueError(
-            f"loss: expected loss(output, ys) to return one float, or one for each example, "
-            f"({count},), got {getattr(losses, 'dtype', type(losses).__name__)} of shape "
-            f"{jnp.shape(losses)}"
+            f"loss: expected loss(output, ys) to return one float, or for each example one, "
+            f"({count},), or several, ({count}, …), got "
+            f"{getattr(losses, 'dtype', type(losses).__name__)} of shape {jnp.shape(losses)}"
         )
+    refuse_pairs(loss, output, ys)
     return jnp.mean(losses)
 
 

@@ -72,9 +72,10 @@ def gradient_flow(
         xs: B examples, (B, n[0]); of a chain a pytree of arrays with the examples first.
         ys: their labels, as for `jaxnn.backprop`: the pass starts at the loss of the task. With a
             loss of your own they are what that takes, any pytree or None.
-        loss: (output, ys) -> a loss for each example, (B,), whose mean is differentiated, or one
-            number. A chain needs one; for a Network it takes the place of the task's, and the
-            output is ŷ. A function of its own each time compiles each time.
+        loss: (output, ys) -> a loss for each example, (B,), or several, (B, …), whose mean is
+            differentiated, or one number; without ys also of the output alone. A chain needs one;
+            for a Network it takes the place of the task's, and the output is ŷ. A function of its
+            own each time compiles each time.
         cotangent: instead of ys, Δz[L] of the batch, (B, n[L]), where the pass starts. Laws of
             propagation hold cleanly only for one that does not depend on the forward pass. For a
             chain instead of loss, a pytree like the output.
@@ -111,7 +112,7 @@ def gradient_flow(
         >>> round(float(flow.log_delta[0] / jnp.log(10)) / 10)  # 10^-316 or so, in float32
         -32
     """
-    check_loss(loss)
+    loss = check_loss(loss)
     options = FlowOptions(examples, tangent, check_memory(memory), formats)
     goal = _check_theory(theory, net, depth)
     if isinstance(net, Chain):

@@ -64,10 +64,11 @@ def torch_flow(
             transformers need `batch_first=True`. A tensor that requires a gradient goes in as it
             is, so that a loss may take derivatives by it.
         ys: what the loss takes next to the output, such as labels.
-        loss: (output, ys) -> a loss of each example, (B,), whose mean is differentiated, or one
-            number; `torch.nn.functional.cross_entropy` is one. Torch's own ones are given the
-            `logits` of an output that has them, or the first tensor in it. None, as well as no
-            cotangent, for a module that returns its loss, alone, first, or as `loss` of the output.
+        loss: (output, ys) -> a loss of each example, (B,), or several, (B, …), whose mean is
+            differentiated, or one number; without ys also of the output alone;
+            `torch.nn.functional.cross_entropy` is one. Torch's own ones are given the `logits` of
+            an output that has them, or the first tensor in it. None, as well as no cotangent, for a
+            module that returns its loss, alone, first, or as `loss` of the output.
         cotangent: instead, a tensor like the output, or like its `logits` or first tensor.
         cuts: modules, their names, or patterns such as "transformer.h.*", whose * stands for what
             has no dot: those whose outputs are the states. If None, the longest ModuleList or
@@ -120,7 +121,7 @@ def torch_flow(
         >>> flow.names[0], flow.log_delta.shape  # doctest: +SKIP
         ('layers.0', (4,))
     """
-    check_loss(loss)
+    loss = check_loss(loss)
     given = (module, inputs, ys, loss, cotangent, cuts)
     states, found, parameters, layers, recognised, value, broken, notes = measured(
         *given, _look(formats), _heads

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..adapters.handover import Weights
+from ..adapters.handover import Identity, Weights
 from ..adapters.layers import Link, Lowered, Pattern
 from ..arrays.rows import (
     ScaledRows,
@@ -117,14 +117,19 @@ def parameters_of(
         of_links = [_shapes_of(*pair) for pair in zip(way.pattern.links, one.arrays, strict=True)]
         shapes += of_links * (layer.k if is_run(layer) else 1)
     arrays = [
-        (number, path, shape)
-        for number, (paths, of_layer) in enumerate(zip(net.paths, shapes, strict=True), 1)
-        for path, shape in zip(paths, of_layer, strict=True)
+        (number, path, shape, identity)
+        for number, of_layer in enumerate(zip(net.paths, shapes, net.identities, strict=True), 1)
+        for path, shape, identity in zip(*of_layer, strict=True)
         if shape is not None
     ]
-    numbers, paths, kept = zip(*arrays, strict=True) if arrays else ((), (), ())
+    numbers, paths, kept, identities = zip(*arrays, strict=True) if arrays else ((),) * 4
     logs, sizes = (_in_one(each, dtype) for each in (of_delta, of_values))
-    return Parameters(logs, sizes, paths, numbers, kept)
+    return Parameters(logs, sizes, paths, numbers, kept, are_tied(identities))
+
+
+def are_tied(identities: Sequence[Identity]) -> bool:
+    """Tell arrays most of which layers share, as the steps of a recurrent network do."""
+    return len(identities) > 2 and 2 * len(set(identities)) <= len(identities)
 
 
 def _in_one(of: list[Logs], dtype: Any) -> Float[Array, " P"]:

@@ -286,7 +286,7 @@ def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
         repeated=rate.repeated,
         exponent=rate.exponent,
         layers=rate.layers,
-        step=_is_tied(flow),
+        step=flow.parameters.tied,
         names=cleaned(flow.names),
         outliers=rate.outliers,
         others=rate.others,
@@ -456,12 +456,6 @@ def _entries_text(found: Verdict, flow: Flow, own: tuple[str, ...]) -> str:
                 f"loss multiplied by 2^{scale}."
             )
     return " ".join(texts)
-
-
-def _is_tied(flow: Flow) -> bool:
-    """Tell whether layers share their parameters, as the steps of a recurrent network do."""
-    paths = flow.parameters.paths
-    return len(paths) > 2 and 2 * len(set(paths)) <= len(paths)
 
 
 def known_apart(flow: Flow) -> bool:

@@ -7,6 +7,8 @@ layers used may be data: `depth`, which counts those of the run and those outsid
 counts layers of the run alone: `check_depth` converts, once.
 """
 
+import inspect
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -31,6 +33,11 @@ def check_params(net: Network, params: Pairs) -> Params:
 
     Bad input raises a one-line error at trace time, at no runtime cost.
     """
+    if not isinstance(net, Network):
+        raise TypeError(
+            f"net: expected a Network, got {type(net).__name__}; of a chain of your own layers the "
+            "gradient is measured, by jaxnn.gradient_flow and what is made of it"
+        )
     layers, n = as_layers(params), net.sizes
     count = sum(length(layer) if is_run(layer) else 1 for layer in layers)
     if count != len(n) - 1:
@@ -91,14 +98,47 @@ def dtype_of(params: Params) -> jnp.dtype:
     return _dtypes(params[0])[0]
 
 
-def check_loss(loss: Any) -> None:
-    """Check that a loss is a function."""
+def check_loss(loss: Any) -> Any:
+    """Return a loss as a function of (output, ys); raise unless it is a function."""
     if loss is not None and not callable(loss):
         got = repr(loss) if isinstance(loss, str) else type(loss).__name__
         raise TypeError(
             "loss: expected a function of (output, ys), such as lambda output, ys: "
             f"((output - ys) ** 2).mean(-1), got {got}"
         )
+    return _OfOutput(loss) if _takes_output_alone(loss) else loss
+
+
+@dataclass(frozen=True)
+class _OfOutput:
+    """A loss that takes the output alone, as a function of (output, ys)."""
+
+    loss: Any
+
+    def __call__(self, output: Any, ys: Any) -> Any:
+        if ys is not None:
+            raise ValueError(
+                "loss: expected loss(output, ys), since there are ys, got one that takes the "
+                "output alone; leave ys out, or let it take them"
+            )
+        return self.loss(output)
+
+
+def _takes_output_alone(loss: Any) -> bool:
+    """Tell a function that can be called with one argument and not with two."""
+    try:
+        signature = inspect.signature(getattr(loss, "forward", loss))  # of a module of PyTorch
+    except (TypeError, ValueError):  # of what is written in C
+        return False
+
+    def takes(count: int) -> bool:
+        try:
+            signature.bind(*[None] * count)
+        except TypeError:
+            return False
+        return True
+
+    return takes(1) and not takes(2)
 
 
 def check_key(key: Any) -> Array:

@@ -311,7 +311,7 @@ class _ByFan:
 
     @compiled
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
-        fan_in, fan_out = shape[-2:]
+        fan_in, fan_out = _fans(shape)
         units = {"fan_in": fan_in, "fan_avg": (fan_in + fan_out) / 2}[self.fan]
         # A row of matrices of one entry, whose fan is 1.
         scale = self.scale / units
@@ -351,6 +351,7 @@ class _Orthogonal:
 
     @compiled
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
+        _fans(shape)
         return initializers.orthogonal(self.sigma_w)(key, shape, dtype)
 
 
@@ -364,7 +365,8 @@ class _LooksLinear:
 
     @compiled
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
-        (*many, n_in, n_out) = shape
+        n_in, n_out = _fans(shape)
+        many = shape[:-2]
         parts_in, parts_out = 1 if self.first else 2, 1 if self.last else 2
         if n_in % parts_in or n_out % parts_out:
             raise ValueError(
@@ -375,6 +377,16 @@ class _LooksLinear:
         w = initializers.orthogonal(self.sigma_w)(key, half, dtype)
         top = w if self.last else jnp.concatenate([w, -w], axis=-1)
         return top if self.first else jnp.concatenate([top, -top], axis=-2)
+
+
+def _fans(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return fan_in and fan_out of matrices."""
+    if len(shape) < 2:
+        raise ValueError(
+            f"shape: expected (…, fan_in, fan_out), got {shape}; a vector such as a bias has no "
+            "fan_in"
+        )
+    return shape[-2:]
 
 
 def _scale(what: str, sigma: numbers.Real | float) -> float:

@@ -60,7 +60,15 @@ class Draw:
 
     def _values(self, what: str, draw: Initializer, key: Array, shape: tuple[int, ...]) -> Array:
         dtype = self.dtype if self.dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
-        values = jnp.asarray(draw(key, shape, dtype))
+        try:
+            values = jnp.asarray(draw(key, shape, dtype))
+        except ValueError as error:
+            if len(shape) > 1:
+                raise
+            raise ValueError(
+                f"{what}: expected an initialiser of vectors, {shape}, got one that ends in: "
+                f"{error}; a number is the standard deviation of normal ones, such as {what}=0.2"
+            ) from error
         if values.shape != shape:
             raise ValueError(
                 f"{what}: expected the initialiser to return shape {shape}, got {values.shape}"

@@ -437,7 +437,9 @@ def _along_run(
     if isinstance(run, Layer):
         return lax.scan(lambda state, layer: step(layer, state), state, run)
     rebuild, shared = run.rebuild, run.shared
-    return lax.scan(lambda state, own: step(rebuild(own, shared), state), state, run.per_layer)
+    # Weights that are tied, over steps without data, have nothing of their own to scan over.
+    of_layer = partial(lax.scan, lambda state, own: step(rebuild(own, shared), state))
+    return of_layer(state, run.per_layer, length=run.k)
 
 
 Part = Callable[[Array, Any], tuple[Any, Any]]  # number j and what goes in -> what goes on, record

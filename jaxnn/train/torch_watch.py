@@ -139,7 +139,7 @@ def torch_watch(
         >>> model, mse = torch.nn.Linear(8, 1), torch.nn.MSELoss()  # doctest: +SKIP
         >>> watch = jaxnn.torch_watch(model, loss=mse)  # doctest: +SKIP
     """
-    check_loss(loss)
+    loss = check_loss(loss)
     if not hasattr(module, "register_forward_hook"):
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
     extras = Extras(positions)

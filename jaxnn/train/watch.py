@@ -224,7 +224,7 @@ def watch(
         >>> [line["step"] for line in watch.watched.measurements]
         [0, 2, 4]
     """
-    check_loss(loss)
+    loss = check_loss(loss)
     if isinstance(net, Chain) and loss is None:
         raise ValueError(
             "loss: expected loss(output, ys) -> (B,) or a number for a chain, got None"

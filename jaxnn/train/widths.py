@@ -480,7 +480,7 @@ def width_check(
         raise ValueError(f"widths: expected at least {FEWEST} different ones, got {told(widths)}")
     check_integer("steps", steps, 1)
     check_integer("seeds", seeds, 1)
-    check_loss(loss)
+    loss = check_loss(loss)
     if not callable(build):
         raise TypeError(f"build: expected build(width, seed), got {told(build)}")
     records, names, paths, shapes = [], None, None, []

@@ -22,6 +22,7 @@ from .graph import Survey, survey
 from .hooks import Recorder, State, numbered
 from .inputs import entering, is_about_leaves
 from .operations import Heads, Operations, Recognised
+from .pairs import refusing_pairs
 from .restoring import unchanged
 from .tensors import first_tensor, has_gradient, is_a, is_broken, is_tensor, tensors_in
 
@@ -386,14 +387,16 @@ def _top(output: Any, ys: Any, loss: Any, cotangent: Any, examples: int) -> tupl
     if not callable(loss):
         got = type(loss).__name__
         raise TypeError(f"loss: expected a function loss(output, ys), got {got}")
-    value = loss(for_criterion(loss, output), ys)
-    if is_tensor(value) and tuple(value.shape) == (examples,):
+    with refusing_pairs(prediction_of(output), ys):
+        value = loss(for_criterion(loss, output), ys)
+    if is_tensor(value) and tuple(value.shape[:1]) == (examples,):
         value = value.mean()
     if not is_tensor(value) or value.numel() != 1:
         shape = getattr(value, "shape", None)
         raise ValueError(
-            "loss: expected loss(output, ys) to return a tensor with one number, or one for each "
-            f"example, got {type(value).__name__ if shape is None else f'shape {tuple(shape)}'}; "
+            "loss: expected loss(output, ys) to return a tensor with one number, or for each "
+            "example one or several, "
+            f"got {type(value).__name__ if shape is None else f'shape {tuple(shape)}'}; "
             f"the first axis of the inputs, {examples} long, counts the examples, and modules with "
             "steps first need batch_first=True"
         )

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...adapters.handover import Weights, merged
+from ...adapters.handover import Identity, Weights, merged
 from ...adapters.layers import Chain, Link, Lowered, Pattern
 from ...adapters.of_network import as_chain
 from ...errors import NoTwinError
@@ -180,7 +180,9 @@ def _widened(real: Lowered) -> Lowered:
         for kind in real.kinds
     )
     paths = tuple((*of_layer, "", "") for of_layer in real.paths)
-    return replace(real, kinds=kinds, paths=paths)
+    none = Identity(None)
+    identities = tuple((*of_layer, none, none) for of_layer in real.identities)
+    return replace(real, kinds=kinds, paths=paths, identities=identities)
 
 
 def wide(
