@@ -752,6 +752,34 @@ MUTANTS = (
         "tests/test_cut.py::test_delta_of_a_scan_belongs_to_what_was_handed_over[scaled-True]",
     ),
     Mutant(
+        "a tangent scans over the weights of tied layers, which have none",
+        "jaxnn/passes/walk.py",
+        "of_layer(state, run.per_layer, length=run.k)",
+        "of_layer(state, run.per_layer)",
+        "tests/test_tied.py::test_weights_tied_over_steps_without_data[run]",
+    ),
+    Mutant(
+        "an array that layers share is drawn again for each",
+        "jaxnn/curing/weights.py",
+        "if is_meant(uses) and uses not in drawn:",
+        "if is_meant(uses):",
+        "tests/test_tied.py::test_a_tied_array_is_changed_once",
+    ),
+    Mutant(
+        "a row of labels meets a column of outputs",
+        "jaxnn/adapters/pairs.py",
+        "if other is not None and other in labels and",
+        "if other is not None and other not in labels and",
+        "tests/test_losses.py::test_pairs_are_refused_where_a_flow_is_measured",
+    ),
+    Mutant(
+        "layers that take entries of one array by index are steps",
+        "jaxnn/adapters/handover.py",
+        "layer if source.by_index else None",
+        "None",
+        "tests/test_tied.py::test_each_layer_has_its_own_entry_of_a_stack[less mean-by_scan]",
+    ),
+    Mutant(
         "Δ of a scan belongs to what is made of its parameters",
         "jaxnn/adapters/stacks.py",
         "return self.moved(self.selected(v)) is not None or self.is_rearranged(v)",
@@ -833,8 +861,8 @@ MUTANTS = (
     Mutant(
         "a path has the entry of the run in reverse",
         "jaxnn/adapters/handover.py",
-        "row = j if rows is None else rows[j or 0]",
-        "row = j if rows is None else rows[-1 - (j or 0)]",
+        "return j if self.rows is None else self.rows[j or 0]",
+        "return j if self.rows is None else self.rows[-1 - (j or 0)]",
         "tests/test_handover.py::test_a_scan_downwards",
     ),
     Mutant(
@@ -1183,8 +1211,8 @@ MUTANTS = (
     Mutant(
         "fan_in and fan_out are exchanged",
         "jaxnn/network/initializers.py",
-        "fan_in, fan_out = shape[-2:]",
-        "fan_out, fan_in = shape[-2:]",
+        "fan_in, fan_out = _fans(shape)",
+        "fan_out, fan_in = _fans(shape)",
         "tests/test_initializers.py::test_every_name_has_its_variance",
     ),
     Mutant(
@@ -4487,8 +4515,8 @@ MUTANTS = (
     Mutant(
         "cures: steps of a recurrent network are layers with weights of their own",
         "jaxnn/adapters/weights.py",
-        "len(place.layers) > 1 and not place.of_run",
-        "len(place.layers) > 1 and place.of_run",
+        "len(of_entry) > 1 for",
+        "len(of_entry) > 99 for",
         "tests/test_cures.py::test_steps_that_share_their_weights_are_told_from_layers",
     ),
     Mutant(
@@ -4716,8 +4744,8 @@ MUTANTS = (
     Mutant(
         "cures: every array of a branch's layer is multiplied",
         "jaxnn/curing/weights.py",
-        "in only else 1.0",
-        "in only or True else 1.0",
+        "if only is None or at in only]",
+        "]",
         "tests/test_cures.py::test_branches_that_explode",
     ),
     Mutant(

@@ -175,11 +175,11 @@ MOVED = {  # params -> a stack; the paths of its second layer's arrays
     "a_list": (lambda p: jnp.stack(p["list"]), "['list'][1]"),
     "a_scaled_list": (lambda p: 3 * jnp.stack(p["list"]), "['list'][1]"),
     "another_axis": (lambda p: jnp.moveaxis(p["u"], 1, 0), "['u'][:, 1]"),
-    "flat": (lambda p: p["flat"].reshape(N, N, N), "['flat'][…]"),
+    "flat": (lambda p: p["flat"].reshape(N, N, N), "['flat'][4:8]"),
     "joined": (lambda p: jnp.concatenate([p["u"], p["v"]], 0)[1::2], "['u'][3]"),
     "beside": (
         lambda p: jnp.concatenate([p["u"][:, :2], p["v"][:, 2:]], 1),
-        "['u'][…] + ['v'][…]",
+        "['u'][1, :2] + ['v'][1, 2:]",
     ),
     "upside_down": (lambda p: p["u"][::-1] * 2, "['u'][2]"),
     "again": (lambda p: p["u"][jnp.array([3, 2, 2, 0])], "['u'][2]"),

@@ -173,6 +173,10 @@ class Source(NamedTuple):
     rows: Rows | None = None
     by_index: bool = False
 
+    def row(self, j: int | None) -> int | None:
+        """Return the entry that is meant, of a run's that of layer j; None if it is all."""
+        return j if self.rows is None else self.rows[j or 0]
+
     def taken(self, values: Sequence[Any]) -> Any:
         """Return the array; a slice of one of JAX's by one program for all rows."""
         v, rows = values[self.value], self.rows
@@ -376,21 +380,19 @@ class Handover:
     def _identity(
         self, source: Source, j: int | None, layer: int, numbers: dict[int, Any]
     ) -> Identity:
-        rows, entry = source.rows, layer if source.by_index else None
-        row = j if rows is None else rows[j or 0]
+        row, entry = source.row(j), layer if source.by_index else None
         if source.value < len(self.pytree.paths):
             return Identity((source.value, row), entry)
         if source.value not in numbers:
             return Identity(None)
         of, at = (v if row is None else v[row] for v in numbers[source.value])
-        first = int(of.flat[0])
+        first = int(of.flat[0]) if of.size else 0
         if np.all(of == first) and at.size == np.prod(self.pytree.types[first].shape):
             return Identity((first, None), entry)  # all of it, turned or reshaped
         return Identity(hash((of.tobytes(), at.tobytes())), entry)
 
     def _path(self, source: Source, j: int | None, numbers: dict[int, Any]) -> str:
-        rows = source.rows
-        row = j if rows is None else rows[j or 0]
+        row = source.row(j)
         if source.value < len(self.pytree.paths):
             path = self.pytree.paths[source.value]
             return path if row is None else f"{path}[{row}]"
