@@ -524,7 +524,7 @@ def test_a_verdict_says_of_lists_what_it_can():
     rates = {remedy.change: remedy.decades for remedy in verdict.remedies}
     block = jaxnn.Residual(scale=16**-0.5)
     log_delta = meanfield.log_delta(names, verdict.sigma_w, 0.0, 1.0, 16, hidden=block)
-    assert rates["hidden=jaxnn.Residual(scale=1 / √L)"] == pytest.approx(
+    assert rates["hidden=jaxnn.Residual(scale=16**-0.5)"] == pytest.approx(
         float(log_delta[0]) / np.log(10) / 15
     )
     assert not any("σ_w =" in change for change in rates if "tailored" not in change)

@@ -520,7 +520,7 @@ def test_remedies_are_those_of_theory_best_first(rng):
     assert "jaxnn.tailored_relu(30)" in changes[1]
     residual, pre_norm = (r for r in v.remedies if "Residual" in r.change)
     # ½ log₁₀ (1 + ½ σ_w² / L) a layer, and ½ Σ log₁₀ (1 + w / q[l]) with q[l + 1] = q[l] + w.
-    assert residual.change == "hidden=jaxnn.Residual(scale=1 / √L)"
+    assert residual.change == "hidden=jaxnn.Residual(scale=30**-0.5)"
     assert residual.decades == pytest.approx(0.5 * np.log10(1 + v.sigma_w**2 / 60), rel=1e-5)
     w = v.sigma_w**2 / 2
     q = 2 * w + w * np.arange(29)
@@ -540,7 +540,7 @@ def test_other_blocks_have_no_effective_sigma_w(rng):
     assert np.isnan(v.sigma_w)
     assert v.critical_sigma_w is None
     assert "With Residual(inner=Dense(), scale=1.0) between hidden layers" in v.advice
-    assert any("scale=1 / √L" in remedy.change for remedy in v.remedies)
+    assert any("scale=30**-0.5" in remedy.change for remedy in v.remedies)
 
 
 @pytest.mark.slow

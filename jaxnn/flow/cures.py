@@ -83,7 +83,7 @@ class Cures:
         if isinstance(self.hidden, RMSNorm | LayerNorm) and isinstance(self.activation, Activation):
             found.extend(self._critical_behind_norm)
         for block, name in (
-            (Residual(scale=self.layers**-0.5), "Residual(scale=1 / √L)"),
+            (Residual(scale=self.layers**-0.5), f"Residual(scale={self.layers}**-0.5)"),
             (Residual(RMSNorm()), "Residual(RMSNorm())"),
         ):
             if block != self.hidden:

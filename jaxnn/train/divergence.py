@@ -184,7 +184,8 @@ def advice(
     if critical is None:
         return f"{remedy}."
     now = f"; they act like σ_w = {result.sigma_w:.3g}" if np.isfinite(result.sigma_w) else ""
+    biases = "" if result.critical_sigma_w else " and biases of zero"
     return (
-        f"{remedy}, or weights drawn with σ_w = {critical:.4g}, at which gradients of "
+        f"{remedy}, or weights drawn with σ_w = {critical:.4g}{biases}, at which gradients of "
         f"{net.activation_name} neither vanish nor explode{now}."
     )
