@@ -121,6 +121,7 @@ def test_the_reverse_pass_is_written_by_hand():
         "adapters/program.py",
         "adapters/torch/descent.py",
         "adapters/torch/functions.py",
+        "adapters/torch/recurrent.py",
         "curing/steps.py",  # takes a step of a user's own network
         "train/widths.py",  # trains a user's own network
     )

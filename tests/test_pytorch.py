@@ -22,6 +22,7 @@ import jaxnn
 from jaxnn.adapters.torch import conversion as pytorch
 from jaxnn.adapters.torch import descent, restoring
 from jaxnn.flow.kept import Histogram
+from jaxnn.texts import percent
 
 B = 6
 gaussian = np.random.standard_normal
@@ -307,7 +308,9 @@ def test_cuts_are_found(torch, case):
     flow = torch_flow(model, x, mean_square)
     assert list(flow.names) == expected
     taken = f"{expected[0]} to {expected[-1]}"
-    assert flow.notes[0] == f"The layers are {taken}, found automatically; cuts= chooses others."
+    share = f"with {percent(flow.coverage.share)} of the parameters"
+    how = "found automatically; cuts= chooses others"
+    assert flow.notes[0] == f"The layers are {taken}, {share}, {how}."
     if case != "compiled":  # plain hooks are not called in what is compiled
         check_torch(torch, flow, model, x, mean_square)
 
@@ -480,7 +483,8 @@ def test_a_transformer_is_measured_as_plain_hooks_do(torch, norm_first):
     np.testing.assert_allclose(flow.parameters.log_size, sizes)
     assert np.isfinite(flow.log_spread_within).all()
     assert flow.notes == (
-        "The layers are layers.0 to layers.3, found automatically; cuts= chooses others.",
+        "The layers are layers.0 to layers.3, with 100 % of the parameters, found automatically; "
+        "cuts= chooses others.",
     )
     assert flow.notes[0] in str(jaxnn.verdict(flow))
 

@@ -39,8 +39,9 @@ LARGEST_FLOAT16 = 65504.0
 class Finding(NamedTuple):
     """One finding. Layers are counted from 1.
 
-    kind: what it is about: given, nan, signal, zero weights, cut, undefined, rate, closed, layer,
-        once, format, examples, positions, attention, router, starved, size, units, theory, advice.
+    kind: what it is about: given, nan, signal, stopped, cuts, time, zero weights, cut, undefined,
+        rate, closed, layer, once, format, examples, positions, attention, router, starved, size,
+        units, theory or advice.
     text: the sentence.
     layer: the layer that it names; or None.
     path: the parameter array that it names; or "".
@@ -144,7 +145,7 @@ def origin_of(flow: Flow, out: int | None, undefined: int | None) -> Origin:
         return Origin("loss", (Finding("given", loss),))
     if parameters or not flow.broken:
         return Origin("parameters" if parameters else "", tuple(parameters))
-    text = f"nan or inf in what gets no gradient: {_named(list(flow.broken))}; set it to numbers."
+    text = f"nan or inf in what gets no gradient: {few_of(list(flow.broken))}; set it to numbers."
     return Origin("buffers", (Finding("nan", text, path=flow.broken[0]),))
 
 
@@ -161,7 +162,7 @@ def broken_arrays(arrays: Arrays) -> list[Finding]:
     broken = np.flatnonzero(np.isnan(arrays.size) | np.isposinf(arrays.size))
     if not len(broken):
         return []
-    names = _named([arrays.path[i] for i in broken])
+    names = few_of([arrays.path[i] for i in broken])
     layer = int(arrays.layer[broken[0]])
     what = "nan" if np.isnan(arrays.size[broken]).all() else "nan or infinite"
     text = f"Parameters are {what}: {names}, from layer {layer} on."
@@ -205,22 +206,22 @@ def cut_at(flow: Flow, arrays: Arrays, zero: int, above: int | None) -> Finding:
         why = "the loss does not depend on it" if flow.given is None else flow.given.why_zero(dtype)
         text = f"The gradient is exactly zero from the output on: {why}."
         return Finding("cut", text, zero)
-    name = _label(flow, above)
+    name = label_of(flow, above)
     blamed = zero_weights(arrays, above)
     if blamed:
-        names = _named([arrays.path[i] for i in blamed])
+        names = few_of([arrays.path[i] for i in blamed])
         learn = not np.isneginf(arrays.delta[blamed]).all()
         rest = (
             ", but they get a gradient themselves: measure again after one step."
             if learn
             else ", and they get none themselves: draw them again."
         )
-        down = f"From layer {_label(flow, zero)} down Δ is exactly zero"
+        down = f"From layer {label_of(flow, zero)} down Δ is exactly zero"
         text = f"The weights of layer {name} are zero: {names}. {down}{rest}"
         return Finding("zero weights", text, above, arrays.path[blamed[0]])
     text = (
-        f"Nothing passes layer {name}: from layer {_label(flow, zero)} down Δ is exactly zero, "
-        "every path being cut, as by units that are off for the whole batch."
+        f"Nothing passes layer {name}: from layer {label_of(flow, zero)} down Δ is exactly zero, "
+        "every path being cut, as by stop_gradient or by units that are off for the whole batch."
     )
     return Finding("cut", text, above)
 
@@ -230,7 +231,7 @@ def steps_out(flow: Flow, arrays: Arrays, changes: tuple[Change, ...], once: boo
     return [
         Finding(
             "once" if once else "layer",
-            f"Layer {_label(flow, change.layer)} changes the gradient "
+            f"Layer {label_of(flow, change.layer)} changes the gradient "
             f"{'once, ' if once else ''}by {change.decades:+.2g} decades"
             f"{reason(flow, arrays, change.layer)}.",
             change.layer,
@@ -325,14 +326,14 @@ def saturated_attention(flow: Flow, arrays: Arrays, behind: Behind) -> tuple[lis
         told = {i: below for i, below in behind.items() if i in blamed}
         behind = {i: below for i, below in behind.items() if i not in told}
         text = (
-            f"Attention {f'{number} ' if several else ''}of layer {_label(flow, layer)} is "
+            f"Attention {f'{number} ' if several else ''}of layer {label_of(flow, layer)} is "
             f"saturated{_of_heads(heads[these].tolist(), len(own))}: largest logit "
             f"{largest[worst]:.3g}{', more than float16 holds' if beyond else ''}, entropy "
             f"{entropy[worst]:.2f} of {most[worst]:.2f}."
         )
         if told:
             get = "gets" if len(told) == 1 else "get"
-            names = _named([arrays.path[i] for i in told])
+            names = few_of([arrays.path[i] for i in told])
             text = f"{text[:-1]}; {names} {get} {_less(min(told.values()))}."
         findings.append(Finding("attention", text, layer, arrays.path[blamed[0]] if blamed else ""))
     return findings, behind
@@ -343,7 +344,7 @@ def _of_heads(heads: list[int], count: int) -> str:
         return ""
     if len(heads) == count:
         return f" in all {count} heads"
-    return f" in head{'s' if len(heads) > 1 else ''} {_named(list(map(str, heads)))} of {count}"
+    return f" in head{'s' if len(heads) > 1 else ''} {few_of(list(map(str, heads)))} of {count}"
 
 
 def other_sizes(flow: Flow, arrays: Arrays, named: set[int]) -> list[Finding]:
@@ -351,7 +352,7 @@ def other_sizes(flow: Flow, arrays: Arrays, named: set[int]) -> list[Finding]:
     found = [
         Finding(
             "size",
-            f"{arrays.path[i]} of layer {_label(flow, layer)} is {_times(by)} others like it.",
+            f"{arrays.path[i]} of layer {label_of(flow, layer)} is {_times(by)} others like it.",
             layer,
             arrays.path[i],
         )
@@ -366,7 +367,7 @@ def other_sizes(flow: Flow, arrays: Arrays, named: set[int]) -> list[Finding]:
         far = largest - next_largest >= np.log10(LARGEST_OF_ALL)
         if far and largest >= np.log10(LARGE_ENTRIES) and arrays.layer[i] not in named:
             text = (
-                f"The entries of {arrays.path[i]}, layer {_label(flow, int(arrays.layer[i]))}, "
+                f"The entries of {arrays.path[i]}, layer {label_of(flow, int(arrays.layer[i]))}, "
                 f"have a root mean square of {10**largest:.2g}, all other weights "
                 f"{10**next_largest:.2g} or less."
             )
@@ -379,7 +380,7 @@ def starved(flow: Flow, arrays: Arrays, behind: Behind) -> list[Finding]:
     findings = []
     for i, below in behind.items():
         layer, path = int(arrays.layer[i]), arrays.path[i]
-        text = f"{path} of layer {_label(flow, layer)} gets {_less(below)}: it does not learn."
+        text = f"{path} of layer {label_of(flow, layer)} gets {_less(below)}: it does not learn."
         findings.append(Finding("starved", text, layer, path))
     return findings
 
@@ -451,7 +452,7 @@ def failing_routers(flow: Flow, arrays: Arrays, behind: Behind) -> tuple[list[Fi
             texts.append(f"sends all tokens to {to} of {len(own)}")
         if texts:
             name = f" {clean(of.paths[first][0])}" if of.paths[first] else ""
-            text = f"Router{name} of layer {_label(flow, layer)} {', and '.join(texts)}."
+            text = f"Router{name} of layer {label_of(flow, layer)} {', and '.join(texts)}."
             findings.append(Finding("router", text, layer, name.strip()))
     return findings, behind
 
@@ -494,7 +495,7 @@ def lone_position(flow: Flow) -> list[Finding]:
     """Name the only position of the lowest state that Δ reaches, if there are others."""
     of = flow.positions
     layer = 0 if of is None else next((i for i, n in enumerate(of.counts, 1) if n > 1), 0)
-    if of is None or not layer:
+    if of is None or not layer or flow.recurrences is not None:  # whose last step knows the others
         return []
     log = np.asarray(of.of(layer).log_delta, np.float64)
     *_, second, largest = np.sort(log)  # nan comes last
@@ -502,7 +503,7 @@ def lone_position(flow: Flow) -> list[Finding]:
         return []
     text = (
         f"Only position {int(np.argmax(log)) + 1} of {len(log)} gets a gradient in layer "
-        f"{_label(flow, layer)}: what the others hold reaches the loss nowhere above. If weights "
+        f"{label_of(flow, layer)}: what the others hold reaches the loss nowhere above. If weights "
         "between positions start at zero, measure again after one step."
     )
     return [Finding("positions", text, layer)]
@@ -523,11 +524,11 @@ def alike_where_read(flow: Flow) -> list[Finding]:
     apart = log_spread >= np.log(NOISE * _eps(flow))
     if not len(read) or apart[read].any() or not apart.any():
         return []
-    places = _named([str(i + 1) for i in read])
+    places = few_of([str(i + 1) for i in read])
     several = f"positions {places} of {len(apart)}, which alone get"
     where = several if len(read) > 1 else f"position {places} of {len(apart)}, which alone gets"
     text = (
-        f"Examples differ in layer {_label(flow, layer)}, but not at {where} a gradient: what "
+        f"Examples differ in layer {label_of(flow, layer)}, but not at {where} a gradient: what "
         "differs is not read."
     )
     return [Finding("positions", text, layer)]
@@ -537,7 +538,8 @@ def _eps(flow: Flow) -> float:
     return float(jnp.finfo(flow.dtype).eps)  # type: ignore[no-untyped-call]
 
 
-def _label(flow: Flow, layer: int) -> str:
+def label_of(flow: Flow, layer: int) -> str:
+    """Return a layer with its name."""
     above = layer > len(flow.names)
     return clean(label(layer, "above the last cut" if above else flow.names[layer - 1]))
 
@@ -547,7 +549,7 @@ def _times(decades: float) -> str:
     return f"{factor} times as large as" if decades > 0 else f"{factor} times smaller than"
 
 
-def _named(paths: list[str]) -> str:
+def few_of(paths: list[str]) -> str:
     """Return the first few of many names."""
     more = len(paths) - FEW
     return _and(paths) if more <= 0 else f"{', '.join(paths[:FEW])} and {more} more"

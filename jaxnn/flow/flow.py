@@ -15,12 +15,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ..adapters.program import Closed
+from ..adapters.torch.choice import Coverage
+from ..adapters.torch.reach import Stopped
 from ..network.network import Network
 from ..passes.walk import Memory
 from .entries import FlowEntries
 from .given import Given
 from .positions import Positions
 from .recognised import AttentionHeads, Routers
+from .recurrences import Recurrences
 from .table import InWords
 
 
@@ -141,6 +144,7 @@ class Flow(InWords):
         two products of states, that is recognised in the program of a layer; None without any.
     routers: the share of each expert in what routers select, or in their weights; None likewise.
     given: sizes of what was handed over, and the loss; None of theory.
+    recurrences: Δ at the steps of recurrent modules of PyTorch; None without any.
     units: of a Network; None for others.
     theory: the flow of the network's wide twin, see `jaxnn.theory.wide`: what theory says of random
         weights of these sizes. None unless asked for.
@@ -158,6 +162,10 @@ class Flow(InWords):
     is_of_torch: whether it is of a module of PyTorch. Static.
     broken: names of parameters and buffers of a module of PyTorch that have no Δ and hold nan or
         inf, where numbers of the network are not finite; static.
+    coverage: of a module of PyTorch whose layers were found automatically, the share of the
+        parameters that they hold; else None. Static.
+    stopped: where the gradient of a module of PyTorch stops, though the loss depends on what lies
+        below, as behind `detach`, or where it is frozen; else None. Static.
     notes: sentences on how it was measured, and on why what is nan is so. Static.
     """
 
@@ -187,6 +195,7 @@ class Flow(InWords):
     attention: AttentionHeads | None = None
     routers: Routers | None = None
     given: Given | None = None
+    recurrences: Recurrences | None = None
     units: Units | None = None
     theory: "Flow | None" = None
     errors: "Flow | None" = None
@@ -195,6 +204,8 @@ class Flow(InWords):
     replicas: int = field(default=0, metadata={"static": True})
     unmeasured: int = field(default=0, metadata={"static": True})
     is_read: bool = field(default=True, metadata={"static": True})
+    coverage: Coverage | None = field(default=None, metadata={"static": True})
+    stopped: Stopped | None = field(default=None, metadata={"static": True})
     is_of_torch: bool = field(default=False, metadata={"static": True})
     broken: tuple[str, ...] = field(default=(), metadata={"static": True})
     notes: tuple[str, ...] = field(default=(), metadata={"static": True})

@@ -15,6 +15,7 @@ from ..adapters.torch.descent import Look
 from ..adapters.torch.hooks import State
 from ..adapters.torch.module import measured
 from ..adapters.torch.operations import ENTRIES, Pieces, Recognised
+from ..adapters.torch.recurrent import Steps
 from ..adapters.torch.skips import log_branches
 from ..adapters.torch.tensors import log_norms, numbers_of, tensors_in
 from ..arrays.compiled import compiled
@@ -30,6 +31,7 @@ from .narrow import MXFP8
 from .positions import Positions, count_of
 from .recognised import HeadRecord, HeadSums, NamedExperts, NamedHeads, fields_of, unread_notes
 from .record import DeltaRecord, StateRecord, flow_of
+from .recurrences import Recurrences
 from .state_records import state_record
 
 
@@ -46,9 +48,9 @@ def torch_flow(
     """Measure the gradient of a PyTorch module at every cut between its blocks.
 
     Torch runs the module as it is, once, in the mode that it is in, and goes back two times or
-    more. A training goes on as if nothing had been measured: parameters, their `.grad`, buffers,
-    hooks and the random states of torch, NumPy and Python are left as they were, also after an
-    error.
+    more; it runs it once more if parameters get no gradient. A training goes on as if nothing had
+    been measured: parameters, their `.grad`, buffers, hooks and the random states of torch, NumPy
+    and Python are left as they were, also after an error.
 
     Backward hooks of modules and parameters are taken off meanwhile: the gradient is that without
     them. Hooks that `forward` puts on tensors belong to the network, and see gradients scaled by
@@ -71,11 +73,14 @@ def torch_flow(
             module that returns its loss, alone, first, or as `loss` of the output.
         cotangent: instead, a tensor like the output, or like its `logits` or first tensor.
         cuts: modules, their names, or patterns such as "transformer.h.*", whose * stands for what
-            has no dot: those whose outputs are the states. If None, the longest ModuleList or
-            Sequential of equal blocks in which each leads to the next, wherever it lies, with lists
-            that go on in it, such as stages, or a decoder. Children of a Sequential without
-            parameters, such as activations, join the next one that has some. If there is no such
-            list, the children of the module. The flow's first note says what was taken.
+            has no dot: those whose outputs are the states. If None, the longest ModuleList,
+            ModuleDict or Sequential of equal blocks in which each leads to the next, wherever it
+            lies, with lists that go on in it, such as stages, or a decoder, and that holds half of
+            the parameters, if one does. Of lists of lists, which are never called, the modules in
+            the inner ones that everything passes through, or else those with a product. Children
+            of a Sequential without parameters, such as activations, join the next one that has
+            some. If there is no such list, the children of the module. The flow's first note says
+            what was taken, and which share of the parameters it holds, without lookup tables.
         formats: whether the exponents of all entries of Δ, of the states and of the parameters are
             counted as well, for `flow.formats()`, `jaxnn.plan` and the verdict. Δ of parameters is
             not.
@@ -123,9 +128,8 @@ def torch_flow(
     """
     loss = check_loss(loss)
     given = (module, inputs, ys, loss, cotangent, cuts)
-    states, found, parameters, layers, recognised, value, broken, notes = measured(
-        *given, _look(formats), _heads
-    )
+    of = measured(*given, _look(formats), _heads)
+    states, found, parameters, layers, recognised = of[:5]
     dtypes = [part.dtype for state in states for part in state.parts]
     double = any(d.itemsize == 8 for d in dtypes)
     dtype = jax.dtypes.canonicalize_dtype(np.float64 if double else np.float32)
@@ -169,7 +173,7 @@ def torch_flow(
         tuple(state.cut for state in states),
         tuple(sum(int(np.prod(part.shape[1:])) for part in state.parts) for state in states),
         found.unmeasured,
-        (*notes, *unread_notes(recognised.unread)),
+        (*of.notes, *unread_notes(recognised.unread)),
     )
     counts = tuple(map(count_of, values))
     by_position = [
@@ -188,13 +192,18 @@ def torch_flow(
         )
         positions = Positions(log_delta, log_spread, counts)
     others = _fields(recognised, dtype)
+    others |= {
+        "coverage": of.coverage,
+        "stopped": of.stops,
+        "recurrences": _recurrences(of.steps, dtype),
+    }
     if (branches := log_branches(states)) is not None:
         others["log_branch"] = jnp.asarray(branches, dtype)
     handed = {"xs": _floats(inputs), "ys": _floats(ys), "cotangent": _floats(cotangent)}
     others |= {"is_read": not recognised.failure, "is_of_torch": True}
-    of_loss = None if value is None else OfLoss(jnp.asarray(value, dtype), [], True, None)
+    of_loss = None if of.loss is None else OfLoss(jnp.asarray(of.loss, dtype), [], True, None)
     others["given"] = Given.of(handed, of_loss, np)
-    return replace(flow, broken=broken, positions=positions, **others)
+    return replace(flow, broken=of.broken, positions=positions, **others)
 
 
 def _floats(given: Any) -> Any:
@@ -222,6 +231,19 @@ def _fields(recognised: Recognised, dtype: Any) -> dict[str, Any]:
         attentions,
         jnp.asarray(np.concatenate(loads), dtype) if loads else None,
         routers,
+    )
+
+
+def _recurrences(steps: Sequence[Steps], dtype: Any) -> Recurrences | None:
+    """Return Δ at the steps of recurrent modules; None without any."""
+    if not steps:
+        return None
+    return Recurrences(
+        jnp.asarray(np.concatenate([each.log_delta for each in steps]), dtype),
+        tuple(len(each.log_delta) for each in steps),
+        tuple(each.name for each in steps),
+        tuple(each.is_both_ways for each in steps),
+        tuple(each.gates for each in steps),
     )
 
 

@@ -51,6 +51,7 @@ from .narrow import NARROW
 from .parting import theory_text
 from .rates import DECADES, ERRATIC, MOST_ONCE, POWER_LAW, Change, Rate, rate_of
 from .table import assert_one, findings_as_html
+from .unseen import unseen
 
 MOST = 5  # sentences
 TRY = "Try what would help on this network: jaxnn.cures(net, params, xs, …)."
@@ -377,8 +378,9 @@ def _findings(
     behind = {} if worst[0].kind != "rate" or found.equal_positions else far_behind(flow, arrays)
     attention, behind = saturated_attention(flow, arrays, behind)
     routers, behind = failing_routers(flow, arrays, behind)
+    before = unseen(flow, arrays)
     return [
-        *worst,
+        *(worst + before if broken or broken_first else before + worst),
         *layers,
         *attention,
         *routers,

@@ -1,4 +1,11 @@
-"""PyTorch: which modules are cuts, as they are named or found among the lists of a module."""
+"""PyTorch: which modules are cuts, as they are named or found among the lists of a module.
+
+    blocks = ModuleList([Block, Block])                    a layer each
+    blocks = ModuleList([ModuleList([Attention, MLP])])    an item each, whose modules are looked at
+
+A list that is never called itself says nothing of what it returns: of such an item the modules
+that everything passes through are layers, or if there are none, those with a product.
+"""
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -7,21 +14,31 @@ from typing import Any, NamedTuple
 from .tensors import is_a, of_torch
 
 NAMED = 8  # modules, at most, that an error message lists
-LISTS = ("ModuleList", "Sequential")
+LISTS = ("ModuleList", "ModuleDict", "Sequential")
 COMPILED = "_orig_mod"  # the name that torch.compile puts between
 
 
 class Blocks(NamedTuple):
     """The modules of a list, which may be the cuts.
 
+    name: of the list.
     blocks: by name.
     kind: what most of them have in common; None of a module's children that are in no list.
     equal: the number of those that have.
     """
 
+    name: str
     blocks: dict[str, Any]
     kind: Any
     equal: int
+
+    @property
+    def items(self) -> dict[str, str]:
+        """The item of the list that each block is, or lies in."""
+        if self.kind is None:
+            return {block: block for block in self.blocks}
+        depth = self.name.count(".") + 2 if self.name else 1
+        return {block: ".".join(block.split(".")[:depth]) for block in self.blocks}
 
     @property
     def are_leaves(self) -> bool:
@@ -30,11 +47,20 @@ class Blocks(NamedTuple):
 
     def is_apart(self, names: Iterable[str]) -> bool:
         """Tell whether no block is one of these modules, holds one or lies in one."""
-        return not any(
-            a == b or a.startswith(f"{b}.") or b.startswith(f"{a}.")
-            for a in self.blocks
-            for b in names
-        )
+        return are_apart(self.blocks, names)
+
+
+def lies_in(name: str, other: str) -> bool:
+    """Tell whether a module is another one or lies in it."""
+    return f"{name}.".startswith(f"{other}.")
+
+
+def are_apart(names: Iterable[str], others: Iterable[str]) -> bool:
+    """Tell whether no module is one of the others, holds one or lies in one."""
+    others = [*others]
+    return not any(
+        lies_in(name, other) or lies_in(other, name) for name in names for other in others
+    )
 
 
 def named_cuts(module: Any, cuts: Any) -> tuple[dict[str, Any], bool]:
@@ -84,10 +110,11 @@ def lists_in(module: Any) -> list[Blocks]:
         if any(is_a(m, kind) for kind in LISTS) and (blocks := _of_list(name, known)):
             kinds = [_kind(block) for block in blocks.values()]
             most = max(kinds, key=kinds.count)
-            found.append((Blocks(blocks, most, kinds.count(most)), name.count(".") + bool(name)))
+            depth = name.count(".") + bool(name)
+            found.append((Blocks(name, blocks, most, kinds.count(most)), depth))
     found.sort(key=lambda each: (-each[0].equal, each[1]))
     rest = _only_children(module, known)
-    return [blocks for blocks, _ in found] + ([Blocks(rest, None, 0)] if rest else [])
+    return [blocks for blocks, _ in found] + ([Blocks("", rest, None, 0)] if rest else [])
 
 
 def listed(names: Iterable[str]) -> str:
@@ -111,14 +138,21 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _called(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a module, or its children if it is a list, which is never called itself."""
-    is_list = is_a(known[name], "ModuleList") or is_a(known[name], "ModuleDict")
-    return _children(name, known) if is_list and not _runs(known[name]) else {name: known[name]}
+    """Return a module, or what is in it if it is a list, which is never called itself."""
+    if not is_never_called(known[name]):
+        return {name: known[name]}
+    inside: dict[str, Any] = {}
+    for each in _children(name, known):
+        inside |= _called(each, known)
+    return inside
 
 
-def _runs(module: Any) -> bool:
-    """Tell whether a subclass of a list has a forward of its own."""
-    return any("forward" in vars(c) for c in type(module).__mro__ if not of_torch(c))
+def is_never_called(module: Any) -> bool:
+    """Tell lists, but for a subclass with a forward of its own."""
+    is_list = is_a(module, "ModuleList") or is_a(module, "ModuleDict")
+    return is_list and not any(
+        "forward" in vars(c) for c in type(module).__mro__ if not of_torch(c)
+    )
 
 
 def _children(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,9 +165,13 @@ def _children(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_list(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the blocks of a list; none of a dict of modules that are unlike each other."""
     children = _children(name, known)
     if not is_a(known[name], "Sequential"):
-        return children
+        if len(children) > 1 and all(map(is_never_called, children.values())):
+            return _called(name, known)
+        kinds = {_kind(child) for child in children.values()}
+        return {} if is_a(known[name], "ModuleDict") and len(kinds) > 1 else children
     trained = [each for each, m in children.items() if _trained(m)]
     every = list(children)
     trailing = every[every.index(trained[-1]) + 1 :] if trained else every

@@ -13,16 +13,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...texts import label
+from ...texts import label, percent
 from .agreement import Agreed, agreed
+from .choice import Coverage, chain_of_blocks, check_batch, reached_states
 from .cuts import COMPILED, Blocks, listed, lists_in, modules_of, named_cuts
 from .descent import Descent, Look
 from .functions import inner_parameters, no_checkpoints
-from .graph import Survey, survey
+from .graph import Survey
 from .hooks import Recorder, State, numbered
 from .inputs import entering, is_about_leaves
 from .operations import Heads, Operations, Recognised
 from .pairs import refusing_pairs
+from .reach import Calls, Stopped, stopped
+from .recurrent import Recurrent, Steps
 from .restoring import unchanged
 from .tensors import first_tensor, has_gradient, is_a, is_broken, is_tensor, tensors_in
 
@@ -37,6 +40,9 @@ class Measured(NamedTuple):
     recognised: attention and routers, by these layers.
     loss: its value; None of a cotangent.
     broken: names of what holds nan or inf and has no Δ.
+    coverage: the parameters in the layers, if these were found automatically.
+    steps: Δ at the steps of recurrent modules.
+    stops: where the gradient stops, if it does.
     notes: sentences on what was chosen, and on what has no number.
     """
 
@@ -47,6 +53,9 @@ class Measured(NamedTuple):
     recognised: Recognised
     loss: float | None
     broken: tuple[str, ...]
+    coverage: Coverage | None
+    steps: tuple[Steps, ...]
+    stops: Stopped | None
     notes: tuple[str, ...]
 
 
@@ -87,6 +96,7 @@ def _measured(
     _check_module(torch, module, every)
     options, chosen, is_pattern = _options(module, cuts)
     recorder = Recorder(strict=cuts is not None and not is_pattern)
+    calls, recurrent = Calls(), Recurrent()
     with recording(torch), unchanged(torch, module, tensors_in([inputs, ys])):
         args, named, x = entering(inputs, is_leaf)
         entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
@@ -97,22 +107,29 @@ def _measured(
             lambda: len(recorder.states),
             heads,
         )
-        with recorder.hooked(chosen), operations.seen():
+        with (
+            recorder.hooked(chosen),
+            recurrent.hooked(module),
+            calls.noted(module),
+            operations.seen(),
+        ):
             output = module(*args, **named)
         states = recorder.closed()
         _check_called(recorder, chosen, cuts is None, is_pattern or cuts is None)
         given, cotangent = _top(output, ys, loss, cotangent, len(x))
         edge = torch.autograd.graph.get_gradient_edge
         bottom = edge(x) if x.requires_grad else None
+        coverage = None
         if cuts is None:
-            states, taken = _longest(module, options, states, x, edge(given), bottom)
+            chain = chain_of_blocks(module, options, states, x, edge(given), bottom)
+            states, taken, coverage = chain.states, chain.taken, chain.coverage
         else:
-            states, taken = _reached(states, x, edge(given), bottom, strict=recorder.strict)
+            states, taken = reached_states(states, edge(given), bottom, strict=recorder.strict)
             _check_any(states, cuts)
         places = [i for i, s in enumerate(recorder.states) if any(s is each for each in states)]
         states = numbered(states)
         for state in states:
-            _check_batch(state, x)
+            check_batch(state, x)
         entered = any(below == 0 for _, below in taken.links)
         trained = {name: p for name, p in every.items() if p.requires_grad}
         inner = inner_parameters(torch, given, cotangent, taken, trained)
@@ -128,9 +145,16 @@ def _measured(
         ]
         found = agreed(descent, bool(orders), look(parts))
         _check_order(states, found, orders)
+        steps = recurrent.steps(given, cotangent)
+
+        def again() -> Any:
+            args, named, x = entering(inputs, is_leaf)
+            return _top(module(*args, **named), ys, loss, cotangent, len(x))[0]
+
+        stops = stopped(module, set(taken.parameters), calls, again)
     recognised = operations.recognised(lambda at: bisect_left(places, at) + 1)
     notes = (
-        *_on_cuts(states, cuts, is_pattern),
+        *_on_cuts(states, cuts, is_pattern, coverage),
         *_on_gradients(states, taken, found),
         *_on_input(x, found, entered),
         *_on_parameters(every, taken),
@@ -142,7 +166,19 @@ def _measured(
     found = found._replace(parameters=logs)
     value = None if cotangent is not None else float(given.detach())
     broken = _broken(module, states, found, given, taken)
-    return Measured(parts, found, named_parameters, layers, recognised, value, broken, notes)
+    return Measured(
+        states=parts,
+        found=found,
+        parameters=named_parameters,
+        layers=layers,
+        recognised=recognised,
+        loss=value,
+        broken=broken,
+        coverage=coverage,
+        steps=steps,
+        stops=stops,
+        notes=notes,
+    )
 
 
 def _plain(name: str) -> str:
@@ -213,118 +249,11 @@ def _check_called(recorder: Recorder, chosen: dict[str, Any], are_found: bool, s
             )
 
 
-def _reached(
-    states: list[State], x: Any, top: Any, bottom: Any, strict: bool
-) -> tuple[list[State], Survey]:
-    """Return the states that the gradient comes to, and what lies where among them.
-
-    strict: whether another one is an error.
-    """
-    taken = survey(top, states, bottom)
-    if strict:
-        for state, is_reached in zip(numbered(states), taken.reached, strict=True):
-            if not is_reached:
-                raise ValueError(
-                    f"cut {state.name}: expected the gradient to pass through it, and it does not; "
-                    "leave it out of cuts"
-                )
-    else:
-        if not all(taken.reached):
-            states = [state for state, at in zip(states, taken.reached, strict=True) if at]
-            taken = survey(top, states, bottom)
-    return states, taken
-
-
-class _Chain(NamedTuple):
-    """Blocks that follow each other, and what lies where among them."""
-
-    names: tuple[str, ...]
-    states: list[State]
-    taken: Survey
-
-    @property
-    def gates(self) -> int:
-        return sum(self.taken.gates)
-
-    @property
-    def is_in_a_row(self) -> bool:
-        """True if each state leads to the one below it without passing another."""
-        return all((at, at - 1) in self.taken.links for at in range(2, len(self.states) + 1))
-
-
-def _longest(
-    module: Any, options: list[Blocks], states: list[State], x: Any, top: Any, bottom: Any
-) -> tuple[list[State], Survey]:
-    """Return the states of the longest list of blocks, with those of lists that it goes on in.
-
-    That is the list with the most equal blocks in which each leads to the one before: the heads or
-    experts of a layer lie side by side. If most of these are inside skip connections or branches,
-    the children of the module are taken instead where more of them are not.
-    """
-    unfit: list[State] = []
-
-    def chain(names: Iterable[str]) -> _Chain | None:
-        names = tuple(names)
-        own = [state for state in states if state.cut in names]
-        unfit.extend(state for state in own if not _is_batch(state, x))
-        if not own or not all(_is_batch(state, x) for state in own):
-            return None
-        own, taken = _reached(own, x, top, bottom, strict=False)
-        return _Chain(names, own, taken) if own else None
-
-    whole: _Chain | None = None
-    for option in options:
-        found = chain(option.blocks)
-        if found and len(found.states) > 1 and found.is_in_a_row:
-            whole = found
-            break
-    if whole is not None and option.kind is not None:
-        for other in sorted(options, key=lambda each: each.kind != option.kind):
-            goes_on = other.kind == option.kind or other.equal > 1
-            if goes_on and other.are_leaves == option.are_leaves and other.is_apart(whole.names):
-                both = chain((*whole.names, *other.blocks))
-                if both and both.is_in_a_row and len(both.states) > len(whole.states):
-                    whole = both
-    if whole is None or 2 * whole.gates <= len(whole.states):
-        children = chain(options[-1].blocks) if options else None
-        if whole is None or (children is not None and children.gates > whole.gates):
-            whole = children
-    if whole is None and unfit:
-        _check_batch(unfit[0], x)
-    if whole is None:
-        inside = dict(module.named_children())
-        out = (
-            f"; it has {listed(inside)}"
-            if inside
-            else ". It holds none: write it of layers that are modules, a recurrent network of "
-            "nn.LSTM(…, num_layers=1) one after the other, or of an nn.LSTMCell called in a loop"
-        )
-        raise ValueError(
-            f"cuts: expected them for a {type(module).__name__}, in which no list of blocks is "
-            f"found that the gradient passes through: modules, or their names{out}"
-        )
-    return whole.states, whole.taken
-
-
-def _is_batch(state: State, x: Any) -> bool:
-    shape = state.parts[0].shape
-    return bool(shape) and shape[0] == len(x) and 0 not in shape
-
-
 def _check_any(states: list[State], cuts: Any) -> None:
     if not states:
         raise ValueError(
             f"cuts: expected modules that the gradient passes through, and of {cuts} it comes to "
             "none"
-        )
-
-
-def _check_batch(state: State, x: Any) -> None:
-    if not _is_batch(state, x):
-        raise ValueError(
-            f"cut {state.name}: expected an output with the examples first, as in the inputs, "
-            f"{tuple(x.shape)}, got shape {state.parts[0].shape}; transformers and recurrent "
-            "networks need batch_first=True"
         )
 
 
@@ -451,12 +380,15 @@ def _broken(
 # Notes
 
 
-def _on_cuts(states: list[State], cuts: Any, is_pattern: bool) -> Iterable[str]:
+def _on_cuts(
+    states: list[State], cuts: Any, is_pattern: bool, coverage: Coverage | None
+) -> Iterable[str]:
     if cuts is None or is_pattern:
         names = list(dict.fromkeys(state.cut for state in states))
         taken = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
         how = f"as {cuts} says" if cuts is not None else "found automatically; cuts= chooses others"
-        yield f"The layers are {taken}, {how}."
+        share = "" if coverage is None else f", with {percent(coverage.share)} of the parameters"
+        yield f"The layers are {taken}{share}, {how}."
 
 
 def _on_gradients(states: list[State], taken: Survey, found: Agreed) -> Iterable[str]:

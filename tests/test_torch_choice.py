@@ -1,0 +1,357 @@
+# ruff: noqa: F811, the fixture is torch
+"""Layers found in modules of PyTorch, and findings on what their rate does not see."""
+
+import copy
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import as_users_have_jax
+from test_pytorch import of_order, of_parts, residual, torch  # noqa: F401, torch is a fixture
+
+import jaxnn
+
+B, N, STEPS = 4, 4, 12
+
+
+@pytest.fixture(autouse=True)
+def as_usual():
+    with as_users_have_jax():
+        yield
+
+
+def mean_square(output, ys):
+    return output.square().mean()
+
+
+def judged(module, x, **options):
+    flow = jaxnn.torch_flow(module, x, loss=mean_square, **options)
+    return flow, jaxnn.verdict(flow)
+
+
+def with_slow(cases, *quick):
+    """Return the cases, all but the quick ones marked as slow."""
+    return [each if each in quick else pytest.param(each, marks=pytest.mark.slow) for each in cases]
+
+
+def linears(torch, count):
+    return torch.nn.Sequential(*(torch.nn.Linear(N, N) for _ in range(count)))
+
+
+# Lists of lists
+
+
+def lists_of_lists(torch):
+    """Items of two modules that a skip leads around, as in vit_pytorch."""
+
+    def call(self, x):
+        for attention, mlp in self.blocks:
+            x = attention(x) + x
+            x = mlp(x) + x
+        return x
+
+    item = torch.nn.ModuleList([torch.nn.Linear(N, N), linears(torch, 2)])
+    blocks = torch.nn.ModuleList(copy.deepcopy(item) for _ in range(3))
+    return of_parts(torch, call, blocks=blocks)
+
+
+def dicts_in_a_list(torch):
+    """Items of which the last module is the stream, as in rtdl's FT-Transformer."""
+
+    def call(self, x):
+        for item in self.blocks:
+            x = item["output"](x + item["ffn"](item["norm"](x)))
+        return x
+
+    nn = torch.nn
+    item = {"norm": nn.LayerNorm(N), "ffn": linears(torch, 2), "output": nn.Identity()}
+    blocks = nn.ModuleList(nn.ModuleDict(copy.deepcopy(item)) for _ in range(3))
+    return of_parts(torch, call, blocks=blocks)
+
+
+def a_u_net(torch):
+    """Levels down and up, each of two blocks, and a side network, as in denoising_diffusion."""
+
+    def call(self, x):
+        t, skips = self.side(x), []
+        for block, change in self.downs:
+            x = block(x)
+            skips.append(x)
+            x = change(x + t)
+        for block, change in self.ups:
+            x = change(block(x + skips.pop()))
+        return x
+
+    item = torch.nn.ModuleList([residual(torch), torch.nn.Linear(N, N)])
+    lists = {
+        name: torch.nn.ModuleList(copy.deepcopy(item) for _ in range(3))
+        for name in ("downs", "ups")
+    }
+    return of_parts(torch, call, side=linears(torch, 3), **lists)
+
+
+def small_blocks_behind_a_table(torch):
+    nn = torch.nn
+    blocks = nn.ModuleList(residual(torch) for _ in range(3))
+    return of_order(
+        torch, table=nn.Embedding(99, N), blocks=blocks, head=nn.Linear(N, 99, bias=False)
+    )
+
+
+def places(name, items, keys):
+    return tuple(f"{name}.{i}.{key}" for i in range(items) for key in keys)
+
+
+FOUND = {
+    lists_of_lists: (places("blocks", 3, "01"), 1.0),
+    dicts_in_a_list: (places("blocks", 3, ["output"]), 1.0),
+    a_u_net: (places("downs", 3, "01") + places("ups", 3, "01"), 0.8),
+    small_blocks_behind_a_table: (("blocks.0", "blocks.1", "blocks.2"), 1.0),
+}
+
+
+@pytest.mark.parametrize("make", FOUND)
+def test_blocks_are_found_in_lists_that_are_never_called(torch, make):
+    names, share = FOUND[make]
+    module = make(torch)
+    x = torch.randn(B, N) if make is not small_blocks_behind_a_table else torch.arange(B)
+    flow, _ = judged(module, x)
+    assert flow.names == names
+    assert flow.coverage.share == pytest.approx(share)
+    deltas = []
+
+    def note(m, args, output):
+        output.register_hook(lambda grad: deltas.append(float(grad.norm().log())))
+
+    for name in reversed(names):
+        module.get_submodule(name).register_forward_hook(note)
+    mean_square(module(x), None).backward()
+    np.testing.assert_allclose(sorted(flow.log_delta), sorted(deltas), rtol=1e-4, atol=1e-6)
+    assert jaxnn.torch_flow(module, x, loss=mean_square, cuts=names[0].split(".")[0]).names
+
+
+def towers(torch, left, right):
+    def call(self, x):
+        return self.left(x) * self.right(x)
+
+    return of_parts(torch, call, left=linears(torch, left), right=linears(torch, right))
+
+
+def test_layers_with_few_of_the_parameters_are_a_warning_with_a_way_out(torch):
+    module = of_parts(
+        torch,
+        lambda self, x: self.a(x) * self.b(x) * self.c(x),
+        **{name: linears(torch, count) for name, count in (("a", 4), ("b", 3), ("c", 3))},
+    )
+    x = torch.randn(B, N)
+    flow, verdict = judged(module, x)
+    first = verdict.sentences[0]
+    assert flow.coverage.share == pytest.approx(0.4)
+    assert first.startswith("Only 40 % of the parameters lie in the layers that were found, b does")
+    assert "needs no change" not in str(verdict)
+    (cuts,) = re.findall(r"cuts='(.*)'", first)
+    other, verdict = judged(module, x, cuts=cuts)
+    assert other.names == ("b.0", "b.1", "b.2")
+    assert "Only" not in str(verdict)
+    assert "Only" not in str(judged(towers(torch, 3, 2), x)[1])
+
+
+# Time inside a module
+
+
+def recurrent(torch, kind, read, **options):
+    """A recurrent module whose output is read at its last step, at all, or as its last state."""
+
+    def call(self, x):
+        out, state = self.inner(x)
+        out = out if options.get("batch_first") else out.transpose(0, 1)
+        if read == "all":
+            return self.head(out)
+        if read == "around":
+            return self.head((out + x)[:, -1])
+        state = state[0] if isinstance(state, tuple) else state
+        return self.head(out[:, -1] if read == "last" else torch.cat([state[-2], state[-1]], -1))
+
+    inner = getattr(torch.nn, kind)(N, N, **options)
+    head = torch.nn.Linear(N * (2 if options.get("bidirectional") else 1), 1)
+    return of_parts(torch, call, inner=inner, head=head)
+
+
+FIRST = {"batch_first": True}
+BOTH = {**FIRST, "bidirectional": True}
+RECURRENT = {
+    "LSTM": ("LSTM", "last", FIRST),
+    "GRU": ("GRU", "last", FIRST),
+    "RNN": ("RNN", "last", FIRST),
+    "two layers": ("LSTM", "last", {**FIRST, "num_layers": 2}),
+    "a way around": ("LSTM", "around", FIRST),
+    "both ways": ("GRU", "states", BOTH),
+}
+
+
+def leaf(x, leaves):
+    """Return a leaf of the same numbers, and note it."""
+    leaves.append(x.detach().clone().requires_grad_())
+    return leaves[-1]
+
+
+@pytest.mark.parametrize("case", with_slow(RECURRENT, "LSTM", "a way around"))
+def test_time_inside_a_module_is_the_first_finding(torch, case):
+    kind, read, options = RECURRENT[case]
+    module, x = recurrent(torch, kind, read, **options), torch.randn(B, 4 * STEPS, N)
+    flow, verdict = judged(module, x)
+    entering = []
+    handle = module.inner.register_forward_pre_hook(lambda m, args: (leaf(args[0], entering),))
+    mean_square(module(x), None).backward()
+    handle.remove()
+    steps = entering[0].grad.norm(dim=(0, 2)).log()
+    np.testing.assert_allclose(flow.recurrences.log_delta, steps, rtol=1e-4)
+    first = verdict.sentences[0]
+    assert first.startswith("Through time the gradient falls inside inner, by 0.")
+    assert verdict.findings[0].kind == "time"
+    assert not verdict.well
+    if advice := re.search(r"bias_hh_l0\[(\d+):(\d+)\].* to ln \d+ = ([\d.]+)\.", first):
+        start, stop = map(int, advice.groups()[:2])
+        with torch.no_grad():
+            for name, bias in module.inner.named_parameters():
+                if name.startswith("bias_hh"):
+                    bias[start:stop] = float(advice[3])
+        cured = judged(module, x)[1]
+        assert not [f for f in cured.findings if f.kind == "time"]
+    assert bool(advice) == (kind != "RNN")
+
+
+def test_time_that_is_read_at_every_step_and_packed_sequences(torch):
+    x = torch.randn(B, 4 * STEPS, N)
+    flow, verdict = judged(recurrent(torch, "LSTM", "all", **FIRST), x)
+    assert np.ptp(flow.recurrences.log_delta) < 2.5
+    assert verdict.findings[0].kind == "rate"
+
+    def call(self, x):
+        packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+        return self.head(self.inner(packed)[1][0][-1])
+
+    lengths = [4 * STEPS, 3 * STEPS, 2 * STEPS, STEPS]
+    inner, head = torch.nn.LSTM(N, N, batch_first=True), torch.nn.Linear(N, 1)
+    module = of_parts(torch, call, inner=inner, head=head)
+    x.requires_grad_()
+    (of_x,) = torch.autograd.grad(mean_square(module(x), None), x)
+    flow, _ = judged(module, x.detach())
+    expected = of_x.norm(dim=(0, 2)).log()
+    np.testing.assert_allclose(flow.recurrences.log_delta, expected, rtol=1e-4)
+    assert flow.recurrences.of(0).names == ("inner",)
+
+
+# Where the gradient stops
+
+
+def behind(torch, stop, **parts):
+    """A trunk whose output goes to the head by way of `stop`."""
+    trunk = parts.pop("trunk", None) or linears(torch, 5)
+    return of_parts(
+        torch,
+        lambda self, x: self.head(stop(self.trunk, x)),
+        trunk=trunk,
+        head=linears(torch, 2),
+    )
+
+
+def no_grad(torch):
+    def stop(trunk, x):
+        with torch.no_grad():
+            return trunk(x)
+
+    return behind(torch, stop)
+
+
+def in_the_middle(torch):
+    def call(self, x):
+        for i, layer in enumerate(self.layers):
+            x = layer(x).detach() if i == 2 else layer(x)
+        return x
+
+    return of_parts(torch, call, layers=torch.nn.ModuleList(linears(torch, 6)))
+
+
+def in_a_branch(torch):
+    def call(self, x):
+        return self.a(x) + self.b(x).detach()
+
+    return of_parts(torch, call, a=linears(torch, 3), b=torch.nn.Linear(N, N))
+
+
+def frozen(torch):
+    return behind(torch, lambda trunk, x: trunk(x), trunk=linears(torch, 5).requires_grad_(False))
+
+
+STOPS = {
+    "detach": (lambda t: behind(t, lambda f, x: f(x).detach()), "trunk", 5 / 7, "detached"),
+    "no_grad": (no_grad, "trunk", 5 / 7, "detached"),
+    "frozen": (frozen, "trunk", 5 / 7, "frozen"),
+    "middle": (in_the_middle, "layers.2", 1 / 2, "detached"),
+    "branch": (in_a_branch, "b", 1 / 4, "detached"),
+    "unused": (lambda t: behind(t, lambda f, x: x + 0 * len(f(x))), "trunk", 5 / 7, "unused"),
+}
+
+
+@pytest.mark.parametrize("case", with_slow(STOPS, "detach", "frozen", "unused"))
+def test_where_the_gradient_stops_is_the_first_finding(torch, case):
+    make, after, share, why = STOPS[case]
+    module, x = make(torch), torch.randn(B, N)
+    flow, verdict = judged(module, x)
+    found = flow.stopped
+    assert (found.after, found.why) == (after, why)
+    assert found.share == pytest.approx(share)
+    assert verdict.findings[0].kind == "stopped"
+    assert after in verdict.sentences[0]
+    assert "needs no change" not in str(verdict)
+    assert "Only" not in str(verdict)
+    hooks = [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in module.modules()]
+    assert set(hooks) == {(0, 0)}
+
+
+def test_parts_that_the_loss_does_not_use_are_a_note(torch):
+    def call(self, x):
+        self.side(x)
+        return self.body(x)
+
+    module = of_parts(torch, call, body=linears(torch, 4), side=torch.nn.Linear(N, N))
+    flow, verdict = judged(module, torch.randn(B, N))
+    assert flow.stopped is None
+    assert verdict.findings[0].kind == "rate"
+    assert "No gradient comes to side.weight, side.bias." in flow.notes
+    frozen_above = of_order(torch, body=linears(torch, 2), head=linears(torch, 2))
+    frozen_above.head.requires_grad_(False)
+    assert judged(frozen_above, torch.randn(B, N))[0].stopped is None
+
+
+# The same in JAX
+
+
+def stops_at_a_state(weights, x):
+    for i, w in enumerate(weights):
+        x = jnp.tanh(x @ w)
+        x = jax.lax.stop_gradient(x) if i == 2 else x
+    return x
+
+
+def stops_at_parameters(weights, x):
+    for w in (*jax.lax.stop_gradient(weights[:3]), *weights[3:]):
+        x = jnp.tanh(x @ w)
+    return x
+
+
+@pytest.mark.parametrize(
+    "f", with_slow([stops_at_a_state, stops_at_parameters], stops_at_parameters)
+)
+def test_stop_gradient_is_the_first_finding(f, rng):
+    weights = list(np.float32(rng.normal(size=(5, N, N)) / 2))
+    xs = np.float32(rng.normal(size=(B, N)))
+    net, params = jaxnn.from_function(f, weights, xs)
+    verdict = jaxnn.verdict(jaxnn.gradient_flow(net, params, xs, cotangent=jnp.ones((B, N))))
+    assert "stop_gradient" in verdict.sentences[0]
+    assert not verdict.well
+    last = "layer 4" if f is stops_at_a_state else "layers 1"
+    assert last in verdict.sentences[0]
