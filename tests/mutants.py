@@ -1816,9 +1816,23 @@ MUTANTS = (
     Mutant(
         "a constant rate is a power law of depth",
         "jaxnn/flow/rates.py",
-        "return exponent if clear else np.nan",
-        "return c",
+        "if fit is not None and _is_clear(fit, constant, len(flat))",
+        "if fit is not None",
         "tests/test_verdict.py::test_a_power_law_of_depth_is_no_exponential",
+    ),
+    Mutant(
+        "a law of depth need not make the total",
+        "jaxnn/flow/rates.py",
+        "for fit in clear if fit.makes_total",
+        "for fit in clear",
+        "tests/test_verdict.py::test_a_law_that_does_not_make_the_total_is_none",
+    ),
+    Mutant(
+        "steps that restore a gradient are outliers",
+        "jaxnn/flow/rates.py",
+        "    if _restore(factors, out):",
+        "    if False:",
+        "tests/test_verdict.py::test_a_saw_tooth_that_ends_where_it_began_is_steady",
     ),
     Mutant(
         "layers repeat only one by one",

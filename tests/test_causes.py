@@ -188,21 +188,27 @@ def flow_with(names, **fields):
         ((0.1, 0.0, 4.5, 0.0, 0.2, 0.1), [3]),
         ((7.0, 7.1, 6.9, 7.0, 7.0, 7.2), [1, 2, 3, 4, 5, 6]),
         ((4.0, 3.9, 4.0, 5.9, np.inf, 4.1), [5]),
+        ((4.4, 4.3), []),
+        ((4.4, 0.1), [1]),
     ],
 )
 def test_what_gets_little_in_every_layer_is_named_if_it_is_next_to_nothing(behind, named):
-    layers = np.repeat(np.arange(1, 7), 3)
-    delta = np.zeros(18)
+    """Whatever else the lowest layer has, such as an embedding."""
+    layers = np.repeat(np.arange(1, len(behind) + 1), 3)
+    names = ("up", "down", "decay")
+    paths = [f"blocks.{i}.{name}" for i in range(len(behind)) for name in names]
+    delta = np.zeros(len(paths))
     delta[2::3] = -np.array(behind)
+    place = np.tile(np.arange(3), len(behind))
     arrays = Arrays(
-        layers,
-        tuple(f"blocks.{layer}.{name}" for layer in range(6) for name in ("up", "down", "decay")),
-        ((4, 4),) * 18,
-        np.tile(np.arange(3), 6),
-        delta,
-        np.zeros(18),
+        np.append(1, layers),
+        ("embedding", *paths),
+        ((4, 4),) * (1 + len(paths)),
+        np.append(3, place),
+        np.append(0.0, delta),
+        np.zeros(1 + len(paths)),
     )
-    found = far_behind(flow_with([f"blocks.{i}" for i in range(6)]), arrays)
+    found = far_behind(arrays)
     assert {arrays.path[i]: below for i, below in found.items()} == {
         f"blocks.{layer - 1}.decay": behind[layer - 1] for layer in named
     }
@@ -239,7 +245,7 @@ def test_a_branch_that_starts_at_zero_leaves_its_weights_without_gradient():
         arrays = Arrays(
             np.ones(4, int), paths, shapes, np.arange(4), np.array(deltas), np.array(sizes)
         )
-        return {arrays.path[i] for i in far_behind(flow_with("a"), arrays)}
+        return {arrays.path[i] for i in far_behind(arrays)}
 
     none = -np.inf
     assert behind((0, 0, none, none), (none, 0, 0, 0)) == set()

@@ -13,6 +13,7 @@ from jaxnn.flow.formats import FORMATS
 from jaxnn.flow.rates import (
     ERRATIC,
     POWER_LAW,
+    STRETCHED,
     UNCLEAR,
     Stretch,
     judge,
@@ -98,8 +99,90 @@ def test_a_power_law_of_depth_is_no_exponential():
     noise = 0.01 * np.random.default_rng(1).normal(size=299)
     rate = rate_of(np.log10(1 + 1 / places) + noise)
     assert rate.word == POWER_LAW
-    assert rate.exponent == pytest.approx(1, abs=0.2)
+    assert rate.law.constant == pytest.approx(1, abs=0.2)
     assert rate_of(np.full(299, np.log10(300) / 299) + noise).word == "exploding"
+    at_all = rate_of(np.log10(1 + 1 / places))  # without noise the constant is found again
+    assert at_all.law == (POWER_LAW, pytest.approx(1), pytest.approx(0, abs=1e-9), 0)
+
+
+def of_tanh(depth, hidden=jaxnn.Dense()):  # noqa: B008
+    """Theory's factors of the hidden layers of a critical network of tanh."""
+    log_delta = jaxnn.theory.meanfield.log_delta("tanh", 1.0, 0.0, 1.0, depth, hidden=hidden)
+    log = np.asarray(log_delta) / np.log(10)
+    return log[:-1] - log[1:]
+
+
+@pytest.mark.parametrize("depth", [250, 1000])
+def test_bounded_residual_layers_grow_as_a_stretched_exponential(rng, depth):
+    """Between power and exponential, told from both: e^(c √L) (Yang & Schoenholz 2017)."""
+    factors = of_tanh(depth, jaxnn.Residual())
+    law = rate_of(factors).law
+    assert law.word == STRETCHED
+    # What it makes is the total, 3.69 and 7.44 decades.
+    made = law.constant * (np.sqrt(depth + law.offset) - np.sqrt(1 + law.offset)) / np.log(10)
+    assert abs(made / np.sum(factors) - 1) < 1.5 * law.error / law.constant < 0.07
+    drawn = [rate_of(factors + 0.005 * rng.normal(size=depth - 1)) for _ in range(20)]
+    assert {rate.word for rate in drawn} == {STRETCHED}
+    off = [(rate.law.constant - law.constant) / rate.law.error for rate in drawn]
+    assert 0.3 < np.std(off) < 3
+    exponential = np.full(depth - 1, np.mean(factors)) + 0.005 * rng.normal(size=depth - 1)
+    assert rate_of(exponential).word == "exploding"
+
+
+def test_a_critical_signal_falls_as_the_root_of_depth_within_its_error(rng):
+    factors = of_tanh(100)
+    laws = [rate_of(factors + 0.01 * rng.normal(size=99)).law for _ in range(40)]
+    laws = [law for law in laws if law is not None]  # others make less than ten
+    assert len(laws) > 10
+    assert {law.word for law in laws} == {POWER_LAW}
+    # Theory's own constant at this depth is .55, for the logarithm in 1 / q[l].
+    assert np.mean([abs(law.constant + 0.55) < 3 * law.error for law in laws]) > 0.7
+    assert all(abs(law.constant + 0.5) < 0.2 for law in laws)
+    v = jaxnn.verdict(made(factors))
+    assert v.rate_text == (
+        "A power law of depth, no exponential: towards the input the gradient falls like "
+        "depth^(-0.550 ± 0.013), -1.07 decades over all 100 hidden layers."
+    )
+
+
+def test_a_law_that_does_not_make_the_total_is_none():
+    """Factors like l^-¾: a power makes 0.4 of their sum, a stretched exponential twice as much."""
+    rate = rate_of(0.3 * np.arange(1, 1000) ** -0.75)
+    assert (rate.word, rate.law) == ("exploding", None)
+
+
+def test_a_law_is_ill_from_a_thousand_on_and_says_its_constant():
+    deep = jaxnn.verdict(made(of_tanh(1000, jaxnn.Residual()), hidden=jaxnn.Residual()))
+    assert deep.rate_text == (
+        "A stretched exponential of depth, no exponential: towards the input the gradient grows "
+        "like e^((0.595 ± 0.027) √(depth + 1)), +7.44 decades over all 1000 hidden layers."
+    )
+    assert (deep.ill, deep.well, deep.can_be_cured) == (True, False, True)
+    shallow = jaxnn.verdict(made(of_tanh(100, jaxnn.Residual()), hidden=jaxnn.Residual()))
+    assert (shallow.word, shallow.ill) == (STRETCHED, False)
+
+
+def test_a_saw_tooth_that_ends_where_it_began_is_steady():
+    """Its restoring steps are a part of the rate, unless one alone makes ten."""
+    teeth = rate_of([*[-0.3] * 4, 0.9, *[-0.31] * 4, 0.85, -0.3])
+    assert (teeth.word, teeth.outliers) == ("steady", ())
+    assert teeth.repeated == pytest.approx(-0.99)
+    assert teeth.decades == pytest.approx(-0.09)
+    one = rate_of([*[-0.1] * 15, 3.0, *[-0.1] * 15])
+    assert (one.word, one.outliers) == (ERRATIC, ((17, 3.0),))
+
+
+def test_two_or_three_layers_are_no_rate_below_a_hundred():
+    """Such networks train: what their factors make is said, and what it means."""
+    for factors, word in (([-1.2], UNCLEAR), ([-0.6, -0.7], UNCLEAR), ([-2.2], "vanishing")):
+        assert rate_of(factors).word == word
+    assert rate_of([-0.5, -0.5, -0.5]).word == "vanishing"
+    flow = made([-0.6, -0.7])
+    v = jaxnn.verdict(replaced(flow, dead=0 * flow.units.dead))
+    assert v.sentences == (
+        "Too few hidden layers for a rate: -1.3 decades over all 3 hidden layers. The first gets "
+        "0.05 of the gradient of the last; Adam's step sizes make up for it.",
+    )
 
 
 def test_a_pattern_has_one_rate_and_no_error_of_its_own():

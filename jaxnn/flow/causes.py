@@ -7,6 +7,7 @@ weights of its layer, and with the same array of the other layers that repeat. O
 arrays of two axes or more: what a bias gets may be zero for good reasons.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -393,7 +394,7 @@ def unreached(flow: Flow) -> tuple[str, ...]:
     return tuple(dict.fromkeys(arrays.path[i] for i in zero)) + inputs
 
 
-def far_behind(flow: Flow, arrays: Arrays) -> Behind:
+def far_behind(arrays: Arrays) -> Behind:
     """Return the weights with far less gradient, next to their size, than others of their layer.
 
     Weights below a zero array, as at the end of a branch that starts at zero, get none at first.
@@ -412,11 +413,23 @@ def far_behind(flow: Flow, arrays: Arrays) -> Behind:
                 below[i] = np.median(others) - most[arrays.path[i]]
                 below[i] = np.nan if zero and np.isposinf(below[i]) else below[i]
     usual = np.zeros(len(below))
-    for like in _alike(flow, arrays):
-        if np.isfinite(below[like]).sum() > 2:
-            usual[like] = np.median(below[like][np.isfinite(below[like])])
+    for like in _of_one_name(arrays):
+        known = like[np.isfinite(below[like])]
+        for i in known if len(known) > 1 else ():
+            usual[i] = np.median(below[known[known != i]])
     far = (below >= STARVED) & ((below - usual >= UNUSUAL) | (below >= HOPELESS))
     return {int(i): float(below[i]) for i in np.flatnonzero(far)}
+
+
+def _of_one_name(arrays: Arrays) -> list[np.ndarray]:
+    """Return the arrays that have one name and shape but for the number of their layer, in groups.
+
+    Unlike those of layers that repeat, they may be in a layer with an embedding or a head besides.
+    """
+    groups: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+    for i, (path, shape) in enumerate(zip(arrays.path, arrays.shape, strict=True)):
+        groups.setdefault((re.sub(r"\d+", "", path, count=1), shape), []).append(i)
+    return [np.array(group) for group in groups.values()]
 
 
 def failing_routers(flow: Flow, arrays: Arrays, behind: Behind) -> tuple[list[Finding], Behind]:

@@ -15,7 +15,7 @@ from ..network.lists import counted, one_if_equal
 from ..texts import percent
 from .flow import Flow
 from .formats import highest
-from .rates import CLEAR, UNCLEAR
+from .rates import CLEAR, ERRATIC, MOST_ONCE, TOO_FEW, UNCLEAR, Law
 
 log = logging.getLogger("jaxnn.flow")
 
@@ -48,6 +48,8 @@ class Cures:
 
     word: str
     layers: int
+    repeated: float
+    law: Law | None
     out: int | None
     broken: str = ""
     has_grown: bool = False
@@ -62,6 +64,17 @@ class Cures:
     critical_sigma_w: float | None = None
     unbiased_sigma_w: float | None = None
 
+    @property
+    def ill(self) -> bool:
+        """True if it is vanishing, exploding or erratic, or a law of depth makes a thousand."""
+        much = self.law is not None and abs(self.repeated) >= MOST_ONCE
+        return much or self.word in ("vanishing", "exploding", ERRATIC)
+
+    @property
+    def is_short(self) -> bool:
+        """True if two or three layers make ten, but not a hundred: that is no rate."""
+        return self.word == UNCLEAR and self.layers <= TOO_FEW + 1
+
     @cached_property
     def remedies(self) -> tuple[Remedy, ...]:
         """Other networks that would keep the gradient where this one loses it, the best first.
@@ -72,7 +85,7 @@ class Cures:
         known, else for σ_w = 1.
         """
         ill = self.out is not None or self.all_dead is not None or self._blown_up
-        if ill or self.word not in ("vanishing", "exploding") or self.activation is None:
+        if ill or self.word == ERRATIC or not self.ill or self.activation is None:
             return ()
         log.debug("theory of what would help")
         known = np.isfinite(self.sigma_w) and self.sigma_w > 0
@@ -136,12 +149,12 @@ class Cures:
                 f"The weights have blown up: they act like σ_w = {self.sigma_w:.3g}, and σ_w = "
                 f"{self.critical_sigma_w:.4g} makes χ = 1. {DRAW_AGAIN}"
             )
-        if self.word == UNCLEAR:
+        if self.word == UNCLEAR and not self.is_short:
             return (
                 "The factors of the layers scatter more than they add up; other draws of the "
                 f"weights would tell. {self._advice_on_units}".strip()
             )
-        if self.word in ("vanishing", "exploding"):
+        if self.ill and self.word != ERRATIC:
             return self._advice_on_weights
         return self._advice_on_units
 

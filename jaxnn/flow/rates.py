@@ -11,8 +11,14 @@ without the first one where the states of all others are normalised.
 The rate is the mean of the factors without the one or two that stand out. Its standard error is
 sd(g) / √count, of what is left once each place of a pattern has its mean taken off. A word is a
 test: the rate differs from zero beyond its error, and all factors together make more than ten.
-A gradient that grows or falls as a power of depth, |Δ[l]| ~ (l + l₀)^-c, has factors that fade,
-c log₁₀ (1 + 1 / (l + l₀)): that is told from a constant rate if it leaves clearly smaller squares.
+Two laws are slower than an exponential; their factors, here natural logarithms, fade with l:
+
+    a power                    |Δ[l]| ~ (l + l₀)^-c       g[l] = c ln (1 + 1 / (l + l₀))
+    a stretched exponential    |Δ[l]| ~ e^(-c √(l + l₀))  g[l] = c (√(l + l₀ + 1) - √(l + l₀))
+
+The second is that of residual layers whose activation is bounded (Yang & Schoenholz 2017,
+arXiv:1712.08969). A law is told from a constant rate if it leaves clearly smaller squares, the
+second from the first too, and each has to make the total.
 
 The rest may do what the repeated layers do not. If these are steady, but the rest, or all factors
 together, pass the test of vanishing or exploding, all of them count. If they do not, because a few
@@ -36,14 +42,22 @@ MANY_OTHERS = 5  # factors of the rest, from which on it is tested like the laye
 CLEAR = 3  # standard errors from which on a rate is told from zero
 UNCLEAR = "not distinguishable from steady"
 POWER_LAW = "a power law of depth"
+STRETCHED = "a stretched exponential of depth"
 ERRATIC = "erratic"
 LONGEST_PATTERN = 8  # layers
 COVERED = 1 / 3  # of the layers repeat, or all count
 MOST_OUTLIERS = 2
 STANDS_OUT = 0.5  # decades, and 6 times the median deviation of the factors
 FEW_LAYERS = 5  # of a Network: then all hidden layers count
-OFFSETS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)  # l₀ of a power law, those up to a quarter of the depth
-LARGEST_EXPONENT = 1.5  # of a skip connection ½, of a critical signal up to 1
+TOO_FEW, THEIR_DECADES = 2, 2.0  # factors that are no rate, unless they make more than this
+OFFSETS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)  # l₀ of a law, those up to a quarter of the depth
+SHAPES = {  # of a law's factors, at l + l₀
+    POWER_LAW: lambda place: np.log10(1 + 1 / place),
+    STRETCHED: lambda place: (np.sqrt(place + 1) - np.sqrt(place)) / LN10,
+}
+LARGEST = {POWER_LAW: 1.5, STRETCHED: np.inf}  # c: of a skip ½, of a critical signal up to 1
+LEAST_FACTORS = {POWER_LAW: 4, STRETCHED: 16}
+LITTLE_OF_TOTAL, PART_OF_TOTAL = 0.1, 0.5  # that a law may miss, and if its errors allow it
 
 
 class Stretch(NamedTuple):
@@ -52,6 +66,21 @@ class Stretch(NamedTuple):
     start: int
     stop: int
     period: int
+
+
+class Law(NamedTuple):
+    """Growth towards the input by a law of depth that is slower than an exponential.
+
+    word: a power law or a stretched exponential of depth.
+    constant: c; above 0 if the gradient grows towards the input.
+    error: its standard error.
+    offset: l₀.
+    """
+
+    word: str
+    constant: float
+    error: float
+    offset: float
 
 
 class Change(NamedTuple):
@@ -65,13 +94,13 @@ class Change(NamedTuple):
 class Rate:
     """The rate at which the repeated layers change a gradient, and the word for it.
 
-    word: vanishing, exploding, steady, not distinguishable from steady, a power law of depth,
-        erratic, or unknown.
+    word: vanishing, exploding, steady, not distinguishable from steady, a power law or a stretched
+        exponential of depth, erratic, or unknown.
     decades: the mean factor, in decades a layer towards the input, without `outliers`.
     error: its standard error; nan for a single factor.
     total: of the whole network, from the highest state to the lowest, in decades.
     repeated: of the factors that the rate is over, `outliers` too.
-    exponent: of a power law, above 0 if the gradient grows towards the input; else nan.
+    law: of depth, if it is one; else None.
     layers: the number of layers that the rate is over.
     stretches: of these layers, counted from 0.
     outliers: the layers whose factors stand out, at most two.
@@ -83,7 +112,7 @@ class Rate:
     error: float
     total: float
     repeated: float
-    exponent: float
+    law: Law | None
     layers: int
     stretches: tuple[Stretch, ...]
     outliers: tuple[Change, ...]
@@ -244,6 +273,8 @@ def within(
     inside, phase = inside[finite], phase[finite]
     factors = gain[inside]
     out = outliers_of(factors - _means(factors, phase, np.median))
+    if _restore(factors, out):
+        out = out[:0]
     rest = np.delete(np.arange(len(factors)), out)
     decades, error = mean_and_error(factors[rest], phase[rest])
     if not alike:
@@ -251,20 +282,23 @@ def within(
         rest = np.arange(len(factors))
     others = np.setdiff1d(np.flatnonzero(np.isfinite(gain)), inside)
     outliers = _changes(gain, inside[out], places)
-    word = word_of(decades, decades * len(rest), error)
-    exponent = np.nan
+    word, law = word_of(decades, decades * len(rest), error), None
     if word in ("vanishing", "exploding") and len(stretches) == 1:
-        exponent = power_of(factors[rest], inside[rest] - stretches[0].start, phase[rest])
-        word = word if np.isnan(exponent) else POWER_LAW
-    if word in ("steady", UNCLEAR) and any(abs(c.decades) >= DECADES for c in outliers):
-        word = ERRATIC
+        law = law_of(factors[rest], inside[rest] - stretches[0].start, phase[rest])
+        word = word if law is None else law.word
+    if word in ("vanishing", "exploding") and _is_no_rate(factors):
+        word = UNCLEAR
+    if (word in ("steady", UNCLEAR) or abs(_sum(factors)) <= DECADES) and any(
+        abs(c.decades) >= DECADES for c in outliers
+    ):
+        word, law = ERRATIC, None
     return Rate(
         word=word,
         decades=decades,
         error=error,
         total=_sum(gain[np.isfinite(gain)]),
         repeated=_sum(factors),
-        exponent=exponent,
+        law=law,
         layers=sum(s.stop - s.start for s in stretches),
         stretches=stretches,
         outliers=outliers,
@@ -316,27 +350,77 @@ def outliers_of(off: np.ndarray) -> np.ndarray:
     return found if len(found) <= min(MOST_OUTLIERS, len(off) // 3) else np.zeros(0, int)
 
 
-def power_of(factors: np.ndarray, places: np.ndarray, phase: np.ndarray) -> float:
-    """Return the exponent of a power law of depth; nan if a constant rate fits better.
+def _restore(factors: np.ndarray, out: np.ndarray) -> bool:
+    """Tell whether factors that stand out, each of less than ten, undo what the others do.
+
+    As the steps of a saw-tooth: those are a part of the rate.
+    """
+    others = np.delete(factors, out)
+    small = bool(len(out)) and bool((np.abs(factors[out]) < DECADES).all())
+    return small and abs(_sum(factors)) < abs(_sum(others))
+
+
+def _is_no_rate(factors: np.ndarray) -> bool:
+    """Tell whether one or two factors make less than a hundred, which training makes up for."""
+    return len(factors) <= TOO_FEW and abs(_sum(factors)) < THEIR_DECADES
+
+
+class _Fit(NamedTuple):
+    """A law as it fits the factors: the sum of squares that it leaves, and what it makes of all."""
+
+    law: Law
+    left: float
+    makes_total: bool
+
+
+def law_of(factors: np.ndarray, places: np.ndarray, phase: np.ndarray) -> Law | None:
+    """Return the law of depth that factors follow; None if a constant rate fits as well.
 
     Args:
         factors: in decades.
         places: of each the layer below it, counted from 0.
         phase: its place in a pattern, whose mean is no deviation.
     """
-    if len(factors) < 4:
-        return np.nan
-    pattern = _means(factors, phase) - np.mean(factors)
-    flat = factors - pattern
+    flat = factors - (_means(factors, phase) - np.mean(factors))
     constant = float(np.sum((flat - np.mean(flat)) ** 2))
-    least, exponent = constant, np.nan
+    fits = [_fit(word, flat, places) for word in SHAPES if len(flat) >= LEAST_FACTORS[word]]
+    clear = [fit for fit in fits if fit is not None and _is_clear(fit, constant, len(flat))]
+    clear = [fit for fit in clear if fit.makes_total]
+    best = min(clear, key=lambda fit: fit.left, default=None)
+    power = next((fit for fit in clear if fit.law.word == POWER_LAW), None)
+    if best is not None and power is not None and not _is_clear(best, power.left, len(flat)):
+        best = power  # the slower one, unless it is clearly the worse one
+    return None if best is None else best.law
+
+
+def _is_clear(fit: _Fit, other: float, count: int) -> bool:
+    """Tell whether a fit leaves clearly less than the squares of another one."""
+    return other - fit.left >= CLEAR**2 * fit.left / (count - 2)
+
+
+def _fit(word: str, flat: np.ndarray, places: np.ndarray) -> _Fit | None:
+    """Return the best fit of a law, over its offsets; None if its constant is too large.
+
+    The error of the constant has that of the fit, its spread over offsets that fit as well, and
+    what it misses of the total beyond chance.
+    """
+    tried = []
     for offset in OFFSETS:
-        if offset > len(factors) / 4:
-            break
-        shape = np.log10(1 + 1 / (places + 1 + offset))
-        c = float(shape @ flat / (shape @ shape))
-        left = float(np.sum((flat - c * shape) ** 2))
-        if left < least and abs(c) <= LARGEST_EXPONENT:
-            least, exponent = left, c
-    clear = constant - least >= CLEAR**2 * least / (len(flat) - 2)
-    return exponent if clear else np.nan
+        if offset <= len(flat) / 4:
+            shape = SHAPES[word](places + 1 + offset)
+            c = float(shape @ flat / (shape @ shape))
+            tried.append((float(np.sum((flat - c * shape) ** 2)), c, offset, shape))
+    tried = [each for each in tried if abs(each[1]) <= LARGEST[word]]
+    if not tried:
+        return None
+    left, c, offset, shape = min(tried, key=lambda each: each[0])
+    variance = left / (len(flat) - 2)
+    as_well = [each[1] for each in tried if each[0] <= left + 4 * variance]  # two errors
+    total, of_shape = float(np.sum(flat)), float(np.sum(shape))
+    free = max(len(flat) - of_shape**2 / (shape @ shape), 0.0)  # of the sum of what is left
+    off = abs(total - c * of_shape)
+    by_chance = (variance * free) ** 0.5
+    allowed = min(max(LITTLE_OF_TOTAL * abs(total), CLEAR * by_chance), PART_OF_TOTAL * abs(total))
+    errors = (variance / (shape @ shape)) ** 0.5, np.ptp(as_well) / 2
+    error = float(np.linalg.norm([*errors, max(off - by_chance, 0) / of_shape]))
+    return _Fit(Law(word, c, error, offset), left, off <= allowed)

@@ -7,6 +7,7 @@
 stands out; the numbers behind it, and those of all else, are fields.
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -49,7 +50,7 @@ from .formats import (
 from .kept import Histogram, loss_scale
 from .narrow import NARROW
 from .parting import theory_text
-from .rates import DECADES, ERRATIC, MOST_ONCE, POWER_LAW, Change, Rate, rate_of
+from .rates import DECADES, ERRATIC, MOST_ONCE, STRETCHED, Change, Law, Rate, rate_of
 from .table import assert_one, findings_as_html
 from .unseen import unseen
 
@@ -68,15 +69,15 @@ class Verdict(Cures):
     word: vanishing or exploding: the rate is more than three of its standard errors from zero, and
         all layers that repeat change the gradient by more than a factor of ten, or if they do not,
         all layers do; steady if they change it by less; not distinguishable from steady; a power
-        law of depth; erratic if a few layers make the change; unknown without two layers whose
-        gradients are neither zero nor infinite.
+        law or a stretched exponential of depth; erratic if a few layers make the change; unknown
+        without two layers whose gradients are neither zero nor infinite.
     decades: the rate, in decades per layer towards the input, below 0 if gradients vanish: of the
         layers that repeat, of a Network the hidden ones, without `outliers`.
     standard_error: of the rate; nan for a single factor.
     total: the decades of the whole network, from the last state to the first; where Δ is zero or no
         number, of the others.
     repeated: those of the layers that the rate is over, `outliers` too.
-    exponent: of a power law of depth, ‖Δ[l]‖ ~ l^-exponent; else nan.
+    law: a power law or a stretched exponential of depth, with its constant and error; else None.
     layers: the number of layers that the rate is over.
     step: whether they share their parameters, as the steps of a recurrent network.
     names: of all layers.
@@ -120,7 +121,7 @@ class Verdict(Cures):
     standard_error: float
     total: float
     repeated: float
-    exponent: float
+    law: Law | None
     step: bool
     names: tuple[str, ...]
     outliers: tuple[Change, ...]
@@ -167,13 +168,8 @@ class Verdict(Cures):
         """True if no gradient is ill, zero or without a number, and nothing else stands out."""
         usual = all(f.kind in ("rate", "once") for f in self.findings) and not self.unmeasured
         steady = self.word == "steady" or (self.word == "unknown" and self.layers < 2)
-        steady |= self.word == POWER_LAW and abs(self.repeated) < MOST_ONCE
+        steady |= self.law is not None and not self.ill
         return usual and steady and not self.unreached and not abs(self.rest) >= MOST_ONCE
-
-    @property
-    def ill(self) -> bool:
-        """True if the word is vanishing, exploding or erratic."""
-        return self.word in ("vanishing", "exploding", ERRATIC)
 
     @property
     def once(self) -> tuple[Change, ...]:
@@ -209,11 +205,18 @@ class Verdict(Cures):
         else:
             of = f"over the {self.layers} {counted}s that repeat"
         over = f"{of}{self._whole_text}"
-        if self.word == POWER_LAW:
-            way = "grows" if self.exponent > 0 else "falls"
+        if self.law is not None:
+            way = "grows" if self.law.constant > 0 else "falls"
             return (
-                f"A power law of depth, no exponential: towards the input the gradient {way} like "
-                f"depth^{abs(self.exponent):.2g}, {self.repeated:+.3g} decades {over}."
+                f"{self.word.capitalize()}, no exponential: towards the input the gradient {way} "
+                f"like {_formula(self.law)}, {self.repeated:+.3g} decades {over}."
+            )
+        if self.is_short:
+            part = 10 ** -abs(self.repeated)
+            first, other = ("first", "last") if self.repeated < 0 else ("last", "first")
+            return (
+                f"Too few {counted}s for a rate: {self.repeated:+.3g} decades {over}. The {first} "
+                f"gets {part:.2g} of the gradient of the {other}; Adam's step sizes make up for it."
             )
         error = "" if np.isnan(self.standard_error) else f" ± {self.standard_error:.1g}"
         rate = f"{self.decades:+.3g}{error} decades a {kind}"
@@ -285,7 +288,7 @@ def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
         standard_error=rate.error,
         total=rate.total,
         repeated=rate.repeated,
-        exponent=rate.exponent,
+        law=rate.law,
         layers=rate.layers,
         step=flow.parameters.tied,
         names=cleaned(flow.names),
@@ -313,6 +316,16 @@ def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
     findings = _findings(found, flow, rate, used, formats, origin.findings)
     object.__setattr__(found, "findings", tuple(origin.findings if origin.is_data else findings))
     return found
+
+
+def _formula(law: Law) -> str:
+    """Return what a gradient follows, as a function of depth, with the error of its constant."""
+    digits = min(max(1 - math.floor(math.log10(law.error)), 1), 3) if law.error > 0 else 3
+    constant = f"({law.constant:.{digits}f} ± {law.error:.{digits}f})"
+    depth = f"(depth + {law.offset:.0f})" if law.offset else "depth"
+    if law.word == STRETCHED:
+        return f"e^({constant} √{depth})"
+    return f"({depth} / {law.offset + 1:.0f})^{constant}" if law.offset else f"depth^{constant}"
 
 
 def decades_of(flow: Flow) -> float:
@@ -375,7 +388,7 @@ def _findings(
         ("format", _format_text(found, flow, used, own)),
         ("entries", _entries_text(found, flow, own)),
     )
-    behind = {} if worst[0].kind != "rate" or found.equal_positions else far_behind(flow, arrays)
+    behind = {} if worst[0].kind != "rate" or found.equal_positions else far_behind(arrays)
     attention, behind = saturated_attention(flow, arrays, behind)
     routers, behind = failing_routers(flow, arrays, behind)
     before = unseen(flow, arrays)
