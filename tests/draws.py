@@ -22,7 +22,6 @@ import numpy as np
 import jaxnn
 
 SEEDS = 10  # of each width and depth
-ALARMS = ("vanishing", "exploding", "erratic")
 TABLE = Path(__file__).parents[1] / "docs" / "data" / "verdicts.csv"
 BATCH, TOKENS, HEADS, WORDS = 16, 8, 4, 50
 
@@ -317,6 +316,12 @@ FAMILIES = (
         ((32, 10), (64, 30), (64, 60), (128, 100)),
         partial(mlp, "tanh", orthogonal, DENSE),
     ),
+    Family(
+        "tanh, critical",
+        False,
+        ((128, 100), (64, 60), (64, 100), (128, 200)),
+        partial(mlp, "tanh", gaussian(1.0), DENSE),
+    ),
     Family("pre-norm transformer", False, ((16, 4), (32, 12), (64, 48), (16, 200)), pre_norm),
     Family(
         "residual, branch / √L",
@@ -370,6 +375,12 @@ FAMILIES = (
         partial(mlp, "relu", HE, jaxnn.Residual()),
     ),
     Family(
+        "residual tanh, branch × 1",
+        True,
+        ((32, 250), (64, 250), (64, 500), (32, 1000)),
+        partial(mlp, "tanh", gaussian(1.0), jaxnn.Residual()),
+    ),
+    Family(
         "post-norm, tanh, σ_w = 3",
         True,
         ((64, 64), (64, 128), (64, 192), (128, 128)),
@@ -393,14 +404,15 @@ def totals(flows: Any) -> Any:
     return log[:, equal[0]] - log[:, equal[-1]]
 
 
-def words_of(flows: Any) -> list[str]:
-    """Return the word for each network."""
-    return [jaxnn.verdict(flow).word for flow in flows]
+def judged(flows: Any) -> list[tuple[str, bool]]:
+    """Return the word for each network, and whether its verdict calls it ill."""
+    verdicts = map(jaxnn.verdict, flows)
+    return [(v.word, v.ill) for v in verdicts]
 
 
 def row(family: Family, seeds: int = SEEDS) -> dict[str, Any]:
     """Return a family's row of the table."""
-    found: Counter[str] = Counter()
+    found: Counter[tuple[str, bool]] = Counter()
     means = []
     for width, depth in family.of:
         keys = jax.random.split(jax.random.key(width + depth), seeds)
@@ -410,15 +422,18 @@ def row(family: Family, seeds: int = SEEDS) -> dict[str, Any]:
         if family.ill and not abs(mean) > max(1, 4 * sd):
             raise ValueError(f"{family.name}, {width} x {depth}: {mean:.2g} ± {sd:.2g} is not ill")
         means.append(mean)
-        found.update(words_of(flows))
-    wrong = sum(n for word, n in found.items() if (word in ALARMS) != family.ill)
+        found.update(judged(flows))
+    words: Counter[str] = Counter()
+    for (word, _), number in found.items():
+        words[word] += number
+    wrong = sum(number for (_, ill), number in found.items() if ill != family.ill)
     return {
         "networks": family.name,
         "are": "ill" if family.ill else "well",
         "layers": f"{min(d for _, d in family.of)} to {max(d for _, d in family.of)}",
         "decades": f"{min(means):+.2g} to {max(means):+.2g}",
         "drawn": sum(found.values()),
-        "words": ", ".join(f"{word} {n}" for word, n in found.most_common()),
+        "words": ", ".join(f"{word} {n}" for word, n in words.most_common()),
         "wrong": wrong,
     }
 

@@ -88,6 +88,8 @@ def rows(measure):  # noqa: F811
     yield "24 critical relu layers", first(relu)
     yield "GPT-2's shape at its initialisation, 2 blocks", of_family("GPT-2's shape", 16, 2)
     yield "a pre-norm transformer of 200 blocks", of_family("pre-norm transformer", 16, 200)
+    residual = of_family("residual tanh, branch × 1", 32, 1000)
+    yield "1000 residual layers of tanh", residual
     gains = chain(scales(300, 300, 300, 1, 300, 300), np.ones((2, 4), np.float32))
     yield "five linear layers of gain 300, one of gain 1", first(gains)
     zero = measure(changed(9, p=lambda p: 0 * p))

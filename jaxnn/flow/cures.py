@@ -15,7 +15,7 @@ from ..network.lists import counted, one_if_equal
 from ..texts import percent
 from .flow import Flow
 from .formats import highest
-from .rates import CLEAR, ERRATIC, MOST_ONCE, TOO_FEW, UNCLEAR, Law
+from .rates import CLEAR, ERRATIC, TOO_FEW, UNCLEAR, Law, is_ill
 
 log = logging.getLogger("jaxnn.flow")
 
@@ -67,8 +67,7 @@ class Cures:
     @property
     def ill(self) -> bool:
         """True if it is vanishing, exploding or erratic, or a law of depth makes a thousand."""
-        much = self.law is not None and abs(self.repeated) >= MOST_ONCE
-        return much or self.word in ("vanishing", "exploding", ERRATIC)
+        return is_ill(self.word, self.law, self.repeated)
 
     @property
     def is_short(self) -> bool:

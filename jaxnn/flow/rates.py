@@ -44,6 +44,7 @@ UNCLEAR = "not distinguishable from steady"
 POWER_LAW = "a power law of depth"
 STRETCHED = "a stretched exponential of depth"
 ERRATIC = "erratic"
+ILL = ("vanishing", "exploding", ERRATIC)
 LONGEST_PATTERN = 8  # layers
 COVERED = 1 / 3  # of the layers repeat, or all count
 MOST_OUTLIERS = 2
@@ -55,9 +56,9 @@ SHAPES = {  # of a law's factors, at l + l₀
     POWER_LAW: lambda place: np.log10(1 + 1 / place),
     STRETCHED: lambda place: (np.sqrt(place + 1) - np.sqrt(place)) / LN10,
 }
-LARGEST = {POWER_LAW: 1.5, STRETCHED: np.inf}  # c: of a skip ½, of a critical signal up to 1
-LEAST_FACTORS = {POWER_LAW: 4, STRETCHED: 16}
-LITTLE_OF_TOTAL, PART_OF_TOTAL = 0.1, 0.5  # that a law may miss, and if its errors allow it
+LARGEST = 1.5  # c: of a skip ½, of a critical signal up to 1, of bounded residual layers 0.6
+LEAST_FACTORS = {POWER_LAW: 4, STRETCHED: 48}  # of fewer a signal that settles looks alike
+LITTLE_OF_TOTAL, PART_OF_TOTAL = 0.4, 0.5  # that a law may miss, and if its errors allow it
 
 
 class Stretch(NamedTuple):
@@ -117,6 +118,16 @@ class Rate:
     stretches: tuple[Stretch, ...]
     outliers: tuple[Change, ...]
     others: tuple[Change, ...]
+
+    @property
+    def ill(self) -> bool:
+        """True if the gradient is lost by these layers."""
+        return is_ill(self.word, self.law, self.repeated)
+
+
+def is_ill(word: str, law: Law | None, repeated: float) -> bool:
+    """Tell whether a word means that the gradient is lost: a law of depth from a thousand on."""
+    return word in ILL or (law is not None and abs(repeated) >= MOST_ONCE)
 
 
 def word_of(rate: float, total: float, error: float) -> str:
@@ -350,6 +361,16 @@ def outliers_of(off: np.ndarray) -> np.ndarray:
     return found if len(found) <= min(MOST_OUTLIERS, len(off) // 3) else np.zeros(0, int)
 
 
+def _fades(flat: np.ndarray, shape: np.ndarray) -> bool:
+    """Tell whether factors fade to nothing: a rate besides the law is small, or not known."""
+    both = np.stack([np.ones(len(flat)), shape], axis=1)
+    (rate, c), *_ = np.linalg.lstsq(both, flat)
+    variance = np.sum((flat - both @ (rate, c)) ** 2) / (len(flat) - 2)
+    error = (variance * np.linalg.inv(both.T @ both)[0, 0]) ** 0.5
+    much = abs(rate) * len(flat) > PART_OF_TOTAL * abs(np.sum(flat))
+    return bool(abs(rate) < CLEAR * error or not much)
+
+
 def _restore(factors: np.ndarray, out: np.ndarray) -> bool:
     """Tell whether factors that stand out, each of less than ten, undo what the others do.
 
@@ -366,11 +387,16 @@ def _is_no_rate(factors: np.ndarray) -> bool:
 
 
 class _Fit(NamedTuple):
-    """A law as it fits the factors: the sum of squares that it leaves, and what it makes of all."""
+    """A law as it fits the factors, and the sum of squares that it leaves.
+
+    makes_total: whether it makes the sum of all factors.
+    fades: whether the factors fade to nothing by it, not to a rate that is left.
+    """
 
     law: Law
     left: float
     makes_total: bool
+    fades: bool
 
 
 def law_of(factors: np.ndarray, places: np.ndarray, phase: np.ndarray) -> Law | None:
@@ -385,7 +411,7 @@ def law_of(factors: np.ndarray, places: np.ndarray, phase: np.ndarray) -> Law | 
     constant = float(np.sum((flat - np.mean(flat)) ** 2))
     fits = [_fit(word, flat, places) for word in SHAPES if len(flat) >= LEAST_FACTORS[word]]
     clear = [fit for fit in fits if fit is not None and _is_clear(fit, constant, len(flat))]
-    clear = [fit for fit in clear if fit.makes_total]
+    clear = [fit for fit in clear if fit.makes_total and fit.fades]
     best = min(clear, key=lambda fit: fit.left, default=None)
     power = next((fit for fit in clear if fit.law.word == POWER_LAW), None)
     if best is not None and power is not None and not _is_clear(best, power.left, len(flat)):
@@ -410,7 +436,7 @@ def _fit(word: str, flat: np.ndarray, places: np.ndarray) -> _Fit | None:
             shape = SHAPES[word](places + 1 + offset)
             c = float(shape @ flat / (shape @ shape))
             tried.append((float(np.sum((flat - c * shape) ** 2)), c, offset, shape))
-    tried = [each for each in tried if abs(each[1]) <= LARGEST[word]]
+    tried = [each for each in tried if abs(each[1]) <= LARGEST]
     if not tried:
         return None
     left, c, offset, shape = min(tried, key=lambda each: each[0])
@@ -423,4 +449,4 @@ def _fit(word: str, flat: np.ndarray, places: np.ndarray) -> _Fit | None:
     allowed = min(max(LITTLE_OF_TOTAL * abs(total), CLEAR * by_chance), PART_OF_TOTAL * abs(total))
     errors = (variance / (shape @ shape)) ** 0.5, np.ptp(as_well) / 2
     error = float(np.linalg.norm([*errors, max(off - by_chance, 0) / of_shape]))
-    return _Fit(Law(word, c, error, offset), left, off <= allowed)
+    return _Fit(Law(word, c, error, offset), left, off <= allowed, _fades(flat, shape))
