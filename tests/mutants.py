@@ -3705,7 +3705,7 @@ MUTANTS = (
         "jaxnn/adapters/torch/recurrent.py",
         "tensor.view_as(tensor) if",
         "tensor if",
-        "tests/test_torch_choice.py::test_time_inside_a_module_is_the_first_finding[a way around]",
+        "tests/test_torch_choice.py::test_time_inside_a_module_is_the_first_finding[around]",
         needs="torch",
     ),
     Mutant(
