@@ -472,6 +472,26 @@ def test_programs_in_a_layer_are_opened():
     assert np.isclose(2 * flow.log_delta_input, np.log(9 * np.sum(np.asarray(xs) ** 2)), atol=0.2)
 
 
+def test_a_number_that_a_loop_counts_is_one_for_all_replicas(rng):
+    """A fori_loop, whose counter is a state, has the theory of the scan over the same numbers."""
+    w, x = rng.normal(size=(6, 6)), rng.normal(size=(4, 6))
+
+    def counted(w, x):
+        return lax.fori_loop(0, 3, lambda i, z: jnp.tanh(z @ w) / (1.0 + i.astype(z.dtype)), x)
+
+    def scanned(w, x):
+        return lax.scan(lambda z, i: (jnp.tanh(z @ w) / (1.0 + i), None), x, jnp.arange(3.0))[0]
+
+    theories = []
+    for f in (counted, scanned):
+        net, params = jaxnn.from_function(f, w, x)
+        flow = jaxnn.gradient_flow(net, params, x, cotangent=jnp.ones_like(x), theory=True)
+        theories.append(flow.theory)
+    errors = np.hypot(*(theory.errors.log_delta for theory in theories))
+    assert np.all(np.abs(theories[0].log_delta - theories[1].log_delta) < 4 * errors + 1e-12)
+    assert np.all(errors[:-1] < 0.3)
+
+
 def test_what_has_no_twin_is_refused_by_name():
     def turned(w, z):  # sums over the rows of each expert
         numbers = lax.RaggedDotDimensionNumbers((((0,), (0,)), ((), ())), (0,), ())

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from ...adapters.handover import Identity, Weights, merged
 from ...adapters.layers import Chain, Link, Lowered, Pattern
@@ -66,21 +67,31 @@ def _evaluated(link: WideLink, arrays: Sequence[Sequence[Any]], state: Any) -> A
     real = link.real
     *own, (key, number) = arrays
     leaves, structure = jax.tree.flatten(state)
-    types = tuple((v.shape[:1] + v.shape[2:], v.dtype) for v in leaves)
+    types = tuple((v.shape[:1] + v.shape[2:], v.dtype) for v in leaves)  # of the real state
     closed, out = _program(real, _types(own), structure, types)
     weights = [v for part in own for v in part]
     trained = [flag for part in real.trained for flag in part]
     given = [
         *(Value(v, WEIGHT if flag else CONSTANT) for v, flag in zip(weights, trained, strict=True)),
-        *(Value(jnp.moveaxis(v, 1, 0), STATE) for v in leaves),
+        *(Value(jnp.moveaxis(v, 1, 0), STATE) if v.ndim else Value(v, CONSTANT) for v in leaves),
     ]
-    draws = Draws(fold_in(key, number.astype(jnp.uint32)), leaves[0].shape[1])
+    replicas = next(v.shape[1] for v in leaves if v.ndim)
+    draws = Draws(fold_in(key, number.astype(jnp.uint32)), replicas)
     try:
         draws.entries = shared_weights(closed, given, draws.replicas)
         made = evaluated(closed, given, draws)
     except NoTwinError as error:
         raise NoTwinError(f"layer {link.label}: {error}") from None
-    return jax.tree.unflatten(out, [jnp.moveaxis(draws.as_state(v), 0, 1) for v in made])
+    return jax.tree.unflatten(out, [_with_replicas(v, draws) for v in made])
+
+
+def _with_replicas(value: Value, draws: Draws) -> Array:
+    """Return an array of the state with the replicas behind the examples.
+
+    A number that all examples share, such as the counter of a loop, is one for all replicas too.
+    """
+    is_number = value.kind != STATE and not value.array.ndim
+    return value.array if is_number else jnp.moveaxis(draws.as_state(value), 0, 1)
 
 
 def _types(arrays: Any) -> Any:
