@@ -117,7 +117,7 @@ def measured_as_predicted(monkeypatch):
     def exact(law):
         def measure(setup, _):
             with jax.enable_x64(True):
-                return perfect(law.predict(setup))
+                return perfect(law.prediction(setup).numbers)
 
         return dataclasses.replace(law, measure=measure)
 
@@ -135,7 +135,7 @@ WIDE = 10**9  # units, of which finite width takes nothing off
 def prediction_of(law, **changes):
     """The prediction of the full run, or of one with changes."""
     with jax.enable_x64(True):
-        return law.predict(law.full._replace(**changes))
+        return law.prediction(law.full._replace(**changes))
 
 
 def predicted(module, **changes):
@@ -424,7 +424,7 @@ def test_depths_that_go_like_the_reach_have_its_ratio(monkeypatch):
     monkeypatch.setattr(trainability, "_trained", trained)
     monkeypatch.setattr(trainability, "halfway", lambda: 2 / 3)
     setup = trainability.LAW.full
-    numbers = trainability.measure(setup, jax.random.key(0)).numbers
+    numbers = trainability.LAW.measurement(setup, jax.random.key(0)).numbers
     assert numbers["depth that trains, σ_w² = 1.25 over 1"].value == pytest.approx(2)
     assert numbers["depth that trains, σ_w² = 4 over 3"].value == pytest.approx(0.6)
     assert "depth that trains, σ_w² = 3 over 1.25" not in numbers
@@ -788,13 +788,11 @@ def test_forgetting_by_the_closed_form_of_erf():
 # All laws
 
 
-def perfect(prediction):
+def perfect(predicted):
     """A measurement that is exactly what is predicted; of a bound, well on the right side."""
     reach = {"=": 1.0, "≥": 2.0, "≤": 0.5}
-    return Measurement(
-        {e.case: Measured(e.value * reach[e.relation], 0.0) for e in prediction.numbers},
-        points(gradient_exponent.PROFILE, "none", [0.0], [[0.0]]),
-    )
+    cases = [(e.case, Measured(e.value * reach[e.relation], 0.0)) for e in predicted]
+    return [*cases, points(gradient_exponent.PROFILE, "none", [0.0], [[0.0]])]
 
 
 COARSE = {"ξ_c": 2.0}
@@ -820,7 +818,7 @@ COARSE = {"ξ_c": 2.0}
 def test_a_law_whose_factor_is_wrong_does_not_hold(law):
     """By five per cent, if there is no noise; of what few runs bound, by what they can tell."""
     prediction = prediction_of(law)
-    measurement = perfect(prediction)
+    measurement = Measurement(dict(perfect(prediction.numbers)[:-1]), prediction.curves)
     assert compare(law, prediction, measurement)["holds"].all()
     cases = [number.case for number in prediction.numbers]
     assert len(set(cases)) == len(cases)  # or one measurement would serve two of them
@@ -872,13 +870,11 @@ def test_every_law_and_seed_has_random_numbers_of_its_own():
 
     def measure(_, key):
         keys.append(tuple(jax.random.key_data(key).tolist()))
-        return perfect(Prediction((), None))
+        return perfect([])
 
     for law in laws.LAWS:
-        panel = curve(law.panels[0], "none", [0.0], [0.0])
-        fake = dataclasses.replace(
-            law, predict=lambda _, panel=panel: Prediction((), panel), measure=measure
-        )
+        line = curve(law.panels[0], "none", [0.0], [0.0])
+        fake = dataclasses.replace(law, predict=lambda _, line=line: [line], measure=measure)
         for seed in (0, 1):
             examine(fake, True, seed)
     assert len(set(keys)) == 2 * len(laws.LAWS) == len(keys)
@@ -1023,8 +1019,8 @@ def test_a_law_holds_in_a_run_that_is_quicker_than_quick(law, setup):
 def test_a_law_is_measured_as_it_is_predicted(law, setup):
     """Of laws that take long, in set-ups too small to hold: the same cases, all numbers finite."""
     with jax.enable_x64(True):
-        cases = {number.case for number in law.predict(setup).numbers}
-    numbers = law.measure(setup, jax.random.key(0)).numbers
+        cases = {number.case for number in law.prediction(setup).numbers}
+    numbers = law.measurement(setup, jax.random.key(0)).numbers
     assert cases <= set(numbers)
     assert all(math.isfinite(number.value) for number in numbers.values())
 
@@ -1033,9 +1029,8 @@ def wrong(law, factor=1.2):
     """The law, with all that it predicts too large."""
 
     def predict(setup):
-        prediction = law.predict(setup)
-        values = [e._replace(value=factor * e.value) for e in prediction.numbers]
-        return prediction._replace(numbers=tuple(values))
+        numbers, curves = law.prediction(setup)
+        return [*(e._replace(value=factor * e.value) for e in numbers), curves]
 
     return dataclasses.replace(law, predict=predict)
 

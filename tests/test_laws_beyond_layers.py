@@ -144,7 +144,7 @@ def test_a_stretched_exponential_and_a_power():
     """Ln (1 + L) behind a norm; behind tanh(αz) the slope over √L tends to (8/3) α/√(2π)."""
     setup = dynamic_tanh.Setup(10**9, seeds=1, blocks=64, alpha=(2.0,))
     with jax.enable_x64(True):
-        prediction = dynamic_tanh.predict(setup)
+        prediction = dynamic_tanh.LAW.prediction(setup)
     values = [number.value for number in prediction.numbers]
     assert values[0] == pytest.approx(math.log(65), rel=1e-6)
     q, logs = 1.0, [0.0]
@@ -193,7 +193,7 @@ def test_attention_takes_what_tokens_differ_by_to_its_cube():
     above = shares @ z @ v
     squares = np.mean((above - above.mean(axis=1, keepdims=True)) ** 2, axis=(1, 2))
     setup = rank_collapse.Setup(n, t, 1, layers=1, seeds=1, beta=beta, correlations=())
-    numbers = {number.case: number.value for number in rank_collapse.predict(setup).numbers}
+    numbers = {number.case: number.value for number in rank_collapse.LAW.prediction(setup).numbers}
     predicted = math.exp(numbers["without skip connections: ‖ρ′‖², β = 0.01"])
     error = 4 * squares.std() / math.sqrt(draws)
     assert squares.mean() == pytest.approx(predicted, abs=error + 0.01 * predicted)
@@ -210,8 +210,9 @@ def test_errors_are_parts_of_what_is_measured(monkeypatch):
     monkeypatch.setattr(transformer_moments, "feed_forward", lambda *_: of_groups)
     both = transformer_moments.Attention(of_groups[2:], of_groups)
     monkeypatch.setattr(transformer_moments, "attention", lambda *_: both)
-    numbers = transformer_moments.measure(setup, jax.random.key(0)).numbers
-    assert {number.case for number in transformer_moments.predict(setup).numbers} == set(numbers)
+    law = transformer_moments.LAW
+    numbers = law.measurement(setup, jax.random.key(0)).numbers
+    assert {number.case for number in law.prediction(setup).numbers} == set(numbers)
     of_feed_forward = [v.value for name, v in numbers.items() if name.startswith("feed")]
     assert of_feed_forward == pytest.approx([np.mean(of_groups), 10.0, 50.0, 50.0])
     of_attention = [v.value for name, v in numbers.items() if name.startswith("att")]

@@ -20,19 +20,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 from jax import lax
 
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 
 SHARE = Panel("Attention of random weights", "β", "E Σ softmax²")
 CRITICAL = math.sqrt(2)
@@ -70,9 +60,8 @@ def cases(setup: Setup) -> list[tuple[float, float]]:
     return [*((beta, 0.0) for beta in setup.beta), *with_overlap]
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict E Σ A² by the integral."""
-    numbers = []
     left = (6 / setup.width) ** 2
     for beta, overlap in cases(setup):
         value, more = (
@@ -80,16 +69,15 @@ def predict(setup: Setup) -> Prediction:
             for part in (1.0, 1 + MORE)
         )
         case = f"{series(setup, overlap)}, β = {beta:g}"
-        numbers.append(Predicted(case, value, left, REASON).about("β", (more - value) / MORE))
+        yield Predicted(case, value, left, REASON).about("β", (more - value) / MORE)
     at = np.append(np.linspace(0.5, max(setup.beta) + 0.5, 24), CRITICAL)
     at.sort()
     limit = np.maximum(1 - CRITICAL / at, 0)
-    curves = [curve(SHARE, "T → ∞", at, limit)]
+    yield curve(SHARE, "T → ∞", at, limit)
     for overlap in {0.0: 0, setup.overlap: 0} if setup.beta_overlap else (0.0,):
         scale = math.sqrt(1 - overlap)
         every = [concentration(float(beta) * scale, setup.tokens) for beta in at]
-        curves.append(curve(SHARE, series(setup, overlap), at, every))
-    return Prediction(tuple(numbers), pl.concat(curves))
+        yield curve(SHARE, series(setup, overlap), at, every)
 
 
 def in_dimensions(beta: float, tokens: int, width: int) -> float:
@@ -113,17 +101,15 @@ def concentration(beta: float, tokens: int) -> float:
     return float(tokens * np.sum(each) * STEP)
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Draw tokens, queries and keys; the mean over the rows of a network is one sample."""
-    numbers, frames = {}, []
     keys = jax.random.split(key, setup.seeds)
     for beta, overlap in cases(setup):
         scale = beta * math.sqrt(math.log(setup.tokens))
         shares = _shares(keys, setup.tokens, setup.width, scale, overlap)
         name = series(setup, overlap)
-        numbers[f"{name}, β = {beta:g}"] = mean_of(shares)
-        frames.append(points(SHARE, name, beta, np.asarray(shares)[:, None]))
-    return Measurement(numbers, pl.concat(frames))
+        yield f"{name}, β = {beta:g}", mean_of(shares)
+        yield points(SHARE, name, beta, np.asarray(shares)[:, None])
 
 
 @partial(jax.jit, static_argnames=("tokens", "width"))

@@ -16,20 +16,10 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import polars as pl
 
 import jaxnn
 from experiments.laws.draws import Ensemble, slope_down, square_network
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from experiments.laws.passes import correlation, gradients, random_rows, signals
 from jaxnn.limits.sphere import moments
 from jaxnn.network.activations import find_activation
@@ -70,9 +60,8 @@ def length(activation: str, rows: int) -> float:
     return float(of.square - of.product)
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict ln λ_B a layer, and c*."""
-    numbers, curves = [], []
     layer = np.arange(1, setup.layers - 1)
     for activation, rows, n in cases(setup):
         ensemble = (activation, SIGMA_W, 0.0)
@@ -82,26 +71,24 @@ def predict(setup: Setup) -> Prediction:
         case = f"{activation}, B = {rows}"
         allowed = 5 / (2 * n) + 0.03 * rows / n
         reason = "4 standard errors; 5/2n, the mean of a logarithm; 0.03 B/n, rows over units"
-        numbers.append(Predicted(f"{case}: ln λ", growth, allowed, reason).about("λ_B", 1.0))
+        yield Predicted(f"{case}: ln λ", growth, allowed, reason).about("λ_B", 1.0)
         c = float(
             jaxnn.theory.meanfield.correlation_fixed_point(*ensemble, hidden=BLOCK, batch=rows)
         )
         reason = "4 standard errors, and 2/n for the finite width"
-        numbers.append(Predicted(f"{case}: c*", c, 2 / n, reason).about("c*", c))
-        curves.append(curve(PROFILE, case, layer, growth * (layer[-1] - layer)))
+        yield Predicted(f"{case}: c*", c, 2 / n, reason).about("c*", c)
+        yield curve(PROFILE, case, layer, growth * (layer[-1] - layer))
     for activation in dict.fromkeys(name for name, _, _ in cases(setup)):
         own = [rows for name, rows, _ in cases(setup) if name == activation]
         at = [rows for rows in BATCHES if min(own) <= rows <= max(own)]
         factors = [moments(find_activation(activation), rows).kappa for rows in at]
         lengths = [length(activation, rows) for rows in at]
         each = np.log(np.array(factors) / lengths)
-        curves.append(curve(GROWTH, activation, at, each))
-    return Prediction(tuple(numbers), pl.concat(curves))
+        yield curve(GROWTH, activation, at, each)
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Fit a line to ln ‖Δz[l]‖² for each seed, and take the correlation of two rows."""
-    numbers, frames = {}, []
     keys, layer = jax.random.split(key, setup.seeds), np.arange(1, setup.layers - 1)
     for activation, rows, n in cases(setup):
         case, ensemble = f"{activation}, B = {rows}", Ensemble(activation, SIGMA_W)
@@ -110,13 +97,12 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
         (log_delta,) = gradients(keys, net, ensemble, q0, rows, fields=("log_delta",))
         profile = 2 * log_delta[:, : len(layer)]
         slopes = slope_down(profile)
-        numbers[f"{case}: ln λ"] = mean_of(slopes)
-        frames.append(points(PROFILE, case, layer, profile - profile[:, -1:]))
-        frames.append(points(GROWTH, activation, rows, slopes[:, None]))
+        yield f"{case}: ln λ", mean_of(slopes)
+        yield points(PROFILE, case, layer, profile - profile[:, -1:])
+        yield points(GROWTH, activation, rows, slopes[:, None])
         x = random_rows(key, rows, n, q0)
         late = [correlation(z)[SETTLED - 1 :].mean() for z in signals(keys, net, ensemble, x)]
-        numbers[f"{case}: c*"] = mean_of(late)
-    return Measurement(numbers, pl.concat(frames))
+        yield f"{case}: c*", mean_of(late)
 
 
 LAW = Law(

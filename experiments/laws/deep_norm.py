@@ -19,20 +19,10 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import polars as pl
 
 import jaxnn
 from experiments.laws.draws import Ensemble, square_network
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from experiments.laws.passes import gradients, log_spread
 from jaxnn.theory import meanfield
 
@@ -71,25 +61,21 @@ def block_of(alpha: float) -> jaxnn.PostNorm:
     return jaxnn.PostNorm(jaxnn.Residual(scale=1 / alpha))
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict N ln χ, less half of the lag."""
-    numbers, curves = [], []
     for name, blocks, alpha in kinds(setup):
         chi = float(meanfield.stationary_chi(*ENSEMBLE, hidden=block_of(alpha)))
         branch = float(meanfield.length_map(*ENSEMBLE, 1.0)) / alpha**2
         log_q = np.arange(blocks + 1) * math.log1p(branch)
         lag, _ = log_spread(ENSEMBLE.activation, alpha**-2, log_q, setup.width, normed=True)
-        numbers.append(
-            Predicted(
-                f"{name}, N = {blocks}",
-                blocks * math.log(chi) - lag / 2,
-                LEFT_OUT.get(alpha, MOST_LEFT_OUT) * lag / 2,
-                REASON,
-            ).about("χ - 1", blocks * (chi - 1) / chi)
-        )
+        yield Predicted(
+            f"{name}, N = {blocks}",
+            blocks * math.log(chi) - lag / 2,
+            LEFT_OUT.get(alpha, MOST_LEFT_OUT) * lag / 2,
+            REASON,
+        ).about("χ - 1", blocks * (chi - 1) / chi)
         at = plotted(blocks)
-        curves.append(curve(GROWTH, name, at, at * math.log(chi)))
-    return Prediction(tuple(numbers), pl.concat(curves))
+        yield curve(GROWTH, name, at, at * math.log(chi))
 
 
 def plotted(blocks: int) -> np.ndarray:
@@ -97,18 +83,16 @@ def plotted(blocks: int) -> np.ndarray:
     return np.unique(np.linspace(0, blocks, PLOTTED).astype(int))
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure the ratio in the library's blocks, from a random cotangent."""
-    numbers, frames = {}, []
     keys = jax.random.split(key, setup.seeds)
     for name, blocks, alpha in kinds(setup):
         net = square_network(setup.width, blocks + 1, ENSEMBLE.activation, block_of(alpha))
         (of_rows,) = gradients(keys, net, ENSEMBLE, 1.0, ROWS, fields=("log_delta_example",))
         log_delta, at = of_rows.mean(axis=2), plotted(blocks)
         ratio = 2 * (log_delta[:, :1] - log_delta[:, at])
-        numbers[f"{name}, N = {blocks}"] = mean_of(ratio[:, -1])
-        frames.append(points(GROWTH, name, at, ratio))
-    return Measurement(numbers, pl.concat(frames))
+        yield f"{name}, N = {blocks}", mean_of(ratio[:, -1])
+        yield points(GROWTH, name, at, ratio)
 
 
 LAW = Law(

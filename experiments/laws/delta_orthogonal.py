@@ -23,20 +23,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 from jax import lax
 
 import jaxnn
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from jaxnn.theory import meanfield
 
 LENGTH = Panel("Delta-orthogonal kernel", "layer l", "ln ‖z[l]‖ / ‖z[0]‖")
@@ -75,7 +65,7 @@ def faded(positions: int) -> float:
     return (1 + 2 * math.cos(2 * math.pi / positions)) / TAPS
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict lengths and gradients over L layers, and what is left of a wave."""
     n, positions, layers, _, (_, deep, _) = setup
     q = np.asarray(meanfield.lengths("tanh", 1.0, 0.0, 1 / layers, layers + 1))
@@ -87,7 +77,7 @@ def predict(setup: Setup) -> Prediction:
     allowed, curvature = 2 / layers + rounding, "curvature of tanh"
     fade = faded(positions)
     left = PART * fade**deep
-    numbers = (
+    yield from (
         Predicted(f"{LINEAR}: signal", 0.0, rounding, "rounding, L · 2⁻²³", errors=0),
         Predicted(f"{LINEAR}: gradient", 0.0, rounding, "rounding, L · 2⁻²³", errors=0),
         Predicted(f"{TANH}: signal", float(path[-1]) + more_length, allowed, reason).about(
@@ -100,13 +90,12 @@ def predict(setup: Setup) -> Prediction:
         Predicted(f"{DELTA}: wave", PART, 1e-4, "rounding", errors=0),
     )
     layer, of_wave = plotted(layers), np.arange(deep + 1)
-    curves = [
+    yield from [
         curve(LENGTH, LINEAR, layer, 0 * layer),
         curve(LENGTH, TANH, layer, path[layer]),
         curve(WAVE, SPREAD, of_wave, PART * fade**of_wave),
         curve(WAVE, DELTA, of_wave, 0 * of_wave + PART),
     ]
-    return Prediction(numbers, pl.concat(curves))
 
 
 def plotted(layers: int) -> np.ndarray:
@@ -114,26 +103,24 @@ def plotted(layers: int) -> np.ndarray:
     return np.unique(np.linspace(0, layers, PLOTTED).astype(int))
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Send signals and cotangents through convolutions of JAX, on a ring of positions."""
     n, positions, layers, seeds, (channels, deep, networks) = setup
     keys, layer = jax.random.split(key, seeds), plotted(layers)
-    numbers, frames = {}, []
     for name, activation, q0 in ((LINEAR, "identity", 1.0), (TANH, "tanh", 1 / layers)):
         square, log_gradient = _through(keys, n, positions, layers, activation, q0)
         log_z = 0.5 * np.log(np.asarray(square, np.float64).mean(axis=2))
         along = log_z - log_z[:, :1]
-        numbers[f"{name}: signal"] = mean_of(along[:, -1])
-        numbers[f"{name}: gradient"] = mean_of(log_gradient)
-        frames.append(points(LENGTH, name, layer, along[:, layer]))
+        yield f"{name}: signal", mean_of(along[:, -1])
+        yield f"{name}: gradient", mean_of(log_gradient)
+        yield points(LENGTH, name, layer, along[:, layer])
     of_wave, keys = np.arange(deep + 1), jax.random.split(key, networks)
     for name, orthogonal in ((SPREAD, False), (DELTA, True)):
         square = np.asarray(_waves(keys, channels, positions, deep, orthogonal), np.float64)
         wave = np.cos(2 * np.pi * np.arange(positions) / positions)
         part = 2 * np.mean(square * wave, axis=2)
-        numbers[f"{name}: wave"] = mean_of(part[:, -1])
-        frames.append(points(WAVE, name, of_wave, part))
-    return Measurement(numbers, pl.concat(frames))
+        yield f"{name}: wave", mean_of(part[:, -1])
+        yield points(WAVE, name, of_wave, part)
 
 
 def convolved(a: jax.Array, kernel: jax.Array) -> jax.Array:

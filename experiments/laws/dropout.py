@@ -19,20 +19,10 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import polars as pl
 
 from experiments.laws.draws import Ensemble, slope_down, square_network
 from experiments.laws.finite import slope, spread
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from experiments.laws.passes import Dropout, gradients, signals
 from jaxnn.theory import meanfield, pairs
 
@@ -69,9 +59,8 @@ def half_log_chi(keep: float) -> float:
     return 0.5 * math.log(float(meanfield.stationary_chi(*ENSEMBLE, keep=keep)))
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict q*, c* and the slope of ln ‖Δz‖."""
-    numbers, curves = [], []
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
     for keep in setup.keep:
         q, q0 = start(keep)
@@ -79,13 +68,11 @@ def predict(setup: Setup) -> Prediction:
         along = np.full(setup.layers, q)
         bias = float(spread(ENSEMBLE, along, setup.width, keep).bias[half:].mean())
         name = f"kept {keep:g}"
-        numbers.append(
-            Predicted(f"{name}: q*", q + bias, 0.0, "4 standard errors").about(
-                "E[σ²]/ϱ", (more - q) / MORE
-            )
+        yield Predicted(f"{name}: q*", q + bias, 0.0, "4 standard errors").about(
+            "E[σ²]/ϱ", (more - q) / MORE
         )
         c = np.asarray(pairs.paths(*ENSEMBLE, q0, q0, 1.0, setup.layers, keep=keep).c)
-        curves.append(curve(CORRELATION, name, layer, c))
+        yield curve(CORRELATION, name, layer, c)
         late = float(c[half:].mean())
         finite = "4 standard errors, and 2/n for the finite width"
         # E[σ σ̃] larger by a part: as if more were kept at the same q.
@@ -94,28 +81,22 @@ def predict(setup: Setup) -> Prediction:
             - ENSEMBLE.sigma_b**2 / q
         )
         steep = math.exp(-1 / float(meanfield.xi_c(*ENSEMBLE, keep=keep)))
-        numbers.append(
-            Predicted(f"{name}: c*", late, 2 / setup.width, finite).about(
-                "E[σ σ̃]", apart / (1 - steep)
-            )
+        yield Predicted(f"{name}: c*", late, 2 / setup.width, finite).about(
+            "E[σ σ̃]", apart / (1 - steep)
         )
         finite_slope = slope(ACTIVATION, q, setup.width, setup.layers + 1, setup.seeds, keep)
-        numbers.append(
-            Predicted(
-                f"{name}: slope of ln ‖Δz‖",
-                half_log_chi(keep) + finite_slope.bias,
-                finite_slope.allowed,
-                finite_slope.reason,
-            ).about("χ", 0.5, finite_slope.deviation)
-        )
+        yield Predicted(
+            f"{name}: slope of ln ‖Δz‖",
+            half_log_chi(keep) + finite_slope.bias,
+            finite_slope.allowed,
+            finite_slope.reason,
+        ).about("χ", 0.5, finite_slope.deviation)
     every = [half_log_chi(float(keep)) for keep in PLOTTED]
-    curves.append(curve(GRADIENT, "½ ln χ", PLOTTED, every))
-    return Prediction(tuple(numbers), pl.concat(curves))
+    yield curve(GRADIENT, "½ ln χ", PLOTTED, every)
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Send one input through each network with two masks, and a random cotangent down."""
-    numbers, frames = {}, []
     keys, n = jax.random.split(key, setup.seeds), setup.width
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
     net = square_network(n, setup.layers, ENSEMBLE.activation)
@@ -130,16 +111,15 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
         )
         square = [np.mean(z**2, axis=-1) for z in (one, other)]
         c = np.mean(one * other, axis=-1) / np.sqrt(square[0] * square[1])
-        numbers[f"{name}: q*"] = mean_of((square[0] + square[1])[:, half:].mean(axis=1) / 2)
-        numbers[f"{name}: c*"] = mean_of(c[:, half:].mean(axis=1))
-        frames.append(points(CORRELATION, name, layer, c))
+        yield f"{name}: q*", mean_of((square[0] + square[1])[:, half:].mean(axis=1) / 2)
+        yield f"{name}: c*", mean_of(c[:, half:].mean(axis=1))
+        yield points(CORRELATION, name, layer, c)
         (log_delta,) = gradients(
             keys, net, ENSEMBLE, q0, fields=("log_delta",), dropout=Dropout(keep)
         )
         slopes = slope_down(log_delta)
-        numbers[f"{name}: slope of ln ‖Δz‖"] = mean_of(slopes)
-        frames.append(points(GRADIENT, "½ ln χ", keep, slopes[:, None]))
-    return Measurement(numbers, pl.concat(frames))
+        yield f"{name}: slope of ln ‖Δz‖", mean_of(slopes)
+        yield points(GRADIENT, "½ ln χ", keep, slopes[:, None])
 
 
 def one_input(n: int) -> jax.Array:

@@ -21,20 +21,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 
 import jaxnn
 from experiments.laws.draws import Ensemble, square_network
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from experiments.laws.passes import gradients, log_spread, path
 
 GROWTH = Panel("Gradient over L blocks", "blocks L", "ln ‖Δz[1]‖² / ‖Δz[L+1]‖²", log_x=True)
@@ -85,9 +75,8 @@ def kinds(setup: Setup) -> list[tuple[str, Ensemble, jaxnn.Block]]:
     return [(PRE_NORM, Ensemble("identity", SIGMA_W), norm), *scaled]
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict the logarithm of the ratio over L blocks, block by block."""
-    numbers, curves = [], []
     last = setup.blocks
     at = np.unique(np.geomspace(1, last, 16).round().astype(int))
     for name, ensemble, block in kinds(setup):
@@ -98,30 +87,25 @@ def predict(setup: Setup) -> Prediction:
         lag, variance = log_spread(ensemble.activation, s, np.log(q), setup.width, normed=normed)
         allowed = variance / 4 if normed else LEFT_OUT * lag / 2
         gain = float(np.sum((factor[:-1] - 1) / factor[:-1]))  # of w at the q that is there
-        numbers.append(
-            Predicted(
-                f"{name}, L = {last}",
-                float(ratio[-1]) - lag / 2,
-                allowed,
-                REASON_NORM if normed else REASON,
-            ).about("w", gain)
-        )
-        curves.append(curve(GROWTH, name, at, ratio[at]))
-    return Prediction(tuple(numbers), pl.concat(curves))
+        yield Predicted(
+            f"{name}, L = {last}",
+            float(ratio[-1]) - lag / 2,
+            allowed,
+            REASON_NORM if normed else REASON,
+        ).about("w", gain)
+        yield curve(GROWTH, name, at, ratio[at])
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure the ratio in the library's blocks, from a random cotangent."""
-    numbers, frames = {}, []
     keys, last = jax.random.split(key, setup.seeds), setup.blocks
     at = np.unique(np.append(2 ** np.arange(int(math.log2(last)) + 1), last))
     for name, ensemble, block in kinds(setup):
         net = square_network(setup.width, last + 1, ensemble.activation, block)
         (log_delta,) = gradients(keys, net, ensemble, 1.0, fields=("log_delta",))
         ratio = 2 * (log_delta[:, :1] - log_delta[:, : last + 1])
-        numbers[f"{name}, L = {last}"] = mean_of(ratio[:, last])
-        frames.append(points(GROWTH, name, at, ratio[:, at]))
-    return Measurement(numbers, pl.concat(frames))
+        yield f"{name}, L = {last}", mean_of(ratio[:, last])
+        yield points(GROWTH, name, at, ratio[:, at])
 
 
 LAW = Law(

@@ -16,21 +16,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 
 import jaxnn
 from experiments.laws.draws import Ensemble, square_network
 from experiments.laws.finite import SATURATED
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from experiments.laws.passes import orthogonalised, path, random_rows, signals
 from jaxnn.network.blocks import DENSE
 
@@ -65,12 +55,11 @@ def floor_of(name: str) -> float:
     return FLOOR * float(jnp.finfo(name).eps)  # type: ignore[no-untyped-call]
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict the layer at which two signals come to be 8 eps apart."""
     deepest = max(floats(setup).values())
     (c,) = path(ENSEMBLE, DENSE, 1.0, C0, deepest, ("c",))
     apart = np.sqrt(2 * (1 - c))
-    numbers, curves = [], []
     reason = "4 standard errors; units saturate: as much bias as they may add"
     with jax.enable_x64(True):
         q = float(jaxnn.theory.meanfield.fixed_point(*ENSEMBLE))
@@ -81,12 +70,9 @@ def predict(setup: Setup) -> Prediction:
             falls_through(apart * np.exp(part * bias * (every - 1)), floor_of(name))
             for part in (1.0, SATURATED)
         )
-        numbers.append(
-            Predicted(name, forgotten, forgotten - soonest, reason).about("ξ_c", forgotten)
-        )
+        yield Predicted(name, forgotten, forgotten - soonest, reason).about("ξ_c", forgotten)
         until = min(layers, int(forgotten) + 5)
-        curves.append(curve(APART, name, np.arange(1, until + 1), apart[:until]))
-    return Prediction(tuple(numbers), pl.concat(curves))
+        yield curve(APART, name, np.arange(1, until + 1), apart[:until])
 
 
 def falls_through(apart: np.ndarray, floor: float) -> float:
@@ -101,9 +87,8 @@ def falls_through(apart: np.ndarray, floor: float) -> float:
     return float(below[0] + (last - math.log(floor)) / (last - first))
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Send orthogonal inputs through each network, in each float."""
-    numbers, frames = {}, []
     keys = jax.random.split(key, setup.seeds)
     x = orthogonalised(random_rows(key, INPUTS, setup.width, 1.0))
     for name, layers in floats(setup).items():
@@ -113,10 +98,9 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
             np.mean([falls_through(by_layer, floor_of(name)) for by_layer in pairs])
             for pairs in apart
         ]
-        numbers[name] = mean_of(forgotten)
+        yield name, mean_of(forgotten)
         layer = np.unique(np.linspace(1, layers, 15).astype(int))
-        frames.append(points(APART, name, layer, apart[:, 0, layer - 1]))
-    return Measurement(numbers, pl.concat(frames))
+        yield points(APART, name, layer, apart[:, 0, layer - 1])
 
 
 def distances(z: np.ndarray) -> np.ndarray:

@@ -15,21 +15,11 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import polars as pl
 
 import jaxnn
 from experiments.laws.draws import Ensemble, Start, fixed_point, flows, slope_down
 from experiments.laws.finite import slope
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 
 # Activation, σ_w² (None: the critical one) and σ_b².
 KINDS = (
@@ -74,37 +64,34 @@ def kinds() -> dict[str, Start]:
     return by_name
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict ½ ln χ - c/4n, and for infinite width the lines ½ ln χ · (layers - l)."""
-    numbers, curves = [], []
     layer = np.arange(1, setup.layers + 1)
     for name, kind in kinds().items():
         half = kind.half_log_chi
-        curves.append(curve(PROFILE, name, layer, half * (setup.layers - layer)))
+        yield curve(PROFILE, name, layer, half * (setup.layers - layer))
         for n in setup.widths:
             bias, allowed, deviation, reason = slope(
                 str(kind.ensemble.activation), kind.q, n, setup.layers, setup.seeds
             )
             case, value = f"{name}, n = {n}", half + bias
-            numbers.append(Predicted(case, value, allowed, reason).about("χ", 0.5, deviation))
-            curves.append(curve(SLOPES, f"n = {n}", half, value))
-    return Prediction(tuple(numbers), pl.concat(curves))
+            yield Predicted(case, value, allowed, reason).about("χ", 0.5, deviation)
+            yield curve(SLOPES, f"n = {n}", half, value)
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Fit a line to ln ‖Δz[l]‖, l = 1 … layers, for each seed."""
-    keys, numbers, frames = jax.random.split(key, setup.seeds), {}, []
+    keys = jax.random.split(key, setup.seeds)
     layer = np.arange(1, setup.layers + 1)
     for name, kind in kinds().items():
         for n in setup.widths:
             flow = flows(keys, n, setup.layers, kind.ensemble, kind.q0)
             profile = np.asarray(flow.log_delta)[:, : setup.layers]
             slopes = slope_down(profile)
-            numbers[f"{name}, n = {n}"] = mean_of(slopes)
-            frames.append(points(SLOPES, f"n = {n}", kind.half_log_chi, slopes[:, None]))
+            yield f"{name}, n = {n}", mean_of(slopes)
+            yield points(SLOPES, f"n = {n}", kind.half_log_chi, slopes[:, None])
             if n == max(setup.widths):
-                frames.append(points(PROFILE, name, layer, profile - profile[:, -1:]))
-    return Measurement(numbers, pl.concat(frames))
+                yield points(PROFILE, name, layer, profile - profile[:, -1:])
 
 
 LAW = Law(

@@ -13,22 +13,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 
 import jaxnn
 from experiments.laws.draws import Ensemble, Params, draw, fixed_point, slope_down
 from experiments.laws.finite import slope
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    Relation,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Relation, Told, curve, mean_of, points
 from experiments.laws.training import Examples, accuracies, classifier, digits
 from experiments.learning.descent import Descent
 
@@ -59,9 +48,8 @@ class Setup(NamedTuple):
         return self.width**2 * self.layers
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict ½ ln χ - c/4n a layer, and on which side of two bounds training ends."""
-    numbers, curves = [], []
     layer = np.arange(1, setup.layers + 1)
     bounds: dict[str, tuple[float, Relation]] = {"He": (TRAINED, "≥"), "Xavier": (STALLED, "≤")}
     for name, ensemble in KINDS.items():
@@ -70,23 +58,21 @@ def predict(setup: Setup) -> Prediction:
             "relu", 1.0, setup.width, setup.layers, setup.draws
         )
         case = f"{name}: slope of ln ‖Δz‖"
-        numbers.append(Predicted(case, half + bias, allowed, reason).about("χ", 0.5, deviation))
+        yield Predicted(case, half + bias, allowed, reason).about("χ", 0.5, deviation)
         bound, relation = bounds[name]
         reason = "a bound: no tolerance"
-        numbers.append(Predicted(f"{name}: accuracy", bound, 0.0, reason, 0, relation))
-        curves.append(curve(PROFILE, name, layer, half * (setup.layers - layer)))
+        yield Predicted(f"{name}: accuracy", bound, 0.0, reason, 0, relation)
+        yield curve(PROFILE, name, layer, half * (setup.layers - layer))
         ends = np.array([0, setup.steps])
-        curves.append(curve(CURVE, name, ends, [bound, bound]))
-    return Prediction(tuple(numbers), pl.concat(curves))
+        yield curve(CURVE, name, ends, [bound, bound])
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure the slope before training, from a random cotangent, and the accuracy during it."""
     examples = digits()
     net = classifier(setup.width, setup.layers, "relu")
     layer = np.arange(1, setup.layers + 1)
     step = setup.steps * np.arange(1, setup.looks + 1) / setup.looks
-    numbers, frames = {}, []
     for name, ensemble in KINDS.items():
         profiles, learned = [], []
         for place, seed in enumerate(jax.random.split(key, setup.draws)):
@@ -96,11 +82,10 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
             if place < setup.seeds:
                 learned.append(accuracies(net, params, examples, key_batches, DESCENT, *setup[2:4]))
         profile, accuracy = np.array(profiles, np.float64), np.array(learned, np.float64)
-        numbers[f"{name}: slope of ln ‖Δz‖"] = mean_of(slope_down(profile))
-        numbers[f"{name}: accuracy"] = mean_of(accuracy[:, -1])
-        frames.append(points(PROFILE, name, layer, profile - profile[:, -1:]))
-        frames.append(points(CURVE, name, step, accuracy))
-    return Measurement(numbers, pl.concat(frames))
+        yield f"{name}: slope of ln ‖Δz‖", mean_of(slope_down(profile))
+        yield f"{name}: accuracy", mean_of(accuracy[:, -1])
+        yield points(PROFILE, name, layer, profile - profile[:, -1:])
+        yield points(CURVE, name, step, accuracy)
 
 
 @jax.jit

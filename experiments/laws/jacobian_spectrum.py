@@ -18,21 +18,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 
 import jaxnn
 from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, draw, random_vector, square_network
-from experiments.laws.law import (
-    Law,
-    Measured,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, mean_of, points
 from jaxnn.limits.quadrature import expectation
 from jaxnn.network.params import Initializer
 from jaxnn.passes.spectrum import jacobian_factors, product_spectrum
@@ -72,29 +61,27 @@ class Setup(NamedTuple):
         return self.width**2 * (max(self.factors) + 1)
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict the variance of each kind, linear in L, and the edge."""
-    numbers, curves = [], []
     dense = np.arange(min(setup.factors), max(setup.factors) + 1)
     rounding = float(np.finfo(np.float32).eps)
     n = setup.width
     for name, kind in KINDS.items():
         each = _slopes(kind.activation) + kind.variance
-        curves.append(curve(VARIANCE, name, dense, each * dense))
+        yield curve(VARIANCE, name, dense, each * dense)
         for factors in setup.factors:
             case, value = f"{name}, L = {factors}: variance", variance(kind, factors, n)
             if not each:
                 reason = "rounding, L · 2⁻²³"
-                numbers.append(Predicted(case, 0.0, factors * rounding, reason, errors=0))
+                yield Predicted(case, 0.0, factors * rounding, reason, errors=0)
                 continue
             allowed, reason = value * factors / n**2, "4 standard errors, and L/n²"
-            numbers.append(Predicted(case, value, allowed, reason).about("variance", value))
-    curves.append(curve(EDGE, WITH_EDGE, dense, [edge(int(d)) for d in dense]))
+            yield Predicted(case, value, allowed, reason).about("variance", value)
+    yield curve(EDGE, WITH_EDGE, dense, [edge(int(d)) for d in dense])
     for factors in setup.factors:
         case, value = f"{WITH_EDGE}, L = {factors}: edge", largest(factors, n)
         reason = "4 standard errors, and the next order, L/n"
-        numbers.append(Predicted(case, value, value * factors / n, reason).about("edge", value))
-    return Prediction(tuple(numbers), pl.concat(curves))
+        yield Predicted(case, value, value * factors / n, reason).about("edge", value)
 
 
 def _slopes(activation: str) -> float:
@@ -144,9 +131,9 @@ def variance(kind: Kind, factors: int, n: int) -> float:
     return a / b - 1
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure variance and largest value of the squared singular values of J, over their mean."""
-    keys, numbers, frames = jax.random.split(key, setup.seeds), {}, []
+    keys = jax.random.split(key, setup.seeds)
     for name, kind in KINDS.items():
         by_seed = [_spectra(setup, kind, key) for key in keys]
         variances = np.array([[s.variance[0] for s in spectra] for spectra in by_seed], float)
@@ -154,12 +141,11 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
         ends = np.array([[_largest(s) for s in spectra] for spectra in by_seed])
         for j, factors in enumerate(setup.factors):
             case = f"{name}, L = {factors}: "
-            numbers[f"{case}variance"] = ratio_of(variances[:, j], means[:, j])
-            numbers[f"{case}edge"] = mean_of(ends[:, j])
-        frames.append(points(VARIANCE, name, setup.factors, variances))
+            yield f"{case}variance", ratio_of(variances[:, j], means[:, j])
+            yield f"{case}edge", mean_of(ends[:, j])
+        yield points(VARIANCE, name, setup.factors, variances)
         if name == WITH_EDGE:
-            frames.append(points(EDGE, name, setup.factors, ends))
-    return Measurement(numbers, pl.concat(frames))
+            yield points(EDGE, name, setup.factors, ends)
 
 
 def ratio_of(variances: np.ndarray, means: np.ndarray) -> Measured:

@@ -14,7 +14,7 @@ formula that it tests: `power` says by how much that may be wrong without being 
 
 import importlib.util
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
@@ -97,6 +97,11 @@ class Measurement(NamedTuple):
     points: pl.DataFrame
 
 
+# What a law says, one after the other: predicted numbers, or cases and what was measured of each;
+# and rows of the chart.
+Told = Iterator[Predicted | tuple[str, Measured] | pl.DataFrame]
+
+
 @dataclass(frozen=True)
 class Panel:
     """A panel of a law's chart."""
@@ -112,6 +117,8 @@ class Panel:
 class Law(Generic[S]):
     """A published law with the pair of functions that test it; a cell of a run.
 
+    predict: setup -> `Predicted` numbers and `curve`s.
+    measure: setup, key -> cases with their `Measured` number, and `points`.
     coarse: pairs of a factor, and why its power is no smaller, for those that no formula settles.
     needs: packages of its networks, which need not be installed.
     """
@@ -120,8 +127,8 @@ class Law(Generic[S]):
     name: str
     source: str
     statement: str
-    predict: Callable[[S], Prediction]
-    measure: Callable[[S, jax.Array], Measurement]
+    predict: Callable[[S], Told]
+    measure: Callable[[S, jax.Array], Told]
     full: S
     quick: S
     panels: tuple[Panel, ...]
@@ -147,6 +154,18 @@ class Law(Generic[S]):
     def place(self) -> dict[str, Any]:
         """The columns of its rows in which cells differ."""
         return {"law": self.name}
+
+    def prediction(self, setup: S) -> Prediction:
+        """Return all that it predicts."""
+        told = [*self.predict(setup)]
+        numbers = tuple(v for v in told if isinstance(v, Predicted))
+        return Prediction(numbers, pl.concat(v for v in told if isinstance(v, pl.DataFrame)))
+
+    def measurement(self, setup: S, key: jax.Array) -> Measurement:
+        """Return all that it measures."""
+        told = [*self.measure(setup, key)]
+        numbers = dict(v for v in told if not isinstance(v, Predicted | pl.DataFrame))
+        return Measurement(numbers, pl.concat(v for v in told if isinstance(v, pl.DataFrame)))
 
     def setup(self, quick: bool) -> S:
         """Return the set-up of the full run or of the quick one."""
@@ -180,9 +199,9 @@ def examine(law: Law[Any], quick: bool, seed: int) -> tuple[pl.DataFrame, pl.Dat
     """
     setup = law.setup(quick)
     with jax.enable_x64(True):
-        prediction = law.predict(setup)
+        prediction = law.prediction(setup)
     key = jax.random.fold_in(jax.random.key(seed), law.number)
-    measurement = law.measure(setup, key)
+    measurement = law.measurement(setup, key)
     return compare(law, prediction, measurement), _joined(law, prediction, measurement)
 
 

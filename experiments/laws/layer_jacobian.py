@@ -18,22 +18,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 from jax.nn.initializers import variance_scaling
 
 import jaxnn
 from experiments.laws.draws import GAUSSIAN, random_vector
-from experiments.laws.law import (
-    Law,
-    Measured,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from jaxnn.limits.quadrature import expectation, solve
 from jaxnn.network.params import Initializer
 
@@ -71,23 +60,19 @@ class Setup(NamedTuple):
         return self.width**2 * (self.layers + 1)
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict σ_w · 8/(3π) for θ[0]; for hidden layers, with their slopes along the length map."""
-    numbers, curves = [], []
     for name, scheme in SCHEMES.items():
         q = jaxnn.theory.meanfield.lengths(ACTIVATION, scheme.sigma_w, 0.0, 1.0, setup.layers)
         slopes = [mean_singular_value(ACTIVATION, float(q_l)) for q_l in q]
         means = scheme.sigma_w * np.array([mean_singular_value("identity", 1.0), *slopes])
-        curves.append(curve(MEANS, name, np.arange(len(means)), means))
+        yield curve(MEANS, name, np.arange(len(means)), means)
         for layer, value in enumerate(means):
             allowed = value * (1 + layer) / setup.width
             reason = "4 standard errors, and (1 + l)/n of it for the finite width"
-            numbers.append(
-                Predicted(_case(name, layer), float(value), float(allowed), reason).about(
-                    "mean singular value", float(value)
-                )
+            yield Predicted(_case(name, layer), float(value), float(allowed), reason).about(
+                "mean singular value", float(value)
             )
-    return Prediction(tuple(numbers), pl.concat(curves))
 
 
 def mean_singular_value(activation: str, q: float) -> float:
@@ -118,15 +103,14 @@ def _integrand(activation: str, q: float, u: jax.Array) -> jax.Array:
     return values
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure singular values of θ[0] and of every layer's Jacobian, one network a seed."""
-    keys, frames = jax.random.split(key, setup.seeds), []
-    numbers: dict[str, Measured] = {}
+    keys = jax.random.split(key, setup.seeds)
     for name, scheme in SCHEMES.items():
         means = np.array([_means(k, setup.width, setup.layers, scheme.draw) for k in keys])
-        frames.append(points(MEANS, name, np.arange(setup.layers + 1), means))
-        numbers |= {_case(name, layer): mean_of(means[:, layer]) for layer in range(means.shape[1])}
-    return Measurement(numbers, pl.concat(frames))
+        yield points(MEANS, name, np.arange(setup.layers + 1), means)
+        for layer in range(means.shape[1]):
+            yield _case(name, layer), mean_of(means[:, layer])
 
 
 @partial(jax.jit, static_argnames=("n", "layers", "draw"))

@@ -16,22 +16,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 from jax import lax
 
 import jaxnn
 from experiments.laws.draws import Ensemble, draw, random_vector, square_network
 from experiments.laws.finite import Slope, slope, spread
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 
 ACTIVATION, SIGMA_B = "tanh", 0.3
 SIGMA_W = (1.3, 2.5, 4.0)
@@ -65,20 +55,19 @@ class Paths(NamedTuple):
     log_tangent: jax.Array
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict by iterating the two maps; ½ ln χ(q*) - c/4n; and the critical σ_w."""
-    numbers, curves = [], []
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
     finite = 2 / setup.width
     for sigma_w in SIGMA_W:
         series = f"σ_w = {sigma_w:g}"
         q, c = _maps(sigma_w, setup.layers)
-        curves += [curve(LENGTH, series, layer, q), curve(CORRELATION, series, layer, c)]
+        yield from [curve(LENGTH, series, layer, q), curve(CORRELATION, series, layer, c)]
         ensemble = Ensemble(ACTIVATION, sigma_w, SIGMA_B)
         late_q = float((q + spread(ensemble, q, setup.width).bias)[half:].mean())
         other_q, other_c = _maps(sigma_w, setup.layers, 1 - LESS)
         less_q, late_c, less_c = (float(v[half:].mean()) for v in (other_q, c, other_c))
-        numbers += [
+        yield from [
             Predicted(f"{series}: q*", late_q, 0.0, "4 standard errors").about(
                 "E[σ(z)²]", (float(q[half:].mean()) - less_q) / LESS
             ),
@@ -90,18 +79,16 @@ def predict(setup: Setup) -> Prediction:
             ).about("E[σ(z) σ(z̃)]", (late_c - less_c) / LESS),
         ]
         half_log_chi, finite_slope = _growth(sigma_w), _slope(sigma_w, setup)
-        numbers.append(
-            Predicted(
-                f"{series}: growth of a tangent",
-                half_log_chi + finite_slope.bias,
-                finite_slope.allowed,
-                finite_slope.reason,
-            ).about("χ", 0.5, finite_slope.deviation)
-        )
+        yield Predicted(
+            f"{series}: growth of a tangent",
+            half_log_chi + finite_slope.bias,
+            finite_slope.allowed,
+            finite_slope.reason,
+        ).about("χ", 0.5, finite_slope.deviation)
     at = np.linspace(min(SIGMA_W) - 0.2, max(SIGMA_W), 25)
     at = np.unique(np.concatenate([at, SIGMA_W, _near()]))
-    curves.append(curve(GROWTH, "½ ln χ(q*)", at, [_growth(s) for s in at]))
-    return Prediction((*numbers, _edge(setup)), pl.concat(curves))
+    yield curve(GROWTH, "½ ln χ(q*)", at, [_growth(s) for s in at])
+    yield _edge(setup)
 
 
 def _maps(sigma_w: float, layers: int, part: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -152,23 +139,22 @@ def _edge(setup: Setup) -> Predicted:
     ).about("χ", -0.5 / rise)
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Send two inputs and a tangent through networks; each seed's draws serve every σ_w."""
-    keys, numbers, frames = jax.random.split(key, setup.seeds), {}, []
+    keys = jax.random.split(key, setup.seeds)
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
     sigmas = np.array([*SIGMA_W, *_near()])
     q, c, log_tangent = (np.asarray(v, np.float64) for v in _paths(keys, sigmas, *setup[:2]))
     growth = np.array([np.polyfit(layer[half:], v[:, half:].T, 1)[0] for v in log_tangent])
     for i, sigma_w in enumerate(SIGMA_W):
         series = f"σ_w = {sigma_w:g}"
-        frames += [points(LENGTH, series, layer, q[i]), points(CORRELATION, series, layer, c[i])]
-        numbers[f"{series}: q*"] = mean_of(q[i][:, half:].mean(axis=1))
-        numbers[f"{series}: c[l], late layers"] = mean_of(c[i][:, half:].mean(axis=1))
-        numbers[f"{series}: growth of a tangent"] = mean_of(growth[i])
-    frames.append(points(GROWTH, "½ ln χ(q*)", sigmas, growth.T))
+        yield from [points(LENGTH, series, layer, q[i]), points(CORRELATION, series, layer, c[i])]
+        yield f"{series}: q*", mean_of(q[i][:, half:].mean(axis=1))
+        yield f"{series}: c[l], late layers", mean_of(c[i][:, half:].mean(axis=1))
+        yield f"{series}: growth of a tangent", mean_of(growth[i])
+    yield points(GROWTH, "½ ln χ(q*)", sigmas, growth.T)
     crossings = [_root(_near(), rates) for rates in growth[len(SIGMA_W) :].T]
-    numbers["σ_w where order becomes chaos"] = mean_of(crossings)
-    return Measurement(numbers, pl.concat(frames))
+    yield "σ_w where order becomes chaos", mean_of(crossings)
 
 
 def _root(x: np.ndarray, y: np.ndarray) -> float:

@@ -17,21 +17,10 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import polars as pl
 
 import jaxnn
 from experiments.laws.draws import Ensemble, square_network
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    log_mean_of,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, log_mean_of, mean_of, points
 from experiments.laws.passes import gradients
 
 ENSEMBLE = Ensemble("relu", math.sqrt(2))
@@ -66,20 +55,17 @@ class Setup(NamedTuple):
         return self.width**2 * (max(self.blocks) + 2)
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict ln ‖Δθ‖² of the last and of the first block."""
-    numbers, curves, n = [], [], setup.width
+    n = setup.width
     for name, block in BLOCKS.items():
         chi = [path_of(block, blocks) for blocks in setup.blocks]
         for panel, what, place in ((LAST, "last", 0), (FIRST, "first", 1)):
             values = [math.log(n * of[place]) for of in chi]
-            curves.append(curve(panel, name, setup.blocks, values))
+            yield curve(panel, name, setup.blocks, values)
             for blocks, value in zip(setup.blocks, values, strict=True):
                 case = f"{name}, L = {blocks}: {what} block"
-                numbers.append(
-                    Predicted(case, value, LEFT[what] / n, REASONS[what]).about("‖Δθ‖²", 1.0)
-                )
-    return Prediction(tuple(numbers), pl.concat(curves))
+                yield Predicted(case, value, LEFT[what] / n, REASONS[what]).about("‖Δθ‖²", 1.0)
 
 
 def path_of(block: jaxnn.Block, blocks: int) -> tuple[float, float]:
@@ -97,9 +83,8 @@ def path_of(block: jaxnn.Block, blocks: int) -> tuple[float, float]:
     return a * float(square[-1]), a * float(square[1])
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure ‖Δθ‖² for a random cotangent, over the size that it has behind a final norm."""
-    numbers, frames = {}, []
     keys = jax.random.split(key, setup.seeds)
     for name, block in BLOCKS.items():
         net = square_network(setup.width, max(setup.blocks) + 1, "relu", block)
@@ -111,9 +96,8 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
             for panel, what, layer in ((LAST, "last", blocks), (FIRST, "first", 1)):
                 measured = 2 * log_theta[:, layer] - size
                 mean = mean_of if what == "last" else log_mean_of
-                numbers[f"{name}, L = {blocks}: {what} block"] = mean(measured)
-                frames.append(points(panel, name, blocks, measured[:, None]))
-    return Measurement(numbers, pl.concat(frames))
+                yield f"{name}, L = {blocks}: {what} block", mean(measured)
+                yield points(panel, name, blocks, measured[:, None])
 
 
 LAW = Law(

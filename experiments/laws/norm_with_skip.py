@@ -19,22 +19,12 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import polars as pl
 from jax.scipy.special import gammaln
 
 import jaxnn
 from experiments.laws.batch_norm import length
 from experiments.laws.draws import Ensemble, square_network
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from experiments.laws.passes import gradients, log_spread
 
 RMS = Panel("RMS norm", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²", log_x=True)
@@ -99,9 +89,9 @@ def plotted(layers: int) -> np.ndarray:
     return np.unique([*(2 ** np.arange(int(math.log2(layers)) + 1)), layers])
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict the ratio from first to last layer with a skip, and both profiles."""
-    numbers, curves, last = [], [], setup.layers
+    last = setup.layers
     layer = np.unique(np.geomspace(1, last, 25).round())
     v = np.arange(1, last + 1)  # q[l] in units of v
     for panel, case in cases(setup):
@@ -116,10 +106,9 @@ def predict(setup: Setup) -> Prediction:
         # The mean of a logarithm is lower; not that of a sum over many rows, which average out.
         value = float(profile[0]) - (0.0 if case.rows else lag / 2)
         gain = float(np.sum(1 / (1 + v[:-1] / chi)))
-        numbers.append(Predicted(label, value, variance / 4, REASON).about("χ", gain))
-        curves.append(curve(panel, label, layer, profile))
-        curves.append(curve(panel, f"{case.name}: alone", layer, math.log(chi) * (last - layer)))
-    return Prediction(tuple(numbers), pl.concat(curves))
+        yield Predicted(label, value, variance / 4, REASON).about("χ", gain)
+        yield curve(panel, label, layer, profile)
+        yield curve(panel, f"{case.name}: alone", layer, math.log(chi) * (last - layer))
 
 
 def power_law(chi: float, layer: np.ndarray, last: int) -> np.ndarray:
@@ -129,9 +118,9 @@ def power_law(chi: float, layer: np.ndarray, last: int) -> np.ndarray:
     )
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure ln ‖Δz[l]‖² behind norms with a skip connection and alone."""
-    numbers, frames, last = {}, [], setup.layers
+    last = setup.layers
     keys, layer = jax.random.split(key, setup.seeds), plotted(last)
     for panel, case in cases(setup):
         ensemble, rows = Ensemble(case.activation, SIGMA_W), case.rows or 1
@@ -140,9 +129,8 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
             (log_delta,) = gradients(keys, net, ensemble, case.growth, rows, fields=("log_delta",))
             profile = 2 * (log_delta[:, :last] - log_delta[:, last - 1 : last])
             label = f"{case.name}: {what}"
-            numbers[label] = mean_of(profile[:, 0])
-            frames.append(points(panel, label, layer, profile[:, layer - 1]))
-    return Measurement(numbers, pl.concat(frames))
+            yield label, mean_of(profile[:, 0])
+            yield points(panel, label, layer, profile[:, layer - 1])
 
 
 LAW = Law(

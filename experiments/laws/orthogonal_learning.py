@@ -25,22 +25,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 from jax import lax
 
 import jaxnn
 from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, Params, draw, square_network
-from experiments.laws.law import (
-    Law,
-    Measured,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, mean_of, points
 from experiments.laws.training import Examples, fewest_steps
 
 MODE, LEARNED = 0.1, 0.99  # u0, and where a mode of s = 1 counts as learned
@@ -72,37 +61,31 @@ class Setup(NamedTuple):
         return self.width**2 * max(self.orthogonal)
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict D t of single modes and of whole networks; and a bound for Gaussian ones."""
-    numbers, curves = [], []
     u = np.linspace(MODE, LEARNED, 60)
     for factors in setup.modes:
         time = learning_time(factors, MODE, LEARNED)
         case = f"one mode, D = {factors}: D t"
         reason = "Euler steps, the next order in the step size"
-        numbers.append(
-            Predicted(case, time + euler(factors, MODE, LEARNED), STEP**2 * time, reason, 0).about(
-                "D t", time
-            )
-        )
+        yield Predicted(
+            case, time + euler(factors, MODE, LEARNED), STEP**2 * time, reason, 0
+        ).about("D t", time)
         until = [learning_time(factors, MODE, float(v)) for v in u]
-        curves.append(curve(MODES, f"D = {factors}", until, u))
+        yield curve(MODES, f"D = {factors}", until, u)
     times = {d: time_of_product(setup.width, d) for d in (*setup.orthogonal, setup.gaussian[-1])}
     ratios = {d: time / times[BASE] for d, time in times.items()}
     for factors in setup.orthogonal:
         time = times[factors]
         reason = "4 standard errors, and the second order of Euler steps, the first being taken off"
-        numbers.append(
-            Predicted(_time(factors), time, STEPS[-1] ** 2 * time, reason).about(
-                "D t of a product", time
-            )
+        yield Predicted(_time(factors), time, STEPS[-1] ** 2 * time, reason).about(
+            "D t of a product", time
         )
     every = [ratios[d] for d in setup.orthogonal]
-    curves.append(curve(TIMES, "orthogonal", setup.orthogonal, every))
+    yield curve(TIMES, "orthogonal", setup.orthogonal, every)
     reason = "it grows: twice what saturates, two steps of the grid of step sizes"
     deepest = setup.gaussian[-1]
-    numbers.append(Predicted(_case(deepest), GRID**2 * ratios[deepest], 0.0, reason, 0, "≥"))
-    return Prediction(tuple(numbers), pl.concat(curves))
+    yield Predicted(_case(deepest), GRID**2 * ratios[deepest], 0.0, reason, 0, "≥")
 
 
 @cache
@@ -175,25 +158,24 @@ def euler(factors: int, start: float, end: float) -> float:
     return STEP / 2 * (log_g(end) - log_g(start))
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Train single modes, and whole networks with every step size of the grid."""
-    numbers, frames = {}, []
     for factors in setup.modes:
         u = np.asarray(_mode(setup.modes[-1], factors), np.float64)
         time = STEP * np.arange(len(u))
         learned = float(np.interp(LEARNED, u, time))
-        numbers[f"one mode, D = {factors}: D t"] = Measured(learned)
+        yield f"one mode, D = {factors}: D t", Measured(learned)
         plotted = np.searchsorted(u, np.linspace(MODE, LEARNED, 12)[1:-1])
-        frames.append(points(MODES, f"D = {factors}", time[plotted], u[None, plotted]))
+        yield points(MODES, f"D = {factors}", time[plotted], u[None, plotted])
     for name, matrices in (("orthogonal", setup.orthogonal), ("Gaussian", setup.gaussian)):
         times = _times(setup, key, matrices, name == "orthogonal")
         ratios = times / times[:, [matrices.index(BASE)]]
         if name == "orthogonal":
-            numbers |= {_time(d): mean_of(of) for d, of in zip(matrices, times.T, strict=True)}
+            for d, of_matrix in zip(matrices, times.T, strict=True):
+                yield _time(d), mean_of(of_matrix)
         else:
-            numbers[_case(matrices[-1])] = mean_of(ratios[:, -1])
-        frames.append(points(TIMES, name, matrices, ratios))
-    return Measurement(numbers, pl.concat(frames))
+            yield _case(matrices[-1]), mean_of(ratios[:, -1])
+        yield points(TIMES, name, matrices, ratios)
 
 
 @partial(jax.jit, static_argnames="room")

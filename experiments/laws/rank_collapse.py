@@ -33,16 +33,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 
 import jaxnn
 from experiments.laws.law import (
     Law,
-    Measured,
-    Measurement,
     Panel,
     Predicted,
-    Prediction,
+    Told,
     curve,
     log_mean_of,
     mean_of,
@@ -78,16 +75,15 @@ def alphas(setup: Setup) -> dict[str, float]:
     return {"α = 1": 1.0, "α = 1/√L": setup.layers**-0.5}
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict logarithms of means, and the exponents of β."""
     n, t, count, inputs = setup.width, setup.tokens, setup.layers, setup.inputs
-    numbers, curves = [], []
     at = np.arange(count + 1)
     for name, alpha in alphas(setup).items():
         growth = math.log1p(alpha**2)
         apart = t - 1 - 2 / (inputs * n)  # Σ‖ρ_i‖² over T ‖z̄‖² of the input
         total = (1 + math.expm1(count * growth) / t, math.exp(count * growth) / t)
-        numbers += [
+        yield from [
             Predicted(
                 f"{name}: T ‖z̄‖² / Σ ‖ρ‖²", count * growth - math.log(apart), 0, REASON
             ).about("α²", count * alpha**2 / (1 + alpha**2)),
@@ -96,28 +92,21 @@ def predict(setup: Setup) -> Prediction:
             ),
         ]
         ratio = np.exp(at * growth) / (t - 1)
-        curves.append(curve(ALIKE, name, at, 1 / (1 + ratio)))
+        yield curve(ALIKE, name, at, 1 / (1 + ratio))
         for c in setup.correlations:
             square = alpha**2 * of_queries(setup, c, (1 + alpha**2) ** (count - 1))
-            numbers.append(
-                Predicted(f"{name}, tokens of c = {c:g}: ‖ΔQ‖²", math.log(square), 0, REASON).about(
-                    "ΔQ", 1.0
-                )
-            )
+            yield Predicted(
+                f"{name}, tokens of c = {c:g}: ‖ΔQ‖²", math.log(square), 0, REASON
+            ).about("ΔQ", 1.0)
     beta = setup.beta
     square = beta**2 / (n**2 * t**2) * cubes(n, t) / (t * n)
     left = NEXT * beta**2
-    numbers.append(
-        Predicted(f"{BELOW}: ‖ρ′‖², β = {beta:g}", math.log(square), left, SMALL).about("ρ′", 1.0)
-    )
+    yield Predicted(f"{BELOW}: ‖ρ′‖², β = {beta:g}", math.log(square), left, SMALL).about("ρ′", 1.0)
     for layer in (1, 2):
         exponent = (3**layer - 1) / 2
-        numbers.append(
-            Predicted(exponent_case(layer), exponent, left * exponent, SMALL).about(
-                "the exponent", exponent
-            )
+        yield Predicted(exponent_case(layer), exponent, left * exponent, SMALL).about(
+            "the exponent", exponent
         )
-    return Prediction(tuple(numbers), pl.concat(curves))
 
 
 def exponent_case(layer: int) -> str:
@@ -178,11 +167,9 @@ def tokens(key: jax.Array, setup: Setup, c: float) -> jax.Array:
     return math.sqrt(c) * common + math.sqrt(1 - c) * jax.random.normal(of_own, shape)
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure the flow of the library's chains, from random cotangents."""
     keys = jax.random.split(key, setup.seeds)
-    numbers: dict[str, Measured] = {}
-    frames = []
     for name, alpha in alphas(setup).items():
         logs: dict[str, list[float]] = {}
         shares = []
@@ -199,15 +186,14 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
                 down = 2 * float(flow.log_delta_input - flow.log_delta[-1])
                 logs.setdefault(f"{name}: T ‖z̄‖² / Σ ‖ρ‖²", []).append(alike)
                 logs.setdefault(f"{name}: ‖Δz[0]‖² / ‖Δz[L]‖²", []).append(down)
-        numbers |= {case: log_mean_of(each) for case, each in logs.items()}
-        frames.append(points(ALIKE, name, np.arange(1, setup.layers + 1), shares))
+        yield from ((case, log_mean_of(each)) for case, each in logs.items())
+        yield points(ALIKE, name, np.arange(1, setup.layers + 1), shares)
     with jax.enable_x64(True):  # ρ of the second layer is β⁴
         logs_of = [np.array([_apart(k, setup, beta) for k in keys]) for beta in _betas(setup.beta)]
-    numbers[f"{BELOW}: ‖ρ′‖², β = {setup.beta:g}"] = log_mean_of(logs_of[0][:, 0])
+    yield f"{BELOW}: ‖ρ′‖², β = {setup.beta:g}", log_mean_of(logs_of[0][:, 0])
     for layer in (1, 2):
         less = logs_of[0][:, layer - 1] - logs_of[1][:, layer - 1]
-        numbers[exponent_case(layer)] = mean_of(less / (2 * math.log(2)))
-    return Measurement(numbers, pl.concat(frames))
+        yield exponent_case(layer), mean_of(less / (2 * math.log(2)))
 
 
 def _betas(beta: float) -> tuple[float, float]:

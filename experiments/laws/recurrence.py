@@ -23,22 +23,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 from jax import lax
 
 from experiments.laws.draws import Ensemble, random_vector
 from experiments.laws.finite import slope
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    log_mean_of,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, log_mean_of, mean_of, points
 from jaxnn.theory import meanfield
 
 TANH = Panel("tanh, no gates", "steps back", "ln ‖Δ‖")
@@ -95,9 +84,8 @@ def gate(sigma_w: float, b: float) -> Gate:
     return Gate(sigma_w, b, q, float(DENSITY @ u**2 + moved))
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict ½ ln χ without gates, and T ln χ with them."""
-    numbers, curves = [], []
     n, steps, seeds = setup
     back = np.arange(steps + 1)
     for name, ensemble in ensembles().items():
@@ -105,28 +93,22 @@ def predict(setup: Setup) -> Prediction:
         rate = 0.5 * math.log(float(meanfield.stationary_chi(*ensemble)))
         finite = slope("tanh", q, n, steps, seeds)
         reason = "4 standard errors; units saturate: as much bias as they may add"
-        numbers.append(
-            Predicted(f"{name}: nats a step", rate + finite.bias, finite.allowed, reason).about(
-                "χ", 0.5
-            )
+        yield Predicted(f"{name}: nats a step", rate + finite.bias, finite.allowed, reason).about(
+            "χ", 0.5
         )
-        curves.append(curve(TANH, name, back, back * rate))
+        yield curve(TANH, name, back, back * rate)
     for name, (sigma_w, b) in GATES.items():
         log_chi = math.log(gate(sigma_w, b).chi)
         allowed = steps / n if sigma_w else 0.0
         reason = "4 standard errors, and 1/n a step where gates see h"
-        numbers.append(
-            Predicted(f"{name}: ln E‖Δ‖²", steps * log_chi, allowed, reason).about(
-                "χ of gates", float(steps)
-            )
+        yield Predicted(f"{name}: ln E‖Δ‖²", steps * log_chi, allowed, reason).about(
+            "χ of gates", float(steps)
         )
-        curves.append(curve(GATED, name, back, back * log_chi))
-    return Prediction(tuple(numbers), pl.concat(curves))
+        yield curve(GATED, name, back, back * log_chi)
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Run networks forward from q*, and a random cotangent back through time."""
-    numbers, frames = {}, []
     n, steps, seeds = setup
     keys = jax.random.split(key, seeds)
     shown = np.unique(np.linspace(0, steps, 9).astype(int))
@@ -136,17 +118,16 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
     for name, ensemble in kinds.items():
         of_kind = (ensemble.sigma_w, 0.0, starts[name])
         log_delta = _through_time(keys, n, steps, _tanh, of_kind, same=True)
-        numbers[f"{name}: nats a step"] = mean_of(log_delta[:, -1] / steps)
-        frames.append(points(TANH, name, shown, log_delta[:, shown]))
+        yield f"{name}: nats a step", mean_of(log_delta[:, -1] / steps)
+        yield points(TANH, name, shown, log_delta[:, shown])
     for name, (sigma_w, b) in GATES.items():
         of_kind = (sigma_w, b, gate(sigma_w, b).q)
         log_square = 2 * _through_time(keys, n, steps, _gated, of_kind, same=not sigma_w)
-        numbers[f"{name}: ln E‖Δ‖²"] = log_mean_of(log_square[:, -1])
-        frames.append(points(GATED, name, shown, _of_means(log_square[:, shown])))
+        yield f"{name}: ln E‖Δ‖²", log_mean_of(log_square[:, -1])
+        yield points(GATED, name, shown, _of_means(log_square[:, shown]))
         if sigma_w:
             log_square = 2 * _through_time(keys, n, steps, _gated, of_kind, same=True)
-            frames.append(points(GATED, name + SAME, shown, _of_means(log_square[:, shown])))
-    return Measurement(numbers, pl.concat(frames))
+            yield points(GATED, name + SAME, shown, _of_means(log_square[:, shown]))
 
 
 def _of_means(logs: np.ndarray) -> np.ndarray:

@@ -22,21 +22,11 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import polars as pl
 
 import jaxnn
 from experiments.laws.draws import Ensemble, square_network
 from experiments.laws.finite import around, derivatives, moments
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from experiments.laws.passes import correlation, gradients, log_spread, pair, path, signals
 
 GRADIENT = Panel("Gradient over L blocks", "blocks L", "ln ‖Δz[1]‖² / ‖Δz[L+1]‖²")
@@ -106,9 +96,8 @@ def on_the_way(blocks: int) -> np.ndarray:
     return np.unique(np.linspace(0, blocks, 6)[1:].astype(int))
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict the logarithms of gradient and length, and the correlation of two inputs."""
-    numbers, curves = [], []
     for name, case in cases(setup):
         along = (case.ensemble, case.block, 1.0, C0, case.blocks + 1)
         of_two = case.ensemble.activation == "erf"
@@ -127,29 +116,24 @@ def predict(setup: Setup) -> Prediction:
             ("gradient", float(ratio[-1]), float(np.sum(np.log(others[1][:-1]))), lag / 2),
             ("length", length, longer, of_length),
         ):
-            numbers.append(
-                Predicted(f"{label}: {what}", value - lower, LEFT_OUT * lower, REASON).about(
-                    "α² σ_w²", (other - value) / MORE
-                )
+            yield Predicted(f"{label}: {what}", value - lower, LEFT_OUT * lower, REASON).about(
+                "α² σ_w²", (other - value) / MORE
             )
         if case.power == 0:
-            curves.append(curve(GRADIENT, name, np.arange(case.blocks + 1), ratio))
+            yield curve(GRADIENT, name, np.arange(case.blocks + 1), ratio)
         if of_two:
             value, reason = float(c[0][-1]), "4 standard errors, and 2/n for the finite width"
             gain = float(others[2][-1] - value) / MORE
-            numbers.append(
-                Predicted(f"{label}: c", value, 2 / setup.width, reason).about("α² σ_w²", gain)
-            )
-            curves.append(curve(SIGNAL, name, np.arange(1, case.blocks + 2), c[0]))
+            yield Predicted(f"{label}: c", value, 2 / setup.width, reason).about("α² σ_w²", gain)
+            yield curve(SIGNAL, name, np.arange(1, case.blocks + 2), c[0])
     at = np.unique(np.append(np.geomspace(5, max(setup.root), 12).round(), setup.root))
     kappa = float(jaxnn.theory.meanfield.chi("relu", WIDE.sigma_w, 1.0))
-    curves.append(curve(GRADIENT, ROOT, at, at * np.log1p(kappa / at)))
+    yield curve(GRADIENT, ROOT, at, at * np.log1p(kappa / at))
     if setup.inverse:
-        curves.append(curve(GRADIENT, INVERSE, at, at * np.log1p(kappa / at**2)))
+        yield curve(GRADIENT, INVERSE, at, at * np.log1p(kappa / at**2))
     plain = math.log(float(jaxnn.theory.meanfield.chi("relu", PLAIN.sigma_w, 1.0)))
     at = np.arange(max(setup.relu) + 1)
-    curves.append(curve(GRADIENT, NO_SKIP, at, plain * at))
-    return Prediction(tuple(numbers), pl.concat(curves))
+    yield curve(GRADIENT, NO_SKIP, at, plain * at)
 
 
 def lag_of_length(case: Case, q: np.ndarray, n: int) -> float:
@@ -164,28 +148,27 @@ def lag_of_length(case: Case, q: np.ndarray, n: int) -> float:
     return float(np.sum(alone)) / n
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure gradients from a random cotangent, and the two signals of erf."""
-    numbers, frames, n = {}, [], setup.width
+    n = setup.width
     keys, deepest = jax.random.split(key, setup.seeds), max(setup.relu)
     log_delta, _ = gradients(keys, square_network(n, deepest + 1, "relu"), PLAIN, 1.0)
     at = on_the_way(deepest)
-    frames.append(points(GRADIENT, NO_SKIP, at, 2 * (log_delta[:, :1] - log_delta[:, at])))
+    yield points(GRADIENT, NO_SKIP, at, 2 * (log_delta[:, :1] - log_delta[:, at]))
     for name, case in cases(setup):
         net = square_network(n, case.blocks + 1, case.ensemble.activation, case.block)
         log_delta, square = gradients(keys, net, case.ensemble, 1.0)
         ratios, label = 2 * (log_delta[:, :1] - log_delta), f"{name}, L = {case.blocks}"
-        numbers[f"{label}: gradient"] = mean_of(ratios[:, case.blocks])
-        numbers[f"{label}: length"] = mean_of(square[:, case.blocks] - square[:, 0])
+        yield f"{label}: gradient", mean_of(ratios[:, case.blocks])
+        yield f"{label}: length", mean_of(square[:, case.blocks] - square[:, 0])
         at = on_the_way(case.blocks) if case.power == 0 else np.array([case.blocks])
-        frames.append(points(GRADIENT, name, at, ratios[:, at]))
+        yield points(GRADIENT, name, at, ratios[:, at])
         if case.ensemble.activation == "erf":
             zs = signals(keys, net, case.ensemble, pair(n, C0))
             c = np.stack([correlation(z) for z in zs])
-            numbers[f"{label}: c"] = mean_of(c[:, -1])
+            yield f"{label}: c", mean_of(c[:, -1])
             layer = np.unique(np.geomspace(1, case.blocks + 1, 12).astype(int))
-            frames.append(points(SIGNAL, name, layer, c[:, layer - 1]))
-    return Measurement(numbers, pl.concat(frames))
+            yield points(SIGNAL, name, layer, c[:, layer - 1])
 
 
 LAW = Law(

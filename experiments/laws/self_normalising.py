@@ -13,21 +13,11 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import polars as pl
 
 import jaxnn
 from experiments.laws.draws import Ensemble, fixed_point, flows, slope_down
 from experiments.laws.finite import around, derivatives, slope, spread
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from jaxnn.limits.quadrature import expectation
 
 SELU = Ensemble("selu", 1.0)
@@ -52,9 +42,8 @@ class Setup(NamedTuple):
         return self.width**2 * (self.layers + 1)
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict by the length map from both starts, the moments at q = 1, ½ ln χ - c/4n, χ ≥ 1."""
-    numbers, curves = [], []
     layer, late = np.arange(1, setup.layers + 1), slice(setup.layers // 2, None)
     noise, n = "4 standard errors", setup.width
     for q in STARTS:
@@ -62,23 +51,18 @@ def predict(setup: Setup) -> Prediction:
         more = np.asarray(
             jaxnn.theory.meanfield.lengths("selu", math.sqrt(1 + MORE), 0.0, q, setup.layers)
         )
-        curves.append(curve(LENGTH, f"from {q:g}", layer, lengths))
+        yield curve(LENGTH, f"from {q:g}", layer, lengths)
         finite = lengths + spread(SELU, lengths, n).bias
         for what, at in ((f"layer {EARLY}", slice(EARLY - 1, EARLY)), ("late layers", late)):
-            numbers.append(
-                Predicted(
-                    f"variance from {q:g}, {what}", float(finite[at].mean()), 0.0, noise
-                ).about("E[σ²]", float((more - lengths)[at].mean()) / MORE)
-            )
-    numbers += _moments_of_a(setup, noise)
+            yield Predicted(
+                f"variance from {q:g}, {what}", float(finite[at].mean()), 0.0, noise
+            ).about("E[σ²]", float((more - lengths)[at].mean()) / MORE)
+    yield from _moments_of_a(setup, noise)
     half_log_chi = fixed_point(SELU).half_log_chi
     bias, allowed, deviation, reason = slope("selu", 1.0, n, setup.layers, setup.seeds)
-    numbers.append(
-        Predicted(GROWTH, half_log_chi + bias, allowed, reason).about("χ", 0.5, deviation)
-    )
-    numbers.append(Predicted(f"{GROWTH}: χ > 1", 0.0, 0.0, "a sign has no tolerance", 0, "≥"))
-    curves.append(curve(GRADIENT, "½ ln χ a layer", layer, half_log_chi * (setup.layers - layer)))
-    return Prediction(tuple(numbers), pl.concat(curves))
+    yield Predicted(GROWTH, half_log_chi + bias, allowed, reason).about("χ", 0.5, deviation)
+    yield Predicted(f"{GROWTH}: χ > 1", 0.0, 0.0, "a sign has no tolerance", 0, "≥")
+    yield curve(GRADIENT, "½ ln χ a layer", layer, half_log_chi * (setup.layers - layer))
 
 
 def _moments_of_a(setup: Setup, reason: str) -> list[Predicted]:
@@ -105,24 +89,23 @@ def _pull() -> float:
     return float(derivatives(np.array(lengths), 1.0)[0])
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure the signal from both starts, and the gradient of networks at the fixed point."""
-    keys, numbers, frames = jax.random.split(key, setup.seeds), {}, []
+    keys = jax.random.split(key, setup.seeds)
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
     for q in STARTS:
         flow = flows(keys, setup.width, setup.layers, SELU, q)
         variance = np.asarray(flow.mean_square_z)[:, : setup.layers]
-        frames.append(points(LENGTH, f"from {q:g}", layer, variance))
-        numbers[f"variance from {q:g}, layer {EARLY}"] = mean_of(variance[:, EARLY - 1])
-        numbers[f"variance from {q:g}, late layers"] = mean_of(variance[:, half:].mean(axis=1))
+        yield points(LENGTH, f"from {q:g}", layer, variance)
+        yield f"variance from {q:g}, layer {EARLY}", mean_of(variance[:, EARLY - 1])
+        yield f"variance from {q:g}, late layers", mean_of(variance[:, half:].mean(axis=1))
     flow = flows(keys, setup.width, setup.layers, SELU, 1.0)
     for name, values in (("mean", flow.mean_a), ("variance", flow.var_a)):
         late = np.asarray(values)[:, half : setup.layers]
-        numbers[f"{name} of a[l], late layers"] = mean_of(late.mean(axis=1))
+        yield f"{name} of a[l], late layers", mean_of(late.mean(axis=1))
     profile = np.asarray(flow.log_delta)[:, : setup.layers]
-    numbers[GROWTH] = numbers[f"{GROWTH}: χ > 1"] = mean_of(slope_down(profile))
-    frames.append(points(GRADIENT, "½ ln χ a layer", layer, profile - profile[:, -1:]))
-    return Measurement(numbers, pl.concat(frames))
+    yield from dict.fromkeys((GROWTH, f"{GROWTH}: χ > 1"), mean_of(slope_down(profile))).items()
+    yield points(GRADIENT, "½ ln χ a layer", layer, profile - profile[:, -1:])
 
 
 LAW = Law(

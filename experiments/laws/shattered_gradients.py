@@ -15,20 +15,10 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import polars as pl
 
 import jaxnn
 from experiments.laws.draws import square_network
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from experiments.laws.passes import gradients, path
 from experiments.laws.skips import ENSEMBLE, FULL, PLAIN, ROOT, block_of, cases, weights
 
@@ -52,9 +42,8 @@ class Setup(NamedTuple):
         return weights(self, self.width)
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict R by the infinite-width path of two signals."""
-    numbers, curves = [], []
     reason = "4 standard errors, and 3/n for the finite width"
     values: dict[str, dict[int, float]] = {PLAIN: {}, FULL: {}, ROOT: {}}
     for name in (PLAIN, FULL):
@@ -65,15 +54,12 @@ def predict(setup: Setup) -> Prediction:
         values[ROOT][blocks] = float(predicted(block_of(ROOT, blocks), blocks)[-1])
     for name, blocks in cases(setup):
         value = values[name][blocks]
-        numbers.append(
-            Predicted(f"{name}, L = {blocks}", value, 3 / setup.width, reason).about("R", value)
-        )
+        yield Predicted(f"{name}, L = {blocks}", value, 3 / setup.width, reason).about("R", value)
     for name, by_depth in values.items():
-        curves.append(curve(CORRELATION, name, list(by_depth), list(by_depth.values())))
+        yield curve(CORRELATION, name, list(by_depth), list(by_depth.values()))
     deepest = max(setup.plain)
     at = np.arange(deepest + 1)
-    curves.append(curve(CORRELATION, "2^-(L+1)", at, 0.5 ** (at + 1.0)))
-    return Prediction(tuple(numbers), pl.concat(curves))
+    yield curve(CORRELATION, "2^-(L+1)", at, 0.5 ** (at + 1.0))
 
 
 def predicted(block: jaxnn.Block, most: int) -> np.ndarray:
@@ -85,9 +71,8 @@ def predicted(block: jaxnn.Block, most: int) -> np.ndarray:
     return values
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure R of Δz[1]: Δb[0] is the sum over inputs, and its length tells how far they agree."""
-    numbers, frames = {}, []
     keys, room = jax.random.split(key, setup.seeds), max(*setup.plain, *setup.full)
     for name, blocks in cases(setup):
         net = square_network(setup.width, max(room, blocks) + 1, "relu", block_of(name, blocks))
@@ -95,9 +80,8 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
             keys, net, ENSEMBLE, 1.0, rows=INPUTS, shared=True, depth=blocks + 1, fields=FIELDS
         )
         r = correlations(rows[:, 0], both[:, 0])
-        numbers[f"{name}, L = {blocks}"] = mean_of(r)
-        frames.append(points(CORRELATION, name, blocks, r[:, None]))
-    return Measurement(numbers, pl.concat(frames))
+        yield f"{name}, L = {blocks}", mean_of(r)
+        yield points(CORRELATION, name, blocks, r[:, None])
 
 
 def correlations(log_rows: np.ndarray, log_sum: np.ndarray) -> np.ndarray:

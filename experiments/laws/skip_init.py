@@ -20,22 +20,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 from jax import lax
 
 import jaxnn
 from experiments.laws.draws import Ensemble, square_network
-from experiments.laws.law import (
-    Law,
-    Measured,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    log_mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, log_mean_of, points
 from experiments.laws.passes import gradients, random_rows
 
 LENGTH = Panel("Mean square behind L blocks", "blocks L", "q[L+1] / q[1]", log_x=True, log_y=True)
@@ -46,6 +35,7 @@ COTANGENTS = 16  # of a network, of which each has Δα of its own
 NORMED, SKIP = "batch norm in the branch", "SkipInit, α = 0"
 FIXUP, UNSCALED = "Fixup", "Fixup without its 1/√L"
 REASON, ROUNDING = "4 standard errors", "rounding"
+CLOSED = "α = 0: ln ‖Δz[1]‖ / ‖Δz[L+1]‖"  # of branches that start at zero
 
 
 class Setup(NamedTuple):
@@ -61,60 +51,46 @@ class Setup(NamedTuple):
         return 2 * self.width**2 * (max(self.blocks) + 1)
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict logarithms of means: of 1 + L, of L and of 1; and Δz[1] = Δz[L+1] for α = 0."""
-    numbers, curves = [], []
     for blocks in setup.blocks:
         sizes = {NORMED: 1 + blocks, SKIP: blocks, FIXUP: 1, UNSCALED: blocks}
         factors = {NORMED: "E f² of a normed branch", SKIP: "Δα²"}
         gains = {NORMED: blocks / (1 + blocks)}
         for name, size in sizes.items():
-            numbers.append(
-                Predicted(f"{name}, L = {blocks}", math.log(size), 0.0, REASON).about(
-                    factors.get(name, "Σ ‖h‖²"), gains.get(name, 1.0)
-                )
+            yield Predicted(f"{name}, L = {blocks}", math.log(size), 0.0, REASON).about(
+                factors.get(name, "Σ ‖h‖²"), gains.get(name, 1.0)
             )
-    closed = Predicted("α = 0: ln ‖Δz[1]‖ / ‖Δz[L+1]‖", 0.0, 1e-6, ROUNDING, errors=0)
+    yield Predicted(CLOSED, 0.0, 1e-6, ROUNDING, errors=0)
     at = np.unique(np.geomspace(1, max(setup.blocks), 12).round())
     lines = {SKIP: at, FIXUP: 0 * at + 1, UNSCALED: at}
-    curves = [curve(LENGTH, NORMED, at, 1 + at)]
-    curves += [curve(STEP, name, at, line) for name, line in lines.items()]
-    return Prediction((*numbers, closed), pl.concat(curves))
+    yield curve(LENGTH, NORMED, at, 1 + at)
+    yield from (curve(STEP, name, at, line) for name, line in lines.items())
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure lengths by the library's blocks, and first steps by JAX's derivatives."""
-    numbers: dict[str, Measured] = {}
-    frames: list[pl.DataFrame] = []
     keys, n = jax.random.split(key, setup.seeds), setup.width
     deepest = max(setup.blocks)
     normed = square_network(n, deepest + 1, "relu", jaxnn.Residual(jaxnn.BatchNorm()))
     for blocks in setup.blocks:
         square = gradients(keys, normed, RELU, 0.5, ROWS, depth=blocks + 1)[1]
-        _note(numbers, frames, LENGTH, NORMED, blocks, square[:, blocks] - square[:, 0])
+        yield from _of_blocks(LENGTH, NORMED, blocks, square[:, blocks] - square[:, 0])
         for name, step, power in (
             (SKIP, _skip_init, 0.0),
             (FIXUP, _fixup, 1.0),
             (UNSCALED, _fixup, 0.0),
         ):
             logs = np.log(np.asarray(step(keys, n, blocks, blocks**-power), np.float64))
-            _note(numbers, frames, STEP, name, blocks, logs)
+            yield from _of_blocks(STEP, name, blocks, logs)
     closed = square_network(n, deepest + 1, "relu", jaxnn.Residual(scale=0.0))
     log_delta = gradients(keys[:1], closed, RELU, 1.0)[0]
-    ratio = log_mean_of(log_delta[:, 0] - log_delta[:, deepest])
-    return Measurement({**numbers, "α = 0: ln ‖Δz[1]‖ / ‖Δz[L+1]‖": ratio}, pl.concat(frames))
+    yield CLOSED, log_mean_of(log_delta[:, 0] - log_delta[:, deepest])
 
 
-def _note(
-    numbers: dict[str, Measured],
-    frames: list[pl.DataFrame],
-    panel: Panel,
-    name: str,
-    blocks: int,
-    logs: np.ndarray,
-) -> None:
-    numbers[f"{name}, L = {blocks}"] = log_mean_of(logs)
-    frames.append(points(panel, name, blocks, np.exp(logs)[:, None]))
+def _of_blocks(panel: Panel, name: str, blocks: int, logs: np.ndarray) -> Told:
+    yield f"{name}, L = {blocks}", log_mean_of(logs)
+    yield points(panel, name, blocks, np.exp(logs)[:, None])
 
 
 @partial(jax.jit, static_argnames=("n", "blocks"))

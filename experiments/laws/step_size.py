@@ -22,20 +22,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 
 import jaxnn
 from experiments.laws.draws import Params, draw
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from experiments.laws.training import Examples, digits, losses_of_run
 
 WIDTH, BATCH, SIGMA_W = 64, 128, math.sqrt(2)
@@ -76,30 +66,29 @@ def same_rate(setup: Setup, blocks: int) -> list[int]:
     return sorted(few & {r - half(blocks) for r in RATES})
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict equal losses at equal η√L; and a bound for how far they differ at equal η."""
-    numbers, curves = [], [curve(SCALED, "alike", [min(RATES), max(RATES)], [0.0, 0.0])]
+    yield curve(SCALED, "alike", [min(RATES), max(RATES)], [0.0, 0.0])
     few, *deeper = setup.blocks
     for blocks in deeper:
         q = [_length(few), _length(blocks)]
         allowed = abs(math.log(q[1] / q[0]))
         reason = "4 standard errors, and ln of the lengths that the finite L give z[L+1]"
-        numbers += [
+        yield from (
             Predicted(f"L = {blocks}, η√L = 2^{rate}", 0.0, allowed, reason).about(
                 "η√L", -FASTER / math.log(math.sqrt(deeper[-1] / few))
             )
             for rate in COMPARED
-        ]
+        )
         more = first_step(blocks) - first_step(few)
         reason = "4 standard errors, and 1/n for what finite widths add to a mean of lengths"
-        numbers.append(Predicted(_first(blocks), more, 1 / WIDTH, reason).about("η√L", 1.0))
+        yield Predicted(_first(blocks), more, 1 / WIDTH, reason).about("η√L", 1.0)
     most, shared = deeper[-1], same_rate(setup, deeper[-1])
     reason = "a bound: no tolerance"
     case = f"L = {few} behind L = {most}, η = 2^{shared[-1]}"
-    numbers.append(Predicted(case, FASTER, 0.0, reason, 0, "≥"))
+    yield Predicted(case, FASTER, 0.0, reason, 0, "≥")
     ends = [min(same_rate(setup, deeper[0])), max(same_rate(setup, deeper[0]))]
-    curves.append(curve(EQUAL, f"bound, L = {most}", ends, [-FASTER, -FASTER]))
-    return Prediction(tuple(numbers), pl.concat(curves))
+    yield curve(EQUAL, f"bound, L = {most}", ends, [-FASTER, -FASTER])
 
 
 def first_step(blocks: int) -> float:
@@ -118,9 +107,9 @@ def _length(blocks: int) -> float:
     return length**blocks  # relu: each block multiplies q by the same
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Train every depth with every step size, and take the loss over all the digits."""
-    numbers, frames, few = {}, [], setup.blocks[0]
+    few = setup.blocks[0]
     falls = {b: np.log(_falls(setup, key, b)) for b in setup.blocks}
     keys = jax.random.split(key, setup.seeds)
     logs = {b: np.log([_losses(setup, k, b) for k in keys]) for b in setup.blocks}
@@ -128,16 +117,15 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
         apart = logs[blocks] - logs[few]  # at equal η√L
         for rate in COMPARED:
             at = RATES.index(rate)
-            numbers[f"L = {blocks}, η√L = 2^{rate}"] = mean_of(apart[:, at])
-        frames.append(points(SCALED, f"L = {blocks}", RATES, apart))
-        numbers[_first(blocks)] = mean_of(falls[blocks] - falls[few])
+            yield f"L = {blocks}, η√L = 2^{rate}", mean_of(apart[:, at])
+        yield points(SCALED, f"L = {blocks}", RATES, apart)
+        yield _first(blocks), mean_of(falls[blocks] - falls[few])
         shared = same_rate(setup, blocks)
         of_few, own = ([RATES.index(r + half(b)) for r in shared] for b in (few, blocks))
         apart = logs[blocks][:, own] - logs[few][:, of_few]
         case = f"L = {few} behind L = {blocks}, η = 2^{shared[-1]}"
-        numbers[case] = mean_of(-apart[:, -1])
-        frames.append(points(EQUAL, f"L = {blocks}", shared, apart))
-    return Measurement(numbers, pl.concat(frames))
+        yield case, mean_of(-apart[:, -1])
+        yield points(EQUAL, f"L = {blocks}", shared, apart)
 
 
 def _losses(setup: Setup, key: jax.Array, blocks: int) -> np.ndarray:

@@ -24,20 +24,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 
 import jaxnn
 from experiments.laws.draws import ORTHOGONAL, Ensemble, draw, square_network
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from experiments.laws.passes import gradients, path, signals
 from experiments.laws.training import accuracies, digits
 from experiments.learning.descent import Descent
@@ -69,7 +59,7 @@ class Setup(NamedTuple):
         return max(self.width**2 * (self.layers + 1), WIDTH**2 * self.trained)
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict c half way up and at the top, the size of the gradient, and two accuracies."""
     sigma, n = jaxnn.tailored_relu(setup.layers, ETA), setup.width
     # a[L] has the correlation that z of one layer more would have.
@@ -79,7 +69,7 @@ def predict(setup: Setup) -> Prediction:
     bias, steps = bias_of_c(c, slope, n, s)
     reason = "4 standard errors, and a third of the bias of c for the next order"
     k = (1 - s) ** 2 / (1 + s**2)
-    numbers = [
+    yield from [
         Predicted(
             f"tailored: c[{at}]", float(c[at] + bias[at]), abs(float(bias[at])) / 3, reason
         ).about("curvature of C", (end(k * (1 + MORE), at) - end(k, at)) / MORE)
@@ -87,26 +77,23 @@ def predict(setup: Setup) -> Prediction:
     ]
     along_path = k + float(np.sum(steps[:-1]) / np.sum(bend(c[:-1])))
     reason = "4 standard errors, and 1/n of it for the noise in each c"
-    numbers.append(Predicted(ALONG, along_path, k / n, reason).about("curvature of C", along_path))
+    yield Predicted(ALONG, along_path, k / n, reason).about("curvature of C", along_path)
     band = jaxnn.theory.meanfield.log_delta_band(sigma, 1.0, 0.0, 1.0, n, setup.layers)
-    numbers.append(
-        Predicted(
-            "tailored: gradient",
-            2 * float(band.bias[0]),
-            0.0,
-            "4 predicted deviations of one network over √draws",
-        ).about("χ", setup.layers - 1.0, 2 * float(band.sd[0]) / math.sqrt(setup.draws))
-    )
+    yield Predicted(
+        "tailored: gradient",
+        2 * float(band.bias[0]),
+        0.0,
+        "4 predicted deviations of one network over √draws",
+    ).about("χ", setup.layers - 1.0, 2 * float(band.sd[0]) / math.sqrt(setup.draws))
     reason = "a bound: no tolerance"
     ends = np.array([0, setup.steps])
-    curves = [curve(CORRELATION, "tailored", np.arange(setup.layers + 1), c)]
-    numbers.append(Predicted("tailored: accuracy", TRAINED, 0.0, reason, 0, "≥"))
-    numbers.append(Predicted("relu: accuracy", STALLED, 0.0, reason, 0, "≤"))
+    yield curve(CORRELATION, "tailored", np.arange(setup.layers + 1), c)
+    yield Predicted("tailored: accuracy", TRAINED, 0.0, reason, 0, "≥")
+    yield Predicted("relu: accuracy", STALLED, 0.0, reason, 0, "≤")
     for name, bound in (("tailored", TRAINED), ("relu", STALLED)):
-        curves.append(curve(CURVE, name, ends, [bound, bound]))
+        yield curve(CURVE, name, ends, [bound, bound])
     (c,) = path(Ensemble("relu", math.sqrt(2)), *along, ("c",))
-    curves.append(curve(CORRELATION, "relu", np.arange(setup.layers + 1), c))
-    return Prediction(tuple(numbers), pl.concat(curves))
+    yield curve(CORRELATION, "relu", np.arange(setup.layers + 1), c)
 
 
 def end(k: float, layers: int) -> float:
@@ -153,7 +140,7 @@ def bias_of_c(c: np.ndarray, slope: np.ndarray, n: int, s: float) -> tuple[np.nd
     return np.array(biases), np.array(steps)
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure c of eight inputs and the gradient as drawn; train with both activations."""
     sigma, ensemble = jaxnn.tailored_relu(setup.layers, ETA), Ensemble("relu", 1.0)
     key_draws, key_x, key_training = jax.random.split(key, 3)
@@ -167,20 +154,19 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
     pairs = np.stack([_pairs(z) for z in signals(keys, net, ensemble, x)])
     c = pairs.mean(axis=2)
     top, half = setup.layers, setup.layers // 2
-    numbers = {f"tailored: c[{at}]": mean_of(c[:, at]) for at in (half, top)}
-    numbers["tailored: gradient"] = mean_of(ratio)
+    yield from ((f"tailored: c[{at}]", mean_of(c[:, at])) for at in (half, top))
+    yield "tailored: gradient", mean_of(ratio)
     rise, bends = c[:, top] - c[:, 0], np.sum(bend(pairs[:, :top]).mean(axis=2), axis=1)
     k = rise.mean() / bends.mean()
-    numbers[ALONG] = mean_of(k + (rise - k * bends) / bends.mean())
+    yield ALONG, mean_of(k + (rise - k * bends) / bends.mean())
     at = np.unique(np.linspace(0, top, 11).astype(int))
-    frames = [points(CORRELATION, "tailored", at, c[:, at])]
+    yield points(CORRELATION, "tailored", at, c[:, at])
     step = setup.steps * np.arange(1, setup.looks + 1) / setup.looks
     for name in ("tailored", "relu"):
         learned = [_trained(setup, name, k) for k in jax.random.split(key_training, setup.seeds)]
         accuracy = np.array(learned, np.float64)
-        numbers[f"{name}: accuracy"] = mean_of(accuracy.max(axis=1))
-        frames.append(points(CURVE, name, step, accuracy))
-    return Measurement(numbers, pl.concat(frames))
+        yield f"{name}: accuracy", mean_of(accuracy.max(axis=1))
+        yield points(CURVE, name, step, accuracy)
 
 
 def _pairs(z: np.ndarray) -> np.ndarray:

@@ -16,21 +16,11 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import polars as pl
 from jax.scipy.special import digamma, polygamma
 
 import jaxnn
 from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, Ensemble, flows
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from jaxnn.network.params import Initializer
 
 PLOTTED = 21  # points of a path in the chart
@@ -52,7 +42,7 @@ class Setup(NamedTuple):
         return self.width**2 * (self.layers + 1)
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict ln ‖z[l]‖/‖z[1]‖ of the three kinds of network, at l = L and on the way."""
     n, layers, seeds = setup
     layer = plotted(layers)
@@ -62,7 +52,7 @@ def predict(setup: Setup) -> Prediction:
     path = 0.5 * np.log(q / q[0])
     slower = 0.5 * math.log((1 + 2 * layers * q[0]) / (1 + 2 * layers * q[0] * n / (n + 2)))
     rounding = layers * float(np.finfo(np.float32).eps)
-    numbers = (
+    yield from (
         Predicted(NAMES[0], 0.0, rounding, "rounding, L · 2⁻²³", errors=0),
         Predicted(
             NAMES[1],
@@ -80,8 +70,7 @@ def predict(setup: Setup) -> Prediction:
     lines = (0 * layer, loss * (layer - 1), path[layer - 1])
     panels = (LINEAR, LINEAR, TANH)
     every = zip(panels, NAMES, lines, strict=True)
-    curves = [curve(panel, name, layer, y) for panel, name, y in every]
-    return Prediction(numbers, pl.concat(curves))
+    yield from (curve(panel, name, layer, y) for panel, name, y in every)
 
 
 def plotted(layers: int) -> np.ndarray:
@@ -89,7 +78,7 @@ def plotted(layers: int) -> np.ndarray:
     return np.unique(np.linspace(1, layers, PLOTTED).astype(int))
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure the length of z[l] by the mean squares that `gradient_flow` records."""
     keys, layer = jax.random.split(key, setup.seeds), plotted(setup.layers)
     kinds: tuple[tuple[Panel, str, Initializer, float], ...] = (
@@ -97,16 +86,14 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
         (LINEAR, "identity", GAUSSIAN, 1.0),
         (TANH, "tanh", ORTHOGONAL, 1 / setup.layers),
     )
-    numbers, frames = {}, []
     for name, (panel, activation, weights, q0) in zip(NAMES, kinds, strict=True):
         flow = flows(keys, setup.width, setup.layers, Ensemble(activation, 1.0), q0, weights)
         log_z = 0.5 * np.asarray(flow.log_mean_square, np.float64)[:, : setup.layers]
         path = log_z - log_z[:, :1]
         step = 2 * np.diff(log_z, axis=1)
         paired = np.sum(step - np.expm1(step), axis=1) / 2
-        numbers[name] = mean_of(paired if weights is GAUSSIAN else path[:, -1])
-        frames.append(points(panel, name, layer, path[:, layer - 1]))
-    return Measurement(numbers, pl.concat(frames))
+        yield name, mean_of(paired if weights is GAUSSIAN else path[:, -1])
+        yield points(panel, name, layer, path[:, layer - 1])
 
 
 LAW = Law(

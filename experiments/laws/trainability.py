@@ -17,18 +17,15 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import polars as pl
 
 import jaxnn
 from experiments.laws.draws import Params, draw
 from experiments.laws.law import (
     Law,
-    Measured,
-    Measurement,
     Panel,
     Predicted,
-    Prediction,
     Relation,
+    Told,
     curve,
     mean_of,
     point,
@@ -77,25 +74,20 @@ def halfway() -> float:
     return (1 + digits().chance) / 2
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict that the depth that trains lies from 3 ξ_c to 12 ξ_c; curves of both and 6 ξ_c."""
-    numbers = []
     reason = "4 standard errors: the factor of two is in the bounds"
     for variance in setup.variances:
         for multiple, relation in BOUNDS.items():
             layers = multiple * reach(variance)
-            numbers.append(
-                Predicted(_case(variance, multiple), layers, 0.0, reason, 4, relation).about(
-                    "ξ_c", layers
-                )
+            yield Predicted(_case(variance, multiple), layers, 0.0, reason, 4, relation).about(
+                "ξ_c", layers
             )
     reason = "4 standard errors: the constant is one in a phase"
     for less, more in pairs(setup.variances):
         ratio = reach(more) / reach(less)
-        numbers.append(
-            Predicted(_ratio(less, more), ratio, 0.0, reason).about("ratio of ξ_c", ratio)
-        )
-    return Prediction(tuple(numbers), _curves(max(setup.reaches)))
+        yield Predicted(_ratio(less, more), ratio, 0.0, reason).about("ratio of ξ_c", ratio)
+    yield from _curves(max(setup.reaches))
 
 
 def pairs(variances: tuple[float, ...]) -> list[tuple[float, float]]:
@@ -103,35 +95,32 @@ def pairs(variances: tuple[float, ...]) -> list[tuple[float, float]]:
     return [(v, w) for v, w in pairwise(sorted(variances)) if (v < CRITICAL) == (w < CRITICAL)]
 
 
-def _curves(deepest: float) -> pl.DataFrame:
+def _curves(deepest: float) -> Told:
     """Bound of the accuracy, and the depth for σ_w² in order and in chaos."""
     bound, ends = halfway(), np.array([0, deepest])
-    curves = [curve(ACCURACY, "half way from chance to 1", ends, [bound, bound])]
+    yield curve(ACCURACY, "half way from chance to 1", ends, [bound, bound])
     at = np.concatenate([np.linspace(0.9, 1.7, 9), np.linspace(1.8, 4.2, 13)])  # not quite 1.76
     for multiple in (*BOUNDS, REACH):
         depths = [multiple * reach(float(variance)) for variance in at]
-        curves.append(curve(DEPTH, f"{multiple:g} ξ_c", at, depths))
-    return pl.concat(curves)
+        yield curve(DEPTH, f"{multiple:g} ξ_c", at, depths)
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Train networks of every σ_w², depth and seed; interpolate the depth that trains."""
-    numbers: dict[str, Measured] = {}
     crossings: dict[float, np.ndarray] = {}
-    frames, bound, keys = [], halfway(), jax.random.split(key, setup.seeds)
+    bound, keys = halfway(), jax.random.split(key, setup.seeds)
     for variance in setup.variances:
         depths = np.array([depth(variance, multiple) for multiple in setup.reaches])
         accuracy = np.array([[_trained(k, variance, int(d)) for d in depths] for k in keys])
-        frames.append(points(ACCURACY, f"σ_w² = {variance:g}", depths / reach(variance), accuracy))
+        yield points(ACCURACY, f"σ_w² = {variance:g}", depths / reach(variance), accuracy)
         crossings[variance] = np.array([_crossing(depths, of, bound) for of in accuracy])
         mean = mean_of(crossings[variance])
-        numbers |= {_case(variance, multiple): mean for multiple in BOUNDS}
-        frames.append(point(DEPTH, f"{REACH:g} ξ_c", variance, mean))
-    with np.errstate(divide="ignore", invalid="ignore"):  # a depth of 0, or none: no number then
-        numbers |= {
-            _ratio(v, w): mean_of(crossings[w] / crossings[v]) for v, w in pairs(setup.variances)
-        }
-    return Measurement(numbers, pl.concat(frames))
+        yield from ((_case(variance, multiple), mean) for multiple in BOUNDS)
+        yield point(DEPTH, f"{REACH:g} ξ_c", variance, mean)
+    for v, w in pairs(setup.variances):
+        with np.errstate(divide="ignore", invalid="ignore"):  # a depth of 0, or none: no number
+            ratio = mean_of(crossings[w] / crossings[v])
+        yield _ratio(v, w), ratio
 
 
 def _trained(key: jax.Array, variance: float, layers: int) -> float:

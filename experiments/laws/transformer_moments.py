@@ -33,21 +33,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 from jax import lax
 
 import jaxnn
-from experiments.laws.law import (
-    Law,
-    Measured,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    mean_of,
-    point,
-)
+from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, mean_of, point
 
 PERCENTILES = (50, 90, 99)
 FEED_FORWARD, ATTENTION = "feed-forward, variance of z", "attention, variance of Δz"
@@ -88,23 +77,19 @@ class Setup(NamedTuple):
 CHANNELS = 64  # of a feed-forward network
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict no bias, and errors of at most half of the published ones."""
-    numbers, curves = [], []
     for name, published in PUBLISHED.items():
         left = 1 / setup.head if name == ATTENTION else 0.0
         reason = "4 standard errors" + (", and the next order in 1/d" if left else "")
-        numbers.append(
-            Predicted(f"{name}: ln of measured over theory", 0.0, left, reason).about(
-                FACTORS[name], 1.0
-            )
+        yield Predicted(f"{name}: ln of measured over theory", 0.0, left, reason).about(
+            FACTORS[name], 1.0
         )
-        numbers += [
+        yield from (
             Predicted(percentile(name, p), error / 2, 0.0, HALF, errors=0, relation="≤")
             for p, error in zip(PERCENTILES, published, strict=True)
-        ]
-        curves.append(curve(ERRORS, f"{name}, published", PERCENTILES, published))
-    return Prediction(tuple(numbers), pl.concat(curves))
+        )
+        yield curve(ERRORS, f"{name}, published", PERCENTILES, published)
 
 
 def percentile(name: str, p: int) -> str:
@@ -112,20 +97,17 @@ def percentile(name: str, p: int) -> str:
     return f"{name}: error in %, {p} of 100 set-ups"
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure drawn parts, and how far theory is from them."""
-    numbers: dict[str, Measured] = {}
-    frames = []
     of_attention = attention(setup, key)
     logs = {FEED_FORWARD: feed_forward(setup, key), ATTENTION: of_attention.theory}
     for name, by_group in logs.items():
-        numbers[f"{name}: ln of measured over theory"] = mean_of(by_group.mean(axis=0))
+        yield f"{name}: ln of measured over theory", mean_of(by_group.mean(axis=0))
         for p, error in errors(by_group):
-            numbers[percentile(name, p)] = error
-            frames.append(point(ERRORS, f"{name}, here", p, error))
+            yield percentile(name, p), error
+            yield point(ERRORS, f"{name}, here", p, error)
     for p, error in errors(of_attention.formula):
-        frames.append(point(ERRORS, f"{ATTENTION}, the published formula here", p, error))
-    return Measurement(numbers, pl.concat(frames))
+        yield point(ERRORS, f"{ATTENTION}, the published formula here", p, error)
 
 
 def errors(by_group: np.ndarray) -> list[tuple[int, Measured]]:

@@ -26,19 +26,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import polars as pl
 
 import jaxnn
-from experiments.laws.law import (
-    Law,
-    Measured,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    point,
-)
+from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, point
 from experiments.laws.wide_networks import KINDS, Drawn
 
 GRADIENTS = Panel("Gradients of wide networks", "layer", "decades above the last")
@@ -144,10 +134,8 @@ def factor_of(kind: str) -> str:
     return f"the mean squares of products, {kind}"
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict the sizes of a kind of network by draws of the twins of some."""
-    numbers: list[Predicted] = []
-    curves = []
     with jax.enable_x64(False):  # the packages' own float
         for kind in setup.kinds:
             times = KINDS[kind].narrower
@@ -175,20 +163,17 @@ def predict(setup: Setup) -> Prediction:
                 gains = np.mean(scaled - draws[: setup.gains], axis=0) / np.log(LARGER)
                 parts = setup.replicas / setup.seeds + 1 / setup.draws
                 joint = np.std(draws, axis=0, ddof=1) * parts**0.5
-                numbers += [
+                yield from (
                     Predicted(case, float(value), ROUNDING, REASON, ERRORS).about(
                         factor_of(kind), float(gain), float(error)
                     )
                     for case, value, gain, error in zip(of_panel, values, gains, joint, strict=True)
-                ]
-                curves.append(curve(panel, kind, 1 + np.arange(len(values)), values))
-    return Prediction(tuple(numbers), pl.concat(curves))
+                )
+                yield curve(panel, kind, 1 + np.arange(len(values)), values)
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure drawn networks of each kind."""
-    numbers: dict[str, Measured] = {}
-    frames = []
     for kind in setup.kinds:
         network = cut(kind, setup)
         keys = jax.random.split(jax.random.fold_in(key, OF_NETWORKS), setup.seeds)
@@ -199,9 +184,8 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
             errors = np.std(samples, axis=0, ddof=1) / setup.seeds**0.5
             for layer, case in enumerate(of_panel):
                 one = Measured(float(means[layer]), float(errors[layer]), samples[:, layer])
-                numbers[case] = one
-                frames.append(point(panel, kind, layer + 1.0, one))
-    return Measurement(numbers, pl.concat(frames))
+                yield case, one
+                yield point(panel, kind, layer + 1.0, one)
 
 
 LAW = Law(

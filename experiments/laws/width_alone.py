@@ -16,18 +16,9 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import polars as pl
 
 from experiments.laws.draws import square_network
-from experiments.laws.law import (
-    Law,
-    Measurement,
-    Panel,
-    Predicted,
-    Prediction,
-    curve,
-    point,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, point
 from experiments.laws.passes import gradients, log_spread
 from experiments.laws.skips import ENSEMBLE, FULL, PLAIN, ROOT, block_of, cases, weights
 from experiments.laws.width_over_depth import BY_LAYER, one_layer, variance, variances_of
@@ -51,25 +42,21 @@ class Setup(NamedTuple):
         return weights(self, self.width)
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict the variance of each kind and depth."""
-    numbers, curves = [], []
     for name, blocks in cases(setup):
         exact, left = name == PLAIN, 0.0 if name == PLAIN else NEXT / setup.width
         reason = "4 standard errors" + (not exact) * f", and {NEXT:g}/n for the next order in 1/n"
         lag, variance = predicted_spread(name, blocks, setup.width)
         more = blocks / (2 * setup.width) if name == FULL else 0.0
         for case, value in (("", variance * (1 + more)), (f": {BY_LAYER}", lag)):
-            numbers.append(
-                Predicted(f"{name}, L = {blocks}{case}", value, left * value, reason).about(
-                    "variance", value
-                )
+            yield Predicted(f"{name}, L = {blocks}{case}", value, left * value, reason).about(
+                "variance", value
             )
     at = np.unique(np.geomspace(5, max(setup.root), 12).round())
     for name in (ROOT, FULL, PLAIN):
         values = [predicted_spread(name, int(blocks), setup.width)[1] for blocks in at]
-        curves.append(curve(VARIANCE, name, at, values))
-    return Prediction(tuple(numbers), pl.concat(curves))
+        yield curve(VARIANCE, name, at, values)
 
 
 def predicted_spread(name: str, blocks: int, n: int) -> tuple[float, float]:
@@ -80,19 +67,17 @@ def predicted_spread(name: str, blocks: int, n: int) -> tuple[float, float]:
     return log_spread("relu", s, np.arange(blocks + 1) * math.log1p(s / 2), n)
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure the variance of ln ‖Δz[1]‖²/‖Δz[L+1]‖² over draws."""
-    numbers, frames = {}, []
     for place, (name, blocks) in enumerate(cases(setup)):
         keys = jax.random.split(jax.random.fold_in(key, place), setup.draws)
         net = square_network(setup.width, blocks + 1, "relu", block_of(name, blocks))
         (log_delta,) = gradients(keys, net, ENSEMBLE, 1.0, fields=("log_delta",))
         steps = 2 * (log_delta[:, :blocks] - log_delta[:, 1 : blocks + 1])
         measured = variance(np.sum(steps, axis=1))
-        numbers[f"{name}, L = {blocks}"] = measured
-        numbers[f"{name}, L = {blocks}: {BY_LAYER}"] = variances_of(steps)
-        frames.append(point(VARIANCE, name, blocks, measured))
-    return Measurement(numbers, pl.concat(frames))
+        yield f"{name}, L = {blocks}", measured
+        yield f"{name}, L = {blocks}: {BY_LAYER}", variances_of(steps)
+        yield point(VARIANCE, name, blocks, measured)
 
 
 LAW = Law(

@@ -26,10 +26,9 @@ from experiments.laws.draws import Ensemble, flows
 from experiments.laws.law import (
     Law,
     Measured,
-    Measurement,
     Panel,
     Predicted,
-    Prediction,
+    Told,
     curve,
     mean_of,
     point,
@@ -67,29 +66,27 @@ class Setup(NamedTuple):
         return max(n**2 * (layers + 1) for n, layers in (*self.relu, *self.linear))
 
 
-def predict(setup: Setup) -> Prediction:
+def predict(setup: Setup) -> Told:
     """Predict mean and variance of each shape, -β/2 and β but for the next orders in 1/n."""
-    numbers, curves = [], []
     reason = "4 standard errors"
     for name, kind, n, layers in shapes(setup):
         beta = kind.each * layers / n
         exact = layers * one_layer(name, n)
         case = f"{name}, n = {n}, L = {layers}"
-        numbers += [
+        yield from (
             Predicted(f"{case}: {what}", value, 0.0, reason).about("β", value)
             for what, value in (("mean", exact[0]), ("variance", exact[1]), (BY_LAYER, exact[1]))
-        ]
+        )
         if name == "relu":
             x = np.unique([*_bins(beta), *_bins(beta, 71)])
             density = np.exp(-((x + beta / 2) ** 2) / (2 * beta)) / math.sqrt(2 * math.pi * beta)
-            curves.append(curve(DENSITY, f"n = {n}, L = {layers}", x, density))
+            yield curve(DENSITY, f"n = {n}, L = {layers}", x, density)
     for name, kind in KINDS.items():
         x = np.unique([0.0, *(layers / n for each, _, n, layers in shapes(setup) if each == name)])
-        curves.append(curve(VARIANCE, name, x, kind.each * x))
+        yield curve(VARIANCE, name, x, kind.each * x)
     two = [layers * one_layer("relu", n) for n, layers in setup.relu[:2]]
     for what, apart in zip(("mean", "variance"), two[0] - two[1], strict=True):
-        numbers.append(Predicted(f"relu, two of one L/n: {what}s apart", apart, 0.0, reason))
-    return Prediction(tuple(numbers), pl.concat(curves))
+        yield Predicted(f"relu, two of one L/n: {what}s apart", apart, 0.0, reason)
 
 
 def one_layer(name: str, n: int) -> np.ndarray:
@@ -117,9 +114,9 @@ def shapes(setup: Setup) -> list[tuple[str, Kind, int, int]]:
     ]
 
 
-def measure(setup: Setup, key: jax.Array) -> Measurement:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure mean and variance of ln ‖Δz[1]‖² over draws."""
-    numbers, frames = {}, []
+    numbers: dict[str, Measured] = {}
     for place, (name, kind, n, layers) in enumerate(shapes(setup)):
         keys = jax.random.split(jax.random.fold_in(key, place), setup.draws)
         flow = flows(keys, n, layers, kind.ensemble, 1.0)
@@ -129,14 +126,14 @@ def measure(setup: Setup, key: jax.Array) -> Measurement:
         numbers[f"{case}: mean"] = mean_of(np.sum(steps - np.expm1(steps), axis=1))
         numbers[f"{case}: variance"] = variance(logs)
         numbers[f"{case}: {BY_LAYER}"] = variances_of(steps)
-        frames.append(point(VARIANCE, name, layers / n, numbers[f"{case}: variance"]))
+        yield point(VARIANCE, name, layers / n, numbers[f"{case}: variance"])
         if name == "relu":
-            frames.append(_histogram(f"n = {n}, L = {layers}", logs, kind.each * layers / n))
+            yield _histogram(f"n = {n}, L = {layers}", logs, kind.each * layers / n)
     first, second = (f"relu, n = {n}, L = {layers}" for n, layers in setup.relu[:2])
     for what in ("mean", "variance"):
         a, b = numbers[f"{first}: {what}"], numbers[f"{second}: {what}"]
-        numbers[f"relu, two of one L/n: {what}s apart"] = difference(a, b)
-    return Measurement(numbers, pl.concat(frames))
+        yield f"relu, two of one L/n: {what}s apart", difference(a, b)
+    yield from numbers.items()
 
 
 def variance(values: np.ndarray) -> Measured:
