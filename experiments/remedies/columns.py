@@ -4,6 +4,7 @@ from experiments.runs.schema import COUNT, REAL, TEXT, Column
 
 GRADIENT, DISTANCE, ACCURACY = QUANTITIES = ("log10_gradient", "distance", "accuracy")
 DELTA, LOSS = "log10_delta", "loss"
+CHART = "remedies"  # the name of its picture
 BEFORE = "as it is"  # a network of the user's own, before any cure
 
 COLUMNS = {

@@ -28,7 +28,7 @@ from experiments.learning.measures import base_rate
 from experiments.learning.networks import work
 from experiments.remedies import rates, report, theory
 from experiments.remedies.cells import FLOW, TRAINING, Cell, Sizes, Sweep, distance, networks_of
-from experiments.remedies.columns import COLUMNS
+from experiments.remedies.columns import CHART, COLUMNS
 from experiments.remedies.of_user import plan as of_user
 from experiments.remedies.table import REMEDIES
 from experiments.runs import experiment, grid, progress, runtime, sweep
@@ -36,8 +36,6 @@ from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
 from jaxnn.texts import counted
-
-CHART = "remedies"
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def prepare(settings: Settings) -> Plan | of_user.Plan:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
     """
     if settings.network is not None:
-        return of_user.prepare(settings)
+        return of_user.prepare(settings, EXPERIMENT.check)
     given = {each.name for each in fields(Settings)} - {"optimizer", "cures"}
     runtime.check_only(settings, given, "expected with FILE.py:NAME alone, a network of your own")
     runtime.check(settings, several=("remedies", "depths", "train_depths", "rates"))

@@ -21,7 +21,7 @@ import polars as pl
 from experiments.learning import data
 from experiments.learning.words import counted
 from experiments.remedies import rates as step_sizes
-from experiments.remedies.columns import ACCURACY, DELTA, DTYPES, LOSS
+from experiments.remedies.columns import ACCURACY, CHART, DELTA, DTYPES, LOSS
 from experiments.remedies.of_user import report
 from experiments.remedies.of_user.networks import Networks, Variant, networks
 from experiments.remedies.of_user.training import OPTIMIZERS, Rule
@@ -140,18 +140,17 @@ class Plan(experiment.PlanOfUser):
         )
 
 
-def prepare(settings: Any) -> Plan:
+def prepare(settings: Any, check: Callable[[Plan], None]) -> Plan:
     """Check the settings, run the user's function, and try what cures the first network.
 
     Args:
         settings: of the remedies.
+        check: raises if what the folder has is of another run.
 
     Raises:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
         FailedError: the memory ends.
     """
-    from experiments.remedies.experiment import EXPERIMENT
-
     names = [each.name for each in dataclasses.fields(Settings)]
     reading = [each.name for each in dataclasses.fields(data.Options)]
     runtime.check_only(settings, [*names, *reading], ONLY)
@@ -168,7 +167,7 @@ def prepare(settings: Any) -> Plan:
     plan = Plan(Settings(**values | {"network": str(code), "data": dataset.name}), code)
     if settings.dry_run:
         return plan
-    EXPERIMENT.check(plan)
+    check(plan)
     log.info("running %s() of %s, and trying what cures its network", code.name, code.path)
     rule = Rule(settings.optimizer, settings.batch, settings.steps)
     with source.imported(code) as module, source.running(code, module):
@@ -243,7 +242,6 @@ def _rows_of(plan: Plan, cell: Cell) -> pl.DataFrame:
 
 def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the network as it is with what cures have made of it."""
-    from experiments.remedies.experiment import CHART
     from experiments.remedies.of_user import page  # here, for it imports Altair
 
     assert plan.first is not None
