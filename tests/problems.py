@@ -86,7 +86,7 @@ def by_layer(flow):
     arrays = {
         v.name: getattr(flow, v.name)
         for v in fields(flow)
-        if not v.metadata and v.name not in ("log_delta_input", "parameters", "units")
+        if not v.metadata and v.name not in ("log_delta_input", "parameters", "units", "given")
     }
     return arrays | vars(flow.units) | of_parameters
 

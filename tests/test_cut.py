@@ -110,7 +110,6 @@ def test_where_a_network_is_cut(rng):
         first(jax.tree.map(jnp.asarray, own[0].arrays[0]), more)
 
 
-@pytest.mark.slow
 def test_stacked_parameters(rng):
     """In a scan, downwards, with a matrix that all share; and taken apart by a Python loop."""
 

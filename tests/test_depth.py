@@ -913,14 +913,18 @@ def test_kinds_of_blocks_are_an_axis():
 
 @pytest.mark.slow
 def test_residual_blocks_have_a_band_and_norms_have_none():
-    of_kind = {
-        kind: theory.predict(case(0, hidden=kind, sigma_b=0.0, width=16, batch=4))
-        for kind in ("residual", "rms_norm")
-    }
-    residual, norm = of_kind["residual"], of_kind["rms_norm"]
+    """The bias of a width is known of homogeneous units alone."""
+
+    def predicted(hidden, activation="relu"):
+        return theory.predict(
+            case(0, hidden=hidden, activation=activation, sigma_b=0.0, width=16, batch=4)
+        )
+
+    residual, norm = predicted("residual"), predicted("rms_norm")
     assert norm["sd"].null_count() == norm["bias"].null_count() == norm.height > 0
     assert min(residual["sd"][:-1].to_list()) > 0
     assert max(residual["bias"][:-1].to_list()) < 0
+    assert not any(predicted("residual", "tanh")["bias"])
 
 
 def judged(activation, rate, word):

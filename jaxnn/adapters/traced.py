@@ -138,9 +138,10 @@ class Traced:
         if stack not in self.parameters:
             return None
         made = entry_of(self.flat, self.prologue, self.parameters, {*self.sources}, stack, i)
-        if made is None or any(
-            rows is not None and of not in self.parameters for of, rows in made.leaves.values()
-        ):
+        if made is None:
+            return None
+        taken = [of for of, rows in made.leaves.values() if rows is not None]
+        if any(of not in self.parameters or self._is_of_entries(of) for of in taken):
             return None
         same = dict[int, int]()
         for v, (of, rows) in made.leaves.items():
@@ -155,6 +156,15 @@ class Traced:
             self._go_ahead([step._replace(inputs=inputs)])
             self.parameters.update(step.outputs)
         return same.get(made.value, made.value)
+
+    def _is_of_entries(self, v: int) -> bool:
+        """Tell whether a value is made of entries alone: its parts are no entries of their own.
+
+        Else both it and a part would be parameters of a layer, each with Δ of its own use.
+        """
+        steps = [step for step in self.before if self.entries.keys().isdisjoint(step.outputs)]
+        of = behind([v], steps)[1] & self.sources.keys()
+        return bool(of) and of <= self.entries.keys()
 
     def _by_index(self, step: Step) -> list[Step]:
         """Return a step of riders; what takes one entry along an axis does so by its number."""

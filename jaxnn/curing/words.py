@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 STAR = "*"
-DIGITS = 4  # of a number that a change is made with
+DIGITS = 5  # of a number that a change is made with
 
 Values = tuple[str, ...]  # the numbers in a name
 
@@ -21,7 +21,7 @@ def to_digits(value: float, digits: int = DIGITS) -> float:
 
     Example:
         >>> to_digits(5.6512), to_digits(0.000123456), to_digits(0.0)
-        (5.651, 0.0001235, 0.0)
+        (5.6512, 0.00012346, 0.0)
     """
     return float(f"{value:.{digits}g}")
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from ..arrays.compiled import Numbers
 from ..arrays.rows import at_least_float32, is_float
 from .loss import OfLoss
 
@@ -49,10 +50,10 @@ class Given:
     depends: whether the program of the loss leads from the output to its value; static.
     """
 
-    largest: Float[Array, "*v G"]
-    highest: Float[Array, "*v G"]
-    broken: Int[Array, "*v G"]
-    loss: Float[Array, "*v"] | None
+    largest: Float[Numbers, "*v G"]
+    highest: Float[Numbers, "*v G"]
+    broken: Int[Numbers, "*v G"]
+    loss: Float[Numbers, "*v"] | None
     underflows: Bool[Array, "*v"] | None
     names: tuple[str, ...] = field(metadata={"static": True})
     counts: tuple[int, ...] = field(metadata={"static": True})
@@ -66,7 +67,8 @@ class Given:
         Args:
             trees: pytrees by their names, in the order in which they are looked at.
             loss: what is known of it.
-            xp: NumPy for arrays that are no JAX arrays.
+            xp: NumPy for arrays that are no JAX arrays; the sizes are none either, for each would
+                be a program to compile.
         """
         arrays = {
             f"{name}{jax.tree_util.keystr(path)}": v if xp is np else at_least_float32(v)
@@ -81,9 +83,9 @@ class Given:
         highest = [xp.max(v).astype(widest) for v in values]
         broken = [xp.sum(~xp.isfinite(v)) for v in values]
         return cls(
-            jnp.asarray(xp.stack(largest) if values else none),
-            jnp.asarray(xp.stack(highest) if values else none),
-            jnp.asarray(xp.stack(broken) if values else none.astype(int)),
+            xp.stack(largest) if values else xp.asarray(none),
+            xp.stack(highest) if values else xp.asarray(none),
+            xp.stack(broken) if values else xp.asarray(none, int),
             None if loss is None else loss.value,
             None if loss is None else loss.underflows,
             tuple(arrays),

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core import Var
 from jaxtyping import Array
@@ -55,13 +56,13 @@ def delta_of_loss(
 class OfLoss(NamedTuple):
     """What is known of a loss.
 
-    value: its mean.
+    value: its mean; of a module of PyTorch an array of NumPy.
     delta: of the arrays that the output is made of.
     depends: whether the program of the loss leads from them to its value.
     underflows: whether Δ is zero only for the range of their 16-bit float; None of wider ones.
     """
 
-    value: Array
+    value: Array | np.ndarray
     delta: list[Array]
     depends: bool
     underflows: Array | None

@@ -201,7 +201,7 @@ def torch_flow(
         others["log_branch"] = jnp.asarray(branches, dtype)
     handed = {"xs": _floats(inputs), "ys": _floats(ys), "cotangent": _floats(cotangent)}
     others |= {"is_read": not recognised.failure, "is_of_torch": True}
-    of_loss = None if of.loss is None else OfLoss(jnp.asarray(of.loss, dtype), [], True, None)
+    of_loss = None if of.loss is None else OfLoss(np.asarray(of.loss, dtype), [], True, None)
     others["given"] = Given.of(handed, of_loss, np)
     return replace(flow, broken=of.broken, positions=positions, **others)
 
