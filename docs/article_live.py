@@ -27,8 +27,8 @@ with app.setup:
     import numpy as np
 
     import jaxnn
-    from jaxnn.flow.chart import svg
-    from jaxnn.flow.drawing import NEGATIVE, POSITIVE, draw, number
+    from jaxnn.flow.view.chart import svg
+    from jaxnn.flow.view.drawing import NEGATIVE, POSITIVE, draw, number
 
     SIZES = (3, 4, 1)
     ACTIVATIONS = ("sigmoid", "tanh", "relu", "gelu", "selu", "softsign", "identity")

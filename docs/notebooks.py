@@ -120,7 +120,7 @@ def shown(value: Any) -> dict[str, str]:
     if type(value).__module__.startswith("altair."):
         import altair as alt
 
-        from jaxnn.flow.chart import svg
+        from jaxnn.flow.view.chart import svg
 
         return {SVG: svg(value), NARROW: svg(alt.Chart.from_dict(narrowed(value.to_dict())))}
     if hasattr(value, "narrow") and hasattr(value, "_repr_svg_"):

@@ -18,21 +18,19 @@ from . import distribution  # noqa: F401, warns of what the rest may be mixed wi
 # which few need much. Type checkers and the reference read the first list, Python the second.
 if TYPE_CHECKING:
     from . import blocks, errors, theory, train
-    from .adapters.layers import Chain, Run, from_function, from_layers
-    from .adapters.torch.conversion import from_torch
     from .arrays.rows import log_norm
-    from .cli.diagnose import Diagnosis, diagnose
+    from .chain.chain import Chain, Run, from_function, from_layers
     from .curing.cures import Cure, Cures, cures, torch_cures
-    from .flow.chart import chart
-    from .flow.compared import Comparison, compare
-    from .flow.flow import Flow, Parameters, Streams, Units
-    from .flow.measure import gradient_flow
-    from .flow.of_torch import torch_flow
-    from .flow.plan import Plan, plan
-    from .flow.positions import Positions
-    from .flow.recognised import AttentionHeads, Routers
-    from .flow.verdict import Verdict, verdict
-    from .limits.tailored import tailored_relu
+    from .diagnosis import Diagnosis, diagnose
+    from .flow.measure.gradient_flow import gradient_flow
+    from .flow.measure.torch_flow import torch_flow
+    from .flow.record.flow import Flow, Parameters, Streams, Units
+    from .flow.record.heads import AttentionHeads, Routers
+    from .flow.record.positions import Positions
+    from .flow.verdict.comparison import Comparison, compare
+    from .flow.verdict.format_plan import Plan, plan
+    from .flow.verdict.verdict import Verdict, verdict
+    from .flow.view.chart import chart
     from .network.activations import ACTIVATIONS, Activation, find_activation
     from .network.blocks import BatchNorm, Block, Dense, LayerNorm, PostNorm, Residual, RMSNorm
     from .network.initializers import BIASES, WEIGHTS, gaussian, init, looks_linear, orthogonal
@@ -42,26 +40,28 @@ if TYPE_CHECKING:
     from .passes.backprop import Deltas, backprop, deltas, mean_loss
     from .passes.forward import Trace, forward, loss, trace
     from .passes.spectrum import Spectrum, spectrum
+    from .pytorch.conversion import from_torch
+    from .theory.tailored import tailored_relu
     from .train import evaluate, fit
     from .train.torch_watch import TorchWatch, torch_watch
     from .train.watch import Watch, watch
     from .train.widths import WidthCheck, width_check
 else:
     _MODULES = {
-        "adapters.layers": "Chain Run from_function from_layers",
-        "adapters.torch.conversion": "from_torch",
+        "chain.chain": "Chain Run from_function from_layers",
+        "pytorch.conversion": "from_torch",
         "arrays.rows": "log_norm",
-        "cli.diagnose": "Diagnosis diagnose",
+        "diagnosis": "Diagnosis diagnose",
         "curing.cures": "Cure Cures cures torch_cures",
-        "flow.chart": "chart",
-        "flow.compared": "Comparison compare",
-        "flow.flow": "Flow Parameters Streams Units",
-        "flow.measure": "gradient_flow",
-        "flow.of_torch": "torch_flow",
-        "flow.plan": "Plan plan",
-        "flow.positions": "Positions",
-        "flow.recognised": "AttentionHeads Routers",
-        "flow.verdict": "Verdict verdict",
+        "flow.view.chart": "chart",
+        "flow.verdict.comparison": "Comparison compare",
+        "flow.record.flow": "Flow Parameters Streams Units",
+        "flow.measure.gradient_flow": "gradient_flow",
+        "flow.measure.torch_flow": "torch_flow",
+        "flow.verdict.format_plan": "Plan plan",
+        "flow.record.positions": "Positions",
+        "flow.record.heads": "AttentionHeads Routers",
+        "flow.verdict.verdict": "Verdict verdict",
         "network.activations": "ACTIVATIONS Activation find_activation",
         "network.blocks": "BatchNorm Block Dense LayerNorm PostNorm Residual RMSNorm",
         "network.initializers": "BIASES WEIGHTS gaussian init looks_linear orthogonal",
@@ -71,7 +71,7 @@ else:
         "passes.backprop": "Deltas backprop deltas mean_loss",
         "passes.forward": "Trace forward loss trace",
         "passes.spectrum": "Spectrum spectrum",
-        "limits.tailored": "tailored_relu",
+        "theory.tailored": "tailored_relu",
         "train": "evaluate fit",
         "train.torch_watch": "TorchWatch torch_watch",
         "train.watch": "Watch watch",

@@ -38,8 +38,8 @@ TAILORED = f"{THEORY}test_a_tailored_slope_takes_c_from_0_to_eta"
 CHAOS = f"{FIELD}test_order_chaos_and_what_diverges"
 SKIP_BATCH = f"{THEORY}test_a_batch_norm_in_a_skip_connection"
 
-ENSEMBLE, MEANFIELD = "jaxnn/limits/ensemble.py", "jaxnn/limits/meanfield.py"
-WIDTH, SPHERE = "jaxnn/limits/finite_width.py", "jaxnn/limits/sphere.py"
+ENSEMBLE, MEANFIELD = "jaxnn/theory/ensemble.py", "jaxnn/theory/meanfield.py"
+WIDTH, SPHERE = "jaxnn/theory/finite_width.py", "jaxnn/theory/sphere.py"
 BLOCKS = "jaxnn/network/blocks/"
 DENSE, RESIDUAL, NORM = (f"{BLOCKS}{name}.py" for name in ("dense", "residual", "norm"))
 POST, BATCH = (f"{BLOCKS}{name}.py" for name in ("post_norm", "batch_norm"))
@@ -160,7 +160,7 @@ FACTORS = (
     Factor("a tailored slope", MEANFIELD, "(1 - high) / (1 +", TAILORED),
     Factor(
         "the gain of a tailored unit",
-        "jaxnn/limits/tailored.py",
+        "jaxnn/theory/tailored.py",
         "math.sqrt(2 / (1 + slope**2))",
         TAILORED,
     ),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from jaxnn.adapters.apart import keeps_apart
+from jaxnn.jaxpr.example_independence import keeps_apart
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 

@@ -9,8 +9,8 @@ from jax.experimental import pallas
 from problems import as_users_have_jax
 
 import jaxnn
-from jaxnn.adapters.anatomy import Anatomy
-from jaxnn.flow.recognised import HeadRecord
+from jaxnn.flow.record.heads import HeadRecord
+from jaxnn.recognition.anatomy import Anatomy
 
 BATCH, TOKENS, HEADS, OF_HEAD = 2, 6, 4, 5
 WIDTH = HEADS * OF_HEAD

@@ -11,7 +11,7 @@ from problems import as_users_have_jax, filled_flow
 
 import jaxnn
 from jaxnn import AttentionHeads
-from jaxnn.flow.causes import (
+from jaxnn.flow.verdict.findings import (
     Arrays,
     alike_where_read,
     cut_at,

@@ -16,9 +16,9 @@ from peers import need
 from problems import filled_flow
 
 import jaxnn
-from jaxnn.flow import of_network
-from jaxnn.flow.entries import BINS, Entries, FlowEntries
-from jaxnn.limits import meanfield, sphere
+from jaxnn.flow.formats.entries import BINS, Entries, FlowEntries
+from jaxnn.flow.measure import network_flow
+from jaxnn.theory import meanfield, sphere
 
 COMPILED = "/jax/core/compile/backend_compile_duration"  # one event a program
 MOST = 3
@@ -247,7 +247,7 @@ def programs():
             seconds.append(duration)
 
     jax.clear_caches()
-    of_network._largest_slope.cache_clear()
+    network_flow._largest_slope.cache_clear()
     sphere._moments.cache_clear()
     monitoring.register_event_duration_secs_listener(note)
     yield seconds

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 import jaxnn
-from jaxnn.flow.correlation import CorrelationLength, _length
+from jaxnn.flow.theory.correlation import CorrelationLength, _length
 from jaxnn.theory import correlation_length, meanfield
 
 EPS = 1.2e-7

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn.flow.critical import GRID, _between, _reason
+from jaxnn.flow.theory.critical import GRID, _between, _reason
 from jaxnn.theory import critical_scale, scale_weights
 
 

@@ -20,9 +20,8 @@ import jaxnn
 from experiments.cures import columns, experiment, recipes, report
 from experiments.cures.experiment import EXPERIMENT, Settings, measured, prepare
 from experiments.runs import schema
-from jaxnn.adapters.layers import from_layers
-from jaxnn.adapters.torch import graph_parts
-from jaxnn.adapters.weights import are_shared
+from jaxnn.chain.chain import from_layers
+from jaxnn.chain.parameter_places import are_shared
 from jaxnn.curing import branches, cures, hooks, kernels, numbers, patients, search, steps, units
 from jaxnn.curing.weights import (
     OddError,
@@ -32,6 +31,7 @@ from jaxnn.curing.weights import (
     orthogonal,
     orthogonal_like,
 )
+from jaxnn.pytorch import autograd_parts
 
 N, B = 12, 6
 
@@ -302,9 +302,9 @@ def of_torch(residual, rng, layers=8):
 @pytest.mark.slow
 def test_the_branches_of_a_module_of_torch(rng):
     """The last product and its bias, of blocks with a skip; blocks without one have none."""
-    found = graph_parts.branches_of(*of_torch(True, rng, 3))
+    found = autograd_parts.branches_of(*of_torch(True, rng, 3))
     assert found == [{f"{i}.down.weight", f"{i}.down.bias"} for i in range(3)]
-    assert graph_parts.branches_of(*of_torch(False, rng, 3)) == []
+    assert autograd_parts.branches_of(*of_torch(False, rng, 3)) == []
 
 
 @pytest.mark.slow
@@ -315,7 +315,7 @@ def test_a_norm_behind_a_sum_of_torch_is_found(is_post):
 
     layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, norm_first=not is_post)
     module = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
-    assert graph_parts.is_post_norm(module, randn(3, 2, 8)) == is_post
+    assert autograd_parts.is_post_norm(module, randn(3, 2, 8)) == is_post
 
 
 @pytest.mark.slow
@@ -329,9 +329,9 @@ def test_kernels_and_relu_of_torch_are_found():
         nn.ConvTranspose2d(4, 2, 3), nn.Tanh(),
     )  # fmt: skip
     x = randn(2, 4, 8, 8)
-    assert graph_parts.kernels_of(module, x) == {"0.weight": (1, 0), "4.weight": (0, 1)}
-    assert graph_parts.count_of_relu(module, ["0", "1", "2", "3"], x) == 2
-    assert graph_parts.count_of_relu(module, ["4", "5"], x) is None
+    assert autograd_parts.kernels_of(module, x) == {"0.weight": (1, 0), "4.weight": (0, 1)}
+    assert autograd_parts.count_of_relu(module, ["0", "1", "2", "3"], x) == 2
+    assert autograd_parts.count_of_relu(module, ["4", "5"], x) is None
     assert not module[0]._forward_hooks
 
 

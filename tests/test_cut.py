@@ -212,7 +212,7 @@ def test_delta_of_a_scan_belongs_to_what_was_handed_over(rng, name, downwards, m
         return jnp.vdot(z, cotangent)
 
     if apart:
-        monkeypatch.setattr("jaxnn.adapters.stacks._by_index", None)  # it is not needed
+        monkeypatch.setattr("jaxnn.jaxpr.scan_params._by_index", None)  # it is not needed
     net, own = jaxnn.from_function(network, p | whole, xs)
     flow = gradient_flow(net, own, xs, cotangent=cotangent)
 

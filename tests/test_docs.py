@@ -228,7 +228,7 @@ def test_every_export_is_in_the_reference_once():
     rooms = {name: getattr(jaxnn, name) for name in ("blocks", "errors", "theory", "train")}
     of_rooms = {f"{room}.{name}" for room, module in rooms.items() for name in module.__all__}
     expected = {*jaxnn.__all__} - {*rooms, *jaxnn.train.__all__} | of_rooms
-    assert sorted(listed) == sorted({*expected, "flow.drawing.draw"})
+    assert sorted(listed) == sorted({*expected, "flow.view.drawing.draw"})
 
 
 def test_every_picture_of_a_page_can_be_read_on_a_phone():

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn.flow import drawing
-from jaxnn.flow.chart import svg
+from jaxnn.flow.view import drawing
+from jaxnn.flow.view.chart import svg
 
 NET = jaxnn.Network(sizes=(3, 4, 1), activation="sigmoid", task="binary")
 X, Y = np.array([0.5, -1.0, 2.0]), 1

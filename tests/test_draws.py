@@ -8,7 +8,7 @@ from draws import FAMILIES, TABLE, row
 from problems import as_users_have_jax, filled_flow
 
 import jaxnn
-from jaxnn.flow.rates import Stretch, judge, rate_of
+from jaxnn.flow.verdict.rates import Stretch, judge, rate_of
 
 
 def factors(rng, sigma_w, depth, width=64):

@@ -9,9 +9,9 @@ from problems import as_users_have_jax
 
 import jaxnn
 from jaxnn.arrays.rows import ScaledRows, exponent_and_mantissa
-from jaxnn.flow.entries import OCTAVES, PARTS, Entries, bins_of, entries_of
-from jaxnn.flow.kept import Histogram, _begins, loss_scale
-from jaxnn.flow.narrow import BLOCKS, NARROW, in_e4m3
+from jaxnn.flow.formats.entries import OCTAVES, PARTS, Entries, bins_of, entries_of
+from jaxnn.flow.formats.format_loss import Histogram, _begins, loss_scale
+from jaxnn.flow.formats.number_formats import BLOCKS, NARROW, in_e4m3
 
 B, N = 8, 4000  # the last block of 32, or of 16, is a shorter one of 125 or 250
 KINDS = {kind.name: kind for kind in (*NARROW, *BLOCKS)}

@@ -12,12 +12,12 @@ import jax
 import pytest
 
 import jaxnn
-from jaxnn.adapters.program import Step
 from jaxnn.cli.source import Source, in_words
+from jaxnn.jaxpr.program import Step
 
 ROOT = Path(__file__).parent.parent
 JAX = f"{jax.__path__[0]}/_src/core.py"
-CHAIN = f"{jaxnn.__path__[0]}/adapters/layers.py"
+CHAIN = f"{jaxnn.__path__[0]}/chain/chain.py"
 
 
 def location(*files):

@@ -8,8 +8,8 @@ from peers import need
 
 import jaxnn
 from jaxnn.curing.cures import Cures
-from jaxnn.flow.given import Given
-from jaxnn.flow.loss import delta_of_loss
+from jaxnn.flow.record.given import Given
+from jaxnn.flow.record.loss import delta_of_loss
 
 B, N, L = 3, 4, 5
 

@@ -8,7 +8,7 @@ from peers import need
 from problems import chain_flow as gradient_flow
 
 import jaxnn
-from jaxnn.adapters.pairs import refuse_pairs
+from jaxnn.chain.label_pairs import refuse_pairs
 from jaxnn.curing import steps
 
 B, N = 3, 4

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn.flow.formats import lost_in
+from jaxnn.flow.formats.ranges import lost_in
 
 FOLDER = Path(__file__).parent.parent / "docs" / "play"
 PAGE = FOLDER / "index.html"

@@ -19,9 +19,9 @@ import torches
 from peers import need
 
 import jaxnn
-from jaxnn.adapters.torch import conversion as pytorch
-from jaxnn.adapters.torch import descent, restoring
-from jaxnn.flow.kept import Histogram
+from jaxnn.flow.formats.format_loss import Histogram
+from jaxnn.pytorch import backward_passes, restore
+from jaxnn.pytorch import conversion as pytorch
 from jaxnn.texts import percent
 
 B = 6
@@ -886,9 +886,9 @@ def test_deep_graphs_with_many_paths(torch):
 
 
 def test_the_powers_of_the_second_scaling_differ():
-    powers = descent.drawn_powers((20, 16))
+    powers = backward_passes.drawn_powers((20, 16))
     assert powers.min() == 1
-    assert powers.max() == descent.POWERS
+    assert powers.max() == backward_passes.POWERS
     assert (np.diff(powers, axis=1) != 0).all()
     for a, b in itertools.combinations(powers, 2):
         assert (a != b).any()
@@ -1274,7 +1274,7 @@ def test_random_states_of_python_and_of_devices_are_put_back(torch, monkeypatch)
 
     monkeypatch.setattr(torch, "get_device_module", module_of)
     tensors = [SimpleNamespace(device=torch.device(name)) for name in ("cpu", "meta", *states)]
-    with restoring.same_random_states(torch, tensors):
+    with restore.same_random_states(torch, tensors):
         states.update({"cuda:1": 5, "mps": 6})
         random.random()
     assert random.random() == expected

@@ -22,9 +22,9 @@ from experiments.remedies import columns, rates
 from experiments.remedies.of_user import networks, report
 from experiments.remedies.of_user.training import Data, OfJax, Rule, output_of
 from experiments.runs import schema, store
-from jaxnn.adapters.layers import from_layers
+from jaxnn.chain.chain import from_layers
 from jaxnn.curing import cures, patients
-from jaxnn.flow.verdict import verdict
+from jaxnn.flow.verdict.verdict import verdict
 
 CODE = """
 import jax

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from problems import as_users_have_jax
 
-from jaxnn.adapters.anatomy import Anatomy
+from jaxnn.recognition.anatomy import Anatomy
 
 WIDTH, HIDDEN, EXPERTS, TOKENS = 8, 16, 4, 24
 

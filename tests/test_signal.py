@@ -13,7 +13,7 @@ from problems import as_dtype, draw_batch, draw_layers, gaussian, gradient_flow,
 
 import jaxnn
 from jaxnn.arrays.rows import ScaledRows, with_exponents
-from jaxnn.flow.of_network import output_of
+from jaxnn.flow.measure.network_flow import output_of
 from jaxnn.network.activations import apply_activation
 from jaxnn.passes.walk import layer_inputs, up
 

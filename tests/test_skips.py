@@ -8,9 +8,9 @@ from peers import need
 from problems import norm
 
 import jaxnn
-from jaxnn.adapters.graph import Graph
-from jaxnn.adapters.skips import Skip, skip_of
-from jaxnn.adapters.states import State
+from jaxnn.chain.state import State
+from jaxnn.recognition.skips import Skip, skip_of
+from jaxnn.recognition.step_graph import Graph
 
 N = 3
 

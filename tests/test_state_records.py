@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn.flow import chain, state_records
+from jaxnn.flow.measure import chain_flow
+from jaxnn.flow.record import state_record
 
 B, T = 3, 4
 
@@ -35,13 +36,13 @@ def flows():
 
     def counted(small, dtype, examples):
         counts.append(len(small))
-        return state_records.records_of_small(small, dtype, examples)
+        return state_record.records_of_small(small, dtype, examples)
 
-    for several in (state_records.SEVERAL, 99):
+    for several in (state_record.SEVERAL, 99):
         with pytest.MonkeyPatch.context() as patch, jax.enable_x64(True):
             jax.clear_caches()  # programs are equal, however they are measured
-            patch.setattr(chain, "records_of_small", counted)
-            patch.setattr(state_records, "SEVERAL", several)
+            patch.setattr(chain_flow, "records_of_small", counted)
+            patch.setattr(state_record, "SEVERAL", several)
             net, own = jaxnn.from_function(lambda p, x: states(p, x)[-1], p, xs)
             measured.append(jaxnn.gradient_flow(net, own, xs, cotangent=np.ones((B, 2))))
     assert counts == [7, 0]

@@ -27,7 +27,7 @@ from experiments.peers import picture as peers
 from experiments.peers.columns import COLUMNS as OF_PEERS
 from experiments.runs import progress, streams
 from jaxnn.cli import command, diagnosis
-from jaxnn.flow.chart import svg
+from jaxnn.flow.view.chart import svg
 from jaxnn.texts import clean, clean_lines, cleaned
 
 ROOT = Path(__file__).parent.parent

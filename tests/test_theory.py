@@ -18,10 +18,10 @@ from scipy.integrate import quad
 from scipy.special import roots_jacobi
 
 import jaxnn
-from jaxnn.limits.ensemble import Ensemble
-from jaxnn.limits.sphere import moments
 from jaxnn.network.blocks import theory_of
 from jaxnn.theory import meanfield
+from jaxnn.theory.ensemble import Ensemble
+from jaxnn.theory.sphere import moments
 
 W, B = 1.3, 0.4  # σ_w and σ_b
 

@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 import jaxnn
-from jaxnn.adapters.weights import are_shared
+from jaxnn.chain.parameter_places import are_shared
 from jaxnn.curing import weights
 
 B, N, K = 3, 4, 5

@@ -9,7 +9,7 @@ from problems import as_users_have_jax
 from test_pytorch import torch  # noqa: F401, a fixture
 
 import jaxnn
-from jaxnn.adapters.torch.descent import Sizes
+from jaxnn.pytorch.backward_passes import Sizes
 
 BATCH, TOKENS, HEADS, OF_HEAD, EXPERTS = 3, 6, 4, 5, 3
 WIDTH = HEADS * OF_HEAD
@@ -501,9 +501,7 @@ def test_what_cannot_be_followed_is_said(torch, monkeypatch):  # noqa: F811
     """The measurement is the same; the tables are refused."""
     module, xs = attending(torch, Attention.fused, torch.float32), torch.randn(BATCH, TOKENS, WIDTH)
     flow = flow_of(module, xs)
-    monkeypatch.setattr(
-        "jaxnn.adapters.torch.operations.tensors_in", lambda value: iter([value.nothing])
-    )
+    monkeypatch.setattr("jaxnn.pytorch.operations.tensors_in", lambda value: iter([value.nothing]))
     again = flow_of(module, xs)
     np.testing.assert_array_equal(flow.log_delta, again.log_delta)
     assert not again.is_read
@@ -528,9 +526,9 @@ def test_logits_are_read_in_pieces(torch, monkeypatch):  # noqa: F811
     """Large ones example by example, to the same numbers."""
     for way in (Attention.fused, Attention.by_einsum):
         module, xs = attending(torch, way), torch.randn(BATCH, TOKENS, WIDTH).double()
-        monkeypatch.setattr("jaxnn.adapters.torch.operations.ENTRIES", 1 << 22)
+        monkeypatch.setattr("jaxnn.pytorch.operations.ENTRIES", 1 << 22)
         whole = flow_of(module, xs).attention
-        monkeypatch.setattr("jaxnn.adapters.torch.operations.ENTRIES", 1)
+        monkeypatch.setattr("jaxnn.pytorch.operations.ENTRIES", 1)
         pieces = flow_of(module, xs).attention
         for name in NUMBERS:
             np.testing.assert_allclose(getattr(pieces, name), getattr(whole, name), rtol=1e-5)

@@ -12,10 +12,10 @@ from jax import lax
 from sklearn.datasets import load_digits
 
 import jaxnn
-from jaxnn.flow.parting import parting, signal_parting, theory_text
-from jaxnn.limits.twin.draws import Axes, looked_up, product, triangular
-from jaxnn.limits.twin.program import STATE, WEIGHT, Draws, Value, evaluated, shared_weights
+from jaxnn.flow.verdict.theory_departure import parting, signal_parting, theory_text
 from jaxnn.theory import meanfield
+from jaxnn.theory.twin.draws import Axes, looked_up, product, triangular
+from jaxnn.theory.twin.program import STATE, WEIGHT, Draws, Value, evaluated, shared_weights
 
 LN10 = np.log(10)
 KEY = jnp.array([3, 5], jnp.uint32)

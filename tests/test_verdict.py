@@ -9,8 +9,8 @@ import pytest
 from problems import draw_batch, draw_layers, filled_flow, gaussian, gradient_flow, replaced
 
 import jaxnn
-from jaxnn.flow.formats import FORMATS
-from jaxnn.flow.rates import (
+from jaxnn.flow.formats.ranges import FORMATS
+from jaxnn.flow.verdict.rates import (
     ERRATIC,
     POWER_LAW,
     STRETCHED,

@@ -17,7 +17,7 @@ import pytest
 from problems import as_users_have_jax, norm, residual
 
 import jaxnn
-from jaxnn.adapters.applied import applied
+from jaxnn.chain.apply import applied
 from jaxnn.train.widths import MAXIMAL as WORDS
 from jaxnn.train.widths import WidthCheck
 

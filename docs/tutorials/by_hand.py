@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 import jaxnn
-from jaxnn.flow.drawing import draw
+from jaxnn.flow.view.drawing import draw
 
 # In double precision we may compare to the last digits.
 jax.config.update("jax_enable_x64", True)

@@ -25,8 +25,8 @@ from experiments.learning.words import counted
 from experiments.runs import ahead, experiment, grid, own, runtime, sweep
 from experiments.runs.store import Store
 from jaxnn.cli import allocation, contract, source
-from jaxnn.flow.flow import Flow
-from jaxnn.flow.table import LN10
+from jaxnn.flow.record.flow import Flow
+from jaxnn.flow.view.table import LN10
 
 ARGUMENTS = ("depth", "width", "seed")
 # Columns of the rows, and of `flow.table()`; which of those a flow lacks are missing in the rows.

@@ -15,9 +15,9 @@ from experiments.learning.words import counted, errors_off
 from experiments.pages import tables
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
-from jaxnn.flow.formats import indistinguishable_in
-from jaxnn.flow.rates import word_of
-from jaxnn.flow.table import LN10
+from jaxnn.flow.formats.ranges import indistinguishable_in
+from jaxnn.flow.verdict.rates import word_of
+from jaxnn.flow.view.table import LN10
 
 TITLE = "log₁₀ ‖Δz[1]‖, the first layer's gradient, by hidden layers (median over seeds)"
 

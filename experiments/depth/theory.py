@@ -12,8 +12,8 @@ import jaxnn
 from experiments.learning.kinds import kind_of
 from experiments.learning.networks import Networks
 from experiments.runs.ahead import Ahead
-from jaxnn.limits.finite_width import has_band
 from jaxnn.network.blocks import rows_meet
+from jaxnn.theory.finite_width import has_band
 
 OF_TWINS = ("log10_delta_z", "log10_gain", "log10_mean_square_z", "log10_spread")
 # σ_w² of the schemes whose entries are independent with mean zero, where fan_in = fan_out.

@@ -20,7 +20,7 @@ from experiments.runs import experiment, runtime
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from jaxnn.cli import contract, diagnosis, source
-from jaxnn.cli.diagnose import TRY, Diagnosis
+from jaxnn.diagnosis import TRY, Diagnosis
 from jaxnn.passes.walk import Memory
 
 CHART = "gradients"

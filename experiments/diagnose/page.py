@@ -7,10 +7,10 @@ import polars as pl
 
 from experiments.pages import charts, report
 from jaxnn.cli import diagnosis
-from jaxnn.cli.diagnose import Diagnosis
-from jaxnn.flow.chart import DRAWN, HEIGHT, WIDTH, Panel, exponents, panels
-from jaxnn.flow.flow import Flow
-from jaxnn.flow.verdict import Verdict
+from jaxnn.diagnosis import Diagnosis
+from jaxnn.flow.record.flow import Flow
+from jaxnn.flow.verdict.verdict import Verdict
+from jaxnn.flow.view.chart import DRAWN, HEIGHT, WIDTH, Panel, exponents, panels
 
 TITLE = "Why do gradients vanish or explode in {}?"
 NAME, DATA = "network", "layers"

@@ -11,7 +11,7 @@ from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 from jaxnn.cli import diagnosis
 from jaxnn.cli.diagnosis import HEADS, MOST_ROWS, SHORT, TITLE, WIDTH
-from jaxnn.flow.flow import Flow
+from jaxnn.flow.record.flow import Flow
 
 
 def rows_of(flow: Flow) -> pl.DataFrame:

@@ -21,8 +21,8 @@ import jaxnn
 from experiments.laws.draws import Ensemble, slope_down, square_network
 from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from experiments.laws.passes import correlation, gradients, random_rows, signals
-from jaxnn.limits.sphere import moments
 from jaxnn.network.activations import find_activation
+from jaxnn.theory.sphere import moments
 
 BLOCK, SIGMA_W = jaxnn.BatchNorm(), 1.0
 BATCHES = (8, 10, 12, 16, 20, 24, 32, 48, 64, 128)  # of the chart

@@ -20,8 +20,8 @@ from jax import lax
 
 import jaxnn
 from experiments.laws.draws import Ensemble
-from jaxnn.limits.quadrature import expectation
 from jaxnn.network.activations import find_activation
+from jaxnn.theory.quadrature import expectation
 
 STEP = 1e-3  # of the differences that derivatives are, as a part of q
 # Where units saturate, the variance of ln ‖Δz‖ is from 1.2 to 1.5 times c/4n a layer, as drawn

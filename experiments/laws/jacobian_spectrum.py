@@ -22,9 +22,9 @@ import numpy as np
 import jaxnn
 from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, draw, random_vector, square_network
 from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, mean_of, points
-from jaxnn.limits.quadrature import expectation
 from jaxnn.network.params import Initializer
 from jaxnn.passes.spectrum import jacobian_factors, product_spectrum
+from jaxnn.theory.quadrature import expectation
 
 VARIANCE = Panel("Variance of JJᵀ's spectrum", "factors L", "variance / mean²")
 EDGE = Panel("Largest value, linear Gaussian", "factors L", "largest / mean")

@@ -23,8 +23,8 @@ from jax.nn.initializers import variance_scaling
 import jaxnn
 from experiments.laws.draws import GAUSSIAN, random_vector
 from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
-from jaxnn.limits.quadrature import expectation, solve
 from jaxnn.network.params import Initializer
+from jaxnn.theory.quadrature import expectation, solve
 
 NODES = 48  # of the Gauss-Legendre rule for the integral over u: good to 1e-7
 ACTIVATION = "tanh"

@@ -18,11 +18,11 @@ import jaxnn
 from experiments.laws.draws import Ensemble, Params, draw, square_network
 from experiments.learning.fields import field
 from jaxnn.arrays.rows import ScaledRows
-from jaxnn.limits import ensemble
-from jaxnn.limits.finite_width import skip_spread
 from jaxnn.network.activations import find_activation
 from jaxnn.network.blocks import Block, theory_of
 from jaxnn.passes.walk import up
+from jaxnn.theory import ensemble
+from jaxnn.theory.finite_width import skip_spread
 
 LOGS = ("log_delta", "log_mean_square")
 PADDED = 201  # layers of `log_spread`, at least

@@ -35,16 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import (
-    Law,
-    Panel,
-    Predicted,
-    Told,
-    curve,
-    log_mean_of,
-    mean_of,
-    points,
-)
+from experiments.laws.law import Law, Panel, Predicted, Told, curve, log_mean_of, mean_of, points
 
 ALIKE = Panel("Tokens become alike", "layers", "Σ ‖z_i - z̄‖² / Σ ‖z_i‖²", log_y=True)
 REASON = "4 standard errors"

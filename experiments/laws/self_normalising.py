@@ -18,7 +18,7 @@ import jaxnn
 from experiments.laws.draws import Ensemble, fixed_point, flows, slope_down
 from experiments.laws.finite import around, derivatives, slope, spread
 from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
-from jaxnn.limits.quadrature import expectation
+from jaxnn.theory.quadrature import expectation
 
 SELU = Ensemble("selu", 1.0)
 STARTS = (0.5, 3.0)

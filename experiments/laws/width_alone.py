@@ -4,7 +4,7 @@ z′ = z + σ(z) θ/√L, of L blocks. The variance of ln ‖Δz[1]‖²/‖Δz[
 depth; with α = 1 it grows like L/n, as in a plain network, of which it is 5 L/n. Source: Hanin &
 Rolnick 2018, arXiv:1803.01719, theorem 6, with the plain network of Hanin & Nica 2018,
 arXiv:1812.05994. The constant, of blocks with one matrix, is a derivation:
-`jaxnn/limits/finite_width.py`; of the plain network all orders in 1/n are known. With α = 1 the
+`jaxnn/theory/finite_width.py`; of the plain network all orders in 1/n are known. With α = 1 the
 next order adds L/2n, since Δz · z is one random number for all layers; with 1/√L it does not grow.
 
 What each layer adds alone is the sum of the variances of the layers' own steps, which has an error

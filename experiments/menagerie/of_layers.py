@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.adapters.layers import as_one_example, decoded
-from jaxnn.adapters.states import counted
 from jaxnn.arrays.rows import floats, with_floats
-from jaxnn.flow.links import with_flags
+from jaxnn.chain.chain import as_one_example, decoded
+from jaxnn.chain.state import counted
+from jaxnn.flow.measure.layer_vjp import with_flags
 
 
 class Norms(NamedTuple):

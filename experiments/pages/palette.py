@@ -6,8 +6,8 @@ black on white.
 
 from typing import Final
 
-from jaxnn.flow.chart import CATEGORIES as OF_LINES
-from jaxnn.flow.chart import MUTED as GREY
+from jaxnn.flow.view.chart import CATEGORIES as OF_LINES
+from jaxnn.flow.view.chart import MUTED as GREY
 
 INK = "currentColor"
 FAINT = "rgba(128, 128, 128, 0.28)"  # grid and frames

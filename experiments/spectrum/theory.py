@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 import jaxnn
-from jaxnn.limits.quadrature import expectation
+from jaxnn.theory.quadrature import expectation
 
 
 @partial(jax.jit, static_argnames=("activation", "depth"))

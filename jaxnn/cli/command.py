@@ -17,11 +17,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
+from ..diagnosis import TRY, Diagnosis
 from ..distribution import install_command
-from ..flow.chart import chart
+from ..flow.view.chart import chart
 from ..texts import clean, clean_lines
 from . import contract, diagnosis, loading, platforms, printing, source
-from .diagnose import TRY, Diagnosis
 
 FAILED, USER_MISTAKE, INTERRUPTED = 1, loading.USER_MISTAKE, loading.INTERRUPTED
 # The experiments and what reads their results: they are run from a checkout.

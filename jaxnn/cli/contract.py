@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from ..diagnosis import Diagnosis, diagnose
 from ..passes.walk import Memory
 from . import allocation, source
-from .diagnose import Diagnosis, diagnose
 from .source import Source
 
 SMALLER = "the network or its batch"

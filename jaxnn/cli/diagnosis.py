@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..flow.verdict import Verdict
+from ..diagnosis import Diagnosis
+from ..flow.verdict.verdict import Verdict
 from ..texts import clean, cleaned, counted, label
-from .diagnose import Diagnosis
 
 Rows = Sequence[Mapping[str, Any]]
 Column = tuple[str, ...]

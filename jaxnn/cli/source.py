@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from ..adapters.frames import is_library
+from ..jaxpr.source_location import is_library
 from ..texts import clean
 from . import printing
 

@@ -13,11 +13,11 @@ from typing import Any
 import jax
 from jax.extend.core import primitives
 
-from ..adapters.layers import Chain, Link
-from ..adapters.program import PRODUCTS, Flat, Step
-from ..adapters.skips import ALONG, SUMS
 from ..arrays.rows import is_float
+from ..chain.chain import Chain, Link
+from ..jaxpr.program import PRODUCTS, Flat, Step
 from ..network.params import is_run
+from ..recognition.skips import ALONG, SUMS
 
 NORMS = ("rsqrt", "sqrt")  # which a norm divides by
 

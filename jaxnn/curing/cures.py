@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..adapters.layers import Chain
-from ..flow.causes import UNLEARNED
-from ..flow.flow import Flow
-from ..flow.formats import COMMON, indistinguishable_in
-from ..flow.rates import DECADES, LN10
-from ..flow.table import findings_as_html
-from ..flow.verdict import SPOKEN, Verdict, verdict
+from ..chain.chain import Chain
+from ..flow.formats.ranges import COMMON, indistinguishable_in
+from ..flow.record.flow import Flow
+from ..flow.verdict.findings import UNLEARNED
+from ..flow.verdict.rates import DECADES, LN10
+from ..flow.verdict.verdict import SPOKEN, Verdict, verdict
+from ..flow.view.table import findings_as_html
 from ..network.network import Network
 from ..texts import clean
 from . import search

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..adapters.torch.inputs import called
-from ..adapters.torch.module import recording
-from ..adapters.torch.restoring import unchanged
-from ..adapters.torch.tensors import tensors_in
+from ..pytorch.inputs import called
+from ..pytorch.module import recording
+from ..pytorch.restore import unchanged
+from ..pytorch.tensors import tensors_in
 from .structure import EPS
 
 # Modules of torch that apply a function to each entry, in the folder of its activations.

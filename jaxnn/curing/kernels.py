@@ -5,8 +5,8 @@ from typing import Any
 import jax
 from jax.extend.core import primitives
 
-from ..adapters.layers import Chain
-from ..adapters.program import Flat
+from ..chain.chain import Chain
+from ..jaxpr.program import Flat
 from .branches import links
 from .weights import Axes
 

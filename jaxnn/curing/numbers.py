@@ -14,9 +14,9 @@ from itertools import groupby
 import numpy as np
 
 from ..arrays.rows import LN2
-from ..flow.flow import Flow
-from ..flow.formats import range_of
-from ..flow.kept import KEEP
+from ..flow.formats.format_loss import KEEP
+from ..flow.formats.ranges import range_of
+from ..flow.record.flow import Flow
 
 NARROW = ("float16", "bfloat16")  # that with more digits first
 

@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..adapters.layers import Chain
-from ..adapters.torch import graph_parts
-from ..adapters.weights import are_shared, places
-from ..flow.flow import Flow
-from ..flow.measure import gradient_flow
-from ..flow.of_torch import torch_flow
-from ..flow.rates import Stretch, gain_of, rate_of, to_change, within
-from ..flow.verdict import decades_of
-from ..limits.tailored import tailored_relu
+from ..chain.chain import Chain
+from ..chain.parameter_places import are_shared, places
+from ..flow.measure.gradient_flow import gradient_flow
+from ..flow.measure.torch_flow import torch_flow
+from ..flow.record.flow import Flow
+from ..flow.verdict.rates import Stretch, gain_of, rate_of, to_change, within
+from ..flow.verdict.verdict import decades_of
 from ..network.network import Network
+from ..pytorch import autograd_parts
+from ..theory.tailored import tailored_relu
 from . import branches, hooks, kernels, steps, structure, units, weights
 from .words import names_in_words, numbers_in_words
 
@@ -435,7 +435,7 @@ class OfTorch(Patient):
         """Return the arrays of the last product of each branch by layer, of those that repeat."""
         places = {name: at for at, name in self._arrays.items()}
         found: dict[int, list[set[int]]] = {}
-        for names in graph_parts.branches_of(self.module, self.inputs):
+        for names in autograd_parts.branches_of(self.module, self.inputs):
             of = sorted(places[name] for name in names if name in places)
             if of and self.layers[of[0][0]]:
                 found.setdefault(of[0][0], []).append({number for _, number in of})
@@ -487,17 +487,18 @@ class OfTorch(Patient):
     @cached_property
     def kernels(self) -> weights.Kernels:
         """The axes of inputs and outputs of each kernel, by layer and number."""
-        axes = graph_parts.kernels_of(self.module, self.inputs)
+        axes = autograd_parts.kernels_of(self.module, self.inputs)
         return {at: axes[name] for at, name in self._arrays.items() if name in axes}
 
     @property
     def is_post_norm(self) -> bool:
         """True if a norm follows the sum of a branch and its skip connection."""
-        return graph_parts.is_post_norm(self.module, self.inputs)
+        return autograd_parts.is_post_norm(self.module, self.inputs)
 
     def looks_linear(self, seed: int) -> Any:
         """Return parameters that make layers of relu linear; None if it is not for them."""
-        if graph_parts.count_of_relu(self.module, self._repeated, self.inputs) != len(self.weights):
+        count = autograd_parts.count_of_relu(self.module, self._repeated, self.inputs)
+        if count != len(self.weights):
             return None
         rng = np.random.default_rng(seed)
         axes = {

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..adapters.applied import applied
-from ..adapters.layers import Chain
-from ..adapters.weights import changed
 from ..arrays.compiled import compiled
+from ..chain.apply import applied
+from ..chain.chain import Chain
+from ..chain.parameter_places import changed
 from ..network.checks import check_loss
 
 ETAS = 0.1 * 0.5 ** np.arange(9, -1, -1)  # from 0.0002 to 0.1

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ..adapters.layers import Chain, Link, from_layers
 from ..arrays.rows import is_float
+from ..chain.chain import Chain, Link, from_layers
 from ..network.params import is_run
 
 EPS = 1e-6

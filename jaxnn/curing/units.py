@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import primitives
 
-from ..adapters.layers import Link
-from ..adapters.program import CALLS, PRODUCTS, Flat, Step, bound, evaluated
-from ..adapters.skips import SUMS
-from ..adapters.stacks import ELEMENTWISE
+from ..chain.chain import Link
+from ..jaxpr.program import CALLS, PRODUCTS, Flat, Step, bound, evaluated
+from ..jaxpr.scan_params import ELEMENTWISE
+from ..recognition.skips import SUMS
 from .structure import Plain
 
 OPENED = (*CALLS, primitives.custom_jvp_call_p)

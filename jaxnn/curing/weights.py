@@ -7,8 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ..adapters.layers import Chain
-from ..adapters.weights import Place, Uses, changed
+from ..chain.chain import Chain
+from ..chain.parameter_places import Place, Uses, changed
 from ..network.network import Network
 
 Axes = tuple[int, int]  # of a kernel: that of its inputs and that of its outputs

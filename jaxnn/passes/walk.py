@@ -6,8 +6,8 @@
 Next to z[i] a block may save what would take long to compute again on the way down.
 
 A layer's block says what it computes (`blocks`), and the rows with which kind of numbers
-(`numbers.py`). The caller's `keep` says what is recorded on the way down. So `backprop`, `deltas`
-and `gradient_flow` are one walk, with other rows and another `keep`.
+(`arrays/rows.py`). The caller's `keep` says what is recorded on the way down. So `backprop`,
+`deltas` and `gradient_flow` are one walk, with other rows and another `keep`.
 
 The device loops over the layers of a run. Their number may be data, `depth`. Of a run either every
 z[i] is kept, or every √k-th: those between are then computed a second time on the way down.
@@ -26,13 +26,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ..arrays.loops import (
-    barrier,
-    entry,
-    loop,
-    match_carry_type,
-    with_entry,
-)
+from ..arrays.loops import barrier, entry, loop, match_carry_type, with_entry
 from ..arrays.rows import (
     ZERO_EXPONENT,
     ScaledRows,

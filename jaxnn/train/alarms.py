@@ -34,8 +34,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ..flow.causes import LOGIT, SATURATED
-from ..flow.formats import indistinguishable_in, range_of
+from ..flow.formats.ranges import indistinguishable_in, range_of
+from ..flow.verdict.findings import LOGIT, SATURATED
 from ..texts import clean, label
 from .journal import FILE
 from .watched import LN10, Alarm, Line, Watched, column_of, count_of

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any
 
-from ..adapters.torch.module import own_loss
+from ..pytorch.module import own_loss
 from .packages import imported
 from .recorder import check_options
 from .torch_watch import TorchWatch, torch_watch

@@ -19,9 +19,9 @@ from jaxtyping import Array, Bool, Float
 from ..arrays.compiled import compiled, transferring
 from ..arrays.rows import ScaledRows
 from ..errors import NonFiniteError, Where
-from ..flow.flow import Flow
-from ..flow.measure import gradient_flow
-from ..flow.verdict import verdict
+from ..flow.measure.gradient_flow import gradient_flow
+from ..flow.record.flow import Flow
+from ..flow.verdict.verdict import verdict
 from ..network.checks import Depth, check_depth
 from ..network.network import Network
 from ..network.params import Layers

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TrainingWarning
-from ..flow.formats import range_of
+from ..flow.formats.ranges import range_of
 from ..texts import clean, counted, told
 from .journal import FILE
 from .watched import PARTS, SCHEMA, Line, Watched, count_of

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import TrainingWarning
-from ..flow.flow import Flow
+from ..flow.record.flow import Flow
 from ..texts import clean, told
 from .alarms import FAILURES, RULES, alarms_of, line_of
 from .journal import FILE, Journal

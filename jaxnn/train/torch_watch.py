@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..adapters.torch.tensors import log_norm
-from ..flow.flow import Flow
-from ..flow.of_torch import torch_flow
+from ..flow.measure.torch_flow import torch_flow
+from ..flow.record.flow import Flow
 from ..network.checks import check_loss
+from ..pytorch.tensors import log_norm
 from .recorder import Recorder
 from .steps import check_integer
 from .watched import Alarm, Extras

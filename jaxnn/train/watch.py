@@ -21,16 +21,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool
 
-from ..adapters.handover import is_array
-from ..adapters.layers import Chain
 from ..arrays.compiled import compiled
 from ..arrays.loops import barrier
 from ..arrays.rows import at_least_float32, can_be_learned, is_float
 from ..arrays.spread import whole
-from ..flow.flow import Flow
-from ..flow.loss import Loss
-from ..flow.measure import gradient_flow
-from ..flow.updates import log_updates
+from ..chain.chain import Chain
+from ..chain.parameter_handover import is_array
+from ..flow.measure.gradient_flow import gradient_flow
+from ..flow.measure.updates import log_updates
+from ..flow.record.flow import Flow
+from ..flow.record.loss import Loss
 from ..network.checks import check_loss
 from ..network.network import Network
 from ..texts import counted

@@ -39,7 +39,7 @@ The lists of a measurement are in the order of those of the last start. What the
                           1 %, 50 % and 99 % of the entries are, of 2^k <= |entry| < 2^(k+1): of Δ
                           delta_exponent_50 and so on, of a state state_exponent_50, of an array
                           exponent_50
-    positions             with positions=True, as in `flow.positions`; else without entries
+    positions             with positions=True, as in `flow.record.positions`; else without entries
     theory                of the start, with theory=flow: what the wide twin has for log10_delta,
                           log10_gain, log10_mean_square and log10_spread; else {}
     heads, experts        as in `flow.attention` and `flow.routers`; entropy in nats, share of the
@@ -59,10 +59,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..flow.flow import Flow
-from ..flow.kept import Histogram, histograms
-from ..flow.rates import rate_of
-from ..flow.table import assert_one
+from ..flow.formats.format_loss import Histogram, histograms
+from ..flow.record.flow import Flow
+from ..flow.verdict.rates import rate_of
+from ..flow.view.table import assert_one
 
 SCHEMA = 1
 PARTS = ("layers", "parameters", "heads", "experts", "positions")  # of a measurement

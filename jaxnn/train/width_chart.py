@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..flow.chart import HEIGHT, WIDTH, drawable_rows, load_altair, styled
+from ..flow.view.chart import HEIGHT, WIDTH, drawable_rows, load_altair, styled
 from ..texts import counted
 
 FEW = 12  # layers that have an entry each in the legend

@@ -30,18 +30,18 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from ..adapters.applied import Kept, applied
-from ..adapters.handover import is_array
-from ..adapters.layers import Chain
-from ..adapters.models import is_of_torch, network_of
-from ..adapters.of_network import as_chain
 from ..arrays.compiled import compiled, measuring
 from ..arrays.rows import at_least_float32, can_be_learned, log_norm
 from ..arrays.spread import whole
-from ..flow.chart import svg
-from ..flow.loss import Loss, mean_of
-from ..flow.positions import main_of
-from ..flow.table import findings_as_html
+from ..chain.apply import Kept, applied
+from ..chain.chain import Chain
+from ..chain.from_network import as_chain
+from ..chain.models import is_of_torch, network_of
+from ..chain.parameter_handover import is_array
+from ..flow.record.loss import Loss, mean_of
+from ..flow.record.positions import main_of
+from ..flow.view.chart import svg
+from ..flow.view.table import findings_as_html
 from ..network.checks import as_rows, check_data, check_loss, check_params
 from ..network.network import Network
 from ..texts import clean, counted, label, told

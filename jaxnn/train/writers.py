@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..flow.flow import Flow
-from ..flow.table import plain
+from ..flow.record.flow import Flow
+from ..flow.view.table import plain
 from .packages import imported
 from .watched import Line, ratios
 

@@ -34,14 +34,14 @@ from experiments.remedies.of_user.training import (
     output_of,
     taken,
 )
-from jaxnn.adapters.layers import Chain
-from jaxnn.adapters.models import is_of_torch, network_of
-from jaxnn.adapters.of_network import as_chain
-from jaxnn.adapters.torch.module import own_loss, prediction_of
+from jaxnn.chain.chain import Chain
+from jaxnn.chain.from_network import as_chain
+from jaxnn.chain.models import is_of_torch, network_of
 from jaxnn.curing import patients
 from jaxnn.curing.cures import Cures, tried_on
-from jaxnn.flow.flow import Flow
+from jaxnn.flow.record.flow import Flow
 from jaxnn.network.checks import as_rows
+from jaxnn.pytorch.module import own_loss, prediction_of
 
 OWN = "data of its own"
 TRAINED_BY = (

@@ -30,7 +30,7 @@ from experiments.runs.experiment import Conclusion
 from experiments.runs.store import Store
 from jaxnn.cli import allocation, contract, source
 from jaxnn.curing.patients import KINDS
-from jaxnn.flow.rates import LN10
+from jaxnn.flow.verdict.rates import LN10
 
 ONLY = "expected without FILE.py:NAME alone, for the networks are those of your function"
 

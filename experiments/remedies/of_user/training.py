@@ -21,11 +21,11 @@ import optax
 from jax import lax
 
 from experiments.learning.descent import rows_of_steps
-from jaxnn.adapters.applied import applied
-from jaxnn.adapters.handover import is_array
-from jaxnn.adapters.layers import Chain
-from jaxnn.adapters.torch.module import for_criterion, prediction_of
 from jaxnn.arrays.rows import can_be_learned
+from jaxnn.chain.apply import applied
+from jaxnn.chain.chain import Chain
+from jaxnn.chain.parameter_handover import is_array
+from jaxnn.pytorch.module import for_criterion, prediction_of
 
 POINTS = 20  # of a curve, after its first
 OPTIMIZERS = ("sgd", "adam")

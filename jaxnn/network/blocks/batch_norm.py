@@ -21,14 +21,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from ...arrays.compiled import Number, Scalar
-from ...arrays.rows import (
-    ScaledRows,
-    aligned,
-    exponent_of,
-    power_of_two,
-    rounded,
-    with_exponents,
-)
+from ...arrays.rows import ScaledRows, aligned, exponent_of, power_of_two, rounded, with_exponents
 from .dense import Dense
 from .norm import Norm, Normed, inverse_root, unscaled
 from .theory import Ensemble, Moments

@@ -1,1 +1,0 @@
-"""Adapters: networks of the user's own, taken apart into layers."""

@@ -1,1 +1,0 @@
-"""PyTorch: modules measured as they are, and converted."""

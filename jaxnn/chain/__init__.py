@@ -1,0 +1,1 @@
+"""A network of one's own as a chain of layers, cut from its program or given as a list."""

@@ -1,0 +1,66 @@
+"""A chain as a plain function of its parameters, which JAX differentiates: for a training.
+
+    state[l] = f[l](params[l], state[l-1]),   k equal layers as one loop
+
+It computes what the user's function does; what is measured takes the walk of `jaxnn.passes`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ..network.params import is_run
+from .chain import Chain, as_one_example, decoded, encoded
+from .state import types_of
+
+Kept = tuple[Any, ...]  # for each layer of a pattern, with an axis of its repetitions in front
+
+
+def applied(
+    net: Chain, params: Any, xs: Any, keep: Callable[[Any], Any] = lambda state: ()
+) -> tuple[Any, list[Kept]]:
+    """Return the output of a chain, and what is kept of the states that its layers return.
+
+    Args:
+        net: the chain.
+        params: its parameters.
+        xs: a batch.
+        keep: state -> what is kept of it, a pytree of arrays; nothing by default.
+
+    Returns:
+        The output, and for each pattern of layers, repeated k times, what is kept of each of its
+        layers, arrays (k, …).
+    """
+    lowered, state = net.for_batch(xs), jax.tree.map(jnp.asarray, xs)
+    state = encoded(as_one_example(state) if net.whole else state)
+    kept: list[Kept] = []
+    for pattern, entry in zip(lowered.kinds, jax.tree.map(jnp.asarray, params), strict=True):
+
+        def once(state: Any, weights: Any, links: Any = pattern.links) -> tuple[Any, Kept]:
+            each = []
+            for link, arrays in zip(links, weights.arrays, strict=True):
+                state = link(arrays, state)
+                each.append(keep(state))
+            return state, tuple(each)
+
+        def of_run(state: Any, own: Any, entry: Any = entry, once: Any = once) -> tuple[Any, Kept]:
+            after: tuple[Any, Kept] = once(state, entry.rebuild(own, entry.shared))
+            return after
+
+        parts = [entry]
+        if is_run(entry):
+            after = jax.eval_shape(once, state, entry.at(0))[0]
+            if types_of(after) == types_of(state):
+                state, each = lax.scan(of_run, state, entry.per_layer, length=entry.k)
+                kept.append(each)
+                continue
+            parts = [entry.at(j) for j in range(entry.k)]
+        for part in parts:
+            state, each = once(state, part)
+            if not pattern.between:
+                kept.append(jax.tree.map(lambda v: v[None], each))
+    output = decoded(state)
+    return (jax.tree.map(lambda v: v[0], output) if net.whole else output), kept

@@ -1,0 +1,785 @@
+"""Chain: a network of the user's own, as a sequence of layers.
+
+    state[0] = x,   state[l] = f[l](params[l], state[l-1])
+
+A layer is a function of JAX: a module of Equinox or Flax, a function with its parameters, or one
+without any. Its state is an array or a pytree of arrays, the examples first. In a chain the reverse
+rule of a layer is `jax.vjp` of that one layer; the recursion between them is the walk's, with the
+cotangent in block floating point. That is exact, since a vjp is linear in its cotangent.
+
+A layer without parameters, such as an activation, joins the next one that has some, so that a state
+is a z. Equal layers that follow each other, also in patterns of several, become runs.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from itertools import count, islice
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from ..arrays.rows import can_be_learned
+from ..arrays.spread import on_mesh_of, types_over, varying
+from ..jaxpr.program import Closed, resized, typed
+from ..texts import cleaned, counted, label, told
+from .cut_points import MOST_STREAMS
+from .cutting import cut
+from .parameter_handover import (
+    Handover,
+    Identity,
+    Layout,
+    Made,
+    Pytree,
+    Source,
+    Sources,
+    Static,
+    is_array,
+    is_key,
+)
+from .state import NOTHING_FILLED, Filled
+
+LONGEST_PATTERN = 8  # layers
+
+
+class Run(NamedTuple):
+    """Layers that are one function with k sets of parameters, such as a scan over blocks.
+
+    f: (params, state) -> state, or (params, state, x) -> state if xs is given. The state keeps its
+        shapes and dtypes.
+    params: a pytree of arrays, each (k, …): layer j has entry j; if tied, one set for all layers.
+    k: the number of layers.
+    xs: a pytree of arrays, each (k, …), that are data: layer j takes entry j. With tied parameters
+        that is a recurrent network, and time is depth.
+    tied: whether all layers share `params`.
+    """
+
+    f: Callable[..., Any]
+    params: Any
+    k: int
+    xs: Any = None
+    tied: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """A function within a layer: static; its arrays are handed over.
+
+    f: (params, state, *xs) -> state, or None where the layer itself, rebuilt, is called.
+    structure: of the pytree that the arrays and the static leaves are of.
+    leaves: the static leaves, and None where an array goes.
+    trained: for each array, whether it is a parameter of a float or complex type.
+    each: whether the function takes one example.
+    """
+
+    f: Static | None
+    structure: Static
+    leaves: tuple[Static | None, ...]
+    trained: tuple[bool, ...]
+    each: bool
+
+    def __call__(self, arrays: Sequence[Array], state: Any) -> Any:
+        given = iter(arrays)
+        leaves = [next(given) if leaf is None else leaf.value for leaf in self.leaves]
+        layer = jax.tree.unflatten(self.structure.value, leaves)
+
+        def called(state: Any) -> Any:
+            if self.f is None:
+                return layer(state)
+            params, *xs = layer
+            return self.f.value(params, state, *xs)
+
+        return jax.vmap(called)(state) if self.each else called(state)
+
+
+@dataclass(frozen=True)
+class Link:
+    """One layer: functions applied in turn, with the name that a user knows it by.
+
+    number: of the layer, or of the first of those that are equal, counted from 1.
+    filled: what the layers of a run fill, a place each.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    number: int = 0
+    filled: Filled = NOTHING_FILLED
+
+    def __call__(self, arrays: Sequence[Sequence[Array]], state: Any) -> Any:
+        state = decoded(state)
+        for part, own in zip(self.parts, arrays, strict=True):
+            state = part(own, state)
+        return encoded(state)
+
+    @property
+    def label(self) -> str:
+        """The layer in words."""
+        return label(self.number, self.name)
+
+    @property
+    def is_recognised(self) -> bool:
+        """True if attentions and routers in its program are; not of a layer of a wide twin."""
+        return True
+
+    @property
+    def trained(self) -> tuple[tuple[bool, ...], ...]:
+        """For each array of each part whether it is a parameter."""
+        return tuple(part.trained for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A chain as it is measured, for batches of one shape: its layers, their names and arrays.
+
+    kinds: for each entry of its parameters what it computes, one layer or a pattern of several.
+    lengths: for each entry the number of times that it is repeated; 0 for one that stands alone.
+    given: for each entry whether it is a `jaxnn.Run` of the user's.
+    names: of the layers, from the first to the last.
+    paths: for each layer, of each of its arrays the path in the user's pytree, as
+        `jax.tree_util.keystr` prints it, with the entry that it takes of a stack; "" for data that
+        is not in it. In the order of the arrays, which are those of `Link.trained`.
+    identities: likewise what tells arrays that layers share from others.
+    closed: the layer that holds most products of a function in a program that is not taken apart,
+        such as a loop of unknown length; None if there is none.
+    """
+
+    kinds: tuple["Pattern", ...]
+    lengths: tuple[int, ...]
+    given: tuple[bool, ...]
+    names: tuple[str, ...]
+    paths: tuple[tuple[str, ...], ...]
+    identities: tuple[tuple[Identity, ...], ...]
+    closed: Closed | None
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True, repr=False)
+class Chain(Lowered):
+    """The static description of a network of the user's own.
+
+    Made by `jaxnn.from_layers` and `jaxnn.from_function`. `names` are those of its layers, `paths`
+    those of their arrays in the user's pytree. Hashable, and static under `jax.jit`: a pytree
+    without leaves. Functions and whatever cannot be compared count by identity: make a chain once,
+    and it compiles once.
+    """
+
+    handover: Handover
+    of: "Layers | Function"
+    batches: dict[Any, Lowered] = field(default_factory=dict, compare=False)
+
+    @property
+    def whole(self) -> bool:
+        """True if the batch is measured as one, without examples (`each="whole"`)."""
+        return self.of.whole
+
+    @property
+    def replicas(self) -> int:
+        """The number of replicas of its state, behind the examples; 0 but for a wide twin."""
+        return 0
+
+    def __repr__(self) -> str:
+        return f"Chain of {counted(len(self.names), 'layer')}, {short(cleaned(self.names))}"
+
+    def params(self, user_params: Any) -> tuple[Any, ...]:
+        """Return the chain's parameters of other numbers in the user's pytree.
+
+        Pure, inside of `jit`, `grad` and `vmap` too: nothing is cut and compiled again.
+
+        Args:
+            user_params: what the chain was made of, the parameters of a function or the layers,
+                with other numbers in its arrays.
+
+        Raises:
+            ValueError: another structure, or arrays of other shapes or dtypes.
+
+        Example:
+            >>> import jax, jax.numpy as jnp, jaxnn
+            >>> f = lambda p, xs: jnp.tanh(xs @ p["a"]) @ p["b"]
+            >>> p, xs = {"a": jnp.eye(3), "b": jnp.eye(3)}, jnp.ones((5, 3))
+            >>> net, params = jaxnn.from_function(f, p, xs)
+            >>> trained = jax.tree.map(lambda v: v / 2, p)
+            >>> flow = jaxnn.gradient_flow(net, net.params(trained), xs, cotangent=xs)
+            >>> net.user(net.params(trained))["b"][0]
+            Array([0.5, 0. , 0. ], dtype=float32)
+        """
+        return self.handover.params(self._arrays(user_params, "params"))
+
+    def user(self, params: Any, like: Any = None) -> Any:
+        """Return the user's pytree of the chain's parameters.
+
+        What several layers share comes back once. While `jax.jit` traces, floats of which they have
+        different copies come back as nan.
+
+        Args:
+            params: the chain's parameters.
+            like: a pytree like the user's, for the arrays that no layer has; needed if there are
+                some, such as those that the function does not use.
+
+        Raises:
+            ValueError: parameters that are not this chain's, copies that differ, or no `like` where
+                it is needed.
+
+        Example:
+            >>> import jax.numpy as jnp, jaxnn
+            >>> layers = {"a": (jnp.matmul, jnp.eye(3)), "b": (jnp.matmul, jnp.ones((3, 3)))}
+            >>> net, params = jaxnn.from_layers(layers)
+            >>> net.user(params)["b"][1].shape
+            (3, 3)
+        """
+        others = None if like is None else self._arrays(like, "like")
+        tree = self.handover.pytree.filled(self.handover.arrays(params, others))
+        return self.of.restored(tree) if isinstance(self.of, Layers) else tree
+
+    def _arrays(self, tree: Any, name: str) -> list[Any]:
+        """Return the arrays of a pytree like the user's."""
+        if isinstance(self.of, Layers):
+            other, arrays = Pytree.of(self.of.listed(tree, name), self.of.keys)
+        else:
+            other, arrays = Pytree.of(tree)
+        self.handover.pytree.check(other, name)
+        return arrays
+
+    def for_batch(self, xs: Any) -> Lowered:
+        """Return what the chain computes with a batch; a function is traced again for new shapes.
+
+        Raises:
+            ValueError: a batch that the function does not take, or is another network with.
+        """
+        batch = _types(xs)
+        if isinstance(self.of, Layers) or batch == self.of.batch:
+            return _lowered(self)
+        if batch not in self.batches:
+            self.batches[batch] = self._cut_again(self.of, batch)
+        return self.batches[batch]
+
+    def _cut_again(self, of: "Function", batch: Any) -> Lowered:
+        was, now = (f"xs of {typed(types)}" for types in (of.batch[1], batch[1]))
+        try:
+            chain = _cut(replace(of, batch=batch), self.handover.pytree)
+        except Exception as error:
+            first = (str(error).splitlines() or [""])[0]
+            raise ValueError(
+                f"xs: expected a batch that f takes, as it took {was}, got {now}, with which it "
+                f"ends in {type(error).__name__}: {first}"
+            ) from error
+        if (chain.names, chain.handover) != (self.names, self.handover):
+            raise ValueError(
+                f"xs: expected a batch with which f has the layers that it has with {was}, got "
+                f"{now}, with which it has others; cut it again with these"
+            )
+        return _lowered(chain)
+
+
+def _lowered(chain: Chain) -> Lowered:
+    return Lowered(**{each.name: getattr(chain, each.name) for each in fields(Lowered)})
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Links that follow each other, repeated as a whole.
+
+    between: whether it is no layer, but turns one state into another, next to a run.
+    """
+
+    links: tuple[Link, ...]
+    between: bool = False
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The container in which the user handed the layers over: a list, a tuple, or a dict's keys.
+
+    whole: whether there are no examples, but one batch that they take as it is.
+    """
+
+    sequence: type
+    keys: tuple[Any, ...] | None
+    whole: bool
+
+    @classmethod
+    def of(cls, layers: Any, whole: bool) -> "Layers":
+        """Return how layers are handed over."""
+        keys = tuple(layers) if isinstance(layers, Mapping) else None
+        return cls(tuple if isinstance(layers, tuple) else list, keys, whole)
+
+    def listed(self, layers: Any, name: str = "layers") -> list[Any]:
+        """Return layers in their order, each with a function as one leaf, whatever that holds.
+
+        Raises:
+            ValueError: something else than what was handed over.
+        """
+        if self.keys is None:
+            if isinstance(layers, Mapping) or not isinstance(layers, Iterable):
+                raise ValueError(f"{name}: expected the list of layers, got {_kind(layers)}")
+            return list(map(_with_leaf, layers))
+        if not isinstance(layers, Mapping) or {*layers} != {*self.keys}:
+            got = ", ".join(map(str, layers)) if isinstance(layers, Mapping) else _kind(layers)
+            raise ValueError(
+                f"{name}: expected the layers by name, {', '.join(map(str, self.keys))}, got {got}"
+            )
+        return [_with_leaf(layers[key]) for key in self.keys]
+
+    def restored(self, layers: list[Any]) -> Any:
+        """Return layers as they were handed over."""
+        if self.keys is None:
+            return self.sequence(layers)
+        return dict(zip(self.keys, layers, strict=True))
+
+
+def _with_leaf(layer: Any) -> Any:
+    """Return a layer with the function of a pair or of a run as one leaf."""
+    if isinstance(layer, Run):
+        leaf: Any = Static(layer.f)
+        return layer._replace(f=leaf, k=int(layer.k), tied=bool(layer.tied))
+    if not _is_pair(layer):
+        return layer
+    (f, params), structure = jax.tree.flatten(layer, is_leaf=lambda v: v is not layer)
+    return jax.tree.unflatten(structure, [Static(f), params])
+
+
+def _is_pair(layer: Any) -> bool:
+    return isinstance(layer, tuple | list) and len(layer) == 2 and callable(layer[0])
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function that a chain is cut from.
+
+    f: (params, xs) -> output.
+    each: whether it takes one example, or all of xs as if it were one.
+    batch: structure and types of the xs that it is traced with.
+    streams: at a place where it is cut, at most.
+    whole: whether there are no examples.
+    cuts: names of modules with which layers end; None for all places.
+    """
+
+    f: Static
+    each: bool
+    batch: tuple[Any, tuple[Any, ...]]
+    streams: int
+    whole: bool
+    cuts: tuple[str, ...] | None
+
+    def of(self, pytree: Pytree) -> Callable[[list[Any], Any], Any]:
+        """Return the function of the arrays of its parameters."""
+        f = self.f.value
+
+        def of(arrays: list[Any], xs: Any) -> Any:
+            whole = pytree.filled(arrays)
+            return jax.vmap(lambda x: f(whole, x))(xs) if self.each else f(whole, xs)
+
+        return of
+
+
+def _types(xs: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return structure and types of a batch."""
+    leaves, structure = jax.tree.flatten(jax.eval_shape(partial(jax.tree.map, jnp.asarray), xs))
+    return structure, tuple(resized(v, v.shape) for v in leaves)
+
+
+def as_one_example(tree: Any) -> Any:
+    """Return arrays without examples as those of a batch of one."""
+    return jax.tree.map(lambda v: jnp.asarray(v)[None], tree)
+
+
+def from_layers(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, ...]]:
+    """Make a network of layers of your own, for `jaxnn.gradient_flow` and `jaxnn.verdict`.
+
+    Equal layers that follow each other become a run, also in patterns of several; an activation
+    belongs to the product above it.
+
+    Args:
+        layers: in their order, or by name: callable pytrees (modules of Equinox, or of Flax NNX),
+            pairs (f, params) with f(params, state) -> state, `jaxnn.Run`s, and functions of the
+            state. The state is a pytree of arrays with the examples first.
+        each: "batch" if the layers take a batch, "example" if they take one example, as those of
+            Equinox do; then they are mapped over the examples. "whole" if there are no examples, as
+            in a graph or in one long sequence: all of xs is measured as one.
+
+    Returns:
+        net: the static description, hashable. `net.params(layers)` takes other numbers, such as
+            trained ones, `net.user(params)` gives layers back.
+        params: its arrays, a pytree; equal layers that follow each other are stacked.
+
+    Raises:
+        TypeError: something that is no layer.
+        ValueError: no layers, or an unknown `each`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> keys = jax.random.split(jax.random.key(0), 50)
+        >>> dense = lambda theta, z: jnp.tanh(z) @ theta
+        >>> layers = [(dense, jax.random.normal(key, (32, 32)) / 32**0.5) for key in keys]
+        >>> net, params = jaxnn.from_layers(layers)
+        >>> net
+        Chain of 50 layers, <lambda> … <lambda>
+        >>> params[0].per_layer[0][0][0].shape  # one run
+        (50, 32, 32)
+        >>> net.paths[49]
+        ('[49][1]',)
+    """
+    _check_each(each)
+    if not isinstance(layers, Mapping) and (callable(layers) or not isinstance(layers, Iterable)):
+        raise TypeError(
+            f"layers: expected a list of layers, or a dict by name, got {_kind(layers)}; of a "
+            "sequential module hand over its layers, a function goes to jaxnn.from_function"
+        )
+    if not isinstance(layers, Mapping | Sequence):
+        layers = list(layers)
+    of = Layers.of(layers, each == "whole")
+    pytree, arrays = Pytree.of(of.listed(layers), of.keys)
+    named = (
+        layers.items()
+        if isinstance(layers, Mapping)
+        else ((name_of(layer), layer) for layer in layers)
+    )
+    sources = iter(enumerate(pytree.types))
+    entries = [
+        _entry(label(i, str(name)), str(name), layer, each != "batch", sources)
+        for i, (name, layer) in enumerate(named, 1)
+    ]
+    if not entries:
+        raise ValueError("layers: expected at least one layer, got none")
+    chain = _made(_repeated(_joined(entries)), pytree, (), of)
+    return chain, chain.handover.params(arrays)
+
+
+def from_function(
+    f: Any,
+    params: Any,
+    xs: Any,
+    *,
+    each: str = "batch",
+    cuts: Any = None,
+    streams: int = MOST_STREAMS,
+) -> tuple[Chain, tuple[Any, ...]]:
+    """Cut a function of parameters and examples into layers, for `jaxnn.gradient_flow`.
+
+    It is cut where one array is alive, a stream, and a product with parameters follows; so an
+    activation belongs to the product above it. What depends on xs alone, such as tokens, masks,
+    lengths, keys and noise levels, rides along and counts in no layer; but a float that a skip
+    carries over the first block is the state below that block. Where one stream is not enough to
+    cut a network, as with the skips of a U-Net, the memory beside a decoder or the cell of an LSTM,
+    a state holds several, `flow.streams`.
+
+    Equal layers become a run, and so does a scan, whose steps are layers: over stacked parameters,
+    or over time. Parameters that several layers use count into Δθ of each. Δθ is that of the
+    parameters as they are handed over, whatever the function makes of them first: a cast, a scale,
+    a weight norm.
+
+    A layer is named by what holds its weights in params, such as `blocks[2].linear2`, else by its
+    modules, else by the file and line; those of one name are numbered.
+
+    Args:
+        f: (params, xs) -> floats, a pytree of arrays.
+        params: any pytree; its arrays of a float or complex type are the parameters.
+        xs: an example batch, a pytree of arrays with the examples first. For a batch of other
+            shapes f is traced again, with the same layers and parameters.
+        each: "batch" if f takes a batch, "example" if it takes one example; then it is mapped over
+            the examples. "whole" if there are no examples, as in a graph or in one long sequence:
+            all of xs is measured as one, and loss and cotangent are of the output as it is.
+        cuts: the name of a module, or a pattern such as "encoderblock_*", or several of them: then
+            each layer ends with one of these. All places where it can be cut by default.
+        streams: the most arrays with a Δ of their own that a state may hold.
+
+    Returns:
+        net: the static description, hashable. `net.params(params)` takes other numbers, such as
+            trained ones, `net.user(params)` gives your pytree back.
+        params: the arrays of its layers, a pytree; equal layers that follow each other are stacked.
+
+    Raises:
+        TypeError: an f that cannot be called.
+        ValueError: a function that cannot be cut, an unknown `each`, or cuts that name nothing.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> def network(stack, z):
+        ...     return jax.lax.scan(lambda z, theta: (jnp.tanh(z) @ theta, None), z, stack)[0]
+        >>> stack = jax.random.normal(jax.random.key(0), (50, 32, 32)) / 32**0.5
+        >>> net, params = jaxnn.from_function(network, stack, jnp.ones((8, 32)))
+        >>> net.lengths
+        (50,)
+    """
+    _check_each(each)
+    if not callable(f):
+        raise TypeError(f"f: expected f(params, xs) -> output, got {_kind(f)}")
+    if each == "whole":
+        xs = as_one_example(xs)
+    check_examples(xs)
+    pytree, arrays = Pytree.of(params)
+    if isinstance(streams, bool) or not isinstance(streams, int) or streams < 1:
+        raise ValueError(f"streams: expected an integer of at least 1, got {told(streams)}")
+    if cuts is not None:
+        cuts = (cuts,) if isinstance(cuts, str) else tuple(cuts)
+        if not all(isinstance(name, str) for name in cuts):
+            raise ValueError(
+                f"cuts: expected names of modules, or patterns of them, got {told(cuts)}"
+            )
+    of = Function(Static(f), each != "batch", _types(xs), streams, each == "whole", cuts)
+    try:
+        chain = _cut(of, pytree)
+    except Exception as error:
+        batch = jax.tree.unflatten(*of.batch)
+        hint = None if of.each else hint_of_one(of.of(pytree), list(pytree.types), batch, error)
+        if hint is None:
+            raise
+        raise ValueError(f"f: {hint}") from error
+    return chain, chain.handover.params(arrays)
+
+
+def hint_of_one(f: Any, arrays: Any, state: Any, error: Exception) -> str | None:
+    """Return a sentence on a function that fails with a batch and takes one example.
+
+    None of one that takes the batch, or takes neither.
+    """
+    try:
+        jax.eval_shape(f, arrays, state)
+    except Exception:
+        try:
+            jax.eval_shape(jax.vmap(f, (None, 0)), arrays, state)
+        except Exception:
+            return None
+        said = (str(error).splitlines() or [""])[0]
+        return (
+            f"expected something that takes a batch, {typed(state)}, got what ends in "
+            f"{type(error).__name__}: {said} It takes one example, as modules of Equinox do: say "
+            "each='example'"
+        )
+    return None
+
+
+def _check_each(each: str) -> None:
+    if each not in ("batch", "example", "whole"):
+        raise ValueError(f"each: expected 'batch', 'example' or 'whole', got {told(each)}")
+
+
+def _cut(function: Function, pytree: Pytree) -> Chain:
+    """Make a chain of a function of parameters and examples."""
+    structure, types = function.batch
+    xs = jax.tree.unflatten(structure, types)
+    with on_mesh_of((pytree.types, xs)):
+        # Inside shard_map the flow takes parameters as the device's own, as its examples are.
+        params = types_over(pytree.types, frozenset[Any]().union(*map(varying, types)))
+        of = function.of(pytree), params, xs, pytree.paths
+        pieces, made = cut(*of, function.streams, function.cuts)
+    entries = []
+    closed: Closed | None = None
+    number = 1
+    for names, program, per_layer, shared, trained, k, of_piece, between, filled in pieces:
+        closed = of_piece._replace(layer=number) if of_piece else closed
+        number += 0 if between else max(k, 1)
+        tree = Static(jax.tree.structure(([0] * len(per_layer),)))
+        part = Part(Static(program), tree, (None,) * len(per_layer), trained, each=False)
+        link = Link(names[0], (part,), filled=filled)
+        entries.append(Entry(link, (per_layer,), (shared,) if k else (), k, (), between, names))
+    return replace(_made(_repeated(entries), pytree, made, function), closed=closed)
+
+
+class Entry(NamedTuple):
+    """A layer before runs are found; k is 0 unless it is a run of the user's.
+
+    between: whether it is no layer, but turns one state into another.
+    names: of the layers of a run, if each has its own.
+    """
+
+    link: Link
+    per_layer: Sources
+    shared: Sources = ()
+    k: int = 0
+    types: tuple[Any, ...] = ()
+    between: bool = False
+    names: tuple[str, ...] = ()
+
+    @property
+    def signature(self) -> Any:
+        """Equal for layers that compute the same function of arrays of the same types."""
+        return self.link.parts, self.types, self.k, self.between
+
+
+Numbered = Iterator[tuple[int, Any]]  # the numbers and types of arrays in the user's pytree
+
+
+def _entry(place: str, name: str, layer: Any, each: bool, numbered: Numbered) -> Entry:
+    if isinstance(layer, Run):
+        return _entry_of_run(place, name, layer, each, numbered)
+    pair = _is_pair(layer)
+    if not (pair or callable(layer)):
+        raise TypeError(
+            f"layer {place}: expected something to call, a pair (f, params) or a jaxnn.Run, got "
+            f"{_kind(layer)}"
+        )
+    f, tree = (Static(layer[0]), (layer[1],)) if pair else (None, layer)
+    part, sources, types = _part(f, tree, each, numbered)
+    return Entry(Link(name, (part,)), (sources,), types=types)
+
+
+def _entry_of_run(place: str, name: str, run: Run, each: bool, numbered: Numbered) -> Entry:
+    if each and run.xs is not None:
+        raise ValueError(
+            f"layer {place}: xs need each='batch', since they have no examples of ours"
+        )
+    xs = () if run.xs is None else (run.xs,)
+    part, sources, types = _part(Static(run.f), (run.params, *xs), each, numbered, data=xs)
+    params = len([v for v in jax.tree.leaves(run.params) if is_array(v)])
+    for v in types[params:] if run.tied else types:
+        if not v.ndim or v.shape[0] != run.k:
+            raise ValueError(
+                f"layer {place}: expected arrays of {run.k} entries, one for each layer of the run,"
+                f" got shape {v.shape}; tied=True shares the parameters"
+            )
+    per_layer = tuple(None if run.tied and i < params else v for i, v in enumerate(sources))
+    shared = tuple(v if run.tied and i < params else None for i, v in enumerate(sources))
+    return Entry(Link(name, (part,)), (per_layer,), (shared,), run.k, types)
+
+
+def _part(
+    f: Static | None, tree: Any, each: bool, numbered: Numbered, data: Any = ()
+) -> tuple[Part, tuple[Source, ...], tuple[Any, ...]]:
+    """Return a function without its arrays, their sources and types; `data` is not trained."""
+    leaves, structure = jax.tree.flatten(tree)
+    arrays = [v for v in leaves if is_array(v)]
+    numbers, types = zip(*islice(numbered, len(arrays)), strict=True) if arrays else ((), ())
+    parameters = len(arrays) - len([v for v in jax.tree.leaves(data) if is_array(v)])
+    trained = (can_be_learned(v) and i < parameters for i, v in enumerate(types))
+    static = (None if is_array(v) else Static(v) for v in leaves)
+    part = Part(f, Static(structure), tuple(static), tuple(trained), each)
+    return part, tuple(map(Source, numbers)), tuple(types)
+
+
+def _joined(entries: list[Entry]) -> list[Entry]:
+    """Let layers without arrays join the next one that has some and is no run."""
+    joined: list[Entry] = []
+    waiting: list[Entry] = []
+    for entry in entries:
+        if not entry.k and not any(entry.per_layer):
+            waiting.append(entry)
+            continue
+        if waiting and not entry.k:
+            parts = (*(part for e in waiting for part in e.link.parts), *entry.link.parts)
+            per_layer = (*(part for e in waiting for part in e.per_layer), *entry.per_layer)
+            entry = entry._replace(link=replace(entry.link, parts=parts), per_layer=per_layer)
+        else:
+            joined += waiting
+        joined.append(entry)
+        waiting = []
+    return joined + waiting
+
+
+def _repeated(entries: list[Entry]) -> Iterable[tuple[int, list[Entry]]]:
+    """Yield stretches of equal patterns, each with the number of entries of its pattern.
+
+    An entry that stands alone, or is a run of the user's, is a stretch of its own.
+    """
+    numbers: dict[Any, int] = {}
+    order = count()
+    marks = [numbers.setdefault(e.signature, next(order)) for e in entries]
+    i = 0
+    while i < len(entries):
+        best = (1, 1)
+        for p in range(1, min(LONGEST_PATTERN, (len(entries) - i) // 2) + 1):
+            k = 1
+            while marks[i + k * p : i + (k + 1) * p] == marks[i : i + p]:
+                k += 1
+            if k > 1 and k * p > best[0] * best[1]:
+                best = (p, k)
+        p, k = best
+        if any(entry.k or entry.between for entry in entries[i : i + p]):
+            p, k = 1, 1
+        yield p, entries[i : i + p * k]
+        i += p * k
+
+
+def _made(
+    stretches: Iterable[tuple[int, list[Entry]]],
+    pytree: Pytree,
+    made: tuple[Made, ...],
+    of: Layers | Function,
+) -> Chain:
+    """Return the chain of stretches; those that are repeated are runs."""
+    kinds, lengths, given = [], [], []
+    names: list[str] = []
+    layouts: list[Layout] = []
+    for p, stretch in stretches:
+        first = stretch[0]
+        links = tuple(
+            replace(e.link, number=number) for number, e in enumerate(stretch[:p], len(names) + 1)
+        )
+        per_layer = tuple(e.per_layer for e in stretch)
+        k = first.k or (len(stretch) // p if len(stretch) > 1 else 0)
+        if first.k:
+            layouts.append(Layout(per_layer, (first.shared,), k, is_stacked=True))
+        elif k:
+            layouts.append(Layout.found(per_layer, k))
+        else:
+            layouts.append(Layout(per_layer, None, 0, between=first.between))
+        if not first.between:
+            of_run = first.names or [first.link.name] * k
+            names += of_run if first.k else [e.link.name for e in stretch]
+        kinds.append(Pattern(links, first.between))
+        lengths.append(k)
+        given.append(bool(first.k))
+    handover = Handover(pytree, made, tuple(layouts))
+    statics = tuple(kinds), tuple(lengths), tuple(given), tuple(names)
+    return Chain(*statics, *handover.origins(), None, handover, of)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class RawKey:
+    """Random keys as the numbers that they are made of: loops write numbers only."""
+
+    data: Any  # of uint32
+    implementation: Static = field(metadata={"static": True})
+
+
+def encoded(state: Any) -> Any:
+    """Return a state with its typed keys as numbers."""
+
+    def raw(v: Any) -> Any:
+        return RawKey(jax.random.key_data(v), Static(jax.random.key_impl(v))) if is_key(v) else v
+
+    return jax.tree.map(raw, state)
+
+
+def decoded(state: Any) -> Any:
+    """Undo `encoded`."""
+
+    def key(v: Any) -> Any:
+        if not isinstance(v, RawKey):
+            return v
+        return jax.random.wrap_key_data(v.data, impl=v.implementation.value)
+
+    return jax.tree.map(key, state, is_leaf=lambda v: isinstance(v, RawKey))
+
+
+def check_examples(xs: Any) -> None:
+    """Raise unless all arrays of a batch have the same number of examples."""
+    shapes = [np.shape(v) for v in jax.tree.leaves(xs)]
+    counts = {shape[0] if shape else 0 for shape in shapes}
+    if len(counts) != 1 or 0 in counts:
+        raise ValueError(
+            f"xs: expected arrays with the same number of examples first, at least one, got "
+            f"the shapes {', '.join(map(str, shapes)) or 'of no array'}"
+        )
+
+
+def name_of(layer: Any) -> str:
+    """Return the name of a layer's class or function."""
+    if isinstance(layer, Run):
+        return name_of(layer.f)
+    if isinstance(layer, tuple | list) and layer:
+        return name_of(layer[0])
+    named = getattr(layer, "__name__", None) or type(layer).__name__
+    return str(named)
+
+
+def short(names: Sequence[str]) -> str:
+    """Return the first name and the last."""
+    return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__

@@ -1,0 +1,327 @@
+"""A function as JAX traced it, seen as a network: what depends on xs, on parameters, on both.
+
+    main        the steps that depend on xs and on parameters, in their order; so do their results,
+                the streams
+    prologue    the other steps: casts, masks, reshaped weights, and riders, which depend on xs and
+                on no parameter; a layer runs those that it needs
+    roots       copies of riders that a skip carries over a block: streams (`input_streams.py`)
+    product     a main step of a parameter and the state: a matrix product, a convolution, a look-up
+                in a table, or a whole program (a scan, a custom rule) that takes a parameter
+
+The axis of the examples is the one that grows in a second trace, with more of them.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ..arrays.rows import can_be_learned, is_float, is_narrow
+from ..arrays.spread import count_of_devices, is_on_mesh
+from ..jaxpr.program import Flat, Step, behind, resized, struct, typed
+from ..jaxpr.scan_params import entry_of
+from ..jaxpr.scan_splitting import split
+from .parameter_handover import Rows, Source
+
+# Of riders, what takes long to make: made once, while others are made again where they are needed.
+LONG = ("dot_general", "conv_general_dilated", "scan", "while", "sort", "fft", "eigh", "svd")
+
+
+@dataclass
+class Traced:
+    """A flat program seen as a network.
+
+    flat: the program, of params and xs.
+    into, out: the structures of xs and of the output.
+    xs: the values of xs.
+    sources: those of params by their values, and of the entries of stacked ones.
+    entries: the steps that take those entries.
+    main, prologue: the steps that depend on xs and parameters, and the others.
+    before: the prologue and those of the entries, in their order.
+    dependent: the values that depend on xs.
+    parameters: those that depend on params of a float or complex type, and not on xs.
+    streams: those that depend on both, and roots.
+    roots: copies of riders that a skip carries, each with its rider (`input_streams.py`).
+    axes: the axis of the examples, of those that have one.
+    first, last: the main steps that take a value first and last; last is -1 of an output that none
+        takes.
+    made_at: a number for each stream that grows with the main steps that make them.
+    alive: the streams that are needed later, before each main step and after the last.
+    made: values of the prologue that layers are handed over.
+    blank: values of zeros, for what a scan fills.
+    indices: values that are the number of an entry of a rider, such as a token's or a key's: each
+        layer is handed its own, so that layers are equal whichever entry they take.
+    """
+
+    flat: Flat
+    into: Any
+    out: Any
+    xs: list[int]
+    sources: dict[int, Source]
+    entries: dict[int, Step] = field(default_factory=dict)
+    main: list[Step] = field(default_factory=list)
+    prologue: list[Step] = field(default_factory=list)
+    before: list[Step] = field(default_factory=list)
+    dependent: set[int] = field(default_factory=set)
+    parameters: set[int] = field(default_factory=set)
+    streams: set[int] = field(default_factory=set)
+    roots: dict[int, int] = field(default_factory=dict)
+    axes: dict[int, int] = field(default_factory=dict)
+    first: dict[int, int] = field(default_factory=dict)
+    last: dict[int, int] = field(default_factory=dict)
+    made_at: dict[int, int] = field(default_factory=dict)
+    alive: list[set[int]] = field(default_factory=list)
+    made: list[int] = field(default_factory=list)
+    blank: set[int] = field(default_factory=set)
+    indices: set[int] = field(default_factory=set)
+
+    def sort(self) -> None:
+        """Tell main steps from the prologue, and entries of stacked parameters from both."""
+        self.dependent.update(self.xs, self.roots)
+        self.streams.update(self.roots)
+        self.parameters.update(v for v in self.sources if can_be_learned(self.flat.types[v]))
+        same = dict[int, int]()
+        entries: dict[tuple[int, int], int] = {}
+        for step in self.flat.steps:
+            step = step._replace(inputs=tuple(same.get(v, v) for v in step.inputs))
+            learns = not (self.parameters | self.streams).isdisjoint(step.inputs)
+            if not self.dependent.isdisjoint(step.inputs):
+                self.dependent.update(step.outputs)
+                if learns:
+                    self.main.append(step)
+                else:
+                    self._go_ahead(self._by_index(step))
+                self.streams.update(step.outputs if learns else ())
+                continue
+            if learns:
+                self.parameters.update(step.outputs)
+            entry = None if step.entry is None else self._entry(step, entries)
+            if entry is None:
+                self._go_ahead([step])
+            else:
+                same[step.outputs[0]] = entry
+
+    def _entry(self, step: Step, entries: dict[tuple[int, int], int]) -> int | None:
+        """Return the value of an entry that a step takes of parameters; None if it is not known."""
+        (stack,), (v,), i = step.inputs, step.outputs, step.entry
+        assert i is not None
+        if (stack, i) not in entries:
+            known = stack in self.sources and stack not in self.entries
+            made = self._taken(v, stack, i) if known else self._made_entry(stack, i, entries)
+            if made is None:
+                return None
+            entries[stack, i] = made
+        return entries[stack, i]
+
+    def _taken(self, v: int, stack: int, i: int) -> int:
+        """Return a value that is entry i of what is handed over."""
+        closed = jax.make_jaxpr(lambda v: lax.slice_in_dim(v, i, i + 1))(
+            struct(self.flat.types[stack])
+        )
+        (step,) = self.flat.instead(closed, [stack], self.flat.steps[0])[0]
+        self.sources[v] = self.source(stack, (i,))
+        self.entries[v] = step._replace(outputs=(v,))
+        self.before.append(self.entries[v])
+        return v
+
+    def _go_ahead(self, steps: list[Step]) -> None:
+        """Add steps to the prologue."""
+        self.prologue += steps
+        self.before += steps
+
+    def _made_entry(self, stack: int, i: int, entries: dict[tuple[int, int], int]) -> int | None:
+        """Return a value that is entry i of what is made of parameters; None of no such."""
+        if stack not in self.parameters:
+            return None
+        made = entry_of(self.flat, self.prologue, self.parameters, {*self.sources}, stack, i)
+        if made is None:
+            return None
+        taken = [of for of, rows in made.leaves.values() if rows is not None]
+        if any(of not in self.parameters or self._is_of_entries(of) for of in taken):
+            return None
+        same = dict[int, int]()
+        for v, (of, rows) in made.leaves.items():
+            if rows is not None:
+                (row,) = rows
+                if (of, row) not in entries:
+                    entries[of, row] = self._taken(v, of, row)
+                same[v] = entries[of, row]
+                self.parameters.update([same[v]] if of in self.parameters else [])
+        for step in made.steps:
+            inputs = tuple(same.get(v, v) for v in step.inputs)
+            self._go_ahead([step._replace(inputs=inputs)])
+            self.parameters.update(step.outputs)
+        return same.get(made.value, made.value)
+
+    def _is_of_entries(self, v: int) -> bool:
+        """Tell whether a value is made of entries alone: its parts are no entries of their own.
+
+        Else both it and a part would be parameters of a layer, each with Δ of its own use.
+        """
+        steps = [step for step in self.before if self.entries.keys().isdisjoint(step.outputs)]
+        of = behind([v], steps)[1] & self.sources.keys()
+        return bool(of) and of <= self.entries.keys()
+
+    def _by_index(self, step: Step) -> list[Step]:
+        """Return a step of riders; what takes one entry along an axis does so by its number."""
+        if step.eqn.primitive.name != "slice":
+            return [step]
+        v, params = step.inputs[0], step.eqn.params
+        start, limit = params["start_indices"], params["limit_indices"]
+        shape = self.flat.types[v].shape
+        cut = [i for i, n in enumerate(shape) if limit[i] - start[i] < n]
+        if len(cut) != 1 or limit[cut[0]] - start[cut[0]] != 1:
+            return [step]
+        number = np.asarray(start[cut[0]], np.int32)
+        index = self.flat.value(number, number)
+        self.indices.add(index)
+        program = jax.make_jaxpr(lambda v, i: lax.dynamic_slice_in_dim(v, i, 1, cut[0]))(
+            struct(self.flat.types[v]), struct(number)
+        )
+        steps, (out,) = self.flat.instead(program, [v, index], step)
+        same = {out: step.outputs[0]}
+        return [s._replace(outputs=tuple(same.get(v, v) for v in s.outputs)) for s in steps]
+
+    def find_alive(self) -> None:
+        """Walk over the main steps with the set of the streams alive.
+
+        A root is alive behind the first step that takes it: up to that it rides.
+        """
+        steps = [*enumerate(self.main)]
+        self.made_at.update((v, 2 * i + 2) for i, step in steps for v in step.outputs)
+        self.first.update((v, i) for i, step in reversed(steps) for v in step.inputs)
+        self.last.update((v, i) for i, step in steps for v in step.inputs)
+        self.made_at.update((v, 2 * self.first[v] + 1) for v in self.roots)
+        last = self.last | dict.fromkeys(self.flat.outputs, len(self.main))
+        self.last.update((v, -1) for v in self.flat.outputs if v not in self.last)
+        alive = set[int]()
+        self.alive.append(alive)
+        for i, step in steps:
+            alive = alive.union(step.outputs, self.roots.keys() & step.inputs)
+            alive = {v for v in alive if last.get(v, -1) > i}
+            self.alive.append(alive)
+
+    def entering(self, a: int, b: int) -> set[int]:
+        """The roots that main steps a … b are the first to take."""
+        return {v for v in self.roots if a <= self.first[v] < b}
+
+    def age(self, v: int) -> tuple[int, int]:
+        """The order in which streams are made; a root is where the first step takes it."""
+        return self.made_at.get(v, 0), v
+
+    def floats(self, values: Iterable[int]) -> list[int]:
+        """The values of a float type, in their order."""
+        return sorted((v for v in values if is_float(self.flat.types[v])), key=self.age)
+
+    def is_state(self, values: Iterable[int]) -> bool:
+        """Tell whether values can go from one layer to the next: examples along an axis of each."""
+        types = {v: self.flat.types[v] for v in values}
+        return any(map(is_float, types.values())) and not any(
+            (is_float(t) and (v not in self.axes or is_narrow(t)))
+            or jnp.issubdtype(t.dtype, jnp.complexfloating)
+            or not is_on_mesh(t)
+            for v, t in types.items()
+        )
+
+    @property
+    def raw(self) -> dict[int, int]:
+        """The numbers of params by their values."""
+        return {v: s.value for v, s in self.sources.items() if v not in self.entries}
+
+    def is_of_params(self, v: int) -> bool:
+        """Tell whether a value of the prologue depends on params, of a float type or not."""
+        values = behind([v], self.before)[1]
+        return not values.isdisjoint(self.raw)
+
+    def source(self, v: int, rows: Rows | None = None) -> Source:
+        """Return where a value of the prologue comes from, or entries of it."""
+        if v not in self.sources:
+            if v not in self.made:
+                self.made.append(v)
+            source = Source(len(self.raw) + self.made.index(v))
+        else:
+            source = self.sources[v]
+        if rows is None or rows == tuple(range(self.flat.types[v].shape[0])):
+            return source
+        return source._replace(
+            rows=rows if source.rows is None else tuple(source.rows[i] for i in rows)
+        )
+
+    def is_product(self, step: Step) -> bool:
+        """Tell products of a parameter and the state."""
+        return step.is_product and not self.parameters.isdisjoint(step.inputs)
+
+    def products(self, a: int, b: int) -> list[Step]:
+        """The products among main steps a … b; without any, the last step."""
+        return [step for step in self.main[a:b] if self.is_product(step)] or self.main[b - 1 : b]
+
+    def is_bias(self, steps: list[Step]) -> bool:
+        """Tell whether steps add a parameter to one value, or scale it."""
+        return any(not self.parameters.isdisjoint(step.inputs) for step in steps) and all(
+            step.is_affine and len(self.dependent.intersection(step.inputs)) == 1 for step in steps
+        )
+
+    def takes_long(self, step: Step) -> bool:
+        """Tell steps of riders whose results ride, rather than what they are made of."""
+        return step.eqn.primitive.name in LONG and self.is_state(step.outputs)
+
+
+def traced(f: Callable[..., Any], params: list[Any], xs: Any) -> Traced:
+    """Trace a function twice, and find what depends on what.
+
+    Raises:
+        ValueError: a function without floats that depend on xs.
+    """
+    closed, shape = jax.make_jaxpr(f, return_shape=True)(params, xs)
+    if not any(map(is_float, closed.out_avals)):
+        raise ValueError(
+            f"f: expected f(params, xs) to return floats, got {typed(closed.out_avals) or 'none'}"
+        )
+    flat, count = Flat(closed), len(params)
+    sources = dict(zip(flat.inputs[:count], map(Source, range(count)), strict=True))
+    structures = jax.tree.structure(xs), jax.tree.structure(shape)
+    axes = _axes(f, params, xs, flat)
+    network = Traced(flat, *structures, flat.inputs[count:], sources, axes=axes)
+    network.sort()
+    if network.dependent.isdisjoint(flat.outputs):
+        raise ValueError("f: expected an output that depends on xs, got one that does not")
+    network.find_alive()
+    return network
+
+
+def _axes(f: Callable[..., Any], params: list[Any], xs: Any, flat: Flat) -> dict[int, int]:
+    """Return the axis of the examples of each value that has one, after scans are taken apart.
+
+    The second trace has one example more, or one for each device, over which they may be spread.
+    Where f does not take that, or is another program then, it is the first axis, of the values for
+    which that has the right length.
+    """
+    count, more = len(jax.tree.leaves(xs)[0]), count_of_devices()
+    larger = jax.tree.map(lambda v: resized(v, (count + more, *v.shape[1:])), xs)
+    try:
+        grown: Flat | None = Flat(jax.make_jaxpr(f)(params, larger))
+    except Exception:  # of a user's own function, which need not take it
+        grown = None
+    axes = _grown_axes(flat, grown, count, more)
+    for each in (flat,) if grown is None else (flat, grown):
+        learned = [v for v in each.inputs[: len(params)] if can_be_learned(each.types[v])]
+        split(each, learned, each.inputs[len(params) :], axes)
+    return _grown_axes(flat, grown, count, more)
+
+
+def _grown_axes(flat: Flat, grown: Flat | None, count: int, more: int) -> dict[int, int]:
+    """Return the axes along which values have more entries in a program of more examples."""
+    shapes = [getattr(t, "shape", ()) for t in flat.types]
+    others = [getattr(t, "shape", ()) for t in grown.types] if grown else []
+    if list(map(len, shapes)) != list(map(len, others)):
+        return {v: 0 for v, shape in enumerate(shapes) if shape[:1] == (count,)}
+    axes = {}
+    for v, (shape, other) in enumerate(zip(shapes, others, strict=True)):
+        differing = [i for i, (m, n) in enumerate(zip(shape, other, strict=True)) if m != n]
+        if [(shape[i], other[i]) for i in differing] == [(count, count + more)]:
+            axes[v] = differing[0]
+    return axes

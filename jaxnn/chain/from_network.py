@@ -1,0 +1,48 @@
+"""A Network as a chain: its layers as functions of their parameters, z′ = f(θ, b; z)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..arrays.rows import ScaledRows, value_of
+from ..network.activations import Activation
+from ..network.blocks import Block
+from ..network.network import Network
+from ..network.params import Layer, LazyRun, is_run, layer_of, length
+from ..passes.walk import kinds
+from .chain import Chain, Run, from_layers
+
+
+@dataclass(frozen=True)
+class BlockLayer:
+    """A layer of a Network, (θ, b), z -> z′; equal for equal layers."""
+
+    block: Block
+    sigma: Activation
+
+    def __call__(self, layer: Any, z: Any) -> Any:
+        out, _ = self.block.forward(self.sigma, Layer(*layer), ScaledRows(z))
+        return out.m if out.e is None else value_of(out.m, out.e[:, None])
+
+
+def as_chain(net: Network, layers: Sequence[Any]) -> tuple[Chain, tuple[Any, ...]]:
+    """Return a network as a chain, with its parameters; layers are counted as in the network.
+
+    Args:
+        net: the network.
+        layers: its parameters, `Layer`s and runs.
+    """
+    functions = [BlockLayer(kind.block, kind.sigma) for kind in kinds(net)]
+    listed: list[Any] = []
+    for layer in layers:
+        if not is_run(layer):
+            listed.append((functions.pop(0), tuple(layer)))
+            continue
+        k = length(layer)
+        of_run, functions = functions[:k], functions[k:]
+        if len(set(of_run)) == 1:
+            stored = layer.stored() if isinstance(layer, LazyRun) else layer
+            listed.append(Run(of_run[0], tuple(stored), k))
+        else:
+            listed += [(f, tuple(layer_of(layer, j))) for j, f in enumerate(of_run)]
+    return from_layers(listed)

@@ -1,0 +1,147 @@
+"""Weights: the matrices and kernels of a network's layers, replaced one by one.
+
+    params, (weight, its place) -> another -> params
+
+A weight is a trained array of two axes or more. Of a run the arrays of all layers are one, with an
+axis of layers in front.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..arrays.rows import can_be_learned
+from ..network.network import Network
+from ..network.params import Layer, LazyRun, Stacked, as_layers, is_run, length
+from .chain import Chain, Link, Lowered
+from .parameter_handover import Weights
+
+Uses = tuple[tuple[int, int], ...]
+
+
+class Place(NamedTuple):
+    """The place of an array: its layers, counted from 0, and its number among those of a layer.
+
+    of_run: whether it is stacked, with an entry for each of the layers.
+    uses: of each entry, else of the one array, all that have it in the network: (layer, number).
+    """
+
+    layers: np.ndarray
+    number: int
+    of_run: bool
+    uses: tuple[Uses, ...]
+
+
+Change = Callable[[Any, Place], Any]  # (array, its place) -> the array in its stead
+
+
+def changed(net: Network | Chain, params: Any, change: Change, least: int = 2) -> Any:
+    """Return parameters with each weight replaced.
+
+    Args:
+        net: the network.
+        params: its parameters; a run that is stored as a random key gets its numbers.
+        change: called for each weight, of a run once for all layers.
+        least: the axes of a weight, at least; of a chain.
+    """
+    if isinstance(net, Network):
+        return tuple(_network(params, change))
+    return tuple(_chain(net, params, change, least))
+
+
+def places(net: Network | Chain, params: Any, least: int = 2) -> set[tuple[int, int]]:
+    """Return the layer, counted from 0, and the number there of each weight; `least` its axes."""
+    found: set[tuple[int, int]] = set()
+
+    def noted(v: Any, place: Place) -> Any:
+        found.update((int(layer), place.number) for layer in place.layers)
+        return v
+
+    jax.eval_shape(lambda params: changed(net, params, noted, least), params)
+    return found
+
+
+def are_shared(net: Network | Chain, params: Any) -> bool:
+    """Tell whether several layers have one weight, as the steps of a recurrent network do."""
+    found: list[bool] = []
+
+    def noted(v: Any, place: Place) -> Any:
+        found.extend(len(of_entry) > 1 for of_entry in place.uses)
+        return v
+
+    jax.eval_shape(lambda params: changed(net, params, noted), params)
+    return any(found)
+
+
+def _uses(net: Lowered) -> dict[tuple[int, int], Uses]:
+    """Return for each array, by layer and number, all places that have it, its own among them."""
+    of_array: dict[Any, list[tuple[int, int]]] = {}
+    for layer, identities in enumerate(net.identities):
+        for number, identity in enumerate(identities):
+            at = layer, number
+            known = identity.array is not None
+            of_array.setdefault(identity.array if known else at, []).append(at)
+    return {at: tuple(every) for every in of_array.values() for at in every}
+
+
+def _network(params: Any, change: Change) -> Iterator[Any]:
+    first = 0
+    for entry in as_layers(params):
+        layer = entry.stored() if isinstance(entry, LazyRun) else entry
+        k = length(layer) if is_run(layer) else 1
+        layers = np.arange(first, first + k)
+        place = Place(layers, 0, is_run(layer), tuple(((int(i), 0),) for i in layers))
+        yield Layer(change(layer.theta, place), layer.b)
+        first += k
+
+
+def _chain(net: Lowered, params: Any, change: Change, least: int) -> Iterator[Any]:
+    first, uses = 0, _uses(net)
+    for pattern, k, entry in zip(net.kinds, net.lengths, params, strict=True):
+        if pattern.between:
+            yield entry
+            continue
+        p, of_run = len(pattern.links), isinstance(entry, Stacked)
+        every = [np.arange(first + j, first + p * max(k, 1), p) for j in range(p)]
+
+        def of(part_of: Any, stacked: bool, every: Any = every, pattern: Any = pattern) -> Any:
+            return tuple(
+                _parts(link, parts, layers, stacked, change, least, uses)
+                for link, parts, layers in zip(pattern.links, part_of, every, strict=True)
+            )
+
+        if of_run:
+            shared = None if entry.shared is None else of(entry.shared, False)
+            yield Stacked(of(entry.per_layer, True), shared, entry.rebuild, entry.k)
+        else:
+            yield Weights(of(entry.arrays, False), entry.mixes)
+        first += p * max(k, 1)
+
+
+def _parts(
+    link: Link,
+    parts: Any,
+    layers: np.ndarray,
+    stacked: bool,
+    change: Change,
+    least: int,
+    uses: dict[tuple[int, int], Uses],
+) -> tuple[list[Any], ...]:
+    number = 0
+    new = []
+    for flags, arrays in zip(link.trained, parts, strict=True):
+        own = []
+        for trained, v in zip(flags, arrays, strict=True):
+            axes = jnp.ndim(v) - stacked if v is not None else 0
+            meant = v is not None and trained and can_be_learned(v) and axes >= least
+            if meant:
+                of_entries = layers if stacked else layers[:1]
+                of = tuple(uses[int(layer), number] for layer in of_entries)
+                v = change(v, Place(layers, number, stacked, of))
+            own.append(v)
+            number += 1
+        new.append(own)
+    return tuple(new)

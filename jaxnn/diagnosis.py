@@ -1,0 +1,260 @@
+"""One call for any network: measured, judged, and shown in a notebook.
+
+`model -> a Chain or Network with its params, or torch's module -> flow -> Diagnosis`
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from .arrays.compiled import check_width, measuring
+from .chain.chain import Chain
+from .chain.models import is_of_torch, network_of, refuse_each
+from .curing.cures import Cures, tried_on
+from .curing.patients import OfJax, OfTorch, Patient
+from .errors import NoTangentError
+from .flow.measure.gradient_flow import gradient_flow
+from .flow.measure.torch_flow import torch_flow
+from .flow.record.flow import Flow
+from .flow.record.loss import random_loss
+from .flow.verdict.format_plan import Plan, plan
+from .flow.verdict.verdict import Verdict, verdict
+from .flow.view.chart import chart, svg
+from .flow.view.table import findings_as_html
+from .network.checks import check_loss
+from .network.network import Network
+from .passes.walk import Memory
+from .pytorch.module import own_loss, prediction_of
+
+log = logging.getLogger("jaxnn.cli")
+
+TRY = "Try what would help on this network"
+
+
+@dataclass(frozen=True, repr=False)
+class Diagnosis:
+    """A network's flow and the verdict on it; `print` it, or let a notebook show it with a chart.
+
+    flow: the measurement.
+    verdict: in words.
+    plan: the number formats, if it was measured with formats=True; else None.
+    loss: what was differentiated, in words.
+    note: a sentence on a state that is no finite number; empty if all are.
+    cures: changes of the network, tried on it; made where it is first asked for, which takes some
+        dozens of flows.
+    """
+
+    flow: Flow
+    loss: str
+    note: str = ""
+    patient: Callable[[], Patient] | None = field(default=None, compare=False)
+    """The network with its data, from which `cures` are made; None if they are not known."""
+
+    @cached_property
+    def cures(self) -> Cures:
+        """Changes of the network that were tried on it, see `jaxnn.cures`."""
+        if self.patient is None:
+            raise ValueError(
+                "cures: expected a diagnosis of jaxnn.diagnose, which knows the network, got one "
+                "that was made of a flow; jaxnn.cures takes the network itself"
+            )
+        return tried_on(self.patient(), 0)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """The verdict on the flow."""
+        return verdict(self.flow)
+
+    @cached_property
+    def plan(self) -> Plan | None:
+        """The cheapest number formats of its layers, if their entries were counted."""
+        return None if self.flow.entries is None else plan(self.flow)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The note, the verdict, the plan if there is one, and what may help."""
+        return self.ending(f"{TRY}: `.cures` of this diagnosis.")
+
+    def ending(self, to_try: str) -> tuple[str, ...]:
+        """Return the sentences, where something can be cured with another last one.
+
+        Args:
+            to_try: says how the reader has cures tried; "" for nothing.
+        """
+        said, formats = self.verdict, [] if self.plan is None else str(self.plan).split("\n")
+        can_be_cured = said.can_be_cured and self.patient is not None
+        closing = (*map(str, said.remedies), to_try) if can_be_cured else said.closing
+        note = "" if said.broken else self.note
+        return tuple(filter(None, (note, *said.sentences, *formats, *closing)))
+
+    def __repr__(self) -> str:
+        return "\n".join((*self.sentences, f"{self.loss[:1].upper()}{self.loss[1:]}."))
+
+    def _repr_html_(self) -> str:
+        try:
+            picture = svg(chart(self.flow))
+        except ImportError:  # without the extra `charts`
+            picture = ""
+        return findings_as_html(repr(self).split("\n")) + picture
+
+
+@measuring
+def diagnose(
+    model: Any,
+    xs: Any,
+    ys: Any = None,
+    *,
+    loss: Any = None,
+    cotangent: Any = None,
+    each: str = "batch",
+    cuts: Any = None,
+    memory: Memory = "all",
+    seed: int = 0,
+    theory: bool | float = False,
+    formats: bool = False,
+) -> Diagnosis:
+    """Measure the gradient of every layer of a network, whatever it is made of, and judge it.
+
+    Args:
+        model: a module of Equinox or of Flax NNX, or any callable pytree with arrays: it is cut
+            into layers; a pair (f, params), of f(params, xs), likewise; a list of layers, or a dict
+            of them by name, as `jaxnn.from_layers` takes it; a pair (net, params) of ours; or a
+            module of PyTorch.
+        xs: an example batch; of a module of PyTorch its inputs.
+        ys: labels, or whatever the loss takes.
+        loss: as for `jaxnn.gradient_flow`, or `jaxnn.torch_flow`. Without it and a
+            cotangent, the loss of a Network's task if there are labels, else a random linear one.
+        cotangent: instead, Δ of the output.
+        each: "example" if a module, function or layer takes one example instead of a batch; "whole"
+            if there are no examples, as in a graph: all of xs is measured as one.
+        cuts: of a module of PyTorch, as for `jaxnn.torch_flow`; of a module or function of JAX, as
+            for `jaxnn.from_function`.
+        memory: as for `jaxnn.gradient_flow`.
+        seed: of the random loss.
+        theory: as for `jaxnn.gradient_flow`: whether theory stands beside the measurement; of a
+            module of PyTorch none, unless `jaxnn.from_torch` takes it.
+        formats: whether entries are counted as well, as for `jaxnn.gradient_flow`: then there is a
+            `.plan` of number formats too.
+
+    Returns:
+        Diagnosis: `.verdict`, `.flow`, `.cures`; it prints the verdict.
+
+    Raises:
+        TypeError: something that is none of these.
+        ValueError: one sentence on what was given, as the functions above have it.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> keys = jax.random.split(jax.random.key(0), 20)
+        >>> layers = [(lambda w, z: jax.nn.sigmoid(z) @ w, jax.random.normal(k, (16, 16)) / 4)
+        ...           for k in keys]
+        >>> xs = jax.random.normal(jax.random.key(1), (8, 16))
+        >>> d = jaxnn.diagnose(layers, xs, loss=lambda output, ys: jnp.mean(output**2))
+        >>> d.verdict.word, len(d.flow.names)
+        ('vanishing', 20)
+    """
+    log.debug("measuring the gradient of every layer")
+    loss = check_loss(loss)
+    check_width("xs", xs)
+    if cotangent is not None and (loss is not None or ys is not None):
+        raise ValueError("cotangent: expected it, or ys and loss, got both")
+    if is_of_torch(model):
+        refuse_each(each, "a module of PyTorch")
+        if theory:
+            raise ValueError(
+                "theory: expected none for a module of PyTorch, whose program has no wide twin; a "
+                "Sequential of Linear and activations has one as jaxnn.diagnose(jaxnn.from_torch("
+                "module), xs.numpy(), theory=True)"
+            )
+        if memory != "all":
+            raise ValueError(f"memory: expected all for a module of PyTorch, got {memory}")
+        told = [_loss_in_words(ys, loss, cotangent, seed, labels=False)]
+
+        def own_or_random(output: Any, seed: int) -> Any:
+            value = own_loss(output)
+            if value is None:
+                return _random_loss_of_torch(output, seed)
+            told.append("loss of the module's own")
+            return value
+
+        if loss is None and cotangent is None:
+            ys, loss = seed, own_or_random
+        options = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
+        flow = torch_flow(model, xs, ys, formats=formats, **options)
+        own = dict(model.named_parameters())
+        return Diagnosis(flow, told[-1], patient=lambda: OfTorch(own, model, xs, ys, options))
+    net, params = network_of(model, xs, each, cuts)
+    words = _loss_in_words(ys, loss, cotangent, seed, labels=isinstance(net, Network))
+    if loss is None and cotangent is None:
+        if isinstance(net, Chain):
+            ys, loss = jax.random.key(seed), random_loss
+        elif ys is None:
+            shape = (*np.shape(xs)[:1], net.sizes[-1])
+            cotangent = jax.random.normal(jax.random.key(seed), shape) / shape[0]
+
+    def flow_of(params: Any, xs: Any, ys: Any, cotangent: Any) -> Any:
+        more: dict[str, Any]
+        more = {"loss": loss, "memory": memory, "cotangent": cotangent, "theory": theory}
+        more["formats"] = formats
+        try:
+            return gradient_flow(net, params, xs, ys, tangent=True, **more)
+        except NoTangentError:  # of a layer with a reverse rule alone
+            return gradient_flow(net, params, xs, ys, **more)
+
+    flow, note = _with_note(flow_of, (params, xs, ys, cotangent))
+    options = {"loss": loss, "cotangent": cotangent}
+    like = model[1] if isinstance(model, tuple) else model
+    like = None if like is params else like
+    return Diagnosis(flow, words, note, lambda: OfJax(params, net, xs, ys, options, like))
+
+
+def _loss_in_words(ys: Any, loss: Any, cotangent: Any, seed: int, labels: bool) -> str:
+    """Return the loss in words.
+
+    Args:
+        ys: as given.
+        loss: as given.
+        cotangent: as given.
+        seed: of a random loss.
+        labels: whether ys need no loss.
+
+    Raises:
+        ValueError: labels and no loss.
+    """
+    if loss is not None:
+        return "loss as given"
+    if cotangent is not None:
+        return "cotangent as given"
+    if ys is None:
+        return f"no loss given: a random linear one, of seed {seed}"
+    if not labels:
+        raise ValueError("loss: expected loss(output, ys) with ys, got none")
+    return "loss of the task"
+
+
+def _random_loss_of_torch(output: Any, seed: int) -> Any:
+    torch, first = sys.modules["torch"], prediction_of(output)
+    generator = torch.Generator().manual_seed(seed)
+    c = torch.randn(first.shape, generator=generator).to(first)
+    return (c * first).sum() / len(first)
+
+
+def _with_note(flow_of: Callable[..., Flow], of: tuple[Any, ...]) -> tuple[Flow, str]:
+    """Return a flow and an empty note, or, if a state is no finite number, a note that says so."""
+    try:
+        return flow_of(*of), ""
+    except ValueError as error:
+        sentence = error
+    try:
+        flow = jax.jit(flow_of)(*of)  # which looks at no values
+    except Exception:
+        raise sentence from None
+    if np.all(np.asarray(flow.log_mean_square) < np.inf):
+        raise sentence
+    return flow, str(sentence)

@@ -1,0 +1,1 @@
+"""Number formats: what each keeps of the entries of a flow."""

@@ -1,0 +1,249 @@
+"""Entries: what share of an array a number format keeps, from a histogram of its exponents.
+
+    m 2^e of each row -> exponent and mantissa of all entries, from their bits -> counts and squares
+
+Bins fall from the largest entry of the array: `PARTS` for each factor of two, which are told apart
+by the `EDGES` where some format begins to overflow, or rounds a power of two to zero. So what a
+format keeps is a sum over bins, exactly, for any scale that is a power of two; see
+`format_loss.py`. What
+it keeps in blocks needs the entries themselves, and is counted beside: `number_formats.py`.
+All arrays of a layer of a chain are counted in one go, and sorted after the walk, for all layers
+together: done for each layer by itself, it would be compiled again for each.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+from itertools import chain
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ...arrays.loops import reduced
+from ...arrays.rows import (
+    ZERO_EXPONENT,
+    ScaledRows,
+    at_least_float32,
+    exponent_and_mantissa,
+    power_of_two,
+)
+from ...arrays.spread import automatically
+from ...network.params import is_run
+from .number_formats import BLOCKS, EDGES, FIRST_SQUARE, MXFP8, edges_passed, sums_in_blocks
+
+OCTAVES = 160  # factors of two below the largest entry; the last has all that is smaller
+PARTS = len(EDGES) + 1  # bins of each, the one with the largest entries first
+BINS = OCTAVES * PARTS
+LOWEST = 2**20  # factors of two below which nothing counts
+GROUPS = 4  # of entries that are summed apart, at least, so that sums keep their digits
+MOST_COUNTED = 2**24  # of these in a group: more ones than that a float32 cannot count
+
+
+def bins_of(below: Int[Array, "*s"], mantissa: Float[Array, "*s"]) -> Int[Array, "*s"]:
+    """Return the bin of each entry; the last one of a zero.
+
+    Args:
+        below: how far its exponent is below that of bin 0.
+        mantissa: in [1, 2); 0 of a zero.
+    """
+    octave = jnp.clip(below, 0, OCTAVES - 1)
+    place = octave * PARTS + (PARTS - 1 - edges_passed(mantissa))
+    return jnp.where(mantissa == 0, BINS - 1, place)
+
+
+class Entries(NamedTuple):
+    """Histograms of the entries of arrays, one for each; what is zero counts in no bin.
+
+    So is what is subnormal in the array's own type. Bin `PARTS` k + p has part p of octave k,
+    2^(top-k) <= |x| < 2^(top-k+1).
+
+    top: the exponent of the largest entry.
+    sums: of the entries in each bin the number, and the sum of the squares over 2^(2 top).
+    blocks: what formats in blocks do to them, see `sums_in_blocks`; squares over 2^(2 top).
+    """
+
+    top: Float[Array, "*v"]
+    sums: Float[Array, "*v K 2"]
+    blocks: Float[Array, "*v 5 2"]
+
+    def at(self, places: Any) -> "Entries":
+        """Return that of array i of several, or those at several places."""
+        places = places if isinstance(places, int) else np.array(places)
+        return jax.tree.map(lambda v: v[places], self)  # type: ignore[no-any-return]
+
+    def part(self, start: int, end: int) -> "Entries":
+        """Return those of some of several arrays."""
+        return jax.tree.map(lambda v: v[start:end], self)  # type: ignore[no-any-return]
+
+    @classmethod
+    def together(cls, each: Sequence["Entries"]) -> "Entries":
+        """Return that of several arrays."""
+        if len(each) == 1:
+            return each[0]
+        top = jnp.max(jnp.stack([one.top for one in each]))
+        return reduce(_sum, (one.below(top) for one in each))
+
+    def below(self, top: Float[Array, ""]) -> "Entries":
+        """Return the same histogram under a higher exponent."""
+        by = jnp.minimum(top - self.top, LOWEST).astype(jnp.int32)
+        places = jnp.minimum(jnp.arange(OCTAVES, dtype=jnp.int32) + by, OCTAVES - 1)
+        octaves = self.sums.reshape(OCTAVES, PARTS, 2)
+        moved = jnp.zeros_like(octaves).at[places].add(octaves).reshape(self.sums.shape)
+        scale = jnp.square(power_of_two(-by, self.sums))
+        one = jnp.ones_like(scale)
+        squares = jnp.arange(len(self.blocks)) >= FIRST_SQUARE
+        return Entries(
+            top,
+            moved * jnp.stack([one, scale])[None],
+            self.blocks * jnp.where(squares, scale, one)[:, None],
+        )
+
+
+def _sum(a: Entries, b: Entries) -> Entries:
+    """Return that of both, which have one top."""
+    return Entries(a.top, a.sums + b.sums, a.blocks + b.blocks)
+
+
+def entries_of(arrays: Sequence[ScaledRows]) -> Entries:
+    """Return those of arrays m 2^e, stacked, each with an exponent for each row, or one for all.
+
+    All arrays are cut into short rows along their last axis and counted in one go, which is
+    compiled once; short axes are filled up with zeros to a power of two.
+    """
+    return automatically(_entries_of, list(arrays))
+
+
+def _entries_of(arrays: list[ScaledRows]) -> Entries:
+    by_width: dict[int, list[int]] = {}
+    for i, v in enumerate(arrays):
+        width = min(MXFP8, 1 << (_last(v) - 1).bit_length())
+        by_width.setdefault(width, []).append(i)
+    each = [_counted([arrays[i] for i in own], width) for width, own in by_width.items()]
+    if len(each) == 1:
+        return each[0]
+    order = np.argsort([i for own in by_width.values() for i in own])
+    return jax.tree.map(lambda *v: jnp.concatenate(v)[order], *each)  # type: ignore[no-any-return]
+
+
+def _last(v: ScaledRows) -> int:
+    """Return the length of the last axis, which is not that of rows, at least 1."""
+    return max(int(v.m.shape[-1]), 1) if v.m.ndim > v.e.ndim else 1
+
+
+def _counted(arrays: Sequence[ScaledRows], width: int) -> Entries:
+    """Return the entries of arrays, stacked, in rows of a power of two, `MXFP8` at most."""
+    rows, exponents, lengths = [], [], []
+    for v in arrays:
+        m = at_least_float32(v.m)
+        m = jnp.expand_dims(m, -1) if m.ndim == v.e.ndim else m
+        e = jnp.broadcast_to(jnp.expand_dims(v.e, range(v.e.ndim, m.ndim - 1)), m.shape[:-1])
+        m = jnp.pad(m, [(0, 0)] * (m.ndim - 1) + [(0, -m.shape[-1] % width)])
+        rows.append(m.reshape(-1, width))
+        exponents.append(jnp.repeat(e.ravel(), m.shape[-1] // width))
+        lengths.append(len(rows[-1]))
+    count, number = len(arrays), jnp.arange(sum(lengths), dtype=jnp.int32)  # of the row
+    ends = np.cumsum(lengths)[:-1].astype(np.int32)
+    array = jnp.sum(number[:, None] >= ends[None], axis=1, dtype=jnp.int32)  # that it belongs to
+    own = array[None] == jnp.arange(count, dtype=jnp.int32)[:, None]
+    k, mantissa = exponent_and_mantissa(jnp.abs(jnp.concatenate(rows)))
+    exponent = jnp.where(mantissa == 0, ZERO_EXPONENT, k + jnp.concatenate(exponents)[:, None])
+    top, largest = _largest(*_largest(exponent, mantissa), own)
+    below = top[array][:, None] - exponent
+    size = mantissa * power_of_two(-jnp.minimum(below, LOWEST), mantissa)
+
+    # Counts and squares side by side, into several buffers, row by row in turn.
+    groups = max(GROUPS, -(-len(number) * width // MOST_COUNTED))
+    place = ((number % groups) * count + array)[:, None] * BINS + bins_of(below, mantissa)
+    full = mantissa != 0
+    pairs = jnp.stack([full.astype(size.dtype), jnp.square(size)], axis=-1)
+    zero = jnp.zeros((groups * count * BINS, 2), size.dtype)
+    sums = zero.at[place].add(pairs, mode="promise_in_bounds").reshape(groups, count, BINS, 2)
+    in_blocks = sums_in_blocks(size, full, largest[array])
+    blocks = jnp.matmul(own.astype(in_blocks.dtype), in_blocks, precision="highest")
+    return Entries(
+        top.astype(size.dtype),
+        jnp.sum(sums, axis=0),
+        blocks.reshape(count, -1, len(BLOCKS)).astype(size.dtype),
+    )
+
+
+def _largest(
+    exponent: Int[Array, "*s n"], mantissa: Float[Array, "*s n"], own: Any = True
+) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
+    """Return the largest number along the last axis; of each of several arrays, own (arrays, n)."""
+
+    def larger(a: Any, b: Any) -> Any:
+        is_first = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] >= b[1]))
+        return tuple(jnp.where(is_first, *pair) for pair in zip(a, b, strict=True))
+
+    pair = jnp.where(own, exponent, ZERO_EXPONENT), jnp.where(own, mantissa, 0)
+    most, of_most = reduced(pair, larger, (ZERO_EXPONENT, 0))
+    return most, of_most
+
+
+class FlowEntries(NamedTuple):
+    """Histograms of the entries of a flow; of PyTorch without those of Δ of parameters.
+
+    delta, state: of Δ of each state and of the state itself, one for each layer.
+    delta_parameter, parameter: of Δ of each parameter array and of the array itself, in the order
+        of `flow.parameters`.
+    """
+
+    delta: Entries
+    state: Entries
+    delta_parameter: Entries | None = None
+    parameter: Entries | None = None
+
+
+def sorted_entries(
+    layers: Sequence[Any],
+    records: Sequence[Sequence[Entries]],
+    of_states: Sequence[int],
+    of_parameters: Sequence[int],
+) -> FlowEntries:
+    """Return the entries of a flow.
+
+    Args:
+        layers: the parameters that the walk takes, some of them runs.
+        records: of each the entries of its layers, of a run stacked; none of what is no layer.
+        of_states: of each layer the number of arrays of its state.
+        of_parameters: of its parameters.
+    """
+    parts = []
+    for layer, record in zip(layers, records, strict=True):
+        if is_run(layer) and record:  # (k, arrays of the layer, …), the layers of a pattern in turn
+            own = jax.tree.map(lambda *v: jnp.concatenate(v, axis=1), *record)
+            parts.append(jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), own))
+        else:
+            parts += record
+    whole: Entries = jax.tree.map(lambda *v: jnp.concatenate(v), *parts)
+    counts = np.array([of_states, of_states, of_parameters, of_parameters]).T
+    ends = np.cumsum(counts).reshape(counts.shape)
+    delta, state, *both = (
+        [range(end - count, end) for end, count in zip(*pair, strict=True)]
+        for pair in zip(ends.T.tolist(), counts.T.tolist(), strict=True)
+    )
+    every = [whole.at([*chain(*places)]) for places in both] if any(of_parameters) else []
+    return FlowEntries(_by_layer(whole, delta), _by_layer(whole, state), *every)
+
+
+def _by_layer(whole: Entries, places: Sequence[range]) -> Entries:
+    """Return the entries of each layer, those of its several arrays together."""
+    order: list[int] = []
+    parts = []
+    for count in sorted(set(map(len, places))):
+        own = [i for i, each in enumerate(places) if len(each) == count]
+        several = whole.at([[*places[i]] for i in own])
+        order += own
+        parts.append(_together(several, count))
+    return jax.tree.map(lambda *v: jnp.concatenate(v)[np.argsort(order)], *parts)  # type: ignore[no-any-return]
+
+
+def _together(several: Entries, count: int) -> Entries:
+    """Return the entries of so many arrays of each layer, (layers, arrays, …), as those of one."""
+    together: Entries = jax.vmap(lambda v: Entries.together([v.at(i) for i in range(count)]))(
+        several
+    )
+    return together

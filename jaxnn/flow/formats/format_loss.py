@@ -1,0 +1,233 @@
+"""Shares of the entries of a flow that number formats keep, with scales and a table.
+
+    bins, from the largest entries down     overflow | kept, normal | subnormal | zero
+
+Where these begin follows from the format, the exponent of bin 0 and the scale; with running sums of
+counts and squares each share is the difference of two.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...texts import told
+from .entries import BINS, OCTAVES, PARTS, Entries
+from .number_formats import BLOCKS, EDGES, FIRST_SQUARE, NARROW, Format
+
+KEEP = 0.999  # of the square norm
+# By name: what is counted.
+KINDS = ("delta", "state", "delta_parameter", "parameter")
+SCALED = ("delta", "delta_parameter")  # with the loss
+FORMATS_OF_ENTRIES = tuple(each.name for each in (*NARROW, *BLOCKS))
+
+
+class Kept(NamedTuple):
+    """Shares of the nonzero entries of arrays that a format changes, (N,) each; 0 without any.
+
+    scale: the k of 2^k by which each array is multiplied.
+    zero, subnormal, overflow: of the entries; subnormal are those below the normal numbers that do
+        not become zero.
+    zero_square, overflow_square: of the square norm.
+    """
+
+    scale: np.ndarray
+    zero: np.ndarray
+    subnormal: np.ndarray
+    overflow: np.ndarray
+    zero_square: np.ndarray
+    overflow_square: np.ndarray
+
+    @property
+    def square(self) -> np.ndarray:
+        """The share of the square norm that is left, before what is left is rounded."""
+        return np.asarray(1 - self.zero_square - self.overflow_square)
+
+
+class Histogram:
+    """Entries with known values, ready for any format and scale.
+
+    known: which arrays have numbers; the shares of others are nan.
+    top: the exponent of the largest entry of each.
+    """
+
+    def __init__(self, entries: Entries) -> None:
+        top, self.counts, squares = (
+            np.asarray(v, np.float64)
+            for v in (entries.top, entries.sums[..., 0], entries.sums[..., 1])
+        )
+        self.known = np.isfinite(top) & np.isfinite(squares).all(axis=1)
+        self.top = np.where(self.known, top, 0).astype(int)
+        self.full = self.known & (self.counts.sum(axis=1) > 0)
+        self.of_entries, self.of_square = (_running(v) for v in (self.counts, squares))
+        totals = (v.sum(axis=1, keepdims=True) for v in (self.counts, squares))
+        whole, square = (np.where(total == 0, 1, total) for total in totals)
+        blocks = np.moveaxis(np.asarray(entries.blocks, np.float64), -2, 0)
+        self.blocks = [v / (whole if i < FIRST_SQUARE else square) for i, v in enumerate(blocks)]
+
+    def kept(self, kind: Format, scale: Any) -> Kept:
+        """Return what a format keeps of each array.
+
+        Args:
+            kind: the format.
+            scale: the k of 2^k by which arrays are multiplied, one or (N,).
+        """
+        scale = np.asarray(scale, int)
+        over, small, zero = _begins(kind, self.top + scale)
+        small = np.maximum(small, over)
+
+        def between(sums: np.ndarray, first: Any, end: Any) -> np.ndarray:
+            place = np.arange(len(sums))
+            shares = sums[place, end] - sums[place, first]
+            return np.where(self.known, shares, np.nan)
+
+        start, end = np.zeros_like(over), np.full_like(over, BINS)
+        return Kept(
+            np.broadcast_to(scale, over.shape),
+            between(self.of_entries, zero, end),
+            between(self.of_entries, small, zero),
+            between(self.of_entries, start, over),
+            between(self.of_square, zero, end),
+            between(self.of_square, start, over),
+        )
+
+    def in_blocks(self, kind: Format) -> Kept:
+        """Return what a format in blocks keeps of each array."""
+        i = [each.name for each in BLOCKS].index(kind.name)
+        shares = (np.where(self.known, v[:, i], np.nan) for v in self.blocks)
+        return Kept(np.zeros_like(self.top), *shares)
+
+    def by_exponent(self) -> list[dict[int, float]]:
+        """Return the number of entries of each array by the exponent k, 2^k <= |x| < 2^(k+1)."""
+        counts = self.counts.reshape(-1, OCTAVES, PARTS).sum(axis=2)
+        return [
+            {int(top) - octave: float(each[octave]) for octave in np.flatnonzero(each > 0).tolist()}
+            for top, each in zip(self.top, counts, strict=True)
+        ]
+
+    def exponents(self, shares: Sequence[float]) -> np.ndarray:
+        """Return the exponents k below or at which so large a share of the entries lies, (N, S).
+
+        Of entries that are not zero; nan of an array without any, or without known numbers.
+        """
+        rows = []
+        for counts, known in zip(self.by_exponent(), self.known, strict=True):
+            exponents = np.array(sorted(counts), float)
+            total = np.cumsum([counts[int(k)] for k in exponents])
+            if not known or not len(total):
+                rows.append(np.full(len(shares), np.nan))
+                continue
+            rows.append(exponents[np.searchsorted(total, np.array(shares) * total[-1])])
+        return np.array(rows).reshape(-1, len(shares))
+
+    def largest_scale(self, kind: Format) -> np.ndarray:
+        """Return the largest k for which nothing of each array overflows; 0 of zeros."""
+        passed = PARTS - 1 - np.argmax(self.counts[:, :PARTS] > 0, axis=1)
+        k = kind.highest - self.top - (passed > EDGES.index(kind.edge))
+        return np.where(self.full, k, 0)
+
+
+def _running(v: np.ndarray) -> np.ndarray:
+    """Return the running sums of shares, (N, K + 1)."""
+    sums = np.concatenate([np.zeros((len(v), 1)), np.cumsum(v, axis=1)], axis=1)
+    return np.asarray(sums / np.where(sums[:, -1:] == 0, 1, sums[:, -1:]))
+
+
+def _begins(kind: Format, top: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the bins where what does not overflow begins, what is subnormal, and what is zero.
+
+    top: the exponent of bin 0, with the scale.
+    """
+    passing = PARTS - 1 - EDGES.index(kind.edge)  # bins of an octave whose mantissas overflow
+    over = (top - kind.highest) * PARTS + passing
+    small = (top - kind.least + 1) * PARTS
+    # Of the octave of half the smallest number a power of two alone becomes zero, its last bin.
+    zero = (top - kind.lowest + 2) * PARTS - 1
+    return np.clip(over, 0, BINS), np.clip(small, 0, BINS), np.clip(zero, 0, BINS)
+
+
+class LossScale(NamedTuple):
+    """Powers of two by which the loss is multiplied.
+
+    best: the k that keeps most of the layer that loses most, the largest of those.
+    window: the least and the largest k that keep enough of every layer; or None.
+    """
+
+    best: int
+    window: tuple[int, int] | None
+
+
+def loss_scale(kind: Format, deltas: list[Histogram], keep: float = KEEP) -> LossScale:
+    """Return the scales of the loss for which a format keeps every Δ.
+
+    Args:
+        kind: the format.
+        deltas: all that is scaled with the loss.
+        keep: the share of the square norm that is enough.
+    """
+    full = [each for each in deltas if each.full.any()]
+    if not full:
+        return LossScale(0, None)
+    most = [each.largest_scale(kind)[each.full] for each in full]
+    # Below the first nothing overflows, and all layers lose less with more; above the last all
+    # that counts overflows.
+    first, last = (int(f([f(v) for v in most])) for f in (min, max))
+    scales = range(first - (kind.highest - kind.lowest), last + 2)
+    least = np.array(
+        [min(each.kept(kind, k).square[each.full].min() for each in full) for k in scales]
+    )
+    best = len(scales) - 1 - int(np.argmax(least[::-1]))
+    good = np.flatnonzero(least >= keep)
+    stretch = max(np.split(good, np.flatnonzero(np.diff(good) > 1) + 1), key=len)
+    window = (scales[stretch[0]], scales[stretch[-1]]) if len(good) else None
+    return LossScale(scales[best], window)
+
+
+def histograms(entries: Any) -> dict[str, Histogram]:
+    """Return the histograms of a flow that it has, by the names in `KINDS`."""
+    return {kind: Histogram(v) for kind in KINDS if (v := getattr(entries, kind)) is not None}
+
+
+def scalings(kind: Format, of: Histogram, scale: int | None) -> Iterator[tuple[str, Kept]]:
+    """Yield what a format keeps of arrays with each kind of scale, the simplest first.
+
+    Args:
+        kind: the format.
+        of: the arrays.
+        scale: the k of 2^k by which the loss is multiplied; None of what it does not scale.
+    """
+    if kind in BLOCKS:
+        yield "block", of.in_blocks(kind)
+        return
+    yield "none", of.kept(kind, 0)
+    if scale is not None:
+        yield "loss", of.kept(kind, scale)
+    yield "tensor", of.kept(kind, of.largest_scale(kind))
+
+
+def rows_of(flow: Any, of: str, scale: int | None) -> list[dict[str, Any]]:
+    """Return a row for each array, format and kind of scale; see `flow.formats.ranges`."""
+    found = histograms(flow.entries)
+    if of not in found:
+        is_left = of == "delta_parameter"
+        hint = "; of PyTorch Δ of parameters is not counted by entries" if is_left else ""
+        raise ValueError(f"of: expected one of {', '.join(found)}, got {told(of)}{hint}")
+    layers, paths = range(1, len(flow.names) + 1), None
+    if "parameter" in of:
+        layers, paths = flow.parameters.layers, flow.parameters.paths
+    deltas = [found[kind] for kind in SCALED if kind in found]
+    rows = []
+    for kind in (*NARROW, *BLOCKS):
+        k = None
+        if of in SCALED and kind in NARROW:
+            k = loss_scale(kind, deltas).best if scale is None else scale
+        for scaling, kept in scalings(kind, found[of], k):
+            shares = zip(*(v.tolist() for v in kept), strict=True)
+            for i, (layer, values) in enumerate(zip(layers, shares, strict=True)):
+                name = flow.names[layer - 1] if layer <= len(flow.names) else ""
+                path = {} if paths is None else {"path": paths[i]}
+                row = {"layer": layer, "name": name, **path, "format": kind.name}
+                rows.append(
+                    row | {"scaling": scaling} | dict(zip(Kept._fields, values, strict=True))
+                )
+    return rows

@@ -1,0 +1,1 @@
+"""The measurement of a flow, of a Network, a chain or a module of PyTorch."""

@@ -1,0 +1,159 @@
+"""Theory beside a measurement: the flow of the network's wide twin, with its errors.
+
+    net -> its twin -> flows of several draws, one compiled program -> their mean and its error
+
+Draws are independent of each other, so that what they differ by is the error of their mean; within
+one the replicas share every covariance. Draws are added until the error of the gradient over the
+whole network is as small as was asked for.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+
+from ...arrays.compiled import compiled
+from ...chain.chain import Chain
+from ...chain.from_network import as_chain
+from ...network.checks import as_rows, dtype_of
+from ...network.network import Network
+from ...theory.twin.wide import Wide, twin_of
+from ..record.flow import Flow, FlowOptions
+from ..record.loss import Loss
+from .chain_flow import chain_flow
+
+LN10 = float(np.log(10))
+GOAL = 0.02  # decades over the network
+UNITS = 256  # at least, of the replicas of a draw together
+FEWEST, MOST = 2, 16  # replicas
+DRAWS = 4  # at a time
+MOST_DRAWS = 64
+AS_SQUARES = {"log_mean_square": 1, "log_gain": 0}  # the power that is averaged; 2 of others
+
+
+def theory_of(
+    goal: float,
+    net: Network | Chain,
+    params: Any,
+    xs: Any,
+    ys: Any,
+    cotangent: Any,
+    loss: Loss | None,
+    options: FlowOptions,
+) -> Flow:
+    """Return what theory says of a network: the mean of flows of its wide twin.
+
+    Args:
+        goal: the error of the gradient over the whole network, in decades.
+        net: the network or chain.
+        params: its parameters.
+        xs: the examples.
+        ys: as for `jaxnn.gradient_flow`.
+        cotangent: likewise.
+        loss: likewise.
+        options: of the flow.
+    """
+    if isinstance(net, Network):
+        if cotangent is None and loss is None:
+            ys = as_rows(net, params, xs, ys)[1]
+        loss = None if cotangent is not None else _OfTask(net, loss)
+        xs = jnp.asarray(xs, dtype_of(params))
+        net, params = as_chain(net, params)
+    twin = twin_of(net, replicas_of(params))
+    options = options._replace(tangent=False, formats=False)
+    given = twin, params, xs, ys, cotangent, loss, options
+    key = jax.random.key(0)
+    several = _draws(*given, jax.random.split(key, DRAWS))
+    if isinstance(several.log_delta, jax.core.Tracer):
+        return _mean(several, twin.replicas, jnp)
+    # From here on NumPy: of JAX each operation on each shape would be a program to compile.
+    several = jax.tree.map(np.asarray, several)
+    while _is_off(several, goal):
+        count = len(several.log_delta)
+        more = _draws(*given, jax.random.split(jax.random.fold_in(key, count), DRAWS))
+        several = jax.tree.map(lambda *v: np.concatenate(v), several, more)
+    with np.errstate(all="ignore"):  # of sizes that are zero or not finite
+        theory: Flow = jax.tree.map(jnp.asarray, _mean(several, twin.replicas, np))
+    return theory
+
+
+@dataclass(frozen=True)
+class _OfTask:
+    """The loss of z[L] of a network, its task's or one of ŷ."""
+
+    net: Network
+    loss: Loss | None
+
+    def __call__(self, z: Array, ys: Any) -> Array:
+        task = self.net.task
+        return task.loss(z, ys) if self.loss is None else self.loss(task.output(z), ys)
+
+
+def replicas_of(params: Any, units: int = UNITS) -> int:
+    """Return how many replicas have so many units together, in a layer of the usual width."""
+    widths = [v.shape[-1] for v in jax.tree.leaves(params) if jnp.ndim(v) > 1]
+    return int(np.clip(-(-units // int(np.median(widths or [1]))), FEWEST, MOST))
+
+
+@compiled
+def _draws(
+    twin: Wide,
+    params: Any,
+    xs: Any,
+    ys: Any,
+    cotangent: Any,
+    loss: Loss | None,
+    options: FlowOptions,
+    keys: Array,
+) -> Flow:
+    def of(key: Array) -> Flow:
+        own = twin.with_key(params, key)
+        return chain_flow(twin, own, xs, ys, cotangent, loss, options)
+
+    flows: Flow = lax.map(of, keys)
+    return flows
+
+
+def _is_off(several: Flow, goal: float) -> bool:
+    """Tell whether the gradient over the network is not as well known as it should be."""
+    log_delta = np.asarray(several.log_delta)
+    whole = log_delta[:, 0] - log_delta[:, -1]
+    if not np.isfinite(whole).all() or len(whole) >= MOST_DRAWS:
+        return False
+    return bool(np.std(whole, ddof=1) / len(whole) ** 0.5 > goal * LN10)
+
+
+def _mean(several: Flow, replicas: int, xp: Any) -> Flow:
+    """Return the mean of flows, of logarithms that of what they are of, with its errors.
+
+    Args:
+        several: the flows.
+        replicas: of each.
+        xp: NumPy, or that of JAX where the flows are traced.
+    """
+    count = len(several.log_delta)
+
+    def of(path: Any, v: Any) -> Any:
+        name = path[-1].name
+        power = AS_SQUARES.get(name, 2) if name.startswith("log_") else 0
+        if v.dtype == bool:
+            return xp.any(v, axis=0)
+        if not power:
+            return xp.mean(v, axis=0).astype(v.dtype)
+        top = xp.max(v, axis=0)
+        top = xp.where(xp.isfinite(top), top, 0).astype(v.dtype)
+        mean = xp.mean(xp.exp(power * (v - top)), axis=0)
+        return (top + xp.log(mean) / power).astype(v.dtype)
+
+    def error(v: Any) -> Any:
+        if v.dtype == bool:
+            return xp.any(v != v[:1], axis=0)
+        spread = xp.std(v, axis=0, ddof=1) / count**0.5
+        return spread.astype(v.dtype)
+
+    mean: Flow = jax.tree_util.tree_map_with_path(of, several)
+    return replace(mean, errors=jax.tree.map(error, several), replicas=count * replicas)

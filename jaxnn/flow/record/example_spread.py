@@ -1,0 +1,153 @@
+"""Examples on the way up: what is left of their differences, layer by layer.
+
+    spread   s[l]² = mean (z[l] - mean over examples of z[l])² / mean z[l]²
+    tangent  t[l] = (dz[l] / dz[l-1]) t[l-1],   t[0] = (x of the next example - x) / √2
+
+A network that makes its examples alike cannot tell them apart, whatever its gradient. Rounding
+keeps a spread at some eps of the dtype: below that it says nothing. The tangent goes on. It is what
+differs between examples to first order, carried up with an exponent like a gradient on its way
+down; √2 makes it as large as the deviation from the mean. The deviation itself would be no
+direction to take: that scales the batch, which a norm undoes.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ...arrays.loops import barrier, product
+from ...arrays.rows import (
+    LN2,
+    ScaledRows,
+    aligned,
+    at_least_float32,
+    floats,
+    log_norm,
+    renormalised,
+    with_floats,
+)
+from ...arrays.spread import as_rows, beside, first_rows, pcast_like, whole
+from ...chain.state import counted, streams
+from ..formats.ranges import NOISE
+from .positions import has_positions
+
+RANK_OF = 64  # examples, at most, whose effective rank is taken
+
+
+def rows_of(z: ScaledRows, dtype: Any) -> Float[Array, "B n"]:
+    """Return the floats of a state as one row for each example, on one common exponent."""
+    together = beside([as_rows(at_least_float32(v).astype(dtype)) for v in floats(z.m)])
+    return together if z.e is None else aligned(ScaledRows(together, z.e)).m
+
+
+def examples_of(rows: Float[Array, "B n"], eps: float | Array) -> dict[str, Array]:
+    """Return log_spread, cosine and rank of the rows of a state.
+
+    Args:
+        rows: an example each; their squares are in range.
+        eps: of the dtype that they were computed in; the rank of mere rounding is nan.
+    """
+    count = len(rows)
+    square = jnp.mean(jnp.square(rows), axis=1)
+    deviation, spread = _spread(rows, 0, jnp.mean(square))
+    norms = jnp.sqrt(square * rows.shape[1])
+    units = rows / jnp.where(norms == 0, 1, norms)[:, None]
+    total = jnp.sum(jnp.square(jnp.sum(units, axis=0)))
+    some = first_rows(deviation, RANK_OF)  # all with all
+    gram = product(some, some.T)
+    rank = jnp.square(jnp.trace(gram)) / jnp.sum(jnp.square(gram))
+    if count == 1:  # nothing to compare it with
+        return dict.fromkeys(("log_spread", "cosine", "rank"), jnp.full_like(total, jnp.nan))
+    return {
+        "log_spread": jnp.log(spread),
+        "cosine": (total - count) / (count * (count - 1.0)),
+        "rank": jnp.where(spread > NOISE * eps, rank, jnp.nan),
+    }
+
+
+def log_spread_within(states: list[Array], mean_square: Float[Array, ""]) -> Float[Array, ""]:
+    """Return ln of the spread between the positions of an example; the last axis is no position.
+
+    Args:
+        states: the arrays of a state; their squares are in range.
+        mean_square: of all of their numbers.
+    """
+    if not has_positions(states):
+        return jnp.full_like(mean_square, jnp.nan)
+    positions = tuple(range(1, states[0].ndim - 1))
+    return jnp.log(_spread(states[0], positions, mean_square)[1])
+
+
+def log_spread_by_position(state: Array, dtype: Any) -> Float[Array, " t"]:
+    """Return log_spread of each position of a state, (B, …, channels); nan of a single example."""
+    values = at_least_float32(state).astype(dtype)
+    over = (0, values.ndim - 1)
+    largest = jnp.max(jnp.abs(values), axis=over, keepdims=True, initial=0.0)
+    values = barrier(values / jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1))
+    spread = _spread(values, 0, jnp.mean(jnp.square(values), axis=over), over)[1].ravel()
+    return jnp.log(spread) if len(values) > 1 else jnp.full_like(spread, jnp.nan)
+
+
+def _spread(
+    values: Array,
+    axis: int | tuple[int, ...],
+    mean_square: Float[Array, "*t"],
+    over: tuple[int, ...] | None = None,
+) -> tuple[Array, Array]:
+    """Return the deviation of values from their mean along an axis, and its relative size.
+
+    That is its root mean square over some axes or all, relative to that of the values.
+    """
+    deviation = values - jnp.mean(values, axis=axis, keepdims=True)
+    return deviation, jnp.sqrt(jnp.mean(jnp.square(deviation), axis=over) / mean_square)
+
+
+class Pushed(NamedTuple):
+    """A state with the tangent t × 2^e of its floats; where z has exponents, t is in them too."""
+
+    z: ScaledRows
+    t: list[Array]
+    e: Int[Array, ""]
+
+
+def at_start(x: ScaledRows) -> Pushed:
+    """Return x with a tangent towards the next example; without floats the first state has it."""
+    if x.e is not None:  # then one exponent for all, since examples are subtracted
+        m, common = aligned(x)
+        x = ScaledRows(m, jnp.full_like(x.e, common))
+    apart = [(_following(v) - v) * 0.5**0.5 for v in floats(x.m)]
+    return _renormalised(x, apart, jnp.zeros((), jnp.int32))
+
+
+def _following(v: Array) -> Array:
+    """Return for each example the next one, spread as they are."""
+    rolled: Array = pcast_like(jnp.roll(whole(v, 0), -1, axis=0), v)
+    return rolled
+
+
+def pushed(forward: Callable[[ScaledRows], ScaledRows], below: Pushed) -> Pushed:
+    """Return what comes out of a layer with its tangent, J t, by `jax.jvp`."""
+
+    def of(values: list[Array]) -> tuple[list[Array], ScaledRows]:
+        out = forward(below.z._replace(m=with_floats(below.z.m, values)))
+        return floats(out.m), out
+
+    if not below.t:
+        return at_start(forward(below.z))
+    _, t, out = jax.jvp(of, (floats(below.z.m),), (below.t,), has_aux=True)
+    return _renormalised(out, t, below.e)
+
+
+def log_tangent(state: Pushed, dtype: Any) -> Float[Array, ""]:
+    """Return ln of the root mean square of a tangent, relative to that of its state."""
+    t = [v for v, counts in zip(state.t, counted(state.z.m), strict=True) if counts]
+    tangent = rows_of(ScaledRows(t, state.z.e), dtype)
+    log = log_norm(tangent) - log_norm(rows_of(state.z._replace(m=streams(state.z.m)), dtype))
+    return log + state.e.astype(dtype) * LN2
+
+
+def _renormalised(z: ScaledRows, t: list[Array], e: Array) -> Pushed:
+    """Bring the largest |entry| of a tangent into [1, 2)."""
+    return Pushed(z, *(renormalised(ScaledRows(t, e)) if t else (t, e)))

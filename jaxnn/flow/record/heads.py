@@ -1,0 +1,266 @@
+"""Heads of attention and experts of routers in the layers of a flow.
+
+    logits s[i, j] of query i and key j,   p[i] = softmax s[i] over the keys that are not masked
+    entropy   mean over i of - sum over j of p[i, j] ln p[i, j],   at most ln (number of keys)
+
+A head whose entropy is near zero attends to one key for each query: softmax is saturated then, and
+hands down little of Δ to queries and keys. A query that sees one key, such as the first of a causal
+mask, has no choice and does not count. An expert's load is its share in what the router selects, or
+in its weights if it selects none.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ...arrays.rows import at_least_float32
+from ...arrays.spread import whole
+from ...recognition.anatomy import Anatomy, Numbers
+from ...recognition.attention import Logits
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class AttentionHeads:
+    """Numbers of the heads of all attentions that are recognised, those of layer 1 first.
+
+    largest_logit: the largest before the softmax, over the batch, of keys that are not masked.
+    entropy: of what a query attends to, the mean over the batch and all queries that see two keys
+        or more, in nats; nan if there are none.
+    most_entropy: the mean of ln of the number of keys that these see, which is their largest.
+    layers: of each head its layer, counted from 1; static.
+    attentions: its attention, counted from 1 in each layer; static.
+    heads: its number, counted from 1 in each attention; static.
+    paths: of the parameter arrays that its queries and keys are products with; static.
+    """
+
+    largest_logit: Float[Array, "*v H"]
+    entropy: Float[Array, "*v H"]
+    most_entropy: Float[Array, "*v H"]
+    layers: tuple[int, ...] = field(metadata={"static": True})
+    attentions: tuple[int, ...] = field(metadata={"static": True})
+    heads: tuple[int, ...] = field(metadata={"static": True})
+    paths: tuple[tuple[str, ...], ...] = field(metadata={"static": True})
+
+    @property
+    def share(self) -> Float[Array, "*v H"]:
+        """The entropy as a share of its largest."""
+        return self.entropy / self.most_entropy
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Routers:
+    """Numbers of the experts of all routers that are recognised, those of layer 1 first.
+
+    load: the expert's share in what its router selects, over the batch, or in the router's weights
+        if it selects none; those of one router sum to 1.
+    layers: of each expert its layer, counted from 1; static.
+    routers: its router, counted from 1 in each layer; static.
+    experts: its number, counted from 1 for each router; static.
+    tokens: the number of times that its router routes in the batch; static.
+    selected: the number of experts that its router selects for a token, all if it weighs; static.
+    paths: of the router's parameter arrays; static.
+    paths_of_experts: of the arrays that hold all experts, an entry each; static.
+    """
+
+    load: Float[Array, "*v E"]
+    layers: tuple[int, ...] = field(metadata={"static": True})
+    routers: tuple[int, ...] = field(metadata={"static": True})
+    experts: tuple[int, ...] = field(metadata={"static": True})
+    tokens: tuple[int, ...] = field(metadata={"static": True})
+    selected: tuple[int, ...] = field(metadata={"static": True})
+    paths: tuple[tuple[str, ...], ...] = field(metadata={"static": True})
+    paths_of_experts: tuple[tuple[str, ...], ...] = field(metadata={"static": True})
+
+
+class HeadRecord(NamedTuple):
+    """Numbers of the heads of one attention; of a run (k, heads)."""
+
+    largest_logit: Float[Array, "*k heads"]
+    entropy: Float[Array, "*k heads"]
+    most_entropy: Float[Array, "*k heads"]
+
+    @classmethod
+    def of(cls, logits: Logits, dtype: Any) -> "HeadRecord":
+        """Return those of logits, (heads, rows, keys)."""
+        return HeadSums.of(logits, dtype).record()
+
+
+class HeadSums(NamedTuple):
+    """Sums over the rows of logits whose queries see two keys or more, and their number."""
+
+    largest_logit: Float[Array, " heads"]
+    entropy: Float[Array, " heads"]
+    most_entropy: Float[Array, " heads"]
+    rows: Float[Array, " heads"]
+
+    @classmethod
+    def of(cls, logits: Logits, dtype: Any) -> "HeadSums":
+        """Return those of logits, (heads, rows, keys)."""
+        seen = logits.seen
+        values = jnp.where(seen, at_least_float32(logits.values).astype(dtype), -jnp.inf)
+        largest = jnp.max(values, axis=-1, keepdims=True)
+        below = jnp.where(seen, values - largest, 0)
+        weights = jnp.where(seen, jnp.exp(below), 0)
+        total = jnp.sum(weights, axis=-1)
+        # - Σ p ln p, with p = weights / total, ln p = below - ln total
+        entropy = jnp.log(total) - jnp.sum(weights * below, axis=-1) / total
+        entropy = jnp.maximum(entropy, 0)  # the largest weight is 1 but for rounding
+        count = jnp.sum(seen, axis=-1)
+        choice = count > 1
+
+        def total_of(v: Array) -> Array:
+            return jnp.sum(jnp.where(choice, v, 0), axis=-1)
+
+        rows = jnp.sum(choice, axis=-1).astype(dtype)
+        most = total_of(jnp.log(count.astype(dtype)))
+        return cls(jnp.max(largest, axis=(1, 2)), total_of(entropy), most, rows)
+
+    def plus(self, other: "HeadSums") -> "HeadSums":
+        """Return those of the rows of both."""
+        largest = jnp.maximum(self.largest_logit, other.largest_logit)
+        return HeadSums(largest, *(a + b for a, b in zip(self[1:], other[1:], strict=True)))
+
+    def record(self) -> HeadRecord:
+        """Return the means."""
+        return HeadRecord(
+            self.largest_logit, self.entropy / self.rows, self.most_entropy / self.rows
+        )
+
+
+class Recognised(NamedTuple):
+    """The record of what is recognised in a layer: of each attention its heads, of each router."""
+
+    heads: tuple[HeadRecord, ...]
+    loads: tuple[Float[Array, "*k experts"], ...]
+
+    @classmethod
+    def of(cls, numbers: Numbers, dtype: Any) -> "Recognised":
+        """Return that of the numbers of a layer."""
+        heads = tuple(HeadRecord.of(logits, dtype) for logits in numbers.logits)
+        loads = tuple(at_least_float32(load).astype(dtype) for load in numbers.loads)
+        return cls(heads, loads)
+
+
+MOST = 6  # layers that a note counts
+
+
+class OfEntry(NamedTuple):
+    """The heads and experts of one entry of the parameters of a chain.
+
+    times: the number of times that its pattern of layers is repeated.
+    anatomies: of the layers of the pattern.
+    records: of each of them; of a run stacked.
+    """
+
+    times: int
+    anatomies: Sequence[Anatomy]
+    records: Sequence[Recognised]
+
+
+def unread_notes(unread: Iterable[tuple[int, str]]) -> tuple[str, ...]:
+    """Say of kernels and loops that may be attention that their logits are not read.
+
+    Args:
+        unread: the layer of each, and its name.
+    """
+    layers: dict[str, dict[int, None]] = {}
+    for layer, name in unread:
+        layers.setdefault(name, {})[layer] = None
+    return tuple(
+        f"{counted_layers(list(on))} may attend in {name}, whose logits are not read: it is not in "
+        "flow.attention_table()."
+        for name, on in layers.items()
+    )
+
+
+def counted_layers(layers: list[int]) -> str:
+    """Return the numbers of layers in words: Layer 3, or Layers 1, 2, 4 and more."""
+    numbers = ", ".join(map(str, layers[:MOST])) + (" and more" if len(layers) > MOST else "")
+    return f"Layer{'s' if len(layers) > 1 else ''} {numbers}"
+
+
+class NamedHeads(NamedTuple):
+    """The heads of an attention: its layer, its number there, how many, and its arrays' paths."""
+
+    layer: int
+    number: int
+    heads: int
+    paths: tuple[str, ...]
+
+
+class NamedExperts(NamedTuple):
+    """The experts of a router: its layer, its number there, and more as in `Routers`."""
+
+    layer: int
+    number: int
+    experts: int
+    tokens: int
+    selected: int
+    paths: tuple[str, ...]
+    paths_of_experts: tuple[str, ...]
+
+
+def recognised_of(entries: Sequence[OfEntry], paths: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Return the fields of a flow, None without any; paths are those of all layers."""
+    heads = joined([[h for record in each.records for h in record.heads] for each in entries])
+    loads = joined([[v for record in each.records for v in record.loads] for each in entries])
+    layers = list(enumerate((v for each in entries for v in [*each.anatomies] * each.times), 1))
+
+    def named(layer: int, arrays: Sequence[int]) -> tuple[str, ...]:
+        return tuple(filter(None, (paths[layer - 1][i] for i in arrays)))
+
+    attentions = [
+        NamedHeads(layer, i, each.heads, named(layer, each.arrays))
+        for layer, anatomy in layers
+        for i, each in enumerate(anatomy.attentions, 1)
+    ]
+    routers = [
+        NamedExperts(
+            *(layer, i, each.total, each.tokens, each.selected),
+            *(named(layer, arrays) for arrays in (each.arrays, each.experts)),
+        )
+        for layer, anatomy in layers
+        for i, each in enumerate(anatomy.routers, 1)
+    ]
+    return fields_of(heads, attentions, loads, routers)
+
+
+def fields_of(
+    heads: HeadRecord | None,
+    attentions: Sequence[NamedHeads],
+    loads: Float[Array, " E"] | None,
+    routers: Sequence[NamedExperts],
+) -> dict[str, Any]:
+    """Return the fields of a flow, None without any: numbers of all heads and experts in a row."""
+    fields: dict[str, Any] = {"attention": None, "routers": None}
+    if heads is not None:
+        of_heads = [
+            (each.layer, each.number, head, each.paths)
+            for each in attentions
+            for head in range(1, each.heads + 1)
+        ]
+        fields["attention"] = AttentionHeads(*heads, *zip(*of_heads, strict=True))
+    if loads is not None:
+        of_experts = [
+            (*each[:2], expert, *each[3:])
+            for each in routers
+            for expert in range(1, each.experts + 1)
+        ]
+        fields["routers"] = Routers(loads, *zip(*of_experts, strict=True))
+    return fields
+
+
+def joined(of_entries: Sequence[Sequence[Any]]) -> Any:
+    """Return the records of all entries in the order of layers; None without any."""
+
+    def beside(*v: Array) -> Array:
+        return jnp.concatenate([*map(whole, v)], axis=-1).ravel()
+
+    parts = [jax.tree.map(beside, *part) for part in of_entries if part]
+    return jax.tree.map(lambda *v: jnp.concatenate(v), *parts) if parts else None

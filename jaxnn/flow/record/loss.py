@@ -1,0 +1,138 @@
+"""Where the way down begins: Δ of the output, of a loss of the user's own.
+
+loss(output, ys) -> a loss of each example, (B,), whose mean is differentiated, or one number. Of
+several for each example, (B, …), such as one for each token, the mean over all is taken.
+
+Δ of exactly zero has one of three reasons: the loss does not depend on the output, its derivative
+is zero there, or that is below the range of a 16-bit float, in which case it is a number if all is
+computed in float32 with a loss of 2^64 times the size.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import Var
+from jaxtyping import Array
+
+from ...arrays.rows import at_least_float32, floats, is_float
+from ...chain.label_pairs import refuse_pairs
+
+Loss = Callable[[Any, Any], Array]
+LARGER = 2.0**64
+
+
+def delta_of_loss(
+    loss: Loss, ys: Any, output_of: Callable[[list[Array]], Any], top: list[Array]
+) -> "OfLoss":
+    """Return the mean loss, and Δ of the arrays that an output is made of, by its `jax.vjp` alone.
+
+    Args:
+        loss: the user's function.
+        ys: what it takes next to the output.
+        output_of: returns the output.
+        top: the arrays, the examples first.
+
+    Raises:
+        ValueError: as `mean_of`.
+    """
+
+    def mean(values: list[Array]) -> Array:
+        return mean_of(loss, output_of(values), ys, len(top[0]))
+
+    value, pull = jax.vjp(mean, top)
+    (delta,) = pull(jnp.ones_like(value))
+    underflows = None
+    if any(v.dtype.itemsize < 4 for v in top):
+        wide = partial(mean_of, loss, ys=_in_float32(ys), count=len(top[0]))
+        underflows = _is_a_number_in_float32(lambda v: wide(output_of(v)), top, delta)
+    return OfLoss(value, delta, _depends(mean, top), underflows)
+
+
+class OfLoss(NamedTuple):
+    """What is known of a loss.
+
+    value: its mean; of a module of PyTorch an array of NumPy.
+    delta: of the arrays that the output is made of.
+    depends: whether the program of the loss leads from them to its value.
+    underflows: whether Δ is zero only for the range of their 16-bit float; None of wider ones.
+    """
+
+    value: Array | np.ndarray
+    delta: list[Array]
+    depends: bool
+    underflows: Array | None
+
+
+def _depends(mean: Callable[..., Array], top: list[Array]) -> bool:
+    """Tell whether a function leads from its argument to its value, whatever the derivative."""
+    jaxpr = jax.make_jaxpr(mean)(top).jaxpr
+    reached = set(jaxpr.invars)
+    for eqn in jaxpr.eqns:
+        if any(isinstance(v, Var) and v in reached for v in eqn.invars):
+            reached.update(eqn.outvars)
+    return any(isinstance(v, Var) and v in reached for v in jaxpr.outvars)
+
+
+def _is_a_number_in_float32(
+    mean: Callable[..., Array], top: list[Array], delta: list[Array]
+) -> Array | None:
+    """Tell whether Δ is zero, and is not if it is computed in float32 of a larger loss.
+
+    None if the loss cannot be computed in float32.
+    """
+
+    def in_float32(top: list[Array]) -> Array:
+        value, pull = jax.vjp(mean, top)
+        (wide,) = pull(jnp.full_like(value, LARGER))
+        return jnp.any(jnp.array([jnp.any(v != 0) for v in wide]))
+
+    wide = _in_float32(top)
+    try:
+        jax.eval_shape(in_float32, wide)
+    except Exception:  # of the user's function, such as one that wants its own dtype
+        return None
+    zero = jnp.all(jnp.array([jnp.all(v == 0) for v in delta]))
+    found: Array = lax.cond(zero, in_float32, lambda _: jnp.array(False), wide)
+    return found
+
+
+def _in_float32(tree: Any) -> Any:
+    """Return a tree whose 16-bit floats are float32."""
+    return jax.tree.map(lambda v: at_least_float32(v) if is_float(v) else v, tree)
+
+
+def mean_of(loss: Loss, output: Any, ys: Any, count: int) -> Array:
+    """Return the mean loss of a batch.
+
+    Args:
+        loss: the user's function.
+        output: of the network.
+        ys: what the loss takes next to it.
+        count: the number of examples.
+
+    Raises:
+        ValueError: a loss of another shape or dtype.
+    """
+    losses = loss(output, ys)
+    if jnp.shape(losses)[:1] not in ((), (count,)) or not is_float(losses):
+        raise ValueError(
+            f"loss: expected loss(output, ys) to return one float, or for each example one, "
+            f"({count},), or several, ({count}, …), got "
+            f"{getattr(losses, 'dtype', type(losses).__name__)} of shape {jnp.shape(losses)}"
+        )
+    refuse_pairs(loss, output, ys)
+    return jnp.mean(losses)
+
+
+def random_loss(output: Any, key: jax.Array) -> jax.Array:
+    """Return ⟨c, output⟩ for each example, (B,), with c normal."""
+    rows = [
+        jnp.sum((jax.random.normal(k, v.shape).astype(v.dtype) * v).reshape(len(v), -1), axis=1)
+        for v, k in zip(floats(output), jax.random.split(key, len(floats(output))), strict=True)
+    ]
+    return sum(rows[1:], start=rows[0])

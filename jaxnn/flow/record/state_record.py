@@ -1,0 +1,207 @@
+"""Records of the states of a chain, one by one on the way down, or of small ones together.
+
+    on the way    a state, and Δ of it    ->  its record, or both as they are
+    after it      those that were left    ->  one array with zeros behind each  ->  their records
+
+A program for each state would take long to compile; small ones are compiled once for all layers.
+Zeros change no sum of squares, so what is measured relative to such a sum is as it was.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from ...arrays.loops import barrier
+from ...arrays.rows import ScaledRows, as_one_row, at_least_float32, floats, renormalised
+from ...chain.state import streams, with_main_first
+from ..formats.entries import Entries, entries_of
+from .example_spread import log_spread_within, rows_of
+from .flow import FlowOptions
+from .layer_record import PositionRecord, StateRecord
+from .positions import count_of, has_positions, main_of
+from .rows import as_rows
+
+FEW = 2**16  # numbers of a small state
+SEVERAL = 4  # small states for which it pays to compile them together
+MOST = 2**20  # numbers of all of them, with the zeros behind each: they are copied
+
+
+class Small(NamedTuple):
+    """A small state that is recorded after the walk, and Δ of its main array."""
+
+    state: Any
+    delta: ScaledRows
+
+
+class OfState(NamedTuple):
+    """The record of a state, and of its positions if it has some that are recorded."""
+
+    state: StateRecord
+    positions: tuple[PositionRecord, ...]
+
+
+def are_together(states: Sequence[Any], options: FlowOptions) -> bool:
+    """Tell whether the small ones of states, each of a layer in no run, are recorded together."""
+    numbers = [_numbers(state) for state in states if is_small(state)]
+    on_mesh = not jax.sharding.get_abstract_mesh().empty
+    if len(numbers) < SEVERAL or on_mesh or options.replicas:
+        return False
+    return len(numbers) * max(numbers) <= MOST
+
+
+def is_small(state: Any) -> bool:
+    """Tell a state of few numbers."""
+    return 0 < _numbers(state) <= FEW
+
+
+def _numbers(state: Any) -> int:
+    return sum(int(v.size) for v in floats(streams(state)))
+
+
+def record_of(state: Any, delta: ScaledRows, dtype: Any, options: FlowOptions) -> OfState:
+    """Return the record of one state, given Δ of its main array."""
+    positions: tuple[PositionRecord, ...] = ()
+    if options.examples and not options.replicas and count_of(state):
+        positions = (PositionRecord.of(main_of(state)[0], delta, dtype),)
+    out, examples = floats(streams(state)), options.examples
+    if options.replicas:  # are as many more units
+        out = [_with_units(v) for v in out]
+    if not (examples and with_main_first(state)):
+        return OfState(state_record(out, dtype, examples), positions)
+    of_main = state_record(main_of(state), dtype, examples)
+    of_all = state_record(out, dtype, examples=False)
+    return OfState(of_all._replace(examples=of_main.examples), positions)
+
+
+def _with_units(v: Array) -> Array:
+    """Return a state of replicas, (B, R, …, n), with their units side by side, (B, …, R n)."""
+    v = jnp.moveaxis(v, 1, -2) if v.ndim > 2 else v
+    return v.reshape(*v.shape[:-2], -1) if v.ndim > 2 else v
+
+
+def state_record(
+    out: list[Array], dtype: Any, examples: bool, formats: bool = False
+) -> StateRecord:
+    """Return what is recorded of a state, given its floats.
+
+    Args:
+        out: its floats, the examples first.
+        dtype: of the record.
+        examples: whether what differs between them is wanted.
+        formats: whether its entries are.
+    """
+    # Stored once: XLA would scale a state in each kernel that takes it, and store it as often.
+    arrays, e = barrier(as_one_row([at_least_float32(v).astype(dtype) for v in out]))
+    z = ScaledRows(rows_of(ScaledRows(arrays), dtype), e)
+    record = StateRecord.of(z, _eps(out) if examples else None)
+    if formats:
+        entries = entries_of(rows_of_state(out, dtype))
+        each = [entries.at(i) for i in range(len(out))]
+        record = record._replace(entries=Entries.together(each))
+    if examples:
+        record.examples["log_spread_within"] = log_spread_within(arrays, jnp.mean(record.square))
+    return record
+
+
+def rows_of_state(out: list[Array], dtype: Any) -> list[ScaledRows]:
+    """Return the floats of a state as rows, one for each example."""
+    return as_rows(out, [jnp.zeros(len(v), jnp.int32) for v in out], dtype)
+
+
+def _eps(out: list[Array]) -> float:
+    """Return the relative distance of neighbours among the numbers of a state."""
+    return max(float(jnp.finfo(v.dtype).eps) for v in out)  # type: ignore[no-untyped-call]
+
+
+# Small ones
+
+
+def records_of_small(small: Sequence[Small], dtype: Any, examples: bool) -> list[OfState]:
+    """Return the records of small states."""
+    of_all = _records([floats(streams(of.state)) for of in small], dtype, examples)
+    if not examples:
+        return [OfState(record, ()) for record in of_all]
+    several = [i for i, of in enumerate(small) if with_main_first(of.state)]
+    of_main = _records([main_of(small[i].state) for i in several], dtype, examples)
+    for i, record in zip(several, of_main, strict=True):
+        of_all[i] = of_all[i]._replace(examples=record.examples)
+    with_positions = [i for i, of in enumerate(small) if count_of(of.state)]
+    positions: dict[int, tuple[PositionRecord, ...]] = {
+        i: (record,)
+        for i, record in zip(
+            with_positions, _positions([small[i] for i in with_positions], dtype), strict=True
+        )
+    }
+    return [OfState(record, positions.get(i, ())) for i, record in enumerate(of_all)]
+
+
+def _records(states: list[list[Array]], dtype: Any, examples: bool) -> list[StateRecord]:
+    """Return the records of states, each a list of arrays."""
+    if not states:
+        return []
+    rows = [rows_of(ScaledRows(out), dtype) for out in states]
+    counts = np.array([v.shape[1] for v in rows])
+    each = barrier(renormalised(ScaledRows(_padded(rows), jnp.zeros(len(rows), jnp.int32))))
+    eps = jnp.asarray(list(map(_eps, states)), dtype)
+
+    def of(z: ScaledRows, eps: Array) -> StateRecord:
+        return StateRecord.of(z, eps if examples else None)
+
+    record: StateRecord = jax.vmap(of)(each, eps)
+    square = record.square * (counts.max() / counts).astype(dtype)[:, None]
+    record = record._replace(square=square)
+    if examples:
+        record.examples["log_spread_within"] = _within(states, each, square)
+    return [jax.tree.map(lambda v, i=i: v[i], record) for i in range(len(rows))]
+
+
+def _within(states: list[list[Array]], each: ScaledRows, square: Array) -> Array:
+    """Return log_spread_within of states, given their rows together and means of their squares."""
+    logs = [jnp.full((), jnp.nan, square.dtype)] * len(states)
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for i, out in enumerate(states):
+        if has_positions(out):
+            alike.setdefault(out[0].shape[1:], []).append(i)
+    for shape, numbers in alike.items():
+        at = np.array(numbers)
+        rows = each.m[at, :, : prod(shape)]
+        several = rows.reshape(*rows.shape[:2], *shape)
+        means = jnp.mean(square[at], axis=1)
+        of = jax.vmap(lambda v, mean: log_spread_within([v], mean))(several, means)
+        for place, i in enumerate(numbers):
+            logs[i] = of[place]
+    return jnp.stack(logs)
+
+
+def _positions(small: Sequence[Small], dtype: Any) -> list[PositionRecord]:
+    """Return the records of positions, of those together for which that takes few zeros."""
+    mains = [main_of(of.state)[0] for of in small]
+    shapes = [(len(v), prod(v.shape[1:-1]), v.shape[-1]) for v in mains]
+    if not small or len(small) * prod(map(max, zip(*shapes, strict=True))) > MOST:
+        pairs = zip(mains, small, strict=True)
+        return [PositionRecord.of(main, of.delta, dtype) for main, of in pairs]
+    states, deltas = (
+        _padded(
+            [at_least_float32(v).astype(dtype).reshape(s) for v, s in zip(vs, shapes, strict=True)]
+        )
+        for vs in (mains, [of.delta.m for of in small])
+    )
+    exponents = jnp.stack([of.delta.e for of in small])
+    record = jax.vmap(lambda v, m, e: PositionRecord.of(v, ScaledRows(m, e), dtype))(
+        states, deltas, exponents
+    )
+    return [
+        jax.tree.map(lambda v, i=i, t=t: v[i, :t], record) for i, (_, t, _) in enumerate(shapes)
+    ]
+
+
+def _padded(arrays: Sequence[Array]) -> Array:
+    """Return arrays as one, with zeros behind each; stored, and made in no other kernel again."""
+    most = [max(sizes) for sizes in zip(*(v.shape for v in arrays), strict=True)]
+    widths = ([(0, n - own) for n, own in zip(most, v.shape, strict=True)] for v in arrays)
+    return barrier(jnp.stack([jnp.pad(v, w) for v, w in zip(arrays, widths, strict=True)]))

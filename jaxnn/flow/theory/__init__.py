@@ -1,0 +1,1 @@
+"""Theory of the network that was measured: critical scale, correlation length, finite width."""

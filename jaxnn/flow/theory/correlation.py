@@ -1,0 +1,171 @@
+"""Correlation lengths: over how many layers a random network forgets how its examples correlate.
+
+    v[l] = s[l]², of a wide twin     mean (z[l] - mean over examples of z[l])² / mean z[l]²
+    |v[l] - v*| ~ e^(-l/ξ)           v = (1 - 1/B) (1 - c) for B equally long examples
+
+Neither v* nor c* need be known. Two twins whose draws differ in the lower third of the layers and
+are the same ones above have two paths, v[l] and v[l] + δ[l]. Above the lower third all that drives
+them apart is what they were apart already, so
+
+    |δ[l]| ~ e^(-l/ξ)
+
+whatever the draws are, in order (c* = 1) and in chaos (c* < 1). For positions, such as tokens, v is
+that of the positions of an example around their mean.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+
+from ...arrays.compiled import compiled
+from ...arrays.rows import is_float
+from ...chain.chain import Chain
+from ...chain.from_network import as_chain
+from ...network.checks import check_params, check_x, dtype_of
+from ...network.network import Network
+from ...theory.twin.wide import Wide, check_net, check_untraced, twin_of
+from ..formats.ranges import NOISE
+from ..measure.chain_flow import chain_flow
+from ..measure.theory_flow import replicas_of
+from ..record.flow import FlowOptions
+from ..record.loss import random_loss
+
+DRAWS = 16  # pairs of twins
+UNITS = 384  # of the replicas of a twin together; LAPACK takes 30 times as long for 768
+FEWEST = 6  # layers
+LEAST = 1000  # times eps: of δ/v, below which it may be rounding
+OPTIONS = FlowOptions(examples=True, tangent=False, memory="all")
+
+
+@dataclass(frozen=True)
+class CorrelationLength:
+    """Layers over which a network forgets by a factor of e; `str` says it in a sentence.
+
+    examples: ξ of the examples; inf if nothing is forgotten, nan if it cannot be measured, as with
+        one example, or where nothing but rounding is left.
+    examples_error: its standard error, of the draws; nan if ξ is not finite.
+    tokens, tokens_error: likewise of the positions of an example; nan without any.
+    layers: the first and the last of the layers that were compared, counted from 1.
+    """
+
+    examples: float
+    examples_error: float
+    tokens: float
+    tokens_error: float
+    layers: tuple[int, int]
+
+    def __str__(self) -> str:
+        said = [
+            f"{name} {_in_words(length, error)}"
+            for name, length, error in (
+                ("examples", self.examples, self.examples_error),
+                ("tokens", self.tokens, self.tokens_error),
+            )
+            if name == "examples" or not np.isnan(length)
+        ]
+        return f"Correlation length of {' and of '.join(said)}."
+
+
+def _in_words(length: float, error: float) -> str:
+    if np.isnan(length):
+        return "not known"
+    if np.isinf(length):
+        return "infinite, or too long to tell"
+    return f"{length:.3g} ± {error:.1g} layers"
+
+
+def correlation_length(
+    net: Network | Chain, params: Any, xs: Any, *, key: Any = None
+) -> CorrelationLength:
+    """Return the layers over which the wide twin forgets how its examples, or tokens, correlate.
+
+    With c[l] the correlation of two examples, c[l] - c* ~ e^(-l/ξ). A network much deeper than ξ
+    tells nothing of its inputs: trained it is up to some 6 ξ. ξ is the mean over the upper two
+    thirds of the layers, without the last, for random weights of these sizes. It is that of the
+    slowest of all that the draws of lower layers change, which may also be the examples' length;
+    where c[l] goes by a power law, as behind skips, it grows with depth.
+
+    Args:
+        net: a Network, or a chain of `jaxnn.from_layers` or `jaxnn.from_function`.
+        params: its parameters.
+        xs: an example batch.
+        key: of the draws; that of seed 0 by default.
+
+    Raises:
+        TypeError: something else than a network, or traced arrays.
+        ValueError: fewer than six layers, or a layer without a twin.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> net, params = jaxnn.from_layers([(jnp.dot, jnp.eye(8))] * 6)
+        >>> xs = jax.random.normal(jax.random.key(0), (8, 8))
+        >>> jaxnn.theory.correlation_length(net, params, xs).examples > 10  # of linear layers
+        True
+
+    Source: Schoenholz et al. 2017, arXiv:1611.01232.
+    """
+    check_net(net)
+    check_untraced("a correlation length", params, xs)
+    if isinstance(net, Network):
+        layers = check_params(net, params)
+        xs = jnp.asarray(check_x(net, xs), dtype_of(layers))
+        net, params = as_chain(net, layers)
+    if len(net.names) < FEWEST:
+        raise ValueError(f"net: expected at least {FEWEST} layers, got {len(net.names)}")
+    twin = twin_of(net, replicas_of(params, UNITS))
+    key = jax.random.key(0) if key is None else key
+    floats = filter(is_float, jax.tree.leaves(params))
+    eps = max(float(jnp.finfo(v.dtype).eps) for v in floats)  # type: ignore[no-untyped-call]
+    first, last = len(net.names) // 3, len(net.names) - 2  # counted from 0
+    paths = _paths(twin, params, xs, jax.random.split(key, DRAWS), first + 1)
+    of_examples, of_tokens = (
+        _length(np.exp(2 * np.asarray(v, np.float64))[..., first : last + 1], eps) for v in paths
+    )
+    return CorrelationLength(*of_examples, *of_tokens, (first + 1, last + 1))
+
+
+@compiled
+def _paths(twin: Wide, params: Any, xs: Any, keys: Array, apart: int) -> tuple[Array, Array]:
+    """Return ln of the spread of examples, and of positions, of two twins for each key, (D, 2, L).
+
+    The draws of the two are the same ones above so many layers.
+    """
+    loss_key = jax.random.fold_in(keys[0], 1)
+
+    def of(key: Array, apart: Array) -> tuple[Any, Any]:
+        own = twin.with_key(params, key, apart)
+        flow = chain_flow(twin, own, xs, loss_key, None, random_loss, OPTIONS)
+        return flow.log_spread, flow.log_spread_within
+
+    each: tuple[Array, Array] = lax.map(
+        lambda key: lax.map(partial(of, key), jnp.array([0, apart], jnp.int32)), keys
+    )
+    return each
+
+
+def _length(v: np.ndarray, eps: float) -> tuple[float, float]:
+    """Return the length over which pairs of paths come together, with its error.
+
+    Args:
+        v: the paths, (D, 2, l).
+        eps: of the dtype that they were computed in.
+    """
+    apart, size = np.abs(v[:, 1] - v[:, 0]), v.mean((0, 1))
+    known = (apart.mean(0) > LEAST * eps * size) & (size > (NOISE * eps) ** 2)
+    end = len(known) - 1 if known.all() else int(np.argmin(known)) - 1
+    if end < 1:
+        return np.nan, np.nan
+
+    def rate(of: np.ndarray) -> float:
+        return float(np.log(of[:, end].sum() / of[:, 0].sum())) / end
+
+    whole, count = rate(apart), len(apart)
+    without = [rate(np.delete(apart, i, axis=0)) for i in range(count)]  # jackknife
+    error = np.std(without) * (count - 1) ** 0.5
+    return (-1 / whole, error / whole**2) if whole < 0 else (np.inf, np.nan)

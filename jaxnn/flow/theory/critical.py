@@ -1,0 +1,307 @@
+"""The critical factor on all weights, at which gradients neither grow nor vanish, in any network.
+
+    rate(s) of the twin with weights s W  ->  signs on a grid of s  ->  bisection
+
+The factor is data of one compiled program, and the draws are those of one key throughout, so the
+rate is a smooth function of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from ...arrays.compiled import compiled
+from ...chain.chain import Chain
+from ...chain.from_network import as_chain
+from ...chain.names import joined, parts_of
+from ...chain.parameter_places import Place, changed
+from ...network.checks import check_params, check_x, dtype_of
+from ...network.network import Network
+from ...theory.twin.wide import Wide, check_net, check_untraced, twin_of
+from ..measure.chain_flow import chain_flow
+from ..measure.theory_flow import DRAWS, LN10, replicas_of
+from ..record.flow import FlowOptions
+from ..record.loss import random_loss
+
+GRID = np.logspace(-1.5, 1.5, 19)
+BISECTIONS = 12
+KNOWN = 3.0  # standard errors of a rate that is not zero
+OPTIONS = FlowOptions(examples=False, tangent=False, memory="all")
+
+
+@dataclass(frozen=True)
+class CriticalScale:
+    """The factor at which gradients neither grow nor vanish; `str` says it in a sentence.
+
+    factor: on the weights; None if there is none, and then why is in `reason`.
+    error: its standard error, of the draws; nan without a factor.
+    rate: of the twin as the network is, in decades a layer towards the input.
+    rate_error: its standard error.
+    slope: the change of the rate at the factor, in decades a layer for a factor of e; nan if none.
+    reason: why there is none; or "".
+    paths: of the arrays that were multiplied; empty for a Network, of which that is all θ.
+    factors, rates: those that were tried first, with nan where the signal leaves its range.
+    """
+
+    factor: float | None
+    error: float
+    rate: float
+    rate_error: float
+    slope: float
+    reason: str
+    paths: tuple[str, ...]
+    factors: tuple[float, ...]
+    rates: tuple[float, ...]
+
+    def __str__(self) -> str:
+        now = f"the rate is {self.rate:+.3g} ± {self.rate_error:.1g} decades a layer"
+        if self.factor is None:
+            return f"No critical factor, {now}: {self.reason}."
+        return f"Critical at {self.factor:.3g} ± {self.error:.1g} times these weights; {now}."
+
+
+def critical_scale(
+    net: Network | Chain,
+    params: Any,
+    xs: Any,
+    *,
+    weights: str | Sequence[str] | None = None,
+    key: Any = None,
+) -> CriticalScale:
+    """Return the factor on all weights at which the rate of the wide twin is zero.
+
+    The rate is that of ‖Δ‖ over the upper two thirds of the layers, without the last, for a random
+    cotangent: log10(‖Δ[a]‖ / ‖Δ[b]‖) / (b - a). `jaxnn.theory.scale_weights` multiplies by it.
+
+    Args:
+        net: a Network, or a chain of `jaxnn.from_layers` or `jaxnn.from_function`.
+        params: its parameters.
+        xs: an example batch.
+        weights: which parameter arrays are multiplied: a pattern of their paths, such as
+            "blocks.*.mlp.*" or "*kernel", or several; all with two axes or more by default. None
+            for a Network, of which that is every θ.
+        key: of the draws and the cotangent; that of seed 0 by default.
+
+    Raises:
+        TypeError: something else than a network, or traced arrays.
+        ValueError: a pattern that matches nothing, fewer than three layers, or a layer without a
+            twin.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> keys = jax.random.split(jax.random.key(0), 9)
+        >>> relu = lambda w, z: jax.nn.relu(z @ w)
+        >>> layers = [(relu, jax.random.normal(key, (32, 32)) / 32**0.5) for key in keys]
+        >>> net, params = jaxnn.from_layers(layers)
+        >>> xs = jax.random.normal(keys[0], (4, 32))
+        >>> found = jaxnn.theory.critical_scale(net, params, xs)
+        >>> abs(found.factor - 2**0.5) < 0.1
+        True
+        >>> better = jaxnn.theory.scale_weights(net, params, found.factor)
+    """
+    check_net(net)
+    check_untraced("a critical factor", params, xs)
+    if isinstance(net, Network):
+        layers = check_params(net, params)
+        xs = jnp.asarray(check_x(net, xs), dtype_of(layers))
+        if weights is not None:
+            raise ValueError("weights: expected none for a Network, of which every θ is meant")
+        net, params = as_chain(net, layers)
+        paths: tuple[str, ...] = ()
+        patterns = None
+    else:
+        patterns = None if weights is None else _patterns(weights)
+        paths = _matched(net, params, patterns)
+    if len(net.names) < 3:
+        raise ValueError(f"net: expected at least three layers, got {len(net.names)}")
+    key = jax.random.key(0) if key is None else key
+    twin = twin_of(net, replicas_of(params))
+    keys = jax.random.split(key, DRAWS)
+
+    def rates(factor: float) -> tuple[float, float]:
+        of_draws = _rates(twin, params, patterns, xs, keys, np.float32(factor))
+        each = np.asarray(of_draws, np.float64) / LN10
+        return float(each.mean()), float(each.std(ddof=1)) / DRAWS**0.5
+
+    one, its_error = rates(1.0)
+    grid, errors = np.array([rates(factor) for factor in GRID]).T
+    nan = float("nan")
+    tried = tuple(map(float, GRID)), tuple(map(float, grid))
+    none = CriticalScale(None, nan, one, its_error, nan, "", paths, *tried)
+    found = _between(grid, errors)
+    if found is None:
+        return replace(none, reason=_reason(grid, errors))
+    low, high = np.log(GRID[found : found + 2])
+    slope = float((grid[found + 1] - grid[found]) / (high - low))
+    error = nan
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        rate, error = rates(np.exp(middle))
+        low, high = (low, middle) if (rate > 0) == (slope > 0) else (middle, high)
+    factor = float(np.exp((low + high) / 2))
+    return replace(none, factor=factor, error=factor * error / abs(slope), slope=slope)
+
+
+def _between(rates: np.ndarray, errors: np.ndarray) -> int | None:
+    """Return the place on the grid where the rate changes its sign, nearest to a factor of 1."""
+    signs = np.where(np.abs(rates) > KNOWN * errors, np.sign(rates), 0)
+    # A zero that is only too small to be told from zero is no change of sign.
+    known = np.flatnonzero(np.isfinite(rates) & (signs != 0))
+    changes = [(i, j) for i, j in pairwise(known) if signs[i] * signs[j] < 0]
+    inside = [
+        k
+        for i, j in changes
+        for k in range(i, j)
+        if rates[k] * rates[k + 1] < 0 or (rates[k] == 0 and k > i)
+    ]
+    if not inside:
+        return None
+    return int(min(inside, key=lambda k: abs(np.log(GRID[k] * GRID[k + 1]))))
+
+
+def _reason(rates: np.ndarray, errors: np.ndarray) -> str:
+    """Say why there is no factor."""
+    known = np.isfinite(rates)
+    if not known.any():
+        return "at no factor the signal stays in its range"
+    least, most = GRID[known][[0, -1]]
+    low, high = rates[known].min(), rates[known].max()
+    span = f"at factors from {least:.2g} to {most:.2g}"
+    if high - low < KNOWN * errors[known].max():
+        return (
+            f"it is {rates[known].mean():+.3g} {span}, for what follows the weights undoes a "
+            "factor, as a norm does"
+        )
+    nearest = int(np.flatnonzero(known)[np.argmin(np.abs(rates[known]))])
+    side = "above" if low > 0 or abs(high) > abs(low) else "below"
+    return (
+        f"it stays {side} zero {span}, nearest to it at {GRID[nearest]:.2g}, with "
+        f"{rates[nearest]:+.2g}"
+    )
+
+
+@compiled
+def _rates(
+    twin: Wide, params: Any, patterns: Any, xs: Any, keys: Array, factor: Any
+) -> Float[Array, " d"]:
+    """Return ln of what a layer does to the gradient, of each draw."""
+    loss_key = jax.random.fold_in(keys[0], 1)
+    scaled = _scaled(twin.real, params, factor, patterns)
+
+    def of(key: Array) -> Array:
+        own = twin.with_key(scaled, key)
+        log_delta = chain_flow(twin, own, xs, loss_key, None, random_loss, OPTIONS).log_delta
+        count = len(log_delta)
+        a, b = (count // 3, count - 2) if count > 3 else (0, count - 1)
+        return (log_delta[a] - log_delta[b]) / (b - a)
+
+    each: Array = lax.map(of, keys)
+    return each
+
+
+# Multiplying
+
+
+def scale_weights(
+    net: Network | Chain,
+    params: Any,
+    factor: Any,
+    weights: str | Sequence[str] | None = None,
+) -> Any:
+    """Return parameters with all weights multiplied by a factor and the others unchanged.
+
+    Pure, inside of `jit` and `grad` too. `net.user(...)` gives the user's pytree of a chain back.
+
+    Args:
+        net: a Network, or a chain.
+        params: its parameters.
+        factor: a number, or a traced one.
+        weights: as for `jaxnn.theory.critical_scale`.
+
+    Raises:
+        ValueError: a pattern that matches nothing.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxnn
+        >>> net, params = jaxnn.from_layers([(jnp.matmul, jnp.eye(3)), (jnp.matmul, jnp.eye(3))])
+        >>> net.user(jaxnn.theory.scale_weights(net, params, 2.0, "0.*"))[0][1][0]
+        Array([2., 0., 0.], dtype=float32)
+    """
+    if isinstance(net, Network):
+        if weights is not None:
+            raise ValueError("weights: expected none for a Network, of which every θ is meant")
+        return changed(net, check_params(net, params), lambda v, _: _times(v, factor))
+    patterns = None if weights is None else _patterns(weights)
+    _matched(net, params, patterns)
+    return _scaled(net, params, factor, patterns)
+
+
+def _patterns(weights: str | Sequence[str]) -> tuple[str, ...]:
+    each = (weights,) if isinstance(weights, str) else tuple(weights)
+    return tuple(pattern.replace("[", ".").replace("]", "").removeprefix(".") for pattern in each)
+
+
+def _times(v: Any, factor: Any) -> Any:
+    return jnp.asarray(v) * jnp.asarray(factor).astype(v.dtype)
+
+
+def _is_meant(path: str, ndim: int, patterns: tuple[str, ...] | None) -> bool:
+    """Tell whether an array of a layer is multiplied."""
+    if patterns is None:
+        return ndim > 1
+    name = joined(parts_of(path)).replace("[", ".").replace("]", "").removeprefix(".")
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _matched(net: Chain, params: Any, patterns: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the paths of the arrays that are multiplied.
+
+    Raises:
+        ValueError: there are none.
+    """
+    meant: dict[str, None] = {}
+
+    def of(params: Any) -> Any:
+        scaled, paths = _multiplied(net, params, 1.0, patterns)
+        meant.update(dict.fromkeys(paths))
+        return scaled
+
+    jax.eval_shape(of, params)
+    if not meant:
+        names = [joined(parts_of(path)) for paths in net.paths for path in paths if path]
+        raise ValueError(
+            f"weights: expected a pattern of paths such as {', '.join(names[:3])}, got "
+            f"{', '.join(patterns or ('none that has two axes',))}, which matches none"
+        )
+    return tuple(meant)
+
+
+def _scaled(net: Chain, params: Any, factor: Any, patterns: tuple[str, ...] | None) -> Any:
+    return _multiplied(net, params, factor, patterns)[0]
+
+
+def _multiplied(
+    net: Chain, params: Any, factor: Any, patterns: tuple[str, ...] | None
+) -> tuple[tuple[Any, ...], list[str]]:
+    """Return parameters with those that are meant multiplied, and the paths of these."""
+    paths: list[str] = []
+
+    def change(v: Any, place: Place) -> Any:
+        own = [net.paths[layer][place.number] for layer in place.layers]
+        own = own if place.of_run else own[:1]
+        meant = np.array([_is_meant(path, v.ndim - place.of_run, patterns) for path in own])
+        paths.extend(path for path, flag in zip(own, meant, strict=True) if flag)
+        if not meant.any():
+            return v
+        by_layer = meant.reshape(-1, *[1] * (v.ndim - 1)) if place.of_run else meant[0]
+        return jnp.where(by_layer, _times(v, factor), v)
+
+    return changed(net, params, change, least=0), paths

@@ -1,0 +1,107 @@
+"""The band of a network: what one draw of its weights differs by from another, at its own width.
+
+    params  ->  the same with random signs, draw by draw  ->  flows  ->  mean and sd of ln ‖Δ‖
+
+A random sign before each entry of a weight is another draw of weights of the same sizes. So the
+mean has all that a finite width does to it, whatever the network is made of, where formulas know
+plain layers and skip connections only.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from ...arrays.compiled import compiled
+from ...chain.chain import Chain
+from ...chain.parameter_places import Place, changed
+from ...network.network import Network
+from ...texts import told
+from ...theory.twin.wide import check_net, check_untraced
+from ..measure.gradient_flow import gradient_flow
+from ..record.loss import Loss
+
+DRAWS = 16
+
+
+class DrawnBand(NamedTuple):
+    """ln ‖Δstate[l]‖ - ln ‖Δstate[L]‖ of networks whose weights are drawn anew, in nats.
+
+    log_delta: the mean over draws, (L,).
+    sd: the standard deviation of one draw, (L,).
+    error: the standard error of the mean, (L,).
+    """
+
+    log_delta: np.ndarray
+    sd: np.ndarray
+    error: np.ndarray
+
+
+def drawn_band(
+    net: Network | Chain,
+    params: Any,
+    xs: Any,
+    ys: Any = None,
+    *,
+    loss: Loss | None = None,
+    cotangent: Any = None,
+    draws: int = DRAWS,
+    key: Any = None,
+) -> DrawnBand:
+    """Return mean and deviation of the gradient over draws of the weights, in any network.
+
+    Each draw has the weights' sizes, entry by entry, with random signs; biases, gains and other
+    arrays of one axis stay. The mean differs from theory of infinite width by the bias of a finite
+    one, some L/n, and a network within two or three `sd` of it is like a random one. For plain
+    layers and skip connections `jaxnn.theory.meanfield.log_delta_band` has formulas.
+
+    Args:
+        net: a Network, or a chain of `jaxnn.from_layers` or `jaxnn.from_function`.
+        params: its parameters.
+        xs: an example batch.
+        ys: as for `jaxnn.gradient_flow`.
+        loss: likewise.
+        cotangent: likewise.
+        draws: networks, at least two; each takes one flow, by the program of the network's own.
+        key: of the signs; that of seed 0 by default.
+
+    Raises:
+        TypeError: something else than a network, or traced arrays.
+        ValueError: draws that are no integer of at least 2; and as `jaxnn.gradient_flow`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> relu = lambda w, z: jax.nn.relu(z) @ w
+        >>> keys = jax.random.split(jax.random.key(0), 21)
+        >>> layers = [(relu, jax.random.normal(k, (32, 32)) / 4) for k in keys[1:]]
+        >>> net, params = jaxnn.from_layers(layers)
+        >>> xs = jax.random.normal(keys[0], (1, 32))
+        >>> band = jaxnn.theory.drawn_band(net, params, xs, cotangent=xs)
+        >>> bool(0.5 < band.sd[0] < 1.5)  # √(19 · 5/(4 · 32)) = 0.86
+        True
+    """
+    check_net(net)
+    check_untraced("the band of draws", params, xs)
+    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 2:
+        raise ValueError(f"draws: expected an integer of at least 2, got {told(draws)}")
+    logs = []
+    for of_draw in jax.random.split(jax.random.key(0) if key is None else key, draws):
+        own = _drawn(net, params, of_draw)
+        flow = gradient_flow(net, own, xs, ys, loss=loss, cotangent=cotangent)
+        log_delta = np.asarray(flow.log_delta, np.float64)
+        logs.append(log_delta - log_delta[-1])
+    sd = np.std(logs, axis=0, ddof=1)
+    return DrawnBand(np.mean(logs, axis=0), sd, sd / draws**0.5)
+
+
+@compiled
+def _drawn(net: Network | Chain, params: Any, key: Array) -> Any:
+    """Return parameters with random signs of all weights; shared ones share theirs."""
+
+    def flipped(v: Any, place: Place) -> Any:
+        own = jax.random.fold_in(jax.random.fold_in(key, place.layers[0]), place.number)
+        return jnp.asarray(v) * jax.random.rademacher(own, jnp.shape(v), v.dtype)
+
+    return changed(net, params, flipped)

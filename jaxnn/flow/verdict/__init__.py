@@ -1,0 +1,1 @@
+"""What a flow means: the rate, the findings, and advice."""

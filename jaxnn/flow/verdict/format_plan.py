@@ -1,0 +1,216 @@
+"""A plan of number formats in words: the cheapest for each layer, and the scales of the loss.
+
+shares that each format keeps -> the cheapest that keeps enough, of each layer -> equal
+neighbours as one line
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from ...texts import clean, label, told
+from ..formats.format_loss import (
+    FORMATS_OF_ENTRIES,
+    KEEP,
+    SCALED,
+    Histogram,
+    histograms,
+    loss_scale,
+    scalings,
+)
+from ..formats.number_formats import BLOCKS, NARROW, Format
+from ..record.flow import Flow
+from ..view.table import assert_counted, assert_one, sentences_as_html
+
+CHOICES = tuple(name for name in FORMATS_OF_ENTRIES if name != "nvfp4")
+HEADS = {
+    "delta": "Δ",
+    "state": "states",
+    "delta_parameter": "Δ of parameters",
+    "parameter": "parameters",
+}
+WORDS = {
+    "none": "",
+    "loss": " with the loss multiplied by 2^{}",
+    "tensor": " with one scale a tensor",
+    "block": " in blocks",
+}
+ORDER = tuple(WORDS)  # the simplest first
+DIGITS = {kind.name: kind.digits for kind in (*NARROW, *BLOCKS)}
+WIDER = "float32"  # where no narrow format keeps enough
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cheapest number format for each layer; `print` it to read it.
+
+    rows: of each layer and of each of delta, state, delta_parameter and parameter the format, its
+        scaling (none, loss, tensor or block), the k of a loss that is multiplied by 2^k, the bits
+        of a number, and kept, the share of the square norm that the array keeps that loses most.
+        Where no format keeps enough, it is float32, and kept is 1.
+    windows: of each format the least and the largest k for which it keeps enough of every Δ in the
+        whole network, with the loss multiplied by 2^k; None if there is no such k.
+    keep: the share that is enough.
+    names: of the layers.
+    """
+
+    rows: tuple[dict[str, Any], ...]
+    windows: dict[str, tuple[int, int] | None]
+    keep: float
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join((*self.lines, *self._windows_text()))
+
+    def _repr_html_(self) -> str:
+        return sentences_as_html(str(self))
+
+    @property
+    def lines(self) -> Iterator[str]:
+        """A line for each stretch of equal layers."""
+        for of, head in HEADS.items():
+            rows = [row for row in self.rows if row["of"] == of]
+            for words, each in groupby(rows, _in_words):
+                stretch = list(each)
+                whole = len(stretch) == len(rows) > 1
+                layers = "all layers" if whole else self._layers(stretch)
+                yield f"{head}, {layers}: {words}"
+
+    def _layers(self, rows: Sequence[dict[str, Any]]) -> str:
+        first, last = rows[0]["layer"], rows[-1]["layer"]
+        if first == last:
+            above = first > len(self.names)
+            name = "above the last cut" if above else self.names[first - 1]
+            return clean(f"layer {label(first, name)}")
+        return f"layers {first} to {last}"
+
+    def _windows_text(self) -> Iterator[str]:
+        parts = [
+            f"{name} {'at no scale' if at is None else f'2^{at[0]} to 2^{at[1]}'}"
+            for name, at in self.windows.items()
+        ]
+        if parts:
+            share = f"{100 * self.keep:.6g} %"
+            yield f"Scales of the loss that keep {share} of every Δ: {', '.join(parts)}."
+
+
+def plan(flow: Flow, keep: float = KEEP, formats: Sequence[str] = CHOICES) -> Plan:
+    """Choose the cheapest number format for each layer that keeps its square norm.
+
+    A format keeps Σ x² over the entries that it makes neither zero nor too large, divided by Σ x²
+    over all, of Δ, of the states, of parameters and of their Δ. Cheaper are fewer bits, then the
+    simpler scale: none, one for the loss, one for each tensor, blocks; then more digits. The loss
+    has one scale for all Δ, that with which they cost least together.
+
+    What is kept is rounded besides, by 2^-11 of a number at most in float16, 2^-8 in bfloat16, 2^-4
+    in float8_e4m3fn and mxfp8, 2^-3 in float8_e5m2 and 2^-2 in nvfp4. That is not judged here, so
+    nvfp4, whose range is wide enough for most, is a choice only if asked for.
+
+    Args:
+        flow: measured with formats=True, of one network, and with known values (outside `jit`).
+        keep: the share of the square norm that is enough, above 0, at most 1.
+        formats: to choose from: float16, bfloat16, float8_e4m3fn, float8_e5m2, mxfp8, nvfp4.
+
+    Returns:
+        Plan; `print` it to read it. Equal neighbours are one line.
+
+    Raises:
+        TypeError: a traced flow, or one of several networks.
+        ValueError: a flow that was measured without formats=True, an unknown format, or another
+            share.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> layers = [(lambda w, z: z @ w, jnp.eye(32)) for _ in range(12)]
+        >>> net, params = jaxnn.from_layers(layers)
+        >>> c = jax.random.normal(jax.random.key(0), (4, 32)) * 1e-9
+        >>> flow = jaxnn.gradient_flow(net, params, c * 1e9, cotangent=c, formats=True)
+        >>> print(str(plan(flow)).split(chr(10))[0])
+        Δ, all layers: float8_e4m3fn with the loss multiplied by 2^35
+
+    Source: ranges and blocks as in `Flow.formats`.
+    """
+    assert_one(flow)
+    assert_counted(flow)
+    unknown = [name for name in formats if name not in FORMATS_OF_ENTRIES]
+    if unknown or not formats or isinstance(formats, str):
+        got = formats if isinstance(formats, str) or not unknown else unknown[0]
+        raise ValueError(
+            f"formats: expected some of {', '.join(FORMATS_OF_ENTRIES)}, got {told(got)}"
+        )
+    if not 0 < keep <= 1:
+        raise ValueError(f"keep: expected a share above 0, at most 1, got {keep}")
+    found = histograms(flow.entries)
+    kinds = [kind for kind in (*NARROW, *BLOCKS) if kind.name in formats]
+    scaled = {of: found[of] for of in SCALED if of in found}
+    others = {of: found[of] for of in found if of not in SCALED}
+    scales = {
+        kind: loss_scale(kind, list(scaled.values()), keep) for kind in kinds if kind in NARROW
+    }
+
+    def rows(arrays: dict[str, Histogram], scale: int) -> list[dict[str, Any]]:
+        return [
+            row
+            for of, each in arrays.items()
+            for row in _rows(of, _layers_of(flow, of), each, kinds, scale, keep)
+        ]
+
+    ks = dict.fromkeys((0, *(at.best for at in scales.values())))
+    chosen = min((rows(scaled, k) for k in ks), key=_cost)
+    windows = {kind.name: at.window for kind, at in scales.items()}
+    return Plan((*chosen, *rows(others, 0)), windows, keep, flow.names)
+
+
+def _layers_of(flow: Flow, of: str) -> np.ndarray:
+    """Return the layer of each array."""
+    return np.array(flow.parameters.layers if "parameter" in of else range(1, len(flow.names) + 1))
+
+
+def _cost(rows: list[dict[str, Any]]) -> tuple[float, int, int, int]:
+    """Return what a choice for all Δ costs, to be compared.
+
+    That is the bits of one number of each array, the kinds of scales, how simple these are, and how
+    few digits numbers have.
+    """
+    scales = [ORDER.index(row["scaling"]) for row in rows]
+    digits = sum(DIGITS.get(row["format"], 0) for row in rows)
+    return sum(row["bits"] for row in rows), len({*scales} - {0}), sum(scales), -digits
+
+
+def _rows(
+    of: str,
+    layers: np.ndarray,
+    arrays: Histogram,
+    kinds: Sequence[Format],
+    scale: int,
+    keep: float,
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each layer, of all of its arrays together.
+
+    scale: the k of 2^k by which all are multiplied, with the loss.
+    """
+    options = [
+        (kind, scaling, kept.square)
+        for kind in kinds
+        for scaling, kept in scalings(kind, arrays, scale or None)
+        if not (scaling == "none" and scale)
+    ]
+    options.sort(key=lambda each: (each[0].bits, ORDER.index(each[1]), -each[0].digits))
+    for layer in sorted(set(layers[arrays.known].tolist())):
+        own = (layers == layer) & arrays.known
+        row = {"layer": layer, "of": of, "format": WIDER, "scaling": "none", "scale": 0}
+        row |= {"bits": 32.0, "kept": 1.0}
+        for kind, scaling, square in options:
+            least = float(square[own].min())
+            if least >= keep:
+                row |= {"format": kind.name, "scaling": scaling, "bits": float(kind.bits)}
+                row |= {"scale": scale if scaling == "loss" else 0, "kept": least}
+                break
+        yield row
+
+
+def _in_words(row: dict[str, Any]) -> str:
+    return str(row["format"]) + WORDS[row["scaling"]].format(row["scale"])

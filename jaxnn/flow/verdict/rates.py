@@ -1,0 +1,452 @@
+"""Rates: what each of the repeated layers does to a gradient, and the word for all of them.
+
+    flow -> layers that repeat -> their factors g[l] = log₁₀ ‖Δ[l-1]‖ - log₁₀ ‖Δ[l]‖ -> a word
+    flow -> all factors -> the whole network = the layers that repeat + the rest
+
+Layers repeat where their parameter arrays, states and names are alike, alone or in patterns such as
+attention and MLP. A factor counts if the layers on both of its sides belong to one such stretch:
+what an embedding, a norm or a head does once is no rate. Of a Network they are the hidden layers,
+without the first one where the states of all others are normalised.
+
+The rate is the mean of the factors without the one or two that stand out. Its standard error is
+sd(g) / √count, of what is left once each place of a pattern has its mean taken off. A word is a
+test: the rate differs from zero beyond its error, and all factors together make more than ten.
+Two laws are slower than an exponential; their factors, here natural logarithms, fade with l:
+
+    a power                    |Δ[l]| ~ (l + l₀)^-c       g[l] = c ln (1 + 1 / (l + l₀))
+    a stretched exponential    |Δ[l]| ~ e^(-c √(l + l₀))  g[l] = c (√(l + l₀ + 1) - √(l + l₀))
+
+The second is that of residual layers whose activation is bounded (Yang & Schoenholz 2017,
+arXiv:1712.08969). A law is told from a constant rate if it leaves clearly smaller squares, the
+second from the first too, and each has to make the total.
+
+The rest may do what the repeated layers do not. If these are steady, but the rest, or all factors
+together, pass the test of vanishing or exploding, all of them count. If they do not, because a few
+layers make the change, it is erratic from a factor of a thousand on: an embedding or a head of a
+healthy network changes the gradient once by up to a hundred.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...network.blocks import PostNorm
+from ..record.flow import Flow
+
+LN10 = float(np.log(10))
+DECADES = 1.0  # what all layers together may change and still be called steady
+MOST_ONCE = 3.0  # what the rest may change around steady layers: an embedding's norm makes 1 to 2
+MANY_OTHERS = 5  # factors of the rest, from which on it is tested like the layers that repeat
+CLEAR = 3  # standard errors from which on a rate is told from zero
+UNCLEAR = "not distinguishable from steady"
+POWER_LAW = "a power law of depth"
+STRETCHED = "a stretched exponential of depth"
+ERRATIC = "erratic"
+ILL = ("vanishing", "exploding", ERRATIC)
+LONGEST_PATTERN = 8  # layers
+COVERED = 1 / 3  # of the layers repeat, or all count
+MOST_OUTLIERS = 2
+STANDS_OUT = 0.5  # decades, and 6 times the median deviation of the factors
+FEW_LAYERS = 5  # of a Network: then all hidden layers count
+TOO_FEW, THEIR_DECADES = 2, 2.0  # factors that are no rate, unless they make more than this
+OFFSETS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)  # l₀ of a law, those up to a quarter of the depth
+SHAPES = {  # of a law's factors, at l + l₀
+    POWER_LAW: lambda place: np.log10(1 + 1 / place),
+    STRETCHED: lambda place: (np.sqrt(place + 1) - np.sqrt(place)) / LN10,
+}
+LARGEST = 1.5  # c: of a skip ½, of a critical signal up to 1, of bounded residual layers 0.6
+LEAST_FACTORS = {POWER_LAW: 4, STRETCHED: 48}  # of fewer a signal that settles looks alike
+LITTLE_OF_TOTAL, PART_OF_TOTAL = 0.4, 0.5  # that a law may miss, and if its errors allow it
+
+
+class Stretch(NamedTuple):
+    """Layers from start to before stop, counted from 0, that repeat in patterns of `period`."""
+
+    start: int
+    stop: int
+    period: int
+
+
+class Law(NamedTuple):
+    """Growth towards the input by a law of depth that is slower than an exponential.
+
+    word: a power law or a stretched exponential of depth.
+    constant: c; above 0 if the gradient grows towards the input.
+    error: its standard error.
+    offset: l₀.
+    """
+
+    word: str
+    constant: float
+    error: float
+    offset: float
+
+
+class Change(NamedTuple):
+    """The factor by which one layer changes the gradient. Layers are counted from 1."""
+
+    layer: int
+    decades: float
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The rate at which the repeated layers change a gradient, and the word for it.
+
+    word: vanishing, exploding, steady, not distinguishable from steady, a power law or a stretched
+        exponential of depth, erratic, or unknown.
+    decades: the mean factor, in decades a layer towards the input, without `outliers`.
+    error: its standard error; nan for a single factor.
+    total: of the whole network, from the highest state to the lowest, in decades.
+    repeated: of the factors that the rate is over, `outliers` too.
+    law: of depth, if it is one; else None.
+    layers: the number of layers that the rate is over.
+    stretches: of these layers, counted from 0.
+    outliers: the layers whose factors stand out, at most two.
+    others: the factors between and around the layers that repeat, the largest first.
+    """
+
+    word: str
+    decades: float
+    error: float
+    total: float
+    repeated: float
+    law: Law | None
+    layers: int
+    stretches: tuple[Stretch, ...]
+    outliers: tuple[Change, ...]
+    others: tuple[Change, ...]
+
+    @property
+    def ill(self) -> bool:
+        """True if the gradient is lost by these layers."""
+        return is_ill(self.word, self.law, self.repeated)
+
+
+def is_ill(word: str, law: Law | None, repeated: float) -> bool:
+    """Tell whether a word means that the gradient is lost: a law of depth from a thousand on."""
+    return word in ILL or (law is not None and abs(repeated) >= MOST_ONCE)
+
+
+def word_of(rate: float, total: float, error: float) -> str:
+    """Return the word for a rate in decades a layer.
+
+    Args:
+        rate: the mean factor.
+        total: the decades of all these layers together.
+        error: the standard error of the rate; nan if it is not known.
+    """
+    if np.isnan(rate):
+        return "unknown"
+    if abs(total) <= DECADES:
+        return "steady"
+    if abs(rate) < CLEAR * error:
+        return UNCLEAR
+    return "exploding" if rate > 0 else "vanishing"
+
+
+def rate_of(flow: Flow, used: np.ndarray) -> Rate:
+    """Judge the factors of a flow's repeated layers.
+
+    Args:
+        flow: of one network.
+        used: the indices of its layers, from 0; of a Network those within the depth in use.
+    """
+    if flow.net is not None:
+        hidden = (Stretch(_first_alike(flow, used), len(used) - 1, 1),)
+        return judge(gain_of(flow, used), hidden, used)
+    kinds = kinds_of(flow)[flow.unmeasured :]
+    stretches = repeated(kinds)
+    return judge(gain_of(flow, used), stretches, used, are_alike(kinds, stretches))
+
+
+def gain_of(flow: Flow, used: np.ndarray) -> np.ndarray:
+    """Return the factors of all layers, entry i of what the layer at i + 1 does, in decades."""
+    return np.asarray(np.asarray(flow.log_gain, np.float64)[used[:-1]] / LN10)
+
+
+def to_change(gain: np.ndarray, rate: Rate) -> tuple[Stretch, ...]:
+    """Return the layers whose weights decide the rate: all, if the rest alone were ill.
+
+    Args:
+        gain: the factors of all layers.
+        rate: of those that repeat.
+    """
+    rest = gain.copy()
+    for stretch in rate.stretches:
+        rest[stretch.start : stretch.stop - 1] = 0
+    return judge(rest, rate.stretches, np.arange(len(gain) + 1)).stretches
+
+
+def _first_alike(flow: Flow, used: np.ndarray) -> int:
+    """Return the first hidden layer of a Network whose state is like those above, from 0.
+
+    Behind layer 1 is no norm: where all others have one, Δ there is on another scale.
+    """
+    hidden = () if flow.net is None else flow.net.blocks[1:-1]
+    normed = bool(hidden) and all(isinstance(block, PostNorm) for block in hidden)
+    return int(normed and len(used) > FEW_LAYERS)
+
+
+def kinds_of(flow: Flow) -> list[Any]:
+    """Return of each layer what tells it from others: name, size of its state, shapes of arrays."""
+    shapes: list[list[tuple[int, ...]]] = [[] for _ in flow.names]
+    for layer, shape in zip(flow.parameters.layers, flow.parameters.shapes, strict=True):
+        if layer <= len(shapes):  # not above the last cut of a module of PyTorch
+            shapes[layer - 1].append(shape)
+    names = (re.sub(r"\d+", "", name) for name in flow.names)
+    return list(zip(names, flow.sizes, map(tuple, shapes), strict=True))
+
+
+def repeated(kinds: list[Any]) -> tuple[Stretch, ...]:
+    """Return the stretches of layers that repeat, the lowest first; all as one if few do."""
+    found: list[Stretch] = []
+    ranges = [(0, len(kinds))]
+    while ranges:
+        start, stop = ranges.pop()
+        longest = _longest(kinds, start, stop)
+        if longest is not None:
+            found.append(longest)
+            ranges += [(start, longest.start), (longest.stop, stop)]
+    if not kinds or sum(s.stop - s.start for s in found) < COVERED * len(kinds):
+        return (Stretch(0, len(kinds), 1),)
+    return tuple(sorted(found))
+
+
+def are_alike(kinds: list[Any], stretches: tuple[Stretch, ...]) -> bool:
+    """Tell stretches of layers that repeat from one of all layers, of which few do."""
+    (start, stop, period), *more = stretches
+    return bool(more) or kinds[start : stop - period] == kinds[start + period : stop]
+
+
+def _longest(kinds: list[Any], start: int, stop: int) -> Stretch | None:
+    """Return the longest stretch within a range, of the shortest pattern; None if none repeats."""
+    best = None
+    for period in range(1, min(LONGEST_PATTERN, (stop - start) // 2) + 1):
+        count = 0
+        for i in range(start, stop - period):
+            count = count + 1 if kinds[i] == kinds[i + period] else 0
+            length = count + period
+            if count >= period and (best is None or length > best.stop - best.start):
+                best = Stretch(i - count + 1, i + period + 1, period)
+    return best
+
+
+def judge(
+    gain: np.ndarray, stretches: tuple[Stretch, ...], places: np.ndarray, alike: bool = True
+) -> Rate:
+    """Return the rate of the layers that repeat, or of all if these are ill and those are not.
+
+    Args:
+        gain: in decades, entry i of what the layer at i + 1 does.
+        stretches: of the layers that repeat, counted from 0.
+        places: for each layer its index in the flow.
+        alike: False if few layers repeat, and all of them are one stretch.
+    """
+    rate = within(gain, stretches, places, alike)
+    if rate.word not in ("steady", UNCLEAR):
+        return rate
+    if len(rate.others) >= MANY_OTHERS:
+        every = within(gain, (Stretch(0, len(gain) + 1, 1),), places)
+        for word in (every.word, _word_alone(np.array([c.decades for c in rate.others]))):
+            if word in ("vanishing", "exploding"):
+                return replace(every, word=word)
+    if abs(rate.total - rate.repeated) >= MOST_ONCE:
+        few = any(abs(change.decades) >= DECADES for change in rate.others)
+        return replace(rate, word=ERRATIC if few else UNCLEAR)
+    return rate
+
+
+def _word_alone(factors: np.ndarray) -> str:
+    """Return the word for factors without those that stand out, whatever their order."""
+    rest = np.delete(factors, outliers_of(factors - np.median(factors)))
+    decades, error = mean_and_error(rest, np.zeros(len(rest)))
+    return word_of(decades, decades * len(rest), error)
+
+
+def within(
+    gain: np.ndarray,
+    stretches: tuple[Stretch, ...],
+    places: np.ndarray,
+    alike: bool = True,
+) -> Rate:
+    """Return the rate of the factors within stretches, whatever the rest does; see `judge`.
+
+    Of layers that are not alike those that stand out, such as a head, are a part of the rest.
+    """
+    inside = np.concatenate([np.arange(s.start, s.stop - 1) for s in stretches])
+    phase = np.concatenate(
+        [(np.arange(s.start, s.stop - 1) - s.start) % s.period for s in stretches]
+    )
+    finite = np.isfinite(gain[inside])
+    inside, phase = inside[finite], phase[finite]
+    factors = gain[inside]
+    out = outliers_of(factors - _means(factors, phase, np.median))
+    if _restore(factors, out):
+        out = out[:0]
+    rest = np.delete(np.arange(len(factors)), out)
+    decades, error = mean_and_error(factors[rest], phase[rest])
+    if not alike:
+        inside, phase, factors, out = inside[rest], phase[rest], factors[rest], out[:0]
+        rest = np.arange(len(factors))
+    others = np.setdiff1d(np.flatnonzero(np.isfinite(gain)), inside)
+    outliers = _changes(gain, inside[out], places)
+    word, law = word_of(decades, decades * len(rest), error), None
+    if word in ("vanishing", "exploding") and len(stretches) == 1:
+        law = law_of(factors[rest], inside[rest] - stretches[0].start, phase[rest])
+        word = word if law is None else law.word
+    if word in ("vanishing", "exploding") and _is_no_rate(factors):
+        word = UNCLEAR
+    if (word in ("steady", UNCLEAR) or abs(_sum(factors)) <= DECADES) and any(
+        abs(c.decades) >= DECADES for c in outliers
+    ):
+        word, law = ERRATIC, None
+    return Rate(
+        word=word,
+        decades=decades,
+        error=error,
+        total=_sum(gain[np.isfinite(gain)]),
+        repeated=_sum(factors),
+        law=law,
+        layers=sum(s.stop - s.start for s in stretches),
+        stretches=stretches,
+        outliers=outliers,
+        others=_changes(gain, others, places),
+    )
+
+
+def _sum(factors: np.ndarray) -> float:
+    """Return the sum of factors; nan of none."""
+    return float(np.sum(factors)) if len(factors) else np.nan
+
+
+def _changes(gain: np.ndarray, of: np.ndarray, places: np.ndarray) -> tuple[Change, ...]:
+    """Return the changes by the layers above the states at `of`, the largest first."""
+    order = sorted(of, key=lambda i: -abs(gain[i]))
+    return tuple(Change(int(places[i + 1]) + 1, float(gain[i])) for i in order)
+
+
+def _means(values: np.ndarray, phase: np.ndarray, mean: Any = np.mean) -> np.ndarray:
+    """Return for each value the mean of those at its place in the pattern."""
+    means = np.zeros_like(values)
+    for place in np.unique(phase):
+        means[phase == place] = mean(values[phase == place])
+    return means
+
+
+def mean_and_error(factors: np.ndarray, phase: np.ndarray) -> tuple[float, float]:
+    """Return the mean of factors and its standard error, differences within a pattern apart."""
+    if not len(factors):
+        return np.nan, np.nan
+    free = len(factors) - len(np.unique(phase))
+    off = factors - _means(factors, phase)
+    if free < 1:
+        free, off = len(factors) - 1, factors - np.mean(factors)
+    error = float(np.sqrt(np.sum(off**2) / free / len(factors))) if free else np.nan
+    return float(np.mean(factors)), error
+
+
+def outliers_of(off: np.ndarray) -> np.ndarray:
+    """Return the indices of the factors that stand out, if they are one or two of three or more.
+
+    Args:
+        off: the deviation of each factor from the median at its place.
+    """
+    if len(off) < 3:
+        return np.zeros(0, int)
+    off = np.abs(off)
+    found = np.flatnonzero(off >= max(STANDS_OUT, 6 * float(np.median(off))))
+    return found if len(found) <= min(MOST_OUTLIERS, len(off) // 3) else np.zeros(0, int)
+
+
+def _fades(flat: np.ndarray, shape: np.ndarray) -> bool:
+    """Tell whether factors fade to nothing: a rate besides the law is small, or not known."""
+    both = np.stack([np.ones(len(flat)), shape], axis=1)
+    (rate, c), *_ = np.linalg.lstsq(both, flat)
+    variance = np.sum((flat - both @ (rate, c)) ** 2) / (len(flat) - 2)
+    error = (variance * np.linalg.inv(both.T @ both)[0, 0]) ** 0.5
+    much = abs(rate) * len(flat) > PART_OF_TOTAL * abs(np.sum(flat))
+    return bool(abs(rate) < CLEAR * error or not much)
+
+
+def _restore(factors: np.ndarray, out: np.ndarray) -> bool:
+    """Tell whether factors that stand out, each of less than ten, undo what the others do.
+
+    As the steps of a saw-tooth: those are a part of the rate.
+    """
+    others = np.delete(factors, out)
+    small = bool(len(out)) and bool((np.abs(factors[out]) < DECADES).all())
+    return small and abs(_sum(factors)) < abs(_sum(others))
+
+
+def _is_no_rate(factors: np.ndarray) -> bool:
+    """Tell whether one or two factors make less than a hundred, which training makes up for."""
+    return len(factors) <= TOO_FEW and abs(_sum(factors)) < THEIR_DECADES
+
+
+class _Fit(NamedTuple):
+    """A law as it fits the factors, and the sum of squares that it leaves.
+
+    makes_total: whether it makes the sum of all factors.
+    fades: whether the factors fade to nothing by it, not to a rate that is left.
+    """
+
+    law: Law
+    left: float
+    makes_total: bool
+    fades: bool
+
+
+def law_of(factors: np.ndarray, places: np.ndarray, phase: np.ndarray) -> Law | None:
+    """Return the law of depth that factors follow; None if a constant rate fits as well.
+
+    Args:
+        factors: in decades.
+        places: of each the layer below it, counted from 0.
+        phase: its place in a pattern, whose mean is no deviation.
+    """
+    flat = factors - (_means(factors, phase) - np.mean(factors))
+    constant = float(np.sum((flat - np.mean(flat)) ** 2))
+    fits = [_fit(word, flat, places) for word in SHAPES if len(flat) >= LEAST_FACTORS[word]]
+    clear = [fit for fit in fits if fit is not None and _is_clear(fit, constant, len(flat))]
+    clear = [fit for fit in clear if fit.makes_total and fit.fades]
+    best = min(clear, key=lambda fit: fit.left, default=None)
+    power = next((fit for fit in clear if fit.law.word == POWER_LAW), None)
+    if best is not None and power is not None and not _is_clear(best, power.left, len(flat)):
+        best = power  # the slower one, unless it is clearly the worse one
+    return None if best is None else best.law
+
+
+def _is_clear(fit: _Fit, other: float, count: int) -> bool:
+    """Tell whether a fit leaves clearly less than the squares of another one."""
+    return other - fit.left >= CLEAR**2 * fit.left / (count - 2)
+
+
+def _fit(word: str, flat: np.ndarray, places: np.ndarray) -> _Fit | None:
+    """Return the best fit of a law, over its offsets; None if its constant is too large.
+
+    The error of the constant has that of the fit, its spread over offsets that fit as well, and
+    what it misses of the total beyond chance.
+    """
+    tried = []
+    for offset in OFFSETS:
+        if offset <= len(flat) / 4:
+            shape = SHAPES[word](places + 1 + offset)
+            c = float(shape @ flat / (shape @ shape))
+            tried.append((float(np.sum((flat - c * shape) ** 2)), c, offset, shape))
+    tried = [each for each in tried if abs(each[1]) <= LARGEST]
+    if not tried:
+        return None
+    left, c, offset, shape = min(tried, key=lambda each: each[0])
+    variance = left / (len(flat) - 2)
+    as_well = [each[1] for each in tried if each[0] <= left + 4 * variance]  # two errors
+    total, of_shape = float(np.sum(flat)), float(np.sum(shape))
+    free = max(len(flat) - of_shape**2 / (shape @ shape), 0.0)  # of the sum of what is left
+    off = abs(total - c * of_shape)
+    by_chance = (variance * free) ** 0.5
+    allowed = min(max(LITTLE_OF_TOTAL * abs(total), CLEAR * by_chance), PART_OF_TOTAL * abs(total))
+    errors = (variance / (shape @ shape)) ** 0.5, np.ptp(as_well) / 2
+    error = float(np.linalg.norm([*errors, max(off - by_chance, 0) / of_shape]))
+    return _Fit(Law(word, c, error, offset), left, off <= allowed, _fades(flat, shape))

@@ -1,0 +1,400 @@
+"""Charts of flows, for a notebook or a file; with the extra `charts` (Altair)."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from ...distribution import install_command
+from ...texts import drawable
+from ..formats.format_loss import histograms
+from ..formats.number_formats import NARROW
+from ..formats.ranges import FORMATS, NOISE
+from .table import assert_one
+
+# Told apart on white and on black, and by most colour-blind readers in this order.
+CATEGORIES = (
+    *("#3b82c4", "#d9662b", "#3a9d5d", "#b45cc4"),
+    *("#b5851f", "#d04a6b", "#6c7fd0", "#2a9aa0"),
+)
+MUTED = "#888888"
+FAINT = "#8884"
+FONT = "Arial, Liberation Sans, Helvetica, sans-serif"  # of one width here and in a browser
+INK = "#010203"  # of text in `svg`, where the colour of the page takes its place
+WIDTH, HEIGHT = 560, 200
+DRAWN = (
+    *("log10_delta_rms", "log10_delta_smallest", "log10_delta_largest", "log10_gain"),
+    *("log10_spread", "log10_tangent", "log10_delta_theory"),
+)
+FEW = 60  # layers that are drawn as points too
+COLUMNS, ROWS = 120, 100  # of a picture of exponents, at most
+SEEN = 1e-3  # of the entries of a layer, at least, for an exponent to be drawn
+PICTURES = {
+    "delta": "Entries of Δ by exponent",
+    "state": "Entries of the states by exponent",
+    "parameter": "Entries of parameters by exponent",
+}
+
+
+class Panel(NamedTuple):
+    """One chart of a flow: its title, the column on its vertical axis, and what is drawn.
+
+    The layers of the chart have no data of their own but those of lines that explain: put rows of
+    `DRAWN` under them.
+    """
+
+    title: str
+    column: str
+    layers: list[Any]
+
+
+def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
+    """Draw flows: the gradient by layer, what each layer does to it, and what is left of examples.
+
+    The band is that of the examples, the line their root mean square, a dashed line what theory
+    says of it, if a flow has that. Dotted lines are the smallest normal numbers of formats, where
+    the gradient comes near them, and in the panel of examples their rounding. That panel is there
+    if a flow has a spread, and a dashed line in it if it has a tangent. Of a
+    single flow that was measured with formats=True there are the entries of Δ, of the states and of
+    parameters by exponent too, with the range of each narrow format: solid where its numbers are
+    normal, pale where they are subnormal.
+
+    Args:
+        flows: of `jaxnn.gradient_flow`, each of one network, outside `jit`.
+        names: of the flows, for the legend; their numbers by default.
+
+    Returns:
+        An Altair chart: it shows itself in Jupyter and marimo, `.save("flow.png")` writes a
+        picture, and `.save("flow.html", inline=True)` a page that needs no network.
+
+    Raises:
+        ImportError: Altair is not installed.
+        ValueError, TypeError: no flow, other names than flows, or a traced flow.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> net = jaxnn.Network(sizes=(3, 8, 8, 1), activation="sigmoid", task="binary")
+        >>> params = jaxnn.init(net, jax.random.key(0))
+        >>> flow = jaxnn.gradient_flow(net, params, jnp.ones((2, 3)), jnp.array([0, 1]))
+        >>> jaxnn.chart(flow).save("flow.png")  # doctest: +SKIP
+    """
+    for flow in flows:
+        assert_one(flow)
+    alt = load_altair()
+    if not flows:
+        raise ValueError("flows: expected at least one, got none")
+    labels = [str(i + 1) for i in range(len(flows))] if names is None else list(map(str, names))
+    if len(labels) != len(flows) or len(set(labels)) != len(labels):
+        raise ValueError(
+            f"names: expected a name of its own for each of {len(flows)} flows, got {labels}"
+        )
+    rows = [
+        {"flow": label, **_drawable(row)}
+        for label, flow in zip(labels, flows, strict=True)
+        for row in flow.table()
+    ]
+    rows, labels = drawable_rows((rows, labels))  # no other text is a user's
+    drawn = [
+        alt.layer(*panel.layers).properties(width=WIDTH, height=HEIGHT, title=panel.title)
+        for panel in (*panels(rows, labels), *(exponents(flows[0]) if len(flows) == 1 else ()))
+    ]
+    return styled(alt.vconcat(*drawn, data=alt.Data(values=rows), spacing=18))
+
+
+def styled(chart: Any) -> Any:
+    """Return a chart in the house's style."""
+    return (
+        chart.configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
+        .configure_title(anchor="start", fontSize=13, fontWeight="normal", frame="group")
+        .configure_legend(labelFontSize=12, title=None, orient="top", symbolOpacity=1)
+    )
+
+
+def drawable_rows(rows: Any) -> Any:
+    """Return what a chart shows, with texts that end neither the engine nor a page's script.
+
+    Altair draws in this process, which would end with the engine.
+    """
+    return drawable(_in_script(rows))
+
+
+def _in_script(value: Any) -> Any:
+    """Return a value whose texts cannot end the script in which Altair writes them into a page."""
+    if isinstance(value, str):
+        # A joiner is not seen.
+        return value.replace("</", "<\u200d/").replace("<!", "<\u200d!")
+    if isinstance(value, dict):
+        return {name: _in_script(each) for name, each in value.items()}
+    return [*map(_in_script, value)] if isinstance(value, list | tuple) else value
+
+
+def svg(chart: Any) -> str:
+    """Return an Altair chart as SVG that needs no script and has the ink of the page around it.
+
+    Its ids are those of no other picture of the process, so that several stand on one page.
+
+    Args:
+        chart: of `jaxnn.chart`, or any other without a background of its own.
+
+    Raises:
+        ImportError: vl-convert is not installed.
+
+    Example:
+        >>> import altair as alt  # doctest: +SKIP
+        >>> svg(alt.Chart({"values": [{"x": 1}]}).mark_point().encode(x="x:Q"))  # doctest: +SKIP
+    """
+    try:
+        import vl_convert
+    except ImportError:
+        raise ImportError(
+            f"jaxnn.chart: expected vl-convert to be installed; {install_command('charts')}"
+        ) from None
+    spec: dict[str, Any] = drawable(chart.to_dict())
+    config = spec.setdefault("config", {})
+    config["background"] = "transparent"
+    config["font"] = FONT
+    config["view"] = {"stroke": FAINT} | config.get("view", {})
+    lines = dict.fromkeys(("gridColor", "domainColor", "tickColor"), FAINT)
+    lines["titleFontWeight"] = "normal"
+    for name, of in (("axis", lines), ("legend", {}), ("header", {})):
+        config[name] = {"labelColor": INK, "titleColor": INK} | of | config.get(name, {})
+    title = {"color": INK, "subtitleColor": INK, "anchor": "start", "fontWeight": "normal"}
+    config["title"] = title | config.get("title", {})
+    version = ".".join(load_altair().SCHEMA_VERSION.lstrip("v").split(".")[:2])
+    text: str = vl_convert.vegalite_to_svg(spec, vl_version=version)
+    # In less than four fifths of its width it is moved sideways instead of becoming too small.
+    least = 0.8 * float(re.findall(r'width="([\d.]+)"', text)[0])
+    style = f'style="max-width:100%;height:auto;min-width:{least:.0f}px"'
+    text = text.replace("<svg ", f"<svg {style} ", 1)
+    return text.replace(INK, "currentColor").replace("\n", " ")
+
+
+def panels(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Panel]:
+    """Return the panels for rows of flows.
+
+    Args:
+        rows: one for each layer of each flow: flow (a label), layer, name and `DRAWN`, each a
+            number or None where there is none to draw.
+        labels: of the flows.
+    """
+    alt = load_altair()
+    found = [_gradient(alt, rows, labels), _factors(alt, rows, labels)]
+    if any(row.get("log10_spread") is not None for row in rows):
+        found.append(_examples(alt, rows, labels))
+    return found
+
+
+def exponents(flow: Any) -> list[Panel]:
+    """Return the panels of a flow's entries by exponent; none if they were not counted."""
+    alt = load_altair()
+    if flow.entries is None:
+        return []
+    found = histograms(flow.entries)
+    panels = []
+    for of, title in PICTURES.items():
+        if of in found:
+            layers = flow.parameters.layers if of == "parameter" else range(1, len(flow.names) + 1)
+            counted: dict[int, dict[int, float]] = {}
+            for layer, counts in zip(layers, found[of].by_exponent(), strict=True):
+                own = counted.setdefault(layer, {})
+                for k, count in counts.items():
+                    own[k] = own.get(k, 0) + count
+            if any(counted.values()):
+                panels.append(Panel(f"{title}; bars: ranges of formats", of, _heat(alt, counted)))
+    return panels
+
+
+def _heat(alt: Any, counted: dict[int, dict[int, float]]) -> list[Any]:
+    """Return the layers of a chart of shares by layer and exponent, with the ranges of formats.
+
+    Of many layers or exponents several are one cell.
+    """
+    shares = {
+        layer: {k: count / sum(counts.values()) for k, count in counts.items()}
+        for layer, counts in counted.items()
+        if counts
+    }
+    seen = [k for each in shares.values() for k, share in each.items() if share >= SEEN]
+    last, low, high = max(shares), min(seen), max(seen) + 1
+    wide, tall = -(-last // COLUMNS), -(-(high - low) // ROWS)
+    cells: dict[tuple[int, int], list[float]] = {}
+    for layer, each in shares.items():
+        for k, share in each.items():
+            if k >= low:
+                cells.setdefault(((layer - 1) // wide, (k - low) // tall), []).append(share)
+    values = [
+        {
+            "left": column * wide + 0.5,
+            "right": min((column + 1) * wide, last) + 0.5,
+            "low": low + row * tall,
+            "high": low + (row + 1) * tall,
+            "share": round(sum(of_cell) / min(wide, last - column * wide), 5),
+        }
+        for (column, row), of_cell in cells.items()
+    ]
+    room = 0.4 * last
+    axis = alt.Axis(values=_ticks(last), format="d", grid=False)
+    scale = alt.Scale(nice=False, zero=False, domain=[0.5, last + 0.5 + room])
+    x = alt.X("left:Q", title="layer", axis=axis, scale=scale)
+    y = alt.Y("low:Q", title="log₂ |entry|", scale=alt.Scale(zero=False, nice=False))
+    most = max(each["share"] for each in values)
+    shade = alt.Scale(type="sqrt", domain=[0, most], range=[0.04, 1])
+    tips = [
+        alt.Tooltip("left:Q", title="layer after", format=".0f"),
+        alt.Tooltip("low:Q", title="log₂ |entry| from", format="d"),
+        alt.Tooltip("share:Q", title="of the entries", format=".2%"),
+    ]
+    rects = alt.Chart(alt.Data(values=values)).mark_rect(color=CATEGORIES[0])
+    opacity = alt.Opacity("share:Q", scale=shade, legend=None)
+    layers = [rects.encode(x, y, opacity, x2="right:Q", y2="high:Q", tooltip=tips)]
+    return layers + _bands(alt, x, y, (low, low + -(-(high - low) // tall) * tall), last, room)
+
+
+def _bands(alt: Any, x: Any, y: Any, ends: tuple[int, int], last: int, room: float) -> list[Any]:
+    """Return a bar with a name for the range of each narrow format, cut at the ends of the picture.
+
+    They stand to the right of the last layer, in a room as wide as so many layers.
+    """
+    bars, names = [], []
+    for i, kind in enumerate(NARROW):
+        left = last + 0.5 + room * (i + 0.2) / len(NARROW)
+        right = left + 0.35 * room / len(NARROW)
+        place = {"left": left, "right": right, "format": kind.name}
+        for start, end, opacity in (
+            (kind.lowest, kind.least, 0.3),  # subnormal
+            (kind.least, kind.highest + 1, 0.75),
+        ):
+            low, high = max(start, ends[0]), min(end, ends[1])
+            if low < high:
+                bars.append(place | {"low": low, "high": high, "opacity": opacity})
+        text = kind.name.removeprefix("float8_").removesuffix("fn")
+        names.append({"left": right + 0.2 * room / len(NARROW), "format": text})
+    base = alt.Chart(alt.Data(values=bars)).mark_rect(color=CATEGORIES[1])
+    opacity = alt.Opacity("opacity:Q", scale=None, legend=None)
+    text = alt.Chart(alt.Data(values=names)).mark_text(
+        angle=270, align="left", baseline="middle", color=INK, fontSize=11
+    )
+    return [
+        base.encode(x, y, opacity, x2="right:Q", y2="high:Q", tooltip=["format:N"]),
+        text.encode(x, y=alt.value(HEIGHT - 4), text="format:N"),
+    ]
+
+
+def _ticks(last: int) -> list[int]:
+    """Return some numbers of layers, evenly spaced."""
+    step = next(
+        each * 10**power for power in range(9) for each in (1, 2, 5) if last <= 8 * each * 10**power
+    )
+    return [1, *range(step, last + 1, step)] if step > 1 else [*range(1, last + 1)]
+
+
+def load_altair() -> Any:
+    """Return Altair.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        import altair
+    except ImportError:
+        raise ImportError(
+            f"jaxnn.chart: expected Altair to be installed; {install_command('charts')}"
+        ) from None
+    return altair
+
+
+def _drawable(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the numbers of a row that are drawn, null where there is none to draw."""
+    numbers = {name: row[name] for name in DRAWN if name in row}
+    finite = {name: v if np.isfinite(v) else None for name, v in numbers.items()}
+    return {"layer": row["layer"], "name": row["name"], "rank": _finite(row.get("rank")), **finite}
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else value
+
+
+def _base(alt: Any, labels: Sequence[str]) -> Any:
+    legend = alt.Legend() if len(labels) > 1 else None
+    scale = alt.Scale(domain=[*labels], range=[*CATEGORIES])
+    axis = alt.Axis(tickMinStep=1, format="d")
+    return alt.Chart().encode(
+        alt.X("layer:Q", title="layer", axis=axis, scale=alt.Scale(nice=False)),
+        alt.Color("flow:N", scale=scale, legend=legend),
+        tooltip=["name:N", "layer:Q", *(alt.Tooltip(f"{n}:Q", format=".3f") for n in DRAWN)],
+    )
+
+
+def _line(alt: Any, base: Any, rows: Sequence[dict[str, Any]]) -> Any:
+    few = max(row["layer"] for row in rows) <= FEW
+    return base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18) if few else False)
+
+
+def _gradient(alt: Any, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Panel:
+    base = _base(alt, labels)
+    y = alt.Y("log10_delta_rms:Q", title="log₁₀ ‖Δ‖", scale=alt.Scale(zero=False))
+    ends = (alt.Y("log10_delta_smallest:Q"), alt.Y2("log10_delta_largest:Q"))
+    layers = [
+        base.mark_area(opacity=0.18).encode(*ends),
+        _line(alt, base, rows).encode(y),
+    ]
+    columns = ("log10_delta_rms", "log10_delta_theory")
+    values = [v for row in rows for name in columns if (v := row.get(name)) is not None]
+    title = "Gradient of an example: root mean square, and the smallest to the largest"
+    if any(row.get("log10_delta_theory") is not None for row in rows):
+        theory = alt.Y("log10_delta_theory:Q")
+        layers.append(base.mark_line(strokeDash=[5, 3]).encode(theory))
+        title += "; dashed: theory"
+    tiny = {n: float(np.log10(float(jnp.finfo(n).tiny))) for n in FORMATS}  # type: ignore[no-untyped-call]
+    return Panel(title, "log10_delta_rms", layers + _limits(alt, tiny, values))
+
+
+def _factors(alt: Any, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Panel:
+    y = alt.Y("log10_gain:Q", title="decades a layer, downwards", scale=alt.Scale(zero=True))
+    line = _line(alt, _base(alt, labels), rows).encode(y)
+    return Panel("Effect of the layer above on the gradient", "log10_gain", [line])
+
+
+def _examples(alt: Any, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Panel:
+    base = _base(alt, labels)
+    axis = "log₁₀, relative to the state"
+    y = alt.Y("log10_spread:Q", title=axis, scale=alt.Scale(zero=False))
+    line = _line(alt, base, rows).encode(y)
+    lines, title = [line], "What differs between examples; dotted: rounding"
+    if any(row.get("log10_tangent") is not None for row in rows):
+        lines.append(base.mark_line(strokeDash=[5, 3]).encode(alt.Y("log10_tangent:Q")))
+        title += ", dashed: without it"
+    columns = ("log10_spread", "log10_tangent")
+    values = [v for row in rows for name in columns if (v := row.get(name)) is not None]
+    noise = {
+        n: float(np.log10(NOISE * float(jnp.finfo(n).eps)))  # type: ignore[no-untyped-call]
+        for n in FORMATS
+        if not n.startswith("float8")
+    }
+    limits = _limits(alt, noise, values)
+    return Panel(title, "log10_spread", [*lines, *limits])
+
+
+def _limits(alt: Any, levels: dict[str, float], values: list[float]) -> list[Any]:
+    """Return dotted lines with names at the levels that lie between the values, or near them."""
+    if not values:
+        return []
+    low, high = min(values), max(values)
+    room = 0.1 * (high - low)
+    near: list[dict[str, Any]] = []
+    for name, level in sorted(levels.items(), key=lambda item: item[1]):
+        if not low - room <= level <= high + room:
+            continue
+        if near and level - near[-1]["level"] < room / 2:  # one label: two would overlap
+            near[-1]["format"] += f", {name}"
+        else:
+            near.append({"format": name, "level": level})
+    if not near:
+        return []
+    base = alt.Chart(alt.Data(values=near))
+    y = alt.Y("level:Q")
+    rule = base.mark_rule(strokeDash=[2, 3], color=MUTED).encode(y)
+    text = base.mark_text(align="left", baseline="bottom", dx=4, color=INK, fontSize=11)
+    return [rule, text.encode(y, x=alt.value(0), text="format:N")]

@@ -1,0 +1,407 @@
+"""Programs: a function as a flat list of steps, from the jaxpr that JAX traces of it.
+
+A step is an equation between numbered values. Calls (jit, remat) are opened, what nothing needs is
+dropped. Steps can be run again in parts, which then are traced to programs of their own.
+
+All that jaxnn knows about JAX's own programs is in this room.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend import core
+from jax.extend.core import primitives
+from jaxtyping import Array
+
+from ..arrays.rows import is_float
+from ..arrays.spread import pcast_like, spec_of, spread_type
+from .source_location import origin
+
+CALLS = (primitives.jit_p, primitives.remat_p, primitives.closed_call_p, primitives.call_p)
+PRODUCTS = (primitives.dot_general_p, primitives.conv_general_dilated_p, primitives.gather_p)
+AFFINE = (  # what a bias or a scale is made of
+    *(primitives.add_p, primitives.sub_p, primitives.mul_p, primitives.div_p, primitives.neg_p),
+    *(primitives.reshape_p, primitives.squeeze_p, primitives.transpose_p, primitives.copy_p),
+    *(primitives.broadcast_in_dim_p, primitives.convert_element_type_p),
+)
+MANY = 100  # steps of a loop whose length is data
+SHORT = 16  # steps of a scan that are written one after the other, if it is opened
+# With other adjoints a solver is a loop without a known end, which has a reverse rule of its own.
+OF_DIFFRAX = (
+    "with adjoint=diffrax.DirectAdjoint(), max_steps=, and steps of one size or at given times, "
+    "stepsize_controller=diffrax.StepTo(ts), each step of Diffrax is a layer"
+)
+CALLER = str(Path(__file__).parents[1] / "chain" / "chain.py")  # of the user's function
+
+
+class Scan(NamedTuple):
+    """A scan: its body, the numbers of its constants and carries, its length and direction."""
+
+    body: Any
+    consts: int
+    carries: int
+    k: int
+    reverse: bool
+
+
+class Step(NamedTuple):
+    """An equation between values, which are numbers.
+
+    scope: the names of the modules that it is in.
+    """
+
+    eqn: Any
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    scope: tuple[str, ...]
+
+    @property
+    def is_product(self) -> bool:
+        """A matrix product, a convolution, a look-up in a table, or what holds a program."""
+        if _multiplies(self.eqn):
+            return True
+        return any(True for _ in core.jaxprs_in_params(self.eqn.params))
+
+    @property
+    def products(self) -> int:
+        """The number of products in it, over all steps of a loop; of one without an end, many."""
+        return _products(self.eqn)
+
+    @property
+    def is_affine(self) -> bool:
+        """A step of those that a bias or a scale is made of."""
+        return self.eqn.primitive in AFFINE
+
+    @property
+    def entry(self) -> int | None:
+        """The i of v[i : i + 1]; None for other steps."""
+        if self.eqn.primitive is not primitives.slice_p:
+            return None
+        start, limit = self.eqn.params["start_indices"], self.eqn.params["limit_indices"]
+        whole = (*self.eqn.invars[0].aval.shape[1:], *[0] * (len(start) - 1))
+        one = limit[0] - start[0] == 1 and (*limit[1:], *start[1:]) == whole
+        return int(start[0]) if one else None
+
+    @property
+    def scan(self) -> Scan | None:
+        """The scan that it is; None for other steps."""
+        return scan_of(self.eqn) if self.eqn.primitive is primitives.scan_p else None
+
+    @property
+    def frames(self) -> list[Any]:
+        """The frames of the traceback that made it, the innermost first, within the function."""
+        traceback = self.eqn.source_info.traceback
+        frames = traceback.frames if traceback else ()
+        return [*takewhile(lambda frame: frame.file_name != CALLER, frames)]
+
+    def way_out(self, usual: str) -> str:
+        """Return what to write instead of a program that is not taken apart, in words."""
+        of_diffrax = any("diffrax" in Path(frame.file_name).parts for frame in self.frames)
+        return OF_DIFFRAX if of_diffrax else usual
+
+    @property
+    def location(self) -> str:
+        """The file and line of the user's code that made it; else the modules it is in."""
+        frame = origin(self.frames)
+        if frame is not None:
+            return f"{Path(frame.file_name).name}:{frame.line_num}"
+        return "/".join(self.scope) or str(self.eqn.primitive.name)
+
+
+class Closed(NamedTuple):
+    """The layer that holds most products of a function in a program that is not taken apart.
+
+    layer: its number.
+    products: how many.
+    way_out: what to write instead, in words.
+    """
+
+    layer: int
+    products: int
+    way_out: str
+
+
+def scan_of(eqn: Any) -> Scan:
+    """Return the parts of a scan.
+
+    Their numbers are told by shapes, since parameters of primitives change between versions: what
+    is of each step has one axis more outside than inside.
+    """
+    body = eqn.params["jaxpr"]
+
+    def whole(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+        return sum(v.aval.shape == t.shape for v, t in zip(outside, inside, strict=True))
+
+    carries = whole(eqn.outvars, body.out_avals)
+    consts = whole(eqn.invars, body.in_avals) - carries
+    return Scan(body, consts, carries, eqn.params["length"], eqn.params["reverse"])
+
+
+def _multiplies(eqn: Any) -> bool:
+    return eqn.primitive in PRODUCTS or eqn.primitive.name.startswith("ragged_dot")
+
+
+def _products(eqn: Any) -> int:
+    if _multiplies(eqn):
+        return 1
+    # Programs come with their constants in later versions of JAX, and without in earlier ones.
+    programs = (getattr(v, "jaxpr", v) for v in core.jaxprs_in_params(eqn.params))
+    inside = sum(_products(inner) for program in programs for inner in program.eqns)
+    times = MANY if eqn.primitive.name == "while" else eqn.params.get("length") or 1
+    return int(inside * times)
+
+
+class Flat:
+    """A program without calls, and without what else is opened.
+
+    types: of the values.
+    constants: those of the values that are numbers already.
+    steps: those that the outputs need.
+    inputs, outputs: the values that go in and come out.
+    """
+
+    def __init__(self, closed: Any, opened: Sequence[Any] = CALLS) -> None:
+        self.opened = opened
+        self.types: list[Any] = []
+        self.constants: dict[int, Any] = {}
+        self.steps: list[Step] = []
+        self.inputs = [self.value(v.aval) for v in closed.jaxpr.invars]
+        outputs = self._inlined(closed, self.inputs, ())
+        self.replace(self.steps, outputs)
+
+    def value(self, aval: Any, constant: Any = None) -> int:
+        """Return a new value."""
+        v = len(self.types)
+        self.types.append(aval)
+        if constant is not None:
+            self.constants[v] = constant
+        return v
+
+    def instead(
+        self, closed: Any, inputs: Sequence[int], step: Step
+    ) -> tuple[list[Step], list[int]]:
+        """Return the steps of a program that makes what a step makes, and what comes out."""
+        count, source = len(self.steps), step.eqn.source_info
+        outputs = self._inlined(closed, inputs, step.scope)
+        self.steps, steps = self.steps[:count], self.steps[count:]
+        eqns = (s.eqn.replace(source_info=source) for s in steps)
+        named = zip(steps, eqns, strict=True)
+        return [s._replace(eqn=eqn, scope=step.scope) for s, eqn in named], outputs
+
+    def replace(self, steps: list[Step], outputs: list[int]) -> None:
+        """Make outputs by other steps, those of them that are needed."""
+        self.steps, self.outputs = behind(outputs, steps)[0], outputs
+
+    def _inlined(self, closed: Any, inputs: Sequence[int], scope: tuple[str, ...]) -> list[int]:
+        """Append the steps of a program; return what comes out."""
+        jaxpr = getattr(closed, "jaxpr", closed)  # that of remat is an open one in JAX 0.10
+        values: dict[Any, int] = dict(zip(jaxpr.invars, inputs, strict=True))
+        for v, constant in zip(jaxpr.constvars, getattr(closed, "consts", ()), strict=True):
+            values[v] = self.value(v.aval, constant)
+
+        def read(v: Any) -> int:
+            if isinstance(v, core.Literal):
+                aval: Any = v.aval
+                return self.value(aval, np.asarray(v.val, aval.dtype))
+            return values[v]
+
+        for eqn in jaxpr.eqns:
+            given, names = tuple(map(read, eqn.invars)), (*scope, *_scope(eqn))
+            if eqn.primitive.name == "unstack":
+                out = self._inlined(_slices(eqn), given, names)
+            elif eqn.primitive in self.opened and eqn.primitive is not primitives.scan_p:
+                inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+                out = self._inlined(inner, given, names)
+            elif eqn.primitive in self.opened and _has_short_softmax(eqn):
+                out = self._inlined(_unrolled(eqn), given, names)
+            else:
+                out = [self.value(v.aval) for v in eqn.outvars]
+                self.steps.append(Step(eqn, given, tuple(out), names))
+            values.update(zip(eqn.outvars, out, strict=True))
+        return list(map(read, jaxpr.outvars))
+
+
+def _slices(eqn: Any) -> Any:
+    """Return an equation that takes an array apart, as a program of slices."""
+    (v,), axis = eqn.invars, eqn.params["axis"]
+    return jax.make_jaxpr(
+        lambda v: [lax.index_in_dim(v, i, axis, keepdims=False) for i in range(v.shape[axis])]
+    )(struct(v.aval))
+
+
+def _has_short_softmax(eqn: Any) -> bool:
+    """Tell a scan of few steps in which exp is taken."""
+    return 0 < eqn.params["length"] <= SHORT and "exp" in primitives_in(eqn)
+
+
+def primitives_in(eqn: Any) -> Iterator[str]:
+    """Yield the names of the primitives of an equation: its own, and those in its programs."""
+    yield str(eqn.primitive.name)
+    for program in core.jaxprs_in_params(eqn.params):
+        for inner in getattr(program, "jaxpr", program).eqns:
+            yield from primitives_in(inner)
+
+
+def _unrolled(eqn: Any) -> Any:
+    """Return a scan as a program of its steps, one after the other."""
+    scan = scan_of(eqn)
+
+    def of(*values: Any) -> Any:
+        consts, carries = values[: scan.consts], [*values[scan.consts :][: scan.carries]]
+        outputs: dict[int, Any] = {}
+        for i in range(scan.k)[:: -1 if scan.reverse else 1]:
+            stacks = values[scan.consts + scan.carries :]
+            entries = (lax.index_in_dim(v, i, keepdims=False) for v in stacks)
+            out = function(scan.body)(*consts, *carries, *entries)
+            carries, outputs[i] = out[: scan.carries], out[scan.carries :]
+        of_steps = zip(*(outputs[i] for i in range(scan.k)), strict=True)
+        return [*carries, *map(jnp.stack, of_steps)]
+
+    return jax.make_jaxpr(of)(*(struct(v.aval) for v in eqn.invars))
+
+
+def _scope(eqn: Any) -> tuple[str, ...]:
+    """Return the names that an equation is in, without transformations: of vmap(a)/b, a and b.
+
+    The formula of an einsum is a name to JAX, and none here.
+    """
+    names = str(eqn.source_info.name_stack).split("/")
+    plain = (name.rsplit("(", 1)[-1].rstrip(")") for name in names)
+    return tuple(name for name in plain if name and "->" not in name)
+
+
+def behind(values: Iterable[int], steps: list[Step]) -> tuple[list[Step], set[int]]:
+    """Return the steps that make values, in their order, and all values that take part."""
+    needed, chosen = set(values), []
+    for step in reversed(steps):
+        if not needed.isdisjoint(step.outputs):
+            needed.update(step.inputs)
+            chosen.append(step)
+    return chosen[::-1], needed
+
+
+def evaluated(outputs: Sequence[int], steps: list[Step], values: dict[int, Any]) -> list[Any]:
+    """Run steps from known values, and return outputs.
+
+    As `jax.core.eval_jaxpr` does.
+    """
+    values = {**values}
+    for step in steps:
+        made = bound(step.eqn, [values[v] for v in step.inputs])
+        values.update(zip(step.outputs, made, strict=True))
+    return [values[v] for v in outputs]
+
+
+def bound(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
+    """Run an equation.
+
+    Of what it uses, `ctx`, `source_info` and `get_bind_params` are in no documentation, though
+    their classes are; they are the same in JAX 0.10 and 0.12.
+    """
+    primitive = eqn.primitive
+    with eqn.ctx.manager:
+        out = primitive.bind(*inputs, **primitive.get_bind_params(eqn.params))
+    return [*out] if primitive.multiple_results else [out]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A function (arrays, state) -> state as JAX traced it; equal if text and constants are.
+
+    text: the jaxpr as it prints.
+    constants: their bytes.
+    structure: of the state that comes out.
+    closed: the jaxpr itself.
+    """
+
+    text: str = field(repr=False)
+    constants: tuple[bytes, ...] = field(repr=False)
+    structure: Any
+    closed: Any = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, f: Callable[[list[Any], Any], Any], arrays: list[Any], state: Any) -> "Program":
+        """Trace a function, from types.
+
+        Of a function with a rule of the user's own JAX prints the function, not the rule: then the
+        program of its vjp belongs to the text.
+        """
+        closed, shape = jax.make_jaxpr(f, return_shape=True)(arrays, state)
+        text, constants = str(closed), [*closed.consts]
+        if "custom_jvp_call" in text or "custom_vjp_call" in text:
+            for rules in _rules(closed):
+                text += str(rules)
+                constants += rules.consts
+        return cls(text, tuple(map(_bytes, constants)), jax.tree.structure(shape), closed)
+
+    def __call__(self, arrays: Sequence[Array], state: Any) -> Any:
+        given = jax.tree.leaves(state)
+        expected = self.closed.in_avals[len(arrays) :]
+        if [(v.shape, v.dtype) for v in given] != [(v.shape, v.dtype) for v in expected]:
+            raise ValueError(
+                "xs: expected the shapes and dtypes that the network was cut for, in this layer "
+                f"{typed(expected)}, got {typed(given)}; take the layers of net.for_batch(xs)"
+            )
+        for v, own in zip(arrays, self.closed.in_avals, strict=False):
+            if spec_of(v) != spec_of(own):
+                raise ValueError(
+                    f"params: expected arrays spread over the mesh as when the network was cut, "
+                    f"{own.dtype}{list(own.shape)} over {spec_of(own)}, got one over {spec_of(v)}; "
+                    "hand jaxnn.from_function the parameters as they are spread now"
+                )
+        given = list(map(pcast_like, [*arrays, *given], self.closed.in_avals))
+        return jax.tree.unflatten(self.structure, function(self.closed)(*given))
+
+
+def function(closed: Any) -> Callable[..., list[Any]]:
+    """Return a jaxpr as a function."""
+    f: Callable[..., list[Any]] = core.jaxpr_as_fun(closed)
+    return f
+
+
+def _rules(closed: Any) -> list[Any]:
+    """Return the program of the vjp; none where there is no vjp, which the flow will say."""
+    floats = [i for i, v in enumerate(closed.in_avals) if is_float(v)]
+
+    def pulled(given: list[Any], delta: list[Any]) -> Any:
+        def of(*values: Any) -> Any:
+            whole = dict(enumerate(given)) | dict(zip(floats, values, strict=True))
+            return [v for v in function(closed)(*whole.values()) if is_float(v)]
+
+        return jax.vjp(of, *(given[i] for i in floats))[1](delta)
+
+    delta = [struct(v) for v in closed.out_avals if is_float(v)]
+    try:
+        return [jax.make_jaxpr(pulled)([struct(v) for v in closed.in_avals], delta)]
+    except Exception:  # of a while_loop, or of a rule
+        return []
+
+
+def _bytes(v: Any) -> bytes:
+    if jnp.issubdtype(v.dtype, jax.dtypes.prng_key):
+        v = jax.random.key_data(v)
+    return np.asarray(v).tobytes()
+
+
+def struct(v: Any, axis: int = 0) -> jax.ShapeDtypeStruct:
+    """Return the type of an array, with one axis brought to the front, spread as it is."""
+    shape, spec = ((*u[axis : axis + 1], *u[:axis], *u[axis + 1 :]) for u in (v.shape, spec_of(v)))
+    return spread_type(shape, v, spec)
+
+
+def resized(v: Any, shape: Sequence[int]) -> jax.ShapeDtypeStruct:
+    """Return the type of an array of another shape, whose last axes are spread as they were."""
+    first = len(v.shape) - len(shape)
+    return spread_type(shape, v, spec_of(v)[first:] if first >= 0 else ())
+
+
+def typed(values: Any) -> str:
+    """Return the dtypes and shapes of a pytree of arrays in words."""
+    return ", ".join(f"{v.dtype}{list(v.shape)}" for v in jax.tree.leaves(values))

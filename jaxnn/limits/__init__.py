@@ -1,1 +1,0 @@
-"""Random networks in the limit of infinite width, and near it."""

@@ -1,0 +1,530 @@
+"""PyTorch: passes down through the states, each example brought near 1 by a power of two at gates.
+
+    at gate l, for each example   g -> g 2^-k[l],   2^k[l] <= max |g| < 2^(k[l]+1)
+    so that there                 Δ[l] = g 2^(k[l] + the sum of k at the gates above)
+
+torch is asked for the gradient from one gate to the next, and for what it is at the states between.
+That is exact, since a reverse pass is linear.
+
+What a graph cannot tell is compared, on one forward pass, so that dropout is the same. Where plain
+backpropagation has normal numbers, it is the judge. Where it has none, there is a second scaling by
+other powers of two, drawn for each gate and example: what does not depend on them is right. It
+depends on them where examples meet, and where something clips a gradient. These are told apart by a
+gradient that is zero for every second example; where those come out non-zero, examples are brought
+to one common exponent.
+
+Between gates nothing is scaled, so that numbers may leave the range, and what has left it is lost
+for all below. Gradients start there near the middle of the range; where they leave it even so, and
+plain backpropagation has none either, nothing is measured from there down.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arrays.rows import LN2, ZERO_EXPONENT
+from .autograd_gates import Survey
+from .custom_functions import Inner, blamed, taken
+from .hooks import State
+from .tensors import highest_exponent, log_norms, name_of_dtype, numbers_of, size_of
+
+FEW = 2**16  # numbers of a small state
+POWERS = 3  # the second scaling is by 2, 4, …, 2^POWERS more: float16 has room for little else
+
+
+class Descent(NamedTuple):
+    """All that a pass down needs.
+
+    top: the tensor to go down from.
+    cotangent: of it; None if it is one number.
+    x: the input as a leaf; None if it has no gradient.
+    parameters: those with a gradient, by name.
+    inner: those of them whose gradient, or a part of it, comes through the user's own functions.
+    """
+
+    top: Any
+    cotangent: Any
+    x: Any
+    states: list[State]
+    survey: Survey
+    parameters: dict[str, Any]
+    inner: dict[str, Inner] = {}  # noqa: RUF012, which is never written into
+
+    @property
+    def examples(self) -> int:
+        return self.states[0].parts[0].shape[0]
+
+    @property
+    def gates(self) -> list[int]:
+        """The gates from the top down, between the top and the end."""
+        count = len(self.states)
+        inside = [at for at in range(count, 0, -1) if self.survey.gates[at - 1]]
+        return [count + 1, *inside, 0]
+
+    def between(self, upper: int, lower: int) -> list[int]:
+        """Return the states that are no gates between two gates."""
+        return list(range(upper - 1, lower, -1))
+
+    @property
+    def first_below(self) -> list[int]:
+        """The states that the gradient comes to first, down to the highest gate."""
+        count, lower = self.gates[:2]
+        return [*self.between(count, lower), *([lower] if lower else [])]
+
+    @property
+    def loose(self) -> dict[int, list[int]]:
+        """The gates with states between them and the next one, and these."""
+        pairs = {upper: self.between(upper, lower) for upper, lower in pairwise(self.gates)}
+        return {upper: inside for upper, inside in pairs.items() if inside}
+
+    def handles(self, at: int) -> list[Any]:
+        """Return the places of a state, or of the input, in torch's graph."""
+        if at == 0:
+            return [self.x]
+        return [self.states[at - 1].parts[j].handle for j in self.survey.parts[at - 1]]
+
+    @property
+    def enters_at(self) -> set[int]:
+        """The layers that the input enters at."""
+        return {at for at, to in self.survey.links if to == 0} if self.x is not None else set()
+
+    def layers_of(self, parameter: Any) -> set[int]:
+        """The layers that a parameter is used in, L + 1 above the last cut."""
+        return self.survey.parameters.get(id(parameter), set())
+
+
+class Sums:
+    """Δ of parameters as m × 2^e: sums over examples, and over the layers that share one.
+
+    came: of each the gate above and the exponent of the largest entry, for each part of a sum whose
+        gradients were scaled.
+    """
+
+    def __init__(self) -> None:
+        self.parts: dict[str, tuple[Any, int]] = {}
+        self.came: dict[str, list[tuple[int, float]]] = {}
+
+    def add(self, name: str, upper: int | None, grad: Any, exponent: int) -> None:
+        """Add what comes from the part of the pass below a gate; None of a pass without gates."""
+        grad = grad.detach().to_dense() if grad.is_sparse else grad.detach()
+        if upper is not None:
+            self.came.setdefault(name, []).append((upper, size_of(grad)[1]))
+        if name in self.parts:
+            m, e = self.parts[name]
+            common = max(e, exponent)
+            grad = m * 2.0 ** max(e - common, -2000) + grad * 2.0 ** max(exponent - common, -2000)
+            exponent = common
+        self.parts[name] = grad, exponent
+
+    def sizes(self, name: str) -> tuple[float, float]:
+        """Return ln ‖Δ‖, and the exponent of its largest entry as it came; -inf for zeros."""
+        if name not in self.parts:
+            return -np.inf, -np.inf
+        m, e = self.parts[name]
+        log, exponent = size_of(m)
+        return log + e * LN2, exponent
+
+    def all_sizes(self, names: Iterable[str], lowest: int) -> dict[str, tuple[float, float]]:
+        """Return what `sizes` does of each, of most of them together.
+
+        An exponent above the lowest may be less than it is: the largest of n entries is at least
+        norm / √n.
+        """
+        logs = log_norms([self.parts[name][0] for name in self.parts])
+        sizes = {}
+        for (name, (m, e)), log in zip(self.parts.items(), logs, strict=True):
+            least = log / LN2 - np.log2(max(m.numel(), 1)) / 2 - 1
+            sizes[name] = (log + e * LN2, least) if least >= lowest else self.sizes(name)
+        return {name: sizes[name] if name in sizes else self.sizes(name) for name in names}
+
+
+class Look(NamedTuple):
+    """Quantities of Δ to note for each state, next to its norm.
+
+    positions: for each state whether ln ‖Δ‖ at each of its positions is.
+    entries: (the state, the parts of its Δ, the exponent of each example) -> what is noted of its
+        entries; None if nothing is.
+    """
+
+    positions: tuple[bool, ...]
+    entries: Callable[[int, list[Any], np.ndarray], Any] | None
+
+
+class Noted(NamedTuple):
+    """Δ of a state in numbers: its entries and ln ‖Δ‖ by position, None of what is not wanted."""
+
+    entries: Any
+    positions: np.ndarray | None
+
+
+# (state, the exponents of what has come, those to be had before it, those of Δ) -> to multiply by
+Rule = Callable[[int, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+class Pass:
+    """The record of one pass down. State 0 is the input; Δ of an example is m 2^exponent.
+
+    arrived: for each state and example the exponent of what came, whatever it had been scaled by.
+    look: what is noted of Δ of each state besides; noted: that, by state.
+    """
+
+    def __init__(self, descent: Descent, look: Look | None = None) -> None:
+        of = (len(descent.states) + 1, descent.examples)
+        self.descent = descent
+        self.look, self.noted = look, dict[int, Noted]()
+        self.exponent = np.full(of, ZERO_EXPONENT, np.int64)
+        self.arrived = np.full(of, ZERO_EXPONENT, np.int64)
+        self.largest, self.norm = np.zeros(of), np.zeros(of)
+        self.sums = Sums()
+        self.entered: tuple[Any, np.ndarray] | None = None  # what has come to the input, m and e
+        self.came: list[tuple[int, np.ndarray]] = []  # (the gate above, arrived) of each part of it
+
+    @property
+    def log(self) -> np.ndarray:
+        """Return ln ‖Δ‖ of each state and example."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.norm) + self.exponent * LN2)
+
+    def record(self, at: int, grads: list[Any], total: np.ndarray) -> np.ndarray:
+        """Record Δ = what arrives × 2^total of a state; return the exponents k of what arrives."""
+        parts = [grad for grad in grads if grad is not None]
+        if not parts:
+            return np.zeros_like(total)
+        look = self.look if at else None
+        with_positions = look is not None and look.positions[at - 1]
+        channels = self.descent.states[at - 1].channels if with_positions else None
+        sizes = [Sizes.of(grad, channels) for grad in parts]
+        if look is not None:
+            entries = None if look.entries is None else look.entries(at, parts, total)
+            of = None if channels is None else sizes[0].log_by_position(total)
+            self.noted[at] = Noted(entries, of)
+        return self._take(at, parts, sizes, total)
+
+    def record_all(self, grads: Mapping[int, list[Any]], total: np.ndarray) -> None:
+        """Record Δ of several states that come with one power; small ones of a shape together."""
+        alike: dict[Any, list[int]] = {}
+        for at, parts in grads.items():
+            (grad, *others) = parts
+            if self.look is not None or others or grad is None or grad.numel() > FEW:
+                self.record(at, parts, total)
+            else:
+                alike.setdefault((grad.shape, grad.dtype, grad.device), []).append(at)
+        for several in alike.values():
+            stacked = sys.modules["torch"].stack([grads[at][0] for at in several])
+            together = Sizes.of(stacked.flatten(0, 1), None)
+            for i, at in enumerate(several):
+                own = slice(i * len(total), (i + 1) * len(total))
+                self._take(at, grads[at], [Sizes(*(v[own] for v in together))], total)
+
+    def _take(
+        self, at: int, parts: list[Any], sizes: list["Sizes"], total: np.ndarray
+    ) -> np.ndarray:
+        """Record the sizes of the parts of Δ of a state."""
+        largest = np.max([v.largest.max(axis=1) for v in sizes], axis=0)
+        most = min(highest_exponent(name_of_dtype(_wide(v[:0]))) for v in parts)
+        most -= 1 + POWERS
+        k = np.maximum(np.minimum(np.frexp(largest)[1] - 1, most), -most)
+        k = np.where(np.isfinite(largest) & (largest > 0), k, 0).astype(np.int64)
+        squares = [np.square(np.ldexp(v.norm, v.exponent - k[:, None])).sum(axis=1) for v in sizes]
+        zero = largest == 0
+        self.exponent[at] = np.where(zero, ZERO_EXPONENT, total + k)
+        self.arrived[at] = np.where(zero, ZERO_EXPONENT, k)
+        self.largest[at] = largest * np.ldexp(1.0, -k)
+        self.norm[at] = np.sqrt(np.sum(squares, axis=0))
+        return k
+
+    def enter(self, upper: int, grad: Any, total: np.ndarray) -> None:
+        """Add what comes to the input from below a gate, grad × 2^total."""
+        m = _unit_rows(grad, self.record(0, [grad], total))
+        self.came.append((upper, self.arrived[0].copy()))
+        e = self.exponent[0].copy()
+        if self.entered is not None:
+            before, exponent = self.entered
+            common = np.maximum(e, exponent)
+            terms = ((before, exponent - common), (m, e - common))
+            m = sum(
+                v * v.new_tensor(np.ldexp(1.0, np.maximum(by, -2000)))[:, None] for v, by in terms
+            )
+            m = _unit_rows(m, self.record(0, [m], common))
+            e = self.exponent[0].copy()
+        self.entered = m, e
+
+    @property
+    def is_finite(self) -> bool:
+        return bool(np.isfinite(self.norm).all())
+
+
+class Sizes(NamedTuple):
+    """The sizes of a gradient for each example and position, (examples, positions) each.
+
+    largest: the largest |entry|.
+    norm, exponent: the norm as m 2^e.
+    """
+
+    largest: np.ndarray
+    norm: np.ndarray
+    exponent: np.ndarray
+
+    @classmethod
+    def of(cls, grad: Any, channels: int | None) -> "Sizes":
+        """Return those at all positions, given the axis of the channels; None: at one for all."""
+        v = _rows(grad) if channels is None else _wide(grad)
+        axis = 1 if channels is None else channels
+
+        def flat(v: Any) -> np.ndarray:
+            return numbers_of(v).astype(np.float64).reshape(len(grad), -1)
+
+        # Large temporaries cost more than what is computed, and abs() would be one.
+        top, norm = v.amax(axis), sys.modules["torch"].linalg.vector_norm
+        largest = np.maximum(flat(top), -flat(v.amin(axis)))
+        most = highest_exponent(name_of_dtype(v)) - 1
+        is_number = np.isfinite(largest) & (largest > 0)
+        e = np.where(is_number, np.clip(np.frexp(largest)[1] - 1, -most, most), 0)
+        if np.abs(e).max(initial=0) <= most // 4:  # squares are far from the ends of the range
+            return cls(largest, flat(norm(v, dim=axis)), np.zeros_like(e))
+        by = v.new_tensor(np.ldexp(1.0, -e)).reshape(top.shape).unsqueeze(axis)
+        return cls(largest, flat(norm(v * by, dim=axis)), e)
+
+    def log_by_position(self, exponent: np.ndarray) -> np.ndarray:
+        """Return ln of the norm at each position over the examples, times 2^exponent each."""
+        zero = self.norm == 0
+        e = np.where(zero, ZERO_EXPONENT, self.exponent + exponent[:, None])
+        common = e.max(axis=0)
+        square = np.square(np.ldexp(self.norm, np.maximum(e - common, -2000))).sum(axis=0)
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(square) / 2 + np.where(zero.all(axis=0), 0, common) * LN2)
+
+
+def _wide(grad: Any) -> Any:
+    return grad.float() if grad.element_size() < 4 else grad
+
+
+def _rows(grad: Any) -> Any:
+    return _wide(grad).reshape(len(grad), -1)
+
+
+def _unit_rows(grad: Any, k: np.ndarray) -> Any:
+    rows = _rows(grad)
+    return rows * rows.new_tensor(np.ldexp(1.0, -k))[:, None]
+
+
+def plain_pass(descent: Descent, look: Look | None = None) -> Pass:
+    """Go down once as torch does, to all states, the input and the parameters at the same time."""
+    going = Pass(descent, look)
+    wanted = [*range(len(descent.states), 0, -1), *([0] if descent.x is not None else [])]
+    grads, of = _gradients(
+        descent, [descent.top], [descent.cotangent], wanted, list(descent.parameters)
+    )
+    total = np.zeros(descent.examples, np.int64)
+    going.record_all(grads, total)
+    for name, grad in of.items():
+        going.sums.add(name, None, grad, 0)
+    return going
+
+
+def scaled_pass(
+    descent: Descent,
+    rule: Rule,
+    shifts: dict[int, int],
+    with_parameters: bool = False,
+    look: Look | None = None,
+) -> Pass:
+    """Go down from gate to gate.
+
+    rule: returns by which power of two each example is multiplied at a gate.
+    shifts: of the top and each gate, the power of two by which all examples are more than that.
+    with_parameters: whether the rule keeps one exponent for all examples, and Δ of the parameters
+        is wanted, which is a sum over them.
+    look: what is noted of Δ of each state besides.
+    """
+    going, gates = Pass(descent, look), descent.gates
+    outputs, grads = [descent.top], [_times(descent.top, descent.cotangent, shifts)]
+    total = np.full(descent.examples, -shifts[gates[0]], np.int64)
+    for upper, lower in pairwise(gates):
+        wanted = [*descent.between(upper, lower), *([lower] if lower else [])]
+        inside = range(lower + 1, upper + 1)
+        names = [
+            name
+            for name, p in descent.parameters.items()
+            if with_parameters and not descent.layers_of(p).isdisjoint(inside)
+        ]
+        enters = not descent.enters_at.isdisjoint(inside) and not with_parameters
+        if not wanted and not names and not enters:
+            break
+        again = enters and min(descent.enters_at) <= lower
+        again |= any(min(descent.layers_of(descent.parameters[name])) <= lower for name in names)
+        with _closed(descent.handles(lower) if lower and again else []):
+            below, of = _gradients(descent, outputs, grads, wanted + ([0] if enters else []), names)
+        for name, grad in of.items():
+            going.sums.add(name, upper, grad, int(total[0]))
+        for at in wanted:
+            k = going.record(at, below[at], total)
+        if enters and below[0][0] is not None:
+            going.enter(upper, below[0][0], total)
+        if lower == 0:
+            break
+        by = rule(lower, k, total, going.exponent[lower]) + shifts[lower]
+        total = total - by
+        pairs = [
+            (handle, _multiplied(grad, by))
+            for handle, grad in zip(descent.handles(lower), below[lower], strict=True)
+            if grad is not None
+        ]
+        if not pairs:
+            break
+        outputs, grads = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    return going
+
+
+def mixing(descent: Descent, shifts: dict[int, int]) -> np.ndarray:
+    """Return for each state whether examples meet below it, on the way to the next ones.
+
+    Half of the examples are made zero at it; where they meet, they come back. Then the others, for
+    examples may meet in one direction alone, as where a batch norm is in a branch that is dropped
+    for some of them.
+    """
+    mixes = np.zeros(len(descent.states) + 1, bool)
+    going, count = Pass(descent), len(descent.states)
+    halves = _halves(going.exponent.shape[1])
+    outputs, grads = [descent.top], [_times(descent.top, descent.cotangent, shifts)]
+    for upper, lower in pairwise(descent.gates):
+        wanted = [*descent.between(upper, lower), *([lower] if lower else [])]
+        below = _gradients(descent, outputs, grads, wanted, [])[0] if wanted else {}
+        for at in [*([upper] if upper <= count else []), *descent.between(upper, lower)]:
+            below_at = [to for of, to in descent.survey.links if of == at and to]
+            wanted = [*below_at, *([0] if at in descent.enters_at else [])]
+            given = grads if at == upper else [_of_unit(going, at, g) for g in below[at]]
+            handles = outputs if at == upper else descent.handles(at)
+            pairs = [(h, g) for h, g in zip(handles, given, strict=True) if g is not None]
+            if not wanted or not pairs:
+                continue
+            with _closed([handle for to in below_at for handle in descent.handles(to)]):
+                mixes[at] = any(_come_back(descent, pairs, wanted, zero) for zero in halves)
+        if lower == 0 or all(g is None for g in below[lower]):
+            break
+        outputs = descent.handles(lower)
+        grads = [_of_unit(going, lower, g) for g in below[lower]]
+        outputs = [h for h, g in zip(outputs, grads, strict=True) if g is not None]
+        grads = [g for g in grads if g is not None]
+    return mixes
+
+
+def _of_unit(going: Pass, at: int, grad: Any) -> Any:
+    if grad is None:
+        return None
+    zero = np.zeros(going.exponent.shape[1], np.int64)
+    return _multiplied(grad, -going.record(at, [grad], zero))
+
+
+def _halves(count: int) -> list[np.ndarray]:
+    """Return the numbers of the examples of each half, by the parity of ones in their bits."""
+    odd = np.array([i.bit_count() % 2 == 1 for i in range(count)])
+    return [np.flatnonzero(odd), np.flatnonzero(~odd)]
+
+
+def _come_back(
+    descent: Descent, pairs: list[tuple[Any, Any]], wanted: list[int], zero: np.ndarray
+) -> bool:
+    """Tell whether examples that are made zero in gradients come back below."""
+    grads = [grad.clone() for _, grad in pairs]
+    for grad in grads:
+        grad[zero] = 0
+    come, _ = _gradients(descent, [handle for handle, _ in pairs], grads, wanted, [])
+    below = (g for parts in come.values() for g in parts if g is not None)
+    return any(bool((g[zero] != 0).any()) for g in below)
+
+
+def _gradients(
+    descent: Descent, outputs: list[Any], grads: list[Any], wanted: list[int], names: list[str]
+) -> tuple[dict[int, list[Any]], dict[str, Any]]:
+    """Return the gradients at the states that are wanted, part by part, and of the parameters."""
+    places: dict[Any, int] = {}
+    inputs: list[Any] = []
+    below = [edge for name in names if name in descent.inner for edge in descent.inner[name].edges]
+    for handle in (*(handle for at in wanted for handle in descent.handles(at)), *below):
+        if _key(handle) not in places:
+            places[_key(handle)] = len(inputs)
+            inputs.append(handle)
+    leaves = [descent.parameters[name] for name in names]
+    with blamed(descent.survey.functions):
+        come = sys.modules["torch"].autograd.grad(
+            outputs, [*inputs, *leaves], grads, retain_graph=True, allow_unused=True
+        )
+    at_states = {
+        at: [come[places[_key(handle)]] for handle in descent.handles(at)] for at in wanted
+    }
+    of = {n: grad for n, grad in zip(names, come[len(inputs) :], strict=True) if grad is not None}
+    inner = taken({name: descent.parameters[name] for name in descent.inner})
+    for name in inner.keys() & names:
+        of[name] = of[name] + inner[name] if name in of else inner[name]
+    return at_states, of
+
+
+def _key(handle: Any) -> Any:
+    return tuple(handle[:2]) if isinstance(handle, tuple) else id(handle)
+
+
+def _times(top: Any, cotangent: Any, shifts: dict[int, int]) -> Any:
+    by = float(2.0 ** shifts[max(shifts)])
+    return top.new_tensor(by).reshape(top.shape) if cotangent is None else cotangent * by
+
+
+def _multiplied(grad: Any, by: np.ndarray) -> Any:
+    """Return a gradient times a power of two for each example."""
+    rows = _rows(grad)
+    most = highest_exponent(name_of_dtype(rows))
+    # Where examples meet, one that is zero may have any power.
+    by = np.clip(by, -2 * most, 2 * most)
+    # One factor beyond the range is two in it.
+    for part in (by,) if np.abs(by).max() <= most else (by // 2, by - by // 2):
+        rows = rows * rows.new_tensor(np.ldexp(1.0, part))[:, None]
+    return rows.reshape(grad.shape).to(grad.dtype)
+
+
+@contextmanager
+def _closed(handles: list[Any]) -> Iterator[None]:
+    """Let nothing pass a gate to what is used above it and below, which is added up."""
+    hooks = [edge.node.register_prehook(_zeroing(edge.output_nr)) for edge in handles]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _zeroing(number: int) -> Callable[[Any], Any]:
+    def zeros(grads: Any) -> Any:
+        return tuple(
+            g.new_zeros(g.shape) if g is not None and i == number else g
+            for i, g in enumerate(grads)
+        )
+
+    return zeros
+
+
+def rescaled(common: Callable[[int], bool], more: np.ndarray) -> Rule:
+    """Return the rule that brings each example near 1, or all to one exponent at some gates.
+
+    more: the power of two for each state and example by which it is more than that.
+    """
+
+    def by(at: int, k: np.ndarray, total: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+        if common(at):
+            highest = np.max(exponent)
+            return np.asarray(total - (0 if highest == ZERO_EXPONENT else highest) + more[at, 0])
+        return np.asarray(-k + more[at])
+
+    return by
+
+
+def drawn_powers(of: tuple[int, int]) -> np.ndarray:
+    """Draw a power of two for each (state, example): none is 0, and none is its neighbour's.
+
+    They are the same in each call, so that no network is accepted by luck.
+    """
+    steps = np.random.default_rng(0).integers(1, POWERS, of)
+    return np.asarray(1 + np.cumsum(steps, axis=1) % POWERS)

@@ -1,0 +1,295 @@
+"""PyTorch: which of a module's lists of blocks are its layers, and which parameters these hold.
+
+Lists are looked at in the order of how many equal blocks they have. The first is taken in which
+each block leads to the next and that holds most of the parameters, with the lists that it goes on
+in. If there is none, the one that holds most of them is, and what lies outside is said.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .autograd_gates import Survey, survey
+from .cuts import Blocks, are_apart, is_never_called, lies_in, listed, modules_of
+from .hooks import State, numbered
+from .tensors import is_a
+
+MOST = 0.5  # of the parameters: layers that hold less are not the network
+SIDE = 0.1  # of them: layers that hold less stand beside the network
+
+
+class Coverage(NamedTuple):
+    """Parameters in the layers that were found in a module of PyTorch, without lookup tables.
+
+    share: of all numbers.
+    outside: the module that holds most of the others, by name; "" if none does.
+    cuts: as `cuts=` takes them, the blocks of a list among the others; "" if there is none.
+    """
+
+    share: float
+    outside: str
+    cuts: str
+
+
+class Shares:
+    """Shares of modules in the parameters of a network, without lookup tables.
+
+    A parameter with the shape of the largest table counts as one: the head of a language model.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.known = modules_of(module)
+        tables = [
+            m.weight for m in self.known.values() if is_a(m, "Embedding") or is_a(m, "EmbeddingBag")
+        ]
+        head = max((tuple(p.shape) for p in tables), key=np.prod, default=None)
+        without = {id(p) for p in tables}
+        self.sizes = {
+            id(p): p.numel()
+            for p in module.parameters()
+            if id(p) not in without and tuple(p.shape) != head
+        }
+
+    def of(self, names: Iterable[str]) -> float:
+        """Return the share of modules."""
+        inside = {id(p) for name in names for p in self.known[name].parameters()}
+        total = sum(self.sizes.values())
+        return sum(self.sizes.get(each, 0) for each in inside) / total if total else 1.0
+
+    def largest_apart(self, names: Iterable[str]) -> str:
+        """Return the module with most parameters that neither holds one of these nor lies in it."""
+        names = tuple(names)
+        apart = [each for each in self.known if each and are_apart([each], names)]
+        return max(apart, key=lambda each: self.of([each]), default="")
+
+
+class Chain(NamedTuple):
+    """Blocks that follow each other, and what lies where among them.
+
+    items: the items of a list, or the modules, that these states come from.
+    """
+
+    names: tuple[str, ...]
+    items: Mapping[str, str]
+    states: list[State]
+    taken: Survey
+    coverage: Coverage | None = None
+
+    @property
+    def gates(self) -> int:
+        """The number of states that everything passes through."""
+        return sum(self.taken.gates)
+
+    @property
+    def is_in_a_row(self) -> bool:
+        """True if each state leads to the one below it without passing another."""
+        return all((at, at - 1) in self.taken.links for at in range(2, len(self.states) + 1))
+
+    @property
+    def is_stream(self) -> bool:
+        """True if everything passes through most states."""
+        return 2 * self.gates > len(self.states)
+
+    @property
+    def layers(self) -> set[str]:
+        """The items that states come from."""
+        return {self.items[state.cut] for state in self.states}
+
+
+def reached_states(
+    states: list[State], top: Any, bottom: Any, strict: bool
+) -> tuple[list[State], Survey]:
+    """Return the states that the gradient comes to, and what lies where among them.
+
+    strict: whether another one is an error.
+    """
+    taken = survey(top, states, bottom)
+    if strict:
+        for state, is_reached in zip(numbered(states), taken.reached, strict=True):
+            if not is_reached:
+                raise ValueError(
+                    f"cut {state.name}: expected the gradient to pass through it, and it does not; "
+                    "leave it out of cuts"
+                )
+    elif not all(taken.reached):
+        states = [state for state, at in zip(states, taken.reached, strict=True) if at]
+        taken = survey(top, states, bottom)
+    return states, taken
+
+
+def check_batch(state: State, x: Any) -> None:
+    """Check that a state has the examples first."""
+    if not _is_batch(state, x):
+        raise ValueError(
+            f"cut {state.name}: expected an output with the examples first, as in the inputs, "
+            f"{tuple(x.shape)}, got shape {state.parts[0].shape}; transformers and recurrent "
+            "networks need batch_first=True"
+        )
+
+
+def chain_of_blocks(
+    module: Any, options: list[Blocks], states: list[State], x: Any, top: Any, bottom: Any
+) -> Chain:
+    """Return the blocks that are the layers of a module, of those that it may be cut at.
+
+    If most of them are inside skip connections or branches, another list or the children of the
+    module are taken instead where more of them are not, unless one of these holds most of the
+    parameters.
+    """
+    search = _Search(module, options, states, x, top, bottom)
+    found = search.best()
+    if found is None:
+        if search.unfit:
+            check_batch(search.unfit[0], x)
+        inside = dict(module.named_children())
+        out = (
+            f"; it has {listed(inside)}"
+            if inside
+            else ". It holds none: write it of layers that are modules, a recurrent network of "
+            "nn.LSTM(…, num_layers=1) one after the other, or of an nn.LSTMCell called in a loop"
+        )
+        raise ValueError(
+            f"cuts: expected them for a {type(module).__name__}, in which no list of blocks is "
+            f"found that the gradient passes through: modules, or their names{out}"
+        )
+    return found._replace(coverage=search.coverage(found))
+
+
+class _Search:
+    """The lists of a module as chains of blocks.
+
+    unfit: states without the examples first.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        options: list[Blocks],
+        states: list[State],
+        x: Any,
+        top: Any,
+        bottom: Any,
+    ) -> None:
+        self.shares = Shares(module)
+        self.options, self.states, self.x = options, states, x
+        self.edges = top, bottom
+        self.unfit: list[State] = []
+
+    def best(self) -> Chain | None:
+        """Return the layers; None if no list and no children have states."""
+        found: Chain | None = None
+        tried = set[Any]()
+        for option in self.lists:
+            is_enough = found is not None and self.share(found) >= MOST
+            if option.kind in tried or (is_enough and option.equal < 2):
+                continue
+            chain = self.longest(option)
+            if chain is not None:
+                tried.add(option.kind)
+                found = self.better(chain, found)
+                if self.share(found) >= MOST and found.is_stream:
+                    return found
+        children = self.chain(self.options[-1:])
+        return found if children is None else self.better(children, found)
+
+    @cached_property
+    def lists(self) -> list[Blocks]:
+        return [option for option in self.options if option.kind is not None]
+
+    def share(self, chain: Chain) -> float:
+        return self.shares.of(chain.layers)
+
+    def better(self, chain: Chain, found: Chain | None) -> Chain:
+        """Return one of two chains: that with most of the parameters, or on the stream.
+
+        A chain whose blocks, or one of them, hold all the blocks of another is coarser.
+
+        found: the one that was tried first.
+        """
+        if found is None:
+            return chain
+        share, before = self.share(chain), self.share(found)
+        around = [{at for at in chain.layers if lies_in(each, at)} for each in found.layers]
+        is_coarse = found.is_stream and all(around) and len(chain.states) < len(found.states)
+        if before >= SIDE and (is_coarse or set.intersection(*around)):
+            return found
+        if before < MOST or share < MOST:
+            return chain if share > before else found
+        return chain if chain.is_stream and not found.is_stream else found
+
+    def longest(self, option: Blocks) -> Chain | None:
+        """Return the chain of a list with those that it goes on in; None if it is none."""
+        found = self.chain([option])
+        if found is None or len(found.states) < 2 or not found.is_in_a_row:
+            return None
+        taken = [option]
+        for other in sorted(self.lists, key=lambda each: each.kind != option.kind):
+            goes_on = other.kind == option.kind or other.equal > 1
+            if goes_on and other.are_leaves == option.are_leaves and other.is_apart(found.names):
+                both = self.chain([*taken, other])
+                if both and both.is_in_a_row and len(both.states) > len(found.states):
+                    found = both
+                    taken.append(other)
+        return found
+
+    def chain(self, options: list[Blocks]) -> Chain | None:
+        """Return the states of some lists; None if there are none."""
+        items = {block: item for each in options for block, item in each.items.items()}
+        own = [s for s in self.states if s.cut in items and not self.is_packed(s)]
+        self.unfit += [state for state in own if not _is_batch(state, self.x)]
+        if not own or not all(_is_batch(state, self.x) for state in own):
+            return None
+        own, taken = reached_states(own, *self.edges, strict=False)
+        chosen = self.on_the_way(own, taken, items)
+        if len(chosen) < len(own):
+            own, taken = reached_states(chosen, *self.edges, strict=False)
+        return Chain(tuple(items), items, own, taken) if own else None
+
+    def is_packed(self, state: State) -> bool:
+        """Tell what a recurrent module returns of a packed sequence: steps of all examples."""
+        return is_a(self.shares.known[state.cut], "RNNBase") and len(state.parts[0].shape) == 2
+
+    def on_the_way(
+        self, states: list[State], taken: Survey, items: Mapping[str, str]
+    ) -> list[State]:
+        """Return of items of several modules those that everything passes, or with a product."""
+        if not any(items[state.cut] != state.cut for state in states):
+            return states
+        around = {
+            _key(state, items) for state, gate in zip(states, taken.gates, strict=True) if not gate
+        }
+        passed = [state for state in states if _key(state, items) not in around]
+        if len({items[state.cut] for state in passed}) == len({items[s.cut] for s in states}) > 1:
+            return passed
+        known = self.shares.known
+        return [state for state in states if any(p.ndim > 1 for p in known[state.cut].parameters())]
+
+    def coverage(self, chain: Chain) -> Coverage:
+        """Return what the layers hold, and what else may be measured."""
+        layers = chain.layers
+        others = [
+            option
+            for option in self.lists
+            if option.name and option.is_apart(layers) and self.chain([option]) is not None
+        ]
+        most = max(others, key=lambda each: self.shares.of(each.blocks), default=None)
+        outside = self.shares.largest_apart(layers)
+        return Coverage(self.shares.of(layers), outside, self.as_cuts(most))
+
+    def as_cuts(self, option: Blocks | None) -> str:
+        """Return a list as `cuts=` takes its blocks; "" of none."""
+        if option is None:
+            return ""
+        return option.name + ("" if is_never_called(self.shares.known[option.name]) else ".*")
+
+
+def _key(state: State, items: Mapping[str, str]) -> str:
+    """Return the place of a module in its item."""
+    return state.cut.removeprefix(items[state.cut])
+
+
+def _is_batch(state: State, x: Any) -> bool:
+    shape = state.parts[0].shape
+    return bool(shape) and shape[0] == len(x) and 0 not in shape

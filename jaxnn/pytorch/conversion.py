@@ -1,0 +1,134 @@
+"""Networks of PyTorch's Linear modules as ours. Torch is never imported: the user has done so."""
+
+from itertools import pairwise
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..network.network import Network
+from ..network.params import Layer
+from ..network.tasks import Task
+from .tensors import is_a, name_of_dtype, numbers_of, of_torch
+
+ACTIVATIONS = {
+    "Identity": "identity",
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "ReLU": "relu",
+    "LeakyReLU": "leaky_relu",
+    "ELU": "elu",
+    "SELU": "selu",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "SiLU": "silu",
+    "GELU": "gelu",
+    "Mish": "mish",
+    "Hardtanh": "hard_tanh",
+    "ReLU6": "relu6",
+}
+# What they have to be set to, so that they are ours.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "LeakyReLU": {"negative_slope": 0.01},
+    "ELU": {"alpha": 1.0},
+    "Softplus": {"beta": 1.0, "threshold": 20.0},
+    "Hardtanh": {"min_val": -1.0, "max_val": 1.0},
+}
+
+
+def from_torch(module: Any, task: str | Task = "regression") -> tuple[Network, tuple[Layer, ...]]:
+    """Convert a Sequential of Linear modules with activations between them.
+
+    Args:
+        module: a torch.nn.Sequential of Linear, activation, Linear, …, Linear. The activations are
+            those of torch that are in `jaxnn.ACTIVATIONS`; none at all is the identity. What
+            follows the last Linear belongs to the task.
+        task: regression, binary or multiclass, see `jaxnn.TASKS`.
+
+    Returns:
+        net: the network.
+        params: copies of its parameters, of NumPy: θ[i] is the transpose of `weight`, b[i] is
+            `bias`, or zeros if there is none.
+
+    Raises:
+        TypeError: something that is no Sequential.
+        ValueError: a child that does not fit, by name.
+
+    Example (where torch is installed):
+        >>> import jaxnn
+        >>> import torch  # doctest: +SKIP
+        >>> model = torch.nn.Sequential(
+        ...     torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)
+        ... )  # doctest: +SKIP
+        >>> net, params = jaxnn.from_torch(model, task="binary")  # doctest: +SKIP
+        >>> net  # doctest: +SKIP
+        Network(sizes=(3, 4, 1), activation='tanh', task='binary')
+    """
+    if not is_a(module, "Sequential"):
+        raise TypeError(
+            f"module: expected a torch.nn.Sequential, got {type(module).__name__}; "
+            "jaxnn.torch_flow measures any module"
+        )
+    linears: list[tuple[str, Any]] = []
+    activations: list[tuple[str, str]] = []
+    before = "an activation"
+    for name, child in module.named_modules(remove_duplicate=False):
+        if not name or "." in name:
+            continue
+        if of_torch(type(child)) and type(child).__name__ == "Linear":
+            if before == "Linear":
+                activations.append((name, "identity"))
+            linears.append((name, child))
+            before = "Linear"
+            continue
+        if before != "Linear":
+            raise _misfit(name, child, "Linear")
+        activations.append((name, _activation_of(name, child)))
+        before = "an activation"
+    if before != "Linear":
+        last = (
+            f"ends with {activations[-1][0]}, {activations[-1][1]}" if activations else "is empty"
+        )
+        raise ValueError(
+            f"module: expected a Linear at the end, and it {last}; what follows the last Linear "
+            "belongs to the task"
+        )
+    for (_, below), (name, above) in pairwise(linears):
+        if below.out_features != above.in_features:
+            raise ValueError(
+                f"child {name}: expected in_features={below.out_features}, as come out below, got "
+                f"{above.in_features}"
+            )
+    params = tuple(_layer(linear) for _, linear in linears)
+    sizes = (len(params[0].theta), *(len(layer.b) for layer in params))
+    return Network(sizes, [activation for _, activation in activations], task), params
+
+
+def _activation_of(name: str, child: Any) -> str:
+    kind = type(child).__name__
+    if not of_torch(type(child)) or kind not in ACTIVATIONS:
+        raise _misfit(name, child, "Linear or an activation")
+    for setting, expected in SETTINGS.get(kind, {}).items():
+        if getattr(child, setting) != expected:
+            raise ValueError(
+                f"child {name}: expected a {kind} with {setting}={expected}, got "
+                f"{getattr(child, setting)}"
+            )
+    return "gelu_tanh" if getattr(child, "approximate", "none") == "tanh" else ACTIVATIONS[kind]
+
+
+def _misfit(name: str, child: Any, expected: str) -> ValueError:
+    return ValueError(
+        f"child {name}: expected {expected}, got {type(child).__name__}; jaxnn.torch_flow measures "
+        "any module"
+    )
+
+
+def _layer(linear: Any) -> Layer:
+    theta = _values(linear.weight).T.copy()  # a copy, and in the order of rows
+    bias: Any = linear.bias
+    return Layer(theta, np.zeros_like(theta[0]) if bias is None else _values(bias))
+
+
+def _values(tensor: Any) -> Any:
+    return numbers_of(tensor).astype(jnp.dtype(name_of_dtype(tensor)))

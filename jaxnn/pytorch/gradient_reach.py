@@ -1,0 +1,196 @@
+"""PyTorch: where a gradient stops, though the loss depends on what lies below.
+
+    loss = f(w₂, detach(g(w₁)))     on w₁ and w₂ by its value, on w₂ alone in torch's graph
+
+Parameters without a gradient are not used, or behind a detach: a second pass up tells, in which
+each operation hands on what its arguments are made of, as the bits of an integer, by the memory of
+their numbers. `detach` is a view of the same memory. What is frozen at the bottom needs no such
+pass. What goes through NumPy or a Python number is not seen.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .cuts import lies_in, modules_of
+from .provenance import MANY
+from .tensors import tensors_in
+
+SMALL = 0.01  # of the parameters: less that stops is a note
+MOST = 0.5  # of them: so many that are not used are more than a note
+
+
+class Stopped(NamedTuple):
+    """Where a gradient stops, though the loss depends on what lies below.
+
+    after: the last module that is called of those without a gradient.
+    parts: the modules up to there that get none, or parameters of other modules, by name.
+    share: of these in the numbers of all parameters.
+    why: detached, frozen, if none of them requires a gradient, or unused, as far as is seen.
+    """
+
+    after: str
+    parts: tuple[str, ...]
+    share: float
+    why: str
+
+
+class Calls:
+    """The order in which modules have returned; number: of each by name the last one."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, int] = {}
+        self.last: dict[str, int] = {}
+
+    @contextmanager
+    def noted(self, module: Any) -> Iterator[None]:
+        """Note the calls of all modules in one."""
+        count = 0
+
+        def returned(name: str, *call: Any) -> None:
+            nonlocal count
+            del call
+            count += 1
+            self.first.setdefault(name, count)
+            self.last[name] = count
+
+        handles = []
+        try:
+            for name, m in modules_of(module).items():
+                if not hasattr(m, "_c"):  # of torch.jit, which takes no hooks
+                    handles.append(m.register_forward_hook(partial(returned, name)))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def stopped(
+    module: Any, reached: set[int], calls: Calls, again: Callable[[], Any]
+) -> Stopped | None:
+    """Return where the gradient stops; None if it comes to all that the loss depends on.
+
+    reached: the parameters that it comes to, by their id.
+    again: runs the module once more, and returns the loss.
+    """
+    every = {id(p): p for p in module.parameters()}
+    trained = {each for each, p in every.items() if p.requires_grad}
+    come, frozen = trained & reached, set(every) - trained
+    total = sum(p.numel() for p in every.values())
+
+    def share(parameters: set[int]) -> float:
+        return sum(every[each].numel() for each in parameters) / total if total else 0.0
+
+    used = used_by([every[each] for each in trained - come], again)
+    for why, least, below in (
+        ("detached", SMALL, used),
+        ("frozen", SMALL, _at_the_bottom(module, frozen, come, calls)),
+        ("unused", MOST, trained - come - used),
+    ):
+        if below and share(below) >= least:
+            parts = _parts(module, below, below | frozen)
+            inside = [name for name in calls.last if any(lies_in(name, part) for part in parts)]
+            after = max(inside, key=calls.last.__getitem__, default=parts[-1])
+            return Stopped(after, parts, share(below), why)
+    return None
+
+
+def used_by(parameters: Sequence[Any], again: Callable[[], Any]) -> set[int]:
+    """Return those of some parameters that a value depends on, by their id.
+
+    again: computes the value.
+    """
+    if not parameters:
+        return set()
+    torch = sys.modules["torch"]
+    memory = _Memory(torch, parameters)
+    mode = torch.utils._python_dispatch.TorchDispatchMode
+
+    def dispatched(_: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        out = func(*args, **(kwargs or {}))
+        memory.hand_on(tensors_in([*args, *(kwargs or {}).values()]), tensors_in(out))
+        return out
+
+    members = {"__torch_dispatch__": dispatched, "supports_higher_order_operators": True}
+    with type("Reach", (mode,), members)():
+        value = again()
+    bits = memory.of(value)
+    return {id(p) for i, p in enumerate(parameters) if bits >> i & 1}
+
+
+class _Memory:
+    """The parameters that values are made of, as bits, by the memory of their numbers."""
+
+    def __init__(self, torch: Any, parameters: Iterable[Any]) -> None:
+        self.reference = torch.multiprocessing.reductions.StorageWeakRef
+        self.known: dict[int, tuple[Any, int]] = {}
+        self.most = MANY
+        for i, p in enumerate(parameters):
+            self.add(p, 1 << i)
+
+    def of(self, tensor: Any) -> int:
+        """Return the bits of a tensor."""
+        return self.known.get(_place(tensor), (None, 0))[1]
+
+    def add(self, tensor: Any, bits: int) -> None:
+        """Add bits to those of a tensor."""
+        if not bits:
+            return
+        if len(self.known) > self.most:
+            self.known = {k: v for k, v in self.known.items() if not v[0].expired()}
+            self.most = max(MANY, 2 * len(self.known))
+        # A weak reference keeps the address of its memory from being used again.
+        known = self.reference(tensor.untyped_storage()), bits | self.of(tensor)
+        self.known[_place(tensor)] = known
+
+    def hand_on(self, given: list[Any], made: list[Any]) -> None:
+        """Let what is made have the bits of all that it is made of."""
+        bits = 0
+        for tensor in given:
+            bits |= self.of(tensor)
+        for tensor in made:
+            self.add(tensor, bits)
+
+
+def _place(tensor: Any) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _at_the_bottom(module: Any, frozen: set[int], come: set[int], calls: Calls) -> set[int]:
+    """Return the frozen parameters of modules that return before any with a gradient does.
+
+    come: the parameters that a gradient comes to.
+    """
+    known = modules_of(module)
+    owners = [
+        name for name, m in known.items() if any(id(p) in come for p in m.parameters(recurse=False))
+    ]
+    first = min((calls.first.get(name, np.inf) for name in owners), default=np.inf)
+    before = (m for name, m in known.items() if name and calls.first.get(name, np.inf) < first)
+    return frozen & {id(p) for m in before for p in m.parameters()}
+
+
+def _parts(module: Any, below: set[int], without: set[int]) -> tuple[str, ...]:
+    """Return the largest modules of parameters without a gradient, and parameters of others.
+
+    below: parameters that the gradient would come to if it did not stop.
+    without: all that get none.
+    """
+    known = modules_of(module)
+    parts: list[str] = []
+    for name, m in known.items():
+        own = {id(p) for p in m.parameters()}
+        if name and own & below and own <= without and not any(lies_in(name, p) for p in parts):
+            parts.append(name)
+    rest = [
+        f"{name}.{own}" if name else own
+        for name, m in known.items()
+        for own, p in m.named_parameters(recurse=False)
+        if id(p) in below and not any(lies_in(name, part) for part in parts)
+    ]
+    return (*parts, *rest)

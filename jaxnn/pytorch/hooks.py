@@ -1,0 +1,197 @@
+"""PyTorch: what cuts return, recorded on the one pass up by hooks.
+
+Torch is not imported here: everything is a method of what is handed over, or stands among the
+modules that the user has imported.
+"""
+
+import copy
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..arrays.rows import in_bfloat16, is_narrow
+from .tensors import first_tensor, has_gradient, name_of_dtype, numbers_of, tensors_in
+
+
+class Part(NamedTuple):
+    """A tensor with a gradient among those that a cut returns.
+
+    edge: its place in torch's graph, (node, number of the output), before anything changes it.
+    handle: the same, as torch takes it.
+    value: its numbers.
+    """
+
+    edge: tuple[Any, int]
+    handle: Any
+    shape: tuple[int, ...]
+    dtype: Any
+    value: np.ndarray
+
+
+class State(NamedTuple):
+    """The output of one call of a cut; states[l - 1] is state l.
+
+    cut: the name of the module.
+    name: that, with a number if it is called several times.
+    kind: the class of the module.
+    parts: the first is the state; others belong to it if they are needed, see `autograd_gates.py`.
+    channels: the axis of the channels, 1 of a convolution's output and -1 of others.
+    """
+
+    cut: str
+    name: str
+    kind: type
+    parts: tuple[Part, ...]
+    channels: int = -1
+
+
+class Recorder:
+    """Records of one forward pass, filled by hooks.
+
+    strict: whether an output that is no state is an error, as it is of a cut that was named.
+    """
+
+    def __init__(self, strict: bool) -> None:
+        self.states: list[State] = []
+        self.called: set[str] = set()
+        self.strict = strict
+        self.open = True
+
+    @contextmanager
+    def hooked(self, chosen: Mapping[str, Any]) -> Iterator[None]:
+        """Put hooks on the cuts, and take them off in the end."""
+        handles = []
+        try:
+            for name, cut in chosen.items():
+                if hasattr(cut, "_c"):  # of torch.jit, which forbids or forgets hooks
+                    self._refused(
+                        f"cut {name}: expected a module that runs in Python, got one of "
+                        "TorchScript, which takes no hooks; put the module there that it was made "
+                        "of, or leave it out of cuts"
+                    )
+                    continue
+                handles.append(cut.register_forward_hook(partial(self._up, name)))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def closed(self) -> list[State]:
+        """Return the states, after which calls of cuts count no more.
+
+        Checkpointed layers are called again on the way down.
+        """
+        self.open = False
+        return self.states
+
+    def _up(self, name: str, module: Any, args: Any, output: Any) -> Any:
+        if not self.open:
+            return None
+        self.called.add(name)
+        tensors = [t for t in tensors_in(output) if has_gradient(t)]
+        if not tensors:
+            return self._refused(f"cut {name}: expected an output of {_without(output)}")
+        if is_narrow(_typed(tensors[0])):
+            return self._refused(
+                f"cut {name}: expected an output of {in_bfloat16(_typed(tensors[0]))}"
+            )
+        changed = None
+        if len(tensors) > 1:
+            # One may be computed from another, as the h of an LSTMCell from its c: with a copy of
+            # each, Δ of one is that with the others fixed.
+            changed = _copied(output)
+            tensors = [t for t in tensors_in(changed) if has_gradient(t)]
+        parts = tuple(map(_part, tensors))
+        self.states.append(State(name, name, type(module), parts, channels_of(module, parts[0])))
+        return changed
+
+    def _refused(self, sentence: str) -> None:
+        if self.strict:
+            raise ValueError(sentence)
+
+
+def channels_of(module: Any, part: Part) -> int:
+    """Return the axis of the channels of what a module returns, told by its layers and their sizes.
+
+    It is 1 if convolutions or norms of images have as many channels, and no other layer has as many
+    features as the last axis.
+    """
+    if len(part.shape) < 3:
+        return -1
+    first, last = set[int](), set[int]()
+    for m in module.modules():
+        for name in ("out_channels", "num_features", "num_channels"):
+            first.update(_sizes(m, name))
+        last.update(_sizes(m, "out_features"))
+        last.update(_sizes(m, "normalized_shape")[-1:])
+    is_first, is_last = part.shape[1] in first, part.shape[-1] in last
+    return 1 if is_first and not (is_last and part.shape[1] not in last) else -1
+
+
+def _sizes(module: Any, name: str) -> list[int]:
+    """Return the integers that an attribute is, or holds: a user's own may be anything."""
+    value = getattr(module, name, ())
+    several = value if isinstance(value, tuple | list) else (value,)
+    return [size for size in several if isinstance(size, int)]
+
+
+def numbered(states: list[State]) -> list[State]:
+    """Return states whose names have a number where a cut is called several times."""
+    times = Counter(state.cut for state in states)
+    so_far: Counter[str] = Counter()
+    named = []
+    for state in states:
+        if times[state.cut] > 1:
+            named.append(state._replace(name=f"{state.cut} {so_far[state.cut]}"))
+            so_far[state.cut] += 1
+        else:
+            named.append(state)
+    return named
+
+
+def _without(output: Any) -> str:
+    tensor = first_tensor(output)
+    got = type(output).__name__ if tensor is None else f"{name_of_dtype(tensor)} without one"
+    return (
+        f"floats with a gradient, got {got}; let its parameters, or the inputs, require a "
+        "gradient, or leave it out of cuts"
+    )
+
+
+class _Typed(NamedTuple):
+    dtype: Any
+
+
+def _typed(tensor: Any) -> _Typed:
+    return _Typed(jnp.dtype(name_of_dtype(tensor)))
+
+
+def _part(tensor: Any) -> Part:
+    handle = sys.modules["torch"].autograd.graph.get_gradient_edge(tensor)
+    dtype = jnp.dtype(name_of_dtype(tensor))
+    value = numbers_of(tensor).astype(dtype)  # a copy: it may be changed in place
+    return Part(tuple(handle[:2]), handle, tuple(tensor.shape), dtype, value)
+
+
+def _copied(value: Any) -> Any:
+    """Return a tuple, list or dict of the same kind, with a copy of each tensor of a gradient."""
+    if has_gradient(value):
+        return value.clone()
+    if isinstance(value, Mapping):
+        changed: Any = copy.copy(value)
+        for key, part in value.items():
+            if part is not None:
+                changed[key] = _copied(part)
+        return changed
+    if isinstance(value, tuple | list):
+        parts = [_copied(part) for part in value]
+        if hasattr(value, "_make"):  # a named tuple
+            return value._make(parts)
+        return type(value)(parts)
+    return value

@@ -1,0 +1,36 @@
+"""Pairs that nobody means, see `jaxnn.chain.label_pairs`, in a loss of PyTorch.
+
+Torch is never imported: the user has done so.
+"""
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from ..chain.label_pairs import Shape, other_shape, refusal
+from .tensors import tensors_in
+
+
+def refusing_pairs(output: Any, ys: Any) -> AbstractContextManager[Any]:
+    """Return a context in which a loss that broadcasts outputs and labels to pairs is refused."""
+    ours: Shape = () if output is None else tuple(output.shape)
+    theirs = other_shape(ours)
+    if theirs is None or theirs not in {tuple(v.shape) for v in tensors_in(ys)}:
+        return nullcontext()
+    square, expanded = (ours[0], ours[0]), dict[int, tuple[Any, Shape]]()
+
+    def dispatched(_: Any, f: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = f(*args, **(kwargs or {}))
+        given = tensors_in(args)
+        shapes = [expanded[id(v)][1] if id(v) in expanded else tuple(v.shape) for v in given]
+        makes_pairs = any(tuple(v.shape) == square for v in (*given, *tensors_in(out)))
+        if makes_pairs and {ours, theirs} <= {*shapes}:
+            raise refusal(ours, theirs)
+        if "expand" in str(f):
+            expanded[id(out)] = out, shapes[0]
+        return out
+
+    mode = sys.modules["torch"].utils._python_dispatch.TorchDispatchMode
+    members = {"__torch_dispatch__": dispatched, "supports_higher_order_operators": True}
+    context: AbstractContextManager[Any] = type("Pairs", (mode,), members)()
+    return context

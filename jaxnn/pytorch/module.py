@@ -1,0 +1,435 @@
+"""PyTorch: a module run as it is, with hooks on its cuts, and gone down from again and again.
+
+`inputs -> one pass up, which records what cuts return -> a survey of torch's graph -> passes down`
+
+Torch is never imported: the user has done so.
+"""
+
+import sys
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..texts import label, percent
+from .autograd_gates import Survey
+from .backward_consensus import Agreed, agreed
+from .backward_passes import Descent, Look
+from .block_choice import Coverage, chain_of_blocks, check_batch, reached_states
+from .custom_functions import inner_parameters, no_checkpoints
+from .cuts import COMPILED, Blocks, listed, lists_in, modules_of, named_cuts
+from .gradient_reach import Calls, Stopped, stopped
+from .hooks import Recorder, State, numbered
+from .inputs import entering, is_about_leaves
+from .label_pairs import refusing_pairs
+from .operations import Heads, Operations, Recognised
+from .recurrent import Recurrent, Steps
+from .restore import unchanged
+from .tensors import first_tensor, has_gradient, is_a, is_broken, is_tensor, tensors_in
+
+
+class Measured(NamedTuple):
+    """A module's states, and what passes down agree on.
+
+    states: the outputs of its cuts, of each the parts that belong to it.
+    found: Δ of each state, of the input and of the parameters.
+    parameters: by name.
+    layers: of each parameter the layers that it is used in, L + 1 above the last cut.
+    recognised: attention and routers, by these layers.
+    loss: its value; None of a cotangent.
+    broken: names of what holds nan or inf and has no Δ.
+    coverage: the parameters in the layers, if these were found automatically.
+    steps: Δ at the steps of recurrent modules.
+    stops: where the gradient stops, if it does.
+    notes: sentences on what was chosen, and on what has no number.
+    """
+
+    states: list[State]
+    found: Agreed
+    parameters: dict[str, Any]
+    layers: dict[str, set[int]]
+    recognised: Recognised
+    loss: float | None
+    broken: tuple[str, ...]
+    coverage: Coverage | None
+    steps: tuple[Steps, ...]
+    stops: Stopped | None
+    notes: tuple[str, ...]
+
+
+def measured(*given: Any) -> Measured:
+    """Measure a module of PyTorch, from cut to cut; see `jaxnn.torch_flow`.
+
+    Args:
+        given: its arguments from the module to the cuts; look, which returns what is noted of Δ of
+            each state besides, in each pass whose numbers may be taken; and heads, which returns
+            what is kept of the logits of an attention.
+    """
+    try:
+        return _measured(False, *given)
+    except RuntimeError as error:
+        if not is_about_leaves(error):
+            raise
+    return _measured(True, *given)
+
+
+def _measured(
+    is_leaf: bool,
+    module: Any,
+    inputs: Any,
+    ys: Any,
+    loss: Any,
+    cotangent: Any,
+    cuts: Any,
+    look: Callable[[list[State]], Look],
+    heads: Heads,
+) -> Measured:
+    if not hasattr(module, "register_forward_hook") or "torch" not in sys.modules:
+        raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
+    if loss is not None and cotangent is not None:
+        raise TypeError("loss, cotangent: expected one of them, got both")
+    torch = sys.modules["torch"]
+    module = getattr(module, COMPILED, module)
+    every = dict(module.named_parameters())
+    _check_module(torch, module, every)
+    options, chosen, is_pattern = _options(module, cuts)
+    recorder = Recorder(strict=cuts is not None and not is_pattern)
+    calls, recurrent = Calls(), Recurrent()
+    with recording(torch), unchanged(torch, module, tensors_in([inputs, ys])):
+        args, named, x = entering(inputs, is_leaf)
+        entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
+        operations = Operations(
+            torch,
+            {_plain(name): p for name, p in every.items()},
+            entered_by,
+            lambda: len(recorder.states),
+            heads,
+        )
+        with (
+            recorder.hooked(chosen),
+            recurrent.hooked(module),
+            calls.noted(module),
+            operations.seen(),
+        ):
+            output = module(*args, **named)
+        states = recorder.closed()
+        _check_called(recorder, chosen, cuts is None, is_pattern or cuts is None)
+        given, cotangent = _top(output, ys, loss, cotangent, len(x))
+        edge = torch.autograd.graph.get_gradient_edge
+        bottom = edge(x) if x.requires_grad else None
+        coverage = None
+        if cuts is None:
+            chain = chain_of_blocks(module, options, states, x, edge(given), bottom)
+            states, taken, coverage = chain.states, chain.taken, chain.coverage
+        else:
+            states, taken = reached_states(states, edge(given), bottom, strict=recorder.strict)
+            _check_any(states, cuts)
+        places = [i for i, s in enumerate(recorder.states) if any(s is each for each in states)]
+        states = numbered(states)
+        for state in states:
+            check_batch(state, x)
+        entered = any(below == 0 for _, below in taken.links)
+        trained = {name: p for name, p in every.items() if p.requires_grad}
+        inner = inner_parameters(torch, given, cotangent, taken, trained)
+        for name, of in inner.items():
+            taken.parameters.setdefault(id(every[name]), set()).update(of.layers)
+        parameters = {name: p for name, p in trained.items() if id(p) in taken.parameters}
+        of_input = x if entered else None
+        descent = Descent(given, cotangent, of_input, states, taken, parameters, inner)
+        orders = _steps_first(states, modules_of(module))
+        parts = [
+            state._replace(parts=tuple(state.parts[j] for j in on))
+            for state, on in zip(states, taken.parts, strict=True)
+        ]
+        found = agreed(descent, bool(orders), look(parts))
+        _check_order(states, found, orders)
+        steps = recurrent.steps(given, cotangent)
+
+        def again() -> Any:
+            args, named, x = entering(inputs, is_leaf)
+            return _top(module(*args, **named), ys, loss, cotangent, len(x))[0]
+
+        stops = stopped(module, set(taken.parameters), calls, again)
+    recognised = operations.recognised(lambda at: bisect_left(places, at) + 1)
+    notes = (
+        *_on_cuts(states, cuts, is_pattern, coverage),
+        *_on_gradients(states, taken, found),
+        *_on_input(x, found, entered),
+        *_on_parameters(every, taken),
+        *_on_operations(recognised),
+    )
+    layers = {_plain(name): descent.layers_of(p) for name, p in parameters.items()}
+    named_parameters = {_plain(name): p for name, p in parameters.items()}
+    logs = {_plain(name): log for name, log in found.parameters.items()}
+    found = found._replace(parameters=logs)
+    value = None if cotangent is not None else float(given.detach())
+    broken = _broken(module, states, found, given, taken)
+    return Measured(
+        states=parts,
+        found=found,
+        parameters=named_parameters,
+        layers=layers,
+        recognised=recognised,
+        loss=value,
+        broken=broken,
+        coverage=coverage,
+        steps=steps,
+        stops=stops,
+        notes=notes,
+    )
+
+
+def _plain(name: str) -> str:
+    return name.replace(f"{COMPILED}.", "")
+
+
+# What is run
+
+
+@contextmanager
+def recording(torch: Any) -> Iterator[None]:
+    """Let torch record its graph, and run what is compiled as it was before, so that hooks act.
+
+    Checkpoints that go down by themselves are plain calls.
+    """
+    compiler = getattr(torch, "compiler", None)
+    stance = getattr(compiler, "set_stance", None)
+    eager = stance("force_eager") if stance is not None else nullcontext()
+    with torch.inference_mode(False), torch.enable_grad(), eager, no_checkpoints(torch):
+        yield
+
+
+def _check_module(torch: Any, module: Any, parameters: Mapping[str, Any]) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TypeError(
+            "module: expected a torch.nn.Module that runs in Python, got one of TorchScript, which "
+            "takes no hooks; hand over the module that it was made of, with the same numbers after "
+            "module.load_state_dict(scripted.state_dict())"
+        )
+    for name, tensor in (*parameters.items(), *module.named_buffers()):
+        if torch.nn.parameter.is_lazy(tensor):
+            raise ValueError(
+                f"module: expected parameters with numbers, and {name} of a lazy module has none "
+                "yet; call module(inputs) once before"
+            )
+        if tensor.is_inference():
+            raise ValueError(
+                f"module: expected parameters that torch can differentiate, and {name} was made in "
+                "torch.inference_mode; make or load the module outside it"
+            )
+
+
+def _options(module: Any, cuts: Any) -> tuple[list[Blocks], dict[str, Any], bool]:
+    """Return lists of blocks to choose the cuts from; all modules to look at; and if by pattern."""
+    if cuts is not None:
+        chosen, is_pattern = named_cuts(module, cuts)
+        return [], chosen, is_pattern
+    options = lists_in(module)
+    return options, {name: m for each in options for name, m in each.blocks.items()}, False
+
+
+# Cuts
+
+
+def _check_called(recorder: Recorder, chosen: dict[str, Any], are_found: bool, some: bool) -> None:
+    """Check that cuts were called: each that was named, and one at least of those found."""
+    if are_found and chosen and not recorder.called:
+        raise ValueError(
+            f"cuts: expected modules that are called when the whole runs, and of {listed(chosen)} "
+            "none is; hand over a module that calls them: one that torch.export or torch.jit has "
+            "made calls none, but that of which it was made does"
+        )
+    for name in chosen:
+        if name not in recorder.called and not some:
+            raise ValueError(
+                f"cut {name}: expected it to be called when the module runs, and it is not; leave "
+                "it out of cuts"
+            )
+
+
+def _check_any(states: list[State], cuts: Any) -> None:
+    if not states:
+        raise ValueError(
+            f"cuts: expected modules that the gradient passes through, and of {cuts} it comes to "
+            "none"
+        )
+
+
+def _steps_first(states: list[State], known: Mapping[str, Any]) -> dict[str, str]:
+    """Return the cuts that have steps before examples in them, and where."""
+    found: dict[str, str] = {}
+    for name, m in known.items():
+        if getattr(m, "batch_first", True) is False and (
+            is_a(m, "MultiheadAttention") or is_a(m, "RNNBase")
+        ):
+            for cut in {state.cut for state in states}:
+                if name == cut or name.startswith(f"{cut}."):
+                    found.setdefault(cut, name)
+    return found
+
+
+def _check_order(states: list[State], found: Agreed, orders: Mapping[str, str]) -> None:
+    for state, mixes in zip(states, found.mixes, strict=True):
+        if mixes and state.cut in orders:
+            raise ValueError(
+                f"cut {state.name}: expected the examples first, but what is first meets in it, as "
+                f"steps do: {orders[state.cut]} has batch_first=False; make it with "
+                "batch_first=True, and hand over (examples, steps, …)"
+            )
+
+
+# The loss
+
+
+def prediction_of(output: Any) -> Any:
+    """Return what a criterion takes of an output: its logits, or the first tensor in it."""
+    logits = getattr(output, "logits", None)
+    return logits if is_tensor(logits) else first_tensor(output)
+
+
+def own_loss(output: Any) -> Any:
+    """Return the loss that a module computes itself, one number; None if it does not."""
+    value = getattr(output, "loss", None)
+    if value is None and isinstance(output, Mapping):
+        value = output.get("loss")
+    if value is None and isinstance(output, tuple | list) and len(output):
+        value = output[0]
+    if value is None:
+        value = output
+    return value if has_gradient(value) and value.numel() == 1 and value.ndim < 2 else None
+
+
+def _top(output: Any, ys: Any, loss: Any, cotangent: Any, examples: int) -> tuple[Any, Any]:
+    """Return the tensor to go down from, and its cotangent; None for that of a number."""
+    if cotangent is not None:
+        return _with_cotangent(output, cotangent)
+    if loss is None:
+        value = own_loss(output)
+        if value is None:
+            raise TypeError(
+                "loss, cotangent: expected one of them, got none, and the module returns no loss "
+                "of its own, one number, as models do that are given labels"
+            )
+        return value, None
+    if not callable(loss):
+        got = type(loss).__name__
+        raise TypeError(f"loss: expected a function loss(output, ys), got {got}")
+    with refusing_pairs(prediction_of(output), ys):
+        value = loss(for_criterion(loss, output), ys)
+    if is_tensor(value) and tuple(value.shape[:1]) == (examples,):
+        value = value.mean()
+    if not is_tensor(value) or value.numel() != 1:
+        shape = getattr(value, "shape", None)
+        raise ValueError(
+            "loss: expected loss(output, ys) to return a tensor with one number, or for each "
+            "example one or several, "
+            f"got {type(value).__name__ if shape is None else f'shape {tuple(shape)}'}; "
+            f"the first axis of the inputs, {examples} long, counts the examples, and modules with "
+            "steps first need batch_first=True"
+        )
+    if not value.requires_grad:
+        raise ValueError(
+            "loss: expected loss(output, ys) to have a gradient, got a tensor without one; compute "
+            "it in torch, without detach or item"
+        )
+    return value, None
+
+
+def for_criterion(loss: Any, output: Any) -> Any:
+    """Return the output as a loss takes it: torch's own ones take a tensor."""
+    of = getattr(loss, "__module__", None) or ""
+    is_own = of.startswith("torch.nn")
+    return prediction_of(output) if is_own and not is_tensor(output) else output
+
+
+def _with_cotangent(output: Any, cotangent: Any) -> tuple[Any, Any]:
+    if not is_tensor(cotangent):
+        got = type(cotangent).__name__
+        raise TypeError(f"cotangent: expected a tensor like the output, got {got}")
+    out = prediction_of(output)
+    shape, given = None if out is None else tuple(out.shape), tuple(cotangent.shape)
+    if shape != given:
+        raise ValueError(f"cotangent: expected the shape of the output, {shape}, got {given}")
+    if not out.requires_grad:
+        raise ValueError(
+            "cotangent: expected an output with a gradient, got a tensor without one; leave "
+            "detach or item out of the module"
+        )
+    return out, cotangent.detach().to(out)
+
+
+# Numbers
+
+
+def _broken(
+    module: Any, states: list[State], found: Agreed, given: Any, taken: Survey
+) -> tuple[str, ...]:
+    """Return the names of what holds nan or inf, and has no Δ, if numbers of the network are such.
+
+    Looked at are buffers, and parameters that no gradient comes to.
+    """
+    values = [found.norm, *(part.value for state in states for part in state.parts)]
+    if given.isfinite().all() and all(np.isfinite(v).all() for v in values):
+        return ()
+    tensors = (*module.named_parameters(), *module.named_buffers())
+    return tuple(_plain(n) for n, v in tensors if id(v) not in taken.parameters and is_broken(v))
+
+
+# Notes
+
+
+def _on_cuts(
+    states: list[State], cuts: Any, is_pattern: bool, coverage: Coverage | None
+) -> Iterable[str]:
+    if cuts is None or is_pattern:
+        names = list(dict.fromkeys(state.cut for state in states))
+        taken = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        how = f"as {cuts} says" if cuts is not None else "found automatically; cuts= chooses others"
+        share = "" if coverage is None else f", with {percent(coverage.share)} of the parameters"
+        yield f"The layers are {taken}{share}, {how}."
+
+
+def _on_gradients(states: list[State], taken: Survey, found: Agreed) -> Iterable[str]:
+    around = [s.name for s, gate in zip(states, taken.gates, strict=True) if not gate]
+    if found.unmeasured:
+        last = label(found.unmeasured, states[found.unmeasured - 1].name)
+        why, out = "", "measure in a wider float"
+        if around:
+            why = f", and cannot be scaled, since paths lead around {listed(around)}"
+            out = f"{out}, or leave these out of cuts"
+        yield (
+            f"From layer {last} down Δ is not measured: it leaves the range of "
+            f"{states[0].parts[0].dtype}{why}; {out}."
+        )
+
+
+def _on_input(x: Any, found: Agreed, entered: bool) -> Iterable[str]:
+    if found.has_input:
+        return
+    if not x.is_floating_point():
+        why = "they are integers"
+    elif not entered:
+        why = "no gradient comes to them"
+    else:
+        why = "it leaves the range on the way to them"
+    yield f"Δ of the inputs has no number: {why}."
+
+
+def _on_parameters(parameters: Mapping[str, Any], taken: Survey) -> Iterable[str]:
+    without = [
+        _plain(name)
+        for name, p in parameters.items()
+        if p.requires_grad and id(p) not in taken.parameters
+    ]
+    if without:
+        yield f"No gradient comes to {listed(without)}."
+
+
+def _on_operations(found: Recognised) -> Iterable[str]:
+    if found.failure:
+        yield (
+            "Attention and routers are not looked for: what the module computes cannot be followed "
+            f"({found.failure})."
+        )

@@ -1,0 +1,637 @@
+"""PyTorch: attention and routers, recognised in the operations of the one pass up.
+
+    product of states -> scaled, masked, biases  ->  softmax  ->  product with a state
+    product of a state and a parameter  ->  softmax, sigmoid, topk  ->  experts
+
+A mode of torch's dispatcher sees each operation, whoever calls it, and changes none. Of a product
+of states the same steps are done with zeros in its place: a key that the softmax would give nothing
+there is masked. So `jaxnn.recognition.attention` has it for programs. Logits are read at once,
+while
+they are there. A softmax written by hand is read where exp of logits, without their largest or as
+they are, is added up over one axis.
+
+Of some thousand operations most are views, which share the memory of what is known already: these
+are let through.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .experts import Experts, experts_of
+from .provenance import BATCH, LEFT, NOTHING, RIGHT, Origin, Origins, Shift, axes_of, together
+from .tensors import numbers_of, tensors_in
+
+PRODUCTS = {  # the places of their factors
+    **dict.fromkeys(("mm", "bmm", "mv", "dot", "linear", "convolution", "embedding"), (0, 1)),
+    **dict.fromkeys(("addmm", "addbmm", "addmv", "baddbmm"), (1, 2)),
+    **dict.fromkeys(("_grouped_mm", "_scaled_mm"), (0, 1)),
+}
+MATRICES = ("mm", "bmm", "mv", "linear", "addmm", "addmv", "baddbmm")
+SOFTMAXES = ("_softmax", "_safe_softmax")
+WEIGHING, SELECTING = ("sigmoid",), ("topk", "max", "argmax")
+FUSED = "_scaled_dot_product_"
+BY_HAND = "a softmax written by hand"
+LARGEST = ("amax", "max")
+KEEPING = ("_to_copy", "clone", "masked_fill", "where")  # a value but for some entries
+MASKING = (*KEEPING, "mul")  # powers whose sum is taken
+WAITING = 2  # powers whose sum has not come
+FAR = 60.0  # logits below the largest by more have powers that may be zero
+ATTENTION = ("attention", "attn")  # in the names of other kernels
+MASKED = -46.0  # below the largest logit of a row, without products: such a key gets nothing
+ENTRIES = 1 << 22  # logits that are read at once; of more those of each example
+
+# Logits (heads, rows, keys) and whether each is not masked, in pieces.
+Pieces = Iterable[tuple[np.ndarray, np.ndarray]]
+# Those of several attentions -> what is kept of each
+Heads = Callable[[Sequence[Pieces]], list[Any]]
+
+
+class Kind(NamedTuple):
+    """An operation, whatever it is given.
+
+    name: bmm of aten::bmm, also of that in place.
+    is_view: whether its outputs are views alone.
+    is_in_place: whether it writes into its first argument.
+    writes: the numbers and names of arguments that it writes into.
+    is_drawn: whether it draws random numbers, or cannot be called again.
+    may_attend: whether it has attention in its name.
+    """
+
+    name: str
+    is_view: bool
+    is_in_place: bool
+    writes: tuple[tuple[int, str], ...]
+    is_drawn: bool
+    may_attend: bool
+
+
+class Powers(NamedTuple):
+    """exp of logits, before its sum is known.
+
+    logits: the logits.
+    without: what they would be without products of states; None if they are made of none.
+    of: the origin of what exp is taken of.
+    kinds: of its axes.
+    stride: of what comes out.
+    """
+
+    logits: Any
+    without: Any
+    of: Origin
+    kinds: tuple[str | None, ...]
+    stride: tuple[int, ...]
+
+
+class Attended(NamedTuple):
+    """An attention.
+
+    at: the number of states that were there before it; then its layer.
+    arrays: the names of the parameters that its queries and keys are products with.
+    heads: their number; 0 of one that is not read.
+    record: what was kept of its logits.
+    is_of_states: whether its logits are a product of states, so that it attends.
+    """
+
+    at: int
+    arrays: tuple[str, ...]
+    heads: int
+    record: Any
+    is_of_states: bool = True
+
+    @property
+    def is_unread(self) -> bool:
+        return self.is_of_states and not self.heads
+
+
+class Routed(NamedTuple):
+    """A router.
+
+    at: the number of states that were there before it; then its layer.
+    arrays, experts: the names of its parameters, and of those of its experts.
+    tokens, selected: as in `jaxnn.recognition.routers.Router`.
+    load: the share of each expert.
+    """
+
+    at: int
+    arrays: tuple[str, ...]
+    experts: tuple[str, ...]
+    tokens: int
+    selected: int
+    load: np.ndarray
+
+
+class Recognised(NamedTuple):
+    """Attention and routers of a module, each with its layer.
+
+    unread: kernels that may be attention, of which nothing is known; (layer, name).
+    failure: why nothing more was looked for; empty if all was.
+    """
+
+    attentions: tuple[Attended, ...]
+    routers: tuple[Routed, ...]
+    unread: tuple[tuple[int, str], ...]
+    failure: str
+
+
+class Operations:
+    """The record of the operations of one pass up.
+
+    Args:
+        torch: the package.
+        parameters: of the module that is run, by name.
+        inputs: the tensors that it is called with.
+        count: returns the number of states that were recorded so far.
+        heads: what is kept of logits.
+    """
+
+    def __init__(
+        self,
+        torch: Any,
+        parameters: Mapping[str, Any],
+        inputs: Sequence[Any],
+        count: Callable[[], int],
+        heads: Heads,
+    ) -> None:
+        self.torch, self.count, self.heads = torch, count, heads
+        self.origins = Origins(torch)
+        self.experts: Experts = experts_of(parameters)
+        self.examples = len(inputs[0])
+        self.softmaxes: list[Attended] = []
+        self.waiting: list[tuple[int, Pieces]] = []  # attentions of which nothing is kept yet
+        self.entries = 0  # of their logits
+        self.powers: dict[int, Powers] = {}
+        self.confirmed = set[int]()
+        self.routers: dict[tuple[int, frozenset[str]], Routed] = {}
+        self.used: dict[str, list[int]] = {}  # after how many states a parameter was multiplied
+        self.unread: list[tuple[int, str]] = []
+        self.failure = ""
+        self._try(self._begin, parameters, inputs)
+
+    @contextmanager
+    def seen(self) -> Iterator[None]:
+        """See all operations."""
+        mode = self.torch.utils._python_dispatch.TorchDispatchMode
+
+        def dispatched(_: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kind, kwargs = kind_of(func), kwargs or {}
+            if kind.is_view or self.failure:
+                return func(*args, **kwargs)
+            written = args[0] if kind.is_in_place and kind.name == "exp" else None
+            before = None if written is None else written.detach().clone()
+            if kind.writes and self.origins.with_zeros:
+                self._try(self._prepare, kind, args, kwargs)
+            out = func(*args, **kwargs)
+            self._try(self._note, kind, func, args, kwargs, out, before)
+            return out
+
+        members = {
+            "__torch_dispatch__": dispatched,
+            "supports_higher_order_operators": True,
+            # Nothing is compiled here, and what keeps a compiler off takes time at each operation.
+            "_should_skip_dynamo": classmethod(lambda _: False),
+        }
+        with type("Operations", (mode,), members)():
+            yield
+
+    def _try(self, step: Callable[..., None], *given: Any) -> None:
+        """Take a step, unless one has failed before: the measurement goes on without."""
+        if not self.failure:
+            try:
+                step(*given)
+            except Exception as error:
+                self.failure = _words(error)
+
+    def recognised(self, layer_of: Callable[[int], int]) -> Recognised:
+        """Return what was recognised; a layer is that of the next state."""
+        routers = []
+        for (at, _), found in self.routers.items():
+            layer = layer_of(at)
+            later = {n for n, uses in self.used.items() if any(layer_of(i) == layer for i in uses)}
+            experts = self.experts.of(found.arrays, len(found.load), later)
+            if experts:
+                routers.append(found._replace(at=layer, experts=experts))
+        self._try(self._keep)
+        attentions = [self.softmaxes[i] for i in sorted(self.confirmed)]
+        unread = [*self.unread, *((each.at, BY_HAND) for each in attentions if each.is_unread)]
+        return Recognised(
+            tuple(
+                each._replace(at=layer_of(each.at))
+                for each in attentions
+                if each.record is not None
+            ),
+            tuple(routers),
+            tuple((layer_of(at), name) for at, name in unread),
+            self.failure,
+        )
+
+    def _begin(self, parameters: Mapping[str, Any], inputs: Sequence[Any]) -> None:
+        for name, p in parameters.items():
+            self.origins.set(p, Origin(arrays=frozenset({name})))
+        for tensor in inputs:
+            self.origins.set(tensor, Origin(depends=True))
+
+    def _prepare(self, kind: Kind, args: Any, kwargs: Any) -> None:
+        """Copy what a product of states is written into: the copy is written into without it."""
+        given = tensors_in([*args, *kwargs.values()])
+        if not any(self.origins.of(t).without is not None for t in given):
+            return
+        for i, name in kind.writes:
+            for tensor in tensors_in(args[i] if i < len(args) else kwargs.get(name)):
+                origin = self.origins.of(tensor)
+                if origin.without is None and tensor.is_floating_point():
+                    size = tensor.untyped_storage().nbytes() // tensor.element_size()
+                    memory = tensor.detach().as_strided((size,), (1,), 0).clone()
+                    self.origins.set(tensor, origin._replace(without=memory))
+
+    def _note(
+        self, kind: Kind, func: Any, args: Any, kwargs: Any, out: Any, before: Any = None
+    ) -> None:
+        """Note what an operation has made; before: what it was written into, if it is an exp."""
+        name = kind.name
+        given = [(t, self.origins.of(t)) for t in tensors_in([*args, *kwargs.values()])]
+        known = [(t, origin) for t, origin in given if origin is not NOTHING]
+        if not known:
+            return
+        if kind.may_attend:
+            self._add_unread(name)
+        outputs = tensors_in(out)
+        first, of = known[0]
+        if name in PRODUCTS and not kind.is_in_place:
+            made = self._product(name, args, kwargs, out)
+        elif name.startswith(FUSED):
+            made = self._fused(func, args, kwargs)
+        else:
+            made = together([origin for _, origin in known])
+            if name in SOFTMAXES:
+                made = self._softmax(args[0], args[1], out, made)
+                self._route(first, of, args[1], out)
+            else:
+                made = self._by_hand(kind, args, outputs, known, made, before)
+                if name in WEIGHING:
+                    self._route(first, of, -1, out)
+                elif name in SELECTING:
+                    place = 2 if name == "topk" else 1
+                    axis = args[place] if len(args) > place and args[place] is not None else -1
+                    self._select(name, first, of, axis, outputs[-1])
+                self._follow(kind, func, args, kwargs, given, outputs, made)
+                return
+        for tensor in outputs:
+            self.origins.set(tensor, made)
+
+    def _add_unread(self, name: str) -> None:
+        if (self.count(), name) not in self.unread:
+            self.unread.append((self.count(), name))
+
+    # Products
+
+    def _product(self, name: str, args: Any, kwargs: Any, out: Any) -> Origin:
+        left, right = (self.origins.of(args[i]) for i in PRODUCTS[name])
+        kinds: tuple[str | None, ...] = (None,) * out.ndim
+        if name in MATRICES:
+            of_left = LEFT if name == "linear" else BATCH
+            kinds = (*[of_left] * (out.ndim - 2), LEFT, *[RIGHT] * (out.ndim > 1))
+        factors = left.arrays | right.arrays
+        for array in {name for of in (left, right) if not of.depends for name in of.arrays}:
+            self.used.setdefault(array, []).append(self.count())
+        if left.depends and right.depends:
+            self.confirmed |= left.softmaxes | right.softmaxes
+            without = None
+            if name in MATRICES:
+                without = self.torch.zeros_like(out)
+                beta = kwargs.get("beta", 1)
+                if PRODUCTS[name] == (1, 2) and beta:
+                    without += beta * args[0].detach()
+            given = frozenset({LEFT, RIGHT})
+            return Origin(True, frozenset(), axes_of(out, kinds), given, factors, without)
+        if left.depends or right.depends:
+            side, other = (LEFT, right) if left.depends else (RIGHT, left)
+            return Origin(True, other.arrays, axes_of(out, kinds), frozenset({side}), factors)
+        return Origin(arrays=factors)
+
+    def _follow(
+        self,
+        kind: Kind,
+        func: Any,
+        args: Any,
+        kwargs: Any,
+        given: Any,
+        outputs: list[Any],
+        made: Origin,
+    ) -> None:
+        """Note what an operation that is no product makes, and what it would without products."""
+        without: list[Any] = [None] * len(outputs)
+        if self.origins.with_zeros and not kind.is_drawn and outputs:
+            zeroed = {id(t): o.without_product(t) for t, o in given if o.without is not None}
+            if zeroed:
+                instead = func(*_replaced(args, zeroed), **_replaced(kwargs, zeroed))
+                without = tensors_in(instead)
+        kinds = self._kinds(given, outputs, made)
+        memory = {t.untyped_storage()._cdata: o for t, o in given}
+        for tensor, zero, axes in zip(outputs, without, kinds, strict=True):
+            place = tensor.untyped_storage()._cdata
+            if place in memory:  # a view, or what is changed in place
+                own = memory[place]
+                new = made._replace(axes=own.axes or axes, without=own.without)
+            elif zero is not None and zero.dtype.is_floating_point:
+                new = made._replace(axes=axes, without=_laid_out(zero, tensor))
+            else:
+                new = made._replace(axes=axes) if axes else made
+            self.origins.set(tensor, new)
+
+    def _kinds(self, given: Any, outputs: Any, made: Origin) -> list[Any]:
+        """Return the axes of outputs, which are those of the value that the last product made."""
+        source = next(((t, o) for t, o in given if o.axes and o.depends == made.depends), None)
+        if source is None:
+            return [()] * len(outputs)
+        of, origin = source
+        place = of.shape, of.stride()
+        if all((t.shape, t.stride()) == place for t in outputs):
+            return [origin.axes] * len(outputs)
+        kinds = origin.kinds(of)
+        missing = [max(t.ndim - len(kinds), 0) for t in outputs]
+        return [
+            axes_of(t, (*[None] * more, *kinds)) if t.ndim == more + len(kinds) else ()
+            for t, more in zip(outputs, missing, strict=True)
+        ]
+
+    # Attention
+
+    def _softmax(self, logits: Any, axis: int, out: Any, made: Origin) -> Origin:
+        """Return the origin of a softmax, and read its logits if it attends."""
+        of, axis = self.origins.of(logits), axis % max(logits.ndim, 1)
+        kinds = of.kinds(logits)
+        made = made._replace(axes=axes_of(out, kinds))
+        if not _attends(of, kinds, axis):
+            return made
+        without = None if of.without is None else of.without_product(logits)
+        number = self._add(of, *self._pieces(logits.detach(), without, axis, kinds), logits.numel())
+        return made._replace(given=frozenset(), softmaxes=made.softmaxes | {number})
+
+    def _add(self, of: Origin, heads: int, pieces: Pieces, entries: int) -> int:
+        """Note an attention and its logits; return its number."""
+        number = len(self.softmaxes)
+        self.softmaxes.append(Attended(self.count(), tuple(sorted(of.factors)), heads, None))
+        self._wait(number, pieces, entries)
+        return number
+
+    def _wait(self, number: int, pieces: Pieces, entries: int) -> None:
+        """Leave the logits of an attention until there are many; many are read at once."""
+        is_large = entries > ENTRIES
+        self.waiting.append((number, pieces if is_large else [*pieces]))
+        self.entries += entries
+        if self.entries > ENTRIES:
+            self._keep()
+
+    def _keep(self) -> None:
+        """Keep what is wanted of the logits of attentions, and these no longer."""
+        numbers = [number for number, _ in self.waiting]
+        for number, record in zip(
+            numbers, self.heads([pieces for _, pieces in self.waiting]), strict=True
+        ):
+            self.softmaxes[number] = self.softmaxes[number]._replace(record=record)
+        self.waiting, self.entries = [], 0
+
+    def _by_hand(
+        self, kind: Kind, args: Any, outputs: list[Any], known: Any, made: Origin, before: Any
+    ) -> Origin:
+        """Return the origin of what may be a step of a softmax that is written by hand."""
+        name, (first, of) = kind.name, known[0]
+        if name in LARGEST:
+            return made._replace(has_largest=True)
+        if name == "sub" and len(known) == 2:
+            largest, shift = known[1]
+            if shift.has_largest and not of.has_largest and largest is args[1]:
+                (out,) = outputs
+                shifted = Shift(largest, out.shape, out.stride())
+                return made._replace(has_largest=False, shift=shifted)
+        if name == "exp":
+            return self._add_powers(first if before is None else before, of, made, outputs[0])
+        if name == "sum":
+            self._read(args, first, of)
+            return made
+        if name in MASKING:
+            for tensor, origin in known:
+                if any(t.shape != tensor.shape for t in outputs):
+                    continue
+                if origin.shift is not None and name in KEEPING:
+                    made = made._replace(shift=origin.shift, has_largest=False)
+                if origin.powers is not None:
+                    made = made._replace(powers=origin.powers)
+        return made
+
+    def _add_powers(self, exponents: Any, of: Origin, made: Origin, out: Any) -> Origin:
+        """Note exp of what may be logits."""
+        is_of_states = of.without is not None
+        if not is_of_states and len(of.given) != 1:
+            return made
+        number = len(self.softmaxes)
+        self.softmaxes.append(Attended(self.count(), (), 0, None, is_of_states))
+        logits = exponents.detach()
+        if of.shift is not None:
+            logits = of.shift.added_to(exponents)
+        if logits is not None and not of.has_largest:
+            without = of.without_product(exponents).clone() if is_of_states else None
+            self.powers[number] = Powers(logits, without, of, of.kinds(exponents), out.stride())
+            for oldest in [*self.powers][:-WAITING]:
+                del self.powers[oldest]
+        return made._replace(powers=number, softmaxes=made.softmaxes | {number})
+
+    def _read(self, args: Any, numerators: Any, of: Origin) -> None:
+        """Read the logits of a softmax, or of a router, of which the sum is taken."""
+        number, axes = of.powers, args[1] if len(args) > 1 else None
+        powers = None if number is None else self.powers.get(number)
+        if number is None or powers is None or axes is None or len(axes) != 1:
+            return
+        logits = powers.logits
+        if (numerators.shape, numerators.stride()) != (logits.shape, powers.stride):
+            return
+        axis = axes[0] % logits.ndim
+        self._route(numerators, of, axis, numerators)
+        if not _attends(powers.of, powers.kinds, axis):
+            return
+        del self.powers[number]
+        without = powers.without
+        if without is None:  # an entry that is left out, though its power is none that is lost
+            near = logits > logits.amax(axis, keepdim=True) - FAR
+            logits = logits.masked_fill((numerators.detach() == 0) & near, -np.inf)
+        elif of.without is not None:
+            without = without.masked_fill(of.without_product(numerators) == 0, -np.inf)
+        heads, pieces = self._pieces(logits, without, axis, powers.kinds)
+        arrays = tuple(sorted(powers.of.factors))
+        self.softmaxes[number] = Attended(self.softmaxes[number].at, arrays, heads, None)
+        self._wait(number, pieces, logits.numel())
+
+    def _pieces(
+        self, logits: Any, without: Any, axis: int, kinds: Sequence[str | None]
+    ) -> tuple[int, Pieces]:
+        """Return the number of heads, and logits of some examples at a time, by heads."""
+        batch = [i for i, kind in enumerate(kinds) if kind == BATCH and i != axis]
+        if not any(kinds):
+            batch = [i for i in range(logits.ndim - 2) if i != axis]
+        whole = logits.shape[0] % self.examples == 0
+        if batch == [0] and whole and axis:  # examples and heads in one
+            shape = (self.examples, logits.shape[0] // self.examples, *logits.shape[1:])
+            logits, without = (None if v is None else v.reshape(shape) for v in (logits, without))
+            batch, axis = [1], axis + 1
+        heads = [i for i in batch if i]
+        rows = [i for i in range(1, logits.ndim) if i not in (*heads, axis)]
+        first = [0] if axis else []
+        order = (*first, *heads, *rows, axis)
+        shape = (
+            logits.shape[0] if first else 1,
+            prod(logits.shape[i] for i in heads),
+            prod(logits.shape[i] for i in rows),
+            logits.shape[axis],
+        )
+        both = [None if v is None else v.permute(order).reshape(shape) for v in (logits, without)]
+        return shape[1], _in_pieces(*both)
+
+    def _fused(self, func: Any, args: Any, kwargs: Any) -> Origin:
+        """Note the attention of a kernel that takes queries, keys and values."""
+        names = [a.name for a in func._schema.arguments]
+        of = dict(zip(names, args, strict=False)) | kwargs
+        q, k = of["query"].detach(), of["key"].detach()
+        origins = [self.origins.of(of[name]) for name in ("query", "key", "value")]
+        if not any(origin.depends for origin in origins):
+            return together(origins)
+        mask = of.get("attn_bias", of.get("attn_mask"))
+        scale = of.get("scale")
+        scale = q.shape[-1] ** -0.5 if scale is None else scale
+        if k.shape[-3] != q.shape[-3]:
+            k = k.repeat_interleave(q.shape[-3] // k.shape[-3], dim=-3)
+
+        def pieces() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            count = max(ENTRIES // max(prod(q.shape[1:-1]) * k.shape[-2], 1), 1)
+            for i in range(0, len(q), count):
+                some = slice(i, i + count)
+                products = q[some].float() @ k[some].float().transpose(-1, -2) * scale
+                bias = None
+                if of.get("is_causal"):
+                    above = self.torch.ones_like(products, dtype=self.torch.bool).triu(1)
+                    bias = self.torch.zeros_like(products).masked_fill_(above, -np.inf)
+                if mask is not None:
+                    own = mask.detach().expand(*q.shape[:-1], k.shape[-2])[some]
+                    bias = self.torch.zeros_like(products) if bias is None else bias
+                    is_added = own.is_floating_point()
+                    bias = bias + own if is_added else bias.masked_fill(~own, -np.inf)
+                if bias is None:
+                    values = _by_heads(products)
+                    yield values, np.ones(values.shape, bool)
+                else:
+                    yield from _in_pieces(products + bias, bias)
+
+        both = Origin(factors=origins[0].arrays | origins[1].arrays)
+        entries = prod(q.shape[:-1]) * k.shape[-2]
+        self.confirmed.add(self._add(both, q.shape[-3], pieces(), entries))
+        return Origin(True)
+
+    # Routers
+
+    def _route(self, scores: Any, of: Origin, axis: int, out: Any) -> None:
+        """Note what weighs as many as there are experts."""
+        axis = axis % max(scores.ndim, 1)
+        count = self._experts(scores, of, axis)
+        if count:
+            weights = out.detach().double().movedim(axis, -1).reshape(-1, count)
+            load = (weights / weights.sum(-1, keepdim=True)).mean(0)
+            self._add_router(scores, of, count, count, load)
+
+    def _select(self, name: str, scores: Any, of: Origin, axis: int, chosen: Any) -> None:
+        """Note what selects among as many as there are experts."""
+        count = self._experts(scores, of, axis)
+        if count and not chosen.is_floating_point():  # else the largest of all
+            load = self.torch.bincount(chosen.flatten(), minlength=count) / chosen.numel()
+            selected = chosen.numel() * count // scores.numel()
+            self._add_router(scores, of, count, selected, load)
+
+    def _experts(self, scores: Any, of: Origin, axis: int) -> int:
+        """Return the number of experts along an axis; 0 if it counts none."""
+        if len(of.given) != 1 or not scores.ndim or scores.shape[axis] not in self.experts.counts:
+            return 0
+        kind = of.kinds(scores)[axis]
+        return 0 if kind is None or kind in of.given else int(scores.shape[axis])
+
+    def _add_router(self, scores: Any, of: Origin, count: int, selected: int, load: Any) -> None:
+        """Note a router; one that selects counts more than one that weighs."""
+        key, arrays = (self.count(), of.arrays), tuple(sorted(of.arrays))
+        tokens = scores.numel() // count
+        if selected < count or key not in self.routers:
+            routed = Routed(key[0], arrays, (), tokens, selected, numbers_of(load))
+            self.routers[key] = routed
+
+
+def _attends(of: Origin, kinds: Sequence[str | None], axis: int) -> bool:
+    """Tell whether a softmax over an axis attends: of a product of states, or over positions."""
+    return of.without is not None or (len(of.given) == 1 and kinds[axis] in of.given)
+
+
+def _in_pieces(logits: Any, without: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield logits (examples, heads, rows, keys) as (heads, rows, keys), and which are seen."""
+    count = len(logits) if logits.numel() <= ENTRIES else 1
+    for i in range(0, len(logits), count):
+        values = logits[i : i + count]
+        if without is None:
+            seen = values > values.amax(-1, keepdim=True) - 1e8
+        else:
+            own = without[i : i + count]
+            seen = own > own.amax(-1, keepdim=True) + MASKED
+        yield _by_heads(values), _by_heads(seen)
+
+
+def _by_heads(values: Any) -> np.ndarray:
+    """Return (examples, heads, rows, keys) as (heads, rows, keys), in memory of its own."""
+    moved = values.transpose(0, 1).flatten(1, 2)
+    return numbers_of(moved.clone() if moved.data_ptr() == values.data_ptr() else moved)
+
+
+def _laid_out(values: Any, like: Any) -> Any:
+    """Return values in memory laid out as that of another tensor."""
+    size = like.untyped_storage().nbytes() // like.element_size()
+    memory = values.new_zeros(size)
+    memory.as_strided(like.shape, like.stride(), like.storage_offset()).copy_(values)
+    return memory
+
+
+def _replaced(value: Any, tensors: dict[int, Any]) -> Any:
+    """Return arguments with other tensors for some."""
+    if id(value) in tensors:
+        return tensors[id(value)]
+    if isinstance(value, dict):
+        return {key: _replaced(part, tensors) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_replaced(part, tensors) for part in value)
+    return value
+
+
+@cache
+def kind_of(func: Any) -> Kind:
+    """Return what is known of an operation, whatever it is given."""
+    schema = getattr(func, "_schema", None)
+    name = str(schema.name if schema is not None else func).rsplit("::", 1)[-1]
+    aliases = [each.alias_info for each in schema.returns] if schema is not None else [None]
+    arguments = schema.arguments if schema is not None else ()
+    writes = tuple(
+        (i, each.name)
+        for i, each in enumerate(arguments)
+        if each.alias_info is not None and each.alias_info.is_write
+    )
+    is_view = bool(aliases) and not writes and all(each is not None for each in aliases)
+    tags = map(str, getattr(func, "tags", ()))
+    lower = name.lower()
+    return Kind(
+        name.rstrip("_"),
+        is_view or name == "_unsafe_view",
+        bool(writes) and writes[0][0] == 0,
+        writes,
+        schema is None or any(tag.endswith("nondeterministic_seeded") for tag in tags),
+        any(word in lower for word in ATTENTION) and not name.startswith(FUSED),
+    )
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

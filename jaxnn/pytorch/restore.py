@@ -1,0 +1,93 @@
+"""PyTorch: random states, buffers, `.grad` and hooks, which a measurement leaves as they were.
+
+They are put back after an error too, so that a training goes on as if nothing had been measured.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .custom_functions import own_gradients
+from .tensors import is_tensor
+
+BACKWARD = ("_backward_hooks", "_backward_pre_hooks")
+OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")
+
+
+@contextmanager
+def unchanged(torch: Any, module: Any, inputs: Iterable[Any]) -> Iterator[None]:
+    """Leave a module as it was, and all random states that a call with these tensors draws from."""
+    modules, parameters = [*module.modules()], [*module.parameters()]
+    buffers, inputs = [*module.buffers()], [*inputs]
+    others = [v for m in modules for v in vars(m).values() if is_tensor(v)]
+    with (
+        same_random_states(torch, (*parameters, *buffers, *inputs)),
+        same_buffers(torch, modules, buffers),
+        no_backward_hooks(torch, modules, [*parameters, *inputs]),
+        own_gradients((*parameters, *buffers, *inputs, *others)),
+    ):
+        yield
+
+
+@contextmanager
+def same_random_states(torch: Any, tensors: Iterable[Any]) -> Iterator[None]:
+    """Put back the random states of Python, NumPy, torch and the devices of these tensors."""
+    states: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
+        (random.setstate, (random.getstate(),)),
+        (np.random.set_state, (np.random.get_state(),)),  # noqa: NPY002, users draw from it
+        (torch.set_rng_state, (torch.get_rng_state(),)),
+    ]
+    for device in {tensor.device for tensor in tensors}:
+        if device.type not in ("cpu", "meta"):
+            of = torch.get_device_module(device)
+            place = () if device.type == "mps" else (device,)  # one device, which is not named
+            states.append((of.set_rng_state, (of.get_rng_state(*place), *place)))
+    try:
+        yield
+    finally:
+        for put_back, state in states:
+            put_back(*state)
+
+
+@contextmanager
+def same_buffers(torch: Any, modules: list[Any], buffers: list[Any]) -> Iterator[None]:
+    """Put back buffers, such as running means, whether they are assigned or changed in place."""
+    registered = [
+        (kept, kept.copy())
+        for m in modules
+        for kept in (m._buffers, m._non_persistent_buffers_set)
+        if isinstance(kept, dict | set)  # TorchScript has them elsewhere
+    ]
+    values = [(buffer, buffer.detach().clone()) for buffer in buffers]
+    try:
+        yield
+    finally:
+        for kept, old in registered:
+            kept.clear()
+            kept.update(old)
+        with torch.no_grad():
+            for buffer, value in values:
+                if not buffer.equal(value):
+                    buffer.copy_(value)
+
+
+@contextmanager
+def no_backward_hooks(torch: Any, modules: list[Any], parameters: list[Any]) -> Iterator[None]:
+    """Take off the hooks of modules and parameters for the backward pass, those for all too."""
+    common = vars(torch.nn.modules.module)
+    hooks = [getattr(m, name) for m in modules for name in BACKWARD]
+    hooks += [common[f"_global{name}"] for name in BACKWARD]
+    hooks += [getattr(p, name) for p in parameters for name in OF_TENSORS]
+    taken = [(kept, kept.copy()) for kept in hooks if kept]
+    try:
+        for kept, _ in taken:
+            kept.clear()
+        yield
+    finally:
+        for kept, old in taken:
+            added = kept.copy()  # by forward, which has done so for later calls
+            kept.clear()
+            kept.update(old | added)

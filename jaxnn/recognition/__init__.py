@@ -1,0 +1,1 @@
+"""What layers are: attention, routers, skips, and the graph of their steps."""

@@ -1,0 +1,102 @@
+"""Skip connections around a whole layer, recognised in its program.
+
+    out = u + branches      u an array of the state that goes in, as it is
+
+The way back from what comes out leads through sums alone to u, and the other terms are made of the
+state too. A norm behind the sum, or a factor of u, ends it: then out - u is not what branches add.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import primitives
+from jaxtyping import Array, Float
+
+from ..arrays.rows import ScaledRows, at_least_float32, is_float, log_size_of
+from ..chain.state import State
+from ..jaxpr.program import Step
+from .step_graph import Graph
+
+SUMS = ("add", "add_any")
+ALONG = (  # what leaves a state what it is
+    *(primitives.convert_element_type_p, primitives.copy_p, primitives.reshape_p),
+    *(primitives.squeeze_p, primitives.broadcast_in_dim_p, primitives.sharding_constraint_p),
+)
+
+
+class Skip(NamedTuple):
+    """A skip connection around a layer.
+
+    stream: the number of the array that branches are added to, among the leaves that go in.
+    out: that of the sum, among the leaves that come out.
+    """
+
+    stream: int
+    out: int
+
+
+def skip_of(graph: Graph, state: Any) -> Skip | None:
+    """Return the skip connection around a layer; None without one, or where it is not clear.
+
+    That is where two arrays of the state are terms of one sum: either may be the stream. Of a
+    function that is cut between the last product of a branch and the sum the main one is the
+    branch, which the layer below has made.
+
+    Args:
+        graph: of the layer.
+        state: what goes in, or its type.
+    """
+    main = {graph.states[0]} if isinstance(state, State) else set[int]()
+    flat, numbers = graph.flat, {v: i for i, v in enumerate(graph.states)}
+    for out, v in enumerate(flat.outputs):
+        if v in numbers or not is_float(flat.types[v]):
+            continue
+        streams, others = _terms(graph, v, numbers)
+        if len(streams) == 2 and not others:
+            others, streams = True, streams - main
+        if len(streams) == 1 and others:
+            (u,) = streams
+            if flat.types[u].shape == flat.types[v].shape:
+                return Skip(numbers[u], out)
+    return None
+
+
+def _terms(graph: Graph, v: int, numbers: dict[int, int]) -> tuple[set[int], bool]:
+    """Return the arrays of the state among the terms of a sum, and if others are made of it."""
+    streams, others, waiting, seen = set[int](), False, [v], {v}
+    for u in waiting:
+        step = graph.made.get(u)
+        if u in numbers:
+            streams.add(u)
+        elif step is not None and _is_passed(step):
+            waiting += [w for w in step.inputs if w not in seen]
+            seen.update(step.inputs)
+        else:
+            others |= graph.depends(u)
+    return streams, others
+
+
+def _is_passed(step: Step) -> bool:
+    return step.eqn.primitive.name in SUMS or step.eqn.primitive in ALONG
+
+
+def log_branch(skip: Skip, before: Any, after: Any, dtype: Any) -> Float[Array, ""]:
+    """Return ln of the norm of what branches add, relative to that of the stream.
+
+    Args:
+        skip: of the layer.
+        before: the state that goes in.
+        after: the one that comes out.
+        dtype: of the record.
+
+    Returns:
+        -inf if they add nothing, nan if the stream is zero.
+    """
+    u, v = (
+        at_least_float32(jax.tree.leaves(state)[i]).astype(dtype)
+        for state, i in ((before, skip.stream), (after, skip.out))
+    )
+    zero = jnp.zeros((), jnp.int32)
+    stream, branch = (log_size_of(ScaledRows(w, zero)) for w in (u, v - u))
+    return jnp.where(stream > -jnp.inf, branch - stream, jnp.nan)

@@ -1,0 +1,193 @@
+"""The program of a layer as a graph, in which attention and routers are recognised.
+
+exp, and its sum over some axes                        a softmax
+steps entry by entry, or that change a shape alone     the way from one product to the next
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import primitives
+
+from ..jaxpr.axis_kinds import Axes
+from ..jaxpr.program import CALLS, Flat, Step, behind, evaluated
+
+# A reverse rule of the user's own is no matter here, where nothing is differentiated.
+OPENED = (
+    *CALLS,
+    primitives.custom_jvp_call_p,
+    primitives.custom_vjp_call_p,
+    primitives.scan_p,
+)
+# Steps from the sum of a block of keys to that of all.
+ADDING = (
+    *(primitives.add_p, primitives.mul_p, primitives.convert_element_type_p, primitives.squeeze_p),
+    *(primitives.reshape_p, primitives.broadcast_in_dim_p, primitives.select_n_p),
+    *(primitives.transpose_p, primitives.slice_p),
+)
+# Steps that end a way from one product to the next.
+GATHERING = ("reduce", "arg", "cum", "sort", "top_k", "approx_top_k", "gather", "scatter")
+
+
+class Softmax(NamedTuple):
+    """A softmax.
+
+    logits: the value that it is of.
+    powers: exp(logits - their largest).
+    numerators: these without those that it leaves out.
+    total: their sum.
+    keys: its axes.
+    """
+
+    logits: int
+    powers: int
+    numerators: int
+    total: int
+    keys: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """The program of a layer, (arrays, state) -> state.
+
+    flat: the program.
+    states: the values of the state that goes in.
+    taken, made: the steps that take a value, and the one that makes it.
+    """
+
+    flat: Flat
+    states: tuple[int, ...]
+    taken: dict[int, list[Step]] = field(default_factory=dict)
+    made: dict[int, Step] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, closed: Any, state: Any) -> "Graph":
+        """Return that of a jaxpr whose last inputs are the leaves of a state."""
+        flat, leaves = Flat(closed, OPENED), jax.tree.leaves(state)
+        graph = cls(flat, tuple(flat.inputs[len(flat.inputs) - len(leaves) :]))
+        for step in flat.steps:
+            graph.made.update(dict.fromkeys(step.outputs, step))
+            for v in step.inputs:
+                graph.taken.setdefault(v, []).append(step)
+        return graph
+
+    @cached_property
+    def axes(self) -> Axes:
+        """The axes of all values that depend on the state."""
+        return Axes.of(self.flat, self.states)
+
+    @cached_property
+    def made_of(self) -> dict[int, frozenset[int]]:
+        """For each value that is made of arrays their numbers."""
+        arrays = self.flat.inputs[: len(self.flat.inputs) - len(self.states)]
+        made = {v: frozenset({i}) for i, v in enumerate(arrays)}
+        for step in self.flat.steps:
+            own = frozenset[int]().union(*(made.get(v, ()) for v in step.inputs))
+            made.update(dict.fromkeys(step.outputs, own) if own else {})
+        return made
+
+    def depends(self, v: int) -> bool:
+        """Tell whether a value depends on the state."""
+        return v in self.axes.known
+
+    def value(self, v: int, known: dict[int, Any]) -> Any:
+        """Return a value, of known ones."""
+        rest = [step for step in self.flat.steps if known.keys().isdisjoint(step.outputs)]
+        steps, _ = behind([v], rest)
+        (found,) = evaluated([v], steps, known)
+        return found
+
+    def arrays(self, values: Sequence[int]) -> tuple[int, ...]:
+        """Return the numbers of the arrays that values are made of."""
+        return tuple(sorted(frozenset().union(*(self.made_of.get(v, ()) for v in values))))
+
+    # Softmaxes
+
+    def softmaxes(self) -> Iterator[Softmax]:
+        """Yield all softmaxes, in their order."""
+        for step in self.flat.steps:
+            (v, *_) = step.outputs
+            if step.eqn.primitive is not primitives.exp_p or not self.depends(v):
+                continue
+            total, logits = self._sum_of(v), self._without_largest(step.inputs[0])
+            if total is not None and logits is not None:
+                yield Softmax(logits, v, *total)
+
+    def divisions(self, total: int) -> frozenset[int]:
+        """Return the steps that divide by a sum, to which others may be added before."""
+        waiting, divisions = [total], set[int]()
+        seen = {total}
+        for u in waiting:
+            for step in self.taken.get(u, ()):
+                if step.eqn.primitive is primitives.div_p:
+                    divisions.add(id(step))
+                elif step.eqn.primitive in ADDING:
+                    waiting += [w for w in step.outputs if w not in seen]
+                    seen.update(step.outputs)
+        return frozenset(divisions)
+
+    def _sum_of(self, v: int) -> tuple[int, int, tuple[int, ...]] | None:
+        """Return the value whose sum the numerators v are divided by, their sum, and its axes."""
+        shape, waiting = self.flat.types[v].shape, [v]
+        passing = (primitives.convert_element_type_p, primitives.select_n_p, primitives.mul_p)
+        for u in waiting:
+            for step in self.taken.get(u, ()):
+                (out, *_) = step.outputs
+                if step.eqn.primitive is primitives.reduce_sum_p:
+                    return u, out, tuple(int(i) for i in step.eqn.params["axes"])
+                if step.eqn.primitive in passing and self.flat.types[out].shape == shape:
+                    waiting.append(out)
+        return None
+
+    def _without_largest(self, v: int) -> int | None:
+        """Return x of v = x - max x, v itself without a maximum; None of other programs."""
+        step = self.made.get(v)
+        if step is not None and step.eqn.primitive is primitives.sub_p:
+            left, right = step.inputs
+            if self._has_maximum(right):
+                return left
+        return None if self._has_maximum(v) else v
+
+    def _has_maximum(self, v: int) -> bool:
+        return any(step.eqn.primitive is primitives.reduce_max_p for step in self.ends_behind([v]))
+
+    # Products
+
+    def products_behind(self, values: Sequence[int]) -> list[Step]:
+        """Return the products that values are made of, by steps that are none."""
+        return [s for s in self.ends_behind(values) if s.eqn.primitive is primitives.dot_general_p]
+
+    def ends_behind(self, values: Sequence[int]) -> list[Step]:
+        """Return the steps that a way down from values ends at."""
+        waiting, ends = [*values], dict[int, Step]()
+        seen = set(waiting)
+        for v in waiting:
+            step = self.made.get(v)
+            if step is None:
+                continue
+            if not passes(step):
+                ends[id(step)] = step
+                continue
+            waiting += [u for u in step.inputs if u not in seen]
+            seen.update(step.inputs)
+        return [*ends.values()]
+
+    def products_above(self, v: int) -> list[Step]:
+        """Return the products that a value goes into, by steps that are none."""
+        waiting, seen, products = [v], {v}, []
+        for u in waiting:
+            for step in self.taken.get(u, ()):
+                if step.eqn.primitive is primitives.dot_general_p:
+                    products.append(step)
+                elif passes(step):
+                    waiting += [w for w in step.outputs if w not in seen]
+                    seen.update(step.outputs)
+        return products
+
+
+def passes(step: Step) -> bool:
+    """Tell steps from one product to the next: entry by entry, or another shape."""
+    return not step.is_product and not step.eqn.primitive.name.startswith(GATHERING)

@@ -1,0 +1,518 @@
+"""The program of a layer, evaluated for its wide twin: many replicas at once, products drawn.
+
+    of constants alone          as it is
+    of parameters alone         as it is, once for all replicas: a weight
+    a product of weight, state  drawn (`draws.py`)
+    all else with a state       as it is, for every replica: activations, norms, attention, biases
+
+A state has its replicas in front. Calls, scans and conditionals are opened, and functions with a
+rule of the user's own where a product is inside: of that the plain reverse rule is taken.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import prod
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+from jax.extend.core import primitives
+from jaxtyping import Array
+
+from ...errors import NoTwinError
+from ...jaxpr.program import CALLS, Step, scan_of
+from .draws import Axes, Blocks, looked_up, product, shared_product
+from .noise import fold_in
+from .origins import OF_MANY, SCALES, VIEWS, Entries, Origin, Use, Uses, units
+
+# What a value is made of, the higher over the lower.
+CONSTANT, WEIGHT, STATE = range(3)
+
+ROOTS = 2**20  # added to the number of an array that products share, for its key
+WITH_RULES = ("custom_jvp_call", "custom_vjp_call")
+
+
+class Value(NamedTuple):
+    """An array, and what it is made of; a state has its replicas in front.
+
+    varies: the scans in whose steps it differs, by how many there are around it.
+    origin: of a weight, which entries of which array it has; None where they are not looked for.
+    """
+
+    array: Any
+    kind: int
+    varies: frozenset[int] = frozenset()
+    origin: Origin | None = None
+
+
+class Draws:
+    """The random keys of the products of a program, in their order.
+
+    key: of `noise.py`; of a step of a scan, its own.
+    replicas: R.
+    """
+
+    def __init__(self, key: Array, replicas: int) -> None:
+        self.key, self.replicas, self.count = key, replicas, 0
+        self.layer_key = key
+        # Where in the layer's program this one is, and which steps of scans.
+        self.path: tuple[int, ...] = ()
+        self.steps: tuple[Any, ...] = ()
+        self.uses: Uses | None = None  # if they are looked for
+        self.entries: dict[Any, Entries] = {}  # of the products that share a weight
+
+    def inside(self, key: Array, path: tuple[int, ...], steps: tuple[Any, ...] = ()) -> "Draws":
+        """Return the draws of a program in this one."""
+        draws = Draws(key, self.replicas)
+        draws.layer_key, draws.uses, draws.entries = self.layer_key, self.uses, self.entries
+        draws.path, draws.steps = (*self.path, *path), (*self.steps, *steps)
+        return draws
+
+    def next(self) -> Array:
+        """Return the next key."""
+        self.count += 1
+        return fold_in(self.key, self.count)
+
+    def of_weight(
+        self,
+        weight: Value,
+        below: Callable[[], np.ndarray],
+        above: Callable[[], np.ndarray],
+        *,
+        alone: bool = False,
+        is_look_up: bool = False,
+    ) -> "tuple[Array, _Shared | None]":
+        """Return the key of a product, and how it shares its weight with other products.
+
+        Args:
+            weight: the weight.
+            below: of each of its entries, the unit below.
+            above: likewise, the unit above.
+            alone: whether no replica may take what is of others.
+            is_look_up: whether it is a look-up in a table.
+        """
+        key, place = self.next(), (*self.path, self.count)
+        if self.uses is not None:
+            origin = weight.origin or self.uses.root(weight.array.shape, weight.varies)
+            repeated = len(weight.varies) < len(self.steps)
+            use = Use(origin, weight.varies, below, above, repeated, alone, is_look_up)
+            self.uses.of_place[place] = use
+        entries = self.entries.get(place)
+        if entries is None:
+            return key, None
+        key = fold_in(self.layer_key, ROOTS + entries.root)
+        for scan in sorted(entries.varies):
+            key = fold_in(key, self.steps[scan - 1])
+        places = _numbered(weight.array.shape, entries.places)
+        for scan, stride in entries.strides:
+            places = places + stride * jnp.asarray(self.steps[scan - 1], places.dtype)
+        return key, _Shared(places, Blocks(entries.turned, entries.alone))
+
+    def as_state(self, value: Value) -> Array:
+        """Return an array for every replica."""
+        array: Array = value.array
+        if value.kind == STATE:
+            return array
+        return jnp.broadcast_to(array, (self.replicas, *array.shape))
+
+    def of_kind(self, value: Value, kind: int) -> Value:
+        """Return a value as one of a higher kind."""
+        array = self.as_state(value) if kind == STATE else value.array
+        return value._replace(array=array, kind=kind)
+
+
+class _Shared(NamedTuple):
+    """What `draws.shared_product` asks for."""
+
+    places: Array
+    blocks: Blocks
+
+
+def _numbered(shape: tuple[int, ...], places: np.ndarray | None) -> Array:
+    """Return the places of entries, and where they are in line along each axis, as no constant.
+
+    Without any, those of all entries of an array.
+    """
+    steps = np.array([prod(shape[i + 1 :]) for i in range(len(shape))], int)
+    first = 0
+    if places is not None:
+        first = int(places[(0,) * len(shape)])
+        next_ones = np.eye(len(shape), dtype=int) * (np.array(shape, int) > 1)
+        steps = np.array([places[tuple(at)] - first for at in next_ones], int)
+        ranges = np.ogrid[tuple(map(slice, shape))]
+        in_line = sum((step * i for step, i in zip(steps, ranges, strict=True)), first)
+        if not np.array_equal(np.broadcast_to(in_line, shape), places):
+            return jnp.asarray(places, jnp.int32)
+    numbers = jnp.full(shape, first, jnp.int32)
+    for i, step in enumerate(steps):
+        numbers = numbers + int(step) * jax.lax.broadcasted_iota(jnp.int32, shape, i)
+    return numbers
+
+
+def shared_weights(closed: Any, given: Sequence[Value], replicas: int) -> dict[Any, Entries]:
+    """Return what the products of a program share, as `Draws.entries`.
+
+    Args:
+        closed: its jaxpr.
+        given: what goes into it.
+        replicas: R.
+
+    Raises:
+        NoTwinError: weights that have no twin together.
+    """
+    if not any(Step(eqn, (), (), ()).products for eqn in closed.jaxpr.eqns):
+        return {}
+    draws = Draws(jnp.zeros(2, jnp.uint32), replicas)
+    draws.uses = uses = Uses()
+    given = [
+        value._replace(origin=uses.root(value.array.shape)) if value.kind == WEIGHT else value
+        for value in given
+    ]
+
+    def made(arrays: list[Any]) -> list[Any]:
+        whole = [v._replace(array=a) for v, a in zip(given, arrays, strict=True)]
+        return _arrays(evaluated(closed, whole, draws))
+
+    jax.eval_shape(made, _arrays(given))
+    return uses.entries()
+
+
+def evaluated(closed: Any, given: Sequence[Value], draws: Draws) -> list[Value]:
+    """Run a program.
+
+    Args:
+        closed: its jaxpr.
+        given: what goes into it.
+        draws: the keys.
+
+    Raises:
+        NoTwinError: a product that cannot be drawn.
+    """
+    jaxpr = getattr(closed, "jaxpr", closed)
+    constants = [Value(v, CONSTANT) for v in getattr(closed, "consts", ())]
+    values: dict[Any, Value] = dict(zip(jaxpr.constvars, constants, strict=True))
+    values |= dict(zip(jaxpr.invars, given, strict=True))
+
+    def read(v: Any) -> Value:
+        if isinstance(v, core.Literal):
+            aval: Any = v.aval
+            return Value(jnp.asarray(v.val, aval.dtype), CONSTANT)
+        return values[v]
+
+    for eqn in jaxpr.eqns:
+        values.update(zip(eqn.outvars, _made(eqn, list(map(read, eqn.invars)), draws), strict=True))
+    return list(map(read, jaxpr.outvars))
+
+
+def _made(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
+    """Return what an equation makes."""
+    kinds = [value.kind for value in given]
+    kind = max(kinds, default=CONSTANT)
+    if eqn.primitive in CALLS and kind > CONSTANT:
+        return evaluated(eqn.params.get("jaxpr", eqn.params.get("call_jaxpr")), given, draws)
+    if kind < STATE:
+        arrays = _bound(eqn, *_arrays(given))
+        varies = frozenset[int]().union(*(value.varies for value in given))
+        return _with_origins(eqn, given, [Value(v, kind, varies) for v in arrays], draws)
+    name = eqn.primitive.name
+    if WEIGHT in kinds and Step(eqn, (), (), ()).products:
+        if eqn.primitive is primitives.scan_p:
+            return _scanned(eqn, given, draws)
+        if eqn.primitive is primitives.cond_p:
+            return _chosen(eqn, given, draws)
+        if name in WITH_RULES:
+            inner = eqn.params.get("call_jaxpr", eqn.params.get("fun_jaxpr"))
+            return evaluated(inner, given, draws)
+        drawn = _drawn(eqn, given, draws)
+        if drawn is not None:
+            return [Value(drawn, STATE)]
+    if draws.uses is not None:
+        origins = (value.origin for value in given if value.kind == WEIGHT and value.array.size > 1)
+        draws.uses.of_entries.extend(origin for origin in origins if origin is not None)
+    axes = [0 if kind == STATE else None for kind in kinds]
+    each = jax.vmap(partial(_bound, eqn), in_axes=axes, axis_size=draws.replicas)
+    return [Value(v, STATE) for v in each(*_arrays(given))]
+
+
+def _with_origins(eqn: Any, given: list[Value], made: list[Value], draws: Draws) -> list[Value]:
+    """Return what is made of weights alone with its origin, if that is looked for."""
+    of = [value.origin for value in given if value.origin is not None]
+    if draws.uses is None or not of:
+        return made
+    name = eqn.primitive.name
+    if name in VIEWS:
+        return [v._replace(origin=of[0].view(name, eqn.params, i)) for i, v in enumerate(made)]
+    if name in SCALES:
+        sizes = [prod(origin.root.shape) for origin in of]
+        if sizes.count(max(sizes)) == 1:
+            return [made[0]._replace(origin=of[sizes.index(max(sizes))])]
+        of = []
+    parts = () if name.startswith(OF_MANY) else tuple(of)
+    return [v._replace(origin=draws.uses.root(v.array.shape, v.varies, parts)) for v in made]
+
+
+def _arrays(values: Sequence[Value]) -> list[Any]:
+    return [value.array for value in values]
+
+
+def _bound(eqn: Any, *arrays: Any) -> list[Any]:
+    """Return the results of an equation; see `jaxnn.jaxpr.program.evaluated`."""
+    primitive = eqn.primitive
+    with eqn.ctx.manager:
+        out = primitive.bind(*arrays, **primitive.get_bind_params(eqn.params))
+    return list(out) if primitive.multiple_results else [out]
+
+
+# Products
+
+
+def _drawn(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
+    """Return a draw of a product; None if there is none to draw.
+
+    Raises:
+        NoTwinError: one that cannot be drawn.
+    """
+    primitive, kinds = eqn.primitive, [value.kind for value in given]
+    if any(True for _ in core.jaxprs_in_params(eqn.params)):
+        raise NoTwinError(
+            f"expected products in plain code, in lax.scan or in lax.cond, got some in "
+            f"{primitive.name}, which has no wide twin; write it as one of these"
+        )
+    if primitive is primitives.gather_p:
+        return _looked_up(eqn, given, draws)
+    if {*kinds[:2]} != {WEIGHT, STATE}:
+        return None
+    if any(jnp.issubdtype(v.dtype, jnp.complexfloating) for v in _arrays(given)):
+        raise NoTwinError(
+            "expected products of real numbers, got complex ones, which have no wide twin"
+        )
+    if primitive is primitives.dot_general_p:
+        return _matrix_product(eqn, given, draws)
+    if primitive.name.startswith("ragged_dot") and _is_plain_ragged(eqn, kinds):
+        return _ragged_product(eqn, given, draws)
+    if primitive is primitives.conv_general_dilated_p:
+        at = kinds.index(WEIGHT)
+
+        def operator(x: Array, w: Array) -> Array:
+            return _bound(eqn, *((w, x) if at == 0 else (x, w)))[0]  # type: ignore[no-any-return]
+
+        x, w = given[1 - at].array, given[at].array
+        # Of W the axis of the units above, that of those below in a group, and those of places.
+        above, below = eqn.params["dimension_numbers"].rhs_spec[:2]
+        groups = eqn.params["feature_group_count"]
+
+        def of_group() -> np.ndarray:
+            group = units(w.shape, (above,))() // (w.shape[above] // groups)
+            return np.asarray(group * w.shape[below] + units(w.shape, (below,))())
+
+        key, shared = draws.of_weight(given[at], of_group, units(w.shape, (above,)))
+        return _product(key, shared, operator, x, w, None, loops=True)
+    raise NoTwinError(
+        f"expected products that are matrix products, convolutions, look-ups or "
+        f"lax.ragged_dot(state, weights, sizes), got another {primitive.name}, which has no wide "
+        "twin; write it as one of these"
+    )
+
+
+def _matrix_product(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
+    """Return a draw of a `dot_general`; None if it sums over nothing, as a scale does."""
+    at = 0 if given[0].kind == WEIGHT else 1
+    sums, slices = eqn.params["dimension_numbers"]
+    axes = Axes(*map(tuple, (sums[1 - at], sums[at], slices[1 - at], slices[at])))
+    if not axes.w:
+        return None
+    x, w = given[1 - at].array, given[at].array
+    count, of_x, of_w = len(axes.w_slices), x.ndim - 1, w.ndim
+    free_x, free_w = len(axes.free(of_x, of_w=False)), len(axes.free(of_w, of_w=True))
+
+    def x_first(y: Array, lead: int) -> Array:
+        """Move the units of W behind those of x."""
+        order = [*range(lead), *range(lead + free_w, y.ndim), *range(lead, lead + free_w)]
+        return jnp.transpose(y, order) if at == 0 else y
+
+    def operator(x: Array, w: Array) -> Array:
+        return x_first(_bound(eqn, *((w, x) if at == 0 else (x, w)))[0], count)
+
+    below = units(w.shape, (*axes.w, *axes.w_slices))
+    above = units(w.shape, (*axes.free(of_w, of_w=True), *axes.w_slices))
+    key, shared = draws.of_weight(given[at], below, above)
+    y = _product(key, shared, operator, x, w, axes)
+    if at == 1:
+        return y
+    lead = 1 + count
+    order = [*range(lead), *range(lead + free_x, y.ndim), *range(lead, lead + free_x)]
+    return jnp.transpose(y, order)
+
+
+def _product(
+    key: Array,
+    shared: _Shared | None,
+    operator: Any,
+    x: Array,
+    w: Array,
+    axes: Axes | None,
+    loops: bool = False,
+    alone: bool = False,
+) -> Array:
+    if shared is not None:
+        return shared_product(key, shared.places, operator, x, w, loops, shared.blocks)
+    return product(key, operator, x, w, axes, loops, alone)
+
+
+def _is_plain_ragged(eqn: Any, kinds: list[int]) -> bool:
+    """Tell whether a product is `lax.ragged_dot` of a state, (M, K), and weights, (G, K, N)."""
+    numbers = eqn.params.get("ragged_dot_dimension_numbers")
+    plain = numbers is None or (
+        numbers.dot_dimension_numbers == (((1,), (1,)), ((), ()))
+        and numbers.lhs_ragged_dimensions == numbers.rhs_group_dimensions == (0,)
+    )
+    return plain and len(kinds) == 3 and kinds[:2] == [STATE, WEIGHT]
+
+
+def _ragged_product(eqn: Any, given: list[Value], draws: Draws) -> Array:
+    """Return a draw of a product of each row with the matrix of its group.
+
+    Rows that a replica has sorted by itself stand elsewhere in others, so that it takes its own.
+    """
+    x, w, sizes = given
+
+    def by_group(x: Array, sizes: Array) -> Array:  # (M, G, K), 0 in other groups
+        ends, sizes = jnp.cumsum(sizes)[None], sizes[None]
+        row = jnp.arange(len(x), dtype=sizes.dtype)[:, None]
+        return jnp.where(((row >= ends - sizes) & (row < ends))[..., None], x[:, None], 0)
+
+    def operator(x: Array, w: Array) -> Array:
+        return jnp.einsum("mgk,gkn->mn", x, w)
+
+    alone = sizes.kind == STATE
+    below, above = units(w.array.shape, (0, 1)), units(w.array.shape, (0, 2))
+    key, shared = draws.of_weight(w, below, above, alone=alone)
+    grouped = jax.vmap(by_group)(x.array, draws.as_state(sizes))
+    axes = None if alone else Axes((1, 2), (0, 1), (), ())
+    y = _product(key, shared, operator, grouped, w.array, axes, alone=alone)
+    return y.astype(eqn.outvars[0].aval.dtype)
+
+
+def _looked_up(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
+    """Return a draw of a look-up in a table; None if the table is no weight."""
+    table, places = given
+    if table.kind != WEIGHT:
+        return None
+
+    def gather(table: Array, places: Any) -> Array:
+        return _bound(eqn, table, places)[0]  # type: ignore[no-any-return]
+
+    indexed, shape = eqn.params["dimension_numbers"].start_index_map, table.array.shape
+    above = units(shape, [i for i in range(len(shape)) if i not in indexed])
+    key, shared = draws.of_weight(table, units(shape, indexed), above, is_look_up=True)
+    return looked_up(key, gather, table.array, draws.as_state(places), *(shared or ()))
+
+
+# Programs within a program
+
+
+def _kinds_of(f: Callable[..., list[Value]], values: Sequence[Value]) -> list[int]:
+    """Return the kinds of what a function makes, without computing it."""
+    kinds: list[int] = []
+
+    def of(arrays: list[Any]) -> list[Any]:
+        made = f([value._replace(array=v) for v, value in zip(arrays, values, strict=True)])
+        kinds[:] = [value.kind for value in made]
+        return _arrays(made)
+
+    jax.eval_shape(of, _arrays(values))
+    return kinds
+
+
+def _scanned(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
+    """Return what a scan makes.
+
+    Weights that are the same in all steps are drawn once for all of them, as those that several
+    products share; others are drawn anew in each step.
+    """
+    scan, level = scan_of(eqn), len(draws.steps) + 1
+    consts, carries = given[: scan.consts], given[scan.consts : scan.consts + scan.carries]
+    key, count = draws.next(), scan.carries
+    path = (draws.count,)
+    around = frozenset[int]().union(*(value.varies for value in given))
+    carries = [v._replace(varies=around | {level}, origin=None) for v in carries]
+    # Of a step's entries the steps are in front, of a state the replicas behind them.
+    stacks = [_of_step(_swapped(v), level) for v in given[scan.consts + count :]]
+
+    def step(values: Sequence[Value], i: Any) -> list[Value]:
+        return evaluated(scan.body, values, draws.inside(fold_in(key, i), path, (i,)))
+
+    first = [v._replace(array=jax.eval_shape(lambda v: v[0], v.array)) for v in stacks]
+    while True:  # until every carry is of the kind that it comes out as
+        kinds = _kinds_of(lambda values: step(values, 0), [*consts, *carries, *first])
+        raised = [max(value.kind, kind) for value, kind in zip(carries, kinds, strict=False)]
+        if raised == [value.kind for value in carries]:
+            break
+        carries = [draws.of_kind(*pair) for pair in zip(carries, raised, strict=True)]
+    kinds = [*raised, *kinds[count:]]
+
+    def body(carry: list[Any], entry: Any) -> tuple[list[Any], list[Any]]:
+        i, entries = entry
+        whole = [*carries, *stacks]
+        own = [v._replace(array=a) for v, a in zip(whole, [*carry, *entries], strict=True)]
+        made = step([*consts, *own], i)
+        arrays = _arrays([draws.of_kind(*pair) for pair in zip(made, kinds, strict=True)])
+        return arrays[:count], arrays[count:]
+
+    entries = jnp.arange(scan.k), _arrays(stacks)
+    carry, out = jax.lax.scan(body, _arrays(carries), entries, scan.k, scan.reverse)
+    ends = [Value(v, kind, around) for v, kind in zip(carry, raised, strict=True)]
+    of_steps = [Value(v, kind, around) for v, kind in zip(out, kinds[count:], strict=True)]
+    return ends + list(map(_swapped, of_steps))
+
+
+def _of_step(value: Value, level: int) -> Value:
+    """Return what is of several steps with the origin of one."""
+    origin = None if value.origin is None else value.origin.at_step(level)
+    return value._replace(varies=value.varies | {level}, origin=origin)
+
+
+def _swapped(value: Value) -> Value:
+    """Return what is of several steps with the steps in front of replicas, or behind them."""
+    if value.kind != STATE:
+        return value
+    return value._replace(array=jnp.moveaxis(value.array, 1, 0))
+
+
+def _chosen(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
+    """Return what a conditional makes: of a state that chooses, all branches, and one of each."""
+    index, *operands = given
+    key = draws.next()
+    branches = [
+        partial(_branch, closed, draws, fold_in(key, i), (draws.count, i))
+        for i, closed in enumerate(eqn.params["branches"])
+    ]
+    varies = frozenset[int]().union(*(value.varies for value in given))
+    of_each = [_kinds_of(branch, operands) for branch in branches]
+    kinds = [max(of_output) for of_output in zip(*of_each, strict=True)]
+    kinds = [STATE if index.kind == STATE else kind for kind in kinds]
+
+    def alike(branch: Callable[..., list[Value]], *arrays: Any) -> list[Any]:
+        made = branch([v._replace(array=a) for v, a in zip(operands, arrays, strict=True)])
+        return _arrays([draws.of_kind(*pair) for pair in zip(made, kinds, strict=True)])
+
+    functions = [partial(alike, branch) for branch in branches]
+    if index.kind != STATE:
+        chosen = jax.lax.switch(index.array, functions, *_arrays(operands))
+    else:
+        several = [f(*_arrays(operands)) for f in functions]
+        places = jnp.clip(index.array.astype(jnp.int32), 0, len(functions) - 1)
+        chosen = [jax.vmap(_picked)(places, *cases) for cases in zip(*several, strict=True)]
+    return [Value(v, kind, varies) for v, kind in zip(chosen, kinds, strict=True)]
+
+
+def _picked(i: Array, *cases: Array) -> Array:
+    return jax.lax.select_n(i, *cases)
+
+
+def _branch(
+    closed: Any, draws: Draws, key: Array, path: tuple[int, ...], values: Sequence[Value]
+) -> list[Value]:
+    return evaluated(closed, values, draws.inside(key, path))
