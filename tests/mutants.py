@@ -1912,6 +1912,13 @@ MUTANTS = (
         "tests/test_causes.py::test_saturated_attention_is_named",
     ),
     Mutant(
+        "a remedy names another scale than theory has",
+        "jaxnn/flow/verdict/network_advice.py",
+        'f"Residual(scale={self.layers}**-0.5)"',
+        'f"Residual(scale={self.layers}**-0.25)"',
+        "tests/test_advice.py::test_what_a_verdict_advises_does_what_theory_says[relu-relu-5]",
+    ),
+    Mutant(
         "the compiler works out the mask of a whole batch",
         "jaxnn/recognition/attention.py",
         "products = barrier({v: zeros(1, types[v])[0] for v in attention.products})",
