@@ -121,6 +121,7 @@ def test_pairs_are_refused_where_a_flow_is_measured(problem):
         gradient_flow(net, params, xs, ys[:, 0], loss=loss)
 
 
+@pytest.mark.slow  # as all that needs torch
 @pytest.mark.parametrize("name", ["mse_loss", "l1_loss", "huber_loss", "lambda"])
 @pytest.mark.filterwarnings("ignore:Using a target size")
 def test_losses_of_torch(name):

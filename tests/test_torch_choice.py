@@ -31,11 +31,6 @@ def judged(module, x, **options):
     return flow, jaxnn.verdict(flow)
 
 
-def with_slow(cases, *quick):
-    """Return the cases, all but the quick ones marked as slow."""
-    return [each if each in quick else pytest.param(each, marks=pytest.mark.slow) for each in cases]
-
-
 def linears(torch, count):
     return torch.nn.Sequential(*(torch.nn.Linear(N, N) for _ in range(count)))
 
@@ -112,6 +107,7 @@ FOUND = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", FOUND)
 def test_blocks_are_found_in_lists_that_are_never_called(torch, make):
     names, share = FOUND[make]
@@ -139,6 +135,7 @@ def towers(torch, left, right):
     return of_parts(torch, call, left=linears(torch, left), right=linears(torch, right))
 
 
+@pytest.mark.slow
 def test_layers_with_few_of_the_parameters_are_a_warning_with_a_way_out(torch):
     module = of_parts(
         torch,
@@ -197,7 +194,8 @@ def leaf(x, leaves):
     return leaves[-1]
 
 
-@pytest.mark.parametrize("case", with_slow(RECURRENT, "LSTM", "around"))
+@pytest.mark.slow
+@pytest.mark.parametrize("case", RECURRENT)
 def test_time_inside_a_module_is_the_first_finding(torch, case):
     kind, read, options = RECURRENT[case]
     module, x = recurrent(torch, kind, read, **options), torch.randn(B, 4 * STEPS, N)
@@ -223,6 +221,7 @@ def test_time_inside_a_module_is_the_first_finding(torch, case):
     assert bool(advice) == (kind != "RNN")
 
 
+@pytest.mark.slow
 def test_time_that_is_read_at_every_step_and_packed_sequences(torch):
     x = torch.randn(B, 4 * STEPS, N)
     flow, verdict = judged(recurrent(torch, "LSTM", "all", **FIRST), x)
@@ -296,7 +295,8 @@ STOPS = {
 }
 
 
-@pytest.mark.parametrize("case", with_slow(STOPS, "detach", "frozen", "unused"))
+@pytest.mark.slow
+@pytest.mark.parametrize("case", STOPS)
 def test_where_the_gradient_stops_is_the_first_finding(torch, case):
     make, after, share, why = STOPS[case]
     module, x = make(torch), torch.randn(B, N)
@@ -312,6 +312,7 @@ def test_where_the_gradient_stops_is_the_first_finding(torch, case):
     assert set(hooks) == {(0, 0)}
 
 
+@pytest.mark.slow
 def test_parts_that_the_loss_does_not_use_are_a_note(torch):
     def call(self, x):
         self.side(x)
@@ -344,7 +345,7 @@ def stops_at_parameters(weights, x):
 
 
 @pytest.mark.parametrize(
-    "f", with_slow([stops_at_a_state, stops_at_parameters], stops_at_parameters)
+    "f", [pytest.param(stops_at_a_state, marks=pytest.mark.slow), stops_at_parameters]
 )
 def test_stop_gradient_is_the_first_finding(f, rng):
     weights = list(np.float32(rng.normal(size=(5, N, N)) / 2))
