@@ -203,7 +203,7 @@ class Made(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """What tells an array of a layer from those of others, whatever it is called.
+    """Identity of an array of a layer: equal for two layers only if they share the array.
 
     array: equal for layers that have one array, or one entry of it; None of what is no parameter.
     entry: of what the layer makes of all of the array its own entry; None if it takes all.

@@ -25,7 +25,7 @@ MOST = 0.5  # of them: so many that are not used are more than a note
 
 
 class Stopped(NamedTuple):
-    """Where a gradient stops, though the loss depends on what lies below.
+    """Place at which a gradient stops, though the loss depends on the layers below.
 
     after: the last module that is called of those without a gradient.
     parts: the modules up to there that get none, or parameters of other modules, by name.

@@ -1,1 +1,1 @@
-"""What layers are: attention, routers, skips, and the graph of their steps."""
+"""Recognition of attention, routers and skips in the graph of a layer's steps."""

@@ -1,4 +1,4 @@
-"""What was handed over to a measurement: whether its numbers can be computed with.
+"""Data, labels, cotangent and loss of a measurement: sizes, and the first that is broken.
 
     xs, ys or a cotangent, the loss  ->  sizes and counts  ->  the first that is broken, in words
 
@@ -27,7 +27,7 @@ MEND = "mend the data, then measure again"
 
 
 class Broken(NamedTuple):
-    """What is broken: its name, such as xs, and the sentence that says so."""
+    """A broken argument: its name, such as xs, and the sentence that says so."""
 
     name: str
     text: str

@@ -1,4 +1,4 @@
-"""Where the way down begins: Δ of the output, of a loss of the user's own.
+"""Δ of the output, by the user's own loss: the start of the backward pass.
 
 loss(output, ys) -> a loss of each example, (B,), whose mean is differentiated, or one number. Of
 several for each example, (B, …), such as one for each token, the mean over all is taken.
@@ -54,7 +54,7 @@ def delta_of_loss(
 
 
 class OfLoss(NamedTuple):
-    """What is known of a loss.
+    """A loss: its value, its Δ, and the reason if that Δ is zero.
 
     value: its mean; of a module of PyTorch an array of NumPy.
     delta: of the arrays that the output is made of.

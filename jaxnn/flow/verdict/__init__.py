@@ -1,1 +1,1 @@
-"""What a flow means: the rate, the findings, and advice."""
+"""The verdict on a flow: its rate, findings and advice."""

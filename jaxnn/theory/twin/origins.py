@@ -95,7 +95,7 @@ class Origin:
 
     @property
     def strides(self) -> tuple[tuple[int, int], ...]:
-        """Of each scan, by what the places are further on in the next step.
+        """For each scan its number, and by how many places the next step is further on.
 
         Raises:
             NoTwinError: by several numbers.

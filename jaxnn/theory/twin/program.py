@@ -124,7 +124,7 @@ class Draws:
 
 
 class _Shared(NamedTuple):
-    """What `draws.shared_product` asks for."""
+    """Arguments of `draws.shared_product`."""
 
     places: Array
     blocks: Blocks
