@@ -1,0 +1,170 @@
+"""Rules: all that may be said of a flow, of a training or of a network, one function each.
+
+    facts -> sees -> sights: names and numbers -> says, advises -> found: with sentences
+
+Findings of a verdict, alarms of a watch and cures are three tables of this one shape. A function
+sees: it takes facts, which no rule changes, and yields a `Sight` for all that stands out. Whoever
+asks what was found asks for the name of the rule, the layer, the array and the values; only people
+read the sentence.
+
+    rank        the place of a rule: those of a lower rank speak first
+    unless      rules that, having spoken, leave nothing for this one to say
+    final       a rule that, having spoken, leaves nothing to say for any of a higher rank
+    explains    of a sight: what another rule would see of an array, of which no more need be said
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+Words = str | Callable[..., str]  # a template of values, or a function of them, by their names
+Place = tuple[str, int | None, str]  # of what is said: rule, layer, path
+
+
+class Facts(Protocol):
+    """What rules see: anything that has a name for a layer."""
+
+    def label(self, layer: int, /) -> str:
+        """Return a layer, counted from 1, in words."""
+
+
+F = TypeVar("F", bound=Facts)
+FContra = TypeVar("FContra", bound=Facts, contravariant=True)
+
+
+class Sight(NamedTuple):
+    """One thing that a rule sees, in names and numbers.
+
+    layer: the layer that it is in, from 1; or None.
+    path: of the parameter array that it is in; or "".
+    values: what its sentences name besides, and what a program may ask for.
+    explains: sights of other rules, of a higher rank, that are left out for this one.
+    """
+
+    layer: int | None = None
+    path: str = ""
+    values: Mapping[str, Any] = MappingProxyType({})
+    explains: frozenset[Place] = frozenset()
+
+
+class Rule(NamedTuple, Generic[FContra]):
+    """One thing that may be found; see above for rank, unless and final.
+
+    says, advises: the sentence on a sight, and what to do about it: templates or functions of its
+        layer, path and values, and of the `name` of the layer.
+    healthy: True if a network of which only this is said needs no change.
+    """
+
+    name: str
+    sees: Callable[[FContra], Iterable[Sight]]
+    says: Words
+    advises: Words = ""
+    rank: int = 0
+    unless: frozenset[str] = frozenset()
+    final: bool = False
+    healthy: bool = False
+
+
+class Found(NamedTuple):
+    """What a rule has found; `str` is its sentence.
+
+    rule: its name.
+    layer, path, values: as in the `Sight`.
+    text, advice: what the rule says of it, and advises.
+    """
+
+    rule: str
+    layer: int | None
+    path: str
+    values: Mapping[str, Any]
+    text: str
+    advice: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Rules(dict[str, Rule[F]], Generic[F]):
+    """Table of rules by their names, of one kind of facts.
+
+    Example:
+        >>> class Weights(NamedTuple):
+        ...     names: tuple[str, ...]
+        ...     sizes: tuple[float, ...]
+        ...
+        ...     def label(self, layer: int) -> str:
+        ...         return f"{layer} ({self.names[layer - 1]})"
+        >>> remarks: Rules[Weights] = Rules()
+        >>> @remarks.rule("zero", says="Layer {name} is zero.", advises="Draw it again.")
+        ... def zero(weights: Weights) -> Iterator[Sight]:
+        ...     yield from (Sight(i) for i, size in enumerate(weights.sizes, 1) if size == 0)
+        >>> @remarks.rule("large", rank=1, says="Layer {name} has a size of {size:.1f}.")
+        ... def large(weights: Weights) -> Iterator[Sight]:
+        ...     for i, size in enumerate(weights.sizes, 1):
+        ...         if size > 10:
+        ...             yield Sight(i, values={"size": size})
+        >>> first, second = remarks.found(Weights(("embed", "mix", "head"), (30.0, 1.0, 0.0)))
+        >>> print(first, first.advice)
+        Layer 3 (head) is zero. Draw it again.
+        >>> second.rule, second.layer, second.values["size"], second.text
+        ('large', 1, 30.0, 'Layer 1 (embed) has a size of 30.0.')
+    """
+
+    def rule(
+        self,
+        name: str,
+        says: Words,
+        *,
+        advises: Words = "",
+        rank: int = 0,
+        unless: str = "",
+        final: bool = False,
+        healthy: bool = False,
+    ) -> Callable[[Callable[[F], Iterable[Sight]]], Callable[[F], Iterable[Sight]]]:
+        """Return a decorator that enters the function below it, as what a `Rule` sees.
+
+        Names of rules in `unless` have spaces between them.
+        """
+        if name in self:
+            raise ValueError(f"rule: expected a name that is not in the table, got {name!r}")
+
+        def enter(sees: Callable[[F], Iterable[Sight]]) -> Callable[[F], Iterable[Sight]]:
+            silences = frozenset(unless.split())
+            self[name] = Rule(name, sees, says, advises, rank, silences, final, healthy)
+            return sees
+
+        return enter
+
+    def found(
+        self, facts: F, ignore: Iterable[str] = (), spoken: Iterable[str] = ()
+    ) -> Iterator[Found]:
+        """Yield what the rules find, by rank, and those of one rank in the order of the table.
+
+        Args:
+            facts: as the rules see them.
+            ignore: names of rules that are not asked.
+            spoken: names of rules that have spoken before and are not asked again.
+        """
+        ignored, told, explained = set(ignore), set(spoken), set[Place]()
+        for rule in sorted(self.values(), key=lambda rule: rule.rank):
+            if any(self[name].final for name in told & self.keys()):
+                return
+            if rule.name in ignored | told or rule.unless & told:
+                continue
+            for sight in rule.sees(facts):
+                if (rule.name, sight.layer, sight.path) not in explained:
+                    yield _in_words(rule, sight, facts)
+                    told.add(rule.name)
+                    explained |= sight.explains
+
+
+def _in_words(rule: Rule[F], sight: Sight, facts: F) -> Found:
+    """Return a sight with the sentences of its rule."""
+    layer, path, values, _ = sight
+    name = "" if layer is None else facts.label(layer)
+    words = {"layer": layer, "name": name, "path": path, **values}
+    text, advice = (
+        template.format(**words) if isinstance(template, str) else template(**words)
+        for template in (rule.says, rule.advises)
+    )
+    return Found(rule.name, layer, path, values, text, advice)
