@@ -1,1 +1,1 @@
-"""Nineteen laws of vanishing and exploding gradients, predicted and measured."""
+"""Laws of vanishing and exploding gradients, predicted and measured."""

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from .spread import on_mesh_of, on_no_mesh
 
@@ -113,7 +113,7 @@ _GUARD = "jax_transfer_guard_host_to_device"
 _DATA = object()  # stands among the static leaves where an array goes
 
 
-def check_width(name: str, values: Any) -> None:
+def check_width(name: str, values: PyTree) -> None:
     """Raise unless JAX has numbers of the width of each array of a pytree.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from .spread import names, pcast_like, sharding_of, spec_of, spread, vary_over, varying, without
 
@@ -21,13 +21,13 @@ C = TypeVar("C")
 SMALL_PRODUCT = 2**20  # multiplications
 
 
-def loop(start: Any, stop: Any, body: Callable[[Any, C], C], carry: C) -> C:
+def loop(start: Array | int, stop: Array | int, body: Callable[[Any, C], C], carry: C) -> C:
     """`jax.lax.fori_loop`, from a carry with the types that `body` returns."""
     looped: C = lax.fori_loop(start, stop, body, match_carry_type(body, start, carry))
     return looped
 
 
-def match_carry_type(body: Callable[[Any, C], C], start: Any, carry: C) -> C:
+def match_carry_type(body: Callable[[Any, C], C], start: PyTree, carry: C) -> C:
     """Return the carry with the types that `body` returns, from the first step to the last."""
     if jax.sharding.get_abstract_mesh().empty:
         return carry
@@ -38,7 +38,7 @@ def match_carry_type(body: Callable[[Any, C], C], start: Any, carry: C) -> C:
     return carry
 
 
-def entry(tree: Any, j: Array | int) -> Any:
+def entry(tree: PyTree, j: Array | int) -> Any:
     """Return entry j >= 0 of each array of a tree."""
 
     def one(values: Array) -> Array:

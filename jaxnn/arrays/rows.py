@@ -13,14 +13,14 @@ the cost of the whole pass.
 
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .compiled import Numbers, as_array, compiled
 from .loops import barrier, product, transposed_matmul
@@ -34,6 +34,14 @@ FEW_AT_ONCE = 2**13  # numbers that take no longer than a kernel to start
 ZERO_EXPONENT = -(2**28)  # the exponent of a row of zeros: below every other
 
 _INTEGER_OF_WIDTH = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}
+
+
+class HasDType(Protocol):
+    """An array, its type, or a tensor of PyTorch as an array of JAX would be."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its numbers."""
 
 
 class ScaledRows(NamedTuple):
@@ -87,7 +95,7 @@ def renormalised(v: ScaledRows) -> ScaledRows:
     return v if v.e is None else with_largest(v)[0]
 
 
-def as_one_row(m: Any) -> ScaledRows:
+def as_one_row(m: PyTree) -> ScaledRows:
     """Return an array, or all arrays of a pytree, renormalised with one exponent."""
     return renormalised(ScaledRows(m, jnp.zeros((), jnp.int32)))
 
@@ -116,7 +124,7 @@ def largest_of(arrays: list[Array], axes: int = 1) -> Array:
     return reduce(jnp.maximum, (end.astype(dtype) for m in arrays for end in of(m)))
 
 
-def by_rows(m: Any, factors: Float[Array, "*s"]) -> Any:
+def by_rows(m: PyTree, factors: Float[Array, "*s"]) -> Any:
     """Return each row of an array, or of all arrays of a pytree, times its factor."""
 
     def one(v: Array) -> Array:
@@ -482,7 +490,7 @@ def _log_norm(v: Numbers) -> Float[Array, ""]:
 
 
 def lost_in_plain(
-    log_largest: Float[Array, " L"], dtype: Any, used: Bool[Array, " L"] | bool = True
+    log_largest: Float[Array, " L"], dtype: DTypeLike, used: Bool[Array, " L"] | bool = True
 ) -> Bool[Array, " L"]:
     """Tell the layers for which plain backpropagation has no number.
 
@@ -511,12 +519,12 @@ def at_least_float32(v: Float[Array, "..."]) -> Float[Array, "..."]:
 # Trees of arrays, such as the states of a chain
 
 
-def is_float(v: Any) -> bool:
+def is_float(v: object) -> TypeGuard[Array]:
     """Tell arrays of a float type, and their types."""
     return hasattr(v, "dtype") and bool(jnp.issubdtype(v.dtype, jnp.floating))
 
 
-def can_be_learned(v: Any) -> bool:
+def can_be_learned(v: object) -> bool:
     """Tell arrays of a float or a complex type, and their types."""
     return hasattr(v, "dtype") and bool(jnp.issubdtype(v.dtype, jnp.inexact))
 
@@ -526,12 +534,12 @@ def as_reals(v: Array) -> Array:
     return jnp.stack([v.real, v.imag], axis=-1) if jnp.iscomplexobj(v) else v
 
 
-def is_narrow(v: Any) -> bool:
+def is_narrow(v: object) -> bool:
     """Tell floats of 8 bits or fewer, whose range is too small for the recursion."""
     return is_float(v) and v.dtype.itemsize < 2
 
 
-def in_bfloat16(v: Any) -> str:
+def in_bfloat16(v: HasDType) -> str:
     """Say what to do with an array of narrow floats."""
     return (
         f"floats of 16 bits or more, got {v.dtype}; cast to bfloat16, which holds all of its "
@@ -539,12 +547,12 @@ def in_bfloat16(v: Any) -> str:
     )
 
 
-def floats(tree: Any) -> list[Any]:
+def floats(tree: PyTree) -> list[Any]:
     """Return the float leaves of a tree."""
     return [v for v in jax.tree.leaves(tree) if is_float(v)]
 
 
-def with_floats(tree: Any, values: list[Array]) -> Any:
+def with_floats(tree: PyTree, values: list[Array]) -> Any:
     """Return the tree with other float leaves."""
     leaves, structure = jax.tree.flatten(tree)
     given = iter(values)

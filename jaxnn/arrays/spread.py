@@ -18,10 +18,11 @@ import numpy as np
 from jax import lax
 from jax.core import ShapedArray
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec, use_abstract_mesh
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 T = TypeVar("T")
 Spec = tuple[Any, ...]  # for each axis of an array what it is spread over: a name, several, or None
+ArrayOrType = Array | jax.ShapeDtypeStruct | ShapedArray
 
 
 # Types
@@ -37,32 +38,32 @@ def without(spec: Iterable[Any], other: Iterable[Any]) -> list[Any]:
     return [None if names([axis]) & names(other) else axis for axis in spec]
 
 
-def sharding_of(spec: Iterable[Any], like: Any) -> NamedSharding:
+def sharding_of(spec: Iterable[Any], like: ArrayOrType) -> NamedSharding:
     """Return a spec over the mesh that an array is spread over."""
     mesh = type_of(like).sharding.mesh
     return NamedSharding(mesh, PartitionSpec(*spec))  # type: ignore[no-untyped-call]
 
 
-def type_of(value: Any) -> Any:
+def type_of(value: ArrayOrType) -> Any:
     """Return the type of an array; that of a type is itself."""
     is_type = isinstance(value, jax.ShapeDtypeStruct | ShapedArray)
     return value if is_type else jax.typeof(value)
 
 
-def spec_of(value: Any) -> Spec:
+def spec_of(value: ArrayOrType) -> Spec:
     """Return what each axis of an array is spread over."""
     sharding = getattr(type_of(value), "sharding", None)
     spec = () if sharding is None else tuple(sharding.spec)
     return (*spec, *[None] * (len(value.shape) - len(spec)))
 
 
-def varying(value: Any) -> frozenset[Any]:
+def varying(value: ArrayOrType) -> frozenset[Any]:
     """The axes of the mesh over which a value differs between devices, inside `jax.shard_map`."""
     axes = getattr(type_of(value), "manual_axis_type", None)
     return frozenset() if axes is None else axes.varying
 
 
-def spread_type(shape: Sequence[int], like: Any, spec: Spec) -> jax.ShapeDtypeStruct:
+def spread_type(shape: Sequence[int], like: ArrayOrType, spec: Spec) -> jax.ShapeDtypeStruct:
     """Return a type of another shape, spread as a spec says, that varies as `like` does."""
     axes = type_of(like).manual_axis_type if varying(like) else None
     sharding = sharding_of(spec, like) if any(spec) or axes is not None else None
@@ -79,7 +80,7 @@ def types_over(types: Sequence[Any], axes: frozenset[Any]) -> list[Any]:
     return varied
 
 
-def on_mesh_of(tree: Any) -> AbstractContextManager[Any]:
+def on_mesh_of(tree: PyTree) -> AbstractContextManager[Any]:
     """Set the mesh that arrays of a tree are spread over, while a program is traced of them.
 
     So what has no such array, as zeros, knows the mesh too. One that is set already stays.
@@ -92,7 +93,7 @@ def on_mesh_of(tree: Any) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def is_on_mesh(kind: Any) -> bool:
+def is_on_mesh(kind: ArrayOrType) -> bool:
     """Tell types of the mesh that is set from those within `jax.sharding.auto_axes`."""
     mesh, own = jax.sharding.get_abstract_mesh(), getattr(kind, "sharding", None)
     return mesh.empty or own is None or own.mesh.empty or own.mesh.axis_types == mesh.axis_types
@@ -111,7 +112,7 @@ def count_of_devices() -> int:
 # Arrays
 
 
-def spread(value: Array, spec: Spec, like: Any) -> Array:
+def spread(value: Array, spec: Spec, like: ArrayOrType) -> Array:
     """Return an array spread as a spec says, over the mesh that `like` or itself is spread over."""
     if spec_of(value) == spec:
         return value
@@ -120,7 +121,7 @@ def spread(value: Array, spec: Spec, like: Any) -> Array:
     return moved
 
 
-def pcast_like(value: Any, like: Any) -> Any:
+def pcast_like(value: Array, like: ArrayOrType) -> Any:
     """Return a value spread over the mesh as `like` is, that varies as that does, and as before.
 
     Args:
@@ -130,13 +131,13 @@ def pcast_like(value: Any, like: Any) -> Any:
     return spread(vary_over(value, varying(like)), spec_of(like), like)
 
 
-def vary_over(value: Any, axes: frozenset[Any]) -> Any:
+def vary_over(value: Array, axes: frozenset[Any]) -> Any:
     """Return a value that varies over axes of the mesh, and over those that it varied over."""
     apart = axes - varying(value)
     return lax.pcast(value, tuple(sorted(apart)), to="varying") if apart else value
 
 
-def zeros(k: int, like: Any) -> Array:
+def zeros(k: int, like: ArrayOrType) -> Array:
     """Return k times zeros like an array or a type, spread as it is."""
     spec = (None, *spec_of(like))
     if not any(spec):
@@ -167,7 +168,7 @@ def merged(value: Array, a: int, b: int) -> Array:
     return value.reshape(*value.shape[:a], math.prod(value.shape[a:b]), *value.shape[b:])
 
 
-def rows_at(value: Any, places: Any) -> Any:
+def rows_at(value: Array | np.ndarray, places: Array | np.ndarray) -> Any:
     """Return value[places], spread as it is where so many rows can be."""
     if isinstance(value, np.ndarray) or not any(spec := spec_of(value)):
         return value[places]
@@ -212,7 +213,7 @@ def beside(arrays: Sequence[Array]) -> Array:
     return jnp.concatenate(arrays, axis=1)
 
 
-def automatically(f: Callable[[Any], T], tree: Any) -> T:
+def automatically(f: Callable[[Any], T], tree: PyTree) -> T:
     """Return f(tree), whose result every device has; how it is computed is left to XLA.
 
     For what is not written for arrays that are spread, such as another shape.

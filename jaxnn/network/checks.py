@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from ..arrays.compiled import Numbers, as_array, compiled
 from ..arrays.rows import in_bfloat16, is_narrow
@@ -98,7 +98,7 @@ def dtype_of(params: Params) -> jnp.dtype:
     return _dtypes(params[0])[0]
 
 
-def check_loss(loss: Any) -> Any:
+def check_loss(loss: object) -> Any:
     """Return a loss as a function of (output, ys); raise unless it is a function."""
     if loss is not None and not callable(loss):
         got = repr(loss) if isinstance(loss, str) else type(loss).__name__
@@ -115,7 +115,7 @@ class _OfOutput:
 
     loss: Any
 
-    def __call__(self, output: Any, ys: Any) -> Any:
+    def __call__(self, output: PyTree, ys: PyTree) -> Any:
         if ys is not None:
             raise ValueError(
                 "loss: expected loss(output, ys), since there are ys, got one that takes the "
@@ -141,7 +141,7 @@ def _takes_output_alone(loss: Any) -> bool:
     return takes(1) and not takes(2)
 
 
-def check_key(key: Any) -> Array:
+def check_key(key: object) -> Array:
     """Return a random key; raise unless it is one."""
     if isinstance(key, jax.Array | np.ndarray):
         typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)

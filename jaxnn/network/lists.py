@@ -1,6 +1,6 @@
 """Lists: an entry for each layer where one for all could be given."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -11,17 +11,17 @@ T = TypeVar("T")
 SHOWN = 8  # stretches of equal entries that are written out
 
 
-def is_list(value: Any) -> bool:
+def is_list(value: object) -> bool:
     """Tell whether a value is a list: a sequence other than a string, or an array with one axis."""
     if isinstance(value, jax.Array | np.ndarray):
         return value.ndim == 1
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def each(what: str, values: Any, check: Callable[[Any], T]) -> tuple[T, ...]:
+def each(what: str, values: Iterable[Any], check: Callable[[Any], T]) -> tuple[T, ...]:
     """Return the checked entries of a list; an error names the entry."""
 
-    def one(i: int, value: Any) -> T:
+    def one(i: int, value: object) -> T:
         try:
             return check(value)
         except (TypeError, ValueError) as error:
@@ -31,7 +31,7 @@ def each(what: str, values: Any, check: Callable[[Any], T]) -> tuple[T, ...]:
     return tuple(one(i, value) for i, value in enumerate(values))
 
 
-def check_count(what: str, values: Any, count: int, of: str) -> None:
+def check_count(what: str, values: Sized, count: int, of: str) -> None:
     """Raise unless a list has as many entries as there are layers; `of` says which ones."""
     if len(values) != count:
         raise ValueError(

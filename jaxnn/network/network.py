@@ -12,7 +12,7 @@ Index legend: B examples, L layers of weights, n[l] units in layer l. Examples a
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
 import jax
 
@@ -157,7 +157,7 @@ def _check_hidden(
     return one_if_equal(blocks) if blocks else DENSE
 
 
-def _check_block(hidden: Any) -> Block:
+def _check_block(hidden: object) -> Block:
     if isinstance(hidden, type) or not isinstance(hidden, Block):
         raise TypeError(f"hidden: expected a block such as jaxnn.Residual(), got {told(hidden)}")
     hash(hidden)  # as a part of what is static

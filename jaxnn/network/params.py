@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from ..arrays.compiled import Numbers, as_array, check_width, compiled
@@ -38,7 +39,7 @@ class Layer(NamedTuple):
 class Initializer(Protocol):
     """A scheme: (key, shape, dtype) -> array, as in `jax.nn.initializers`. Static, so hashable."""
 
-    def __call__(self, key: Array, shape: Any, dtype: Any = ..., /) -> Array: ...
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike = ..., /) -> Array: ...
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ Layers = tuple[Layer, ...]  # parameters with the numbers of every layer
 Pairs = Sequence[tuple[Numbers, Numbers] | LazyRun]
 
 
-def is_run(layer: Any) -> bool:
+def is_run(layer: object) -> bool:
     """Return whether the parameters of a layer are those of a run."""
     if isinstance(layer, Layer):
         return layer.theta.ndim == 3

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, PyTree, Real
 
 from ..arrays.compiled import Numbers, compiled
 from ..arrays.rows import ScaledRows
@@ -134,7 +134,7 @@ def loss(
     *,
     depth: Depth = None,
 ) -> Float[Array, ""]:
-    """Return the loss of one example, ½‖ŷ - y‖² or a cross-entropy in nats; see `jaxnn.tasks`.
+    """Return the loss of one example, ½‖ŷ - y‖² or a cross-entropy in nats; see `jaxnn.network.tasks`.
 
     Args:
         net: the network.
@@ -176,6 +176,6 @@ def _without_record(kind: BlockOp, layer: Layer, z: ScaledRows) -> tuple[ScaledR
     return kind.forward(layer, z)[0], None
 
 
-def one_example(tree: Any) -> Any:
+def one_example(tree: PyTree) -> Any:
     """Turn a batch of one into one example: drop B = 1, the last axis but one, of every leaf."""
     return jax.tree.map(lambda rows: rows[..., 0, :], tree)

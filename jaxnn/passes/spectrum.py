@@ -34,7 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..arrays.compiled import Numbers, compiled
 from ..arrays.loops import loop, match_carry_type
@@ -199,7 +199,7 @@ def _factors_of(
 
 
 def _jacobian(
-    kind: BlockOp, layer: Layer, z: Float[Array, "B n"], extra: Any
+    kind: BlockOp, layer: Layer, z: Float[Array, "B n"], extra: PyTree
 ) -> Float[Array, "B n m"]:
     """Return ∂z[l+1]/∂z[l] of each example: column j is Δz from a Δz[l+1] that is 1 in unit j."""
 
@@ -244,7 +244,7 @@ def _one_spectrum(slopes: tuple[Array, ...], thetas: tuple[Array, ...]) -> Spect
     return _summary(*_orthogonal_norms(columns), min(n_in, n_out))
 
 
-def _fold(step: Callable[..., Any], carry: Any, f: Factors, reverse: bool = False) -> Any:
+def _fold(step: Callable[..., Any], carry: PyTree, f: Factors, reverse: bool = False) -> Any:
     """lax.scan over k square factors, or one step if a factor changes the carry's shape."""
     _, n_in, n_out = f.theta.shape
     one = Factors(f.slopes[0], f.theta[0])

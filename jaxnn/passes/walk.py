@@ -24,7 +24,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ..arrays.loops import barrier, entry, loop, match_carry_type, with_entry
 from ..arrays.rows import (
@@ -58,23 +58,31 @@ def check_memory(memory: Memory) -> Memory:
 class LayerOp(Protocol):
     """A kind of layer as the walk uses it: it goes up, and down with a record."""
 
-    def forward(self, layer: Any, z: ScaledRows) -> tuple[ScaledRows, Any]:
+    def forward(self, layer: PyTree, z: ScaledRows) -> tuple[ScaledRows, Any]:
         """Return the output of one layer, and what is saved for the way down."""
 
     def down(
-        self, layer: Any, saved: "Saved", delta: ScaledRows, keep: "Keep"
+        self, layer: PyTree, saved: "Saved", delta: ScaledRows, keep: "Keep"
     ) -> tuple[ScaledRows, Any]:
         """Return Δ of what goes in, and what `keep` returns of the layer."""
+
+
+class HasKinds(Protocol):
+    """A network that is not of this library's blocks: it brings the kind of each layer along."""
+
+    @property
+    def kinds(self) -> Sequence[LayerOp]:
+        """The kind of each layer, or of each run."""
 
 
 @runtime_checkable
 class StoresOnce(Protocol):
     """A kind of layer that hands parts of its state on: of a run these are stored once."""
 
-    def stored(self, layer: Any, z: ScaledRows) -> tuple[bool, ...] | None:
+    def stored(self, layer: PyTree, z: ScaledRows) -> tuple[bool, ...] | None:
         """Return for each leaf whether it is stored for each layer; None if all are."""
 
-    def restored(self, layer: Any, z: list[Any], top: ScaledRows) -> ScaledRows:
+    def restored(self, layer: PyTree, z: list[Any], top: ScaledRows) -> ScaledRows:
         """Return what goes into a layer, of what is stored for it and of the output of the run."""
 
 
@@ -104,7 +112,7 @@ class BlockOp(NamedTuple):
         return below, keep(Step(self, layer, saved.z, delta, largest, gradient))
 
 
-def _with_exponents(tree: Any) -> Any:
+def _with_exponents(tree: PyTree) -> Any:
     """Add exponents to all rows of a tree."""
     return jax.tree.map(
         lambda v: with_exponents(v) if isinstance(v, ScaledRows) else v,
@@ -128,7 +136,7 @@ class Mixed(NamedTuple):
 
     kinds: tuple[BlockOp, ...]
 
-    def choose(self, f: Callable[..., Any], layer: Numbered, *args: Any) -> Any:
+    def choose(self, f: Callable[..., Any], layer: Numbered, *args: PyTree) -> Any:
         """Return f(kind, layer, *args) of the kind of a layer, which is chosen on the device."""
         return lax.switch(
             layer.which, [partial(f, kind) for kind in self.kinds], layer.layer, *args
@@ -166,13 +174,13 @@ def _saved_by(kind: BlockOp, layer: Layer, z: ScaledRows) -> Any:
     return jax.eval_shape(kind.forward, layer, z)[1]
 
 
-def _shapes(tree: Any) -> Any:
+def _shapes(tree: PyTree) -> Any:
     """Return the structure, shapes and dtypes of a pytree, hashable."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple((v.shape, v.dtype) for v in leaves)
 
 
-def _zeros(tree: Any) -> Any:
+def _zeros(tree: PyTree) -> Any:
     """Return zeros like a pytree of shapes."""
     return jax.tree.map(lambda v: pcast_like(zeros(1, v)[0], v), tree)
 
@@ -186,7 +194,9 @@ def kinds(net: Network) -> list[BlockOp]:
     ]
 
 
-def _with_kinds(net: Any, params: tuple[Any, ...], depth: UsedDepth) -> list[tuple[LayerOp, Any]]:
+def _with_kinds(
+    net: Network | HasKinds, params: tuple[Any, ...], depth: UsedDepth
+) -> list[tuple[LayerOp, Any]]:
     """Return each Layer with its kind, of a network or of a chain, which brings its kinds along.
 
     The layer above a run takes in σ of the last layer used: with a depth that may be another.
@@ -230,7 +240,7 @@ def _drawn(per_layer: tuple[Any, Any], run: Run) -> Numbered:
     return Numbered(which, layer_of(run, j))
 
 
-def _of_depth(choices: list[BlockOp], layer: Any, depth: Array | int) -> tuple[LayerOp, Any]:
+def _of_depth(choices: list[BlockOp], layer: Layer, depth: Array | int) -> tuple[LayerOp, Any]:
     """Return the kind of the layer above a run of which `depth` layers are used, and the layer."""
     different = tuple(dict.fromkeys(choices))
     if len(different) == 1 or isinstance(depth, int):
@@ -280,7 +290,7 @@ def layer_inputs(params: tuple[Any, ...], kept: Sequence[AnySaved]) -> list[Scal
 
 
 def up(
-    net: Any,
+    net: Network | HasKinds,
     params: tuple[Any, ...],
     x: ScaledRows,
     depth: UsedDepth = None,
@@ -350,14 +360,14 @@ def _stored(kind: LayerOp, run: Run, z: ScaledRows) -> Flags:
     return kind.stored(jax.eval_shape(partial(layer_of, run), 0), z)
 
 
-def _of_layer(z: Any, stored: Flags) -> Any:
+def _of_layer(z: PyTree, stored: Flags) -> Any:
     """Return what is stored of a state for each layer."""
     if stored is None:
         return z
     return [v if own else None for v, own in zip(jax.tree.leaves(z), stored, strict=True)]
 
 
-def saved_at(kind: LayerOp, layer: Any, z: Any, top: ScaledRows | None) -> ScaledRows:
+def saved_at(kind: LayerOp, layer: PyTree, z: PyTree, top: ScaledRows | None) -> ScaledRows:
     """Return what goes into a layer of a run.
 
     Args:
@@ -389,9 +399,9 @@ def _buffers(kind: LayerOp, run: Run, stored: Flags, z: ScaledRows) -> Saved:
 
 
 def scan_up(
-    net: Any,
+    net: Network | HasKinds,
     params: tuple[Any, ...],
-    state: Any,
+    state: PyTree,
     step: Callable[[Any, Any, Any], tuple[Any, Any]],
     depth: UsedDepth = None,
 ) -> tuple[Any, list[Any]]:
@@ -418,11 +428,11 @@ def scan_up(
 
 
 def _along_run(
-    step: Callable[[Any, Any], tuple[Any, Any]], run: Any, state: Any, depth: UsedDepth
+    step: Callable[[Any, Any], tuple[Any, Any]], run: PyTree, state: PyTree, depth: UsedDepth
 ) -> tuple[Any, Any]:
     """Go through a run: by a scan where it can be, which JAX differentiates in reverse mode."""
 
-    def layer(j: Any, state: Any) -> tuple[Any, Any]:
+    def layer(j: Array | int, state: PyTree) -> tuple[Any, Any]:
         return step(layer_of(run, j), state)
 
     if depth is not None or not isinstance(run, Layer | Stacked):
@@ -443,8 +453,8 @@ def _through(
     part: Part,
     count: int,
     used: Array | int,
-    state: Any,
-    records: Any = None,
+    state: PyTree,
+    records: PyTree = None,
     *,
     downwards: bool = False,
 ) -> tuple[Any, Any]:
@@ -567,12 +577,12 @@ class Step(NamedTuple):
 Keep = Callable[[Any], Any]  # of a Step, or of what another kind of layer has to say
 
 
-def _unchanged(kept: Any) -> Any:
+def _unchanged(kept: PyTree) -> Any:
     return kept
 
 
 def down(
-    net: Any,
+    net: Network | HasKinds,
     params: tuple[Any, ...],
     kept: list[AnySaved],
     delta: ScaledRows,
@@ -651,7 +661,9 @@ def _down_by_segments(
     return delta, jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:])[:k], records)
 
 
-def at_outputs(params: Params, inputs: list[Any], top: Any, depth: UsedDepth = None) -> list[Any]:
+def at_outputs(
+    params: Params, inputs: list[Any], top: PyTree, depth: UsedDepth = None
+) -> list[Any]:
     """Turn what belongs to the z that go into each Layer into that of the z that come out.
 
     Args:

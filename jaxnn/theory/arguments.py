@@ -73,7 +73,7 @@ def check_argument(name: str, value: Any) -> Any:
     return as_array(name, entries)
 
 
-def _list(name: str, values: Any, depth: int) -> Any:
+def _list(name: str, values: Sequence[object] | Array, depth: int) -> Any:
     """Check a list with what each layer has, as `check_argument` checks one for all."""
     if name == "hidden":
         check_count(name, values, depth - 1, "hidden layer after the first")
@@ -93,7 +93,7 @@ def _list(name: str, values: Any, depth: int) -> Any:
     return one_if_equal(checked) if name in ("activation", "width") else jnp.stack(checked)
 
 
-def one_for_all(name: str, value: Any) -> Any:
+def one_for_all(name: str, value: object) -> Any:
     """Check an argument of a function that has no layers of several kinds."""
     if name in OF_LAYERS and _is_list(name, value) and not hasattr(value, "dtype"):
         raise TypeError(
@@ -116,11 +116,11 @@ def _of_path(name: str, value: Any, depth: int) -> Any:
     return checked
 
 
-def _is_list(name: str, value: Any) -> bool:
+def _is_list(name: str, value: object) -> bool:
     return is_list(value) and not (name == "hidden" and isinstance(value, Block))
 
 
-def check_keep(keep: Any, hidden: Any) -> None:
+def check_keep(keep: Numbers | float, hidden: Block | Sequence[Block] | None) -> None:
     """Raise for dropout behind a norm over the rows, for which there is no formula here."""
     blocks = [hidden] if isinstance(hidden, Block) or hidden is None else hidden
     meeting = next(filter(rows_meet, blocks), None)

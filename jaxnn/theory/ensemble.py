@@ -1,7 +1,7 @@
 """An ensemble of random layers of infinite width, as blocks ask for its expectations."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +80,9 @@ def _by_correlation(activation: Activation, q: Number, c: Number, other: Number 
 
 @_by_correlation.defjvp
 def _by_correlation_rule(
-    activation: Activation, primals: Any, tangents: Any
+    activation: Activation,
+    primals: tuple[Number, Number, Number | None],
+    tangents: tuple[Scalar, Scalar, Scalar | None],
 ) -> tuple[Scalar, Scalar]:
     q, c, other = primals
     size = q if other is None else jnp.sqrt(q * other)

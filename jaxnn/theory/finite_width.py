@@ -68,7 +68,7 @@ def has_band(block: Block | None) -> bool:
     return isinstance(inner, Dense) and (skip is block or isinstance(skip, Residual))
 
 
-def without_norm(block: Any) -> Any:
+def without_norm(block: Block | None) -> Any:
     """Return what a PostNorm is around; another block as it is."""
     return block.inner if isinstance(block, PostNorm) else block
 

@@ -33,10 +33,10 @@ class LayersAbove(NamedTuple):
     batch: int | None
     keep: Any = 1.0
 
-    def apply(self, f: Callable[..., R], *args: Any) -> R:
+    def apply(self, f: Callable[..., R], *args: Array) -> R:
         """Return f(block, ensemble, *args) of one layer."""
 
-        def of(kind: tuple[Block, Activation], sigma_w: Scalar, sigma_b: Scalar, *args: Any) -> R:
+        def of(kind: tuple[Block, Activation], sigma_w: Scalar, sigma_b: Scalar, *args: Array) -> R:
             block, activation = kind
             ensemble = Ensemble(activation, sigma_w, sigma_b, self.batch, self.keep)
             return f(theory_of(block), ensemble, *args)

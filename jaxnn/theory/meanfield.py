@@ -367,7 +367,7 @@ def lengths(
 
 
 def _along(
-    layers: LayersAbove, sigma_w: Any, sigma_b: Any, q0: Number, c0: Number
+    layers: LayersAbove, sigma_w: Numbers | float, sigma_b: Numbers | float, q0: Number, c0: Number
 ) -> tuple[Float[Array, " depth"], Float[Array, " depth"]]:
     """q[l] of the hidden layers, and c[l] of rows that meet; the first layer is Dense."""
 
@@ -375,7 +375,9 @@ def _along(
         above = block.length(ensemble, q)
         return above, block.covariance(ensemble, q, c) / above if rows_meet(block) else c
 
-    def layer(state: tuple[Scalar, Scalar], at: Any) -> tuple[tuple[Scalar, Scalar], Any]:
+    def layer(
+        state: tuple[Scalar, Scalar], at: tuple[Array, Array, Array]
+    ) -> tuple[tuple[Scalar, Scalar], Any]:
         which, sigma_w, sigma_b = at
         one = layers._replace(which=which, sigma_w=sigma_w, sigma_b=sigma_b)
         return one.apply(step, *state), state

@@ -101,7 +101,9 @@ def paths(
         c_above = jnp.clip(product / jnp.sqrt(above[0] * above[1]), -1.0, 1.0)
         return (*above, c_above), tangent / jnp.sqrt(factors)
 
-    def layer(state: tuple[Scalar, ...], at: Any) -> tuple[tuple[Scalar, ...], Any]:
+    def layer(
+        state: tuple[Scalar, ...], at: tuple[Array, Array, Array]
+    ) -> tuple[tuple[Scalar, ...], Any]:
         which, sigma_w, sigma_b = at
         one = layers._replace(which=which, sigma_w=sigma_w, sigma_b=sigma_b)
         above, common = one.apply(step, *state)
@@ -120,7 +122,7 @@ def _least() -> float:
 
 
 def _between(
-    block: Any, ensemble: Ensemble, q: Scalar, other: Scalar, c: Scalar
+    block: object, ensemble: Ensemble, q: Scalar, other: Scalar, c: Scalar
 ) -> tuple[Scalar, Scalar]:
     """Return E z′ z̃′ of two lengths, and its derivative by E z z̃."""
     if isinstance(block, Dense):

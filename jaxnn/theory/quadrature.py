@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from ..arrays.compiled import Number, Scalar
+from ..arrays.compiled import Number, Numbers, Scalar
 from ..network.activations import Activation, Elementwise, find_activation
 
 Bracket = tuple[Array, Array, Array, Array, Array, Array, Array]
@@ -38,7 +38,7 @@ def tiny() -> float:
     return float(jnp.finfo(jnp.result_type(float)).tiny)  # type: ignore[no-untyped-call]
 
 
-def panels(edges: Any, end: float) -> tuple[Any, Any]:
+def panels(edges: Numbers, end: float) -> tuple[Any, Any]:
     """Nodes and weights of Gauss-Legendre panels between edges, (…, p), within ±end.
 
     Edges that are known are NumPy's, and so are nodes and weights: there is nothing to compile.
@@ -52,7 +52,7 @@ def panels(edges: Any, end: float) -> tuple[Any, Any]:
     return nodes.reshape(shape), xp.multiply.outer(half, w).reshape(shape)
 
 
-def _gaussian(edges: Any) -> tuple[Any, Any]:
+def _gaussian(edges: Numbers) -> tuple[Any, Any]:
     """Nodes g and weights w such that Σ w f(g) = E[f(g)] for f smooth between the edges."""
     g, w = panels(edges, END)
     xp: Any = np if isinstance(g, np.ndarray) else jnp

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,12 @@ from ..formats.format_loss import histograms
 from ..formats.number_formats import NARROW
 from ..formats.ranges import FORMATS, NOISE
 from .table import assert_one
+
+if TYPE_CHECKING:
+    from ..record.flow import Flow
+
+Altair = Any  # a chart of Altair, or a channel of one
+Json = Any
 
 # Told apart on white and on black, and by most colour-blind readers in this order.
 CATEGORIES = (
@@ -50,7 +57,7 @@ class Panel(NamedTuple):
     layers: list[Any]
 
 
-def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
+def chart(*flows: "Flow", names: Sequence[str] | None = None) -> Any:
     """Draw flows: the gradient by layer, what each layer does to it, and what is left of examples.
 
     The band is that of the examples, the line their root mean square, a dashed line what theory
@@ -103,7 +110,7 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
     return styled(alt.vconcat(*drawn, data=alt.Data(values=rows), spacing=18))
 
 
-def styled(chart: Any) -> Any:
+def styled(chart: Altair) -> Any:
     """Return a chart in the house's style."""
     return (
         chart.configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
@@ -112,7 +119,7 @@ def styled(chart: Any) -> Any:
     )
 
 
-def drawable_rows(rows: Any) -> Any:
+def drawable_rows(rows: Json) -> Any:
     """Return what a chart shows, with texts that end neither the engine nor a page's script.
 
     Altair draws in this process, which would end with the engine.
@@ -120,7 +127,7 @@ def drawable_rows(rows: Any) -> Any:
     return drawable(_in_script(rows))
 
 
-def _in_script(value: Any) -> Any:
+def _in_script(value: Json) -> Any:
     """Return a value whose texts cannot end the script in which Altair writes them into a page."""
     if isinstance(value, str):
         # A joiner is not seen.
@@ -130,7 +137,7 @@ def _in_script(value: Any) -> Any:
     return [*map(_in_script, value)] if isinstance(value, list | tuple) else value
 
 
-def svg(chart: Any) -> str:
+def svg(chart: Altair) -> str:
     """Return an Altair chart as SVG that needs no script and has the ink of the page around it.
 
     Its ids are those of no other picture of the process, so that several stand on one page.
@@ -186,7 +193,7 @@ def panels(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Panel]
     return found
 
 
-def exponents(flow: Any) -> list[Panel]:
+def exponents(flow: "Flow") -> list[Panel]:
     """Return the panels of a flow's entries by exponent; none if they were not counted."""
     alt = load_altair()
     if flow.entries is None:
@@ -206,7 +213,7 @@ def exponents(flow: Any) -> list[Panel]:
     return panels
 
 
-def _heat(alt: Any, counted: dict[int, dict[int, float]]) -> list[Any]:
+def _heat(alt: ModuleType, counted: dict[int, dict[int, float]]) -> list[Any]:
     """Return the layers of a chart of shares by layer and exponent, with the ranges of formats.
 
     Of many layers or exponents several are one cell.
@@ -252,7 +259,9 @@ def _heat(alt: Any, counted: dict[int, dict[int, float]]) -> list[Any]:
     return layers + _bands(alt, x, y, (low, low + -(-(high - low) // tall) * tall), last, room)
 
 
-def _bands(alt: Any, x: Any, y: Any, ends: tuple[int, int], last: int, room: float) -> list[Any]:
+def _bands(
+    alt: ModuleType, x: Altair, y: Altair, ends: tuple[int, int], last: int, room: float
+) -> list[Any]:
     """Return a bar with a name for the range of each narrow format, cut at the ends of the picture.
 
     They stand to the right of the last layer, in a room as wide as so many layers.
@@ -316,7 +325,7 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else value
 
 
-def _base(alt: Any, labels: Sequence[str]) -> Any:
+def _base(alt: ModuleType, labels: Sequence[str]) -> Any:
     legend = alt.Legend() if len(labels) > 1 else None
     scale = alt.Scale(domain=[*labels], range=[*CATEGORIES])
     axis = alt.Axis(tickMinStep=1, format="d")
@@ -327,12 +336,12 @@ def _base(alt: Any, labels: Sequence[str]) -> Any:
     )
 
 
-def _line(alt: Any, base: Any, rows: Sequence[dict[str, Any]]) -> Any:
+def _line(alt: ModuleType, base: Altair, rows: Sequence[dict[str, Any]]) -> Any:
     few = max(row["layer"] for row in rows) <= FEW
     return base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18) if few else False)
 
 
-def _gradient(alt: Any, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Panel:
+def _gradient(alt: ModuleType, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Panel:
     base = _base(alt, labels)
     y = alt.Y("log10_delta_rms:Q", title="log₁₀ ‖Δ‖", scale=alt.Scale(zero=False))
     ends = (alt.Y("log10_delta_smallest:Q"), alt.Y2("log10_delta_largest:Q"))
@@ -351,13 +360,13 @@ def _gradient(alt: Any, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -
     return Panel(title, "log10_delta_rms", layers + _limits(alt, tiny, values))
 
 
-def _factors(alt: Any, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Panel:
+def _factors(alt: ModuleType, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Panel:
     y = alt.Y("log10_gain:Q", title="decades a layer, downwards", scale=alt.Scale(zero=True))
     line = _line(alt, _base(alt, labels), rows).encode(y)
     return Panel("Effect of the layer above on the gradient", "log10_gain", [line])
 
 
-def _examples(alt: Any, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Panel:
+def _examples(alt: ModuleType, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Panel:
     base = _base(alt, labels)
     axis = "log₁₀, relative to the state"
     y = alt.Y("log10_spread:Q", title=axis, scale=alt.Scale(zero=False))
@@ -377,7 +386,7 @@ def _examples(alt: Any, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -
     return Panel(title, "log10_spread", [*lines, *limits])
 
 
-def _limits(alt: Any, levels: dict[str, float], values: list[float]) -> list[Any]:
+def _limits(alt: ModuleType, levels: dict[str, float], values: list[float]) -> list[Any]:
     """Return dotted lines with names at the levels that lie between the values, or near them."""
     if not values:
         return []

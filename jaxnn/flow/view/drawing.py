@@ -10,10 +10,11 @@ f = (n + 1)/(n + 2) they are S/(n + 2) apart, and groups twice as far.
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from ...arrays.compiled import Numbers
 from ...network.network import Network
 from ...network.params import Pairs, unstack
 from ...passes.backprop import Deltas, deltas
@@ -58,7 +59,7 @@ class _Place(NamedTuple):
     y: float
 
 
-def draw(net: Network, params: Pairs, x: Any, y: Any, *, narrow: bool = False) -> Drawing:
+def draw(net: Network, params: Pairs, x: Numbers, y: Numbers, *, narrow: bool = False) -> Drawing:
     """Draw a network with every number of one example.
 
     Args:
@@ -90,7 +91,7 @@ def draw(net: Network, params: Pairs, x: Any, y: Any, *, narrow: bool = False) -
     return Drawing(of_phone if narrow else _wide(sizes, numbers), of_phone)
 
 
-def _numbers(net: Network, params: Pairs, x: Any, y: Any) -> _Numbers:
+def _numbers(net: Network, params: Pairs, x: Numbers, y: Numbers) -> _Numbers:
     params = unstack(params)
     layers = [tuple(map(np.asarray, layer)) for layer in params]
     theta, b = ([layer[i] for layer in layers] for i in (0, 1))

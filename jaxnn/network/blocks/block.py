@@ -9,7 +9,7 @@ any other, and Δz is what travels. In the first layer σ is the identity.
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ...arrays.rows import ScaledRows
 from ..activations import Activation
@@ -47,7 +47,7 @@ class Block(Protocol):
         """
 
     def backward(
-        self, sigma: Activation, layer: Layer, z: ScaledRows, saved: Any, delta: ScaledRows
+        self, sigma: Activation, layer: Layer, z: ScaledRows, saved: PyTree, delta: ScaledRows
     ) -> tuple[Gradient, ScaledRows]:
         """Return the layer's Gradient, and Δz[i].
 
@@ -75,7 +75,7 @@ def slope(sigma: Activation, z: ScaledRows) -> Float[Array, "B n"]:
     return sigma.prime(z.m)
 
 
-def rows_meet(block: Any) -> bool:
+def rows_meet(block: object) -> bool:
     """Tell whether what a block does to an example depends on the others of its batch."""
     inner = getattr(block, "inner", None)
     return getattr(block, "rows_meet", False) or (inner is not None and rows_meet(inner))

@@ -9,6 +9,8 @@ limit of infinite width (Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 
 from dataclasses import dataclass
 from typing import Any
 
+from jaxtyping import PyTree
+
 from ...arrays.compiled import Number, Scalar
 from ...arrays.rows import ScaledRows, matmul, outer, scaled, shifted, sum_rows
 from ..activations import Activation, apply_activation
@@ -27,7 +29,7 @@ class Dense:
         return shifted(matmul(a, layer.theta), layer.b), None
 
     def backward(
-        self, sigma: Activation, layer: Layer, z: ScaledRows, saved: Any, delta: ScaledRows
+        self, sigma: Activation, layer: Layer, z: ScaledRows, saved: PyTree, delta: ScaledRows
     ) -> tuple[Gradient, ScaledRows]:
         """Return Δθ[i], Δb[i] and Δa[i], and Δz[i]; delta is Δz[i+1]."""
         a = apply_activation(sigma, z)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from ...arrays.compiled import Number, Scalar
 from ...arrays.rows import ScaledRows, exponent_of, power_of_two, renormalised, with_exponents
@@ -96,7 +96,7 @@ class Norm:
         return self.inner.forward(sigma, layer, self.preactivation_of_inner(z))
 
     def backward(
-        self, sigma: Activation, layer: Layer, z: ScaledRows, saved: Any, delta: ScaledRows
+        self, sigma: Activation, layer: Layer, z: ScaledRows, saved: PyTree, delta: ScaledRows
     ) -> tuple[Gradient, ScaledRows]:
         """Return Δθ[i], Δb[i] and Δa[i], and Δz[i]; delta is Δz[i+1]."""
         normed = self.normalise(z)

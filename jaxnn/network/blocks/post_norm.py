@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from ...arrays.compiled import Number, Scalar
 from ...arrays.rows import ScaledRows
@@ -55,7 +56,7 @@ class PostNorm:
         return ScaledRows(normed.z_hat), (normed, saved)
 
     def backward(
-        self, sigma: Activation, layer: Layer, z: ScaledRows, saved: Any, delta: ScaledRows
+        self, sigma: Activation, layer: Layer, z: ScaledRows, saved: PyTree, delta: ScaledRows
     ) -> tuple[Gradient, ScaledRows]:
         """Return Δθ[i], Δb[i] and Δa[i], and Δz[i]; delta is Δz[i+1]."""
         normed, saved_by_inner = saved

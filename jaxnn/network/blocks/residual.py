@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from jaxtyping import PyTree
+
 from ...arrays.compiled import Number, Scalar
 from ...arrays.rows import ScaledRows, plus, scaled
 from ..activations import Activation
@@ -52,7 +54,7 @@ class Residual:
         return plus(z, scaled(change, self.scale)), saved
 
     def backward(
-        self, sigma: Activation, layer: Layer, z: ScaledRows, saved: Any, delta: ScaledRows
+        self, sigma: Activation, layer: Layer, z: ScaledRows, saved: PyTree, delta: ScaledRows
     ) -> tuple[Gradient, ScaledRows]:
         """Return Δθ[i], Δb[i] and Δa[i], and Δz[i]; delta is Δz[i+1]."""
         gradient, below = self.inner.backward(sigma, layer, z, saved, scaled(delta, self.scale))

@@ -8,7 +8,7 @@ connection, or one of these in another, needs one number more: m with z′ = m z
 of z, such as 1 of a skip connection and 0 of a layer of random weights.
 """
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from ...arrays.compiled import Number, Scalar
 
@@ -83,7 +83,7 @@ class Theory(Protocol):
         """Return m with z′ = m z + what is independent of z."""
 
 
-def theory_of(block: Any) -> Theory:
+def theory_of(block: object) -> Theory:
     """Return a block that has a theory, such as the inner one of a block around others.
 
     Raises:
