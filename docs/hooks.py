@@ -5,6 +5,7 @@ In a page,
     <!-- code: jaxnn/passes/walk.py down -->               is that function as it stands in the file
     <!-- table: laws -->                                   is a table of `docs/tables.py`
     <!-- include: CHANGELOG.md -->                         is that file of the repository
+    <!-- names: jaxnn/network/activations.py Activation -->  are the names that its calls begin with
 
 each on a line of its own. Formulas between dollars become MathML while the site is built: browsers
 draw it themselves, without a script and without fonts from anywhere, and a screen reader reads it.
@@ -29,7 +30,7 @@ import found_and_cured  # noqa: E402
 import hundred_layers  # noqa: E402
 import tables  # noqa: E402
 
-MARKER = re.compile(r"^<!-- (code|table|include): (.+?) -->$", re.MULTILINE)
+MARKER = re.compile(r"^<!-- (code|table|include|names): (.+?) -->$", re.MULTILINE)
 PICTURE = re.compile(
     r'<figure class="picture">\s*<p><img alt="(?P<alt>[^"]*)" src="(?P<name>[^"]+)\.svg" ?/?></p>'
     r"\s*</figure>"
@@ -102,7 +103,17 @@ def filled(kind: str, argument: str) -> str:
         text = (ROOT / argument).read_text(encoding="utf-8")
         return text.replace("](docs/", "](")
     path, *names = argument.split()
+    if kind == "names":
+        return ", ".join(_named(path, names[0]))
     return "\n\n".join(_fenced(path, name) for name in names)
+
+
+def _named(path: str, function: str) -> list[str]:
+    """Return the first arguments that are texts, of calls of a function in a file."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
+    first = (call.args[0] for call in calls if call.args and ast.unparse(call.func) == function)
+    return [node.value for node in first if isinstance(node, ast.Constant)]
 
 
 def _fenced(path: str, name: str) -> str:

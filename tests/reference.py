@@ -4,33 +4,66 @@ It shares nothing with jaxnn but the layout of the parameters. Each function is 
 activation, a task and a set of shapes.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import optax
 from jax import lax
 
-SIGMA = {
-    "identity": lambda z: z,
-    "sigmoid": jax.nn.sigmoid,
-    "tanh": jnp.tanh,
-    "relu": jax.nn.relu,
-    "leaky_relu": jax.nn.leaky_relu,
-    "elu": jax.nn.elu,
-    "selu": jax.nn.selu,
-    "softplus": jax.nn.softplus,
-    "softsign": jax.nn.soft_sign,
-    "silu": jax.nn.silu,
-    "gelu": partial(jax.nn.gelu, approximate=False),
-    "gelu_tanh": partial(jax.nn.gelu, approximate=True),
-    "mish": jax.nn.mish,
-    "erf": jax.lax.erf,
-    "sin": jnp.sin,
-    "hard_tanh": jax.nn.hard_tanh,
-    "relu6": jax.nn.relu6,
+
+class Known(NamedTuple):
+    """An activation as others define it.
+
+    of_jax: JAX's own function.
+    exact: the definition, for mpmath.
+    limits: σ(-inf), σ(inf), σ′(-inf), σ′(inf).
+    """
+
+    of_jax: Callable[[jax.Array], jax.Array]
+    exact: Callable[[mpmath.mpf], mpmath.mpf]
+    limits: tuple[float, float, float, float]
+
+
+INF, NAN = np.inf, np.nan
+SCALE, ALPHA = 1.0507009873554804934, 1.6732632423543772848
+CUBIC = mpmath.mpf("0.044715")
+ACTIVATIONS = {
+    "identity": Known(lambda z: z, lambda z: z, (-INF, INF, 1, 1)),
+    "sigmoid": Known(jax.nn.sigmoid, lambda z: 1 / (1 + mpmath.exp(-z)), (0, 1, 0, 0)),
+    "tanh": Known(jnp.tanh, mpmath.tanh, (-1, 1, 0, 0)),
+    "relu": Known(jax.nn.relu, lambda z: max(z, 0), (0, INF, 0, 1)),
+    "leaky_relu": Known(jax.nn.leaky_relu, lambda z: z if z > 0 else z / 100, (-INF, INF, 0.01, 1)),
+    "elu": Known(jax.nn.elu, lambda z: z if z > 0 else mpmath.expm1(z), (-1, INF, 0, 1)),
+    "selu": Known(
+        jax.nn.selu,
+        lambda z: SCALE * (z if z > 0 else ALPHA * mpmath.expm1(z)),
+        (-SCALE * ALPHA, INF, 0, SCALE),
+    ),
+    "softplus": Known(jax.nn.softplus, lambda z: mpmath.log1p(mpmath.exp(z)), (0, INF, 0, 1)),
+    "softsign": Known(jax.nn.soft_sign, lambda z: z / (1 + abs(z)), (-1, 1, 0, 0)),
+    "silu": Known(jax.nn.silu, lambda z: z / (1 + mpmath.exp(-z)), (0, INF, 0, 1)),
+    "gelu": Known(
+        partial(jax.nn.gelu, approximate=False), lambda z: z * mpmath.ncdf(z), (0, INF, 0, 1)
+    ),
+    "gelu_tanh": Known(
+        partial(jax.nn.gelu, approximate=True),
+        lambda z: z / 2 * (1 + mpmath.tanh(mpmath.sqrt(2 / mpmath.pi) * (z + CUBIC * z**3))),
+        (0, INF, 0, 1),
+    ),
+    "mish": Known(
+        jax.nn.mish, lambda z: z * mpmath.tanh(mpmath.log1p(mpmath.exp(z))), (0, INF, 0, 1)
+    ),
+    "erf": Known(jax.lax.erf, mpmath.erf, (-1, 1, 0, 0)),
+    "sin": Known(jnp.sin, mpmath.sin, (NAN, NAN, NAN, NAN)),
+    "hard_tanh": Known(jax.nn.hard_tanh, lambda z: min(max(z, -1), 1), (-1, 1, 0, 0)),
+    "relu6": Known(jax.nn.relu6, lambda z: min(max(z, 0), 6), (0, 6, 0, 0)),
 }
+SIGMA = {name: known.of_jax for name, known in ACTIVATIONS.items()}
 
 LOSS = {
     "regression": lambda z, y: jnp.sum(optax.l2_loss(z, y)),

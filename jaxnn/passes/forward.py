@@ -134,7 +134,7 @@ def loss(
     *,
     depth: Depth = None,
 ) -> Float[Array, ""]:
-    """Return the loss of one example, ½‖ŷ - y‖² or a cross-entropy in nats; see `jaxnn.network.tasks`.
+    """Return the loss of one example, ½‖ŷ - y‖² or a cross-entropy in nats, of its task.
 
     Args:
         net: the network.

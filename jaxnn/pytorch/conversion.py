@@ -6,28 +6,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from ..network.activations import ACTIVATIONS
 from ..network.network import Network
 from ..network.params import Layer
 from ..network.tasks import Task
 from .tensors import is_a, name_of_dtype, numbers_of, of_torch
 
-ACTIVATIONS = {
-    "Identity": "identity",
-    "Sigmoid": "sigmoid",
-    "Tanh": "tanh",
-    "ReLU": "relu",
-    "LeakyReLU": "leaky_relu",
-    "ELU": "elu",
-    "SELU": "selu",
-    "Softplus": "softplus",
-    "Softsign": "softsign",
-    "SiLU": "silu",
-    "GELU": "gelu",
-    "Mish": "mish",
-    "Hardtanh": "hard_tanh",
-    "ReLU6": "relu6",
-}
-# What they have to be set to, so that they are ours.
+# What torch's activations have to be set to, so that they are ours.
 SETTINGS: dict[str, dict[str, Any]] = {
     "LeakyReLU": {"negative_slope": 0.01},
     "ELU": {"alpha": 1.0},
@@ -106,7 +91,8 @@ def from_torch(module: Any, task: str | Task = "regression") -> tuple[Network, t
 
 def _activation_of(name: str, child: Any) -> str:
     kind = type(child).__name__
-    if not of_torch(type(child)) or kind not in ACTIVATIONS:
+    ours = {name.replace("_", ""): name for name in ACTIVATIONS}.get(kind.lower())
+    if not of_torch(type(child)) or ours is None:
         raise _misfit(name, child, "Linear or an activation")
     for setting, expected in SETTINGS.get(kind, {}).items():
         if getattr(child, setting) != expected:
@@ -114,7 +100,7 @@ def _activation_of(name: str, child: Any) -> str:
                 f"child {name}: expected a {kind} with {setting}={expected}, got "
                 f"{getattr(child, setting)}"
             )
-    return "gelu_tanh" if getattr(child, "approximate", "none") == "tanh" else ACTIVATIONS[kind]
+    return "gelu_tanh" if getattr(child, "approximate", "none") == "tanh" else ours
 
 
 def _misfit(name: str, child: Any, expected: str) -> ValueError:
