@@ -6,8 +6,8 @@ takes finished runs of `python -m experiments laws`, `bench`, `cures` and `menag
 what the pages show into `docs/data`: `laws.csv`, `bench.csv` and so on, with `about.json` for the
 machine and versions. A run of `laws --quick` gives the table of what it sees, `power.csv`, and not
 the table of laws. A run of some networks of the menagerie or the cures, or of some rows of the
-benchmark (`--row`), replaces the rows of these. Building the site then needs neither the runs nor
-JAX; `verdicts.csv` is written by `tests/draws.py`.
+benchmark (`--row`), replaces the rows of these. Building the site then needs no runs.
+`verdicts.csv` is written by `tests/draws.py`; the rows of `alarms` are those of the rules.
 
 `docs/hooks.py` puts `markdown("laws")` where a page has `<!-- table: laws -->`. A comparison that
 does not hold and a ratio that misses its goal are bold.
@@ -349,11 +349,13 @@ def _about(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict
 
 
 def markdown(name: str, data: Path = DATA) -> str:
-    """Return a table for a page: what `COLUMNS` names, `verdicts`, or `twins`."""
+    """Return a table for a page: what `COLUMNS` names, `verdicts`, `twins` or `alarms`."""
     if name == "verdicts":
         return "\n".join(verdicts(read(name, data)))
     if name == "twins":
         return "\n".join(twins(read("laws", data)))
+    if name == "alarms":
+        return "\n".join(alarms())
     about = json.loads((data / "about.json").read_text(encoding="utf-8"))[name]
     records = read(name, data)
     measured = f"Measured: {about['measured']}."
@@ -520,6 +522,15 @@ def bench(records: Sequence[Record]) -> list[str]:
                 cells = {**record, "ratio": ratio}
                 lines.append(_line([cells[name] or "–" for name in columns]))
     return lines
+
+
+def alarms() -> list[str]:
+    """Return the rules of a watch: what each sees, what that means and what to try."""
+    from jaxnn.train.alarms import guide  # here, for the other tables need no JAX
+
+    columns = ("rule", "what was seen", "what it means", "what to try")
+    rows = [(f"`{name}`", *cells) for name, *cells in guide()]
+    return [_line(columns), _rule("l|l|l|l"), *map(_line, rows)]
 
 
 def menagerie(records: Sequence[Record]) -> list[str]:

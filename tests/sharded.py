@@ -18,7 +18,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxnn
-from jaxnn.train.alarms import RULES
+from jaxnn.train.alarms import ALARMS
 
 VOCABULARY, WIDTH, HEADS, GROUPS, OF_HEAD, INNER, EXPERTS = 32, 32, 4, 2, 8, 64, 4
 TOKENS, BLOCKS, BATCH = 16, 2, 16
@@ -315,7 +315,7 @@ def of_watch(folder):
     def watched(params, xs, spread):
         net, _ = jaxnn.from_function(partial(network, spread=spread), params, xs[0])
         name = "spread" if spread else "alone"
-        options = {"every": 2, "ignore": tuple(RULES)}
+        options = {"every": 2, "ignore": tuple(ALARMS)}
         watch = jaxnn.watch(net, loss=square, folder=f"{folder}/{name}", **options)
         after = jax.jit(train, static_argnums=(2, 3))(params, xs, spread, watch)
         return after, watch.watched

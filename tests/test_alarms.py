@@ -1,13 +1,19 @@
-"""The rules of alarms, on measurements made by hand, and on trainings with a planted fault."""
+"""The rules of alarms, on measurements made by hand; `planted.py` has trainings.
+
+Each rule has at least one `Case`: measurements that are ill, all that its alarm says, and some that
+are healthy though they are near. Other tests look at the rule, the layer and the array alone.
+"""
 
 import copy
 import math
-import re
+from typing import Any, NamedTuple
 
 import pytest
+from walks import walk
 
-from jaxnn.train import Watched
-from jaxnn.train.alarms import RULES, alarms_of, line_of
+from jaxnn.train import Alarm, Watched
+from jaxnn.train import alarms as module
+from jaxnn.train.alarms import ALARMS, alarms_of, guide
 
 START = {
     "kind": "start",
@@ -72,7 +78,7 @@ def alarms(lines):
     for line in lines:
         watched.add(line)
         for alarm in alarms_of(watched):
-            watched.add(line_of(alarm, 0))
+            watched.add(alarm.line(0))
     return watched.alarms
 
 
@@ -106,127 +112,219 @@ CLIPPED = [
 ]
 SHRINKING = [weights("log10_size", *(v - 0.1 * i for v in (0.5, 0.6, 0.4))) for i in range(4)]
 
-# The measurements, and of the alarm its rule, its step and what its text has.
+
+class Case(NamedTuple):
+    """A rule with measurements: an alarm comes at a step, on a layer and an array, and says this.
+
+    ill: changes of each measurement; the last one is repeated.
+    healthy: changes of each measurement of trainings that are well.
+    """
+
+    rule: str
+    ill: list[dict[Any, Any]]
+    step: int
+    layer: int | None
+    path: str
+    says: str
+    healthy: tuple[list[dict[Any, Any]], ...]
+
+
+W = "['2'].w"
+OUTPUT = ("layers", "log10_largest")
 CASES = {
-    "a state": (
+    "a state": Case(
+        "nonfinite",
         [{}, {("layers", "log10_mean_square", 1): math.inf}],
-        "nonfinite",
-        10,
-        "layer 2 .*float16",
+        *(10, 2, ""),
+        "the state of layer 2 (block2) is the first that has no number in float16",
+        ([{}] * 5, [{"loss": math.nan}] * 3),
     ),
-    "a parameter": (
+    "a parameter": Case(
+        "nonfinite",
         [{("layers", "log10_mean_square", 1): math.nan, ("parameters", "log10_size", 2): math.nan}],
-        "nonfinite",
-        0,
-        r"\['2'\].w in layer 2 .* before the step",
+        *(0, 2, W),
+        f"{W} in layer 2 (block2) is nan or infinite before the step",
+        ([weights("log10_size", 0.5, -math.inf, 0.4)],),  # zero
     ),
-    "Δ": (
-        [{("layers", "log10_largest", 0): 6.0, ("layers", "log10_largest", 1): 5.0}],
+    "Δ": Case(
         "nonfinite",
-        0,
-        "Δ .*layer 2 ",
+        [{(*OUTPUT, 0): 6.0, (*OUTPUT, 1): 5.0}],
+        *(0, 2, ""),
+        "Δ of the state of layer 2 (block2) is the first beyond the range of float16",
+        ([{(*OUTPUT, 0): 4.0}],),
     ),
-    "an update": ([{}, {}, update(math.nan)], "nonfinite", 20, r"update of \['2'\].w in layer 2 "),
-    "lost": ([LOST | GONE], "format", 0, r"10\^-9 in layer 1 .*float16"),
-    "a loss below float16": (
-        [{("layers", "log10_largest", i): -math.inf for i in range(3)}],
+    "an update": Case(
+        "nonfinite",
+        [{}, {}, update(math.nan)],
+        *(20, 2, W),
+        f"the update of {W} in layer 2 (block2) is nan or infinite, with finite states and a "
+        "finite Δ",
+        ([{"after": False} | {("parameters", "log10_update", i): math.nan for i in range(6)}] * 4,),
+    ),
+    "lost": Case(
         "format",
-        0,
-        "Δ of the output is zero in float16",
+        [LOST | GONE],
+        *(0, 1, ""),
+        "Δ is 10^-9 in layer 1 (block1), for which float16 has no number: it and all below get "
+        "nothing; scale the loss",
+        ([LOST] * 3,),  # Adam moves the weights
     ),
-    "rounded": ([{}, update(-math.inf), update(-math.inf)], "rounding", 20, r"\['2'\].w .*stays"),
-    "half of the updates": ([weights("log10_update", -0.2, -0.3, -2.0)], "update", 0, "is 0.2"),
-    "one update": ([{}, update(0.1), update(0.2)], "update", 20, r"\['2'\].w .* second time"),
-    "decay": (SHRINKING, "decay", 20, "halves every 30 steps"),
-    "clip": (CLIPPED, "clip", 10, "every step is clipped"),
-    "a large state": ([{("layers", "log10_mean_square", 1): 6.5}], "state", 0, "layer 2 .*1,800"),
-    "a growing state": (
-        [{("layers", "log10_mean_square", 2): 2.6 + 0.3 * i} for i in range(4)],
+    "a loss below float16": Case(
+        "format",
+        [{(*OUTPUT, i): -math.inf for i in range(3)}],
+        *(0, None, ""),
+        "Δ of the output is zero in float16; scale the loss",
+        ([{(*OUTPUT, i): -math.inf for i in range(2)}],),
+    ),
+    "rounded": Case(
+        "rounding",
+        [{}, update(-math.inf), update(-math.inf)],
+        *(20, 2, W),
+        f"{W} in layer 2 (block2) stays as it is, though it has a Δ: its dtype rounds the update "
+        "away",
+        (
+            [update(-math.inf)] * 4,  # frozen from the start
+            [
+                {},
+                *[weights("log10_update", *[-math.inf] * 3)] * 3,
+            ],  # a step size of zero at the end
+        ),
+    ),
+    "half of the updates": Case(
+        "update",
+        [weights("log10_update", -0.2, -0.3, -2.0)],
+        *(0, 1, "['1'].w"),
+        "‖update‖ / ‖θ‖ of ['1'].w in layer 1 (block1) is 0.2, and 0.13 in half of all weights: "
+        "the step is too large",
+        ([weights("log10_update", -0.2, -0.5, -2.0)],),
+    ),
+    "one update": Case(
+        "update",
+        [{}, update(0.1), update(0.2)],
+        *(20, 2, W),
+        f"‖update‖ / ‖θ‖ of {W} in layer 2 (block2) is 0.4, for the second time",
+        ([update(0.3), {}, {}],),  # small weights at the start
+    ),
+    "decay": Case(
+        "decay",
+        SHRINKING,
+        *(20, 1, "['1'].w"),
+        "weights shrink; ['1'].w in layer 1 (block1) halves every 30 steps",
+        ([weights("log10_size", 0.5 - i / 1e5, 0.6, 0.4) for i in range(4)],),
+    ),
+    "clip": Case(
+        "clip",
+        CLIPPED,
+        *(10, None, ""),
+        "every step is clipped: ‖update‖ is 0.000137 each time, of gradients from 0.14 to 0.43",
+        (
+            [
+                {place: v + 2 * (place[1] == "log10_update") for place, v in change.items()}
+                for change in CLIPPED
+            ],
+            [weights("log10_delta", -1.0 + i / 3, -1.3, -1.1) for i in range(4)],
+        ),
+    ),
+    "a large state": Case(
         "state",
-        30,
-        "layer 3 .* double every 20 steps; float16 ends in about 200",
+        [{("layers", "log10_mean_square", 1): 6.5}],
+        *(0, 2, ""),
+        "the state of layer 2 (block2) has a root mean square of 1,800",
+        ([{("layers", "log10_mean_square", 1): 4.0}] * 5,),  # steady
     ),
-    "growing logits": (
+    "a growing state": Case(
+        "state",
+        [{("layers", "log10_mean_square", 2): 2.6 + 0.3 * i} for i in range(4)],
+        *(30, 3, ""),
+        "states of layer 3 (block3) double every 20 steps; float16 ends in about 200",
+        ([{("layers", "log10_mean_square", 2): 0.3 * i} for i in range(4)],),  # small
+    ),
+    "growing logits": Case(
+        "attention",
         [logits(v) for v in (8, 12, 20, 32)],
-        "attention",
-        30,
-        "layer 2 .* every 15 steps; .* about 160",
+        *(30, 2, ""),
+        "attention logits of layer 2 (block2) double every 15 steps; float16 ends in about 160",
+        (
+            [logits(v) for v in (20, 20, 20, 20, 20, 45, 42, 44)],  # they jump
+            [logits(v) for v in (10, 20, 34, 33)],  # they settle
+            [logits(v) for v in (1, 2, 4, 8)],  # they are small
+        ),
     ),
-    "sharp attention": (
+    "sharp attention": Case(
+        "attention",
         [logits(200.0) | {("heads", "share", 1): 0.01}],
-        "attention",
-        0,
-        "head 2 of layer 2 ",
+        *(0, 2, ""),
+        "head 2 of layer 2 (block2) attends to one key each, with logits up to 200: softmax hands "
+        "down little",
+        ([logits(200.0)],),
     ),
-    "starved experts": (
-        [{("experts", "load", i): v for i, v in enumerate((1.0, 0, 0, 0))}] * 2,
+    "starved experts": Case(
         "router",
-        10,
-        "layer 3 .*3 of 4",
+        [{("experts", "load", i): v for i, v in enumerate((1.0, 0, 0, 0))}] * 2,
+        *(10, 3, ""),
+        "the router of layer 3 (block3) leaves 3 of 4 experts without work",
+        ([{("experts", "load", 0): 0.0}] * 3,),
     ),
-    "merged examples": (
-        [{("layers", "log10_spread", i): -3.5 for i in (1, 2)}],
+    "merged examples": Case(
         "examples",
-        0,
-        "from layer 2 ",
+        [{("layers", "log10_spread", i): -3.5 for i in (1, 2)}],
+        *(0, 2, ""),
+        "all examples are equal but for rounding, from layer 2 (block2) up",
+        ([{("layers", "log10_spread", i): math.nan for i in range(3)}] * 2,),  # a batch of one
     ),
-    "vanished": ([{"word": "vanishing", "total": -7.0}], "gradient", 0, "-7 decades"),
-    "a branch": (
+    "vanished": Case(
+        "gradient",
+        [{"word": "vanishing", "total": -7.0}],
+        *(0, 1, ""),
+        "vanishing gradient, -7 decades over the whole network",
+        ([{"word": "vanishing", "total": -5.0}],),
+    ),
+    "a branch": Case(
+        "branch",
         [branch(-1.0), branch(-6.5), branch(-8.6), branch(-9.0)],
-        "branch",
-        30,
-        r"layer 2 \(block2\) add is 10\^-9 of their stream, and was 0.1 of it",
+        *(30, 2, ""),
+        "what the branches of layer 2 (block2) add is 10^-9 of their stream, and was 0.1 of it: "
+        "the layer does nothing now",
+        ([branch(v) for v in (-math.inf, -math.inf, -math.inf, -8.0, -5.0)],),  # it starts at zero
     ),
-    "a branch of zeros": (
+    "a branch of zeros": Case(
+        "branch",
         [branch(-1.0)] + [branch(-math.inf)] * 2,
-        "branch",
-        20,
-        "is 0 of their stream",
+        *(20, 2, ""),
+        "what the branches of layer 2 (block2) add is 0 of their stream, and was 0.1 of it: "
+        "the layer does nothing now",
+        ([branch(-1.0), branch(-math.inf), branch(-1.0), {}],),
     ),
-    "a cut": ([weights("log10_delta", -1, -math.inf, -1)] * 2, "cut", 10, r"\['2'\].w in layer 2 "),
+    "a cut": Case(
+        "cut",
+        [weights("log10_delta", -1, -math.inf, -1)] * 2,
+        *(10, 2, W),
+        f"Δ of {W} in layer 2 (block2) is exactly zero: every path from it to the loss is cut",
+        ([weights("log10_delta", -1, -math.inf, -1), {}],),  # a branch that starts at zero
+    ),
 }
-
-# What is no fault, though it is near one.
-SILENT = {
-    "healthy": [{}] * 5,
-    "without parameters after it": [
-        {"after": False} | {("parameters", "log10_update", i): math.nan for i in range(6)}
-    ]
-    * 4,
-    "a batch of one": [{("layers", "log10_spread", i): math.nan for i in range(3)}] * 2,
-    "a loss that is not handed over": [{"loss": math.nan}] * 3,
-    "a branch that starts at zero": [weights("log10_delta", -1, -math.inf, -1), {}],
-    "small weights at the start": [update(0.3), {}, {}],
-    "a weight at zero": [weights("log10_size", 0.5, -math.inf, 0.4)],
-    "frozen from the start": [update(-math.inf)] * 4,
-    "a learning rate of zero at the end": [{}, *[weights("log10_update", *[-math.inf] * 3)] * 3],
-    "logits that jump": [logits(v) for v in (20, 20, 20, 20, 20, 45, 42, 44)],
-    "logits that settle": [logits(v) for v in (10, 20, 34, 33)],
-    "logits that are small": [logits(v) for v in (1, 2, 4, 8)],
-    "an expert that rests": [{("experts", "load", 0): 0.0}] * 3,
-    "weights that shrink slowly": [
-        weights("log10_size", 0.5 - i / 1e5, 0.6, 0.4) for i in range(4)
-    ],
-    "lost where Adam moves": [LOST] * 3,
-    "clipped by a little": [
-        {place: v + 2 * (place[1] == "log10_update") for place, v in change.items()}
-        for change in CLIPPED
-    ],
-    "updates of one size": [weights("log10_delta", -1.0 + i / 3, -1.3, -1.1) for i in range(4)],
-    "a branch that starts at zero, and grows": [
-        branch(v) for v in (-math.inf, -math.inf, -math.inf, -8.0, -5.0)
-    ],
-    "a branch that adds nothing once": [branch(-1.0), branch(-math.inf), branch(-1.0), {}],
-    "steady states of 100": [{("layers", "log10_mean_square", 1): 4.0}] * 5,
-}
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
-@pytest.mark.parametrize(("changes", "rule", "step", "text"), CASES.values(), ids=CASES)
-def test_an_alarm_has_its_rule_step_and_reason_and_comes_once(changes, rule, step, text):
-    (alarm,) = [a for a in alarms(series(*changes, *changes[-1:])) if a.rule == rule]
-    assert (alarm.rule, alarm.step) == (rule, step)
-    assert re.search(text, alarm.text)
-    assert alarm.text.startswith(f"Step {step}: ")
+@each_case
+def test_an_alarm_has_its_rule_place_and_reason_and_comes_once(case):
+    """In a step, a layer and an array; whatever other rules see in the same measurements."""
+    (alarm,) = (a for a in alarms(series(*case.ill, *case.ill[-1:])) if a.rule == case.rule)
+    text = f"Step {case.step}: {case.says}."
+    assert alarm == Alarm(case.step, case.rule, text, case.layer, case.path)
+
+
+@each_case
+def test_what_is_no_fault_gives_no_alarm(case):
+    for changes in case.healthy:
+        assert alarms(series(*changes)) == []
+
+
+def test_every_rule_has_a_case_and_a_row_of_the_guide():
+    assert {case.rule for case in CASES.values()} == {*ALARMS}
+    rows = {name: cells for name, *cells in guide()}
+    assert [*rows] == [*ALARMS]
+    assert all(all(cells) for cells in rows.values())
 
 
 def test_what_is_not_finite_is_the_last_alarm():
@@ -244,13 +342,22 @@ def test_an_array_above_the_last_cut_of_a_module_is_named():
         values.append(0.0)
     watched = Watched(START | {"parameters": [*START["parameters"], head]}, [line, line])
     (alarm,) = alarms_of(watched)
-    assert alarm.text.startswith("Step 0: ‖update‖ / ‖θ‖ of head.weight in layer 4 is 1, for the")
+    assert (alarm.rule, alarm.layer, alarm.path) == ("update", 4, "head.weight")
+    assert " head.weight in layer 4 is 1, " in alarm.text
 
 
-@pytest.mark.parametrize("changes", SILENT.values(), ids=SILENT)
-def test_what_is_no_fault_gives_no_alarm(changes):
-    assert alarms(series(*changes)) == []
-
-
-def test_every_rule_has_a_case():
-    assert {rule for _, rule, _, _ in CASES.values()} == {*RULES}
+def test_the_walk_that_adds_an_alarm():
+    """CONTRIBUTING's rule and its case, entered as they stand there."""
+    rule, entry = walk("an alarm")
+    before, cases = dict(ALARMS), {}
+    try:
+        exec(rule, {**vars(module)})
+        exec(entry, {**globals(), "CASES": cases})
+        (case,) = cases.values()
+        assert {*ALARMS} - {*before} == {case.rule}
+        test_an_alarm_has_its_rule_place_and_reason_and_comes_once(case)
+        test_what_is_no_fault_gives_no_alarm(case)
+        assert case.rule in (name for name, *_ in guide())
+    finally:
+        ALARMS.clear()
+        ALARMS.update(before)

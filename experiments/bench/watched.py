@@ -12,7 +12,7 @@ import optax
 import jaxnn
 from experiments.bench.waiting import waited
 from experiments.bench.workload import Workload
-from jaxnn.train.alarms import RULES
+from jaxnn.train.alarms import ALARMS
 
 ADAM = optax.adam(1e-3)
 
@@ -37,7 +37,7 @@ def training(
     watch = None
     if every:
         net, _ = jaxnn.from_function(network, params, xs)
-        watch = jaxnn.watch(net, loss=loss, every=every, ignore=tuple(RULES))
+        watch = jaxnn.watch(net, loss=loss, every=every, ignore=tuple(ALARMS))
 
     def train_step(carry: Any, step: Any) -> Any:
         params, opt_state = carry

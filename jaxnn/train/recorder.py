@@ -23,7 +23,7 @@ import numpy as np
 from ..errors import TrainingWarning
 from ..flow.record.flow import Flow
 from ..texts import clean, told
-from .alarms import FAILURES, RULES, alarms_of, line_of
+from .alarms import ALARMS, FAILURES, alarms_of
 from .journal import FILE, Journal
 from .reading import folder_of, read_watch
 from .steps import check_integer
@@ -153,7 +153,7 @@ class Recorder:
 
     def give(self, alarm: Alarm) -> None:
         """Record an alarm, hand it over and warn."""
-        self._keep(line_of(alarm, _now()))
+        self._keep(alarm.line(_now()))
         if self.callback is not None:
             with self.guarded("callback", alarm.step):
                 self.callback(alarm)
@@ -208,7 +208,7 @@ def check_options(every: Any, callback: Any, ignore: Any, write: Any) -> None:
     check_integer("every", every, 1)
     if not isinstance(ignore, tuple | list | set | frozenset):
         raise TypeError(f"ignore: expected a tuple of names of rules, got {told(ignore)}")
-    rules = (*RULES, *FAILURES)
+    rules = (*ALARMS, *FAILURES)
     for rule in ignore:
         if rule not in rules:
             raise ValueError(f"ignore: expected some of {', '.join(rules)}, got {told(rule)}")

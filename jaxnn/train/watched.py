@@ -92,6 +92,10 @@ class Alarm(NamedTuple):
     def __str__(self) -> str:
         return self.text
 
+    def line(self, time: int) -> Line:
+        """Return the line of the file, of a time in milliseconds since 1970."""
+        return {"kind": "alarm", "time": time, **self._asdict()}
+
 
 @dataclass
 class Watched:
