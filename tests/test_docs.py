@@ -271,7 +271,7 @@ def test_a_picture_is_part_of_its_page_in_the_ink_of_the_page():
 def test_what_a_page_includes_is_there(path):
     text = text_of(path)
     markers = hooks.MARKER.findall(text)
-    assert len(markers) == len(re.findall(r"<!-- (?:code|table|include)\b", text))
+    assert len(markers) == len(re.findall(r"<!-- (?:code|table|include|names)\b", text))
     for kind, argument in markers:
         assert hooks.filled(kind, argument).strip()
     assert "<!-- code" not in hooks.on_page_markdown(text)
