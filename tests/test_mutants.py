@@ -1,0 +1,112 @@
+"""The faults of mutants.py: what the operators make, whose tests see a line, what is well."""
+
+from types import SimpleNamespace
+
+import mutants
+import pytest
+from mutants import ALL, ROOMS, End, Mutant
+from operators import Source
+
+CODE = '''"""A docstring of 1 + 1."""
+from a import b
+
+LEAST: float = 3.0
+TINY = 1e-6
+
+
+def f(x: int | None = None, *, deep: bool = True) -> int:
+    """Return 2 + 2."""
+    if x is None:
+        raise ValueError(f"expected {1 + 1}")
+    return helper(x)
+'''
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("a < b", {"a > b"}),
+        ("len(a) < b", {"len(a) <= b"}),
+        ("n[:2] + m == (o)", {"n[:3] + m == (o)", "n[:2] - m == (o)", "n[:2] == (o)", "m == (o)"}
+            | {"n[:2] + m != (o)"}),
+        ("σ * x", {"σ / x", "σ", "x"}),
+        ("a if not b else c", {"a if True else c", "a if False else c", "a if (b) else c"}),
+        ("a and b", {"a or b", "((a))", "((b))"}),
+        ("jnp.sum(x.T, axis=0)", {"(x.T)", "jnp.mean(x.T, axis=0)", "jnp.sum(x.T)"}
+            | {"jnp.sum(x.T, axis=-1)", "jnp.sum(x.T, axis=1)", "jnp.sum(x, axis=0)"}),
+        ("jnp.asarray(x)", set()),
+        ("zip(a, b, strict=True)", set()),
+        ("[v for v in a if v is None]", {"[v for v in a if True]"}
+            | {"[v for v in a if v is not None]"}),
+        ("'a' + f'{1}'", set()),
+        ("-x", {"(x)"}),
+        ("x = x - y", {"pass", "x = x + y", "x = x"}),
+        ("x += y", {"pass"}),
+    ],
+)  # fmt: skip
+def test_an_operator_makes_a_slip_of_the_pen(code, expected):
+    source = Source(code + "\n")
+    assert {source.applied(change).strip() for change in source.changes()} == expected
+
+
+def test_texts_annotations_and_tolerances_are_left_alone():
+    source = Source(CODE)
+    shown = [source.shown(change)[1] for change in source.changes()]
+    assert shown == [
+        "LEAST: float = 6.0",
+        "def f(x: int | None = None, *, deep: bool = False) -> int:",
+        "if True:",
+        "if False:",
+        "if x is not None:",
+    ]
+
+
+def test_the_tests_of_a_module_s_constant_are_those_where_it_stands():
+    tree = Source(
+        "LEAST = 3\n\n\ndef f(x):\n    return x > LEAST\n\n\ndef g():\n    return 1\n"
+    ).tree
+    reached = {5: {"test_f"}, 9: {"test_g"}}
+    assert [mutants.tests_at(line, tree, reached) for line in (1, 5, 9)] == [
+        {"test_f"},
+        {"test_f"},
+        {"test_g"},
+    ]
+
+
+def test_the_quickest_tests_come_first_a_file_after_the_other():
+    durations = {"a::slow": 20.0, "b::x": 2.0, "a::y": 1.0, "b::z": 3.0}
+    assert mutants.quickest(set(durations), durations) == ("a::y", "b::x", "b::z")
+    assert mutants.quickest({"a::slow"}, durations) == ("a::slow",)
+
+
+def test_each_formula_stands_once_in_its_file_and_each_room_has_files():
+    errors = mutants.formulas()
+    assert 50 <= len(errors) == len({error.name for error in errors})
+    for error in errors:
+        ((test,),) = error.rounds
+        file, _, function = test.partition("::")
+        assert f"def {function.partition('[')[0]}(" in (mutants.ROOT / file).read_text()
+    assert all(mutants.files_of(room) for room in ROOMS.values())
+    assert len(ROOMS) == mutants.DAYS  # each has its day
+
+
+def test_a_formula_has_to_die_and_half_of_a_room():
+    """What is not known is no death: that fails a formula, and says nothing of a room."""
+
+    def good(room, *died):
+        return mutants.judged([End(Mutant("", "", "", (), ALL, 0, room), v, "") for v in died])
+
+    assert good("", True, True)
+    assert not good("", True, False)
+    assert not good("", True, None)
+    assert good("chain", True, True, False, None)
+    assert not good("chain", True, False, False)
+
+
+def test_a_death_is_a_failed_test_and_nothing_else():
+    def failure(code, failed=(), broken=()):
+        return mutants.failure(SimpleNamespace(code=code, failed=failed, broken=broken))
+
+    assert failure(1, ["t"]) == failure(1, ["t"], ["t"]) == "t"
+    assert failure(0) is failure(1, [], ["t"]) is failure(1, ["t"], ["u"]) is failure(2) is None
+    assert failure(None, ["t"]) is None
