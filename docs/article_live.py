@@ -131,13 +131,15 @@ def bar(value, largest, k, i):
 def deep_flow(activation):
     """Return a compiled function of σ_w and the depth: one program for all their values."""
     net = jaxnn.Network((WIDTH, *[WIDTH] * ROOM, 1), activation, "regression")
-    unit = jaxnn.init(net, jax.random.key(0), weights=jaxnn.gaussian(1.0), stacked=True)
+    unit = jaxnn.init(
+        net, jax.random.key(0), weights=jaxnn.initializers.gaussian(1.0), stacked=True
+    )
     xs = jax.random.normal(jax.random.key(1), (EXAMPLES, WIDTH))
     cotangent = jax.random.normal(jax.random.key(2), (EXAMPLES, 1))
 
     @jax.jit
     def flow(sigma_w, depth):
-        params = tuple(jaxnn.Layer(sigma_w * theta, b) for theta, b in unit)
+        params = tuple(jaxnn.network.Layer(sigma_w * theta, b) for theta, b in unit)
         return jaxnn.gradient_flow(net, params, xs, cotangent=cotangent, depth=depth)
 
     return flow

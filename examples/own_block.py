@@ -98,7 +98,7 @@ def largest_difference(ours, theirs):
 
 def data(key, net, batch=16):
     of_params, of_xs, of_ys = jax.random.split(key, 3)
-    params = jaxnn.init(net, of_params, weights=jaxnn.gaussian(1.2), biases=0.3)
+    params = jaxnn.init(net, of_params, weights=jaxnn.initializers.gaussian(1.2), biases=0.3)
     xs = jax.random.normal(of_xs, (batch, net.sizes[0]))
     return params, xs, jax.random.normal(of_ys, (batch, net.sizes[-1]))
 

@@ -47,7 +47,7 @@ def mlp(activation: str, draw: Any, hidden: Any, width: int, depth: int, keys: A
         k = jax.random.split(key, 5)
         shapes = ((width, width), (depth - 1, width, width), (width, 1))
         layers = [
-            jaxnn.Layer(draw(each, shape), jnp.zeros((*shape[:-2], shape[-1])))
+            jaxnn.network.Layer(draw(each, shape), jnp.zeros((*shape[:-2], shape[-1])))
             for each, shape in zip(k[:3], shapes, strict=True)
         ]
         xs = jax.random.normal(k[3], (BATCH, width))
@@ -299,10 +299,10 @@ def pyramid(std: Any, width: int, depth: int, keys: Any) -> Any:
 
 def by_root_of_depth(depth: int) -> Any:
     """Return a residual block whose branch is scaled by 1/√L."""
-    return jaxnn.Residual(scale=depth**-0.5)
+    return jaxnn.blocks.Residual(scale=depth**-0.5)
 
 
-DENSE, HE = jaxnn.Dense(), gaussian(2**0.5)
+DENSE, HE = jaxnn.blocks.Dense(), gaussian(2**0.5)
 FAMILIES = (
     Family(
         "relu, He",
@@ -372,19 +372,19 @@ FAMILIES = (
         "residual, branch × 1",
         True,
         ((32, 32), (32, 64), (64, 64), (128, 64)),
-        partial(mlp, "relu", HE, jaxnn.Residual()),
+        partial(mlp, "relu", HE, jaxnn.blocks.Residual()),
     ),
     Family(
         "residual tanh, branch × 1",
         True,
         ((32, 250), (64, 250), (64, 500), (32, 1000)),
-        partial(mlp, "tanh", gaussian(1.0), jaxnn.Residual()),
+        partial(mlp, "tanh", gaussian(1.0), jaxnn.blocks.Residual()),
     ),
     Family(
         "post-norm, tanh, σ_w = 3",
         True,
         ((64, 64), (64, 128), (64, 192), (128, 128)),
-        partial(mlp, "tanh", gaussian(3.0), jaxnn.PostNorm()),
+        partial(mlp, "tanh", gaussian(3.0), jaxnn.blocks.PostNorm()),
     ),
 )
 
@@ -396,7 +396,7 @@ def totals(flows: Any) -> Any:
     """
     log = np.asarray(flows.log_delta, np.float64) / np.log(10)
     if flows.net is not None:
-        first = int(flows.net.blocks[1] == jaxnn.PostNorm())  # layer 1 is behind no norm
+        first = int(flows.net.blocks[1] == jaxnn.blocks.PostNorm())  # layer 1 is behind no norm
         return log[:, first] - log[:, -2]  # the hidden layers
     if all(name.endswith(relu_layer.__name__) for name in flows.names):
         return log[:, 0] - log[:, -1]

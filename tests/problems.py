@@ -24,7 +24,7 @@ each_activation = pytest.mark.parametrize(
     "activation",
     [
         pytest.param(name, marks=[] if name in FEW_ACTIVATIONS else pytest.mark.slow)
-        for name in jaxnn.ACTIVATIONS
+        for name in jaxnn.network.ACTIVATIONS
     ],
 )
 
@@ -60,10 +60,10 @@ def filled_flow(net, values, **others):
     flags = dict.fromkeys(("lost", "mixes", "linear"), jnp.zeros(len(values), bool))
     arrays = dict.fromkeys(always, values) | {"log_delta_example": values[:, None]} | flags
     arrays["log_delta_input"] = values[0]
-    arrays["parameters"] = jaxnn.Parameters(values[:0], values[:0], (), (), ())
+    arrays["parameters"] = jaxnn.flow.Parameters(values[:0], values[:0], (), (), ())
     flow = jaxnn.Flow(
         **arrays,
-        units=jaxnn.Units(**{v.name: values for v in fields(jaxnn.Units)}),
+        units=jaxnn.flow.Units(**{v.name: values for v in fields(jaxnn.flow.Units)}),
         names=("",) * len(values),
         sizes=net.sizes[1:],
         dtype=np.dtype("float32"),
@@ -131,7 +131,7 @@ def draw_layers(rng, sizes, weights, sigma_b=0.1, dtype=jnp.float64, stacked=Fal
     """Parameters as `jaxnn.init` returns them, drawn by NumPy, which compiles nothing."""
 
     def layer(n, m):
-        return jaxnn.Layer(weights(rng, n, m), sigma_b * rng.normal(size=m))
+        return jaxnn.network.Layer(weights(rng, n, m), sigma_b * rng.normal(size=m))
 
     params, top = [], len(sizes) - 2
     for (inside, n, m), stretch in groupby(
@@ -139,7 +139,7 @@ def draw_layers(rng, sizes, weights, sigma_b=0.1, dtype=jnp.float64, stacked=Fal
     ):
         layers = [layer(n, m) for _ in stretch]
         if stacked and inside and n == m:
-            layers = [jaxnn.Layer(*map(np.stack, zip(*layers, strict=True)))]
+            layers = [jaxnn.network.Layer(*map(np.stack, zip(*layers, strict=True)))]
         params += layers
     return as_dtype(tuple(params), dtype)
 

@@ -12,7 +12,7 @@ import reference
 
 import jaxnn
 
-ACTIVATIONS = tuple(jaxnn.ACTIVATIONS.values())
+ACTIVATIONS = tuple(jaxnn.network.ACTIVATIONS.values())
 DTYPES = (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64)
 INF, NAN = np.inf, np.nan
 each_activation = pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda a: a.name)
@@ -161,18 +161,18 @@ def test_one_s_own_activation_is_a_value():
     def twice(z):
         return 2 * z
 
-    one, other = (jaxnn.Activation("square", square, twice) for _ in range(2))
+    one, other = (jaxnn.network.Activation("square", square, twice) for _ in range(2))
     assert one == other
     assert hash(one) == hash(other)
     net = jaxnn.Network((2, 3, 1), one, "regression")
     params = jaxnn.init(net, jax.random.key(0))
     x, y = jnp.ones(2), jnp.ones(1)
-    expected = jax.grad(jaxnn.loss, argnums=1)(net, params, x, y)
+    expected = jax.grad(jaxnn.passes.loss, argnums=1)(net, params, x, y)
     reference.assert_close(jaxnn.backprop(net, params, x[None], y[None])[1], expected, 1e-12)
 
 
 def test_an_unknown_activation_is_answered_with_the_list(unhooked):
     with pytest.raises(ValueError, match=r"no 'sigmiod'; choose one of identity, sigmoid, tanh"):
-        jaxnn.find_activation("sigmiod")
-    with pytest.raises(TypeError, match=r"expected a name or a jaxnn.Activation, got 3"):
+        jaxnn.network.find_activation("sigmiod")
+    with pytest.raises(TypeError, match=r"expected a name or a jaxnn.network.Activation, got 3"):
         jaxnn.Network((2, 1), 3, "binary")

@@ -257,7 +257,8 @@ RULES = {
         with_norms,
     ),
     "units": (
-        rf"Put `jaxnn.tailored_relu\(\d+\)`, which is (?P<times>{NUMBER}) times leaky_relu\(z, "
+        rf"Put `jaxnn.theory.tailored_relu\(\d+\)`, which is (?P<times>{NUMBER}) times "
+        r"leaky_relu\(z, "
         rf"(?P<slope>{NUMBER})\), in place of the activation in {WHERE}, and multiply the weights "
         rf"{ARRAYS} by (?P<by>{NUMBER})",
         with_units,

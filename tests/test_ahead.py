@@ -21,7 +21,7 @@ from experiments.learning.networks import Draws, Networks, Weights, roomy
 from experiments.remedies import cells as remedies
 from experiments.remedies.table import REMEDIES
 from experiments.runs import ahead
-from jaxnn.network.initializers import find_weights
+from jaxnn.initializers import find_weights
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 

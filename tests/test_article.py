@@ -49,7 +49,7 @@ def test_the_article_s_network(key, y):
     trace, deltas = jaxnn.trace(net, params, x), jaxnn.deltas(net, params, x, y)
     ours = {
         "a0": trace.a[0], "a1": trace.a[1], "a2": trace.a[2], "z1": trace.z[0], "z2": trace.z[1],
-        "L": jaxnn.loss(net, params, x, y),
+        "L": jaxnn.passes.loss(net, params, x, y),
         "d_a1": deltas.a[1], "d_a2": deltas.a[2], "d_z1": deltas.z[0], "d_z2": deltas.z[1],
         "d_theta0": deltas.theta[0], "d_theta1": deltas.theta[1],
         "d_b0": deltas.b[0], "d_b1": deltas.b[1],

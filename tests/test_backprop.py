@@ -22,8 +22,8 @@ from problems import (
 
 import jaxnn
 
-ACTIVATIONS = tuple(jaxnn.ACTIVATIONS)
-TASKS = tuple(jaxnn.TASKS)
+ACTIVATIONS = tuple(jaxnn.network.ACTIVATIONS)
+TASKS = tuple(jaxnn.network.TASKS)
 HIDDEN = (0, 1, 3)  # layers of the networks whose layers are single
 DEPTHS = (1, 2, 5, 30)  # hidden layers used, of one and a run of 29
 TOLERANCE = {jnp.float64: 1e-12, jnp.float32: 1e-5}
@@ -60,13 +60,13 @@ def problem(rng, activation, task, hidden, dtype=jnp.float64, width=32, stacked=
 def by_hand(net, params, xs, ys, depth=None):
     """The library's backprop and, of one example, every Δ."""
     d = jaxnn.deltas(net, params, xs[0], ys[0], depth=depth)
-    layers = tuple(map(jaxnn.Layer, d.theta, d.b))
+    layers = tuple(map(jaxnn.network.Layer, d.theta, d.b))
     return jaxnn.backprop(net, params, xs, ys, depth=depth), (d.z, d.a[:-1], layers)
 
 
 def by_rule(net, params, xs, ys, depth=None):
     """jax.grad of mean_loss, which has a rule of its own."""
-    return jax.value_and_grad(jaxnn.mean_loss, argnums=1)(net, params, xs, ys, depth=depth)
+    return jax.value_and_grad(jaxnn.passes.mean_loss, argnums=1)(net, params, xs, ys, depth=depth)
 
 
 def by_jax(net, params, xs, ys, depth=None):
@@ -126,12 +126,12 @@ def test_gradients_of_several_networks_under_vmap(rng):
     @jax.jit
     @jax.vmap
     def mapped(params):
-        problem = (net, jaxnn.stack(params), xs, ys)
+        problem = (net, jaxnn.network.stack(params), xs, ys)
         return by_hand(*problem), by_rule(*problem)
 
     both = mapped(jax.tree.map(lambda *leaves: jnp.stack(leaves), one, two))
     for i, params in enumerate((one, two)):
-        [(gradients, deltas)] = all_by_jax([(net, jaxnn.stack(params), xs, ys)])
+        [(gradients, deltas)] = all_by_jax([(net, jaxnn.network.stack(params), xs, ys)])
         ours = jax.tree.map(lambda leaf, i=i: leaf[i], both)
         assert_right(ours, ((gradients, deltas), gradients), jnp.float64)
 
@@ -148,20 +148,20 @@ def test_delta_of_the_output_is_the_derivative_by_y_hat(rng, task):
     y_hat = jaxnn.forward(net, params, xs[0])
     value, expected = jax.jit(jax.value_and_grad(naive))(y_hat, ys[0])
     reference.assert_close(jaxnn.deltas(net, params, xs[0], ys[0]).a[-1], expected, 1e-12)
-    np.testing.assert_allclose(jaxnn.loss(net, params, xs[0], ys[0]), value, 1e-12)
+    np.testing.assert_allclose(jaxnn.passes.loss(net, params, xs[0], ys[0]), value, 1e-12)
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_inputs_and_labels_have_gradients_too(rng, task):
     net, params, xs, ys = problem(rng, "tanh", task, 2)
-    by_rule = jax.jit(jax.grad(jaxnn.mean_loss, argnums=(2, 3)))(net, params, xs, ys)
+    by_rule = jax.jit(jax.grad(jaxnn.passes.mean_loss, argnums=(2, 3)))(net, params, xs, ys)
     expected = jax.grad(reference.mean_loss, argnums=(3, 4))("tanh", task, params, xs, ys)
     reference.assert_close(by_rule, expected, 1e-12)
 
 
 def test_the_cotangent_of_the_loss_scales_the_gradient(rng):
     net, params, xs, ys = problem(rng, "tanh", "regression", 2)
-    scaled = jax.jit(jax.grad(lambda p: -3 * jaxnn.mean_loss(net, p, xs, ys) + 1))(params)
+    scaled = jax.jit(jax.grad(lambda p: -3 * jaxnn.passes.mean_loss(net, p, xs, ys) + 1))(params)
     gradient = jaxnn.backprop(net, params, xs, ys)[1]
     reference.assert_close(scaled, jax.tree.map(lambda leaf: -3 * leaf, gradient), 1e-12)
 
@@ -175,7 +175,7 @@ def test_forward_mode_goes_through_the_rule_too(rng, depth):
     tangents = jax.tree.map(jnp.cos, (params, xs))
 
     def loss(params, xs):
-        return jaxnn.mean_loss(net, params, xs, ys, depth=depth)
+        return jaxnn.passes.mean_loss(net, params, xs, ys, depth=depth)
 
     slopes, by_column, mixed = jax.jit(
         lambda *at: (
@@ -210,7 +210,7 @@ def test_forward_mode_goes_through_the_rule_too(rng, depth):
 @pytest.mark.slow
 def test_second_derivatives_run_through_the_rule(rng):
     net, params, xs, ys = problem(rng, "silu", "binary", 1, width=3)
-    of_ours = jax.jacfwd(jax.grad(jaxnn.mean_loss, argnums=1), argnums=1)
+    of_ours = jax.jacfwd(jax.grad(jaxnn.passes.mean_loss, argnums=1), argnums=1)
     of_theirs = jax.hessian(partial(reference.mean_loss, "silu", "binary"))
     ours, theirs = jax.jit(of_ours)(net, params, xs, ys), jax.jit(of_theirs)(params, xs, ys)
     reference.assert_close(ours, theirs, 1e-10)
@@ -220,7 +220,7 @@ def test_second_derivatives_run_through_the_rule(rng):
 def loss_along(net, params, direction, t, xs, ys):
     """The mean loss at params + t · direction."""
     moved = jax.tree.map(lambda p, d: p + t * d, params, direction)
-    return jaxnn.mean_loss(net, moved, xs, ys)
+    return jaxnn.passes.mean_loss(net, moved, xs, ys)
 
 
 def inner(us, vs):
@@ -259,7 +259,7 @@ def test_the_reverse_pass_is_the_adjoint_of_jvp(rng):
         logits = jax.vmap(partial(jaxnn.forward, net), in_axes=(None, 0))
         z, along = jax.jvp(logits, (params, xs), u)
         labels = z - BATCH * v
-        return along, jax.grad(jaxnn.mean_loss, argnums=(1, 2))(net, params, xs, labels)
+        return along, jax.grad(jaxnn.passes.mean_loss, argnums=(1, 2))(net, params, xs, labels)
 
     along, back = both(params, xs, u, v)
     np.testing.assert_allclose(inner(along, v), inner(u, back), rtol=1e-12)
@@ -292,12 +292,14 @@ def test_plain_pairs_go_in_and_come_out(rng, container):
     expected, layers = jaxnn.backprop(net, params, xs, ys)
     assert value == expected
     chex.assert_trees_all_equal(jax.tree.leaves(gradient), jax.tree.leaves(layers))
-    by_rule = jax.grad(jaxnn.mean_loss, argnums=1)(net, plain, xs, ys)
+    by_rule = jax.grad(jaxnn.passes.mean_loss, argnums=1)(net, plain, xs, ys)
     assert jax.tree.structure(by_rule) == jax.tree.structure(plain)
 
 
 @pytest.mark.parametrize(
-    "function", [jaxnn.backprop, jaxnn.mean_loss, jaxnn.gradient_flow], ids=lambda f: f.__name__
+    "function",
+    [jaxnn.backprop, jaxnn.passes.mean_loss, jaxnn.gradient_flow],
+    ids=lambda f: f.__name__,
 )
 def test_repeated_calls_compile_once(rng, function):
     net, params, xs, ys = problem(rng, "tanh", "binary", 2)
@@ -318,7 +320,7 @@ def test_optax_trains_with_the_hand_written_gradient(key):
 
     @jax.jit
     def step(params, state):
-        value, gradient = jax.value_and_grad(jaxnn.mean_loss, argnums=1)(net, params, xs, ys)
+        value, gradient = jax.value_and_grad(jaxnn.passes.mean_loss, argnums=1)(net, params, xs, ys)
         updates, state = adam.update(gradient, state)
         return optax.apply_updates(params, updates), state, value
 

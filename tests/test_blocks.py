@@ -30,15 +30,25 @@ from jaxnn.passes.walk import down, up
 WIDTH, LAYERS, BATCH = 6, 5, 7
 
 CASES = [  # a kind, an activation and a task
-    (jaxnn.Residual(scale=0.5), "tanh", "binary"),
-    (jaxnn.RMSNorm(eps=0.3), "relu", "multiclass"),
-    (jaxnn.BatchNorm(), "tanh", "regression"),
-    (jaxnn.PostNorm(jaxnn.Residual(jaxnn.RMSNorm()), norm="layer"), "sigmoid", "binary"),
+    (jaxnn.blocks.Residual(scale=0.5), "tanh", "binary"),
+    (jaxnn.blocks.RMSNorm(eps=0.3), "relu", "multiclass"),
+    (jaxnn.blocks.BatchNorm(), "tanh", "regression"),
+    (
+        jaxnn.blocks.PostNorm(jaxnn.blocks.Residual(jaxnn.blocks.RMSNorm()), norm="layer"),
+        "sigmoid",
+        "binary",
+    ),
 ]
 MORE_CASES = [
-    (jaxnn.Residual(jaxnn.LayerNorm(eps=0.3), scale=0.1), "gelu", "multiclass"),
-    (jaxnn.Residual(jaxnn.BatchNorm(eps=0.3)), "relu", "binary"),
-    (jaxnn.BatchNorm(jaxnn.RMSNorm(jaxnn.Residual(jaxnn.PostNorm()))), "sigmoid", "regression"),
+    (jaxnn.blocks.Residual(jaxnn.blocks.LayerNorm(eps=0.3), scale=0.1), "gelu", "multiclass"),
+    (jaxnn.blocks.Residual(jaxnn.blocks.BatchNorm(eps=0.3)), "relu", "binary"),
+    (
+        jaxnn.blocks.BatchNorm(
+            jaxnn.blocks.RMSNorm(jaxnn.blocks.Residual(jaxnn.blocks.PostNorm()))
+        ),
+        "sigmoid",
+        "regression",
+    ),
 ]
 each_case = pytest.mark.parametrize(
     ("hidden", "activation", "task"),
@@ -103,19 +113,23 @@ def by_jax(net, params, xs, ys):
 @jax.jit
 def by_hand(net, params, xs, ys):
     """The loss and Δ(θ, b), and the flow in less memory; of a run, which compiles quickly."""
-    run = jaxnn.stack(params)
+    run = jaxnn.network.stack(params)
     value, gradient = jaxnn.backprop(net, run, xs, ys)
-    return value, jaxnn.unstack(gradient), gradient_flow(net, run, xs, ys, memory="sqrt")
+    return value, jaxnn.network.unstack(gradient), gradient_flow(net, run, xs, ys, memory="sqrt")
 
 
 @jax.jit
 def in_other_ways(net, params, xs, ys):
     """Δ(θ, b) of a run with a depth, of one in less memory, and by rule, with Δx."""
-    run = jaxnn.stack(params)
+    run = jaxnn.network.stack(params)
     _, with_depth = jaxnn.backprop(net, run, xs, ys, depth=jnp.array(LAYERS))
     _, in_less_memory = jaxnn.backprop(net, run, xs, ys, memory="sqrt")
-    by_rule, delta_x = jax.grad(jaxnn.mean_loss, argnums=(1, 2))(net, params, xs, ys)
-    return [jaxnn.unstack(with_depth), jaxnn.unstack(in_less_memory), by_rule], delta_x
+    by_rule, delta_x = jax.grad(jaxnn.passes.mean_loss, argnums=(1, 2))(net, params, xs, ys)
+    return [
+        jaxnn.network.unstack(with_depth),
+        jaxnn.network.unstack(in_less_memory),
+        by_rule,
+    ], delta_x
 
 
 def assert_close(ours, theirs):
@@ -227,7 +241,8 @@ def test_plain_and_block_floating_point_agree_to_the_last_bit(
 
 
 @pytest.mark.parametrize(
-    ("hidden", "axis"), [(jaxnn.LayerNorm(eps=0.1), -1), (jaxnn.BatchNorm(eps=0.1), 0)]
+    ("hidden", "axis"),
+    [(jaxnn.blocks.LayerNorm(eps=0.1), -1), (jaxnn.blocks.BatchNorm(eps=0.1), 0)],
 )
 def test_deltas_behind_a_norm_sum_to_zero(rng, hidden, axis):
     """Over the units for a layer norm, over the rows for a batch norm, so that Δb is 0 there."""
@@ -251,7 +266,7 @@ def deep(rng, hidden, activation):
 @pytest.mark.slow
 def test_a_residual_network_explodes_in_signal_and_gradient(rng):
     """Beyond float32; against the same in NumPy's float64, which holds it."""
-    net, params, xs, ys = deep(rng, jaxnn.Residual(), "identity")
+    net, params, xs, ys = deep(rng, jaxnn.blocks.Residual(), "identity")
     flow = jaxnn.gradient_flow(net, params, xs, ys, examples=False)
     wide = jax.tree.map(lambda v: np.asarray(v, np.float64), (params, xs, ys))
     ((theta, b), run, (theta_l, b_l)), xs, ys = wide
@@ -275,7 +290,7 @@ def test_a_residual_network_explodes_in_signal_and_gradient(rng):
 
 def test_a_signal_that_shrinks_past_a_skip_is_measured(rng):
     """z′ = ½ z - ½ f(z): exponents have to follow. Against NumPy's float64, which holds it."""
-    halving = jaxnn.Residual(jaxnn.Residual(), scale=-0.5)
+    halving = jaxnn.blocks.Residual(jaxnn.blocks.Residual(), scale=-0.5)
     net = jaxnn.Network((4, *[8] * 300, 1), "relu", "regression", hidden=halving)
     params = draw_layers(rng, net.sizes, gaussian(1.0), 0.0, jnp.float32, stacked=True)
     xs, top = rng.normal(size=(2, 4)).astype(np.float32), np.ones((2, 1), np.float32)
@@ -296,7 +311,7 @@ def test_a_signal_that_shrinks_past_a_skip_is_measured(rng):
 
 @pytest.mark.slow
 def test_float32_measures_what_only_float64_can_hold():
-    net, run, xs, ys = deep(np.random.default_rng(2), jaxnn.RMSNorm(), "sigmoid")
+    net, run, xs, ys = deep(np.random.default_rng(2), jaxnn.blocks.RMSNorm(), "sigmoid")
     wide = jax.tree.map(lambda v: v.astype(jnp.float64), (run, xs, ys))
     exact, flow = gradient_flow(net, *wide), gradient_flow(net, run, xs, ys)
     assert np.ptp(exact.log_delta) > np.log(float(np.finfo(np.float32).max))
@@ -306,9 +321,9 @@ def test_float32_measures_what_only_float64_can_hold():
 @pytest.mark.parametrize(
     "hidden",
     [
-        pytest.param(jaxnn.RMSNorm(), marks=pytest.mark.slow),
-        jaxnn.LayerNorm(),
-        pytest.param(jaxnn.BatchNorm(), marks=pytest.mark.slow),
+        pytest.param(jaxnn.blocks.RMSNorm(), marks=pytest.mark.slow),
+        jaxnn.blocks.LayerNorm(),
+        pytest.param(jaxnn.blocks.BatchNorm(), marks=pytest.mark.slow),
     ],
 )
 def test_a_norm_knows_no_size(rng, hidden):
@@ -317,7 +332,7 @@ def test_a_norm_knows_no_size(rng, hidden):
     first, *others = params
     plain = gradient_flow(net, params, xs, ys)
     for size in np.float32([2.0**-100, 2.0**100]):
-        scaled = jaxnn.Layer(first.theta * size, first.b * size)
+        scaled = jaxnn.network.Layer(first.theta * size, first.b * size)
         other = gradient_flow(net, (scaled, *others), xs, ys)
         np.testing.assert_allclose(other.log_delta[1:], plain.log_delta[1:], rtol=1e-6)
         np.testing.assert_allclose(other.log_delta[0], plain.log_delta[0] - np.log(size), rtol=1e-6)
@@ -327,16 +342,16 @@ def test_a_norm_knows_no_size(rng, hidden):
 @pytest.mark.parametrize(
     "hidden",
     [
-        pytest.param(jaxnn.RMSNorm(), marks=pytest.mark.slow),
-        jaxnn.LayerNorm(),
-        jaxnn.BatchNorm(),
+        pytest.param(jaxnn.blocks.RMSNorm(), marks=pytest.mark.slow),
+        jaxnn.blocks.LayerNorm(),
+        jaxnn.blocks.BatchNorm(),
     ],
 )
 def test_what_is_constant_becomes_zero_and_lets_nothing_through(rng, hidden):
     """Zero weights: N(0) = 0, Δz = 0, and no nan."""
     net, params, xs, ys = problem(rng, hidden, "tanh", "regression", dtype=jnp.float32)
     first, *others = params
-    params = (jaxnn.Layer(jnp.zeros_like(first.theta), jnp.zeros_like(first.b)), *others)
+    params = (jaxnn.network.Layer(jnp.zeros_like(first.theta), jnp.zeros_like(first.b)), *others)
     flow = gradient_flow(net, params, xs, ys)
     assert np.isneginf(flow.log_delta[0])
     gradient = jax.tree.leaves(jaxnn.backprop(net, params, xs, ys)[1])
@@ -346,7 +361,7 @@ def test_what_is_constant_becomes_zero_and_lets_nothing_through(rng, hidden):
 @pytest.mark.slow
 def test_the_spectrum_is_that_of_jax_s_jacobian(rng):
     """The singular values of ∂z[L]/∂z[1] of a network with a norm in each branch."""
-    hidden = jaxnn.Residual(jaxnn.LayerNorm(), scale=0.5)
+    hidden = jaxnn.blocks.Residual(jaxnn.blocks.LayerNorm(), scale=0.5)
     net, params, xs, _ = problem(rng, hidden, "tanh", "regression")
 
     def z(z1, params):
@@ -359,7 +374,7 @@ def test_the_spectrum_is_that_of_jax_s_jacobian(rng):
     jacobians = jax.jit(jax.vmap(jax.jacobian(lambda z1: z(z1[None], params)[0])))
     by_jax = jacobians(xs @ theta + b[None])
     expected = np.linalg.svd(by_jax, compute_uv=False)
-    measured = jaxnn.spectrum(net, jaxnn.stack(params), xs)
+    measured = jaxnn.flow.spectrum(net, jaxnn.network.stack(params), xs)
     np.testing.assert_allclose(np.exp(measured.log_singular_values), expected, rtol=1e-11)
 
 
@@ -392,9 +407,9 @@ class Halved:
 def test_a_block_of_the_user_s_own(rng, activation):
     """½ in the block is ½ in the weights."""
     net, params, xs, ys = problem(rng, Halved(), activation, "binary")
-    params = jaxnn.stack(params)
+    params = jaxnn.network.stack(params)
     first, run, last = params
-    halved = (first, jaxnn.Layer(run.theta / 2, run.b / 2), last)
+    halved = (first, jaxnn.network.Layer(run.theta / 2, run.b / 2), last)
     dense = jaxnn.Network(net.sizes, activation, "binary")
     flows = gradient_flow(net, params, xs, ys), gradient_flow(dense, halved, xs, ys)
     np.testing.assert_allclose(flows[0].log_delta, flows[1].log_delta, rtol=1e-12)
@@ -404,11 +419,13 @@ def test_a_block_of_the_user_s_own(rng, activation):
 
 
 def test_one_example_has_no_batch(rng, unhooked):
-    net, params, xs, ys = problem(rng, jaxnn.Residual(jaxnn.BatchNorm()), "tanh", "binary")
+    net, params, xs, ys = problem(
+        rng, jaxnn.blocks.Residual(jaxnn.blocks.BatchNorm()), "tanh", "binary"
+    )
     for call in (
         lambda: jaxnn.forward(net, params, xs[0]),
         lambda: jaxnn.trace(net, params, xs[0]),
-        lambda: jaxnn.loss(net, params, xs[0], ys[0]),
+        lambda: jaxnn.passes.loss(net, params, xs[0], ys[0]),
         lambda: jaxnn.deltas(net, params, xs[0], ys[0]),
     ):
         with pytest.raises(
@@ -420,7 +437,7 @@ def test_one_example_has_no_batch(rng, unhooked):
 @pytest.mark.slow
 def test_trace_and_deltas_of_one_example(rng):
     """A is what θ multiplies: the forward pass and Δθ = aᵀ Δz come together from the pieces."""
-    hidden = jaxnn.Residual(jaxnn.RMSNorm(), scale=0.5)
+    hidden = jaxnn.blocks.Residual(jaxnn.blocks.RMSNorm(), scale=0.5)
     net, params, xs, ys = problem(rng, hidden, "tanh", "binary")
     t, d = jaxnn.trace(net, params, xs[0]), jaxnn.deltas(net, params, xs[0], ys[0])
     for i in range(1, LAYERS):
@@ -428,7 +445,7 @@ def test_trace_and_deltas_of_one_example(rng):
         np.testing.assert_allclose(t.z[i], t.z[i - 1] + 0.5 * (t.a[i] @ theta + b), rtol=1e-12)
         np.testing.assert_allclose(d.theta[i], 0.5 * np.outer(t.a[i], d.z[i]), rtol=1e-12)
         np.testing.assert_allclose(d.a[i], 0.5 * d.z[i] @ theta.T, rtol=1e-12)
-    run = jaxnn.trace(net, jaxnn.stack(params), xs[0])
+    run = jaxnn.trace(net, jaxnn.network.stack(params), xs[0])
     chex.assert_trees_all_close(run.z[1], jnp.stack(t.z[1:-1]), rtol=1e-12)
     chex.assert_trees_all_close(run.a[2], jnp.stack(t.a[2:-1]), rtol=1e-12)
 
@@ -437,23 +454,31 @@ def test_trace_and_deltas_of_one_example(rng):
     ("make", "error", "sentence"),
     [
         (
-            lambda: jaxnn.Network((3, 4, 5, 1), "tanh", "binary", hidden=jaxnn.Residual()),
+            lambda: jaxnn.Network((3, 4, 5, 1), "tanh", "binary", hidden=jaxnn.blocks.Residual()),
             ValueError,
             r"^hidden: Residual\(.*\) stands between hidden layers of one width, got the widths 4",
         ),
         (
             lambda: jaxnn.Network((3, 4, 1), "tanh", "binary", hidden="residual"),
             TypeError,
-            r"^hidden: expected a block such as jaxnn.Residual\(\), got 'residual'",
+            r"^hidden: expected a block such as jaxnn.blocks.Residual\(\), got 'residual'",
         ),
         (
-            lambda: jaxnn.Network((3, 4, 1), "tanh", "binary", hidden=jaxnn.Residual),
+            lambda: jaxnn.Network((3, 4, 1), "tanh", "binary", hidden=jaxnn.blocks.Residual),
             TypeError,
             "^hidden: expected a block such as",
         ),
-        (lambda: jaxnn.Residual(scale=np.nan), ValueError, "^scale: expected a finite number"),
-        (lambda: jaxnn.RMSNorm(eps=-1.0), ValueError, "^eps: expected a finite number >= 0"),
-        (lambda: jaxnn.PostNorm(norm="batch"), ValueError, "^norm: expected 'rms' or 'layer'"),
+        (
+            lambda: jaxnn.blocks.Residual(scale=np.nan),
+            ValueError,
+            "^scale: expected a finite number",
+        ),
+        (lambda: jaxnn.blocks.RMSNorm(eps=-1.0), ValueError, "^eps: expected a finite number >= 0"),
+        (
+            lambda: jaxnn.blocks.PostNorm(norm="batch"),
+            ValueError,
+            "^norm: expected 'rms' or 'layer'",
+        ),
     ],
 )
 def test_what_cannot_stand_somewhere_says_so(make, error, sentence, unhooked):

@@ -70,7 +70,9 @@ def test_every_number_of_one_example_is_the_library_s(script, problem):
     trace = jaxnn.trace(NET, params, x[0])
     close(z[1:], [row[None] for row in trace.z])
     close(a, [row[None] for row in trace.a])
-    np.testing.assert_allclose(script.loss(params, x, y), jaxnn.loss(NET, params, x[0], y[0]))
+    np.testing.assert_allclose(
+        script.loss(params, x, y), jaxnn.passes.loss(NET, params, x[0], y[0])
+    )
 
     theirs = jaxnn.deltas(NET, params, x[0], y[0])
     delta_z = script.deltas(params, z, a, y)
@@ -105,7 +107,7 @@ def test_the_sizes_of_thirty_layers_are_the_library_s(script, strict_jax):
         z, a = script.forward(deep, xs)
         norms = [np.linalg.norm(delta) for delta in script.deltas(deep, z, a, ys)[1:]]
     net = jaxnn.Network((3, *[64] * 29, 1), "sigmoid", "binary")
-    flow = jaxnn.gradient_flow(net, jaxnn.stack(deep), xs, ys)
+    flow = jaxnn.gradient_flow(net, jaxnn.network.stack(deep), xs, ys)
     np.testing.assert_allclose(np.log(norms), flow.log_delta, atol=1e-9)
     printed = np.asarray(script.largest)  # the largest number of Δz, in float32
     assert (np.divide(norms, 64) < printed).all()

@@ -10,7 +10,7 @@ from draws import TOKENS, WORDS, embed, norm, scaled_norm
 from problems import as_users_have_jax, filled_flow
 
 import jaxnn
-from jaxnn import AttentionHeads
+from jaxnn.flow import AttentionHeads
 from jaxnn.flow.verdict.findings import (
     Arrays,
     alike_where_read,
@@ -270,7 +270,7 @@ def test_a_branch_that_starts_at_zero_leaves_its_weights_without_gradient():
 def test_experts_that_all_tokens_go_to(load, tokens, selected, text):
     """Routers that weigh all experts and those that select some; too few tokens say nothing."""
     count = len(load)
-    routers = jaxnn.Routers(
+    routers = jaxnn.flow.Routers(
         jnp.array(load), (2,) * count, (1,) * count, tuple(range(1, count + 1)),
         (tokens,) * count, (selected,) * count, (("['r']",),) * count, ((),) * count,
     )  # fmt: skip
@@ -395,7 +395,7 @@ def test_layers_that_average_all_tokens_make_them_equal():
 )
 def test_the_only_position_that_gets_a_gradient(log_delta, position):
     log_delta = jnp.array((0.0, *log_delta, *(3 * [0.0])))
-    positions = jaxnn.Positions(log_delta, jnp.zeros(7), (1, 3, 3))
+    positions = jaxnn.flow.Positions(log_delta, jnp.zeros(7), (1, 3, 3))
     flow = flow_with("abc", positions=positions)
     said = [finding.text for finding in lone_position(flow)]
     text = f"Only position {position} of 3 gets a gradient in layer 2 (b): what the others"
@@ -418,7 +418,7 @@ def test_the_only_position_that_gets_a_gradient(log_delta, position):
 def test_what_differs_between_examples_is_not_read(log_delta, log_spread, text):
     """Causal attention read at the first token, which sees no other."""
     log_delta, log_spread = (jnp.array((*v, 0.0)) for v in (log_delta, log_spread))
-    flow = flow_with("ab", positions=jaxnn.Positions(log_delta, log_spread, (3, 1)))
+    flow = flow_with("ab", positions=jaxnn.flow.Positions(log_delta, log_spread, (3, 1)))
     said = [finding.text for finding in alike_where_read(flow)]
     assert said == (
         [f"Examples differ in layer 1 (a), but not at {text} a gradient: what differs is not read."]

@@ -100,7 +100,7 @@ def test_it_measures_what_gradient_flow_does(rng, memory):
     own, params = jaxnn.from_layers([(first, pairs[0]), *[(layer, p) for p in pairs[1:]]])
     assert own.lengths == (0, 149, 0)
     flow = gradient_flow(own, params, xs, ys, loss=loss, memory=memory)
-    ours = jax.jit(gradient_flow)(net, jaxnn.stack(pairs), xs, ys)
+    ours = jax.jit(gradient_flow)(net, jaxnn.network.stack(pairs), xs, ys)
     assert float(ours.log_delta[0]) < -150
     for name in ("log_delta", "log_delta_example", "log_largest", "log_mean_square"):
         np.testing.assert_allclose(getattr(flow, name), getattr(ours, name), rtol=3e-7, atol=3e-6)

@@ -39,7 +39,7 @@ def made(tmp_path_factory):
         "key": key,
         "layers": layers,
         "numpy": [tuple(map(np.asarray, layer)) for layer in layers],
-        "run": jaxnn.stack(layers),
+        "run": jaxnn.network.stack(layers),
         "drawn": jaxnn.init(NET, key, lazy=True),
         "state": jaxnn.train.start(NET, layers, SGD, key),
         "flow": filled_flow(NET, np.ones(3)),
@@ -134,9 +134,9 @@ CASES = {
     ),
     "epoch": lambda made: jaxnn.train.epoch(NET, made["state"], XS, YS, SGD, batch=2),
     "diagnose": lambda made: jaxnn.diagnose(made["chain"], XS[:, :2], cotangent=XS[:, :2]),
-    "evaluate": lambda made: jaxnn.evaluate(NET, made["layers"], XS, YS),
-    "find_activation": lambda made: jaxnn.find_activation("tanh"),
-    "find_task": lambda made: jaxnn.find_task("binary"),
+    "evaluate": lambda made: jaxnn.train.evaluate(NET, made["layers"], XS, YS),
+    "find_activation": lambda made: jaxnn.network.find_activation("tanh"),
+    "find_task": lambda made: jaxnn.network.find_task("binary"),
     "fit with a fraction held out": lambda made: fit(made, validation=0.25),
     "fit with a validation set": lambda made: fit(
         made, validation=made["data"], patience=1, callback=id
@@ -152,7 +152,7 @@ CASES = {
     "from_torch": lambda made: jaxnn.from_torch(
         torches.sequential(torches.linear(np.random.default_rng(0), 3, 1))
     ),
-    "gaussian": lambda made: jaxnn.gaussian(1.5)(made["key"], (3, 4)),
+    "gaussian": lambda made: jaxnn.initializers.gaussian(1.5)(made["key"], (3, 4)),
     "gradient_flow": lambda made: jaxnn.gradient_flow(NET, made["layers"], XS, YS),
     "gradient_flow of a chain": lambda made: jaxnn.gradient_flow(*made["chain"], XS, cotangent=XS),
     "hugging_face_callback": lambda made: callback_of("hugging_face", "transformers"),
@@ -160,20 +160,20 @@ CASES = {
     "init of a run": lambda made: jaxnn.init(NET, made["key"], stacked=True),
     "init without numbers": lambda made: jaxnn.init(NET, made["key"], lazy=True),
     "lightning_callback": lambda made: callback_of("lightning", "lightning.pytorch", loss=abs),
-    "log_norm": lambda made: jaxnn.log_norm(made["data"][0]),
-    "looks_linear": lambda made: jaxnn.looks_linear(1.5)(made["key"], (4, 4)),
-    "loss": lambda made: jaxnn.loss(NET, made["layers"], XS[0], 1),
-    "mean_loss": lambda made: jaxnn.mean_loss(NET, made["layers"], XS, YS),
-    "orthogonal": lambda made: jaxnn.orthogonal(1.5)(made["key"], (3, 4)),
+    "log_norm": lambda made: jaxnn.flow.log_norm(made["data"][0]),
+    "looks_linear": lambda made: jaxnn.initializers.looks_linear(1.5)(made["key"], (4, 4)),
+    "loss": lambda made: jaxnn.passes.loss(NET, made["layers"], XS[0], 1),
+    "mean_loss": lambda made: jaxnn.passes.mean_loss(NET, made["layers"], XS, YS),
+    "orthogonal": lambda made: jaxnn.initializers.orthogonal(1.5)(made["key"], (3, 4)),
     "plan": lambda made: jaxnn.plan(made["counted"]),
     "read_watch": lambda made: jaxnn.train.read_watch(made["folder"]),
-    "spectrum": lambda made: jaxnn.spectrum(NET, made["layers"], XS),
+    "spectrum": lambda made: jaxnn.flow.spectrum(NET, made["layers"], XS),
     "split": lambda made: jaxnn.train.split(XS, YS, 0.4, made["key"]),
     "split on the device": lambda made: jaxnn.train.split(*made["data"], 0.4, made["key"]),
-    "stack": lambda made: jaxnn.stack(made["layers"]),
+    "stack": lambda made: jaxnn.network.stack(made["layers"]),
     "start": lambda made: jaxnn.train.start(NET, made["layers"], SGD, made["key"]),
     "step": lambda made: jaxnn.train.step(NET, made["state"], XS, YS, SGD),
-    "tailored_relu": lambda made: jaxnn.tailored_relu(20),
+    "tailored_relu": lambda made: jaxnn.theory.tailored_relu(20),
     "torch_cures": lambda made: torch_cures(),
     "to_csv": lambda made: jaxnn.train.to_csv(made["folder"] / "numbers.csv"),
     "to_mlflow": lambda made: to_mlflow(),
@@ -182,7 +182,7 @@ CASES = {
     "torch_flow": lambda made: torch_flow(),
     "torch_watch": lambda made: torch_watch(),
     "trace": lambda made: jaxnn.trace(NET, made["layers"], XS[0]),
-    "unstack": lambda made: jaxnn.unstack(made["run"]),
+    "unstack": lambda made: jaxnn.network.unstack(made["run"]),
     "verdict": lambda made: jaxnn.verdict(made["flow"]),
     "watch of a step": lambda made: made["watch"](0, made["layers"], XS, YS),
     "width_check": lambda made: jaxnn.width_check(
@@ -201,7 +201,7 @@ CASES = {
     "meanfield.log_delta_band": lambda made: meanfield.log_delta_band("relu", 1.5, 0.1, 1, 8, 3),
     "meanfield.slope_band": lambda made: meanfield.slope_band("relu", 0.5, 8, 3),
     "meanfield.stationary_chi": lambda made: meanfield.stationary_chi(
-        "relu", 1.0, hidden=jaxnn.BatchNorm(), batch=8
+        "relu", 1.0, hidden=jaxnn.blocks.BatchNorm(), batch=8
     ),
     "meanfield.tailored_slope": lambda made: meanfield.tailored_slope(20),
     "meanfield.xi_c": lambda made: meanfield.xi_c("relu", 1.5, 0.1),
@@ -228,12 +228,13 @@ def test_every_public_function_has_a_case():
             name
             for name, value in values.items()
             if inspect.isfunction(value)
-            and value.__module__.startswith(module.__name__)
+            and (hasattr(module, "__all__") or value.__module__ == module.__name__)
             and name[0] != "_"
         }
 
     of_meanfield = {f"meanfield.{name}" for name in functions(meanfield)}
-    public = functions(jaxnn) | functions(jaxnn.train)
+    rooms = jaxnn.flow, jaxnn.initializers, jaxnn.network, jaxnn.passes, jaxnn.train
+    public = functions(jaxnn).union(*map(functions, rooms), ["tailored_relu"])
     assert public | of_meanfield == {name.split()[0] for name in CASES}
 
 
@@ -303,7 +304,7 @@ def test_a_printed_verdict_compiles_six_programs_at_most_and_a_second_none(made,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("function", [jaxnn.backprop, jaxnn.gradient_flow, jaxnn.mean_loss])
+@pytest.mark.parametrize("function", [jaxnn.backprop, jaxnn.gradient_flow, jaxnn.passes.mean_loss])
 def test_one_program_serves_every_depth(made, programs, function):
     for depth in (1, 2, 1):
         function(NET, made["run"], XS, YS, depth=depth)

@@ -82,7 +82,7 @@ def test_the_critical_factor_of_relu_is_that_of_he():
 
 @pytest.mark.slow
 def test_a_network_of_norms_has_no_critical_factor():
-    net = jaxnn.Network((6, *[32] * 8, 1), "tanh", "binary", hidden=jaxnn.PostNorm())
+    net = jaxnn.Network((6, *[32] * 8, 1), "tanh", "binary", hidden=jaxnn.blocks.PostNorm())
     params = jaxnn.init(net, jax.random.key(0), stacked=True)
     xs = jax.random.normal(jax.random.key(1), (6, 6))
     found = critical_scale(net, params, xs)

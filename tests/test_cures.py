@@ -199,7 +199,7 @@ def test_of_equal_rates_that_which_leaves_more_directions_is_the_better_cure():
 def test_a_network_of_ours(key, rng):
     """The factor takes σ_w to its critical value, but for the finite width."""
     net = jaxnn.Network((N, *[64] * 40, 1), "relu", "binary")
-    params = jaxnn.init(net, key, jaxnn.gaussian(1.0), stacked=True)
+    params = jaxnn.init(net, key, jaxnn.initializers.gaussian(1.0), stacked=True)
     xs = rng.normal(size=(B, N))
     found = jaxnn.cures(net, params, xs, np.arange(B) % 2)
     scale = next(cure for cure in found if cure.kind == "scale")

@@ -28,7 +28,7 @@ from experiments.pages import charts, engine, names, web
 from experiments.pages import report as pages
 from experiments.runs import experiment, files, runtime, store
 from experiments.runs.devices import SideBySide
-from jaxnn.network.initializers import find_weights
+from jaxnn.initializers import find_weights
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -229,7 +229,7 @@ def test_a_network_is_the_start_of_the_deepest_one():
     plain = jaxnn.Network((4, *[3] * hidden, 3), "tanh", "multiclass")
     for i in range(2):
         (first, run, last), x, y = jax.tree.map(itemgetter(i), drawn)
-        layers = [jaxnn.Layer(run.theta[j], run.b[j]) for j in range(hidden - 1)]
+        layers = [jaxnn.network.Layer(run.theta[j], run.b[j]) for j in range(hidden - 1)]
         expected = jaxnn.gradient_flow(plain, (first, *layers, last), x, y)
         np.testing.assert_allclose(flow["log_delta"][i], expected.log_delta, rtol=1e-5)
     others = (dataclasses.replace(of, depths=depths) for depths in ((2,), (2, 5), (70,)))
@@ -469,7 +469,7 @@ def test_the_verdict_names_the_depth_that_plain_backprop_reaches():
 def test_the_sigma_w_of_an_initialisation_is_that_of_its_draws(key, name, factor, expected):
     assert theory.sigma_w(name, factor, 64) == pytest.approx(expected)
     if expected is not None:
-        scheme = jaxnn.gaussian(1.0) if "=" in name else depth.find_weights(name)
+        scheme = jaxnn.initializers.gaussian(1.0) if "=" in name else depth.find_weights(name)
         theta = factor * scheme(key, (64, 64), np.float32)
         # The square of a σ_w from 4096 entries has a relative deviation of √(2/4096).
         assert 64 * np.mean(np.square(theta)) == pytest.approx(expected**2, rel=0.1)

@@ -194,7 +194,13 @@ def test_another_project_s_files_are_warned_of_before_they_are_read(tmp_path):
     site = tmp_path / "site-packages"
     other(site, ["jaxnn-0.2.0.dist-info/RECORD", "jaxnn/__init__.py", "jaxnn/layers/__init__.py"])
     (site / "jaxnn" / "cli").mkdir(parents=True)
-    for name in ("__init__.py", "cli/__init__.py", "cli/loading.py", "distribution.py"):
+    for name in (
+        "__init__.py",
+        "cli/__init__.py",
+        "cli/loading.py",
+        "distribution.py",
+        "exports.py",
+    ):
         shutil.copy(ROOT / "jaxnn" / name, site / "jaxnn" / name)
     (tmp_path / "mine.py").write_text("import sys\nimport jaxnn\njaxnn.backprop\n")
     answer = subprocess.run(

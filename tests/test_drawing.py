@@ -29,7 +29,7 @@ def numbers(text):
 @pytest.fixture
 def params(rng):
     return tuple(
-        jaxnn.Layer(jnp.asarray(rng.normal(size=(n, m))), jnp.asarray(rng.normal(size=m)))
+        jaxnn.network.Layer(jnp.asarray(rng.normal(size=(n, m))), jnp.asarray(rng.normal(size=m)))
         for n, m in ((3, 4), (4, 1))
     )
 
@@ -38,7 +38,7 @@ def params(rng):
 def test_every_number_is_drawn(narrow, params):
     shown = numbers(drawing.draw(NET, params, X, Y, narrow=narrow).svg)
     trace, deltas = jaxnn.trace(NET, params, X), jaxnn.deltas(NET, params, X, Y)
-    expected = {"loss": jaxnn.loss(NET, params, X, Y)}
+    expected = {"loss": jaxnn.passes.loss(NET, params, X, Y)}
     for name, arrays, first in (
         ("a", trace.a, 0), ("z", trace.z, 1), ("delta_z", deltas.z, 1),
         ("delta_a", deltas.a[:1], 0), ("theta", [theta for theta, _ in params], 0),
@@ -85,7 +85,7 @@ def test_a_run_is_drawn_as_its_layers(key):
     params = jaxnn.init(net, key)
     plain = drawing.draw(net, params, X[:2], 0.5).svg
     assert len(numbers(plain)) > 80
-    shared = jaxnn.stack(params)
+    shared = jaxnn.network.stack(params)
     assert len(shared) < len(params)
     assert drawing.draw(net, shared, X[:2], 0.5).svg == plain
 

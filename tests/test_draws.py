@@ -37,9 +37,9 @@ def test_two_in_a_hundred_verdicts_on_a_relu_network_are_wrong_at_most(rng, sigm
 @pytest.mark.parametrize(
     ("block", "depth", "word", "layers"),
     [
-        (jaxnn.PostNorm(), 12, "exploding", 11),
-        (jaxnn.RMSNorm(), 12, "not distinguishable from steady", 12),
-        (jaxnn.PostNorm(), 4, "steady", 4),
+        (jaxnn.blocks.PostNorm(), 12, "exploding", 11),
+        (jaxnn.blocks.RMSNorm(), 12, "not distinguishable from steady", 12),
+        (jaxnn.blocks.PostNorm(), 4, "steady", 4),
     ],
 )
 def test_the_first_layer_is_not_like_those_behind_a_norm(block, depth, word, layers):

@@ -273,7 +273,7 @@ def test_a_network_has_the_entries_of_a_chain(cotangent):
     with as_users_have_jax():
         net = jaxnn.Network((3, *[5] * 4, N), "tanh", "regression")
         given = jaxnn.init(net, jax.random.key(0), lazy=True)
-        pairs = jaxnn.unstack(given)
+        pairs = jaxnn.network.unstack(given)
         xs = np.ones((B, 3), np.float32)
         more = {"cotangent": cotangent, "examples": False, "formats": True}
         flow = jaxnn.gradient_flow(net, given, xs, depth=3, **more)

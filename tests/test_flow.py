@@ -108,8 +108,8 @@ def test_underflow_is_lost_to_plain_backprop_and_not_to_the_flow(rng):
     assert abs(int(flow.lost.sum()) - plain_is_zero.sum()) <= 2
 
 
-RELU = jaxnn.find_activation("relu")
-FALLING = jaxnn.Activation("falling", lambda z: -RELU.sigma(z), lambda z: -RELU.prime(z))
+RELU = jaxnn.network.find_activation("relu")
+FALLING = jaxnn.network.Activation("falling", lambda z: -RELU.sigma(z), lambda z: -RELU.prime(z))
 
 
 @pytest.mark.parametrize(
@@ -191,18 +191,18 @@ def test_log_norm_over_the_whole_range_of_float32(rng, scale):
     v = rng.normal(size=(30, 4)) * scale
     expected = np.log(np.linalg.norm(np.ravel(v)))
     if scale < np.finfo(np.float32).tiny:  # digits are gone below the normal numbers, or all of it
-        assert float(jaxnn.log_norm(jnp.asarray(v, jnp.float32))) <= expected + 1e-3
+        assert float(jaxnn.flow.log_norm(jnp.asarray(v, jnp.float32))) <= expected + 1e-3
     else:
         np.testing.assert_allclose(
-            jaxnn.log_norm(jnp.asarray(v, jnp.float32)), expected, rtol=1e-6, atol=1e-6
+            jaxnn.flow.log_norm(jnp.asarray(v, jnp.float32)), expected, rtol=1e-6, atol=1e-6
         )
 
 
 def test_log_norm_at_the_edges():
-    assert jaxnn.log_norm(jnp.zeros(3)) == -np.inf
-    assert jaxnn.log_norm(jnp.array([1.0, -np.inf])) == np.inf
-    assert np.isnan(jaxnn.log_norm(jnp.array([1.0, np.nan, np.inf])))
-    assert jaxnn.log_norm(jnp.full(60_000, 2.0, jnp.float16)) == pytest.approx(
+    assert jaxnn.flow.log_norm(jnp.zeros(3)) == -np.inf
+    assert jaxnn.flow.log_norm(jnp.array([1.0, -np.inf])) == np.inf
+    assert np.isnan(jaxnn.flow.log_norm(jnp.array([1.0, np.nan, np.inf])))
+    assert jaxnn.flow.log_norm(jnp.full(60_000, 2.0, jnp.float16)) == pytest.approx(
         np.log(2 * 60_000**0.5)
     )
 

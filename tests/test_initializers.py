@@ -36,10 +36,10 @@ VARIANCES = {
 
 
 def test_every_name_has_its_variance(key):
-    assert set(VARIANCES) == set(jaxnn.WEIGHTS)
+    assert set(VARIANCES) == set(jaxnn.initializers.WEIGHTS)
     schemes = {name: (name, variance) for name, variance in VARIANCES.items()}
-    schemes["gaussian"] = (jaxnn.gaussian(1.7), 1.7**2 / N_IN)
-    schemes["scaled orthogonal"] = (jaxnn.orthogonal(1.7), 1.7**2 / max(N_IN, N_OUT))
+    schemes["gaussian"] = (jaxnn.initializers.gaussian(1.7), 1.7**2 / N_IN)
+    schemes["scaled orthogonal"] = (jaxnn.initializers.orthogonal(1.7), 1.7**2 / max(N_IN, N_OUT))
     net = jaxnn.Network((N_IN, N_OUT), "tanh", "regression")
 
     @jax.jit
@@ -57,7 +57,9 @@ OF_JAX = {
     name: getattr(jax.nn.initializers, name)()
     for name in sorted(set(VARIANCES) - {"zeros", "ones"})
 }
-OF_JAX[jaxnn.gaussian(1.7)] = jax.nn.initializers.variance_scaling(1.7**2, "fan_in", "normal")
+OF_JAX[jaxnn.initializers.gaussian(1.7)] = jax.nn.initializers.variance_scaling(
+    1.7**2, "fan_in", "normal"
+)
 
 
 @pytest.mark.slow
@@ -77,7 +79,7 @@ def test_biases_by_name_number_or_callable(key):
     np.testing.assert_allclose([b.mean(), b.std()], [0, 0.3], rtol=0.01, atol=0.005)
     ((_, b),) = jaxnn.init(net, key, "zeros", jax.nn.initializers.constant(0.7))
     assert jnp.all(b == 0.7)
-    for name in jaxnn.BIASES:
+    for name in jaxnn.initializers.BIASES:
         ((_, b),) = jaxnn.init(net, key, "zeros", name)
         assert b.shape == (100_000,)
     for zero in (0, "zeros"):
@@ -102,7 +104,7 @@ DTYPES = (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64)
 def drawn_in_all_dtypes():
     """A layer by each scheme, in a dtype, drawn in one program."""
     net, key = jaxnn.Network((6, 4), "tanh", "regression"), jax.random.key(0)
-    table = list(zip(jaxnn.WEIGHTS, itertools.cycle(DTYPES)))
+    table = list(zip(jaxnn.initializers.WEIGHTS, itertools.cycle(DTYPES)))
     layers = jax.jit(lambda: [jaxnn.init(net, key, w, "normal", dtype) for w, dtype in table])()
     return dict(zip(table, layers, strict=True))
 
@@ -166,7 +168,7 @@ def test_what_cannot_be_drawn(arguments, error, sentence, unhooked):
         jaxnn.init(net, **{"key": jax.random.key(0), **arguments})
 
 
-@pytest.mark.parametrize("scheme", [jaxnn.gaussian, jaxnn.orthogonal])
+@pytest.mark.parametrize("scheme", [jaxnn.initializers.gaussian, jaxnn.initializers.orthogonal])
 @pytest.mark.parametrize("sigma_w", [-1.0, float("nan"), float("inf")])
 def test_sigma_w_is_a_standard_deviation(scheme, sigma_w):
     with pytest.raises(ValueError, match="sigma_w: expected a finite standard deviation >= 0, got"):
@@ -177,9 +179,9 @@ def test_sigma_w_is_a_standard_deviation(scheme, sigma_w):
     ("sigma_w", "dtype"), [(1e-30, "float32"), (1e30, "float32"), (3e4, "float16")]
 )
 def test_sigma_w_whose_square_no_float_holds_is_drawn_nevertheless(sigma_w, dtype, key):
-    theta = jaxnn.gaussian(sigma_w)(key, (4, 4), dtype)
+    theta = jaxnn.initializers.gaussian(sigma_w)(key, (4, 4), dtype)
     assert theta.dtype == dtype
-    ordinary = jaxnn.gaussian(1.0)(key, (4, 4), dtype)
+    ordinary = jaxnn.initializers.gaussian(1.0)(key, (4, 4), dtype)
     ratio = np.asarray(theta, np.float64) / np.asarray(ordinary, np.float64)
     np.testing.assert_allclose(ratio, sigma_w, rtol=0.01 if dtype == "float16" else 1e-6)
 
@@ -195,7 +197,7 @@ def test_theta_and_b_are_drawn_apart(key):
 def test_looks_linear_weights_make_a_deep_relu_network_linear(key):
     """1000 layers in float64: linear in x, one ‖Δz‖ in all layers, one gradient for all inputs."""
     net = jaxnn.Network((3, *[8] * 1000, 2), "relu", "regression")
-    params = jaxnn.init(net, key, jaxnn.looks_linear(), stacked=True)
+    params = jaxnn.init(net, key, jaxnn.initializers.looks_linear(), stacked=True)
     xs = jax.random.normal(key, (4, 3))
     top = jnp.asarray([[0.6, -0.8]])
 
@@ -218,7 +220,7 @@ def test_looks_linear_weights_make_a_deep_relu_network_linear(key):
 
 def test_looks_linear_weights_are_mirrored_and_pair_units(key):
     net = jaxnn.Network((6, 6, 6, 6), "relu", "regression")
-    params = jaxnn.init(net, key, jaxnn.looks_linear(1.5))
+    params = jaxnn.init(net, key, jaxnn.initializers.looks_linear(1.5))
     first, inside, last = (np.asarray(layer.theta) for layer in params)
     w = first[:, :3], inside[:3, :3], last[:3].T
     for half in w:
@@ -227,15 +229,17 @@ def test_looks_linear_weights_are_mirrored_and_pair_units(key):
     np.testing.assert_array_equal(inside, np.block([[w[1], -w[1]], [-w[1], w[1]]]))
     np.testing.assert_array_equal(last, np.block([[w[2].T], [-w[2].T]]))
     with pytest.raises(ValueError, match=r"need an even width, got θ of shape \(6, 5\)"):
-        jaxnn.init(jaxnn.Network((6, 5, 1), "relu", "regression"), key, jaxnn.looks_linear())
+        jaxnn.init(
+            jaxnn.Network((6, 5, 1), "relu", "regression"), key, jaxnn.initializers.looks_linear()
+        )
 
 
 @pytest.mark.parametrize(
     "scheme",
     [
-        jaxnn.gaussian(0.2),
-        jaxnn.orthogonal(),
-        jaxnn.looks_linear(),
+        jaxnn.initializers.gaussian(0.2),
+        jaxnn.initializers.orthogonal(),
+        jaxnn.initializers.looks_linear(),
         jax.nn.initializers.he_normal(),
         jax.nn.initializers.orthogonal(),
     ],

@@ -9,12 +9,15 @@ from experiments.learning.kinds import BY_DEPTH, Kind, kind_of, kinds
 @pytest.mark.parametrize(
     ("name", "block"),
     [
-        ("dense", jaxnn.Dense()),
-        ("residual", jaxnn.Residual(scale=0.5)),
-        ("residual(rms_norm)", jaxnn.Residual(jaxnn.RMSNorm(), 0.5)),
-        ("batch_norm(layer_norm)", jaxnn.BatchNorm(jaxnn.LayerNorm())),
-        ("post_norm", jaxnn.PostNorm(jaxnn.Residual(scale=0.5))),
-        ("post_norm(residual(layer_norm))", jaxnn.PostNorm(jaxnn.Residual(jaxnn.LayerNorm(), 0.5))),
+        ("dense", jaxnn.blocks.Dense()),
+        ("residual", jaxnn.blocks.Residual(scale=0.5)),
+        ("residual(rms_norm)", jaxnn.blocks.Residual(jaxnn.blocks.RMSNorm(), 0.5)),
+        ("batch_norm(layer_norm)", jaxnn.blocks.BatchNorm(jaxnn.blocks.LayerNorm())),
+        ("post_norm", jaxnn.blocks.PostNorm(jaxnn.blocks.Residual(scale=0.5))),
+        (
+            "post_norm(residual(layer_norm))",
+            jaxnn.blocks.PostNorm(jaxnn.blocks.Residual(jaxnn.blocks.LayerNorm(), 0.5)),
+        ),
     ],
 )
 def test_a_name_is_a_block(name, block):

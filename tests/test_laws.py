@@ -603,7 +603,7 @@ def test_the_power_law_is_the_library_s_path():
     curves = predicted(norm_with_skip)[1].curves
     with jax.enable_x64(True):
         for panel, case in norm_with_skip.cases(norm_with_skip.LAW.full):
-            block = jaxnn.Residual(case.norm)
+            block = jaxnn.blocks.Residual(case.norm)
             path = jaxnn.theory.meanfield.log_delta(
                 case.activation, 1.0, 0.0, case.growth, 32, hidden=block, batch=case.rows
             )
@@ -645,7 +645,7 @@ def test_a_shallow_and_a_deep_network_spread_alike_with_the_root_of_depth():
     values, _ = predicted(width_alone)
     assert values["α = 1/√L, L = 50"] == pytest.approx(values["α = 1/√L, L = 200"], rel=0.03)
     assert values["no skip, L = 50"] == pytest.approx(5.41, abs=0.01)
-    block = jaxnn.Residual(scale=50**-0.5)
+    block = jaxnn.blocks.Residual(scale=50**-0.5)
     band = jaxnn.theory.meanfield.log_delta_band("relu", 2**0.5, 0.0, 1.0, 50, 51, hidden=block)
     assert values["α = 1/√L, L = 50"] == pytest.approx(4 * float(band.sd[0]) ** 2, rel=1e-5)
 
@@ -728,7 +728,7 @@ def test_step_sizes_that_two_depths_share():
 def test_every_block_adds_the_same_to_the_first_step():
     """‖Δθ[l]‖ is a length going up times one coming down, by the maps of mean-field theory."""
     with jax.enable_x64(True):
-        hidden, q, sizes = jaxnn.Residual(scale=16**-0.5), 1.0, []
+        hidden, q, sizes = jaxnn.blocks.Residual(scale=16**-0.5), 1.0, []
         theory = jaxnn.theory.meanfield
         up = float(theory.length_map("relu", step_size.SIGMA_W, 0.0, 1.0, hidden=hidden))
         down = float(theory.chi("relu", step_size.SIGMA_W, 1.0, hidden=hidden))
@@ -741,7 +741,7 @@ def test_every_block_adds_the_same_to_the_first_step():
 @pytest.mark.slow
 def test_only_the_run_is_trained():
     """Adam's first step moves every weight of the run by the rate, and no other."""
-    net = jaxnn.Network((4, *[6] * 4, 3), "tanh", "multiclass", hidden=jaxnn.Residual())
+    net = jaxnn.Network((4, *[6] * 4, 3), "tanh", "multiclass", hidden=jaxnn.blocks.Residual())
     key = jax.random.key(0)
     params = jaxnn.init(net, key, stacked=True)
     examples = training.Examples(jax.random.normal(key, (20, 4)), jnp.arange(20) % 3)
@@ -750,10 +750,12 @@ def test_only_the_run_is_trained():
     rows = jax.random.randint(key, (1, 20), 0, 20)[0]
     _, gradient = jaxnn.backprop(net, params, examples.x[rows], examples.y[rows])
     first, run, last = params
-    moved = jaxnn.Layer(*(v - 1e-3 * jnp.sign(g) for v, g in zip(run, gradient[1], strict=True)))
+    moved = jaxnn.network.Layer(
+        *(v - 1e-3 * jnp.sign(g) for v, g in zip(run, gradient[1], strict=True))
+    )
     for expected, loss in ((params, before), ((first, moved, last), after)):
         assert loss == pytest.approx(
-            float(jaxnn.evaluate(net, expected, examples.x, examples.y).loss), rel=1e-5
+            float(jaxnn.train.evaluate(net, expected, examples.x, examples.y).loss), rel=1e-5
         )
 
 

@@ -19,7 +19,7 @@ LAYERS = 6  # of the run
 
 
 NET = jaxnn.Network((5, *[8] * (LAYERS + 1), 3), "tanh", "binary")
-WEIGHTS = jaxnn.gaussian(0.3)
+WEIGHTS = jaxnn.initializers.gaussian(0.3)
 
 
 @partial(jax.jit, static_argnums=1)
@@ -47,7 +47,13 @@ def test_a_drawn_run_has_the_numbers_of_a_stored_one(key, weights, dtype):
     def forms(key):
         draw = partial(jaxnn.init, net, key, weights, 0.3, dtype)
         drawn = draw(lazy=True)
-        return drawn, jaxnn.stack(drawn), jaxnn.unstack(drawn), draw(stacked=True), draw()
+        return (
+            drawn,
+            jaxnn.network.stack(drawn),
+            jaxnn.network.unstack(drawn),
+            draw(stacked=True),
+            draw(),
+        )
 
     drawn, stack, single, stored, stored_single = forms(key)
     assert [isinstance(layer, LazyRun) for layer in drawn] == [False, True, False, True, False]
@@ -67,7 +73,9 @@ def test_it_does_not_matter_whether_runs_are_asked_for(key):
 
 @jax.jit
 def upwards(net, params, x, y, depth):
-    return jaxnn.trace(net, params, x, depth=depth), jaxnn.loss(net, params, x, y, depth=depth)
+    return jaxnn.trace(net, params, x, depth=depth), jaxnn.passes.loss(
+        net, params, x, y, depth=depth
+    )
 
 
 @pytest.mark.slow
@@ -99,8 +107,8 @@ def test_a_drawn_run_outside_jit(key, rng):
     net, stored, drawn, xs, ys = problem(key, rng)
     y_hat = jaxnn.forward(net, drawn, xs[0], depth=3)
     np.testing.assert_allclose(y_hat, jaxnn.forward(net, stored, xs[0], depth=3), rtol=1e-13)
-    expected = jaxnn.loss(net, jaxnn.unstack(stored), xs[0], ys[0])
-    np.testing.assert_allclose(jaxnn.loss(net, drawn, xs[0], ys[0]), expected, rtol=1e-13)
+    expected = jaxnn.passes.loss(net, jaxnn.network.unstack(stored), xs[0], ys[0])
+    np.testing.assert_allclose(jaxnn.passes.loss(net, drawn, xs[0], ys[0]), expected, rtol=1e-13)
 
 
 def test_drawing_again_compiles_nothing_again(key):
@@ -115,7 +123,7 @@ def test_drawing_again_compiles_nothing_again(key):
 
     outputs = []
     for one in jax.random.split(key, 3):
-        params = jaxnn.init(net, one, jaxnn.gaussian(1.5), 0.5, lazy=True)
+        params = jaxnn.init(net, one, jaxnn.initializers.gaussian(1.5), 0.5, lazy=True)
         outputs.append(forward(params, jnp.ones(5)))
     assert forward._cache_size() == 1
     assert not np.allclose(outputs[0], outputs[1])
@@ -125,7 +133,7 @@ def test_another_draw_is_another_program(key):
     """The initialisers are static: σ_w of 1.5 and of 2 must not share one."""
     net = jaxnn.Network((8, 8, 8, 3), "tanh", "binary")
     sigmas = (1.5, 1.5, 2.0)
-    draws = [jaxnn.init(net, key, jaxnn.gaussian(s), lazy=True) for s in sigmas]
+    draws = [jaxnn.init(net, key, jaxnn.initializers.gaussian(s), lazy=True) for s in sigmas]
     forms = [jax.tree.structure(params) for params in draws]
     assert forms[0] == forms[1] != forms[2]
 
@@ -149,17 +157,17 @@ def test_gradients_of_parameters_need_their_numbers(key, rng, unhooked):
     net, _, drawn, xs, ys = problem(key, rng)
     sentence = (
         "^params: expected the numbers of every layer, got a run that is drawn where it is used; "
-        "store them with jaxnn.stack$"
+        "store them with jaxnn.network.stack$"
     )
     for function in (
         partial(jaxnn.backprop, net, drawn, xs, ys),
-        partial(jaxnn.mean_loss, net, drawn, xs, ys),
+        partial(jaxnn.passes.mean_loss, net, drawn, xs, ys),
         partial(jaxnn.deltas, net, drawn, xs[0], ys[0]),
-        partial(jaxnn.spectrum, net, drawn, xs[0]),
+        partial(jaxnn.flow.spectrum, net, drawn, xs[0]),
     ):
         with pytest.raises(TypeError, match=sentence):
             function()
-    value, _ = jaxnn.backprop(net, jaxnn.stack(drawn), xs, ys)
+    value, _ = jaxnn.backprop(net, jaxnn.network.stack(drawn), xs, ys)
     assert np.isfinite(value)
 
 
@@ -181,8 +189,8 @@ def test_drawn_runs_must_fit_the_network(key, rng, unhooked):
             r"^theta\[1\]: a run of 6 must be hidden layers of one width",
         ),
     ):
-        for function in (jaxnn.loss, jaxnn.gradient_flow):
-            x, y = (xs[0], ys[0]) if function is jaxnn.loss else (xs, ys)
+        for function in (jaxnn.passes.loss, jaxnn.gradient_flow):
+            x, y = (xs[0], ys[0]) if function is jaxnn.passes.loss else (xs, ys)
             x = jnp.ones((*x.shape[:-1], sizes[0]))
             with pytest.raises(ValueError, match=sentence):
                 function(network(sizes), params, x, y)

@@ -15,8 +15,8 @@ from test_blocks import apply
 import jaxnn
 from jaxnn.theory import meanfield
 
-DENSE, RMS, POST = jaxnn.Dense(), jaxnn.RMSNorm(), jaxnn.PostNorm()
-HALF = jaxnn.Residual(scale=0.5)
+DENSE, RMS, POST = jaxnn.blocks.Dense(), jaxnn.blocks.RMSNorm(), jaxnn.blocks.PostNorm()
+HALF = jaxnn.blocks.Residual(scale=0.5)
 # A run of three layers, each of another kind, of which one saves what others do not.
 ACTIVATIONS = ("tanh", "relu", "tanh", "sigmoid")
 BLOCKS = (HALF, POST, RMS)
@@ -39,7 +39,7 @@ def problem(net, rng):
 
 
 def test_a_list_of_equal_entries_is_the_network_given_once():
-    for activation, hidden in (("tanh", HALF), (jaxnn.ACTIVATIONS["relu"], DENSE)):
+    for activation, hidden in (("tanh", HALF), (jaxnn.network.ACTIVATIONS["relu"], DENSE)):
         once = jaxnn.Network(SIZES, activation, "binary", hidden=hidden)
         each = jaxnn.Network(SIZES, [activation] * DEPTH, "binary", hidden=(hidden,) * 3)
         assert each == once
@@ -63,9 +63,9 @@ def test_its_repr_is_short_and_builds_it_again():
     blocks = [HALF] * 39 + [DENSE]
     net = jaxnn.Network((3, *[4] * 41, 1), sigmas, "binary", hidden=blocks)
     assert "activation=['relu', *['tanh'] * 40]" in repr(net)
-    names = {name: getattr(jaxnn, name) for name in ("Network", "Dense", "Residual")}
+    names = vars(jaxnn.blocks) | {"Network": jaxnn.Network}
     assert eval(repr(net), names) == net
-    many = [jaxnn.Residual(scale=1 / (i + 1)) for i in range(40)]
+    many = [jaxnn.blocks.Residual(scale=1 / (i + 1)) for i in range(40)]
     text = repr(jaxnn.Network(net.sizes, "relu", "binary", hidden=many)).split("hidden=")[1]
     assert "…" in text
     assert len(text) < 400
@@ -96,13 +96,19 @@ def test_without_hidden_layers_a_list_is_empty():
             ValueError,
             "^hidden: .* for each hidden layer after the first, 1 here, got 2$",
         ),
-        ((3, 4, 4, 1), "tanh", [jaxnn.RMSNorm], TypeError, r"^hidden\[0\]: expected a block"),
+        (
+            (3, 4, 4, 1),
+            "tanh",
+            [jaxnn.blocks.RMSNorm],
+            TypeError,
+            r"^hidden\[0\]: expected a block",
+        ),
         (
             (3, 4, 4, 5, 1),
             "tanh",
             [RMS, HALF],
             ValueError,
-            r"^hidden\[1\]: Residual\(.* of one width, got 4 and 5; .* put jaxnn.Dense\(\) there$",
+            r"^hidden\[1\]: Residual\(.* of one width, got 4 and 5; .* put .*Dense\(\) there$",
         ),
     ],
 )
@@ -114,7 +120,7 @@ def test_a_list_that_does_not_fit(unhooked, sizes, activation, hidden, error, me
 def test_a_block_stands_where_the_widths_agree():
     net = jaxnn.Network((3, 4, 4, 5, 1), "tanh", "binary", hidden=[RMS, DENSE])
     assert net.blocks == (DENSE, RMS, DENSE, DENSE)
-    met = jaxnn.Network((3, 4, 4, 4, 1), "tanh", "binary", hidden=[RMS, jaxnn.BatchNorm()])
+    met = jaxnn.Network((3, 4, 4, 4, 1), "tanh", "binary", hidden=[RMS, jaxnn.blocks.BatchNorm()])
     with pytest.raises(ValueError, match=r"^hidden: BatchNorm\(.* takes its statistics from a bat"):
         jaxnn.forward(met, jaxnn.init(met, jax.random.key(0)), np.ones(3))
 
@@ -153,16 +159,16 @@ def test_the_gradient_is_that_of_a_plain_pass(net, problem):
     """Of a run, whose layers are chosen on the device."""
     params, xs, ys = problem
     truth, (layers, _, _) = by_jax(*problem)
-    value, gradient = jaxnn.backprop(net, jaxnn.stack(params), xs, ys)
+    value, gradient = jaxnn.backprop(net, jaxnn.network.stack(params), xs, ys)
     np.testing.assert_allclose(value, truth, rtol=1e-13)
-    assert_close(jaxnn.unstack(gradient), layers)
+    assert_close(jaxnn.network.unstack(gradient), layers)
 
 
 @jax.jit
 def in_other_ways(net, params, xs, ys):
-    run = jaxnn.stack(params)
+    run = jaxnn.network.stack(params)
     _, in_less_memory = jaxnn.backprop(net, run, xs, ys, memory="sqrt")
-    by_rule = jax.grad(jaxnn.mean_loss, argnums=(1, 2))(net, run, xs, ys)
+    by_rule = jax.grad(jaxnn.passes.mean_loss, argnums=(1, 2))(net, run, xs, ys)
     flows = [
         jaxnn.gradient_flow(net, of, xs, ys, memory=memory, examples=False)
         for of, memory in ((run, "all"), (run, "sqrt"), (params, "all"))
@@ -175,8 +181,8 @@ def test_every_way_through_the_walk_has_the_same_gradient(net, problem):
     """In less memory, by the rule of mean_loss, as a flow, and of single layers."""
     _, (layers, delta_x, delta_z) = by_jax(*problem)
     in_less_memory, (by_rule, of_x), flows = in_other_ways(net, *problem)
-    assert_close(jaxnn.unstack(in_less_memory), layers)
-    assert_close(jaxnn.unstack(by_rule), layers)
+    assert_close(jaxnn.network.unstack(in_less_memory), layers)
+    assert_close(jaxnn.network.unstack(by_rule), layers)
     assert_close(of_x, delta_x)
     log_delta = [np.log(np.linalg.norm(delta)) for delta in delta_z]
     for flow in flows:
@@ -188,23 +194,23 @@ def test_every_way_through_the_walk_has_the_same_gradient(net, problem):
 def test_a_depth_takes_the_start_of_the_lists(net, problem):
     """The output takes in σ of the last layer that is used, in one program for every depth."""
     params, xs, ys = problem
-    run = jaxnn.stack(params)
+    run = jaxnn.network.stack(params)
     backprop = jax.jit(partial(jaxnn.backprop, net))
     for depth in (2, 4):
         truth, (layers, _, _) = by_jax(*problem, depth)
         value, gradient = backprop(run, xs, ys, depth=jnp.array(depth))
         np.testing.assert_allclose(value, truth, rtol=1e-13)
-        assert_close(jaxnn.unstack(gradient), layers)
+        assert_close(jaxnn.network.unstack(gradient), layers)
 
 
 @pytest.mark.slow
 def test_several_depths_and_one_that_is_a_constant(net, problem):
     params, xs, ys = problem
-    run = jaxnn.stack(params)
+    run = jaxnn.network.stack(params)
     for depth in (1, 3):
         truth, _ = by_jax(*problem, depth)
-        np.testing.assert_allclose(jaxnn.mean_loss(net, run, xs, ys, depth=depth), truth)
-        one = jaxnn.loss(net, run, xs[0], ys[0], depth=depth)
+        np.testing.assert_allclose(jaxnn.passes.mean_loss(net, run, xs, ys, depth=depth), truth)
+        one = jaxnn.passes.loss(net, run, xs[0], ys[0], depth=depth)
         np.testing.assert_allclose(one, by_jax(params, xs[:1], ys[:1], depth)[0], rtol=1e-13)
     used = np.array([0, 1, 4])
     delta_z = by_jax(*problem, 2)[1][2]
@@ -212,7 +218,7 @@ def test_several_depths_and_one_that_is_a_constant(net, problem):
     for memory in ("all", "sqrt"):
         several = gradient_flow(net, run, xs, ys, depth=jnp.array([1, 4, 2]), memory=memory)
         np.testing.assert_allclose(several[2].log_delta[used], log_delta, rtol=1e-11)
-        assert jaxnn.verdict(several[0]).activation == jaxnn.ACTIVATIONS["tanh"]
+        assert jaxnn.verdict(several[0]).activation == jaxnn.network.ACTIVATIONS["tanh"]
 
 
 @pytest.mark.slow
@@ -220,11 +226,11 @@ def test_one_example_and_its_derivative_by_jax(problem):
     """Forward, trace, loss, deltas of one example, and JAX's derivative through a run."""
     params, xs, ys = problem
     net = jaxnn.Network(SIZES, ACTIVATIONS, "binary", hidden=BLOCKS)
-    run = jaxnn.stack(params)
+    run = jaxnn.network.stack(params)
 
     @jax.jit
     def of_one(run):
-        loss = partial(jaxnn.loss, net)
+        loss = partial(jaxnn.passes.loss, net)
         return (
             jaxnn.forward(net, run, xs[0]),
             jax.value_and_grad(loss)(run, xs[0], ys[0]),
@@ -237,7 +243,7 @@ def test_one_example_and_its_derivative_by_jax(problem):
     shifts = [0.0] * (DEPTH + 1)
     np.testing.assert_allclose(output, jax.nn.sigmoid(of_rows(params, xs[:1], shifts))[0])
     np.testing.assert_allclose(value, truth, rtol=1e-13)
-    assert_close(jaxnn.unstack(by_derivative), layers)
+    assert_close(jaxnn.network.unstack(by_derivative), layers)
     assert_close(deltas.a[0], delta_x[0])
     assert_close(deltas.z[1], jnp.concatenate(delta_z[1:-1]))
     z2, z3, z4 = trace.z[1]
@@ -251,7 +257,7 @@ def test_the_spectrum_of_a_run_is_that_of_its_layers(rng):
     net = jaxnn.Network(SIZES, ["tanh", "tanh", "tanh", "sin"], "binary", [RMS, DENSE, DENSE])
     params = draw_layers(rng, SIZES, gaussian(1.0), 0.2)
     xs, _ = draw_batch(rng, net, 2)
-    single, run = (jaxnn.spectrum(net, of, xs) for of in (params, jaxnn.stack(params)))
+    single, run = (jaxnn.flow.spectrum(net, of, xs) for of in (params, jaxnn.network.stack(params)))
     chex.assert_trees_all_close(single, run, rtol=1e-9, atol=1e-9)
     sigmas = [reference.SIGMA[s.name] for s in net.activations]
 
@@ -269,17 +275,17 @@ def test_the_spectrum_of_a_run_is_that_of_its_layers(rng):
 def test_units_are_judged_by_their_own_activation(rng):
     """At z = ±6 a sigmoid is saturated and relu is not, where it is above 0."""
     net = jaxnn.Network((2, 2, 2, 2, 1), ["relu", "sigmoid", "relu"], "binary")
-    one = jaxnn.Layer(np.eye(2), np.array([6.0, 6.0]))
-    off = jaxnn.Layer(np.zeros((2, 2)), np.array([6.0, -6.0]))
-    params = (off, one, off, jaxnn.Layer(np.ones((2, 1)), np.zeros(1)))
-    flow = gradient_flow(net, jaxnn.stack(params), np.ones((3, 2)), np.ones(3))
+    one = jaxnn.network.Layer(np.eye(2), np.array([6.0, 6.0]))
+    off = jaxnn.network.Layer(np.zeros((2, 2)), np.array([6.0, -6.0]))
+    params = (off, one, off, jaxnn.network.Layer(np.ones((2, 1)), np.zeros(1)))
+    flow = gradient_flow(net, jaxnn.network.stack(params), np.ones((3, 2)), np.ones(3))
     np.testing.assert_array_equal(flow.units.saturated, [0.5, 1, 0.5, 0])
     np.testing.assert_array_equal(flow.units.dead, [0.5, 0, 0.5, 0])
 
 
 @pytest.mark.slow
 def test_examples_meet_where_a_block_lets_them(rng):
-    net = jaxnn.Network((3, 4, 4, 4, 1), "tanh", "binary", hidden=[jaxnn.BatchNorm(), RMS])
+    net = jaxnn.Network((3, 4, 4, 4, 1), "tanh", "binary", hidden=[jaxnn.blocks.BatchNorm(), RMS])
     params = draw_layers(rng, net.sizes, gaussian(1.3), 0.2, stacked=True)
     flow = gradient_flow(net, params, *draw_batch(rng, net, BATCH))
     np.testing.assert_array_equal(flow.mixes, [False, True, False, False])
@@ -289,10 +295,10 @@ def test_examples_meet_where_a_block_lets_them(rng):
 def test_lazy_layers_follow_their_lists(key, net, rng):
     """With all options; stored layers have the same numbers."""
     xs, ys = draw_batch(rng, net, BATCH)
-    lazy = jaxnn.init(net, key, jaxnn.gaussian(1.3), 0.2, lazy=True)
+    lazy = jaxnn.init(net, key, jaxnn.initializers.gaussian(1.3), 0.2, lazy=True)
     options = {"memory": "sqrt", "examples": True, "tangent": True}
     ours = gradient_flow(net, lazy, xs, ys, **options)
-    stored = gradient_flow(net, jaxnn.unstack(jaxnn.stack(lazy)), xs, ys, **options)
+    stored = gradient_flow(net, jaxnn.network.unstack(jaxnn.network.stack(lazy)), xs, ys, **options)
     for name in ("log_delta", "log_tangent", "cosine", "units"):
         chex.assert_trees_all_close(getattr(ours, name), getattr(stored, name), rtol=1e-9)
 
@@ -313,7 +319,7 @@ def test_each_layer_is_drawn_from_its_own_distribution(key):
 def test_lists_of_distributions_draw_the_same_numbers_in_every_form(key):
     """In one stored run, and as a lazy run for each stretch of equal distributions."""
     net = jaxnn.Network((4, 6, 6, 6, 6, 2), "relu", "binary")
-    wide, narrow = jaxnn.gaussian(2.0), jaxnn.gaussian(1.0)
+    wide, narrow = jaxnn.initializers.gaussian(2.0), jaxnn.initializers.gaussian(1.0)
     weights, biases = [narrow, narrow, wide, wide, narrow], np.array([0.0, 0.0, 1.0, 1.0, 0.0])
     first, run, last = jaxnn.init(net, key, weights, biases, stacked=True)
     of_wide, of_narrow = (
@@ -325,13 +331,13 @@ def test_lists_of_distributions_draw_the_same_numbers_in_every_form(key):
         np.testing.assert_array_equal(run.b[j], other[1].b[j])
     lazy = jaxnn.init(net, key, weights, list(biases), lazy=True)
     assert [getattr(layer, "k", None) for layer in lazy] == [None, 1, 2, None]
-    chex.assert_trees_all_equal(jaxnn.stack(lazy), (first, run, last))
+    chex.assert_trees_all_equal(jaxnn.network.stack(lazy), (first, run, last))
 
 
 def test_looks_linear_weights_in_a_list(key):
     net = jaxnn.Network((2, 4, 4, 1), "relu", "regression")
-    drawn = jaxnn.init(net, key, [jaxnn.looks_linear()] * 3)
-    chex.assert_trees_all_equal(drawn, jaxnn.init(net, key, jaxnn.looks_linear()))
+    drawn = jaxnn.init(net, key, [jaxnn.initializers.looks_linear()] * 3)
+    chex.assert_trees_all_equal(drawn, jaxnn.init(net, key, jaxnn.initializers.looks_linear()))
 
 
 def test_a_network_of_one_width_with_one_hidden_layer_has_both_of_its_layers(key):
@@ -433,7 +439,7 @@ def test_the_band_of_layers_that_differ():
         ),
         (
             lambda: meanfield.log_delta(
-                "tanh", 1.0, 0.1, 1.0, 3, hidden=[DENSE, jaxnn.BatchNorm()]
+                "tanh", 1.0, 0.1, 1.0, 3, hidden=[DENSE, jaxnn.blocks.BatchNorm()]
             ),
             ValueError,
             r"^hidden: expected no BatchNorm\(.* among other blocks: .* measure with",
@@ -467,8 +473,8 @@ LAYERS, WIDTH, DRAWS = 12, 256, 8
 @pytest.mark.parametrize(
     ("activation", "sigma_w", "hidden", "most"),
     [
-        ("relu", 1.0, [jaxnn.Residual(scale=i**-0.5) for i in range(1, LAYERS)], 0.01),
-        ("tanh", 1.5, [jaxnn.LayerNorm(), DENSE] * 5 + [jaxnn.LayerNorm()], 0.04),
+        ("relu", 1.0, [jaxnn.blocks.Residual(scale=i**-0.5) for i in range(1, LAYERS)], 0.01),
+        ("tanh", 1.5, [jaxnn.blocks.LayerNorm(), DENSE] * 5 + [jaxnn.blocks.LayerNorm()], 0.04),
         (["tanh", "relu"] * 6, 1.4, DENSE, 0.05),
         ("tanh", list(np.linspace(0.8, 2.0, LAYERS)), DENSE, 0.04),
     ],
@@ -482,7 +488,9 @@ def test_drawn_networks_have_the_predicted_gradient(
     That bias is at most `most`: that of `log_delta_band`, which norms do not have.
     """
     net = jaxnn.Network((WIDTH,) * (LAYERS + 2), activation, "regression", hidden=hidden)
-    weights = [jaxnn.gaussian(float(s)) for s in (*np.broadcast_to(sigma_w, LAYERS), 1.0)]
+    weights = [
+        jaxnn.initializers.gaussian(float(s)) for s in (*np.broadcast_to(sigma_w, LAYERS), 1.0)
+    ]
 
     def size(key):
         keys = jax.random.split(key, 3)
@@ -522,9 +530,9 @@ def test_a_verdict_says_of_lists_what_it_can():
     assert verdict.sigma_w == pytest.approx(0.3, rel=0.2)
     assert verdict.advice.startswith("With tanh in 8 layers, relu in 8 the gradient has this rate;")
     rates = {remedy.change: remedy.decades for remedy in verdict.remedies}
-    block = jaxnn.Residual(scale=16**-0.5)
+    block = jaxnn.blocks.Residual(scale=16**-0.5)
     log_delta = meanfield.log_delta(names, verdict.sigma_w, 0.0, 1.0, 16, hidden=block)
-    assert rates["hidden=jaxnn.Residual(scale=16**-0.5)"] == pytest.approx(
+    assert rates["hidden=jaxnn.blocks.Residual(scale=16**-0.5)"] == pytest.approx(
         float(log_delta[0]) / np.log(10) / 15
     )
     assert not any("σ_w =" in change for change in rates if "tailored" not in change)

@@ -84,10 +84,12 @@ def test_the_deep_network_is_that_of_its_sliders(live):
     np.testing.assert_allclose(theory, expected - expected[-1], atol=1e-4)
 
     full = jaxnn.Network((live.WIDTH, *[live.WIDTH] * live.ROOM, 1), "tanh", "regression")
-    unit = jaxnn.init(full, jax.random.key(0), weights=jaxnn.gaussian(1.0), stacked=True)
-    first, run, last = (jaxnn.Layer(1.5 * theta, b) for theta, b in unit)
+    unit = jaxnn.init(
+        full, jax.random.key(0), weights=jaxnn.initializers.gaussian(1.0), stacked=True
+    )
+    first, run, last = (jaxnn.network.Layer(1.5 * theta, b) for theta, b in unit)
     net = jaxnn.Network((live.WIDTH, *[live.WIDTH] * 6, 1), "tanh", "regression")
-    params = (first, jaxnn.Layer(run.theta[:5], run.b[:5]), last)
+    params = (first, jaxnn.network.Layer(run.theta[:5], run.b[:5]), last)
     xs = jax.random.normal(jax.random.key(1), (live.EXAMPLES, live.WIDTH))
     cotangent = jax.random.normal(jax.random.key(2), (live.EXAMPLES, 1))
     direct = jaxnn.gradient_flow(net, params, xs, cotangent=cotangent).log_delta[:-1] / live.LN10

@@ -13,7 +13,7 @@ from scipy.integrate import quad
 import jaxnn
 from jaxnn.theory import meanfield
 
-BENT = jaxnn.Activation(  # of a user's own, with kinks at odd places and a slope on either side
+BENT = jaxnn.network.Activation(  # of a user's own: odd kinks, a slope on either side
     "bent",
     sigma=lambda z: jnp.where(z < -0.7, -0.35, jnp.where(z > 1.3, jnp.tanh(z - 1.3) + 0.65, z / 2)),
     prime=lambda z: jnp.where(
@@ -27,7 +27,7 @@ each_activation = pytest.mark.parametrize(
     "activation",
     [
         pytest.param(a, id=a.name, marks=[] if a.name in FEW else pytest.mark.slow)
-        for a in (*jaxnn.ACTIVATIONS.values(), BENT)
+        for a in (*jaxnn.network.ACTIVATIONS.values(), BENT)
     ],
 )
 CORRELATIONS = (0.0, 0.3, -0.3, 0.9, -0.9, 0.9999, -0.9999, 1 - 1e-9, 1.0, -1.0)
@@ -74,7 +74,7 @@ def test_length_map_and_chi_are_scipy_s_integrals(activation, q):
 @pytest.mark.parametrize(("q", "c"), [(0.8, 0.6), (9.0, -0.95), (2.0, 0.9999)])
 def test_correlation_map_is_scipy_s_integral_over_the_plane(name, q, c):
     f, root, own = PLAIN[name], math.sqrt(q), math.sqrt(1 - c * c)
-    activation = BENT if name == "bent" else jaxnn.find_activation(name)
+    activation = BENT if name == "bent" else jaxnn.network.find_activation(name)
     kinks = [k / root for k in activation.kinks]
 
     def inner(g):
@@ -250,10 +250,10 @@ def test_critical_sigma_w_behind_a_norm():
     z, weights = np.polynomial.hermite_e.hermegauss(200)
     slope = 1 - np.tanh(z) ** 2
     apart = (weights @ slope**2 - weights @ np.tanh(z) ** 2) / weights.sum()
-    for hidden in (jaxnn.RMSNorm(), jaxnn.LayerNorm()):
+    for hidden in (jaxnn.blocks.RMSNorm(), jaxnn.blocks.LayerNorm()):
         sigma_w = meanfield.critical_sigma_w("tanh", 0.3, hidden=hidden)
         np.testing.assert_allclose(sigma_w, 0.3 / apart**0.5, rtol=1e-9)
-    soft = jaxnn.RMSNorm(eps=0.5)
+    soft = jaxnn.blocks.RMSNorm(eps=0.5)
     sigma_w = meanfield.critical_sigma_w("tanh", 0.3, hidden=soft)
     np.testing.assert_allclose(meanfield.stationary_chi("tanh", sigma_w, 0.3, hidden=soft), 1)
     assert float(sigma_w) > 1.5  # more than without ε: the norm divides by more
@@ -262,10 +262,10 @@ def test_critical_sigma_w_behind_a_norm():
 @pytest.mark.parametrize(
     ("name", "sigma_b", "hidden", "message"),
     [
-        ("tanh", 0.0, jaxnn.RMSNorm(), r"behind RMSNorm\(.*there is no sigma_w"),
-        ("relu", 0.3, jaxnn.RMSNorm(), r"behind RMSNorm\(.*there is no sigma_w"),
-        ("tanh", 0.3, jaxnn.BatchNorm(), "expected Dense, or RMSNorm or LayerNorm in front"),
-        ("tanh", 0.3, jaxnn.Residual(), "z grows with depth"),
+        ("tanh", 0.0, jaxnn.blocks.RMSNorm(), r"behind RMSNorm\(.*there is no sigma_w"),
+        ("relu", 0.3, jaxnn.blocks.RMSNorm(), r"behind RMSNorm\(.*there is no sigma_w"),
+        ("tanh", 0.3, jaxnn.blocks.BatchNorm(), "expected Dense, or RMSNorm or LayerNorm in front"),
+        ("tanh", 0.3, jaxnn.blocks.Residual(), "z grows with depth"),
     ],
 )
 def test_blocks_without_a_critical_sigma_w(name, sigma_b, hidden, message):
@@ -314,7 +314,7 @@ def test_log_delta_outlives_the_range_of_q():
 def test_wide_random_networks(key, name, sigma_w, sigma_b):
     """q[l], c[l] and ‖Δz[l]‖ of sampled networks; a random cotangent, independent of the signal."""
     width, depth, draws = 300, 8, 100
-    activation = jaxnn.find_activation(name)
+    activation = jaxnn.network.find_activation(name)
     rng = np.random.default_rng(np.asarray(jax.random.bits(key, (2,))))
     logs, squares, correlations = [], [], []
     start = rng.normal(size=(2, width)) * 0.8
@@ -400,7 +400,11 @@ def test_in_float32():
     ("call", "error", "message"),
     [
         (lambda: meanfield.chi("tanhh", 1.0, 1.0), ValueError, "there is no 'tanhh'"),
-        (lambda: meanfield.chi(3, 1.0, 1.0), TypeError, "expected a name or a jaxnn.Activation"),
+        (
+            lambda: meanfield.chi(3, 1.0, 1.0),
+            TypeError,
+            "expected a name or a jaxnn.network.Activation",
+        ),
         (lambda: meanfield.chi("tanh", -1.0, 1.0), ValueError, "sigma_w: expected a finite number"),
         (lambda: meanfield.chi("tanh", 1.0, math.inf), ValueError, "q: .* >= 0, got inf"),
         (lambda: meanfield.fixed_point("tanh", 1.0, math.nan), ValueError, "sigma_b: .* got nan"),
@@ -444,7 +448,7 @@ def test_the_band_adds_up_what_each_layer_adds(name):
     for _ in range(depth - 1):
         expected_q.append(float(meanfield.length_map(name, sigma_w, sigma_b, expected_q[-1])))
     np.testing.assert_allclose(q, expected_q, rtol=1e-12)
-    prime = jaxnn.find_activation(name).prime
+    prime = jaxnn.network.find_activation(name).prime
 
     def moment(v, k):
         def integrand(g):
@@ -467,7 +471,7 @@ def test_the_band_holds_what_is_drawn():
 
     def size(key):
         keys = jax.random.split(key, 3)
-        params = jaxnn.init(net, keys[0], jaxnn.gaussian(2**0.5), stacked=True)
+        params = jaxnn.init(net, keys[0], jaxnn.initializers.gaussian(2**0.5), stacked=True)
         x, v = (jax.random.normal(k, (1, 30)) for k in keys[1:])
         flow = jaxnn.gradient_flow(net, params, x, cotangent=v)
         return flow.log_delta[0] - flow.log_delta[29]

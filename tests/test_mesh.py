@@ -21,7 +21,10 @@ ROOT = Path(__file__).parent.parent
 SINGLE = jaxnn.Network((3, 4, 2), "tanh", "multiclass")
 RUN = jaxnn.Network((3, 4, 4, 4, 1), "relu", "binary")
 MIXED = jaxnn.Network(
-    RUN.sizes, ["relu", "tanh", "relu"], "binary", hidden=[jaxnn.Dense(), jaxnn.PostNorm()]
+    RUN.sizes,
+    ["relu", "tanh", "relu"],
+    "binary",
+    hidden=[jaxnn.blocks.Dense(), jaxnn.blocks.PostNorm()],
 )
 each_network = pytest.mark.parametrize(
     "net",
@@ -34,14 +37,16 @@ each_network = pytest.mark.parametrize(
 AXES = ("examples", "networks")
 CALLS = {
     "backprop": jaxnn.backprop,
-    "mean_loss": jax.value_and_grad(jaxnn.mean_loss, argnums=(1, 2)),
+    "mean_loss": jax.value_and_grad(jaxnn.passes.mean_loss, argnums=(1, 2)),
     "loss": lambda net, params, xs, ys: jax.grad(
-        lambda params: jnp.mean(jax.vmap(jaxnn.loss, (None, None, 0, 0))(net, params, xs, ys))
+        lambda params: jnp.mean(
+            jax.vmap(jaxnn.passes.loss, (None, None, 0, 0))(net, params, xs, ys)
+        )
     )(params),
     "gradient_flow": jaxnn.gradient_flow,
     "gradient_flow with less memory": partial(jaxnn.gradient_flow, memory="sqrt"),
-    "evaluate": jaxnn.evaluate,
-    "spectrum": lambda net, params, xs, ys: jaxnn.spectrum(net, params, xs),
+    "evaluate": jaxnn.train.evaluate,
+    "spectrum": lambda net, params, xs, ys: jaxnn.flow.spectrum(net, params, xs),
 }
 
 
@@ -77,7 +82,7 @@ def test_the_gradient_of_shared_parameters_is_shared(users_jax):
     """Whatever JAX says of the type of a parameter holds for its gradient."""
 
     def f(params, xs, ys):
-        gradient = jax.grad(jaxnn.mean_loss, argnums=1)(RUN, params, xs, ys)
+        gradient = jax.grad(jaxnn.passes.mean_loss, argnums=1)(RUN, params, xs, ys)
         for leaf, like in zip(arrays(gradient), arrays(params), strict=True):
             assert jax.typeof(leaf) == jax.typeof(like)
         return gradient
@@ -311,11 +316,11 @@ def by_hand(params, xs, ys):
 
 def by_rule(params, xs, ys):
     return jax.value_and_grad(
-        lambda params: jax.lax.pmean(jaxnn.mean_loss(net, params, xs, ys), "examples")
+        lambda params: jax.lax.pmean(jaxnn.passes.mean_loss(net, params, xs, ys), "examples")
     )(params)
 
 def summed(params, xs, ys):
-    return jax.grad(jaxnn.mean_loss, argnums=1)(net, params, xs, ys)
+    return jax.grad(jaxnn.passes.mean_loss, argnums=1)(net, params, xs, ys)
 
 def same(ours, theirs):
     jax.tree.map(partial(assert_allclose, rtol=1e-4, atol=1e-6), ours, theirs)

@@ -66,7 +66,9 @@ def scales(*gains):
 def network(activation, sizes, sigma_w, seed):
     rng = np.random.default_rng(seed)
     params = tuple(
-        jaxnn.Layer(np.float32(sigma_w * rng.normal(size=(n, m)) / n**0.5), np.zeros(m, np.float32))
+        jaxnn.network.Layer(
+            np.float32(sigma_w * rng.normal(size=(n, m)) / n**0.5), np.zeros(m, np.float32)
+        )
         for n, m in pairwise(sizes)
     )
     net = jaxnn.Network(sizes, activation, "binary")

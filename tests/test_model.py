@@ -21,7 +21,7 @@ def made(task="multiclass", sizes=(3, 4, 4, 2), activation="tanh", seed=0):
     """A model of random numbers, in NumPy."""
     rng = np.random.default_rng(seed)
     layers = tuple(
-        jaxnn.Layer(rng.normal(size=(n, m)).astype("f4"), rng.normal(size=m).astype("f4"))
+        jaxnn.network.Layer(rng.normal(size=(n, m)).astype("f4"), rng.normal(size=m).astype("f4"))
         for n, m in pairwise(sizes)
     )
     classes = {"regression": (), "binary": ("no", "σ<b>")}.get(task, tuple("cba"[: sizes[-1]]))

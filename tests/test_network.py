@@ -12,7 +12,7 @@ import reference
 from problems import draw_batch, draw_layers, gaussian
 
 import jaxnn
-from jaxnn.network.initializers import find_weights
+from jaxnn.initializers import find_weights
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def params(net, rng):
 
 
 def test_forward_trace_and_loss_agree_with_the_reference(rng):
-    for task in jaxnn.TASKS:
+    for task in jaxnn.network.TASKS:
         net = jaxnn.Network((3, 5, 4, 2), "tanh", task)
         params = draw_layers(rng, net.sizes, gaussian(1.0))
         (x,), (y,) = draw_batch(rng, net, 1)
@@ -40,7 +40,7 @@ def test_forward_trace_and_loss_agree_with_the_reference(rng):
         output = {"regression": lambda z: z, "binary": jax.nn.sigmoid, "multiclass": jax.nn.softmax}
         np.testing.assert_allclose(jaxnn.forward(net, params, x), output[task](z), rtol=1e-12)
         expected = reference.loss("tanh", task, params, x, y)
-        np.testing.assert_allclose(jaxnn.loss(net, params, x, y), expected, rtol=1e-12)
+        np.testing.assert_allclose(jaxnn.passes.loss(net, params, x, y), expected, rtol=1e-12)
 
 
 def test_without_hidden_layers_it_is_logistic_regression(rng):
@@ -61,7 +61,7 @@ DTYPES = (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64)
         pytest.param(
             *case, marks=[] if jnp.bfloat16 in case or "binary" in case else [pytest.mark.slow]
         )
-        for case in itertools.product(jaxnn.TASKS, DTYPES)
+        for case in itertools.product(jaxnn.network.TASKS, DTYPES)
     ],
 )
 def test_everything_is_in_the_dtype_of_the_parameters(rng, task, dtype):
@@ -73,7 +73,7 @@ def test_everything_is_in_the_dtype_of_the_parameters(rng, task, dtype):
     @jax.jit
     def everything(params, x, y):
         gradient = jaxnn.backprop(net, params, x[None], y[None])
-        return gradient, jaxnn.loss(net, params, x, y), jaxnn.deltas(net, params, x, y)
+        return gradient, jaxnn.passes.loss(net, params, x, y), jaxnn.deltas(net, params, x, y)
 
     results = everything(params, x, y)
     chex.assert_trees_all_equal_shapes_and_dtypes(results[0][1], params)
@@ -81,7 +81,9 @@ def test_everything_is_in_the_dtype_of_the_parameters(rng, task, dtype):
 
 
 def test_a_network_is_one_static_hashable_value(net, params):
-    same = jaxnn.Network([np.int64(3), 4, 1], jaxnn.ACTIVATIONS["sigmoid"], jaxnn.TASKS["binary"])
+    same = jaxnn.Network(
+        [np.int64(3), 4, 1], jaxnn.network.ACTIVATIONS["sigmoid"], jaxnn.network.TASKS["binary"]
+    )
     assert same == net
     assert hash(same) == hash(net)
     assert net != jaxnn.Network((3, 4, 1), "tanh", "binary")
@@ -94,11 +96,15 @@ def test_a_network_is_one_static_hashable_value(net, params):
         net.sizes = (1, 2)
 
 
-@pytest.mark.parametrize("task", jaxnn.TASKS)
+@pytest.mark.parametrize("task", jaxnn.network.TASKS)
 def test_everything_that_describes_a_network_can_be_sent_to_a_process(key, task):
     """Equal there, so that nothing is compiled anew; parameters kept as a key draw the same."""
     net = jaxnn.Network((3, 5, 5, 2), "selu", task)
-    schemes = (jaxnn.gaussian(1.5), jaxnn.orthogonal(2.0), *map(find_weights, jaxnn.WEIGHTS))
+    schemes = (
+        jaxnn.initializers.gaussian(1.5),
+        jaxnn.initializers.orthogonal(2.0),
+        *map(find_weights, jaxnn.initializers.WEIGHTS),
+    )
     for value in (net, net.activation, net.task, *schemes):
         sent = pickle.loads(pickle.dumps(value))
         assert sent == value
@@ -106,7 +112,7 @@ def test_everything_that_describes_a_network_can_be_sent_to_a_process(key, task)
     drawn = jaxnn.init(net, key, schemes[0], 0.3, lazy=True)
     sent = pickle.loads(pickle.dumps(drawn))
     assert sent[1].draw == drawn[1].draw
-    chex.assert_trees_all_equal(jaxnn.stack(sent), jaxnn.stack(drawn))
+    chex.assert_trees_all_equal(jaxnn.network.stack(sent), jaxnn.network.stack(drawn))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +153,7 @@ def test_bad_examples(net, params, x, error, sentence, unhooked):
     for function in (jaxnn.forward, jaxnn.trace):
         with pytest.raises(error, match=sentence):
             function(net, params, x)
-    for function in (jaxnn.loss, jaxnn.deltas):
+    for function in (jaxnn.passes.loss, jaxnn.deltas):
         with pytest.raises(error, match=sentence):
             function(net, params, x, 1)
 
@@ -161,7 +167,7 @@ def test_bad_examples(net, params, x, error, sentence, unhooked):
     ],
 )
 def test_bad_batches(net, params, xs, sentence, unhooked):
-    for function in (jaxnn.backprop, jaxnn.mean_loss, jaxnn.gradient_flow):
+    for function in (jaxnn.backprop, jaxnn.passes.mean_loss, jaxnn.gradient_flow):
         for form in (function, jax.jit(function)):
             with pytest.raises(ValueError, match=sentence):
                 form(net, params, xs, np.ones(len(xs)))

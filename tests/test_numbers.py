@@ -170,7 +170,7 @@ def test_within_range_the_flow_is_the_plain_recursion_to_the_last_bit(rng, activ
     first, run, last = draw_layers(rng, net.sizes, gaussian(1.0), 0.1, dtype, stacked=True)
     params = (first._replace(theta=jnp.eye(16, dtype=dtype)), run, last)
     xs, ys = draw_batch(rng, net, 5, dtype)
-    plain = optimised(jax.grad(jaxnn.mean_loss, argnums=(2, 3)))
+    plain = optimised(jax.grad(jaxnn.passes.mean_loss, argnums=(2, 3)))
     flow_of, scales = optimised(jaxnn.gradient_flow), set()
     for depth in map(jnp.array, range(2, 14)):
         delta_z1, minus_delta_zl = plain(net, params, xs, ys, depth=depth)

@@ -61,8 +61,8 @@ def test_the_gradient_and_the_flow_are_those_of_jax(script, rng, activation):
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_its_theory_is_that_of_a_residual_block_of_another_scale(script, activation):
     """z′ = g z + (1 - g) f(z) is g (z + c f(z)) with c = (1 - g) / g."""
-    gate, residual = script.ConstantGate(G), jaxnn.Residual(scale=(1 - G) / G)
-    of = jaxnn.theory.Ensemble(jaxnn.find_activation(activation), 1.3, 0.4)
+    gate, residual = script.ConstantGate(G), jaxnn.blocks.Residual(scale=(1 - G) / G)
+    of = jaxnn.theory.Ensemble(jaxnn.network.find_activation(activation), 1.3, 0.4)
     q, c = 0.8, 0.3
     for name in ("length", "covariance", "factor", "tangent"):
         arguments = (of, q) if name == "length" else (of, q, c)
@@ -77,7 +77,7 @@ def test_a_wide_network_does_what_theory_says(script):
     g, width, depth, draws = 0.8, 64, 21, 8
     with as_users_have_jax():
         measured, predicted = script.decades(g, depth, width, draws)
-        residual = jaxnn.Residual(scale=(1 - g) / g)
+        residual = jaxnn.blocks.Residual(scale=(1 - g) / g)
         band = meanfield.log_delta_band("relu", 2**0.5, 0.0, 1.0, width, depth, hidden=residual)
     bias, sd = (float(v[0]) / np.log(10) for v in band)
     assert float(predicted) == pytest.approx(

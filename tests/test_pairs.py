@@ -57,10 +57,10 @@ def of_a_normed_residual(q, p, s):
 
 
 BLOCKS = [  # the post norm last, behind which both lengths are 1
-    (jaxnn.Residual(jaxnn.RMSNorm(jaxnn.Residual())), of_a_normed_residual),
-    (jaxnn.Residual(scale=0.5), residual),
-    (jaxnn.RMSNorm(eps=0.3), rms),
-    (jaxnn.PostNorm(), post),
+    (jaxnn.blocks.Residual(jaxnn.blocks.RMSNorm(jaxnn.blocks.Residual())), of_a_normed_residual),
+    (jaxnn.blocks.Residual(scale=0.5), residual),
+    (jaxnn.blocks.RMSNorm(eps=0.3), rms),
+    (jaxnn.blocks.PostNorm(), post),
 ]
 
 
@@ -188,7 +188,9 @@ def test_relu_forgets_as_the_square_of_depth():
 @pytest.mark.parametrize(("sigma_w", "sigma_b"), [(3.0, 0.3), (0.8, 0.5)])
 def test_where_a_norm_in_the_branch_leaves_two_inputs(sigma_w, sigma_b):
     """In chaos c* < 1, in order 1; by the recursion of the closed form of erf."""
-    limit = pairs.residual_limit("erf", sigma_w, sigma_b, hidden=jaxnn.Residual(jaxnn.RMSNorm()))
+    limit = pairs.residual_limit(
+        "erf", sigma_w, sigma_b, hidden=jaxnn.blocks.Residual(jaxnn.blocks.RMSNorm())
+    )
 
     def block(c):
         return sigma_w**2 * 2 / math.pi * math.asin(2 * min(c, 1.0) / 3) + sigma_b**2
@@ -271,7 +273,7 @@ def test_theory_is_differentiated(name):
 # Messages
 
 
-NORMED = {"hidden": jaxnn.BatchNorm()}
+NORMED = {"hidden": jaxnn.blocks.BatchNorm()}
 
 
 @pytest.mark.parametrize(
@@ -313,9 +315,9 @@ NORMED = {"hidden": jaxnn.BatchNorm()}
             r"hidden: expected Dense, or Residual, .* got BatchNorm\(.* of different lengths",
         ),
         (
-            lambda: pairs.residual_limit("erf", 1.0, 0.0, hidden=jaxnn.RMSNorm()),
+            lambda: pairs.residual_limit("erf", 1.0, 0.0, hidden=jaxnn.blocks.RMSNorm()),
             ValueError,
-            r"hidden: expected jaxnn.Residual\(\) around Dense, .* got RMSNorm",
+            r"hidden: expected jaxnn.blocks.Residual\(\) around Dense, .* got RMSNorm",
         ),
         (
             lambda: pairs.residual_limit("identity", 1.0, 0.0),

@@ -191,14 +191,14 @@ SCALED = 150  # hidden layers of all networks with skips of 1/√L, which is a p
 
 
 def block_of(name):
-    scaled = jaxnn.Residual(scale=1 / np.sqrt(SCALED))
-    norm = jaxnn.LayerNorm()
+    scaled = jaxnn.blocks.Residual(scale=1 / np.sqrt(SCALED))
+    norm = jaxnn.blocks.LayerNorm()
     return {
-        "plain": jaxnn.Dense(),
-        "skip": jaxnn.Residual(),
+        "plain": jaxnn.blocks.Dense(),
+        "skip": jaxnn.blocks.Residual(),
         "scaled": scaled,
         "norm": norm,
-        "prenorm": jaxnn.Residual(norm),
+        "prenorm": jaxnn.blocks.Residual(norm),
     }[name]
 
 
@@ -237,9 +237,9 @@ def flow_of_library(compiled, settings, critical, found):
     first = theta_of(settings, critical, 2, width, 0)
     last = theta_of(settings, critical, width, 1, depth)
     params = (
-        jaxnn.Layer(first, np.zeros(width)),
-        jaxnn.Layer(run, np.zeros((DEEPEST - 1, width))),
-        jaxnn.Layer(last, np.zeros(1)),
+        jaxnn.network.Layer(first, np.zeros(width)),
+        jaxnn.network.Layer(run, np.zeros((DEEPEST - 1, width))),
+        jaxnn.network.Layer(last, np.zeros(1)),
     )
     xs, ys = numbers(found["xs"]).reshape(-1, 2), numbers(found["ys"])
     return compiled(net, params, xs, ys, depth=depth)
@@ -295,15 +295,15 @@ def test_the_line_of_theory_is_the_library_s(tab):
         expected = known.get(name) or jaxnn.theory.meanfield.critical_sigma_w(name, 0.0)
         assert of_page["critical"] == pytest.approx(float(expected), rel=1e-9), name
         z = jnp.linspace(-8, 8, 4001)
-        steepest = float(jnp.max(jnp.abs(jaxnn.find_activation(name).prime(z))))
+        steepest = float(jnp.max(jnp.abs(jaxnn.network.find_activation(name).prime(z))))
         assert of_page["steepest"] == pytest.approx(steepest, rel=1e-6), name
     line = "(name, ...others) => predict(ACTIVATIONS[name], ...others)"
     depth, q0 = 60, 0.7
     for name, sigma_w, block in (
-        ("sigmoid", 10.0, jaxnn.Dense()),
-        ("selu", 0.8, jaxnn.Residual(jaxnn.LayerNorm(), 0.5)),
+        ("sigmoid", 10.0, jaxnn.blocks.Dense()),
+        ("selu", 0.8, jaxnn.blocks.Residual(jaxnn.blocks.LayerNorm(), 0.5)),
     ):
-        is_skip = isinstance(block, jaxnn.Residual)
+        is_skip = isinstance(block, jaxnn.blocks.Residual)
         skip, is_norm = (block.scale, True) if is_skip else (0, False)
         sigmas = [0.9, *[sigma_w] * depth]
         found = ask(tab, line, name, sigmas, skip, is_norm, q0, depth)

@@ -504,7 +504,7 @@ def test_beyond_the_range_it_is_the_flow_of_our_network(torch, users_jax):
     x = torch.randn(B, 3)
     net, params = jaxnn.from_torch(model)
     ys = np.zeros((B, 1), np.float32)
-    ours = jaxnn.gradient_flow(net, jaxnn.stack(params), x.numpy(), ys)
+    ours = jaxnn.gradient_flow(net, jaxnn.network.stack(params), x.numpy(), ys)
     flow = torch_flow(model, x, lambda output: output.square().sum(1).mean() / 2)
     assert flow.log_delta[0] < -200  # float32 ends at -87
     for name in ("log_delta", "log_delta_example", "log_largest", "log_gain"):

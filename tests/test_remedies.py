@@ -38,12 +38,12 @@ def small_run(tmp_path_factory):
 
 def test_each_remedy_is_what_its_name_says():
     blocks = {name: remedy.kind.of(16) for name, remedy in REMEDIES.items()}
-    assert blocks["residual_sqrt"] == jaxnn.Residual(scale=0.25)
-    assert blocks["pre_norm"] == jaxnn.Residual(jaxnn.LayerNorm())
-    assert blocks["layer_norm"] == jaxnn.LayerNorm()
+    assert blocks["residual_sqrt"] == jaxnn.blocks.Residual(scale=0.25)
+    assert blocks["pre_norm"] == jaxnn.blocks.Residual(jaxnn.blocks.LayerNorm())
+    assert blocks["layer_norm"] == jaxnn.blocks.LayerNorm()
     assert {REMEDIES[name].weights.factor for name in blocks if "norm" in name} == {2**0.5}
     tailored = REMEDIES["tailored"]
-    assert tailored.activation(100) == jaxnn.tailored_relu(100)
+    assert tailored.activation(100) == jaxnn.theory.tailored_relu(100)
     assert tailored.activation(tailored.least).name == "tailored_relu"
     with pytest.raises(ValueError, match="use 13 layers or more"):
         tailored.activation(tailored.least - 1)

@@ -243,7 +243,7 @@ def test_a_network_of_ours_has_the_loss_and_the_accuracy_of_its_task(task, rng, 
     _, of_data, words = networks._of_jax({"model": (net, params), "xs": xs, "ys": ys}, None, "net")
     (first, b), (second, c) = params
     z = np.tanh(np.float32(xs) @ first + b) @ second + c
-    expected = jaxnn.evaluate(net, params, xs, ys)
+    expected = jaxnn.train.evaluate(net, params, xs, ys)
     assert np.mean(of_data.loss(z, of_data.ys)) == pytest.approx(float(expected.loss), rel=1e-5)
     assert float(of_data.accuracy(z, of_data.ys)) == pytest.approx(float(expected.metric))
     assert (words, of_data.size) == (networks.OWN, 9)

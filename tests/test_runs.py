@@ -29,7 +29,7 @@ def flat(tree):
 def test_stack_and_unstack_undo_each_other(key, stacked):
     net = jaxnn.Network((5, 5, 5, 7, 7, 3, 3), "tanh", "multiclass")
     params = jaxnn.init(net, key, biases=0.5, stacked=stacked)
-    runs, layers = jaxnn.stack(params), jaxnn.unstack(params)
+    runs, layers = jaxnn.network.stack(params), jaxnn.network.unstack(params)
     assert [theta.shape for theta, _ in runs] == [
         (5, 5),
         (1, 5, 5),
@@ -39,8 +39,8 @@ def test_stack_and_unstack_undo_each_other(key, stacked):
         (3, 3),
     ]
     assert [theta.shape for theta, _ in layers] == [(5, 5), (5, 5), (5, 7), (7, 7), (7, 3), (3, 3)]
-    chex.assert_trees_all_equal(jaxnn.stack(layers), runs)
-    chex.assert_trees_all_equal(jaxnn.unstack(runs), layers)
+    chex.assert_trees_all_equal(jaxnn.network.stack(layers), runs)
+    chex.assert_trees_all_equal(jaxnn.network.unstack(runs), layers)
 
 
 @pytest.mark.slow
@@ -49,22 +49,26 @@ def test_a_run_is_drawn_as_its_layers_are(key, weights):
     net = jaxnn.Network((5, *[8] * 7, 3), "tanh", "binary")
     apart = jaxnn.init(net, key, weights, 0.3)
     chex.assert_trees_all_equal(
-        jaxnn.stack(apart), jaxnn.init(net, key, weights, 0.3, stacked=True)
+        jaxnn.network.stack(apart), jaxnn.init(net, key, weights, 0.3, stacked=True)
     )
 
 
 @pytest.mark.slow
 def test_every_function_takes_both_forms(rng):
     net, params, xs, ys = problem(rng, hidden=3)
-    run = jaxnn.stack(params)
+    run = jaxnn.network.stack(params)
 
     @jax.jit
     def everything(params):
         x, y = xs[0], ys[0]
         trace, deltas = jaxnn.trace(net, params, x), jaxnn.deltas(net, params, x, y)
         value, gradient = jaxnn.backprop(net, params, xs, ys)
-        scalars = (jaxnn.loss(net, params, x, y), jaxnn.mean_loss(net, params, xs, ys), value)
-        by_autodiff = jax.grad(jaxnn.loss, argnums=1)(net, params, x, y)
+        scalars = (
+            jaxnn.passes.loss(net, params, x, y),
+            jaxnn.passes.mean_loss(net, params, xs, ys),
+            value,
+        )
+        by_autodiff = jax.grad(jaxnn.passes.loss, argnums=1)(net, params, x, y)
         flow = jaxnn.gradient_flow(net, params, xs, ys)
         return scalars, trace, deltas, gradient, by_autodiff, flow
 
@@ -72,7 +76,7 @@ def test_every_function_takes_both_forms(rng):
     close = {"rtol": TOLERANCE, "atol": TOLERANCE}
     chex.assert_trees_all_close(of_run[0], of_layers[0], **close)
     for ours, theirs in zip(of_run[3:5], of_layers[3:5], strict=True):
-        chex.assert_trees_all_close(jaxnn.unstack(ours), theirs, **close)
+        chex.assert_trees_all_close(jaxnn.network.unstack(ours), theirs, **close)
     for ours, theirs in ((of_run[1].z, of_layers[1].z), (of_run[2].z, of_layers[2].z)):
         spliced = [row for entry in ours for row in (entry if entry.ndim == 2 else [entry])]
         chex.assert_trees_all_close(spliced, list(theirs), **close)
@@ -86,16 +90,18 @@ def test_every_function_takes_both_forms(rng):
 def test_depth_is_data(rng, activation):
     """Depth = d is the network of d hidden layers, also with d traced."""
     net, params, xs, ys = problem(rng, activation)
-    run = jaxnn.stack(params)
+    run = jaxnn.network.stack(params)
 
     @jax.jit
     def of_run(depth):
         trace = jaxnn.trace(net, run, xs[0], depth=depth)
         deltas = jaxnn.deltas(net, run, xs[0], ys[0], depth=depth)
         y_hat = jaxnn.forward(net, run, xs[0], depth=depth)
-        loss = jaxnn.loss(net, run, xs[0], ys[0], depth=depth)
+        loss = jaxnn.passes.loss(net, run, xs[0], ys[0], depth=depth)
         value, gradient = jaxnn.backprop(net, run, xs, ys, depth=depth)
-        by_rule = jax.value_and_grad(jaxnn.mean_loss, argnums=1)(net, run, xs, ys, depth=depth)
+        by_rule = jax.value_and_grad(jaxnn.passes.mean_loss, argnums=1)(
+            net, run, xs, ys, depth=depth
+        )
         flow = gradient_flow(net, run, xs, ys, depth=depth)
         return trace, deltas, y_hat, loss, (value, gradient), by_rule, flow
 
@@ -103,7 +109,7 @@ def test_depth_is_data(rng, activation):
     def of_layers(net, params):
         x, y = xs[0], ys[0]
         return (
-            *(jaxnn.forward(net, params, x), jaxnn.loss(net, params, x, y)),
+            *(jaxnn.forward(net, params, x), jaxnn.passes.loss(net, params, x, y)),
             *(jaxnn.backprop(net, params, xs, ys), jaxnn.deltas(net, params, x, y)),
             gradient_flow(net, params, xs, ys),
         )
@@ -116,7 +122,7 @@ def test_depth_is_data(rng, activation):
         reference.assert_close(y_hat, expected[0], 1e-13)
         reference.assert_close(loss, expected[1], 1e-13)
         for value, gradient in (by_hand, by_rule):
-            apart = jaxnn.unstack(gradient)
+            apart = jaxnn.network.unstack(gradient)
             used = (*apart[:depth], apart[-1])
             reference.assert_close((value, used), expected[2], 1e-12)
             assert not any(leaf.any() for leaf in jax.tree.leaves(apart[depth:-1]))
@@ -136,17 +142,17 @@ def test_depth_is_data(rng, activation):
 def test_one_program_serves_every_depth(rng):
     """Also of a gradient, where JAX's own of a loop whose length is data does not exist."""
     net, params, xs, ys = problem(rng)
-    run = jaxnn.stack(params)
+    run = jaxnn.network.stack(params)
 
     @jax.jit
     @chex.assert_max_traces(n=1)
     def counted(run, depth):
-        return jax.grad(jaxnn.mean_loss, argnums=1)(net, run, xs, ys, depth=depth)
+        return jax.grad(jaxnn.passes.mean_loss, argnums=1)(net, run, xs, ys, depth=depth)
 
     for depth in range(1, CAPACITY + 2):
         counted(run, depth)
     assert counted._cache_size() == 1
-    plain = jax.jit(jax.grad(jaxnn.loss, argnums=1))
+    plain = jax.jit(jax.grad(jaxnn.passes.loss, argnums=1))
     with pytest.raises(ValueError, match="Reverse-mode differentiation"):
         plain(net, run, xs[0], ys[0], depth=jnp.array(3))
 
@@ -155,18 +161,18 @@ def test_depth_counts_all_hidden_layers(rng, unhooked):
     """One that takes x, one above of another width, and a run of 4; beyond, a traced one stops."""
     net = jaxnn.Network((5, *[8] * (CAPACITY + 1), 6, 3), "tanh", "binary")
     params = draw_layers(rng, net.sizes, orthogonal(0.9), 0.2)
-    run, (xs, ys) = jaxnn.stack(params), draw_batch(rng, net, 4)
+    run, (xs, ys) = jaxnn.network.stack(params), draw_batch(rng, net, 4)
     narrow = np.array(4, np.uint8)
     for depth in (2, narrow, 6):
         shallow = jaxnn.Network((5, *[8] * (int(depth) - 1), 6, 3), "tanh", "binary")
         layers = (*params[: int(depth) - 1], *params[-2:])
-        value = jaxnn.mean_loss(net, run, xs, ys, depth=depth)
-        reference.assert_close(value, jaxnn.mean_loss(shallow, layers, xs, ys), 1e-13)
+        value = jaxnn.passes.mean_loss(net, run, xs, ys, depth=depth)
+        reference.assert_close(value, jaxnn.passes.mean_loss(shallow, layers, xs, ys), 1e-13)
     with pytest.raises(ValueError, match=r"^depth: expected 2 … 6, the hidden layers, got 1$"):
-        jaxnn.mean_loss(net, run, xs, ys, depth=1)
-    loss = jax.jit(lambda depth: jaxnn.mean_loss(net, run, xs, ys, depth=depth))
+        jaxnn.passes.mean_loss(net, run, xs, ys, depth=1)
+    loss = jax.jit(lambda depth: jaxnn.passes.mean_loss(net, run, xs, ys, depth=depth))
     for traced, known in ((np.array(0, np.uint8), 2), (narrow, 4), (99, 6)):
-        value = jaxnn.mean_loss(net, run, xs, ys, depth=known)
+        value = jaxnn.passes.mean_loss(net, run, xs, ys, depth=known)
         reference.assert_close(loss(traced), value, 1e-13)
 
 
@@ -192,9 +198,9 @@ def test_the_program_does_not_grow_with_the_run():
 )
 def test_bad_depths(rng, depth, error, sentence, unhooked):
     net, params, xs, ys = problem(rng)
-    for function in (jaxnn.backprop, jaxnn.mean_loss, jaxnn.gradient_flow):
+    for function in (jaxnn.backprop, jaxnn.passes.mean_loss, jaxnn.gradient_flow):
         with pytest.raises(error, match=sentence):
-            function(net, jaxnn.stack(params), xs, ys, depth=depth)
+            function(net, jaxnn.network.stack(params), xs, ys, depth=depth)
         with pytest.raises(ValueError, match="exactly one run, got 0; make it with"):
             function(net, params, xs, ys, depth=2)
 
@@ -202,15 +208,15 @@ def test_bad_depths(rng, depth, error, sentence, unhooked):
 @pytest.mark.slow
 def test_only_a_flow_takes_several_depths(rng, unhooked):
     net, params, xs, ys = problem(rng)
-    of = (net, jaxnn.stack(params), xs, ys)
-    for function in (jaxnn.backprop, jaxnn.mean_loss):
+    of = (net, jaxnn.network.stack(params), xs, ys)
+    for function in (jaxnn.backprop, jaxnn.passes.mean_loss):
         with pytest.raises(TypeError, match=r"depth: expected one integer, got int64 of shape"):
             function(*of, depth=np.array([1, 2]))
     with pytest.raises(ValueError, match=r"depth: expected 1 … 5, the hidden layers, got 6$"):
         jaxnn.gradient_flow(*of, depth=[2, 6])
     with pytest.raises(TypeError, match=r"expected one integer, or a list of them, got .* \(0,\)"):
         jaxnn.gradient_flow(*of, depth=np.zeros(0, int))
-    first, run, last = jaxnn.stack(params)
+    first, run, last = jaxnn.network.stack(params)
     nan = run._replace(b=run.b.at[2].set(np.nan))  # of layer 4, which the first depth lacks
     with pytest.raises(ValueError, match=r"^z\[4\]: expected numbers whose mean square"):
         jaxnn.gradient_flow(net, (first, nan, last), xs, ys, depth=[2, 5])
@@ -232,7 +238,7 @@ def test_several_depths_are_a_flow_of_each(rng, activation, memory, scale, more)
     net = jaxnn.Network((5, *[8] * (CAPACITY + 1), 6, 3), activation, "binary")
     drawn = draw_layers(rng, net.sizes, orthogonal(0.9 * scale), 0.2)
     xs, ys = draw_batch(rng, net, 4)
-    params, xs = jax.tree.map(lambda v: v.astype(np.float32), (jaxnn.stack(drawn), xs))
+    params, xs = jax.tree.map(lambda v: v.astype(np.float32), (jaxnn.network.stack(drawn), xs))
 
     @jax.jit
     def flow(depth):
@@ -254,7 +260,9 @@ def test_a_run_must_be_hidden_layers_of_one_width(key, unhooked):
     with pytest.raises(
         ValueError, match=r"theta\[0\]: a run of 2 must be hidden layers of one width"
     ):
-        jaxnn.forward(net, (jaxnn.Layer(theta, b),), jnp.ones(4))
+        jaxnn.forward(net, (jaxnn.network.Layer(theta, b),), jnp.ones(4))
     net = jaxnn.Network((4, 4, 5, 4), "tanh", "binary")
     with pytest.raises(ValueError, match=r"theta\[0\]: a run of 2 .* widths \(4, 4, 5\)"):
-        jaxnn.forward(net, (jaxnn.Layer(theta, b), jaxnn.Layer(theta[0], b[0])), jnp.ones(4))
+        jaxnn.forward(
+            net, (jaxnn.network.Layer(theta, b), jaxnn.network.Layer(theta[0], b[0])), jnp.ones(4)
+        )

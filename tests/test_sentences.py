@@ -43,7 +43,7 @@ def test_a_pytree_of_the_user_s_where_the_chain_s_parameters_are_expected(unhook
             with pytest.raises(ValueError, match=r"^params: .* hand over net\.params\(pytree\)$"):
                 call()
     np.testing.assert_array_equal(chain.params(layers)[0].at(0).arrays[0][0][0], np.eye(3))
-    for function in (jaxnn.spectrum, jaxnn.forward):
+    for function in (jaxnn.flow.spectrum, jaxnn.forward):
         with pytest.raises(
             TypeError, match=r"^net: expected a Network, got Chain; .*gradient_flow"
         ):
@@ -93,8 +93,11 @@ def test_a_measurement_works_whatever_jax_stops_at(setting):
     [
         (lambda: jaxnn.Network((3, 1), XS, "binary"), r"got an array of float32 of shape \(2, 3\)"),
         (lambda: jaxnn.Network((3, 1), "tanh", "binary", {"a": "b" * 99}), r"got \{'a': 'b+…$"),
-        (lambda: jaxnn.log_norm("x"), "^v: expected numbers of one shape, got str$"),
-        (lambda: jaxnn.stack([]), r"^params: expected at least one pair \(theta, b\), got none$"),
+        (lambda: jaxnn.flow.log_norm("x"), "^v: expected numbers of one shape, got str$"),
+        (
+            lambda: jaxnn.network.stack([]),
+            r"^params: expected at least one pair \(theta, b\), got none$",
+        ),
         (
             lambda: jaxnn.from_function(lambda p, x: x, {"w": np.array(["a"])}, XS),
             r"numbers, got an array of <U1 of shape \(1,\) at \['w'\]; leave it out$",

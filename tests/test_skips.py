@@ -106,7 +106,7 @@ def test_what_branches_add_is_that_of_the_states_in_a_list_and_in_a_scan(rng):
 @pytest.mark.slow
 @pytest.mark.parametrize(("activation", "stacked"), [("tanh", False), ("relu", True)])
 def test_what_residual_blocks_add_is_that_of_their_states(rng, activation, stacked):
-    hidden = (jaxnn.Residual(scale=0.5), jaxnn.Dense(), jaxnn.Residual())
+    hidden = (jaxnn.blocks.Residual(scale=0.5), jaxnn.blocks.Dense(), jaxnn.blocks.Residual())
     net = jaxnn.Network((2, *[N] * 4, 1), activation, "binary", hidden=hidden)
     params = jaxnn.init(net, jax.random.key(0), stacked=stacked)
     each = jaxnn.init(net, jax.random.key(0))
@@ -116,7 +116,7 @@ def test_what_residual_blocks_add_is_that_of_their_states(rng, activation, stack
     z, expected = xs @ each[0].theta + each[0].b[None], [np.nan]
     for layer, block in zip(each[1:-1], hidden, strict=True):
         change = sigma(z) @ layer.theta + layer.b[None]
-        is_residual = isinstance(block, jaxnn.Residual)
+        is_residual = isinstance(block, jaxnn.blocks.Residual)
         above = z + block.scale * change if is_residual else change
         size = np.linalg.norm(above - z) / np.linalg.norm(z)
         expected.append(float(np.log(size)) if is_residual else np.nan)

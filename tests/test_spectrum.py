@@ -18,7 +18,9 @@ factors_of = jax.jit(jacobian_factors)
 
 def compiled(net, params, xs):
     """`spectrum` in two programs; the long one, of the product, serves all activations."""
-    return product_spectrum(factors_of(net, tuple(jaxnn.Layer(*layer) for layer in params), xs))
+    return product_spectrum(
+        factors_of(net, tuple(jaxnn.network.Layer(*layer) for layer in params), xs)
+    )
 
 
 def network(seed, activation, sizes, weights=None, sigma_b=0.1, dtype=jnp.float64, batch=1, **form):
@@ -32,7 +34,7 @@ def network(seed, activation, sizes, weights=None, sigma_b=0.1, dtype=jnp.float6
 @partial(jax.jit, static_argnums=0)
 def jacobians(activation, params, xs):
     """∂z[L]/∂z[1] of each example by JAX, of the plain map from z[1] to z[L]."""
-    (theta, b), *above = jaxnn.unstack(params)
+    (theta, b), *above = jaxnn.network.unstack(params)
 
     def top(z):
         for theta, b in above:
@@ -289,7 +291,7 @@ def test_the_variance_of_linear_gaussian_networks():
 def test_moments_survive_underflow():
     """Scaling every factor by 2^-40 moves the mean's logarithm and nothing else."""
     net, params, xs = network(0, "identity", (4,) * 62, sigma_b=0.0, dtype=jnp.float32)
-    first, *above = jaxnn.unstack(params)
+    first, *above = jaxnn.network.unstack(params)
     small = [first, *((theta * 2.0**-40, b) for theta, b in above)]
     a, b = (jax.tree.map(np.asarray, compiled(net, p, xs)) for p in (params, small))
     shift = -40 * 60 * np.log(2)
@@ -321,7 +323,7 @@ def test_batches_and_vmap():
 def test_runs_give_the_same_numbers(sizes):
     """Also where a run begins at θ[0], which is no factor of J, or holds nothing else."""
     net, single, xs = network(0, "tanh", sizes, batch=3, stacked=False)
-    runs = jaxnn.stack(single)
+    runs = jaxnn.network.stack(single)
     assert any(theta.ndim == 3 for theta, _ in runs)
     logs = compiled(net, runs, xs).log_singular_values
     np.testing.assert_allclose(logs, compiled(net, single, xs).log_singular_values, rtol=1e-13)
@@ -371,6 +373,6 @@ def test_what_leaves_the_range_is_nan_under_jit():
     net, params, xs = network(0, "relu", SIZES[0], orthogonal(1e200), batch=3)
     xs = jnp.ones_like(xs)
     with pytest.raises(ValueError, match=r"z\[2\]: expected finite .* range of float64"):
-        jaxnn.spectrum(net, params, xs)
+        jaxnn.flow.spectrum(net, params, xs)
     for values in compiled(net, params, xs):
         assert np.isnan(values).all()

@@ -112,7 +112,7 @@ def test_a_thousand_factors():
     assert np.ptp(logs) > 200
     net = jaxnn.Network((16,) * 1002, "identity", "regression")
     key, _ = jax.random.split(jax.random.key(0))
-    draw = partial(jaxnn.init, net, weights=jaxnn.gaussian(0.4), stacked=True)
+    draw = partial(jaxnn.init, net, weights=jaxnn.initializers.gaussian(0.4), stacked=True)
     layers = jax.device_get(jax.jit(draw)(key))
     factors = np.concatenate([layers[1].theta, layers[2].theta[None]]).astype(np.float64)
     product = np.eye(16)
@@ -135,8 +135,10 @@ def test_a_shallower_network_is_the_start_of_a_deeper_one():
     xs = np.asarray(jax.random.normal(key_x, (2, 8)))
     xs = xs / np.sqrt(np.mean(xs**2, axis=1))[:, None]
     net = jaxnn.Network((8,) * 5, "tanh", "regression")
-    draw = partial(jaxnn.init, net, weights=jaxnn.orthogonal(1.5), biases=0.2, stacked=True)
-    expected = jax.jit(jaxnn.spectrum)(net, jax.jit(draw)(key), xs)
+    draw = partial(
+        jaxnn.init, net, weights=jaxnn.initializers.orthogonal(1.5), biases=0.2, stacked=True
+    )
+    expected = jax.jit(jaxnn.flow.spectrum)(net, jax.jit(draw)(key), xs)
     rows = both.filter(pl.col("depth") == 3)
     logs = np.array(rows["log10_singular_values"].to_list()) * np.log(10)
     np.testing.assert_allclose(logs, expected.log_singular_values, atol=2e-4)

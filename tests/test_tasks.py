@@ -9,15 +9,15 @@ import reference
 import jaxnn
 from jaxnn.network.tasks import label_rows
 
-REGRESSION, BINARY, MULTICLASS = jaxnn.TASKS.values()
+REGRESSION, BINARY, MULTICLASS = jaxnn.network.TASKS.values()
 INF = np.inf
 
 
-@pytest.mark.parametrize("task", jaxnn.TASKS)
+@pytest.mark.parametrize("task", jaxnn.network.TASKS)
 def test_loss_and_its_derivatives_equal_optax(key, task):
     z = 3 * jax.random.normal(key, (50, 4))
     y = reference.example_labels(task, key, 50, 4, jnp.float64)
-    ours, of_optax = jaxnn.TASKS[task], jax.vmap(reference.LOSS[task])
+    ours, of_optax = jaxnn.network.TASKS[task], jax.vmap(reference.LOSS[task])
 
     @jax.jit
     def both(z, y):
@@ -146,11 +146,11 @@ def test_label_values_are_not_looked_at_under_jit():
     net = jaxnn.Network((2, 1), "tanh", "binary")
     params = jaxnn.init(net, jax.random.key(0))
     xs, ys = jnp.ones((3, 2)), jnp.full(3, 0.5)
-    assert jnp.isfinite(jax.jit(jaxnn.mean_loss)(net, params, xs, ys))
+    assert jnp.isfinite(jax.jit(jaxnn.passes.mean_loss)(net, params, xs, ys))
     with pytest.raises(ValueError, match="labels 0 or 1"):
-        jaxnn.mean_loss(net, params, xs, ys)
+        jaxnn.passes.mean_loss(net, params, xs, ys)
     with pytest.raises(ValueError, match="expected shape"):
-        jax.jit(jaxnn.mean_loss)(net, params, xs, ys[:2])
+        jax.jit(jaxnn.passes.mean_loss)(net, params, xs, ys[:2])
 
 
 @pytest.mark.parametrize(
@@ -166,11 +166,13 @@ def test_wrong_labels_are_nan_under_jit(task, wrong, right):
     """As the loss of optax is for a class that does not exist: no cost of -0.0."""
     net = jaxnn.Network((2, 3), "tanh", task)
     params, xs = jaxnn.init(net, jax.random.key(0)), jnp.ones((3, 2))
-    values = jax.jit(lambda ys: (jaxnn.mean_loss(net, params, xs, ys), _of_each(net, params, ys)))
+    values = jax.jit(
+        lambda ys: (jaxnn.passes.mean_loss(net, params, xs, ys), _of_each(net, params, ys))
+    )
     loss, losses = values(jnp.asarray(right))
     assert jnp.isfinite(loss)
     assert jnp.isfinite(losses).all()
-    scores = jax.jit(jaxnn.evaluate)(net, params, xs, jnp.asarray(wrong))
+    scores = jax.jit(jaxnn.train.evaluate)(net, params, xs, jnp.asarray(wrong))
     assert jnp.isnan(jnp.stack([*scores, values(jnp.asarray(wrong))[0]])).all()
     some = jnp.asarray(right).at[1].set(jnp.asarray(wrong)[1])
     assert jnp.isnan(values(some)[1]).tolist() == [False, True, False]
@@ -179,9 +181,9 @@ def test_wrong_labels_are_nan_under_jit(task, wrong, right):
 
 
 def _of_each(net, params, ys):
-    return jax.vmap(lambda y: jaxnn.loss(net, params, jnp.ones(2), y))(ys)
+    return jax.vmap(lambda y: jaxnn.passes.loss(net, params, jnp.ones(2), y))(ys)
 
 
 def test_an_unknown_task_is_answered_with_the_list():
     with pytest.raises(ValueError, match="no 'ranking'; choose one of regression, binary, multic"):
-        jaxnn.find_task("ranking")
+        jaxnn.network.find_task("ranking")

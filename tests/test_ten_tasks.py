@@ -204,7 +204,7 @@ def test_7_an_activation_for_each_layer(given):
 @pytest.mark.slow
 def test_8_a_block_of_one_s_own(given):
     code = """
-        class Halved(jaxnn.Dense):
+        class Halved(jaxnn.blocks.Dense):
             def forward(self, sigma, layer, z):
                 return jaxnn.blocks.scaled(super().forward(sigma, layer, z)[0], 0.5), None
             def backward(self, sigma, layer, z, saved, delta):

@@ -43,48 +43,50 @@ def ridged(q):
 
 # Of each block: length of q, covariance of q and c, and factor at a correlation c of the signals
 BLOCKS = {
-    "dense": (jaxnn.Dense(), square, square, slopes),
+    "dense": (jaxnn.blocks.Dense(), square, square, slopes),
     "residual": (
-        jaxnn.Residual(scale=0.5),
+        jaxnn.blocks.Residual(scale=0.5),
         lambda q: q + square(q) / 4,
         lambda q, c: q * c + square(q, c) / 4,
         lambda q, c: 1 + slopes(q, c) / 4,
     ),
     "rms": (
-        jaxnn.RMSNorm(eps=0.3),
+        jaxnn.blocks.RMSNorm(eps=0.3),
         lambda q: square(ridged(q)),
         lambda q, c: square(ridged(q), c),
         lambda q, c: slopes(ridged(q), c) / (q + 0.3),
     ),
     "layer": (
-        jaxnn.LayerNorm(),
+        jaxnn.blocks.LayerNorm(),
         lambda q: square(1),
         lambda q, c: square(1, c),
         lambda q, c: slopes(1, c) / q,
     ),
     "post": (
-        jaxnn.PostNorm(),
+        jaxnn.blocks.PostNorm(),
         lambda q: 1,
         lambda q, c: (q * c + square(q, c)) / (q + square(q)),
         lambda q, c: (1 + slopes(q, c)) / (q + square(q)),
     ),
     # z + ½ (z - ½ (z + 2 f(z))): an inner skip connection adds to the outer one
     "residual of residuals": (
-        jaxnn.Residual(jaxnn.Residual(jaxnn.Residual(scale=2.0), scale=-0.5), scale=0.5),
+        jaxnn.blocks.Residual(
+            jaxnn.blocks.Residual(jaxnn.blocks.Residual(scale=2.0), scale=-0.5), scale=0.5
+        ),
         lambda q: 1.5625 * q + square(q) / 4,
         lambda q, c: 1.5625 * q * c + square(q, c) / 4,
         lambda q, c: 1.5625 + slopes(q, c) / 4,
     ),
     # z + ẑ + f(ẑ), ẑ = z / √q
     "residual of a normed residual": (
-        jaxnn.Residual(jaxnn.RMSNorm(jaxnn.Residual())),
+        jaxnn.blocks.Residual(jaxnn.blocks.RMSNorm(jaxnn.blocks.Residual())),
         lambda q: q * (1 + q**-0.5) ** 2 + square(1),
         lambda q, c: q * c * (1 + q**-0.5) ** 2 + square(1, c),
         lambda q, c: (1 + q**-0.5) ** 2 + slopes(1, c) / q,
     ),
     # z + (z + f(z)) / r, r² the length of z + f(z)
     "residual of a post norm": (
-        jaxnn.Residual(jaxnn.PostNorm()),
+        jaxnn.blocks.Residual(jaxnn.blocks.PostNorm()),
         lambda q: q * (1 + 2 * (q + square(q)) ** -0.5) + 1,
         lambda q, c: (
             q * c * (1 + 2 * (q + square(q)) ** -0.5) + (q * c + square(q, c)) / (q + square(q))
@@ -101,7 +103,7 @@ def of_block(block, q, c):
         meanfield.length_map("erf", W, B, q, hidden=block),
         meanfield.correlation_map("erf", W, B, q, c, hidden=block),
         meanfield.chi("erf", W, q, sigma_b=B, hidden=block),
-        theory_of(block).tangent(Ensemble(jaxnn.find_activation("erf"), W, B), q, c),
+        theory_of(block).tangent(Ensemble(jaxnn.network.find_activation("erf"), W, B), q, c),
     )
 
 
@@ -197,20 +199,20 @@ def by_quad(rows, f, slope, kinks):
 
 def test_moments_over_a_normalised_batch():
     tanh = by_jacobi(16, np.tanh, lambda z: 1 / np.cosh(z) ** 2)
-    np.testing.assert_allclose(moments(jaxnn.find_activation("tanh"), 16), tanh, rtol=1e-11)
+    np.testing.assert_allclose(moments(jaxnn.network.find_activation("tanh"), 16), tanh, rtol=1e-11)
     clipped = by_quad(5, lambda z: min(max(z, -1), 1), lambda z: float(abs(z) <= 1), (-1.0, 1.0))
-    measured = moments(jaxnn.find_activation("hard_tanh"), 5)
+    measured = moments(jaxnn.network.find_activation("hard_tanh"), 5)
     np.testing.assert_allclose(measured, clipped, rtol=1e-9)
     for rows in (4, 128):
         c, rate = relu_of(rows)
-        both, of_both, kappa = moments(jaxnn.find_activation("relu"), rows)
+        both, of_both, kappa = moments(jaxnn.network.find_activation("relu"), rows)
         np.testing.assert_allclose((both, of_both), (0.5, c / 2), rtol=1e-12)
         np.testing.assert_allclose(kappa / (both - of_both), rate, rtol=1e-12)
 
 
 def test_a_batch_norm_at_its_own_correlation():
     """χ, c* and λ_B do not know σ_w, nor λ_B σ_b; between layers of another q and c the factor."""
-    batch = {"hidden": jaxnn.BatchNorm(), "batch": 16}
+    batch = {"hidden": jaxnn.blocks.BatchNorm(), "batch": 16}
     c, rate = relu_of(16)
     assert (round(c, 5), round(rate, 5)) == (0.28568, 1.58995)
     np.testing.assert_allclose(meanfield.stationary_chi("relu", W, B, **batch), rate, rtol=1e-12)
@@ -232,7 +234,14 @@ def test_a_batch_norm_in_a_skip_connection():
     u = W**2 * 0.7 * (1 - 0.2)  # σ_b is common to rows
     log_factors = [0.5 * math.log(1 + rate * step / (u + i * step)) for i in range(7)]
     measured = meanfield.log_delta(
-        "relu", W, B, 0.7, 8, hidden=jaxnn.Residual(jaxnn.BatchNorm()), batch=16, c0=0.2
+        "relu",
+        W,
+        B,
+        0.7,
+        8,
+        hidden=jaxnn.blocks.Residual(jaxnn.blocks.BatchNorm()),
+        batch=16,
+        c0=0.2,
     )
     sums = [sum(log_factors[m:]) for m in range(8)]
     np.testing.assert_allclose(measured, sums, rtol=1e-10)
@@ -253,15 +262,15 @@ TANH = (  # E σ² and E σ′²
     expected(lambda g: np.cosh(g) ** -4.0),
 )
 STATIONARY = [  # σ, σ_w, σ_b, block, rows, and the factor
-    ("tanh", W, 0.0, jaxnn.RMSNorm(), None, TANH[1] / TANH[0]),
-    ("tanh", W, B, jaxnn.LayerNorm(), None, W**2 * TANH[1] / (W**2 * TANH[0] + B**2)),
-    ("tanh", W, B, jaxnn.BatchNorm(), None, TANH[1] / TANH[0]),
-    ("tanh", 1.0, 0.0, jaxnn.PostNorm(), None, (1 + TANH[1]) / (1 + TANH[0])),
-    ("relu", W, B, jaxnn.BatchNorm(), None, math.pi / (math.pi - 1)),
-    ("relu", W, 0.0, jaxnn.PostNorm(norm="layer"), None, 1.0),
-    ("identity", W, 0.0, jaxnn.BatchNorm(), 16, 14 / 13),
-    ("relu", 1.0, 1.0, jaxnn.Dense(), None, 0.5),
-    ("relu", W, 0.0, jaxnn.Residual(scale=0.0), None, 1.0),
+    ("tanh", W, 0.0, jaxnn.blocks.RMSNorm(), None, TANH[1] / TANH[0]),
+    ("tanh", W, B, jaxnn.blocks.LayerNorm(), None, W**2 * TANH[1] / (W**2 * TANH[0] + B**2)),
+    ("tanh", W, B, jaxnn.blocks.BatchNorm(), None, TANH[1] / TANH[0]),
+    ("tanh", 1.0, 0.0, jaxnn.blocks.PostNorm(), None, (1 + TANH[1]) / (1 + TANH[0])),
+    ("relu", W, B, jaxnn.blocks.BatchNorm(), None, math.pi / (math.pi - 1)),
+    ("relu", W, 0.0, jaxnn.blocks.PostNorm(norm="layer"), None, 1.0),
+    ("identity", W, 0.0, jaxnn.blocks.BatchNorm(), 16, 14 / 13),
+    ("relu", 1.0, 1.0, jaxnn.blocks.Dense(), None, 0.5),
+    ("relu", W, 0.0, jaxnn.blocks.Residual(scale=0.0), None, 1.0),
 ]
 
 
@@ -273,7 +282,7 @@ def test_the_factor_far_from_the_ends(name, sigma_w, sigma_b, block, batch, fact
 
 def test_correlations_behind_a_norm():
     """For erf c[l+1] = asin(2c/3) / asin(2/3): c = 0 attracts, c = 1 repels."""
-    norm = {"hidden": jaxnn.RMSNorm()}
+    norm = {"hidden": jaxnn.blocks.RMSNorm()}
     np.testing.assert_allclose(meanfield.fixed_point("erf", W, B, **norm), square(1), rtol=1e-12)
     slope = 2 / 3 / math.asin(2 / 3)
     xi = meanfield.xi_c("erf", W, 0.0, **norm)
@@ -304,7 +313,7 @@ def test_the_band_of_residual_blocks_layer_by_layer(name):
     s, q1, together = SPREADS[name]
     blocks, width = 9, 50
     scale, sigma_w = math.sqrt(s / 2), math.sqrt(2)
-    block = jaxnn.Residual(scale=scale)
+    block = jaxnn.blocks.Residual(scale=scale)
     q0 = q1 / sigma_w**2
     q = np.asarray(meanfield.lengths(name, sigma_w, 0.0, q0, blocks + 1, hidden=block))
     mu = [0.5 if name == "relu" else OF_G @ np.cosh(math.sqrt(v) * G) ** -4.0 for v in q]
@@ -350,8 +359,10 @@ def test_the_band_of_residual_blocks_is_that_of_drawn_ones():
         delta = delta + np.einsum("dm,dnm->dn", delta, theta) * (z > 0)
     logs = 0.5 * np.log(np.sum(delta**2, axis=1) / np.sum(top**2, axis=1))
     of = ("relu", 1.0, 0.0, 1.0)
-    band = meanfield.log_delta_band(*of, n, blocks + 1, hidden=jaxnn.Residual())
-    mean = float(meanfield.log_delta(*of, blocks + 1, hidden=jaxnn.Residual())[0] + band.bias[0])
+    band = meanfield.log_delta_band(*of, n, blocks + 1, hidden=jaxnn.blocks.Residual())
+    mean = float(
+        meanfield.log_delta(*of, blocks + 1, hidden=jaxnn.blocks.Residual())[0] + band.bias[0]
+    )
     sd = float(band.sd[0])
     assert abs(np.mean(logs) - mean) < 4 * sd / math.sqrt(draws) + 0.2 * abs(float(band.bias[0]))
     assert np.std(logs) == pytest.approx(sd, rel=4 / math.sqrt(2 * draws) + 0.05)
@@ -361,10 +372,10 @@ def test_the_band_of_residual_blocks_is_that_of_drawn_ones():
 def test_the_band_behind_a_norm_has_its_variance_on_top():
     """The slopes of relu do not depend on lengths, so the norm changes nothing else of the band."""
     of, width, blocks = ("relu", 1.0, 0.0, 1.0), 50, 9
-    skip = jaxnn.Residual(scale=0.5)
+    skip = jaxnn.blocks.Residual(scale=0.5)
     alone, behind = (
         meanfield.log_delta_band(*of, width, blocks + 1, hidden=block)
-        for block in (skip, jaxnn.PostNorm(skip))
+        for block in (skip, jaxnn.blocks.PostNorm(skip))
     )
     np.testing.assert_allclose(behind.bias, alone.bias, rtol=1e-6, atol=1e-12)
     v = 0.25 / 2
@@ -378,9 +389,9 @@ def test_slopes_by_quadrature_are_those_of_the_closed_form():
 
     Over 100 layers, most distances interpolated; a jump of σ′ costs digits.
     """
-    relu = jaxnn.ACTIVATIONS["relu"]
+    relu = jaxnn.network.ACTIVATIONS["relu"]
     other = dataclasses.replace(relu, name="another", homogeneous=False)
-    block = jaxnn.Residual(scale=0.3)
+    block = jaxnn.blocks.Residual(scale=0.3)
     closed, summed = (
         meanfield.log_delta_band(sigma, 1.0, 0.0, 1.0, 50, 100, hidden=block)
         for sigma in (relu, other)
@@ -392,7 +403,7 @@ def test_slopes_by_quadrature_are_those_of_the_closed_form():
 @pytest.mark.slow
 def test_the_band_of_residual_blocks_beyond_the_range():
     """Relu with w = 50 a block: q leaves float64 at layer 180, and each adds as much as before."""
-    band = meanfield.log_delta_band("relu", 10.0, 0.0, 1.0, 50, 300, hidden=jaxnn.Residual())
+    band = meanfield.log_delta_band("relu", 10.0, 0.0, 1.0, 50, 300, hidden=jaxnn.blocks.Residual())
     steps = -np.diff(np.asarray(band.bias))
     np.testing.assert_allclose(steps[:290], steps[100], rtol=1e-9)
     assert 0 < float(band.sd[0]) < np.inf
@@ -403,9 +414,9 @@ def test_the_band_of_residual_blocks_beyond_the_range():
 
 def test_a_tailored_slope_takes_c_from_0_to_eta():
     assert round(meanfield.tailored_slope(100, 0.9), 5) == 0.57044
-    sigma = jaxnn.tailored_relu(20, 0.8)
-    assert sigma == jaxnn.tailored_relu(20, 0.8) != jaxnn.tailored_relu(21, 0.8)
-    assert hash(sigma) == hash(jaxnn.tailored_relu(20, 0.8))
+    sigma = jaxnn.theory.tailored_relu(20, 0.8)
+    assert sigma == jaxnn.theory.tailored_relu(20, 0.8) != jaxnn.theory.tailored_relu(21, 0.8)
+    assert hash(sigma) == hash(jaxnn.theory.tailored_relu(20, 0.8))
 
     @jax.jit
     def of_depth(c):
@@ -434,7 +445,7 @@ def sampled(net, key, draws, rows, layers, sigma_w):
 
     def size(key):
         keys, width = jax.random.split(key, 3), net.sizes[0]
-        params = jaxnn.init(net, keys[0], jaxnn.gaussian(sigma_w), stacked=True)
+        params = jaxnn.init(net, keys[0], jaxnn.initializers.gaussian(sigma_w), stacked=True)
         x, v = (jax.random.normal(k, (rows, width), jnp.float32) for k in keys[1:])
         x *= jax.lax.rsqrt(jnp.mean(x**2))
         log_delta = jaxnn.gradient_flow(net, params, x, cotangent=v).log_delta
@@ -446,7 +457,9 @@ def sampled(net, key, draws, rows, layers, sigma_w):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("block", "rows"), [(jaxnn.Residual(), 1), (jaxnn.BatchNorm(), 16)])
+@pytest.mark.parametrize(
+    ("block", "rows"), [(jaxnn.blocks.Residual(), 1), (jaxnn.blocks.BatchNorm(), 16)]
+)
 def test_drawn_networks(users_jax, key, block, rows):
     """The mean over draws within 4 standard errors, and a bias of the order of layers / width.
 
@@ -469,7 +482,7 @@ def test_drawn_networks(users_jax, key, block, rows):
 class Own:
     """A block without a theory, but for its length."""
 
-    forward = backward = preactivation = jaxnn.Dense.forward
+    forward = backward = preactivation = jaxnn.blocks.Dense.forward
 
     def length(self, field, q):
         """Return q."""
@@ -485,79 +498,95 @@ class Own:
             r"Own\(\) has no theory of infinite width, for it lacks covariance, factor, tangent, ",
         ),
         (
-            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.Residual(Own())),
+            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.blocks.Residual(Own())),
             ValueError,
             r"^hidden: Own\(\) has no theory",
         ),
         (
-            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.Residual),
+            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.blocks.Residual),
             TypeError,
             "hidden: expected a block such as",
         ),
         (
-            lambda: meanfield.fixed_point("tanh", 1.0, 0.0, hidden=jaxnn.Residual()),
+            lambda: meanfield.fixed_point("tanh", 1.0, 0.0, hidden=jaxnn.blocks.Residual()),
             ValueError,
             r"with Residual\(.*\) z grows with depth",
         ),
         (
-            lambda: meanfield.stationary_chi("tanh", 1.0, hidden=jaxnn.Residual()),
+            lambda: meanfield.stationary_chi("tanh", 1.0, hidden=jaxnn.blocks.Residual()),
             ValueError,
             "z grows with depth",
         ),
         (
-            lambda: meanfield.xi_c("tanh", 1.0, 0.0, hidden=jaxnn.Residual()),
+            lambda: meanfield.xi_c("tanh", 1.0, 0.0, hidden=jaxnn.blocks.Residual()),
             ValueError,
             "z grows with depth",
         ),
         (
-            lambda: meanfield.critical_sigma_w("tanh", 0.0, hidden=jaxnn.Residual()),
+            lambda: meanfield.critical_sigma_w("tanh", 0.0, hidden=jaxnn.blocks.Residual()),
             ValueError,
             "z grows with depth",
         ),
         (
-            lambda: meanfield.critical_sigma_w("tanh", 0.0, hidden=jaxnn.LayerNorm()),
+            lambda: meanfield.critical_sigma_w("tanh", 0.0, hidden=jaxnn.blocks.LayerNorm()),
             ValueError,
             "a norm takes sigma_w out",
         ),
         (
-            lambda: meanfield.log_delta_band("tanh", 1.0, 0.0, 1.0, 8, 3, hidden=jaxnn.RMSNorm()),
+            lambda: meanfield.log_delta_band(
+                "tanh", 1.0, 0.0, 1.0, 8, 3, hidden=jaxnn.blocks.RMSNorm()
+            ),
             ValueError,
-            r"Residual\(\) around it and jaxnn.PostNorm\(\) around that, got RMSNorm.*drawn_band",
+            r"Residual\(\) around it and .*PostNorm\(\) around that, got RMSNorm.*drawn_band",
         ),
         (
-            lambda: meanfield.log_delta_band("tanh", 1, 0, 1, 8, 3, hidden=jaxnn.Residual(Own())),
+            lambda: meanfield.log_delta_band(
+                "tanh", 1, 0, 1, 8, 3, hidden=jaxnn.blocks.Residual(Own())
+            ),
             ValueError,
             r"around that, got Residual\(inner=Own",
         ),
         (
-            lambda: meanfield.length_map("tanh", 1.0, 0.0, 1.0, hidden=jaxnn.BatchNorm(), batch=3),
+            lambda: meanfield.length_map(
+                "tanh", 1.0, 0.0, 1.0, hidden=jaxnn.blocks.BatchNorm(), batch=3
+            ),
             ValueError,
             "batch: expected at least 4 rows, or None for many, got 3",
         ),
         (
-            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.BatchNorm(eps=0.1)),
+            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.blocks.BatchNorm(eps=0.1)),
             ValueError,
             r"^hidden: expected eps = 0 .* got BatchNorm\(.*, eps=0.1\): with more it depends on .*"
             "; use eps = 0, .* or measure with jaxnn.gradient_flow",
         ),
         (
-            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.BatchNorm(jaxnn.Residual())),
+            lambda: meanfield.chi(
+                "tanh", 1.0, 1.0, hidden=jaxnn.blocks.BatchNorm(jaxnn.blocks.Residual())
+            ),
             ValueError,
-            r"^hidden: expected jaxnn.Dense\(\) in a batch norm .* put the batch norm in the other",
+            r"^hidden: expected .*Dense\(\) in a batch norm .* put the batch norm in the other",
         ),
         (
-            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.BatchNorm(), batch=0),
+            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.blocks.BatchNorm(), batch=0),
             ValueError,
             "batch: expected an integer >= 1, got 0",
         ),
         (lambda: meanfield.chi("tanh", 1.0, 1.0, c=2.0), ValueError, "c: expected a correlation"),
         (
-            lambda: jaxnn.tailored_relu(10),
+            lambda: jaxnn.theory.tailored_relu(10),
             ValueError,
             "layers: 10 activations take a correlation from 0 to 0.8715 at most.*use 13 layers",
         ),
-        (lambda: jaxnn.tailored_relu(10, 1.0), ValueError, "eta: expected a correlation between"),
-        (lambda: jaxnn.tailored_relu(0), ValueError, "layers: expected an integer >= 1, got 0"),
+        (
+            lambda: jaxnn.theory.tailored_relu(10, 1.0),
+            ValueError,
+            "eta: expected a correlation between",
+        ),
+        (
+            lambda: jaxnn.theory.tailored_relu(0),
+            ValueError,
+            "layers: expected an integer >= 1, got 0",
+        ),
     ],
 )
 def test_what_does_not_exist_is_said_in_a_sentence(unhooked, call, error, message):

@@ -617,7 +617,7 @@ def test_a_resumed_run_ends_in_the_same_best_epoch():
 
     outcome = trained()
     assert 0 < outcome.best < outcome.epochs == 4
-    loss = jaxnn.evaluate(plan.net, outcome.params, *plan.recipe.sets[1]).loss
+    loss = jaxnn.train.evaluate(plan.net, outcome.params, *plan.recipe.sets[1]).loss
     assert outcome.measured[outcome.best, 1, 0] == pytest.approx(float(loss), rel=1e-6)
     resumed = trained(trees[3])
     for name in ("best", "params", "measured", "flows", "test"):

@@ -63,7 +63,9 @@ def test_a_network_is_trained_as_a_plain_loop_of_jax_grad_trains_it(width):
 
     @jax.jit
     def drawn(key):
-        layers = jaxnn.unstack(jaxnn.init(room, key, jaxnn.gaussian(1.0), 1.0, stacked=True))
+        layers = jaxnn.network.unstack(
+            jaxnn.init(room, key, jaxnn.initializers.gaussian(1.0), 1.0, stacked=True)
+        )
         return [(1.5 * theta, 0.05**0.5 * b) for theta, b in (*layers[:3], layers[-1])]
 
     def loss(params, xs, ys):

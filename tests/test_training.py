@@ -19,7 +19,7 @@ from jaxnn.train.steps import ROOM, _program, argsort, permutation_of_epoch
 
 N_EXAMPLES, BATCH = 22, 8  # batches of 8, 8 and 6
 EPOCHS = 3
-TASKS = tuple(jaxnn.TASKS)
+TASKS = tuple(jaxnn.network.TASKS)
 
 SGD, ADAM = optax.sgd(0.1), optax.adam(0.02)
 INJECTED = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)  # the step size is in its state
@@ -42,7 +42,7 @@ def problem(key, task="binary", sizes=(4, 6, 3), dtype=jnp.float64, count=N_EXAM
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     net = jaxnn.Network(sizes, "tanh", task)
     params = tuple(
-        jaxnn.Layer(rng.standard_normal((n, m)) / np.sqrt(n), rng.normal(0, 0.1, m))
+        jaxnn.network.Layer(rng.standard_normal((n, m)) / np.sqrt(n), rng.normal(0, 0.1, m))
         for n, m in itertools.pairwise(sizes)
     )
     xs, labels = rng.standard_normal((count, sizes[0])), rng.integers(0, sizes[-1], count)
@@ -165,12 +165,12 @@ def test_runs_and_depth_equal_single_layers(key, hidden, depth):
     """One hidden layer and a run of 4 with 2 of them used."""
     net, params, xs, ys = problem(key, "multiclass", (4, *[6] * hidden, 3))
     options = {"epochs": 2, "batch": BATCH, "key": key, "validation": (xs[:5], ys[:5])}
-    run = jaxnn.fit(net, jaxnn.stack(params), xs, ys, ADAM, depth=depth, **options)
+    run = jaxnn.fit(net, jaxnn.network.stack(params), xs, ys, ADAM, depth=depth, **options)
     smaller = jaxnn.Network((4, 6, 6, 6, 3), "tanh", "multiclass")
     single = (*params[:3], params[-1])
     expected = jaxnn.fit(smaller, single, xs, ys, ADAM, **options)
     chex.assert_trees_all_close(run.history, expected.history, rtol=1e-11)
-    trained = jaxnn.unstack(run.params)
+    trained = jaxnn.network.unstack(run.params)
     reference.assert_close((*trained[:3], trained[-1]), expected.params, 1e-11)
     chex.assert_trees_all_equal(trained[3:-1], params[3:-1])
 
@@ -181,8 +181,8 @@ def test_runs_and_depth_equal_single_layers(key, hidden, depth):
 @pytest.mark.slow
 def test_everything_is_compiled_once(key):
     net, params, xs, ys = problem(key, sizes=(4, 6, 6, 6, 3))
-    params = (*params[:3], jaxnn.Layer(params[3].theta, jnp.full(3, 0.1)))  # weakly typed
-    params = jaxnn.stack(params)
+    params = (*params[:3], jaxnn.network.Layer(params[3].theta, jnp.full(3, 0.1)))  # weakly typed
+    params = jaxnn.network.stack(params)
     before = _program._cache_size()
     for epochs, depth, seed in ((1, 2, 0), (7, 3, 1), (ROOM + 9, 1, 2)):
         options = {"epochs": epochs, "batch": BATCH, "depth": depth}
@@ -358,7 +358,7 @@ def test_early_stopping_gives_back_the_best_epoch(key):
     assert (run.params[0].theta != run.state.params[0].theta).any()
     for state, epoch in ((seen[0], 0), (seen[run.best], run.best), (run.state, -1)):
         for of_set, (xs, ys) in zip(run.history[1:], (own, others), strict=True):
-            scores = jaxnn.evaluate(net, state.params, xs, ys)
+            scores = jaxnn.train.evaluate(net, state.params, xs, ys)
             np.testing.assert_allclose(scores.loss, of_set.loss[epoch], rtol=1e-6)
             np.testing.assert_array_equal(scores.metric, of_set.metric[epoch])
 
@@ -402,7 +402,7 @@ def test_a_fraction_is_the_split_of_the_run_s_key(key):
 def test_scores_equal_scikit_learn_s(key, task, n_out):
     n_out = max(n_out, 2) if task == "multiclass" else n_out
     net, params, xs, ys = problem(key, task, (4, 6, n_out), count=50)
-    scores = jaxnn.evaluate(net, params, np.asarray(xs), np.asarray(ys))
+    scores = jaxnn.train.evaluate(net, params, np.asarray(xs), np.asarray(ys))
     loss = reference.mean_loss("tanh", task, params, xs, ys)
     np.testing.assert_allclose(scores.loss, loss, rtol=1e-12)
     y_hat = jax.vmap(jaxnn.forward, (None, None, 0))(net, params, xs)
@@ -412,7 +412,7 @@ def test_scores_equal_scikit_learn_s(key, task, n_out):
         expected = metrics.accuracy_score(ys, y_hat > 0.5)
     else:
         expected = metrics.accuracy_score(np.argmax(ys, 1), np.argmax(y_hat, 1))
-        classes = jaxnn.evaluate(net, params, xs, np.argmax(ys, 1))
+        classes = jaxnn.train.evaluate(net, params, xs, np.argmax(ys, 1))
         chex.assert_trees_all_equal(classes, scores)
     np.testing.assert_allclose(scores.metric, expected, rtol=1e-12)
 
@@ -423,7 +423,7 @@ def test_r2_of_a_label_that_does_not_vary(key):
     for constant in (0.0, 2.0):
         labels = ys.at[:, 1].set(constant)
         expected = metrics.r2_score(labels, np.zeros_like(labels))
-        np.testing.assert_allclose(jaxnn.evaluate(net, zero, xs, labels).metric, expected)
+        np.testing.assert_allclose(jaxnn.train.evaluate(net, zero, xs, labels).metric, expected)
 
 
 @pytest.mark.slow
@@ -435,7 +435,7 @@ def test_digits_are_learned():
     (xs, ys), held_out = jaxnn.train.split(xs, ys, 0.25, jax.random.key(1))
     options = {"epochs": 40, "batch": 128, "key": jax.random.key(2)}
     run = jaxnn.fit(net, params, xs, ys, optax.adam(3e-3), validation=0.1, patience=10, **options)
-    assert jaxnn.evaluate(net, run.params, *held_out).metric > 0.95
+    assert jaxnn.train.evaluate(net, run.params, *held_out).metric > 0.95
     assert run.history.validation.metric[run.best] > 0.95 > run.history.validation.metric[0]
 
 
@@ -446,7 +446,9 @@ def diagonal(net, *weights):
     """A weight a layer and no biases, in float32."""
     shapes = itertools.pairwise(net.sizes)
     return tuple(
-        jaxnn.Layer(w * jnp.eye(*shape, dtype=jnp.float32), jnp.zeros(shape[1], jnp.float32))
+        jaxnn.network.Layer(
+            w * jnp.eye(*shape, dtype=jnp.float32), jnp.zeros(shape[1], jnp.float32)
+        )
         for w, shape in zip(weights, shapes, strict=True)
     )
 
@@ -511,7 +513,7 @@ def diverged(net, params, xs, ys, size, key, **options):
 def test_what_is_not_finite_is_said_in_a_sentence(key, where, stacked):
     net, weights, x, labels, size, step, layer, sentence = DIVERGING[where]
     params = diagonal(net, *weights)
-    params = jaxnn.stack(params) if stacked else params
+    params = jaxnn.network.stack(params) if stacked else params
     xs, ys = np.full((N_EXAMPLES, 1), x), np.resize(labels, N_EXAMPLES)
     error = diverged(net, params, xs, ys, size, key, callback=lambda state: None)
     assert re.search(sentence, str(error)), error
@@ -534,7 +536,7 @@ def test_a_failure_in_a_late_epoch_loses_nothing(key):
     z = 4 (-2)^k, so that sum is 2^(2k + 6), and 2^128 at step 61, the second of epoch 20.
     """
     net = jaxnn.Network((1, 1), "identity", "regression")
-    params = (jaxnn.Layer(jnp.full((1, 1), 2, jnp.float32), jnp.full(1, 2, jnp.float32)),)
+    params = (jaxnn.network.Layer(jnp.full((1, 1), 2, jnp.float32), jnp.full(1, 2, jnp.float32)),)
     xs, ys = np.ones((N_EXAMPLES, 1)), np.zeros(N_EXAMPLES)
     seen = []
     errors = [
@@ -561,7 +563,7 @@ def test_a_divergence_is_that_of_the_depth_in_use(key):
     """Two hidden layers of five: the sentence of the network of two, up to the output's number."""
     net, params, xs, ys = problem(key, "regression", (4, *[6] * 5, 3))
     ys = 1e200 * ys  # whose squares are beyond float64
-    deep = diverged(net, jaxnn.stack(params), xs, ys, 0.1, key, depth=2)
+    deep = diverged(net, jaxnn.network.stack(params), xs, ys, 0.1, key, depth=2)
     smaller = jaxnn.Network((4, 6, 6, 3), "tanh", "regression")
     alone = diverged(smaller, (*params[:2], params[-1]), xs, ys, 0.1, key)
     assert (deep.step, deep.where) == (alone.step, alone.where)
@@ -574,7 +576,7 @@ def test_a_divergence_is_that_of_the_depth_in_use(key):
 def test_numbers_that_go_at_the_beginning_of_an_epoch(key):
     """The same from z = 2: step 62 is of 6 examples and passes, 63 is the first of epoch 21."""
     net = jaxnn.Network((1, 1), "identity", "regression")
-    params = (jaxnn.Layer(jnp.full((1, 1), 1, jnp.float32), jnp.full(1, 1, jnp.float32)),)
+    params = (jaxnn.network.Layer(jnp.full((1, 1), 1, jnp.float32), jnp.full(1, 1, jnp.float32)),)
     xs, ys = np.ones((N_EXAMPLES, 1)), np.zeros(N_EXAMPLES)
     error = diverged(net, params, xs, ys, 1.5, key, callback=lambda state: None)
     assert (error.step, error.state.step) == (63, 62)
@@ -630,7 +632,7 @@ def test_wrong_arguments_are_told_in_one_sentence(key, sentence, unhooked):
     given = {"params": params, "xs": xs, "ys": ys, "optimizer": SGD}
     given |= {"epochs": 1, "batch": BATCH, "key": key, **WRONG[sentence]}
     if given["params"] == "nan":
-        given["params"] = (params[0], jaxnn.Layer(params[1].theta, params[1].b * np.nan))
+        given["params"] = (params[0], jaxnn.network.Layer(params[1].theta, params[1].b * np.nan))
     with pytest.raises((ValueError, TypeError), match=f"^{sentence}") as raised:
         jaxnn.fit(net, **given)
     assert "\n" not in str(raised.value)

@@ -576,7 +576,7 @@ def test_theory_has_no_derivative(narrow):
 
 @pytest.mark.slow
 def test_theory_of_a_network_is_that_of_its_task():
-    net = jaxnn.Network((5, 32, 32, 32, 2), "relu", "multiclass", hidden=jaxnn.LayerNorm())
+    net = jaxnn.Network((5, 32, 32, 32, 2), "relu", "multiclass", hidden=jaxnn.blocks.LayerNorm())
     params = jaxnn.init(net, jax.random.key(0), stacked=True)
     xs, ys = jax.random.normal(jax.random.key(1), (6, 5)), jnp.arange(6) % 2
     flow = jaxnn.gradient_flow(net, params, xs, ys, theory=0.2)
@@ -662,8 +662,10 @@ def test_the_band_of_draws_is_that_of_its_closed_form_and_of_new_networks():
     assert np.allclose(band.error, band.sd / draws**0.5)
     assert abs(band.log_delta[0] + variance) < 4 * band.error[0]
 
-    net = jaxnn.Network((16,) * 14, "tanh", "regression", hidden=jaxnn.PostNorm())
-    several = jax.vmap(lambda key: jaxnn.init(net, key, jaxnn.gaussian(1.0), stacked=True))
+    net = jaxnn.Network((16,) * 14, "tanh", "regression", hidden=jaxnn.blocks.PostNorm())
+    several = jax.vmap(
+        lambda key: jaxnn.init(net, key, jaxnn.initializers.gaussian(1.0), stacked=True)
+    )
     many = jax.tree.map(np.asarray, several(jax.random.split(keys[1], draws)))
     cotangent = xs[:, :16]
     xs = xs[:, 16:]

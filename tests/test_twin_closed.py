@@ -16,12 +16,12 @@ SEEDS = 4
 ROWS = 8
 NAMES = tuple(ACTIVATIONS)
 BLOCKS = {
-    "residual": jaxnn.Residual(scale=0.5),
-    "rms": jaxnn.RMSNorm(),
-    "layer": jaxnn.LayerNorm(),
-    "post": jaxnn.PostNorm(),
-    "batch": jaxnn.BatchNorm(),
-    "pre": jaxnn.Residual(jaxnn.LayerNorm()),
+    "residual": jaxnn.blocks.Residual(scale=0.5),
+    "rms": jaxnn.blocks.RMSNorm(),
+    "layer": jaxnn.blocks.LayerNorm(),
+    "post": jaxnn.blocks.PostNorm(),
+    "batch": jaxnn.blocks.BatchNorm(),
+    "pre": jaxnn.blocks.Residual(jaxnn.blocks.LayerNorm()),
 }
 
 
@@ -103,7 +103,7 @@ def test_every_block_has_its_closed_form(name):
     net = jaxnn.Network((n,) * (depth + 2), "tanh", "regression", hidden=BLOCKS[name])
     keys = jax.random.split(jax.random.key(1), depth + 2)
     b = jnp.zeros(n, jnp.float32)
-    params = tuple(jaxnn.Layer(signs(key, n, size), b) for key in keys[1:])
+    params = tuple(jaxnn.network.Layer(signs(key, n, size), b) for key in keys[1:])
     xs, cotangent = rows_of(n), jax.random.normal(keys[0], (ROWS, n), jnp.float32)
     flows = []
     for key in jax.random.split(jax.random.key(7), SEEDS):

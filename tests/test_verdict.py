@@ -31,7 +31,7 @@ def made(factors, biases=0.0, activation="tanh", top=-1.0, hidden=None):
     same = np.zeros(layers)
     gain = np.append(log[:-1] - log[1:], np.nan)
     return filled_flow(
-        jaxnn.Network((3, 3, 1), activation, "binary", hidden or jaxnn.Dense()), same,
+        jaxnn.Network((3, 3, 1), activation, "binary", hidden or jaxnn.blocks.Dense()), same,
         log_delta=log, log_delta_example=log[:, None], log_largest=log - np.log(2),
         log_theta=log, mean_square_z=same + 2.0,
         var_a=same + 0.5, mean_square_b=same + biases**2, saturated=same + 0.25, dead=same + 0.125,
@@ -105,7 +105,7 @@ def test_a_power_law_of_depth_is_no_exponential():
     assert at_all.law == (POWER_LAW, pytest.approx(1), pytest.approx(0, abs=1e-9), 0)
 
 
-def of_tanh(depth, hidden=jaxnn.Dense()):  # noqa: B008
+def of_tanh(depth, hidden=jaxnn.blocks.Dense()):  # noqa: B008
     """Theory's factors of the hidden layers of a critical network of tanh."""
     log_delta = jaxnn.theory.meanfield.log_delta("tanh", 1.0, 0.0, 1.0, depth, hidden=hidden)
     log = np.asarray(log_delta) / np.log(10)
@@ -115,7 +115,7 @@ def of_tanh(depth, hidden=jaxnn.Dense()):  # noqa: B008
 @pytest.mark.parametrize("depth", [250, 1000])
 def test_bounded_residual_layers_grow_as_a_stretched_exponential(rng, depth):
     """Between power and exponential, told from both: e^(c √L) (Yang & Schoenholz 2017)."""
-    factors = of_tanh(depth, jaxnn.Residual())
+    factors = of_tanh(depth, jaxnn.blocks.Residual())
     law = rate_of(factors).law
     assert law.word == STRETCHED
     # What it makes is the total, 3.69 and 7.44 decades.
@@ -152,13 +152,17 @@ def test_a_law_that_does_not_make_the_total_is_none():
 
 
 def test_a_law_is_ill_from_a_thousand_on_and_says_its_constant():
-    deep = jaxnn.verdict(made(of_tanh(1000, jaxnn.Residual()), hidden=jaxnn.Residual()))
+    deep = jaxnn.verdict(
+        made(of_tanh(1000, jaxnn.blocks.Residual()), hidden=jaxnn.blocks.Residual())
+    )
     assert deep.rate_text == (
         "A stretched exponential of depth, no exponential: towards the input the gradient grows "
         "like e^((0.595 ± 0.027) √(depth + 1)), +7.44 decades over all 1000 hidden layers."
     )
     assert (deep.ill, deep.well, deep.can_be_cured) == (True, False, True)
-    shallow = jaxnn.verdict(made(of_tanh(100, jaxnn.Residual()), hidden=jaxnn.Residual()))
+    shallow = jaxnn.verdict(
+        made(of_tanh(100, jaxnn.blocks.Residual()), hidden=jaxnn.blocks.Residual())
+    )
     assert (shallow.word, shallow.ill) == (STRETCHED, False)
 
 
@@ -600,10 +604,10 @@ def test_remedies_are_those_of_theory_best_first(rng):
     assert [round(remedy.decades, 4) for remedy in v.remedies][:2] == [0, 0]
     changes = [remedy.change for remedy in v.remedies]
     assert changes[0] == "weights with σ_w = 1.414"
-    assert "jaxnn.tailored_relu(30)" in changes[1]
+    assert "jaxnn.theory.tailored_relu(30)" in changes[1]
     residual, pre_norm = (r for r in v.remedies if "Residual" in r.change)
     # ½ log₁₀ (1 + ½ σ_w² / L) a layer, and ½ Σ log₁₀ (1 + w / q[l]) with q[l + 1] = q[l] + w.
-    assert residual.change == "hidden=jaxnn.Residual(scale=30**-0.5)"
+    assert residual.change == "hidden=jaxnn.blocks.Residual(scale=30**-0.5)"
     assert residual.decades == pytest.approx(0.5 * np.log10(1 + v.sigma_w**2 / 60), rel=1e-5)
     w = v.sigma_w**2 / 2
     q = 2 * w + w * np.arange(29)
@@ -616,7 +620,7 @@ def test_remedies_are_those_of_theory_best_first(rng):
 @pytest.mark.slow
 def test_other_blocks_have_no_effective_sigma_w(rng):
     """The recursion that σ_w is read from is that of the article's layer."""
-    net = jaxnn.Network((64, *[64] * 30, 1), "relu", "binary", hidden=jaxnn.Residual())
+    net = jaxnn.Network((64, *[64] * 30, 1), "relu", "binary", hidden=jaxnn.blocks.Residual())
     params = draw_layers(rng, net.sizes, gaussian(1.0), 0.0, stacked=True)
     v = jaxnn.verdict(gradient_flow(net, params, *draw_batch(rng, net, 16)))
     assert v.word == "exploding"
@@ -629,7 +633,7 @@ def test_other_blocks_have_no_effective_sigma_w(rng):
 @pytest.mark.slow
 def test_behind_a_norm_the_critical_sigma_w_is_that_of_the_norm():
     """χ = σ_w² E[σ′²] / (σ_w² E[σ²] + σ_b²) at q = 1; the first layer's q is not yet q*."""
-    v = jaxnn.verdict(made([-0.2] * 9, biases=0.3, hidden=jaxnn.RMSNorm()))
+    v = jaxnn.verdict(made([-0.2] * 9, biases=0.3, hidden=jaxnn.blocks.RMSNorm()))
     assert v.sigma_w == pytest.approx(((2 - 0.09) / 0.5) ** 0.5)
     g, weights = np.polynomial.hermite_e.hermegauss(100)
     weights /= weights.sum()
@@ -642,10 +646,10 @@ def test_behind_a_norm_the_critical_sigma_w_is_that_of_the_norm():
     assert remedy.decades == pytest.approx(first / 9, rel=1e-6)
     sizes = [abs(r.decades) for r in v.remedies]
     assert sizes == sorted(sizes)
-    at_it = made([-0.2] * 9, biases=0.3, hidden=jaxnn.RMSNorm())
+    at_it = made([-0.2] * 9, biases=0.3, hidden=jaxnn.blocks.RMSNorm())
     square_z = np.full(11, sigma_w**2 * 0.5 + 0.09)
     at_it = jaxnn.verdict(replaced(at_it, mean_square_z=square_z))
     assert at_it.sigma_w == pytest.approx(sigma_w)
-    without_biases = jaxnn.verdict(made([-0.2] * 9, hidden=jaxnn.LayerNorm()))
+    without_biases = jaxnn.verdict(made([-0.2] * 9, hidden=jaxnn.blocks.LayerNorm()))
     for each in (at_it, without_biases):
         assert not any("critical" in remedy.change for remedy in each.remedies)

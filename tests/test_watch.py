@@ -211,7 +211,10 @@ def test_a_training_whose_record_fails_is_the_same_to_the_last_bit(
 @pytest.mark.slow
 def test_a_watch_outside_of_jit_measures_a_network_of_ours():
     net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
-    params = jaxnn.Layer(np.ones((3, 4)), np.ones(4)), jaxnn.Layer(np.ones((4, 1)), np.ones(1))
+    params = (
+        jaxnn.network.Layer(np.ones((3, 4)), np.ones(4)),
+        jaxnn.network.Layer(np.ones((4, 1)), np.ones(1)),
+    )
     watch = jaxnn.watch(net, every=3, ignore=("update",))
     for step in range(4):
         half = jax.tree.map(lambda v: v / 2, params)

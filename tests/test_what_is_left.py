@@ -22,7 +22,7 @@ def problem(rng, activation, dtype=np.float64, gain=1.2):
 def states_of(net, params, xs):
     """The z of every layer, (B, n) each, by the plain formulas."""
     z, states = xs, []
-    for i, (theta, b) in enumerate(jaxnn.unstack(params)):
+    for i, (theta, b) in enumerate(jaxnn.network.unstack(params)):
         a = z if i == 0 else net.activation.sigma(z)
         z = a @ theta + b[None]
         states.append(z)
@@ -91,7 +91,7 @@ def test_a_tangent_goes_on_beyond_rounding_and_range(rng):
     )
     flow = gradient_flow(net, params, xs, ys, examples=True, tangent=True)
     assert float(flow.log_mean_square[-1]) < -120 * np.log(10)
-    exact = [np.float64(layer.theta) * 1e8 for layer in jaxnn.unstack(params)]
+    exact = [np.float64(layer.theta) * 1e8 for layer in jaxnn.network.unstack(params)]
     z = np.float64(xs)
     for theta, log in zip(exact, flow.log_tangent, strict=True):
         z = z @ theta
@@ -135,7 +135,7 @@ def test_one_example_has_nothing_to_be_told_from(rng):
 @pytest.mark.slow
 def test_a_chain_is_followed_like_the_network_of_its_layers(rng):
     net, params, xs, _ = problem(rng, "tanh")
-    first, *hidden = jaxnn.unstack(params)
+    first, *hidden = jaxnn.network.unstack(params)
     layers = [
         lambda x, p=first: x @ p.theta + p.b[None],
         *((lambda p, z: jnp.tanh(z) @ p.theta + p.b[None], p) for p in hidden),

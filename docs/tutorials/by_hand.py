@@ -148,7 +148,7 @@ less[2, 3] -= little
 
 
 def loss_with(first):
-    return float(jaxnn.loss(net, ((first, b[0]), params[1]), x, y))
+    return float(jaxnn.passes.loss(net, ((first, b[0]), params[1]), x, y))
 
 
 slope_seen = (loss_with(more) - loss_with(less)) / (2 * little)

@@ -37,7 +37,7 @@ def train(net, params):
         key=jax.random.key(2),
     )
     losses = run.history.losses.mean(axis=1)
-    return losses, float(jaxnn.evaluate(net, run.params, xs, ys).metric)
+    return losses, float(jaxnn.train.evaluate(net, run.params, xs, ys).metric)
 
 
 before, accuracy = train(net, params)
@@ -89,14 +89,14 @@ jaxnn.chart(flow)
 cured = {
     "tanh, orthogonal weights": (
         jaxnn.Network(net.sizes, "tanh", "binary"),
-        jaxnn.orthogonal(1.0),
+        jaxnn.initializers.orthogonal(1.0),
     ),
     "sigmoid, skip and norm": (
         jaxnn.Network(
             net.sizes,
             "sigmoid",
             "binary",
-            hidden=jaxnn.Residual(jaxnn.LayerNorm()),
+            hidden=jaxnn.blocks.Residual(jaxnn.blocks.LayerNorm()),
         ),
         "glorot_uniform",
     ),

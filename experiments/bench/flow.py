@@ -31,12 +31,14 @@ def workload(
     With `examples` what is left of the examples is measured too.
     """
     net = jaxnn.Network(sizes, activation, task)
-    params = jaxnn.init(net, jax.random.key(0), jaxnn.gaussian(sigma_w), 0.1, stacked=True)
+    params = jaxnn.init(
+        net, jax.random.key(0), jaxnn.initializers.gaussian(sigma_w), 0.1, stacked=True
+    )
     xs, ys = gradient.batch_of(net, batch)
     once = partial(flow, net, params, xs, ys, examples=examples)
 
     def numbers(folder: Path) -> list[float]:
-        inputs.write(folder, jaxnn.unstack(params), x=xs, y=ys)
+        inputs.write(folder, jaxnn.network.unstack(params), x=xs, y=ys)
         measured = once()
         return list(np.asarray(measured.parameters.log_delta))
 

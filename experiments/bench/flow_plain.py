@@ -17,11 +17,15 @@ def workload(
 ) -> Workload:
     """Return the peer of `flow.py`: mean loss and every Δθ and Δb of the run."""
     net = jaxnn.Network(sizes, activation, task)
-    params = jaxnn.init(net, jax.random.key(0), jaxnn.gaussian(sigma_w), 0.1, stacked=True)
+    params = jaxnn.init(
+        net, jax.random.key(0), jaxnn.initializers.gaussian(sigma_w), 0.1, stacked=True
+    )
     once = partial(gradient.step(net), params, *gradient.batch_of(net, batch))
 
     def numbers(_: Path) -> list[float]:
-        values = [np.asarray(v, np.float64) for layer in jaxnn.unstack(once()[1]) for v in layer]
+        values = [
+            np.asarray(v, np.float64) for layer in jaxnn.network.unstack(once()[1]) for v in layer
+        ]
         return [float(np.log(np.linalg.norm(v))) for v in values]
 
     return Workload(partial(repeated, once, calls), numbers)

@@ -50,14 +50,20 @@ def workload(
     once = partial(step(net), params, xs, ys)
 
     def numbers(folder: Path) -> list[float]:
-        inputs.write(folder, jaxnn.unstack(params), x=xs, y=ys)
+        inputs.write(folder, jaxnn.network.unstack(params), x=xs, y=ys)
         if linear:
             linear_net = jaxnn.Network(sizes, "identity", "regression")
-            without = [jaxnn.Layer(theta, jnp.zeros_like(b)) for theta, b in jaxnn.unstack(params)]
+            without = [
+                jaxnn.network.Layer(theta, jnp.zeros_like(b))
+                for theta, b in jaxnn.network.unstack(params)
+            ]
             _, gradient = step(linear_net)(without, xs, jnp.zeros((batch, sizes[-1])))
             return inputs.in_short(theta for theta, _ in gradient)
         loss, gradient = once()
-        return [float(loss), *inputs.in_short(v for g in jaxnn.unstack(gradient) for v in g)]
+        return [
+            float(loss),
+            *inputs.in_short(v for g in jaxnn.network.unstack(gradient) for v in g),
+        ]
 
     return Workload(lambda: repeated(once, calls), numbers, partial(floor, sizes, batch, calls))
 

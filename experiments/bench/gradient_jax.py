@@ -51,10 +51,12 @@ def peer(forward: Callable[[Any, Any], Any], task: str, calls: int, stacked: boo
     def read(folder: Path) -> None:
         params, batch = inputs.read(folder)
         # Our pytree: what a container costs in a call is no part of a gradient.
-        layers: list[Any] = [jaxnn.Layer(jnp.asarray(theta), jnp.asarray(b)) for theta, b in params]
+        layers: list[Any] = [
+            jaxnn.network.Layer(jnp.asarray(theta), jnp.asarray(b)) for theta, b in params
+        ]
         if stacked:
             first, *run, last = layers
-            layers = [first, jaxnn.Layer(*map(jnp.stack, zip(*run, strict=True))), last]
+            layers = [first, jaxnn.network.Layer(*map(jnp.stack, zip(*run, strict=True))), last]
         arguments[:] = [layers, jnp.asarray(batch["x"]), jnp.asarray(batch["y"])]
 
     def numbers(folder: Path) -> list[float]:

@@ -20,7 +20,7 @@ from experiments.bench.workload import Floor, Workload
 from experiments.learning import data, networks
 from experiments.learning.networks import Draws, Networks, Weights
 from experiments.runs import ahead, runtime
-from jaxnn.network.initializers import find_weights
+from jaxnn.initializers import find_weights
 
 CHECKED = 8  # hidden layers of the network whose numbers are compared, if the sweep has as many
 
@@ -76,7 +76,7 @@ def _first(draw: networks.Draw, depth: int) -> tuple[Any, Any, Any]:
     """Return weights and batch of the first seed, of the layers in use."""
     first_round, *_ = zip(*draw, strict=True)
     params, xs, ys = jax.tree.map(lambda v: np.asarray(v)[0], first_round)
-    *hidden, last = jaxnn.unstack(params)
+    *hidden, last = jaxnn.network.unstack(params)
     return (*hidden[:depth], last), xs, ys
 
 

@@ -55,7 +55,7 @@ def workload(
         few = replace(training, steps=min(steps, CHECKED))
         (sigma_w,) = training.sigma_w
         drawn = descent.drawn(training.net, training.seed, sigma_w, training.sigma_b)
-        *hidden, last = jaxnn.unstack(drawn)
+        *hidden, last = jaxnn.network.unstack(drawn)
         inputs.write(folder, (*hidden[:depth], last), rows=descent.batches(digits, few))
         return [float(score[0]) for score in descent.trained(digits, few)]
 

@@ -35,7 +35,7 @@ from experiments.runs import ahead, experiment, grid, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
-from jaxnn.network.initializers import find_weights
+from jaxnn.initializers import find_weights
 
 CHART = "gradients"
 DEFAULT_WEIGHTS = ("glorot_uniform", "he_normal")
@@ -167,10 +167,10 @@ def weights_for(settings: Settings, activation: str, sigma_b: float) -> list[Wei
     Raises:
         ValueError: an unknown name, or an activation without a critical σ_w.
     """
-    jaxnn.find_activation(activation)
+    jaxnn.network.find_activation(activation)
     weights = [Weights(name, find_weights(name)) for name in _names(settings)]
     # One scheme for all σ_w, and a factor: so one program draws for all of them.
-    unit = jaxnn.gaussian(1.0)
+    unit = jaxnn.initializers.gaussian(1.0)
     weights += [Weights(f"σ_w = {s:g}", unit, s) for s in _scales("sigma_w", settings)]
     if settings.critical:
         sigma_w = float(jaxnn.theory.meanfield.critical_sigma_w(activation, sigma_b))

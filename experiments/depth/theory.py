@@ -143,7 +143,7 @@ def _mean_field(
     activation: str,
     width: int,
     depth: int,
-    hidden: jaxnn.Block,
+    hidden: jaxnn.blocks.Block,
     batch: int | None,
     banded: bool,
 ) -> Ahead:
@@ -156,7 +156,7 @@ def _mean_field(
         if not banded:
             return _Theory(q, log_delta, jnp.zeros(depth), jnp.zeros(depth))
         band = jaxnn.theory.meanfield.log_delta_band(*of, width, depth, hidden=hidden)
-        known = jaxnn.find_activation(activation).homogeneous
+        known = jaxnn.network.find_activation(activation).homogeneous
         return _Theory(q, log_delta, band.bias if known else jnp.zeros(depth), band.sd)
 
     return Ahead(jax.jit(mean_field))
@@ -214,7 +214,7 @@ def _correlations(
     sigma_b: float,
     q: jax.Array,
     c1: float,
-    hidden: jaxnn.Block,
+    hidden: jaxnn.blocks.Block,
 ) -> jax.Array:
     def up(c: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
         above = jaxnn.theory.meanfield.correlation_map(

@@ -24,7 +24,7 @@ from experiments.laws.passes import correlation, gradients, random_rows, signals
 from jaxnn.network.activations import find_activation
 from jaxnn.theory.sphere import moments
 
-BLOCK, SIGMA_W = jaxnn.BatchNorm(), 1.0
+BLOCK, SIGMA_W = jaxnn.blocks.BatchNorm(), 1.0
 BATCHES = (8, 10, 12, 16, 20, 24, 32, 48, 64, 128)  # of the chart
 SETTLED = 5  # the first layer whose correlation counts
 PROFILE = Panel("Gradient by layer", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²")

@@ -56,9 +56,9 @@ def kinds(setup: Setup) -> list[tuple[str, int, float]]:
     return [(POST, setup.post, 1.0), (DEEP, n, (2 * n) ** 0.25), (ROOT, n, n**0.5)]
 
 
-def block_of(alpha: float) -> jaxnn.PostNorm:
+def block_of(alpha: float) -> jaxnn.blocks.PostNorm:
     """Return the library's block, N(z + f(z)/α)."""
-    return jaxnn.PostNorm(jaxnn.Residual(scale=1 / alpha))
+    return jaxnn.blocks.PostNorm(jaxnn.blocks.Residual(scale=1 / alpha))
 
 
 def predict(setup: Setup) -> Told:

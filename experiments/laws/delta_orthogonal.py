@@ -136,7 +136,7 @@ def kernel_of(key: jax.Array, n: int, orthogonal: bool) -> jax.Array:
     """Draw a kernel, (taps, n, n): zero but for an orthogonal central tap, or Gaussian."""
     if not orthogonal:
         return jax.random.normal(key, (TAPS, n, n)) / math.sqrt(TAPS * n)
-    tap = jaxnn.orthogonal(1.0)(key, (n, n))
+    tap = jaxnn.initializers.orthogonal(1.0)(key, (n, n))
     return jnp.zeros((TAPS, n, n)).at[TAPS // 2].set(tap)
 
 
@@ -145,7 +145,7 @@ def _through(
     keys: jax.Array, n: int, positions: int, layers: int, activation: str, q0: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """z² by layer and position, (seeds, L + 1, N), and ln ‖Δz[0]‖/‖Δz[L]‖, (seeds,)."""
-    sigma = jaxnn.find_activation(activation).sigma
+    sigma = jaxnn.network.find_activation(activation).sigma
 
     def one(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         of_kernels, of_input, of_delta = jax.random.split(key, 3)

@@ -14,20 +14,20 @@ from experiments.learning.fields import field
 from jaxnn.network.blocks import DENSE, Block
 from jaxnn.network.params import Initializer
 
-Params = tuple[jaxnn.Layer, ...]
-GAUSSIAN, ORTHOGONAL = jaxnn.gaussian(1.0), jaxnn.orthogonal(1.0)
+Params = tuple[jaxnn.network.Layer, ...]
+GAUSSIAN, ORTHOGONAL = jaxnn.initializers.gaussian(1.0), jaxnn.initializers.orthogonal(1.0)
 
 
 class Ensemble(NamedTuple):
     """Random hidden layers of one kind: weights of variance σ_w²/n, biases of variance σ_b²."""
 
-    activation: str | jaxnn.Activation
+    activation: str | jaxnn.network.Activation
     sigma_w: float
     sigma_b: float = 0.0
 
 
 def square_network(
-    n: int, hidden: int, activation: str | jaxnn.Activation, block: Block = DENSE
+    n: int, hidden: int, activation: str | jaxnn.network.Activation, block: Block = DENSE
 ) -> jaxnn.Network:
     """Return a network of `hidden` hidden layers, with n units in each, input and output too."""
     return jaxnn.Network((n,) * (hidden + 2), activation, "regression", block)
@@ -42,7 +42,7 @@ def draw(
 ) -> Params:
     """Draw stacked parameters: for one key, the same numbers times σ, which may be traced."""
     params = cast(Params, jaxnn.init(net, key, weights, 1.0, stacked=True))
-    return tuple(jaxnn.Layer(sigma_w * theta, sigma_b * b) for theta, b in params)
+    return tuple(jaxnn.network.Layer(sigma_w * theta, sigma_b * b) for theta, b in params)
 
 
 class Start(NamedTuple):

@@ -59,19 +59,21 @@ def _slope(alpha: float, z: jax.Array) -> jax.Array:
 
 
 @cache
-def dyt(alpha: float) -> jaxnn.Activation:
+def dyt(alpha: float) -> jaxnn.network.Activation:
     """Return tanh(αz), one activation for each α."""
     name = f"tanh({alpha:g} z)"
-    return jaxnn.Activation(name, partial(_scaled, alpha), partial(_slope, alpha), increasing=True)
+    return jaxnn.network.Activation(
+        name, partial(_scaled, alpha), partial(_slope, alpha), increasing=True
+    )
 
 
-def kinds(setup: Setup) -> list[tuple[str, Ensemble, jaxnn.Block]]:
+def kinds(setup: Setup) -> list[tuple[str, Ensemble, jaxnn.blocks.Block]]:
     """Return the series, what is drawn, and the block."""
     scaled = [
-        (f"DyT, α = {alpha:g}", Ensemble(dyt(alpha), SIGMA_W), jaxnn.Residual())
+        (f"DyT, α = {alpha:g}", Ensemble(dyt(alpha), SIGMA_W), jaxnn.blocks.Residual())
         for alpha in setup.alpha
     ]
-    norm = jaxnn.Residual(jaxnn.RMSNorm())
+    norm = jaxnn.blocks.Residual(jaxnn.blocks.RMSNorm())
     return [(PRE_NORM, Ensemble("identity", SIGMA_W), norm), *scaled]
 
 

@@ -68,14 +68,16 @@ def spread(ensemble: Ensemble, q: np.ndarray, n: int, keep: float = 1.0) -> Spre
     return Spread(biases, variances)
 
 
-def moments(activation: str | jaxnn.Activation, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def moments(
+    activation: str | jaxnn.network.Activation, q: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return E[σ²] and E[σ⁴] at every q."""
     square, fourth = _moments(find_activation(activation), jnp.asarray(q.ravel()))
     return np.asarray(square).reshape(q.shape), np.asarray(fourth).reshape(q.shape)
 
 
 @partial(jax.jit, static_argnames="sigma")
-def _moments(sigma: jaxnn.Activation, q: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _moments(sigma: jaxnn.network.Activation, q: jax.Array) -> tuple[jax.Array, jax.Array]:
     def at(each: tuple[jax.Array, jax.Array]) -> jax.Array:
         # One loop over both powers, for an expectation takes longer to compile than to run.
         return expectation(sigma, each[0], lambda f, z, g: f.sigma(z) ** each[1])

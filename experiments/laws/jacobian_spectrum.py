@@ -156,20 +156,24 @@ def ratio_of(variances: np.ndarray, means: np.ndarray) -> Measured:
     return mean_of(ratio - 1 + (above - ratio * below) / below.mean())
 
 
-def _largest(s: jaxnn.Spectrum) -> float:
+def _largest(s: jaxnn.flow.Spectrum) -> float:
     """Largest value of JJᵀ's spectrum over the mean."""
     return float(jnp.exp(2 * s.log_singular_values[0, 0] - s.log_mean[0]))
 
 
-def _spectra(setup: Setup, kind: Kind, key: jax.Array) -> list[jaxnn.Spectrum]:
+def _spectra(setup: Setup, kind: Kind, key: jax.Array) -> list[jaxnn.flow.Spectrum]:
     """Spectra of one draw by number of factors: a shallower network is the start of a deeper."""
     sigma_w = float(jaxnn.theory.meanfield.critical_sigma_w(kind.activation, 0.0))
     n, most = setup.width, max(setup.factors)
     (theta, b), x = _draw(key, square_network(n, most + 1, "identity"), sigma_w, kind.weights)
     spectra = []
     for factors in setup.factors:
-        run = [jaxnn.Layer(theta[1:factors], b[1:factors])] * (factors > 1)
-        params = (jaxnn.Layer(theta[0], b[0]), *run, jaxnn.Layer(theta[factors], b[factors]))
+        run = [jaxnn.network.Layer(theta[1:factors], b[1:factors])] * (factors > 1)
+        params = (
+            jaxnn.network.Layer(theta[0], b[0]),
+            *run,
+            jaxnn.network.Layer(theta[factors], b[factors]),
+        )
         factors_of_j = _factors(square_network(n, factors, kind.activation), params, x[None])
         spectra.append(product_spectrum(factors_of_j))
     return spectra
@@ -181,11 +185,13 @@ _factors = jax.jit(jacobian_factors)
 @partial(jax.jit, static_argnames="weights")
 def _draw(
     key: jax.Array, net: jaxnn.Network, sigma_w: float, weights: Initializer
-) -> tuple[jaxnn.Layer, jax.Array]:
+) -> tuple[jaxnn.network.Layer, jax.Array]:
     """All layers of a network but the last, stacked, and an input."""
     key_params, key_x = jax.random.split(key)
     first, run, _ = draw(net, key_params, sigma_w, 0.0, weights)
-    layers = jaxnn.Layer(*(jnp.concatenate([v[None], k]) for v, k in zip(first, run, strict=True)))
+    layers = jaxnn.network.Layer(
+        *(jnp.concatenate([v[None], k]) for v, k in zip(first, run, strict=True))
+    )
     return layers, random_vector(key_x, net.sizes[0], 1.0)
 
 

@@ -88,7 +88,7 @@ def _integrand(activation: str, q: float, u: jax.Array) -> jax.Array:
     """1 - u² m(u²) = m E[t/(1 + t m)], for each u."""
 
     def share(m: jax.Array) -> jax.Array:
-        def t_over(f: jaxnn.Activation, z: jax.Array, g: jax.Array) -> jax.Array:
+        def t_over(f: jaxnn.network.Activation, z: jax.Array, g: jax.Array) -> jax.Array:
             t = jnp.square(f.prime(z))
             return t / (1 + t * m)
 
@@ -117,7 +117,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
 def _means(key: jax.Array, n: int, layers: int, draw: Initializer) -> jax.Array:
     key_params, key_x = jax.random.split(key)
     net = jaxnn.Network((n,) * (layers + 2), ACTIVATION, "regression")
-    params = jaxnn.unstack(jaxnn.init(net, key_params, draw, stacked=True))
+    params = jaxnn.network.unstack(jaxnn.init(net, key_params, draw, stacked=True))
     z = jaxnn.trace(net, params, random_vector(key_x, n, 1.0)).z
     primes = [sigma.prime(z_l) for sigma, z_l in zip(net.activations, z[:layers], strict=True)]
     slopes = jnp.stack([jnp.ones(n), *primes])

@@ -26,9 +26,9 @@ from experiments.laws.passes import gradients
 ENSEMBLE = Ensemble("relu", math.sqrt(2))
 FIELDS = ("log_delta", "log_mean_square", "log_delta_theta")
 FRONT, BEHIND = "norm in front", "norm behind"
-BLOCKS: dict[str, jaxnn.Block] = {
-    FRONT: jaxnn.Residual(jaxnn.LayerNorm()),
-    BEHIND: jaxnn.PostNorm(norm="layer"),
+BLOCKS: dict[str, jaxnn.blocks.Block] = {
+    FRONT: jaxnn.blocks.Residual(jaxnn.blocks.LayerNorm()),
+    BEHIND: jaxnn.blocks.PostNorm(norm="layer"),
 }
 # Over n. The mean square of relu's a has the variance 5/n, half of which the mean of a logarithm
 # loses. To the first block the gradient comes through L others: there the logarithm of a mean is
@@ -68,7 +68,7 @@ def predict(setup: Setup) -> Told:
                 yield Predicted(case, value, LEFT[what] / n, REASONS[what]).about("‖Δθ‖²", 1.0)
 
 
-def path_of(block: jaxnn.Block, blocks: int) -> tuple[float, float]:
+def path_of(block: jaxnn.blocks.Block, blocks: int) -> tuple[float, float]:
     """Return ‖Δθ‖²/n of the last and of the first block, for a unit cotangent behind a norm.
 
     ‖Δθ‖² is ‖a‖² times that of Δ of z + σ θ, where a norm behind has divided by its length.
@@ -78,7 +78,7 @@ def path_of(block: jaxnn.Block, blocks: int) -> tuple[float, float]:
     log_delta = jaxnn.theory.meanfield.log_delta(*ensemble, 0.5, blocks + 1, hidden=block)
     square = np.exp(2 * np.asarray(log_delta)) / q[-1]  # ‖Δz[l]‖²
     a = float(jaxnn.theory.meanfield.length_map("relu", 1.0, 0.0, 1.0))
-    if isinstance(block, jaxnn.PostNorm):
+    if isinstance(block, jaxnn.blocks.PostNorm):
         square /= float(jaxnn.theory.meanfield.length_map(*ensemble, 1.0, hidden=block.inner))
     return a * float(square[-1]), a * float(square[1])
 

@@ -59,9 +59,9 @@ class Case(NamedTuple):
     rows: int | None
 
     @property
-    def norm(self) -> jaxnn.RMSNorm | jaxnn.BatchNorm:
+    def norm(self) -> jaxnn.blocks.RMSNorm | jaxnn.blocks.BatchNorm:
         """The plain block."""
-        return jaxnn.BatchNorm() if self.rows else jaxnn.RMSNorm()
+        return jaxnn.blocks.BatchNorm() if self.rows else jaxnn.blocks.RMSNorm()
 
     @property
     def name(self) -> str:
@@ -124,7 +124,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     keys, layer = jax.random.split(key, setup.seeds), plotted(last)
     for panel, case in cases(setup):
         ensemble, rows = Ensemble(case.activation, SIGMA_W), case.rows or 1
-        for what, block in (("with skip", jaxnn.Residual(case.norm)), ("alone", case.norm)):
+        for what, block in (("with skip", jaxnn.blocks.Residual(case.norm)), ("alone", case.norm)):
             net = square_network(setup.width, last, case.activation, block)
             (log_delta,) = gradients(keys, net, ensemble, case.growth, rows, fields=("log_delta",))
             profile = 2 * (log_delta[:, :last] - log_delta[:, last - 1 : last])

@@ -184,8 +184,8 @@ def _mode(room: int, factors: int) -> jax.Array:
     net = square_network(1, room - 1, "identity")
     x, y = jnp.ones((1, 1)), jnp.ones((1, 1))
     weight = MODE ** (1 / factors)
-    one = jaxnn.Layer(jnp.full((1, 1), weight), jnp.zeros(1))
-    run = jaxnn.Layer(jnp.full((room - 2, 1, 1), weight), jnp.zeros((room - 2, 1)))
+    one = jaxnn.network.Layer(jnp.full((1, 1), weight), jnp.zeros(1))
+    run = jaxnn.network.Layer(jnp.full((room - 2, 1, 1), weight), jnp.zeros((room - 2, 1)))
     params: Params = (one, run, one)
 
     def step(params: Params, _: None) -> tuple[Params, jax.Array]:

@@ -100,10 +100,10 @@ def _dropped(key: jax.Array, params: Params, keep: jax.Array, number: jax.Array)
     first, *above = params
     keys = jax.random.split(jax.random.fold_in(key, number), len(above))
 
-    def masked(key: jax.Array, layer: jaxnn.Layer) -> jaxnn.Layer:
+    def masked(key: jax.Array, layer: jaxnn.network.Layer) -> jaxnn.network.Layer:
         rows = layer.theta.shape[:-1]
         mask = jax.random.bernoulli(key, keep, rows).astype(layer.theta.dtype) / keep
-        return jaxnn.Layer(mask[..., None] * layer.theta, layer.b)
+        return jaxnn.network.Layer(mask[..., None] * layer.theta, layer.b)
 
     return (first, *(masked(k, layer) for k, layer in zip(keys, above, strict=True)))
 
@@ -119,7 +119,7 @@ def _flow(
     fields: tuple[str, ...],
 ) -> tuple[jax.Array, ...]:
     sigma_w, sigma_b, q0 = scales
-    params = tuple(jaxnn.Layer(sigma_w * theta, sigma_b * b) for theta, b in params)
+    params = tuple(jaxnn.network.Layer(sigma_w * theta, sigma_b * b) for theta, b in params)
     xs = jnp.sqrt(q0) * x
     flow = jaxnn.gradient_flow(net, params, xs, cotangent=u, depth=depth, examples=False)
     return tuple(field(flow, name) for name in fields)
@@ -177,7 +177,9 @@ def _signals(
     dtype: str,
 ) -> jax.Array:
     params = tuple(
-        jaxnn.Layer(*((sigma * v).astype(dtype) for sigma, v in zip(sigmas, layer, strict=True)))
+        jaxnn.network.Layer(
+            *((sigma * v).astype(dtype) for sigma, v in zip(sigmas, layer, strict=True))
+        )
         for layer in params
     )
     _, saved = up(net, params, ScaledRows(x.astype(dtype)))
@@ -223,7 +225,7 @@ def path(
 
 @partial(jax.jit, static_argnames=("activation", "block", "layers", "fields"))
 def _path(
-    activation: str | jaxnn.Activation,
+    activation: str | jaxnn.network.Activation,
     block: Block,
     sigmas: tuple[jax.Array, jax.Array],
     first: tuple[jax.Array, jax.Array],
@@ -248,7 +250,7 @@ def _path(
 
 
 def log_spread(
-    activation: str | jaxnn.Activation,
+    activation: str | jaxnn.network.Activation,
     s: np.ndarray | float,
     log_q: np.ndarray,
     n: int,
@@ -276,5 +278,7 @@ def log_spread(
 
 
 @partial(jax.jit, static_argnames="activation")
-def _spread(activation: jaxnn.Activation, *of_layers: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _spread(
+    activation: jaxnn.network.Activation, *of_layers: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     return skip_spread(activation, *of_layers)

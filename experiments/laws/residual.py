@@ -53,9 +53,9 @@ class Case(NamedTuple):
         return float(self.blocks**-self.power)
 
     @property
-    def block(self) -> jaxnn.Residual:
+    def block(self) -> jaxnn.blocks.Residual:
         """The library's block."""
-        return jaxnn.Residual(scale=self.alpha)
+        return jaxnn.blocks.Residual(scale=self.alpha)
 
 
 class Setup(NamedTuple):

@@ -62,7 +62,7 @@ def predict(setup: Setup) -> Told:
     yield curve(CORRELATION, "2^-(L+1)", at, 0.5 ** (at + 1.0))
 
 
-def predicted(block: jaxnn.Block, most: int) -> np.ndarray:
+def predicted(block: jaxnn.blocks.Block, most: int) -> np.ndarray:
     """Return R of 0 … most blocks, each with the plain layer above them, (most + 1,)."""
     fields = ("c", "factor", "tangent")
     c, factor, tangent = path(ENSEMBLE, block, 1.0, 0.0, most + 1, fields)

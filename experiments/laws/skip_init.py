@@ -72,7 +72,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure lengths by the library's blocks, and first steps by JAX's derivatives."""
     keys, n = jax.random.split(key, setup.seeds), setup.width
     deepest = max(setup.blocks)
-    normed = square_network(n, deepest + 1, "relu", jaxnn.Residual(jaxnn.BatchNorm()))
+    normed = square_network(n, deepest + 1, "relu", jaxnn.blocks.Residual(jaxnn.blocks.BatchNorm()))
     for blocks in setup.blocks:
         square = gradients(keys, normed, RELU, 0.5, ROWS, depth=blocks + 1)[1]
         yield from _of_blocks(LENGTH, NORMED, blocks, square[:, blocks] - square[:, 0])
@@ -83,7 +83,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         ):
             logs = np.log(np.asarray(step(keys, n, blocks, blocks**-power), np.float64))
             yield from _of_blocks(STEP, name, blocks, logs)
-    closed = square_network(n, deepest + 1, "relu", jaxnn.Residual(scale=0.0))
+    closed = square_network(n, deepest + 1, "relu", jaxnn.blocks.Residual(scale=0.0))
     log_delta = gradients(keys[:1], closed, RELU, 1.0)[0]
     yield CLOSED, log_mean_of(log_delta[:, 0] - log_delta[:, deepest])
 

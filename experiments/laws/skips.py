@@ -21,11 +21,11 @@ def cases(setup: NamedTuple) -> list[tuple[str, int]]:
     ]
 
 
-def block_of(name: str, blocks: int) -> jaxnn.Block:
+def block_of(name: str, blocks: int) -> jaxnn.blocks.Block:
     """Return the library's block."""
     if name == PLAIN:
-        return jaxnn.Dense()
-    return jaxnn.Residual(scale=blocks**-0.5 if name == ROOT else 1.0)
+        return jaxnn.blocks.Dense()
+    return jaxnn.blocks.Residual(scale=blocks**-0.5 if name == ROOT else 1.0)
 
 
 def weights(setup: NamedTuple, width: int) -> int:

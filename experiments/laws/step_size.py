@@ -102,7 +102,7 @@ def _first(blocks: int) -> str:
 
 def _length(blocks: int) -> float:
     """q[L+1] over q[1]."""
-    block = jaxnn.Residual(scale=blocks**-0.5)
+    block = jaxnn.blocks.Residual(scale=blocks**-0.5)
     length = float(jaxnn.theory.meanfield.length_map("relu", SIGMA_W, 0.0, 1.0, hidden=block))
     return length**blocks  # relu: each block multiplies q by the same
 
@@ -131,7 +131,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
 def _losses(setup: Setup, key: jax.Array, blocks: int) -> np.ndarray:
     """The losses of one network after training with each step size."""
     key_params, key_batches = jax.random.split(key)
-    block = jaxnn.Residual(scale=blocks**-0.5)
+    block = jaxnn.blocks.Residual(scale=blocks**-0.5)
     net = jaxnn.Network((64, *[WIDTH] * (blocks + 1), 10), "relu", "multiclass", hidden=block)
     rates = jnp.asarray([2.0**rate / math.sqrt(blocks) for rate in RATES])
     training = (net, _draw(net, key_params), digits(), key_batches, rates)
@@ -140,7 +140,7 @@ def _losses(setup: Setup, key: jax.Array, blocks: int) -> np.ndarray:
 
 def _falls(setup: Setup, key: jax.Array, blocks: int) -> np.ndarray:
     """Falls of the loss of one example in the first step, each network with its own example."""
-    block = jaxnn.Residual(scale=blocks**-0.5)
+    block = jaxnn.blocks.Residual(scale=blocks**-0.5)
     net = jaxnn.Network((WIDTH, *[WIDTH] * (blocks + 1), 10), "relu", "multiclass", hidden=block)
     rates = jnp.array([0.0, FIRST / math.sqrt(blocks)])
     keys = jax.random.split(key, setup.firsts)  # the same first and last layer for all depths

@@ -61,7 +61,7 @@ class Setup(NamedTuple):
 
 def predict(setup: Setup) -> Told:
     """Predict c half way up and at the top, the size of the gradient, and two accuracies."""
-    sigma, n = jaxnn.tailored_relu(setup.layers, ETA), setup.width
+    sigma, n = jaxnn.theory.tailored_relu(setup.layers, ETA), setup.width
     # a[L] has the correlation that z of one layer more would have.
     along = (DENSE, 1.0, 0.0, setup.layers + 1)
     c, slope = path(Ensemble(sigma, 1.0), *along, ("c", "tangent"))
@@ -142,7 +142,7 @@ def bias_of_c(c: np.ndarray, slope: np.ndarray, n: int, s: float) -> tuple[np.nd
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure c of eight inputs and the gradient as drawn; train with both activations."""
-    sigma, ensemble = jaxnn.tailored_relu(setup.layers, ETA), Ensemble("relu", 1.0)
+    sigma, ensemble = jaxnn.theory.tailored_relu(setup.layers, ETA), Ensemble("relu", 1.0)
     key_draws, key_x, key_training = jax.random.split(key, 3)
     keys = jax.random.split(key_draws, setup.draws)
     # One layer more, linear in a[L]: its z has the correlation of a[L].
@@ -181,7 +181,7 @@ def _trained(setup: Setup, name: str, key: jax.Array) -> jax.Array:
     """Accuracies of one network; of one key the matrices are the same, but for √2 of relu's."""
     key_params, key_batches = jax.random.split(key)
     tailored = name == "tailored"
-    sigma = jaxnn.tailored_relu(setup.trained, ETA) if tailored else "relu"
+    sigma = jaxnn.theory.tailored_relu(setup.trained, ETA) if tailored else "relu"
     net = jaxnn.Network((64, *[WIDTH] * setup.trained, 10), sigma, "multiclass")
     like = jaxnn.Network(net.sizes, "identity", "multiclass")
     weights = _orthogonal(like, key_params, 1.0 if tailored else math.sqrt(2))
@@ -189,7 +189,9 @@ def _trained(setup: Setup, name: str, key: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _orthogonal(net: jaxnn.Network, key: jax.Array, sigma_w: float) -> tuple[jaxnn.Layer, ...]:
+def _orthogonal(
+    net: jaxnn.Network, key: jax.Array, sigma_w: float
+) -> tuple[jaxnn.network.Layer, ...]:
     return draw(net, key, sigma_w, 0.0, ORTHOGONAL)
 
 

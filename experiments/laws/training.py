@@ -19,7 +19,7 @@ import jaxnn
 from experiments.learning import data
 from experiments.learning.descent import Descent, descend
 
-Params = tuple[jaxnn.Layer, ...]
+Params = tuple[jaxnn.network.Layer, ...]
 
 
 class Examples(NamedTuple):
@@ -133,14 +133,16 @@ def losses_of_run(
 
     def run_alone(updates: Params, _: object = None) -> Params:
         first, run, last = updates
-        none: tuple[jaxnn.Layer, jaxnn.Layer] = jax.tree.map(jnp.zeros_like, (first, last))
+        none: tuple[jaxnn.network.Layer, jaxnn.network.Layer] = jax.tree.map(
+            jnp.zeros_like, (first, last)
+        )
         return none[0], run, none[1]
 
     def loss(rate: jax.Array) -> jax.Array:
         adam = optax.chain(optax.adam(rate), optax.stateless(run_alone))
         state = jaxnn.train.start(net, params, adam, key)
         state = descend(net, state, examples.x, examples.y, adam, batches)
-        return jnp.asarray(jaxnn.evaluate(net, state.params, examples.x, examples.y).loss)
+        return jnp.asarray(jaxnn.train.evaluate(net, state.params, examples.x, examples.y).loss)
 
     losses: jax.Array = lax.map(loss, rates)
     return losses

@@ -33,7 +33,7 @@ from experiments.learning.labels import few_integers, labelled
 from experiments.learning.limits import MOST_BYTES, MOST_COLUMNS
 from experiments.learning.reading import OF_TEXT, Reading, check_kind, read
 from experiments.learning.words import counted, listed, quoted
-from jaxnn import find_task
+from jaxnn.network import find_task
 
 log = logging.getLogger("jaxnn.experiments")
 

@@ -23,7 +23,7 @@ from experiments.runs.devices import SideBySide
 from jaxnn.network.blocks import DENSE
 from jaxnn.train.steps import Optimizer, permutation_of_epoch
 
-Params = tuple[jaxnn.Layer, ...]
+Params = tuple[jaxnn.network.Layer, ...]
 
 
 class Descent(NamedTuple):
@@ -90,7 +90,7 @@ def roomy(
     width: int,
     activation: str,
     depth: int,
-    hidden: jaxnn.Block = DENSE,
+    hidden: jaxnn.blocks.Block = DENSE,
 ) -> jaxnn.Network:
     """Return a network with room for `depth` hidden layers, a power of two beyond the first.
 
@@ -179,16 +179,16 @@ def _scores(
     (x, y), sgd = data, optax.sgd(*rule)
     state = jaxnn.train.start(net, params, sgd, jax.random.key(0))  # its key draws nothing here
     state = descend(net, state, x, y, sgd, batches, depth)
-    return jaxnn.evaluate(net, state.params, x, y, depth=depth)
+    return jaxnn.train.evaluate(net, state.params, x, y, depth=depth)
 
 
 def drawn(net: jaxnn.Network, seed: Any, sigma_w: Any, sigma_b: Any) -> Params:
     """Return the parameters before training, in a run: of one seed the same numbers times σ."""
-    layers = jaxnn.init(net, _keys(seed)[0], jaxnn.gaussian(1.0), 1.0, stacked=True)
+    layers = jaxnn.init(net, _keys(seed)[0], jaxnn.initializers.gaussian(1.0), 1.0, stacked=True)
     return tuple(
-        jaxnn.Layer(layer.theta * sigma_w, layer.b * sigma_b)
+        jaxnn.network.Layer(layer.theta * sigma_w, layer.b * sigma_b)
         for layer in layers
-        if isinstance(layer, jaxnn.Layer)
+        if isinstance(layer, jaxnn.network.Layer)
     )
 
 

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import jaxnn
 
-BLOCKS: dict[str, Callable[..., jaxnn.Block]] = {
-    "dense": jaxnn.Dense,
-    "residual": jaxnn.Residual,
-    "rms_norm": jaxnn.RMSNorm,
-    "layer_norm": jaxnn.LayerNorm,
-    "batch_norm": jaxnn.BatchNorm,
-    "post_norm": jaxnn.PostNorm,
+BLOCKS: dict[str, Callable[..., jaxnn.blocks.Block]] = {
+    "dense": jaxnn.blocks.Dense,
+    "residual": jaxnn.blocks.Residual,
+    "rms_norm": jaxnn.blocks.RMSNorm,
+    "layer_norm": jaxnn.blocks.LayerNorm,
+    "batch_norm": jaxnn.blocks.BatchNorm,
+    "post_norm": jaxnn.blocks.PostNorm,
 }
 BY_DEPTH = "1/sqrt(L)"
 
@@ -40,7 +40,7 @@ class Kind(NamedTuple):
         """The name, with the scale unless that is 1."""
         return self.name if self.scale == "1" else f"{self.name}, {self.scale}"
 
-    def of(self, depth: int) -> jaxnn.Block:
+    def of(self, depth: int) -> jaxnn.blocks.Block:
         """Return the block in a network of so many hidden layers."""
         scale = 1 / math.sqrt(depth) if self.scale == BY_DEPTH else float(self.scale)
         return _block(self.name, scale)
@@ -78,17 +78,17 @@ def _scale(text: str) -> str:
     return f"{value:g}"
 
 
-def _block(name: str, scale: float) -> jaxnn.Block:
+def _block(name: str, scale: float) -> jaxnn.blocks.Block:
     parts = re.fullmatch(r"(\w+)(?:\((.+)\))?", name)
     kind = BLOCKS.get(parts[1]) if parts else None
-    if parts is None or kind is None or (parts[2] and kind is jaxnn.Dense):
+    if parts is None or kind is None or (parts[2] and kind is jaxnn.blocks.Dense):
         raise ValueError(
             f"hidden: there is no {name!r}; choose some of {', '.join(BLOCKS)}, or one in "
             "another such as 'residual(rms_norm)'"
         )
     inner = _block(parts[2], scale) if parts[2] else None
-    if kind is jaxnn.Residual:
-        return jaxnn.Residual(inner or jaxnn.Dense(), scale)
-    if kind is jaxnn.PostNorm:
-        return jaxnn.PostNorm(inner or jaxnn.Residual(scale=scale))
+    if kind is jaxnn.blocks.Residual:
+        return jaxnn.blocks.Residual(inner or jaxnn.blocks.Dense(), scale)
+    if kind is jaxnn.blocks.PostNorm:
+        return jaxnn.blocks.PostNorm(inner or jaxnn.blocks.Residual(scale=scale))
     return kind() if inner is None else kind(inner)

@@ -52,7 +52,7 @@ class Tested(NamedTuple):
 
 @jax.jit
 def measure(
-    net: jaxnn.Network, params: tuple[jaxnn.Layer, ...], sets: list[tuple[Array, Array]]
+    net: jaxnn.Network, params: tuple[jaxnn.network.Layer, ...], sets: list[tuple[Array, Array]]
 ) -> list[Measures]:
     """Return the measures of several sets, by one program.
 
@@ -72,7 +72,9 @@ def measure(
 
 
 @jax.jit
-def test(net: jaxnn.Network, params: tuple[jaxnn.Layer, ...], xs: Array, ys: Array) -> Tested:
+def test(
+    net: jaxnn.Network, params: tuple[jaxnn.network.Layer, ...], xs: Array, ys: Array
+) -> Tested:
     """Return the measures of one set with its predictions, by one program.
 
     Args:
@@ -85,7 +87,9 @@ def test(net: jaxnn.Network, params: tuple[jaxnn.Layer, ...], xs: Array, ys: Arr
     return Tested(measures, net.task.output(_z(net, params, xs)))
 
 
-def _z(net: jaxnn.Network, params: tuple[jaxnn.Layer, ...], xs: Array) -> Float[Array, "N n"]:
+def _z(
+    net: jaxnn.Network, params: tuple[jaxnn.network.Layer, ...], xs: Array
+) -> Float[Array, "N n"]:
     """z[L]. Inside one program XLA computes it once, however often it is asked for."""
     z: Array = up(net, params, ScaledRows(xs))[0].m
     return z

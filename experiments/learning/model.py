@@ -54,7 +54,7 @@ class Model:
     """
 
     net: jaxnn.Network
-    params: tuple[jaxnn.Layer, ...]
+    params: tuple[jaxnn.network.Layer, ...]
     encoder: Encoder
     target: str
     classes: tuple[str, ...]
@@ -233,7 +233,7 @@ def _column(members: dict[str, Any]) -> Column:
     return Numbers(name, kind, float(numbers[0]), float(numbers[1]), filled)
 
 
-def _params(metadata: _Metadata, tensors: dict[str, np.ndarray]) -> tuple[jaxnn.Layer, ...]:
+def _params(metadata: _Metadata, tensors: dict[str, np.ndarray]) -> tuple[jaxnn.network.Layer, ...]:
     layers = []
     for i, (n_in, n_out) in enumerate(pairwise(metadata.net.sizes)):
         is_torch = metadata.layout == "torch"
@@ -252,7 +252,7 @@ def _params(metadata: _Metadata, tensors: dict[str, np.ndarray]) -> tuple[jaxnn.
                 raise ValueError(f"{name}: expected finite numbers, got some nan or inf")
             values.append(jax.numpy.asarray(tensor, float))
         theta, b = values
-        layers.append(jaxnn.Layer(theta.T if is_torch else theta, b))
+        layers.append(jaxnn.network.Layer(theta.T if is_torch else theta, b))
     return tuple(layers)
 
 
@@ -264,7 +264,7 @@ def predict(model: Model, x: np.ndarray) -> np.ndarray:
         x: features in their own units, (N, n[0]), as the model's encoder makes them.
     """
     # As runs: a program that does not grow with depth.
-    y_hat = outputs(model.net, jaxnn.stack(model.params), model.x_scaler.scaled(x))
+    y_hat = outputs(model.net, jaxnn.network.stack(model.params), model.x_scaler.scaled(x))
     return y_hat if model.y_scaler is None else model.y_scaler.restored(y_hat)
 
 

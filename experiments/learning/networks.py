@@ -89,7 +89,7 @@ def roomy(
     activation: str,
     depth: int,
     batch: int,
-    hidden: jaxnn.Block = DENSE,
+    hidden: jaxnn.blocks.Block = DENSE,
     deepest: int = 0,
 ) -> jaxnn.Network:
     """Return a network whose run of equal layers has room for `depth` hidden layers.
@@ -127,9 +127,9 @@ def _room(run: int, factor: int, least: int = 64) -> int:
 def network(
     dataset: Dataset,
     width: int,
-    activation: str | jaxnn.Activation,
+    activation: str | jaxnn.network.Activation,
     layers: int,
-    hidden: jaxnn.Block = DENSE,
+    hidden: jaxnn.blocks.Block = DENSE,
 ) -> jaxnn.Network:
     """Return a network for the data with so many hidden layers of one width."""
     sizes = (dataset.x.shape[1], *[width] * layers, dataset.n_out)
@@ -342,7 +342,7 @@ def drawing(
         drawn = jaxnn.init(shape, jax.random.key(seed), scheme, biases, dtype, lazy=True)
         layers = (v.stored_up_to(used) if isinstance(v, LazyRun) else v for v in drawn)
         return tuple(
-            jaxnn.Layer(theta * factor.astype(dtype), b * sigma_b.astype(dtype))
+            jaxnn.network.Layer(theta * factor.astype(dtype), b * sigma_b.astype(dtype))
             for theta, b in layers
         )
 

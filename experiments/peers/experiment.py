@@ -169,7 +169,7 @@ def train_both(plan: Plan, cell: Cell) -> pl.DataFrame:
 
 
 @jax.jit
-def start(net: jaxnn.Network, key: jax.Array) -> tuple[jaxnn.Layer, ...]:
+def start(net: jaxnn.Network, key: jax.Array) -> tuple[jaxnn.network.Layer, ...]:
     """Draw θ and b as scikit-learn does: both uniform in ±√(6/(fan_in + fan_out)), sigmoid ±√(2/…).
 
     Biases of zero are no small matter: all kinks of relu then meet in the mean of the rows, and
@@ -182,7 +182,7 @@ def start(net: jaxnn.Network, key: jax.Array) -> tuple[jaxnn.Layer, ...]:
         most = math.sqrt(factor / (n + m))
         theta = jax.random.uniform(key_theta, (n, m), minval=-most, maxval=most)
         b = jax.random.uniform(key_b, (m,), minval=-most, maxval=most)
-        layers.append(jaxnn.Layer(theta, b))
+        layers.append(jaxnn.network.Layer(theta, b))
     return tuple(layers)
 
 

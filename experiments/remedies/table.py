@@ -12,13 +12,15 @@ import jaxnn
 from experiments.learning.kinds import BY_DEPTH, Kind
 from experiments.learning.networks import Weights
 
-Activation = str | jaxnn.Activation
+Activation = str | jaxnn.network.Activation
 
 # One scheme for all σ_w, and a factor: so one program draws for all of them.
 PLAIN = Kind("dense")
-GAUSSIAN = jaxnn.gaussian(1.0)
+GAUSSIAN = jaxnn.initializers.gaussian(1.0)
 HE, GLOROT = Weights("He", GAUSSIAN, sqrt(2)), Weights("Glorot", GAUSSIAN)
-ORTHOGONAL = Weights("orthogonal", jaxnn.orthogonal(1.0))  # critical for tanh and tailored relu
+ORTHOGONAL = Weights(
+    "orthogonal", jaxnn.initializers.orthogonal(1.0)
+)  # critical for tanh and tailored relu
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Remedy:
     """
 
     name: str
-    sigma: str | Callable[[int], jaxnn.Activation]
+    sigma: str | Callable[[int], jaxnn.network.Activation]
     weights: Weights
     kind: Kind = PLAIN
     least: int = 1
@@ -57,6 +59,6 @@ REMEDIES = {
     "residual_sqrt": Remedy("residual, 1/√L", "relu", HE, Kind("residual", BY_DEPTH)),
     "pre_norm": Remedy("pre-norm residual", "relu", HE, Kind("residual(layer_norm)")),
     # Below 13 layers even relu makes two inputs less alike than η = 0.9: there is no such slope.
-    "tailored": Remedy("tailored relu", jaxnn.tailored_relu, ORTHOGONAL, least=13),
+    "tailored": Remedy("tailored relu", jaxnn.theory.tailored_relu, ORTHOGONAL, least=13),
     "orthogonal": Remedy("orthogonal tanh", "tanh", ORTHOGONAL),
 }

@@ -71,7 +71,7 @@ def _profiles(remedy: Remedy, depth: int, inputs: Inputs) -> tuple[np.ndarray, n
     """Return ln ‖Δz[l]‖ / ‖Δz[depth]‖ and 1 - c[l], for l = 1 … depth."""
     activation, block = remedy.activation(depth), remedy.kind.of(depth)
     batch = inputs.batch if rows_meet(block) else None
-    sigma = jaxnn.find_activation(activation)
+    sigma = jaxnn.network.find_activation(activation)
     plain = remedy.kind.name == "dense" and remedy.weights.scheme == GAUSSIAN
     log_delta, q = _mean_field(
         sigma,
@@ -91,7 +91,7 @@ def _profiles(remedy: Remedy, depth: int, inputs: Inputs) -> tuple[np.ndarray, n
 
 @partial(jax.jit, static_argnames=("activation", "depth", "block", "batch", "width"))
 def _mean_field(
-    activation: jaxnn.Activation,
+    activation: jaxnn.network.Activation,
     sigma_w: float,
     q0: float,
     c0: float,
@@ -114,7 +114,7 @@ def correlations(remedy: Remedy, depth: int, q: np.ndarray, inputs: Inputs) -> n
 
     Rows of zeros have no correlation: c0 is nan then, and so is what follows from it.
     """
-    activation = jaxnn.find_activation(remedy.activation(depth))
+    activation = jaxnn.network.find_activation(remedy.activation(depth))
     block, sigma_w = remedy.kind.of(depth), remedy.weights.factor
     c = np.full(depth, inputs.c0)
     if rows_meet(block):
@@ -124,7 +124,7 @@ def correlations(remedy: Remedy, depth: int, q: np.ndarray, inputs: Inputs) -> n
         pass
     elif activation.homogeneous:
         slope = float(activation.sigma(jnp.asarray(-1.0)) / activation.sigma(jnp.asarray(1.0)))
-        kept = isinstance(block, jaxnn.Residual)
+        kept = isinstance(block, jaxnn.blocks.Residual)
         through = 0.0
         for i in range(1, depth):
             if kept and np.isfinite(q[i]):  # beyond the range it is that of the layer below

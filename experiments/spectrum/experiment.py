@@ -57,8 +57,8 @@ class Weights(NamedTuple):
 
 
 WEIGHTS = {
-    "gaussian": Weights(jaxnn.gaussian(1.0), 1.0),
-    "orthogonal": Weights(jaxnn.orthogonal(1.0), 0.0),
+    "gaussian": Weights(jaxnn.initializers.gaussian(1.0), 1.0),
+    "orthogonal": Weights(jaxnn.initializers.orthogonal(1.0), 0.0),
 }
 
 
@@ -147,7 +147,7 @@ def prepare(settings: Settings) -> Plan:
             raise ValueError(f"weights: there is no {name!r}; choose one of {known}")
     sigma_w, slopes = {}, {}
     for name in settings.activations:
-        jaxnn.find_activation(name)
+        jaxnn.network.find_activation(name)
         sigma_w[name] = settings.sigma_w or _critical(name, settings.sigma_b)
         q1 = sigma_w[name] ** 2 * settings.q0 + settings.sigma_b**2
         with jax.enable_x64(True):  # squares of what float32 holds
@@ -203,7 +203,7 @@ def measure_cell(plan: Plan, cell: Cell) -> pl.DataFrame:
     draw = {"weights": WEIGHTS[cell.weights].draw, "biases": 1.0}
     drawn = _init(shape, key_params, **draw, stacked=True)
     sigma_w, sigma_b = plan.sigma_w[cell.activation], settings.sigma_b
-    first, run, _ = (jaxnn.Layer(sigma_w * theta, sigma_b * b) for theta, b in drawn)
+    first, run, _ = (jaxnn.network.Layer(sigma_w * theta, sigma_b * b) for theta, b in drawn)
     x = jax.random.normal(key_x, (settings.examples, n))
     x = x * jnp.sqrt(settings.q0 / jnp.mean(jnp.square(x), axis=1, keepdims=True))
     frames = []
@@ -215,7 +215,7 @@ def measure_cell(plan: Plan, cell: Cell) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def _rows(plan: Plan, cell: Cell, depth: int, s: jaxnn.Spectrum) -> pl.DataFrame:
+def _rows(plan: Plan, cell: Cell, depth: int, s: jaxnn.flow.Spectrum) -> pl.DataFrame:
     logs, log_mean, variance = (np.asarray(values, np.float64) for values in s)
     predicted = plan.slopes[cell.activation][depth - 1] + depth * WEIGHTS[cell.weights].variance
     examples = len(variance)

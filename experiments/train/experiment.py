@@ -31,7 +31,7 @@ from experiments.train import loop, report, view
 from experiments.train.checkpoints import Checkpoints
 from experiments.train.columns import COLUMNS
 from experiments.train.loop import Outcome, Progress, Recipe, Saver
-from jaxnn.network.initializers import find_weights
+from jaxnn.initializers import find_weights
 from jaxnn.train.journal import FILE
 from jaxnn.train.recorder import Recorder
 from jaxnn.train.steps import Optimizer
@@ -165,7 +165,7 @@ def prepare(settings: Settings) -> Plan:
     find_weights(settings.weights or "glorot_uniform")
     optimizer = optimizers.make(settings.optimizer, settings.rate, settings.momentum)
     widths = hidden(settings.hidden)
-    jaxnn.find_activation(settings.activation)
+    jaxnn.network.find_activation(settings.activation)
     table = data.table(settings.data, settings)
     parts = splits.split(table, settings.validation, settings.test, settings.seed)
     sizes = (parts.training.x.shape[1], *widths, table.n_out)
@@ -200,7 +200,7 @@ def begin(plan: Plan) -> jaxnn.train.State:
     """Return the state before the first step; equal layers are a run, so depth is compiled once."""
     s = plan.settings
     draw = find_weights(s.weights or "glorot_uniform")
-    draw = draw if s.sigma_w is None else jaxnn.gaussian(s.sigma_w)
+    draw = draw if s.sigma_w is None else jaxnn.initializers.gaussian(s.sigma_w)
     key = jax.random.split(jax.random.key(s.seed), 3)[2]  # the first two draw the split
     state: jaxnn.train.State = _begin(plan.net, key, plan.optimizer, draw, s.sigma_b)
     return state
@@ -260,7 +260,7 @@ def conclude(plan: Plan, outcomes: list[Outcome]) -> Conclusion:
     tables = {FLOW: flow} if test is None else {FLOW: flow, TEST: test}
     trained = model.Model(
         plan.net,
-        jaxnn.unstack(outcome.params),
+        jaxnn.network.unstack(outcome.params),
         split.encoder,
         table.target,
         table.classes,

@@ -121,7 +121,7 @@ def prepare(settings: Settings) -> Plan:
     squares = grid.numbers("sigma_w_squared", settings.sigma_w_squared)
     if min(squares) <= 0:
         raise ValueError(f"sigma_w_squared: expected numbers > 0, got {min(squares):g}")
-    jaxnn.find_activation(settings.activation)
+    jaxnn.network.find_activation(settings.activation)
     dataset = data.load(settings.data, settings)
     if dataset.task == "regression":
         raise ValueError(f"data: expected classes to tell apart, got {dataset}")

@@ -172,9 +172,9 @@ def cures(
     and delta-orthogonal kernels with one factor. Where layers add to their state, factors
     1/√(branches) and 0 on the last product of each branch, as its program has it, and DeepNorm's
     where a norm follows the sum; elsewhere looks-linear weights where the activation is relu, a
-    skip around each layer, a norm in front, or `jaxnn.tailored_relu` in place of the activation;
-    nothing of that, and no factors for each layer, where layers share their weights, as the steps
-    of a recurrent network do.
+    skip around each layer, a norm in front, or `jaxnn.theory.tailored_relu` in place of the
+    activation; nothing of that, and no factors for each layer, where layers share their weights, as
+    the steps of a recurrent network do.
     A router that does not learn is tried with another size, in any network. Where a number format
     loses the gradient, 16-bit formats that hold it are said too, which is no cure; `jaxnn.plan`
     chooses by all entries, of 8 bits too. A change works if those layers change the gradient by
@@ -409,7 +409,7 @@ def _restructured(patient: Patient, kinds: Container[str]) -> Iterator[Changed]:
         scaled = _root(other, other.params, only=only) or _Scaled(1.0, other.params)
         (leaky,) = tailored(changed)
         advice = (
-            f"Put `jaxnn.tailored_relu({changed})`, which is {leaky.gain:.6g} times "
+            f"Put `jaxnn.theory.tailored_relu({changed})`, which is {leaky.gain:.6g} times "
             f"leaky_relu(z, {leaky.slope:.6g}), in place of the activation in {where}, and "
             f"multiply the weights {_named(patient, patient.weights)} by {scaled.factor:g}."
         )

@@ -1,1 +1,19 @@
 """Flows: the size of a gradient layer by layer, and what it means."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..arrays.rows import log_norm as log_norm
+    from ..passes.spectrum import Spectrum as Spectrum
+    from ..passes.spectrum import spectrum as spectrum
+    from .record.flow import Parameters as Parameters
+    from .record.flow import Streams as Streams
+    from .record.flow import Units as Units
+    from .record.heads import AttentionHeads as AttentionHeads
+    from .record.heads import Routers as Routers
+    from .record.positions import Positions as Positions
+    from .verdict.comparison import Comparison as Comparison
+else:
+    from ..exports import on_demand
+
+    __getattr__, __dir__, __all__ = on_demand(__name__)

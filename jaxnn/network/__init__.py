@@ -1,1 +1,17 @@
-"""Networks: activations, tasks, parameters and their initialisers, kinds of blocks."""
+"""Networks: activations, tasks, parameters, kinds of blocks."""
+
+from .activations import ACTIVATIONS, Activation, find_activation
+from .params import Layer, stack, unstack
+from .tasks import TASKS, Task, find_task
+
+__all__ = [
+    "ACTIVATIONS",
+    "TASKS",
+    "Activation",
+    "Layer",
+    "Task",
+    "find_activation",
+    "find_task",
+    "stack",
+    "unstack",
+]

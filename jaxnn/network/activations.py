@@ -48,7 +48,7 @@ class Activation:
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
-        >>> cube = jaxnn.Activation("cube", sigma=lambda z: z**3, prime=lambda z: 3 * z**2)
+        >>> cube = jaxnn.network.Activation("cube", sigma=lambda z: z**3, prime=lambda z: 3 * z**2)
         >>> net = jaxnn.Network(sizes=(3, 4, 1), activation=cube, task="regression")
         >>> jaxnn.forward(net, jaxnn.init(net, jax.random.key(0)), jnp.ones(3)).shape
         (1,)
@@ -338,15 +338,15 @@ def find_activation(activation: str | Activation) -> Activation:
 
     Example:
         >>> import jax, jaxnn
-        >>> float(jaxnn.find_activation("tanh").prime(jax.numpy.zeros(())))
+        >>> float(jaxnn.network.find_activation("tanh").prime(jax.numpy.zeros(())))
         1.0
     """
     if isinstance(activation, Activation):
         return activation
     if not isinstance(activation, str):
         raise TypeError(
-            f"activation: expected a name or a jaxnn.Activation, got {told(activation)}; "
-            "make one with jaxnn.Activation(name, sigma, prime)"
+            f"activation: expected a name or a jaxnn.network.Activation, got {told(activation)}; "
+            "make one with jaxnn.network.Activation(name, sigma, prime)"
         )
     if activation not in ACTIVATIONS:
         raise ValueError(
@@ -363,7 +363,7 @@ def apply_activation(sigma: Activation, v: ScaledRows) -> ScaledRows:
     Example:
         >>> import jax.numpy as jnp, jaxnn
         >>> from jaxnn.blocks import ScaledRows, apply_activation
-        >>> relu = jaxnn.find_activation("relu")
+        >>> relu = jaxnn.network.find_activation("relu")
         >>> print(apply_activation(relu, ScaledRows(jnp.array([[-1.0, 2.0]]))).m)
         [[0. 2.]]
     """

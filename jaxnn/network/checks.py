@@ -57,7 +57,7 @@ def check_params(net: Network, params: Pairs) -> Params:
             raise ValueError(
                 f"theta[{i}]: a run of {k[0]} must be hidden layers of one width, not the first or "
                 f"last layer, got the widths {_short(n[i : following + 1])} of sizes {_short(n)}; "
-                "make runs with jaxnn.stack"
+                "make runs with jaxnn.network.stack"
             )
         i = following
     dtypes = {dtype.name: dtype for layer in layers for dtype in _dtypes(layer)}
@@ -78,7 +78,7 @@ def check_stored(net: Network, params: Pairs) -> Layers:
     if any(isinstance(layer, LazyRun) for layer in layers):
         raise TypeError(
             "params: expected the numbers of every layer, got a run that is drawn where it is "
-            "used; store them with jaxnn.stack"
+            "used; store them with jaxnn.network.stack"
         )
     return layers  # type: ignore[return-value]
 
@@ -168,7 +168,7 @@ def check_depth(params: Params, depth: Depth, several: bool = False) -> UsedDept
     if len(capacities) != 1:
         raise ValueError(
             f"depth: expected parameters with exactly one run, got {len(capacities)}; "
-            "make it with jaxnn.init(..., stacked=True) or jaxnn.stack"
+            "make it with jaxnn.init(..., stacked=True) or jaxnn.network.stack"
         )
     outside = len(params) - 2  # hidden layers: all but the run and the output
     value = as_array("depth", depth)

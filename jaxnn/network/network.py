@@ -31,18 +31,20 @@ class Network:
     Args:
         sizes: (n[0], …, n[L]), the units of the input, of each hidden layer and of the output.
             Two entries are a network without hidden layers: linear or logistic regression.
-        activation: σ of the hidden layers, a name in `jaxnn.ACTIVATIONS` or an `Activation`; or a
-            list of them, one for each of the L-1 hidden layers.
-        task: regression, binary or multiclass: output activation and loss, see `jaxnn.TASKS`.
-        hidden: the kind of block between hidden layers of one width: `jaxnn.Dense()`, the article's
-            layer, `Residual`, `RMSNorm`, `LayerNorm`, `BatchNorm`, `PostNorm`, one in another, or
-            one of your own, see `jaxnn.Block`. The first and the last layer are Dense always, so a
-            list has L-2 entries, one for each hidden layer after the first. Of a list each entry
-            but `Dense()` needs the same width below it and above.
+        activation: σ of the hidden layers, a name in `jaxnn.network.ACTIVATIONS` or an
+            `Activation`; or a list of them, one for each of the L-1 hidden layers.
+        task: regression, binary or multiclass: output activation and loss, see
+            `jaxnn.network.TASKS`.
+        hidden: the kind of block between hidden layers of one width: `jaxnn.blocks.Dense()`, the
+            article's layer, `Residual`, `RMSNorm`, `LayerNorm`, `BatchNorm`, `PostNorm`, one in
+            another, or one of your own, see `jaxnn.blocks.Block`. The first and the last layer are
+            Dense always, so a list has L-2 entries, one for each hidden layer after the first. Of a
+            list each entry but `Dense()` needs the same width below it and above.
 
     A list of equal entries is the network that has this entry once. Of a list the compiled programs
-    grow with the number of different pairs (block, σ) in a run of layers, see `jaxnn.stack`. With a
-    `depth` the layers left out take their entries with them: what remains is the start.
+    grow with the number of different pairs (block, σ) in a run of layers, see
+    `jaxnn.network.stack`. With a `depth` the layers left out take their entries with them: what
+    remains is the start.
 
     Hashable, and static under `jax.jit`: it is a pytree without leaves, so `jax.jit(jaxnn.forward)`
     accepts it with or without `static_argnums=0`.
@@ -142,7 +144,7 @@ def _check_hidden(
             raise ValueError(
                 f"hidden: {block!r} stands between hidden layers of one width, got the widths "
                 f"{', '.join(map(str, sorted(set(widths))))}; make them equal, leave hidden out, "
-                "or give a list with jaxnn.Dense() where the width changes"
+                "or give a list with jaxnn.blocks.Dense() where the width changes"
             )
         return block
     count = max(0, len(widths) - 1)
@@ -152,14 +154,16 @@ def _check_hidden(
         if block != DENSE and below != above:
             raise ValueError(
                 f"hidden[{i}]: {block!r} stands between hidden layers of one width, got {below} "
-                f"and {above}; make them equal, or put jaxnn.Dense() there"
+                f"and {above}; make them equal, or put jaxnn.blocks.Dense() there"
             )
     return one_if_equal(blocks) if blocks else DENSE
 
 
 def _check_block(hidden: object) -> Block:
     if isinstance(hidden, type) or not isinstance(hidden, Block):
-        raise TypeError(f"hidden: expected a block such as jaxnn.Residual(), got {told(hidden)}")
+        raise TypeError(
+            f"hidden: expected a block such as jaxnn.blocks.Residual(), got {told(hidden)}"
+        )
     hash(hidden)  # as a part of what is static
     return hidden
 

@@ -82,7 +82,8 @@ class Draw:
 class LazyRun:
     """A run stored as a random key; layers are regenerated on use.
 
-    Made by `jaxnn.init(..., lazy=True)`; `jaxnn.stack` and `jaxnn.unstack` store its numbers.
+    Made by `jaxnn.init(..., lazy=True)`; `jaxnn.network.stack` and `jaxnn.network.unstack` store
+    its numbers.
 
     Args:
         key: layer j of the run is draw(fold_in(key, first + j)).
@@ -193,7 +194,7 @@ def stack(params: Pairs) -> tuple[Layer, ...]:
         >>> import jax, jaxnn
         >>> net = jaxnn.Network(sizes=(3, 4, 4, 4, 1), activation="sigmoid", task="binary")
         >>> params = jaxnn.init(net, jax.random.key(0))
-        >>> [theta.shape for theta, b in jaxnn.stack(params)]
+        >>> [theta.shape for theta, b in jaxnn.network.stack(params)]
         [(3, 4), (2, 4, 4), (4, 1)]
     """
     layers = as_layers(params)
@@ -242,7 +243,7 @@ def unstack(params: Pairs) -> tuple[Layer, ...]:
         >>> import jax, jaxnn
         >>> net = jaxnn.Network(sizes=(3, 4, 4, 4, 1), activation="sigmoid", task="binary")
         >>> params = jaxnn.init(net, jax.random.key(0), stacked=True)
-        >>> [theta.shape for theta, b in jaxnn.unstack(params)]
+        >>> [theta.shape for theta, b in jaxnn.network.unstack(params)]
         [(3, 4), (4, 4), (4, 4), (4, 1)]
     """
     layers = as_layers(params)

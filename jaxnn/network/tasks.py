@@ -166,7 +166,7 @@ def find_task(task: str | Task) -> Task:
 
     Example:
         >>> import jax, jaxnn
-        >>> jaxnn.find_task("binary").output(jax.numpy.zeros((1, 1)))
+        >>> jaxnn.network.find_task("binary").output(jax.numpy.zeros((1, 1)))
         Array([[0.5]], dtype=float32)
     """
     if isinstance(task, Task):
@@ -227,7 +227,7 @@ def label_rows(
 
     Example:
         >>> import jaxnn
-        >>> label_rows(jaxnn.find_task("multiclass"), np.array([2, 0]), (2,), 3, "float32")
+        >>> label_rows(jaxnn.network.find_task("multiclass"), np.array([2, 0]), (2,), 3, "float32")
         Array([[0., 0., 1.],
                [1., 0., 0.]], dtype=float32)
     """

@@ -92,7 +92,7 @@ def deltas(
         net: the network.
         params: L pairs (θ, b).
         x: one example, (n[0],).
-        y: its label, as for `jaxnn.loss`.
+        y: its label, as for `jaxnn.passes.loss`.
         depth: the number of hidden layers used, an integer or a traced integer; the last layers of
             the one run in `params` are left out. All are used by default.
 
@@ -102,7 +102,7 @@ def deltas(
         and the label has mass; Δz[L] = ŷ - y does not depend on it.
 
     Raises:
-        ValueError, TypeError: as `jaxnn.loss`.
+        ValueError, TypeError: as `jaxnn.passes.loss`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -157,11 +157,11 @@ def backprop(
             every √k-th and computes those between a second time, as `jaxnn.gradient_flow` does.
 
     Returns:
-        The mean of `jaxnn.loss` over the batch, and its gradient, a pytree like `params`. Inside
-        `jax.shard_map` the batch is that of the device: average both with `jax.lax.pmean`.
+        The mean of `jaxnn.passes.loss` over the batch, and its gradient, a pytree like `params`.
+        Inside `jax.shard_map` the batch is that of the device: average both with `jax.lax.pmean`.
 
     Raises:
-        ValueError, TypeError: as `jaxnn.loss`.
+        ValueError, TypeError: as `jaxnn.passes.loss`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -199,7 +199,7 @@ def mean_loss(
     depth: Depth = None,
     memory: Memory = "all",
 ) -> Float[Array, ""]:
-    """Return the mean of `jaxnn.loss` over a batch; its derivative is the hand-written recursion.
+    """Return the mean of `jaxnn.passes.loss`; its derivative is the hand-written recursion.
 
     Args:
         net: the network.
@@ -222,14 +222,14 @@ def mean_loss(
         is the same on every device is so too: the sum of those of the devices, as JAX has it.
 
     Raises:
-        ValueError, TypeError: as `jaxnn.loss`.
+        ValueError, TypeError: as `jaxnn.passes.loss`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
         >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="sigmoid", task="binary")
         >>> params = jaxnn.init(net, jax.random.key(0))
         >>> xs, ys = jnp.ones((2, 3)), jnp.array([0, 1])
-        >>> gradient = jax.grad(jaxnn.mean_loss, argnums=1)(net, params, xs, ys)
+        >>> gradient = jax.grad(jaxnn.passes.mean_loss, argnums=1)(net, params, xs, ys)
         >>> [(theta.shape, b.shape) for theta, b in gradient]
         [((3, 4), (4,)), ((4, 1), (1,))]
     """

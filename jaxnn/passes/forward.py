@@ -157,7 +157,7 @@ def loss(
         >>> import jax, jax.numpy as jnp, jaxnn
         >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="sigmoid", task="binary")
         >>> params = jaxnn.init(net, jax.random.key(0), weights="zeros")
-        >>> round(float(jaxnn.loss(net, params, jnp.ones(3), 1)), 4)  # ln 2: ŷ is ½
+        >>> round(float(jaxnn.passes.loss(net, params, jnp.ones(3), 1)), 4)  # ln 2: ŷ is ½
         0.6931
     """
     layers = check_params(net, params)

@@ -117,7 +117,8 @@ def spectrum(net: Network, params: Pairs, xs: Batch) -> Spectrum:
         >>> import jax, jax.numpy as jnp, jaxnn
         >>> from jaxnn.passes.spectrum import spectrum
         >>> net = jaxnn.Network(sizes=(3, *[8] * 100, 8), activation="tanh", task="regression")
-        >>> params = jaxnn.init(net, jax.random.key(0), jaxnn.orthogonal(0.1), stacked=True)
+        >>> weights = jaxnn.initializers.orthogonal(0.1)
+        >>> params = jaxnn.init(net, jax.random.key(0), weights, stacked=True)
         >>> s = spectrum(net, params, jnp.zeros((2, 3)))
         >>> s.log_singular_values.shape
         (2, 8)

@@ -26,9 +26,9 @@ def from_torch(module: Any, task: str | Task = "regression") -> tuple[Network, t
 
     Args:
         module: a torch.nn.Sequential of Linear, activation, Linear, …, Linear. The activations are
-            those of torch that are in `jaxnn.ACTIVATIONS`; none at all is the identity. What
-            follows the last Linear belongs to the task.
-        task: regression, binary or multiclass, see `jaxnn.TASKS`.
+            those of torch that are in `jaxnn.network.ACTIVATIONS`; none at all is the identity.
+            What follows the last Linear belongs to the task.
+        task: regression, binary or multiclass, see `jaxnn.network.TASKS`.
 
     Returns:
         net: the network.

@@ -1,55 +1,23 @@
 """Theory: what random networks do in the limit of infinite width, and near it."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-# What measures a network itself lies in `jaxnn.flow.theory`, above this family: it is imported
-# where it is first asked for.
+# What measures a network itself lies in `jaxnn.flow.theory`, above this family.
 if TYPE_CHECKING:
-    from ..flow.theory.correlation import CorrelationLength, correlation_length
-    from ..flow.theory.critical import CriticalScale, critical_scale, scale_weights
-    from ..flow.theory.finite_width_band import DrawnBand, drawn_band
-    from . import meanfield, pairs
-    from .ensemble import Ensemble
-    from .twin.wide import Wide, wide
+    from ..flow.theory.correlation import CorrelationLength as CorrelationLength
+    from ..flow.theory.correlation import correlation_length as correlation_length
+    from ..flow.theory.critical import CriticalScale as CriticalScale
+    from ..flow.theory.critical import critical_scale as critical_scale
+    from ..flow.theory.critical import scale_weights as scale_weights
+    from ..flow.theory.finite_width_band import DrawnBand as DrawnBand
+    from ..flow.theory.finite_width_band import drawn_band as drawn_band
+    from . import meanfield as meanfield
+    from . import pairs as pairs
+    from .ensemble import Ensemble as Ensemble
+    from .tailored import tailored_relu as tailored_relu
+    from .twin.wide import Wide as Wide
+    from .twin.wide import wide as wide
 else:
-    _PLACES = {
-        "CorrelationLength": "flow.theory.correlation",
-        "CriticalScale": "flow.theory.critical",
-        "DrawnBand": "flow.theory.finite_width_band",
-        "Ensemble": "theory.ensemble",
-        "Wide": "theory.twin.wide",
-        "correlation_length": "flow.theory.correlation",
-        "critical_scale": "flow.theory.critical",
-        "drawn_band": "flow.theory.finite_width_band",
-        "scale_weights": "flow.theory.critical",
-        "wide": "theory.twin.wide",
-    }
+    from ..exports import on_demand
 
-    def __getattr__(name):
-        if name in ("meanfield", "pairs"):
-            return import_module(f".{name}", __name__)
-        if name not in _PLACES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = import_module(f"..{_PLACES[name]}", __name__)
-        value = globals()[name] = getattr(module, name)
-        return value
-
-    def __dir__():
-        return sorted({*globals(), *__all__})
-
-
-__all__ = [
-    "CorrelationLength",
-    "CriticalScale",
-    "DrawnBand",
-    "Ensemble",
-    "Wide",
-    "correlation_length",
-    "critical_scale",
-    "drawn_band",
-    "meanfield",
-    "pairs",
-    "scale_weights",
-    "wide",
-]
+    __getattr__, __dir__, __all__ = on_demand(__name__)

@@ -52,7 +52,9 @@ def check_argument(name: str, value: Any) -> Any:
         return find_activation(value)
     if name == "hidden":
         if value is not None and (isinstance(value, type) or not isinstance(value, Block)):
-            raise TypeError(f"hidden: expected a block such as jaxnn.Residual(), got {told(value)}")
+            raise TypeError(
+                f"hidden: expected a block such as jaxnn.blocks.Residual(), got {told(value)}"
+            )
         return DENSE if value is None else value
     if name == "batch" and value is None:
         return None

@@ -60,7 +60,8 @@ def has_band(block: Block | None) -> bool:
 
     Example:
         >>> import jaxnn
-        >>> has_band(jaxnn.Residual()), has_band(jaxnn.PostNorm()), has_band(jaxnn.RMSNorm())
+        >>> from jaxnn.blocks import PostNorm, Residual, RMSNorm
+        >>> has_band(Residual()), has_band(PostNorm()), has_band(RMSNorm())
         (True, True, False)
     """
     skip = without_norm(block)

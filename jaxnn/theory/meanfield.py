@@ -120,7 +120,7 @@ def length_map(
         >>> round(float(length_map("relu", 2.0, 0.5, 3.0)), 4)  # 4 · 3/2 + 1/4
         6.25
         >>> import jaxnn
-        >>> round(float(length_map("relu", 2.0, 0.5, 3.0, hidden=jaxnn.Residual())), 4)
+        >>> round(float(length_map("relu", 2.0, 0.5, 3.0, hidden=jaxnn.blocks.Residual())), 4)
         9.25
     """
     return _theory(hidden).length(_ensemble(activation, sigma_w, sigma_b, batch, keep), q)
@@ -148,7 +148,7 @@ def chi(
         >>> [round(float(chi("sigmoid", 4.0, v)), 2) for v in (0.0, q)]  # slopes 1/4, but not at q*
         [1.0, 0.4]
         >>> import jaxnn
-        >>> round(float(chi("relu", 1.0, 1.0, hidden=jaxnn.Residual())), 4)  # 1 + 1/2
+        >>> round(float(chi("relu", 1.0, 1.0, hidden=jaxnn.blocks.Residual())), 4)  # 1 + 1/2
         1.5
     """
     return _theory(hidden).factor(_ensemble(activation, sigma_w, sigma_b, batch, keep), q, c)
@@ -204,7 +204,8 @@ def stationary_chi(
 
     Example:
         >>> import jaxnn
-        >>> round(float(stationary_chi("relu", 1.0, hidden=jaxnn.BatchNorm())), 5)  # π/(π - 1)
+        >>> norm = jaxnn.blocks.BatchNorm()
+        >>> round(float(stationary_chi("relu", 1.0, hidden=norm)), 5)  # π/(π - 1)
         1.46694
     """
     ensemble: Distribution = (activation, sigma_w, sigma_b)
@@ -413,7 +414,7 @@ def log_delta(
         >>> log_delta("relu", 1.0, 0.0, 1.0, 3).round(3).tolist()  # ½ ln ½ a layer
         [-0.693..., -0.347..., 0.0]
         >>> import jaxnn
-        >>> blocks = [jaxnn.Residual(scale=l**-0.5) for l in (1, 2)]  # ½ ln (1 + 1/2l)
+        >>> blocks = [jaxnn.blocks.Residual(scale=l**-0.5) for l in (1, 2)]  # ½ ln (1 + 1/2l)
         >>> log_delta("relu", 1.0, 0.0, 1.0, 3, hidden=blocks).round(3).tolist()
         [0.314..., 0.112..., 0.0]
     """
@@ -456,7 +457,7 @@ def log_delta_band(
         >>> round(float(band.bias[0]), 4), round(float(band.sd[0]), 4)  # -50 · 5/400 and its root
         (-0.625, 0.7906)
         >>> import jaxnn
-        >>> block = jaxnn.Residual(scale=50**-0.5)
+        >>> block = jaxnn.blocks.Residual(scale=50**-0.5)
         >>> round(float(log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51, hidden=block).sd[0]), 2)
         0.13
     """
@@ -465,8 +466,9 @@ def log_delta_band(
     unknown = next((block for block in blocks if not has_band(block)), None)
     if unknown is not None:
         raise ValueError(
-            "hidden: the band of finite width is known for jaxnn.Dense(), jaxnn.Residual() around "
-            f"it and jaxnn.PostNorm() around that, got {unknown!r}; what a norm divides by varies "
+            "hidden: the band of finite width is known for jaxnn.blocks.Dense(), "
+            "jaxnn.blocks.Residual() around it and jaxnn.blocks.PostNorm() around that, got "
+            f"{unknown!r}; what a norm divides by varies "
             "from draw to draw too: jaxnn.theory.drawn_band measures it"
         )
     skips = [skip for skip in map(without_norm, blocks) if isinstance(skip, Residual)]
@@ -551,7 +553,7 @@ def critical_sigma_w(
         >>> [round(float(critical_sigma_w("tanh", sigma_b)), 3) for sigma_b in (0.0, 0.05**0.5)]
         [1.0, 1.327]
         >>> import jaxnn
-        >>> round(float(critical_sigma_w("tanh", 0.1, hidden=jaxnn.RMSNorm())), 3)
+        >>> round(float(critical_sigma_w("tanh", 0.1, hidden=jaxnn.blocks.RMSNorm())), 3)
         0.378
     """
     hidden = one_for_all("hidden", hidden)

@@ -187,7 +187,8 @@ def residual_limit(
         or not (isinstance(inner, Dense) or normed)
     ):
         raise ValueError(
-            "hidden: expected jaxnn.Residual() around Dense, RMSNorm or LayerNorm, with a scale "
+            "hidden: expected jaxnn.blocks.Residual() around Dense, RMSNorm or LayerNorm, with a "
+            "scale "
             f"that is not 0, got {hidden!r}; pairs.paths follows other blocks layer by layer"
         )
     sigma = find_activation(activation)

@@ -36,10 +36,11 @@ class _LeakyPrime:
 def tailored_relu(layers: int, eta: float = 0.9) -> Activation:
     """Return the activation of Zhang et al. 2022 for a plain network of a given depth.
 
-    σ(z) = √(2/(1 + s²)) (max(z, 0) + s min(z, 0)). With σ_w = 1 (`jaxnn.gaussian(1.0)` or
-    `jaxnn.orthogonal(1.0)`) and no biases it keeps signal and gradient at any depth, and s makes
-    inputs that have nothing in common come out with the correlation η: neither alike, as behind
-    relu, nor as they were, as behind a linear network. Two calls give equal activations.
+    σ(z) = √(2/(1 + s²)) (max(z, 0) + s min(z, 0)). With σ_w = 1 (`jaxnn.initializers.gaussian(1.0)`
+    or `jaxnn.initializers.orthogonal(1.0)`) and no biases it keeps signal and gradient at any
+    depth, and s makes inputs that have nothing in common come out with the correlation η: neither
+    alike, as behind relu, nor as they were, as behind a linear network. Two calls give equal
+    activations.
 
     Args:
         layers: the number of activations, which is that of the hidden layers.
@@ -52,7 +53,7 @@ def tailored_relu(layers: int, eta: float = 0.9) -> Activation:
 
     Example:
         >>> import jaxnn
-        >>> sigma = jaxnn.tailored_relu(100)
+        >>> sigma = jaxnn.theory.tailored_relu(100)
         >>> net = jaxnn.Network((3, *[8] * 100, 1), sigma, "binary")
         >>> round(float(jaxnn.theory.meanfield.stationary_chi(sigma, 1.0)), 6)
         1.0

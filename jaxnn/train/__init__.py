@@ -8,7 +8,9 @@ from .fitting import Fit, History, fit, split
 from .reading import read_watch
 from .scores import Scores, evaluate
 from .steps import State, each_epoch, epoch, start, step
+from .torch_watch import TorchWatch
 from .watched import Alarm, Watched
+from .widths import WidthCheck
 from .writers import to_csv, to_mlflow, to_tensorboard, to_wandb
 
 __all__ = [
@@ -17,7 +19,9 @@ __all__ = [
     "History",
     "Scores",
     "State",
+    "TorchWatch",
     "Watched",
+    "WidthCheck",
     "each_epoch",
     "epoch",
     "evaluate",

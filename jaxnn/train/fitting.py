@@ -184,7 +184,7 @@ def fit(
         ... )
         >>> run.stopped, run.history.losses.shape
         ('All 100 epochs are done.', (100, 4))
-        >>> bool(jaxnn.evaluate(net, run.params, xs, ys).metric > 0.9)
+        >>> bool(jaxnn.train.evaluate(net, run.params, xs, ys).metric > 0.9)
         True
     """
     if patience is not None:

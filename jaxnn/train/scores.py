@@ -61,13 +61,13 @@ def evaluate(
         Scores, both scalars. A batch norm takes its statistics from the examples given here.
 
     Raises:
-        ValueError, TypeError: as `jaxnn.loss`.
+        ValueError, TypeError: as `jaxnn.passes.loss`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
         >>> net = jaxnn.Network(sizes=(3, 2), activation="tanh", task="multiclass")
         >>> params = jaxnn.init(net, jax.random.key(0), weights="zeros")
-        >>> scores = jaxnn.evaluate(net, params, jnp.ones((4, 3)), jnp.array([0, 0, 0, 1]))
+        >>> scores = jaxnn.train.evaluate(net, params, jnp.ones((4, 3)), jnp.array([0, 0, 0, 1]))
         >>> print(f"{scores.loss:.4f} {scores.metric:.2f}")  # ln 2, and class 0 for all
         0.6931 0.75
     """

@@ -104,7 +104,9 @@ class Cures:
         with contextlib.suppress(ValueError):  # too few layers for them
             meanfield.tailored_slope(self.layers)
             if isinstance(self.hidden, Block):
-                found.append(Remedy(f"units of jaxnn.tailored_relu({self.layers}), σ_w = 1", 0.0))
+                found.append(
+                    Remedy(f"units of jaxnn.theory.tailored_relu({self.layers}), σ_w = 1", 0.0)
+                )
         return tuple(sorted(found, key=lambda remedy: abs(remedy.decades)))
 
     @property

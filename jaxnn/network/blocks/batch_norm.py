@@ -44,7 +44,7 @@ class BatchNorm(Norm):
 
     Example:
         >>> import jaxnn
-        >>> net = jaxnn.Network((3, 4, 4, 1), "relu", "binary", hidden=jaxnn.BatchNorm())
+        >>> net = jaxnn.Network((3, 4, 4, 1), "relu", "binary", hidden=jaxnn.blocks.BatchNorm())
 
     Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
     """
@@ -110,9 +110,10 @@ class BatchNorm(Norm):
             )
         if not isinstance(self.inner, Dense):
             raise ValueError(
-                "hidden: expected jaxnn.Dense() in a batch norm for its theory, got "
+                "hidden: expected jaxnn.blocks.Dense() in a batch norm for its theory, got "
                 f"{self!r}: another block passes on more than random sums of the normalised rows, "
                 "which the formulas do not follow; put the batch norm in the other block, as in "
-                "jaxnn.Residual(jaxnn.BatchNorm()), or measure with jaxnn.gradient_flow"
+                "jaxnn.blocks.Residual(jaxnn.blocks.BatchNorm()), or measure with "
+                "jaxnn.gradient_flow"
             )
         return ensemble.moments()

@@ -69,7 +69,8 @@ def slope(sigma: Activation, z: ScaledRows) -> Float[Array, "B n"]:
     Example:
         >>> import jax.numpy as jnp, jaxnn
         >>> from jaxnn.blocks import ScaledRows, slope
-        >>> print(slope(jaxnn.find_activation("relu"), ScaledRows(jnp.array([[-1.0, 2.0]]))))
+        >>> relu = jaxnn.network.find_activation("relu")
+        >>> print(slope(relu, ScaledRows(jnp.array([[-1.0, 2.0]]))))
         [[0. 1.]]
     """
     return sigma.prime(z.m)

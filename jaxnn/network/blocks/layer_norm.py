@@ -28,7 +28,7 @@ class LayerNorm(Norm):
 
     Example:
         >>> import jaxnn
-        >>> net = jaxnn.Network((3, 4, 4, 1), "relu", "binary", hidden=jaxnn.LayerNorm())
+        >>> net = jaxnn.Network((3, 4, 4, 1), "relu", "binary", hidden=jaxnn.blocks.LayerNorm())
 
     Source: arXiv:1607.06450.
     """

@@ -30,14 +30,14 @@ class PostNorm:
 
     Args:
         inner: f, by default a residual block: z[i+1] = N(z[i] + σ(z[i]) θ[i] + b[i]).
-        norm: "rms" or "layer", N of `jaxnn.RMSNorm` or of `jaxnn.LayerNorm`.
+        norm: "rms" or "layer", N of `jaxnn.blocks.RMSNorm` or of `jaxnn.blocks.LayerNorm`.
 
     Raises:
         ValueError: another norm.
 
     Example:
         >>> import jaxnn
-        >>> net = jaxnn.Network((3, 4, 4, 1), "relu", "binary", hidden=jaxnn.PostNorm())
+        >>> net = jaxnn.Network((3, 4, 4, 1), "relu", "binary", hidden=jaxnn.blocks.PostNorm())
 
     Source: arXiv:1706.03762; Xiong et al. 2020, arXiv:2002.04745.
     """

@@ -36,7 +36,8 @@ class Residual:
 
     Example:
         >>> import jaxnn
-        >>> net = jaxnn.Network((3, 4, 4, 1), "tanh", "binary", hidden=jaxnn.Residual(scale=0.5))
+        >>> half = jaxnn.blocks.Residual(scale=0.5)
+        >>> net = jaxnn.Network((3, 4, 4, 1), "tanh", "binary", hidden=half)
         >>> net.hidden
         Residual(inner=Dense(), scale=0.5)
     """

@@ -27,7 +27,7 @@ class RMSNorm(Norm):
 
     Example:
         >>> import jaxnn
-        >>> net = jaxnn.Network((3, 4, 4, 1), "relu", "binary", hidden=jaxnn.RMSNorm())
+        >>> net = jaxnn.Network((3, 4, 4, 1), "relu", "binary", hidden=jaxnn.blocks.RMSNorm())
 
     Source: arXiv:1910.07467.
     """

@@ -91,8 +91,8 @@ def theory_of(block: object) -> Theory:
 
     Example:
         >>> import jaxnn
-        >>> ensemble = jaxnn.theory.Ensemble(jaxnn.find_activation("relu"), 1.0, 0.0)
-        >>> theory = jaxnn.blocks.theory_of(jaxnn.Residual())
+        >>> ensemble = jaxnn.theory.Ensemble(jaxnn.network.find_activation("relu"), 1.0, 0.0)
+        >>> theory = jaxnn.blocks.theory_of(jaxnn.blocks.Residual())
         >>> round(float(theory.factor(ensemble, 1.0, 1.0)), 6)  # 1 + σ_w² E[σ′²]
         1.5
     """
@@ -101,5 +101,5 @@ def theory_of(block: object) -> Theory:
     missing = [name for name in METHODS if not callable(getattr(block, name, None))]
     raise ValueError(
         f"hidden: {block!r} has no theory of infinite width, for it lacks "
-        f"{', '.join(missing)}; give it these methods, as jaxnn.Dense has them"
+        f"{', '.join(missing)}; give it these methods, as jaxnn.blocks.Dense has them"
     )

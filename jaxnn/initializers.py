@@ -19,12 +19,14 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 from jaxtyping import Array, Key
 
-from ..arrays.compiled import Numbers, compiled
-from ..texts import told
-from .checks import check_key
-from .lists import check_count, each, is_list
-from .network import Network
-from .params import Draw, Initializer, Layer, LazyRun, Params, unstack
+from .arrays.compiled import Numbers, compiled
+from .network.checks import check_key
+from .network.lists import check_count, each, is_list
+from .network.network import Network
+from .network.params import Draw, Initializer, Layer, LazyRun, Params, unstack
+from .texts import told
+
+__all__ = ["BIASES", "WEIGHTS", "gaussian", "looks_linear", "orthogonal"]
 
 # (variance times fan, fan)
 _FANS = {
@@ -74,14 +76,14 @@ def init(
         key: from `jax.random.key(seed)`. Layer i draws from `fold_in(key, i)`, so its numbers do
             not depend on the number of layers.
         weights: the name of a scheme of `jax.nn.initializers`, a callable (key, shape, dtype) of
-            that form, `jaxnn.gaussian(sigma_w)`, `jaxnn.orthogonal(sigma_w)` or
-            `jaxnn.looks_linear(sigma_w)`; or a list of them, one for each of the L layers of
-            weights.
+            that form, `jaxnn.initializers.gaussian(sigma_w)`,
+            `jaxnn.initializers.orthogonal(sigma_w)` or `jaxnn.initializers.looks_linear(sigma_w)`;
+            or a list of them, one for each of the L layers of weights.
         biases: a name, a callable, or a number: normal with that standard deviation σ_b; or a list
             of L of them.
         dtype: floating dtype of all parameters, and so of the passes with them; by default
             JAX's default float. 16-bit parameters are drawn in float32 and rounded.
-        stacked: return the same numbers as runs, see `jaxnn.stack`.
+        stacked: return the same numbers as runs, see `jaxnn.network.stack`.
         lazy: True stores runs as a key, from which a layer is drawn again whenever it is used:
             for networks too deep for the memory. `forward`, `trace`, `loss` and `gradient_flow`
             accept such parameters. Hidden layers of one width that are drawn from different
@@ -175,7 +177,7 @@ def gaussian(sigma_w: float) -> Initializer:
 
     Example:
         >>> import jax, jaxnn
-        >>> theta = jaxnn.gaussian(1.5)(jax.random.key(0), (1000, 500))
+        >>> theta = jaxnn.initializers.gaussian(1.5)(jax.random.key(0), (1000, 500))
         >>> round(float(theta.var()) * 1000, 2)  # σ_w² = 2.25
         2.25
 
@@ -198,7 +200,7 @@ def orthogonal(sigma_w: float = 1.0) -> Initializer:
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
-        >>> theta = jaxnn.orthogonal(2.0)(jax.random.key(0), (3, 3))
+        >>> theta = jaxnn.initializers.orthogonal(2.0)(jax.random.key(0), (3, 3))
         >>> bool(jnp.allclose(theta.T @ theta, 4 * jnp.eye(3), atol=1e-5))
         True
 
@@ -224,7 +226,7 @@ def looks_linear(sigma_w: float = 1.0) -> Initializer:
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
         >>> net = jaxnn.Network((2, 4, 4, 1), "relu", "regression")
-        >>> params = jaxnn.init(net, jax.random.key(0), jaxnn.looks_linear())
+        >>> params = jaxnn.init(net, jax.random.key(0), jaxnn.initializers.looks_linear())
         >>> one, minus_two = (jaxnn.forward(net, params, x * jnp.ones(2)) for x in (1.0, -2.0))
         >>> bool(jnp.allclose(minus_two, -2 * one, rtol=1e-5))
         True
@@ -251,7 +253,7 @@ def find_weights(weights: Weights) -> Initializer:
     if not isinstance(weights, str):
         raise TypeError(
             "weights: expected a name or a callable (key, shape, dtype) -> array, such as "
-            f"jaxnn.gaussian(1.5), got {told(weights)}"
+            f"jaxnn.initializers.gaussian(1.5), got {told(weights)}"
         )
     return _by_name("weights", weights, WEIGHTS)
 

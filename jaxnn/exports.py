@@ -1,0 +1,51 @@
+"""Names that a package imports where they are first asked for.
+
+All of jaxnn takes a third as long to import as JAX, and few programs need much of it. A package
+lists its names once, as imports in a block `if TYPE_CHECKING:`. Type checkers and the reference
+read them as what they are; Python reads the same lines here.
+"""
+
+import ast
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+
+def on_demand(
+    package: str,
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Return `__getattr__`, `__dir__` and `__all__` of a package, read in its own source."""
+    module = sys.modules[package]
+    source = module.__spec__.loader.get_source(package)  # type: ignore[union-attr]
+    (block,) = (node for node in ast.parse(source).body if isinstance(node, ast.If))
+    places = {
+        alias.name: (node.level * ".", node.module)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    names = sorted(places, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+
+    def getattr_(name: str) -> Any:
+        if name not in places:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        dots, place = places[name]
+        if place is None:  # a module, which the import sets
+            return _imported(dots + name, package)
+        value = getattr(_imported(dots + place, package), name)
+        setattr(module, name, value)
+        return value
+
+    return getattr_, lambda: list(names), names
+
+
+def _imported(name: str, package: str) -> Any:
+    """Import a module; JAX draws random numbers of NumPy's then, and those are the user's."""
+    random = sys.modules.get("numpy.random") if "jax" not in sys.modules else None
+    state = random and random.get_state()
+    try:
+        return import_module(name, package)
+    finally:
+        if random:
+            random.set_state(state)
