@@ -17,7 +17,9 @@ from .arrays.compiled import check_width, measuring
 from .chain.chain import Chain
 from .chain.models import is_of_torch, network_of, refuse_each
 from .curing.cures import Cures, tried_on
-from .curing.patients import OfJax, OfTorch, Patient
+from .curing.jax_patients import jax_patient
+from .curing.patient import Patient
+from .curing.torch_patient import TorchPatient
 from .errors import NoTangentError
 from .flow.measure.gradient_flow import gradient_flow
 from .flow.measure.torch_flow import torch_flow
@@ -64,7 +66,7 @@ class Diagnosis:
                 "cures: expected a diagnosis of jaxnn.diagnose, which knows the network, got one "
                 "that was made of a flow; jaxnn.cures takes the network itself"
             )
-        return tried_on(self.patient(), 0)
+        return tried_on(self.patient())
 
     @cached_property
     def verdict(self) -> Verdict:
@@ -187,8 +189,7 @@ def diagnose(
             ys, loss = seed, own_or_random
         options = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
         flow = torch_flow(model, xs, ys, formats=formats, **options)
-        own = dict(model.named_parameters())
-        return Diagnosis(flow, told[-1], patient=lambda: OfTorch(own, model, xs, ys, options))
+        return Diagnosis(flow, told[-1], patient=lambda: TorchPatient(model, xs, ys, **options))
     net, params = network_of(model, xs, each, cuts)
     words = _loss_in_words(ys, loss, cotangent, seed, labels=isinstance(net, Network))
     if loss is None and cotangent is None:
@@ -208,10 +209,9 @@ def diagnose(
             return gradient_flow(net, params, xs, ys, **more)
 
     flow, note = _with_note(flow_of, (params, xs, ys, cotangent))
-    options = {"loss": loss, "cotangent": cotangent}
     like = model[1] if isinstance(model, tuple) else model
-    like = None if like is params else like
-    return Diagnosis(flow, words, note, lambda: OfJax(params, net, xs, ys, options, like))
+    options = {"loss": loss, "cotangent": cotangent, "like": None if like is params else like}
+    return Diagnosis(flow, words, note, lambda: jax_patient(net, params, xs, ys, **options))
 
 
 def _loss_in_words(ys: Any, loss: Any, cotangent: Any, seed: int, labels: bool) -> str:

@@ -117,19 +117,19 @@ class Rules(dict[str, Rule[F]], Generic[F]):
         *,
         advises: Words = "",
         rank: int = 0,
-        unless: str = "",
+        unless: str | Iterable[str] = "",
         final: bool = False,
         healthy: bool = False,
     ) -> Callable[[Callable[[F], Iterable[Sight]]], Callable[[F], Iterable[Sight]]]:
         """Return a decorator that enters the function below it, as what a `Rule` sees.
 
-        Names of rules in `unless` have spaces between them.
+        Names of rules in `unless` have spaces between them, or are several texts.
         """
         if name in self:
             raise ValueError(f"rule: expected a name that is not in the table, got {name!r}")
 
         def enter(sees: Callable[[F], Iterable[Sight]]) -> Callable[[F], Iterable[Sight]]:
-            silences = frozenset(unless.split())
+            silences = frozenset(unless.split() if isinstance(unless, str) else unless)
             self[name] = Rule(name, sees, says, advises, rank, silences, final, healthy)
             return sees
 

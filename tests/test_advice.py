@@ -16,9 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from peers import need
+from walks import walk
 
 import jaxnn
-from jaxnn.curing import cures, patients
+from jaxnn.curing import changes
+from jaxnn.curing.changes import CURES
+from jaxnn.curing.cures import tried_on
+from jaxnn.curing.jax_patients import jax_patient
+from jaxnn.curing.torch_patient import TorchPatient
 from jaxnn.curing.words import names_in_words, numbers_in_words
 
 B = 6
@@ -281,11 +286,11 @@ PROMISE = (
 )
 
 
-def followed(rng, plain, text):
+def followed(rng, plain, text, rules=RULES):
     """The kind of a sentence, what becomes of a network, and what is promised of it."""
     ((kind, match, follow),) = (
         (kind, match, follow)
-        for kind, (rule, follow) in RULES.items()
+        for kind, (rule, follow) in rules.items()
         if (match := re.fullmatch(rule + r"\." + STEP + PROMISE, text))
     )
     said = match.groupdict()
@@ -326,12 +331,11 @@ def normal(rng, *shape, std=1.0):
     return std * rng.normal(size=shape)
 
 
-def chain(rng, f, params, xs, sigma, kinds=patients.KINDS):
+def chain(rng, f, params, xs, sigma, kinds=tuple(CURES)):
     """Cures of layers f(p, z, σ), which are in a list with their parameters, and them in plain."""
     c, layer_of_user = jnp.asarray(normal(rng, *xs.shape)), lambda p, z: f(p, z, sigma)
     net, own = jaxnn.from_layers([(layer_of_user, p) for p in params])
-    patient = patients.OfJax(own, net, xs, None, {"loss": None, "cotangent": c})
-    found = cures.tried_on(patient, 0, kinds=kinds)
+    found = tried_on(jax_patient(net, own, xs, cotangent=c), kinds=kinds)
     arrays = {
         f"[{i}][1]['{name}']": jnp.asarray(v) for i, p in enumerate(params) for name, v in p.items()
     }
@@ -438,7 +442,7 @@ def of_steps(rng):
     return found, Plain({"['w']": jnp.asarray(w)}, steps, jnp.tanh, top, start, by_jax)
 
 
-def modules(rng, blocks, layer, xs):
+def modules(rng, blocks, layer, xs, kinds=tuple(CURES)):
     """Cures of a Sequential of PyTorch, and it in plain functions (arrays, i, z, σ) -> z."""
     import torch
     from torch import nn
@@ -446,7 +450,7 @@ def modules(rng, blocks, layer, xs):
     module = nn.Sequential(*blocks).double()
     x = torch.tensor(xs)
     c = torch.tensor(normal(rng, *module(x).shape))
-    found = jaxnn.torch_cures(module, x, cotangent=c)
+    found = tried_on(TorchPatient(module, x, cotangent=c), kinds=kinds)
     plain = Plain(
         {name: v.detach().clone() for name, v in module.named_parameters()},
         {str(i): partial(layer, i) for i in range(len(blocks))},
@@ -457,6 +461,25 @@ def modules(rng, blocks, layer, xs):
         nn.functional.leaky_relu,
     )
     return found, plain
+
+
+def linear_modules(rng, params, kinds):
+    """Yield cures of layers `linear` of PyTorch, and them in plain functions, if it is there."""
+    try:
+        need("torch")
+    except pytest.skip.Exception:
+        return
+    import torch
+    from torch import nn
+
+    blocks = [nn.Sequential(nn.Tanh(), nn.Linear(*p["w"].shape, bias=False)) for p in params]
+    for block, p in zip(blocks, params, strict=True):
+        block[1].weight.data = torch.tensor(p["w"].T)
+
+    def layer(i, arrays, z, sigma):
+        return torch.tanh(z) @ arrays[f"{i}.1.weight"].T
+
+    yield modules(rng, blocks, layer, normal(rng, B, 8), kinds)
 
 
 def of_dense_modules(rng):
@@ -568,7 +591,30 @@ def test_orthogonal_weights_have_the_gain_that_is_said(rng):
 
 
 def test_every_kind_has_a_rule_and_a_network():
-    assert {*patients.KINDS} == {*RULES} == set().union(*(kinds for _, kinds in CASES.values()))
+    assert {*CURES} == {*RULES} == set().union(*(kinds for _, kinds in CASES.values()))
+
+
+def test_the_walk_that_adds_a_cure(rng):
+    """CONTRIBUTING's change and how its advice is followed, entered as they stand there."""
+    entry, case = walk("a cure")
+    before, rules = dict(CURES), {}
+    try:
+        exec(entry, {**vars(changes)})
+        exec(case, {**globals(), "RULES": rules})
+        (kind,) = CURES.keys() - before.keys()
+        params = [{"w": normal(rng, 8, 8, std=0.1)} for _ in range(6)]
+        for found, plain in (
+            chain(rng, linear, params, normal(rng, B, 8), jnp.tanh, (kind,)),
+            *linear_modules(rng, params, (kind,)),
+        ):
+            (cure,) = found
+            assert cure.kind == kind
+            _, changed, promise = followed(rng, plain, str(cure), rules)
+            assert_rate(changed, promise)
+            assert abs(cure.decades) < abs(found.verdict.decades) / 2
+    finally:
+        CURES.clear()
+        CURES.update(before)
 
 
 @pytest.mark.slow

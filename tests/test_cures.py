@@ -1,7 +1,6 @@
 """Cures: what is tried, judged and ranked; what advice says is followed in `test_advice.py`."""
 
 import copy
-from itertools import islice
 from types import SimpleNamespace
 
 import equinox as eqx
@@ -22,15 +21,12 @@ from experiments.cures.experiment import EXPERIMENT, Settings, measured, prepare
 from experiments.runs import schema
 from jaxnn.chain.chain import from_layers
 from jaxnn.chain.parameter_places import are_shared
-from jaxnn.curing import branches, cures, hooks, kernels, numbers, patients, search, steps, units
-from jaxnn.curing.weights import (
-    OddError,
-    delta_like,
-    looks_linear,
-    mirrored,
-    orthogonal,
-    orthogonal_like,
-)
+from jaxnn.curing import branches, changes, cures, hooks, kernels, numbers, search, steps, units
+from jaxnn.curing.changes import Change
+from jaxnn.curing.draws import OddError, delta_like, mirrored, orthogonal_like
+from jaxnn.curing.jax_patients import jax_patient
+from jaxnn.curing.torch_patient import TorchPatient
+from jaxnn.curing.weights import redrawn
 from jaxnn.pytorch import autograd_parts
 
 N, B = 12, 6
@@ -81,11 +77,10 @@ def test_a_norm_that_is_there_is_not_advised_again(rng):
     f = lambda w, z: jax.nn.sigmoid(z) @ w  # noqa: E731
     xs, c = rng.normal(size=(2, B, N))
     net, params = from_layers([(f, w) for w in drawn(rng, 12, 1.0)])
-    options = {"loss": None, "cotangent": c}
-    (norm,) = cures.tried_on(patients.OfJax(params, net, xs, None, options), 0, kinds=("norm",))
+    (norm,) = cures.tried_on(jax_patient(net, params, xs, cotangent=c), kinds=("norm",))
     assert not norm.works
-    taken = patients.OfJax(norm.net.params(norm.params), norm.net, xs, None, options)
-    assert len(cures.tried_on(taken, 0, kinds=("norm",))) == 0
+    taken = jax_patient(norm.net, norm.net.params(norm.params), xs, cotangent=c)
+    assert len(cures.tried_on(taken, kinds=("norm",))) == 0
 
 
 @pytest.mark.slow
@@ -95,8 +90,7 @@ def test_two_hundred_sigmoid_layers_keep_the_gradient_and_lose_the_examples(rng)
     layers = [np.float32(w) for w in drawn(rng, 200, 1.0, 32)]
     xs, c = np.float32(rng.normal(size=(2, B, 32)))
     net, params = from_layers([(f, w) for w in layers])
-    options = {"loss": None, "cotangent": c}
-    found = cures.tried_on(patients.OfJax(params, net, xs, None, options), 0, kinds=("scale",))
+    found = cures.tried_on(jax_patient(net, params, xs, cotangent=c), kinds=("scale",))
     assert not found
     assert abs(found[0].decades) < search.GOOD
     assert found[0].reason == "bfloat16 cannot tell examples apart at the top"
@@ -155,16 +149,12 @@ def test_the_step_that_raises_the_loss(rng):
     after = [float(stepped(eta)) for eta in steps.ETAS]
     expected = next(eta for eta, v in zip(steps.ETAS, after, strict=True) if v >= mean(layers))
     assert steps.ETAS[0] < expected < steps.ETAS[-1]
-    patient = patients.OfJax(params, net, xs, ys, {"loss": loss, "cotangent": None})
+    patient = jax_patient(net, params, xs, ys, loss=loss)
     assert patient.step(params) == expected
-    cure = cures.judged(patient, "scale", "Do it.", params, None, False)
+    cure = cures.judged(patient, "scale", "Do it.", Change(params))
     assert cure.works
     assert cure.step == expected
-    if expected <= cures.SMALL_STEP:
-        assert (
-            f"Do it. Adam's first step raises the loss from a step size of {expected:.2g} on"
-            in (str(cure))
-        )
+    assert ("a step size of" in cure.advice) == (expected <= cures.SMALL_STEP)
 
 
 def convolution(w, z):
@@ -176,8 +166,8 @@ def test_of_equal_rates_that_which_leaves_more_directions_is_the_better_cure():
     """Rates up to .005 are equal, then the next .005; √2 times as many directions are more."""
 
     def cure(kind, decades, directions, works=True, net="own"):
-        numbers = (decades, *(0.0,) * 4, directions, np.nan, np.nan)
-        return cures.Cure(kind, "", works, "", *numbers, None, None, net, None)
+        numbers = {"decades": decades, "directions": directions}
+        return cures.Cure(kind=kind, advice="", works=works, net=net, **numbers)
 
     tried = [
         cure("no cure", 0.0, 9.0, works=False),
@@ -342,8 +332,8 @@ def test_blocks_of_torch_with_a_skip_or_a_norm(kind, rng):
     names = [str(i) for i in range(4)]
     assert hooks.follow(module, names, x)
     assert not hooks.follow(module, names[::2], x)
-    made = hooks.with_skips(module, names, 0.5) if kind == "skip" else None
-    made = made or hooks.with_norms(module, names)
+    form = changes.Skip(0.5) if kind == "skip" else changes.Norm()
+    made = hooks.with_form(module, names, form)
     z = x
     for block in module:
         rms = (z.square().mean(1, keepdim=True) + 1e-6).sqrt()
@@ -365,13 +355,14 @@ def test_modules_of_torch_with_other_units(rng):
     module = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), sigma) for sigma in kinds)).double()
     x = torch.tensor(rng.normal(size=(B, 4)))
     before = module(x)
-    made = hooks.with_units(module, ["0", "1", "2"], 1.2, 0.3)
+    sigma = SimpleNamespace(gain=1.2, slope=0.3)
+    made = hooks.with_units(module, ["0", "1", "2"], sigma)
     z = x
     for layer, _ in module:
         z = 1.2 * nn.functional.leaky_relu(layer(z), 0.3)
     np.testing.assert_allclose(made(x).detach(), z.detach(), rtol=1e-12)
     np.testing.assert_array_equal(module(x).detach(), before.detach())
-    assert hooks.with_units(nn.Sequential(module[0], nn.Linear(4, 4)), ["0", "1"], 1.2, 0.3) is None
+    assert hooks.with_units(nn.Sequential(module[0], nn.Linear(4, 4)), ["0", "1"], sigma) is None
 
 
 # The program of a layer
@@ -402,9 +393,9 @@ def gelu_of_a_product(p, z):
 )
 def test_the_branches_of_a_layer(f, expected):
     types = [jax.ShapeDtypeStruct((N, N) if i != 2 else (N,), jnp.float64) for i in range(5)]
-    state = np.zeros((B, N))
     net, params = from_layers([(f, [np.zeros(t.shape) for t in types])])
-    assert branches.of_chain(net, params, state).get(0, []) == expected
+    ((_, *link),) = branches.links(net, params, np.zeros((B, N)))
+    assert branches.of_link(*link) == expected
 
 
 @pytest.mark.parametrize(
@@ -462,14 +453,11 @@ def test_mirrored_matrices_make_relu_linear(rng):
     np.testing.assert_array_equal(mirrored(rng, np.array([1.0, 2, 3, 4])), [1, 2, -1, -2])
 
 
-@pytest.mark.parametrize(("n", "there"), [(4, True), (5, False)])
-def test_units_come_in_pairs_only_where_the_width_is_even(n, there, rng):
-    net, params = from_layers([(dense, w) for w in drawn(rng, 3, 1.0, n)])
-    if not there:
-        with pytest.raises(OddError):
-            looks_linear(net, params, np.array([False, True, True]), 0)
-        return
-    made = looks_linear(net, params, np.array([False, True, True]), 0)
+def test_units_come_in_pairs_only_where_the_width_is_even(rng):
+    with pytest.raises(OddError):
+        mirrored(rng, np.ones((5, 5)))
+    net, params = from_layers([(dense, w) for w in drawn(rng, 3, 1.0, 4)])
+    made = redrawn(net, params, {(1, 0), (2, 0)}, lambda v, at: mirrored(rng, v))
     (_, first), (_, second), _ = net.user(made)
     np.testing.assert_array_equal(first, net.user(params)[0][1])
     np.testing.assert_array_equal(second[:2], -second[2:])
@@ -480,8 +468,9 @@ def test_delta_orthogonal_kernels_are_found_and_keep_every_picture(rng):
     f = convolution
     z = rng.normal(size=(2, 4, 4, 5))
     net, params = from_layers([(f, rng.normal(size=(3, 3, 5, 5)))])
-    assert kernels.of_chain(net, params, z) == {(0, 0): (2, 3)}
-    drawn = orthogonal(net, params, {(0, 0)}, 0, {(0, 0): (2, 3)})
+    ((_, *link),) = branches.links(net, params, z)
+    assert kernels.of_link(*link) == {0: (2, 3)}
+    drawn = redrawn(net, params, {(0, 0)}, lambda v, at: delta_like(rng, v, (2, 3)))
     w = net.user(drawn)[0][1]
     assert np.sum(w**2) == pytest.approx(np.sum(net.user(params)[0][1] ** 2))
     norms = np.linalg.norm(f(w, z), axis=-1) / np.linalg.norm(z, axis=-1)
@@ -579,9 +568,18 @@ def test_factors_by_layer_are_corrected_one_by_one():
 class Equal:
     """A patient whose layers each multiply the gradient by their own factor."""
 
+    is_tied, params, weights = False, None, frozenset()
+    by_one_factor = SimpleNamespace(factor=2.0)
+
     def __init__(self, own):
-        self.own, self.layers, self.weights = np.array(own), np.full(len(own), True), set()
-        self.inside, self.params = np.arange(len(own)) > 0, None
+        self.own, self.layers = np.array(own), np.full(len(own), True)
+        self.inside = np.arange(len(own)) > 0
+
+    def factors(self, factor):
+        return np.full(len(self.own), factor)
+
+    def named(self, meant, one_each):
+        return ""
 
     def multiplied(self, params, factors):
         return factors
@@ -595,15 +593,12 @@ class Equal:
 
 
 @pytest.mark.parametrize(("own", "count"), [([0.5] * 6, 0), ([0.5, 0.5, 0.6, 0.4, 0.5, 0.5], 1)])
-def test_factors_by_layer_that_are_those_of_a_change_before_are_left_out(own, count, monkeypatch):
+def test_factors_by_layer_that_are_those_of_a_change_before_are_left_out(own, count):
     """In equal layers every factor is the single factor, for the gradient and for the signal."""
-    monkeypatch.setattr(cures, "_named", lambda *_: "")
-    start = np.full(6, 2.0)
-    changes = list(cures._by_layer(Equal(own), start, True))
-    assert len(changes) == count
-    for change in changes:
+    made = [sight.values["change"] for sight in changes.scale_by_layer(Equal(own))]
+    assert len(made) == count
+    for change in made:
         np.testing.assert_allclose(change.factors[1:], 1 / np.array(own[1:]), rtol=0.01)
-    assert len(list(cures._by_layer(Equal(own), start, False))) == 1
 
 
 @pytest.mark.parametrize(
@@ -765,8 +760,8 @@ def test_the_signal_is_that_between_layers(rng):
 
     xs, c = rng.normal(size=(2, B, N))
     net, params = jaxnn.from_function(f, drawn(rng, 12, 14.0), xs)
-    patient = patients.OfJax(params, net, xs, None, {"loss": None, "cotangent": c})
-    cure = cures.judged(patient, "", "", params, None, False, patient.flow)
+    patient = jax_patient(net, params, xs, cotangent=c)
+    cure = cures.judged(patient, "", "", Change(params, flow=patient.flow))
     logs = np.asarray(cure.flow.log_mean_square) / 2 / np.log(10)
     assert logs[-2] - logs[-1] > 1
     assert cure.signal == pytest.approx(np.ptp(logs[:-1]))
@@ -827,15 +822,12 @@ def test_a_cured_model_trains_in_the_user_s_own_loop(framework, key, users_jax):
 
 
 @pytest.mark.slow
-def test_a_cured_module_of_torch_trains_in_the_user_s_own_loop(monkeypatch):
+def test_a_cured_module_of_torch_trains_in_the_user_s_own_loop():
     """Sigmoid layers on the digits as PyTorch draws them, then with one factor, by its state."""
     need("torch")
     import torch
     from torch import nn
 
-    every = cures._changes
-    monkeypatch.setattr(cures, "_changes", lambda *given: islice(every(*given), 1))  # the factor
-    monkeypatch.setattr(cures, "_numbers", lambda *given: [])
     torch.manual_seed(0)
     digits = load_digits()
     xs = torch.tensor(digits.data / 16 - digits.data.mean() / 16, dtype=torch.float32)
@@ -843,7 +835,7 @@ def test_a_cured_module_of_torch_trains_in_the_user_s_own_loop(monkeypatch):
     blocks = [nn.Sequential(nn.Linear(64, 64), nn.Sigmoid()) for _ in range(12)]
     module = nn.Sequential(*blocks, nn.Linear(64, 10))
     loss = nn.functional.cross_entropy
-    found = jaxnn.torch_cures(module, xs[:64], ys[:64], loss=loss)
+    found = cures.tried_on(TorchPatient(module, xs[:64], ys[:64], loss=loss), kinds=("scale",))
     assert [(cure.kind, cure.works) for cure in found] == [("scale", True)]
     reached = []
     for state in (module.state_dict(), found[0].params):

@@ -23,8 +23,8 @@ from experiments.remedies.of_user import networks, report
 from experiments.remedies.of_user.training import Data, OfJax, Rule, output_of
 from experiments.runs import schema, store
 from jaxnn.chain.chain import from_layers
-from jaxnn.curing import cures, patients
-from jaxnn.flow.verdict.verdict import verdict
+from jaxnn.curing import cures
+from jaxnn.curing.changes import CURES, Change
 
 CODE = """
 import jax
@@ -195,12 +195,12 @@ def one_cure(monkeypatch):
     """One factor on the weights, for all cures together take dozens of flows and programs."""
     tried = []
 
-    def tried_on(patient, seed, kinds):
+    def tried_on(patient, kinds):
         tried.append(kinds)
         factors = patient.factors(2.0)
         params = patient.multiplied(patient.params, factors)
-        given = ("scale", "Multiply the weights by 2.", params, factors, False)
-        return cures.Cures(verdict(patient.flow), (cures.judged(patient, *given),))
+        given = ("scale", "Multiply the weights by 2.", Change(params, factors))
+        return cures.Cures(patient.verdict, (cures.judged(patient, *given),))
 
     monkeypatch.setattr(networks, "tried_on", tried_on)
     return tried
@@ -214,7 +214,7 @@ def test_a_network_is_trained_as_it_is_and_cured(file, tmp_path, capsys, monkeyp
     out = tmp_path / "run"
     command = ["remedies", f"{file}:vanishing", *SMALL, "--no-cache", "--out", str(out)]
     assert main(command) == 0
-    assert one_cure == [patients.KINDS, ["scale"]]  # of the second seed what the first one chose
+    assert one_cure == [tuple(CURES), ["scale"]]  # of the second seed what the first one chose
     rows = pl.read_parquet(out / store.ROWS)
     schema.check(rows, columns.COLUMNS)
     assert rows["remedy"].unique(maintain_order=True)[0] == BEFORE

@@ -27,6 +27,7 @@ from experiments.cures.columns import BEFORE, COLUMNS, FRAMEWORKS
 from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
+from jaxnn.curing.changes import Change
 from jaxnn.curing.cures import judged
 
 
@@ -114,7 +115,7 @@ def measured(cell: Cell, settings: Settings) -> pl.DataFrame:
     seconds = time.process_time() - started
     assert diagnosis.patient is not None
     patient = diagnosis.patient()
-    before = judged(patient, BEFORE, "", patient.params, None, False, patient.flow)
+    before = judged(patient, BEFORE, "", Change(patient.params, flow=patient.flow))
     ours = [(cure.kind, cure) for cure in (before, *tried)]
     own = _structure(before.params)
     rows = [

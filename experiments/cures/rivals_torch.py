@@ -17,8 +17,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from experiments.cures.columns import RIVALS
 from experiments.cures.network_torch import arguments
 from experiments.cures.recipes import Recipe
+from jaxnn.curing.changes import Change
 from jaxnn.curing.cures import Cure, judged
-from jaxnn.curing.patients import OfTorch
+from jaxnn.curing.torch_patient import TorchPatient
 
 STEPS, RATE, CLASSES = 200, 0.01, 10  # of GradInit
 
@@ -34,10 +35,9 @@ def measured(made: Recipe, seed: int) -> Iterator[tuple[str, Cure | str]]:
         except Exception as error:  # whatever code of others ends in
             yield name, f"{type(error).__name__}: {error}".partition("\n")[0]
             continue
-        options = {"loss": None, "cotangent": given["cotangent"], "cuts": given["cuts"]}
-        own = dict(given["model"].named_parameters())
-        patient = OfTorch(own, given["model"], given["xs"], None, options)
-        yield name, judged(patient, name, "", patient.params, None, False, patient.flow)
+        options = {"cotangent": given["cotangent"], "cuts": given["cuts"]}
+        patient = TorchPatient(given["model"], given["xs"], **options)
+        yield name, judged(patient, name, "", Change(patient.params, flow=patient.flow))
 
 
 def _analytic(module: Any, xs: Any) -> None:

@@ -21,27 +21,11 @@ from ..recognition.skips import ALONG, SUMS
 
 NORMS = ("rsqrt", "sqrt")  # which a norm divides by
 
-
-def of_chain(net: Chain, params: Any, xs: Any) -> dict[int, list[set[int]]]:
-    """Return for each layer with branches, counted from 0, the arrays of their last products.
-
-    Args:
-        net: the chain.
-        params: its parameters.
-        xs: a batch.
-
-    Returns:
-        For each layer a set for each branch: the numbers of its arrays, in the order of
-        `net.paths[layer]`: the weights of the last product, and its bias.
-    """
-    found: dict[int, list[set[int]]] = {}
-    for layers, link, arrays, state in links(net, params, xs):
-        branches = of_link(link, arrays, state)
-        found.update(dict.fromkeys(layers if branches else (), branches))
-    return found
+Tree = Any  # of arrays, or of their types
+TypedLink = tuple[list[int], Link, Tree, Tree]  # layers, counted from 0, with arrays and state
 
 
-def links(net: Chain, params: Any, xs: Any) -> Iterator[tuple[list[int], Link, Any, Any]]:
+def links(net: Chain, params: Tree, xs: Tree) -> Iterator[TypedLink]:
     """Yield each different layer of a chain: the layers, counted from 0, its arrays and state.
 
     Of the arrays and of the state that goes in the types alone.
@@ -58,8 +42,8 @@ def links(net: Chain, params: Any, xs: Any) -> Iterator[tuple[list[int], Link, A
         first += 0 if pattern.between else p * max(k, 1)
 
 
-def of_link(link: Link, arrays: Any, state: Any) -> list[set[int]]:
-    """Return the arrays of the last product of each branch; empty if the layer has no skip.
+def of_link(link: Link, arrays: Tree, state: Tree) -> list[set[int]]:
+    """Return the arrays of the last product of each branch: the numbers of weights and bias.
 
     Args:
         link: the layer.
@@ -69,7 +53,7 @@ def of_link(link: Link, arrays: Any, state: Any) -> list[set[int]]:
     return [arrays for _, _, arrays in _skips(*_above(link, arrays, state))]
 
 
-def is_post_norm(link: Link, arrays: Any, state: Any) -> bool:
+def is_post_norm(link: Link, arrays: Tree, state: Tree) -> bool:
     """Tell whether a norm follows what a branch adds: below the first sum, or above the last.
 
     Args:
@@ -86,7 +70,7 @@ def is_post_norm(link: Link, arrays: Any, state: Any) -> bool:
     return any(v in above[first] or last in above[v] for v in norms)
 
 
-def _above(link: Link, arrays: Any, state: Any) -> tuple[Flat, list[int], dict[int, set[int]]]:
+def _above(link: Link, arrays: Tree, state: Tree) -> tuple[Flat, list[int], dict[int, set[int]]]:
     """Return the program of a layer, its arrays, and of each value those that it is made of."""
     flat = Flat(jax.make_jaxpr(link)(arrays, state))
     own = flat.inputs[: len(jax.tree.leaves(arrays))]

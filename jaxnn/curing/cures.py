@@ -1,52 +1,40 @@
 """Cures: what would keep the gradient of a network, each change made and measured on it.
 
-flow -> the layers that repeat, ill -> changes of weights, branches, structure
-change -> flow -> rate, signal, what is left of the examples -> ranked
+patient -> table of changes -> each measured: rate, signal, what is left of the examples
+-> judged -> ranked
 """
 
-from collections import Counter
-from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from ..chain.chain import Chain
-from ..flow.formats.ranges import COMMON, indistinguishable_in
+from ..flow.formats.ranges import indistinguishable_in
 from ..flow.record.flow import Flow
-from ..flow.verdict.findings import UNLEARNED
+from ..flow.record.loss import Loss
 from ..flow.verdict.rates import DECADES, LN10
 from ..flow.verdict.verdict import SPOKEN, Verdict, verdict
 from ..flow.view.table import findings_as_html
 from ..network.network import Network
-from ..texts import clean
-from . import search
-from .numbers import held_by
-from .patients import KINDS, OfJax, OfTorch, Patient, Places, tailored
-from .weights import OddError
-from .words import listed, names_in_words, numbers_in_words, to_digits
+from .changes import CURES, SAME, WITHOUT_ILLNESS, Change
+from .jax_patients import jax_patient
+from .patient import Model, Params, Patient
+from .torch_patient import Module, TorchPatient
 
-ODD = object()  # parameters that there are not
-SAME = 0.005  # decades a layer: rates are told apart by more
 MORE = 2**0.5  # times as many directions are told apart
 SIGNAL = 1.0  # decades that the signal may change by over all repeated layers
 SMALL_STEP = 0.01  # from which on Adam's first step raises the loss; a fifth of it trains
-ROUTERS = 0.1, 10.0  # sizes that a router is tried with
-CANCELLED = (
-    "it learns no more, for what follows cancels its size, as weights over their sum or experts "
-    "that are equal do; take the softmax over all experts before some are selected, or draw them "
-    "apart"
-)
-ONE_SIZE = 1.5  # times the smallest: weights that are drawn with one gain
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Cure:
-    """A change of a network, made and measured.
+    """A change of a network, made and measured; numbers are nan if it could not be.
 
-    kind: scale, scale by layer, orthogonal, looks-linear, branch scale, skip, norm, units, router
-        or numbers.
+    kind: its name in the table of changes, see `jaxnn.curing.changes`.
     advice: what to write.
     works: whether the gradient, the signal and the examples are kept.
     reason: if not, why not; else empty.
@@ -74,20 +62,20 @@ class Cure:
 
     kind: str
     advice: str
-    works: bool
-    reason: str
-    decades: float
-    repeated: float
-    total: float
-    signal: float
-    spread: float
-    directions: float
-    theory: float
-    step: float
-    factors: np.ndarray | None = field(repr=False)
-    flow: Flow | None = field(repr=False)
-    net: Any = field(repr=False)
-    params: Any = field(repr=False)
+    works: bool = False
+    reason: str = ""
+    decades: float = np.nan
+    repeated: float = np.nan
+    total: float = np.nan
+    signal: float = np.nan
+    spread: float = np.nan
+    directions: float = np.nan
+    theory: float = np.nan
+    step: float = np.nan
+    factors: Float[np.ndarray, " L"] | None = field(default=None, repr=False)
+    flow: Flow | None = field(default=None, repr=False)
+    net: Model = field(default=None, repr=False)
+    params: Params = field(default=None, repr=False)
 
     def __str__(self) -> str:
         rate = self._rate_text
@@ -155,11 +143,11 @@ class Cures:
 
 def cures(
     net: Network | Chain,
-    params: Any,
+    params: Params,
     xs: Any,
     ys: Any = None,
     *,
-    loss: Any = None,
+    loss: Loss | None = None,
     cotangent: Any = None,
     like: Any = None,
     seed: int = 0,
@@ -215,12 +203,12 @@ def cures(
         >>> found[0].params[0][1].shape
         (32, 32)
     """
-    options = {"loss": loss, "cotangent": cotangent}
-    return tried_on(OfJax(params, net, xs, ys, options, like), seed, theory)
+    options = {"loss": loss, "cotangent": cotangent, "like": like, "seed": seed}
+    return tried_on(jax_patient(net, params, xs, ys, **options), theory)
 
 
 def torch_cures(
-    module: Any,
+    module: Module,
     inputs: Any,
     ys: Any = None,
     *,
@@ -260,34 +248,39 @@ def torch_cures(
         >>> module.load_state_dict(found[0].params)  # doctest: +SKIP
     """
     options = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
-    own = dict(module.named_parameters())
-    return tried_on(OfTorch(own, module, inputs, ys, options), seed)
+    return tried_on(TorchPatient(module, inputs, ys, seed=seed, **options))
 
 
 def tried_on(
-    patient: Patient, seed: int, theory: bool = False, kinds: Container[str] = KINDS
+    patient: Patient, theory: bool = False, kinds: Collection[str] = tuple(CURES)
 ) -> Cures:
-    """Return what changes of some kinds do to a patient that is ill; nothing is tried on others."""
-    before = verdict(patient.flow)
-    routers = _routers(patient, before) if "router" in kinds else []
-    if not before.can_be_cured:
-        return Cures(before, tuple(routers))
-    changes = _changes(patient, seed, kinds)
-    each = (
-        _refused(change) if change.params is ODD else change.judged(theory) for change in changes
-    )
-    tried = [cure for cure in each if not _changes_nothing(cure, patient)]
-    tried += routers + (_numbers(patient, before) if "numbers" in kinds else [])
-    return Cures(before, tuple(ranked(tried, patient.network)))
+    """Return what changes do to a patient, the best first; to one that is well few are made.
+
+    Args:
+        patient: the network with its data.
+        theory: whether the wide twin of each changed network is measured as well.
+        kinds: of changes that are made, names of `CURES`.
+    """
+    if not patient.verdict.can_be_cured:
+        kinds = [kind for kind in kinds if kind in WITHOUT_ILLNESS]
+    # What excludes a change is looked for, too, but not tried.
+    asked = {*kinds}.union(*(CURES[kind].unless for kind in kinds))
+    tried = [
+        judged(patient, found.rule, found.text, found.values["change"], theory)
+        for found in CURES.found(patient, CURES.keys() - asked)
+        if found.rule in kinds
+    ]
+    effective = [cure for cure in tried if not _changes_nothing(cure, patient)]
+    return Cures(patient.verdict, tuple(ranked(effective, patient.network)))
 
 
-def ranked(tried: list[Cure], net: Any) -> list[Cure]:
+def ranked(tried: list[Cure], net: Model) -> list[Cure]:
     """Return changes of a network, the best first; see `Cures`."""
     smallest = (cure.directions for cure in tried if cure.works and cure.directions > 0)
     return sorted(tried, key=partial(_place, net, next(smallest, np.nan)))
 
 
-def _place(net: Any, directions: float, cure: Cure) -> tuple[bool, float, bool, float]:
+def _place(net: Model, directions: float, cure: Cure) -> tuple[bool, float, bool, float]:
     """Return what changes of a network are sorted by; equal ones stay as they were tried.
 
     Args:
@@ -302,304 +295,82 @@ def _place(net: Any, directions: float, cure: Cure) -> tuple[bool, float, bool, 
     return not cure.works, max(rate, 1.0), cure.net is not net, -steps
 
 
-# What is tried
-
-
-@dataclass(frozen=True)
-class Changed:
-    """A change: of which network, its kind, what to write, the parameters and their factors.
-
-    flow: if it was measured already.
-    """
-
-    patient: Patient
-    kind: str
-    advice: str
-    params: Any
-    factors: np.ndarray | None = None
-    flow: Flow | None = None
-
-    def judged(self, theory: bool) -> Cure:
-        """Return it as it is measured, with the wide twin if that is asked for."""
-        of = self.patient, self.kind, self.advice, self.params, self.factors
-        return judged(*of, theory, None if theory else self.flow)
-
-
-def _changes(patient: Patient, seed: int, kinds: Container[str]) -> Iterator[Changed]:
-    """Yield changes, the smallest first."""
-    of_branches = patient.branches()
-    if of_branches and "branch scale" in kinds:
-        yield from _of_branches(patient, of_branches)
-    by_layer = "scale by layer" in kinds and not patient.is_tied
-    scaled = _root(patient, patient.params) if by_layer or "scale" in kinds else None
-    factor = 1.0 if scaled is None else scaled.factor
-    if scaled is not None and factor != 1 and "scale" in kinds:
-        advice = f"Multiply the weights {_named(patient, patient.weights)} by {factor:g}"
-        std = _root_mean_square(patient.stds(patient.weights))
-        then = f": std {std * factor:.3g}/√fan_in, now {std:.3g}/√fan_in" if std == std else ""
-        yield Changed(
-            patient, "scale", f"{advice}{then}.", scaled.params, scaled.factors, scaled.flow
-        )
-    if by_layer:
-        yield from _by_layer(patient, patient.factors(factor), "scale" in kinds)
-    if "orthogonal" in kinds and patient.matrices:
-        yield _orthogonal(patient, seed, factor)
-    if not of_branches and not patient.is_tied:
-        yield from _looks_linear(patient, seed) if "looks-linear" in kinds else ()
-        yield from _restructured(patient, kinds)
-
-
-def _looks_linear(patient: Patient, seed: int) -> Iterator[Changed]:
-    """Yield mirrored weights, where layers are of relu; without parameters if widths are odd."""
-    try:
-        made = patient.looks_linear(seed)
-    except OddError:
-        made = ODD
-    if made is not None:
-        where = ", in the centre of kernels" if patient.kernels else ""
-        advice = (
-            f"Draw the weights {_named(patient, patient.weights)} as [[W, -W], [-W, W]]{where}, "
-            "with orthogonal W of gain 1"
-        )
-        if patient.vectors:
-            biases = _named(patient, patient.vectors)
-            advice += f", and make the biases {biases} [b, -b], where b is their first half"
-        yield Changed(patient, "looks-linear", f"{advice}.", made)
-
-
-def _orthogonal(patient: Patient, seed: int, start: float) -> Changed:
-    """Return orthogonal weights of the size at which the rate is zero, searched from a factor.
-
-    They have one gain if they are square and of one size, else each as many times its own size.
-    """
-    meant = patient.matrices
-    stds = patient.stds(meant)
-    one_size = np.isfinite(stds).all() and stds.max() < ONE_SIZE * stds.min()
-    std = _root_mean_square(stds) if one_size else 1.0
-    drawn = patient.orthogonal(seed, std if one_size else None)
-    scaled = _root(patient, drawn, start, meant, std) or _Scaled(1.0, drawn)
-    gain = to_digits(scaled.factor * std)
-    kind = "orthogonal"
-    if meant & {*patient.kernels}:
-        kind = "delta-orthogonal, 0 but for an orthogonal matrix in a kernel's centre,"
-    advice = f"Draw the weights {_named(patient, meant)} {kind}" + (
-        f" with gain {gain:g} (std {gain:.3g}/√fan_in; now {std:.3g}/√fan_in)."
-        if one_size
-        else f" with {gain:g} times the root mean square that each of them has now."
-    )
-    return Changed(patient, "orthogonal", advice, scaled.params, None, scaled.flow)
-
-
-def _root_mean_square(stds: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(stds))))
-
-
-def _restructured(patient: Patient, kinds: Container[str]) -> Iterator[Changed]:
-    """Yield other structures; of other units with the factor on the weights that they need."""
-    for kind, where, changed, other, layers in patient.restructured(kinds):
-        advice = {
-            "skip": f"Put a skip around each of {where}: z + f(z) / √{changed}.",
-            "norm": f"Put a norm in front of each of {where}: f(z / rms(z)), with the root mean "
-            "square over all numbers of an example.",
-        }.get(kind)
-        if advice is not None:
-            yield Changed(other, kind, advice, other.params, None, other.flow)
-            continue
-        only = {at for at in other.every_weight if patient.layers[layers[at[0]]]}
-        scaled = _root(other, other.params, only=only) or _Scaled(1.0, other.params)
-        (leaky,) = tailored(changed)
-        advice = (
-            f"Put `jaxnn.theory.tailored_relu({changed})`, which is {leaky.gain:.6g} times "
-            f"leaky_relu(z, {leaky.slope:.6g}), in place of the activation in {where}, and "
-            f"multiply the weights {_named(patient, patient.weights)} by {scaled.factor:g}."
-        )
-        yield Changed(other, kind, advice, scaled.params, None, scaled.flow)
-
-
-class _Scaled(NamedTuple):
-    """Weights times one factor, with the factors on each layer, (L,), and their flow."""
-
-    factor: float
-    params: Any
-    factors: np.ndarray | None = None
-    flow: Flow | None = None
-
-
-def _root(
-    patient: Patient,
-    params: Any,
-    start: float = 1.0,
-    only: Places | None = None,
-    unit: float = 1.0,
-) -> _Scaled | None:
-    """Return weights times the factor at which the rate is zero; None if no rate is known.
-
-    Args:
-        patient: the network.
-        params: those that are multiplied.
-        start: the first factor.
-        only: the arrays that are; by default the weights of the layers that repeat.
-        unit: what is said of a factor is the product with it, to so many digits that it is exact.
-    """
-    tried: dict[float, _Scaled] = {}
-
-    def rate(factor: float) -> float:
-        factors = patient.factors(factor) if only is None else np.full(len(patient.layers), factor)
-        changed = patient.multiplied(params, factors, only)
-        as_it_is = factor == 1 and params is patient.params
-        flow = patient.flow if as_it_is else patient.measured(changed)
-        tried[factor] = _Scaled(factor, changed, factors, flow)
-        return np.nan if flow is None else patient.decades(flow)
-
-    factor = search.root(rate, start)
-    if factor is None:
-        return None
-    factor = to_digits(factor * unit) / unit
-    if factor not in tried:
-        rate(factor)
-    return tried[factor]
-
-
-def _by_layer(patient: Patient, start: np.ndarray, is_tried: bool) -> Iterator[Changed]:
-    """Yield a factor for each layer: by the gradient, by the signal, by both.
-
-    Left out are factors that are those of a change before, to within what rates are told apart by.
-
-    Args:
-        patient: the network.
-        start: the one factor that the search begins at, on each layer, (L,).
-        is_tried: whether that is a change before.
-    """
-    before = [start] if is_tried else []
-
-    def excess_of(gradient: float, signal: float) -> Callable[[np.ndarray], np.ndarray | None]:
-        def excess(factors: np.ndarray) -> np.ndarray | None:
-            flow = patient.measured(patient.multiplied(patient.params, factors))
-            if flow is None:
-                return None
-            of_gradient = np.asarray(flow.log_gain, np.float64)[:-1]
-            log = np.asarray(flow.log_mean_square, np.float64) / 2
-            with np.errstate(invalid="ignore"):  # a signal beyond its range
-                both = np.append(np.nan, gradient * of_gradient + signal * np.diff(log))
-            return np.where(patient.inside & np.isfinite(both), both, np.nan)
-
-        return excess
-
-    for gradient, signal, what in (
-        (1.0, 0.0, "to keep the gradient"),
-        (0.0, 1.0, "to keep the signal (as LSUV does)"),
-        (0.5, 0.5, "between those that keep gradient and signal"),
-    ):
-        exact = search.by_layer(excess_of(gradient, signal), start, patient.layers)
-        factors = np.array([to_digits(factor) for factor in exact])
-        if any(np.abs(np.log10(factors / other)).max() < SAME for other in before):
-            continue
-        before.append(factors)
-        each = listed([f"{factor:g}" for factor in factors[patient.layers]])
-        advice = (
-            f"Multiply the weights {_named(patient, patient.weights, True)} by {each}, a factor "
-            f"for each layer from the lowest up, {what}."
-        )
-        changed = patient.multiplied(patient.params, factors)
-        yield Changed(patient, "scale by layer", advice, changed, factors)
-
-
-def _of_branches(patient: Patient, found: dict[int, list[set[int]]]) -> Iterator[Changed]:
-    only = {(layer, number) for layer, of in found.items() for one in of for number in one}
-    count = sum(map(len, found.values()))
-    named = _named(patient, only)
-    tried = [
-        (count**-0.5, f"1/√{count}, for there are {count} branches"),
-        (0.0, "0, so that each branch starts closed (as ReZero, SkipInit and Fixup have it)"),
-    ]
-    if patient.is_post_norm:  # with N layers of two branches α = (2N)^¼ and β = (8N)^-¼
-        factor = to_digits(count**-0.75 / 2)
-        why = f"{factor:g}, which is β²/α of DeepNorm for {count} branches"
-        tried.insert(1, (factor, why))
-    for factor, why in tried:
-        factors = patient.factors(factor)
-        advice = f"Multiply the last arrays of each branch, {named}, by {why}."
-        changed = patient.multiplied(patient.params, factors, only)
-        yield Changed(patient, "branch scale", advice, changed, factors)
-
-
 # What a change did
 
 
-def judged(
-    patient: Patient,
-    kind: str,
-    advice: str,
-    params: Any,
-    factors: np.ndarray | None,
-    theory: bool,
-    flow: Flow | None = None,
-) -> Cure:
+def judged(patient: Patient, kind: str, advice: str, change: Change, theory: bool = False) -> Cure:
     """Return a change as it is measured.
 
     Args:
-        patient: the network, of the structure that the change gives it.
+        patient: the network.
         kind: of the change.
         advice: what to write.
-        params: the changed ones.
-        factors: on the weights of each layer, (L,), if it is that.
+        change: its parameters and, if it has another structure, its network.
         theory: whether the wide twin is measured as well.
-        flow: if it was measured already.
     """
-    flow, net = flow or patient.measured(params, theory), patient.network
+    if change.params is None:
+        return Cure(kind=kind, advice=advice, reason=str(change.reason))
+    changed = change.patient or patient
+    flow = None if theory else change.flow
+    flow = flow or changed.measured(change.params, theory)
     if flow is None:
-        reason, none = "the signal leaves the range of its dtype", (np.nan,) * 8
-        return Cure(kind, advice, False, reason, *none, factors, None, net, None)
-    found = verdict(flow)
-    top = int(np.flatnonzero(patient.layers)[-1])
-    # The network's output is no state between layers: it may have passed through σ, others not yet.
-    between = patient.layers & (np.arange(len(patient.layers)) < max(len(patient.layers) - 1, 1))
-    signal = float(np.ptp(np.asarray(flow.log_mean_square, np.float64)[between] / 2 / LN10))
-    spread = np.nan if flow.log_spread is None else float(flow.log_spread[top]) / LN10
-    reasons = [*filter(None, (_of_gradient(patient, found), _of_signal(signal)))]
-    if _merged(flow, top):
-        reasons.append("bfloat16 cannot tell examples apart at the top")
-    step = np.nan if reasons else patient.step(params)
+        reason = "the signal leaves the range of its dtype"
+        return Cure(
+            kind=kind, advice=advice, reason=reason, factors=change.factors, net=changed.network
+        )
+    result, top = verdict(flow), int(np.flatnonzero(changed.layers)[-1])
+    signal = _signal(changed, flow)
+    reasons = [
+        *filter(None, (_of_gradient(changed, result), _of_signal(signal), _merged(flow, top)))
+    ]
+    step = np.nan if reasons else changed.step(change.params)
     if step <= SMALL_STEP:
         advice += (
             f" Adam's first step raises the loss from a step size of {step:.2g} on: take a smaller "
             f"one, such as {step / 5:.1g}."
         )
+    refusal = change.reason if isinstance(change.reason, str) else change.reason(result)
     return Cure(
-        kind,
-        advice,
-        not reasons,
-        " and ".join(reasons),
-        found.decades,
-        float(found.repeated),
-        float(found.total),
-        signal,
-        spread,
-        np.nan if flow.rank is None else float(flow.rank[top]),
-        np.nan if flow.theory is None else float(verdict(flow.theory).decades),
-        step,
-        factors,
-        flow,
-        net,
-        patient.user(params),
+        kind=kind,
+        advice=advice,
+        works=not (reasons or refusal),
+        reason=refusal or " and ".join(reasons),
+        decades=result.decades,
+        repeated=float(result.repeated),
+        total=float(result.total),
+        signal=signal,
+        spread=np.nan if flow.log_spread is None else float(flow.log_spread[top]) / LN10,
+        directions=np.nan if flow.rank is None else float(flow.rank[top]),
+        theory=np.nan if flow.theory is None else float(verdict(flow.theory).decades),
+        step=step,
+        factors=change.factors,
+        flow=flow,
+        net=changed.network,
+        params=changed.user(change.params),
     )
 
 
-def _of_gradient(patient: Patient, found: Verdict) -> str:
+def _of_gradient(patient: Patient, result: Verdict) -> str:
     """Return why a gradient is not kept; empty if it is."""
-    if found.zero is not None:
-        return f"the gradient is exactly zero from layer {found.label(found.zero)} down"
-    whole = int(patient.inside.sum()) == len(found.names) - 1  # all layers were changed
-    changes = np.array(
-        [
-            found.decades * patient.inside.sum(),
-            found.repeated,
-            *((found.total,) if whole else ()),
-        ]
-    )
+    if result.zero is not None:
+        return f"the gradient is exactly zero from layer {result.label(result.zero)} down"
+    changes = [result.decades * patient.inside.sum(), result.repeated]
+    if int(patient.inside.sum()) == len(result.names) - 1:  # all layers were changed
+        changes.append(result.total)
     if not np.isfinite(changes).all():
         return "the gradient has no rate"
-    return "the gradient still changes" if found.ill or abs(changes).max() >= DECADES else ""
+    is_kept = not result.ill and np.abs(changes).max() < DECADES
+    return "" if is_kept else "the gradient still changes"
+
+
+def _signal(patient: Patient, flow: Flow) -> float:
+    """Return by how many decades the signal varies over the layers that were changed.
+
+    The network's output is no state between layers: it may have passed through σ, others not yet.
+    """
+    count = len(patient.layers)
+    between = patient.layers & (np.arange(count) < max(count - 1, 1))
+    return float(np.ptp(np.asarray(flow.log_mean_square, np.float64)[between] / 2 / LN10))
 
 
 def _of_signal(decades: float) -> str:
@@ -609,12 +380,13 @@ def _of_signal(decades: float) -> str:
     return "" if decades < SIGNAL else f"the signal changes by {decades:.2g} decades"
 
 
-def _merged(flow: Flow, top: int) -> bool:
-    """Tell whether bfloat16 has lost what differs between examples below or at a layer."""
+def _merged(flow: Flow, top: int) -> str:
+    """Return why the examples are not kept below or at a layer; empty if they are."""
     if flow.log_spread is None or flow.log_delta_example.shape[-1] < 2:
-        return False
+        return ""
     spread = np.asarray(flow.log_spread, np.float64)[: top + 1]
-    return indistinguishable_in("bfloat16", np.arange(top + 1), spread) is not None
+    is_kept = indistinguishable_in("bfloat16", np.arange(top + 1), spread) is None
+    return "" if is_kept else "bfloat16 cannot tell examples apart at the top"
 
 
 def _changes_nothing(cure: Cure, patient: Patient) -> bool:
@@ -623,69 +395,3 @@ def _changes_nothing(cure: Cure, patient: Patient) -> bool:
         return False
     now, before = (np.asarray(flow.log_gain, np.float64) for flow in (cure.flow, patient.flow))
     return bool(np.allclose(now, before, rtol=0, atol=SAME * LN10 / 10, equal_nan=True))
-
-
-def _refused(change: Changed) -> Cure:
-    """Return a change that there is not, of units in pairs whose number is odd."""
-    reason, none = "its units are pairs, and a width is odd", (np.nan,) * 8
-    return Cure(change.kind, change.advice, False, reason, *none, None, None, None, None)
-
-
-def _routers(patient: Patient, before: Verdict) -> list[Cure]:
-    """Return a tenth and ten times the size of each router that does not learn, as measured."""
-    found = []
-    for layer, path in _starved(before):
-        only = {
-            at for at in patient.weights if (at[0] + 1, clean(patient.path(*at))) == (layer, path)
-        }
-        for factor in ROUTERS if only else ():
-            factors = np.full(len(patient.flow.names), factor)
-            changed = patient.multiplied(patient.params, factors, only)
-            advice = f"Multiply the router `{path}` of layer {before.label(layer)} by {factor:g}."
-            cure = judged(patient, "router", advice, changed, factors, False)
-            if cure.flow is not None and (layer, path) in _starved(verdict(cure.flow)):
-                cure = replace(cure, works=False, reason=CANCELLED)
-            found.append(cure)
-    return found
-
-
-def _starved(of: Verdict) -> set[tuple[int, str]]:
-    """Return layer and path of each router that does not learn."""
-    routers = (f for f in of.findings if f.kind == "router" and UNLEARNED in f.text)
-    return {(f.layer, f.path) for f in routers if f.layer is not None}
-
-
-def _numbers(patient: Patient, before: Verdict) -> list[Cure]:
-    """Return the formats that hold the gradient as it is, if a common one loses it."""
-    out_of_range = before.out is not None or before.undefined is not None
-    if out_of_range or all(before.lost[name] is None for name in COMMON):
-        return []
-    held = "; ".join(held_by(patient.flow))
-    advice = f"Keep the weights, and take formats that hold what is left: {held}."
-    kept = judged(patient, "numbers", advice, patient.params, None, False, patient.flow)
-    reason = "numbers are kept, and the gradient is as it was"
-    return [replace(kept, works=False, reason=reason)]
-
-
-# In words
-
-
-def _named(patient: Patient, meant: Places, one_each: bool = False) -> str:
-    """Return some arrays by their layers and names; those of a Network by their layers.
-
-    Args:
-        patient: the network.
-        meant: the arrays.
-        one_each: whether a name with a * is to stand for one array of each layer.
-    """
-    numbers = numbers_in_words(layer + 1 for layer, _ in meant)
-    of = f"of layers {numbers}" if len({layer for layer, _ in meant}) > 1 else f"of layer {numbers}"
-    groups: dict[int, list[str]] = {}
-    before: Counter[int] = Counter()  # arrays of each layer
-    for at in sorted(meant):
-        groups.setdefault(before[at[0]] * one_each, []).append(patient.path(*at))
-        before[at[0]] += 1
-    if not all(map(all, groups.values())):
-        return of
-    known = patient.flow.parameters.paths
-    return f"{of} ({', '.join(names_in_words(names, known) for names in groups.values())})"

@@ -1,9 +1,4 @@
-"""Hooks: modules of PyTorch with a skip around each of some, a norm in front, or other units.
-
-state + f(state) / √L          f(state / rms)          σ in place of the activation
-
-All are copies.
-"""
+"""Hooks: copies of a module of PyTorch, some of its parts in another form or of other units."""
 
 import copy
 import itertools
@@ -15,74 +10,67 @@ from ..pytorch.inputs import called
 from ..pytorch.module import recording
 from ..pytorch.restore import unchanged
 from ..pytorch.tensors import tensors_in
-from .structure import EPS
+from .patient import Form, Leaky
+
+Module = Any  # of torch, which is not imported
+Tensor = Any
 
 # Modules of torch that apply a function to each entry, in the folder of its activations.
 ACTIVATIONS = "torch.nn.modules.activation"
 NONE = ("GLU", "MultiheadAttention", "PReLU", "Softmax", "Softmax2d", "LogSoftmax", "Softmin")
 
 
-def with_skips(module: Any, names: Sequence[str], scale: float) -> Any:
-    """Return a copy whose modules of these names return state + scale · f(state)."""
+def with_form(module: Module, names: Sequence[str], form: Form) -> Module:
+    """Return a copy whose modules of these names are z -> out(z, f(z)) of z = into(state)."""
 
-    def hook(_: Any, args: Any, output: Any) -> Any:
-        return args[0] + scale * output
+    def before(_: Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return form.into(args[0]), *args[1:]
 
-    made = copy.deepcopy(module)
-    for name in names:
-        made.get_submodule(name).register_forward_hook(hook)
-    return made
-
-
-def with_norms(module: Any, names: Sequence[str]) -> Any:
-    """Return a copy whose modules of these names take their state over its root mean square."""
-
-    def hook(_: Any, args: Any) -> Any:
-        state, *more = args
-        square = state.square().mean(dim=tuple(range(1, state.ndim)), keepdim=True)
-        return (state * (square + EPS).rsqrt(), *more)
+    def after(_: Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return form.out(args[0], output)
 
     made = copy.deepcopy(module)
     for name in names:
-        made.get_submodule(name).register_forward_pre_hook(hook)
+        made.get_submodule(name).register_forward_pre_hook(before)
+        made.get_submodule(name).register_forward_hook(after)
     return made
 
 
-def with_units(module: Any, names: Sequence[str], gain: float, slope: float) -> Any | None:
-    """Return a copy with g (max(z, 0) + s min(z, 0)) in place of activations; None without any.
+def with_units(module: Module, names: Sequence[str], sigma: Leaky) -> Module | None:
+    """Return a copy with other units in place of activations; None if there is none to replace.
 
     Args:
         module: a torch.nn.Module.
         names: of modules in it, all of which have to hold activations that are modules of torch.
-        gain: g.
-        slope: s.
+        sigma: the units.
     """
 
-    def hook(_: Any, args: Any, output: Any) -> Any:
+    def hook(_: Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         del output
-        return gain * (args[0].clamp(min=0) + slope * args[0].clamp(max=0))
+        z = args[0]
+        return sigma.gain * (z.clamp(min=0) + sigma.slope * z.clamp(max=0))
 
     made = copy.deepcopy(module)
     inside = [list(filter(_is_activation, made.get_submodule(n).modules())) for n in names]
     if not all(inside):
         return None
-    for activation in {id(each): each for of in inside for each in of}.values():
+    for activation in {id(each): each for layer in inside for each in layer}.values():
         if hasattr(activation, "inplace"):  # else what goes in is overwritten before the hook
             activation.inplace = False
         activation.register_forward_hook(hook)
     return made
 
 
-def _is_activation(module: Any) -> bool:
+def _is_activation(module: Module) -> bool:
     kind = type(module)
     return kind.__module__ == ACTIVATIONS and kind.__name__ not in NONE
 
 
-def follow(module: Any, names: Sequence[str], inputs: Any) -> bool:
+def follow(module: Module, names: Sequence[str], inputs: Any) -> bool:
     """Tell whether modules keep the shape of their state, each called once, with that below's."""
     states: list[tuple[Any, Any]] = []
 
-    def look(_: Any, args: Any, output: Any) -> None:
+    def look(_: Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         states.append((args[0] if args else None, output))
 
     known, handles = dict(module.named_modules()), []

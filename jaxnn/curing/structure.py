@@ -1,22 +1,19 @@
-"""Structure: the equal layers of a chain with a skip around each, or a norm in front.
+"""Structure: the equal layers of a chain in another form."""
 
-state + f(state) / √L          f(state / rms)
-"""
-
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Bool
 
 from ..arrays.rows import is_float
 from ..chain.chain import Chain, Link, from_layers
 from ..network.params import is_run
-
-EPS = 1e-6
+from .branches import TypedLink
+from .patient import Form
 
 
 @dataclass(frozen=True)
@@ -32,42 +29,30 @@ class Plain:
 
 
 @dataclass(frozen=True)
-class WithSkip(Plain):
-    """A layer with a skip around it: state + scale · f(state)."""
+class Formed(Plain):
+    """A layer f in another form: out(z, f(z)) of z = into(state)."""
 
-    scale: float = 1.0
-
-    def __call__(self, arrays: Any, state: Any) -> Any:
-        return state + jnp.asarray(self.scale, state.dtype) * super().__call__(arrays, state)
-
-
-@dataclass(frozen=True)
-class WithNorm(Plain):
-    """A layer with a norm in front of it: f(state / rms), over all axes but that of examples."""
+    form: Form
 
     def __call__(self, arrays: Any, state: Any) -> Any:
-        return super().__call__(arrays, rms_normed(state))
+        z = self.form.into(state)
+        return self.form.out(z, super().__call__(arrays, z))
 
 
-def rms_normed(state: Array) -> Array:
-    """Return each example divided by its root mean square, (B, …)."""
-    square = jnp.mean(jnp.square(state), axis=tuple(range(1, state.ndim)), keepdims=True)
-    return state * jax.lax.rsqrt(square + jnp.asarray(EPS, state.dtype))
+Rebuild = Callable[[Link], Plain]
 
 
-def keep_their_shape(net: Chain, params: Any, xs: Any) -> np.ndarray:
+def keep_their_shape(links: Iterable[TypedLink], count: int) -> Bool[np.ndarray, " L"]:
     """Tell of each layer whether its state is one float array, which it returns in its shape."""
-    state, kept = jax.eval_shape(lambda xs: xs, jax.tree.map(jnp.asarray, xs)), []
-    for link, arrays, is_layer in _each(net, params, xs):
-        above = jax.eval_shape(Plain(link), arrays, state)
-        if is_layer:
-            kept.append(_is_one_array(state) and _type(state) == _type(above))
-        state = above
-    return np.array(kept)
+    keeps = np.zeros(count, bool)
+    for layers, link, arrays, state in links:
+        above = jax.eval_shape(link, arrays, state)
+        keeps[layers] = _is_one_array(state) and _type(state) == _type(above)
+    return keeps
 
 
 def rebuilt(
-    net: Chain, params: Any, xs: Any, meant: np.ndarray, form: Callable[[Link], Plain]
+    net: Chain, params: Any, xs: Any, meant: np.ndarray, form: Rebuild
 ) -> tuple[Chain, Any, np.ndarray]:
     """Return (net, params, layers) with some layers of a chain in another form.
 

@@ -21,6 +21,7 @@ from ..chain.chain import Link
 from ..jaxpr.program import CALLS, PRODUCTS, Flat, Step, bound, evaluated
 from ..jaxpr.scan_params import ELEMENTWISE
 from ..recognition.skips import SUMS
+from .branches import Tree
 from .structure import Plain
 
 OPENED = (*CALLS, primitives.custom_jvp_call_p)
@@ -51,12 +52,12 @@ class WithUnits(Plain):
         return jax.tree.unflatten(structure, [values[v] for v in flat.outputs])  # fmt: skip
 
 
-def of_link(link: Link, arrays: Any, state: Any) -> int:
+def of_link(link: Link, arrays: Tree, state: Tree) -> int:
     """Return the number of elementwise functions of a layer."""
     return len(_functions(_traced(link, arrays, state)[0]))
 
 
-def are_relu(link: Link, arrays: Any, state: Any) -> list[bool]:
+def are_relu(link: Link, arrays: Tree, state: Tree) -> list[bool]:
     """Return for each elementwise function of a layer whether it is relu."""
     flat, _ = _traced(link, arrays, state)
     found = []
@@ -68,7 +69,7 @@ def are_relu(link: Link, arrays: Any, state: Any) -> list[bool]:
     return found
 
 
-def _traced(link: Link, arrays: Any, state: Any) -> tuple[Flat, Any]:
+def _traced(link: Link, arrays: Tree, state: Tree) -> tuple[Flat, Any]:
     closed, shape = jax.make_jaxpr(link, return_shape=True)(arrays, state)
     return Flat(closed, OPENED), jax.tree.structure(shape)
 

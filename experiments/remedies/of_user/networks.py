@@ -37,8 +37,11 @@ from experiments.remedies.of_user.training import (
 from jaxnn.chain.chain import Chain
 from jaxnn.chain.from_network import as_chain
 from jaxnn.chain.models import is_of_torch, network_of
-from jaxnn.curing import patients
+from jaxnn.curing.changes import CURES
 from jaxnn.curing.cures import Cures, tried_on
+from jaxnn.curing.jax_patients import jax_patient
+from jaxnn.curing.patient import Patient
+from jaxnn.curing.torch_patient import TorchPatient
 from jaxnn.flow.record.flow import Flow
 from jaxnn.network.checks import as_rows
 from jaxnn.pytorch.module import own_loss, prediction_of
@@ -79,7 +82,7 @@ class Networks:
     """
 
     words: str
-    patient: patients.Patient
+    patient: Patient
     data: Data
     rule: Rule
     kinds: Collection[str]
@@ -87,7 +90,7 @@ class Networks:
     @cached_property
     def cures(self) -> Cures:
         """All that are tried, where they are first asked for."""
-        return tried_on(self.patient, 0, kinds=self.kinds)
+        return tried_on(self.patient, kinds=self.kinds)
 
     @property
     def is_own(self) -> bool:
@@ -125,7 +128,7 @@ def networks(
     dataset: Dataset,
     rule: Rule,
     of: str,
-    kinds: Collection[str] = patients.KINDS,
+    kinds: Collection[str] = tuple(CURES),
 ) -> Networks:
     """Return the network that a function has returned, with its data.
 
@@ -152,7 +155,7 @@ def networks(
     return Networks(words, patient, data, rule, kinds)
 
 
-Made = tuple[Callable[[Any], patients.Patient], Data, str]
+Made = tuple[Callable[[Any], Patient], Data, str]
 
 
 def _of_jax(given: dict[str, Any], dataset: Dataset, of: str) -> Made:
@@ -186,10 +189,9 @@ def _of_jax(given: dict[str, Any], dataset: Dataset, of: str) -> Made:
     xs, ys = jax.tree.map(jnp.asarray, (xs, ys))
     data = Data(xs, ys, loss, 0 if net.whole else count, accuracy)
 
-    def patient(rows: Any) -> patients.Patient:
+    def patient(rows: Any) -> Patient:
         x, y = jax.tree.map(lambda v: v[rows], (xs, ys)) if rows is not None else (xs, ys)
-        options = {"loss": loss, "cotangent": None}
-        return patients.OfJax(params, net, x, y, options, like)
+        return jax_patient(net, params, x, y, loss=loss, like=like)
 
     return patient, data, words
 
@@ -239,10 +241,9 @@ def _of_torch(given: dict[str, Any], dataset: Dataset, of: str) -> Made:
             loss, words = partial(_cross_entropy_of_torch, classes), str(dataset)
     data = Data(xs, ys, loss, len(_tensors(xs)[0]))
 
-    def patient(rows: Any) -> patients.Patient:
-        options = {"loss": loss, "cotangent": None, "cuts": given.get("cuts")}
-        own = dict(module.named_parameters())
-        return patients.OfTorch(own, module, taken(xs, rows), taken(ys, rows), options)
+    def patient(rows: Any) -> Patient:
+        inputs, labels = taken(xs, rows), taken(ys, rows)
+        return TorchPatient(module, inputs, labels, loss=loss, cuts=given.get("cuts"))
 
     return patient, data, words
 

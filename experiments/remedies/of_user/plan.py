@@ -29,7 +29,7 @@ from experiments.runs import ahead, experiment, grid, own, runtime, sweep
 from experiments.runs.experiment import Conclusion
 from experiments.runs.store import Store
 from jaxnn.cli import allocation, contract, source
-from jaxnn.curing.patients import KINDS
+from jaxnn.curing.changes import CURES
 from jaxnn.flow.verdict.rates import LN10
 
 ONLY = "expected without FILE.py:NAME alone, for the networks are those of your function"
@@ -98,7 +98,7 @@ class Maker:
                     f"{self.code}(): expected it to return a network with its data, got a "
                     "Diagnosis; return what jaxnn.diagnose was given"
                 )
-            kinds = KINDS if self.kinds is None else self.kinds
+            kinds = tuple(CURES) if self.kinds is None else self.kinds
             made = networks(given, self.dataset, self.rule, f"{self.code}()", kinds)
             self.kinds = made.best(most) if self.kinds is None else self.kinds
             self.last = which, made, made.variants(self.kinds)

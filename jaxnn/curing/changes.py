@@ -1,0 +1,350 @@
+"""Changes of a network: what may cure it, one entry each of one table.
+
+    patient -> a rule sees -> what it needs is there -> Change: parameters, or another network
+
+A rule yields each change that it makes, which `cures.py` measures and ranks; it says what somebody
+has to write who does not have this library. Of changes that are equally good the first in the table
+comes first. To add one, enter a function in `CURES` here and its case in `tests/test_advice.py`;
+CONTRIBUTING.md walks through it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ..flow.formats.ranges import COMMON
+from ..flow.record.flow import Flow
+from ..flow.verdict.findings import UNLEARNED
+from ..flow.verdict.verdict import Verdict
+from ..rules import Rules, Sight
+from ..texts import clean
+from ..theory.tailored import tailored_relu
+from . import search
+from .draws import OddError, delta_like, mirrored
+from .numbers import held_by
+from .patient import Form, Leaky, Params, Patient, PerLayer, Scaled
+from .words import listed, to_digits
+
+SAME = 0.005  # decades a layer: rates are told apart by more
+ROUTERS = 0.1, 10.0  # sizes that a router is tried with
+ONE_SIZE = 1.5  # times the smallest: weights that are drawn with one gain
+EPS = 1e-6  # of a mean square
+CANCELLED = (
+    "it learns no more, for what follows cancels its size, as weights over their sum or experts "
+    "that are equal do; take the softmax over all experts before some are selected, or draw them "
+    "apart"
+)
+
+CURES: Rules[Patient] = Rules()
+WITHOUT_ILLNESS = ("router",)  # tried on a network whose gradient is well, too
+
+
+class Change(NamedTuple):
+    """A changed network.
+
+    params: as changed; None if there are none, with the reason.
+    factors: on the weights of each layer, (L,); None of another change.
+    flow: if it was measured already.
+    patient: the network with another structure; None if it is the same.
+    reason: why it is no cure whatever is measured, or a function of the verdict on it; "" for none.
+    """
+
+    params: Params | None
+    factors: PerLayer | None = None
+    flow: Flow | None = None
+    patient: Patient | None = None
+    reason: str | Callable[[Verdict], str] = ""
+
+
+def made(change: Change, **words: Any) -> Sight:
+    """Return a change as what a rule sees, with what its sentence names."""
+    return Sight(values={"change": change, **words})
+
+
+# Parameters
+
+
+@CURES.rule("branch scale", says="Multiply the last arrays of each branch, {arrays}, by {why}.")
+def branch_scale(patient: Patient) -> Iterator[Sight]:
+    """What branches add to their state, times 1/√(branches), DeepNorm's factor, or 0."""
+    only, count = set().union(*patient.branches), len(patient.branches)
+    if not count:
+        return
+    tried = [(count**-0.5, f"1/√{count}, for there are {count} branches")]
+    if patient.is_post_norm:  # with N layers of two branches α = (2N)^¼ and β = (8N)^-¼
+        factor = to_digits(count**-0.75 / 2)
+        tried.append((factor, f"{factor:g}, which is β²/α of DeepNorm for {count} branches"))
+    closed = "0, so that each branch starts closed (as ReZero, SkipInit and Fixup have it)"
+    for factor, why in (*tried, (0.0, closed)):
+        factors = patient.factors(factor)
+        params = patient.multiplied(patient.params, factors, only)
+        yield made(Change(params, factors), arrays=patient.named(only), why=why)
+
+
+@CURES.rule("scale", says="Multiply the weights {weights} by {factor:g}{then}.")
+def scale(patient: Patient) -> Iterator[Sight]:
+    """One factor on all weights of the layers that repeat, at which the rate is zero."""
+    scaled = patient.by_one_factor
+    factor = scaled.factor
+    if factor != 1:
+        std = _root_mean_square(patient.gains(patient.weights))
+        then = f": std {std * factor:.3g}/√fan_in, now {std:.3g}/√fan_in" if std == std else ""
+        weights = patient.named(patient.weights)
+        change = Change(scaled.params, scaled.factors, scaled.flow)
+        yield made(change, weights=weights, factor=factor, then=then)
+
+
+@CURES.rule(
+    "scale by layer",
+    says="Multiply the weights {weights} by {by}, a factor for each layer from the lowest up, "
+    "{what}.",
+)
+def scale_by_layer(patient: Patient) -> Iterator[Sight]:
+    """A factor for each layer: by the gradient, by the signal, by both.
+
+    Left out are factors that are those of a change before, or of the single factor, to within what
+    rates are told apart by.
+    """
+    if patient.is_tied:
+        return
+    start = patient.factors(patient.by_one_factor.factor)
+    before = [start]
+    for gradient, signal, what in (
+        (1.0, 0.0, "to keep the gradient"),
+        (0.0, 1.0, "to keep the signal (as LSUV does)"),
+        (0.5, 0.5, "between those that keep gradient and signal"),
+    ):
+        excess = partial(_excess, patient, gradient, signal)
+        exact = search.by_layer(excess, start, patient.layers)
+        factors = np.array([to_digits(factor) for factor in exact])
+        if any(np.abs(np.log10(factors / other)).max() < SAME for other in before):
+            continue
+        before.append(factors)
+        by = listed([f"{factor:g}" for factor in factors[patient.layers]])
+        params = patient.multiplied(patient.params, factors)
+        weights = patient.named(patient.weights, one_each=True)
+        yield made(Change(params, factors), weights=weights, by=by, what=what)
+
+
+def _excess(patient: Patient, gradient: float, signal: float, factors: PerLayer) -> PerLayer | None:
+    """Return ln of what each layer multiplies a size by that is to stay; None without a flow.
+
+    The size is that of the gradient, of the signal, or of both with their shares.
+    """
+    flow = patient.measured(patient.multiplied(patient.params, factors))
+    if flow is None:
+        return None
+    of_gradient = np.asarray(flow.log_gain, np.float64)[:-1]
+    log = np.asarray(flow.log_mean_square, np.float64) / 2
+    with np.errstate(invalid="ignore"):  # a signal beyond its range
+        both = np.append(np.nan, gradient * of_gradient + signal * np.diff(log))
+    return np.where(patient.inside & np.isfinite(both), both, np.nan)
+
+
+@CURES.rule("orthogonal", says="Draw the weights {weights} {kind} with {size}.")
+def orthogonal(patient: Patient) -> Iterator[Sight]:
+    """Orthogonal matrices of the size at which the rate is zero.
+
+    They have one gain if they are square and of one size, else each as many times its own size.
+    """
+    meant = patient.matrices
+    if not meant:
+        return
+    gains, rng = patient.gains(meant), np.random.default_rng(patient.seed)
+    one_size = np.isfinite(gains).all() and gains.max() < ONE_SIZE * gains.min()
+    std = _root_mean_square(gains) if one_size else 1.0
+    drawn = patient.redrawn(
+        meant, lambda v, axes: delta_like(rng, v, axes, std if one_size else None)
+    )
+    scaled = patient.scaled(drawn, patient.by_one_factor.factor, meant, std)
+    factor, params, _, flow = scaled or Scaled(1.0, drawn, patient.factors(1.0), None)
+    gain = to_digits(factor * std)
+    kernels = "delta-orthogonal, 0 but for an orthogonal matrix in a kernel's centre,"
+    yield made(
+        Change(params, flow=flow),
+        weights=patient.named(meant),
+        kind=kernels if meant & patient.kernels.keys() else "orthogonal",
+        size=f"gain {gain:g} (std {gain:.3g}/√fan_in; now {std:.3g}/√fan_in)"
+        if one_size
+        else f"{gain:g} times the root mean square that each of them has now",
+    )
+
+
+def _root_mean_square(values: Float[np.ndarray, " n"]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+@CURES.rule(
+    "looks-linear",
+    says="Draw the weights {weights} as [[W, -W], [-W, W]]{centre}, with orthogonal W of gain 1"
+    "{biases}.",
+    unless=("branch scale",),
+)
+def looks_linear(patient: Patient) -> Iterator[Sight]:
+    """Mirrored orthogonal matrices, [[W, -W], [-W, W]], where layers are of relu.
+
+    Then relu(z) - relu(-z) = z makes the layers linear; their vectors are mirrored likewise, and
+    kernels of convolutions in their centre.
+
+    Source: Balduzzi et al. 2017, arXiv:1702.08591.
+    """
+    if patient.is_tied or not patient.is_of_relu:
+        return
+    rng, meant = np.random.default_rng(patient.seed), patient.weights | patient.vectors
+    try:
+        change = Change(patient.redrawn(meant, partial(mirrored, rng)))
+    except OddError:
+        change = Change(None, reason="its units are pairs, and a width is odd")
+    centre = ", in the centre of kernels" if patient.kernels else ""
+    biases = patient.named(patient.vectors) if patient.vectors else ""
+    if biases:
+        biases = f", and make the biases {biases} [b, -b], where b is their first half"
+    yield made(change, weights=patient.named(patient.weights), centre=centre, biases=biases)
+
+
+# Structure
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A skip around a layer: z + scale · f(z)."""
+
+    scale: float
+
+    def into(self, state: Any) -> Any:
+        return state
+
+    def out(self, z: Any, y: Any) -> Any:
+        return z + self.scale * y
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A norm in front of a layer: f(z / rms), over all axes but that of examples."""
+
+    def into(self, state: Any) -> Any:
+        square = (state * state).mean(axis=tuple(range(1, state.ndim)), keepdims=True)
+        return state * (square + EPS) ** -0.5
+
+    def out(self, z: Any, y: Any) -> Any:
+        return y
+
+
+def _formed(patient: Patient, form: Form) -> Iterator[Sight]:
+    """Yield the network with its equal layers in another form."""
+    other = patient.with_form(form)
+    if other is not None:
+        change, count = Change(other.params, flow=other.flow, patient=other), _count(patient)
+        yield made(change, where=patient.rebuildable_names, count=count)
+
+
+def _count(patient: Patient) -> int:
+    """Return the number of layers whose structure may change."""
+    return 0 if patient.is_tied else int(patient.rebuildable.sum())
+
+
+@CURES.rule(
+    "skip",
+    says="Put a skip around each of {where}: z + f(z) / √{count}.",
+    unless=("branch scale",),
+)
+def skip(patient: Patient) -> Iterator[Sight]:
+    """A skip around each layer that repeats, with 1/√(layers) on the layer."""
+    count = _count(patient)
+    return _formed(patient, Skip(count**-0.5)) if count else iter(())
+
+
+@CURES.rule(
+    "norm",
+    says="Put a norm in front of each of {where}: f(z / rms(z)), with the root mean square over "
+    "all numbers of an example.",
+    unless=("branch scale",),
+)
+def norm(patient: Patient) -> Iterator[Sight]:
+    """A norm in front of each layer that repeats."""
+    return _formed(patient, Norm()) if _count(patient) else iter(())
+
+
+@CURES.rule(
+    "units",
+    says="Put `jaxnn.theory.tailored_relu({count})`, which is {gain:.6g} times "
+    "leaky_relu(z, {slope:.6g}), in place of the activation in {where}, and multiply the weights "
+    "{weights} by {factor:g}.",
+    unless=("branch scale",),
+)
+def tailored_units(patient: Patient) -> Iterator[Sight]:
+    """Units that are tailored to the number of layers, with the factor that they need.
+
+    Source: Zhang et al. 2022, arXiv:2203.08120.
+    """
+    count = _count(patient)
+    sigma = _tailored(count)
+    other = None if sigma is None else patient.with_units(sigma)
+    if sigma is None or other is None:
+        return
+    only = {at for at in other.every_weight if patient.layers[other.numbers[at[0]]]}
+    scaled = other.scaled(other.params, only=only)
+    factor, params, _, flow = scaled or Scaled(1.0, other.params, other.factors(1.0), None)
+    yield made(
+        Change(params, flow=flow, patient=other),
+        count=count,
+        gain=sigma.gain,
+        slope=sigma.slope,
+        where=patient.rebuildable_names,
+        weights=patient.named(patient.weights),
+        factor=factor,
+    )
+
+
+def _tailored(count: int) -> Leaky | None:
+    """Return the leaky relu that is tailored to a number of layers; None of too few."""
+    try:
+        sigma: Any = tailored_relu(count).sigma if count else None
+    except ValueError:
+        return None
+    return sigma  # type: ignore[no-any-return]
+
+
+# Routers and number formats
+
+
+@CURES.rule("router", says="Multiply the router `{path}` of layer {name} by {factor:g}.")
+def router(patient: Patient) -> Iterator[Sight]:
+    """A tenth and ten times the size of each router that does not learn."""
+    for layer, path in _starved(patient.verdict):
+        only = {
+            at for at in patient.weights if (at[0] + 1, clean(patient.path(at))) == (layer, path)
+        }
+        for factor in ROUTERS if only else ():
+            factors = np.full(len(patient.flow.names), factor)
+            params = patient.multiplied(patient.params, factors, only)
+            change = Change(params, factors, reason=partial(_is_still_starved, (layer, path)))
+            yield Sight(layer, path, {"change": change, "factor": factor})
+
+
+def _is_still_starved(place: tuple[int, str], changed: Verdict) -> str:
+    return CANCELLED if place in _starved(changed) else ""
+
+
+def _starved(verdict: Verdict) -> set[tuple[int, str]]:
+    """Return layer and path of each router that does not learn."""
+    routers = (f for f in verdict.findings if f.kind == "router" and UNLEARNED in f.text)
+    return {(f.layer, f.path) for f in routers if f.layer is not None}
+
+
+@CURES.rule(
+    "numbers",
+    says="Keep the weights, and take formats that hold what is left: {formats}.",
+)
+def formats(patient: Patient) -> Iterator[Sight]:
+    """The formats that hold the gradient as it is, if a common one loses it."""
+    found = patient.verdict
+    is_in_range = found.out is None and found.undefined is None
+    if is_in_range and any(found.lost[name] is not None for name in COMMON):
+        reason = "numbers are kept, and the gradient is as it was"
+        change = Change(patient.params, flow=patient.flow, reason=reason)
+        yield made(change, formats="; ".join(held_by(patient.flow)))

@@ -1,0 +1,73 @@
+"""Draws: orthogonal and mirrored matrices, in the place of those of a network.
+
+A kernel of a convolution has such a matrix in its centre, and is 0 elsewhere.
+"""
+
+import numpy as np
+
+Axes = tuple[int, int]  # of a kernel: that of its inputs and that of its outputs
+MATRIX: Axes = (0, 1)
+
+
+class OddError(ValueError):
+    """Widths that are odd, of which there are no pairs."""
+
+
+def mirrored(rng: np.random.Generator, v: np.ndarray, axes: Axes = MATRIX) -> np.ndarray:
+    """Return a mirrored orthogonal matrix or kernel, or half of a vector and its opposite.
+
+    Raises:
+        OddError: a width is odd.
+    """
+    along = (0,) if v.ndim == 1 else axes
+    if any(v.shape[i] % 2 for i in along):
+        raise OddError
+    if not v.any():
+        return v
+    half = v[tuple(slice(n // 2) if i in along else slice(n) for i, n in enumerate(v.shape))]
+    if v.ndim == 1:
+        return np.concatenate([half, -half])
+    w = delta_like(rng, half, axes)
+    w = w / np.sqrt(np.sum(np.square(w)) / min(half.shape[i] for i in axes))  # singular values 1
+    into, out = axes
+    rows = np.concatenate([w, -w], out)
+    return np.concatenate([rows, -rows], into)
+
+
+def delta_like(
+    rng: np.random.Generator, v: np.ndarray, axes: Axes = MATRIX, gain: float | None = None
+) -> np.ndarray:
+    """Return a kernel with an orthogonal matrix in its centre, 0 elsewhere; a matrix is all centre.
+
+    Its singular values are the gain; without one it has the square norm of v. What is 0, as biases
+    of several heads are drawn, stays 0.
+    """
+    if not v.any():
+        return v
+    at = tuple(slice(None) if i in axes else (n - 1) // 2 for i, n in enumerate(v.shape))
+    centre = orthogonal_like(rng, np.ones_like(v[at]))
+    square = np.sum(np.square(v)) if gain is None else gain**2 * min(centre.shape)
+    drawn = np.zeros_like(v)
+    drawn[at] = centre * np.sqrt(square / np.sum(np.square(centre)))
+    return drawn
+
+
+def fan_in_gain(v: np.ndarray, axes: Axes = MATRIX) -> float:
+    """Return √fan_in times the root mean square of an array, of orthogonal ones the gain.
+
+    nan of an array with other numbers of inputs and of outputs, which has two such numbers.
+    """
+    into, out = axes
+    if v.shape[into] != v.shape[out]:
+        return np.nan
+    return float(np.sqrt(np.sum(np.square(np.asarray(v, np.float64))) / v.shape[out]))
+
+
+def orthogonal_like(rng: np.random.Generator, v: np.ndarray) -> np.ndarray:
+    """Return a random matrix with orthogonal columns, or rows, of the same mean square."""
+    n, m = v.shape
+    q, r = np.linalg.qr(rng.normal(size=(max(n, m), min(n, m))))
+    q = q * np.sign(np.diag(r))
+    q = q if n >= m else q.T
+    drawn: np.ndarray = q * np.sqrt(np.sum(np.square(v)) / np.sum(np.square(q)))
+    return drawn

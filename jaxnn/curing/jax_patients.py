@@ -1,0 +1,165 @@
+"""Patients of JAX: a Network of ours, or a chain of the user's own layers."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from ..chain.chain import Chain, Link
+from ..chain.parameter_places import are_shared
+from ..flow.measure.gradient_flow import gradient_flow
+from ..flow.record.flow import Flow
+from ..flow.record.loss import Loss
+from ..network.network import Network
+from . import branches, kernels, steps, structure, units, weights
+from .draws import Axes
+from .patient import At, Draw, Form, Leaky, Params, Patient, PerLayer, Places
+
+
+class NetworkPatient(Patient):
+    """A Network with its data; of a chain see `ChainPatient`.
+
+    xs, ys, loss, cotangent: as for `jaxnn.gradient_flow`.
+    like: the user's pytree, for arrays that no layer has.
+    """
+
+    network: Network | Chain
+
+    def __init__(
+        self,
+        network: Network | Chain,
+        params: Params,
+        xs: Any,
+        ys: Any = None,
+        *,
+        loss: Loss | None = None,
+        cotangent: Any = None,
+        like: Any = None,
+        seed: int = 0,
+        numbers: Int[np.ndarray, " L"] | None = None,
+    ):
+        self.network, self.xs, self.ys, self.like = network, xs, ys, like
+        self.loss, self.cotangent = loss, cotangent
+        super().__init__(params, seed, numbers)
+
+    def flow_of(self, params: Params, theory: bool = False) -> Flow:
+        options: dict[str, Any] = {"loss": self.loss, "cotangent": self.cotangent}
+        return gradient_flow(self.network, params, self.xs, self.ys, theory=theory, **options)
+
+    def user(self, params: Params) -> Params:
+        """Return the parameters themselves: they are the user's own."""
+        return params
+
+    @cached_property
+    def arrays(self) -> Mapping[At, np.ndarray]:
+        return weights.arrays(self.network, self.params)
+
+    def path(self, at: At) -> str:
+        """Return "": arrays of a Network are named by their layer."""
+        return ""
+
+    @cached_property
+    def is_tied(self) -> bool:
+        return are_shared(self.network, self.params)
+
+    def multiplied(self, params: Params, factors: PerLayer, only: Places | None = None) -> Params:
+        return weights.multiplied(self.network, params, factors, only)
+
+    def redrawn(self, meant: Places, draw: Draw) -> Params:
+        return weights.redrawn(
+            self.network, self.params, meant, lambda v, at: draw(v, self.axes(at))
+        )
+
+
+class ChainPatient(NetworkPatient):
+    """A chain of the user's own layers with its data, whose layers are looked into."""
+
+    network: Chain
+
+    def user(self, params: Params) -> Params:
+        """Return the user's pytree."""
+        return self.network.user(params, self.like)
+
+    def path(self, at: At) -> str:
+        """Return the path of an array in the user's pytree."""
+        layer, number = at
+        return self.network.paths[layer][number]
+
+    @cached_property
+    def _links(self) -> list[branches.TypedLink]:
+        """Each different layer: those that are it, its arrays and its state."""
+        return list(branches.links(self.network, self.params, self.xs))
+
+    def _changed_links(self) -> Iterator[tuple[Link, Any, Any]]:
+        return (link for layers, *link in self._links if self.layers[layers].any())  # type: ignore[misc]
+
+    @cached_property
+    def kernels(self) -> Mapping[At, Axes]:
+        return {
+            (layer, number): axes
+            for layers, *link in self._links
+            for number, axes in kernels.of_link(*link).items()
+            for layer in layers
+        }
+
+    @cached_property
+    def branches(self) -> list[Places]:
+        return [
+            {(layer, number) for number in numbers}
+            for layers, *link in self._links
+            for numbers in branches.of_link(*link)
+            for layer in layers
+            if self.layers[layer]
+        ]
+
+    @property
+    def is_post_norm(self) -> bool:
+        return any(branches.is_post_norm(*link) for link in self._changed_links())
+
+    @property
+    def is_of_relu(self) -> bool:
+        return len(self.weights) == int(self.layers.sum()) and all(
+            units.are_relu(*link) == [True]
+            for layers, *link in self._links
+            if self.layers[layers].all()
+        )
+
+    @cached_property
+    def rebuildable(self) -> Bool[np.ndarray, " L"]:
+        keep = structure.keep_their_shape(self._links, len(self.layers))
+        return np.asarray(keep & self.repeating)
+
+    def with_form(self, form: Form) -> Patient | None:
+        return self._rebuilt(lambda link: structure.Formed(link, form))
+
+    def with_units(self, sigma: Leaky) -> Patient | None:
+        if not all(units.of_link(*link) for link in self._changed_links()):
+            return None
+        return self._rebuilt(lambda link: units.WithUnits(link, sigma))
+
+    def _rebuilt(self, form: structure.Rebuild) -> Patient | None:
+        made, params, numbers = structure.rebuilt(
+            self.network, self.params, self.xs, self.rebuildable, form
+        )
+        options: dict[str, Any] = {"loss": self.loss, "cotangent": self.cotangent}
+        try:
+            return ChainPatient(
+                made, params, self.xs, self.ys, **options, seed=self.seed, numbers=numbers
+            )
+        except ValueError:  # the signal leaves the range
+            return None
+
+    def step(self, params: Params) -> float:
+        if self.loss is None:
+            return np.nan
+        return steps.largest(self.network, params, self.xs, self.ys, self.loss)
+
+
+def jax_patient(
+    network: Network | Chain, params: Params, xs: Any, ys: Any = None, **options: Any
+) -> Patient:
+    """Return a Network or a chain with its data, of the options that `NetworkPatient` has."""
+    kind = ChainPatient if isinstance(network, Chain) else NetworkPatient
+    return kind(network, params, xs, ys, **options)

@@ -1,0 +1,331 @@
+"""Patients: a network with its data, measured with other parameters, whatever it is made of.
+
+    parameters -> changed -> flow       the network, its data and its loss stay
+
+Cures see a patient alone: which layers repeat, what their arrays are, and what can be changed in
+it. `jax_patients.py` and `torch_patient.py` are the two ways to do that.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Set
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from ..flow.record.flow import Flow
+from ..flow.verdict.rates import Stretch, gain_of, rate_of, to_change, within
+from ..flow.verdict.verdict import Verdict, decades_of, verdict
+from . import search
+from .draws import MATRIX, Axes, fan_in_gain
+from .words import names_in_words, numbers_in_words, to_digits
+
+log = logging.getLogger("jaxnn.curing")
+
+Params = Any  # a pytree of arrays, or tensors by name
+Model = Any  # a Network, a chain, or a module of PyTorch
+At = tuple[int, int]  # the layer of an array, counted from 0, and a number
+Places = Set[At]
+Draw = Callable[[np.ndarray, Axes], np.ndarray]  # (array, its axes of units) -> another one
+PerLayer = Float[np.ndarray, " L"]
+
+
+class Form(Protocol):
+    """What becomes of a layer f: out(z, f(z)) of z = into(state), as JAX and torch both have it."""
+
+    def into(self, state: Any, /) -> Any:
+        """Return what the layer is given instead of its state."""
+
+    def out(self, z: Any, y: Any, /) -> Any:
+        """Return what comes out, given what goes in and what the layer makes of it."""
+
+
+class Leaky(Protocol):
+    """A leaky relu, g (max(z, 0) + s min(z, 0))."""
+
+    gain: float
+    slope: float
+
+    def __call__(self, z: Any, /) -> Any:
+        """Return it of each entry."""
+
+
+class Scaled(NamedTuple):
+    """Weights times one factor, with the factors on each layer, (L,), and their flow."""
+
+    factor: float
+    params: Params
+    factors: PerLayer
+    flow: Flow | None
+
+
+class Patient(ABC):
+    """A network with its data.
+
+    network: the network, or the module.
+    params: as they are.
+    seed: of whatever is drawn again.
+    numbers: of a network that was made of another one, the number, from 0, that each layer had
+        there; -1 of one that was none.
+    flow: with the parameters as they are.
+    verdict: on that.
+    measurements: how often it was measured with others.
+    """
+
+    network: Model
+
+    def __init__(self, params: Params, seed: int = 0, numbers: Int[np.ndarray, " L"] | None = None):
+        self.params, self.seed, self.measurements = params, seed, 0
+        self.flow = self.flow_of(params)
+        if np.ndim(self.flow.log_delta) != 1:
+            raise ValueError("params: expected those of one network, got those of several")
+        self.numbers = np.arange(len(self.flow.names)) if numbers is None else numbers
+
+    # What it is made of
+
+    @abstractmethod
+    def flow_of(self, params: Params, theory: bool = False) -> Flow:
+        """Return the flow with other parameters, with theory if asked for."""
+
+    @abstractmethod
+    def user(self, params: Params) -> Params:
+        """Return parameters as the user has them."""
+
+    @property
+    @abstractmethod
+    def arrays(self) -> Mapping[At, np.ndarray]:
+        """The arrays of all layers that are trained, but for scalars."""
+
+    @abstractmethod
+    def path(self, at: At) -> str:
+        """Return the name of an array; empty if it has none."""
+
+    @property
+    def kernels(self) -> Mapping[At, Axes]:
+        """The axes of inputs and outputs of each kernel of a convolution."""
+        return {}
+
+    @property
+    def branches(self) -> list[Places]:
+        """The arrays of the last product of each branch, of the layers that repeat."""
+        return []
+
+    @property
+    def is_post_norm(self) -> bool:
+        """True if a norm follows the sum of a branch and its skip connection."""
+        return False
+
+    @property
+    def is_tied(self) -> bool:
+        """True if layers share weights, which then have one factor and stay as they are."""
+        return False
+
+    @property
+    def is_of_relu(self) -> bool:
+        """True if each layer that repeats is relu and one product."""
+        return False
+
+    # What can be changed
+
+    @abstractmethod
+    def multiplied(self, params: Params, factors: PerLayer, only: Places | None = None) -> Params:
+        """Return parameters whose weights, or some arrays, are multiplied by a number a layer."""
+
+    @abstractmethod
+    def redrawn(self, meant: Places, draw: Draw) -> Params:
+        """Return parameters some of whose arrays are others."""
+
+    @property
+    def rebuildable(self) -> Bool[np.ndarray, " L"]:
+        """A mask of the layers that repeat and keep the shape of their state."""
+        return np.zeros(len(self.flow.names), bool)
+
+    @property
+    def rebuildable_names(self) -> str:
+        """Those layers in words."""
+        return f"layers {numbers_in_words(np.flatnonzero(self.rebuildable) + 1)}"
+
+    def with_form(self, form: Form) -> "Patient | None":
+        """Return the network with those layers in another form; None if it has no flow."""
+        return None
+
+    def with_units(self, sigma: Leaky) -> "Patient | None":
+        """Return the network with other units in those layers; None if they have none."""
+        return None
+
+    def step(self, params: Params) -> float:
+        """Return the step size from which on Adam's first step raises the loss; nan if unknown."""
+        return np.nan
+
+    # Measured
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """The verdict on the network as it is."""
+        return verdict(self.flow)
+
+    def label(self, layer: int) -> str:
+        """Return a layer, counted from 1, in words."""
+        return self.verdict.label(layer)
+
+    def measured(self, params: Params, theory: bool = False) -> Flow | None:
+        """Return the flow with other parameters; None where a signal leaves the range."""
+        self.measurements += 1
+        log.debug("trying what would help: measurement %d", self.measurements)
+        try:
+            return self.flow_of(params, theory)
+        except ValueError:
+            return None
+
+    def decades(self, flow: Flow) -> float:
+        """Return the rate over the layers whose weights are changed, in decades a layer."""
+        if flow.net is not None:
+            return decades_of(flow)
+        return within(gain_of(flow, self._used), self._measured_stretches, self._used).decades
+
+    def scaled(
+        self, params: Params, start: float = 1.0, only: Places | None = None, unit: float = 1.0
+    ) -> Scaled | None:
+        """Return weights times the factor at which the rate is zero; None if no rate is known.
+
+        Args:
+            params: those that are multiplied.
+            start: the first factor.
+            only: the arrays that are; by default the weights of the layers that repeat.
+            unit: what is said of a factor is the product with it, to so many digits that it is
+                exact.
+        """
+        tried: dict[float, Scaled] = {}
+
+        def rate(factor: float) -> float:
+            factors = self.factors(factor) if only is None else np.full(len(self.layers), factor)
+            changed = self.multiplied(params, factors, only)
+            as_it_is = factor == 1 and params is self.params
+            flow = self.flow if as_it_is else self.measured(changed)
+            tried[factor] = Scaled(factor, changed, factors, flow)
+            return np.nan if flow is None else self.decades(flow)
+
+        factor = search.root(rate, start)
+        if factor is None:
+            return None
+        factor = to_digits(factor * unit) / unit
+        if factor not in tried:
+            rate(factor)
+        return tried[factor]
+
+    @cached_property
+    def by_one_factor(self) -> Scaled:
+        """The weights times one factor; as they are if no rate is known."""
+        as_it_is = Scaled(1.0, self.params, self.factors(1.0), self.flow)
+        return self.scaled(self.params) or as_it_is
+
+    # Its layers
+
+    @property
+    def _used(self) -> Int[np.ndarray, " n"]:
+        return np.arange(self.flow.unmeasured, len(self.flow.names))
+
+    @cached_property
+    def _measured_stretches(self) -> tuple[Stretch, ...]:
+        """Those that repeat, or all if the rest alone is ill, counted from the first measured."""
+        return to_change(gain_of(self.flow, self._used), rate_of(self.flow, self._used))
+
+    def _shifted(self, stretches: Iterable[Stretch]) -> tuple[Stretch, ...]:
+        """Return stretches of the layers measured as those of all; of a Network its hidden ones."""
+        if self.flow.net is not None:
+            return (Stretch(0, len(self.flow.names) - 1, 1),)
+        first = self.flow.unmeasured
+        return tuple(Stretch(s.start + first, s.stop + first, s.period) for s in stretches)
+
+    def _mask(self, stretches: Iterable[Stretch], after: int = 0) -> Bool[np.ndarray, " L"]:
+        meant = np.zeros(len(self.flow.names), bool)
+        for stretch in stretches:
+            meant[stretch.start + after : stretch.stop] = True
+        return meant
+
+    @cached_property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """The layers whose weights are changed: those that repeat, or all if the rest is ill."""
+        return self._shifted(self._measured_stretches)
+
+    @cached_property
+    def layers(self) -> Bool[np.ndarray, " L"]:
+        """A mask of the layers whose weights are changed."""
+        return self._mask(self.stretches)
+
+    @cached_property
+    def inside(self) -> Bool[np.ndarray, " L"]:
+        """A mask of the layers whose factors make the rate: not the first of a stretch."""
+        return self._mask(self.stretches, after=1)
+
+    @cached_property
+    def repeating(self) -> Bool[np.ndarray, " L"]:
+        """A mask of the layers that repeat, whose structure may change."""
+        return self._mask(self._shifted(rate_of(self.flow, self._used).stretches))
+
+    def factors(self, factor: float) -> PerLayer:
+        """Return one factor for all layers whose weights are changed, (L,)."""
+        return np.where(self.layers, factor, 1.0)
+
+    # Its arrays
+
+    @cached_property
+    def every_weight(self) -> Places:
+        """The weights of all layers."""
+        return {at for at, v in self.arrays.items() if v.ndim > 1}
+
+    @cached_property
+    def weights(self) -> Places:
+        """The weights of the layers whose weights are changed."""
+        return {at for at in self.every_weight if self.layers[at[0]]}
+
+    @cached_property
+    def vectors(self) -> Places:
+        """The arrays of one axis in those layers."""
+        return {at for at, v in self.arrays.items() if v.ndim == 1 and self.layers[at[0]]}
+
+    @cached_property
+    def matrices(self) -> Places:
+        """The weights that can be orthogonal: matrices, and kernels of convolutions."""
+        return {
+            at
+            for at in self.weights
+            if self._has_units(at) and not np.iscomplexobj(self.arrays[at])
+        }
+
+    def _has_units(self, at: At) -> bool:
+        return self.arrays[at].ndim == 2 or at in self.kernels
+
+    def axes(self, at: At) -> Axes:
+        """Return the axes of inputs and of outputs of a matrix or a kernel."""
+        return self.kernels.get(at, MATRIX)
+
+    def gains(self, meant: Places) -> Float[np.ndarray, " n"]:
+        """Return √fan_in times the root mean square of some weights; nan where that is no one."""
+        return np.array(
+            [
+                fan_in_gain(self.arrays[at], self.axes(at)) if self._has_units(at) else np.nan
+                for at in sorted(meant)
+            ]
+        )
+
+    def named(self, meant: Places, one_each: bool = False) -> str:
+        """Return some arrays by their layers and names; those of a Network by their layers.
+
+        Args:
+            meant: the arrays.
+            one_each: whether a name with a * is to stand for one array of each layer.
+        """
+        layers = sorted({layer + 1 for layer, _ in meant})
+        where = f"of layer{'s' * (len(layers) > 1)} {numbers_in_words(layers)}"
+        by_turn: dict[int, list[str]] = {}  # the first array of each layer, the second ones …
+        count = dict.fromkeys(layers, 0)
+        for at in sorted(meant):
+            by_turn.setdefault(count[at[0] + 1] * one_each, []).append(self.path(at))
+            count[at[0] + 1] += 1
+        if not all(map(all, by_turn.values())):
+            return where
+        known = self.flow.parameters.paths
+        return f"{where} ({', '.join(names_in_words(names, known) for names in by_turn.values())})"

@@ -1,0 +1,169 @@
+"""Patients of PyTorch: a module with its data."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from ..flow.measure.torch_flow import torch_flow
+from ..flow.record.flow import Flow
+from ..pytorch import autograd_parts
+from . import hooks
+from .draws import MATRIX, Axes
+from .patient import At, Draw, Form, Leaky, Patient, PerLayer, Places
+from .words import names_in_words
+
+Tensor = Any  # of torch, which is not imported
+Module = Any
+Tensors = Mapping[str, Tensor]
+
+
+class TorchPatient(Patient):
+    """A module of PyTorch with its data; its params are its parameters by name.
+
+    inputs, ys, loss, cotangent, cuts: as for `jaxnn.torch_flow`.
+    """
+
+    network: Module
+
+    def __init__(
+        self,
+        module: Module,
+        inputs: Any,
+        ys: Any = None,
+        *,
+        loss: Any = None,
+        cotangent: Any = None,
+        cuts: Any = None,
+        seed: int = 0,
+    ):
+        self.network, self.inputs, self.ys = module, inputs, ys
+        self.options = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
+        super().__init__(dict(module.named_parameters()), seed)
+
+    def flow_of(self, params: Tensors, theory: bool = False) -> Flow:
+        with self._holding(params):
+            return torch_flow(self.network, self.inputs, self.ys, **self.options)
+
+    @contextmanager
+    def _holding(self, params: Tensors) -> Iterator[None]:
+        """Give the module these parameters, and its own ones back at the end."""
+        own = dict(self.network.named_parameters())
+        before = {name: v.detach().clone() for name, v in own.items() if params[name] is not v}
+        try:
+            for name in before:
+                own[name].data.copy_(params[name].data)
+            yield
+        finally:
+            for name, v in before.items():
+                own[name].data.copy_(v)
+
+    def user(self, params: Tensors) -> Tensors:
+        """Return a state dict of the module."""
+        state = {name: v.detach().clone() for name, v in self.network.state_dict().items()}
+        return state | {name: v.detach().clone() for name, v in params.items() if name in state}
+
+    @cached_property
+    def _names(self) -> dict[At, str]:
+        """The names of the parameters that are in a layer."""
+        parameters, layers = self.flow.parameters, len(self.flow.names)
+        return {
+            (layer - 1, number): path
+            for number, (layer, path) in enumerate(
+                zip(parameters.layers, parameters.paths, strict=True)
+            )
+            if path in self.params and layer <= layers
+        }
+
+    @cached_property
+    def arrays(self) -> Mapping[At, np.ndarray]:
+        return {
+            at: _as_numpy(self.params[name])
+            for at, name in self._names.items()
+            if self.params[name].is_floating_point() and self.params[name].ndim
+        }
+
+    def path(self, at: At) -> str:
+        return self._names[at]
+
+    @cached_property
+    def kernels(self) -> Mapping[At, Axes]:
+        axes = autograd_parts.kernels_of(self.network, self.inputs)
+        return {at: axes[name] for at, name in self._names.items() if name in axes}
+
+    def axes(self, at: At) -> Axes:
+        """Return the axes of inputs and of outputs of a matrix, (1, 0) in torch, or a kernel."""
+        return self.kernels.get(at, MATRIX[::-1])
+
+    @cached_property
+    def branches(self) -> list[Places]:
+        places = {name: at for at, name in self._names.items()}
+        found = (
+            {places[name] for name in names if name in places}
+            for names in autograd_parts.branches_of(self.network, self.inputs)
+        )
+        return [branch for branch in found if branch and self.layers[min(branch)[0]]]
+
+    @property
+    def is_post_norm(self) -> bool:
+        return autograd_parts.is_post_norm(self.network, self.inputs)
+
+    @property
+    def is_of_relu(self) -> bool:
+        modules = self._modules(self.layers)
+        count = autograd_parts.count_of_relu(self.network, modules, self.inputs)
+        return count == len(self.weights)
+
+    def _modules(self, layers: Bool[np.ndarray, " L"]) -> list[str]:
+        """Return the names of some layers, which are those of their modules."""
+        return [name for name, meant in zip(self.flow.names, layers, strict=True) if meant]
+
+    def multiplied(self, params: Tensors, factors: PerLayer, only: Places | None = None) -> Tensors:
+        meant = self.every_weight if only is None else only
+        changed = {
+            self._names[at]: params[self._names[at]].detach() * float(factors[at[0]])
+            for at in meant
+            if factors[at[0]] != 1
+        }
+        return {**params, **changed}
+
+    def redrawn(self, meant: Places, draw: Draw) -> Tensors:
+        made = {self._names[at]: draw(self.arrays[at], self.axes(at)) for at in sorted(meant)}
+        changed = {name: self.params[name].detach().new_tensor(v) for name, v in made.items()}
+        return {**self.params, **changed}
+
+    @cached_property
+    def rebuildable(self) -> Bool[np.ndarray, " L"]:
+        """A mask of the layers that repeat, if each keeps its state's shape and follows another."""
+        follow = hooks.follow(self.network, self._modules(self.repeating), self.inputs)
+        return self.repeating & follow
+
+    @property
+    def rebuildable_names(self) -> str:
+        known = [name for name, _ in self.network.named_modules()]
+        return f"the modules {names_in_words(self._modules(self.rebuildable), known)}"
+
+    def with_form(self, form: Form) -> Patient | None:
+        names = self._modules(self.rebuildable)
+        return self._rebuilt(hooks.with_form(self.network, names, form))
+
+    def with_units(self, sigma: Leaky) -> Patient | None:
+        names = self._modules(self.rebuildable)
+        return self._rebuilt(hooks.with_units(self.network, names, sigma))
+
+    def _rebuilt(self, module: Module | None) -> Patient | None:
+        if module is None:
+            return None
+        try:
+            made = TorchPatient(module, self.inputs, self.ys, seed=self.seed, **self.options)
+        except ValueError:  # the signal leaves the range
+            return None
+        # A loss of derivatives passes fewer layers where units are linear in pieces.
+        return made if made.flow.names == self.flow.names else None
+
+
+def _as_numpy(v: Tensor) -> np.ndarray:
+    return np.asarray(v.detach().cpu().double().numpy())
