@@ -44,6 +44,7 @@ import jaxtyping
 import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+from peers import need
 from problems import as_users_have_jax
 
 # Programs stored for later runs, if a folder is named: a second run of a file then takes a third of
@@ -79,7 +80,13 @@ DAYS = 14
 
 
 def pytest_collection_modifyitems(config, items):
-    """Order the files; leave out the slow tests whose day it is not, if there is a day."""
+    """Order the files; leave out the slow tests whose day it is not, if there is a day.
+
+    What takes torch is slow.
+    """
+    for item in items:
+        if "torch" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.path.name not in FIRST)
     if "JAXNN_SLOW_DAY" in os.environ:
         left_out = [item for item in items if not is_due(item, int(os.environ["JAXNN_SLOW_DAY"]))]
@@ -173,6 +180,19 @@ def key(seed):
 def rng(seed):
     """A NumPy generator of the test's own; unlike a key it compiles nothing."""
     return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def torch(seed):
+    """PyTorch with a seed of the test's own and one thread; without it the test is skipped."""
+    need("torch")
+    import torch
+
+    torch.manual_seed(seed)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield torch
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import pallas
-from problems import as_users_have_jax
 
 import jaxnn
 from jaxnn.flow.record.heads import HeadRecord
 from jaxnn.recognition.anatomy import Anatomy
+
+pytestmark = pytest.mark.usefixtures("users_jax")
 
 BATCH, TOKENS, HEADS, OF_HEAD = 2, 6, 4, 5
 WIDTH = HEADS * OF_HEAD
@@ -19,12 +20,6 @@ ALL = np.ones((TOKENS, TOKENS), bool)
 ODD = (
     np.array([[*2 * "110"], [*"111000"], [*"000111"], [*"000101"], [*"010010"], [*"111111"]]) == "1"
 )
-
-
-@pytest.fixture(autouse=True)
-def as_usual():
-    with as_users_have_jax():
-        yield
 
 
 def heads_of(p, z, names="qkv", heads=HEADS):

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from peers import need
 from problems import draw_batch, draw_layers, gaussian
 
 import jaxnn
@@ -67,11 +66,7 @@ def test_modules_of_frameworks(rng, key, users_jax):
     assert "random linear one, of seed 3" in str(jaxnn.diagnose(model, xs, seed=3))
 
 
-@pytest.mark.slow
-def test_a_module_of_torch(rng):
-    need("torch")
-    import torch
-
+def test_a_module_of_torch(rng, torch):
     model = torch.nn.Sequential(torch.nn.Linear(N, N), torch.nn.Tanh(), torch.nn.Linear(N, 2))
     xs, ys = torch.randn(5, N), torch.randn(5, 2)
     flow = jaxnn.torch_flow(model, xs, ys, loss=torch.nn.functional.mse_loss)

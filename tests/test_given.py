@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from peers import need
 
 import jaxnn
 from jaxnn.curing.cures import Cures
@@ -182,11 +181,7 @@ def test_a_network_of_ours_names_its_data(rng):
         jaxnn.gradient_flow(net, params, broken(xs, 1e38), ys)
 
 
-@pytest.mark.slow
-def test_torch_names_them_too():
-    need("torch")
-    import torch
-
+def test_torch_names_them_too(torch):
     torch.manual_seed(0)
     linear = [torch.nn.Sequential(torch.nn.Linear(N, N), torch.nn.Tanh()) for _ in range(L)]
     module, mse = torch.nn.Sequential(*linear), torch.nn.functional.mse_loss

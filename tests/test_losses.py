@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from peers import need
 from problems import chain_flow as gradient_flow
 
 import jaxnn
@@ -121,13 +120,9 @@ def test_pairs_are_refused_where_a_flow_is_measured(problem):
         gradient_flow(net, params, xs, ys[:, 0], loss=loss)
 
 
-@pytest.mark.slow  # as all that needs torch
 @pytest.mark.parametrize("name", ["mse_loss", "l1_loss", "huber_loss", "lambda"])
 @pytest.mark.filterwarnings("ignore:Using a target size")
-def test_losses_of_torch(name):
-    need("torch")
-    import torch
-
+def test_losses_of_torch(name, torch):
     torch.manual_seed(0)
     module = torch.nn.Sequential(torch.nn.Linear(N, N), torch.nn.Tanh(), torch.nn.Linear(N, 1))
     xs, ys = torch.randn(B, N), torch.randn(B)

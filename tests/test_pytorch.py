@@ -1,7 +1,4 @@
-"""PyTorch: flows of modules against plain hooks and our own networks; networks converted.
-
-What needs torch is slow, and skipped where torch is not installed.
-"""
+"""PyTorch: flows of modules against plain hooks and our own networks; networks converted."""
 
 import copy
 import doctest
@@ -16,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torches
-from peers import need
 
 import jaxnn
 from jaxnn.flow.formats.format_loss import Histogram
@@ -25,18 +21,6 @@ from jaxnn.texts import percent
 
 B = 6
 gaussian = np.random.standard_normal
-
-
-@pytest.fixture
-def torch(seed):
-    need("torch")
-    import torch
-
-    torch.manual_seed(seed)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield torch
-    torch.set_num_threads(before)
 
 
 def mean_square(output):
@@ -183,7 +167,6 @@ def skip(torch, around, n=4):
 # Flows
 
 
-@pytest.mark.slow
 def test_what_has_no_parameters_joins_what_follows(torch):
     nn = torch.nn
     linears = nn.Linear(4, 4), nn.Linear(4, 4)
@@ -298,7 +281,6 @@ CUTS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", CUTS)
 def test_cuts_are_found(torch, case):
     make, expected = CUTS[case]
@@ -314,7 +296,6 @@ def test_cuts_are_found(torch, case):
         check_torch(torch, flow, model, x, mean_square)
 
 
-@pytest.mark.slow
 def test_cuts_by_pattern(torch):
     model = of_parts(
         torch, in_order(torch, "body.h", "head"), body=torch.nn.Module(), head=torch.nn.Linear(4, 4)
@@ -336,7 +317,6 @@ def test_cuts_by_pattern(torch):
         names("body.u*")
 
 
-@pytest.mark.slow
 def test_parameters_beyond_the_range_shared_and_without_a_gradient(torch):
     """In float32, against plain numbers in float64."""
     nn = torch.nn
@@ -363,7 +343,6 @@ def test_parameters_beyond_the_range_shared_and_without_a_gradient(torch):
     check_torch(torch, flow, model.double(), tokens, mean_square, rtol=1e-3)
 
 
-@pytest.mark.slow
 def test_a_parameter_above_the_last_cut_has_a_layer_of_its_own(torch):
     model, x = mlp(torch, (4, 4, 4, 4), torch.nn.Tanh).double(), torch.randn(B, 4).double()
     flow = torch_flow(model, x, mean_square, ["0", "2"])
@@ -395,7 +374,6 @@ def with_labels(torch, form):
     return model
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", ["output", "tuple", "one"])
 def test_a_loss_of_the_module_s_own(torch, form):
     model, x, labels = with_labels(torch, form), torch.randn(B, 4).double(), torch.arange(B) % 4
@@ -418,7 +396,6 @@ def test_a_loss_of_the_module_s_own(torch, form):
         jaxnn.torch_flow(model, x)
 
 
-@pytest.mark.slow
 def test_modes_of_torch_are_named(torch):
     nn = torch.nn
     model, x = mlp(torch, (4, 4, 4), nn.Tanh), torch.randn(B, 4)
@@ -437,7 +414,6 @@ def test_modes_of_torch_are_named(torch):
     assert torch_flow(lazy, x, mean_square).names == ("0", "1")
 
 
-@pytest.mark.slow
 def test_steps_before_examples_are_named(torch):
     nn = torch.nn
     block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0)
@@ -455,7 +431,6 @@ def test_steps_before_examples_are_named(torch):
     check_torch(torch, flow, layers, x, mean_square)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("norm_first", [True, False])
 def test_a_transformer_is_measured_as_plain_hooks_do(torch, norm_first):
     model, (x, ys) = (
@@ -488,7 +463,6 @@ def test_a_transformer_is_measured_as_plain_hooks_do(torch, norm_first):
     assert flow.notes[0] in str(jaxnn.verdict(flow))
 
 
-@pytest.mark.slow
 def test_dropout_is_that_of_one_forward_pass(torch):
     model, x = encoder(torch, dropout=0.5).double(), torch.randn(B, 5, 8).double()
     assert model.training
@@ -498,7 +472,6 @@ def test_dropout_is_that_of_one_forward_pass(torch):
     check_plain(flow, *by_hooks(model, model.layers, x, mean_square))
 
 
-@pytest.mark.slow
 def test_beyond_the_range_it_is_the_flow_of_our_network(torch, users_jax):
     model = mlp(torch, (3, *[16] * 200, 1), torch.nn.Sigmoid)
     x = torch.randn(B, 3)
@@ -517,7 +490,6 @@ def test_beyond_the_range_it_is_the_flow_of_our_network(torch, users_jax):
     np.testing.assert_array_equal(flow.lost, np.arange(201) < verdict.lost["float32"])
 
 
-@pytest.mark.slow
 def test_it_is_the_flow_of_a_chain_of_the_same_layers(torch):
     model, x = mlp(torch, (5, 7, 6, 3), torch.nn.Tanh).double(), torch.randn(B, 5).double()
     _, params = jaxnn.from_torch(model)
@@ -534,7 +506,6 @@ def test_it_is_the_flow_of_a_chain_of_the_same_layers(torch):
             np.testing.assert_allclose(getattr(flow, name), value, atol=1e-12, err_msg=name)
 
 
-@pytest.mark.slow
 def test_batch_norm_brings_examples_to_one_exponent(torch):
     nn = torch.nn
     modules = [[nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Tanh()] for _ in range(4)]
@@ -547,7 +518,6 @@ def test_batch_norm_brings_examples_to_one_exponent(torch):
     assert not torch_flow(model.eval(), x, cotangent).mixes.any()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1, 1e-300])
 def test_batch_norm_below_and_inside_a_skip_connection(torch, factor):
     """A path leads around the cut inside to the norm below, which no cut is beneath."""
@@ -570,7 +540,6 @@ def test_batch_norm_below_and_inside_a_skip_connection(torch, factor):
     check_torch(torch, flow, model, x, loss)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dropped", [(0, 2), (1, 3), (0, 3)])
 def test_batch_norm_in_a_branch_that_some_examples_drop(dropped, torch):
     """They meet in one direction: those that drop it still get the others' gradients."""
@@ -594,7 +563,6 @@ def test_batch_norm_in_a_branch_that_some_examples_drop(dropped, torch):
     check_plain(flow, *by_hooks(model, [*model], x, lambda output: (output * cotangent).sum()))
 
 
-@pytest.mark.slow
 def test_batch_norm_beyond_the_range(torch):
     """In float32, against plain hooks in float64."""
     nn = torch.nn
@@ -612,7 +580,6 @@ def test_batch_norm_beyond_the_range(torch):
     check_plain(flow, *by_hooks(model.double(), cuts, x.double(), loss), rtol=1e-3)
 
 
-@pytest.mark.slow
 def test_a_cut_inside_a_skip_connection_is_measured(torch):
     model = torch.nn.Sequential(*(residual(torch) for _ in range(4)), torch.nn.Linear(4, 1))
     model, x = model.double(), torch.randn(B, 4).double()
@@ -621,7 +588,6 @@ def test_a_cut_inside_a_skip_connection_is_measured(torch):
     assert flow.unmeasured == 0
 
 
-@pytest.mark.slow
 def test_beyond_the_range_of_plain_numbers_it_is_too(torch):
     """In float32, against plain numbers in float64."""
     deep = mlp(torch, (4, *[4] * 120, 1), torch.nn.Sigmoid)
@@ -631,7 +597,6 @@ def test_beyond_the_range_of_plain_numbers_it_is_too(torch):
     check_torch(torch, flow, model.double(), x.double(), mean_square, rtol=1e-3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["float16", "bfloat16", "float32"])
 def test_around_cuts_the_size_of_the_loss_changes_nothing(torch, name):
     """Plain backpropagation in float16 has zeros for a loss of 1e-33."""
@@ -657,7 +622,6 @@ def test_around_cuts_the_size_of_the_loss_changes_nothing(torch, name):
         check_torch(torch, one, model.double(), x.double(), mean_square, rtol=0.1)
 
 
-@pytest.mark.slow
 def test_what_leaves_the_range_between_cuts_is_not_measured(torch):
     """A skip from the first layer to the end goes around all others, which lose the gradient."""
     deep = mlp(torch, (4, *[4] * 150), torch.nn.Sigmoid)
@@ -691,7 +655,6 @@ def test_what_leaves_the_range_between_cuts_is_not_measured(torch):
     assert not torch_flow(model.float(), x, mean_square, ["first", "deep"]).unmeasured
 
 
-@pytest.mark.slow
 def test_a_zero_inside_a_skip_connection_is_a_zero(torch):
     model = torch.nn.Sequential(*(residual(torch) for _ in range(3))).double()
     torch.nn.init.zeros_(model[1].inner.weight)
@@ -702,7 +665,6 @@ def test_a_zero_inside_a_skip_connection_is_a_zero(torch):
     check_torch(torch, flow, model, x, mean_square)
 
 
-@pytest.mark.slow
 def test_a_u_net_is_measured(torch):
     nn = torch.nn
 
@@ -729,7 +691,6 @@ def test_a_u_net_is_measured(torch):
         check_torch(torch, flow, model, x, loss)
 
 
-@pytest.mark.slow
 def test_several_paths_around_cuts(torch):
     def call(self, x):
         h = self.a(x)
@@ -742,7 +703,6 @@ def test_several_paths_around_cuts(torch):
         check_torch(torch, torch_flow(model, x, mean_square, cuts), model, x, mean_square)
 
 
-@pytest.mark.slow
 def test_an_auxiliary_head_is_measured(torch):
     def call(self, x):
         h = self.a(x)
@@ -772,7 +732,6 @@ def steps_of_lstm(torch, n=4):
     return of_parts(torch, call, cell=torch.nn.LSTMCell(n, n))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("steps", [3, 300])
 def test_the_state_of_an_lstm_is_its_output_and_its_memory(torch, steps):
     """Also in float32 beyond its range, against plain numbers in float64."""
@@ -804,7 +763,6 @@ def test_the_state_of_an_lstm_is_its_output_and_its_memory(torch, steps):
     np.testing.assert_allclose(flow.log_mean_square, squares, atol=rtol)
 
 
-@pytest.mark.slow
 def test_a_decoder_that_hands_its_memory_on(torch):
     class Layer(torch.nn.Module):
         def __init__(self):
@@ -834,7 +792,6 @@ def test_a_decoder_that_hands_its_memory_on(torch):
     np.testing.assert_allclose(np.exp(flow.log_delta), [float(norm) for norm in norms])
 
 
-@pytest.mark.slow
 def test_one_output_of_several_that_goes_around(torch):
     a, b = torch.nn.Linear(4, 8), torch.nn.Linear(4, 4)
     halves = of_parts(torch, lambda self, x: self.a(x).chunk(2, 1), a=a)
@@ -854,7 +811,6 @@ def test_one_output_of_several_that_goes_around(torch):
         check_torch(torch, flow, made, x, mean_square)
 
 
-@pytest.mark.slow
 def test_cuts_that_return_what_comes_in(torch):
     nn = torch.nn
     model = nn.Sequential(
@@ -867,7 +823,6 @@ def test_cuts_that_return_what_comes_in(torch):
     check_torch(torch, torch_flow(model, x, mean_square, cuts), model, x, mean_square, 1e-5)
 
 
-@pytest.mark.slow
 def test_deep_graphs_with_many_paths(torch):
     """2^500 paths within one block, in a graph of 1500 nodes in a row."""
 
@@ -893,7 +848,6 @@ def test_the_powers_of_the_second_scaling_differ():
         assert (a != b).any()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1, 1e-33])
 def test_clipped_gradients_are_an_error(torch, factor):
     class Clipped(torch.nn.Linear):
@@ -907,7 +861,6 @@ def test_clipped_gradients_are_an_error(torch, factor):
         torch_flow(model, torch.randn(B, 4), lambda output: factor * mean_square(output))
 
 
-@pytest.mark.slow
 def test_a_change_in_place_after_a_cut_changes_nothing(torch):
     linears = [torch.nn.Linear(6, 6) for _ in range(4)]
 
@@ -932,7 +885,6 @@ def test_a_change_in_place_after_a_cut_changes_nothing(torch):
     np.testing.assert_array_equal(flow.log_delta_example[0], same.log_delta_example[0])
 
 
-@pytest.mark.slow
 def test_a_cut_that_did_not_report_is_an_error(torch):
     class Odd(torch.nn.Module):
         def __init__(self):
@@ -960,7 +912,6 @@ def test_a_cut_that_did_not_report_is_an_error(torch):
         )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 def test_16_bit_modules(torch, name):
     """Exactly the plain norms in range; and beyond it those of float32, up to their rounding."""
@@ -985,7 +936,6 @@ def test_16_bit_modules(torch, name):
     assert shown.indistinguishable["bfloat16"]
 
 
-@pytest.mark.slow
 def test_examples_without_a_gradient(torch):
     """A zero is a zero: of an example, and of all; the least of numbers is none."""
     model, x = mlp(torch, (3, 8, 8, 8), torch.nn.ReLU), torch.randn(B, 3)
@@ -1004,7 +954,6 @@ def test_examples_without_a_gradient(torch):
     assert "exactly zero" in str(jaxnn.verdict(flow))
 
 
-@pytest.mark.slow
 def test_batch_norm_of_an_example_without_a_gradient_far_below(torch):
     """An example that is zero stays one number among others where examples meet far from 1."""
     nn = torch.nn
@@ -1020,7 +969,6 @@ def test_batch_norm_of_an_example_without_a_gradient_far_below(torch):
     assert flow.log_delta[0] < -150
 
 
-@pytest.mark.slow
 def test_recurrent_steps_tuples_and_dicts(torch):
     class Read(torch.nn.Module):
         def __init__(self):
@@ -1049,7 +997,6 @@ def test_recurrent_steps_tuples_and_dicts(torch):
     np.testing.assert_array_equal(pair.log_delta, doubled.log_delta)
 
 
-@pytest.mark.slow
 def test_time_is_depth(torch):
     """A recurrent network that takes floats at each step, beyond the range of float32."""
 
@@ -1072,7 +1019,6 @@ def test_time_is_depth(torch):
     assert np.isnan(flow.log_theta).all()
 
 
-@pytest.mark.slow
 def test_checkpointed_layers_report_once(torch):
     from torch.utils.checkpoint import checkpoint
 
@@ -1091,7 +1037,6 @@ def test_checkpointed_layers_report_once(torch):
     check_plain(flow, *by_hooks(model, model.layers, x, mean_square), rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_nothing_is_left_on_the_module(torch):
     nn = torch.nn
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
@@ -1146,7 +1091,6 @@ def noisy(torch):
     return model
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_training_goes_on_as_if_nothing_had_been_measured(torch, fails):
     x, cuts = torch.randn(B, 4), [f"layers.{i}" for i in range(4)]
@@ -1179,7 +1123,6 @@ def test_a_training_goes_on_as_if_nothing_had_been_measured(torch, fails):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.slow
 def test_buffers_are_the_same_tensors_with_the_same_values(torch):
     model, x = noisy(torch), torch.randn(B, 4)
     model(x)
@@ -1195,7 +1138,6 @@ def test_buffers_are_the_same_tensors_with_the_same_values(torch):
     assert model.calls == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_user_s_backward_hooks_are_not_called_and_stay(torch, fails):
     model, x = encoder(torch, 2), torch.randn(B, 5, 8, requires_grad=True)
@@ -1233,7 +1175,6 @@ def test_the_user_s_backward_hooks_are_not_called_and_stay(torch, fails):
         check_plain(flow, *by_hooks(model, model.layers, x.detach(), mean_square), rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_a_backward_hook_that_forward_puts_on_a_module_stays(torch):
     seen = []
 
@@ -1252,7 +1193,6 @@ def test_a_backward_hook_that_forward_puts_on_a_module_stays(torch):
     assert seen == ["called", "first", "second"]
 
 
-@pytest.mark.slow
 def test_random_states_of_python_and_of_devices_are_put_back(torch, monkeypatch):
     """With stand-ins for devices that this machine need not have.
 
@@ -1280,7 +1220,6 @@ def test_random_states_of_python_and_of_devices_are_put_back(torch, monkeypatch)
     assert states == {"cuda:1": 3, "mps": 4}
 
 
-@pytest.mark.slow
 def test_a_loss_takes_labels_and_gives_one_number_or_one_for_each_example(torch):
     model, x, ys = mlp(torch, (4, 4, 2), torch.nn.Tanh), torch.randn(B, 4), torch.arange(B) % 2
     of_each = functools.partial(torch.nn.functional.cross_entropy, reduction="none")
@@ -1295,7 +1234,6 @@ def test_a_loss_takes_labels_and_gives_one_number_or_one_for_each_example(torch)
             jaxnn.torch_flow(model, x, ys, **wrong)
 
 
-@pytest.mark.slow
 def test_what_is_wrong_is_one_sentence(torch):
     nn = torch.nn
     model, x = mlp(torch, (4, 4, 2), nn.Tanh), torch.randn(B, 4)
@@ -1365,7 +1303,6 @@ def test_no_module_is_one_sentence():
         jaxnn.from_torch(3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("function", [jaxnn.torch_flow, jaxnn.from_torch])
 def test_the_examples_run_with_torch(torch, function):
     text = function.__doc__.replace("# doctest: +SKIP", "")
@@ -1434,7 +1371,6 @@ PUBLIC = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", PUBLIC)
 def test_networks_of_public_packages(torch, name):
@@ -1461,7 +1397,6 @@ IN_TORCH = ("Identity", "Sigmoid", "Tanh", "ReLU", "LeakyReLU", "ELU", "SELU", "
 IN_TORCH += ("Softsign", "SiLU", "GELU", "Mish", "Hardtanh", "ReLU6", "GELU tanh")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", IN_TORCH)
 def test_every_activation_is_torch_s(torch, kind):
     make = getattr(torch.nn, kind.split()[0])
@@ -1476,7 +1411,6 @@ def test_every_activation_is_torch_s(torch, kind):
     assert model[0].weight.abs().min() > 0
 
 
-@pytest.mark.slow
 def test_theory_is_refused_with_a_way_that_works(torch):
     model, x = mlp(torch, (3, 5, 5, 2), torch.nn.Tanh), torch.randn(B, 3)
     with pytest.raises(ValueError, match="theory: expected none for a module of PyTorch") as error:
@@ -1535,7 +1469,6 @@ def test_what_does_not_fit_a_network_is_named(rng):
             jaxnn.from_torch(torches.sequential(*children))
 
 
-@pytest.mark.slow
 def test_entries_are_counted_beyond_the_range_too(torch, users_jax):
     """Δ of layer 1 is 10^-42, zero in float32; in float64 plain numbers have it."""
     torch.manual_seed(0)

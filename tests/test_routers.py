@@ -4,17 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import as_users_have_jax
 
 from jaxnn.recognition.anatomy import Anatomy
 
+pytestmark = pytest.mark.usefixtures("users_jax")
+
 WIDTH, HIDDEN, EXPERTS, TOKENS = 8, 16, 4, 24
-
-
-@pytest.fixture(autouse=True)
-def as_usual():
-    with as_users_have_jax():
-        yield
 
 
 def drawn():

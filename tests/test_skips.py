@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from peers import need
 from problems import norm
 
 import jaxnn
@@ -124,11 +123,7 @@ def test_what_residual_blocks_add_is_that_of_their_states(rng, activation, stack
     assert flow.log_branch == pytest.approx([*expected, np.nan], rel=1e-6, nan_ok=True)
 
 
-@pytest.mark.slow
-def test_what_branches_of_a_module_of_torch_add_is_that_of_its_states():
-    need("torch")
-    import torch
-
+def test_what_branches_of_a_module_of_torch_add_is_that_of_its_states(torch):
     class Block(torch.nn.Module):
         def __init__(self, way):
             super().__init__()

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from peers import need
 from problems import as_users_have_jax
 
 import jaxnn
@@ -321,7 +320,6 @@ def large_weight(step, model, xs):
         xs *= 1e3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "text", "path"),
     [
@@ -339,8 +337,7 @@ def large_weight(step, model, xs):
         ),
     ],
 )
-def test_a_diverging_training_of_torch_goes_on_with_its_alarm(change, text, path):
-    need("torch")
+def test_a_diverging_training_of_torch_goes_on_with_its_alarm(change, text, path, torch):
     given = {"learning_rate": 1e30 if change is diverges else 0.01, "change": change}
     with pytest.warns(TrainingWarning, match=f"^Step 2: {text}.$"):
         watch, params = trained(**given, ignore=("update", "state"))
@@ -351,9 +348,7 @@ def test_a_diverging_training_of_torch_goes_on_with_its_alarm(change, text, path
         np.testing.assert_array_equal(ours, plain)
 
 
-@pytest.mark.slow
-def test_a_module_of_torch_that_cannot_be_measured_is_trained_as_it_would_be():
-    need("torch")
+def test_a_module_of_torch_that_cannot_be_measured_is_trained_as_it_would_be(torch):
     with pytest.warns(TrainingWarning, match=r"^Step 0: the gradient .* \(ValueError: cut") as said:
         watch, params = trained(cuts=["none"])
     assert len(said) == 1
@@ -362,11 +357,7 @@ def test_a_module_of_torch_that_cannot_be_measured_is_trained_as_it_would_be():
         np.testing.assert_array_equal(ours, plain)
 
 
-@pytest.mark.slow
-def test_of_several_processes_of_torch_the_first_writes(tmp_path, monkeypatch):
-    need("torch")
-    import torch
-
+def test_of_several_processes_of_torch_the_first_writes(tmp_path, monkeypatch, torch):
     for name, value in (("is_initialized", True), ("get_rank", 1)):
         monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
     written = []

@@ -5,8 +5,6 @@ import functools
 
 import numpy as np
 import pytest
-from problems import as_users_have_jax
-from test_pytorch import torch  # noqa: F401, a fixture
 
 import jaxnn
 from jaxnn.pytorch.backward_passes import Sizes
@@ -16,13 +14,7 @@ WIDTH = HEADS * OF_HEAD
 CAUSAL = np.tril(np.ones((TOKENS, TOKENS), bool))
 ALL = np.ones((TOKENS, TOKENS), bool)
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def as_usual():
-    with as_users_have_jax():
-        yield
+pytestmark = pytest.mark.usefixtures("users_jax")
 
 
 class Attention:
@@ -81,7 +73,7 @@ class Attention:
         return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
 
 
-def attending(torch, way, dtype=None, scale=1.0):  # noqa: F811
+def attending(torch, way, dtype=None, scale=1.0):
     """A module of two blocks that attend in a way of writing it."""
 
     class Block(torch.nn.Module):
@@ -140,7 +132,7 @@ NUMBERS = ("largest_logit", "entropy", "most_entropy")
         (Attention.of_all, ALL, 1, 100),
     ],
 )
-def test_attention_is_recognised(torch, way, seen, by, scale):  # noqa: F811
+def test_attention_is_recognised(torch, way, seen, by, scale):
     module, xs = attending(torch, way, scale=scale), torch.randn(BATCH, TOKENS, WIDTH).double()
     flow = flow_of(module, xs)
     assert flow.is_read
@@ -197,7 +189,7 @@ NOTE = (
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_a_softmax_by_hand_is_read_as_torch_s_own(torch, causal):  # noqa: F811
+def test_a_softmax_by_hand_is_read_as_torch_s_own(torch, causal):
     ways = [way for name, way in vars(ByHand).items() if not name.startswith("_")]
     xs, tables = torch.randn(BATCH, TOKENS, WIDTH).double(), {}
     mask = torch.tensor(np.where(CAUSAL if causal else ALL, 0.0, -np.inf))
@@ -223,7 +215,7 @@ def test_a_softmax_by_hand_is_read_as_torch_s_own(torch, causal):  # noqa: F811
             )
 
 
-def test_what_is_no_softmax_by_hand(torch):  # noqa: F811
+def test_what_is_no_softmax_by_hand(torch):
     """Powers whose sum is over another axis or of another shape, and those of features."""
 
     class Block(torch.nn.Module):
@@ -242,7 +234,7 @@ def test_what_is_no_softmax_by_hand(torch):  # noqa: F811
 
 
 @pytest.mark.parametrize("need_weights", [True, False])
-def test_multihead_attention(torch, need_weights):  # noqa: F811
+def test_multihead_attention(torch, need_weights):
     """Torch's own module, by bmm and softmax, or by its kernel, with padding."""
 
     class Block(torch.nn.Module):
@@ -269,7 +261,7 @@ def test_multihead_attention(torch, need_weights):  # noqa: F811
     assert flow.attention.paths[0] == ("0.attention.in_proj_weight",)
 
 
-def test_a_saturated_transformer_gets_the_sentence_of_a_program(torch):  # noqa: F811
+def test_a_saturated_transformer_gets_the_sentence_of_a_program(torch):
     layer = torch.nn.TransformerEncoderLayer(
         WIDTH, HEADS, 2 * WIDTH, 0.0, batch_first=True, norm_first=True
     )
@@ -293,7 +285,7 @@ def test_a_saturated_transformer_gets_the_sentence_of_a_program(torch):  # noqa:
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
-def test_learned_queries(torch, by_hand):  # noqa: F811
+def test_learned_queries(torch, by_hand):
     """Tokens are pooled by a query that is a parameter; a product of features is none."""
 
     def softmax(logits):
@@ -329,7 +321,7 @@ def test_learned_queries(torch, by_hand):  # noqa: F811
 # Routers
 
 
-def mixture(torch, form):  # noqa: F811
+def mixture(torch, form):
     """Two blocks of experts: a list of which tokens select two, or a stack that is weighed."""
 
     class Block(torch.nn.Module):
@@ -363,7 +355,7 @@ def mixture(torch, form):  # noqa: F811
 
 
 @pytest.mark.parametrize("form", ["listed", "stacked", "by hand"])
-def test_routers_are_recognised(torch, form):  # noqa: F811
+def test_routers_are_recognised(torch, form):
     module, xs = mixture(torch, form), torch.randn(BATCH, TOKENS, WIDTH)
     flow = flow_of(module, xs)
     share = torch.softmax(module[0].gate(xs), -1).detach()
@@ -384,7 +376,7 @@ def test_routers_are_recognised(torch, form):  # noqa: F811
     assert not flow.attention_table()
 
 
-def test_a_dead_router_is_named(torch):  # noqa: F811
+def test_a_dead_router_is_named(torch):
     """Experts that are equal, so that it does not matter where tokens go."""
     module = mixture(torch, "stacked")
     with torch.no_grad():
@@ -398,7 +390,7 @@ def test_a_dead_router_is_named(torch):  # noqa: F811
     assert finding.text.endswith(" of the gradient of its experts: it does not learn.")
 
 
-def test_a_classifier_is_no_router(torch):  # noqa: F811
+def test_a_classifier_is_no_router(torch):
     """Three blocks and three classes, whose shares are taken."""
 
     class Net(torch.nn.Module):
@@ -417,7 +409,7 @@ def test_a_classifier_is_no_router(torch):  # noqa: F811
 
 
 @pytest.mark.parametrize("kind", ["tokens", "pixels"])
-def test_positions(torch, kind):  # noqa: F811
+def test_positions(torch, kind):
     """Δ and what differs between examples at each token, or pixel of channels in front."""
     nn = torch.nn
     layers = [
@@ -455,7 +447,7 @@ def test_positions(torch, kind):  # noqa: F811
     assert flow.positions.counts == ((5, 5) if kind == "tokens" else (42, 20))
 
 
-def test_sizes_of_positions_far_apart(torch):  # noqa: F811
+def test_sizes_of_positions_far_apart(torch):
     """Squares of some are below the range of float32."""
     sizes = torch.tensor([1.0, 1e-25, 0.0, 3e-38])
     grad = torch.randn(2, 4, 5) * sizes[:, None] * torch.tensor([1.0, 1e-3])[:, None, None]
@@ -470,7 +462,7 @@ def test_sizes_of_positions_far_apart(torch):  # noqa: F811
 # What is not read
 
 
-def test_kernels_that_hand_out_no_logits_are_named(torch):  # noqa: F811
+def test_kernels_that_hand_out_no_logits_are_named(torch):
     library = torch.library.custom_op("jaxnn_test::flash_attn", mutates_args=())
 
     @library
@@ -497,7 +489,7 @@ def test_kernels_that_hand_out_no_logits_are_named(torch):  # noqa: F811
     assert flow.attention_table() == []
 
 
-def test_what_cannot_be_followed_is_said(torch, monkeypatch):  # noqa: F811
+def test_what_cannot_be_followed_is_said(torch, monkeypatch):
     """The measurement is the same; the tables are refused."""
     module, xs = attending(torch, Attention.fused, torch.float32), torch.randn(BATCH, TOKENS, WIDTH)
     flow = flow_of(module, xs)
@@ -511,7 +503,7 @@ def test_what_cannot_be_followed_is_said(torch, monkeypatch):  # noqa: F811
     assert dataclasses.replace(again, is_read=True).attention_table() == []
 
 
-def test_what_is_seen_is_not_changed(torch):  # noqa: F811
+def test_what_is_seen_is_not_changed(torch):
     """Outputs, gradients and random numbers are those without the eyes."""
     module = attending(torch, Attention.heads_after_queries)
     xs = torch.randn(BATCH, TOKENS, WIDTH).double().requires_grad_()
@@ -522,7 +514,7 @@ def test_what_is_seen_is_not_changed(torch):  # noqa: F811
     assert float(flow.log_delta_input) == pytest.approx(float(delta.norm().log()), rel=1e-6)
 
 
-def test_logits_are_read_in_pieces(torch, monkeypatch):  # noqa: F811
+def test_logits_are_read_in_pieces(torch, monkeypatch):
     """Large ones example by example, to the same numbers."""
     for way in (Attention.fused, Attention.by_einsum):
         module, xs = attending(torch, way), torch.randn(BATCH, TOKENS, WIDTH).double()

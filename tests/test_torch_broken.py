@@ -2,23 +2,16 @@
 
 import numpy as np
 import pytest
-from problems import as_users_have_jax
-from test_pytorch import by_hooks, check_plain, torch  # noqa: F401, a fixture
+from test_pytorch import by_hooks, check_plain
 
 import jaxnn
 
 NAN, INF = float("nan"), float("inf")
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.usefixtures("users_jax")
 
 
-@pytest.fixture(autouse=True)
-def as_usual():
-    with as_users_have_jax():
-        yield
-
-
-def layers(torch):  # noqa: F811
+def layers(torch):
     nn = torch.nn
     norm = nn.BatchNorm1d(4).eval()
     model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), norm, nn.Linear(4, 4), nn.Linear(4, 4))
@@ -51,7 +44,7 @@ CASES = {  # what is broken, and the array that is named
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_broken_is_named_and_the_rest_measured(torch, case):  # noqa: F811
+def test_what_is_broken_is_named_and_the_rest_measured(torch, case):
     break_it, name = CASES[case]
     model, x, y = layers(torch), torch.randn(3, 4), torch.randn(3, 4)
     break_it(model, x, y)
@@ -74,7 +67,7 @@ def test_what_is_broken_is_named_and_the_rest_measured(torch, case):  # noqa: F8
     assert "makes them of finite numbers" not in str(found)
 
 
-def test_what_leaves_the_range_within_a_layer_is_not_measured(torch):  # noqa: F811
+def test_what_leaves_the_range_within_a_layer_is_not_measured(torch):
     model = torch.nn.Sequential(*[torch.nn.Linear(4, 4, bias=False) for _ in range(3)])
     model[1].weight.data.fill_(3e38)
     model[0].weight.data.mul_(1e-3)

@@ -1,4 +1,3 @@
-# ruff: noqa: F811, the fixture is torch
 """Layers found in modules of PyTorch, and findings on what their rate does not see."""
 
 import copy
@@ -8,18 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import as_users_have_jax
-from test_pytorch import of_order, of_parts, residual, torch  # noqa: F401, torch is a fixture
+from test_pytorch import of_order, of_parts, residual
 
 import jaxnn
 
+pytestmark = pytest.mark.usefixtures("users_jax")
+
 B, N, STEPS = 4, 4, 12
-
-
-@pytest.fixture(autouse=True)
-def as_usual():
-    with as_users_have_jax():
-        yield
 
 
 def mean_square(output, ys):
@@ -107,7 +101,6 @@ FOUND = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("make", FOUND)
 def test_blocks_are_found_in_lists_that_are_never_called(torch, make):
     names, share = FOUND[make]
@@ -135,7 +128,6 @@ def towers(torch, left, right):
     return of_parts(torch, call, left=linears(torch, left), right=linears(torch, right))
 
 
-@pytest.mark.slow
 def test_layers_with_few_of_the_parameters_are_a_warning_with_a_way_out(torch):
     module = of_parts(
         torch,
@@ -194,7 +186,6 @@ def leaf(x, leaves):
     return leaves[-1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", RECURRENT)
 def test_time_inside_a_module_is_the_first_finding(torch, case):
     kind, read, options = RECURRENT[case]
@@ -221,7 +212,6 @@ def test_time_inside_a_module_is_the_first_finding(torch, case):
     assert bool(advice) == (kind != "RNN")
 
 
-@pytest.mark.slow
 def test_time_that_is_read_at_every_step_and_packed_sequences(torch):
     x = torch.randn(B, 4 * STEPS, N)
     flow, verdict = judged(recurrent(torch, "LSTM", "all", **FIRST), x)
@@ -295,7 +285,6 @@ STOPS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", STOPS)
 def test_where_the_gradient_stops_is_the_first_finding(torch, case):
     make, after, share, why = STOPS[case]
@@ -312,7 +301,6 @@ def test_where_the_gradient_stops_is_the_first_finding(torch, case):
     assert set(hooks) == {(0, 0)}
 
 
-@pytest.mark.slow
 def test_parts_that_the_loss_does_not_use_are_a_note(torch):
     def call(self, x):
         self.side(x)

@@ -2,21 +2,14 @@
 
 import numpy as np
 import pytest
-from problems import as_users_have_jax
-from test_pytorch import of_parts, torch  # noqa: F401, a fixture
+from test_pytorch import of_parts
 
 import jaxnn
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.usefixtures("users_jax")
 
 
-@pytest.fixture(autouse=True)
-def as_usual():
-    with as_users_have_jax():
-        yield
-
-
-def reversible(torch, is_kept=True):  # noqa: F811
+def reversible(torch, is_kept=True):
     """y1 = x1 + f(x2), y2 = x2 + g(y1), whose backward computes x and Δ of f and g from y."""
 
     def split(v):
@@ -55,7 +48,7 @@ def reversible(torch, is_kept=True):  # noqa: F811
     return Reversible
 
 
-def pairs(torch, count=3):  # noqa: F811
+def pairs(torch, count=3):
     nn = torch.nn
     return nn.ModuleList(
         nn.ModuleList(nn.Sequential(nn.Linear(2, 2), nn.Tanh()) for _ in range(2))
@@ -63,7 +56,7 @@ def pairs(torch, count=3):  # noqa: F811
     )
 
 
-def apart(torch, function):  # noqa: F811
+def apart(torch, function):
     """A network with a function for each block, which is a module."""
 
     def call(self, x):
@@ -80,7 +73,7 @@ def apart(torch, function):  # noqa: F811
     return of_parts(torch, whole, inlet=inlet, blocks=blocks, out=out)
 
 
-def together(torch, function):  # noqa: F811
+def together(torch, function):
     """A network with one function for all blocks, the last of which is the first again."""
 
     def whole(self, x):
@@ -92,7 +85,7 @@ def together(torch, function):  # noqa: F811
 
 @pytest.mark.parametrize("factor", [1.0, 1e-36])
 @pytest.mark.parametrize(("network", "layers"), [(apart, (1, 2, 3)), (together, (2, 2, 2))])
-def test_reversible_blocks(torch, network, layers, factor):  # noqa: F811
+def test_reversible_blocks(torch, network, layers, factor):
     model, x, y = network(torch, reversible(torch)), torch.randn(5, 3), torch.randn(5, 2)
     own = dict(model.named_parameters())
 
@@ -122,14 +115,14 @@ def test_reversible_blocks(torch, network, layers, factor):  # noqa: F811
         assert grad.equal(values)
 
 
-def test_a_function_that_cannot_go_down_again_is_named(torch):  # noqa: F811
+def test_a_function_that_cannot_go_down_again_is_named(torch):
     model = apart(torch, reversible(torch, is_kept=False))
     with pytest.raises(ValueError, match=r"\(ReversibleBackward\) can be run several times, .*; "):
         jaxnn.torch_flow(model, torch.randn(5, 3), cotangent=torch.ones(5, 2))
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_checkpoints_that_go_down_by_themselves_are_plain_calls(torch):  # noqa: F811
+def test_checkpoints_that_go_down_by_themselves_are_plain_calls(torch):
     checkpoint = torch.utils.checkpoint
 
     def call(is_reentrant):
@@ -156,7 +149,7 @@ def test_checkpoints_that_go_down_by_themselves_are_plain_calls(torch):  # noqa:
     assert checkpoint.CheckpointFunction is before
 
 
-def test_what_is_done_when_a_gradient_has_come_is_not_done(torch):  # noqa: F811
+def test_what_is_done_when_a_gradient_has_come_is_not_done(torch):
     model = apart(torch, reversible(torch))
     steps, x = [], torch.randn(5, 3, requires_grad=True)
     for p in (*model.parameters(), x):

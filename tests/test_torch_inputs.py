@@ -2,26 +2,19 @@
 
 import numpy as np
 import pytest
-from problems import as_users_have_jax
-from test_pytorch import mean_square, of_parts, torch  # noqa: F401, a fixture
+from test_pytorch import mean_square, of_parts
 
 import jaxnn
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.usefixtures("users_jax")
 
 
-@pytest.fixture(autouse=True)
-def as_usual():
-    with as_users_have_jax():
-        yield
-
-
-def tanhs(torch, count=4, n=3):  # noqa: F811
+def tanhs(torch, count=4, n=3):
     nn = torch.nn
     return nn.Sequential(*[nn.Sequential(nn.Linear(n, n), nn.Tanh()) for _ in range(count)])
 
 
-def check_parameters(torch, flow, model, value):  # noqa: F811
+def check_parameters(torch, flow, model, value):
     """Compare Δ of all parameters with torch's gradient of a loss."""
     own = dict(model.named_parameters())
     grads = torch.autograd.grad(value, list(own.values()), allow_unused=True)
@@ -32,11 +25,11 @@ def check_parameters(torch, flow, model, value):  # noqa: F811
         np.testing.assert_allclose(ours[path], float(log), rtol=1e-5, atol=1e-5)
 
 
-def derivative(torch, u, x):  # noqa: F811
+def derivative(torch, u, x):
     return torch.autograd.grad(u.sum(), x, create_graph=True)[0]
 
 
-def test_a_module_that_sets_requires_grad_of_its_input(torch):  # noqa: F811
+def test_a_module_that_sets_requires_grad_of_its_input(torch):
     def call(self, x):
         x.requires_grad = True
         return derivative(torch, self.a(x), x)
@@ -50,7 +43,7 @@ def test_a_module_that_sets_requires_grad_of_its_input(torch):  # noqa: F811
 
 
 @pytest.mark.parametrize("is_given", [False, True])
-def test_a_loss_of_derivatives_by_the_input(torch, is_given):  # noqa: F811
+def test_a_loss_of_derivatives_by_the_input(torch, is_given):
     model, x = tanhs(torch), torch.randn(5, 3, requires_grad=True)
     x.grad = given = torch.ones(5, 3)
 
@@ -85,7 +78,7 @@ class Graph:
         return list(self.tensors)
 
 
-def test_graphs_and_dicts_as_arguments(torch):  # noqa: F811
+def test_graphs_and_dicts_as_arguments(torch):
     x, y, links = torch.randn(6, 3), torch.randn(2, 3), torch.randn(6, 6)
     layers = tanhs(torch)
 
@@ -107,7 +100,7 @@ def test_graphs_and_dicts_as_arguments(torch):  # noqa: F811
     assert jaxnn.torch_cures(model, graph, loss=loss).verdict.names == flow.names
 
 
-def test_steps_of_cells_and_sizes_that_are_lists_are_no_obstacle(torch):  # noqa: F811
+def test_steps_of_cells_and_sizes_that_are_lists_are_no_obstacle(torch):
     def call(self, x):
         h = c = x.new_zeros(len(x), 4)
         for step in range(12):
@@ -129,7 +122,7 @@ def test_steps_of_cells_and_sizes_that_are_lists_are_no_obstacle(torch):  # noqa
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_what_takes_no_hooks_is_refused_with_a_way_out(torch):  # noqa: F811
+def test_what_takes_no_hooks_is_refused_with_a_way_out(torch):
     nn, x = torch.nn, torch.randn(5, 3)
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
 

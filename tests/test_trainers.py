@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from peers import need
 
 import jaxnn
 from jaxnn.errors import TrainingWarning
@@ -90,11 +89,9 @@ def assert_same(record, expected):
                 assert ours[part][name] == pytest.approx(values, abs=1e-4, nan_ok=True), name
 
 
-@pytest.mark.slow
-def test_the_events_of_hugging_face_s_trainer_make_the_record_of_a_watch(monkeypatch, tmp_path):
-    need("torch")
-    import torch
-
+def test_the_events_of_hugging_face_s_trainer_make_the_record_of_a_watch(
+    monkeypatch, tmp_path, torch
+):
     monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(TrainerCallback=object))
     made = hugging_face_callback(every=EVERY, folder=tmp_path, cuts="layers.*")
     model = model_of()
@@ -116,11 +113,7 @@ def test_the_events_of_hugging_face_s_trainer_make_the_record_of_a_watch(monkeyp
     assert_same(read_watch(tmp_path), watched_by_hand())
 
 
-@pytest.mark.slow
-def test_the_events_of_lightning_make_the_record_of_a_watch(monkeypatch):
-    need("torch")
-    import torch
-
+def test_the_events_of_lightning_make_the_record_of_a_watch(monkeypatch, torch):
     monkeypatch.setitem(sys.modules, "lightning", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "lightning.pytorch", SimpleNamespace(Callback=object))
     mse = torch.nn.functional.mse_loss
