@@ -201,23 +201,40 @@ def formulas() -> list[Mutant]:
     """The errors of formulas.txt.
 
     Raises:
-        ListError: the text of one does not stand exactly once in its file.
+        ListError: the text of one, or its test, does not stand exactly once.
     """
-    mutants, path = [], ""
-    for part in FORMULAS.read_text(encoding="utf-8").split("\n\n"):
-        lines = [line for line in part.strip().splitlines() if not line.startswith("#")]
-        if len(lines) == 1:
-            path = lines[0].removeprefix("@ ")
-        elif lines:
-            name, old, new, test = (
-                line.lstrip("-+=") if i else line for i, line in enumerate(lines)
-            )
-            text = (ROOT / path).read_text(encoding="utf-8")
-            if text.count(old[1:]) != 1:
-                raise ListError(f"{name}: {old[1:]!r} stands {text.count(old[1:])} times in {path}")
-            faulty = text.replace(old[1:], new[1:])
-            mutants.append(Mutant(name, path, faulty, ((f"tests/{test[1:]}",),)))
+    folders = [sorted((ROOT / name).rglob("*.py")) for name in ("jaxnn", "experiments", "examples")]
+    texts = [{path: path.read_text(encoding="utf-8") for path in folder} for folder in folders]
+    tests = {
+        path: path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("tests/test_*.py"))
+    }
+    mutants = []
+    for entry in FORMULAS.read_text(encoding="utf-8").split("\n\n")[1:]:
+        name, old, new, test = (
+            line.partition(" ")[2] if i else line
+            for i, line in enumerate(entry.strip().split("\n"))
+        )
+        folder = next((v for v in texts if any(old in text for text in v.values())), texts[0])
+        path = only_place(old, folder, name)
+        file = only_place(f"def {test.partition('[')[0]}(", tests, name)
+        node = f"{file.relative_to(ROOT)}::{test}"
+        faulty = folder[path].replace(old, new)
+        mutants.append(Mutant(name, str(path.relative_to(ROOT)), faulty, ((node,),)))
     return mutants
+
+
+def only_place(part: str, texts: dict[Path, str], name: str) -> Path:
+    """The file that has a part of text, once and alone.
+
+    Raises:
+        ListError: none has, or several, or one several times.
+    """
+    places = [path for path, text in texts.items() for _ in range(text.count(part))]
+    if len(places) != 1:
+        raise ListError(
+            f"{name}: expected {part!r} once, found it {len(places)} times; see tests/formulas.txt"
+        )
+    return places[0]
 
 
 def copy(source: Path, folder: Path, *ignored: str) -> None:
